@@ -1,0 +1,1 @@
+"""The ehr command: settings, composition of the parts, demo."""

@@ -1,0 +1,1 @@
+"""The lake: feed, bronze, silver, quality, deid, gold."""

@@ -1,0 +1,1 @@
+"""The sharing gateway: store, search, authorization, consent enforcement, audit, feed."""

@@ -1,0 +1,1 @@
+"""Models: features, training, evaluation, registry, scoring."""

@@ -1,0 +1,1 @@
+"""Decisions about people: consent, de-identification, disclosure control. Pure."""
