@@ -1,0 +1,65 @@
+# `make` alone lists the commands. `make check` changes nothing, `make fix` does.
+
+PYTHON ?= python3
+BIN := .venv/bin
+PATHS := analytics cli etl fhir-gateway models portal privacy tests
+PYTEST := $(BIN)/pytest
+
+.DEFAULT_GOAL := help
+.PHONY: help setup demo test test-slow test-unit test-spec test-integration test-acceptance check fix bench lock assets browser clean
+
+help: ## list the commands
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "make %-18s %s\n", $$1, $$2}'
+
+setup: .venv/.ready ## everything needed to run: .venv, Java, Delta's jar (quick when done)
+
+.venv/.ready: requirements.lock pyproject.toml cli/setup/java.sh
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "eHR Commons needs Python 3.11 or newer: make setup PYTHON=python3.11")'
+	@test -x $(BIN)/python || $(PYTHON) -m venv .venv || { echo "Python's venv module is missing (Debian: apt-get install python3-venv)."; exit 1; }
+	@echo "Installing the locked dependencies into .venv (some minutes the first time) ..."
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements.lock
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-build-isolation --no-deps -e .
+	@sh cli/setup/java.sh
+	@$(BIN)/python -m ehr_etl.session
+	@touch $@
+
+browser: ## Chromium for the browser tests
+	@sh cli/setup/chromium.sh
+
+demo: setup ## the whole way once: sample in, lake, study, model, web pages up
+	@$(BIN)/ehr demo
+
+test: setup browser check ## all tests but the slow ones
+	@$(PYTEST) --doctest-modules tests analytics cli etl fhir-gateway models portal privacy
+
+test-slow: setup browser ## the tests that take minutes
+	@$(PYTEST) -m slow
+
+test-unit: setup ## one kind of test: also test-spec, test-integration, test-acceptance
+	@$(PYTEST) tests/unit
+
+test-spec: setup
+	@$(PYTEST) tests/spec
+
+test-integration: setup
+	@$(PYTEST) tests/integration
+
+test-acceptance: setup browser
+	@$(PYTEST) tests/acceptance
+
+check: .venv/.ready ## format, lint, types, layers: changes nothing
+	@$(BIN)/ruff format --check --quiet $(PATHS)
+	@$(BIN)/ruff check --quiet $(PATHS)
+	@$(BIN)/mypy
+	@$(BIN)/lint-imports --no-logo 2>/dev/null || $(BIN)/lint-imports
+
+fix: .venv/.ready ## format and mend what can be mended
+	@$(BIN)/ruff format --quiet $(PATHS)
+	@$(BIN)/ruff check --fix --quiet $(PATHS)
+
+lock: ## write requirements.lock anew (needs uv)
+	@uv pip compile pyproject.toml --group dev --group build --generate-hashes --universal \
+		--no-emit-index-url --no-header --python-version 3.11 --quiet -o requirements.lock
+
+clean: ## remove what was built, keep the data in var/
+	@rm -rf .venv .mypy_cache .ruff_cache .pytest_cache .hypothesis dist
