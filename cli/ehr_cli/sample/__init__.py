@@ -1,0 +1,1 @@
+"""The sample: real Synthea patients, placed in a fictional Hong Kong."""
