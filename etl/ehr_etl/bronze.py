@@ -1,0 +1,46 @@
+"""Landing files to bronze: each line appended once, exactly as received."""
+
+from __future__ import annotations
+
+from pyspark.sql import DataFrame, SparkSession
+
+from ehr_etl.lake import Lake, create_table
+
+_COLUMNS = (
+    "element_at(split(_metadata.file_path, '/'), -1) AS source",
+    "try_cast(get_json_object(value, '$.position') AS LONG) AS position",
+    "value AS line",
+)
+
+
+def append_to_bronze(spark: SparkSession, lake: Lake) -> None:
+    """Read the landing files that were not read yet, append their lines, and return.
+
+    The stream's checkpoint remembers the files, Delta remembers the batch: a batch replayed after
+    a crash is not appended twice.
+    """
+    create_table(spark, lake, "bronze")
+    query = (
+        lines_of(landed(spark, lake))
+        .writeStream.format("delta")
+        .outputMode("append")
+        .option("checkpointLocation", str(lake.checkpoint("bronze")))
+        .trigger(availableNow=True)
+        .start(str(lake.table("bronze")))
+    )
+    query.awaitTermination()
+
+
+def landed(spark: SparkSession, lake: Lake) -> DataFrame:
+    """Return the stream of landing files: value STRING."""
+    lake.landing.mkdir(parents=True, exist_ok=True)
+    return (
+        spark.readStream.format("text")
+        .option("pathGlobFilter", "*.ndjson")
+        .load(str(lake.landing))
+    )
+
+
+def lines_of(landing: DataFrame) -> DataFrame:
+    """Turn value STRING into the columns of bronze."""
+    return landing.selectExpr(*_COLUMNS)

@@ -1,0 +1,147 @@
+"""A line of the feed to an entry: what changed, and the facts about it that consent needs.
+
+Pure: bytes in, values out. Nothing is refused here; a line that cannot be read becomes an entry
+with a fault, so that the quarantine can hold it.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime, time
+from typing import Any
+
+import orjson
+
+from ehr_fhir.errors import EhrError
+from ehr_privacy.consent import record_facts
+
+METHODS = frozenset({"POST", "PUT", "DELETE"})
+
+
+@dataclass(frozen=True)
+class Facts:
+    """What the consent rules read of a version (columns of silver)."""
+
+    patients: tuple[str, ...] = ()
+    labels: tuple[str, ...] = ()
+    domain: str | None = None
+    episode: str | None = None
+    clinical_date: int | None = None
+    directory: int = 0
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One change; `key` names the line in the quarantine."""
+
+    key: str
+    position: int | None = None
+    type: str | None = None
+    id: str | None = None
+    version: int | None = None
+    last_updated: str | None = None
+    author: str | None = None
+    deleted: bool = False
+    facts: Facts = Facts()
+    resource: str | None = None
+    fault: str | None = None
+
+
+class _Unreadable(ValueError):
+    """Why a line is not an entry of the feed."""
+
+
+def parse_entry(line: str) -> Entry:
+    """Read one line of the feed; a fault names what is wrong with it, never a value."""
+    try:
+        entry = orjson.loads(line)
+    except orjson.JSONDecodeError:
+        return _unreadable(line, None, "feed-line-is-not-json")
+    if not isinstance(entry, dict):
+        return _unreadable(line, None, "feed-line-is-not-an-object")
+    position = entry.get("position")
+    if not _is_integer(position):
+        return _unreadable(line, None, "feed-position-missing")
+    try:
+        return _entry(line, entry)
+    except _Unreadable as fault:
+        return _unreadable(line, position, str(fault))
+    except EhrError as error:
+        place = error.issues[0].expression or "resource"
+        return _unreadable(line, position, f"record-facts-failed-at-{place}")
+
+
+def facts_of(resource: Mapping[str, Any], author: str | None) -> Facts:
+    """Return the facts of a version in the shape of silver's columns."""
+    record = record_facts(resource, author)
+    moment = record.clinical_date
+    return Facts(
+        patients=tuple(sorted(record.patients)),
+        labels=tuple(sorted(record.labels)),
+        domain=record.domain,
+        episode=record.episode,
+        clinical_date=(
+            None
+            if moment is None
+            else int(datetime.combine(moment, time(), UTC).timestamp()) * 1000
+        ),
+        directory=int(record.directory),
+    )
+
+
+def _entry(line: str, entry: Mapping[str, Any]) -> Entry:
+    kind, identifier, version = entry.get("type"), entry.get("id"), entry.get("version")
+    author, method = entry.get("author"), entry.get("method")
+    if not (isinstance(kind, str) and isinstance(identifier, str) and _is_integer(version)):
+        raise _Unreadable("feed-type-id-or-version-missing")
+    if method not in METHODS:
+        raise _Unreadable("feed-method-unknown")
+    if author is not None and not isinstance(author, str):
+        raise _Unreadable("feed-author-is-not-text")
+    deleted = method == "DELETE"
+    resource = None if deleted else _resource(entry, kind, identifier)
+    return Entry(
+        key=str(entry["position"]),
+        position=entry["position"],
+        type=kind,
+        id=identifier,
+        version=version,
+        last_updated=str(entry.get("lastUpdated")),
+        author=author,
+        deleted=deleted,
+        facts=Facts() if resource is None else facts_of(resource, author),
+        resource=None if resource is None else _text(line, resource),
+    )
+
+
+def _resource(entry: Mapping[str, Any], kind: str, identifier: str) -> Mapping[str, Any]:
+    resource = entry.get("resource")
+    if not isinstance(resource, dict):
+        raise _Unreadable("feed-resource-missing")
+    if resource.get("resourceType") != kind or resource.get("id") != identifier:
+        raise _Unreadable("feed-resource-is-another")
+    return resource
+
+
+def _text(line: str, resource: Mapping[str, Any]) -> str:
+    """Return the resource's own characters: to parse and print would turn 1.10 into 1.1."""
+    start = line.find('"resource":') + len('"resource":')
+    text = line[start : line.rstrip().rfind("}")].strip()
+    try:
+        if orjson.loads(text) == resource:
+            return text
+    except orjson.JSONDecodeError:
+        # The resource was not the last member of the line.
+        pass
+    return orjson.dumps(resource).decode()
+
+
+def _unreadable(line: str, position: int | None, fault: str) -> Entry:
+    key = hashlib.sha256(line.encode()).hexdigest() if position is None else str(position)
+    return Entry(key=key, position=position, resource=line, fault=fault)
+
+
+def _is_integer(value: object) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool)

@@ -1,0 +1,142 @@
+"""The change feed as the lake takes it in: whole pages, landed as files, each position once."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
+
+import httpx
+import orjson
+
+from ehr_etl.lake import Lake
+from ehr_fhir.errors import Fault, Forbidden, Unauthorized, Unavailable
+
+PAGE = 5000
+
+
+class FeedSource(Protocol):
+    """Where changes come from."""
+
+    def pages(self, after: int) -> Iterator[bytes]:
+        """Yield pages of NDJSON lines with positions greater than `after`, in order."""
+        ...
+
+
+@dataclass(frozen=True)
+class HttpFeed:
+    """The gateway's feed over HTTP."""
+
+    client: httpx.Client
+    token: str
+    limit: int = PAGE
+
+    def pages(self, after: int) -> Iterator[bytes]:
+        """Yield the gateway's pages until it has nothing new."""
+        while True:
+            answer = self._get(after)
+            if not answer.content.strip():
+                return
+            yield answer.content
+            following = int(answer.headers["X-Feed-Next"])
+            if following <= after:
+                raise Fault("The gateway's feed did not move on: its X-Feed-Next is not greater.")
+            after = following
+
+    def _get(self, after: int) -> httpx.Response:
+        try:
+            answer = self.client.get(
+                "/feed",
+                params={"after": after, "limit": self.limit},
+                headers={"Authorization": f"Bearer {self.token}"},
+            )
+        except httpx.TransportError as error:
+            raise Unavailable("The gateway does not answer: is `ehr up` running?") from error
+        if answer.status_code == 401:
+            raise Unauthorized("The gateway refused the lake's token for its feed.")
+        if answer.status_code == 403:
+            raise Forbidden("The lake's token lacks the scope ehr/feed.read.")
+        if answer.status_code != 200:
+            raise Unavailable(f"The gateway's feed answered with status {answer.status_code}.")
+        return answer
+
+
+@dataclass(frozen=True)
+class FileFeed:
+    """Lines of NDJSON files in the order given, for tests and for replays."""
+
+    files: tuple[Path, ...]
+
+    def pages(self, after: int) -> Iterator[bytes]:
+        """Yield the files; those read before are dropped line by line by `pull`."""
+        for file in self.files:
+            yield file.read_bytes()
+
+
+@dataclass(frozen=True)
+class PullReport:
+    """What one pull landed."""
+
+    lines: int
+    last: int
+
+
+def pull(feed: FeedSource, lake: Lake) -> PullReport:
+    """Land every new page of the feed; resume after the last landed position."""
+    lake.landing.mkdir(parents=True, exist_ok=True)
+    last = landed_position(lake)
+    count = 0
+    for page in feed.pages(last):
+        lines, reached = _new_lines(page, last)
+        if lines and reached > last:
+            _land(lake, last + 1, reached, lines)
+            count += len(lines)
+            last = reached
+        elif lines and any(_position(line) is None for line in lines):
+            # Without one readable position the page has no place in the order.
+            raise Fault("A page of the feed has no line with a position: nothing was landed.")
+    return PullReport(count, last)
+
+
+def landed_position(lake: Lake) -> int:
+    """Return the greatest position that was landed, 0 at the start."""
+    names = [file.stem for file in lake.landing.glob("*-*.ndjson")]
+    return max((int(name.split("-")[1]) for name in names), default=0)
+
+
+def _new_lines(page: bytes, last: int) -> tuple[list[bytes], int]:
+    """Drop what was landed before and blank lines; keep unreadable ones for the quarantine."""
+    kept: list[bytes] = []
+    reached = last
+    for line in page.split(b"\n"):
+        if not line.strip():
+            continue
+        position = _position(line)
+        if position is not None and position <= reached:
+            continue
+        reached = position if position is not None else reached
+        kept.append(line)
+    return kept, reached
+
+
+def _position(line: bytes) -> int | None:
+    try:
+        entry = orjson.loads(line)
+    except orjson.JSONDecodeError:
+        return None
+    position = entry.get("position") if isinstance(entry, dict) else None
+    return position if isinstance(position, int) and not isinstance(position, bool) else None
+
+
+def _land(lake: Lake, first: int, last: int, lines: list[bytes]) -> None:
+    """Write under another name, then rename: a landed file is whole."""
+    target = lake.landing / f"{first:015d}-{last:015d}.ndjson"
+    # The stream takes *.ndjson alone.
+    partial = target.with_suffix(".partial")
+    with partial.open("wb") as out:
+        out.write(b"\n".join(lines) + b"\n")
+        out.flush()
+        os.fsync(out.fileno())
+    partial.rename(target)

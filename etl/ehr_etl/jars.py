@@ -1,0 +1,102 @@
+"""Delta's jars: fetched from Maven once, then read from the cache with no network.
+
+Only the jars that PySpark does not ship itself are kept: Delta names Hadoop, Parquet and a logging
+stack as dependencies, 70 MB that would shadow Spark's own copies.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Callable
+from importlib.metadata import version
+from pathlib import Path
+
+from ehr_fhir.errors import Unavailable
+
+SHIPPED_BY_SPARK = (
+    "com.fasterxml.jackson.core:*",
+    "com.fasterxml.jackson.datatype:*",
+    "com.github.luben:*",
+    "com.google.code.findbugs:*",
+    "commons-logging:*",
+    "commons-pool:*",
+    "io.airlift:*",
+    "javax.annotation:*",
+    "org.apache.hadoop:*",
+    "org.apache.logging.log4j:*",
+    "org.apache.parquet:*",
+    "org.locationtech.jts:*",
+    "org.roaringbitmap:*",
+    "org.slf4j:*",
+    "org.xerial.snappy:*",
+)
+
+
+def coordinate() -> str:
+    """Return Delta's Maven coordinate for the installed PySpark and delta-spark."""
+    spark = ".".join(version("pyspark").split(".")[:2])
+    return f"io.delta:delta-spark_{spark}_2.13:{version('delta-spark')}"
+
+
+def cached(cache: Path | None = None) -> list[Path]:
+    """Return the cached jars, an empty list if they were not fetched yet."""
+    return sorted((_folder(cache) / "jars").glob("*.jar"))
+
+
+def prefetch(
+    on_progress: Callable[[str], None] = lambda text: None, cache: Path | None = None
+) -> list[Path]:
+    """Fetch Delta's jars into the cache unless they are there, and return them."""
+    if found := cached(cache):
+        return found
+    on_progress(f"Fetching Delta's jars ({coordinate()}) from Maven, about 14 MB, once.")
+    folder = _folder(cache)
+    scratch = folder.with_name(f"{folder.name}.{os.getpid()}.tmp")
+    shutil.rmtree(scratch, ignore_errors=True)
+    scratch.mkdir(parents=True)
+    try:
+        _resolve(scratch)
+        if not list((scratch / "jars").glob("io.delta_delta-spark*.jar")):
+            raise Unavailable(_failed())
+        # Renamed when whole: a folder that is there is complete.
+        if not folder.exists():
+            scratch.rename(folder)
+    finally:
+        shutil.rmtree(scratch, ignore_errors=True)
+    return cached(cache)
+
+
+def _resolve(folder: Path) -> None:
+    """Let Spark's own Ivy resolve the coordinate into `folder`, without starting a session."""
+    from pyspark import SparkConf
+    from pyspark.java_gateway import launch_gateway
+
+    from ehr_etl.java import java_home
+
+    os.environ["JAVA_HOME"] = str(java_home())
+    conf = SparkConf(loadDefaults=False)
+    conf.set("spark.jars.ivy", str(folder)).set("spark.jars.packages", coordinate())
+    conf.set("spark.jars.excludes", ",".join(SHIPPED_BY_SPARK))
+    with (folder / "ivy.log").open("wb") as log:
+        try:
+            gateway = launch_gateway(conf, popen_kwargs={"stderr": log, "stdout": log})
+        # PySpark raises its own kinds for a JVM that ended early; all mean the same here.
+        except Exception as error:
+            raise Unavailable(_failed()) from error
+        gateway.shutdown()
+        # The JVM ends when its standard input closes.
+        gateway.proc.stdin.close()
+        gateway.proc.wait(60)
+
+
+def _failed() -> str:
+    return (
+        f"Delta's jars ({coordinate()}) could not be fetched from Maven Central: check the "
+        "network and run `make setup` again."
+    )
+
+
+def _folder(cache: Path | None) -> Path:
+    base = cache or Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
+    return base / "ehr-commons" / coordinate().split(":", 1)[1].replace(":", "-")

@@ -1,0 +1,47 @@
+"""Find a Java that Spark can run on."""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import subprocess
+from pathlib import Path
+
+from ehr_fhir.errors import Unavailable
+
+OLDEST = 17
+
+_ADVICE = (
+    f"Spark needs Java {OLDEST} or newer: install it (Debian: `apt-get install "
+    "openjdk-17-jre-headless`) or set JAVA_HOME to its folder."
+)
+
+
+def java_home() -> Path:
+    """Return the home of a Java of version 17 or newer, from JAVA_HOME or PATH."""
+    for home in _candidates():
+        if _version(home) >= OLDEST:
+            return home
+    raise Unavailable(_ADVICE)
+
+
+def _candidates() -> list[Path]:
+    found: list[Path] = []
+    if home := os.environ.get("JAVA_HOME"):
+        found.append(Path(home))
+    if program := shutil.which("java"):
+        found.append(Path(program).resolve().parents[1])
+    return found
+
+
+def _version(home: Path) -> int:
+    """Return the major version that `java -version` reports, 0 if it does not run."""
+    try:
+        ran = subprocess.run(  # noqa: S603 - the program is the machine's own Java
+            [str(home / "bin" / "java"), "-version"], capture_output=True, text=True, timeout=60
+        )
+    except (OSError, subprocess.TimeoutExpired):
+        return 0
+    match = re.search(r'version "(?:1\.)?(\d+)', ran.stderr + ran.stdout)
+    return int(match.group(1)) if match else 0

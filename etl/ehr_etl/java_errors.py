@@ -1,0 +1,53 @@
+"""One translator from what the JVM throws to an error a user may see.
+
+Spark's messages quote values of rows, so no text of theirs passes: only the class of the fault.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from py4j.protocol import Py4JError
+from pyspark.errors import PySparkException
+
+from ehr_fhir.errors import Conflict, EhrError, Fault, Unavailable, Unprocessable
+
+_CONFLICTS = ("DELTA_CONCURRENT", "ConcurrentAppend", "ConcurrentModification", "ConcurrentWrite")
+_MISSING = ("PATH_NOT_FOUND", "DELTA_TABLE_NOT_FOUND", "DELTA_MISSING_DELTA_TABLE")
+_NOT_A_SINGLE_VALUE = "ehr:more-than-one"
+
+
+@contextmanager
+def java_errors(doing: str) -> Iterator[None]:
+    """Translate Spark's exceptions raised inside; `doing` says what was going on."""
+    try:
+        yield
+    except (PySparkException, Py4JError) as error:
+        raise translate(error, doing) from None
+
+
+def translate(error: Exception, doing: str) -> EhrError:
+    """Return the error to show for an exception of Spark or of its Java bridge."""
+    text = f"{_condition(error)} {error}"
+    if any(word in text for word in _CONFLICTS):
+        return Conflict(f"Another run wrote while {doing}: run again when it has ended.")
+    if any(word in text for word in _MISSING):
+        return Unavailable(f"A table is missing while {doing}: run `ehr lake run --once` first.")
+    if _NOT_A_SINGLE_VALUE in text:
+        return Unprocessable(
+            "A column of the view gives more than one value: mark it `collection: true` or "
+            "add `.first()` to its path."
+        )
+    if "OutOfMemoryError" in text:
+        return Unavailable(f"Spark ran out of memory while {doing}: give the driver more.")
+    if "ConnectionRefusedError" in text or "Answer from Java side is empty" in text:
+        return Unavailable(f"Spark ended while {doing}: run again.")
+    return Fault(f"Spark failed while {doing} ({_condition(error) or type(error).__name__}).")
+
+
+def _condition(error: Exception) -> str:
+    """Return Spark's own name of the fault, such as DIVIDE_BY_ZERO; it holds no value."""
+    if isinstance(error, PySparkException):
+        return str(error.getCondition() or "")
+    return ""

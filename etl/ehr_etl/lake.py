@@ -1,0 +1,120 @@
+"""The one registry of the lake's tables: where each lies and which columns it has."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from types import MappingProxyType
+
+import pyarrow as pa
+from deltalake import DeltaTable, write_deltalake
+from pyspark.sql import DataFrame, SparkSession
+
+ENTRY = "position LONG, type STRING, id STRING, version INT, last_updated STRING, author STRING"
+# What the consent predicate reads of a record, computed once per version.
+FACTS = (
+    "patients ARRAY<STRING>, labels ARRAY<STRING>, domain STRING, episode STRING,"
+    " clinical_date LONG, directory INT"
+)
+
+
+@dataclass(frozen=True)
+class TableSpec:
+    """One Delta table: its columns and how its files are laid out."""
+
+    columns: str
+    partitioned_by: tuple[str, ...] = ()
+    # Delta writes the least and greatest value of these into its log. Nothing else, so that no
+    # text of a record gets there (erasure would not reach it).
+    statistics: tuple[str, ...] = ()
+
+
+TABLES: Mapping[str, TableSpec] = MappingProxyType(
+    {
+        "bronze": TableSpec(
+            "source STRING, position LONG, line STRING", statistics=("position",)
+        ),
+        "silver": TableSpec(
+            f"{ENTRY}, deleted BOOLEAN, {FACTS}, resource STRING",
+            partitioned_by=("type",),
+            statistics=("position",),
+        ),
+        "quarantine": TableSpec(
+            "key STRING, position LONG, type STRING, id STRING, version INT,"
+            " last_updated STRING, author STRING, reasons ARRAY<STRING>, resource STRING,"
+            " released BOOLEAN",
+            statistics=("position",),
+        ),
+        "deid": TableSpec(
+            "type STRING, id STRING, patient STRING, resource STRING",
+            partitioned_by=("type",),
+            statistics=("type",),
+        ),
+    }
+)
+
+
+@dataclass(frozen=True)
+class Lake:
+    """The folder of the lake."""
+
+    root: Path
+
+    @property
+    def landing(self) -> Path:
+        """Return the folder in which pulled pages of the feed lie."""
+        return self.root / "landing"
+
+    @property
+    def quality(self) -> Path:
+        """Return the folder of the quality gate's results."""
+        return self.root / "quality"
+
+    def checkpoint(self, stream: str) -> Path:
+        """Return where a stream remembers how far it has read."""
+        return self.root / "checkpoints" / stream
+
+    def table(self, name: str) -> Path:
+        """Return the path of a table, `gold/patient_demographics` or `silver`."""
+        return self.root / name
+
+    def exists(self, name: str) -> bool:
+        """Say whether a table was created."""
+        return (self.table(name) / "_delta_log").is_dir()
+
+    def gold_views(self) -> list[str]:
+        """Return the names of the gold tables."""
+        return sorted(path.parent.name for path in self.root.glob("gold/*/_delta_log"))
+
+
+def create_table(spark: SparkSession, lake: Lake, name: str) -> None:
+    """Create a registered table, empty, unless it is there."""
+    if lake.exists(name):
+        return
+    spec = TABLES[name]
+    partition = f"PARTITIONED BY ({', '.join(spec.partitioned_by)})" if spec.partitioned_by else ""
+    spark.sql(
+        f"CREATE TABLE IF NOT EXISTS delta.`{lake.table(name).resolve()}` ({spec.columns})"
+        f" USING DELTA {partition} TBLPROPERTIES"
+        f" ('delta.dataSkippingStatsColumns' = '{','.join(spec.statistics)}')"
+    )
+
+
+def read_table(spark: SparkSession, lake: Lake, name: str) -> DataFrame:
+    """Read a table of the lake with Spark."""
+    return spark.read.format("delta").load(str(lake.table(name)))
+
+
+def read_small(lake: Lake, name: str) -> pa.Table:
+    """Read a small table without Spark."""
+    return pa.table(DeltaTable(str(lake.table(name))).to_pyarrow_table())
+
+
+def write_small(lake: Lake, name: str, rows: pa.Table) -> None:
+    """Replace a small table whole in one commit, without Spark, unless it holds just these rows."""
+    if lake.exists(name) and read_small(lake, name).equals(rows):
+        return
+    path = lake.table(name)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    write_deltalake(str(path), rows, mode="overwrite", schema_mode="overwrite")

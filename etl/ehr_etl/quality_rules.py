@@ -1,0 +1,56 @@
+"""The one-pass quality rules: a data file, turned into one SQL expression that names the faults."""
+
+from __future__ import annotations
+
+import tomllib
+from dataclasses import dataclass
+from importlib.resources import files
+
+from ehr_fhir.errors import Fault
+
+
+@dataclass(frozen=True)
+class QualityRule:
+    """`sql` holds for a good record of `types` (of every type if there are none)."""
+
+    name: str
+    types: tuple[str, ...]
+    sql: str
+
+
+@dataclass(frozen=True)
+class QualityRules:
+    """The rules, and the elements (a Spark schema) that their expressions read as `r`."""
+
+    elements: str
+    rules: tuple[QualityRule, ...]
+
+    def reasons(self) -> str:
+        """Return SQL for the names of the rules a row breaks: ARRAY<STRING>."""
+        return f"array_compact(array({', '.join(_check(rule) for rule in self.rules)}))"
+
+
+def load_quality_rules(text: str | None = None) -> QualityRules:
+    """Read rules/quality.toml, or the text given, and check its shape."""
+    source = (files("ehr_etl") / "rules" / "quality.toml").read_text() if text is None else text
+    content = tomllib.loads(source)
+    try:
+        rules = tuple(
+            QualityRule(row["name"], tuple(row["types"]), row["sql"].strip())
+            for row in content["rule"]
+        )
+        elements = " ".join(content["elements"].split())
+    except KeyError as error:
+        raise Fault(f"rules/quality.toml lacks {error}.") from error
+    if len({rule.name for rule in rules}) != len(rules):
+        raise Fault("rules/quality.toml names two rules alike.")
+    return QualityRules(elements, rules)
+
+
+def _check(rule: QualityRule) -> str:
+    # NULL counts as broken: a rule that cannot be evaluated has not been kept.
+    broken = f"NOT coalesce(({rule.sql}), false)"
+    if rule.types:
+        listed = ", ".join(f"'{name}'" for name in rule.types)
+        broken = f"type IN ({listed}) AND {broken}"
+    return f"CASE WHEN {broken} THEN '{rule.name}' END"

@@ -1,0 +1,94 @@
+"""The one Spark session: PySpark with Delta, quiet, sized for a small machine by default."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from importlib.resources import as_file, files
+from pathlib import Path
+
+from pyspark import SparkConf, SparkContext
+from pyspark.java_gateway import launch_gateway
+from pyspark.sql import SparkSession
+
+from ehr_etl import jars
+from ehr_etl.java import java_home
+from ehr_fhir.errors import Unavailable
+
+__all__ = ["SparkSettings", "prefetch", "spark_session"]
+
+prefetch = jars.prefetch
+
+
+@dataclass(frozen=True)
+class SparkSettings:
+    """What an operator may set: any Spark master, and the memory of the driver."""
+
+    master: str = "local[*]"
+    memory: str = "2g"
+    jar_cache: Path | None = None
+
+
+def spark_session(
+    work: Path,
+    settings: SparkSettings | None = None,
+    *,
+    on_progress: Callable[[str], None] = lambda text: None,
+) -> SparkSession:
+    """Return the running session, or start one whose scratch files lie under `work`."""
+    active = SparkSession.getActiveSession()
+    if active is not None:
+        return active
+    settings = settings or SparkSettings()
+    work = work.resolve()
+    work.mkdir(parents=True, exist_ok=True)
+    os.environ["JAVA_HOME"] = str(java_home())
+    os.environ.setdefault("PYSPARK_PYTHON", sys.executable)
+    os.environ.setdefault("SPARK_LOCAL_IP", "127.0.0.1")
+    found = jars.prefetch(on_progress, settings.jar_cache)
+    with as_file(files("ehr_etl") / "rules" / "log4j2.properties") as log_settings:
+        conf = SparkConf(loadDefaults=False)
+        conf.setAll(list(_options(settings, work, found, log_settings).items()))
+        return _start(conf, work)
+
+
+def _start(conf: SparkConf, work: Path) -> SparkSession:
+    # The JVM prints warnings before any log setting holds; they go to a file, not to the user.
+    with (work / "jvm.log").open("wb") as log:
+        try:
+            gateway = launch_gateway(conf, popen_kwargs={"stderr": log})
+            context = SparkContext(conf=conf, gateway=gateway)
+        except Exception as error:  # PySpark raises several kinds for a JVM that did not start.
+            raise Unavailable(
+                f"Spark did not start: see {work / 'jvm.log'} for the Java message."
+            ) from error
+    return SparkSession(context)
+
+
+def _options(
+    settings: SparkSettings, work: Path, found: list[Path], log_settings: Path
+) -> Mapping[str, str]:
+    return {
+        "spark.app.name": "ehr-commons",
+        "spark.master": settings.master,
+        "spark.driver.memory": settings.memory,
+        "spark.driver.host": "127.0.0.1",
+        "spark.driver.bindAddress": "127.0.0.1",
+        "spark.driver.extraJavaOptions": f"-Dlog4j2.configurationFile={log_settings.as_uri()}",
+        "spark.jars": ",".join(str(jar) for jar in found),
+        "spark.local.dir": str(work / "spark"),
+        "spark.sql.warehouse.dir": str(work / "warehouse"),
+        "spark.sql.catalogImplementation": "in-memory",
+        "spark.sql.extensions": "io.delta.sql.DeltaSparkSessionExtension",
+        "spark.sql.catalog.spark_catalog": "org.apache.spark.sql.delta.catalog.DeltaCatalog",
+        "spark.sql.session.timeZone": "UTC",
+        "spark.sql.adaptive.enabled": "true",
+        "spark.sql.execution.arrow.pyspark.enabled": "true",
+        "spark.ui.enabled": "false",
+        "spark.ui.showConsoleProgress": "false",
+        # Small tables on two cores: the defaults (200 and 50) cost tens of seconds.
+        "spark.sql.shuffle.partitions": "2",
+        "spark.databricks.delta.snapshotPartitions": "1",
+    }

@@ -1,0 +1,200 @@
+"""Bronze to silver: the latest good version of each resource; what is not good to quarantine.
+
+A batch may run twice after a crash. Both writes bear it: silver takes a version only if it is
+newer than the one it holds, the quarantine takes a line only once.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+
+import pyarrow as pa
+from deltalake import DeltaTable
+from pyspark.sql import DataFrame, SparkSession
+from pyspark.sql import functions as F  # noqa: N812 - the name everyone knows
+
+from ehr_etl.entries import Entry, Facts, facts_of, parse_entry
+from ehr_etl.lake import ENTRY, FACTS, Lake, create_table, read_table
+from ehr_etl.quality_rules import QualityRules, load_quality_rules
+
+PARSED = f"key STRING, {ENTRY}, deleted BOOLEAN, {FACTS}, resource STRING, fault STRING"
+SILVER_COLUMNS = (
+    *("position", "type", "id", "version", "last_updated", "author", "deleted"),
+    *("patients", "labels", "domain", "episode", "clinical_date", "directory", "resource"),
+)
+QUARANTINE_COLUMNS = (
+    *("key", "position", "type", "id", "version", "last_updated", "author"),
+    *("reasons", "resource"),
+    "false AS released",
+)
+
+_ARROW = pa.schema(
+    [
+        ("key", pa.string()),
+        ("position", pa.int64()),
+        ("type", pa.string()),
+        ("id", pa.string()),
+        ("version", pa.int32()),
+        ("last_updated", pa.string()),
+        ("author", pa.string()),
+        ("deleted", pa.bool_()),
+        ("patients", pa.list_(pa.string())),
+        ("labels", pa.list_(pa.string())),
+        ("domain", pa.string()),
+        ("episode", pa.string()),
+        ("clinical_date", pa.int64()),
+        ("directory", pa.int32()),
+        ("resource", pa.string()),
+        ("fault", pa.string()),
+    ]
+)
+
+
+@dataclass
+class SilverReport:
+    """What the batches of one run took in and where it went."""
+
+    taken: int = 0
+    passed: int = 0
+    quarantined: int = 0
+    reasons: dict[str, int] = field(default_factory=dict)
+
+
+def refresh_silver(spark: SparkSession, lake: Lake) -> SilverReport:
+    """Take every bronze line that was not taken yet into silver or quarantine."""
+    create_table(spark, lake, "silver")
+    create_table(spark, lake, "quarantine")
+    report, rules = SilverReport(), load_quality_rules()
+    query = (
+        spark.readStream.format("delta")
+        .load(str(lake.table("bronze")))
+        .writeStream.foreachBatch(
+            lambda batch, number: take_batch(lake, rules, batch, report),
+        )
+        .option("checkpointLocation", str(lake.checkpoint("silver")))
+        .trigger(availableNow=True)
+        .start()
+    )
+    query.awaitTermination()
+    return report
+
+
+def take_batch(lake: Lake, rules: QualityRules, batch: DataFrame, report: SilverReport) -> None:
+    """Write one batch of bronze lines to quarantine and silver."""
+    checked = check(parse(batch), rules).persist()
+    try:
+        counts = checked.groupBy("reasons").count().collect()
+        _note(report, [(tuple(row["reasons"]), row["count"]) for row in counts])
+        if any(row["reasons"] for row in counts):
+            quarantine(lake, checked.where("size(reasons) > 0"))
+        if any(not row["reasons"] for row in counts):
+            merge_into_silver(lake, newest(checked.where("size(reasons) = 0")))
+    finally:
+        checked.unpersist()
+
+
+def parse(lines: DataFrame) -> DataFrame:
+    """Turn bronze's column line into entries: the columns of PARSED."""
+    return lines.select("line").mapInArrow(_parse_batches, PARSED)
+
+
+def check(entries: DataFrame, rules: QualityRules) -> DataFrame:
+    """Add reasons ARRAY<STRING>: the fault of the line, or the names of the rules it breaks."""
+    verdict = (
+        "CASE WHEN fault IS NOT NULL THEN array(fault)"
+        f" WHEN deleted THEN CAST(array() AS ARRAY<STRING>) ELSE {rules.reasons()} END"
+    )
+    return (
+        entries.withColumn("r", F.from_json("resource", rules.elements))
+        .withColumn("reasons", F.expr(verdict))
+        .drop("r", "fault")
+    )
+
+
+def newest(entries: DataFrame) -> DataFrame:
+    """Keep the greatest version of each resource: the columns of silver."""
+    row = f"struct({', '.join(SILVER_COLUMNS)})"
+    return (
+        entries.groupBy("type", "id")
+        .agg(F.expr(f"max_by({row}, version) AS newest"))
+        .select("newest.*")
+    )
+
+
+def merge_into_silver(lake: Lake, rows: DataFrame) -> None:
+    """Put rows into silver, each only if newer than the version there."""
+    path = lake.table("silver").resolve()
+    if is_empty(lake, "silver"):
+        rows.write.format("delta").mode("append").save(str(path))
+        return
+    rows.createOrReplaceTempView("silver_changes")
+    rows.sparkSession.sql(
+        f"MERGE INTO delta.`{path}` held USING silver_changes new"
+        " ON held.type = new.type AND held.id = new.id"
+        " WHEN MATCHED AND new.version > held.version THEN UPDATE SET *"
+        " WHEN NOT MATCHED THEN INSERT *"
+    )
+
+
+def quarantine(lake: Lake, rows: DataFrame) -> None:
+    """Put failing rows into the quarantine, each line once."""
+    path = lake.table("quarantine").resolve()
+    # At-least-once feeds repeat lines; a MERGE takes no two rows of one key.
+    rows = rows.dropDuplicates(["key"]).selectExpr(*QUARANTINE_COLUMNS)
+    if is_empty(lake, "quarantine"):
+        rows.write.format("delta").mode("append").save(str(path))
+        return
+    rows.createOrReplaceTempView("quarantine_changes")
+    rows.sparkSession.sql(
+        f"MERGE INTO delta.`{path}` held USING quarantine_changes new"
+        " ON held.key = new.key WHEN NOT MATCHED THEN INSERT *"
+    )
+
+
+def is_empty(lake: Lake, name: str) -> bool:
+    """Say whether a table has no data files."""
+    return not DeltaTable(str(lake.table(name))).file_uris()
+
+
+def held_in_quarantine(spark: SparkSession, lake: Lake) -> DataFrame:
+    """Return what waits for a steward: the columns of quarantine, not released."""
+    return read_table(spark, lake, "quarantine").where("NOT released")
+
+
+def entry_rows(entries: list[Entry]) -> pa.RecordBatch:
+    """Lay entries out as Arrow columns in the order of PARSED."""
+    rows = [
+        {
+            **{name: getattr(entry, name) for name in _ARROW.names if hasattr(entry, name)},
+            **{name: getattr(entry.facts, name) for name in Facts.__dataclass_fields__},
+        }
+        for entry in entries
+    ]
+    return pa.RecordBatch.from_pylist(rows, schema=_ARROW)
+
+
+def _parse_batches(batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
+    for batch in batches:
+        yield entry_rows([parse_entry(line) for line in batch.column("line").to_pylist()])
+
+
+def _note(report: SilverReport, counts: list[tuple[tuple[str, ...], int]]) -> None:
+    for reasons, count in counts:
+        report.taken += count
+        report.passed += 0 if reasons else count
+        report.quarantined += count if reasons else 0
+        for reason in reasons:
+            report.reasons[reason] = report.reasons.get(reason, 0) + count
+
+
+__all__ = [
+    "SilverReport",
+    "check",
+    "facts_of",
+    "held_in_quarantine",
+    "merge_into_silver",
+    "newest",
+    "parse",
+    "refresh_silver",
+]
