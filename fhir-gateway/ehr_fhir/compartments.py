@@ -1,0 +1,56 @@
+"""Whose record a resource is: R4's Patient CompartmentDefinition (R4 §2.1.24)."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from functools import cache
+from typing import Any
+
+from ehr_fhir import definitions
+from ehr_fhir.paths import Path
+from ehr_fhir.references import target
+from ehr_fhir.search_parameters import parameters
+
+__all__ = ["compartment_parameters", "patients_of"]
+
+
+@cache
+def compartment_parameters(resource_type: str) -> tuple[str, ...]:
+    """Return the parameters that place a resource of one type in a patient's compartment.
+
+    >>> compartment_parameters("Observation")
+    ('subject', 'performer')
+    """
+    return tuple(_compartment().get(resource_type, ()))
+
+
+def patients_of(resource: Mapping[str, Any]) -> frozenset[str]:
+    """Return the ids of the patients whose record a resource belongs to.
+
+    >>> sorted(patients_of({"resourceType": "Condition", "subject": {"reference": "Patient/a"}}))
+    ['a']
+    """
+    found = set()
+    if resource["resourceType"] == "Patient" and "id" in resource:
+        found.add(resource["id"])
+    for path in _paths(resource["resourceType"]):
+        for value in path.values(resource):
+            named = target(value.get("reference", "")) if isinstance(value, dict) else None
+            if named and named.type == "Patient":
+                found.add(named.id)
+    return frozenset(found)
+
+
+@cache
+def _paths(resource_type: str) -> tuple[Path, ...]:
+    known = parameters(resource_type)
+    codes = compartment_parameters(resource_type)
+    return tuple(
+        dict.fromkeys(path for code in codes if code in known for path in known[code].paths)
+    )
+
+
+@cache
+def _compartment() -> Mapping[str, list[str]]:
+    rows: Mapping[str, list[str]] = definitions.load("patient-compartment.json")
+    return rows

@@ -1,0 +1,42 @@
+"""The R4 definitions the code is driven by, as data: see NOTICE.md."""
+
+from __future__ import annotations
+
+import gzip
+import json
+from functools import cache
+from importlib.resources import files
+from typing import Any
+
+__all__ = ["elements", "load", "resource_types"]
+
+
+def load(name: str) -> Any:  # Any: each file has its own shape, known to its one reader
+    """Read one definition file."""
+    content = (files(__name__) / name).read_bytes()
+    return json.loads(gzip.decompress(content) if name.endswith(".gz") else content)
+
+
+@cache
+def elements() -> dict[str, dict[str, tuple[tuple[str, ...], int, int]]]:
+    """Return owner -> element -> (datatypes, min, max); a max of 0 means no limit."""
+    return {
+        owner: {name: (tuple(kinds), low, high) for name, (kinds, low, high) in parts.items()}
+        for owner, parts in load("elements.json.gz").items()
+    }
+
+
+@cache
+def resource_types() -> frozenset[str]:
+    """Return the names of R4's concrete resource types.
+
+    >>> "Patient" in resource_types(), "HumanName" in resource_types()
+    (True, False)
+    """
+    return frozenset(
+        owner
+        for owner, parts in elements().items()
+        if "implicitRules" in parts
+        and "." not in owner
+        and owner not in ("Resource", "DomainResource")
+    )

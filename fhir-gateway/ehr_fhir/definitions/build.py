@@ -1,0 +1,66 @@
+"""Make the compact definition files from HL7's R4 definitions; run by hand, never at runtime."""
+
+from __future__ import annotations
+
+import gzip
+import json
+import sys
+from pathlib import Path
+from typing import Any
+
+HERE = Path(__file__).parent
+
+
+def build(definitions: Path) -> None:
+    """Write elements.json.gz and patient-compartment.json beside this file."""
+    elements: dict[str, dict[str, list[Any]]] = {}
+    for name in ("profiles-types.json.gz", "profiles-resources.json.gz"):
+        bundle = json.loads(gzip.decompress((definitions / name).read_bytes()))
+        for entry in bundle["entry"]:
+            _add_type(elements, entry["resource"])
+    _write_gzip(HERE / "elements.json.gz", elements)
+    compartment = json.loads((definitions / "compartmentdefinition-patient.json").read_bytes())
+    rows = {row["code"]: row["param"] for row in compartment["resource"] if row.get("param")}
+    text = json.dumps(rows, indent=1, sort_keys=True)
+    (HERE / "patient-compartment.json").write_text(text + "\n", encoding="utf-8")
+
+
+def _add_type(elements: dict[str, dict[str, list[Any]]], definition: dict[str, Any]) -> None:
+    if definition["resourceType"] != "StructureDefinition" or definition["kind"] == "logical":
+        return
+    if definition.get("derivation") == "constraint":
+        return
+    kind = "primitive" if definition["kind"] == "primitive-type" else "complex"
+    if kind == "primitive":
+        return
+    elements[definition["type"]] = {}
+    for element in definition["snapshot"]["element"][1:]:
+        owner, _, name = element["path"].rpartition(".")
+        elements.setdefault(owner, {})[name] = [
+            _types(element),
+            element["min"],
+            0 if element["max"] == "*" else int(element["max"]),
+        ]
+
+
+def _types(element: dict[str, Any]) -> list[str]:
+    if "contentReference" in element:
+        return [element["contentReference"].removeprefix("#")]
+    codes = [kind["code"] for kind in element["type"]]
+    if codes in (["BackboneElement"], ["Element"]):
+        return [element["path"]]
+    # Element ids are typed by FHIRPath's own System types.
+    return [
+        code.removeprefix("http://hl7.org/fhirpath/System.").lower() if ":" in code else code
+        for code in codes
+    ]
+
+
+def _write_gzip(path: Path, content: object) -> None:
+    text = json.dumps(content, separators=(",", ":"), sort_keys=True)
+    # A fixed time stamp keeps the file the same from run to run.
+    path.write_bytes(gzip.compress(text.encode(), mtime=0))
+
+
+if __name__ == "__main__":
+    build(Path(sys.argv[1]))
