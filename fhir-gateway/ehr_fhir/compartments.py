@@ -1,4 +1,8 @@
-"""Whose record a resource is: R4's Patient CompartmentDefinition (R4 §2.1.24)."""
+"""Whose record a resource is: R4's Patient CompartmentDefinition (R4 §2.1.24), and a little more.
+
+R4 leaves a few types that name a patient out of the compartment. A pacemaker's record is its
+wearer's all the same, so they are added here.
+"""
 
 from __future__ import annotations
 
@@ -14,6 +18,14 @@ from ehr_fhir.search_parameters import parameters
 __all__ = ["compartment_parameters", "patients_of"]
 
 
+_BEYOND_R4 = {
+    "Contract": ("patient",),
+    "Device": ("patient",),
+    "GuidanceResponse": ("patient",),
+    "Task": ("patient",),
+}
+
+
 @cache
 def compartment_parameters(resource_type: str) -> tuple[str, ...]:
     """Return the parameters that place a resource of one type in a patient's compartment.
@@ -21,7 +33,7 @@ def compartment_parameters(resource_type: str) -> tuple[str, ...]:
     >>> compartment_parameters("Observation")
     ('subject', 'performer')
     """
-    return tuple(_compartment().get(resource_type, ()))
+    return tuple(_compartment().get(resource_type, _BEYOND_R4.get(resource_type, ())))
 
 
 def patients_of(resource: Mapping[str, Any]) -> frozenset[str]:

@@ -44,10 +44,10 @@ def parameters(resource_type: str) -> Mapping[str, SearchParameter]:
     >>> parameters("Patient")["birthdate"].type
     'date'
     """
-    found = {}
+    found: dict[str, SearchParameter] = {}
     for base in (*_BASES, resource_type):
         for definition in _definitions().get(base, ()):
-            found[definition["code"]] = _parameter(resource_type, definition)
+            found[str(definition["code"])] = _parameter(resource_type, definition)
     return MappingProxyType(found)
 
 

@@ -1,0 +1,90 @@
+"""Strict JSON in, compact bytes out, every number's digits kept: 1.50 is not 1.5 (R4 §2.24.0.1)."""
+
+from __future__ import annotations
+
+import json
+from decimal import Decimal
+from typing import Any
+
+import orjson
+
+from ehr_fhir.errors import EhrError, Invalid, TooCostly
+
+__all__ = ["LARGEST", "parse", "serialize"]
+
+LARGEST = 16 * 1024 * 1024
+_DEEPEST = 50
+
+
+def parse(body: bytes) -> dict[str, Any]:
+    """Parse one JSON object; refuse NaN, repeated keys, excessive depth and size."""
+    if len(body) > LARGEST:
+        raise TooCostly(f"The content is larger than {LARGEST // 1024 // 1024} MiB.")
+    try:
+        content = json.loads(
+            body.decode("utf-8-sig"),
+            parse_float=Decimal,
+            parse_constant=_refuse_constant,
+            object_pairs_hook=_unique,
+        )
+    except EhrError:
+        raise
+    except UnicodeDecodeError:
+        raise Invalid("The content is not UTF-8.", issue_code="structure") from None
+    except json.JSONDecodeError as error:
+        where = f"line {error.lineno}, column {error.colno}"
+        raise Invalid(f"The content is not JSON: {where}.", issue_code="structure") from None
+    except RecursionError:
+        raise _too_deep() from None
+    except ValueError:
+        raise Invalid("A number has too many digits.", issue_code="structure") from None
+    if not isinstance(content, dict):
+        raise Invalid("The content must be one JSON object.", issue_code="structure")
+    if _depth(content) > _DEEPEST:
+        raise _too_deep()
+    return content
+
+
+def serialize(content: Any) -> bytes:  # Any: JSON of every shape
+    """Serialize parsed JSON without white space.
+
+    >>> serialize(parse(b'{"value": 1.50}'))
+    b'{"value":1.50}'
+    """
+    try:
+        return orjson.dumps(content, default=_digits)
+    except TypeError:
+        text = "The content holds half of a surrogate pair or an integer beyond 64 bits."
+        raise Invalid(text, issue_code="structure") from None
+
+
+def _digits(value: object) -> orjson.Fragment:
+    if isinstance(value, Decimal):
+        return orjson.Fragment(str(value).encode())
+    raise TypeError
+
+
+def _refuse_constant(name: str) -> None:
+    raise Invalid(f"{name} is not a JSON number.", issue_code="structure")
+
+
+def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    found = dict(pairs)
+    if len(found) != len(pairs):
+        raise Invalid("An object names one key twice.", issue_code="structure")
+    return found
+
+
+def _depth(content: dict[str, Any]) -> int:
+    depth, level = 0, [content]
+    while level:
+        depth += 1
+        below: list[Any] = []
+        for node in level:
+            below += node.values() if isinstance(node, dict) else node
+        level = [node for node in below if isinstance(node, dict | list)]
+    return depth
+
+
+def _too_deep() -> TooCostly:
+    return TooCostly(f"The content is nested more than {_DEEPEST} levels deep.")

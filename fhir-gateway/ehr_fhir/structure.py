@@ -1,0 +1,100 @@
+"""Structure by R4's own definitions: known elements, cardinality, JSON kind, form of primitives.
+
+For the resource types of R4 that the models of fhir.resources do not have. Invariants and bindings
+are not checked.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping
+from decimal import Decimal
+from functools import cache
+from typing import Any
+
+from ehr_fhir import definitions
+from ehr_fhir.errors import Issue
+
+__all__ = ["issues"]
+
+_NUMBERS = frozenset({"decimal", "integer", "positiveInt", "unsignedInt"})
+_FORMS = {
+    "code": re.compile(r"[^\s]+(\s[^\s]+)*"),
+    "date": re.compile(r"\d{4}(-\d\d(-\d\d)?)?"),
+    "dateTime": re.compile(r"\d{4}(-\d\d(-\d\d(T\d\d:\d\d:\d\d(\.\d+)?(Z|[+-]\d\d:\d\d))?)?)?"),
+    "id": re.compile(r"[A-Za-z0-9\-.]{1,64}"),
+    "instant": re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d+)?(Z|[+-]\d\d:\d\d)"),
+    "time": re.compile(r"\d\d:\d\d:\d\d(\.\d+)?"),
+    "uri": re.compile(r"\S*"),
+    "url": re.compile(r"\S*"),
+    "canonical": re.compile(r"\S*"),
+}
+
+
+def issues(kind: str, resource: Mapping[str, Any]) -> list[Issue]:
+    """Return what is wrong with the structure of a resource, in the order of its elements."""
+    return list(_check_object(kind, resource, kind))
+
+
+def _check_object(owner: str, node: Any, path: str) -> Iterator[Issue]:
+    if not isinstance(node, dict):
+        yield Issue(f"{path} must be an object.", path, "structure")
+        return
+    if owner == "Resource":
+        owner = node.get("resourceType", "")
+        if owner not in definitions.resource_types():
+            yield Issue(f"{path} must name its resourceType.", path, "structure")
+            return
+    known = _elements(owner)
+    for key, value in node.items():
+        name = key.removeprefix("_")
+        if key == "resourceType" and "implicitRules" in known:
+            continue
+        if name not in known or (key != name and known[name][0][0].isupper()):
+            yield Issue(
+                f"{path}.{key} is not an element of this type.", f"{path}.{key}", "structure"
+            )
+        elif key == name:
+            yield from _check_element(*known[name], value, f"{path}.{key}")
+    for name, (_, low, _) in definitions.elements()[owner].items():
+        if low and not any(name.removesuffix("[x]") in (key, key[1:]) for key in node):
+            if not (name.endswith("[x]") and any(key.startswith(name[:-3]) for key in node)):
+                yield Issue(f"{path}.{name} is required.", f"{path}.{name}", "required")
+
+
+def _check_element(kind: str, high: int, value: Any, path: str) -> Iterator[Issue]:
+    if high == 1:
+        yield from _check_value(kind, value, path)
+    elif not isinstance(value, list):
+        yield Issue(f"{path} must be an array.", path, "structure")
+    else:
+        for index, item in enumerate(value):
+            if item is not None:
+                yield from _check_value(kind, item, f"{path}[{index}]")
+
+
+def _check_value(kind: str, value: Any, path: str) -> Iterator[Issue]:
+    if kind in definitions.elements():
+        yield from _check_object(kind, value, path)
+    elif kind == "boolean":
+        if not isinstance(value, bool):
+            yield Issue(f"{path} must be true or false.", path, "structure")
+    elif kind in _NUMBERS:
+        if isinstance(value, bool) or not isinstance(value, int | float | Decimal):
+            yield Issue(f"{path} must be a number.", path, "structure")
+    elif not isinstance(value, str) or not value:
+        yield Issue(f"{path} must be a string that is not empty.", path, "structure")
+    elif (form := _FORMS.get(kind)) and not form.fullmatch(value):
+        yield Issue(f"{path} does not have the form of a {kind}.", path, "value")
+
+
+@cache
+def _elements(owner: str) -> Mapping[str, tuple[str, int]]:
+    """Return JSON name -> (datatype, max), a choice of datatypes spelt out."""
+    found = {}
+    for name, (kinds, _, high) in definitions.elements()[owner].items():
+        for kind in kinds:
+            plain = name.removesuffix("[x]")
+            spelt = plain + kind[0].upper() + kind[1:] if name.endswith("[x]") else name
+            found[spelt] = (kind, high)
+    return found
