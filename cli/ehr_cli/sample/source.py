@@ -11,7 +11,9 @@ import orjson
 
 FOLDER = Path(__file__).parent / "synthea"
 # Types that belong to no patient.
-DIRECTORY = frozenset({"Organization", "Location", "Practitioner", "PractitionerRole", "Medication"})
+DIRECTORY = frozenset(
+    {"Organization", "Location", "Practitioner", "PractitionerRole", "Medication"}
+)
 
 
 def types() -> list[str]:

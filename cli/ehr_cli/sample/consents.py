@@ -1,0 +1,111 @@
+"""The sample's Consents: who joined, who shares with whom, who restricts what.
+
+Written as data by the position of a patient (0 is "the patient" of the demo), so that the mix is
+the same each time. No date is today's: what has lapsed has lapsed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+from ehr_cli.sample.rewrite import written_by
+from ehr_cli.sample.setting import SYSTEM
+
+SCOPE = "http://terminology.hl7.org/CodeSystem/consentscope"
+CATEGORY = f"{SYSTEM}/fhir/CodeSystem/consent-category"
+DOMAIN = f"{SYSTEM}/fhir/CodeSystem/data-domain"
+SEALED = f"{SYSTEM}/fhir/StructureDefinition/sealed"
+PARTICIPATION = "http://terminology.hl7.org/CodeSystem/v3-ParticipationType"
+
+NOT_JOINED = frozenset({11, 23})
+SINGLE_RECORD = 10
+RESEARCH_OPT_OUT = frozenset({7})
+# Position modulo 6 -> organisation and whether the consent ends after a year.
+SHARING = {
+    0: (("st-gabriel", False), ("kwun-fong", False)),
+    1: (("st-gabriel", False), ("kwun-fong", True)),
+    2: (("kwun-fong", False),),
+    3: (),
+    4: (("st-gabriel", True), ("kwun-fong", False)),
+    5: (("kwun-fong", True),),
+}
+ONE_YEAR = {"start": "2026-06-01", "end": "2027-05-31"}
+
+
+def consents(patients: Sequence[str], notes: Mapping[str, str]) -> Iterator[dict[str, Any]]:
+    """Yield the Consents of the patients, in order; `notes` names one document of each."""
+    for position, patient in enumerate(patients):
+        if position in NOT_JOINED:
+            continue
+        yield consent("joining", patient, {"type": "permit", "period": {"start": "2025-12-01"}})
+        for organization, one_year in SHARING[position % len(SHARING)]:
+            yield sharing(patient, organization, ONE_YEAR if one_year else {"start": "2026-01-05"})
+        if position in RESEARCH_OPT_OUT:
+            yield consent("research", patient, {"type": "deny", "period": {"start": "2026-02-01"}})
+        if position in _restrictions():
+            yield consent("restriction", patient, _restrictions()[position])
+        if position == SINGLE_RECORD:
+            data = {"meaning": "instance", "reference": {"reference": notes[patient]}}
+            yield consent("restriction", patient, restriction(data=[data]))
+
+
+def sharing(patient: str, organization: str, period: dict[str, str]) -> dict[str, Any]:
+    """Return a patient's sharing consent for one organisation."""
+    provision = {"type": "permit", "period": period, "actor": [_actor(organization)]}
+    return consent("sharing", patient, provision, organization)
+
+
+def consent(
+    category: str, patient: str, provision: dict[str, Any], suffix: str = ""
+) -> dict[str, Any]:
+    """Return one Consent of a patient in the platform's form."""
+    given = provision["period"]["start"]
+    resource = {
+        "resourceType": "Consent",
+        "id": "-".join(filter(None, (category, patient, suffix))),
+        "status": "active",
+        "scope": {"coding": [{"system": SCOPE, "code": "patient-privacy"}]},
+        "category": [{"coding": [{"system": CATEGORY, "code": category}]}],
+        "patient": {"reference": f"Patient/{patient}"},
+        "dateTime": given,
+        "policyRule": {"text": "Electronic Health System Ordinance (Cap. 625)"},
+        "provision": provision,
+    }
+    return written_by(resource, "ehr-commons")
+
+
+def restriction(**selector: Any) -> dict[str, Any]:
+    """Return the provision of a restriction; without a selector it closes everything.
+
+    The keywords are members of Consent.provision, hence Any.
+    """
+    return {"type": "deny", "period": {"start": "2026-03-01"}, **selector}
+
+
+def domain(code: str) -> dict[str, str]:
+    """Return a data domain as a Coding."""
+    return {"system": DOMAIN, "code": code}
+
+
+def _restrictions() -> dict[int, dict[str, Any]]:
+    return {
+        2: restriction(**{"class": [domain("laboratory")]}),
+        4: restriction(actor=[_actor("ha-harbour")]),
+        6: restriction(**{"class": [domain("diagnosis")]}, provision=[_except_for("ha-lion-rock")]),
+        8: restriction(
+            extension=[{"url": SEALED, "valueBoolean": True}],
+            **{"class": [domain("medication")]},
+        ),
+    }
+
+
+def _except_for(organization: str) -> dict[str, Any]:
+    return {"type": "permit", "actor": [_actor(organization)]}
+
+
+def _actor(organization: str) -> dict[str, Any]:
+    return {
+        "role": {"coding": [{"system": PARTICIPATION, "code": "IRCP"}]},
+        "reference": {"reference": f"Organization/{organization}"},
+    }

@@ -1,0 +1,124 @@
+"""The sample's organisations, their sites and their staff as FHIR resources."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from typing import Any
+
+from ehr_cli.sample import source
+from ehr_cli.sample.rewrite import (
+    organization,
+    practitioner_id,
+    practitioner_name,
+    written_by,
+)
+from ehr_cli.sample.setting import SYSTEM, Name, setting
+
+DEEMED = f"{SYSTEM}/fhir/StructureDefinition/deemed-sharing"
+STAFF = f"{SYSTEM}/identifier/staff"
+
+
+def organizations() -> Iterator[dict[str, Any]]:
+    """Yield the four providers and the platform itself."""
+    for row in setting()["organization"]:
+        resource: dict[str, Any] = {
+            "resourceType": "Organization",
+            "id": row["id"],
+            "identifier": [{"system": f"{SYSTEM}/identifier/organization", "value": row["id"]}],
+            "active": True,
+            "type": [_provider(row["kind"])],
+            "name": row["name"],
+            "alias": [row["name_zh"]],
+            "telecom": [{"system": "phone", "value": row["phone"], "use": "work"}],
+            "address": [_address(row)],
+        }
+        if "deemed_since" in row:
+            period = {"start": row["deemed_since"]}
+            resource["extension"] = [{"url": DEEMED, "valuePeriod": period}]
+        yield written_by(resource, "ehr-commons")
+
+
+def sites() -> Iterator[dict[str, Any]]:
+    """Yield the places inside each organisation."""
+    for row in setting()["organization"]:
+        for site in setting()["site"]:
+            if row["kind"] == "hospital" or (row["kind"], site["kind"]) == ("clinic", "outpatient"):
+                yield _site(row, site)
+
+
+def practitioners(met: Iterable[tuple[str, str]]) -> Iterator[dict[str, Any]]:
+    """Yield a Practitioner and a PractitionerRole for all who wrote, and for all who log in."""
+    gender = {p["identifier"][0]["value"]: p["gender"] for p in source.read("Practitioner")}
+    roles = {r["practitioner"]["identifier"]["value"]: r for r in source.read("PractitionerRole")}
+    for npi, at in met:
+        identity, name = practitioner_id(npi, at), practitioner_name(npi, at)
+        yield _practitioner(identity, name, at, identity, gender[npi])
+        yield _role(identity, at, {k: roles[npi][k] for k in ("code", "specialty")})
+    for row in setting()["staff"]:
+        name = Name(*row["name"], *row["name_zh"])
+        identity = row["login"].replace(".", "-")
+        yield _practitioner(identity, name, row["organization"], row["login"], None)
+        title = row.get("profession", row["role"])
+        yield _role(identity, row["organization"], {"code": [{"text": title}]})
+
+
+def _site(row: dict[str, Any], site: dict[str, Any]) -> dict[str, Any]:
+    resource = {
+        "resourceType": "Location",
+        "id": f"{row['id']}-{site['kind']}",
+        "status": "active",
+        "name": f"{row['name']}, {site['name']}",
+        "alias": [f"{row['name_zh']}{site['name_zh']}"],
+        "telecom": [{"system": "phone", "value": row["phone"], "use": "work"}],
+        "address": _address(row),
+        "managingOrganization": _organization(row["id"]),
+    }
+    return written_by(resource, row["id"])
+
+
+def _practitioner(
+    identity: str, name: Name, at: str, number: str, gender: str | None
+) -> dict[str, Any]:
+    resource = {
+        "resourceType": "Practitioner",
+        "id": identity,
+        "identifier": [{"system": STAFF, "value": number}],
+        "active": True,
+        "name": name.fhir(),
+    }
+    return written_by({**resource, "gender": gender} if gender else resource, at)
+
+
+def _role(identity: str, at: str, what: dict[str, Any]) -> dict[str, Any]:
+    resource = {
+        "resourceType": "PractitionerRole",
+        "id": f"role-{identity}",
+        "active": True,
+        "practitioner": {"reference": f"Practitioner/{identity}"},
+        "organization": _organization(at),
+        **what,
+    }
+    return written_by(resource, at)
+
+
+def _organization(identity: str) -> dict[str, str]:
+    return {
+        "reference": f"Organization/{identity}",
+        "display": organization(identity)["name"],
+    }
+
+
+def _provider(kind: str) -> dict[str, Any]:
+    code, display = ("other", "Other") if kind == "platform" else ("prov", "Healthcare Provider")
+    system = "http://terminology.hl7.org/CodeSystem/organization-type"
+    return {"coding": [{"system": system, "code": code, "display": display}], "text": kind}
+
+
+def _address(row: dict[str, Any]) -> dict[str, Any]:
+    return {
+        "use": "work",
+        "line": [row["line"]],
+        "district": row["district"],
+        "city": "Hong Kong",
+        "country": "HK",
+    }

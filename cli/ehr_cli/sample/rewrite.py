@@ -1,0 +1,186 @@
+"""Rewrite one Synthea record for Hong Kong: references, displays, texts, codes that are American.
+
+Only what names a person, a place or an American register changes. Codes, values and dates stay.
+"""
+
+from __future__ import annotations
+
+import base64
+import re
+import uuid
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from functools import cache
+from typing import Any
+
+from ehr_cli.sample import source
+from ehr_cli.sample.placement import Placement, location_id
+from ehr_cli.sample.setting import SYSTEM, Name, address, person_name, setting
+
+NAMESPACE = uuid.uuid5(uuid.NAMESPACE_URL, SYSTEM)
+# Questions of the American survey PRAPARE that make no sense here: race, ethnicity, insurance.
+DROPPED_QUESTIONS = frozenset({"32624-9", "56051-6", "76437-3"})
+ADDRESS_QUESTION = "56799-0"
+RACE = re.compile(r" (?:non)?hispanic (?:white|black|asian|native|hawaiian|other)\b")
+INSURANCE = re.compile(r"Patient currently has [^\n]+\.\n")
+CONDITIONAL = re.compile(r"(Organization|Location|Practitioner)\?identifier=[^|]+\|(.+)")
+PAYER = "Self-paid"
+
+
+class Rewriter:
+    """Rewrites records; remembers which practitioners it met at which organisation."""
+
+    def __init__(self, placement: Placement) -> None:
+        self.placement = placement
+        self.patients = {
+            patient["id"]: person_name(patient["id"], patient["gender"])
+            for patient in source.read("Patient")
+        }
+        self.met: dict[tuple[str, str], None] = {}
+        self._synthea_names = _name_pattern(source.read("Patient"))
+
+    def record(self, resource: dict[str, Any]) -> dict[str, Any]:
+        """Return a patient's record as the Hong Kong organisation wrote it."""
+        patient = source.patient_of(resource)
+        at = self.placement.of(resource)
+        context = _Context(at, self.placement.site_of(resource), patient)
+        rewritten: dict[str, Any] = self._walk(resource, context)
+        match resource["resourceType"]:
+            case "Observation" if "component" in rewritten:
+                rewritten["component"] = _components(rewritten["component"], patient)
+            case "Claim" | "ExplanationOfBenefit":
+                _replace_payer(rewritten)
+            case "CarePlan":
+                for activity in rewritten.get("activity", []):
+                    activity["detail"]["location"] = self._location(context)
+        return written_by(rewritten, at)
+
+    def provenances(self, resource: dict[str, Any]) -> Iterator[dict[str, Any]]:
+        """Split a patient's one Provenance by the organisation that wrote the targets.
+
+        One Provenance naming everything would tell each organisation of the others' records.
+        """
+        patient = source.patient_of(resource)
+        targets: dict[str, list[dict[str, Any]]] = {}
+        for target in resource["target"]:
+            # A Medication is nobody's record; it goes with the main organisation.
+            at = self.placement.organization.get(target["reference"], self.placement.main[patient])
+            targets.setdefault(at, []).append(target)
+        for at, part in sorted(targets.items()):
+            context = _Context(at, location_id(at, "outpatient"), patient)
+            identity = str(uuid.uuid5(NAMESPACE, f"{resource['id']}|{at}"))
+            rewritten = self._walk({**resource, "id": identity, "target": part}, context)
+            yield written_by(rewritten, at)
+
+    def _walk(self, value: Any, context: _Context) -> Any:
+        # JSON of every shape passes through here, hence Any.
+        if isinstance(value, list):
+            return [self._walk(item, context) for item in value]
+        if not isinstance(value, dict):
+            return value
+        if "reference" in value:
+            return self._reference(value, context)
+        if value.get("contentType", "").startswith("text/plain") and "data" in value:
+            return {**value, "data": self._note(value["data"], context)}
+        return {key: self._walk(item, context) for key, item in value.items()}
+
+    def _reference(self, value: dict[str, Any], context: _Context) -> dict[str, Any]:
+        reference = value["reference"]
+        if match := CONDITIONAL.fullmatch(reference):
+            if match[1] == "Practitioner":
+                return self._practitioner(match[2], context)
+            return (
+                self._location(context) if match[1] == "Location" else self._organization(context)
+            )
+        if reference.startswith("Patient/") and "display" in value:
+            return {**value, "display": self.patients[reference.partition("/")[2]].text}
+        return dict(value)
+
+    def _practitioner(self, npi: str, context: _Context) -> dict[str, Any]:
+        self.met[npi, context.organization] = None
+        identity = practitioner_id(npi, context.organization)
+        name = practitioner_name(npi, context.organization)
+        return {"reference": f"Practitioner/{identity}", "display": f"Dr {name.text}"}
+
+    def _organization(self, context: _Context) -> dict[str, Any]:
+        name = organization(context.organization)["name"]
+        return {"reference": f"Organization/{context.organization}", "display": name}
+
+    def _location(self, context: _Context) -> dict[str, Any]:
+        return {
+            "reference": f"Location/{context.site}",
+            "display": organization(context.organization)["name"],
+        }
+
+    def _note(self, data: str, context: _Context) -> str:
+        # Besides displays, notes are the only place where Synthea writes a name; a test guards it.
+        text = INSURANCE.sub("", RACE.sub("", base64.b64decode(data).decode()))
+        text = self._synthea_names.sub(self.patients[context.patient].text, text)
+        return base64.b64encode(text.encode()).decode()
+
+
+@dataclass(frozen=True)
+class _Context:
+    organization: str
+    site: str
+    patient: str
+
+
+def written_by(resource: dict[str, Any], at: str) -> dict[str, Any]:
+    """Mark the organisation that wrote a resource, in meta.source."""
+    meta = {**resource.get("meta", {}), "source": f"{SYSTEM}/organization/{at}"}
+    head = {"resourceType": resource["resourceType"], "id": resource["id"], "meta": meta}
+    return {**head, **{k: v for k, v in resource.items() if k not in head}}
+
+
+def organization(identity: str) -> dict[str, Any]:
+    """Return an organisation's row of setting.toml."""
+    return next(row for row in setting()["organization"] if row["id"] == identity)
+
+
+@cache
+def practitioner_id(npi: str, at: str) -> str:
+    """Return the id of a Synthea practitioner as a member of staff here."""
+    return str(uuid.uuid5(NAMESPACE, f"{npi}|{at}"))
+
+
+@cache
+def practitioner_name(npi: str, at: str) -> Name:
+    """Invent a practitioner's name."""
+    gender = "female" if int(practitioner_id(npi, at)[0], 16) % 2 else "male"
+    return person_name(f"{npi}|{at}", gender)
+
+
+def _replace_payer(claim: dict[str, Any]) -> None:
+    # American insurers have no place here.
+    payer = {"display": PAYER}
+    for insurance in claim["insurance"]:
+        insurance["coverage"].update(payer)
+    if "insurer" in claim:
+        claim["insurer"] = payer
+    for contained in claim.get("contained", []):
+        if contained["resourceType"] == "Coverage":
+            contained.update(type={"text": PAYER}, payor=[payer])
+
+
+def _components(components: list[dict[str, Any]], patient: str) -> list[dict[str, Any]]:
+    kept = []
+    for component in components:
+        code = component["code"]["coding"][0]["code"]
+        if code == ADDRESS_QUESTION:
+            component = {**component, "valueString": ", ".join(address(patient)["line"])}
+        if code not in DROPPED_QUESTIONS:
+            kept.append(component)
+    return kept
+
+
+def _name_pattern(patients: Iterable[dict[str, Any]]) -> re.Pattern[str]:
+    # Synthea marks each name with a number ("Isa815"), so a name never hides in a common word.
+    words = {
+        word
+        for patient in patients
+        for name in patient["name"]
+        for word in (name["family"], *name["given"])
+    }
+    word = "(?:" + "|".join(sorted(map(re.escape, words), key=len, reverse=True)) + ")"
+    return re.compile(rf"(?:(?:Mrs?|Ms)\. )?{word}(?: {word})*(?: (?:MD|PhD|JD))?")
