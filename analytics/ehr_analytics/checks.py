@@ -1,0 +1,127 @@
+"""The airlock's automatic checks: each says yes or no, with the reason.
+
+They look at the files as they would leave, and share no code with what made them.
+"""
+
+from __future__ import annotations
+
+import csv
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+FILE_TYPES = {".csv": b"", ".png": b"\x89PNG\r\n\x1a\n"}
+MAX_ROWS = 5_000
+MAX_BYTES = 16 * 1024 * 1024
+HIDDEN = "[hidden]"
+
+_ID_COLUMN = re.compile(r"(^|_)(id|identifier|hkid|name|phone|address|mrn|uuid|birth_?date)s?($|_)")
+_ID_VALUE = re.compile(
+    r"[0-9a-f]{32,}"  # a pseudonym or a digest
+    r"|[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}"  # a UUID
+    r"|[A-Z]{1,2}\d{6}\(?[0-9A]\)?"  # an HKID
+    r"|\d{4}-\d{2}-\d{2}.*"  # a date: a table of counts has none
+    r"|[A-Z][A-Za-z]+/[A-Za-z0-9.-]{8,}",  # a FHIR reference
+)
+
+
+@dataclass(frozen=True)
+class Check:
+    """What was looked at in which file, whether it passed, and why."""
+
+    name: str
+    file: str
+    passed: bool
+    reason: str
+
+
+def check_folder(folder: Path, policy: str, counts: Sequence[str]) -> tuple[Check, ...]:
+    """Check every file of a folder of outputs under the policy it was made by."""
+    results: list[Check] = []
+    for path in sorted(folder.rglob("*")):
+        if path.is_dir():
+            continue
+        results.append(_file_type(path))
+        results.append(_size(path))
+        if path.suffix == ".csv":
+            results += _table(path, policy, counts)
+    if not results:
+        results.append(Check("not empty", folder.name, False, "there is nothing to release"))
+    return tuple(results)
+
+
+def may_be_shown(policy: str, count: int) -> bool:
+    """Say whether a count can be the outcome of a policy.
+
+    >>> [may_be_shown("opensafely-7-5", count) for count in (0, 5, 7, 8, 10)]
+    [True, False, False, False, True]
+    """
+    if policy == "opensafely-7-5":
+        return count == 0 or (count > 7 and count % 5 == 0)
+    if policy == "midpoint-6":
+        return count == 0 or count % 6 == 3
+    # Here zeros disclose, and so does what is below ten. An unknown policy shows nothing.
+    return policy == "acro-10" and count >= 10
+
+
+def _file_type(path: Path) -> Check:
+    start = FILE_TYPES.get(path.suffix)
+    if path.is_symlink() or start is None:
+        return Check("file type", path.name, False, "only CSV and PNG files leave")
+    with path.open("rb") as content:
+        if not content.read(len(start)) == start:
+            return Check("file type", path.name, False, "the content is not what the name says")
+    return Check("file type", path.name, True, "CSV or PNG, by name and by content")
+
+
+def _size(path: Path) -> Check:
+    size = path.stat().st_size
+    return Check("size", path.name, size <= MAX_BYTES, f"{size} bytes of at most {MAX_BYTES}")
+
+
+def _table(path: Path, policy: str, counts: Sequence[str]) -> list[Check]:
+    with path.open(newline="", encoding="utf-8") as lines:
+        reader = csv.DictReader(lines)
+        rows = list(reader)
+        fields = list(reader.fieldnames or ())
+    return [
+        _row_limit(path, len(rows)),
+        _columns(path, fields),
+        _values(path, rows, [field for field in fields if field not in counts]),
+        _cells(path, rows, policy, [field for field in fields if field in counts]),
+    ]
+
+
+def _row_limit(path: Path, rows: int) -> Check:
+    return Check("row limit", path.name, rows <= MAX_ROWS, f"{rows} rows of at most {MAX_ROWS}")
+
+
+def _columns(path: Path, fields: Sequence[str]) -> Check:
+    found = [field for field in fields if _ID_COLUMN.search(field.lower())]
+    reason = (
+        f"columns like identifiers: {', '.join(found)}" if found else "no column of identifiers"
+    )
+    return Check("column names", path.name, not found, reason)
+
+
+def _values(path: Path, rows: Sequence[dict[str, str]], strata: Sequence[str]) -> Check:
+    # The value itself is not repeated: the reason may travel further than the file.
+    found = sorted({s for row in rows for s in strata if _ID_VALUE.fullmatch(row[s] or "")})
+    reason = f"values like identifiers in: {', '.join(found)}" if found else "no identifier or date"
+    return Check("values", path.name, not found, reason)
+
+
+def _cells(path: Path, rows: Sequence[dict[str, str]], policy: str, counts: Sequence[str]) -> Check:
+    bad = sum(not _cell_may_leave(row[count], policy) for row in rows for count in counts)
+    total = len(rows) * len(counts)
+    if not counts:
+        return Check("small cells", path.name, False, "no column of counts that the study declares")
+    reason = f"{bad} of {total} cells break {policy}" if bad else f"{total} cells keep {policy}"
+    return Check("small cells", path.name, bad == 0, reason)
+
+
+def _cell_may_leave(text: str, policy: str) -> bool:
+    if text == HIDDEN:
+        return True
+    return text.isascii() and text.isdigit() and may_be_shown(policy, int(text))

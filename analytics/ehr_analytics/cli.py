@@ -1,0 +1,227 @@
+"""The commands `ehr research ...`: each parses, calls one function, and renders."""
+
+from __future__ import annotations
+
+import os
+from datetime import date, datetime
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from ehr_analytics import project as projects
+from ehr_analytics import release, study
+from ehr_analytics.register import Register
+from ehr_etl.session import spark_session
+
+Data = Annotated[Path, typer.Option("--data", help="The platform's data folder.")]
+Who = Annotated[str, typer.Option("--as", help="Log-in of the person who takes this step.")]
+ProjectId = Annotated[str, typer.Argument(help="Id of the project.")]
+RunId = Annotated[str, typer.Argument(help="Id of the run.")]
+DEFAULT_DATA = Path("var")
+
+app = typer.Typer(
+    help="Research projects, studies and the airlock.", no_args_is_help=True, add_completion=False
+)
+project_app = typer.Typer(help="Projects: draft, submitted, approved, open, closed.")
+airlock_app = typer.Typer(help="The airlock: nothing leaves before two people approve.")
+app.add_typer(project_app, name="project", no_args_is_help=True)
+app.add_typer(airlock_app, name="airlock", no_args_is_help=True)
+
+
+@project_app.command("new")
+def project_new(
+    project_id: ProjectId,
+    title: Annotated[str, typer.Option(help="Title.")],
+    purpose: Annotated[str, typer.Option(help="The question, in one sentence.")],
+    ethics: Annotated[str, typer.Option(help="Reference of the ethics approval.")],
+    applicant: Annotated[str, typer.Option("--as", help="Log-in of the applicant.")],
+    item: Annotated[list[str], typer.Option(help="Data item, view.column; repeat.")],
+    until: Annotated[datetime, typer.Option(formats=["%Y-%m-%d"], help="Last day.")],
+    since: Annotated[
+        datetime | None, typer.Option(formats=["%Y-%m-%d"], help="First day; today if not given.")
+    ] = None,
+    person: Annotated[
+        list[str] | None, typer.Option(help="Log-in of a researcher; the applicant if none.")
+    ] = None,
+    data: Data = DEFAULT_DATA,
+) -> None:
+    """Write down a new project as a draft.
+
+    Example: ehr research project new falls --title "Falls" --purpose "Who falls?" --ethics REC-7
+    --as researcher.lau --item encounter_flat.patient_id --item encounter_flat.start
+    --until 2027-12-31
+    """
+    register = Register(data)
+    first: date = since.date() if since else register.clock().date()
+    _show(
+        projects.new(
+            register,
+            projects.Project(
+                id=project_id,
+                title=title,
+                purpose=purpose,
+                applicant=applicant,
+                ethics=ethics,
+                items=tuple(item),
+                people=tuple(person or [applicant]),
+                period_from=first,
+                period_to=until.date(),
+            ),
+        )
+    )
+
+
+@project_app.command("submit")
+def project_submit(project_id: ProjectId, who: Who, data: Data = DEFAULT_DATA) -> None:
+    """Hand a draft in. Example: ehr research project submit falls --as researcher.lau"""
+    _show(projects.submit(Register(data), project_id, who))
+
+
+@project_app.command("approve")
+def project_approve(project_id: ProjectId, who: Who, data: Data = DEFAULT_DATA) -> None:
+    """Give one of two approvals. Example: ehr research project approve falls --as steward.ng"""
+    _show(projects.approve(Register(data), project_id, who))
+
+
+@project_app.command("return")
+def project_return(
+    project_id: ProjectId,
+    who: Who,
+    reason: Annotated[str, typer.Option(help="What is to be changed.")],
+    data: Data = DEFAULT_DATA,
+) -> None:
+    """Send a submitted project back to its applicant.
+
+    Example: ehr research project return falls --as steward.ng --reason "Name the people."
+    """
+    _show(projects.send_back(Register(data), project_id, who, reason))
+
+
+@project_app.command("open")
+def project_open(project_id: ProjectId, who: Who, data: Data = DEFAULT_DATA) -> None:
+    """Open an approved project. Example: ehr research project open falls --as steward.ng"""
+    _show(projects.open_project(Register(data), project_id, who))
+
+
+@project_app.command("close")
+def project_close(project_id: ProjectId, who: Who, data: Data = DEFAULT_DATA) -> None:
+    """Close a project and destroy its key. Example: ehr research project close falls --as admin"""
+    _show(projects.close(Register(data), project_id, who))
+
+
+@project_app.command("list")
+def project_list(data: Data = DEFAULT_DATA) -> None:
+    """List the projects. Example: ehr research project list"""
+    table = Table("project", "state", "applicant", "approved by", "until", "title")
+    for project in projects.projects(Register(data)):
+        approvers = ", ".join(project.approvers)
+        until = project.period_to.isoformat()
+        table.add_row(project.id, project.state, project.applicant, approvers, until, project.title)
+    Console().print(table)
+
+
+@project_app.command("log")
+def project_log(project_id: ProjectId, data: Data = DEFAULT_DATA) -> None:
+    """Show every step of a project and its runs. Example: ehr research project log falls"""
+    register = Register(data)
+    projects.get(register, project_id)
+    table = Table("when", "who", "step", "from", "to", "run")
+    for event in register.events(project_id):
+        table.add_row(
+            event.at, event.who, event.action, event.before or "", event.after or "",
+            event.run or "",
+        )  # fmt: skip
+    Console().print(table)
+
+
+@app.command("run")
+def run_study(
+    study_file: Annotated[str, typer.Argument(help="A study's file, or the name of a given one.")],
+    who: Who,
+    data: Data = DEFAULT_DATA,
+) -> None:
+    """Run a study on its project's views.
+
+    Example: ehr research run acute-returns --as researcher.lau
+    """
+    path = Path(study_file) if study_file.endswith(".toml") else study.committed(study_file)
+    plan, register = study.load(path), Register(data)
+    record = study.run(register, spark_session(data / "spark"), plan, who)
+    typer.echo(
+        f"Run {record.id} is done; its results wait inside for `ehr research airlock check`."
+    )
+
+
+@airlock_app.command("list")
+def airlock_list(data: Data = DEFAULT_DATA) -> None:
+    """List the runs and how far they are. Example: ehr research airlock list"""
+    table = Table("run", "project", "by", "at", "state")
+    for run in study.runs(Register(data)):
+        table.add_row(run.id, run.project, run.who, run.at, run.state)
+    Console().print(table)
+
+
+@airlock_app.command("check")
+def airlock_check(run_id: RunId, who: Who, data: Data = DEFAULT_DATA) -> None:
+    """Control a run's results and check them. Example: ehr research airlock check RUN --as LOGIN"""
+    register = Register(data)
+    proposed = release.propose(register, run_id, who)
+    table = Table("check", "file", "", "reason")
+    for check in proposed.checks:
+        table.add_row(check.name, check.file, "yes" if check.passed else "NO", check.reason)
+    Console().print(table)
+    typer.echo(f"What may leave lies in {study.run_folder(register, run_id) / 'outputs'}{os.sep}")
+    if not proposed.passed:
+        raise typer.Exit(1)
+
+
+@airlock_app.command("approve")
+def airlock_approve(
+    run_id: RunId,
+    who: Who,
+    reason: Annotated[str, typer.Option(help="Why it may leave.")],
+    data: Data = DEFAULT_DATA,
+) -> None:
+    """Approve what a run may let out; two different people must.
+
+    Example: ehr research airlock approve RUN --as steward.ng --reason "No small cell."
+    """
+    _decide(data, run_id, who, "approve", reason)
+
+
+@airlock_app.command("reject")
+def airlock_reject(
+    run_id: RunId,
+    who: Who,
+    reason: Annotated[str, typer.Option(help="Why it may not leave.")],
+    data: Data = DEFAULT_DATA,
+) -> None:
+    """Keep a run's results inside, with the reason.
+
+    Example: ehr research airlock reject RUN --as auditor.tse --reason "Strata too fine."
+    """
+    _decide(data, run_id, who, "reject", reason)
+
+
+@airlock_app.command("release")
+def airlock_release(run_id: RunId, who: Who, data: Data = DEFAULT_DATA) -> None:
+    """Release what two checkers approved.
+
+    Example: ehr research airlock release RUN --as steward.ng
+    """
+    released = release.release(Register(data), run_id, who)
+    typer.echo(f"{len(released.files)} files released to {released.folder}")
+
+
+def _decide(data: Path, run_id: str, who: str, verdict: str, reason: str) -> None:
+    proposed = release.decide(Register(data), run_id, who, verdict, reason)
+    typer.echo(f"Run {run_id} is {proposed.run.state}; {len(proposed.decisions)} decided.")
+
+
+def _show(project: projects.Project) -> None:
+    typer.echo(f"Project {project.id} is {project.state}.")
+    if project.state == "submitted":
+        typer.echo(f"{len(project.approvers)} of {projects.APPROVALS_NEEDED} approvals given.")

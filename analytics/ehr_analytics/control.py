@@ -1,0 +1,67 @@
+"""Counts under a disclosure policy: the policy's own rule per cell, and ours that people count too.
+
+A cell with forty stays of three people tells about three people. So a count is shown only where the
+number of people behind it is shown.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from ehr_privacy import disclosure
+
+Cell = int | None
+
+
+@dataclass(frozen=True)
+class Table:
+    """A table of counts: strata as text, counts as numbers (None: hidden)."""
+
+    strata: tuple[str, ...]
+    counts: tuple[str, ...]
+    rows: tuple[tuple[tuple[str, ...], tuple[Cell, ...]], ...]
+
+
+@dataclass(frozen=True)
+class Controlled:
+    """A table that may be looked at outside, and the record of what was done to it."""
+
+    table: Table
+    record: Mapping[str, object]
+
+
+def control(policy: str, table: Table, people_behind: Mapping[str, str]) -> Controlled:
+    """Apply a policy to every count, then hide counts whose number of people is hidden.
+
+    `people_behind` names, for a count, the count of the people it is about.
+    """
+    dictionaries: Sequence[Mapping[str, object]] = [
+        {
+            **dict(zip(table.strata, strata, strict=True)),
+            **dict(zip(table.counts, cells, strict=True)),
+        }
+        for strata, cells in table.rows
+    ]
+    applied = disclosure.apply(policy, dictionaries, table.counts)
+    rows, hidden_for_people = [], 0
+    for (strata, _), row in zip(table.rows, applied.rows, strict=True):
+        cells: dict[str, Cell] = {count: _cell(row[count]) for count in table.counts}
+        for count, people in people_behind.items():
+            if cells[people] is None and cells[count] is not None:
+                cells[count] = None
+                hidden_for_people += 1
+        rows.append((strata, tuple(cells[count] for count in table.counts)))
+    shown = Table(table.strata, table.counts, tuple(rows))
+    cells_shown = [cell for _, row_cells in rows for cell in row_cells]
+    record = {
+        **applied.record,
+        "hidden_because_few_people": hidden_for_people,
+        "cells": len(cells_shown),
+        "cells_hidden": cells_shown.count(None),
+    }
+    return Controlled(shown, record)
+
+
+def _cell(value: object) -> Cell:
+    return value if isinstance(value, int) else None

@@ -1,0 +1,258 @@
+"""Research projects: draft, submitted, approved, open, closed (the Five Safes as a state machine).
+
+Two different people approve, neither of them the applicant or one of the project's people. A step
+that the state does not allow, or that the person may not take, is refused and changes nothing.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import secrets
+import sqlite3
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import date
+from pathlib import Path
+
+from ehr_analytics.register import Register
+from ehr_fhir.errors import Conflict, Forbidden, NotFound, Unprocessable
+
+APPROVALS_NEEDED = 2
+
+# action -> (state it starts from, state it ends in)
+TRANSITIONS = {
+    "submit": ("draft", "submitted"),
+    "return": ("submitted", "draft"),
+    "approve": ("submitted", "approved"),
+    "open": ("approved", "open"),
+    "close": ("open", "closed"),
+}
+
+_ID = re.compile(r"[a-z0-9][a-z0-9-]{1,63}")
+_ITEM = re.compile(r"[a-z][a-z0-9_]*\.[a-z][a-z0-9_]*")
+
+
+@dataclass(frozen=True)
+class Project:
+    """What a project asked for, and how far it has come."""
+
+    id: str
+    title: str
+    purpose: str
+    applicant: str
+    ethics: str
+    items: tuple[str, ...]
+    people: tuple[str, ...]
+    period_from: date
+    period_to: date
+    state: str = "draft"
+    approvers: tuple[str, ...] = ()
+
+    def columns(self) -> dict[str, tuple[str, ...]]:
+        """Return the approved columns of each view.
+
+        The order of the columns is the order of the application.
+        """
+        views: dict[str, list[str]] = {}
+        for item in self.items:
+            view, column = item.split(".")
+            views.setdefault(view, []).append(column)
+        return {view: tuple(columns) for view, columns in views.items()}
+
+
+def new(register: Register, project: Project) -> Project:
+    """Write down a new project as a draft."""
+    _require_complete(project)
+    with register.writing() as connection:
+        if connection.execute("SELECT 1 FROM project WHERE id = ?", (project.id,)).fetchone():
+            raise Conflict(f"There is already a project {project.id}: choose another id.")
+        connection.execute(
+            "INSERT INTO project VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, 'draft')",
+            (
+                project.id,
+                project.title,
+                project.purpose,
+                project.applicant,
+                project.ethics,
+                json.dumps(project.items),
+                json.dumps(project.people),
+                project.period_from.isoformat(),
+                project.period_to.isoformat(),
+            ),
+        )
+        register.log(connection, project.id, project.applicant, "new", after="draft")
+        return _get(connection, project.id)
+
+
+def submit(register: Register, project_id: str, who: str) -> Project:
+    """Hand a draft in for approval; only the applicant does."""
+    with register.writing() as connection:
+        project = _get(connection, project_id)
+        if who != project.applicant:
+            raise Forbidden("Only the applicant submits a project.")
+        return _move(register, connection, project, who, "submit")
+
+
+def send_back(register: Register, project_id: str, who: str, reason: str) -> Project:
+    """Return a submitted project to its applicant, with the reason; earlier approvals lapse."""
+    with register.writing() as connection:
+        project = _get(connection, project_id)
+        _require_independent(project, who)
+        if not reason.strip():
+            raise Unprocessable("Say why the project goes back.")
+        connection.execute("DELETE FROM approval WHERE project = ?", (project_id,))
+        return _move(register, connection, project, who, "return", {"reason": reason})
+
+
+def approve(register: Register, project_id: str, who: str) -> Project:
+    """Approve a submitted project; the second of two different approvers makes it approved."""
+    with register.writing() as connection:
+        project = _get(connection, project_id)
+        _require_state(project, "approve")
+        _require_independent(project, who)
+        if who in project.approvers:
+            raise Forbidden("You have approved this project: a different person gives the second.")
+        connection.execute(
+            "INSERT INTO approval VALUES (?, ?, ?)", (project_id, who, register.timestamp())
+        )
+        if len(project.approvers) + 1 < APPROVALS_NEEDED:
+            register.log(
+                connection, project_id, who, "approve", before="submitted", after="submitted"
+            )
+            return _get(connection, project_id)
+        return _move(register, connection, project, who, "approve")
+
+
+def open_project(register: Register, project_id: str, who: str) -> Project:
+    """Open an approved project and make its key; one of its approvers does."""
+    with register.writing() as connection:
+        project = _get(connection, project_id)
+        _require_state(project, "open")
+        if who not in project.approvers:
+            raise Forbidden("One of the project's approvers opens it.")
+        _make_key(key_path(register.data, project_id))
+        return _move(register, connection, project, who, "open")
+
+
+def close(register: Register, project_id: str, who: str) -> Project:
+    """Close an open project and destroy its key: its pseudonyms can never be made again."""
+    with register.writing() as connection:
+        project = _get(connection, project_id)
+        if who != project.applicant and who not in project.approvers:
+            raise Forbidden("The applicant or one of the approvers closes a project.")
+        closed = _move(register, connection, project, who, "close")
+    # Only once the closing is kept: a key lost without it would stop an open project.
+    key_path(register.data, project_id).unlink(missing_ok=True)
+    return closed
+
+
+def get(register: Register, project_id: str) -> Project:
+    """Return a project with its approvers."""
+    with register.writing() as connection:
+        return _get(connection, project_id)
+
+
+def projects(register: Register) -> list[Project]:
+    """Return all projects by id."""
+    with register.writing() as connection:
+        ids = [row["id"] for row in connection.execute("SELECT id FROM project ORDER BY id")]
+        return [_get(connection, project_id) for project_id in ids]
+
+
+def require_usable(project: Project, who: str, today: date) -> None:
+    """Refuse work on a project that is not open, not this person's, or out of its period."""
+    if project.state != "open":
+        raise Conflict(f"Project {project.id} is {project.state}: only an open project runs.")
+    if who not in project.people:
+        raise Forbidden(f"You are not one of the people of project {project.id}.")
+    if not project.period_from <= today <= project.period_to:
+        raise Forbidden(
+            f"Project {project.id} is approved from {project.period_from} to {project.period_to}."
+        )
+
+
+def key_path(data: Path, project_id: str) -> Path:
+    """Return where the key of a project lies."""
+    return data / "keys" / "research" / f"{project_id}.key"
+
+
+def _get(connection: sqlite3.Connection, project_id: str) -> Project:
+    row = connection.execute("SELECT * FROM project WHERE id = ?", (project_id,)).fetchone()
+    if row is None:
+        raise NotFound(f"There is no project {project_id!r}.")
+    approvers = connection.execute(
+        "SELECT person FROM approval WHERE project = ? ORDER BY at, rowid", (project_id,)
+    )
+    return Project(
+        id=row["id"],
+        title=row["title"],
+        purpose=row["purpose"],
+        applicant=row["applicant"],
+        ethics=row["ethics"],
+        items=tuple(json.loads(row["items"])),
+        people=tuple(json.loads(row["people"])),
+        period_from=date.fromisoformat(row["period_from"]),
+        period_to=date.fromisoformat(row["period_to"]),
+        state=row["state"],
+        approvers=tuple(approver["person"] for approver in approvers),
+    )
+
+
+def _move(
+    register: Register,
+    connection: sqlite3.Connection,
+    project: Project,
+    who: str,
+    action: str,
+    detail: Mapping[str, object] | None = None,
+) -> Project:
+    _require_state(project, action)
+    before, after = TRANSITIONS[action]
+    connection.execute("UPDATE project SET state = ? WHERE id = ?", (after, project.id))
+    register.log(connection, project.id, who, action, before=before, after=after, detail=detail)
+    return _get(connection, project.id)
+
+
+def _require_state(project: Project, action: str) -> None:
+    before, after = TRANSITIONS[action]
+    if project.state != before:
+        raise Conflict(
+            f"Project {project.id} is {project.state}; only a project that is {before} "
+            f"can become {after}."
+        )
+
+
+def _require_independent(project: Project, who: str) -> None:
+    if who == project.applicant or who in project.people:
+        raise Forbidden("Nobody decides on a project of their own.")
+
+
+def _require_complete(project: Project) -> None:
+    faults = []
+    if not _ID.fullmatch(project.id):
+        faults.append("the id has 2 to 64 small letters, digits and hyphens")
+    for name in ("title", "purpose", "applicant", "ethics"):
+        if not getattr(project, name).strip():
+            faults.append(f"{name} is empty")
+    if not project.items:
+        faults.append("it asks for no data items")
+    faults += _faulty_items(project.items)
+    if not project.people:
+        faults.append("it names no people")
+    if project.period_from > project.period_to:
+        faults.append("its period ends before it begins")
+    if faults:
+        raise Unprocessable("The project cannot be written down: " + "; ".join(faults) + ".")
+
+
+def _faulty_items(items: Sequence[str]) -> list[str]:
+    return [
+        "a data item is not of the form view.column" for item in items if not _ITEM.fullmatch(item)
+    ][:1]
+
+
+def _make_key(path: Path) -> None:
+    path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    path.touch(mode=0o600)
+    path.write_text(secrets.token_hex(32), "ascii")

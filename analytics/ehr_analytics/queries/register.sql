@@ -1,0 +1,59 @@
+CREATE TABLE IF NOT EXISTS project (
+    id TEXT PRIMARY KEY,
+    title TEXT NOT NULL,
+    purpose TEXT NOT NULL,
+    applicant TEXT NOT NULL,
+    ethics TEXT NOT NULL,
+    items TEXT NOT NULL,      -- JSON array of view.column
+    people TEXT NOT NULL,     -- JSON array of log-ins
+    period_from TEXT NOT NULL,
+    period_to TEXT NOT NULL,
+    state TEXT NOT NULL CHECK (state IN ('draft', 'submitted', 'approved', 'open', 'closed'))
+);
+
+CREATE TABLE IF NOT EXISTS approval (
+    project TEXT NOT NULL REFERENCES project(id),
+    person TEXT NOT NULL,
+    at TEXT NOT NULL,
+    PRIMARY KEY (project, person)
+);
+
+CREATE TABLE IF NOT EXISTS run (
+    id TEXT PRIMARY KEY,
+    project TEXT NOT NULL REFERENCES project(id),
+    study TEXT NOT NULL,
+    who TEXT NOT NULL,
+    at TEXT NOT NULL,
+    code TEXT NOT NULL,       -- SHA-256 of the study file and of the code that ran it
+    version TEXT NOT NULL,    -- of this package
+    tables TEXT NOT NULL,     -- JSON object: view -> Delta version read
+    state TEXT NOT NULL CHECK (state IN ('done', 'proposed', 'failed', 'released', 'rejected')),
+    outputs TEXT NOT NULL DEFAULT '{}'  -- JSON object: file -> SHA-256, as checked
+);
+
+CREATE TABLE IF NOT EXISTS decision (
+    run TEXT NOT NULL REFERENCES run(id),
+    person TEXT NOT NULL,
+    verdict TEXT NOT NULL CHECK (verdict IN ('approve', 'reject')),
+    reason TEXT NOT NULL,
+    at TEXT NOT NULL,
+    PRIMARY KEY (run, person)
+);
+
+CREATE TABLE IF NOT EXISTS event (
+    seq INTEGER PRIMARY KEY AUTOINCREMENT,
+    at TEXT NOT NULL,
+    project TEXT NOT NULL,
+    run TEXT,
+    who TEXT NOT NULL,
+    action TEXT NOT NULL,
+    before TEXT,
+    after TEXT,
+    detail TEXT NOT NULL
+);
+
+CREATE TRIGGER IF NOT EXISTS event_is_never_changed BEFORE UPDATE ON event
+BEGIN SELECT RAISE(ABORT, 'the log is never changed'); END;
+
+CREATE TRIGGER IF NOT EXISTS event_is_never_removed BEFORE DELETE ON event
+BEGIN SELECT RAISE(ABORT, 'the log is never cut'); END;

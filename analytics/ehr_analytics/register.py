@@ -1,0 +1,97 @@
+"""The register of research: projects, approvals, runs, checks and a log of every step, in SQLite.
+
+It decides nothing: `project`, `study` and `release` do. Log rows cannot be changed or removed.
+"""
+
+from __future__ import annotations
+
+import json
+import sqlite3
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from importlib.resources import files
+from pathlib import Path
+
+
+@dataclass(frozen=True)
+class Event:
+    """One step of a project or a run: when, who, what, from which state to which."""
+
+    at: str
+    project: str
+    run: str | None
+    who: str
+    action: str
+    before: str | None
+    after: str | None
+    detail: dict[str, object]
+
+
+def utc_now() -> datetime:
+    """Return the present instant."""
+    return datetime.now(UTC)
+
+
+class Register:
+    """Open the register of a data folder, making it when it is not there."""
+
+    def __init__(self, data: Path, clock: Callable[[], datetime] = utc_now) -> None:
+        self.data = data
+        self.folder = data / "research"
+        self.clock = clock
+        # Raw results lie below: only the account that runs the platform may look in.
+        self.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        with self.writing() as connection:
+            connection.executescript(
+                files(__package__).joinpath("queries", "register.sql").read_text("utf-8")
+            )
+
+    @contextmanager
+    def writing(self) -> Iterator[sqlite3.Connection]:
+        """Yield a connection inside one transaction: all of a step is kept, or nothing."""
+        connection = sqlite3.connect(self.folder / "research.db", timeout=30, isolation_level=None)
+        connection.row_factory = sqlite3.Row
+        try:
+            connection.execute("BEGIN IMMEDIATE")
+            yield connection
+            connection.commit()
+        except BaseException:
+            connection.rollback()
+            raise
+        finally:
+            connection.close()
+
+    def log(
+        self,
+        connection: sqlite3.Connection,
+        project: str,
+        who: str,
+        action: str,
+        *,
+        run: str | None = None,
+        before: str | None = None,
+        after: str | None = None,
+        detail: Mapping[str, object] | None = None,
+    ) -> None:
+        """Add one line to the log, in the transaction of the step it tells of."""
+        connection.execute(
+            "INSERT INTO event(at, project, run, who, action, before, after, detail)"
+            " VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
+            (self.timestamp(), project, run, who, action, before, after, json.dumps(detail or {})),
+        )
+
+    def timestamp(self) -> str:
+        """Return the present instant as text, to the second, in UTC."""
+        return self.clock().astimezone(UTC).isoformat(timespec="seconds")
+
+    def events(self, project: str) -> list[Event]:
+        """Return the log of a project, oldest first."""
+        with self.writing() as connection:
+            rows = connection.execute(
+                "SELECT at, project, run, who, action, before, after, detail FROM event"
+                " WHERE project = ? ORDER BY seq",
+                (project,),
+            ).fetchall()
+        return [Event(**{**dict(row), "detail": json.loads(row["detail"])}) for row in rows]

@@ -1,0 +1,256 @@
+"""The airlock: results of a run are controlled, checked, decided on by two people, then released.
+
+Raw counts stay in <data>/research/runs/<run>/raw. What may leave is made from them in .../outputs
+by the study's disclosure policy; automatic checks look at it; two different checkers, who did not
+run it and are not of the project, approve; only then is it copied to <data>/research/released.
+"""
+
+from __future__ import annotations
+
+import csv
+import hashlib
+import json
+import shutil
+import sqlite3
+import tempfile
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from ehr_analytics import project as projects
+from ehr_analytics.checks import HIDDEN, Check, check_folder
+from ehr_analytics.control import Controlled, Table, control
+from ehr_analytics.plot import bars
+from ehr_analytics.register import Register
+from ehr_analytics.study import Measure, Run, Study, get_run, people_of, run_folder, stored
+from ehr_fhir.errors import Conflict, Forbidden, Unprocessable
+
+APPROVALS_NEEDED = 2
+
+
+@dataclass(frozen=True)
+class Decision:
+    """What one checker decided, and why."""
+
+    person: str
+    verdict: str
+    reason: str
+    at: str
+
+
+@dataclass(frozen=True)
+class Proposal:
+    """A run in the airlock: its state, what the checks said, who decided what."""
+
+    run: Run
+    checks: tuple[Check, ...]
+    decisions: tuple[Decision, ...]
+
+    @property
+    def passed(self) -> bool:
+        """Say whether every automatic check passed."""
+        return all(check.passed for check in self.checks)
+
+
+@dataclass(frozen=True)
+class Release:
+    """What left: the folder and its files."""
+
+    run: str
+    folder: Path
+    files: tuple[str, ...]
+    cells: int
+    cells_hidden: int
+
+
+def propose(register: Register, run_id: str, who: str) -> Proposal:
+    """Make a run's controlled tables and plots, check them, lay them before the checkers."""
+    run = get_run(register, run_id)
+    if run.state not in {"done", "failed"}:
+        raise Conflict(f"The run is {run.state} already.")
+    folder = run_folder(register, run_id)
+    study = stored(folder)
+    outputs = folder / "outputs"
+    shutil.rmtree(outputs, ignore_errors=True)
+    outputs.mkdir(mode=0o700)
+    controls = {}
+    for measure in study.measures:
+        controlled = _controlled(folder, study, measure)
+        names = _write(outputs, study, measure, controlled)
+        controls.update({name: dict(controlled.record) for name in names})
+    checks = check_folder(outputs, study.policy, study.counts())
+    _write_json(folder / "controls.json", controls)
+    _write_json(folder / "checks.json", [asdict(check) for check in checks])
+
+    state = "proposed" if all(check.passed for check in checks) else "failed"
+    digests = _digests(outputs)
+    with register.writing() as connection:
+        connection.execute(
+            "UPDATE run SET state = ?, outputs = ? WHERE id = ?",
+            (state, json.dumps(digests), run_id),
+        )
+        register.log(
+            connection, run.project, who, "propose", run=run_id, before=run.state, after=state
+        )
+    return proposal(register, run_id)
+
+
+def proposal(register: Register, run_id: str) -> Proposal:
+    """Return what lies before the checkers."""
+    run = get_run(register, run_id)
+    path = run_folder(register, run_id) / "checks.json"
+    checks = json.loads(path.read_text("utf-8")) if path.exists() else []
+    with register.writing() as connection:
+        decisions = _decisions(connection, run_id)
+    return Proposal(run, tuple(Check(**check) for check in checks), decisions)
+
+
+def decide(register: Register, run_id: str, who: str, verdict: str, reason: str) -> Proposal:
+    """Approve or reject a proposed run, with the reason."""
+    run = get_run(register, run_id)
+    project = projects.get(register, run.project)
+    if verdict not in {"approve", "reject"}:
+        raise Unprocessable("A verdict is approve or reject.")
+    if not reason.strip():
+        raise Unprocessable("Say why: the researcher reads the reason.")
+    if who == run.who or who == project.applicant or who in project.people:
+        raise Forbidden("Nobody checks the outputs of a project of their own.")
+    with register.writing() as connection:
+        state = _state(connection, run_id)
+        if state != "proposed":
+            raise Conflict(f"The run is {state}; only a run whose checks all passed is decided on.")
+        if any(decision.person == who for decision in _decisions(connection, run_id)):
+            raise Forbidden("You have decided on this run: a different person gives the second.")
+        connection.execute(
+            "INSERT INTO decision VALUES (?, ?, ?, ?, ?)",
+            (run_id, who, verdict, reason, register.timestamp()),
+        )
+        after = "rejected" if verdict == "reject" else "proposed"
+        connection.execute("UPDATE run SET state = ? WHERE id = ?", (after, run_id))
+        register.log(
+            connection, run.project, who, verdict, run=run_id, before=state, after=after,
+            detail={"reason": reason},
+        )  # fmt: skip
+    return proposal(register, run_id)
+
+
+def release(register: Register, run_id: str, who: str) -> Release:
+    """Copy an approved run's outputs out, with the record of the controls on each file."""
+    run = get_run(register, run_id)
+    folder = run_folder(register, run_id)
+    target = register.folder / "released" / run.project / run_id
+    with register.writing() as connection:
+        state = _state(connection, run_id)
+        decisions = _decisions(connection, run_id)
+        approvers = {decision.person for decision in decisions if decision.verdict == "approve"}
+        if state != "proposed" or len(approvers) < APPROVALS_NEEDED:
+            raise Conflict(
+                f"The run is {state} with {len(approvers)} approvals; "
+                f"{APPROVALS_NEEDED} different checkers approve before anything leaves."
+            )
+        row = connection.execute("SELECT outputs FROM run WHERE id = ?", (run_id,)).fetchone()
+        approved: Mapping[str, str] = json.loads(row["outputs"])
+        files = _copy(folder / "outputs", target, approved)
+        controls = json.loads((folder / "controls.json").read_text("utf-8"))
+        _write_json(
+            target / "controls.json",
+            {
+                "project": run.project,
+                "run": run.id,
+                "study": run.study,
+                "run_by": run.who,
+                "run_at": run.at,
+                "code": {"version": run.version, "sha256": run.code},
+                "tables": dict(run.tables),
+                "files": [
+                    {"file": name, "sha256": approved[name], "controls": controls[name]}
+                    for name in files
+                ],
+                "checks": json.loads((folder / "checks.json").read_text("utf-8")),
+                "checkers": [asdict(decision) for decision in decisions],
+                "released_by": who,
+                "released_at": register.timestamp(),
+            },
+        )
+        connection.execute("UPDATE run SET state = 'released' WHERE id = ?", (run_id,))
+        register.log(
+            connection, run.project, who, "release", run=run_id, before=state, after="released",
+            detail={"files": approved},
+        )  # fmt: skip
+    tables = [controls[name] for name in files if name.endswith(".csv")]
+    return Release(
+        run=run_id,
+        folder=target,
+        files=(*files, "controls.json"),
+        cells=sum(table["cells"] for table in tables),
+        cells_hidden=sum(table["cells_hidden"] for table in tables),
+    )
+
+
+def _controlled(folder: Path, study: Study, measure: Measure) -> Controlled:
+    with (folder / "raw" / f"{measure.name}.csv").open(newline="", encoding="utf-8") as lines:
+        rows = list(csv.DictReader(lines))
+    counts = study.counts()
+    table = Table(
+        measure.by,
+        counts,
+        tuple(
+            (tuple(row[by] for by in measure.by), tuple(int(row[count]) for count in counts))
+            for row in rows
+        ),
+    )
+    people_behind = {study.unit: "people"}
+    people_behind |= {outcome: people_of(outcome) for outcome, _ in study.outcomes}
+    return control(study.policy, table, people_behind)
+
+
+def _write(outputs: Path, study: Study, measure: Measure, controlled: Controlled) -> list[str]:
+    table = controlled.table
+    with (outputs / f"{measure.name}.csv").open("w", newline="", encoding="utf-8") as out:
+        writer = csv.writer(out)
+        writer.writerow([*table.strata, *table.counts])
+        for strata, cells in table.rows:
+            writer.writerow([*strata, *(HIDDEN if cell is None else cell for cell in cells)])
+    if not table.rows:
+        return [f"{measure.name}.csv"]
+    shown = ("people", study.unit, *(outcome for outcome, _ in study.outcomes))
+    note = f"Disclosure control: {study.policy}; small numbers are hidden, the others are rounded."
+    bars(table, shown, measure.title, note, outputs / f"{measure.name}.png")
+    return [f"{measure.name}.csv", f"{measure.name}.png"]
+
+
+def _copy(outputs: Path, target: Path, approved: Mapping[str, str]) -> list[str]:
+    if _digests(outputs) != approved:
+        raise Conflict("The outputs are not the ones that were checked: propose the run again.")
+    target.parent.mkdir(parents=True, exist_ok=True)
+    # The folder appears in one step: nobody ever finds half a release.
+    with tempfile.TemporaryDirectory(dir=target.parent) as scratch:
+        half = Path(scratch) / "half"
+        shutil.copytree(outputs, half)
+        shutil.rmtree(target, ignore_errors=True)
+        half.rename(target)
+    return sorted(approved)
+
+
+def _digests(outputs: Path) -> dict[str, str]:
+    return {
+        path.name: hashlib.sha256(path.read_bytes()).hexdigest()
+        for path in sorted(outputs.iterdir())
+    }
+
+
+def _state(connection: sqlite3.Connection, run_id: str) -> str:
+    row = connection.execute("SELECT state FROM run WHERE id = ?", (run_id,)).fetchone()
+    return str(row["state"])
+
+
+def _decisions(connection: sqlite3.Connection, run_id: str) -> tuple[Decision, ...]:
+    rows = connection.execute(
+        "SELECT person, verdict, reason, at FROM decision WHERE run = ? ORDER BY at, rowid",
+        (run_id,),
+    )
+    return tuple(Decision(*row) for row in rows)
+
+
+def _write_json(path: Path, content: object) -> None:
+    path.write_text(json.dumps(content, indent=2, ensure_ascii=False), "utf-8")

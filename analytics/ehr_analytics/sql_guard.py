@@ -1,0 +1,175 @@
+"""What a cohort's SQL may say: one SELECT on the project's own views, and nothing else.
+
+Two checks that know nothing of each other. `check_text` reads the words of the text: a sign or a
+function that is not listed is refused, and so is a relation that is not a view of the project.
+`check_plan` asks Spark's own parser which relations it saw. The study then runs in a session whose
+only views are the project's.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Collection
+from typing import NamedTuple
+
+from pyspark.sql import SparkSession
+
+from ehr_fhir.errors import Unprocessable
+
+FUNCTIONS = frozenset(
+    """abs add_months avg cast ceil coalesce concat count date_add date_diff date_sub datediff
+    date_trunc dense_rank first floor greatest if ifnull lag last lead least length lower lpad max
+    max_by min min_by month nullif rank round row_number substring sum timestampdiff to_date
+    to_timestamp trim try_cast try_divide try_to_timestamp unix_timestamp upper year""".split()
+)
+
+# Words that would take a query away from SELECT, or that name a relation in some other way.
+REFUSED_WORDS = frozenset(
+    """alter analyze cache call clear create current_catalog current_database current_user declare
+    delete describe drop execute explain export identifier import insert into lateral load map merge
+    msck overwrite pivot recursive reduce refresh replace reset select_all session_user set show
+    stream table tablesample transform truncate uncache unpivot update use user using values
+    version window""".split()
+)
+
+_KEYWORDS_BEFORE_PARENTHESIS = frozenset(
+    "all and any as between by case distinct else exists except filter from having in intersect is"
+    " join like not on or over rows select then union when where".split()
+)
+_END_OF_FROM = frozenset("where group having order limit union except intersect select".split())
+
+_TOKEN = re.compile(
+    # A comment ends where it ends for Spark (at a carriage return too, not after a backslash), and
+    # a bracketed one has no place: text that only one of two readers sees is how a guard is passed.
+    r"""(?P<space>\s+|--[^\r\n\\]*)
+      | (?P<text>'[^'\\]*')
+      | (?P<number>\d+(?:\.\d+)?)
+      | (?P<word>[A-Za-z_][A-Za-z0-9_]*)
+      | (?P<sign><=|>=|<>|!=|\|\||/(?!\*)|[-+*%=<>(),.])""",
+    re.VERBOSE,
+)
+_RELATION = re.compile(r"'UnresolvedRelation \[([^\]]*)\]")
+_FOREIGN_NODE = re.compile(
+    r"'?(UnresolvedTableValuedFunction|UnresolvedInlineTable|ScriptTransformation|InsertInto\w*"
+    r"|Create\w*|Generate|PlanWithUnresolvedIdentifier|\w*Command)\b"
+)
+_CTE = re.compile(r"\bCTE \[([^\]]*)\]")
+
+
+class _Token(NamedTuple):
+    kind: str
+    text: str
+
+
+def check_text(sql: str, views: Collection[str]) -> None:
+    """Refuse a text that is not one SELECT over these views.
+
+    >>> check_text("SELECT class FROM encounter_flat", {"encounter_flat"})
+    >>> check_text("SELECT * FROM silver", {"encounter_flat"})
+    Traceback (most recent call last):
+    ehr_fhir.errors.Unprocessable: The cohort reads silver, which is not a view of this project.
+    """
+    tokens = _tokens(sql)
+    if not tokens or tokens[0].text not in {"select", "with"}:
+        raise Unprocessable("The cohort is one SELECT, or WITH ... SELECT.")
+    _check_words(tokens)
+    _check_relations(tokens, set(views))
+
+
+def check_plan(spark: SparkSession, sql: str, views: Collection[str]) -> None:
+    """Refuse a text in which Spark's parser sees a relation other than these views."""
+    # The parser is reached through the JVM: PySpark has no typed door to it.
+    session = spark._jsparkSession
+    plan = session.sessionState().sqlParser().parsePlan(sql).toString()
+    own = {name.strip() for names in _CTE.findall(plan) for name in names.split(",")}
+    allowed = {view.lower() for view in views} | {name.lower() for name in own}
+    for relation in _RELATION.findall(plan):
+        if relation.lower() not in allowed:
+            raise Unprocessable("Spark sees a relation that is not a view of this project.")
+    if _FOREIGN_NODE.search(plan):
+        raise Unprocessable("Spark sees something other than a SELECT over views.")
+
+
+def _tokens(sql: str) -> list[_Token]:
+    tokens, position = [], 0
+    while position < len(sql):
+        match = _TOKEN.match(sql, position)
+        if match is None:
+            line = sql.count("\n", 0, position) + 1
+            raise Unprocessable(
+                f"The cohort has a sign at line {line} that is not allowed "
+                "(no backticks, double quotes, backslashes, semicolons, hints or parameters)."
+            )
+        position = match.end()
+        kind = match.lastgroup or ""
+        if kind != "space":
+            text = match.group().lower() if kind == "word" else match.group()
+            tokens.append(_Token(kind, text))
+    return tokens
+
+
+def _check_words(tokens: list[_Token]) -> None:
+    for number, token in enumerate(tokens):
+        if token.kind != "word":
+            continue
+        if token.text in REFUSED_WORDS:
+            raise Unprocessable(f"The cohort says {token.text.upper()}, which is not allowed.")
+        if token.text == "with" and number > 0:
+            # A name bound inside would hide from the check what the same name means outside.
+            raise Unprocessable("WITH stands only at the very beginning of the cohort.")
+        called = number + 1 < len(tokens) and tokens[number + 1].text == "("
+        if called and token.text not in FUNCTIONS | _KEYWORDS_BEFORE_PARENTHESIS:
+            raise Unprocessable(f"The cohort calls {token.text}(), which is not allowed.")
+        if number + 2 < len(tokens) and tokens[number + 1].text == ".":
+            if number + 3 < len(tokens) and tokens[number + 3].text in {".", "("}:
+                raise Unprocessable("The cohort uses a name with more than one dot.")
+
+
+def _check_relations(tokens: list[_Token], views: set[str]) -> None:
+    """Walk the text once; a name bound by WITH counts only after its definition has closed."""
+    known = {view.lower() for view in views}
+    from_open = [False]
+    binding: str | None = None
+    may_bind = tokens[0].text == "with"
+    for number, token in enumerate(tokens):
+        if token.text == "(":
+            if len(from_open) == 1 and may_bind and _binds(tokens, number):
+                binding = tokens[number - 2].text
+            from_open.append(False)
+        elif token.text == ")":
+            from_open.pop()
+            if not from_open:
+                raise Unprocessable("The cohort closes a parenthesis that it never opened.")
+            if len(from_open) == 1 and binding is not None:
+                known.add(binding)
+                binding = None
+        elif token.kind == "word" and token.text in {"from", "join"}:
+            _check_relation(tokens[number + 1 : number + 4], known)
+            from_open[-1] = True
+        elif token.kind == "word" and token.text in _END_OF_FROM:
+            from_open[-1] = False
+            may_bind = may_bind and len(from_open) > 1
+        elif token.text == "," and from_open[-1]:
+            raise Unprocessable("The cohort lists relations with a comma: write JOIN.")
+
+
+def _binds(tokens: list[_Token], number: int) -> bool:
+    """Say whether this parenthesis opens `name AS (SELECT`."""
+    return (
+        number >= 2
+        and tokens[number - 1].text == "as"
+        and tokens[number - 2].kind == "word"
+        and tokens[number + 1 : number + 2] == [_Token("word", "select")]
+    )
+
+
+def _check_relation(following: list[_Token], known: set[str]) -> None:
+    texts = [token.text for token in following]
+    if texts[:2] == ["(", "select"]:
+        return
+    if not following or following[0].kind != "word":
+        raise Unprocessable("After FROM or JOIN stands a view of this project, or (SELECT ...).")
+    if texts[0] not in known:
+        raise Unprocessable(f"The cohort reads {texts[0]}, which is not a view of this project.")
+    if len(texts) > 1 and texts[1] in {".", "("}:
+        raise Unprocessable("The cohort names a relation in another catalog or folder.")

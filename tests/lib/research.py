@@ -1,0 +1,41 @@
+"""A research project for tests: its people, its steps, a clock that stands still."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from datetime import UTC, date, datetime
+from pathlib import Path
+
+from ehr_analytics import project as projects
+from ehr_analytics.demo import ITEMS
+from ehr_analytics.project import Project
+from ehr_analytics.register import Register
+
+NOW = datetime(2026, 11, 22, 8, 30, tzinfo=UTC)
+
+DRAFT = Project(
+    id="acute-returns",
+    title="Returns",
+    purpose="Who comes back?",
+    applicant="researcher.lau",
+    ethics="REC-1",
+    items=ITEMS,
+    people=("researcher.lau", "researcher.mok"),
+    period_from=date(2026, 11, 1),
+    period_to=date(2027, 10, 31),
+)
+
+
+def register(data: Path) -> Register:
+    """Return a register whose clock stands still."""
+    return Register(data, clock=lambda: NOW)
+
+
+def open_project(register: Register, **changes: object) -> Project:
+    """Take a project through every state up to open."""
+    # The keyword arguments are fields of Project; a wrong one fails in `replace`.
+    draft = projects.new(register, replace(DRAFT, **changes))  # type: ignore[arg-type]
+    projects.submit(register, draft.id, draft.applicant)
+    projects.approve(register, draft.id, "steward.ng")
+    projects.approve(register, draft.id, "auditor.tse")
+    return projects.open_project(register, draft.id, "steward.ng")
