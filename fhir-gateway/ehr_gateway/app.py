@@ -1,0 +1,61 @@
+"""The gateway as a web application."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+
+from fastapi import FastAPI
+
+from ehr_fhir.errors import NotFound
+from ehr_gateway import audit_schema, outcome
+from ehr_gateway.auth import clients, oauth, schema
+from ehr_gateway.auth.keys import open_keys, secret_key
+from ehr_gateway.auth.local import now_ms
+from ehr_gateway.auth.tokens import Verifier
+from ehr_gateway.gateway import Gateway
+from ehr_gateway.metrics import Metrics
+from ehr_gateway.routes import audit_events, bundles, feed, health, metadata, resources, search
+from ehr_gateway.settings import GatewaySettings
+from ehr_gateway.store import Store
+
+
+def create_gateway(
+    settings: GatewaySettings, *, clock: Callable[[], int] = now_ms, store: Store | None = None
+) -> FastAPI:
+    """Make the application over a data folder; its tables and keys are made when missing.
+
+    A store handed in stays the caller's to close.
+    """
+    settings.data.mkdir(parents=True, exist_ok=True)
+    own = store is None
+    opened = store or Store(settings.database)
+    schema.create_tables(opened)
+    schema.create_tables(opened, audit_schema.METADATA)
+    _register_portal(opened)
+    keys = open_keys(settings.keys)
+
+    @asynccontextmanager
+    async def lifespan(_: FastAPI) -> AsyncIterator[None]:
+        yield
+        if own:
+            opened.close()
+
+    # No interactive documentation: its page would load scripts from another origin.
+    app = FastAPI(title="eHR Commons", openapi_url=None, lifespan=lifespan)
+    app.state.gateway = Gateway(
+        settings, opened, keys, Verifier(keys, settings), secret_key(settings.keys), clock
+    )
+    app.state.metrics = Metrics()
+    # In this order: fixed addresses before those with a resource type in them.
+    for module in (health, feed, metadata, oauth, audit_events, bundles, resources, search):
+        app.include_router(module.router)
+    outcome.install(app, app.state.metrics)
+    return app
+
+
+def _register_portal(store: Store) -> None:
+    try:
+        clients.find(store, clients.PORTAL.id)
+    except NotFound:
+        clients.add(store, clients.PORTAL)

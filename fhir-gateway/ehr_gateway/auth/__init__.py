@@ -1,0 +1,1 @@
+"""Who is asking: accounts, clients, log-in pages, codes and tokens."""

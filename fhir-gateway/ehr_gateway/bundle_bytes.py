@@ -1,0 +1,56 @@
+"""Bundles put together from stored bytes: no resource is parsed on its way out.
+
+Nothing in them depends on what the requester may not see: no id, no time of answering.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+
+import orjson
+
+
+def bundle(
+    kind: str,
+    entries: Iterable[bytes],
+    *,
+    total: int | None = None,
+    links: Sequence[tuple[str, str]] = (),
+) -> bytes:
+    """Return a Bundle of ready entries.
+
+    >>> bundle("searchset", [entry("http://e/1", b"{}", mode="match")], total=1)
+    b'{"resourceType":"Bundle","type":"searchset","total":1,"entry":[{"fullUrl":"http://e/1",\
+"resource":{},"search":{"mode":"match"}}]}'
+    """
+    head: dict[str, object] = {"resourceType": "Bundle", "type": kind}
+    if total is not None:
+        head["total"] = total
+    if links:
+        head["link"] = [{"relation": relation, "url": url} for relation, url in links]
+    body = b",".join(entries)
+    # FHIR's JSON has no empty arrays.
+    return orjson.dumps(head)[:-1] + (b',"entry":[' + body + b"]}" if body else b"}")
+
+
+def entry(
+    full_url: str | None,
+    resource: bytes | None,
+    *,
+    mode: str | None = None,
+    request: dict[str, str] | None = None,
+    response: dict[str, object] | None = None,
+) -> bytes:
+    """Return one entry around the bytes of a resource."""
+    parts = []
+    if full_url is not None:
+        parts.append(b'"fullUrl":' + orjson.dumps(full_url))
+    if resource is not None:
+        parts.append(b'"resource":' + resource)
+    if mode is not None:
+        parts.append(b'"search":' + orjson.dumps({"mode": mode}))
+    if request is not None:
+        parts.append(b'"request":' + orjson.dumps(request))
+    if response is not None:
+        parts.append(b'"response":' + orjson.dumps(response))
+    return b"{" + b",".join(parts) + b"}"

@@ -1,0 +1,58 @@
+"""Who calls: from the bearer token to the one `Access` of the request."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Annotated
+
+from fastapi import Depends, Request
+
+from ehr_fhir.errors import Unauthorized
+from ehr_gateway.access import Access
+from ehr_gateway.audit import Occasion
+from ehr_gateway.auth.tokens import Caller
+from ehr_gateway.gateway import Gateway, the_gateway
+
+
+@dataclass(frozen=True)
+class Asking:
+    """A verified request: the gateway, who calls, and what they may reach."""
+
+    gateway: Gateway
+    caller: Caller
+    access: Access
+    request: Request
+
+    def occasion(self, interaction: str, query: str | None = None) -> Occasion:
+        """Say what is being done, for the audit log; a refusal from here on is logged as this."""
+        occasion = Occasion(
+            subject=self.caller.subject,
+            purpose=self.access.requester.purpose,
+            at_ms=self.access.now_ms,
+            request_id=self.access.request_id,
+            interaction=interaction,
+            query=query,
+        )
+        self.request.state.occasion = occasion
+        return occasion
+
+
+async def asking(request: Request) -> Asking:
+    """Verify the bearer token and build the request's access."""
+    # Async, though it waits for nothing: a plain dependency would cost a change of thread.
+    gateway = the_gateway(request)
+    scheme, _, token = request.headers.get("authorization", "").partition(" ")
+    if scheme.lower() != "bearer" or not token.strip():
+        raise Unauthorized("Send an access token: Authorization: Bearer <token>.")
+    now = gateway.clock()
+    caller = gateway.verifier.verify(token.strip(), now)
+    access = Access(
+        requester=caller.requester, now_ms=now, request_id=str(request.state.request_id)
+    )
+    found = Asking(gateway, caller, access, request)
+    # Whatever is refused before the route names its interaction is on record too.
+    found.occasion("rest")
+    return found
+
+
+TheAsking = Annotated[Asking, Depends(asking)]

@@ -1,0 +1,125 @@
+"""What this server can do, generated from the registries that do it."""
+
+from __future__ import annotations
+
+from functools import cache
+from typing import Any
+
+from ehr_fhir import definitions
+from ehr_fhir.search_parameters import parameters
+from ehr_gateway.interactions import INSTANCE_INTERACTIONS, SYSTEM_INTERACTIONS
+from ehr_gateway.settings import GatewaySettings
+
+# The whole statement changes only with the code, so it carries the date of its last change.
+_DATE = "2026-11-22"
+
+
+def capability_statement(settings: GatewaySettings) -> dict[str, Any]:
+    """Return the CapabilityStatement of `/fhir/metadata`."""
+    return {
+        "resourceType": "CapabilityStatement",
+        "status": "active",
+        "date": _DATE,
+        "kind": "instance",
+        "fhirVersion": "4.0.1",
+        "format": ["application/fhir+json", "json"],
+        "software": {"name": "eHR Commons"},
+        "implementation": {
+            "description": "eHR Commons: records shared under the patient's own control. "
+            "Resources are validated with R4B's definitions.",
+            "url": settings.fhir_base,
+        },
+        "rest": [
+            {
+                "mode": "server",
+                "security": _security(settings),
+                "resource": _resources(),
+                "interaction": [{"code": code} for code in SYSTEM_INTERACTIONS],
+            }
+        ],
+    }
+
+
+def smart_configuration(settings: GatewaySettings) -> dict[str, Any]:
+    """Return the discovery document of SMART App Launch 2.2."""
+    base = f"{settings.base_url}/oauth"
+    return {
+        "issuer": settings.issuer,
+        "authorization_endpoint": f"{base}/authorize",
+        "token_endpoint": f"{base}/token",
+        "jwks_uri": f"{base}/jwks",
+        "grant_types_supported": ["authorization_code", "client_credentials"],
+        "response_types_supported": ["code"],
+        "code_challenge_methods_supported": ["S256"],
+        "token_endpoint_auth_methods_supported": [
+            "client_secret_basic", "client_secret_post", "none",
+        ],
+        "scopes_supported": [
+            "openid", "launch/patient", "patient/*.rs", "patient/Consent.cruds", "user/*.rs",
+            "system/*.cruds", "ehr/feed.read",
+        ],
+        "capabilities": [
+            "client-public", "client-confidential-symmetric", "context-standalone-patient",
+            "launch-standalone", "permission-patient", "permission-user", "permission-v1",
+            "permission-v2",
+        ],
+    }  # fmt: skip
+
+
+def _security(settings: GatewaySettings) -> dict[str, Any]:
+    addresses = {"authorize": "authorize", "token": "token"}
+    return {
+        "service": [
+            {
+                "coding": [
+                    {
+                        "system": "http://terminology.hl7.org/CodeSystem/restful-security-service",
+                        "code": "SMART-on-FHIR",
+                    }
+                ]
+            }
+        ],
+        "extension": [
+            {
+                "url": "http://fhir-registry.smarthealthit.org/StructureDefinition/oauth-uris",
+                "extension": [
+                    {"url": name, "valueUri": f"{settings.base_url}/oauth/{path}"}
+                    for name, path in addresses.items()
+                ],
+            }
+        ],
+    }
+
+
+@cache
+def _resources() -> list[dict[str, Any]]:
+    return [_resource(name) for name in sorted(definitions.resource_types())]
+
+
+def _resource(name: str) -> dict[str, Any]:
+    if name == "AuditEvent":
+        return {
+            "type": name,
+            "interaction": [{"code": "read"}, {"code": "search-type"}],
+            "versioning": "no-version",
+            "searchParam": [
+                {"name": "_id", "type": "token"},
+                {"name": "agent", "type": "token"},
+                {"name": "date", "type": "date"},
+                {"name": "patient", "type": "reference"},
+            ],
+        }
+    found = sorted(parameters(name).values(), key=lambda one: one.code)
+    return {
+        "type": name,
+        "interaction": [{"code": code} for code in INSTANCE_INTERACTIONS],
+        "versioning": "versioned-update",
+        "readHistory": True,
+        "updateCreate": True,
+        "conditionalCreate": False,
+        "conditionalRead": "full-support",
+        "conditionalUpdate": False,
+        "conditionalDelete": "not-supported",
+        "searchInclude": [f"{name}:{one.code}" for one in found if one.type == "reference"],
+        "searchParam": [{"name": one.code, "type": one.type} for one in found if one.supported],
+    }

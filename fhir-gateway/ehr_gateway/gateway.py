@@ -1,0 +1,42 @@
+"""The running gateway: what every route works with."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Annotated
+
+from fastapi import Depends, Request
+
+from ehr_gateway.auth.keys import Keys
+from ehr_gateway.auth.tokens import Verifier
+from ehr_gateway.settings import GatewaySettings
+from ehr_gateway.store import Store
+
+
+@dataclass(frozen=True)
+class Gateway:
+    """Settings, store, keys and clock of one process."""
+
+    settings: GatewaySettings
+    store: Store
+    keys: Keys
+    verifier: Verifier
+    # Seals the hidden field of the log-in forms.
+    form_secret: str
+    # Milliseconds since 1970, UTC.
+    clock: Callable[[], int]
+
+
+def the_gateway(request: Request) -> Gateway:
+    """Return the gateway the application was made with."""
+    gateway: Gateway = request.app.state.gateway
+    return gateway
+
+
+async def _dependency(request: Request) -> Gateway:
+    # Async, though it waits for nothing: a plain dependency would cost a change of thread.
+    return the_gateway(request)
+
+
+TheGateway = Annotated[Gateway, Depends(_dependency)]

@@ -1,0 +1,153 @@
+"""What form the answer takes: Accept and `_format`, Prefer, ETags and dates."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from email.utils import format_datetime, parsedate_to_datetime
+from typing import Any
+
+import orjson
+from fastapi import Request
+from fastapi.responses import Response
+
+from ehr_fhir.errors import Invalid, NotAcceptable, PreconditionFailed
+from ehr_gateway.body import FHIR_JSON
+
+_JSON = frozenset({FHIR_JSON, "application/json", "application/json+fhir", "json", "text/json"})
+_ANY = frozenset({"*/*", "application/*", "text/*"})
+_ETAG = re.compile(r'^(?:W/)?"([1-9][0-9]{0,9})"$')
+_RETURNS = ("minimal", "representation", "OperationOutcome")
+# Parameters that shape the answer of any interaction; no search parameters.
+GENERAL = frozenset({"_format", "_pretty"})
+
+
+@dataclass(frozen=True)
+class Preferences:
+    """How the client wants its answer."""
+
+    returns: str = "representation"
+    lenient: bool = False
+    pretty: bool = False
+
+
+def preferences(request: Request) -> Preferences:
+    """Read Accept, `_format`, `_pretty` and Prefer; refuse what cannot be served."""
+    _check_format(request)
+    prefer = _prefer(request)
+    returns = prefer.get("return", "representation")
+    handling = prefer.get("handling", "strict")
+    if returns not in _RETURNS or handling not in ("strict", "lenient"):
+        raise Invalid(
+            "Prefer: return is minimal, representation or OperationOutcome; "
+            "handling is strict or lenient."
+        )
+    pretty = request.query_params.get("_pretty", "false") == "true"
+    return Preferences(returns, handling == "lenient", pretty)
+
+
+def etag(version: int) -> str:
+    """Return the weak ETag of a version.
+
+    >>> etag(3)
+    'W/"3"'
+    """
+    return f'W/"{version}"'
+
+
+def if_match(request: Request) -> int | None:
+    """Return the version the client wants to change; None when it does not say."""
+    header = request.headers.get("if-match")
+    if header is None:
+        return None
+    match = _ETAG.match(header.strip())
+    if match is None:
+        raise PreconditionFailed('If-Match takes one ETag of a version, such as W/"3".')
+    return int(match[1])
+
+
+def not_modified(request: Request, version: int, last_updated_ms: int) -> bool:
+    """Say whether the client has this version already (RFC 9110: the ETag goes before the date)."""
+    tags = request.headers.get("if-none-match")
+    if tags is not None:
+        return tags.strip() == "*" or _strong(etag(version)) in map(_strong, tags.split(","))
+    since = request.headers.get("if-modified-since")
+    if since is None:
+        return False
+    try:
+        moment = parsedate_to_datetime(since)
+    except ValueError:
+        return False
+    return last_updated_ms // 1000 <= moment.timestamp()
+
+
+def http_date(ms: int) -> str:
+    """Return an instant as an HTTP date.
+
+    >>> http_date(0)
+    'Thu, 01 Jan 1970 00:00:00 GMT'
+    """
+    return format_datetime(datetime.fromtimestamp(ms // 1000, UTC), usegmt=True)
+
+
+def fhir_response(
+    body: bytes,
+    status: int = 200,
+    *,
+    headers: Mapping[str, str] | None = None,
+    pretty: bool = False,
+) -> Response:
+    """Answer with FHIR JSON; the bytes go out as they are unless `_pretty` is asked for."""
+    if pretty and body:
+        body = orjson.dumps(orjson.loads(body), option=orjson.OPT_INDENT_2)
+    return Response(
+        body,
+        status,
+        media_type=FHIR_JSON,
+        headers={
+            "Cache-Control": "no-store" if status >= 400 else "private, no-cache",
+            "X-Content-Type-Options": "nosniff",
+            **(headers or {}),
+        },
+    )
+
+
+def json_response(
+    content: Any,
+    status: int = 200,
+    *,
+    media_type: str = FHIR_JSON,
+    headers: Mapping[str, str] | None = None,
+) -> Response:
+    """Answer with any JSON value."""
+    return Response(
+        orjson.dumps(content), status, media_type=media_type, headers=dict(headers or {})
+    )
+
+
+def _check_format(request: Request) -> None:
+    asked = request.query_params.get("_format")
+    if asked is not None:
+        # A plus sign in a query means a space; "application/fhir json" is what many clients send.
+        if asked.split(";")[0].strip().replace(" ", "+").lower() not in _JSON:
+            raise NotAcceptable(f"_format: only {FHIR_JSON} is served; XML is not.")
+        return
+    accept = request.headers.get("accept", "*/*")
+    kinds = {part.split(";")[0].strip().lower() for part in accept.split(",")}
+    if not kinds & (_JSON | _ANY):
+        raise NotAcceptable(f"Accept: only {FHIR_JSON} is served; XML is not.")
+
+
+def _prefer(request: Request) -> dict[str, str]:
+    words = (
+        word.strip().partition("=")
+        for header in request.headers.getlist("prefer")
+        for word in re.split("[,;]", header)
+    )
+    return {name.strip().lower(): value.strip('" ') for name, _, value in words if name}
+
+
+def _strong(tag: str) -> str:
+    return tag.strip().removeprefix("W/")

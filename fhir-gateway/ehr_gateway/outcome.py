@@ -1,0 +1,154 @@
+"""Every error as an OperationOutcome; and a guard outside it that lets no detail of a fault out."""
+
+from __future__ import annotations
+
+import logging
+import re
+import sqlite3
+import traceback
+import uuid
+
+from fastapi import FastAPI, Request
+from fastapi.concurrency import run_in_threadpool
+from fastapi.exceptions import RequestValidationError
+from fastapi.responses import Response
+from starlette.datastructures import MutableHeaders
+from starlette.exceptions import HTTPException
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from ehr_fhir import definitions
+from ehr_fhir.errors import (
+    EhrError,
+    Fault,
+    Invalid,
+    NotFound,
+    Unavailable,
+    Unsupported,
+    http_status,
+    operation_outcome,
+)
+from ehr_gateway import audit
+from ehr_gateway.gateway import the_gateway
+from ehr_gateway.metrics import Metrics
+from ehr_gateway.negotiation import json_response
+
+_LOG = logging.getLogger("ehr_gateway")
+_REQUEST_ID = re.compile(r"^[A-Za-z0-9-]{8,64}$")
+_ID = re.compile(r"^[A-Za-z0-9.-]{1,64}$")
+
+
+def install(app: FastAPI, metrics: Metrics) -> None:
+    """Make every error of the application answer with an OperationOutcome."""
+    app.add_exception_handler(EhrError, _ehr_error)
+    app.add_exception_handler(HTTPException, _http_exception)
+    app.add_exception_handler(RequestValidationError, _validation_error)
+    app.add_exception_handler(sqlite3.OperationalError, _database_error)
+    app.add_middleware(Guard, metrics=metrics)
+
+
+class Guard:
+    """Gives each request its id, counts it, and turns a fault of ours into a bare 500."""
+
+    def __init__(self, app: ASGIApp, metrics: Metrics) -> None:
+        self._app = app
+        self._metrics = metrics
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Serve one request."""
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        request_id = _request_id(scope)
+        scope.setdefault("state", {})["request_id"] = request_id
+        status = 0
+
+        async def watched(message: Message) -> None:
+            nonlocal status
+            if message["type"] == "http.response.start":
+                status = message["status"]
+                MutableHeaders(scope=message)["X-Request-Id"] = request_id
+            await send(message)
+
+        try:
+            await self._app(scope, receive, watched)
+        except Exception as error:
+            # The text of the error, and so its traceback, may hold values of a record: only places.
+            places = " < ".join(
+                f"{frame.name}:{frame.lineno}"
+                for frame in reversed(traceback.extract_tb(error.__traceback__)[-6:])
+            )
+            _LOG.error("request %s failed: %s at %s", request_id, type(error).__name__, places)
+            if status:
+                raise
+            fault = Fault(f"The server failed. Quote request {request_id} to its operator.")
+            await _render(fault)(scope, receive, watched)
+        finally:
+            self._metrics.count(scope, status)
+
+
+def _request_id(scope: Scope) -> str:
+    for name, value in scope["headers"]:
+        if name == b"x-request-id" and _REQUEST_ID.match(given := value.decode("latin-1")):
+            return given
+    return uuid.uuid4().hex
+
+
+async def _ehr_error(request: Request, error: Exception) -> Response:
+    if not isinstance(error, EhrError):
+        raise error
+    await run_in_threadpool(_audit_refusal, request, http_status(error))
+    if request.url.path == "/oauth/token":
+        # RFC 6749 §5.2 fixes the form of errors here.
+        return json_response(
+            {"error": "invalid_request", "error_description": str(error)},
+            http_status(error),
+            media_type="application/json",
+            headers={"Cache-Control": "no-store"},
+        )
+    return _render(error)
+
+
+async def _http_exception(request: Request, error: Exception) -> Response:
+    status = error.status_code if isinstance(error, HTTPException) else 500
+    if status == 405:
+        headers = getattr(error, "headers", None) or {}
+        return _render(Unsupported("This address does not take this method."), headers)
+    if status == 404:
+        return _render(NotFound("There is nothing at this address."))
+    return _render(Invalid("The request is malformed."))
+
+
+async def _validation_error(request: Request, error: Exception) -> Response:
+    # Its details repeat the input; the place is enough.
+    return _render(Invalid("A parameter of the request is malformed."))
+
+
+async def _database_error(request: Request, error: Exception) -> Response:
+    if "locked" not in str(error) and "busy" not in str(error):
+        raise error
+    return _render(Unavailable("The database is busy. Try again."))
+
+
+def _render(error: EhrError, headers: dict[str, str] | None = None) -> Response:
+    status = http_status(error)
+    extra = {"Cache-Control": "no-store", **(headers or {})}
+    if status == 401:
+        extra["WWW-Authenticate"] = 'Bearer realm="eHR Commons"'
+    if status == 503:
+        extra["Retry-After"] = "1"
+    return json_response(operation_outcome(error), status, headers=extra)
+
+
+def _audit_refusal(request: Request, status: int) -> None:
+    occasion: audit.Occasion | None = getattr(request.state, "occasion", None)
+    if occasion is None:
+        return
+    with the_gateway(request).store.writing() as connection:
+        audit.record_refusal(connection, occasion, status, _attempted(request))
+
+
+def _attempted(request: Request) -> str | None:
+    kind = str(request.path_params.get("resource_type", ""))
+    logical_id = str(request.path_params.get("logical_id", ""))
+    known = kind in definitions.resource_types() and _ID.match(logical_id)
+    return f"{kind}/{logical_id}" if known else None

@@ -1,0 +1,1 @@
+"""The addresses the gateway serves: each parses, calls one interaction, renders."""

@@ -1,0 +1,63 @@
+"""The change feed: every version in the order of writing, as newline-delimited JSON.
+
+For the lake alone: it carries what patients share with nobody, so it asks for its own scope and is
+open to programs only. What leaves is decided again behind it.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import orjson
+from fastapi import APIRouter, Query
+from fastapi.responses import Response
+
+from ehr_fhir.errors import Forbidden
+from ehr_fhir.intervals import instant
+from ehr_gateway import audit
+from ehr_gateway.caller import TheAsking
+from ehr_gateway.store import FeedEntry
+from ehr_privacy.consent import has_scope
+
+router = APIRouter()
+_SCOPE = "ehr/feed.read"
+
+
+@router.get("/feed")
+def feed(
+    asking: TheAsking,
+    after: Annotated[int, Query(ge=0, le=2**62)] = 0,
+    limit: Annotated[int, Query(ge=1)] = 1000,
+) -> Response:
+    """Give the changes after a position, oldest first; an empty body when there are none."""
+    occasion = asking.occasion("feed", f"feed?after={after}")
+    requester = asking.access.requester
+    if requester.role != "system" or not has_scope(requester.scopes, _SCOPE):
+        raise Forbidden(f"The change feed needs a program's token with the scope {_SCOPE}.")
+    limit = min(limit, asking.gateway.settings.max_feed_entries)
+    entries = list(asking.gateway.store.feed(after, limit))
+    last = entries[-1].position if entries else after
+    with asking.gateway.store.writing() as connection:
+        audit.record_about(connection, occasion, None)
+    return Response(
+        b"".join(_line(entry) for entry in entries),
+        media_type="application/x-ndjson",
+        headers={"X-Feed-Next": str(last), "Cache-Control": "no-store"},
+    )
+
+
+def _line(entry: FeedEntry) -> bytes:
+    version = entry.version
+    head = orjson.dumps(
+        {
+            "position": entry.position,
+            "type": version.type,
+            "id": version.id,
+            "version": version.version,
+            "lastUpdated": instant(version.last_updated_ms),
+            "method": version.method,
+            "author": entry.author,
+        }
+    )
+    body = b"null" if version.deleted else version.body
+    return head[:-1] + b',"resource":' + body + b"}\n"

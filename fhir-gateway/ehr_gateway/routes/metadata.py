@@ -1,0 +1,25 @@
+"""What needs no token: the CapabilityStatement and SMART's discovery."""
+
+from __future__ import annotations
+
+from fastapi import APIRouter, Request
+from fastapi.responses import Response
+
+from ehr_gateway.capability import capability_statement, smart_configuration
+from ehr_gateway.gateway import TheGateway
+from ehr_gateway.negotiation import json_response, preferences
+
+router = APIRouter(prefix="/fhir")
+
+
+@router.get("/metadata")
+def metadata(request: Request, gateway: TheGateway) -> Response:
+    """Say what the server can do."""
+    preferences(request)
+    return json_response(capability_statement(gateway.settings))
+
+
+@router.get("/.well-known/smart-configuration")
+def smart(gateway: TheGateway) -> Response:
+    """Say where to log in and get tokens."""
+    return json_response(smart_configuration(gateway.settings), media_type="application/json")

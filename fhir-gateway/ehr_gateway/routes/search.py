@@ -1,0 +1,72 @@
+"""Search over HTTP: GET with parameters, or POST _search with a form (R4 §3.1.1)."""
+
+from __future__ import annotations
+
+from typing import Annotated
+from urllib.parse import urlencode
+
+import orjson
+from fastapi import APIRouter, Depends
+from fastapi.responses import Response
+
+from ehr_fhir import definitions
+from ehr_fhir.errors import NotFound
+from ehr_gateway import audit
+from ehr_gateway.body import form_pairs
+from ehr_gateway.bundle_bytes import bundle, entry
+from ehr_gateway.caller import Asking, TheAsking
+from ehr_gateway.interactions import search
+from ehr_gateway.negotiation import GENERAL, fhir_response, preferences
+from ehr_gateway.query_pairs import query_pairs
+
+router = APIRouter(prefix="/fhir")
+Form = Annotated[list[tuple[str, str]], Depends(form_pairs)]
+
+
+@router.api_route("/{resource_type}", methods=["GET", "HEAD"])
+def search_type(asking: TheAsking, resource_type: str) -> Response:
+    """Search one resource type."""
+    return _search(asking, resource_type, query_pairs(asking.request))
+
+
+@router.post("/{resource_type}/_search")
+def post_search(asking: TheAsking, resource_type: str, form: Form) -> Response:
+    """Search one resource type by a form, whose values stay out of addresses and their logs."""
+    pairs = [pair for pair in form if pair[0] not in GENERAL]
+    return _search(asking, resource_type, [*query_pairs(asking.request), *pairs])
+
+
+def _search(asking: Asking, resource_type: str, pairs: list[tuple[str, str]]) -> Response:
+    prefer = preferences(asking.request)
+    if resource_type not in definitions.resource_types():
+        raise NotFound("The address names no resource type of FHIR R4.")
+    query = f"{resource_type}?" + "&".join(name[:64] for name, _ in pairs)
+    occasion = asking.occasion("search-type", query)
+    page = search.search(
+        asking.gateway.store, asking.access, resource_type, pairs, lenient=prefer.lenient
+    )
+    with asking.gateway.store.writing() as connection:
+        audit.record_disclosure(connection, occasion, [*page.matches, *page.included])
+    body = _render(asking, resource_type, page)
+    return fhir_response(body, pretty=prefer.pretty)
+
+
+def _render(asking: Asking, resource_type: str, page: search.SearchPage) -> bytes:
+    base = asking.gateway.settings.fhir_base
+    address = f"{base}/{resource_type}"
+    links = [("self", _link(address, page.self_pairs))]
+    if page.next_cursor is not None:
+        links.append(("next", _link(address, [*page.self_pairs, ("_cursor", page.next_cursor)])))
+    entries = [
+        entry(f"{base}/{version.type}/{version.id}", version.body, mode=mode)
+        for mode, versions in (("match", page.matches), ("include", page.included))
+        for version in versions
+    ]
+    if page.issues:
+        outcome = {"resourceType": "OperationOutcome", "issue": list(page.issues)}
+        entries.append(entry(None, orjson.dumps(outcome), mode="outcome"))
+    return bundle("searchset", entries, total=page.total, links=links)
+
+
+def _link(address: str, pairs: list[tuple[str, str]]) -> str:
+    return f"{address}?{urlencode(pairs)}" if pairs else address

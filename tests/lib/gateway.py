@@ -1,0 +1,300 @@
+"""A small gateway to test against: two hospitals, their doctors, two patients, nothing shared yet.
+
+`House` serves it over HTTP in this process; `house.login("doctor.a")` is a session of that person.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from fastapi.testclient import TestClient
+
+from ehr_gateway.app import create_gateway
+from ehr_gateway.auth import accounts, clients
+from ehr_gateway.auth.accounts import Account
+from ehr_gateway.auth.local import subject_of
+from ehr_gateway.auth.roles import granted, roles
+from ehr_gateway.auth.tokens import Subject, issue
+from ehr_gateway.gateway import Gateway
+from ehr_gateway.settings import GatewaySettings
+
+BASE = "http://testserver"
+START_MS = 1_795_334_400_000  # 2026-11-22T08:00:00Z
+PASSWORD = "correct horse"
+HKID, PIN = "ZA123456(0)", "246810"
+EHR = "https://ehr-commons.hk/fhir/CodeSystem"
+
+PEOPLE = (
+    Account("doctor.a", "clinician", "Dr A", "hospital-a", "doctor"),
+    Account("doctor.b", "clinician", "Dr B", "hospital-b", "doctor"),
+    Account("pharmacist.b", "clinician", "Ph B", "hospital-b", "pharmacist"),
+    Account("researcher", "researcher", "Re", "ehr-commons"),
+    Account("steward", "steward", "St", "ehr-commons"),
+    Account("auditor", "auditor", "Au", "ehr-commons"),
+    Account("admin", "administrator", "Ad", "ehr-commons"),
+    Account("p.pat-2", "patient", "Patient Two", patient="pat-2"),
+)
+PATIENT_ONE = Account("p.pat-1", "patient", "Patient One", patient="pat-1")
+
+
+class Clock:
+    """A clock that stands until it is moved."""
+
+    def __init__(self) -> None:
+        self.now = START_MS
+
+    def __call__(self) -> int:
+        return self.now
+
+    def forward(self, *, seconds: float) -> None:
+        """Move the clock on."""
+        self.now += int(seconds * 1000)
+
+
+class Session:
+    """A client that sends one person's or program's token with every request."""
+
+    def __init__(self, client: TestClient, token: str) -> None:
+        self._client = client
+        self.headers = {"Authorization": f"Bearer {token}"}
+
+    def request(self, method: str, address: str, **options: Any) -> Any:
+        """Send a request; addresses begin at the FHIR base unless they begin with a slash."""
+        headers = {**self.headers, **options.pop("headers", {})}
+        path = address if address.startswith(("/", "http")) else f"/fhir/{address}"
+        return self._client.request(method, path, headers=headers, **options)
+
+    def get(self, address: str, **options: Any) -> Any:
+        """Send a GET."""
+        return self.request("GET", address, **options)
+
+    def post(self, address: str, body: Any = None, **options: Any) -> Any:
+        """POST a resource."""
+        return self._send("POST", address, body, options)
+
+    def put(self, body: dict[str, Any], **options: Any) -> Any:
+        """PUT a resource under its own id."""
+        return self._send("PUT", f"{body['resourceType']}/{body['id']}", body, options)
+
+    def delete(self, address: str, **options: Any) -> Any:
+        """Send a DELETE."""
+        return self.request("DELETE", address, **options)
+
+    def ids(self, address: str) -> list[str]:
+        """Return the references of a search's entries."""
+        answer = self.get(address)
+        assert answer.status_code == 200, answer.text
+        return [
+            f"{entry['resource']['resourceType']}/{entry['resource']['id']}"
+            for entry in answer.json().get("entry", [])
+        ]
+
+    def _send(self, method: str, address: str, body: Any, options: dict[str, Any]) -> Any:
+        options["headers"] = {
+            "Content-Type": "application/fhir+json",
+            **options.get("headers", {}),
+        }
+        return self.request(method, address, json=body, **options)
+
+
+class House:
+    """The gateway, its clock, and a session for each member of the cast."""
+
+    def __init__(self, data: Path, **settings: Any) -> None:
+        self.clock = Clock()
+        self.settings = GatewaySettings(data=data, base_url=BASE, **settings)
+        self.app = create_gateway(self.settings, clock=self.clock)
+        self.client = TestClient(self.app, follow_redirects=False)
+        self.gateway: Gateway = self.app.state.gateway
+        for person in PEOPLE:
+            accounts.add(self.gateway.store, person)
+        accounts.add(self.gateway.store, PEOPLE[0], PASSWORD)
+        accounts.add(self.gateway.store, PATIENT_ONE, hkid=HKID, pin=PIN)
+        lake = clients.Client("lake", "Lake", scope="ehr/feed.read", organization="ehr-commons")
+        clients.add(self.gateway.store, lake, PASSWORD)
+
+    def token(self, login: str, scope: str = "") -> str:
+        """Return a token of a member of the cast."""
+        account = accounts.find(self.gateway.store, login)
+        words = granted(scope, roles()[account.role].scopes)
+        return self._issue(subject_of(account, "test"), words)
+
+    def login(self, login: str, scope: str = "") -> Session:
+        """Return a session of a member of the cast."""
+        return Session(self.client, self.token(login, scope))
+
+    def system(self, organization: str, scope: str = "system/*.cruds") -> Session:
+        """Return a session of an organisation's own system."""
+        name = f"system-{organization}"
+        return Session(
+            self.client, self._issue(Subject(name, name, "system", name, organization), scope)
+        )
+
+    def furnish(self) -> None:
+        """Put in the organisations, the patients and what hospital-a wrote about pat-1."""
+        platform = self.system("ehr-commons")
+        for resource in (
+            organization("hospital-a"),
+            organization("hospital-b"),
+            patient("pat-1", "ZA1234560"),
+            patient("pat-2", "ZB1234563"),
+            consent("joining-1", "joining"),
+            consent("joining-2", "joining", patient="pat-2"),
+        ):
+            must(platform.put(resource))
+        hospital = self.system("hospital-a")
+        for resource in (
+            encounter("enc-1"),
+            condition("con-1", "enc-1"),
+            observation("lab-1", "laboratory", encounter="enc-1"),
+            observation("lab-2", "laboratory"),
+            observation("vital-1", "vital-signs"),
+        ):
+            must(hospital.put(resource))
+
+    def share(self, organization_id: str = "hospital-b", status: str = "active") -> None:
+        """Let the first patient turn sharing with an organisation on or off."""
+        provision = {
+            "type": "permit",
+            "actor": [_actor(f"Organization/{organization_id}")],
+        }
+        body = consent(f"sharing-{organization_id}", "sharing", status=status, provision=provision)
+        must(self.login("p.pat-1").put(body))
+
+    def _issue(self, subject: Subject, scope: str) -> str:
+        gateway = self.gateway
+        return issue(gateway.keys, gateway.settings, subject, scope, self.clock())[0]
+
+
+@pytest.fixture
+def house(tmp_path: Path) -> Iterator[House]:
+    """Return a house in which nothing is yet."""
+    built = House(tmp_path / "data")
+    with built.client:
+        yield built
+
+
+@pytest.fixture
+def furnished(house: House) -> House:
+    """Return a house with patients who joined and records of hospital-a; nothing is shared."""
+    house.furnish()
+    return house
+
+
+def must(answer: Any) -> Any:
+    """Return the answer of a request that has to succeed."""
+    assert answer.status_code < 300, f"{answer.status_code}: {answer.text}"
+    return answer
+
+
+def organization(name: str) -> dict[str, Any]:
+    """Return a hospital."""
+    return {"resourceType": "Organization", "id": name, "name": name.title(), "active": True}
+
+
+def patient(name: str, hkid: str) -> dict[str, Any]:
+    """Return a patient."""
+    return {
+        "resourceType": "Patient",
+        "id": name,
+        "identifier": [{"system": "https://ehr-commons.hk/hkid", "value": hkid}],
+        "name": [{"family": "Chan", "given": ["Ka Ming"]}],
+        "gender": "female",
+        "birthDate": "1980-02-03",
+    }
+
+
+def encounter(name: str, patient: str = "pat-1") -> dict[str, Any]:
+    """Return a stay in hospital."""
+    return {
+        "resourceType": "Encounter",
+        "id": name,
+        "status": "finished",
+        "class": {"system": "http://terminology.hl7.org/CodeSystem/v3-ActCode", "code": "IMP"},
+        "subject": {"reference": f"Patient/{patient}"},
+        "period": {"start": "2026-01-05T08:00:00+08:00", "end": "2026-01-09T08:00:00+08:00"},
+    }
+
+
+def condition(name: str, encounter: str, patient: str = "pat-1") -> dict[str, Any]:
+    """Return a diagnosis."""
+    return {
+        "resourceType": "Condition",
+        "id": name,
+        "code": {"text": "asthma"},
+        "subject": {"reference": f"Patient/{patient}"},
+        "encounter": {"reference": f"Encounter/{encounter}"},
+    }
+
+
+def observation(
+    name: str, category: str, patient: str = "pat-1", encounter: str | None = None
+) -> dict[str, Any]:
+    """Return a measurement."""
+    system = "http://terminology.hl7.org/CodeSystem/observation-category"
+    body: dict[str, Any] = {
+        "resourceType": "Observation",
+        "id": name,
+        "status": "final",
+        "category": [{"coding": [{"system": system, "code": category}]}],
+        "code": {"coding": [{"system": "http://loinc.org", "code": "718-7"}]},
+        "subject": {"reference": f"Patient/{patient}"},
+        "effectiveDateTime": "2026-01-06T09:00:00+08:00",
+        "valueQuantity": {"value": 13.5, "unit": "g/dL"},
+    }
+    if encounter:
+        body["encounter"] = {"reference": f"Encounter/{encounter}"}
+    return body
+
+
+def consent(
+    name: str,
+    category: str,
+    *,
+    patient: str = "pat-1",
+    status: str = "active",
+    provision: dict[str, Any] | None = None,
+) -> dict[str, Any]:
+    """Return a Consent of one of our categories."""
+    return {
+        "resourceType": "Consent",
+        "id": name,
+        "status": status,
+        "scope": {
+            "coding": [
+                {
+                    "system": "http://terminology.hl7.org/CodeSystem/consentscope",
+                    "code": "patient-privacy",
+                }
+            ]
+        },
+        "category": [{"coding": [{"system": f"{EHR}/consent-category", "code": category}]}],
+        "patient": {"reference": f"Patient/{patient}"},
+        "dateTime": "2026-01-01",
+        "policyRule": {"text": "eHR Commons"},
+        "provision": provision or {"type": "permit"},
+    }
+
+
+def restriction(name: str, **provision: Any) -> dict[str, Any]:
+    """Return a restriction of pat-1 against an organisation, or everyone."""
+    body: dict[str, Any] = {"type": "deny", **provision}
+    if "against" in body:
+        body["actor"] = [_actor(body.pop("against"))]
+    if "domain" in body:
+        body["class"] = [{"system": f"{EHR}/data-domain", "code": body.pop("domain")}]
+    if "record" in body:
+        reference = {"reference": body.pop("record")}
+        body["data"] = [{"meaning": "instance", "reference": reference}]
+    return consent(name, "restriction", provision=body)
+
+
+def _actor(reference: str) -> dict[str, Any]:
+    system = "http://terminology.hl7.org/CodeSystem/v3-ParticipationType"
+    return {
+        "role": {"coding": [{"system": system, "code": "IRCP"}]},
+        "reference": {"reference": reference},
+    }
