@@ -15,7 +15,7 @@ from ehr_fhir.errors import Conflict, EhrError, Fault, Unavailable, Unprocessabl
 
 _CONFLICTS = ("DELTA_CONCURRENT", "ConcurrentAppend", "ConcurrentModification", "ConcurrentWrite")
 _MISSING = ("PATH_NOT_FOUND", "DELTA_TABLE_NOT_FOUND", "DELTA_MISSING_DELTA_TABLE")
-_NOT_A_SINGLE_VALUE = "ehr:more-than-one"
+NOT_A_SINGLE_VALUE = "ehr:more-than-one"
 
 
 @contextmanager
@@ -34,7 +34,7 @@ def translate(error: Exception, doing: str) -> EhrError:
         return Conflict(f"Another run wrote while {doing}: run again when it has ended.")
     if any(word in text for word in _MISSING):
         return Unavailable(f"A table is missing while {doing}: run `ehr lake run --once` first.")
-    if _NOT_A_SINGLE_VALUE in text:
+    if NOT_A_SINGLE_VALUE in text:
         return Unprocessable(
             "A column of the view gives more than one value: mark it `collection: true` or "
             "add `.first()` to its path."

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import sys
 from collections.abc import Callable, Mapping
@@ -20,6 +21,9 @@ from ehr_fhir.errors import Unavailable
 __all__ = ["SparkSettings", "prefetch", "spark_session"]
 
 prefetch = jars.prefetch
+
+# PySpark's own loggers print the whole message of a failed query, which can quote values.
+_TALKATIVE = ("SQLQueryContextLogger", "DataFrameQueryContextLogger")
 
 
 @dataclass(frozen=True)
@@ -64,6 +68,8 @@ def _start(conf: SparkConf, work: Path) -> SparkSession:
             raise Unavailable(
                 f"Spark did not start: see {work / 'jvm.log'} for the Java message."
             ) from error
+    for name in _TALKATIVE:
+        logging.getLogger(name).disabled = True
     return SparkSession(context)
 
 

@@ -1,0 +1,55 @@
+"""The consent rules as tables of the lake, recomputed from silver in each run.
+
+They are small (a few rows per patient), so they are built in the driver and written without Spark.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import orjson
+import pyarrow as pa
+from pyspark.sql import SparkSession
+
+from ehr_etl.lake import Lake, read_table, write_small
+from ehr_privacy.consent import TABLES, rule_rows
+
+RULE_TYPES = ("Consent", "Organization", "RelatedPerson")
+
+_ARROW_TYPES = {"TEXT": pa.string(), "INTEGER": pa.int64()}
+
+
+def refresh_consent_tables(spark: SparkSession, lake: Lake) -> Mapping[str, pa.Table]:
+    """Write the consent tables anew from silver and return them by name."""
+    resources = (
+        read_table(spark, lake, "silver")
+        .where(f"type IN {RULE_TYPES} AND NOT deleted")
+        .select("resource")
+        .collect()
+    )
+    tables = consent_tables([orjson.loads(row["resource"]) for row in resources])
+    for name, rows in tables.items():
+        write_small(lake, f"consent/{name}", rows)
+    return tables
+
+
+def consent_tables(resources: list[Mapping[str, object]]) -> Mapping[str, pa.Table]:
+    """Return every consent table, empty ones too, rows in a fixed order."""
+    rows: dict[str, list[dict[str, object]]] = {name: [] for name in TABLES}
+    for resource in resources:
+        for row in rule_rows(resource):
+            rows[row.table].append(dict(row.values))
+    return {name: _table(name, rows[name]) for name in TABLES}
+
+
+def register_consent_views(spark: SparkSession, tables: Mapping[str, pa.Table]) -> None:
+    """Give the tables to Spark SQL under their own names."""
+    for name, rows in tables.items():
+        spark.createDataFrame(rows).createOrReplaceTempView(name)
+
+
+def _table(name: str, rows: list[dict[str, object]]) -> pa.Table:
+    columns = TABLES[name]
+    schema = pa.schema([(column.name, _ARROW_TYPES[column.type]) for column in columns])
+    ordered = sorted(rows, key=lambda row: [str(row.get(column.name)) for column in columns])
+    return pa.Table.from_pylist(ordered, schema=schema)

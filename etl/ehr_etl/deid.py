@@ -1,0 +1,91 @@
+"""Silver to deid: the records research may use, without what identifies.
+
+The table is written whole each run, so that an opt-out, a restriction or a deletion is gone from
+it at the next refresh. Older files of the table stay until erasure vacuums them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+
+import orjson
+import pyarrow as pa
+from pyspark.sql import DataFrame, SparkSession
+
+from ehr_etl.consent_tables import register_consent_views
+from ehr_etl.lake import TABLES, Lake, create_table, read_table
+from ehr_privacy.consent import research_predicate
+from ehr_privacy.deid import Deidentifier, load_rules, pseudonym
+
+_ARROW = pa.schema(
+    [(name, pa.string()) for name in ("type", "id", "patient", "resource")],
+)
+
+Batches = Iterator[pa.RecordBatch]
+
+
+def refresh_deid(
+    spark: SparkSession,
+    lake: Lake,
+    consent: Mapping[str, pa.Table],
+    key: bytes,
+    now_ms: int,
+) -> None:
+    """Write the table deid anew: what research may use at `now_ms`, pseudonyms under `key`."""
+    create_table(spark, lake, "deid")
+    register_consent_views(spark, consent)
+    rows = deidentify(permitted(read_table(spark, lake, "silver"), now_ms), key)
+    rows.write.format("delta").mode("overwrite").save(str(lake.table("deid")))
+
+
+def permitted(silver: DataFrame, now_ms: int) -> DataFrame:
+    """Keep the records that research may use: type, id, patients, resource.
+
+    Needs the consent tables as views. A deleted record has no resource and is not there.
+    """
+    spark = silver.sparkSession
+    present = silver.where("NOT deleted").withColumn("pk", silver["position"])
+    present.createOrReplaceTempView("record")
+    present.selectExpr("pk", "explode(patients) AS patient").createOrReplaceTempView(
+        "record_patient"
+    )
+    present.selectExpr("pk", "explode(labels) AS label").createOrReplaceTempView("record_label")
+    predicate = research_predicate(now_ms, dialect="spark", alias="r")
+    return spark.sql(
+        f"SELECT type, id, patients, resource FROM record r WHERE {predicate.sql}",  # noqa: S608
+        args=dict(predicate.params),
+    )
+
+
+def deidentify(records: DataFrame, key: bytes) -> DataFrame:
+    """Scrub each resource by the allow-list: the columns of deid; what is not listed is absent."""
+    scrubbed = records.mapInArrow(_scrubber(key), TABLES["deid"].columns)
+    # One file per type and run.
+    return scrubbed.repartition(2, "type")
+
+
+def _scrubber(key: bytes) -> Callable[[Batches], Batches]:
+    def scrub(batches: Batches) -> Batches:
+        deidentifier = Deidentifier(load_rules(), key)
+        for batch in batches:
+            rows = [_scrub(deidentifier, key, row) for row in batch.to_pylist()]
+            yield pa.RecordBatch.from_pylist([row for row in rows if row], schema=_ARROW)
+
+    return scrub
+
+
+def _scrub(
+    deidentifier: Deidentifier, key: bytes, row: Mapping[str, object]
+) -> dict[str, str | None] | None:
+    resource = deidentifier.scrub(orjson.loads(str(row["resource"])))
+    if resource is None:
+        return None
+    patients = row["patients"]
+    # A record of several patients belongs to no single row of a study.
+    alone = patients[0] if isinstance(patients, list) and len(patients) == 1 else None
+    return {
+        "type": str(row["type"]),
+        "id": str(resource["id"]),
+        "patient": None if alone is None else pseudonym(key, f"Patient/{alone}"),
+        "resource": orjson.dumps(resource).decode(),
+    }

@@ -1,0 +1,165 @@
+"""A ViewDefinition as values: read from JSON and checked for shape, paths parsed."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from decimal import Decimal
+
+from ehr_etl.sql_on_fhir.elements import elements, is_type
+from ehr_etl.sql_on_fhir.fhirpath import Literal, Node, parse
+from ehr_fhir.errors import Unprocessable
+
+_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
+_NUMERIC_CONSTANTS = {"Integer", "PositiveInt", "UnsignedInt", "Decimal", "Integer64"}
+
+
+@dataclass(frozen=True)
+class Column:
+    """One column: its path, and its FHIR type if the view names it."""
+
+    name: str
+    path: Node
+    type: str | None
+    collection: bool
+
+
+@dataclass(frozen=True)
+class Select:
+    """One select: a focus, its columns, selects within, and a union."""
+
+    columns: tuple[Column, ...]
+    selects: tuple[Select, ...]
+    unions: tuple[Select, ...]
+    for_each: Node | None = None
+    for_each_or_null: Node | None = None
+    repeat: tuple[Node, ...] = ()
+
+
+@dataclass(frozen=True)
+class ViewDefinition:
+    """What a table shows of one resource type."""
+
+    name: str
+    resource: str
+    selects: tuple[Select, ...]
+    where: tuple[Node, ...]
+    constants: Mapping[str, Literal]
+
+
+def parse_view(view: Mapping[str, object]) -> ViewDefinition:
+    """Read a ViewDefinition; refuse, with the place, what it does not allow."""
+    resource = view.get("resource")
+    if not isinstance(resource, str) or not elements(resource):
+        raise _wrong("resource", "names no resource type of FHIR R4")
+    selects = _objects(view, "select", "select")
+    if not selects:
+        raise _wrong("select", "is missing")
+    return ViewDefinition(
+        name=str(view.get("name", "view")),
+        resource=resource,
+        selects=tuple(
+            _select(item, f"select[{place}]") for place, item in enumerate(selects)
+        ),
+        where=tuple(
+            _path(item.get("path"), f"where[{place}].path")
+            for place, item in enumerate(_objects(view, "where", "where"))
+        ),
+        constants=dict(
+            _constant(item, f"constant[{place}]")
+            for place, item in enumerate(_objects(view, "constant", "constant"))
+        ),
+    )
+
+
+def _select(item: Mapping[str, object], place: str) -> Select:
+    foci = [name for name in ("forEach", "forEachOrNull", "repeat") if name in item]
+    if len(foci) > 1:
+        raise _wrong(place, f"has both {foci[0]} and {foci[1]}")
+    select = Select(
+        columns=tuple(
+            _column(column, f"{place}.column[{number}]")
+            for number, column in enumerate(_objects(item, "column", place))
+        ),
+        selects=tuple(
+            _select(inner, f"{place}.select[{number}]")
+            for number, inner in enumerate(_objects(item, "select", place))
+        ),
+        unions=tuple(
+            _select(inner, f"{place}.unionAll[{number}]")
+            for number, inner in enumerate(_objects(item, "unionAll", place))
+        ),
+        for_each=_focus(item, "forEach", place),
+        for_each_or_null=_focus(item, "forEachOrNull", place),
+        repeat=_repeat(item, place),
+    )
+    if not (select.columns or select.selects or select.unions):
+        raise _wrong(place, "has neither column, select nor unionAll")
+    return select
+
+
+def _column(item: Mapping[str, object], place: str) -> Column:
+    name, type_name = item.get("name"), item.get("type")
+    if not isinstance(name, str) or not _NAME.fullmatch(name):
+        raise _wrong(f"{place}.name", "is not a column name (letters, digits, underscore)")
+    if isinstance(type_name, str):
+        type_name = type_name.rsplit("/", 1)[-1]
+    if type_name is not None and not (isinstance(type_name, str) and is_type(type_name)):
+        raise _wrong(f"{place}.type", "names no type of FHIR R4")
+    return Column(
+        name, _path(item.get("path"), f"{place}.path"), type_name, item.get("collection") is True
+    )
+
+
+def _focus(item: Mapping[str, object], name: str, place: str) -> Node | None:
+    return _path(item[name], f"{place}.{name}") if name in item else None
+
+
+def _repeat(item: Mapping[str, object], place: str) -> tuple[Node, ...]:
+    if "repeat" not in item:
+        return ()
+    paths = item["repeat"]
+    if not isinstance(paths, list) or not paths:
+        raise _wrong(f"{place}.repeat", "is not a list of paths")
+    return tuple(_path(path, f"{place}.repeat") for path in paths)
+
+
+def _path(value: object, place: str) -> Node:
+    if not isinstance(value, str):
+        raise _wrong(place, "is not a FHIRPath text")
+    try:
+        return parse(value)
+    except Unprocessable as error:
+        raise Unprocessable(str(error), expression=f"ViewDefinition.{place}") from error
+
+
+def _constant(item: Mapping[str, object], place: str) -> tuple[str, Literal]:
+    name = item.get("name")
+    values = [key for key in item if key.startswith("value")]
+    if not isinstance(name, str) or len(values) != 1:
+        raise _wrong(place, "needs a name and one value[x]")
+    kind, value = values[0].removeprefix("value"), item[values[0]]
+    type_name = kind[:1].lower() + kind[1:]
+    if kind in _NUMERIC_CONSTANTS and isinstance(value, int | float | Decimal):
+        if kind == "Decimal":
+            return name, Literal(Decimal(str(value)), "decimal")
+        return name, Literal(int(value), type_name)
+    if kind == "Boolean" and isinstance(value, bool):
+        return name, Literal(value, "boolean")
+    if is_type(type_name) and isinstance(value, str):
+        return name, Literal(value, type_name)
+    raise _wrong(f"{place}.{values[0]}", "has a value of another type")
+
+
+def _objects(item: Mapping[str, object], name: str, place: str) -> list[Mapping[str, object]]:
+    found = item.get(name, [])
+    if not isinstance(found, list) or not all(isinstance(one, dict) for one in found):
+        raise _wrong(f"{place}.{name}" if place != name else name, "is not a list of objects")
+    return found
+
+
+def _wrong(place: str, what: str) -> Unprocessable:
+    return Unprocessable(
+        f"ViewDefinition.{place} {what}.", expression=f"ViewDefinition.{place}"
+    )

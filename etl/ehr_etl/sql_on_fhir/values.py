@@ -1,0 +1,117 @@
+"""What a FHIRPath compiles to: an SQL expression, its FHIR type, and one value or many.
+
+Empty is NULL for one value, NULL or an empty array for many. The tree of `Field`s records which
+elements the view reads; the JSON is parsed for these alone.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+from decimal import Decimal
+
+from ehr_etl.java_errors import NOT_A_SINGLE_VALUE
+from ehr_etl.sql_on_fhir.elements import PRIMITIVES, Element, spark_type
+
+
+@dataclass
+class Field:
+    """An element that the view reads, and those below it that it reads."""
+
+    type: str
+    many: bool
+    children: dict[str, Field] = field(default_factory=dict)
+
+    def child(self, element: Element) -> Field:
+        """Note that an element is read."""
+        return self.children.setdefault(element.name, Field(element.type, element.many))
+
+    def columns(self) -> str:
+        """Return the schema of what lies below."""
+        return ", ".join(f"`{name}` {below.schema()}" for name, below in self.children.items())
+
+    def schema(self) -> str:
+        """Return the schema to parse; a type of which nothing is read stays JSON text."""
+        scalar = f"STRUCT<{self.columns()}>" if self.children else spark_type(self.type)
+        return f"ARRAY<{scalar}>" if self.many else scalar
+
+
+@dataclass(frozen=True)
+class Value:
+    """A compiled path; `field` is None where it was computed, `choice` names a `value[x]`."""
+
+    sql: str
+    type: str
+    many: bool = False
+    field: Field | None = None
+    choice: str | None = None
+
+    @property
+    def is_primitive(self) -> bool:
+        """Say whether the value is a primitive of FHIR."""
+        return self.choice is None and self.type in PRIMITIVES
+
+
+_numbers = itertools.count(1)
+
+
+def fresh() -> str:
+    """Return a name for a lambda's variable that no other has."""
+    return f"v{next(_numbers)}"
+
+
+def text(value: str) -> str:
+    """Return an SQL literal.
+
+    >>> print(text("it's"))
+    'it\\'s'
+    """
+    escaped = value.replace("\\", "\\\\").replace("'", "\\'")
+    return f"'{escaped}'"
+
+
+def literal(value: str | bool | int | Decimal | None, type_name: str) -> Value:
+    """Return a constant."""
+    if value is None:
+        return Value(f"CAST(NULL AS {spark_type(type_name)})", type_name)
+    if isinstance(value, bool):
+        return Value(str(value).lower(), "boolean")
+    if isinstance(value, int):
+        return Value(str(value), type_name)
+    if isinstance(value, Decimal):
+        return Value(f"CAST('{value}' AS {spark_type('decimal')})", "decimal")
+    return Value(text(value), type_name)
+
+
+def each(value: Value, function: Callable[[str], str], type_name: str) -> Value:
+    """Apply an SQL function to one value or to each of many."""
+    if not value.many:
+        return Value(function(value.sql), type_name)
+    name = fresh()
+    mapped = f"array_compact(transform({value.sql}, {name} -> {function(name)}))"
+    return Value(mapped, type_name, many=True)
+
+
+def keep(value: Value, condition: Callable[[Value], str]) -> Value:
+    """Keep what meets a condition."""
+    if not value.many:
+        return replace(value, sql=f"CASE WHEN {condition(value)} THEN {value.sql} END")
+    name = fresh()
+    one = replace(value, sql=name, many=False)
+    return replace(value, sql=f"filter({value.sql}, {name} -> {condition(one)})")
+
+
+def single(value: Value) -> str:
+    """Return SQL for the only value; more than one is an error when the view runs."""
+    if not value.many:
+        return value.sql
+    return (
+        f"CASE WHEN coalesce(size({value.sql}), 0) > 1 THEN raise_error('{NOT_A_SINGLE_VALUE}')"
+        f" ELSE get({value.sql}, 0) END"
+    )
+
+
+def exists(value: Value) -> str:
+    """Return SQL that says whether there is any value; never NULL."""
+    return f"coalesce(size({value.sql}), 0) > 0" if value.many else f"({value.sql}) IS NOT NULL"
