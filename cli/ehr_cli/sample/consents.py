@@ -18,7 +18,7 @@ DOMAIN = f"{SYSTEM}/fhir/CodeSystem/data-domain"
 SEALED = f"{SYSTEM}/fhir/StructureDefinition/sealed"
 PARTICIPATION = "http://terminology.hl7.org/CodeSystem/v3-ParticipationType"
 
-NOT_JOINED = frozenset({11, 23})
+NOT_JOINED = frozenset({11, 19})
 SINGLE_RECORD = 10
 RESEARCH_OPT_OUT = frozenset({7})
 # Position modulo 6 -> organisation and whether the consent ends after a year.

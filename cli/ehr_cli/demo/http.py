@@ -1,0 +1,47 @@
+"""How the demo speaks to the platform: as any client does, over HTTP with a token."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import httpx
+
+from ehr_fhir.errors import Fault
+from ehr_gateway.auth.local import local_token
+
+FHIR = "application/fhir+json"
+
+
+class Caller:
+    """One person or program with a token of its own."""
+
+    def __init__(
+        self, base_url: str, data: Path, *, user: str | None = None, client: str | None = None
+    ) -> None:
+        self.token = local_token(data, user=user, client=client)
+        headers = {"Authorization": f"Bearer {self.token}", "Accept": FHIR}
+        self.client = httpx.Client(base_url=base_url, headers=headers, timeout=60)
+
+    def read(self, path: str) -> dict[str, Any]:
+        """Return a resource."""
+        return self._json(self.client.get(f"/fhir/{path}"))
+
+    def put(self, resource: dict[str, Any]) -> dict[str, Any]:
+        """Write a resource under its id."""
+        path = f"/fhir/{resource['resourceType']}/{resource['id']}"
+        content = {"json": resource, "headers": {"Content-Type": FHIR}}
+        return self._json(self.client.put(path, **content))
+
+    def count(self, kind: str, **parameters: str) -> int:
+        """Return how many resources a search finds."""
+        query = {**parameters, "_count": "1", "_total": "accurate"}
+        answer = self._json(self.client.get(f"/fhir/{kind}", params=query))
+        return int(answer["total"])
+
+    def _json(self, answer: httpx.Response) -> dict[str, Any]:
+        if answer.status_code >= 400:
+            path = answer.request.url.path
+            raise Fault(f"{answer.request.method} {path} was answered with {answer.status_code}.")
+        found: dict[str, Any] = answer.json()
+        return found

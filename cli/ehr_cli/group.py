@@ -1,0 +1,76 @@
+"""How `ehr` finds its commands, and how it ends on an error.
+
+Commands of other parts are mounted by name and imported only when used.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Mapping
+from importlib import import_module
+from typing import Any
+
+import typer
+from typer.core import TyperCommand, TyperGroup
+from typer.exceptions import TyperException
+
+from ehr_fhir.errors import EhrError, Fault, exit_code
+
+# name -> module and its one line of help
+MOUNTED: Mapping[str, tuple[str, str]] = {
+    "research": ("ehr_analytics.cli", "Research projects: apply, approve, run, release."),
+    "models": ("ehr_models.cli", "Models: train, evaluate, score, card."),
+}
+INTERRUPTED = 130
+
+
+class CommandGroup(TyperGroup):
+    """The top command: mounts other parts' commands and turns errors into one sentence."""
+
+    def list_commands(self, ctx: Any) -> list[str]:
+        """Return our commands and the mounted ones."""
+        return [*super().list_commands(ctx), *MOUNTED]
+
+    def get_command(self, ctx: Any, cmd_name: str) -> Any:
+        """Return a command; for a mounted one only what the help page needs.
+
+        Typer keeps its classes of contexts and commands private, hence Any here and below.
+        """
+        if cmd_name in MOUNTED:
+            return TyperCommand(cmd_name, help=MOUNTED[cmd_name][1])
+        return super().get_command(ctx, cmd_name)
+
+    def resolve_command(self, ctx: Any, args: list[str]) -> tuple[str | None, Any, list[str]]:
+        """Return the command to run; import a mounted one now."""
+        if args and args[0] in MOUNTED:
+            module = import_module(MOUNTED[args[0]][0])
+            return args[0], typer.main.get_command(module.app), args[1:]
+        return super().resolve_command(ctx, args)
+
+    def invoke(self, ctx: Any) -> Any:
+        """Run the command; an error becomes a plain sentence and an exit code.
+
+        The result is the command's own, hence Any.
+        """
+        if os.environ.get("EHR_DEBUG", "0").lower() in ("1", "true"):
+            return super().invoke(ctx)
+        try:
+            return super().invoke(ctx)
+        except EhrError as error:
+            for issue in error.issues:
+                where = f" ({issue.expression})" if issue.expression else ""
+                typer.echo(f"{issue.diagnostics}{where}", err=True)
+            sys.exit(exit_code(error))
+        except KeyboardInterrupt:
+            sys.exit(INTERRUPTED)
+        except (TyperException, typer.Exit, typer.Abort):
+            raise
+        except Exception as error:
+            # The text of a foreign error may quote a record; its type cannot.
+            typer.echo(
+                f"Something broke inside ({type(error).__name__}); this is our mistake. "
+                "Run the command again with EHR_DEBUG=1 to see where.",
+                err=True,
+            )
+            sys.exit(exit_code(Fault("")))

@@ -1,0 +1,100 @@
+"""Prepare a data folder: keys, database, programs that may ask for tokens, the platform itself."""
+
+from __future__ import annotations
+
+import secrets
+import time
+from pathlib import Path
+
+import orjson
+
+from ehr_cli.settings import Settings
+from ehr_fhir.errors import Unavailable
+from ehr_gateway.access import Access
+from ehr_gateway.app import create_gateway
+from ehr_gateway.auth import clients
+from ehr_gateway.interactions.update import update
+from ehr_gateway.settings import GatewaySettings
+from ehr_gateway.store import Store
+from ehr_privacy.consent import Requester, parse_scopes
+
+PLATFORM = "ehr-commons"
+# The platform's own programs that write back what they found.
+PROGRAMS = (
+    clients.Client(
+        "lake", "Lake", scope="ehr/feed.read system/MeasureReport.cruds", organization=PLATFORM
+    ),
+    clients.Client(
+        "models",
+        "Models",
+        scope="system/RiskAssessment.cruds system/Provenance.cruds system/Device.cruds",
+        organization=PLATFORM,
+    ),
+)
+
+
+def gateway_settings(settings: Settings) -> GatewaySettings:
+    """Return what the gateway needs of the settings."""
+    return GatewaySettings(
+        data=settings.data,
+        base_url=settings.base_url,
+        token_seconds=settings.token_seconds,
+        max_body_bytes=settings.max_body_mb * 1024 * 1024,
+    )
+
+
+def open_house(settings: Settings) -> None:
+    """Make what a data folder lacks; change nothing that is there."""
+    new = not gateway_settings(settings).database.exists()
+    try:
+        settings.data.mkdir(parents=True, exist_ok=True)
+        # Records and keys: for the owner's eyes.
+        settings.data.chmod(0o700)
+    except OSError as error:
+        raise Unavailable(
+            f"The data folder {settings.data} cannot be made or is not yours; choose one with "
+            "--data."
+        ) from error
+    # Making the application makes tables, keys and the portal's registration.
+    create_gateway(gateway_settings(settings)).state.gateway.store.close()
+    if new:
+        store = Store(gateway_settings(settings).database)
+        try:
+            _register_programs(store, settings.data / "keys")
+            _write_platform(store)
+        finally:
+            store.close()
+
+
+def program_secret(data: Path, program: str) -> str:
+    """Return the secret with which one of the platform's programs asks for tokens."""
+    return (data / "keys" / f"{program}.secret").read_text("ascii")
+
+
+def _register_programs(store: Store, keys: Path) -> None:
+    for program in PROGRAMS:
+        secret = secrets.token_urlsafe(32)
+        path = keys / f"{program.id}.secret"
+        path.touch(mode=0o600)
+        path.write_text(secret, "ascii")
+        clients.add(store, program, secret)
+
+
+def _write_platform(store: Store) -> None:
+    requester = Requester(
+        role="system",
+        person=PLATFORM,
+        organization=PLATFORM,
+        profession=None,
+        purpose="TREAT",
+        patient=None,
+        scopes=parse_scopes("system/Organization.cruds"),
+    )
+    resource = {
+        "resourceType": "Organization",
+        "id": PLATFORM,
+        "active": True,
+        "name": "eHR Commons",
+    }
+    access = Access(requester, time.time_ns() // 1_000_000, "first-start")
+    update(store, access, "Organization", PLATFORM, orjson.dumps(resource))

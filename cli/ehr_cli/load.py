@@ -1,0 +1,69 @@
+"""`ehr load`: hand files to the loader, show how far it is, and report every refusal by line."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+import typer
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
+
+from ehr_cli.house import gateway_settings, open_house
+from ehr_cli.settings import Settings
+from ehr_fhir.errors import NotFound, Unprocessable
+from ehr_gateway.load import LoadReject, LoadReport, load
+from ehr_gateway.store import Store
+
+
+def run(
+    settings: Settings, paths: Sequence[Path], organization: str, rejects: Path | None
+) -> LoadReport:
+    """Load files and folders, say what came of it; raise when nothing could be loaded."""
+    missing = [path for path in paths if not path.exists()]
+    if missing:
+        raise NotFound(f"There is no file or folder {missing[0]}.")
+    open_house(settings)
+    store = Store(gateway_settings(settings).database)
+    try:
+        report = _with_progress(store, paths, organization)
+    finally:
+        store.close()
+    _report_rejects(report, rejects)
+    rate = report.accepted / report.seconds if report.seconds else 0
+    typer.echo(
+        f"{report.accepted:,} accepted, {report.rejected:,} refused, "
+        f"{report.seconds:.1f} s ({rate:,.0f} a second)."
+    )
+    if report.rejected and not report.accepted:
+        raise Unprocessable("Nothing was loaded: every resource was refused.")
+    return report
+
+
+def line_of(reject: LoadReject) -> str:
+    """Return one refusal as one line: where, what, why."""
+    what = "/".join(filter(None, (reject.type, reject.id))) or "?"
+    return f"{reject.file}:{reject.line}: {what}: {reject.reason}"
+
+
+def _with_progress(store: Store, paths: Sequence[Path], organization: str) -> LoadReport:
+    columns = (TextColumn("{task.description}"), BarColumn(), TimeElapsedColumn())
+    console = Console(stderr=True)
+    with Progress(*columns, console=console, disable=not console.is_terminal) as progress:
+        task = progress.add_task("loading", total=None)
+
+        def show(done: int) -> None:
+            progress.update(task, description=f"{done:,} resources")
+
+        return load(store, paths, organization, show)
+
+
+def _report_rejects(report: LoadReport, rejects: Path | None) -> None:
+    lines = [line_of(reject) for reject in report.rejects]
+    if rejects is None:
+        sys.stderr.writelines(f"{line}\n" for line in lines)
+    else:
+        rejects.write_text("".join(f"{line}\n" for line in lines), "utf-8")
+        if lines:
+            typer.echo(f"The refused resources are listed in {rejects}.", err=True)

@@ -1,0 +1,147 @@
+"""The `ehr` command: reads options, calls one function, renders what it returns.
+
+Everything heavy is imported inside the command that needs it, so that `ehr --help` is quick and
+`ehr token` never loads Spark.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from ehr_cli.group import CommandGroup
+
+app = typer.Typer(
+    cls=CommandGroup,
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    help="eHR Commons: health records shared under the patient's own control.",
+)
+lake_app = typer.Typer(
+    no_args_is_help=True, help="The lake: from the change feed to tables for research."
+)
+app.add_typer(lake_app, name="lake")
+
+Data = Annotated[
+    Path | None, typer.Option("--data", help="The data folder.", show_default="var", metavar="DIR")
+]
+Port = Annotated[int | None, typer.Option(help="The port to serve at.", show_default="8080")]
+
+
+@app.command()
+def up(
+    data: Data = None,
+    host: Annotated[str | None, typer.Option(show_default="127.0.0.1")] = None,
+    port: Port = None,
+    workers: Annotated[int | None, typer.Option(help="Processes.", show_default="1")] = None,
+    database: Annotated[str | None, typer.Option(help="Only `sqlite` so far.")] = None,
+) -> None:
+    """Serve the gateway and the portal; print one line when ready."""
+    from ehr_cli import serve, settings
+
+    chosen = settings.load().override(
+        data=data, host=host, port=port, workers=workers, database=database
+    )
+    serve.serve(chosen, on_ready=typer.echo)
+
+
+@app.command()
+def token(
+    user: Annotated[str | None, typer.Option(help="A log-in.", metavar="LOGIN")] = None,
+    client: Annotated[str | None, typer.Option(help="A program.", metavar="ID")] = None,
+    scope: Annotated[str | None, typer.Option(help='Such as "system/*.cruds".')] = None,
+    data: Data = None,
+) -> None:
+    """Print an access token for use on this machine, and nothing else."""
+    from ehr_cli import settings
+    from ehr_gateway.auth.local import local_token
+
+    chosen = settings.load().override(data=data)
+    typer.echo(local_token(chosen.data, user=user, client=client, scope=scope))
+
+
+@app.command()
+def load(
+    paths: Annotated[list[Path], typer.Argument(metavar="PATH...", help="Files or folders.")],
+    organization: Annotated[
+        str, typer.Option(help="Who wrote records that do not say so.", metavar="ID")
+    ] = "ehr-commons",
+    rejects: Annotated[
+        Path | None,
+        typer.Option(help="Write refused resources here, not to stderr.", metavar="FILE"),
+    ] = None,
+    data: Data = None,
+) -> None:
+    """Load bundles or NDJSON into the store; what is refused is reported by line.
+
+    Run it again after an interruption: it goes on where it stopped. Exits with 0 when anything
+    was accepted, else with the code of the error.
+    """
+    from ehr_cli import load as loading
+    from ehr_cli import settings
+
+    loading.run(settings.load().override(data=data), paths, organization, rejects)
+
+
+@app.command()
+def demo(
+    once: Annotated[bool, typer.Option("--once", help="Stop when the tour is done.")] = False,
+    data: Annotated[Path, typer.Option(help="Made anew each time.", metavar="DIR")] = Path(
+        "var/demo"
+    ),
+    port: Port = None,
+) -> None:
+    """Show the whole way once, on a sample of synthetic patients: from hospital to research."""
+    from ehr_cli import settings
+    from ehr_cli.demo import tour
+
+    tour.run(settings.load().override(data=data, port=port), once=once)
+
+
+@app.command()
+def doctor(data: Data = None, port: Port = None) -> None:
+    """Say what is missing or wrong on this machine, and what to do."""
+    from ehr_cli import doctor as examination
+    from ehr_cli import settings
+
+    if not examination.report(settings.load().override(data=data, port=port)):
+        raise typer.Exit(1)
+
+
+@lake_app.command("run")
+def lake_run(
+    data: Data = None,
+    feed: Annotated[str | None, typer.Option(help="The gateway's address.", metavar="URL")] = None,
+    once: Annotated[
+        bool, typer.Option("--once/--follow", help="Stop at the end of the feed, or wait.")
+    ] = True,
+) -> None:
+    """Bring every table of the lake up to date from the gateway's change feed."""
+    from ehr_cli import lake, settings
+
+    lake.run(settings.load().override(data=data), feed, once=once)
+
+
+@lake_app.command("view")
+def lake_view(
+    file: Annotated[Path, typer.Argument(help="A ViewDefinition (JSON).")], data: Data = None
+) -> None:
+    """Write one ViewDefinition of the de-identified records to a gold table."""
+    from ehr_cli import lake, settings
+
+    lake.view(settings.load().override(data=data), file)
+
+
+@lake_app.command("quality")
+def lake_quality(data: Data = None) -> None:
+    """Show the newest results of the quality gate."""
+    from ehr_cli import lake, settings
+
+    lake.quality(settings.load().override(data=data))
+
+
+if __name__ == "__main__":
+    app()

@@ -1,0 +1,121 @@
+"""Serve gateway and portal at one address.
+
+One dispatcher in front: the gateway's paths go to the gateway, all others to the portal. The portal
+still speaks HTTP to the gateway, only without a socket between them.
+"""
+
+from __future__ import annotations
+
+import os
+import threading
+import time
+from collections.abc import AsyncIterator, Callable
+from contextlib import AsyncExitStack, asynccontextmanager
+from typing import Any
+
+import httpx
+import uvicorn
+from starlette.applications import Starlette
+from starlette.types import ASGIApp, Receive, Scope, Send
+
+from ehr_cli import settings as settings_module
+from ehr_cli.settings import Settings
+from ehr_fhir.errors import Unavailable
+from ehr_gateway.app import create_gateway
+from ehr_portal import PortalSettings, create_portal
+
+GATEWAY_PATHS = ("fhir", "oauth", "feed", "healthz", "readyz", "metrics")
+
+
+class House:
+    """The ASGI application of one process: the gateway and the portal."""
+
+    def __init__(self, gateway: Any, portal: Any) -> None:
+        # FastAPI and Starlette applications; only their lifespan and call are used.
+        self.gateway: ASGIApp = gateway
+        self.portal: ASGIApp = portal
+
+        @asynccontextmanager
+        async def both(app: Starlette) -> AsyncIterator[None]:
+            async with AsyncExitStack() as stack:
+                for part in (gateway, portal):
+                    await stack.enter_async_context(part.router.lifespan_context(part))
+                yield
+
+        self._lifespan = Starlette(lifespan=both)
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Hand a request to the part it is for."""
+        if scope["type"] == "lifespan":
+            await self._lifespan(scope, receive, send)
+            return
+        first = scope["path"].split("/", 2)[1]
+        part = self.gateway if first in GATEWAY_PATHS else self.portal
+        await part(scope, receive, send)
+
+
+def application() -> House:
+    """Make the application from the EHR_ variables; each worker process calls this."""
+    return make(settings_module.load())
+
+
+def make(settings: Settings) -> House:
+    """Make the application of one process."""
+    from ehr_cli.house import gateway_settings
+
+    gateway = create_gateway(gateway_settings(settings))
+    transport = httpx.ASGITransport(app=gateway, raise_app_exceptions=False)
+    client = httpx.AsyncClient(transport=transport, base_url=settings.base_url)
+    # The file lets worker processes share log-ins.
+    portal = PortalSettings(settings.base_url, settings.data / "portal-sessions.db")
+    return House(gateway, create_portal(client, portal))
+
+
+def serve(settings: Settings, on_ready: Callable[[str], None]) -> None:
+    """Serve until interrupted; say one line when requests are answered."""
+    from ehr_cli.house import open_house
+
+    open_house(settings)
+    announcer = threading.Thread(target=_announce, args=(settings, on_ready), daemon=True)
+    announcer.start()
+    options: dict[str, Any] = {
+        "host": settings.host,
+        "port": settings.port,
+        "log_level": "warning",
+        "access_log": False,
+        # Our own names in headers; the server's name and version help only an attacker.
+        "server_header": False,
+    }
+    try:
+        if settings.workers == 1:
+            uvicorn.run(make(settings), **options)
+        else:
+            os.environ.update(settings_module.environment_of(settings))
+            uvicorn.run(
+                "ehr_cli.serve:application", factory=True, workers=settings.workers, **options
+            )
+    except SystemExit as error:
+        # uvicorn ends the process itself when it cannot take the port.
+        if error.code:
+            raise Unavailable(
+                f"The server could not start at {settings.host}:{settings.port}: "
+                "another program may have the port. Choose one with --port."
+            ) from None
+
+
+def wait_until_ready(base_url: str, seconds: float = 60) -> bool:
+    """Return whether the platform answered in time."""
+    end = time.monotonic() + seconds
+    while time.monotonic() < end:
+        try:
+            if httpx.get(f"{base_url}/readyz", timeout=5).status_code == 200:
+                return True
+        except httpx.HTTPError:
+            pass
+        time.sleep(0.1)
+    return False
+
+
+def _announce(settings: Settings, on_ready: Callable[[str], None]) -> None:
+    if wait_until_ready(f"http://{settings.host}:{settings.port}"):
+        on_ready(f"eHR Commons is ready at {settings.base_url} (FHIR at {settings.base_url}/fhir).")

@@ -1,0 +1,158 @@
+"""Every setting, read once at start: `ehr.toml` in the working folder, then `EHR_*` variables.
+
+A wrong value is an error at start, never a silent default; so is a name we do not know.
+"""
+
+from __future__ import annotations
+
+import difflib
+import os
+import tomllib
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, fields, replace
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+from ehr_fhir.errors import Invalid
+
+FILE = "ehr.toml"
+PREFIX = "EHR_"
+
+
+@dataclass(frozen=True)
+class Settings:
+    """The settings of one process. docs/reference/settings.md explains each; a test checks it."""
+
+    data: Path = Path("var")
+    host: str = "127.0.0.1"
+    port: int = 8080
+    workers: int = 1
+    database: str = "sqlite"
+    public_url: str = ""
+    token_seconds: int = 3600
+    max_body_mb: int = 32
+    spark_master: str = "local[*]"
+    spark_memory: str = "2g"
+    debug: bool = False
+
+    @property
+    def base_url(self) -> str:
+        """Return the address by which browsers reach the platform."""
+        return self.public_url or f"http://{self.host}:{self.port}"
+
+    @property
+    def lake(self) -> Path:
+        """Return the folder of the lake."""
+        return self.data / "lake"
+
+    def override(self, **given: Any) -> Settings:
+        """Return the settings with the options that were given on the command line.
+
+        Options have the types of the fields they replace, hence Any.
+        """
+        set_ones = {name: value for name, value in given.items() if value is not None}
+        changed = replace(self, **set_ones)
+        _check(changed, "the command line")
+        return changed
+
+
+def load(folder: Path = Path(), environment: Mapping[str, str] = os.environ) -> Settings:
+    """Read ehr.toml of a folder and the EHR_ variables of an environment."""
+    values: dict[str, Any] = {}
+    for name, value in _file_values(folder / FILE).items():
+        values[name] = _convert(name, str(value), FILE)
+    for name, text in _variables(environment).items():
+        values[name] = _convert(name, text, PREFIX + name.upper())
+    settings = Settings(**values)
+    _check(settings, FILE if (folder / FILE).exists() else "the EHR_ variables")
+    return settings
+
+
+def environment_of(settings: Settings) -> dict[str, str]:
+    """Return the variables from which `load` reads the same settings, for worker processes."""
+    return {
+        PREFIX + field.name.upper(): str(getattr(settings, field.name))
+        for field in fields(settings)
+        if getattr(settings, field.name) != field.default
+    }
+
+
+def _file_values(path: Path) -> dict[str, Any]:
+    if not path.exists():
+        return {}
+    try:
+        values = tomllib.loads(path.read_text("utf-8"))
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise Invalid(f"{FILE} is not valid TOML: {error}.") from error
+    for name in values:
+        _known(name, FILE, name)
+    return values
+
+
+def _variables(environment: Mapping[str, str]) -> dict[str, str]:
+    found = {}
+    for variable, text in environment.items():
+        if variable.startswith(PREFIX):
+            name = variable.removeprefix(PREFIX).lower()
+            _known(name, "the environment", variable)
+            found[name] = text
+    return found
+
+
+def _known(name: str, where: str, written: str) -> None:
+    names = [field.name for field in fields(Settings)]
+    if name in names:
+        return
+    near = difflib.get_close_matches(name, names, 1)
+    hint = f" Did you mean {near[0]}?" if near else f" The settings are {', '.join(names)}."
+    raise Invalid(f"There is no setting {written} ({where}).{hint}")
+
+
+def _convert(name: str, text: str, where: str) -> Any:
+    try:
+        return _CONVERTERS[str(Settings.__annotations__[name])](text)
+    except ValueError as error:
+        raise Invalid(f"{where}: {name} {error}.") from error
+
+
+def _whole_number(text: str) -> int:
+    try:
+        return int(text)
+    except ValueError as error:
+        raise ValueError("must be a whole number") from error
+
+
+def _truth(text: str) -> bool:
+    if text.lower() not in ("1", "0", "true", "false"):
+        raise ValueError("must be true or false")
+    return text.lower() in ("1", "true")
+
+
+_CONVERTERS: Mapping[str, Callable[[str], Any]] = {
+    "Path": Path,
+    "str": str,
+    "int": _whole_number,
+    "bool": _truth,
+}
+
+
+def _check(settings: Settings, where: str) -> None:
+    for name, least, most in (
+        ("port", 1, 65535),
+        ("workers", 1, 64),
+        ("token_seconds", 60, 86_400),
+        ("max_body_mb", 1, 1024),
+    ):
+        if not least <= getattr(settings, name) <= most:
+            raise Invalid(f"{name} must be from {least} to {most} ({where}).")
+    if settings.database != "sqlite":
+        raise Invalid(
+            "database must be sqlite: PostgreSQL is not supported yet. "
+            "Leave the setting out; the data folder then holds the database."
+        )
+    if settings.public_url:
+        parts = urlsplit(settings.public_url)
+        bare = parts.scheme in ("http", "https") and parts.netloc
+        if not bare or settings.public_url.endswith("/"):
+            raise Invalid("public_url must be an http or https address without a final slash.")
