@@ -1,0 +1,53 @@
+"""Who may see what: the rule model, the reference decision, its compilation to SQL.
+
+The semantics are those of docs/explanation/consent.md. Nothing here reads a clock or a store.
+"""
+
+from ehr_privacy.consent.decide import decide
+from ehr_privacy.consent.facts import record_facts
+from ehr_privacy.consent.fhir import rule_rows
+from ehr_privacy.consent.model import (
+    DOMAINS,
+    Column,
+    Decision,
+    Predicate,
+    Record,
+    Requester,
+    RuleRow,
+    Rules,
+)
+from ehr_privacy.consent.research import decide_research, research_predicate
+from ehr_privacy.consent.roles import PROFESSIONS, RoleMatrix, load_roles
+from ehr_privacy.consent.scopes import Scope, has_scope, interaction_covered, parse_scopes
+from ehr_privacy.consent.sql import compile_predicate
+from ehr_privacy.consent.tables import SOURCE_TABLES, TABLES
+from ehr_privacy.consent.writing import deposit_predicate, may_deposit, may_write
+
+__all__ = [
+    "DOMAINS",
+    "PROFESSIONS",
+    "SOURCE_TABLES",
+    "TABLES",
+    "Column",
+    "Decision",
+    "Predicate",
+    "Record",
+    "Requester",
+    "RoleMatrix",
+    "RuleRow",
+    "Rules",
+    "Scope",
+    "compile_predicate",
+    "decide",
+    "decide_research",
+    "deposit_predicate",
+    "has_scope",
+    "interaction_covered",
+    "load_roles",
+    "may_deposit",
+    "may_write",
+    "parse_scopes",
+    "record_facts",
+    "research_predicate",
+    "rule_rows",
+]

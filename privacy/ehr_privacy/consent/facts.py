@@ -1,0 +1,189 @@
+"""What the rules need to know of a resource: domain, labels, patients, date, episode.
+
+A resource that holds others (contained, or a Bundle stored as data) has their patients and labels
+too, so that a copy is never easier to see than the record it repeats.
+"""
+
+from __future__ import annotations
+
+import tomllib
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import date
+from functools import cache
+from importlib.resources import files
+from typing import Any
+
+from ehr_fhir.compartments import patients_of
+from ehr_privacy.consent.instants import hong_kong_day
+from ehr_privacy.consent.model import DOMAINS, Record
+
+Json = Mapping[str, Any]  # JSON of every shape
+
+# A Binary has no compartment; its securityContext says whose it is (R4 Binary).
+_WHOSE = ("subject", "patient", "for", "beneficiary", "securityContext")
+
+
+@dataclass(frozen=True)
+class DomainRule:
+    """One line of the domain rules: which codes of a type give which domain."""
+
+    category: frozenset[str]
+    code: frozenset[str]
+    domain: str
+
+
+@dataclass(frozen=True)
+class DomainRules:
+    """The reviewed data of rules/domains.toml, validated."""
+
+    directory: frozenset[str]
+    gathering: frozenset[str]
+    clinical_date: tuple[tuple[str, ...], ...]
+    types: Mapping[str, str]
+    rules: Mapping[str, tuple[DomainRule, ...]]
+
+
+@cache
+def load_domains() -> DomainRules:
+    """Read and validate the domain rules that ship with the package."""
+    text = files("ehr_privacy").joinpath("rules/domains.toml").read_text(encoding="utf-8")
+    return parse_domains(text)
+
+
+def parse_domains(text: str) -> DomainRules:
+    """Parse domain rules; raise ValueError naming the first entry that is wrong."""
+    data = tomllib.loads(text)
+    rules: dict[str, list[DomainRule]] = {}
+    for number, row in enumerate(data["rules"], 1):
+        if row["domain"] not in DOMAINS or set(row) - {"type", "category", "code", "domain"}:
+            raise ValueError(f"domains.toml: rule {number}: unknown domain or key")
+        rule = DomainRule(
+            frozenset(row.get("category", ())), frozenset(row.get("code", ())), row["domain"]
+        )
+        rules.setdefault(row["type"], []).append(rule)
+    for name, domain in data["types"].items():
+        if domain not in DOMAINS:
+            raise ValueError(f"domains.toml: types.{name}: unknown domain")
+    return DomainRules(
+        directory=frozenset(data["directory"]),
+        gathering=frozenset(data["gathering"]),
+        clinical_date=tuple(tuple(path.split(".")) for path in data["clinical_date"]),
+        types=data["types"],
+        rules={name: tuple(of_type) for name, of_type in rules.items()},
+    )
+
+
+def record_facts(resource: Json, author: str | None) -> Record:
+    """Return what the consent rules need to know of one version of a resource.
+
+    >>> record_facts({"resourceType": "Condition", "id": "c1",
+    ...               "subject": {"reference": "Patient/p1"}}, "ha-harbour").domain
+    'diagnosis'
+    """
+    rules = load_domains()
+    kind = str(resource["resourceType"])
+    patients: frozenset[str] = frozenset()
+    labels: frozenset[str] = frozenset()
+    for one in _with_inner(resource):
+        patients |= patients_of(one) | _named_patients(one)
+        labels |= _labels(one)
+    return Record(
+        type=kind,
+        id=str(resource.get("id", "")),
+        patients=patients,
+        domain=domain_of(resource),
+        labels=labels,
+        author=author,
+        clinical_date=_clinical_date(resource, rules),
+        episode=_episode(resource),
+        directory=kind in rules.directory and not patients,
+    )
+
+
+def domain_of(resource: Json) -> str:
+    """Return the data domain of a resource by the rule file."""
+    rules = load_domains()
+    kind = str(resource["resourceType"])
+    of_type = rules.rules.get(kind, ())
+    if of_type:
+        categories = _codes(resource.get("category"))
+        codes = _codes(resource.get("code"))
+        for rule in of_type:
+            if (not rule.category or rule.category & categories) and (
+                not rule.code or rule.code & codes
+            ):
+                return rule.domain
+    return rules.types.get(kind, "other")
+
+
+def _with_inner(resource: Json) -> Iterator[Json]:
+    yield resource
+    for inner in _objects(resource.get("contained")):
+        if "resourceType" in inner:
+            yield from _with_inner(inner)
+    if resource["resourceType"] == "Bundle":
+        for entry in _objects(resource.get("entry")):
+            held = entry.get("resource")
+            if isinstance(held, Mapping) and "resourceType" in held:
+                yield from _with_inner(held)
+
+
+def _named_patients(resource: Json) -> frozenset[str]:
+    found = (_target(resource.get(name)) for name in _WHOSE)
+    return frozenset(name for kind, name in found if kind == "Patient")
+
+
+def _labels(resource: Json) -> frozenset[str]:
+    meta = resource.get("meta")
+    security = meta.get("security") if isinstance(meta, Mapping) else None
+    return frozenset(str(coding["code"]) for coding in _objects(security) if coding.get("code"))
+
+
+def _codes(value: object) -> frozenset[str]:
+    concepts = value if isinstance(value, list) else [value]
+    return frozenset(
+        str(coding["code"])
+        for concept in _objects(concepts)
+        for coding in _objects(concept.get("coding"))
+        if coding.get("code")
+    )
+
+
+def _clinical_date(resource: Json, rules: DomainRules) -> date | None:
+    for path in rules.clinical_date:
+        value: object = resource
+        for name in path:
+            value = value.get(name) if isinstance(value, Mapping) else None
+        if isinstance(value, str):
+            return hong_kong_day(value)
+    context = resource.get("context")
+    if isinstance(context, Mapping) and isinstance(context.get("period"), Mapping):
+        start = context["period"].get("start")
+        return hong_kong_day(start) if isinstance(start, str) else None
+    return None
+
+
+def _episode(resource: Json) -> str | None:
+    if resource["resourceType"] == "Encounter":
+        return resource.get("id")
+    context = resource.get("context")
+    inner = context.get("encounter") if isinstance(context, Mapping) else None
+    candidates = [resource.get("encounter"), context, *_objects(inner)]
+    for item in _objects(resource.get("item")):
+        candidates.extend(_objects(item.get("encounter")))
+    for candidate in candidates:
+        kind, name = _target(candidate)
+        if kind == "Encounter":
+            return name
+    return None
+
+
+def _target(value: object) -> tuple[str, str]:
+    reference = value.get("reference") if isinstance(value, Mapping) else None
+    parts = reference.split("/") if isinstance(reference, str) else []
+    return (parts[0], parts[1]) if len(parts) >= 2 else ("", "")
+
+
+def _objects(value: object) -> Sequence[Json]:
+    return [item for item in value if isinstance(item, Mapping)] if isinstance(value, list) else []

@@ -1,0 +1,283 @@
+"""From FHIR resources to rule rows.
+
+Only an active Consent makes rows. What it asks and the rules cannot enforce is refused with the
+element's path (422), so that nothing is stored as if it held.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from datetime import date
+from typing import Any
+
+from ehr_privacy.consent.decide import TREATMENT
+from ehr_privacy.consent.instants import anniversary, day_start_ms, span
+from ehr_privacy.consent.model import RuleRow, Value
+from ehr_privacy.consent.provision import (
+    EHR_SYSTEM,
+    Provision,
+    concept_codes,
+    objects,
+    read_provision,
+    read_term,
+    refuse,
+)
+
+Json = Mapping[str, Any]  # JSON of every shape
+
+CATEGORY = f"{EHR_SYSTEM}/CodeSystem/consent-category"
+DEEMED = f"{EHR_SYSTEM}/StructureDefinition/deemed-sharing"
+_SCOPE = "http://terminology.hl7.org/CodeSystem/consentscope"
+_LOINC_CONSENT = ("http://loinc.org", "59284-0")
+_RULE = "0"
+_DAY_MS = 86_400_000
+# How long a declared emergency lasts (our setting).
+EMERGENCY_MS = _DAY_MS
+# The age limits between which a carer does not see a minor's most private labels (our setting).
+_MINOR_FROM, _MINOR_UNTIL = 14, 18
+
+
+def rule_rows(resource: Json) -> list[RuleRow]:
+    """Return the rule rows a resource stands for; most resources have none.
+
+    Raises Unprocessable, with the element's path, for a Consent that cannot be enforced.
+    """
+    reader = _READERS.get(str(resource["resourceType"]))
+    return reader(resource) if reader else []
+
+
+def _consent(resource: Json) -> list[RuleRow]:
+    if resource.get("status") != "active":
+        return []
+    if resource.get("modifierExtension"):
+        refuse("Consent.modifierExtension", "An unknown modifier cannot be honoured.")
+    scope = concept_codes(resource.get("scope"))
+    if (_SCOPE, "patient-privacy") not in scope:
+        if resource.get("provision") or scope & {(_SCOPE, "research"), (None, "research")}:
+            refuse("Consent.scope", "Rules are read from consents of scope patient-privacy only.")
+        return []  # an advance directive or a consent to treatment says nothing about sharing
+    category = _category(resource)
+    facts = {"consent": _id(resource, "Consent"), "patient": _patient(resource)}
+    if category == "":
+        return _base_policy(resource, facts)
+    provision = read_provision(resource, default=_DEFAULT_TYPE.get(category))
+    return _CATEGORIES[category](provision, facts)
+
+
+def _category(resource: Json) -> str:
+    codes = {pair for item in objects(resource.get("category")) for pair in concept_codes(item)}
+    ours = sorted(code for system, code in codes if system == CATEGORY)
+    if len(ours) == 1 and ours[0] in _CATEGORIES:
+        return ours[0]
+    if not ours and _LOINC_CONSENT in codes:
+        return ""
+    refuse("Consent.category", "Name exactly one category this server can enforce.")
+
+
+def _base_policy(resource: Json, facts: dict[str, str]) -> list[RuleRow]:
+    """IHE PCF basic consents: permit is sharing with everyone, deny closes to everyone."""
+    provision = read_provision(resource)
+    provision.only("purpose", "period")
+    provision.about(*TREATMENT)
+    if provision.type == "permit":
+        return [_row("consent_sharing", facts, provision, organization="*")]
+    return _restrict(provision, facts)
+
+
+def _join(provision: Provision, facts: dict[str, str]) -> list[RuleRow]:
+    provision.must_be("permit")
+    provision.only("period")
+    return [_row("consent_joining", facts, provision)]
+
+
+def _share(provision: Provision, facts: dict[str, str]) -> list[RuleRow]:
+    provision.must_be("permit")
+    provision.only("purpose", "period", "actor", "action")
+    provision.about(*TREATMENT)
+    organizations = provision.actors_of("organization")
+    return [_row("consent_sharing", facts, provision, organization=name) for name in organizations]
+
+
+def _restrict(provision: Provision, facts: dict[str, str]) -> list[RuleRow]:
+    provision.must_be("deny")
+    provision.about(*TREATMENT)
+    sealed = int(provision.sealed)
+    rows = [
+        _row("consent_restriction", facts, provision, rule=_RULE, sealed=sealed, **condition)
+        for condition in provision.conditions()
+    ]
+    for exception in provision.exceptions:
+        exception.must_be("permit")
+        exception.about(*TREATMENT)
+        values: dict[str, Value] = {"consent": facts["consent"], "rule": _RULE}
+        rows.extend(
+            RuleRow("consent_exception", {**values, **condition})
+            for condition in exception.conditions()
+        )
+    return rows
+
+
+def _step_up(provision: Provision, facts: dict[str, str]) -> list[RuleRow]:
+    provision.must_be("permit")
+    provision.only("purpose", "period", "actor", "class", "action")
+    provision.about(*TREATMENT)
+    if provision.until is None:
+        refuse("Consent.provision.period.end", "A step-up grant needs an end.")
+    person, organization = provision.person_and_organization()
+    return [
+        _row(
+            "consent_grant",
+            facts,
+            provision,
+            person=person,
+            organization=organization,
+            domain=domain,
+        )
+        for domain in provision.domains or ("*",)
+    ]
+
+
+def _emergency(provision: Provision, facts: dict[str, str]) -> list[RuleRow]:
+    provision.must_be("permit")
+    provision.only("purpose", "period", "actor", "action")
+    provision.about(*TREATMENT)
+    if provision.since == 0:
+        refuse("Consent.provision.period.start", "An emergency needs the instant it began.")
+    person, organization = provision.person_and_organization()
+    limit = provision.since + EMERGENCY_MS
+    until = limit if provision.until is None else provision.until
+    if until > limit:
+        refuse("Consent.provision.period.end", "An emergency lasts 24 hours at most.")
+    row = _row("consent_emergency", facts, provision, person=person, organization=organization)
+    return [RuleRow(row.table, {**row.values, "until": until})]
+
+
+def _research(provision: Provision, facts: dict[str, str]) -> list[RuleRow]:
+    provision.only("period", "actor", "purpose", "action")
+    provision.about("HRESCH")
+    if provision.actors:
+        refuse("Consent.provision.actor", "Research is agreed to or not, for every project.")
+    permit = int(provision.type == "permit")
+    return [_row("consent_research", facts, provision, permit=permit)]
+
+
+def _carer(provision: Provision, facts: dict[str, str]) -> list[RuleRow]:
+    provision.must_be("permit")
+    provision.only("period", "actor", "action")
+    powers = provision.powers()
+    return [
+        _row(
+            "consent_carer",
+            facts,
+            provision,
+            person=person,
+            can_view=int("view" in powers),
+            can_manage=int("manage" in powers),
+        )
+        for person in provision.actors_of("carer", "person")
+    ]
+
+
+def _hold(provision: Provision, facts: dict[str, str]) -> list[RuleRow]:
+    provision.must_be("deny")
+    provision.only("period", "actor", "data")
+    if provision.until is None:
+        refuse("Consent.provision.period.end", "A hold needs the date on which it ends.")
+    if not provision.records:
+        refuse("Consent.provision.data", "A hold names the results it keeps.")
+    organization = provision.actors_of("organization")
+    if len(organization) != 1:
+        refuse("Consent.provision.actor", "A hold names the one organisation that holds.")
+    return [
+        _row(
+            "consent_hold",
+            facts,
+            provision,
+            record_type=record_type,
+            record_id=record_id,
+            organization=organization[0],
+        )
+        for record_type, record_id in provision.records
+    ]
+
+
+def _organization(resource: Json) -> list[RuleRow]:
+    name = _id(resource, "Organization")
+    rows = []
+    for number, extension in enumerate(objects(resource.get("extension"))):
+        if extension.get("url") != DEEMED:
+            continue
+        period = extension.get("valuePeriod")
+        path = f"Organization.extension[{number}].valuePeriod"
+        if not isinstance(period, Mapping):
+            refuse(path, "Deemed sharing needs its period.")
+        since, until = read_term(period, path)
+        values: dict[str, Value] = {"consent": name, "organization": name}
+        rows.append(RuleRow("consent_deemed", {**values, "since": since, "until": until}))
+    return rows
+
+
+def _minor(resource: Json) -> list[RuleRow]:
+    """The years of a carer's label limit; an unknown birth date limits always."""
+    name = _id(resource, "Patient")
+    since, until = _minor_term(resource.get("birthDate"))
+    values: dict[str, Value] = {"consent": name, "patient": name, "since": since, "until": until}
+    return [RuleRow("consent_minor", values)]
+
+
+def _minor_term(birth: object) -> tuple[int, int | None]:
+    if not isinstance(birth, str):
+        return 0, None
+    try:
+        if len(birth) == len("2010-01-01"):
+            day = date.fromisoformat(birth)
+            since, until = anniversary(day, _MINOR_FROM), anniversary(day, _MINOR_UNTIL)
+            return day_start_ms(since), day_start_ms(until)
+        # Known to the month or year only: the widest term that it allows.
+        year, rest = int(birth[:4]), birth[4:]
+        earliest, latest = (
+            span(f"{year + _MINOR_FROM:04}{rest}")[0],
+            span(f"{year + _MINOR_UNTIL:04}{rest}")[1],
+        )
+        return earliest, latest
+    except ValueError:
+        return 0, None
+
+
+def _row(table: str, facts: dict[str, str], provision: Provision, **more: Value) -> RuleRow:
+    return RuleRow(table, {**facts, "since": provision.since, "until": provision.until, **more})
+
+
+def _id(resource: Json, kind: str) -> str:
+    if not resource.get("id"):
+        refuse(f"{kind}.id", "Rules need the id of the resource they come from.")
+    return str(resource["id"])
+
+
+def _patient(resource: Json) -> str:
+    reference = resource.get("patient")
+    text = reference.get("reference") if isinstance(reference, Mapping) else None
+    parts = text.split("/") if isinstance(text, str) else []
+    if len(parts) < 2 or parts[0] != "Patient" or not parts[1]:
+        refuse("Consent.patient", "Rules need a patient of this server: Patient/id.")
+    return parts[1]
+
+
+_CATEGORIES: dict[str, Callable[[Provision, dict[str, str]], list[RuleRow]]] = {
+    "joining": _join,
+    "sharing": _share,
+    "restriction": _restrict,
+    "step-up": _step_up,
+    "research": _research,
+    "emergency": _emergency,
+    "carer": _carer,
+    "hold": _hold,
+}
+_DEFAULT_TYPE = {"joining": "permit"}
+_READERS: dict[str, Callable[[Json], list[RuleRow]]] = {
+    "Consent": _consent,
+    "Organization": _organization,
+    "Patient": _minor,
+}
+
+__all__ = ["rule_rows"]

@@ -1,0 +1,134 @@
+"""The words of the consent rules as values: requester, record, decision, rule row."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from datetime import date
+from typing import Literal
+
+from ehr_privacy.consent.instants import day_start_ms
+from ehr_privacy.consent.roles import RoleMatrix, load_roles
+from ehr_privacy.consent.scopes import Scope
+
+Value = str | int | None
+
+# The words of docs/explanation/consent.md; what the rule file does not map is `other`.
+DOMAINS = (
+    "person",
+    "allergy",
+    "diagnosis",
+    "procedure",
+    "medication",
+    "encounter",
+    "summary",
+    "birth",
+    "immunisation",
+    "laboratory",
+    "radiology",
+    "investigation",
+    "referral",
+    "observation",
+    "chinese-medicine",
+    "other",
+)
+
+
+@dataclass(frozen=True)
+class Column:
+    """One column of a rule table."""
+
+    name: str
+    type: Literal["TEXT", "INTEGER"]
+    nullable: bool
+
+
+@dataclass(frozen=True)
+class Requester:
+    """A person (or a system) acting for one organisation, in one profession, for one purpose."""
+
+    role: str
+    person: str
+    organization: str | None = None
+    profession: str | None = None
+    purpose: str = "TREAT"
+    patient: str | None = None
+    scopes: tuple[Scope, ...] = ()
+
+
+@dataclass(frozen=True)
+class Record:
+    """What the rules need to know of one version of one resource."""
+
+    type: str
+    id: str
+    patients: frozenset[str] = frozenset()
+    domain: str = "other"
+    labels: frozenset[str] = frozenset()
+    author: str | None = None
+    clinical_date: date | None = None
+    episode: str | None = None
+    directory: bool = False
+
+    @property
+    def clinical_ms(self) -> int | None:
+        """The clinical date as the rule tables and the record table hold it."""
+        return None if self.clinical_date is None else day_start_ms(self.clinical_date)
+
+
+@dataclass(frozen=True)
+class Decision:
+    """The answer, its reason, the Consent that decided it, and what must be done besides."""
+
+    permit: bool
+    reason: str
+    consent: str | None = None
+    obligations: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Predicate:
+    """A boolean SQL expression over one record row, with its named parameters."""
+
+    sql: str
+    params: dict[str, str | int]
+
+
+@dataclass(frozen=True)
+class RuleRow:
+    """One row of one rule table."""
+
+    table: str
+    values: Mapping[str, Value]
+
+
+class Rules:
+    """All rule rows in memory, for the reference decision."""
+
+    def __init__(self, rows: Iterable[RuleRow] = (), roles: RoleMatrix | None = None) -> None:
+        self.roles = roles or load_roles()
+        self._rows: dict[str, list[Mapping[str, Value]]] = defaultdict(list)
+        for row in rows:
+            self._rows[row.table].append(row.values)
+
+    def rows(self, table: str, **equal: Value) -> Iterator[Mapping[str, Value]]:
+        """Yield the rows of a table whose named columns have the given values."""
+        for row in self._rows.get(table, ()):
+            if all(row[name] == value for name, value in equal.items()):
+                yield row
+
+    def in_force(self, table: str, now_ms: int, **equal: Value) -> list[Mapping[str, Value]]:
+        """Return the matching rows whose term holds now, by Consent id."""
+        rows = [row for row in self.rows(table, **equal) if holds(row, now_ms)]
+        return sorted(rows, key=lambda row: str(row["consent"]))
+
+
+def holds(row: Mapping[str, Value], now_ms: int) -> bool:
+    """Say whether a row's term, closed at the start and open at the end, contains now.
+
+    >>> holds({"since": 5, "until": 7}, 5), holds({"since": 5, "until": 7}, 7)
+    (True, False)
+    """
+    since, until = row["since"], row["until"]
+    return int(since or 0) <= now_ms and (until is None or now_ms < int(until))

@@ -1,0 +1,79 @@
+"""What may go into the research copy: joined, not opted out, and nothing closed to everyone.
+
+The rule is stricter than a reader's: exceptions are not considered, so a record that is closed to
+everyone but one clinic stays out. The predicate is flat, as Spark wants its subqueries.
+"""
+
+from __future__ import annotations
+
+from ehr_privacy.consent.expressions import Params, all_of, any_of, exists, negated
+from ehr_privacy.consent.matching import restriction_matches
+from ehr_privacy.consent.model import Decision, Predicate, Record, Rules
+from ehr_privacy.consent.roles import load_roles
+from ehr_privacy.consent.sql import Dialect, in_force, selector_condition
+
+
+def decide_research(rules: Rules, record: Record, now_ms: int) -> Decision:
+    """Decide whether a record may go into the de-identified copy; the reference."""
+    if record.type in rules.roles.readers:
+        return Decision(False, "role")
+    if record.directory:
+        return Decision(True, "directory")
+    if not record.patients:
+        return Decision(False, "no-patient")
+    for patient in sorted(record.patients):
+        if not rules.in_force("consent_joining", now_ms, patient=patient):
+            return Decision(False, "not-joined")
+        opted_out = rules.in_force("consent_research", now_ms, patient=patient, permit=0)
+        if opted_out:
+            return Decision(False, "opted-out", str(opted_out[0]["consent"]))
+        for row in rules.in_force(
+            "consent_restriction", now_ms, patient=patient, actor_kind="everyone"
+        ):
+            if restriction_matches(row, record):
+                return Decision(False, "restricted", str(row["consent"]))
+    return Decision(True, "research")
+
+
+def research_predicate(
+    now_ms: int, *, dialect: Dialect = "spark", alias: str = "r", prefix: str = "c"
+) -> Predicate:
+    """Compile `decide_research` into an SQL predicate over record rows."""
+    params = Params(prefix)
+    now = params.bind(now_ms)
+    of_record = f"p.pk = {alias}.pk"
+    # The label test needs a level of its own, which Spark does not resolve: join it instead.
+    label = "LEFT JOIN record_label l ON l.pk = p.pk AND l.label = x.label"
+    selector = selector_condition("x", alias, params, unknown=True, label="l.label IS NOT NULL")
+    about_patients = all_of(
+        exists("record_patient p", of_record),
+        negated(
+            exists(
+                "record_patient p LEFT JOIN consent_joining j ON j.patient = p.patient"
+                f" AND {in_force('j', now)}",
+                of_record,
+                "j.patient IS NULL",
+            )
+        ),
+        negated(
+            exists(
+                "record_patient p JOIN consent_research q ON q.patient = p.patient",
+                of_record,
+                in_force("q", now),
+                "q.permit = 0",
+            )
+        ),
+        negated(
+            exists(
+                f"record_patient p JOIN consent_restriction x ON x.patient = p.patient {label}",
+                of_record,
+                in_force("x", now),
+                f"x.actor_kind = {params.bind('everyone')}",
+                selector,
+            )
+        ),
+    )
+    closed = params.bind_in(f"{alias}.type", load_roles().readers)
+    return Predicate(
+        all_of(negated(closed), any_of(f"{alias}.directory = 1", about_patients)), params.values
+    )

@@ -1,0 +1,112 @@
+"""Who may write: scope, role, and the right to deposit that joining gives.
+
+Creating a record needs no right to see the patient's other records; changing one needs the right
+to see its current version.
+"""
+
+from __future__ import annotations
+
+from datetime import date
+
+from ehr_privacy.consent.decide import in_scope
+from ehr_privacy.consent.expressions import Params, any_of, exists, negated
+from ehr_privacy.consent.instants import day_start_ms
+from ehr_privacy.consent.model import Decision, Predicate, Record, Requester, Rules
+from ehr_privacy.consent.roles import RoleMatrix, load_roles
+from ehr_privacy.consent.sql import in_force
+
+# Hong Kong's law: from this day joining alone lets every registered organisation deposit.
+DEPOSIT_BY_JOINING_MS = day_start_ms(date(2025, 12, 1))
+
+
+def may_write(
+    requester: Requester,
+    interaction: str,
+    record: Record,
+    joined: bool,
+    current_visible: bool,
+    *,
+    manages: bool = False,
+    roles: RoleMatrix | None = None,
+) -> Decision:
+    """Decide whether a requester may create, update or delete a record.
+
+    `joined`: the organisation may deposit for every patient of the record (`may_deposit`);
+    `current_visible`: the current version is visible to the requester (pass True for a create);
+    `manages`: the carer's power to manage holds for every patient of the record.
+    """
+    matrix = roles or load_roles()
+    if not in_scope(requester, interaction, record):
+        return Decision(False, "scope")
+    platform = requester.role == "system" and requester.organization == matrix.platform
+    writers = matrix.writers.get(record.type)
+    if writers is not None:
+        return _write_named(requester, record, writers, platform, manages)
+    if requester.role in ("administrator", "steward"):
+        return Decision(record.directory, "directory" if record.directory else "role")
+    if requester.role not in ("clinician", "system"):
+        return Decision(False, "role")
+    if not record.directory:
+        if matrix.cell(requester.role, requester.profession, record.domain) == "none":
+            return Decision(False, "role")
+        # A Patient must exist before the person can join; the platform keeps the registry.
+        if record.patients and not joined and not platform and record.type != "Patient":
+            return Decision(False, "not-joined")
+    if interaction != "create" and not current_visible and not platform:
+        return Decision(False, "not-visible")
+    return Decision(True, "platform" if platform else "deposit")
+
+
+def may_deposit(rules: Rules, organization: str | None, patient: str, now_ms: int) -> bool:
+    """Say whether an organisation may deposit to a patient's account at an instant."""
+    if organization is None or not rules.in_force("consent_joining", now_ms, patient=patient):
+        return False
+    if now_ms >= DEPOSIT_BY_JOINING_MS:
+        return True
+    shared = rules.in_force("consent_sharing", now_ms, patient=patient)
+    return any(row["organization"] in ("*", organization) for row in shared) or bool(
+        rules.in_force("consent_deemed", now_ms, organization=organization)
+    )
+
+
+def deposit_predicate(
+    organization: str | None, now_ms: int, *, patient: str = ":patient", prefix: str = "d"
+) -> Predicate:
+    """Return `may_deposit` as SQL; `patient` is the SQL text that names the patient's id."""
+    params = Params(prefix)
+    if organization is None:
+        return Predicate("FALSE", params.values)
+    now = params.bind(now_ms)
+    joined = exists("consent_joining j", f"j.patient = {patient}", in_force("j", now))
+    if now_ms >= DEPOSIT_BY_JOINING_MS:
+        return Predicate(joined, params.values)
+    name = params.bind(organization)
+    shared = any_of(
+        exists(
+            "consent_sharing s",
+            f"s.patient = {patient}",
+            f"s.organization IN ({name}, {params.bind('*')})",
+            in_force("s", now),
+        ),
+        exists("consent_deemed e", f"e.organization = {name}", in_force("e", now)),
+    )
+    return Predicate(negated(f"{negated(joined)} OR {negated(shared)}"), params.values)
+
+
+def _write_named(
+    requester: Requester,
+    record: Record,
+    writers: frozenset[str],
+    platform: bool,
+    manages: bool,
+) -> Decision:
+    """Types with writers of their own: access rules, the audit trail, the register of providers."""
+    if platform and "platform" in writers:
+        return Decision(True, "platform")
+    if requester.role not in writers:
+        return Decision(False, "role")
+    if requester.role == "patient" and record.patients != {requester.patient}:
+        return Decision(False, "not-own")
+    if requester.role == "carer" and not (manages and record.patients):
+        return Decision(False, "no-power")
+    return Decision(True, requester.role)
