@@ -1,1 +1,4 @@
-"""FHIR itself: parsing, search parameters, references, errors. Pure: no web, no database, no Spark."""
+"""FHIR itself: parsing, search parameters, references, errors.
+
+Pure: no web, no database, no Spark.
+"""

@@ -76,7 +76,8 @@ def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 
 
 def _depth(content: dict[str, Any]) -> int:
-    depth, level = 0, [content]
+    level: list[Any] = [content]
+    depth = 0
     while level:
         depth += 1
         below: list[Any] = []

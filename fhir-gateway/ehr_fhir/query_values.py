@@ -1,0 +1,124 @@
+"""The values of search parameters: prefix, system, escape (R4 §3.1.1.4)."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+
+from ehr_fhir.errors import Invalid
+from ehr_fhir.intervals import date_interval, number_interval
+from ehr_fhir.references import target
+from ehr_fhir.search_parameters import SearchParameter
+
+__all__ = ["PREFIXES", "SearchValue", "parse_value", "split"]
+
+PREFIXES = ("eq", "ne", "gt", "lt", "ge", "le", "sa", "eb", "ap")
+_PREFIX = re.compile(r"^(eq|ne|gt|lt|ge|le|sa|eb|ap)(?=[-+.\d])")
+_URL = re.compile(r"^[a-z][a-z0-9+.-]*:")
+
+
+@dataclass(frozen=True)
+class SearchValue:
+    """One value: which fields are set follows from the parameter's type and modifier.
+
+    token: system (None any, "" none), code. string, uri: code. date: low, high (ms). number and
+    quantity: exact, low, high, and system, code of the unit. reference: system is the type, code
+    the id; or url.
+    """
+
+    prefix: str = "eq"
+    system: str | None = None
+    code: str | None = None
+    url: str | None = None
+    low: float = 0
+    high: float = 0
+    exact: float = 0
+
+
+def split(text: str, separator: str) -> list[str]:
+    r"""Split at separators that no backslash escapes, leaving the escapes in.
+
+    >>> split(r"a\,b,c", ",")
+    ['a\\,b', 'c']
+    """
+    parts, current, escaped = [], "", False
+    for letter in text:
+        if letter == separator and not escaped:
+            parts.append(current)
+            current = ""
+        else:
+            current += letter
+        escaped = letter == "\\" and not escaped
+    return [*parts, current]
+
+
+def parse_value(parameter: SearchParameter, modifier: str | None, text: str) -> SearchValue:
+    """Understand one value of a parameter."""
+    if text == "":
+        raise Invalid("a value between commas is empty.")
+    if parameter.type == "date":
+        return _date(text)
+    if parameter.type == "number":
+        return _number(text)
+    if parameter.type == "quantity":
+        return _quantity(text)
+    if parameter.type == "token" or modifier == "identifier":
+        return _token(text)
+    if parameter.type == "reference":
+        return _reference(parameter, modifier, _unescape(text))
+    return SearchValue(code=_unescape(text))
+
+
+def _date(text: str) -> SearchValue:
+    prefix, rest = _prefixed(text)
+    # In a URL that a client did not encode, the + of a time zone arrives as a space.
+    low, high = date_interval(rest.replace(" ", "+"))
+    return SearchValue(prefix, low=low, high=high)
+
+
+def _number(text: str) -> SearchValue:
+    prefix, rest = _prefixed(text)
+    exact, low, high = number_interval(rest)
+    return SearchValue(prefix, low=float(low), high=float(high), exact=float(exact))
+
+
+def _quantity(text: str) -> SearchValue:
+    number, *unit = split(text, "|")
+    value = _number(number)
+    if len(unit) not in (0, 2):
+        raise Invalid("a quantity has the form `number` or `number|system|code`.")
+    system, code = (_unescape(part) or None for part in unit) if unit else (None, None)
+    return SearchValue(
+        value.prefix, system, code, low=value.low, high=value.high, exact=value.exact
+    )
+
+
+def _token(text: str) -> SearchValue:
+    parts = [_unescape(part) for part in split(text, "|")]
+    if len(parts) == 1:
+        return SearchValue(code=parts[0])
+    if len(parts) > 2 or parts == ["", ""]:
+        raise Invalid("a token has the form `code`, `system|code`, `system|` or `|code`.")
+    return SearchValue(system=parts[0], code=parts[1] or None)
+
+
+def _reference(parameter: SearchParameter, modifier: str | None, text: str) -> SearchValue:
+    if found := target(text):
+        if modifier and modifier != found.type:
+            raise Invalid("the type in the value is not the type in the modifier.")
+        return SearchValue(system=found.type, code=found.id)
+    if _URL.match(text):
+        return SearchValue(url=text)
+    if "/" in text:
+        raise Invalid("a reference has the form `id`, `Type/id` or an absolute address.")
+    only = next(iter(parameter.targets)) if len(parameter.targets) == 1 else None
+    return SearchValue(system=modifier or only, code=text)
+
+
+def _prefixed(text: str) -> tuple[str, str]:
+    found = _PREFIX.match(text)
+    return (found[1], text[2:]) if found else ("eq", text)
+
+
+def _unescape(text: str) -> str:
+    return re.sub(r"\\([\\,|$])", r"\1", text)

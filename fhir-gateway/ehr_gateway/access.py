@@ -1,0 +1,40 @@
+"""The permission of one request: required by every function that reads or writes records."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Literal
+
+from ehr_privacy.consent import Predicate, Requester, compile_predicate
+
+__all__ = ["Access"]
+
+
+@dataclass(frozen=True)
+class Access:
+    """Who asks, at which instant; every rule of the request is judged at that one instant."""
+
+    requester: Requester
+    now_ms: int
+    request_id: str
+
+    @cached_property
+    def read(self) -> Predicate:
+        """Return the condition on `r` under which a version may be read."""
+        return compile_predicate(self.requester, "read", self.now_ms, dialect="sqlite")
+
+    @cached_property
+    def search(self) -> Predicate:
+        """Return the condition on `r` under which a version may be found."""
+        return compile_predicate(self.requester, "search", self.now_ms, dialect="sqlite")
+
+    def visible(self, interaction: Literal["read", "search"] = "read") -> Predicate:
+        """Return the condition for one interaction."""
+        return self.search if interaction == "search" else self.read
+
+    @property
+    def author(self) -> str | None:
+        """Return the organisation that writes with this access: a provider's, never a patient."""
+        requester = self.requester
+        return requester.organization if requester.role in ("clinician", "system") else None

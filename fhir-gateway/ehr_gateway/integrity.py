@@ -1,0 +1,114 @@
+"""References on write: conditional ones resolved, dangling ones refused.
+
+What the requester may not see counts as absent, so that a refusal tells nothing. The one exception
+is a Patient: who deposits must be able to name the patient without seeing the record.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Iterable, Iterator, Sequence
+from itertools import islice
+from typing import TYPE_CHECKING, Any
+from urllib.parse import parse_qsl
+
+from ehr_fhir.errors import Issue, PreconditionFailed, Unprocessable
+from ehr_fhir.references import conditional, references, replace_references, target
+from ehr_gateway.access import Access
+from ehr_gateway.prepared import Prepared
+
+if TYPE_CHECKING:
+    from ehr_gateway.writing import Transaction
+
+__all__ = ["dangling", "find_ids", "malformed", "resolve_conditionals"]
+
+_MOST_ISSUES = 20
+_BATCH = 100
+
+
+def resolve_conditionals(transaction: Transaction, resource: dict[str, Any]) -> None:
+    """Replace references by search, such as `Practitioner?identifier=s|v`, in place."""
+    found: dict[str, str] = {}
+    for expression, reference in references(resource):
+        if reference not in found and (split := conditional(reference)):
+            kind, criteria = split
+            ids = find_ids(transaction, kind, criteria)
+            if len(ids) != 1:
+                how = "nothing" if not ids else "more than one resource"
+                text = f"{expression} is a search that finds {how}."
+                raise Unprocessable(text, expression=expression, issue_code="not-found")
+            found[reference] = f"{kind}/{ids[0]}"
+    if found:
+        replace_references(resource, found)
+
+
+def find_ids(transaction: Transaction, kind: str, criteria: str) -> list[str]:
+    """Return up to two ids of resources that the requester can find by some criteria."""
+    from ehr_gateway.interactions.search import matching_ids
+
+    pairs = parse_qsl(criteria, keep_blank_values=True)
+    if not pairs:
+        raise PreconditionFailed("The criteria are empty: they would match everything.")
+    return matching_ids(
+        transaction.store, transaction.connection, transaction.access, kind, pairs, most=2
+    )
+
+
+def malformed(reference: str, contained: frozenset[str]) -> str | None:
+    """Say what is wrong with a reference in itself, whatever the store holds.
+
+    >>> malformed("#a", frozenset({"a"})), malformed("http://elsewhere/Patient/1", frozenset())
+    (None, None)
+    """
+    if reference.startswith("#"):
+        # `#` alone is the resource that contains this one.
+        return (
+            None
+            if reference[1:] in contained or reference == "#"
+            else "names no contained resource"
+        )
+    if target(reference) or reference.startswith(("http://", "https://", "urn:oid:")):
+        return None
+    if reference.startswith("urn:uuid:"):
+        return "names an entry that is not in the Bundle"
+    return "is not a reference of the form Type/id"
+
+
+def dangling(
+    connection: sqlite3.Connection, access: Access, prepared: Sequence[Prepared]
+) -> list[Issue]:
+    """Return an issue for each reference that names nothing the requester can refer to."""
+    issues = []
+    places: dict[tuple[str, str], str] = {}
+    for one in prepared:
+        for expression, reference in one.references:
+            if fault := malformed(reference, one.contained):
+                issues.append(Issue(f"{expression} {fault}.", expression, "not-found"))
+            elif found := target(reference):
+                places.setdefault((found.type, found.id), expression)
+    present = set(_present(connection, access, places))
+    for identity, expression in places.items():
+        if identity not in present:
+            text = f"{expression} refers to a {identity[0]} that does not exist."
+            issues.append(Issue(text, expression, "not-found"))
+    return issues[:_MOST_ISSUES]
+
+
+def _present(
+    connection: sqlite3.Connection, access: Access, targets: Iterable[tuple[str, str]]
+) -> Iterator[tuple[str, str]]:
+    visible = access.read
+    remaining = iter(targets)
+    while batch := list(islice(remaining, _BATCH)):
+        params: dict[str, object] = dict(visible.params)
+        pairs = []
+        for number, (kind, identity) in enumerate(batch):
+            params[f"t{number}"], params[f"i{number}"] = kind, identity
+            pairs.append(f"(:t{number}, :i{number})")
+        rows = connection.execute(
+            "SELECT r.type, r.id FROM resource r WHERE r.current = 1 AND r.deleted = 0"  # noqa: S608
+            f" AND (r.type, r.id) IN (VALUES {', '.join(pairs)})"
+            f" AND (r.type = 'Patient' OR ({visible.sql}))",
+            params,
+        )
+        yield from ((row["type"], row["id"]) for row in rows)

@@ -1,0 +1,50 @@
+"""create: a new resource under an id of the server's (R4 §3.1.0.8)."""
+
+from __future__ import annotations
+
+from ehr_fhir.errors import PreconditionFailed
+from ehr_fhir.json_text import parse
+from ehr_fhir.validation import validate
+from ehr_gateway.access import Access
+from ehr_gateway.integrity import find_ids
+from ehr_gateway.interactions.read import read
+from ehr_gateway.store import AuditHook, Store, Version
+from ehr_gateway.writing import WriteResult, transaction
+
+__all__ = ["create", "create_if_none"]
+
+
+def create(
+    store: Store,
+    access: Access,
+    resource_type: str,
+    body: bytes,
+    *,
+    audit: AuditHook | None = None,
+) -> Version:
+    """Store a new resource."""
+    resource = parse(body)
+    validate(resource, resource_type)
+    with transaction(store, access, audit) as writing:
+        return writing.create(resource)
+
+
+def create_if_none(
+    store: Store,
+    access: Access,
+    resource_type: str,
+    body: bytes,
+    criteria: str,
+    *,
+    audit: AuditHook | None = None,
+) -> WriteResult:
+    """Store a new resource unless one that the requester can find meets the criteria."""
+    resource = parse(body)
+    validate(resource, resource_type)
+    with transaction(store, access, audit) as writing:
+        ids = find_ids(writing, resource_type, criteria)
+        if len(ids) > 1:
+            raise PreconditionFailed("More than one resource meets the criteria of If-None-Exist.")
+        if not ids:
+            return WriteResult(writing.create(resource), created=True)
+    return WriteResult(read(store, access, resource_type, ids[0]), created=False)

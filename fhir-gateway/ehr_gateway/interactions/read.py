@@ -1,0 +1,26 @@
+"""read: the current version of one resource (R4 §3.1.0.2)."""
+
+from __future__ import annotations
+
+from ehr_fhir.errors import Gone, NotFound
+from ehr_gateway.access import Access
+from ehr_gateway.store import Store, Version
+
+__all__ = ["read"]
+
+
+def read(store: Store, access: Access, resource_type: str, identity: str) -> Version:
+    """Return the current version; hidden and absent give the same answer."""
+    visible = access.read
+    with store.reading() as connection:
+        row = connection.execute(
+            "SELECT r.* FROM resource r WHERE r.type = :type AND r.id = :id AND r.current = 1"  # noqa: S608
+            f" AND ({visible.sql})",
+            {"type": resource_type, "id": identity, **visible.params},
+        ).fetchone()
+    if row is None:
+        raise NotFound(f"There is no {resource_type} with this id.")
+    version = Version.of(row)
+    if version.deleted:
+        raise Gone(f"This {resource_type} was deleted.")
+    return version

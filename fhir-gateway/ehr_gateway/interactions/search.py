@@ -1,0 +1,170 @@
+"""search of one resource type (R4 §3.1.1): matches, includes, total, the next page.
+
+The consent predicate stands in every statement: of the page, of the total, of the includes.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import islice
+
+import orjson
+
+from ehr_fhir.errors import Issue
+from ehr_fhir.query import Include, SearchQuery, parse
+from ehr_fhir.references import target
+from ehr_gateway.access import Access
+from ehr_gateway.cursor import open_cursor, seal_cursor
+from ehr_gateway.search_sql import Conditions
+from ehr_gateway.store import Store, Version
+
+__all__ = ["SearchPage", "matching_ids", "search"]
+
+_BATCH = 200
+
+
+@dataclass(frozen=True)
+class SearchPage:
+    """One page of an answer."""
+
+    matches: tuple[Version, ...]
+    included: tuple[Version, ...]
+    total: int | None
+    next_cursor: str | None
+    self_pairs: tuple[tuple[str, str], ...]
+    issues: tuple[Issue, ...]
+
+
+@dataclass(frozen=True)
+class _Select:
+    where: str
+    params: dict[str, object]
+
+
+def search(
+    store: Store,
+    access: Access,
+    resource_type: str,
+    pairs: Sequence[tuple[str, str]],
+    *,
+    lenient: bool = False,
+) -> SearchPage:
+    """Find the current versions that match and that the requester may find."""
+    query = parse(resource_type, pairs, lenient=lenient)
+    select = _select(store, access, query)
+    scope = [resource_type, query.applied]
+    after = open_cursor(store.cursor_key, scope, query.cursor) if query.cursor else None
+    only_count = query.summary_count or query.count == 0
+    with store.reading() as connection:
+        total = _total(connection, select) if only_count or query.total != "none" else None
+        rows = [] if only_count else _page(connection, query, select, after)
+        matches = tuple(Version.of(row) for row in rows[: query.count])
+        included = _included(connection, access, query.includes, matches)
+    cursor = None
+    if len(rows) > query.count:
+        last = matches[-1]
+        position = last.id if query.sort == "_id" else last.pk
+        cursor = seal_cursor(store.cursor_key, scope, position)
+    return SearchPage(matches, included, total, cursor, query.applied, query.issues)
+
+
+def matching_ids(
+    store: Store,
+    connection: sqlite3.Connection,
+    access: Access,
+    resource_type: str,
+    pairs: Sequence[tuple[str, str]],
+    *,
+    most: int,
+) -> list[str]:
+    """Return the ids of matches as a transaction sees them, up to a number."""
+    select = _select(store, access, parse(resource_type, pairs))
+    rows = connection.execute(
+        f"SELECT r.id FROM resource r WHERE {select.where} ORDER BY r.id LIMIT :most",  # noqa: S608
+        {**select.params, "most": most},
+    )
+    return [row["id"] for row in rows]
+
+
+def _select(store: Store, access: Access, query: SearchQuery) -> _Select:
+    conditions = Conditions(store.parameter_ids, access.now_ms)
+    for clause in query.clauses:
+        conditions.add(clause)
+    visible = access.search
+    where = [
+        "r.type = :type",
+        "r.current = 1",
+        "r.deleted = 0",
+        *conditions.sql,
+        f"({visible.sql})",
+    ]
+    params = {"type": query.resource_type, **conditions.params, **visible.params}
+    return _Select(" AND ".join(where), params)
+
+
+def _total(connection: sqlite3.Connection, select: _Select) -> int:
+    statement = f"SELECT COUNT(*) FROM resource r WHERE {select.where}"  # noqa: S608
+    return int(connection.execute(statement, select.params).fetchone()[0])
+
+
+def _page(
+    connection: sqlite3.Connection, query: SearchQuery, select: _Select, after: str | int | None
+) -> list[sqlite3.Row]:
+    # pk rises with lastUpdated, and is unique where times are not.
+    column = "id" if query.sort == "_id" else "pk"
+    order = f"{column} DESC" if query.descending else column
+    beyond = "<" if query.descending else ">"
+    keyset = "" if after is None else f" AND r.{column} {beyond} :after"
+    params = {**select.params, "after": after, "limit": query.count + 1}
+    # Keys first and bodies after: a sort that carried the bodies would be slow.
+    keys = connection.execute(
+        f"SELECT r.pk FROM resource r WHERE {select.where}{keyset} ORDER BY r.{order} LIMIT :limit",  # noqa: S608
+        params,
+    ).fetchall()
+    pks = ", ".join(str(row["pk"]) for row in keys)
+    return connection.execute(
+        f"SELECT r.* FROM resource r WHERE r.pk IN ({pks}) ORDER BY r.{order}"  # noqa: S608
+    ).fetchall()
+
+
+def _included(
+    connection: sqlite3.Connection,
+    access: Access,
+    includes: Sequence[Include],
+    matches: Sequence[Version],
+) -> tuple[Version, ...]:
+    wanted: dict[tuple[str, str], None] = {}
+    for match in matches if includes else ():
+        resource = orjson.loads(match.body)
+        for include in includes:
+            for path in include.parameter.paths:
+                for value in path.values(resource):
+                    found = target(value.get("reference", "")) if isinstance(value, dict) else None
+                    if found and include.target in (None, found.type):
+                        wanted[found.type, found.id] = None
+    for match in matches:
+        wanted.pop((match.type, match.id), None)
+    included: list[Version] = []
+    remaining = iter(wanted)
+    while batch := list(islice(remaining, _BATCH)):
+        included += _fetch(connection, access, batch)
+    return tuple(included)
+
+
+def _fetch(
+    connection: sqlite3.Connection, access: Access, targets: Sequence[tuple[str, str]]
+) -> list[Version]:
+    visible = access.search
+    params: dict[str, object] = dict(visible.params)
+    pairs = []
+    for number, (kind, identity) in enumerate(targets):
+        params[f"t{number}"], params[f"i{number}"] = kind, identity
+        pairs.append(f"(:t{number}, :i{number})")
+    rows = connection.execute(
+        f"SELECT r.* FROM resource r WHERE (r.type, r.id) IN (VALUES {', '.join(pairs)})"  # noqa: S608
+        f" AND r.current = 1 AND r.deleted = 0 AND ({visible.sql}) ORDER BY r.type, r.id",
+        params,
+    )
+    return [Version.of(row) for row in rows]

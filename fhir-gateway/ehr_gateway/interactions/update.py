@@ -1,0 +1,28 @@
+"""update: a new version of a resource (R4 §3.1.0.4)."""
+
+from __future__ import annotations
+
+from ehr_fhir.json_text import parse
+from ehr_fhir.validation import validate
+from ehr_gateway.access import Access
+from ehr_gateway.store import AuditHook, Store
+from ehr_gateway.writing import WriteResult, transaction
+
+__all__ = ["update"]
+
+
+def update(
+    store: Store,
+    access: Access,
+    resource_type: str,
+    identity: str,
+    body: bytes,
+    *,
+    if_match: int | None = None,
+    audit: AuditHook | None = None,
+) -> WriteResult:
+    """Store a new version; `if_match` is the number of the version that was read."""
+    resource = parse(body)
+    validate(resource, resource_type)
+    with transaction(store, access, audit) as writing:
+        return writing.update(resource, identity, if_match)

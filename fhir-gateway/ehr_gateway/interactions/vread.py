@@ -1,0 +1,27 @@
+"""vread: one version of one resource (R4 §3.1.0.3)."""
+
+from __future__ import annotations
+
+from ehr_fhir.errors import Gone, NotFound
+from ehr_gateway.access import Access
+from ehr_gateway.store import Store, Version
+
+__all__ = ["vread"]
+
+
+def vread(store: Store, access: Access, resource_type: str, identity: str, version: int) -> Version:
+    """Return one version, judged by the facts of that version and by the rules of now."""
+    visible = access.read
+    with store.reading() as connection:
+        row = connection.execute(
+            "SELECT r.* FROM resource r"  # noqa: S608
+            " WHERE r.type = :type AND r.id = :id AND r.version = :version"
+            f" AND ({visible.sql})",
+            {"type": resource_type, "id": identity, "version": version, **visible.params},
+        ).fetchone()
+    if row is None:
+        raise NotFound(f"There is no {resource_type} with this id and version.")
+    found = Version.of(row)
+    if found.deleted:
+        raise Gone(f"This version says that the {resource_type} was deleted.")
+    return found

@@ -1,0 +1,112 @@
+"""The rows of one version: how they get into the tables and out again. No rules, no permission."""
+
+from __future__ import annotations
+
+import sqlite3
+from collections import defaultdict
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+from ehr_fhir.index import IndexRow, extract
+from ehr_fhir.json_text import parse
+from ehr_gateway.prepared import Prepared
+from ehr_gateway.schema import INDEX_COLUMNS
+from ehr_gateway.store import Version
+from ehr_privacy.consent import SOURCE_TABLES, Record, RuleRow
+
+__all__ = ["insert_index", "insert_version", "remove_index", "replace_rules"]
+
+Parameters = Mapping[tuple[str, str], int]
+
+_INSERT = (
+    "INSERT INTO resource (type, id, version, current, deleted, last_updated, method, author,"
+    " domain, episode, clinical_date, directory, body) VALUES (?, ?, ?, 1, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
+)
+_INDEX_INSERT = {
+    kind: f"INSERT OR IGNORE INTO idx_{kind} (pk, param, {', '.join(columns)})"  # noqa: S608
+    f" VALUES (?, ?, {', '.join('?' * len(columns))})"
+    for kind, columns in INDEX_COLUMNS.items()
+}
+_INDEX_DELETE = {
+    kind: f"DELETE FROM idx_{kind} WHERE pk = ? AND param = ? AND "  # noqa: S608
+    + " AND ".join(f"{column} = ?" for column in columns)
+    for kind, columns in INDEX_COLUMNS.items()
+}
+
+
+def insert_version(
+    connection: sqlite3.Connection,
+    record: Record,
+    body: bytes,
+    *,
+    version: int,
+    last_updated_ms: int,
+    method: str,
+) -> Version:
+    """Add a version as the current one, with the facts that consent is judged by."""
+    deleted = method == "DELETE"
+    if version > 1:
+        connection.execute(
+            "UPDATE resource SET current = 0 WHERE type = ? AND id = ? AND current = 1",
+            (record.type, record.id),
+        )
+    cursor = connection.execute(
+        _INSERT,
+        (
+            record.type, record.id, version, deleted, last_updated_ms, method, record.author,
+            record.domain, record.episode, record.clinical_ms, record.directory, body,
+        ),
+    )  # fmt: skip
+    pk = int(cursor.lastrowid or 0)
+    connection.executemany(
+        "INSERT INTO record_patient (pk, patient) VALUES (?, ?)",
+        [(pk, patient) for patient in sorted(record.patients)],
+    )
+    connection.executemany(
+        "INSERT INTO record_label (pk, label) VALUES (?, ?)",
+        [(pk, label) for label in sorted(record.labels)],
+    )
+    return Version(pk, record.type, record.id, version, last_updated_ms, deleted, body, method)
+
+
+def insert_index(
+    connection: sqlite3.Connection, parameters: Parameters, rows: Iterable[tuple[int, Prepared]]
+) -> None:
+    """Add the index rows of many versions at once, given with their pk."""
+    by_kind: dict[str, list[tuple[Any, ...]]] = defaultdict(list)
+    for pk, prepared in rows:
+        for kind, values in _numbered(parameters, prepared.record.type, pk, prepared.rows):
+            by_kind[kind].append(values)
+    for kind, values_of_kind in by_kind.items():
+        connection.executemany(_INDEX_INSERT[kind], values_of_kind)
+
+
+def remove_index(connection: sqlite3.Connection, parameters: Parameters, version: Version) -> None:
+    """Take the index rows of a version out, worked out anew from its own body."""
+    by_kind: dict[str, list[tuple[Any, ...]]] = defaultdict(list)
+    rows = extract(parse(version.body))
+    for kind, values in _numbered(parameters, version.type, version.pk, rows):
+        by_kind[kind].append(values)
+    for kind, values_of_kind in by_kind.items():
+        connection.executemany(_INDEX_DELETE[kind], values_of_kind)
+
+
+def replace_rules(
+    connection: sqlite3.Connection, record: Record, rules: Sequence[RuleRow], *, known: bool
+) -> None:
+    """Put a resource's consent rules in the place of those it had."""
+    if known:
+        for table in SOURCE_TABLES.get(record.type, ()):
+            connection.execute(f"DELETE FROM {table} WHERE consent = ?", (record.id,))  # noqa: S608
+    for rule in rules:
+        names = ", ".join(rule.values)
+        marks = ", ".join(f":{name}" for name in rule.values)
+        statement = f"INSERT INTO {rule.table} ({names}) VALUES ({marks})"  # noqa: S608
+        connection.execute(statement, dict(rule.values))
+
+
+def _numbered(
+    parameters: Parameters, resource_type: str, pk: int, rows: Iterable[IndexRow]
+) -> Iterable[tuple[str, tuple[Any, ...]]]:
+    for kind, code, values in rows:
+        yield kind, (pk, parameters[resource_type, code], *values)

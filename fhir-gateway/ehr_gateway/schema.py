@@ -1,0 +1,154 @@
+"""The tables of the store, once, as SQLAlchemy Core.
+
+The rule tables come from ehr_privacy's registry.
+
+One row of `resource` is one version; `pk` rises with every commit, so it is the feed's position
+too. Index tables hold the current version's rows only, and are clustered by what is searched.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from sqlalchemy import (
+    Column,
+    Float,
+    Index,
+    Integer,
+    LargeBinary,
+    MetaData,
+    String,
+    Table,
+    text,
+)  # fmt: skip
+from sqlalchemy.dialects import sqlite
+from sqlalchemy.schema import CreateIndex, CreateTable
+
+from ehr_privacy.consent import TABLES
+
+__all__ = ["INDEX_COLUMNS", "METADATA", "statements"]
+
+METADATA = MetaData()
+
+_CURRENT = text("current = 1")
+
+RESOURCE = Table(
+    "resource",
+    METADATA,
+    Column("pk", Integer, primary_key=True),
+    Column("type", String, nullable=False),
+    Column("id", String, nullable=False),
+    Column("version", Integer, nullable=False),
+    Column("current", Integer, nullable=False),
+    Column("deleted", Integer, nullable=False),
+    Column("last_updated", Integer, nullable=False),
+    Column("method", String, nullable=False),
+    Column("author", String),
+    Column("domain", String),
+    Column("episode", String),
+    Column("clinical_date", Integer),
+    Column("directory", Integer, nullable=False),
+    Column("body", LargeBinary, nullable=False),
+    Index("resource_version", "type", "id", "version", unique=True),
+    Index(
+        "resource_current", "type", "id", unique=True,
+        sqlite_where=_CURRENT, postgresql_where=_CURRENT,
+    ),
+    Index("resource_recent", "type", "pk", sqlite_where=_CURRENT, postgresql_where=_CURRENT),
+    sqlite_autoincrement=True,
+)  # fmt: skip
+
+# The columns of each index table, in the order in which ehr_fhir.index gives their values.
+INDEX_COLUMNS: dict[str, tuple[str, ...]] = {
+    "date": ("low", "high"),
+    "number": ("low", "high"),
+    "quantity": ("low", "high", "system", "code", "unit"),
+    "reference": ("target_type", "target_id"),
+    "string": ("normal", "exact"),
+    "token": ("system", "code"),
+    "uri": ("value",),
+}
+_KEYS = {
+    "date": ("param", "low", "high", "pk"),
+    "number": ("param", "low", "high", "pk"),
+    "quantity": ("param", "low", "high", "system", "code", "unit", "pk"),
+    "reference": ("param", "target_id", "target_type", "pk"),
+    "string": ("param", "normal", "exact", "pk"),
+    "token": ("param", "code", "system", "pk"),
+    "uri": ("param", "value", "pk"),
+}
+
+
+def _type_of(kind: str, column: str) -> type[Integer] | type[Float[float]] | type[String]:
+    if column in ("param", "pk"):
+        return Integer
+    if column in ("low", "high"):
+        return Integer if kind == "date" else Float
+    return String
+
+
+for _kind, _key in _KEYS.items():
+    Table(
+        f"idx_{_kind}",
+        METADATA,
+        *(Column(name, _type_of(_kind, name), primary_key=True) for name in _key),
+        sqlite_with_rowid=False,
+    )
+
+for _name, _value in (("record_patient", "patient"), ("record_label", "label")):
+    Table(
+        _name,
+        METADATA,
+        Column("pk", Integer, primary_key=True, autoincrement=False),
+        Column(_value, String, primary_key=True),
+        Index(f"{_name}_{_value}", _value, "pk"),
+        sqlite_with_rowid=False,
+    )
+
+Table(
+    "search_parameter",
+    METADATA,
+    Column("param", Integer, primary_key=True),
+    Column("type", String, nullable=False),
+    Column("code", String, nullable=False),
+)
+Table(
+    "setting",
+    METADATA,
+    Column("name", String, primary_key=True),
+    Column("value", LargeBinary, nullable=False),
+)
+# What a load has put in, so that the same file loaded again changes nothing.
+Table(
+    "load_ledger",
+    METADATA,
+    Column("type", String, primary_key=True),
+    Column("id", String, primary_key=True),
+    Column("digest", LargeBinary, nullable=False),
+    sqlite_with_rowid=False,
+)
+
+for _name, _columns in TABLES.items():
+    _table = Table(
+        _name,
+        METADATA,
+        *(
+            Column(column.name, Integer if column.type == "INTEGER" else String,
+                   nullable=column.nullable)
+            for column in _columns
+        ),
+    )  # fmt: skip
+    Index(f"{_name}_consent", _table.c.consent)
+    if "patient" in _table.c:
+        Index(f"{_name}_patient", _table.c.patient)
+    elif "organization" in _table.c:
+        Index(f"{_name}_organization", _table.c.organization)
+
+
+def statements() -> Iterator[str]:
+    """Yield the SQL that makes what is missing in an SQLite file."""
+    dialect = sqlite.dialect()
+    for table in METADATA.sorted_tables:
+        yield str(CreateTable(table, if_not_exists=True).compile(dialect=dialect))
+        for index in sorted(table.indexes, key=lambda one: str(one.name)):
+            yield str(CreateIndex(index, if_not_exists=True).compile(dialect=dialect))

@@ -1,0 +1,218 @@
+"""A write transaction: versions, index, consent rules and audit together, or none of them.
+
+The right to deposit and the references are judged at the end, when everything that the transaction
+brings is in place: a Bundle may hold a patient, the consent, and the records, in any order.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+import uuid
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from ehr_fhir.errors import (
+    Forbidden,
+    Invalid,
+    NotFound,
+    PreconditionFailed,
+    Unprocessable,
+)  # fmt: skip
+from ehr_fhir.json_text import parse
+from ehr_gateway.access import Access
+from ehr_gateway.integrity import dangling, resolve_conditionals
+from ehr_gateway.prepared import Prepared, prepare
+from ehr_gateway.records import insert_index, insert_version, remove_index, replace_rules
+from ehr_gateway.store import AuditHook, Store, Version
+from ehr_privacy.consent import Record, deposit_predicate, may_write, record_facts
+
+__all__ = ["Transaction", "WriteResult", "new_id", "transaction"]
+
+WriteInteraction = Literal["create", "update", "delete"]
+
+
+@dataclass(frozen=True)
+class WriteResult:
+    """What a write led to."""
+
+    version: Version
+    created: bool
+
+
+def new_id() -> str:
+    """Return a new logical id."""
+    return str(uuid.uuid4())
+
+
+@contextmanager
+def transaction(
+    store: Store, access: Access, audit: AuditHook | None = None
+) -> Iterator[Transaction]:
+    """Open a transaction of one request."""
+    with store.writing() as connection:
+        open_transaction = Transaction(store, connection, access)
+        yield open_transaction
+        open_transaction.finish()
+        if audit is not None:
+            audit(connection, open_transaction.versions)
+
+
+class Transaction:
+    """The writes of one request, on the writer's connection."""
+
+    def __init__(self, store: Store, connection: sqlite3.Connection, access: Access) -> None:
+        self.store = store
+        self.connection = connection
+        self.access = access
+        self.versions: list[Version] = []
+        self._pending: list[tuple[WriteInteraction, Record, bool, Prepared | None]] = []
+        row = connection.execute("SELECT last_updated FROM resource ORDER BY pk DESC LIMIT 1")
+        latest = row.fetchone()
+        # Time never runs backwards in the feed, whatever the clock does.
+        self.now_ms = max(access.now_ms, latest["last_updated"] if latest else 0)
+
+    def create(self, resource: dict[str, Any], identity: str | None = None) -> Version:
+        """Store a new resource under a new id; an id that the client sent is not kept."""
+        return self._put(resource, identity or new_id(), None, "POST")
+
+    def update(
+        self, resource: dict[str, Any], identity: str, if_match: int | None = None
+    ) -> WriteResult:
+        """Store a new version of a resource the requester may see.
+
+        An absent id makes a new resource for directory types alone: for a patient's record it would
+        tell a hidden id from a free one.
+        """
+        kind = str(resource.get("resourceType"))
+        if resource.get("id") != identity:
+            text = "The `id` in the content must be the one in the address."
+            raise Invalid(text, expression=f"{kind}.id")
+        current = self._current(kind, identity)
+        if current is None:
+            return self._create_named(resource, kind, identity, if_match)
+        _check_version(current, if_match)
+        return WriteResult(self._put(resource, identity, current, "PUT"), created=False)
+
+    def delete(self, kind: str, identity: str, if_match: int | None = None) -> Version:
+        """Mark a resource as deleted; deleting twice is no error."""
+        current = self._current(kind, identity)
+        if current is None:
+            raise NotFound(f"There is no {kind} with this id.")
+        _check_version(current, if_match)
+        if current.deleted:
+            return current
+        record = record_facts(parse(current.body), self.access.author)
+        self._pending.append(("delete", record, True, None))
+        remove_index(self.connection, self.store.parameter_ids, current)
+        return self._insert(record, b"", current, "DELETE")
+
+    def finish(self) -> None:
+        """Judge what can be judged only at the end: the right to write, and the references."""
+        for interaction, record, visible, _ in self._pending:
+            self._check_right(interaction, record, visible)
+        prepared = [one for *_, one in self._pending if one is not None]
+        if issues := dangling(self.connection, self.access, prepared):
+            raise Unprocessable(issues[0].diagnostics, issues=issues)
+        self._pending.clear()
+
+    def _put(
+        self, resource: dict[str, Any], identity: str, current: Version | None, method: str
+    ) -> Version:
+        resource = {**resource, "id": identity}
+        resolve_conditionals(self, resource)
+        prepared = prepare(resource, self.access.author)
+        interaction: WriteInteraction = "update" if current else "create"
+        self._pending.append((interaction, prepared.record, True, prepared))
+        if current is not None and not current.deleted:
+            remove_index(self.connection, self.store.parameter_ids, current)
+        number = current.version + 1 if current else 1
+        version = self._insert(prepared.record, prepared.body(number, self.now_ms), current, method)
+        insert_index(self.connection, self.store.parameter_ids, [(version.pk, prepared)])
+        replace_rules(self.connection, prepared.record, prepared.rules, known=current is not None)
+        return version
+
+    def _insert(self, record: Record, body: bytes, current: Version | None, method: str) -> Version:
+        version = insert_version(
+            self.connection,
+            record,
+            body,
+            version=current.version + 1 if current else 1,
+            last_updated_ms=self.now_ms,
+            method=method,
+        )
+        if method == "DELETE":
+            replace_rules(self.connection, record, (), known=True)
+        self.versions.append(version)
+        return version
+
+    def _create_named(
+        self, resource: dict[str, Any], kind: str, identity: str, if_match: int | None
+    ) -> WriteResult:
+        directory = record_facts(resource, None).directory
+        if if_match is not None or not directory or self._exists(kind, identity):
+            raise NotFound(f"There is no {kind} with this id.")
+        return WriteResult(self._put(resource, identity, None, "PUT"), created=True)
+
+    def _current(self, kind: str, identity: str) -> Version | None:
+        visible = self.access.read
+        row = self.connection.execute(
+            "SELECT r.* FROM resource r WHERE r.type = :type AND r.id = :id AND r.current = 1"  # noqa: S608
+            f" AND ({visible.sql})",
+            {"type": kind, "id": identity, **visible.params},
+        ).fetchone()
+        return Version.of(row) if row else None
+
+    def _exists(self, kind: str, identity: str) -> bool:
+        row = self.connection.execute(
+            "SELECT 1 FROM resource WHERE type = ? AND id = ? AND current = 1", (kind, identity)
+        )
+        return row.fetchone() is not None
+
+    def _check_right(self, interaction: WriteInteraction, record: Record, visible: bool) -> None:
+        requester = self.access.requester
+        decision = may_write(
+            requester,
+            interaction,
+            record,
+            all(self._joined(patient) for patient in record.patients),
+            visible,
+            manages=all(self._manages(patient) for patient in record.patients),
+        )
+        if not decision.permit:
+            raise Forbidden(_REFUSALS.get(decision.reason, _REFUSALS["role"]))
+
+    def _joined(self, patient: str) -> bool:
+        requester = self.access.requester
+        joined = deposit_predicate(requester.organization, self.access.now_ms)
+        return self._holds(joined.sql, {"patient": patient, **joined.params})
+
+    def _manages(self, patient: str) -> bool:
+        if self.access.requester.role != "carer":
+            return False
+        condition = (
+            "EXISTS (SELECT 1 FROM consent_carer WHERE patient = :patient AND person = :person"
+            " AND can_manage = 1 AND since <= :now AND (until IS NULL OR :now < until))"
+        )
+        person, now = self.access.requester.person, self.access.now_ms
+        return self._holds(condition, {"patient": patient, "person": person, "now": now})
+
+    def _holds(self, condition: str, params: Mapping[str, object]) -> bool:
+        return bool(self.connection.execute(f"SELECT {condition}", params).fetchone()[0])
+
+
+_REFUSALS = {
+    "scope": "The token's scopes do not cover this interaction on this type.",
+    "role": "The requester's role may not write this kind of record.",
+    "not-joined": "The patient's account takes no deposits from this organisation.",
+    "not-own": "A patient may write this for his or her own record only.",
+    "no-power": "The power to act for this patient is not in force.",
+}
+
+
+def _check_version(current: Version, if_match: int | None) -> None:
+    if if_match is not None and if_match != current.version:
+        raise PreconditionFailed(
+            "If-Match names another version than the current one. Read it again, then write."
+        )
