@@ -8,20 +8,10 @@ from typing import Any
 
 from ehr_fhir.intervals import instant
 from ehr_gateway.audit import AuditRow
+from ehr_gateway.interaction_codes import action_of
 
 _EHR = "https://ehr-commons.hk/fhir/CodeSystem"
 _TERMINOLOGY = "http://terminology.hl7.org/CodeSystem"
-_ACTIONS = {
-    "create": "C",
-    "update": "U",
-    "delete": "D",
-    "read": "R",
-    "vread": "R",
-    "history-instance": "R",
-    "search-type": "E",
-    "transaction": "E",
-    "batch": "E",
-}
 
 
 def audit_event(row: AuditRow, names: Mapping[str, str]) -> dict[str, Any]:
@@ -32,7 +22,7 @@ def audit_event(row: AuditRow, names: Mapping[str, str]) -> dict[str, Any]:
         "meta": {"versionId": "1", "lastUpdated": instant(row.at_ms)},
         "type": _coding(f"{_TERMINOLOGY}/audit-event-type", "rest", "RESTful Operation"),
         "subtype": [_coding("http://hl7.org/fhir/restful-interaction", row.interaction)],
-        "action": _ACTIONS.get(row.interaction, "E"),
+        "action": action_of(row.interaction),
         "recorded": instant(row.at_ms),
         "outcome": row.outcome,
         "purposeOfEvent": [

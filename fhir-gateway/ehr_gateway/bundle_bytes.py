@@ -6,6 +6,7 @@ Nothing in them depends on what the requester may not see: no id, no time of ans
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from urllib.parse import urlencode
 
 import orjson
 
@@ -54,3 +55,12 @@ def entry(
     if response is not None:
         parts.append(b'"response":' + orjson.dumps(response))
     return b"{" + b",".join(parts) + b"}"
+
+
+def link(address: str, pairs: Sequence[tuple[str, str]]) -> str:
+    """Return an address with its parameters, written in one way.
+
+    >>> link("http://e/fhir/Patient", [("name", "a b"), ("_count", "2")])
+    'http://e/fhir/Patient?name=a+b&_count=2'
+    """
+    return f"{address}?{urlencode(pairs)}" if pairs else address

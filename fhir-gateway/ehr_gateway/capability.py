@@ -7,8 +7,9 @@ from typing import Any
 
 from ehr_fhir import definitions
 from ehr_fhir.search_parameters import parameters
-from ehr_gateway.interactions import INSTANCE_INTERACTIONS, SYSTEM_INTERACTIONS
+from ehr_gateway.interaction_codes import at_level
 from ehr_gateway.settings import GatewaySettings
+from ehr_privacy.consent.facts import load_domains
 
 # The whole statement changes only with the code, so it carries the date of its last change.
 _DATE = "2026-11-22"
@@ -34,7 +35,7 @@ def capability_statement(settings: GatewaySettings) -> dict[str, Any]:
                 "mode": "server",
                 "security": _security(settings),
                 "resource": _resources(),
-                "interaction": [{"code": code} for code in SYSTEM_INTERACTIONS],
+                "interaction": [{"code": code} for code in at_level("system")],
             }
         ],
     }
@@ -112,11 +113,12 @@ def _resource(name: str) -> dict[str, Any]:
     found = sorted(parameters(name).values(), key=lambda one: one.code)
     return {
         "type": name,
-        "interaction": [{"code": code} for code in INSTANCE_INTERACTIONS],
+        "interaction": [{"code": code} for code in at_level("type")],
         "versioning": "versioned-update",
         "readHistory": True,
-        "updateCreate": True,
-        "conditionalCreate": False,
+        # For a patient's record a free id must not look different from a hidden one.
+        "updateCreate": name in load_domains().directory,
+        "conditionalCreate": True,
         "conditionalRead": "full-support",
         "conditionalUpdate": False,
         "conditionalDelete": "not-supported",

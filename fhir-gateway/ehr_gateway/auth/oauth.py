@@ -14,6 +14,7 @@ from itsdangerous import BadSignature, URLSafeTimedSerializer
 from starlette.datastructures import QueryParams
 
 from ehr_fhir.errors import Invalid, NotFound
+from ehr_gateway import audit
 from ehr_gateway.auth import accounts, clients, codes, pages
 from ehr_gateway.auth.local import subject_of
 from ehr_gateway.auth.roles import granted, roles
@@ -77,7 +78,7 @@ def login(request: Request, gateway: TheGateway, form: Form) -> Response:
     except accounts.LoginRefused as refused:
         problem = _refusal(language, "wrong_password", refused)
         return _login_page(language, asked, sealed, error=problem, login=name)
-    return _send_code(gateway, asked, account)
+    return _send_code(gateway, asked, account, str(request.state.request_id))
 
 
 @router.get("/eid")
@@ -100,7 +101,7 @@ def eid_login(request: Request, gateway: TheGateway, form: Form) -> Response:
         )
     except accounts.LoginRefused as refused:
         return _eid_page(language, asked, sealed, error=_refusal(language, "wrong_pin", refused))
-    return _send_code(gateway, asked, account)
+    return _send_code(gateway, asked, account, str(request.state.request_id))
 
 
 @router.post("/token")
@@ -208,12 +209,23 @@ def _refusal(language: str, key: str, refused: accounts.LoginRefused) -> str:
     return pages.texts()[key][language]
 
 
-def _send_code(gateway: Gateway, asked: dict[str, str], account: accounts.Account) -> Response:
+def _send_code(
+    gateway: Gateway, asked: dict[str, str], account: accounts.Account, request_id: str
+) -> Response:
     scope = granted(asked["scope"], roles()[account.role].scopes)
     grant = codes.Grant(
         asked["client"], account.login, asked["redirect"], asked["challenge"], scope
     )
     code = codes.issue_code(gateway.store, grant, gateway.clock())
+    occasion = audit.Occasion(
+        subject_of(account, asked["client"]),
+        roles()[account.role].purpose,
+        gateway.clock(),
+        request_id,
+        "login",
+    )
+    with gateway.store.writing() as connection:
+        audit.record_about(connection, occasion, account.patient)
     return _back(asked["redirect"], {"code": code, "state": asked["state"]})
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import sqlite3
 from collections.abc import Iterable
-from urllib.parse import urlencode
 
 import orjson
 from fastapi import APIRouter
@@ -14,7 +13,7 @@ from ehr_fhir.errors import Forbidden, Invalid, NotFound
 from ehr_fhir.intervals import date_interval
 from ehr_gateway import audit
 from ehr_gateway.audit_event import audit_event
-from ehr_gateway.bundle_bytes import bundle, entry
+from ehr_gateway.bundle_bytes import bundle, entry, link
 from ehr_gateway.caller import Asking, TheAsking
 from ehr_gateway.negotiation import etag, fhir_response, preferences
 from ehr_gateway.query_pairs import query_pairs
@@ -40,9 +39,14 @@ def search(asking: TheAsking) -> Response:
         audit.record_about(connection, occasion, wanted.patient)
     base = asking.gateway.settings.fhir_base
     shown = rows[:count]
-    links = [("self", _link(base, pairs))]
+    links = [("self", link(f"{base}/AuditEvent", pairs))]
     if len(rows) > count and shown:
-        links.append(("next", _link(base, [*_without_cursor(pairs), ("_cursor", shown[-1].id)])))
+        links.append(
+            (
+                "next",
+                link(f"{base}/AuditEvent", [*_without_cursor(pairs), ("_cursor", shown[-1].id)]),
+            )
+        )
     entries = (
         entry(f"{base}/AuditEvent/{row.id}", orjson.dumps(audit_event(row, names)), mode="match")
         for row in shown
@@ -141,10 +145,6 @@ def _names(connection: sqlite3.Connection, rows: Iterable[audit.AuditRow]) -> di
         (orjson.dumps(wanted).decode(),),
     )
     return {row[0]: str(orjson.loads(row[1]).get("name", row[0])) for row in found}
-
-
-def _link(base: str, pairs: list[tuple[str, str]]) -> str:
-    return f"{base}/AuditEvent" + (f"?{urlencode(pairs)}" if pairs else "")
 
 
 def _without_cursor(pairs: list[tuple[str, str]]) -> list[tuple[str, str]]:

@@ -11,11 +11,11 @@ from fastapi import APIRouter, Depends
 from fastapi.responses import Response
 
 from ehr_fhir import definitions
-from ehr_fhir.errors import NotFound
+from ehr_fhir.errors import Invalid, NotFound
 from ehr_fhir.intervals import instant
 from ehr_gateway import audit
 from ehr_gateway.body import fhir_body
-from ehr_gateway.bundle_bytes import bundle, entry
+from ehr_gateway.bundle_bytes import bundle, entry, link
 from ehr_gateway.caller import Asking, TheAsking
 from ehr_gateway.interactions import create, delete, history, read, update, vread
 from ehr_gateway.negotiation import (
@@ -66,11 +66,23 @@ def history_of_resource(asking: TheAsking, resource_type: str, logical_id: str) 
     _known(resource_type)
     occasion = asking.occasion("history-instance")
     pairs = query_pairs(asking.request)
-    page = history.history(asking.gateway.store, asking.access, resource_type, logical_id, pairs)
-    _disclose(asking, occasion, [one.version for one in page.entries])
+    count, cursor = _paging(pairs)
+    page = history.history(
+        asking.gateway.store,
+        asking.access,
+        resource_type,
+        logical_id,
+        count=count,
+        cursor=cursor,
+    )
+    _disclose(asking, occasion, [version for version, _ in page.versions])
     address = f"{asking.gateway.settings.fhir_base}/{resource_type}/{logical_id}"
-    entries = (_history_entry(address, one.version, one.method) for one in page.entries)
-    body = bundle("history", entries, total=page.total, links=page.links(f"{address}/_history"))
+    links = [("self", link(f"{address}/_history", pairs))]
+    if page.next_cursor is not None:
+        rest = [pair for pair in pairs if pair[0] != "_cursor"]
+        links.append(("next", link(f"{address}/_history", [*rest, ("_cursor", page.next_cursor)])))
+    entries = (_history_entry(address, *one) for one in page.versions)
+    body = bundle("history", entries, total=page.total, links=links)
     return fhir_response(body, pretty=prefer.pretty)
 
 
@@ -79,10 +91,23 @@ def create_resource(asking: TheAsking, resource_type: str, body: Body) -> Respon
     """Create a resource under an id of ours."""
     prefer = _start(asking, resource_type)
     occasion = asking.occasion("create")
-    version = create.create(
-        asking.gateway.store, asking.access, resource_type, body, audit=audited(occasion)
+    criteria = asking.request.headers.get("if-none-exist")
+    if criteria is None:
+        version = create.create(
+            asking.gateway.store, asking.access, resource_type, body, audit=audited(occasion)
+        )
+        return _written(asking, version, prefer, created=True)
+    result = create.create_if_none(
+        asking.gateway.store,
+        asking.access,
+        resource_type,
+        body,
+        criteria.partition("?")[2] or criteria,
+        audit=audited(occasion),
     )
-    return _written(asking, version, prefer, created=True)
+    if not result.created:
+        _disclose(asking, asking.occasion("read"), [result.version])
+    return _written(asking, result.version, prefer, created=result.created)
 
 
 @router.put("/{resource_type}/{logical_id}")
@@ -128,6 +153,16 @@ def _start(asking: Asking, resource_type: str) -> Preferences:
 def _known(resource_type: str) -> None:
     if resource_type not in definitions.resource_types():
         raise NotFound("The address names no resource type of FHIR R4.")
+
+
+def _paging(pairs: list[tuple[str, str]]) -> tuple[int | None, str | None]:
+    known = dict(pairs)
+    if len(known) != len(pairs) or set(known) - {"_count", "_cursor"}:
+        raise Invalid("A history takes _count and _cursor, each once.")
+    count = known.get("_count")
+    if count is not None and not (count.isascii() and count.isdigit() and len(count) < 10):
+        raise Invalid("_count must be a whole number.")
+    return None if count is None else int(count), known.get("_cursor")
 
 
 def _version_number(text: str) -> int:

@@ -3,17 +3,16 @@
 from __future__ import annotations
 
 from typing import Annotated
-from urllib.parse import urlencode
 
 import orjson
 from fastapi import APIRouter, Depends
 from fastapi.responses import Response
 
 from ehr_fhir import definitions
-from ehr_fhir.errors import NotFound
+from ehr_fhir.errors import Invalid, NotFound, operation_outcome
 from ehr_gateway import audit
 from ehr_gateway.body import form_pairs
-from ehr_gateway.bundle_bytes import bundle, entry
+from ehr_gateway.bundle_bytes import bundle, entry, link
 from ehr_gateway.caller import Asking, TheAsking
 from ehr_gateway.interactions import search
 from ehr_gateway.negotiation import GENERAL, fhir_response, preferences
@@ -47,26 +46,24 @@ def _search(asking: Asking, resource_type: str, pairs: list[tuple[str, str]]) ->
     )
     with asking.gateway.store.writing() as connection:
         audit.record_disclosure(connection, occasion, [*page.matches, *page.included])
-    body = _render(asking, resource_type, page)
+    body = _render(asking, resource_type, page, [pair for pair in pairs if pair[0] == "_cursor"])
     return fhir_response(body, pretty=prefer.pretty)
 
 
-def _render(asking: Asking, resource_type: str, page: search.SearchPage) -> bytes:
+def _render(
+    asking: Asking, resource_type: str, page: search.SearchPage, cursor: list[tuple[str, str]]
+) -> bytes:
     base = asking.gateway.settings.fhir_base
     address = f"{base}/{resource_type}"
-    links = [("self", _link(address, page.self_pairs))]
+    links = [("self", link(address, [*page.self_pairs, *cursor]))]
     if page.next_cursor is not None:
-        links.append(("next", _link(address, [*page.self_pairs, ("_cursor", page.next_cursor)])))
+        links.append(("next", link(address, [*page.self_pairs, ("_cursor", page.next_cursor)])))
     entries = [
         entry(f"{base}/{version.type}/{version.id}", version.body, mode=mode)
         for mode, versions in (("match", page.matches), ("include", page.included))
         for version in versions
     ]
     if page.issues:
-        outcome = {"resourceType": "OperationOutcome", "issue": list(page.issues)}
+        outcome = operation_outcome(Invalid("", issues=page.issues))
         entries.append(entry(None, orjson.dumps(outcome), mode="outcome"))
     return bundle("searchset", entries, total=page.total, links=links)
-
-
-def _link(address: str, pairs: list[tuple[str, str]]) -> str:
-    return f"{address}?{urlencode(pairs)}" if pairs else address

@@ -1,0 +1,44 @@
+"""The one registry of interactions: what is offered, at which level, as what it is audited.
+
+The CapabilityStatement and the AuditEvents are made from it; a test calls each of them.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Interaction:
+    """One interaction of FHIR's RESTful API: its code, its level, the action an audit names."""
+
+    code: str
+    level: str
+    action: str
+
+
+INTERACTIONS = (
+    Interaction("read", "type", "R"),
+    Interaction("vread", "type", "R"),
+    Interaction("update", "type", "U"),
+    Interaction("delete", "type", "D"),
+    Interaction("history-instance", "type", "R"),
+    Interaction("create", "type", "C"),
+    Interaction("search-type", "type", "E"),
+    Interaction("transaction", "system", "E"),
+    Interaction("batch", "system", "E"),
+)
+
+
+def at_level(level: str) -> list[str]:
+    """Return the codes of one level.
+
+    >>> at_level("system")
+    ['transaction', 'batch']
+    """
+    return [one.code for one in INTERACTIONS if one.level == level]
+
+
+def action_of(code: str) -> str:
+    """Return the action an audit names; what is no FHIR interaction is an execution."""
+    return next((one.action for one in INTERACTIONS if one.code == code), "E")
