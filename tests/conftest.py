@@ -6,6 +6,10 @@ from pathlib import Path
 
 import pytest
 
+from tests.lib.spark import spark
+
+__all__ = ["ROOT", "shared_data", "spark"]
+
 ROOT = Path(__file__).resolve().parents[1]
 
 
