@@ -1,0 +1,116 @@
+"""The portal's application: pages, style sheet, headers, and what happens when something fails."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from importlib.resources import files
+
+import httpx
+from fastapi import FastAPI, Request
+from fastapi.exceptions import RequestValidationError
+from fastapi.responses import RedirectResponse, Response
+from fastapi.staticfiles import StaticFiles
+from starlette.exceptions import HTTPException
+
+from ehr_fhir.errors import EhrError, Forbidden, NotFound, Unauthorized, http_status
+from ehr_portal.page import Page, Portal, page_of
+from ehr_portal.pages import access, clinician, entrance, patient, sharing, steward
+from ehr_portal.sessions import SessionStore
+from ehr_portal.settings import PortalSettings
+from ehr_portal.words import N_
+
+# No script, no frame, no other origin: a page is text, our style sheet and forms to ourselves.
+HEADERS = {
+    "Content-Security-Policy": (
+        "default-src 'none'; style-src 'self'; img-src 'self'; font-src 'self'; "
+        "form-action 'self'; base-uri 'none'; frame-ancestors 'none'"
+    ),
+    "Referrer-Policy": "same-origin",
+    "X-Content-Type-Options": "nosniff",
+    "X-Frame-Options": "DENY",
+    "Cross-Origin-Opener-Policy": "same-origin",
+    "Cross-Origin-Resource-Policy": "same-origin",
+    "Permissions-Policy": "camera=(), geolocation=(), microphone=()",
+}
+
+
+def create_portal(gateway: httpx.AsyncClient, settings: PortalSettings) -> FastAPI:
+    """Return the portal; `gateway` is a client whose base address is the gateway's."""
+    app = FastAPI(title="eHR Commons", docs_url=None, redoc_url=None, openapi_url=None)
+    sessions = SessionStore(settings.sessions, settings.idle, settings.absolute, settings.clock)
+    app.state.portal = Portal(gateway, settings, sessions)
+    for module in (entrance, patient, sharing, access, clinician, steward):
+        app.include_router(module.router)
+    static = StaticFiles(directory=str(files("ehr_portal") / "static"))
+    app.mount("/static", static, name="static")
+    app.middleware("http")(_add_headers)
+    app.add_exception_handler(EhrError, _failed)
+    app.add_exception_handler(HTTPException, _no_page)
+    app.add_exception_handler(RequestValidationError, _no_page)
+    return app
+
+
+async def _add_headers(
+    request: Request, call_next: Callable[[Request], Awaitable[Response]]
+) -> Response:
+    response = await call_next(request)
+    for name, value in HEADERS.items():
+        response.headers.setdefault(name, value)
+    kept = request.url.path.startswith("/static/") and response.status_code == 200
+    response.headers["Cache-Control"] = "public, max-age=3600" if kept else "no-store"
+    return response
+
+
+async def _failed(request: Request, error: Exception) -> Response:
+    page = page_of(request)
+    if isinstance(error, Unauthorized):
+        return _log_in_again(page)
+    status = http_status(error) if isinstance(error, EhrError) else 500
+    if isinstance(error, NotFound):
+        return _missing(page)
+    if isinstance(error, Forbidden):
+        return page.render(
+            "message.html",
+            status=403,
+            heading=N_("This page is not for you"),
+            text=N_(
+                "Your role does not open this page. Go back, or log in as someone else."
+            ),
+        )
+    if status in (409, 412):
+        return page.render(
+            "message.html",
+            status=status,
+            heading=N_("This was changed a moment ago"),
+            text=N_(
+                "The same choice was changed elsewhere. Nothing was saved: look again."
+            ),
+        )
+    return page.render(
+        "message.html",
+        status=status if status >= 500 else 502,
+        heading=N_("Something went wrong on our side"),
+        text=N_("Your record is safe and nothing was changed. Please try again in a moment."),
+    )
+
+
+async def _no_page(request: Request, error: Exception) -> Response:
+    return _missing(page_of(request))
+
+
+def _missing(page: Page) -> Response:
+    return page.render(
+        "message.html",
+        status=404,
+        heading=N_("There is nothing here"),
+        text=N_("The page does not exist, or it is not shared with you."),
+    )
+
+
+def _log_in_again(page: Page) -> Response:
+    # The gateway no longer takes the token, so this session has nothing left to show.
+    if page.session:
+        page.portal.sessions.end(page.session.id)
+    response = RedirectResponse("/?ended=1", 303)
+    page.forget_cookie(response)
+    return response

@@ -1,0 +1,144 @@
+"""Who looked: AuditEvents told as visits, in the order a person would tell them.
+
+One page view asks the gateway many things; events of the same person within a short time are one
+visit.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+from ehr_portal.gateway import Resource
+from ehr_portal.sections import KINDS
+from ehr_portal.words import N_
+
+TOGETHER = timedelta(minutes=15)
+
+ROLES = {
+    "clinician": N_("Clinician"),
+    "patient": N_("Patient"),
+    "carer": N_("Carer"),
+    "steward": N_("Data steward"),
+    "auditor": N_("Auditor"),
+    "researcher": N_("Researcher"),
+    "administrator": N_("Administrator"),
+    "system": N_("Computer system"),
+}
+PURPOSES = {
+    "TREAT": N_("To treat you"),
+    "ETREAT": N_("In an emergency"),
+    "PATRQT": N_("At your own request"),
+    "HOPERAT": N_("To run the service"),
+    "HRESCH": N_("For research"),
+    "HSYSADMIN": N_("To run the service"),
+}
+_WRITES = frozenset({"create", "update", "delete", "patch"})
+
+
+@dataclass(frozen=True)
+class Visit:
+    """One person's stay at the record."""
+
+    login: str
+    person: str
+    role: str
+    organization: str
+    organization_name: str
+    purpose: str
+    first: str
+    last: str
+    # Titles of the kinds of records, in the reader's order of meeting them; still to translate.
+    kinds: tuple[str, ...]
+    records: int
+    wrote: bool
+    refused: bool
+    own: bool
+
+
+def visits(events: Iterable[Resource], patient: str) -> list[Visit]:
+    """Return events, newest first, as visits, newest first."""
+    found: list[Visit] = []
+    for event in events:
+        visit = _visit(event, patient)
+        position = _same_stay(found, visit)
+        if position is None:
+            found.append(visit)
+        else:
+            found[position] = _together(visit, found[position])
+    return found
+
+
+def _same_stay(found: Sequence[Visit], visit: Visit) -> int | None:
+    for position in range(len(found) - 1, -1, -1):
+        other = found[position]
+        gap = datetime.fromisoformat(other.first) - datetime.fromisoformat(visit.last)
+        if gap > TOGETHER:
+            return None
+        alike = (
+            (other.login, other.organization, other.purpose, other.refused)
+            == (visit.login, visit.organization, visit.purpose, visit.refused)
+        )  # fmt: skip
+        if alike:
+            return position
+    return None
+
+
+def _together(earlier: Visit, later: Visit) -> Visit:
+    return Visit(
+        login=later.login,
+        person=later.person,
+        role=later.role,
+        organization=later.organization,
+        organization_name=later.organization_name,
+        purpose=later.purpose,
+        first=earlier.first,
+        last=later.last,
+        kinds=tuple(dict.fromkeys([*earlier.kinds, *later.kinds])),
+        records=earlier.records + later.records,
+        wrote=earlier.wrote or later.wrote,
+        refused=later.refused,
+        own=later.own,
+    )
+
+
+def _visit(event: Resource, patient: str) -> Visit:
+    agents = event.get("agent", ())
+    person = next((a for a in agents if a.get("requestor")), agents[0] if agents else {})
+    who = person.get("who", {})
+    organization: Resource = next(
+        (
+            a["who"]
+            for a in agents
+            if str(a.get("who", {}).get("reference", "")).startswith("Organization/")
+        ),
+        {},
+    )
+    references = [
+        str(entity["what"]["reference"])
+        for entity in event.get("entity", ())
+        if "reference" in entity.get("what", {})
+    ]
+    types = [reference.partition("/")[0] for reference in references]
+    at = str(event["recorded"])
+    login = str(person.get("altId") or who.get("identifier", {}).get("value", ""))
+    return Visit(
+        login=login,
+        person=str(who.get("display") or person.get("name") or login),
+        role=_code(person.get("role", ())),
+        organization=str(organization.get("reference", "")).removeprefix("Organization/"),
+        organization_name=str(organization.get("display", "")),
+        purpose=_code(event.get("purposeOfEvent", ())),
+        first=at,
+        last=at,
+        kinds=tuple(dict.fromkeys(KINDS[t] for t in types if t in KINDS)),
+        records=len(references),
+        wrote=any(c.get("code") in _WRITES for c in event.get("subtype", ())),
+        refused=event.get("outcome", "0") != "0",
+        own=login == f"p.{patient}" or who.get("reference") == f"Patient/{patient}",
+    )
+
+
+def _code(concepts: Sequence[Resource]) -> str:
+    return str(next((c.get("code", "") for x in concepts for c in x.get("coding", ())), ""))

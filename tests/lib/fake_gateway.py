@@ -1,0 +1,127 @@
+"""A gateway of a page: canned resources behind httpx, to see what the portal asks and shows.
+
+It knows no consent rule. Who sees what is the real gateway's affair, and the acceptance test's.
+"""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import json
+from collections.abc import Iterable
+from typing import Any
+from urllib.parse import parse_qs
+
+import httpx
+
+Resource = dict[str, Any]
+
+
+class FakeGateway:
+    """Answers reads, searches and Consent writes from memory; `asked` is every request seen."""
+
+    def __init__(self, resources: Iterable[Resource], people: dict[str, dict[str, Any]]) -> None:
+        self.resources = {(r["resourceType"], r["id"]): dict(r) for r in resources}
+        self.people = people
+        self.asked: list[httpx.Request] = []
+        self.challenges: dict[str, str] = {}
+        # (type, status): the answer given instead of a search or read of that type.
+        self.failures: dict[str, int] = {}
+
+    def client(self) -> httpx.AsyncClient:
+        """Return a client of this gateway."""
+        transport = httpx.MockTransport(self.answer)
+        return httpx.AsyncClient(transport=transport, base_url="http://gateway.test")
+
+    def answer(self, request: httpx.Request) -> httpx.Response:
+        """Answer one request."""
+        self.asked.append(request)
+        if request.url.path == "/oauth/token":
+            return self._token(parse_qs(request.content.decode()))
+        if "Authorization" not in request.headers:
+            return httpx.Response(401)
+        kind, _, identity = request.url.path.removeprefix("/fhir/").partition("/")
+        if kind in self.failures:
+            return httpx.Response(self.failures[kind])
+        if request.method in ("POST", "PUT"):
+            return self._write(request)
+        if identity:
+            found = self.resources.get((kind, identity))
+            return httpx.Response(200, json=found) if found else httpx.Response(404)
+        return httpx.Response(200, json=self._search(kind, request.url.params))
+
+    def written(self) -> list[Resource]:
+        """Return the bodies of all writes, in order."""
+        return [
+            json.loads(r.content)
+            for r in self.asked
+            if r.method in ("POST", "PUT") and r.url.path.startswith("/fhir/")
+        ]
+
+    def _token(self, form: dict[str, list[str]]) -> httpx.Response:
+        # The code names the person; the challenge is the one the test saw at /oauth/authorize.
+        code, verifier = form["code"][0], form["code_verifier"][0]
+        digest = hashlib.sha256(verifier.encode()).digest()
+        challenge = base64.urlsafe_b64encode(digest).rstrip(b"=").decode()
+        if code not in self.people or self.challenges.get(code, challenge) != challenge:
+            return httpx.Response(400, json={"error": "invalid_grant"})
+        person = self.people[code]
+        answer = {"access_token": f"token-of-{code}", "token_type": "Bearer", "ehr": person}
+        return httpx.Response(200, json=answer)
+
+    def _write(self, request: httpx.Request) -> httpx.Response:
+        body = json.loads(request.content)
+        kind, version = body["resourceType"], 1
+        if request.method == "PUT":
+            current = self.resources[(kind, body["id"])]
+            version = int(current["meta"]["versionId"])
+            if request.headers.get("If-Match") != f'W/"{version}"':
+                return httpx.Response(412)
+            version += 1
+        body.setdefault("id", f"new-{len(self.resources)}")
+        body["meta"] = {"versionId": str(version)}
+        self.resources[(kind, body["id"])] = body
+        return httpx.Response(201 if version == 1 else 200, json=body)
+
+    def _search(self, kind: str, params: httpx.QueryParams) -> Resource:
+        found = [r for (t, _), r in self.resources.items() if t == kind and _matches(r, params)]
+        start, count = int(params.get("_start", 0)), int(params.get("_count", 50))
+        bundle: Resource = {
+            "resourceType": "Bundle",
+            "type": "searchset",
+            "entry": [
+                {"resource": r, "search": {"mode": "match"}} for r in found[start : start + count]
+            ],
+            "link": [],
+        }
+        if "_include" in params:
+            bundle["entry"] += [
+                {"resource": r, "search": {"mode": "include"}}
+                for (t, _), r in self.resources.items()
+                if t == "Medication"
+            ]
+        if start + count < len(found):
+            following = params.set("_start", start + count)
+            bundle["link"] = [
+                {"relation": "next", "url": f"http://elsewhere.test/fhir/{kind}?{following}"}
+            ]
+        return bundle
+
+
+def _matches(resource: Resource, params: httpx.QueryParams) -> bool:
+    if "patient" in params:
+        about = resource.get("subject") or resource.get("patient") or {}
+        seen = {entity["what"].get("reference") for entity in resource.get("entity", ())}
+        if f"Patient/{params['patient']}" not in {about.get("reference"), *seen}:
+            return False
+    if "category" in params:
+        kinds = resource.get("category", ())
+        codes = {c["code"] for k in kinds for c in k.get("coding", ())}
+        if params["category"] not in codes:
+            return False
+    if "identifier" in params:
+        return any(i.get("value") == params["identifier"] for i in resource.get("identifier", ()))
+    if "name" in params:
+        wanted = params["name"].lower()
+        return any(wanted in name.get("text", "").lower() for name in resource["name"])
+    return True
