@@ -32,7 +32,9 @@ def resolve_conditionals(transaction: Transaction, resource: dict[str, Any]) -> 
     for expression, reference in references(resource):
         if reference not in found and (split := conditional(reference)):
             kind, criteria = split
-            ids = find_ids(transaction, kind, criteria)
+            ids = transaction.found.get(split)
+            if ids is None:
+                ids = transaction.found[split] = find_ids(transaction, kind, criteria)
             if len(ids) != 1:
                 how = "nothing" if not ids else "more than one resource"
                 text = f"{expression} is a search that finds {how}."

@@ -20,7 +20,8 @@ Parameters = Mapping[tuple[str, str], int]
 
 _INSERT = (
     "INSERT INTO resource (type, id, version, current, deleted, last_updated, method, author,"
-    " domain, episode, clinical_date, directory, body) VALUES (?, ?, ?, 1, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
+    " domain, episode, clinical_date, directory, body) VALUES"
+    " (?, ?, ?, 1, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
 )
 _INDEX_INSERT = {
     kind: f"INSERT OR IGNORE INTO idx_{kind} (pk, param, {', '.join(columns)})"  # noqa: S608

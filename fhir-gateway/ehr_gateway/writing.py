@@ -67,6 +67,8 @@ class Transaction:
         self.connection = connection
         self.access = access
         self.versions: list[Version] = []
+        # What conditional references found: a Bundle repeats the same few again and again.
+        self.found: dict[tuple[str, str], list[str]] = {}
         self._pending: list[tuple[WriteInteraction, Record, bool, Prepared | None]] = []
         row = connection.execute("SELECT last_updated FROM resource ORDER BY pk DESC LIMIT 1")
         latest = row.fetchone()
@@ -110,8 +112,11 @@ class Transaction:
 
     def finish(self) -> None:
         """Judge what can be judged only at the end: the right to write, and the references."""
+        patients = {one for _, record, _, _ in self._pending for one in record.patients}
+        joined = {patient: self._joined(patient) for patient in patients}
         for interaction, record, visible, _ in self._pending:
-            self._check_right(interaction, record, visible)
+            deposit = all(joined[patient] for patient in record.patients)
+            self._check_right(interaction, record, deposit, visible)
         prepared = [one for *_, one in self._pending if one is not None]
         if issues := dangling(self.connection, self.access, prepared):
             raise Unprocessable(issues[0].diagnostics, issues=issues)
@@ -145,6 +150,7 @@ class Transaction:
         if method == "DELETE":
             replace_rules(self.connection, record, (), known=True)
         self.versions.append(version)
+        self.found = {key: ids for key, ids in self.found.items() if key[0] != record.type}
         return version
 
     def _create_named(
@@ -170,13 +176,15 @@ class Transaction:
         )
         return row.fetchone() is not None
 
-    def _check_right(self, interaction: WriteInteraction, record: Record, visible: bool) -> None:
+    def _check_right(
+        self, interaction: WriteInteraction, record: Record, joined: bool, visible: bool
+    ) -> None:
         requester = self.access.requester
         decision = may_write(
             requester,
             interaction,
             record,
-            all(self._joined(patient) for patient in record.patients),
+            joined,
             visible,
             manages=all(self._manages(patient) for patient in record.patients),
         )

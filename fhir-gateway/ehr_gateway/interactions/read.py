@@ -2,22 +2,31 @@
 
 from __future__ import annotations
 
+import sqlite3
+
 from ehr_fhir.errors import Gone, NotFound
 from ehr_gateway.access import Access
 from ehr_gateway.store import Store, Version
 
-__all__ = ["read"]
+__all__ = ["read", "read_in"]
 
 
 def read(store: Store, access: Access, resource_type: str, identity: str) -> Version:
     """Return the current version; hidden and absent give the same answer."""
-    visible = access.read
     with store.reading() as connection:
-        row = connection.execute(
-            "SELECT r.* FROM resource r WHERE r.type = :type AND r.id = :id AND r.current = 1"  # noqa: S608
-            f" AND ({visible.sql})",
-            {"type": resource_type, "id": identity, **visible.params},
-        ).fetchone()
+        return read_in(connection, access, resource_type, identity)
+
+
+def read_in(
+    connection: sqlite3.Connection, access: Access, resource_type: str, identity: str
+) -> Version:
+    """Read as a connection sees the store, for example inside a transaction."""
+    visible = access.read
+    row = connection.execute(
+        "SELECT r.* FROM resource r WHERE r.type = :type AND r.id = :id AND r.current = 1"  # noqa: S608
+        f" AND ({visible.sql})",
+        {"type": resource_type, "id": identity, **visible.params},
+    ).fetchone()
     if row is None:
         raise NotFound(f"There is no {resource_type} with this id.")
     version = Version.of(row)

@@ -20,7 +20,7 @@ from ehr_gateway.cursor import open_cursor, seal_cursor
 from ehr_gateway.search_sql import Conditions
 from ehr_gateway.store import Store, Version
 
-__all__ = ["SearchPage", "matching_ids", "search"]
+__all__ = ["SearchPage", "matching_ids", "search", "search_in"]
 
 _BATCH = 200
 
@@ -52,16 +52,29 @@ def search(
     lenient: bool = False,
 ) -> SearchPage:
     """Find the current versions that match and that the requester may find."""
+    with store.reading() as connection:
+        return search_in(connection, store, access, resource_type, pairs, lenient=lenient)
+
+
+def search_in(
+    connection: sqlite3.Connection,
+    store: Store,
+    access: Access,
+    resource_type: str,
+    pairs: Sequence[tuple[str, str]],
+    *,
+    lenient: bool = False,
+) -> SearchPage:
+    """Search as a connection sees the store, for example inside a transaction."""
     query = parse(resource_type, pairs, lenient=lenient)
     select = _select(store, access, query)
     scope = [resource_type, query.applied]
     after = open_cursor(store.cursor_key, scope, query.cursor) if query.cursor else None
     only_count = query.summary_count or query.count == 0
-    with store.reading() as connection:
-        total = _total(connection, select) if only_count or query.total != "none" else None
-        rows = [] if only_count else _page(connection, query, select, after)
-        matches = tuple(Version.of(row) for row in rows[: query.count])
-        included = _included(connection, access, query.includes, matches)
+    total = _total(connection, select) if only_count or query.total != "none" else None
+    rows = [] if only_count else _page(connection, query, select, after)
+    matches = tuple(Version.of(row) for row in rows[: query.count])
+    included = _included(connection, access, query.includes, matches)
     cursor = None
     if len(rows) > query.count:
         last = matches[-1]

@@ -2,23 +2,32 @@
 
 from __future__ import annotations
 
+import sqlite3
+
 from ehr_fhir.errors import Gone, NotFound
 from ehr_gateway.access import Access
 from ehr_gateway.store import Store, Version
 
-__all__ = ["vread"]
+__all__ = ["vread", "vread_in"]
 
 
 def vread(store: Store, access: Access, resource_type: str, identity: str, version: int) -> Version:
     """Return one version, judged by the facts of that version and by the rules of now."""
-    visible = access.read
     with store.reading() as connection:
-        row = connection.execute(
-            "SELECT r.* FROM resource r"  # noqa: S608
-            " WHERE r.type = :type AND r.id = :id AND r.version = :version"
-            f" AND ({visible.sql})",
-            {"type": resource_type, "id": identity, "version": version, **visible.params},
-        ).fetchone()
+        return vread_in(connection, access, resource_type, identity, version)
+
+
+def vread_in(
+    connection: sqlite3.Connection, access: Access, resource_type: str, identity: str, version: int
+) -> Version:
+    """Read a version as a connection sees the store, for example inside a transaction."""
+    visible = access.read
+    row = connection.execute(
+        "SELECT r.* FROM resource r"  # noqa: S608
+        " WHERE r.type = :type AND r.id = :id AND r.version = :version"
+        f" AND ({visible.sql})",
+        {"type": resource_type, "id": identity, "version": version, **visible.params},
+    ).fetchone()
     if row is None:
         raise NotFound(f"There is no {resource_type} with this id and version.")
     found = Version.of(row)

@@ -1,0 +1,118 @@
+"""The entries of a batch or transaction Bundle, taken apart and checked; nothing is done yet."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+from urllib.parse import parse_qsl, unquote
+
+from ehr_fhir import definitions
+from ehr_fhir.errors import Invalid, TooCostly, Unsupported
+
+__all__ = ["Entry", "entries_of"]
+
+MOST_ENTRIES = 10_000
+_METHODS = frozenset({"DELETE", "GET", "POST", "PUT"})
+_URL = re.compile(
+    r"^([A-Z][A-Za-z]+)(?:/([A-Za-z0-9\-.]{1,64})(?:/_history/(\d{1,18}))?)?(?:\?(.*))?$"
+)
+_ETAG = re.compile(r'^(?:W/)?"?(\d{1,18})"?$')
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One request inside a Bundle."""
+
+    place: str
+    method: str
+    type: str
+    id: str | None = None
+    version: int | None = None
+    pairs: tuple[tuple[str, str], ...] = ()
+    resource: dict[str, Any] | None = None
+    full_url: str | None = None
+    if_match: int | None = None
+    if_none_exist: str | None = None
+
+    @property
+    def content(self) -> dict[str, Any]:
+        """Return the resource that a POST or PUT must carry."""
+        if self.resource is None:
+            place = f"{self.place}.resource"
+            raise Invalid(f"{place} is required for {self.method}.", expression=place)
+        return self.resource
+
+
+def entries_of(bundle: Mapping[str, Any]) -> list[Entry | Invalid | Unsupported]:
+    """Return each entry of a Bundle, or what is wrong with it, in its order."""
+    raw = bundle.get("entry", [])
+    if not isinstance(raw, list):
+        raise Invalid("Bundle.entry must be an array.", expression="Bundle.entry")
+    if len(raw) > MOST_ENTRIES:
+        raise TooCostly(f"A Bundle may have at most {MOST_ENTRIES} entries.")
+    found: list[Entry | Invalid | Unsupported] = []
+    for index, item in enumerate(raw):
+        try:
+            found.append(_entry(item, f"Bundle.entry[{index}]"))
+        except (Invalid, Unsupported) as error:
+            found.append(error)
+    return found
+
+
+def _entry(item: Any, place: str) -> Entry:
+    if not isinstance(item, dict) or not isinstance(item.get("request"), dict):
+        raise Invalid(f"{place}.request is required.", expression=f"{place}.request")
+    request = item["request"]
+    method, url = request.get("method"), request.get("url")
+    if method not in _METHODS:
+        raise Unsupported(
+            f"{place}: DELETE, GET, POST and PUT are served.", expression=f"{place}.request.method"
+        )
+    match = _URL.match(url) if isinstance(url, str) else None
+    if match is None or match[1] not in definitions.resource_types():
+        raise Invalid(
+            f"{place}: the url must be of the form Type, Type/id or Type?criteria.",
+            expression=f"{place}.request.url",
+        )
+    resource = item.get("resource")
+    if resource is not None and not isinstance(resource, dict):
+        raise Invalid(f"{place}.resource must be an object.", expression=f"{place}.resource")
+    _check_form(place, method, match)
+    full_url = item.get("fullUrl")
+    criteria = request.get("ifNoneExist")
+    return Entry(
+        place=place,
+        method=method,
+        type=match[1],
+        id=match[2],
+        version=int(match[3]) if match[3] else None,
+        pairs=tuple(parse_qsl(match[4] or "", keep_blank_values=True)),
+        resource=resource,
+        full_url=full_url if isinstance(full_url, str) else None,
+        if_match=_if_match(request.get("ifMatch"), place),
+        if_none_exist=unquote(criteria) if isinstance(criteria, str) else None,
+    )
+
+
+def _check_form(place: str, method: str, match: re.Match[str]) -> None:
+    expression = f"{place}.request.url"
+    if method in ("DELETE", "PUT") and (match[4] is not None or match[3]):
+        text = f"{place}: conditional {method} is not served yet; name the id."
+        raise Unsupported(text, expression=expression)
+    if method in ("DELETE", "PUT") and not match[2]:
+        raise Invalid(f"{place}: {method} needs a url of the form Type/id.", expression=expression)
+    if method == "POST" and (match[2] or match[4] is not None):
+        raise Invalid(f"{place}: POST needs a url of the form Type.", expression=expression)
+
+
+def _if_match(value: object, place: str) -> int | None:
+    if value is None:
+        return None
+    match = _ETAG.match(value) if isinstance(value, str) else None
+    if match is None:
+        raise Invalid(
+            f'{place}: ifMatch must have the form W/"3".', expression=f"{place}.request.ifMatch"
+        )
+    return int(match[1])
