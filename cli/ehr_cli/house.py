@@ -61,6 +61,7 @@ def open_house(settings: Settings) -> None:
         store = Store(gateway_settings(settings).database)
         try:
             _register_programs(store, settings.data / "keys")
+            _private(settings.data / "keys" / "deid.key", secrets.token_bytes(32))
             _write_platform(store)
         finally:
             store.close()
@@ -74,10 +75,13 @@ def program_secret(data: Path, program: str) -> str:
 def _register_programs(store: Store, keys: Path) -> None:
     for program in PROGRAMS:
         secret = secrets.token_urlsafe(32)
-        path = keys / f"{program.id}.secret"
-        path.touch(mode=0o600)
-        path.write_text(secret, "ascii")
+        _private(keys / f"{program.id}.secret", secret.encode())
         clients.add(store, program, secret)
+
+
+def _private(path: Path, content: bytes) -> None:
+    path.touch(mode=0o600)
+    path.write_bytes(content)
 
 
 def _write_platform(store: Store) -> None:

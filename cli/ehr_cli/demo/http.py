@@ -11,6 +11,7 @@ from ehr_fhir.errors import Fault
 from ehr_gateway.auth.local import local_token
 
 FHIR = "application/fhir+json"
+WRITES = {"Content-Type": FHIR}
 
 
 class Caller:
@@ -27,17 +28,26 @@ class Caller:
         """Return a resource."""
         return self._json(self.client.get(f"/fhir/{path}"))
 
+    def post(self, resource: dict[str, Any]) -> dict[str, Any]:
+        """Write a new resource; the server gives it an id."""
+        path = f"/fhir/{resource['resourceType']}"
+        return self._json(self.client.post(path, json=resource, headers=WRITES))
+
     def put(self, resource: dict[str, Any]) -> dict[str, Any]:
         """Write a resource under its id."""
         path = f"/fhir/{resource['resourceType']}/{resource['id']}"
-        content = {"json": resource, "headers": {"Content-Type": FHIR}}
-        return self._json(self.client.put(path, **content))
+        return self._json(self.client.put(path, json=resource, headers=WRITES))
 
     def count(self, kind: str, **parameters: str) -> int:
         """Return how many resources a search finds."""
         query = {**parameters, "_count": "1", "_total": "accurate"}
         answer = self._json(self.client.get(f"/fhir/{kind}", params=query))
         return int(answer["total"])
+
+    def first(self, kind: str, **parameters: str) -> str:
+        """Return the id of the first resource a search finds."""
+        answer = self._json(self.client.get(f"/fhir/{kind}", params={**parameters, "_count": "1"}))
+        return str(answer["entry"][0]["resource"]["id"])
 
     def _json(self, answer: httpx.Response) -> dict[str, Any]:
         if answer.status_code >= 400:

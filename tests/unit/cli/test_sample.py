@@ -1,4 +1,4 @@
-"""The sample: chosen from a real export, unchanged on disk, placed in Hong Kong the same each time."""
+"""The sample: chosen from a real export, placed in Hong Kong the same way each time."""
 
 from __future__ import annotations
 

@@ -55,7 +55,7 @@ def test_a_wrong_file_is_an_error_that_says_what_is_wrong(
 
 
 def test_an_unknown_variable_is_an_error_that_names_the_nearest(tmp_path: Path) -> None:
-    with pytest.raises(Invalid, match="no setting EHR_WORKER .*Did you mean workers"):
+    with pytest.raises(Invalid, match=r"no setting EHR_WORKER .*Did you mean workers"):
         load(tmp_path, {"EHR_WORKER": "2"})
 
 

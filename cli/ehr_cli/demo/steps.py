@@ -1,0 +1,148 @@
+"""The steps of the tour. Each returns what went in and what came out, in a few words."""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING, Any
+
+from ehr_cli import lake as lake_commands
+from ehr_cli.demo.http import Caller
+from ehr_cli.house import gateway_settings
+from ehr_cli.sample import cast, consents as forms, overlay, source
+from ehr_cli.sample.overlay import patients
+from ehr_fhir.errors import Fault
+from ehr_gateway import load as loader
+from ehr_gateway.store import Store
+
+if TYPE_CHECKING:
+    from ehr_cli.demo.tour import Tour
+
+# What a doctor looks at first; the switch is shown on these.
+SHOWN_TYPES = ("Condition", "MedicationRequest", "Encounter", "Observation", "AllergyIntolerance")
+
+
+def sample(tour: Tour) -> tuple[str, str]:
+    """Place the committed Synthea patients in Hong Kong, as files of four providers."""
+    written = overlay.write_overlay(tour.settings.data / "sample")
+    given = f"{written:,} resources of {len(patients())} patients, 4 providers"
+    return f"Synthea NDJSON, {len(source.types())} types", given
+
+
+def load(tour: Tour) -> tuple[str, str]:
+    """Load the files into the store, and add the log-ins."""
+    store = Store(gateway_settings(tour.settings).database)
+    try:
+        report = loader.load(
+            store,
+            [tour.settings.data / "sample"],
+            "ehr-commons",
+            lambda done: None,
+        )
+        logins = cast.install(store)
+    finally:
+        store.close()
+    if report.rejected:
+        first = report.rejects[0]
+        raise Fault(
+            f"{report.rejected} resources of the sample were refused, the first at "
+            f"{first.file}:{first.line}: {first.reason}"
+        )
+    rate = report.accepted / report.seconds
+    given = f"{report.accepted:,} stored ({rate:,.0f} a second), {logins} log-ins"
+    return f"{report.accepted + report.rejected:,} resources", given
+
+
+def consents(tour: Tour) -> tuple[str, str]:
+    """Let two patients decide over HTTP: one shares with a hospital, one closes a document."""
+    first, second = cast.shown_patients()[:2]
+    caller = _patient(tour, second.id)
+    caller.post(_own(forms.sharing(second.id, "st-gabriel", {"start": "2026-01-05"})))
+    caller = _patient(tour, first.id)
+    note = caller.first("DocumentReference", patient=first.id)
+    data = {"meaning": "instance", "reference": {"reference": f"DocumentReference/{note}"}}
+    caller.post(_own(forms.consent("restriction", first.id, forms.restriction(data=[data]))))
+    given = "st-gabriel added by one patient, a document closed by another"
+    return "2 patients' choices over HTTP", given
+
+
+def lake(tour: Tour) -> tuple[str, str]:
+    """Bring the lake up to date from the gateway's feed."""
+    report = lake_commands.refresh(tour.settings, tour.spark, tour.base_url, tour.progress)
+    tour.lake = report
+    return f"{report.landed:,} changes of the feed", lake_commands.summary(report)
+
+
+def quality(tour: Tour) -> tuple[str, str]:
+    """Send the results of the quality gate back to the gateway."""
+    if tour.lake is None:
+        raise Fault("The lake did not run.")
+    checks = sum(len(table.results) for table in tour.lake.quality)
+    sent = lake_commands.send_quality(tour.settings, tour.base_url, tour.lake)
+    return f"{checks} expectations", f"{sent} MeasureReports for the steward"
+
+
+def study(tour: Tour) -> tuple[str, str]:
+    """Run an approved study on its project's views, and release what passes the airlock."""
+    from ehr_analytics.demo import run_approved_study
+
+    report = run_approved_study(tour.spark, tour.settings.data, on_progress=tour.progress)
+    rows = sum(report.tables.values())
+    given = (
+        f"{len(report.files)} files released, {report.cells_hidden} of {report.cells} cells "
+        f"hidden: {report.folder}"
+    )
+    return f"{rows:,} rows of {len(report.tables)} approved views", given
+
+
+def model(tour: Tour) -> tuple[str, str]:
+    """Train, register and score; the scores go back as RiskAssessments."""
+    from ehr_etl.views import identified_views
+    from ehr_models.demo import train_and_score
+
+    caller = Caller(tour.base_url, tour.settings.data, client="models")
+    views = identified_views(tour.spark, lake_commands.place(tour.settings))
+    report = train_and_score(
+        tour.spark,
+        tour.settings.data,
+        views,
+        caller.client,
+        caller.token,
+        on_progress=tour.progress,
+    )
+    return lake_commands.model_words(report)
+
+
+def switch(tour: Tour) -> tuple[str, str]:
+    """Show the heart of it: the patient turns sharing off, the doctor sees nothing; on again."""
+    identity = patients()[0].id
+    patient = _patient(tour, identity)
+    doctor = Caller(tour.base_url, tour.settings.data, user="dr.wong")
+    consent = patient.read(f"Consent/sharing-{identity}-st-gabriel")
+
+    before = _seen(doctor, identity)
+    turned = time.monotonic()
+    consent = patient.put(_own({**consent, "status": "inactive"}))
+    off = _seen(doctor, identity)
+    took = (time.monotonic() - turned) * 1000
+    patient.put(_own({**consent, "status": "active"}))
+    after = _seen(doctor, identity)
+
+    if not before or off or after != before:
+        raise Fault(f"The doctor saw {before} entries, then {off}, then {after}.")
+    looked = patient.count("AuditEvent", patient=identity)
+    given = f"doctor sees {before:,}; off: {off} (next request, {took:.0f} ms); on: {after:,}"
+    return "1 sharing consent, off and on", f"{given}; {looked} looks in the patient's list"
+
+
+def _patient(tour: Tour, identity: str) -> Caller:
+    return Caller(tour.base_url, tour.settings.data, user=f"p.{identity}")
+
+
+def _seen(doctor: Caller, patient: str) -> int:
+    found = sum(doctor.count(kind, patient=patient) for kind in SHOWN_TYPES)
+    return found + doctor.count("Patient", _id=patient)
+
+
+def _own(consent: dict[str, Any]) -> dict[str, Any]:
+    # The server writes meta; and what a patient writes has no author organisation.
+    return {key: value for key, value in consent.items() if key != "meta"}

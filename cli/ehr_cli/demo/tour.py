@@ -1,0 +1,124 @@
+"""The tour: its steps in order, each with what it took, what it gave and how long it needed."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Callable, Mapping
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import ExitStack
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from rich.console import Console
+
+from ehr_cli import house
+from ehr_cli.demo import folder, show, steps
+from ehr_cli.demo.server import serving
+from ehr_cli.demo.show import Outcome
+from ehr_cli.settings import Settings
+from ehr_fhir.errors import EhrError, Fault
+
+if TYPE_CHECKING:
+    from pyspark.sql import SparkSession
+
+    from ehr_etl.pipeline import LakeReport
+
+Step = Callable[["Tour"], tuple[str, str]]
+
+
+@dataclass
+class Tour:
+    """What the steps share."""
+
+    settings: Settings
+    console: Console
+    stack: ExitStack
+    outcomes: list[Outcome] = field(default_factory=list)
+    # Spark starts while the sample loads: the JVM is a process of its own.
+    session: Future[SparkSession] | None = None
+    lake: LakeReport | None = None
+
+    @property
+    def base_url(self) -> str:
+        """Return the address of the demo's server."""
+        return self.settings.base_url
+
+    @property
+    def spark(self) -> SparkSession:
+        """Return the one Spark session."""
+        if self.session is None:
+            raise Fault("Spark was not started.")
+        return self.session.result()
+
+    def progress(self, text: str) -> None:
+        """Say where a step is; shown on a terminal only, to keep a log short."""
+        if self.console.is_terminal:
+            self.console.print(f"    {text}", style="dim", highlight=False)
+
+
+def run(settings: Settings, *, once: bool, console: Console | None = None) -> None:
+    """Take the tour; then serve until interrupted, unless `once`."""
+    console = console or Console()
+    folder.fresh(settings.data)
+    with ExitStack() as stack:
+        tour = Tour(settings, console, stack)
+        house.open_house(settings)
+        _start_spark(tour)
+        for name, step in STEPS.items():
+            _take(tour, name, step)
+            if name == "load":
+                process = stack.enter_context(serving(settings))
+        show.table(console, tour.outcomes)
+        show.addresses(console, settings.base_url)
+        if not once:
+            console.print("Serving until Ctrl-C.")
+            try:
+                process.wait()
+            except KeyboardInterrupt:
+                console.print("Stopped.")
+
+
+def _take(tour: Tour, name: str, step: Step) -> None:
+    started = time.monotonic()
+    with show.working(tour.console, name):
+        try:
+            taken, given = step(tour)
+        except Exception as error:
+            if os.environ.get("EHR_DEBUG"):
+                raise
+            # A foreign error's text may quote a record; its type cannot.
+            reason = str(error) if isinstance(error, EhrError) else f"{type(error).__name__}."
+            raise Fault(
+                f"The demo stopped at the step '{name}': {reason} "
+                "Run it again with EHR_DEBUG=1 to see where."
+            ) from error
+    outcome = Outcome(name, taken, given, time.monotonic() - started)
+    tour.outcomes.append(outcome)
+    show.done(tour.console, outcome)
+
+
+def _start_spark(tour: Tour) -> None:
+    from ehr_cli.lake import session
+
+    pool = tour.stack.enter_context(ThreadPoolExecutor(1))
+    tour.session = pool.submit(session, tour.settings)
+    tour.stack.callback(_stop_spark, tour.session)
+
+
+def _stop_spark(session: Future[SparkSession]) -> None:
+    # A session that did not start was reported by the step that needed it.
+    if session.exception() is None:
+        session.result().stop()
+
+
+STEPS: Mapping[str, Step] = {
+    "sample": steps.sample,
+    "load": steps.load,
+    "consents": steps.consents,
+    "lake": steps.lake,
+    "quality": steps.quality,
+    "study": steps.study,
+    "model": steps.model,
+    "switch": steps.switch,
+}

@@ -1,0 +1,152 @@
+"""`ehr lake`: give the pipeline its folder, its key and the gateway's feed; say what came of it."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import httpx
+import typer
+
+from ehr_cli.house import program_secret
+from ehr_cli.settings import Settings
+from ehr_etl.lake import Lake, row_count
+from ehr_fhir.errors import NotFound, Unauthorized, Unavailable
+
+if TYPE_CHECKING:
+    from pyspark.sql import SparkSession
+
+    from ehr_etl.pipeline import LakeReport
+
+# How long `--follow` waits between looks at the feed.
+PAUSE_SECONDS = 10
+
+
+def session(settings: Settings) -> SparkSession:
+    """Start the one Spark session."""
+    from ehr_etl.session import SparkSettings, spark_session
+
+    chosen = SparkSettings(settings.spark_master, settings.spark_memory)
+    return spark_session(settings.data / "spark", chosen)
+
+
+def place(settings: Settings) -> Lake:
+    """Return the lake of a data folder."""
+    return Lake(settings.lake)
+
+
+def run(settings: Settings, feed: str | None, *, once: bool) -> None:
+    """Bring the lake up to date, and send the results of the quality gate back."""
+    spark = session(settings)
+    base_url = feed or settings.base_url
+    while True:
+        report = refresh(settings, spark, base_url, lambda text: typer.echo(text, err=True))
+        typer.echo(f"{report.landed:,} changes read; {summary(report)}.")
+        send_quality(settings, base_url, report)
+        if once:
+            return
+        time.sleep(PAUSE_SECONDS)
+
+
+def view(settings: Settings, file: Path) -> None:
+    """Write one ViewDefinition over the de-identified records to a gold table."""
+    from ehr_etl.views import read_view, view_frame
+
+    definition = read_view(file)
+    lake = place(settings)
+    if not lake.exists("deid"):
+        raise NotFound("The lake is empty: run `ehr lake run` first.")
+    target = lake.table(f"gold/{definition.name}")
+    frame = view_frame(session(settings), lake, definition)
+    frame.write.format("delta").mode("overwrite").option("overwriteSchema", "true").save(
+        str(target)
+    )
+    typer.echo(f"{target}: {row_count(lake, f'gold/{definition.name}'):,} rows.")
+
+
+def quality(settings: Settings) -> None:
+    """Show the results of the last run's quality gate."""
+    from rich.console import Console
+    from rich.table import Table
+
+    from ehr_etl.quality import read_results
+
+    results = read_results(place(settings))
+    if not results:
+        raise NotFound("The quality gate has not run yet: run `ehr lake run` first.")
+    shown = Table("Table", "Expectation", "Rows", "Not as expected")
+    for table in results:
+        for result in table.results:
+            counts = (f"{result.evaluated:,}", f"{result.unexpected:,}")
+            shown.add_row(table.table, result.name, *counts)
+    Console().print(shown)
+
+
+def refresh(
+    settings: Settings, spark: SparkSession, base_url: str, say: Callable[[str], None]
+) -> LakeReport:
+    """Run the pipeline once over the gateway's feed."""
+    from ehr_etl.feed import HttpFeed
+    from ehr_etl.pipeline import run_once
+
+    with httpx.Client(base_url=base_url, timeout=120) as client:
+        feed = HttpFeed(client, program_token(client, settings.data, "lake"))
+        return run_once(
+            spark,
+            place(settings),
+            feed,
+            deid_key=deid_key(settings.data),
+            now_ms=time.time_ns() // 1_000_000,
+            on_progress=lambda step, sentence: say(sentence),
+        )
+
+
+def send_quality(settings: Settings, base_url: str, report: LakeReport) -> int:
+    """Send the results of the quality gate to the gateway; return how many reports."""
+    from ehr_etl.measure_reports import measure_reports, report_quality
+
+    at = datetime.now(UTC).isoformat(timespec="seconds")
+    reports = measure_reports(report.quality, at)
+    with httpx.Client(base_url=base_url, timeout=120) as client:
+        report_quality(client, program_token(client, settings.data, "lake"), reports)
+    return len(reports)
+
+
+def summary(report: LakeReport) -> str:
+    """Return what the tables hold, in one line."""
+    rows = {one.table: one.after for one in report.tables}
+    gold = sum(count for table, count in rows.items() if table.startswith("gold/"))
+    return (
+        f"silver {rows['silver']:,}, quarantine {rows['quarantine']:,}, "
+        f"deid {rows['deid']:,}, gold {gold:,} rows"
+    )
+
+
+def deid_key(data: Path) -> bytes:
+    """Return the key of the pseudonyms; who has it can link them to patients."""
+    path = data / "keys" / "deid.key"
+    if not path.exists():
+        raise NotFound(f"{path} is missing: start `ehr up` once on this data folder.")
+    return path.read_bytes()
+
+
+def program_token(client: httpx.Client, data: Path, program: str) -> str:
+    """Ask the gateway for a token as one of the platform's own programs."""
+    try:
+        answer = client.post(
+            "/oauth/token",
+            data={"grant_type": "client_credentials"},
+            auth=(program, program_secret(data, program)),
+        )
+    except httpx.TransportError as error:
+        raise Unavailable("The gateway does not answer: is `ehr up` running?") from error
+    except FileNotFoundError as error:
+        raise NotFound(
+            f"The data folder {data} holds no secret for {program}: start `ehr up` on it once."
+        ) from error
+    if answer.status_code != 200:
+        raise Unauthorized(f"The gateway refused the secret of {program}.")
+    return str(answer.json()["access_token"])
