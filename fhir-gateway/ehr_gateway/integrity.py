@@ -7,7 +7,7 @@ is a Patient: who deposits must be able to name the patient without seeing the r
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import islice
 from typing import TYPE_CHECKING, Any
 from urllib.parse import parse_qsl
@@ -99,10 +99,23 @@ def dangling(
 def _present(
     connection: sqlite3.Connection, access: Access, targets: Iterable[tuple[str, str]]
 ) -> Iterator[tuple[str, str]]:
+    # Two statements, since the predicate bears no OR around it (SQLite's parser counts levels).
     visible = access.read
+    known = list(targets)
+    yield from _among(connection, "1", {}, [one for one in known if one[0] == "Patient"])
+    others = [one for one in known if one[0] != "Patient"]
+    yield from _among(connection, visible.sql, visible.params, others)
+
+
+def _among(
+    connection: sqlite3.Connection,
+    condition: str,
+    bound: Mapping[str, object],
+    targets: Sequence[tuple[str, str]],
+) -> Iterator[tuple[str, str]]:
     remaining = iter(targets)
     while batch := list(islice(remaining, _BATCH)):
-        params: dict[str, object] = dict(visible.params)
+        params: dict[str, object] = dict(bound)
         pairs = []
         for number, (kind, identity) in enumerate(batch):
             params[f"t{number}"], params[f"i{number}"] = kind, identity
@@ -110,7 +123,7 @@ def _present(
         rows = connection.execute(
             "SELECT r.type, r.id FROM resource r WHERE r.current = 1 AND r.deleted = 0"  # noqa: S608
             f" AND (r.type, r.id) IN (VALUES {', '.join(pairs)})"
-            f" AND (r.type = 'Patient' OR ({visible.sql}))",
+            f" AND {condition}",
             params,
         )
         yield from ((row["type"], row["id"]) for row in rows)

@@ -84,8 +84,8 @@ class Transaction:
     ) -> WriteResult:
         """Store a new version of a resource the requester may see.
 
-        An absent id makes a new resource for directory types alone: for a patient's record it would
-        tell a hidden id from a free one.
+        An absent id makes a new resource for systems, and for directory types. For a person and a
+        patient's record it does not: that would tell a hidden id from a free one.
         """
         kind = str(resource.get("resourceType"))
         if resource.get("id") != identity:
@@ -156,8 +156,8 @@ class Transaction:
     def _create_named(
         self, resource: dict[str, Any], kind: str, identity: str, if_match: int | None
     ) -> WriteResult:
-        directory = record_facts(resource, None).directory
-        if if_match is not None or not directory or self._exists(kind, identity):
+        named = self.access.requester.role == "system" or record_facts(resource, None).directory
+        if if_match is not None or not named or self._exists(kind, identity):
             raise NotFound(f"There is no {kind} with this id.")
         return WriteResult(self._put(resource, identity, None, "PUT"), created=True)
 
