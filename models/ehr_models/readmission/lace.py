@@ -1,0 +1,27 @@
+"""The LACE index (length of stay, acuity, comorbidity, emergency visits), 0 to 19, as a baseline.
+
+Comorbidity is a stand-in: the number of conditions active, where LACE has Charlson's score, because
+no licensed code list comes with the platform.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+
+_DAYS = (1, 2, 3, 4, 7, 14)
+_DAY_POINTS = (0, 1, 2, 3, 4, 5, 7)
+
+
+def lace(frame: pd.DataFrame) -> pd.Series[float]:
+    """Return the LACE points of each stay.
+
+    >>> stay = {"length_of_stay": [5.0], "emergency": [1.0], "conditions_active": [2.0],
+    ...         "prior_emergency_6m": [6.0]}
+    >>> float(lace(pd.DataFrame(stay)).iloc[0])  # 4 + 3 + 2 + 4
+    13.0
+    """
+    days = np.asarray(_DAY_POINTS)[np.digitize(frame["length_of_stay"], _DAYS)]
+    conditions = frame["conditions_active"].where(frame["conditions_active"] < 4, 5)
+    visits = frame["prior_emergency_6m"].clip(upper=4)
+    return pd.Series(days + 3 * frame["emergency"] + conditions + visits, dtype=float)
