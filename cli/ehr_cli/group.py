@@ -5,7 +5,6 @@ Commands of other parts are mounted by name and imported only when used.
 
 from __future__ import annotations
 
-import os
 import sys
 from collections.abc import Mapping
 from importlib import import_module
@@ -15,6 +14,7 @@ import typer
 from typer.core import TyperCommand, TyperGroup
 from typer.exceptions import TyperException
 
+from ehr_cli import settings
 from ehr_fhir.errors import EhrError, Fault, exit_code
 
 # name -> module and its one line of help
@@ -53,11 +53,11 @@ class CommandGroup(TyperGroup):
 
         The result is the command's own, hence Any.
         """
-        if os.environ.get("EHR_DEBUG", "0").lower() in ("1", "true"):
-            return super().invoke(ctx)
         try:
             return super().invoke(ctx)
         except EhrError as error:
+            if _debugging():
+                raise
             for issue in error.issues:
                 where = f" ({issue.expression})" if issue.expression else ""
                 typer.echo(f"{issue.diagnostics}{where}", err=True)
@@ -67,6 +67,8 @@ class CommandGroup(TyperGroup):
         except (TyperException, typer.Exit, typer.Abort):
             raise
         except Exception as error:
+            if _debugging():
+                raise
             # The text of a foreign error may quote a record; its type cannot.
             typer.echo(
                 f"Something broke inside ({type(error).__name__}); this is our mistake. "
@@ -74,3 +76,11 @@ class CommandGroup(TyperGroup):
                 err=True,
             )
             sys.exit(exit_code(Fault("")))
+
+
+def _debugging() -> bool:
+    try:
+        return settings.load().debug
+    except EhrError:
+        # The settings themselves are wrong; that is the error to be told.
+        return False

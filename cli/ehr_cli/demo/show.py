@@ -32,7 +32,11 @@ def working(console: Console, step: str) -> AbstractContextManager[object]:
 
 def done(console: Console, outcome: Outcome) -> None:
     """Say what a step gave."""
-    console.print(f"  {outcome.step}: {outcome.given} ({outcome.seconds:.1f} s)", highlight=False)
+    console.print(
+        f"  {outcome.step}: {outcome.given} ({outcome.seconds:.1f} s)",
+        highlight=False,
+        soft_wrap=True,
+    )
 
 
 def table(console: Console, outcomes: Sequence[Outcome]) -> None:

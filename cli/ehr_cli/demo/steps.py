@@ -109,7 +109,11 @@ def model(tour: Tour) -> tuple[str, str]:
         caller.token,
         on_progress=tour.progress,
     )
-    return lake_commands.model_words(report)
+    given = (
+        f"version {report.version} registered ({report.verdict}), "
+        f"{report.scored} RiskAssessments written back"
+    )
+    return f"{report.stays} acute stays of {report.people} people", given
 
 
 def switch(tour: Tour) -> tuple[str, str]:

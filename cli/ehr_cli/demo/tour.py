@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import time
 from collections.abc import Callable, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -85,7 +84,7 @@ def _take(tour: Tour, name: str, step: Step) -> None:
         try:
             taken, given = step(tour)
         except Exception as error:
-            if os.environ.get("EHR_DEBUG"):
+            if tour.settings.debug:
                 raise
             # A foreign error's text may quote a record; its type cannot.
             reason = str(error) if isinstance(error, EhrError) else f"{type(error).__name__}."

@@ -1,0 +1,166 @@
+"""`ehr demo --once`: the whole way, run once; then what it left behind is looked at."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import socket
+import sqlite3
+import subprocess
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+
+import pytest
+from deltalake import DeltaTable
+
+from ehr_cli.sample.overlay import overlay, patients
+from ehr_cli.sample.setting import HKID_PREFIX
+
+UUID = re.compile(rb"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}")
+GOLD = ("patient_demographics", "encounter_flat", "condition_flat")
+
+pytestmark = [pytest.mark.spark, pytest.mark.timeout(900)]
+
+
+@dataclass(frozen=True)
+class Demo:
+    """One finished run."""
+
+    data: Path
+    output: str
+    port: int
+
+
+@pytest.fixture(scope="module")
+def demo(tmp_path_factory: pytest.TempPathFactory) -> Demo:
+    data = tmp_path_factory.mktemp("demo") / "data"
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    command = [sys.executable, "-m", "ehr_cli.main", "demo", "--once"]
+    ran = subprocess.run(
+        [*command, "--data", str(data), "--port", str(port)],
+        cwd=data.parent,
+        capture_output=True,
+        text=True,
+        env={**os.environ, "COLUMNS": "200"},
+    )
+    assert ran.returncode == 0, ran.stdout + ran.stderr
+    return Demo(data, ran.stdout, port)
+
+
+def test_every_step_is_in_the_table_with_its_seconds(demo: Demo) -> None:
+    steps = ("sample", "load", "consents", "lake", "quality", "study", "model", "switch")
+
+    for step in steps:
+        assert re.search(rf"^│ {step} .*\d+\.\d │$", demo.output, re.MULTILINE), step
+
+
+def test_the_addresses_and_log_ins_are_printed(demo: Demo) -> None:
+    assert f"http://127.0.0.1:{demo.port}/fhir" in demo.output
+    assert "demo-dr.wong" in demo.output
+    assert patients()[0].hkid in demo.output
+
+
+def test_the_doctor_saw_nothing_while_sharing_was_off(demo: Demo) -> None:
+    match = re.search(r"doctor sees ([\d,]+); off: (\d+) .* on: ([\d,]+)", demo.output)
+
+    assert match
+    assert match[2] == "0"
+    assert match[1] == match[3] != "0"
+
+
+def test_the_whole_sample_is_in_the_store(demo: Demo) -> None:
+    stored = _stored(demo)
+
+    wanted = {f"{resource['resourceType']}/{resource['id']}" for resource in overlay()}
+    assert wanted <= stored
+
+
+def test_scores_and_quality_results_came_back_to_the_store(demo: Demo) -> None:
+    kinds = {name.partition("/")[0] for name in _stored(demo)}
+
+    assert {"RiskAssessment", "Provenance", "MeasureReport"} <= kinds
+
+
+def test_the_server_has_stopped(demo: Demo) -> None:
+    with socket.socket() as probe:
+        assert probe.connect_ex(("127.0.0.1", demo.port)) != 0
+
+
+def test_no_identifier_of_the_sample_is_in_deid_or_gold(demo: Demo) -> None:
+    for name in ("deid", *(f"gold/{view}" for view in GOLD)):
+        table = DeltaTable(str(demo.data / "lake" / name)).to_pyarrow_table()
+        assert table.num_rows > 0
+        _assert_clean(b"\n".join(_cells(table.to_pylist())), name)
+
+
+def test_no_identifier_of_the_sample_is_in_the_files_of_deid_gold_and_releases(
+    demo: Demo,
+) -> None:
+    folders = ("lake/deid", "lake/gold", "research")
+    files = [f for name in folders for f in (demo.data / name).rglob("*") if f.is_file()]
+
+    assert files
+    for file in files:
+        _assert_clean(file.read_bytes(), str(file))
+
+
+def test_those_who_opted_out_or_never_joined_are_not_in_deid(demo: Demo) -> None:
+    deid = DeltaTable(str(demo.data / "lake/deid")).to_pyarrow_table()
+
+    people = {row for row in deid["patient"].to_pylist() if row}
+    assert len(people) == len(patients()) - 3
+
+
+def test_the_released_record_names_its_controls(demo: Demo) -> None:
+    records = [
+        json.loads(file.read_bytes())
+        for file in (demo.data / "research").rglob("*.json")
+        if b'"policy"' in file.read_bytes()
+    ]
+
+    assert records
+    assert any("opensafely-7-5" in json.dumps(record) for record in records)
+
+
+def test_no_log_holds_an_identifier(demo: Demo) -> None:
+    logs = list(demo.data.rglob("*.log"))
+
+    assert logs
+    for log in logs:
+        _assert_clean(log.read_bytes(), str(log))
+
+
+def _stored(demo: Demo) -> set[str]:
+    database = sqlite3.connect(f"file:{demo.data / 'ehr.db'}?mode=ro", uri=True)
+    rows = database.execute("SELECT type, id FROM resource WHERE current = 1 AND deleted = 0")
+    return {f"{kind}/{identity}" for kind, identity in rows}
+
+
+def _cells(value: object) -> Iterator[bytes]:
+    if isinstance(value, dict):
+        for item in value.values():
+            yield from _cells(item)
+    elif isinstance(value, list):
+        for item in value:
+            yield from _cells(item)
+    elif isinstance(value, str):
+        yield value.encode()
+
+
+def _assert_clean(content: bytes, where: str) -> None:
+    for patient in patients():
+        for identifier in patient.identifiers():
+            assert identifier.encode() not in content, where
+    assert re.search(HKID_PREFIX.encode() + rb"\d{6}", content) is None, where
+    assert not _ids() & set(UUID.findall(content)), where
+
+
+@cache
+def _ids() -> frozenset[bytes]:
+    return frozenset(resource["id"].encode() for resource in overlay())
