@@ -16,10 +16,11 @@ LARGEST = 16 * 1024 * 1024
 _DEEPEST = 50
 
 
-def parse(body: bytes) -> dict[str, Any]:
+def parse(body: bytes, largest: int | None = None) -> dict[str, Any]:
     """Parse one JSON object; refuse NaN, repeated keys, excessive depth and size."""
-    if len(body) > LARGEST:
-        raise TooCostly(f"The content is larger than {LARGEST // 1024 // 1024} MiB.")
+    most = largest or LARGEST
+    if len(body) > most:
+        raise TooCostly(f"The content is larger than {most // 1024 // 1024} MiB.")
     try:
         content = json.loads(
             body.decode("utf-8-sig"),

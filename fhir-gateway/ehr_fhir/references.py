@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -72,12 +72,12 @@ def references(node: Any, path: str = "") -> Iterator[tuple[str, str]]:  # Any: 
                 yield from references(value, f"{path}[{index}]")
 
 
-def replace_references(node: Any, replacements: dict[str, str]) -> None:
+def replace_references(node: Any, replacements: Mapping[str, str]) -> None:
     """Replace in place references, and uris equal to a `urn:` of a Bundle (R4 §3.1.0.11.2)."""
     if isinstance(node, dict):
         for key, value in node.items():
             if isinstance(value, str):
-                if value in replacements and (key == "reference" or value.startswith("urn:")):
+                if (key == "reference" or value.startswith("urn:")) and value in replacements:
                     node[key] = replacements[value]
             elif isinstance(value, dict | list):
                 replace_references(value, replacements)

@@ -17,7 +17,7 @@ from ehr_fhir.references import references
 from ehr_fhir.validation import validate
 from ehr_privacy.consent import Record, RuleRow, record_facts, rule_rows
 
-__all__ = ["Prepared", "prepare"]
+__all__ = ["Prepared", "body_of", "prepare"]
 
 
 @dataclass(frozen=True)
@@ -34,11 +34,18 @@ class Prepared:
 
     def body(self, version: int, last_updated_ms: int) -> bytes:
         """Return the bytes that are stored and served."""
-        head = (
-            f'{{"resourceType":"{self.record.type}","id":"{self.record.id}","meta":'
-            f'{{"versionId":"{version}","lastUpdated":"{instant(last_updated_ms)}"'
-        )
-        return b"".join((head.encode(), self.meta, self.content))
+        return body_of(self.record, self.meta, self.content, version, last_updated_ms)
+
+
+def body_of(
+    record: Record, meta: bytes, content: bytes, version: int, last_updated_ms: int
+) -> bytes:
+    """Join the parts of a body around its version and time."""
+    head = (
+        f'{{"resourceType":"{record.type}","id":"{record.id}","meta":'
+        f'{{"versionId":"{version}","lastUpdated":"{instant(last_updated_ms)}"'
+    )
+    return b"".join((head.encode(), meta, content))
 
 
 def prepare(resource: Mapping[str, Any], author: str | None) -> Prepared:

@@ -9,14 +9,22 @@ from typing import Any
 
 from ehr_fhir.index import IndexRow, extract
 from ehr_fhir.json_text import parse
-from ehr_gateway.prepared import Prepared
 from ehr_gateway.schema import INDEX_COLUMNS
 from ehr_gateway.store import Version
 from ehr_privacy.consent import SOURCE_TABLES, Record, RuleRow
 
-__all__ = ["insert_index", "insert_version", "remove_index", "replace_rules"]
+__all__ = [
+    "IndexValues",
+    "insert_index",
+    "insert_version",
+    "numbered",
+    "remove_index",
+    "replace_rules",
+]
 
 Parameters = Mapping[tuple[str, str], int]
+# table -> rows of (number of the parameter, values...)
+IndexValues = dict[str, list[tuple[Any, ...]]]
 
 _INSERT = (
     "INSERT INTO resource (type, id, version, current, deleted, last_updated, method, author,"
@@ -24,13 +32,13 @@ _INSERT = (
     " (?, ?, ?, 1, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
 )
 _INDEX_INSERT = {
-    kind: f"INSERT OR IGNORE INTO idx_{kind} (pk, param, {', '.join(columns)})"  # noqa: S608
+    kind: f"INSERT OR IGNORE INTO idx_{kind} (param, {', '.join(columns)}, pk)"  # noqa: S608
     f" VALUES (?, ?, {', '.join('?' * len(columns))})"
     for kind, columns in INDEX_COLUMNS.items()
 }
 _INDEX_DELETE = {
-    kind: f"DELETE FROM idx_{kind} WHERE pk = ? AND param = ? AND "  # noqa: S608
-    + " AND ".join(f"{column} = ?" for column in columns)
+    kind: f"DELETE FROM idx_{kind} WHERE param = ? AND "  # noqa: S608
+    + " AND ".join(f"{column} = ?" for column in (*columns, "pk"))
     for kind, columns in INDEX_COLUMNS.items()
 }
 
@@ -70,26 +78,35 @@ def insert_version(
     return Version(pk, record.type, record.id, version, last_updated_ms, deleted, body, method)
 
 
+def numbered(
+    parameters: Parameters, resource_type: str, rows: Iterable[IndexRow]
+) -> IndexValues:
+    """Group index rows by table, each as (parameter's number, values...)."""
+    by_kind: dict[str, list[tuple[Any, ...]]] = defaultdict(list)
+    for kind, code, values in rows:
+        by_kind[kind].append((parameters[resource_type, code], *values))
+    return dict(by_kind)
+
+
 def insert_index(
-    connection: sqlite3.Connection, parameters: Parameters, rows: Iterable[tuple[int, Prepared]]
+    connection: sqlite3.Connection, versions: Iterable[tuple[int, IndexValues]]
 ) -> None:
     """Add the index rows of many versions at once, given with their pk."""
-    by_kind: dict[str, list[tuple[Any, ...]]] = defaultdict(list)
-    for pk, prepared in rows:
-        for kind, values in _numbered(parameters, prepared.record.type, pk, prepared.rows):
-            by_kind[kind].append(values)
-    for kind, values_of_kind in by_kind.items():
-        connection.executemany(_INDEX_INSERT[kind], values_of_kind)
+    gathered: dict[str, list[tuple[Any, ...]]] = defaultdict(list)
+    for pk, by_kind in versions:
+        for kind, rows in by_kind.items():
+            gathered[kind] += [(*row, pk) for row in rows]
+    for kind, rows in gathered.items():
+        # In the order of the key, so that neighbours go into the same page.
+        rows.sort()
+        connection.executemany(_INDEX_INSERT[kind], rows)
 
 
 def remove_index(connection: sqlite3.Connection, parameters: Parameters, version: Version) -> None:
     """Take the index rows of a version out, worked out anew from its own body."""
-    by_kind: dict[str, list[tuple[Any, ...]]] = defaultdict(list)
-    rows = extract(parse(version.body))
-    for kind, values in _numbered(parameters, version.type, version.pk, rows):
-        by_kind[kind].append(values)
-    for kind, values_of_kind in by_kind.items():
-        connection.executemany(_INDEX_DELETE[kind], values_of_kind)
+    by_kind = numbered(parameters, version.type, extract(parse(version.body)))
+    for kind, rows in by_kind.items():
+        connection.executemany(_INDEX_DELETE[kind], [(*row, version.pk) for row in rows])
 
 
 def replace_rules(
@@ -104,10 +121,3 @@ def replace_rules(
         marks = ", ".join(f":{name}" for name in rule.values)
         statement = f"INSERT INTO {rule.table} ({names}) VALUES ({marks})"  # noqa: S608
         connection.execute(statement, dict(rule.values))
-
-
-def _numbered(
-    parameters: Parameters, resource_type: str, pk: int, rows: Iterable[IndexRow]
-) -> Iterable[tuple[str, tuple[Any, ...]]]:
-    for kind, code, values in rows:
-        yield kind, (pk, parameters[resource_type, code], *values)

@@ -24,7 +24,9 @@ from ehr_fhir.json_text import parse
 from ehr_gateway.access import Access
 from ehr_gateway.integrity import dangling, resolve_conditionals
 from ehr_gateway.prepared import Prepared, prepare
-from ehr_gateway.records import insert_index, insert_version, remove_index, replace_rules
+from ehr_gateway.records import (
+    insert_index, insert_version, numbered, remove_index, replace_rules,
+)  # fmt: skip
 from ehr_gateway.store import AuditHook, Store, Version
 from ehr_privacy.consent import Record, deposit_predicate, may_write, record_facts
 
@@ -134,7 +136,8 @@ class Transaction:
             remove_index(self.connection, self.store.parameter_ids, current)
         number = current.version + 1 if current else 1
         version = self._insert(prepared.record, prepared.body(number, self.now_ms), current, method)
-        insert_index(self.connection, self.store.parameter_ids, [(version.pk, prepared)])
+        index = numbered(self.store.parameter_ids, prepared.record.type, prepared.rows)
+        insert_index(self.connection, [(version.pk, index)])
         replace_rules(self.connection, prepared.record, prepared.rules, known=current is not None)
         return version
 

@@ -1,0 +1,1 @@
+"""The parts of `ehr load`: reading files, looking ahead, preparing in processes, putting in."""

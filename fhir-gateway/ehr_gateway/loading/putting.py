@@ -1,0 +1,87 @@
+"""Putting prepared resources into the store, many to a transaction."""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Callable, Iterable
+from itertools import islice
+
+from ehr_gateway.loading.preparing import Ready
+from ehr_gateway.prepared import body_of
+from ehr_gateway.records import insert_index, insert_version, remove_index, replace_rules
+from ehr_gateway.store import Store, Version
+
+__all__ = ["put"]
+
+# Large enough to spare commits, small enough for other writers to get their turn.
+_BATCH = 1000
+
+
+def put(
+    store: Store,
+    ready: Iterable[Ready],
+    clock: Callable[[], int],
+    on_progress: Callable[[int], None],
+) -> int:
+    """Store resources in order; return how many were in the store as they are already."""
+    remaining = iter(ready)
+    done = unchanged = 0
+    while batch := list(islice(remaining, _BATCH)):
+        with store.writing() as connection:
+            unchanged += _put_batch(store, connection, batch, clock())
+        done += len(batch)
+        on_progress(done)
+    return unchanged
+
+
+def _put_batch(
+    store: Store, connection: sqlite3.Connection, batch: list[Ready], now_ms: int
+) -> int:
+    latest = connection.execute("SELECT last_updated FROM resource ORDER BY pk DESC LIMIT 1")
+    row = latest.fetchone()
+    now_ms = max(now_ms, row["last_updated"] if row else 0)
+    written = []
+    for one in batch:
+        known = _known(connection, one)
+        if known is not None and known[0] == one.digest:
+            continue
+        written.append((_put_one(store, connection, one, known and known[1], now_ms), one.index))
+    insert_index(connection, written)
+    return len(batch) - len(written)
+
+
+def _put_one(
+    store: Store,
+    connection: sqlite3.Connection,
+    one: Ready,
+    current: Version | None,
+    now_ms: int,
+) -> int:
+    record = one.record
+    number = current.version + 1 if current else 1
+    if current is not None and not current.deleted:
+        remove_index(connection, store.parameter_ids, current)
+    version = insert_version(
+        connection,
+        record,
+        body_of(record, one.meta, one.content, number, now_ms),
+        version=number,
+        last_updated_ms=now_ms,
+        method="PUT" if current else "POST",
+    )
+    replace_rules(connection, record, one.rules, known=current is not None)
+    connection.execute(
+        "INSERT OR REPLACE INTO load_ledger VALUES (?, ?, ?)", (record.type, record.id, one.digest)
+    )
+    return version.pk
+
+
+def _known(connection: sqlite3.Connection, one: Ready) -> tuple[bytes, Version] | None:
+    """Return what a load put in under this id before, and the version that is current now."""
+    row = connection.execute(
+        "SELECT r.*, l.digest FROM resource r"
+        " LEFT JOIN load_ledger l ON l.type = r.type AND l.id = r.id"
+        " WHERE r.type = ? AND r.id = ? AND r.current = 1",
+        (one.record.type, one.record.id),
+    ).fetchone()
+    return (row["digest"], Version.of(row)) if row else None
