@@ -19,6 +19,12 @@ from ehr_gateway.routes import audit_events, bundles, feed, health, metadata, re
 from ehr_gateway.settings import GatewaySettings
 from ehr_gateway.store import Store
 
+# In this order: fixed addresses before those with a resource type in them.
+ROUTERS = tuple(
+    module.router
+    for module in (health, feed, metadata, oauth, audit_events, bundles, resources, search)
+)
+
 
 def create_gateway(
     settings: GatewaySettings, *, clock: Callable[[], int] = now_ms, store: Store | None = None
@@ -47,9 +53,8 @@ def create_gateway(
         settings, opened, keys, Verifier(keys, settings), secret_key(settings.keys), clock
     )
     app.state.metrics = Metrics()
-    # In this order: fixed addresses before those with a resource type in them.
-    for module in (health, feed, metadata, oauth, audit_events, bundles, resources, search):
-        app.include_router(module.router)
+    for router in ROUTERS:
+        app.include_router(router)
     outcome.install(app, app.state.metrics)
     return app
 

@@ -115,10 +115,8 @@ def find(connection: sqlite3.Connection, wanted: AuditFilter, count: int) -> lis
     sql = f"SELECT {_COLUMNS} FROM audit WHERE {where} ORDER BY seq DESC LIMIT :count"  # noqa: S608
     rows = connection.execute(sql, {**params, "count": count}).fetchall()
     return [
-        AuditRow(*row[:11], entities=tuple(json.loads(row[11])), query=row[12], outcome=row[13],
-                 reason=row[14])
-        for row in rows
-    ]  # fmt: skip
+        AuditRow(**{**dict(row), "entities": tuple(json.loads(row["entities"]))}) for row in rows
+    ]
 
 
 def total(connection: sqlite3.Connection, wanted: AuditFilter) -> int:

@@ -4,16 +4,21 @@ from __future__ import annotations
 
 from typing import Annotated
 
+import orjson
 from fastapi import APIRouter, Depends
 from fastapi.responses import Response
 
+from ehr_fhir.intervals import instant
+from ehr_gateway import audit
 from ehr_gateway.body import fhir_body
 from ehr_gateway.bundle_bytes import bundle as bundle_bytes
-from ehr_gateway.caller import TheAsking
+from ehr_gateway.bundle_bytes import entry
+from ehr_gateway.caller import Asking, TheAsking
 from ehr_gateway.interactions import bundle
-from ehr_gateway.negotiation import fhir_response, preferences
+from ehr_gateway.negotiation import Preferences, fhir_response, preferences
 from ehr_gateway.query_pairs import no_parameters
 from ehr_gateway.routes.resources import audited
+from ehr_gateway.routes.search import search_bundle
 
 router = APIRouter(prefix="/fhir")
 Body = Annotated[bytes, Depends(fhir_body)]
@@ -24,8 +29,64 @@ def post_bundle(asking: TheAsking, body: Body) -> Response:
     """Carry out a batch or a transaction."""
     prefer = preferences(asking.request)
     no_parameters(asking.request, lenient=prefer.lenient)
-    occasion = asking.occasion("transaction")
+    # Which of the two it is stands in the body; a refusal before that is logged as a batch.
+    occasion = asking.occasion("batch")
     result = bundle.bundle(asking.gateway.store, asking.access, body, audit=audited(occasion))
+    _audit_rest(asking, occasion, result)
     base = asking.gateway.settings.fhir_base
-    entries = [_entry(base, one, prefer.returns) for one in result.entries]
-    return fhir_response(bundle_bytes(f"{result.type}-response", entries), pretty=prefer.pretty)
+    urls = _urls(body, result)
+    entries = [
+        _entry(base, one, url, prefer) for one, url in zip(result.entries, urls, strict=True)
+    ]
+    return fhir_response(bundle_bytes(result.type, entries), pretty=prefer.pretty)
+
+
+def _audit_rest(asking: Asking, occasion: audit.Occasion, result: bundle.BundleResult) -> None:
+    """Put on record what was read besides the writes, and that entries were refused."""
+    refused = [one.status for one in result.entries if one.outcome is not None]
+    if not result.read and not refused:
+        return
+    with asking.gateway.store.writing() as connection:
+        if result.read:
+            audit.record_disclosure(connection, occasion, result.read)
+        for status in refused:
+            audit.record_refusal(connection, occasion, int(status[:3]), None)
+
+
+def _entry(base: str, result: bundle.EntryResult, url: str, prefer: Preferences) -> bytes:
+    response: dict[str, object] = {"status": result.status}
+    if result.location and result.status != "200 OK":
+        response["location"] = f"{base}/{result.location}"
+    if result.etag:
+        response["etag"] = result.etag
+    if result.last_modified is not None:
+        response["lastModified"] = instant(result.last_modified)
+    if result.outcome is not None:
+        response["outcome"] = result.outcome
+    return entry(_full_url(base, result), _resource(base, result, url, prefer), response=response)
+
+
+def _urls(body: bytes, result: bundle.BundleResult) -> list[str]:
+    """Return what each entry asked for; needed, and so read again, only where one searched."""
+    if not any(one.page for one in result.entries):
+        return [""] * len(result.entries)
+    return [one["request"]["url"] for one in orjson.loads(body)["entry"]]
+
+
+def _full_url(base: str, result: bundle.EntryResult) -> str | None:
+    version = result.version
+    return None if version is None else f"{base}/{version.type}/{version.id}"
+
+
+def _resource(base: str, result: bundle.EntryResult, url: str, prefer: Preferences) -> bytes | None:
+    if result.page is not None:
+        return search_bundle(base, url.partition("?")[0].strip("/"), result.page)
+    written = result.version is not None and result.status != "200 OK"
+    if written and prefer.returns != "representation":
+        return None if prefer.returns == "minimal" else orjson.dumps(_success(result.status))
+    return result.body
+
+
+def _success(status: str) -> dict[str, object]:
+    issue = {"severity": "information", "code": "informational", "diagnostics": status}
+    return {"resourceType": "OperationOutcome", "issue": [issue]}

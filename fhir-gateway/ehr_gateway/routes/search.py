@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Annotated
 
 import orjson
@@ -46,14 +47,18 @@ def _search(asking: Asking, resource_type: str, pairs: list[tuple[str, str]]) ->
     )
     with asking.gateway.store.writing() as connection:
         audit.record_disclosure(connection, occasion, [*page.matches, *page.included])
-    body = _render(asking, resource_type, page, [pair for pair in pairs if pair[0] == "_cursor"])
+    cursor = [pair for pair in pairs if pair[0] == "_cursor"]
+    body = search_bundle(asking.gateway.settings.fhir_base, resource_type, page, cursor)
     return fhir_response(body, pretty=prefer.pretty)
 
 
-def _render(
-    asking: Asking, resource_type: str, page: search.SearchPage, cursor: list[tuple[str, str]]
+def search_bundle(
+    base: str,
+    resource_type: str,
+    page: search.SearchPage,
+    cursor: Sequence[tuple[str, str]] = (),
 ) -> bytes:
-    base = asking.gateway.settings.fhir_base
+    """Return the bytes of a searchset; `cursor` is the parameter by which this page was asked."""
     address = f"{base}/{resource_type}"
     links = [("self", link(address, [*page.self_pairs, *cursor]))]
     if page.next_cursor is not None:

@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
-import httpx
 import pytest
 from joserfc import jwt
 from joserfc.jwk import ECKey, KeySet
@@ -44,24 +43,24 @@ def sealed(house: House, **changes: str) -> str:
     return found[1]
 
 
-def staff_login(house: House, password: str = PASSWORD, login: str = "doctor.a") -> httpx.Response:
+def staff_login(house: House, password: str = PASSWORD, login: str = "doctor.a") -> Any:
     form = {"request": sealed(house), "login": login, "password": password}
     return house.client.post("/oauth/login", data=form)
 
 
-def eid_login(house: House, hkid: str = HKID, pin: str = PIN) -> httpx.Response:
+def eid_login(house: House, hkid: str = HKID, pin: str = PIN) -> Any:
     form = {"request": sealed(house), "hkid": hkid, "pin": pin}
     return house.client.post("/oauth/eid", data=form)
 
 
-def code_of(answer: httpx.Response) -> str:
+def code_of(answer: Any) -> str:
     assert answer.status_code == 303, answer.text
     query = parse_qs(urlsplit(answer.headers["location"]).query)
     assert query["state"] == ["abc"]
     return query["code"][0]
 
 
-def exchange(house: House, code: str, **changes: str) -> httpx.Response:
+def exchange(house: House, code: str, **changes: str) -> Any:
     form = {
         "grant_type": "authorization_code",
         "code": code,
@@ -166,7 +165,7 @@ def test_unknown_name_and_wrong_password_answer_alike(house: House) -> None:
     unknown = staff_login(house, login="nobody")
     wrong = staff_login(house, password="wrong")
 
-    def words(answer: httpx.Response) -> str:
+    def words(answer: Any) -> str:
         return re.sub(r'(value|href)="[^"]*"', "", answer.text)
 
     assert (unknown.status_code, wrong.status_code) == (401, 401)
