@@ -42,9 +42,10 @@ def run(
 
 
 def line_of(reject: LoadReject) -> str:
-    """Return one refusal as one line: where, what, why."""
-    what = "/".join(filter(None, (reject.type, reject.id))) or "?"
-    return f"{reject.file}:{reject.line}: {what}: {reject.reason}"
+    """Return one refusal as one line: where, what, why; line 0 is the file as a whole."""
+    where = f"{reject.file}:{reject.line}" if reject.line else reject.file
+    what = "/".join(filter(None, (reject.type, reject.id)))
+    return ": ".join(filter(None, (where, what, reject.reason)))
 
 
 def _with_progress(store: Store, paths: Sequence[Path], organization: str) -> LoadReport:

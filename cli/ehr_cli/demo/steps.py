@@ -86,12 +86,11 @@ def study(tour: Tour) -> tuple[str, str]:
     from ehr_analytics.demo import run_approved_study
 
     report = run_approved_study(tour.spark, tour.settings.data, on_progress=tour.progress)
-    rows = sum(report.tables.values())
     given = (
         f"{len(report.files)} files released, {report.cells_hidden} of {report.cells} cells "
         f"hidden: {report.folder}"
     )
-    return f"{rows:,} rows of {len(report.tables)} approved views", given
+    return f"{report.rows:,} rows of {len(report.tables)} approved views", given
 
 
 def model(tour: Tour) -> tuple[str, str]:
