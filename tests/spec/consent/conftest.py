@@ -1,0 +1,162 @@
+"""What the consent tests share: resources from short descriptions, and tables in SQLite."""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Callable, Iterable
+from typing import Any
+
+import pytest
+from hypothesis import settings
+
+from ehr_privacy.consent import TABLES, Predicate, Record, RuleRow
+
+settings.register_profile("nightly", max_examples=30_000, deadline=None)
+
+CODES = "https://ehr-commons.hk/fhir/CodeSystem"
+TERMINOLOGY = "http://terminology.hl7.org/CodeSystem"
+RECIPIENT = {"coding": [{"system": f"{TERMINOLOGY}/v3-ParticipationType", "code": "IRCP"}]}
+
+
+def resource_of(name: str, fact: dict[str, Any]) -> dict[str, Any]:
+    """Make the FHIR resource that a short description stands for."""
+    if "deemed" in fact:
+        return {
+            "resourceType": "Organization",
+            "id": fact["deemed"],
+            "extension": [
+                {
+                    "url": "https://ehr-commons.hk/fhir/StructureDefinition/deemed-sharing",
+                    "valuePeriod": _period(fact["period"]),
+                }
+            ],
+        }
+    patient = fact.get("patient", "ann")
+    if "birth" in fact:
+        return {"resourceType": "Patient", "id": patient, "birthDate": fact["birth"]}
+    category = {"system": f"{CODES}/consent-category", "code": fact["category"]}
+    if fact["category"] == "pcf":
+        category = {"system": "http://loinc.org", "code": "59284-0"}
+    deny = fact["category"] in ("restriction", "hold")
+    provision = {"type": fact.get("type", "deny" if deny else "permit"), **_provision(fact)}
+    if fact.get("sealed"):
+        url = "https://ehr-commons.hk/fhir/StructureDefinition/sealed"
+        provision["extension"] = [{"url": url, "valueBoolean": True}]
+    if "except" in fact:
+        provision["provision"] = [
+            {"type": "permit", **_provision(exception)} for exception in fact["except"]
+        ]
+    scope = {"system": f"{TERMINOLOGY}/consentscope", "code": "patient-privacy"}
+    return {
+        "resourceType": "Consent",
+        "id": name,
+        "status": fact.get("status", "active"),
+        "scope": {"coding": [scope]},
+        "category": [{"coding": [category]}],
+        "patient": {"reference": f"Patient/{patient}"},
+        "provision": provision,
+    }
+
+
+def _provision(fact: dict[str, Any]) -> dict[str, Any]:
+    made: dict[str, Any] = {}
+    if "period" in fact:
+        made["period"] = _period(fact["period"])
+    if "data_period" in fact:
+        made["dataPeriod"] = _period(fact["data_period"])
+    if "actors" in fact:
+        made["actor"] = [{"role": RECIPIENT, "reference": _actor(a)} for a in fact["actors"]]
+    if "domains" in fact:
+        made["class"] = [{"system": f"{CODES}/data-domain", "code": d} for d in fact["domains"]]
+    if "labels" in fact:
+        system = f"{TERMINOLOGY}/v3-ActCode"
+        made["securityLabel"] = [{"system": system, "code": code} for code in fact["labels"]]
+    if "data" in fact:
+        pairs = [entry.split() for entry in fact["data"]]
+        made["data"] = [{"meaning": m, "reference": {"reference": ref}} for m, ref in pairs]
+    if "powers" in fact:
+        made["action"] = [
+            {"coding": [{"system": f"{CODES}/carer-power", "code": p}]} for p in fact["powers"]
+        ]
+    return made
+
+
+def _actor(actor: str) -> dict[str, Any]:
+    if actor == "carers":
+        return {"identifier": {"system": f"{CODES}/actor-group", "value": actor}}
+    if actor.startswith("profession:"):
+        value = actor.removeprefix("profession:")
+        return {"identifier": {"system": f"{CODES}/profession", "value": value}}
+    return {"reference": actor}
+
+
+def _period(bounds: list[str]) -> dict[str, str]:
+    return dict(zip(("start", "end"), bounds, strict=False))
+
+
+def record_row(pk: int, record: Record) -> tuple[object, ...]:
+    """Return a record as a row of the table that the predicate reads."""
+    return (
+        pk,
+        record.type,
+        record.id,
+        record.domain,
+        record.author,
+        record.episode,
+        record.clinical_ms,
+        int(record.directory),
+    )
+
+
+class SqliteTables:
+    """The tables a predicate reads, in memory."""
+
+    def __init__(self) -> None:
+        self.connection = sqlite3.connect(":memory:")
+        run = self.connection.execute
+        for name, columns in TABLES.items():
+            spec = ", ".join(
+                f"{c.name} {c.type}{'' if c.nullable else ' NOT NULL'}" for c in columns
+            )
+            run(f"CREATE TABLE {name} ({spec})")
+            first = "patient" if any(c.name == "patient" for c in columns) else "consent"
+            run(f"CREATE INDEX {name}_key ON {name} ({first})")
+        run(
+            "CREATE TABLE record (pk INTEGER PRIMARY KEY, type TEXT, id TEXT, domain TEXT,"
+            " author TEXT, episode TEXT, clinical_date INTEGER, directory INTEGER)"
+        )
+        run("CREATE TABLE record_patient (pk INTEGER, patient TEXT, PRIMARY KEY (pk, patient))")
+        run("CREATE TABLE record_label (pk INTEGER, label TEXT, PRIMARY KEY (pk, label))")
+
+    def fill(self, records: Iterable[Record], rows: Iterable[RuleRow]) -> None:
+        """Replace all contents; the key of a record is its place in the sequence."""
+        run = self.connection.execute
+        for name in (*TABLES, "record", "record_patient", "record_label"):
+            run(f"DELETE FROM {name}")
+        for row in rows:
+            names = ", ".join(row.values)
+            marks = ", ".join(f":{name}" for name in row.values)
+            run(f"INSERT INTO {row.table} ({names}) VALUES ({marks})", dict(row.values))
+        for pk, record in enumerate(records):
+            run("INSERT INTO record VALUES (?, ?, ?, ?, ?, ?, ?, ?)", record_row(pk, record))
+            for patient in record.patients:
+                run("INSERT INTO record_patient VALUES (?, ?)", (pk, patient))
+            for label in record.labels:
+                run("INSERT INTO record_label VALUES (?, ?)", (pk, label))
+
+    def visible(self, predicate: Predicate) -> set[int]:
+        """Return the keys of the records for which the predicate holds."""
+        sql = f"SELECT pk FROM record r WHERE {predicate.sql}"
+        return {pk for (pk,) in self.connection.execute(sql, predicate.params)}
+
+
+@pytest.fixture(scope="session")
+def sqlite_tables() -> SqliteTables:
+    """Return the tables in SQLite; each test fills them anew."""
+    return SqliteTables()
+
+
+@pytest.fixture(scope="session")
+def make_resource() -> Callable[[str, dict[str, Any]], dict[str, Any]]:
+    """Return the maker of resources from short descriptions."""
+    return resource_of
