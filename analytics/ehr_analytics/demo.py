@@ -14,6 +14,7 @@ from ehr_analytics import project as projects
 from ehr_analytics import release, study
 from ehr_analytics.project import Project
 from ehr_analytics.register import Register
+from ehr_etl.lake import Lake, row_count
 from ehr_fhir.errors import Fault
 
 ITEMS = (
@@ -31,13 +32,14 @@ ITEMS = (
 
 @dataclass(frozen=True)
 class StudyReport:
-    """What an approved study read and released."""
+    """What an approved study read (Delta version of each view; rows in all) and released."""
 
     project: str
     run: str
     folder: Path
     files: tuple[str, ...]
     tables: dict[str, int]
+    rows: int
     cells: int
     cells_hidden: int
     seconds: float
@@ -77,6 +79,7 @@ def run_approved_study(
         folder=released.folder,
         files=released.files,
         tables=dict(run.tables),
+        rows=sum(row_count(Lake(data / "lake"), f"gold/{view}") for view in run.tables),
         cells=released.cells,
         cells_hidden=released.cells_hidden,
         seconds=time.monotonic() - started,

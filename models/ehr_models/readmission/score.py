@@ -78,7 +78,7 @@ def score(model: Pipeline, views: Views) -> list[Score]:
     rows = zip(
         stays["patient_id"].astype(str),
         stays["encounter_id"].astype(str),
-        stays["ended"].dt.to_pydatetime(),
+        [at.to_pydatetime() for at in stays["ended"]],
         probabilities.astype(float),
         strict=True,
     )

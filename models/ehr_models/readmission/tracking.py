@@ -25,7 +25,7 @@ from ehr_models.readmission.features import FEATURES
 MODEL = "readmission-28d"
 CHAMPION = "champion"
 EXPERIMENT = "readmission-28d"
-REQUIREMENTS = ("numpy", "pandas", "scikit-learn")
+REQUIREMENTS = ("mlflow", "numpy", "pandas", "scikit-learn", "skops")
 
 
 @dataclass(frozen=True)
@@ -44,6 +44,7 @@ def open_store(data: Path) -> Any:
     os.environ["MLFLOW_DISABLE_ENV_CREATION"] = "true"
     # Its database migrations write tens of lines about themselves.
     os.environ["MLFLOW_LOGGING_LEVEL"] = "ERROR"
+    os.environ["MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR"] = "false"
     logging.getLogger("alembic").setLevel(logging.WARNING)
     mlflow = importlib.import_module("mlflow")
     importlib.import_module("mlflow.sklearn")
@@ -108,6 +109,11 @@ def load(mlflow: Any, registered: Registered) -> Pipeline:
     if not isinstance(model, Pipeline):
         raise Fault(f"Model version {registered.version} is not of the expected kind.")
     return model
+
+
+def artifact(mlflow: Any, registered: Registered, name: str) -> str:
+    """Return a text that was logged with a registered version."""
+    return str(mlflow.artifacts.load_text(f"runs:/{registered.run}/{name}"))
 
 
 def _folder(mlflow: Any, number: str) -> Path:

@@ -1,0 +1,128 @@
+"""Training on Delta tables, the registry, scoring by alias, and the commands."""
+
+from __future__ import annotations
+
+import os
+import socket
+from datetime import UTC, datetime
+from pathlib import Path
+
+import httpx
+import pytest
+from tests.lib import gold
+from typer.testing import CliRunner
+
+from ehr_fhir.errors import Fault, NotFound, Unavailable
+from ehr_models.cli import app
+from ehr_models.demo import score_champion
+from ehr_models.readmission import tracking
+from ehr_models.readmission.features import FEATURES
+from ehr_models.readmission.train import Training, read_gold, train
+
+NOW = datetime(2026, 11, 22, 8, 30, tzinfo=UTC)
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("models")
+    gold.write(folder, gold.made_up(60))
+    return folder
+
+
+@pytest.fixture(scope="module")
+def trained(data: Path) -> Training:
+    return train(read_gold(data), data, NOW)
+
+
+def test_a_training_is_logged_registered_and_becomes_the_champion(
+    data: Path, trained: Training
+) -> None:
+    mlflow = tracking.open_store(data)
+
+    champion = tracking.champion(mlflow)
+    run = mlflow.get_run(champion.run)
+
+    assert champion.version == trained.version == "1"
+    assert run.data.params["table.encounter_flat"] == "0"
+    assert len(run.data.tags["code.sha256"]) == 64
+    for name in ("logistic.auroc", "lace.auroc.low", "prevalence.brier.high"):
+        assert name in run.data.metrics
+    names = {item.path for item in mlflow.MlflowClient().list_artifacts(champion.run)}
+    assert {"model-card.md", "roc.png", "calibration.png"} <= names
+    assert tracking.artifact(mlflow, champion, "model-card.md") == trained.card
+    assert (data / "mlflow" / "mlflow.db").is_file()
+
+
+def test_the_model_has_a_signature_and_explicit_requirements(data: Path, trained: Training) -> None:
+    mlflow = tracking.open_store(data)
+    info = mlflow.models.get_model_info(f"models:/{tracking.MODEL}@{tracking.CHAMPION}")
+
+    assert [column.name for column in info.signature.inputs] == list(FEATURES)
+    requirements = next((data / "mlflow").rglob("requirements.txt")).read_text().split()
+    assert sorted(line.split("==")[0] for line in requirements) == sorted(tracking.REQUIREMENTS)
+
+
+def test_the_champion_scores_and_writes_back(data: Path, trained: Training) -> None:
+    taken: list[httpx.Request] = []
+
+    def handle(request: httpx.Request) -> httpx.Response:
+        taken.append(request)
+        return httpx.Response(200, json={})
+
+    client = httpx.Client(transport=httpx.MockTransport(handle), base_url="http://gateway")
+
+    sent = score_champion(data, gold.made_up(60), client, "token", NOW)
+
+    assert sent.accepted > 50 and sent.refused == 0
+    assert len(taken) == 1
+
+
+def test_training_asks_nothing_of_the_network(
+    data: Path, monkeypatch: pytest.MonkeyPatch, trained: Training
+) -> None:
+    def refuse(*_: object, **__: object) -> None:
+        raise AssertionError("a request left the machine")
+
+    monkeypatch.setattr(socket.socket, "connect", refuse)
+    monkeypatch.setattr(socket, "getaddrinfo", refuse)
+
+    again = train(read_gold(data), data, NOW)
+
+    assert int(again.version) > int(trained.version)
+    assert os.environ["MLFLOW_DISABLE_TELEMETRY"] == "true"
+
+
+def test_a_model_file_that_was_changed_is_not_loaded(tmp_path: Path) -> None:
+    gold.write(tmp_path, gold.made_up(40))
+    train(read_gold(tmp_path), tmp_path, NOW)
+    mlflow = tracking.open_store(tmp_path)
+    file = next((tmp_path / "mlflow").rglob("model.skops"))
+    file.write_bytes(file.read_bytes() + b"x")
+
+    with pytest.raises(Fault, match="not those registered"):
+        tracking.load(mlflow, tracking.champion(mlflow))
+
+
+def test_without_a_model_or_a_lake_the_error_says_what_to_do(tmp_path: Path) -> None:
+    with pytest.raises(NotFound, match="ehr models train"):
+        tracking.champion(tracking.open_store(tmp_path))
+    with pytest.raises(Unavailable, match="ehr lake run"):
+        read_gold(tmp_path)
+
+
+def test_the_commands_evaluate_and_print_the_card(data: Path, trained: Training) -> None:
+    runner = CliRunner()
+
+    evaluated = runner.invoke(app, ["evaluate", "--data", str(data)])
+    printed = runner.invoke(app, ["card", "--data", str(data)])
+
+    assert evaluated.exit_code == 0 and "lace" in evaluated.output
+    assert "Too few returns" in evaluated.output
+    assert printed.exit_code == 0 and printed.output.startswith("# Model card")
+
+
+@pytest.mark.parametrize("command", ["train", "evaluate", "score", "card"])
+def test_every_command_has_help_with_an_example(command: str) -> None:
+    shown = CliRunner().invoke(app, [command, "--help"])
+
+    assert shown.exit_code == 0 and "Example" in shown.output and "--data" in shown.output

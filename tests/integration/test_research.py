@@ -1,0 +1,215 @@
+"""A study on Delta tables, from the approved project to the released files."""
+
+from __future__ import annotations
+
+import csv
+import json
+import re
+from pathlib import Path
+
+import pytest
+from pyspark.sql import SparkSession
+from tests.lib import gold
+from tests.lib.research import open_project, register
+
+from ehr_analytics import project as projects
+from ehr_analytics import release, sql_guard, study
+from ehr_analytics.demo import run_approved_study
+from ehr_analytics.register import Register
+from ehr_fhir.errors import Conflict, Forbidden, Unavailable, Unprocessable
+
+pytestmark = pytest.mark.spark
+
+PLAN = study.committed("acute-returns")
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return a data folder with gold tables of 300 made-up people."""
+    folder = tmp_path_factory.mktemp("research")
+    gold.write(folder, gold.made_up(300))
+    return folder
+
+
+@pytest.fixture(scope="module")
+def done(spark: SparkSession, data: Path) -> tuple[Register, study.Run]:
+    """Return an open project's register and one run of its study."""
+    book = register(data)
+    open_project(book)
+    return book, study.run(book, spark, study.load(PLAN), "researcher.lau")
+
+
+def test_the_run_log_says_who_when_which_code_and_which_table_versions(
+    done: tuple[Register, study.Run],
+) -> None:
+    book, run = done
+
+    logged = study.get_run(book, run.id)
+
+    assert logged == run
+    assert (run.who, run.at) == ("researcher.lau", "2026-11-22T08:30:00+00:00")
+    assert run.tables == {"patient_demographics": 0, "encounter_flat": 0}
+    assert re.fullmatch("[0-9a-f]{64}", run.code)
+    assert study.runs(book) == [run]
+    assert [e.action for e in book.events("acute-returns")][-1] == "run"
+
+
+def test_the_cohort_counts_what_plain_python_counts(
+    done: tuple[Register, study.Run], data: Path
+) -> None:
+    from ehr_models.readmission.features import index_stays
+
+    book, run = done
+    views = gold.made_up(300)
+    stays = index_stays(views["encounter_flat"])
+    seen = stays[stays["returned"].notna()]
+    back = seen[seen["returned"] == 1]
+
+    raw = study.run_folder(book, run.id) / "raw" / "overall.csv"
+    with raw.open(newline="") as lines:
+        row = next(csv.DictReader(lines))
+
+    assert row == {
+        "people": str(seen["patient_id"].nunique()),
+        "stays": str(len(seen)),
+        "returns": str(len(back)),
+        "returns_people": str(back["patient_id"].nunique()),
+    }
+
+
+def test_nothing_is_released_before_two_other_people_approve(
+    spark: SparkSession, done: tuple[Register, study.Run], data: Path
+) -> None:
+    book, _ = done
+    run = study.run(book, spark, study.load(PLAN), "researcher.lau")
+
+    with pytest.raises(Conflict):
+        release.decide(book, run.id, "steward.ng", "approve", "fine")
+    assert release.propose(book, run.id, "researcher.lau").passed
+    with pytest.raises(Forbidden):
+        release.decide(book, run.id, "researcher.lau", "approve", "mine")
+    release.decide(book, run.id, "steward.ng", "approve", "fine")
+    with pytest.raises(Forbidden, match="different person"):
+        release.decide(book, run.id, "steward.ng", "approve", "fine")
+    with pytest.raises(Conflict, match="1 approvals"):
+        release.release(book, run.id, "steward.ng")
+
+    assert not (data / "research" / "released" / "acute-returns" / run.id).exists()
+
+
+def test_no_small_count_is_in_the_released_files_and_each_has_its_controls(
+    spark: SparkSession, tmp_path: Path
+) -> None:
+    gold.write(tmp_path, gold.made_up(60, seed=7))
+
+    report = run_approved_study(spark, tmp_path)
+
+    controls = json.loads((report.folder / "controls.json").read_text())
+    assert {path.name for path in report.folder.iterdir()} == set(report.files)
+    assert {entry["file"] for entry in controls["files"]} == set(report.files) - {"controls.json"}
+    assert [c["person"] for c in controls["checkers"]] == ["steward.ng", "auditor.tse"]
+    assert controls["tables"] == {"patient_demographics": 0, "encounter_flat": 0}
+    assert all(entry["controls"]["policy"] for entry in controls["files"])
+    shown = [
+        int(row[count])
+        for path in report.folder.glob("*.csv")
+        for row in csv.DictReader(path.read_text().splitlines())
+        for count in ("people", "stays", "returns", "returns_people")
+        if row[count] != "[hidden]"
+    ]
+    assert shown and not [count for count in shown if 0 < count < 8 or count % 5]
+    assert report.cells_hidden > 0
+
+
+def test_outputs_changed_after_the_check_do_not_leave(
+    spark: SparkSession, done: tuple[Register, study.Run]
+) -> None:
+    book, _ = done
+    run = study.run(book, spark, study.load(PLAN), "researcher.lau")
+    release.propose(book, run.id, "researcher.lau")
+    for checker in ("steward.ng", "auditor.tse"):
+        release.decide(book, run.id, checker, "approve", "fine")
+    (study.run_folder(book, run.id) / "outputs" / "overall.csv").write_text("people\n3\n")
+
+    with pytest.raises(Conflict, match="not the ones that were checked"):
+        release.release(book, run.id, "steward.ng")
+
+
+def test_a_column_that_was_not_approved_is_not_there(spark: SparkSession, data: Path) -> None:
+    book = register(data)
+    items = ("patient_demographics.gender", "encounter_flat.patient_id")
+    open_project(book, id="narrow", items=items)
+    plan = study.load(PLAN)
+    narrow = study.Study(**{**plan.__dict__, "project": "narrow"})
+
+    with pytest.raises(Unprocessable, match="start"):
+        study.run(book, spark, narrow, "researcher.lau")
+
+
+def test_a_project_sees_pseudonyms_of_its_own(spark: SparkSession, data: Path) -> None:
+    book = register(data)
+    open_project(book, id="keyed", items=("patient_demographics.id",))
+    plan = study.load(PLAN)
+    keyed = study.Study(
+        **{
+            **plan.__dict__,
+            "project": "keyed",
+            "sql": "SELECT id AS patient_id, id AS reason, true AS returned"
+            " FROM patient_demographics",
+            "measures": (study.Measure("ids", "Ids", ("reason",)),),
+        }
+    )
+
+    run = study.run(book, spark, keyed, "researcher.lau")
+
+    raw = (study.run_folder(book, run.id) / "raw" / "ids.csv").read_text()
+    assert not [patient for patient in gold.made_up(300)["patient_demographics"]["id"]
+                if patient in raw]  # fmt: skip
+    # And identifiers as strata are stopped by the airlock.
+    assert not release.propose(book, run.id, "researcher.lau").passed
+
+
+def test_a_closed_project_runs_no_more(spark: SparkSession, data: Path) -> None:
+    book = register(data)
+    open_project(book, id="over")
+    projects.close(book, "over", "steward.ng")
+    over = study.Study(**{**study.load(PLAN).__dict__, "project": "over"})
+
+    with pytest.raises(Conflict, match="closed"):
+        study.run(book, spark, over, "researcher.lau")
+
+
+def test_without_the_lake_the_study_says_what_to_do(spark: SparkSession, tmp_path: Path) -> None:
+    book = register(tmp_path)
+    open_project(book)
+
+    with pytest.raises(Unavailable, match="ehr lake run"):
+        study.run(book, spark, study.load(PLAN), "researcher.lau")
+
+
+@pytest.mark.parametrize(
+    "sql",
+    [
+        "SELECT * FROM delta.`/lake/silver`",
+        "SELECT * FROM (SELECT * FROM silver)",
+        "SELECT (SELECT max(id) FROM silver) FROM encounter_flat",
+        "SELECT * FROM encounter_flat WHERE EXISTS (SELECT 1 FROM silver)",
+        "SELECT * FROM range(3)",
+        "SELECT TRANSFORM(id) USING 'cat' AS x FROM encounter_flat",
+        "INSERT INTO encounter_flat SELECT 1",
+        "CREATE TABLE x AS SELECT 1",
+        "SELECT * FROM IDENTIFIER('silver')",
+        "SHOW TABLES",
+    ],
+)
+def test_the_second_guard_alone_refuses_what_sparks_parser_sees(
+    spark: SparkSession, sql: str
+) -> None:
+    with pytest.raises(Unprocessable):
+        sql_guard.check_plan(spark, sql, {"encounter_flat"})
+
+
+def test_the_second_guard_takes_the_committed_study(spark: SparkSession) -> None:
+    views = {"encounter_flat", "patient_demographics"}
+
+    sql_guard.check_plan(spark, study.load(PLAN).sql, views)

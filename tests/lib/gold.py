@@ -1,0 +1,72 @@
+"""Gold tables made up for tests: the columns of the three views, with people who do not exist."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Mapping
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import pandas as pd
+from deltalake import write_deltalake
+
+REGIONS = ("Hong Kong Island", "Kowloon", "New Territories")
+Views = Mapping[str, pd.DataFrame]
+
+
+def made_up(people: int, seed: int = 1) -> Views:
+    """Return the three views for so many people; the old and often admitted come back sooner."""
+    # A fixed seed: the tables are the same in every run.
+    chance = random.Random(seed)
+    patients, encounters, conditions = [], [], []
+    for number in range(people):
+        patient = f"{number:032x}"
+        born = chance.randint(1930, 2005)
+        gender = chance.choice(("female", "male"))
+        patients.append((patient, gender, born, chance.choice(REGIONS), False))
+        frailty = (2026 - born) / 100 + chance.random() / 2
+        when = datetime(2020, 1, 1, tzinfo=UTC) + timedelta(days=chance.randint(0, 300))
+        for visit in range(chance.randint(1, 8)):
+            end = when + timedelta(days=chance.choice((0.2, 1, 3, 8)))
+            kind = chance.choice(("IMP", "EMER", "AMB"))
+            encounter = f"{number:016x}{visit:016x}"
+            reason = f"code-{chance.randint(1, 12)}"
+            encounters.append(
+                (encounter, patient, kind, _text(when), _text(end), None, reason, "ha-harbour")
+            )
+            conditions.append((f"c{encounter}", patient, encounter, reason, "active", _text(when)))
+            soon = chance.random() < frailty / 2
+            when = end + timedelta(days=chance.randint(2, 27) if soon else chance.randint(40, 400))
+    return {
+        "patient_demographics": pd.DataFrame(
+            patients, columns=["id", "gender", "birth_year", "region", "deceased"]
+        ),
+        "encounter_flat": pd.DataFrame(
+            encounters,
+            columns=[
+                "id", "patient_id", "class", "start", "end", "type_code", "reason_code",
+                "organization_id",
+            ],
+        ),
+        "condition_flat": pd.DataFrame(
+            conditions,
+            columns=["id", "patient_id", "encounter_id", "code", "clinical_status", "onset"],
+        ),
+    }  # fmt: skip
+
+
+def write(data: Path, views: Views) -> None:
+    """Write the views as Delta tables where the lake keeps gold."""
+    for name, frame in views.items():
+        # delta-rs has no type for a column of nothing but nulls.
+        write_deltalake(
+            data / "lake" / "gold" / name, frame.astype(_types(frame)), mode="overwrite"
+        )
+
+
+def _types(frame: pd.DataFrame) -> dict[str, str]:
+    return {column: "string" for column in frame.columns if frame[column].isna().all()}
+
+
+def _text(instant: datetime) -> str:
+    return instant.isoformat(timespec="seconds")

@@ -1,0 +1,142 @@
+"""How the model is judged: by patient, beside its baselines, and honestly when data are few."""
+
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+import pytest
+from sklearn.metrics import average_precision_score, brier_score_loss, roc_auc_score
+from tests.lib import gold
+
+from ehr_fhir.errors import Unprocessable
+from ehr_models.readmission.card import card
+from ehr_models.readmission.evaluate import evaluate, pipeline, rounded
+from ehr_models.readmission.features import FEATURES, features
+from ehr_models.readmission.intervals import performance
+from ehr_models.readmission.lace import lace
+
+
+@pytest.fixture(scope="module")
+def frame() -> pd.DataFrame:
+    return features(gold.made_up(80))
+
+
+def test_the_figures_are_those_of_scikit_learn() -> None:
+    chance = np.random.default_rng(3)
+    outcome = (chance.random(300) < 0.3).astype(float)
+    # Rounded, so that there are ties.
+    predicted = np.round(0.4 * outcome + 0.6 * chance.random(300), 1)
+    people = np.arange(300).astype(object)
+
+    figures = performance(outcome, predicted, predicted, people, 10)
+
+    assert figures.auroc.value == pytest.approx(roc_auc_score(outcome, predicted))
+    assert figures.auprc.value == pytest.approx(average_precision_score(outcome, predicted))
+    assert figures.brier.value == pytest.approx(brier_score_loss(outcome, predicted))
+
+
+def test_an_interval_holds_its_figure_and_is_wider_when_stays_belong_to_few_people() -> None:
+    chance = np.random.default_rng(4)
+    outcome = np.repeat((chance.random(40) < 0.4).astype(float), 10)
+    predicted = np.repeat(chance.random(40), 10)
+    few, many = np.repeat(np.arange(40), 10), np.arange(400)
+
+    by_person = performance(outcome, predicted, predicted, few.astype(object), 300).auroc
+    by_stay = performance(outcome, predicted, predicted, many.astype(object), 300).auroc
+
+    assert by_person.low < by_person.value < by_person.high
+    assert by_person.high - by_person.low > 1.5 * (by_stay.high - by_stay.low)
+
+
+def test_the_model_stands_beside_lace_and_the_prevalence(frame: pd.DataFrame) -> None:
+    evaluation = evaluate(frame, resamples=50)
+
+    assert list(evaluation.performance) == ["logistic", "lace", "prevalence"]
+    assert evaluation.performance["prevalence"].auroc.value == 0.5
+    assert evaluation.stays == frame["returned"].notna().sum()
+    assert evaluation.outcomes == frame["returned"].sum()
+    assert evaluation.predictions[["logistic", "lace"]].notna().all(axis=None)
+
+
+def test_an_evaluation_is_the_same_twice(frame: pd.DataFrame) -> None:
+    assert evaluate(frame, 20).performance == evaluate(frame, 20).performance
+
+
+def test_the_features_carry_a_signal_the_model_finds() -> None:
+    evaluation = evaluate(features(gold.made_up(300)), 50)
+
+    assert evaluation.performance["logistic"].auroc.low > 0.5
+
+
+def test_too_few_returns_are_said_plainly(frame: pd.DataFrame) -> None:
+    few = frame.copy()
+    returned = few.index[few["returned"] == 1]
+    few.loc[returned[4:], "returned"] = 0.0
+
+    evaluation = evaluate(few, 50)
+
+    assert "Too few returns" in evaluation.verdict
+    assert "fewer than 8" in evaluation.verdict
+
+
+def test_without_two_people_who_returned_nothing_is_trained(frame: pd.DataFrame) -> None:
+    with pytest.raises(Unprocessable, match="0 people returned"):
+        evaluate(frame.assign(returned=0.0))
+
+
+def test_the_model_bears_missing_values(frame: pd.DataFrame) -> None:
+    model = pipeline().fit(frame[list(FEATURES)], frame["returned"].fillna(0))
+    empty = frame[list(FEATURES)].head(1).assign(age=np.nan)
+
+    assert 0 < model.predict_proba(empty)[0, 1] < 1
+
+
+@pytest.mark.parametrize(
+    ("days", "emergency", "conditions", "visits", "points"),
+    [
+        (0.5, 0, 0, 0, 0),
+        (1, 1, 0, 0, 4),
+        (3.9, 0, 3, 1, 7),
+        (6, 0, 4, 4, 13),
+        (13, 1, 9, 9, 17),
+        (14, 1, 9, 9, 19),
+    ],
+)
+def test_lace_gives_its_points(
+    days: float, emergency: float, conditions: float, visits: float, points: float
+) -> None:
+    stay = pd.DataFrame(
+        {
+            "length_of_stay": [days],
+            "emergency": [float(emergency)],
+            "conditions_active": [float(conditions)],
+            "prior_emergency_6m": [float(visits)],
+        }
+    )
+
+    assert lace(stay).tolist() == [points]
+
+
+def test_the_card_says_use_data_figures_and_limits_and_no_small_count(frame: pd.DataFrame) -> None:
+    evaluation = evaluate(frame, 50)
+
+    text = card(
+        evaluation,
+        trained_at="2026-11-22",
+        tables={"encounter_flat": 3},
+        code="0" * 64,
+        run="run-1",
+    )
+
+    for heading in ("Intended use", "Not for", "Warnings", "Trust ingredients", "Limits"):
+        assert heading in text
+    assert "encounter_flat (version 3)" in text
+    assert str(evaluation.performance["logistic"].auroc) in text
+    assert f"{evaluation.stays} acute" not in text
+    assert "$" not in text
+
+
+def test_counts_that_travel_are_rounded() -> None:
+    assert [rounded(count) for count in (0, 1, 7, 8, 22, 100)] == [
+        "about 0", "fewer than 8", "fewer than 8", "about 10", "about 20", "about 100",
+    ]  # fmt: skip
