@@ -73,18 +73,14 @@ async def _failed(request: Request, error: Exception) -> Response:
             "message.html",
             status=403,
             heading=N_("This page is not for you"),
-            text=N_(
-                "Your role does not open this page. Go back, or log in as someone else."
-            ),
+            text=N_("Your role does not open this page. Go back, or log in as someone else."),
         )
     if status in (409, 412):
         return page.render(
             "message.html",
             status=status,
             heading=N_("This was changed a moment ago"),
-            text=N_(
-                "The same choice was changed elsewhere. Nothing was saved: look again."
-            ),
+            text=N_("The same choice was changed elsewhere. Nothing was saved: look again."),
         )
     return page.render(
         "message.html",

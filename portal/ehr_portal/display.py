@@ -18,7 +18,9 @@ TRANSLATION = "http://hl7.org/fhir/StructureDefinition/translation"
 ORGANIZATION_SOURCE = "https://ehr-commons.hk/organization/"
 _HAN = re.compile(r"[\u3400-\u9fff]")
 # Synthea and SNOMED end a term with its kind in brackets; readers do not need it.
-_KIND = re.compile(r"\s*\((?:disorder|finding|procedure|situation|substance|regime/therapy)\)$")
+_KIND = re.compile(
+    r"\s*\((?:disorder|finding|procedure|situation|substance|regime/therapy|qualifier value)\)$"
+)
 _CARD = re.compile(r"[A-Z]{1,2}\d{6}\([0-9A]\)")
 
 

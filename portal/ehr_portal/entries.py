@@ -75,6 +75,9 @@ class Entry:
     until: str
     author: str | None
 
+    # Of what holds now, illnesses stand before circumstances such as work or housing.
+    weighty: bool
+
     @property
     def current(self) -> bool:
         """Return whether this holds now."""
@@ -94,6 +97,7 @@ def entry(resource: Resource, included: Mapping[str, Resource], language: str) -
         when=start,
         until=end,
         author=author_id(resource),
+        weighty=not _circumstance(resource),
     )
 
 
@@ -151,6 +155,11 @@ def _pressure(parts: list[Resource]) -> str:
     }
     upper, lower = by_code.get("8480-6"), by_code.get("8462-4")
     return f"{upper:.0f}/{lower:.0f}\u00a0mmHg" if upper is not None and lower is not None else ""
+
+
+def _circumstance(resource: Resource) -> bool:
+    codings = resource.get("code", {}).get("coding", ())
+    return any(str(c.get("display", "")).endswith(("(finding)", "(situation)")) for c in codings)
 
 
 def _kind(resource: Resource) -> str:

@@ -6,6 +6,7 @@ visit.
 
 from __future__ import annotations
 
+import base64
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -51,7 +52,6 @@ class Visit:
     last: str
     # Titles of the kinds of records, in the reader's order of meeting them; still to translate.
     kinds: tuple[str, ...]
-    records: int
     wrote: bool
     refused: bool
     own: bool
@@ -96,7 +96,6 @@ def _together(earlier: Visit, later: Visit) -> Visit:
         first=earlier.first,
         last=later.last,
         kinds=tuple(dict.fromkeys([*earlier.kinds, *later.kinds])),
-        records=earlier.records + later.records,
         wrote=earlier.wrote or later.wrote,
         refused=later.refused,
         own=later.own,
@@ -132,12 +131,21 @@ def _visit(event: Resource, patient: str) -> Visit:
         purpose=_code(event.get("purposeOfEvent", ())),
         first=at,
         last=at,
-        kinds=tuple(dict.fromkeys(KINDS[t] for t in types if t in KINDS)),
-        records=len(references),
+        kinds=tuple(dict.fromkeys(KINDS[t] for t in _shown(event, types) if t in KINDS)),
         wrote=any(c.get("code") in _WRITES for c in event.get("subtype", ())),
         refused=event.get("outcome", "0") != "0",
         own=login == f"p.{patient}" or who.get("reference") == f"Patient/{patient}",
     )
+
+
+def _shown(event: Resource, types: Sequence[str]) -> Sequence[str]:
+    # Every event about a patient names the patient first; that alone is not having seen the
+    # personal details, unless these were what was asked for.
+    others = [kind for kind in types if kind != "Patient"]
+    query = next((e["query"] for e in event.get("entity", ()) if "query" in e), None)
+    if query is None:
+        return others or types
+    return types if base64.b64decode(query).startswith(b"Patient?") else others
 
 
 def _code(concepts: Sequence[Resource]) -> str:

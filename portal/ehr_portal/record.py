@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -26,6 +27,16 @@ class Part:
     section: Section
     entries: tuple[Entry, ...]
     trends: tuple[Trend, ...]
+
+    @property
+    def front(self) -> list[tuple[Entry, int]]:
+        """Return the front page's lines, each with how many there are of its name."""
+        if not self.section.alike:
+            return [(line, 1) for line in self.entries[: self.section.first]]
+        counts = Counter(line.title for line in self.entries)
+        newest = {line.title: line for line in reversed(self.entries)}
+        lines = [line for line in self.entries if newest[line.title] is line]
+        return [(line, counts[line.title]) for line in lines[: self.section.first]]
 
     @property
     def size(self) -> int:
@@ -78,7 +89,7 @@ async def part_of(gateway: Gateway, patient: str, section: Section, language: st
     lines = [entry(resource, found.included, language) for resource in found.matches]
     # What holds now comes first, then the newest.
     lines.sort(key=lambda line: line.when, reverse=True)
-    lines.sort(key=lambda line: not line.current)
+    lines.sort(key=lambda line: (not line.current, not line.weighty))
     return Part(section, tuple(lines), ())
 
 

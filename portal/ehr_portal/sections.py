@@ -23,6 +23,8 @@ class Section:
     params: Mapping[str, str] = field(default_factory=dict)
     # How many lines the front page shows.
     first: int = 5
+    # On the front page, lines of the same name are told once, with how many there are.
+    alike: bool = True
     # Results of the same test are drawn as one line over time.
     trends: bool = False
 
@@ -79,6 +81,7 @@ SECTIONS = (
         "encounter",
         N_("Visits"),
         N_("No visits are recorded."),
+        alike=False,
     ),
     Section(
         "immunisations",

@@ -43,6 +43,9 @@ class FakeGateway:
         kind, _, identity = request.url.path.removeprefix("/fhir/").partition("/")
         if kind in self.failures:
             return httpx.Response(self.failures[kind])
+        if identity == "_search":
+            form = httpx.QueryParams(request.content.decode())
+            return httpx.Response(200, json=self._search(kind, form))
         if request.method in ("POST", "PUT"):
             return self._write(request)
         if identity:

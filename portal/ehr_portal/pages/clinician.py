@@ -31,7 +31,7 @@ async def find(page: ClinicianPage, search: Annotated[str, Query()] = "") -> Res
         return page.render("find.html", typed="", found=None, more=False)
     number = card_number(typed)
     params = {"identifier": number} if number else {"name": typed}
-    results = await page.gateway.search("Patient", {**params, "_count": str(MOST)})
+    results = await page.gateway.search_privately("Patient", {**params, "_count": str(MOST)})
     found = [(patient["id"], person(patient)) for patient in results.matches]
     return page.render("find.html", typed=typed, found=found, more=results.next is not None)
 

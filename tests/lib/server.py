@@ -1,0 +1,94 @@
+"""The real platform in a thread: gateway and portal on a free port, a few of the sample's patients.
+
+What the acceptance tests drive; the same composition as `ehr up`, with real HTTP in front.
+"""
+
+from __future__ import annotations
+
+import socket
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import httpx
+import orjson
+import uvicorn
+
+from ehr_cli.house import gateway_settings, open_house
+from ehr_cli.sample import cast, source
+from ehr_cli.sample.overlay import SamplePatient, overlay
+from ehr_cli.serve import make
+from ehr_cli.settings import Settings
+from ehr_gateway.load import load
+from ehr_gateway.store import Store
+
+
+# Bills are many and no page shows them; a Provenance names many records, some of other patients.
+LEFT_OUT = {"Claim", "ExplanationOfBenefit", "Provenance", "SupplyDelivery"}
+
+
+@dataclass(frozen=True)
+class Platform:
+    """A platform that answers."""
+
+    address: str
+    data: Path
+    patient: SamplePatient
+
+
+@contextmanager
+def platform(folder: Path, *, patients: int = 2) -> Iterator[Platform]:
+    """Serve the directory and the first patients of the sample until the block ends."""
+    shown = cast.shown_patients()[:patients]
+    settings = Settings(data=folder / "data", port=_free_port())
+    open_house(settings)
+    _fill(settings, folder / "sample.ndjson", {patient.id for patient in shown})
+    config = uvicorn.Config(
+        make(settings), host=settings.host, port=settings.port, log_level="warning"
+    )
+    server = uvicorn.Server(config)
+    thread = threading.Thread(target=server.run, daemon=True)
+    thread.start()
+    try:
+        _wait(settings.base_url)
+        yield Platform(settings.base_url, settings.data, shown[0])
+    finally:
+        server.should_exit = True
+        thread.join(20)
+
+
+def _fill(settings: Settings, file: Path, patients: set[str]) -> None:
+    with file.open("wb") as lines:
+        for resource in overlay():
+            if resource["resourceType"] in LEFT_OUT:
+                continue
+            if source.patient_of(resource) in {"", *patients}:
+                lines.write(orjson.dumps(resource) + b"\n")
+    store = Store(gateway_settings(settings).database)
+    try:
+        report = load(store, [file], "ehr-commons", lambda _: None)
+        assert not report.rejected, report.rejects[:3]
+        cast.install(store)
+    finally:
+        store.close()
+
+
+def _free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+    return port
+
+
+def _wait(address: str) -> None:
+    end = time.monotonic() + 60
+    while time.monotonic() < end:
+        try:
+            if httpx.get(f"{address}/readyz").status_code == 200:
+                return
+        except httpx.TransportError:
+            time.sleep(0.1)
+    raise AssertionError("the platform did not come up")
