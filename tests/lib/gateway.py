@@ -5,7 +5,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -121,10 +121,17 @@ class Session:
 class House:
     """The gateway, its clock, and a session for each member of the cast."""
 
-    def __init__(self, data: Path, **settings: Any) -> None:
+    def __init__(
+        self,
+        data: Path,
+        *,
+        address: str = BASE,
+        clock: Callable[[], int] | None = None,
+        **settings: Any,
+    ) -> None:
         self.clock = Clock()
-        self.settings = GatewaySettings(data=data, base_url=BASE, **settings)
-        self.app = create_gateway(self.settings, clock=self.clock)
+        self.settings = GatewaySettings(data=data, base_url=address, **settings)
+        self.app = create_gateway(self.settings, clock=clock or self.clock)
         self.client = TestClient(self.app, follow_redirects=False)
         self.gateway: Gateway = self.app.state.gateway
         for person in PEOPLE:
@@ -184,7 +191,7 @@ class House:
 
     def _issue(self, subject: Subject, scope: str) -> str:
         gateway = self.gateway
-        return issue(gateway.keys, gateway.settings, subject, scope, self.clock())[0]
+        return issue(gateway.keys, gateway.settings, subject, scope, gateway.clock())[0]
 
 
 @pytest.fixture
