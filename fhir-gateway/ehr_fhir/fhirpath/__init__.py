@@ -1,0 +1,25 @@
+"""FHIRPath on R4 JSON: an expression compiled once to Python closures, then evaluated many times.
+
+Normative release 1 (2.0) and those functions of its trial-use part that HL7's R4 suite uses.
+It does not fetch anything: references are resolved and value sets asked by the caller's functions.
+"""
+
+from __future__ import annotations
+
+from ehr_fhir.fhirpath.datatypes import TypeName
+from ehr_fhir.fhirpath.expression import Expression, compile, plain  # noqa: A004 - the task's word
+from ehr_fhir.fhirpath.model import Element
+from ehr_fhir.fhirpath.quantity import Quantity
+from ehr_fhir.fhirpath.temporal import Date, DateTime, Time
+
+__all__ = [
+    "Date",
+    "DateTime",
+    "Element",
+    "Expression",
+    "Quantity",
+    "Time",
+    "TypeName",
+    "compile",
+    "plain",
+]

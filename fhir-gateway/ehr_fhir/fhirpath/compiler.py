@@ -1,0 +1,155 @@
+"""A tree to closures, once; evaluation only calls them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from ehr_fhir.errors import Invalid
+from ehr_fhir.fhirpath import functions as _functions  # noqa: F401 - fills the registry
+from ehr_fhir.fhirpath import syntax
+from ehr_fhir.fhirpath.datatypes import TypeName, bases, is_known
+from ehr_fhir.fhirpath.lexer import fault
+from ehr_fhir.fhirpath.model import Element, children
+from ehr_fhir.fhirpath.operators import OPERATORS, negative
+from ehr_fhir.fhirpath.registry import FUNCTIONS, Function
+from ehr_fhir.fhirpath.scope import Closure, Scope
+from ehr_fhir.fhirpath.typing_rules import cast, is_of, of_type
+from ehr_fhir.fhirpath.values import one, whole
+
+__all__ = ["Compiler"]
+
+
+class Compiler:
+    """Turns the tree of one expression into a closure."""
+
+    def __init__(self, expression: str, *, as_filters: bool) -> None:
+        self.expression = expression
+        # R4's search parameters use `as` on collections, where N1 refuses it.
+        self.cast = of_type if as_filters else cast
+
+    def build(self, node: syntax.Node) -> Closure:
+        """Return the closure of a node and all below it."""
+        match node:
+            case syntax.Literal(values=values):
+                fixed = list(values)
+                return lambda scope: fixed
+            case syntax.Member(base=base, name=name):
+                return _head(name) if base is None else _member(self.build(base), name)
+            case syntax.Call():
+                return self.call(node)
+            case syntax.Index(base=base, index=index):
+                return _indexed(self.build(base), self.build(index))
+            case syntax.Variable(name=name):
+                return lambda scope: scope.run.variable(name)
+            case syntax.Special(name=name):
+                return _SPECIALS[name]
+            case syntax.Unary(operator=sign, operand=operand):
+                return _signed(sign, self.build(operand))
+            case syntax.TypeTest(operator=operator, operand=operand, type=named):
+                return self.typed(operator, self.build(operand), named)
+            case syntax.Binary(operator=operator, left=left, right=right):
+                return _binary(operator, self.build(left), self.build(right))
+        raise fault(self.expression, node.position, "an expression was expected")
+
+    def call(self, node: syntax.Call) -> Closure:
+        """Return the closure of a function call."""
+        base: Closure = _this if node.base is None else self.build(node.base)
+        if node.type is not None:
+            return self.typed(node.name, base, node.type)
+        found = FUNCTIONS.get(node.name)
+        if found is None:
+            raise fault(self.expression, node.position, f"there is no function `{node.name[:60]}`")
+        count = len(node.arguments)
+        if not found.least <= count <= found.most:
+            reason = f"`{found.name}()` does not take {count} arguments"
+            raise fault(self.expression, node.position, reason)
+        if node.name == "sort":
+            return self.sort(base, found, node)
+        return _call(base, found, [self.build(argument) for argument in node.arguments])
+
+    def sort(self, base: Closure, found: Function, node: syntax.Call) -> Closure:
+        """Return the closure of `sort()`, whose keys have directions."""
+        keys = [
+            (self.build(key.key), key.descending)
+            for key in node.arguments
+            if isinstance(key, syntax.SortKey)
+        ]
+        return lambda scope: found.run(scope, base(scope), *keys)
+
+    def typed(self, operator: str, base: Closure, named: TypeName) -> Closure:
+        """Return the closure of `is`, `as` or `ofType`."""
+        if operator == "is":
+            return lambda scope: _is(base(scope), named)
+        select = of_type if operator == "ofType" else self.cast
+        return lambda scope: select(base(scope), named)
+
+
+def _this(scope: Scope) -> list[Any]:
+    return scope.this
+
+
+def _index(scope: Scope) -> list[Any]:
+    if scope.index is None:
+        raise Invalid("$index has a value only inside a function that goes through items.")
+    return [scope.index]
+
+
+_SPECIALS: dict[str, Closure] = {
+    "$this": _this,
+    "$index": _index,
+    "$total": lambda scope: scope.total,
+}
+
+
+def _head(name: str) -> Closure:
+    if not is_known(name):
+        return lambda scope: children(scope.this, name)
+
+    def typed(scope: Scope) -> list[Any]:
+        # `Patient.name` may start with the type of what it starts from (N1 §5.1).
+        found = [item for item in scope.this if type(item) is Element and name in bases(item.type)]
+        return found or children(scope.this, name)
+
+    return typed
+
+
+def _member(base: Closure, name: str) -> Closure:
+    return lambda scope: children(base(scope), name)
+
+
+def _indexed(base: Closure, index: Closure) -> Closure:
+    def run(scope: Scope) -> list[Any]:
+        at = whole(index(scope), "An index")
+        return [] if at is None or at < 0 else base(scope)[at : at + 1]
+
+    return run
+
+
+def _signed(sign: str, operand: Closure) -> Closure:
+    if sign == "-":
+        return lambda scope: negative(operand(scope))
+    # A plus changes nothing, but it too stands only before a number.
+    return lambda scope: negative(negative(operand(scope)))
+
+
+def _is(items: list[Any], named: TypeName) -> list[Any]:
+    item = one(items, "`is`")
+    return [] if item is None else [is_of(item, named)]
+
+
+def _binary(operator: str, left: Closure, right: Closure) -> Closure:
+    run = OPERATORS[operator]
+    return lambda scope: run(scope.run, left(scope), right(scope))
+
+
+def _call(base: Closure, function: Function, arguments: list[Closure]) -> Closure:
+    run: Callable[..., list[Any]] = function.run
+    if function.lazy:
+        return lambda scope: run(scope, base(scope), *arguments)
+    if not arguments:
+        return lambda scope: run(scope, base(scope))
+    if len(arguments) == 1:
+        only = arguments[0]
+        return lambda scope: run(scope, base(scope), only(scope))
+    return lambda scope: run(scope, base(scope), *[argument(scope) for argument in arguments])

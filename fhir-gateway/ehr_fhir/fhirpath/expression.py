@@ -1,0 +1,101 @@
+"""One compiled expression: the front door of the package."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+from decimal import Decimal
+from functools import lru_cache
+from types import MappingProxyType
+from typing import Any
+
+from ehr_fhir.errors import Invalid
+from ehr_fhir.fhirpath import check
+from ehr_fhir.fhirpath.compiler import Compiler
+from ehr_fhir.fhirpath.model import Element, root
+from ehr_fhir.fhirpath.parser import parse
+from ehr_fhir.fhirpath.scope import Closure, Evaluation, Scope
+
+__all__ = ["Expression", "compile", "plain"]
+
+_NOTHING: Mapping[str, object] = MappingProxyType({})
+
+
+@dataclass(frozen=True, slots=True)
+class Expression:
+    """A compiled FHIRPath expression; equal to another of the same text and context."""
+
+    text: str
+    context_type: str | None = None
+    _run: Closure = field(compare=False, repr=False, default=lambda _: [])
+
+    # Any: an Element of the resource, or a value of FHIRPath's System types.
+    def evaluate(
+        self,
+        resource: Mapping[str, Any],
+        *,
+        now: datetime,
+        context: Element | Mapping[str, Any] | None = None,
+        variables: Mapping[str, object] = _NOTHING,
+        resolve: Callable[[str], Mapping[str, Any] | None] | None = None,
+        member_of: Callable[[object, str], bool | None] | None = None,
+        trace: Callable[[str, list[Any]], None] | None = None,
+    ) -> list[Any]:
+        """Return the values of the expression on a resource, or on an element of it.
+
+        `now` is the one instant of `now()`, `today()` and `timeOfDay()`.
+        """
+        start = root(resource)
+        if context is None:
+            focus = start
+        else:
+            focus = context if isinstance(context, Element) else root(context)
+        run = Evaluation(start, [focus], variables, now, resolve, member_of, trace)
+        try:
+            return list(self._run(Scope(run, [focus])))
+        except RecursionError:
+            text = "The FHIRPath expression or the resource is nested too deep."
+            raise Invalid(text, issue_code="too-costly") from None
+
+
+@lru_cache(2048)
+def compile(  # noqa: A001 - as re.compile
+    expression: str,
+    *,
+    context_type: str | None = None,
+    as_filters: bool = False,
+    check_order: bool = False,
+) -> Expression:
+    """Parse, check and compile an expression; refuse what is wrong in it, naming the place.
+
+    With a `context_type` each path is followed through R4's definitions, and one that leads nowhere
+    is refused. `as_filters` lets `as` take many items, as R4's search parameters need;
+    `check_order` refuses to count off items whose order is not defined.
+
+    >>> from datetime import datetime, timezone
+    >>> given = compile("name.where(use = 'official').given", context_type="Patient")
+    >>> patient = {"resourceType": "Patient", "name": [{"use": "official", "given": ["Ka-Ming"]}]}
+    >>> [plain(value) for value in given.evaluate(patient, now=datetime.now(timezone.utc))]
+    ['Ka-Ming']
+    >>> compile("name.givn", context_type="Patient")
+    Traceback (most recent call last):
+    ehr_fhir.errors.Invalid: The FHIRPath is wrong at line 1, column 6: HumanName has no `givn`.
+    """
+    tree = parse(expression)
+    if context_type is not None:
+        check.check(tree, expression, context_type, check_order=check_order)
+    run = Compiler(expression, as_filters=as_filters).build(tree)
+    return Expression(expression, context_type, run)
+
+
+def plain(value: object) -> Any:  # Any: JSON of every shape
+    """Return a value as JSON has it: an element's own JSON, a number, or text.
+
+    >>> from ehr_fhir.fhirpath.temporal import parse_date
+    >>> plain(parse_date("2014-02")), plain(True)
+    ('2014-02', True)
+    """
+    if isinstance(value, Element):
+        return value.value
+    return value if isinstance(value, bool | int | Decimal | str) else str(value)

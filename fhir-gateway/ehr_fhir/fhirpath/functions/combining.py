@@ -1,0 +1,41 @@
+"""Combining (N1 §5.4) and the tree below an element (§5.8)."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from ehr_fhir.fhirpath.model import all_children
+from ehr_fhir.fhirpath.registry import plain
+from ehr_fhir.fhirpath.scope import Scope
+from ehr_fhir.fhirpath.sets import distinct
+
+__all__: list[str] = []
+
+
+@plain("union", 1)
+def _union(scope: Scope, items: list[Any], other: list[Any]) -> list[Any]:
+    scope.run.spend(len(items) + len(other))
+    return distinct([*items, *other])
+
+
+@plain("combine", 1)
+def _combine(scope: Scope, items: list[Any], other: list[Any]) -> list[Any]:
+    scope.run.spend(len(items) + len(other))
+    return [*items, *other]
+
+
+@plain("children")
+def _children(scope: Scope, items: list[Any]) -> list[Any]:
+    found = [child for item in items for child in all_children(item)]
+    scope.run.spend(len(found))
+    return found
+
+
+@plain("descendants")
+def _descendants(scope: Scope, items: list[Any]) -> list[Any]:
+    found: list[Any] = []
+    level = items
+    while level:
+        level = _children(scope, level)
+        found += level
+    return found

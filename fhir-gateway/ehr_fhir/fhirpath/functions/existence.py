@@ -1,0 +1,110 @@
+"""Existence (N1 §5.1): is there any, are all so, how many."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from ehr_fhir.errors import Invalid
+from ehr_fhir.fhirpath.registry import lazy, plain
+from ehr_fhir.fhirpath.scope import Closure, Scope
+from ehr_fhir.fhirpath.sets import Seen, distinct
+from ehr_fhir.fhirpath.values import boolean, kind_of, system
+
+__all__: list[str] = []
+
+
+@plain("empty")
+def _empty(scope: Scope, items: list[Any]) -> list[Any]:
+    return [not items]
+
+
+@lazy("exists", 0, 1)
+def _exists(scope: Scope, items: list[Any], criterion: Closure | None = None) -> list[Any]:
+    if criterion is None:
+        return [bool(items)]
+    return [_any(scope, items, criterion)]
+
+
+# STU: `exists(criterion)` under another name.
+@lazy("any", 0, 1)
+def _any_of(scope: Scope, items: list[Any], criterion: Closure | None = None) -> list[Any]:
+    return _exists(scope, items, criterion)
+
+
+@lazy("all", 1)
+def _all(scope: Scope, items: list[Any], criterion: Closure) -> list[Any]:
+    inner = scope.inner()
+    for inner.index, item in enumerate(items):
+        inner.this = [item]
+        if boolean(criterion(inner), "The criterion of `all()`") is not True:
+            return [False]
+    return [True]
+
+
+@plain("allTrue")
+def _all_true(scope: Scope, items: list[Any]) -> list[Any]:
+    return [all(_booleans(items, "allTrue"))]
+
+
+@plain("anyTrue")
+def _any_true(scope: Scope, items: list[Any]) -> list[Any]:
+    return [any(_booleans(items, "anyTrue"))]
+
+
+@plain("allFalse")
+def _all_false(scope: Scope, items: list[Any]) -> list[Any]:
+    return [not any(_booleans(items, "allFalse"))]
+
+
+@plain("anyFalse")
+def _any_false(scope: Scope, items: list[Any]) -> list[Any]:
+    return [not all(_booleans(items, "anyFalse"))]
+
+
+@plain("subsetOf", 1)
+def _subset_of(scope: Scope, items: list[Any], other: list[Any]) -> list[Any]:
+    seen = Seen(other)
+    return [all(item in seen for item in items)]
+
+
+@plain("supersetOf", 1)
+def _superset_of(scope: Scope, items: list[Any], other: list[Any]) -> list[Any]:
+    return _subset_of(scope, other, items)
+
+
+@plain("count")
+def _count(scope: Scope, items: list[Any]) -> list[Any]:
+    return [len(items)]
+
+
+@plain("distinct")
+def _distinct(scope: Scope, items: list[Any]) -> list[Any]:
+    return distinct(items)
+
+
+@plain("isDistinct")
+def _is_distinct(scope: Scope, items: list[Any]) -> list[Any]:
+    return [len(distinct(items)) == len(items)]
+
+
+@plain("not")
+def _not(scope: Scope, items: list[Any]) -> list[Any]:
+    value = boolean(items, "`not()`")
+    return [] if value is None else [not value]
+
+
+def _any(scope: Scope, items: list[Any], criterion: Closure) -> bool:
+    inner = scope.inner()
+    for inner.index, item in enumerate(items):
+        inner.this = [item]
+        if boolean(criterion(inner), "The criterion of `exists()`") is True:
+            return True
+    return False
+
+
+def _booleans(items: list[Any], name: str) -> list[bool]:
+    values = [system(item) for item in items]
+    for value in values:
+        if not isinstance(value, bool):
+            raise Invalid(f"`{name}()` takes booleans, not {kind_of(value)}.")
+    return values

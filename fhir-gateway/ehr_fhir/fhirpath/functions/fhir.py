@@ -1,0 +1,112 @@
+"""What FHIR adds to FHIRPath (R4 §2.9.1): extensions, references, profiles, value sets."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from ehr_fhir.errors import Invalid, Unprocessable
+from ehr_fhir.fhirpath.datatypes import bases, is_known
+from ehr_fhir.fhirpath.model import Element, children, root
+from ehr_fhir.fhirpath.registry import plain
+from ehr_fhir.fhirpath.scope import Scope
+from ehr_fhir.fhirpath.values import one, system, text
+
+__all__: list[str] = []
+
+_DEFINITIONS = "http://hl7.org/fhir/StructureDefinition/"
+
+
+@plain("extension", 1)
+def _extension(scope: Scope, items: list[Any], url: list[Any]) -> list[Any]:
+    wanted = text(url, "`extension()`")
+    return [
+        found
+        for found in children(items, "extension")
+        if isinstance(found.value, dict) and found.value.get("url") == wanted
+    ]
+
+
+@plain("hasValue")
+def _has_value(scope: Scope, items: list[Any]) -> list[Any]:
+    return [len(items) == 1 and _value(items[0]) is not None]
+
+
+@plain("getValue")
+def _get_value(scope: Scope, items: list[Any]) -> list[Any]:
+    value = _value(items[0]) if len(items) == 1 else None
+    return [] if value is None else [value]
+
+
+@plain("resolve")
+def _resolve(scope: Scope, items: list[Any]) -> list[Any]:
+    found = []
+    for item in items:
+        reference = _reference(item)
+        if reference is None:
+            continue
+        scope.run.spend(100)
+        if reference.startswith("#"):
+            found += _contained(scope.run.resource, reference[1:])
+        elif scope.run.resolve is not None:
+            resource = scope.run.resolve(reference)
+            if resource is not None:
+                found.append(root(resource))
+    return found
+
+
+@plain("conformsTo", 1)
+def _conforms_to(scope: Scope, items: list[Any], url: list[Any]) -> list[Any]:
+    profile, item = text(url, "`conformsTo()`"), one(items, "`conformsTo()`")
+    if profile is None or item is None:
+        return []
+    name = profile.removeprefix(_DEFINITIONS)
+    if name == profile or not is_known(name):
+        raise Invalid("`conformsTo()` knows R4's own types here, not this profile.")
+    return [isinstance(item, Element) and name in bases(item.type)]
+
+
+@plain("memberOf", 1)
+def _member_of(scope: Scope, items: list[Any], value_set: list[Any]) -> list[Any]:
+    item, url = one(items, "`memberOf()`"), text(value_set, "`memberOf()`")
+    if item is None or url is None:
+        return []
+    if scope.run.member_of is None:
+        raise Unprocessable("`memberOf()` needs a terminology service, and there is none here.")
+    answer = scope.run.member_of(item, url)
+    return [] if answer is None else [answer]
+
+
+@plain("checkModifiers", 0, 20)
+def _check_modifiers(scope: Scope, items: list[Any], *known: list[Any]) -> list[Any]:
+    allowed = {text(url, "`checkModifiers()`") for url in known}
+    for extension in children(items, "modifierExtension"):
+        if not isinstance(extension.value, dict) or extension.value.get("url") not in allowed:
+            raise Unprocessable(
+                "A modifier extension is not known here, so the element may not be used.",
+                expression=extension.path,
+            )
+    return items
+
+
+def _value(item: object) -> object | None:
+    value = system(item)
+    return None if isinstance(value, Element | dict | list) else value
+
+
+def _reference(item: object) -> str | None:
+    if isinstance(item, str):
+        return item
+    if not isinstance(item, Element):
+        return None
+    value = item.value.get("reference") if isinstance(item.value, dict) else item.value
+    return value if isinstance(value, str) else None
+
+
+def _contained(resource: Element, name: str) -> list[Element]:
+    if name == "":
+        return [resource]
+    return [
+        found
+        for found in children([resource], "contained")
+        if isinstance(found.value, dict) and found.value.get("id") == name
+    ]

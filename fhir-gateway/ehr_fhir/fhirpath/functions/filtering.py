@@ -1,0 +1,102 @@
+"""Filtering and projection (N1 §5.2), `iif` and `aggregate`: functions with a lambda."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from ehr_fhir.errors import Invalid
+from ehr_fhir.fhirpath.registry import lazy
+from ehr_fhir.fhirpath.scope import Closure, Scope
+from ehr_fhir.fhirpath.sets import Seen
+from ehr_fhir.fhirpath.values import boolean, kind_of, one, system
+
+__all__: list[str] = []
+
+
+@lazy("where", 1)
+def _where(scope: Scope, items: list[Any], criterion: Closure) -> list[Any]:
+    scope.run.spend(len(items))
+    inner = scope.inner()
+    found = []
+    for inner.index, item in enumerate(items):
+        inner.this = [item]
+        if boolean(criterion(inner), "The criterion of `where()`") is True:
+            found.append(item)
+    return found
+
+
+@lazy("select", 1)
+def _select(scope: Scope, items: list[Any], projection: Closure) -> list[Any]:
+    inner = scope.inner()
+    found: list[Any] = []
+    for inner.index, item in enumerate(items):
+        inner.this = [item]
+        result = projection(inner)
+        scope.run.spend(len(result) + 1)
+        found += result
+    return found
+
+
+@lazy("repeat", 1)
+def _repeat(scope: Scope, items: list[Any], projection: Closure) -> list[Any]:
+    inner = scope.inner()
+    seen, found, level = Seen(), list[Any](), items
+    while level:
+        below: list[Any] = []
+        for inner.index, item in enumerate(level):
+            inner.this = [item]
+            result = projection(inner)
+            scope.run.spend(len(result) + 1)
+            below += [value for value in result if seen.add(value)]
+        found += below
+        level = below
+    return found
+
+
+@lazy("repeatAll", 1)
+def _repeat_all(scope: Scope, items: list[Any], projection: Closure) -> list[Any]:
+    inner = scope.inner()
+    found, level = list[Any](), items
+    while level:
+        below: list[Any] = []
+        for inner.index, item in enumerate(level):
+            inner.this = [item]
+            result = projection(inner)
+            scope.run.spend(len(result) + 1)
+            below += result
+        found += below
+        level = below
+    return found
+
+
+@lazy("iif", 2, 3)
+def _iif(
+    scope: Scope,
+    items: list[Any],
+    criterion: Closure,
+    then: Closure,
+    otherwise: Closure | None = None,
+) -> list[Any]:
+    one(items, "`iif()`")
+    inner = scope.inner()
+    # Inside a lambda, $index stays that of the item it is about.
+    inner.this, inner.index = items, scope.index
+    value = system(one(criterion(inner), "The criterion of `iif()`"))
+    if value is not None and not isinstance(value, bool):
+        raise Invalid(f"The criterion of `iif()` is a boolean, not {kind_of(value)}.")
+    if value:
+        return then(inner)
+    return otherwise(inner) if otherwise else []
+
+
+@lazy("aggregate", 1, 2)
+def _aggregate(
+    scope: Scope, items: list[Any], aggregator: Closure, start: Closure | None = None
+) -> list[Any]:
+    inner = scope.inner()
+    inner.total = start(scope) if start else []
+    for inner.index, item in enumerate(items):
+        inner.this = [item]
+        inner.total = aggregator(inner)
+        scope.run.spend(len(inner.total) + 1)
+    return inner.total

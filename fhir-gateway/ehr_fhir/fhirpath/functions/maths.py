@@ -1,0 +1,100 @@
+"""Numbers (N1 §5.7): an answer that is no number is no answer."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from decimal import ROUND_CEILING, ROUND_DOWN, ROUND_FLOOR, ROUND_HALF_UP, Decimal
+from typing import Any
+
+from ehr_fhir.errors import Invalid
+from ehr_fhir.fhirpath.operators import integer_or_empty, number_or_empty
+from ehr_fhir.fhirpath.quantity import Quantity
+from ehr_fhir.fhirpath.registry import plain
+from ehr_fhir.fhirpath.scope import Scope
+from ehr_fhir.fhirpath.values import CONTEXT, as_decimal, kind_of, one, system, whole
+
+__all__: list[str] = []
+
+_LARGEST_EXPONENT = 10_000
+
+
+def _of_number(name: str, run: Callable[[Decimal], list[Any]]) -> None:
+    """Register a function of a number alone."""
+
+    @plain(name)
+    def call(scope: Scope, items: list[Any]) -> list[Any]:
+        value = _number(items, name)
+        return [] if value is None else run(value)
+
+
+def _integer(rounding: str) -> Callable[[Decimal], list[Any]]:
+    return lambda value: integer_or_empty(int(value.to_integral_value(rounding)))
+
+
+_of_number("ceiling", _integer(ROUND_CEILING))
+_of_number("floor", _integer(ROUND_FLOOR))
+_of_number("truncate", _integer(ROUND_DOWN))
+_of_number("exp", lambda value: number_or_empty(CONTEXT.exp(value)))
+_of_number("ln", lambda value: number_or_empty(CONTEXT.ln(value)))
+_of_number("sqrt", lambda value: number_or_empty(CONTEXT.sqrt(value)))
+
+
+@plain("abs")
+def _abs(scope: Scope, items: list[Any]) -> list[Any]:
+    value = system(one(items, "`abs()`"))
+    if isinstance(value, Quantity):
+        return [Quantity(abs(value.value), value.unit, value.calendar)]
+    if value is not None and as_decimal(value) is None:
+        raise Invalid(f"`abs()` takes a number, not {kind_of(value)}.")
+    return [] if value is None else [abs(value)]
+
+
+@plain("log", 1)
+def _log(scope: Scope, items: list[Any], base: list[Any]) -> list[Any]:
+    value, root = _number(items, "log"), _number(base, "log")
+    if value is None or root is None or value <= 0 or root <= 0 or root == 1:
+        return []
+    found = CONTEXT.divide(CONTEXT.ln(value), CONTEXT.ln(root))
+    # A quotient of logarithms is exact to fewer digits than it shows: log 16 to base 2 is 4.
+    return number_or_empty(_shortened(found))
+
+
+@plain("power", 1)
+def _power(scope: Scope, items: list[Any], exponent: list[Any]) -> list[Any]:
+    base, power = system(one(items, "`power()`")), system(one(exponent, "`power()`"))
+    value, by = _number(items, "power"), _number(exponent, "power")
+    if value is None or by is None or abs(by) > _LARGEST_EXPONENT:
+        return []
+    found = CONTEXT.power(value, by)
+    if not found.is_finite():
+        return []
+    if isinstance(base, int) and isinstance(power, int) and power >= 0:
+        return integer_or_empty(int(found)) if abs(found) < 2**32 else []
+    return number_or_empty(found)
+
+
+@plain("round", 0, 1)
+def _round(scope: Scope, items: list[Any], precision: list[Any] | None = None) -> list[Any]:
+    value = _number(items, "round")
+    digits = whole(precision or [], "`round()`") or 0
+    if digits < 0:
+        raise Invalid("`round()` takes a number of digits that is not negative.")
+    if value is None:
+        return []
+    if digits >= 28:
+        return [value]
+    found = value.quantize(Decimal(1).scaleb(-digits), ROUND_HALF_UP, CONTEXT)
+    return [found] if found.is_finite() else [value]
+
+
+def _number(items: list[Any], name: str) -> Decimal | None:
+    value = system(one(items, f"`{name}()`"))
+    number = as_decimal(value)
+    if value is not None and number is None:
+        raise Invalid(f"`{name}()` takes a number, not {kind_of(value)}.")
+    return number
+
+
+def _shortened(number: Decimal) -> Decimal:
+    places = Decimal(1).scaleb(-20)
+    return number.quantize(places, context=CONTEXT).normalize(CONTEXT) if number else number

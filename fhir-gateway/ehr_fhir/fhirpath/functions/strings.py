@@ -1,0 +1,123 @@
+"""Strings (N1 §5.6) and the trial-use ones beside them."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from functools import lru_cache
+from typing import Any
+
+from ehr_fhir.errors import Invalid
+from ehr_fhir.fhirpath.registry import plain
+from ehr_fhir.fhirpath.scope import Scope
+from ehr_fhir.fhirpath.values import text, whole
+
+__all__: list[str] = []
+
+_LONGEST_PATTERN = 500
+
+
+@lru_cache(512)
+def _pattern(pattern: str) -> re.Pattern[str]:
+    if len(pattern) > _LONGEST_PATTERN:
+        raise Invalid(f"A regular expression has at most {_LONGEST_PATTERN} characters.")
+    try:
+        # A point is any character, line ends too (N1 §5.6.10: single-line mode).
+        return re.compile(pattern, re.DOTALL)
+    except (re.error, OverflowError, RecursionError):
+        raise Invalid("The regular expression is not one that this engine reads.") from None
+
+
+def _with_text(name: str, run: Callable[[str, str], object]) -> None:
+    """Register a function of a string and a string."""
+
+    @plain(name, 1)
+    def call(scope: Scope, items: list[Any], other: list[Any]) -> list[Any]:
+        value, argument = text(items, f"`{name}()`"), text(other, f"`{name}()`")
+        return [] if value is None or argument is None else [run(value, argument)]
+
+
+_with_text("indexOf", lambda value, other: value.find(other))
+_with_text("lastIndexOf", lambda value, other: value.rfind(other))
+_with_text("startsWith", lambda value, other: value.startswith(other))
+_with_text("endsWith", lambda value, other: value.endswith(other))
+_with_text("contains", lambda value, other: other in value)
+_with_text("matches", lambda value, other: bool(_pattern(other).search(value)))
+_with_text("matchesFull", lambda value, other: bool(_pattern(other).fullmatch(value)))
+
+
+def _of_text(name: str, run: Callable[[str], list[Any]]) -> None:
+    """Register a function of a string alone."""
+
+    @plain(name)
+    def call(scope: Scope, items: list[Any]) -> list[Any]:
+        value = text(items, f"`{name}()`")
+        return [] if value is None else run(value)
+
+
+_of_text("upper", lambda value: [value.upper()])
+_of_text("lower", lambda value: [value.lower()])
+_of_text("length", lambda value: [len(value)])
+_of_text("toChars", lambda value: list(value))
+_of_text("trim", lambda value: [value.strip()])
+
+
+@plain("substring", 1, 2)
+def _substring(
+    scope: Scope, items: list[Any], start: list[Any], length: list[Any] | None = None
+) -> list[Any]:
+    value, first = text(items, "`substring()`"), whole(start, "`substring()`")
+    count = whole(length, "`substring()`") if length else None
+    if value is None or first is None or not 0 <= first < len(value):
+        return []
+    return [value[first:] if count is None else value[first : first + max(count, 0)]]
+
+
+@plain("replace", 2)
+def _replace(scope: Scope, items: list[Any], old: list[Any], new: list[Any]) -> list[Any]:
+    value, before, after = (text(part, "`replace()`") for part in (items, old, new))
+    if value is None or before is None or after is None:
+        return []
+    if len(value) * (len(after) + 1) > 10**8:
+        raise Invalid("`replace()` makes a text that is too long.", issue_code="too-costly")
+    if before == "":
+        # Around every character (N1 §5.6.9), but not after the last.
+        return [scope.run.grown("".join(after + one for one in value) + after)]
+    return [scope.run.grown(value.replace(before, after))]
+
+
+@plain("replaceMatches", 2)
+def _replace_matches(
+    scope: Scope, items: list[Any], pattern: list[Any], new: list[Any]
+) -> list[Any]:
+    value, before, after = (text(part, "`replaceMatches()`") for part in (items, pattern, new))
+    if value is None or before is None or after is None:
+        return []
+    if before == "":
+        return [value]
+    # FHIRPath writes groups as Java does: $1 and ${name}.
+    template = re.sub(r"\$(?:\{(\w+)\}|(\d))", lambda m: rf"\g<{m[1] or m[2]}>", _plain(after))
+    try:
+        return [scope.run.grown(_pattern(before).sub(template, value))]
+    except (re.error, IndexError):
+        raise Invalid("The substitution of `replaceMatches()` names no such group.") from None
+
+
+@plain("split", 1)
+def _split(scope: Scope, items: list[Any], separator: list[Any]) -> list[Any]:
+    value, mark = text(items, "`split()`"), text(separator, "`split()`")
+    if value is None or mark is None:
+        return []
+    return list(value) if mark == "" else list(value.split(mark))
+
+
+@plain("join", 0, 1)
+def _join(scope: Scope, items: list[Any], separator: list[Any] | None = None) -> list[Any]:
+    mark = text(separator or [], "`join()`") or ""
+    texts = [text([item], "`join()`") for item in items]
+    found = [one for one in texts if one is not None]
+    return [scope.run.grown(mark.join(found))] if found else []
+
+
+def _plain(template: str) -> str:
+    return template.replace("\\", "\\\\")

@@ -1,0 +1,66 @@
+"""Utility (N1 §5.9): the clock, `trace`, `type`."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from ehr_fhir.fhirpath.model import Element
+from ehr_fhir.fhirpath.registry import lazy, plain
+from ehr_fhir.fhirpath.scope import Closure, Scope
+from ehr_fhir.fhirpath.temporal import Date, DateTime, Time
+from ehr_fhir.fhirpath.values import kind_of, text
+
+__all__: list[str] = []
+
+
+@dataclass(frozen=True, slots=True)
+class TypeInfo:
+    """What `type()` returns: `namespace` and `name` can be asked for."""
+
+    namespace: str
+    name: str
+
+
+@plain("now")
+def _now(scope: Scope, items: list[Any]) -> list[Any]:
+    return [DateTime.of(scope.run.now)]
+
+
+@plain("today")
+def _today(scope: Scope, items: list[Any]) -> list[Any]:
+    now = scope.run.now
+    return [Date((now.year, now.month, now.day))]
+
+
+@plain("timeOfDay")
+def _time_of_day(scope: Scope, items: list[Any]) -> list[Any]:
+    now = scope.run.now
+    return [Time((now.hour, now.minute, now.second), now.microsecond // 1000 * 10**6, 3)]
+
+
+@lazy("trace", 1, 2)
+def _trace(
+    scope: Scope, items: list[Any], name: Closure, projection: Closure | None = None
+) -> list[Any]:
+    # Never to a log: the caller decides who may see values.
+    if scope.run.trace is not None:
+        shown = items
+        if projection is not None:
+            inner = scope.inner()
+            shown = []
+            for inner.index, item in enumerate(items):
+                inner.this = [item]
+                shown += projection(inner)
+        scope.run.trace(text(name(scope), "`trace()`") or "", shown)
+    return items
+
+
+@plain("type")
+def _type(scope: Scope, items: list[Any]) -> list[Any]:
+    return [
+        TypeInfo("FHIR", item.type)
+        if isinstance(item, Element)
+        else TypeInfo("System", kind_of(item).removeprefix("System."))
+        for item in items
+    ]

@@ -1,0 +1,82 @@
+"""Text of an expression to tokens (FHIRPath N1 §12, the grammar's lexer rules)."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+
+from ehr_fhir.errors import Invalid
+
+__all__ = ["Token", "fault", "tokenize"]
+
+_DAY = r"\d{4}(?:-\d\d(?:-\d\d)?)?"
+_CLOCK = r"\d\d(?::\d\d(?::\d\d(?:\.\d+)?)?)?"
+_TOKEN = re.compile(
+    rf"""
+      (?P<space> \s+ | //[^\r\n]* | /\*.*?\*/ )
+    | (?P<time> @T{_CLOCK} )
+    | (?P<datetime> @{_DAY}T(?:{_CLOCK}(?:Z|[+-]\d\d:\d\d)?)? )
+    | (?P<date> @{_DAY} )
+    | (?P<number> \d+(?:\.\d+)? )
+    | (?P<word> [A-Za-z_][A-Za-z0-9_]* )
+    | (?P<quoted> `(?:[^`\\]|\\.)*` )
+    | (?P<string> '(?:[^'\\]|\\.)*' )
+    | (?P<special> \$(?:this|index|total)\b )
+    | (?P<mark> !=|!~|<=|>=|[-+*/&|=~<>.,()\[\]{{}}%] )
+    """,
+    re.VERBOSE | re.DOTALL,
+)
+_ESCAPE = re.compile(r"\\(u[0-9a-fA-F]{4}|.)", re.DOTALL)
+_ESCAPES = {"'": "'", '"': '"', "`": "`", "\\": "\\", "/": "/"}
+_ESCAPES |= {"r": "\r", "n": "\n", "t": "\t", "f": "\f"}
+_LONGEST = 20_000
+
+
+@dataclass(frozen=True, slots=True)
+class Token:
+    """One token: its kind, its text (of strings and quoted names, unescaped), its start."""
+
+    kind: str
+    text: str
+    position: int
+
+
+def tokenize(expression: str) -> list[Token]:
+    """Split an expression into tokens, the last of kind `end`; refuse what is none.
+
+    >>> [token.text for token in tokenize("a.`b` + 'c' // d")]
+    ['a', '.', 'b', '+', 'c', '']
+    """
+    if len(expression) > _LONGEST:
+        raise Invalid(f"The FHIRPath expression is longer than {_LONGEST} characters.")
+    tokens, position = [], 0
+    while position < len(expression):
+        match = _TOKEN.match(expression, position)
+        if not match or not match.lastgroup:
+            raise fault(expression, position, "there is no such symbol, or it has no end")
+        kind, text = match.lastgroup, match[0]
+        if kind in ("string", "quoted"):
+            text = _unescape(expression, text[1:-1], position)
+        if kind != "space":
+            tokens.append(Token(kind, text, position))
+        position = match.end()
+    return [*tokens, Token("end", "", position)]
+
+
+def fault(expression: str, position: int, reason: str) -> Invalid:
+    """Return the error that names the line and column of a place in an expression."""
+    line = expression.count("\n", 0, position) + 1
+    column = position - expression.rfind("\n", 0, position)
+    return Invalid(f"The FHIRPath is wrong at line {line}, column {column}: {reason}.")
+
+
+def _unescape(expression: str, text: str, position: int) -> str:
+    def one(match: re.Match[str]) -> str:
+        code = match[1]
+        if len(code) == 5:
+            return chr(int(code[1:], 16))
+        if code not in _ESCAPES:
+            raise fault(expression, position, "the text has an escape that FHIRPath does not know")
+        return _ESCAPES[code]
+
+    return _ESCAPE.sub(one, text) if "\\" in text else text

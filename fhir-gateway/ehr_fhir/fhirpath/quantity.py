@@ -1,0 +1,90 @@
+"""Quantities: a number with a unit of UCUM or a calendar duration, and when two are comparable."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from decimal import Decimal
+from fractions import Fraction
+
+from ehr_fhir.fhirpath.ucum import Unit, parse_unit
+
+__all__ = ["CALENDAR", "SECONDS", "Quantity", "calendar_word", "commensurable", "parse_quantity"]
+
+CALENDAR = ("year", "month", "week", "day", "hour", "minute", "second", "millisecond")
+
+# Weeks and shorter are of fixed length, so they are also units of UCUM; years and months are not.
+SECONDS = {
+    "week": Fraction(604800),
+    "day": Fraction(86400),
+    "hour": Fraction(3600),
+    "minute": Fraction(60),
+    "second": Fraction(1),
+    "millisecond": Fraction(1, 1000),
+}
+_MONTHS = {"year": Fraction(12), "month": Fraction(1)}
+_TEXT = re.compile(r"([+-]?\d+(?:\.\d+)?)\s*(?:'([^']+)'|([a-zA-Z]+))?")
+
+
+@dataclass(frozen=True, slots=True)
+class Quantity:
+    """A number and its unit; `calendar` marks a word (`1 week`) rather than a code (`1 'wk'`).
+
+    >>> str(Quantity(Decimal("1.50"), "mg"))
+    "1.50 'mg'"
+    """
+
+    value: Decimal
+    unit: str = "1"
+    calendar: bool = False
+
+    def __str__(self) -> str:
+        return f"{self.value:f} {self.unit}" if self.calendar else f"{self.value:f} '{self.unit}'"
+
+
+def calendar_word(word: str) -> str | None:
+    """Return the singular of a calendar duration, or nothing for any other word.
+
+    >>> calendar_word("days"), calendar_word("wk")
+    ('day', None)
+    """
+    singular = word.removesuffix("s")
+    return singular if singular in CALENDAR else None
+
+
+def parse_quantity(text: str) -> Quantity | None:
+    """Read a quantity as its text form, or nothing from what is not one.
+
+    >>> parse_quantity("1 wk") is None
+    True
+    """
+    match = _TEXT.fullmatch(text)
+    if not match or (match[3] and not calendar_word(match[3])):
+        return None
+    return Quantity(Decimal(match[1]), match[2] or match[3] or "1", bool(match[3]))
+
+
+def commensurable(
+    left: Quantity, right: Quantity, *, loose: bool = False
+) -> tuple[Fraction, Fraction] | None:
+    """Return both values in one unit, or nothing if they have none in common.
+
+    `loose` lets a calendar year stand for UCUM's mean year, as equivalence does.
+    """
+    if left.unit == right.unit and left.calendar == right.calendar:
+        return Fraction(left.value), Fraction(right.value)
+    left_unit, right_unit = _unit(left, loose), _unit(right, loose)
+    if left_unit is None or right_unit is None or left_unit[1] != right_unit[1]:
+        return None
+    return Fraction(left.value) * left_unit[0], Fraction(right.value) * right_unit[0]
+
+
+def _unit(quantity: Quantity, loose: bool) -> Unit | None:
+    if not quantity.calendar:
+        return parse_unit(quantity.unit)
+    word = calendar_word(quantity.unit) or ""
+    if word in SECONDS:
+        return SECONDS[word], (("s", 1),)
+    if loose:
+        return parse_unit("a" if word == "year" else "mo")
+    return _MONTHS[word], (("month", 1),)

@@ -1,0 +1,89 @@
+"""What an expression sees while it is evaluated: the resource, the variables, `$this`."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any
+
+from ehr_fhir.errors import Invalid, TooCostly
+from ehr_fhir.fhirpath.model import Element
+
+__all__ = ["Closure", "Evaluation", "Scope"]
+
+_MOST_STEPS = 2_000_000
+_LONGEST_TEXT = 4_000_000
+_CONSTANTS = {
+    "sct": "http://snomed.info/sct",
+    "loinc": "http://loinc.org",
+    "ucum": "http://unitsofmeasure.org",
+}
+_FOLDERS = {
+    "vs-": "http://hl7.org/fhir/ValueSet/",
+    "ext-": "http://hl7.org/fhir/StructureDefinition/",
+}
+
+
+@dataclass(slots=True)
+class Evaluation:
+    """One evaluation: what the caller gave, and how much work has been done."""
+
+    resource: Element
+    context: list[Any]
+    variables: Mapping[str, object]
+    now: datetime
+    resolve: Callable[[str], Mapping[str, Any] | None] | None = None
+    member_of: Callable[[object, str], bool | None] | None = None
+    trace: Callable[[str, list[Any]], None] | None = None
+    steps: int = field(default=0)
+
+    def spend(self, steps: int) -> None:
+        """Count work, so that no expression runs or grows without end."""
+        self.steps += steps
+        if self.steps > _MOST_STEPS:
+            raise TooCostly("The FHIRPath expression takes too many steps on this resource.")
+
+    def grown(self, text: str) -> str:
+        """Return a text that an expression made, unless it has grown out of measure."""
+        if len(text) > _LONGEST_TEXT:
+            raise TooCostly("The FHIRPath expression makes a text that is too long.")
+        self.spend(len(text) // 1000)
+        return text
+
+    def variable(self, name: str) -> list[Any]:
+        """Return what `%name` stands for."""
+        if name in self.variables:
+            value = self.variables[name]
+            return list(value) if isinstance(value, list | tuple) else [value]
+        if name in ("resource", "rootResource"):
+            return [self.resource]
+        if name == "context":
+            return self.context
+        if name in _CONSTANTS:
+            return [_CONSTANTS[name]]
+        for prefix, folder in _FOLDERS.items():
+            if name.startswith(prefix):
+                return [folder + name.removeprefix(prefix)]
+        raise Invalid(f"The FHIRPath variable %{name[:60]} has no value here.")
+
+
+class Scope:
+    """`$this` as a collection, `$index` and `$total`; inside a function's lambda, of one item."""
+
+    __slots__ = ("index", "run", "this", "total")
+
+    def __init__(self, run: Evaluation, this: list[Any]) -> None:
+        self.run = run
+        self.this = this
+        self.index: int | None = None
+        self.total: list[Any] = []
+
+    def inner(self) -> Scope:
+        """Return a scope for the items of a function, below this one."""
+        scope = Scope(self.run, [])
+        scope.total = self.total
+        return scope
+
+
+Closure = Callable[[Scope], list[Any]]
