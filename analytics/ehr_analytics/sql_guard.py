@@ -48,12 +48,12 @@ _TOKEN = re.compile(
       | (?P<sign><=|>=|<>|!=|\|\||/(?!\*)|[-+*%=<>(),.])""",
     re.VERBOSE,
 )
-_RELATION = re.compile(r"'UnresolvedRelation \[([^\]]*)\]")
-_FOREIGN_NODE = re.compile(
-    r"'?(UnresolvedTableValuedFunction|UnresolvedInlineTable|ScriptTransformation|InsertInto\w*"
-    r"|Create\w*|Generate|PlanWithUnresolvedIdentifier|\w*Command)\b"
+# Nodes of a parsed plan, one a line, below the strokes that draw the tree.
+_NODE = re.compile(r"^[\s:+-]*'?(?P<name>\w+)(?: \[(?P<first>[^\]]*)\])?")
+_NODES = frozenset(
+    """Aggregate CTE Distinct Except Filter GlobalLimit Intersect Join LocalLimit OneRowRelation
+    Project Sort SubqueryAlias Union UnresolvedHaving UnresolvedRelation""".split()
 )
-_CTE = re.compile(r"\bCTE \[([^\]]*)\]")
 
 
 class _Token(NamedTuple):
@@ -81,13 +81,14 @@ def check_plan(spark: SparkSession, sql: str, views: Collection[str]) -> None:
     # The parser is reached through the JVM: PySpark has no typed door to it.
     session = spark._jsparkSession
     plan = session.sessionState().sqlParser().parsePlan(sql).toString()
-    own = {name.strip() for names in _CTE.findall(plan) for name in names.split(",")}
-    allowed = {view.lower() for view in views} | {name.lower() for name in own}
-    for relation in _RELATION.findall(plan):
-        if relation.lower() not in allowed:
-            raise Unprocessable("Spark sees a relation that is not a view of this project.")
-    if _FOREIGN_NODE.search(plan):
+    nodes = [match.groupdict("") for match in map(_NODE.match, plan.splitlines()) if match]
+    if any(node["name"] not in _NODES for node in nodes):
         raise Unprocessable("Spark sees something other than a SELECT over views.")
+    bound = {name.strip() for n in nodes if n["name"] == "CTE" for name in n["first"].split(",")}
+    read = {n["first"] for n in nodes if n["name"] == "UnresolvedRelation"}
+    allowed = {name.lower() for name in (*views, *bound)}
+    if not {name.lower() for name in read} <= allowed:
+        raise Unprocessable("Spark sees a relation that is not a view of this project.")
 
 
 def _tokens(sql: str) -> list[_Token]:

@@ -12,7 +12,8 @@ import hashlib
 import json
 import secrets
 import tomllib
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from importlib.metadata import version as package_version
 from importlib.resources import files
@@ -20,12 +21,14 @@ from pathlib import Path
 
 from deltalake import DeltaTable
 from deltalake.exceptions import TableNotFoundError
+from pyspark.errors import AnalysisException
 from pyspark.sql import Column, DataFrame, SparkSession
 from pyspark.sql import functions as F
 
 from ehr_analytics import project as projects
 from ehr_analytics import sql_guard
 from ehr_analytics.register import Register
+from ehr_etl.java_errors import java_errors
 from ehr_fhir.errors import NotFound, Unavailable, Unprocessable
 
 Row = dict[str, object]
@@ -123,17 +126,17 @@ def run(register: Register, spark: SparkSession, study: Study, who: str) -> Run:
     projects.require_usable(project, who, register.clock().date())
     columns = project.columns()
     sql_guard.check_text(study.sql, columns)
-    sql_guard.check_plan(spark, study.sql, columns)
-
     key = projects.key_path(register.data, project.id).read_text("ascii")
-    # A session of its own: its only temporary views are the project's.
-    session = spark.newSession()
-    tables = _open_views(session, register.data / "lake" / "gold", columns, key)
-    cohort = session.sql(study.sql).cache()
-    try:
-        results = {m.name: _count(cohort, study, m) for m in study.measures}
-    finally:
-        cohort.unpersist()
+    with java_errors("running the study"), _analysis_errors():
+        sql_guard.check_plan(spark, study.sql, columns)
+        # A session of its own: its only temporary views are the project's.
+        session = spark.newSession()
+        tables = _open_views(session, register.data / "lake" / "gold", columns, key)
+        cohort = session.sql(study.sql).cache()
+        try:
+            results = {m.name: _count(cohort, study, m) for m in study.measures}
+        finally:
+            cohort.unpersist()
 
     now = register.clock()
     record = Run(
@@ -201,6 +204,16 @@ def _require_names(study: Study) -> None:
         raise Unprocessable("A measure counts by a column that has the name of a count.")
 
 
+@contextmanager
+def _analysis_errors() -> Iterator[None]:
+    """Turn what Spark says of a cohort it does not understand into a refusal of the study."""
+    try:
+        yield
+    except AnalysisException as error:
+        condition = error.getCondition() or "no reason given"
+        raise Unprocessable(f"Spark does not understand the study ({condition}).") from None
+
+
 def _open_views(
     session: SparkSession, gold: Path, columns: Mapping[str, Sequence[str]], key: str
 ) -> dict[str, int]:
@@ -238,7 +251,7 @@ def _count(cohort: DataFrame, study: Study, measure: Measure) -> list[Row]:
     table = cohort.groupBy(*measure.by).agg(*aggregates)
     if measure.top is not None:
         table = table.orderBy(F.desc(study.unit), *measure.by).limit(measure.top)
-    else:
+    elif measure.by:
         table = table.orderBy(*measure.by)
     return [row.asDict() for row in table.collect()]
 

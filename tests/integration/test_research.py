@@ -142,7 +142,7 @@ def test_a_column_that_was_not_approved_is_not_there(spark: SparkSession, data: 
     plan = study.load(PLAN)
     narrow = study.Study(**{**plan.__dict__, "project": "narrow"})
 
-    with pytest.raises(Unprocessable, match="start"):
+    with pytest.raises(Unprocessable, match="UNRESOLVED_COLUMN"):
         study.run(book, spark, narrow, "researcher.lau")
 
 
@@ -167,6 +167,16 @@ def test_a_project_sees_pseudonyms_of_its_own(spark: SparkSession, data: Path) -
                 if patient in raw]  # fmt: skip
     # And identifiers as strata are stopped by the airlock.
     assert not release.propose(book, run.id, "researcher.lau").passed
+
+
+def test_a_cohort_spark_does_not_understand_is_refused(spark: SparkSession, data: Path) -> None:
+    book = register(data)
+    open_project(book, id="wrong")
+    sql = "SELECT no_such_column FROM encounter_flat"
+    wrong = study.Study(**{**study.load(PLAN).__dict__, "project": "wrong", "sql": sql})
+
+    with pytest.raises(Unprocessable, match="UNRESOLVED_COLUMN"):
+        study.run(book, spark, wrong, "researcher.lau")
 
 
 def test_a_closed_project_runs_no_more(spark: SparkSession, data: Path) -> None:

@@ -1,0 +1,44 @@
+"""Counts under a policy, and the plot of what remains."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from ehr_analytics.control import Table, control
+from ehr_analytics.plot import bars
+
+TABLE = Table(
+    ("sex",),
+    ("people", "stays"),
+    (
+        (("female",), (43, 88)),
+        (("male",), (3, 40)),
+        (("other",), (0, 0)),
+    ),
+)
+
+
+def test_small_counts_are_hidden_and_the_others_rounded() -> None:
+    shown = control("opensafely-7-5", TABLE, {}).table
+
+    assert shown.rows[0] == (("female",), (45, 90))
+    assert shown.rows[1][1][0] is None
+
+
+def test_many_stays_of_few_people_are_hidden() -> None:
+    controlled = control("opensafely-7-5", TABLE, {"stays": "people"})
+
+    assert controlled.table.rows[1] == (("male",), (None, None))
+    assert controlled.record["hidden_because_few_people"] == 1
+    assert controlled.record["cells"] == 6
+    assert controlled.record["cells_hidden"] == 2
+
+
+def test_a_plot_is_a_png_of_what_is_shown_even_if_all_is_hidden(tmp_path: Path) -> None:
+    hidden = Table(("sex",), ("people",), ((("male",), (None,)), (("female",), (None,))))
+
+    bars(hidden, ("people",), "People", "All is hidden.", tmp_path / "a.png")
+    bars(TABLE, ("people", "stays"), "People", "Note.", tmp_path / "b.png")
+
+    for name in ("a.png", "b.png"):
+        assert (tmp_path / name).read_bytes().startswith(b"\x89PNG")
