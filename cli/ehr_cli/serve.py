@@ -19,6 +19,8 @@ from starlette.applications import Starlette
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from ehr_cli import settings as settings_module
+from ehr_cli.doctor import port
+from ehr_cli.house import gateway_settings, open_house
 from ehr_cli.settings import Settings
 from ehr_fhir.errors import Unavailable
 from ehr_gateway.app import create_gateway
@@ -61,8 +63,6 @@ def application() -> House:
 
 def make(settings: Settings) -> House:
     """Make the application of one process."""
-    from ehr_cli.house import gateway_settings
-
     gateway = create_gateway(gateway_settings(settings))
     transport = httpx.ASGITransport(app=gateway, raise_app_exceptions=False)
     client = httpx.AsyncClient(transport=transport, base_url=settings.base_url)
@@ -73,8 +73,10 @@ def make(settings: Settings) -> House:
 
 def serve(settings: Settings, on_ready: Callable[[str], None]) -> None:
     """Serve until interrupted; say one line when requests are answered."""
-    from ehr_cli.house import open_house
-
+    if not port(settings.host, settings.port).well:
+        raise Unavailable(
+            f"Another program has port {settings.port} of {settings.host}. Choose one with --port."
+        )
     open_house(settings)
     announcer = threading.Thread(target=_announce, args=(settings, on_ready), daemon=True)
     announcer.start()
@@ -86,21 +88,11 @@ def serve(settings: Settings, on_ready: Callable[[str], None]) -> None:
         # Our own names in headers; the server's name and version help only an attacker.
         "server_header": False,
     }
-    try:
-        if settings.workers == 1:
-            uvicorn.run(make(settings), **options)
-        else:
-            os.environ.update(settings_module.environment_of(settings))
-            uvicorn.run(
-                "ehr_cli.serve:application", factory=True, workers=settings.workers, **options
-            )
-    except SystemExit as error:
-        # uvicorn ends the process itself when it cannot take the port.
-        if error.code:
-            raise Unavailable(
-                f"The server could not start at {settings.host}:{settings.port}: "
-                "another program may have the port. Choose one with --port."
-            ) from None
+    if settings.workers == 1:
+        uvicorn.run(make(settings), **options)
+    else:
+        os.environ.update(settings_module.environment_of(settings))
+        uvicorn.run("ehr_cli.serve:application", factory=True, workers=settings.workers, **options)
 
 
 def wait_until_ready(base_url: str, seconds: float = 60) -> bool:

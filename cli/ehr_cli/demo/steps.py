@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Any
 from ehr_cli import lake as lake_commands
 from ehr_cli.demo.http import Caller
 from ehr_cli.house import gateway_settings
-from ehr_cli.sample import cast, consents as forms, overlay, source
+from ehr_cli.sample import cast, overlay, source
+from ehr_cli.sample import consents as forms
 from ehr_cli.sample.overlay import patients
 from ehr_fhir.errors import Fault
 from ehr_gateway import load as loader

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import subprocess
 import time
 from collections.abc import Callable, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -16,7 +17,7 @@ from ehr_cli.demo import folder, show, steps
 from ehr_cli.demo.server import serving
 from ehr_cli.demo.show import Outcome
 from ehr_cli.settings import Settings
-from ehr_fhir.errors import EhrError, Fault
+from ehr_fhir.errors import EhrError, Fault, Unavailable
 
 if TYPE_CHECKING:
     from pyspark.sql import SparkSession
@@ -32,10 +33,9 @@ class Tour:
 
     settings: Settings
     console: Console
-    stack: ExitStack
-    outcomes: list[Outcome] = field(default_factory=list)
     # Spark starts while the sample loads: the JVM is a process of its own.
-    session: Future[SparkSession] | None = None
+    session: Future[SparkSession]
+    outcomes: list[Outcome] = field(default_factory=list)
     lake: LakeReport | None = None
 
     @property
@@ -46,8 +46,6 @@ class Tour:
     @property
     def spark(self) -> SparkSession:
         """Return the one Spark session."""
-        if self.session is None:
-            raise Fault("Spark was not started.")
         return self.session.result()
 
     def progress(self, text: str) -> None:
@@ -60,22 +58,29 @@ def run(settings: Settings, *, once: bool, console: Console | None = None) -> No
     """Take the tour; then serve until interrupted, unless `once`."""
     console = console or Console()
     folder.fresh(settings.data)
-    with ExitStack() as stack:
-        tour = Tour(settings, console, stack)
-        house.open_house(settings)
-        _start_spark(tour)
-        for name, step in STEPS.items():
-            _take(tour, name, step)
-            if name == "load":
-                process = stack.enter_context(serving(settings))
+    house.open_house(settings)
+    with ExitStack() as server:
+        # Spark ends with the steps: serving needs none.
+        with ExitStack() as engine:
+            tour = Tour(settings, console, _start_spark(settings, engine))
+            for name, step in STEPS.items():
+                _take(tour, name, step)
+                if name == "load":
+                    process = server.enter_context(serving(settings))
         show.table(console, tour.outcomes)
         show.addresses(console, settings.base_url)
         if not once:
             console.print("Serving until Ctrl-C.")
-            try:
-                process.wait()
-            except KeyboardInterrupt:
-                console.print("Stopped.")
+            _wait(process, console)
+
+
+def _wait(process: subprocess.Popen[str], console: Console) -> None:
+    try:
+        process.wait()
+    except KeyboardInterrupt:
+        console.print("Stopped.")
+        return
+    raise Unavailable("The server ended by itself; server.log in the data folder may say why.")
 
 
 def _take(tour: Tour, name: str, step: Step) -> None:
@@ -97,12 +102,13 @@ def _take(tour: Tour, name: str, step: Step) -> None:
     show.done(tour.console, outcome)
 
 
-def _start_spark(tour: Tour) -> None:
+def _start_spark(settings: Settings, engine: ExitStack) -> Future[SparkSession]:
     from ehr_cli.lake import session
 
-    pool = tour.stack.enter_context(ThreadPoolExecutor(1))
-    tour.session = pool.submit(session, tour.settings)
-    tour.stack.callback(_stop_spark, tour.session)
+    pool = engine.enter_context(ThreadPoolExecutor(1))
+    starting = pool.submit(session, settings)
+    engine.callback(_stop_spark, starting)
+    return starting
 
 
 def _stop_spark(session: Future[SparkSession]) -> None:

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import json
 import os
+import resource
 import subprocess
 import sys
-import time
 from base64 import urlsafe_b64decode
 from pathlib import Path
 
@@ -49,12 +49,13 @@ def test_help_lists_every_command_and_loads_nothing_heavy(tmp_path: Path) -> Non
 
 def test_help_is_quick(tmp_path: Path) -> None:
     def seconds() -> float:
-        started = time.monotonic()
+        # Processor time, not the clock's: other work on the machine must not fail the test.
+        before = resource.getrusage(resource.RUSAGE_CHILDREN)
         ehr("--help", cwd=tmp_path)
-        return time.monotonic() - started
+        after = resource.getrusage(resource.RUSAGE_CHILDREN)
+        return after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
 
-    # The best of three: other work on the machine slows a single run.
-    assert min(seconds() for _ in range(3)) < 1.0
+    assert min(seconds() for _ in range(3)) < 0.8
 
 
 @pytest.mark.parametrize(("command", "word"), [("research", "airlock"), ("models", "train")])

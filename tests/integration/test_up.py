@@ -1,0 +1,157 @@
+"""`ehr up`: one server, one address, one line when ready."""
+
+from __future__ import annotations
+
+import socket
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import httpx
+import pytest
+
+from ehr_fhir import errors
+from ehr_gateway.auth.local import local_token
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+def command(data: Path, port: int, *options: str) -> list[str]:
+    program = [sys.executable, "-m", "ehr_cli.main", "up"]
+    return [*program, "--data", str(data), "--port", str(port), *options]
+
+
+@contextmanager
+def up(data: Path, *options: str) -> Iterator[tuple[str, str]]:
+    port = free_port()
+    process = subprocess.Popen(
+        command(data, port, *options),
+        cwd=data.parent,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    assert process.stdout is not None
+    try:
+        yield f"http://127.0.0.1:{port}", process.stdout.readline()
+    finally:
+        process.terminate()
+        rest = process.communicate(timeout=30)
+    # Nothing but the one line, and no log of what was asked.
+    assert rest == ("", "")
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[str, str, Path]]:
+    data = tmp_path_factory.mktemp("up") / "data"
+    with up(data) as (base_url, line):
+        yield base_url, line, data
+
+
+def test_one_line_names_the_address(server: tuple[str, str, Path]) -> None:
+    base_url, line, _ = server
+
+    assert line == f"eHR Commons is ready at {base_url} (FHIR at {base_url}/fhir).\n"
+
+
+@pytest.mark.parametrize(
+    ("path", "begins"),
+    [
+        ("/", "<!DOCTYPE html>"),
+        ("/fhir/metadata", '{"resourceType":"CapabilityStatement"'),
+        ("/fhir/.well-known/smart-configuration", "{"),
+        ("/oauth/jwks", '{"keys":'),
+        ("/readyz", ""),
+    ],
+)
+def test_gateway_and_portal_answer_at_one_address(
+    server: tuple[str, str, Path], path: str, begins: str
+) -> None:
+    answer = httpx.get(server[0] + path)
+
+    assert answer.status_code == 200
+    assert answer.text.lstrip().startswith(begins)
+
+
+def test_pages_allow_no_other_origin(server: tuple[str, str, Path]) -> None:
+    policy = httpx.get(server[0]).headers["content-security-policy"]
+
+    assert "default-src 'none'" in policy
+    assert "http" not in policy
+
+
+def test_the_server_names_no_software(server: tuple[str, str, Path]) -> None:
+    assert "server" not in httpx.get(server[0]).headers
+
+
+def test_the_platform_itself_is_there_from_the_start(server: tuple[str, str, Path]) -> None:
+    base_url, _, data = server
+    token = local_token(data, client="x", scope="system/*.rs")
+
+    answer = httpx.get(
+        f"{base_url}/fhir/Organization/ehr-commons", headers={"Authorization": f"Bearer {token}"}
+    )
+
+    assert answer.json()["name"] == "eHR Commons"
+
+
+def test_the_platforms_programs_get_tokens_by_their_secrets(
+    server: tuple[str, str, Path],
+) -> None:
+    base_url, _, data = server
+    secret = (data / "keys/lake.secret").read_text()
+
+    answer = httpx.post(
+        f"{base_url}/oauth/token",
+        data={"grant_type": "client_credentials"},
+        auth=("lake", secret),
+    )
+
+    assert "ehr/feed.read" in answer.json()["scope"]
+
+
+def test_keys_and_secrets_are_for_their_owner_alone(server: tuple[str, str, Path]) -> None:
+    for file in (server[2] / "keys").iterdir():
+        assert file.stat().st_mode & 0o077 == 0, file.name
+
+
+def test_a_restart_keeps_keys_and_secrets(tmp_path: Path) -> None:
+    data = tmp_path / "data"
+    with up(data):
+        before = {file.name: file.read_bytes() for file in (data / "keys").iterdir()}
+
+    with up(data) as (base_url, _):
+        token = local_token(data, client="x", scope="system/*.rs")
+        headers = {"Authorization": f"Bearer {token}"}
+        history = httpx.get(f"{base_url}/fhir/Organization/ehr-commons", headers=headers)
+
+    assert {file.name: file.read_bytes() for file in (data / "keys").iterdir()} == before
+    assert history.json()["meta"]["versionId"] == "1"
+
+
+def test_several_workers_serve_one_address(tmp_path: Path) -> None:
+    with up(tmp_path / "data", "--workers", "2") as (base_url, line):
+        answers = [httpx.get(f"{base_url}/fhir/metadata").status_code for _ in range(6)]
+
+    assert line.startswith("eHR Commons is ready")
+    assert answers == [200] * 6
+
+
+def test_a_taken_port_is_said_in_one_sentence(tmp_path: Path) -> None:
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        port = taken.getsockname()[1]
+
+        ran = subprocess.run(command(tmp_path / "data", port), capture_output=True, text=True)
+
+    assert ran.returncode == errors.Unavailable.exit
+    assert ran.stderr == (
+        f"Another program has port {port} of 127.0.0.1. Choose one with --port.\n"
+    )
