@@ -15,7 +15,7 @@ from typing import Any
 from ehr_fhir import definitions
 from ehr_fhir.errors import Issue
 
-__all__ = ["issues"]
+__all__ = ["issues", "sound"]
 
 _NUMBERS = frozenset({"decimal", "integer", "positiveInt", "unsignedInt"})
 _FORMS = {
@@ -34,6 +34,26 @@ _FORMS = {
 def issues(kind: str, resource: Mapping[str, Any]) -> list[Issue]:
     """Return what is wrong with the structure of a resource, in the order of its elements."""
     return list(_check_object(kind, resource, kind))
+
+
+def sound(owner: str, node: Mapping[str, Any]) -> bool:
+    """Say quickly whether every value is of the JSON kind that its datatype asks for.
+
+    >>> sound("Patient", {"active": True}), sound("Patient", {"active": "true"})
+    (True, False)
+    """
+    kinds = _json_kinds(node.get("resourceType", owner) if owner == "Resource" else owner)
+    for key, value in node.items():
+        known = kinds.get(key)
+        if known is None:
+            continue
+        inner, allowed = known
+        for one in value if type(value) is list else (value,):
+            if type(one) not in allowed and (one is not None or type(value) is not list):
+                return False
+            if inner and one is not None and not sound(inner, one):
+                return False
+    return True
 
 
 def _check_object(owner: str, node: Any, path: str) -> Iterator[Issue]:
@@ -86,6 +106,20 @@ def _check_value(kind: str, value: Any, path: str) -> Iterator[Issue]:
         yield Issue(f"{path} must be a string that is not empty.", path, "structure")
     elif (form := _FORMS.get(kind)) and not form.fullmatch(value):
         yield Issue(f"{path} does not have the form of a {kind}.", path, "value")
+
+
+@cache
+def _json_kinds(owner: str) -> Mapping[str, tuple[str | None, tuple[type, ...]]]:
+    """Return JSON name -> (datatype of an object, Python types of its values)."""
+    kinds: dict[str, tuple[str | None, tuple[type, ...]]] = {}
+    for name, (kind, _) in _elements(owner).items() if owner in definitions.elements() else ():
+        if kind in definitions.elements():
+            kinds[name] = (kind, (dict,))
+        elif kind == "boolean":
+            kinds[name] = (None, (bool,))
+        else:
+            kinds[name] = (None, (int, float, Decimal) if kind in _NUMBERS else (str,))
+    return kinds
 
 
 @cache
