@@ -8,7 +8,7 @@ from __future__ import annotations
 import base64
 import hashlib
 import json
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import Any
 from urllib.parse import parse_qs
 
@@ -25,7 +25,9 @@ class FakeGateway:
         self.people = people
         self.asked: list[httpx.Request] = []
         self.challenges: dict[str, str] = {}
-        # (type, status): the answer given instead of a search or read of that type.
+        # What happens between the portal's reading and its writing.
+        self.before_write: Callable[[], None] = lambda: None
+        # By type: the answer given instead of a search or read of that type.
         self.failures: dict[str, int] = {}
 
     def client(self) -> httpx.AsyncClient:
@@ -73,6 +75,7 @@ class FakeGateway:
         return httpx.Response(200, json=answer)
 
     def _write(self, request: httpx.Request) -> httpx.Response:
+        self.before_write()
         body = json.loads(request.content)
         kind, version = body["resourceType"], 1
         if request.method == "PUT":
@@ -114,7 +117,7 @@ class FakeGateway:
 def _matches(resource: Resource, params: httpx.QueryParams) -> bool:
     if "patient" in params:
         about = resource.get("subject") or resource.get("patient") or {}
-        seen = {entity["what"].get("reference") for entity in resource.get("entity", ())}
+        seen = {e.get("what", {}).get("reference") for e in resource.get("entity", ())}
         if f"Patient/{params['patient']}" not in {about.get("reference"), *seen}:
             return False
     if "category" in params:

@@ -25,7 +25,6 @@ from ehr_cli.settings import Settings
 from ehr_gateway.load import load
 from ehr_gateway.store import Store
 
-
 # Bills are many and no page shows them; a Provenance names many records, some of other patients.
 LEFT_OUT = {"Claim", "ExplanationOfBenefit", "Provenance", "SupplyDelivery"}
 

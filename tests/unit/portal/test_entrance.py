@@ -1,0 +1,147 @@
+"""Log-in, sessions and log-out."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from urllib.parse import parse_qs, urlsplit
+
+from tests.lib.portal_house import PortalHouse, portal
+
+__all__ = ["portal"]
+
+
+def test_login_sends_the_browser_to_the_gateway_with_a_pkce_challenge(portal: PortalHouse) -> None:
+    away = portal.browser.get("/login").headers["location"]
+
+    asked = {name: values[0] for name, values in parse_qs(urlsplit(away).query).items()}
+    assert away.startswith("/oauth/authorize?")
+    assert asked["client_id"] == "portal"
+    assert asked["redirect_uri"] == "http://testserver/callback"
+    assert asked["code_challenge_method"] == "S256"
+    assert len(asked["code_challenge"]) == 43
+    assert len(asked["state"]) >= 32
+
+
+def test_a_log_in_that_was_not_begun_here_is_refused(portal: PortalHouse) -> None:
+    portal.browser.get("/login")
+
+    answer = portal.browser.get("/callback", params={"code": "patient", "state": "made-up"})
+
+    assert answer.headers["location"] == "/?ended=1"
+    assert not any(request.url.path == "/oauth/token" for request in portal.fake.asked)
+
+
+def test_a_code_without_its_verifier_opens_nothing(portal: PortalHouse) -> None:
+    state = parse_qs(urlsplit(portal.browser.get("/login").headers["location"]).query)["state"][0]
+    portal.fake.challenges["patient"] = "the-challenge-of-another-browser"
+
+    answer = portal.browser.get("/callback", params={"code": "patient", "state": state})
+
+    assert answer.headers["location"] == "/?ended=1"
+    assert portal.browser.get("/record").headers["location"] == "/?ended=1"
+
+
+def test_the_session_gets_a_new_id_at_log_in(portal: PortalHouse) -> None:
+    away = portal.browser.get("/login")
+    before = portal.browser.cookies["session"]
+    state = parse_qs(urlsplit(away.headers["location"]).query)["state"][0]
+
+    portal.browser.get("/callback", params={"code": "patient", "state": state})
+
+    after = portal.browser.cookies["session"]
+    assert before != after
+    old = portal.new_browser()
+    old.cookies.set("session", before)
+    assert old.get("/record").status_code == 303
+
+
+def test_the_cookie_is_out_of_reach_of_scripts_and_other_sites(portal: PortalHouse) -> None:
+    cookie = portal.browser.get("/login").headers["set-cookie"].lower()
+
+    assert "httponly" in cookie
+    assert "samesite=lax" in cookie
+    assert "path=/" in cookie
+
+
+def test_over_https_the_cookie_is_bound_to_the_host() -> None:
+    house = PortalHouse("https://portal.example")
+
+    cookie = house.browser.get("/login").headers["set-cookie"]
+
+    assert cookie.startswith("__Host-session=")
+    assert "Secure" in cookie
+
+
+def test_each_role_starts_at_its_own_page() -> None:
+    for who, place in (("patient", "/record"), ("doctor", "/patients"), ("steward", "/quality")):
+        assert PortalHouse().log_in(who).get("/").headers["location"] == place
+
+
+def test_a_role_without_pages_is_told_so() -> None:
+    shown = PortalHouse().log_in("researcher").get("/")
+
+    assert shown.status_code == 200
+    assert "There are no pages for your role here" in shown.text
+
+
+def test_log_out_ends_the_session_on_the_server(portal: PortalHouse) -> None:
+    browser = portal.log_in("patient")
+    kept = browser.cookies["session"]
+
+    answer = portal.send("/sharing", "/logout")
+
+    assert answer.headers["location"] == "/"
+    thief = portal.new_browser()
+    thief.cookies.set("session", kept)
+    assert thief.get("/record").status_code == 303
+
+
+def test_an_idle_session_ends_after_half_an_hour(portal: PortalHouse) -> None:
+    browser = portal.log_in("patient")
+    portal.now += 29 * 60
+    assert browser.get("/record").status_code == 200
+
+    portal.now += 31 * 60
+
+    assert browser.get("/record").headers["location"] == "/?ended=1"
+
+
+def test_a_busy_session_ends_after_eight_hours(portal: PortalHouse) -> None:
+    browser = portal.log_in("patient")
+    for _ in range(24):
+        portal.now += 20 * 60
+        browser.get("/record")
+
+    portal.now += 60
+
+    assert browser.get("/record").headers["location"] == "/?ended=1"
+
+
+def test_a_token_the_gateway_no_longer_takes_ends_the_session(portal: PortalHouse) -> None:
+    browser = portal.log_in("patient")
+    portal.fake.failures = {"Patient": 401}
+
+    assert browser.get("/record").headers["location"] == "/?ended=1"
+    portal.fake.failures = {}
+    assert browser.get("/record").status_code == 303
+
+
+def test_a_copy_of_the_session_file_opens_no_session(tmp_path: Path) -> None:
+    file = tmp_path / "sessions.db"
+    house = PortalHouse(sessions=file)
+    kept = house.log_in("patient").cookies["session"]
+
+    held = b"".join(path.read_bytes() for path in tmp_path.iterdir())
+
+    assert kept.encode() not in held
+    assert file.stat().st_mode & 0o077 == 0
+
+
+def test_two_processes_share_sessions_through_the_file(tmp_path: Path) -> None:
+    first = PortalHouse(sessions=tmp_path / "sessions.db")
+    second = PortalHouse(sessions=tmp_path / "sessions.db")
+    kept = first.log_in("patient").cookies["session"]
+
+    second.browser.cookies.set("session", kept)
+
+    assert second.browser.get("/record").status_code == 200

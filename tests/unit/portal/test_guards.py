@@ -1,0 +1,146 @@
+"""What every page promises: headers, forms, addresses, roles."""
+
+from __future__ import annotations
+
+import re
+
+import pytest
+from tests.lib.portal_house import PortalHouse, portal
+
+__all__ = ["portal"]
+
+PAGES = {
+    "patient": ["/record", "/record/results", "/record/item/Observation/lab-2025", "/sharing",
+                "/who-looked"],
+    "doctor": ["/patients", "/patients/pat-1", "/patients/pat-1/results"],
+    "steward": ["/quality"],
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(("who", "page"), [(w, p) for w, ps in PAGES.items() for p in ps])
+def test_no_page_names_another_origin_or_holds_a_script(who: str, page: str) -> None:
+    shown = PortalHouse().log_in(who).get(page)
+
+    assert shown.status_code == 200
+    addresses = re.findall(r'(?:src|href|action)="([^"]*)"', shown.text)
+    assert addresses
+    assert all(address.startswith(("/", "#", "?")) for address in addresses)
+    assert "<script" not in shown.text
+    assert " style=" not in shown.text
+
+
+@pytest.mark.parametrize(("who", "page"), [(w, p) for w, ps in PAGES.items() for p in ps])
+def test_no_page_is_kept_and_none_may_load_from_elsewhere(who: str, page: str) -> None:
+    headers = PortalHouse().log_in(who).get(page).headers
+
+    assert headers["cache-control"] == "no-store"
+    assert headers["content-security-policy"] == (
+        "default-src 'none'; style-src 'self'; img-src 'self'; font-src 'self'; "
+        "form-action 'self'; base-uri 'none'; frame-ancestors 'none'"
+    )
+    assert headers["x-content-type-options"] == "nosniff"
+    assert headers["referrer-policy"] == "same-origin"
+
+
+def test_the_style_sheet_may_be_kept(portal: PortalHouse) -> None:
+    answer = portal.browser.get("/static/portal.css")
+
+    assert answer.headers["cache-control"] == "public, max-age=3600"
+    assert answer.headers["content-security-policy"]
+
+
+@pytest.mark.parametrize("page", [page for pages in PAGES.values() for page in pages])
+def test_nobody_sees_a_page_without_logging_in(portal: PortalHouse, page: str) -> None:
+    answer = portal.browser.get(page)
+
+    assert (answer.status_code, answer.headers["location"]) == (303, "/?ended=1")
+    assert portal.fake.asked == []
+
+
+@pytest.mark.parametrize(
+    ("who", "page"),
+    [("doctor", "/record"), ("doctor", "/sharing"), ("patient", "/patients"),
+     ("patient", "/quality"), ("steward", "/patients/pat-1"), ("researcher", "/record")],
+)  # fmt: skip
+def test_a_page_of_another_role_is_refused(who: str, page: str) -> None:
+    assert PortalHouse().log_in(who).get(page).status_code == 403
+
+
+def test_a_form_without_its_token_changes_nothing(portal: PortalHouse) -> None:
+    answer = portal.log_in("patient").post("/sharing/organization/st-b", data={"to": "off"})
+
+    assert answer.status_code == 403
+    assert portal.fake.written() == []
+
+
+def test_the_token_of_one_form_does_not_open_another(portal: PortalHouse) -> None:
+    browser = portal.log_in("patient")
+    page = browser.get("/sharing").text
+    other = re.search(r'action="/logout".*?value="(\w+)"', page, re.S)
+    assert other
+
+    answer = browser.post("/sharing/organization/st-b", data={"to": "off", "csrf": other[1]})
+
+    assert answer.status_code == 403
+    assert portal.fake.written() == []
+
+
+def test_a_form_sent_from_another_site_is_refused(portal: PortalHouse) -> None:
+    portal.log_in("patient")
+    portal.browser.headers["origin"] = "https://evil.example"
+
+    answer = portal.send("/sharing", "/sharing/organization/st-b", to="off")
+
+    assert answer.status_code == 403
+    assert portal.fake.written() == []
+
+
+def test_a_name_or_card_number_never_stands_in_an_address(portal: PortalHouse) -> None:
+    portal.log_in("doctor")
+
+    answer = portal.send("/patients", "/patients", who="ZQ123456(7)")
+
+    assert re.fullmatch(r"/patients\?search=[\w-]+", answer.headers["location"])
+    shown = portal.browser.get(answer.headers["location"])
+    assert "CHAN Ka Yan" in shown.text
+    assert not any("ZQ123456" in str(request.url) for request in portal.fake.asked)
+    assert not re.findall(r'href="[^"]*(?:ZQ|CHAN)', shown.text)
+
+
+def test_a_search_handle_of_another_session_finds_nothing(portal: PortalHouse) -> None:
+    portal.log_in("doctor")
+    address = portal.send("/patients", "/patients", who="CHAN").headers["location"]
+    portal.browser = portal.new_browser()
+
+    shown = portal.log_in("doctor").get(address)
+
+    assert "CHAN Ka Yan" not in shown.text
+
+
+def test_text_from_a_record_cannot_become_markup(portal: PortalHouse) -> None:
+    shown = portal.log_in("patient").get("/record").text
+
+    assert "Rare &lt;b&gt;thing&lt;/b&gt;" in shown
+    assert "<b>thing" not in shown
+
+
+def test_the_language_link_leads_nowhere_but_here(portal: PortalHouse) -> None:
+    for back in ("https://evil.example/", "//evil.example", "/\\evil.example"):
+        answer = portal.browser.get("/language/zh-Hans", params={"back": back})
+
+        assert answer.headers["location"] == "/"
+
+
+def test_a_next_link_to_another_host_is_asked_of_our_gateway_alone(portal: PortalHouse) -> None:
+    portal.fake.resources |= {
+        ("Organization", f"o-{n}"): {
+            "resourceType": "Organization",
+            "id": f"o-{n}",
+            "name": f"O{n}",
+        }
+        for n in range(600)
+    }
+
+    assert portal.log_in("patient").get("/sharing").status_code == 200
+
+    assert {request.url.host for request in portal.fake.asked} == {"gateway.test"}

@@ -1,0 +1,168 @@
+"""The pure pieces: names, amounts, entries, trends, switches."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from typing import Any
+
+import pytest
+from tests.lib.portal_house import cast
+
+from ehr_portal import display, entries, sharing, trends
+from ehr_portal.display import Provider
+from ehr_portal.plain_names import plain_name
+
+NOW = datetime(2026, 11, 22, 8, tzinfo=UTC)
+PUBLIC = Provider("ha-a", "Harbour", "", deemed=True, platform=False)
+PRIVATE = Provider("st-b", "St B", "", deemed=False, platform=False)
+
+
+def consent(name: str, **provision: Any) -> dict[str, Any]:
+    """Return an active sharing Consent, or a restriction when its provision denies."""
+    code = "restriction" if provision.get("type") == "deny" else "sharing"
+    return {
+        "resourceType": "Consent",
+        "id": name,
+        "status": "active",
+        "category": [{"coding": [{"system": sharing.CATEGORY, "code": code}]}],
+        "provision": {"type": "permit", **provision},
+    }
+
+
+def to(organization: str) -> list[dict[str, Any]]:
+    """Return the actors of a provision for one organisation."""
+    return [{"reference": {"reference": f"Organization/{organization}"}}]
+
+
+@pytest.mark.parametrize(
+    ("typed", "stored"),
+    [("A1234563", "A123456(3)"), ("ab 987654 (a)", "AB987654(A)"), ("Ａ", None), ("Chan", None),
+     ("A12345678", None)],
+)  # fmt: skip
+def test_a_card_number_is_read_however_it_is_typed(typed: str, stored: str | None) -> None:
+    assert display.card_number(typed) == stored
+
+
+@pytest.mark.parametrize(
+    ("quantity", "shown"),
+    [
+        ({"value": 5.0, "unit": "mmol/L"}, "5\u00a0mmol/L"),
+        ({"value": 0.333333, "unit": "{score}"}, "0.33"),
+        ({"value": 100, "comparator": "<", "unit": "mg"}, "<100\u00a0mg"),
+        ({"value": 36.6, "code": "Cel"}, "36.6\u00a0°C"),
+        ({"unit": "mg"}, ""),
+    ],
+)
+def test_an_amount_is_short_and_has_its_unit(quantity: dict[str, Any], shown: str) -> None:
+    assert display.amount(quantity) == shown
+
+
+def test_a_code_we_name_is_told_in_plain_words_and_others_as_written() -> None:
+    known = {
+        "coding": [{"system": "http://loinc.org", "code": "29463-7", "display": "Body Weight"}]
+    }
+    other = {"text": "Sprain of ankle (disorder)"}
+
+    assert display.concept(known, "zh-Hans") == display.Text("体重", "zh-Hans")
+    assert display.concept(other, "zh-Hans") == display.Text("Sprain of ankle", "en")
+
+
+def test_the_same_code_of_another_system_is_not_our_word() -> None:
+    assert plain_name("http://hl7.org/fhir/sid/cvx", "140", "en") == "Flu vaccine"
+    assert plain_name("https://example.org/codes", "140", "en") is None
+
+
+def test_a_blood_pressure_reads_upper_over_lower() -> None:
+    observation = {
+        "code": {"coding": [{"code": "85354-9"}]},
+        "component": [
+            {"code": {"coding": [{"code": "8462-4"}]}, "valueQuantity": {"value": 83}},
+            {"code": {"coding": [{"code": "8480-6"}]}, "valueQuantity": {"value": 121}},
+        ],
+    }
+
+    assert entries.observed(observation, "en").text == "121/83\u00a0mmHg"
+
+
+def test_results_of_one_test_are_one_trend_oldest_first() -> None:
+    (trend,) = trends.trends([r for r in cast() if r["resourceType"] == "Observation"], "en")
+
+    assert [point.value for point in trend.points] == [12.1, 13.0, 13.456]
+    assert trend.last.shown.text == "13.46\u00a0g/dL"
+
+
+def test_a_drawing_needs_two_numbers() -> None:
+    (trend,) = trends.trends([r for r in cast() if r["id"] == "lab-2025"], "en")
+
+    assert trends.sparkline(trend) == ""
+    assert trends.chart(trend, "x", ("a", "b")) == ""
+
+
+def test_results_that_never_change_are_a_level_line() -> None:
+    same = [
+        {"id": str(n), "resourceType": "Observation", "code": {"text": "x"},
+         "effectiveDateTime": day, "valueQuantity": {"value": 7}}
+        for n, day in enumerate(("2024", "2025-02", "2026-01-01", "2026-01-01T10:00:00+08:00"))
+    ]  # fmt: skip
+
+    drawn = trends.sparkline(trends.trends(same, "en")[0])
+
+    assert {place.split(",")[1] for place in drawn.split('points="')[1].split('"')[0].split()} == {
+        "20.0"
+    }
+
+
+def test_a_label_in_a_drawing_cannot_become_markup() -> None:
+    (trend,) = trends.trends([r for r in cast() if r["resourceType"] == "Observation"], "en")
+
+    assert "<b>" not in trends.chart(trend, '"><b>', ("a", "b"))
+
+
+@pytest.mark.parametrize(
+    ("consents", "public", "private"),
+    [
+        ([], True, False),
+        ([consent("1", actor=to("st-b"))], True, True),
+        ([consent("1", actor=to("st-b"), period={"end": "2026-11-22T07:59:59Z"})], True, False),
+        ([consent("1", actor=to("st-b"), period={"start": "2026-11-23"})], True, False),
+        ([{**consent("1", actor=to("st-b")), "status": "inactive"}], True, False),
+        ([consent("1")], True, True),
+        ([consent("1"), consent("2", type="deny", actor=to("st-b"))], True, False),
+        ([consent("1", type="deny", actor=to("ha-a"))], False, False),
+        ([consent("1", type="deny", actor=to("ha-a"), **{"class": [{"code": "x"}]})], True, False),
+    ],
+)
+def test_a_switch_shows_whether_the_organisation_sees_the_record(
+    consents: list[dict[str, Any]], public: bool, private: bool
+) -> None:
+    shown = {s.provider.id: s.on for s in sharing.switches([PUBLIC, PRIVATE], consents, NOW)}
+
+    assert shown == {"ha-a": public, "st-b": private}
+
+
+def test_off_closes_an_organisation_that_everyone_includes() -> None:
+    everyone = [consent("1")]
+
+    (written,) = sharing.turn_off("st-b", PRIVATE, everyone, "pat-1", NOW)
+
+    assert written["provision"]["type"] == "deny"
+    on = [*everyone, {**written, "id": "2"}]
+    assert not sharing.switches([PRIVATE], on, NOW)[0].on
+    (lifted,) = sharing.turn_on("st-b", PRIVATE, on, "pat-1", NOW)
+    assert lifted["status"] == "inactive"
+
+
+def test_off_ends_every_consent_for_the_organisation() -> None:
+    two = [consent("1", actor=to("st-b")), consent("2", actor=to("st-b"))]
+
+    written = sharing.turn_off("st-b", PRIVATE, two, "pat-1", NOW)
+
+    assert [(c["id"], c["status"]) for c in written] == [("1", "inactive"), ("2", "inactive")]
+
+
+def test_a_rule_with_more_conditions_is_shown_but_not_described_as_something_else() -> None:
+    rule = consent("1", type="deny", securityLabel=[{"code": "HIV"}], **{"class": [{"code": "x"}]})
+
+    (shown,) = sharing.restrictions([rule])
+
+    assert not shown.plain

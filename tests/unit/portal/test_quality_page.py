@@ -1,0 +1,66 @@
+"""The steward's page."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from tests.lib.portal_house import PortalHouse, portal
+
+from ehr_portal.quality import reports
+
+__all__ = ["portal"]
+
+
+def report(table: str, at: str, **checks: tuple[int, int]) -> dict[str, Any]:
+    """Return a MeasureReport of a table; each check is rows that met it and rows looked at."""
+    return {
+        "resourceType": "MeasureReport",
+        "id": f"{table}-{at}",
+        "measure": f"https://ehr-commons.hk/fhir/Measure/quality-{table}",
+        "date": f"{at}T05:00:00Z",
+        "group": [
+            {
+                "code": {"text": name.replace("_", " ")},
+                "population": [
+                    {"code": {"coding": [{"code": "numerator"}]}, "count": met},
+                    {"code": {"coding": [{"code": "denominator"}]}, "count": looked_at},
+                ],
+            }
+            for name, (met, looked_at) in checks.items()
+        ],
+    }
+
+
+def test_the_newest_report_of_each_table_stands_failures_first() -> None:
+    told = reports(
+        [
+            report("a", "2026-11-22", has_id=(5, 5)),
+            report("b", "2026-11-21", has_id=(5, 5)),
+            report("b", "2026-11-22", has_id=(4, 5)),
+        ]
+    )
+
+    assert [(r.table, r.failed) for r in told] == [("quality-b", 1), ("quality-a", 0)]
+
+
+def test_a_single_failing_row_is_never_rounded_to_a_pass(portal: PortalHouse) -> None:
+    found = report("Observation", "2026-11-22", has_a_patient=(999_999, 1_000_000))
+    portal.fake.resources[("MeasureReport", "m")] = found
+
+    shown = portal.log_in("steward").get("/quality").text
+
+    assert "1 check failed" in shown
+    assert "99.9%" in shown
+    assert "999,999" in shown
+    assert "<td>Failed</td>" in shown
+
+
+def test_a_check_of_no_rows_has_nothing_wrong() -> None:
+    (told,) = reports([report("a", "2026-11-22", has_id=(0, 0))])
+
+    assert told.checks[0].passed
+    assert told.checks[0].share == 1.0
+
+
+def test_before_the_first_run_the_page_says_so(portal: PortalHouse) -> None:
+    assert "There are no results yet." in portal.log_in("steward").get("/quality").text

@@ -1,0 +1,157 @@
+"""The record as the patient and the clinician see it."""
+
+from __future__ import annotations
+
+import base64
+
+import pytest
+from tests.lib.portal_house import PortalHouse, portal
+
+__all__ = ["portal"]
+
+
+def test_the_record_tells_each_section_with_who_wrote_it(portal: PortalHouse) -> None:
+    shown = portal.log_in("patient").get("/record").text
+
+    for text in ("Latex", "High risk", "Lisinopril 10 mg", "Haemoglobin", "13.46\u00a0g/dL"):
+        assert text in shown
+    assert "Written by Harbour Hospital" in shown.replace('<span lang="en">', "")
+    assert "No immunisations are recorded." in shown
+
+
+def test_the_card_number_is_shown_only_in_part(portal: PortalHouse) -> None:
+    shown = portal.log_in("patient").get("/record").text
+
+    assert "ZQ123•••(7)" in shown
+    assert "ZQ123456" not in shown
+
+
+def test_names_are_shown_in_both_scripts_and_marked(portal: PortalHouse) -> None:
+    shown = portal.log_in("patient", "zh-Hans").get("/record").text
+
+    assert '<span lang="en">CHAN Ka Yan</span> <span lang="zh-Hant-HK">陳家欣</span>' in shown
+
+
+def test_a_section_shows_every_value_as_chart_and_table(portal: PortalHouse) -> None:
+    shown = portal.log_in("patient").get("/record/results").text
+
+    assert 'role="img" aria-label="Haemoglobin from 1 Jun 2023 to 1 Jun 2025' in shown
+    assert shown.count("<tr><td>") == 3
+    assert shown.index("13.46") < shown.index("12.1")
+
+
+def test_a_text_document_is_shown_as_it_was_written(portal: PortalHouse) -> None:
+    data = base64.b64encode(b"Chief complaint: cough <none>").decode()
+    portal.fake.resources[("DocumentReference", "doc-1")] = {
+        "resourceType": "DocumentReference",
+        "id": "doc-1",
+        "subject": {"reference": "Patient/pat-1"},
+        "content": [{"attachment": {"contentType": "text/plain; charset=utf-8", "data": data}}],
+    }
+
+    shown = portal.log_in("patient").get("/record/item/DocumentReference/doc-1").text
+
+    assert "Chief complaint: cough &lt;none&gt;" in shown
+
+
+@pytest.mark.parametrize(
+    "page",
+    ["/record/item/Observation/lab-9", "/record/item/Claim/c-1", "/record/nothing",
+     "/record/item/Condition/other", "/no-such-page"],
+)  # fmt: skip
+def test_what_is_absent_hidden_or_anothers_gives_one_answer(portal: PortalHouse, page: str) -> None:
+    portal.fake.resources[("Condition", "other")] = {
+        "resourceType": "Condition",
+        "id": "other",
+        "subject": {"reference": "Patient/pat-2"},
+        "code": {"text": "Somebody else's"},
+    }
+
+    shown = portal.log_in("patient").get(page)
+
+    assert shown.status_code == 404
+    assert "There is nothing here" in shown.text
+    assert "Somebody" not in shown.text
+
+
+def test_a_clinician_sees_the_same_record_without_the_patients_choices(portal: PortalHouse) -> None:
+    browser = portal.log_in("doctor")
+
+    assert "Lisinopril 10 mg" in browser.get("/patients/pat-1").text
+    item = browser.get("/patients/pat-1/item/Observation/lab-2025").text
+    assert "13.46" in item
+    assert "/sharing/" not in item
+
+
+def test_a_patient_who_shares_nothing_looks_like_no_patient_at_all(portal: PortalHouse) -> None:
+    browser = portal.log_in("doctor")
+    unknown = browser.get("/patients/pat-2")
+    portal.fake.resources = {
+        key: resource
+        for key, resource in portal.fake.resources.items()
+        if key[0] in ("Organization", "Consent")
+    }
+    hidden = browser.get("/patients/pat-1")
+
+    assert (hidden.status_code, unknown.status_code) == (404, 404)
+    assert "No shared record is available to you" in hidden.text
+    assert hidden.text.replace("pat-1", "pat-2") == unknown.text
+
+
+def test_a_search_without_a_result_says_no_more_than_that(portal: PortalHouse) -> None:
+    portal.log_in("doctor")
+
+    address = portal.send("/patients", "/patients", who="A9876543").headers["location"]
+
+    assert "No shared record is available to you" in portal.browser.get(address).text
+
+
+def test_what_the_own_organisation_wrote_is_shown_without_the_person(portal: PortalHouse) -> None:
+    del portal.fake.resources[("Patient", "pat-1")]
+
+    shown = portal.log_in("doctor").get("/patients/pat-1")
+
+    assert shown.status_code == 200
+    assert "Records of your own organisation" in shown.text
+
+
+def test_a_risk_score_says_that_a_model_made_it(portal: PortalHouse) -> None:
+    portal.fake.resources[("RiskAssessment", "ra-1")] = {
+        "resourceType": "RiskAssessment",
+        "id": "ra-1",
+        "meta": {"source": "https://ehr-commons.hk/organization/ehr-commons"},
+        "subject": {"reference": "Patient/pat-1"},
+        "occurrenceDateTime": "2026-11-20T04:00:00Z",
+        "method": {"text": "readmission, version 3"},
+        "prediction": [
+            {"outcome": {"text": "Readmission in 28 days"}, "probabilityDecimal": 0.173}
+        ],
+    }
+
+    shown = portal.log_in("doctor").get("/patients/pat-1").text
+
+    assert "17.3%" in shown
+    assert "Worked out on 20 Nov 2026 by a computer model, not by a person." in shown
+    assert "readmission, version 3" in shown
+    assert "17.3%" not in portal.log_in("patient").get("/record").text
+
+
+def test_a_section_the_token_does_not_cover_leaves_the_others(portal: PortalHouse) -> None:
+    portal.fake.failures = {"Condition": 403}
+
+    shown = portal.log_in("patient").get("/record")
+
+    assert shown.status_code == 200
+    assert "Lisinopril 10 mg" in shown.text
+
+
+@pytest.mark.parametrize(("answer", "status"), [(500, 500), (503, 503), (400, 502)])
+def test_a_failure_of_the_gateway_is_told_in_plain_words(
+    portal: PortalHouse, answer: int, status: int
+) -> None:
+    portal.fake.failures = {"Observation": answer}
+
+    shown = portal.log_in("patient").get("/record")
+
+    assert shown.status_code == status
+    assert "Something went wrong on our side" in shown.text

@@ -1,0 +1,145 @@
+"""Who looked: events told as visits."""
+
+from __future__ import annotations
+
+import base64
+from typing import Any
+
+from tests.lib.portal_house import PortalHouse, portal
+
+from ehr_portal.looked import visits
+
+__all__ = ["portal"]
+
+
+def event(at: str, login: str = "dr.b", *types: str, **changes: Any) -> dict[str, Any]:
+    """Return an AuditEvent of the gateway's shape."""
+    role = "patient" if login.startswith("p.") else "clinician"
+    found: dict[str, Any] = {
+        "resourceType": "AuditEvent",
+        "id": f"{at}-{login}-{'-'.join(types)}",
+        "recorded": f"2026-11-{at}Z",
+        "outcome": "0",
+        "subtype": [{"code": "search-type"}],
+        "purposeOfEvent": [{"coding": [{"code": "TREAT"}]}],
+        "agent": [
+            {
+                "role": [{"coding": [{"code": role}]}],
+                "who": {"identifier": {"value": login}, "display": login.title()},
+                "altId": login,
+                "requestor": True,
+            },
+            {"who": {"reference": "Organization/st-b"}, "requestor": False},
+        ],
+        "entity": [
+            {"what": {"reference": "Patient/pat-1"}},
+            *({"what": {"reference": f"{t}/1"}} for t in types),
+            {"query": base64.b64encode(b"Condition?patient").decode()},
+        ],
+    }
+    return {**found, **changes}
+
+
+def test_events_of_one_person_close_together_are_one_visit() -> None:
+    told = visits(
+        [event("22T06:05:00", "dr.b", "Condition"), event("22T06:00:00", "dr.b", "Encounter")],
+        "pat-1",
+    )
+
+    assert [visit.kinds for visit in told] == [("Visits", "Health problems")]
+    assert told[0].last == "2026-11-22T06:05:00Z"
+
+
+def test_another_time_another_person_or_another_purpose_is_another_visit() -> None:
+    emergency = [{"coding": [{"code": "ETREAT"}]}]
+    told = visits(
+        [
+            event("22T09:00:00", "dr.b", "Condition"),
+            event("22T06:01:00", "dr.a", "Condition"),
+            event("22T06:00:30", "dr.b", "Condition", purposeOfEvent=emergency),
+            event("22T06:00:00", "dr.b", "Condition"),
+        ],
+        "pat-1",
+    )
+
+    assert len(told) == 4
+
+
+def test_two_people_at_once_are_two_visits_however_they_mix() -> None:
+    events = [event(f"22T06:00:0{n}", "dr.a" if n % 2 else "dr.b", "Condition") for n in range(8)]
+
+    assert [visit.login for visit in visits(reversed(events), "pat-1")] == ["dr.a", "dr.b"]
+
+
+def test_a_search_for_conditions_is_not_told_as_a_look_at_the_personal_details() -> None:
+    (searched,) = visits([event("22T06:00:00", "dr.b", "Condition")], "pat-1")
+    patient = base64.b64encode(b"Patient?identifier").decode()
+    found = event("22T06:00:00", entity=[
+        {"what": {"reference": "Patient/pat-1"}}, {"query": patient},
+    ])  # fmt: skip
+    read = event("22T06:00:00", entity=[{"what": {"reference": "Patient/pat-1"}}])
+
+    assert searched.kinds == ("Health problems",)
+    assert [visit.kinds for visit in visits([found], "pat-1")] == [("Personal details",)]
+    assert [visit.kinds for visit in visits([read], "pat-1")] == [("Personal details",)]
+
+
+def test_the_page_tells_who_where_when_and_why(portal: PortalHouse) -> None:
+    for found in (
+        event("21T18:30:00", "dr.b", "MedicationRequest"),
+        event("20T00:00:00", "p.pat-1"),
+    ):
+        portal.fake.resources[("AuditEvent", found["id"])] = found
+    browser = portal.log_in("patient")
+
+    shown = browser.get("/who-looked").text
+
+    assert "Dr.B" in shown
+    assert "St B&#39;s Hospital" in shown
+    assert "Looked at: Medicines" in shown
+    assert "To treat you" in shown
+    # Half past six in the evening of the 21st in Greenwich.
+    assert "22 Nov 2026 02:30" in shown
+    assert "<strong>You</strong>" not in shown
+    assert "<strong>You</strong>" in browser.get("/who-looked?mine=1").text
+
+
+def test_a_refused_and_an_emergency_access_are_marked(portal: PortalHouse) -> None:
+    emergency = [{"coding": [{"code": "ETREAT"}]}]
+    for found in (
+        event("21T18:30:00", "dr.b", outcome="4"),
+        event("20T18:30:00", "dr.a", "Condition", purposeOfEvent=emergency),
+    ):
+        portal.fake.resources[("AuditEvent", found["id"])] = found
+
+    shown = portal.log_in("patient").get("/who-looked").text
+
+    assert "Refused" in shown
+    assert "Asked, and saw nothing." in shown
+    assert "Emergency" in shown
+
+
+def test_older_visits_are_a_page_away_and_the_address_holds_only_a_handle(
+    portal: PortalHouse,
+) -> None:
+    for n in range(700):
+        found = event(
+            f"{21 - n // 50:02}T{23 - (n % 50) // 3:02}:{n % 3}0:00", f"dr.{n}", "Condition"
+        )
+        portal.fake.resources[("AuditEvent", found["id"])] = found
+    browser = portal.log_in("patient")
+
+    first = browser.get("/who-looked").text
+    link = first[first.index("/who-looked?older=") :].split('"')[0]
+    second = browser.get(link).text
+
+    assert "Dr.0<" in first
+    assert "Dr.0<" not in second
+    assert "pat-1" not in link
+    assert "Newest" in second
+
+
+def test_a_record_nobody_looked_at_says_so(portal: PortalHouse) -> None:
+    shown = portal.log_in("patient").get("/who-looked").text
+
+    assert "Nobody has looked at your record yet." in shown
