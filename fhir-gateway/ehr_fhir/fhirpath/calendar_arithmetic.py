@@ -1,6 +1,6 @@
 """A date or time plus a duration (FHIRPath N1 §6.7), kept to the precision the date had.
 
-The part of a duration after the point is dropped for every unit, seconds too, as HL7's suite has it.
+What a duration has after the point is dropped for every unit, seconds too, as HL7's suite has it.
 """
 
 from __future__ import annotations

@@ -8,9 +8,10 @@ from typing import Any
 from ehr_fhir.errors import Invalid
 from ehr_fhir.fhirpath import functions as _functions  # noqa: F401 - fills the registry
 from ehr_fhir.fhirpath import syntax
-from ehr_fhir.fhirpath.datatypes import TypeName, bases, is_known
+from ehr_fhir.fhirpath.chain import chain
+from ehr_fhir.fhirpath.datatypes import TEXTS, TypeName, bases, is_known
 from ehr_fhir.fhirpath.lexer import fault
-from ehr_fhir.fhirpath.model import Element, children
+from ehr_fhir.fhirpath.model import Element
 from ehr_fhir.fhirpath.operators import OPERATORS, negative
 from ehr_fhir.fhirpath.registry import FUNCTIONS, Function
 from ehr_fhir.fhirpath.scope import Closure, Scope
@@ -35,7 +36,7 @@ class Compiler:
                 fixed = list(values)
                 return lambda scope: fixed
             case syntax.Member(base=base, name=name):
-                return _head(name) if base is None else _member(self.build(base), name)
+                return self.names(base, (name,))
             case syntax.Call():
                 return self.call(node)
             case syntax.Index(base=base, index=index):
@@ -49,8 +50,22 @@ class Compiler:
             case syntax.TypeTest(operator=operator, operand=operand, type=named):
                 return self.typed(operator, self.build(operand), named)
             case syntax.Binary(operator=operator, left=left, right=right):
-                return _binary(operator, self.build(left), self.build(right))
+                general = _binary(operator, self.build(left), self.build(right))
+                if operator == "=" and isinstance(right, syntax.Literal) and len(right.values) == 1:
+                    if type(right.values[0]) is str:
+                        return _is_text(self.build(left), right.values[0], general)
+                return general
         raise fault(self.expression, node.position, "an expression was expected")
+
+    def names(self, base: syntax.Node | None, names: tuple[str, ...]) -> Closure:
+        """Return the closure of a run of names, gathered from its end."""
+        while isinstance(base, syntax.Member):
+            names = (base.name, *names)
+            base = base.base
+        if base is None:
+            return _head(names)
+        start, walk = self.build(base), chain(names)
+        return lambda scope: walk(start(scope))
 
     def call(self, node: syntax.Call) -> Closure:
         """Return the closure of a function call."""
@@ -102,20 +117,18 @@ _SPECIALS: dict[str, Closure] = {
 }
 
 
-def _head(name: str) -> Closure:
+def _head(names: tuple[str, ...]) -> Closure:
+    walk, name = chain(names), names[0]
     if not is_known(name):
-        return lambda scope: children(scope.this, name)
+        return lambda scope: walk(scope.this)
+    rest = chain(names[1:]) if names[1:] else list
 
     def typed(scope: Scope) -> list[Any]:
         # `Patient.name` may start with the type of what it starts from (N1 §5.1).
         found = [item for item in scope.this if type(item) is Element and name in bases(item.type)]
-        return found or children(scope.this, name)
+        return rest(found) if found else walk(scope.this)
 
     return typed
-
-
-def _member(base: Closure, name: str) -> Closure:
-    return lambda scope: children(base(scope), name)
 
 
 def _indexed(base: Closure, index: Closure) -> Closure:
@@ -140,7 +153,33 @@ def _is(items: list[Any], named: TypeName) -> list[Any]:
 
 def _binary(operator: str, left: Closure, right: Closure) -> Closure:
     run = OPERATORS[operator]
+    if operator in ("and", "or", "implies"):
+        # The left side may settle the answer.
+        settles, answer = operator == "or", [operator != "and"]
+
+        def short(scope: Scope) -> list[Any]:
+            first = left(scope)
+            if len(first) == 1 and first[0] is settles:
+                return answer
+            return run(scope.run, first, right(scope))
+
+        return short
     return lambda scope: run(scope.run, left(scope), right(scope))
+
+
+def _is_text(left: Closure, literal: str, general: Closure) -> Closure:
+    """Return the closure of `element = 'text'`, which most filters are, without the detours."""
+    answers = {True: [True], False: [False]}
+
+    def run(scope: Scope) -> list[Any]:
+        items = left(scope)
+        if len(items) == 1:
+            item = items[0]
+            if type(item) is Element and item.type in TEXTS and type(item.value) is str:
+                return answers[item.value == literal]
+        return general(scope)
+
+    return run
 
 
 def _call(base: Closure, function: Function, arguments: list[Closure]) -> Closure:

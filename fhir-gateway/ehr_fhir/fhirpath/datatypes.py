@@ -11,6 +11,7 @@ from ehr_fhir import definitions
 __all__ = [
     "PRIMITIVES",
     "SYSTEM",
+    "TEXTS",
     "Step",
     "TypeName",
     "bases",
@@ -34,6 +35,8 @@ PRIMITIVES: Mapping[str, str | None] = {
     **dict.fromkeys(("canonical", "oid", "url", "uuid"), "uri"),
     **dict.fromkeys(("positiveInt", "unsignedInt"), "integer"),
 }
+# Primitives that are FHIRPath strings.
+TEXTS = frozenset("base64Binary canonical code id markdown oid string uri url uuid xhtml".split())
 _QUANTITIES = frozenset({"Age", "Count", "Distance", "Duration"})
 _ABSTRACT = frozenset({"Resource", "DomainResource", "Element", "BackboneElement"})
 

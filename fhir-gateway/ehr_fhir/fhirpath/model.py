@@ -5,18 +5,24 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from decimal import Decimal
 from functools import cache
+from itertools import zip_longest
 from typing import Any
 
 from ehr_fhir import definitions
 from ehr_fhir.fhirpath.datatypes import PRIMITIVES, Step, steps
 
-__all__ = ["Element", "all_children", "children", "root"]
+__all__ = ["Element", "all_children", "children", "follow", "follow_json", "root"]
+
+
+# Where an element stands that was reached in one go: from which element, over which keys and
+# types, and the JSON object that holds it. The elements in between are made when asked for.
+Above = tuple["Element", tuple[str, ...], tuple[str, ...], Mapping[str, Any]]
 
 
 class Element:
     """One element: FHIR type, JSON value (None if it has only extensions), and where it stands."""
 
-    __slots__ = ("index", "key", "parent", "shadow", "type", "value")
+    __slots__ = ("_above", "index", "key", "shadow", "type", "value")
 
     # Any: JSON of every shape.
     def __init__(
@@ -24,22 +30,32 @@ class Element:
         type: str,  # noqa: A002 - FHIR's word
         value: Any,
         shadow: Mapping[str, Any] | None = None,
-        parent: Element | None = None,
+        above: Element | Above | None = None,
         key: str = "",
         index: int | None = None,
     ) -> None:
         self.type = type
         self.value = value
         self.shadow = shadow
-        self.parent = parent
+        self._above = above
         self.key = key
         self.index = index
+
+    @property
+    def parent(self) -> Element | None:
+        """The element that holds this one; None of a resource."""
+        above = self._above
+        if type(above) is tuple:
+            origin, keys, kinds, holder = above
+            above = self._above = _between(origin, keys, kinds, holder)
+        return above if isinstance(above, Element) else None
 
     @property
     def path(self) -> str:
         """The place of the element in its resource, as a FHIRPath expression."""
         here = self.key if self.index is None else f"{self.key}[{self.index}]"
-        return f"{self.parent.path}.{here}" if self.parent else self.type
+        parent = self.parent
+        return f"{parent.path}.{here}" if parent else self.type
 
     def __repr__(self) -> str:
         # Never the value: it may be a patient's.
@@ -76,21 +92,26 @@ def children(items: Sequence[object], name: str) -> list[Any]:
 def follow(item: Element, step: Step, found: list[Any]) -> None:
     """Append the elements one step below an item."""
     holder = item.value if type(item.value) is dict else item.shadow
-    if not isinstance(holder, dict):
+    if type(holder) is dict:
+        follow_json(holder, step, item, found)
+
+
+def follow_json(
+    holder: Mapping[str, Any], step: Step, above: Element | Above, found: list[Any]
+) -> None:
+    """Append the elements one step below a JSON object that stands where `above` says."""
+    if step.choices is None:
+        value = holder.get(step.key)
+        shadow = holder.get(step.shadow) if step.shadow else None
+        if value is not None or shadow is not None:
+            _append(above, step.type, step.key, value, shadow, found)
         return
-    if step.choices is not None:
-        for key in holder:
-            kind = step.choices.get(key.removeprefix("_"))
-            if kind is not None and (key[0] != "_" or key[1:] not in holder):
-                plain = key.removeprefix("_")
-                shadow = holder.get(f"_{plain}") if kind in PRIMITIVES else None
-                _append(item, kind, plain, holder.get(plain), shadow, found)
-        return
-    key = step.key
-    shadow = holder.get(step.shadow) if step.shadow else None
-    value = holder.get(key)
-    if value is not None or shadow is not None:
-        _append(item, step.type, key, value, shadow, found)
+    for key in holder:
+        kind = step.choices.get(key.removeprefix("_"))
+        if kind is not None and (key[0] != "_" or key[1:] not in holder):
+            plain = key.removeprefix("_")
+            shadow = holder.get(f"_{plain}") if kind in PRIMITIVES else None
+            _append(above, kind, plain, holder.get(plain), shadow, found)
 
 
 def all_children(item: object) -> Iterator[Element]:
@@ -126,27 +147,55 @@ def _unknown(item: Element, name: str, found: list[Any]) -> None:
 
 
 def _append(
-    parent: Element, kind: str, key: str, value: Any, shadow: Any, found: list[Any]
+    above: Element | Above, kind: str, key: str, value: Any, shadow: Any, found: list[Any]
 ) -> None:
-    if type(value) is list or type(shadow) is list:
-        values = value if isinstance(value, list) else []
-        shadows = shadow if isinstance(shadow, list) else []
-        for index in range(max(len(values), len(shadows))):
-            one = values[index] if index < len(values) else None
-            other = shadows[index] if index < len(shadows) else None
-            if one is not None or other is not None:
-                _append_one(parent, kind, key, one, other, index, found)
+    if kind == "Resource":
+        _append_resources(above, key, value, found)
+    elif type(value) is list:
+        if shadow is None:
+            for index, one in enumerate(value):
+                if one is not None:
+                    found.append(Element(kind, one, None, above, key, index))
+        else:
+            _append_shadowed(above, kind, key, value, shadow, found)
+    elif type(shadow) is list:
+        _append_shadowed(above, kind, key, [], shadow, found)
     else:
-        _append_one(parent, kind, key, value, shadow, None, found)
+        found.append(Element(kind, value, shadow, above, key))
 
 
-def _append_one(
-    parent: Element, kind: str, key: str, value: Any, shadow: Any, at: int | None, found: list[Any]
+def _append_shadowed(
+    above: Element | Above, kind: str, key: str, value: list[Any], shadow: Any, found: list[Any]
 ) -> None:
-    if kind == "Resource" and isinstance(value, dict):
-        named = value.get("resourceType")
-        kind = named if named in definitions.resource_types() else kind
-    found.append(Element(kind, value, shadow, parent, key, at))
+    """Append primitives of which some have an id or extensions, in a list beside them."""
+    shadows = shadow if type(shadow) is list else []
+    for index, (one, other) in enumerate(zip_longest(value, shadows)):
+        if one is not None or other is not None:
+            found.append(Element(kind, one, other, above, key, index))
+
+
+def _append_resources(above: Element | Above, key: str, value: Any, found: list[Any]) -> None:
+    for index, one in enumerate(value if type(value) is list else [value]):
+        if isinstance(one, dict):
+            named = one.get("resourceType")
+            kind = named if named in definitions.resource_types() else "Resource"
+            found.append(
+                Element(kind, one, None, above, key, index if type(value) is list else None)
+            )
+
+
+def _between(
+    origin: Element, keys: tuple[str, ...], kinds: tuple[str, ...], holder: Mapping[str, Any]
+) -> Element | None:
+    """Return the element of a JSON object that lies under an element, found by identity."""
+    level = [origin]
+    for key, kind in zip(keys, kinds, strict=True):
+        below: list[Any] = []
+        for element in level:
+            if isinstance(element.value, dict) and element.value.get(key) is not None:
+                _append(element, kind, key, element.value[key], None, below)
+        level = below
+    return next((element for element in level if element.value is holder), None)
 
 
 @cache

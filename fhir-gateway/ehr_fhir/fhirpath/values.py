@@ -57,6 +57,8 @@ def one(items: list[Any], what: str) -> Any:
 
 def boolean(items: list[Any], what: str) -> bool | None:
     """Return a collection as true, false or unknown; a single item of another type is true."""
+    if len(items) == 1 and type(items[0]) is bool:
+        return items[0]
     item = system(one(items, what))
     return item if isinstance(item, bool) or item is None else True
 

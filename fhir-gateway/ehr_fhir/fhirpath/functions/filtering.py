@@ -20,7 +20,8 @@ def _where(scope: Scope, items: list[Any], criterion: Closure) -> list[Any]:
     found = []
     for inner.index, item in enumerate(items):
         inner.this = [item]
-        if boolean(criterion(inner), "The criterion of `where()`") is True:
+        result = criterion(inner)
+        if result and boolean(result, "The criterion of `where()`") is True:
             found.append(item)
     return found
 

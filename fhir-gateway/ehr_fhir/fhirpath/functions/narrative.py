@@ -1,4 +1,4 @@
-"""`htmlChecks`: whether a narrative keeps to the XHTML that FHIR allows (R4 §2.4.0, txt-1, txt-2)."""
+"""`htmlChecks`: whether a narrative keeps to the XHTML that FHIR allows (txt-1 and txt-2)."""
 
 from __future__ import annotations
 
