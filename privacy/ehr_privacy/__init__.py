@@ -1,6 +1,9 @@
 """Decisions about people: consent, de-identification, disclosure control. Pure.
 
-The public API is in the sub-packages `consent`, `deid` and in the module `disclosure`.
+The public API is what `ehr_privacy.consent`, `ehr_privacy.deid` and `ehr_privacy.disclosure`
+export.
 """
 
-__all__ = ["consent"]
+from ehr_privacy import consent, deid, disclosure
+
+__all__ = ["consent", "deid", "disclosure"]

@@ -40,6 +40,9 @@ class Deidentifier:
         self._rules = rules
         self._key = key
         self._pseudonym = lru_cache(_CACHE)(lambda reference: pseudonym(key, reference))
+        self._moved = lru_cache(_CACHE)(self._move)
+        self._hidden = lru_cache(_CACHE)(self._hide)
+        self._known_code = lru_cache(_CACHE)(self._code_has_form)
         self._shift = lru_cache(_CACHE)(lambda patient: shift_days(key, patient))
         self._oldest = f"{rules.reference_year - _OLDEST_AGE:04}"
         self._types = {name: self._compile(name, node) for name, node in rules.types.items()}
@@ -99,32 +102,42 @@ class Deidentifier:
         return scrub
 
     def _reference(self) -> Scrub:
-        known, hidden = self._rules.types, self._pseudonym
+        hidden = self._hidden
 
         def scrub(value: Any, shift: int | None) -> Any:
-            match = _REFERENCE.fullmatch(value) if isinstance(value, str) else None
-            if match is None or match[1] not in known:
-                return None
-            return f"{match[1]}/{hidden(f'{match[1]}/{match[2]}')}"
+            return hidden(value) if isinstance(value, str) else None
 
         return scrub
+
+    def _hide(self, reference: str) -> str | None:
+        match = _REFERENCE.fullmatch(reference)
+        if match is None or match[1] not in self._rules.types:
+            return None
+        return f"{match[1]}/{pseudonym(self._key, f'{match[1]}/{match[2]}')}"
+
+    def _code_has_form(self, system: str, code: str) -> bool:
+        form = self._rules.systems.get(system)
+        return form is not None and form.fullmatch(code) is not None
 
     def _dateshift(self) -> Scrub:
-        oldest = self._oldest
+        moved = self._moved
 
         def scrub(value: Any, shift: int | None) -> Any:
-            # Without a patient there is no shift, and a date known to the month cannot be moved.
-            if shift is None or not isinstance(value, str) or not _DATE.fullmatch(value):
-                return None
-            try:
-                moved = date.fromisoformat(value[:10]) + timedelta(days=shift)
-            except (ValueError, OverflowError):
-                return None
-            # What happened before the oldest class was born would tell that age.
-            text = moved.isoformat()
-            return text + value[10:] if text >= oldest else None
+            # Without a patient there is no shift; nothing stays where it was.
+            return None if shift is None or not isinstance(value, str) else moved(value, shift)
 
         return scrub
+
+    def _move(self, value: str, shift: int) -> str | None:
+        # A date known to the month only cannot be moved by weeks.
+        if not _DATE.fullmatch(value):
+            return None
+        try:
+            text = (date.fromisoformat(value[:10]) + timedelta(days=shift)).isoformat()
+        except (ValueError, OverflowError):
+            return None
+        # What happened before the oldest class was born would tell that age.
+        return text + value[10:] if text >= self._oldest else None
 
     def _year(self) -> Scrub:
         oldest = self._oldest
@@ -153,7 +166,7 @@ class Deidentifier:
         return scrub
 
     def _coding(self) -> Scrub:
-        systems = self._rules.systems
+        known = self._known_code
 
         def one(coding: Any) -> Any:
             if not isinstance(coding, dict):
@@ -161,8 +174,9 @@ class Deidentifier:
             if "modifierExtension" in coding:
                 raise DropResource
             system, code = coding.get("system"), coding.get("code")
-            form = systems.get(system) if isinstance(system, str) else None
-            if form is None or not isinstance(code, str) or not form.fullmatch(code):
+            if not isinstance(system, str) or not isinstance(code, str):
+                return None
+            if not known(system, code):
                 return None
             return {"system": system, "code": code}
 
@@ -188,7 +202,7 @@ def patient_of(resource: Mapping[str, Any]) -> str | None:
 
 def _object(elements: Mapping[str, Scrub]) -> Scrub:
     def one(value: Any, shift: int | None) -> Any:
-        if not isinstance(value, Mapping):
+        if not isinstance(value, dict):
             return None
         if "modifierExtension" in value:
             raise DropResource
