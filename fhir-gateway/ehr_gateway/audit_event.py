@@ -79,10 +79,10 @@ def _agents(row: AuditRow, names: Mapping[str, str]) -> list[dict[str, Any]]:
 def _entities(row: AuditRow) -> list[dict[str, Any]]:
     entities: list[dict[str, Any]] = []
     if row.patient:
-        entities.append(_entity(f"Patient/{row.patient}", "1", "Person", "1", "Patient"))
+        entities.append(_entity(f"Patient/{row.patient}", "1", "1"))
     for reference in row.entities:
         if reference != f"Patient/{row.patient}":
-            entities.append(_entity(reference, "2", "System Object", "4", "Domain Resource"))
+            entities.append(_entity(reference, "2", "4"))
     if row.query:
         entities.append(
             {
@@ -101,11 +101,12 @@ def _entities(row: AuditRow) -> list[dict[str, Any]]:
     return entities
 
 
-def _entity(reference: str, kind: str, kind_name: str, role: str, role_name: str) -> dict[str, Any]:
+def _entity(reference: str, kind: str, role: str) -> dict[str, Any]:
+    # No display names here: a search names hundreds of records, and the codes say it all.
     return {
         "what": {"reference": reference},
-        "type": _coding(f"{_TERMINOLOGY}/audit-entity-type", kind, kind_name),
-        "role": _coding(f"{_TERMINOLOGY}/object-role", role, role_name),
+        "type": _coding(f"{_TERMINOLOGY}/audit-entity-type", kind),
+        "role": _coding(f"{_TERMINOLOGY}/object-role", role),
     }
 
 

@@ -30,6 +30,7 @@ class Served:
         self.data = data
         # Real tokens of `ehr token` carry the real time, and so must the server's clock.
         self.house = House(data, address=self.base, clock=lambda: time.time_ns() // 1_000_000)
+        self.house.invite()
         self.house.furnish()
         config = uvicorn.Config(self.house.app, port=port, log_level="warning", access_log=False)
         self.server = uvicorn.Server(config)

@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -134,6 +135,9 @@ class House:
         self.app = create_gateway(self.settings, clock=clock or self.clock)
         self.client = TestClient(self.app, follow_redirects=False)
         self.gateway: Gateway = self.app.state.gateway
+
+    def invite(self) -> None:
+        """Give the cast their accounts."""
         for person in PEOPLE:
             accounts.add(self.gateway.store, person)
         accounts.add(self.gateway.store, PEOPLE[0], PASSWORD)
@@ -194,19 +198,36 @@ class House:
         return issue(gateway.keys, gateway.settings, subject, scope, gateway.clock())[0]
 
 
+@pytest.fixture(scope="session")
+def houses(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return the data folders from which each test's house is copied: made once, not each time."""
+    folder = tmp_path_factory.mktemp("houses")
+    for name in ("empty", "furnished"):
+        built = House(folder / name)
+        built.invite()
+        if name == "furnished":
+            built.furnish()
+        built.gateway.store.close()
+    return folder
+
+
 @pytest.fixture
-def house(tmp_path: Path) -> Iterator[House]:
-    """Return a house in which nothing is yet."""
-    built = House(tmp_path / "data")
+def house(houses: Path, tmp_path: Path) -> Iterator[House]:
+    """Return a house in which nothing is yet but the accounts of the cast."""
+    yield from _moved_in(houses / "empty", tmp_path / "data")
+
+
+@pytest.fixture
+def furnished(houses: Path, tmp_path: Path) -> Iterator[House]:
+    """Return a house with patients who joined and records of hospital-a; nothing is shared."""
+    yield from _moved_in(houses / "furnished", tmp_path / "data")
+
+
+def _moved_in(template: Path, data: Path) -> Iterator[House]:
+    shutil.copytree(template, data)
+    built = House(data)
     with built.client:
         yield built
-
-
-@pytest.fixture
-def furnished(house: House) -> House:
-    """Return a house with patients who joined and records of hospital-a; nothing is shared."""
-    house.furnish()
-    return house
 
 
 def must(answer: Any) -> Any:

@@ -4,22 +4,25 @@ from __future__ import annotations
 
 import sqlite3
 from collections.abc import Iterable
+from typing import Annotated
 
 import orjson
-from fastapi import APIRouter
+from fastapi import APIRouter, Depends
 from fastapi.responses import Response
 
 from ehr_fhir.errors import Forbidden, Invalid, NotFound
 from ehr_fhir.intervals import date_interval
 from ehr_gateway import audit
 from ehr_gateway.audit_event import audit_event
+from ehr_gateway.body import form_pairs
 from ehr_gateway.bundle_bytes import bundle, entry, link
 from ehr_gateway.caller import Asking, TheAsking
-from ehr_gateway.negotiation import etag, fhir_response, preferences
+from ehr_gateway.negotiation import GENERAL, etag, fhir_response, preferences
 from ehr_gateway.query_pairs import query_pairs
 from ehr_privacy.consent import interaction_covered
 
 router = APIRouter(prefix="/fhir/AuditEvent")
+Form = Annotated[list[tuple[str, str]], Depends(form_pairs)]
 _SEES_ALL = frozenset({"steward", "auditor"})
 _DEFAULT_COUNT, _MOST = 50, 500
 
@@ -27,8 +30,34 @@ _DEFAULT_COUNT, _MOST = 50, 500
 @router.get("")
 def search(asking: TheAsking) -> Response:
     """Search by patient, date and agent; newest first."""
+    return _search(asking, query_pairs(asking.request))
+
+
+@router.post("/_search")
+def post_search(asking: TheAsking, form: Form) -> Response:
+    """Search by a form."""
+    pairs = [pair for pair in form if pair[0] not in GENERAL]
+    return _search(asking, [*query_pairs(asking.request), *pairs])
+
+
+@router.get("/{logical_id}")
+def read(asking: TheAsking, logical_id: str) -> Response:
+    """Read one AuditEvent."""
     prefer = preferences(asking.request)
-    pairs = query_pairs(asking.request)
+    occasion = asking.occasion("read")
+    wanted = _limited(asking, audit.AuditFilter(id=logical_id), "read")
+    with asking.gateway.store.writing() as connection:
+        rows = audit.find(connection, wanted, 1)
+        if not rows:
+            raise NotFound("There is no such AuditEvent.")
+        names = _names(connection, rows)
+        audit.record_about(connection, occasion, rows[0].patient)
+    body = orjson.dumps(audit_event(rows[0], names))
+    return fhir_response(body, headers={"ETag": etag(1)}, pretty=prefer.pretty)
+
+
+def _search(asking: Asking, pairs: list[tuple[str, str]]) -> Response:
+    prefer = preferences(asking.request)
     wanted, count, with_total = _parse(pairs)
     occasion = asking.occasion("search-type", "AuditEvent?" + "&".join(name for name, _ in pairs))
     wanted = _limited(asking, wanted, "search")
@@ -53,22 +82,6 @@ def search(asking: TheAsking) -> Response:
     )
     body = bundle("searchset", entries, total=total, links=links)
     return fhir_response(body, pretty=prefer.pretty)
-
-
-@router.get("/{logical_id}")
-def read(asking: TheAsking, logical_id: str) -> Response:
-    """Read one AuditEvent."""
-    prefer = preferences(asking.request)
-    occasion = asking.occasion("read")
-    wanted = _limited(asking, audit.AuditFilter(id=logical_id), "read")
-    with asking.gateway.store.writing() as connection:
-        rows = audit.find(connection, wanted, 1)
-        if not rows:
-            raise NotFound("There is no such AuditEvent.")
-        names = _names(connection, rows)
-        audit.record_about(connection, occasion, rows[0].patient)
-    body = orjson.dumps(audit_event(rows[0], names))
-    return fhir_response(body, headers={"ETag": etag(1)}, pretty=prefer.pretty)
 
 
 def _limited(asking: Asking, wanted: audit.AuditFilter, interaction: str) -> audit.AuditFilter:

@@ -8,7 +8,9 @@ import orjson
 from fastapi import APIRouter, Depends
 from fastapi.responses import Response
 
+from ehr_fhir.errors import Unprocessable
 from ehr_fhir.intervals import instant
+from ehr_fhir.json_text import parse
 from ehr_gateway import audit
 from ehr_gateway.body import fhir_body
 from ehr_gateway.bundle_bytes import bundle as bundle_bytes
@@ -31,6 +33,7 @@ def post_bundle(asking: TheAsking, body: Body) -> Response:
     no_parameters(asking.request, lenient=prefer.lenient)
     # Which of the two it is stands in the body; a refusal before that is logged as a batch.
     occasion = asking.occasion("batch")
+    _refuse_audit_events(body)
     result = bundle.bundle(asking.gateway.store, asking.access, body, audit=audited(occasion))
     _audit_rest(asking, occasion, result)
     base = asking.gateway.settings.fhir_base
@@ -39,6 +42,18 @@ def post_bundle(asking: TheAsking, body: Body) -> Response:
         _entry(base, one, url, prefer) for one, url in zip(result.entries, urls, strict=True)
     ]
     return fhir_response(bundle_bytes(result.type, entries), pretty=prefer.pretty)
+
+
+def _refuse_audit_events(body: bytes) -> None:
+    # The log is not among the records that a Bundle reaches; an empty answer would mislead.
+    if b"AuditEvent" not in body:
+        return
+    entries = parse(body).get("entry")
+    for one in entries if isinstance(entries, list) else []:
+        request = one.get("request") if isinstance(one, dict) else None
+        url = request.get("url") if isinstance(request, dict) else None
+        if isinstance(url, str) and url.strip("/").startswith("AuditEvent"):
+            raise Unprocessable("AuditEvent is served at its own address, not in a Bundle.")
 
 
 def _audit_rest(asking: Asking, occasion: audit.Occasion, result: bundle.BundleResult) -> None:

@@ -11,7 +11,7 @@ from fastapi import APIRouter, Depends
 from fastapi.responses import Response
 
 from ehr_fhir import definitions
-from ehr_fhir.errors import Invalid, NotFound
+from ehr_fhir.errors import Invalid, NotFound, Unsupported
 from ehr_fhir.intervals import instant
 from ehr_gateway import audit
 from ehr_gateway.body import fhir_body
@@ -89,7 +89,7 @@ def history_of_resource(asking: TheAsking, resource_type: str, logical_id: str) 
 @router.post("/{resource_type}")
 def create_resource(asking: TheAsking, resource_type: str, body: Body) -> Response:
     """Create a resource under an id of ours."""
-    prefer = _start(asking, resource_type)
+    prefer = _start_write(asking, resource_type)
     occasion = asking.occasion("create")
     criteria = asking.request.headers.get("if-none-exist")
     if criteria is None:
@@ -113,7 +113,7 @@ def create_resource(asking: TheAsking, resource_type: str, body: Body) -> Respon
 @router.put("/{resource_type}/{logical_id}")
 def update_resource(asking: TheAsking, resource_type: str, logical_id: str, body: Body) -> Response:
     """Write the next version, or the first one under the client's own id."""
-    prefer = _start(asking, resource_type)
+    prefer = _start_write(asking, resource_type)
     occasion = asking.occasion("update")
     result = update.update(
         asking.gateway.store,
@@ -130,7 +130,7 @@ def update_resource(asking: TheAsking, resource_type: str, logical_id: str, body
 @router.delete("/{resource_type}/{logical_id}")
 def delete_resource(asking: TheAsking, resource_type: str, logical_id: str) -> Response:
     """Delete a resource; its history stays."""
-    _start(asking, resource_type)
+    _start_write(asking, resource_type)
     occasion = asking.occasion("delete")
     version = delete.delete(
         asking.gateway.store,
@@ -148,6 +148,12 @@ def _start(asking: Asking, resource_type: str) -> Preferences:
     _known(resource_type)
     no_parameters(asking.request, lenient=prefer.lenient)
     return prefer
+
+
+def _start_write(asking: Asking, resource_type: str) -> Preferences:
+    if resource_type == "AuditEvent":
+        raise Unsupported("The audit log is written by the server alone.")
+    return _start(asking, resource_type)
 
 
 def _known(resource_type: str) -> None:

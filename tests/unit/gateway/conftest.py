@@ -1,5 +1,5 @@
 """The small gateway, for these tests."""
 
-from tests.lib.gateway import furnished, house
+from tests.lib.gateway import furnished, house, houses
 
-__all__ = ["furnished", "house"]
+__all__ = ["furnished", "house", "houses"]

@@ -190,3 +190,25 @@ def test_logging_in_is_on_record(house: House) -> None:
 
     (event,) = events(house.login("p.pat-1"), "&agent=p.pat-1")
     assert event["subtype"][0]["code"] == "login"
+
+
+def test_nobody_writes_the_log_from_outside(furnished: House) -> None:
+    platform = furnished.system("ehr-commons")
+    body = {"resourceType": "AuditEvent", "id": "a"}
+    entry = {"resource": body, "request": {"method": "POST", "url": "AuditEvent"}}
+    bundle = {"resourceType": "Bundle", "type": "batch", "entry": [entry]}
+
+    assert platform.post("AuditEvent", body).status_code == 405
+    assert platform.put(body).status_code == 405
+    assert platform.delete("AuditEvent/a").status_code == 405
+    assert platform.post("/fhir", bundle).status_code == 422
+
+
+def test_the_log_is_searched_by_a_form_too(furnished: House) -> None:
+    must(furnished.login("doctor.a").get("Observation/lab-1"))
+
+    answer = furnished.login("auditor").request(
+        "POST", "AuditEvent/_search", data={"agent": "doctor.a"}
+    )
+
+    assert len(answer.json()["entry"]) == 1

@@ -40,7 +40,7 @@ def sealed(house: House, **changes: str) -> str:
     page = house.client.get("/oauth/authorize", params={**REQUEST, **changes})
     found = re.search(r'name="request" value="([^"]+)"', page.text)
     assert found, page.text
-    return found[1]
+    return str(found[1])
 
 
 def staff_login(house: House, password: str = PASSWORD, login: str = "doctor.a") -> Any:
@@ -55,9 +55,9 @@ def eid_login(house: House, hkid: str = HKID, pin: str = PIN) -> Any:
 
 def code_of(answer: Any) -> str:
     assert answer.status_code == 303, answer.text
-    query = parse_qs(urlsplit(answer.headers["location"]).query)
+    query = parse_qs(urlsplit(str(answer.headers["location"])).query)
     assert query["state"] == ["abc"]
-    return query["code"][0]
+    return str(query["code"][0])
 
 
 def exchange(house: House, code: str, **changes: str) -> Any:
