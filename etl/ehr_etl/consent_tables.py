@@ -12,9 +12,9 @@ import pyarrow as pa
 from pyspark.sql import SparkSession
 
 from ehr_etl.lake import Lake, read_table, write_small
-from ehr_privacy.consent import TABLES, rule_rows
+from ehr_privacy.consent import SOURCE_TABLES, TABLES, rule_rows
 
-RULE_TYPES = ("Consent", "Organization", "RelatedPerson")
+RULE_TYPES = tuple(SOURCE_TABLES)
 
 _ARROW_TYPES = {"TEXT": pa.string(), "INTEGER": pa.int64()}
 

@@ -14,6 +14,7 @@ from pyspark.sql import DataFrame, SparkSession
 
 from ehr_etl.consent_tables import register_consent_views
 from ehr_etl.lake import TABLES, Lake, create_table, read_table
+from ehr_etl.sql_text import bind
 from ehr_privacy.consent import research_predicate
 from ehr_privacy.deid import Deidentifier, load_rules, pseudonym
 
@@ -51,9 +52,9 @@ def permitted(silver: DataFrame, now_ms: int) -> DataFrame:
     )
     present.selectExpr("pk", "explode(labels) AS label").createOrReplaceTempView("record_label")
     predicate = research_predicate(now_ms, dialect="spark", alias="r")
+    condition = bind(predicate.sql, predicate.params)
     return spark.sql(
-        f"SELECT type, id, patients, resource FROM record r WHERE {predicate.sql}",  # noqa: S608
-        args=dict(predicate.params),
+        f"SELECT type, id, patients, resource FROM record r WHERE {condition}"  # noqa: S608
     )
 
 

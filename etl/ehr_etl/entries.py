@@ -9,7 +9,6 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass
-from datetime import UTC, datetime, time
 from typing import Any
 
 import orjson
@@ -76,17 +75,12 @@ def parse_entry(line: str) -> Entry:
 def facts_of(resource: Mapping[str, Any], author: str | None) -> Facts:
     """Return the facts of a version in the shape of silver's columns."""
     record = record_facts(resource, author)
-    moment = record.clinical_date
     return Facts(
         patients=tuple(sorted(record.patients)),
         labels=tuple(sorted(record.labels)),
         domain=record.domain,
         episode=record.episode,
-        clinical_date=(
-            None
-            if moment is None
-            else int(datetime.combine(moment, time(), UTC).timestamp()) * 1000
-        ),
+        clinical_date=record.clinical_ms,
         directory=int(record.directory),
     )
 

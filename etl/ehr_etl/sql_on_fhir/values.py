@@ -13,6 +13,7 @@ from decimal import Decimal
 
 from ehr_etl.java_errors import NOT_A_SINGLE_VALUE
 from ehr_etl.sql_on_fhir.elements import PRIMITIVES, Element, spark_type
+from ehr_etl.sql_text import literal as sql_literal
 
 
 @dataclass
@@ -61,16 +62,6 @@ def fresh() -> str:
     return f"v{next(_numbers)}"
 
 
-def text(value: str) -> str:
-    """Return an SQL literal.
-
-    >>> print(text("it's"))
-    'it\\'s'
-    """
-    escaped = value.replace("\\", "\\\\").replace("'", "\\'")
-    return f"'{escaped}'"
-
-
 def literal(value: str | bool | int | Decimal | None, type_name: str) -> Value:
     """Return a constant."""
     if value is None:
@@ -81,7 +72,7 @@ def literal(value: str | bool | int | Decimal | None, type_name: str) -> Value:
         return Value(str(value), type_name)
     if isinstance(value, Decimal):
         return Value(f"CAST('{value}' AS {spark_type('decimal')})", "decimal")
-    return Value(text(value), type_name)
+    return Value(sql_literal(value), type_name)
 
 
 def each(value: Value, function: Callable[[str], str], type_name: str) -> Value:

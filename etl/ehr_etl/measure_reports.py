@@ -1,0 +1,84 @@
+"""Quality results as FHIR MeasureReports, and their way back to the gateway."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import httpx
+
+from ehr_etl.quality import ExpectationResult, TableQuality
+from ehr_fhir.errors import Forbidden, Unauthorized, Unavailable, Unprocessable
+
+BASE = "https://ehr-commons.hk/fhir"
+_POPULATION = "http://terminology.hl7.org/CodeSystem/measure-population"
+
+Json = dict[str, Any]  # a FHIR resource
+
+
+def measure_reports(tables: Sequence[TableQuality], at: str) -> list[Json]:
+    """Return one MeasureReport of type summary per table; `at` is the instant of the check."""
+    return [_report(table, at) for table in tables]
+
+
+def report_quality(client: httpx.Client, token: str, reports: Sequence[Json]) -> None:
+    """Send reports to the gateway as one transaction; each replaces its table's last one."""
+    entries = [
+        {
+            "resource": report,
+            "request": {"method": "PUT", "url": f"MeasureReport/{report['id']}"},
+        }
+        for report in reports
+    ]
+    try:
+        answer = client.post(
+            "/fhir",
+            json={"resourceType": "Bundle", "type": "transaction", "entry": entries},
+            headers={
+                "Authorization": f"Bearer {token}",
+                "Content-Type": "application/fhir+json",
+            },
+        )
+    except httpx.TransportError as error:
+        raise Unavailable("The gateway does not answer: is `ehr up` running?") from error
+    if answer.status_code == 401:
+        raise Unauthorized("The gateway refused the lake's token.")
+    if answer.status_code == 403:
+        raise Forbidden("The lake's token lacks the scope system/MeasureReport.cruds.")
+    if answer.status_code >= 500:
+        raise Unavailable(f"The gateway answered with status {answer.status_code}.")
+    if answer.status_code >= 400:
+        raise Unprocessable(f"The gateway refused the reports with status {answer.status_code}.")
+
+
+def _report(table: TableQuality, at: str) -> Json:
+    return {
+        "resourceType": "MeasureReport",
+        "id": table.table.replace("_", "-"),
+        "status": "complete",
+        "type": "summary",
+        "measure": f"{BASE}/Measure/lake-quality-{table.table.replace('_', '-')}",
+        "date": at,
+        "reporter": {"reference": "Organization/ehr-commons"},
+        "period": {"start": at, "end": at},
+        "group": [_group(result) for result in table.results],
+    }
+
+
+def _group(result: ExpectationResult) -> Json:
+    met = result.evaluated - result.unexpected
+    return {
+        "code": {"text": result.name},
+        "population": [
+            {"code": _population("denominator"), "count": result.evaluated},
+            {"code": _population("numerator"), "count": met},
+        ],
+        "measureScore": {
+            # The share of rows as expected; an empty table has none.
+            "value": round(met / result.evaluated, 6) if result.evaluated else 0
+        },
+    }
+
+
+def _population(code: str) -> Json:
+    return {"coding": [{"system": _POPULATION, "code": code}]}

@@ -1,0 +1,108 @@
+"""One run of the lake: feed, bronze, silver, consent, deid, gold, quality.
+
+Every step can be repeated: what a crash left half done, the next run does again, and the tables
+end as after an undisturbed run.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+from pyspark.sql import SparkSession
+
+from ehr_etl import quality
+from ehr_etl.bronze import append_to_bronze
+from ehr_etl.consent_tables import refresh_consent_tables
+from ehr_etl.deid import refresh_deid
+from ehr_etl.feed import FeedSource, pull
+from ehr_etl.java_errors import java_errors
+from ehr_etl.lake import Lake, row_count
+from ehr_etl.quality import TableQuality
+from ehr_etl.silver import SilverReport, refresh_silver
+from ehr_etl.views import VIEWS, build_gold
+
+STEPS = ("feed", "bronze", "silver", "consent", "deid", "gold", "quality")
+
+# Called when a step starts: its name, and a sentence for people.
+Progress = Callable[[str, str], None]
+
+
+@dataclass(frozen=True)
+class TableRows:
+    """How many rows a table had before the run and has after it."""
+
+    table: str
+    before: int
+    after: int
+
+
+@dataclass(frozen=True)
+class LakeReport:
+    """What one run did."""
+
+    landed: int
+    last_position: int
+    silver: SilverReport
+    tables: tuple[TableRows, ...]
+    quality: tuple[TableQuality, ...]
+    seconds: Mapping[str, float]
+
+    def rows(self, table: str) -> int:
+        """Return how many rows a table has after the run."""
+        return next(one.after for one in self.tables if one.table == table)
+
+    @property
+    def quality_passed(self) -> bool:
+        """Say whether every gold table met its expectations."""
+        return all(one.success for one in self.quality if one.table != "silver")
+
+
+def run_once(
+    spark: SparkSession,
+    lake: Lake,
+    feed: FeedSource,
+    *,
+    deid_key: bytes,
+    now_ms: int,
+    on_progress: Progress = lambda step, sentence: None,
+) -> LakeReport:
+    """Take in what is new in the feed and bring every table up to it."""
+    seconds: dict[str, float] = {}
+    before = _counts(lake)
+    quality.warm_up()
+
+    @contextmanager
+    def step(name: str, sentence: str) -> Iterator[None]:
+        on_progress(name, sentence)
+        started = time.perf_counter()
+        with java_errors(f"running the lake's step {name}"):
+            yield
+        seconds[name] = round(time.perf_counter() - started, 2)
+
+    with step("feed", "Reading the gateway's change feed."):
+        pulled = pull(feed, lake)
+    with step("bronze", "Keeping the changes as received."):
+        append_to_bronze(spark, lake)
+    with step("silver", "Checking each record and keeping the latest version."):
+        taken = refresh_silver(spark, lake)
+    with step("consent", "Reading the consent rules from the records."):
+        consent = refresh_consent_tables(spark, lake)
+    with step("deid", "Taking out what identifies, of patients who have not opted out."):
+        refresh_deid(spark, lake, consent, deid_key, now_ms)
+    with step("gold", "Building the tables for research."):
+        for name in VIEWS:
+            build_gold(spark, lake, name)
+    with step("quality", "Checking the tables for research."):
+        results = (quality.silver_quality(lake), *quality.check_gold(lake, VIEWS))
+        quality.write_results(lake, results)
+    after = _counts(lake)
+    tables = tuple(TableRows(name, before.get(name, 0), after[name]) for name in after)
+    return LakeReport(pulled.lines, pulled.last, taken, tables, results, seconds)
+
+
+def _counts(lake: Lake) -> dict[str, int]:
+    names = ("bronze", "silver", "quarantine", "deid", *(f"gold/{view}" for view in VIEWS))
+    return {name: row_count(lake, name) for name in names if lake.exists(name)}
