@@ -19,15 +19,22 @@ from ehr_gateway.store import Store
 from ehr_privacy.consent import Requester, parse_scopes
 
 PLATFORM = "ehr-commons"
-# The platform's own programs that write back what they found.
+# The platform's own programs that write back what they found. They read organisations, because a
+# reference must lead to something its writer may see.
 PROGRAMS = (
     clients.Client(
-        "lake", "Lake", scope="ehr/feed.read system/MeasureReport.cruds", organization=PLATFORM
+        "lake",
+        "Lake",
+        scope="ehr/feed.read system/MeasureReport.cruds system/Organization.r",
+        organization=PLATFORM,
     ),
     clients.Client(
         "models",
         "Models",
-        scope="system/RiskAssessment.cruds system/Provenance.cruds system/Device.cruds",
+        scope=(
+            "system/RiskAssessment.cruds system/Provenance.cruds system/Device.cruds "
+            "system/Organization.r"
+        ),
         organization=PLATFORM,
     ),
 )
