@@ -16,6 +16,7 @@ from ehr_fhir.fhirpath.compiler import Compiler
 from ehr_fhir.fhirpath.model import Element, root
 from ehr_fhir.fhirpath.parser import parse
 from ehr_fhir.fhirpath.scope import Closure, Evaluation, Scope
+from ehr_fhir.fhirpath.terms import keys_read, terms_of
 
 __all__ = ["Expression", "compile", "plain"]
 
@@ -28,6 +29,8 @@ class Expression:
 
     text: str
     context_type: str | None = None
+    # JSON keys of the context type without all of which the result is empty; None: not known.
+    keys: frozenset[str] | None = None
     _run: Closure = field(compare=False, repr=False, default=lambda _: [])
 
     # Any: an Element of the resource, or a value of FHIRPath's System types.
@@ -66,11 +69,13 @@ def compile(  # noqa: A001 - as re.compile
     context_type: str | None = None,
     as_filters: bool = False,
     check_order: bool = False,
+    own_terms: bool = False,
 ) -> Expression:
     """Parse, check and compile an expression; refuse what is wrong in it, naming the place.
 
     With a `context_type` each path is followed through R4's definitions, and one that leads nowhere
-    is refused. `as_filters` lets `as` take many items, as R4's search parameters need;
+    is refused. `as_filters` lets `as` take many items, and `own_terms` drops the terms of a union
+    that start at another resource type: R4's search parameters and invariants need them.
     `check_order` refuses to count off items whose order is not defined.
 
     >>> from datetime import datetime, timezone
@@ -83,10 +88,13 @@ def compile(  # noqa: A001 - as re.compile
     ehr_fhir.errors.Invalid: The FHIRPath is wrong at line 1, column 6: HumanName has no `givn`.
     """
     tree = parse(expression)
+    keys = None
     if context_type is not None:
+        tree = terms_of(tree, context_type) if own_terms else tree
         check.check(tree, expression, context_type, check_order=check_order)
+        keys = keys_read(tree, context_type)
     run = Compiler(expression, as_filters=as_filters).build(tree)
-    return Expression(expression, context_type, run)
+    return Expression(expression, context_type, keys, run)
 
 
 def plain(value: object) -> Any:  # Any: JSON of every shape
