@@ -1,0 +1,99 @@
+"""People at their browsers: what a story does, in the words of the story."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import Literal
+
+from playwright.sync_api import Browser, Locator, Page
+from tests.lib.server import Platform
+
+from ehr_cli.sample.cast import PIN
+
+SIZES = {"desktop": (1280, 900), "phone": (360, 740)}
+Size = Literal["desktop", "phone"]
+
+
+class Person:
+    """One person's browser: its own cookies, its size, its language, and every request it made."""
+
+    def __init__(
+        self,
+        browser: Browser,
+        platform: Platform,
+        *,
+        size: Size = "desktop",
+        language: str = "en",
+        scripts: bool = True,
+    ) -> None:
+        width, height = SIZES[size]
+        self.platform = platform
+        self.context = browser.new_context(
+            viewport={"width": width, "height": height},
+            locale=language,
+            java_script_enabled=scripts,
+            # For axe, which has to run inside the page; the policy itself has its own test.
+            bypass_csp=scripts,
+        )
+        self.asked: list[str] = []
+        self.context.on("request", lambda request: self.asked.append(request.url))
+        self.page: Page = self.context.new_page()
+
+    def go(self, path: str) -> None:
+        """Open a page by its address."""
+        self.page.goto(f"{self.platform.address}{path}")
+
+    def log_in_by_eid(self, hkid: str) -> None:
+        """Log in as a patient with the simulated electronic identity."""
+        self.go("/")
+        self.page.locator("a[href='/login']").click()
+        self.page.locator("#eid").click()
+        self.page.fill("[name=hkid]", hkid)
+        self.page.fill("[name=pin]", PIN)
+        self.page.press("[name=pin]", "Enter")
+        self.page.wait_for_url("**/record")
+
+    def log_in_by_password(self, login: str) -> None:
+        """Log in as a member of staff."""
+        self.go("/login")
+        self.page.fill("[name=login]", login)
+        self.page.fill("[name=password]", f"demo-{login}")
+        self.page.press("[name=password]", "Enter")
+        self.page.wait_for_url(re.compile(r"/(patients|quality)$"))
+
+    def find(self, hkid: str) -> None:
+        """Search for a patient by identity card number."""
+        self.go("/patients")
+        self.page.fill("#who", hkid)
+        self.page.locator("form[role=search] button").click()
+
+    def switch(self, organization: str) -> Locator:
+        """Return the switch of an organisation on the sharing page."""
+        form = self.page.locator(f"form[action='/sharing/organization/{organization}']")
+        return form.get_by_role("switch")
+
+    def heading(self) -> str:
+        """Return the page's heading."""
+        return self.page.locator("h1").inner_text()
+
+    def picture(self, folder: Path, name: str) -> Path:
+        """Save the whole page as a picture."""
+        file = folder / f"{name}.png"
+        self.page.screenshot(path=file, full_page=True)
+        return file
+
+    def sideways(self) -> int:
+        """Return by how many pixels the page is wider than the screen."""
+        wide: int = self.page.evaluate(
+            "document.documentElement.scrollWidth - document.documentElement.clientWidth"
+        )
+        return wide
+
+    def outside(self) -> list[str]:
+        """Return every request that left the platform's origin."""
+        return [url for url in self.asked if not url.startswith(f"{self.platform.address}/")]
+
+    def leave(self) -> None:
+        """Close the browser window."""
+        self.context.close()
