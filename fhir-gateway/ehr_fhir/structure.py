@@ -42,7 +42,11 @@ def sound(owner: str, node: Mapping[str, Any]) -> bool:
     >>> sound("Patient", {"active": True}), sound("Patient", {"active": "true"})
     (True, False)
     """
-    kinds = _json_kinds(node.get("resourceType", owner) if owner == "Resource" else owner)
+    if owner == "Resource":
+        owner = node.get("resourceType", "")
+        if owner not in definitions.resource_types():
+            return False
+    kinds = _json_kinds(owner)
     for key, value in node.items():
         known = kinds.get(key)
         if known is None:
@@ -112,7 +116,7 @@ def _check_value(kind: str, value: Any, path: str) -> Iterator[Issue]:
 def _json_kinds(owner: str) -> Mapping[str, tuple[str | None, tuple[type, ...]]]:
     """Return JSON name -> (datatype of an object, Python types of its values)."""
     kinds: dict[str, tuple[str | None, tuple[type, ...]]] = {}
-    for name, (kind, _) in _elements(owner).items() if owner in definitions.elements() else ():
+    for name, (kind, _) in _elements(owner).items():
         if kind in definitions.elements():
             kinds[name] = (kind, (dict,))
         elif kind == "boolean":

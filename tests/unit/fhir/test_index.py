@@ -1,0 +1,129 @@
+"""Index rows: what each datatype is found by."""
+
+from __future__ import annotations
+
+import gzip
+import json
+import zipfile
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from ehr_fhir.index import extract
+from ehr_fhir.json_text import parse
+
+
+def values(resource: dict[str, Any], code: str) -> list[tuple[Any, ...]]:
+    return [(row.kind, *row.values) for row in extract(resource) if row.code == code]
+
+
+def observation(**elements: Any) -> dict[str, Any]:
+    return {"resourceType": "Observation", "status": "final", **elements}
+
+
+def test_a_concept_is_found_by_each_of_its_codings() -> None:
+    code = {"coding": [{"system": "s", "code": "a"}, {"code": "b"}], "text": "c"}
+
+    assert values(observation(code=code), "code") == [("token", "s", "a"), ("token", "", "b")]
+
+
+def test_the_living_are_found_by_deceased_false() -> None:
+    assert values({"resourceType": "Patient"}, "deceased") == [("token", "", "false")]
+
+
+@pytest.mark.parametrize(
+    ("element", "value", "expected"),
+    [
+        ("deceasedBoolean", False, "false"),
+        ("deceasedBoolean", True, "true"),
+        ("deceasedDateTime", "2020-01-01", "true"),
+    ],
+)
+def test_the_dead_are_found_by_deceased_true(element: str, value: object, expected: str) -> None:
+    assert values({"resourceType": "Patient", element: value}, "deceased") == [
+        ("token", "", expected)
+    ]
+
+
+def test_a_reference_is_found_by_type_and_id() -> None:
+    resource = observation(subject={"reference": "Patient/p1"})
+
+    assert values(resource, "patient") == [("reference", "Patient", "p1")]
+
+
+def test_a_group_is_no_patient() -> None:
+    assert values(observation(subject={"reference": "Group/g1"}), "patient") == []
+
+
+def test_a_reference_by_identifier_is_found_by_it() -> None:
+    resource = observation(subject={"type": "Patient", "identifier": {"system": "s", "value": "v"}})
+
+    assert values(resource, "patient") == [("token", "s", "v")]
+
+
+def test_a_name_is_found_without_case_and_accents() -> None:
+    patient = {"resourceType": "Patient", "name": [{"family": "Müller", "given": ["Ann"]}]}
+
+    assert ("string", "muller", "Müller") in values(patient, "name")
+
+
+def test_an_open_period_has_no_end() -> None:
+    encounter = {"resourceType": "Encounter", "period": {"start": "1970-01-01T00:00:00Z"}}
+
+    assert values(encounter, "date") == [("date", 0, 2**60)]
+
+
+def test_a_comparator_opens_a_quantity() -> None:
+    resource = observation(valueQuantity={"value": 5, "comparator": "<", "unit": "mg"})
+
+    assert values(resource, "value-quantity") == [("quantity", -(2.0**60), 5.0, "", "", "mg")]
+
+
+def test_a_picked_telecom_is_found_under_its_own_name() -> None:
+    telecom = [{"system": "phone", "value": "1"}, {"system": "email", "value": "a@b"}]
+
+    assert values({"resourceType": "Patient", "telecom": telecom}, "email") == [
+        ("token", "", "a@b")
+    ]
+
+
+def test_a_bundle_is_found_by_its_composition() -> None:
+    entry = [{"resource": {"resourceType": "Composition", "id": "c"}}]
+
+    assert values({"resourceType": "Bundle", "entry": entry}, "composition") == [
+        ("reference", "Composition", "c")
+    ]
+
+
+def test_a_null_beside_an_extension_is_no_value() -> None:
+    patient = {"resourceType": "Patient", "name": [{"given": [None, "Ann"]}]}
+
+    assert values(patient, "given") == [("string", "ann", "Ann")]
+
+
+def test_the_same_value_is_kept_once() -> None:
+    coding = {"system": "s", "code": "a"}
+
+    assert len(values(observation(code={"coding": [coding, coding]}), "code")) == 1
+
+
+def test_every_official_example_has_index_rows(shared_data: Path) -> None:
+    archive = zipfile.ZipFile(shared_data / "fhir-r4" / "examples" / "r4-examples-half-a.zip")
+    resources = [parse(archive.read(name)) for name in archive.namelist()]
+
+    empty = {one["resourceType"] for one in resources if not extract(one)}
+
+    assert len(resources) == 346
+    assert empty <= {"Binary", "OperationOutcome", "Parameters"} | empty_by_nature(resources)
+
+
+def empty_by_nature(resources: list[dict[str, Any]]) -> set[str]:
+    return {one["resourceType"] for one in resources if set(one) <= {"resourceType", "id", "text"}}
+
+
+def test_every_synthea_resource_has_index_rows(shared_data: Path) -> None:
+    for file in sorted((shared_data / "synthea-r4-bulk-47").glob("[A-P]*.gz")):
+        with gzip.open(file) as lines:
+            for line, _ in zip(lines, range(50), strict=False):
+                assert extract(json.loads(line)), file.name

@@ -1,0 +1,57 @@
+"""Strict JSON that keeps digits."""
+
+from __future__ import annotations
+
+import pytest
+
+from ehr_fhir.errors import EhrError, Invalid, TooCostly
+from ehr_fhir.json_text import LARGEST, parse, serialize
+
+
+@pytest.mark.parametrize(
+    "digits", ["1.50", "0.10", "100", "-0.0", "1E+2", "123456789.123456789123"]
+)
+def test_the_digits_of_a_number_are_kept(digits: str) -> None:
+    assert serialize(parse(b'{"a":' + digits.encode() + b"}")) == b'{"a":' + digits.encode() + b"}"
+
+
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [
+        (b"", "line 1, column 1"),
+        (b'{"a": 1', "line 1, column 8"),
+        (b"[]", "one JSON object"),
+        (b'{"a": NaN}', "NaN"),
+        (b'{"a": -Infinity}', "-Infinity"),
+        (b'{"a": 1, "a": 2}', "twice"),
+        (b'{"a": {"b": 1, "b": 1}}', "twice"),
+        (b"\xff", "UTF-8"),
+        (b'{"a": ' + b"9" * 5000 + b"}", "too many digits"),
+    ],
+)
+def test_what_is_not_strict_json_is_refused(text: bytes, says: str) -> None:
+    with pytest.raises(Invalid, match=says):
+        parse(text)
+
+
+def test_a_lone_surrogate_is_refused() -> None:
+    with pytest.raises(Invalid, match="surrogate"):
+        serialize(parse(rb'{"a": "\ud800"}'))
+
+
+@pytest.mark.parametrize("depth", [60, 5000])
+def test_what_is_too_deep_is_refused(depth: int) -> None:
+    with pytest.raises(TooCostly, match="levels deep"):
+        parse(b'{"a":' * depth + b"1" + b"}" * depth)
+
+
+def test_what_is_too_large_is_refused() -> None:
+    with pytest.raises(TooCostly, match="16 MiB"):
+        parse(b'{"a":"' + b"x" * LARGEST + b'"}')
+
+
+def test_an_error_shows_nothing_of_the_content() -> None:
+    with pytest.raises(EhrError) as caught:
+        parse(b'{"name": "Chan Tai Man" "x"}')
+
+    assert "Chan" not in str(caught.value)

@@ -1,0 +1,129 @@
+"""Understanding a search."""
+
+from __future__ import annotations
+
+import pytest
+
+from ehr_fhir.errors import Invalid
+from ehr_fhir.query import LARGEST_COUNT, parse
+from ehr_fhir.query_values import SearchValue, split
+
+
+def test_repeats_are_all_and_commas_are_any() -> None:
+    query = parse("Patient", [("given", "a,b"), ("given", "c")])
+
+    assert [[value.code for value in one.values] for one in query.clauses] == [["a", "b"], ["c"]]
+
+
+def test_an_escaped_comma_is_part_of_the_value() -> None:
+    (clause,) = parse("Patient", [("name", r"a\,b\\c")]).clauses
+
+    assert clause.values == (SearchValue(code="a,b\\c"),)
+    assert split(r"a\|b|c", "|") == [r"a\|b", "c"]
+
+
+@pytest.mark.parametrize(
+    ("text", "system", "code"),
+    [("a", None, "a"), ("s|a", "s", "a"), ("|a", "", "a"), ("s|", "s", None)],
+)
+def test_a_token_has_a_system_or_not(text: str, system: str | None, code: str | None) -> None:
+    (clause,) = parse("Patient", [("identifier", text)]).clauses
+
+    assert clause.values == (SearchValue(system=system, code=code),)
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "kind", "code"),
+    [
+        ("asserter:Practitioner", "a", "Practitioner", "a"),
+        ("subject", "a", None, "a"),
+        ("subject", "Group/a", "Group", "a"),
+        ("subject:Patient", "a", "Patient", "a"),
+    ],
+)
+def test_a_reference_has_a_type_or_not(name: str, text: str, kind: str | None, code: str) -> None:
+    (clause,) = parse("Condition", [(name, text)]).clauses
+
+    assert clause.values[0].system == kind
+    assert clause.values[0].code == code
+
+
+def test_a_prefix_is_read_before_a_number_only() -> None:
+    (clause,) = parse(
+        "Observation", [("value-quantity", "ge5.4|http://unitsofmeasure.org|mg")]
+    ).clauses
+
+    value = clause.values[0]
+    assert (value.prefix, value.system, value.code) == ("ge", "http://unitsofmeasure.org", "mg")
+    assert (value.low, value.exact, value.high) == (5.35, 5.4, 5.45)
+
+
+def test_how_the_answer_is_wanted_is_read() -> None:
+    query = parse(
+        "Observation",
+        [
+            ("_count", "9999999"),
+            ("_sort", "-_lastUpdated"),
+            ("_total", "accurate"),
+            ("_include", "Observation:subject:Patient"),
+            ("_format", "json"),
+            ("_cursor", "x"),
+        ],
+    )
+
+    assert (query.count, query.sort, query.descending) == (LARGEST_COUNT, "_lastUpdated", True)
+    assert (query.total, query.cursor, query.includes[0].target) == ("accurate", "x", "Patient")
+    assert [name for name, _ in query.applied] == ["_count", "_sort", "_total", "_include"]
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "says"),
+    [
+        ("nam", "x", "`name`"),
+        ("name:bad", "x", ":bad"),
+        ("birthdate", "x", "date"),
+        ("birthdate", "2020,", "empty"),
+        ("identifier", "|", "token"),
+        ("organization", "a/b/c", "reference"),
+        ("organization:Patient", "a", "does not refer"),
+        ("general-practitioner:Organization", "Practitioner/a", "type"),
+        ("name:missing", "maybe", "true"),
+        ("_count", "-1", "_count"),
+        ("_total", "all", "_total"),
+        ("_sort", "name", "_sort"),
+        ("_summary", "text", "_summary"),
+        ("_include", "Observation:subject", "Patient:"),
+        ("_include", "Patient:name", "reference"),
+        ("_include", "Patient:organization:Foo", "Foo"),
+        ("_has:Observation:patient:code", "x", "not served yet"),
+        ("organization.name", "x", "Chained"),
+        ("_id:not", "x", "no modifier"),
+    ],
+)
+def test_what_is_not_understood_is_refused_by_name(name: str, text: str, says: str) -> None:
+    with pytest.raises(Invalid) as caught:
+        parse("Patient", [(name, text)])
+
+    assert says in str(caught.value)
+
+
+def test_lenient_passes_over_what_is_unknown_and_says_so() -> None:
+    query = parse("Patient", [("nam", "x"), ("name", "y")], lenient=True)
+
+    assert query.applied == (("name", "y"),)
+    assert [issue.severity for issue in query.issues] == ["warning"]
+
+
+def test_lenient_does_not_pass_over_a_wrong_value() -> None:
+    with pytest.raises(Invalid):
+        parse("Patient", [("birthdate", "x")], lenient=True)
+
+
+def test_a_composite_is_refused_as_not_served_yet() -> None:
+    with pytest.raises(Invalid, match="not served yet"):
+        parse("Observation", [("code-value-quantity", "a$5")])
+
+
+def test_an_unknown_type_is_refused() -> None:
+    with pytest.raises(Invalid, match="Patiant"):
+        parse("Patiant", [])

@@ -1,0 +1,96 @@
+"""References: what they name, where they stand."""
+
+from __future__ import annotations
+
+import pytest
+
+from ehr_fhir.compartments import compartment_parameters, patients_of
+from ehr_fhir.references import (
+    Target,
+    conditional,
+    references,
+    replace_references,
+    target,
+    type_named,
+)  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("Patient/a", Target("Patient", "a")),
+        ("Patient/a/_history/3", Target("Patient", "a")),
+        ("Foo/a", None),
+        ("Patient/", None),
+        ("#a", None),
+        ("urn:uuid:a", None),
+        ("http://elsewhere/Patient/a", None),
+        ("Patient?identifier=a", None),
+    ],
+)
+def test_a_local_reference_names_type_and_id(text: str, expected: Target | None) -> None:
+    assert target(text) == expected
+
+
+def test_an_absolute_reference_shows_its_type() -> None:
+    assert type_named("http://elsewhere/fhir/Patient/a") == "Patient"
+    assert type_named("urn:uuid:a") is None
+
+
+def test_a_reference_by_search_is_split() -> None:
+    assert conditional("Location?identifier=s|v") == ("Location", "identifier=s|v")
+    assert conditional("Foo?identifier=s|v") is None
+
+
+def test_every_reference_is_found_with_its_place() -> None:
+    resource = {
+        "resourceType": "Observation",
+        "subject": {"reference": "Patient/a"},
+        "performer": [{"display": "x"}, {"reference": "#b"}],
+    }
+
+    assert list(references(resource)) == [
+        ("Observation.subject.reference", "Patient/a"),
+        ("Observation.performer[1].reference", "#b"),
+    ]
+
+
+def test_names_of_entries_are_replaced_and_nothing_else() -> None:
+    resource = {
+        "subject": {"reference": "urn:uuid:a", "display": "b"},
+        "note": [{"text": "see b"}],
+        "source": "urn:uuid:a",
+        "text": "b",
+    }
+
+    replace_references(resource, {"urn:uuid:a": "Patient/1", "b": "Patient/2"})
+
+    assert resource["subject"] == {"reference": "Patient/1", "display": "b"}
+    assert resource["source"] == "Patient/1"
+    assert resource["text"] == "b"
+
+
+def test_a_record_belongs_to_the_patients_of_its_compartment() -> None:
+    resource = {
+        "resourceType": "Observation",
+        "subject": {"reference": "Patient/a"},
+        "performer": [{"reference": "Patient/b"}, {"reference": "Practitioner/c"}],
+        "focus": [{"reference": "Patient/d"}],
+    }
+
+    assert patients_of(resource) == {"a", "b"}
+
+
+def test_a_patient_belongs_to_itself() -> None:
+    assert patients_of({"resourceType": "Patient", "id": "a"}) == {"a"}
+
+
+def test_a_device_belongs_to_its_wearer() -> None:
+    device = {"resourceType": "Device", "patient": {"reference": "Patient/a"}}
+
+    assert compartment_parameters("Device") == ("patient",)
+    assert patients_of(device) == {"a"}
+
+
+def test_an_organization_belongs_to_nobody() -> None:
+    assert patients_of({"resourceType": "Organization", "id": "a"}) == frozenset()

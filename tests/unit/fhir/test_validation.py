@@ -1,0 +1,104 @@
+"""Validation on write: what is refused, and how it is said."""
+
+from __future__ import annotations
+
+import zipfile
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from ehr_fhir import structure
+from ehr_fhir.errors import EhrError, Invalid, Unprocessable
+from ehr_fhir.json_text import parse
+from ehr_fhir.validation import checked_by_r4, validate
+
+SECRET = "Wong-Siu-Ming"
+
+
+def fault(resource: dict[str, Any]) -> tuple[str | None, str]:
+    with pytest.raises(EhrError) as caught:
+        validate(resource)
+    issue = caught.value.issues[0]
+    return issue.expression, issue.diagnostics
+
+
+@pytest.mark.parametrize(
+    ("elements", "expression"),
+    [
+        ({"birthDate": f"{SECRET}"}, "Patient.birthDate"),
+        ({"active": "true"}, "Patient.active"),
+        ({"multipleBirthInteger": "1"}, "Patient.multipleBirthInteger"),
+        ({"name": {"family": SECRET}}, "Patient.name"),
+        ({"name": [SECRET]}, "Patient.name[0]"),
+        ({"name": [{"given": [5]}]}, "Patient.name[0].given[0]"),
+        ({"nickname": SECRET}, "Patient.nickname"),
+        ({"contact": [{"gender": "male", "shoe": SECRET}]}, "Patient.contact[0].shoe"),
+        ({"contained": [{"id": SECRET}]}, "Patient.contained[0]"),
+        ({"gender": None}, "Patient"),
+    ],
+)
+def test_a_fault_names_its_place_and_no_value(elements: dict[str, Any], expression: str) -> None:
+    place, text = fault({"resourceType": "Patient", **elements})
+
+    assert place is not None
+    assert place.startswith(expression)
+    assert SECRET not in text
+
+
+def test_a_missing_element_is_named() -> None:
+    expression, text = fault({"resourceType": "Observation", "status": "final"})
+
+    assert expression == "Observation.code"
+    assert text == "Observation.code is required."
+
+
+def test_all_faults_are_told_at_once() -> None:
+    with pytest.raises(Unprocessable) as caught:
+        validate({"resourceType": "Patient", "a": 1, "b": 2})
+
+    assert len(caught.value.issues) == 2
+
+
+@pytest.mark.parametrize("kind", [None, 5, "Patiant", "Resource", "HumanName"])
+def test_an_unknown_type_is_refused(kind: object) -> None:
+    with pytest.raises(Invalid, match="resourceType"):
+        validate({"resourceType": kind})
+
+
+def test_another_type_than_the_address_asks_for_is_refused() -> None:
+    with pytest.raises(Invalid, match="asks for a Patient"):
+        validate({"resourceType": "Basic", "code": {}}, "Patient")
+
+
+def test_an_id_of_a_wrong_form_is_refused() -> None:
+    assert fault({"resourceType": "Patient", "id": "a b"})[0] == "Patient.id"
+
+
+def test_types_that_r4b_dropped_are_checked_by_r4() -> None:
+    assert checked_by_r4("MedicinalProduct")
+    assert not checked_by_r4("Patient")
+    assert fault({"resourceType": "MedicinalProduct"})[0] == "MedicinalProduct.name"
+    validate({"resourceType": "MedicinalProduct", "name": [{"productName": "x"}]})
+
+
+def test_structure_takes_every_official_example(shared_data: Path) -> None:
+    archive = zipfile.ZipFile(shared_data / "fhir-r4" / "examples" / "r4-examples-half-a.zip")
+    for name in archive.namelist():
+        resource = parse(archive.read(name))
+        validate(resource)
+        assert structure.issues(resource["resourceType"], resource) == [], name
+
+
+@pytest.mark.parametrize(
+    ("resource", "place"),
+    [
+        ({"name": [{"productName": 5}]}, "MedicinalProduct.name[0].productName"),
+        ({"name": {"productName": "x"}}, "MedicinalProduct.name"),
+        ({"name": [{"productName": "x"}], "x": 1}, "MedicinalProduct.x"),
+        ({"name": [{"productName": "x"}], "type": []}, "MedicinalProduct.type"),
+        ({"name": [{"productName": "x"}], "language": "a  b"}, "MedicinalProduct.language"),
+    ],
+)
+def test_structure_names_the_place(resource: dict[str, Any], place: str) -> None:
+    assert [one.expression for one in structure.issues("MedicinalProduct", resource)] == [place]
