@@ -1,4 +1,8 @@
-"""Small boolean SQL expressions that fold their constants, with bound parameters."""
+"""Small boolean SQL expressions that fold their constants, with bound parameters.
+
+They stay as flat as they can: SQLite's parser bears a hundred open levels in all, and callers put
+the result inside queries of their own.
+"""
 
 from __future__ import annotations
 
@@ -6,15 +10,23 @@ from collections.abc import Iterable
 
 TRUE = "TRUE"
 FALSE = "FALSE"
+_AND = " AND "
+_OR = " OR "
+
+
+class _Joined(str):
+    """Parts joined by one word, in parentheses that a join by the same word can drop."""
+
+    word: str
 
 
 def all_of(*parts: str) -> str:
     """Join conditions with AND.
 
-    >>> all_of("a", TRUE, "b"), all_of("a", FALSE)
-    ('(a AND b)', 'FALSE')
+    >>> all_of("a", TRUE, all_of("b", "c")), all_of("a", FALSE)
+    ('(a AND b AND c)', 'FALSE')
     """
-    return _join(" AND ", parts, neutral=TRUE, absorbing=FALSE)
+    return _join(_AND, parts, neutral=TRUE, absorbing=FALSE)
 
 
 def any_of(*parts: str) -> str:
@@ -23,23 +35,25 @@ def any_of(*parts: str) -> str:
     >>> any_of("a", FALSE), any_of()
     ('a', 'FALSE')
     """
-    return _join(" OR ", parts, neutral=FALSE, absorbing=TRUE)
+    return _join(_OR, parts, neutral=FALSE, absorbing=TRUE)
 
 
 def negated(part: str) -> str:
     """Negate a condition.
 
-    >>> negated(FALSE), negated("a = b")
-    ('TRUE', 'NOT (a = b)')
+    >>> negated(FALSE), negated("a = b"), negated(exists("t", "c"))
+    ('TRUE', 'NOT (a = b)', 'NOT EXISTS (SELECT 1 FROM t WHERE c)')
     """
     if part in (TRUE, FALSE):
         return FALSE if part == TRUE else TRUE
+    if isinstance(part, _Joined) or part.startswith("EXISTS ("):
+        return f"NOT {part}"
     return f"NOT ({part})"
 
 
 def exists(source: str, *conditions: str) -> str:
     """Ask whether a source has a row under conditions."""
-    where = all_of(*conditions)
+    where = _bare(all_of(*conditions), _AND)
     # Text of this package only; every value in it is a bound parameter.
     query = f"SELECT 1 FROM {source} WHERE {where}"  # noqa: S608
     return FALSE if where == FALSE else f"EXISTS ({query})"
@@ -62,10 +76,12 @@ class Params:
             self.values[name] = value
         return f":{self._names[key]}"
 
-    def bind_in(self, column: str, values: Iterable[str]) -> str:
-        """Return `column IN (...)`, or FALSE when there is nothing to be in."""
+    def bind_in(self, column: str, values: Iterable[str], *, negate: bool = False) -> str:
+        """Return `column [NOT] IN (...)`, folded when there is nothing to be in."""
         names = ", ".join(self.bind(value) for value in sorted(values))
-        return f"{column} IN ({names})" if names else FALSE
+        if not names:
+            return TRUE if negate else FALSE
+        return f"{column} {'NOT ' if negate else ''}IN ({names})"
 
 
 def _join(word: str, parts: Iterable[str], *, neutral: str, absorbing: str) -> str:
@@ -74,4 +90,12 @@ def _join(word: str, parts: Iterable[str], *, neutral: str, absorbing: str) -> s
         return absorbing
     if not kept:
         return neutral
-    return kept[0] if len(kept) == 1 else f"({word.join(kept)})"
+    if len(kept) == 1:
+        return kept[0]
+    joined = _Joined(f"({word.join(_bare(part, word) for part in kept)})")
+    joined.word = word
+    return joined
+
+
+def _bare(part: str, word: str) -> str:
+    return part[1:-1] if isinstance(part, _Joined) and part.word == word else part

@@ -4,8 +4,10 @@ The predicate is one boolean expression over the record row `alias`. Everything 
 requester alone (role, profession, scopes) is decided here and folded away; what depends on a
 patient is looked up by patient. Values are always bound, never written into the text.
 
-Spark resolves a subquery's outer names one level up only, so for it each subquery that needs the
-record joins it anew, under the name of the argument `records`.
+A record is closed by any of several lines of the table, so the lines stand side by side: "there is
+no patient of the record whom this line closes". That keeps the text shallow (SQLite's parser has a
+limit) and each line readable. Spark resolves a subquery's outer names one level up only, so for it
+a subquery that needs the record joins it anew, under the name of the argument `records`.
 """
 
 from __future__ import annotations
@@ -43,24 +45,9 @@ def compile_predicate(
     return Predicate(compiler.visible(), params.values)
 
 
-@dataclass(frozen=True)
-class RecordSource:
-    """How a subquery reaches the record: by its outer name, or by joining it again."""
-
-    alias: str
-    records: str
-    nested: bool
-
-    def link(self, inner: str, pk: str) -> tuple[str, str]:
-        """Return (extra FROM text, name of the record) for a subquery that has its key."""
-        if self.nested:
-            return "", self.alias
-        return f" JOIN {self.records} {inner} ON {inner}.pk = {pk}", inner
-
-
 def in_force(row: str, now: str) -> str:
     """Say in SQL whether a row's term contains now."""
-    return f"{row}.since <= {now} AND ({row}.until IS NULL OR {now} < {row}.until)"
+    return all_of(f"{row}.since <= {now}", f"({row}.until IS NULL OR {now} < {row}.until)")
 
 
 def selector_condition(
@@ -71,30 +58,36 @@ def selector_condition(
     `unknown` is the answer for what the record does not say: a restriction holds in doubt
     (True), an exception does not (False). `label` replaces the look-up of the rule's label.
     """
-    gathering = params.bind_in(f"{record}.type", load_domains().gathering)
-    columns = ("domain", "author", "episode", "record_type", "record_id")
+    gathered = load_domains().gathering
     attribute = {"record_type": "type", "record_id": "id"}
     equal = [
         f"({rule}.{name} IS NULL OR {rule}.{name} = {record}.{attribute.get(name, name)})"
-        for name in columns
+        for name in ("domain", "author", "episode", "record_type", "record_id")
     ]
     labelled = any_of(
         f"{rule}.label IS NULL",
         label or exists("record_label l", f"l.pk = {record}.pk", f"l.label = {rule}.label"),
     )
-    unbounded = f"({rule}.period_from IS NULL AND {rule}.period_to IS NULL)"
     at = f"{record}.clinical_date"
-    inside = all_of(
-        f"{at} IS NOT NULL",
-        f"({rule}.period_from IS NULL OR {rule}.period_from <= {at})",
-        f"({rule}.period_to IS NULL OR {at} < {rule}.period_to)",
-    )
-    period = any_of(unbounded, inside, f"{at} IS NULL" if unknown else FALSE)
-    matches = all_of(*equal, labelled, period)
     if unknown:
-        return any_of(gathering, matches)
+        known = [f"{at} IS NULL"]
+        ends = [f"{rule}.period_from <= {at}", f"{at} < {rule}.period_to"]
+    else:
+        known = []
+        ends = [
+            f"{at} IS NOT NULL AND {end}"
+            for end in (f"{rule}.period_from <= {at}", f"{at} < {rule}.period_to")
+        ]
+    period = [
+        any_of(f"{rule}.{column} IS NULL", end, *known)
+        for column, end in zip(("period_from", "period_to"), ends, strict=True)
+    ]
+    matches = all_of(*equal, labelled, *period)
+    if unknown:
+        return any_of(params.bind_in(f"{record}.type", gathered), matches)
     everything = all_of(*(f"{rule}.{column.name} IS NULL" for column in SELECTOR_COLUMNS))
-    return any_of(everything, all_of(negated(gathering), matches))
+    plain = params.bind_in(f"{record}.type", gathered, negate=True)
+    return all_of(matches, any_of(plain, everything))
 
 
 @dataclass(frozen=True)
@@ -112,18 +105,12 @@ class _Compiler:
     def now(self) -> str:
         return self.params.bind(self.now_ms)
 
-    @property
-    def source(self) -> RecordSource:
-        return RecordSource(self.alias, self.records, nested=self.dialect != "spark")
-
     def visible(self) -> str:
         return all_of(
             self.in_scope(),
             self.readable_type(),
-            any_of(
-                all_of(f"{self.alias}.directory = 1", self.directory()),
-                all_of(f"{self.alias}.directory = 0", self.record()),
-            ),
+            any_of(f"{self.alias}.directory = 0", self.directory()),
+            any_of(f"{self.alias}.directory = 1", self.record()),
         )
 
     # Line 1, and the types with readers of their own.
@@ -151,14 +138,14 @@ class _Compiler:
 
     def readable_type(self) -> str:
         closed = {t for t, roles in self.roles.readers.items() if self.requester.role not in roles}
-        return negated(self.params.bind_in(f"{self.alias}.type", closed))
+        return self.params.bind_in(f"{self.alias}.type", closed, negate=True)
 
     def directory(self) -> str:
         readers = self.roles.directory_readers
         closed = {t for t, roles in readers.items() if self.requester.role not in roles}
         authors = {t for t in closed if "author" in readers[t]}
         return any_of(
-            negated(self.params.bind_in(f"{self.alias}.type", closed)),
+            self.params.bind_in(f"{self.alias}.type", closed, negate=True),
             all_of(self.params.bind_in(f"{self.alias}.type", authors), self.is_author()),
         )
 
@@ -197,103 +184,102 @@ class _Compiler:
             cells[cell].add(domain)
         if not cells["open"] | cells["restricted"]:
             return FALSE
-        domain_open = negated(self.params.bind_in(f"{self.alias}.domain", cells["none"]))
-        shared = all_of(self.has_patient(), negated(self.some_patient_denies(cells["restricted"])))
-        return all_of(domain_open, any_of(self.is_author(), shared))
+        return all_of(
+            self.params.bind_in(f"{self.alias}.domain", cells["none"], negate=True),
+            any_of(self.is_author(), self.shared(cells["restricted"])),
+        )
 
-    def some_patient_denies(self, restricted: set[str]) -> str:
-        extra, record = self.source.link("rp_r", "rp.pk")
-        closed = any_of(
-            self.params.bind_in(f"{record}.domain", restricted),
-            self.restriction(record, sealed=0),
+    def shared(self, restricted: set[str]) -> str:
+        """No patient of the record closes it: sealed, not joined, not shared, hidden, step-up."""
+        if self.requester.organization is None:
+            return FALSE
+        ordinary = negated(self.emergency())
+        no_grant = negated(self.grant(self.record_name()))
+        stepped = self.params.bind_in(f"{self.record_name()}.domain", restricted)
+        joined = exists("consent_joining j", self.term("j"))
+        return all_of(
+            self.has_patient(),
+            self.no_restriction(sealed=1),
+            self.no_patient(ordinary, negated(joined)),
+            self.no_patient(ordinary, *map(negated, self.sharings("rp.patient"))),
+            self.no_restriction(ordinary, no_grant, sealed=0),
+            self.no_patient(ordinary, stepped, no_grant),
         )
-        return exists(
-            f"record_patient rp{extra}",
-            f"rp.pk = {self.alias}.pk",
-            any_of(
-                self.restriction(record, sealed=1),
-                all_of(
-                    negated(self.emergency()),
-                    any_of(
-                        negated(exists("consent_joining j", self.term("j"))),
-                        negated(self.sharing("rp.patient", "")),
-                        all_of(closed, negated(self.grant(record))),
-                    ),
-                ),
-            ),
-        )
+
+    def record_name(self) -> str:
+        """The record as a subquery of the second level may call it."""
+        return "rr" if self.dialect == "spark" else self.alias
+
+    def of_record(self) -> str:
+        again = f" JOIN {self.records} rr ON rr.pk = rp.pk" if self.dialect == "spark" else ""
+        return f"record_patient rp{again}"
+
+    def no_patient(self, *conditions: str) -> str:
+        return negated(exists(self.of_record(), f"rp.pk = {self.alias}.pk", *conditions))
 
     def term(self, row: str, patient: str = "rp.patient") -> str:
         return all_of(f"{row}.patient = {patient}", in_force(row, self.now))
 
     def mine(self, row: str) -> str:
-        organization = self.requester.organization
-        if organization is None:
-            return FALSE
+        assert self.requester.organization is not None  # noqa: S101 - `shared` asked before
         return all_of(
             f"{row}.person = {self.params.bind(self.requester.person)}",
-            f"{row}.organization = {self.params.bind(organization)}",
+            f"{row}.organization = {self.params.bind(self.requester.organization)}",
         )
 
     def emergency(self) -> str:
         return exists("consent_emergency em", self.term("em"), self.mine("em"))
 
-    def sharing(self, patient: str, since: str) -> str:
-        """Some sharing of the patient with the organisation, begun no later than `since`."""
-        organization = self.requester.organization
-        if organization is None:
-            return FALSE
-        name = self.params.bind(organization)
-        everyone = self.params.bind("*")
-        return any_of(
-            exists(
-                "consent_sharing sh",
-                self.term("sh", patient),
-                f"sh.organization IN ({name}, {everyone})",
-                f"sh.since <= {since}" if since else TRUE,
-            ),
-            exists(
-                "consent_deemed de",
-                f"de.organization = {name}",
-                in_force("de", self.now),
-                f"de.since <= {since}" if since else TRUE,
-            ),
+    def sharings(self, patient: str, since: str = "") -> tuple[str, str]:
+        """Explicit and deemed sharing with the organisation, begun no later than `since`."""
+        assert self.requester.organization is not None  # noqa: S101 - `shared` asked before
+        name = self.params.bind(self.requester.organization)
+        explicit = exists(
+            "consent_sharing sh",
+            self.term("sh", patient),
+            f"sh.organization IN ({name}, {self.params.bind('*')})",
+            f"sh.since <= {since}" if since else TRUE,
         )
+        deemed = exists(
+            "consent_deemed de",
+            f"de.organization = {name}",
+            in_force("de", self.now),
+            f"de.since <= {since}" if since else TRUE,
+        )
+        return explicit, deemed
 
     def grant(self, record: str) -> str:
         return exists(
             "consent_grant gr",
             self.term("gr"),
             self.mine("gr"),
-            f"(gr.domain = {record}.domain OR gr.domain = {self.params.bind('*')})",
-            self.sharing("gr.patient", "gr.since"),
+            f"gr.domain IN ({record}.domain, {self.params.bind('*')})",
+            any_of(*self.sharings("gr.patient", "gr.since")),
         )
 
-    def restriction(self, record: str, *, sealed: int | None) -> str:
-        """A restriction of the patient `rp.patient` binds, and none of its exceptions lifts it."""
-        extra, inner, lifted, label = "", record, "consent_exception ex", None
+    def no_restriction(self, *conditions: str, sealed: int | None) -> str:
+        """No restriction of any patient binds, none of its exceptions lifting it."""
+        record, lifted, label = self.record_name(), "consent_exception ex", None
         if self.dialect == "spark":
-            # The exception below needs the record too: one more level, one more join.
-            extra = f" JOIN {self.records} x_r ON x_r.pk = x_p.pk"
-            extra = f" JOIN record_patient x_p ON x_p.patient = x.patient{extra}"
-            inner = "x_r"
             lifted += " LEFT JOIN record_label el ON el.label = ex.label"
-            label = "el.pk = x_r.pk"
+            label = f"el.pk = {record}.pk"
         exception = exists(
             lifted,
             "ex.consent = x.consent AND ex.rule = x.rule",
             self.actor("ex"),
-            selector_condition("ex", inner, self.params, unknown=False, label=label),
+            selector_condition("ex", record, self.params, unknown=False, label=label),
         )
-        return exists(
-            f"consent_restriction x{extra}",
-            self.term("x"),
-            "x_p.pk = rp.pk" if extra else TRUE,
+        closing = exists(
+            f"{self.of_record()} JOIN consent_restriction x ON x.patient = rp.patient",
+            f"rp.pk = {self.alias}.pk",
+            in_force("x", self.now),
             TRUE if sealed is None else f"x.sealed = {self.params.bind(sealed)}",
             self.actor("x"),
-            selector_condition("x", inner, self.params, unknown=True),
+            selector_condition("x", record, self.params, unknown=True),
             negated(exception),
+            *conditions,
         )
+        return negated(closing)
 
     def actor(self, rule: str) -> str:
         person = self.params.bind(self.requester.person)
@@ -307,14 +293,11 @@ class _Compiler:
                 kinds["organization"] = f"= {self.params.bind(self.requester.organization)}"
             if self.requester.profession is not None:
                 kinds["profession"] = f"= {self.params.bind(self.requester.profession)}"
-        return any_of(
-            f"{rule}.actor_kind = {self.params.bind('everyone')}",
-            *(
-                f"({rule}.actor_kind = {self.params.bind(kind)} AND {rule}.actor_value {equal})"
-                for kind, equal in kinds.items()
-            ),
-            *special,
-        )
+        named = [
+            all_of(f"{rule}.actor_kind = {self.params.bind(kind)}", f"{rule}.actor_value {equal}")
+            for kind, equal in kinds.items()
+        ]
+        return any_of(f"{rule}.actor_kind = {self.params.bind('everyone')}", *named, *special)
 
     # Patients and carers.
 
@@ -323,42 +306,39 @@ class _Compiler:
         if patient is None:
             return FALSE
         others = f"rp.patient <> {self.params.bind(patient)}"
-        return all_of(self.of_patient(), negated(self.no_power(others)), negated(self.held()))
+        return all_of(self.of_patient(), *self.powers(others), negated(self.held()))
 
     def carer(self) -> str:
-        return all_of(self.has_patient(), negated(self.no_power(TRUE)), negated(self.held()))
+        return all_of(self.has_patient(), *self.powers(TRUE), negated(self.held()))
 
-    def no_power(self, which: str) -> str:
-        extra, record = self.source.link("rp_r", "rp.pk")
-        power = exists(
-            "consent_carer ca",
-            self.term("ca"),
-            f"ca.person = {self.params.bind(self.requester.person)}",
-            any_of(
-                "ca.can_view = 1",
-                all_of("ca.can_manage = 1", f"{record}.type = {self.params.bind('Consent')}"),
+    def powers(self, which: str) -> tuple[str, str, str]:
+        """No patient lacks the carer's power, limits him, or is of an age that does."""
+        view = any_of(
+            "ca.can_view = 1",
+            all_of(
+                "ca.can_manage = 1",
+                f"{self.record_name()}.type = {self.params.bind('Consent')}",
             ),
         )
-        minor = all_of(
-            exists("consent_minor mi", self.term("mi")),
-            exists(
-                "record_label ml",
-                "ml.pk = rp.pk",
-                self.params.bind_in("ml.label", MINOR_LABELS),
-            ),
+        mine = f"ca.person = {self.params.bind(self.requester.person)}"
+        power = exists("consent_carer ca", self.term("ca"), mine, view)
+        minor = exists("consent_minor mi", self.term("mi"))
+        private = exists(
+            "record_label ml",
+            "ml.pk = rp.pk",
+            self.params.bind_in("ml.label", MINOR_LABELS),
         )
-        return exists(
-            f"record_patient rp{extra}",
-            f"rp.pk = {self.alias}.pk",
-            which,
-            any_of(negated(power), self.restriction(record, sealed=None), minor),
+        return (
+            self.no_patient(which, negated(power)),
+            self.no_restriction(which, sealed=None),
+            self.no_patient(which, private, minor),
         )
 
     def held(self) -> str:
-        extra, record = self.source.link("hd_r", "hd_p.pk")
         return exists(
-            f"consent_hold hd JOIN record_patient hd_p ON hd_p.patient = hd.patient{extra}",
-            f"hd_p.pk = {self.alias}.pk",
+            f"{self.of_record()} JOIN consent_hold hd ON hd.patient = rp.patient",
+            f"rp.pk = {self.alias}.pk",
             in_force("hd", self.now),
-            f"hd.record_type = {record}.type AND hd.record_id = {record}.id",
+            f"hd.record_type = {self.record_name()}.type",
+            f"hd.record_id = {self.record_name()}.id",
         )

@@ -119,8 +119,8 @@ class SqliteTables:
                 f"{c.name} {c.type}{'' if c.nullable else ' NOT NULL'}" for c in columns
             )
             run(f"CREATE TABLE {name} ({spec})")
-            first = "patient" if any(c.name == "patient" for c in columns) else "consent"
-            run(f"CREATE INDEX {name}_key ON {name} ({first})")
+            key = {"consent_deemed": "organization", "consent_exception": "consent, rule"}
+            run(f"CREATE INDEX {name}_key ON {name} ({key.get(name, 'patient')})")
         run(
             "CREATE TABLE record (pk INTEGER PRIMARY KEY, type TEXT, id TEXT, domain TEXT,"
             " author TEXT, episode TEXT, clinical_date INTEGER, directory INTEGER)"
