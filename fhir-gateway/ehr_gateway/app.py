@@ -48,7 +48,7 @@ def create_gateway(
             opened.close()
 
     # No interactive documentation: its page would load scripts from another origin.
-    app = FastAPI(title="eHR Commons", openapi_url=None, lifespan=lifespan)
+    app = FastAPI(title="eHR Commons", openapi_url=None, lifespan=lifespan, redirect_slashes=False)
     app.state.gateway = Gateway(
         settings, opened, keys, Verifier(keys, settings), secret_key(settings.keys), clock
     )

@@ -27,6 +27,7 @@ Body = Annotated[bytes, Depends(fhir_body)]
 
 
 @router.post("")
+@router.post("/", include_in_schema=False)
 def post_bundle(asking: TheAsking, body: Body) -> Response:
     """Carry out a batch or a transaction."""
     prefer = preferences(asking.request)
