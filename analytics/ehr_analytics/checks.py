@@ -55,13 +55,13 @@ def may_be_shown(policy: str, count: int) -> bool:
     """Say whether a count can be the outcome of a policy.
 
     >>> [may_be_shown("opensafely-7-5", count) for count in (0, 5, 7, 8, 10)]
-    [True, False, False, False, True]
+    [False, False, False, False, True]
     """
     if policy == "opensafely-7-5":
-        return count == 0 or (count > 7 and count % 5 == 0)
+        return count > 7 and count % 5 == 0
     if policy == "midpoint-6":
         return count == 0 or count % 6 == 3
-    # Here zeros disclose, and so does what is below ten. An unknown policy shows nothing.
+    # An unknown policy shows nothing.
     return policy == "acro-10" and count >= 10
 
 

@@ -27,6 +27,12 @@ from ehr_fhir.errors import Conflict, Forbidden, Unprocessable
 
 APPROVALS_NEEDED = 2
 
+_NOTES = {
+    "opensafely-7-5": "up to 7 hidden, others to the nearest 5",
+    "midpoint-6": "each count is the middle of its six",
+    "acro-10": "below 10 hidden",
+}
+
 
 @dataclass(frozen=True)
 class Decision:
@@ -214,7 +220,7 @@ def _write(outputs: Path, study: Study, measure: Measure, controlled: Controlled
     if not table.rows:
         return [f"{measure.name}.csv"]
     shown = ("people", study.unit, *(outcome for outcome, _ in study.outcomes))
-    note = f"Disclosure control: {study.policy}; small numbers are hidden, the others are rounded."
+    note = f"Disclosure control: {study.policy} ({_NOTES.get(study.policy, 'see controls.json')})."
     bars(table, shown, measure.title, note, outputs / f"{measure.name}.png")
     return [f"{measure.name}.csv", f"{measure.name}.png"]
 

@@ -77,6 +77,8 @@ def score(
         except httpx.TransportError as error:
             raise Unavailable(f"No gateway answers at {base_url}: start `ehr up`.") from error
     typer.echo(f"{sent.accepted} patients scored; {sent.refused} refused by the gateway.")
+    if sent.reason:
+        typer.echo(sent.reason)
 
 
 @app.command()

@@ -29,6 +29,7 @@ class ModelReport:
     verdict: str
     scored: int
     refused: int
+    refusal: str | None
     train_seconds: float
     score_seconds: float
 
@@ -63,6 +64,7 @@ def train_and_score(
         verdict=training.evaluation.verdict,
         scored=sent.accepted,
         refused=sent.refused,
+        refusal=sent.reason,
         train_seconds=training.seconds,
         score_seconds=time.monotonic() - started,
     )

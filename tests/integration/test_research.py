@@ -47,10 +47,10 @@ def test_the_run_log_says_who_when_which_code_and_which_table_versions(
     logged = study.get_run(book, run.id)
 
     assert logged == run
+    assert run.state == "done"
     assert (run.who, run.at) == ("researcher.lau", "2026-11-22T08:30:00+00:00")
     assert run.tables == {"patient_demographics": 0, "encounter_flat": 0}
     assert re.fullmatch("[0-9a-f]{64}", run.code)
-    assert study.runs(book) == [run]
     assert [e.action for e in book.events("acute-returns")][-1] == "run"
 
 
@@ -78,10 +78,9 @@ def test_the_cohort_counts_what_plain_python_counts(
 
 
 def test_nothing_is_released_before_two_other_people_approve(
-    spark: SparkSession, done: tuple[Register, study.Run], data: Path
+    done: tuple[Register, study.Run], data: Path
 ) -> None:
-    book, _ = done
-    run = study.run(book, spark, study.load(PLAN), "researcher.lau")
+    book, run = done
 
     with pytest.raises(Conflict):
         release.decide(book, run.id, "steward.ng", "approve", "fine")
@@ -117,7 +116,7 @@ def test_no_small_count_is_in_the_released_files_and_each_has_its_controls(
         for count in ("people", "stays", "returns", "returns_people")
         if row[count] != "[hidden]"
     ]
-    assert shown and not [count for count in shown if 0 < count < 8 or count % 5]
+    assert shown and not [count for count in shown if count < 8 or count % 5]
     assert report.cells_hidden > 0
 
 
@@ -125,7 +124,9 @@ def test_outputs_changed_after_the_check_do_not_leave(
     spark: SparkSession, done: tuple[Register, study.Run]
 ) -> None:
     book, _ = done
-    run = study.run(book, spark, study.load(PLAN), "researcher.lau")
+    plan = study.load(PLAN)
+    short = study.Study(**{**plan.__dict__, "measures": plan.measures[:1]})
+    run = study.run(book, spark, short, "researcher.lau")
     release.propose(book, run.id, "researcher.lau")
     for checker in ("steward.ng", "auditor.tse"):
         release.decide(book, run.id, checker, "approve", "fine")

@@ -20,16 +20,23 @@ from ehr_models.readmission.features import FEATURES, RETURN_WITHIN, Views, feat
 from ehr_models.readmission.tracking import MODEL
 
 MODEL_SYSTEM = "https://ehr-commons.hk/fhir/NamingSystem/model"
+ENCOUNTER_SYSTEM = "https://ehr-commons.hk/fhir/NamingSystem/encounter"
 METHOD_SYSTEM = "https://ehr-commons.hk/fhir/CodeSystem/risk-method"
 OUTCOME_SYSTEM = "https://ehr-commons.hk/fhir/CodeSystem/risk-outcome"
 PARTICIPANT_SYSTEM = "http://terminology.hl7.org/CodeSystem/provenance-participant-type"
-ORGANIZATION = "Organization/ehr-commons"
 BATCH = 100
 
 _NAMESPACE = uuid.UUID("5f0b4a36-0c1e-5c3a-9a55-2f6f6c8f7a10")
 
 # A resource as JSON: its shape is FHIR's, checked against the R4B models in the tests.
 Resource = dict[str, Any]
+
+# By identifier: the program's scopes do not let it read organisations.
+PLATFORM: Resource = {
+    "type": "Organization",
+    "identifier": {"system": "https://ehr-commons.hk/organization", "value": "ehr-commons"},
+    "display": "eHR Commons",
+}
 
 
 class Answer(Protocol):
@@ -63,10 +70,11 @@ class Score:
 
 @dataclass(frozen=True)
 class Sent:
-    """How many patients' assessments the gateway took, and how many it refused."""
+    """How many patients' assessments the gateway took, how many it refused, and a reason if any."""
 
     accepted: int
     refused: int
+    reason: str | None = None
 
 
 def score(model: Pipeline, views: Views) -> list[Score]:
@@ -120,22 +128,19 @@ def send_all(
 
     One patient who has left the platform since must not keep back the others' assessments.
     """
-    accepted = 0
+    accepted, reason = 0, None
     for batch in _batches(scores):
         try:
             send(client, token, transaction(batch, version, now))
             accepted += len(batch)
         except Unprocessable:
-            accepted += sum(_taken(client, token, scored, version, now) for scored in batch)
-    return Sent(accepted, len(scores) - accepted)
-
-
-def _taken(client: Poster, token: str, scored: Score, version: str, now: datetime) -> bool:
-    try:
-        send(client, token, transaction([scored], version, now))
-    except Unprocessable:
-        return False
-    return True
+            for scored in batch:
+                try:
+                    send(client, token, transaction([scored], version, now))
+                    accepted += 1
+                except Unprocessable as refusal:
+                    reason = str(refusal)
+    return Sent(accepted, len(scores) - accepted, reason)
 
 
 def _batches(scores: Sequence[Score]) -> Iterator[Sequence[Score]]:
@@ -154,10 +159,10 @@ def _risk_assessment(scored: Score, version: str, now: datetime) -> Resource:
             "text": f"{MODEL} version {version}: logistic regression",
         },
         "subject": {"reference": f"Patient/{scored.patient}"},
-        "encounter": {"reference": f"Encounter/{scored.encounter}"},
+        "encounter": _stay(scored),
         "occurrenceDateTime": _instant(now),
         "performer": _model(version),
-        "basis": [{"reference": f"Encounter/{scored.encounter}"}],
+        "basis": [_stay(scored)],
         "prediction": [
             {
                 "outcome": {
@@ -176,20 +181,29 @@ def _provenance(assessment: Resource, scored: Score, version: str, now: datetime
     return {
         "resourceType": "Provenance",
         "id": _id("Provenance", scored),
-        "target": [{"reference": _urn(assessment)}],
+        # The patient too: only by its targets is a Provenance in a patient's compartment (R4), and
+        # what is in nobody's compartment, nobody's consent lets anybody see.
+        "target": [{"reference": _urn(assessment)}, {"reference": f"Patient/{scored.patient}"}],
         "recorded": _instant(now),
         "agent": [
             {
                 "type": {"coding": [{"system": PARTICIPANT_SYSTEM, "code": "assembler"}]},
                 "who": _model(version),
-                "onBehalfOf": {"reference": ORGANIZATION},
+                "onBehalfOf": PLATFORM,
             }
         ],
         "entity": [
-            {"role": "source", "what": {"reference": f"Encounter/{scored.encounter}"}},
+            {"role": "source", "what": _stay(scored)},
             {"role": "source", "what": {"reference": f"Patient/{scored.patient}"}},
         ],
     }
+
+
+def _stay(scored: Score) -> Resource:
+    # By identifier: to the platform's organisation, which no patient shares with, the hospital's
+    # encounter is not there, and the gateway takes no reference to what is not there.
+    identifier = {"system": ENCOUNTER_SYSTEM, "value": scored.encounter}
+    return {"type": "Encounter", "identifier": identifier}
 
 
 def _model(version: str) -> Resource:

@@ -22,7 +22,9 @@ def test_small_counts_are_hidden_and_the_others_rounded() -> None:
     shown = control("opensafely-7-5", TABLE, {}).table
 
     assert shown.rows[0] == (("female",), (45, 90))
-    assert shown.rows[1][1][0] is None
+    assert shown.rows[1][1] == (None, 40)
+    # That nobody is in a group may tell of somebody too.
+    assert shown.rows[2][1] == (None, None)
 
 
 def test_many_stays_of_few_people_are_hidden() -> None:
@@ -30,8 +32,9 @@ def test_many_stays_of_few_people_are_hidden() -> None:
 
     assert controlled.table.rows[1] == (("male",), (None, None))
     assert controlled.record["hidden_because_few_people"] == 1
+    assert controlled.record["policy"] == "opensafely-7-5"
     assert controlled.record["cells"] == 6
-    assert controlled.record["cells_hidden"] == 2
+    assert controlled.record["cells_hidden"] == 4
 
 
 def test_a_plot_is_a_png_of_what_is_shown_even_if_all_is_hidden(tmp_path: Path) -> None:

@@ -52,7 +52,7 @@ def test_an_assessment_says_who_when_how_likely_and_by_which_model() -> None:
 
     assert assessment["status"] == "final"
     assert assessment["subject"] == {"reference": "Patient/p1"}
-    assert assessment["encounter"] == {"reference": "Encounter/e1"}
+    assert assessment["encounter"]["identifier"]["value"] == "e1"
     assert assessment["occurrenceDateTime"] == "2026-11-22T08:30:00.000Z"
     assert assessment["method"]["coding"][0]["version"] == "3"
     prediction = assessment["prediction"][0]
@@ -61,9 +61,12 @@ def test_an_assessment_says_who_when_how_likely_and_by_which_model() -> None:
         "start": "2026-11-01T12:00:00.000Z",
         "end": "2026-11-29T12:00:00.000Z",
     }
-    assert provenance["target"] == [{"reference": f"urn:uuid:{assessment['id']}"}]
+    assert provenance["target"] == [
+        {"reference": f"urn:uuid:{assessment['id']}"},
+        {"reference": "Patient/p1"},
+    ]
     assert provenance["agent"][0]["who"]["identifier"]["value"] == "readmission-28d/3"
-    assert provenance["entity"][0]["what"] == {"reference": "Encounter/e1"}
+    assert provenance["entity"][0]["what"] == assessment["encounter"]
 
 
 def test_scoring_again_puts_the_same_resources() -> None:
@@ -114,6 +117,7 @@ def test_one_refused_patient_does_not_keep_back_the_others() -> None:
     sent = send_all(gateway(refuses="Patient/p1"), "token", SCORES, "3", NOW)
 
     assert (sent.accepted, sent.refused) == (1, 1)
+    assert sent.reason == "The gateway refused the risk assessments: 422, not joined"
 
 
 def test_a_refusal_carries_the_gateways_reason() -> None:
