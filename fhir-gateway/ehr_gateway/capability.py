@@ -9,7 +9,6 @@ from ehr_fhir import definitions
 from ehr_fhir.search_parameters import parameters
 from ehr_gateway.interaction_codes import at_level
 from ehr_gateway.settings import GatewaySettings
-from ehr_privacy.consent.facts import load_domains
 
 # The whole statement changes only with the code, so it carries the date of its last change.
 _DATE = "2026-11-22"
@@ -116,8 +115,9 @@ def _resource(name: str) -> dict[str, Any]:
         "interaction": [{"code": code} for code in at_level("type")],
         "versioning": "versioned-update",
         "readHistory": True,
-        # For a patient's record a free id must not look different from a hidden one.
-        "updateCreate": name in load_domains().directory,
+        # Programs may choose ids. People may in the directory alone: in a patient's record a free
+        # id must not look different from a hidden one.
+        "updateCreate": True,
         "conditionalCreate": True,
         "conditionalRead": "full-support",
         "conditionalUpdate": False,

@@ -86,35 +86,39 @@ def find(database: Database, login: str) -> Account:
 
 def verify_password(database: Database, login: str, password: str, now_ms: int) -> Account:
     """Return the account when the password is right; else refuse, and count the failure."""
+    key = f"password:{login}"
+    _begin(database, key, now_ms)
     with database.reading() as connection:
-        wait = throttle.wait_ms(connection, f"password:{login}", now_ms)
         row = connection.execute(
             "SELECT password FROM account WHERE login = ? AND disabled = 0", (login,)
         ).fetchone()
-    if wait:
-        raise LoginRefused(-(-wait // 1000))
     right = verify_secret(row[0] if row else None, password)
-    return _settle(database, f"password:{login}", "login", login if right else None, now_ms)
+    return _settle(database, key, "login", login if right else None)
 
 
 def verify_eid(database: Database, hkid: str, pin: str, now_ms: int) -> Account:
     """Return the account linked to the electronic identity when the PIN is right; else refuse."""
     key = f"eid:{eid.normalise(hkid)}"
-    with database.reading() as connection:
-        wait = throttle.wait_ms(connection, key, now_ms)
+    _begin(database, key, now_ms)
+    return _settle(database, key, "eid", eid.identify(database, hkid, pin))
+
+
+def _begin(database: Database, throttle_key: str, now_ms: int) -> None:
+    # Counted as a failure before it is tried: a hundred guesses at once are still a hundred.
+    with database.writing() as connection:
+        wait = throttle.wait_ms(connection, throttle_key, now_ms)
+        if not wait:
+            throttle.failed(connection, throttle_key, now_ms)
     if wait:
         raise LoginRefused(-(-wait // 1000))
-    return _settle(database, key, "eid", eid.identify(database, hkid, pin), now_ms)
 
 
-def _settle(
-    database: Database, throttle_key: str, column: str, value: str | None, now_ms: int
-) -> Account:
+def _settle(database: Database, throttle_key: str, column: str, value: str | None) -> Account:
+    if value is None:
+        raise LoginRefused
     with database.writing() as connection:
-        account = _account(connection, column, value) if value is not None else None
-        if account is None:
-            throttle.failed(connection, throttle_key, now_ms)
-        else:
+        account = _account(connection, column, value)
+        if account is not None:
             throttle.succeeded(connection, throttle_key)
     if account is None:
         raise LoginRefused

@@ -1,4 +1,4 @@
-"""The application's own parts: settings, Bundles of bytes, addresses, the registry of interactions."""
+"""The application's own parts: settings, Bundles of bytes, addresses, interactions."""
 
 from __future__ import annotations
 

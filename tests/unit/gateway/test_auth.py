@@ -7,6 +7,7 @@ import os
 import re
 import secrets
 import stat
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
@@ -179,6 +180,20 @@ def test_after_five_failures_even_the_right_password_has_to_wait(house: House) -
     assert "Too many attempts" in staff_login(house).text
     house.clock.forward(seconds=3)
     assert staff_login(house).status_code == 303
+
+
+def test_guessing_many_at_once_is_no_way_around_the_wait(house: House) -> None:
+    page = sealed(house)
+
+    def guess(number: int) -> int:
+        form = {"request": page, "login": "doctor.a", "password": f"guess {number}"}
+        answer = house.client.post("/oauth/login", data=form)
+        return int("Too many attempts" in answer.text)
+
+    with ThreadPoolExecutor(8) as pool:
+        slowed = sum(pool.map(guess, range(20)))
+
+    assert slowed == 15
 
 
 def test_a_name_that_does_not_exist_is_slowed_down_too(house: House) -> None:
