@@ -1,0 +1,83 @@
+"""A load that is killed at any point and run again ends with the tables of an undisturbed one."""
+
+from __future__ import annotations
+
+import gzip
+import signal
+import sqlite3
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+from tests.lib.store import rows
+
+from ehr_gateway.store import Store
+
+SCRIPT = """
+import sys
+from pathlib import Path
+from ehr_gateway.load import load
+from ehr_gateway.store import Store
+
+if __name__ == "__main__":
+    load(Store(Path(sys.argv[1])), [Path(sys.argv[2])], workers=2, clock=lambda: 1_790_000_000_000)
+"""
+
+
+@pytest.fixture
+def export(tmp_path: Path, shared_data: Path) -> Path:
+    folder = tmp_path / "export"
+    folder.mkdir()
+    whole = shared_data / "synthea-r4-bulk-47"
+    for name in ("Organization", "Location", "Practitioner", "Patient", "Encounter", "Condition"):
+        content = gzip.decompress((whole / f"{name}.ndjson.gz").read_bytes())
+        (folder / f"{name}.ndjson").write_bytes(content)
+    return folder
+
+
+def tables(path: Path) -> dict[str, list[tuple[object, ...]]]:
+    store = Store(path)
+    names = [name for (name,) in rows(store, "SELECT name FROM sqlite_master WHERE type = 'table'")]
+    found = {
+        name: sorted(rows(store, f"SELECT * FROM {name}"), key=repr)
+        for name in names
+        # The key that signs cursors is each store's own.
+        if name not in ("setting", "sqlite_sequence")
+    }
+    store.close()
+    return found
+
+
+def count(path: Path) -> int:
+    try:
+        with sqlite3.connect(f"file:{path}?mode=ro", uri=True) as connection:
+            return int(connection.execute("SELECT COUNT(*) FROM resource").fetchone()[0])
+    except sqlite3.OperationalError:
+        return 0
+
+
+def start(script: Path, database: Path, export: Path) -> subprocess.Popen[bytes]:
+    return subprocess.Popen([sys.executable, str(script), str(database), str(export)])
+
+
+def test_a_killed_load_is_resumed(tmp_path: Path, export: Path) -> None:
+    script = tmp_path / "script.py"
+    script.write_text(SCRIPT)
+    undisturbed, killed = tmp_path / "a" / "ehr.db", tmp_path / "b" / "ehr.db"
+    assert start(script, undisturbed, export).wait() == 0
+
+    victim = start(script, killed, export)
+    while count(killed) < 1000 and victim.poll() is None:
+        time.sleep(0.01)
+    victim.send_signal(signal.SIGKILL)
+    victim.wait()
+    half = count(killed)
+    assert start(script, killed, export).wait() == 0
+
+    assert 1000 <= half < count(undisturbed)
+    expected, actual = tables(undisturbed), tables(killed)
+    assert expected.keys() == actual.keys()
+    for name, content in expected.items():
+        assert actual[name] == content, name

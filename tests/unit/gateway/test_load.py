@@ -1,0 +1,306 @@
+"""`ehr load`: every resource accepted, or refused with a reason."""
+
+from __future__ import annotations
+
+import gzip
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+from tests.lib.store import content, found, platform, put, rows, store
+
+from ehr_gateway.interactions.read import read
+from ehr_gateway.load import LoadReport, load
+from ehr_gateway.loading import files
+from ehr_gateway.store import Store
+
+__all__ = ["store"]
+
+
+def observation(identity: str, subject: str = "Patient/p") -> dict[str, Any]:
+    return {
+        "resourceType": "Observation",
+        "id": identity,
+        "status": "final",
+        "code": {"text": "x"},
+        "subject": {"reference": subject},
+    }
+
+
+PATIENT = {"resourceType": "Patient", "id": "p"}
+
+
+def written(path: Path, *resources: dict[str, Any] | bytes) -> Path:
+    lines = [one if isinstance(one, bytes) else json.dumps(one).encode() for one in resources]
+    path.write_bytes(b"\n".join(lines) + b"\n")
+    return path
+
+
+def reasons(report: LoadReport) -> dict[int, str]:
+    return {one.line: one.reason for one in report.rejects}
+
+
+def test_each_fault_has_its_line_and_the_rest_goes_on(store: Store, tmp_path: Path) -> None:
+    file = written(
+        tmp_path / "all.ndjson",
+        observation("before"),
+        b'{"resourceType": "Patient", ',
+        {"resourceType": "Patiant", "id": "x"},
+        {"resourceType": "Patient", "id": "y", "active": "yes"},
+        observation("dangling", "Patient/none"),
+        PATIENT,
+        {**PATIENT, "gender": "male"},
+        b'{"resourceType":"Patient","id":"n","extension":[{"url":"u","valueDecimal":NaN}]}',
+        b"[]",
+        b"",
+        observation("badly", "nothing"),
+        observation("after"),
+    )
+
+    report = load(store, [file])
+
+    said = reasons(report)
+    assert report.accepted == 3
+    assert report.rejected == len(said) == 8
+    assert "not JSON" in said[2]
+    assert "resourceType" in said[3]
+    assert said[4] == "Patient.active must be true or false."
+    assert "dangling" in said[5]
+    assert "duplicate" in said[7]
+    assert "all.ndjson:6" in said[7]
+    assert "NaN" in said[8]
+    assert "one JSON object" in said[9]
+    assert "form Type/id" in said[11]
+    assert found(store, "Patient", "") == ["p"]
+    assert rows(store, "SELECT id FROM resource ORDER BY pk") == [("before",), ("p",), ("after",)]
+
+
+def test_what_refers_to_a_refused_resource_is_refused_too(store: Store, tmp_path: Path) -> None:
+    chain = {
+        "resourceType": "Basic",
+        "id": "b",
+        "code": {"text": "x"},
+        "subject": {"reference": "Observation/o"},
+    }
+    file = written(tmp_path / "a.ndjson", chain, observation("o"), {**PATIENT, "active": 1})
+
+    report = load(store, [file])
+
+    assert report.accepted == 0
+    assert sorted(reasons(report)) == [1, 2, 3]
+    assert rows(store, "SELECT * FROM resource") == []
+
+
+def test_references_point_across_files(store: Store, tmp_path: Path) -> None:
+    folder = tmp_path / "export"
+    folder.mkdir()
+    written(folder / "Aaa.ndjson", observation("o"))
+    written(folder / "Patient.ndjson", PATIENT)
+
+    report = load(store, [folder])
+
+    assert (report.accepted, report.rejected) == (2, 0)
+    # What others refer to goes in first.
+    assert rows(store, "SELECT id FROM resource ORDER BY pk") == [("p",), ("o",)]
+
+
+def test_references_point_into_the_store(store: Store, tmp_path: Path) -> None:
+    put(store, PATIENT)
+
+    assert load(store, [written(tmp_path / "a.ndjson", observation("o"))]).accepted == 1
+
+
+def test_a_reference_by_search_means_the_set_or_the_store(store: Store, tmp_path: Path) -> None:
+    put(
+        store,
+        {
+            "resourceType": "Organization",
+            "id": "stored",
+            "identifier": [{"system": "s", "value": "1"}],
+        },
+    )
+    inside = {
+        "resourceType": "Organization",
+        "id": "inside",
+        "identifier": [{"system": "s", "value": "2"}],
+    }
+    patients = [
+        {
+            "resourceType": "Patient",
+            "id": f"p{value}",
+            "managingOrganization": {"reference": f"Organization?identifier=s|{value}"},
+        }
+        for value in (1, 2, 3)
+    ]
+
+    report = load(store, [written(tmp_path / "a.ndjson", *patients, inside)])
+
+    assert reasons(report) == {
+        3: "Patient.managingOrganization.reference is a search that finds nothing,"
+        " or more than one."
+    }
+    for identity, target in (("p1", "stored"), ("p2", "inside")):
+        patient = content(read(store, platform(), "Patient", identity))
+        assert patient["managingOrganization"]["reference"] == f"Organization/{target}"
+
+
+def test_a_bundle_is_taken_apart(store: Store, tmp_path: Path) -> None:
+    bundle = {
+        "resourceType": "Bundle",
+        "type": "transaction",
+        "entry": [
+            {"fullUrl": "urn:uuid:2", "resource": observation("o", "urn:uuid:1")},
+            {"fullUrl": "urn:uuid:1", "resource": {"resourceType": "Patient"}},
+            {"fullUrl": "urn:uuid:3"},
+            {"fullUrl": "urn:uuid:4", "resource": observation("u", "urn:uuid:9")},
+        ],
+    }
+    file = tmp_path / "b.json.gz"
+    file.write_bytes(gzip.compress(json.dumps(bundle).encode()))
+
+    report = load(store, [file])
+
+    assert report.accepted == 2
+    assert sorted(reasons(report)) == [3, 4]
+    assert (
+        content(read(store, platform(), "Observation", "o"))["subject"]["reference"] == "Patient/1"
+    )
+
+
+def test_a_conditional_create_of_what_exists_adds_nothing(store: Store, tmp_path: Path) -> None:
+    identifier = [{"system": "s", "value": "1"}]
+    put(store, {"resourceType": "Organization", "id": "mine", "identifier": identifier})
+    bundle = {
+        "resourceType": "Bundle",
+        "type": "batch",
+        "entry": [
+            {
+                "fullUrl": "urn:uuid:1",
+                "resource": {"resourceType": "Organization", "identifier": identifier},
+                "request": {
+                    "method": "POST",
+                    "url": "Organization",
+                    "ifNoneExist": "identifier=s|1",
+                },
+            },
+            {
+                "resource": {
+                    "resourceType": "Patient",
+                    "id": "p",
+                    "managingOrganization": {"reference": "urn:uuid:1"},
+                }
+            },
+        ],
+    }
+    file = tmp_path / "b.json"
+    file.write_text(json.dumps(bundle))
+
+    report = load(store, [file])
+
+    assert (report.accepted, report.unchanged) == (2, 1)
+    assert found(store, "Organization", "") == ["mine"]
+    assert found(store, "Patient", "organization=mine") == ["p"]
+
+
+def test_a_document_is_one_resource(store: Store, tmp_path: Path) -> None:
+    file = tmp_path / "d.json"
+    file.write_text('{"resourceType":"Bundle","id":"d","type":"document"}')
+
+    assert load(store, [file]).accepted == 1
+    assert rows(store, "SELECT type, id FROM resource") == [("Bundle", "d")]
+
+
+def test_loading_again_changes_nothing_and_a_change_is_a_version(
+    store: Store, tmp_path: Path
+) -> None:
+    file = written(tmp_path / "a.ndjson", PATIENT, observation("o"))
+    load(store, [file])
+    before = rows(store, "SELECT * FROM resource")
+
+    again = load(store, [file])
+    changed = load(store, [written(tmp_path / "a.ndjson", {**PATIENT, "gender": "male"})])
+
+    assert (again.accepted, again.unchanged) == (2, 2)
+    assert rows(store, "SELECT * FROM resource")[1:2] == before[1:]
+    assert (changed.accepted, changed.unchanged) == (1, 0)
+    assert read(store, platform(), "Patient", "p").version == 2
+    assert found(store, "Patient", "gender=male") == ["p"]
+
+
+def test_the_author_is_the_source_or_the_one_named(store: Store, tmp_path: Path) -> None:
+    source = {"meta": {"source": "https://ehr-commons.hk/organization/ha-harbour"}}
+    load(store, [written(tmp_path / "a.ndjson", PATIENT, observation("o") | source)], "kwun-fong")
+
+    authors = rows(store, "SELECT id, author FROM resource ORDER BY pk")
+    assert authors == [("p", "kwun-fong"), ("o", "ha-harbour")]
+
+
+def test_a_line_of_100_megabytes_is_passed_over(store: Store, tmp_path: Path) -> None:
+    file = tmp_path / "a.ndjson.gz"
+    with gzip.open(file, "wb", 1) as stream:
+        stream.write(b'{"resourceType":"Patient","id":"big","x":"')
+        for _ in range(100):
+            stream.write(b"x" * 1024 * 1024)
+        stream.write(b'"}\n' + json.dumps(PATIENT).encode())
+
+    report = load(store, [file])
+
+    assert report.accepted == 1
+    assert reasons(report) == {1: "The line is longer than 16 MiB."}
+
+
+def test_files_that_are_none_are_named(store: Store, tmp_path: Path) -> None:
+    written(tmp_path / "notes.txt", b"x")
+    written(tmp_path / "cut.ndjson.gz").write_bytes(gzip.compress(b"{}\n" * 9)[:-9])
+    written(tmp_path / "plain.ndjson.gz", b"x")
+    written(tmp_path / "ok.ndjson", PATIENT)
+
+    report = load(store, [tmp_path, tmp_path / "absent.ndjson"], workers=1)
+
+    said = {(Path(one.file).name, one.line): one.reason for one in report.rejects}
+    assert report.accepted == 1
+    assert "must end in" in said["notes.txt", 0]
+    assert "damaged" in said["cut.ndjson.gz", 0]
+    assert "damaged" in said["plain.ndjson.gz", 0]
+    assert "cannot be read" in said["absent.ndjson", 0]
+
+
+def test_a_file_too_large_for_one_text_is_refused(
+    store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(files, "LARGEST_FILE", 10)
+    file = tmp_path / "a.json"
+    file.write_text(json.dumps(PATIENT))
+
+    assert "larger than" in load(store, [file]).rejects[0].reason
+
+
+def test_consents_are_in_force_once_loaded(store: Store, tmp_path: Path) -> None:
+    from tests.lib.store import consent
+
+    load(store, [written(tmp_path / "a.ndjson", PATIENT, {**consent("p", "joining"), "id": "j"})])
+
+    assert rows(store, "SELECT consent, patient FROM consent_joining") == [("j", "p")]
+
+
+def test_progress_is_told(store: Store, tmp_path: Path) -> None:
+    told: list[int] = []
+
+    load(store, [written(tmp_path / "a.ndjson", PATIENT)], "o", told.append)
+
+    assert told == [1]
+
+
+def test_processes_give_the_same_tables_as_one(tmp_path: Path) -> None:
+    resources = [PATIENT, *(observation(f"o{number}") for number in range(900))]
+    file = written(tmp_path / "a.ndjson", *resources, b"{")
+    tables = []
+    for workers in (1, 2):
+        opened = Store(tmp_path / f"{workers}.db")
+        report = load(opened, [file], workers=workers, clock=lambda: 1)
+        tables.append([report.accepted, report.rejects, rows(opened, "SELECT * FROM resource")])
+        opened.close()
+
+    assert tables[0] == tables[1]
+    assert tables[0][0] == 901
