@@ -1,0 +1,127 @@
+"""Stores that differ only in what a requester may not see answer byte for byte alike."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+from typing import Any
+
+import pytest
+from tests.lib.gateway import House, condition, encounter, observation, restriction
+
+REQUESTS = [
+    "Patient/pat-1",
+    "Patient/pat-2",
+    "Patient/pat-2/_history",
+    "Observation/hidden-1",
+    "Observation/hidden-1/_history",
+    "Observation/hidden-1/_history/1",
+    "Observation/hidden-1/_history/7",
+    "Condition/hidden-2",
+    "Patient",
+    "Patient?_total=accurate",
+    "Patient?name=chan",
+    "Patient?identifier=ZB1234563",
+    "Observation",
+    "Observation?_count=1",
+    "Observation?_count=2&_total=accurate",
+    "Observation?_summary=count",
+    "Observation?patient=pat-1",
+    "Observation?patient=pat-2&_total=accurate",
+    "Observation?subject=Patient/pat-1&category=laboratory",
+    "Observation?_id=hidden-1,lab-1",
+    "Observation?_sort=_id",
+    "Observation?_sort=-_lastUpdated",
+    "Observation?value-quantity=gt1",
+    "Observation?encounter:missing=true",
+    "Observation?_include=Observation:encounter",
+    "Observation?_include=Observation:subject&_count=1",
+    "Observation?encounter=hidden-3",
+    "Condition?_include=Condition:encounter",
+    "Condition?code:missing=false",
+    "Encounter?date=2026",
+    "Encounter?_count=0&_total=accurate",
+    "Consent",
+    "Consent/close-lab",
+    "AuditEvent",
+    "Observation?colour=red",
+]
+
+
+def hidden(house: House) -> None:
+    """Add what hospital-b may not see: closed records of pat-1, everything of pat-2."""
+    hospital = house.system("hospital-a")
+    for resource in (
+        encounter("hidden-3", patient="pat-2"),
+        observation("hidden-1", "laboratory"),
+        observation("hidden-4", "vital-signs", patient="pat-2", encounter="hidden-3"),
+        condition("hidden-2", "hidden-3", patient="pat-2"),
+    ):
+        hospital.store(resource)
+    hospital.store({**observation("hidden-1", "laboratory"), "note": [{"text": "twice"}]})
+
+
+def answers(house: House) -> list[tuple[str, int, bytes, dict[str, str]]]:
+    """Ask everything, pages and batch included."""
+    doctor = house.login("doctor.b")
+    found = []
+    for request in REQUESTS:
+        address: str | None = request
+        while address:
+            answer = doctor.get(address)
+            found.append((address, answer.status_code, answer.content, headers(answer)))
+            links = answer.json().get("link", [])
+            address = next((one["url"] for one in links if one["relation"] == "next"), None)
+    entries = [{"request": {"method": "GET", "url": one}} for one in REQUESTS if "Audit" not in one]
+    batch = doctor.post("/fhir", {"resourceType": "Bundle", "type": "batch", "entry": entries})
+    found.append(("batch", batch.status_code, batch.content, headers(batch)))
+    for body in (observation("hidden-1", "laboratory"), observation("absent", "laboratory")):
+        for method in ("PUT", "DELETE"):
+            answer = doctor.request(method, f"Observation/{body['id']}", json=body)
+            # The one thing that differs is the id that was sent.
+            content = answer.content.replace(b"hidden-1", b"absent")
+            found.append((method, answer.status_code, content, headers(answer)))
+    return found
+
+
+def headers(answer: Any) -> dict[str, str]:
+    return {name: value for name, value in answer.headers.items() if name != "x-request-id"}
+
+
+@pytest.mark.parametrize("shared", [False, True])
+def test_hidden_records_change_no_answer(houses: Path, tmp_path: Path, shared: bool) -> None:
+    stores = []
+    # The same words of address and limits for both: only the records differ.
+    for name, more in (("without", False), ("with", True)):
+        shutil.copytree(houses / "furnished", tmp_path / name)
+        house = House(tmp_path / name)
+        close = restriction("close-lab", against="Organization/hospital-b", domain="laboratory")
+        house.login("p.pat-1").store(close)
+        if shared:
+            house.share()
+        if more:
+            hidden(house)
+        stores.append(answers(house))
+
+    without, with_hidden = stores
+
+    assert any(b'"vital-1"' in content for _, _, content, _ in without) == shared
+    assert len(without) == len(with_hidden)
+    for one, other in zip(without, with_hidden, strict=True):
+        assert one == other, one[0]
+
+
+def test_a_write_to_a_hidden_record_answers_as_to_none(furnished: House) -> None:
+    doctor = furnished.login("doctor.b")
+
+    for method in ("PUT", "DELETE"):
+        hidden_one = doctor.request(
+            method, "Observation/lab-1", json=observation("lab-1", "laboratory"),
+            headers={"Content-Type": "application/fhir+json"},
+        )  # fmt: skip
+        absent = doctor.request(
+            method, "Observation/absent", json=observation("absent", "laboratory"),
+            headers={"Content-Type": "application/fhir+json"},
+        )  # fmt: skip
+        assert (hidden_one.status_code, hidden_one.content) == (absent.status_code, absent.content)
+        assert hidden_one.status_code == 404
