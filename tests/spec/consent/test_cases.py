@@ -99,59 +99,6 @@ def test_the_reference_gives_the_answer_and_sqlite_agrees(
     assert visible == ({0} if decision.permit else set())
 
 
-@pytest.mark.spark
-def test_spark_agrees_on_every_case(make_resource: MakeResource, spark: Any) -> None:
-    from ehr_privacy.consent import TABLES  # the views are made from the one registry
-
-    kinds = {"TEXT": "string", "INTEGER": "bigint"}
-    names = sorted(CAST["records"])
-    records = [record(name) for name in names]
-    known = "pk bigint, type string, id string, domain string, author string, episode string"
-    views = {
-        "record": (
-            [
-                (
-                    *(pk, r.type, r.id, r.domain, r.author, r.episode),
-                    *(r.clinical_ms, int(r.directory)),
-                )
-                for pk, r in enumerate(records)
-            ],
-            f"{known}, clinical_date bigint, directory int",
-        ),
-        "record_patient": (
-            [(pk, name) for pk, r in enumerate(records) for name in r.patients],
-            "pk bigint, patient string",
-        ),
-        "record_label": (
-            [(pk, name) for pk, r in enumerate(records) for name in r.labels],
-            "pk bigint, label string",
-        ),
-    }
-    for name, (data, schema) in views.items():
-        spark.createDataFrame(data, schema).createOrReplaceTempView(name)
-    # A run for each set of facts would take minutes: a spread of the table is enough for Spark,
-    # whose predicate has the same shape as the one SQLite runs in full.
-    for case in CASES[::12]:
-        who, now = requester(case.who), now_ms(case.at)
-        rows = rows_of(case, make_resource)
-        for table, columns in TABLES.items():
-            data = [
-                tuple(row.values.get(c.name) for c in columns) for row in rows if row.table == table
-            ]
-            schema = ", ".join(f"{c.name} {kinds[c.type]}" for c in columns)
-            spark.createDataFrame(data, schema).createOrReplaceTempView(table)
-        predicate = compile_predicate(who, "read", now, dialect="spark")
-
-        found = spark.sql(f"SELECT pk FROM record r WHERE {predicate.sql}", args=predicate.params)
-
-        expected = {
-            pk
-            for pk, one in enumerate(records)
-            if decide(Rules(rows), who, "read", one, now).permit
-        }
-        assert {row.pk for row in found.collect()} == expected, case.claim
-
-
 def test_every_name_of_the_cast_is_used() -> None:
     used = {name for case in CASES for name in (*case.facts, case.who, case.record)}
     research_only = {"opt-out", "opt-in", "hide-draft"}
