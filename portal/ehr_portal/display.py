@@ -109,6 +109,11 @@ def concept(value: Resource | None, language: str) -> Text:
     return Text(text, "zh-Hant-HK" if _HAN.search(text) else "en")
 
 
+def tidy(text: str) -> str:
+    """Return a term without the kind in brackets at its end."""
+    return _KIND.sub("", text)
+
+
 def amount(quantity: Resource) -> str:
     """Return a Quantity with its unit."""
     number = quantity.get("value")

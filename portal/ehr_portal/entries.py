@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from ehr_portal.display import Text, amount, author_id, concept
+from ehr_portal.display import Text, amount, author_id, concept, tidy
 from ehr_portal.gateway import Resource
 from ehr_portal.words import N_
 
@@ -179,7 +179,7 @@ def _detail(resource: Resource, language: str) -> Text | None:
         signs = [s for r in resource.get("reaction", ()) for s in r.get("manifestation", ())]
         found = _joined([concept(sign, language) for sign in signs])
     elif kind == "MedicationRequest":
-        lines = [line.get("text", "") for line in resource.get("dosageInstruction", ())]
+        lines = [tidy(line.get("text", "")) for line in resource.get("dosageInstruction", ())]
         found = Text("; ".join(line for line in lines if line), "en")
     elif kind in ("Encounter", "Procedure"):
         reasons = resource.get("reasonCode", ())

@@ -60,7 +60,8 @@ def _table(resource: Resource) -> str:
         if identifier.get("value"):
             return str(identifier["value"]).rsplit("/", 1)[-1]
     subject = resource.get("subject", {}).get("display")
-    return str(subject or resource.get("measure", "").rstrip("/").rsplit("/", 1)[-1])
+    measure = str(resource.get("measure", "")).rstrip("/").rsplit("/", 1)[-1]
+    return str(subject or measure.removeprefix("lake-quality-"))
 
 
 def _check(group: Resource) -> Check:

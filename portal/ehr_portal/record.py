@@ -51,7 +51,8 @@ class Risk:
     outcome: Resource
     probability: float
     when: str
-    within: str
+    # The end of the stay the score is about.
+    since: str
     method: str
     author: str | None
 
@@ -107,11 +108,14 @@ async def risk_scores(gateway: Gateway, patient: str) -> tuple[Risk, ...]:
         gateway.search("RiskAssessment", {"patient": patient, "_count": "50"})
     )
     newest: dict[str, Risk] = {}
-    for resource in sorted(found.matches, key=lambda r: str(r.get("occurrenceDateTime", ""))):
-        for prediction in resource.get("prediction", ()):
-            if "probabilityDecimal" in prediction:
-                risk = _risk(resource, prediction)
-                newest[str(prediction.get("outcome"))] = risk
+    scored = [
+        _risk(resource, prediction)
+        for resource in found.matches
+        for prediction in resource.get("prediction", ())
+        if "probabilityDecimal" in prediction
+    ]
+    for risk in sorted(scored, key=lambda risk: (risk.when, risk.since)):
+        newest[str(risk.outcome)] = risk
     return tuple(newest.values())
 
 
@@ -129,16 +133,18 @@ async def consents(gateway: Gateway, patient: str) -> list[Resource]:
 
 def _risk(resource: Resource, prediction: Mapping[str, Any]) -> Risk:
     method = resource.get("method", {})
-    within = prediction.get("whenPeriod") or {}
-    days = prediction.get("whenRange", {}).get("high", {})
     return Risk(
         outcome=prediction.get("outcome", {}),
         probability=float(prediction["probabilityDecimal"]),
         when=str(resource.get("occurrenceDateTime", "")),
-        within=str(within.get("end", "") or days.get("value", "")),
+        since=_since(prediction),
         method=str(method.get("text") or _first_display(method)),
         author=author_id(resource),
     )
+
+
+def _since(prediction: Mapping[str, Any]) -> str:
+    return str(prediction.get("whenPeriod", {}).get("start", ""))
 
 
 def _first_display(value: Mapping[str, Any]) -> str:

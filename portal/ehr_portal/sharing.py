@@ -132,7 +132,7 @@ def _switch(provider: Provider, consents: Sequence[Resource], now: datetime) -> 
     ends = [str(_provision(c).get("period", {}).get("end", "")) for c in given]
     return Switch(
         provider=provider,
-        on=(provider.deemed or bool(given)) and not closed,
+        on=joined(consents) and (provider.deemed or bool(given)) and not closed,
         by_consent=bool(given),
         until="" if "" in ends or provider.deemed else max(ends, default=""),
     )

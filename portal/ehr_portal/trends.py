@@ -84,20 +84,20 @@ def chart(trend: Trend, label: str, days: tuple[str, str]) -> Markup:
     if len(points) < 2:
         return Markup("")
     low, high = _bounds(points, trend.low, trend.high)
-    places = _places(points, 620, 190, 56, low, high)
+    places = _places(points, 440, 180, 58, low, high)
     dots = Markup("").join(
         Markup('<circle class="ehr-plot-dot" cx="{}" cy="{}" r="3"/>').format(x, y)
         for x, y in places[:-1]
     )
     texts = Markup(
         '<text class="ehr-plot-text" x="4" y="31">{}</text>'
-        '<text class="ehr-plot-text" x="4" y="168">{}</text>'
-        '<text class="ehr-plot-text" x="56" y="186">{}</text>'
-        '<text class="ehr-plot-text" x="564" y="186" text-anchor="end">{}</text>'
+        '<text class="ehr-plot-text" x="4" y="158">{}</text>'
+        '<text class="ehr-plot-text" x="58" y="175">{}</text>'
+        '<text class="ehr-plot-text" x="382" y="175" text-anchor="end">{}</text>'
     ).format(f"{high:g}", f"{low:g}", *days)
     return Markup(
-        '<svg class="ehr-chart" viewBox="0 0 620 190" role="img" aria-label="{}">{}'
-        '<line class="ehr-plot-axis" x1="56" y1="164" x2="564" y2="164"/>'
+        '<svg class="ehr-chart" viewBox="0 0 440 180" role="img" aria-label="{}">{}'
+        '<line class="ehr-plot-axis" x1="58" y1="154" x2="382" y2="154"/>'
         '<polyline class="ehr-plot-line" points="{}"/>{}'
         '<circle class="ehr-plot-dot--last" cx="{}" cy="{}" r="5"/>{}</svg>'
     ).format(label, _range(trend, low, high), _joined(places), dots, *places[-1], texts)
@@ -175,9 +175,9 @@ def _places(
 def _range(trend: Trend, low: float, high: float) -> Markup:
     if trend.low is None or trend.high is None:
         return Markup("")
-    scale = (164 - 26) / (high - low)
-    top, bottom = 164 - (trend.high - low) * scale, 164 - (trend.low - low) * scale
-    return Markup('<rect class="ehr-plot-range" x="56" y="{}" width="508" height="{}"/>').format(
+    scale = (154 - 26) / (high - low)
+    top, bottom = 154 - (trend.high - low) * scale, 154 - (trend.low - low) * scale
+    return Markup('<rect class="ehr-plot-range" x="58" y="{}" width="324" height="{}"/>').format(
         round(top, 1), round(bottom - top, 1)
     )
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import pytest
@@ -32,8 +33,8 @@ def test_no_page_of_the_patient_has_a_barrier_or_scrolls_sideways(
         patient.go(f"/language/{language.tag}?back=/sharing")
         for path in [*PATIENTS, str(item)]:
             patient.go(path)
-            name = f"{size}-{language.tag}-{path.strip('/').replace('/', '-')[:24]}"
-            patient.picture(tmp_path, name)
+            page = re.sub(r"\W+", "-", path.strip("/"))[:24]
+            patient.picture(tmp_path, f"{size}-{language.tag}-{page}")
             assert patient.page.locator("html").get_attribute("lang") == language.tag
             assert patient.sideways() <= 0, path
             # The pages' structure is the same in every language: each size is looked at in one.

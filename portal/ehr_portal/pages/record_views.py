@@ -119,8 +119,8 @@ def shared_values(page: Page, base: str, known: dict[str, display.Provider]) -> 
         return page.text(
             N_("%(test)s from %(first)s to %(last)s, newest value %(value)s"),
             test=str(trend.title),
-            first=page.words.day(trend.numbers[0].when[:10]),
-            last=page.words.day(trend.last.when[:10]),
+            first=page.words.day(trend.numbers[0].when),
+            last=page.words.day(trend.last.when),
             value=str(trend.last.shown),
         )
 

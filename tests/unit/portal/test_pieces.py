@@ -14,6 +14,13 @@ from ehr_portal.plain_names import plain_name
 
 NOW = datetime(2026, 11, 22, 8, tzinfo=UTC)
 PUBLIC = Provider("ha-a", "Harbour", "", deemed=True, platform=False)
+JOINING = {
+    "resourceType": "Consent",
+    "id": "joining",
+    "status": "active",
+    "category": [{"coding": [{"system": sharing.CATEGORY, "code": "joining"}]}],
+    "provision": {"type": "permit"},
+}
 PRIVATE = Provider("st-b", "St B", "", deemed=False, platform=False)
 
 
@@ -135,13 +142,15 @@ def test_a_label_in_a_drawing_cannot_become_markup() -> None:
 def test_a_switch_shows_whether_the_organisation_sees_the_record(
     consents: list[dict[str, Any]], public: bool, private: bool
 ) -> None:
-    shown = {s.provider.id: s.on for s in sharing.switches([PUBLIC, PRIVATE], consents, NOW)}
+    joined = [*consents, JOINING]
+    shown = {s.provider.id: s.on for s in sharing.switches([PUBLIC, PRIVATE], joined, NOW)}
 
+    assert not any(s.on for s in sharing.switches([PUBLIC, PRIVATE], consents, NOW))
     assert shown == {"ha-a": public, "st-b": private}
 
 
 def test_off_closes_an_organisation_that_everyone_includes() -> None:
-    everyone = [consent("1")]
+    everyone = [consent("1"), JOINING]
 
     (written,) = sharing.turn_off("st-b", PRIVATE, everyone, "pat-1", NOW)
 

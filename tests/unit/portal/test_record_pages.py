@@ -124,7 +124,11 @@ def test_a_risk_score_says_that_a_model_made_it(portal: PortalHouse) -> None:
         "occurrenceDateTime": "2026-11-20T04:00:00Z",
         "method": {"text": "readmission, version 3"},
         "prediction": [
-            {"outcome": {"text": "Readmission in 28 days"}, "probabilityDecimal": 0.173}
+            {
+                "outcome": {"text": "Readmission in 28 days"},
+                "probabilityDecimal": 0.173,
+                "whenPeriod": {"start": "2026-11-01T00:00:00Z", "end": "2026-11-29T00:00:00Z"},
+            }
         ],
     }
 
@@ -133,6 +137,7 @@ def test_a_risk_score_says_that_a_model_made_it(portal: PortalHouse) -> None:
     assert "17.3%" in shown
     assert "Worked out on 20 Nov 2026 by a computer model, not by a person." in shown
     assert "readmission, version 3" in shown
+    assert "About the stay that ended on 1 Nov 2026." in shown
     assert "17.3%" not in portal.log_in("patient").get("/record").text
 
 
@@ -155,3 +160,14 @@ def test_a_failure_of_the_gateway_is_told_in_plain_words(
 
     assert shown.status_code == status
     assert "Something went wrong on our side" in shown.text
+
+
+def test_a_day_is_the_same_in_the_list_and_on_the_records_own_page(portal: PortalHouse) -> None:
+    late = {**portal.fake.resources[("Condition", "con-1")]}
+    portal.fake.resources[("Condition", "con-1")] = late | {
+        "onsetDateTime": "2020-02-03T20:00:00+00:00"
+    }
+    browser = portal.log_in("patient")
+
+    assert "4 Feb 2020" in browser.get("/record").text
+    assert "4 Feb 2020 04:00" in browser.get("/record/item/Condition/con-1").text

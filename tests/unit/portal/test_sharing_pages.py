@@ -160,4 +160,8 @@ def test_a_consent_that_is_no_restriction_cannot_be_lifted_here(portal: PortalHo
 def test_who_has_not_joined_is_told_that_nothing_is_shared(portal: PortalHouse) -> None:
     del portal.fake.resources[("Consent", "joining-1")]
 
-    assert "You have not joined." in portal.log_in("patient").get("/sharing").text
+    shown = portal.log_in("patient").get("/sharing").text
+
+    assert "You have not joined." in shown
+    assert 'role="switch"' not in shown
+    assert "Sees your shared record" not in shown
