@@ -9,7 +9,7 @@ import json
 import sqlite3
 import uuid
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Protocol
 
 from ehr_gateway.auth.tokens import Subject
@@ -86,13 +86,17 @@ def record_disclosure(
     connection: sqlite3.Connection, occasion: Occasion, versions: Sequence[Disclosed]
 ) -> None:
     """Write the rows of a request that was answered: one per patient, and one for the rest."""
-    by_patient: dict[str | None, dict[str, None]] = {}
-    patients = _patients(connection, [version.pk for version in versions])
+    touched = _touched(connection, [version.pk for version in versions])
+    rows: dict[str | None, _Row] = {}
     for version in versions:
-        for patient in patients.get(version.pk, [None]):
-            by_patient.setdefault(patient, {})[f"{version.type}/{version.id}"] = None
-    rows = by_patient or {None: {}}
-    _insert(connection, occasion, [(who, list(what)) for who, what in rows.items()], SUCCESS, None)
+        author, patients = touched.get(version.pk, (None, [None]))
+        for patient in patients:
+            row = rows.setdefault(patient, _Row(patient))
+            row.entities[f"{version.type}/{version.id}"] = None
+            row.authors.add(author)
+    for row in rows.values():
+        row.reason = _reason(connection, occasion, row)
+    _insert(connection, occasion, list(rows.values()) or [_Row(None)], SUCCESS)
 
 
 def record_refusal(
@@ -100,13 +104,14 @@ def record_refusal(
 ) -> None:
     """Write the row of a request that was refused or failed; no patient was shown to anyone."""
     outcome = REFUSED if status < 500 else FAILED
-    entities = [attempted] if attempted else []
-    _insert(connection, occasion, [(None, entities)], outcome, f"HTTP {status}")
+    entities: dict[str, None] = {attempted: None} if attempted else {}
+    row = _Row(None, entities, reason=f"HTTP {status}")
+    _insert(connection, occasion, [row], outcome)
 
 
 def record_about(connection: sqlite3.Connection, occasion: Occasion, patient: str | None) -> None:
     """Write the row of a request that disclosed no record but concerned a patient, or nobody."""
-    _insert(connection, occasion, [(patient, [])], SUCCESS, None)
+    _insert(connection, occasion, [_Row(patient)], SUCCESS)
 
 
 def find(connection: sqlite3.Connection, wanted: AuditFilter, count: int) -> list[AuditRow]:
@@ -126,12 +131,18 @@ def total(connection: sqlite3.Connection, wanted: AuditFilter) -> int:
     return int(connection.execute(sql, params).fetchone()[0])
 
 
+@dataclass
+class _Row:
+    """A row in the making: one patient, or what is about nobody."""
+
+    patient: str | None
+    entities: dict[str, None] = field(default_factory=dict)
+    authors: set[str | None] = field(default_factory=set)
+    reason: str | None = None
+
+
 def _insert(
-    connection: sqlite3.Connection,
-    occasion: Occasion,
-    touched: Iterable[tuple[str | None, list[str]]],
-    outcome: str,
-    reason: str | None,
+    connection: sqlite3.Connection, occasion: Occasion, rows: Iterable[_Row], outcome: str
 ) -> None:
     subject = occasion.subject
     connection.executemany(
@@ -149,28 +160,49 @@ def _insert(
                 occasion.purpose,
                 subject.client,
                 occasion.interaction,
-                patient,
-                json.dumps(entities),
+                row.patient,
+                json.dumps(list(row.entities)),
                 occasion.query,
                 outcome,
-                reason,
+                row.reason,
             )
-            for patient, entities in touched
+            for row in rows
         ],
     )
 
 
-def _patients(connection: sqlite3.Connection, pks: list[int]) -> dict[int, list[str | None]]:
-    found: dict[int, list[str | None]] = {}
+def _reason(connection: sqlite3.Connection, occasion: Occasion, row: _Row) -> str:
+    """Say why the requester could see it: the line of the consent table that permitted."""
+    subject = occasion.subject
+    if row.patient is None:
+        return "directory"
+    if subject.role not in ("clinician", "system"):
+        return "own" if subject.role == "patient" else subject.role
+    if row.authors == {subject.organization}:
+        return "own-record"
+    emergency = connection.execute(
+        "SELECT 1 FROM consent_emergency WHERE patient = ? AND person = ? AND organization = ?"
+        " AND since <= ? AND (until IS NULL OR ? < until)",
+        (row.patient, subject.person or subject.login, subject.organization)
+        + (occasion.at_ms,) * 2,
+    ).fetchone()
+    return "emergency" if emergency else "shared"
+
+
+def _touched(
+    connection: sqlite3.Connection, pks: list[int]
+) -> dict[int, tuple[str | None, list[str | None]]]:
+    """Return the author and the patients of each version."""
+    found: dict[int, tuple[str | None, list[str | None]]] = {}
     if not pks:
         return found
     rows = connection.execute(
-        "SELECT pk, patient FROM record_patient"
-        " WHERE pk IN (SELECT value FROM json_each(?)) ORDER BY pk, patient",
+        "SELECT r.pk, r.author, p.patient FROM resource r LEFT JOIN record_patient p ON p.pk = r.pk"
+        " WHERE r.pk IN (SELECT value FROM json_each(?)) ORDER BY r.pk, p.patient",
         (json.dumps(pks),),
     )
-    for pk, patient in rows:
-        found.setdefault(pk, []).append(patient)
+    for pk, author, patient in rows:
+        found.setdefault(pk, (author, []))[1].append(patient)
     return found
 
 

@@ -212,3 +212,24 @@ def test_the_log_is_searched_by_a_form_too(furnished: House) -> None:
     )
 
     assert len(answer.json()["entry"]) == 1
+
+
+def test_the_log_says_why_it_could_be_seen(furnished: House) -> None:
+    furnished.share()
+    for login in ("doctor.a", "doctor.b", "p.pat-1"):
+        must(furnished.login(login).get("Observation/lab-1"))
+    must(furnished.login("doctor.b").get("Organization/hospital-a"))
+
+    found = events(furnished.login("auditor"))
+
+    reasons = {
+        (one["agent"][0]["who"]["identifier"]["value"], one["outcomeDesc"])
+        for one in found
+        if one["subtype"][0]["code"] == "read" and one["outcome"] == "0"
+    }
+    assert reasons == {
+        ("doctor.a", "own-record"),
+        ("doctor.b", "shared"),
+        ("doctor.b", "directory"),
+        ("p.pat-1", "own"),
+    }
