@@ -178,10 +178,10 @@ def _append_resources(above: Element | Above, key: str, value: Any, found: list[
     for index, one in enumerate(value if type(value) is list else [value]):
         if isinstance(one, dict):
             named = one.get("resourceType")
-            kind = named if named in definitions.resource_types() else "Resource"
-            found.append(
-                Element(kind, one, None, above, key, index if type(value) is list else None)
-            )
+            if not isinstance(named, str) or named not in definitions.resource_types():
+                named = "Resource"
+            at = index if type(value) is list else None
+            found.append(Element(named, one, None, above, key, at))
 
 
 def _between(
