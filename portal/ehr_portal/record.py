@@ -12,7 +12,7 @@ from ehr_fhir.errors import Forbidden, NotFound
 from ehr_portal.display import Provider, author_id, provider
 from ehr_portal.entries import Entry, entry
 from ehr_portal.gateway import Found, Gateway, Resource
-from ehr_portal.sections import SECTIONS, Section
+from ehr_portal.sections import LEFT, SECTIONS, Section
 from ehr_portal.trends import Trend, trends
 
 # A long life has thousands of results; past this the oldest are left for the section's own page.
@@ -64,6 +64,12 @@ class Record:
     patient: Resource | None
     parts: tuple[Part, ...]
     risks: tuple[Risk, ...]
+
+    @property
+    def columns(self) -> tuple[list[Part], list[Part]]:
+        """Return the parts of the left and of the right column."""
+        left = [part for part in self.parts if part.section.key in LEFT]
+        return left, [part for part in self.parts if part.section.key not in LEFT]
 
     @property
     def empty(self) -> bool:

@@ -56,6 +56,13 @@ SECTIONS = (
         first=6,
     ),
     Section(
+        "immunisations",
+        "Immunization",
+        "immunisation",
+        N_("Immunisations"),
+        N_("No immunisations are recorded."),
+    ),
+    Section(
         "results",
         "Observation",
         "laboratory",
@@ -84,13 +91,6 @@ SECTIONS = (
         alike=False,
     ),
     Section(
-        "immunisations",
-        "Immunization",
-        "immunisation",
-        N_("Immunisations"),
-        N_("No immunisations are recorded."),
-    ),
-    Section(
         "procedures",
         "Procedure",
         "procedure",
@@ -115,6 +115,8 @@ SECTIONS = (
         first=4,
     ),
 )
+# On a wide screen what a clinician must know stands left; what happened, newest first, right.
+LEFT = ("allergies", "problems", "medicines", "immunisations")
 BY_KEY = {section.key: section for section in SECTIONS}
 
 # What each kind of record is called in one word, for an item's page and for who looked at what.

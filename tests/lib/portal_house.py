@@ -55,7 +55,8 @@ class PortalHouse:
         shown = self.browser.get(page).text
         form = re.search(rf'action="{re.escape(action)}".*?name="csrf" value="(\w+)"', shown, re.S)
         assert form, f"{page} has no form to {action}"
-        return self.browser.post(action, data={"csrf": form[1], **fields})
+        answer: httpx.Response = self.browser.post(action, data={"csrf": form[1], **fields})
+        return answer
 
 
 @pytest.fixture
