@@ -14,19 +14,21 @@ from ehr_fhir.errors import Invalid
 __all__ = ["open_cursor", "seal_cursor"]
 
 _MARK = 16
+# The sort key of the last record of a page.
+Position = Sequence[str | int]
 
 
-def seal_cursor(key: bytes, query: Sequence[object], position: str | int) -> str:
+def seal_cursor(key: bytes, query: Sequence[object], position: Position) -> str:
     """Return the cursor after a position in the answer to a query.
 
-    >>> open_cursor(b"k", ["Patient"], seal_cursor(b"k", ["Patient"], "p1"))
-    'p1'
+    >>> open_cursor(b"k", ["Patient"], seal_cursor(b"k", ["Patient"], ["p1"]))
+    ['p1']
     """
     content = orjson.dumps(position)
     return base64.urlsafe_b64encode(_mark(key, query, content) + content).decode().rstrip("=")
 
 
-def open_cursor(key: bytes, query: Sequence[object], cursor: str) -> str | int:
+def open_cursor(key: bytes, query: Sequence[object], cursor: str) -> Position:
     """Return the position a cursor stands for; refuse one that was not made for this query."""
     try:
         raw = base64.urlsafe_b64decode(cursor + "=" * (-len(cursor) % 4))
@@ -35,7 +37,7 @@ def open_cursor(key: bytes, query: Sequence[object], cursor: str) -> str | int:
     mark, content = raw[:_MARK], raw[_MARK:]
     if not hmac.compare_digest(mark, _mark(key, query, content)):
         raise Invalid("This page link is not one of this server's. Start the search again.")
-    position: str | int = orjson.loads(content)
+    position: Position = orjson.loads(content)
     return position
 
 

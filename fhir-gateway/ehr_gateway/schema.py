@@ -54,7 +54,10 @@ RESOURCE = Table(
         "resource_current", "type", "id", unique=True,
         sqlite_where=_CURRENT, postgresql_where=_CURRENT,
     ),
-    Index("resource_recent", "type", "pk", sqlite_where=_CURRENT, postgresql_where=_CURRENT),
+    Index(
+        "resource_recent", "type", "last_updated", "id",
+        sqlite_where=_CURRENT, postgresql_where=_CURRENT,
+    ),
     sqlite_autoincrement=True,
 )  # fmt: skip
 

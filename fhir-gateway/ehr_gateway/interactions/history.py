@@ -34,7 +34,7 @@ def history(
     """Return those versions of a resource that the requester may see."""
     visible = access.read
     scope = ["history", resource_type, identity]
-    before = open_cursor(store.cursor_key, scope, cursor) if cursor else None
+    before = open_cursor(store.cursor_key, scope, cursor)[0] if cursor else None
     limit = min(DEFAULT_COUNT if count is None else max(count, 1), LARGEST_COUNT)
     where = f"r.type = :type AND r.id = :id AND ({visible.sql})"
     params = {"type": resource_type, "id": identity, **visible.params}
@@ -54,5 +54,5 @@ def history(
     more = len(rows) > limit
     last = versions[-1][0].version if more else 0
     return HistoryPage(
-        versions, total, seal_cursor(store.cursor_key, scope, last) if more else None
+        versions, total, seal_cursor(store.cursor_key, scope, [last]) if more else None
     )

@@ -78,7 +78,10 @@ def search_in(
     cursor = None
     if len(rows) > query.count:
         last = matches[-1]
-        position = last.id if query.sort == "_id" else last.pk
+        # Never the pk: its steps would tell how much was written that is hidden.
+        position: list[str | int] = [last.id]
+        if query.sort == "_lastUpdated":
+            position.insert(0, last.last_updated_ms)
         cursor = seal_cursor(store.cursor_key, scope, position)
     return SearchPage(matches, included, total, cursor, query.applied, query.issues)
 
@@ -123,22 +126,28 @@ def _total(connection: sqlite3.Connection, select: _Select) -> int:
 
 
 def _page(
-    connection: sqlite3.Connection, query: SearchQuery, select: _Select, after: str | int | None
+    connection: sqlite3.Connection,
+    query: SearchQuery,
+    select: _Select,
+    after: Sequence[str | int] | None,
 ) -> list[sqlite3.Row]:
-    # pk rises with lastUpdated, and is unique where times are not.
-    column = "id" if query.sort == "_id" else "pk"
-    order = f"{column} DESC" if query.descending else column
-    beyond = "<" if query.descending else ">"
-    keyset = "" if after is None else f" AND r.{column} {beyond} :after"
-    params = {**select.params, "after": after, "limit": query.count + 1}
+    columns = ["r.id"] if query.sort == "_id" else ["r.last_updated", "r.id"]
+    order = ", ".join(f"{column} DESC" if query.descending else column for column in columns)
+    params: dict[str, object] = {**select.params, "limit": query.count + 1}
+    keyset = ""
+    if after is not None:
+        names = [f"after{number}" for number in range(len(columns))]
+        params |= dict(zip(names, after, strict=True))
+        marks = ", ".join(f":{name}" for name in names)
+        keyset = f" AND ({', '.join(columns)}) {'<' if query.descending else '>'} ({marks})"
     # Keys first and bodies after: a sort that carried the bodies would be slow.
     keys = connection.execute(
-        f"SELECT r.pk FROM resource r WHERE {select.where}{keyset} ORDER BY r.{order} LIMIT :limit",  # noqa: S608
+        f"SELECT r.pk FROM resource r WHERE {select.where}{keyset} ORDER BY {order} LIMIT :limit",  # noqa: S608
         params,
     ).fetchall()
     pks = ", ".join(str(row["pk"]) for row in keys)
     return connection.execute(
-        f"SELECT r.* FROM resource r WHERE r.pk IN ({pks}) ORDER BY r.{order}"  # noqa: S608
+        f"SELECT r.* FROM resource r WHERE r.pk IN ({pks}) ORDER BY {order}"  # noqa: S608
     ).fetchall()
 
 
