@@ -109,9 +109,11 @@ def model(tour: Tour) -> tuple[str, str]:
         caller.token,
         on_progress=tour.progress,
     )
+    # The verdict's first words; the model's card has all of it.
+    verdict = report.verdict.partition(" (")[0].rstrip(".")
     given = (
-        f"version {report.version} registered ({report.verdict}), "
-        f"{report.scored} RiskAssessments written back"
+        f"version {report.version} registered, {report.scored} RiskAssessments written back. "
+        f"{verdict}"
     )
     return f"{report.stays} acute stays of {report.people} people", given
 
