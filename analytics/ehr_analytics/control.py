@@ -52,10 +52,15 @@ def control(policy: str, table: Table, people_behind: Mapping[str, str]) -> Cont
                 cells[count] = None
                 hidden_for_people += 1
         rows.append((strata, tuple(cells[count] for count in table.counts)))
-    shown = Table(table.strata, table.counts, tuple(rows))
+    # A row of nothing but hidden counts would tell that somebody has it, and by its place about
+    # how many: it is left out, as a row of nobody is.
+    kept = tuple(row for row in rows if any(cell is not None for cell in row[1]))
+    shown = Table(table.strata, table.counts, kept)
     cells_shown = [cell for _, row_cells in rows for cell in row_cells]
+    # The digest of the file stands beside the record, in controls.json.
     record = {
-        **applied.record,
+        **{name: value for name, value in applied.record.items() if name != "sha256"},
+        "rows_left_out": len(rows) - len(kept),
         "hidden_because_few_people": hidden_for_people,
         "cells": len(cells_shown),
         "cells_hidden": cells_shown.count(None),

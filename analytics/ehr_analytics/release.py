@@ -28,9 +28,9 @@ from ehr_fhir.errors import Conflict, Forbidden, Unprocessable
 APPROVALS_NEEDED = 2
 
 _NOTES = {
-    "opensafely-7-5": "up to 7 hidden, others to the nearest 5",
+    "opensafely-7-5": "up to 7 hidden or left out, others to the nearest 5",
     "midpoint-6": "each count is the middle of its six",
-    "acro-10": "below 10 hidden",
+    "acro-10": "below 10 hidden or left out",
 }
 
 

@@ -132,11 +132,7 @@ def run(register: Register, spark: SparkSession, study: Study, who: str) -> Run:
         # A session of its own: its only temporary views are the project's.
         session = spark.newSession()
         tables = _open_views(session, register.data / "lake" / "gold", columns, key)
-        cohort = session.sql(study.sql).cache()
-        try:
-            results = {m.name: _count(cohort, study, m) for m in study.measures}
-        finally:
-            cohort.unpersist()
+        results = _count(session.sql(study.sql), study)
 
     now = register.clock()
     record = Run(
@@ -183,6 +179,7 @@ def stored(folder: Path) -> Study:
     return Study(**{**document, "measures": measures, "outcomes": outcomes})
 
 
+_SET = "grouping_set"
 _TEXTS = ("name", "project", "title", "question", "policy")
 
 
@@ -239,21 +236,48 @@ def _rekeyed(column: str, key: str) -> Column:
     return F.col(column)
 
 
-def _count(cohort: DataFrame, study: Study, measure: Measure) -> list[Row]:
-    person = F.col(study.person)
-    aggregates = [F.countDistinct(person).alias("people"), F.count(F.lit(1)).alias(study.unit)]
-    for outcome, column in study.outcomes:
-        happened = F.col(column)
-        aggregates += [
-            F.count_if(happened).alias(outcome),
-            F.countDistinct(F.when(happened, person)).alias(people_of(outcome)),
-        ]
-    table = cohort.groupBy(*measure.by).agg(*aggregates)
+def _count(cohort: DataFrame, study: Study) -> dict[str, list[Row]]:
+    """Count all measures in one job: per person and stratum first, then per stratum.
+
+    Counting people so, as rows, costs one pass for all measures; count(DISTINCT) would copy every
+    row once per count and measure.
+    """
+    strata = sorted({column for measure in study.measures for column in measure.by})
+    columns = [*strata, study.person]
+    sets = [[*measure.by, study.person] for measure in study.measures]
+    per_person = (
+        cohort.where(F.col(study.person).isNotNull())
+        .groupingSets(sets, *columns)
+        .agg(
+            F.grouping_id().alias(_SET),
+            F.count(F.lit(1)).alias(study.unit),
+            *(F.count_if(F.col(column)).alias(name) for name, column in study.outcomes),
+        )
+    )
+    table = per_person.groupBy(_SET, *strata).agg(
+        F.count(F.lit(1)).alias("people"),
+        F.sum(study.unit).alias(study.unit),
+        *(F.sum(name).alias(name) for name, _ in study.outcomes),
+        *(F.count_if(F.col(name) > 0).alias(people_of(name)) for name, _ in study.outcomes),
+    )
+    rows = [row.asDict() for row in table.collect()]
+    return {measure.name: _of_measure(rows, study, measure, columns) for measure in study.measures}
+
+
+def _of_measure(
+    rows: Sequence[Row], study: Study, measure: Measure, columns: Sequence[str]
+) -> list[Row]:
+    """Return a measure's rows, by stratum or, with a top, the largest first."""
+    kept = {*measure.by, study.person}
+    # Spark numbers a grouping set by one bit per column: set where the column is summed over.
+    number = sum(1 << place for place, c in enumerate(reversed(columns)) if c not in kept)
+    fields = (*measure.by, *study.counts())
+    own = [{name: row[name] for name in fields} for row in rows if row[_SET] == number]
+    own.sort(key=lambda row: [str(row[name]) for name in measure.by])
     if measure.top is not None:
-        table = table.orderBy(F.desc(study.unit), *measure.by).limit(measure.top)
-    elif measure.by:
-        table = table.orderBy(*measure.by)
-    return [row.asDict() for row in table.collect()]
+        own.sort(key=lambda row: -int(str(row[study.unit])))
+        own = own[: measure.top]
+    return own
 
 
 def _keep(register: Register, study: Study, record: Run, results: Mapping[str, list[Row]]) -> None:
