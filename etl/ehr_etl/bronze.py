@@ -35,9 +35,7 @@ def landed(spark: SparkSession, lake: Lake) -> DataFrame:
     """Return the stream of landing files: value STRING."""
     lake.landing.mkdir(parents=True, exist_ok=True)
     return (
-        spark.readStream.format("text")
-        .option("pathGlobFilter", "*.ndjson")
-        .load(str(lake.landing))
+        spark.readStream.format("text").option("pathGlobFilter", "*.ndjson").load(str(lake.landing))
     )
 
 

@@ -90,13 +90,10 @@ def pull(feed: FeedSource, lake: Lake) -> PullReport:
     count = 0
     for page in feed.pages(last):
         lines, reached = _new_lines(page, last)
-        if lines and reached > last:
+        if lines:
             _land(lake, last + 1, reached, lines)
             count += len(lines)
             last = reached
-        elif lines and any(_position(line) is None for line in lines):
-            # Without one readable position the page has no place in the order.
-            raise Fault("A page of the feed has no line with a position: nothing was landed.")
     return PullReport(count, last)
 
 
@@ -107,17 +104,25 @@ def landed_position(lake: Lake) -> int:
 
 
 def _new_lines(page: bytes, last: int) -> tuple[list[bytes], int]:
-    """Drop what was landed before and blank lines; keep unreadable ones for the quarantine."""
+    """Drop blank lines and those landed before; return the rest and the position they reach.
+
+    An unreadable line is kept for the quarantine. It has no position, so it counts as new when
+    the readable line before it (at the start of a page: the one after it) is new.
+    """
+    lines = [line for line in page.split(b"\n") if line.strip()]
+    positions = [_position(line) for line in lines]
+    known = [position for position in positions if position is not None]
+    if lines and not known:
+        # Without one readable position the page has no place in the order.
+        raise Fault("A page of the feed has no line with a position: nothing was landed.")
     kept: list[bytes] = []
-    reached = last
-    for line in page.split(b"\n"):
-        if not line.strip():
-            continue
-        position = _position(line)
-        if position is not None and position <= reached:
-            continue
-        reached = position if position is not None else reached
-        kept.append(line)
+    reached, new = last, bool(known) and known[0] > last
+    for line, position in zip(lines, positions, strict=True):
+        if position is not None:
+            new = position > reached
+            reached = max(reached, position)
+        if new:
+            kept.append(line)
     return kept, reached
 
 

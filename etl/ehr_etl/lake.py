@@ -32,9 +32,7 @@ class TableSpec:
 
 TABLES: Mapping[str, TableSpec] = MappingProxyType(
     {
-        "bronze": TableSpec(
-            "source STRING, position LONG, line STRING", statistics=("position",)
-        ),
+        "bronze": TableSpec("source STRING, position LONG, line STRING", statistics=("position",)),
         "silver": TableSpec(
             f"{ENTRY}, deleted BOOLEAN, {FACTS}, resource STRING",
             partitioned_by=("type",),

@@ -12,9 +12,9 @@ from dataclasses import dataclass, field
 import pyarrow as pa
 from deltalake import DeltaTable
 from pyspark.sql import DataFrame, SparkSession
-from pyspark.sql import functions as F  # noqa: N812 - the name everyone knows
+from pyspark.sql import functions as F
 
-from ehr_etl.entries import Entry, Facts, facts_of, parse_entry
+from ehr_etl.entries import Entry, Facts, parse_entry
 from ehr_etl.lake import ENTRY, FACTS, Lake, create_table, read_table
 from ehr_etl.quality_rules import QualityRules, load_quality_rules
 
@@ -186,15 +186,3 @@ def _note(report: SilverReport, counts: list[tuple[tuple[str, ...], int]]) -> No
         report.quarantined += count if reasons else 0
         for reason in reasons:
             report.reasons[reason] = report.reasons.get(reason, 0) + count
-
-
-__all__ = [
-    "SilverReport",
-    "check",
-    "facts_of",
-    "held_in_quarantine",
-    "merge_into_silver",
-    "newest",
-    "parse",
-    "refresh_silver",
-]

@@ -64,9 +64,7 @@ def _passes(spark: SparkSession, resources: list[dict], test: dict) -> bool:
 
 
 @pytest.mark.parametrize(("file", "resources", "test"), _cases())
-def test_official_suite(
-    spark: SparkSession, file: str, resources: list[dict], test: dict
-) -> None:
+def test_official_suite(spark: SparkSession, file: str, resources: list[dict], test: dict) -> None:
     reason = NOT_YET.get((file, test["title"]))
 
     passed = _passes(spark, resources, test)

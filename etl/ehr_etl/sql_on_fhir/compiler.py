@@ -131,9 +131,7 @@ def _repeated(select: Select, scope: Scope) -> _Rows:
         f"'{name}', " + (f"CAST({index} AS {kind})" if name in indexed else f"{one}.`{name}`")
         for name, kind in rows.columns
     )
-    return _Rows(
-        f"transform({rows.sql}, ({one}, {index}) -> named_struct({fields}))", rows.columns
-    )
+    return _Rows(f"transform({rows.sql}, ({one}, {index}) -> named_struct({fields}))", rows.columns)
 
 
 def _descend(select: Select, scope: Scope, depth: int) -> _Rows:

@@ -59,9 +59,7 @@ def parse_view(view: Mapping[str, object]) -> ViewDefinition:
     return ViewDefinition(
         name=str(view.get("name", "view")),
         resource=resource,
-        selects=tuple(
-            _select(item, f"select[{place}]") for place, item in enumerate(selects)
-        ),
+        selects=tuple(_select(item, f"select[{place}]") for place, item in enumerate(selects)),
         where=tuple(
             _path(item.get("path"), f"where[{place}].path")
             for place, item in enumerate(_objects(view, "where", "where"))
@@ -160,6 +158,4 @@ def _objects(item: Mapping[str, object], name: str, place: str) -> list[Mapping[
 
 
 def _wrong(place: str, what: str) -> Unprocessable:
-    return Unprocessable(
-        f"ViewDefinition.{place} {what}.", expression=f"ViewDefinition.{place}"
-    )
+    return Unprocessable(f"ViewDefinition.{place} {what}.", expression=f"ViewDefinition.{place}")

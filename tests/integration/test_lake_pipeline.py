@@ -1,0 +1,239 @@
+"""The lake from feed to gold: what arrives, what waits, what never leaves, what a crash does."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from tests.lib.feed_lines import consent, feed_line, synthea
+from tests.lib.lake_input import (
+    KEY,
+    NOW_MS,
+    PLANTED,
+    TABLES,
+    Pages,
+    encounter,
+    everything_in,
+    first_feed,
+    resources,
+    rows,
+)
+
+from ehr_etl import consent_tables, silver
+from ehr_etl.lake import Lake, read_small
+from ehr_etl.pipeline import STEPS, LakeReport, run_once
+from ehr_etl.release import release
+from ehr_etl.views import identified_views, run_view
+from ehr_fhir.errors import EhrError, Invalid, NotFound
+from ehr_privacy.deid import pseudonym
+
+if TYPE_CHECKING:
+    from pyspark.sql import SparkSession
+
+pytestmark = [pytest.mark.spark, pytest.mark.timeout(600)]
+
+Run = Callable[..., LakeReport]
+
+
+@pytest.fixture(scope="module")
+def run(spark: SparkSession) -> Run:
+    def once(lake: Lake, feed: Pages, **more: Any) -> LakeReport:
+        return run_once(spark, lake, feed, deid_key=KEY, now_ms=NOW_MS, **more)
+
+    return once
+
+
+@pytest.fixture(scope="module")
+def undisturbed(run: Run, tmp_path_factory: pytest.TempPathFactory) -> tuple[Lake, LakeReport]:
+    lake = Lake(tmp_path_factory.mktemp("undisturbed"))
+    return lake, run(lake, first_feed())
+
+
+def test_every_line_is_accounted_for(undisturbed: tuple[Lake, LakeReport]) -> None:
+    lake, report = undisturbed
+
+    assert report.landed == 14
+    assert (report.silver.taken, report.silver.passed, report.silver.quarantined) == (14, 12, 2)
+    assert (report.rows("bronze"), report.rows("silver"), report.rows("quarantine")) == (14, 11, 2)
+    assert set(report.seconds) == set(STEPS)
+
+
+def test_what_is_not_good_waits_in_quarantine_with_its_reason(
+    undisturbed: tuple[Lake, LakeReport],
+) -> None:
+    lake, _ = undisturbed
+
+    held = {row["id"]: row["reasons"] for row in read_small(lake, "quarantine").to_pylist()}
+
+    assert held == {"enc-bad": ["period-in-order"], None: ["feed-line-is-not-json"]}
+
+
+def test_silver_holds_the_newest_version(undisturbed: tuple[Lake, LakeReport]) -> None:
+    lake, _ = undisturbed
+
+    found = {row["id"]: row for row in read_small(lake, "silver").to_pylist()}
+
+    assert found["p-one"]["version"] == 2
+    assert json.loads(found["p-one"]["resource"])["maritalStatus"] == {"text": "married"}
+    assert found["enc-one"]["patients"] == ["p-one"]
+
+
+def test_research_sees_joined_patients_alone(undisturbed: tuple[Lake, LakeReport]) -> None:
+    lake, _ = undisturbed
+
+    assert resources(lake, "deid", "Patient") == sorted(
+        pseudonym(KEY, f"Patient/{name}") for name in ("p-one", "p-two")
+    )
+
+
+def test_gold_rows_join_by_pseudonym(undisturbed: tuple[Lake, LakeReport]) -> None:
+    lake, report = undisturbed
+
+    stays = read_small(lake, "gold/encounter_flat").to_pylist()
+    diagnoses = read_small(lake, "gold/condition_flat").to_pylist()
+    people = {row["id"]: row for row in read_small(lake, "gold/patient_demographics").to_pylist()}
+
+    assert {row["patient_id"] for row in stays} == set(people)
+    assert {row["encounter_id"] for row in diagnoses} <= {row["id"] for row in stays}
+    assert {row["class"] for row in stays} == {"IMP"}
+    assert {row["code"] for row in diagnoses} == {"38341003"}
+    assert [row["birth_year"] for row in people.values()] == [1956, 1956]
+    assert report.quality_passed
+
+
+def test_no_identifier_is_in_deid_gold_or_the_quality_results(
+    undisturbed: tuple[Lake, LakeReport],
+) -> None:
+    lake, _ = undisturbed
+
+    text = "".join(everything_in(lake.root / name) for name in ("deid", "gold", "quality"))
+
+    assert "IMP" in text
+    assert [word for word in PLANTED if word in text] == []
+
+
+def test_no_identifier_of_a_synthea_patient_is_in_deid_or_gold(
+    run: Run, shared_data: Path, tmp_path: Path
+) -> None:
+    records = list(synthea(shared_data / "synthea-r4-bulk-47", 1))
+    (person,) = [one for one in records if one["resourceType"] == "Patient"]
+    lake = Lake(tmp_path)
+    run(lake, first_feed([*records, consent(person["id"], "joining")]))
+
+    text = "".join(everything_in(lake.root / name) for name in ("deid", "gold"))
+
+    identifying = {one["id"] for one in records} | {one["value"] for one in person["identifier"]}
+    for name in person["name"]:
+        identifying |= {name["family"], *name["given"]}
+    identifying |= {one["value"] for one in person["telecom"]} | {person["birthDate"]}
+    identifying |= {part for one in person["address"] for part in (*one["line"], one["city"])}
+    for one in records:
+        if one["resourceType"] == "Practitioner":
+            identifying |= {name["family"] for name in one["name"]}
+    assert len(resources(lake, "deid", "Observation")) > 10
+    assert sorted(word for word in identifying if word in text) == []
+
+
+def test_a_run_that_is_cut_short_anywhere_ends_as_an_undisturbed_one(
+    run: Run,
+    undisturbed: tuple[Lake, LakeReport],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    lake = Lake(tmp_path)
+
+    def stop_at(name: str) -> Callable[[str, str], None]:
+        def progress(step: str, sentence: str) -> None:
+            if step == name:
+                raise KeyboardInterrupt
+
+        return progress
+
+    def crash_after(module: Any, name: str) -> None:
+        original = getattr(module, name)
+        cut: list[str] = []
+
+        def crashing(*arguments: Any) -> None:
+            original(*arguments)
+            cut.append(name)
+            raise RuntimeError("cut")
+
+        with monkeypatch.context() as patch:
+            patch.setattr(module, name, crashing)
+            with pytest.raises((RuntimeError, EhrError)):
+                run(lake, first_feed())
+        assert cut == [name]
+
+    with pytest.raises(KeyboardInterrupt):
+        run(lake, first_feed(), on_progress=stop_at("bronze"))
+    # After the table's commit and before the stream's own: the batch comes a second time.
+    crash_after(silver, "quarantine")
+    crash_after(silver, "merge_into_silver")
+    crash_after(consent_tables, "write_small")
+    with pytest.raises(KeyboardInterrupt):
+        run(lake, first_feed(), on_progress=stop_at("gold"))
+
+    run(lake, first_feed())
+
+    for table in TABLES:
+        assert rows(lake, table) == rows(undisturbed[0], table), table
+
+
+def test_changes_follow_through_to_every_table(
+    run: Run, spark: SparkSession, tmp_path: Path
+) -> None:
+    lake, first = Lake(tmp_path), first_feed()
+    run(lake, first)
+    position = 14
+    changes = [
+        feed_line(position, encounter("enc-one", "p-one"), version=2, method="DELETE"),
+        feed_line(position + 1, consent("p-two", "research", permit=False)),
+        # An older version that comes late changes nothing.
+        feed_line(position + 2, encounter("enc-four", "p-two", status="planned"), version=0),
+    ]
+
+    run(lake, Pages([*first.content, b"\n".join(changes) + b"\n"]))
+
+    stays = {row["id"]: row for row in read_small(lake, "silver").to_pylist()}
+    assert stays["enc-one"]["deleted"]
+    assert stays["enc-one"]["resource"] is None
+    assert json.loads(stays["enc-four"]["resource"])["status"] == "finished"
+    assert resources(lake, "deid", "Patient") == [pseudonym(KEY, "Patient/p-one")]
+    assert read_small(lake, "gold/encounter_flat").num_rows == 0
+    assert read_small(lake, "gold/condition_flat").num_rows == 1
+
+    release(spark, lake, 11)
+
+    assert "enc-bad" in {row["id"] for row in read_small(lake, "silver").to_pylist()}
+    held = {row["position"]: row["released"] for row in read_small(lake, "quarantine").to_pylist()}
+    assert held == {11: True, None: False}
+    with pytest.raises(NotFound):
+        release(spark, lake, 999)
+
+
+def test_views_over_silver_keep_identities(
+    spark: SparkSession, undisturbed: tuple[Lake, LakeReport]
+) -> None:
+    lake, _ = undisturbed
+
+    frames = identified_views(spark, lake)
+
+    people = frames["patient_demographics"].collect()
+    assert sorted(row["id"] for row in people) == ["p-one", "p-three", "p-two"]
+    assert "p-one" in {row["patient_id"] for row in frames["encounter_flat"].collect()}
+
+
+def test_a_view_file_runs_over_deid(
+    spark: SparkSession, undisturbed: tuple[Lake, LakeReport], tmp_path: Path
+) -> None:
+    lake, _ = undisturbed
+    file = tmp_path / "view.json"
+    view = {"resource": "Patient", "select": [{"column": [{"name": "g", "path": "gender"}]}]}
+    file.write_text(json.dumps(view))
+
+    assert sorted(row["g"] for row in run_view(spark, lake, file).collect()) == ["female", "male"]
+    with pytest.raises(Invalid):
+        run_view(spark, lake, file, source="bronze")

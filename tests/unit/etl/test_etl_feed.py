@@ -1,0 +1,136 @@
+"""Landing the feed: whole pages, each position once, resumable."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import httpx
+import pytest
+from tests.lib.feed_lines import feed_line, feed_page
+
+from ehr_etl.feed import FileFeed, HttpFeed, landed_position, pull
+from ehr_etl.lake import Lake
+from ehr_fhir.errors import Fault, Forbidden, Unauthorized, Unavailable
+
+
+def _patients(count: int) -> list[dict[str, str]]:
+    return [{"resourceType": "Patient", "id": f"p{n}"} for n in range(count)]
+
+
+@dataclass
+class _Pages:
+    content: list[bytes]
+    asked: list[int] = field(default_factory=list)
+
+    def pages(self, after: int) -> Iterator[bytes]:
+        self.asked.append(after)
+        yield from self.content
+
+
+def test_a_page_lands_under_the_name_of_its_positions(tmp_path: Path) -> None:
+    lake = Lake(tmp_path)
+
+    report = pull(_Pages([feed_page(_patients(3)), feed_page(_patients(2), start=4)]), lake)
+
+    names = sorted(file.name for file in lake.landing.iterdir())
+    assert names == [
+        "000000000000001-000000000000003.ndjson",
+        "000000000000004-000000000000005.ndjson",
+    ]
+    assert (report.lines, report.last) == (5, 5)
+
+
+def test_a_pull_resumes_after_the_last_landed_position(tmp_path: Path) -> None:
+    lake = Lake(tmp_path)
+    pull(_Pages([feed_page(_patients(3))]), lake)
+    again = _Pages([feed_page(_patients(3)) + feed_line(4, _patients(1)[0])])
+
+    report = pull(again, lake)
+
+    assert again.asked == [3]
+    assert (report.lines, landed_position(lake)) == (1, 4)
+
+
+def test_a_crash_while_writing_leaves_no_half_landed_page(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    lake = Lake(tmp_path)
+
+    def crash(self: Path, target: Path) -> Path:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr(Path, "rename", crash)
+        pull(_Pages([feed_page(_patients(3))]), lake)
+
+    assert landed_position(lake) == 0
+    assert pull(_Pages([feed_page(_patients(3))]), lake).lines == 3
+
+
+def test_an_unreadable_line_lands_with_its_page(tmp_path: Path) -> None:
+    lake = Lake(tmp_path)
+
+    pull(_Pages([b"{broken\n" + feed_page(_patients(1))]), lake)
+
+    (file,) = lake.landing.iterdir()
+    assert file.read_bytes().startswith(b"{broken\n")
+
+
+def test_an_unreadable_line_of_a_page_sent_again_lands_once(tmp_path: Path) -> None:
+    lake, page = Lake(tmp_path), feed_page(_patients(2)) + b"{broken\n"
+    pull(_Pages([page]), lake)
+
+    assert pull(_Pages([page]), lake).lines == 0
+
+
+def test_a_page_without_any_position_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(Fault, match="no line with a position"):
+        pull(_Pages([b"{broken\n"]), Lake(tmp_path))
+
+
+def test_files_serve_as_a_feed(tmp_path: Path) -> None:
+    file = tmp_path / "changes.ndjson"
+    file.write_bytes(feed_page(_patients(2)))
+
+    assert pull(FileFeed((file,)), Lake(tmp_path / "lake")).lines == 2
+
+
+def _gateway(handler: object) -> httpx.Client:
+    transport = httpx.MockTransport(handler)  # type: ignore[arg-type]  # a plain function
+    return httpx.Client(transport=transport, base_url="http://gateway")
+
+
+def test_the_http_feed_follows_the_next_position_until_nothing_is_new() -> None:
+    asked: list[tuple[str, str]] = []
+
+    def answer(request: httpx.Request) -> httpx.Response:
+        after = int(request.url.params["after"])
+        asked.append((request.url.params["after"], request.headers["Authorization"]))
+        body = feed_page(_patients(2), start=after + 1) if after < 4 else b""
+        return httpx.Response(200, content=body, headers={"X-Feed-Next": str(after + 2)})
+
+    pages = list(HttpFeed(_gateway(answer), "secret", limit=2).pages(0))
+
+    assert len(pages) == 2
+    assert asked == [("0", "Bearer secret"), ("2", "Bearer secret"), ("4", "Bearer secret")]
+
+
+@pytest.mark.parametrize(
+    ("status", "error"), [(401, Unauthorized), (403, Forbidden), (502, Unavailable)]
+)
+def test_a_refusal_of_the_gateway_is_said_plainly(status: int, error: type[Exception]) -> None:
+    client = _gateway(lambda request: httpx.Response(status))
+
+    with pytest.raises(error):
+        list(HttpFeed(client, "t").pages(0))
+
+
+def test_a_feed_that_does_not_move_on_is_a_fault() -> None:
+    client = _gateway(
+        lambda request: httpx.Response(200, content=b"{}", headers={"X-Feed-Next": "0"})
+    )
+
+    with pytest.raises(Fault, match="did not move on"):
+        list(HttpFeed(client, "t").pages(0))

@@ -1,0 +1,107 @@
+"""The lake's data files and small pure parts."""
+
+from __future__ import annotations
+
+import subprocess
+import tomllib
+from importlib.resources import files
+from pathlib import Path
+
+import pytest
+from py4j.protocol import Py4JError
+from pyspark.errors import AnalysisException
+
+from ehr_etl import jars, java
+from ehr_etl.java_errors import java_errors, translate
+from ehr_etl.quality_rules import load_quality_rules
+from ehr_etl.sql_text import bind, literal
+from ehr_fhir.errors import Conflict, Fault, Unavailable, Unprocessable
+
+
+def test_the_quality_rules_load_and_name_each_rule_once() -> None:
+    rules = load_quality_rules()
+
+    assert len(rules.rules) >= 12
+    assert "effective-not-after-receipt" in rules.reasons()
+
+
+def test_no_quality_rule_depends_on_the_clock() -> None:
+    text = (files("ehr_etl") / "rules" / "quality.toml").read_text()
+
+    sql = " ".join(rule["sql"] for rule in tomllib.loads(text)["rule"])
+    assert not [name for name in ("current_", "now(") if name in sql]
+
+
+def test_two_rules_of_one_name_are_refused() -> None:
+    rule = '[[rule]]\nname = "a"\ntypes = []\nsql = "true"\n'
+
+    with pytest.raises(Fault, match="two rules alike"):
+        load_quality_rules(f'elements = "status STRING"\n{rule}{rule}')
+
+
+def test_a_rule_without_sql_is_refused() -> None:
+    with pytest.raises(Fault, match="sql"):
+        load_quality_rules('elements = "status STRING"\n[[rule]]\nname = "a"\ntypes = []\n')
+
+
+def test_a_parameter_cannot_end_the_literal_it_stands_in() -> None:
+    assert bind("a = :v", {"v": "x' OR 1=1 --"}) == "a = 'x\\' OR 1=1 --'"
+    assert bind("a = :v", {"v": "\\' OR"}) == "a = '\\\\\\' OR'"
+
+
+def test_a_parameter_without_a_value_is_a_fault() -> None:
+    with pytest.raises(Fault, match="c_1"):
+        bind("a = :c_1", {})
+    with pytest.raises(Fault):
+        literal(1.5)
+
+
+def test_the_text_of_a_java_error_does_not_pass() -> None:
+    for error, kind in [
+        (Py4JError("value 'Chan Tai Man' ConcurrentAppendException"), Conflict),
+        (Py4JError("java.lang.OutOfMemoryError: 'Chan Tai Man'"), Unavailable),
+        (Py4JError("ehr:more-than-one 'Chan Tai Man'"), Unprocessable),
+        (Py4JError("PATH_NOT_FOUND 'Chan Tai Man'"), Unavailable),
+        (Py4JError("anything 'Chan Tai Man'"), Fault),
+    ]:
+        shown = translate(error, "testing")
+        assert type(shown) is kind
+        assert "Chan" not in str(shown)
+
+
+def test_an_error_inside_the_block_is_translated() -> None:
+    with pytest.raises(Fault, match="while testing"), java_errors("testing"):
+        raise AnalysisException("secret")
+
+
+def test_java_too_old_or_absent_is_one_clear_sentence(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    old = tmp_path / "bin" / "java"
+    old.parent.mkdir()
+    old.write_text("#!/bin/sh\necho 'openjdk version \"1.8.0_1\"' >&2\n")
+    old.chmod(0o755)
+    monkeypatch.setenv("JAVA_HOME", str(tmp_path))
+    monkeypatch.setenv("PATH", "")
+
+    with pytest.raises(Unavailable, match="Java 17 or newer"):
+        java.java_home()
+
+
+def test_java_home_is_preferred(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    new = tmp_path / "bin" / "java"
+    new.parent.mkdir()
+    new.write_text("#!/bin/sh\necho 'openjdk version \"21.0.2\"' >&2\n")
+    new.chmod(0o755)
+    monkeypatch.setenv("JAVA_HOME", str(tmp_path))
+
+    assert java.java_home() == tmp_path
+
+
+def test_cached_jars_need_no_network(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    folder = tmp_path / "ehr-commons" / jars.coordinate().split(":", 1)[1].replace(":", "-")
+    (folder / "jars").mkdir(parents=True)
+    (folder / "jars" / "io.delta_delta-spark.jar").touch()
+    monkeypatch.setattr(subprocess, "Popen", None)
+
+    assert [jar.name for jar in jars.prefetch(cache=tmp_path)] == ["io.delta_delta-spark.jar"]
