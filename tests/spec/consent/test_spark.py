@@ -25,6 +25,8 @@ from ehr_privacy.consent import (
     research_predicate,
 )
 
+Values = dict[str, str | int | None]
+
 NOW = 1_781_496_000_000
 KINDS = {"TEXT": "STRING", "INTEGER": "BIGINT"}
 RECORD = (
@@ -34,12 +36,12 @@ RECORD = (
     Column("directory", "INTEGER", False),
 )
 LINK = {"record_patient": "patient", "record_label": "label"}
-ANY = dict.fromkeys(
+ANY: Values = dict.fromkeys(
     "domain label author episode record_type record_id period_from period_to".split()
 )
-TERM = {"since": 0, "until": None}
-EVERYONE = {"actor_kind": "everyone", "actor_value": None}
-CLINIC = {"actor_kind": "organization", "actor_value": "clinic"}
+TERM: Values = {"since": 0, "until": None}
+EVERYONE: Values = {"actor_kind": "everyone", "actor_value": None}
+CLINIC: Values = {"actor_kind": "organization", "actor_value": "clinic"}
 
 RECORDS = [
     Record("Condition", "1", frozenset({"ann"}), "diagnosis", author="hospital"),
@@ -59,8 +61,8 @@ BASE = [
     RuleRow("consent_sharing", {"consent": "s1", "patient": "ann", "organization": "*", **TERM}),
     RuleRow("consent_joining", {"consent": "j2", "patient": "bob", **TERM}),
 ]
-HIV = {"consent": "x1", "rule": "0", **ANY, "label": "HIV"}
-RESTRICTED = {"patient": "ann", "sealed": 0, **TERM}
+HIV: Values = {"consent": "x1", "rule": "0", **ANY, "label": "HIV"}
+RESTRICTED: Values = {"patient": "ann", "sealed": 0, **TERM}
 WORLDS: dict[str, list[RuleRow]] = {
     "shared": BASE,
     "restricted with an exception": [
