@@ -85,8 +85,8 @@ WORLDS: dict[str, list[RuleRow]] = {
         ),
         RuleRow(
             "consent_carer",
-            {"consent": "c", "patient": "ann", "person": "x", "can_view": 1, "can_manage": 0}
-            | TERM,
+            {"consent": "c", "patient": "ann", "person": "x", **TERM}
+            | {"can_view": 1, "can_manage": 0},
         ),
         RuleRow("consent_minor", {"consent": "ann", "patient": "ann", **TERM}),
         RuleRow("consent_research", {"consent": "r", "patient": "bob", "permit": 0, **TERM}),
