@@ -23,6 +23,7 @@ from ehr_fhir.fhirpath.values import CONTEXT, as_decimal, boolean, compare, kind
 __all__ = ["OPERATORS", "integer_or_empty", "negative", "number_or_empty"]
 
 Operator = Callable[[Evaluation, list[Any], list[Any]], list[Any]]
+_LONGEST_UNIT = 100
 _INTEGERS = range(-(2**31), 2**31)
 
 
@@ -183,14 +184,13 @@ def _quantities(symbol: str, left: object, right: object) -> list[Any] | None:
     if symbol in "+-":
         if first.unit != second.unit or first.calendar != second.calendar:
             return _converted(symbol, first, second)
-        number = _DECIMAL[symbol](first.value, second.value)
-        return [Quantity(number, first.unit, first.calendar)] if number.is_finite() else []
+        return _made(_DECIMAL[symbol](first.value, second.value), first.unit, first.calendar)
     if symbol == "/" and second.value == 0:
         return []
     number = _DECIMAL[symbol](first.value, second.value)
     unit = product(first.unit, second.unit, symbol == "/")
     calendar = (first.calendar or second.calendar) and unit in (first.unit, second.unit)
-    return [Quantity(number, unit, calendar)] if number.is_finite() else []
+    return _made(number, unit, calendar)
 
 
 def _converted(symbol: str, first: Quantity, second: Quantity) -> list[Any]:
@@ -202,7 +202,13 @@ def _converted(symbol: str, first: Quantity, second: Quantity) -> list[Any]:
     ratio = values[1] / values[0]
     scaled = CONTEXT.multiply(second.value, Decimal(ratio.numerator))
     other = CONTEXT.divide(scaled, Decimal(ratio.denominator))
-    return [Quantity(_DECIMAL[symbol](first.value, other), first.unit, first.calendar)]
+    return _made(_DECIMAL[symbol](first.value, other), first.unit, first.calendar)
+
+
+def _made(number: Decimal, unit: str, calendar: bool) -> list[Any]:
+    if len(unit) > _LONGEST_UNIT or not number_or_empty(number):
+        return []
+    return [Quantity(number, unit, calendar)]
 
 
 def _quantity(value: object) -> Quantity | None:

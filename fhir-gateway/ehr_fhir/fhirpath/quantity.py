@@ -9,7 +9,15 @@ from fractions import Fraction
 
 from ehr_fhir.fhirpath.ucum import Unit, parse_unit
 
-__all__ = ["CALENDAR", "SECONDS", "Quantity", "calendar_word", "commensurable", "parse_quantity"]
+__all__ = [
+    "CALENDAR",
+    "SECONDS",
+    "Quantity",
+    "calendar_word",
+    "canonical",
+    "commensurable",
+    "parse_quantity",
+]
 
 CALENDAR = ("year", "month", "week", "day", "hour", "minute", "second", "millisecond")
 
@@ -64,19 +72,27 @@ def parse_quantity(text: str) -> Quantity | None:
     return Quantity(Decimal(match[1]), match[2] or match[3] or "1", bool(match[3]))
 
 
+def canonical(quantity: Quantity, *, loose: bool = False) -> tuple[object, Fraction]:
+    """Return what a quantity is of, and its value in that: equal quantities are the same pair.
+
+    `loose` lets a calendar year stand for UCUM's mean year, as equivalence does.
+
+    >>> canonical(Quantity(Decimal(4), "g")) == canonical(Quantity(Decimal(4000), "mg"))
+    True
+    """
+    unit = _unit(quantity, loose)
+    if unit is None:
+        return (quantity.unit, quantity.calendar), Fraction(quantity.value)
+    return unit[1], Fraction(quantity.value) * unit[0]
+
+
 def commensurable(
     left: Quantity, right: Quantity, *, loose: bool = False
 ) -> tuple[Fraction, Fraction] | None:
-    """Return both values in one unit, or nothing if they have none in common.
-
-    `loose` lets a calendar year stand for UCUM's mean year, as equivalence does.
-    """
-    if left.unit == right.unit and left.calendar == right.calendar:
-        return Fraction(left.value), Fraction(right.value)
-    left_unit, right_unit = _unit(left, loose), _unit(right, loose)
-    if left_unit is None or right_unit is None or left_unit[1] != right_unit[1]:
-        return None
-    return Fraction(left.value) * left_unit[0], Fraction(right.value) * right_unit[0]
+    """Return both values in one unit, or nothing if they have none in common."""
+    left_of, left_value = canonical(left, loose=loose)
+    right_of, right_value = canonical(right, loose=loose)
+    return (left_value, right_value) if left_of == right_of else None
 
 
 def _unit(quantity: Quantity, loose: bool) -> Unit | None:

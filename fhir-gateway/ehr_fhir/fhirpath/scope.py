@@ -12,8 +12,8 @@ from ehr_fhir.fhirpath.model import Element
 
 __all__ = ["Closure", "Evaluation", "Scope"]
 
-_MOST_STEPS = 2_000_000
-_LONGEST_TEXT = 4_000_000
+_MOST_STEPS = 500_000
+_LONGEST_TEXT = 1_000_000
 _CONSTANTS = {
     "sct": "http://snomed.info/sct",
     "loinc": "http://loinc.org",
@@ -46,10 +46,18 @@ class Evaluation:
 
     def grown(self, text: str) -> str:
         """Return a text that an expression made, unless it has grown out of measure."""
-        if len(text) > _LONGEST_TEXT:
-            raise TooCostly("The FHIRPath expression makes a text that is too long.")
-        self.spend(len(text) // 1000)
+        self.reserve(len(text))
         return text
+
+    def reserve(self, length: int) -> None:
+        """Count a text that is about to be made; refuse one out of measure."""
+        self.limit(length)
+        self.spend(length // 100)
+
+    def limit(self, length: int) -> None:
+        """Refuse a text out of measure."""
+        if length > _LONGEST_TEXT:
+            raise TooCostly("The FHIRPath expression makes a text that is too long.")
 
     def variable(self, name: str) -> list[Any]:
         """Return what `%name` stands for."""

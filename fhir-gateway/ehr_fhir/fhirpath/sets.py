@@ -6,40 +6,32 @@ from collections.abc import Iterable, Mapping
 from decimal import Decimal
 from typing import Any
 
+from ehr_fhir.errors import TooCostly
 from ehr_fhir.fhirpath.model import Element
-from ehr_fhir.fhirpath.quantity import Quantity
-from ehr_fhir.fhirpath.temporal import Temporal
-from ehr_fhir.fhirpath.values import equal, equivalent, system
+from ehr_fhir.fhirpath.quantity import Quantity, canonical
+from ehr_fhir.fhirpath.temporal import Temporal, Time
+from ehr_fhir.fhirpath.values import CONTEXT, equal, equivalent, system
 
 __all__ = ["Seen", "collections_equal", "collections_equivalent", "distinct"]
+
+# Each item is compared with each other one.
+_MOST_EQUIVALENT = 1000
 
 
 class Seen:
     """Items met so far; equal items count as one (FHIRPath N1 §6.1.1)."""
 
     def __init__(self, items: Iterable[object] = ()) -> None:
-        self._keys: set[object] = set()
-        self._others: list[object] = []
-        for item in items:
-            self.add(item)
+        self._keys = {_key(item) for item in items}
 
     def add(self, item: object) -> bool:
         """Remember an item; return whether it is new."""
-        key = _key(item)
-        if key is None:
-            if item in self:
-                return False
-            self._others.append(item)
-            return True
         before = len(self._keys)
-        self._keys.add(key)
+        self._keys.add(_key(item))
         return len(self._keys) > before
 
     def __contains__(self, item: object) -> bool:
-        key = _key(item)
-        if key is not None:
-            return key in self._keys
-        return any(equal(item, other) for other in self._others)
+        return _key(item) in self._keys
 
 
 def distinct(items: Iterable[Any]) -> list[Any]:
@@ -72,6 +64,8 @@ def collections_equivalent(left: list[Any], right: list[Any]) -> bool:
     """Compare in any order; two empty collections are equivalent."""
     if len(left) != len(right):
         return False
+    if len(left) > _MOST_EQUIVALENT:
+        raise TooCostly("`~` is asked of collections that are too long.")
     rest = list(right)
     for item in left:
         match = next((i for i, other in enumerate(rest) if equivalent(item, other)), None)
@@ -81,17 +75,29 @@ def collections_equivalent(left: list[Any], right: list[Any]) -> bool:
     return True
 
 
-def _key(item: object) -> object | None:
-    """Return what stands for an item in a set, or None where equality may stay open."""
+def _key(item: object) -> object:
+    """Return what is the same for two items exactly if they are equal."""
     value = system(item)
-    if isinstance(value, Quantity | Temporal):
-        return None
+    if isinstance(value, Temporal):
+        # Equal are only dates of one precision, both with a zone or both without.
+        low, _ = value.span()
+        return isinstance(value, Time), len(value.parts), value.zone is None, low
+    if isinstance(value, Quantity):
+        return _quantity_key(value)
     if isinstance(value, Element):
         return ("element", _frozen(value.value))
     if value is None:
         # An element with only extensions is equal to itself alone.
         return ("nothing", id(item))
     return _frozen(value)
+
+
+def _quantity_key(quantity: Quantity) -> object:
+    of, value = canonical(quantity)
+    if of == ():
+        # 1 '1' is equal to the number 1, and 50 '%' to 0.5.
+        return CONTEXT.divide(Decimal(value.numerator), Decimal(value.denominator))
+    return of, value
 
 
 def _frozen(value: object) -> object:

@@ -33,6 +33,7 @@ def _any_of(scope: Scope, items: list[Any], criterion: Closure | None = None) ->
 
 @lazy("all", 1)
 def _all(scope: Scope, items: list[Any], criterion: Closure) -> list[Any]:
+    scope.run.spend(len(items))
     inner = scope.inner()
     for inner.index, item in enumerate(items):
         inner.this = [item]
@@ -94,6 +95,7 @@ def _not(scope: Scope, items: list[Any]) -> list[Any]:
 
 
 def _any(scope: Scope, items: list[Any], criterion: Closure) -> bool:
+    scope.run.spend(len(items))
     inner = scope.inner()
     for inner.index, item in enumerate(items):
         inner.this = [item]

@@ -58,8 +58,14 @@ def _of_text(name: str, run: Callable[[str], list[Any]]) -> None:
 _of_text("upper", lambda value: [value.upper()])
 _of_text("lower", lambda value: [value.lower()])
 _of_text("length", lambda value: [len(value)])
-_of_text("toChars", lambda value: list(value))
 _of_text("trim", lambda value: [value.strip()])
+
+
+@plain("toChars")
+def _to_chars(scope: Scope, items: list[Any]) -> list[Any]:
+    value = text(items, "`toChars()`")
+    scope.run.spend(len(value or ""))
+    return list(value or "")
 
 
 @plain("substring", 1, 2)
@@ -78,8 +84,7 @@ def _replace(scope: Scope, items: list[Any], old: list[Any], new: list[Any]) -> 
     value, before, after = (text(part, "`replace()`") for part in (items, old, new))
     if value is None or before is None or after is None:
         return []
-    if len(value) * (len(after) + 1) > 10**8:
-        raise Invalid("`replace()` makes a text that is too long.", issue_code="too-costly")
+    scope.run.reserve(len(value) + (value.count(before) * (len(after) - len(before))))
     if before == "":
         # Around every character (N1 §5.6.9), but not after the last.
         return [scope.run.grown("".join(after + one for one in value) + after)]
@@ -97,8 +102,17 @@ def _replace_matches(
         return [value]
     # FHIRPath writes groups as Java does: $1 and ${name}.
     template = re.sub(r"\$(?:\{(\w+)\}|(\d))", lambda m: rf"\g<{m[1] or m[2]}>", _plain(after))
+    length = len(value)
+
+    def one(match: re.Match[str]) -> str:
+        nonlocal length
+        piece = match.expand(template)
+        length += len(piece)
+        scope.run.limit(length)
+        return piece
+
     try:
-        return [scope.run.grown(_pattern(before).sub(template, value))]
+        return [scope.run.grown(_pattern(before).sub(one, value))]
     except (re.error, IndexError):
         raise Invalid("The substitution of `replaceMatches()` names no such group.") from None
 

@@ -32,12 +32,12 @@ _DECODE: Mapping[str, Callable[[bytes], bytes]] = {
 
 @plain("encode", 1)
 def _encode(scope: Scope, items: list[Any], form: list[Any]) -> list[Any]:
-    return _coded(items, form, _ENCODE, "encode")
+    return _coded(scope, items, form, _ENCODE, "encode")
 
 
 @plain("decode", 1)
 def _decode(scope: Scope, items: list[Any], form: list[Any]) -> list[Any]:
-    return _coded(items, form, _DECODE, "decode")
+    return _coded(scope, items, form, _DECODE, "decode")
 
 
 @plain("escape", 1)
@@ -46,9 +46,9 @@ def _escape(scope: Scope, items: list[Any], form: list[Any]) -> list[Any]:
     if value is None or target is None:
         return []
     if target == "html":
-        return [html.escape(value)]
+        return [scope.run.grown(html.escape(value))]
     if target == "json":
-        return [json.dumps(value, ensure_ascii=False)[1:-1]]
+        return [scope.run.grown(json.dumps(value, ensure_ascii=False)[1:-1])]
     raise Invalid("`escape()` takes 'html' or 'json'.")
 
 
@@ -71,7 +71,11 @@ def _unescape(scope: Scope, items: list[Any], form: list[Any]) -> list[Any]:
 
 
 def _coded(
-    items: list[Any], form: list[Any], table: Mapping[str, Callable[[bytes], bytes]], name: str
+    scope: Scope,
+    items: list[Any],
+    form: list[Any],
+    table: Mapping[str, Callable[[bytes], bytes]],
+    name: str,
 ) -> list[Any]:
     value, target = text(items, f"`{name}()`"), text(form, f"`{name}()`")
     if value is None or target is None:
@@ -79,6 +83,6 @@ def _coded(
     if target not in table:
         raise Invalid(f"`{name}()` takes 'hex', 'base64' or 'urlbase64'.")
     try:
-        return [table[target](value.encode()).decode()]
+        return [scope.run.grown(table[target](value.encode()).decode())]
     except ValueError:  # not of that form, or not text
         return []

@@ -181,6 +181,8 @@ def test_depth_and_length_are_limited() -> None:
         "1.repeat($this + 1)",
         "'a'.repeat($this & $this)",
         "name.repeatAll($this)",
+        "'a'.repeat($this.encode('hex'))",
+        "'aaaaaaaaaaaaaaaaaaaa'.repeat($this.replaceMatches('a', $this))",
     ],
 )
 def test_an_expression_without_end_is_stopped(expression: str) -> None:

@@ -121,6 +121,10 @@ def values(expression: str) -> list[Any]:
         ("component[0].is(BackboneElement)", [True]),
         ("is(DomainResource) and is(Resource)", [True]),
         ("`div`.a", []),
+        ("(1 | 1 '1' | 50 '%' | 0.5).count()", [2]),
+        ("(1 'g' | 1000 'mg' | 1 's').count()", [2]),
+        ("(@2014T | @2014 | @2014-01 | @2014-01-01T00:00Z | @2014-01-01T01:00+01:00).count()", [3]),
+        ("1 'm'.aggregate($total * $this, 1 'm') = 1 'm2'", [True]),
     ],
 )  # fmt: skip
 def test_a_function_gives(expression: str, expected: list[Any]) -> None:
