@@ -40,8 +40,11 @@ def place(settings: Settings) -> Lake:
 
 def run(settings: Settings, feed: str | None, *, once: bool) -> None:
     """Bring the lake up to date, and send the results of the quality gate back."""
-    spark = session(settings)
     base_url = feed or settings.base_url
+    # Asked before Spark starts: nobody should wait for that to learn that no gateway answers.
+    with httpx.Client(base_url=base_url, timeout=120) as client:
+        program_token(client, settings.data, "lake")
+    spark = session(settings)
     while True:
         report = refresh(settings, spark, base_url, lambda text: typer.echo(text, err=True))
         typer.echo(f"{report.landed:,} changes read; {summary(report)}.")

@@ -13,17 +13,23 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 from deltalake import DeltaTable
+from typer.testing import CliRunner
 
+from ehr_cli.main import app
 from ehr_cli.sample.overlay import overlay, patients
 from ehr_cli.sample.setting import HKID_PREFIX
+
+if TYPE_CHECKING:
+    from pyspark.sql import SparkSession
 
 UUID = re.compile(rb"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}")
 GOLD = ("patient_demographics", "encounter_flat", "condition_flat")
 
-pytestmark = [pytest.mark.spark, pytest.mark.timeout(900)]
+pytestmark = [pytest.mark.spark, pytest.mark.timeout(1800)]
 
 
 @dataclass(frozen=True)
@@ -134,6 +140,28 @@ def test_no_log_holds_an_identifier(demo: Demo) -> None:
     assert logs
     for log in logs:
         _assert_clean(log.read_bytes(), str(log))
+
+
+def test_the_quality_results_can_be_read(demo: Demo) -> None:
+    answer = CliRunner().invoke(app, ["lake", "quality", "--data", str(demo.data)])
+
+    assert answer.exit_code == 0
+    assert "id-is-a-pseudonym" in answer.output
+
+
+def test_a_view_of_ones_own_becomes_a_gold_table(
+    demo: Demo, tmp_path: Path, spark: SparkSession
+) -> None:
+    file = tmp_path / "allergies.json"
+    column = {"path": "getResourceKey()", "name": "id"}
+    view = {"resource": "AllergyIntolerance", "name": "allergies", "select": [{"column": [column]}]}
+    file.write_text(json.dumps({"resourceType": "ViewDefinition", "status": "active", **view}))
+
+    # The command finds the session of this test run, so no second one starts.
+    answer = CliRunner().invoke(app, ["lake", "view", str(file), "--data", str(demo.data)])
+
+    assert answer.exit_code == 0, answer.output
+    assert DeltaTable(str(demo.data / "lake/gold/allergies")).to_pyarrow_table().num_rows > 0
 
 
 def _stored(demo: Demo) -> set[str]:

@@ -13,7 +13,9 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
+from ehr_cli.house import open_house
 from ehr_cli.main import app
+from ehr_cli.settings import Settings
 from ehr_fhir import errors
 
 runner = CliRunner()
@@ -134,7 +136,16 @@ def test_a_missing_file_is_named(tmp_path: Path) -> None:
     assert ran.stderr == "There is no file or folder nowhere.ndjson.\n"
 
 
-def test_the_lake_asks_for_a_running_gateway(tmp_path: Path) -> None:
+def test_the_lake_says_when_no_gateway_answers(tmp_path: Path) -> None:
+    open_house(Settings(data=tmp_path / "data"))
+
+    ran = ehr("lake", "run", "--data", "data", "--feed", "http://127.0.0.1:9", cwd=tmp_path)
+
+    assert ran.returncode == errors.Unavailable.exit
+    assert ran.stderr == "The gateway does not answer: is `ehr up` running?\n"
+
+
+def test_the_quality_results_of_no_run_are_not_there(tmp_path: Path) -> None:
     ran = ehr("lake", "quality", "--data", "data", cwd=tmp_path)
 
     assert ran.returncode == errors.NotFound.exit
