@@ -21,6 +21,14 @@ _HAN = re.compile(r"[\u3400-\u9fff]")
 _KIND = re.compile(
     r"\s*\((?:disorder|finding|procedure|situation|substance|regime/therapy|qualifier value)\)$"
 )
+_PRINTED = (
+    ("mm[Hg]", "mmHg"),
+    ("Cel", "°C"),
+    ("10*3", "×10³"),
+    ("10*6", "×10⁶"),
+    ("uL", "µL"),
+    ("m2", "m²"),
+)
 _CARD = re.compile(r"[A-Z]{1,2}\d{6}\([0-9A]\)")
 
 
@@ -174,5 +182,9 @@ def _translated(organization: Resource) -> Iterable[str]:
 
 
 def _unit(unit: str) -> str:
-    # UCUM's signs for what the unit's printed form leaves out.
-    return {"{score}": "", "mm[Hg]": "mmHg", "Cel": "°C", "{nominal}": "", "1": ""}.get(unit, unit)
+    # UCUM is for computers: its signs as they are printed.
+    if unit in ("{score}", "{nominal}", "1"):
+        return ""
+    for sign, printed in _PRINTED:
+        unit = unit.replace(sign, printed)
+    return unit

@@ -36,6 +36,7 @@ class Person:
             # For axe, which has to run inside the page; the policy itself has its own test.
             bypass_csp=scripts,
         )
+        self.context.set_default_timeout(90_000)
         self.asked: list[str] = []
         self.context.on("request", lambda request: self.asked.append(request.url))
         self.page: Page = self.context.new_page()

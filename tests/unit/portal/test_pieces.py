@@ -57,6 +57,7 @@ def test_a_card_number_is_read_however_it_is_typed(typed: str, stored: str | Non
         ({"value": 0.333333, "unit": "{score}"}, "0.33"),
         ({"value": 100, "comparator": "<", "unit": "mg"}, "<100\u00a0mg"),
         ({"value": 36.6, "code": "Cel"}, "36.6\u00a0°C"),
+        ({"value": 8.85, "unit": "10*3/uL"}, "8.85\u00a0×10³/µL"),
         ({"unit": "mg"}, ""),
     ],
 )
