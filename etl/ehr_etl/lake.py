@@ -19,6 +19,9 @@ FACTS = (
 )
 
 
+_NO_STATISTICS: Mapping[str, str | None] = {"delta.dataSkippingNumIndexedCols": "0"}
+
+
 @dataclass(frozen=True)
 class TableSpec:
     """One Delta table: its columns and how its files are laid out."""
@@ -121,4 +124,10 @@ def write_small(lake: Lake, name: str, rows: pa.Table) -> None:
         return
     path = lake.table(name)
     path.parent.mkdir(parents=True, exist_ok=True)
-    write_deltalake(str(path), rows, mode="overwrite", schema_mode="overwrite")
+    write_deltalake(
+        str(path),
+        rows,
+        mode="overwrite",
+        schema_mode="overwrite",
+        configuration=None if lake.exists(name) else _NO_STATISTICS,
+    )

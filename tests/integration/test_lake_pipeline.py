@@ -53,7 +53,7 @@ def undisturbed(run: Run, tmp_path_factory: pytest.TempPathFactory) -> tuple[Lak
 
 
 def test_every_line_is_accounted_for(undisturbed: tuple[Lake, LakeReport]) -> None:
-    lake, report = undisturbed
+    _, report = undisturbed
 
     assert report.landed == 14
     assert (report.silver.taken, report.silver.passed, report.silver.quarantined) == (14, 12, 2)

@@ -19,7 +19,12 @@ pytestmark = pytest.mark.spark
 
 SUITE = Path(__file__).resolve().parents[3] / "shared" / "data" / "sql-on-fhir-v2" / "tests"
 # Each with the reason; the test fails when one of them passes, so that the list stays true.
-NOT_YET: dict[tuple[str, str], str] = {}
+_BOUNDARIES = "lowBoundary() and highBoundary() (experimental) need the digits as written"
+NOT_YET: dict[tuple[str, str], str] = {
+    ("fn_boundary", f"{kind} {function}"): _BOUNDARIES
+    for kind in ("decimal", "datetime", "date", "time")
+    for function in ("lowBoundary", "highBoundary")
+}
 
 
 def _cases() -> list[Any]:

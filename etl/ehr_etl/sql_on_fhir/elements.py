@@ -98,7 +98,8 @@ def _type_name(annotation: object) -> str | None:
 def _type_of_metadata(metadata: list[object]) -> str | None:
     """Return the primitive an annotation's marker stands for: DateTime() is `dateTime`."""
     for marker in metadata:
-        name = type(marker).__name__
+        # pydantic's own marker of a uuid is UuidVersion.
+        name = type(marker).__name__.removesuffix("Version")
         primitive = name[:1].lower() + name[1:]
         if primitive in PRIMITIVES:
             return primitive
