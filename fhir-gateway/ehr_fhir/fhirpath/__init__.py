@@ -7,7 +7,7 @@ It does not fetch anything: references are resolved and value sets asked by the 
 from __future__ import annotations
 
 from ehr_fhir.fhirpath.datatypes import TypeName
-from ehr_fhir.fhirpath.expression import Expression, compile, plain  # noqa: A004 - the task's word
+from ehr_fhir.fhirpath.expression import Expression, compile, plain  # noqa: A004 - as re.compile
 from ehr_fhir.fhirpath.model import Element
 from ehr_fhir.fhirpath.quantity import Quantity
 from ehr_fhir.fhirpath.temporal import Date, DateTime, Time
