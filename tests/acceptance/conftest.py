@@ -22,8 +22,8 @@ expect.set_options(timeout=30_000)
 
 @pytest.fixture(scope="session")
 def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Platform]:
-    """Serve gateway and portal with two patients of the sample."""
-    with platform(tmp_path_factory.mktemp("platform")) as running:
+    """Serve gateway and portal with the patient of the story."""
+    with platform(tmp_path_factory.mktemp("platform"), patients=1) as running:
         yield running
 
 
