@@ -57,6 +57,13 @@ fix: .venv/.ready ## format and mend what can be mended
 	@$(BIN)/ruff format --quiet $(PATHS)
 	@$(BIN)/ruff check --fix --quiet $(PATHS)
 
+bench: setup ## measured rates against their references, in one run
+	@$(BIN)/python -m tests.perf.bench_fhirpath
+	@$(PYTEST) -m slow tests/perf
+
+assets: ## build the portal's style sheets anew (needs Node)
+	@cd portal && npm ci && npm run build
+
 lock: ## write requirements.lock anew (needs uv)
 	@uv pip compile pyproject.toml --group dev --group build --generate-hashes --universal \
 		--no-emit-index-url --no-header --python-version 3.11 --quiet -o requirements.lock

@@ -78,9 +78,7 @@ def insert_version(
     return Version(pk, record.type, record.id, version, last_updated_ms, deleted, body, method)
 
 
-def numbered(
-    parameters: Parameters, resource_type: str, rows: Iterable[IndexRow]
-) -> IndexValues:
+def numbered(parameters: Parameters, resource_type: str, rows: Iterable[IndexRow]) -> IndexValues:
     """Group index rows by table, each as (parameter's number, values...)."""
     by_kind: dict[str, list[tuple[Any, ...]]] = defaultdict(list)
     for kind, code, values in rows:

@@ -25,11 +25,20 @@ from ehr_gateway.access import Access
 from ehr_gateway.integrity import dangling, resolve_conditionals
 from ehr_gateway.prepared import Prepared, prepare
 from ehr_gateway.records import (
-    insert_index, insert_version, numbered, remove_index, replace_rules,
+    insert_index,
+    insert_version,
+    numbered,
+    remove_index,
+    replace_rules,
 )  # fmt: skip
 from ehr_gateway.store import AuditHook, Store, Version
 from ehr_privacy.consent import (
-    Predicate, Record, deposit_predicate, load_roles, may_write, record_facts,
+    Predicate,
+    Record,
+    deposit_predicate,
+    load_roles,
+    may_write,
+    record_facts,
 )  # fmt: skip
 
 __all__ = ["Transaction", "WriteResult", "new_id", "transaction"]
