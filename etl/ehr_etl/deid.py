@@ -6,7 +6,7 @@ it at the next refresh. Older files of the table stay until erasure vacuums them
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Mapping
 
 import orjson
 import pyarrow as pa
@@ -22,7 +22,7 @@ _ARROW = pa.schema(
     [(name, pa.string()) for name in ("type", "id", "patient", "resource")],
 )
 
-Batches = Iterator[pa.RecordBatch]
+Batches = Iterable[pa.RecordBatch]
 
 
 def refresh_deid(

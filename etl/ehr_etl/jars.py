@@ -11,6 +11,7 @@ import shutil
 from collections.abc import Callable
 from importlib.metadata import version
 from pathlib import Path
+from typing import Any
 
 from ehr_fhir.errors import Unavailable
 
@@ -80,7 +81,9 @@ def _resolve(folder: Path) -> None:
     conf.set("spark.jars.excludes", ",".join(SHIPPED_BY_SPARK))
     with (folder / "ivy.log").open("wb") as log:
         try:
-            gateway = launch_gateway(conf, popen_kwargs={"stderr": log, "stdout": log})
+            # PySpark leaves this one function untyped.
+            launch: Callable[..., Any] = launch_gateway
+            gateway = launch(conf, popen_kwargs={"stderr": log, "stdout": log})
         # PySpark raises its own kinds for a JVM that ended early; all mean the same here.
         except Exception as error:
             raise Unavailable(_failed()) from error

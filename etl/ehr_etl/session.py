@@ -9,6 +9,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from importlib.resources import as_file, files
 from pathlib import Path
+from typing import Any
 
 from pyspark import SparkConf, SparkContext
 from pyspark.java_gateway import launch_gateway
@@ -65,7 +66,9 @@ def _start(conf: SparkConf, work: Path) -> SparkSession:
     # The JVM prints warnings before any log setting holds; they go to a file, not to the user.
     with (work / "jvm.log").open("wb") as log:
         try:
-            gateway = launch_gateway(conf, popen_kwargs={"stderr": log})
+            # PySpark leaves this one function untyped.
+            launch: Callable[..., Any] = launch_gateway
+            gateway = launch(conf, popen_kwargs={"stderr": log})
             context = SparkContext(conf=conf, gateway=gateway)
         except Exception as error:  # PySpark raises several kinds for a JVM that did not start.
             raise Unavailable(

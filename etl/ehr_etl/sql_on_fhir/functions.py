@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import replace
 
 from ehr_etl.sql_on_fhir.elements import spark_type
-from ehr_etl.sql_on_fhir.fhirpath import Call, Literal, Member, Node
+from ehr_etl.sql_on_fhir.fhirpath import Call, Literal, Member, Node, Variable
 from ehr_etl.sql_on_fhir.paths import Scope, choices, compile_path, condition, navigate
 from ehr_etl.sql_on_fhir.values import Value, each, exists, keep, single
 from ehr_etl.sql_text import literal as text
@@ -149,9 +149,10 @@ def _text(node: Node, scope: Scope) -> str:
     match node:
         case Literal(str() as value, _):
             return value
-    name = getattr(node, "name", None)
-    if name in scope.constants and isinstance(scope.constants[name].value, str):
-        return str(scope.constants[name].value)
+        case Variable(name):
+            constant = scope.constants.get(name)
+            if constant is not None and isinstance(constant.value, str):
+                return constant.value
     raise Unprocessable("The path calls a function with an argument that is not a fixed text.")
 
 

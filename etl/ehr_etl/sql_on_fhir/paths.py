@@ -56,8 +56,8 @@ def compile_path(node: Node, scope: Scope) -> Value:
         case Index(base, index):
             return _indexed(compile_path(base, scope), compile_path(index, scope))
         case Negative(operand):
-            value = compile_path(operand, scope)
-            return Value(f"(- {single(value)})", _number(value))
+            inner = compile_path(operand, scope)
+            return Value(f"(- {single(inner)})", _number(inner))
         case Binary(operator, left, right):
             return _binary(operator, compile_path(left, scope), compile_path(right, scope))
         case Call():
