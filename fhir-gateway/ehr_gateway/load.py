@@ -66,7 +66,9 @@ def load(
     files, rejects = discover(paths)
     whole = Whole()
     existing = 0
-    with tempfile.TemporaryDirectory(prefix="ehr-load-") as folder, _workers(files, workers) as do:
+    # Beside the store: records belong in no folder that others read or clean.
+    spool = tempfile.TemporaryDirectory(prefix="load-", dir=store.path.parent)
+    with spool as folder, _workers(files, workers) as do:
         sight = Sight()
         for part in do(look, ((unit,) for unit in _units(files, []))):
             sight.add(part)
