@@ -7,6 +7,7 @@ from collections.abc import Iterator
 
 import pytest
 from playwright.sync_api import Browser, expect, sync_playwright
+
 from tests.lib.server import Platform, platform
 
 # Nothing of the browser itself may go out: every request seen is then one of our pages'.

@@ -10,10 +10,10 @@ import pytest
 # The package ships no types.
 from axe_playwright_python.sync_playwright import Axe  # type: ignore[import-untyped]
 from playwright.sync_api import Browser, expect
-from tests.lib.people import Person, Size
-from tests.lib.server import Platform
 
 from ehr_portal.words import LANGUAGES
+from tests.lib.people import Person, Size
+from tests.lib.server import Platform
 
 pytestmark = pytest.mark.browser
 

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 from playwright.sync_api import Browser, expect
+
 from tests.lib.people import Person, Size
 from tests.lib.server import Platform
 

@@ -14,9 +14,9 @@ import pytest
 import uvicorn
 from fhirpy import SyncFHIRClient
 from fhirpy.base.exceptions import ResourceNotFound
-from tests.lib.gateway import House, observation
 
 from ehr_gateway.auth.local import local_token
+from tests.lib.gateway import House, observation
 
 
 class Served:

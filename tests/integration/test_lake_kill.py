@@ -9,10 +9,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
-from tests.lib.lake_input import KEY, NOW_MS, TABLES, first_feed, rows
 
 from ehr_etl.lake import Lake
 from ehr_etl.pipeline import run_once
+from tests.lib.lake_input import KEY, NOW_MS, TABLES, first_feed, rows
 
 if TYPE_CHECKING:
     from pyspark.sql import SparkSession

@@ -8,6 +8,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
+
+from ehr_etl import consent_tables, silver
+from ehr_etl.lake import Lake, read_small
+from ehr_etl.pipeline import STEPS, LakeReport, run_once
+from ehr_etl.release import release
+from ehr_etl.views import identified_views, run_view
+from ehr_fhir.errors import EhrError, Invalid, NotFound
+from ehr_privacy.deid import pseudonym
 from tests.lib.feed_lines import consent, feed_line, synthea
 from tests.lib.lake_input import (
     KEY,
@@ -21,14 +29,6 @@ from tests.lib.lake_input import (
     resources,
     rows,
 )
-
-from ehr_etl import consent_tables, silver
-from ehr_etl.lake import Lake, read_small
-from ehr_etl.pipeline import STEPS, LakeReport, run_once
-from ehr_etl.release import release
-from ehr_etl.views import identified_views, run_view
-from ehr_fhir.errors import EhrError, Invalid, NotFound
-from ehr_privacy.deid import pseudonym
 
 if TYPE_CHECKING:
     from pyspark.sql import SparkSession

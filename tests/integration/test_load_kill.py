@@ -11,9 +11,9 @@ import time
 from pathlib import Path
 
 import pytest
-from tests.lib.store import rows
 
 from ehr_gateway.store import Store
+from tests.lib.store import rows
 
 SCRIPT = """
 import sys

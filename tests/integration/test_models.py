@@ -9,7 +9,6 @@ from pathlib import Path
 
 import httpx
 import pytest
-from tests.lib import gold
 from typer.testing import CliRunner
 
 from ehr_fhir.errors import Fault, NotFound, Unavailable
@@ -18,6 +17,7 @@ from ehr_models.demo import score_champion
 from ehr_models.readmission import tracking
 from ehr_models.readmission.features import FEATURES
 from ehr_models.readmission.train import Training, read_gold, train
+from tests.lib import gold
 
 NOW = datetime(2026, 11, 22, 8, 30, tzinfo=UTC)
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 from datetime import UTC, datetime
 
 import pytest
-from tests.lib.gateway import House, furnished, house, houses
 
 from ehr_models.readmission.score import Score, send_all
+from tests.lib.gateway import House, furnished, house, houses
 
 __all__ = ["furnished", "house", "houses"]
 

@@ -9,14 +9,14 @@ from pathlib import Path
 
 import pytest
 from pyspark.sql import SparkSession
-from tests.lib import gold
-from tests.lib.research import open_project, register
 
 from ehr_analytics import project as projects
 from ehr_analytics import release, sql_guard, study
 from ehr_analytics.demo import run_approved_study
 from ehr_analytics.register import Register
 from ehr_fhir.errors import Conflict, Forbidden, Unavailable, Unprocessable
+from tests.lib import gold
+from tests.lib.research import open_project, register
 
 pytestmark = pytest.mark.spark
 

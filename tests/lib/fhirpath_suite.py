@@ -12,10 +12,9 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from tests.lib import fhir_xml
-
 from ehr_fhir import fhirpath
 from ehr_fhir.errors import Invalid
+from tests.lib import fhir_xml
 
 __all__ = ["Case", "cases", "failure"]
 

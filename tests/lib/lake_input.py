@@ -8,9 +8,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from tests.lib.feed_lines import consent, feed_line
-
 from ehr_etl.lake import Lake, read_small
+from tests.lib.feed_lines import consent, feed_line
 
 KEY = b"0123456789abcdef0123456789abcdef"
 NOW_MS = 1795334400000  # 2026-11-22T08:00:00Z

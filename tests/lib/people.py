@@ -7,9 +7,9 @@ from pathlib import Path
 from typing import Literal
 
 from playwright.sync_api import Browser, Locator, Page
-from tests.lib.server import Platform
 
 from ehr_cli.sample.cast import PIN
+from tests.lib.server import Platform
 
 SIZES = {"desktop": (1280, 900), "phone": (360, 740)}
 Size = Literal["desktop", "phone"]

@@ -9,9 +9,9 @@ from urllib.parse import parse_qs, urlsplit
 import httpx
 import pytest
 from fastapi.testclient import TestClient
-from tests.lib.fake_gateway import FakeGateway, Resource
 
 from ehr_portal import PortalSettings, create_portal
+from tests.lib.fake_gateway import FakeGateway, Resource
 
 BASE = "http://testserver"
 NOW = 1_795_334_400.0  # 2026-11-22T08:00:00Z

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
+
 from tests.lib.gateway import House, Session, must, observation, restriction
 
 RECORDS = ["Condition/con-1", "Encounter/enc-1", "Observation/lab-1", "Observation/vital-1"]

@@ -7,10 +7,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from tests.lib.gateway import BASE, House, Session, must, observation, organization
 
 from ehr_fhir.validation import validate
 from ehr_gateway.app import ROUTERS
+from tests.lib.gateway import BASE, House, Session, must, observation, organization
 
 FHIR_JSON = "application/fhir+json"
 ROOT = Path(__file__).resolve().parents[2]

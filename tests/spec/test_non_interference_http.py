@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+
 from tests.lib.gateway import House, condition, encounter, observation, restriction
 
 REQUESTS = [

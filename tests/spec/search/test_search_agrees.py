@@ -16,9 +16,9 @@ from typing import Any
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from tests.lib.store import found, put
 
 from ehr_gateway.store import Store
+from tests.lib.store import found, put
 
 ZONE = timedelta(hours=8)
 YEARS = st.integers(1999, 2001)

@@ -9,10 +9,10 @@ from datetime import date
 from pathlib import Path
 
 import pytest
-from tests.lib.research import DRAFT, open_project, register
 
 from ehr_analytics import project as projects
 from ehr_fhir.errors import Conflict, Forbidden, NotFound, Unprocessable
+from tests.lib.research import DRAFT, open_project, register
 
 
 def test_a_project_goes_from_draft_to_closed_and_every_step_is_logged(tmp_path: Path) -> None:

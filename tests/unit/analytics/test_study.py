@@ -5,10 +5,10 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from tests.lib.research import register
 
 from ehr_analytics import study
 from ehr_fhir.errors import NotFound, Unprocessable
+from tests.lib.research import register
 
 TEXT = study.committed("acute-returns").read_text("utf-8")
 

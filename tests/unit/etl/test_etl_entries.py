@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import json
 
-from tests.lib.feed_lines import feed_line
-
 from ehr_etl.entries import parse_entry
+from tests.lib.feed_lines import feed_line
 
 OBSERVATION = {
     "resourceType": "Observation",

@@ -8,11 +8,11 @@ from pathlib import Path
 
 import httpx
 import pytest
-from tests.lib.feed_lines import feed_line, feed_page
 
 from ehr_etl.feed import FileFeed, HttpFeed, landed_position, pull
 from ehr_etl.lake import Lake
 from ehr_fhir.errors import Fault, Forbidden, Unauthorized, Unavailable
+from tests.lib.feed_lines import feed_line, feed_page
 
 
 def _patients(count: int) -> list[dict[str, str]]:

@@ -12,11 +12,11 @@ from ehr_fhir.query_values import SearchValue, split
 def test_repeats_are_all_and_commas_are_any() -> None:
     query = parse("Patient", [("given", "a,b"), ("given", "c")])
 
-    assert [[value.code for value in one.values] for one in query.clauses] == [["a", "b"], ["c"]]
+    assert [[value.code for value in one.values] for one in query.filters] == [["a", "b"], ["c"]]
 
 
 def test_an_escaped_comma_is_part_of_the_value() -> None:
-    (clause,) = parse("Patient", [("name", r"a\,b\\c")]).clauses
+    (clause,) = parse("Patient", [("name", r"a\,b\\c")]).filters
 
     assert clause.values == (SearchValue(code="a,b\\c"),)
     assert split(r"a\|b|c", "|") == [r"a\|b", "c"]
@@ -27,7 +27,7 @@ def test_an_escaped_comma_is_part_of_the_value() -> None:
     [("a", None, "a"), ("s|a", "s", "a"), ("|a", "", "a"), ("s|", "s", None)],
 )
 def test_a_token_has_a_system_or_not(text: str, system: str | None, code: str | None) -> None:
-    (clause,) = parse("Patient", [("identifier", text)]).clauses
+    (clause,) = parse("Patient", [("identifier", text)]).filters
 
     assert clause.values == (SearchValue(system=system, code=code),)
 
@@ -42,7 +42,7 @@ def test_a_token_has_a_system_or_not(text: str, system: str | None, code: str | 
     ],
 )
 def test_a_reference_has_a_type_or_not(name: str, text: str, kind: str | None, code: str) -> None:
-    (clause,) = parse("Condition", [(name, text)]).clauses
+    (clause,) = parse("Condition", [(name, text)]).filters
 
     assert clause.values[0].system == kind
     assert clause.values[0].code == code
@@ -51,7 +51,7 @@ def test_a_reference_has_a_type_or_not(name: str, text: str, kind: str | None, c
 def test_a_prefix_is_read_before_a_number_only() -> None:
     (clause,) = parse(
         "Observation", [("value-quantity", "ge5.4|http://unitsofmeasure.org|mg")]
-    ).clauses
+    ).filters
 
     value = clause.values[0]
     assert (value.prefix, value.system, value.code) == ("ge", "http://unitsofmeasure.org", "mg")

@@ -7,7 +7,6 @@ from typing import Any
 
 import orjson
 import pytest
-from tests.lib.gateway import House, must, organization
 
 from ehr_fhir.errors import Invalid
 from ehr_gateway.app import create_gateway
@@ -16,6 +15,7 @@ from ehr_gateway.interaction_codes import INTERACTIONS, action_of, at_level
 from ehr_gateway.metrics import Metrics
 from ehr_gateway.settings import GatewaySettings
 from ehr_gateway.store import Store
+from tests.lib.gateway import House, must, organization
 
 
 @pytest.mark.parametrize(

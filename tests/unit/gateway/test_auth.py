@@ -15,7 +15,6 @@ from urllib.parse import parse_qs, urlsplit
 import pytest
 from joserfc import jwt
 from joserfc.jwk import ECKey, KeySet
-from tests.lib.gateway import BASE, HKID, PASSWORD, PIN, START_MS, House, must
 
 from ehr_fhir.errors import Invalid, NotFound, Unauthorized
 from ehr_gateway.auth import clients, pages, throttle
@@ -25,6 +24,7 @@ from ehr_gateway.auth.local import local_token
 from ehr_gateway.auth.roles import granted, roles
 from ehr_gateway.auth.tokens import Subject, Verifier, issue
 from ehr_gateway.settings import GatewaySettings
+from tests.lib.gateway import BASE, HKID, PASSWORD, PIN, START_MS, House, must
 
 VERIFIER = secrets.token_urlsafe(48)
 REQUEST = {

@@ -6,11 +6,11 @@ import json
 from typing import Any
 
 import pytest
-from tests.lib.store import content, found, platform, put, rows, store
 
 from ehr_fhir.errors import EhrError, Invalid, TooCostly, Unprocessable, Unsupported
 from ehr_gateway.interactions.bundle import BundleResult, bundle
 from ehr_gateway.store import Store
+from tests.lib.store import content, found, platform, put, rows, store
 
 __all__ = ["store"]
 

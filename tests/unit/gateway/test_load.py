@@ -8,12 +8,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from tests.lib.store import content, found, platform, put, rows, store
 
 from ehr_gateway.interactions.read import read
 from ehr_gateway.load import LoadReport, load
 from ehr_gateway.loading import files
 from ehr_gateway.store import Store
+from tests.lib.store import content, found, platform, put, rows, store
 
 __all__ = ["store"]
 

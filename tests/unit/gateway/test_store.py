@@ -9,19 +9,6 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
-from tests.lib.store import (
-    NOW,
-    actor,
-    consent,
-    content,
-    doctor,
-    found,
-    platform,
-    put,
-    rows,
-    shared_record,
-    store,
-)  # fmt: skip
 
 from ehr_fhir.errors import (
     Forbidden,
@@ -38,6 +25,19 @@ from ehr_gateway.interactions.read import read
 from ehr_gateway.interactions.update import update
 from ehr_gateway.interactions.vread import vread
 from ehr_gateway.store import Store, Version
+from tests.lib.store import (
+    NOW,
+    actor,
+    consent,
+    content,
+    doctor,
+    found,
+    platform,
+    put,
+    rows,
+    shared_record,
+    store,
+)  # fmt: skip
 
 __all__ = ["shared_record", "store"]
 

@@ -6,7 +6,6 @@ import numpy as np
 import pandas as pd
 import pytest
 from sklearn.metrics import average_precision_score, brier_score_loss, roc_auc_score
-from tests.lib import gold
 
 from ehr_fhir.errors import Unprocessable
 from ehr_models.readmission.card import card
@@ -14,6 +13,7 @@ from ehr_models.readmission.evaluate import evaluate, pipeline, rounded
 from ehr_models.readmission.features import FEATURES, features
 from ehr_models.readmission.intervals import performance
 from ehr_models.readmission.lace import lace
+from tests.lib import gold
 
 
 @pytest.fixture(scope="module")

@@ -5,9 +5,9 @@ from __future__ import annotations
 import math
 
 import pandas as pd
-from tests.lib import gold
 
 from ehr_models.readmission.features import FEATURES, features, index_stays, latest_stays
+from tests.lib import gold
 
 
 def encounters(*rows: tuple[str, str, str, str, str]) -> pd.DataFrame:

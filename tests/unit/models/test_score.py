@@ -10,12 +10,12 @@ import pytest
 from fhir.resources.R4B.bundle import Bundle
 from fhir.resources.R4B.provenance import Provenance
 from fhir.resources.R4B.riskassessment import RiskAssessment
-from tests.lib import gold
 
 from ehr_fhir.errors import Unavailable, Unprocessable
 from ehr_models.readmission.evaluate import pipeline
 from ehr_models.readmission.features import FEATURES, features
 from ehr_models.readmission.score import Score, score, send, send_all, transaction
+from tests.lib import gold
 
 NOW = datetime(2026, 11, 22, 8, 30, tzinfo=UTC)
 ENDED = datetime(2026, 11, 1, 12, 0, tzinfo=UTC)

@@ -6,11 +6,11 @@ from datetime import UTC, datetime
 from typing import Any
 
 import pytest
-from tests.lib.portal_house import cast
 
 from ehr_portal import display, entries, sharing, trends
 from ehr_portal.display import Provider
 from ehr_portal.plain_names import plain_name
+from tests.lib.portal_house import cast
 
 NOW = datetime(2026, 11, 22, 8, tzinfo=UTC)
 PUBLIC = Provider("ha-a", "Harbour", "", deemed=True, platform=False)

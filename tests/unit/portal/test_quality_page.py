@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from tests.lib.portal_house import PortalHouse, portal
-
 from ehr_portal.quality import reports
+from tests.lib.portal_house import PortalHouse, portal
 
 __all__ = ["portal"]
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 
 import pytest
+
 from tests.lib.portal_house import PortalHouse, portal
 
 __all__ = ["portal"]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pytest
+
 from tests.lib.portal_house import PortalHouse, portal
 
 __all__ = ["portal"]

@@ -5,9 +5,8 @@ from __future__ import annotations
 import base64
 from typing import Any
 
-from tests.lib.portal_house import PortalHouse, portal
-
 from ehr_portal.looked import visits
+from tests.lib.portal_house import PortalHouse, portal
 
 __all__ = ["portal"]
 

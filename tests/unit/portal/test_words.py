@@ -10,11 +10,11 @@ from babel.messages.catalog import Message
 from babel.messages.extract import extract_from_dir
 from babel.messages.frontend import parse_mapping_cfg
 from babel.messages.pofile import read_po
-from tests.lib.portal_house import PortalHouse
-from tests.unit.portal.test_who_looked import event
 
 import ehr_portal
 from ehr_portal.words import LANGUAGES, choose, words
+from tests.lib.portal_house import PortalHouse
+from tests.unit.portal.test_who_looked import event
 
 PACKAGE = Path(ehr_portal.__file__).parent
 CATALOGUES = [language.catalogue for language in LANGUAGES if language.catalogue]

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import re
 
-from tests.conftest import ROOT
-
 from ehr_fhir.fhirpath.registry import FUNCTIONS
+from tests.conftest import ROOT
 
 PAGE = (ROOT / "docs" / "reference" / "fhirpath.md").read_text("utf-8")
 
