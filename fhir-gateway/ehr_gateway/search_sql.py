@@ -1,12 +1,19 @@
-"""A search clause as a condition on `r`, the current version, over the index tables."""
+"""A search's filters as conditions on `r`, the current version, over the index tables.
+
+Each resource that a chain or `_has` passes through is a table of its own before the query (`WITH`),
+with the consent predicate in it: what the requester may not find leads nowhere. The tables stand
+side by side because SQLite's parser bears about a hundred open levels.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
-from ehr_fhir.query import Clause
+from ehr_fhir.errors import Invalid
+from ehr_fhir.query_filters import Chain, Clause, Filter, Has
 from ehr_fhir.query_values import SearchValue
+from ehr_fhir.search_parameters import SearchParameter
 from ehr_fhir.strings import normal
 
 __all__ = ["Conditions"]
@@ -43,8 +50,15 @@ class Conditions:
 
     parameter_ids: Mapping[tuple[str, str], int]
     now_ms: int
+    visible: str
     sql: list[str] = field(default_factory=list)
     params: dict[str, object] = field(default_factory=dict)
+    hops: list[str] = field(default_factory=list)
+
+    @property
+    def start(self) -> str:
+        """Return what stands before SELECT: the resources that chains pass through."""
+        return f"WITH {', '.join(self.hops)} " if self.hops else ""
 
     def bind(self, value: object) -> str:
         """Give a value a name and return its placeholder."""
@@ -52,22 +66,63 @@ class Conditions:
         self.params[name] = value
         return f":{name}"
 
-    def add(self, clause: Clause) -> None:
-        """Add one clause."""
-        parameter = clause.parameter
-        if parameter.code == "_id":
-            names = ", ".join(self.bind(value.code) for value in clause.values)
+    def add(self, one: Filter) -> None:
+        """Add one filter."""
+        if isinstance(one, Chain):
+            self.sql.append(f"r.pk IN ({self._chain(one)})")
+        elif isinstance(one, Has):
+            self.sql.append(f"r.id IN ({self._has(one)})")
+        elif one.parameter.code == "_id":
+            names = ", ".join(self.bind(value.code) for value in one.values)
             self.sql.append(f"r.id IN ({names})")
-        elif parameter.code == "_lastUpdated":
-            self.sql.append("(" + " OR ".join(map(self._updated, clause.values)) + ")")
+        elif one.parameter.code == "_lastUpdated":
+            self.sql.append("(" + " OR ".join(map(self._updated, one.values)) + ")")
         else:
-            self._add_indexed(clause)
+            self._add_indexed(one)
+
+    def _chain(self, chain: Chain) -> str:
+        selects = []
+        for kind, after in chain.targets:
+            hop = self._hop(kind, after)
+            param, target = self._param(chain.parameter), self.bind(kind)
+            # CROSS JOIN: what the chain leads to comes first, and SQLite keeps the order.
+            selects.append(
+                f"SELECT i.pk FROM {hop} CROSS JOIN idx_reference i WHERE i.param = {param}"  # noqa: S608
+                f" AND i.target_id = {hop}.id AND i.target_type = {target}"
+            )
+        return " UNION ALL ".join(selects)
+
+    def _has(self, has: Has) -> str:
+        kind = has.parameter.resource_type
+        hop = self._hop(kind, has.filter)
+        param, referred = self._param(has.parameter), self.bind(has.referred)
+        return (
+            f"SELECT i.target_id FROM {hop} CROSS JOIN idx_reference i WHERE i.pk = {hop}.pk"  # noqa: S608
+            f" AND i.param = {param} AND i.target_type = {referred}"
+        )
+
+    def _hop(self, kind: str, after: Filter) -> str:
+        if kind == "AuditEvent":
+            raise Invalid("The audit log is searched at its own address, not through others.")
+        conditions = replace(self, sql=[])
+        conditions.add(after)
+        name = f"hop{len(self.hops)}"
+        where = " AND ".join(
+            [f"r.type = {self.bind(kind)}", "r.current = 1", "r.deleted = 0", *conditions.sql]
+        )
+        self.hops.append(
+            f"{name} AS MATERIALIZED (SELECT r.pk, r.id FROM resource r"  # noqa: S608
+            f" WHERE {where} AND ({self.visible}))"
+        )
+        return name
+
+    def _param(self, parameter: SearchParameter) -> str:
+        return self.bind(self.parameter_ids[parameter.resource_type, parameter.code])
 
     def _add_indexed(self, clause: Clause) -> None:
         parameter = clause.parameter
         kind = "token" if clause.modifier == "identifier" else parameter.type
-        param = self.bind(self.parameter_ids[parameter.resource_type, parameter.code])
-        start = f"SELECT pk FROM idx_{kind} WHERE param = {param}"  # noqa: S608
+        start = f"SELECT pk FROM idx_{kind} WHERE param = {self._param(parameter)}"  # noqa: S608
         if clause.modifier == "missing":
             outside = "NOT IN" if clause.values[0].code == "true" else "IN"
             self.sql.append(f"r.pk {outside} ({self._any_row(clause, start)})")

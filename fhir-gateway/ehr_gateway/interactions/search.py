@@ -39,6 +39,7 @@ class SearchPage:
 
 @dataclass(frozen=True)
 class _Select:
+    start: str  # what stands before SELECT
     where: str
     params: dict[str, object]
 
@@ -98,17 +99,18 @@ def matching_ids(
     """Return the ids of matches as a transaction sees them, up to a number."""
     select = _select(store, access, parse(resource_type, pairs))
     rows = connection.execute(
-        f"SELECT r.id FROM resource r WHERE {select.where} ORDER BY r.id LIMIT :most",  # noqa: S608
+        f"{select.start}SELECT r.id FROM resource r WHERE {select.where}"  # noqa: S608
+        " ORDER BY r.id LIMIT :most",
         {**select.params, "most": most},
     )
     return [row["id"] for row in rows]
 
 
 def _select(store: Store, access: Access, query: SearchQuery) -> _Select:
-    conditions = Conditions(store.parameter_ids, access.now_ms)
-    for clause in query.clauses:
-        conditions.add(clause)
     visible = access.search
+    conditions = Conditions(store.parameter_ids, access.now_ms, visible.sql)
+    for one in query.filters:
+        conditions.add(one)
     where = [
         "r.type = :type",
         "r.current = 1",
@@ -117,11 +119,11 @@ def _select(store: Store, access: Access, query: SearchQuery) -> _Select:
         f"({visible.sql})",
     ]
     params = {"type": query.resource_type, **conditions.params, **visible.params}
-    return _Select(" AND ".join(where), params)
+    return _Select(conditions.start, " AND ".join(where), params)
 
 
 def _total(connection: sqlite3.Connection, select: _Select) -> int:
-    statement = f"SELECT COUNT(*) FROM resource r WHERE {select.where}"  # noqa: S608
+    statement = f"{select.start}SELECT COUNT(*) FROM resource r WHERE {select.where}"  # noqa: S608
     return int(connection.execute(statement, select.params).fetchone()[0])
 
 
@@ -142,7 +144,8 @@ def _page(
         keyset = f" AND ({', '.join(columns)}) {'<' if query.descending else '>'} ({marks})"
     # Keys first and bodies after: a sort that carried the bodies would be slow.
     keys = connection.execute(
-        f"SELECT r.pk FROM resource r WHERE {select.where}{keyset} ORDER BY {order} LIMIT :limit",  # noqa: S608
+        f"{select.start}SELECT r.pk FROM resource r WHERE {select.where}{keyset}"  # noqa: S608
+        f" ORDER BY {order} LIMIT :limit",
         params,
     ).fetchall()
     pks = ", ".join(str(row["pk"]) for row in keys)

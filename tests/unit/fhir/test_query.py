@@ -6,19 +6,26 @@ import pytest
 
 from ehr_fhir.errors import Invalid
 from ehr_fhir.query import LARGEST_COUNT, parse
+from ehr_fhir.query_filters import Chain, Clause, Filter
 from ehr_fhir.query_values import SearchValue, split
+
+
+def values_of(one: Filter) -> tuple[SearchValue, ...]:
+    assert isinstance(one, Clause)
+    return one.values
 
 
 def test_repeats_are_all_and_commas_are_any() -> None:
     query = parse("Patient", [("given", "a,b"), ("given", "c")])
 
-    assert [[value.code for value in one.values] for one in query.filters] == [["a", "b"], ["c"]]
+    clauses = [one for one in query.filters if isinstance(one, Clause)]
+    assert [[value.code for value in one.values] for one in clauses] == [["a", "b"], ["c"]]
 
 
 def test_an_escaped_comma_is_part_of_the_value() -> None:
     (clause,) = parse("Patient", [("name", r"a\,b\\c")]).filters
 
-    assert clause.values == (SearchValue(code="a,b\\c"),)
+    assert values_of(clause) == (SearchValue(code="a,b\\c"),)
     assert split(r"a\|b|c", "|") == [r"a\|b", "c"]
 
 
@@ -29,7 +36,7 @@ def test_an_escaped_comma_is_part_of_the_value() -> None:
 def test_a_token_has_a_system_or_not(text: str, system: str | None, code: str | None) -> None:
     (clause,) = parse("Patient", [("identifier", text)]).filters
 
-    assert clause.values == (SearchValue(system=system, code=code),)
+    assert values_of(clause) == (SearchValue(system=system, code=code),)
 
 
 @pytest.mark.parametrize(
@@ -44,8 +51,8 @@ def test_a_token_has_a_system_or_not(text: str, system: str | None, code: str | 
 def test_a_reference_has_a_type_or_not(name: str, text: str, kind: str | None, code: str) -> None:
     (clause,) = parse("Condition", [(name, text)]).filters
 
-    assert clause.values[0].system == kind
-    assert clause.values[0].code == code
+    assert values_of(clause)[0].system == kind
+    assert values_of(clause)[0].code == code
 
 
 def test_a_prefix_is_read_before_a_number_only() -> None:
@@ -53,7 +60,7 @@ def test_a_prefix_is_read_before_a_number_only() -> None:
         "Observation", [("value-quantity", "ge5.4|http://unitsofmeasure.org|mg")]
     ).filters
 
-    value = clause.values[0]
+    value = values_of(clause)[0]
     assert (value.prefix, value.system, value.code) == ("ge", "http://unitsofmeasure.org", "mg")
     assert (value.low, value.exact, value.high) == (5.35, 5.4, 5.45)
 
@@ -95,8 +102,18 @@ def test_how_the_answer_is_wanted_is_read() -> None:
         ("_include", "Observation:subject", "Patient:"),
         ("_include", "Patient:name", "reference"),
         ("_include", "Patient:organization:Foo", "Foo"),
-        ("_has:Observation:patient:code", "x", "not served yet"),
-        ("organization.name", "x", "Chained"),
+        ("_has:Observation:patient", "x", "_has:Type"),
+        ("_has:Foo:patient:code", "x", "_has:Type"),
+        ("_has:Observation:code:status", "x", "needs a reference"),
+        ("_has:Observation:encounter:code", "x", "does not refer to a Patient"),
+        ("_has:Observation:patient:cod", "x", "`code`"),
+        ("organization.nam", "x", "`name`"),
+        ("organization:Patient.name", "x", "does not refer"),
+        ("organization:exact.name", "x", "resource type"),
+        ("name.given", "x", "needs a reference"),
+        ("organization.partof.partof.partof.partof.name", "x", "4 steps"),
+        ("_has:Basic:subject:subject.name", "x", "many types"),
+        ("general-practitioner.birthdate", "x", "birthdate"),
         ("_id:not", "x", "no modifier"),
     ],
 )
@@ -105,6 +122,27 @@ def test_what_is_not_understood_is_refused_by_name(name: str, text: str, says: s
         parse("Patient", [(name, text)])
 
     assert says in str(caught.value)
+
+
+def test_a_chain_goes_to_the_types_that_know_what_follows() -> None:
+    (chain,) = parse("Patient", [("general-practitioner.family", "x")]).filters
+
+    assert isinstance(chain, Chain)
+    assert [kind for kind, _ in chain.targets] == ["Practitioner"]
+
+
+def test_a_search_follows_so_many_references_and_no_more() -> None:
+    pairs = [("organization.partof.name", "x")] * 6
+
+    assert len(parse("Patient", pairs).filters) == 6
+    with pytest.raises(Invalid, match="at most 12"):
+        parse("Patient", [*pairs, ("organization.name", "x")])
+
+
+def test_a_chain_without_a_value_filters_nothing() -> None:
+    pairs = [("organization.name", ""), ("general-practitioner.identifier", "")]
+
+    assert parse("Patient", [*pairs, ("_has:Observation:patient:code", "")]).filters == ()
 
 
 def test_lenient_passes_over_what_is_unknown_and_says_so() -> None:

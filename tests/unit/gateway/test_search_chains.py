@@ -1,0 +1,194 @@
+"""Chains and `_has`: what they find, and that consent stands at each of their steps."""
+
+from __future__ import annotations
+
+import pytest
+
+from ehr_fhir.errors import Invalid
+from ehr_gateway.access import Access
+from ehr_gateway.interactions.delete import delete
+from ehr_gateway.interactions.search import search
+from ehr_gateway.store import Store
+from ehr_privacy.consent import Requester, parse_scopes
+from tests.lib.store import NOW, actor, consent, doctor, found, put, store
+
+__all__ = ["store"]
+LOINC = "http://loinc.org"
+TOP = doctor("top")
+CATEGORIES = "http://terminology.hl7.org/CodeSystem/observation-category"
+
+
+def observation(name: str, patient: str, code: str, **more: object) -> dict[str, object]:
+    return {
+        "resourceType": "Observation",
+        "id": name,
+        "status": "final",
+        "category": [{"coding": [{"system": CATEGORIES, "code": "laboratory"}]}],
+        "code": {"coding": [{"system": LOINC, "code": code}]},
+        "subject": {"reference": f"Patient/{patient}"},
+        **more,
+    }
+
+
+def system(organization: str) -> Access:
+    scopes = parse_scopes("system/*.cruds")
+    return Access(Requester("system", organization, organization, scopes=scopes), NOW, "request")
+
+
+def shared(patient: str, organization: str) -> dict[str, object]:
+    sharing = consent(patient, "sharing", type="permit", actor=[actor(organization)])
+    return {**sharing, "id": f"sharing-{patient}-{organization}"}
+
+
+def closed(patient: str, domain: str) -> dict[str, object]:
+    body = consent(patient, "restriction", type="deny", actor=[actor("west")])
+    system = "https://ehr-commons.hk/fhir/CodeSystem/data-domain"
+    body["provision"]["class"] = [{"system": system, "code": domain}]
+    return {**body, "id": f"closed-{domain}"}
+
+
+@pytest.fixture
+def ward(store: Store) -> Store:
+    """Two patients of two clinics of one hospital, a visit, results."""
+    put(store, {"resourceType": "Organization", "id": "top", "name": "Harbour Hospital"})
+    for name in ("east", "west"):
+        part = {"resourceType": "Organization", "id": name, "name": f"{name} clinic"}
+        put(store, {**part, "partOf": {"reference": "Organization/top"}})
+    people = (("ann", "Chan", "east", "female"), ("bob", "Lee", "west", "male"))
+    for name, family, clinic, gender in people:
+        put(
+            store,
+            {
+                "resourceType": "Patient",
+                "id": name,
+                "name": [{"family": family}],
+                "gender": gender,
+                "managingOrganization": {"reference": f"Organization/{clinic}"},
+            },
+        )
+        put(store, {**consent(name, "joining"), "id": f"joining-{name}"})
+        put(store, shared(name, "top"))
+    put(
+        store,
+        {
+            "resourceType": "Encounter",
+            "id": "stay",
+            "status": "finished",
+            "class": {"code": "IMP"},
+            "subject": {"reference": "Patient/ann"},
+            "serviceProvider": {"reference": "Organization/east"},
+        },
+        system("east"),
+    )
+    visit = {"encounter": {"reference": "Encounter/stay"}}
+    put(store, observation("a1", "ann", "1", **visit), system("east"))
+    put(store, observation("a2", "ann", "2"), system("east"))
+    put(store, observation("b1", "bob", "1"), system("west"))
+    return store
+
+
+@pytest.mark.parametrize(
+    ("kind", "query", "ids"),
+    [
+        ("Observation", "subject.name=chan", "a1 a2"),
+        ("Observation", "subject:Patient.name=chan", "a1 a2"),
+        ("Observation", "subject:Patient.name:exact=chan", ""),
+        ("Observation", "subject:Patient.name=chan,lee&code=1", "a1 b1"),
+        ("Observation", "subject:Device.identifier=x", ""),
+        ("Observation", "patient.gender:not=male", "a1 a2"),
+        ("Observation", "patient.birthdate:missing=true", "a1 a2 b1"),
+        ("Observation", "patient._id=bob", "b1"),
+        ("Observation", "patient.organization.name=west", "b1"),
+        ("Observation", "patient.organization.partof.name=harbour", "a1 a2 b1"),
+        ("Observation", "encounter.service-provider.partof.name=harbour", "a1"),
+        ("Observation", "patient.name=chan&patient.organization.name=west", ""),
+        ("Observation", "encounter.patient._has:Observation:patient:code=2", "a1"),
+        ("Patient", "_has:Observation:patient:code=1", "ann bob"),
+        ("Patient", "_has:Observation:patient:code=2", "ann"),
+        ("Patient", "_has:Observation:patient:code=http://loinc.org|2", "ann"),
+        ("Patient", "_has:Observation:patient:code=1&_has:Observation:patient:code=2", "ann"),
+        ("Patient", "_has:Observation:patient:encounter.class=IMP", "ann"),
+        ("Patient", "_has:Encounter:patient:_has:Observation:encounter:code=1", "ann"),
+        ("Patient", "_has:Encounter:patient:_has:Observation:encounter:code=2", ""),
+        ("Organization", "_has:Patient:organization:_has:Observation:patient:code=2", "east"),
+        ("Organization", "_has:Organization:partof:_has:Patient:organization:name=lee", "top"),
+        ("Encounter", "_has:Observation:encounter:status=final", "stay"),
+    ],
+)
+def test_a_chain_finds_these(ward: Store, kind: str, query: str, ids: str) -> None:
+    expected = ids.split()
+
+    assert found(ward, kind, query, TOP) == expected
+    pairs = [(name, value) for name, _, value in (one.partition("=") for one in query.split("&"))]
+    page = search(ward, TOP, kind, [*pairs, ("_total", "accurate")])
+    assert page.total == len(expected)
+
+
+def test_a_deleted_resource_leads_nowhere(ward: Store) -> None:
+    delete(ward, system("east"), "Encounter", "stay")
+
+    assert found(ward, "Observation", "encounter.class=IMP", TOP) == []
+    assert found(ward, "Patient", "_has:Encounter:patient:class=IMP", TOP) == []
+
+
+def test_a_superseded_version_leads_nowhere(ward: Store) -> None:
+    put(ward, observation("a2", "ann", "3"), system("east"))
+
+    assert found(ward, "Patient", "_has:Observation:patient:code=2", TOP) == []
+    assert found(ward, "Patient", "_has:Observation:patient:code=3", TOP) == ["ann"]
+
+
+def test_every_step_is_judged_by_consent(ward: Store) -> None:
+    put(ward, shared("ann", "west"))
+    west = doctor("west")
+    through = {
+        "Observation": "encounter.class=IMP",
+        "Patient": "_has:Observation:patient:code=2",
+        "Organization": "_has:Patient:organization:_has:Observation:patient:code=2",
+    }
+    before = {kind: found(ward, kind, query, west) for kind, query in through.items()}
+
+    for domain in ("laboratory", "encounter"):
+        put(ward, closed("ann", domain))
+    after = {kind: found(ward, kind, query, west) for kind, query in through.items()}
+
+    assert before == {"Observation": ["a1"], "Patient": ["ann"], "Organization": ["east"]}
+    assert after == {"Observation": [], "Patient": [], "Organization": []}
+
+
+def test_a_visible_record_is_not_found_through_a_hidden_one(ward: Store) -> None:
+    put(ward, shared("ann", "west"))
+    put(ward, closed("ann", "encounter"))
+
+    assert found(ward, "Observation", "_id=a1", doctor("west")) == ["a1"]
+    assert found(ward, "Observation", "encounter.class=IMP", doctor("west")) == []
+    assert found(ward, "Observation", "encounter.class:not=IMP", doctor("west")) == []
+    assert found(ward, "Patient", "_has:Encounter:patient:status=finished", doctor("west")) == []
+
+
+@pytest.mark.parametrize(
+    "requester",
+    [
+        Requester("clinician", "dr", "west", "doctor", scopes=parse_scopes("user/*.cruds")),
+        Requester("clinician", "ph", "west", "pharmacist", scopes=parse_scopes("user/*.rs")),
+        Requester("system", "s", "west", scopes=parse_scopes("system/*.cruds")),
+        Requester("patient", "ann", patient="ann", scopes=parse_scopes("patient/*.rs")),
+        Requester("carer", "cat", patient="ann", scopes=parse_scopes("patient/*.rs")),
+        Requester("steward", "st", "ehr-commons", scopes=parse_scopes("user/*.rs")),
+        Requester("auditor", "au", "ehr-commons", scopes=parse_scopes("user/*.rs")),
+        Requester("administrator", "ad", "ehr-commons", scopes=parse_scopes("user/*.rs")),
+        Requester("researcher", "re", "ehr-commons", scopes=parse_scopes("user/*.rs")),
+    ],
+    ids=lambda one: f"{one.role}-{one.profession}",
+)
+def test_the_longest_search_is_not_too_deep_for_any_role(ward: Store, requester: Requester) -> None:
+    pairs = [("_has:Encounter:patient:_has:Observation:encounter:patient.organization.name", "e")]
+    page = search(ward, Access(requester, NOW, "request"), "Patient", pairs * 3)
+
+    expected = ["ann"] if requester.role == "patient" else []
+    assert [one.id for one in page.matches] == expected
+
+
+def test_the_audit_log_is_not_searched_through_others(ward: Store) -> None:
+    with pytest.raises(Invalid, match="audit log"):
+        found(ward, "Patient", "_has:AuditEvent:patient:action=R")
