@@ -57,9 +57,9 @@ fix: .venv/.ready ## format and mend what can be mended
 	@$(BIN)/ruff format --quiet $(PATHS)
 	@$(BIN)/ruff check --fix --quiet $(PATHS)
 
-bench: setup ## measured rates against their references, in one run
+bench: setup ## measured rates against their references, in one run (BULK=folder of NDJSON)
 	@$(BIN)/python -m tests.perf.bench_fhirpath
-	@$(PYTEST) -m slow tests/perf
+	@$(BIN)/python -m tests.perf.bench_load $(BULK)
 
 assets: ## build the portal's style sheets anew (needs Node)
 	@cd portal && npm ci && npm run build
