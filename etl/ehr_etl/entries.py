@@ -16,7 +16,7 @@ import orjson
 from ehr_fhir.errors import EhrError
 from ehr_privacy.consent import record_facts
 
-METHODS = frozenset({"POST", "PUT", "DELETE"})
+METHODS = frozenset({"POST", "PUT", "PATCH", "DELETE"})
 
 
 @dataclass(frozen=True)

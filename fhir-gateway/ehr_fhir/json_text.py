@@ -10,7 +10,7 @@ import orjson
 
 from ehr_fhir.errors import EhrError, Invalid, TooCostly
 
-__all__ = ["LARGEST", "parse", "serialize"]
+__all__ = ["LARGEST", "check_depth", "parse", "parse_array", "serialize"]
 
 LARGEST = 16 * 1024 * 1024
 _DEEPEST = 50
@@ -18,7 +18,40 @@ _DEEPEST = 50
 
 def parse(body: bytes, largest: int | None = None) -> dict[str, Any]:
     """Parse one JSON object; refuse NaN, repeated keys, excessive depth and size."""
-    most = largest or LARGEST
+    content = _load(body, largest or LARGEST)
+    if not isinstance(content, dict):
+        raise Invalid("The content must be one JSON object.", issue_code="structure")
+    return content
+
+
+def parse_array(body: bytes, largest: int | None = None) -> list[Any]:
+    """Parse one JSON array, as strictly as `parse` does an object."""
+    content = _load(body, largest or LARGEST)
+    if not isinstance(content, list):
+        raise Invalid("The content must be one JSON array.", issue_code="structure")
+    return content
+
+
+def check_depth(content: Any) -> None:  # Any: JSON of every shape
+    """Refuse parsed JSON that is nested deeper than a text may be."""
+    if isinstance(content, dict | list) and _depth(content) > _DEEPEST:
+        raise _too_deep()
+
+
+def serialize(content: Any) -> bytes:  # Any: JSON of every shape
+    """Serialize parsed JSON without white space.
+
+    >>> serialize(parse(b'{"value": 1.50}'))
+    b'{"value":1.50}'
+    """
+    try:
+        return orjson.dumps(content, default=_digits)
+    except TypeError:
+        text = "The content holds half of a surrogate pair or an integer beyond 64 bits."
+        raise Invalid(text, issue_code="structure") from None
+
+
+def _load(body: bytes, most: int) -> Any:
     if len(body) > most:
         raise TooCostly(f"The content is larger than {most // 1024 // 1024} MiB.")
     try:
@@ -39,25 +72,10 @@ def parse(body: bytes, largest: int | None = None) -> dict[str, Any]:
         raise _too_deep() from None
     except ValueError:
         raise Invalid("A number has too many digits.", issue_code="structure") from None
-    if not isinstance(content, dict):
-        raise Invalid("The content must be one JSON object.", issue_code="structure")
     # So few openings cannot nest deeper; counting spares most texts the walk.
-    if body.count(b"{") + body.count(b"[") > _DEEPEST and _depth(content) > _DEEPEST:
-        raise _too_deep()
+    if body.count(b"{") + body.count(b"[") > _DEEPEST:
+        check_depth(content)
     return content
-
-
-def serialize(content: Any) -> bytes:  # Any: JSON of every shape
-    """Serialize parsed JSON without white space.
-
-    >>> serialize(parse(b'{"value": 1.50}'))
-    b'{"value":1.50}'
-    """
-    try:
-        return orjson.dumps(content, default=_digits)
-    except TypeError:
-        text = "The content holds half of a surrogate pair or an integer beyond 64 bits."
-        raise Invalid(text, issue_code="structure") from None
 
 
 def _digits(value: object) -> orjson.Fragment:
@@ -77,7 +95,7 @@ def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     return found
 
 
-def _depth(content: dict[str, Any]) -> int:
+def _depth(content: dict[str, Any] | list[Any]) -> int:
     level: list[Any] = [content]
     depth = 0
     while level:

@@ -5,8 +5,10 @@ from __future__ import annotations
 from urllib.parse import parse_qsl
 
 from fastapi import Request
+from fastapi.concurrency import run_in_threadpool
 
 from ehr_fhir.errors import Invalid, TooCostly, UnsupportedMedia
+from ehr_fhir.patch import JSON_PATCH, Patch, patch_of_body
 from ehr_gateway.gateway import the_gateway
 
 FHIR_JSON = "application/fhir+json"
@@ -17,16 +19,30 @@ _MAX_FORM_BYTES = 64 * 1024
 
 async def fhir_body(request: Request) -> bytes:
     """Return the body of a FHIR request; it must be JSON and within the limit."""
-    kind, parameters = _content_type(request)
+    kind, _ = _content_type(request)
     if kind not in _JSON_TYPES:
         raise UnsupportedMedia(
             f"Send the resource as {FHIR_JSON}. XML and other formats are not supported."
         )
+    return await _json_body(request)
+
+
+async def patch_body(request: Request) -> Patch:
+    """Return the patch of a PATCH request; its media type says of which kind it is."""
+    kind, _ = _content_type(request)
+    if kind not in _JSON_TYPES | {JSON_PATCH}:
+        raise UnsupportedMedia(f"Send a patch as {JSON_PATCH}, or as Parameters in {FHIR_JSON}.")
+    body = await _json_body(request)
+    return await run_in_threadpool(patch_of_body, body, kind)
+
+
+async def _json_body(request: Request) -> bytes:
+    _, parameters = _content_type(request)
     if parameters.get("charset", "utf-8").lower() not in ("utf-8", "utf8"):
         raise UnsupportedMedia("FHIR JSON is in UTF-8; no other charset is supported.")
     body = await _read(request, the_gateway(request).settings.max_body_bytes)
     if not body.strip():
-        raise Invalid("The request has no body; a resource is expected.")
+        raise Invalid("The request has no body, but needs one.")
     return body
 
 

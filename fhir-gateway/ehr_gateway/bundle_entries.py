@@ -9,12 +9,13 @@ from typing import Any
 from urllib.parse import parse_qsl, unquote
 
 from ehr_fhir import definitions
-from ehr_fhir.errors import Invalid, TooCostly, Unsupported
+from ehr_fhir.errors import EhrError, Invalid, TooCostly, Unsupported
+from ehr_fhir.patch import Patch, patch_of_entry
 
 __all__ = ["Entry", "entries_of"]
 
 MOST_ENTRIES = 10_000
-_METHODS = frozenset({"DELETE", "GET", "POST", "PUT"})
+_METHODS = frozenset({"DELETE", "GET", "PATCH", "POST", "PUT"})
 _URL = re.compile(
     r"^([A-Z][A-Za-z]+)(?:/([A-Za-z0-9\-.]{1,64})(?:/_history/(\d{1,18}))?)?(?:\?(.*))?$"
 )
@@ -35,6 +36,7 @@ class Entry:
     full_url: str | None = None
     if_match: int | None = None
     if_none_exist: str | None = None
+    patch: Patch | None = None
 
     @property
     def content(self) -> dict[str, Any]:
@@ -45,18 +47,18 @@ class Entry:
         return self.resource
 
 
-def entries_of(bundle: Mapping[str, Any]) -> list[Entry | Invalid | Unsupported]:
+def entries_of(bundle: Mapping[str, Any]) -> list[Entry | EhrError]:
     """Return each entry of a Bundle, or what is wrong with it, in its order."""
     raw = bundle.get("entry", [])
     if not isinstance(raw, list):
         raise Invalid("Bundle.entry must be an array.", expression="Bundle.entry")
     if len(raw) > MOST_ENTRIES:
         raise TooCostly(f"A Bundle may have at most {MOST_ENTRIES} entries.")
-    found: list[Entry | Invalid | Unsupported] = []
+    found: list[Entry | EhrError] = []
     for index, item in enumerate(raw):
         try:
             found.append(_entry(item, f"Bundle.entry[{index}]"))
-        except (Invalid, Unsupported) as error:
+        except EhrError as error:
             found.append(error)
     return found
 
@@ -68,7 +70,8 @@ def _entry(item: Any, place: str) -> Entry:
     method, url = request.get("method"), request.get("url")
     if method not in _METHODS:
         raise Unsupported(
-            f"{place}: DELETE, GET, POST and PUT are served.", expression=f"{place}.request.method"
+            f"{place}: DELETE, GET, PATCH, POST and PUT are served.",
+            expression=f"{place}.request.method",
         )
     match = _URL.match(url) if isinstance(url, str) else None
     if match is None or match[1] not in definitions.resource_types():
@@ -93,18 +96,30 @@ def _entry(item: Any, place: str) -> Entry:
         full_url=full_url if isinstance(full_url, str) else None,
         if_match=_if_match(request.get("ifMatch"), place),
         if_none_exist=unquote(criteria) if isinstance(criteria, str) else None,
+        patch=_patch(place, resource) if method == "PATCH" else None,
     )
 
 
 def _check_form(place: str, method: str, match: re.Match[str]) -> None:
     expression = f"{place}.request.url"
-    if method in ("DELETE", "PUT") and (match[4] is not None or match[3]):
+    if method in ("DELETE", "PATCH", "PUT") and (match[4] is not None or match[3]):
         text = f"{place}: conditional {method} is not served yet; name the id."
         raise Unsupported(text, expression=expression)
-    if method in ("DELETE", "PUT") and not match[2]:
+    if method in ("DELETE", "PATCH", "PUT") and not match[2]:
         raise Invalid(f"{place}: {method} needs a url of the form Type/id.", expression=expression)
     if method == "POST" and (match[2] or match[4] is not None):
         raise Invalid(f"{place}: POST needs a url of the form Type.", expression=expression)
+
+
+def _patch(place: str, resource: dict[str, Any] | None) -> Patch:
+    expression = f"{place}.resource"
+    if resource is None:
+        raise Invalid(f"{expression} is required for PATCH.", expression=expression)
+    try:
+        return patch_of_entry(resource)
+    except EhrError as error:
+        text, code = f"{place}: {error}", error.issues[0].code
+        raise type(error)(text, expression=expression, issue_code=code) from None
 
 
 def _if_match(value: object, place: str) -> int | None:

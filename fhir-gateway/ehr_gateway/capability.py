@@ -23,6 +23,7 @@ def capability_statement(settings: GatewaySettings) -> dict[str, Any]:
         "kind": "instance",
         "fhirVersion": "4.0.1",
         "format": ["application/fhir+json", "json"],
+        "patchFormat": ["application/json-patch+json", "application/fhir+json"],
         "software": {"name": "eHR Commons"},
         "implementation": {
             "description": "eHR Commons: records shared under the patient's own control. "
@@ -122,6 +123,22 @@ def _resource(name: str) -> dict[str, Any]:
         "conditionalRead": "full-support",
         "conditionalUpdate": False,
         "conditionalDelete": "not-supported",
-        "searchInclude": [f"{name}:{one.code}" for one in found if one.type == "reference"],
+        "searchInclude": [
+            f"{name}:{one.code}" for one in found if one.type == "reference" and one.supported
+        ],
+        "searchRevInclude": _referring().get(name, []),
         "searchParam": [{"name": one.code, "type": one.type} for one in found if one.supported],
     }
+
+
+@cache
+def _referring() -> dict[str, list[str]]:
+    """Return what refers to each type; what may refer to anything at all is left out."""
+    found: dict[str, list[str]] = {}
+    types = definitions.resource_types()
+    for source in sorted(types - {"AuditEvent"}):
+        for code, one in sorted(parameters(source).items()):
+            if one.type == "reference" and one.supported and len(one.targets) < len(types) // 2:
+                for target in one.targets:
+                    found.setdefault(target, []).append(f"{source}:{code}")
+    return found

@@ -21,6 +21,7 @@ INTERACTIONS = (
     Interaction("read", "type", "R"),
     Interaction("vread", "type", "R"),
     Interaction("update", "type", "U"),
+    Interaction("patch", "type", "U"),
     Interaction("delete", "type", "D"),
     Interaction("history-instance", "type", "R"),
     Interaction("create", "type", "C"),

@@ -11,6 +11,8 @@ import uuid
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
+from datetime import UTC, datetime
+from types import MappingProxyType
 from typing import Any, Literal
 
 from ehr_fhir.errors import (
@@ -21,8 +23,12 @@ from ehr_fhir.errors import (
     Unprocessable,
 )  # fmt: skip
 from ehr_fhir.json_text import parse
+from ehr_fhir.patch import Patch
+from ehr_fhir.references import replace_references
+from ehr_fhir.validation import validate
 from ehr_gateway.access import Access
 from ehr_gateway.integrity import dangling, resolve_conditionals
+from ehr_gateway.interactions.read import read_in
 from ehr_gateway.prepared import Prepared, prepare
 from ehr_gateway.records import (
     insert_index,
@@ -44,6 +50,7 @@ from ehr_privacy.consent import (
 __all__ = ["Transaction", "WriteResult", "new_id", "transaction"]
 
 WriteInteraction = Literal["create", "update", "delete"]
+_NOTHING: Mapping[str, str] = MappingProxyType({})
 
 
 @dataclass(frozen=True)
@@ -122,6 +129,26 @@ class Transaction:
         self._pending.append(("delete", record, True, None))
         remove_index(self.connection, self.store.parameter_ids, current)
         return self._insert(record, b"", current, "DELETE")
+
+    def patch(
+        self,
+        kind: str,
+        identity: str,
+        patch: Patch,
+        if_match: int | None = None,
+        replacements: Mapping[str, str] = _NOTHING,
+    ) -> WriteResult:
+        """Store what a patch makes of the current version, which the requester must see.
+
+        Even of the platform's services: the answer to a patch tells what stood there.
+        """
+        current = read_in(self.connection, self.access, kind, identity)
+        _check_version(current, if_match)
+        now = datetime.fromtimestamp(self.access.now_ms / 1000, UTC)
+        resource = patch.apply(parse(current.body), now)
+        validate(resource, kind)
+        replace_references(resource, replacements)
+        return WriteResult(self._put(resource, identity, current, "PATCH"), created=False)
 
     def finish(self) -> None:
         """Judge what can be judged only at the end: the right to write, and the references."""

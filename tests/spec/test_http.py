@@ -257,7 +257,8 @@ def test_a_large_body_is_refused_before_it_is_read_whole(tmp_path: Any) -> None:
         ("GET", "/fhir/Organization/a/b/c/d", 404),
         ("GET", "/nowhere", 404),
         ("DELETE", "/fhir/Organization", 405),
-        ("PATCH", "/fhir/Organization/1", 405),
+        ("PATCH", "/fhir/Organization/1", 415),
+        ("PATCH", "/fhir/Organization", 405),
         ("PUT", "/fhir/metadata", 405),
         ("GET", "/fhir/Organization?_count=-1", 400),
         ("GET", "/fhir/Organization?_count=x", 400),
@@ -434,6 +435,8 @@ def test_the_capability_statement_needs_no_token_and_is_valid(house: House) -> N
     types = {one["type"]: one for one in statement["rest"][0]["resource"]}
     assert len(types) > 140
     assert {"name": "birthdate", "type": "date"} in types["Patient"]["searchParam"]
+    assert "Observation:patient" in types["Patient"]["searchRevInclude"]
+    assert "Patient:organization" in types["Patient"]["searchInclude"]
 
 
 def test_every_interaction_that_is_declared_is_served(furnished: House) -> None:
@@ -448,6 +451,8 @@ def test_every_interaction_that_is_declared_is_served(furnished: House) -> None:
                                                         "name": "C"}),
         "update": lambda: program.put(organization("hospital-b")),
         "search-type": lambda: program.get("Organization"),
+        "patch": lambda: program.request("PATCH", "Organization/hospital-b", content=b"[]",
+                                         headers={"Content-Type": "application/json-patch+json"}),
         "delete": lambda: program.delete("Organization/hospital-b"),
         "transaction": lambda: program.post("/fhir", {"resourceType": "Bundle",
                                                       "type": "transaction"}),

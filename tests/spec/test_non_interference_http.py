@@ -38,6 +38,12 @@ REQUESTS = [
     "Observation?_include=Observation:encounter",
     "Observation?_include=Observation:subject&_count=1",
     "Observation?encounter=hidden-3",
+    "Observation?_include=*&_include:iterate=Encounter:*",
+    "Patient?_revinclude=Observation:patient",
+    "Patient?_revinclude=Observation:*&_count=1",
+    "Patient?_revinclude=Condition:patient&_include:iterate=Condition:encounter",
+    "Encounter?_revinclude=Observation:encounter&_revinclude=Condition:encounter",
+    "Organization?_revinclude:iterate=Patient:organization&_revinclude:iterate=Observation:patient",
     "Condition?_include=Condition:encounter",
     "Condition?code:missing=false",
     "Encounter?date=2026",
@@ -92,6 +98,11 @@ def answers(house: House) -> list[tuple[str, int, bytes, dict[str, str]]]:
             # The one thing that differs is the id that was sent.
             content = answer.content.replace(b"hidden-1", b"absent")
             found.append((method, answer.status_code, content, headers(answer)))
+    kind = {"Content-Type": "application/json-patch+json"}
+    for name in ("hidden-1", "absent"):
+        patch = b'[{"op":"test","path":"/status","value":"final"}]'
+        answer = doctor.request("PATCH", f"Observation/{name}", content=patch, headers=kind)
+        found.append(("PATCH", answer.status_code, answer.content, headers(answer)))
     return found
 
 

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from types import MappingProxyType
 from typing import Any, NoReturn, TypeVar
 
 from ehr_fhir.errors import EhrError, Invalid, Issue, PreconditionFailed, operation_outcome
@@ -24,8 +25,9 @@ __all__ = ["BundleResult", "EntryResult", "bundle"]
 
 T = TypeVar("T")
 
+_NOTHING: Mapping[str, str] = MappingProxyType({})
 # R4's order: what goes, what comes, what changes, and only then what is asked.
-_ORDER = ("DELETE", "POST", "PUT", "GET")
+_ORDER = {"DELETE": 0, "POST": 1, "PUT": 2, "PATCH": 2, "GET": 3}
 
 
 @dataclass(frozen=True)
@@ -36,6 +38,8 @@ class EntryResult:
     version: Version | None = None
     page: SearchPage | None = None
     outcome: dict[str, Any] | None = None
+    # Whether the entry wrote the version, rather than found it.
+    written: bool = False
 
     @property
     def location(self) -> str | None:
@@ -114,10 +118,10 @@ def _transaction(
             if entry.resource is not None:
                 replace_references(entry.resource, replacements)
         results.update(found)
-        for entry in sorted(sound, key=lambda one: _ORDER.index(one.method)):
+        for entry in sorted(sound, key=lambda one: _ORDER[one.method]):
             if entry.place not in results:
                 results[entry.place] = _placed(
-                    entry, lambda one: _step(writing, one, ids[one.place])
+                    entry, lambda one: _step(writing, one, ids[one.place], replacements)
                 )
     return tuple(results[entry.place] for entry in sound)
 
@@ -158,23 +162,36 @@ def _existing(writing: Transaction, entry: Entry) -> EntryResult | None:
     return EntryResult("200 OK", version)
 
 
-def _step(writing: Transaction, entry: Entry, identity: str) -> EntryResult:
+def _step(
+    writing: Transaction, entry: Entry, identity: str, replacements: Mapping[str, str]
+) -> EntryResult:
     if entry.method == "GET":
         return _read(writing.connection, writing.store, writing.access, entry)
-    return _write(writing, replace(entry, if_none_exist=None), identity)
+    return _write(writing, replace(entry, if_none_exist=None), identity, replacements)
 
 
-def _write(writing: Transaction, entry: Entry, identity: str) -> EntryResult:
+def _write(
+    writing: Transaction,
+    entry: Entry,
+    identity: str,
+    replacements: Mapping[str, str] = _NOTHING,
+) -> EntryResult:
     if entry.method == "DELETE":
         deleted = writing.delete(entry.type, entry.id or "", entry.if_match)
-        return EntryResult("204 No Content", deleted)
+        return EntryResult("204 No Content", deleted, written=True)
+    if entry.patch is not None:
+        patched = writing.patch(
+            entry.type, entry.id or "", entry.patch, entry.if_match, replacements
+        )
+        return EntryResult("200 OK", patched.version, written=True)
     validate(entry.content, entry.type)
     if entry.method == "POST":
         if entry.if_none_exist is not None and (existing := _existing(writing, entry)):
             return existing
-        return EntryResult("201 Created", writing.create(entry.content, identity))
+        return EntryResult("201 Created", writing.create(entry.content, identity), written=True)
     result = writing.update(entry.content, entry.id or "", entry.if_match)
-    return EntryResult("201 Created" if result.created else "200 OK", result.version)
+    status = "201 Created" if result.created else "200 OK"
+    return EntryResult(status, result.version, written=True)
 
 
 def _read(
@@ -227,7 +244,7 @@ def _disclosed(results: Sequence[EntryResult]) -> tuple[Version, ...]:
     for result in results:
         if result.page:
             shown += [*result.page.matches, *result.page.included]
-        elif result.version and result.status == "200 OK":
+        elif result.version and not result.written:
             shown.append(result.version)
     return tuple(shown)
 

@@ -71,7 +71,7 @@ def _audit_rest(asking: Asking, occasion: audit.Occasion, result: bundle.BundleR
 
 def _entry(base: str, result: bundle.EntryResult, url: str, prefer: Preferences) -> bytes:
     response: dict[str, object] = {"status": result.status}
-    if result.location and result.status != "200 OK":
+    if result.location and result.written:
         response["location"] = f"{base}/{result.location}"
     if result.etag:
         response["etag"] = result.etag
@@ -97,8 +97,7 @@ def _full_url(base: str, result: bundle.EntryResult) -> str | None:
 def _resource(base: str, result: bundle.EntryResult, url: str, prefer: Preferences) -> bytes | None:
     if result.page is not None:
         return search_bundle(base, url.partition("?")[0].strip("/"), result.page)
-    written = result.version is not None and result.status != "200 OK"
-    if written and prefer.returns != "representation":
+    if result.written and prefer.returns != "representation":
         return None if prefer.returns == "minimal" else orjson.dumps(_success(result.status))
     return result.body
 

@@ -13,11 +13,12 @@ from fastapi.responses import Response
 from ehr_fhir import definitions
 from ehr_fhir.errors import Invalid, NotFound, Unsupported
 from ehr_fhir.intervals import instant
+from ehr_fhir.patch import Patch
 from ehr_gateway import audit
-from ehr_gateway.body import fhir_body
+from ehr_gateway.body import fhir_body, patch_body
 from ehr_gateway.bundle_bytes import bundle, entry, link
 from ehr_gateway.caller import Asking, TheAsking
-from ehr_gateway.interactions import create, delete, history, read, update, vread
+from ehr_gateway.interactions import create, delete, history, patch, read, update, vread
 from ehr_gateway.negotiation import (
     Preferences,
     etag,
@@ -32,8 +33,9 @@ from ehr_gateway.store import Version
 
 router = APIRouter(prefix="/fhir")
 Body = Annotated[bytes, Depends(fhir_body)]
+PatchBody = Annotated[Patch, Depends(patch_body)]
 _GET = ["GET", "HEAD"]
-_STATUS = {"POST": "201", "PUT": "200", "DELETE": "204"}
+_STATUS = {"POST": "201", "PUT": "200", "PATCH": "200", "DELETE": "204"}
 
 
 @router.api_route("/{resource_type}/{logical_id}", methods=_GET)
@@ -125,6 +127,25 @@ def update_resource(asking: TheAsking, resource_type: str, logical_id: str, body
         audit=audited(occasion),
     )
     return _written(asking, result.version, prefer, created=result.created)
+
+
+@router.patch("/{resource_type}/{logical_id}")
+def patch_resource(
+    asking: TheAsking, resource_type: str, logical_id: str, changes: PatchBody
+) -> Response:
+    """Write the next version as a patch of the current one."""
+    prefer = _start_write(asking, resource_type)
+    occasion = asking.occasion("patch")
+    result = patch.patch(
+        asking.gateway.store,
+        asking.access,
+        resource_type,
+        logical_id,
+        changes,
+        if_match=if_match(asking.request),
+        audit=audited(occasion),
+    )
+    return _written(asking, result.version, prefer, created=False)
 
 
 @router.delete("/{resource_type}/{logical_id}")

@@ -68,7 +68,7 @@ def test_each_kind_of_wrong_line_has_its_own_reason() -> None:
     assert parse_entry("[1]").fault == "feed-line-is-not-an-object"
     assert fault(position="9") == "feed-position-missing"
     assert fault(version=None) == "feed-type-id-or-version-missing"
-    assert fault(method="PATCH") == "feed-method-unknown"
+    assert fault(method="BREW") == "feed-method-unknown"
     assert fault(author=5) == "feed-author-is-not-text"
     assert fault(resource=None) == "feed-resource-missing"
     assert fault(id="o2") == "feed-resource-is-another"

@@ -1,0 +1,181 @@
+"""Where an element stands in JSON, and how a Parameters value is written there.
+
+A primitive stands in two keys: its value under the name, its id and extensions under `_name`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from copy import deepcopy
+from dataclasses import dataclass
+from itertools import zip_longest
+from typing import Any
+
+from ehr_fhir import definitions
+from ehr_fhir.fhirpath import Element
+from ehr_fhir.fhirpath.datatypes import PRIMITIVES, TEXTS, bases, steps
+
+__all__ = ["Field", "Slot", "Value", "field_of", "object_of", "slot_of"]
+
+# A value, and the object beside it that holds a primitive's id and extensions.
+Pair = tuple[Any, Any]
+
+
+@dataclass(frozen=True)
+class Value:
+    """What a parameter brings: one value with its type, a resource, or the parts of an element."""
+
+    suffix: str = ""
+    # Any: JSON of every shape.
+    value: Any = None
+    shadow: Any = None
+    parts: tuple[tuple[str, Value], ...] | None = None
+
+    @classmethod
+    def of(cls, part: Mapping[str, Any]) -> Value | None:
+        """Read the value of a parameter; nothing where there is none."""
+        for key in part:
+            plain = key.removeprefix("_")
+            if plain.startswith("value"):
+                return cls(plain[5:], part.get(plain), part.get(f"_{plain}"))
+        if "resource" in part:
+            return cls("Resource", part["resource"])
+        inner = [(str(one["name"]), cls.of(one)) for one in part.get("part", ())]
+        found = tuple((name, value) for name, value in inner if value is not None)
+        return cls(parts=found) if found and len(found) == len(inner) else None
+
+    @property
+    def type(self) -> str:
+        """The FHIR type of the value."""
+        lowered = self.suffix[:1].lower() + self.suffix[1:]
+        return lowered if lowered in PRIMITIVES else self.suffix
+
+
+@dataclass(frozen=True)
+class Field:
+    """One element of a type: its name, the types it takes, and whether it repeats."""
+
+    name: str
+    kinds: Mapping[str, str]
+    choice: bool
+    repeats: bool
+
+    def takes(self, value: Value) -> bool:
+        """Say whether a value is of a type that the element takes."""
+        if self.choice:
+            return self.key_for(value) in self.kinds
+        kind = self.kinds[self.name]
+        if value.parts is not None:
+            return self._complete(kind, value.parts)
+        if kind in PRIMITIVES:
+            both_texts = kind in TEXTS and value.type in TEXTS
+            return both_texts or value.type in bases(kind) or kind in _bases(value.type)
+        return value.type == kind or kind in _bases(value.type) or value.type in bases(kind)
+
+    def key_for(self, value: Value) -> str:
+        """Return the JSON key under which a value stands."""
+        return f"{self.name}{value.suffix}" if self.choice else self.name
+
+    def present(self, holder: Mapping[str, Any]) -> bool:
+        """Say whether an object has this element, as whichever of its types."""
+        return any(key in holder or f"_{key}" in holder for key in self.kinds)
+
+    def json(self, value: Value) -> Pair:
+        """Return a value as JSON."""
+        if value.parts is None:
+            # One patch may be applied many times; what is stored must be its own.
+            return deepcopy(value.value), deepcopy(value.shadow)
+        kind = self.kinds[self.name]
+        holder: dict[str, Any] = {}
+        for name, part in value.parts:
+            field = field_of(kind, name)
+            if field is not None:
+                slot = Slot(holder, field.key_for(part), field.repeats)
+                slot.put([*slot.pairs(), field.json(part)])
+        return holder, None
+
+    @staticmethod
+    def _complete(kind: str, parts: Sequence[tuple[str, Value]]) -> bool:
+        for name, part in parts:
+            field = field_of(kind, name)
+            if field is None or not field.takes(part):
+                return False
+            if not field.repeats and [one for one, _ in parts].count(name) > 1:
+                return False
+        return kind not in PRIMITIVES
+
+
+@dataclass(frozen=True)
+class Slot:
+    """The place of an element, or of a list of them, in the JSON object that holds it."""
+
+    holder: dict[str, Any]
+    key: str
+    repeats: bool
+
+    def pairs(self) -> list[Pair]:
+        """Return what stands there, each value with what is beside it."""
+        value, shadow = self.holder.get(self.key), self.holder.get(f"_{self.key}")
+        if self.repeats:
+            return list(zip_longest(value or [], shadow or []))
+        return [] if value is None and shadow is None else [(value, shadow)]
+
+    def put(self, pairs: Sequence[Pair]) -> None:
+        """Put these in the place of what stands there; no empty list is left."""
+        for number, key in enumerate((self.key, f"_{self.key}")):
+            column = [pair[number] for pair in pairs]
+            if all(one is None for one in column):
+                self.holder.pop(key, None)
+            else:
+                self.holder[key] = column if self.repeats else column[0]
+
+
+def field_of(owner: str, name: str) -> Field | None:
+    """Return an element of a type, by its name or by the JSON key of one of its types.
+
+    >>> field_of("Observation", "valueQuantity").name, field_of("Patient", "name").repeats
+    ('value', True)
+    """
+    known = steps(owner) or {}
+    for plain, step in known.items():
+        if name in (plain, step.key) or (step.choices and name in step.choices):
+            kinds = step.choices or {step.key: step.type}
+            return Field(plain, kinds, step.choices is not None, _repeats(owner, plain))
+    return None
+
+
+def object_of(element: Element) -> dict[str, Any]:
+    """Return the JSON object that holds an element's own elements, made where it is missing."""
+    if isinstance(element.value, dict):
+        return element.value
+    if isinstance(element.shadow, dict):
+        return element.shadow
+    shadow: dict[str, Any] = {}
+    slot = slot_of(element)
+    if slot is not None:
+        pairs = slot.pairs()
+        at = element.index or 0
+        pairs[at] = (pairs[at][0], shadow)
+        slot.put(pairs)
+    return shadow
+
+
+def slot_of(element: Element) -> Slot | None:
+    """Return where an element stands; a whole resource stands nowhere."""
+    parent = element.parent
+    if parent is None:
+        return None
+    holder = parent.value if isinstance(parent.value, dict) else parent.shadow
+    if not isinstance(holder, dict):
+        return None
+    return Slot(holder, element.key, element.index is not None)
+
+
+def _repeats(owner: str, name: str) -> bool:
+    parts = definitions.elements()["Element" if owner in PRIMITIVES else owner]
+    _, _, high = parts[name] if name in parts else parts[f"{name}[x]"]
+    return high != 1
+
+
+def _bases(name: str) -> frozenset[str]:
+    return bases(name) if name in PRIMITIVES or name in definitions.elements() else frozenset()

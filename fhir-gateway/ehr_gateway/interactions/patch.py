@@ -1,0 +1,25 @@
+"""patch: a new version that differs from the current one as told (R4 §3.1.0.6)."""
+
+from __future__ import annotations
+
+from ehr_fhir.patch import Patch
+from ehr_gateway.access import Access
+from ehr_gateway.store import AuditHook, Store
+from ehr_gateway.writing import WriteResult, transaction
+
+__all__ = ["patch"]
+
+
+def patch(
+    store: Store,
+    access: Access,
+    resource_type: str,
+    identity: str,
+    changes: Patch,
+    *,
+    if_match: int | None = None,
+    audit: AuditHook | None = None,
+) -> WriteResult:
+    """Change the current version; hidden and absent give the same answer."""
+    with transaction(store, access, audit) as writing:
+        return writing.patch(resource_type, identity, changes, if_match)
