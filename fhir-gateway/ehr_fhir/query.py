@@ -1,32 +1,24 @@
 """A search as it was asked, understood: parameters, modifiers, values, form of the answer.
 
-What it filters by is in `query_filters.py`.
+What it filters by is in `query_filters.py`, what comes along in `query_includes.py`.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
 
 from ehr_fhir import definitions
 from ehr_fhir.errors import Invalid, Issue
-from ehr_fhir.query_filters import CONTROLS, MOST_HOPS, Filter, Unknown, hops, known, parse_filter
-from ehr_fhir.search_parameters import SearchParameter
+from ehr_fhir.query_filters import CONTROLS, MOST_HOPS, Filter, Unknown, hops, parse_filter
+from ehr_fhir.query_includes import INCLUDES, MOST_INCLUDES, Include, parse_include
 
-__all__ = ["DEFAULT_COUNT", "LARGEST_COUNT", "Include", "SearchQuery", "parse"]
+__all__ = ["DEFAULT_COUNT", "LARGEST_COUNT", "SearchQuery", "parse"]
 
 DEFAULT_COUNT = 50
 LARGEST_COUNT = 1000
 # Of the whole exchange, not of the search; the HTTP side answers to them.
 _ELSEWHERE = frozenset({"_format", "_pretty"})
-
-
-@dataclass(frozen=True)
-class Include:
-    """What `_include` asks for: the targets of one reference parameter, of one type or any."""
-
-    parameter: SearchParameter
-    target: str | None
 
 
 @dataclass(frozen=True)
@@ -58,7 +50,7 @@ def parse(
         if name in _ELSEWHERE:
             continue
         try:
-            query = _control(query, name, value) if name in CONTROLS else _add(query, name, value)
+            query = (_control if _is_control(name) else _add)(query, name, value)
         except Unknown as unknown:
             if not lenient:
                 raise Invalid(str(unknown), issue_code="not-supported") from None
@@ -69,7 +61,13 @@ def parse(
             query = replace(query, applied=(*query.applied, (name, value)))
     if hops(query.filters) > MOST_HOPS:
         raise Invalid(f"A search follows at most {MOST_HOPS} references.", issue_code="too-costly")
+    if len(query.includes) > MOST_INCLUDES:
+        raise Invalid(f"At most {MOST_INCLUDES} includes are served.", issue_code="too-costly")
     return query
+
+
+def _is_control(name: str) -> bool:
+    return name in CONTROLS or name.partition(":")[0] in INCLUDES
 
 
 def _add(query: SearchQuery, name: str, text: str) -> SearchQuery:
@@ -84,8 +82,9 @@ def _control(query: SearchQuery, name: str, text: str) -> SearchQuery:
         return replace(query, count=min(int(text), LARGEST_COUNT))
     if name == "_cursor":
         return replace(query, cursor=text)
-    if name == "_include":
-        return replace(query, includes=(*query.includes, _include(query.resource_type, text)))
+    if name.partition(":")[0] in INCLUDES:
+        found = parse_include(query.resource_type, name, text)
+        return replace(query, includes=(*query.includes, found))
     if name == "_sort":
         return _sorted(query, text)
     if name == "_total":
@@ -102,19 +101,3 @@ def _sorted(query: SearchQuery, text: str) -> SearchQuery:
     if key not in ("_id", "_lastUpdated"):
         raise Unknown("`_sort` takes `_id` or `_lastUpdated`, with `-` before it to turn it round.")
     return replace(query, sort=key, descending=text.startswith("-"))
-
-
-def _include(resource_type: str, text: str) -> Include:
-    source, code, target = [*_padded(text.split(":"))][:3]
-    if source != resource_type:
-        raise Invalid(f"`_include` must start with the type searched: `{resource_type}:`.")
-    parameter = known(resource_type, code)
-    if parameter.type != "reference":
-        raise Invalid(f"`_include` needs a reference; `{code}` is of type {parameter.type}.")
-    if target and target not in definitions.resource_types():
-        raise Invalid(f"`{target}` is not a resource type of FHIR R4.")
-    return Include(parameter, target or None)
-
-
-def _padded(parts: Sequence[str]) -> Sequence[str]:
-    return [*parts, "", "", ""]

@@ -23,7 +23,9 @@ MOST_HOPS = 12
 _LONGEST = 4
 # Beyond these a chain must name the type it goes to: R4's "any resource" is 145 types.
 _MOST_TARGETS = 4
-CONTROLS = frozenset({"_count", "_cursor", "_include", "_sort", "_summary", "_total"})
+CONTROLS = frozenset(
+    {"_count", "_cursor", "_include", "_revinclude", "_sort", "_summary", "_total"}
+)
 _MODIFIERS = {
     "date": {"missing"},
     "number": {"missing"},
@@ -35,7 +37,7 @@ _MODIFIERS = {
 }
 _NOT_YET = frozenset(
     {"_contained", "_containedType", "_content", "_elements", "_filter", "_list", "_query",
-     "_revinclude", "_score", "_text", "_type"}
+     "_score", "_text", "_type"}
 )  # fmt: skip
 
 

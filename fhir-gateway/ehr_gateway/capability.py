@@ -111,6 +111,8 @@ def _resource(name: str) -> dict[str, Any]:
             ],
         }
     found = sorted(parameters(name).values(), key=lambda one: one.code)
+    # FHIR's JSON has no empty arrays.
+    reverse = {"searchRevInclude": _referring()[name]} if name in _referring() else {}
     return {
         "type": name,
         "interaction": [{"code": code} for code in at_level("type")],
@@ -126,7 +128,7 @@ def _resource(name: str) -> dict[str, Any]:
         "searchInclude": [
             f"{name}:{one.code}" for one in found if one.type == "reference" and one.supported
         ],
-        "searchRevInclude": _referring().get(name, []),
+        **reverse,
         "searchParam": [{"name": one.code, "type": one.type} for one in found if one.supported],
     }
 

@@ -1,6 +1,6 @@
-"""search of one resource type (R4 §3.1.1): matches, includes, total, the next page.
+"""search of one resource type (R4 §3.1.1): matches, total, the next page.
 
-The consent predicate stands in every statement: of the page, of the total, of the includes.
+The consent predicate stands in every statement: of the page, of the total, of what comes along.
 """
 
 from __future__ import annotations
@@ -8,21 +8,16 @@ from __future__ import annotations
 import sqlite3
 from collections.abc import Sequence
 from dataclasses import dataclass
-from itertools import islice
-
-import orjson
 
 from ehr_fhir.errors import Issue
-from ehr_fhir.query import Include, SearchQuery, parse
-from ehr_fhir.references import target
+from ehr_fhir.query import SearchQuery, parse
 from ehr_gateway.access import Access
 from ehr_gateway.cursor import open_cursor, seal_cursor
+from ehr_gateway.interactions.include import included
 from ehr_gateway.search_sql import Conditions
 from ehr_gateway.store import Store, Version
 
 __all__ = ["SearchPage", "matching_ids", "search", "search_in"]
-
-_BATCH = 200
 
 
 @dataclass(frozen=True)
@@ -75,7 +70,7 @@ def search_in(
     total = _total(connection, select) if only_count or query.total != "none" else None
     rows = [] if only_count else _page(connection, query, select, after)
     matches = tuple(Version.of(row) for row in rows[: query.count])
-    included = _included(connection, access, query.includes, matches)
+    more, issues = included(connection, store.parameter_ids, access, query.includes, matches)
     cursor = None
     if len(rows) > query.count:
         last = matches[-1]
@@ -84,7 +79,7 @@ def search_in(
         if query.sort == "_lastUpdated":
             position.insert(0, last.last_updated_ms)
         cursor = seal_cursor(store.cursor_key, scope, position)
-    return SearchPage(matches, included, total, cursor, query.applied, query.issues)
+    return SearchPage(matches, more, total, cursor, query.applied, (*query.issues, *issues))
 
 
 def matching_ids(
@@ -152,44 +147,3 @@ def _page(
     return connection.execute(
         f"SELECT r.* FROM resource r WHERE r.pk IN ({pks}) ORDER BY {order}"  # noqa: S608
     ).fetchall()
-
-
-def _included(
-    connection: sqlite3.Connection,
-    access: Access,
-    includes: Sequence[Include],
-    matches: Sequence[Version],
-) -> tuple[Version, ...]:
-    wanted: dict[tuple[str, str], None] = {}
-    for match in matches if includes else ():
-        resource = orjson.loads(match.body)
-        for include in includes:
-            for path in include.parameter.paths:
-                for value in path.values(resource):
-                    found = target(value.get("reference", "")) if isinstance(value, dict) else None
-                    if found and include.target in (None, found.type):
-                        wanted[found.type, found.id] = None
-    for match in matches:
-        wanted.pop((match.type, match.id), None)
-    included: list[Version] = []
-    remaining = iter(wanted)
-    while batch := list(islice(remaining, _BATCH)):
-        included += _fetch(connection, access, batch)
-    return tuple(included)
-
-
-def _fetch(
-    connection: sqlite3.Connection, access: Access, targets: Sequence[tuple[str, str]]
-) -> list[Version]:
-    visible = access.search
-    params: dict[str, object] = dict(visible.params)
-    pairs = []
-    for number, (kind, identity) in enumerate(targets):
-        params[f"t{number}"], params[f"i{number}"] = kind, identity
-        pairs.append(f"(:t{number}, :i{number})")
-    rows = connection.execute(
-        f"SELECT r.* FROM resource r WHERE (r.type, r.id) IN (VALUES {', '.join(pairs)})"  # noqa: S608
-        f" AND r.current = 1 AND r.deleted = 0 AND ({visible.sql}) ORDER BY r.type, r.id",
-        params,
-    )
-    return [Version.of(row) for row in rows]

@@ -102,6 +102,15 @@ def test_how_the_answer_is_wanted_is_read() -> None:
         ("_include", "Observation:subject", "Patient:"),
         ("_include", "Patient:name", "reference"),
         ("_include", "Patient:organization:Foo", "Foo"),
+        ("_include", "Patient", "Type:reference"),
+        ("_include", "Patient:organization:Organization:x", "Type:reference"),
+        ("_include:recurse", "Patient:link", "iterate"),
+        ("_include:iterate", "Foo:link", "Type:reference"),
+        ("_revinclude", "*", "Type:reference"),
+        ("_revinclude", "Observation:encounter", "does not refer to a Patient"),
+        ("_revinclude", "Observation:subject:Group", "does not refer to a Patient"),
+        ("_revinclude", "Observation:code", "reference"),
+        ("_revinclude", "Observation:subjec", "`subject`"),
         ("_has:Observation:patient", "x", "_has:Type"),
         ("_has:Foo:patient:code", "x", "_has:Type"),
         ("_has:Observation:code:status", "x", "needs a reference"),
@@ -137,6 +146,14 @@ def test_a_search_follows_so_many_references_and_no_more() -> None:
     assert len(parse("Patient", pairs).filters) == 6
     with pytest.raises(Invalid, match="at most 12"):
         parse("Patient", [*pairs, ("organization.name", "x")])
+
+
+def test_so_many_includes_are_served_and_no_more() -> None:
+    pairs = [("_include", "Patient:link")] * 16
+
+    assert len(parse("Patient", pairs).includes) == 16
+    with pytest.raises(Invalid, match="At most 16"):
+        parse("Patient", [*pairs, ("_include", "*")])
 
 
 def test_a_chain_without_a_value_filters_nothing() -> None:

@@ -10,81 +10,10 @@ from ehr_gateway.interactions.delete import delete
 from ehr_gateway.interactions.search import search
 from ehr_gateway.store import Store
 from ehr_privacy.consent import Requester, parse_scopes
-from tests.lib.store import NOW, actor, consent, doctor, found, put, store
+from tests.lib.store import NOW, doctor, found, put, store
+from tests.lib.ward import TOP, closed, observation, shared, system, ward
 
-__all__ = ["store"]
-LOINC = "http://loinc.org"
-TOP = doctor("top")
-CATEGORIES = "http://terminology.hl7.org/CodeSystem/observation-category"
-
-
-def observation(name: str, patient: str, code: str, **more: object) -> dict[str, object]:
-    return {
-        "resourceType": "Observation",
-        "id": name,
-        "status": "final",
-        "category": [{"coding": [{"system": CATEGORIES, "code": "laboratory"}]}],
-        "code": {"coding": [{"system": LOINC, "code": code}]},
-        "subject": {"reference": f"Patient/{patient}"},
-        **more,
-    }
-
-
-def system(organization: str) -> Access:
-    scopes = parse_scopes("system/*.cruds")
-    return Access(Requester("system", organization, organization, scopes=scopes), NOW, "request")
-
-
-def shared(patient: str, organization: str) -> dict[str, object]:
-    sharing = consent(patient, "sharing", type="permit", actor=[actor(organization)])
-    return {**sharing, "id": f"sharing-{patient}-{organization}"}
-
-
-def closed(patient: str, domain: str) -> dict[str, object]:
-    body = consent(patient, "restriction", type="deny", actor=[actor("west")])
-    system = "https://ehr-commons.hk/fhir/CodeSystem/data-domain"
-    body["provision"]["class"] = [{"system": system, "code": domain}]
-    return {**body, "id": f"closed-{domain}"}
-
-
-@pytest.fixture
-def ward(store: Store) -> Store:
-    """Two patients of two clinics of one hospital, a visit, results."""
-    put(store, {"resourceType": "Organization", "id": "top", "name": "Harbour Hospital"})
-    for name in ("east", "west"):
-        part = {"resourceType": "Organization", "id": name, "name": f"{name} clinic"}
-        put(store, {**part, "partOf": {"reference": "Organization/top"}})
-    people = (("ann", "Chan", "east", "female"), ("bob", "Lee", "west", "male"))
-    for name, family, clinic, gender in people:
-        put(
-            store,
-            {
-                "resourceType": "Patient",
-                "id": name,
-                "name": [{"family": family}],
-                "gender": gender,
-                "managingOrganization": {"reference": f"Organization/{clinic}"},
-            },
-        )
-        put(store, {**consent(name, "joining"), "id": f"joining-{name}"})
-        put(store, shared(name, "top"))
-    put(
-        store,
-        {
-            "resourceType": "Encounter",
-            "id": "stay",
-            "status": "finished",
-            "class": {"code": "IMP"},
-            "subject": {"reference": "Patient/ann"},
-            "serviceProvider": {"reference": "Organization/east"},
-        },
-        system("east"),
-    )
-    visit = {"encounter": {"reference": "Encounter/stay"}}
-    put(store, observation("a1", "ann", "1", **visit), system("east"))
-    put(store, observation("a2", "ann", "2"), system("east"))
-    put(store, observation("b1", "bob", "1"), system("west"))
-    return store
+__all__ = ["store", "ward"]
 
 
 @pytest.mark.parametrize(

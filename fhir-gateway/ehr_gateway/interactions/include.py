@@ -1,0 +1,107 @@
+"""What comes with the matches: the resources they refer to, or that refer to them.
+
+The consent predicate stands in every round. What the requester may not find neither comes along nor
+leads on, and it does not count towards the limits.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Iterable, Mapping, Sequence
+
+from ehr_fhir.errors import Invalid, Issue
+from ehr_fhir.query_includes import Include
+from ehr_gateway.access import Access
+from ehr_gateway.store import Version
+
+__all__ = ["MOST_INCLUDED", "MOST_ROUNDS", "included"]
+
+MOST_INCLUDED = 1000
+MOST_ROUNDS = 8
+
+ParameterIds = Mapping[tuple[str, str], int]
+
+
+def included(
+    connection: sqlite3.Connection,
+    parameter_ids: ParameterIds,
+    access: Access,
+    includes: Sequence[Include],
+    matches: Sequence[Version],
+) -> tuple[tuple[Version, ...], tuple[Issue, ...]]:
+    """Return what comes with the matches, each once, and a warning where a limit cut it short."""
+    if any(one.source == "AuditEvent" for one in includes):
+        raise Invalid("The audit log is searched at its own address, not through others.")
+    seen = {one.pk for one in matches}
+    found: list[Version] = []
+    new: Sequence[Version] = matches
+    for number in range(MOST_ROUNDS + 1):
+        follow = [one for one in includes if number == 0 or one.iterate]
+        if not follow or not new:
+            return tuple(found), ()
+        if number == MOST_ROUNDS:
+            break
+        new = _round(connection, parameter_ids, access, follow, new, seen, len(found))
+        if len(found) + len(new) > MOST_INCLUDED:
+            return (*found, *new[: MOST_INCLUDED - len(found)]), (_cut("resources", MOST_INCLUDED),)
+        seen |= {one.pk for one in new}
+        found += new
+    return tuple(found), (_cut("rounds", MOST_ROUNDS),)
+
+
+def _round(
+    connection: sqlite3.Connection,
+    parameter_ids: ParameterIds,
+    access: Access,
+    follow: Sequence[Include],
+    new: Iterable[Version],
+    seen: Iterable[int],
+    so_far: int,
+) -> list[Version]:
+    by_type: dict[str, list[int]] = {}
+    for one in new:
+        by_type.setdefault(one.type, []).append(one.pk)
+    selects = []
+    for include in follow:
+        params = [parameter_ids[one.resource_type, one.code] for one in include.parameters]
+        selects += _selects(include, ", ".join(map(str, params)), by_type)
+    if not selects:
+        return []
+    visible = access.search
+    # Numbers of ours and names of R4's types only; DISTINCT so that each is judged once.
+    rows = connection.execute(
+        f"WITH led AS MATERIALIZED (SELECT DISTINCT pk FROM ({' UNION ALL '.join(selects)}) one)"  # noqa: S608
+        f" SELECT r.* FROM led CROSS JOIN resource r WHERE r.pk = led.pk"
+        f" AND r.pk NOT IN ({', '.join(map(str, seen))}) AND r.current = 1 AND r.deleted = 0"
+        f" AND ({visible.sql}) ORDER BY r.type, r.id LIMIT :most",
+        {**visible.params, "most": MOST_INCLUDED - so_far + 1},
+    )
+    return [Version.of(row) for row in rows]
+
+
+def _selects(include: Include, params: str, by_type: Mapping[str, Sequence[int]]) -> list[str]:
+    """Return what selects the pks that one include leads to."""
+    narrowed = f" AND i.target_type = '{include.target}'" if include.target else ""
+    if include.reverse:
+        pks = _listed(by_type, include.target)
+        return pks and [
+            f"SELECT i.pk FROM resource s CROSS JOIN idx_reference i WHERE s.pk IN ({pks[0]})"  # noqa: S608
+            f" AND i.param IN ({params}) AND i.target_id = s.id AND i.target_type = s.type"
+        ]
+    pks = _listed(by_type, include.source)
+    return pks and [
+        f"SELECT t.pk FROM idx_reference i CROSS JOIN resource t WHERE i.pk IN ({pks[0]})"  # noqa: S608
+        f" AND i.param IN ({params}){narrowed}"
+        " AND t.type = i.target_type AND t.id = i.target_id AND t.current = 1"
+    ]
+
+
+def _listed(by_type: Mapping[str, Sequence[int]], kind: str | None) -> list[str]:
+    """Return the pks of one type, or of all, as one list; nothing when there are none."""
+    pks = [pk for one, pks in by_type.items() if kind in (None, one) for pk in pks]
+    return [", ".join(map(str, pks))] if pks else []
+
+
+def _cut(what: str, most: int) -> Issue:
+    text = f"What is included was cut short at {most} {what}. Ask for fewer matches by `_count`."
+    return Issue(text, None, "too-costly", "warning")
