@@ -80,11 +80,12 @@ def quality(settings: Settings) -> None:
     results = read_results(place(settings))
     if not results:
         raise NotFound("The quality gate has not run yet: run `ehr lake run` first.")
-    shown = Table("Table", "Expectation", "Rows", "Not as expected")
+    shown = Table("Table", "Expectation", "Result", "Rows", "Not as expected")
     for table in results:
         for result in table.results:
             counts = (f"{result.evaluated:,}", f"{result.unexpected:,}")
-            shown.add_row(table.table, result.name, *counts)
+            verdict = "passed" if result.success else "FAILED"
+            shown.add_row(table.table, result.name, verdict, *counts)
     Console().print(shown)
 
 

@@ -11,6 +11,8 @@ from ehr_etl.quality import ExpectationResult, TableQuality
 from ehr_fhir.errors import Forbidden, Unauthorized, Unavailable, Unprocessable
 
 BASE = "https://ehr-commons.hk/fhir"
+# Whether an expectation was met: some allow a share of rows that are not, so counts cannot tell.
+PASSED = f"{BASE}/StructureDefinition/quality-passed"
 _POPULATION = "http://terminology.hl7.org/CodeSystem/measure-population"
 
 Json = dict[str, Any]  # a FHIR resource
@@ -68,6 +70,7 @@ def _report(table: TableQuality, at: str) -> Json:
 def _group(result: ExpectationResult) -> Json:
     met = result.evaluated - result.unexpected
     return {
+        "extension": [{"url": PASSED, "valueBoolean": result.success}],
         "code": {"text": result.name},
         "population": [
             {"code": _population("denominator"), "count": result.evaluated},

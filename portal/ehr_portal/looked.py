@@ -36,6 +36,8 @@ PURPOSES = {
     "HSYSADMIN": N_("To run the service"),
 }
 _WRITES = frozenset({"create", "update", "delete", "patch"})
+# Its event does not say which of the records a Bundle read and which it wrote.
+_BUNDLES = frozenset({"batch", "transaction"})
 
 
 @dataclass(frozen=True)
@@ -53,6 +55,7 @@ class Visit:
     # Titles of the kinds of records, in the reader's order of meeting them; still to translate.
     kinds: tuple[str, ...]
     wrote: bool
+    bundled: bool
     refused: bool
     own: bool
 
@@ -97,6 +100,7 @@ def _together(earlier: Visit, later: Visit) -> Visit:
         last=later.last,
         kinds=tuple(dict.fromkeys([*earlier.kinds, *later.kinds])),
         wrote=earlier.wrote or later.wrote,
+        bundled=earlier.bundled or later.bundled,
         refused=later.refused,
         own=later.own,
     )
@@ -121,6 +125,7 @@ def _visit(event: Resource, patient: str) -> Visit:
     ]
     types = [reference.partition("/")[0] for reference in references]
     at = str(event["recorded"])
+    interactions = {coding.get("code") for coding in event.get("subtype", ())}
     login = str(person.get("altId") or who.get("identifier", {}).get("value", ""))
     return Visit(
         login=login,
@@ -132,7 +137,8 @@ def _visit(event: Resource, patient: str) -> Visit:
         first=at,
         last=at,
         kinds=tuple(dict.fromkeys(KINDS[t] for t in _shown(event, types) if t in KINDS)),
-        wrote=any(c.get("code") in _WRITES for c in event.get("subtype", ())),
+        wrote=not interactions.isdisjoint(_WRITES),
+        bundled=not interactions.isdisjoint(_BUNDLES),
         refused=event.get("outcome", "0") != "0",
         own=login == f"p.{patient}" or who.get("reference") == f"Patient/{patient}",
     )

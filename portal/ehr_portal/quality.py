@@ -5,7 +5,13 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 
+from ehr_portal.display import Text
 from ehr_portal.gateway import Resource
+from ehr_portal.plain_names import plain_name
+
+PASSED = "https://ehr-commons.hk/fhir/StructureDefinition/quality-passed"
+# The system under which plain_names.toml has the checks' names.
+CHECKS = "https://ehr-commons.hk/fhir/CodeSystem/quality-check"
 
 
 @dataclass(frozen=True)
@@ -15,16 +21,18 @@ class Check:
     name: str
     met: int
     looked_at: int
+    # As the report says it: a check may allow some rows that do not meet it.
+    passed: bool
 
     @property
     def share(self) -> float:
         """Return the share that met it; nothing to look at is nothing wrong."""
         return self.met / self.looked_at if self.looked_at else 1.0
 
-    @property
-    def passed(self) -> bool:
-        """Return whether every row met it."""
-        return self.met >= self.looked_at
+    def title(self, language: str) -> Text:
+        """Return its everyday name, or the name it has in the rules."""
+        plain = plain_name(CHECKS, self.name, language)
+        return Text(plain, language) if plain else Text(self.name, "en")
 
 
 @dataclass(frozen=True)
@@ -70,10 +78,17 @@ def _check(group: Resource) -> Check:
         for population in group.get("population", ())
         for c in population.get("code", {}).get("coding", ())
     }
+    met = counts.get("numerator", 0)
+    looked_at = counts.get("denominator", counts.get("initial-population", 0))
+    verdict = next(
+        (e.get("valueBoolean") for e in group.get("extension", ()) if e.get("url") == PASSED), None
+    )
     return Check(
         name=str(group.get("code", {}).get("text", "")),
-        met=counts.get("numerator", 0),
-        looked_at=counts.get("denominator", counts.get("initial-population", 0)),
+        met=met,
+        looked_at=looked_at,
+        # A report that does not say is held to every row.
+        passed=met >= looked_at if verdict is None else bool(verdict),
     )
 
 

@@ -103,9 +103,9 @@ def chart(trend: Trend, label: str, days: tuple[str, str]) -> Markup:
     ).format(label, _range(trend, low, high), _joined(places), dots, *places[-1], texts)
 
 
-def bar(share: float, label: str) -> Markup:
-    """Return a bar filled by a share of 1."""
-    kind = "ehr-plot-pass" if share >= 1 else "ehr-plot-fail"
+def bar(share: float, label: str, *, passed: bool) -> Markup:
+    """Return a bar filled by a share of 1, in the colour of whether that is enough."""
+    kind = "ehr-plot-pass" if passed else "ehr-plot-fail"
     return Markup(
         '<svg class="ehr-trend" viewBox="0 0 132 40" role="img" aria-label="{}">'
         '<rect class="ehr-plot-track" x="0" y="14" width="132" height="12" rx="6"/>'

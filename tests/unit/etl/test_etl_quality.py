@@ -11,7 +11,7 @@ import pytest
 from fhir.resources.R4B.measurereport import MeasureReport
 
 from ehr_etl.lake import Lake
-from ehr_etl.measure_reports import measure_reports, report_quality
+from ehr_etl.measure_reports import PASSED, measure_reports, report_quality
 from ehr_etl.quality import (
     ExpectationResult,
     TableQuality,
@@ -75,6 +75,15 @@ def test_a_report_is_a_valid_measure_report() -> None:
     MeasureReport.model_validate(report)
     assert report["id"] == "patient-demographics"
     assert [one["count"] for one in report["group"][0]["population"]] == [4, 2]
+
+
+def test_a_report_says_of_an_expectation_that_allows_exceptions_that_it_was_met() -> None:
+    mostly = ExpectationResult("onset-mostly-known", True, 4, 1)
+
+    (report,) = measure_reports([TableQuality("condition_flat", 4, (mostly,))], AT)
+
+    MeasureReport.model_validate(report)
+    assert report["group"][0]["extension"] == [{"url": PASSED, "valueBoolean": True}]
 
 
 def test_reports_go_to_the_gateway_as_one_transaction() -> None:

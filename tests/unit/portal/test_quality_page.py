@@ -4,7 +4,11 @@ from __future__ import annotations
 
 from typing import Any
 
-from ehr_portal.quality import reports
+from ehr_etl.quality import load_suite
+from ehr_etl.quality_rules import load_quality_rules
+from ehr_etl.views import VIEWS
+from ehr_portal.plain_names import plain_name
+from ehr_portal.quality import CHECKS, PASSED, reports
 from tests.lib.portal_house import PortalHouse, portal
 
 __all__ = ["portal"]
@@ -51,7 +55,37 @@ def test_a_single_failing_row_is_never_rounded_to_a_pass(portal: PortalHouse) ->
     assert "1 check failed" in shown
     assert "99.9%" in shown
     assert "999,999" in shown
-    assert "<td>Failed</td>" in shown
+    assert ">Failed</strong>" in shown
+
+
+def test_a_check_that_allows_exceptions_passes_as_the_report_says(portal: PortalHouse) -> None:
+    found = report("condition-flat", "2026-11-22", onset=(1016, 1035))
+    found["group"][0]["code"]["text"] = "onset-mostly-known"
+    found["group"][0]["extension"] = [{"url": PASSED, "valueBoolean": True}]
+    portal.fake.resources[("MeasureReport", "m")] = found
+
+    shown = portal.log_in("steward").get("/quality").text
+
+    assert "All passed" in shown
+    assert "The beginning is mostly known" in shown
+    assert "98.1%" in shown or "98.2%" in shown
+    assert "ehr-plot-fail" not in shown
+
+
+def test_a_check_may_fail_though_its_report_counts_no_row() -> None:
+    found = report("a", "2026-11-22", has_rows=(0, 0))
+    found["group"][0]["extension"] = [{"url": PASSED, "valueBoolean": False}]
+
+    (told,) = reports([found])
+
+    assert told.failed == 1
+
+
+def test_every_check_of_the_lake_has_a_name_in_each_language() -> None:
+    names = {rule.name for rule in load_quality_rules().rules}
+    names |= {one["name"] for view in VIEWS for one in load_suite(view)["expectations"]}
+
+    assert [name for name in sorted(names) if not plain_name(CHECKS, name, "zh-Hans")] == []
 
 
 def test_a_check_of_no_rows_has_nothing_wrong() -> None:

@@ -70,6 +70,15 @@ def test_two_people_at_once_are_two_visits_however_they_mix() -> None:
     assert [visit.login for visit in visits(reversed(events), "pat-1")] == ["dr.a", "dr.b"]
 
 
+def test_what_came_in_a_bundle_is_not_told_as_a_look_alone(portal: PortalHouse) -> None:
+    sent = event("22T06:00:00", "models", "RiskAssessment", subtype=[{"code": "batch"}])
+    portal.fake.resources[("AuditEvent", "sent")] = sent
+
+    shown = portal.log_in("patient").get("/who-looked").text
+
+    assert "Looked at or changed: Risk scores" in shown
+
+
 def test_a_search_for_conditions_is_not_told_as_a_look_at_the_personal_details() -> None:
     (searched,) = visits([event("22T06:00:00", "dr.b", "Condition")], "pat-1")
     patient = base64.b64encode(b"Patient?identifier").decode()
