@@ -45,7 +45,10 @@ class CommandGroup(TyperGroup):
         """Return the command to run; import a mounted one now."""
         if args and args[0] in MOUNTED:
             module = import_module(MOUNTED[args[0]][0])
-            return args[0], typer.main.get_command(module.app), args[1:]
+            command = typer.main.get_command(module.app)
+            # They may not import our settings, so these come to them as defaults of their options.
+            ctx.default_map = {args[0]: _defaults(command, settings.load())}
+            return args[0], command, args[1:]
         return super().resolve_command(ctx, args)
 
     def invoke(self, ctx: Any) -> Any:
@@ -76,6 +79,14 @@ class CommandGroup(TyperGroup):
                 err=True,
             )
             sys.exit(exit_code(Fault("")))
+
+
+def _defaults(command: Any, chosen: settings.Settings) -> dict[str, Any]:
+    # One value per option, at every depth: a group's commands look theirs up under their name.
+    found: dict[str, Any] = {"data": chosen.data, "base_url": chosen.base_url}
+    for name, below in getattr(command, "commands", {}).items():
+        found[name] = _defaults(below, chosen)
+    return found
 
 
 def _debugging() -> bool:

@@ -18,7 +18,7 @@ app = typer.Typer(
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
-    help="eHR Commons: health records shared under the patient's own control.",
+    help="eHR Commons: health records shared under the patient's own control.\n\nExample: ehr demo",
 )
 lake_app = typer.Typer(
     no_args_is_help=True, help="The lake: from the change feed to tables for research."
@@ -39,7 +39,10 @@ def up(
     workers: Annotated[int | None, typer.Option(help="Processes.", show_default="1")] = None,
     database: Annotated[str | None, typer.Option(help="Only `sqlite` so far.")] = None,
 ) -> None:
-    """Serve the gateway and the portal; print one line when ready."""
+    """Serve the gateway and the portal; print one line when ready.
+
+    Example: ehr up --data var/mine --port 8090
+    """
     from ehr_cli import serve, settings
 
     chosen = settings.load().override(
@@ -55,7 +58,10 @@ def token(
     scope: Annotated[str | None, typer.Option(help='Such as "system/*.cruds".')] = None,
     data: Data = None,
 ) -> None:
-    """Print an access token for use on this machine, and nothing else."""
+    """Print an access token for use on this machine, and nothing else.
+
+    Example: ehr token --user dr.wong --data var/demo
+    """
     from ehr_cli import settings
     from ehr_gateway.auth.local import local_token
 
@@ -77,8 +83,11 @@ def load(
 ) -> None:
     """Load bundles or NDJSON into the store; what is refused is reported by line.
 
-    Run it again after an interruption: it goes on where it stopped. Exits with 0 when anything
-    was accepted, else with the code of the error.
+    Run it again after an interruption: it goes on where it stopped.
+
+    Exits with 0 when anything was accepted, else with the code of the error.
+
+    Example: ehr load path/to/synthea/output --data var/mine --rejects refused.txt
     """
     from ehr_cli import load as loading
     from ehr_cli import settings
@@ -94,7 +103,10 @@ def demo(
     ),
     port: Port = None,
 ) -> None:
-    """Show the whole way once, on a sample of synthetic patients: from hospital to research."""
+    """Show the whole way once, on a sample of synthetic patients: from hospital to research.
+
+    Example: ehr demo --once
+    """
     from ehr_cli import settings
     from ehr_cli.demo import tour
 
@@ -103,7 +115,10 @@ def demo(
 
 @app.command()
 def doctor(data: Data = None, port: Port = None) -> None:
-    """Say what is missing or wrong on this machine, and what to do."""
+    """Say what is missing or wrong on this machine, and what to do.
+
+    Example: ehr doctor --data var/mine
+    """
     from ehr_cli import doctor as examination
     from ehr_cli import settings
 
@@ -119,7 +134,10 @@ def lake_run(
         bool, typer.Option("--once/--follow", help="Stop at the end of the feed, or wait.")
     ] = True,
 ) -> None:
-    """Bring every table of the lake up to date from the gateway's change feed."""
+    """Bring every table of the lake up to date from the gateway's change feed.
+
+    Example: ehr lake run --data var/mine
+    """
     from ehr_cli import lake, settings
 
     lake.run(settings.load().override(data=data), feed, once=once)
@@ -129,7 +147,10 @@ def lake_run(
 def lake_view(
     file: Annotated[Path, typer.Argument(help="A ViewDefinition (JSON).")], data: Data = None
 ) -> None:
-    """Write one ViewDefinition of the de-identified records to a gold table."""
+    """Write one ViewDefinition of the de-identified records to a gold table.
+
+    Example: ehr lake view smokers.json
+    """
     from ehr_cli import lake, settings
 
     lake.view(settings.load().override(data=data), file)
@@ -137,7 +158,10 @@ def lake_view(
 
 @lake_app.command("quality")
 def lake_quality(data: Data = None) -> None:
-    """Show the newest results of the quality gate."""
+    """Show the newest results of the quality gate.
+
+    Example: ehr lake quality --data var/mine
+    """
     from ehr_cli import lake, settings
 
     lake.quality(settings.load().override(data=data))

@@ -18,6 +18,8 @@ from ehr_fhir.errors import Invalid
 
 FILE = "ehr.toml"
 PREFIX = "EHR_"
+# Read by commands of their own, not settings.
+NOT_OURS = frozenset({"EHR_TOKEN"})
 
 
 @dataclass(frozen=True)
@@ -93,7 +95,7 @@ def _file_values(path: Path) -> dict[str, Any]:
 def _variables(environment: Mapping[str, str]) -> dict[str, str]:
     found = {}
     for variable, text in environment.items():
-        if variable.startswith(PREFIX):
+        if variable.startswith(PREFIX) and variable not in NOT_OURS:
             name = variable.removeprefix(PREFIX).lower()
             _known(name, "the environment", variable)
             found[name] = text

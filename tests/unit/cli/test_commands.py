@@ -49,6 +49,17 @@ def test_help_lists_every_command_and_loads_nothing_heavy(tmp_path: Path) -> Non
     assert ran.stderr == "[]"
 
 
+@pytest.mark.parametrize(
+    "command",
+    ["", "up", "token", "load", "demo", "doctor", "lake run", "lake view", "lake quality"],
+)
+def test_help_of_each_command_shows_an_example(command: str) -> None:
+    shown = runner.invoke(app, [*command.split(), "--help"])
+
+    assert shown.exit_code == 0
+    assert f"Example: ehr {command}" in shown.output
+
+
 def test_help_is_quick(tmp_path: Path) -> None:
     def seconds() -> float:
         # Processor time, not the clock's: other work on the machine must not fail the test.
@@ -66,6 +77,21 @@ def test_commands_of_other_parts_are_mounted(command: str, word: str) -> None:
 
     assert answer.exit_code == 0
     assert word in answer.output
+
+
+@pytest.mark.parametrize("where", ["toml", "variable"])
+def test_commands_of_other_parts_read_the_settings_too(tmp_path: Path, where: str) -> None:
+    variables = {"EHR_TOKEN": "t"}
+    if where == "toml":
+        (tmp_path / "ehr.toml").write_text('data = "mine"\n')
+    else:
+        variables["EHR_DATA"] = "mine"
+
+    ran = ehr("research", "project", "list", cwd=tmp_path, **variables)
+
+    assert (ran.returncode, ran.stderr) == (0, "")
+    assert (tmp_path / "mine" / "research").exists()
+    assert not (tmp_path / "var").exists()
 
 
 def test_a_wrong_setting_ends_in_one_sentence_and_its_exit_code(tmp_path: Path) -> None:
