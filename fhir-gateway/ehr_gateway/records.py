@@ -75,7 +75,9 @@ def insert_version(
         "INSERT INTO record_label (pk, label) VALUES (?, ?)",
         [(pk, label) for label in sorted(record.labels)],
     )
-    return Version(pk, record.type, record.id, version, last_updated_ms, deleted, body, method)
+    return Version(
+        pk, record.type, record.id, version, last_updated_ms, deleted, body, method, record.author
+    )
 
 
 def numbered(parameters: Parameters, resource_type: str, rows: Iterable[IndexRow]) -> IndexValues:

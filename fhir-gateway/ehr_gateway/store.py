@@ -47,13 +47,15 @@ class Version:
     deleted: bool
     body: bytes
     method: str = "PUT"
+    # The organisation whose record it is.
+    author: str | None = None
 
     @classmethod
     def of(cls, row: sqlite3.Row) -> Version:
         """Build a version from a row of `resource`."""
         return cls(
             row["pk"], row["type"], row["id"], row["version"], row["last_updated"],
-            bool(row["deleted"]), row["body"], row["method"],
+            bool(row["deleted"]), row["body"], row["method"], row["author"],
         )  # fmt: skip
 
 

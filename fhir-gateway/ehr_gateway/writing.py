@@ -1,7 +1,9 @@
 """A write transaction: versions, index, consent rules and audit together, or none of them.
 
-The right to deposit and the references are judged at the end, when everything that the transaction
-brings is in place: a Bundle may hold a patient, the consent, and the records, in any order.
+The right to write is judged before anything is in place, so that nobody gains a right, or a sight
+of a record, by what he tries to write. Depositing and the references are judged at the end, when
+all that the transaction brings is there: a Bundle may hold a patient, the consent, and the records,
+in any order.
 """
 
 from __future__ import annotations
@@ -89,7 +91,7 @@ class Transaction:
         self.versions: list[Version] = []
         # What conditional references found: a Bundle repeats the same few again and again.
         self.found: dict[tuple[str, str], list[str]] = {}
-        self._pending: list[tuple[WriteInteraction, Record, bool, Prepared | None]] = []
+        self._pending: list[tuple[WriteInteraction, Record, Prepared | None]] = []
         row = connection.execute("SELECT last_updated FROM resource ORDER BY pk DESC LIMIT 1")
         latest = row.fetchone()
         # Time never runs backwards in the feed, whatever the clock does.
@@ -125,8 +127,8 @@ class Transaction:
         _check_version(current, if_match)
         if current.deleted:
             return current
-        record = record_facts(parse(current.body), self.access.author)
-        self._pending.append(("delete", record, True, None))
+        record = self._check_current("delete", current)
+        self._pending.append(("delete", record, None))
         remove_index(self.connection, self.store.parameter_ids, current)
         return self._insert(record, b"", current, "DELETE")
 
@@ -151,12 +153,12 @@ class Transaction:
         return WriteResult(self._put(resource, identity, current, "PATCH"), created=False)
 
     def finish(self) -> None:
-        """Judge what can be judged only at the end: the right to write, and the references."""
-        patients = {one for _, record, _, _ in self._pending for one in record.patients}
+        """Judge what can be judged only at the end: the right to deposit, and the references."""
+        patients = {one for _, record, _ in self._pending for one in record.patients}
         joined = {patient: self._joined(patient) for patient in patients}
-        for interaction, record, visible, _ in self._pending:
+        for interaction, record, _ in self._pending:
             deposit = all(joined[patient] for patient in record.patients)
-            self._check_right(interaction, record, deposit, visible)
+            self._check_right(interaction, record, joined=deposit, manages=True)
         prepared = [one for *_, one in self._pending if one is not None]
         if issues := dangling(self.connection, self.access, prepared):
             raise Unprocessable(issues[0].diagnostics, issues=issues)
@@ -167,10 +169,15 @@ class Transaction:
     ) -> Version:
         resource = {**resource, "id": identity}
         resolve_conditionals(self, resource)
-        prepared = prepare(resource, self.access.author)
+        # A record stays its first author's: else a needless update would make it the updater's
+        # own, which no patient could close to him again.
+        prepared = prepare(resource, current.author if current else self.access.author)
         interaction: WriteInteraction = "update" if current else "create"
-        self._pending.append((interaction, prepared.record, True, prepared))
+        holds = any(rule.table == "consent_hold" for rule in prepared.rules)
+        self._check_named(interaction, prepared.record, holds=holds)
+        self._pending.append((interaction, prepared.record, prepared))
         if current is not None and not current.deleted:
+            self._check_current("update", current)
             remove_index(self.connection, self.store.parameter_ids, current)
         number = current.version + 1 if current else 1
         version = self._insert(prepared.record, prepared.body(number, self.now_ms), current, method)
@@ -197,7 +204,10 @@ class Transaction:
     def _create_named(
         self, resource: dict[str, Any], kind: str, identity: str, if_match: int | None
     ) -> WriteResult:
-        named = self.access.requester.role == "system" or record_facts(resource, None).directory
+        record = record_facts(resource, None)
+        named = self.access.requester.role == "system" or record.directory
+        if named:
+            self._check_named("create", record)
         if if_match is not None or not named or self._exists(kind, identity):
             raise NotFound(f"There is no {kind} with this id.")
         return WriteResult(self._put(resource, identity, None, "PUT"), created=True)
@@ -223,17 +233,36 @@ class Transaction:
         )
         return row.fetchone() is not None
 
+    def _check_current(self, interaction: WriteInteraction, current: Version) -> Record:
+        """Judge a change by what stands there now, too: it may be about somebody else."""
+        record = record_facts(parse(current.body), current.author)
+        self._check_named(interaction, record, holds=self._holds_back(record))
+        return record
+
+    def _check_named(
+        self, interaction: WriteInteraction, record: Record, *, holds: bool = False
+    ) -> None:
+        """Judge all of the right to write but joining, which the transaction itself may bring."""
+        self._check_right(
+            interaction,
+            record,
+            joined=True,
+            manages=all(self._manages(patient) for patient in record.patients),
+            holds=holds,
+        )
+
     def _check_right(
-        self, interaction: WriteInteraction, record: Record, joined: bool, visible: bool
+        self,
+        interaction: WriteInteraction,
+        record: Record,
+        *,
+        joined: bool,
+        manages: bool,
+        holds: bool = False,
     ) -> None:
         requester = self.access.requester
         decision = may_write(
-            requester,
-            interaction,
-            record,
-            joined,
-            visible,
-            manages=all(self._manages(patient) for patient in record.patients),
+            requester, interaction, record, joined, True, manages=manages, holds=holds
         )
         if not decision.permit:
             raise Forbidden(_REFUSALS.get(decision.reason, _REFUSALS["role"]))
@@ -253,6 +282,10 @@ class Transaction:
         person, now = self.access.requester.person, self.access.now_ms
         return self._holds(condition, {"patient": patient, "person": person, "now": now})
 
+    def _holds_back(self, record: Record) -> bool:
+        condition = "EXISTS (SELECT 1 FROM consent_hold WHERE consent = :id)"
+        return record.type == "Consent" and self._holds(condition, {"id": record.id})
+
     def _holds(self, condition: str, params: Mapping[str, object]) -> bool:
         return bool(self.connection.execute(f"SELECT {condition}", params).fetchone()[0])
 
@@ -264,6 +297,7 @@ _REFUSALS = {
     "not-joined": "The patient's account takes no deposits from this organisation.",
     "not-own": "A patient may write this for his or her own record only.",
     "no-power": "The power to act for this patient is not in force.",
+    "held": "A result that is held back is for those who hold it, not for the patient, to release.",
 }
 
 

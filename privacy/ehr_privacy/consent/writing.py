@@ -27,13 +27,15 @@ def may_write(
     current_visible: bool,
     *,
     manages: bool = False,
+    holds: bool = False,
     roles: RoleMatrix | None = None,
 ) -> Decision:
     """Decide whether a requester may create, update or delete a record.
 
     `joined`: the organisation may deposit for every patient of the record (`may_deposit`);
     `current_visible`: the current version is visible to the requester (pass True for a create);
-    `manages`: the carer's power to manage holds for every patient of the record.
+    `manages`: the carer's power to manage holds for every patient of the record;
+    `holds`: the record is a Consent that holds results back from the patient.
     """
     matrix = roles or load_roles()
     if not in_scope(requester, interaction, record):
@@ -41,6 +43,8 @@ def may_write(
     platform = requester.role == "system" and requester.organization == matrix.platform
     writers = matrix.writers.get(record.type)
     if writers is not None:
+        if holds and requester.role in ("patient", "carer"):
+            return Decision(False, "held")
         return _write_named(requester, record, writers, platform, manages)
     if requester.role in ("administrator", "steward"):
         return Decision(record.directory, "directory" if record.directory else "role")

@@ -158,5 +158,20 @@ def test_who_may_write(
     assert f"{'' if decision.permit else 'no '}{decision.reason}" == answer
 
 
+@pytest.mark.parametrize(
+    ("requester", "answer"),
+    [
+        (who("patient", None), "no held"),
+        (who("carer", None), "no held"),
+        (who("steward", None), "steward"),
+        (who("system", "ehr-commons"), "platform"),
+    ],
+)
+def test_who_may_write_a_hold(requester: Requester, answer: str) -> None:
+    decision = may_write(requester, "update", CONSENT, True, True, manages=True, holds=True)
+
+    assert f"{'' if decision.permit else 'no '}{decision.reason}" == answer
+
+
 def test_a_carer_who_manages_may_write_consents() -> None:
     assert may_write(who("carer", None), "create", CONSENT, True, True, manages=True).permit
