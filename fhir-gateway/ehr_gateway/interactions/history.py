@@ -8,6 +8,7 @@ from ehr_fhir.errors import NotFound
 from ehr_fhir.query import DEFAULT_COUNT, LARGEST_COUNT
 from ehr_gateway.access import Access
 from ehr_gateway.cursor import open_cursor, seal_cursor
+from ehr_gateway.interactions.read import current_visible
 from ehr_gateway.store import Store, Version
 
 __all__ = ["HistoryPage", "history"]
@@ -31,7 +32,7 @@ def history(
     count: int | None = None,
     cursor: str | None = None,
 ) -> HistoryPage:
-    """Return those versions of a resource that the requester may see."""
+    """Return those versions that the requester may see; none if the current one is hidden."""
     visible = access.read
     scope = ["history", resource_type, identity]
     before = open_cursor(store.cursor_key, scope, cursor)[0] if cursor else None
@@ -39,6 +40,8 @@ def history(
     where = f"r.type = :type AND r.id = :id AND ({visible.sql})"
     params = {"type": resource_type, "id": identity, **visible.params}
     with store.reading() as connection:
+        if not current_visible(connection, access, resource_type, identity):
+            raise NotFound(f"There is no {resource_type} with this id.")
         total = connection.execute(
             f"SELECT COUNT(*) FROM resource r WHERE {where}",  # noqa: S608
             params,
@@ -48,8 +51,6 @@ def history(
             " AND (:before IS NULL OR r.version < :before) ORDER BY r.version DESC LIMIT :limit",
             {**params, "before": before, "limit": limit + 1},
         ).fetchall()
-    if not total:
-        raise NotFound(f"There is no {resource_type} with this id.")
     versions = tuple((Version.of(row), str(row["method"])) for row in rows[:limit])
     more = len(rows) > limit
     last = versions[-1][0].version if more else 0

@@ -8,7 +8,7 @@ from ehr_fhir.errors import Gone, NotFound
 from ehr_gateway.access import Access
 from ehr_gateway.store import Store, Version
 
-__all__ = ["read", "read_in"]
+__all__ = ["current_visible", "read", "read_in"]
 
 
 def read(store: Store, access: Access, resource_type: str, identity: str) -> Version:
@@ -33,3 +33,20 @@ def read_in(
     if version.deleted:
         raise Gone(f"This {resource_type} was deleted.")
     return version
+
+
+def current_visible(
+    connection: sqlite3.Connection, access: Access, resource_type: str, identity: str
+) -> bool:
+    """Say whether the current version, or the mark that it was deleted, may be seen.
+
+    Without it no older version is shown either: a label or a patient put right later would still
+    be open in the version before.
+    """
+    visible = access.read
+    row = connection.execute(
+        "SELECT 1 FROM resource r WHERE r.type = :type AND r.id = :id AND r.current = 1"  # noqa: S608
+        f" AND ({visible.sql})",
+        {"type": resource_type, "id": identity, **visible.params},
+    ).fetchone()
+    return row is not None

@@ -6,13 +6,14 @@ import sqlite3
 
 from ehr_fhir.errors import Gone, NotFound
 from ehr_gateway.access import Access
+from ehr_gateway.interactions.read import current_visible
 from ehr_gateway.store import Store, Version
 
 __all__ = ["vread", "vread_in"]
 
 
 def vread(store: Store, access: Access, resource_type: str, identity: str, version: int) -> Version:
-    """Return one version, judged by the facts of that version and by the rules of now."""
+    """Return one version, judged by its facts and the current one's, by the rules of now."""
     with store.reading() as connection:
         return vread_in(connection, access, resource_type, identity, version)
 
@@ -28,7 +29,7 @@ def vread_in(
         f" AND ({visible.sql})",
         {"type": resource_type, "id": identity, "version": version, **visible.params},
     ).fetchone()
-    if row is None:
+    if row is None or not current_visible(connection, access, resource_type, identity):
         raise NotFound(f"There is no {resource_type} with this id and version.")
     found = Version.of(row)
     if found.deleted:
