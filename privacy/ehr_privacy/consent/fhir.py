@@ -78,7 +78,8 @@ def _base_policy(resource: Json, facts: dict[str, str]) -> list[RuleRow]:
     """IHE PCF basic consents: permit is sharing with everyone, deny closes to everyone."""
     provision = read_provision(resource)
     provision.only("purpose", "period")
-    provision.about(*TREATMENT)
+    # Here and below: what is meant for emergencies (ETREAT) alone would hold for all treatment.
+    provision.about("TREAT")
     if provision.type == "permit":
         return [_row("consent_sharing", facts, provision, organization="*")]
     return _restrict(provision, facts)
@@ -93,14 +94,14 @@ def _join(provision: Provision, facts: dict[str, str]) -> list[RuleRow]:
 def _share(provision: Provision, facts: dict[str, str]) -> list[RuleRow]:
     provision.must_be("permit")
     provision.only("purpose", "period", "actor", "action")
-    provision.about(*TREATMENT)
+    provision.about("TREAT")
     organizations = provision.actors_of("organization")
     return [_row("consent_sharing", facts, provision, organization=name) for name in organizations]
 
 
 def _restrict(provision: Provision, facts: dict[str, str]) -> list[RuleRow]:
     provision.must_be("deny")
-    provision.about(*TREATMENT)
+    provision.about("TREAT")
     sealed = int(provision.sealed)
     rows = [
         _row("consent_restriction", facts, provision, rule=_RULE, sealed=sealed, **condition)
@@ -108,7 +109,7 @@ def _restrict(provision: Provision, facts: dict[str, str]) -> list[RuleRow]:
     ]
     for exception in provision.exceptions:
         exception.must_be("permit")
-        exception.about(*TREATMENT)
+        exception.about("TREAT")
         values: dict[str, Value] = {"consent": facts["consent"], "rule": _RULE}
         rows.extend(
             RuleRow("consent_exception", {**values, **condition})
@@ -120,7 +121,7 @@ def _restrict(provision: Provision, facts: dict[str, str]) -> list[RuleRow]:
 def _step_up(provision: Provision, facts: dict[str, str]) -> list[RuleRow]:
     provision.must_be("permit")
     provision.only("purpose", "period", "actor", "class", "action")
-    provision.about(*TREATMENT)
+    provision.about("TREAT")
     if provision.until is None:
         refuse("Consent.provision.period.end", "A step-up grant needs an end.")
     person, organization = provision.person_and_organization()

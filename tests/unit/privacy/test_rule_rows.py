@@ -154,6 +154,17 @@ def deny(**more: Any) -> dict[str, Any]:
         (deny(modifierExtension=[{"url": "u"}]), "Consent.provision.modifierExtension"),
         (deny(purpose=[{"code": "HPAYMT"}]), "Consent.provision.purpose"),
         (deny(purpose=[{"code": "HRESCH"}]), "Consent.provision.purpose"),
+        (deny(purpose=[{"code": "ETREAT"}]), "Consent.provision.purpose"),
+        (
+            deny(provision=[{"type": "permit", "purpose": [{"code": "ETREAT"}]}]),
+            "Consent.provision.provision[0].purpose",
+        ),
+        (
+            consent(
+                "sharing", {"type": "permit", "actor": [CLINIC], "purpose": [{"code": "ETREAT"}]}
+            ),
+            "Consent.provision.purpose",
+        ),
         (deny(action=[{"coding": [{"code": "correct"}]}]), "Consent.provision.action"),
         (
             deny(actor=[{"reference": {"reference": "Organization/x"}}]),
