@@ -408,6 +408,33 @@ def test_a_transaction_writes_all_or_nothing(furnished: House) -> None:
     assert batch["entry"][1]["response"]["outcome"]["resourceType"] == "OperationOutcome"
 
 
+def test_a_batch_answers_each_entry_whatever_the_others_lack(furnished: House) -> None:
+    doctor = furnished.login("doctor.a")
+    entries = [{"request": {"method": "GET", "url": "Observation"}}, {}, 7]
+
+    answer = doctor.post("/fhir", {"resourceType": "Bundle", "type": "batch", "entry": entries})
+    marked = doctor.request(
+        "POST", "/fhir", content=b"\xef\xbb\xbf" + json.dumps(
+            {"resourceType": "Bundle", "type": "batch", "entry": entries[:1]}
+        ).encode(), headers={"Content-Type": "application/fhir+json"},
+    )  # fmt: skip
+
+    statuses = [one["response"]["status"][:3] for one in must(answer).json()["entry"]]
+    assert statuses == ["200", "400", "400"]
+    assert must(marked).json()["entry"] == answer.json()["entry"][:1]
+
+
+def test_the_audit_log_is_not_in_a_bundle_however_its_name_is_written(furnished: House) -> None:
+    entries = [{"request": {"method": "GET", "url": "AuditEvent"}}]
+    body = json.dumps({"resourceType": "Bundle", "type": "batch", "entry": entries})
+
+    for text in (body, body.replace("AuditEvent", "\\u0041uditEvent")):
+        answer = furnished.login("p.pat-1").request(
+            "POST", "/fhir", content=text, headers={"Content-Type": "application/fhir+json"}
+        )
+        assert answer.status_code == 422
+
+
 def test_a_batch_reads_and_searches_and_each_answer_stands_for_itself(furnished: House) -> None:
     def batch(*urls: str) -> dict[str, Any]:
         entries = [{"request": {"method": "GET", "url": url}} for url in urls]

@@ -47,14 +47,11 @@ def post_bundle(asking: TheAsking, body: Body) -> Response:
 
 def _refuse_audit_events(body: bytes) -> None:
     # The log is not among the records that a Bundle reaches; an empty answer would mislead.
-    if b"AuditEvent" not in body:
+    # Read only where the word may stand; JSON may write any of its letters as `\\u00..`.
+    if b"AuditEvent" not in body and b"\\u00" not in body:
         return
-    entries = parse(body).get("entry")
-    for one in entries if isinstance(entries, list) else []:
-        request = one.get("request") if isinstance(one, dict) else None
-        url = request.get("url") if isinstance(request, dict) else None
-        if isinstance(url, str) and url.strip("/").startswith("AuditEvent"):
-            raise Unprocessable("AuditEvent is served at its own address, not in a Bundle.")
+    if any(url.strip("/").startswith("AuditEvent") for url in _asked(body)):
+        raise Unprocessable("AuditEvent is served at its own address, not in a Bundle.")
 
 
 def _audit_rest(asking: Asking, occasion: audit.Occasion, result: bundle.BundleResult) -> None:
@@ -86,7 +83,18 @@ def _urls(body: bytes, result: bundle.BundleResult) -> list[str]:
     """Return what each entry asked for; needed, and so read again, only where one searched."""
     if not any(one.page for one in result.entries):
         return [""] * len(result.entries)
-    return [one["request"]["url"] for one in orjson.loads(body)["entry"]]
+    return _asked(body)
+
+
+def _asked(body: bytes) -> list[str]:
+    """Return the url of each entry, empty where there is none."""
+    entries = parse(body).get("entry")
+    requests = [
+        one.get("request") if isinstance(one, dict) else None
+        for one in (entries if isinstance(entries, list) else [])
+    ]
+    urls = [one.get("url") if isinstance(one, dict) else None for one in requests]
+    return [url if isinstance(url, str) else "" for url in urls]
 
 
 def _full_url(base: str, result: bundle.EntryResult) -> str | None:
