@@ -10,12 +10,14 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
+from ehr_fhir.intervals import date_interval
 from ehr_portal.display import Provider
 from ehr_portal.gateway import Resource
 
 CATEGORY = "https://ehr-commons.hk/fhir/CodeSystem/consent-category"
 DOMAIN = "https://ehr-commons.hk/fhir/CodeSystem/data-domain"
 SCOPE = "http://terminology.hl7.org/CodeSystem/consentscope"
+_GENERAL = ("http://loinc.org", "59284-0")
 PARTICIPATION = "http://terminology.hl7.org/CodeSystem/v3-ParticipationType"
 
 
@@ -44,9 +46,11 @@ class Restriction:
 
 
 def category(consent: Resource) -> str:
-    """Return the code of our category of a Consent."""
-    codes = (c for kind in consent.get("category", ()) for c in kind.get("coding", ()))
-    return next((c.get("code", "") for c in codes if c.get("system") == CATEGORY), "")
+    """Return the code of our category of a Consent; sharing for a general permission (IHE PCF)."""
+    codes = [c for kind in consent.get("category", ()) for c in kind.get("coding", ())]
+    general = any((c.get("system"), c.get("code")) == _GENERAL for c in codes)
+    permitted = "sharing" if general and _provision(consent).get("type") == "permit" else ""
+    return next((c.get("code", "") for c in codes if c.get("system") == CATEGORY), permitted)
 
 
 def joined(consents: Iterable[Resource]) -> bool:
@@ -76,9 +80,9 @@ def turn_off(
     organization: str, provider: Provider, consents: Sequence[Resource], patient: str, now: datetime
 ) -> list[Resource]:
     """Return the Consents to write so that the organisation no longer sees the record."""
-    writes = [_with_status(c, "inactive") for c in _sharing_with(organization, consents)]
+    writes = [_without(organization, c) for c in _sharing_with(organization, consents)]
     everyone = any(not _actors(c) for c in _sharing(consents))
-    closed = any(_closes(organization, c) for c in _active(consents))
+    closed = _closed(organization, consents, now)
     if (provider.deemed or everyone) and not closed:
         writes.append(restriction(patient, now, organization=organization))
     return writes
@@ -93,11 +97,9 @@ def turn_on(
     until: datetime | None = None,
 ) -> list[Resource]:
     """Return the Consents to write so that the organisation sees the record."""
-    writes = [_with_status(c, "inactive") for c in _active(consents) if _closes(organization, c)]
-    everyone = any(not _actors(c) for c in _sharing(consents))
-    if provider.deemed or everyone:
-        return writes
-    if not _sharing_with(organization, consents):
+    writes = [_without(organization, c) for c in _active(consents) if _closes(organization, c)]
+    in_force = [c for c in _sharing(consents) if _in_force(c, now)]
+    if not provider.deemed and not any(_covers(organization, c) for c in in_force):
         writes.append(_renewed(organization, consents, patient, now, until))
     return writes
 
@@ -128,7 +130,7 @@ def lifted(consent: Resource) -> Resource:
 
 def _switch(provider: Provider, consents: Sequence[Resource], now: datetime) -> Switch:
     given = [c for c in _sharing(consents) if _in_force(c, now) and _covers(provider.id, c)]
-    closed = any(_closes(provider.id, c) for c in _active(consents))
+    closed = _closed(provider.id, consents, now)
     ends = [str(_provision(c).get("period", {}).get("end", "")) for c in given]
     return Switch(
         provider=provider,
@@ -195,6 +197,15 @@ def _with_status(consent: Resource, status: str) -> Resource:
     return {**consent, "status": status}
 
 
+def _without(organization: str, consent: Resource) -> Resource:
+    """Return a Consent that no longer names an organisation; ended, when it named no other."""
+    name, provision = f"Organization/{organization}", _provision(consent)
+    others = [a for a in provision.get("actor", ()) if a["reference"].get("reference") != name]
+    if not others:
+        return _with_status(consent, "inactive")
+    return {**consent, "provision": {**provision, "actor": others}}
+
+
 def _active(consents: Iterable[Resource]) -> list[Resource]:
     return [consent for consent in consents if consent.get("status") == "active"]
 
@@ -216,6 +227,10 @@ def _covers(organization: str, consent: Resource) -> bool:
     return not actors or f"Organization/{organization}" in actors
 
 
+def _closed(organization: str, consents: Iterable[Resource], now: datetime) -> bool:
+    return any(_closes(organization, c) and _in_force(c, now) for c in _active(consents))
+
+
 def _closes(organization: str, consent: Resource) -> bool:
     return _closes_organization(consent) and f"Organization/{organization}" in _actors(consent)
 
@@ -232,13 +247,11 @@ def _closes_organization(consent: Resource) -> bool:
 
 def _in_force(consent: Resource, now: datetime) -> bool:
     period = _provision(consent).get("period", {})
-    start, end = period.get("start"), period.get("end")
-    return not (start and _parsed(start, now) > now) and not (end and _parsed(end, now) <= now)
-
-
-def _parsed(value: str, now: datetime) -> datetime:
-    moment = datetime.fromisoformat(value)
-    return moment if moment.tzinfo else moment.replace(tzinfo=now.tzinfo)
+    start, end = period.get("start") or consent.get("dateTime"), period.get("end")
+    at = now.timestamp() * 1000
+    # As the gateway counts: a day, month or year holds from its beginning to its end.
+    begun = not start or date_interval(start)[0] <= at
+    return begun and not (end and date_interval(end)[1] <= at)
 
 
 def _actors(consent: Resource) -> list[str]:

@@ -1,0 +1,93 @@
+"""What the switches say about consents that other programs wrote: never less than what holds."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from typing import Any
+
+import pytest
+
+from ehr_portal.display import Provider
+from ehr_portal.sharing import CATEGORY, switches, turn_off, turn_on
+
+NOW = datetime(2026, 11, 22, 8, tzinfo=UTC)
+CLINIC = Provider("clinic", "Clinic", "", deemed=False, platform=False)
+PUBLIC = Provider("public", "Public", "", deemed=True, platform=False)
+
+
+def consent(category: str, kind: str, *organizations: str, **provision: Any) -> dict[str, Any]:
+    """Return an active Consent as a program may write it."""
+    body: dict[str, Any] = {"type": kind, **provision}
+    if organizations:
+        body["actor"] = [{"reference": {"reference": f"Organization/{o}"}} for o in organizations]
+    system, code = (CATEGORY, category) if category else ("http://loinc.org", "59284-0")
+    return {
+        "resourceType": "Consent",
+        "id": f"{category or 'base'}-{kind}",
+        "status": "active",
+        "category": [{"coding": [{"system": system, "code": code}]}],
+        "provision": body,
+    }
+
+
+JOINED = consent("joining", "permit")
+
+
+def test_sharing_with_everyone_shows_as_on_and_is_closed_by_a_restriction() -> None:
+    everyone = [JOINED, consent("", "permit")]
+
+    (before,) = switches([CLINIC], everyone, NOW)
+    writes = turn_off("clinic", CLINIC, everyone, "p", NOW)
+
+    assert before.on
+    (written,) = writes
+    assert written["provision"]["type"] == "deny"
+    assert not switches([CLINIC], [*everyone, written], NOW)[0].on
+
+
+def test_a_restriction_that_has_ended_closes_nothing() -> None:
+    ended = [JOINED, consent("restriction", "deny", "public", period={"end": "2026-11-20"})]
+
+    (before,) = switches([PUBLIC], ended, NOW)
+    writes = turn_off("public", PUBLIC, ended, "p", NOW)
+
+    assert before.on
+    assert [one["provision"]["type"] for one in writes] == ["deny"]
+
+
+@pytest.mark.parametrize(
+    ("end", "on"), [("2026-11-22", True), ("2026", True), ("2026-11-21", False)]
+)
+def test_a_term_to_a_day_holds_until_its_midnight_in_hong_kong(end: str, on: bool) -> None:
+    until = [JOINED, consent("sharing", "permit", "clinic", period={"end": end})]
+
+    assert switches([CLINIC], until, NOW)[0].on == on
+
+
+def test_opening_one_organisation_leaves_the_others_closed() -> None:
+    closed = [JOINED, consent("restriction", "deny", "public", "other")]
+
+    (written,) = turn_on("public", PUBLIC, closed, "p", NOW)
+
+    assert written["status"] == "active"
+    actors = [one["reference"]["reference"] for one in written["provision"]["actor"]]
+    assert actors == ["Organization/other"]
+
+
+def test_turning_one_organisation_off_leaves_the_others_on() -> None:
+    shared = [JOINED, consent("sharing", "permit", "clinic", "other")]
+
+    (written,) = turn_off("clinic", CLINIC, shared, "p", NOW)
+
+    assert written["status"] == "active"
+    actors = [one["reference"]["reference"] for one in written["provision"]["actor"]]
+    assert actors == ["Organization/other"]
+
+
+def test_sharing_that_ran_out_is_taken_up_again() -> None:
+    over = [JOINED, consent("sharing", "permit", "clinic", period={"end": "2026-11-20"})]
+
+    (written,) = turn_on("clinic", CLINIC, over, "p", NOW)
+
+    assert not switches([CLINIC], over, NOW)[0].on
+    assert written["provision"]["period"] == {"start": "2026-11-22T08:00:00+00:00"}
