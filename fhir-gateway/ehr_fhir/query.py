@@ -10,15 +10,30 @@ from dataclasses import dataclass, field, replace
 
 from ehr_fhir import definitions
 from ehr_fhir.errors import Invalid, Issue
-from ehr_fhir.query_filters import CONTROLS, MOST_HOPS, Filter, Unknown, hops, parse_filter
+from ehr_fhir.query_filters import CONTROLS, MOST_HOPS, Filter, Unknown, hops, known, parse_filter
 from ehr_fhir.query_includes import INCLUDES, MOST_INCLUDES, Include, parse_include
+from ehr_fhir.search_parameters import SearchParameter
 
-__all__ = ["DEFAULT_COUNT", "LARGEST_COUNT", "SearchQuery", "parse"]
+__all__ = ["DEFAULT_COUNT", "LARGEST_COUNT", "SearchQuery", "SortKey", "parse"]
 
 DEFAULT_COUNT = 50
 LARGEST_COUNT = 1000
+MOST_SORT_KEYS = 8
 # Of the whole exchange, not of the search; the HTTP side answers to them.
 _ELSEWHERE = frozenset({"_format", "_pretty"})
+
+
+@dataclass(frozen=True)
+class SortKey:
+    """One key of the order asked for."""
+
+    parameter: SearchParameter
+    descending: bool
+
+    @property
+    def code(self) -> str:
+        """Return the parameter's name."""
+        return self.parameter.code
 
 
 @dataclass(frozen=True)
@@ -29,8 +44,7 @@ class SearchQuery:
     filters: tuple[Filter, ...] = ()
     includes: tuple[Include, ...] = ()
     count: int = DEFAULT_COUNT
-    sort: str = "_id"  # or _lastUpdated
-    descending: bool = False
+    sort: tuple[SortKey, ...] = ()  # without one, by id
     total: str = "none"  # or accurate, estimate
     summary_count: bool = False
     cursor: str | None = None
@@ -97,7 +111,10 @@ def _control(query: SearchQuery, name: str, text: str) -> SearchQuery:
 
 
 def _sorted(query: SearchQuery, text: str) -> SearchQuery:
-    key = text.removeprefix("-")
-    if key not in ("_id", "_lastUpdated"):
-        raise Unknown("`_sort` takes `_id` or `_lastUpdated`, with `-` before it to turn it round.")
-    return replace(query, sort=key, descending=text.startswith("-"))
+    keys = []
+    for word in filter(None, text.split(",")):
+        code = word.removeprefix("-")
+        keys.append(SortKey(known(query.resource_type, code), word.startswith("-")))
+    if len(query.sort) + len(keys) > MOST_SORT_KEYS:
+        raise Invalid(f"`_sort` takes at most {MOST_SORT_KEYS} keys.", issue_code="too-costly")
+    return replace(query, sort=(*query.sort, *keys))

@@ -90,15 +90,13 @@ def _type_of(kind: str, column: str) -> type[Integer] | type[Float[float]] | typ
     return String
 
 
-# From a resource to what it refers to, for `_has`. New resources go to its end, which is cheap.
-_BY_RESOURCE = {"reference": [Index("idx_reference_resource", "pk", "param")]}
-
 for _kind, _key in _KEYS.items():
     Table(
         f"idx_{_kind}",
         METADATA,
         *(Column(name, _type_of(_kind, name), primary_key=True) for name in _key),
-        *_BY_RESOURCE.get(_kind, ()),
+        # From a resource to its values, for `_has` and `_sort`; it grows at its end.
+        Index(f"idx_{_kind}_resource", "pk", "param"),
         sqlite_with_rowid=False,
     )
 

@@ -33,6 +33,9 @@ REQUESTS = [
     "Observation?_id=hidden-1,lab-1",
     "Observation?_sort=_id",
     "Observation?_sort=-_lastUpdated",
+    "Observation?_sort=-date,category&_count=1",
+    "Observation?_sort=encounter,-value-quantity,code&_count=2&_total=accurate",
+    "Patient?_sort=family,-birthdate&_count=1",
     "Observation?value-quantity=gt1",
     "Observation?encounter:missing=true",
     "Observation?_include=Observation:encounter",
@@ -103,6 +106,11 @@ def answers(house: House) -> list[tuple[str, int, bytes, dict[str, str]]]:
         patch = b'[{"op":"test","path":"/status","value":"final"}]'
         answer = doctor.request("PATCH", f"Observation/{name}", content=patch, headers=kind)
         found.append(("PATCH", answer.status_code, answer.content, headers(answer)))
+    for method in ("PATCH", "DELETE"):
+        answer = doctor.request(
+            method, "Observation?_id=hidden-1,hidden-4", content=patch, headers=kind
+        )
+        found.append((f"{method} if", answer.status_code, answer.content, headers(answer)))
     return found
 
 

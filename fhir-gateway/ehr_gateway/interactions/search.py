@@ -12,8 +12,9 @@ from dataclasses import dataclass
 from ehr_fhir.errors import Issue
 from ehr_fhir.query import SearchQuery, parse
 from ehr_gateway.access import Access
-from ehr_gateway.cursor import open_cursor, seal_cursor
+from ehr_gateway.cursor import Position, open_cursor, seal_cursor
 from ehr_gateway.interactions.include import included
+from ehr_gateway.search_order import Select, ordered
 from ehr_gateway.search_sql import Conditions
 from ehr_gateway.store import Store, Version
 
@@ -30,13 +31,6 @@ class SearchPage:
     next_cursor: str | None
     self_pairs: tuple[tuple[str, str], ...]
     issues: tuple[Issue, ...]
-
-
-@dataclass(frozen=True)
-class _Select:
-    start: str  # what stands before SELECT
-    where: str
-    params: dict[str, object]
 
 
 def search(
@@ -68,18 +62,10 @@ def search_in(
     after = open_cursor(store.cursor_key, scope, query.cursor) if query.cursor else None
     only_count = query.summary_count or query.count == 0
     total = _total(connection, select) if only_count or query.total != "none" else None
-    rows = [] if only_count else _page(connection, query, select, after)
-    matches = tuple(Version.of(row) for row in rows[: query.count])
+    matches, last = ([], None) if only_count else _page(connection, store, query, select, after)
     more, issues = included(connection, store.parameter_ids, access, query.includes, matches)
-    cursor = None
-    if len(rows) > query.count:
-        last = matches[-1]
-        # Never the pk: its steps would tell how much was written that is hidden.
-        position: list[str | int] = [last.id]
-        if query.sort == "_lastUpdated":
-            position.insert(0, last.last_updated_ms)
-        cursor = seal_cursor(store.cursor_key, scope, position)
-    return SearchPage(matches, more, total, cursor, query.applied, (*query.issues, *issues))
+    cursor = None if last is None else seal_cursor(store.cursor_key, scope, last)
+    return SearchPage(tuple(matches), more, total, cursor, query.applied, (*query.issues, *issues))
 
 
 def matching_ids(
@@ -101,7 +87,7 @@ def matching_ids(
     return [row["id"] for row in rows]
 
 
-def _select(store: Store, access: Access, query: SearchQuery) -> _Select:
+def _select(store: Store, access: Access, query: SearchQuery) -> Select:
     visible = access.search
     conditions = Conditions(store.parameter_ids, access.now_ms, visible.sql)
     for one in query.filters:
@@ -114,36 +100,29 @@ def _select(store: Store, access: Access, query: SearchQuery) -> _Select:
         f"({visible.sql})",
     ]
     params = {"type": query.resource_type, **conditions.params, **visible.params}
-    return _Select(conditions.start, " AND ".join(where), params)
+    return Select(conditions.start, " AND ".join(where), params)
 
 
-def _total(connection: sqlite3.Connection, select: _Select) -> int:
+def _total(connection: sqlite3.Connection, select: Select) -> int:
     statement = f"{select.start}SELECT COUNT(*) FROM resource r WHERE {select.where}"  # noqa: S608
     return int(connection.execute(statement, select.params).fetchone()[0])
 
 
 def _page(
     connection: sqlite3.Connection,
+    store: Store,
     query: SearchQuery,
-    select: _Select,
-    after: Sequence[str | int] | None,
-) -> list[sqlite3.Row]:
-    columns = ["r.id"] if query.sort == "_id" else ["r.last_updated", "r.id"]
-    order = ", ".join(f"{column} DESC" if query.descending else column for column in columns)
-    params: dict[str, object] = {**select.params, "limit": query.count + 1}
-    keyset = ""
-    if after is not None:
-        names = [f"after{number}" for number in range(len(columns))]
-        params |= dict(zip(names, after, strict=True))
-        marks = ", ".join(f":{name}" for name in names)
-        keyset = f" AND ({', '.join(columns)}) {'<' if query.descending else '>'} ({marks})"
+    select: Select,
+    after: Position | None,
+) -> tuple[list[Version], Position | None]:
+    """Return the matches of one page and, if there are more, the position of its last."""
+    statement, params = ordered(select, query, store.parameter_ids, after)
+    keys = connection.execute(statement, params).fetchall()
     # Keys first and bodies after: a sort that carried the bodies would be slow.
-    keys = connection.execute(
-        f"{select.start}SELECT r.pk FROM resource r WHERE {select.where}{keyset}"  # noqa: S608
-        f" ORDER BY {order} LIMIT :limit",
-        params,
-    ).fetchall()
-    pks = ", ".join(str(row["pk"]) for row in keys)
-    return connection.execute(
-        f"SELECT r.* FROM resource r WHERE r.pk IN ({pks}) ORDER BY {order}"  # noqa: S608
-    ).fetchall()
+    pks = ", ".join(str(row["pk"]) for row in keys[: query.count])
+    rows = connection.execute(f"SELECT * FROM resource WHERE pk IN ({pks})")  # noqa: S608
+    by_pk = {row["pk"]: Version.of(row) for row in rows}
+    matches = [by_pk[row["pk"]] for row in keys[: query.count]]
+    # Never the pk: its steps would tell how much was written that is hidden.
+    last = tuple(keys[query.count - 1])[1:] if len(keys) > query.count else None
+    return matches, last

@@ -78,7 +78,8 @@ def test_how_the_answer_is_wanted_is_read() -> None:
         ],
     )
 
-    assert (query.count, query.sort, query.descending) == (LARGEST_COUNT, "_lastUpdated", True)
+    assert (query.count, [key.code for key in query.sort]) == (LARGEST_COUNT, ["_lastUpdated"])
+    assert query.sort[0].descending
     assert (query.total, query.cursor, query.includes[0].target) == ("accurate", "x", "Patient")
     assert [name for name, _ in query.applied] == ["_count", "_sort", "_total", "_include"]
 
@@ -97,7 +98,9 @@ def test_how_the_answer_is_wanted_is_read() -> None:
         ("name:missing", "maybe", "true"),
         ("_count", "-1", "_count"),
         ("_total", "all", "_total"),
-        ("_sort", "name", "_sort"),
+        ("_sort", "nam", "`name`"),
+        ("_sort", "name,-_text", "not served"),
+        ("_sort", "name,name,name,name,name,name,name,name,name", "8 keys"),
         ("_summary", "text", "_summary"),
         ("_include", "Observation:subject", "Patient:"),
         ("_include", "Patient:name", "reference"),

@@ -1,0 +1,124 @@
+"""The order of a search and the place of a page in it, as SQL.
+
+A page begins after the values of the last match of the page before, whatever became of that match
+since: a record whose values stay is neither skipped nor repeated. Missing values come last in
+either direction; the id decides between equals. (PostgreSQL: text compares in collation "C".)
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from ehr_fhir.query import SearchQuery, SortKey
+from ehr_gateway.cursor import Position
+
+__all__ = ["Select", "ordered"]
+
+# The lowest value of several going up, the highest going down (R4 §3.1.1.5.1).
+_VALUES = {
+    "date": ("low", "high"),
+    "number": ("low", "high"),
+    "quantity": ("low", "high"),
+    "reference": ("target_type || '/' || target_id",) * 2,
+    "string": ("normal",) * 2,
+    "token": ("code",) * 2,
+    "uri": ("value",) * 2,
+}
+_COLUMNS = {"_id": "r.id", "_lastUpdated": "r.last_updated"}
+
+
+@dataclass(frozen=True)
+class Select:
+    """What is searched: the tables before SELECT, the condition on `r`, their parameters."""
+
+    start: str
+    where: str
+    params: dict[str, object]
+
+
+def ordered(
+    select: Select,
+    query: SearchQuery,
+    parameter_ids: Mapping[tuple[str, str], int],
+    after: Position | None,
+) -> tuple[str, dict[str, object]]:
+    """Return the statement of one page: rows of pk and position, in order, one more than asked."""
+    if len(query.sort) <= 1 and all(key.code in _COLUMNS for key in query.sort):
+        return _by_columns(select, query, after)
+    return _by_values(select, query, parameter_ids, after)
+
+
+def _by_columns(
+    select: Select, query: SearchQuery, after: Position | None
+) -> tuple[str, dict[str, object]]:
+    """Walk along an index of `resource`, so that no more is looked at than the page needs."""
+    column = _COLUMNS[query.sort[0].code] if query.sort else "r.id"
+    down = bool(query.sort) and query.sort[0].descending
+    columns = ["r.id"] if column == "r.id" else [column, "r.id"]
+    order = ", ".join(f"{one} DESC" if down else one for one in columns)
+    params: dict[str, object] = {**select.params, "limit": query.count + 1}
+    keyset = ""
+    if after is not None:
+        names = [f"after{number}" for number in range(len(columns))]
+        params |= dict(zip(names, after, strict=True))
+        marks = ", ".join(f":{name}" for name in names)
+        keyset = f" AND ({', '.join(columns)}) {'<' if down else '>'} ({marks})"
+    return (
+        f"{select.start}SELECT r.pk, {', '.join(columns)} FROM resource r"  # noqa: S608
+        f" WHERE {select.where}{keyset} ORDER BY {order} LIMIT :limit",
+        params,
+    )
+
+
+def _by_values(
+    select: Select,
+    query: SearchQuery,
+    parameter_ids: Mapping[tuple[str, str], int],
+    after: Position | None,
+) -> tuple[str, dict[str, object]]:
+    """Look each match's values up once, then sort them."""
+    params: dict[str, object] = {**select.params, "limit": query.count + 1}
+    values, order = [], []
+    for number, key in enumerate(query.sort):
+        params[f"sort{number}"] = parameter_ids.get((query.resource_type, key.code), 0)
+        values.append(f"{_value(key, number)} AS k{number}")
+        down = " DESC" if key.descending else ""
+        order += [f"m.k{number} IS NULL", f"m.k{number}{down}"]
+    keyset = f" WHERE {_after(query.sort, after, params)}" if after is not None else ""
+    start = f"{select.start}, " if select.start else "WITH "
+    names = ", ".join(f"m.k{number}" for number in range(len(query.sort)))
+    return (
+        f"{start}m AS MATERIALIZED (SELECT r.pk, r.id, {', '.join(values)} FROM resource r"  # noqa: S608
+        f" WHERE {select.where}) SELECT m.pk, {names}, m.id FROM m{keyset}"
+        f" ORDER BY {', '.join(order)}, m.id LIMIT :limit",
+        params,
+    )
+
+
+def _value(key: SortKey, number: int) -> str:
+    if key.code in _COLUMNS:
+        return _COLUMNS[key.code]
+    kind = key.parameter.type
+    low, high = _VALUES[kind]
+    best = f"MAX({high})" if key.descending else f"MIN({low})"
+    return f"(SELECT {best} FROM idx_{kind} i WHERE i.pk = r.pk AND i.param = :sort{number})"  # noqa: S608
+
+
+def _after(keys: Sequence[SortKey], after: Position, params: dict[str, object]) -> str:
+    """Say in SQL what comes after a position: equal in the first keys, later in the next."""
+    equal: list[str] = []
+    ways: list[str] = []
+    for number, (key, value) in enumerate(zip(keys, after[:-1], strict=True)):
+        column, name = f"m.k{number}", f"after{number}"
+        if value is None:
+            # Nothing comes after a missing value by this key.
+            equal.append(f"{column} IS NULL")
+            continue
+        params[name] = value
+        later = f"({column} IS NULL OR {column} {'<' if key.descending else '>'} :{name})"
+        ways.append(" AND ".join([*equal, later]))
+        equal.append(f"{column} = :{name}")
+    params["after_id"] = after[-1]
+    ways.append(" AND ".join([*equal, "m.id > :after_id"]))
+    return "(" + " OR ".join(f"({way})" for way in ways) + ")"
