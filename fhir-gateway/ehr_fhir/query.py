@@ -114,7 +114,10 @@ def _sorted(query: SearchQuery, text: str) -> SearchQuery:
     keys = []
     for word in filter(None, text.split(",")):
         code = word.removeprefix("-")
-        keys.append(SortKey(known(query.resource_type, code), word.startswith("-")))
+        parameter = known(query.resource_type, code)
+        if not parameter.supported:
+            raise Invalid(f"`_sort` takes no composite parameter such as `{code}`.")
+        keys.append(SortKey(parameter, word.startswith("-")))
     if len(query.sort) + len(keys) > MOST_SORT_KEYS:
         raise Invalid(f"`_sort` takes at most {MOST_SORT_KEYS} keys.", issue_code="too-costly")
     return replace(query, sort=(*query.sort, *keys))

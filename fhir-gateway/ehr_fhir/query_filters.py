@@ -1,6 +1,7 @@
 """What a search filters by: a parameter and its values, alone, along a chain, or by `_has`.
 
-Composites, `near` and text search are refused here, by name, until they are served.
+Composites of repeating elements, `near` and text search are refused here, by name, until they are
+served.
 """
 
 from __future__ import annotations
@@ -14,7 +15,18 @@ from ehr_fhir.errors import Invalid
 from ehr_fhir.query_values import SearchValue, parse_value, split
 from ehr_fhir.search_parameters import SearchParameter, parameters
 
-__all__ = ["CONTROLS", "MOST_HOPS", "Chain", "Clause", "Filter", "Has", "Unknown", "hops", "known"]
+__all__ = [
+    "CONTROLS",
+    "MOST_HOPS",
+    "AnyOf",
+    "Chain",
+    "Clause",
+    "Filter",
+    "Has",
+    "Unknown",
+    "hops",
+    "known",
+]
 __all__ += ["parse_filter"]
 
 # Steps of one search from one resource to another; each is judged by consent, and costs.
@@ -26,7 +38,8 @@ _MOST_TARGETS = 4
 CONTROLS = frozenset(
     {"_count", "_cursor", "_include", "_revinclude", "_sort", "_summary", "_total"}
 )
-_MODIFIERS = {
+_MODIFIERS: dict[str, set[str]] = {
+    "composite": set(),
     "date": {"missing"},
     "number": {"missing"},
     "quantity": {"missing"},
@@ -71,7 +84,14 @@ class Has:
     filter: Filter
 
 
-Filter = Clause | Chain | Has
+@dataclass(frozen=True)
+class AnyOf:
+    """All filters of at least one of these groups must hold."""
+
+    groups: tuple[tuple[Filter, ...], ...]
+
+
+Filter = AnyOf | Chain | Clause | Has
 
 
 def parse_filter(resource_type: str, name: str, text: str, depth: int = 0) -> Filter | None:
@@ -88,17 +108,19 @@ def parse_filter(resource_type: str, name: str, text: str, depth: int = 0) -> Fi
     if text == "":
         return None
     _check_modifier(parameter, modifier)
+    if parameter.components:
+        return _composite(parameter, name, text)
     return Clause(parameter, modifier or None, _values(parameter, modifier, name, text))
 
 
 def known(resource_type: str, code: str) -> SearchParameter:
     """Return a parameter that is served, or say which name comes nearest."""
     found = parameters(resource_type)
-    if code in found and found[code].supported:
+    if code in found and found[code].searched:
         return found[code]
     if code in found or code in _NOT_YET:
         raise Unknown(f"The search parameter `{code}` is not served yet.")
-    names = [*(name for name, one in found.items() if one.supported), *CONTROLS, "_has"]
+    names = [*(name for name, one in found.items() if one.searched), *CONTROLS, "_has"]
     nearest = difflib.get_close_matches(code, names, 1, 0)
     raise Unknown(
         f"{resource_type} has no search parameter `{code}`; the nearest name is `{nearest[0]}`."
@@ -113,6 +135,8 @@ def hops(filters: Sequence[Filter]) -> int:
             found += len(one.targets) + hops([after for _, after in one.targets])
         elif isinstance(one, Has):
             found += 1 + hops([one.filter])
+        elif isinstance(one, AnyOf):
+            found += sum(map(hops, one.groups))
     return found
 
 
@@ -176,6 +200,23 @@ def _values(
         raise Invalid(f"`{name}`: {error}") from None
 
 
+def _composite(parameter: SearchParameter, name: str, text: str) -> AnyOf:
+    """Read `code$value`: every part of one value must hold for the resource."""
+    known_here = parameters(parameter.resource_type)
+    groups = []
+    for one in split(text, ","):
+        parts = split(one, "$")
+        if len(parts) != len(parameter.components):
+            raise Invalid(f"`{name}` takes {len(parameter.components)} parts, `$` between them.")
+        groups.append(
+            tuple(
+                Clause(known_here[code], None, _values(known_here[code], "", name, part))
+                for code, part in zip(parameter.components, parts, strict=True)
+            )
+        )
+    return AnyOf(tuple(groups))
+
+
 def _check_target(parameter: SearchParameter, kind: str) -> None:
     if kind and kind not in definitions.resource_types():
         raise Invalid(f"In a chain `:` is followed by a resource type; `{kind[:64]}` is none.")
@@ -190,6 +231,11 @@ def _check_modifier(parameter: SearchParameter, modifier: str) -> None:
         return
     if parameter.type == "reference" and modifier in definitions.resource_types():
         return _check_target(parameter, modifier)
+    if modifier in ("above", "below", "in", "not-in") and parameter.type == "token":
+        raise Invalid(
+            f"`{parameter.code}:{modifier}` needs a terminology service; there is none here.",
+            issue_code="not-supported",
+        )
     raise Invalid(
         f"`:{modifier}` is not served on `{parameter.code}`, which is of type {parameter.type}.",
         issue_code="not-supported",

@@ -25,11 +25,18 @@ class SearchParameter:
     type: str
     targets: frozenset[str]
     paths: tuple[Path, ...]
+    # Of a composite whose parts all lie in the resource itself: the codes of the parts.
+    components: tuple[str, ...] = ()
 
     @property
     def supported(self) -> bool:
         """Say whether values of the parameter are indexed, so that it can be searched."""
         return self.type in INDEXED and bool(self.paths)
+
+    @property
+    def searched(self) -> bool:
+        """Say whether it can be searched, by values of its own or of its parts."""
+        return self.supported or bool(self.components)
 
     @property
     def datatypes(self) -> frozenset[str]:
@@ -62,7 +69,22 @@ def _parameter(resource_type: str, definition: Mapping[str, object]) -> SearchPa
         paths=compile_expression(str(definition.get("expression", "")), resource_type)
         if indexed
         else (),
+        components=_components(resource_type, definition),
     )
+
+
+def _components(resource_type: str, definition: Mapping[str, object]) -> tuple[str, ...]:
+    # Parts of an element that repeats belong together, which an index of single values cannot say.
+    parts = definition.get("component")
+    if definition.get("expression") != resource_type or not isinstance(parts, list):
+        return ()
+    return tuple(_codes()[part["definition"]] for part in parts)
+
+
+@cache
+def _codes() -> Mapping[str, str]:
+    entries = definitions.load("search-parameters.json.gz")["entry"]
+    return {entry["resource"]["url"]: entry["resource"]["code"] for entry in entries}
 
 
 @cache

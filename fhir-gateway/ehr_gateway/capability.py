@@ -129,7 +129,7 @@ def _resource(name: str) -> dict[str, Any]:
             f"{name}:{one.code}" for one in found if one.type == "reference" and one.supported
         ],
         **reverse,
-        "searchParam": [{"name": one.code, "type": one.type} for one in found if one.supported],
+        "searchParam": [{"name": one.code, "type": one.type} for one in found if one.searched],
     }
 
 

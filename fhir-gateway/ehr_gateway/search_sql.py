@@ -7,11 +7,11 @@ side by side because SQLite's parser bears about a hundred open levels.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 from ehr_fhir.errors import Invalid
-from ehr_fhir.query_filters import Chain, Clause, Filter, Has
+from ehr_fhir.query_filters import AnyOf, Chain, Clause, Filter, Has
 from ehr_fhir.query_values import SearchValue
 from ehr_fhir.search_parameters import SearchParameter
 from ehr_fhir.strings import normal
@@ -70,6 +70,9 @@ class Conditions:
         """Add one filter."""
         if isinstance(one, Chain):
             self.sql.append(f"r.pk IN ({self._chain(one)})")
+        elif isinstance(one, AnyOf):
+            groups = [f"({' AND '.join(self._inner(group))})" for group in one.groups]
+            self.sql.append(f"({' OR '.join(groups)})")
         elif isinstance(one, Has):
             self.sql.append(f"r.id IN ({self._has(one)})")
         elif one.parameter.code == "_id":
@@ -104,17 +107,23 @@ class Conditions:
     def _hop(self, kind: str, after: Filter) -> str:
         if kind == "AuditEvent":
             raise Invalid("The audit log is searched at its own address, not through others.")
-        conditions = replace(self, sql=[])
-        conditions.add(after)
+        inner = self._inner([after])
         name = f"hop{len(self.hops)}"
         where = " AND ".join(
-            [f"r.type = {self.bind(kind)}", "r.current = 1", "r.deleted = 0", *conditions.sql]
+            [f"r.type = {self.bind(kind)}", "r.current = 1", "r.deleted = 0", *inner]
         )
         self.hops.append(
             f"{name} AS MATERIALIZED (SELECT r.pk, r.id FROM resource r"  # noqa: S608
             f" WHERE {where} AND ({self.visible}))"
         )
         return name
+
+    def _inner(self, filters: Sequence[Filter]) -> list[str]:
+        """Return the conditions of some filters on an `r` of their own."""
+        conditions = replace(self, sql=[])
+        for one in filters:
+            conditions.add(one)
+        return conditions.sql
 
     def _param(self, parameter: SearchParameter) -> str:
         return self.bind(self.parameter_ids[parameter.resource_type, parameter.code])

@@ -37,6 +37,8 @@ REQUESTS = [
     "Observation?_sort=encounter,-value-quantity,code&_count=2&_total=accurate",
     "Patient?_sort=family,-birthdate&_count=1",
     "Observation?value-quantity=gt1",
+    "Observation?code-value-quantity=718-7$gt1&_total=accurate",
+    "Patient?_has:Observation:patient:code-value-quantity=718-7$13.5",
     "Observation?encounter:missing=true",
     "Observation?_include=Observation:encounter",
     "Observation?_include=Observation:subject&_count=1",

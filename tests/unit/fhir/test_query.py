@@ -6,7 +6,7 @@ import pytest
 
 from ehr_fhir.errors import Invalid
 from ehr_fhir.query import LARGEST_COUNT, parse
-from ehr_fhir.query_filters import Chain, Clause, Filter
+from ehr_fhir.query_filters import AnyOf, Chain, Clause, Filter
 from ehr_fhir.query_values import SearchValue, split
 
 
@@ -177,9 +177,32 @@ def test_lenient_does_not_pass_over_a_wrong_value() -> None:
         parse("Patient", [("birthdate", "x")], lenient=True)
 
 
-def test_a_composite_is_refused_as_not_served_yet() -> None:
-    with pytest.raises(Invalid, match="not served yet"):
-        parse("Observation", [("code-value-quantity", "a$5")])
+def test_a_composite_is_any_of_its_values_with_all_their_parts() -> None:
+    (one,) = parse("Observation", [("code-value-quantity", r"a\$b$5,c$gt6||mg")]).filters
+
+    assert isinstance(one, AnyOf)
+    texts = [[values_of(part)[0].code for part in group] for group in one.groups]
+    assert texts == [["a$b", None], ["c", "mg"]]
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "says"),
+    [
+        ("code-value-quantity", "a", "2 parts"),
+        ("code-value-quantity", "a$5$6", "2 parts"),
+        ("code-value-quantity", "a$x", "number"),
+        ("code-value-quantity:missing", "true", "not served"),
+        ("component-code-value-quantity", "a$5", "not served yet"),
+        ("code:in", "http://x/valueset", "terminology"),
+        ("code:not-in", "http://x/valueset", "terminology"),
+        ("code:text", "x", "not served"),
+        ("identifier:of-type", "a|b|c", "not served"),
+        ("_sort", "code-value-quantity", "no composite"),
+    ],
+)
+def test_a_wrong_composite_or_token_modifier_is_refused(name: str, text: str, says: str) -> None:
+    with pytest.raises(Invalid, match=says):
+        parse("Observation", [(name, text)])
 
 
 def test_an_unknown_type_is_refused() -> None:

@@ -25,8 +25,12 @@ def test_every_parameter_of_an_indexed_type_compiles(kind: str) -> None:
     assert extract({"resourceType": kind}) == [] or kind == "Patient"
 
 
-def test_composites_are_known_and_not_supported() -> None:
-    assert not parameters("Observation")["code-value-quantity"].supported
+def test_a_composite_is_searched_by_its_parts_where_they_lie_in_the_resource_itself() -> None:
+    known = parameters("Observation")
+
+    assert known["code-value-quantity"].components == ("code", "value-quantity")
+    assert not known["code-value-quantity"].supported
+    assert not known["component-code-value-quantity"].searched
 
 
 def test_parameters_of_every_resource_are_the_types_too() -> None:

@@ -38,7 +38,7 @@ def cohort(store: Store) -> Store:
                 "resourceType": "Observation",
                 "id": identity,
                 "status": "final",
-                "code": {"text": "x"},
+                "code": {"coding": [{"system": "http://loinc.org", "code": "1"}]},
                 "subject": {"reference": "Patient/a"},
                 "effectivePeriod": {"start": "2020-01-10", "end": "2020-01-20"},
                 "valueQuantity": {
@@ -128,6 +128,12 @@ def test_a_search_finds_these_patients(cohort: Store, query: str, ids: str) -> N
         ("subject:Patient=a", "123"),
         ("subject:Group=a", ""),
         ("patient=b", ""),
+        ("code-value-quantity=http://loinc.org|1$5.4", "12"),
+        ("code-value-quantity=1$gt5.4", "23"),
+        ("code-value-quantity=2$gt5.4", ""),
+        ("code-value-quantity=2$gt5.4,1$5.40", "1"),
+        ("code-value-string=1$x", ""),
+        ("subject:Patient._has:Observation:patient:code-value-quantity=1$6", "123"),
     ],
 )
 def test_a_search_finds_these_observations(cohort: Store, query: str, numbers: str) -> None:
