@@ -15,14 +15,33 @@ from ehr_gateway.auth.local import now_ms
 from ehr_gateway.auth.tokens import Verifier
 from ehr_gateway.gateway import Gateway
 from ehr_gateway.metrics import Metrics
-from ehr_gateway.routes import audit_events, bundles, feed, health, metadata, resources, search
+from ehr_gateway.routes import (
+    audit_events,
+    bundles,
+    conditional,
+    feed,
+    health,
+    metadata,
+    resources,
+    search,
+)
 from ehr_gateway.settings import GatewaySettings
 from ehr_gateway.store import Store
 
 # In this order: fixed addresses before those with a resource type in them.
 ROUTERS = tuple(
     module.router
-    for module in (health, feed, metadata, oauth, audit_events, bundles, resources, search)
+    for module in (
+        health,
+        feed,
+        metadata,
+        oauth,
+        audit_events,
+        bundles,
+        resources,
+        conditional,
+        search,
+    )
 )
 
 

@@ -6,7 +6,7 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
-from urllib.parse import parse_qsl, unquote
+from urllib.parse import parse_qsl
 
 from ehr_fhir import definitions
 from ehr_fhir.errors import EhrError, Invalid, TooCostly, Unsupported
@@ -16,6 +16,7 @@ __all__ = ["Entry", "entries_of"]
 
 MOST_ENTRIES = 10_000
 _METHODS = frozenset({"DELETE", "GET", "PATCH", "POST", "PUT"})
+_BY_CRITERIA = frozenset({"DELETE", "PATCH", "PUT"})
 _URL = re.compile(
     r"^([A-Z][A-Za-z]+)(?:/([A-Za-z0-9\-.]{1,64})(?:/_history/(\d{1,18}))?)?(?:\?(.*))?$"
 )
@@ -32,6 +33,8 @@ class Entry:
     id: str | None = None
     version: int | None = None
     pairs: tuple[tuple[str, str], ...] = ()
+    # What a conditional DELETE, PATCH or PUT names its resource by.
+    criteria: str | None = None
     resource: dict[str, Any] | None = None
     full_url: str | None = None
     if_match: int | None = None
@@ -92,21 +95,20 @@ def _entry(item: Any, place: str) -> Entry:
         id=match[2],
         version=int(match[3]) if match[3] else None,
         pairs=tuple(parse_qsl(match[4] or "", keep_blank_values=True)),
+        criteria=match[4] if method in _BY_CRITERIA else None,
         resource=resource,
         full_url=full_url if isinstance(full_url, str) else None,
         if_match=_if_match(request.get("ifMatch"), place),
-        if_none_exist=unquote(criteria) if isinstance(criteria, str) else None,
+        if_none_exist=criteria.partition("?")[2] or criteria if isinstance(criteria, str) else None,
         patch=_patch(place, resource) if method == "PATCH" else None,
     )
 
 
 def _check_form(place: str, method: str, match: re.Match[str]) -> None:
     expression = f"{place}.request.url"
-    if method in ("DELETE", "PATCH", "PUT") and (match[4] is not None or match[3]):
-        text = f"{place}: conditional {method} is not served yet; name the id."
-        raise Unsupported(text, expression=expression)
-    if method in ("DELETE", "PATCH", "PUT") and not match[2]:
-        raise Invalid(f"{place}: {method} needs a url of the form Type/id.", expression=expression)
+    if method in _BY_CRITERIA and (match[3] or bool(match[2]) == (match[4] is not None)):
+        text = f"{place}: {method} needs a url of the form Type/id or Type?criteria."
+        raise Invalid(text, expression=expression)
     if method == "POST" and (match[2] or match[4] is not None):
         raise Invalid(f"{place}: POST needs a url of the form Type.", expression=expression)
 

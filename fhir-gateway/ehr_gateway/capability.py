@@ -123,8 +123,8 @@ def _resource(name: str) -> dict[str, Any]:
         "updateCreate": True,
         "conditionalCreate": True,
         "conditionalRead": "full-support",
-        "conditionalUpdate": False,
-        "conditionalDelete": "not-supported",
+        "conditionalUpdate": True,
+        "conditionalDelete": "single",
         "searchInclude": [
             f"{name}:{one.code}" for one in found if one.type == "reference" and one.supported
         ],

@@ -12,7 +12,8 @@ from itertools import islice
 from typing import TYPE_CHECKING, Any
 from urllib.parse import parse_qsl
 
-from ehr_fhir.errors import Issue, PreconditionFailed, Unprocessable
+from ehr_fhir.errors import Invalid, Issue, PreconditionFailed, Unprocessable
+from ehr_fhir.query import parse
 from ehr_fhir.references import conditional, references, replace_references, target
 from ehr_gateway.access import Access
 from ehr_gateway.prepared import Prepared
@@ -48,9 +49,12 @@ def find_ids(transaction: Transaction, kind: str, criteria: str) -> list[str]:
     """Return up to two ids of resources that the requester can find by some criteria."""
     from ehr_gateway.interactions.search import matching_ids
 
-    pairs = parse_qsl(criteria, keep_blank_values=True)
-    if not pairs:
-        raise PreconditionFailed("The criteria are empty: they would match everything.")
+    try:
+        pairs = parse_qsl(criteria, keep_blank_values=True, errors="strict", max_num_fields=100)
+    except ValueError as error:
+        raise Invalid("The criteria are not valid percent-encoded UTF-8.") from error
+    if not parse(kind, pairs).filters:
+        raise PreconditionFailed("The criteria narrow nothing: they would match everything.")
     return matching_ids(
         transaction.store, transaction.connection, transaction.access, kind, pairs, most=2
     )

@@ -152,6 +152,11 @@ class Transaction:
         replace_references(resource, replacements)
         return WriteResult(self._put(resource, identity, current, "PATCH"), created=False)
 
+    def holds(self, kind: str, identity: str) -> bool:
+        """Say whether a resource is there that the requester may see."""
+        current = self._current(kind, identity)
+        return current is not None and not current.deleted
+
     def finish(self) -> None:
         """Judge what can be judged only at the end: the right to deposit, and the references."""
         patients = {one for _, record, _ in self._pending for one in record.patients}

@@ -4,17 +4,17 @@ from __future__ import annotations
 
 import sqlite3
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import Any, NoReturn, TypeVar
 
-from ehr_fhir.errors import EhrError, Invalid, Issue, PreconditionFailed, operation_outcome
+from ehr_fhir.errors import EhrError, Invalid, Issue, operation_outcome
 from ehr_fhir.json_text import parse
 from ehr_fhir.references import replace_references
 from ehr_fhir.validation import validate
 from ehr_gateway.access import Access
+from ehr_gateway.bundle_conditions import check_criteria, existing, resolved
 from ehr_gateway.bundle_entries import Entry, entries_of
-from ehr_gateway.integrity import find_ids
 from ehr_gateway.interactions.read import read_in
 from ehr_gateway.interactions.search import SearchPage, search_in
 from ehr_gateway.interactions.vread import vread_in
@@ -99,7 +99,9 @@ def _alone(
             with store.reading() as connection:
                 return _read(connection, store, access, entry)
         with transaction(store, access, audit) as writing:
-            return _write(writing, entry, new_id())
+            if (version := existing(writing, entry)) is not None:
+                return EntryResult("200 OK", version)
+            return _write(writing, resolved(writing, entry), new_id())
     except EhrError as error:
         return _failed(error)
 
@@ -110,10 +112,14 @@ def _transaction(
     entries: Sequence[Entry | EhrError],
     audit: AuditHook | None,
 ) -> tuple[EntryResult, ...]:
-    sound = [_sound(entry) for entry in entries]
+    asked = [_sound(entry) for entry in entries]
     results: dict[str, EntryResult] = {}
     with transaction(store, access, audit) as writing:
+        sound = [_placed(entry, lambda one: resolved(writing, one)) for entry in asked]
         ids, replacements, found = _identities(writing, sound)
+        check_criteria(
+            [pair for pair in zip(asked, sound, strict=True) if pair[1].place not in found]
+        )
         for entry in sound:
             if entry.resource is not None:
                 replace_references(entry.resource, replacements)
@@ -133,33 +139,32 @@ def _identities(
     ids: dict[str, str] = {}
     replacements: dict[str, str] = {}
     found: dict[str, EntryResult] = {}
-    seen: set[tuple[str, str]] = set()
+    seen: dict[tuple[str, str], str] = {}
     for entry in entries:
         identity = entry.id or new_id()
-        if entry.method == "POST" and entry.if_none_exist is not None:
-            existing = _placed(entry, lambda one: _existing(writing, one))
-            if existing is not None:
-                found[entry.place] = existing
-                identity = existing.version.id if existing.version else identity
+        version = _placed(entry, lambda one: existing(writing, one))
+        if version is not None:
+            found[entry.place] = EntryResult("200 OK", version)
+            identity = version.id
         elif entry.method != "GET":
-            if (entry.type, identity) in seen:
-                text = f"{entry.place}: a transaction may touch each resource once."
+            first = seen.setdefault((entry.type, identity), entry.place)
+            if first != entry.place:
+                text = f"{entry.place} is of the same resource as {first}: it may be touched once."
                 raise Invalid(text, expression=entry.place)
-            seen.add((entry.type, identity))
         ids[entry.place] = identity
         if entry.full_url and entry.method in ("POST", "PUT"):
             replacements[entry.full_url] = f"{entry.type}/{identity}"
+    _check_kept(entries, found)
     return ids, replacements, found
 
 
-def _existing(writing: Transaction, entry: Entry) -> EntryResult | None:
-    ids = find_ids(writing, entry.type, entry.if_none_exist or "")
-    if len(ids) > 1:
-        raise PreconditionFailed("More than one resource meets the criteria of ifNoneExist.")
-    if not ids:
-        return None
-    version = read_in(writing.connection, writing.access, entry.type, ids[0])
-    return EntryResult("200 OK", version)
+def _check_kept(entries: Sequence[Entry], found: Mapping[str, EntryResult]) -> None:
+    """Refuse a DELETE of what a conditional create of the same transaction has found."""
+    kept = {(one.version.type, one.version.id) for one in found.values() if one.version}
+    for entry in entries:
+        if entry.method == "DELETE" and (entry.type, entry.id) in kept:
+            text = f"{entry.place} deletes what another entry's criteria have found."
+            raise Invalid(text, expression=entry.place)
 
 
 def _step(
@@ -167,7 +172,7 @@ def _step(
 ) -> EntryResult:
     if entry.method == "GET":
         return _read(writing.connection, writing.store, writing.access, entry)
-    return _write(writing, replace(entry, if_none_exist=None), identity, replacements)
+    return _write(writing, entry, identity, replacements)
 
 
 def _write(
@@ -177,7 +182,9 @@ def _write(
     replacements: Mapping[str, str] = _NOTHING,
 ) -> EntryResult:
     if entry.method == "DELETE":
-        deleted = writing.delete(entry.type, entry.id or "", entry.if_match)
+        if entry.id is None:
+            return EntryResult("204 No Content")
+        deleted = writing.delete(entry.type, entry.id, entry.if_match)
         return EntryResult("204 No Content", deleted, written=True)
     if entry.patch is not None:
         patched = writing.patch(
@@ -186,8 +193,6 @@ def _write(
         return EntryResult("200 OK", patched.version, written=True)
     validate(entry.content, entry.type)
     if entry.method == "POST":
-        if entry.if_none_exist is not None and (existing := _existing(writing, entry)):
-            return existing
         return EntryResult("201 Created", writing.create(entry.content, identity), written=True)
     result = writing.update(entry.content, entry.id or "", entry.if_match)
     status = "201 Created" if result.created else "200 OK"

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from ehr_fhir.errors import PreconditionFailed
 from ehr_fhir.json_text import parse
 from ehr_fhir.validation import validate
 from ehr_gateway.access import Access
-from ehr_gateway.integrity import find_ids
-from ehr_gateway.interactions.read import read
+from ehr_gateway.conditional import only_match
+from ehr_gateway.interactions.read import read_in
 from ehr_gateway.store import AuditHook, Store, Version
 from ehr_gateway.writing import WriteResult, transaction
 
@@ -42,9 +41,9 @@ def create_if_none(
     resource = parse(body)
     validate(resource, resource_type)
     with transaction(store, access, audit) as writing:
-        ids = find_ids(writing, resource_type, criteria)
-        if len(ids) > 1:
-            raise PreconditionFailed("More than one resource meets the criteria of If-None-Exist.")
-        if not ids:
+        found = only_match(writing, resource_type, criteria)
+        if found is None:
             return WriteResult(writing.create(resource), created=True)
-    return WriteResult(read(store, access, resource_type, ids[0]), created=False)
+        # By the rule of searching, since it was found by one.
+        existing = read_in(writing.connection, access, resource_type, found, "search")
+        return WriteResult(existing, created=False)

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from ehr_gateway.access import Access
+from ehr_gateway.conditional import only_match
 from ehr_gateway.store import AuditHook, Store, Version
 from ehr_gateway.writing import transaction
 
-__all__ = ["delete"]
+__all__ = ["delete", "delete_matching"]
 
 
 def delete(
@@ -24,3 +25,18 @@ def delete(
     """
     with transaction(store, access, audit) as writing:
         return writing.delete(resource_type, identity, if_match)
+
+
+def delete_matching(
+    store: Store,
+    access: Access,
+    resource_type: str,
+    criteria: str,
+    *,
+    if_match: int | None = None,
+    audit: AuditHook | None = None,
+) -> Version | None:
+    """Delete the one resource that meets the criteria; several are refused, none is no error."""
+    with transaction(store, access, audit) as writing:
+        identity = only_match(writing, resource_type, criteria)
+        return None if identity is None else writing.delete(resource_type, identity, if_match)

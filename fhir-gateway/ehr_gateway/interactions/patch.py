@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from ehr_fhir.errors import NotFound
 from ehr_fhir.patch import Patch
 from ehr_gateway.access import Access
+from ehr_gateway.conditional import only_match
 from ehr_gateway.store import AuditHook, Store
 from ehr_gateway.writing import WriteResult, transaction
 
-__all__ = ["patch"]
+__all__ = ["patch", "patch_matching"]
 
 
 def patch(
@@ -22,4 +24,22 @@ def patch(
 ) -> WriteResult:
     """Change the current version; hidden and absent give the same answer."""
     with transaction(store, access, audit) as writing:
+        return writing.patch(resource_type, identity, changes, if_match)
+
+
+def patch_matching(
+    store: Store,
+    access: Access,
+    resource_type: str,
+    criteria: str,
+    changes: Patch,
+    *,
+    if_match: int | None = None,
+    audit: AuditHook | None = None,
+) -> WriteResult:
+    """Change the one resource that meets the criteria."""
+    with transaction(store, access, audit) as writing:
+        identity = only_match(writing, resource_type, criteria)
+        if identity is None:
+            raise NotFound(f"There is no {resource_type} that meets the criteria.")
         return writing.patch(resource_type, identity, changes, if_match)

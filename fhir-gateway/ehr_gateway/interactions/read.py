@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sqlite3
+from typing import Literal
 
 from ehr_fhir.errors import Gone, NotFound
 from ehr_gateway.access import Access
@@ -18,10 +19,14 @@ def read(store: Store, access: Access, resource_type: str, identity: str) -> Ver
 
 
 def read_in(
-    connection: sqlite3.Connection, access: Access, resource_type: str, identity: str
+    connection: sqlite3.Connection,
+    access: Access,
+    resource_type: str,
+    identity: str,
+    interaction: Literal["read", "search"] = "read",
 ) -> Version:
     """Read as a connection sees the store, for example inside a transaction."""
-    visible = access.read
+    visible = access.visible(interaction)
     row = connection.execute(
         "SELECT r.* FROM resource r WHERE r.type = :type AND r.id = :id AND r.current = 1"  # noqa: S608
         f" AND ({visible.sql})",

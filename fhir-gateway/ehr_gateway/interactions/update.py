@@ -5,10 +5,11 @@ from __future__ import annotations
 from ehr_fhir.json_text import parse
 from ehr_fhir.validation import validate
 from ehr_gateway.access import Access
+from ehr_gateway.conditional import match_for_update
 from ehr_gateway.store import AuditHook, Store
 from ehr_gateway.writing import WriteResult, transaction
 
-__all__ = ["update"]
+__all__ = ["update", "update_matching"]
 
 
 def update(
@@ -26,3 +27,23 @@ def update(
     validate(resource, resource_type)
     with transaction(store, access, audit) as writing:
         return writing.update(resource, identity, if_match)
+
+
+def update_matching(
+    store: Store,
+    access: Access,
+    resource_type: str,
+    criteria: str,
+    body: bytes,
+    *,
+    if_match: int | None = None,
+    audit: AuditHook | None = None,
+) -> WriteResult:
+    """Store a new version of the one resource that meets the criteria, or a first one."""
+    resource = parse(body)
+    validate(resource, resource_type)
+    with transaction(store, access, audit) as writing:
+        identity = match_for_update(writing, resource_type, resource, criteria, if_match)
+        if identity is None:
+            return WriteResult(writing.create(resource), created=True)
+        return writing.update({**resource, "id": identity}, identity, if_match)

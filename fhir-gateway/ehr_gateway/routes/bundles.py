@@ -19,7 +19,7 @@ from ehr_gateway.caller import Asking, TheAsking
 from ehr_gateway.interactions import bundle
 from ehr_gateway.negotiation import Preferences, fhir_response, preferences
 from ehr_gateway.query_pairs import no_parameters
-from ehr_gateway.routes.resources import audited
+from ehr_gateway.routes.answers import audited
 from ehr_gateway.routes.search import search_bundle
 
 router = APIRouter(prefix="/fhir")

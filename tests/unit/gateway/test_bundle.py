@@ -180,7 +180,8 @@ def test_a_conditional_create_takes_what_exists(store: Store) -> None:
         ({"request": {"method": "POST", "url": "Patient"}}, "resource"),
         ({"request": {"method": "POST", "url": "Patient/1"}, "resource": {}}, "POST"),
         ({"request": {"method": "PUT", "url": "Patient"}}, "Type/id"),
-        ({"request": {"method": "PUT", "url": "Patient?name=x"}}, "conditional"),
+        ({"request": {"method": "PUT", "url": "Patient?name=x"}}, "resource"),
+        ({"request": {"method": "DELETE", "url": "Patient/1?name=x"}}, "Type.criteria"),
         ({"request": {"method": "GET", "url": "Patient/1", "ifMatch": "x"}}, "ifMatch"),
     ],
 )

@@ -1,0 +1,114 @@
+"""What the routes of single resources share: how a request begins, how a version is answered."""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Callable, Sequence
+
+import orjson
+from fastapi.responses import Response
+
+from ehr_fhir import definitions
+from ehr_fhir.errors import NotFound, Unsupported
+from ehr_gateway import audit
+from ehr_gateway.caller import Asking
+from ehr_gateway.negotiation import (
+    Preferences,
+    etag,
+    fhir_response,
+    http_date,
+    not_modified,
+    preferences,
+)
+from ehr_gateway.query_pairs import no_parameters
+from ehr_gateway.store import Version
+
+__all__ = [
+    "audited",
+    "disclose",
+    "known",
+    "start",
+    "start_write",
+    "version_headers",
+    "version_response",
+    "writable",
+    "written",
+]
+
+
+def start(asking: Asking, resource_type: str) -> Preferences:
+    """Begin a request that takes no parameters."""
+    prefer = preferences(asking.request)
+    known(resource_type)
+    no_parameters(asking.request, lenient=prefer.lenient)
+    return prefer
+
+
+def start_write(asking: Asking, resource_type: str) -> Preferences:
+    """Begin a write that takes no parameters."""
+    writable(resource_type)
+    return start(asking, resource_type)
+
+
+def writable(resource_type: str) -> None:
+    """Refuse a type that nobody writes over HTTP."""
+    if resource_type == "AuditEvent":
+        raise Unsupported("The audit log is written by the server alone.")
+    known(resource_type)
+
+
+def known(resource_type: str) -> None:
+    """Refuse an address without a resource type of R4."""
+    if resource_type not in definitions.resource_types():
+        raise NotFound("The address names no resource type of FHIR R4.")
+
+
+def audited(
+    occasion: audit.Occasion,
+) -> Callable[[sqlite3.Connection, Sequence[Version]], None]:
+    """Return the hook that puts a write on record in its own transaction."""
+
+    def hook(connection: sqlite3.Connection, versions: Sequence[Version]) -> None:
+        audit.record_disclosure(connection, occasion, versions)
+
+    return hook
+
+
+def disclose(asking: Asking, occasion: audit.Occasion, versions: Sequence[Version]) -> None:
+    """Put on record what is about to be answered."""
+    with asking.gateway.store.writing() as connection:
+        audit.record_disclosure(connection, occasion, versions)
+
+
+def version_response(asking: Asking, version: Version, prefer: Preferences) -> Response:
+    """Answer with a version, or with 304 to a client that has it."""
+    headers = version_headers(version)
+    if not_modified(asking.request, version.version, version.last_updated_ms):
+        return Response(status_code=304, headers=headers)
+    return fhir_response(version.body, headers=headers, pretty=prefer.pretty)
+
+
+def written(asking: Asking, version: Version, prefer: Preferences, *, created: bool) -> Response:
+    """Answer a write as the client prefers."""
+    headers = version_headers(version)
+    base = asking.gateway.settings.fhir_base
+    if created:
+        headers["Location"] = f"{base}/{version.type}/{version.id}/_history/{version.version}"
+    status = 201 if created else 200
+    if prefer.returns == "minimal":
+        return fhir_response(b"", status, headers=headers)
+    if prefer.returns == "OperationOutcome":
+        body = orjson.dumps(_success(version))
+        return fhir_response(body, status, headers=headers, pretty=prefer.pretty)
+    return fhir_response(version.body, status, headers=headers, pretty=prefer.pretty)
+
+
+def _success(version: Version) -> dict[str, object]:
+    text = f"{version.type}/{version.id} is stored as version {version.version}."
+    issue = {"severity": "information", "code": "informational", "diagnostics": text}
+    return {"resourceType": "OperationOutcome", "issue": [issue]}
+
+
+def version_headers(version: Version) -> dict[str, str]:
+    """Return the headers that name a version."""
+    return {"ETag": etag(version.version), "Last-Modified": http_date(version.last_updated_ms)}

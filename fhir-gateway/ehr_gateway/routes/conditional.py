@@ -1,0 +1,84 @@
+"""Conditional update, patch and delete over HTTP: criteria in the address in the place of an id."""
+
+from __future__ import annotations
+
+from typing import Annotated
+from urllib.parse import urlencode
+
+from fastapi import APIRouter, Depends
+from fastapi.responses import Response
+
+from ehr_fhir.errors import Unsupported
+from ehr_fhir.patch import Patch
+from ehr_gateway.audit import Occasion
+from ehr_gateway.body import fhir_body, patch_body
+from ehr_gateway.caller import Asking, TheAsking
+from ehr_gateway.interactions import delete, patch, update
+from ehr_gateway.negotiation import etag, if_match, preferences
+from ehr_gateway.query_pairs import query_pairs
+from ehr_gateway.routes.answers import audited, writable, written
+
+router = APIRouter(prefix="/fhir")
+Body = Annotated[bytes, Depends(fhir_body)]
+PatchBody = Annotated[Patch, Depends(patch_body)]
+
+
+@router.put("/{resource_type}")
+def update_by_criteria(asking: TheAsking, resource_type: str, body: Body) -> Response:
+    """Write the next version of the one match, or a first version where there is none."""
+    prefer = preferences(asking.request)
+    criteria, occasion = _begin(asking, resource_type, "update")
+    result = update.update_matching(
+        asking.gateway.store,
+        asking.access,
+        resource_type,
+        criteria,
+        body,
+        if_match=if_match(asking.request),
+        audit=audited(occasion),
+    )
+    return written(asking, result.version, prefer, created=result.created)
+
+
+@router.patch("/{resource_type}")
+def patch_by_criteria(asking: TheAsking, resource_type: str, changes: PatchBody) -> Response:
+    """Patch the one match."""
+    prefer = preferences(asking.request)
+    criteria, occasion = _begin(asking, resource_type, "patch")
+    result = patch.patch_matching(
+        asking.gateway.store,
+        asking.access,
+        resource_type,
+        criteria,
+        changes,
+        if_match=if_match(asking.request),
+        audit=audited(occasion),
+    )
+    return written(asking, result.version, prefer, created=False)
+
+
+@router.delete("/{resource_type}")
+def delete_by_criteria(asking: TheAsking, resource_type: str) -> Response:
+    """Delete the one match; where there is none, nothing has to be done."""
+    preferences(asking.request)
+    criteria, occasion = _begin(asking, resource_type, "delete")
+    version = delete.delete_matching(
+        asking.gateway.store,
+        asking.access,
+        resource_type,
+        criteria,
+        if_match=if_match(asking.request),
+        audit=audited(occasion),
+    )
+    headers = {} if version is None else {"ETag": etag(version.version)}
+    return Response(status_code=204, headers=headers)
+
+
+def _begin(asking: Asking, resource_type: str, interaction: str) -> tuple[str, Occasion]:
+    writable(resource_type)
+    pairs = query_pairs(asking.request)
+    if not pairs:
+        raise Unsupported("Name the resource by its id, or by search criteria in the address.")
+    # The names of the parameters without their values, as for a search.
+    query = f"{resource_type}?" + "&".join(name[:64] for name, _ in pairs)
+    return urlencode(pairs), asking.occasion(interaction, query)
