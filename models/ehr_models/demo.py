@@ -83,7 +83,8 @@ def score_champion(
     model = tracking.load(mlflow, registered)
     views = {name: _pandas(frame) for name, frame in identified_views.items()}
     scores = score.score(model, views)
-    return score.send_all(client, token, scores, registered.version, now)
+    verdict = str(mlflow.get_run(registered.run).data.tags.get("verdict", ""))
+    return score.send_all(client, token, scores, registered.version, now, verdict)
 
 
 def _pandas(frame: DataFrame | pd.DataFrame) -> pd.DataFrame:

@@ -55,6 +55,8 @@ class Risk:
     since: str
     method: str
     author: str | None
+    # What the model is worth, in its makers' words.
+    note: str
 
 
 @dataclass(frozen=True)
@@ -146,6 +148,7 @@ def _risk(resource: Resource, prediction: Mapping[str, Any]) -> Risk:
         since=_since(prediction),
         method=str(method.get("text") or _first_display(method)),
         author=author_id(resource),
+        note=" ".join(str(note.get("text", "")) for note in resource.get("note", ())),
     )
 
 

@@ -75,6 +75,7 @@ def test_the_champion_scores_and_writes_back(data: Path, trained: Training) -> N
 
     assert sent.accepted > 50 and sent.refused == 0
     assert len(taken) == 1
+    assert trained.evaluation.verdict in taken[0].content.decode()
 
 
 def test_training_asks_nothing_of_the_network(

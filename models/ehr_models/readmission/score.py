@@ -93,11 +93,11 @@ def score(model: Pipeline, views: Views) -> list[Score]:
     return [Score(*row) for row in rows]
 
 
-def transaction(scores: Sequence[Score], version: str, now: datetime) -> Resource:
-    """Return the scores as one transaction Bundle."""
+def transaction(scores: Sequence[Score], version: str, now: datetime, note: str = "") -> Resource:
+    """Return the scores as one transaction Bundle; `note` says what the model is worth."""
     entries = []
     for scored in scores:
-        assessment = _risk_assessment(scored, version, now)
+        assessment = _risk_assessment(scored, version, now, note)
         provenance = _provenance(assessment, scored, version, now)
         entries += [_entry(assessment), _entry(provenance)]
     return {"resourceType": "Bundle", "type": "transaction", "entry": entries}
@@ -122,7 +122,12 @@ def send(client: Poster, token: str, bundle: Resource) -> int:
 
 
 def send_all(
-    client: Poster, token: str, scores: Sequence[Score], version: str, now: datetime
+    client: Poster,
+    token: str,
+    scores: Sequence[Score],
+    version: str,
+    now: datetime,
+    note: str = "",
 ) -> Sent:
     """Send scores in batches; where a batch is refused, patient by patient.
 
@@ -131,12 +136,12 @@ def send_all(
     accepted, reason = 0, None
     for batch in _batches(scores):
         try:
-            send(client, token, transaction(batch, version, now))
+            send(client, token, transaction(batch, version, now, note))
             accepted += len(batch)
         except Unprocessable:
             for scored in batch:
                 try:
-                    send(client, token, transaction([scored], version, now))
+                    send(client, token, transaction([scored], version, now, note))
                     accepted += 1
                 except Unprocessable as refusal:
                     reason = str(refusal)
@@ -148,7 +153,7 @@ def _batches(scores: Sequence[Score]) -> Iterator[Sequence[Score]]:
         yield scores[start : start + BATCH]
 
 
-def _risk_assessment(scored: Score, version: str, now: datetime) -> Resource:
+def _risk_assessment(scored: Score, version: str, now: datetime, note: str) -> Resource:
     until = scored.ended + RETURN_WITHIN.to_pytimedelta()
     return {
         "resourceType": "RiskAssessment",
@@ -174,6 +179,8 @@ def _risk_assessment(scored: Score, version: str, now: datetime) -> Resource:
                 "whenPeriod": {"start": _instant(scored.ended), "end": _instant(until)},
             }
         ],
+        # A figure without what it is worth would be taken for more.
+        **({"note": [{"text": note}]} if note else {}),
     }
 
 

@@ -45,6 +45,14 @@ def test_every_resource_is_valid_r4() -> None:
     assert kinds == ["RiskAssessment", "Provenance"] * 2
 
 
+def test_an_assessment_says_what_its_model_is_worth() -> None:
+    bundle = transaction(SCORES[:1], "3", NOW, "Too few returns to judge the model.")
+
+    assessment = bundle["entry"][0]["resource"]
+    RiskAssessment.model_validate(assessment)
+    assert assessment["note"] == [{"text": "Too few returns to judge the model."}]
+
+
 def test_an_assessment_says_who_when_how_likely_and_by_which_model() -> None:
     assessment, provenance = (
         entry["resource"] for entry in transaction(SCORES[:1], "3", NOW)["entry"]

@@ -119,6 +119,7 @@ def test_what_the_own_organisation_wrote_is_shown_without_the_person(portal: Por
 def test_a_risk_score_says_that_a_model_made_it(portal: PortalHouse) -> None:
     portal.fake.resources[("RiskAssessment", "ra-1")] = {
         "resourceType": "RiskAssessment",
+        "note": [{"text": "Too few returns to judge the model."}],
         "id": "ra-1",
         "meta": {"source": "https://ehr-commons.hk/organization/ehr-commons"},
         "subject": {"reference": "Patient/pat-1"},
@@ -136,6 +137,7 @@ def test_a_risk_score_says_that_a_model_made_it(portal: PortalHouse) -> None:
     shown = portal.log_in("doctor").get("/patients/pat-1").text
 
     assert "17.3%" in shown
+    assert "Too few returns to judge the model." in shown
     assert "Worked out on 20 Nov 2026 by a computer model, not by a person." in shown
     assert "readmission, version 3" in shown
     assert "About the stay that ended on 1 Nov 2026." in shown
