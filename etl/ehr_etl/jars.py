@@ -8,12 +8,13 @@ from __future__ import annotations
 
 import os
 import shutil
+import sys
 from collections.abc import Callable
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-from ehr_fhir.errors import Unavailable
+from ehr_fhir.errors import EhrError, Unavailable
 
 SHIPPED_BY_SPARK = (
     "com.fasterxml.jackson.core:*",
@@ -103,3 +104,19 @@ def _failed() -> str:
 def _folder(cache: Path | None) -> Path:
     base = cache or Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
     return base / "ehr-commons" / coordinate().split(":", 1)[1].replace(":", "-")
+
+
+def main() -> None:
+    """Fetch the jars, saying so; `make setup` calls it."""
+    try:
+        prefetch(lambda text: _say(f"{text}\n"))
+    except EhrError as error:
+        sys.exit(str(error))
+
+
+def _say(text: str) -> None:
+    sys.stdout.write(text)
+
+
+if __name__ == "__main__":
+    main()
