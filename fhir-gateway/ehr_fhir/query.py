@@ -13,6 +13,7 @@ from ehr_fhir.errors import Invalid, Issue
 from ehr_fhir.query_filters import CONTROLS, MOST_HOPS, Filter, Unknown, hops, known, parse_filter
 from ehr_fhir.query_includes import INCLUDES, MOST_INCLUDES, Include, parse_include
 from ehr_fhir.search_parameters import SearchParameter
+from ehr_fhir.subset import SUMMARIES, Subset, parse_elements
 
 __all__ = ["DEFAULT_COUNT", "LARGEST_COUNT", "SearchQuery", "SortKey", "parse"]
 
@@ -47,6 +48,7 @@ class SearchQuery:
     sort: tuple[SortKey, ...] = ()  # without one, by id
     total: str = "none"  # or accurate, estimate
     summary_count: bool = False
+    subset: Subset | None = None
     cursor: str | None = None
     # What was understood, for the self link; what was not, for the answer's OperationOutcome.
     applied: tuple[tuple[str, str], ...] = ()
@@ -105,9 +107,20 @@ def _control(query: SearchQuery, name: str, text: str) -> SearchQuery:
         if text in ("accurate", "estimate", "none"):
             return replace(query, total=text)
         raise Invalid("`_total` takes `none`, `estimate` or `accurate`.")
-    if text not in ("count", "false"):
-        raise Unknown("Of the values of `_summary`, `count` and `false` are served.")
-    return replace(query, summary_count=text == "count")
+    return _subset(query, name, text)
+
+
+def _subset(query: SearchQuery, name: str, text: str) -> SearchQuery:
+    if query.subset or query.summary_count:
+        raise Invalid("`_summary` and `_elements` are given once, and not together.")
+    if name == "_elements":
+        elements = parse_elements(query.resource_type, text)
+        return replace(query, subset=Subset(elements=elements)) if elements else query
+    if text not in SUMMARIES:
+        raise Invalid(f"`_summary` takes one of {', '.join(SUMMARIES)}.")
+    if text in ("count", "false"):
+        return replace(query, summary_count=text == "count")
+    return replace(query, subset=Subset(summary=text))
 
 
 def _sorted(query: SearchQuery, text: str) -> SearchQuery:

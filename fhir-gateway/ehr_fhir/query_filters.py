@@ -36,7 +36,7 @@ _LONGEST = 4
 # Beyond these a chain must name the type it goes to: R4's "any resource" is 145 types.
 _MOST_TARGETS = 4
 CONTROLS = frozenset(
-    {"_count", "_cursor", "_include", "_revinclude", "_sort", "_summary", "_total"}
+    {"_count", "_cursor", "_elements", "_include", "_revinclude", "_sort", "_summary", "_total"}
 )
 _MODIFIERS: dict[str, set[str]] = {
     "composite": set(),
@@ -49,7 +49,7 @@ _MODIFIERS: dict[str, set[str]] = {
     "uri": {"above", "below", "missing"},
 }
 _NOT_YET = frozenset(
-    {"_contained", "_containedType", "_content", "_elements", "_filter", "_list", "_query",
+    {"_contained", "_containedType", "_content", "_filter", "_list", "_query",
      "_score", "_text", "_type"}
 )  # fmt: skip
 

@@ -8,7 +8,7 @@ from functools import cache
 from importlib.resources import files
 from typing import Any
 
-__all__ = ["elements", "load", "resource_types"]
+__all__ = ["elements", "load", "marked", "resource_types"]
 
 
 def load(name: str) -> Any:  # Any: each file has its own shape, known to its one reader
@@ -24,6 +24,22 @@ def elements() -> dict[str, dict[str, tuple[tuple[str, ...], int, int]]]:
         owner: {name: (tuple(kinds), low, high) for name, (kinds, low, high) in parts.items()}
         for owner, parts in load("elements.json.gz").items()
     }
+
+
+@cache
+def marked(owner: str, mark: str) -> frozenset[str]:
+    """Return the elements of a resource or its parts that bear `isSummary` or `isModifier`.
+
+    >>> sorted(marked("Patient", "isModifier"))
+    ['active', 'deceased[x]', 'implicitRules', 'link', 'modifierExtension']
+    """
+    return frozenset(_marks().get(owner, {}).get(mark, ()))
+
+
+@cache
+def _marks() -> dict[str, dict[str, list[str]]]:
+    marks: dict[str, dict[str, list[str]]] = load("marks.json.gz")
+    return marks
 
 
 @cache

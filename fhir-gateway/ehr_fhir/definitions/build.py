@@ -12,13 +12,16 @@ HERE = Path(__file__).parent
 
 
 def build(definitions: Path) -> None:
-    """Write elements.json.gz and patient-compartment.json beside this file."""
+    """Write elements.json.gz, marks.json.gz and patient-compartment.json beside this file."""
     elements: dict[str, dict[str, list[Any]]] = {}
+    marks: dict[str, dict[str, list[str]]] = {}
     for name in ("profiles-types.json.gz", "profiles-resources.json.gz"):
         bundle = json.loads(gzip.decompress((definitions / name).read_bytes()))
         for entry in bundle["entry"]:
             _add_type(elements, entry["resource"])
+            _add_marks(marks, entry["resource"])
     _write_gzip(HERE / "elements.json.gz", elements)
+    _write_gzip(HERE / "marks.json.gz", marks)
     compartment = json.loads((definitions / "compartmentdefinition-patient.json").read_bytes())
     rows = {row["code"]: row["param"] for row in compartment["resource"] if row.get("param")}
     text = json.dumps(rows, indent=1, sort_keys=True)
@@ -41,6 +44,16 @@ def _add_type(elements: dict[str, dict[str, list[Any]]], definition: dict[str, A
             element["min"],
             0 if element["max"] == "*" else int(element["max"]),
         ]
+
+
+def _add_marks(marks: dict[str, dict[str, list[str]]], definition: dict[str, Any]) -> None:
+    if definition.get("kind") != "resource" or definition.get("derivation") == "constraint":
+        return
+    for element in definition["snapshot"]["element"][1:]:
+        owner, _, name = element["path"].rpartition(".")
+        for mark in ("isSummary", "isModifier"):
+            if element.get(mark):
+                marks.setdefault(owner, {}).setdefault(mark, []).append(name)
 
 
 def _types(element: dict[str, Any]) -> list[str]:

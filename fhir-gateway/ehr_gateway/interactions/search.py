@@ -11,6 +11,7 @@ from dataclasses import dataclass
 
 from ehr_fhir.errors import Issue
 from ehr_fhir.query import SearchQuery, parse
+from ehr_fhir.subset import Subset
 from ehr_gateway.access import Access
 from ehr_gateway.cursor import Position, open_cursor, seal_cursor
 from ehr_gateway.interactions.include import included
@@ -31,6 +32,7 @@ class SearchPage:
     next_cursor: str | None
     self_pairs: tuple[tuple[str, str], ...]
     issues: tuple[Issue, ...]
+    subset: Subset | None = None  # the part of each resource that was asked for
 
 
 def search(
@@ -65,7 +67,9 @@ def search_in(
     matches, last = ([], None) if only_count else _page(connection, store, query, select, after)
     more, issues = included(connection, store.parameter_ids, access, query.includes, matches)
     cursor = None if last is None else seal_cursor(store.cursor_key, scope, last)
-    return SearchPage(tuple(matches), more, total, cursor, query.applied, (*query.issues, *issues))
+    return SearchPage(
+        tuple(matches), more, total, cursor, query.applied, (*query.issues, *issues), query.subset
+    )
 
 
 def matching_ids(

@@ -11,6 +11,7 @@ from fastapi.responses import Response
 
 from ehr_fhir import definitions
 from ehr_fhir.errors import Invalid, NotFound, operation_outcome
+from ehr_fhir.subset import Subset
 from ehr_gateway import audit
 from ehr_gateway.body import form_pairs
 from ehr_gateway.bundle_bytes import bundle, entry, link
@@ -18,6 +19,7 @@ from ehr_gateway.caller import Asking, TheAsking
 from ehr_gateway.interactions import search
 from ehr_gateway.negotiation import GENERAL, fhir_response, preferences
 from ehr_gateway.query_pairs import query_pairs
+from ehr_gateway.store import Version
 
 router = APIRouter(prefix="/fhir")
 Form = Annotated[list[tuple[str, str]], Depends(form_pairs)]
@@ -64,7 +66,7 @@ def search_bundle(
     if page.next_cursor is not None:
         links.append(("next", link(address, [*page.self_pairs, ("_cursor", page.next_cursor)])))
     entries = [
-        entry(f"{base}/{version.type}/{version.id}", version.body, mode=mode)
+        entry(f"{base}/{version.type}/{version.id}", _part(page.subset, version, mode), mode=mode)
         for mode, versions in (("match", page.matches), ("include", page.included))
         for version in versions
     ]
@@ -72,3 +74,10 @@ def search_bundle(
         outcome = operation_outcome(Invalid("", issues=page.issues))
         entries.append(entry(None, orjson.dumps(outcome), mode="outcome"))
     return bundle("searchset", entries, total=page.total, links=links)
+
+
+def _part(subset: Subset | None, version: Version, mode: str) -> bytes:
+    # `_elements` names elements of the type searched; what comes along has others.
+    if subset is None or (mode == "include" and subset.elements):
+        return version.body
+    return subset.of(version.body)

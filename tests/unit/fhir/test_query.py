@@ -101,7 +101,9 @@ def test_how_the_answer_is_wanted_is_read() -> None:
         ("_sort", "nam", "`name`"),
         ("_sort", "name,-_text", "not served"),
         ("_sort", "name,name,name,name,name,name,name,name,name", "8 keys"),
-        ("_summary", "text", "_summary"),
+        ("_summary", "all", "_summary"),
+        ("_elements", "nam", "no element"),
+        ("_elements", "Observation.code", "no element"),
         ("_include", "Observation:subject", "Patient:"),
         ("_include", "Patient:name", "reference"),
         ("_include", "Patient:organization:Foo", "Foo"),
@@ -157,6 +159,11 @@ def test_so_many_includes_are_served_and_no_more() -> None:
     assert len(parse("Patient", pairs).includes) == 16
     with pytest.raises(Invalid, match="At most 16"):
         parse("Patient", [*pairs, ("_include", "*")])
+
+
+def test_a_summary_and_elements_are_not_asked_for_together() -> None:
+    with pytest.raises(Invalid, match="not together"):
+        parse("Patient", [("_summary", "count"), ("_elements", "name")])
 
 
 def test_a_chain_without_a_value_filters_nothing() -> None:

@@ -227,3 +227,12 @@ def test_totals_and_includes_show_nothing_hidden(shared_record: Store) -> None:
     assert (shown.total, [one.id for one in shown.included]) == (2, ["p1"])
     assert (hidden.total, hidden.matches, hidden.included, hidden.next_cursor) == (0, (), (), None)
     assert found(shared_record, "Patient", "name=chan", doctor("kwun-fong")) == []
+
+
+def test_a_search_says_which_part_of_each_resource_was_asked_for(cohort: Store) -> None:
+    whole = search(cohort, platform(), "Patient", [("_summary", "false")])
+    some = search(cohort, platform(), "Patient", [("_elements", "name,gender")])
+
+    assert whole.subset is None
+    assert some.subset is not None
+    assert b"birthDate" not in some.subset.of(some.matches[0].body)
