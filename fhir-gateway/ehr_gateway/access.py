@@ -33,6 +33,12 @@ class Access:
         """Return the condition for one interaction."""
         return self.search if interaction == "search" else self.read
 
+    def later(self, interaction: Literal["read", "search"]) -> Predicate:
+        """Return the condition for one interaction on another version of `r`, named `later`."""
+        return compile_predicate(
+            self.requester, interaction, self.now_ms, alias="later", prefix="later"
+        )
+
     @property
     def author(self) -> str | None:
         """Return the organisation that writes with this access: a provider's, never a patient."""

@@ -24,10 +24,12 @@ INTERACTIONS = (
     Interaction("patch", "type", "U"),
     Interaction("delete", "type", "D"),
     Interaction("history-instance", "type", "R"),
+    Interaction("history-type", "type", "R"),
     Interaction("create", "type", "C"),
     Interaction("search-type", "type", "E"),
     Interaction("transaction", "system", "E"),
     Interaction("batch", "system", "E"),
+    Interaction("history-system", "system", "R"),
 )
 
 
@@ -35,7 +37,7 @@ def at_level(level: str) -> list[str]:
     """Return the codes of one level.
 
     >>> at_level("system")
-    ['transaction', 'batch']
+    ['transaction', 'batch', 'history-system']
     """
     return [one.code for one in INTERACTIONS if one.level == level]
 

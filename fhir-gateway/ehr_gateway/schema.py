@@ -58,6 +58,11 @@ RESOURCE = Table(
         "resource_recent", "type", "last_updated", "id",
         sqlite_where=_CURRENT, postgresql_where=_CURRENT,
     ),
+    # For the history of a type. The condition keeps it out of every other query's plan.
+    Index(
+        "resource_history", "type", "pk",
+        sqlite_where=text("version > 0"), postgresql_where=text("version > 0"),
+    ),
     sqlite_autoincrement=True,
 )  # fmt: skip
 

@@ -475,6 +475,8 @@ def test_every_interaction_that_is_declared_is_served(furnished: House) -> None:
         "read": lambda: program.get("Organization/hospital-a"),
         "vread": lambda: program.get("Organization/hospital-a/_history/1"),
         "history-instance": lambda: program.get("Organization/hospital-a/_history"),
+        "history-type": lambda: program.get("Organization/_history"),
+        "history-system": lambda: program.get("_history"),
         "create": lambda: program.post("Organization", {"resourceType": "Organization",
                                                         "name": "C"}),
         "update": lambda: program.put(organization("hospital-b")),

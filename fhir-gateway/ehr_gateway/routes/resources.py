@@ -1,4 +1,4 @@
-"""One resource over HTTP: read, vread, history, create, update, delete (R4 §3.1.0)."""
+"""One resource over HTTP: read, vread, create, update, delete (R4 §3.1.0)."""
 
 from __future__ import annotations
 
@@ -7,31 +7,25 @@ from typing import Annotated
 from fastapi import APIRouter, Depends
 from fastapi.responses import Response
 
-from ehr_fhir.errors import Invalid, NotFound
-from ehr_fhir.intervals import instant
+from ehr_fhir.errors import NotFound
 from ehr_fhir.patch import Patch
 from ehr_gateway.body import fhir_body, patch_body
-from ehr_gateway.bundle_bytes import bundle, entry, link
 from ehr_gateway.caller import TheAsking
-from ehr_gateway.interactions import create, delete, history, patch, read, update, vread
-from ehr_gateway.negotiation import etag, fhir_response, if_match, preferences
-from ehr_gateway.query_pairs import query_pairs
+from ehr_gateway.interactions import create, delete, patch, read, update, vread
+from ehr_gateway.negotiation import etag, if_match
 from ehr_gateway.routes.answers import (
     audited,
     disclose,
-    known,
     start,
     start_write,
     version_response,
     written,
 )
-from ehr_gateway.store import Version
 
 router = APIRouter(prefix="/fhir")
 Body = Annotated[bytes, Depends(fhir_body)]
 PatchBody = Annotated[Patch, Depends(patch_body)]
 _GET = ["GET", "HEAD"]
-_STATUS = {"POST": "201", "PUT": "200", "PATCH": "200", "DELETE": "204"}
 
 
 @router.api_route("/{resource_type}/{logical_id}", methods=_GET)
@@ -55,33 +49,6 @@ def vread_resource(
     version = vread.vread(asking.gateway.store, asking.access, resource_type, logical_id, number)
     disclose(asking, occasion, [version])
     return version_response(asking, version, prefer)
-
-
-@router.api_route("/{resource_type}/{logical_id}/_history", methods=_GET)
-def history_of_resource(asking: TheAsking, resource_type: str, logical_id: str) -> Response:
-    """List the versions of a resource, the newest first."""
-    prefer = preferences(asking.request)
-    known(resource_type)
-    occasion = asking.occasion("history-instance")
-    pairs = query_pairs(asking.request)
-    count, cursor = _paging(pairs)
-    page = history.history(
-        asking.gateway.store,
-        asking.access,
-        resource_type,
-        logical_id,
-        count=count,
-        cursor=cursor,
-    )
-    disclose(asking, occasion, [version for version, _ in page.versions])
-    address = f"{asking.gateway.settings.fhir_base}/{resource_type}/{logical_id}"
-    links = [("self", link(f"{address}/_history", pairs))]
-    if page.next_cursor is not None:
-        rest = [pair for pair in pairs if pair[0] != "_cursor"]
-        links.append(("next", link(f"{address}/_history", [*rest, ("_cursor", page.next_cursor)])))
-    entries = (_history_entry(address, *one) for one in page.versions)
-    body = bundle("history", entries, total=page.total, links=links)
-    return fhir_response(body, pretty=prefer.pretty)
 
 
 @router.post("/{resource_type}")
@@ -160,38 +127,8 @@ def delete_resource(asking: TheAsking, resource_type: str, logical_id: str) -> R
     return Response(status_code=204, headers={"ETag": etag(version.version)})
 
 
-def _paging(pairs: list[tuple[str, str]]) -> tuple[int | None, str | None]:
-    known = dict(pairs)
-    if len(known) != len(pairs) or set(known) - {"_count", "_cursor"}:
-        raise Invalid("A history takes _count and _cursor, each once.")
-    count = known.get("_count")
-    if count is not None and not (count.isascii() and count.isdigit() and len(count) < 10):
-        raise Invalid("_count must be a whole number.")
-    return None if count is None else int(count), known.get("_cursor")
-
-
 def _version_number(text: str) -> int:
     # What cannot be a version of ours is not there; it is no malformed request (R4 §3.1.0.4).
     if not text.isascii() or not text.isdigit() or len(text) > 9:
         raise NotFound("There is no such version.")
     return int(text)
-
-
-def _history_entry(address: str, version: Version, method: str) -> bytes:
-    on_type = address.rpartition("/")[0]
-    response: dict[str, object] = {
-        "status": _STATUS[method] if version.version > 1 or method != "PUT" else "201",
-        "etag": etag(version.version),
-        "lastModified": instant(version.last_updated_ms),
-    }
-    target = on_type if method == "POST" else address
-    request = {
-        "method": method,
-        "url": "/".join(target.split("/")[-1 if method == "POST" else -2 :]),
-    }
-    return entry(
-        address,
-        None if version.deleted else version.body,
-        request=request,
-        response=response,
-    )

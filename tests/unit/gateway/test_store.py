@@ -157,6 +157,17 @@ def test_what_is_absent_is_not_found(store: Store) -> None:
         vread(store, platform(), "Patient", "none", 1)
 
 
+def test_the_history_of_a_type_reads_that_type_alone(store: Store) -> None:
+    plan = rows(
+        store,
+        "EXPLAIN QUERY PLAN SELECT * FROM resource r WHERE r.type = 'Patient' AND r.version > 0"
+        " AND r.pk < 9 ORDER BY r.pk DESC LIMIT 5",
+    )
+
+    assert len(plan) == 1
+    assert "USING INDEX resource_history (type=? AND pk<?)" in plan[0][-1]
+
+
 def test_history_is_newest_first_and_paged(store: Store) -> None:
     first = create(store, platform(), "Patient", PATIENT)
     for _ in range(3):
