@@ -49,7 +49,7 @@ _MODIFIERS: dict[str, set[str]] = {
     "uri": {"above", "below", "missing"},
 }
 _NOT_YET = frozenset(
-    {"_contained", "_containedType", "_content", "_filter", "_list", "_query",
+    {"_contained", "_containedType", "_content", "_filter", "_query",
      "_score", "_text", "_type"}
 )  # fmt: skip
 
@@ -91,7 +91,14 @@ class AnyOf:
     groups: tuple[tuple[Filter, ...], ...]
 
 
-Filter = AnyOf | Chain | Clause | Has
+@dataclass(frozen=True)
+class InCompartment:
+    """The resource must belong to the record of one patient."""
+
+    patient: str
+
+
+Filter = AnyOf | Chain | Clause | Has | InCompartment
 
 
 def parse_filter(resource_type: str, name: str, text: str, depth: int = 0) -> Filter | None:
@@ -100,6 +107,8 @@ def parse_filter(resource_type: str, name: str, text: str, depth: int = 0) -> Fi
         raise Invalid(f"A chain has at most {_LONGEST} steps.", issue_code="too-costly")
     if name == "_has" or name.startswith("_has:"):
         return _has(resource_type, name, text, depth)
+    if name == "_list":
+        return _in_list(resource_type, text)
     head, dot, rest = name.partition(".")
     code, _, modifier = head.partition(":")
     parameter = known(resource_type, code)
@@ -120,7 +129,7 @@ def known(resource_type: str, code: str) -> SearchParameter:
         return found[code]
     if code in found or code in _NOT_YET:
         raise Unknown(f"The search parameter `{code}` is not served yet.")
-    names = [*(name for name, one in found.items() if one.searched), *CONTROLS, "_has"]
+    names = [*(name for name, one in found.items() if one.searched), *CONTROLS, "_has", "_list"]
     nearest = difflib.get_close_matches(code, names, 1, 0)
     raise Unknown(
         f"{resource_type} has no search parameter `{code}`; the nearest name is `{nearest[0]}`."
@@ -185,6 +194,13 @@ def _has(resource_type: str, name: str, text: str, depth: int) -> Filter | None:
         raise Invalid(f"`{parts[1]}:{parameter.code}` does not refer to a {resource_type}.")
     after = parse_filter(parts[1], parts[3], text, depth + 1)
     return after and Has(resource_type, parameter, after)
+
+
+def _in_list(resource_type: str, text: str) -> Filter | None:
+    if text.startswith("$"):
+        raise Invalid("`_list` takes the id of a List; there are no functional lists here.")
+    identity = text and Clause(known("List", "_id"), None, (SearchValue(code=text),))
+    return Has(resource_type, known("List", "item"), identity) if identity else None
 
 
 def _values(

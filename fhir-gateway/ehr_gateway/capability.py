@@ -36,6 +36,7 @@ def capability_statement(settings: GatewaySettings) -> dict[str, Any]:
                 "security": _security(settings),
                 "resource": _resources(),
                 "interaction": [{"code": code} for code in at_level("system")],
+                "compartment": ["http://hl7.org/fhir/CompartmentDefinition/patient"],
             }
         ],
     }

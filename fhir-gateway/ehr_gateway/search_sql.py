@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 from ehr_fhir.errors import Invalid
-from ehr_fhir.query_filters import AnyOf, Chain, Clause, Filter, Has
+from ehr_fhir.query_filters import AnyOf, Chain, Clause, Filter, Has, InCompartment
 from ehr_fhir.query_values import SearchValue
 from ehr_fhir.search_parameters import SearchParameter
 from ehr_fhir.strings import normal
@@ -73,6 +73,10 @@ class Conditions:
         elif isinstance(one, AnyOf):
             groups = [f"({' AND '.join(self._inner(group))})" for group in one.groups]
             self.sql.append(f"({' OR '.join(groups)})")
+        elif isinstance(one, InCompartment):
+            patient = self.bind(one.patient)
+            own = f"SELECT pk FROM record_patient WHERE patient = {patient}"  # noqa: S608
+            self.sql.append(f"r.pk IN ({own})")
         elif isinstance(one, Has):
             self.sql.append(f"r.id IN ({self._has(one)})")
         elif one.parameter.code == "_id":

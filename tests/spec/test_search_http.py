@@ -18,3 +18,30 @@ def test_a_search_serves_parts_of_resources_and_says_so(furnished: House) -> Non
     assert marked == [True] * 4 + [True] * 3 + [False]
     assert "effectiveDateTime" in summary["entry"][0]["resource"]
     assert "effectiveDateTime" not in some["entry"][0]["resource"]
+
+
+def test_a_compartment_is_searched_at_its_own_address(furnished: House) -> None:
+    hospital = furnished.system("hospital-a")
+
+    page = hospital.get("Patient/pat-1/Observation?category=laboratory&_count=1").json()
+    again = hospital.get(next(one["url"] for one in page["link"] if one["relation"] == "next"))
+    form = hospital.request(
+        "POST", "Patient/pat-1/Observation/_search", data={"category": "laboratory"}
+    )
+
+    assert page["link"][0]["url"].endswith(
+        "/fhir/Patient/pat-1/Observation?category=laboratory&_count=1"
+    )
+    ids = [one["resource"]["id"] for one in (*page["entry"], *again.json()["entry"])]
+    assert ids == [one["resource"]["id"] for one in form.json()["entry"]] == ["lab-1", "lab-2"]
+    assert "entry" not in hospital.get("Patient/pat-2/Observation").json()
+
+
+def test_a_compartment_of_all_types_or_of_none_is_refused(furnished: House) -> None:
+    hospital = furnished.system("hospital-a")
+
+    assert hospital.get("Patient/pat-1/*").status_code == 400
+    assert hospital.get("Patient/pat-1/Foo").status_code == 404
+    assert hospital.get("Patient/pat-1/AuditEvent").status_code == 404
+    platform = furnished.system("ehr-commons")
+    assert platform.get("Patient/pat-1/_history").json()["type"] == "history"

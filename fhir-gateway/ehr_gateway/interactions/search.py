@@ -7,10 +7,11 @@ from __future__ import annotations
 
 import sqlite3
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from ehr_fhir.errors import Issue
 from ehr_fhir.query import SearchQuery, parse
+from ehr_fhir.query_filters import InCompartment
 from ehr_fhir.subset import Subset
 from ehr_gateway.access import Access
 from ehr_gateway.cursor import Position, open_cursor, seal_cursor
@@ -41,11 +42,17 @@ def search(
     resource_type: str,
     pairs: Sequence[tuple[str, str]],
     *,
+    patient: str | None = None,
     lenient: bool = False,
 ) -> SearchPage:
-    """Find the current versions that match and that the requester may find."""
+    """Find the current versions that match and that the requester may find.
+
+    With `patient`, those alone that belong to this patient's record (R4 §3.1.1, compartments).
+    """
     with store.reading() as connection:
-        return search_in(connection, store, access, resource_type, pairs, lenient=lenient)
+        return search_in(
+            connection, store, access, resource_type, pairs, patient=patient, lenient=lenient
+        )
 
 
 def search_in(
@@ -55,12 +62,15 @@ def search_in(
     resource_type: str,
     pairs: Sequence[tuple[str, str]],
     *,
+    patient: str | None = None,
     lenient: bool = False,
 ) -> SearchPage:
     """Search as a connection sees the store, for example inside a transaction."""
     query = parse(resource_type, pairs, lenient=lenient)
+    if patient is not None:
+        query = replace(query, filters=(InCompartment(patient), *query.filters))
     select = _select(store, access, query)
-    scope = [resource_type, query.applied]
+    scope = [resource_type, patient, query.applied]
     after = open_cursor(store.cursor_key, scope, query.cursor) if query.cursor else None
     only_count = query.summary_count or query.count == 0
     total = _total(connection, select) if only_count or query.total != "none" else None

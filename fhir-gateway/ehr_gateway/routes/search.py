@@ -22,6 +22,9 @@ from ehr_gateway.query_pairs import query_pairs
 from ehr_gateway.store import Version
 
 router = APIRouter(prefix="/fhir")
+_NOT_YET = "not-supported"
+# It has a search of its own.
+_LOG = "AuditEvent"
 Form = Annotated[list[tuple[str, str]], Depends(form_pairs)]
 
 
@@ -38,19 +41,49 @@ def post_search(asking: TheAsking, resource_type: str, form: Form) -> Response:
     return _search(asking, resource_type, [*query_pairs(asking.request), *pairs])
 
 
-def _search(asking: Asking, resource_type: str, pairs: list[tuple[str, str]]) -> Response:
+@router.api_route("/Patient/{logical_id}/{resource_type}", methods=["GET", "HEAD"])
+def search_compartment(asking: TheAsking, logical_id: str, resource_type: str) -> Response:
+    """Search one resource type in one patient's record."""
+    return _search(asking, resource_type, query_pairs(asking.request), logical_id)
+
+
+@router.post("/Patient/{logical_id}/{resource_type}/_search")
+def post_search_compartment(
+    asking: TheAsking, logical_id: str, resource_type: str, form: Form
+) -> Response:
+    """Search one resource type in one patient's record by a form."""
+    pairs = [pair for pair in form if pair[0] not in GENERAL]
+    return _search(asking, resource_type, [*query_pairs(asking.request), *pairs], logical_id)
+
+
+def _search(
+    asking: Asking,
+    resource_type: str,
+    pairs: list[tuple[str, str]],
+    patient: str | None = None,
+) -> Response:
     prefer = preferences(asking.request)
-    if resource_type not in definitions.resource_types():
+    within = f"Patient/{patient}/" if patient is not None else ""
+    if patient is not None and resource_type == "*":
+        raise Invalid("Ask for one resource type; `*` is not served yet.", issue_code=_NOT_YET)
+    if resource_type not in definitions.resource_types() or (patient and _LOG == resource_type):
         raise NotFound("The address names no resource type of FHIR R4.")
-    query = f"{resource_type}?" + "&".join(name[:64] for name, _ in pairs)
+    query = f"{within}{resource_type}?" + "&".join(name[:64] for name, _ in pairs)
     occasion = asking.occasion("search-type", query)
     page = search.search(
-        asking.gateway.store, asking.access, resource_type, pairs, lenient=prefer.lenient
+        asking.gateway.store,
+        asking.access,
+        resource_type,
+        pairs,
+        patient=patient,
+        lenient=prefer.lenient,
     )
     with asking.gateway.store.writing() as connection:
         audit.record_disclosure(connection, occasion, [*page.matches, *page.included])
     cursor = [pair for pair in pairs if pair[0] == "_cursor"]
-    body = search_bundle(asking.gateway.settings.fhir_base, resource_type, page, cursor)
+    body = search_bundle(
+        asking.gateway.settings.fhir_base, resource_type, page, cursor, within=within
+    )
     return fhir_response(body, pretty=prefer.pretty)
 
 
@@ -59,9 +92,10 @@ def search_bundle(
     resource_type: str,
     page: search.SearchPage,
     cursor: Sequence[tuple[str, str]] = (),
+    within: str = "",
 ) -> bytes:
     """Return the bytes of a searchset; `cursor` is the parameter by which this page was asked."""
-    address = f"{base}/{resource_type}"
+    address = f"{base}/{within}{resource_type}"
     links = [("self", link(address, [*page.self_pairs, *cursor]))]
     if page.next_cursor is not None:
         links.append(("next", link(address, [*page.self_pairs, ("_cursor", page.next_cursor)])))

@@ -121,3 +121,51 @@ def test_the_longest_search_is_not_too_deep_for_any_role(ward: Store, requester:
 def test_the_audit_log_is_not_searched_through_others(ward: Store) -> None:
     with pytest.raises(Invalid, match="audit log"):
         found(ward, "Patient", "_has:AuditEvent:patient:action=R")
+
+
+def test_a_list_finds_its_items_where_it_may_be_found_itself(ward: Store) -> None:
+    items = [{"item": {"reference": f"Observation/{name}"}} for name in ("a1", "b1")]
+    body = {"resourceType": "List", "id": "mine", "status": "current", "mode": "working"}
+    subject = {"reference": "Patient/ann"}
+    put(ward, {**body, "subject": subject, "entry": items}, system("top"))
+    put(ward, shared("ann", "west"))
+
+    assert found(ward, "Observation", "_list=mine", TOP) == ["a1", "b1"]
+    assert found(ward, "Observation", "_list=mine&code=1&patient=bob", TOP) == ["b1"]
+    assert found(ward, "Observation", "_list=other", TOP) == []
+    assert found(ward, "Patient", "_list=mine", TOP) == []
+    # A List is withheld from whom any restriction binds.
+    before = found(ward, "Observation", "_list=mine", doctor("west"))
+    put(ward, closed("ann", "encounter"))
+    assert before == ["a1", "b1"]
+    assert found(ward, "Observation", "_list=mine", doctor("west")) == []
+
+
+def test_a_functional_list_is_refused(ward: Store) -> None:
+    with pytest.raises(Invalid, match="functional"):
+        found(ward, "AllergyIntolerance", "_list=$current-allergies")
+
+
+def test_a_compartment_holds_one_patients_record(ward: Store) -> None:
+    def within(patient: str, kind: str, *pairs: tuple[str, str]) -> list[str]:
+        return [one.id for one in search(ward, TOP, kind, pairs, patient=patient).matches]
+
+    assert within("ann", "Observation") == ["a1", "a2"]
+    assert within("ann", "Observation", ("code", "2")) == ["a2"]
+    assert within("ann", "Patient") == ["ann"]
+    assert within("bob", "Encounter") == []
+    assert within("nobody", "Observation") == []
+    assert within("ann", "Organization") == []
+
+
+def test_a_page_link_of_one_compartment_is_not_good_in_another(ward: Store) -> None:
+    page = search(ward, TOP, "Observation", [("_count", "1")], patient="ann")
+    assert page.next_cursor is not None
+    pairs = [("_count", "1"), ("_cursor", page.next_cursor)]
+
+    following = search(ward, TOP, "Observation", pairs, patient="ann")
+    assert [one.id for one in following.matches] == ["a2"]
+    with pytest.raises(Invalid, match="page link"):
+        search(ward, TOP, "Observation", pairs, patient="bob")
+    with pytest.raises(Invalid, match="page link"):
+        search(ward, TOP, "Observation", pairs)
