@@ -133,6 +133,15 @@ def test_the_history_of_many_needs_the_right_to_search(furnished: House) -> None
     assert searchers.get("Observation/lab-1/_history").status_code == 404
 
 
+def shown(page: Any) -> list[str]:
+    """Return each entry as its id, version and method, whatever the request was."""
+    return [
+        f"{entry['fullUrl'].rpartition('/')[2]}:{entry['response']['etag'][3]}"
+        f":{entry['request']['method']}"
+        for entry in must(page).json().get("entry", [])
+    ]
+
+
 HISTORIES = (
     "_history", "_history?_count=2", "Observation/_history", "Observation/_history?_count=1",
     "Patient/_history", "_history?_since=2026-11-22T08:05:00Z", "_history?_at=2026-11-22T08:05:00Z",
@@ -155,8 +164,7 @@ def walked(house: House) -> list[tuple[str, int, bytes]]:
     return found
 
 
-def test_a_hidden_version_is_as_absent(houses: Path, tmp_path: Path) -> None:
-    """A newer version in a closed domain does not end an older, open one; nothing shows of it."""
+def test_hidden_records_change_no_history(houses: Path, tmp_path: Path) -> None:
     answers = []
     for name, more in (("without", False), ("with", True)):
         shutil.copytree(houses / "furnished", tmp_path / name)
@@ -167,9 +175,9 @@ def test_a_hidden_version_is_as_absent(houses: Path, tmp_path: Path) -> None:
         house.clock.forward(seconds=600)
         hospital = house.system("hospital-a")
         if more:
-            # From vital sign to laboratory: this version is closed to hospital-b, the first is not.
-            hospital.store(observation("vital-1", "laboratory"))
             hospital.store(observation("lab-9", "laboratory"))
+            hospital.store(observation("lab-9", "vital-signs", patient="pat-2"))
+            hospital.store(observation("lab-1", "laboratory"))
         house.clock.forward(seconds=600)
         hospital.store(observation("vital-2", "vital-signs"))
         answers.append(walked(house))
@@ -179,6 +187,40 @@ def test_a_hidden_version_is_as_absent(houses: Path, tmp_path: Path) -> None:
     assert without == with_hidden
     assert any(b'"vital-1"' in content for _, _, content in without)
     assert not any(b"lab-" in content for address, _, content in without if "lab-1" not in address)
+
+
+def test_a_hidden_version_does_not_end_an_older_one(furnished: House) -> None:
+    furnished.share()
+    close = restriction("close-lab", against="Organization/hospital-b", domain="laboratory")
+    furnished.login("p.pat-1").store(close)
+    hospital = furnished.system("hospital-a")
+    for domain in ("laboratory", "vital-signs"):
+        furnished.clock.forward(seconds=600)
+        must(hospital.put(observation("vital-1", domain)))
+
+    doctor, author = furnished.login("doctor.b"), furnished.login("doctor.a")
+
+    for address in ("Observation/vital-1/_history", "Observation/_history", "_history"):
+        at = f"{address}?_at=2026-11-22T08:15:00Z"
+        assert "vital-1:1:POST" in shown(doctor.get(at))
+        assert "vital-1:2:PUT" in shown(author.get(at))
+        assert "vital-1:1:POST" not in shown(author.get(at))
+        assert [one for one in shown(doctor.get(address)) if "vital" in one] == [
+            "vital-1:3:PUT", "vital-1:1:POST",
+        ]  # fmt: skip
+
+
+def test_a_hidden_current_version_hides_the_older_ones_at_every_level(furnished: House) -> None:
+    furnished.share()
+    close = restriction("close-lab", against="Organization/hospital-b", domain="laboratory")
+    furnished.login("p.pat-1").store(close)
+    must(furnished.system("hospital-a").put(observation("vital-1", "laboratory")))
+
+    doctor = furnished.login("doctor.b")
+
+    for address in ("Observation/_history", "_history", "_history?_at=2026-11-22T08:00:00Z"):
+        assert not [one for one in shown(doctor.get(address)) if "vital" in one]
+    assert doctor.get("Observation/vital-1/_history").status_code == 404
 
 
 def test_a_restriction_takes_versions_back_between_two_pages(furnished: House) -> None:

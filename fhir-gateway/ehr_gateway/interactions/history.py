@@ -1,7 +1,9 @@
 """history of a resource, a type or the whole store, newest first (R4 §3.1.0.12).
 
-Each version is judged by its own facts. A version that the requester may not see is absent in every
-respect: it is not listed, not counted, and does not end the time in which an older one was current.
+Each version is judged by its own facts and by those of the current one: what was put right later
+must not stay open in the version before. A version that the requester may not see is absent in
+every respect: it is not listed, not counted, and does not end the time in which an older one was
+current.
 """
 
 from __future__ import annotations
@@ -15,6 +17,7 @@ from ehr_fhir.errors import Invalid, NotFound
 from ehr_fhir.query import DEFAULT_COUNT, LARGEST_COUNT
 from ehr_gateway.access import Access
 from ehr_gateway.cursor import open_cursor, seal_cursor
+from ehr_gateway.interactions.read import current_visible
 from ehr_gateway.store import Store, Version
 
 __all__ = ["HistoryPage", "Span", "history", "history_of_all"]
@@ -57,16 +60,12 @@ def history(
     cursor: str | None = None,
     span: Span = ALWAYS,
 ) -> HistoryPage:
-    """Return those versions of a resource that the requester may see."""
+    """Return those versions that the requester may see; none if the current one is hidden."""
     visible = access.read
     one = f"r.type = :type AND r.id = :id AND ({visible.sql})"
     params = {"type": resource_type, "id": identity, **visible.params}
     with store.reading() as connection:
-        known = connection.execute(
-            f"SELECT EXISTS (SELECT 1 FROM resource r WHERE {one})",  # noqa: S608
-            params,
-        ).fetchone()[0]
-        if not known:
+        if not current_visible(connection, access, resource_type, identity):
             raise NotFound(f"There is no {resource_type} with this id.")
         select = _within(connection, access, _Select(one, params), span, "read")
         total = connection.execute(
@@ -91,7 +90,12 @@ def history_of_all(
     By the right to search, as SMART has it. They are not counted: that would read them all.
     """
     visible = access.search
-    where, params = f"({visible.sql})", dict[str, object](visible.params)
+    current = access.later("search")
+    where = (
+        f"({visible.sql}) AND EXISTS (SELECT 1 FROM resource later WHERE later.type = r.type"  # noqa: S608
+        f" AND later.id = r.id AND later.current = 1 AND ({current.sql}))"
+    )
+    params: dict[str, object] = {**visible.params, **current.params}
     if resource_type is not None:
         # The condition on the version is what leads to the index `resource_history`.
         where = f"r.type = :type AND r.version > 0 AND {where}"
