@@ -10,7 +10,7 @@ import orjson
 
 from ehr_fhir.errors import EhrError, Invalid, TooCostly
 
-__all__ = ["LARGEST", "check_depth", "parse", "parse_array", "serialize"]
+__all__ = ["LARGEST", "check_depth", "parse", "parse_array", "pretty", "serialize"]
 
 LARGEST = 16 * 1024 * 1024
 _DEEPEST = 50
@@ -49,6 +49,18 @@ def serialize(content: Any) -> bytes:  # Any: JSON of every shape
     except TypeError:
         text = "The content holds half of a surrogate pair or an integer beyond 64 bits."
         raise Invalid(text, issue_code="structure") from None
+
+
+def pretty(body: bytes) -> bytes:
+    """Set out JSON of our own over many lines, its numbers digit for digit.
+
+    >>> print(pretty(b'{"value":1.50}').decode())
+    {
+      "value": 1.50
+    }
+    """
+    content = json.loads(body, parse_float=Decimal)
+    return orjson.dumps(content, default=_digits, option=orjson.OPT_INDENT_2)
 
 
 def _load(body: bytes, most: int) -> Any:

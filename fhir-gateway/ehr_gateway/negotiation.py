@@ -14,6 +14,7 @@ from fastapi import Request
 from fastapi.responses import Response
 
 from ehr_fhir.errors import Invalid, NotAcceptable, PreconditionFailed
+from ehr_fhir.json_text import pretty as indented
 from ehr_gateway.body import FHIR_JSON
 
 _JSON = frozenset({FHIR_JSON, "application/json", "application/json+fhir", "json", "text/json"})
@@ -44,8 +45,12 @@ def preferences(request: Request) -> Preferences:
             "Prefer: return is minimal, representation or OperationOutcome; "
             "handling is strict or lenient."
         )
-    pretty = request.query_params.get("_pretty", "false") == "true"
-    return Preferences(returns, handling == "lenient", pretty)
+    return Preferences(returns, handling == "lenient", pretty_asked(request))
+
+
+def pretty_asked(request: Request) -> bool:
+    """Say whether `_pretty` asks for an answer set out over many lines."""
+    return request.query_params.get("_pretty", "false") == "true"
 
 
 def etag(version: int) -> str:
@@ -101,7 +106,7 @@ def fhir_response(
 ) -> Response:
     """Answer with FHIR JSON; the bytes go out as they are unless `_pretty` is asked for."""
     if pretty and body:
-        body = orjson.dumps(orjson.loads(body), option=orjson.OPT_INDENT_2)
+        body = indented(body)
     return Response(
         body,
         status,
@@ -120,11 +125,11 @@ def json_response(
     *,
     media_type: str = FHIR_JSON,
     headers: Mapping[str, str] | None = None,
+    pretty: bool = False,
 ) -> Response:
     """Answer with any JSON value."""
-    return Response(
-        orjson.dumps(content), status, media_type=media_type, headers=dict(headers or {})
-    )
+    body = orjson.dumps(content, option=orjson.OPT_INDENT_2 if pretty else None)
+    return Response(body, status, media_type=media_type, headers=dict(headers or {}))
 
 
 def _check_format(request: Request) -> None:

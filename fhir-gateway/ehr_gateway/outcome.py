@@ -30,7 +30,7 @@ from ehr_fhir.errors import (
 from ehr_gateway import audit
 from ehr_gateway.gateway import the_gateway
 from ehr_gateway.metrics import Metrics
-from ehr_gateway.negotiation import json_response
+from ehr_gateway.negotiation import json_response, pretty_asked
 
 _LOG = logging.getLogger("ehr_gateway")
 _REQUEST_ID = re.compile(r"^[A-Za-z0-9-]{8,64}$")
@@ -103,7 +103,7 @@ async def _ehr_error(request: Request, error: Exception) -> Response:
             media_type="application/json",
             headers={"Cache-Control": "no-store"},
         )
-    return _render(error)
+    return _render(error, pretty=pretty_asked(request))
 
 
 async def _http_exception(request: Request, error: Exception) -> Response:
@@ -127,14 +127,16 @@ async def _database_error(request: Request, error: Exception) -> Response:
     return _render(Unavailable("The database is busy. Try again."))
 
 
-def _render(error: EhrError, headers: dict[str, str] | None = None) -> Response:
+def _render(
+    error: EhrError, headers: dict[str, str] | None = None, *, pretty: bool = False
+) -> Response:
     status = http_status(error)
     extra = {"Cache-Control": "no-store", **(headers or {})}
     if status == 401:
         extra["WWW-Authenticate"] = 'Bearer realm="eHR Commons"'
     if status == 503:
         extra["Retry-After"] = "1"
-    return json_response(operation_outcome(error), status, headers=extra)
+    return json_response(operation_outcome(error), status, headers=extra, pretty=pretty)
 
 
 def _audit_refusal(request: Request, status: int) -> None:

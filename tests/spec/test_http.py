@@ -138,6 +138,81 @@ def test_prefer_decides_what_a_write_answers(
     assert (answer.json()["resourceType"] if answer.content else None) == kind
 
 
+def test_prefer_decides_what_a_delete_answers(program: Session) -> None:
+    for prefer, status in (("minimal", 204), ("representation", 204), ("OperationOutcome", 200)):
+        must(program.put(organization("org-1")))
+        headers = {"Prefer": f"return={prefer}"}
+        answer = program.delete("Organization/org-1", headers=headers)
+        again = program.delete("Organization?name=org", headers=headers)
+
+        assert (answer.status_code, again.status_code) == (status, status)
+        if status == 200:
+            assert answer.json()["resourceType"] == again.json()["resourceType"]
+
+
+@pytest.mark.parametrize("prefer", ["minimal", "representation", "OperationOutcome"])
+def test_prefer_holds_for_every_write_in_a_bundle(program: Session, prefer: str) -> None:
+    must(program.put(organization("org-1")))
+    must(program.put(organization("org-2")))
+    entries = [
+        {"request": {"method": "PUT", "url": "Organization/org-1"},
+         "resource": organization("org-1")},
+        {"request": {"method": "POST", "url": "Organization"},
+         "resource": {"resourceType": "Organization", "name": "New"}},
+        {"request": {"method": "DELETE", "url": "Organization/org-2"}},
+        {"request": {"method": "GET", "url": "Organization/org-1"}},
+    ]  # fmt: skip
+    body = {"resourceType": "Bundle", "type": "transaction", "entry": entries}
+
+    answer = must(program.post("/fhir", body, headers={"Prefer": f"return={prefer}"})).json()
+
+    whole = prefer == "representation"
+    assert ["resource" in one for one in answer["entry"]] == [whole, whole, False, True]
+    told = prefer == "OperationOutcome"
+    assert ["outcome" in one["response"] for one in answer["entry"]] == [told, told, told, False]
+
+
+HEADS = (
+    "metadata", ".well-known/smart-configuration", "Organization", "Organization/org-1",
+    "Organization/org-1/_history", "Organization/org-1/_history/1", "Organization/_history",
+    "_history", "Organization/none", "AuditEvent",
+)  # fmt: skip
+
+
+@pytest.mark.parametrize("address", HEADS)
+def test_head_answers_as_get_without_a_body(house: House, address: str) -> None:
+    must(house.system("ehr-commons").put(organization("org-1")))
+    session = house.login("auditor" if address == "AuditEvent" else "admin")
+    get, head = session.get(address), session.request("HEAD", address)
+
+    assert (head.status_code, head.headers["content-type"]) == (
+        get.status_code, get.headers["content-type"],
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize("address", [*HEADS, "Organization?colour=red", "Organization?name=org"])
+def test_pretty_changes_the_form_alone(program: Session, address: str) -> None:
+    must(program.put(organization("org-1")))
+    sign = "&" if "?" in address else "?"
+
+    plain, pretty = program.get(address), program.get(f"{address}{sign}_pretty=true")
+
+    assert plain.status_code == pretty.status_code
+    assert plain.json() == pretty.json()
+    if not address.startswith(".well-known"):
+        assert pretty.content.startswith(b"{\n  ")
+
+
+def test_pretty_keeps_the_digits_of_numbers(furnished: House) -> None:
+    hospital = furnished.system("hospital-a")
+    body = json.dumps(observation("lab-1", "laboratory")).replace("13.5", "13.50").encode()
+    headers = {"Content-Type": FHIR_JSON}
+    must(hospital.request("PUT", "Observation/lab-1", content=body, headers=headers))
+
+    assert b'"value": 13.50' in hospital.get("Observation/lab-1?_pretty=true").content
+    assert b'"value": 13.50' in hospital.get("Observation?_id=lab-1&_pretty=true").content
+
+
 def test_an_unknown_parameter_is_refused_unless_handling_is_lenient(program: Session) -> None:
     must(program.put(organization("org-1")))
 

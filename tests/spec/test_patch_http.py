@@ -97,7 +97,8 @@ def test_prefer_decides_what_a_patch_answers(
     answer = must(json_patch(program, "Organization/org-1", RENAME, Prefer=f"return={prefer}"))
     batch = bundle("batch", patching("Organization/org-1", binary(RENAME)))
     entry = must(program.post("/fhir", batch, headers={"Prefer": f"return={prefer}"})).json()
-    shown = entry["entry"][0].get("resource", {}).get("resourceType")
+    outcome = entry["entry"][0]["response"].get("outcome", {})
+    shown = entry["entry"][0].get("resource", outcome).get("resourceType")
 
     assert (answer.json()["resourceType"] if answer.content else None) == kind
     assert shown == kind

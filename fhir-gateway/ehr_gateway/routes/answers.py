@@ -25,6 +25,7 @@ from ehr_gateway.store import Version
 
 __all__ = [
     "audited",
+    "deleted",
     "disclose",
     "known",
     "start",
@@ -103,8 +104,21 @@ def written(asking: Asking, version: Version, prefer: Preferences, *, created: b
     return fhir_response(version.body, status, headers=headers, pretty=prefer.pretty)
 
 
+def deleted(version: Version | None, prefer: Preferences) -> Response:
+    """Answer a delete: nothing to show but, where it is preferred, that it was done."""
+    headers = {} if version is None else {"ETag": etag(version.version)}
+    if prefer.returns != "OperationOutcome":
+        return Response(status_code=204, headers=headers)
+    text = "Nothing met the criteria." if version is None else "It is deleted; its history stays."
+    return fhir_response(orjson.dumps(_outcome(text)), headers=headers, pretty=prefer.pretty)
+
+
 def _success(version: Version) -> dict[str, object]:
     text = f"{version.type}/{version.id} is stored as version {version.version}."
+    return _outcome(text)
+
+
+def _outcome(text: str) -> dict[str, object]:
     issue = {"severity": "information", "code": "informational", "diagnostics": text}
     return {"resourceType": "OperationOutcome", "issue": [issue]}
 

@@ -22,12 +22,13 @@ from ehr_gateway.query_pairs import query_pairs
 from ehr_privacy.consent import interaction_covered
 
 router = APIRouter(prefix="/fhir/AuditEvent")
+_GET = ["GET", "HEAD"]
 Form = Annotated[list[tuple[str, str]], Depends(form_pairs)]
 _SEES_ALL = frozenset({"steward", "auditor"})
 _DEFAULT_COUNT, _MOST = 50, 500
 
 
-@router.get("")
+@router.api_route("", methods=_GET)
 def search(asking: TheAsking) -> Response:
     """Search by patient, date and agent; newest first."""
     return _search(asking, query_pairs(asking.request))
@@ -40,7 +41,7 @@ def post_search(asking: TheAsking, form: Form) -> Response:
     return _search(asking, [*query_pairs(asking.request), *pairs])
 
 
-@router.get("/{logical_id}")
+@router.api_route("/{logical_id}", methods=_GET)
 def read(asking: TheAsking, logical_id: str) -> Response:
     """Read one AuditEvent."""
     prefer = preferences(asking.request)

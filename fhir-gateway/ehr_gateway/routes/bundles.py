@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import Annotated
 
-import orjson
 from fastapi import APIRouter, Depends
 from fastapi.responses import Response
 
@@ -76,6 +75,9 @@ def _entry(base: str, result: bundle.EntryResult, url: str, prefer: Preferences)
         response["lastModified"] = instant(result.last_modified)
     if result.outcome is not None:
         response["outcome"] = result.outcome
+    elif result.written and prefer.returns == "OperationOutcome":
+        # Where R4 has it: beside the status, not in the place of the resource.
+        response["outcome"] = _success(result.status)
     return entry(_full_url(base, result), _resource(base, result, url, prefer), response=response)
 
 
@@ -105,9 +107,7 @@ def _full_url(base: str, result: bundle.EntryResult) -> str | None:
 def _resource(base: str, result: bundle.EntryResult, url: str, prefer: Preferences) -> bytes | None:
     if result.page is not None:
         return search_bundle(base, url.partition("?")[0].strip("/"), result.page)
-    if result.written and prefer.returns != "representation":
-        return None if prefer.returns == "minimal" else orjson.dumps(_success(result.status))
-    return result.body
+    return None if result.written and prefer.returns != "representation" else result.body
 
 
 def _success(status: str) -> dict[str, object]:

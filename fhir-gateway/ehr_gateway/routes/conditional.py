@@ -14,9 +14,9 @@ from ehr_gateway.audit import Occasion
 from ehr_gateway.body import fhir_body, patch_body
 from ehr_gateway.caller import Asking, TheAsking
 from ehr_gateway.interactions import delete, patch, update
-from ehr_gateway.negotiation import etag, if_match, preferences
+from ehr_gateway.negotiation import if_match, preferences
 from ehr_gateway.query_pairs import query_pairs
-from ehr_gateway.routes.answers import audited, writable, written
+from ehr_gateway.routes.answers import audited, deleted, writable, written
 
 router = APIRouter(prefix="/fhir")
 Body = Annotated[bytes, Depends(fhir_body)]
@@ -60,7 +60,7 @@ def patch_by_criteria(asking: TheAsking, resource_type: str, changes: PatchBody)
 @router.delete("/{resource_type}")
 def delete_by_criteria(asking: TheAsking, resource_type: str) -> Response:
     """Delete the one match; where there is none, nothing has to be done."""
-    preferences(asking.request)
+    prefer = preferences(asking.request)
     criteria, occasion = _begin(asking, resource_type, "delete")
     version = delete.delete_matching(
         asking.gateway.store,
@@ -70,8 +70,7 @@ def delete_by_criteria(asking: TheAsking, resource_type: str) -> Response:
         if_match=if_match(asking.request),
         audit=audited(occasion),
     )
-    headers = {} if version is None else {"ETag": etag(version.version)}
-    return Response(status_code=204, headers=headers)
+    return deleted(version, prefer)
 
 
 def _begin(asking: Asking, resource_type: str, interaction: str) -> tuple[str, Occasion]:

@@ -10,16 +10,17 @@ from ehr_gateway.gateway import TheGateway
 from ehr_gateway.negotiation import json_response, preferences
 
 router = APIRouter(prefix="/fhir")
+_GET = ["GET", "HEAD"]
 
 
-@router.get("/metadata")
+@router.api_route("/metadata", methods=_GET)
 def metadata(request: Request, gateway: TheGateway) -> Response:
     """Say what the server can do."""
-    preferences(request)
-    return json_response(capability_statement(gateway.settings))
+    prefer = preferences(request)
+    return json_response(capability_statement(gateway.settings), pretty=prefer.pretty)
 
 
-@router.get("/.well-known/smart-configuration")
+@router.api_route("/.well-known/smart-configuration", methods=_GET)
 def smart(gateway: TheGateway) -> Response:
     """Say where to log in and get tokens."""
     return json_response(smart_configuration(gateway.settings), media_type="application/json")

@@ -12,9 +12,10 @@ from ehr_fhir.patch import Patch
 from ehr_gateway.body import fhir_body, patch_body
 from ehr_gateway.caller import TheAsking
 from ehr_gateway.interactions import create, delete, patch, read, update, vread
-from ehr_gateway.negotiation import etag, if_match
+from ehr_gateway.negotiation import if_match
 from ehr_gateway.routes.answers import (
     audited,
+    deleted,
     disclose,
     start,
     start_write,
@@ -114,7 +115,7 @@ def patch_resource(
 @router.delete("/{resource_type}/{logical_id}")
 def delete_resource(asking: TheAsking, resource_type: str, logical_id: str) -> Response:
     """Delete a resource; its history stays."""
-    start_write(asking, resource_type)
+    prefer = start_write(asking, resource_type)
     occasion = asking.occasion("delete")
     version = delete.delete(
         asking.gateway.store,
@@ -124,7 +125,7 @@ def delete_resource(asking: TheAsking, resource_type: str, logical_id: str) -> R
         if_match=if_match(asking.request),
         audit=audited(occasion),
     )
-    return Response(status_code=204, headers={"ETag": etag(version.version)})
+    return deleted(version, prefer)
 
 
 def _version_number(text: str) -> int:
