@@ -75,8 +75,6 @@ def parse(
             continue
         if name != "_cursor":
             query = replace(query, applied=(*query.applied, (name, value)))
-    if hops(query.filters) > MOST_HOPS:
-        raise Invalid(f"A search follows at most {MOST_HOPS} references.", issue_code="too-costly")
     if len(query.includes) > MOST_INCLUDES:
         raise Invalid(f"At most {MOST_INCLUDES} includes are served.", issue_code="too-costly")
     return query
@@ -88,7 +86,13 @@ def _is_control(name: str) -> bool:
 
 def _add(query: SearchQuery, name: str, text: str) -> SearchQuery:
     found = parse_filter(query.resource_type, name, text)
-    return query if found is None else replace(query, filters=(*query.filters, found))
+    if found is None:
+        return query
+    filters = (*query.filters, found)
+    # Asked at each, so that a long query is refused before it is read to its end.
+    if hops([found]) and hops(filters) > MOST_HOPS:
+        raise Invalid(f"A search follows at most {MOST_HOPS} references.", issue_code="too-costly")
+    return replace(query, filters=filters)
 
 
 def _control(query: SearchQuery, name: str, text: str) -> SearchQuery:
