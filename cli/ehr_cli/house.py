@@ -47,6 +47,7 @@ def gateway_settings(settings: Settings) -> GatewaySettings:
         base_url=settings.base_url,
         token_seconds=settings.token_seconds,
         max_body_bytes=settings.max_body_mb * 1024 * 1024,
+        max_bundle_entries=settings.max_bundle_entries,
     )
 
 

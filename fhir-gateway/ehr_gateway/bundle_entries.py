@@ -12,7 +12,7 @@ from ehr_fhir import definitions
 from ehr_fhir.errors import EhrError, Invalid, TooCostly, Unsupported
 from ehr_fhir.patch import Patch, patch_of_entry
 
-__all__ = ["Entry", "entries_of"]
+__all__ = ["MOST_ENTRIES", "Entry", "entries_of"]
 
 MOST_ENTRIES = 10_000
 _METHODS = frozenset({"DELETE", "GET", "PATCH", "POST", "PUT"})
@@ -50,13 +50,13 @@ class Entry:
         return self.resource
 
 
-def entries_of(bundle: Mapping[str, Any]) -> list[Entry | EhrError]:
+def entries_of(bundle: Mapping[str, Any], most: int = MOST_ENTRIES) -> list[Entry | EhrError]:
     """Return each entry of a Bundle, or what is wrong with it, in its order."""
     raw = bundle.get("entry", [])
     if not isinstance(raw, list):
         raise Invalid("Bundle.entry must be an array.", expression="Bundle.entry")
-    if len(raw) > MOST_ENTRIES:
-        raise TooCostly(f"A Bundle may have at most {MOST_ENTRIES} entries.")
+    if len(raw) > most:
+        raise TooCostly(f"A Bundle may have at most {most} entries.", expression="Bundle.entry")
     found: list[Entry | EhrError] = []
     for index, item in enumerate(raw):
         try:

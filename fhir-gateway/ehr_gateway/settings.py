@@ -24,6 +24,8 @@ class GatewaySettings:
     token_seconds: int = 3600
     # Larger request bodies are refused with 413.
     max_body_bytes: int = 32 * 1024 * 1024
+    # Bundles of more entries are refused with 413.
+    max_bundle_entries: int = 10_000
     # Entries of a page of changes, at most.
     max_feed_entries: int = 5000
 
@@ -31,7 +33,7 @@ class GatewaySettings:
         parts = urlsplit(self.base_url)
         if parts.scheme not in ("http", "https") or not parts.netloc or self.base_url[-1] == "/":
             raise Invalid("base_url must be an http or https address without a final slash.")
-        for name in ("token_seconds", "max_body_bytes", "max_feed_entries"):
+        for name in ("token_seconds", "max_body_bytes", "max_bundle_entries", "max_feed_entries"):
             if getattr(self, name) < 1:
                 raise Invalid(f"{name} must be at least 1.")
 

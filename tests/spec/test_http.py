@@ -320,6 +320,18 @@ def test_a_large_body_is_refused_before_it_is_read_whole(tmp_path: Any) -> None:
     assert issue(streamed)["code"] == "too-costly"
 
 
+def test_a_bundle_of_too_many_entries_is_refused(tmp_path: Path) -> None:
+    program = House(tmp_path / "small", max_bundle_entries=2).system("ehr-commons")
+    get = {"request": {"method": "GET", "url": "Organization"}}
+
+    def send(number: int) -> Any:
+        body = {"resourceType": "Bundle", "type": "batch", "entry": [get] * number}
+        return program.post("/fhir", body)
+
+    assert (send(2).status_code, send(3).status_code) == (200, 413)
+    assert issue(send(3))["expression"] == ["Bundle.entry"]
+
+
 @pytest.mark.parametrize(
     ("method", "address", "status"),
     [

@@ -14,7 +14,7 @@ from ehr_fhir.references import replace_references
 from ehr_fhir.validation import validate
 from ehr_gateway.access import Access
 from ehr_gateway.bundle_conditions import check_criteria, existing, resolved
-from ehr_gateway.bundle_entries import Entry, entries_of
+from ehr_gateway.bundle_entries import MOST_ENTRIES, Entry, entries_of
 from ehr_gateway.interactions.read import read_in
 from ehr_gateway.interactions.search import SearchPage, search_in
 from ehr_gateway.interactions.vread import vread_in
@@ -73,13 +73,18 @@ class BundleResult:
 
 
 def bundle(
-    store: Store, access: Access, body: bytes, *, audit: AuditHook | None = None
+    store: Store,
+    access: Access,
+    body: bytes,
+    *,
+    audit: AuditHook | None = None,
+    most_entries: int = MOST_ENTRIES,
 ) -> BundleResult:
     """Carry out a Bundle of requests."""
     content = parse(body)
     if content.get("resourceType") != "Bundle":
         raise Invalid("The content must be a Bundle.", expression="resourceType")
-    entries = entries_of(content)
+    entries = entries_of(content, most_entries)
     if content.get("type") == "transaction":
         results = _transaction(store, access, entries, audit)
         return BundleResult("transaction-response", results, _disclosed(results))
@@ -153,6 +158,9 @@ def _identities(
                 raise Invalid(text, expression=entry.place)
         ids[entry.place] = identity
         if entry.full_url and entry.method in ("POST", "PUT"):
+            if entry.full_url in replacements:
+                place = f"{entry.place}.fullUrl"
+                raise Invalid(f"{place} is that of another entry too.", expression=place)
             replacements[entry.full_url] = f"{entry.type}/{identity}"
     _check_kept(entries, found)
     return ids, replacements, found

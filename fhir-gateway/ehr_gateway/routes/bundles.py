@@ -34,7 +34,13 @@ def post_bundle(asking: TheAsking, body: Body) -> Response:
     # Which of the two it is stands in the body; a refusal before that is logged as a batch.
     occasion = asking.occasion("batch")
     _refuse_audit_events(body)
-    result = bundle.bundle(asking.gateway.store, asking.access, body, audit=audited(occasion))
+    result = bundle.bundle(
+        asking.gateway.store,
+        asking.access,
+        body,
+        audit=audited(occasion),
+        most_entries=asking.gateway.settings.max_bundle_entries,
+    )
     _audit_rest(asking, occasion, result)
     base = asking.gateway.settings.fhir_base
     urls = _urls(body, result)

@@ -199,6 +199,16 @@ def test_a_transaction_touches_a_resource_once(store: Store) -> None:
         post(store, "transaction", one, one)
 
 
+def test_a_full_url_stands_once(store: Store) -> None:
+    one = entry("POST", "Patient", fullUrl="urn:uuid:1", resource={"resourceType": "Patient"})
+
+    with pytest.raises(Invalid, match="another entry") as caught:
+        post(store, "transaction", one, one)
+
+    assert caught.value.issues[0].expression == "Bundle.entry[1].fullUrl"
+    assert rows(store, "SELECT * FROM resource") == []
+
+
 @pytest.mark.parametrize("kind", ["collection", "", "document"])
 def test_other_bundles_are_not_carried_out(store: Store, kind: str) -> None:
     with pytest.raises(Invalid, match="batch or transaction"):
