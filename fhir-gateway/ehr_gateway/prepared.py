@@ -17,7 +17,9 @@ from ehr_fhir.references import references
 from ehr_fhir.validation import validate
 from ehr_privacy.consent import Record, RuleRow, record_facts, rule_rows
 
-__all__ = ["Prepared", "body_of", "prepare"]
+__all__ = ["Prepared", "body_of", "named_author", "prepare"]
+
+_AUTHOR = "https://ehr-commons.hk/organization/"
 
 
 @dataclass(frozen=True)
@@ -46,6 +48,19 @@ def body_of(
         f'{{"versionId":"{version}","lastUpdated":"{instant(last_updated_ms)}"'
     )
     return b"".join((head.encode(), meta, content))
+
+
+def named_author(resource: Mapping[str, Any]) -> str | None:
+    """Return the organisation that `meta.source` names as the author, if it does.
+
+    >>> named_author({"meta": {"source": "https://ehr-commons.hk/organization/st-gabriel"}})
+    'st-gabriel'
+    """
+    meta = resource.get("meta")
+    source = meta.get("source") if isinstance(meta, Mapping) else None
+    if isinstance(source, str) and source.startswith(_AUTHOR):
+        return source.removeprefix(_AUTHOR)
+    return None
 
 
 def prepare(resource: Mapping[str, Any], author: str | None) -> Prepared:

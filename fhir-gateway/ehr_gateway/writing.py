@@ -31,7 +31,7 @@ from ehr_fhir.validation import validate
 from ehr_gateway.access import Access
 from ehr_gateway.integrity import dangling, resolve_conditionals
 from ehr_gateway.interactions.read import read_in
-from ehr_gateway.prepared import Prepared, prepare
+from ehr_gateway.prepared import Prepared, named_author, prepare
 from ehr_gateway.records import (
     insert_index,
     insert_version,
@@ -177,6 +177,9 @@ class Transaction:
         # A record stays its first author's: else a needless update would make it the updater's
         # own, which no patient could close to him again.
         prepared = prepare(resource, current.author if current else self.access.author)
+        if named_author(resource) not in (None, prepared.record.author):
+            text = "`meta.source` names an organisation that is not the author of this record."
+            raise Unprocessable(text, expression=f"{prepared.record.type}.meta.source")
         interaction: WriteInteraction = "update" if current else "create"
         holds = any(rule.table == "consent_hold" for rule in prepared.rules)
         self._check_named(interaction, prepared.record, holds=holds)

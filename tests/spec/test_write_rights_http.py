@@ -176,6 +176,19 @@ def test_an_update_does_not_make_a_record_the_updaters_own(furnished: House) -> 
     assert must(author).json()["meta"]["versionId"] == "2"
 
 
+def test_nobody_signs_with_another_organisations_name(furnished: House) -> None:
+    furnished.share()
+    doctor = furnished.login("doctor.b")
+    written = {**observation("new", "laboratory"), "meta": {}}
+
+    statuses = []
+    for organization in ("hospital-a", "hospital-b"):
+        written["meta"] = {"source": f"https://ehr-commons.hk/organization/{organization}"}
+        statuses.append(doctor.post("Observation", written).status_code)
+
+    assert statuses == [422, 201]
+
+
 def test_who_may_not_write_learns_no_free_id_of_the_directory(furnished: House) -> None:
     report = {
         "resourceType": "MeasureReport",

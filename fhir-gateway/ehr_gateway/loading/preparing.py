@@ -10,7 +10,6 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
-from typing import Any
 
 from ehr_fhir.errors import EhrError, Unprocessable
 from ehr_fhir.json_text import LARGEST
@@ -19,13 +18,11 @@ from ehr_gateway.integrity import malformed
 from ehr_gateway.loading.ahead import Meanings
 from ehr_gateway.loading.files import LoadReject, Unit
 from ehr_gateway.loading.items import Item, items
-from ehr_gateway.prepared import Prepared, prepare
+from ehr_gateway.prepared import Prepared, named_author, prepare
 from ehr_gateway.records import IndexValues, numbered
 from ehr_privacy.consent import Record, RuleRow
 
 __all__ = ["Judged", "Plan", "Ready", "Verdict", "judge", "ready_of", "start_worker"]
-
-_AUTHOR = "https://ehr-commons.hk/organization/"
 
 
 @dataclass(frozen=True)
@@ -109,7 +106,7 @@ def ready_of(spool: Path) -> list[Ready]:
 def _prepared(item: Item, known: Meanings, organization: str) -> Prepared:
     resource = {**item.resource, "id": item.id}
     replace_references(resource, ChainMap(known.existing, item.names or {}, known.searches))
-    prepared = prepare(resource, _author(resource, organization))
+    prepared = prepare(resource, named_author(resource) or organization)
     if len(prepared.content) > LARGEST:
         raise Unprocessable(f"The resource is larger than {LARGEST // 1024 // 1024} MiB.")
     for expression, reference in prepared.references:
@@ -118,14 +115,6 @@ def _prepared(item: Item, known: Meanings, organization: str) -> Prepared:
         if fault := malformed(reference, prepared.contained):
             raise Unprocessable(f"{expression} {fault}.")
     return prepared
-
-
-def _author(resource: Mapping[str, Any], organization: str) -> str:
-    meta = resource.get("meta")
-    source = meta.get("source") if isinstance(meta, dict) else None
-    if isinstance(source, str) and source.startswith(_AUTHOR):
-        return source.removeprefix(_AUTHOR)
-    return organization
 
 
 def _judged(item: Item, prepared: Prepared) -> Judged:
