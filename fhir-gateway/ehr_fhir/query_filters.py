@@ -11,13 +11,14 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from ehr_fhir import definitions
-from ehr_fhir.errors import Invalid
+from ehr_fhir.errors import Invalid, TooCostly
 from ehr_fhir.query_values import SearchValue, parse_value, split
 from ehr_fhir.search_parameters import SearchParameter, parameters
 
 __all__ = [
     "CONTROLS",
     "MOST_HOPS",
+    "MOST_VALUES",
     "AnyOf",
     "Chain",
     "Clause",
@@ -31,6 +32,8 @@ __all__ += ["parse_filter"]
 
 # Steps of one search from one resource to another; each is judged by consent, and costs.
 MOST_HOPS = 12
+# Values of one parameter; a database joins a bounded number of alternatives.
+MOST_VALUES = 200
 # A chain may fork at each step into every type its reference leads to.
 _LONGEST = 4
 # Beyond these a chain must name the type it goes to: R4's "any resource" is 145 types.
@@ -211,16 +214,23 @@ def _values(
             raise Invalid(f"`{name}` takes `true` or `false`.")
         return (SearchValue(code=text),)
     try:
-        return tuple(parse_value(parameter, modifier or None, one) for one in split(text, ","))
+        return tuple(parse_value(parameter, modifier or None, one) for one in _any_of(name, text))
     except Invalid as error:
         raise Invalid(f"`{name}`: {error}") from None
+
+
+def _any_of(name: str, text: str) -> list[str]:
+    values = split(text, ",")
+    if len(values) > MOST_VALUES:
+        raise TooCostly(f"`{name}` takes at most {MOST_VALUES} values.")
+    return values
 
 
 def _composite(parameter: SearchParameter, name: str, text: str) -> AnyOf:
     """Read `code$value`: every part of one value must hold for the resource."""
     known_here = parameters(parameter.resource_type)
     groups = []
-    for one in split(text, ","):
+    for one in _any_of(name, text):
         parts = split(one, "$")
         if len(parts) != len(parameter.components):
             raise Invalid(f"`{name}` takes {len(parameter.components)} parts, `$` between them.")

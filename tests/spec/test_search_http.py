@@ -2,7 +2,23 @@
 
 from __future__ import annotations
 
+import pytest
+
+from ehr_fhir.query_filters import MOST_VALUES
 from tests.lib.gateway import House
+
+# A parameter of each way to compare, and a value that fits it.
+PARAMETERS = (
+    ("code", "718-7"),
+    ("code:not", "718-7"),
+    ("_id", "lab-1"),
+    ("_lastUpdated", "ge2026"),
+    ("date", "ge2026"),
+    ("subject", "Patient/pat-1"),
+    ("subject.name", "a"),
+    ("code-value-quantity", "718-7$gt1"),
+    ("value-quantity", "gt1"),
+)
 
 
 def test_a_search_serves_parts_of_resources_and_says_so(furnished: House) -> None:
@@ -45,3 +61,20 @@ def test_a_compartment_of_all_types_or_of_none_is_refused(furnished: House) -> N
     assert hospital.get("Patient/pat-1/AuditEvent").status_code == 404
     platform = furnished.system("ehr-commons")
     assert platform.get("Patient/pat-1/_history").json()["type"] == "history"
+
+
+@pytest.mark.parametrize(("name", "value"), PARAMETERS)
+def test_a_parameter_takes_many_values_up_to_a_stated_number(
+    furnished: House, name: str, value: str
+) -> None:
+    doctor = furnished.login("doctor.a")
+
+    most = doctor.request(
+        "POST", "Observation/_search", data={name: ",".join([value] * MOST_VALUES)}
+    )
+    more = doctor.request(
+        "POST", "Observation/_search", data={name: ",".join([value] * (MOST_VALUES + 1))}
+    )
+
+    assert most.status_code == 200
+    assert (more.status_code, more.json()["issue"][0]["code"]) == (413, "too-costly")
