@@ -21,15 +21,14 @@ from pathlib import Path
 
 from deltalake import DeltaTable
 from deltalake.exceptions import TableNotFoundError
-from py4j.protocol import Py4JJavaError
-from pyspark.errors import PySparkException
+from pyspark.errors import AnalysisException
 from pyspark.sql import Column, DataFrame, SparkSession
 from pyspark.sql import functions as F
 
 from ehr_analytics import project as projects
 from ehr_analytics import sql_guard
 from ehr_analytics.register import Register
-from ehr_etl.java_errors import java_errors, query_fault
+from ehr_etl.java_errors import java_errors
 from ehr_fhir.errors import NotFound, Unavailable, Unprocessable
 
 Row = dict[str, object]
@@ -207,12 +206,9 @@ def _analysis_errors() -> Iterator[None]:
     """Turn what Spark says of a cohort it does not understand into a refusal of the study."""
     try:
         yield
-    except (PySparkException, Py4JJavaError) as error:
-        condition = query_fault(error)
-        if condition is None:
-            raise
-        reason = condition or "no reason given"
-        raise Unprocessable(f"Spark does not understand the study ({reason}).") from None
+    except AnalysisException as error:
+        condition = error.getCondition() or "no reason given"
+        raise Unprocessable(f"Spark does not understand the study ({condition}).") from None
 
 
 def _open_views(

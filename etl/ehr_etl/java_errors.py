@@ -8,8 +8,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from py4j.protocol import Py4JError, Py4JJavaError
-from pyspark.errors import AnalysisException, PySparkException
+from py4j.protocol import Py4JError
+from pyspark.errors import PySparkException
 
 from ehr_fhir.errors import Conflict, EhrError, Fault, Unavailable, Unprocessable
 
@@ -46,23 +46,8 @@ def translate(error: Exception, doing: str) -> EhrError:
     return Fault(f"Spark failed while {doing} ({_condition(error) or type(error).__name__}).")
 
 
-def query_fault(error: Exception) -> str | None:
-    """Return Spark's name of the fault if the query's text is at fault, else None."""
-    if isinstance(error, AnalysisException):
-        return _condition(error)
-    # PySpark asks the JVM for the class by name, and gets no answer where a session's own class
-    # loader stands between: the exception then comes through as it is.
-    if isinstance(error, Py4JJavaError):
-        thrown = error.java_exception.getClass().getName()
-        if thrown.endswith(("AnalysisException", "ParseException")):
-            return _condition(error)
-    return None
-
-
 def _condition(error: Exception) -> str:
     """Return Spark's own name of the fault, such as DIVIDE_BY_ZERO; it holds no value."""
     if isinstance(error, PySparkException):
         return str(error.getCondition() or "")
-    if isinstance(error, Py4JJavaError) and ".spark." in error.java_exception.getClass().getName():
-        return str(error.java_exception.getCondition() or "")
     return ""

@@ -8,11 +8,11 @@ from importlib.resources import files
 from pathlib import Path
 
 import pytest
-from py4j.protocol import Py4JError, Py4JJavaError
+from py4j.protocol import Py4JError
 from pyspark.errors import AnalysisException
 
 from ehr_etl import jars, java
-from ehr_etl.java_errors import java_errors, query_fault, translate
+from ehr_etl.java_errors import java_errors, translate
 from ehr_etl.quality_rules import load_quality_rules
 from ehr_etl.sql_text import bind, literal
 from ehr_fhir.errors import Conflict, Fault, Unavailable, Unprocessable
@@ -72,33 +72,6 @@ def test_the_text_of_a_java_error_does_not_pass() -> None:
 def test_an_error_inside_the_block_is_translated() -> None:
     with pytest.raises(Fault, match="while testing"), java_errors("testing"):
         raise AnalysisException("secret")
-
-
-class _Thrown:
-    """A Java exception as the bridge hands it over."""
-
-    _target_id = "o1"
-
-    def __init__(self, name: str) -> None:
-        self.name = name
-
-    def getClass(self) -> _Thrown:
-        return self
-
-    def getName(self) -> str:
-        return self.name
-
-    def getCondition(self) -> str:
-        return "UNRESOLVED_COLUMN"
-
-
-def test_a_fault_of_the_query_is_known_even_if_pyspark_did_not_convert_it() -> None:
-    unconverted = Py4JJavaError("", _Thrown("org.apache.spark.sql.AnalysisException"))
-    other = Py4JJavaError("", _Thrown("java.lang.OutOfMemoryError"))
-
-    assert query_fault(unconverted) == "UNRESOLVED_COLUMN"
-    assert query_fault(other) is None
-    assert query_fault(Py4JError("ended")) is None
 
 
 def test_java_too_old_or_absent_is_one_clear_sentence(
