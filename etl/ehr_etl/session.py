@@ -19,7 +19,7 @@ from ehr_etl import jars
 from ehr_etl.java import java_home
 from ehr_fhir.errors import Unavailable
 
-__all__ = ["SparkSettings", "prefetch", "spark_session"]
+__all__ = ["SparkSettings", "prefetch", "silence", "spark_session"]
 
 prefetch = jars.prefetch
 
@@ -74,9 +74,18 @@ def _start(conf: SparkConf, work: Path) -> SparkSession:
             raise Unavailable(
                 f"Spark did not start: see {work / 'jvm.log'} for the Java message."
             ) from error
-    for name in _TALKATIVE:
-        logging.getLogger(name).disabled = True
+    silence()
     return SparkSession(context)
+
+
+def silence() -> None:
+    """Keep PySpark from logging a failed query, for good."""
+    from pyspark.logger import PySparkLogger
+
+    for name in _TALKATIVE:
+        # By PySpark's own class, which takes the arguments PySpark logs with; by level, since
+        # `disabled` is undone by any library that configures logging, as MLflow's migrations do.
+        PySparkLogger.getLogger(name).setLevel(logging.CRITICAL + 1)
 
 
 def _options(
