@@ -9,7 +9,7 @@ from pathlib import Path
 import orjson
 
 from ehr_cli.settings import Settings
-from ehr_fhir.errors import Unavailable
+from ehr_fhir.errors import NotFound, Unavailable
 from ehr_gateway.access import Access
 from ehr_gateway.app import create_gateway
 from ehr_gateway.auth import clients
@@ -44,6 +44,7 @@ def gateway_settings(settings: Settings) -> GatewaySettings:
     """Return what the gateway needs of the settings."""
     return GatewaySettings(
         data=settings.data,
+        database_url=None if settings.database == "sqlite" else settings.database,
         base_url=settings.base_url,
         token_seconds=settings.token_seconds,
         max_body_bytes=settings.max_body_mb * 1024 * 1024,
@@ -53,7 +54,6 @@ def gateway_settings(settings: Settings) -> GatewaySettings:
 
 def open_house(settings: Settings) -> None:
     """Make what a data folder lacks; change nothing that is there."""
-    new = not gateway_settings(settings).database.exists()
     try:
         settings.data.mkdir(parents=True, exist_ok=True)
         # Records and keys: for the owner's eyes.
@@ -64,15 +64,22 @@ def open_house(settings: Settings) -> None:
             "--data."
         ) from error
     # Making the application makes tables, keys and the portal's registration.
-    create_gateway(gateway_settings(settings)).state.gateway.store.close()
-    if new:
-        store = Store(gateway_settings(settings).database)
-        try:
+    store: Store = create_gateway(gateway_settings(settings)).state.gateway.store
+    try:
+        if _is_new(store):
             _register_programs(store, settings.data / "keys")
             _private(settings.data / "keys" / "deid.key", secrets.token_bytes(32))
             _write_platform(store)
-        finally:
-            store.close()
+    finally:
+        store.close()
+
+
+def _is_new(store: Store) -> bool:
+    try:
+        clients.find(store, PROGRAMS[0].id)
+    except NotFound:
+        return True
+    return False
 
 
 def program_secret(data: Path, program: str) -> str:

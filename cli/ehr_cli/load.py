@@ -25,7 +25,7 @@ def run(
     if missing:
         raise NotFound(f"There is no file or folder {missing[0]}.")
     open_house(settings)
-    store = Store(gateway_settings(settings).database)
+    store = Store(gateway_settings(settings).database, settings.data)
     try:
         report = _with_progress(store, paths, organization)
     finally:

@@ -37,7 +37,7 @@ def up(
     host: Annotated[str | None, typer.Option(show_default="127.0.0.1")] = None,
     port: Port = None,
     workers: Annotated[int | None, typer.Option(help="Processes.", show_default="1")] = None,
-    database: Annotated[str | None, typer.Option(help="Only `sqlite` so far.")] = None,
+    database: Annotated[str | None, typer.Option(help="A PostgreSQL URL, or `sqlite`.")] = None,
 ) -> None:
     """Serve the gateway and the portal; print one line when ready.
 
@@ -63,10 +63,12 @@ def token(
     Example: ehr token --user dr.wong --data var/demo
     """
     from ehr_cli import settings
+    from ehr_cli.house import gateway_settings
     from ehr_gateway.auth.local import local_token
 
     chosen = settings.load().override(data=data)
-    typer.echo(local_token(chosen.data, user=user, client=client, scope=scope))
+    url = gateway_settings(chosen).database_url
+    typer.echo(local_token(chosen.data, user=user, client=client, scope=scope, database_url=url))
 
 
 @app.command()

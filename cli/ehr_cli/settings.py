@@ -150,10 +150,10 @@ def _check(settings: Settings, where: str) -> None:
     ):
         if not least <= getattr(settings, name) <= most:
             raise Invalid(f"{name} must be from {least} to {most} ({where}).")
-    if settings.database != "sqlite":
+    if settings.database != "sqlite" and not settings.database.startswith("postgresql://"):
         raise Invalid(
-            "database must be sqlite: PostgreSQL is not supported yet. "
-            "Leave the setting out; the data folder then holds the database."
+            "database must be sqlite, for a file in the data folder, or an address such as "
+            f"postgresql://user@host/name ({where})."
         )
     if settings.public_url:
         parts = urlsplit(settings.public_url)

@@ -13,6 +13,7 @@ from ehr_gateway.auth import clients, oauth, schema
 from ehr_gateway.auth.keys import open_keys, secret_key
 from ehr_gateway.auth.local import now_ms
 from ehr_gateway.auth.tokens import Verifier
+from ehr_gateway.database import create_tables
 from ehr_gateway.gateway import Gateway
 from ehr_gateway.metrics import Metrics
 from ehr_gateway.routes import (
@@ -56,9 +57,9 @@ def create_gateway(
     """
     settings.data.mkdir(parents=True, exist_ok=True)
     own = store is None
-    opened = store or Store(settings.database)
-    schema.create_tables(opened)
-    schema.create_tables(opened, audit_schema.METADATA)
+    opened = store or Store(settings.database, settings.data)
+    for tables in (schema.METADATA, audit_schema.METADATA):
+        create_tables(opened.database, tables)
     _register_portal(opened)
     keys = open_keys(settings.keys)
 

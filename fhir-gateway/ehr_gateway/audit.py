@@ -6,13 +6,13 @@ Rows hold references and the names of parameters. Values from records never ente
 from __future__ import annotations
 
 import json
-import sqlite3
 import uuid
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
 from ehr_gateway.auth.tokens import Subject
+from ehr_gateway.database import Connection
 
 _COLUMNS = (
     "id, at_ms, request_id, login, display, role, organization, purpose, client, interaction,"
@@ -83,7 +83,7 @@ class AuditFilter:
 
 
 def record_disclosure(
-    connection: sqlite3.Connection, occasion: Occasion, versions: Sequence[Disclosed]
+    connection: Connection, occasion: Occasion, versions: Sequence[Disclosed]
 ) -> None:
     """Write the rows of a request that was answered: one per patient, and one for the rest."""
     touched = _touched(connection, [version.pk for version in versions])
@@ -100,7 +100,7 @@ def record_disclosure(
 
 
 def record_refusal(
-    connection: sqlite3.Connection, occasion: Occasion, status: int, attempted: str | None
+    connection: Connection, occasion: Occasion, status: int, attempted: str | None
 ) -> None:
     """Write the row of a request that was refused or failed; no patient was shown to anyone."""
     outcome = REFUSED if status < 500 else FAILED
@@ -109,12 +109,12 @@ def record_refusal(
     _insert(connection, occasion, [row], outcome)
 
 
-def record_about(connection: sqlite3.Connection, occasion: Occasion, patient: str | None) -> None:
+def record_about(connection: Connection, occasion: Occasion, patient: str | None) -> None:
     """Write the row of a request that disclosed no record but concerned a patient, or nobody."""
     _insert(connection, occasion, [_Row(patient)], SUCCESS)
 
 
-def find(connection: sqlite3.Connection, wanted: AuditFilter, count: int) -> list[AuditRow]:
+def find(connection: Connection, wanted: AuditFilter, count: int) -> list[AuditRow]:
     """Return the newest rows first, at most `count`."""
     where, params = _where(wanted)
     sql = f"SELECT {_COLUMNS} FROM audit WHERE {where} ORDER BY seq DESC LIMIT :count"  # noqa: S608
@@ -124,7 +124,7 @@ def find(connection: sqlite3.Connection, wanted: AuditFilter, count: int) -> lis
     ]
 
 
-def total(connection: sqlite3.Connection, wanted: AuditFilter) -> int:
+def total(connection: Connection, wanted: AuditFilter) -> int:
     """Count the rows asked for."""
     where, params = _where(wanted)
     sql = f"SELECT count(*) FROM audit WHERE {where}"  # noqa: S608 constant conditions
@@ -141,9 +141,7 @@ class _Row:
     reason: str | None = None
 
 
-def _insert(
-    connection: sqlite3.Connection, occasion: Occasion, rows: Iterable[_Row], outcome: str
-) -> None:
+def _insert(connection: Connection, occasion: Occasion, rows: Iterable[_Row], outcome: str) -> None:
     subject = occasion.subject
     connection.executemany(
         f"INSERT INTO audit ({_COLUMNS})"  # noqa: S608 constant columns
@@ -171,7 +169,7 @@ def _insert(
     )
 
 
-def _reason(connection: sqlite3.Connection, occasion: Occasion, row: _Row) -> str:
+def _reason(connection: Connection, occasion: Occasion, row: _Row) -> str:
     """Say why the requester could see it: the line of the consent table that permitted."""
     subject = occasion.subject
     if row.patient is None:
@@ -190,16 +188,16 @@ def _reason(connection: sqlite3.Connection, occasion: Occasion, row: _Row) -> st
 
 
 def _touched(
-    connection: sqlite3.Connection, pks: list[int]
+    connection: Connection, pks: list[int]
 ) -> dict[int, tuple[str | None, list[str | None]]]:
     """Return the author and the patients of each version."""
     found: dict[int, tuple[str | None, list[str | None]]] = {}
     if not pks:
         return found
     rows = connection.execute(
-        "SELECT r.pk, r.author, p.patient FROM resource r LEFT JOIN record_patient p ON p.pk = r.pk"
-        " WHERE r.pk IN (SELECT value FROM json_each(?)) ORDER BY r.pk, p.patient",
-        (json.dumps(pks),),
+        "SELECT r.pk, r.author, p.patient"  # noqa: S608 numbers of ours
+        " FROM resource r LEFT JOIN record_patient p ON p.pk = r.pk"
+        f" WHERE r.pk IN ({', '.join(map(str, pks))}) ORDER BY r.pk, p.patient"
     )
     for pk, author, patient in rows:
         found.setdefault(pk, (author, []))[1].append(patient)

@@ -6,7 +6,6 @@ is a Patient: who deposits must be able to name the patient without seeing the r
 
 from __future__ import annotations
 
-import sqlite3
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import islice
 from typing import TYPE_CHECKING, Any
@@ -16,6 +15,7 @@ from ehr_fhir.errors import Invalid, Issue, PreconditionFailed, Unprocessable
 from ehr_fhir.query import parse
 from ehr_fhir.references import conditional, references, replace_references, target
 from ehr_gateway.access import Access
+from ehr_gateway.database import Connection
 from ehr_gateway.prepared import Prepared
 
 if TYPE_CHECKING:
@@ -80,9 +80,7 @@ def malformed(reference: str, contained: frozenset[str]) -> str | None:
     return "is not a reference of the form Type/id"
 
 
-def dangling(
-    connection: sqlite3.Connection, access: Access, prepared: Sequence[Prepared]
-) -> list[Issue]:
+def dangling(connection: Connection, access: Access, prepared: Sequence[Prepared]) -> list[Issue]:
     """Return an issue for each reference that names nothing the requester can refer to."""
     issues = []
     places: dict[tuple[str, str], str] = {}
@@ -101,18 +99,18 @@ def dangling(
 
 
 def _present(
-    connection: sqlite3.Connection, access: Access, targets: Iterable[tuple[str, str]]
+    connection: Connection, access: Access, targets: Iterable[tuple[str, str]]
 ) -> Iterator[tuple[str, str]]:
     # Two statements, since the predicate bears no OR around it (SQLite's parser counts levels).
     visible = access.read
     known = list(targets)
-    yield from _among(connection, "1", {}, [one for one in known if one[0] == "Patient"])
+    yield from _among(connection, "TRUE", {}, [one for one in known if one[0] == "Patient"])
     others = [one for one in known if one[0] != "Patient"]
     yield from _among(connection, visible.sql, visible.params, others)
 
 
 def _among(
-    connection: sqlite3.Connection,
+    connection: Connection,
     condition: str,
     bound: Mapping[str, object],
     targets: Sequence[tuple[str, str]],

@@ -67,7 +67,7 @@ def load(
     whole = Whole()
     existing = 0
     # Beside the store: records belong in no folder that others read or clean.
-    spool = tempfile.TemporaryDirectory(prefix="load-", dir=store.path.parent)
+    spool = tempfile.TemporaryDirectory(prefix="load-", dir=store.folder)
     with spool as folder, _workers(files, workers) as do:
         sight = Sight()
         for part in do(look, ((unit,) for unit in _units(files, []))):

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import sqlite3
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from ehr_fhir.index import IndexRow, extract
 from ehr_fhir.json_text import parse
+from ehr_gateway.database import Connection
 from ehr_gateway.schema import INDEX_COLUMNS
 from ehr_gateway.store import Version
 from ehr_privacy.consent import SOURCE_TABLES, Record, RuleRow
@@ -29,11 +29,11 @@ IndexValues = dict[str, list[tuple[Any, ...]]]
 _INSERT = (
     "INSERT INTO resource (type, id, version, current, deleted, last_updated, method, author,"
     " domain, episode, clinical_date, directory, body) VALUES"
-    " (?, ?, ?, 1, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
+    " (?, ?, ?, 1, ?, ?, ?, ?, ?, ?, ?, ?, ?) RETURNING pk"
 )
 _INDEX_INSERT = {
-    kind: f"INSERT OR IGNORE INTO idx_{kind} (param, {', '.join(columns)}, pk)"  # noqa: S608
-    f" VALUES (?, ?, {', '.join('?' * len(columns))})"
+    kind: f"INSERT INTO idx_{kind} (param, {', '.join(columns)}, pk)"  # noqa: S608
+    f" VALUES (?, ?, {', '.join('?' * len(columns))}) ON CONFLICT DO NOTHING"
     for kind, columns in INDEX_COLUMNS.items()
 }
 _INDEX_DELETE = {
@@ -44,7 +44,7 @@ _INDEX_DELETE = {
 
 
 def insert_version(
-    connection: sqlite3.Connection,
+    connection: Connection,
     record: Record,
     body: bytes,
     *,
@@ -62,11 +62,11 @@ def insert_version(
     cursor = connection.execute(
         _INSERT,
         (
-            record.type, record.id, version, deleted, last_updated_ms, method, record.author,
-            record.domain, record.episode, record.clinical_ms, record.directory, body,
+            record.type, record.id, version, int(deleted), last_updated_ms, method, record.author,
+            record.domain, record.episode, record.clinical_ms, int(record.directory), body,
         ),
     )  # fmt: skip
-    pk = int(cursor.lastrowid or 0)
+    pk = int(cursor.fetchone()[0])
     connection.executemany(
         "INSERT INTO record_patient (pk, patient) VALUES (?, ?)",
         [(pk, patient) for patient in sorted(record.patients)],
@@ -88,9 +88,7 @@ def numbered(parameters: Parameters, resource_type: str, rows: Iterable[IndexRow
     return dict(by_kind)
 
 
-def insert_index(
-    connection: sqlite3.Connection, versions: Iterable[tuple[int, IndexValues]]
-) -> None:
+def insert_index(connection: Connection, versions: Iterable[tuple[int, IndexValues]]) -> None:
     """Add the index rows of many versions at once, given with their pk."""
     gathered: dict[str, list[tuple[Any, ...]]] = defaultdict(list)
     for pk, by_kind in versions:
@@ -102,7 +100,7 @@ def insert_index(
         connection.executemany(_INDEX_INSERT[kind], rows)
 
 
-def remove_index(connection: sqlite3.Connection, parameters: Parameters, version: Version) -> None:
+def remove_index(connection: Connection, parameters: Parameters, version: Version) -> None:
     """Take the index rows of a version out, worked out anew from its own body."""
     by_kind = numbered(parameters, version.type, extract(parse(version.body)))
     for kind, rows in by_kind.items():
@@ -110,7 +108,7 @@ def remove_index(connection: sqlite3.Connection, parameters: Parameters, version
 
 
 def replace_rules(
-    connection: sqlite3.Connection, record: Record, rules: Sequence[RuleRow], *, known: bool
+    connection: Connection, record: Record, rules: Sequence[RuleRow], *, known: bool
 ) -> None:
     """Put a resource's consent rules in the place of those it had."""
     if known:

@@ -8,25 +8,15 @@ too. Index tables hold the current version's rows only, and are clustered by wha
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from typing import Any
 
-from sqlalchemy import (
-    Column,
-    Float,
-    Index,
-    Integer,
-    LargeBinary,
-    MetaData,
-    String,
-    Table,
-    text,
-)  # fmt: skip
-from sqlalchemy.dialects import sqlite
-from sqlalchemy.schema import CreateIndex, CreateTable
+from sqlalchemy import Column, Float, Index, LargeBinary, MetaData, Table, text
+from sqlalchemy.types import TypeEngine
 
+from ehr_gateway.database.tables import INTEGER, TEXT
 from ehr_privacy.consent import TABLES
 
-__all__ = ["INDEX_COLUMNS", "METADATA", "statements"]
+__all__ = ["INDEX_COLUMNS", "METADATA"]
 
 METADATA = MetaData()
 
@@ -35,19 +25,19 @@ _CURRENT = text("current = 1")
 RESOURCE = Table(
     "resource",
     METADATA,
-    Column("pk", Integer, primary_key=True),
-    Column("type", String, nullable=False),
-    Column("id", String, nullable=False),
-    Column("version", Integer, nullable=False),
-    Column("current", Integer, nullable=False),
-    Column("deleted", Integer, nullable=False),
-    Column("last_updated", Integer, nullable=False),
-    Column("method", String, nullable=False),
-    Column("author", String),
-    Column("domain", String),
-    Column("episode", String),
-    Column("clinical_date", Integer),
-    Column("directory", Integer, nullable=False),
+    Column("pk", INTEGER, primary_key=True),
+    Column("type", TEXT, nullable=False),
+    Column("id", TEXT, nullable=False),
+    Column("version", INTEGER, nullable=False),
+    Column("current", INTEGER, nullable=False),
+    Column("deleted", INTEGER, nullable=False),
+    Column("last_updated", INTEGER, nullable=False),
+    Column("method", TEXT, nullable=False),
+    Column("author", TEXT),
+    Column("domain", TEXT),
+    Column("episode", TEXT),
+    Column("clinical_date", INTEGER),
+    Column("directory", INTEGER, nullable=False),
     Column("body", LargeBinary, nullable=False),
     Index("resource_version", "type", "id", "version", unique=True),
     Index(
@@ -87,12 +77,12 @@ _KEYS = {
 }
 
 
-def _type_of(kind: str, column: str) -> type[Integer] | type[Float[float]] | type[String]:
+def _type_of(kind: str, column: str) -> TypeEngine[Any]:
     if column in ("param", "pk"):
-        return Integer
+        return INTEGER
     if column in ("low", "high"):
-        return Integer if kind == "date" else Float
-    return String
+        return INTEGER if kind == "date" else Float(53)
+    return TEXT
 
 
 for _kind, _key in _KEYS.items():
@@ -109,8 +99,8 @@ for _name, _value in (("record_patient", "patient"), ("record_label", "label")):
     Table(
         _name,
         METADATA,
-        Column("pk", Integer, primary_key=True, autoincrement=False),
-        Column(_value, String, primary_key=True),
+        Column("pk", INTEGER, primary_key=True, autoincrement=False),
+        Column(_value, TEXT, primary_key=True),
         Index(f"{_name}_{_value}", _value, "pk"),
         sqlite_with_rowid=False,
     )
@@ -118,22 +108,22 @@ for _name, _value in (("record_patient", "patient"), ("record_label", "label")):
 Table(
     "search_parameter",
     METADATA,
-    Column("param", Integer, primary_key=True),
-    Column("type", String, nullable=False),
-    Column("code", String, nullable=False),
+    Column("param", INTEGER, primary_key=True),
+    Column("type", TEXT, nullable=False),
+    Column("code", TEXT, nullable=False),
 )
 Table(
     "setting",
     METADATA,
-    Column("name", String, primary_key=True),
+    Column("name", TEXT, primary_key=True),
     Column("value", LargeBinary, nullable=False),
 )
 # What a load has put in, so that the same file loaded again changes nothing.
 Table(
     "load_ledger",
     METADATA,
-    Column("type", String, primary_key=True),
-    Column("id", String, primary_key=True),
+    Column("type", TEXT, primary_key=True),
+    Column("id", TEXT, primary_key=True),
     Column("digest", LargeBinary, nullable=False),
     sqlite_with_rowid=False,
 )
@@ -143,7 +133,7 @@ for _name, _columns in TABLES.items():
         _name,
         METADATA,
         *(
-            Column(column.name, Integer if column.type == "INTEGER" else String,
+            Column(column.name, INTEGER if column.type == "INTEGER" else TEXT,
                    nullable=column.nullable)
             for column in _columns
         ),
@@ -153,12 +143,3 @@ for _name, _columns in TABLES.items():
         Index(f"{_name}_patient", _table.c.patient)
     elif "organization" in _table.c:
         Index(f"{_name}_organization", _table.c.organization)
-
-
-def statements() -> Iterator[str]:
-    """Yield the SQL that makes what is missing in an SQLite file."""
-    dialect = sqlite.dialect()
-    for table in METADATA.sorted_tables:
-        yield str(CreateTable(table, if_not_exists=True).compile(dialect=dialect))
-        for index in sorted(table.indexes, key=lambda one: str(one.name)):
-            yield str(CreateIndex(index, if_not_exists=True).compile(dialect=dialect))

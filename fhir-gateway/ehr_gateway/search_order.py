@@ -8,12 +8,12 @@ either direction; the id decides between equals. (PostgreSQL: text compares in c
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 
 from ehr_fhir.query import SearchQuery, SortKey
 from ehr_gateway.cursor import Position
+from ehr_gateway.search_plan import Select
 
-__all__ = ["Select", "ordered"]
+__all__ = ["ordered", "walks"]
 
 # The lowest value of several going up, the highest going down (R4 §3.1.1.5.1).
 _VALUES = {
@@ -28,15 +28,6 @@ _VALUES = {
 _COLUMNS = {"_id": "r.id", "_lastUpdated": "r.last_updated"}
 
 
-@dataclass(frozen=True)
-class Select:
-    """What is searched: the tables before SELECT, the condition on `r`, their parameters."""
-
-    start: str
-    where: str
-    params: dict[str, object]
-
-
 def ordered(
     select: Select,
     query: SearchQuery,
@@ -44,9 +35,14 @@ def ordered(
     after: Position | None,
 ) -> tuple[str, dict[str, object]]:
     """Return the statement of one page: rows of pk and position, in order, one more than asked."""
-    if len(query.sort) <= 1 and all(key.code in _COLUMNS for key in query.sort):
+    if walks(query):
         return _by_columns(select, query, after)
     return _by_values(select, query, parameter_ids, after)
+
+
+def walks(query: SearchQuery) -> bool:
+    """Say whether the order asked for is that of an index, so that a page needs no sorting."""
+    return len(query.sort) <= 1 and all(key.code in _COLUMNS for key in query.sort)
 
 
 def _by_columns(
@@ -65,7 +61,7 @@ def _by_columns(
         marks = ", ".join(f":{name}" for name in names)
         keyset = f" AND ({', '.join(columns)}) {'<' if down else '>'} ({marks})"
     return (
-        f"{select.start}SELECT r.pk, {', '.join(columns)} FROM resource r"  # noqa: S608
+        f"{select.start()}SELECT r.pk, {', '.join(columns)} FROM {select.source}"  # noqa: S608
         f" WHERE {select.where}{keyset} ORDER BY {order} LIMIT :limit",
         params,
     )
@@ -86,11 +82,13 @@ def _by_values(
         down = " DESC" if key.descending else ""
         order += [f"m.k{number} IS NULL", f"m.k{number}{down}"]
     keyset = f" WHERE {_after(query.sort, after, params)}" if after is not None else ""
-    start = f"{select.start}, " if select.start else "WITH "
+    valued = (
+        f"m AS MATERIALIZED (SELECT r.pk, r.id, {', '.join(values)} FROM {select.source}"  # noqa: S608
+        f" WHERE {select.where})"
+    )
     names = ", ".join(f"m.k{number}" for number in range(len(query.sort)))
     return (
-        f"{start}m AS MATERIALIZED (SELECT r.pk, r.id, {', '.join(values)} FROM resource r"  # noqa: S608
-        f" WHERE {select.where}) SELECT m.pk, {names}, m.id FROM m{keyset}"
+        f"{select.start(valued)}SELECT m.pk, {names}, m.id FROM m{keyset}"
         f" ORDER BY {', '.join(order)}, m.id LIMIT :limit",
         params,
     )

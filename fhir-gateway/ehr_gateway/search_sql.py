@@ -1,244 +1,212 @@
-"""A search's filters as conditions on `r`, the current version, over the index tables.
+"""A search's filters as SQL on `r`, the current version: each as a test, and as a list to start from.
 
-Each resource that a chain or `_has` passes through is a table of its own before the query (`WITH`),
-with the consent predicate in it: what the requester may not find leads nowhere. The tables stand
-side by side because SQLite's parser bears about a hundred open levels.
+The test asks one resource by the table's index from resource to values; it decides, and in it the
+consent predicate stands at every resource that a chain or `_has` passes through: what the requester
+may not find leads nowhere. The list holds at least the resources the test holds for, found from the
+values; it says where to look, never what to show. `search_plan.py` chooses the one list to use.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 
 from ehr_fhir.errors import Invalid
 from ehr_fhir.query_filters import AnyOf, Chain, Clause, Filter, Has, InCompartment
-from ehr_fhir.query_values import SearchValue
 from ehr_fhir.search_parameters import SearchParameter
-from ehr_fhir.strings import normal
+from ehr_gateway.search_values import Params, updated, value_test
 
-__all__ = ["Conditions"]
+__all__ = ["Conditions", "Part"]
 
-# How a stored range [low, high) lies to the searched range :low, :high (R4 §3.1.1.4.3), instants.
-_DATES = {
-    "eq": "low >= {low} AND high <= {high}",
-    "ne": "NOT (low >= {low} AND high <= {high})",
-    "gt": "high > {high}",
-    "lt": "low < {low}",
-    "ge": "(high > {high} OR (low >= {low} AND high <= {high}))",
-    "le": "(low < {low} OR (low >= {low} AND high <= {high}))",
-    "sa": "low >= {high}",
-    "eb": "high <= {low}",
-    "ap": "low < {high} AND high > {low}",
-}
-# A stored number is exact, or a range with both its ends; comparisons use the exact value.
-_NUMBERS = {
-    "eq": "low >= {low} AND high < {high}",
-    "ne": "NOT (low >= {low} AND high < {high})",
-    "gt": "high > {exact}",
-    "lt": "low < {exact}",
-    "ge": "high >= {exact}",
-    "le": "low <= {exact}",
-    "sa": "low > {exact}",
-    "eb": "high < {exact}",
-    "ap": "low <= {high} AND high >= {low}",
-}
+# Known to be few without counting, the fewest first.
+_IDENTITY, _STAY, _PATIENT = range(3)
+_FEW_REFER = {"Encounter": _STAY, "Patient": _PATIENT}
+# What the requester may find, for the resources on the way. A table of its own before the query,
+# because SQLite's parser bears about a hundred open levels; it is never made, only looked into.
+_SEEN = (
+    "seen AS NOT MATERIALIZED (SELECT r.pk FROM resource r"
+    " WHERE r.current = 1 AND r.deleted = 0 AND ({visible}))"
+)
+_IS_SEEN = "EXISTS (SELECT 1 FROM seen WHERE seen.pk = r.pk)"
 
 
-@dataclass
+@dataclass(frozen=True)
+class Part:
+    """One filter: a condition on `r`, and a SELECT of pks that leaves out none it holds for."""
+
+    test: str
+    listed: str | None = None
+    # Whether the list holds exactly what the test holds for.
+    exact: bool = False
+    # How surely the list is short; None when it must be counted.
+    rank: int | None = None
+    # What the list is built on: it is counted only if these are short.
+    inner: tuple[Part, ...] = ()
+
+
 class Conditions:
-    """The conditions of a query, gathered with their parameters under names of their own."""
+    """Turns filters into parts, and gathers their values."""
 
-    parameter_ids: Mapping[tuple[str, str], int]
-    now_ms: int
-    visible: str
-    sql: list[str] = field(default_factory=list)
-    params: dict[str, object] = field(default_factory=dict)
-    hops: list[str] = field(default_factory=list)
+    def __init__(
+        self, parameter_ids: Mapping[tuple[str, str], int], params: Params, visible: str
+    ) -> None:
+        self._parameter_ids = parameter_ids
+        self._params = params
+        self._visible = visible
+        self._passes_through = False
 
     @property
-    def start(self) -> str:
-        """Return what stands before SELECT: the resources that chains pass through."""
-        return f"WITH {', '.join(self.hops)} " if self.hops else ""
+    def tables(self) -> tuple[str, ...]:
+        """Return the tables that the tests need before the query."""
+        return (_SEEN.format(visible=self._visible),) if self._passes_through else ()
 
-    def bind(self, value: object) -> str:
-        """Give a value a name and return its placeholder."""
-        name = f"q{len(self.params)}"
-        self.params[name] = value
-        return f":{name}"
-
-    def add(self, one: Filter) -> None:
-        """Add one filter."""
+    def part(self, kind: str, one: Filter) -> Part:
+        """Return one filter of a search for a resource type."""
         if isinstance(one, Chain):
-            self.sql.append(f"r.pk IN ({self._chain(one)})")
-        elif isinstance(one, AnyOf):
-            groups = [f"({' AND '.join(self._inner(group))})" for group in one.groups]
-            self.sql.append(f"({' OR '.join(groups)})")
-        elif isinstance(one, InCompartment):
-            patient = self.bind(one.patient)
-            own = f"SELECT pk FROM record_patient WHERE patient = {patient}"  # noqa: S608
-            self.sql.append(f"r.pk IN ({own})")
-        elif isinstance(one, Has):
-            self.sql.append(f"r.id IN ({self._has(one)})")
-        elif one.parameter.code == "_id":
-            names = ", ".join(self.bind(value.code) for value in one.values)
-            self.sql.append(f"r.id IN ({names})")
-        elif one.parameter.code == "_lastUpdated":
-            self.sql.append("(" + " OR ".join(map(self._updated, one.values)) + ")")
-        else:
-            self._add_indexed(one)
-
-    def _chain(self, chain: Chain) -> str:
-        selects = []
-        for kind, after in chain.targets:
-            hop = self._hop(kind, after)
-            param, target = self._param(chain.parameter), self.bind(kind)
-            # CROSS JOIN: what the chain leads to comes first, and SQLite keeps the order.
-            selects.append(
-                f"SELECT i.pk FROM {hop} CROSS JOIN idx_reference i WHERE i.param = {param}"  # noqa: S608
-                f" AND i.target_id = {hop}.id AND i.target_type = {target}"
+            return self._chain(one)
+        if isinstance(one, Has):
+            return self._has(one)
+        if isinstance(one, AnyOf):
+            return self._any(kind, one)
+        if isinstance(one, InCompartment):
+            whose = f"patient = {self._bind(one.patient)}"
+            return Part(
+                f"EXISTS (SELECT 1 FROM record_patient WHERE pk = r.pk AND {whose})",  # noqa: S608
+                f"SELECT pk FROM record_patient WHERE {whose}",  # noqa: S608
+                exact=True,
+                rank=_PATIENT,
             )
-        return " UNION ALL ".join(selects)
+        if one.parameter.code == "_id":
+            names = ", ".join(self._bind(value.code) for value in one.values)
+            return self._column(kind, f"r.id IN ({names})", _IDENTITY)
+        if one.parameter.code == "_lastUpdated":
+            tests = [updated(self._params, "r.last_updated", value) for value in one.values]
+            return self._column(kind, _either(tests))
+        return self._clause(one)
 
-    def _has(self, has: Has) -> str:
-        kind = has.parameter.resource_type
-        hop = self._hop(kind, has.filter)
-        param, referred = self._param(has.parameter), self.bind(has.referred)
-        return (
-            f"SELECT i.target_id FROM {hop} CROSS JOIN idx_reference i WHERE i.pk = {hop}.pk"  # noqa: S608
-            f" AND i.param = {param} AND i.target_type = {referred}"
+    def _bind(self, value: object) -> str:
+        return self._params.bind(value)
+
+    def _column(self, kind: str, test: str, rank: int | None = None) -> Part:
+        listed = (
+            f"SELECT r.pk FROM resource r WHERE r.type = {self._bind(kind)}"  # noqa: S608
+            f" AND r.current = 1 AND {test}"
         )
+        return Part(test, listed, exact=True, rank=rank)
 
-    def _hop(self, kind: str, after: Filter) -> str:
-        if kind == "AuditEvent":
-            raise Invalid("The audit log is searched at its own address, not through others.")
-        inner = self._inner([after])
-        name = f"hop{len(self.hops)}"
-        where = " AND ".join(
-            [f"r.type = {self.bind(kind)}", "r.current = 1", "r.deleted = 0", *inner]
-        )
-        self.hops.append(
-            f"{name} AS MATERIALIZED (SELECT r.pk, r.id FROM resource r"  # noqa: S608
-            f" WHERE {where} AND ({self.visible}))"
-        )
-        return name
-
-    def _inner(self, filters: Sequence[Filter]) -> list[str]:
-        """Return the conditions of some filters on an `r` of their own."""
-        conditions = replace(self, sql=[])
-        for one in filters:
-            conditions.add(one)
-        return conditions.sql
-
-    def _param(self, parameter: SearchParameter) -> str:
-        return self.bind(self.parameter_ids[parameter.resource_type, parameter.code])
-
-    def _add_indexed(self, clause: Clause) -> None:
+    def _clause(self, clause: Clause) -> Part:
         parameter = clause.parameter
         kind = "token" if clause.modifier == "identifier" else parameter.type
-        start = f"SELECT pk FROM idx_{kind} WHERE param = {self._param(parameter)}"  # noqa: S608
+        param = self._param(parameter)
         if clause.modifier == "missing":
-            outside = "NOT IN" if clause.values[0].code == "true" else "IN"
-            self.sql.append(f"r.pk {outside} ({self._any_row(clause, start)})")
-            return
-        test = _TESTS[kind]
-        selects = [f"{start} AND {test(self, clause, value)}" for value in clause.values]
-        outside = "NOT IN" if clause.modifier == "not" else "IN"
-        self.sql.append(f"r.pk {outside} ({' UNION ALL '.join(selects)})")
+            return self._missing(clause, param)
+        tests = [value_test(self._params, kind, clause, value) for value in clause.values]
+        test = (
+            f"EXISTS (SELECT 1 FROM idx_{kind} WHERE pk = r.pk AND param = {param}"  # noqa: S608
+            f" AND {_either(tests)})"
+        )
+        if clause.modifier == "not":
+            return Part(f"NOT {test}")
+        listed = [
+            f"SELECT pk FROM idx_{kind} WHERE param = {param} AND {one}"  # noqa: S608
+            for one in tests
+        ]
+        return Part(test, " UNION ALL ".join(listed), exact=True, rank=_rank(clause))
 
-    def _any_row(self, clause: Clause, start: str) -> str:
-        if clause.parameter.type != "reference":
-            return start
+    def _missing(self, clause: Clause, param: str) -> Part:
         # A reference by identifier alone has its row among the tokens.
-        return f"{start} UNION ALL {start.replace('idx_reference', 'idx_token')}"
+        kind = clause.parameter.type
+        kinds = ("reference", "token") if kind == "reference" else (kind,)
+        tests = [
+            f"EXISTS (SELECT 1 FROM idx_{one} WHERE pk = r.pk AND param = {param})"  # noqa: S608
+            for one in kinds
+        ]
+        if clause.values[0].code == "true":
+            return Part(f"NOT {_either(tests)}")
+        lists = [f"SELECT pk FROM idx_{one} WHERE param = {param}" for one in kinds]  # noqa: S608
+        return Part(_either(tests), " UNION ALL ".join(lists), exact=True)
 
-    def _updated(self, value: SearchValue) -> str:
-        test = self._dates(value).replace("low ", "r.last_updated ")
-        return "(" + test.replace("high ", "r.last_updated + 1 ") + ")"
+    def _any(self, kind: str, one: AnyOf) -> Part:
+        groups = [[self.part(kind, filter_) for filter_ in group] for group in one.groups]
+        test = _either([" AND ".join(part.test for part in group) for group in groups])
+        firsts = [_shortest(group) for group in groups]
+        chosen = tuple(part for part in firsts if part is not None)
+        if len(chosen) < len(groups):
+            return Part(test)
+        return Part(test, _union(chosen), inner=chosen)
 
-    def _dates(self, value: SearchValue) -> str:
-        low, high = value.low, value.high
-        if value.prefix == "ap":
-            margin = abs(self.now_ms - low) // 10
-            low, high = low - margin, high + margin
-        names = {"low": self.bind(int(low)), "high": self.bind(int(high))}
-        return _DATES[value.prefix].format(**names)
-
-    def _numbers(self, value: SearchValue) -> str:
-        low, high = value.low, value.high
-        if value.prefix == "ap":
-            margin = abs(value.exact) / 10
-            low, high = min(low, value.exact - margin), max(high, value.exact + margin)
-        names = {
-            "low": self.bind(low), "high": self.bind(high), "exact": self.bind(value.exact)
-        }  # fmt: skip
-        return _NUMBERS[value.prefix].format(**names)
-
-    def _date(self, clause: Clause, value: SearchValue) -> str:
-        return self._dates(value)
-
-    def _number(self, clause: Clause, value: SearchValue) -> str:
-        return self._numbers(value)
-
-    def _quantity(self, clause: Clause, value: SearchValue) -> str:
-        test = self._numbers(value)
-        if value.system is not None:
-            return (
-                f"{test} AND system = {self.bind(value.system)} AND code = {self.bind(value.code)}"
+    def _chain(self, chain: Chain) -> Part:
+        param = self._param(chain.parameter)
+        tests, lists, inner = [], [], []
+        for kind, after in chain.targets:
+            part, target = self._passed(kind, after), self._bind(kind)
+            refers = f"i.param = {param} AND i.target_type = {target}"
+            tests.append(
+                f"EXISTS (SELECT 1 FROM idx_reference i WHERE i.pk = r.pk AND {refers}"  # noqa: S608
+                f" AND EXISTS (SELECT 1 FROM resource r WHERE r.type = {target}"
+                f" AND r.id = i.target_id AND r.current = 1 AND {part.test} AND {_IS_SEEN}))"
             )
-        if value.code is not None:
-            name = self.bind(value.code)
-            return f"{test} AND (code = {name} OR unit = {name})"
-        return test
+            if part.listed:
+                inner.append(part)
+                # CROSS JOIN: what the chain leads to comes first, and SQLite keeps the order.
+                lists.append(
+                    f"SELECT i.pk FROM ({part.listed}) d CROSS JOIN resource t"  # noqa: S608
+                    f" CROSS JOIN idx_reference i WHERE t.pk = d.pk AND t.type = {target}"
+                    f" AND i.target_id = t.id AND {refers}"
+                )
+        whole = len(lists) == len(tests)
+        return Part(_either(tests), " UNION ALL ".join(lists) if whole else None, inner=tuple(inner))
 
-    def _reference(self, clause: Clause, value: SearchValue) -> str:
-        if value.url is not None:
-            return f"target_id = {self.bind(value.url)} AND target_type = ''"
-        test = f"target_id = {self.bind(value.code)}"
-        if value.system is None:
-            return f"{test} AND target_type <> ''"
-        return f"{test} AND target_type = {self.bind(value.system)}"
+    def _has(self, has: Has) -> Part:
+        kind = has.parameter.resource_type
+        part = self._passed(kind, has.filter)
+        param, referred = self._param(has.parameter), self._bind(has.referred)
+        refers = f"i.param = {param} AND i.target_type = {referred}"
+        test = (
+            f"EXISTS (SELECT 1 FROM idx_reference i WHERE i.target_id = r.id AND {refers}"  # noqa: S608
+            f" AND EXISTS (SELECT 1 FROM resource r WHERE r.pk = i.pk"
+            f" AND {part.test} AND {_IS_SEEN}))"
+        )
+        if not part.listed:
+            return Part(test)
+        listed = (
+            f"SELECT t.pk FROM ({part.listed}) d CROSS JOIN idx_reference i"  # noqa: S608
+            f" CROSS JOIN resource t WHERE i.pk = d.pk AND {refers}"
+            f" AND t.type = {referred} AND t.id = i.target_id AND t.current = 1"
+        )
+        return Part(test, listed, inner=(part,))
 
-    def _string(self, clause: Clause, value: SearchValue) -> str:
-        text = value.code or ""
-        if clause.modifier == "exact":
-            folded = self.bind(normal(text))
-            return f"normal = {folded} AND exact = {self.bind(text)}"
-        if clause.modifier == "contains":
-            return f"instr(normal, {self.bind(normal(text))}) > 0"
-        return self._begins("normal", normal(text))
+    def _passed(self, kind: str, after: Filter) -> Part:
+        if kind == "AuditEvent":
+            raise Invalid("The audit log is searched at its own address, not through others.")
+        self._passes_through = True
+        return self.part(kind, after)
 
-    def _token(self, clause: Clause, value: SearchValue) -> str:
-        tests = []
-        if value.code is not None:
-            tests.append(f"code = {self.bind(value.code)}")
-        # The system of a plain `code` is fixed by its definition, so naming it narrows nothing.
-        implied = clause.parameter.datatypes <= {"code"} and value.code is not None
-        if value.system is not None and not implied:
-            tests.append(f"system = {self.bind(value.system)}")
-        return " AND ".join(tests)
-
-    def _uri(self, clause: Clause, value: SearchValue) -> str:
-        text = value.code or ""
-        if clause.modifier == "below":
-            return self._begins("value", text)
-        if clause.modifier == "above":
-            name = self.bind(text)
-            return f"substr({name}, 1, length(value)) = value"
-        return f"value = {self.bind(text)}"
-
-    def _begins(self, column: str, text: str) -> str:
-        # A range, unlike LIKE, uses the key; no character sorts after U+10FFFF.
-        end = self.bind(text + "\U0010ffff")
-        return f"{column} >= {self.bind(text)} AND {column} < {end}"
+    def _param(self, parameter: SearchParameter) -> str:
+        return self._bind(self._parameter_ids[parameter.resource_type, parameter.code])
 
 
-_Test = Callable[[Conditions, Clause, SearchValue], str]
-_TESTS: Mapping[str, _Test] = {
-    "date": Conditions._date,
-    "number": Conditions._number,
-    "quantity": Conditions._quantity,
-    "reference": Conditions._reference,
-    "string": Conditions._string,
-    "token": Conditions._token,
-    "uri": Conditions._uri,
-}
+def _either(tests: Sequence[str]) -> str:
+    return tests[0] if len(tests) == 1 else "(" + " OR ".join(f"({one})" for one in tests) + ")"
+
+
+def _union(parts: Sequence[Part]) -> str:
+    return " UNION ALL ".join(f"SELECT pk FROM ({part.listed}) u" for part in parts)  # noqa: S608
+
+
+def _rank(clause: Clause) -> int | None:
+    """Say how surely few resources have these values."""
+    parameter, values = clause.parameter, clause.values
+    if parameter.type == "reference" and clause.modifier != "identifier":
+        kinds = {value.system for value in values}
+        if all(value.code for value in values) and kinds <= _FEW_REFER.keys():
+            return max(_FEW_REFER[str(kind)] for kind in kinds)
+    if parameter.datatypes == {"Identifier"} and all(value.code for value in values):
+        return _IDENTITY
+    return None
+
+
+def _shortest(parts: Sequence[Part]) -> Part | None:
+    """Return the part whose list is most likely the shortest."""
+    listed = [part for part in parts if part.listed]
+    return min(listed, key=lambda part: _PATIENT + 1 if part.rank is None else part.rank, default=None)

@@ -15,6 +15,8 @@ class GatewaySettings:
 
     # The data folder: the database and the keys live in it.
     data: Path
+    # A PostgreSQL URL; without one the database is a file in the data folder.
+    database_url: str | None = None
     # The address by which browsers and clients reach it, without a final slash.
     base_url: str = "http://127.0.0.1:8080"
     # Names of the platform in its tokens. Not addresses: one platform may have several.
@@ -38,9 +40,9 @@ class GatewaySettings:
                 raise Invalid(f"{name} must be at least 1.")
 
     @property
-    def database(self) -> Path:
-        """The SQLite file."""
-        return self.data / "ehr.db"
+    def database(self) -> Path | str:
+        """The SQLite file, or the URL."""
+        return self.database_url or self.data / "ehr.db"
 
     @property
     def keys(self) -> Path:

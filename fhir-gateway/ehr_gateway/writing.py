@@ -8,7 +8,6 @@ in any order.
 
 from __future__ import annotations
 
-import sqlite3
 import uuid
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -29,6 +28,7 @@ from ehr_fhir.patch import Patch
 from ehr_fhir.references import replace_references
 from ehr_fhir.validation import validate
 from ehr_gateway.access import Access
+from ehr_gateway.database import Connection
 from ehr_gateway.integrity import dangling, resolve_conditionals
 from ehr_gateway.interactions.read import read_in
 from ehr_gateway.prepared import Prepared, named_author, prepare
@@ -84,7 +84,7 @@ def transaction(
 class Transaction:
     """The writes of one request, on the writer's connection."""
 
-    def __init__(self, store: Store, connection: sqlite3.Connection, access: Access) -> None:
+    def __init__(self, store: Store, connection: Connection, access: Access) -> None:
         self.store = store
         self.connection = connection
         self.access = access
@@ -298,7 +298,7 @@ class Transaction:
         return bool(self.connection.execute(f"SELECT {condition}", params).fetchone()[0])
 
 
-_EVERYTHING = Predicate("1", {})
+_EVERYTHING = Predicate("TRUE", {})
 _REFUSALS = {
     "scope": "The token's scopes do not cover this interaction on this type.",
     "role": "The requester's role may not write this kind of record.",

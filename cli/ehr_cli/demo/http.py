@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Any
 
 import httpx
 
+from ehr_cli.house import gateway_settings
+from ehr_cli.settings import Settings
 from ehr_fhir.errors import Fault
 from ehr_gateway.auth.local import local_token
 
@@ -18,11 +19,12 @@ class Caller:
     """One person or program with a token of its own."""
 
     def __init__(
-        self, base_url: str, data: Path, *, user: str | None = None, client: str | None = None
+        self, settings: Settings, *, user: str | None = None, client: str | None = None
     ) -> None:
-        self.token = local_token(data, user=user, client=client)
+        url = gateway_settings(settings).database_url
+        self.token = local_token(settings.data, user=user, client=client, database_url=url)
         headers = {"Authorization": f"Bearer {self.token}", "Accept": FHIR}
-        self.client = httpx.Client(base_url=base_url, headers=headers, timeout=60)
+        self.client = httpx.Client(base_url=settings.base_url, headers=headers, timeout=60)
 
     def read(self, path: str) -> dict[str, Any]:
         """Return a resource."""

@@ -31,7 +31,7 @@ def sample(tour: Tour) -> tuple[str, str]:
 
 def load(tour: Tour) -> tuple[str, str]:
     """Load the files into the store, and add the log-ins."""
-    store = Store(gateway_settings(tour.settings).database)
+    store = Store(gateway_settings(tour.settings).database, tour.settings.data)
     try:
         report = loader.load(
             store,
@@ -99,7 +99,7 @@ def model(tour: Tour) -> tuple[str, str]:
     from ehr_etl.views import identified_views
     from ehr_models.demo import train_and_score
 
-    caller = Caller(tour.base_url, tour.settings.data, client="models")
+    caller = Caller(tour.settings, client="models")
     views = identified_views(tour.spark, lake_commands.place(tour.settings))
     report = train_and_score(
         tour.spark,
@@ -122,7 +122,7 @@ def switch(tour: Tour) -> tuple[str, str]:
     """Show the heart of it: the patient turns sharing off, the doctor sees nothing; on again."""
     identity = patients()[0].id
     patient = _patient(tour, identity)
-    doctor = Caller(tour.base_url, tour.settings.data, user="dr.wong")
+    doctor = Caller(tour.settings, user="dr.wong")
     consent = patient.read(f"Consent/sharing-{identity}-st-gabriel")
 
     before = _seen(doctor, identity)
@@ -141,7 +141,7 @@ def switch(tour: Tour) -> tuple[str, str]:
 
 
 def _patient(tour: Tour, identity: str) -> Caller:
-    return Caller(tour.base_url, tour.settings.data, user=f"p.{identity}")
+    return Caller(tour.settings, user=f"p.{identity}")
 
 
 def _seen(doctor: Caller, patient: str) -> int:

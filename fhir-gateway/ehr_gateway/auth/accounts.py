@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import sqlite3
 from dataclasses import dataclass
 
 from ehr_fhir.errors import EhrError, NotFound, Unprocessable
 from ehr_gateway.auth import eid, throttle
 from ehr_gateway.auth.roles import roles
-from ehr_gateway.auth.schema import Database
 from ehr_gateway.auth.secrets import hash_secret, verify_secret
+from ehr_gateway.database import Connection, Database
 
 _COLUMNS = "login, role, display, organization, profession, patient, person"
 
@@ -59,8 +58,12 @@ def add(
     with database.writing() as connection:
         subject = eid.enrol(connection, enrolment) if enrolment else None
         connection.execute(
-            f"INSERT OR REPLACE INTO account ({_COLUMNS}, password, eid)"  # noqa: S608 constants
-            " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
+            "INSERT INTO account (login, role, display, organization, profession, patient, person,"
+            " password, eid) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT (login) DO UPDATE SET"
+            " role = excluded.role, display = excluded.display,"
+            " organization = excluded.organization, profession = excluded.profession,"
+            " patient = excluded.patient, person = excluded.person,"
+            " password = excluded.password, eid = excluded.eid, disabled = 0",
             (
                 account.login,
                 account.role,
@@ -125,7 +128,7 @@ def _settle(database: Database, throttle_key: str, column: str, value: str | Non
     return account
 
 
-def _account(connection: sqlite3.Connection, column: str, value: str) -> Account | None:
+def _account(connection: Connection, column: str, value: str) -> Account | None:
     row = connection.execute(
         f"SELECT {_COLUMNS} FROM account WHERE {column} = ? AND disabled = 0",  # noqa: S608
         (value,),

@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from ehr_fhir.errors import NotFound
-from ehr_gateway.auth.schema import Database
 from ehr_gateway.auth.secrets import hash_secret, verify_secret
+from ehr_gateway.database import Database
 
 _COLUMNS = "id, name, redirect_uris, scope, organization, secret IS NOT NULL"
 
@@ -32,8 +32,10 @@ def add(database: Database, client: Client, secret: str | None = None) -> None:
     hashed = hash_secret(secret) if secret else None
     with database.writing() as connection:
         connection.execute(
-            "INSERT OR REPLACE INTO client (id, name, secret, redirect_uris, scope, organization)"
-            " VALUES (?, ?, ?, ?, ?, ?)",
+            "INSERT INTO client (id, name, secret, redirect_uris, scope, organization)"
+            " VALUES (?, ?, ?, ?, ?, ?) ON CONFLICT (id) DO UPDATE SET name = excluded.name,"
+            " secret = excluded.secret, redirect_uris = excluded.redirect_uris,"
+            " scope = excluded.scope, organization = excluded.organization",
             (
                 client.id,
                 client.name,

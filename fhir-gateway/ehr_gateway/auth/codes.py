@@ -8,7 +8,7 @@ import hmac
 import secrets
 from dataclasses import dataclass
 
-from ehr_gateway.auth.schema import Database
+from ehr_gateway.database import Database
 
 _LIFE_MS = 60_000
 

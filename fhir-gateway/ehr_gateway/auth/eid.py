@@ -7,13 +7,12 @@ token made for this service alone, never the HKID. A real provider replaces this
 from __future__ import annotations
 
 import re
-import sqlite3
 import uuid
 from dataclasses import dataclass
 
 from ehr_fhir.errors import Unprocessable
-from ehr_gateway.auth.schema import Database
 from ehr_gateway.auth.secrets import hash_secret, verify_secret
+from ehr_gateway.database import Connection, Database
 
 _PIN = re.compile(r"^\d{6}$")
 
@@ -42,14 +41,15 @@ def prepare(hkid: str, pin: str) -> Enrolment:
     return Enrolment(normalise(hkid), hash_secret(pin))
 
 
-def enrol(connection: sqlite3.Connection, enrolment: Enrolment) -> str:
+def enrol(connection: Connection, enrolment: Enrolment) -> str:
     """Enrol a person, or renew the PIN; return the token that stands for them here."""
     row = connection.execute(
         "SELECT subject FROM eid_person WHERE hkid = ?", (enrolment.hkid,)
     ).fetchone()
     subject = row[0] if row else uuid.uuid4().hex
     connection.execute(
-        "INSERT OR REPLACE INTO eid_person (hkid, pin, subject) VALUES (?, ?, ?)",
+        "INSERT INTO eid_person (hkid, pin, subject) VALUES (?, ?, ?) ON CONFLICT (hkid)"
+        " DO UPDATE SET pin = excluded.pin, subject = excluded.subject",
         (enrolment.hkid, enrolment.pin, subject),
     )
     return str(subject)

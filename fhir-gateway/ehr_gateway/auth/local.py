@@ -12,8 +12,9 @@ from ehr_fhir.errors import Invalid, NotFound
 from ehr_gateway.auth import accounts, clients
 from ehr_gateway.auth.keys import open_keys
 from ehr_gateway.auth.roles import granted, roles
-from ehr_gateway.auth.schema import Database, create_tables
+from ehr_gateway.auth.schema import METADATA
 from ehr_gateway.auth.tokens import Subject, issue
+from ehr_gateway.database import Database, create_tables
 from ehr_gateway.settings import GatewaySettings
 from ehr_gateway.store import Store
 
@@ -21,7 +22,12 @@ _PLATFORM = "ehr-commons"
 
 
 def local_token(
-    data_dir: Path, *, user: str | None = None, client: str | None = None, scope: str | None = None
+    data_dir: Path,
+    *,
+    user: str | None = None,
+    client: str | None = None,
+    scope: str | None = None,
+    database_url: str | None = None,
 ) -> str:
     """Return an access token for an account, or for a client (known or not) as a program.
 
@@ -29,10 +35,10 @@ def local_token(
     """
     if (user is None) == (client is None):
         raise Invalid("Name either a user or a client.")
-    settings = GatewaySettings(data=data_dir)
+    settings = GatewaySettings(data=data_dir, database_url=database_url)
     store = Store(settings.database)
     try:
-        create_tables(store)
+        create_tables(store, METADATA)
         if user is not None:
             subject, words = _for_user(store, user, scope)
         else:

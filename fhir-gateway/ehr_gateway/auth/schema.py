@@ -1,86 +1,61 @@
-"""The tables of authorization, and what they need of a database."""
+"""The tables of authorization."""
 
 from __future__ import annotations
 
-import sqlite3
-from contextlib import AbstractContextManager
-from typing import Protocol
+from sqlalchemy import Column, MetaData, Table
 
-from sqlalchemy import Column, Integer, MetaData, String, Table, Text
-from sqlalchemy.dialects import sqlite
-from sqlalchemy.schema import CreateIndex, CreateTable
+from ehr_gateway.database.tables import INTEGER, TEXT
 
 METADATA = MetaData()
 
 ACCOUNT = Table(
     "account",
     METADATA,
-    Column("login", String, primary_key=True),
-    Column("role", String, nullable=False),
-    Column("display", String, nullable=False),
-    Column("organization", String),
-    Column("profession", String),
-    Column("patient", String),
-    Column("person", String),
-    Column("password", String),
+    Column("login", TEXT, primary_key=True),
+    Column("role", TEXT, nullable=False),
+    Column("display", TEXT, nullable=False),
+    Column("organization", TEXT),
+    Column("profession", TEXT),
+    Column("patient", TEXT),
+    Column("person", TEXT),
+    Column("password", TEXT),
     # What the electronic identity calls this person: a token of our own, never the HKID.
-    Column("eid", String, unique=True),
-    Column("disabled", Integer, nullable=False, server_default="0"),
+    Column("eid", TEXT, unique=True),
+    Column("disabled", INTEGER, nullable=False, server_default="0"),
 )
 EID_PERSON = Table(
     "eid_person",
     METADATA,
-    Column("hkid", String, primary_key=True),
-    Column("pin", String, nullable=False),
-    Column("subject", String, nullable=False, unique=True),
+    Column("hkid", TEXT, primary_key=True),
+    Column("pin", TEXT, nullable=False),
+    Column("subject", TEXT, nullable=False, unique=True),
 )
 CLIENT = Table(
     "client",
     METADATA,
-    Column("id", String, primary_key=True),
-    Column("name", String, nullable=False),
-    Column("secret", String),
-    Column("redirect_uris", Text, nullable=False),
-    Column("scope", Text, nullable=False),
-    Column("organization", String),
+    Column("id", TEXT, primary_key=True),
+    Column("name", TEXT, nullable=False),
+    Column("secret", TEXT),
+    Column("redirect_uris", TEXT, nullable=False),
+    Column("scope", TEXT, nullable=False),
+    Column("organization", TEXT),
 )
 AUTH_CODE = Table(
     "auth_code",
     METADATA,
-    Column("code", String, primary_key=True),
-    Column("client", String, nullable=False),
-    Column("login", String, nullable=False),
-    Column("redirect_uri", Text, nullable=False),
-    Column("challenge", String, nullable=False),
-    Column("scope", Text, nullable=False),
-    Column("issued_ms", Integer, nullable=False),
-    Column("used_ms", Integer),
+    Column("code", TEXT, primary_key=True),
+    Column("client", TEXT, nullable=False),
+    Column("login", TEXT, nullable=False),
+    Column("redirect_uri", TEXT, nullable=False),
+    Column("challenge", TEXT, nullable=False),
+    Column("scope", TEXT, nullable=False),
+    Column("issued_ms", INTEGER, nullable=False),
+    Column("used_ms", INTEGER),
 )
 LOGIN_FAILURE = Table(
     "login_failure",
     METADATA,
-    Column("subject", String, primary_key=True),
-    Column("failures", Integer, nullable=False),
-    Column("last_ms", Integer, nullable=False),
+    Column("subject", TEXT, primary_key=True),
+    Column("failures", INTEGER, nullable=False),
+    Column("last_ms", INTEGER, nullable=False),
 )
-
-
-class Database(Protocol):
-    """What authorization and audit need of the store: one writer, many readers."""
-
-    def reading(self) -> AbstractContextManager[sqlite3.Connection]:
-        """Lend a connection to read with."""
-
-    def writing(self) -> AbstractContextManager[sqlite3.Connection]:
-        """Lend the writer's connection inside one transaction."""
-
-
-def create_tables(database: Database, metadata: MetaData = METADATA) -> None:
-    """Create the tables that are not there yet."""
-    dialect = sqlite.dialect()
-    with database.writing() as connection:
-        for table in metadata.sorted_tables:
-            connection.execute(str(CreateTable(table, if_not_exists=True).compile(dialect=dialect)))
-            for index in sorted(table.indexes, key=lambda one: str(one.name)):
-                statement = CreateIndex(index, if_not_exists=True)
-                connection.execute(str(statement.compile(dialect=dialect)))

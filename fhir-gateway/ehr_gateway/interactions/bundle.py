@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sqlite3
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from types import MappingProxyType
@@ -15,6 +14,7 @@ from ehr_fhir.validation import validate
 from ehr_gateway.access import Access
 from ehr_gateway.bundle_conditions import check_criteria, existing, resolved
 from ehr_gateway.bundle_entries import MOST_ENTRIES, Entry, entries_of
+from ehr_gateway.database import Connection
 from ehr_gateway.interactions.read import read_in
 from ehr_gateway.interactions.search import SearchPage, search_in
 from ehr_gateway.interactions.vread import vread_in
@@ -208,7 +208,7 @@ def _write(
 
 
 def _read(
-    connection: sqlite3.Connection, store: Store, access: Access, entry: Entry
+    connection: Connection, store: Store, access: Access, entry: Entry
 ) -> EntryResult:
     if entry.id is None:
         page = search_in(connection, store, access, entry.type, entry.pairs)

@@ -8,7 +8,6 @@ current.
 
 from __future__ import annotations
 
-import sqlite3
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
@@ -17,6 +16,7 @@ from ehr_fhir.errors import Invalid, NotFound
 from ehr_fhir.query import DEFAULT_COUNT, LARGEST_COUNT
 from ehr_gateway.access import Access
 from ehr_gateway.cursor import open_cursor, seal_cursor
+from ehr_gateway.database import Connection
 from ehr_gateway.interactions.read import current_visible
 from ehr_gateway.store import Store, Version
 
@@ -107,7 +107,7 @@ def history_of_all(
 
 
 def _within(
-    connection: sqlite3.Connection,
+    connection: Connection,
     access: Access,
     select: _Select,
     span: Span,
@@ -131,7 +131,7 @@ def _within(
 
 def _page(
     store: Store,
-    connection: sqlite3.Connection,
+    connection: Connection,
     select: _Select,
     scope: Sequence[object],
     count: int | None,
@@ -157,7 +157,7 @@ def _page(
     return HistoryPage(versions, total, following)
 
 
-def _pk_of(connection: sqlite3.Connection, *position: object) -> int:
+def _pk_of(connection: Connection, *position: object) -> int:
     row = connection.execute(
         "SELECT pk FROM resource WHERE type = ? AND id = ? AND version = ?", position
     ).fetchone()
@@ -166,7 +166,7 @@ def _pk_of(connection: sqlite3.Connection, *position: object) -> int:
     return int(row["pk"])
 
 
-def _first_since(connection: sqlite3.Connection, instant: int) -> int:
+def _first_since(connection: Connection, instant: int) -> int:
     """Return the pk from which on versions were written at or after an instant.
 
     Halving works, since the time of a write never runs backwards; an index would cost every write.

@@ -6,12 +6,13 @@ leads on, and it does not count towards the limits.
 
 from __future__ import annotations
 
-import sqlite3
 from collections.abc import Iterable, Mapping, Sequence
 
 from ehr_fhir.errors import Invalid, Issue
 from ehr_fhir.query_includes import Include
 from ehr_gateway.access import Access
+from ehr_gateway.database import Connection
+from ehr_gateway.database import Connection
 from ehr_gateway.store import Version
 
 __all__ = ["MOST_INCLUDED", "MOST_ROUNDS", "included"]
@@ -23,7 +24,7 @@ ParameterIds = Mapping[tuple[str, str], int]
 
 
 def included(
-    connection: sqlite3.Connection,
+    connection: Connection,
     parameter_ids: ParameterIds,
     access: Access,
     includes: Sequence[Include],
@@ -50,7 +51,7 @@ def included(
 
 
 def _round(
-    connection: sqlite3.Connection,
+    connection: Connection,
     parameter_ids: ParameterIds,
     access: Access,
     follow: Sequence[Include],

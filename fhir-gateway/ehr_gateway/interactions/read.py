@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import sqlite3
 from typing import Literal
 
 from ehr_fhir.errors import Gone, NotFound
 from ehr_gateway.access import Access
+from ehr_gateway.database import Connection
 from ehr_gateway.store import Store, Version
 
 __all__ = ["current_visible", "read", "read_in"]
@@ -19,7 +19,7 @@ def read(store: Store, access: Access, resource_type: str, identity: str) -> Ver
 
 
 def read_in(
-    connection: sqlite3.Connection,
+    connection: Connection,
     access: Access,
     resource_type: str,
     identity: str,
@@ -41,7 +41,7 @@ def read_in(
 
 
 def current_visible(
-    connection: sqlite3.Connection, access: Access, resource_type: str, identity: str
+    connection: Connection, access: Access, resource_type: str, identity: str
 ) -> bool:
     """Say whether the current version, or the mark that it was deleted, may be seen.
 

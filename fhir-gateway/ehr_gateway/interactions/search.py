@@ -5,7 +5,6 @@ The consent predicate stands in every statement: of the page, of the total, of w
 
 from __future__ import annotations
 
-import sqlite3
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
@@ -15,9 +14,13 @@ from ehr_fhir.query_filters import InCompartment
 from ehr_fhir.subset import Subset
 from ehr_gateway.access import Access
 from ehr_gateway.cursor import Position, open_cursor, seal_cursor
+from ehr_gateway.database import Connection
+from ehr_gateway.database import Connection
 from ehr_gateway.interactions.include import included
-from ehr_gateway.search_order import Select, ordered
+from ehr_gateway.search_order import ordered, walks
+from ehr_gateway.search_plan import Select, select
 from ehr_gateway.search_sql import Conditions
+from ehr_gateway.search_values import Params
 from ehr_gateway.store import Store, Version
 
 __all__ = ["SearchPage", "matching_ids", "search", "search_in"]
@@ -56,7 +59,7 @@ def search(
 
 
 def search_in(
-    connection: sqlite3.Connection,
+    connection: Connection,
     store: Store,
     access: Access,
     resource_type: str,
@@ -69,12 +72,13 @@ def search_in(
     query = parse(resource_type, pairs, lenient=lenient)
     if patient is not None:
         query = replace(query, filters=(InCompartment(patient), *query.filters))
-    select = _select(store, access, query)
     scope = [resource_type, patient, query.applied]
     after = open_cursor(store.cursor_key, scope, query.cursor) if query.cursor else None
     only_count = query.summary_count or query.count == 0
-    total = _total(connection, select) if only_count or query.total != "none" else None
-    matches, last = ([], None) if only_count else _page(connection, store, query, select, after)
+    total = None
+    if only_count or query.total != "none":
+        total = _total(connection, _select(connection, store, access, query, None))
+    matches, last = ([], None) if only_count else _page(connection, store, access, query, after)
     more, issues = included(connection, store.parameter_ids, access, query.includes, matches)
     cursor = None if last is None else seal_cursor(store.cursor_key, scope, last)
     return SearchPage(
@@ -84,7 +88,7 @@ def search_in(
 
 def matching_ids(
     store: Store,
-    connection: sqlite3.Connection,
+    connection: Connection,
     access: Access,
     resource_type: str,
     pairs: Sequence[tuple[str, str]],
@@ -92,46 +96,54 @@ def matching_ids(
     most: int,
 ) -> list[str]:
     """Return the ids of matches as a transaction sees them, up to a number."""
-    select = _select(store, access, parse(resource_type, pairs))
+    chosen = _select(connection, store, access, parse(resource_type, pairs), most)
     rows = connection.execute(
-        f"{select.start}SELECT r.id FROM resource r WHERE {select.where}"  # noqa: S608
+        f"{chosen.start()}SELECT r.id FROM {chosen.source} WHERE {chosen.where}"  # noqa: S608
         " ORDER BY r.id LIMIT :most",
-        {**select.params, "most": most},
+        {**chosen.params, "most": most},
     )
     return [row["id"] for row in rows]
 
 
-def _select(store: Store, access: Access, query: SearchQuery) -> Select:
+def _select(
+    connection: Connection, store: Store, access: Access, query: SearchQuery, most: int | None
+) -> Select:
     visible = access.search
-    conditions = Conditions(store.parameter_ids, access.now_ms, visible.sql)
-    for one in query.filters:
-        conditions.add(one)
-    where = [
-        "r.type = :type",
-        "r.current = 1",
-        "r.deleted = 0",
-        *conditions.sql,
-        f"({visible.sql})",
-    ]
-    params = {"type": query.resource_type, **conditions.params, **visible.params}
-    return Select(conditions.start, " AND ".join(where), params)
+    params = Params(access.now_ms, dict(visible.params))
+    conditions = Conditions(store.parameter_ids, params, visible.sql)
+    parts = [conditions.part(query.resource_type, one) for one in query.filters]
+    return select(
+        connection,
+        query.resource_type,
+        parts,
+        conditions.tables,
+        visible.sql,
+        params.values,
+        most=most,
+    )
 
 
-def _total(connection: sqlite3.Connection, select: Select) -> int:
-    statement = f"{select.start}SELECT COUNT(*) FROM resource r WHERE {select.where}"  # noqa: S608
-    return int(connection.execute(statement, select.params).fetchone()[0])
+def _total(connection: Connection, chosen: Select) -> int:
+    statement = (
+        f"{chosen.start()}SELECT COUNT(*) AS n FROM {chosen.source} WHERE {chosen.where}"  # noqa: S608
+    )
+    return int(connection.execute(statement, chosen.params).fetchone()["n"])
 
 
 def _page(
-    connection: sqlite3.Connection,
+    connection: Connection,
     store: Store,
+    access: Access,
     query: SearchQuery,
-    select: Select,
     after: Position | None,
 ) -> tuple[list[Version], Position | None]:
     """Return the matches of one page and, if there are more, the position of its last."""
-    statement, params = ordered(select, query, store.parameter_ids, after)
+    most = query.count + 1 if walks(query) else None
+    chosen = _select(connection, store, access, query, most)
+    statement, params = ordered(chosen, query, store.parameter_ids, after)
     keys = connection.execute(statement, params).fetchall()
+    if not keys:
+        return [], None
     # Keys first and bodies after: a sort that carried the bodies would be slow.
     pks = ", ".join(str(row["pk"]) for row in keys[: query.count])
     rows = connection.execute(f"SELECT * FROM resource WHERE pk IN ({pks})")  # noqa: S608

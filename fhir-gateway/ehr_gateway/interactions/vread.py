@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import sqlite3
-
 from ehr_fhir.errors import Gone, NotFound
 from ehr_gateway.access import Access
+from ehr_gateway.database import Connection
 from ehr_gateway.interactions.read import current_visible
 from ehr_gateway.store import Store, Version
 
@@ -19,7 +18,7 @@ def vread(store: Store, access: Access, resource_type: str, identity: str, versi
 
 
 def vread_in(
-    connection: sqlite3.Connection, access: Access, resource_type: str, identity: str, version: int
+    connection: Connection, access: Access, resource_type: str, identity: str, version: int
 ) -> Version:
     """Read a version as a connection sees the store, for example inside a transaction."""
     visible = access.read

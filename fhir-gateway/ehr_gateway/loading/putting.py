@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import sqlite3
 from collections.abc import Callable, Iterable
 from itertools import islice
 
+from ehr_gateway.database import Connection
 from ehr_gateway.loading.preparing import Ready
 from ehr_gateway.prepared import body_of
 from ehr_gateway.records import insert_index, insert_version, remove_index, replace_rules
@@ -34,9 +34,7 @@ def put(
     return unchanged
 
 
-def _put_batch(
-    store: Store, connection: sqlite3.Connection, batch: list[Ready], now_ms: int
-) -> int:
+def _put_batch(store: Store, connection: Connection, batch: list[Ready], now_ms: int) -> int:
     latest = connection.execute("SELECT last_updated FROM resource ORDER BY pk DESC LIMIT 1")
     row = latest.fetchone()
     now_ms = max(now_ms, row["last_updated"] if row else 0)
@@ -52,7 +50,7 @@ def _put_batch(
 
 def _put_one(
     store: Store,
-    connection: sqlite3.Connection,
+    connection: Connection,
     one: Ready,
     current: Version | None,
     now_ms: int,
@@ -71,12 +69,14 @@ def _put_one(
     )
     replace_rules(connection, record, one.rules, known=current is not None)
     connection.execute(
-        "INSERT OR REPLACE INTO load_ledger VALUES (?, ?, ?)", (record.type, record.id, one.digest)
+        "INSERT INTO load_ledger VALUES (?, ?, ?)"
+        " ON CONFLICT (type, id) DO UPDATE SET digest = excluded.digest",
+        (record.type, record.id, one.digest),
     )
     return version.pk
 
 
-def _known(connection: sqlite3.Connection, one: Ready) -> tuple[bytes, Version] | None:
+def _known(connection: Connection, one: Ready) -> tuple[bytes, Version] | None:
     """Return what a load put in under this id before, and the version that is current now."""
     row = connection.execute(
         "SELECT r.*, l.digest FROM resource r"

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sqlite3
 from collections.abc import Callable, Sequence
 
 import orjson
@@ -12,6 +11,7 @@ from ehr_fhir import definitions
 from ehr_fhir.errors import NotFound, Unsupported
 from ehr_gateway import audit
 from ehr_gateway.caller import Asking
+from ehr_gateway.database import Connection
 from ehr_gateway.negotiation import (
     Preferences,
     etag,
@@ -66,10 +66,10 @@ def known(resource_type: str) -> None:
 
 def audited(
     occasion: audit.Occasion,
-) -> Callable[[sqlite3.Connection, Sequence[Version]], None]:
+) -> Callable[[Connection, Sequence[Version]], None]:
     """Return the hook that puts a write on record in its own transaction."""
 
-    def hook(connection: sqlite3.Connection, versions: Sequence[Version]) -> None:
+    def hook(connection: Connection, versions: Sequence[Version]) -> None:
         audit.record_disclosure(connection, occasion, versions)
 
     return hook

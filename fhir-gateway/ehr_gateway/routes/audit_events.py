@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sqlite3
 from collections.abc import Iterable
 from typing import Annotated
 
@@ -17,6 +16,7 @@ from ehr_gateway.audit_event import audit_event
 from ehr_gateway.body import form_pairs
 from ehr_gateway.bundle_bytes import bundle, entry, link
 from ehr_gateway.caller import Asking, TheAsking
+from ehr_gateway.database import Connection
 from ehr_gateway.negotiation import GENERAL, etag, fhir_response, preferences
 from ehr_gateway.query_pairs import query_pairs
 from ehr_privacy.consent import interaction_covered
@@ -151,12 +151,14 @@ def _count(value: str) -> int:
     return min(int(value), _MOST)
 
 
-def _names(connection: sqlite3.Connection, rows: Iterable[audit.AuditRow]) -> dict[str, str]:
+def _names(connection: Connection, rows: Iterable[audit.AuditRow]) -> dict[str, str]:
     wanted = sorted({row.organization for row in rows if row.organization})
+    if not wanted:
+        return {}
     found = connection.execute(
-        "SELECT id, body FROM resource WHERE type = 'Organization' AND current = 1 AND deleted = 0"
-        " AND id IN (SELECT value FROM json_each(?))",
-        (orjson.dumps(wanted).decode(),),
+        "SELECT id, body FROM resource WHERE type = 'Organization' AND current = 1"  # noqa: S608
+        f" AND deleted = 0 AND id IN ({', '.join('?' * len(wanted))})",
+        wanted,
     )
     return {row[0]: str(orjson.loads(row[1]).get("name", row[0])) for row in found}
 

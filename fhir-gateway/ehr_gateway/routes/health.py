@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import sqlite3
-
 from fastapi import APIRouter, Request
 from fastapi.responses import PlainTextResponse, Response
 
 from ehr_fhir.errors import Unavailable
+from ehr_gateway.database import DATABASE_ERRORS
 from ehr_gateway.gateway import TheGateway
 
 router = APIRouter()
@@ -25,7 +24,7 @@ def readyz(gateway: TheGateway) -> Response:
     try:
         with gateway.store.reading() as connection:
             connection.execute("SELECT 1 FROM audit LIMIT 1").fetchone()
-    except sqlite3.Error as error:
+    except DATABASE_ERRORS as error:
         raise Unavailable("The database does not answer.") from error
     return PlainTextResponse("ready\n")
 

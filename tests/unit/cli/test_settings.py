@@ -42,7 +42,7 @@ def test_an_option_wins_over_both(tmp_path: Path) -> None:
         ('debug = "perhaps"', "debug must be true or false"),
         ("port = ", "not valid TOML"),
         ('public_url = "ehr.example"', "public_url must be an http or https address"),
-        ('database = "postgresql://db"', "PostgreSQL is not supported yet"),
+        ('database = "mysql://db"', "database must be sqlite, for a file"),
     ],
 )
 def test_a_wrong_file_is_an_error_that_says_what_is_wrong(

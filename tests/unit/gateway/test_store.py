@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import sqlite3
 import threading
 from collections.abc import Sequence
 from pathlib import Path
@@ -18,6 +17,7 @@ from ehr_fhir.errors import (
     PreconditionFailed,
     Unprocessable,
 )  # fmt: skip
+from ehr_gateway.database import Connection
 from ehr_gateway.interactions.create import create, create_if_none
 from ehr_gateway.interactions.delete import delete
 from ehr_gateway.interactions.history import history
@@ -239,7 +239,7 @@ def test_a_conditional_create_makes_one(store: Store) -> None:
 
 
 def test_the_audit_is_part_of_the_transaction(store: Store) -> None:
-    def fail(connection: sqlite3.Connection, versions: Sequence[Version]) -> None:
+    def fail(connection: Connection, versions: Sequence[Version]) -> None:
         assert connection.execute("SELECT COUNT(*) FROM resource").fetchone()[0] == 1
         assert [version.type for version in versions] == ["Patient"]
         raise RuntimeError

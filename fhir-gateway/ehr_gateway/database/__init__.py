@@ -1,0 +1,21 @@
+"""Where the store lives: an SQLite file or a PostgreSQL database, behind one small seam.
+
+The SQL is written once, for both; parameters are `:name` or `?`.
+"""
+
+from __future__ import annotations
+
+from ehr_gateway.database.connection import Connection, Cursor, Database, Dialect, Row
+from ehr_gateway.database.opening import DATABASE_ERRORS, open_database
+from ehr_gateway.database.tables import create_tables
+
+__all__ = [
+    "DATABASE_ERRORS",
+    "Connection",
+    "Cursor",
+    "Database",
+    "Dialect",
+    "Row",
+    "create_tables",
+    "open_database",
+]

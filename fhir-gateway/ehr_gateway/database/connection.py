@@ -1,0 +1,82 @@
+"""What the gateway needs of a database: connections that speak one SQL, and three transactions."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager
+from typing import Any, Literal, Protocol
+
+__all__ = ["Connection", "Cursor", "Database", "Dialect", "Row"]
+
+Dialect = Literal["sqlite", "postgresql"]
+Parameters = Mapping[str, Any] | Sequence[Any]
+
+
+class Row(Protocol):
+    """One row, by name or by index."""
+
+    def __getitem__(self, key: Any, /) -> Any:
+        """Return the value of a column."""
+
+    def __iter__(self) -> Iterator[Any]:
+        """Yield the values in order."""
+
+    def keys(self) -> Sequence[str]:
+        """Return the names of the columns."""
+
+
+class Cursor(Protocol):
+    """The result of a statement."""
+
+    @property
+    def rowcount(self) -> int:
+        """How many rows were changed."""
+
+    def fetchone(self) -> Any:
+        """Return the next row, or None."""
+
+    def fetchall(self) -> list[Any]:
+        """Return the rows that remain."""
+
+    def __iter__(self) -> Iterator[Any]:
+        """Yield the rows."""
+
+
+class Connection(Protocol):
+    """A connection inside one transaction."""
+
+    @property
+    def dialect(self) -> Dialect:
+        """Which SQL it speaks."""
+
+    def execute(self, sql: str, parameters: Parameters = ..., /) -> Cursor:
+        """Run one statement."""
+
+    def executemany(self, sql: str, rows: Iterable[Parameters], /) -> object:
+        """Run one statement for each row."""
+
+
+class Database(Protocol):
+    """One database of the platform; safe to share between threads."""
+
+    @property
+    def dialect(self) -> Dialect:
+        """Which SQL it speaks."""
+
+    def reading(self) -> AbstractContextManager[Connection]:
+        """Lend a connection that sees one unchanging state."""
+
+    def writing(self) -> AbstractContextManager[Connection]:
+        """Lend a connection of the one writer there is at a time: all is kept, or nothing.
+
+        What was written is on disk when the context ends, and is written in the order of commit.
+        """
+
+    def noting(self) -> AbstractContextManager[Connection]:
+        """Lend a connection for rows that nobody's decision hangs on, such as who read what.
+
+        They outlive the process however it ends; a power cut may take those of the last moment.
+        """
+
+    def close(self) -> None:
+        """Close every connection that is not lent."""

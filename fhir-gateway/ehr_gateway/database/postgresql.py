@@ -1,0 +1,197 @@
+"""PostgreSQL through psycopg: a pool of readers, and one writer at a time by an advisory lock.
+
+With one writer, as SQLite has it, a position in the feed is never passed by a later commit, and
+"if there is none, create it" needs no retries. Writers that wait share a commit (`group.py`).
+"""
+
+from __future__ import annotations
+
+import re
+import threading
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from functools import lru_cache
+from typing import Any
+
+import psycopg
+from psycopg_pool import ConnectionPool, PoolTimeout
+
+from ehr_fhir.errors import Unavailable
+from ehr_gateway.database.connection import Dialect, Parameters
+from ehr_gateway.database.group import GroupCommit
+
+__all__ = ["PostgresqlDatabase"]
+
+# Any number does, as long as every process of the platform uses the same.
+_WRITER = 0x65485221
+_MOST_READERS = 16
+_LONGEST_WAIT_SECONDS = 30
+_MARK = re.compile(r"%|\?|(?<!:):([a-z_][a-z0-9_]*)")
+
+
+class Row:
+    """One row, by name or by index."""
+
+    __slots__ = ("_names", "_values")
+
+    def __init__(self, names: dict[str, int], values: Sequence[Any]) -> None:
+        self._names = names
+        self._values = values
+
+    def __getitem__(self, key: Any) -> Any:
+        return self._values[self._names[key] if isinstance(key, str) else key]
+
+    def __iter__(self) -> Iterator[Any]:
+        return iter(self._values)
+
+    def __len__(self) -> int:
+        return len(self._values)
+
+    def keys(self) -> Sequence[str]:
+        """Return the names of the columns."""
+        return list(self._names)
+
+
+class PostgresqlConnection:
+    """A connection that takes the store's SQL."""
+
+    dialect: Dialect = "postgresql"
+
+    def __init__(self, raw: psycopg.Connection[Row]) -> None:
+        self.raw = raw
+
+    def execute(self, sql: str, parameters: Parameters = (), /) -> psycopg.Cursor[Row]:
+        """Run one statement."""
+        return self.raw.execute(_translated(sql), parameters)
+
+    def executemany(self, sql: str, rows: Iterable[Parameters], /) -> object:
+        """Run one statement for each row, in one round trip."""
+        cursor = self.raw.cursor()
+        cursor.executemany(_translated(sql), rows)
+        return cursor
+
+
+class PostgresqlDatabase:
+    """The database of a URL such as `postgresql://user@host/name`."""
+
+    dialect: Dialect = "postgresql"
+
+    def __init__(self, url: str) -> None:
+        self._url = url
+        self._readers = ConnectionPool(
+            self._connect_string(),
+            min_size=1,
+            max_size=_MOST_READERS,
+            kwargs={"autocommit": True, "row_factory": _rows},
+            configure=_configure,
+            timeout=_LONGEST_WAIT_SECONDS,
+            open=True,
+        )
+        self._writer: psycopg.Connection[Row] | None = None
+        self._notes: psycopg.Connection[Row] | None = None
+        self._noting = threading.Lock()
+        self._group = GroupCommit(self._begin_group, self._end_group)
+
+    @contextmanager
+    def reading(self) -> Iterator[PostgresqlConnection]:
+        """Lend a connection that sees one unchanging state."""
+        with _available(), self._readers.connection() as raw:
+            raw.execute("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY")
+            try:
+                yield PostgresqlConnection(raw)
+            finally:
+                if not raw.closed:
+                    raw.execute("ROLLBACK")
+
+    @contextmanager
+    def writing(self) -> Iterator[PostgresqlConnection]:
+        """Lend the writer's connection inside one transaction."""
+        with _available(), self._group.writing() as connection:
+            yield connection
+
+    @contextmanager
+    def noting(self) -> Iterator[PostgresqlConnection]:
+        """Lend a connection whose commits do not wait for the disk."""
+        with _available(), self._noting:
+            self._notes = raw = self._live(self._notes)
+            raw.execute("BEGIN")
+            try:
+                yield PostgresqlConnection(raw)
+                raw.execute("SET LOCAL synchronous_commit = off")
+            except BaseException:
+                _end(raw, keep=False)
+                raise
+            _end(raw, keep=True)
+
+    def close(self) -> None:
+        """Close every connection that is not lent."""
+        self._readers.close()
+        for raw in (self._writer, self._notes):
+            if raw is not None:
+                raw.close()
+
+    def _begin_group(self) -> PostgresqlConnection:
+        self._writer = raw = self._live(self._writer)
+        raw.execute("BEGIN")
+        raw.execute(f"SELECT pg_advisory_xact_lock({_WRITER})")
+        return PostgresqlConnection(raw)
+
+    def _end_group(self, connection: PostgresqlConnection, keep: bool) -> None:
+        _end(connection.raw, keep=keep)
+
+    def _live(self, raw: psycopg.Connection[Row] | None) -> psycopg.Connection[Row]:
+        """Return the connection, or a new one when the server went away since."""
+        if raw is not None and not raw.closed:
+            return raw
+        made = psycopg.Connection[Row].connect(
+            self._connect_string(), autocommit=True, row_factory=_rows
+        )
+        _configure(made)
+        return made
+
+    def _connect_string(self) -> str:
+        return psycopg.conninfo.make_conninfo(self._url, application_name="ehr-commons")
+
+
+def _configure(raw: psycopg.Connection[Any]) -> None:
+    raw.prepared_max = 1000
+    # A statement's second use is worth its plan: there are few, and long ones among them.
+    raw.prepare_threshold = 1
+    # Compiling a query to machine code pays for reports, not for a page of twenty.
+    raw.execute("SET jit = off")
+
+
+def _end(raw: psycopg.Connection[Row], *, keep: bool) -> None:
+    if not raw.closed:
+        raw.execute("COMMIT" if keep else "ROLLBACK")
+    elif keep:
+        raise Unavailable("The database went away before the write was done. Nothing is written.")
+
+
+@contextmanager
+def _available() -> Iterator[None]:
+    try:
+        yield
+    except (psycopg.OperationalError, PoolTimeout) as error:
+        raise Unavailable("The database does not answer. Try again.") from error
+
+
+def _rows(cursor: psycopg.Cursor[Any]) -> Callable[[Sequence[Any]], Row]:
+    names = {column.name: number for number, column in enumerate(cursor.description or ())}
+    return lambda values: Row(names, values)
+
+
+@lru_cache(maxsize=4096)
+def _translated(sql: str) -> str:
+    """Return a statement with psycopg's marks for its parameters.
+
+    >>> _translated("SELECT 1 WHERE a = :a_1 AND b = ?"), _translated("a % 2")
+    ('SELECT 1 WHERE a = %(a_1)s AND b = %s', 'a %% 2')
+    """
+    return _MARK.sub(_mark, sql)
+
+
+def _mark(found: re.Match[str]) -> str:
+    if found[1]:
+        return f"%({found[1]})s"
+    return "%%" if found[0] == "%" else "%s"
