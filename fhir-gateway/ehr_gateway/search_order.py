@@ -88,7 +88,7 @@ def _by_values(
     )
     names = ", ".join(f"m.k{number}" for number in range(len(query.sort)))
     return (
-        f"{select.start(valued)}SELECT m.pk, {names}, m.id FROM m{keyset}"
+        f"{select.start(valued)}SELECT m.pk, {names}, m.id FROM m{keyset}"  # noqa: S608
         f" ORDER BY {', '.join(order)}, m.id LIMIT :limit",
         params,
     )

@@ -1,4 +1,4 @@
-"""A search's filters as SQL on `r`, the current version: each as a test, and as a list to start from.
+"""A search's filters as SQL on `r`, the current version: each as a test, and as a list to begin at.
 
 The test asks one resource by the table's index from resource to values; it decides, and in it the
 consent predicate stands at every resource that a chain or `_has` passes through: what the requester
@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from ehr_fhir.errors import Invalid
 from ehr_fhir.query_filters import AnyOf, Chain, Clause, Filter, Has, InCompartment
 from ehr_fhir.search_parameters import SearchParameter
-from ehr_gateway.search_values import Params, updated, value_test
+from ehr_gateway.search_values import Params, counted_test, updated, value_test
 
 __all__ = ["Conditions", "Part"]
 
@@ -38,21 +38,33 @@ class Part:
     listed: str | None = None
     # Whether the list holds exactly what the test holds for.
     exact: bool = False
+    # Whether it holds for no deleted resource: those have no values.
+    alive: bool = False
     # How surely the list is short; None when it must be counted.
     rank: int | None = None
     # What the list is built on: it is counted only if these are short.
     inner: tuple[Part, ...] = ()
+    # What is counted, where that is quicker than counting the list.
+    counted: str | None = None
 
 
 class Conditions:
     """Turns filters into parts, and gathers their values."""
 
     def __init__(
-        self, parameter_ids: Mapping[tuple[str, str], int], params: Params, visible: str
+        self,
+        parameter_ids: Mapping[tuple[str, str], int],
+        params: Params,
+        visible: str,
+        *,
+        by_time: bool = False,
     ) -> None:
         self._parameter_ids = parameter_ids
         self._params = params
         self._visible = visible
+        # Only a search in the order of time may walk along the times; SQLite would in any other
+        # too, and then sort all that it finds.
+        self._last_updated = "r.last_updated" if by_time else "(r.last_updated + 0)"
         self._passes_through = False
 
     @property
@@ -78,21 +90,27 @@ class Conditions:
             )
         if one.parameter.code == "_id":
             names = ", ".join(self._bind(value.code) for value in one.values)
-            return self._column(kind, f"r.id IN ({names})", _IDENTITY)
+            test = f"r.id IN ({names})"
+            return Part(test, self._current(kind, test), exact=True, rank=_IDENTITY)
         if one.parameter.code == "_lastUpdated":
-            tests = [updated(self._params, "r.last_updated", value) for value in one.values]
-            return self._column(kind, _either(tests))
+            return self._updated(kind, one)
         return self._clause(one)
 
     def _bind(self, value: object) -> str:
         return self._params.bind(value)
 
-    def _column(self, kind: str, test: str, rank: int | None = None) -> Part:
-        listed = (
+    def _current(self, kind: str, test: str) -> str:
+        return (
             f"SELECT r.pk FROM resource r WHERE r.type = {self._bind(kind)}"  # noqa: S608
             f" AND r.current = 1 AND {test}"
         )
-        return Part(test, listed, exact=True, rank=rank)
+
+    def _updated(self, kind: str, clause: Clause) -> Part:
+        walk, start = (
+            _either([updated(self._params, column, value) for value in clause.values])
+            for column in (self._last_updated, "r.last_updated")
+        )
+        return Part(walk, self._current(kind, start), exact=True)
 
     def _clause(self, clause: Clause) -> Part:
         parameter = clause.parameter
@@ -111,7 +129,20 @@ class Conditions:
             f"SELECT pk FROM idx_{kind} WHERE param = {param} AND {one}"  # noqa: S608
             for one in tests
         ]
-        return Part(test, " UNION ALL ".join(listed), exact=True, rank=_rank(clause))
+        return Part(
+            test,
+            " UNION ALL ".join(listed),
+            exact=True,
+            alive=True,
+            rank=_rank(clause),
+            counted=self._counted(kind, param, clause),
+        )
+
+    def _counted(self, kind: str, param: str, clause: Clause) -> str | None:
+        for value in clause.values:
+            if test := counted_test(self._params, kind, value):
+                return f"SELECT pk FROM idx_{kind} WHERE param = {param} AND {test}"  # noqa: S608
+        return None
 
     def _missing(self, clause: Clause, param: str) -> Part:
         # A reference by identifier alone has its row among the tokens.
@@ -124,7 +155,7 @@ class Conditions:
         if clause.values[0].code == "true":
             return Part(f"NOT {_either(tests)}")
         lists = [f"SELECT pk FROM idx_{one} WHERE param = {param}" for one in kinds]  # noqa: S608
-        return Part(_either(tests), " UNION ALL ".join(lists), exact=True)
+        return Part(_either(tests), " UNION ALL ".join(lists), exact=True, alive=True)
 
     def _any(self, kind: str, one: AnyOf) -> Part:
         groups = [[self.part(kind, filter_) for filter_ in group] for group in one.groups]
@@ -155,7 +186,8 @@ class Conditions:
                     f" AND i.target_id = t.id AND {refers}"
                 )
         whole = len(lists) == len(tests)
-        return Part(_either(tests), " UNION ALL ".join(lists) if whole else None, inner=tuple(inner))
+        listed = " UNION ALL ".join(lists) if whole else None
+        return Part(_either(tests), listed, alive=True, inner=tuple(inner))
 
     def _has(self, has: Has) -> Part:
         kind = has.parameter.resource_type
@@ -209,4 +241,6 @@ def _rank(clause: Clause) -> int | None:
 def _shortest(parts: Sequence[Part]) -> Part | None:
     """Return the part whose list is most likely the shortest."""
     listed = [part for part in parts if part.listed]
-    return min(listed, key=lambda part: _PATIENT + 1 if part.rank is None else part.rank, default=None)
+    return min(
+        listed, key=lambda part: _PATIENT + 1 if part.rank is None else part.rank, default=None
+    )

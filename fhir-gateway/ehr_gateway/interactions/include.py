@@ -12,7 +12,6 @@ from ehr_fhir.errors import Invalid, Issue
 from ehr_fhir.query_includes import Include
 from ehr_gateway.access import Access
 from ehr_gateway.database import Connection
-from ehr_gateway.database import Connection
 from ehr_gateway.store import Version
 
 __all__ = ["MOST_INCLUDED", "MOST_ROUNDS", "included"]

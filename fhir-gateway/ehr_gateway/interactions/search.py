@@ -15,7 +15,6 @@ from ehr_fhir.subset import Subset
 from ehr_gateway.access import Access
 from ehr_gateway.cursor import Position, open_cursor, seal_cursor
 from ehr_gateway.database import Connection
-from ehr_gateway.database import Connection
 from ehr_gateway.interactions.include import included
 from ehr_gateway.search_order import ordered, walks
 from ehr_gateway.search_plan import Select, select
@@ -110,7 +109,8 @@ def _select(
 ) -> Select:
     visible = access.search
     params = Params(access.now_ms, dict(visible.params))
-    conditions = Conditions(store.parameter_ids, params, visible.sql)
+    by_time = any(key.code == "_lastUpdated" for key in query.sort[:1]) and walks(query)
+    conditions = Conditions(store.parameter_ids, params, visible.sql, by_time=by_time)
     parts = [conditions.part(query.resource_type, one) for one in query.filters]
     return select(
         connection,
@@ -120,13 +120,12 @@ def _select(
         visible.sql,
         params.values,
         most=most,
+        by_time=by_time,
     )
 
 
 def _total(connection: Connection, chosen: Select) -> int:
-    statement = (
-        f"{chosen.start()}SELECT COUNT(*) AS n FROM {chosen.source} WHERE {chosen.where}"  # noqa: S608
-    )
+    statement = f"{chosen.start()}SELECT COUNT(*) AS n FROM {chosen.source} WHERE {chosen.where}"  # noqa: S608
     return int(connection.execute(statement, chosen.params).fetchone()["n"])
 
 
