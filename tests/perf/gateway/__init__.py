@@ -1,0 +1,1 @@
+"""The bench of the gateway: workload, servers, load tools, tables."""

@@ -1,0 +1,151 @@
+"""The servers that are measured: how each starts, how a request gets in, what memory it takes."""
+
+from __future__ import annotations
+
+import os
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import httpx
+
+from ehr_cli.house import open_house
+from ehr_cli.settings import Settings
+from ehr_gateway.auth import clients
+from ehr_gateway.auth.local import local_token
+from ehr_gateway.store import Store
+from tests.perf.gateway.bundles import READER
+from tests.perf.gateway.hfs import write_definitions
+
+__all__ = ["Server", "helios", "ours"]
+
+_PATIENCE_S = 60
+_MIB = 1024 * 1024
+
+
+@dataclass(frozen=True)
+class Server:
+    """A running server, empty but for what it makes itself at its first start."""
+
+    name: str
+    base: str
+    # Of the client that brings the Bundles in, and of the one that works with them.
+    importer: dict[str, str]
+    headers: dict[str, str]
+    pid: int
+    start_seconds: float
+
+    def memory(self) -> list[float]:
+        """Return the resident memory in MiB of each process that serves, largest first."""
+        return sorted((_resident(pid) for pid in _family(self.pid)), reverse=True)
+
+
+@contextmanager
+def ours(folder: Path, workers: int = 1, database: str | None = None) -> Iterator[Server]:
+    """Serve an empty store with `ehr up`; requests are a hospital's system's.
+
+    It reads what another organisation wrote under the patients' sharing consents, so every line of
+    the consent table is asked; it updates what it wrote itself.
+    """
+    port = _free_port()
+    data = folder / "ours"
+    settings = Settings(data=data, port=port)
+    open_house(settings)
+    store = Store(data / "ehr.db")
+    clients.add(store, clients.Client("bench", "Bench", organization=READER))
+    store.close()
+    tokens = {
+        client: local_token(data, client=client, scope="system/*.cruds")
+        for client in ("bench", "bench-import")
+    }
+    command = [
+        *(str(Path(sys.executable).with_name("ehr")), "up", "--data", str(data)),
+        *("--port", str(port), "--workers", str(workers)),
+        *(("--database", database) if database else ()),
+    ]
+    with _running(command, folder, {}, f"http://127.0.0.1:{port}/readyz") as (pid, seconds):
+        yield Server(
+            "ours",
+            f"http://127.0.0.1:{port}/fhir",
+            {"Authorization": f"Bearer {tokens['bench-import']}"},
+            {"Authorization": f"Bearer {tokens['bench']}"},
+            pid,
+            seconds,
+        )
+
+
+@contextmanager
+def helios(folder: Path, program: Path) -> Iterator[Server]:
+    """Serve an empty store with helios-hfs on SQLite, as it comes: no log-in, no audit."""
+    port = _free_port()
+    place = folder / "helios"
+    write_definitions(place / "data")
+    settings = {
+        "HFS_SERVER_PORT": str(port),
+        "HFS_DATABASE_URL": str(place / "fhir.db"),
+        "HFS_DATA_DIR": str(place / "data"),
+        "HFS_LOG_LEVEL": "error",
+        # Its web pages have nothing to do with FHIR.
+        "HFS_UI_ENABLED": "false",
+    }
+    with _running([str(program)], place, settings, f"http://127.0.0.1:{port}/health") as running:
+        yield Server("helios", f"http://127.0.0.1:{port}", {}, {}, *running)
+
+
+@contextmanager
+def _running(
+    command: list[str], folder: Path, settings: dict[str, str], ready: str
+) -> Iterator[tuple[int, float]]:
+    environment = {**os.environ, **settings}
+    with (folder / "server.log").open("wb") as log:
+        start = time.monotonic()
+        process = subprocess.Popen(
+            command, cwd=folder, env=environment, stdout=log, stderr=subprocess.STDOUT
+        )
+        try:
+            _wait(process, ready)
+            yield process.pid, time.monotonic() - start
+        finally:
+            process.terminate()
+            try:
+                process.wait(20)
+            except subprocess.TimeoutExpired:
+                process.kill()
+                process.wait()
+
+
+def _wait(process: subprocess.Popen[bytes], address: str) -> None:
+    end = time.monotonic() + _PATIENCE_S
+    while time.monotonic() < end and process.poll() is None:
+        try:
+            if httpx.get(address, timeout=5).status_code == 200:
+                return
+        except httpx.HTTPError:
+            time.sleep(0.02)
+    raise SystemExit(f"{process.args!r} did not become ready.")
+
+
+def _free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+        return port
+
+
+def _family(pid: int) -> list[int]:
+    """Return a process and all that descend from it."""
+    found = [pid]
+    for one in found:
+        for tasks in Path(f"/proc/{one}/task").glob("*/children"):
+            found += map(int, tasks.read_text().split())
+    return found
+
+
+def _resident(pid: int) -> float:
+    pages = int(Path(f"/proc/{pid}/statm").read_text().split()[1])
+    return pages * os.sysconf("SC_PAGE_SIZE") / _MIB
