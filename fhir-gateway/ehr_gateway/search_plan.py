@@ -16,9 +16,9 @@ from ehr_gateway.search_sql import Part
 
 __all__ = ["Select", "select"]
 
-# A resource taken from a list costs about as much as eight passed on a walk: it is judged by the
-# consent predicate, and sorted.
-_COST = 8
+# One resource passed on a walk costs about as much as four of a list, which lie together; and where
+# most is hidden from the requester, a walk may have to pass them all.
+_COST = 4
 # Below this a list is always taken.
 _FEW = 100
 
@@ -91,7 +91,7 @@ def _driver(
 
 def _bound(connection: Connection, most: int | None) -> int:
     last = connection.execute("SELECT MAX(pk) AS last FROM resource").fetchone()["last"] or 0
-    return max(_FEW, isqrt(last * (most or 1000) // _COST))
+    return max(_FEW, isqrt(last * (most or 1000) * _COST))
 
 
 def _size(connection: Connection, part: Part, params: dict[str, object], bound: int) -> int:

@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 
 from ehr_fhir.errors import Issue
 from ehr_fhir.query import SearchQuery, parse
-from ehr_fhir.query_filters import InCompartment
+from ehr_fhir.query_filters import Filter, InCompartment
 from ehr_fhir.subset import Subset
 from ehr_gateway.access import Access
 from ehr_gateway.cursor import Position, open_cursor, seal_cursor
@@ -21,6 +21,7 @@ from ehr_gateway.search_plan import Select, select
 from ehr_gateway.search_sql import Conditions
 from ehr_gateway.search_values import Params
 from ehr_gateway.store import Store, Version
+from ehr_privacy.consent.facts import load_domains
 
 __all__ = ["SearchPage", "matching_ids", "search", "search_in"]
 
@@ -111,7 +112,7 @@ def _select(
     params = Params(access.now_ms, dict(visible.params))
     by_time = any(key.code == "_lastUpdated" for key in query.sort[:1]) and walks(query)
     conditions = Conditions(store.parameter_ids, params, visible.sql, by_time=by_time)
-    parts = [conditions.part(query.resource_type, one) for one in query.filters]
+    parts = [conditions.part(query.resource_type, one) for one in _filters(access, query)]
     return select(
         connection,
         query.resource_type,
@@ -122,6 +123,17 @@ def _select(
         most=most,
         by_time=by_time,
     )
+
+
+def _filters(access: Access, query: SearchQuery) -> tuple[Filter, ...]:
+    """Return what the query filters by, and what the requester's place filters by all the same."""
+    requester = access.requester
+    if requester.role != "patient" or requester.patient is None:
+        return query.filters
+    if query.resource_type in load_domains().directory:
+        return query.filters
+    # The predicate lets patients see their own records alone; said here, it is where to look.
+    return (*query.filters, InCompartment(requester.patient))
 
 
 def _total(connection: Connection, chosen: Select) -> int:
