@@ -11,7 +11,7 @@ from functools import cache
 from typing import Any
 
 from ehr_fhir import definitions
-from ehr_fhir.paths import Path
+from ehr_fhir.fhirpath import Walk
 from ehr_fhir.references import target
 from ehr_fhir.search_parameters import parameters
 
@@ -54,7 +54,7 @@ def patients_of(resource: Mapping[str, Any]) -> frozenset[str]:
 
 
 @cache
-def _paths(resource_type: str) -> tuple[Path, ...]:
+def _paths(resource_type: str) -> tuple[Walk, ...]:
     known = parameters(resource_type)
     codes = compartment_parameters(resource_type)
     return tuple(

@@ -7,17 +7,21 @@ the resource does not have costs nothing.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from datetime import UTC, datetime
 from functools import cache
 from typing import Any, NamedTuple
 
+from ehr_fhir.fhirpath import Element, Expression, Walk, plain
 from ehr_fhir.index_values import Converter, Value, converter
-from ehr_fhir.paths import Path
-from ehr_fhir.search_parameters import SearchParameter, parameters
+from ehr_fhir.references import type_named
+from ehr_fhir.search_parameters import SearchParameter, parameters, slots
 
 __all__ = ["IndexRow", "extract", "indexed"]
 
 # These are columns of the resource itself.
 _COLUMNS = frozenset({"_id", "_lastUpdated"})
+# What an index holds must follow from the resource alone, so its clock stands.
+_NOW = datetime(2000, 1, 1, tzinfo=UTC)
 
 
 class IndexRow(NamedTuple):
@@ -29,27 +33,41 @@ class IndexRow(NamedTuple):
 
 
 class _Source(NamedTuple):
+    """A plain path. Of a slotted one, `slot` is the element that is counted."""
+
     code: str
-    path: Path
+    walk: Walk
     convert: Converter
+    slot: str | None
+
+
+class _Evaluated(NamedTuple):
+    """An expression that is no plain path."""
+
+    code: str
+    type: str
+    expression: Expression
 
 
 def extract(resource: Mapping[str, Any]) -> list[IndexRow]:
     """Return the index rows of a validated resource, each once.
 
     >>> extract({"resourceType": "Encounter", "status": "finished"})
-    [IndexRow(kind='token', code='status', values=('', 'finished'))]
+    [IndexRow(kind='token', code='status', values=('', 'finished', 0))]
     """
-    by_element, presences = _sources(resource["resourceType"])
+    by_element, evaluated = _sources(resource["resourceType"])
     rows: dict[IndexRow, None] = {}
     for element in resource:
-        for source in by_element.get(element, ()):
-            for value in source.path.values(resource):
-                for kind, values in source.convert(value):
-                    rows[IndexRow(kind, source.code, values)] = None
-    for code, paths in presences.items():
-        present = any(value is not False for path in paths for value in path.values(resource))
-        rows[IndexRow("token", code, ("", "true" if present else "false"))] = None
+        for code, walk, convert, slot in by_element.get(element, ()):
+            if slot is not None:
+                _slotted(resource[slot], code, walk, convert, rows)
+                continue
+            for value in walk.values(resource):
+                for kind, values in convert(value):
+                    rows[IndexRow(kind, code, (*values, 0))] = None
+    for one in evaluated:
+        for kind, values in _evaluate(one, resource):
+            rows[IndexRow(kind, one.code, (*values, 0))] = None
     return list(rows)
 
 
@@ -60,15 +78,51 @@ def indexed(resource_type: str) -> Iterator[SearchParameter]:
             yield parameter
 
 
+# Any: the element of a resource, checked before.
+def _slotted(
+    elements: Any, code: str, walk: Walk, convert: Converter, rows: dict[IndexRow, None]
+) -> None:
+    """Add the values below a repeating element, each with the number of the one it stands in."""
+    for slot, element in enumerate(elements if type(elements) is list else [elements], 1):
+        for value in walk.values(element):
+            for kind, values in convert(value):
+                rows[IndexRow(kind, code, (*values, slot))] = None
+
+
+def _evaluate(one: _Evaluated, resource: Mapping[str, Any]) -> Iterator[tuple[str, Value]]:
+    keys = one.expression.keys
+    if keys is not None and keys.isdisjoint(resource):
+        return
+    for item in one.expression.evaluate(resource, now=_NOW, resolve=_stub):
+        datatype = item.type if isinstance(item, Element) else _SYSTEM.get(type(item), "string")
+        value = plain(item)
+        if value is not None:
+            yield from converter(one.type, datatype, None)(value)
+
+
+_SYSTEM = {bool: "boolean", int: "integer"}
+
+
+def _stub(reference: str) -> Mapping[str, Any] | None:
+    """Stand in for what a reference names: its type is all that an index may depend on."""
+    kind = type_named(reference)
+    return {"resourceType": kind} if kind else None
+
+
 @cache
-def _sources(resource_type: str) -> tuple[Mapping[str, list[_Source]], Mapping[str, list[Path]]]:
+def _sources(resource_type: str) -> tuple[Mapping[str, list[_Source]], list[_Evaluated]]:
     by_element: dict[str, list[_Source]] = {}
-    presences: dict[str, list[Path]] = {}
+    evaluated: list[_Evaluated] = []
     for parameter in indexed(resource_type):
-        for path in parameter.paths:
-            if path.presence:
-                presences.setdefault(parameter.code, []).append(path)
-            else:
-                source = _Source(parameter.code, path, converter(parameter.type, path))
-                by_element.setdefault(str(path.steps[0]), []).append(source)
-    return by_element, presences
+        walks = parameter.compiled.walks
+        if walks is None:
+            evaluated.append(_Evaluated(parameter.code, parameter.type, parameter.compiled))
+            continue
+        counted = slots(resource_type).get(parameter.code, frozenset())
+        for walk in walks:
+            convert = converter(parameter.type, walk.datatype, walk.target)
+            first = str(walk.steps[0])
+            slot = first if first in counted else None
+            below = Walk(walk.steps[1:], walk.datatype, walk.target) if slot else walk
+            by_element.setdefault(first, []).append(_Source(parameter.code, below, convert, slot))
+    return by_element, evaluated

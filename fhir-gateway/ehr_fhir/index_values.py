@@ -1,7 +1,8 @@
 """From a FHIR datatype to the columns of an index table, one function for each pair that R4 uses.
 
 Columns by kind: token (system, code), string (normal, exact), date (low, high), number (low, high),
-quantity (low, high, system, code, unit), reference (type, id), uri (value,).
+quantity (low, high, system, code, unit), reference (type, id), uri (value,). No text is longer than
+an index bears. A quantity in UCUM has a second row, in the unit's base units.
 """
 
 from __future__ import annotations
@@ -11,9 +12,9 @@ from typing import Any
 
 from ehr_fhir.errors import Invalid
 from ehr_fhir.intervals import BEGINNING, END, date_interval, period_interval, timing_interval
-from ehr_fhir.paths import Path
-from ehr_fhir.references import target, type_named
-from ehr_fhir.strings import normal
+from ehr_fhir.references import target, type_named, unversioned
+from ehr_fhir.strings import indexable, normal
+from ehr_fhir.units import CANONICAL, LONGEST_UNIT, Canonical, canonical
 
 __all__ = ["Converter", "Value", "converter"]
 
@@ -22,17 +23,15 @@ Value = tuple[Any, ...]
 Converter = Callable[[Any], Iterator[tuple[str, Value]]]
 
 _CURRENCIES = "urn:iso:std:iso:4217"
-# Longer texts are found by their beginning; an index is no place for a note.
-_LONGEST = 256
 _ADDRESS = ("text", "line", "city", "district", "state", "postalCode", "country")
 _NAME = ("text", "family", "given", "prefix", "suffix")
 
 
-def converter(parameter_type: str, path: Path) -> Converter:
-    """Return the function that turns one value at the end of a path into index values."""
+def converter(parameter_type: str, datatype: str, target_type: str | None) -> Converter:
+    """Return the function that turns one value of a datatype into index values."""
     if parameter_type == "reference":
-        return _reference_to(path.target)
-    return _CONVERTERS[parameter_type].get(path.datatype, _nothing)
+        return _reference_to(target_type)
+    return _CONVERTERS[parameter_type].get(datatype, _nothing)
 
 
 def _nothing(_: Any) -> Iterator[tuple[str, Value]]:
@@ -40,9 +39,13 @@ def _nothing(_: Any) -> Iterator[tuple[str, Value]]:
     return iter(())
 
 
+def _token(system: str, code: str) -> tuple[str, Value]:
+    return "token", (indexable(system), indexable(code))
+
+
 def _coding(coding: Mapping[str, Any]) -> Iterator[tuple[str, Value]]:
     if code := coding.get("code"):
-        yield "token", (coding.get("system", ""), code)
+        yield _token(coding.get("system", ""), code)
 
 
 def _concept(concept: Mapping[str, Any]) -> Iterator[tuple[str, Value]]:
@@ -52,21 +55,20 @@ def _concept(concept: Mapping[str, Any]) -> Iterator[tuple[str, Value]]:
 
 def _identifier(identifier: Mapping[str, Any]) -> Iterator[tuple[str, Value]]:
     if value := identifier.get("value"):
-        yield "token", (identifier.get("system", ""), value)
+        yield _token(identifier.get("system", ""), value)
 
 
 def _contact(contact: Mapping[str, Any]) -> Iterator[tuple[str, Value]]:
     if value := contact.get("value"):
-        yield "token", ("", value)
+        yield _token("", value)
 
 
 def _plain(value: Any) -> Iterator[tuple[str, Value]]:
-    yield "token", ("", ("true" if value else "false") if isinstance(value, bool) else str(value))
+    yield _token("", ("true" if value else "false") if isinstance(value, bool) else str(value))
 
 
 def _text(text: str) -> Iterator[tuple[str, Value]]:
-    short = text[:_LONGEST]
-    yield "string", (normal(short), short)
+    yield "string", (normal(text), indexable(text))
 
 
 def _parts(names: tuple[str, ...]) -> Converter:
@@ -113,54 +115,75 @@ def _number_range(value: Mapping[str, Any]) -> Iterator[tuple[str, Value]]:
 def _quantity(quantity: Mapping[str, Any]) -> Iterator[tuple[str, Value]]:
     if (value := quantity.get("value")) is None:
         return
-    low = high = float(value)
     # A comparator says on which side the true value lies.
     comparator = quantity.get("comparator", "")
-    low = float(BEGINNING) if comparator.startswith("<") else low
-    high = float(END) if comparator.startswith(">") else high
-    yield "quantity", (low, high, *_unit(quantity))
+    low = None if comparator.startswith("<") else value
+    high = None if comparator.startswith(">") else value
+    yield from _between(low, high, quantity)
 
 
 def _money(money: Mapping[str, Any]) -> Iterator[tuple[str, Value]]:
     if (value := money.get("value")) is not None:
-        currency = money.get("currency", "")
-        yield "quantity", (float(value), float(value), _CURRENCIES, currency, currency)
+        unit = {"system": _CURRENCIES, "code": money.get("currency", "")}
+        yield from _between(value, value, {**unit, "unit": unit["code"]})
 
 
 def _range(value: Mapping[str, Any]) -> Iterator[tuple[str, Value]]:
-    unit = _unit(value.get("low") or value.get("high") or {})
-    yield "quantity", (*_limits(value), *unit)
+    low, high = value.get("low", {}), value.get("high", {})
+    yield from _between(low.get("value"), high.get("value"), low or high, high or low)
 
 
 def _sampled(sampled: Mapping[str, Any]) -> Iterator[tuple[str, Value]]:
-    low, high = sampled.get("lowerLimit"), sampled.get("upperLimit")
-    limits = (
-        float(BEGINNING) if low is None else float(low),
-        float(END) if high is None else float(high),
-    )
-    yield "quantity", (*limits, *_unit(sampled.get("origin", {})))
+    limits = sampled.get("lowerLimit"), sampled.get("upperLimit")
+    yield from _between(*limits, sampled.get("origin", {}))
+
+
+def _between(
+    low: Any, high: Any, unit: Mapping[str, Any], unit_high: Mapping[str, Any] | None = None
+) -> Iterator[tuple[str, Value]]:
+    """Yield a quantity as it is written and, if it is in UCUM, in base units."""
+    names = [str(unit.get(name, "")) for name in ("system", "code", "unit")]
+    written = tuple(indexable(name, LONGEST_UNIT) for name in names)
+    yield "quantity", (_open(low, BEGINNING), _open(high, END), *written)
+    if (base := canonical(names[0], names[1])) is None:
+        return
+    upper: Canonical | None = base
+    if unit_high is not None and unit_high is not unit:
+        upper = canonical(str(unit_high.get("system")), str(unit_high.get("code")))
+    if upper is not None and upper.unit == base.unit:
+        limits = _open(low, BEGINNING, base), _open(high, END, upper)
+        yield "quantity", (*limits, CANONICAL, base.unit, "")
+
+
+def _open(value: Any, end: int, base: Canonical | None = None) -> float:
+    if value is None:
+        return float(end)
+    return float(value) if base is None else base.scaled(value)
 
 
 def _limits(value: Mapping[str, Any]) -> tuple[float, float]:
     low, high = value.get("low", {}).get("value"), value.get("high", {}).get("value")
-    return (
-        float(BEGINNING) if low is None else float(low),
-        float(END) if high is None else float(high),
-    )
-
-
-def _unit(quantity: Mapping[str, Any]) -> tuple[str, str, str]:
-    return quantity.get("system", ""), quantity.get("code", ""), quantity.get("unit", "")
+    return _open(low, BEGINNING), _open(high, END)
 
 
 def _uri(value: str) -> Iterator[tuple[str, Value]]:
-    yield "uri", (value,)
+    for one in _versions(value):
+        yield "uri", (one,)
+
+
+def _versions(url: str) -> Iterator[str]:
+    """Yield a canonical address as it is written and without its version."""
+    yield indexable(url)
+    plain, bar, _ = url.partition("|")
+    if bar and plain:
+        yield indexable(plain)
 
 
 def _reference_to(wanted: str | None) -> Converter:
     def convert(value: Any) -> Iterator[tuple[str, Value]]:
         if isinstance(value, str):
-            yield "reference", ("", value)  # a canonical or a uri
+            for url in _versions(value):  # a canonical or a uri
+                yield "reference", ("", url)
         elif "resourceType" in value:
             if identity := value.get("id"):
                 yield "reference", (value["resourceType"], identity)
@@ -177,7 +200,7 @@ def _reference(value: Mapping[str, Any], wanted: str | None) -> Iterator[tuple[s
     if found := target(reference):
         yield "reference", (found.type, found.id)
     elif reference and not reference.startswith("#"):
-        yield "reference", ("", reference)
+        yield "reference", ("", indexable(unversioned(reference)))
     if identifier := value.get("identifier"):
         yield from _identifier(identifier)
 

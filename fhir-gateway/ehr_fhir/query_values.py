@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from ehr_fhir.errors import Invalid
 from ehr_fhir.intervals import date_interval, number_interval
-from ehr_fhir.references import target
+from ehr_fhir.references import target, unversioned
 from ehr_fhir.search_parameters import SearchParameter
+from ehr_fhir.strings import indexable
+from ehr_fhir.units import CANONICAL, LONGEST_UNIT, canonical
 
 __all__ = ["PREFIXES", "SearchValue", "parse_value", "split"]
 
@@ -84,17 +86,21 @@ def _number(text: str) -> SearchValue:
 
 def _quantity(text: str) -> SearchValue:
     number, *unit = split(text, "|")
-    value = _number(number)
     if len(unit) not in (0, 2):
         raise Invalid("a quantity has the form `number` or `number|system|code`.")
-    system, code = (_unescape(part) or None for part in unit) if unit else (None, None)
-    return SearchValue(
-        value.prefix, system, code, low=value.low, high=value.high, exact=value.exact
-    )
+    system, code = (_unescape(part) for part in unit) if unit else ("", "")
+    base = canonical(system, code)
+    if base is None:
+        value = _number(number)
+        names = [indexable(part, LONGEST_UNIT) or None for part in (system, code)]
+        return replace(value, system=names[0], code=names[1])
+    prefix, rest = _prefixed(number)
+    exact, low, high = (base.scaled(limit) for limit in number_interval(rest))
+    return SearchValue(prefix, CANONICAL, base.unit, low=low, high=high, exact=exact)
 
 
 def _token(text: str) -> SearchValue:
-    parts = [_unescape(part) for part in split(text, "|")]
+    parts = [indexable(_unescape(part)) for part in split(text, "|")]
     if len(parts) == 1:
         return SearchValue(code=parts[0])
     if len(parts) > 2 or parts == ["", ""]:
@@ -108,10 +114,13 @@ def _reference(parameter: SearchParameter, modifier: str | None, text: str) -> S
             raise Invalid("the type in the value is not the type in the modifier.")
         return SearchValue(system=found.type, code=found.id)
     if _URL.match(text):
-        return SearchValue(url=text)
+        return SearchValue(url=indexable(unversioned(text)))
     if "/" in text:
         raise Invalid("a reference has the form `id`, `Type/id` or an absolute address.")
     only = next(iter(parameter.targets)) if len(parameter.targets) == 1 else None
+    if parameter.code == "patient":
+        # Its definitions name other targets too, and then take those that are patients.
+        only = "Patient"
     return SearchValue(system=modifier or only, code=text)
 
 

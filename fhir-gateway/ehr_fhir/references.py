@@ -9,7 +9,15 @@ from typing import Any
 
 from ehr_fhir import definitions
 
-__all__ = ["Target", "conditional", "references", "replace_references", "target", "type_named"]
+__all__ = [
+    "Target",
+    "conditional",
+    "references",
+    "replace_references",
+    "target",
+    "type_named",
+    "unversioned",
+]
 
 _LOCAL = re.compile(r"^([A-Z][A-Za-z]+)/([A-Za-z0-9\-.]{1,64})(?:/_history/[A-Za-z0-9\-.]{1,64})?$")
 _ABSOLUTE = re.compile(r"^https?://.+/([A-Z][A-Za-z]+)/([A-Za-z0-9\-.]{1,64})(?:/_history/.+)?$")
@@ -45,6 +53,15 @@ def type_named(reference: str) -> str | None:
     """Return the resource type that a relative or absolute reference shows, if it shows one."""
     found = _LOCAL.match(reference) or _ABSOLUTE.match(reference)
     return found[1] if found else None
+
+
+def unversioned(reference: str) -> str:
+    """Return a reference without the version it names.
+
+    >>> unversioned("http://elsewhere.org/fhir/Patient/a1/_history/2")
+    'http://elsewhere.org/fhir/Patient/a1'
+    """
+    return reference.partition("/_history/")[0]
 
 
 def conditional(reference: str) -> tuple[str, str] | None:

@@ -4,44 +4,68 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, cached_property
 from types import MappingProxyType
 
-from ehr_fhir import definitions
-from ehr_fhir.paths import Path, compile_expression
+from ehr_fhir import definitions, fhirpath
+from ehr_fhir.fhirpath import Expression, Walk
 
-__all__ = ["INDEXED", "SearchParameter", "parameters"]
+__all__ = ["INDEXED", "Component", "SearchParameter", "compiled", "parameters", "slots"]
 
 INDEXED = frozenset({"date", "number", "quantity", "reference", "string", "token", "uri"})
 _BASES = ("Resource", "DomainResource")
 
 
 @dataclass(frozen=True)
+class Component:
+    """One part of a composite: a parameter, and whether it is of the resource as a whole."""
+
+    code: str
+    whole: bool = False
+
+
+@dataclass(frozen=True)
 class SearchParameter:
-    """One parameter of one resource type, with the paths its values come from."""
+    """One parameter of one resource type."""
 
     resource_type: str
     code: str
     type: str
     targets: frozenset[str]
-    paths: tuple[Path, ...]
-    # Of a composite whose parts all lie in the resource itself: the codes of the parts.
-    components: tuple[str, ...] = ()
+    expression: str = ""
+    components: tuple[Component, ...] = ()
 
     @property
     def supported(self) -> bool:
         """Say whether values of the parameter are indexed, so that it can be searched."""
-        return self.type in INDEXED and bool(self.paths)
+        return self.type in INDEXED and bool(self.expression)
 
     @property
     def searched(self) -> bool:
         """Say whether it can be searched, by values of its own or of its parts."""
         return self.supported or bool(self.components)
 
+    @cached_property
+    def compiled(self) -> Expression:
+        """The expression, ready for resources of the one type."""
+        return compiled(self.expression, self.resource_type)
+
     @property
+    def paths(self) -> tuple[Walk, ...]:
+        """Return the plain paths that its values come from; none of any other expression."""
+        return (self.compiled.walks or ()) if self.supported else ()
+
+    @cached_property
     def datatypes(self) -> frozenset[str]:
-        """Return the FHIR datatypes that the paths end in."""
+        """The FHIR datatypes that the paths end in; of an expression that is no path, `any`."""
+        if self.supported and self.compiled.walks is None:
+            return frozenset({"any"})
         return frozenset(path.datatype for path in self.paths)
+
+
+def compiled(expression: str, resource_type: str) -> Expression:
+    """Compile the terms of a search parameter's expression that are about one resource type."""
+    return fhirpath.compile(expression, context_type=resource_type, as_filters=True, own_terms=True)
 
 
 @cache
@@ -58,27 +82,44 @@ def parameters(resource_type: str) -> Mapping[str, SearchParameter]:
     return MappingProxyType(found)
 
 
+@cache
+def slots(resource_type: str) -> Mapping[str, frozenset[str]]:
+    """Return code -> elements whose ordinal goes with each value, so that composites can pair it.
+
+    >>> sorted(slots("Observation")["combo-code"])
+    ['component']
+    """
+    found: dict[str, set[str]] = {}
+    for parameter in parameters(resource_type).values():
+        if not parameter.components:
+            continue
+        for walk in compiled(parameter.expression, resource_type).walks or ():
+            for component in parameter.components:
+                if walk.steps and not component.whole:
+                    found.setdefault(component.code, set()).add(str(walk.steps[0]))
+    return {code: frozenset(keys) for code, keys in found.items()}
+
+
 def _parameter(resource_type: str, definition: Mapping[str, object]) -> SearchParameter:
-    indexed = definition["type"] in INDEXED
     targets = definition.get("target", ())
     return SearchParameter(
         resource_type=resource_type,
         code=str(definition["code"]),
         type=str(definition["type"]),
         targets=frozenset(targets) if isinstance(targets, list) else frozenset(),
-        paths=compile_expression(str(definition.get("expression", "")), resource_type)
-        if indexed
-        else (),
-        components=_components(resource_type, definition),
+        expression=str(definition.get("expression", "")),
+        components=_components(definition),
     )
 
 
-def _components(resource_type: str, definition: Mapping[str, object]) -> tuple[str, ...]:
-    # Parts of an element that repeats belong together, which an index of single values cannot say.
+def _components(definition: Mapping[str, object]) -> tuple[Component, ...]:
     parts = definition.get("component")
-    if definition.get("expression") != resource_type or not isinstance(parts, list):
+    if not isinstance(parts, list):
         return ()
-    return tuple(_codes()[part["definition"]] for part in parts)
+    return tuple(
+        Component(_codes()[part["definition"]], part["expression"].startswith("%resource"))
+        for part in parts
+    )
 
 
 @cache

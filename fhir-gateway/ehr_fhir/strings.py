@@ -1,21 +1,73 @@
-"""How strings are compared: without case, accents or runs of white space (R4 §3.1.1.4.5)."""
+"""How texts are compared (R4 §3.1.1.4.5), and how long ones stand in an index.
+
+Strings: without case, accents, punctuation, width or runs of white space, and traditional Chinese
+characters as simplified ones.
+"""
 
 from __future__ import annotations
 
+import hashlib
 import unicodedata
 
-__all__ = ["normal"]
+from ehr_fhir import definitions
+
+__all__ = ["LONGEST", "indexable", "normal"]
+
+# A key of PostgreSQL's B-tree has room for about 2,700 bytes: two texts of this many characters.
+LONGEST = 300
+# Dropped, so that O'Brien is OBrien; other punctuation is a space, so that Wai-Man is Wai Man.
+_APOSTROPHES = frozenset("'’‘ʼ`´＇")
 
 
 def normal(text: str) -> str:
-    """Fold a string for comparison.
+    """Fold a string for comparison, as it stands in the index.
 
-    >>> normal("  Müller   Straße ")
-    'muller strasse'
-    >>> normal("陳大文")
-    '陳大文'
+    >>> normal("  Müller-Lüdenscheidt,   ＣＨＡＮ  O'Brien ")
+    'muller ludenscheidt chan obrien'
+    >>> normal("陳大文") == normal("陈大文")
+    True
     """
-    if not text.isascii():
-        text = unicodedata.normalize("NFKD", text)
-        text = "".join(letter for letter in text if not unicodedata.combining(letter))
-    return " ".join(text.casefold().split())
+    plain = text if text.isascii() else unicodedata.normalize("NFKD", text)
+    folded = " ".join(plain.casefold().translate(_FOLDED).split())
+    # What is nothing but punctuation is compared as it is.
+    return indexable(folded or " ".join(text.split()))
+
+
+def indexable(text: str, longest: int = LONGEST) -> str:
+    """Return a text as it stands in an index: a long one as its beginning and its digest.
+
+    Equal texts stay equal and others different; a beginning is found up to two thirds of `longest`.
+
+    >>> indexable("short")
+    'short'
+    >>> len(indexable("x" * 5000))
+    265
+    """
+    if len(text) <= longest:
+        return text
+    digest = hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()
+    # No text that is compared with it has this mark: it is not a character.
+    return f"{text[: longest * 2 // 3]}\ufdd0{digest}"
+
+
+class _Folding(dict[int, str | None]):
+    """What each character becomes, worked out when it is first met."""
+
+    def __missing__(self, code: int) -> str | None:
+        character = chr(code)
+        category = unicodedata.category(character)
+        after: str | None = character
+        if unicodedata.combining(character) or character in _APOSTROPHES:
+            after = None
+        elif category[0] in "PZ":
+            after = " "
+        self[code] = after
+        return after
+
+
+def _folding() -> _Folding:
+    han = definitions.load("han.json")
+    return _Folding(zip(map(ord, han["from"]), han["to"], strict=True))
+
+
+_FOLDED = _folding()

@@ -56,29 +56,30 @@ RESOURCE = Table(
     sqlite_autoincrement=True,
 )  # fmt: skip
 
-# The columns of each index table, in the order in which ehr_fhir.index gives their values.
+# The columns of each index table, in the order in which ehr_fhir.index gives their values. `slot`
+# is the number of the repeating element that a part of a composite stands in, else 0.
 INDEX_COLUMNS: dict[str, tuple[str, ...]] = {
-    "date": ("low", "high"),
-    "number": ("low", "high"),
-    "quantity": ("low", "high", "system", "code", "unit"),
-    "reference": ("target_type", "target_id"),
-    "string": ("normal", "exact"),
-    "token": ("system", "code"),
-    "uri": ("value",),
+    "date": ("low", "high", "slot"),
+    "number": ("low", "high", "slot"),
+    "quantity": ("low", "high", "system", "code", "unit", "slot"),
+    "reference": ("target_type", "target_id", "slot"),
+    "string": ("normal", "exact", "slot"),
+    "token": ("system", "code", "slot"),
+    "uri": ("value", "slot"),
 }
 _KEYS = {
-    "date": ("param", "low", "high", "pk"),
-    "number": ("param", "low", "high", "pk"),
-    "quantity": ("param", "low", "high", "system", "code", "unit", "pk"),
-    "reference": ("param", "target_id", "target_type", "pk"),
-    "string": ("param", "normal", "exact", "pk"),
-    "token": ("param", "code", "system", "pk"),
-    "uri": ("param", "value", "pk"),
+    "date": ("param", "low", "high", "pk", "slot"),
+    "number": ("param", "low", "high", "pk", "slot"),
+    "quantity": ("param", "low", "high", "system", "code", "unit", "pk", "slot"),
+    "reference": ("param", "target_id", "target_type", "pk", "slot"),
+    "string": ("param", "normal", "exact", "pk", "slot"),
+    "token": ("param", "code", "system", "pk", "slot"),
+    "uri": ("param", "value", "pk", "slot"),
 }
 
 
 def _type_of(kind: str, column: str) -> TypeEngine[Any]:
-    if column in ("param", "pk"):
+    if column in ("param", "pk", "slot"):
         return INTEGER
     if column in ("low", "high"):
         return INTEGER if kind == "date" else Float(53)

@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from ehr_fhir.query import SearchQuery, SortKey
+from ehr_fhir.units import CANONICAL
 from ehr_gateway.cursor import Position
 from ehr_gateway.search_plan import Select
 
@@ -100,7 +101,12 @@ def _value(key: SortKey, number: int) -> str:
     kind = key.parameter.type
     low, high = _VALUES[kind]
     best = f"MAX({high})" if key.descending else f"MIN({low})"
-    return f"(SELECT {best} FROM idx_{kind} i WHERE i.pk = r.pk AND i.param = :sort{number})"  # noqa: S608
+    # A quantity is ordered by its number as written.
+    written = f" AND i.system <> '{CANONICAL}'" if kind == "quantity" else ""
+    return (
+        f"(SELECT {best} FROM idx_{kind} i WHERE i.pk = r.pk"  # noqa: S608
+        f" AND i.param = :sort{number}{written})"
+    )
 
 
 def _after(keys: Sequence[SortKey], after: Position, params: dict[str, object]) -> str:

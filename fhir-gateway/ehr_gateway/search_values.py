@@ -7,7 +7,8 @@ from dataclasses import dataclass, field
 
 from ehr_fhir.query_filters import Clause
 from ehr_fhir.query_values import SearchValue
-from ehr_fhir.strings import normal
+from ehr_fhir.strings import indexable, normal
+from ehr_fhir.units import CANONICAL
 
 __all__ = ["Params", "begins", "counted_test", "updated", "value_test"]
 
@@ -129,6 +130,8 @@ def _quantity(params: Params, clause: Clause, value: SearchValue) -> str:
     if value.system is not None:
         system, code = params.bind(value.system), params.bind(value.code)
         return f"{test} AND system = {system} AND code = {code}"
+    # As written, not in base units.
+    test = f"{test} AND system <> {params.bind(CANONICAL)}"
     if value.code is not None:
         name = params.bind(value.code)
         return f"{test} AND (code = {name} OR unit = {name})"
@@ -147,7 +150,7 @@ def _reference(params: Params, clause: Clause, value: SearchValue) -> str:
 def _string(params: Params, clause: Clause, value: SearchValue) -> str:
     text = value.code or ""
     if clause.modifier == "exact":
-        return f"normal = {params.bind(normal(text))} AND exact = {params.bind(text)}"
+        return f"normal = {params.bind(normal(text))} AND exact = {params.bind(indexable(text))}"
     if clause.modifier == "contains":
         return f"normal LIKE {params.bind(_anywhere(normal(text)))} ESCAPE '!'"
     return begins(params, "normal", normal(text))
@@ -176,7 +179,7 @@ def _uri(params: Params, clause: Clause, value: SearchValue) -> str:
         return begins(params, "value", text)
     if clause.modifier == "above":
         return f"substr(CAST({params.bind(text)} AS TEXT), 1, length(value)) = value"
-    return f"value = {params.bind(text)}"
+    return f"value = {params.bind(indexable(text))}"
 
 
 _TESTS: Mapping[str, Callable[[Params, Clause, SearchValue], str]] = {

@@ -11,6 +11,8 @@ from ehr_fhir.fhirpath.expression import Expression, compile, plain  # noqa: A00
 from ehr_fhir.fhirpath.model import Element
 from ehr_fhir.fhirpath.quantity import Quantity
 from ehr_fhir.fhirpath.temporal import Date, DateTime, Time
+from ehr_fhir.fhirpath.ucum import parse_unit
+from ehr_fhir.fhirpath.walk import Walk
 
 __all__ = [
     "Date",
@@ -20,6 +22,8 @@ __all__ = [
     "Quantity",
     "Time",
     "TypeName",
+    "Walk",
     "compile",
+    "parse_unit",
     "plain",
 ]

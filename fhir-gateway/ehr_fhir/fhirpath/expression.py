@@ -17,6 +17,7 @@ from ehr_fhir.fhirpath.model import Element, root
 from ehr_fhir.fhirpath.parser import parse
 from ehr_fhir.fhirpath.scope import Closure, Evaluation, Scope
 from ehr_fhir.fhirpath.terms import keys_read, terms_of
+from ehr_fhir.fhirpath.walk import Walk, walks_of
 
 __all__ = ["Expression", "compile", "plain"]
 
@@ -31,6 +32,8 @@ class Expression:
     context_type: str | None = None
     # JSON keys of the context type without all of which the result is empty; None: not known.
     keys: frozenset[str] | None = None
+    # Of plain paths: what finds the same values as JSON, faster.
+    walks: tuple[Walk, ...] | None = field(compare=False, repr=False, default=None)
     _run: Closure = field(compare=False, repr=False, default=lambda _: [])
 
     # Any: an Element of the resource, or a value of FHIRPath's System types.
@@ -88,13 +91,15 @@ def compile(  # noqa: A001 - as re.compile
     ehr_fhir.errors.Invalid: The FHIRPath is wrong at line 1, column 6: HumanName has no `givn`.
     """
     tree = parse(expression)
-    keys = None
+    keys = walks = None
     if context_type is not None:
         tree = terms_of(tree, context_type) if own_terms else tree
         check.check(tree, expression, context_type, check_order=check_order)
         keys = keys_read(tree, context_type)
+        # A walk takes the items that are of a type out of many, as a filter does.
+        walks = walks_of(tree, context_type) if as_filters else None
     run = Compiler(expression, as_filters=as_filters).build(tree)
-    return Expression(expression, context_type, keys, run)
+    return Expression(expression, context_type, keys, walks, run)
 
 
 def plain(value: object) -> Any:  # Any: JSON of every shape

@@ -12,12 +12,12 @@ from ehr_fhir import definitions
 from ehr_fhir.fhirpath import syntax
 from ehr_fhir.fhirpath.datatypes import bases, steps
 
-__all__ = ["keys_read", "terms_of"]
+__all__ = ["keys_read", "terms", "terms_of"]
 
 
 def terms_of(tree: syntax.Node, resource_type: str) -> syntax.Node:
     """Return a union without the terms that start at another resource type."""
-    kept = [term for term in _terms(tree) if _starts_at(term, resource_type)]
+    kept = [term for term in terms(tree) if _starts_at(term, resource_type)]
     if not kept:
         return syntax.Literal(tree.position, ())
     joined = kept[0]
@@ -30,7 +30,7 @@ def keys_read(tree: syntax.Node, resource_type: str) -> frozenset[str] | None:
     """Return the JSON keys without which an expression is empty, or None if that is not known."""
     known = steps(resource_type)
     found: set[str] = set()
-    for term in _terms(tree):
+    for term in terms(tree):
         names = _names(term)
         if names and names[0] in bases(resource_type):
             names = names[1:]
@@ -42,10 +42,11 @@ def keys_read(tree: syntax.Node, resource_type: str) -> frozenset[str] | None:
     return frozenset(found)
 
 
-def _terms(tree: syntax.Node) -> Iterator[syntax.Node]:
+def terms(tree: syntax.Node) -> Iterator[syntax.Node]:
+    """Yield the terms of a union, or the one that an expression is."""
     if isinstance(tree, syntax.Binary) and tree.operator == "|":
-        yield from _terms(tree.left)
-        yield from _terms(tree.right)
+        yield from terms(tree.left)
+        yield from terms(tree.right)
     else:
         yield tree
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import gzip
 import json
 import zipfile
+from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
@@ -12,10 +13,12 @@ import pytest
 
 from ehr_fhir.index import extract
 from ehr_fhir.json_text import parse
+from ehr_fhir.strings import indexable
+from ehr_fhir.units import CANONICAL
 
 
 def values(resource: dict[str, Any], code: str) -> list[tuple[Any, ...]]:
-    return [(row.kind, *row.values) for row in extract(resource) if row.code == code]
+    return [(row.kind, *row.values[:-1]) for row in extract(resource) if row.code == code]
 
 
 def observation(**elements: Any) -> dict[str, Any]:
@@ -127,3 +130,66 @@ def test_every_synthea_resource_has_index_rows(shared_data: Path) -> None:
         with gzip.open(file) as lines:
             for line, _ in zip(lines, range(50), strict=False):
                 assert extract(json.loads(line)), file.name
+
+
+def test_a_quantity_in_ucum_is_found_in_base_units_too() -> None:
+    ucum = "http://unitsofmeasure.org"
+    value = {"value": Decimal("5.40"), "unit": "mg", "system": ucum, "code": "mg"}
+
+    assert values(observation(valueQuantity=value), "value-quantity") == [
+        ("quantity", 5.4, 5.4, ucum, "mg", "mg"),
+        ("quantity", 0.0054, 0.0054, CANONICAL, "g", ""),
+    ]
+
+
+def test_an_open_quantity_stays_open_in_base_units() -> None:
+    value = {
+        "value": 5, "comparator": ">", "system": "http://unitsofmeasure.org", "code": "mg",
+    }  # fmt: skip
+
+    assert values(observation(valueQuantity=value), "value-quantity")[1] == (
+        "quantity", 0.005, 2.0**60, CANONICAL, "g", "",
+    )  # fmt: skip
+
+
+def test_long_values_are_cut_and_stay_exact() -> None:
+    long = "x" * 5000
+    code = {"coding": [{"system": f"http://{long}", "code": long}]}
+    rows = extract(observation(code=code, subject={"reference": f"http://{long}/Patient/1"}))
+
+    texts = [text for row in rows for text in row.values if isinstance(text, str)]
+    assert max(map(len, texts)) <= 300
+    assert ("token", indexable(f"http://{long}"), indexable(long)) in values(
+        observation(code=code), "code"
+    )
+
+
+def test_a_value_stands_with_the_number_of_its_component() -> None:
+    components = [
+        {"code": {"coding": [{"code": "a"}]}, "valueQuantity": {"value": 1}},
+        {"code": {"coding": [{"code": "b"}]}, "valueQuantity": {"value": 2}},
+    ]
+    rows = extract(observation(code={"coding": [{"code": "c"}]}, component=components))
+
+    slots = {(row.code, row.values[-1]) for row in rows if row.code.startswith("combo-")}
+    assert slots == {
+        ("combo-code", 0), ("combo-code", 1), ("combo-code", 2),
+        ("combo-value-quantity", 1), ("combo-value-quantity", 2),
+    }  # fmt: skip
+
+
+def test_a_canonical_is_found_with_its_version_and_without() -> None:
+    resource = {"resourceType": "Basic", "meta": {"profile": ["http://a.org/p|1.0"]}}
+
+    assert values(resource, "_profile") == [
+        ("uri", "http://a.org/p|1.0"),
+        ("uri", "http://a.org/p"),
+    ]
+
+
+def test_a_reference_elsewhere_is_found_without_its_version() -> None:
+    reference = {"reference": "http://a.org/fhir/Patient/1/_history/3"}
+
+    assert values(observation(subject=reference), "patient") == [
+        ("reference", "", "http://a.org/fhir/Patient/1")
+    ]

@@ -8,6 +8,7 @@ from ehr_fhir.errors import Invalid
 from ehr_fhir.query import LARGEST_COUNT, parse
 from ehr_fhir.query_filters import AnyOf, Chain, Clause, Filter
 from ehr_fhir.query_values import SearchValue, split
+from ehr_fhir.units import CANONICAL
 
 
 def values_of(one: Filter) -> tuple[SearchValue, ...]:
@@ -61,8 +62,8 @@ def test_a_prefix_is_read_before_a_number_only() -> None:
     ).filters
 
     value = values_of(clause)[0]
-    assert (value.prefix, value.system, value.code) == ("ge", "http://unitsofmeasure.org", "mg")
-    assert (value.low, value.exact, value.high) == (5.35, 5.4, 5.45)
+    assert (value.prefix, value.system, value.code) == ("ge", CANONICAL, "g")
+    assert (value.low, value.exact, value.high) == (0.00535, 0.0054, 0.00545)
 
 
 def test_how_the_answer_is_wanted_is_read() -> None:

@@ -1,0 +1,55 @@
+"""Quantities in the base units of UCUM, so that 5.4 mg is found as 0.0054 g (R4 §3.1.1.4.11).
+
+Units with a zero of their own (Cel, [degF]) and units outside the engine's table stay as written.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from decimal import Decimal
+from fractions import Fraction
+from functools import lru_cache
+
+from ehr_fhir.fhirpath import parse_unit
+
+__all__ = ["CANONICAL", "LONGEST_UNIT", "Canonical", "canonical"]
+
+UCUM = "http://unitsofmeasure.org"
+# Stands in place of the system; the space keeps it apart from every uri.
+CANONICAL = "UCUM base units"
+# Three texts share a key of the index.
+LONGEST_UNIT = 150
+
+
+@dataclass(frozen=True)
+class Canonical:
+    """A unit as a factor of base units."""
+
+    factor: Fraction
+    unit: str
+
+    def scaled(self, value: Decimal | float | int) -> float:
+        """Return a number of this unit as one of base units.
+
+        Worked out exactly and rounded once, so that equal quantities give equal numbers.
+        """
+        if self.factor == 1:
+            return float(value)
+        # A float's digits are meant, not its binary fraction.
+        digits = Fraction(str(value)) if isinstance(value, float) else Fraction(value)
+        return float(digits * self.factor)
+
+
+@lru_cache(4096)
+def canonical(system: str, code: str) -> Canonical | None:
+    """Return a unit in base units, or nothing for one that is compared as written.
+
+    >>> canonical(UCUM, "mg/dL")
+    Canonical(factor=Fraction(10, 1), unit='g.m-3')
+    >>> canonical(UCUM, "Cel") is None
+    True
+    """
+    if system != UCUM or not code or not (found := parse_unit(code)):
+        return None
+    factor, powers = found
+    return Canonical(factor, ".".join(f"{base}{'' if n == 1 else n}" for base, n in powers) or "1")
