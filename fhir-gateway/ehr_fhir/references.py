@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
-from typing import Any
+from dataclasses import dataclass, field
+from typing import Any, Protocol
 
 from ehr_fhir import definitions
 
 __all__ = [
+    "Names",
     "Target",
     "conditional",
     "references",
     "replace_references",
+    "root_of",
     "target",
     "type_named",
     "unversioned",
@@ -21,7 +23,10 @@ __all__ = [
 
 _LOCAL = re.compile(r"^([A-Z][A-Za-z]+)/([A-Za-z0-9\-.]{1,64})(?:/_history/[A-Za-z0-9\-.]{1,64})?$")
 _ABSOLUTE = re.compile(r"^https?://.+/([A-Z][A-Za-z]+)/([A-Za-z0-9\-.]{1,64})(?:/_history/.+)?$")
+_ROOT = re.compile(r"^(https?://.+)/[A-Z][A-Za-z]+/[A-Za-z0-9\-.]{1,64}$")
 _CONDITIONAL = re.compile(r"^([A-Z][A-Za-z]+)\?(.+)$")
+# What a narrative refers to (R4 §3.1.0.11.2 names these two); a fragment alone is a place in it.
+_LINK = re.compile(r"""((?:href|src)\s*=\s*["'])([^"'#]+)""")
 
 
 @dataclass(frozen=True)
@@ -33,6 +38,57 @@ class Target:
 
     def __str__(self) -> str:
         return f"{self.type}/{self.id}"
+
+
+class Replacements(Protocol):
+    """What a reference is to be replaced by, if by anything; a Mapping is one."""
+
+    def get(self, key: str, /) -> str | None:
+        """Return what stands in the place of a reference."""
+
+
+@dataclass
+class Names:
+    """What the entries of a Bundle are called, as one of them refers to the others.
+
+    `known` leads from a fullUrl to Type/id. A name in `late` gets its meaning later: whether one
+    was met is kept in `waits`.
+    """
+
+    known: Mapping[str, str]
+    # The root of this entry's own fullUrl: relative references begin there (R4 §2.36.4.1).
+    root: str | None = None
+    late: frozenset[str] = frozenset()
+    waits: bool = field(default=False, init=False)
+
+    def get(self, key: str, /) -> str | None:
+        """Return Type/id for a reference to an entry, in whichever form.
+
+        >>> names = Names({"http://e/Patient/1": "Patient/a"}, root="http://e")
+        >>> names.get("Patient/1"), names.get("http://e/Patient/1/_history/2")
+        ('Patient/a', 'Patient/a')
+        """
+        plain = key.partition("/_history/")[0]
+        forms = [plain]
+        if self.root is not None and _LOCAL.match(plain):
+            forms.append(f"{self.root}/{plain}")
+        for form in forms:
+            if form in self.late:
+                self.waits = True
+                return None
+            if form in self.known:
+                return self.known[form]
+        return None
+
+
+def root_of(full_url: str | None) -> str | None:
+    """Return the address of the service that a fullUrl belongs to, if it shows one.
+
+    >>> root_of("http://e/fhir/Patient/1"), root_of("urn:oid:1.2")
+    ('http://e/fhir', None)
+    """
+    found = _ROOT.match(full_url) if full_url else None
+    return found[1] if found else None
 
 
 def target(reference: str) -> Target | None:
@@ -70,6 +126,8 @@ def conditional(reference: str) -> tuple[str, str] | None:
     >>> conditional("Practitioner?identifier=a|b")
     ('Practitioner', 'identifier=a|b')
     """
+    if "?" not in reference:
+        return None
     found = _CONDITIONAL.match(reference)
     return (found[1], found[2]) if found and found[1] in definitions.resource_types() else None
 
@@ -89,16 +147,34 @@ def references(node: Any, path: str = "") -> Iterator[tuple[str, str]]:  # Any: 
                 yield from references(value, f"{path}[{index}]")
 
 
-def replace_references(node: Any, replacements: Mapping[str, str]) -> None:
-    """Replace in place references, and uris equal to a `urn:` of a Bundle (R4 §3.1.0.11.2)."""
+def replace_references(node: Any, replacements: Replacements) -> None:  # Any: JSON of every shape
+    """Replace in place what names an entry of a Bundle (R4 §3.1.0.11.2).
+
+    References; any uri that is a `urn:`; the addresses of attachments; the links of a narrative.
+    Other uris that are addresses stay: a definition's own `url` is often its fullUrl.
+    """
     if isinstance(node, dict):
         for key, value in node.items():
             if isinstance(value, str):
-                if (key == "reference" or value.startswith("urn:")) and value in replacements:
-                    node[key] = replacements[value]
+                if (
+                    key == "reference"
+                    or value.startswith("urn:")
+                    or (key == "url" and "contentType" in node)
+                ):
+                    meaning = replacements.get(value)
+                    if meaning is not None:
+                        node[key] = meaning
+                elif key == "div" and "=" in value:
+                    node[key] = _LINK.sub(lambda link: _relinked(link, replacements), value)
             elif isinstance(value, dict | list):
                 replace_references(value, replacements)
     elif isinstance(node, list):
-        for value in node:
+        for at, value in enumerate(node):
             if isinstance(value, dict | list):
                 replace_references(value, replacements)
+            elif isinstance(value, str) and value.startswith("urn:"):
+                node[at] = replacements.get(value) or value
+
+
+def _relinked(link: re.Match[str], replacements: Replacements) -> str:
+    return link[1] + (replacements.get(link[2]) or link[2])

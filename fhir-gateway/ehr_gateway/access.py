@@ -18,6 +18,8 @@ class Access:
     requester: Requester
     now_ms: int
     request_id: str
+    # The server's own address: references that begin with it are kept as relative ones.
+    base: str = ""
 
     @cached_property
     def read(self) -> Predicate:

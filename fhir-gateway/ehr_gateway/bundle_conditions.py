@@ -25,14 +25,13 @@ def resolved(writing: Transaction, entry: Entry) -> Entry:
     """
     if entry.criteria is None:
         return entry
-    if entry.method == "PUT":
+    if entry.method == "PUT" and (draft := entry.draft) is not None:
         identity = match_for_update(
             writing, entry.type, entry.content, entry.criteria, entry.if_match
         )
         if identity is None:
-            return replace(entry, method="POST", criteria=None, if_none_exist=None)
-        content = {**entry.content, "id": identity}
-        return replace(entry, id=identity, criteria=None, resource=content)
+            return replace(entry, id=draft.id, method="POST", criteria=None)
+        return replace(entry, id=identity, criteria=None, draft=draft.under(identity))
     identity = only_match(writing, entry.type, entry.criteria)
     if identity is None and entry.method == "PATCH":
         raise NotFound(f"There is no {entry.type} that meets the criteria.")

@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NoReturn, TypeVar
 from urllib.parse import parse_qsl
 
 from ehr_fhir import definitions
-from ehr_fhir.errors import EhrError, Invalid, TooCostly, Unsupported
+from ehr_fhir.errors import EhrError, Invalid, Issue, TooCostly, Unsupported
 from ehr_fhir.patch import Patch, patch_of_entry
+from ehr_gateway.patching import Patched
+from ehr_gateway.prepared import Draft
 
-__all__ = ["MOST_ENTRIES", "Entry", "entries_of"]
+__all__ = ["MOST_ENTRIES", "Entry", "entries_of", "placed"]
+
+T = TypeVar("T")
 
 MOST_ENTRIES = 10_000
 _METHODS = frozenset({"DELETE", "GET", "PATCH", "POST", "PUT"})
@@ -40,6 +44,21 @@ class Entry:
     if_match: int | None = None
     if_none_exist: str | None = None
     patch: Patch | None = None
+    # What is made ready of it before the transaction.
+    draft: Draft | None = None
+    ahead: Patched | None = None
+
+    @property
+    def decided_late(self) -> bool:
+        """Say whether criteria decide which resource a write is of."""
+        if self.method == "POST":
+            return self.if_none_exist is not None
+        return self.method == "PUT" and self.id is None
+
+    @property
+    def waits(self) -> bool:
+        """Say whether the resource refers to something that is found inside the transaction."""
+        return self.draft is not None and self.draft.waits
 
     @property
     def content(self) -> dict[str, Any]:
@@ -64,6 +83,27 @@ def entries_of(bundle: Mapping[str, Any], most: int = MOST_ENTRIES) -> list[Entr
         except EhrError as error:
             found.append(error)
     return found
+
+
+def placed(entry: Entry, act: Callable[[Entry], T]) -> T:
+    """Do something with an entry; what goes wrong names the entry."""
+    try:
+        return act(entry)
+    except EhrError as error:
+        _raise_at(error, entry.place)
+
+
+def _raise_at(error: EhrError, place: str) -> NoReturn:
+    issues = [
+        Issue(
+            f"{place}: {issue.diagnostics}",
+            f"{place}.resource" if issue.expression else place,
+            issue.code,
+            issue.severity,
+        )
+        for issue in error.issues
+    ]
+    raise type(error)(issues[0].diagnostics, issues=issues) from None
 
 
 def _entry(item: Any, place: str) -> Entry:

@@ -47,7 +47,10 @@ async def asking(request: Request) -> Asking:
     now = gateway.clock()
     caller = gateway.verifier.verify(token.strip(), now)
     access = Access(
-        requester=caller.requester, now_ms=now, request_id=str(request.state.request_id)
+        requester=caller.requester,
+        now_ms=now,
+        request_id=str(request.state.request_id),
+        base=gateway.settings.fhir_base,
     )
     found = Asking(gateway, caller, access, request)
     # Whatever is refused before the route names its interaction is on record too.

@@ -6,6 +6,7 @@ is a Patient: who deposits must be able to name the patient without seeing the r
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import islice
 from typing import TYPE_CHECKING, Any
@@ -17,14 +18,21 @@ from ehr_fhir.references import conditional, references, replace_references, tar
 from ehr_gateway.access import Access
 from ehr_gateway.database import Connection
 from ehr_gateway.prepared import Prepared
+from ehr_gateway.store import Store
 
 if TYPE_CHECKING:
     from ehr_gateway.writing import Transaction
 
-__all__ = ["dangling", "find_ids", "malformed", "resolve_conditionals"]
+__all__ = ["FindsNothing", "dangling", "find_ids", "found_ids", "malformed", "resolve_conditionals"]
 
 _MOST_ISSUES = 20
 _BATCH = 100
+# A chain, or `_has`: a parameter that looks at other types.
+_ACROSS = re.compile(r"(?:^|&)(?:[^=&]*\.|_has)")
+
+
+class FindsNothing(Unprocessable):
+    """A reference by search finds nothing, or nothing yet."""
 
 
 def resolve_conditionals(transaction: Transaction, resource: dict[str, Any]) -> None:
@@ -33,13 +41,17 @@ def resolve_conditionals(transaction: Transaction, resource: dict[str, Any]) -> 
     for expression, reference in references(resource):
         if reference not in found and (split := conditional(reference)):
             kind, criteria = split
-            ids = transaction.found.get(split)
+            ids = transaction.found[kind].get(criteria)
             if ids is None:
-                ids = transaction.found[split] = find_ids(transaction, kind, criteria)
+                ids = find_ids(transaction, kind, criteria)
+                # What other types have to do with it, another write may have changed.
+                if not _ACROSS.search(criteria):
+                    transaction.found[kind][criteria] = ids
             if len(ids) != 1:
                 how = "nothing" if not ids else "more than one resource"
                 text = f"{expression} is a search that finds {how}."
-                raise Unprocessable(text, expression=expression, issue_code="not-found")
+                kept = Unprocessable if ids else FindsNothing
+                raise kept(text, expression=expression, issue_code="not-found")
             found[reference] = f"{kind}/{ids[0]}"
     if found:
         replace_references(resource, found)
@@ -47,6 +59,13 @@ def resolve_conditionals(transaction: Transaction, resource: dict[str, Any]) -> 
 
 def find_ids(transaction: Transaction, kind: str, criteria: str) -> list[str]:
     """Return up to two ids of resources that the requester can find by some criteria."""
+    return found_ids(transaction.store, transaction.connection, transaction.access, kind, criteria)
+
+
+def found_ids(
+    store: Store, connection: Connection, access: Access, kind: str, criteria: str
+) -> list[str]:
+    """Find ids as a connection sees the store, inside a transaction or before it."""
     from ehr_gateway.interactions.search import matching_ids
 
     try:
@@ -55,9 +74,7 @@ def find_ids(transaction: Transaction, kind: str, criteria: str) -> list[str]:
         raise Invalid("The criteria are not valid percent-encoded UTF-8.") from error
     if not parse(kind, pairs).filters:
         raise PreconditionFailed("The criteria narrow nothing: they would match everything.")
-    return matching_ids(
-        transaction.store, transaction.connection, transaction.access, kind, pairs, most=2
-    )
+    return matching_ids(store, connection, access, kind, pairs, most=2)
 
 
 def malformed(reference: str, contained: frozenset[str]) -> str | None:

@@ -1,23 +1,26 @@
 """A resource made ready to be stored: validated, indexed, its consent facts known. Pure.
 
-Version and time are known only inside the transaction, so the body is kept in two parts around
-them.
+All of it is done before the writer's lock is taken, and once. Version and time are known only
+inside the transaction, so the body is kept in two parts around them; so is what the references by
+search find, so a resource that holds one waits as a draft.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import Any
 
 from ehr_fhir.index import IndexRow, extract
 from ehr_fhir.intervals import instant
 from ehr_fhir.json_text import serialize
-from ehr_fhir.references import references
+from ehr_fhir.references import conditional, references, replace_references
 from ehr_fhir.validation import validate
+from ehr_gateway.access import Access
 from ehr_privacy.consent import Record, RuleRow, record_facts, rule_rows
 
-__all__ = ["Prepared", "body_of", "named_author", "prepare"]
+__all__ = ["Draft", "Prepared", "body_of", "drafted", "named_author", "prepare"]
 
 _AUTHOR = "https://ehr-commons.hk/organization/"
 
@@ -37,6 +40,74 @@ class Prepared:
     def body(self, version: int, last_updated_ms: int) -> bytes:
         """Return the bytes that are stored and served."""
         return body_of(self.record, self.meta, self.content, version, last_updated_ms)
+
+
+@dataclass(frozen=True)
+class Draft:
+    """A validated resource under its id; what it puts into the store is worked out once."""
+
+    resource: dict[str, Any]
+    author: str | None
+    # References by search are known only inside the transaction, and all that hangs on them.
+    waits: bool
+
+    @property
+    def type(self) -> str:
+        """The resource type."""
+        return str(self.resource["resourceType"])
+
+    @property
+    def id(self) -> str:
+        """The id under which it is to be stored."""
+        return str(self.resource["id"])
+
+    @cached_property
+    def prepared(self) -> Prepared:
+        """Return everything the store keeps of the resource as it stands now."""
+        return _worked_out(self.resource, self.author)
+
+    def under(self, identity: str) -> Draft:
+        """Return the same resource under another id.
+
+        >>> Draft({"resourceType": "Basic", "id": "a"}, None, waits=False).under("b").id
+        'b'
+        """
+        if self.resource["id"] == identity:
+            return self
+        return replace(self, resource={**self.resource, "id": identity})
+
+    def ready(self, author: str | None) -> Prepared:
+        """Return what the store keeps, for the author whose record it is."""
+        if author == self.author:
+            return self.prepared
+        return replace(self.prepared, record=replace(self.prepared.record, author=author))
+
+
+def drafted(
+    resource: dict[str, Any],
+    identity: str,
+    access: Access,
+    expected_type: str | None = None,
+    *,
+    waits: bool = False,
+) -> Draft:
+    """Validate a resource that is to be stored under an id, and work out what can be now.
+
+    Absolute references to this server become relative: else a record could name its patient in a
+    form that no rule looks for.
+    """
+    validate(resource, expected_type)
+    found = {reference for _, reference in references(resource)}
+    own = f"{access.base}/"
+    if access.base and any(one.startswith(own) for one in found):
+        replace_references(resource, {one: one.removeprefix(own) for one in found})
+        found = {one.removeprefix(own) for one in found}
+    waits = waits or any(map(conditional, found))
+    draft = Draft({**resource, "id": identity}, access.author, waits)
+    if not waits:
+        # Asked for here, so that it is not worked out while others wait for the lock.
+        _ = draft.prepared
+    return draft
 
 
 def body_of(
@@ -66,6 +137,10 @@ def named_author(resource: Mapping[str, Any]) -> str | None:
 def prepare(resource: Mapping[str, Any], author: str | None) -> Prepared:
     """Validate a resource that has its id, and work out everything the store keeps of it."""
     validate(resource)
+    return _worked_out(resource, author)
+
+
+def _worked_out(resource: Mapping[str, Any], author: str | None) -> Prepared:
     meta = {
         key: value
         for key, value in resource.get("meta", {}).items()

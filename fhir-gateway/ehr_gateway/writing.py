@@ -9,29 +9,28 @@ in any order.
 from __future__ import annotations
 
 import uuid
+from collections import defaultdict
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from types import MappingProxyType
-from typing import Any, Literal
+from typing import Literal
 
 from ehr_fhir.errors import (
     Forbidden,
-    Invalid,
     NotFound,
     PreconditionFailed,
     Unprocessable,
 )  # fmt: skip
 from ehr_fhir.json_text import parse
 from ehr_fhir.patch import Patch
-from ehr_fhir.references import replace_references
-from ehr_fhir.validation import validate
+from ehr_fhir.references import Replacements
 from ehr_gateway.access import Access
 from ehr_gateway.database import Connection
 from ehr_gateway.integrity import dangling, resolve_conditionals
 from ehr_gateway.interactions.read import read_in
-from ehr_gateway.prepared import Prepared, named_author, prepare
+from ehr_gateway.patching import Patched, patched
+from ehr_gateway.prepared import Draft, Prepared, named_author
 from ehr_gateway.records import (
     insert_index,
     insert_version,
@@ -90,34 +89,28 @@ class Transaction:
         self.access = access
         self.versions: list[Version] = []
         # What conditional references found: a Bundle repeats the same few again and again.
-        self.found: dict[tuple[str, str], list[str]] = {}
+        self.found: dict[str, dict[str, list[str]]] = defaultdict(dict)
         self._pending: list[tuple[WriteInteraction, Record, Prepared | None]] = []
         row = connection.execute("SELECT last_updated FROM resource ORDER BY pk DESC LIMIT 1")
         latest = row.fetchone()
         # Time never runs backwards in the feed, whatever the clock does.
         self.now_ms = max(access.now_ms, latest["last_updated"] if latest else 0)
 
-    def create(self, resource: dict[str, Any], identity: str | None = None) -> Version:
-        """Store a new resource under a new id; an id that the client sent is not kept."""
-        return self._put(resource, identity or new_id(), None, "POST")
+    def create(self, draft: Draft) -> Version:
+        """Store a new resource."""
+        return self._put(draft, None, "POST")
 
-    def update(
-        self, resource: dict[str, Any], identity: str, if_match: int | None = None
-    ) -> WriteResult:
+    def update(self, draft: Draft, if_match: int | None = None) -> WriteResult:
         """Store a new version of a resource the requester may see.
 
         An absent id makes a new resource for systems, and for directory types. For a person and a
         patient's record it does not: that would tell a hidden id from a free one.
         """
-        kind = str(resource.get("resourceType"))
-        if resource.get("id") != identity:
-            text = "The `id` in the content must be the one in the address."
-            raise Invalid(text, expression=f"{kind}.id")
-        current = self._current(kind, identity)
+        current = self._current(draft.type, draft.id)
         if current is None:
-            return self._create_named(resource, kind, identity, if_match)
+            return self._create_named(draft, if_match)
         _check_version(current, if_match)
-        return WriteResult(self._put(resource, identity, current, "PUT"), created=False)
+        return WriteResult(self._put(draft, current, "PUT"), created=False)
 
     def delete(self, kind: str, identity: str, if_match: int | None = None) -> Version:
         """Mark a resource as deleted; deleting twice is no error."""
@@ -138,19 +131,20 @@ class Transaction:
         identity: str,
         patch: Patch,
         if_match: int | None = None,
-        replacements: Mapping[str, str] = _NOTHING,
+        replacements: Replacements = _NOTHING,
+        ahead: Patched | None = None,
     ) -> WriteResult:
         """Store what a patch makes of the current version, which the requester must see.
 
-        Even of the platform's services: the answer to a patch tells what stood there.
+        Even of the platform's services: the answer to a patch tells what stood there. `ahead` is
+        what it made of the version that was current before the lock was taken.
         """
         current = read_in(self.connection, self.access, kind, identity)
         _check_version(current, if_match)
-        now = datetime.fromtimestamp(self.access.now_ms / 1000, UTC)
-        resource = patch.apply(parse(current.body), now)
-        validate(resource, kind)
-        replace_references(resource, replacements)
-        return WriteResult(self._put(resource, identity, current, "PATCH"), created=False)
+        if ahead is None or ahead.base != current.pk:
+            # Another write came between. Done here, so that nobody has to try again and again.
+            ahead = patched(current, patch, self.access, replacements)
+        return WriteResult(self._put(ahead.draft, current, "PATCH"), created=False)
 
     def holds(self, kind: str, identity: str) -> bool:
         """Say whether a resource is there that the requester may see."""
@@ -169,15 +163,13 @@ class Transaction:
             raise Unprocessable(issues[0].diagnostics, issues=issues)
         self._pending.clear()
 
-    def _put(
-        self, resource: dict[str, Any], identity: str, current: Version | None, method: str
-    ) -> Version:
-        resource = {**resource, "id": identity}
-        resolve_conditionals(self, resource)
+    def _put(self, draft: Draft, current: Version | None, method: str) -> Version:
+        if draft.waits:
+            resolve_conditionals(self, draft.resource)
         # A record stays its first author's: else a needless update would make it the updater's
         # own, which no patient could close to him again.
-        prepared = prepare(resource, current.author if current else self.access.author)
-        if named_author(resource) not in (None, prepared.record.author):
+        prepared = draft.ready(current.author if current else self.access.author)
+        if named_author(draft.resource) not in (None, prepared.record.author):
             text = "`meta.source` names an organisation that is not the author of this record."
             raise Unprocessable(text, expression=f"{prepared.record.type}.meta.source")
         interaction: WriteInteraction = "update" if current else "create"
@@ -206,19 +198,17 @@ class Transaction:
         if method == "DELETE":
             replace_rules(self.connection, record, (), known=True)
         self.versions.append(version)
-        self.found = {key: ids for key, ids in self.found.items() if key[0] != record.type}
+        self.found.pop(record.type, None)
         return version
 
-    def _create_named(
-        self, resource: dict[str, Any], kind: str, identity: str, if_match: int | None
-    ) -> WriteResult:
-        record = record_facts(resource, None)
+    def _create_named(self, draft: Draft, if_match: int | None) -> WriteResult:
+        record = record_facts(draft.resource, None)
         named = self.access.requester.role == "system" or record.directory
         if named:
             self._check_named("create", record)
-        if if_match is not None or not named or self._exists(kind, identity):
-            raise NotFound(f"There is no {kind} with this id.")
-        return WriteResult(self._put(resource, identity, None, "PUT"), created=True)
+        if if_match is not None or not named or self._exists(draft.type, draft.id):
+            raise NotFound(f"There is no {draft.type} with this id.")
+        return WriteResult(self._put(draft, None, "PUT"), created=True)
 
     def _current(self, kind: str, identity: str) -> Version | None:
         visible = _EVERYTHING if self._platform else self.access.read

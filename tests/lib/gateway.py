@@ -13,7 +13,6 @@ from typing import Any
 import pytest
 from fastapi.testclient import TestClient
 
-from ehr_fhir.validation import validate
 from ehr_gateway.access import Access
 from ehr_gateway.app import create_gateway
 from ehr_gateway.auth import accounts, clients
@@ -22,6 +21,7 @@ from ehr_gateway.auth.local import subject_of
 from ehr_gateway.auth.roles import granted, roles
 from ehr_gateway.auth.tokens import Subject, issue
 from ehr_gateway.gateway import Gateway
+from ehr_gateway.prepared import drafted
 from ehr_gateway.settings import GatewaySettings
 from ehr_gateway.writing import transaction
 
@@ -94,9 +94,9 @@ class Session:
         caller = gateway.verifier.verify(self.headers["Authorization"][7:], gateway.clock())
         access = Access(caller.requester, gateway.clock(), "furnishing")
         # Over HTTP a patient's record gets its id from the server; a test wants to know it.
-        validate(body, kind)
+        draft = drafted(body, identity, access, kind)
         with transaction(gateway.store, access) as writing:
-            writing.create(body, identity)
+            writing.create(draft)
 
     def delete(self, address: str, **options: Any) -> Any:
         """Send a DELETE."""

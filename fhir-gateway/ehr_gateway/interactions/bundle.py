@@ -2,32 +2,29 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from types import MappingProxyType
-from typing import Any, NoReturn, TypeVar
+from typing import Any
 
-from ehr_fhir.errors import EhrError, Invalid, Issue, operation_outcome
+from ehr_fhir.errors import EhrError, Invalid, operation_outcome
 from ehr_fhir.json_text import parse
-from ehr_fhir.references import replace_references
-from ehr_fhir.validation import validate
+from ehr_fhir.references import Names, Replacements
 from ehr_gateway.access import Access
 from ehr_gateway.bundle_conditions import check_criteria, existing, resolved
-from ehr_gateway.bundle_entries import MOST_ENTRIES, Entry, entries_of
+from ehr_gateway.bundle_drafts import in_writing_order, made_ready, names_of, settle
+from ehr_gateway.bundle_entries import MOST_ENTRIES, Entry, entries_of, placed
 from ehr_gateway.database import Connection
 from ehr_gateway.interactions.read import read_in
 from ehr_gateway.interactions.search import SearchPage, search_in
 from ehr_gateway.interactions.vread import vread_in
 from ehr_gateway.store import AuditHook, Store, Version
-from ehr_gateway.writing import Transaction, new_id, transaction
+from ehr_gateway.writing import Transaction, transaction
 
 __all__ = ["BundleResult", "EntryResult", "bundle"]
 
-T = TypeVar("T")
-
 _NOTHING: Mapping[str, str] = MappingProxyType({})
-# R4's order: what goes, what comes, what changes, and only then what is asked.
-_ORDER = {"DELETE": 0, "POST": 1, "PUT": 2, "PATCH": 2, "GET": 3}
+_READS = frozenset({"GET"})
 
 
 @dataclass(frozen=True)
@@ -103,10 +100,11 @@ def _alone(
         if entry.method == "GET":
             with store.reading() as connection:
                 return _read(connection, store, access, entry)
+        (ready,) = made_ready(store, access, [entry])
         with transaction(store, access, audit) as writing:
-            if (version := existing(writing, entry)) is not None:
+            if (version := existing(writing, ready)) is not None:
                 return EntryResult("200 OK", version)
-            return _write(writing, resolved(writing, entry), new_id())
+            return _write(writing, resolved(writing, ready))
     except EhrError as error:
         return _failed(error)
 
@@ -117,99 +115,81 @@ def _transaction(
     entries: Sequence[Entry | EhrError],
     audit: AuditHook | None,
 ) -> tuple[EntryResult, ...]:
-    asked = [_sound(entry) for entry in entries]
-    results: dict[str, EntryResult] = {}
+    asked = made_ready(store, access, [_sound(entry) for entry in entries])
     with transaction(store, access, audit) as writing:
-        sound = [_placed(entry, lambda one: resolved(writing, one)) for entry in asked]
-        ids, replacements, found = _identities(writing, sound)
+        sound = [placed(entry, lambda one: resolved(writing, one)) for entry in asked]
+        found = _found(writing, sound)
+        sound = [
+            replace(one, id=found[one.place].id) if one.place in found else one for one in sound
+        ]
+        _check_once(sound, found)
         check_criteria(
             [pair for pair in zip(asked, sound, strict=True) if pair[1].place not in found]
         )
-        for entry in sound:
-            if entry.resource is not None:
-                replace_references(entry.resource, replacements)
-        results.update(found)
-        for entry in sorted(sound, key=lambda one: _ORDER[one.method]):
-            if entry.place not in results:
-                results[entry.place] = _placed(
-                    entry, lambda one: _step(writing, one, ids[one.place], replacements)
-                )
+        known = names_of(sound)
+        settle(sound, known)
+        results = {place: EntryResult("200 OK", version) for place, version in found.items()}
+        for one in in_writing_order([one for one in sound if one.place not in found]):
+            results[one.place] = placed(one, lambda entry: _step(writing, entry, Names(known)))
     return tuple(results[entry.place] for entry in sound)
 
 
-def _identities(
-    writing: Transaction, entries: Sequence[Entry]
-) -> tuple[dict[str, str], dict[str, str], dict[str, EntryResult]]:
-    """Fix the id of every entry, so that entries may refer to each other in any order."""
-    ids: dict[str, str] = {}
-    replacements: dict[str, str] = {}
-    found: dict[str, EntryResult] = {}
-    seen: dict[tuple[str, str], str] = {}
+def _found(writing: Transaction, entries: Sequence[Entry]) -> dict[str, Version]:
+    found = {entry.place: placed(entry, lambda one: existing(writing, one)) for entry in entries}
+    return {place: version for place, version in found.items() if version is not None}
+
+
+def _check_once(entries: Sequence[Entry], found: Mapping[str, Version]) -> None:
+    """Refuse a transaction that touches a resource twice, or deletes what it has found."""
+    seen: dict[tuple[str, str | None], str] = {}
     for entry in entries:
-        identity = entry.id or new_id()
-        version = _placed(entry, lambda one: existing(writing, one))
-        if version is not None:
-            found[entry.place] = EntryResult("200 OK", version)
-            identity = version.id
-        elif entry.method != "GET":
-            first = seen.setdefault((entry.type, identity), entry.place)
-            if first != entry.place:
-                text = f"{entry.place} is of the same resource as {first}: it may be touched once."
-                raise Invalid(text, expression=entry.place)
-        ids[entry.place] = identity
-        if entry.full_url and entry.method in ("POST", "PUT"):
-            if entry.full_url in replacements:
-                place = f"{entry.place}.fullUrl"
-                raise Invalid(f"{place} is that of another entry too.", expression=place)
-            replacements[entry.full_url] = f"{entry.type}/{identity}"
+        if entry.method in _READS or entry.place in found:
+            continue
+        first = seen.setdefault((entry.type, entry.id), entry.place)
+        if first != entry.place and entry.id is not None:
+            text = f"{entry.place} is of the same resource as {first}: it may be touched once."
+            raise Invalid(text, expression=entry.place)
     _check_kept(entries, found)
-    return ids, replacements, found
 
 
-def _check_kept(entries: Sequence[Entry], found: Mapping[str, EntryResult]) -> None:
-    """Refuse a DELETE of what a conditional create of the same transaction has found."""
-    kept = {(one.version.type, one.version.id) for one in found.values() if one.version}
+def _check_kept(entries: Sequence[Entry], found: Mapping[str, Version]) -> None:
+    kept = {(version.type, version.id) for version in found.values()}
     for entry in entries:
         if entry.method == "DELETE" and (entry.type, entry.id) in kept:
             text = f"{entry.place} deletes what another entry's criteria have found."
             raise Invalid(text, expression=entry.place)
 
 
-def _step(
-    writing: Transaction, entry: Entry, identity: str, replacements: Mapping[str, str]
-) -> EntryResult:
-    if entry.method == "GET":
+def _step(writing: Transaction, entry: Entry, names: Names) -> EntryResult:
+    if entry.method in _READS:
         return _read(writing.connection, writing.store, writing.access, entry)
-    return _write(writing, entry, identity, replacements)
+    return _write(writing, entry, names)
 
 
-def _write(
-    writing: Transaction,
-    entry: Entry,
-    identity: str,
-    replacements: Mapping[str, str] = _NOTHING,
-) -> EntryResult:
-    if entry.method == "DELETE":
-        if entry.id is None:
-            return EntryResult("204 No Content")
-        deleted = writing.delete(entry.type, entry.id, entry.if_match)
-        return EntryResult("204 No Content", deleted, written=True)
-    if entry.patch is not None:
-        patched = writing.patch(
-            entry.type, entry.id or "", entry.patch, entry.if_match, replacements
-        )
-        return EntryResult("200 OK", patched.version, written=True)
-    validate(entry.content, entry.type)
+def _write(writing: Transaction, entry: Entry, names: Replacements = _NOTHING) -> EntryResult:
+    if entry.draft is None:
+        return _delete_or_patch(writing, entry, names)
     if entry.method == "POST":
-        return EntryResult("201 Created", writing.create(entry.content, identity), written=True)
-    result = writing.update(entry.content, entry.id or "", entry.if_match)
+        return EntryResult("201 Created", writing.create(entry.draft), written=True)
+    result = writing.update(entry.draft, entry.if_match)
     status = "201 Created" if result.created else "200 OK"
     return EntryResult(status, result.version, written=True)
 
 
-def _read(
-    connection: Connection, store: Store, access: Access, entry: Entry
-) -> EntryResult:
+def _delete_or_patch(writing: Transaction, entry: Entry, names: Replacements) -> EntryResult:
+    if entry.patch is not None:
+        identity = entry.id or ""
+        patched = writing.patch(
+            entry.type, identity, entry.patch, entry.if_match, names, ahead=entry.ahead
+        )
+        return EntryResult("200 OK", patched.version, written=True)
+    if entry.id is None:
+        return EntryResult("204 No Content")
+    deleted = writing.delete(entry.type, entry.id, entry.if_match)
+    return EntryResult("204 No Content", deleted, written=True)
+
+
+def _read(connection: Connection, store: Store, access: Access, entry: Entry) -> EntryResult:
     if entry.id is None:
         page = search_in(connection, store, access, entry.type, entry.pairs)
         return EntryResult("200 OK", page=page)
@@ -224,26 +204,6 @@ def _sound(entry: Entry | EhrError) -> Entry:
     if isinstance(entry, EhrError):
         raise entry
     return entry
-
-
-def _placed(entry: Entry, act: Callable[[Entry], T]) -> T:
-    try:
-        return act(entry)
-    except EhrError as error:
-        _raise_at(error, entry.place)
-
-
-def _raise_at(error: EhrError, place: str) -> NoReturn:
-    issues = [
-        Issue(
-            f"{place}: {issue.diagnostics}",
-            f"{place}.resource" if issue.expression else place,
-            issue.code,
-            issue.severity,
-        )
-        for issue in error.issues
-    ]
-    raise type(error)(issues[0].diagnostics, issues=issues) from None
 
 
 def _failed(error: EhrError) -> EntryResult:

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from ehr_fhir.json_text import parse
-from ehr_fhir.validation import validate
 from ehr_gateway.access import Access
 from ehr_gateway.conditional import only_match
 from ehr_gateway.interactions.read import read_in
+from ehr_gateway.prepared import drafted
 from ehr_gateway.store import AuditHook, Store, Version
-from ehr_gateway.writing import WriteResult, transaction
+from ehr_gateway.writing import WriteResult, new_id, transaction
 
 __all__ = ["create", "create_if_none"]
 
@@ -21,11 +21,10 @@ def create(
     *,
     audit: AuditHook | None = None,
 ) -> Version:
-    """Store a new resource."""
-    resource = parse(body)
-    validate(resource, resource_type)
+    """Store a new resource; an id that the client sent is not kept."""
+    draft = drafted(parse(body), new_id(), access, resource_type)
     with transaction(store, access, audit) as writing:
-        return writing.create(resource)
+        return writing.create(draft)
 
 
 def create_if_none(
@@ -38,12 +37,11 @@ def create_if_none(
     audit: AuditHook | None = None,
 ) -> WriteResult:
     """Store a new resource unless one that the requester can find meets the criteria."""
-    resource = parse(body)
-    validate(resource, resource_type)
+    draft = drafted(parse(body), new_id(), access, resource_type)
     with transaction(store, access, audit) as writing:
         found = only_match(writing, resource_type, criteria)
         if found is None:
-            return WriteResult(writing.create(resource), created=True)
+            return WriteResult(writing.create(draft), created=True)
         # By the rule of searching, since it was found by one.
         existing = read_in(writing.connection, access, resource_type, found, "search")
         return WriteResult(existing, created=False)

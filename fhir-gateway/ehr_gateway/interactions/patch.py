@@ -6,6 +6,8 @@ from ehr_fhir.errors import NotFound
 from ehr_fhir.patch import Patch
 from ehr_gateway.access import Access
 from ehr_gateway.conditional import only_match
+from ehr_gateway.integrity import found_ids
+from ehr_gateway.patching import Patched, patched_ahead
 from ehr_gateway.store import AuditHook, Store
 from ehr_gateway.writing import WriteResult, transaction
 
@@ -23,8 +25,9 @@ def patch(
     audit: AuditHook | None = None,
 ) -> WriteResult:
     """Change the current version; hidden and absent give the same answer."""
+    ahead = patched_ahead(store, access, resource_type, identity, changes, if_match)
     with transaction(store, access, audit) as writing:
-        return writing.patch(resource_type, identity, changes, if_match)
+        return writing.patch(resource_type, identity, changes, if_match, ahead=ahead)
 
 
 def patch_matching(
@@ -38,8 +41,24 @@ def patch_matching(
     audit: AuditHook | None = None,
 ) -> WriteResult:
     """Change the one resource that meets the criteria."""
+    ahead = _ahead(store, access, resource_type, criteria, changes, if_match)
     with transaction(store, access, audit) as writing:
         identity = only_match(writing, resource_type, criteria)
         if identity is None:
             raise NotFound(f"There is no {resource_type} that meets the criteria.")
-        return writing.patch(resource_type, identity, changes, if_match)
+        return writing.patch(resource_type, identity, changes, if_match, ahead=ahead)
+
+
+def _ahead(
+    store: Store,
+    access: Access,
+    resource_type: str,
+    criteria: str,
+    changes: Patch,
+    if_match: int | None,
+) -> Patched | None:
+    with store.reading() as connection:
+        ids = found_ids(store, connection, access, resource_type, criteria)
+    if len(ids) != 1:
+        return None
+    return patched_ahead(store, access, resource_type, ids[0], changes, if_match)

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from ehr_fhir.errors import Invalid
 from ehr_fhir.json_text import parse
-from ehr_fhir.validation import validate
 from ehr_gateway.access import Access
 from ehr_gateway.conditional import match_for_update
+from ehr_gateway.prepared import drafted
 from ehr_gateway.store import AuditHook, Store
-from ehr_gateway.writing import WriteResult, transaction
+from ehr_gateway.writing import WriteResult, new_id, transaction
 
 __all__ = ["update", "update_matching"]
 
@@ -24,9 +25,12 @@ def update(
 ) -> WriteResult:
     """Store a new version; `if_match` is the number of the version that was read."""
     resource = parse(body)
-    validate(resource, resource_type)
+    draft = drafted(resource, identity, access, resource_type)
+    if resource.get("id") != identity:
+        text = "The `id` in the content must be the one in the address."
+        raise Invalid(text, expression=f"{resource_type}.id")
     with transaction(store, access, audit) as writing:
-        return writing.update(resource, identity, if_match)
+        return writing.update(draft, if_match)
 
 
 def update_matching(
@@ -41,9 +45,9 @@ def update_matching(
 ) -> WriteResult:
     """Store a new version of the one resource that meets the criteria, or a first one."""
     resource = parse(body)
-    validate(resource, resource_type)
+    draft = drafted(resource, resource.get("id", new_id()), access, resource_type)
     with transaction(store, access, audit) as writing:
         identity = match_for_update(writing, resource_type, resource, criteria, if_match)
         if identity is None:
-            return WriteResult(writing.create(resource), created=True)
-        return writing.update({**resource, "id": identity}, identity, if_match)
+            return WriteResult(writing.create(draft), created=True)
+        return writing.update(draft.under(identity), if_match)

@@ -105,7 +105,8 @@ def ready_of(spool: Path) -> list[Ready]:
 
 def _prepared(item: Item, known: Meanings, organization: str) -> Prepared:
     resource = {**item.resource, "id": item.id}
-    replace_references(resource, ChainMap(known.existing, item.names or {}, known.searches))
+    names: Mapping[str, str] = ChainMap(known.existing, item.names or {}, known.searches)
+    replace_references(resource, names)
     prepared = prepare(resource, named_author(resource) or organization)
     if len(prepared.content) > LARGEST:
         raise Unprocessable(f"The resource is larger than {LARGEST // 1024 // 1024} MiB.")
