@@ -1,0 +1,168 @@
+"""A store of any size in a minute or two: `python -m tests.perf.generator FOLDER RESOURCES`.
+
+Loads the bench's 16 patients as `ehr load` does, then copies their rows inside the database, under
+ids of their own, without judging them again. Every table with a `pk`, and every rule table, is
+copied as it stands, so a new index table or column needs no change here. Dates are moved in the
+index alone, so that they do not all fall together.
+"""
+
+from __future__ import annotations
+
+import re
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import orjson
+from sqlalchemy import Table
+
+from ehr_gateway import schema
+from ehr_gateway.load import load
+from ehr_gateway.store import Store
+from tests.perf.gateway.bundles import sample
+
+__all__ = ["fill"]
+
+# In the place of a copy's eight digits; no JSON holds it.
+_MARK = "\x01"
+_UUID = re.compile(r"[0-9a-f]{8}(?=(?:-[0-9a-f]{4}){3}-[0-9a-f]{12})")
+_NOT_COPIED = {"search_parameter", "setting", "load_ledger"}
+_RESOURCE = schema.METADATA.tables["resource"]
+_DAY_MS = 86_400_000
+# A prime, so that copies are spread over the years.
+_DAYS, _STEP = 3000, 1103
+
+
+def fill(store: Store, resources: int) -> int:
+    """Fill an empty store with about so many resources; return how many it holds."""
+    base = _load(store)
+    copies = max(0, round((resources - base) / base))
+    with store.writing() as connection:
+        connection.execute("CREATE TEMPORARY TABLE copy (n INTEGER, mark TEXT, days INTEGER)")
+        connection.executemany(
+            "INSERT INTO copy VALUES (?, ?, ?)",
+            [(n, f"{n:08x}", n * _STEP % _DAYS - _DAYS // 2) for n in range(1, copies + 1)],
+        )
+        last = connection.execute("SELECT MAX(pk) FROM resource").fetchone()[0]
+        marked, own = _marker(), set[int]()
+        # First `resource`: its rows tell which are a patient's.
+        for table in sorted(schema.METADATA.tables.values(), key=lambda one: one is not _RESOURCE):
+            if table.name not in _NOT_COPIED:
+                _copy(store, connection, table, marked, last, own)
+        connection.execute("DROP TABLE copy")
+        if store.dialect == "postgresql":
+            connection.execute(
+                "SELECT setval(pg_get_serial_sequence('resource', 'pk'), MAX(pk)) FROM resource"
+            )
+        count: int = connection.execute("SELECT COUNT(*) FROM resource").fetchone()[0]
+    if store.dialect == "postgresql":
+        # As its autovacuum would, a minute later.
+        with store.writing() as connection:
+            connection.execute("ANALYZE")
+    return count
+
+
+def _load(store: Store) -> int:
+    data = sample()
+    lines = [orjson.dumps(entry["resource"]) for entry in orjson.loads(data.seed)["entry"]]
+    lines += [orjson.dumps(one) for record in data.records for one in record]
+    with tempfile.TemporaryDirectory() as folder:
+        source = Path(folder, "sample.ndjson")
+        source.write_bytes(b"\n".join(lines))
+        return load(store, [source]).accepted
+
+
+def _marker() -> Callable[[Any], Any]:
+    """Return a function that marks the ids and identifiers which each copy has of its own."""
+    own, identifiers = set(), {}
+    for record in sample().records:
+        own |= {str(one["id"])[-36:] for one in record}
+        for identifier in record[0]["identifier"]:
+            identifiers[identifier["value"]] = identifier["value"] + _MARK
+
+    def marked(value: Any) -> Any:
+        if isinstance(value, bytes):
+            return marked(value.decode()).encode()
+        if not isinstance(value, str):
+            return value
+        if value in identifiers:
+            return identifiers[value]
+        text = _UUID.sub(
+            lambda found: (
+                _MARK if value[found.start() : found.start() + 36] in own else found.group()
+            ),
+            value,
+        )
+        if len(text) > 100:
+            for old, new in identifiers.items():
+                text = text.replace(old, new)
+        return text
+
+    return marked
+
+
+def _copy(
+    store: Store,
+    connection: Any,
+    table: Table,
+    marked: Callable[[Any], Any],
+    last: int,
+    own: set[int],
+) -> None:
+    """Copy the rows that are a patient's. The first table, `resource`, tells which: into `own`."""
+    names = [column.name for column in table.columns]
+    found = connection.execute(f"SELECT {', '.join(names)} FROM {table.name}").fetchall()
+    rows = [(tuple(row), tuple(map(marked, row))) for row in found]
+    at = names.index("pk") if "pk" in names else None
+    if table.name == "resource":
+        own.update(row[0] for row, changed in rows if row != changed)
+    if at is None:
+        base = [changed for row, changed in rows if row != changed]
+    else:
+        base = [changed for _, changed in rows if changed[at] in own]
+    connection.execute(
+        f"CREATE TEMPORARY TABLE base AS SELECT {', '.join(names)} FROM {table.name} WHERE 1 = 0"
+    )
+    connection.executemany(f"INSERT INTO base VALUES ({', '.join('?' * len(names))})", base)
+    values = [_value(store, table.name, name, last) for name in names]
+    # In the order of the key, so that each page of the table is written once.
+    keys = ", ".join(str(n + 1) for n, name in enumerate(names) if table.c[name].primary_key)
+    connection.execute(
+        f"INSERT INTO {table.name} ({', '.join(names)}) SELECT {', '.join(values)}"
+        f" FROM copy CROSS JOIN base{f' ORDER BY {keys}' if keys else ''}"
+    )
+    connection.execute("DROP TABLE base")
+
+
+def _value(store: Store, table: str, name: str, last: int) -> str:
+    kind = str(schema.METADATA.tables[table].c[name].type)
+    if name == "pk":
+        return f"base.pk + copy.n * {last}"
+    if table == "idx_date" and name in ("low", "high"):
+        return f"base.{name} + copy.days * {_DAY_MS}"
+    if name == "body":
+        if store.dialect == "postgresql":
+            text = "replace(convert_from(base.body, 'UTF8'), chr(1), copy.mark)"
+            return f"convert_to({text}, 'UTF8')"
+        return "CAST(replace(CAST(base.body AS TEXT), char(1), copy.mark) AS BLOB)"
+    if kind in ("VARCHAR", "TEXT"):
+        mark = "chr(1)" if store.dialect == "postgresql" else "char(1)"
+        return f"replace(base.{name}, {mark}, copy.mark)"
+    return f"base.{name}"
+
+
+def main() -> None:
+    """Fill a store and say how long it took."""
+    folder, resources = Path(sys.argv[1]), int(sys.argv[2])
+    store = Store(folder / "ehr.db")
+    start = time.monotonic()
+    count = fill(store, resources)
+    store.close()
+    sys.stdout.write(f"{count:,} resources in {time.monotonic() - start:.1f} s\n")
+
+
+if __name__ == "__main__":
+    main()
