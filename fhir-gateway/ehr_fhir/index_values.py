@@ -8,6 +8,7 @@ an index bears. A quantity in UCUM has a second row, in the unit's base units.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
+from functools import lru_cache
 from typing import Any
 
 from ehr_fhir.errors import Invalid
@@ -46,16 +47,29 @@ def _token(system: str, code: str) -> tuple[str, Value]:
 def _coding(coding: Mapping[str, Any]) -> Iterator[tuple[str, Value]]:
     if code := coding.get("code"):
         yield _token(coding.get("system", ""), code)
+    if display := coding.get("display"):
+        yield _term(display)  # for `:text`
 
 
 def _concept(concept: Mapping[str, Any]) -> Iterator[tuple[str, Value]]:
     for coding in concept.get("coding", ()):
         yield from _coding(coding)
+    if text := concept.get("text"):
+        yield _term(text)
 
 
 def _identifier(identifier: Mapping[str, Any]) -> Iterator[tuple[str, Value]]:
-    if value := identifier.get("value"):
+    value, kind = identifier.get("value"), identifier.get("type")
+    if value:
         yield _token(identifier.get("system", ""), value)
+    if kind is None:
+        return
+    if text := kind.get("text"):
+        yield _term(text)
+    for coding in kind.get("coding", ()) if value else ():
+        if code := coding.get("code"):
+            # For `:of-type`; a code has no bar, so no system looks like it.
+            yield _token(f"{coding.get('system', '')}|{code}", value)
 
 
 def _contact(contact: Mapping[str, Any]) -> Iterator[tuple[str, Value]]:
@@ -69,6 +83,12 @@ def _plain(value: Any) -> Iterator[tuple[str, Value]]:
 
 def _text(text: str) -> Iterator[tuple[str, Value]]:
     yield "string", (normal(text), indexable(text))
+
+
+@lru_cache(4096)
+def _term(text: str) -> tuple[str, Value]:
+    """Fold the words that go with a code, which come again and again."""
+    return "string", (normal(text), indexable(text))
 
 
 def _parts(names: tuple[str, ...]) -> Converter:

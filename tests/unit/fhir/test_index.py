@@ -28,7 +28,11 @@ def observation(**elements: Any) -> dict[str, Any]:
 def test_a_concept_is_found_by_each_of_its_codings() -> None:
     code = {"coding": [{"system": "s", "code": "a"}, {"code": "b"}], "text": "c"}
 
-    assert values(observation(code=code), "code") == [("token", "s", "a"), ("token", "", "b")]
+    assert values(observation(code=code), "code") == [
+        ("token", "s", "a"),
+        ("token", "", "b"),
+        ("string", "c", "c"),
+    ]
 
 
 def test_the_living_are_found_by_deceased_false() -> None:
@@ -192,4 +196,18 @@ def test_a_reference_elsewhere_is_found_without_its_version() -> None:
 
     assert values(observation(subject=reference), "patient") == [
         ("reference", "", "http://a.org/fhir/Patient/1")
+    ]
+
+
+def test_an_identifier_is_found_by_its_type_too() -> None:
+    kind = {"coding": [{"system": "t", "code": "MR"}], "text": "Record"}
+    patient = {
+        "resourceType": "Patient",
+        "identifier": [{"system": "s", "value": "1", "type": kind}],
+    }
+
+    assert values(patient, "identifier") == [
+        ("token", "s", "1"),
+        ("string", "record", "Record"),
+        ("token", "t|MR", "1"),
     ]
