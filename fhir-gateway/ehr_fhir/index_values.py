@@ -1,8 +1,8 @@
 """From a FHIR datatype to the columns of an index table, one function for each pair that R4 uses.
 
 Columns by kind: token (system, code), string (normal, exact), date (low, high), number (low, high),
-quantity (low, high, system, code, unit), reference (type, id), uri (value,). No text is longer than
-an index bears. A quantity in UCUM has a second row, in the unit's base units.
+quantity (low, high, system, code, unit), reference (type, id), uri (value,), position (x, y, z). No
+text is longer than an index bears. A quantity in UCUM has a second row, in the unit's base units.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ from typing import Any
 
 from ehr_fhir.errors import Invalid
 from ehr_fhir.intervals import BEGINNING, END, date_interval, period_interval, timing_interval
+from ehr_fhir.positions import unit_vector
 from ehr_fhir.references import target, type_named, unversioned
 from ehr_fhir.strings import indexable, normal
 from ehr_fhir.units import CANONICAL, LONGEST_UNIT, Canonical, canonical
@@ -186,6 +187,14 @@ def _limits(value: Mapping[str, Any]) -> tuple[float, float]:
     return _open(low, BEGINNING), _open(high, END)
 
 
+def _position(position: Mapping[str, Any]) -> Iterator[tuple[str, Value]]:
+    try:
+        place = unit_vector(float(position["latitude"]), float(position["longitude"]))
+    except Invalid:
+        return  # beyond the poles
+    yield "position", place
+
+
 def _uri(value: str) -> Iterator[tuple[str, Value]]:
     for one in _versions(value):
         yield "uri", (one,)
@@ -251,6 +260,7 @@ _CONVERTERS: Mapping[str, Mapping[str, Converter]] = {
         "instant": _date,
         "string": _free_date,
     },
+    "special": {"Location.position": _position},
     "number": {"Range": _number_range, "decimal": _number, "integer": _number},
     "quantity": {
         "Age": _quantity,

@@ -12,7 +12,10 @@ from ehr_fhir.fhirpath import Expression, Walk
 
 __all__ = ["INDEXED", "Component", "SearchParameter", "compiled", "parameters", "slots"]
 
-INDEXED = frozenset({"date", "number", "quantity", "reference", "string", "token", "uri"})
+# R4 has one special parameter with an expression: `near`.
+INDEXED = frozenset(
+    {"date", "number", "quantity", "reference", "special", "string", "token", "uri"}
+)
 _BASES = ("Resource", "DomainResource")
 
 

@@ -61,6 +61,7 @@ RESOURCE = Table(
 INDEX_COLUMNS: dict[str, tuple[str, ...]] = {
     "date": ("low", "high", "slot"),
     "number": ("low", "high", "slot"),
+    "position": ("x", "y", "z", "slot"),
     "quantity": ("low", "high", "system", "code", "unit", "slot"),
     "reference": ("target_type", "target_id", "slot"),
     "string": ("normal", "exact", "slot"),
@@ -70,6 +71,7 @@ INDEX_COLUMNS: dict[str, tuple[str, ...]] = {
 _KEYS = {
     "date": ("param", "low", "high", "pk", "slot"),
     "number": ("param", "low", "high", "pk", "slot"),
+    "position": ("param", "x", "y", "z", "pk", "slot"),
     "quantity": ("param", "low", "high", "system", "code", "unit", "pk", "slot"),
     "reference": ("param", "target_id", "target_type", "pk", "slot"),
     "string": ("param", "normal", "exact", "pk", "slot"),
@@ -81,7 +83,7 @@ _KEYS = {
 def _type_of(kind: str, column: str) -> TypeEngine[Any]:
     if column in ("param", "pk", "slot"):
         return INTEGER
-    if column in ("low", "high"):
+    if column in ("low", "high", "x", "y", "z"):
         return INTEGER if kind == "date" else Float(53)
     return TEXT
 

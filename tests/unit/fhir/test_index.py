@@ -211,3 +211,12 @@ def test_an_identifier_is_found_by_its_type_too() -> None:
         ("string", "record", "Record"),
         ("token", "t|MR", "1"),
     ]
+
+
+def test_a_place_is_found_on_the_globe() -> None:
+    place = {"resourceType": "Location", "position": {"latitude": 0, "longitude": 90}}
+    beyond = {"resourceType": "Location", "position": {"latitude": 91, "longitude": 90}}
+
+    ((kind, *where),) = values(place, "near")
+    assert (kind, [round(part, 9) for part in where]) == ("position", [0, 1, 0])
+    assert values(beyond, "near") == []
