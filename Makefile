@@ -4,9 +4,17 @@ PYTHON ?= python3
 BIN := .venv/bin
 PATHS := analytics cli etl fhir-gateway models portal privacy tests
 PYTEST := $(BIN)/pytest
+# Of the benches.
+ROUNDS ?= 3
+SECONDS ?= 5
+WORKERS ?= 2
+SIZES ?= 10k,100k,1M
+DATABASES ?= sqlite
+BENCH_GROUP := import tomllib; print(*tomllib.load(open("pyproject.toml", "rb"))["dependency-groups"]["bench"])
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-slow test-unit test-spec test-integration test-acceptance check fix bench lock assets browser clean
+.PHONY: help setup demo test test-slow test-unit test-spec test-integration test-acceptance check fix \
+	bench bench-gateway bench-latency bench-memory profile lock assets browser postgresql clean
 
 help: ## list the commands
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "make %-18s %s\n", $$1, $$2}'
@@ -26,19 +34,22 @@ setup: .venv/.ready ## everything needed to run: .venv, Java, Delta's jar (quick
 browser: ## Chromium for the browser tests
 	@sh cli/setup/chromium.sh
 
+postgresql: ## PostgreSQL for the tests, which start a server of their own
+	@sh cli/setup/postgresql.sh
+
 demo: setup ## the whole way once: sample in, lake, study, model, web pages up
 	@$(BIN)/ehr demo
 
-test: setup browser check ## all tests but the slow ones
+test: setup browser postgresql check ## all tests but the slow ones
 	@$(PYTEST) --doctest-modules tests analytics cli etl fhir-gateway models portal privacy
 
-test-slow: setup browser ## the tests that take minutes
+test-slow: setup browser postgresql ## the tests that take minutes
 	@$(PYTEST) -m slow
 
-test-unit: setup ## one kind of test: also test-spec, test-integration, test-acceptance
+test-unit: setup postgresql ## one kind of test: also test-spec, test-integration, test-acceptance
 	@$(PYTEST) tests/unit
 
-test-spec: setup
+test-spec: setup postgresql
 	@$(PYTEST) tests/spec
 
 test-integration: setup
@@ -60,6 +71,24 @@ fix: .venv/.ready ## format and mend what can be mended
 bench: setup ## measured rates against their references, in one run (BULK=folder of NDJSON)
 	@$(BIN)/python -m tests.perf.bench_fhirpath
 	@$(BIN)/python -m tests.perf.bench_load $(BULK)
+
+bench-gateway: setup .venv/.bench ## the gateway beside helios-hfs (ROUNDS=3 SECONDS=5 WORKERS=2 HELIOS=path DATABASE=url)
+	@$(BIN)/python -m tests.perf.bench_gateway --rounds $(ROUNDS) --seconds $(SECONDS) \
+		--workers $(WORKERS) $(if $(DATABASE),--database $(DATABASE))
+
+bench-latency: setup ## how searches slow down as the store grows, as a plot (SIZES=10k,100k,1M DATABASES=sqlite,url)
+	@$(BIN)/python -m tests.perf.bench_latency --sizes $(SIZES) --databases $(DATABASES)
+
+bench-memory: setup ## what a load of files of two sizes takes in memory
+	@$(BIN)/python -m tests.perf.bench_memory
+
+profile: setup .venv/.bench ## where the gateway's time goes: steps in microseconds, then functions
+	@$(BIN)/python -m tests.perf.bench_steps
+	@$(BIN)/python -m tests.perf.profile_gateway
+
+.venv/.bench: .venv/.ready
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check $$($(BIN)/python -c '$(BENCH_GROUP)')
+	@touch $@
 
 assets: ## build the portal's style sheets anew (needs Node)
 	@cd portal && npm ci && npm run build
