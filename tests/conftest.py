@@ -6,9 +6,26 @@ from pathlib import Path
 
 import pytest
 
+from tests.lib.gateway import database, furnished, house, houses, move_in
+from tests.lib.postgresql import postgresql
 from tests.lib.spark import spark
+from tests.lib.store import empty_store, place, shared_record, store
 
-__all__ = ["ROOT", "shared_data", "spark"]
+__all__ = [
+    "ROOT",
+    "database",
+    "empty_store",
+    "furnished",
+    "house",
+    "houses",
+    "move_in",
+    "place",
+    "postgresql",
+    "shared_data",
+    "shared_record",
+    "spark",
+    "store",
+]
 
 ROOT = Path(__file__).resolve().parents[1]
 

@@ -7,9 +7,7 @@ from datetime import UTC, datetime
 import pytest
 
 from ehr_models.readmission.score import Score, send_all
-from tests.lib.gateway import House, furnished, house, houses
-
-__all__ = ["furnished", "house", "houses"]
+from tests.lib.gateway import House
 
 NOW = datetime(2026, 11, 22, 8, 30, tzinfo=UTC)
 ENDED = datetime(2026, 1, 9, 0, 0, tzinfo=UTC)

@@ -7,8 +7,9 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import pytest
 from fastapi.testclient import TestClient
@@ -24,6 +25,7 @@ from ehr_gateway.gateway import Gateway
 from ehr_gateway.prepared import drafted
 from ehr_gateway.settings import GatewaySettings
 from ehr_gateway.writing import transaction
+from tests.lib.postgresql import Cluster
 
 BASE = "http://testserver"
 START_MS = 1_795_334_400_000  # 2026-11-22T08:00:00Z
@@ -198,36 +200,83 @@ class House:
         return issue(gateway.keys, gateway.settings, subject, scope, gateway.clock())[0]
 
 
+class MoveIn(Protocol):
+    """Opens a house of one kind, `empty` or `furnished`; `name` tells several apart."""
+
+    def __call__(self, kind: str, name: str = "data") -> House:
+        """Open a copy of what was built once."""
+
+
+@pytest.fixture
+def database() -> str:
+    """Name the database of the test's house; conftest.py of the gateway's tests names both."""
+    return "sqlite"
+
+
 @pytest.fixture(scope="session")
-def houses(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Return the data folders from which each test's house is copied: made once, not each time."""
-    folder = tmp_path_factory.mktemp("houses")
-    for name in ("empty", "furnished"):
-        built = House(folder / name)
-        built.invite()
-        if name == "furnished":
-            built.furnish()
-        built.gateway.store.close()
-    return folder
+def houses(tmp_path_factory: pytest.TempPathFactory) -> dict[tuple[str, str], Path | str]:
+    """Return what each test's house is copied from: made when first asked for, once."""
+    return {}
 
 
 @pytest.fixture
-def house(houses: Path, tmp_path: Path) -> Iterator[House]:
+def move_in(
+    houses: dict[tuple[str, str], Path | str],
+    tmp_path_factory: pytest.TempPathFactory,
+    tmp_path: Path,
+    database: str,
+    request: pytest.FixtureRequest,
+) -> Iterator[MoveIn]:
+    """Lend how to open houses on the test's database; they are closed at its end."""
+    with ExitStack() as stack:
+
+        def on_sqlite(kind: str, name: str = "data") -> House:
+            template = houses.get((database, kind))
+            if not isinstance(template, Path):
+                template = houses[database, kind] = tmp_path_factory.mktemp(kind) / "data"
+                _build(kind, House(template))
+            shutil.copytree(template, tmp_path / name)
+            return stack.enter_context(_opened(House(tmp_path / name)))
+
+        def on_postgresql(kind: str, name: str = "data") -> House:
+            cluster: Cluster = request.getfixturevalue("postgresql")
+            template = houses.get((database, kind))
+            if not isinstance(template, str):
+                template = houses[database, kind] = cluster.create()
+                keys = tmp_path_factory.mktemp(f"{kind}-keys")
+                _build(kind, House(keys, database_url=cluster.url(template)))
+            url = stack.enter_context(cluster.database(template=template))
+            return stack.enter_context(_opened(House(tmp_path / name, database_url=url)))
+
+        yield on_sqlite if database == "sqlite" else on_postgresql
+
+
+@pytest.fixture
+def house(move_in: MoveIn) -> House:
     """Return a house in which nothing is yet but the accounts of the cast."""
-    yield from _moved_in(houses / "empty", tmp_path / "data")
+    return move_in("empty")
 
 
 @pytest.fixture
-def furnished(houses: Path, tmp_path: Path) -> Iterator[House]:
+def furnished(move_in: MoveIn) -> House:
     """Return a house with patients who joined and records of hospital-a; nothing is shared."""
-    yield from _moved_in(houses / "furnished", tmp_path / "data")
+    return move_in("furnished")
 
 
-def _moved_in(template: Path, data: Path) -> Iterator[House]:
-    shutil.copytree(template, data)
-    built = House(data)
-    with built.client:
-        yield built
+def _build(kind: str, built: House) -> None:
+    built.invite()
+    if kind == "furnished":
+        built.furnish()
+    built.gateway.store.close()
+
+
+@contextmanager
+def _opened(built: House) -> Iterator[House]:
+    try:
+        with built.client:
+            yield built
+    finally:
+        built.gateway.store.close()
 
 
 def must(answer: Any) -> Any:

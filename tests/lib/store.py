@@ -16,6 +16,7 @@ from ehr_gateway.interactions.search import SearchPage, search
 from ehr_gateway.interactions.update import update
 from ehr_gateway.store import Store, Version
 from ehr_privacy.consent import Requester, parse_scopes
+from tests.lib.postgresql import Cluster
 
 NOW = 1_790_000_000_000  # 2026-09-21T14:13:20Z
 
@@ -93,9 +94,28 @@ def rows(store: Store, statement: str, *values: object) -> list[tuple[Any, ...]]
 
 
 @pytest.fixture
-def store(tmp_path: Path) -> Iterator[Store]:
+def place(tmp_path: Path, database: str, request: pytest.FixtureRequest) -> Iterator[Path | str]:
+    """Name a place for a store on the test's database, with nothing in it but its tables."""
+    if database == "sqlite":
+        yield tmp_path / "ehr.db"
+        return
+    cluster: Cluster = request.getfixturevalue("postgresql")
+    with cluster.database(template=request.getfixturevalue("empty_store")) as url:
+        yield url
+
+
+@pytest.fixture(scope="session")
+def empty_store(postgresql: Cluster) -> str:
+    """Name a PostgreSQL database in which a store was made and nothing else: a template."""
+    name = postgresql.create()
+    Store(postgresql.url(name)).close()
+    return name
+
+
+@pytest.fixture
+def store(place: Path | str, tmp_path: Path) -> Iterator[Store]:
     """Open an empty store."""
-    opened = Store(tmp_path / "ehr.db")
+    opened = Store(place, tmp_path)
     yield opened
     opened.close()
 

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import shutil
-from pathlib import Path
 from typing import Any
 
 import pytest
 
 from ehr_fhir.validation import validate
-from tests.lib.gateway import House, Session, must, observation, organization, restriction
+from tests.lib.gateway import House, MoveIn, Session, must, observation, organization, restriction
 
 
 @pytest.fixture
@@ -164,11 +162,10 @@ def walked(house: House) -> list[tuple[str, int, bytes]]:
     return found
 
 
-def test_hidden_records_change_no_history(houses: Path, tmp_path: Path) -> None:
+def test_hidden_records_change_no_history(move_in: MoveIn) -> None:
     answers = []
     for name, more in (("without", False), ("with", True)):
-        shutil.copytree(houses / "furnished", tmp_path / name)
-        house = House(tmp_path / name)
+        house = move_in("furnished", name)
         close = restriction("close-lab", against="Organization/hospital-b", domain="laboratory")
         house.login("p.pat-1").store(close)
         house.share()

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import shutil
-from pathlib import Path
 from typing import Any
 
 import pytest
 
-from tests.lib.gateway import House, condition, encounter, observation, restriction
+from tests.lib.gateway import House, MoveIn, condition, encounter, observation, restriction
 
 REQUESTS = [
     "Patient/pat-1",
@@ -133,12 +131,11 @@ def headers(answer: Any) -> dict[str, str]:
 
 
 @pytest.mark.parametrize("shared", [False, True])
-def test_hidden_records_change_no_answer(houses: Path, tmp_path: Path, shared: bool) -> None:
+def test_hidden_records_change_no_answer(move_in: MoveIn, shared: bool) -> None:
     stores = []
     # The same words of address and limits for both: only the records differ.
     for name, more in (("without", False), ("with", True)):
-        shutil.copytree(houses / "furnished", tmp_path / name)
-        house = House(tmp_path / name)
+        house = move_in("furnished", name)
         close = restriction("close-lab", against="Organization/hospital-b", domain="laboratory")
         house.login("p.pat-1").store(close)
         if shared:

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import fcntl
-import os
 import queue
 import sqlite3
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import IO
 
 from ehr_fhir.errors import Unavailable
 from ehr_gateway.database.connection import Dialect
@@ -44,7 +44,7 @@ class SqliteDatabase:
         self._readers: queue.LifoQueue[SqliteConnection] = queue.LifoQueue(_MOST_READERS)
         # SQLite's own way of waiting for another process is to sleep and try again.
         # (A lock belongs to an open file, so the two connections need one each.)
-        self._locks = [os.open(f"{path}-writer", os.O_RDWR | os.O_CREAT, 0o600) for _ in "ab"]
+        self._locks = [Path(f"{path}-writer").open("ab") for _ in ("writer", "notes")]
         self._writer = self._connect("FULL")
         self._notes = self._connect("NORMAL")
         self._group = GroupCommit(self._begin_group, self._end_group)
@@ -92,7 +92,7 @@ class SqliteDatabase:
         self._writer.close()
         self._notes.close()
         for lock in self._locks:
-            os.close(lock)
+            lock.close()
 
     def _begin_group(self) -> SqliteConnection:
         _begin(self._writer, self._locks[0])
@@ -115,7 +115,7 @@ class SqliteDatabase:
         return connection
 
 
-def _begin(connection: SqliteConnection, lock: int) -> None:
+def _begin(connection: SqliteConnection, lock: IO[bytes]) -> None:
     fcntl.flock(lock, fcntl.LOCK_EX)
     try:
         connection.execute("BEGIN IMMEDIATE")
@@ -126,7 +126,7 @@ def _begin(connection: SqliteConnection, lock: int) -> None:
         raise
 
 
-def _end(connection: SqliteConnection, lock: int, *, keep: bool) -> None:
+def _end(connection: SqliteConnection, lock: IO[bytes], *, keep: bool) -> None:
     try:
         connection.execute("COMMIT" if keep else "ROLLBACK")
     finally:

@@ -1,5 +1,11 @@
-"""The small gateway, for these tests."""
+"""These tests run on both databases."""
 
-from tests.lib.gateway import furnished, house, houses
+from __future__ import annotations
 
-__all__ = ["furnished", "house", "houses"]
+import pytest
+
+
+@pytest.fixture(params=["sqlite", "postgresql"])
+def database(request: pytest.FixtureRequest) -> str:
+    """Name the database of the test's house or store."""
+    return str(request.param)

@@ -369,7 +369,9 @@ def test_a_token_of_another_key_or_of_no_key_is_refused(tmp_path: Path) -> None:
 
 
 def test_a_local_token_is_the_accounts_own(house: House, tmp_path: Path) -> None:
-    token = local_token(tmp_path / "data", user="doctor.a")
+    token = local_token(
+        tmp_path / "data", user="doctor.a", database_url=house.settings.database_url
+    )
 
     caller = Verifier(house.gateway.keys, house.settings).verify(token, START_MS)
 
@@ -379,7 +381,12 @@ def test_a_local_token_is_the_accounts_own(house: House, tmp_path: Path) -> None
 def test_a_local_token_of_an_unknown_client_acts_for_the_platform(
     house: House, tmp_path: Path
 ) -> None:
-    token = local_token(tmp_path / "data", client="bench", scope="system/*.cruds")
+    token = local_token(
+        tmp_path / "data",
+        client="bench",
+        scope="system/*.cruds",
+        database_url=house.settings.database_url,
+    )
 
     caller = Verifier(house.gateway.keys, house.settings).verify(token, START_MS)
 
@@ -391,11 +398,16 @@ def test_a_local_token_needs_one_known_user_or_client_and_known_scopes(
     house: House, tmp_path: Path
 ) -> None:
     with pytest.raises(NotFound):
-        local_token(tmp_path / "data", user="nobody")
+        local_token(tmp_path / "data", user="nobody", database_url=house.settings.database_url)
     with pytest.raises(Invalid):
-        local_token(tmp_path / "data")
+        local_token(tmp_path / "data", database_url=house.settings.database_url)
     with pytest.raises(Invalid):
-        local_token(tmp_path / "data", client="bench", scope="everything")
+        local_token(
+            tmp_path / "data",
+            client="bench",
+            scope="everything",
+            database_url=house.settings.database_url,
+        )
 
 
 def test_no_role_grants_what_it_was_not_given() -> None:

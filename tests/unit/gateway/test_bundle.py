@@ -10,9 +10,7 @@ import pytest
 from ehr_fhir.errors import EhrError, Invalid, TooCostly, Unprocessable, Unsupported
 from ehr_gateway.interactions.bundle import BundleResult, bundle
 from ehr_gateway.store import Store
-from tests.lib.store import content, found, platform, put, rows, store
-
-__all__ = ["store"]
+from tests.lib.store import content, found, platform, put, rows
 
 
 def entry(method: str, url: str, **parts: Any) -> dict[str, Any]:

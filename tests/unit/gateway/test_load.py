@@ -13,9 +13,7 @@ from ehr_gateway.interactions.read import read
 from ehr_gateway.load import LoadReport, load
 from ehr_gateway.loading import files
 from ehr_gateway.store import Store
-from tests.lib.store import content, found, platform, put, rows, store
-
-__all__ = ["store"]
+from tests.lib.store import content, found, platform, put, rows
 
 
 def observation(identity: str, subject: str = "Patient/p") -> dict[str, Any]:
@@ -216,13 +214,13 @@ def test_loading_again_changes_nothing_and_a_change_is_a_version(
 ) -> None:
     file = written(tmp_path / "a.ndjson", PATIENT, observation("o"))
     load(store, [file])
-    before = rows(store, "SELECT * FROM resource")
+    before = rows(store, "SELECT * FROM resource ORDER BY pk")
 
     again = load(store, [file])
     changed = load(store, [written(tmp_path / "a.ndjson", {**PATIENT, "gender": "male"})])
 
     assert (again.accepted, again.unchanged) == (2, 2)
-    assert rows(store, "SELECT * FROM resource")[1:2] == before[1:]
+    assert rows(store, "SELECT * FROM resource ORDER BY pk")[1:2] == before[1:]
     assert (changed.accepted, changed.unchanged) == (1, 0)
     assert read(store, platform(), "Patient", "p").version == 2
     assert found(store, "Patient", "gender=male") == ["p"]

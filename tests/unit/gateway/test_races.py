@@ -18,9 +18,7 @@ from ehr_gateway.interactions.patch import patch
 from ehr_gateway.interactions.read import read
 from ehr_gateway.interactions.update import update_matching
 from ehr_gateway.store import Store
-from tests.lib.store import content, found, platform, put, store
-
-__all__ = ["store"]
+from tests.lib.store import content, found, platform, put
 
 THREADS, ROUNDS = 64, 20
 
@@ -65,9 +63,9 @@ def together(stores: list[Store], act: Callable[[Store, int], None], number: int
 
 @pytest.mark.parametrize("act", [create_one, update_one, transact_one])
 def test_parallel_identical_conditional_writes_make_one_resource(
-    store: Store, tmp_path: Path, act: Callable[[Store, int], None]
+    store: Store, place: Path | str, act: Callable[[Store, int], None]
 ) -> None:
-    other = Store(tmp_path / "ehr.db")
+    other = Store(place)
     try:
         for number in range(ROUNDS):
             together([store, other], act, number)

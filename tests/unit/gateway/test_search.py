@@ -8,9 +8,7 @@ from ehr_fhir.errors import Invalid
 from ehr_gateway.cursor import open_cursor, seal_cursor
 from ehr_gateway.interactions.search import search
 from ehr_gateway.store import Store
-from tests.lib.store import NOW, doctor, found, platform, put, shared_record, store
-
-__all__ = ["shared_record", "store"]
+from tests.lib.store import NOW, doctor, found, platform, put
 
 
 @pytest.fixture

@@ -10,10 +10,10 @@ from ehr_gateway.interactions.delete import delete
 from ehr_gateway.interactions.search import search
 from ehr_gateway.store import Store
 from ehr_privacy.consent import Requester, parse_scopes
-from tests.lib.store import NOW, doctor, found, put, store
+from tests.lib.store import NOW, doctor, found, put
 from tests.lib.ward import TOP, closed, observation, shared, system, ward
 
-__all__ = ["store", "ward"]
+__all__ = ["ward"]
 
 
 @pytest.mark.parametrize(

@@ -9,10 +9,10 @@ from ehr_gateway.access import Access
 from ehr_gateway.interactions import include
 from ehr_gateway.interactions.search import SearchPage, search
 from ehr_gateway.store import Store
-from tests.lib.store import doctor, put, store
+from tests.lib.store import doctor, put
 from tests.lib.ward import TOP, closed, observation, shared, system, ward
 
-__all__ = ["store", "ward"]
+__all__ = ["ward"]
 
 
 def page(ward: Store, kind: str, query: str, access: Access = TOP) -> SearchPage:

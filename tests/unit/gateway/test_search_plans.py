@@ -66,13 +66,17 @@ def filled() -> Iterator[Store]:
 
 
 def plans(
-    store: Store, kind: str, query: str, access: Access | None = None, patient: str | None = None
+    store: Store,
+    kind: str,
+    query: str,
+    access: Access | None = None,
+    within: tuple[str, str] | None = None,
 ) -> list[list[str]]:
     """Return the plans of a search's statements."""
     pairs = [(name, value) for name, _, value in (one.partition("=") for one in query.split("&"))]
     with store.reading() as connection:
         explained = Explained(connection)
-        search_in(explained, store, access or platform(), kind, pairs, patient=patient)  # type: ignore[arg-type]
+        search_in(explained, store, access or platform(), kind, pairs, within=within)  # type: ignore[arg-type]
     return explained.plans
 
 
@@ -157,6 +161,6 @@ def test_patients_search_begins_at_their_own_record(filled: Store) -> None:
 
 
 def test_a_compartment_begins_at_the_record(filled: Store) -> None:
-    plan = page(plans(filled, "Observation", "code:not=c1", patient="p1"))
+    plan = page(plans(filled, "Observation", "code:not=c1", within=("Patient", "p1")))
 
     assert any("record_patient_patient (patient=?)" in line for line in plan)

@@ -11,9 +11,7 @@ from hypothesis import strategies as st
 
 from ehr_gateway.interactions.search import search
 from ehr_gateway.store import Store
-from tests.lib.store import NOW, doctor, found, platform, put, shared_record, store
-
-__all__ = ["shared_record", "store"]
+from tests.lib.store import NOW, doctor, found, platform, put
 
 
 def paged(store: Store, kind: str, sort: str, count: int = 1) -> list[str]:

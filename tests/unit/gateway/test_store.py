@@ -35,11 +35,7 @@ from tests.lib.store import (
     platform,
     put,
     rows,
-    shared_record,
-    store,
 )  # fmt: skip
-
-__all__ = ["shared_record", "store"]
 
 PATIENT = b'{"resourceType":"Patient","name":[{"family":"Chan"}]}'
 INDEXES = ("token", "string", "date", "number", "quantity", "reference", "uri")
@@ -158,14 +154,16 @@ def test_what_is_absent_is_not_found(store: Store) -> None:
 
 
 def test_the_history_of_a_type_reads_that_type_alone(store: Store) -> None:
-    plan = rows(
-        store,
-        "EXPLAIN QUERY PLAN SELECT * FROM resource r WHERE r.type = 'Patient' AND r.version > 0"
-        " AND r.pk < 9 ORDER BY r.pk DESC LIMIT 5",
+    query = (
+        "SELECT * FROM resource r WHERE r.type = 'Patient' AND r.version > 0"
+        " AND r.pk < 9 ORDER BY r.pk DESC LIMIT 5"
     )
+    explain = "EXPLAIN QUERY PLAN" if store.dialect == "sqlite" else "EXPLAIN"
 
-    assert len(plan) == 1
-    assert "USING INDEX resource_history (type=? AND pk<?)" in plan[0][-1]
+    plan = rows(store, f"{explain} {query}")
+
+    assert any("resource_history" in row[-1] for row in plan)
+    assert len(plan) == 1 or store.dialect == "postgresql"
 
 
 def test_history_is_newest_first_and_paged(store: Store) -> None:
@@ -270,13 +268,13 @@ def test_time_never_runs_backwards(store: Store) -> None:
     assert later.last_updated_ms == NOW
 
 
-def test_a_store_opened_again_is_the_same(tmp_path: Path) -> None:
-    first = Store(tmp_path / "ehr.db")
+def test_a_store_opened_again_is_the_same(place: Path | str) -> None:
+    first = Store(place)
     version = create(first, platform(), "Patient", PATIENT)
     numbers, key = first.parameter_ids, first.cursor_key
     first.close()
 
-    again = Store(tmp_path / "ehr.db")
+    again = Store(place)
 
     assert read(again, platform(), "Patient", version.id) == version
     assert (again.parameter_ids, again.cursor_key) == (numbers, key)
