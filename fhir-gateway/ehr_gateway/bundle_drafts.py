@@ -7,7 +7,7 @@ entries, and the resources that refer to them.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 from ehr_fhir.errors import Invalid
@@ -21,8 +21,8 @@ from ehr_gateway.writing import new_id
 
 __all__ = ["in_writing_order", "made_ready", "names_of", "settle"]
 
-# R4's order: what goes, what comes, what changes, and only then what is asked.
-_ORDER = {"DELETE": 0, "POST": 1, "PUT": 2, "PATCH": 2, "GET": 3, "HEAD": 3}
+# R4's order: what goes, what comes, what changes; what is asked comes after them all.
+_ORDER = {"DELETE": 0, "POST": 1, "PUT": 2, "PATCH": 2}
 
 
 def made_ready(store: Store, access: Access, entries: Sequence[Entry]) -> list[Entry]:
@@ -52,9 +52,10 @@ def settle(entries: Sequence[Entry], known: Mapping[str, str]) -> None:
             replace_references(entry.draft.resource, Names(known, root_of(entry.full_url)))
 
 
-def in_writing_order(entries: Sequence[Entry]) -> Iterator[Entry]:
-    """Yield the entries as they are carried out; those that search for others come after them."""
-    return iter(sorted(entries, key=lambda one: (_ORDER[one.method], one.waits)))
+def in_writing_order(entries: Sequence[Entry]) -> list[Entry]:
+    """Return the entries that write, in order; those that search for others come after them."""
+    writes = [entry for entry in entries if entry.method in _ORDER]
+    return sorted(writes, key=lambda one: (_ORDER[one.method], one.waits))
 
 
 def _with_id(entry: Entry) -> Entry:

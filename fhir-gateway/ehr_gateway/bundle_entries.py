@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any, NoReturn, TypeVar
+from typing import Any, TypeVar
 from urllib.parse import parse_qsl
 
 from ehr_fhir import definitions
@@ -90,20 +90,22 @@ def placed(entry: Entry, act: Callable[[Entry], T]) -> T:
     try:
         return act(entry)
     except EhrError as error:
-        _raise_at(error, entry.place)
+        issues = [_placed(issue, entry) for issue in error.issues]
+        raise type(error)(issues[0].diagnostics, issues=issues) from None
 
 
-def _raise_at(error: EhrError, place: str) -> NoReturn:
-    issues = [
-        Issue(
-            f"{place}: {issue.diagnostics}",
-            f"{place}.resource" if issue.expression else place,
-            issue.code,
-            issue.severity,
-        )
-        for issue in error.issues
-    ]
-    raise type(error)(issues[0].diagnostics, issues=issues) from None
+def _placed(issue: Issue, entry: Entry) -> Issue:
+    text, place = issue.diagnostics, issue.expression or ""
+    if not text.startswith(entry.place):
+        text = f"{entry.place}: {text}"
+    if place == "resourceType":
+        place = f"{entry.place}.resource.resourceType"
+    elif place.partition(".")[0] == entry.type:
+        # What was said of Patient.name is said of Bundle.entry[0].resource.name.
+        place = f"{entry.place}.resource{place.removeprefix(entry.type)}"
+    elif not place.startswith(entry.place):
+        place = entry.place
+    return Issue(text, place, issue.code, issue.severity)
 
 
 def _entry(item: Any, place: str) -> Entry:

@@ -15,6 +15,7 @@ from ehr_gateway.bundle_conditions import check_criteria, existing, resolved
 from ehr_gateway.bundle_drafts import in_writing_order, made_ready, names_of, settle
 from ehr_gateway.bundle_entries import MOST_ENTRIES, Entry, entries_of, placed
 from ehr_gateway.database import Connection
+from ehr_gateway.integrity import FindsNothing
 from ehr_gateway.interactions.read import read_in
 from ehr_gateway.interactions.search import SearchPage, search_in
 from ehr_gateway.interactions.vread import vread_in
@@ -25,6 +26,8 @@ __all__ = ["BundleResult", "EntryResult", "bundle"]
 
 _NOTHING: Mapping[str, str] = MappingProxyType({})
 _READS = frozenset({"GET"})
+# How often entries that search for each other are tried.
+_MOST_ROUNDS = 8
 
 
 @dataclass(frozen=True)
@@ -129,9 +132,31 @@ def _transaction(
         known = names_of(sound)
         settle(sound, known)
         results = {place: EntryResult("200 OK", version) for place, version in found.items()}
-        for one in in_writing_order([one for one in sound if one.place not in found]):
-            results[one.place] = placed(one, lambda entry: _step(writing, entry, Names(known)))
+        rest = [one for one in sound if one.place not in found]
+        results |= _carried_out(writing, in_writing_order(rest), Names(known))
+        for one in rest:
+            if one.method in _READS:
+                results[one.place] = placed(one, lambda entry: _read_in(writing, entry))
     return tuple(results[entry.place] for entry in sound)
+
+
+def _carried_out(
+    writing: Transaction, entries: Sequence[Entry], names: Names
+) -> dict[str, EntryResult]:
+    """Write the entries; a reference by search may find what an entry further on makes."""
+    results: dict[str, EntryResult] = {}
+    for rounds_left in reversed(range(_MOST_ROUNDS)):
+        postponed: list[Entry] = []
+        for entry in entries:
+            try:
+                results[entry.place] = placed(entry, lambda one: _write(writing, one, names))
+            except FindsNothing:
+                # Nothing of this entry is written yet. A whole round for nothing is the end.
+                if not rounds_left or len(postponed) + 1 == len(entries):
+                    raise
+                postponed.append(entry)
+        entries = postponed
+    return results
 
 
 def _found(writing: Transaction, entries: Sequence[Entry]) -> dict[str, Version]:
@@ -160,10 +185,8 @@ def _check_kept(entries: Sequence[Entry], found: Mapping[str, Version]) -> None:
             raise Invalid(text, expression=entry.place)
 
 
-def _step(writing: Transaction, entry: Entry, names: Names) -> EntryResult:
-    if entry.method in _READS:
-        return _read(writing.connection, writing.store, writing.access, entry)
-    return _write(writing, entry, names)
+def _read_in(writing: Transaction, entry: Entry) -> EntryResult:
+    return _read(writing.connection, writing.store, writing.access, entry)
 
 
 def _write(writing: Transaction, entry: Entry, names: Replacements = _NOTHING) -> EntryResult:

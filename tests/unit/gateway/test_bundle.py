@@ -92,7 +92,7 @@ def test_a_transaction_is_all_or_nothing(store: Store) -> None:
             entry("POST", "Patient", resource={"resourceType": "Patient", "active": "x"}),
         )
 
-    assert caught.value.issues[0].expression == "Bundle.entry[1].resource"
+    assert caught.value.issues[0].expression == "Bundle.entry[1].resource.active"
     assert rows(store, "SELECT * FROM resource") == []
 
 
