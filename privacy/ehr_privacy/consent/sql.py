@@ -12,7 +12,9 @@ a subquery that needs the record joins it anew, under the name of the argument `
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Literal
 
 from ehr_privacy.consent.decide import MINOR_LABELS, for_treatment
@@ -38,11 +40,35 @@ def compile_predicate(
     records: str = "record",
 ) -> Predicate:
     """Compile what a requester may read or find at an instant into an SQL predicate."""
+    if roles is None:
+        sql, values = _of_the_matrix(requester, interaction, dialect, alias, prefix, records)
+    else:
+        sql, values = _compiled(requester, interaction, dialect, alias, prefix, records, roles)
+    return Predicate(sql, {**values, f"{prefix}_now": now_ms})
+
+
+# A token comes with many requests, and the text depends on nothing but who asks.
+@lru_cache(maxsize=4096)
+def _of_the_matrix(
+    requester: Requester, interaction: str, dialect: Dialect, alias: str, prefix: str, records: str
+) -> tuple[str, Mapping[str, str | int]]:
+    return _compiled(requester, interaction, dialect, alias, prefix, records, load_roles())
+
+
+def _compiled(
+    requester: Requester,
+    interaction: str,
+    dialect: Dialect,
+    alias: str,
+    prefix: str,
+    records: str,
+    roles: RoleMatrix,
+) -> tuple[str, Mapping[str, str | int]]:
     params = Params(prefix)
     compiler = _Compiler(
-        requester, interaction, now_ms, dialect, alias, records, roles or load_roles(), params
+        requester, interaction, f":{prefix}_now", dialect, alias, records, roles, params
     )
-    return Predicate(compiler.visible(), params.values)
+    return compiler.visible(), params.values
 
 
 def in_force(row: str, now: str) -> str:
@@ -94,16 +120,12 @@ def selector_condition(
 class _Compiler:
     requester: Requester
     interaction: str
-    now_ms: int
+    now: str
     dialect: Dialect
     alias: str
     records: str
     roles: RoleMatrix
     params: Params
-
-    @property
-    def now(self) -> str:
-        return self.params.bind(self.now_ms)
 
     def visible(self) -> str:
         return all_of(
