@@ -61,17 +61,30 @@ def together(stores: list[Store], act: Callable[[Store, int], None], number: int
         list(pool.map(one, range(THREADS)))
 
 
-@pytest.mark.parametrize("act", [create_one, update_one, transact_one])
-def test_parallel_identical_conditional_writes_make_one_resource(
-    store: Store, place: Path | str, act: Callable[[Store, int], None]
+def make_one_each(
+    store: Store, place: Path | str, act: Callable[[Store, int], None], rounds: int
 ) -> None:
     other = Store(place)
     try:
-        for number in range(ROUNDS):
+        for number in range(rounds):
             together([store, other], act, number)
             assert len(found(store, "Organization", f"identifier=http://n|{number}")) == 1
     finally:
         other.close()
+
+
+@pytest.mark.parametrize("act", [create_one, update_one, transact_one])
+def test_parallel_identical_conditional_writes_make_one_resource(
+    store: Store, place: Path | str, act: Callable[[Store, int], None]
+) -> None:
+    make_one_each(store, place, act, ROUNDS)
+
+
+@pytest.mark.slow
+def test_two_hundred_rounds_of_parallel_conditional_creates_make_one_each(
+    store: Store, place: Path | str
+) -> None:
+    make_one_each(store, place, create_one, 200)
 
 
 def test_parallel_conditional_deletes_delete_once(store: Store) -> None:
