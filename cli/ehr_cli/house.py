@@ -49,6 +49,7 @@ def gateway_settings(settings: Settings) -> GatewaySettings:
         token_seconds=settings.token_seconds,
         max_body_bytes=settings.max_body_mb * 1024 * 1024,
         max_bundle_entries=settings.max_bundle_entries,
+        max_search_rows=settings.max_search_rows,
     )
 
 

@@ -35,6 +35,7 @@ class Settings:
     token_seconds: int = 3600
     max_body_mb: int = 32
     max_bundle_entries: int = 10_000
+    max_search_rows: int = 1_000_000
     spark_master: str = "local[*]"
     spark_memory: str = "2g"
     debug: bool = False
@@ -147,6 +148,7 @@ def _check(settings: Settings, where: str) -> None:
         ("token_seconds", 60, 86_400),
         ("max_body_mb", 1, 1024),
         ("max_bundle_entries", 1, 1_000_000),
+        ("max_search_rows", 1000, 1_000_000_000),
     ):
         if not least <= getattr(settings, name) <= most:
             raise Invalid(f"{name} must be from {least} to {most} ({where}).")

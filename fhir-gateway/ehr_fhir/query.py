@@ -54,6 +54,11 @@ class SearchQuery:
     applied: tuple[tuple[str, str], ...] = ()
     issues: tuple[Issue, ...] = field(default=(), compare=False)
 
+    @property
+    def only_total(self) -> bool:
+        """Say whether no match is wanted, but how many there are."""
+        return self.summary_count or self.count == 0
+
 
 def parse(
     resource_type: str, pairs: Iterable[tuple[str, str]], *, lenient: bool = False

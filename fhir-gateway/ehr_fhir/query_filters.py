@@ -1,7 +1,6 @@
 """What a search filters by: a parameter and its values, alone, along a chain, or by `_has`.
 
-Composites of repeating elements, `near` and text search are refused here, by name, until they are
-served.
+`near` and text search are refused here, by name, until they are served.
 """
 
 from __future__ import annotations
@@ -13,7 +12,7 @@ from dataclasses import dataclass
 from ehr_fhir import definitions
 from ehr_fhir.errors import Invalid, TooCostly
 from ehr_fhir.query_values import SearchValue, parse_value, split
-from ehr_fhir.search_parameters import SearchParameter, parameters, slots
+from ehr_fhir.search_parameters import SearchParameter, parameters
 
 __all__ = [
     "CONTROLS",
@@ -22,13 +21,16 @@ __all__ = [
     "AnyOf",
     "Chain",
     "Clause",
+    "Composite",
     "Filter",
     "Has",
+    "InCompartment",
+    "Not",
     "Unknown",
     "hops",
     "known",
 ]
-__all__ += ["parse_filter"]
+__all__ += ["SPECIAL", "modifiers", "parse_filter"]
 
 # Steps of one search from one resource to another; each is judged by consent, and costs.
 MOST_HOPS = 12
@@ -48,13 +50,15 @@ _MODIFIERS: dict[str, set[str]] = {
     "quantity": {"missing"},
     "reference": {"identifier", "missing"},
     "string": {"contains", "exact", "missing"},
-    "token": {"missing", "not"},
+    "special": {"missing"},
+    "token": {"in", "missing", "not", "not-in", "of-type", "text"},
     "uri": {"above", "below", "missing"},
 }
-_NOT_YET = frozenset(
-    {"_contained", "_containedType", "_content", "_filter", "_query",
-     "_score", "_text", "_type"}
-)  # fmt: skip
+# Parameters of every search that filter by no values of their own, and the type they are said to
+# have. `_type` is for searches of several types.
+SPECIAL = {"_filter": "special", "_has": "special", "_list": "special", "_type": "special"}
+_NOT_SERVED = frozenset({"_contained", "_containedType", "_query", "_score"})
+_NOT_YET = frozenset({"_content", "_text"})
 
 
 class Unknown(Exception):
@@ -95,13 +99,28 @@ class AnyOf:
 
 
 @dataclass(frozen=True)
+class Composite:
+    """The parts of at least one of these values must hold in one element of the resource."""
+
+    parameter: SearchParameter
+    values: tuple[tuple[Clause, ...], ...]
+
+
+@dataclass(frozen=True)
+class Not:
+    """The filter must not hold."""
+
+    filter: Filter
+
+
+@dataclass(frozen=True)
 class InCompartment:
     """The resource must belong to the record of one patient."""
 
     patient: str
 
 
-Filter = AnyOf | Chain | Clause | Has | InCompartment
+Filter = AnyOf | Chain | Clause | Composite | Has | InCompartment | Not
 
 
 def parse_filter(resource_type: str, name: str, text: str, depth: int = 0) -> Filter | None:
@@ -132,11 +151,28 @@ def known(resource_type: str, code: str) -> SearchParameter:
         return found[code]
     if code in found or code in _NOT_YET:
         raise Unknown(f"The search parameter `{code}` is not served yet.")
-    names = [*(name for name, one in found.items() if one.searched), *CONTROLS, "_has", "_list"]
+    if code in _NOT_SERVED:
+        raise Unknown(f"The search parameter `{code}` is not served; no other replaces it.")
+    if code == "_type":
+        raise Unknown("`_type` is for a search of several types: ask at the address of all.")
+    names = [*(name for name, one in found.items() if one.searched), *CONTROLS, *SPECIAL]
     nearest = difflib.get_close_matches(code, names, 1, 0)
     raise Unknown(
         f"{resource_type} has no search parameter `{code}`; the nearest name is `{nearest[0]}`."
     )
+
+
+def modifiers(parameter: SearchParameter) -> list[str]:
+    """Return the modifiers that a parameter takes, without the types of a reference.
+
+    >>> modifiers(known("Patient", "identifier"))
+    ['in', 'missing', 'not', 'not-in', 'of-type', 'text']
+    """
+    if parameter.code in ("_id", "_lastUpdated"):
+        return []
+    identifies = "Identifier" in parameter.datatypes
+    found = _MODIFIERS[parameter.type] - (set() if identifies else {"of-type"})
+    return sorted(found)
 
 
 def hops(filters: Sequence[Filter]) -> int:
@@ -149,6 +185,8 @@ def hops(filters: Sequence[Filter]) -> int:
             found += 1 + hops([one.filter])
         elif isinstance(one, AnyOf):
             found += sum(map(hops, one.groups))
+        elif isinstance(one, Not):
+            found += hops([one.filter])
     return found
 
 
@@ -226,23 +264,21 @@ def _any_of(name: str, text: str) -> list[str]:
     return values
 
 
-def _composite(parameter: SearchParameter, name: str, text: str) -> AnyOf:
-    """Read `code$value`: every part of one value must hold for the resource."""
+def _composite(parameter: SearchParameter, name: str, text: str) -> Composite:
+    """Read `code$value`: every part of one value must hold in one element."""
     known_here = parameters(parameter.resource_type)
-    if any(one.code in slots(parameter.resource_type) for one in parameter.components):
-        raise Unknown(f"The search parameter `{parameter.code}` is not served yet.")
-    groups = []
+    values = []
     for one in _any_of(name, text):
         parts = split(one, "$")
         if len(parts) != len(parameter.components):
             raise Invalid(f"`{name}` takes {len(parameter.components)} parts, `$` between them.")
-        groups.append(
+        values.append(
             tuple(
                 Clause(known_here[one.code], None, _values(known_here[one.code], "", name, part))
                 for one, part in zip(parameter.components, parts, strict=True)
             )
         )
-    return AnyOf(tuple(groups))
+    return Composite(parameter, tuple(values))
 
 
 def _check_target(parameter: SearchParameter, kind: str) -> None:
@@ -253,18 +289,23 @@ def _check_target(parameter: SearchParameter, kind: str) -> None:
 
 
 def _check_modifier(parameter: SearchParameter, modifier: str) -> None:
-    if not modifier or modifier in _MODIFIERS[parameter.type]:
-        if modifier and parameter.code in ("_id", "_lastUpdated"):
-            raise Invalid(f"`{parameter.code}` takes no modifier.")
+    if not modifier:
+        return
+    if parameter.code in ("_id", "_lastUpdated"):
+        raise Invalid(f"`{parameter.code}` takes no modifier.")
+    if modifier in modifiers(parameter):
         return
     if parameter.type == "reference" and modifier in definitions.resource_types():
         return _check_target(parameter, modifier)
-    if modifier in ("above", "below", "in", "not-in") and parameter.type == "token":
+    if modifier == "below" and parameter.datatypes & {"canonical", "uri"}:
+        return
+    if modifier in ("above", "below") and parameter.type == "token":
         raise Invalid(
             f"`{parameter.code}:{modifier}` needs a terminology service; there is none here.",
             issue_code="not-supported",
         )
     raise Invalid(
-        f"`:{modifier}` is not served on `{parameter.code}`, which is of type {parameter.type}.",
+        f"`:{modifier[:64]}` is not served on `{parameter.code}`, which is of type"
+        f" {parameter.type}.",
         issue_code="not-supported",
     )

@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 
 from ehr_fhir.errors import Invalid
 from ehr_fhir.intervals import date_interval, number_interval
+from ehr_fhir.positions import DEFAULT_DISTANCE, chord, unit_vector
 from ehr_fhir.references import target, unversioned
 from ehr_fhir.search_parameters import SearchParameter
 from ehr_fhir.strings import indexable
@@ -25,7 +26,7 @@ class SearchValue:
 
     token: system (None any, "" none), code. string, uri: code. date: low, high (ms). number and
     quantity: exact, low, high, and system, code of the unit. reference: system is the type, code
-    the id; or url.
+    the id; or url. With `:in`, url names the value set. near: point, and high, the largest chord.
     """
 
     prefix: str = "eq"
@@ -35,6 +36,7 @@ class SearchValue:
     low: float = 0
     high: float = 0
     exact: float = 0
+    point: tuple[float, float, float] | None = None
 
 
 def split(text: str, separator: str) -> list[str]:
@@ -64,8 +66,10 @@ def parse_value(parameter: SearchParameter, modifier: str | None, text: str) -> 
         return _number(text)
     if parameter.type == "quantity":
         return _quantity(text)
+    if parameter.type == "special":
+        return _near(text)
     if parameter.type == "token" or modifier == "identifier":
-        return _token(text)
+        return _TOKENS.get(modifier or "", _token)(text)
     if parameter.type == "reference":
         return _reference(parameter, modifier, _unescape(text))
     return SearchValue(code=_unescape(text))
@@ -109,6 +113,10 @@ def _token(text: str) -> SearchValue:
 
 
 def _reference(parameter: SearchParameter, modifier: str | None, text: str) -> SearchValue:
+    if modifier == "below":
+        if not _URL.match(text):
+            raise Invalid("`:below` takes a canonical address, with a version or without.")
+        return SearchValue(url=text)
     if found := target(text):
         if modifier and modifier != found.type:
             raise Invalid("the type in the value is not the type in the modifier.")
@@ -122,6 +130,39 @@ def _reference(parameter: SearchParameter, modifier: str | None, text: str) -> S
         # Its definitions name other targets too, and then take those that are patients.
         only = "Patient"
     return SearchValue(system=modifier or only, code=text)
+
+
+def _of_type(text: str) -> SearchValue:
+    parts = [_unescape(part) for part in split(text, "|")]
+    if len(parts) != 3 or not all(parts):
+        raise Invalid(
+            "an identifier of a type has the form `system|code|value`, of the type first."
+        )
+    # As ehr_fhir.index_values writes the type of an identifier.
+    return SearchValue(system=f"{parts[0]}|{parts[1]}", code=indexable(parts[2]))
+
+
+def _text(text: str) -> SearchValue:
+    return SearchValue(code=_unescape(text))
+
+
+def _value_set(text: str) -> SearchValue:
+    return SearchValue(url=_unescape(text))
+
+
+_TOKENS = {"in": _value_set, "not-in": _value_set, "of-type": _of_type, "text": _text}
+
+
+def _near(text: str) -> SearchValue:
+    parts = split(text, "|")
+    try:
+        latitude, longitude, *rest = [float(part) for part in parts[:3] if part]
+    except ValueError:
+        rest = None
+    if rest is None or len(parts) > 4 or "" in parts[:2]:
+        raise Invalid("a place has the form `latitude|longitude|distance|unit`.")
+    limit = chord(rest[0] if rest else DEFAULT_DISTANCE, "".join(parts[3:]) or "km")
+    return SearchValue(point=unit_vector(latitude, longitude), high=limit)
 
 
 def _prefixed(text: str) -> tuple[str, str]:

@@ -6,7 +6,9 @@ from functools import cache
 from typing import Any
 
 from ehr_fhir import definitions
-from ehr_fhir.search_parameters import parameters
+from ehr_fhir.query_compartments import COMPARTMENTS
+from ehr_fhir.query_filters import SPECIAL, modifiers
+from ehr_fhir.search_parameters import SearchParameter, parameters
 from ehr_gateway.interaction_codes import at_level
 from ehr_gateway.settings import GatewaySettings
 
@@ -36,7 +38,11 @@ def capability_statement(settings: GatewaySettings) -> dict[str, Any]:
                 "security": _security(settings),
                 "resource": _resources(),
                 "interaction": [{"code": code} for code in at_level("system")],
-                "compartment": ["http://hl7.org/fhir/CompartmentDefinition/patient"],
+                "searchParam": _system_parameters(),
+                "compartment": [
+                    f"http://hl7.org/fhir/CompartmentDefinition/{name.lower()}"
+                    for name in COMPARTMENTS
+                ],
             }
         ],
     }
@@ -130,8 +136,20 @@ def _resource(name: str) -> dict[str, Any]:
             f"{name}:{one.code}" for one in found if one.type == "reference" and one.supported
         ],
         **reverse,
-        "searchParam": [{"name": one.code, "type": one.type} for one in found if one.searched],
+        "searchParam": [_parameter(one) for one in found if one.searched],
     }
+
+
+def _parameter(one: SearchParameter) -> dict[str, str]:
+    described = {"name": one.code, "type": one.type}
+    if found := modifiers(one):
+        described["documentation"] = f"Modifiers: {', '.join(f':{name}' for name in found)}"
+    return described
+
+
+def _system_parameters() -> list[dict[str, str]]:
+    """Return what can be said in a search of any type beside the type's own parameters."""
+    return [{"name": name, "type": kind} for name, kind in sorted(SPECIAL.items())]
 
 
 @cache

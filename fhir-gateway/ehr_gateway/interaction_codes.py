@@ -27,6 +27,7 @@ INTERACTIONS = (
     Interaction("history-type", "type", "R"),
     Interaction("create", "type", "C"),
     Interaction("search-type", "type", "E"),
+    Interaction("search-system", "system", "E"),
     Interaction("transaction", "system", "E"),
     Interaction("batch", "system", "E"),
     Interaction("history-system", "system", "R"),
@@ -37,7 +38,7 @@ def at_level(level: str) -> list[str]:
     """Return the codes of one level.
 
     >>> at_level("system")
-    ['transaction', 'batch', 'history-system']
+    ['search-system', 'transaction', 'batch', 'history-system']
     """
     return [one.code for one in INTERACTIONS if one.level == level]
 

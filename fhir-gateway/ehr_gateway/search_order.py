@@ -8,6 +8,7 @@ either direction; the id decides between equals. (PostgreSQL: text compares in c
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 
 from ehr_fhir.query import SearchQuery, SortKey
 from ehr_fhir.units import CANONICAL
@@ -33,11 +34,18 @@ def ordered(
     select: Select,
     query: SearchQuery,
     parameter_ids: Mapping[tuple[str, str], int],
+    most: int,
     after: Position | None,
+    *,
+    inclusive: bool = False,
 ) -> tuple[str, dict[str, object]]:
-    """Return the statement of one page: rows of pk and position, in order, one more than asked."""
+    """Return the statement of one page: rows of pk and position, in order.
+
+    With `inclusive`, from the position on instead of after it.
+    """
+    select = replace(select, params={**select.params, "limit": most})
     if walks(query):
-        return _by_columns(select, query, after)
+        return _by_columns(select, query, after, "=" if inclusive else "")
     return _by_values(select, query, parameter_ids, after)
 
 
@@ -47,20 +55,20 @@ def walks(query: SearchQuery) -> bool:
 
 
 def _by_columns(
-    select: Select, query: SearchQuery, after: Position | None
+    select: Select, query: SearchQuery, after: Position | None, equal: str
 ) -> tuple[str, dict[str, object]]:
     """Walk along an index of `resource`, so that no more is looked at than the page needs."""
     column = _COLUMNS[query.sort[0].code] if query.sort else "r.id"
     down = bool(query.sort) and query.sort[0].descending
     columns = ["r.id"] if column == "r.id" else [column, "r.id"]
     order = ", ".join(f"{one} DESC" if down else one for one in columns)
-    params: dict[str, object] = {**select.params, "limit": query.count + 1}
+    params = dict(select.params)
     keyset = ""
     if after is not None:
         names = [f"after{number}" for number in range(len(columns))]
         params |= dict(zip(names, after, strict=True))
         marks = ", ".join(f":{name}" for name in names)
-        keyset = f" AND ({', '.join(columns)}) {'<' if down else '>'} ({marks})"
+        keyset = f" AND ({', '.join(columns)}) {'<' if down else '>'}{equal} ({marks})"
     return (
         f"{select.start()}SELECT r.pk, {', '.join(columns)} FROM {select.source}"  # noqa: S608
         f" WHERE {select.where}{keyset} ORDER BY {order} LIMIT :limit",
@@ -75,7 +83,7 @@ def _by_values(
     after: Position | None,
 ) -> tuple[str, dict[str, object]]:
     """Look each match's values up once, then sort them."""
-    params: dict[str, object] = {**select.params, "limit": query.count + 1}
+    params = dict(select.params)
     values, order = [], []
     for number, key in enumerate(query.sort):
         params[f"sort{number}"] = parameter_ids.get((query.resource_type, key.code), 0)

@@ -11,10 +11,14 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from math import isqrt
 
+from ehr_fhir.errors import TooCostly
 from ehr_gateway.database import Connection
 from ehr_gateway.search_sql import Part
 
-__all__ = ["Select", "select"]
+__all__ = ["MOST_ROWS", "Select", "select"]
+
+# Of a search that has to look at all it finds, for a total or to sort by a value.
+MOST_ROWS = 1_000_000
 
 # One resource passed on a walk costs about as much as four of a list, which lie together; and where
 # most is hidden from the requester, a walk may have to pass them all.
@@ -48,14 +52,17 @@ def select(
     *,
     most: int | None,
     by_time: bool = False,
+    most_rows: int = MOST_ROWS,
 ) -> Select:
     """Choose where to begin; `most` is how many are wanted, None for all of them."""
+    params = {**params, "type": kind}
     driver = _driver(connection, parts, params, most)
+    if most is None:
+        _check_cost(connection, driver, params, most_rows)
     tests = [part.test for part in parts if not (part is driver and part.exact)]
     # Not asked where it follows: the walk then reads an index alone.
     alive = [] if any(part.alive for part in parts) else ["r.deleted = 0"]
     where = ["r.type = :type", "r.current = 1", *alive, *tests, f"({visible})"]
-    params = {**params, "type": kind}
     if driver is None:
         return Select(tables, _walked(connection, by_time), " AND ".join(where), params)
     # DISTINCT, because a resource may have several of the values; CROSS JOIN, so that SQLite
@@ -87,6 +94,19 @@ def _driver(
     sizes = [_size(connection, part, params, bound) for part in listed]
     best = min(range(len(listed)), key=sizes.__getitem__)
     return listed[best] if sizes[best] < bound or most is None else None
+
+
+def _check_cost(
+    connection: Connection, driver: Part | None, params: dict[str, object], most: int
+) -> None:
+    if driver is not None and driver.rank is not None:
+        return
+    everything = Part("", "SELECT r.pk FROM resource r WHERE r.type = :type AND r.current = 1")
+    if _size(connection, driver or everything, params, most + 1) > most:
+        raise TooCostly(
+            f"A total, or an order other than by `_id` or `_lastUpdated`, looks at all that is"
+            f" found, and at {most} resources at most. Narrow the search, for example by patient."
+        )
 
 
 def _bound(connection: Connection, most: int | None) -> int:

@@ -12,15 +12,27 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from ehr_fhir.errors import Invalid
-from ehr_fhir.query_filters import AnyOf, Chain, Clause, Filter, Has, InCompartment
+from ehr_fhir.query_filters import (
+    AnyOf,
+    Chain,
+    Clause,
+    Composite,
+    Filter,
+    Has,
+    InCompartment,
+    Not,
+)
 from ehr_fhir.search_parameters import SearchParameter
-from ehr_gateway.search_values import Params, counted_test, updated, value_test
+from ehr_gateway.search_composites import paired
+from ehr_gateway.search_values import Params, counted_test, one_of, updated, value_test
 
 __all__ = ["Conditions", "Part"]
 
 # Known to be few without counting, the fewest first.
 _IDENTITY, _STAY, _PATIENT = range(3)
 _FEW_REFER = {"Encounter": _STAY, "Patient": _PATIENT}
+# By modifier or type, where the table has another name.
+_TABLES = {"identifier": "token", "special": "position", "text": "string"}
 # What the requester may find, for the resources on the way. A table of its own before the query,
 # because SQLite's parser bears about a hundred open levels; it is never made, only looked into.
 _SEEN = (
@@ -80,6 +92,10 @@ class Conditions:
             return self._has(one)
         if isinstance(one, AnyOf):
             return self._any(kind, one)
+        if isinstance(one, Not):
+            return Part(f"NOT ({self.part(kind, one.filter).test})")
+        if isinstance(one, Composite):
+            return self._composite(one)
         if isinstance(one, InCompartment):
             whose = f"patient = {self._bind(one.patient)}"
             return Part(
@@ -114,16 +130,19 @@ class Conditions:
 
     def _clause(self, clause: Clause) -> Part:
         parameter = clause.parameter
-        kind = "token" if clause.modifier == "identifier" else parameter.type
+        kind = _TABLES.get(clause.modifier or "", _TABLES.get(parameter.type, parameter.type))
         param = self._param(parameter)
         if clause.modifier == "missing":
             return self._missing(clause, param)
-        tests = [value_test(self._params, kind, clause, value) for value in clause.values]
+        if clause.modifier in ("in", "not-in"):
+            tests = one_of(self._params, clause)
+        else:
+            tests = [value_test(self._params, kind, clause, value) for value in clause.values]
         test = (
             f"EXISTS (SELECT 1 FROM idx_{kind} WHERE pk = r.pk AND param = {param}"  # noqa: S608
             f" AND {_either(tests)})"
         )
-        if clause.modifier == "not":
+        if clause.modifier in ("not", "not-in"):
             return Part(f"NOT {test}")
         listed = [
             f"SELECT pk FROM idx_{kind} WHERE param = {param} AND {one}"  # noqa: S608
@@ -146,7 +165,7 @@ class Conditions:
 
     def _missing(self, clause: Clause, param: str) -> Part:
         # A reference by identifier alone has its row among the tokens.
-        kind = clause.parameter.type
+        kind = _TABLES.get(clause.parameter.type, clause.parameter.type)
         kinds = ("reference", "token") if kind == "reference" else (kind,)
         tests = [
             f"EXISTS (SELECT 1 FROM idx_{one} WHERE pk = r.pk AND param = {param})"  # noqa: S608
@@ -156,6 +175,12 @@ class Conditions:
             return Part(f"NOT {_either(tests)}")
         lists = [f"SELECT pk FROM idx_{one} WHERE param = {param}" for one in kinds]  # noqa: S608
         return Part(_either(tests), " UNION ALL ".join(lists), exact=True, alive=True)
+
+    def _composite(self, one: Composite) -> Part:
+        pairs = [paired(self._params, self._param, one.parameter, parts) for parts in one.values]
+        test = _either([f"EXISTS ({pair.within} WHERE {pair.same})" for pair in pairs])
+        lists = [f"{pair.among} WHERE {pair.same}" for pair in pairs]
+        return Part(test, " UNION ALL ".join(lists), exact=True, alive=True)
 
     def _any(self, kind: str, one: AnyOf) -> Part:
         groups = [[self.part(kind, filter_) for filter_ in group] for group in one.groups]
@@ -233,7 +258,8 @@ def _rank(clause: Clause) -> int | None:
         kinds = {value.system for value in values}
         if all(value.code for value in values) and kinds <= _FEW_REFER.keys():
             return max(_FEW_REFER[str(kind)] for kind in kinds)
-    if parameter.datatypes == {"Identifier"} and all(value.code for value in values):
+    identifies = clause.modifier in (None, "identifier", "of-type")
+    if parameter.datatypes == {"Identifier"} and identifies and all(value.code for value in values):
         return _IDENTITY
     return None
 

@@ -7,10 +7,11 @@ from dataclasses import dataclass, field
 
 from ehr_fhir.query_filters import Clause
 from ehr_fhir.query_values import SearchValue
+from ehr_fhir.references import target
 from ehr_fhir.strings import indexable, normal
 from ehr_fhir.units import CANONICAL
 
-__all__ = ["Params", "begins", "counted_test", "updated", "value_test"]
+__all__ = ["Params", "begins", "counted_test", "one_of", "updated", "value_test"]
 
 # How a stored range [low, high) lies to the searched range :low, :high (R4 §3.1.1.4.3), instants.
 # `low` stands in as many as it can, though `high` would do: it is what the tables are sorted by.
@@ -62,9 +63,11 @@ _COUNTED = {
 
 @dataclass
 class Params:
-    """The values of a statement under names of their own, and the instant it is asked at."""
+    """The values of a statement under names of their own, and where and when it is asked."""
 
     now_ms: int
+    # The address of this server, by which a reference may name what is here.
+    base: str = ""
     values: dict[str, object] = field(default_factory=dict)
 
     def bind(self, value: object) -> str:
@@ -77,6 +80,22 @@ class Params:
 def value_test(params: Params, kind: str, clause: Clause, value: SearchValue) -> str:
     """Return the condition on the columns of the table of one kind."""
     return _TESTS[kind](params, clause, value)
+
+
+def one_of(params: Params, clause: Clause) -> list[str]:
+    """Return conditions that together say that a token is one of many: a system each."""
+    # The system of a plain `code` is fixed by its definition and not in the index.
+    plain = clause.parameter.datatypes <= {"code"}
+    by_system: dict[str | None, list[str]] = {}
+    for value in clause.values:
+        codes = by_system.setdefault(None if plain else value.system, [])
+        codes += [value.code] if value.code is not None else []
+    tests = []
+    for system, codes in by_system.items():
+        named = [f"code IN ({', '.join(map(params.bind, codes))})"] if codes else []
+        named += [f"system = {params.bind(system)}"] if system is not None else []
+        tests.append(" AND ".join(named) or "TRUE")
+    return tests or ["FALSE"]
 
 
 def counted_test(params: Params, kind: str, value: SearchValue) -> str | None:
@@ -139,11 +158,18 @@ def _quantity(params: Params, clause: Clause, value: SearchValue) -> str:
 
 
 def _reference(params: Params, clause: Clause, value: SearchValue) -> str:
+    if value.url is not None and params.base:
+        local = target(value.url.removeprefix(f"{params.base}/"))
+        value = SearchValue(system=local.type, code=local.id) if local else value
+    if clause.modifier == "below":
+        return f"target_type = '' AND {_below(params, 'target_id', value.url or '')}"
     if value.url is not None:
         return f"target_id = {params.bind(value.url)} AND target_type = ''"
     test = f"target_id = {params.bind(value.code)}"
     if value.system is None:
-        return f"{test} AND target_type <> ''"
+        # A canonical may be any word, so a word alone may be one.
+        word = clause.parameter.datatypes & {"canonical", "uri"}
+        return test if word else f"{test} AND target_type <> ''"
     return f"{test} AND target_type = {params.bind(value.system)}"
 
 
@@ -154,6 +180,14 @@ def _string(params: Params, clause: Clause, value: SearchValue) -> str:
     if clause.modifier == "contains":
         return f"normal LIKE {params.bind(_anywhere(normal(text)))} ESCAPE '!'"
     return begins(params, "normal", normal(text))
+
+
+def _position(params: Params, clause: Clause, value: SearchValue) -> str:
+    assert value.point is not None  # noqa: S101 - parse_value has set it
+    names = dict(zip("xyz", map(params.bind, value.point), strict=True))
+    squares = " + ".join(f"({one} - {name}) * ({one} - {name})" for one, name in names.items())
+    west, east = (params.bind(value.point[0] + side * value.high) for side in (-1, 1))
+    return f"x >= {west} AND x <= {east} AND {squares} <= {params.bind(value.high**2)}"
 
 
 def _anywhere(text: str) -> str:
@@ -176,15 +210,24 @@ def _token(params: Params, clause: Clause, value: SearchValue) -> str:
 def _uri(params: Params, clause: Clause, value: SearchValue) -> str:
     text = value.code or ""
     if clause.modifier == "below":
-        return begins(params, "value", text)
+        return _below(params, "value", text)
     if clause.modifier == "above":
         return f"substr(CAST({params.bind(text)} AS TEXT), 1, length(value)) = value"
     return f"value = {params.bind(indexable(text))}"
 
 
+def _below(params: Params, column: str, text: str) -> str:
+    """Say that an address lies below another: `http://a.org` or, by version, `url|1`."""
+    if "|" in text:
+        versions = begins(params, column, f"{text}.")
+        return f"({column} = {params.bind(text)} OR ({versions}))"
+    return begins(params, column, text)
+
+
 _TESTS: Mapping[str, Callable[[Params, Clause, SearchValue], str]] = {
     "date": _date,
     "number": _number,
+    "position": _position,
     "quantity": _quantity,
     "reference": _reference,
     "string": _string,

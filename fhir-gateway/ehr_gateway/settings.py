@@ -28,6 +28,8 @@ class GatewaySettings:
     max_body_bytes: int = 32 * 1024 * 1024
     # Bundles of more entries are refused with 413.
     max_bundle_entries: int = 10_000
+    # Searches that must look at more resources than this, for a total or an order, are refused.
+    max_search_rows: int = 1_000_000
     # Entries of a page of changes, at most.
     max_feed_entries: int = 5000
 
@@ -35,7 +37,10 @@ class GatewaySettings:
         parts = urlsplit(self.base_url)
         if parts.scheme not in ("http", "https") or not parts.netloc or self.base_url[-1] == "/":
             raise Invalid("base_url must be an http or https address without a final slash.")
-        for name in ("token_seconds", "max_body_bytes", "max_bundle_entries", "max_feed_entries"):
+        for name in (
+            "token_seconds", "max_body_bytes", "max_bundle_entries", "max_search_rows",
+            "max_feed_entries",
+        ):  # fmt: skip
             if getattr(self, name) < 1:
                 raise Invalid(f"{name} must be at least 1.")
 

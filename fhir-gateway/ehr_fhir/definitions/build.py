@@ -12,7 +12,7 @@ HERE = Path(__file__).parent
 
 
 def build(definitions: Path) -> None:
-    """Write elements.json.gz, marks.json.gz and patient-compartment.json beside this file."""
+    """Write elements.json.gz, marks.json.gz and the compartments beside this file."""
     elements: dict[str, dict[str, list[Any]]] = {}
     marks: dict[str, dict[str, list[str]]] = {}
     for name in ("profiles-types.json.gz", "profiles-resources.json.gz"):
@@ -22,10 +22,13 @@ def build(definitions: Path) -> None:
             _add_marks(marks, entry["resource"])
     _write_gzip(HERE / "elements.json.gz", elements)
     _write_gzip(HERE / "marks.json.gz", marks)
-    compartment = json.loads((definitions / "compartmentdefinition-patient.json").read_bytes())
-    rows = {row["code"]: row["param"] for row in compartment["resource"] if row.get("param")}
-    text = json.dumps(rows, indent=1, sort_keys=True)
-    (HERE / "patient-compartment.json").write_text(text + "\n", encoding="utf-8")
+    compartments = {}
+    for path in sorted(definitions.glob("compartmentdefinition-*.json")):
+        compartment = json.loads(path.read_bytes())
+        rows = {row["code"]: row["param"] for row in compartment["resource"] if row.get("param")}
+        compartments[compartment["code"]] = rows
+    _write_json(HERE / "patient-compartment.json", compartments.pop("Patient"))
+    _write_json(HERE / "compartments.json", compartments)
 
 
 def _add_type(elements: dict[str, dict[str, list[Any]]], definition: dict[str, Any]) -> None:
@@ -67,6 +70,10 @@ def _types(element: dict[str, Any]) -> list[str]:
         code.removeprefix("http://hl7.org/fhirpath/System.").lower() if ":" in code else code
         for code in codes
     ]
+
+
+def _write_json(path: Path, content: object) -> None:
+    path.write_text(json.dumps(content, indent=1, sort_keys=True) + "\n", encoding="utf-8")
 
 
 def _write_gzip(path: Path, content: object) -> None:

@@ -11,91 +11,115 @@ from fastapi.responses import Response
 
 from ehr_fhir import definitions
 from ehr_fhir.errors import Invalid, NotFound, operation_outcome
+from ehr_fhir.query_compartments import COMPARTMENTS
 from ehr_fhir.subset import Subset
-from ehr_gateway import audit
 from ehr_gateway.body import form_pairs
 from ehr_gateway.bundle_bytes import bundle, entry, link
 from ehr_gateway.caller import Asking, TheAsking
 from ehr_gateway.interactions import search
+from ehr_gateway.interactions.search_types import search_types
 from ehr_gateway.negotiation import GENERAL, fhir_response, preferences
 from ehr_gateway.query_pairs import query_pairs
+from ehr_gateway.routes.answers import disclose
+from ehr_gateway.search_statements import Terms
 from ehr_gateway.store import Version
 
 router = APIRouter(prefix="/fhir")
-_NOT_YET = "not-supported"
 # It has a search of its own.
 _LOG = "AuditEvent"
-Form = Annotated[list[tuple[str, str]], Depends(form_pairs)]
+_ALL = "*"
+Pairs = list[tuple[str, str]]
+Form = Annotated[Pairs, Depends(form_pairs)]
+
+
+@router.api_route("", methods=["GET", "HEAD"])
+@router.api_route("/", methods=["GET", "HEAD"], include_in_schema=False)
+def search_system(asking: TheAsking) -> Response:
+    """Search all resource types, or those that `_type` names."""
+    return _search(asking, _ALL, query_pairs(asking.request))
+
+
+@router.post("/_search")
+def post_search_system(asking: TheAsking, form: Form) -> Response:
+    """Search all resource types by a form."""
+    return _search(asking, _ALL, _with_form(asking, form))
 
 
 @router.api_route("/{resource_type}", methods=["GET", "HEAD"])
 def search_type(asking: TheAsking, resource_type: str) -> Response:
     """Search one resource type."""
-    return _search(asking, resource_type, query_pairs(asking.request))
+    return _search(asking, _named(resource_type), query_pairs(asking.request))
 
 
 @router.post("/{resource_type}/_search")
 def post_search(asking: TheAsking, resource_type: str, form: Form) -> Response:
     """Search one resource type by a form, whose values stay out of addresses and their logs."""
-    pairs = [pair for pair in form if pair[0] not in GENERAL]
-    return _search(asking, resource_type, [*query_pairs(asking.request), *pairs])
+    return _search(asking, _named(resource_type), _with_form(asking, form))
 
 
-@router.api_route("/Patient/{logical_id}/{resource_type}", methods=["GET", "HEAD"])
-def search_compartment(asking: TheAsking, logical_id: str, resource_type: str) -> Response:
-    """Search one resource type in one patient's record."""
-    return _search(asking, resource_type, query_pairs(asking.request), logical_id)
-
-
-@router.post("/Patient/{logical_id}/{resource_type}/_search")
-def post_search_compartment(
-    asking: TheAsking, logical_id: str, resource_type: str, form: Form
+@router.api_route("/{owner}/{logical_id}/{resource_type}", methods=["GET", "HEAD"])
+def search_compartment(
+    asking: TheAsking, owner: str, logical_id: str, resource_type: str
 ) -> Response:
-    """Search one resource type in one patient's record by a form."""
+    """Search one resource type, or `*`, in what belongs to one resource, such as a patient."""
+    kind = _in_compartment(owner, resource_type)
+    return _search(asking, kind, query_pairs(asking.request), (owner, logical_id))
+
+
+@router.post("/{owner}/{logical_id}/{resource_type}/_search")
+def post_search_compartment(
+    asking: TheAsking, owner: str, logical_id: str, resource_type: str, form: Form
+) -> Response:
+    """Search what belongs to one resource by a form."""
+    kind = _in_compartment(owner, resource_type)
+    return _search(asking, kind, _with_form(asking, form), (owner, logical_id))
+
+
+def _with_form(asking: Asking, form: Pairs) -> Pairs:
     pairs = [pair for pair in form if pair[0] not in GENERAL]
-    return _search(asking, resource_type, [*query_pairs(asking.request), *pairs], logical_id)
+    return [*query_pairs(asking.request), *pairs]
+
+
+def _named(resource_type: str) -> str:
+    if resource_type not in definitions.resource_types():
+        raise NotFound("The address names no resource type of FHIR R4.")
+    return resource_type
+
+
+def _in_compartment(owner: str, resource_type: str) -> str:
+    if owner not in COMPARTMENTS or resource_type == _LOG:
+        raise NotFound(f"{', '.join(COMPARTMENTS)} have compartments; this address has none.")
+    return resource_type if resource_type == _ALL else _named(resource_type)
 
 
 def _search(
-    asking: Asking,
-    resource_type: str,
-    pairs: list[tuple[str, str]],
-    patient: str | None = None,
+    asking: Asking, kind: str, pairs: Pairs, within: tuple[str, str] | None = None
 ) -> Response:
-    prefer = preferences(asking.request)
-    within = f"Patient/{patient}/" if patient is not None else ""
-    if patient is not None and resource_type == "*":
-        raise Invalid("Ask for one resource type; `*` is not served yet.", issue_code=_NOT_YET)
-    if resource_type not in definitions.resource_types() or (patient and _LOG == resource_type):
-        raise NotFound("The address names no resource type of FHIR R4.")
-    query = f"{within}{resource_type}?" + "&".join(name[:64] for name, _ in pairs)
-    occasion = asking.occasion("search-type", query)
-    page = search.search(
-        asking.gateway.store,
-        asking.access,
-        resource_type,
-        pairs,
-        patient=patient,
-        lenient=prefer.lenient,
-    )
-    with asking.gateway.store.writing() as connection:
-        audit.record_disclosure(connection, occasion, [*page.matches, *page.included])
+    gateway, prefer = asking.gateway, preferences(asking.request)
+    place = "/".join([*(within or ()), *([kind] if within or kind != _ALL else [])])
+    query = f"{place}?" + "&".join(name[:64] for name, _ in pairs)
+    occasion = asking.occasion("search-system" if kind == _ALL else "search-type", query)
+    terms = Terms(gateway.settings.fhir_base, gateway.settings.max_search_rows)
+    if kind == _ALL:
+        page = search_types(
+            gateway.store, asking.access, pairs, within=within, lenient=prefer.lenient, terms=terms
+        )
+    else:
+        page = search.search(
+            gateway.store, asking.access, kind, pairs,
+            within=within, lenient=prefer.lenient, terms=terms,
+        )  # fmt: skip
+    disclose(asking, occasion, [*page.matches, *page.included])
     cursor = [pair for pair in pairs if pair[0] == "_cursor"]
-    body = search_bundle(
-        asking.gateway.settings.fhir_base, resource_type, page, cursor, within=within
-    )
+    body = search_bundle(gateway.settings.fhir_base, place, page, cursor)
     return fhir_response(body, pretty=prefer.pretty)
 
 
 def search_bundle(
-    base: str,
-    resource_type: str,
-    page: search.SearchPage,
-    cursor: Sequence[tuple[str, str]] = (),
-    within: str = "",
+    base: str, place: str, page: search.SearchPage, cursor: Sequence[tuple[str, str]] = ()
 ) -> bytes:
     """Return the bytes of a searchset; `cursor` is the parameter by which this page was asked."""
-    address = f"{base}/{within}{resource_type}"
+    address = f"{base}/{place}" if place else base
     links = [("self", link(address, [*page.self_pairs, *cursor]))]
     if page.next_cursor is not None:
         links.append(("next", link(address, [*page.self_pairs, ("_cursor", page.next_cursor)])))

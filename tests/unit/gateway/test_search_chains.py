@@ -148,7 +148,9 @@ def test_a_functional_list_is_refused(ward: Store) -> None:
 
 def test_a_compartment_holds_one_patients_record(ward: Store) -> None:
     def within(patient: str, kind: str, *pairs: tuple[str, str]) -> list[str]:
-        return [one.id for one in search(ward, TOP, kind, pairs, patient=patient).matches]
+        return [
+            one.id for one in search(ward, TOP, kind, pairs, within=("Patient", patient)).matches
+        ]
 
     assert within("ann", "Observation") == ["a1", "a2"]
     assert within("ann", "Observation", ("code", "2")) == ["a2"]
@@ -159,13 +161,13 @@ def test_a_compartment_holds_one_patients_record(ward: Store) -> None:
 
 
 def test_a_page_link_of_one_compartment_is_not_good_in_another(ward: Store) -> None:
-    page = search(ward, TOP, "Observation", [("_count", "1")], patient="ann")
+    page = search(ward, TOP, "Observation", [("_count", "1")], within=("Patient", "ann"))
     assert page.next_cursor is not None
     pairs = [("_count", "1"), ("_cursor", page.next_cursor)]
 
-    following = search(ward, TOP, "Observation", pairs, patient="ann")
+    following = search(ward, TOP, "Observation", pairs, within=("Patient", "ann"))
     assert [one.id for one in following.matches] == ["a2"]
     with pytest.raises(Invalid, match="page link"):
-        search(ward, TOP, "Observation", pairs, patient="bob")
+        search(ward, TOP, "Observation", pairs, within=("Patient", "bob"))
     with pytest.raises(Invalid, match="page link"):
         search(ward, TOP, "Observation", pairs)

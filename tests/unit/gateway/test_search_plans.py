@@ -12,6 +12,7 @@ import pytest
 from ehr_gateway.access import Access
 from ehr_gateway.database import Connection, Cursor
 from ehr_gateway.interactions.search import search_in
+from ehr_gateway.prepared import drafted
 from ehr_gateway.store import Store
 from ehr_gateway.writing import transaction
 from ehr_privacy.consent import Requester, parse_scopes
@@ -45,22 +46,24 @@ class Explained:
 def filled() -> Iterator[Store]:
     with tempfile.TemporaryDirectory() as folder:
         opened = Store(Path(folder, "ehr.db"))
+        patients: list[dict[str, Any]] = [
+            {"resourceType": "Patient", "id": f"p{number}", "name": [{"family": "Chan"}]}
+            for number in range(2)
+        ]
+        observations: list[dict[str, Any]] = [
+            {
+                "resourceType": "Observation",
+                "id": f"o{number}",
+                "status": "final",
+                "code": {"coding": [{"system": LOINC, "code": f"c{number // 150}"}]},
+                "subject": {"reference": f"Patient/p{number % 2}"},
+                "effectiveDateTime": f"20{number % 20:02d}-01-01",
+            }
+            for number in range(MANY)
+        ]
         with transaction(opened, platform()) as writing:
-            for number in range(2):
-                writing.create(
-                    {"resourceType": "Patient", "name": [{"family": "Chan"}]}, f"p{number}"
-                )
-            for number in range(MANY):
-                writing.create(
-                    {
-                        "resourceType": "Observation",
-                        "status": "final",
-                        "code": {"coding": [{"system": LOINC, "code": f"c{number // 150}"}]},
-                        "subject": {"reference": f"Patient/p{number % 2}"},
-                        "effectiveDateTime": f"20{number % 20:02d}-01-01",
-                    },
-                    f"o{number}",
-                )
+            for body in patients + observations:
+                writing.create(drafted(body, body["id"], platform(), body["resourceType"]))
         yield opened
         opened.close()
 

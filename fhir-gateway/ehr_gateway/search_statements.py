@@ -1,0 +1,115 @@
+"""The statements of a search: its page as positions, the versions at them, its total.
+
+The consent predicate stands in each that finds something.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+
+from ehr_fhir.query import SearchQuery, parse
+from ehr_fhir.query_filters import Filter, InCompartment
+from ehr_gateway.access import Access
+from ehr_gateway.cursor import Position
+from ehr_gateway.database import Connection
+from ehr_gateway.search_order import ordered, walks
+from ehr_gateway.search_plan import MOST_ROWS, Select, select
+from ehr_gateway.search_sql import Conditions
+from ehr_gateway.search_values import Params
+from ehr_gateway.store import Version
+from ehr_gateway.value_sets import expanded
+from ehr_privacy.consent.facts import load_domains
+
+__all__ = ["Found", "Searching", "Terms"]
+
+
+@dataclass(frozen=True)
+class Terms:
+    """What the place of a search says of it: its own address, and how much it may cost."""
+
+    base: str = ""
+    most_rows: int = MOST_ROWS
+
+
+@dataclass(frozen=True)
+class Found:
+    """A match: its pk, and its place in the order asked for."""
+
+    pk: int
+    place: Position
+
+
+@dataclass(frozen=True)
+class Searching:
+    """One search under way: on this connection, for this requester."""
+
+    connection: Connection
+    parameter_ids: Mapping[tuple[str, str], int]
+    access: Access
+    terms: Terms
+
+    def positions(
+        self,
+        query: SearchQuery,
+        most: int,
+        after: Position | None = None,
+        *,
+        inclusive: bool = False,
+    ) -> list[Found]:
+        """Return the first matches after a place, in order."""
+        chosen = self.select(query, most if walks(query) else None)
+        statement, params = ordered(
+            chosen, query, self.parameter_ids, most, after, inclusive=inclusive
+        )
+        return [Found(row[0], tuple(row)[1:]) for row in self.connection.execute(statement, params)]
+
+    def versions(self, found: Sequence[Found]) -> list[Version]:
+        """Return the versions at some positions, in their order."""
+        if not found:
+            return []
+        # Keys first and bodies after: a sort that carried the bodies would be slow.
+        pks = ", ".join(str(one.pk) for one in found)
+        rows = self.connection.execute(f"SELECT * FROM resource WHERE pk IN ({pks})")  # noqa: S608
+        by_pk = {row["pk"]: Version.of(row) for row in rows}
+        return [by_pk[one.pk] for one in found]
+
+    def total(self, query: SearchQuery) -> int:
+        """Count the matches."""
+        chosen = self.select(query, None)
+        counted = f"SELECT COUNT(*) AS n FROM {chosen.source} WHERE {chosen.where}"  # noqa: S608
+        row = self.connection.execute(f"{chosen.start()}{counted}", chosen.params).fetchone()
+        return int(row["n"])
+
+    def select(self, query: SearchQuery, most: int | None) -> Select:
+        """Choose how a query is asked, when so many of its matches are wanted, or all."""
+        visible = self.access.search
+        params = Params(self.access.now_ms, self.terms.base, dict(visible.params))
+        by_time = walks(query) and [key.code for key in query.sort] == ["_lastUpdated"]
+        conditions = Conditions(self.parameter_ids, params, visible.sql, by_time=by_time)
+        filters = [expanded(one, self._value_sets) for one in self._filters(query)]
+        return select(
+            self.connection,
+            query.resource_type,
+            [conditions.part(query.resource_type, one) for one in filters],
+            conditions.tables,
+            visible.sql,
+            params.values,
+            most=most,
+            by_time=by_time,
+            most_rows=self.terms.most_rows,
+        )
+
+    def _filters(self, query: SearchQuery) -> tuple[Filter, ...]:
+        """Return what the query filters by, and what the requester's place does all the same."""
+        requester = self.access.requester
+        if requester.role != "patient" or requester.patient is None:
+            return query.filters
+        if query.resource_type in load_domains().directory:
+            return query.filters
+        # The predicate lets patients see their own records alone; said here, it is where to begin.
+        return (*query.filters, InCompartment(requester.patient))
+
+    def _value_sets(self, pairs: Sequence[tuple[str, str]]) -> list[Version]:
+        query = replace(parse("ValueSet", pairs), count=2)
+        return self.versions(self.positions(query, query.count))
