@@ -41,9 +41,9 @@ ROUTERS = tuple(
         audit_events,
         bundles,
         history,
+        search,
         resources,
         conditional,
-        search,
     )
 )
 
