@@ -9,6 +9,7 @@ from fastapi import FastAPI
 
 from ehr_fhir.errors import NotFound
 from ehr_gateway import audit_schema, outcome
+from ehr_gateway.auditor import Auditor
 from ehr_gateway.auth import clients, oauth, schema
 from ehr_gateway.auth.keys import open_keys, secret_key
 from ehr_gateway.auth.local import now_ms
@@ -72,7 +73,13 @@ def create_gateway(
     # No interactive documentation: its page would load scripts from another origin.
     app = FastAPI(title="eHR Commons", openapi_url=None, lifespan=lifespan, redirect_slashes=False)
     app.state.gateway = Gateway(
-        settings, opened, keys, Verifier(keys, settings), secret_key(settings.keys), clock
+        settings,
+        opened,
+        Auditor(opened.database),
+        keys,
+        Verifier(keys, settings),
+        secret_key(settings.keys),
+        clock,
     )
     app.state.metrics = Metrics()
     for router in ROUTERS:

@@ -10,6 +10,7 @@ from fastapi import Depends, Request
 from ehr_fhir.errors import Unauthorized
 from ehr_gateway.access import Access
 from ehr_gateway.audit import Occasion
+from ehr_gateway.auditor import Note
 from ehr_gateway.auth.tokens import Caller
 from ehr_gateway.gateway import Gateway, the_gateway
 
@@ -23,6 +24,10 @@ class Asking:
     access: Access
     request: Request
 
+    def note(self, note: Note) -> None:
+        """Have something put on record before the answer leaves."""
+        noted(self.request, note)
+
     def occasion(self, interaction: str, query: str | None = None) -> Occasion:
         """Say what is being done, for the audit log; a refusal from here on is logged as this."""
         occasion = Occasion(
@@ -35,6 +40,11 @@ class Asking:
         )
         self.request.state.occasion = occasion
         return occasion
+
+
+def noted(request: Request, note: Note) -> None:
+    """Add to what is put on record before the answer to a request leaves."""
+    request.scope["state"].setdefault("notes", []).append(note)
 
 
 async def asking(request: Request) -> Asking:

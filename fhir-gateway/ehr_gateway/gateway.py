@@ -8,6 +8,7 @@ from typing import Annotated
 
 from fastapi import Depends, Request
 
+from ehr_gateway.auditor import Auditor
 from ehr_gateway.auth.keys import Keys
 from ehr_gateway.auth.tokens import Verifier
 from ehr_gateway.settings import GatewaySettings
@@ -20,6 +21,7 @@ class Gateway:
 
     settings: GatewaySettings
     store: Store
+    auditor: Auditor
     keys: Keys
     verifier: Verifier
     # Seals the hidden field of the log-in forms.

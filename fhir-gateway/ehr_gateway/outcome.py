@@ -7,12 +7,12 @@ import re
 import sqlite3
 import traceback
 import uuid
+from functools import partial
 
 from fastapi import FastAPI, Request
-from fastapi.concurrency import run_in_threadpool
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import Response
-from starlette.datastructures import Headers, MutableHeaders
+from starlette.datastructures import Headers
 from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
@@ -28,7 +28,8 @@ from ehr_fhir.errors import (
     operation_outcome,
 )
 from ehr_gateway import audit
-from ehr_gateway.gateway import the_gateway
+from ehr_gateway.caller import noted
+from ehr_gateway.direct import Direct
 from ehr_gateway.metrics import Metrics
 from ehr_gateway.negotiation import json_response, pretty_asked
 
@@ -43,6 +44,7 @@ def install(app: FastAPI, metrics: Metrics) -> None:
     app.add_exception_handler(HTTPException, _http_exception)
     app.add_exception_handler(RequestValidationError, _validation_error)
     app.add_exception_handler(sqlite3.OperationalError, _database_error)
+    app.add_middleware(Direct, on_error=_ehr_error)
     app.add_middleware(Guard, metrics=metrics)
 
 
@@ -60,14 +62,26 @@ class Guard:
             return
         request_id = _request_id(scope)
         scope.setdefault("state", {})["request_id"] = request_id
-        status = 0
+        status, stopped = 0, False
 
-        async def watched(message: Message) -> None:
+        async def counted(message: Message) -> None:
             nonlocal status
             if message["type"] == "http.response.start":
                 status = message["status"]
-                MutableHeaders(scope=message)["X-Request-Id"] = request_id
+                message["headers"] = [*message["headers"], (b"x-request-id", request_id.encode())]
             await send(message)
+
+        async def watched(message: Message) -> None:
+            # What an answer discloses is on record before its first byte leaves.
+            nonlocal stopped
+            if notes := scope["state"].pop("notes", None):
+                try:
+                    await scope["app"].state.gateway.auditor.write(notes)
+                except EhrError as error:
+                    stopped = True
+                    await _render(error)(scope, receive, counted)
+            if not stopped:
+                await counted(message)
 
         try:
             await self._app(scope, receive, watched)
@@ -81,7 +95,7 @@ class Guard:
             if status:
                 raise
             fault = Fault(f"The server failed. Quote request {request_id} to its operator.")
-            await _render(fault)(scope, receive, watched)
+            await _render(fault)(scope, receive, counted)
         finally:
             self._metrics.count(scope, status)
 
@@ -94,7 +108,7 @@ def _request_id(scope: Scope) -> str:
 async def _ehr_error(request: Request, error: Exception) -> Response:
     if not isinstance(error, EhrError):
         raise error
-    await run_in_threadpool(_audit_refusal, request, http_status(error))
+    _note_refusal(request, http_status(error))
     if request.url.path == "/oauth/token":
         # RFC 6749 §5.2 fixes the form of errors here.
         return json_response(
@@ -139,12 +153,17 @@ def _render(
     return json_response(operation_outcome(error), status, headers=extra, pretty=pretty)
 
 
-def _audit_refusal(request: Request, status: int) -> None:
-    occasion: audit.Occasion | None = getattr(request.state, "occasion", None)
-    if occasion is None:
-        return
-    with the_gateway(request).store.writing() as connection:
-        audit.record_refusal(connection, occasion, status, _attempted(request))
+def _note_refusal(request: Request, status: int) -> None:
+    """Note the refusal alone: what was found before it does not leave."""
+    state = request.scope["state"]
+    state.pop("notes", None)
+    occasion: audit.Occasion | None = state.get("occasion")
+    if occasion is not None:
+        attempted = _attempted(request)
+        refusal = partial(
+            audit.record_refusal, occasion=occasion, status=status, attempted=attempted
+        )
+        noted(request, refusal)
 
 
 def _attempted(request: Request) -> str | None:

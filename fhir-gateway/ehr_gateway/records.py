@@ -6,8 +6,7 @@ from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from ehr_fhir.index import IndexRow, extract
-from ehr_fhir.json_text import parse
+from ehr_fhir.index import IndexRow
 from ehr_gateway.database import Connection
 from ehr_gateway.schema import INDEX_COLUMNS
 from ehr_gateway.store import Version
@@ -36,11 +35,7 @@ _INDEX_INSERT = {
     f" VALUES (?, ?, {', '.join('?' * len(columns))}) ON CONFLICT DO NOTHING"
     for kind, columns in INDEX_COLUMNS.items()
 }
-_INDEX_DELETE = {
-    kind: f"DELETE FROM idx_{kind} WHERE param = ? AND "  # noqa: S608
-    + " AND ".join(f"{column} = ?" for column in (*columns, "pk"))
-    for kind, columns in INDEX_COLUMNS.items()
-}
+_INDEX_DELETE = [f"DELETE FROM idx_{kind} WHERE pk = ?" for kind in INDEX_COLUMNS]  # noqa: S608
 
 
 def insert_version(
@@ -100,11 +95,10 @@ def insert_index(connection: Connection, versions: Iterable[tuple[int, IndexValu
         connection.executemany(_INDEX_INSERT[kind], rows)
 
 
-def remove_index(connection: Connection, parameters: Parameters, version: Version) -> None:
-    """Take the index rows of a version out, worked out anew from its own body."""
-    by_kind = numbered(parameters, version.type, extract(parse(version.body)))
-    for kind, rows in by_kind.items():
-        connection.executemany(_INDEX_DELETE[kind], [(*row, version.pk) for row in rows])
+def remove_index(connection: Connection, version: Version) -> None:
+    """Take the index rows of a version out."""
+    for delete in _INDEX_DELETE:
+        connection.execute(delete, (version.pk,))
 
 
 def replace_rules(

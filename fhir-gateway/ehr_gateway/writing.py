@@ -122,7 +122,7 @@ class Transaction:
             return current
         record = self._check_current("delete", current)
         self._pending.append(("delete", record, None))
-        remove_index(self.connection, self.store.parameter_ids, current)
+        remove_index(self.connection, current)
         return self._insert(record, b"", current, "DELETE")
 
     def patch(
@@ -178,7 +178,7 @@ class Transaction:
         self._pending.append((interaction, prepared.record, prepared))
         if current is not None and not current.deleted:
             self._check_current("update", current)
-            remove_index(self.connection, self.store.parameter_ids, current)
+            remove_index(self.connection, current)
         number = current.version + 1 if current else 1
         version = self._insert(prepared.record, prepared.body(number, self.now_ms), current, method)
         index = numbered(self.store.parameter_ids, prepared.record.type, prepared.rows)

@@ -72,10 +72,11 @@ class Database(Protocol):
         What was written is on disk when the context ends, and is written in the order of commit.
         """
 
-    def noting(self) -> AbstractContextManager[Connection]:
+    def noting(self, *, wait: bool = True) -> AbstractContextManager[Connection | None]:
         """Lend a connection for rows that nobody's decision hangs on, such as who read what.
 
         They outlive the process however it ends; a power cut may take those of the last moment.
+        With `wait` false, nothing is lent where that would take longer than a moment.
         """
 
     def close(self) -> None:

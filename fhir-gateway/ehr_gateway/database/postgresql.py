@@ -110,8 +110,11 @@ class PostgresqlDatabase:
             yield connection
 
     @contextmanager
-    def noting(self) -> Iterator[PostgresqlConnection]:
+    def noting(self, *, wait: bool = True) -> Iterator[PostgresqlConnection | None]:
         """Lend a connection whose commits do not wait for the disk."""
+        if not wait:
+            yield None
+            return
         with _available(), self._noting:
             self._notes = raw = self._live(self._notes)
             raw.execute("BEGIN")

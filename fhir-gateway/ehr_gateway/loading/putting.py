@@ -58,7 +58,7 @@ def _put_one(
     record = one.record
     number = current.version + 1 if current else 1
     if current is not None and not current.deleted:
-        remove_index(connection, store.parameter_ids, current)
+        remove_index(connection, current)
     version = insert_version(
         connection,
         record,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from functools import partial
 
 import orjson
 from fastapi.responses import Response
@@ -77,8 +78,7 @@ def audited(
 
 def disclose(asking: Asking, occasion: audit.Occasion, versions: Sequence[Version]) -> None:
     """Put on record what is about to be answered."""
-    with asking.gateway.store.writing() as connection:
-        audit.record_disclosure(connection, occasion, versions)
+    asking.note(partial(audit.record_disclosure, occasion=occasion, versions=versions))
 
 
 def version_response(asking: Asking, version: Version, prefer: Preferences) -> Response:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from functools import partial
 from typing import Annotated
 
 import orjson
@@ -47,12 +48,12 @@ def read(asking: TheAsking, logical_id: str) -> Response:
     prefer = preferences(asking.request)
     occasion = asking.occasion("read")
     wanted = _limited(asking, audit.AuditFilter(id=logical_id), "read")
-    with asking.gateway.store.writing() as connection:
+    with asking.gateway.store.reading() as connection:
         rows = audit.find(connection, wanted, 1)
         if not rows:
             raise NotFound("There is no such AuditEvent.")
         names = _names(connection, rows)
-        audit.record_about(connection, occasion, rows[0].patient)
+    asking.note(partial(audit.record_about, occasion=occasion, patient=rows[0].patient))
     body = orjson.dumps(audit_event(rows[0], names))
     return fhir_response(body, headers={"ETag": etag(1)}, pretty=prefer.pretty)
 
@@ -62,11 +63,11 @@ def _search(asking: Asking, pairs: list[tuple[str, str]]) -> Response:
     wanted, count, with_total = _parse(pairs)
     occasion = asking.occasion("search-type", "AuditEvent?" + "&".join(name for name, _ in pairs))
     wanted = _limited(asking, wanted, "search")
-    with asking.gateway.store.writing() as connection:
+    with asking.gateway.store.reading() as connection:
         rows = audit.find(connection, wanted, count + 1)
         total = audit.total(connection, wanted) if with_total else None
         names = _names(connection, rows)
-        audit.record_about(connection, occasion, wanted.patient)
+    asking.note(partial(audit.record_about, occasion=occasion, patient=wanted.patient))
     base = asking.gateway.settings.fhir_base
     shown = rows[:count]
     links = [("self", link(f"{base}/AuditEvent", pairs))]

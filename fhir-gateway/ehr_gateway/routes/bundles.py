@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Annotated
 
 from fastapi import APIRouter, Depends
@@ -18,7 +19,7 @@ from ehr_gateway.caller import Asking, TheAsking
 from ehr_gateway.interactions import bundle
 from ehr_gateway.negotiation import Preferences, fhir_response, preferences
 from ehr_gateway.query_pairs import no_parameters
-from ehr_gateway.routes.answers import audited
+from ehr_gateway.routes.answers import audited, disclose
 from ehr_gateway.routes.search import search_bundle
 
 router = APIRouter(prefix="/fhir")
@@ -62,13 +63,11 @@ def _refuse_audit_events(body: bytes) -> None:
 def _audit_rest(asking: Asking, occasion: audit.Occasion, result: bundle.BundleResult) -> None:
     """Put on record what was read besides the writes, and that entries were refused."""
     refused = [one.status for one in result.entries if one.outcome is not None]
-    if not result.read and not refused:
-        return
-    with asking.gateway.store.writing() as connection:
-        if result.read:
-            audit.record_disclosure(connection, occasion, result.read)
-        for status in refused:
-            audit.record_refusal(connection, occasion, int(status[:3]), None)
+    if result.read:
+        disclose(asking, occasion, result.read)
+    for status in refused:
+        code = int(status[:3])
+        asking.note(partial(audit.record_refusal, occasion=occasion, status=code, attempted=None))
 
 
 def _entry(base: str, result: bundle.EntryResult, url: str, prefer: Preferences) -> bytes:

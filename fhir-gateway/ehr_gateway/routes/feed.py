@@ -6,6 +6,7 @@ open to programs only. What leaves is decided again behind it.
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Annotated
 
 import orjson
@@ -37,8 +38,7 @@ def feed(
     limit = min(limit, asking.gateway.settings.max_feed_entries)
     entries = list(asking.gateway.store.feed(after, limit))
     last = entries[-1].position if entries else after
-    with asking.gateway.store.writing() as connection:
-        audit.record_about(connection, occasion, None)
+    asking.note(partial(audit.record_about, occasion=occasion, patient=None))
     return Response(
         b"".join(_line(entry) for entry in entries),
         media_type="application/x-ndjson",

@@ -1,0 +1,108 @@
+"""The most frequent requests, handed to their routes without the framework's detours.
+
+FastAPI matches an address against every route in turn and resolves each route's dependencies: a
+multiple of what a read costs. Here a split of the address decides. The routes are the same
+functions; every other request goes to FastAPI.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Sequence
+
+from fastapi import Request
+from fastapi.concurrency import run_in_threadpool
+from fastapi.responses import Response
+from starlette.types import ASGIApp, Receive, Scope, Send
+
+from ehr_fhir import definitions
+from ehr_fhir.errors import EhrError
+from ehr_gateway.body import fhir_body
+from ehr_gateway.caller import asking
+from ehr_gateway.gateway import the_gateway
+from ehr_gateway.routes import resources, search
+
+__all__ = ["Direct"]
+
+_OnError = Callable[[Request, Exception], Awaitable[Response]]
+_Handler = Callable[[Request, Sequence[str]], Awaitable[Response]]
+
+
+class Direct:
+    """Serves read, search, create and update itself; passes all else on."""
+
+    def __init__(self, app: ASGIApp, on_error: _OnError) -> None:
+        self._app = app
+        self._on_error = on_error
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Serve one request."""
+        found = _found(scope) if scope["type"] == "http" else None
+        if found is None:
+            await self._app(scope, receive, send)
+            return
+        handler, parts = found
+        request = Request(scope, receive, send)
+        try:
+            response = await handler(request, parts)
+        except EhrError as error:
+            response = await self._on_error(request, error)
+        await response(scope, receive, send)
+
+
+async def _read(request: Request, parts: Sequence[str]) -> Response:
+    caller = await asking(request)
+    if the_gateway(request).store.dialect == "sqlite":
+        # A look-up by key takes less time than a change of thread.
+        return resources.read_resource(caller, parts[0], parts[1])
+    return await run_in_threadpool(resources.read_resource, caller, parts[0], parts[1])
+
+
+async def _search(request: Request, parts: Sequence[str]) -> Response:
+    return await run_in_threadpool(search.search_type, await asking(request), parts[0])
+
+
+async def _create(request: Request, parts: Sequence[str]) -> Response:
+    caller, body = await asking(request), await fhir_body(request)
+    return await run_in_threadpool(resources.create_resource, caller, parts[0], body)
+
+
+async def _update(request: Request, parts: Sequence[str]) -> Response:
+    caller, body = await asking(request), await fhir_body(request)
+    return await run_in_threadpool(resources.update_resource, caller, parts[0], parts[1], body)
+
+
+_NAMES = ("resource_type", "logical_id")
+# By method and number of parts after /fhir/; the path of the route is what is counted.
+_HANDLERS: dict[tuple[str, int], tuple[_Handler, str]] = {
+    ("GET", 1): (_search, "/fhir/{resource_type}"),
+    ("GET", 2): (_read, "/fhir/{resource_type}/{logical_id}"),
+    ("POST", 1): (_create, "/fhir/{resource_type}"),
+    ("PUT", 2): (_update, "/fhir/{resource_type}/{logical_id}"),
+}
+
+
+class _Route:
+    """Stands where FastAPI puts the route it matched."""
+
+    def __init__(self, path: str) -> None:
+        self.path = path
+
+
+_ROUTES = {key: _Route(path) for key, (_, path) in _HANDLERS.items()}
+
+
+def _found(scope: Scope) -> tuple[_Handler, Sequence[str]] | None:
+    """Return who serves a request, and the parts of its address, if it is one of ours."""
+    path: str = scope["path"]
+    if not path.startswith("/fhir/"):
+        return None
+    parts = path[6:].split("/")
+    key = (scope["method"], len(parts))
+    if key not in _HANDLERS or parts[0] not in definitions.resource_types():
+        return None
+    # The log has routes of its own; operations and `_history` begin with a sign.
+    if parts[0] == "AuditEvent" or (len(parts) == 2 and not parts[1][:1].isalnum()):
+        return None
+    scope["route"] = _ROUTES[key]
+    scope["path_params"] = dict(zip(_NAMES, parts, strict=False))
+    return _HANDLERS[key][0], parts
