@@ -12,7 +12,7 @@ import re
 import sys
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +24,7 @@ from ehr_gateway.load import load
 from ehr_gateway.store import Store
 from tests.perf.gateway.bundles import sample
 
-__all__ = ["fill"]
+__all__ = ["copies_of", "fill"]
 
 # In the place of a copy's eight digits; no JSON holds it.
 _MARK = "\x01"
@@ -63,6 +63,15 @@ def fill(store: Store, resources: int) -> int:
         with store.writing() as connection:
             connection.execute("ANALYZE")
     return count
+
+
+def copies_of(lines: list[bytes], times: int) -> Iterator[list[bytes]]:
+    """Yield the lines of resources, then copies of those of patients, under ids of their own."""
+    yield lines
+    marked = _marker()
+    own = [changed for line in lines if (changed := marked(line)) != line]
+    for number in range(1, times):
+        yield [line.replace(_MARK.encode(), b"%08x" % number) for line in own]
 
 
 def _load(store: Store) -> int:

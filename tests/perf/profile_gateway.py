@@ -78,8 +78,8 @@ def _top(stacks: Path) -> Iterator[str]:
     whole = sum(alone.values())
     for title, found in (("own time", alone), ("ours, with what it calls", within)):
         yield f"-- {title}\n"
-        for name, count in found.most_common(SHOWN if found is alone else 2 * SHOWN):
-            yield f"{100 * count / whole:5.1f} %  {name}\n"
+        for name, samples in found.most_common(SHOWN if found is alone else 2 * SHOWN):
+            yield f"{100 * samples / whole:5.1f} %  {name}\n"
 
 
 def _short(frame: str) -> str:

@@ -22,7 +22,7 @@ from ehr_gateway.store import Store
 from tests.perf.gateway.bundles import READER
 from tests.perf.gateway.hfs import write_definitions
 
-__all__ = ["Server", "helios", "ours"]
+__all__ = ["Server", "family", "helios", "ours"]
 
 _PATIENCE_S = 60
 _MIB = 1024 * 1024
@@ -42,7 +42,7 @@ class Server:
 
     def memory(self) -> list[float]:
         """Return the resident memory in MiB of each process that serves, largest first."""
-        return sorted((_resident(pid) for pid in _family(self.pid)), reverse=True)
+        return sorted((_resident(pid) for pid in family(self.pid)), reverse=True)
 
 
 @contextmanager
@@ -137,12 +137,16 @@ def _free_port() -> int:
         return port
 
 
-def _family(pid: int) -> list[int]:
+def family(pid: int) -> list[int]:
     """Return a process and all that descend from it."""
     found = [pid]
     for one in found:
         for tasks in Path(f"/proc/{one}/task").glob("*/children"):
-            found += map(int, tasks.read_text().split())
+            try:
+                found += map(int, tasks.read_text().split())
+            except OSError:
+                # A thread that has ended meanwhile.
+                continue
     return found
 
 
