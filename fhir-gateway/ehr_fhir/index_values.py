@@ -211,8 +211,12 @@ def _versions(url: str) -> Iterator[str]:
 def _reference_to(wanted: str | None) -> Converter:
     def convert(value: Any) -> Iterator[tuple[str, Value]]:
         if isinstance(value, str):
-            for url in _versions(value):  # a canonical or a uri
-                yield "reference", ("", url)
+            # A canonical or a uri; some name a resource here as a reference does.
+            if found := target(value):
+                yield "reference", (found.type, found.id)
+            elif not value.startswith("#"):
+                for url in _versions(value):
+                    yield "reference", ("", url)
         elif "resourceType" in value:
             if identity := value.get("id"):
                 yield "reference", (value["resourceType"], identity)
@@ -230,8 +234,8 @@ def _reference(value: Mapping[str, Any], wanted: str | None) -> Iterator[tuple[s
         yield "reference", (found.type, found.id)
     elif reference and not reference.startswith("#"):
         yield "reference", ("", indexable(unversioned(reference)))
-    if identifier := value.get("identifier"):
-        yield from _identifier(identifier)
+    if (identifier := value.get("identifier")) and (named := identifier.get("value")):
+        yield _token(identifier.get("system", ""), named)
 
 
 _CONVERTERS: Mapping[str, Mapping[str, Converter]] = {

@@ -93,7 +93,7 @@ def malformed(reference: str, contained: frozenset[str]) -> str | None:
     if target(reference) or reference.startswith(("http://", "https://", "urn:oid:")):
         return None
     if reference.startswith("urn:uuid:"):
-        return "names an entry that is not in the Bundle"
+        return None if reference in contained else "names an entry that is not in the Bundle"
     return "is not a reference of the form Type/id"
 
 

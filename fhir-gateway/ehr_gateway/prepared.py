@@ -7,7 +7,7 @@ search find, so a resource that holds one waits as a draft.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
@@ -156,8 +156,18 @@ def _worked_out(resource: Mapping[str, Any], author: str | None) -> Prepared:
         rows=tuple(extract({**resource, "meta": meta})),
         rules=tuple(rule_rows(resource)),
         references=tuple(references(resource)),
-        contained=frozenset(inner.get("id", "") for inner in resource.get("contained", ())),
+        contained=frozenset(_held(resource)),
     )
+
+
+def _held(resource: Mapping[str, Any]) -> Iterator[str]:
+    """Yield what a resource's references may name inside it; a Bundle kept as data holds more."""
+    for inner in resource.get("contained", ()):
+        yield inner.get("id", "")
+    for entry in resource.get("entry", ()) if resource["resourceType"] == "Bundle" else ():
+        yield entry.get("fullUrl", "")
+        if inner := entry.get("resource"):
+            yield from _held(inner)
 
 
 def _tail(part: Mapping[str, Any]) -> bytes:
