@@ -6,24 +6,23 @@ import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, TypeVar
-from urllib.parse import parse_qsl
 
 from ehr_fhir import definitions
 from ehr_fhir.errors import EhrError, Invalid, Issue, TooCostly, Unsupported
 from ehr_fhir.patch import Patch, patch_of_entry
+from ehr_gateway.bundle_reads import Target, target_of
 from ehr_gateway.patching import Patched
 from ehr_gateway.prepared import Draft
 
-__all__ = ["MOST_ENTRIES", "Entry", "entries_of", "placed"]
+__all__ = ["MOST_ENTRIES", "READS", "Entry", "entries_of", "placed"]
 
 T = TypeVar("T")
 
 MOST_ENTRIES = 10_000
-_METHODS = frozenset({"DELETE", "GET", "PATCH", "POST", "PUT"})
+_METHODS = frozenset({"DELETE", "GET", "HEAD", "PATCH", "POST", "PUT"})
+READS = frozenset({"GET", "HEAD"})
 _BY_CRITERIA = frozenset({"DELETE", "PATCH", "PUT"})
-_URL = re.compile(
-    r"^([A-Z][A-Za-z]+)(?:/([A-Za-z0-9\-.]{1,64})(?:/_history/(\d{1,18}))?)?(?:\?(.*))?$"
-)
+_URL = re.compile(r"^([A-Z][A-Za-z]+)(?:/([A-Za-z0-9\-.]{1,64}))?(?:\?(.*))?$")
 _ETAG = re.compile(r'^(?:W/)?"?(\d{1,18})"?$')
 
 
@@ -33,16 +32,19 @@ class Entry:
 
     place: str
     method: str
+    # Empty where every type is asked for.
     type: str
     id: str | None = None
-    version: int | None = None
-    pairs: tuple[tuple[str, str], ...] = ()
+    # What a GET or HEAD reads.
+    target: Target | None = None
     # What a conditional DELETE, PATCH or PUT names its resource by.
     criteria: str | None = None
     resource: dict[str, Any] | None = None
     full_url: str | None = None
     if_match: int | None = None
     if_none_exist: str | None = None
+    # A PUT that only makes, and changes nothing that is there.
+    only_new: bool = False
     patch: Patch | None = None
     # What is made ready of it before the transaction.
     draft: Draft | None = None
@@ -115,9 +117,13 @@ def _entry(item: Any, place: str) -> Entry:
     method, url = request.get("method"), request.get("url")
     if method not in _METHODS:
         raise Unsupported(
-            f"{place}: DELETE, GET, PATCH, POST and PUT are served.",
+            f"{place}: DELETE, GET, HEAD, PATCH, POST and PUT are served.",
             expression=f"{place}.request.method",
         )
+    if isinstance(url, str) and method in READS:
+        target = target_of(url, request, place)
+        if_match = _if_match(request.get("ifMatch"), place)
+        return Entry(place, method, target.type or "", target.id, target, if_match=if_match)
     match = _URL.match(url) if isinstance(url, str) else None
     if match is None or match[1] not in definitions.resource_types():
         raise Invalid(
@@ -135,23 +141,22 @@ def _entry(item: Any, place: str) -> Entry:
         method=method,
         type=match[1],
         id=match[2],
-        version=int(match[3]) if match[3] else None,
-        pairs=tuple(parse_qsl(match[4] or "", keep_blank_values=True)),
-        criteria=match[4] if method in _BY_CRITERIA else None,
+        criteria=match[3] if method in _BY_CRITERIA else None,
         resource=resource,
         full_url=full_url if isinstance(full_url, str) else None,
         if_match=_if_match(request.get("ifMatch"), place),
         if_none_exist=criteria.partition("?")[2] or criteria if isinstance(criteria, str) else None,
+        only_new=method == "PUT" and _only_new(request, place),
         patch=_patch(place, resource) if method == "PATCH" else None,
     )
 
 
 def _check_form(place: str, method: str, match: re.Match[str]) -> None:
     expression = f"{place}.request.url"
-    if method in _BY_CRITERIA and (match[3] or bool(match[2]) == (match[4] is not None)):
+    if method in _BY_CRITERIA and bool(match[2]) == (match[3] is not None):
         text = f"{place}: {method} needs a url of the form Type/id or Type?criteria."
         raise Invalid(text, expression=expression)
-    if method == "POST" and (match[2] or match[4] is not None):
+    if method == "POST" and (match[2] or match[3] is not None):
         raise Invalid(f"{place}: POST needs a url of the form Type.", expression=expression)
 
 
@@ -175,3 +180,11 @@ def _if_match(value: object, place: str) -> int | None:
             f'{place}: ifMatch must have the form W/"3".', expression=f"{place}.request.ifMatch"
         )
     return int(match[1])
+
+
+def _only_new(request: Mapping[str, Any], place: str) -> bool:
+    value = request.get("ifNoneMatch")
+    if value not in (None, "*"):
+        text = f"{place}: the ifNoneMatch of a PUT takes `*` alone: only make, change nothing."
+        raise Invalid(text, expression=f"{place}.request.ifNoneMatch")
+    return value is not None

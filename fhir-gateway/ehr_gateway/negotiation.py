@@ -73,6 +73,14 @@ def if_match(request: Request) -> int | None:
     return int(match[1])
 
 
+def only_new(request: Request) -> bool:
+    """Say whether a write must not change what is there (RFC 9110, If-None-Match: *)."""
+    header = request.headers.get("if-none-match")
+    if header is not None and header.strip() != "*":
+        raise PreconditionFailed("If-None-Match of a write takes `*` alone.")
+    return header is not None
+
+
 def not_modified(request: Request, version: int, last_updated_ms: int) -> bool:
     """Say whether the client has this version already (RFC 9110: the ETag goes before the date)."""
     tags = request.headers.get("if-none-match")
@@ -136,13 +144,22 @@ def _check_format(request: Request) -> None:
     asked = request.query_params.get("_format")
     if asked is not None:
         # A plus sign in a query means a space; "application/fhir json" is what many clients send.
-        if asked.split(";")[0].strip().replace(" ", "+").lower() not in _JSON:
-            raise NotAcceptable(f"_format: only {FHIR_JSON} is served; XML is not.")
+        if not _served(asked.strip().replace(" ", "+"), _JSON):
+            raise NotAcceptable(f"_format: only {FHIR_JSON} of R4 is served; XML is not.")
         return
-    accept = request.headers.get("accept", "*/*")
-    kinds = {part.split(";")[0].strip().lower() for part in accept.split(",")}
-    if not kinds & (_JSON | _ANY):
-        raise NotAcceptable(f"Accept: only {FHIR_JSON} is served; XML is not.")
+    accept = request.headers.get("accept", "").strip() or "*/*"
+    if not any(_served(part, _JSON | _ANY) for part in accept.split(",")):
+        raise NotAcceptable(f"Accept: only {FHIR_JSON} of R4 is served; XML is not.")
+
+
+def _served(media_type: str, known: frozenset[str]) -> bool:
+    kind, *rest = (part.strip(" +").lower() for part in media_type.split(";"))
+    parameters = dict(part.partition("=")[::2] for part in rest)
+    return (
+        kind in known
+        and parameters.get("fhirversion", "4.0").strip('"') in ("4.0", "4.0.1")
+        and parameters.get("q", "1") not in ("0", "0.0", "0.00", "0.000")
+    )
 
 
 def _prefer(request: Request) -> dict[str, str]:

@@ -100,7 +100,9 @@ class Transaction:
         """Store a new resource."""
         return self._put(draft, None, "POST")
 
-    def update(self, draft: Draft, if_match: int | None = None) -> WriteResult:
+    def update(
+        self, draft: Draft, if_match: int | None = None, *, only_new: bool = False
+    ) -> WriteResult:
         """Store a new version of a resource the requester may see.
 
         An absent id makes a new resource for systems, and for directory types. For a person and a
@@ -110,6 +112,8 @@ class Transaction:
         if current is None:
             return self._create_named(draft, if_match)
         _check_version(current, if_match)
+        if only_new and not current.deleted:
+            raise PreconditionFailed("If-None-Match says to make it only, but it is there.")
         return WriteResult(self._put(draft, current, "PUT"), created=False)
 
     def delete(self, kind: str, identity: str, if_match: int | None = None) -> Version:

@@ -7,15 +7,17 @@ from dataclasses import dataclass, field, replace
 from types import MappingProxyType
 from typing import Any
 
-from ehr_fhir.errors import EhrError, Invalid, operation_outcome
+from ehr_fhir.errors import EhrError, Invalid, Unsupported, operation_outcome
 from ehr_fhir.json_text import parse
 from ehr_fhir.references import Names, Replacements
 from ehr_gateway.access import Access
 from ehr_gateway.bundle_conditions import check_criteria, existing, resolved
 from ehr_gateway.bundle_drafts import in_writing_order, made_ready, names_of, settle
-from ehr_gateway.bundle_entries import MOST_ENTRIES, Entry, entries_of, placed
+from ehr_gateway.bundle_entries import MOST_ENTRIES, READS, Entry, entries_of, placed
+from ehr_gateway.bundle_reads import Target, is_same
 from ehr_gateway.database import Connection
 from ehr_gateway.integrity import FindsNothing
+from ehr_gateway.interactions.history import HistoryPage, asked, history_in
 from ehr_gateway.interactions.read import read_in
 from ehr_gateway.interactions.search import SearchPage, search_in
 from ehr_gateway.interactions.vread import vread_in
@@ -25,7 +27,6 @@ from ehr_gateway.writing import Transaction, transaction
 __all__ = ["BundleResult", "EntryResult", "bundle"]
 
 _NOTHING: Mapping[str, str] = MappingProxyType({})
-_READS = frozenset({"GET"})
 # How often entries that search for each other are tried.
 _MOST_ROUNDS = 8
 
@@ -37,6 +38,10 @@ class EntryResult:
     status: str
     version: Version | None = None
     page: SearchPage | None = None
+    history: HistoryPage | None = None
+    # What was read, where it was a page; only its head, where it was a HEAD.
+    target: Target | None = None
+    bare: bool = False
     outcome: dict[str, Any] | None = None
     # Whether the entry wrote the version, rather than found it.
     written: bool = False
@@ -60,7 +65,7 @@ class EntryResult:
     @property
     def body(self) -> bytes | None:
         """Return the bytes of the resource, unless there are none to show."""
-        return self.version.body or None if self.version else None
+        return self.version.body or None if self.version and not self.bare else None
 
 
 @dataclass(frozen=True)
@@ -100,7 +105,7 @@ def _alone(
     if isinstance(entry, EhrError):
         return _failed(entry)
     try:
-        if entry.method == "GET":
+        if entry.method in READS:
             with store.reading() as connection:
                 return _read(connection, store, access, entry)
         (ready,) = made_ready(store, access, [entry])
@@ -135,8 +140,10 @@ def _transaction(
         rest = [one for one in sound if one.place not in found]
         results |= _carried_out(writing, in_writing_order(rest), Names(known))
         for one in rest:
-            if one.method in _READS:
-                results[one.place] = placed(one, lambda entry: _read_in(writing, entry))
+            if one.method in READS:
+                results[one.place] = placed(
+                    one, lambda entry: _read(writing.connection, store, access, entry)
+                )
     return tuple(results[entry.place] for entry in sound)
 
 
@@ -168,7 +175,7 @@ def _check_once(entries: Sequence[Entry], found: Mapping[str, Version]) -> None:
     """Refuse a transaction that touches a resource twice, or deletes what it has found."""
     seen: dict[tuple[str, str | None], str] = {}
     for entry in entries:
-        if entry.method in _READS or entry.place in found:
+        if entry.method in READS or entry.place in found:
             continue
         first = seen.setdefault((entry.type, entry.id), entry.place)
         if first != entry.place and entry.id is not None:
@@ -185,16 +192,12 @@ def _check_kept(entries: Sequence[Entry], found: Mapping[str, Version]) -> None:
             raise Invalid(text, expression=entry.place)
 
 
-def _read_in(writing: Transaction, entry: Entry) -> EntryResult:
-    return _read(writing.connection, writing.store, writing.access, entry)
-
-
 def _write(writing: Transaction, entry: Entry, names: Replacements = _NOTHING) -> EntryResult:
     if entry.draft is None:
         return _delete_or_patch(writing, entry, names)
     if entry.method == "POST":
         return EntryResult("201 Created", writing.create(entry.draft), written=True)
-    result = writing.update(entry.draft, entry.if_match)
+    result = writing.update(entry.draft, entry.if_match, only_new=entry.only_new)
     status = "201 Created" if result.created else "200 OK"
     return EntryResult(status, result.version, written=True)
 
@@ -213,14 +216,28 @@ def _delete_or_patch(writing: Transaction, entry: Entry, names: Replacements) ->
 
 
 def _read(connection: Connection, store: Store, access: Access, entry: Entry) -> EntryResult:
-    if entry.id is None:
-        page = search_in(connection, store, access, entry.type, entry.pairs)
-        return EntryResult("200 OK", page=page)
-    if entry.version is not None:
-        version = vread_in(connection, access, entry.type, entry.id, entry.version)
+    target = entry.target or Target()
+    bare = entry.method == "HEAD"
+    if target.history:
+        wanted = asked(target.pairs)
+        past = history_in(connection, store, access, target.type, target.id, wanted)
+        return EntryResult("200 OK", history=past, target=target, bare=bare)
+    if target.id is None or target.type is None:
+        page = _search(connection, store, access, target)
+        return EntryResult("200 OK", page=page, target=target, bare=bare)
+    if target.version is not None:
+        version = vread_in(connection, access, target.type, target.id, target.version)
     else:
-        version = read_in(connection, access, entry.type, entry.id)
-    return EntryResult("200 OK", version)
+        version = read_in(connection, access, target.type, target.id)
+    if is_same(target, version.version, version.last_updated_ms):
+        return EntryResult("304 Not Modified", version, bare=True)
+    return EntryResult("200 OK", version, bare=bare)
+
+
+def _search(connection: Connection, store: Store, access: Access, target: Target) -> SearchPage:
+    if target.type is None or target.within is not None:
+        raise Unsupported("In a Bundle one resource type is searched, everywhere.")
+    return search_in(connection, store, access, target.type, target.pairs)
 
 
 def _sound(entry: Entry | EhrError) -> Entry:
@@ -240,6 +257,8 @@ def _disclosed(results: Sequence[EntryResult]) -> tuple[Version, ...]:
     for result in results:
         if result.page:
             shown += [*result.page.matches, *result.page.included]
+        elif result.history:
+            shown += [version for version, _ in result.history.versions]
         elif result.version and not result.written:
             shown.append(result.version)
     return tuple(shown)

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from ehr_fhir.errors import Invalid, NotFound
+from ehr_fhir.intervals import date_interval
 from ehr_fhir.query import DEFAULT_COUNT, LARGEST_COUNT
 from ehr_gateway.access import Access
 from ehr_gateway.cursor import open_cursor, seal_cursor
@@ -20,7 +21,9 @@ from ehr_gateway.database import Connection
 from ehr_gateway.interactions.read import current_visible
 from ehr_gateway.store import Store, Version
 
-__all__ = ["HistoryPage", "Span", "history", "history_of_all"]
+__all__ = ["Asked", "HistoryPage", "Span", "asked", "history", "history_in"]
+
+_PARAMETERS = frozenset({"_at", "_count", "_cursor", "_since"})
 
 
 @dataclass(frozen=True)
@@ -46,49 +49,84 @@ class _Select:
     params: Mapping[str, object]
 
 
-ALWAYS = Span()
+@dataclass(frozen=True)
+class Asked:
+    """What a history is asked for."""
+
+    count: int | None = None
+    cursor: str | None = None
+    span: Span = Span()
+
+
+NEWEST = Asked()
 Interaction = Literal["read", "search"]
+Pairs = Sequence[tuple[str, str]]
+
+
+def asked(pairs: Pairs, *, lenient: bool = False) -> Asked:
+    """Read the parameters of a history."""
+    given = dict(pairs)
+    if not lenient and (len(given) != len(pairs) or set(given) - _PARAMETERS):
+        raise Invalid("A history takes _since, _at, _count and _cursor, each once.")
+    count = given.get("_count")
+    if count is not None and not (count.isascii() and count.isdigit() and len(count) < 10):
+        raise Invalid("_count must be a whole number.")
+    since = _interval("_since", given)
+    span = Span(since[0] if since else None, _interval("_at", given))
+    return Asked(None if count is None else int(count), given.get("_cursor"), span)
 
 
 def history(
     store: Store,
     access: Access,
-    resource_type: str,
-    identity: str,
-    *,
-    count: int | None = None,
-    cursor: str | None = None,
-    span: Span = ALWAYS,
+    resource_type: str | None = None,
+    identity: str | None = None,
+    asked: Asked = NEWEST,
 ) -> HistoryPage:
-    """Return those versions that the requester may see; none if the current one is hidden."""
-    visible = access.read
-    one = f"r.type = :type AND r.id = :id AND ({visible.sql})"
-    params = {"type": resource_type, "id": identity, **visible.params}
+    """Return versions of a resource, of a type, or of everything."""
     with store.reading() as connection:
-        if not current_visible(connection, access, resource_type, identity):
-            raise NotFound(f"There is no {resource_type} with this id.")
-        select = _within(connection, access, _Select(one, params), span, "read")
-        total = connection.execute(
-            f"SELECT COUNT(*) FROM resource r WHERE {select.where}",  # noqa: S608
-            select.params,
-        ).fetchone()[0]
-        scope = ["history", resource_type, identity, span.since, span.at]
-        return _page(store, connection, select, scope, count, cursor, total)
+        return history_in(connection, store, access, resource_type, identity, asked)
 
 
-def history_of_all(
+def history_in(
+    connection: Connection,
     store: Store,
     access: Access,
     resource_type: str | None = None,
-    *,
-    count: int | None = None,
-    cursor: str | None = None,
-    span: Span = ALWAYS,
+    identity: str | None = None,
+    asked: Asked = NEWEST,
 ) -> HistoryPage:
-    """Return the versions of a type, or of every type, that the requester may find.
+    """Return versions as a connection sees the store, for example inside a transaction."""
+    scope = [
+        "history", *(one for one in (resource_type, identity) if one),
+        asked.span.since, asked.span.at,
+    ]  # fmt: skip
+    if resource_type is not None and identity is not None:
+        select = _of_one(connection, access, resource_type, identity, asked.span)
+        counted = f"SELECT COUNT(*) FROM resource r WHERE {select.where}"  # noqa: S608
+        total = connection.execute(counted, select.params).fetchone()[0]
+        return _page(store, connection, select, scope, asked, int(total))
+    # Not counted: that would read them all.
+    select = _of_all(connection, access, resource_type, asked.span)
+    return _page(store, connection, select, scope, asked, None)
 
-    By the right to search, as SMART has it. They are not counted: that would read them all.
-    """
+
+def _of_one(
+    connection: Connection, access: Access, resource_type: str, identity: str, span: Span
+) -> _Select:
+    """Select those versions that the requester may see; none if the current one is hidden."""
+    if not current_visible(connection, access, resource_type, identity):
+        raise NotFound(f"There is no {resource_type} with this id.")
+    visible = access.read
+    one = f"r.type = :type AND r.id = :id AND ({visible.sql})"
+    params = {"type": resource_type, "id": identity, **visible.params}
+    return _within(connection, access, _Select(one, params), span, "read")
+
+
+def _of_all(
+    connection: Connection, access: Access, resource_type: str | None, span: Span
+) -> _Select:
+    """Select by the right to search, as SMART has it."""
     visible = access.search
     current = access.later("search")
     where = (
@@ -100,10 +138,18 @@ def history_of_all(
         # The condition on the version is what leads to the index `resource_history`.
         where = f"r.type = :type AND r.version > 0 AND {where}"
         params["type"] = resource_type
-    with store.reading() as connection:
-        select = _within(connection, access, _Select(where, params), span, "search")
-        scope = ["history", resource_type, span.since, span.at]
-        return _page(store, connection, select, scope, count, cursor, None)
+    return _within(connection, access, _Select(where, params), span, "search")
+
+
+def _interval(name: str, given: Mapping[str, str]) -> tuple[int, int] | None:
+    text = given.get(name)
+    if text is None:
+        return None
+    try:
+        # A plus sign in a query means a space; many clients forget to escape it in a time zone.
+        return date_interval(text.replace(" ", "+"))
+    except Invalid as error:
+        raise Invalid(f"{name}: {error}") from None
 
 
 def _within(
@@ -134,10 +180,10 @@ def _page(
     connection: Connection,
     select: _Select,
     scope: Sequence[object],
-    count: int | None,
-    cursor: str | None,
+    asked: Asked,
     total: int | None,
 ) -> HistoryPage:
+    count, cursor = asked.count, asked.cursor
     limit = min(DEFAULT_COUNT if count is None else max(count, 1), LARGEST_COUNT)
     where, params = select.where, {**select.params, "limit": limit + 1}
     if cursor is not None:

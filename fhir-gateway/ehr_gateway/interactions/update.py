@@ -21,16 +21,20 @@ def update(
     body: bytes,
     *,
     if_match: int | None = None,
+    only_new: bool = False,
     audit: AuditHook | None = None,
 ) -> WriteResult:
-    """Store a new version; `if_match` is the number of the version that was read."""
+    """Store a new version; `if_match` is the number of the version that was read.
+
+    With `only_new` what is there already is refused.
+    """
     resource = parse(body)
     draft = drafted(resource, identity, access, resource_type)
     if resource.get("id") != identity:
         text = "The `id` in the content must be the one in the address."
         raise Invalid(text, expression=f"{resource_type}.id")
     with transaction(store, access, audit) as writing:
-        return writing.update(draft, if_match)
+        return writing.update(draft, if_match, only_new=only_new)
 
 
 def update_matching(

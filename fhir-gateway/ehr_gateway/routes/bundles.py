@@ -20,6 +20,7 @@ from ehr_gateway.interactions import bundle
 from ehr_gateway.negotiation import Preferences, fhir_response, preferences
 from ehr_gateway.query_pairs import no_parameters
 from ehr_gateway.routes.answers import audited, disclose
+from ehr_gateway.routes.history import history_bundle
 from ehr_gateway.routes.search import search_bundle
 
 router = APIRouter(prefix="/fhir")
@@ -44,10 +45,7 @@ def post_bundle(asking: TheAsking, body: Body) -> Response:
     )
     _audit_rest(asking, occasion, result)
     base = asking.gateway.settings.fhir_base
-    urls = _urls(body, result)
-    entries = [
-        _entry(base, one, url, prefer) for one, url in zip(result.entries, urls, strict=True)
-    ]
+    entries = [_entry(base, one, prefer) for one in result.entries]
     return fhir_response(bundle_bytes(result.type, entries), pretty=prefer.pretty)
 
 
@@ -70,7 +68,7 @@ def _audit_rest(asking: Asking, occasion: audit.Occasion, result: bundle.BundleR
         asking.note(partial(audit.record_refusal, occasion=occasion, status=code, attempted=None))
 
 
-def _entry(base: str, result: bundle.EntryResult, url: str, prefer: Preferences) -> bytes:
+def _entry(base: str, result: bundle.EntryResult, prefer: Preferences) -> bytes:
     response: dict[str, object] = {"status": result.status}
     if result.location and result.written:
         response["location"] = f"{base}/{result.location}"
@@ -83,14 +81,7 @@ def _entry(base: str, result: bundle.EntryResult, url: str, prefer: Preferences)
     elif result.written and prefer.returns == "OperationOutcome":
         # Where R4 has it: beside the status, not in the place of the resource.
         response["outcome"] = _success(result.status)
-    return entry(_full_url(base, result), _resource(base, result, url, prefer), response=response)
-
-
-def _urls(body: bytes, result: bundle.BundleResult) -> list[str]:
-    """Return what each entry asked for; needed, and so read again, only where one searched."""
-    if not any(one.page for one in result.entries):
-        return [""] * len(result.entries)
-    return _asked(body)
+    return entry(_full_url(base, result), _resource(base, result, prefer), response=response)
 
 
 def _asked(body: bytes) -> list[str]:
@@ -109,10 +100,16 @@ def _full_url(base: str, result: bundle.EntryResult) -> str | None:
     return None if version is None else f"{base}/{version.type}/{version.id}"
 
 
-def _resource(base: str, result: bundle.EntryResult, url: str, prefer: Preferences) -> bytes | None:
+def _resource(base: str, result: bundle.EntryResult, prefer: Preferences) -> bytes | None:
+    if result.bare or (result.written and prefer.returns != "representation"):
+        return None
+    address, pairs = (result.target.address, result.target.pairs) if result.target else ("", ())
     if result.page is not None:
-        return search_bundle(base, url.partition("?")[0].strip("/"), result.page)
-    return None if result.written and prefer.returns != "representation" else result.body
+        cursor = [pair for pair in pairs if pair[0] == "_cursor"]
+        return search_bundle(base, address, result.page, cursor)
+    if result.history is not None:
+        return history_bundle(base, address, pairs, result.history)
+    return result.body
 
 
 def _success(status: str) -> dict[str, object]:

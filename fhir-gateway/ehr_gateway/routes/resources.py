@@ -12,7 +12,7 @@ from ehr_fhir.patch import Patch
 from ehr_gateway.body import fhir_body, patch_body
 from ehr_gateway.caller import TheAsking
 from ehr_gateway.interactions import create, delete, patch, read, update, vread
-from ehr_gateway.negotiation import if_match
+from ehr_gateway.negotiation import if_match, only_new
 from ehr_gateway.routes.answers import (
     audited,
     deleted,
@@ -88,6 +88,7 @@ def update_resource(asking: TheAsking, resource_type: str, logical_id: str, body
         logical_id,
         body,
         if_match=if_match(asking.request),
+        only_new=only_new(asking.request),
         audit=audited(occasion),
     )
     return written(asking, result.version, prefer, created=result.created)

@@ -20,7 +20,7 @@ from ehr_fhir.errors import (
 from ehr_gateway.database import Connection
 from ehr_gateway.interactions.create import create, create_if_none
 from ehr_gateway.interactions.delete import delete
-from ehr_gateway.interactions.history import history
+from ehr_gateway.interactions.history import Asked, history
 from ehr_gateway.interactions.read import read
 from ehr_gateway.interactions.update import update
 from ehr_gateway.interactions.vread import vread
@@ -172,8 +172,8 @@ def test_history_is_newest_first_and_paged(store: Store) -> None:
         put(store, {"resourceType": "Patient", "id": first.id})
     delete(store, platform(), "Patient", first.id)
 
-    page = history(store, platform(), "Patient", first.id, count=2)
-    rest = history(store, platform(), "Patient", first.id, cursor=page.next_cursor)
+    page = history(store, platform(), "Patient", first.id, Asked(count=2))
+    rest = history(store, platform(), "Patient", first.id, Asked(cursor=page.next_cursor))
 
     assert page.total == 5
     assert [(one.version, method) for one, method in page.versions] == [(5, "DELETE"), (4, "PUT")]

@@ -1,0 +1,169 @@
+"""What the entries of a Bundle may read, and conditions on reads and on writes that only make."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from tests.lib.gateway import House, Session, must, organization
+
+
+@pytest.fixture
+def program(house: House) -> Session:
+    """Return a session of the platform's own system, with an organisation of two versions."""
+    session = house.system("ehr-commons")
+    must(session.put(organization("org-1")))
+    must(session.put({**organization("org-1"), "name": "Second"}))
+    return session
+
+
+def asked(kind: str, *requests: dict[str, Any]) -> dict[str, Any]:
+    entries = [{"request": {"method": "GET", **request}} for request in requests]
+    return {"resourceType": "Bundle", "type": kind, "entry": entries}
+
+
+def answers(program: Session, kind: str, *requests: dict[str, Any]) -> list[dict[str, Any]]:
+    found: list[dict[str, Any]] = must(program.post("/fhir", asked(kind, *requests))).json()[
+        "entry"
+    ]
+    return found
+
+
+@pytest.mark.parametrize("kind", ["batch", "transaction"])
+def test_histories_are_read_at_three_levels(program: Session, kind: str) -> None:
+    found = answers(
+        program, kind,
+        {"url": "Organization/org-1/_history?_count=1"},
+        {"url": "Organization/_history"},
+        {"url": "_history?_count=1"},
+        {"url": "Organization/org-1/_history/1"},
+    )  # fmt: skip
+
+    instance, of_type, system, version = [one["resource"] for one in found]
+    assert [one["type"] for one in (instance, of_type, system)] == ["history"] * 3
+    assert (instance["total"], len(instance["entry"]), len(of_type["entry"])) == (2, 1, 2)
+    following = {link["relation"]: link["url"] for link in instance["link"]}["next"]
+    rest = must(program.get(following)).json()
+    assert [one["resource"]["meta"]["versionId"] for one in rest["entry"]] == ["1"]
+    assert version["name"] == "Org-1"
+
+
+@pytest.mark.parametrize("kind", ["batch", "transaction"])
+def test_head_gives_the_head_alone(program: Session, kind: str) -> None:
+    found = answers(
+        program, kind,
+        {"method": "HEAD", "url": "Organization/org-1"},
+        {"method": "HEAD", "url": "Organization?name=second"},
+    )  # fmt: skip
+
+    assert [one["response"]["status"] for one in found] == ["200 OK", "200 OK"]
+    assert found[0]["response"]["etag"] == 'W/"2"'
+    assert not any("resource" in one for one in found)
+
+
+@pytest.mark.parametrize(
+    ("condition", "status"),
+    [
+        ({"ifNoneMatch": 'W/"2"'}, "304 Not Modified"),
+        ({"ifNoneMatch": 'W/"1", W/"2"'}, "304 Not Modified"),
+        ({"ifNoneMatch": 'W/"1"'}, "200 OK"),
+        ({"ifModifiedSince": "2030-01-01T00:00:00Z"}, "304 Not Modified"),
+        ({"ifModifiedSince": "2020-01-01T00:00:00Z"}, "200 OK"),
+        # The tag goes before the date (RFC 9110 §13.2.2).
+        ({"ifNoneMatch": 'W/"1"', "ifModifiedSince": "2030-01-01T00:00:00Z"}, "200 OK"),
+    ],
+)
+def test_a_conditional_read_answers_304_to_who_has_the_version(
+    program: Session, condition: dict[str, str], status: str
+) -> None:
+    (found,) = answers(program, "batch", {"url": "Organization/org-1", **condition})
+
+    assert found["response"]["status"] == status
+    assert ("resource" in found) == (status == "200 OK")
+
+
+@pytest.mark.parametrize(
+    ("request_", "place"),
+    [
+        ({"url": "Organization/org-1/_history/x"}, "Bundle.entry[0].request.url"),
+        ({"url": "Nothing/1"}, "Bundle.entry[0].request.url"),
+        ({"url": "Organization/a b"}, "Bundle.entry[0].request.url"),
+        ({"url": "Organization?name=%ff"}, "Bundle.entry[0].request.url"),
+        ({"url": "Organization/org-1", "ifModifiedSince": "now"},
+         "Bundle.entry[0].request.ifModifiedSince"),
+        ({"url": "Organization/org-1", "ifNoneMatch": 3}, "Bundle.entry[0].request.ifNoneMatch"),
+        ({"url": 3}, "Bundle.entry[0].request.url"),
+    ],
+)  # fmt: skip
+def test_a_malformed_read_names_its_place(
+    program: Session, request_: dict[str, Any], place: str
+) -> None:
+    (found,) = answers(program, "batch", request_)
+
+    assert found["response"]["status"] == "400 Bad Request"
+    assert found["response"]["outcome"]["issue"][0]["expression"] == [place]
+
+
+def test_if_none_match_of_any_makes_and_never_changes(program: Session) -> None:
+    star = {"If-None-Match": "*"}
+    body = organization("org-2")
+
+    made = program.put(body, headers=star)
+    again = program.put({**body, "name": "Other"}, headers=star)
+    must(program.delete("Organization/org-2"))
+    anew = program.put(body, headers=star)
+    odd = program.put(body, headers={"If-None-Match": 'W/"1"'})
+
+    statuses = [answer.status_code for answer in (made, again, anew, odd)]
+    assert statuses == [201, 412, 200, 412]
+    assert again.json()["resourceType"] == "OperationOutcome"
+
+
+def test_if_none_match_holds_in_bundles_too(program: Session) -> None:
+    def only_new(name: str) -> dict[str, Any]:
+        request = {"method": "PUT", "url": f"Organization/{name}", "ifNoneMatch": "*"}
+        return {"request": request, "resource": organization(name)}
+
+    batch = {"resourceType": "Bundle", "type": "batch",
+             "entry": [only_new("org-1"), only_new("org-3")]}  # fmt: skip
+
+    found = must(program.post("/fhir", batch)).json()["entry"]
+    refused = program.post("/fhir", {**batch, "type": "transaction"})
+
+    assert [one["response"]["status"][:3] for one in found] == ["412", "201"]
+    assert refused.status_code == 412
+    assert refused.json()["issue"][0]["expression"] == ["Bundle.entry[0]"]
+
+
+@pytest.mark.parametrize(
+    ("asked_for", "status"),
+    [
+        ("application/fhir+json; fhirVersion=4.0", 200),
+        ("application/fhir+json; fhirVersion=5.0", 406),
+        ("application/fhir+xml, application/fhir+json;q=0.5", 200),
+        ("application/fhir+json;q=0, application/fhir+xml", 406),
+        ("application/fhir+xml", 406),
+        ("", 200),
+    ],
+)
+def test_the_format_is_r4_json_or_none(program: Session, asked_for: str, status: int) -> None:
+    answer = program.get("Organization/org-1", headers={"Accept": asked_for})
+
+    assert answer.status_code == status
+
+
+@pytest.mark.parametrize(
+    ("asked_for", "status"),
+    [("json", 200), ("application/json", 200), ("application/fhir%2Bjson", 200),
+     ("application/fhir+json", 200), ("text/json", 200), ("xml", 406), ("text/xml", 406),
+     ("application/fhir%2Bjson;fhirVersion=3.0", 406), ("ttl", 406), ("", 406)],
+)  # fmt: skip
+def test_the_format_parameter_goes_before_the_header(
+    program: Session, asked_for: str, status: int
+) -> None:
+    headers = {"Accept": "application/fhir+xml" if status == 200 else "application/json"}
+
+    answer = program.get(f"Organization/org-1?_format={asked_for}", headers=headers)
+
+    assert answer.status_code == status
