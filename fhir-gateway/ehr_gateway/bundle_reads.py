@@ -14,12 +14,17 @@ from urllib.parse import parse_qsl
 
 from ehr_fhir import definitions
 from ehr_fhir.errors import Invalid
+from ehr_fhir.query_compartments import COMPARTMENTS
 
 __all__ = ["Target", "is_same", "target_of"]
 
 _ID = re.compile(r"[A-Za-z0-9\-.]{1,64}")
 _VERSION = re.compile(r"\d{1,18}")
 _HISTORY = "_history"
+# It has a search of its own.
+_LOG = "AuditEvent"
+
+_Found = tuple[str | None, str | None, int | None, bool, tuple[str, str] | None]
 
 
 @dataclass(frozen=True)
@@ -75,10 +80,7 @@ def is_same(target: Target, version: int, last_updated_ms: int) -> bool:
     return since is not None and last_updated_ms // 1000 <= since // 1000
 
 
-Found = tuple[str | None, str | None, int | None, bool, tuple[str, str] | None]
-
-
-def _path(steps: list[str]) -> Found | None:
+def _path(steps: list[str]) -> _Found | None:
     types = definitions.resource_types()
     if not steps or steps == [_HISTORY]:
         return None, None, None, bool(steps), None
@@ -92,8 +94,8 @@ def _path(steps: list[str]) -> Found | None:
         return None
     if rest in ([], [_HISTORY]):
         return kind, identity, None, bool(rest), None
-    if len(rest) == 1 and (rest[0] in types or rest[0] == "*"):
-        return rest[0], None, None, False, (kind, identity)
+    if len(rest) == 1 and kind in COMPARTMENTS and rest[0] in types - {_LOG} | {"*"}:
+        return None if rest[0] == "*" else rest[0], None, None, False, (kind, identity)
     if len(rest) == 2 and rest[0] == _HISTORY and _VERSION.fullmatch(rest[1]):
         return kind, identity, int(rest[1]), False, None
     return None

@@ -50,6 +50,37 @@ def test_histories_are_read_at_three_levels(program: Session, kind: str) -> None
 
 
 @pytest.mark.parametrize("kind", ["batch", "transaction"])
+def test_compartments_and_several_types_are_searched(furnished: House, kind: str) -> None:
+    doctor = furnished.login("doctor.a")
+
+    found = answers(
+        doctor, kind,
+        {"url": "Patient/pat-1/Observation?_count=1"},
+        {"url": "Patient/pat-1/*?_type=Condition,Encounter"},
+        {"url": "?_type=Condition,Organization"},
+    )  # fmt: skip
+
+    ids = [
+        [one["resource"]["id"] for one in answer["resource"].get("entry", [])] for answer in found
+    ]
+    assert (len(ids[0]), ids[1]) == (1, ["con-1", "enc-1"])
+    assert ids[2] == ["con-1", "hospital-a", "hospital-b"]
+    following = {link["relation"]: link["url"] for link in found[0]["resource"]["link"]}["next"]
+    assert len(must(doctor.get(following)).json()["entry"]) == 1
+
+
+def test_lenient_handling_holds_for_the_searches_of_a_bundle(program: Session) -> None:
+    bundle = asked("batch", {"url": "Organization?colour=red"})
+
+    strict = must(program.post("/fhir", bundle)).json()["entry"][0]
+    lenient = must(program.post("/fhir", bundle, headers={"Prefer": "handling=lenient"})).json()
+
+    assert strict["response"]["status"] == "400 Bad Request"
+    page = lenient["entry"][0]["resource"]["entry"]
+    assert [one["search"]["mode"] for one in page] == ["match", "outcome"]
+
+
+@pytest.mark.parametrize("kind", ["batch", "transaction"])
 def test_head_gives_the_head_alone(program: Session, kind: str) -> None:
     found = answers(
         program, kind,

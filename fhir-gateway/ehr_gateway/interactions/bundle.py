@@ -7,7 +7,7 @@ from dataclasses import dataclass, field, replace
 from types import MappingProxyType
 from typing import Any
 
-from ehr_fhir.errors import EhrError, Invalid, Unsupported, operation_outcome
+from ehr_fhir.errors import EhrError, Invalid, operation_outcome
 from ehr_fhir.json_text import parse
 from ehr_fhir.references import Names, Replacements
 from ehr_gateway.access import Access
@@ -20,11 +20,13 @@ from ehr_gateway.integrity import FindsNothing
 from ehr_gateway.interactions.history import HistoryPage, asked, history_in
 from ehr_gateway.interactions.read import read_in
 from ehr_gateway.interactions.search import SearchPage, search_in
+from ehr_gateway.interactions.search_types import search_types_in
 from ehr_gateway.interactions.vread import vread_in
+from ehr_gateway.search_statements import Terms
 from ehr_gateway.store import AuditHook, Store, Version
 from ehr_gateway.writing import Transaction, transaction
 
-__all__ = ["BundleResult", "EntryResult", "bundle"]
+__all__ = ["BundleResult", "EntryResult", "Manner", "bundle"]
 
 _NOTHING: Mapping[str, str] = MappingProxyType({})
 # How often entries that search for each other are tried.
@@ -77,6 +79,14 @@ class BundleResult:
     read: tuple[Version, ...] = field(default=())
 
 
+@dataclass(frozen=True)
+class Manner:
+    """How the entries are to be read: what `Prefer: handling` says, and the terms of a search."""
+
+    lenient: bool = False
+    terms: Terms | None = None
+
+
 def bundle(
     store: Store,
     access: Access,
@@ -84,30 +94,36 @@ def bundle(
     *,
     audit: AuditHook | None = None,
     most_entries: int = MOST_ENTRIES,
+    manner: Manner | None = None,
 ) -> BundleResult:
     """Carry out a Bundle of requests."""
+    manner = manner or Manner()
     content = parse(body)
     if content.get("resourceType") != "Bundle":
         raise Invalid("The content must be a Bundle.", expression="resourceType")
     entries = entries_of(content, most_entries)
     if content.get("type") == "transaction":
-        results = _transaction(store, access, entries, audit)
+        results = _transaction(store, access, entries, audit, manner)
         return BundleResult("transaction-response", results, _disclosed(results))
     if content.get("type") == "batch":
-        answers = tuple(_alone(store, access, entry, audit) for entry in entries)
+        answers = tuple(_alone(store, access, entry, audit, manner) for entry in entries)
         return BundleResult("batch-response", answers, _disclosed(answers))
     raise Invalid("Bundle.type must be batch or transaction.", expression="Bundle.type")
 
 
 def _alone(
-    store: Store, access: Access, entry: Entry | EhrError, audit: AuditHook | None
+    store: Store,
+    access: Access,
+    entry: Entry | EhrError,
+    audit: AuditHook | None,
+    manner: Manner,
 ) -> EntryResult:
     if isinstance(entry, EhrError):
         return _failed(entry)
     try:
         if entry.method in READS:
             with store.reading() as connection:
-                return _read(connection, store, access, entry)
+                return _read(connection, store, access, entry, manner)
         (ready,) = made_ready(store, access, [entry])
         with transaction(store, access, audit) as writing:
             if (version := existing(writing, ready)) is not None:
@@ -122,6 +138,7 @@ def _transaction(
     access: Access,
     entries: Sequence[Entry | EhrError],
     audit: AuditHook | None,
+    manner: Manner,
 ) -> tuple[EntryResult, ...]:
     asked = made_ready(store, access, [_sound(entry) for entry in entries])
     with transaction(store, access, audit) as writing:
@@ -142,7 +159,7 @@ def _transaction(
         for one in rest:
             if one.method in READS:
                 results[one.place] = placed(
-                    one, lambda entry: _read(writing.connection, store, access, entry)
+                    one, lambda entry: _read(writing.connection, store, access, entry, manner)
                 )
     return tuple(results[entry.place] for entry in sound)
 
@@ -215,15 +232,17 @@ def _delete_or_patch(writing: Transaction, entry: Entry, names: Replacements) ->
     return EntryResult("204 No Content", deleted, written=True)
 
 
-def _read(connection: Connection, store: Store, access: Access, entry: Entry) -> EntryResult:
+def _read(
+    connection: Connection, store: Store, access: Access, entry: Entry, manner: Manner
+) -> EntryResult:
     target = entry.target or Target()
     bare = entry.method == "HEAD"
     if target.history:
-        wanted = asked(target.pairs)
+        wanted = asked(target.pairs, lenient=manner.lenient)
         past = history_in(connection, store, access, target.type, target.id, wanted)
         return EntryResult("200 OK", history=past, target=target, bare=bare)
     if target.id is None or target.type is None:
-        page = _search(connection, store, access, target)
+        page = _search(connection, store, access, target, manner)
         return EntryResult("200 OK", page=page, target=target, bare=bare)
     if target.version is not None:
         version = vread_in(connection, access, target.type, target.id, target.version)
@@ -234,10 +253,17 @@ def _read(connection: Connection, store: Store, access: Access, entry: Entry) ->
     return EntryResult("200 OK", version, bare=bare)
 
 
-def _search(connection: Connection, store: Store, access: Access, target: Target) -> SearchPage:
-    if target.type is None or target.within is not None:
-        raise Unsupported("In a Bundle one resource type is searched, everywhere.")
-    return search_in(connection, store, access, target.type, target.pairs)
+def _search(
+    connection: Connection, store: Store, access: Access, target: Target, manner: Manner
+) -> SearchPage:
+    pairs, within, lenient, terms = target.pairs, target.within, manner.lenient, manner.terms
+    if target.type is None:
+        return search_types_in(
+            connection, store, access, pairs, within=within, lenient=lenient, terms=terms
+        )
+    return search_in(
+        connection, store, access, target.type, pairs, within=within, lenient=lenient, terms=terms
+    )
 
 
 def _sound(entry: Entry | EhrError) -> Entry:

@@ -16,12 +16,13 @@ from ehr_fhir.query_compartments import in_compartment, types_in
 from ehr_fhir.query_includes import INCLUDES, MOST_INCLUDES, Include, parse_include
 from ehr_gateway.access import Access
 from ehr_gateway.cursor import Position, open_cursor, seal_cursor
+from ehr_gateway.database import Connection
 from ehr_gateway.interactions.include import included
 from ehr_gateway.interactions.search import SearchPage
 from ehr_gateway.search_statements import Found, Searching, Terms
 from ehr_gateway.store import Store
 
-__all__ = ["search_types"]
+__all__ = ["search_types", "search_types_in"]
 
 _LOG = "AuditEvent"
 Pairs = Sequence[tuple[str, str]]
@@ -47,6 +48,23 @@ def search_types(
     terms: Terms | None = None,
 ) -> SearchPage:
     """Search the types that `_type` names, or all; of a compartment, or everywhere."""
+    with store.reading() as connection:
+        return search_types_in(
+            connection, store, access, pairs, within=within, lenient=lenient, terms=terms
+        )
+
+
+def search_types_in(
+    connection: Connection,
+    store: Store,
+    access: Access,
+    pairs: Pairs,
+    *,
+    within: tuple[str, str] | None = None,
+    lenient: bool = False,
+    terms: Terms | None = None,
+) -> SearchPage:
+    """Search as a connection sees the store, for example inside a transaction."""
     kinds = _types(pairs, within)
     own = [pair for pair in pairs if pair[0].partition(":")[0] not in INCLUDES | {"_type"}]
     queries = {kind: _query(kind, own, within, lenient) for kind in kinds}
@@ -57,16 +75,15 @@ def search_types(
     applied = tuple(pair for pair in pairs if pair[0] != "_cursor" and pair not in unknown)
     scope = ["*", *(within or ()), applied]
     after = open_cursor(store.cursor_key, scope, query.cursor) if query.cursor else None
-    with store.reading() as connection:
-        searching = Searching(connection, store.parameter_ids, access, terms or Terms())
-        total = None
-        if query.only_total or query.total != "none":
-            total = sum(searching.total(one) for one in queries.values())
-        matches = [] if query.only_total else _matches(searching, queries, query, after)
-        page = matches[: query.count]
-        by_pk = {one.pk: one for one in searching.versions([match.found for match in page])}
-        versions = [by_pk[match.found.pk] for match in page]
-        more, issues = included(connection, store.parameter_ids, access, includes, versions)
+    searching = Searching(connection, store.parameter_ids, access, terms or Terms())
+    total = None
+    if query.only_total or query.total != "none":
+        total = sum(searching.total(one) for one in queries.values())
+    matches = [] if query.only_total else _matches(searching, queries, query, after)
+    page = matches[: query.count]
+    by_pk = {one.pk: one for one in searching.versions([match.found for match in page])}
+    versions = [by_pk[match.found.pk] for match in page]
+    more, issues = included(connection, store.parameter_ids, access, includes, versions)
     cursor = None
     if len(matches) > query.count:
         cursor = seal_cursor(store.cursor_key, scope, page[-1].place)

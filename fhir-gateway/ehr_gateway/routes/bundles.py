@@ -22,6 +22,7 @@ from ehr_gateway.query_pairs import no_parameters
 from ehr_gateway.routes.answers import audited, disclose
 from ehr_gateway.routes.history import history_bundle
 from ehr_gateway.routes.search import search_bundle
+from ehr_gateway.search_statements import Terms
 
 router = APIRouter(prefix="/fhir")
 Body = Annotated[bytes, Depends(fhir_body)]
@@ -36,12 +37,14 @@ def post_bundle(asking: TheAsking, body: Body) -> Response:
     # Which of the two it is stands in the body; a refusal before that is logged as a batch.
     occasion = asking.occasion("batch")
     _refuse_audit_events(body)
+    settings = asking.gateway.settings
     result = bundle.bundle(
         asking.gateway.store,
         asking.access,
         body,
         audit=audited(occasion),
-        most_entries=asking.gateway.settings.max_bundle_entries,
+        most_entries=settings.max_bundle_entries,
+        manner=bundle.Manner(prefer.lenient, Terms(settings.fhir_base, settings.max_search_rows)),
     )
     _audit_rest(asking, occasion, result)
     base = asking.gateway.settings.fhir_base
