@@ -10,6 +10,7 @@ from dataclasses import dataclass, field, replace
 
 from ehr_fhir import definitions
 from ehr_fhir.errors import Invalid, Issue
+from ehr_fhir.query_expression import parse_expression
 from ehr_fhir.query_filters import CONTROLS, MOST_HOPS, Filter, Unknown, hops, known, parse_filter
 from ehr_fhir.query_includes import INCLUDES, MOST_INCLUDES, Include, parse_include
 from ehr_fhir.search_parameters import SearchParameter
@@ -90,7 +91,10 @@ def _is_control(name: str) -> bool:
 
 
 def _add(query: SearchQuery, name: str, text: str) -> SearchQuery:
-    found = parse_filter(query.resource_type, name, text)
+    if name == "_filter":
+        found = parse_expression(query.resource_type, text) if text else None
+    else:
+        found = parse_filter(query.resource_type, name, text)
     if found is None:
         return query
     filters = (*query.filters, found)
@@ -137,8 +141,8 @@ def _sorted(query: SearchQuery, text: str) -> SearchQuery:
     for word in filter(None, text.split(",")):
         code = word.removeprefix("-")
         parameter = known(query.resource_type, code)
-        if not parameter.supported:
-            raise Invalid(f"`_sort` takes no composite parameter such as `{code}`.")
+        if not parameter.supported or parameter.type == "special":
+            raise Invalid(f"`_sort` takes no parameter of type {parameter.type}, such as `{code}`.")
         keys.append(SortKey(parameter, word.startswith("-")))
     if len(query.sort) + len(keys) > MOST_SORT_KEYS:
         raise Invalid(f"`_sort` takes at most {MOST_SORT_KEYS} keys.", issue_code="too-costly")

@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from ehr_fhir import definitions
@@ -30,7 +30,7 @@ __all__ = [
     "hops",
     "known",
 ]
-__all__ += ["SPECIAL", "modifiers", "parse_filter"]
+__all__ += ["SPECIAL", "chained", "modifiers", "parse_filter"]
 
 # Steps of one search from one resource to another; each is judged by consent, and costs.
 MOST_HOPS = 12
@@ -135,7 +135,9 @@ def parse_filter(resource_type: str, name: str, text: str, depth: int = 0) -> Fi
     code, _, modifier = head.partition(":")
     parameter = known(resource_type, code)
     if dot:
-        return _chain(parameter, modifier, rest, text, depth)
+        return chained(
+            parameter, modifier, depth, lambda kind: parse_filter(kind, rest, text, depth + 1)
+        )
     if text == "":
         return None
     _check_modifier(parameter, modifier)
@@ -190,21 +192,27 @@ def hops(filters: Sequence[Filter]) -> int:
     return found
 
 
-def _chain(
-    parameter: SearchParameter, modifier: str, rest: str, text: str, depth: int
+def chained(
+    parameter: SearchParameter,
+    modifier: str,
+    depth: int,
+    parse: Callable[[str], Filter | None],
 ) -> Filter | None:
+    """Return what a reference must lead to; `parse` understands the rest for one type."""
+    if depth >= _LONGEST:
+        raise Invalid(f"A chain has at most {_LONGEST} steps.", issue_code="too-costly")
     if parameter.type != "reference":
         raise Invalid(f"A chain needs a reference; `{parameter.code}` is a {parameter.type}.")
     _check_target(parameter, modifier)
     types = [modifier] if modifier else _chained_types(parameter)
     if len(types) == 1:
-        after = parse_filter(types[0], rest, text, depth + 1)
+        after = parse(types[0])
         return after and Chain(parameter, ((types[0], after),))
     targets, refused = [], []
     for kind in types:
         # The chain goes to those types that know what follows.
         try:
-            after = parse_filter(kind, rest, text, depth + 1)
+            after = parse(kind)
         except (Invalid, Unknown) as error:
             refused.append(error)
             continue

@@ -25,6 +25,7 @@ _DATES = {
     "sa": "low >= {high}",
     "eb": "low < {low} AND high <= {low}",
     "ap": "low < {high} AND high > {low}",
+    "po": "low < {high} AND high > {low}",
 }
 # The same for an instant, which is a range of one millisecond.
 _INSTANTS = {
@@ -37,6 +38,7 @@ _INSTANTS = {
     "sa": "{it} >= {high}",
     "eb": "{it} < {low}",
     "ap": "({it} >= {low} AND {it} < {high})",
+    "po": "({it} >= {low} AND {it} < {high})",
 }
 # A stored number is exact, or a range with both its ends; comparisons use the exact value.
 _NUMBERS = {
@@ -177,8 +179,11 @@ def _string(params: Params, clause: Clause, value: SearchValue) -> str:
     text = value.code or ""
     if clause.modifier == "exact":
         return f"normal = {params.bind(normal(text))} AND exact = {params.bind(indexable(text))}"
-    if clause.modifier == "contains":
-        return f"normal LIKE {params.bind(_anywhere(normal(text)))} ESCAPE '!'"
+    if clause.modifier == "equals":
+        return f"normal = {params.bind(normal(text))}"
+    if clause.modifier in ("contains", "ends"):
+        pattern = "%" + _literal(normal(text)) + ("%" if clause.modifier == "contains" else "")
+        return f"normal LIKE {params.bind(pattern)} ESCAPE '!'"
     return begins(params, "normal", normal(text))
 
 
@@ -190,10 +195,10 @@ def _position(params: Params, clause: Clause, value: SearchValue) -> str:
     return f"x >= {west} AND x <= {east} AND {squares} <= {params.bind(value.high**2)}"
 
 
-def _anywhere(text: str) -> str:
+def _literal(text: str) -> str:
     for special in "!%_":
         text = text.replace(special, f"!{special}")
-    return f"%{text}%"
+    return text
 
 
 def _token(params: Params, clause: Clause, value: SearchValue) -> str:

@@ -203,7 +203,7 @@ def test_a_composite_is_any_of_its_values_with_all_their_parts() -> None:
         ("component-code-value-quantity", "a", "2 parts"),
         ("code:above", "http://x|y", "terminology"),
         ("code:of-type", "a|b|c", "not served"),
-        ("_sort", "code-value-quantity", "no composite"),
+        ("_sort", "code-value-quantity", "type composite"),
     ],
 )
 def test_a_wrong_composite_or_token_modifier_is_refused(name: str, text: str, says: str) -> None:
