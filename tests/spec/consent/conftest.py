@@ -1,14 +1,16 @@
-"""What the consent tests share: resources from short descriptions, and tables in SQLite."""
+"""What the consent tests share: resources from short descriptions, and tables."""
 
 from __future__ import annotations
 
-import sqlite3
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import suppress
+from pathlib import Path
 from typing import Any
 
 import pytest
 from hypothesis import settings
 
+from ehr_gateway.database import Connection, open_database
 from ehr_privacy.consent import TABLES, Predicate, Record, RuleRow
 
 settings.register_profile("nightly", max_examples=30_000, deadline=None)
@@ -108,52 +110,82 @@ def record_row(pk: int, record: Record) -> tuple[object, ...]:
     )
 
 
-class SqliteTables:
-    """The tables a predicate reads, in memory."""
+_RECORDS = (
+    "CREATE TABLE record (pk INTEGER PRIMARY KEY, type TEXT, id TEXT, domain TEXT,"
+    " author TEXT, episode TEXT, clinical_date INTEGER, directory INTEGER)",
+    "CREATE TABLE record_patient (pk INTEGER, patient TEXT, PRIMARY KEY (pk, patient))",
+    "CREATE TABLE record_label (pk INTEGER, label TEXT, PRIMARY KEY (pk, label))",
+)
 
-    def __init__(self) -> None:
-        self.connection = sqlite3.connect(":memory:")
-        run = self.connection.execute
+
+class Tables:
+    """The tables a predicate reads, in a database."""
+
+    def __init__(self, connection: Connection) -> None:
+        self.connection = connection
+        self._filled: set[str] = set()
         for name, columns in TABLES.items():
             spec = ", ".join(
                 f"{c.name} {c.type}{'' if c.nullable else ' NOT NULL'}" for c in columns
             )
-            run(f"CREATE TABLE {name} ({spec})")
+            self._make(f"CREATE TABLE {name} ({spec})")
             key = {"consent_deemed": "organization", "consent_exception": "consent, rule"}
-            run(f"CREATE INDEX {name}_key ON {name} ({key.get(name, 'patient')})")
-        run(
-            "CREATE TABLE record (pk INTEGER PRIMARY KEY, type TEXT, id TEXT, domain TEXT,"
-            " author TEXT, episode TEXT, clinical_date INTEGER, directory INTEGER)"
-        )
-        run("CREATE TABLE record_patient (pk INTEGER, patient TEXT, PRIMARY KEY (pk, patient))")
-        run("CREATE TABLE record_label (pk INTEGER, label TEXT, PRIMARY KEY (pk, label))")
+            self._make(f"CREATE INDEX {name}_key ON {name} ({key.get(name, 'patient')})")
+        for statement in _RECORDS:
+            self._make(statement)
 
     def fill(self, records: Iterable[Record], rows: Iterable[RuleRow]) -> None:
         """Replace all contents; the key of a record is its place in the sequence."""
-        run = self.connection.execute
-        for name in (*TABLES, "record", "record_patient", "record_label"):
-            run(f"DELETE FROM {name}")
+        for name in sorted(self._filled):
+            self.connection.execute(f"DELETE FROM {name}")
+        self._filled.clear()
         for row in rows:
             names = ", ".join(row.values)
-            marks = ", ".join(f":{name}" for name in row.values)
-            run(f"INSERT INTO {row.table} ({names}) VALUES ({marks})", dict(row.values))
-        for pk, record in enumerate(records):
-            run("INSERT INTO record VALUES (?, ?, ?, ?, ?, ?, ?, ?)", record_row(pk, record))
-            for patient in record.patients:
-                run("INSERT INTO record_patient VALUES (?, ?)", (pk, patient))
-            for label in record.labels:
-                run("INSERT INTO record_label VALUES (?, ?)", (pk, label))
+            self._insert(f"{row.table} ({names})", [tuple(row.values.values())])
+        records = list(records)
+        self._insert("record", [record_row(pk, record) for pk, record in enumerate(records)])
+        for table, values in (
+            ("record_patient", [record.patients for record in records]),
+            ("record_label", [record.labels for record in records]),
+        ):
+            self._insert(table, [(pk, one) for pk, some in enumerate(values) for one in some])
 
     def visible(self, predicate: Predicate) -> set[int]:
         """Return the keys of the records for which the predicate holds."""
         sql = f"SELECT pk FROM record r WHERE {predicate.sql}"
         return {pk for (pk,) in self.connection.execute(sql, predicate.params)}
 
+    def _make(self, statement: str) -> None:
+        if self.connection.dialect == "postgresql":
+            statement = statement.replace("INTEGER", "BIGINT").replace("TEXT", 'TEXT COLLATE "C"')
+        self.connection.execute(statement)
 
-@pytest.fixture(scope="session")
-def sqlite_tables() -> SqliteTables:
-    """Return the tables in SQLite; each test fills them anew."""
-    return SqliteTables()
+    def _insert(self, into: str, rows: Sequence[tuple[object, ...]]) -> None:
+        if rows:
+            self._filled.add(into.partition(" ")[0])
+            marks = ", ".join("?" * len(rows[0]))
+            self.connection.executemany(f"INSERT INTO {into} VALUES ({marks})", rows)
+
+
+@pytest.fixture(scope="session", params=["sqlite", "postgresql"])
+def sql_tables(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Tables]:
+    """Lend the tables in each database; each test fills them anew."""
+    place: Path | str = tmp_path_factory.mktemp("consent") / "consent.db"
+    if request.param == "postgresql":
+        cluster = request.getfixturevalue("postgresql")
+        place = cluster.url(cluster.create())
+    database = open_database(place)
+    # One transaction that is never kept.
+    with suppress(_Over), database.writing() as connection:
+        yield Tables(connection)
+        raise _Over
+    database.close()
+
+
+class _Over(Exception):
+    """The tests are over."""
 
 
 @pytest.fixture(scope="session")

@@ -223,17 +223,17 @@ def check(tables: Any, world: World) -> list[str]:
 @pytest.mark.timeout(7200)
 @SEARCH
 @given(world=worlds())
-def test_sqlite_and_the_reference_agree_on_every_record(sqlite_tables: Any, world: World) -> None:
-    check(sqlite_tables, world)
+def test_sql_and_the_reference_agree_on_every_record(sql_tables: Any, world: World) -> None:
+    check(sql_tables, world)
 
 
 @pytest.mark.timeout(7200)
-def test_they_agree_on_a_random_crowd_that_reaches_every_line(sqlite_tables: Any) -> None:
+def test_they_agree_on_a_random_crowd_that_reaches_every_line(sql_tables: Any) -> None:
     chance = random.Random(20260615)
     met: Counter[str] = Counter()
 
     for _ in range(EXAMPLES * 10):
-        met.update(check(sqlite_tables, make_world(chance.choice)))
+        met.update(check(sql_tables, make_world(chance.choice)))
 
     lines = "scope role own-record sealed emergency not-joined not-shared hidden step-up shared"
     others = "purpose no-patient own not-own no-power carer limited minor held steward auditor"
@@ -242,15 +242,15 @@ def test_they_agree_on_a_random_crowd_that_reaches_every_line(sqlite_tables: Any
 
 @SEARCH
 @given(world=worlds())
-def test_the_research_predicate_agrees_with_its_reference(sqlite_tables: Any, world: World) -> None:
-    sqlite_tables.fill(world.records, world.rows)
+def test_the_research_predicate_agrees_with_its_reference(sql_tables: Any, world: World) -> None:
+    sql_tables.fill(world.records, world.rows)
     rules = Rules(world.rows)
 
     expected = {
         pk for pk, one in enumerate(world.records) if decide_research(rules, one, NOW).permit
     }
 
-    assert sqlite_tables.visible(research_predicate(NOW, dialect="sqlite")) == expected
+    assert sql_tables.visible(research_predicate(NOW, dialect="sqlite")) == expected
 
 
 @SEARCH
@@ -260,25 +260,25 @@ def test_the_research_predicate_agrees_with_its_reference(sqlite_tables: Any, wo
     now=st.sampled_from((NOW, DECEMBER, BEFORE_DECEMBER)),
 )
 def test_the_right_to_deposit_agrees_with_its_reference(
-    sqlite_tables: Any, world: World, organization: str | None, now: int
+    sql_tables: Any, world: World, organization: str | None, now: int
 ) -> None:
-    sqlite_tables.fill([], world.rows)
+    sql_tables.fill([], world.rows)
     rules = Rules(world.rows)
     predicate = deposit_predicate(organization, now)
 
     for patient in PATIENTS:
         query = f"SELECT 1 WHERE {predicate.sql}"
         params = {**predicate.params, "patient": patient}
-        found = sqlite_tables.connection.execute(query, params).fetchone()
+        found = sql_tables.connection.execute(query, params).fetchone()
         assert (found is not None) == may_deposit(rules, organization, patient, now)
 
 
 @SEARCH
 @given(world=worlds())
-def test_the_predicate_is_never_null(sqlite_tables: Any, world: World) -> None:
-    sqlite_tables.fill(world.records, world.rows)
+def test_the_predicate_is_never_null(sql_tables: Any, world: World) -> None:
+    sql_tables.fill(world.records, world.rows)
     predicate = compile_predicate(world.who, "read", NOW, roles=world.roles)
 
     query = f"SELECT pk FROM record r WHERE ({predicate.sql}) IS NULL"
 
-    assert sqlite_tables.connection.execute(query, predicate.params).fetchall() == []
+    assert sql_tables.connection.execute(query, predicate.params).fetchall() == []

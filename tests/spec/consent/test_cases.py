@@ -85,15 +85,15 @@ def rows_of(case: Case, make_resource: MakeResource) -> list[RuleRow]:
 
 
 @pytest.mark.parametrize("case", CASES, ids=lambda case: case.claim)
-def test_the_reference_gives_the_answer_and_sqlite_agrees(
-    case: Case, make_resource: MakeResource, sqlite_tables: Any
+def test_the_reference_gives_the_answer_and_sql_agrees(
+    case: Case, make_resource: MakeResource, sql_tables: Any
 ) -> None:
     who, what, now = requester(case.who), record(case.record), now_ms(case.at)
     rows = rows_of(case, make_resource)
-    sqlite_tables.fill([what], rows)
+    sql_tables.fill([what], rows)
 
     decision = decide(Rules(rows), who, "read", what, now)
-    visible = sqlite_tables.visible(compile_predicate(who, "read", now))
+    visible = sql_tables.visible(compile_predicate(who, "read", now))
 
     assert f"{'permit' if decision.permit else 'deny'} {decision.reason}" == case.answer
     assert visible == ({0} if decision.permit else set())

@@ -23,14 +23,14 @@ def requester(role: str) -> Requester:
 
 @pytest.mark.parametrize("role", ROLES)
 def test_the_predicate_leaves_room_for_thirty_levels_of_the_caller(
-    sqlite_tables: Any, role: str
+    sql_tables: Any, role: str
 ) -> None:
     predicate = compile_predicate(requester(role), "read", NOW)
 
     inner = f"SELECT r.pk FROM record r WHERE {'(' * 30}{predicate.sql}{')' * 30}"
     query = f"SELECT 1 FROM record r WHERE r.pk IN ({inner})"
 
-    assert sqlite_tables.connection.execute(query, predicate.params).fetchall() is not None
+    assert sql_tables.connection.execute(query, predicate.params).fetchall() is not None
 
 
 @pytest.mark.parametrize("role", ROLES)
@@ -43,11 +43,12 @@ def test_every_value_is_a_parameter(role: str) -> None:
 
 
 @pytest.mark.parametrize("role", ROLES)
-def test_rule_tables_are_looked_up_by_key_never_scanned(sqlite_tables: Any, role: str) -> None:
+@pytest.mark.parametrize("sql_tables", ["sqlite"], indirect=True)
+def test_rule_tables_are_looked_up_by_key_never_scanned(sql_tables: Any, role: str) -> None:
     predicate = compile_predicate(requester(role), "read", NOW)
 
     query = f"EXPLAIN QUERY PLAN SELECT pk FROM record r WHERE r.pk = 1 AND {predicate.sql}"
-    plan = [row[3] for row in sqlite_tables.connection.execute(query, predicate.params)]
+    plan = [row[3] for row in sql_tables.connection.execute(query, predicate.params)]
 
     assert [line for line in plan if line.startswith("SCAN")] == []
 
