@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 import uuid
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
@@ -18,6 +18,8 @@ _COLUMNS = (
     "id, at_ms, request_id, login, display, role, organization, purpose, client, interaction,"
     " patient, entities, query, outcome, reason"
 )
+_PATIENTS = "SELECT pk, patient FROM record_patient WHERE pk IN ({}) ORDER BY pk, patient"
+_BATCH = 50
 SUCCESS, REFUSED, FAILED = "0", "4", "8"
 
 
@@ -35,6 +37,10 @@ class Disclosed(Protocol):
     @property
     def id(self) -> str:
         """Its logical id."""
+
+    @property
+    def author(self) -> str | None:
+        """The organisation whose record it is."""
 
 
 @dataclass(frozen=True)
@@ -86,14 +92,13 @@ def record_disclosure(
     connection: Connection, occasion: Occasion, versions: Sequence[Disclosed]
 ) -> None:
     """Write the rows of a request that was answered: one per patient, and one for the rest."""
-    touched = _touched(connection, [version.pk for version in versions])
+    patients = _patients(connection, [version.pk for version in versions])
     rows: dict[str | None, _Row] = {}
     for version in versions:
-        author, patients = touched.get(version.pk, (None, [None]))
-        for patient in patients:
+        for patient in patients.get(version.pk, (None,)):
             row = rows.setdefault(patient, _Row(patient))
             row.entities[f"{version.type}/{version.id}"] = None
-            row.authors.add(author)
+            row.authors.add(version.author)
     for row in rows.values():
         row.reason = _reason(connection, occasion, row)
     _insert(connection, occasion, list(rows.values()) or [_Row(None)], SUCCESS)
@@ -187,20 +192,17 @@ def _reason(connection: Connection, occasion: Occasion, row: _Row) -> str:
     return "emergency" if emergency else "shared"
 
 
-def _touched(
-    connection: Connection, pks: list[int]
-) -> dict[int, tuple[str | None, list[str | None]]]:
-    """Return the author and the patients of each version."""
-    found: dict[int, tuple[str | None, list[str | None]]] = {}
-    if not pks:
-        return found
-    rows = connection.execute(
-        "SELECT r.pk, r.author, p.patient"  # noqa: S608 numbers of ours
-        " FROM resource r LEFT JOIN record_patient p ON p.pk = r.pk"
-        f" WHERE r.pk IN ({', '.join(map(str, pks))}) ORDER BY r.pk, p.patient"
-    )
-    for pk, author, patient in rows:
-        found.setdefault(pk, (author, []))[1].append(patient)
+def _patients(connection: Connection, pks: Sequence[int]) -> Mapping[int, Sequence[str]]:
+    """Return the patients of each version that has any."""
+    found: dict[int, list[str]] = {}
+    # One or many: the same two statements each time, so that they are compiled once.
+    size = 1 if len(pks) == 1 else _BATCH
+    query = _PATIENTS.format(", ".join("?" * size))
+    for start in range(0, len(pks), size):
+        some = pks[start : start + size]
+        padded = [*some, *some[:1] * (size - len(some))]
+        for pk, patient in connection.execute(query, padded):
+            found.setdefault(pk, []).append(patient)
     return found
 
 
