@@ -1,7 +1,7 @@
 """Structure by R4's own definitions: known elements, cardinality, JSON kind, form of primitives.
 
-For the resource types of R4 that the models of fhir.resources do not have. Invariants and bindings
-are not checked.
+For the resource types of R4 that the models of fhir.resources do not have; and the codes of
+required bindings for all of them. Invariants and other bindings are not checked.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ from ehr_fhir.errors import Issue
 
 __all__ = ["issues", "sound"]
 
+_MOST_NAMED = 20
 _NUMBERS = frozenset({"decimal", "integer", "positiveInt", "unsignedInt"})
 _FORMS = {
     "code": re.compile(r"[^\s]+(\s[^\s]+)*"),
@@ -37,7 +38,7 @@ def issues(kind: str, resource: Mapping[str, Any]) -> list[Issue]:
 
 
 def sound(owner: str, node: Mapping[str, Any]) -> bool:
-    """Say quickly whether every value is of the JSON kind that its datatype asks for.
+    """Say quickly whether every value is of its datatype's JSON kind, and every bound code known.
 
     >>> sound("Patient", {"active": True}), sound("Patient", {"active": "true"})
     (True, False)
@@ -51,9 +52,11 @@ def sound(owner: str, node: Mapping[str, Any]) -> bool:
         known = kinds.get(key)
         if known is None:
             continue
-        inner, allowed = known
+        inner, allowed, codes = known
         for one in value if type(value) is list else (value,):
             if type(one) not in allowed and (one is not None or type(value) is not list):
+                return False
+            if codes and one not in codes and one is not None:
                 return False
             if inner and one is not None and not sound(inner, one):
                 return False
@@ -80,6 +83,8 @@ def _check_object(owner: str, node: Any, path: str) -> Iterator[Issue]:
             )
         elif key == name:
             yield from _check_element(*known[name], value, f"{path}.{key}")
+            if codes := definitions.required_codes(owner, key):
+                yield from _check_codes(codes, value, f"{path}.{key}")
     for name, (_, low, _) in definitions.elements()[owner].items():
         if low and not any(name.removesuffix("[x]") in (key, key[1:]) for key in node):
             if not (name.endswith("[x]") and any(key.startswith(name[:-3]) for key in node)):
@@ -97,6 +102,16 @@ def _check_element(kind: str, high: int, value: Any, path: str) -> Iterator[Issu
                 yield from _check_value(kind, item, f"{path}[{index}]")
 
 
+def _check_codes(codes: frozenset[str], value: Any, path: str) -> Iterator[Issue]:
+    many = isinstance(value, list)
+    for index, one in enumerate(value if many else [value]):
+        if isinstance(one, str) and one not in codes:
+            place = f"{path}[{index}]" if many else path
+            named = ", ".join(sorted(codes)[:_MOST_NAMED])
+            more = f" and {len(codes) - _MOST_NAMED} more" if len(codes) > _MOST_NAMED else ""
+            yield Issue(f"{place} must be one of: {named}{more}.", place, "code-invalid")
+
+
 def _check_value(kind: str, value: Any, path: str) -> Iterator[Issue]:
     if kind in definitions.elements():
         yield from _check_object(kind, value, path)
@@ -112,17 +127,22 @@ def _check_value(kind: str, value: Any, path: str) -> Iterator[Issue]:
         yield Issue(f"{path} does not have the form of a {kind}.", path, "value")
 
 
+_Kind = tuple[str | None, tuple[type, ...], frozenset[str] | None]
+
+
 @cache
-def _json_kinds(owner: str) -> Mapping[str, tuple[str | None, tuple[type, ...]]]:
-    """Return JSON name -> (datatype of an object, Python types of its values)."""
-    kinds: dict[str, tuple[str | None, tuple[type, ...]]] = {}
+def _json_kinds(owner: str) -> Mapping[str, _Kind]:
+    """Return JSON name -> (datatype of an object, Python types of its values, bound codes)."""
+    kinds: dict[str, _Kind] = {}
     for name, (kind, _) in _elements(owner).items():
         if kind in definitions.elements():
-            kinds[name] = (kind, (dict,))
+            kinds[name] = (kind, (dict,), None)
         elif kind == "boolean":
-            kinds[name] = (None, (bool,))
+            kinds[name] = (None, (bool,), None)
+        elif kind in _NUMBERS:
+            kinds[name] = (None, (int, float, Decimal), None)
         else:
-            kinds[name] = (None, (int, float, Decimal) if kind in _NUMBERS else (str,))
+            kinds[name] = (None, (str,), definitions.required_codes(owner, name))
     return kinds
 
 

@@ -1,7 +1,8 @@
 """Structure and datatypes, checked once, on write, by the models of fhir.resources.
 
 The models are R4B's. Where R4B dropped or changed a resource type, R4's own definitions decide
-(`structure.py`); docs/spec-clarifications.md lists them. Profiles and bindings are not checked.
+(`structure.py`); docs/spec-clarifications.md lists them. Of bindings the required ones of codes are
+checked; profiles are not.
 """
 
 from __future__ import annotations
@@ -77,7 +78,7 @@ def _issues(kind: str, resource: Mapping[str, Any]) -> list[Issue]:
         return structure.issues(kind, resource) or [
             Issue("The content has a wrong shape.", kind, "structure")
         ]
-    # The models let "1" pass for 1 and "true" for true.
+    # The models let "1" pass for 1 and "true" for true, and know no bindings.
     return [] if structure.sound(kind, resource) else structure.issues(kind, resource)
 
 

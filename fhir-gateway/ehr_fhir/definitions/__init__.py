@@ -8,7 +8,7 @@ from functools import cache
 from importlib.resources import files
 from typing import Any
 
-__all__ = ["elements", "load", "marked", "resource_types"]
+__all__ = ["elements", "load", "marked", "required_codes", "resource_types"]
 
 
 def load(name: str) -> Any:  # Any: each file has its own shape, known to its one reader
@@ -40,6 +40,24 @@ def marked(owner: str, mark: str) -> frozenset[str]:
 def _marks() -> dict[str, dict[str, list[str]]]:
     marks: dict[str, dict[str, list[str]]] = load("marks.json.gz")
     return marks
+
+
+@cache
+def required_codes(owner: str, name: str) -> frozenset[str] | None:
+    """Return the codes that an element may have, where R4 binds it to a list of them.
+
+    >>> sorted(required_codes("Patient", "gender"))
+    ['female', 'male', 'other', 'unknown']
+    """
+    bindings = _bindings()
+    known = bindings["elements"].get(owner, {}).get(name)
+    return frozenset(bindings["sets"][known]) if known else None
+
+
+@cache
+def _bindings() -> dict[str, Any]:
+    bindings: dict[str, Any] = load("bindings.json.gz")
+    return bindings
 
 
 @cache

@@ -102,3 +102,31 @@ def test_structure_takes_every_official_example(shared_data: Path) -> None:
 )
 def test_structure_names_the_place(resource: dict[str, Any], place: str) -> None:
     assert [one.expression for one in structure.issues("MedicinalProduct", resource)] == [place]
+
+
+@pytest.mark.parametrize(
+    ("resource", "place", "named"),
+    [
+        ({"resourceType": "Patient", "gender": "banana"}, "Patient.gender", "female, male"),
+        ({"resourceType": "Observation", "status": "banana", "code": {"text": "x"}},
+         "Observation.status", "amended, cancelled"),
+        ({"resourceType": "Patient", "name": [{"use": "official"}, {"use": "banana"}]},
+         "Patient.name[1].use", "anonymous"),
+        ({"resourceType": "Observation", "status": "final", "code": {"text": "x"},
+          "component": [{"code": {"text": "y"}, "valueQuantity": {"value": 1, "comparator": "~"}}]},
+         "Observation.component[0].valueQuantity.comparator", "<="),
+        ({"resourceType": "Schedule", "actor": [{"type": "x"}],
+          "contained": [{"resourceType": "Patient", "gender": "banana"}]},
+         "Schedule.contained[0].gender", "female"),
+    ],
+)  # fmt: skip
+def test_a_code_outside_its_required_binding_is_refused_and_the_codes_named(
+    resource: dict[str, Any], place: str, named: str
+) -> None:
+    with pytest.raises(Unprocessable) as caught:
+        validate(resource)
+
+    issue = caught.value.issues[0]
+    assert (issue.expression, issue.code) == (place, "code-invalid")
+    assert named in issue.diagnostics
+    assert "banana" not in issue.diagnostics
