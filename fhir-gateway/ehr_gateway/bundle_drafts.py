@@ -86,5 +86,8 @@ def _ready(
         raise Invalid(text, expression=f"{entry.type}.id")
     names = Names(known, root_of(entry.full_url), late)
     replace_references(content, names)
-    draft = drafted(content, entry.id or new_id(), access, entry.type, waits=names.waits)
+    place = f"{entry.place}.resource"
+    draft = drafted(
+        content, entry.id or new_id(), access, entry.type, waits=names.waits, place=place
+    )
     return replace(entry, draft=draft)

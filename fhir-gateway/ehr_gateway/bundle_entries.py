@@ -115,7 +115,7 @@ def _entry(item: Any, place: str) -> Entry:
         raise Invalid(f"{place}.request is required.", expression=f"{place}.request")
     request = item["request"]
     method, url = request.get("method"), request.get("url")
-    if method not in _METHODS:
+    if not isinstance(method, str) or method not in _METHODS:
         raise Unsupported(
             f"{place}: DELETE, GET, HEAD, PATCH, POST and PUT are served.",
             expression=f"{place}.request.method",

@@ -35,10 +35,12 @@ class FindsNothing(Unprocessable):
     """A reference by search finds nothing, or nothing yet."""
 
 
-def resolve_conditionals(transaction: Transaction, resource: dict[str, Any]) -> None:
+def resolve_conditionals(
+    transaction: Transaction, resource: dict[str, Any], place: str = ""
+) -> None:
     """Replace references by search, such as `Practitioner?identifier=s|v`, in place."""
     found: dict[str, str] = {}
-    for expression, reference in references(resource):
+    for expression, reference in references(resource, place):
         if reference not in found and (split := conditional(reference)):
             kind, criteria = split
             ids = transaction.found[kind].get(criteria)

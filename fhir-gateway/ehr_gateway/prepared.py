@@ -50,6 +50,8 @@ class Draft:
     author: str | None
     # References by search are known only inside the transaction, and all that hangs on them.
     waits: bool
+    # Where it stands in what was sent, for errors; empty where it was sent alone.
+    place: str = ""
 
     @property
     def type(self) -> str:
@@ -64,7 +66,7 @@ class Draft:
     @cached_property
     def prepared(self) -> Prepared:
         """Return everything the store keeps of the resource as it stands now."""
-        return _worked_out(self.resource, self.author)
+        return _worked_out(self.resource, self.author, self.place)
 
     def under(self, identity: str) -> Draft:
         """Return the same resource under another id.
@@ -90,6 +92,7 @@ def drafted(
     expected_type: str | None = None,
     *,
     waits: bool = False,
+    place: str = "",
 ) -> Draft:
     """Validate a resource that is to be stored under an id, and work out what can be now.
 
@@ -103,7 +106,7 @@ def drafted(
         replace_references(resource, {one: one.removeprefix(own) for one in found})
         found = {one.removeprefix(own) for one in found}
     waits = waits or any(map(conditional, found))
-    draft = Draft({**resource, "id": identity}, access.author, waits)
+    draft = Draft({**resource, "id": identity}, access.author, waits, place)
     if not waits:
         # Asked for here, so that it is not worked out while others wait for the lock.
         _ = draft.prepared
@@ -140,7 +143,7 @@ def prepare(resource: Mapping[str, Any], author: str | None) -> Prepared:
     return _worked_out(resource, author)
 
 
-def _worked_out(resource: Mapping[str, Any], author: str | None) -> Prepared:
+def _worked_out(resource: Mapping[str, Any], author: str | None, place: str = "") -> Prepared:
     meta = {
         key: value
         for key, value in resource.get("meta", {}).items()
@@ -155,7 +158,7 @@ def _worked_out(resource: Mapping[str, Any], author: str | None) -> Prepared:
         content=_tail(content),
         rows=tuple(extract({**resource, "meta": meta})),
         rules=tuple(rule_rows(resource)),
-        references=tuple(references(resource)),
+        references=tuple(references(resource, place)),
         contained=frozenset(_held(resource)),
     )
 

@@ -169,7 +169,7 @@ class Transaction:
 
     def _put(self, draft: Draft, current: Version | None, method: str) -> Version:
         if draft.waits:
-            resolve_conditionals(self, draft.resource)
+            resolve_conditionals(self, draft.resource, draft.place)
         # A record stays its first author's: else a needless update would make it the updater's
         # own, which no patient could close to him again.
         prepared = draft.ready(current.author if current else self.access.author)

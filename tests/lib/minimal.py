@@ -36,6 +36,11 @@ def _parts(owner: str) -> dict[str, Any]:
             continue
         kind = kinds[0]
         key = name.replace("[x]", kind[0].upper() + kind[1:])
-        value = _VALUES.get(kind) or (_parts(kind) if kind in definitions.elements() else "x")
+        codes = definitions.required_codes(owner, name)
+        value = (
+            min(codes)
+            if codes
+            else _VALUES.get(kind) or (_parts(kind) if kind in definitions.elements() else "x")
+        )
         found[key] = value if high == 1 else [value]
     return found
