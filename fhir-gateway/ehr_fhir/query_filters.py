@@ -56,7 +56,7 @@ _MODIFIERS: dict[str, set[str]] = {
 }
 # Parameters of every search that filter by no values of their own, and the type they are said to
 # have. `_type` is for searches of several types.
-SPECIAL = {"_filter": "special", "_has": "special", "_list": "special", "_type": "special"}
+SPECIAL = {name: "special" for name in ("_explain", "_filter", "_has", "_list", "_type")}
 _NOT_SERVED = frozenset({"_contained", "_containedType", "_query", "_score"})
 _NOT_YET = frozenset({"_content", "_text"})
 
@@ -155,6 +155,8 @@ def known(resource_type: str, code: str) -> SearchParameter:
         raise Unknown(f"The search parameter `{code}` is not served yet.")
     if code in _NOT_SERVED:
         raise Unknown(f"The search parameter `{code}` is not served; no other replaces it.")
+    if code == "_explain":
+        raise Unknown("`_explain` is for a search of one type at its own address.")
     if code == "_type":
         raise Unknown("`_type` is for a search of several types: ask at the address of all.")
     names = [*(name for name, one in found.items() if one.searched), *CONTROLS, *SPECIAL]

@@ -5,6 +5,7 @@ The consent predicate stands in each that finds something.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
@@ -22,6 +23,10 @@ from ehr_gateway.value_sets import expanded
 from ehr_privacy.consent.facts import load_domains
 
 __all__ = ["Found", "Searching", "Terms"]
+
+
+# PostgreSQL shows what was asked for in its plans.
+_QUOTED = re.compile(r"'(?:[^']|'')*'")
 
 
 @dataclass(frozen=True)
@@ -80,6 +85,16 @@ class Searching:
         counted = f"SELECT COUNT(*) AS n FROM {chosen.source} WHERE {chosen.where}"  # noqa: S608
         row = self.connection.execute(f"{chosen.start()}{counted}", chosen.params).fetchone()
         return int(row["n"])
+
+    def plan(self, query: SearchQuery) -> list[str]:
+        """Return how the database goes about a page, line by line, without values."""
+        chosen = self.select(query, query.count + 1 if walks(query) else None)
+        statement, params = ordered(chosen, query, self.parameter_ids, query.count + 1, None)
+        if self.connection.dialect == "sqlite":
+            rows = self.connection.execute(f"EXPLAIN QUERY PLAN {statement}", params)
+            return [str(row["detail"]) for row in rows]
+        rows = self.connection.execute(f"EXPLAIN {statement}", params)
+        return [_QUOTED.sub("'?'", str(row[0])) for row in rows]
 
     def select(self, query: SearchQuery, most: int | None) -> Select:
         """Choose how a query is asked, when so many of its matches are wanted, or all."""

@@ -18,7 +18,7 @@ from ehr_gateway.bundle_bytes import bundle, entry, link
 from ehr_gateway.caller import Asking, TheAsking
 from ehr_gateway.interactions import search
 from ehr_gateway.interactions.search_types import search_types
-from ehr_gateway.negotiation import GENERAL, fhir_response, preferences
+from ehr_gateway.negotiation import GENERAL, fhir_response, json_response, preferences
 from ehr_gateway.query_pairs import query_pairs
 from ehr_gateway.routes.answers import disclose
 from ehr_gateway.search_statements import Terms
@@ -100,6 +100,8 @@ def _search(
     query = f"{place}?" + "&".join(name[:64] for name, _ in pairs)
     occasion = asking.occasion("search-system" if kind == _ALL else "search-type", query)
     terms = Terms(gateway.settings.fhir_base, gateway.settings.max_search_rows)
+    if any(name == "_explain" for name, _ in pairs):
+        return _explained(asking, kind, pairs, within, terms)
     if kind == _ALL:
         page = search_types(
             gateway.store, asking.access, pairs, within=within, lenient=prefer.lenient, terms=terms
@@ -113,6 +115,19 @@ def _search(
     cursor = [pair for pair in pairs if pair[0] == "_cursor"]
     body = search_bundle(gateway.settings.fhir_base, place, page, cursor)
     return fhir_response(body, pretty=prefer.pretty)
+
+
+def _explained(
+    asking: Asking, kind: str, pairs: Pairs, within: tuple[str, str] | None, terms: Terms
+) -> Response:
+    rest = [pair for pair in pairs if pair[0] != "_explain"]
+    if kind == _ALL:
+        raise Invalid("`_explain` is for a search of one type.", issue_code="not-supported")
+    store = asking.gateway.store
+    plan = search.explain(store, asking.access, kind, rest, within=within, terms=terms)
+    lines = [{"name": "plan", "valueString": line} for line in plan]
+    database = {"name": "database", "valueCode": store.dialect}
+    return json_response({"resourceType": "Parameters", "parameter": [database, *lines]})
 
 
 def search_bundle(
