@@ -8,15 +8,16 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime
-from functools import cache
+from functools import lru_cache
 from typing import Any, NamedTuple
 
+from ehr_fhir.errors import EhrError
 from ehr_fhir.fhirpath import Element, Expression, Walk, plain
 from ehr_fhir.index_values import Converter, Value, converter
 from ehr_fhir.references import type_named
-from ehr_fhir.search_parameters import SearchParameter, parameters, slots
+from ehr_fhir.search_parameters import SearchParameter, official, slots
 
-__all__ = ["IndexRow", "extract", "indexed"]
+__all__ = ["IndexRow", "extract", "extract_by", "indexed"]
 
 # These are columns of the resource itself.
 _COLUMNS = frozenset({"_id", "_lastUpdated"})
@@ -55,7 +56,12 @@ def extract(resource: Mapping[str, Any]) -> list[IndexRow]:
     >>> extract({"resourceType": "Encounter", "status": "finished"})
     [IndexRow(kind='token', code='status', values=('', 'finished', 0))]
     """
-    by_element, evaluated = _sources(resource["resourceType"])
+    return extract_by(resource, _indexed(resource["resourceType"]))
+
+
+def extract_by(resource: Mapping[str, Any], wanted: tuple[SearchParameter, ...]) -> list[IndexRow]:
+    """Return the index rows of a validated resource for some parameters of its type."""
+    by_element, evaluated = _sources(wanted)
     rows: dict[IndexRow, None] = {}
     for element in resource:
         for code, walk, convert, slot in by_element.get(element, ()):
@@ -72,8 +78,8 @@ def extract(resource: Mapping[str, Any]) -> list[IndexRow]:
 
 
 def indexed(resource_type: str) -> Iterator[SearchParameter]:
-    """Yield the parameters of a resource type that have index rows."""
-    for parameter in parameters(resource_type).values():
+    """Yield R4's parameters of a resource type that have index rows."""
+    for parameter in official(resource_type).values():
         if parameter.supported and parameter.code not in _COLUMNS:
             yield parameter
 
@@ -93,11 +99,19 @@ def _evaluate(one: _Evaluated, resource: Mapping[str, Any]) -> Iterator[tuple[st
     keys = one.expression.keys
     if keys is not None and keys.isdisjoint(resource):
         return
-    for item in one.expression.evaluate(resource, now=_NOW, resolve=_stub):
+    for item in _items(one.expression, resource):
         datatype = item.type if isinstance(item, Element) else _SYSTEM.get(type(item), "string")
         value = plain(item)
         if value is not None:
             yield from converter(one.type, datatype, None)(value)
+
+
+def _items(expression: Expression, resource: Mapping[str, Any]) -> list[Any]:
+    try:
+        return expression.evaluate(resource, now=_NOW, resolve=_stub)
+    except EhrError:
+        # An expression that suits no such resource finds nothing there; the resource is not wrong.
+        return []
 
 
 _SYSTEM = {bool: "boolean", int: "integer"}
@@ -109,16 +123,23 @@ def _stub(reference: str) -> Mapping[str, Any] | None:
     return {"resourceType": kind} if kind else None
 
 
-@cache
-def _sources(resource_type: str) -> tuple[Mapping[str, list[_Source]], list[_Evaluated]]:
+@lru_cache(256)
+def _indexed(resource_type: str) -> tuple[SearchParameter, ...]:
+    return tuple(indexed(resource_type))
+
+
+@lru_cache(1024)
+def _sources(
+    wanted: tuple[SearchParameter, ...],
+) -> tuple[Mapping[str, list[_Source]], list[_Evaluated]]:
     by_element: dict[str, list[_Source]] = {}
     evaluated: list[_Evaluated] = []
-    for parameter in indexed(resource_type):
+    for parameter in wanted:
         walks = parameter.compiled.walks
         if walks is None:
             evaluated.append(_Evaluated(parameter.code, parameter.type, parameter.compiled))
             continue
-        counted = slots(resource_type).get(parameter.code, frozenset())
+        counted = slots(parameter.resource_type).get(parameter.code, frozenset())
         for walk in walks:
             convert = converter(parameter.type, walk.datatype, walk.target)
             first = str(walk.steps[0])

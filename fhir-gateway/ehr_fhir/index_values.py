@@ -18,7 +18,7 @@ from ehr_fhir.references import target, type_named, unversioned
 from ehr_fhir.strings import indexable, normal
 from ehr_fhir.units import CANONICAL, LONGEST_UNIT, Canonical, canonical
 
-__all__ = ["Converter", "Value", "converter"]
+__all__ = ["Converter", "Value", "converter", "convertible"]
 
 Value = tuple[Any, ...]
 # Any: the datatype of the path decides the shape, and validation has already checked it.
@@ -34,6 +34,13 @@ def converter(parameter_type: str, datatype: str, target_type: str | None) -> Co
     if parameter_type == "reference":
         return _reference_to(target_type)
     return _CONVERTERS[parameter_type].get(datatype, _nothing)
+
+
+def convertible(parameter_type: str, datatype: str) -> bool:
+    """Say whether a parameter of a type can have values of a datatype."""
+    if parameter_type == "reference":
+        return datatype in ("Reference", "Resource", "canonical", "uri")
+    return datatype in _CONVERTERS[parameter_type]
 
 
 def _nothing(_: Any) -> Iterator[tuple[str, Value]]:
@@ -60,15 +67,15 @@ def _concept(concept: Mapping[str, Any]) -> Iterator[tuple[str, Value]]:
 
 
 def _identifier(identifier: Mapping[str, Any]) -> Iterator[tuple[str, Value]]:
-    value, kind = identifier.get("value"), identifier.get("type")
+    value = str(identifier.get("value", ""))
     if value:
         yield _token(identifier.get("system", ""), value)
-    if kind is None:
+    if (kind := identifier.get("type")) is None:
         return
     if text := kind.get("text"):
         yield _term(text)
-    for coding in kind.get("coding", ()) if value else ():
-        if code := coding.get("code"):
+    for coding in kind.get("coding", ()):
+        if value and (code := coding.get("code")):
             # For `:of-type`; a code has no bar, so no system looks like it.
             yield _token(f"{coding.get('system', '')}|{code}", value)
 

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections import ChainMap
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from contextvars import ContextVar
 from dataclasses import dataclass
 from functools import cache, cached_property
 from types import MappingProxyType
@@ -10,7 +13,18 @@ from types import MappingProxyType
 from ehr_fhir import definitions, fhirpath
 from ehr_fhir.fhirpath import Expression, Walk
 
-__all__ = ["INDEXED", "Component", "SearchParameter", "compiled", "parameters", "slots"]
+__all__ = [
+    "INDEXED",
+    "Added",
+    "Component",
+    "SearchParameter",
+    "compiled",
+    "official",
+    "parameters",
+    "serving",
+    "slots",
+]
+
 
 # R4 has one special parameter with an expression: `near`.
 INDEXED = frozenset(
@@ -71,13 +85,34 @@ def compiled(expression: str, resource_type: str) -> Expression:
     return fhirpath.compile(expression, context_type=resource_type, as_filters=True, own_terms=True)
 
 
-@cache
+# Resource type -> code -> parameter: those that an installation has added to R4's.
+Added = Mapping[str, Mapping[str, SearchParameter]]
+_ADDED: ContextVar[Added] = ContextVar("added search parameters", default=MappingProxyType({}))
+
+
+@contextmanager
+def serving(added: Added) -> Iterator[None]:
+    """Let searches that are read inside use more parameters than R4's."""
+    token = _ADDED.set(added)
+    try:
+        yield
+    finally:
+        _ADDED.reset(token)
+
+
 def parameters(resource_type: str) -> Mapping[str, SearchParameter]:
     """Return code -> parameter for one resource type, those of every resource included.
 
     >>> parameters("Patient")["birthdate"].type
     'date'
     """
+    known, added = official(resource_type), _ADDED.get().get(resource_type)
+    return ChainMap(dict(added), dict(known)) if added else known
+
+
+@cache
+def official(resource_type: str) -> Mapping[str, SearchParameter]:
+    """Return R4's own parameters of a resource type."""
     found: dict[str, SearchParameter] = {}
     for base in (*_BASES, resource_type):
         for definition in _definitions().get(base, ()):
@@ -93,7 +128,7 @@ def slots(resource_type: str) -> Mapping[str, frozenset[str]]:
     ['component']
     """
     found: dict[str, set[str]] = {}
-    for parameter in parameters(resource_type).values():
+    for parameter in official(resource_type).values():
         if not parameter.components:
             continue
         for walk in compiled(parameter.expression, resource_type).walks or ():

@@ -17,6 +17,7 @@ from ehr_gateway.auth.tokens import Verifier
 from ehr_gateway.database import create_tables
 from ehr_gateway.gateway import Gateway
 from ehr_gateway.metrics import Metrics
+from ehr_gateway.reindex import Reindexing
 from ehr_gateway.routes import (
     audit_events,
     bundles,
@@ -25,6 +26,7 @@ from ehr_gateway.routes import (
     health,
     history,
     metadata,
+    reindex,
     resources,
     search,
 )
@@ -40,6 +42,7 @@ ROUTERS = tuple(
         metadata,
         oauth,
         audit_events,
+        reindex,
         bundles,
         history,
         search,
@@ -64,9 +67,13 @@ def create_gateway(
     _register_portal(opened)
     keys = open_keys(settings.keys)
 
+    reindexing = Reindexing(opened)
+
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
+        reindexing.start()
         yield
+        reindexing.stop()
         if own:
             opened.close()
 
@@ -82,6 +89,7 @@ def create_gateway(
         clock,
     )
     app.state.metrics = Metrics()
+    app.state.reindexing = reindexing
     for router in ROUTERS:
         app.include_router(router)
     outcome.install(app, app.state.metrics)

@@ -8,7 +8,7 @@ from typing import Any
 from ehr_fhir import definitions
 from ehr_fhir.query_compartments import COMPARTMENTS
 from ehr_fhir.query_filters import SPECIAL, modifiers
-from ehr_fhir.search_parameters import SearchParameter, parameters
+from ehr_fhir.search_parameters import Added, SearchParameter, official, parameters, serving
 from ehr_gateway.interaction_codes import at_level
 from ehr_gateway.settings import GatewaySettings
 
@@ -16,8 +16,8 @@ from ehr_gateway.settings import GatewaySettings
 _DATE = "2026-11-22"
 
 
-def capability_statement(settings: GatewaySettings) -> dict[str, Any]:
-    """Return the CapabilityStatement of `/fhir/metadata`."""
+def capability_statement(settings: GatewaySettings, added: Added) -> dict[str, Any]:
+    """Return the CapabilityStatement of `/fhir/metadata`, with search parameters added to R4's."""
     return {
         "resourceType": "CapabilityStatement",
         "status": "active",
@@ -36,7 +36,7 @@ def capability_statement(settings: GatewaySettings) -> dict[str, Any]:
             {
                 "mode": "server",
                 "security": _security(settings),
-                "resource": _resources(),
+                "resource": _resources(added),
                 "interaction": [{"code": code} for code in at_level("system")],
                 "searchParam": _system_parameters(),
                 "compartment": [
@@ -99,9 +99,17 @@ def _security(settings: GatewaySettings) -> dict[str, Any]:
     }
 
 
+def _resources(added: Added) -> list[dict[str, Any]]:
+    with serving(added):
+        return [
+            _resource(one["type"]) if one["type"] in added else one for one in _official_resources()
+        ]
+
+
 @cache
-def _resources() -> list[dict[str, Any]]:
-    return [_resource(name) for name in sorted(definitions.resource_types())]
+def _official_resources() -> list[dict[str, Any]]:
+    with serving({}):
+        return [_resource(name) for name in sorted(definitions.resource_types())]
 
 
 def _resource(name: str) -> dict[str, Any]:
@@ -158,7 +166,7 @@ def _referring() -> dict[str, list[str]]:
     found: dict[str, list[str]] = {}
     types = definitions.resource_types()
     for source in sorted(types - {"AuditEvent"}):
-        for code, one in sorted(parameters(source).items()):
+        for code, one in sorted(official(source).items()):
             if one.type == "reference" and one.supported and len(one.targets) < len(types) // 2:
                 for target in one.targets:
                     found.setdefault(target, []).append(f"{source}:{code}")

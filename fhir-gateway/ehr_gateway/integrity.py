@@ -15,6 +15,7 @@ from urllib.parse import parse_qsl
 from ehr_fhir.errors import Invalid, Issue, PreconditionFailed, Unprocessable
 from ehr_fhir.query import parse
 from ehr_fhir.references import conditional, references, replace_references, target
+from ehr_fhir.search_parameters import serving
 from ehr_gateway.access import Access
 from ehr_gateway.database import Connection
 from ehr_gateway.prepared import Prepared
@@ -74,7 +75,9 @@ def found_ids(
         pairs = parse_qsl(criteria, keep_blank_values=True, errors="strict", max_num_fields=100)
     except ValueError as error:
         raise Invalid("The criteria are not valid percent-encoded UTF-8.") from error
-    if not parse(kind, pairs).filters:
+    with serving(store.registry(connection).served):
+        narrows = bool(parse(kind, pairs).filters)
+    if not narrows:
         raise PreconditionFailed("The criteria narrow nothing: they would match everything.")
     return matching_ids(store, connection, access, kind, pairs, most=2)
 

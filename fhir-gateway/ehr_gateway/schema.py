@@ -115,6 +115,20 @@ Table(
     Column("type", TEXT, nullable=False),
     Column("code", TEXT, nullable=False),
 )
+# Parameters that the installation has added, and how far the resources of before are indexed.
+Table(
+    "added_parameter",
+    METADATA,
+    Column("param", INTEGER, primary_key=True, autoincrement=False),
+    Column("source", TEXT, nullable=False),
+    Column("type", TEXT, nullable=False),
+    Column("code", TEXT, nullable=False),
+    Column("definition", TEXT, nullable=False),
+    Column("state", TEXT, nullable=False),
+    Column("position", INTEGER, nullable=False),
+    Column("done", INTEGER, nullable=False),
+    Column("total", INTEGER, nullable=False),
+)
 Table(
     "setting",
     METADATA,

@@ -17,6 +17,7 @@ from ehr_fhir import definitions
 from ehr_fhir.index import indexed
 from ehr_gateway import schema
 from ehr_gateway.database import Connection, Dialect, Row, create_tables, open_database
+from ehr_gateway.search_registry import Registry, look
 
 __all__ = ["AuditHook", "FeedEntry", "Store", "Version"]
 
@@ -69,6 +70,7 @@ class Store:
         self.database = open_database(place)
         beside = place.parent if isinstance(place, Path) else Path(tempfile.gettempdir())
         self.folder = folder or beside
+        self._registry: Registry | None = None
         create_tables(self.database, schema.METADATA)
         with self.writing() as connection:
             _register_parameters(connection)
@@ -80,6 +82,11 @@ class Store:
             self.parameter_ids = _parameter_ids(connection)
             row = connection.execute("SELECT value FROM setting WHERE name = 'cursor-key'")
             self.cursor_key: bytes = row.fetchone()["value"]
+
+    def registry(self, connection: Connection) -> Registry:
+        """Return the search parameters as a transaction sees them, added ones included."""
+        self._registry = look(connection, self._registry, self.parameter_ids)
+        return self._registry
 
     @property
     def dialect(self) -> Dialect:

@@ -25,6 +25,7 @@ from ehr_fhir.errors import (
 from ehr_fhir.json_text import parse
 from ehr_fhir.patch import Patch
 from ehr_fhir.references import Replacements
+from ehr_gateway import search_registry
 from ehr_gateway.access import Access
 from ehr_gateway.database import Connection
 from ehr_gateway.integrity import dangling, resolve_conditionals
@@ -162,6 +163,11 @@ class Transaction:
         for interaction, record, _ in self._pending:
             deposit = all(joined[patient] for patient in record.patients)
             self._check_right(interaction, record, joined=deposit, manages=True)
+        for version in self.versions:
+            if version.type == "SearchParameter":
+                search_registry.apply(
+                    self.connection, version.id, version.body, deleted=version.deleted
+                )
         prepared = [one for *_, one in self._pending if one is not None]
         if issues := dangling(self.connection, self.access, prepared):
             raise Unprocessable(issues[0].diagnostics, issues=issues)
@@ -185,8 +191,9 @@ class Transaction:
             remove_index(self.connection, current)
         number = current.version + 1 if current else 1
         version = self._insert(prepared.record, prepared.body(number, self.now_ms), current, method)
-        index = numbered(self.store.parameter_ids, prepared.record.type, prepared.rows)
-        insert_index(self.connection, [(version.pk, index)])
+        registry = self.store.registry(self.connection)
+        rows = (*prepared.rows, *registry.rows(version.type, version.body))
+        insert_index(self.connection, [(version.pk, numbered(registry.ids, version.type, rows))])
         replace_rules(self.connection, prepared.record, prepared.rules, known=current is not None)
         return version
 

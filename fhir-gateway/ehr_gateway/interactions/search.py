@@ -8,9 +8,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
-from ehr_fhir.errors import Issue
+from ehr_fhir.errors import Forbidden, Issue
 from ehr_fhir.query import parse
 from ehr_fhir.query_compartments import in_compartment
+from ehr_fhir.search_parameters import serving
 from ehr_fhir.subset import Subset
 from ehr_gateway.access import Access
 from ehr_gateway.cursor import open_cursor, seal_cursor
@@ -19,7 +20,7 @@ from ehr_gateway.interactions.include import included
 from ehr_gateway.search_statements import Searching, Terms
 from ehr_gateway.store import Store, Version
 
-__all__ = ["SearchPage", "matching_ids", "search", "search_in"]
+__all__ = ["SearchPage", "explain", "matching_ids", "search", "search_in"]
 
 
 @dataclass(frozen=True)
@@ -68,16 +69,18 @@ def search_in(
     terms: Terms | None = None,
 ) -> SearchPage:
     """Search as a connection sees the store, for example inside a transaction."""
-    query = parse(resource_type, pairs, lenient=lenient)
+    registry = store.registry(connection)
+    with serving(registry.served):
+        query = parse(resource_type, pairs, lenient=lenient)
     if within is not None:
         query = replace(query, filters=(in_compartment(*within, resource_type), *query.filters))
-    searching = _searching(connection, store, access, terms)
+    searching = Searching(connection, registry.ids, access, terms or Terms())
     scope = [resource_type, *(within or ()), query.applied]
     after = open_cursor(store.cursor_key, scope, query.cursor) if query.cursor else None
     total = searching.total(query) if query.only_total or query.total != "none" else None
     found = [] if query.only_total else searching.positions(query, query.count + 1, after)
     matches = searching.versions(found[: query.count])
-    more, issues = included(connection, store.parameter_ids, access, query.includes, matches)
+    more, issues = included(connection, registry.ids, access, query.includes, matches)
     cursor = None
     if len(found) > query.count:
         # Never the pk: its steps would tell how much was written that is hidden.
@@ -85,6 +88,27 @@ def search_in(
     return SearchPage(
         tuple(matches), more, total, cursor, query.applied, (*query.issues, *issues), query.subset
     )
+
+
+def explain(
+    store: Store,
+    access: Access,
+    resource_type: str,
+    pairs: Sequence[tuple[str, str]],
+    *,
+    within: tuple[str, str] | None = None,
+    terms: Terms | None = None,
+) -> list[str]:
+    """Return the plan of a search for an administrator, in place of what it finds."""
+    if access.requester.role != "administrator":
+        raise Forbidden("`_explain` is for administrators.")
+    with store.reading() as connection:
+        registry = store.registry(connection)
+        with serving(registry.served):
+            query = parse(resource_type, pairs)
+        if within is not None:
+            query = replace(query, filters=(in_compartment(*within, resource_type), *query.filters))
+        return Searching(connection, registry.ids, access, terms or Terms()).plan(query)
 
 
 def matching_ids(
@@ -97,12 +121,8 @@ def matching_ids(
     most: int,
 ) -> list[str]:
     """Return the ids of matches as a transaction sees them, up to a number."""
-    query = replace(parse(resource_type, pairs), sort=())
-    found = _searching(connection, store, access, None).positions(query, most)
+    registry = store.registry(connection)
+    with serving(registry.served):
+        query = replace(parse(resource_type, pairs), sort=())
+    found = Searching(connection, registry.ids, access, Terms()).positions(query, most)
     return [str(one.place[-1]) for one in found]
-
-
-def _searching(
-    connection: Connection, store: Store, access: Access, terms: Terms | None
-) -> Searching:
-    return Searching(connection, store.parameter_ids, access, terms or Terms())

@@ -14,6 +14,7 @@ from ehr_fhir.errors import Invalid, TooCostly
 from ehr_fhir.query import SearchQuery, parse
 from ehr_fhir.query_compartments import in_compartment, types_in
 from ehr_fhir.query_includes import INCLUDES, MOST_INCLUDES, Include, parse_include
+from ehr_fhir.search_parameters import serving
 from ehr_gateway.access import Access
 from ehr_gateway.cursor import Position, open_cursor, seal_cursor
 from ehr_gateway.database import Connection
@@ -65,17 +66,20 @@ def search_types_in(
     terms: Terms | None = None,
 ) -> SearchPage:
     """Search as a connection sees the store, for example inside a transaction."""
+    registry = store.registry(connection)
     kinds = _types(pairs, within)
     own = [pair for pair in pairs if pair[0].partition(":")[0] not in INCLUDES | {"_type"}]
-    queries = {kind: _query(kind, own, within, lenient) for kind in kinds}
+    with serving(registry.served):
+        queries = {kind: _query(kind, own, within, lenient) for kind in kinds}
     query = queries[kinds[0]]
     _check_order(query)
-    includes = _includes(kinds, pairs)
+    with serving(registry.served):
+        includes = _includes(kinds, pairs)
     unknown = _passed_over(own, query)
     applied = tuple(pair for pair in pairs if pair[0] != "_cursor" and pair not in unknown)
     scope = ["*", *(within or ()), applied]
     after = open_cursor(store.cursor_key, scope, query.cursor) if query.cursor else None
-    searching = Searching(connection, store.parameter_ids, access, terms or Terms())
+    searching = Searching(connection, registry.ids, access, terms or Terms())
     total = None
     if query.only_total or query.total != "none":
         total = sum(searching.total(one) for one in queries.values())
@@ -83,7 +87,7 @@ def search_types_in(
     page = matches[: query.count]
     by_pk = {one.pk: one for one in searching.versions([match.found for match in page])}
     versions = [by_pk[match.found.pk] for match in page]
-    more, issues = included(connection, store.parameter_ids, access, includes, versions)
+    more, issues = included(connection, registry.ids, access, includes, versions)
     cursor = None
     if len(matches) > query.count:
         cursor = seal_cursor(store.cursor_key, scope, page[-1].place)

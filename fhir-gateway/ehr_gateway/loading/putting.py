@@ -8,7 +8,13 @@ from itertools import islice
 from ehr_gateway.database import Connection
 from ehr_gateway.loading.preparing import Ready
 from ehr_gateway.prepared import body_of
-from ehr_gateway.records import insert_index, insert_version, remove_index, replace_rules
+from ehr_gateway.records import (
+    insert_index,
+    insert_version,
+    numbered,
+    remove_index,
+    replace_rules,
+)
 from ehr_gateway.store import Store, Version
 
 __all__ = ["put"]
@@ -39,11 +45,17 @@ def _put_batch(store: Store, connection: Connection, batch: list[Ready], now_ms:
     row = latest.fetchone()
     now_ms = max(now_ms, row["last_updated"] if row else 0)
     written = []
+    registry = store.registry(connection)
     for one in batch:
         known = _known(connection, one)
         if known is not None and known[0] == one.digest:
             continue
-        written.append((_put_one(store, connection, one, known and known[1], now_ms), one.index))
+        pk = _put_one(store, connection, one, known and known[1], now_ms)
+        written.append((pk, one.index))
+        if registry.indexed:
+            kind = one.record.type
+            body = body_of(one.record, one.meta, one.content, 1, now_ms)
+            written.append((pk, numbered(registry.ids, kind, registry.rows(kind, body))))
     insert_index(connection, written)
     return len(batch) - len(written)
 

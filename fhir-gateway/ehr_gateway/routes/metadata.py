@@ -17,7 +17,9 @@ _GET = ["GET", "HEAD"]
 def metadata(request: Request, gateway: TheGateway) -> Response:
     """Say what the server can do."""
     prefer = preferences(request)
-    return json_response(capability_statement(gateway.settings), pretty=prefer.pretty)
+    with gateway.store.reading() as connection:
+        added = gateway.store.registry(connection).served
+    return json_response(capability_statement(gateway.settings, added), pretty=prefer.pretty)
 
 
 @router.api_route("/.well-known/smart-configuration", methods=_GET)
