@@ -6,9 +6,9 @@ the resource does not have costs nothing.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from datetime import UTC, datetime
-from functools import lru_cache
+from functools import cache, lru_cache
 from typing import Any, NamedTuple
 
 from ehr_fhir.errors import EhrError
@@ -50,18 +50,32 @@ class _Evaluated(NamedTuple):
     expression: Expression
 
 
+_Sources = tuple[Mapping[str, list[_Source]], list[_Evaluated]]
+
+
 def extract(resource: Mapping[str, Any]) -> list[IndexRow]:
     """Return the index rows of a validated resource, each once.
 
     >>> extract({"resourceType": "Encounter", "status": "finished"})
     [IndexRow(kind='token', code='status', values=('', 'finished', 0))]
     """
-    return extract_by(resource, _indexed(resource["resourceType"]))
+    return _rows(resource, _official(resource["resourceType"]))
 
 
 def extract_by(resource: Mapping[str, Any], wanted: tuple[SearchParameter, ...]) -> list[IndexRow]:
     """Return the index rows of a validated resource for some parameters of its type."""
-    by_element, evaluated = _sources(wanted)
+    return _rows(resource, _added(wanted))
+
+
+def indexed(resource_type: str) -> Iterator[SearchParameter]:
+    """Yield R4's parameters of a resource type that have index rows."""
+    for parameter in official(resource_type).values():
+        if parameter.supported and parameter.code not in _COLUMNS:
+            yield parameter
+
+
+def _rows(resource: Mapping[str, Any], sources: _Sources) -> list[IndexRow]:
+    by_element, evaluated = sources
     rows: dict[IndexRow, None] = {}
     for element in resource:
         for code, walk, convert, slot in by_element.get(element, ()):
@@ -75,13 +89,6 @@ def extract_by(resource: Mapping[str, Any], wanted: tuple[SearchParameter, ...])
         for kind, values in _evaluate(one, resource):
             rows[IndexRow(kind, one.code, (*values, 0))] = None
     return list(rows)
-
-
-def indexed(resource_type: str) -> Iterator[SearchParameter]:
-    """Yield R4's parameters of a resource type that have index rows."""
-    for parameter in official(resource_type).values():
-        if parameter.supported and parameter.code not in _COLUMNS:
-            yield parameter
 
 
 # Any: the element of a resource, checked before.
@@ -123,15 +130,17 @@ def _stub(reference: str) -> Mapping[str, Any] | None:
     return {"resourceType": kind} if kind else None
 
 
+@cache
+def _official(resource_type: str) -> _Sources:
+    return _sources(indexed(resource_type))
+
+
 @lru_cache(256)
-def _indexed(resource_type: str) -> tuple[SearchParameter, ...]:
-    return tuple(indexed(resource_type))
+def _added(wanted: tuple[SearchParameter, ...]) -> _Sources:
+    return _sources(wanted)
 
 
-@lru_cache(1024)
-def _sources(
-    wanted: tuple[SearchParameter, ...],
-) -> tuple[Mapping[str, list[_Source]], list[_Evaluated]]:
+def _sources(wanted: Iterable[SearchParameter]) -> _Sources:
     by_element: dict[str, list[_Source]] = {}
     evaluated: list[_Evaluated] = []
     for parameter in wanted:
