@@ -92,6 +92,8 @@ def serve(settings: Settings, on_ready: Callable[[str], None]) -> None:
         uvicorn.run(make(settings), **options)
     else:
         os.environ.update(settings_module.environment_of(settings))
+        # Many threads with a heap each hold on to memory that nobody uses.
+        os.environ.setdefault("MALLOC_ARENA_MAX", "2")
         uvicorn.run("ehr_cli.serve:application", factory=True, workers=settings.workers, **options)
 
 

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import gc
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 
+import anyio.to_thread
 from fastapi import FastAPI
 
 from ehr_fhir.errors import NotFound
@@ -33,6 +35,7 @@ from ehr_gateway.routes import (
 from ehr_gateway.settings import GatewaySettings
 from ehr_gateway.store import Store
 
+_THREADS = 16
 # In this order: fixed addresses before those with a resource type in them.
 ROUTERS = tuple(
     module.router
@@ -72,6 +75,11 @@ def create_gateway(
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
         reindexing.start()
+        # More threads than that only take the interpreter from each other.
+        anyio.to_thread.current_default_thread_limiter().total_tokens = _THREADS
+        # What is made by now stays: the collector need not look at it again and again.
+        gc.collect()
+        gc.freeze()
         yield
         reindexing.stop()
         if own:

@@ -200,7 +200,7 @@ def _patients(connection: Connection, pks: Sequence[int]) -> Mapping[int, Sequen
     query = _PATIENTS.format(", ".join("?" * size))
     for start in range(0, len(pks), size):
         some = pks[start : start + size]
-        padded = [*some, *some[:1] * (size - len(some))]
+        padded = [*some, *[some[0]] * (size - len(some))]
         for pk, patient in connection.execute(query, padded):
             found.setdefault(pk, []).append(patient)
     return found
