@@ -17,6 +17,7 @@ from ehr_fhir.search_parameters import SearchParameter
 from ehr_fhir.subset import SUMMARIES, Subset, parse_elements
 
 __all__ = ["DEFAULT_COUNT", "LARGEST_COUNT", "SearchQuery", "SortKey", "parse"]
+__all__ += ["parse_subset"]
 
 DEFAULT_COUNT = 50
 LARGEST_COUNT = 1000
@@ -84,6 +85,16 @@ def parse(
     if len(query.includes) > MOST_INCLUDES:
         raise Invalid(f"At most {MOST_INCLUDES} includes are served.", issue_code="too-costly")
     return query
+
+
+def parse_subset(resource_type: str, pairs: Iterable[tuple[str, str]]) -> Subset | None:
+    """Understand `_summary` and `_elements` of one resource that is read."""
+    query = SearchQuery(resource_type)
+    for name, text in pairs:
+        query = _subset(query, name, text)
+    if query.summary_count:
+        raise Invalid("`_summary=count` is for searches.")
+    return query.subset
 
 
 def _is_control(name: str) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from urllib.parse import parse_qsl
 
 from fastapi import Request
@@ -22,7 +23,12 @@ def query_pairs(request: Request) -> list[tuple[str, str]]:
     return [pair for pair in pairs if pair[0] not in GENERAL]
 
 
-def no_parameters(request: Request, *, lenient: bool) -> None:
-    """Refuse parameters where none has a meaning."""
-    if not lenient and (pairs := query_pairs(request)):
-        raise Invalid(f"Unknown parameter: {pairs[0][0][:64]!r}.")
+def no_parameters(
+    request: Request, *, lenient: bool, but: Collection[str] = ()
+) -> list[tuple[str, str]]:
+    """Refuse parameters where none has a meaning but these; return these."""
+    pairs = query_pairs(request)
+    unknown = [name for name, _ in pairs if name not in but]
+    if unknown and not lenient:
+        raise Invalid(f"Unknown parameter: {unknown[0][:64]!r}.")
+    return [pair for pair in pairs if pair[0] in but]

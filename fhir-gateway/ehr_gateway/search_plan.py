@@ -20,9 +20,9 @@ __all__ = ["MOST_ROWS", "Select", "select"]
 # Of a search that has to look at all it finds, for a total or to sort by a value.
 MOST_ROWS = 1_000_000
 
-# One resource passed on a walk costs about as much as four of a list, which lie together; and where
-# most is hidden from the requester, a walk may have to pass them all.
-_COST = 4
+# A resource of a list costs about as much as two passed on a walk: it is judged by the consent
+# predicate, and sorted.
+_COST = 2
 # Below this a list is always taken.
 _FEW = 100
 
@@ -111,7 +111,7 @@ def _check_cost(
 
 def _bound(connection: Connection, most: int | None) -> int:
     last = connection.execute("SELECT MAX(pk) AS last FROM resource").fetchone()["last"] or 0
-    return max(_FEW, isqrt(last * (most or 1000) * _COST))
+    return max(_FEW, isqrt(last * (most or 1000) // _COST))
 
 
 def _size(connection: Connection, part: Part, params: dict[str, object], bound: int) -> int:

@@ -77,3 +77,19 @@ def test_a_parameter_takes_many_values_up_to_a_stated_number(
 
     assert most.status_code == 200
     assert (more.status_code, more.json()["issue"][0]["code"]) == (413, "too-costly")
+
+
+def test_a_read_serves_a_part_too(furnished: House) -> None:
+    hospital = furnished.system("hospital-a")
+
+    summary = hospital.get("Observation/lab-1?_summary=true").json()
+    some = hospital.get("Observation/lab-1/_history/1?_elements=subject").json()
+
+    assert [tag["code"] for one in (summary, some) for tag in one["meta"]["tag"]] == [
+        "SUBSETTED",
+        "SUBSETTED",
+    ]
+    assert "effectiveDateTime" in summary and "effectiveDateTime" not in some
+    for query in ("_summary=count", "_elements=foo", "_summary=yes", "code=1"):
+        assert hospital.get(f"Observation/lab-1?{query}").status_code == 400
+    assert hospital.get("Observation/lab-1?_summary=false").json()["meta"].get("tag") is None

@@ -10,6 +10,8 @@ from fastapi.responses import Response
 
 from ehr_fhir import definitions
 from ehr_fhir.errors import NotFound, Unsupported
+from ehr_fhir.query import parse_subset
+from ehr_fhir.subset import Subset
 from ehr_gateway import audit
 from ehr_gateway.caller import Asking
 from ehr_gateway.database import Connection
@@ -30,6 +32,7 @@ __all__ = [
     "disclose",
     "known",
     "start",
+    "start_read",
     "start_write",
     "version_headers",
     "version_response",
@@ -44,6 +47,14 @@ def start(asking: Asking, resource_type: str) -> Preferences:
     known(resource_type)
     no_parameters(asking.request, lenient=prefer.lenient)
     return prefer
+
+
+def start_read(asking: Asking, resource_type: str) -> tuple[Preferences, Subset | None]:
+    """Begin a read; it may ask for a part of the resource (R4 §3.1.0.2.1)."""
+    prefer = preferences(asking.request)
+    known(resource_type)
+    pairs = no_parameters(asking.request, lenient=prefer.lenient, but=("_elements", "_summary"))
+    return prefer, parse_subset(resource_type, pairs)
 
 
 def start_write(asking: Asking, resource_type: str) -> Preferences:
@@ -81,12 +92,15 @@ def disclose(asking: Asking, occasion: audit.Occasion, versions: Sequence[Versio
     asking.note(partial(audit.record_disclosure, occasion=occasion, versions=versions))
 
 
-def version_response(asking: Asking, version: Version, prefer: Preferences) -> Response:
-    """Answer with a version, or with 304 to a client that has it."""
+def version_response(
+    asking: Asking, version: Version, prefer: Preferences, subset: Subset | None = None
+) -> Response:
+    """Answer with a version, or a part of it, or with 304 to a client that has it."""
     headers = version_headers(version)
     if not_modified(asking.request, version.version, version.last_updated_ms):
         return Response(status_code=304, headers=headers)
-    return fhir_response(version.body, headers=headers, pretty=prefer.pretty)
+    body = version.body if subset is None else subset.of(version.body)
+    return fhir_response(body, headers=headers, pretty=prefer.pretty)
 
 
 def written(asking: Asking, version: Version, prefer: Preferences, *, created: bool) -> Response:

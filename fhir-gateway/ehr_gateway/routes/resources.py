@@ -17,7 +17,7 @@ from ehr_gateway.routes.answers import (
     audited,
     deleted,
     disclose,
-    start,
+    start_read,
     start_write,
     version_response,
     written,
@@ -32,11 +32,11 @@ _GET = ["GET", "HEAD"]
 @router.api_route("/{resource_type}/{logical_id}", methods=_GET)
 def read_resource(asking: TheAsking, resource_type: str, logical_id: str) -> Response:
     """Read the current version."""
-    prefer = start(asking, resource_type)
+    prefer, subset = start_read(asking, resource_type)
     occasion = asking.occasion("read")
     version = read.read(asking.gateway.store, asking.access, resource_type, logical_id)
     disclose(asking, occasion, [version])
-    return version_response(asking, version, prefer)
+    return version_response(asking, version, prefer, subset)
 
 
 @router.api_route("/{resource_type}/{logical_id}/_history/{version_id}", methods=_GET)
@@ -44,12 +44,12 @@ def vread_resource(
     asking: TheAsking, resource_type: str, logical_id: str, version_id: str
 ) -> Response:
     """Read one version."""
-    prefer = start(asking, resource_type)
+    prefer, subset = start_read(asking, resource_type)
     occasion = asking.occasion("vread")
     number = _version_number(version_id)
     version = vread.vread(asking.gateway.store, asking.access, resource_type, logical_id, number)
     disclose(asking, occasion, [version])
-    return version_response(asking, version, prefer)
+    return version_response(asking, version, prefer, subset)
 
 
 @router.post("/{resource_type}")
