@@ -37,6 +37,10 @@ browser: ## Chromium for the browser tests
 postgresql: ## PostgreSQL for the tests, which start a server of their own
 	@sh cli/setup/postgresql.sh
 
+clients: ## the FHIR client of Node's for the tests; without Node they say so
+	@if command -v npm >/dev/null; then cd tests/clients && npm ci --silent --no-audit --no-fund; \
+		else echo "Node is not installed: the test of fhir-kit-client is passed over."; fi
+
 demo: setup ## the whole way once: sample in, lake, study, model, web pages up
 	@$(BIN)/ehr demo
 
@@ -52,7 +56,7 @@ test-unit: setup postgresql ## one kind of test: also test-spec, test-integratio
 test-spec: setup postgresql
 	@$(PYTEST) tests/spec
 
-test-integration: setup
+test-integration: setup clients
 	@$(PYTEST) tests/integration
 
 test-acceptance: setup browser

@@ -21,8 +21,9 @@ _JSON = frozenset({FHIR_JSON, "application/json", "application/json+fhir", "json
 _ANY = frozenset({"*/*", "application/*", "text/*"})
 _ETAG = re.compile(r'^(?:W/)?"([1-9][0-9]{0,9})"$')
 _RETURNS = ("minimal", "representation", "OperationOutcome")
-# Parameters that shape the answer of any interaction; no search parameters.
-GENERAL = frozenset({"_format", "_pretty"})
+# Parameters that shape the answer of any interaction; no search parameters. `_totalMethod` is no
+# parameter of FHIR's, but fhirpy counts with it; every total here is exact, so it asks for nothing.
+GENERAL = frozenset({"_format", "_pretty", "_totalMethod"})
 
 
 @dataclass(frozen=True)
