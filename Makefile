@@ -76,11 +76,11 @@ bench: setup ## measured rates against their references, in one run (BULK=folder
 	@$(BIN)/python -m tests.perf.bench_fhirpath
 	@$(BIN)/python -m tests.perf.bench_load $(BULK)
 
-bench-gateway: setup .venv/.bench ## the gateway beside helios-hfs (ROUNDS=3 SECONDS=5 WORKERS=2 HELIOS=path DATABASE=url)
+bench-gateway: setup .venv/.bench ## the gateway beside helios-hfs (ROUNDS=3 SECONDS=5 WORKERS=2 HELIOS=path DATABASE=postgresql)
 	@$(BIN)/python -m tests.perf.bench_gateway --rounds $(ROUNDS) --seconds $(SECONDS) \
 		--workers $(WORKERS) $(if $(DATABASE),--database $(DATABASE))
 
-bench-latency: setup ## how searches slow down as the store grows, as a plot (SIZES=10k,100k,1M DATABASES=sqlite,url)
+bench-latency: setup ## how searches slow down as the store grows, as a plot (SIZES=10k,100k,1M DATABASES=sqlite,postgresql)
 	@$(BIN)/python -m tests.perf.bench_latency --sizes $(SIZES) --databases $(DATABASES)
 
 bench-memory: setup ## what a load of files of two sizes takes in memory

@@ -15,7 +15,7 @@ import tempfile
 import time
 from collections import defaultdict
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from pathlib import Path
 from urllib.parse import parse_qsl
 
@@ -42,7 +42,7 @@ def main() -> None:
     """Fill a store of each size on each database, ask, write."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--sizes", default="10k,100k,1M")
-    parser.add_argument("--databases", default="sqlite", help="sqlite, or URLs of PostgreSQL")
+    parser.add_argument("--databases", default="sqlite", help="sqlite, postgresql, URLs")
     asked = parser.parse_args()
     found: list[dict[str, object]] = []
     for database in asked.databases.split(","):
@@ -73,14 +73,14 @@ def main() -> None:
 def _store(database: str) -> Iterator[Store]:
     with tempfile.TemporaryDirectory() as folder:
         if database == "sqlite":
-            store = Store(Path(folder, "ehr.db"))
-            yield store
-            store.close()
-        else:
-            with scratch_database(database) as url:
-                store = Store(url, Path(folder))
+            with closing(Store(Path(folder, "ehr.db"))) as store:
                 yield store
-                store.close()
+        else:
+            with (
+                scratch_database(database) as url,
+                closing(Store(url, Path(folder))) as store,
+            ):
+                yield store
 
 
 def _measured(store: Store) -> Iterator[tuple[str, tuple[float, float, int, float]]]:

@@ -20,6 +20,7 @@ import orjson
 from sqlalchemy import Table
 
 from ehr_gateway import schema
+from ehr_gateway.database import Connection
 from ehr_gateway.load import load
 from ehr_gateway.store import Store
 from tests.perf.gateway.bundles import sample
@@ -34,6 +35,8 @@ _RESOURCE = schema.METADATA.tables["resource"]
 _DAY_MS = 86_400_000
 # A prime, so that copies are spread over the years.
 _DAYS, _STEP = 3000, 1103
+# Copies in one transaction: about 100,000 resources.
+_AT_ONCE = 10
 
 
 def fill(store: Store, resources: int) -> int:
@@ -41,27 +44,21 @@ def fill(store: Store, resources: int) -> int:
     base = _load(store)
     copies = max(0, round((resources - base) / base))
     with store.writing() as connection:
-        connection.execute("CREATE TEMPORARY TABLE copy (n INTEGER, mark TEXT, days INTEGER)")
-        connection.executemany(
-            "INSERT INTO copy VALUES (?, ?, ?)",
-            [(n, f"{n:08x}", n * _STEP % _DAYS - _DAYS // 2) for n in range(1, copies + 1)],
-        )
         last = connection.execute("SELECT MAX(pk) FROM resource").fetchone()[0]
-        marked, own = _marker(), set[int]()
-        # First `resource`: its rows tell which are a patient's.
-        for table in sorted(schema.METADATA.tables.values(), key=lambda one: one is not _RESOURCE):
-            if table.name not in _NOT_COPIED:
-                _copy(store, connection, table, marked, last, own)
-        connection.execute("DROP TABLE copy")
+        tables = _bases(connection)
+    for first in range(1, copies + 1, _AT_ONCE):
+        with store.writing() as connection:
+            _copy(store, connection, tables, last, range(first, min(first + _AT_ONCE, copies + 1)))
+    with store.writing() as connection:
+        for table in tables:
+            connection.execute(f"DROP TABLE base_{table.name}")
         if store.dialect == "postgresql":
             connection.execute(
                 "SELECT setval(pg_get_serial_sequence('resource', 'pk'), MAX(pk)) FROM resource"
             )
-        count: int = connection.execute("SELECT COUNT(*) FROM resource").fetchone()[0]
-    if store.dialect == "postgresql":
-        # As its autovacuum would, a minute later.
-        with store.writing() as connection:
+            # As its autovacuum would, a minute later.
             connection.execute("ANALYZE")
+        count: int = connection.execute("SELECT COUNT(*) FROM resource").fetchone()[0]
     return count
 
 
@@ -113,44 +110,62 @@ def _marker() -> Callable[[Any], Any]:
     return marked
 
 
+def _bases(connection: Connection) -> list[Table]:
+    """Set the rows that are a patient's aside, marked; return the tables that have such rows."""
+    marked, own = _marker(), set[int]()
+    found = []
+    # First `resource`: its rows tell which are a patient's. The directory is there once.
+    for table in sorted(schema.METADATA.tables.values(), key=lambda one: one is not _RESOURCE):
+        if table.name in _NOT_COPIED:
+            continue
+        names = [column.name for column in table.columns]
+        rows = connection.execute(f"SELECT {', '.join(names)} FROM {table.name}").fetchall()
+        pairs = [(tuple(row), tuple(map(marked, row))) for row in rows]
+        if table is _RESOURCE:
+            own = {row[0] for row, changed in pairs if row != changed}
+        if "pk" in names:
+            at = names.index("pk")
+            base = [changed for _, changed in pairs if changed[at] in own]
+        else:
+            base = [changed for row, changed in pairs if row != changed]
+        if base:
+            connection.execute(
+                f"CREATE TABLE base_{table.name} AS"
+                f" SELECT {', '.join(names)} FROM {table.name} WHERE 1 = 0"
+            )
+            marks = ", ".join("?" * len(names))
+            connection.executemany(f"INSERT INTO base_{table.name} VALUES ({marks})", base)
+            found.append(table)
+    return found
+
+
 def _copy(
-    store: Store,
-    connection: Any,
-    table: Table,
-    marked: Callable[[Any], Any],
-    last: int,
-    own: set[int],
+    store: Store, connection: Connection, tables: list[Table], last: int, numbers: range
 ) -> None:
-    """Copy the rows that are a patient's. The first table, `resource`, tells which: into `own`."""
-    names = [column.name for column in table.columns]
-    found = connection.execute(f"SELECT {', '.join(names)} FROM {table.name}").fetchall()
-    rows = [(tuple(row), tuple(map(marked, row))) for row in found]
-    at = names.index("pk") if "pk" in names else None
-    if table.name == "resource":
-        own.update(row[0] for row, changed in rows if row != changed)
-    if at is None:
-        base = [changed for row, changed in rows if row != changed]
-    else:
-        base = [changed for _, changed in rows if changed[at] in own]
-    connection.execute(
-        f"CREATE TEMPORARY TABLE base AS SELECT {', '.join(names)} FROM {table.name} WHERE 1 = 0"
+    connection.execute("CREATE TABLE copy (n INTEGER, mark VARCHAR, days INTEGER)")
+    connection.executemany(
+        "INSERT INTO copy VALUES (?, ?, ?)",
+        [(n, f"{n:08x}", n * _STEP % _DAYS - _DAYS // 2) for n in numbers],
     )
-    connection.executemany(f"INSERT INTO base VALUES ({', '.join('?' * len(names))})", base)
-    values = [_value(store, table.name, name, last) for name in names]
-    # In the order of the key, so that each page of the table is written once.
-    keys = ", ".join(str(n + 1) for n, name in enumerate(names) if table.c[name].primary_key)
-    connection.execute(
-        f"INSERT INTO {table.name} ({', '.join(names)}) SELECT {', '.join(values)}"
-        f" FROM copy CROSS JOIN base{f' ORDER BY {keys}' if keys else ''}"
-    )
-    connection.execute("DROP TABLE base")
+    for table in tables:
+        names = [column.name for column in table.columns]
+        values = [_value(store, table, name, last) for name in names]
+        # In the order of the key, so that a page of the table is written once. (Of `resource`, the
+        # order of the copies; sorting would carry the bodies along.)
+        keys = [str(n + 1) for n, name in enumerate(names) if table.c[name].primary_key]
+        order = f" ORDER BY {', '.join(keys)}" if keys and table is not _RESOURCE else ""
+        connection.execute(
+            f"INSERT INTO {table.name} ({', '.join(names)}) SELECT {', '.join(values)}"
+            f" FROM copy CROSS JOIN base_{table.name} base{order}"
+        )
+    connection.execute("DROP TABLE copy")
 
 
-def _value(store: Store, table: str, name: str, last: int) -> str:
-    kind = str(schema.METADATA.tables[table].c[name].type)
+def _value(store: Store, table: Table, name: str, last: int) -> str:
+    kind = str(table.c[name].type)
     if name == "pk":
         return f"base.pk + copy.n * {last}"
-    if table == "idx_date" and name in ("low", "high"):
+    if table.name == "idx_date" and name in ("low", "high"):
         return f"base.{name} + copy.days * {_DAY_MS}"
     if name == "body":
         if store.dialect == "postgresql":

@@ -8,19 +8,20 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 
 import httpx
 
-from ehr_cli.house import open_house
+from ehr_cli.house import gateway_settings, open_house
 from ehr_cli.settings import Settings
 from ehr_gateway.auth import clients
 from ehr_gateway.auth.local import local_token
 from ehr_gateway.store import Store
 from tests.perf.gateway.bundles import READER
 from tests.perf.gateway.hfs import write_definitions
+from tests.perf.gateway.postgres import scratch_database
 
 __all__ = ["Server", "family", "helios", "ours"]
 
@@ -52,31 +53,38 @@ def ours(folder: Path, workers: int = 1, database: str | None = None) -> Iterato
     It reads what another organisation wrote under the patients' sharing consents, so every line of
     the consent table is asked; it updates what it wrote itself.
     """
-    port = _free_port()
-    data = folder / "ours"
-    settings = Settings(data=data, port=port)
-    open_house(settings)
-    store = Store(data / "ehr.db")
+    with nullcontext() if database is None else scratch_database(database) as url:
+        port = _free_port()
+        settings = Settings(data=folder / "ours", port=port, database=url or "sqlite")
+        open_house(settings)
+        token = _tokens(settings)
+        command = [
+            *(str(Path(sys.executable).with_name("ehr")), "up", "--data", str(settings.data)),
+            *("--port", str(port), "--workers", str(workers), "--database", settings.database),
+        ]
+        with _running(command, folder, {}, f"http://127.0.0.1:{port}/readyz") as (pid, seconds):
+            base = f"http://127.0.0.1:{port}/fhir"
+            yield Server("ours", base, token["bench-import"], token["bench"], pid, seconds)
+
+
+def _tokens(settings: Settings) -> dict[str, dict[str, str]]:
+    """Return the headers of the platform's own system, and of the hospital's."""
+    gateway = gateway_settings(settings)
+    store = Store(gateway.database)
     clients.add(store, clients.Client("bench", "Bench", organization=READER))
     store.close()
-    tokens = {
-        client: local_token(data, client=client, scope="system/*.cruds")
+    return {
+        client: {
+            "Authorization": "Bearer "
+            + local_token(
+                settings.data,
+                client=client,
+                scope="system/*.cruds",
+                database_url=gateway.database_url,
+            )
+        }
         for client in ("bench", "bench-import")
     }
-    command = [
-        *(str(Path(sys.executable).with_name("ehr")), "up", "--data", str(data)),
-        *("--port", str(port), "--workers", str(workers)),
-        *(("--database", database) if database else ()),
-    ]
-    with _running(command, folder, {}, f"http://127.0.0.1:{port}/readyz") as (pid, seconds):
-        yield Server(
-            "ours",
-            f"http://127.0.0.1:{port}/fhir",
-            {"Authorization": f"Bearer {tokens['bench-import']}"},
-            {"Authorization": f"Bearer {tokens['bench']}"},
-            pid,
-            seconds,
-        )
 
 
 @contextmanager
