@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass, replace
+from math import inf, nextafter
 
 from ehr_fhir.errors import Invalid
 from ehr_fhir.intervals import date_interval, number_interval
@@ -84,8 +85,12 @@ def _date(text: str) -> SearchValue:
 
 def _number(text: str) -> SearchValue:
     prefix, rest = _prefixed(text)
-    exact, low, high = number_interval(rest)
-    return SearchValue(prefix, low=float(low), high=float(high), exact=float(exact))
+    return _numeric(prefix, *map(float, number_interval(rest)))
+
+
+def _numeric(prefix: str, exact: float, low: float, high: float) -> SearchValue:
+    # Of a number of many digits the limits may round to the number itself, which must stay inside.
+    return SearchValue(prefix, low=low, high=max(high, nextafter(exact, inf)), exact=exact)
 
 
 def _quantity(text: str) -> SearchValue:
@@ -99,8 +104,8 @@ def _quantity(text: str) -> SearchValue:
         names = [indexable(part, LONGEST_UNIT) or None for part in (system, code)]
         return replace(value, system=names[0], code=names[1])
     prefix, rest = _prefixed(number)
-    exact, low, high = (base.scaled(limit) for limit in number_interval(rest))
-    return SearchValue(prefix, CANONICAL, base.unit, low=low, high=high, exact=exact)
+    value = _numeric(prefix, *map(base.scaled, number_interval(rest)))
+    return replace(value, system=CANONICAL, code=base.unit)
 
 
 def _token(text: str) -> SearchValue:

@@ -18,6 +18,7 @@ Unit = tuple[Fraction, tuple[tuple[str, int], ...]]
 _PART = re.compile(
     r"([./]?)((?:\[[^\]]*\]|[^./()\[\]{}\d^*+-]|10[*^])*)(\d*)([+-]?\d*)(\{[^}]*\})?"
 )
+_GROUP = re.compile(r"([./]?)\(([^()]*)\)([+-]?\d*)")
 _LONGEST = 100
 _LARGEST_POWER = 30
 
@@ -30,17 +31,20 @@ def parse_unit(code: str) -> Unit | None:
     True
     >>> parse_unit("kg.m/s2")[1]
     (('g', 1), ('m', 1), ('s', -2))
+    >>> parse_unit("mL/(24.h)") == parse_unit("mL/d")
+    True
     """
     factor, powers, position, sign = Fraction(1), dict[str, int](), 0, 1
     if len(code) > _LONGEST or not code:
         return None
     while position < len(code):
-        match = _PART.match(code, position)
+        group = _GROUP.match(code, position)
+        match = group or _PART.match(code, position)
         if not match or match.end() == position or (position and not match[1]):
             return None
         # In UCUM a slash turns only the one unit after it; a dot goes back.
         sign = -1 if match[1] == "/" else 1
-        part = _component(match[2], match[3], match[4])
+        part = _grouped(group) if group else _component(match[2], match[3], match[4])
         if part is None:
             return None
         unit, power = part
@@ -66,6 +70,11 @@ def product(left: str, right: str, divide: bool) -> str:
     if "1" in (left, right):
         return right if left == "1" else left
     return f"{left}.{right}"
+
+
+def _grouped(group: re.Match[str]) -> tuple[Unit, int] | None:
+    unit = parse_unit(group[2])
+    return (unit, int(group[3] or 1)) if unit and group[3] not in ("+", "-") else None
 
 
 def _component(name: str, number: str, exponent: str) -> tuple[Unit, int] | None:

@@ -214,3 +214,11 @@ def test_a_wrong_composite_or_token_modifier_is_refused(name: str, text: str, sa
 def test_an_unknown_type_is_refused() -> None:
     with pytest.raises(Invalid, match="Patiant"):
         parse("Patiant", [])
+
+
+def test_a_number_of_many_digits_is_among_those_it_searches() -> None:
+    for unit in ("", "|http://unitsofmeasure.org|[in_i]"):
+        (clause,) = parse("Observation", [("value-quantity", f"66.89999999999999{unit}")]).filters
+
+        value = values_of(clause)[0]
+        assert value.low <= value.exact < value.high

@@ -21,6 +21,9 @@ from ehr_fhir.units import UCUM, canonical
         ("36", "/min", "0.6", "/s"),
         ("1", "h", "60", "min"),
         ("1.5", "mmol/L", "1500", "umol/L"),
+        ("2", "m[IU]/L", "2", "u[IU]/mL"),
+        ("240", "mL/(24.h)", "10", "mL/h"),
+        ("14.5", "[psi]", "14.5", "[lbf_av]/[in_i]2"),
     ],
 )
 def test_equal_quantities_are_one_number_of_one_unit(
@@ -33,7 +36,10 @@ def test_equal_quantities_are_one_number_of_one_unit(
     assert one.scaled(Decimal(value)) == other.scaled(Decimal(other_value))
 
 
-@pytest.mark.parametrize(("one", "other"), [("mg", "mL"), ("mmol/L", "mg/dL"), ("[iU]/L", "/L")])
+@pytest.mark.parametrize(
+    ("one", "other"),
+    [("mg", "mL"), ("mmol/L", "mg/dL"), ("[iU]/L", "/L"), ("[CFU]/mL", "[PFU]/mL")],
+)
 def test_quantities_of_different_kinds_are_never_compared(one: str, other: str) -> None:
     first, second = canonical(UCUM, one), canonical(UCUM, other)
 
