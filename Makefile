@@ -13,7 +13,7 @@ DATABASES ?= sqlite
 BENCH_GROUP := import tomllib; print(*tomllib.load(open("pyproject.toml", "rb"))["dependency-groups"]["bench"])
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-slow test-unit test-spec test-integration test-acceptance check fix \
+.PHONY: clients help setup demo test test-slow test-unit test-spec test-integration test-acceptance check fix \
 	bench bench-gateway bench-latency bench-memory profile lock assets browser postgresql clean
 
 help: ## list the commands
@@ -44,7 +44,7 @@ clients: ## the FHIR client of Node's for the tests; without Node they say so
 demo: setup ## the whole way once: sample in, lake, study, model, web pages up
 	@$(BIN)/ehr demo
 
-test: setup browser postgresql check ## all tests but the slow ones
+test: setup browser clients postgresql check ## all tests but the slow ones
 	@$(PYTEST) --doctest-modules tests analytics cli etl fhir-gateway models portal privacy
 
 test-slow: setup browser postgresql ## the tests that take minutes

@@ -12,13 +12,14 @@ from ehr_fhir.errors import EhrError, Invalid, TooCostly
 
 __all__ = ["LARGEST", "check_depth", "parse", "parse_array", "pretty", "serialize"]
 
+# The largest line of a file to be loaded. A request's body is limited where it is read.
 LARGEST = 16 * 1024 * 1024
 _DEEPEST = 50
 
 
 def parse(body: bytes, largest: int | None = None) -> dict[str, Any]:
     """Parse one JSON object; refuse NaN, repeated keys, excessive depth and size."""
-    content = _load(body, largest or LARGEST)
+    content = _load(body, largest)
     if not isinstance(content, dict):
         raise Invalid("The content must be one JSON object.", issue_code="structure")
     return content
@@ -26,7 +27,7 @@ def parse(body: bytes, largest: int | None = None) -> dict[str, Any]:
 
 def parse_array(body: bytes, largest: int | None = None) -> list[Any]:
     """Parse one JSON array, as strictly as `parse` does an object."""
-    content = _load(body, largest or LARGEST)
+    content = _load(body, largest)
     if not isinstance(content, list):
         raise Invalid("The content must be one JSON array.", issue_code="structure")
     return content
@@ -63,8 +64,8 @@ def pretty(body: bytes) -> bytes:
     return orjson.dumps(content, default=_digits, option=orjson.OPT_INDENT_2)
 
 
-def _load(body: bytes, most: int) -> Any:
-    if len(body) > most:
+def _load(body: bytes, most: int | None) -> Any:
+    if most is not None and len(body) > most:
         raise TooCostly(f"The content is larger than {most // 1024 // 1024} MiB.")
     try:
         content = json.loads(

@@ -35,6 +35,9 @@ def capability_statement(settings: GatewaySettings, added: Added) -> dict[str, A
         "rest": [
             {
                 "mode": "server",
+                "documentation": "JSON of R4 alone: XML and Turtle are refused with 406 and 415. "
+                "An unknown parameter is refused, unless Prefer: handling=lenient is sent. "
+                "Codes of required bindings are checked; profiles are not.",
                 "security": _security(settings),
                 "resource": _resources(added),
                 "interaction": [{"code": code} for code in at_level("system")],

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from ehr_fhir.errors import EhrError, Invalid
-from ehr_fhir.json_text import parse
+from ehr_fhir.json_text import LARGEST, parse
 from ehr_gateway.loading.files import LARGEST_FILE, LoadReject, Unit
 
 __all__ = ["Item", "items"]
@@ -34,7 +34,7 @@ def items(unit: Unit) -> Iterator[Item | LoadReject]:
     """Yield the resources of a unit, or why a part of it holds none."""
     for line, text in unit.lines:
         try:
-            content = parse(text, LARGEST_FILE if unit.whole else None)
+            content = parse(text, LARGEST_FILE if unit.whole else LARGEST)
             if unit.whole and content.get("resourceType") == "Bundle":
                 if content.get("type") in _SPREAD:
                     yield from _entries(unit, content)

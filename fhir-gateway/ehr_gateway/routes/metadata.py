@@ -8,6 +8,7 @@ from fastapi.responses import Response
 from ehr_gateway.capability import capability_statement, smart_configuration
 from ehr_gateway.gateway import TheGateway
 from ehr_gateway.negotiation import json_response, preferences
+from ehr_gateway.openapi import openapi
 
 router = APIRouter(prefix="/fhir")
 _GET = ["GET", "HEAD"]
@@ -20,6 +21,12 @@ def metadata(request: Request, gateway: TheGateway) -> Response:
     with gateway.store.reading() as connection:
         added = gateway.store.registry(connection).served
     return json_response(capability_statement(gateway.settings, added), pretty=prefer.pretty)
+
+
+@router.api_route("/openapi.json", methods=_GET)
+def openapi_document(gateway: TheGateway) -> Response:
+    """Describe the API for tools that know OpenAPI and not FHIR."""
+    return Response(openapi(gateway.settings.fhir_base), media_type="application/json")
 
 
 @router.api_route("/.well-known/smart-configuration", methods=_GET)

@@ -47,7 +47,7 @@ def test_what_is_too_deep_is_refused(depth: int) -> None:
 
 def test_what_is_too_large_is_refused() -> None:
     with pytest.raises(TooCostly, match="16 MiB"):
-        parse(b'{"a":"' + b"x" * LARGEST + b'"}')
+        parse(b'{"a":"' + b"x" * LARGEST + b'"}', LARGEST)
 
 
 def test_an_error_shows_nothing_of_the_content() -> None:
