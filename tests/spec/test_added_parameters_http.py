@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import json
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from ehr_gateway import reindex
+from ehr_gateway.load import load
 from ehr_gateway.store import Store
 from tests.lib.gateway import House, Session, must, patient
 
@@ -260,3 +263,15 @@ def test_an_expression_that_fails_on_a_resource_does_not_refuse_it(quiet: House)
 
     finish(quiet.gateway.store)
     assert asked(quiet.system("ehr-commons"), "nick") == 200
+
+
+def test_a_load_indexes_an_added_parameter_too(quiet: House, tmp_path: Path) -> None:
+    must(quiet.login("admin").put(added()))
+    finish(quiet.gateway.store)
+    file = tmp_path / "patients.ndjson"
+    file.write_text(json.dumps(named("p1", "Nick")) + "\n")
+
+    report = load(quiet.gateway.store, [file])
+
+    assert (report.accepted, report.rejected) == (1, 0)
+    assert quiet.system("ehr-commons").ids("Patient?nickname=nick") == ["Patient/p1"]
