@@ -1,0 +1,108 @@
+"""What is written is validated once, before the writer's lock is taken."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any
+
+import pytest
+
+from ehr_fhir.patch import patch_of_body
+from ehr_fhir.validation import validate
+from ehr_gateway import prepared
+from ehr_gateway.database import Connection
+from ehr_gateway.interactions.bundle import bundle
+from ehr_gateway.interactions.create import create, create_if_none
+from ehr_gateway.interactions.patch import patch, patch_matching
+from ehr_gateway.interactions.update import update, update_matching
+from ehr_gateway.store import Store
+from tests.lib.store import platform, put
+
+NAMED = {"resourceType": "Organization", "id": "a", "name": "A"}
+BODY = json.dumps(NAMED).encode()
+RENAME = patch_of_body(
+    b'[{"op":"replace","path":"/name","value":"B"}]', "application/json-patch+json"
+)
+ENTRIES = [
+    {"fullUrl": "urn:uuid:1", "request": {"method": "POST", "url": "Organization"},
+     "resource": {**NAMED, "partOf": {"reference": "urn:uuid:1"}}},
+    {"request": {"method": "PUT", "url": "Organization/a"}, "resource": NAMED},
+    {"request": {"method": "POST", "url": "Organization", "ifNoneExist": "name=nobody"},
+     "resource": NAMED},
+]  # fmt: skip
+
+
+@pytest.fixture
+def judged(store: Store, monkeypatch: pytest.MonkeyPatch) -> list[bool]:
+    """Return, for each validation, whether the writer's lock was held."""
+    put(store, NAMED)
+    held: list[bool] = []
+    found: list[bool] = []
+    writing = store.database.writing
+
+    @contextmanager
+    def watched() -> Iterator[Connection]:
+        with writing() as connection:
+            held.append(True)
+            try:
+                yield connection
+            finally:
+                held.pop()
+
+    def watching(resource: Mapping[str, Any], expected_type: str | None = None) -> None:
+        found.append(bool(held))
+        validate(resource, expected_type)
+
+    monkeypatch.setattr(store.database, "writing", watched)
+    monkeypatch.setattr(prepared, "validate", watching)
+    return found
+
+
+def test_every_write_validates_once_and_before_the_lock(store: Store, judged: list[bool]) -> None:
+    access, kind = platform(), "Organization"
+    for act in (
+        lambda: create(store, access, kind, BODY),
+        lambda: create_if_none(store, access, kind, BODY, "name=nobody"),
+        lambda: update(store, access, kind, "a", BODY),
+        lambda: update_matching(store, access, kind, "_id=a", BODY),
+        lambda: patch(store, access, kind, "a", RENAME),
+        lambda: patch_matching(store, access, kind, "_id=a", RENAME),
+    ):
+        judged.clear()
+
+        act()
+
+        assert judged == [False]
+
+
+@pytest.mark.parametrize("kind", ["transaction", "batch"])
+def test_every_entry_is_validated_once_and_before_the_lock(
+    store: Store, judged: list[bool], kind: str
+) -> None:
+    entries = ENTRIES if kind == "transaction" else ENTRIES[1:]
+    body = {"resourceType": "Bundle", "type": kind, "entry": entries}
+
+    result = bundle(store, platform(), json.dumps(body).encode())
+
+    assert [entry.status[:2] for entry in result.entries] == ["20"] * len(entries)
+    assert judged == [False] * len(entries)
+
+
+def test_a_patch_is_worked_out_again_when_another_write_came_between(
+    store: Store, judged: list[bool], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    begun = store.database.writing
+
+    def interrupted() -> Any:
+        monkeypatch.setattr(store.database, "writing", begun)
+        update(store, platform(), "Organization", "a", BODY.replace(b'"A"', b'"C","alias":["D"]'))
+        return begun()
+
+    monkeypatch.setattr(store.database, "writing", interrupted)
+
+    result = patch(store, platform(), "Organization", "a", RENAME)
+
+    assert (result.version.version, json.loads(result.version.body)["alias"]) == (3, ["D"])
+    assert judged == [False, False, True]
