@@ -6,13 +6,13 @@ Rows hold references and the names of parameters. Values from records never ente
 from __future__ import annotations
 
 import json
-import uuid
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
 from ehr_gateway.auth.tokens import Subject
 from ehr_gateway.database import Connection
+from ehr_gateway.ids import uuid7
 
 _COLUMNS = (
     "id, at_ms, request_id, login, display, role, organization, purpose, client, interaction,"
@@ -153,7 +153,7 @@ def _insert(connection: Connection, occasion: Occasion, rows: Iterable[_Row], ou
         " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
         [
             (
-                uuid.uuid4().hex,
+                uuid7().hex,
                 occasion.at_ms,
                 occasion.request_id,
                 subject.login,

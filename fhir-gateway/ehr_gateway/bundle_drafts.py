@@ -14,10 +14,10 @@ from ehr_fhir.errors import Invalid
 from ehr_fhir.references import Names, replace_references, root_of
 from ehr_gateway.access import Access
 from ehr_gateway.bundle_entries import Entry, placed
+from ehr_gateway.ids import new_id
 from ehr_gateway.patching import patched_ahead
 from ehr_gateway.prepared import drafted
 from ehr_gateway.store import Store
-from ehr_gateway.writing import new_id
 
 __all__ = ["in_writing_order", "made_ready", "names_of", "settle"]
 

@@ -8,7 +8,6 @@ in any order.
 
 from __future__ import annotations
 
-import uuid
 from collections import defaultdict
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -49,7 +48,7 @@ from ehr_privacy.consent import (
     record_facts,
 )  # fmt: skip
 
-__all__ = ["Transaction", "WriteResult", "new_id", "transaction"]
+__all__ = ["Transaction", "WriteResult", "transaction"]
 
 WriteInteraction = Literal["create", "update", "delete"]
 _NOTHING: Mapping[str, str] = MappingProxyType({})
@@ -61,11 +60,6 @@ class WriteResult:
 
     version: Version
     created: bool
-
-
-def new_id() -> str:
-    """Return a new logical id."""
-    return str(uuid.uuid4())
 
 
 @contextmanager

@@ -5,10 +5,11 @@ from __future__ import annotations
 from ehr_fhir.json_text import parse
 from ehr_gateway.access import Access
 from ehr_gateway.conditional import only_match
+from ehr_gateway.ids import new_id
 from ehr_gateway.interactions.read import read_in
 from ehr_gateway.prepared import drafted
 from ehr_gateway.store import AuditHook, Store, Version
-from ehr_gateway.writing import WriteResult, new_id, transaction
+from ehr_gateway.writing import WriteResult, transaction
 
 __all__ = ["create", "create_if_none"]
 

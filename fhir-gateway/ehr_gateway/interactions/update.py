@@ -6,9 +6,10 @@ from ehr_fhir.errors import Invalid
 from ehr_fhir.json_text import parse
 from ehr_gateway.access import Access
 from ehr_gateway.conditional import match_for_update
+from ehr_gateway.ids import new_id
 from ehr_gateway.prepared import drafted
 from ehr_gateway.store import AuditHook, Store
-from ehr_gateway.writing import WriteResult, new_id, transaction
+from ehr_gateway.writing import WriteResult, transaction
 
 __all__ = ["update", "update_matching"]
 
