@@ -23,6 +23,10 @@ MOST_ROWS = 1_000_000
 # A resource of a list costs about as much as two passed on a walk: it is judged by the consent
 # predicate, and sorted.
 _COST = 2
+# A walk that has passed so many times the longest list without filling its page meets what is
+# hidden from the requester, or what stands together further on.
+_REACH = 4
+_SOON = 400
 # Below this a list is always taken.
 _FEW = 100
 
@@ -35,6 +39,10 @@ class Select:
     source: str
     where: str
     params: dict[str, object]
+    # Of a walk: the same search from its shortest list, for when the walk meets too little.
+    otherwise: Select | None = None
+    # How many resources a walk may pass before: a few first, for the frequent fill a page soon.
+    reaches: tuple[int, ...] = ()
 
     def start(self, *more: str) -> str:
         """Return what stands before SELECT."""
@@ -56,20 +64,40 @@ def select(
 ) -> Select:
     """Choose where to begin; `most` is how many are wanted, None for all of them."""
     params = {**params, "type": kind}
-    driver = _driver(connection, parts, params, most)
+    counting = _Counting(connection, tables, params)
+    driver = _driver(counting, parts, most)
     if most is None:
-        _check_cost(connection, driver, params, most_rows)
+        counting.check_cost(driver, most_rows)
+    listed = [part for part in parts if part.listed]
+    if driver is not None:
+        return _from_list(driver, parts, tables, visible, params)
+    # A list built on another is too long to be of use when it is long.
+    plain = [part for part in listed if not part.inner]
+    otherwise = _from_list(plain[0], parts, tables, visible, params) if plain else None
+    where = " AND ".join(_where(parts, visible))
+    reaches = (_SOON, _REACH * counting.bound(most))
+    return Select(tables, _walked(connection, by_time), where, params, otherwise, reaches)
+
+
+def _where(parts: Sequence[Part], visible: str, driver: Part | None = None) -> list[str]:
     tests = [part.test for part in parts if not (part is driver and part.exact)]
-    # Not asked where it follows: the walk then reads an index alone.
+    # Not asked where it follows: a walk then reads an index alone.
     alive = [] if any(part.alive for part in parts) else ["r.deleted = 0"]
-    where = ["r.type = :type", "r.current = 1", *alive, *tests, f"({visible})"]
-    if driver is None:
-        return Select(tables, _walked(connection, by_time), " AND ".join(where), params)
+    return ["r.type = :type", "r.current = 1", *alive, *tests, f"({visible})"]
+
+
+def _from_list(
+    driver: Part,
+    parts: Sequence[Part],
+    tables: tuple[str, ...],
+    visible: str,
+    params: dict[str, object],
+) -> Select:
     # DISTINCT, because a resource may have several of the values; CROSS JOIN, so that SQLite
     # begins here whatever it thinks of the order asked for.
     listed = f"driver AS MATERIALIZED (SELECT DISTINCT pk FROM ({driver.listed}) one)"  # noqa: S608
-    where.insert(0, "r.pk = driver.pk")
-    return Select((*tables, listed), "driver CROSS JOIN resource r", " AND ".join(where), params)
+    where = " AND ".join(["r.pk = driver.pk", *_where(parts, visible, driver)])
+    return Select((*tables, listed), "driver CROSS JOIN resource r", where, params)
 
 
 def _walked(connection: Connection, by_time: bool) -> str:
@@ -79,9 +107,7 @@ def _walked(connection: Connection, by_time: bool) -> str:
     return f"resource r INDEXED BY resource_{'recent' if by_time else 'current'}"
 
 
-def _driver(
-    connection: Connection, parts: Sequence[Part], params: dict[str, object], most: int | None
-) -> Part | None:
+def _driver(counting: _Counting, parts: Sequence[Part], most: int | None) -> Part | None:
     listed = [part for part in parts if part.listed]
     ranked = [part for part in listed if part.rank is not None]
     if ranked:
@@ -90,37 +116,45 @@ def _driver(
         return None
     if most is None and len(listed) == 1:
         return listed[0]
-    bound = _bound(connection, most)
-    sizes = [_size(connection, part, params, bound) for part in listed]
+    bound = counting.bound(most)
+    sizes = [counting.size(part, bound) for part in listed]
     best = min(range(len(listed)), key=sizes.__getitem__)
     return listed[best] if sizes[best] < bound or most is None else None
 
 
-def _check_cost(
-    connection: Connection, driver: Part | None, params: dict[str, object], most: int
-) -> None:
-    if driver is not None and driver.rank is not None:
-        return
-    everything = Part("", "SELECT r.pk FROM resource r WHERE r.type = :type AND r.current = 1")
-    if _size(connection, driver or everything, params, most + 1) > most:
-        raise TooCostly(
-            f"A total, or an order other than by `_id` or `_lastUpdated`, looks at all that is"
-            f" found, and at {most} resources at most. Narrow the search, for example by patient."
+@dataclass(frozen=True)
+class _Counting:
+    """Counts lists, up to a bound."""
+
+    connection: Connection
+    tables: tuple[str, ...]
+    params: dict[str, object]
+
+    def bound(self, most: int | None) -> int:
+        """Return the length from which a list is long, when so many matches are wanted."""
+        row = self.connection.execute("SELECT MAX(pk) AS last FROM resource").fetchone()
+        return max(_FEW, isqrt((row["last"] or 0) * (most or 1000) // _COST))
+
+    def size(self, part: Part, bound: int) -> int:
+        """Count a list; what is built on a long one counts as long."""
+        if any(self.size(one, bound) >= bound for one in part.inner):
+            return bound
+        counted = part.counted or part.listed
+        start = f"WITH {', '.join(self.tables)} " if part.inner and self.tables else ""
+        rows = self.connection.execute(
+            f"{start}SELECT COUNT(*) AS n FROM (SELECT 1 FROM ({counted}) a LIMIT :bound) b",  # noqa: S608
+            {**self.params, "bound": bound},
         )
+        return int(rows.fetchone()["n"])
 
-
-def _bound(connection: Connection, most: int | None) -> int:
-    last = connection.execute("SELECT MAX(pk) AS last FROM resource").fetchone()["last"] or 0
-    return max(_FEW, isqrt(last * (most or 1000) // _COST))
-
-
-def _size(connection: Connection, part: Part, params: dict[str, object], bound: int) -> int:
-    """Count a list, up to a bound; what is built on a long one counts as long."""
-    if any(_size(connection, one, params, bound) >= bound for one in part.inner):
-        return bound
-    counted = part.counted or part.listed
-    rows = connection.execute(
-        f"SELECT COUNT(*) AS n FROM (SELECT 1 FROM ({counted}) a LIMIT :bound) b",  # noqa: S608
-        {**params, "bound": bound},
-    )
-    return int(rows.fetchone()["n"])
+    def check_cost(self, driver: Part | None, most: int) -> None:
+        """Refuse a search that looks at all of a list, or of a type, if that is too long."""
+        if driver is not None and driver.rank is not None:
+            return
+        every = Part("", "SELECT r.pk FROM resource r WHERE r.type = :type AND r.current = 1")
+        if self.size(driver or every, most + 1) > most:
+            raise TooCostly(
+                "A total, or an order other than by `_id` or `_lastUpdated`, looks at all that is"
+                f" found, and at {most} resources at most. Narrow the search, for example by"
+                " patient."
+            )

@@ -40,6 +40,7 @@ _SEEN = (
     " WHERE r.current = 1 AND r.deleted = 0 AND ({visible}))"
 )
 _IS_SEEN = "EXISTS (SELECT 1 FROM seen WHERE seen.pk = r.pk)"
+_D_IS_SEEN = "EXISTS (SELECT 1 FROM seen WHERE seen.pk = d.pk)"
 
 
 @dataclass(frozen=True)
@@ -210,9 +211,9 @@ class Conditions:
                     f" CROSS JOIN idx_reference i WHERE t.pk = d.pk AND t.type = {target}"
                     f" AND i.target_id = t.id AND {refers}"
                 )
-        whole = len(lists) == len(tests)
-        listed = " UNION ALL ".join(lists) if whole else None
-        return Part(_either(tests), listed, alive=True, inner=tuple(inner))
+        if len(lists) < len(tests):
+            return Part(_either(tests), alive=True)
+        return _passing(_either(tests), lists, inner)
 
     def _has(self, has: Has) -> Part:
         kind = has.parameter.resource_type
@@ -231,7 +232,7 @@ class Conditions:
             f" CROSS JOIN resource t WHERE i.pk = d.pk AND {refers}"
             f" AND t.type = {referred} AND t.id = i.target_id AND t.current = 1"
         )
-        return Part(test, listed, inner=(part,))
+        return _passing(test, [listed], [part])
 
     def _passed(self, kind: str, after: Filter) -> Part:
         if kind == "AuditEvent":
@@ -241,6 +242,17 @@ class Conditions:
 
     def _param(self, parameter: SearchParameter) -> str:
         return self._bind(self._parameter_ids[parameter.resource_type, parameter.code])
+
+
+def _passing(test: str, lists: Sequence[str], inner: Sequence[Part]) -> Part:
+    """Return a part that passes through others; its list holds just what the test does if it can.
+
+    Each resource passed through is then judged once, not once for each that refers to it.
+    """
+    counted = " UNION ALL ".join(lists)
+    exact = all(part.exact for part in inner)
+    listed = " UNION ALL ".join(f"{one} AND {_D_IS_SEEN}" for one in lists) if exact else counted
+    return Part(test, listed, exact=exact, alive=True, inner=tuple(inner), counted=counted)
 
 
 def _either(tests: Sequence[str]) -> str:

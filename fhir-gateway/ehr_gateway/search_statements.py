@@ -64,6 +64,40 @@ class Searching:
     ) -> list[Found]:
         """Return the first matches after a place, in order."""
         chosen = self.select(query, most if walks(query) else None)
+        if chosen.otherwise is not None and not query.sort:
+            for reach in chosen.reaches:
+                short = self._within(chosen, query, after, reach)
+                found = self._positions(short, query, most, after, inclusive=inclusive)
+                if short is chosen or len(found) == most:
+                    return found
+            chosen = chosen.otherwise
+        return self._positions(chosen, query, most, after, inclusive=inclusive)
+
+    def _within(
+        self, chosen: Select, query: SearchQuery, after: Position | None, reach: int
+    ) -> Select:
+        """Return the same walk up to so many resources from its begin; itself if there are less."""
+        # An id that says where to stop, of whatever resource; it is in no answer.
+        begin = "" if after is None else " AND r.id > :begin"
+        row = self.connection.execute(
+            f"SELECT r.id FROM {chosen.source} WHERE r.type = :type AND r.current = 1"  # noqa: S608
+            f"{begin} ORDER BY r.id LIMIT 1 OFFSET :reach",
+            {"type": query.resource_type, "begin": after and after[-1], "reach": reach},
+        ).fetchone()
+        if row is None:
+            return chosen
+        params = {**chosen.params, "reached": row["id"]}
+        return replace(chosen, where=f"{chosen.where} AND r.id <= :reached", params=params)
+
+    def _positions(
+        self,
+        chosen: Select,
+        query: SearchQuery,
+        most: int,
+        after: Position | None,
+        *,
+        inclusive: bool,
+    ) -> list[Found]:
         statement, params = ordered(
             chosen, query, self.parameter_ids, most, after, inclusive=inclusive
         )

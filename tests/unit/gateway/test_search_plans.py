@@ -16,11 +16,11 @@ from ehr_gateway.prepared import drafted
 from ehr_gateway.store import Store
 from ehr_gateway.writing import transaction
 from ehr_privacy.consent import Requester, parse_scopes
-from tests.lib.store import NOW, platform
+from tests.lib.store import NOW, doctor, platform
 
 LOINC = "http://loinc.org"
-# More than are taken from a list without thinking.
-MANY = 200
+# More than a walk passes before it gives up, and fewer than are taken from a list at once.
+MANY, FEW = 560, 60
 OWN = Access(
     Requester("patient", "p.p0", patient="p0", scopes=parse_scopes("patient/*.rs")), NOW, "request"
 )
@@ -55,7 +55,7 @@ def filled() -> Iterator[Store]:
                 "resourceType": "Observation",
                 "id": f"o{number}",
                 "status": "final",
-                "code": {"coding": [{"system": LOINC, "code": f"c{number // 150}"}]},
+                "code": {"coding": [{"system": LOINC, "code": f"c{int(number < FEW)}"}]},
                 "subject": {"reference": f"Patient/p{number % 2}"},
                 "effectiveDateTime": f"20{number % 20:02d}-01-01",
             }
@@ -113,12 +113,12 @@ def test_a_search_begins_at_the_shortest_list(filled: Store, query: str) -> None
 
 
 WALKS = {
-    "_count=20": "resource_current (type=?)",
-    "code=c0": "resource_current (type=?)",
-    "code:not=c1": "resource_current (type=?)",
-    "date=ge2001": "resource_current (type=?)",
-    "_lastUpdated=gt2020": "resource_current (type=?)",
-    "patient.name=chan": "resource_current (type=?)",
+    "_count=20": "resource_current (type=?",
+    "code=c0": "resource_current (type=?",
+    "code:not=c1": "resource_current (type=?",
+    "date=ge2001": "resource_current (type=?",
+    "_lastUpdated=gt2020": "resource_current (type=?",
+    "patient.name=chan": "resource_current (type=?",
     "code=c0&_sort=-_lastUpdated": "resource_recent (type=?)",
     "_lastUpdated=gt2020&_sort=_lastUpdated": "resource_recent (type=? AND last_updated>?)",
 }
@@ -161,6 +161,16 @@ def test_patients_search_begins_at_their_own_record(filled: Store) -> None:
     assert any("record_patient_patient (patient=?)" in line for line in own)
     assert "MATERIALIZE driver" in own
     assert "MATERIALIZE driver" not in directory
+
+
+def test_a_walk_that_meets_nothing_soon_gives_way_to_a_list(filled: Store) -> None:
+    stranger = plans(filled, "Observation", "code=c0", doctor("st-gabriel"))
+
+    walks = [plan for plan in stranger if "resource_current (type=? AND id<?)" in plan[0]]
+    assert len(walks) == 2  # a short one first, then a longer
+    assert "MATERIALIZE driver" in page(stranger)
+    allowed = page(plans(filled, "Observation", "code=c0"))
+    assert "MATERIALIZE driver" not in allowed
 
 
 def test_a_compartment_begins_at_the_record(filled: Store) -> None:
