@@ -142,7 +142,7 @@ def _bases(connection: Connection) -> list[Table]:
 def _copy(
     store: Store, connection: Connection, tables: list[Table], last: int, numbers: range
 ) -> None:
-    connection.execute("CREATE TABLE copy (n INTEGER, mark VARCHAR, days INTEGER)")
+    connection.execute("CREATE TABLE copy (n BIGINT, mark VARCHAR, days BIGINT)")
     connection.executemany(
         "INSERT INTO copy VALUES (?, ?, ?)",
         [(n, f"{n:08x}", n * _STEP % _DAYS - _DAYS // 2) for n in numbers],
