@@ -14,9 +14,18 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ehr_fhir import definitions
+from ehr_fhir.errors import Unavailable
 from ehr_fhir.index import indexed
 from ehr_gateway import schema
-from ehr_gateway.database import Connection, Dialect, Row, create_tables, open_database
+from ehr_gateway.database import (
+    DATABASE_ERRORS,
+    Connection,
+    Database,
+    Dialect,
+    Row,
+    create_tables,
+    open_database,
+)
 from ehr_gateway.search_registry import Registry, look
 
 __all__ = ["AuditHook", "FeedEntry", "Store", "Version"]
@@ -55,6 +64,8 @@ class FeedEntry:
     author: str | None
 
 
+# Raised whenever the tables change so that older ones no longer serve.
+_LAYOUT = b"2"
 # Called inside a write's transaction just before its commit, with what it wrote.
 AuditHook = Callable[[Connection, Sequence[Version]], None]
 
@@ -71,13 +82,14 @@ class Store:
         beside = place.parent if isinstance(place, Path) else Path(tempfile.gettempdir())
         self.folder = folder or beside
         self._registry: Registry | None = None
+        _check_layout(self.database)
         create_tables(self.database, schema.METADATA)
         with self.writing() as connection:
             _register_parameters(connection)
-            connection.execute(
-                "INSERT INTO setting VALUES ('cursor-key', ?) ON CONFLICT DO NOTHING",
-                (secrets.token_bytes(32),),
-            )
+            for name, value in (("cursor-key", secrets.token_bytes(32)), ("layout", _LAYOUT)):
+                connection.execute(
+                    "INSERT INTO setting VALUES (?, ?) ON CONFLICT DO NOTHING", (name, value)
+                )
         with self.reading() as connection:
             self.parameter_ids = _parameter_ids(connection)
             row = connection.execute("SELECT value FROM setting WHERE name = 'cursor-key'")
@@ -118,6 +130,21 @@ class Store:
     def close(self) -> None:
         """Close every connection that is not lent."""
         self.database.close()
+
+
+def _check_layout(database: Database) -> None:
+    """Refuse tables of another version before anything is done to them."""
+    try:
+        with database.reading() as connection:
+            rows = connection.execute("SELECT name, value FROM setting").fetchall()
+    except DATABASE_ERRORS:
+        return  # there are no tables yet
+    if found := {row["name"]: row["value"] for row in rows}:
+        if found.get("layout") != _LAYOUT:
+            raise Unavailable(
+                "The database was made by another version of eHR Commons, whose tables differ. "
+                "Use that version, or load the records into a new database."
+            )
 
 
 def _register_parameters(connection: Connection) -> None:

@@ -15,6 +15,7 @@ from ehr_fhir.errors import (
     Invalid,
     NotFound,
     PreconditionFailed,
+    Unavailable,
     Unprocessable,
 )  # fmt: skip
 from ehr_gateway.database import Connection
@@ -373,3 +374,17 @@ def test_nobody_deposits_for_a_patient_who_has_not_joined(shared_record: Store) 
 
     with pytest.raises(Forbidden, match="takes no deposits"):
         put(shared_record, record, doctor("ha-harbour"))
+
+
+def test_tables_of_another_version_are_refused_and_left_alone(
+    store: Store, place: Path | str
+) -> None:
+    create(store, platform(), "Patient", PATIENT)
+    with store.writing() as connection:
+        connection.execute("UPDATE setting SET value = ? WHERE name = 'layout'", (b"1",))
+    before = all_rows(store)
+
+    with pytest.raises(Unavailable, match="another version of eHR Commons"):
+        Store(place)
+
+    assert all_rows(store) == before
