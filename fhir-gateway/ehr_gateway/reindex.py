@@ -71,16 +71,18 @@ class Reindexing:
         self._stopping = threading.Event()
         self._idle = threading.Condition()
         self._rounds = 0
-        self._thread = threading.Thread(target=self._run, name="reindexing", daemon=True)
+        self._thread: threading.Thread | None = None
 
     def start(self) -> None:
-        """Begin."""
+        """Begin, or begin again."""
+        self._stopping.clear()
+        self._thread = threading.Thread(target=self._run, name="reindexing", daemon=True)
         self._thread.start()
 
     def stop(self) -> None:
         """End after the step under way."""
         self._stopping.set()
-        if self._thread.is_alive():
+        if self._thread is not None:
             self._thread.join()
 
     def wait(self, seconds: float) -> bool:
