@@ -58,7 +58,7 @@ class Cluster:
 
     def _run(self, statement: str) -> None:
         with psycopg.connect(self.url(), autocommit=True) as connection:
-            connection.execute(statement)  # type: ignore[call-overload]  # text made here
+            connection.execute(statement)
 
 
 @pytest.fixture(scope="session")
@@ -67,7 +67,7 @@ def postgresql() -> Iterator[Cluster]:
     programs = _programs()
     if programs is None:
         pytest.skip("PostgreSQL is not installed: run cli/setup/postgresql.sh")
-    # Not pytest's own folder: the server's user must be able to reach it. In memory if there is room.
+    # Not pytest's own folder: the server's user must reach it. In memory where there is room.
     memory = Path("/dev/shm")
     roomy = memory.is_dir() and shutil.disk_usage(memory).free > 2**31
     folder = Path(tempfile.mkdtemp(prefix="ehr-pg-", dir=memory if roomy else None))
@@ -75,9 +75,9 @@ def postgresql() -> Iterator[Cluster]:
     if user:
         shutil.chown(folder, user)
     data = folder / "data"
-    initialize = [programs / "initdb", "-D", data, "-U", "postgres", "--auth=trust", "--no-sync"]
+    initialize: list[str | Path] = [programs / "initdb", "-D", data, "-U", "postgres"]
     subprocess.run(
-        [*initialize, "--encoding=UTF8", "--locale=C.UTF-8"],
+        [*initialize, "--auth=trust", "--no-sync", "--encoding=UTF8", "--locale=C.UTF-8"],
         user=user, check=True, capture_output=True, cwd=folder,
     )  # fmt: skip
     options = [word for one in (*_OPTIONS, f"unix_socket_directories='{folder}'")
@@ -105,7 +105,7 @@ def _programs() -> Path | None:
 
 
 def _wait(programs: Path, folder: Path) -> None:
-    ready = [programs / "pg_isready", "-h", folder, "-t", "1"]
+    ready: list[str | Path] = [programs / "pg_isready", "-h", folder, "-t", "1"]
     for _ in range(2000):  # each try takes some milliseconds
         if subprocess.run(ready, capture_output=True, check=False).returncode == 0:
             return
