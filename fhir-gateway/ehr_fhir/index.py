@@ -15,9 +15,9 @@ from ehr_fhir.errors import EhrError
 from ehr_fhir.fhirpath import Element, Expression, Walk, plain
 from ehr_fhir.index_values import Converter, Value, converter
 from ehr_fhir.references import type_named
-from ehr_fhir.search_parameters import SearchParameter, official, slots
+from ehr_fhir.search_parameters import SearchParameter, compiled, official, slots
 
-__all__ = ["IndexRow", "extract", "extract_by", "indexed"]
+__all__ = ["IndexRow", "extract", "extract_by", "indexed", "twins"]
 
 # These are columns of the resource itself.
 _COLUMNS = frozenset({"_id", "_lastUpdated"})
@@ -68,10 +68,30 @@ def extract_by(resource: Mapping[str, Any], wanted: tuple[SearchParameter, ...])
 
 
 def indexed(resource_type: str) -> Iterator[SearchParameter]:
-    """Yield R4's parameters of a resource type that have index rows."""
+    """Yield R4's parameters of a resource type that have index rows of their own."""
     for parameter in official(resource_type).values():
-        if parameter.supported and parameter.code not in _COLUMNS:
+        if parameter.supported and parameter.code not in {*_COLUMNS, *twins(resource_type)}:
             yield parameter
+
+
+@cache
+def twins(resource_type: str) -> Mapping[str, str]:
+    """Return code -> the earlier code with the same rows.
+
+    >>> dict(twins("Patient"))
+    {'phonetic': 'name'}
+    """
+    first: dict[object, str] = {}
+    found = {}
+    for code, one in sorted(official(resource_type).items()):
+        if one.supported and one.expression:
+            # The walks alone: an official expression names every type that has the parameter.
+            walks = compiled(one.expression, resource_type).walks
+            paired = slots(resource_type).get(code)
+            known = first.setdefault((one.type, walks or one.expression, paired), code)
+            if known != code:
+                found[code] = known
+    return found
 
 
 def _rows(resource: Mapping[str, Any], sources: _Sources) -> list[IndexRow]:

@@ -15,7 +15,7 @@ from pathlib import Path
 
 from ehr_fhir import definitions
 from ehr_fhir.errors import Unavailable
-from ehr_fhir.index import indexed
+from ehr_fhir.index import indexed, twins
 from ehr_gateway import schema
 from ehr_gateway.database import (
     DATABASE_ERRORS,
@@ -163,4 +163,9 @@ def _register_parameters(connection: Connection) -> None:
 
 def _parameter_ids(connection: Connection) -> Mapping[tuple[str, str], int]:
     rows = connection.execute("SELECT * FROM search_parameter").fetchall()
-    return {(row["type"], row["code"]): row["param"] for row in rows}
+    numbers = {(row["type"], row["code"]): row["param"] for row in rows}
+    for kind in definitions.resource_types():
+        for code, twin in twins(kind).items():
+            if (kind, twin) in numbers:
+                numbers[kind, code] = numbers[kind, twin]
+    return numbers
