@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from decimal import Decimal
 from typing import Any
 
@@ -15,6 +16,7 @@ __all__ = ["LARGEST", "check_depth", "parse", "parse_array", "pretty", "serializ
 # The largest line of a file to be loaded. A request's body is limited where it is read.
 LARGEST = 16 * 1024 * 1024
 _DEEPEST = 50
+_CONTROL = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f]")
 
 
 def parse(body: bytes, largest: int | None = None) -> dict[str, Any]:
@@ -88,7 +90,25 @@ def _load(body: bytes, most: int | None) -> Any:
     # So few openings cannot nest deeper; counting spares most texts the walk.
     if body.count(b"{") + body.count(b"[") > _DEEPEST:
         check_depth(content)
+    # Few texts write a character by its number, so few are looked through.
+    if b"\\u00" in body and (place := _control(content)):
+        text = f"{place} holds a control character, which FHIR's strings may not."
+        raise Invalid(text, expression=place, issue_code="value")
     return content
+
+
+def _control(node: Any, place: str = "") -> str | None:
+    """Return the place of a character below 32 that is no white space (R4, string)."""
+    if isinstance(node, str):
+        return place if _CONTROL.search(node) else None
+    if isinstance(node, dict):
+        start = place or str(node.get("resourceType", "$this"))
+        inner = ((value, f"{start}.{key}") for key, value in node.items())
+    elif isinstance(node, list):
+        inner = ((value, f"{place}[{index}]") for index, value in enumerate(node))
+    else:
+        return None
+    return next((found for value, at in inner if (found := _control(value, at))), None)
 
 
 def _digits(value: object) -> orjson.Fragment:

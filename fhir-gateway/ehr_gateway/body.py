@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from urllib.parse import parse_qsl
-
 from fastapi import Request
 from fastapi.concurrency import run_in_threadpool
 
 from ehr_fhir.errors import Invalid, TooCostly, UnsupportedMedia
 from ehr_fhir.patch import JSON_PATCH, Patch, patch_of_body
+from ehr_fhir.query_text import pairs_of
 from ehr_gateway.gateway import the_gateway
 
 FHIR_JSON = "application/fhir+json"
@@ -64,9 +63,7 @@ async def form_pairs(request: Request) -> list[tuple[str, str]]:
     if kind != _FORM:
         raise UnsupportedMedia(f"Send the fields as {_FORM}.")
     try:
-        return parse_qsl(
-            body.decode("utf-8"), keep_blank_values=True, errors="strict", max_num_fields=500
-        )
+        return pairs_of(body.decode("utf-8"))
     except ValueError as error:
         raise Invalid("The form cannot be read.") from error
 

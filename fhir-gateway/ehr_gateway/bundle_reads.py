@@ -10,11 +10,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
-from urllib.parse import parse_qsl
 
 from ehr_fhir import definitions
 from ehr_fhir.errors import Invalid
 from ehr_fhir.query_compartments import COMPARTMENTS
+from ehr_fhir.query_text import pairs_of
 
 __all__ = ["Target", "is_same", "target_of"]
 
@@ -58,7 +58,7 @@ def target_of(url: str, request: Mapping[str, Any], place: str) -> Target:
             expression=f"{place}.request.url",
         )
     try:
-        pairs = parse_qsl(query, keep_blank_values=True, errors="strict", max_num_fields=500)
+        pairs = pairs_of(query)
     except ValueError:
         text = f"{place}: the query of the url is not valid percent-encoded UTF-8."
         raise Invalid(text, expression=f"{place}.request.url") from None

@@ -10,10 +10,10 @@ import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import islice
 from typing import TYPE_CHECKING, Any
-from urllib.parse import parse_qsl
 
 from ehr_fhir.errors import Invalid, Issue, PreconditionFailed, Unprocessable
 from ehr_fhir.query import parse
+from ehr_fhir.query_text import pairs_of
 from ehr_fhir.references import conditional, references, replace_references, target
 from ehr_fhir.search_parameters import serving
 from ehr_gateway.access import Access
@@ -72,7 +72,7 @@ def found_ids(
     from ehr_gateway.interactions.search import matching_ids
 
     try:
-        pairs = parse_qsl(criteria, keep_blank_values=True, errors="strict", max_num_fields=100)
+        pairs = pairs_of(criteria)
     except ValueError as error:
         raise Invalid("The criteria are not valid percent-encoded UTF-8.") from error
     with serving(store.registry(connection).served):

@@ -84,6 +84,11 @@ class Guard:
                 await counted(message)
 
         try:
+            if "\0" in scope["path"]:
+                # Not every database takes it, and none holds it.
+                nowhere = NotFound("There is nothing at this address.")
+                await _render(nowhere)(scope, receive, counted)
+                return
             await self._app(scope, receive, watched)
         except Exception as error:
             # The text of the error, and so its traceback, may hold values of a record: only places.

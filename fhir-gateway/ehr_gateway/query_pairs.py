@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Collection
-from urllib.parse import parse_qsl
 
 from fastapi import Request
 
 from ehr_fhir.errors import Invalid
+from ehr_fhir.query_text import pairs_of
 from ehr_gateway.negotiation import GENERAL
 
 
@@ -15,9 +15,7 @@ def query_pairs(request: Request) -> list[tuple[str, str]]:
     """Return the parameters without those that only shape the answer."""
     raw = request.scope["query_string"]
     try:
-        pairs = parse_qsl(
-            raw.decode("ascii"), keep_blank_values=True, errors="strict", max_num_fields=500
-        )
+        pairs = pairs_of(raw.decode("ascii"))
     except ValueError as error:
         raise Invalid("The query of the address is not valid percent-encoded UTF-8.") from error
     return [pair for pair in pairs if pair[0] not in GENERAL]

@@ -69,6 +69,7 @@ BODIES: list[tuple[bytes, int, str | None]] = [
     (spliced(OBSERVATION, b'"note":[{"text":"\\ud800"}]'), 422, "Observation.note[0].text"),
     (spliced(OBSERVATION, b'"note":[{"text":"\\udc00\\ud800"}]'), 422,
      "Observation.note[0].text"),
+    (spliced(OBSERVATION, b'"note":[{"text":"a\\u0000b"}]'), 400, "Observation.note[0].text"),
     (spliced(OBSERVATION, b'"valueInteger":' + b"9" * 5000), 400, None),
     (text(OBSERVATION, unknown=1), 422, "Observation.unknown"),
     (text(OBSERVATION, status="banana"), 422, "Observation.status"),
@@ -134,7 +135,7 @@ def test_a_bad_body_is_refused_and_its_place_named(
     assert rows(furnished) == before
 
 
-@pytest.mark.parametrize(("body", "status", "expression"), BODIES[22:])
+@pytest.mark.parametrize(("body", "status", "expression"), BODIES[23:])
 def test_a_bad_entry_is_refused_in_a_bundle_and_its_place_named(
     furnished: House, program: Session, body: bytes, status: int, expression: str | None
 ) -> None:
@@ -169,6 +170,8 @@ REQUESTS: list[tuple[str, str, dict[str, str], str]] = [
     ("GET", "Observation?_include=Nothing:x", {}, "_include"),
     ("GET", "Observation?_sort=colour", {}, "colour"),
     ("GET", "Observation?code=%ff", {}, ""),
+    ("GET", "Observation?code=a%00b", {}, ""),
+    ("DELETE", "Observation?identifier=a%00b", {}, ""),
     ("GET", "Observation?" + "&".join(["code=a"] * 600), {}, ""),
     ("GET", "Observation/_history?_since=yesterday", {}, "_since"),
     ("GET", "Observation/_history?_count=-1", {}, "_count"),

@@ -1,0 +1,22 @@
+"""The text of a query taken apart into its pairs, strictly."""
+
+from __future__ import annotations
+
+from urllib.parse import parse_qsl
+
+__all__ = ["MOST_PAIRS", "pairs_of"]
+
+MOST_PAIRS = 500
+
+
+def pairs_of(text: str) -> list[tuple[str, str]]:
+    """Return names and values in their order; ValueError where they are no text.
+
+    >>> pairs_of("name=a%20b&_count=")
+    [('name', 'a b'), ('_count', '')]
+    """
+    pairs = parse_qsl(text, keep_blank_values=True, errors="strict", max_num_fields=MOST_PAIRS)
+    # No database and no resource holds it, so nothing could be meant.
+    if any("\0" in name or "\0" in value for name, value in pairs):
+        raise ValueError("a character of code 0")
+    return pairs
