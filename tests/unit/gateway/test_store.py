@@ -94,7 +94,9 @@ def test_the_index_holds_the_current_version_alone(store: Store) -> None:
     put(store, {"resourceType": "Patient", "id": first.id, "name": [{"family": "Wong"}]})
 
     assert found(store, "Patient", "family=Chan") == []
-    assert rows(store, "SELECT exact FROM idx_string") == [("Wong",), ("Wong",), ("Wong",)]
+    # Of `family` and of `name`, whose rows `phonetic` shares.
+    assert rows(store, "SELECT exact FROM idx_string") == [("Wong",), ("Wong",)]
+    assert found(store, "Patient", "phonetic=wong") == [first.id]
 
 
 def test_if_match_of_another_version_is_refused(store: Store) -> None:
