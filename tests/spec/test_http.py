@@ -569,6 +569,7 @@ def test_every_interaction_that_is_declared_is_served(furnished: House) -> None:
                                                         "name": "C"}),
         "update": lambda: program.put(organization("hospital-b")),
         "search-type": lambda: program.get("Organization"),
+        "search-system": lambda: program.get("/fhir?_type=Organization"),
         "patch": lambda: program.request("PATCH", "Organization/hospital-b", content=b"[]",
                                          headers={"Content-Type": "application/json-patch+json"}),
         "delete": lambda: program.delete("Organization/hospital-b"),
