@@ -8,6 +8,7 @@ from contextlib import asynccontextmanager
 
 import anyio.to_thread
 from fastapi import FastAPI
+from starlette.types import Receive, Scope, Send
 
 from ehr_fhir.errors import NotFound
 from ehr_gateway import audit_schema, outcome
@@ -17,6 +18,7 @@ from ehr_gateway.auth.keys import open_keys, secret_key
 from ehr_gateway.auth.local import now_ms
 from ehr_gateway.auth.tokens import Verifier
 from ehr_gateway.database import create_tables
+from ehr_gateway.direct import direct
 from ehr_gateway.gateway import Gateway
 from ehr_gateway.metrics import Metrics
 from ehr_gateway.reindex import Reindexing
@@ -55,6 +57,17 @@ ROUTERS = tuple(
 )
 
 
+class _Application(FastAPI):
+    """FastAPI, with the frequent requests served beside it."""
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] == "http" and direct(scope):
+            scope["app"] = self
+            await self.state.direct(scope, receive, send)
+        else:
+            await super().__call__(scope, receive, send)
+
+
 def create_gateway(
     settings: GatewaySettings, *, clock: Callable[[], int] = now_ms, store: Store | None = None
 ) -> FastAPI:
@@ -86,7 +99,9 @@ def create_gateway(
             opened.close()
 
     # No interactive documentation: its page would load scripts from another origin.
-    app = FastAPI(title="eHR Commons", openapi_url=None, lifespan=lifespan, redirect_slashes=False)
+    app = _Application(
+        title="eHR Commons", openapi_url=None, lifespan=lifespan, redirect_slashes=False
+    )
     app.state.gateway = Gateway(
         settings,
         opened,
@@ -100,7 +115,7 @@ def create_gateway(
     app.state.reindexing = reindexing
     for router in ROUTERS:
         app.include_router(router)
-    outcome.install(app, app.state.metrics)
+    app.state.direct = outcome.install(app, app.state.metrics)
     return app
 
 

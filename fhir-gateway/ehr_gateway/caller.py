@@ -38,7 +38,7 @@ class Asking:
             interaction=interaction,
             query=query,
         )
-        self.request.state.occasion = occasion
+        self.request.scope["state"]["occasion"] = occasion
         return occasion
 
 
@@ -59,7 +59,7 @@ async def asking(request: Request) -> Asking:
     access = Access(
         requester=caller.requester,
         now_ms=now,
-        request_id=str(request.state.request_id),
+        request_id=request.scope["state"]["request_id"],
         base=gateway.settings.fhir_base,
     )
     found = Asking(gateway, caller, access, request)

@@ -12,7 +12,7 @@ from collections.abc import Awaitable, Callable, Sequence
 from fastapi import Request
 from fastapi.concurrency import run_in_threadpool
 from fastapi.responses import Response
-from starlette.types import ASGIApp, Receive, Scope, Send
+from starlette.types import Receive, Scope, Send
 
 from ehr_fhir import definitions
 from ehr_fhir.errors import EhrError
@@ -21,26 +21,21 @@ from ehr_gateway.caller import asking
 from ehr_gateway.gateway import the_gateway
 from ehr_gateway.routes import resources, search
 
-__all__ = ["Direct"]
+__all__ = ["Direct", "direct"]
 
 _OnError = Callable[[Request, Exception], Awaitable[Response]]
 _Handler = Callable[[Request, Sequence[str]], Awaitable[Response]]
 
 
 class Direct:
-    """Serves read, search, create and update itself; passes all else on."""
+    """Serves read, search, create and update: what `direct` says yes to."""
 
-    def __init__(self, app: ASGIApp, on_error: _OnError) -> None:
-        self._app = app
+    def __init__(self, on_error: _OnError) -> None:
         self._on_error = on_error
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one request."""
-        found = _found(scope) if scope["type"] == "http" else None
-        if found is None:
-            await self._app(scope, receive, send)
-            return
-        handler, parts = found
+        handler, parts = scope["direct"]
         request = Request(scope, receive, send)
         try:
             response = await handler(request, parts)
@@ -91,18 +86,19 @@ class _Route:
 _ROUTES = {key: _Route(path) for key, (_, path) in _HANDLERS.items()}
 
 
-def _found(scope: Scope) -> tuple[_Handler, Sequence[str]] | None:
-    """Return who serves a request, and the parts of its address, if it is one of ours."""
+def direct(scope: Scope) -> bool:
+    """Say whether a request is one of the frequent ones; if so, its scope names who serves it."""
     path: str = scope["path"]
     if not path.startswith("/fhir/"):
-        return None
+        return False
     parts = path[6:].split("/")
     key = (scope["method"], len(parts))
     if key not in _HANDLERS or parts[0] not in definitions.resource_types():
-        return None
+        return False
     # The log has routes of its own; operations and `_history` begin with a sign.
     if parts[0] == "AuditEvent" or (len(parts) == 2 and not parts[1][:1].isalnum()):
-        return None
+        return False
     scope["route"] = _ROUTES[key]
     scope["path_params"] = dict(zip(_NAMES, parts, strict=False))
-    return _HANDLERS[key][0], parts
+    scope["direct"] = (_HANDLERS[key][0], parts)
+    return True

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from email.utils import format_datetime, parsedate_to_datetime
+from functools import lru_cache
 from typing import Any
 
 import orjson
@@ -37,8 +38,21 @@ class Preferences:
 
 def preferences(request: Request) -> Preferences:
     """Read Accept, `_format`, `_pretty` and Prefer; refuse what cannot be served."""
-    _check_format(request)
-    prefer = _prefer(request)
+    queried = bool(request.scope["query_string"])
+    headers = request.headers
+    return _preferences(
+        request.query_params.get("_format") if queried else None,
+        pretty_asked(request) if queried else False,
+        headers.get("accept", ""),
+        ",".join(headers.getlist("prefer")),
+    )
+
+
+# A client asks in the same words each time.
+@lru_cache(maxsize=256)
+def _preferences(asked: str | None, pretty: bool, accept: str, preferred: str) -> Preferences:
+    _check_format(asked, accept)
+    prefer = _prefer(preferred)
     returns = prefer.get("return", "representation")
     handling = prefer.get("handling", "strict")
     if returns not in _RETURNS or handling not in ("strict", "lenient"):
@@ -46,7 +60,7 @@ def preferences(request: Request) -> Preferences:
             "Prefer: return is minimal, representation or OperationOutcome; "
             "handling is strict or lenient."
         )
-    return Preferences(returns, handling == "lenient", pretty_asked(request))
+    return Preferences(returns, handling == "lenient", pretty)
 
 
 def pretty_asked(request: Request) -> bool:
@@ -103,7 +117,12 @@ def http_date(ms: int) -> str:
     >>> http_date(0)
     'Thu, 01 Jan 1970 00:00:00 GMT'
     """
-    return format_datetime(datetime.fromtimestamp(ms // 1000, UTC), usegmt=True)
+    return _http_date(ms // 1000)
+
+
+@lru_cache(maxsize=4096)
+def _http_date(seconds: int) -> str:
+    return format_datetime(datetime.fromtimestamp(seconds, UTC), usegmt=True)
 
 
 def fhir_response(
@@ -141,15 +160,13 @@ def json_response(
     return Response(body, status, media_type=media_type, headers=dict(headers or {}))
 
 
-def _check_format(request: Request) -> None:
-    asked = request.query_params.get("_format")
+def _check_format(asked: str | None, accept: str) -> None:
     if asked is not None:
         # A plus sign in a query means a space; "application/fhir json" is what many clients send.
         if not _served(asked.strip().replace(" ", "+"), _JSON):
             raise NotAcceptable(f"_format: only {FHIR_JSON} of R4 is served; XML is not.")
         return
-    accept = request.headers.get("accept", "").strip() or "*/*"
-    if not any(_served(part, _JSON | _ANY) for part in accept.split(",")):
+    if not any(_served(part, _JSON | _ANY) for part in (accept.strip() or "*/*").split(",")):
         raise NotAcceptable(f"Accept: only {FHIR_JSON} of R4 is served; XML is not.")
 
 
@@ -163,12 +180,8 @@ def _served(media_type: str, known: frozenset[str]) -> bool:
     )
 
 
-def _prefer(request: Request) -> dict[str, str]:
-    words = (
-        word.strip().partition("=")
-        for header in request.headers.getlist("prefer")
-        for word in re.split("[,;]", header)
-    )
+def _prefer(header: str) -> dict[str, str]:
+    words = (word.strip().partition("=") for word in re.split("[,;]", header))
     return {name.strip().lower(): value.strip('" ') for name, _, value in words if name}
 
 

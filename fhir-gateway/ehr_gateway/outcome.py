@@ -12,7 +12,6 @@ from functools import partial
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import Response
-from starlette.datastructures import Headers
 from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
@@ -38,14 +37,17 @@ _REQUEST_ID = re.compile(r"^[A-Za-z0-9-]{8,64}$")
 _ID = re.compile(r"^[A-Za-z0-9.-]{1,64}$")
 
 
-def install(app: FastAPI, metrics: Metrics) -> None:
-    """Make every error of the application answer with an OperationOutcome."""
+def install(app: FastAPI, metrics: Metrics) -> Guard:
+    """Make every error of the application answer with an OperationOutcome.
+
+    Return what serves the frequent requests beside it.
+    """
     app.add_exception_handler(EhrError, _ehr_error)
     app.add_exception_handler(HTTPException, _http_exception)
     app.add_exception_handler(RequestValidationError, _validation_error)
     app.add_exception_handler(sqlite3.OperationalError, _database_error)
-    app.add_middleware(Direct, on_error=_ehr_error)
     app.add_middleware(Guard, metrics=metrics)
+    return Guard(Direct(_ehr_error), metrics)
 
 
 class Guard:
@@ -106,8 +108,10 @@ class Guard:
 
 
 def _request_id(scope: Scope) -> str:
-    given = Headers(scope=scope).get("x-request-id", "")
-    return given if _REQUEST_ID.match(given) else uuid.uuid4().hex
+    for name, value in scope["headers"]:
+        if name == b"x-request-id" and _REQUEST_ID.match(given := value.decode("latin-1")):
+            return str(given)
+    return uuid.uuid4().hex
 
 
 async def _ehr_error(request: Request, error: Exception) -> Response:
