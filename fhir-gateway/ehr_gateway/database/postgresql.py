@@ -162,7 +162,7 @@ def _configure(raw: psycopg.Connection[Any]) -> None:
     raw.prepare_threshold = 1
     # Compiling a query to machine code pays for reports, not for a page of twenty.
     raw.execute("SET jit = off")
-    # Where a search begins is decided before it is asked; planning anew would cost more than asking.
+    # Where a search begins is decided before; planning it anew would cost more than asking it.
     raw.execute("SET plan_cache_mode = force_generic_plan")
 
 
