@@ -108,7 +108,9 @@ def test_a_postgresql_address_is_refused_plainly(tmp_path: Path) -> None:
     ran = ehr("up", "--database", "mysql://db/ehr", cwd=tmp_path)
 
     assert ran.returncode == errors.Invalid.exit
-    assert ran.stderr.startswith("database must be sqlite, for a file in the data folder, or an address such as")
+    assert ran.stderr.startswith(
+        "database must be sqlite, for a file in the data folder, or an address such as"
+    )
     assert not (tmp_path / "var").exists()
 
 
