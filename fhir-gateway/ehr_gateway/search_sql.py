@@ -213,7 +213,7 @@ class Conditions:
                 )
         if len(lists) < len(tests):
             return Part(_either(tests), alive=True)
-        return _passing(_either(tests), lists, inner)
+        return _passing(_either(tests), lists, inner, alive=True)
 
     def _has(self, has: Has) -> Part:
         kind = has.parameter.resource_type
@@ -232,7 +232,8 @@ class Conditions:
             f" CROSS JOIN resource t WHERE i.pk = d.pk AND {refers}"
             f" AND t.type = {referred} AND t.id = i.target_id AND t.current = 1"
         )
-        return _passing(test, [listed], [part])
+        # What was deleted has no values any more, but others may still refer to it.
+        return _passing(test, [listed], [part], alive=False)
 
     def _passed(self, kind: str, after: Filter) -> Part:
         if kind == "AuditEvent":
@@ -244,7 +245,7 @@ class Conditions:
         return self._bind(self._parameter_ids[parameter.resource_type, parameter.code])
 
 
-def _passing(test: str, lists: Sequence[str], inner: Sequence[Part]) -> Part:
+def _passing(test: str, lists: Sequence[str], inner: Sequence[Part], *, alive: bool) -> Part:
     """Return a part that passes through others; its list holds just what the test does if it can.
 
     Each resource passed through is then judged once, not once for each that refers to it.
@@ -252,7 +253,7 @@ def _passing(test: str, lists: Sequence[str], inner: Sequence[Part]) -> Part:
     counted = " UNION ALL ".join(lists)
     exact = all(part.exact for part in inner)
     listed = " UNION ALL ".join(f"{one} AND {_D_IS_SEEN}" for one in lists) if exact else counted
-    return Part(test, listed, exact=exact, alive=True, inner=tuple(inner), counted=counted)
+    return Part(test, listed, exact=exact, alive=alive, inner=tuple(inner), counted=counted)
 
 
 def _either(tests: Sequence[str]) -> str:

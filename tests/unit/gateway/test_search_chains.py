@@ -171,3 +171,11 @@ def test_a_page_link_of_one_compartment_is_not_good_in_another(ward: Store) -> N
         search(ward, TOP, "Observation", pairs, within=("Patient", "bob"))
     with pytest.raises(Invalid, match="page link"):
         search(ward, TOP, "Observation", pairs)
+
+
+def test_what_was_deleted_is_not_found_by_what_still_refers_to_it(ward: Store) -> None:
+    assert found(ward, "Encounter", "_has:Observation:encounter:status=final", TOP) == ["stay"]
+
+    delete(ward, TOP, "Encounter", "stay")
+
+    assert found(ward, "Encounter", "_has:Observation:encounter:status=final", TOP) == []
