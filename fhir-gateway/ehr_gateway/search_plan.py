@@ -17,7 +17,7 @@ from ehr_gateway.search_sql import Part
 
 __all__ = ["MOST_ROWS", "Select", "select"]
 
-# Of a search that has to look at all it finds, for a total or to sort by a value.
+# Matches of a search that has to look at all of them, for a total or to sort by a value.
 MOST_ROWS = 1_000_000
 
 # A resource of a list costs about as much as two passed on a walk: it is judged by the consent
@@ -29,6 +29,8 @@ _REACH = 4
 _SOON = 400
 # Below this a list is always taken.
 _FEW = 100
+# What a walk passes.
+_EVERY = Part("", "SELECT r.pk FROM resource r WHERE r.type = :type AND r.current = 1")
 
 
 @dataclass(frozen=True)
@@ -66,17 +68,21 @@ def select(
     params = {**params, "type": kind}
     counting = _Counting(connection, tables, params)
     driver = _driver(counting, parts, most)
-    if most is None:
-        counting.check_cost(driver, most_rows)
     listed = [part for part in parts if part.listed]
     if driver is not None:
-        return _from_list(driver, parts, tables, visible, params)
+        chosen = _from_list(driver, parts, tables, visible, params)
+        if most is None and driver.rank is None:
+            counting.check_cost(chosen, driver, most_rows)
+        return chosen
     # A list built on another is too long to be of use when it is long.
     plain = [part for part in listed if not part.inner]
     otherwise = _from_list(plain[0], parts, tables, visible, params) if plain else None
     where = " AND ".join(_where(parts, visible))
     reaches = (_SOON, _REACH * counting.bound(most))
-    return Select(tables, _walked(connection, by_time), where, params, otherwise, reaches)
+    walk = Select(tables, _walked(connection, by_time), where, params, otherwise, reaches)
+    if most is None:
+        counting.check_cost(walk, _EVERY, most_rows)
+    return walk
 
 
 def _where(parts: Sequence[Part], visible: str, driver: Part | None = None) -> list[str]:
@@ -139,22 +145,28 @@ class _Counting:
         """Count a list; what is built on a long one counts as long."""
         if any(self.size(one, bound) >= bound for one in part.inner):
             return bound
-        counted = part.counted or part.listed
-        start = f"WITH {', '.join(self.tables)} " if part.inner and self.tables else ""
+        return self._rows(part.counted or part.listed, bound)
+
+    def check_cost(self, chosen: Select, looked_at: Part, most: int) -> None:
+        """Refuse a search that finds more than is counted or sorted at once."""
+        if self._rows(looked_at.listed, most + 1) <= most:
+            return
+        # What is hidden is looked at too, but a refusal must not tell of it: the matches decide.
         rows = self.connection.execute(
-            f"{start}SELECT COUNT(*) AS n FROM (SELECT 1 FROM ({counted}) a LIMIT :bound) b",  # noqa: S608
+            f"{chosen.start()}SELECT COUNT(*) AS n FROM (SELECT 1 FROM {chosen.source}"  # noqa: S608
+            f" WHERE {chosen.where} LIMIT :bound) a",
+            {**chosen.params, "bound": most + 1},
+        )
+        if rows.fetchone()["n"] > most:
+            raise TooCostly(
+                "A total, or an order other than by `_id` or `_lastUpdated`, is made of"
+                f" {most} matches at most. Narrow the search, for example by patient."
+            )
+
+    def _rows(self, listed: str | None, bound: int) -> int:
+        start = f"WITH {', '.join(self.tables)} " if self.tables else ""
+        rows = self.connection.execute(
+            f"{start}SELECT COUNT(*) AS n FROM (SELECT 1 FROM ({listed}) a LIMIT :bound) b",  # noqa: S608
             {**self.params, "bound": bound},
         )
         return int(rows.fetchone()["n"])
-
-    def check_cost(self, driver: Part | None, most: int) -> None:
-        """Refuse a search that looks at all of a list, or of a type, if that is too long."""
-        if driver is not None and driver.rank is not None:
-            return
-        every = Part("", "SELECT r.pk FROM resource r WHERE r.type = :type AND r.current = 1")
-        if self.size(driver or every, most + 1) > most:
-            raise TooCostly(
-                "A total, or an order other than by `_id` or `_lastUpdated`, looks at all that is"
-                f" found, and at {most} resources at most. Narrow the search, for example by"
-                " patient."
-            )

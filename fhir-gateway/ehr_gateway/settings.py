@@ -28,7 +28,7 @@ class GatewaySettings:
     max_body_bytes: int = 32 * 1024 * 1024
     # Bundles of more entries are refused with 413.
     max_bundle_entries: int = 10_000
-    # Searches that must look at more resources than this, for a total or an order, are refused.
+    # Searches that find more than this, to count or to put in order, are refused.
     max_search_rows: int = 1_000_000
     # Entries of a page of changes, at most.
     max_feed_entries: int = 5000

@@ -6,7 +6,19 @@ from typing import Any
 
 import pytest
 
-from tests.lib.gateway import House, MoveIn, condition, encounter, observation, restriction
+from ehr_fhir.errors import TooCostly
+from ehr_gateway.access import Access
+from ehr_gateway.interactions.search import search
+from ehr_gateway.search_statements import Terms
+from tests.lib.gateway import (
+    START_MS,
+    House,
+    MoveIn,
+    condition,
+    encounter,
+    observation,
+    restriction,
+)
 
 REQUESTS = [
     "Patient/pat-1",
@@ -166,3 +178,38 @@ def test_a_write_to_a_hidden_record_answers_as_to_none(furnished: House) -> None
         )  # fmt: skip
         assert (hidden_one.status_code, hidden_one.content) == (absent.status_code, absent.content)
         assert hidden_one.status_code == 404
+
+
+def test_how_much_is_hidden_makes_no_search_too_costly(move_in: MoveIn) -> None:
+    answers = []
+    for more in (0, 12):
+        house = move_in("furnished", f"with {more}")
+        house.share()
+        close = restriction("close-lab", against="Organization/hospital-b", domain="laboratory")
+        house.login("p.pat-1").store(close)
+        for number in range(more):
+            house.system("hospital-a").store(observation(f"hidden-{number}", "laboratory"))
+        access = access_of(house, "doctor.b")
+        for query in (
+            [("_total", "accurate")], [("code", "718-7"), ("_summary", "count")],
+            [("_sort", "code")], [("date", "ge2026"), ("_sort", "date")],
+        ):  # fmt: skip
+            page = search(house.gateway.store, access, "Observation", query, terms=Terms("", 6))
+            answers.append((query, page.total, [one.id for one in page.matches]))
+
+    assert answers[:4] == answers[4:]
+
+
+def test_a_search_that_finds_more_than_is_counted_is_refused(furnished: House) -> None:
+    store, terms = furnished.gateway.store, Terms("", 2)
+
+    with pytest.raises(TooCostly, match="2 matches at most"):
+        search(
+            store, access_of(furnished, "doctor.a"), "Observation", [("_sort", "code")], terms=terms
+        )
+
+
+def access_of(house: House, login: str) -> Access:
+    """Return the access of a member of the cast, for searches under other terms."""
+    caller = house.gateway.verifier.verify(house.token(login), START_MS)
+    return Access(caller.requester, START_MS, "request")
