@@ -14,6 +14,7 @@ from functools import lru_cache
 from typing import Any
 
 import psycopg
+from psycopg.pq import TransactionStatus
 from psycopg_pool import ConnectionPool, PoolTimeout
 
 from ehr_fhir.errors import Unavailable
@@ -143,9 +144,14 @@ class PostgresqlDatabase:
         _end(connection.raw, keep=keep)
 
     def _live(self, raw: psycopg.Connection[Row] | None) -> psycopg.Connection[Row]:
-        """Return the connection, or a new one when the server went away since."""
-        if raw is not None and not raw.closed:
-            return raw
+        """Return the connection, or a new one when the server went away since.
+
+        One left inside a transaction, its wait for the lock cancelled, is of no use either.
+        """
+        if raw is not None:
+            if raw.info.transaction_status == TransactionStatus.IDLE:
+                return raw
+            raw.close()
         made = psycopg.Connection[Row].connect(
             self._connect_string(), autocommit=True, row_factory=_rows
         )

@@ -1,0 +1,50 @@
+"""What PostgreSQL may do to a connection, and that the next request does not suffer for it."""
+
+from __future__ import annotations
+
+import psycopg
+import pytest
+
+from ehr_fhir.errors import Unavailable
+from ehr_gateway.database import open_database
+from tests.lib.postgresql import Cluster
+
+LOST = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name = %s"
+
+
+def test_a_wait_for_the_lock_that_is_cancelled_spoils_no_later_write(postgresql: Cluster) -> None:
+    with postgresql.database() as url:
+        first = open_database(url)
+        second = open_database(f"{url}&options=-clock_timeout%3D20")
+        with first.writing() as connection:
+            connection.execute("CREATE TABLE note (word TEXT)")
+            with pytest.raises(Unavailable), second.writing():
+                pass
+
+        with second.writing() as connection:
+            connection.execute("INSERT INTO note VALUES ('kept')")
+
+        with first.reading() as connection:
+            assert [row["word"] for row in connection.execute("SELECT word FROM note")] == ["kept"]
+        first.close()
+        second.close()
+
+
+def test_a_write_whose_connection_is_lost_is_not_said_to_be_done(postgresql: Cluster) -> None:
+    with postgresql.database() as url:
+        database = open_database(url)
+        with database.writing() as connection:
+            connection.execute("CREATE TABLE note (word TEXT)")
+
+        with pytest.raises(Unavailable), database.writing() as connection:
+            connection.execute("INSERT INTO note VALUES ('lost')")
+            with psycopg.connect(url, autocommit=True) as other:
+                other.execute(LOST, ("ehr-commons",))
+        with database.writing() as connection:
+            connection.execute("INSERT INTO note VALUES ('kept')")
+
+        with pytest.raises(Unavailable), database.reading() as connection:
+            connection.execute("SELECT word FROM note")
+        with database.reading() as connection:
+            assert [row["word"] for row in connection.execute("SELECT word FROM note")] == ["kept"]
+        database.close()
