@@ -24,13 +24,14 @@ from typing import Any
 import orjson
 
 from tests.perf.gateway import hfs, workload
-from tests.perf.gateway.bundles import Sample, sample
+from tests.perf.gateway.bundles import BUNDLES, Sample, sample
 from tests.perf.gateway.k6 import play
+from tests.perf.gateway.pages import publish
 from tests.perf.gateway.queries import queries
 from tests.perf.gateway.servers import Server, helios, ours
 from tests.perf.gateway.wrk import Result, press, require
 
-RESULT = Path(__file__).with_name("results") / "gateway.json"
+RESULTS = Path(__file__).with_name("results")
 # name -> title, unit, and how many times the reference's rate is aimed at.
 AIMS: dict[str, tuple[str, str, float | None]] = {
     "create": ("create Patient, 8 connections", "req/s", 2),
@@ -89,11 +90,19 @@ def main() -> None:
                 with helios(folder, reference) as other:
                     figures = _measure([gateway, other], data, asked)
     facts = {**_facts(), **vars(asked), "total_seconds": round(time.monotonic() - start)}
-    RESULT.parent.mkdir(exist_ok=True)
-    RESULT.write_bytes(
+    kind = "postgresql" if asked.database else "sqlite"
+    RESULTS.mkdir(exist_ok=True)
+    (RESULTS / f"gateway-{kind}.json").write_bytes(
         orjson.dumps({"run": facts, "servers": figures}, option=orjson.OPT_INDENT_2) + b"\n"
     )
-    sys.stdout.write(_table(figures) + f"\n{RESULT.name}, {facts['total_seconds']} s\n")
+    table = _table(figures)
+    sys.stdout.write(f"{table}\n{facts['total_seconds']} s\n")
+    publish(f"bench-gateway {kind}", f"{_heading(asked)}\n{table}")
+
+
+def _heading(asked: argparse.Namespace) -> str:
+    database = "PostgreSQL" if asked.database else "SQLite"
+    return f"{asked.rounds} rounds of {asked.seconds:g} s, {asked.workers} workers on {database}"
 
 
 def _measure(servers: list[Server], data: Sample, asked: argparse.Namespace) -> dict[str, Figures]:
@@ -101,7 +110,10 @@ def _measure(servers: list[Server], data: Sample, asked: argparse.Namespace) -> 
     runs = {}
     for server in servers:
         workload.seed(server, data)
-        runs[server.name] = _runs(server, data, _import(server, data, figures), asked.seconds)
+        imported = _import(server, data, figures)
+        if imported.errors:
+            raise SystemExit(f"{server.name} refused {imported.errors} of {BUNDLES} Bundles.")
+        runs[server.name] = _runs(server, data, imported, asked.seconds)
     names = list(next(iter(runs.values())))
     for number in range(asked.rounds):
         for name in names:

@@ -17,6 +17,7 @@ from collections import defaultdict
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
+from typing import Any
 from urllib.parse import parse_qsl
 
 import orjson
@@ -27,6 +28,7 @@ from ehr_gateway.routes.search import search_bundle
 from ehr_gateway.store import Store
 from ehr_privacy.consent import Requester, parse_scopes
 from tests.perf.gateway.bundles import READER, sample
+from tests.perf.gateway.pages import publish
 from tests.perf.gateway.plot import draw
 from tests.perf.gateway.postgres import scratch_database
 from tests.perf.gateway.queries import queries
@@ -44,7 +46,7 @@ def main() -> None:
     parser.add_argument("--sizes", default="10k,100k,1M")
     parser.add_argument("--databases", default="sqlite", help="sqlite, postgresql, URLs")
     asked = parser.parse_args()
-    found: list[dict[str, object]] = []
+    found: list[dict[str, Any]] = []
     for database in asked.databases.split(","):
         for size in asked.sizes.split(","):
             with _store(database) as store:
@@ -67,6 +69,22 @@ def main() -> None:
     RESULT.parent.mkdir(exist_ok=True)
     RESULT.write_bytes(orjson.dumps(found, option=orjson.OPT_INDENT_2) + b"\n")
     draw(found, PLOT)
+    publish("bench-latency", _table(found))
+
+
+def _table(found: list[dict[str, Any]]) -> str:
+    """Return a line for each kind, with p50 / p99 in ms for each store."""
+    stores = list(dict.fromkeys((one["database"], one["resources"]) for one in found))
+    titles = "".join(f"{database[:6]} {count:,}".rjust(19) for database, count in stores)
+    lines = [f"p50 / p99 ms{'':12}{titles}"]
+    for kind in dict.fromkeys(one["kind"] for one in found):
+        of_kind = {
+            (one["database"], one["resources"]): f"{one['p50_ms']:.1f} / {one['p99_ms']:.1f}"
+            for one in found
+            if one["kind"] == kind
+        }
+        lines.append(f"{kind:24}" + "".join(f"{of_kind[store]:>19}" for store in stores))
+    return "\n".join(lines)
 
 
 @contextmanager

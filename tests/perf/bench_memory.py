@@ -20,6 +20,7 @@ from pathlib import Path
 import orjson
 
 from tests.perf.gateway.bundles import sample
+from tests.perf.gateway.pages import publish
 from tests.perf.gateway.servers import family
 from tests.perf.generator import copies_of
 
@@ -29,7 +30,7 @@ _EHR = Path(sys.executable).with_name("ehr")
 
 def main() -> None:
     """Print a row for each size."""
-    sys.stdout.write("  resources  MiB of file  seconds  peak MiB  without files  largest worker\n")
+    rows = ["  resources  MiB of file  seconds  peak MiB  without files  largest worker"]
     for size in SIZES:
         with tempfile.TemporaryDirectory() as folder:
             source = Path(folder, "records.ndjson")
@@ -45,11 +46,13 @@ def main() -> None:
                 raise SystemExit(f"ehr load ended with {process.returncode}.")
             own = peaks.pop(process.pid)
             largest = max((one.resident for one in peaks.values()), default=0)
-            sys.stdout.write(
+            rows.append(
                 f"{resources:11,}{source.stat().st_size / 2**20:13.1f}"
                 f"{time.monotonic() - start:9.1f}{own.resident:10.0f}{own.private:15.0f}"
-                f"{largest:16.0f}\n"
+                f"{largest:16.0f}"
             )
+    sys.stdout.write("\n".join(rows) + "\n")
+    publish("bench-memory", "\n".join(rows))
 
 
 def _write(path: Path, size: int) -> int:

@@ -39,6 +39,7 @@ from ehr_gateway.prepared import prepare
 from ehr_gateway.routes.search import search_bundle
 from ehr_gateway.store import Store
 from tests.perf.gateway.bundles import READER, sample
+from tests.perf.gateway.pages import publish
 
 ROUNDS = 9
 TIMES = 60
@@ -56,12 +57,15 @@ def main() -> None:
         clients.add(store, clients.Client("bench", "Bench", organization=READER))
         patient, code = _fill(store, Path(folder))
         token = local_token(data, client="bench", scope="system/*.cruds")
+        lines = []
         with asyncio.Runner() as runner:
             for title, steps in _tables(app, token, patient, code, runner):
-                sys.stdout.write(f"\n{title}\n")
+                lines += ["", title]
                 for name, step in steps:
-                    sys.stdout.write(f"{_microseconds(step, rounds):9.1f} us  {name}\n")
+                    lines.append(f"{_microseconds(step, rounds):9.1f} us  {name}")
         store.close()
+    sys.stdout.write("\n".join(lines) + "\n")
+    publish("bench-steps", "\n".join(lines))
 
 
 def _fill(store: Store, folder: Path) -> tuple[str, str]:

@@ -41,13 +41,18 @@ def _kinds(sample: Sample, names: dict[str, str]) -> dict[str, Iterator[str]]:
 def _string(patients: list[dict[str, Any]]) -> Iterator[str]:
     for one in patients:
         yield _path("Patient", name=one["name"][0]["family"])
-        yield _path("Patient", address=one["address"][0]["district"])
+        yield _path("Patient", address=_street(one))
+
+
+def _street(patient: dict[str, Any]) -> str:
+    # A line: the reference does not find a district.
+    return str(patient["address"][0]["line"][1])
 
 
 def _contains(patients: list[dict[str, Any]]) -> Iterator[str]:
     for one in patients:
         yield _path("Patient", **{"name:contains": one["name"][0]["family"][1:]})
-        yield _path("Patient", **{"address:contains": one["address"][0]["district"][2:]})
+        yield _path("Patient", **{"address:contains": _street(one).partition(" ")[2]})
 
 
 def _date(sample: Sample) -> Iterator[str]:

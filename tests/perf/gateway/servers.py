@@ -98,6 +98,8 @@ def helios(folder: Path, program: Path) -> Iterator[Server]:
         "HFS_DATABASE_URL": str(place / "fhir.db"),
         "HFS_DATA_DIR": str(place / "data"),
         "HFS_LOG_LEVEL": "error",
+        # A Bundle of a thousand entries may take longer than the half minute it has by default.
+        "HFS_REQUEST_TIMEOUT": "300",
         # Its web pages have nothing to do with FHIR.
         "HFS_UI_ENABLED": "false",
     }
