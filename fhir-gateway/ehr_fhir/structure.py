@@ -15,7 +15,7 @@ from typing import Any
 from ehr_fhir import definitions
 from ehr_fhir.errors import Issue
 
-__all__ = ["issues", "sound"]
+__all__ = ["issues"]
 
 _MOST_NAMED = 20
 _NUMBERS = frozenset({"decimal", "integer", "positiveInt", "unsignedInt"})
@@ -35,32 +35,6 @@ _FORMS = {
 def issues(kind: str, resource: Mapping[str, Any]) -> list[Issue]:
     """Return what is wrong with the structure of a resource, in the order of its elements."""
     return list(_check_object(kind, resource, kind))
-
-
-def sound(owner: str, node: Mapping[str, Any]) -> bool:
-    """Say quickly whether every value is of its datatype's JSON kind, and every bound code known.
-
-    >>> sound("Patient", {"active": True}), sound("Patient", {"active": "true"})
-    (True, False)
-    """
-    if owner == "Resource":
-        owner = node.get("resourceType", "")
-        if owner not in definitions.resource_types():
-            return False
-    kinds = _json_kinds(owner)
-    for key, value in node.items():
-        known = kinds.get(key)
-        if known is None:
-            continue
-        inner, allowed, codes = known
-        for one in value if type(value) is list else (value,):
-            if type(one) not in allowed and (one is not None or type(value) is not list):
-                return False
-            if codes and one not in codes and one is not None:
-                return False
-            if inner and one is not None and not sound(inner, one):
-                return False
-    return True
 
 
 def _check_object(owner: str, node: Any, path: str) -> Iterator[Issue]:
@@ -125,25 +99,6 @@ def _check_value(kind: str, value: Any, path: str) -> Iterator[Issue]:
         yield Issue(f"{path} must be a string that is not empty.", path, "structure")
     elif (form := _FORMS.get(kind)) and not form.fullmatch(value):
         yield Issue(f"{path} does not have the form of a {kind}.", path, "value")
-
-
-_Kind = tuple[str | None, tuple[type, ...], frozenset[str] | None]
-
-
-@cache
-def _json_kinds(owner: str) -> Mapping[str, _Kind]:
-    """Return JSON name -> (datatype of an object, Python types of its values, bound codes)."""
-    kinds: dict[str, _Kind] = {}
-    for name, (kind, _) in _elements(owner).items():
-        if kind in definitions.elements():
-            kinds[name] = (kind, (dict,), None)
-        elif kind == "boolean":
-            kinds[name] = (None, (bool,), None)
-        elif kind in _NUMBERS:
-            kinds[name] = (None, (int, float, Decimal), None)
-        else:
-            kinds[name] = (None, (str,), definitions.required_codes(owner, name))
-    return kinds
 
 
 @cache

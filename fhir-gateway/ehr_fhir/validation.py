@@ -1,8 +1,9 @@
-"""Structure and datatypes, checked once, on write, by the models of fhir.resources.
+"""Structure and datatypes, checked once, on write.
 
-The models are R4B's. Where R4B dropped or changed a resource type, R4's own definitions decide
-(`structure.py`); docs/spec-clarifications.md lists them. Of bindings the required ones of codes are
-checked; profiles are not.
+What is plainly sound by R4's definitions passes at once (`soundness.py`); the rest is for the
+models of fhir.resources to judge. They are R4B's. Where R4B dropped or changed a resource type,
+R4's own definitions decide (`structure.py`); docs/spec-clarifications.md lists them. Of bindings
+the required ones of codes are checked; profiles are not.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ from pydantic import BaseModel, ValidationError
 
 from ehr_fhir import definitions, structure
 from ehr_fhir.errors import Invalid, Issue, Unprocessable
+from ehr_fhir.soundness import sound
 
 __all__ = ["checked_by_r4", "validate"]
 
@@ -66,6 +68,8 @@ def checked_by_r4(resource_type: str) -> bool:
 
 
 def _issues(kind: str, resource: Mapping[str, Any]) -> list[Issue]:
+    if sound(kind, resource):
+        return []
     model = _model(kind)
     if model is None:
         return structure.issues(kind, resource)
@@ -79,7 +83,7 @@ def _issues(kind: str, resource: Mapping[str, Any]) -> list[Issue]:
             Issue("The content has a wrong shape.", kind, "structure")
         ]
     # The models let "1" pass for 1 and "true" for true, and know no bindings.
-    return [] if structure.sound(kind, resource) else structure.issues(kind, resource)
+    return structure.issues(kind, resource)
 
 
 def _issue(kind: str, location: Sequence[str | int], fault: str) -> Issue:

@@ -42,6 +42,8 @@ def sample() -> Sample:
     patients: dict[str, list[Resource]] = {}
     for resource in overlay():
         resource.get("meta", {}).pop("source", None)
+        if not resource.get("meta", True):
+            del resource["meta"]
         if resource["resourceType"] in _DIRECTORY:
             directory.append(resource)
         elif resource["resourceType"] not in _LEFT_OUT:
