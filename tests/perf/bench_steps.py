@@ -114,7 +114,7 @@ def _tables(
     update_body = orjson.dumps({**orjson.loads(body), "id": mine.id})
 
     def note(found: Any) -> None:
-        with store.writing() as connection:
+        with store.noting() as connection:
             audit.record_disclosure(connection, occasion, found)
 
     def through(method: str, path: str, content: bytes = b"") -> Step:
@@ -144,7 +144,7 @@ def _tables(
                 "read: a connection, the SQL, the row",
                 _often(lambda: read(store, known, "Patient", patient)),
             ),
-            ("the audit row, in its own transaction", _often(lambda: note([version]))),
+            ("the audit row, in a transaction alone", _often(lambda: note([version]))),
             ("the whole request through the application", through("GET", f"Patient/{patient}")),
             ("GET /healthz through the application", through("GET", "/healthz")),
         ],
@@ -155,7 +155,7 @@ def _tables(
             ("parse the query", _often(lambda: parse("Observation", pairs))),
             ("compile the consent predicate", _often(lambda: access().search)),
             ("search: plan, SQL, rows", _often(lambda: search(store, known, "Observation", pairs))),
-            ("the audit row, in its own transaction", _often(lambda: note(page.matches))),
+            ("the audit row, in a transaction alone", _often(lambda: note(page.matches))),
             (
                 "the Bundle from stored bytes",
                 _often(lambda: search_bundle("http://e", "Observation", page)),
@@ -169,7 +169,10 @@ def _tables(
             ("parse", _often(lambda: json_text.parse(body))),
             ("validate", _often(lambda: validate(resource, "Patient"))),
             ("extract index values", _often(lambda: list(extract(named)))),
-            ("prepare: all of it again, facts, serialize", _often(lambda: prepare(named, READER))),
+            (
+                "prepare: validate, extract, facts, serialize",
+                _often(lambda: prepare(named, READER)),
+            ),
             ("an empty write transaction", _often(lambda: _nothing(store))),
             (
                 "create, with audit",
