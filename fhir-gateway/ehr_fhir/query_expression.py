@@ -179,6 +179,9 @@ def _compared(kind: str, path: str, operator: str, text: str, depth: int = 0) ->
 
 def _of_type(parameter: SearchParameter, operator: str, text: str) -> Filter:
     kind = parameter.type
+    if parameter.full_text:
+        text = f"`{parameter.code}` is a parameter of its own beside `_filter`."
+        raise Invalid(text, issue_code="not-supported")
     if text == "":
         raise Invalid("the value is empty.")
     if kind in ("date", "number", "quantity"):

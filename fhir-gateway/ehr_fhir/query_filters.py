@@ -1,7 +1,4 @@
-"""What a search filters by: a parameter and its values, alone, along a chain, or by `_has`.
-
-`near` and text search are refused here, by name, until they are served.
-"""
+"""What a search filters by: a parameter and its values, alone, along a chain, or by `_has`."""
 
 from __future__ import annotations
 
@@ -12,6 +9,7 @@ from dataclasses import dataclass
 from ehr_fhir import definitions
 from ehr_fhir.errors import Invalid, TooCostly
 from ehr_fhir.query_values import SearchValue, parse_value, split
+from ehr_fhir.query_words import MOST_WORDS
 from ehr_fhir.search_parameters import SearchParameter, parameters
 
 __all__ = [
@@ -43,6 +41,7 @@ _MOST_TARGETS = 4
 CONTROLS = frozenset(
     {"_count", "_cursor", "_elements", "_include", "_revinclude", "_sort", "_summary", "_total"}
 )
+_BARE = frozenset({"_content", "_id", "_lastUpdated", "_text"})
 _MODIFIERS: dict[str, set[str]] = {
     "composite": set(),
     "date": {"missing"},
@@ -58,7 +57,6 @@ _MODIFIERS: dict[str, set[str]] = {
 # have. `_type` is for searches of several types.
 SPECIAL = {name: "special" for name in ("_explain", "_filter", "_has", "_list", "_type")}
 _NOT_SERVED = frozenset({"_contained", "_containedType", "_query", "_score"})
-_NOT_YET = frozenset({"_content", "_text"})
 
 
 class Unknown(Exception):
@@ -151,9 +149,7 @@ def known(resource_type: str, code: str) -> SearchParameter:
     found = parameters(resource_type)
     if code in found and found[code].searched:
         return found[code]
-    if code in found or code in _NOT_YET:
-        raise Unknown(f"The search parameter `{code}` is not served yet.")
-    if code in _NOT_SERVED:
+    if code in found or code in _NOT_SERVED:
         raise Unknown(f"The search parameter `{code}` is not served; no other replaces it.")
     if code == "_explain":
         raise Unknown("`_explain` is for a search of one type at its own address.")
@@ -172,7 +168,7 @@ def modifiers(parameter: SearchParameter) -> list[str]:
     >>> modifiers(known("Patient", "identifier"))
     ['in', 'missing', 'not', 'not-in', 'of-type', 'text']
     """
-    if parameter.code in ("_id", "_lastUpdated"):
+    if parameter.code in _BARE:
         return []
     identifies = "Identifier" in parameter.datatypes
     found = _MODIFIERS[parameter.type] - (set() if identifies else {"of-type"})
@@ -262,9 +258,12 @@ def _values(
             raise Invalid(f"`{name}` takes `true` or `false`.")
         return (SearchValue(code=text),)
     try:
-        return tuple(parse_value(parameter, modifier or None, one) for one in _any_of(name, text))
+        found = [parse_value(parameter, modifier or None, one) for one in _any_of(name, text)]
     except Invalid as error:
         raise Invalid(f"`{name}`: {error}") from None
+    if sum(group.size for value in found for group in value.groups) > MOST_WORDS:
+        raise TooCostly(f"`{name}` searches for at most {MOST_WORDS} words.")
+    return tuple(found)
 
 
 def _any_of(name: str, text: str) -> list[str]:
@@ -301,7 +300,7 @@ def _check_target(parameter: SearchParameter, kind: str) -> None:
 def _check_modifier(parameter: SearchParameter, modifier: str) -> None:
     if not modifier:
         return
-    if parameter.code in ("_id", "_lastUpdated"):
+    if parameter.code in _BARE:
         raise Invalid(f"`{parameter.code}` takes no modifier.")
     if modifier in modifiers(parameter):
         return

@@ -9,6 +9,7 @@ from math import inf, nextafter
 from ehr_fhir.errors import Invalid
 from ehr_fhir.intervals import date_interval, number_interval
 from ehr_fhir.positions import DEFAULT_DISTANCE, chord, unit_vector
+from ehr_fhir.query_words import Group, parse_words
 from ehr_fhir.references import target, unversioned
 from ehr_fhir.search_parameters import SearchParameter
 from ehr_fhir.strings import indexable
@@ -28,6 +29,7 @@ class SearchValue:
     token: system (None any, "" none), code. string, uri: code. date: low, high (ms). number and
     quantity: exact, low, high, and system, code of the unit. reference: system is the type, code
     the id; or url. With `:in`, url names the value set. near: point, and high, the largest chord.
+    _text and _content: groups of words, one of which must hold.
     """
 
     prefix: str = "eq"
@@ -38,6 +40,7 @@ class SearchValue:
     high: float = 0
     exact: float = 0
     point: tuple[float, float, float] | None = None
+    groups: tuple[Group, ...] = ()
 
 
 def split(text: str, separator: str) -> list[str]:
@@ -61,6 +64,8 @@ def parse_value(parameter: SearchParameter, modifier: str | None, text: str) -> 
     """Understand one value of a parameter."""
     if text == "":
         raise Invalid("a value between commas is empty.")
+    if parameter.full_text:
+        return SearchValue(groups=parse_words(_unescape(text)))
     if parameter.type == "date":
         return _date(text)
     if parameter.type == "number":

@@ -31,6 +31,8 @@ INDEXED = frozenset(
     {"date", "number", "quantity", "reference", "special", "string", "token", "uri"}
 )
 _BASES = ("Resource", "DomainResource")
+# R4 gives these no expression: they search the words of the narrative, and of the whole resource.
+_FULL_TEXT = frozenset({"_content", "_text"})
 
 
 @dataclass(frozen=True)
@@ -59,8 +61,13 @@ class SearchParameter:
 
     @property
     def searched(self) -> bool:
-        """Say whether it can be searched, by values of its own or of its parts."""
-        return self.supported or bool(self.components)
+        """Say whether it can be searched, by values of its own or of its parts, or by words."""
+        return self.supported or bool(self.components) or self.full_text
+
+    @property
+    def full_text(self) -> bool:
+        """Say whether it searches words wherever they stand."""
+        return self.code in _FULL_TEXT
 
     @cached_property
     def compiled(self) -> Expression:

@@ -11,7 +11,7 @@ import unicodedata
 
 from ehr_fhir import definitions
 
-__all__ = ["LONGEST", "indexable", "normal"]
+__all__ = ["LONGEST", "folded", "indexable", "normal"]
 
 # A key of PostgreSQL's B-tree has room for about 2,700 bytes: two texts of this many characters.
 LONGEST = 300
@@ -27,10 +27,19 @@ def normal(text: str) -> str:
     >>> normal("陳大文") == normal("陈大文")
     True
     """
-    plain = text if text.isascii() else unicodedata.normalize("NFKD", text)
-    folded = " ".join(plain.casefold().translate(_FOLDED).split())
+    words = " ".join(folded(text).split())
     # What is nothing but punctuation is compared as it is.
-    return indexable(folded or " ".join(text.split()))
+    return indexable(words or " ".join(text.split()))
+
+
+def folded(text: str) -> str:
+    """Fold letters, and make punctuation a space.
+
+    >>> folded("Wai-Man")
+    'wai man'
+    """
+    plain = text if text.isascii() else unicodedata.normalize("NFKD", text)
+    return plain.casefold().translate(_FOLDED)
 
 
 def indexable(text: str, longest: int = LONGEST) -> str:

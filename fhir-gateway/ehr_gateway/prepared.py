@@ -12,6 +12,7 @@ from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
 
+from ehr_fhir.full_text import Words, words_of
 from ehr_fhir.index import IndexRow, extract
 from ehr_fhir.intervals import instant
 from ehr_fhir.json_text import serialize
@@ -33,6 +34,7 @@ class Prepared:
     meta: bytes
     content: bytes
     rows: tuple[IndexRow, ...]
+    words: Words
     rules: tuple[RuleRow, ...]
     references: tuple[tuple[str, str], ...]
     contained: frozenset[str] = frozenset()
@@ -157,6 +159,7 @@ def _worked_out(resource: Mapping[str, Any], author: str | None, place: str = ""
         meta=_tail(meta),
         content=_tail(content),
         rows=tuple(extract({**resource, "meta": meta})),
+        words=words_of(resource),
         rules=tuple(rule_rows(resource)),
         references=tuple(references(resource, place)),
         contained=frozenset(_held(resource)),

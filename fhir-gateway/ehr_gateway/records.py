@@ -7,6 +7,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from ehr_fhir.index import IndexRow
+from ehr_gateway import full_text
 from ehr_gateway.database import Connection
 from ehr_gateway.schema import INDEX_COLUMNS
 from ehr_gateway.store import Version
@@ -96,9 +97,10 @@ def insert_index(connection: Connection, versions: Iterable[tuple[int, IndexValu
 
 
 def remove_index(connection: Connection, version: Version) -> None:
-    """Take the index rows of a version out."""
+    """Take the index rows and the words of a version out."""
     for delete in _INDEX_DELETE:
         connection.execute(delete, (version.pk,))
+    full_text.remove(connection, version.pk)
 
 
 def replace_rules(

@@ -23,6 +23,8 @@ from ehr_fhir.query_filters import (
     Not,
 )
 from ehr_fhir.search_parameters import SearchParameter
+from ehr_gateway import full_text
+from ehr_gateway.database import Dialect
 from ehr_gateway.search_composites import paired
 from ehr_gateway.search_values import Params, counted_test, one_of, updated, value_test
 
@@ -69,12 +71,14 @@ class Conditions:
         parameter_ids: Mapping[tuple[str, str], int],
         params: Params,
         visible: str,
+        dialect: Dialect,
         *,
         by_time: bool = False,
     ) -> None:
         self._parameter_ids = parameter_ids
         self._params = params
         self._visible = visible
+        self._dialect = dialect
         # Only a search in the order of time may walk along the times; SQLite would in any other
         # too, and then sort all that it finds.
         self._last_updated = "r.last_updated" if by_time else "(r.last_updated + 0)"
@@ -111,6 +115,8 @@ class Conditions:
             return Part(test, self._current(kind, test), exact=True, rank=_IDENTITY)
         if one.parameter.code == "_lastUpdated":
             return self._updated(kind, one)
+        if one.parameter.full_text:
+            return self._words(kind, one)
         return self._clause(one)
 
     def _bind(self, value: object) -> str:
@@ -128,6 +134,17 @@ class Conditions:
             for column in (self._last_updated, "r.last_updated")
         )
         return Part(walk, self._current(kind, start), exact=True)
+
+    def _words(self, kind: str, clause: Clause) -> Part:
+        said = full_text.expression(
+            self._dialect,
+            kind,
+            [group for value in clause.values for group in value.groups],
+            narrative=clause.parameter.code == "_text",
+        )
+        listed = full_text.found_by(self._dialect, self._bind(said))
+        test = f"EXISTS ({listed} AND {full_text.KEY[self._dialect]} = r.pk)"
+        return Part(test, listed, exact=True, alive=True)
 
     def _clause(self, clause: Clause) -> Part:
         parameter = clause.parameter

@@ -135,7 +135,9 @@ class Searching:
         visible = self.access.search
         params = Params(self.access.now_ms, self.terms.base, dict(visible.params))
         by_time = walks(query) and [key.code for key in query.sort] == ["_lastUpdated"]
-        conditions = Conditions(self.parameter_ids, params, visible.sql, by_time=by_time)
+        conditions = Conditions(
+            self.parameter_ids, params, visible.sql, self.connection.dialect, by_time=by_time
+        )
         filters = [expanded(one, self._value_sets) for one in self._filters(query)]
         return select(
             self.connection,

@@ -16,7 +16,7 @@ from pathlib import Path
 from ehr_fhir import definitions
 from ehr_fhir.errors import Unavailable
 from ehr_fhir.index import indexed, twins
-from ehr_gateway import schema
+from ehr_gateway import full_text, schema
 from ehr_gateway.database import (
     DATABASE_ERRORS,
     Connection,
@@ -65,7 +65,7 @@ class FeedEntry:
 
 
 # Raised whenever the tables change so that older ones no longer serve.
-_LAYOUT = b"2"
+_LAYOUT = b"3"
 # Called inside a write's transaction just before its commit, with what it wrote.
 AuditHook = Callable[[Connection, Sequence[Version]], None]
 
@@ -85,6 +85,8 @@ class Store:
         _check_layout(self.database)
         create_tables(self.database, schema.METADATA)
         with self.writing() as connection:
+            for statement in full_text.FULL_TEXT[self.dialect]:
+                connection.execute(statement)
             _register_parameters(connection)
             for name, value in (("cursor-key", secrets.token_bytes(32)), ("layout", _LAYOUT)):
                 connection.execute(

@@ -24,7 +24,7 @@ from ehr_fhir.errors import (
 from ehr_fhir.json_text import parse
 from ehr_fhir.patch import Patch
 from ehr_fhir.references import Replacements
-from ehr_gateway import search_registry
+from ehr_gateway import full_text, search_registry
 from ehr_gateway.access import Access
 from ehr_gateway.database import Connection
 from ehr_gateway.integrity import dangling, resolve_conditionals
@@ -188,6 +188,7 @@ class Transaction:
         registry = self.store.registry(self.connection)
         rows = (*prepared.rows, *registry.rows(version.type, version.body))
         insert_index(self.connection, [(version.pk, numbered(registry.ids, version.type, rows))])
+        full_text.insert(self.connection, [(version.pk, version.type, prepared.words)])
         replace_rules(self.connection, prepared.record, prepared.rules, known=current is not None)
         return version
 

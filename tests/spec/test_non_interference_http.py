@@ -53,6 +53,17 @@ REQUESTS = [
     "Patient?_sort=family,-birthdate&_count=1",
     "Observation?value-quantity=gt1",
     "Observation?_list=any",
+    "Observation?_content=twice&_total=accurate",
+    "Observation?_text=twice&_sort=-date",
+    "Observation?_content=laboratory OR vital OR asthma -twice",
+    "Condition?_content=asthma&_count=1&_total=accurate",
+    "Condition?_content=asthm*&_sort=code",
+    "Condition?_text=血",
+    "Condition?encounter.patient._content=chan",
+    "Patient?_content=chan&_total=accurate",
+    "Patient?_has:Observation:patient:_content=twice",
+    "Patient?_has:Condition:patient:_text=血",
+    "Observation?patient._content=chan OR twice",
     "Patient/pat-1/Observation?_total=accurate&_count=1",
     "Patient/pat-2/Observation",
     "Patient/absent/Observation",
@@ -102,7 +113,10 @@ def hidden(house: House) -> None:
         condition("hidden-2", "hidden-3", patient="pat-2"),
     ):
         hospital.store(resource)
-    hospital.store({**observation("hidden-1", "laboratory"), "note": [{"text": "twice"}]})
+    text = {"status": "generated", "div": "<div>twice 血</div>"}
+    note = {"note": [{"text": "twice"}], "text": text}
+    hospital.store({**observation("hidden-1", "laboratory"), **note})
+    hospital.store({**condition("hidden-2", "hidden-3", patient="pat-2"), "text": text})
 
 
 def answers(house: House) -> list[tuple[str, int, bytes, dict[str, str]]]:

@@ -12,6 +12,7 @@ from functools import lru_cache
 from pathlib import Path
 
 from ehr_fhir.errors import EhrError, Unprocessable
+from ehr_fhir.full_text import Words
 from ehr_fhir.json_text import LARGEST
 from ehr_fhir.references import conditional, replace_references, target
 from ehr_gateway.integrity import malformed
@@ -52,6 +53,7 @@ class Ready:
     meta: bytes
     content: bytes
     index: IndexValues
+    words: Words
     rules: tuple[RuleRow, ...]
     digest: bytes
 
@@ -133,6 +135,7 @@ def _ready(prepared: Prepared, parameters: Mapping[tuple[str, str], int]) -> Rea
         prepared.meta,
         prepared.content,
         numbered(parameters, prepared.record.type, prepared.rows),
+        prepared.words,
         prepared.rules,
         digest.digest(),
     )

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from itertools import islice
 
+from ehr_gateway import full_text
 from ehr_gateway.database import Connection
 from ehr_gateway.loading.preparing import Ready
 from ehr_gateway.prepared import body_of
@@ -45,6 +46,7 @@ def _put_batch(store: Store, connection: Connection, batch: list[Ready], now_ms:
     row = latest.fetchone()
     now_ms = max(now_ms, row["last_updated"] if row else 0)
     written = []
+    words = []
     registry = store.registry(connection)
     for one in batch:
         known = _known(connection, one)
@@ -52,12 +54,14 @@ def _put_batch(store: Store, connection: Connection, batch: list[Ready], now_ms:
             continue
         pk = _put_one(store, connection, one, known and known[1], now_ms)
         written.append((pk, one.index))
+        words.append((pk, one.record.type, one.words))
         if registry.indexed:
             kind = one.record.type
             body = body_of(one.record, one.meta, one.content, 1, now_ms)
             written.append((pk, numbered(registry.ids, kind, registry.rows(kind, body))))
     insert_index(connection, written)
-    return len(batch) - len(written)
+    full_text.insert(connection, words)
+    return len(batch) - len(words)
 
 
 def _put_one(

@@ -100,7 +100,7 @@ def test_how_the_answer_is_wanted_is_read() -> None:
         ("_count", "-1", "_count"),
         ("_total", "all", "_total"),
         ("_sort", "nam", "`name`"),
-        ("_sort", "name,-_text", "not served"),
+        ("_sort", "name,-_text", "type string"),
         ("_sort", "name,name,name,name,name,name,name,name,name", "8 keys"),
         ("_summary", "all", "_summary"),
         ("_elements", "nam", "no element"),

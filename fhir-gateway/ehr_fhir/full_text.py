@@ -1,0 +1,193 @@
+"""The words of a resource for `_text` and `_content`: its narrative, and all else that is prose.
+
+Every database is given the same words at the same places, so that all give the same answers. Texts
+are folded as names are. Chinese has no spaces: each of its characters makes a word with the next
+one, and the last of a run stands alone; so a run is found by any part of it, from two characters on
+as the words it makes, one alone as the beginning of a word.
+"""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping
+from functools import cache, lru_cache
+from html.parser import HTMLParser
+from typing import Any, NamedTuple
+
+from ehr_fhir import definitions
+from ehr_fhir.strings import folded
+
+__all__ = ["GAP", "Words", "is_ideograph", "tokens", "words_of"]
+
+# Stands between two texts, so that no phrase reaches from one into the next. It is no letter, so
+# nobody can ask for it.
+GAP = "¶"
+# What PostgreSQL can hold: 16,383 places in a text, 255 of one word, 1 MiB.
+_MOST_WORDS = 8000
+_MOST_TIMES = 120
+_MOST_CHARACTERS = 80_000
+# Longer ones are no words of a language: two that begin alike may be taken for each other.
+_LONGEST = 32
+# Texts that stand in many resources, such as the names of codes, are short.
+_REPEATED = 100
+
+_IDEOGRAPHS = (
+    "\u3005\u3007\u3040-\u30ff\u3100-\u312f\u3400-\u9fff\uf900-\ufaff\U00020000-\U0003ffff"
+)
+_RUNS = re.compile(rf"([{_IDEOGRAPHS}]+)|((?:(?![{_IDEOGRAPHS}])[^\W_])+)")
+_IDEOGRAPH = re.compile(f"[{_IDEOGRAPHS}]")
+# Strings by their datatype, that name things instead of describing them.
+_NAMES = frozenset({"id", "linkId", "reference", "unit", "url", "version"})
+_INLINE = frozenset(
+    "a abbr acronym b big cite code dfn em i img q samp small span strong sub sup tt var".split()
+)
+
+
+class Words(NamedTuple):
+    """The words in order, a space between them: of the narrative, and of all else."""
+
+    narrative: str
+    content: str
+
+
+def words_of(resource: Mapping[str, Any]) -> Words:
+    """Return what full-text search finds a validated resource by.
+
+    >>> words_of({"resourceType": "Condition", "code": {"text": "Acute 肺炎"}})
+    Words(narrative='', content='acute 肺炎 炎')
+    """
+    found: dict[str, None] = {}
+    rest = {key: value for key, value in resource.items() if key != "text"}
+    _gather(resource["resourceType"], rest, found)
+    narrative = resource.get("text", {}).get("div", "")
+    return Words(_joined(_blocks(narrative)), _joined(found))
+
+
+def tokens(text: str) -> tuple[str, ...]:
+    """Cut a text into folded words.
+
+    >>> tokens("Follow-up of 高血壓")
+    ('follow', 'up', 'of', '高血', '血压', '压')
+    """
+    return _remembered(text) if len(text) <= _REPEATED else _tokens(text)
+
+
+def is_ideograph(character: str) -> bool:
+    """Say whether a character is of a script that is written without spaces.
+
+    >>> is_ideograph("血"), is_ideograph("b")
+    (True, False)
+    """
+    return _IDEOGRAPH.match(character) is not None
+
+
+def _tokens(text: str) -> tuple[str, ...]:
+    found: list[str] = []
+    for run, word in _RUNS.findall(folded(text)):
+        if word:
+            found.append(word[:_LONGEST])
+        else:
+            found += (run[at : at + 2] for at in range(len(run)))
+    return tuple(found)
+
+
+_remembered = lru_cache(8192)(_tokens)
+
+
+def _joined(texts: Iterable[str]) -> str:
+    found: list[str] = []
+    for text in texts:
+        if one := tokens(text):
+            found += (GAP, *one) if found else one
+        if len(found) > _MOST_WORDS:
+            break
+    if len(found) > _MOST_TIMES:
+        found = list(_bounded(found))
+    return " ".join(found)
+
+
+def _bounded(found: list[str]) -> Iterator[str]:
+    """Keep to what every database can hold; a word too often repeated leaves its place empty."""
+    times: Counter[str] = Counter()
+    characters = 0
+    for one in found[:_MOST_WORDS]:
+        times[one] += 1
+        characters += len(one)
+        if characters > _MOST_CHARACTERS:
+            return
+        yield one if times[one] <= _MOST_TIMES else GAP
+
+
+# Any: the JSON of a resource, checked before.
+def _gather(owner: str, node: Any, found: dict[str, None]) -> None:
+    if owner == "Resource":
+        owner = node.get("resourceType", "")
+    leads = _leads(owner)
+    for key, value in node.items():
+        kind = leads.get(key)
+        if kind is None:
+            continue
+        for one in value if type(value) is list else (value,):
+            if one is None:
+                continue
+            if kind == "string":
+                found[one] = None
+            elif kind == "xhtml":
+                found.update(dict.fromkeys(_blocks(one)))
+            else:
+                _gather(kind, one, found)
+
+
+@cache
+def _leads(owner: str) -> Mapping[str, str]:
+    """Return the JSON names that lead to prose: `string`, `xhtml`, or what they hold."""
+    known = definitions.elements()
+    found = {}
+    for name, (kinds, _, _) in known.get(owner, {}).items():
+        for kind in kinds:
+            plain = name.removesuffix("[x]")
+            spelt = plain + kind[0].upper() + kind[1:] if name.endswith("[x]") else name
+            if kind in known:
+                found[spelt] = kind
+                continue
+            # What extensions of a primitive say.
+            found[f"_{spelt}"] = "Element"
+            if kind == "xhtml":
+                found[spelt] = kind
+            elif kind in ("markdown", "string") and spelt not in _NAMES:
+                found[spelt] = "string"
+    if owner == "Identifier":
+        del found["value"]
+    return found
+
+
+def _blocks(narrative: str) -> list[str]:
+    if not narrative:
+        return []
+    reader = _Reader()
+    reader.feed(narrative)
+    reader.close()
+    return reader.blocks()
+
+
+class _Reader(HTMLParser):
+    """Reads the text of a narrative, block by block."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._parts: list[list[str]] = [[]]
+
+    def blocks(self) -> list[str]:
+        return ["".join(part) for part in self._parts]
+
+    def handle_data(self, data: str) -> None:
+        self._parts[-1].append(data)
+
+    def handle_starttag(self, tag: str, attrs: object) -> None:
+        if tag not in _INLINE:
+            self._parts.append([])
+
+    def handle_endtag(self, tag: str) -> None:
+        if tag not in _INLINE:
+            self._parts.append([])

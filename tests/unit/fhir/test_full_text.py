@@ -1,0 +1,177 @@
+"""The words of a resource, and the language that asks for them."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from ehr_fhir.errors import Invalid, TooCostly
+from ehr_fhir.full_text import GAP, tokens, words_of
+from ehr_fhir.query_filters import MOST_VALUES, parse_filter
+from ehr_fhir.query_words import MOST_WORDS, Group, Phrase, parse_words
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("Müller's FOLLOW-UP, ＣＴ", "mullers follow up ct"),
+        ("慢性B型肝炎", "慢性 性 b 型肝 肝炎 炎"),
+        ("高血壓。糖尿", "高血 血压 压 糖尿 尿"),
+        ("かゼ", "かセ セ"),
+        ("5.4 mmol/L", "5 4 mmol l"),
+        ("snake_case", "snake case"),
+        ("!?-*\"'()&|:<>", ""),
+        ("x" * 100, "x" * 32),
+    ],
+)
+def test_texts_are_cut_into_folded_words(text: str, words: str) -> None:
+    assert " ".join(tokens(text)) == words
+
+
+@given(st.text())
+def test_words_hold_nothing_that_a_database_could_read_as_a_sign(text: str) -> None:
+    for word in tokens(text):
+        assert word.isascii() <= word.isalnum()
+        assert not set(word) & set(" '\"\\:*&|!<>()-_¶\0")
+        assert len(word) <= 32
+
+
+def narrative(html: str) -> str:
+    div = f'<div xmlns="http://www.w3.org/1999/xhtml">{html}</div>'
+    return words_of(
+        {"resourceType": "Basic", "text": {"status": "generated", "div": div}}
+    ).narrative
+
+
+def test_a_narrative_is_read_without_its_tags_block_by_block() -> None:
+    html = '<p title="no">Sodium <b>H</b>igh &amp; on<br/>again</p><!-- no --><p>&#34880;</p>'
+
+    assert narrative(html) == f"sodium high on {GAP} again {GAP} 血"
+
+
+def test_content_is_what_is_written_for_people() -> None:
+    resource: dict[str, Any] = {
+        "resourceType": "Patient",
+        "id": "identity",
+        "meta": {"profile": ["http://example.org/profile"], "tag": [{"display": "Tagged"}]},
+        "text": {"status": "generated", "div": "<div>narrative</div>"},
+        "contained": [{"resourceType": "Organization", "id": "o", "name": "Inner"}],
+        "extension": [
+            {"url": "http://example.org/x", "valueString": "extended"},
+            {"url": "http://example.org/y", "valueCode": "code"},
+        ],
+        "identifier": [{"system": "http://example.org", "value": "A123", "type": {"text": "Card"}}],
+        "name": [{"use": "official", "family": "Chan", "given": ["Ka", "Ming"],
+                  "_given": [None, {"extension": [{"url": "u", "valueString": "嘉"}]}]}],
+        "gender": "female",
+        "birthDate": "1980-02-03",
+        "photo": [{"contentType": "image/png", "data": "QUJDRA==", "title": "Portrait"}],
+        "generalPractitioner": [{"reference": "Practitioner/p", "display": "Dr Lee"}],
+        "contact": [{"name": {"text": "Chan"}}],
+    }  # fmt: skip
+
+    words = words_of(resource)
+
+    assert words.narrative == "narrative"
+    said = ["tagged", "inner", "extended", "card", "chan", "ka", "ming", "嘉", "portrait", "dr lee"]
+    assert words.content == f" {GAP} ".join(said)
+
+
+def test_very_long_texts_are_cut_to_what_every_database_holds() -> None:
+    many = words_of({"resourceType": "Basic", "code": {"text": "no " * 500 + "end"}}).content
+    long = words_of({"resourceType": "Basic", "code": {"text": " ".join(map(str, range(20000)))}})
+    wide = words_of(
+        {"resourceType": "Basic", "code": {"text": " ".join(f"{n:030}" for n in range(7000))}}
+    )
+
+    assert many.split().count("no") == 120
+    assert many.split()[500] == "end"
+    assert len(long.content.split()) == 8000
+    assert len(wide.content) < 90_000
+
+
+def phrase(text: str, **more: bool) -> Phrase:
+    return Phrase(tuple(text.split()), **more)
+
+
+@pytest.mark.parametrize(
+    ("text", "groups"),
+    [
+        ("Acute asthma", [Group((phrase("acute"), phrase("asthma")))]),
+        ("acute AND asthma", [Group((phrase("acute"), phrase("asthma")))]),
+        ('"acute asthma"', [Group((phrase("acute asthma"),))]),
+        ("follow-up", [Group((phrase("follow up"),))]),
+        ("fish & chips", [Group((phrase("fish"), phrase("chips")))]),
+        ("a b OR c", [Group((phrase("a"), phrase("b"))), Group((phrase("c"),))]),
+        ("a -b NOT c", [Group((phrase("a"),), (phrase("b"), phrase("c")))]),
+        ('-"b c" a', [Group((phrase("a"),), (phrase("b c"),))]),
+        ("or not and", [Group((phrase("or"), phrase("not"), phrase("and")))]),
+        ('"OR"', [Group((phrase("or"),))]),
+        ("card*", [Group((phrase("card", open=True),))]),
+        ("血", [Group((phrase("血", open=True),))]),
+        ("血壓", [Group((phrase("血压"),))]),
+        ("高血壓", [Group((phrase("高血 血压"),))]),
+        ('"高 血壓"', [Group((phrase("高 血压"),))]),
+        ('"high 血"', [Group((phrase("high 血", open=True),))]),
+        ('"血壓 high"', [Group((phrase("血压 压 high"),))]),
+        ('"a") OR (*', None),
+    ],
+)
+def test_a_text_is_understood(text: str, groups: list[Group] | None) -> None:
+    if groups is None:
+        with pytest.raises(Invalid):
+            parse_words(text)
+        return
+    assert list(parse_words(text)) == groups
+
+
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [
+        ('secret "open', "quotation"),
+        ("-secret", "leave out"),
+        ("NOT secret", "leave out"),
+        ("secret NOT", "after `NOT`"),
+        ("secret NOT OR other", "before `OR`"),
+        ("OR secret", "before `OR`"),
+        ("secret OR", "a word to search"),
+        ("secret OR -other", "leave out"),
+        ("(secret)", "parentheses"),
+        ("se*", "letters"),
+        ("...", "a word to search"),
+        ('""', "a word to search"),
+    ],
+)
+def test_what_is_not_understood_is_refused_without_its_words(text: str, says: str) -> None:
+    with pytest.raises(Invalid, match=says) as caught:
+        parse_filter("Patient", "_content", text)
+
+    assert str(caught.value).startswith("`_content`: ")
+    assert "secret" not in str(caught.value)
+
+
+def test_too_many_words_are_too_costly() -> None:
+    enough = " ".join(["word"] * MOST_WORDS)
+
+    assert parse_filter("Patient", "_text", enough)
+    for text in (f"{enough} more", f"{enough},more", "a," * MOST_VALUES + "a"):
+        with pytest.raises(TooCostly, match="`_text`"):
+            parse_filter("Patient", "_text", text)
+
+
+@pytest.mark.parametrize("name", ["_text:contains", "_content:missing", "_content:exact"])
+def test_it_takes_no_modifier(name: str) -> None:
+    with pytest.raises(Invalid, match="no modifier"):
+        parse_filter("Patient", name, "true")
+
+
+def test_it_is_no_comparison_of_a_filter() -> None:
+    from ehr_fhir.query_expression import parse_expression
+
+    with pytest.raises(Invalid, match="beside `_filter`") as caught:
+        parse_expression("Patient", "_content co secret")
+
+    assert "secret" not in str(caught.value)
