@@ -115,6 +115,8 @@ def _tables(
 
     def note(found: Any) -> None:
         with store.noting() as connection:
+            # None only for those who do not wait.
+            assert connection is not None
             audit.record_disclosure(connection, occasion, found)
 
     def through(method: str, path: str, content: bytes = b"") -> Step:
