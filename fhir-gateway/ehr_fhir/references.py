@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
@@ -132,19 +132,39 @@ def conditional(reference: str) -> tuple[str, str] | None:
     return (found[1], found[2]) if found and found[1] in definitions.resource_types() else None
 
 
-def references(node: Any, path: str = "") -> Iterator[tuple[str, str]]:  # Any: JSON of every shape
-    """Yield (FHIRPath expression, reference) for every reference in a resource."""
-    if isinstance(node, dict):
-        start = path or str(node.get("resourceType", ""))
-        for key, value in node.items():
-            if key == "reference" and isinstance(value, str):
-                yield f"{start}.reference", value
-            elif isinstance(value, dict | list):
-                yield from references(value, f"{start}.{key}")
-    elif isinstance(node, list):
-        for index, value in enumerate(node):
-            if isinstance(value, dict | list):
-                yield from references(value, f"{path}[{index}]")
+# (name,), or the way before with the element below it, and its index in an array.
+_Way = tuple[Any, ...]
+
+
+def references(resource: Mapping[str, Any], place: str = "") -> list[tuple[str, str]]:
+    """Return (FHIRPath expression, reference) for every reference in a resource.
+
+    >>> references({"resourceType": "Condition", "subject": {"reference": "Patient/1"}})
+    [('Condition.subject.reference', 'Patient/1')]
+    """
+    found: list[tuple[str, str]] = []
+    _gather(resource, (place or resource.get("resourceType", ""),), found)
+    return found
+
+
+# The way to a node is put into words where a reference stands, and nowhere else.
+def _gather(node: Mapping[str, Any], way: _Way, found: list[tuple[str, str]]) -> None:
+    for key, value in node.items():
+        kind = type(value)
+        if kind is dict:
+            _gather(value, (way, key), found)
+        elif kind is list:
+            for index, one in enumerate(value):
+                if type(one) is dict:
+                    _gather(one, (way, key, index), found)
+        elif key == "reference" and kind is str:
+            found.append((f"{_said(way)}.reference", value))
+
+
+def _said(way: _Way) -> str:
+    if len(way) == 1:
+        return str(way[0])
+    return f"{_said(way[0])}.{way[1]}" + (f"[{way[2]}]" if len(way) == 3 else "")
 
 
 def replace_references(node: Any, replacements: Replacements) -> None:  # Any: JSON of every shape
