@@ -20,8 +20,6 @@ __all__ = ["SqliteDatabase"]
 _PRAGMAS = (
     "PRAGMA journal_mode = WAL",
     "PRAGMA busy_timeout = 30000",
-    # Each connection has a cache of its own; behind them all stands the operating system's.
-    "PRAGMA cache_size = -8192",
     "PRAGMA mmap_size = 67108864",
     # In pages of 4 KiB: the log is carried into the file seldom, since somebody's commit waits.
     "PRAGMA wal_autocheckpoint = 8192",
@@ -48,7 +46,7 @@ class SqliteDatabase:
         # SQLite's own way of waiting for another process is to sleep and try again.
         # (A lock belongs to an open file, so the two connections need one each.)
         self._locks = [Path(f"{path}-writer").open("ab") for _ in ("writer", "notes")]
-        self._writer = self._connect("FULL")
+        self._writer = self._connect("FULL", cache_kib=16384)
         self._notes = self._connect("NORMAL")
         self._group = GroupCommit(self._begin_group, self._end_group)
         self._noting = threading.Lock()
@@ -111,7 +109,8 @@ class SqliteDatabase:
     def _end_group(self, connection: SqliteConnection, keep: bool) -> None:
         _end(connection, self._locks[0], keep=keep)
 
-    def _connect(self, synchronous: str) -> SqliteConnection:
+    def _connect(self, synchronous: str, cache_kib: int = 2048) -> SqliteConnection:
+        # Each connection has a cache of its own; behind them all stands the operating system's.
         connection = sqlite3.connect(
             self._path,
             isolation_level=None,
@@ -120,7 +119,11 @@ class SqliteDatabase:
             factory=SqliteConnection,
         )
         connection.row_factory = sqlite3.Row
-        for pragma in (*_PRAGMAS, f"PRAGMA synchronous = {synchronous}"):
+        for pragma in (
+            *_PRAGMAS,
+            f"PRAGMA synchronous = {synchronous}",
+            f"PRAGMA cache_size = -{cache_kib}",
+        ):
             connection.execute(pragma)
         return connection
 
