@@ -10,10 +10,13 @@ from ehr_fhir.errors import TooCostly
 from ehr_gateway.access import Access
 from ehr_gateway.interactions.search import search
 from ehr_gateway.search_statements import Terms
+from tests.lib import declared
+from tests.lib.declared import NOT_TELLING
 from tests.lib.gateway import (
     START_MS,
     House,
     MoveIn,
+    Session,
     condition,
     encounter,
     observation,
@@ -176,6 +179,44 @@ def test_hidden_records_change_no_answer(move_in: MoveIn, shared: bool) -> None:
     assert len(without) == len(with_hidden)
     for one, other in zip(without, with_hidden, strict=True):
         assert one == other, one[0]
+
+
+def test_nothing_that_is_declared_shows_what_is_hidden(move_in: MoveIn, database: str) -> None:
+    stores = []
+    # A statement is planned anew by PostgreSQL where SQLite is quick: fewer of each form.
+    most = {"sqlite": 60, "postgresql": 8}[database]
+    for name, more in (("without", False), ("with", True)):
+        house = move_in("furnished", name)
+        house.share()
+        declared.fill(house, "pat-1", declared.SHOWN)
+        if more:
+            declared.fill(house, "pat-2", declared.HIDDEN)
+        forms = declared.reads(house.client.get("/fhir/metadata").json())
+        asked = [
+            (form, address)
+            for form, addresses in forms.items()
+            for address in addresses[:: -(-len(addresses) // most) or 1]
+        ]
+        entries = [{"request": {"method": "GET", "url": address}} for _, address in asked]
+        # Before the writes; it is the author of them all.
+        author = batch(house.system("ehr-commons"), entries)
+        stores.append(batch(house.login("doctor.b"), [*entries, *declared.writes()]))
+
+    without, with_hidden = stores
+    telling = {form for (form, _), one, other in zip(asked, author, with_hidden, strict=False)
+               if one != other}  # fmt: skip
+
+    for number, (one, other) in enumerate(zip(without, with_hidden, strict=True)):
+        assert one == other, asked[number] if number < len(asked) else "a write"
+    assert {form for form, addresses in forms.items() if addresses} - telling <= NOT_TELLING
+
+
+def batch(session: Session, entries: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Return the answers of the entries of a batch."""
+    answer = session.post("/fhir", {"resourceType": "Bundle", "type": "batch", "entry": entries})
+    assert answer.status_code == 200, answer.text
+    found: list[dict[str, Any]] = answer.json()["entry"]
+    return found
 
 
 def test_a_write_to_a_hidden_record_answers_as_to_none(furnished: House) -> None:

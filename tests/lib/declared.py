@@ -1,0 +1,260 @@
+"""Requests for all that a CapabilityStatement declares, and records that each would find."""
+
+from __future__ import annotations
+
+import base64
+import json
+from collections import defaultdict
+from collections.abc import Iterator, Mapping, Sequence
+from itertools import count, islice
+from typing import Any
+
+from ehr_fhir import definitions
+from ehr_fhir.index import IndexRow, indexed
+from ehr_fhir.positions import unit_vector
+from ehr_fhir.search_parameters import SearchParameter, official
+from ehr_gateway.access import Access
+from ehr_gateway.prepared import drafted
+from ehr_gateway.records import insert_index, numbered
+from ehr_gateway.writing import transaction
+from ehr_privacy.consent.facts import load_domains
+from tests.lib.gateway import START_MS, House, consent
+from tests.lib.minimal import minimal
+
+Json = Mapping[str, Any]
+
+SHOWN, HIDDEN = "shown", "hidden"
+_WORD, _SYSTEM = "word", "http://example.org/words"
+_DAY = 1_767_225_600_000  # 2026-01-01T00:00:00Z
+# By type of parameter: what its rows hold, and a search that finds them.
+_ROWS: dict[str, tuple[object, ...]] = {
+    "date": (_DAY, _DAY + 86_400_000),
+    "number": (7.0, 7.0),
+    "quantity": (7.0, 7.0, _SYSTEM, _WORD, _WORD),
+    "special": unit_vector(0, 0),
+    "string": (_WORD, _WORD),
+    "token": (_SYSTEM, _WORD),
+    "uri": (_SYSTEM,),
+}
+_ASKED = {
+    "date": "ge2020",
+    "number": "7",
+    "quantity": f"7|{_SYSTEM}|{_WORD}",
+    "string": _WORD,
+    "token": _WORD,
+    "uri": _SYSTEM,
+}
+# Where another value is taken than by the type.
+_NAMED = {"_lastUpdated": "2026", "near": "0|0|100"}
+_MODIFIED = {
+    "identifier": _WORD,
+    # Two have this url, of which one is hidden.
+    "in": _SYSTEM,
+    "missing": "false",
+    "not": "another",
+    "not-in": f"ValueSet/{SHOWN}-valueset",
+    "of-type": f"{_SYSTEM}|{_WORD}|{_WORD}",
+}
+_SPECIAL = {
+    "_explain": ["Observation?_explain=true"],
+    "_filter": [
+        f"Observation?_filter={one}"
+        for one in (
+            f'status eq "{_WORD}" and not (code eq "another")',
+            f"encounter re Encounter/{HIDDEN}-encounter or code in ValueSet/{HIDDEN}-valueset",
+        )
+    ],
+    "_has": [f"Patient?_has:Observation:subject:code:in=ValueSet/{HIDDEN}-valueset"],
+    "_list": [f"Account?_list={one}-list" for one in (SHOWN, HIDDEN)],
+    "_type": ["?_type=Observation,Encounter&_total=accurate", "?_type=Group&_sort=-_lastUpdated"],
+}
+_MOST_INCLUDES = 16
+# Of the words of a whole text, which have no order.
+_UNORDERED = frozenset({"_content", "_text"})
+_WITHOUT_CONTAINED = frozenset({"Binary", "Bundle", "Parameters"})
+
+
+# The forms that find less where there is more, or are refused to those who may see it.
+NOT_TELLING = frozenset({"_explain", "_security:not-in", "_tag:not-in", "token:not-in"})
+
+
+def fill(house: House, patient: str, name: str) -> None:
+    """Add a record of each type about a patient, with a value of every search parameter.
+
+    The values stand in the index alone: no record of R4 could have them all. Each refers to those
+    of both names, whether they are there or not.
+    """
+    store = house.gateway.store
+    caller = house.gateway.verifier.verify(_token(house), START_MS)
+    access = Access(caller.requester, START_MS, "furnishing")
+    with transaction(store, access) as writing:
+        ids = store.registry(writing.connection).ids
+        for kind in sorted(definitions.resource_types() - {"AuditEvent"}):
+            body = _record(kind, _id(kind, name), patient)
+            version = writing.create(drafted(body, body["id"], access, kind))
+            rows = [
+                IndexRow(table, one.code, (*values, 0))
+                for one in indexed(kind)
+                for table, values in _rows(one)
+            ]
+            insert_index(writing.connection, [(version.pk, numbered(ids, kind, rows))])
+
+
+def _token(house: House) -> str:
+    return house.system("ehr-commons").headers["Authorization"].removeprefix("Bearer ")
+
+
+def _id(kind: str, name: str) -> str:
+    return f"{name}-{kind.lower()}"
+
+
+def _record(kind: str, identity: str, patient: str) -> dict[str, Any]:
+    if kind == "Consent":
+        return consent(identity, "joining", patient=patient)
+    resource = minimal(kind, identity)
+    about = {"reference": f"Patient/{patient}"}
+    basic = {"resourceType": "Basic", "id": "a", "code": {"text": "x"}, "subject": about}
+    if kind == "ValueSet":
+        resource |= {"compose": {"include": [{"system": _SYSTEM}]}}
+    if kind == "SearchParameter":
+        resource |= {"status": "draft"}
+    if kind == "Binary":
+        return {**resource, "securityContext": about}
+    if kind == "Bundle":
+        return {**resource, "entry": [{"fullUrl": "http://example.org/a", "resource": basic}]}
+    # Of the directory too: what holds something about a patient is about the patient.
+    div = f'<div xmlns="http://www.w3.org/1999/xhtml">{_WORD}</div>'
+    text = {"status": "generated", "div": div}
+    inside = {} if kind in _WITHOUT_CONTAINED else {"text": text, "contained": [basic]}
+    return {**resource, **inside}
+
+
+def _rows(one: SearchParameter) -> Iterator[tuple[str, tuple[object, ...]]]:
+    if one.type == "reference":
+        for kind in _targets(one):
+            yield from (("reference", (kind, _id(kind, name))) for name in (SHOWN, HIDDEN))
+        yield "token", _ROWS["token"]
+        return
+    yield ("position" if one.type == "special" else one.type), _ROWS[one.type]
+    if one.type == "token":
+        yield "token", (f"{_SYSTEM}|{_WORD}", _WORD)
+        yield "string", _ROWS["string"]
+
+
+def _targets(one: SearchParameter) -> Sequence[str]:
+    return sorted(one.targets - {"Consent"} or {"Observation"})[:2]
+
+
+def reads(statement: Json) -> dict[str, list[str]]:
+    """Return addresses below the base, by form: all that is declared to be read, of each type."""
+    rest = statement["rest"][0]
+    found: dict[str, list[str]] = defaultdict(list)
+    turn = count()
+    for one in rest["resource"]:
+        if one["type"] == "AuditEvent":
+            continue
+        for form, address in (
+            *_instances(one), *_searches(one, turn), *_includes(one), *_chains(one)
+        ):  # fmt: skip
+            found[form].append(address)
+    types = {one["type"].lower(): one["type"] for one in rest["resource"]}
+    for link in rest["compartment"]:
+        owner = types[link.rpartition("/")[2]]
+        inside = [f"{owner}/{_id(owner, name)}" for name in (SHOWN, HIDDEN)]
+        found[f"compartment {owner}"] += [
+            f"{one}/{kind}" for one in inside for kind in ("*", "Observation", owner)
+        ]
+    # One that is new has to be asked here too.
+    for each in rest["searchParam"]:
+        found[each["name"]] += _SPECIAL[each["name"]]
+    found["system"] += ["?_count=3", "_history?_count=3"]
+    return found
+
+
+def writes() -> list[dict[str, Any]]:
+    """Return the requests of entries that change a record of each type, if it is there.
+
+    Of types that hold patients' records: a person may choose ids in the directory.
+    """
+    found = []
+    for kind in sorted(definitions.resource_types() - load_domains().directory - {"AuditEvent"}):
+        address, resource = f"{kind}/{_id(kind, HIDDEN)}", minimal(kind, _id(kind, HIDDEN))
+        request = {"method": "PUT", "url": address}
+        operation = {"op": "test", "path": "/id", "value": "x"}
+        found += [
+            {"request": request, "resource": resource},
+            {"request": {**request, "ifMatch": 'W/"1"'}, "resource": resource},
+            {"request": {**request, "ifNoneMatch": "*"}, "resource": resource},
+            {"request": {"method": "DELETE", "url": address}},
+            {"request": {"method": "DELETE", "url": f"{kind}?_id={_id(kind, HIDDEN)}"}},
+            {"request": {"method": "PATCH", "url": address}, "resource": _patch([operation])},
+        ]
+    return found
+
+
+def _patch(operations: Sequence[Json]) -> dict[str, Any]:
+    content = base64.b64encode(json.dumps(operations).encode()).decode()
+    kind = "application/json-patch+json"
+    return {"resourceType": "Binary", "contentType": kind, "data": content}
+
+
+def _instances(one: Json) -> Iterator[tuple[str, str]]:
+    kind, codes = one["type"], {each["code"] for each in one["interaction"]}
+    address = f"{kind}/{_id(kind, HIDDEN)}"
+    forms = {
+        "read": address,
+        "vread": f"{address}/_history/1",
+        "history-instance": f"{address}/_history",
+        "history-type": f"{kind}/_history?_count=1",
+        "search-type": f"{kind}?_count=1&_total=accurate",
+    }
+    return ((code, form) for code, form in forms.items() if code in codes)
+
+
+def _searches(one: Json, turn: Iterator[int]) -> Iterator[tuple[str, str]]:
+    """Ask by each parameter, then in its order, and by one of its modifiers after the other."""
+    kind = one["type"]
+    for parameter in one["searchParam"]:
+        name, asked = parameter["name"], _asked(kind, parameter)
+        form = name if name.startswith("_") else parameter["type"]
+        yield form, f"{kind}?{name}={asked}&_total=accurate"
+        if parameter["type"] not in ("composite", "special") and name not in _UNORDERED:
+            yield f"{form} in order", f"{kind}?_sort=-{name}&_count=1&_total=accurate"
+        known = [word.strip(" :,") for word in parameter.get("documentation", "").split()[1:]]
+        if known:
+            modifier = known[next(turn) % len(known)]
+            yield f"{form}:{modifier}", f"{kind}?{name}:{modifier}={_MODIFIED.get(modifier, asked)}"
+
+
+def _asked(kind: str, parameter: Json) -> str:
+    name, known = parameter["name"], official(kind)
+    if name == "_id":
+        return f"{_id(kind, HIDDEN)},{_id(kind, SHOWN)}"
+    if parameter["type"] == "reference":
+        target = _targets(known[name])[0]
+        return f"{target}/{_id(target, HIDDEN)}"
+    if parameter["type"] == "composite":
+        parts = ({"name": one.code, "type": known[one.code].type} for one in known[name].components)
+        return "$".join(_asked(kind, part) for part in parts)
+    return _NAMED.get(name) or _ASKED[parameter["type"]]
+
+
+def _includes(one: Json) -> Iterator[tuple[str, str]]:
+    for name, key in (("_include", "searchInclude"), ("_revinclude", "searchRevInclude")):
+        known = iter(one.get(key, ()))
+        while some := list(islice(known, _MOST_INCLUDES)):
+            # Beside what is shown stands only what it leads to.
+            shown = f"{one['type']}?_id={_id(one['type'], SHOWN)}"
+            yield name, "&".join([shown, *(f"{name}={each}" for each in some)])
+
+
+def _chains(one: Json) -> Iterator[tuple[str, str]]:
+    kind = one["type"]
+    for each in one.get("searchInclude", ()):
+        code = each.partition(":")[2]
+        for target in _targets(official(kind)[code])[:1]:
+            yield "chain", f"{kind}?{code}:{target}._id={_id(target, HIDDEN)}"
+    for each in one.get("searchRevInclude", ()):
+        source, _, code = each.partition(":")
+        if kind in _targets(official(source)[code]):
+            yield "_has", f"{kind}?_has:{each}:_id={_id(source, HIDDEN)}"
