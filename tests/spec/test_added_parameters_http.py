@@ -102,6 +102,9 @@ def test_progress_is_reported_to_the_administrator(quiet: House) -> None:
     assert state() == ["Patient", "nickname", "ready", 3, 3]
     assert quiet.login("doctor.a").get("SearchParameter/nickname/$reindex").status_code == 403
     assert admin.get("SearchParameter/other/$reindex").status_code == 404
+    log = must(quiet.login("auditor").get("AuditEvent?agent=admin")).json()["entry"]
+    events = [(one["resource"]["action"], one["resource"]["outcome"]) for one in log]
+    assert events == [("E", "4"), ("E", "0"), ("E", "0"), ("U", "0")]
 
 
 def test_indexing_goes_on_after_a_restart(quiet: House) -> None:

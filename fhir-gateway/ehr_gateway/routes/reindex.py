@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 import orjson
 from fastapi import APIRouter
 from fastapi.responses import Response
 
 from ehr_fhir.errors import Forbidden, NotFound
+from ehr_gateway import audit
 from ehr_gateway.caller import TheAsking
 from ehr_gateway.negotiation import fhir_response, preferences
 from ehr_gateway.query_pairs import no_parameters
@@ -21,7 +24,7 @@ def reindex(asking: TheAsking, logical_id: str) -> Response:
     """Say for each resource type how many resources are indexed, of how many there were."""
     prefer = preferences(asking.request)
     no_parameters(asking.request, lenient=prefer.lenient)
-    asking.occasion("operation")
+    occasion = asking.occasion("operation")
     requester = asking.access.requester
     platform = requester.role == "system" and requester.organization == load_roles().platform
     if requester.role != "administrator" and not platform:
@@ -30,6 +33,7 @@ def reindex(asking: TheAsking, logical_id: str) -> Response:
         found = progress(connection, logical_id)
     if not found:
         raise NotFound("There is no active SearchParameter with this id.")
+    asking.note(partial(audit.record_about, occasion=occasion, patient=None))
     body = {"resourceType": "Parameters", "parameter": [_part(one) for one in found]}
     return fhir_response(orjson.dumps(body), pretty=prefer.pretty)
 

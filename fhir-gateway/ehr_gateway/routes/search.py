@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 from typing import Annotated
 
 import orjson
@@ -13,6 +14,7 @@ from ehr_fhir import definitions
 from ehr_fhir.errors import Invalid, NotFound, operation_outcome
 from ehr_fhir.query_compartments import COMPARTMENTS
 from ehr_fhir.subset import Subset
+from ehr_gateway import audit
 from ehr_gateway.body import form_pairs
 from ehr_gateway.bundle_bytes import bundle, entry, link
 from ehr_gateway.caller import Asking, TheAsking
@@ -101,6 +103,7 @@ def _search(
     occasion = asking.occasion("search-system" if kind == _ALL else "search-type", query)
     terms = Terms(gateway.settings.fhir_base, gateway.settings.max_search_rows)
     if any(name == "_explain" for name, _ in pairs):
+        asking.note(partial(audit.record_about, occasion=occasion, patient=None))
         return _explained(asking, kind, pairs, within, terms)
     if kind == _ALL:
         page = search_types(

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import base64
+
 import pytest
 
 from tests.lib.gateway import House
@@ -31,3 +33,13 @@ def test_several_types_have_no_one_plan(furnished: House) -> None:
     answer = furnished.login("admin").get("/fhir?_type=Patient,Organization&_explain=true")
 
     assert answer.status_code == 400
+
+
+def test_what_an_administrator_looked_at_is_on_record(furnished: House) -> None:
+    admin, auditor = furnished.login("admin"), furnished.login("auditor")
+
+    admin.get(QUERY)
+
+    (entry,) = auditor.get("AuditEvent?agent=admin").json()["entry"]
+    (query,) = [one["query"] for one in entry["resource"]["entity"] if "query" in one]
+    assert base64.b64decode(query).decode() == "Patient?name&identifier&_explain"
