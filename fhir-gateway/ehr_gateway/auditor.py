@@ -15,6 +15,7 @@ __all__ = ["Auditor", "Note"]
 
 # Writes one or more rows of the log.
 Note = Callable[[Connection], None]
+_TRIES = 10
 _Waiting = tuple[Sequence[Note], "asyncio.Future[None]"]
 
 
@@ -37,7 +38,7 @@ class Auditor:
             loop.call_soon(self._begin, loop)
         await done
 
-    def _begin(self, loop: asyncio.AbstractEventLoop) -> None:
+    def _begin(self, loop: asyncio.AbstractEventLoop, tries: int = 0) -> None:
         batch, self._waiting = self._waiting, []
         try:
             written = self._write(batch, wait=False)
@@ -46,6 +47,11 @@ class Auditor:
             return
         if written:
             self._end(loop, batch, None)
+            return
+        if tries < _TRIES and self._database.dialect == "sqlite":
+            # Most often another process that does the same: it takes less than a change of thread.
+            self._waiting = batch + self._waiting
+            loop.call_soon(self._begin, loop, tries + 1)
             return
         # Another writer is at it, or the database is a network away: the loop does not wait.
         task = loop.run_in_executor(None, lambda: self._write(batch, wait=True))
