@@ -1,14 +1,16 @@
 """Search parameters that an installation adds: what it indexes, and what it serves.
 
 An active SearchParameter is indexed from the moment it is written, and served once every older
-resource is indexed too (`reindex.py`). A generation number says when the registry has changed, so
-that many processes agree: each looks at it inside the transaction that needs it.
+resource is indexed too (`reindex.py`). Each state of the registry has a name, so that many
+processes agree: each looks at it inside the transaction that needs it. The name is a random one: a
+number would come again after a change that was not kept, for another state.
 """
 
 from __future__ import annotations
 
 import json
 import re
+import secrets
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any
@@ -34,7 +36,7 @@ _TYPES = INDEXED - {"special"}
 class Registry:
     """The parameters as one transaction sees them."""
 
-    generation: int
+    generation: bytes
     ids: Mapping[tuple[str, str], int]
     indexed: Mapping[str, tuple[SearchParameter, ...]]
     served: Added
@@ -59,8 +61,8 @@ def look(
     generation = _generation(connection)
     if known is not None and known.generation == generation:
         return known
-    if generation == 0:
-        return Registry(0, ids, {}, {})
+    if not generation:
+        return Registry(generation, ids, {}, {})
     rows = connection.execute(
         "SELECT * FROM added_parameter WHERE state <> 'removing' ORDER BY param"
     ).fetchall()
@@ -97,16 +99,15 @@ def apply(connection: Connection, identity: str, body: bytes, *, deleted: bool) 
 
 def touch(connection: Connection) -> None:
     """Tell every process that the registry has changed."""
-    value = str(_generation(connection) + 1).encode()
     connection.execute(
         "INSERT INTO setting VALUES (?, ?) ON CONFLICT (name) DO UPDATE SET value = excluded.value",
-        (_GENERATION, value),
+        (_GENERATION, secrets.token_bytes(16)),
     )
 
 
-def _generation(connection: Connection) -> int:
+def _generation(connection: Connection) -> bytes:
     row = connection.execute("SELECT value FROM setting WHERE name = ?", (_GENERATION,)).fetchone()
-    return int(bytes(row["value"])) if row else 0
+    return bytes(row["value"]) if row else b""
 
 
 def _add(connection: Connection, identity: str, kind: str, code: str, definition: str) -> None:

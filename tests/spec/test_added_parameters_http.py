@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from ehr_gateway import reindex
+from ehr_gateway import reindex, search_registry
 from ehr_gateway.load import load
 from ehr_gateway.store import Store
 from tests.lib.gateway import House, Session, must, patient
@@ -105,6 +105,25 @@ def test_progress_is_reported_to_the_administrator(quiet: House) -> None:
     log = must(quiet.login("auditor").get("AuditEvent?agent=admin")).json()["entry"]
     events = [(one["resource"]["action"], one["resource"]["outcome"]) for one in log]
     assert events == [("E", "4"), ("E", "0"), ("E", "0"), ("U", "0")]
+
+
+def test_a_change_that_was_not_kept_is_forgotten(quiet: House) -> None:
+    store, bodies = (
+        quiet.gateway.store,
+        [json.dumps(added(code=code)).encode() for code in ("lost", "kept")],
+    )
+
+    with pytest.raises(OSError, match="no space"), store.writing() as connection:
+        search_registry.apply(connection, "a", bodies[0], deleted=False)
+        assert ("Patient", "lost") in store.registry(connection).ids
+        raise OSError("no space")
+    with store.writing() as connection:
+        search_registry.apply(connection, "a", bodies[1], deleted=False)
+
+    with store.reading() as connection:
+        known = store.registry(connection).ids
+    assert ("Patient", "kept") in known
+    assert ("Patient", "lost") not in known
 
 
 def test_indexing_goes_on_after_a_restart(quiet: House) -> None:
