@@ -28,8 +28,8 @@ __all__ = ["FindsNothing", "dangling", "find_ids", "found_ids", "malformed", "re
 
 _MOST_ISSUES = 20
 _BATCH = 100
-# A chain, or `_has`: a parameter that looks at other types.
-_ACROSS = re.compile(r"(?:^|&)(?:[^=&]*\.|_has)")
+# A chain and the like: a parameter that looks at other types.
+_ACROSS = re.compile(r".*\.|_has|_filter|_list|.*:(?:not-)?in$")
 
 
 class FindsNothing(Unprocessable):
@@ -48,7 +48,7 @@ def resolve_conditionals(
             if ids is None:
                 ids = find_ids(transaction, kind, criteria)
                 # What other types have to do with it, another write may have changed.
-                if not _ACROSS.search(criteria):
+                if not any(_ACROSS.match(name) for name, _ in pairs_of(criteria)):
                     transaction.found[kind][criteria] = ids
             if len(ids) != 1:
                 how = "nothing" if not ids else "more than one resource"

@@ -182,6 +182,33 @@ def test_a_reference_to_this_server_is_kept_as_a_relative_one(program: Session) 
     assert program.ids(f"Organization?partof={top['id']}") == [address(part)]
 
 
+@pytest.mark.parametrize(
+    "criteria",
+    [
+        "organization.name=East",
+        "organization%2Ename=East",
+        '_filter=organization.name eq "East"',
+    ],
+)
+def test_what_found_nothing_is_asked_again_when_it_looks_at_other_types(
+    program: Session, criteria: str
+) -> None:
+    for name in ("top", "part"):
+        must(program.put(organization(id=name, name=name)))
+    place = {"resourceType": "Location", "name": "Ward"}
+    managed = {"reference": "Organization/part"}
+    must(program.put({**place, "id": "ward", "managingOrganization": managed}))
+    # It is written first, while nothing is called so.
+    bed = {**place, "partOf": {"reference": f"Location?{criteria}"}}
+    east = organization(id="part", name="East", partOf={"reference": "Organization?name=top"})
+
+    answer = program.post(
+        "/fhir", transaction(entry(UUID.format(1), bed), entry(UUID.format(2), east, "PUT"))
+    )
+
+    assert made(answer)[0]["partOf"]["reference"] == "Location/ward"
+
+
 def test_five_thousand_entries_of_every_kind_take_seconds(program: Session) -> None:
     number = 5000
     names = [UUID.format(at) for at in range(number)]
