@@ -14,7 +14,7 @@ from ehr_fhir.full_text import GAP, Words
 from ehr_fhir.query_words import Group, Phrase
 from ehr_gateway.database import Connection, Dialect
 
-__all__ = ["FULL_TEXT", "KEY", "expression", "found_by", "insert", "remove"]
+__all__ = ["FULL_TEXT", "expression", "insert", "listed", "remove", "test"]
 
 # What makes the index. FTS5's own tokenizer for ASCII parts at our spaces: all that is no letter of
 # ASCII is part of a word to it. Neither keeps the text itself.
@@ -25,11 +25,11 @@ FULL_TEXT: Mapping[Dialect, tuple[str, ...]] = {
     ),
     "postgresql": (
         "CREATE TABLE IF NOT EXISTS full_text (pk BIGINT PRIMARY KEY, words tsvector NOT NULL)",
-        "CREATE INDEX IF NOT EXISTS full_text_words ON full_text USING gin (words)",
+        # In KiB: what waits to be sorted in is read by every search from its beginning to its end.
+        "CREATE INDEX IF NOT EXISTS full_text_words ON full_text USING gin (words)"
+        " WITH (gin_pending_list_limit = 256)",
     ),
 }
-# The column that holds the pk.
-KEY: Mapping[Dialect, str] = {"sqlite": "rowid", "postgresql": "pk"}
 _INSERT = {
     "sqlite": "INSERT INTO full_text (rowid, narrative, content) VALUES (?, ?, ?)",
     "postgresql": "INSERT INTO full_text (pk, words) VALUES (?, CAST(? AS tsvector))",
@@ -63,11 +63,22 @@ def remove(connection: Connection, pk: int) -> None:
         connection.execute("DELETE FROM full_text WHERE pk = ?", (pk,))
 
 
-def found_by(dialect: Dialect, placeholder: str) -> str:
+def listed(dialect: Dialect, placeholder: str) -> str:
     """Return the SELECT of the pks that an expression holds for."""
     if dialect == "sqlite":
         return f"SELECT rowid AS pk FROM full_text WHERE full_text MATCH {placeholder}"  # noqa: S608
-    return f"SELECT pk FROM full_text WHERE words @@ CAST({placeholder} AS tsquery)"  # noqa: S608
+    found = f"SELECT pk FROM full_text WHERE words @@ CAST({placeholder} AS tsquery)"  # noqa: S608
+    # Made before it is counted: under a LIMIT, PostgreSQL would read the whole table instead.
+    return f"SELECT pk FROM (WITH w AS MATERIALIZED ({found}) SELECT pk FROM w) w"  # noqa: S608
+
+
+def test(dialect: Dialect, placeholder: str) -> str:
+    """Return the condition on `r` that an expression holds for it."""
+    if dialect == "sqlite":
+        return f"EXISTS ({listed(dialect, placeholder)} AND rowid = r.pk)"
+    # Not EXISTS, which PostgreSQL would make a join with all that holds.
+    holds = f"SELECT words @@ CAST({placeholder} AS tsquery) FROM full_text WHERE pk = r.pk"  # noqa: S608
+    return f"COALESCE(({holds}), FALSE)"
 
 
 def expression(

@@ -142,8 +142,8 @@ class Conditions:
             [group for value in clause.values for group in value.groups],
             narrative=clause.parameter.code == "_text",
         )
-        listed = full_text.found_by(self._dialect, self._bind(said))
-        test = f"EXISTS ({listed} AND {full_text.KEY[self._dialect]} = r.pk)"
+        name = self._bind(said)
+        test, listed = full_text.test(self._dialect, name), full_text.listed(self._dialect, name)
         return Part(test, listed, exact=True, alive=True)
 
     def _clause(self, clause: Clause) -> Part:
