@@ -14,6 +14,7 @@ from math import isqrt
 from ehr_fhir.errors import TooCostly
 from ehr_gateway.database import Connection
 from ehr_gateway.search_sql import Part
+from ehr_privacy.consent import BY_ROW
 
 __all__ = ["MOST_ROWS", "Select", "select"]
 
@@ -87,6 +88,9 @@ def select(
 
 def _where(parts: Sequence[Part], visible: str, driver: Part | None = None) -> list[str]:
     tests = [part.test for part in parts if not (part is driver and part.exact)]
+    if driver is not None:
+        # A list is joined with the others as a whole; a walk asks for each row by itself.
+        tests = [test.replace(BY_ROW, "") for test in tests]
     # Not asked where it follows: a walk then reads an index alone.
     alive = [] if any(part.alive for part in parts) else ["r.deleted = 0"]
     return ["r.type = :type", "r.current = 1", *alive, *tests, f"({visible})"]

@@ -27,6 +27,7 @@ from ehr_gateway import full_text
 from ehr_gateway.database import Dialect
 from ehr_gateway.search_composites import paired
 from ehr_gateway.search_values import Params, counted_test, one_of, updated, value_test
+from ehr_privacy.consent import BY_ROW
 
 __all__ = ["Conditions", "Part"]
 
@@ -104,7 +105,7 @@ class Conditions:
         if isinstance(one, InCompartment):
             whose = f"patient = {self._bind(one.patient)}"
             return Part(
-                f"EXISTS (SELECT 1 FROM record_patient WHERE pk = r.pk AND {whose})",  # noqa: S608
+                f"EXISTS (SELECT 1 FROM record_patient WHERE pk = r.pk AND {whose} {BY_ROW})",  # noqa: S608
                 f"SELECT pk FROM record_patient WHERE {whose}",  # noqa: S608
                 exact=True,
                 rank=_PATIENT,
@@ -158,7 +159,7 @@ class Conditions:
             tests = [value_test(self._params, kind, clause, value) for value in clause.values]
         test = (
             f"EXISTS (SELECT 1 FROM idx_{kind} WHERE pk = r.pk AND param = {param}"  # noqa: S608
-            f" AND {_either(tests)})"
+            f" AND {_either(tests)} {BY_ROW})"
         )
         if clause.modifier in ("not", "not-in"):
             return Part(f"NOT {test}")
@@ -186,7 +187,7 @@ class Conditions:
         kind = _TABLES.get(clause.parameter.type, clause.parameter.type)
         kinds = ("reference", "token") if kind == "reference" else (kind,)
         tests = [
-            f"EXISTS (SELECT 1 FROM idx_{one} WHERE pk = r.pk AND param = {param})"  # noqa: S608
+            f"EXISTS (SELECT 1 FROM idx_{one} WHERE pk = r.pk AND param = {param} {BY_ROW})"  # noqa: S608
             for one in kinds
         ]
         if clause.values[0].code == "true":
@@ -196,7 +197,7 @@ class Conditions:
 
     def _composite(self, one: Composite) -> Part:
         pairs = [paired(self._params, self._param, one.parameter, parts) for parts in one.values]
-        test = _either([f"EXISTS ({pair.within} WHERE {pair.same})" for pair in pairs])
+        test = _either([f"EXISTS ({pair.within} WHERE {pair.same} {BY_ROW})" for pair in pairs])
         lists = [f"{pair.among} WHERE {pair.same}" for pair in pairs]
         return Part(test, " UNION ALL ".join(lists), exact=True, alive=True)
 
@@ -218,7 +219,9 @@ class Conditions:
             tests.append(
                 f"EXISTS (SELECT 1 FROM idx_reference i WHERE i.pk = r.pk AND {refers}"  # noqa: S608
                 f" AND EXISTS (SELECT 1 FROM resource r WHERE r.type = {target}"
-                f" AND r.id = i.target_id AND r.current = 1 AND {part.test} AND {_IS_SEEN}))"
+                f" AND r.id = i.target_id AND r.current = 1 AND {part.test}"
+                f" AND {_IS_SEEN} {BY_ROW})"
+                f" {BY_ROW})"
             )
             if part.listed:
                 inner.append(part)
@@ -240,7 +243,7 @@ class Conditions:
         test = (
             f"EXISTS (SELECT 1 FROM idx_reference i WHERE i.target_id = r.id AND {refers}"  # noqa: S608
             f" AND EXISTS (SELECT 1 FROM resource r WHERE r.pk = i.pk"
-            f" AND {part.test} AND {_IS_SEEN}))"
+            f" AND {part.test} AND {_IS_SEEN} {BY_ROW}) {BY_ROW})"
         )
         if not part.listed:
             return Part(test)

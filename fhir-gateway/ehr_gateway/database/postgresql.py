@@ -20,6 +20,7 @@ from psycopg_pool import ConnectionPool, PoolTimeout
 from ehr_fhir.errors import Unavailable
 from ehr_gateway.database.connection import Dialect, Parameters
 from ehr_gateway.database.group import GroupCommit
+from ehr_privacy.consent import BY_ROW
 
 __all__ = ["PostgresqlDatabase"]
 
@@ -196,10 +197,13 @@ def _rows(cursor: psycopg.Cursor[Any]) -> Callable[[Sequence[Any]], Row]:
 def _translated(sql: str) -> str:
     """Return a statement with psycopg's marks for its parameters.
 
+    A subquery that ends in `/*by row*/` is to be asked for each row by itself. With an OFFSET the
+    planner leaves it where it is; else it might gather a whole table for a page of twenty.
+
     >>> _translated("SELECT 1 WHERE a = :a_1 AND b = ?"), _translated("a % 2")
     ('SELECT 1 WHERE a = %(a_1)s AND b = %s', 'a %% 2')
     """
-    return _MARK.sub(_mark, sql)
+    return _MARK.sub(_mark, sql.replace(BY_ROW, "OFFSET 0"))
 
 
 def _mark(found: re.Match[str]) -> str:

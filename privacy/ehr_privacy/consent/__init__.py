@@ -4,6 +4,7 @@ The semantics are those of docs/explanation/consent.md. Nothing here reads a clo
 """
 
 from ehr_privacy.consent.decide import decide
+from ehr_privacy.consent.expressions import BY_ROW
 from ehr_privacy.consent.facts import record_facts
 from ehr_privacy.consent.fhir import rule_rows
 from ehr_privacy.consent.model import (
@@ -24,6 +25,7 @@ from ehr_privacy.consent.tables import SOURCE_TABLES, TABLES
 from ehr_privacy.consent.writing import deposit_predicate, may_deposit, may_write
 
 __all__ = [
+    "BY_ROW",
     "DOMAINS",
     "PROFESSIONS",
     "SOURCE_TABLES",

@@ -10,6 +10,7 @@ from collections.abc import Iterable
 
 TRUE = "TRUE"
 FALSE = "FALSE"
+BY_ROW = "/*by row*/"
 _AND = " AND "
 _OR = " OR "
 
@@ -42,7 +43,7 @@ def negated(part: str) -> str:
     """Negate a condition.
 
     >>> negated(FALSE), negated("a = b"), negated(exists("t", "c"))
-    ('TRUE', 'NOT (a = b)', 'NOT EXISTS (SELECT 1 FROM t WHERE c)')
+    ('TRUE', 'NOT (a = b)', 'NOT EXISTS (SELECT 1 FROM t WHERE c /*by row*/)')
     """
     if part in (TRUE, FALSE):
         return FALSE if part == TRUE else TRUE
@@ -52,10 +53,14 @@ def negated(part: str) -> str:
 
 
 def exists(source: str, *conditions: str) -> str:
-    """Ask whether a source has a row under conditions."""
+    """Ask whether a source has a row under conditions.
+
+    The comment is a hint to who runs it: look at each record by itself. A planner that gathers the
+    whole source first, to ask it for every record, makes a page cost as much as the store.
+    """
     where = _bare(all_of(*conditions), _AND)
     # Text of this package only; every value in it is a bound parameter.
-    query = f"SELECT 1 FROM {source} WHERE {where}"  # noqa: S608
+    query = f"SELECT 1 FROM {source} WHERE {where} {BY_ROW}"  # noqa: S608
     return FALSE if where == FALSE else f"EXISTS ({query})"
 
 
