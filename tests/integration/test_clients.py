@@ -6,6 +6,7 @@ import asyncio
 import json
 import shutil
 import subprocess
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -63,7 +64,9 @@ def test_fhirpy_works_asynchronously(served: Served) -> None:
         await made.delete()
         return counted, len(fetched), str(read["status"])
 
-    counted, fetched, status = asyncio.run(work())
+    # In a thread of its own: another test's browser may have a loop in this one.
+    with ThreadPoolExecutor(1) as pool:
+        counted, fetched, status = pool.submit(asyncio.run, work()).result()
 
     assert counted == fetched
     assert status == "final"

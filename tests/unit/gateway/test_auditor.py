@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import threading
-from typing import Any
+from collections.abc import Coroutine
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any, TypeVar
 
 import pytest
 
@@ -13,6 +15,14 @@ from ehr_gateway.auditor import Auditor
 from ehr_gateway.database import Connection
 from ehr_gateway.store import Store
 from tests.lib.gateway import House
+
+T = TypeVar("T")
+
+
+def run(work: Coroutine[Any, Any, T]) -> T:
+    """Run a coroutine in a thread of its own: a browser of another test may have a loop here."""
+    with ThreadPoolExecutor(1) as pool:
+        return pool.submit(asyncio.run, work).result()
 
 
 def note(name: str) -> Any:
@@ -42,7 +52,7 @@ def test_requests_in_flight_share_a_transaction(store: Store) -> None:
     async def many() -> None:
         await asyncio.gather(*(auditor.write([note(f"note-{n:02}")]) for n in range(40)))
 
-    asyncio.run(many())
+    run(many())
 
     assert len(names(store)) == 40
     assert len(lent) <= 3
@@ -71,7 +81,7 @@ def test_a_log_that_is_busy_is_waited_for_outside_the_loop(store: Store) -> None
     holder = threading.Thread(target=hold)
     holder.start()
     taken.wait(30)
-    turns = asyncio.run(write())
+    turns = run(write())
     holder.join()
 
     assert turns >= 50
