@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 import re
-import sqlite3
 import traceback
 import uuid
 from functools import partial
@@ -21,7 +20,6 @@ from ehr_fhir.errors import (
     Fault,
     Invalid,
     NotFound,
-    Unavailable,
     Unsupported,
     http_status,
     operation_outcome,
@@ -45,7 +43,6 @@ def install(app: FastAPI, metrics: Metrics) -> Guard:
     app.add_exception_handler(EhrError, _ehr_error)
     app.add_exception_handler(HTTPException, _http_exception)
     app.add_exception_handler(RequestValidationError, _validation_error)
-    app.add_exception_handler(sqlite3.OperationalError, _database_error)
     app.add_middleware(Guard, metrics=metrics)
     return Guard(Direct(_ehr_error), metrics)
 
@@ -142,12 +139,6 @@ async def _http_exception(request: Request, error: Exception) -> Response:
 async def _validation_error(request: Request, error: Exception) -> Response:
     # Its details repeat the input; the place is enough.
     return _render(Invalid("A parameter of the request is malformed."))
-
-
-async def _database_error(request: Request, error: Exception) -> Response:
-    if "locked" not in str(error) and "busy" not in str(error):
-        raise error
-    return _render(Unavailable("The database is busy. Try again."))
 
 
 def _render(

@@ -59,8 +59,9 @@ class SqliteDatabase:
         except queue.Empty:
             connection = self._connect("NORMAL")
         try:
-            connection.execute("BEGIN")
-            yield connection
+            with _available():
+                connection.execute("BEGIN")
+                yield connection
         finally:
             connection.execute("ROLLBACK")
             try:
@@ -71,7 +72,7 @@ class SqliteDatabase:
     @contextmanager
     def writing(self) -> Iterator[SqliteConnection]:
         """Lend the writer's connection inside one transaction, on disk when the context ends."""
-        with self._group.writing() as connection:
+        with _available(), self._group.writing() as connection:
             yield connection
 
     @contextmanager
@@ -85,7 +86,8 @@ class SqliteDatabase:
                 yield None
                 return
             try:
-                yield self._notes
+                with _available():
+                    yield self._notes
             except BaseException:
                 _end(self._notes, self._locks[1], keep=False)
                 raise
@@ -126,6 +128,16 @@ class SqliteDatabase:
         ):
             connection.execute(pragma)
         return connection
+
+
+@contextmanager
+def _available() -> Iterator[None]:
+    try:
+        yield
+    except sqlite3.OperationalError as error:
+        if "locked" in str(error) or "busy" in str(error):
+            raise Unavailable("The database is busy. Try again.") from error
+        raise
 
 
 def _begin(connection: SqliteConnection, lock: IO[bytes], *, wait: bool = True) -> bool:

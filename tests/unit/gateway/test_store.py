@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sqlite3
 import threading
 from collections.abc import Sequence
 from pathlib import Path
@@ -390,3 +391,15 @@ def test_tables_of_another_version_are_refused_and_left_alone(
         Store(place)
 
     assert all_rows(store) == before
+
+
+@pytest.mark.parametrize("lend", ["reading", "writing", "noting"])
+def test_a_busy_file_is_unavailable_and_a_fault_is_not(tmp_path: Path, lend: str) -> None:
+    store = Store(tmp_path / "ehr.db")
+
+    with pytest.raises(Unavailable, match="busy"), getattr(store, lend)():
+        raise sqlite3.OperationalError("database is locked")
+    with pytest.raises(sqlite3.OperationalError), getattr(store, lend)():
+        raise sqlite3.OperationalError("no such table: x")
+    create(store, platform(), "Patient", PATIENT)
+    store.close()
