@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 import threading
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from functools import lru_cache
 from typing import Any
 
@@ -174,10 +174,14 @@ def _configure(raw: psycopg.Connection[Any]) -> None:
 
 
 def _end(raw: psycopg.Connection[Row], *, keep: bool) -> None:
-    if not raw.closed:
-        raw.execute("COMMIT" if keep else "ROLLBACK")
-    elif keep:
+    if keep and raw.closed:
         raise Unavailable("The database went away before the write was done. Nothing is written.")
+    if keep:
+        raw.execute("COMMIT")
+    elif not raw.closed:
+        # A server that went away has taken the work back itself.
+        with suppress(psycopg.OperationalError):
+            raw.execute("ROLLBACK")
 
 
 @contextmanager

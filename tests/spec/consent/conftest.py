@@ -7,10 +7,10 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-import psycopg
 import pytest
 from hypothesis import settings
 
+from ehr_fhir.errors import Unavailable
 from ehr_gateway.database import Connection, open_database
 from ehr_privacy.consent import TABLES, Predicate, Record, RuleRow
 
@@ -179,7 +179,7 @@ def sql_tables(
         place = cluster.url(cluster.create())
     database = open_database(place)
     # One transaction that is never kept; the server may be gone before this ends.
-    with suppress(_Over, psycopg.Error), database.writing() as connection:
+    with suppress(_Over, Unavailable), database.writing() as connection:
         yield Tables(connection)
         raise _Over
     database.close()
