@@ -13,7 +13,7 @@ from starlette.types import Receive, Scope, Send
 from ehr_fhir.errors import NotFound
 from ehr_gateway import audit_schema, outcome
 from ehr_gateway.auditor import Auditor
-from ehr_gateway.auth import clients, oauth, schema
+from ehr_gateway.auth import clients, login, oauth, schema
 from ehr_gateway.auth.keys import open_keys, secret_key
 from ehr_gateway.auth.local import now_ms
 from ehr_gateway.auth.tokens import Verifier
@@ -37,7 +37,8 @@ from ehr_gateway.routes import (
 from ehr_gateway.settings import GatewaySettings
 from ehr_gateway.store import Store
 
-_THREADS = 8
+_THREADS = 2
+import sys; sys.setswitchinterval(0.005)
 # In this order: fixed addresses before those with a resource type in them.
 ROUTERS = tuple(
     module.router
@@ -46,6 +47,7 @@ ROUTERS = tuple(
         feed,
         metadata,
         oauth,
+        login,
         audit_events,
         reindex,
         bundles,
