@@ -38,21 +38,36 @@ def compile_predicate(
     prefix: str = "c",
     roles: RoleMatrix | None = None,
     records: str = "record",
+    lifted: frozenset[str] = frozenset(),
 ) -> Predicate:
-    """Compile what a requester may read or find at an instant into an SQL predicate."""
+    """Compile what a requester may read or find at an instant into an SQL predicate.
+
+    `lifted` names lines (hidden, step-up) that are taken as passed: what a marker tells of is
+    what would be visible but for them. Never for an answer that holds records.
+    """
     if roles is None:
-        sql, values = _of_the_matrix(requester, interaction, dialect, alias, prefix, records)
+        sql, values = _of_the_matrix(
+            requester, interaction, dialect, alias, prefix, records, lifted
+        )
     else:
-        sql, values = _compiled(requester, interaction, dialect, alias, prefix, records, roles)
+        sql, values = _compiled(
+            requester, interaction, dialect, alias, prefix, records, roles, lifted
+        )
     return Predicate(sql, {**values, f"{prefix}_now": now_ms})
 
 
 # A token comes with many requests, and the text depends on nothing but who asks.
 @lru_cache(maxsize=4096)
 def _of_the_matrix(
-    requester: Requester, interaction: str, dialect: Dialect, alias: str, prefix: str, records: str
+    requester: Requester,
+    interaction: str,
+    dialect: Dialect,
+    alias: str,
+    prefix: str,
+    records: str,
+    lifted: frozenset[str],
 ) -> tuple[str, Mapping[str, str | int]]:
-    return _compiled(requester, interaction, dialect, alias, prefix, records, load_roles())
+    return _compiled(requester, interaction, dialect, alias, prefix, records, load_roles(), lifted)
 
 
 def _compiled(
@@ -63,10 +78,11 @@ def _compiled(
     prefix: str,
     records: str,
     roles: RoleMatrix,
+    lifted: frozenset[str],
 ) -> tuple[str, Mapping[str, str | int]]:
     params = Params(prefix)
     compiler = _Compiler(
-        requester, interaction, f":{prefix}_now", dialect, alias, records, roles, params
+        requester, interaction, f":{prefix}_now", dialect, alias, records, roles, params, lifted
     )
     return compiler.visible(), params.values
 
@@ -74,6 +90,16 @@ def _compiled(
 def in_force(row: str, now: str) -> str:
     """Say in SQL whether a row's term contains now."""
     return all_of(f"{row}.since <= {now}", f"({row}.until IS NULL OR {now} < {row}.until)")
+
+
+def _lists(params: Params, listing: str, name: str) -> str:
+    """Say in SQL whether a text of `model.listed` has a name; not null where there is no text.
+
+    By REPLACE, which every engine has and which tells small letters from capitals, as LIKE may not.
+    """
+    bar, nothing = params.bind("|"), params.bind("")
+    found = f"REPLACE({listing}, {bar} || {name} || {bar}, {nothing}) <> {listing}"
+    return all_of(f"{listing} IS NOT NULL", found)
 
 
 def selector_condition(
@@ -88,8 +114,18 @@ def selector_condition(
     attribute = {"record_type": "type", "record_id": "id"}
     equal = [
         f"({rule}.{name} IS NULL OR {rule}.{name} = {record}.{attribute.get(name, name)})"
-        for name in ("domain", "author", "episode", "record_type", "record_id")
+        for name in ("author", "episode", "record_type", "record_id")
     ]
+    of_inner = _lists(params, f"{record}.inner_domains", f"{rule}.domain")
+    in_domain, by = f"{rule}.domain = {record}.domain", f"{record}.author_people"
+    by_person = [f"{rule}.author_person IS NULL"]
+    if unknown:
+        in_domain = any_of(in_domain, of_inner)
+        by_person += [f"{by} IS NULL", _lists(params, by, f"{rule}.author_person")]
+    else:
+        in_domain = all_of(in_domain, f"{record}.inner_domains IS NULL")
+        by_person += [_lists(params, by, f"{rule}.author_person")]
+    equal += [any_of(f"{rule}.domain IS NULL", in_domain), any_of(*by_person)]
     labelled = any_of(
         f"{rule}.label IS NULL",
         label or exists("record_label l", f"l.pk = {record}.pk", f"l.label = {rule}.label"),
@@ -126,6 +162,7 @@ class _Compiler:
     records: str
     roles: RoleMatrix
     params: Params
+    lifted: frozenset[str] = frozenset()
 
     def visible(self) -> str:
         return all_of(
@@ -208,7 +245,15 @@ class _Compiler:
             return FALSE
         return all_of(
             self.params.bind_in(f"{self.alias}.domain", cells["none"], negate=True),
+            negated(self.inner(self.alias, cells["none"])),
             any_of(self.is_author(), self.shared(cells["restricted"])),
+        )
+
+    def inner(self, record: str, domains: set[str]) -> str:
+        """Say that the record holds something of one of the domains."""
+        column = f"{record}.inner_domains"
+        return any_of(
+            *(_lists(self.params, column, self.params.bind(one)) for one in sorted(domains))
         )
 
     def shared(self, restricted: set[str]) -> str:
@@ -217,15 +262,18 @@ class _Compiler:
             return FALSE
         ordinary = negated(self.emergency())
         no_grant = negated(self.grant(self.record_name()))
-        stepped = self.params.bind_in(f"{self.record_name()}.domain", restricted)
+        stepped = any_of(
+            self.params.bind_in(f"{self.record_name()}.domain", restricted),
+            self.inner(self.record_name(), restricted),
+        )
         joined = exists("consent_joining j", self.term("j"))
         return all_of(
             self.has_patient(),
             self.no_restriction(sealed=1),
             self.no_patient(ordinary, negated(joined)),
             self.no_patient(ordinary, *map(negated, self.sharings("rp.patient"))),
-            self.no_restriction(ordinary, no_grant, sealed=0),
-            self.no_patient(ordinary, stepped, no_grant),
+            TRUE if "hidden" in self.lifted else self.no_restriction(ordinary, no_grant, sealed=0),
+            TRUE if "step-up" in self.lifted else self.no_patient(ordinary, stepped, no_grant),
         )
 
     def record_name(self) -> str:
@@ -275,7 +323,10 @@ class _Compiler:
             "consent_grant gr",
             self.term("gr"),
             self.mine("gr"),
-            f"gr.domain IN ({record}.domain, {self.params.bind('*')})",
+            any_of(
+                f"gr.domain = {self.params.bind('*')}",
+                all_of(f"gr.domain = {record}.domain", f"{record}.inner_domains IS NULL"),
+            ),
             any_of(*self.sharings("gr.patient", "gr.since")),
         )
 
