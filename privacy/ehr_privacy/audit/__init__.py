@@ -1,0 +1,53 @@
+"""The audit log as a Merkle tree: what is committed to, how it is proved, who signed for it.
+
+Pure: rows, hashes and notes come in as values. Nothing here reads a clock, a file or a database.
+"""
+
+from __future__ import annotations
+
+from ehr_privacy.audit.checkpoint import (
+    Checkpoint,
+    Signer,
+    open_note,
+    public_key,
+    verifier_key,
+)
+from ehr_privacy.audit.findings import Finding, compare
+from ehr_privacy.audit.leaf import SALT_BYTES, canonical, commitment, leaf_of, row_leaf
+from ehr_privacy.audit.proofs import (
+    consistency_proof,
+    inclusion_proof,
+    verify_consistency,
+    verify_inclusion,
+)
+from ehr_privacy.audit.tiles import TILE, TILE_HEIGHT, TileReader, new_tiles, tile_path
+from ehr_privacy.audit.tree import EMPTY, HASH_BYTES, leaf_hash, node_hash, root_of
+
+__all__ = [
+    "EMPTY",
+    "HASH_BYTES",
+    "SALT_BYTES",
+    "TILE",
+    "TILE_HEIGHT",
+    "Checkpoint",
+    "Finding",
+    "Signer",
+    "TileReader",
+    "canonical",
+    "commitment",
+    "compare",
+    "consistency_proof",
+    "inclusion_proof",
+    "leaf_hash",
+    "leaf_of",
+    "new_tiles",
+    "node_hash",
+    "open_note",
+    "public_key",
+    "root_of",
+    "row_leaf",
+    "tile_path",
+    "verifier_key",
+    "verify_consistency",
+    "verify_inclusion",
+]

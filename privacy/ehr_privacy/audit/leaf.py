@@ -1,0 +1,42 @@
+"""What the tree commits to for one row: a salted hash, so that no leaf tells what the row says.
+
+With the row's content and its salt gone, its leaf says nothing any more and still holds its place:
+a row can be erased and the log stays whole.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from hashlib import sha256
+
+import orjson
+
+__all__ = ["SALT_BYTES", "canonical", "commitment", "leaf_of", "row_leaf"]
+
+SALT_BYTES = 16
+
+Value = str | int | None
+
+
+def canonical(values: Sequence[Value]) -> bytes:
+    """Return the one way to write a row: a JSON array of its values, in the order of the columns.
+
+    >>> canonical(("a", 1, None, "陳"))
+    b'["a",1,null,"\\xe9\\x99\\xb3"]'
+    """
+    return orjson.dumps(values)
+
+
+def commitment(salt: bytes, row: bytes) -> bytes:
+    """Return what a leaf is made of: SHA-256 of the salt, which has a fixed length, and the row."""
+    return sha256(salt + row).digest()
+
+
+def leaf_of(data: bytes) -> bytes:
+    """Return the leaf of a commitment (RFC 6962 §2.1)."""
+    return sha256(b"\x00" + data).digest()
+
+
+def row_leaf(salt: bytes, values: Sequence[Value]) -> bytes:
+    """Return the leaf of a row: `leaf_of` its `commitment`."""
+    return sha256(b"\x00" + sha256(salt + orjson.dumps(values)).digest()).digest()
