@@ -29,6 +29,8 @@ class Facts:
     episode: str | None = None
     clinical_date: int | None = None
     directory: int = 0
+    inner_domains: str | None = None
+    author_people: str | None = None
 
 
 @dataclass(frozen=True)
@@ -82,6 +84,8 @@ def facts_of(resource: Mapping[str, Any], author: str | None) -> Facts:
         episode=record.episode,
         clinical_date=record.clinical_ms,
         directory=int(record.directory),
+        inner_domains=record.inner_listed,
+        author_people=record.people_listed,
     )
 
 

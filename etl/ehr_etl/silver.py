@@ -21,7 +21,8 @@ from ehr_etl.quality_rules import QualityRules, load_quality_rules
 PARSED = f"key STRING, {ENTRY}, deleted BOOLEAN, {FACTS}, resource STRING, fault STRING"
 SILVER_COLUMNS = (
     *("position", "type", "id", "version", "last_updated", "author", "deleted"),
-    *("patients", "labels", "domain", "episode", "clinical_date", "directory", "resource"),
+    *("patients", "labels", "domain", "episode", "clinical_date", "directory"),
+    *("inner_domains", "author_people", "resource"),
 )
 QUARANTINE_COLUMNS = (
     *("key", "position", "type", "id", "version", "last_updated", "author"),
@@ -45,6 +46,8 @@ _ARROW = pa.schema(
         ("episode", pa.string()),
         ("clinical_date", pa.int64()),
         ("directory", pa.int32()),
+        ("inner_domains", pa.string()),
+        ("author_people", pa.string()),
         ("resource", pa.string()),
         ("fault", pa.string()),
     ]

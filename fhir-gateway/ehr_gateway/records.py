@@ -28,8 +28,8 @@ IndexValues = dict[str, list[tuple[Any, ...]]]
 
 _INSERT = (
     "INSERT INTO resource (type, id, version, current, deleted, last_updated, method, author,"
-    " domain, episode, clinical_date, directory, body) VALUES"
-    " (?, ?, ?, 1, ?, ?, ?, ?, ?, ?, ?, ?, ?) RETURNING pk"
+    " domain, episode, clinical_date, directory, inner_domains, author_people, body) VALUES"
+    " (?, ?, ?, 1, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?) RETURNING pk"
 )
 _INDEX_INSERT = {
     kind: f"INSERT INTO idx_{kind} (param, {', '.join(columns)}, pk)"  # noqa: S608
@@ -59,7 +59,8 @@ def insert_version(
         _INSERT,
         (
             record.type, record.id, version, int(deleted), last_updated_ms, method, record.author,
-            record.domain, record.episode, record.clinical_ms, int(record.directory), body,
+            record.domain, record.episode, record.clinical_ms, int(record.directory),
+            record.inner_listed, record.people_listed, body,
         ),
     )  # fmt: skip
     pk = int(cursor.fetchone()[0])

@@ -38,6 +38,8 @@ RESOURCE = Table(
     Column("episode", TEXT),
     Column("clinical_date", INTEGER),
     Column("directory", INTEGER, nullable=False),
+    Column("inner_domains", TEXT),
+    Column("author_people", TEXT),
     Column("body", LargeBinary, nullable=False),
     Index("resource_version", "type", "id", "version", unique=True),
     Index(

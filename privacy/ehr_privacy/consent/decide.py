@@ -64,7 +64,7 @@ def _decide_directory(rules: Rules, requester: Requester, record: Record) -> Dec
 def _decide_treatment(rules: Rules, requester: Requester, record: Record, now_ms: int) -> Decision:
     if not for_treatment(requester):
         return Decision(False, "purpose")
-    cell = rules.roles.cell(requester.role, requester.profession, record.domain)
+    cell = rules.roles.cell_of_all(requester.role, requester.profession, record.domains)
     if cell == "none":
         return Decision(False, "role")
     if is_author(requester, record):
@@ -107,7 +107,8 @@ def _decide_patient(
     grants = [
         str(row["consent"])
         for row in rules.in_force("consent_grant", now_ms, patient=patient, **mine)
-        if row["domain"] in ("*", record.domain) and int(row["since"] or 0) >= first_shared
+        if (row["domain"] == "*" or record.only_of(row["domain"]))
+        and int(row["since"] or 0) >= first_shared
     ]
     hidden = _restriction(rules, requester, record, patient, now_ms, sealed=False)
     if hidden and not grants:

@@ -1,7 +1,7 @@
 """What the rules need to know of a resource: domain, labels, patients, date, episode.
 
-A resource that holds others (contained, or a Bundle stored as data) has their patients and labels
-too, so that a copy is never easier to see than the record it repeats.
+A resource that holds others (contained, or a Bundle or Parameters stored as data) has their
+patients, labels and domains too, so that a copy is never easier to see than the record it repeats.
 """
 
 from __future__ import annotations
@@ -20,6 +20,12 @@ from ehr_privacy.consent.model import DOMAINS, Record
 
 Json = Mapping[str, Any]  # JSON of every shape
 
+# Where a resource kept as data holds others.
+_HOLDING = {"Bundle": "entry", "Parameters": "parameter"}
+# Who is said to have made what a record tells.
+_AUTHORS = (
+    "author", "recorder", "asserter", "performer", "requester", "resultsInterpreter", "participant",
+)  # fmt: skip
 # A Binary has no compartment; its securityContext says whose it is (R4 Binary).
 _WHOSE = ("subject", "patient", "for", "beneficiary", "securityContext")
 
@@ -85,19 +91,30 @@ def record_facts(resource: Json, author: str | None) -> Record:
     kind = str(resource["resourceType"])
     patients: frozenset[str] = frozenset()
     labels: frozenset[str] = frozenset()
+    people: frozenset[str] = frozenset()
+    domain, day, episode = domain_of(resource), _clinical_date(resource, rules), _episode(resource)
+    inner_domains: set[str] = set()
     for one in _with_inner(resource):
         patients |= patients_of(one) | _named_patients(one)
         labels |= _labels(one)
+        people |= _author_people(one)
+        if one is not resource and one["resourceType"] not in rules.directory:
+            inner_domains.add(domain_of(one))
+            episode = episode or _episode(one)
+            # Days that differ are no day: then every period that is closed closes it.
+            day = day if _clinical_date(one, rules) in (None, day) else None
     return Record(
         type=kind,
         id=str(resource.get("id", "")),
         patients=patients,
-        domain=domain_of(resource),
+        domain=domain,
         labels=labels,
         author=author,
-        clinical_date=_clinical_date(resource, rules),
-        episode=_episode(resource),
+        clinical_date=day,
+        episode=episode,
         directory=kind in rules.directory and not patients,
+        inner_domains=frozenset(inner_domains - {domain}),
+        author_people=people,
     )
 
 
@@ -122,16 +139,31 @@ def _with_inner(resource: Json) -> Iterator[Json]:
     for inner in _objects(resource.get("contained")):
         if "resourceType" in inner:
             yield from _with_inner(inner)
-    if resource["resourceType"] == "Bundle":
-        for entry in _objects(resource.get("entry")):
-            held = entry.get("resource")
-            if isinstance(held, Mapping) and "resourceType" in held:
-                yield from _with_inner(held)
+    if name := _HOLDING.get(str(resource["resourceType"])):
+        yield from _entries(resource, name)
+
+
+def _entries(holder: Json, name: str) -> Iterator[Json]:
+    for entry in _objects(holder.get(name)):
+        held = entry.get("resource")
+        if isinstance(held, Mapping) and "resourceType" in held:
+            yield from _with_inner(held)
+        yield from _entries(entry, "part")
 
 
 def _named_patients(resource: Json) -> frozenset[str]:
     found = (_target(resource.get(name)) for name in _WHOSE)
     return frozenset(name for kind, name in found if kind == "Patient")
+
+
+def _author_people(resource: Json) -> frozenset[str]:
+    found = []
+    for name in _AUTHORS:
+        value = resource.get(name)
+        for one in value if isinstance(value, list) else (value,):
+            inner = one.get("actor", one.get("individual", one)) if isinstance(one, Mapping) else 0
+            found.append(_target(inner))
+    return frozenset(name for kind, name in found if kind == "Practitioner")
 
 
 def _labels(resource: Json) -> frozenset[str]:

@@ -9,7 +9,6 @@ from ehr_privacy.consent.model import Record, Requester, Value
 from ehr_privacy.consent.tables import SELECTOR_COLUMNS
 
 _EQUAL = {
-    "domain": "domain",
     "author": "author",
     "episode": "episode",
     "record_type": "type",
@@ -20,19 +19,26 @@ _EQUAL = {
 def restriction_matches(row: Mapping[str, Value], record: Record) -> bool:
     """Say whether a restriction's selector matches; in doubt it does.
 
-    A record without a clinical date matches every period, and a type that gathers other records
-    matches every selector: it may repeat just what the patient closed.
+    A record without a clinical date matches every period, one that names nobody as its author
+    every person, and a type that gathers other records every selector: it may repeat just what the
+    patient closed. What a record holds inside counts for its domain.
     """
     if record.type in load_domains().gathering:
         return True
-    return _equal(row, record) and _in_period(row, record, unknown=True)
+    in_domain = row["domain"] is None or row["domain"] in record.domains
+    by_person = not record.author_people or row["author_person"] in (None, *record.author_people)
+    return in_domain and by_person and _equal(row, record) and _in_period(row, record, unknown=True)
 
 
 def exception_matches(row: Mapping[str, Value], record: Record) -> bool:
     """Say whether an exception's selector matches; in doubt it does not."""
     if record.type in load_domains().gathering:
         return all(row[column.name] is None for column in SELECTOR_COLUMNS)
-    return _equal(row, record) and _in_period(row, record, unknown=False)
+    in_domain = row["domain"] is None or record.only_of(row["domain"])
+    by_person = row["author_person"] in (None, *record.author_people)
+    return (
+        in_domain and by_person and _equal(row, record) and _in_period(row, record, unknown=False)
+    )
 
 
 def actor_matches(row: Mapping[str, Value], requester: Requester) -> bool:

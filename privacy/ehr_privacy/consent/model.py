@@ -70,6 +70,29 @@ class Record:
     clinical_date: date | None = None
     episode: str | None = None
     directory: bool = False
+    # The domains of what it holds (contained, entries), where they are others than its own.
+    inner_domains: frozenset[str] = frozenset()
+    # The Practitioners it names as its authors.
+    author_people: frozenset[str] = frozenset()
+
+    @property
+    def domains(self) -> frozenset[str]:
+        """Every domain the record counts under."""
+        return self.inner_domains | {self.domain}
+
+    def only_of(self, domain: Value) -> bool:
+        """Say whether the record is of this domain and holds nothing of another."""
+        return self.domain == domain and not self.inner_domains
+
+    @property
+    def inner_listed(self) -> str | None:
+        """The inner domains as the record table holds them."""
+        return listed(self.inner_domains)
+
+    @property
+    def people_listed(self) -> str | None:
+        """The authors as the record table holds them."""
+        return listed(self.author_people)
 
     @property
     def clinical_ms(self) -> int | None:
@@ -122,6 +145,16 @@ class Rules:
         """Return the matching rows whose term holds now, by Consent id."""
         rows = [row for row in self.rows(table, **equal) if holds(row, now_ms)]
         return sorted(rows, key=lambda row: str(row["consent"]))
+
+
+def listed(names: Iterable[str]) -> str | None:
+    """Return names as one text in which each stands between bars; None where there is none.
+
+    >>> listed({"b", "a"}), listed(())
+    ('|a|b|', None)
+    """
+    text = "|".join(sorted(names))
+    return f"|{text}|" if text else None
 
 
 def holds(row: Mapping[str, Value], now_ms: int) -> bool:

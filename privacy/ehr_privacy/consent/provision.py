@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import product
@@ -24,9 +25,12 @@ ACCOUNT = f"{EHR_SYSTEM}/sid/account"
 SEALED = f"{EHR_SYSTEM}/StructureDefinition/sealed"
 LABELS = frozenset({"PSY", "HIV", "SDV", "SEX", "ETH", "GDIS", "STD", "R", "V"})
 
+_ID = re.compile(r"[A-Za-z0-9.-]{1,64}")
 _TERMINOLOGY = "http://terminology.hl7.org/CodeSystem"
 _LABEL_SYSTEMS = (f"{_TERMINOLOGY}/v3-ActCode", f"{_TERMINOLOGY}/v3-Confidentiality")
 _RECIPIENTS = {(f"{_TERMINOLOGY}/v3-ParticipationType", code) for code in ("IRCP", "PRCP")}
+# Whose record it is, or who is named in it as having made it.
+_AUTHOR = {"Organization": "author", "Practitioner": "author_person"}
 _PEOPLE = ("Practitioner", "Person")
 _KNOWN = frozenset(
     "id extension type period actor action securityLabel purpose class dataPeriod data "
@@ -47,7 +51,7 @@ class Provision:
     actors: tuple[tuple[str, str | None], ...] = ()
     domains: tuple[str, ...] = ()
     labels: tuple[str, ...] = ()
-    authors: tuple[str, ...] = ()
+    authors: tuple[tuple[str, str], ...] = ()
     episodes: tuple[str, ...] = ()
     records: tuple[tuple[str, str], ...] = ()
     data_period: tuple[int, int | None] | None = None
@@ -102,7 +106,7 @@ class Provision:
         instances: list[dict[str, Value]] = []
         instances += [{"record_type": kind, "record_id": name} for kind, name in self.records]
         instances += [{"episode": name} for name in self.episodes]
-        instances += [{"author": name} for name in self.authors]
+        instances += [{_AUTHOR[kind]: name} for kind, name in self.authors]
         return [
             {**empty, "domain": domain, "label": label, **instance, **actor}
             for domain, label, instance, actor in product(
@@ -268,27 +272,27 @@ def _read_labels(node: Json, path: str) -> tuple[str, ...]:
 
 def _read_data(
     node: Json, path: str
-) -> tuple[tuple[tuple[str, str], ...], tuple[str, ...], tuple[str, ...]]:
+) -> tuple[tuple[tuple[str, str], ...], tuple[str, ...], tuple[tuple[str, str], ...]]:
     records, episodes, authors = [], [], []
     for number, data in enumerate(objects(node.get("data"))):
         where = f"{path}.data[{number}]"
         reference = data.get("reference")
         text = reference.get("reference") if isinstance(reference, Mapping) else None
         kind, _, name = str(text or "").partition("/")
-        if not kind or not name or "/" in name:
+        if not kind or not _ID.fullmatch(name):
             refuse(f"{where}.reference", "Name one record of this server: Type/id.")
         match data.get("meaning"), kind:
             case "instance", _:
                 records.append((kind, name))
             case "related", "Encounter":
                 episodes.append(name)
-            case "authoredby", "Organization":
-                authors.append(name)
+            case "authoredby", ("Organization" | "Practitioner"):
+                authors.append((kind, name))
             case _:
                 refuse(
                     f"{where}.meaning",
                     "Data is a single instance, what is related to an Encounter, "
-                    "or what is authored by an Organization.",
+                    "or what is authored by an Organization or a Practitioner.",
                 )
     return tuple(records), tuple(episodes), tuple(authors)
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from functools import cache
 from importlib.resources import files
@@ -56,6 +56,14 @@ class RoleMatrix:
         cell = row.get(domain, "none")
         # A system acts in no profession, so nobody could be asked for a step-up consent.
         return "none" if role == "system" and cell == "restricted" else cell
+
+    def cell_of_all(self, role: str, profession: str | None, domains: Iterable[str]) -> str:
+        """Return the narrowest cell among domains, for a record that holds others.
+
+        >>> load_roles().cell_of_all("clinician", "pharmacist", {"laboratory", "radiology"})
+        'restricted'
+        """
+        return max((self.cell(role, profession, one) for one in domains), key=CELLS.index)
 
 
 @cache

@@ -21,6 +21,7 @@ SELECTOR_COLUMNS = (
     Column("domain", "TEXT", True),
     Column("label", "TEXT", True),
     Column("author", "TEXT", True),
+    Column("author_person", "TEXT", True),
     Column("episode", "TEXT", True),
     Column("record_type", "TEXT", True),
     Column("record_id", "TEXT", True),

@@ -51,7 +51,7 @@ def may_write(
     if requester.role not in ("clinician", "system"):
         return Decision(False, "role")
     if not record.directory:
-        if matrix.cell(requester.role, requester.profession, record.domain) == "none":
+        if matrix.cell_of_all(requester.role, requester.profession, record.domains) == "none":
             return Decision(False, "role")
         # A Patient must exist before the person can join; the platform keeps the registry.
         if record.patients and not joined and not platform and record.type != "Patient":

@@ -108,12 +108,15 @@ def record_row(pk: int, record: Record) -> tuple[object, ...]:
         record.episode,
         record.clinical_ms,
         int(record.directory),
+        record.inner_listed,
+        record.people_listed,
     )
 
 
 _RECORDS = (
     "CREATE TABLE record (pk INTEGER PRIMARY KEY, type TEXT, id TEXT, domain TEXT,"
-    " author TEXT, episode TEXT, clinical_date INTEGER, directory INTEGER)",
+    " author TEXT, episode TEXT, clinical_date INTEGER, directory INTEGER,"
+    " inner_domains TEXT, author_people TEXT)",
     "CREATE TABLE record_patient (pk INTEGER, patient TEXT, PRIMARY KEY (pk, patient))",
     "CREATE TABLE record_label (pk INTEGER, label TEXT, PRIMARY KEY (pk, label))",
 )

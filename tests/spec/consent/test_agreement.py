@@ -66,6 +66,7 @@ VALUES: dict[str, Sequence[Any]] = {
     "domain": (*DOMAINS, *ANY),
     "label": (*LABELS, *ANY),
     "author": (*ORGANIZATIONS, *ANY),
+    "author_person": ("x", "y", *ANY),
     "episode": ("e1", *ANY),
     "record_type": (*TYPES[:2], *ANY),
     "record_id": ("1", "2", *ANY),
@@ -140,6 +141,8 @@ def make_record(choose: Choose) -> Record:
         clinical_date=choose((DAY, None)),
         episode=choose(("e1", None)),
         directory=kind == "MeasureReport" and not patients,
+        inner_domains=frozenset(choose(((), (), (), DOMAINS[:1], DOMAINS[1:]))),
+        author_people=frozenset(choose(((), ("x",), ("x", "y")))),
     )
 
 

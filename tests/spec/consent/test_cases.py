@@ -70,6 +70,8 @@ def record(name: str) -> Record:
         labels=frozenset(facts.pop("labels", [])),
         author=facts.pop("author", "st-gabriel") or None,
         clinical_date=date.fromisoformat(day) if day else None,
+        inner_domains=frozenset(facts.pop("inner_domains", [])),
+        author_people=frozenset(facts.pop("author_people", [])),
     )
     return replace(made, **facts)
 

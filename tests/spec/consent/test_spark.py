@@ -34,10 +34,12 @@ RECORD = (
     *(Column(name, "TEXT", True) for name in ("type", "id", "domain", "author", "episode")),
     Column("clinical_date", "INTEGER", True),
     Column("directory", "INTEGER", False),
+    Column("inner_domains", "TEXT", True),
+    Column("author_people", "TEXT", True),
 )
 LINK = {"record_patient": "patient", "record_label": "label"}
 ANY: Values = dict.fromkeys(
-    "domain label author episode record_type record_id period_from period_to".split()
+    "domain label author author_person episode record_type record_id period_from period_to".split()
 )
 TERM: Values = {"since": 0, "until": None}
 EVERYONE: Values = {"actor_kind": "everyone", "actor_value": None}
@@ -55,6 +57,15 @@ RECORDS = [
     Record("Organization", "9", directory=True),
     Record("Consent", "10", frozenset({"ann"}), "other"),
     Record("Observation", "11", frozenset({"ann"}), "observation", frozenset({"PSY"}), "hospital"),
+    Record(
+        "DiagnosticReport",
+        "12",
+        frozenset({"ann"}),
+        "investigation",
+        author="hospital",
+        inner_domains=frozenset({"laboratory", "radiology"}),
+        author_people=frozenset({"x", "y"}),
+    ),
 ]
 BASE = [
     RuleRow("consent_joining", {"consent": "j1", "patient": "ann", **TERM}),
@@ -117,7 +128,10 @@ def fill(spark: Any, rows: list[RuleRow]) -> None:
     """Make every view a predicate reads."""
     numbered = list(enumerate(RECORDS))
     facts = [
-        (pk, r.type, r.id, r.domain, r.author, r.episode, r.clinical_ms, int(r.directory))
+        (
+            *(pk, r.type, r.id, r.domain, r.author, r.episode, r.clinical_ms, int(r.directory)),
+            *(r.inner_listed, r.people_listed),
+        )
         for pk, r in numbered
     ]
     view(spark, "record", RECORD, facts)

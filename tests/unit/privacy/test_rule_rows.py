@@ -214,7 +214,7 @@ def deny(**more: Any) -> dict[str, Any]:
             "Consent.provision.data[0].meaning",
         ),
         (
-            deny(data=[{"meaning": "authoredby", "reference": {"reference": "Practitioner/p"}}]),
+            deny(data=[{"meaning": "authoredby", "reference": {"reference": "PractitionerRole/p"}}]),
             "Consent.provision.data[0].meaning",
         ),
         (
@@ -329,7 +329,7 @@ def test_the_published_consents_are_read_or_refused_with_a_path(shared_data: Pat
         "basic-reject": ["consent_restriction"],
         "basic-treat": ["consent_sharing"],
         "expired-treat": ["consent_sharing"],
-        "intermediate-authoredby": ["Consent.provision.data[0].meaning"],
+        "intermediate-authoredby": ["Consent.provision.data"],
         "intermediate-data": ["Consent.provision.data"],
         "intermediate-timeframe": ["Consent.provision.dataPeriod"],
     }
