@@ -37,8 +37,7 @@ from ehr_gateway.routes import (
 from ehr_gateway.settings import GatewaySettings
 from ehr_gateway.store import Store
 
-_THREADS = 2
-import sys; sys.setswitchinterval(0.005)
+_THREADS = 8
 # In this order: fixed addresses before those with a resource type in them.
 ROUTERS = tuple(
     module.router
