@@ -5,20 +5,22 @@ Rows hold references and the names of parameters. Values from records never ente
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
+import orjson
+
+from ehr_gateway.auditing.append import append
+from ehr_gateway.auditing.reasons import Reason, reason_of
 from ehr_gateway.auth.tokens import Subject
 from ehr_gateway.database import Connection
 from ehr_gateway.ids import uuid7
 
-_COLUMNS = (
-    "id, at_ms, request_id, login, display, role, organization, purpose, client, interaction,"
-    " patient, entities, query, outcome, reason"
+_PATIENTS = (
+    "SELECT p.pk, p.patient, r.domain FROM record_patient p JOIN resource r ON r.pk = p.pk"
+    " WHERE p.pk IN ({}) ORDER BY p.pk, p.patient"
 )
-_PATIENTS = "SELECT pk, patient FROM record_patient WHERE pk IN ({}) ORDER BY pk, patient"
 _BATCH = 50
 SUCCESS, REFUSED, FAILED = "0", "4", "8"
 
@@ -45,7 +47,7 @@ class Disclosed(Protocol):
 
 @dataclass(frozen=True)
 class Occasion:
-    """One request: who asked, when, for what."""
+    """One request: who asked, when, from where, for what."""
 
     subject: Subject
     purpose: str
@@ -53,39 +55,7 @@ class Occasion:
     request_id: str
     interaction: str
     query: str | None = None
-
-
-@dataclass(frozen=True)
-class AuditRow:
-    """One row of the log, as stored."""
-
-    id: str
-    at_ms: int
-    request_id: str
-    login: str
-    display: str
-    role: str
-    organization: str | None
-    purpose: str
-    client: str
-    interaction: str
-    patient: str | None
-    entities: tuple[str, ...]
-    query: str | None
-    outcome: str
-    reason: str | None
-
-
-@dataclass(frozen=True)
-class AuditFilter:
-    """Which rows are asked for; None means any. Times are half open."""
-
-    id: str | None = None
-    patient: str | None = None
-    login: str | None = None
-    since_ms: int | None = None
-    until_ms: int | None = None
-    before: str | None = None
+    address: str | None = None
 
 
 def record_disclosure(
@@ -95,13 +65,19 @@ def record_disclosure(
     patients = _patients(connection, [version.pk for version in versions])
     rows: dict[str | None, _Row] = {}
     for version in versions:
-        for patient in patients.get(version.pk, (None,)):
-            row = rows.setdefault(patient, _Row(patient))
+        for patient, domain in patients.get(version.pk, _NOBODY):
+            row = rows.get(patient)
+            if row is None:
+                row = rows[patient] = _Row(patient)
             row.entities[f"{version.type}/{version.id}"] = None
-            row.authors.add(version.author)
+            row.records.append((version.pk, domain, version.author))
     for row in rows.values():
-        row.reason = _reason(connection, occasion, row)
-    _insert(connection, occasion, list(rows.values()) or [_Row(None)], SUCCESS)
+        row.reason = (
+            _DIRECTORY
+            if row.patient is None
+            else reason_of(connection, occasion.subject, occasion.at_ms, row.patient, row.records)
+        )
+    _insert(connection, occasion, list(rows.values()) or [_Row(None, reason=_DIRECTORY)], SUCCESS)
 
 
 def record_refusal(
@@ -110,30 +86,32 @@ def record_refusal(
     """Write the row of a request that was refused or failed; no patient was shown to anyone."""
     outcome = REFUSED if status < 500 else FAILED
     entities: dict[str, None] = {attempted: None} if attempted else {}
-    row = _Row(None, entities, reason=f"HTTP {status}")
+    row = _Row(None, entities, reason=Reason(f"HTTP {status}"))
     _insert(connection, occasion, [row], outcome)
 
 
-def record_about(connection: Connection, occasion: Occasion, patient: str | None) -> None:
-    """Write the row of a request that disclosed no record but concerned a patient, or nobody."""
-    _insert(connection, occasion, [_Row(patient)], SUCCESS)
+def record_about(
+    connection: Connection,
+    occasion: Occasion,
+    patient: str | None,
+    *,
+    entities: Iterable[str] = (),
+    domains: Iterable[str] = (),
+    reason: str | None = None,
+    consent: str | None = None,
+    outcome: str = SUCCESS,
+) -> None:
+    """Write the row of a request that disclosed no record but concerned a patient, or nobody.
+
+    `entities` are references such as "Consent/x" that it was about.
+    """
+    row = _Row(patient, dict.fromkeys(entities), reason=Reason(reason, consent) if reason else None)
+    row.records = [(0, domain, None) for domain in domains]
+    _insert(connection, occasion, [row], outcome)
 
 
-def find(connection: Connection, wanted: AuditFilter, count: int) -> list[AuditRow]:
-    """Return the newest rows first, at most `count`."""
-    where, params = _where(wanted)
-    sql = f"SELECT {_COLUMNS} FROM audit WHERE {where} ORDER BY seq DESC LIMIT :count"  # noqa: S608
-    rows = connection.execute(sql, {**params, "count": count}).fetchall()
-    return [
-        AuditRow(**{**dict(row), "entities": tuple(json.loads(row["entities"]))}) for row in rows
-    ]
-
-
-def total(connection: Connection, wanted: AuditFilter) -> int:
-    """Count the rows asked for."""
-    where, params = _where(wanted)
-    sql = f"SELECT count(*) FROM audit WHERE {where}"  # noqa: S608 constant conditions
-    return int(connection.execute(sql, params).fetchone()[0])
+_NOBODY: Sequence[tuple[str | None, str | None]] = ((None, None),)
+_DIRECTORY = Reason("directory")
 
 
 @dataclass
@@ -142,15 +120,19 @@ class _Row:
 
     patient: str | None
     entities: dict[str, None] = field(default_factory=dict)
-    authors: set[str | None] = field(default_factory=set)
-    reason: str | None = None
+    # (pk, domain, author) of each record.
+    records: list[tuple[int, str | None, str | None]] = field(default_factory=list)
+    reason: Reason | None = None
+
+    @property
+    def domains(self) -> str:
+        return " ".join(sorted({domain for _, domain, _ in self.records if domain}))
 
 
 def _insert(connection: Connection, occasion: Occasion, rows: Iterable[_Row], outcome: str) -> None:
     subject = occasion.subject
-    connection.executemany(
-        f"INSERT INTO audit ({_COLUMNS})"  # noqa: S608 constant columns
-        " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+    append(
+        connection,
         [
             (
                 uuid7().hex,
@@ -162,59 +144,32 @@ def _insert(connection: Connection, occasion: Occasion, rows: Iterable[_Row], ou
                 subject.organization,
                 occasion.purpose,
                 subject.client,
+                occasion.address,
                 occasion.interaction,
                 row.patient,
-                json.dumps(list(row.entities)),
+                orjson.dumps(list(row.entities)).decode(),
+                row.domains,
                 occasion.query,
                 outcome,
-                row.reason,
+                row.reason.code if row.reason else None,
+                row.reason.consent if row.reason else None,
             )
             for row in rows
         ],
     )
 
 
-def _reason(connection: Connection, occasion: Occasion, row: _Row) -> str:
-    """Say why the requester could see it: the line of the consent table that permitted."""
-    subject = occasion.subject
-    if row.patient is None:
-        return "directory"
-    if subject.role not in ("clinician", "system"):
-        return "own" if subject.role == "patient" else subject.role
-    if row.authors == {subject.organization}:
-        return "own-record"
-    emergency = connection.execute(
-        "SELECT 1 FROM consent_emergency WHERE patient = ? AND person = ? AND organization = ?"
-        " AND since <= ? AND (until IS NULL OR ? < until)",
-        (row.patient, subject.person or subject.login, subject.organization)
-        + (occasion.at_ms,) * 2,
-    ).fetchone()
-    return "emergency" if emergency else "shared"
-
-
-def _patients(connection: Connection, pks: Sequence[int]) -> Mapping[int, Sequence[str]]:
-    """Return the patients of each version that has any."""
-    found: dict[int, list[str]] = {}
+def _patients(
+    connection: Connection, pks: Sequence[int]
+) -> Mapping[int, Sequence[tuple[str | None, str | None]]]:
+    """Return the patients of each version that has any, each with the version's domain."""
+    found: dict[int, list[tuple[str | None, str | None]]] = {}
     # One or many: the same two statements each time, so that they are compiled once.
     size = 1 if len(pks) == 1 else _BATCH
     query = _PATIENTS.format(", ".join("?" * size))
     for start in range(0, len(pks), size):
         some = pks[start : start + size]
         padded = [*some, *[some[0]] * (size - len(some))]
-        for pk, patient in connection.execute(query, padded):
-            found.setdefault(pk, []).append(patient)
+        for pk, patient, domain in connection.execute(query, padded):
+            found.setdefault(pk, []).append((patient, domain))
     return found
-
-
-def _where(wanted: AuditFilter) -> tuple[str, dict[str, object]]:
-    conditions = {
-        "id": "id = :id",
-        "patient": "patient = :patient",
-        "login": "login = :login",
-        "since_ms": "at_ms >= :since_ms",
-        "until_ms": "at_ms < :until_ms",
-        "before": "seq < (SELECT seq FROM audit WHERE id = :before)",
-    }
-    params = {name: getattr(wanted, name) for name in conditions}
-    kept = {name: value for name, value in params.items() if value is not None}
-    return " AND ".join(["1 = 1", *(conditions[name] for name in kept)]), kept

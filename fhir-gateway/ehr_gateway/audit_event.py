@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from ehr_fhir.intervals import instant
-from ehr_gateway.audit import AuditRow
+from ehr_gateway.auditing.rows import AuditRow
 from ehr_gateway.interaction_codes import action_of
 
 _EHR = "https://ehr-commons.hk/fhir/CodeSystem"

@@ -1,12 +1,23 @@
-"""The table of who saw what: one row per request and patient touched."""
+"""The tables of who saw what: one row per request and patient touched, and the log's length.
+
+The row's place in the Merkle log is `seq` - 1. Its leaf commits to the columns of CONTENT under a
+salt of its own, so that a row can be emptied and the log stays provable.
+"""
 
 from __future__ import annotations
 
-from sqlalchemy import Column, Index, MetaData, Table
+from sqlalchemy import Column, Index, LargeBinary, MetaData, Table
 
 from ehr_gateway.database.tables import INTEGER, TEXT
 
 METADATA = MetaData()
+
+# What a leaf commits to, in this order for ever: a new column needs a new form of the leaf.
+CONTENT = (
+    "id", "at_ms", "request_id", "login", "display", "role", "organization", "purpose", "client",
+    "address", "interaction", "patient", "entities", "domains", "query", "outcome", "reason",
+    "consent",
+)  # fmt: skip
 
 AUDIT = Table(
     "audit",
@@ -22,15 +33,33 @@ AUDIT = Table(
     Column("organization", TEXT),
     Column("purpose", TEXT, nullable=False),
     Column("client", TEXT, nullable=False),
+    # The network address the request came from.
+    Column("address", TEXT),
     Column("interaction", TEXT, nullable=False),
     Column("patient", TEXT),
     # A JSON list of "Type/id": references, never values.
     Column("entities", TEXT, nullable=False),
+    # The data domains of the records disclosed, with a space between them.
+    Column("domains", TEXT, nullable=False),
     # What was asked: the type or address and the names of the parameters, never their values.
     Column("query", TEXT),
     Column("outcome", TEXT, nullable=False),
+    # The line of the consent table that permitted, or why not.
     Column("reason", TEXT),
+    # The Consent by which a grant or an emergency opened it.
+    Column("consent", TEXT),
+    # Empty where the row's content was erased.
+    Column("salt", LargeBinary, nullable=False),
+    Column("leaf", LargeBinary, nullable=False),
     Index("audit_patient", "patient", "seq"),
+    Index("audit_login", "login", "seq"),
     Index("audit_at", "at_ms"),
     sqlite_autoincrement=True,
+)
+# PostgreSQL's sequences leave gaps where a transaction is taken back; this count does not.
+AUDIT_HEAD = Table(
+    "audit_head",
+    METADATA,
+    Column("one", INTEGER, primary_key=True, autoincrement=False),
+    Column("size", INTEGER, nullable=False),
 )

@@ -14,6 +14,7 @@ from ehr_fhir.errors import Forbidden, Invalid, NotFound
 from ehr_fhir.intervals import date_interval
 from ehr_gateway import audit
 from ehr_gateway.audit_event import audit_event
+from ehr_gateway.auditing import rows as log
 from ehr_gateway.body import form_pairs
 from ehr_gateway.bundle_bytes import bundle, entry, link
 from ehr_gateway.caller import Asking, TheAsking
@@ -47,9 +48,9 @@ def read(asking: TheAsking, logical_id: str) -> Response:
     """Read one AuditEvent."""
     prefer = preferences(asking.request)
     occasion = asking.occasion("read")
-    wanted = _limited(asking, audit.AuditFilter(id=logical_id), "read")
+    wanted = _limited(asking, log.AuditFilter(id=logical_id), "read")
     with asking.gateway.store.reading() as connection:
-        rows = audit.find(connection, wanted, 1)
+        rows = log.find(connection, wanted, 1)
         if not rows:
             raise NotFound("There is no such AuditEvent.")
         names = _names(connection, rows)
@@ -64,8 +65,8 @@ def _search(asking: Asking, pairs: list[tuple[str, str]]) -> Response:
     occasion = asking.occasion("search-type", "AuditEvent?" + "&".join(name for name, _ in pairs))
     wanted = _limited(asking, wanted, "search")
     with asking.gateway.store.reading() as connection:
-        rows = audit.find(connection, wanted, count + 1)
-        total = audit.total(connection, wanted) if with_total else None
+        rows = log.find(connection, wanted, count + 1)
+        total = log.total(connection, wanted) if with_total else None
         names = _names(connection, rows)
     asking.note(partial(audit.record_about, occasion=occasion, patient=wanted.patient))
     base = asking.gateway.settings.fhir_base
@@ -86,7 +87,7 @@ def _search(asking: Asking, pairs: list[tuple[str, str]]) -> Response:
     return fhir_response(body, pretty=prefer.pretty)
 
 
-def _limited(asking: Asking, wanted: audit.AuditFilter, interaction: str) -> audit.AuditFilter:
+def _limited(asking: Asking, wanted: log.AuditFilter, interaction: str) -> log.AuditFilter:
     subject = asking.caller.subject
     scopes = asking.access.requester.scopes
     if not interaction_covered(scopes, interaction, "AuditEvent", in_patient=True):
@@ -97,11 +98,11 @@ def _limited(asking: Asking, wanted: audit.AuditFilter, interaction: str) -> aud
         raise Forbidden("The audit log is for the patient, the steward and the auditor.")
     if wanted.patient not in (None, subject.patient):
         # Not "forbidden": the answer is the same whether such a patient exists or not.
-        return audit.AuditFilter(id="", patient=subject.patient)
-    return audit.AuditFilter(**{**vars(wanted), "patient": subject.patient})
+        return log.AuditFilter(id="", patient=subject.patient)
+    return log.AuditFilter(**{**vars(wanted), "patient": subject.patient})
 
 
-def _parse(pairs: list[tuple[str, str]]) -> tuple[audit.AuditFilter, int, bool]:
+def _parse(pairs: list[tuple[str, str]]) -> tuple[log.AuditFilter, int, bool]:
     fields: dict[str, object] = {}
     count, with_total = _DEFAULT_COUNT, False
     for name, value in pairs:
@@ -124,7 +125,7 @@ def _parse(pairs: list[tuple[str, str]]) -> tuple[audit.AuditFilter, int, bool]:
                 "AuditEvent is searched by patient, date, agent, _id, _count, _total and "
                 "_sort=-date."
             )
-    return audit.AuditFilter(**fields), count, with_total  # type: ignore[arg-type]  # by name above
+    return log.AuditFilter(**fields), count, with_total  # type: ignore[arg-type]  # by name above
 
 
 def _date(value: str, fields: dict[str, object]) -> None:
@@ -152,7 +153,7 @@ def _count(value: str) -> int:
     return min(int(value), _MOST)
 
 
-def _names(connection: Connection, rows: Iterable[audit.AuditRow]) -> dict[str, str]:
+def _names(connection: Connection, rows: Iterable[log.AuditRow]) -> dict[str, str]:
     wanted = sorted({row.organization for row in rows if row.organization})
     if not wanted:
         return {}

@@ -1,0 +1,1 @@
+"""The audit log: how rows are appended and read, signed for, exported, verified and watched."""
