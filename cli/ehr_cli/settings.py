@@ -33,6 +33,13 @@ class Settings:
     database: str = "sqlite"
     public_url: str = ""
     token_seconds: int = 3600
+    login_idle_seconds: int = 1800
+    login_absolute_seconds: int = 28_800
+    reauth_seconds: int = 600
+    eid_authorize_url: str = ""
+    eid_token_url: str = ""
+    eid_client_id: str = "ehr-commons"
+    eid_client_secret: str = ""
     max_body_mb: int = 32
     max_bundle_entries: int = 10_000
     max_search_rows: int = 1_000_000
@@ -146,6 +153,9 @@ def _check(settings: Settings, where: str) -> None:
         ("port", 1, 65535),
         ("workers", 1, 64),
         ("token_seconds", 60, 86_400),
+        ("login_idle_seconds", 60, 86_400),
+        ("login_absolute_seconds", 60, 604_800),
+        ("reauth_seconds", 30, 86_400),
         ("max_body_mb", 1, 1024),
         ("max_bundle_entries", 1, 1_000_000),
         ("max_search_rows", 1000, 1_000_000_000),

@@ -24,6 +24,25 @@ class GatewaySettings:
     audience: str = "https://ehr-commons.hk/fhir"
     # How long an access token of a person or a program is good for.
     token_seconds: int = 3600
+    # A log-in session ends when nobody used it for so long, and so long after it began.
+    login_idle_seconds: int = 1800
+    login_absolute_seconds: int = 8 * 3600
+    # Changing how one logs in needs a log-in no older than that.
+    reauth_seconds: int = 600
+    # The provider of the electronic identity: both addresses, and what we are there. Without them
+    # the simulator stands in, for those who are enrolled with it.
+    eid_authorize_url: str = ""
+    eid_token_url: str = ""
+    eid_client_id: str = "ehr-commons"
+    eid_client_secret: str = ""
+    # A refresh token that nobody used for so long is over, and so is the permission after so long:
+    # while the person is away (`offline_access`), and while he is at work (`online_access`).
+    refresh_idle_seconds: int = 30 * 86_400
+    refresh_seconds: int = 90 * 86_400
+    online_seconds: int = 12 * 3600
+    # Who may register a program at /oauth/register: whoever has a token from the administrator
+    # (`token`), anybody (`open`), or nobody (`off`).
+    registration: str = "token"
     # Larger request bodies are refused with 413.
     max_body_bytes: int = 32 * 1024 * 1024
     # Bundles of more entries are refused with 413.
@@ -38,11 +57,19 @@ class GatewaySettings:
         if parts.scheme not in ("http", "https") or not parts.netloc or self.base_url[-1] == "/":
             raise Invalid("base_url must be an http or https address without a final slash.")
         for name in (
-            "token_seconds", "max_body_bytes", "max_bundle_entries", "max_search_rows",
-            "max_feed_entries",
+            "token_seconds", "login_idle_seconds", "login_absolute_seconds", "reauth_seconds",
+            "max_body_bytes", "max_bundle_entries", "max_search_rows",
+            "max_feed_entries", "refresh_idle_seconds", "refresh_seconds", "online_seconds",
         ):  # fmt: skip
             if getattr(self, name) < 1:
                 raise Invalid(f"{name} must be at least 1.")
+
+        addresses = [self.eid_authorize_url, self.eid_token_url]
+        if any(addresses) and not all(_is_https(address) for address in addresses):
+            raise Invalid("eid_authorize_url and eid_token_url must both be https addresses.")
+
+        if self.registration not in ("token", "open", "off"):
+            raise Invalid("registration must be token, open or off.")
 
     @property
     def database(self) -> Path | str:
@@ -55,6 +82,18 @@ class GatewaySettings:
         return self.data / "keys"
 
     @property
+    def oauth_issuer(self) -> str:
+        """The address that clients know the authorization server by (RFC 8414)."""
+        return f"{self.base_url}/oauth"
+
+    @property
     def fhir_base(self) -> str:
         """The base address of the FHIR service."""
         return f"{self.base_url}/fhir"
+
+
+def _is_https(address: str) -> bool:
+    # Plain HTTP only on this machine, as for trying another provider's simulator.
+    parts = urlsplit(address)
+    local = parts.hostname in ("127.0.0.1", "localhost", "::1")
+    return bool(parts.netloc) and (parts.scheme == "https" or (local and parts.scheme == "http"))

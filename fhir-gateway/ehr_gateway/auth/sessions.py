@@ -1,0 +1,141 @@
+"""Log-in sessions at the gateway: kept on the server, found by the hash of an opaque cookie.
+
+A session says who proved themselves, when and how. It gives no access to records by itself.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import secrets
+import uuid
+from dataclasses import dataclass
+
+from ehr_gateway.database import Connection, Database
+from ehr_gateway.settings import GatewaySettings
+
+_COLUMNS = "s.id, s.login, s.device, s.created_ms, s.seen_ms, s.auth_ms, s.methods"
+# Being seen is written down at most this often.
+_SEEN_EVERY_MS = 60_000
+# Ended and timed out rows are kept so long: tokens issued from them ask for theirs.
+_KEPT_MS = 90 * 86_400_000
+
+
+@dataclass(frozen=True)
+class LoginSession:
+    """One browser in which a person is logged in."""
+
+    id: str
+    login: str
+    device: str
+    created_ms: int
+    seen_ms: int
+    auth_ms: int
+    methods: tuple[str, ...]
+
+
+def start(
+    connection: Connection, login: str, device: str, methods: tuple[str, ...], now_ms: int
+) -> tuple[str, LoginSession]:
+    """Begin a session; return the cookie's value, which is kept nowhere, and the session."""
+    token = secrets.token_urlsafe(32)
+    begun = LoginSession(uuid.uuid4().hex, login, device, now_ms, now_ms, now_ms, methods)
+    connection.execute("DELETE FROM login_session WHERE seen_ms < ?", (now_ms - _KEPT_MS,))
+    connection.execute(
+        "INSERT INTO login_session (id, key, login, device, created_ms, seen_ms, auth_ms, methods)"
+        " VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
+        (begun.id, _key(token), login, device, now_ms, now_ms, now_ms, " ".join(methods)),
+    )
+    return token, begun
+
+
+def renew(
+    connection: Connection, session: LoginSession, methods: tuple[str, ...], now_ms: int
+) -> tuple[str, LoginSession]:
+    """Note that the person proved themselves again; the cookie's value changes (rotation)."""
+    token = secrets.token_urlsafe(32)
+    connection.execute(
+        "UPDATE login_session SET key = ?, seen_ms = ?, auth_ms = ?, methods = ? WHERE id = ?",
+        (_key(token), now_ms, now_ms, " ".join(methods), session.id),
+    )
+    return token, LoginSession(
+        session.id, session.login, session.device, session.created_ms, now_ms, now_ms, methods
+    )
+
+
+def find(
+    database: Database, token: str, settings: GatewaySettings, now_ms: int
+) -> LoginSession | None:
+    """Return the session of a cookie while it is in force, and mark it as seen."""
+    with database.reading() as connection:
+        row = connection.execute(
+            f"SELECT {_COLUMNS} FROM login_session s"  # noqa: S608 constant columns
+            " JOIN account a ON a.login = s.login AND a.disabled = 0"
+            " WHERE s.key = ? AND s.ended_ms IS NULL AND s.seen_ms > ? AND s.created_ms > ?",
+            (_key(token), *_since(settings, now_ms)),
+        ).fetchone()
+    if row is None:
+        return None
+    found = _session(row)
+    if now_ms - found.seen_ms >= _SEEN_EVERY_MS:
+        with database.writing() as connection:
+            connection.execute(
+                "UPDATE login_session SET seen_ms = ? WHERE id = ?", (now_ms, found.id)
+            )
+    return found
+
+
+def of_account(
+    connection: Connection, login: str, settings: GatewaySettings, now_ms: int
+) -> list[LoginSession]:
+    """Return the sessions of an account that are in force, the latest used first."""
+    rows = connection.execute(
+        f"SELECT {_COLUMNS} FROM login_session s WHERE s.login = ? AND s.ended_ms IS NULL"  # noqa: S608
+        " AND s.seen_ms > ? AND s.created_ms > ? ORDER BY s.seen_ms DESC, s.id",
+        (login, *_since(settings, now_ms)),
+    ).fetchall()
+    return [_session(row) for row in rows]
+
+
+def end(connection: Connection, login: str, session_id: str, now_ms: int) -> bool:
+    """End one session of an account; say whether there was one."""
+    ended = connection.execute(
+        "UPDATE login_session SET ended_ms = ? WHERE id = ? AND login = ? AND ended_ms IS NULL",
+        (now_ms, session_id, login),
+    )
+    return ended.rowcount == 1
+
+
+def end_all(
+    connection: Connection, login: str, now_ms: int, *, besides: str = ""
+) -> tuple[str, ...]:
+    """End every session of an account but one; return the ids of those ended."""
+    rows = connection.execute(
+        "UPDATE login_session SET ended_ms = ? WHERE login = ? AND ended_ms IS NULL AND id <> ?"
+        " RETURNING id",
+        (now_ms, login, besides),
+    ).fetchall()
+    return tuple(row[0] for row in rows)
+
+
+def in_force(connection: Connection, session_id: str) -> bool:
+    """Say whether nobody has ended the session; being idle does not end what was issued from it."""
+    row = connection.execute(
+        "SELECT 1 FROM login_session WHERE id = ? AND ended_ms IS NULL", (session_id,)
+    ).fetchone()
+    return row is not None
+
+
+def _since(settings: GatewaySettings, now_ms: int) -> tuple[int, int]:
+    return (
+        now_ms - settings.login_idle_seconds * 1000,
+        now_ms - settings.login_absolute_seconds * 1000,
+    )
+
+
+def _session(row: object) -> LoginSession:
+    values = list(row)  # type: ignore[call-overload]  # a row of the seven columns above
+    return LoginSession(*values[:6], tuple(values[6].split()))
+
+
+def _key(token: str) -> str:
+    return hashlib.sha256(token.encode()).hexdigest()
