@@ -43,6 +43,8 @@ class Settings:
     max_body_mb: int = 32
     max_bundle_entries: int = 10_000
     max_search_rows: int = 1_000_000
+    audit_log: str = ""
+    audit_checkpoint_seconds: int = 60
     spark_master: str = "local[*]"
     spark_memory: str = "2g"
     debug: bool = False
@@ -159,6 +161,7 @@ def _check(settings: Settings, where: str) -> None:
         ("max_body_mb", 1, 1024),
         ("max_bundle_entries", 1, 1_000_000),
         ("max_search_rows", 1000, 1_000_000_000),
+        ("audit_checkpoint_seconds", 0, 86_400),
     ):
         if not least <= getattr(settings, name) <= most:
             raise Invalid(f"{name} must be from {least} to {most} ({where}).")

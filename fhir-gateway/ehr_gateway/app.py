@@ -12,6 +12,8 @@ from starlette.types import Receive, Scope, Send
 
 from ehr_fhir.errors import NotFound
 from ehr_gateway import audit_schema, outcome
+from ehr_gateway.auditing.checkpoints import CheckpointTimer
+from ehr_gateway.auditing.service import open_log
 from ehr_gateway.auditor import Auditor
 from ehr_gateway.auth import clients, login, oauth, schema
 from ehr_gateway.auth.keys import open_keys, secret_key
@@ -85,16 +87,20 @@ def create_gateway(
     keys = open_keys(settings.keys)
 
     reindexing = Reindexing(opened)
+    log = open_log(settings, opened.database, clock)
+    checkpoints = CheckpointTimer(log.checkpoint, settings.audit_checkpoint_seconds)
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
         reindexing.start()
+        checkpoints.start()
         # More threads than that only take the interpreter from each other.
         anyio.to_thread.current_default_thread_limiter().total_tokens = _THREADS
         # What is made by now stays: the collector need not look at it again and again.
         gc.collect()
         gc.freeze()
         yield
+        checkpoints.stop()
         reindexing.stop()
         if own:
             opened.close()
@@ -114,6 +120,7 @@ def create_gateway(
     )
     app.state.metrics = Metrics()
     app.state.reindexing = reindexing
+    app.state.audit_log = log
     for router in ROUTERS:
         app.include_router(router)
     app.state.direct = outcome.install(app, app.state.metrics)

@@ -37,6 +37,7 @@ class Asking:
             request_id=self.access.request_id,
             interaction=interaction,
             query=query,
+            address=client.host if (client := self.request.client) else None,
         )
         self.request.scope["state"]["occasion"] = occasion
         return occasion

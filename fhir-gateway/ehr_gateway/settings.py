@@ -51,6 +51,12 @@ class GatewaySettings:
     max_search_rows: int = 1_000_000
     # Entries of a page of changes, at most.
     max_feed_entries: int = 5000
+    # Where the audit log's tiles and checkpoints are exported to; in the data folder unless given.
+    audit_log: Path | None = None
+    # How often a checkpoint is signed; 0 is never.
+    audit_checkpoint_seconds: int = 60
+    # The log's name in its checkpoints.
+    audit_origin: str = "ehr-commons.hk/audit"
 
     def __post_init__(self) -> None:
         parts = urlsplit(self.base_url)
@@ -77,6 +83,11 @@ class GatewaySettings:
         return self.database_url or self.data / "ehr.db"
 
     @property
+    def audit_folder(self) -> Path:
+        """The folder of the exported audit log."""
+        return self.audit_log or self.data / "audit-log"
+
+    @property
     def keys(self) -> Path:
         """The folder of keys."""
         return self.data / "keys"
@@ -85,6 +96,16 @@ class GatewaySettings:
     def oauth_issuer(self) -> str:
         """The address that clients know the authorization server by (RFC 8414)."""
         return f"{self.base_url}/oauth"
+
+    @property
+    def token_address(self) -> str:
+        """The address for which a program signs its assertions."""
+        return f"{self.oauth_issuer}/token"
+
+    @property
+    def style_address(self) -> str:
+        """Where an app that is launched finds our colours (SMART's `smart_style_url`)."""
+        return f"{self.oauth_issuer}/smart-style.json"
 
     @property
     def fhir_base(self) -> str:

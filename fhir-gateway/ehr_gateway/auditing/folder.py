@@ -1,0 +1,113 @@
+"""The exported log: a folder outside the database that a witness copies.
+
+`checkpoint` is the newest signed one, `checkpoints/<day>` all of a day, `tile/` the tree as C2SP's
+tlog-tiles has it, `verifier.key` what the signatures are checked with. Hashes alone: no row, no
+name. A tile once complete is never written again.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from pathlib import Path
+
+from ehr_privacy.audit import TILE, Checkpoint, TileReader, open_note, public_key, tile_path
+from ehr_privacy.audit.tiles import Tile
+
+__all__ = ["LogFolder"]
+
+_HISTORY_END = b"\n\f\n"
+
+
+class LogFolder:
+    """The folder of one log."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    @contextmanager
+    def turn(self) -> Iterator[bool]:
+        """Say whether this process alone may write the folder now."""
+        self.path.mkdir(parents=True, exist_ok=True)
+        with (self.path / "lock").open("ab") as lock:
+            try:
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                yield False
+                return
+            yield True
+
+    def note(self) -> bytes | None:
+        """Return the newest checkpoint as it was signed."""
+        path = self.path / "checkpoint"
+        return path.read_bytes() if path.exists() else None
+
+    def latest(self, name: str, public: bytes) -> Checkpoint | None:
+        """Return the newest checkpoint; Invalid when its signature does not hold."""
+        note = self.note()
+        return None if note is None else open_note(note, name, public)
+
+    def history(self) -> Iterator[bytes]:
+        """Yield every checkpoint that was signed, oldest first."""
+        for path in sorted((self.path / "checkpoints").glob("*")):
+            yield from (part + b"\n" for part in path.read_bytes().split(_HISTORY_END) if part)
+
+    def key(self) -> tuple[str, bytes] | None:
+        """Return name and public key of the log, as exported."""
+        path = self.path / "verifier.key"
+        return public_key(path.read_text("utf-8")) if path.exists() else None
+
+    def publish_key(self, key: str) -> None:
+        """Export the verifier key once."""
+        path = self.path / "verifier.key"
+        if not path.exists():
+            _write(path, f"{key}\n".encode())
+
+    def tile(self, level: int, number: int, width: int) -> bytes | None:
+        """Return a tile's content, or None when it is not there."""
+        path = self.path / tile_path(level, number, width)
+        if not path.exists() and width < TILE:
+            return self._wider(level, number, width)
+        return path.read_bytes() if path.exists() else None
+
+    def reader(self, size: int) -> TileReader:
+        """Return the hashes of the tree of a size that was exported."""
+        return TileReader(self.tile, size)
+
+    def write_tile(self, tile: Tile) -> None:
+        """Write a tile that is not there yet."""
+        path = self.path / tile_path(tile.level, tile.number, tile.width)
+        if not path.exists():
+            _write(path, tile.content)
+
+    def publish(self, note: bytes, at_ms: int) -> None:
+        """Make a checkpoint the newest one."""
+        day = datetime.fromtimestamp(at_ms / 1000, UTC).strftime("%Y-%m-%d")
+        history = self.path / "checkpoints" / day
+        history.parent.mkdir(exist_ok=True)
+        with history.open("ab") as file:
+            file.write(note[:-1] + _HISTORY_END)
+        _write(self.path / "checkpoint", note, lasting=True)
+
+    def _wider(self, level: int, number: int, width: int) -> bytes | None:
+        """Return the beginning of a tile that has grown since."""
+        whole = self.path / tile_path(level, number)
+        parts = sorted(Path(f"{whole}.p").glob("*"), key=lambda part: int(part.name))
+        for path in [*parts, whole]:
+            if path.exists() and (path == whole or int(path.name) >= width):
+                return path.read_bytes()[: width * 32]
+        return None
+
+
+def _write(path: Path, content: bytes, *, lasting: bool = False) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    beside = path.with_name(f".{path.name}.new")
+    with beside.open("wb") as file:
+        file.write(content)
+        if lasting:
+            file.flush()
+            os.fsync(file.fileno())
+    beside.replace(path)
