@@ -16,6 +16,7 @@ from typing import Any
 
 from ehr_fhir.compartments import patients_of
 from ehr_privacy.consent.instants import hong_kong_day
+from ehr_privacy.consent.labels import of_codings
 from ehr_privacy.consent.model import DOMAINS, Record
 
 Json = Mapping[str, Any]  # JSON of every shape
@@ -169,7 +170,11 @@ def _author_people(resource: Json) -> frozenset[str]:
 def _labels(resource: Json) -> frozenset[str]:
     meta = resource.get("meta")
     security = meta.get("security") if isinstance(meta, Mapping) else None
-    return frozenset(str(coding["code"]) for coding in _objects(security) if coding.get("code"))
+    return of_codings(
+        (coding.get("system"), str(coding["code"]))
+        for coding in _objects(security)
+        if coding.get("code")
+    )
 
 
 def _codes(value: object) -> frozenset[str]:

@@ -13,6 +13,7 @@ from typing import Any
 from ehr_privacy.consent.decide import TREATMENT
 from ehr_privacy.consent.instants import anniversary, day_start_ms, span
 from ehr_privacy.consent.model import RuleRow, Value
+from ehr_privacy.consent.pcf import base_policy
 from ehr_privacy.consent.provision import (
     EHR_SYSTEM,
     Provision,
@@ -59,7 +60,7 @@ def _consent(resource: Json) -> list[RuleRow]:
     category = _category(resource)
     facts = {"consent": _id(resource, "Consent"), "patient": _patient(resource)}
     if category == "":
-        return _base_policy(resource, facts)
+        return base_policy(resource, facts)
     provision = read_provision(resource, default=_DEFAULT_TYPE.get(category))
     return _CATEGORIES[category](provision, facts)
 
@@ -72,17 +73,6 @@ def _category(resource: Json) -> str:
     if not ours and _LOINC_CONSENT in codes:
         return ""
     refuse("Consent.category", "Name exactly one category this server can enforce.")
-
-
-def _base_policy(resource: Json, facts: dict[str, str]) -> list[RuleRow]:
-    """IHE PCF basic consents: permit is sharing with everyone, deny closes to everyone."""
-    provision = read_provision(resource)
-    provision.only("purpose", "period")
-    # Here and below: what is meant for emergencies (ETREAT) alone would hold for all treatment.
-    provision.about("TREAT")
-    if provision.type == "permit":
-        return [_row("consent_sharing", facts, provision, organization="*")]
-    return _restrict(provision, facts)
 
 
 def _join(provision: Provision, facts: dict[str, str]) -> list[RuleRow]:

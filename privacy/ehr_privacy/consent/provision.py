@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import product
 from typing import Any, NoReturn
 
 from ehr_fhir.errors import Unprocessable
 from ehr_privacy.consent.instants import span
+from ehr_privacy.consent.labels import LABEL_SYSTEMS, LABELS
 from ehr_privacy.consent.model import DOMAINS, Value
 from ehr_privacy.consent.roles import PROFESSIONS
 from ehr_privacy.consent.tables import SELECTOR_COLUMNS
@@ -23,11 +24,10 @@ ACTOR_GROUP = f"{EHR_SYSTEM}/CodeSystem/actor-group"
 CARER_POWER = f"{EHR_SYSTEM}/CodeSystem/carer-power"
 ACCOUNT = f"{EHR_SYSTEM}/sid/account"
 SEALED = f"{EHR_SYSTEM}/StructureDefinition/sealed"
-LABELS = frozenset({"PSY", "HIV", "SDV", "SEX", "ETH", "GDIS", "STD", "R", "V"})
 
 _ID = re.compile(r"[A-Za-z0-9.-]{1,64}")
 _TERMINOLOGY = "http://terminology.hl7.org/CodeSystem"
-_LABEL_SYSTEMS = (f"{_TERMINOLOGY}/v3-ActCode", f"{_TERMINOLOGY}/v3-Confidentiality")
+_NORMAL = "N"
 _RECIPIENTS = {(f"{_TERMINOLOGY}/v3-ParticipationType", code) for code in ("IRCP", "PRCP")}
 # Whose record it is, or who is named in it as having made it.
 _AUTHOR = {"Organization": "author", "Practitioner": "author_person"}
@@ -98,8 +98,14 @@ class Provision:
                 refuse(f"{self.path}.action", "A carer's powers are view and manage.")
         return frozenset(code for _, code in self.actions) or frozenset({"view"})
 
+    def without(self, labels: Sequence[str]) -> Provision:
+        """Return the provision with some of its labels left out of account."""
+        return replace(self, labels=tuple(one for one in self.labels if one not in labels))
+
     def conditions(self) -> list[dict[str, Value]]:
         """Return selector and actor columns, one row for each combination that matches."""
+        if _NORMAL in self.labels:
+            refuse(f"{self.path}.securityLabel", "Only a provision that permits stands at a level.")
         empty: dict[str, Value] = {column.name: None for column in SELECTOR_COLUMNS}
         if self.data_period:
             empty["period_from"], empty["period_to"] = self.data_period
@@ -264,8 +270,9 @@ def _read_classes(node: Json, path: str) -> tuple[str, ...]:
 
 
 def _read_labels(node: Json, path: str) -> tuple[str, ...]:
+    known = LABELS | {_NORMAL}
     for number, coding in enumerate(objects(node.get("securityLabel"))):
-        if coding.get("system") not in _LABEL_SYSTEMS or coding.get("code") not in LABELS:
+        if coding.get("system") not in LABEL_SYSTEMS or coding.get("code") not in known:
             refuse(f"{path}.securityLabel[{number}]", "Not a sensitivity label used here.")
     return tuple(str(coding["code"]) for coding in objects(node.get("securityLabel")))
 

@@ -118,6 +118,39 @@ def test_what_a_resource_holds_counts_as_its_own() -> None:
     assert bundle.labels == {"PSY"}
 
 
+def test_what_a_resource_holds_counts_under_its_domain_too() -> None:
+    lab = {
+        "resourceType": "Observation",
+        "category": concept("laboratory"),
+        "performer": [{"reference": "Practitioner/yu"}],
+        "encounter": {"reference": "Encounter/stay"},
+        "effectiveDateTime": "2026-03-01",
+    }
+    medicine = {"resourceType": "Medication", "id": "m"}
+    basic = {"resourceType": "Basic", "id": "b", "subject": ANN, "contained": [lab, medicine]}
+    parameters = {
+        "resourceType": "Parameters",
+        "id": "p",
+        "parameter": [{"name": "a", "part": [{"name": "b", "resource": {**lab, "subject": ANN}}]}],
+    }
+    dated = {**basic, "created": "2026-04-01"}
+
+    held, kept, late = (record_facts(one, None) for one in (basic, parameters, dated))
+
+    assert (held.domain, held.inner_domains) == ("other", {"laboratory"})
+    assert (held.author_people, held.episode, held.clinical_date) == ({"yu"}, "stay", None)
+    assert (kept.patients, kept.inner_domains) == ({"ann"}, {"laboratory"})
+    assert late.clinical_date is None
+    assert record_facts({**dated, "contained": [medicine]}, None).clinical_date == date(2026, 4, 1)
+
+
+def test_a_binary_of_a_hidden_record_is_its_authors_alone() -> None:
+    context = {"reference": "Observation/hidden"}
+    record = record_facts({"resourceType": "Binary", "id": "b", "securityContext": context}, "a")
+
+    assert (record.patients, record.directory) == (frozenset(), False)
+
+
 def test_a_binary_belongs_to_the_patient_of_its_security_context() -> None:
     record = record_facts({"resourceType": "Binary", "id": "b", "securityContext": ANN}, None)
 

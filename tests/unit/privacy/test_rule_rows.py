@@ -214,7 +214,9 @@ def deny(**more: Any) -> dict[str, Any]:
             "Consent.provision.data[0].meaning",
         ),
         (
-            deny(data=[{"meaning": "authoredby", "reference": {"reference": "PractitionerRole/p"}}]),
+            deny(
+                data=[{"meaning": "authoredby", "reference": {"reference": "PractitionerRole/p"}}]
+            ),
             "Consent.provision.data[0].meaning",
         ),
         (
@@ -297,6 +299,19 @@ def test_what_cannot_be_enforced_is_refused_with_its_path(
     resource: dict[str, Any], path: str
 ) -> None:
     assert refused_at(resource) == path
+
+
+def test_a_partial_or_missing_birth_date_limits_carers_for_longer_never_for_less() -> None:
+    def term(birth: str | None) -> tuple[Any, Any]:
+        patient = {"resourceType": "Patient", "id": "p", "birthDate": birth}
+        (row,) = rule_rows({k: v for k, v in patient.items() if v})
+        return row.values["since"], row.values["until"]
+
+    exact, year = term("2010-06-15"), term("2010")
+
+    assert year[0] < exact[0] and exact[1] < year[1]
+    assert term(None) == (0, None)
+    assert term("chan") == (0, None)
 
 
 def test_a_partial_or_missing_birth_date_limits_carers_for_longer_never_for_less() -> None:

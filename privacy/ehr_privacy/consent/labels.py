@@ -1,0 +1,37 @@
+"""The sensitivity labels that rules know (HL7 DS4P): their systems, and what is part of what."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+_TERMINOLOGY = "http://terminology.hl7.org/CodeSystem"
+ACT_CODE = f"{_TERMINOLOGY}/v3-ActCode"
+CONFIDENTIALITY = f"{_TERMINOLOGY}/v3-Confidentiality"
+LABEL_SYSTEMS = (ACT_CODE, CONFIDENTIALITY)
+_BROADER = {"ETHUD": "ETH", "OPIOIDUD": "ETH"}
+LABELS = frozenset({"PSY", "HIV", "SDV", "SEX", "ETH", "GDIS", "STD", "R", "V", *_BROADER})
+
+
+def broader(label: str) -> str:
+    """Return the label that a label is part of, itself where it is none's.
+
+    >>> broader("OPIOIDUD"), broader("HIV")
+    ('ETH', 'HIV')
+    """
+    return _BROADER.get(label, label)
+
+
+def of_codings(codings: Iterable[tuple[str | None, str]]) -> frozenset[str]:
+    """Return the labels of `meta.security`, by (system, code), with those they are part of.
+
+    A code of the labels' own system that is not known here counts as restricted: in doubt, closed.
+
+    >>> sorted(of_codings([(ACT_CODE, "ETHUD"), (ACT_CODE, "SPI"), (None, "HTEST")]))
+    ['ETH', 'ETHUD', 'HTEST', 'R', 'SPI']
+    """
+    found: set[str] = set()
+    for system, code in codings:
+        found |= {code, broader(code)}
+        if system == ACT_CODE and code not in LABELS:
+            found.add("R")
+    return frozenset(found)
