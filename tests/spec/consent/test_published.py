@@ -7,6 +7,7 @@ elements, which is judged by the same table where the files are absent.
 from __future__ import annotations
 
 import json
+from copy import deepcopy
 from pathlib import Path
 from typing import Any
 
@@ -170,12 +171,17 @@ def equivalent(name: str) -> Json:
         "category": [{"coding": [{"system": "http://loinc.org", "code": "59284-0"}]}],
         "patient": {"reference": "Patient/ex-patient"},
         "dateTime": "2022-06-13",
-        "provision": EQUIVALENTS[name],
+        "provision": deepcopy(EQUIVALENTS[name]),
     }
 
 
 def check(sql_tables: Any, consent: Json, permitted: Permitted) -> None:
-    joining = {"consent": "j", "patient": "ex-patient", "since": 0, "until": None}
+    joining: dict[str, str | int | None] = {
+        "consent": "j",
+        "patient": "ex-patient",
+        "since": 0,
+        "until": None,
+    }
     rows = [RuleRow("consent_joining", joining), *rule_rows(consent)]
     facts = [record_facts(one, "another") for one in RECORDS.values()]
     sql_tables.fill(facts, rows)
