@@ -13,6 +13,7 @@
     ├── Conflict                409  another write came first
     │   └── PreconditionFailed  412  If-Match or a conditional criterion failed
     ├── TooCostly               413  a limit of size or effort
+    │   └── TooMany             429  too often in too short a time
     ├── Unavailable             503  try again later
     └── Fault                   500  our own mistake
 
@@ -130,6 +131,12 @@ class TooCostly(EhrError):
     """A limit of size or effort."""
 
     status, exit, code = 413, 21, "too-costly"
+
+
+class TooMany(TooCostly):
+    """Too often in too short a time."""
+
+    status, exit, code = 429, 25, "throttled"
 
 
 class Unavailable(EhrError):

@@ -12,6 +12,9 @@ from starlette.types import Receive, Scope, Send
 
 from ehr_fhir.errors import NotFound
 from ehr_gateway import audit_schema, outcome
+from ehr_gateway.access_requests import routes as access_routes
+from ehr_gateway.access_requests import routes_people
+from ehr_gateway.access_requests import schema as access_schema
 from ehr_gateway.auditing.checkpoints import CheckpointTimer
 from ehr_gateway.auditing.service import open_log
 from ehr_gateway.auditor import Auditor
@@ -23,6 +26,10 @@ from ehr_gateway.database import create_tables
 from ehr_gateway.direct import direct
 from ehr_gateway.gateway import Gateway
 from ehr_gateway.metrics import Metrics
+from ehr_gateway.notices import routes as notice_routes
+from ehr_gateway.notices import schema as notice_schema
+from ehr_gateway.notices.channels import open_channels
+from ehr_gateway.notices.delivery import Deliveries
 from ehr_gateway.reindex import Reindexing
 from ehr_gateway.routes import (
     audit_events,
@@ -50,6 +57,9 @@ ROUTERS = tuple(
         oauth,
         login,
         audit_events,
+        access_routes,
+        routes_people,
+        notice_routes,
         reindex,
         bundles,
         history,
@@ -81,7 +91,9 @@ def create_gateway(
     settings.data.mkdir(parents=True, exist_ok=True)
     own = store is None
     opened = store or Store(settings.database, settings.data)
-    for tables in (schema.METADATA, audit_schema.METADATA):
+    for tables in (
+        schema.METADATA, audit_schema.METADATA, access_schema.METADATA, notice_schema.METADATA,
+    ):  # fmt: skip
         create_tables(opened.database, tables)
     _register_portal(opened)
     keys = open_keys(settings.keys)
@@ -90,9 +102,19 @@ def create_gateway(
     log = open_log(settings, opened.database, clock)
     checkpoints = CheckpointTimer(log.checkpoint, settings.audit_checkpoint_seconds)
 
+    secret = secret_key(settings.keys)
+    deliveries = Deliveries(
+        opened,
+        open_channels(settings.notices, settings.data / "notices"),
+        secret=secret,
+        address=settings.base_url,
+        clock=clock,
+    )
+
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
         reindexing.start()
+        deliveries.start()
         checkpoints.start()
         # More threads than that only take the interpreter from each other.
         anyio.to_thread.current_default_thread_limiter().total_tokens = _THREADS
@@ -101,6 +123,7 @@ def create_gateway(
         gc.freeze()
         yield
         checkpoints.stop()
+        deliveries.stop()
         reindexing.stop()
         if own:
             opened.close()
@@ -115,11 +138,12 @@ def create_gateway(
         Auditor(opened.database),
         keys,
         Verifier(keys, settings),
-        secret_key(settings.keys),
+        secret,
         clock,
     )
     app.state.metrics = Metrics()
     app.state.reindexing = reindexing
+    app.state.deliveries = deliveries
     app.state.audit_log = log
     for router in ROUTERS:
         app.include_router(router)

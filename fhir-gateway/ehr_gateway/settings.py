@@ -7,6 +7,8 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 from ehr_fhir.errors import Invalid
+from ehr_gateway.access_requests.limits import Limits
+from ehr_gateway.notices.ways import Ways
 
 
 @dataclass(frozen=True)
@@ -43,6 +45,9 @@ class GatewaySettings:
     # Who may register a program at /oauth/register: whoever has a token from the administrator
     # (`token`), anybody (`open`), or nobody (`off`).
     registration: str = "token"
+    # What bounds access beyond sharing, and how patients are told of it.
+    limits: Limits = Limits()
+    notices: Ways = Ways()
     # Larger request bodies are refused with 413.
     max_body_bytes: int = 32 * 1024 * 1024
     # Bundles of more entries are refused with 413.

@@ -1,0 +1,1 @@
+"""How access beyond sharing comes about lawfully: step-up, emergency, holds and carers."""

@@ -1,0 +1,73 @@
+"""Answers of the operations as Parameters resources."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+import orjson
+from fastapi.responses import Response
+
+from ehr_fhir.intervals import instant
+from ehr_gateway.access_requests.ledger import AccessRequest
+from ehr_gateway.caller import Asking
+from ehr_gateway.negotiation import fhir_response, preferences
+
+__all__ = ["parameters", "parts_of", "value"]
+
+
+def parameters(asking: Asking, *listed: dict[str, Any]) -> Response:
+    """Answer with a Parameters resource."""
+    prefer = preferences(asking.request)
+    body = {"resourceType": "Parameters", "parameter": list(listed)}
+    if not listed:
+        del body["parameter"]
+    return fhir_response(orjson.dumps(body), pretty=prefer.pretty)
+
+
+def value(name: str, given: object) -> dict[str, Any]:
+    """Return one parameter with the value element of its type."""
+    if isinstance(given, bool):
+        return {"name": name, "valueBoolean": given}
+    if isinstance(given, int):
+        return {"name": name, "valueInteger": given}
+    return {"name": name, "valueString": str(given)}
+
+
+def parts_of(request: AccessRequest, *, reason: bool = True) -> list[dict[str, Any]]:
+    """Return a request as parts; without the typed reason where the reader is not to have it."""
+    instants = {
+        "asked": request.asked_ms,
+        "expires": request.expires_ms,
+        "until": request.until_ms,
+        "decided": request.decided_ms,
+        "reviewed": request.reviewed_ms,
+    }
+    words: Mapping[str, object] = {
+        "id": request.id,
+        "kind": request.kind,
+        "state": request.state,
+        "consent": request.consent,
+        "patient": request.patient,
+        "person": request.person,
+        "display": request.display,
+        "organization": request.organization,
+        "profession": request.profession,
+        "reason": request.reason if reason else None,
+        "hours": request.hours or None,
+        "approved-by": request.decided_by if request.kind == "step-up" else None,
+        "record": request.details.get("record"),
+        "power": request.details.get("power"),
+        "relation": request.details.get("relation"),
+        "basis": request.details.get("basis"),
+        "review": request.review,
+        "note": request.review_note,
+        "reviewer": request.reviewer,
+    }
+    found = [value(name, word) for name, word in words.items() if word not in (None, "")]
+    found += [{"name": name, "valueInstant": instant(at)} for name, at in instants.items() if at]
+    return found + _domains(request.domains)
+
+
+def _domains(domains: Iterable[str]) -> list[dict[str, Any]]:
+    return [{"name": "domain", "valueCode": domain} for domain in domains]

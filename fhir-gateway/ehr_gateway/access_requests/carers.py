@@ -1,0 +1,248 @@
+"""Carers: invited by the patient, or recorded for one who cannot decide; the invited one accepts.
+
+Whoever invites hands over a code; nobody looks people up by their identity card here. Accepting
+writes the carer's Consent, a restriction for the domains that stay closed, and tells the patient.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import replace
+
+from ehr_fhir.errors import Conflict, Forbidden, NotFound, TooMany, Unprocessable
+from ehr_gateway.access_requests import codes, consents
+from ehr_gateway.access_requests.ledger import AccessRequest, decide, insert, select
+from ehr_gateway.access_requests.people import known_patient, manages
+from ehr_gateway.access_requests.service import step
+from ehr_gateway.auth import throttle
+from ehr_gateway.caller import Asking
+from ehr_gateway.database import Connection, Row
+from ehr_gateway.ids import new_id
+from ehr_gateway.notices.outbox import Notice, of_patient, put
+
+__all__ = [
+    "BASES", "POWERS", "RELATIONS", "accept", "acting_for", "carers", "end", "invite",
+    "record_substitute",
+]  # fmt: skip
+
+POWERS = {"view": ("view",), "manage": ("manage",), "both": ("view", "manage")}
+# Under 16, or not able to decide (Cap. 625).
+BASES = ("minor", "incapable")
+RELATIONS = (
+    "parent", "guardian", "court-appointed", "director-of-social-welfare", "family", "resident",
+    "provider",
+)  # fmt: skip
+_DAY_MS = 86_400_000
+_INVITED_DAYS = 7
+_MOST_OPEN = 5
+NO_INVITATION = "This code opens nothing. Check it with the person who gave it to you."
+
+
+def invite(
+    asking: Asking, patient: str, *, power: str, closed: tuple[str, ...], until_ms: int | None
+) -> tuple[AccessRequest, str]:
+    """Let a patient invite a carer; return the code to hand over, which is shown once.
+
+    Raises NotFound for all but the patient in person, TooMany with too many open invitations.
+    """
+    requester, now = asking.access.requester, asking.access.now_ms
+    if requester.role != "patient" or requester.patient != patient:
+        raise NotFound("There is no Patient with this id.")
+    details: dict[str, object] = {"power": power, "until_ms": until_ms}
+    return _invited(asking, "carer", patient, "$invite-carer", details, closed, now)
+
+
+def record_substitute(
+    asking: Asking, patient: str, *, relation: str, basis: str, reason: str, until_ms: int
+) -> tuple[AccessRequest, str]:
+    """Record who decides for a patient under 16 or without capacity: a clinician or a steward.
+
+    Raises NotFound for a patient the recorder cannot name, Forbidden for other roles.
+    """
+    role, now = asking.access.requester.role, asking.access.now_ms
+    if role not in ("clinician", "steward"):
+        raise Forbidden("A clinician or a steward records who decides for a patient.")
+    details = {"power": "both", "relation": relation, "basis": basis, "until_ms": until_ms}
+    return _invited(
+        asking, "substitute", patient, "$record-substitute", details, (), now, reason=reason
+    )
+
+
+def accept(asking: Asking, typed: str) -> AccessRequest:
+    """Take up an invitation: from then on the carer may act.
+
+    Raises Forbidden for all but a carer's account, NotFound for a code that opens nothing; guesses
+    are slowed down like those of passwords.
+    """
+    requester, now = asking.access.requester, asking.access.now_ms
+    if requester.role != "carer":
+        raise Forbidden("Log in as a carer to take up an invitation.")
+    _slow_down(asking)
+    display = asking.caller.subject.display
+    person = {"id": requester.person, "display": display}
+    with step(asking, "$accept-invitation") as writing:
+        connection = writing.connection
+        found = select(
+            connection,
+            "code = :code AND state = 'proposed' AND expires_ms > :now",
+            code=codes.hashed(typed),
+            now=now,
+        )
+        if not found:
+            raise NotFound(NO_INVITATION)
+        request = found[0]
+        until = request.details.get("until_ms")
+        if until is not None and until <= now:
+            raise NotFound(NO_INVITATION)
+        consent = writing.create(
+            consents.carer(
+                request.id, request.patient, now, until, person=person,
+                powers=POWERS[request.details["power"]],
+            )
+        )  # fmt: skip
+        details = dict(request.details)
+        if request.domains:
+            details["limit"] = writing.create(
+                consents.limit(
+                    request.id, request.patient, now, until, person=person,
+                    domains=request.domains,
+                )
+            )  # fmt: skip
+        if not decide(
+            connection, request.id, "active", by=requester.person, now_ms=now, until_ms=until,
+            consent=consent,
+        ):  # fmt: skip
+            raise Conflict("This invitation was taken up a moment ago.")
+        connection.execute(
+            "UPDATE access_request SET person = ?, display = ?, details = ? WHERE id = ?",
+            (requester.person, display, json.dumps(details), request.id),
+        )
+        throttle.succeeded(connection, f"invitation:{requester.person}")
+        put(
+            connection,
+            Notice(
+                f"{request.kind}:{request.id}", request.kind, request.patient,
+                of_patient(request.patient), display, None, now,
+            ),
+        )  # fmt: skip
+        writing.patients.append(request.patient)
+    return replace(request, state="active", person=requester.person, display=display)
+
+
+def end(asking: Asking, identity: str) -> None:
+    """End a carer's power, or take an invitation back: the patient, the carer, or a steward."""
+    requester, now = asking.access.requester, asking.access.now_ms
+    with step(asking, "$end-carer") as writing:
+        connection = writing.connection
+        found = select(
+            connection,
+            "id = :id AND kind IN ('carer', 'substitute') AND state IN ('proposed', 'active')",
+            id=identity,
+        )
+        if not found or not _may_end(asking, found[0]):
+            raise NotFound("There is no such carer.")
+        request = found[0]
+        connection.execute(
+            "UPDATE access_request SET state = 'ended', until_ms = ?, decided_by = ?, code = NULL"
+            " WHERE id = ?",
+            (now, requester.person, identity),
+        )
+        for consent in (request.consent, request.details.get("limit")):
+            if consent:
+                writing.change(str(consent), status="inactive")
+        writing.patients.append(request.patient)
+
+
+def carers(connection: Connection, asking: Asking, patient: str) -> Sequence[AccessRequest]:
+    """Return a patient's carers and open invitations: for the patient, who decides, the steward."""
+    requester = asking.access.requester
+    own = requester.role == "patient" and requester.patient == patient
+    if not own and requester.role != "steward" and not manages(connection, asking.access, patient):
+        raise NotFound("There is no Patient with this id.")
+    return select(
+        connection,
+        "kind IN ('carer', 'substitute') AND patient = :patient"
+        " AND ((state = 'proposed' AND expires_ms > :now)"
+        " OR (state = 'active' AND (until_ms IS NULL OR until_ms > :now)"
+        " AND EXISTS (SELECT 1 FROM consent_carer c WHERE c.consent = access_request.consent)))",
+        patient=patient,
+        now=asking.access.now_ms,
+    )
+
+
+def acting_for(connection: Connection, asking: Asking) -> list[Row]:
+    """Return whom a carer may act for now, with the powers."""
+    now = asking.access.now_ms
+    return connection.execute(
+        "SELECT patient, MAX(can_view) AS can_view, MAX(can_manage) AS can_manage"
+        " FROM consent_carer WHERE person = ? AND since <= ? AND (until IS NULL OR ? < until)"
+        " GROUP BY patient ORDER BY patient",
+        (asking.access.requester.person, now, now),
+    ).fetchall()
+
+
+def _invited(
+    asking: Asking,
+    kind: str,
+    patient: str,
+    operation: str,
+    details: dict[str, object],
+    closed: tuple[str, ...],
+    now: int,
+    reason: str = "",
+) -> tuple[AccessRequest, str]:
+    until = details["until_ms"]
+    if until is not None and int(str(until)) <= now:
+        raise Unprocessable("The term is over.", expression="Parameters.parameter")
+    code = codes.invitation()
+    requester = asking.access.requester
+    request = AccessRequest(
+        id=new_id(),
+        kind=kind,
+        patient=patient,
+        person="",
+        display=asking.caller.subject.display if kind == "substitute" else "",
+        organization=requester.organization,
+        profession=requester.profession,
+        reason=reason,
+        domains=closed,
+        details={**details, "by": requester.person},
+        asked_ms=now,
+        expires_ms=now + _INVITED_DAYS * _DAY_MS,
+        code=codes.hashed(code),
+    )
+    with step(asking, operation) as writing:
+        if kind == "substitute" and requester.role == "clinician":
+            known_patient(writing.connection, asking.access, patient)
+        waiting = select(
+            writing.connection,
+            "patient = :patient AND kind = :kind AND state = 'proposed' AND expires_ms > :now",
+            patient=patient,
+            kind=kind,
+            now=now,
+        )
+        if len(waiting) >= _MOST_OPEN:
+            raise TooMany("There are too many open invitations. Take one back first.")
+        insert(writing.connection, request)
+        writing.patients.append(patient)
+    return request, code
+
+
+def _may_end(asking: Asking, request: AccessRequest) -> bool:
+    requester = asking.access.requester
+    if requester.role == "carer":
+        return request.person == requester.person
+    # Whoever was recorded to decide for a patient is not ended by the one he decides for.
+    own = requester.role == "patient" and requester.patient == request.patient
+    return requester.role == "steward" or (own and request.kind == "carer")
+
+
+def _slow_down(asking: Asking) -> None:
+    key = f"invitation:{asking.access.requester.person}"
+    with asking.gateway.store.writing() as connection:
+        wait = throttle.wait_ms(connection, key, asking.access.now_ms)
+        if not wait:
+            throttle.failed(connection, key, asking.access.now_ms)
+    if wait:
+        raise TooMany("Too many codes were tried. Wait, then go on.")

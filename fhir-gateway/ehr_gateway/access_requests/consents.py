@@ -1,0 +1,147 @@
+"""The Consents that lawful steps lead to, in the form that ehr_privacy.consent reads.
+
+Pure. People are named by their account, so that nothing must exist in the directory.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from ehr_fhir.intervals import instant
+
+__all__ = ["carer", "emergency", "hold", "limit", "period", "step_up"]
+
+EHR = "https://ehr-commons.hk/fhir"
+REASON = f"{EHR}/StructureDefinition/access-reason"
+REQUEST = f"{EHR}/sid/access-request"
+_SCOPE = "http://terminology.hl7.org/CodeSystem/consentscope"
+_RECIPIENT = {
+    "coding": [
+        {"system": "http://terminology.hl7.org/CodeSystem/v3-ParticipationType", "code": "IRCP"}
+    ]
+}
+
+
+def step_up(
+    request: str, patient: str, now_ms: int, *, person: dict[str, Any], organization: str,
+    domains: Sequence[str], reason: str,
+) -> dict[str, Any]:  # fmt: skip
+    """Return a step-up Consent as proposed; approval makes it active and gives it its period."""
+    provision = {
+        "type": "permit",
+        "actor": [_actor(person), _organization(organization)],
+        "class": _domains(domains),
+    }
+    body = _consent("step-up", patient, now_ms, provision, request, status="proposed")
+    return body | _typed(reason)
+
+
+def emergency(
+    request: str, patient: str, now_ms: int, until_ms: int, *, person: dict[str, Any],
+    organization: str, reason: str,
+) -> dict[str, Any]:  # fmt: skip
+    """Return the Consent of a declared emergency: one person of one organisation."""
+    provision = {
+        "type": "permit",
+        "period": period(now_ms, until_ms),
+        "actor": [_actor(person), _organization(organization)],
+    }
+    return _consent("emergency", patient, now_ms, provision, request) | _typed(reason)
+
+
+def hold(
+    request: str, patient: str, now_ms: int, until_ms: int, *, record: str, organization: str
+) -> dict[str, Any]:
+    """Return the Consent that keeps a result from the patient.
+
+    The typed reason is not in it: the patient reads the Consent, and learns that it is held.
+    """
+    provision = {
+        "type": "deny",
+        "period": period(now_ms, until_ms),
+        "actor": [_organization(organization)],
+        "data": [{"meaning": "instance", "reference": {"reference": record}}],
+    }
+    return _consent("hold", patient, now_ms, provision, request)
+
+
+def carer(
+    request: str, patient: str, now_ms: int, until_ms: int | None, *, person: dict[str, Any],
+    powers: Sequence[str],
+) -> dict[str, Any]:  # fmt: skip
+    """Return the Consent that gives a carer the power to view, to manage, or both."""
+    system = f"{EHR}/CodeSystem/carer-power"
+    provision = {
+        "type": "permit",
+        "period": period(now_ms, until_ms),
+        "actor": [_actor(person)],
+        "action": [{"coding": [{"system": system, "code": power}]} for power in powers],
+    }
+    return _consent("carer", patient, now_ms, provision, request)
+
+
+def limit(
+    request: str, patient: str, now_ms: int, until_ms: int | None, *, person: dict[str, Any],
+    domains: Sequence[str],
+) -> dict[str, Any]:  # fmt: skip
+    """Return the restriction that keeps some domains from a carer."""
+    provision = {
+        "type": "deny",
+        "period": period(now_ms, until_ms),
+        "actor": [_actor(person)],
+        "class": _domains(domains),
+    }
+    return _consent("restriction", patient, now_ms, provision, request)
+
+
+def period(since_ms: int, until_ms: int | None) -> dict[str, str]:
+    """Return a half-open term as a Period, whose end is the last instant inside.
+
+    >>> period(0, 1000)
+    {'start': '1970-01-01T00:00:00.000Z', 'end': '1970-01-01T00:00:00.999Z'}
+    """
+    start = {"start": instant(since_ms)}
+    return start if until_ms is None else {**start, "end": instant(until_ms - 1)}
+
+
+def _consent(
+    code: str,
+    patient: str,
+    now_ms: int,
+    provision: dict[str, Any],
+    request: str,
+    status: str = "active",
+) -> dict[str, Any]:
+    return {
+        "resourceType": "Consent",
+        "identifier": [{"system": REQUEST, "value": request}],
+        "status": status,
+        "scope": {"coding": [{"system": _SCOPE, "code": "patient-privacy"}]},
+        "category": [{"coding": [{"system": f"{EHR}/CodeSystem/consent-category", "code": code}]}],
+        "patient": {"reference": f"Patient/{patient}"},
+        "dateTime": instant(now_ms),
+        "policyRule": {"text": f"eHR Commons {code} consent"},
+        "provision": provision,
+    }
+
+
+def _typed(reason: str) -> dict[str, Any]:
+    return {"extension": [{"url": REASON, "valueString": reason}]}
+
+
+def _actor(person: dict[str, Any]) -> dict[str, Any]:
+    account = {"system": f"{EHR}/sid/account", "value": person["id"]}
+    return {
+        "role": _RECIPIENT,
+        "reference": {"identifier": account, "display": person["display"]},
+    }
+
+
+def _organization(name: str) -> dict[str, Any]:
+    return {"role": _RECIPIENT, "reference": {"reference": f"Organization/{name}"}}
+
+
+def _domains(domains: Sequence[str]) -> list[dict[str, str]]:
+    system = f"{EHR}/CodeSystem/data-domain"
+    return [{"system": system, "code": domain} for domain in domains]

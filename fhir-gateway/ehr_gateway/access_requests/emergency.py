@@ -1,0 +1,136 @@
+"""Emergency access: declared by one clinician with a typed reason, told at once, reviewed.
+
+It opens the record to this person of this organisation for a day at most; what the patient sealed
+stays closed, and colleagues see no more than before.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import replace
+
+from ehr_fhir.errors import NotFound, TooMany
+from ehr_gateway.access_requests import consents
+from ehr_gateway.access_requests.ledger import AccessRequest, insert
+from ehr_gateway.access_requests.people import Clinician
+from ehr_gateway.access_requests.service import step
+from ehr_gateway.caller import Asking
+from ehr_gateway.database import Connection
+from ehr_gateway.ids import new_id
+from ehr_gateway.notices.outbox import Notice, put, readers_of
+
+__all__ = ["declare", "named"]
+
+_HOUR_MS = 3_600_000
+_HKID = "https://ehr-commons.hk/hkid"
+NOBODY = "There is no record of this person. Check the identity card number."
+
+
+def named(asking: Asking, who: Clinician, hkid: str) -> str:
+    """Return the patient whose identity card number was typed; every try counts to the limit."""
+    number = _card(hkid)
+    _count(asking, who)
+    with asking.gateway.store.reading() as connection:
+        rows = connection.execute(
+            "SELECT DISTINCT r.id FROM idx_token t JOIN search_parameter p ON p.param = t.param"
+            " JOIN resource r ON r.pk = t.pk WHERE p.type = 'Patient' AND p.code = 'identifier'"
+            " AND t.code IN (?, ?) AND r.current = 1 AND r.deleted = 0",
+            (number, f"{number[:-1]}({number[-1:]})"),
+        ).fetchall()
+    if len(rows) != 1:
+        raise NotFound(NOBODY)
+    return str(rows[0][0])
+
+
+def declare(asking: Asking, who: Clinician, patient: str, reason: str) -> AccessRequest:
+    """Open a record in an emergency, tell the patient, and put it on the steward's list.
+
+    Raises NotFound for a patient who is not there, TooMany past the limit of a day.
+    """
+    limits, now = asking.gateway.settings.limits, asking.access.now_ms
+    until = now + limits.emergency_hours * _HOUR_MS
+    request = AccessRequest(
+        id=new_id(),
+        kind="emergency",
+        state="active",
+        patient=patient,
+        person=who.id,
+        display=who.display,
+        organization=who.organization,
+        profession=who.profession,
+        reason=reason,
+        asked_ms=now,
+        expires_ms=until,
+        until_ms=until,
+        decided_ms=now,
+        decided_by=who.id,
+        hours=limits.emergency_hours,
+    )
+    with step(asking, "$declare-emergency") as writing:
+        connection = writing.connection
+        _check_limit(connection, asking, who)
+        if not _is_there(connection, patient):
+            raise NotFound(NOBODY)
+        consent = consents.emergency(
+            request.id, patient, now, until, person=who.actor, organization=who.organization,
+            reason=reason,
+        )  # fmt: skip
+        request = replace(request, consent=writing.create(consent))
+        insert(connection, request)
+        for reader in readers_of(connection, patient, now):
+            put(
+                connection,
+                Notice(
+                    f"emergency:{request.id}", "emergency", patient, reader, who.display,
+                    who.organization, now, until_ms=until,
+                ),
+            )  # fmt: skip
+        writing.patients.append(patient)
+    return request
+
+
+def _card(typed: str) -> str:
+    """Return an identity card number in one form: capitals, no brackets or spaces."""
+    return re.sub(r"[^A-Z0-9]", "", typed.upper())[:12]
+
+
+def _count(asking: Asking, who: Clinician) -> None:
+    now = asking.access.now_ms
+    with asking.gateway.store.writing() as connection:
+        within = _tried(connection, who, now) < 3 * asking.gateway.settings.limits.emergencies_a_day
+        if within:
+            connection.execute(
+                "INSERT INTO access_attempt (id, person, organization, at_ms) VALUES (?, ?, ?, ?)",
+                (new_id(), who.id, who.organization, now),
+            )
+    if not within:
+        raise TooMany(_TOO_MANY)
+
+
+def _check_limit(connection: Connection, asking: Asking, who: Clinician) -> None:
+    declared = connection.execute(
+        "SELECT COUNT(*) FROM access_request WHERE kind = 'emergency' AND person = ?"
+        " AND organization = ? AND asked_ms > ?",
+        (who.id, who.organization, asking.access.now_ms - 24 * _HOUR_MS),
+    ).fetchone()[0]
+    if declared >= asking.gateway.settings.limits.emergencies_a_day:
+        raise TooMany(_TOO_MANY)
+
+
+def _tried(connection: Connection, who: Clinician, now_ms: int) -> int:
+    row = connection.execute(
+        "SELECT COUNT(*) FROM access_attempt WHERE person = ? AND organization = ? AND at_ms > ?",
+        (who.id, who.organization, now_ms - 24 * _HOUR_MS),
+    ).fetchone()
+    return int(row[0])
+
+
+def _is_there(connection: Connection, patient: str) -> bool:
+    row = connection.execute(
+        "SELECT 1 FROM resource WHERE type = 'Patient' AND id = ? AND current = 1 AND deleted = 0",
+        (patient,),
+    ).fetchone()
+    return row is not None
+
+
+_TOO_MANY = "You declared too many emergencies in a day. Ask your organisation's steward."

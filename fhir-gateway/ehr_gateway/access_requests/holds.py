@@ -1,0 +1,132 @@
+"""Holds: a clinician keeps a result from the patient until a date, with a typed reason.
+
+The patient sees a stub: what kind, who holds it, until when. It ends by itself, or early by the
+organisation that holds it or a steward.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from ehr_fhir.errors import Conflict, Forbidden, NotFound, Unprocessable
+from ehr_gateway.access_requests import consents
+from ehr_gateway.access_requests.ledger import AccessRequest, insert, select
+from ehr_gateway.access_requests.people import Clinician
+from ehr_gateway.access_requests.service import step
+from ehr_gateway.caller import Asking
+from ehr_gateway.database import Connection
+from ehr_gateway.ids import new_id
+from ehr_gateway.interactions.read import read_in
+
+__all__ = ["HELD_TYPES", "hold", "release", "stubs"]
+
+# What comes back from an examination; a list of medicines is not held.
+HELD_TYPES = frozenset(
+    {"Composition", "DiagnosticReport", "DocumentReference", "ImagingStudy", "Media", "Observation"}
+)
+_DAY_MS = 86_400_000
+_HOUR_MS = 3_600_000
+
+
+def hold(
+    asking: Asking, who: Clinician, kind: str, identity: str, *, reason: str, until_ms: int
+) -> AccessRequest:
+    """Keep one result of the own organisation from the patient.
+
+    Raises NotFound for what the clinician does not see, Forbidden for another's record,
+    Unprocessable for a term that is over or too long, Conflict where it is held already.
+    """
+    now, limits = asking.access.now_ms, asking.gateway.settings.limits
+    if kind not in HELD_TYPES:
+        raise Unprocessable("Only results and documents are held back.")
+    if not now < until_ms <= now + limits.hold_days * _DAY_MS:
+        raise Unprocessable(
+            f"A hold ends in {limits.hold_days} days at most.", expression="Parameters.parameter"
+        )
+    record = f"{kind}/{identity}"
+    with step(asking, "$hold") as writing:
+        connection = writing.connection
+        version = read_in(connection, asking.access, kind, identity)
+        if version.author != who.organization:
+            raise Forbidden("Only the organisation that wrote a result holds it back.")
+        patients = [
+            str(row[0])
+            for row in connection.execute(
+                "SELECT patient FROM record_patient WHERE pk = ? ORDER BY patient", (version.pk,)
+            )
+        ]
+        if len(patients) != 1:
+            raise Unprocessable("Only a record about one patient is held back.")
+        if _held(connection, record, now):
+            raise Conflict("It is held back already.")
+        request = AccessRequest(
+            id=new_id(),
+            kind="hold",
+            state="active",
+            patient=patients[0],
+            person=who.id,
+            display=who.display,
+            organization=who.organization,
+            profession=who.profession,
+            reason=reason,
+            details={"record": record},
+            asked_ms=now,
+            expires_ms=until_ms,
+            until_ms=until_ms,
+            decided_ms=now,
+            decided_by=who.id,
+            hours=-(-(until_ms - now) // _HOUR_MS),
+        )
+        consent = consents.hold(
+            request.id, request.patient, now, until_ms, record=record, organization=who.organization
+        )
+        request = replace(request, consent=writing.create(consent))
+        insert(connection, request)
+        writing.patients.append(request.patient)
+    return request
+
+
+def release(asking: Asking, identity: str) -> None:
+    """End a hold early: by a clinician of the organisation that holds, or a steward."""
+    requester, now = asking.access.requester, asking.access.now_ms
+    with step(asking, "$release-hold") as writing:
+        found = select(
+            writing.connection, "id = :id AND kind = 'hold' AND state = 'active'", id=identity
+        )
+        mine = [
+            one
+            for one in found
+            if requester.role == "steward"
+            or (requester.role == "clinician" and one.organization == requester.organization)
+        ]
+        if not mine:
+            raise NotFound("There is no such hold.")
+        writing.connection.execute(
+            "UPDATE access_request SET state = 'ended', until_ms = ?, decided_by = ? WHERE id = ?",
+            (now, requester.person, identity),
+        )
+        writing.change(str(mine[0].consent), status="inactive")
+        writing.patients.append(mine[0].patient)
+
+
+def stubs(connection: Connection, asking: Asking, patient: str) -> list[AccessRequest]:
+    """Return what is held back of a patient now; to a clinician, what the own place holds."""
+    requester, now = asking.access.requester, asking.access.now_ms
+    in_force = (
+        "kind = 'hold' AND state = 'active' AND patient = :patient AND until_ms > :now"
+        " AND EXISTS (SELECT 1 FROM consent_hold h WHERE h.consent = access_request.consent)"
+    )
+    found = list(select(connection, in_force, patient=patient, now=now))
+    if requester.role == "clinician":
+        return [one for one in found if one.organization == requester.organization]
+    return found
+
+
+def _held(connection: Connection, record: str, now_ms: int) -> bool:
+    kind, _, identity = record.partition("/")
+    row = connection.execute(
+        "SELECT 1 FROM consent_hold WHERE record_type = ? AND record_id = ?"
+        " AND since <= ? AND (until IS NULL OR ? < until)",
+        (kind, identity, now_ms, now_ms),
+    ).fetchone()
+    return row is not None

@@ -1,0 +1,120 @@
+"""The rows of requests: put in, found, moved from state to state. No rules, no permission."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from ehr_gateway.database import Connection, Row
+
+__all__ = ["AccessRequest", "decide", "find", "insert", "overdue", "select"]
+
+_MOST = 200
+_COLUMNS = (
+    "id, kind, state, consent, patient, person, display, organization, profession, reason,"
+    " domains, details, hours, tries, asked_ms, expires_ms, until_ms, decided_ms, decided_by,"
+    " code, review, review_note, reviewer, reviewed_ms"
+)
+
+
+@dataclass(frozen=True)
+class AccessRequest:
+    """One request and what came of it."""
+
+    id: str
+    kind: str
+    patient: str
+    person: str
+    display: str
+    organization: str | None
+    profession: str | None
+    reason: str
+    asked_ms: int
+    expires_ms: int
+    state: str = "proposed"
+    consent: str | None = None
+    domains: tuple[str, ...] = ()
+    details: Mapping[str, Any] = field(default_factory=dict)
+    hours: int = 0
+    tries: int = 0
+    until_ms: int | None = None
+    decided_ms: int | None = None
+    decided_by: str | None = None
+    code: str | None = None
+    review: str | None = None
+    review_note: str | None = None
+    reviewer: str | None = None
+    reviewed_ms: int | None = None
+
+    @classmethod
+    def of(cls, row: Row) -> AccessRequest:
+        """Build a request from its row."""
+        values = dict(row)
+        values["domains"] = tuple(json.loads(values["domains"]))
+        values["details"] = json.loads(values["details"])
+        return cls(**values)
+
+
+def insert(connection: Connection, request: AccessRequest) -> None:
+    """Put a request on the books."""
+    values = {name: getattr(request, name) for name in _COLUMNS.split(", ")}
+    values["domains"] = json.dumps(list(request.domains))
+    values["details"] = json.dumps(dict(request.details))
+    marks = ", ".join(f":{name}" for name in values)
+    connection.execute(
+        f"INSERT INTO access_request ({_COLUMNS}) VALUES ({marks})",  # noqa: S608 constant columns
+        values,
+    )
+
+
+def find(connection: Connection, identity: str, kind: str) -> AccessRequest | None:
+    """Return a request by its id."""
+    found = select(connection, "id = :id AND kind = :kind", id=identity, kind=kind)
+    return found[0] if found else None
+
+
+def select(connection: Connection, condition: str, **values: object) -> Sequence[AccessRequest]:
+    """Return the newest requests that meet a condition written in the code."""
+    rows = connection.execute(
+        f"SELECT {_COLUMNS} FROM access_request WHERE {condition}"  # noqa: S608
+        " ORDER BY asked_ms DESC, id DESC LIMIT :most",
+        {**values, "most": _MOST},
+    ).fetchall()
+    return [AccessRequest.of(row) for row in rows]
+
+
+def decide(
+    connection: Connection,
+    identity: str,
+    state: str,
+    *,
+    by: str,
+    now_ms: int,
+    until_ms: int | None = None,
+    consent: str | None = None,
+) -> bool:
+    """Move a request that waits for its answer to its end; say whether it still waited."""
+    row = connection.execute(
+        "UPDATE access_request SET state = :state, decided_by = :decided, decided_ms = :now,"
+        " until_ms = :until, consent = COALESCE(:consent, consent), code = NULL"
+        " WHERE id = :id AND state = 'proposed' AND expires_ms > :now RETURNING id",
+        {
+            "state": state,
+            "decided": by,
+            "now": now_ms,
+            "until": until_ms,
+            "consent": consent,
+            "id": identity,
+        },
+    ).fetchone()
+    return row is not None
+
+
+def overdue(
+    connection: Connection, condition: str, now_ms: int, **values: object
+) -> Sequence[AccessRequest]:
+    """Return what waited too long for its answer."""
+    late = f"state = 'proposed' AND expires_ms <= :now AND {condition}"
+    return select(connection, late, now=now_ms, **values)

@@ -1,0 +1,79 @@
+"""What a requester learns of what is withheld: the marker of docs/explanation/consent.md.
+
+An operation of its own, so that every other answer is the same with and without marker. It names
+the domains in which a step-up would open something, and that something is hidden; of what is
+sealed, not shared or not joined it says no more than that there is no sharing consent, which is
+what it says of a patient who is not there.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from ehr_gateway.access import Access
+from ehr_gateway.database import Connection
+from ehr_privacy.consent import Predicate, compile_predicate
+from ehr_privacy.consent.model import Requester
+
+__all__ = ["Marker", "marker", "shared"]
+
+_OF_PATIENT = (
+    "FROM record_patient marked JOIN resource r ON r.pk = marked.pk WHERE marked.patient = :marked"
+    " AND r.current = 1 AND r.deleted = 0"
+)
+_HIDDEN, _STEP_UP = frozenset({"hidden"}), frozenset({"step-up"})
+
+
+@dataclass(frozen=True)
+class Marker:
+    """What is told: whether it is shared, which domains are restricted, if any is hidden."""
+
+    shared: bool = False
+    domains: tuple[str, ...] = ()
+    hidden: bool = False
+
+
+def marker(connection: Connection, access: Access, patient: str) -> Marker:
+    """Work out the marker of one patient for a requester."""
+    if not shared(connection, access.requester, patient, access.now_ms):
+        return Marker()
+    visible = _predicate(access, frozenset(), "v")
+    stepped = _predicate(access, _STEP_UP, "s")
+    opened = _predicate(access, _STEP_UP | _HIDDEN, "h")
+    rows = connection.execute(
+        f"SELECT DISTINCT r.domain {_OF_PATIENT} AND ({stepped.sql}) AND NOT ({visible.sql})",
+        {"marked": patient, **stepped.params, **visible.params},
+    ).fetchall()
+    hidden = connection.execute(
+        f"SELECT 1 {_OF_PATIENT} AND ({opened.sql}) AND NOT ({stepped.sql}) LIMIT 1",
+        {"marked": patient, **opened.params, **stepped.params},
+    ).fetchone()
+    return Marker(True, tuple(sorted(str(row[0]) for row in rows)), hidden is not None)
+
+
+def shared(connection: Connection, requester: Requester, patient: str, now_ms: int) -> bool:
+    """Say whether lines 6 and 7 let the requester's organisation see the patient's record."""
+    in_force = "since <= :now AND (until IS NULL OR :now < until)"
+    values = {
+        "patient": patient,
+        "organization": requester.organization,
+        "person": requester.person,
+        "now": now_ms,
+    }
+    row = connection.execute(
+        "SELECT (EXISTS (SELECT 1 FROM consent_joining WHERE patient = :patient"  # noqa: S608
+        f" AND {in_force}) AND (EXISTS (SELECT 1 FROM consent_sharing WHERE patient = :patient"
+        f" AND organization IN (:organization, '*') AND {in_force})"
+        " OR EXISTS (SELECT 1 FROM consent_deemed WHERE organization = :organization"
+        f" AND {in_force})))"
+        " OR EXISTS (SELECT 1 FROM consent_emergency WHERE patient = :patient"
+        f" AND person = :person AND organization = :organization AND {in_force})",
+        values,
+    ).fetchone()
+    return bool(row[0])
+
+
+def _predicate(access: Access, lifted: frozenset[str], prefix: str) -> Predicate:
+    return compile_predicate(
+        access.requester, "search", access.now_ms, prefix=prefix, lifted=lifted
+    )

@@ -1,0 +1,83 @@
+"""Who may take a step: the roles, and the patient a clinician can name already."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from ehr_fhir.errors import Forbidden, NotFound
+from ehr_fhir.json_text import parse
+from ehr_gateway.access import Access
+from ehr_gateway.caller import Asking
+from ehr_gateway.database import Connection
+
+__all__ = ["Clinician", "clinician", "known_patient", "patient_body", "the_patient"]
+
+NO_PATIENT = "There is no Patient with this id."
+
+
+@dataclass(frozen=True)
+class Clinician:
+    """A person who treats, for one organisation, in one profession: as the token says."""
+
+    id: str
+    display: str
+    organization: str
+    profession: str
+
+    @property
+    def actor(self) -> dict[str, Any]:
+        """Return the person as a Consent names him."""
+        return {"id": self.id, "display": self.display}
+
+
+def clinician(asking: Asking) -> Clinician:
+    """Return the clinician who asks; programs and all other roles are refused."""
+    requester, subject = asking.access.requester, asking.caller.subject
+    # A program has no profession and types no reason: it is never granted more than its scopes.
+    if requester.role != "clinician" or not requester.organization or not requester.profession:
+        raise Forbidden("This is for a clinician in person.")
+    return Clinician(
+        requester.person, subject.display, requester.organization, requester.profession
+    )
+
+
+def known_patient(connection: Connection, access: Access, patient: str) -> None:
+    """Refuse a patient that the requester cannot name: hidden and absent give the same answer."""
+    visible = access.read
+    row = connection.execute(
+        "SELECT 1 FROM resource r WHERE r.type = 'Patient' AND r.id = :id AND r.current = 1"  # noqa: S608
+        f" AND r.deleted = 0 AND ({visible.sql})",
+        {"id": patient, **visible.params},
+    ).fetchone()
+    if row is None:
+        raise NotFound(NO_PATIENT)
+
+
+def the_patient(asking: Asking, patient: str) -> None:
+    """Refuse all but the patient in person."""
+    requester = asking.access.requester
+    if requester.role != "patient" or requester.patient != patient:
+        raise NotFound(NO_PATIENT)
+
+
+def manages(connection: Connection, access: Access, patient: str) -> bool:
+    """Say whether the requester is a carer who decides for the patient now."""
+    if access.requester.role != "carer":
+        return False
+    row = connection.execute(
+        "SELECT 1 FROM consent_carer WHERE patient = ? AND person = ? AND can_manage = 1"
+        " AND since <= ? AND (until IS NULL OR ? < until)",
+        (patient, access.requester.person, access.now_ms, access.now_ms),
+    ).fetchone()
+    return row is not None
+
+
+def patient_body(connection: Connection, patient: str) -> dict[str, Any]:
+    """Return the Patient as stored, for the server's own reasoning."""
+    row = connection.execute(
+        "SELECT body FROM resource WHERE type = 'Patient' AND id = ? AND current = 1"
+        " AND deleted = 0",
+        (patient,),
+    ).fetchone()
+    return parse(row[0]) if row else {}

@@ -1,0 +1,97 @@
+"""The platform's own hand: writes the Consents that a lawful step leads to.
+
+A clinician may not write a Consent, else he could give himself access. What is written here was
+judged by the function that calls; nothing of it comes from a body as it was sent.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any
+
+from ehr_fhir.json_text import parse
+from ehr_gateway import audit
+from ehr_gateway.access import Access
+from ehr_gateway.caller import Asking
+from ehr_gateway.database import Connection
+from ehr_gateway.ids import new_id
+from ehr_gateway.prepared import drafted
+from ehr_gateway.writing import Transaction, transaction
+from ehr_privacy.consent import Predicate, Requester, load_roles, parse_scopes
+
+__all__ = ["Writing", "step"]
+
+_ALL = Predicate("TRUE", {})
+
+
+class _ServiceAccess(Access):
+    """The service's access: it refers to records that the caller was found to see."""
+
+    @property
+    def read(self) -> Predicate:
+        """Return the condition under which it may refer to a version: always."""
+        return _ALL
+
+
+class Writing:
+    """One step under way: the connection, and Consents as they are to be written."""
+
+    def __init__(self, writing: Transaction, access: Access) -> None:
+        self._writing = writing
+        self._access = access
+        # Whom the step is about, for the audit.
+        self.patients: list[str] = []
+
+    @property
+    def connection(self) -> Connection:
+        """The transaction that everything of the step belongs to."""
+        return self._writing.connection
+
+    def create(self, consent: Mapping[str, Any]) -> str:
+        """Write a new Consent and return its id."""
+        identity = new_id()
+        self._writing.create(drafted(dict(consent), identity, self._access, "Consent"))
+        return identity
+
+    def change(self, identity: str, **changes: Any) -> None:
+        """Write the next version of a Consent with some members changed."""
+        row = self.connection.execute(
+            "SELECT body FROM resource WHERE type = 'Consent' AND id = ? AND current = 1"
+            " AND deleted = 0",
+            (identity,),
+        ).fetchone()
+        if row is None:
+            return  # the patient took it away; there is nothing left to end
+        body = {**parse(row[0]), **changes}
+        self._writing.update(drafted(body, identity, self._access, "Consent"))
+
+
+@contextmanager
+def step(asking: Asking, operation: str) -> Iterator[Writing]:
+    """Open one transaction for a step: Consents, rows, notices and the audit, or none of them.
+
+    The route has named the occasion; a refusal raised inside is on record as that.
+    """
+    access = _ServiceAccess(
+        requester=_requester(),
+        now_ms=asking.access.now_ms,
+        request_id=asking.access.request_id,
+        base=asking.access.base,
+    )
+    occasion = asking.occasion("operation", operation)
+    with transaction(asking.gateway.store, access) as writing:
+        opened = Writing(writing, access)
+        yield opened
+        for patient in opened.patients or (None,):
+            audit.record_about(writing.connection, occasion, patient)
+
+
+def _requester() -> Requester:
+    platform = load_roles().platform
+    return Requester(
+        role="system",
+        person="access-requests",
+        organization=platform,
+        scopes=parse_scopes("system/Consent.cruds"),
+    )

@@ -1,0 +1,101 @@
+"""Telling of accesses: the audit log says who opened a record, so nothing is added to a read.
+
+The first access of an organisation since the patient shares with it is told; each later one, once
+an hour and person, where the patient wants it. The log is read in its order; a little of what was
+read before is looked at again, since rows of several processes may appear late. A notice is made
+once for its cause, so that changes nothing.
+"""
+
+from __future__ import annotations
+
+from ehr_gateway.database import Connection, Row
+from ehr_gateway.notices.outbox import Notice, of_patient, put
+from ehr_gateway.store import Store
+
+__all__ = ["tell_accesses"]
+
+_PLACE = "accesses"
+_AGAIN = 200
+_MOST = 5000
+_HOUR_MS = 3_600_000
+_OPENED = (
+    "SELECT patient, organization, login, MAX(display) AS display, MIN(at_ms) AS at_ms"
+    " FROM audit WHERE seq > ? AND seq <= ? AND role = 'clinician' AND outcome = '0'"
+    " AND patient IS NOT NULL AND organization IS NOT NULL AND interaction <> 'operation'"
+    " AND (reason IS NULL OR reason <> 'own-record')"
+    " GROUP BY patient, organization, login ORDER BY patient, organization, login"
+)
+
+
+def tell_accesses(store: Store, now_ms: int) -> None:
+    """Put notices of what was opened since the last time into the outbox."""
+    with store.reading() as connection:
+        place, newest = _place(connection), _newest(connection)
+    if place is not None and newest <= place:
+        return
+    with store.writing() as connection:
+        place = _place(connection)
+        if place is None:
+            # The first start: what was before is not told any more.
+            place = newest if newest > _MOST else 0
+        last = min(_newest(connection), place + _MOST)
+        for row in connection.execute(_OPENED, (max(0, place - _AGAIN), last)).fetchall():
+            _tell(connection, row, now_ms)
+        connection.execute(
+            "INSERT INTO notice_place (name, seq) VALUES (?, ?) ON CONFLICT (name)"
+            " DO UPDATE SET seq = excluded.seq",
+            (_PLACE, last),
+        )
+
+
+def _tell(connection: Connection, row: Row, now_ms: int) -> None:
+    patient, organization, at_ms = row["patient"], row["organization"], row["at_ms"]
+    since = _shared_since(connection, patient, organization, at_ms)
+    if since is None:
+        return
+    reader = of_patient(patient)
+    first = f"first-access:{patient}:{organization}:{since}"
+    told = connection.execute(
+        "SELECT made_ms FROM notice WHERE cause = ?", (f"{first}|{reader}",)
+    ).fetchone()
+    if told is None:
+        put(
+            connection,
+            Notice(first, "first-access", patient, reader, row["display"], organization, at_ms),
+        )
+        return
+    wanted = connection.execute(
+        "SELECT 1 FROM notice_preference WHERE reader = ? AND each_access = 1", (reader,)
+    ).fetchone()
+    hour = at_ms // _HOUR_MS
+    if wanted and at_ms > told[0]:
+        cause = f"access:{patient}:{organization}:{row['login']}:{hour}"
+        put(
+            connection,
+            Notice(cause, "access", patient, reader, row["display"], organization, at_ms),
+        )
+
+
+def _shared_since(
+    connection: Connection, patient: str, organization: str, at_ms: int
+) -> int | None:
+    """Return since when the organisation sees the record, if it did then."""
+    row = connection.execute(
+        "SELECT MIN(since) FROM (SELECT since FROM consent_sharing WHERE patient = :patient"
+        " AND organization IN (:organization, '*') AND since <= :at"
+        " AND (until IS NULL OR :at < until)"
+        " UNION ALL SELECT since FROM consent_deemed WHERE organization = :organization"
+        " AND since <= :at AND (until IS NULL OR :at < until)) AS shared",
+        {"patient": patient, "organization": organization, "at": at_ms},
+    ).fetchone()
+    return None if row is None or row[0] is None else int(row[0])
+
+
+def _place(connection: Connection) -> int | None:
+    row = connection.execute("SELECT seq FROM notice_place WHERE name = ?", (_PLACE,)).fetchone()
+    return None if row is None else int(row[0])
+
+
+def _newest(connection: Connection) -> int:
+    row = connection.execute("SELECT MAX(seq) FROM audit").fetchone()
+    return int(row[0] or 0)

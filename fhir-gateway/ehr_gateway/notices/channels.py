@@ -1,0 +1,87 @@
+"""Ways by which a notice reaches its reader: a folder of files, or SMTP (RFC 5321).
+
+A channel may deliver the same notice twice, where it could not be put on the books that it did;
+the message bears the notice's id, by which a mail program or a person can tell.
+"""
+
+from __future__ import annotations
+
+import os
+import smtplib
+import tempfile
+from email.message import EmailMessage
+from pathlib import Path
+from typing import Protocol
+from urllib.parse import unquote, urlsplit
+
+from ehr_gateway.notices.messages import Message
+from ehr_gateway.notices.ways import Ways
+
+__all__ = ["Channel", "FileChannel", "SmtpChannel", "open_channels"]
+
+_SECONDS = 20
+
+
+class Channel(Protocol):
+    """One way out."""
+
+    name: str
+    needs_email: bool
+
+    def send(self, message: Message) -> None:
+        """Deliver a message; whatever is raised means: not yet."""
+
+
+class FileChannel:
+    """A file a notice, for the owner's eyes: for demonstrations, and for a gateway of one's own."""
+
+    name = "file"
+    needs_email = False
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+
+    def send(self, message: Message) -> None:
+        """Write the message; the same notice is the same file."""
+        self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        handle, name = tempfile.mkstemp(dir=self._folder)
+        with os.fdopen(handle, "w", encoding="utf-8") as file:
+            file.write(f"{message.subject}\n\n{message.text}")
+        os.replace(name, self._folder / f"{message.id}.txt")
+
+
+class SmtpChannel:
+    """Mail by a server of one's own."""
+
+    name = "smtp"
+    needs_email = True
+
+    def __init__(self, address: str, sender: str) -> None:
+        parts = urlsplit(address)
+        self._scheme, self._host = parts.scheme, parts.hostname or ""
+        self._port = parts.port or (465 if parts.scheme == "smtps" else 25)
+        self._user, self._password = unquote(parts.username or ""), unquote(parts.password or "")
+        self._sender = sender
+
+    def send(self, message: Message) -> None:
+        """Send one mail."""
+        mail = EmailMessage()
+        mail["From"], mail["To"] = self._sender, str(message.email)
+        mail["Subject"] = message.subject
+        mail["Message-ID"] = f"<{message.id}@{self._sender.rpartition('@')[2]}>"
+        mail["Auto-Submitted"] = "auto-generated"
+        mail.set_content(message.text)
+        kind = smtplib.SMTP_SSL if self._scheme == "smtps" else smtplib.SMTP
+        with kind(self._host, self._port, timeout=_SECONDS) as server:
+            if self._scheme == "smtp+starttls":
+                server.starttls()
+            if self._user:
+                server.login(self._user, self._password)
+            server.send_message(mail)
+
+
+def open_channels(ways: Ways, folder: Path) -> tuple[Channel, ...]:
+    """Return the channels of the settings; none where notices are read in the portal alone."""
+    if ways.channel == "smtp":
+        return (SmtpChannel(ways.smtp_url, ways.smtp_from),)
+    return (FileChannel(folder),) if ways.channel == "file" else ()

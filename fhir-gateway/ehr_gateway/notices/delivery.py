@@ -1,0 +1,144 @@
+"""Delivers what is in the outbox: at least once, tried again with growing pauses.
+
+Every process has the thread; a delivery is claimed before it is tried, so one process does it. A
+process that ends in between leaves the claim to run out, and another takes it up.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections.abc import Callable, Sequence
+
+from ehr_gateway.database import Connection
+from ehr_gateway.notices.accesses import tell_accesses
+from ehr_gateway.notices.channels import Channel
+from ehr_gateway.notices.messages import Message, message
+from ehr_gateway.store import Store
+
+__all__ = ["Deliveries"]
+
+_LOG = logging.getLogger(__name__)
+_SECONDS = 5.0
+_BATCH = 20
+_CLAIM_MS = 120_000
+_FIRST_PAUSE_MS, _LONGEST_PAUSE_MS = 10_000, 3_600_000
+_MOST_TRIES = 20
+
+
+class Deliveries:
+    """A thread that works off the outbox, until it is stopped."""
+
+    def __init__(
+        self,
+        store: Store,
+        channels: Sequence[Channel],
+        *,
+        secret: str,
+        address: str,
+        clock: Callable[[], int],
+    ) -> None:
+        self._store = store
+        self._channels = {channel.name: channel for channel in channels}
+        self._secret = secret
+        self._address = address
+        self._clock = clock
+        self._one_at_a_time = threading.Lock()
+        self._stopping = threading.Event()
+        self._thread: threading.Thread | None = None
+
+    def start(self) -> None:
+        """Begin, or begin again."""
+        self._stopping.clear()
+        self._thread = threading.Thread(target=self._run, name="notices", daemon=True)
+        self._thread.start()
+
+    def stop(self) -> None:
+        """End after the delivery under way."""
+        self._stopping.set()
+        if self._thread is not None:
+            self._thread.join()
+
+    def round(self) -> int:
+        """Do what is due now; return how many deliveries were tried."""
+        with self._one_at_a_time:
+            tell_accesses(self._store, self._clock())
+            self._route()
+            tried = 0
+            while claimed := self._claim():
+                for delivery in claimed:
+                    self._deliver(*delivery)
+                tried += len(claimed)
+            return tried
+
+    def _run(self) -> None:
+        while not self._stopping.wait(_SECONDS):
+            try:
+                self.round()
+            except Exception as error:
+                # Never its text: it may hold an address.
+                _LOG.warning("Notices failed with %s; tried again.", type(error).__name__)
+
+    def _route(self) -> None:
+        with self._store.reading() as connection:
+            found = connection.execute("SELECT 1 FROM notice WHERE routed = 0 LIMIT 1").fetchone()
+        if found is None:
+            return
+        with self._store.writing() as connection:
+            rows = connection.execute("SELECT id, made_ms FROM notice WHERE routed = 0").fetchall()
+            connection.executemany(
+                "INSERT INTO notice_delivery (notice, channel, state, tries, next_ms)"
+                " VALUES (?, ?, 'waiting', 0, ?) ON CONFLICT DO NOTHING",
+                [(row["id"], name, row["made_ms"]) for row in rows for name in self._channels],
+            )
+            connection.executemany(
+                "UPDATE notice SET routed = 1 WHERE id = ?", [(row["id"],) for row in rows]
+            )
+
+    def _claim(self) -> list[tuple[str, str, int, Message]]:
+        now = self._clock()
+        due = (
+            "SELECT notice, channel, tries FROM notice_delivery WHERE state = 'waiting'"
+            " AND next_ms <= ? ORDER BY next_ms LIMIT ?"
+        )
+        with self._store.reading() as connection:
+            if not connection.execute(due, (now, 1)).fetchall():
+                return []
+        with self._store.writing() as connection:
+            rows = connection.execute(due, (now, _BATCH)).fetchall()
+            connection.executemany(
+                "UPDATE notice_delivery SET next_ms = ?, tries = tries + 1"
+                " WHERE notice = ? AND channel = ?",
+                [(now + _CLAIM_MS, row["notice"], row["channel"]) for row in rows],
+            )
+            return [
+                (row["notice"], row["channel"], row["tries"] + 1, self._message(connection, row[0]))
+                for row in rows
+            ]
+
+    def _message(self, connection: Connection, identity: str) -> Message:
+        row = connection.execute("SELECT * FROM notice WHERE id = ?", (identity,)).fetchone()
+        return message(connection, row, secret=self._secret, address=self._address)
+
+    def _deliver(self, notice: str, name: str, tries: int, what: Message) -> None:
+        channel = self._channels.get(name)
+        fault, state = None, "sent"
+        if channel is None:
+            state, fault = "failed", "no-channel"
+        elif channel.needs_email and not what.email:
+            state = "no-address"
+        else:
+            try:
+                channel.send(what)
+            except Exception as error:
+                # Whatever it was, the notice stays in the outbox.
+                fault = type(error).__name__
+                state = "waiting" if tries < _MOST_TRIES else "failed"
+        now = self._clock()
+        pause = min(_FIRST_PAUSE_MS * 2 ** min(tries - 1, 12), _LONGEST_PAUSE_MS)
+        with self._store.writing() as connection:
+            connection.execute(
+                "UPDATE notice_delivery SET state = ?, fault = ?, next_ms = ?, sent_ms = ?"
+                " WHERE notice = ? AND channel = ?",
+                (state, fault, now + pause, now if state == "sent" else None, notice, name),
+            )

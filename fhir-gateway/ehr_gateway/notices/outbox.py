@@ -1,0 +1,72 @@
+"""Putting notices into the outbox, inside the transaction of what they tell of."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from ehr_gateway.database import Connection
+from ehr_gateway.ids import new_id
+
+__all__ = ["Notice", "carers_of", "of_patient", "put", "readers_of"]
+
+_COLUMNS = "id, cause, kind, patient, reader, person, organization, request, until_ms, made_ms"
+
+
+@dataclass(frozen=True)
+class Notice:
+    """What is told, to one reader."""
+
+    cause: str
+    kind: str
+    patient: str
+    reader: str
+    # Who acted, by the name that stands in the account.
+    person: str
+    organization: str | None
+    made_ms: int
+    request: str | None = None
+    until_ms: int | None = None
+
+
+def put(connection: Connection, notice: Notice) -> None:
+    """Put a notice into the outbox; one of the same cause and reader is there once."""
+    connection.execute(
+        f"INSERT INTO notice ({_COLUMNS}, routed)"  # noqa: S608 constant columns
+        " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, 0) ON CONFLICT (cause) DO NOTHING",
+        (
+            new_id(),
+            f"{notice.cause}|{notice.reader}",
+            notice.kind,
+            notice.patient,
+            notice.reader,
+            notice.person,
+            notice.organization,
+            notice.request,
+            notice.until_ms,
+            notice.made_ms,
+        ),
+    )
+
+
+def of_patient(patient: str) -> str:
+    """Return the reader that a patient is.
+
+    >>> of_patient("a")
+    'Patient/a'
+    """
+    return f"Patient/{patient}"
+
+
+def carers_of(connection: Connection, patient: str, now_ms: int) -> list[str]:
+    """Return the carers who decide for a patient, as readers."""
+    rows = connection.execute(
+        "SELECT DISTINCT person FROM consent_carer WHERE patient = ? AND can_manage = 1"
+        " AND since <= ? AND (until IS NULL OR ? < until) ORDER BY person",
+        (patient, now_ms, now_ms),
+    ).fetchall()
+    return [f"person/{row[0]}" for row in rows]
+
+
+def readers_of(connection: Connection, patient: str, now_ms: int) -> list[str]:
+    """Return everyone who is told of what happens to a record: the patient, and who decides."""
+    return [of_patient(patient), *carers_of(connection, patient, now_ms)]

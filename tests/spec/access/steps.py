@@ -1,0 +1,68 @@
+"""The steps that the tests of access take over HTTP."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from typing import Any
+
+from ehr_gateway.access_requests.codes import code_of
+from tests.lib.gateway import House, Session, must
+
+REASON = "Checking the dose against the last films"
+
+
+def body(**given: Any) -> dict[str, Any]:
+    """Return a Parameters resource; a list gives a parameter several times."""
+    listed = []
+    for name, values in given.items():
+        for value in values if isinstance(values, (list, tuple)) else [values]:
+            kind = "valueInteger" if isinstance(value, int) else "valueString"
+            listed.append({"name": name.replace("_", "-"), kind: value})
+    return {"resourceType": "Parameters", "parameter": listed}
+
+
+def send(session: Session, address: str, **given: Any) -> Any:
+    """Call an operation."""
+    return session.post(address, body(**given))
+
+
+def named(answer: Any) -> dict[str, list[Any]]:
+    """Return the parameters of an answer by name; parts as the same."""
+    return _named(must(answer).json().get("parameter", []))
+
+
+def _named(listed: list[dict[str, Any]]) -> dict[str, list[Any]]:
+    found: dict[str, list[Any]] = defaultdict(list)
+    for one in listed:
+        held = [one[key] for key in one if key.startswith("value")]
+        found[one["name"]].append(held[0] if held else _named(one.get("part", [])))
+    return dict(found)
+
+
+def ask(
+    house: House, clinician: Session, patient: str = "pat-1", *, hours: int = 24,
+    domain: str = "radiology",
+) -> str:  # fmt: skip
+    """Make a request and return its id."""
+    answer = send(
+        clinician, f"Patient/{patient}/$request-access", reason=REASON, domain=domain, hours=hours
+    )
+    return str(named(answer)["id"][0])
+
+
+def redeem(house: House, clinician: Session, request: str, code: str | None = None) -> Any:
+    """Type a code; the right one when none is given."""
+    typed = code or code_of(house.gateway.form_secret, request)
+    return send(clinician, "$redeem-access", request=request, code=typed)
+
+
+def xray(house: House, name: str, patient: str = "pat-1") -> None:
+    """Let hospital-a write an X-ray study: radiology, restricted for pharmacists."""
+    house.system("hospital-a").store(
+        {
+            "resourceType": "ImagingStudy",
+            "id": name,
+            "status": "available",
+            "subject": {"reference": f"Patient/{patient}"},
+        }
+    )
