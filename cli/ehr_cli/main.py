@@ -11,6 +11,7 @@ from typing import Annotated
 
 import typer
 
+from ehr_cli import audit
 from ehr_cli.group import CommandGroup
 
 app = typer.Typer(
@@ -24,6 +25,7 @@ lake_app = typer.Typer(
     no_args_is_help=True, help="The lake: from the change feed to tables for research."
 )
 app.add_typer(lake_app, name="lake")
+app.add_typer(audit.app, name="audit")
 
 Data = Annotated[
     Path | None, typer.Option("--data", help="The data folder.", show_default="var", metavar="DIR")

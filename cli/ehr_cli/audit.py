@@ -1,0 +1,106 @@
+"""`ehr audit`: sign for the log as it is, and verify that it still is what was signed for."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from ehr_cli import settings as settings_module
+from ehr_cli.settings import Settings
+from ehr_fhir.errors import NotFound, Unavailable
+
+app = typer.Typer(
+    no_args_is_help=True, help="The audit log: who saw what, provably nothing taken out."
+)
+Data = Annotated[
+    Path | None, typer.Option("--data", help="The data folder.", show_default="var", metavar="DIR")
+]
+Database = Annotated[str | None, typer.Option(help="A PostgreSQL URL, or `sqlite`.")]
+_PROCESSES = 2
+
+
+@app.command()
+def verify(
+    checkpoint: Annotated[
+        Path | None, typer.Option(help="A witness's copy of a checkpoint.", metavar="FILE")
+    ] = None,
+    key: Annotated[
+        Path | None,
+        typer.Option(help="The verifier key; the exported one else.", metavar="FILE"),
+    ] = None,
+    data: Data = None,
+    database: Database = None,
+) -> None:
+    """Hash every event anew and hold it against the tiles and checkpoints that were signed.
+
+    Exits with 0 when every event is the one signed for, else with 1 and the place of each fault.
+
+    Example: ehr audit verify --data var/mine --checkpoint witness/checkpoint
+    """
+    from ehr_cli.house import gateway_settings
+    from ehr_gateway.auditing.folder import LogFolder
+    from ehr_gateway.auditing.verify import Task, verify
+    from ehr_privacy.audit import public_key
+
+    chosen = gateway_settings(_settings(data, database))
+    folder = LogFolder(chosen.audit_folder)
+    known = public_key(_read(key).decode()) if key else folder.key()
+    if known is None and checkpoint:
+        raise NotFound("The log has exported no verifier key: give the witness's with --key.")
+    # Without a key nothing was signed: the events are held against their own leaves alone.
+    name, public = known or ("", b"")
+    witness = _read(checkpoint) if checkpoint else None
+    task = Task(chosen.database, folder.path, name, public, witness, _PROCESSES)
+    report = verify(task, _progress)
+    for finding in report.findings:
+        event = f" (AuditEvent/{finding.event})" if finding.event else ""
+        typer.echo(f"{finding.kind} at leaf {finding.index}{event}: {finding.text}", err=True)
+    rate = report.events / report.seconds if report.seconds else 0
+    erased = f", {report.erased} of them emptied by an erasure on record" if report.erased else ""
+    typer.echo(
+        f"{report.events:,} events{erased}; {report.signed:,} signed for; "
+        f"{report.checkpoints:,} checkpoints hold; {report.seconds:.1f} s, {rate:,.0f} a second."
+    )
+    if not report.well:
+        typer.echo("The audit log is NOT what was signed for.", err=True)
+        raise typer.Exit(1)
+    typer.echo("Every event is there, in its place, as it was written.")
+
+
+@app.command()
+def checkpoint(data: Data = None, database: Database = None) -> None:
+    """Sign for every event that is there now, and print the checkpoint.
+
+    Example: ehr audit checkpoint --data var/mine
+    """
+    from ehr_cli.house import gateway_settings
+    from ehr_gateway.auditing.service import open_log
+    from ehr_gateway.auth.local import now_ms
+    from ehr_gateway.database import open_database
+
+    chosen = gateway_settings(_settings(data, database))
+    opened = open_database(chosen.database)
+    try:
+        log = open_log(chosen, opened, now_ms)
+        if log.checkpoint() is None:
+            raise Unavailable("Another process is signing a checkpoint. Try again.")
+        typer.echo((log.folder.note() or b"").decode(), nl=False)
+    finally:
+        opened.close()
+
+
+def _read(path: Path) -> bytes:
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        raise NotFound(f"The file {path.name} cannot be read.") from error
+
+
+def _settings(data: Path | None, database: str | None) -> Settings:
+    return settings_module.load().override(data=data, database=database)
+
+
+def _progress(done: int, of: int) -> None:
+    typer.echo(f"{done:,} of {of:,} events", err=True)
