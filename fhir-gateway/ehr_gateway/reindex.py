@@ -13,6 +13,7 @@ from dataclasses import dataclass
 
 from ehr_gateway.database import Connection, Row
 from ehr_gateway.records import insert_index, numbered
+from ehr_gateway.relabel import relabel_step
 from ehr_gateway.schema import INDEX_COLUMNS
 from ehr_gateway.search_registry import touch
 from ehr_gateway.store import Store
@@ -95,7 +96,8 @@ class Reindexing:
     def _run(self) -> None:
         while not self._stopping.is_set():
             try:
-                busy = step(self._store)
+                # What closes records goes before what finds them.
+                busy = relabel_step(self._store) or step(self._store)
             except Exception as error:
                 # Whatever it was, what is indexed stays; and never its text: it may hold a value.
                 _LOG.warning("Indexing failed with %s and is tried again.", type(error).__name__)

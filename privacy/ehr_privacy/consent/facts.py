@@ -16,6 +16,7 @@ from typing import Any
 
 from ehr_fhir.compartments import patients_of
 from ehr_privacy.consent.instants import hong_kong_day
+from ehr_privacy.consent.labelling import labels_by_code
 from ehr_privacy.consent.labels import of_codings
 from ehr_privacy.consent.model import DOMAINS, Record
 
@@ -104,16 +105,17 @@ def record_facts(resource: Json, author: str | None) -> Record:
             episode = episode or _episode(one)
             # Days that differ are no day: then every period that is closed closes it.
             day = day if _clinical_date(one, rules) in (None, day) else None
+    directory = kind in rules.directory and not patients
     return Record(
         type=kind,
         id=str(resource.get("id", "")),
         patients=patients,
         domain=domain,
-        labels=labels,
+        labels=labels if directory else labels | labels_by_code(resource),
         author=author,
         clinical_date=day,
         episode=episode,
-        directory=kind in rules.directory and not patients,
+        directory=directory,
         inner_domains=frozenset(inner_domains - {domain}),
         author_people=people,
     )
