@@ -1,16 +1,16 @@
-"""People who log in: staff by password, patients and carers by electronic identity."""
+"""People who log in: an account for each role a person has, for staff at one organisation."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import astuple, dataclass
 
 from ehr_fhir.errors import EhrError, NotFound, Unprocessable
-from ehr_gateway.auth import eid, throttle
+from ehr_gateway.auth import eid_people, throttle
 from ehr_gateway.auth.roles import roles
 from ehr_gateway.auth.secrets import hash_secret, verify_secret
 from ehr_gateway.database import Connection, Database
 
-_COLUMNS = "login, role, display, organization, profession, patient, person"
+_COLUMNS = "login, role, display, organization, profession, patient, person, exempt"
 
 
 @dataclass(frozen=True)
@@ -23,8 +23,11 @@ class Account:
     organization: str | None = None
     profession: str | None = None
     patient: str | None = None
-    # The id by which consent rules name the person; the log-in when empty.
+    # The id by which consent rules name the person; the log-in when empty. Accounts of one person
+    # share it: who logs in to one of them may choose another.
     person: str | None = None
+    # Needs no second factor: for demonstrations.
+    exempt: bool = False
 
 
 class LoginRefused(EhrError):
@@ -54,83 +57,95 @@ def add(
     if account.role == "patient" and not account.patient:
         raise Unprocessable("The account of a patient needs the patient's id.")
     password = hash_secret(secret) if secret else None
-    enrolment = eid.prepare(hkid, pin) if hkid and pin else None
+    enrolment = eid_people.prepare(hkid, pin) if hkid and pin else None
     with database.writing() as connection:
-        subject = eid.enrol(connection, enrolment) if enrolment else None
+        known_as = eid_people.enrol(connection, enrolment) if enrolment else None
+        columns = f"{_COLUMNS}, password, eid"
+        renewed = ", ".join(f"{name} = excluded.{name}" for name in columns.split(", ")[1:])
         connection.execute(
-            "INSERT INTO account (login, role, display, organization, profession, patient, person,"
-            " password, eid) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT (login) DO UPDATE SET"
-            " role = excluded.role, display = excluded.display,"
-            " organization = excluded.organization, profession = excluded.profession,"
-            " patient = excluded.patient, person = excluded.person,"
-            " password = excluded.password, eid = excluded.eid, disabled = 0",
-            (
-                account.login,
-                account.role,
-                account.display,
-                account.organization,
-                account.profession,
-                account.patient,
-                account.person,
-                password,
-                subject,
-            ),
+            f"INSERT INTO account ({columns}) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"  # noqa: S608
+            f" ON CONFLICT (login) DO UPDATE SET {renewed}, disabled = 0",
+            (*astuple(account)[:-1], int(account.exempt), password, known_as),
         )
 
 
 def find(database: Database, login: str) -> Account:
-    """Return the account of a log-in name."""
+    """Return the account of a log-in name; one that is disabled is not found."""
     with database.reading() as connection:
-        found = _account(connection, "login", login)
-    if found is None:
+        found = _accounts(connection, "login", login)
+    if not found:
         raise NotFound("There is no such account.")
-    return found
+    return found[0]
 
 
-def verify_password(database: Database, login: str, password: str, now_ms: int) -> Account:
+def of_same_person(connection: Connection, account: Account) -> list[Account]:
+    """Return the accounts of an account's person, itself first, by their names."""
+    found = _accounts(connection, "person", account.person) if account.person else []
+    return [account, *(one for one in found if one.login != account.login)]
+
+
+def of_eid(connection: Connection, known_as: str) -> list[Account]:
+    """Return the accounts of a person as the electronic identity names them to us."""
+    return _accounts(connection, "eid", known_as)
+
+
+def verify_password(
+    database: Database, login: str, password: str, now_ms: int, address: str = ""
+) -> Account:
     """Return the account when the password is right; else refuse, and count the failure."""
-    key = f"password:{login}"
-    _begin(database, key, now_ms)
+    name = f"password:{login}"
+    _admit(database, name, address, now_ms)
     with database.reading() as connection:
         row = connection.execute(
             "SELECT password FROM account WHERE login = ? AND disabled = 0", (login,)
         ).fetchone()
     right = verify_secret(row[0] if row else None, password)
-    return _settle(database, key, "login", login if right else None)
+    return _settled(database, name, address, "login", login if right else None)
 
 
-def verify_eid(database: Database, hkid: str, pin: str, now_ms: int) -> Account:
-    """Return the account linked to the electronic identity when the PIN is right; else refuse."""
-    key = f"eid:{eid.normalise(hkid)}"
-    _begin(database, key, now_ms)
-    return _settle(database, key, "eid", eid.identify(database, hkid, pin))
+def verify_eid(database: Database, hkid: str, pin: str, now_ms: int, address: str = "") -> Account:
+    """Return the account of a card and PIN of the simulated electronic identity; else refuse.
+
+    For approvals at a counter; people log in by `ehr_gateway.auth.eid`.
+    """
+    name = f"eid:{eid_people.normalise(hkid)}"
+    _admit(database, name, address, now_ms)
+    known_as = eid_people.identify(database, hkid, pin)
+    return _settled(database, name, address, "eid", known_as)
 
 
-def _begin(database: Database, throttle_key: str, now_ms: int) -> None:
-    # Counted as a failure before it is tried: a hundred guesses at once are still a hundred.
+def set_password(database: Database, login: str, password: str) -> None:
+    """Give an account another password."""
+    hashed = hash_secret(password)
     with database.writing() as connection:
-        wait = throttle.wait_ms(connection, throttle_key, now_ms)
-        if not wait:
-            throttle.failed(connection, throttle_key, now_ms)
+        connection.execute("UPDATE account SET password = ? WHERE login = ?", (hashed, login))
+
+
+def _admit(database: Database, name: str, address: str, now_ms: int) -> None:
+    # Counted as a failure before it is tried: a hundred guesses at once are still a hundred.
+    wait = throttle.admit(database, name, address, now_ms)
     if wait:
-        raise LoginRefused(-(-wait // 1000))
+        raise LoginRefused(wait)
 
 
-def _settle(database: Database, throttle_key: str, column: str, value: str | None) -> Account:
+def _settled(
+    database: Database, name: str, address: str, column: str, value: str | None
+) -> Account:
     if value is None:
         raise LoginRefused
     with database.writing() as connection:
-        account = _account(connection, column, value)
-        if account is not None:
-            throttle.succeeded(connection, throttle_key)
-    if account is None:
+        found = _accounts(connection, column, value)
+        if found:
+            throttle.settled(connection, name, address)
+    if not found:
         raise LoginRefused
-    return account
+    return found[0]
 
 
-def _account(connection: Connection, column: str, value: str) -> Account | None:
-    row = connection.execute(
-        f"SELECT {_COLUMNS} FROM account WHERE {column} = ? AND disabled = 0",  # noqa: S608
+def _accounts(connection: Connection, column: str, value: str) -> list[Account]:
+    rows = connection.execute(
+        f"SELECT {_COLUMNS} FROM account WHERE {column} = ? AND disabled = 0"  # noqa: S608
+        " ORDER BY organization, role, login",
         (value,),
-    ).fetchone()
-    return None if row is None else Account(*row)
+    ).fetchall()
+    return [Account(*(row[at] for at in range(7)), exempt=bool(row[7])) for row in rows]

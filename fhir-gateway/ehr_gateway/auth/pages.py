@@ -11,7 +11,17 @@ from urllib.parse import urlencode, urlsplit
 import jinja2
 from fastapi.responses import HTMLResponse
 
+# The one script there is, for passkeys, and only on pages that offer them.
+_SCRIPT = "script-src 'self'; "
 LANGUAGES = {"en": "English", "zh-Hant-HK": "繁體中文", "zh-Hans": "简体中文"}
+
+
+_DEFAULTS: dict[str, object] = {
+    "languages": LANGUAGES,
+    "urlencode": urlencode,
+    "request_token": "",
+    "told": "",
+}
 
 
 @cache
@@ -39,9 +49,18 @@ def choose_language(asked: str, accepted: str) -> str:
 
 
 def page(
-    template: str, language: str, *, status: int = 200, goes_to: str = "", **values: object
+    template: str,
+    language: str,
+    *,
+    status: int = 200,
+    goes_to: str = "",
+    script: bool = False,
+    **values: object,
 ) -> HTMLResponse:
-    """Render a page. `goes_to` is the address to which its form may lead in the end."""
+    """Render a page. `goes_to` is the address to which its form may lead in the end.
+
+    `*` is for the simulator of another service alone: its form may lead anywhere.
+    """
 
     def text(key: str, **parts: object) -> str:
         return texts()[key][language].format(**parts)
@@ -49,19 +68,20 @@ def page(
     html = (
         _environment()
         .get_template(template)
-        .render(t=text, lang=language, languages=LANGUAGES, urlencode=urlencode, **values)
+        .render(**{**_DEFAULTS, **values, "t": text, "lang": language, "script": script})
     )
-    return HTMLResponse(html, status, headers=_headers(goes_to))
+    return HTMLResponse(html, status, headers=_headers(goes_to, script=script))
 
 
-def _headers(goes_to: str) -> dict[str, str]:
+def _headers(goes_to: str, *, script: bool) -> dict[str, str]:
     # Browsers apply form-action to the redirect that follows the form as well.
     target = urlsplit(goes_to)
     after = f" {target.scheme}://{target.netloc}" if target.netloc else ""
     return {
         "Content-Security-Policy": (
-            "default-src 'none'; style-src 'self'; img-src 'self'; base-uri 'none'; "
-            f"frame-ancestors 'none'; form-action 'self'{after}"
+            f"default-src 'none'; style-src 'self'; {_SCRIPT if script else ''}img-src 'self'; "
+            "base-uri 'none'; frame-ancestors 'none'"
+            + ("" if goes_to == "*" else f"; form-action 'self'{after}")
         ),
         "Cache-Control": "no-store",
         "Referrer-Policy": "no-referrer",

@@ -10,7 +10,7 @@ import secrets
 import uuid
 from dataclasses import dataclass
 
-from ehr_gateway.database import Connection, Database
+from ehr_gateway.database import Connection, Database, Row
 from ehr_gateway.settings import GatewaySettings
 
 _COLUMNS = "s.id, s.login, s.device, s.created_ms, s.seen_ms, s.auth_ms, s.methods"
@@ -132,9 +132,8 @@ def _since(settings: GatewaySettings, now_ms: int) -> tuple[int, int]:
     )
 
 
-def _session(row: object) -> LoginSession:
-    values = list(row)  # type: ignore[call-overload]  # a row of the seven columns above
-    return LoginSession(*values[:6], tuple(values[6].split()))
+def _session(row: Row) -> LoginSession:
+    return LoginSession(row[0], row[1], row[2], row[3], row[4], row[5], tuple(row[6].split()))
 
 
 def _key(token: str) -> str:

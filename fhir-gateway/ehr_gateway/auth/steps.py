@@ -19,6 +19,8 @@ from ehr_gateway.gateway import Gateway
 
 # How long a log-in page may stay open.
 SECONDS = 900
+# Methods (RFC 8176, and ours for the electronic identity) that are more than something known.
+STRONG = frozenset({"otp", "hwk", "eid"})
 
 
 @dataclass(frozen=True)
@@ -33,6 +35,8 @@ class Step:
     methods: tuple[str, ...] = ()
     # How the person is known at the electronic identity, when they came by it.
     eid: str = ""
+    # Whether the person said for which of their accounts.
+    chosen: bool = False
     # What a passkey signs, and what ties the answer of the electronic identity to this log-in.
     nonce: str = ""
 
@@ -40,10 +44,19 @@ class Step:
         """Return the step after an account's holder proved something more."""
         return replace(self, login=login, at_ms=at_ms, methods=(*self.methods, *methods))
 
+    def renewed(self) -> Step:
+        """Return the step with another nonce, for another page."""
+        return replace(self, nonce=secrets.token_urlsafe(32))
+
+    @property
+    def strong(self) -> bool:
+        """Whether more than a password was proved."""
+        return any(method in STRONG for method in self.methods)
+
 
 def seal(gateway: Gateway, step: Step) -> str:
     """Return the step as text that nobody else can make or change."""
-    return _sealer(gateway).dumps(asdict(replace(step, nonce=secrets.token_urlsafe(32))))
+    return _sealer(gateway).dumps(asdict(step))
 
 
 def opened(request: Request, gateway: Gateway, sealed: str) -> Step | None:

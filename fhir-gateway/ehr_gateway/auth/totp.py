@@ -1,0 +1,55 @@
+"""Codes that change every 30 seconds (TOTP, RFC 6238, of HOTP, RFC 4226): SHA-1, six digits.
+
+These are the numbers that every authenticator app takes; others leave some apps out.
+"""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import hmac
+import secrets
+import struct
+from urllib.parse import quote, urlencode
+
+STEP_MS = 30_000
+# Clocks differ and people are slow: one step to either side is taken (RFC 6238 §5.2).
+_DRIFT = 1
+
+
+def new_secret() -> str:
+    """Return a new secret of 160 bits, as base32 text."""
+    return base64.b32encode(secrets.token_bytes(20)).decode()
+
+
+def code_at(secret: str, step: int) -> str:
+    """Return the code of a time step.
+
+    >>> code_at(base64.b32encode(b"12345678901234567890").decode(), 59_000 // STEP_MS)
+    '287082'
+    """
+    digest = hmac.new(base64.b32decode(secret), struct.pack(">Q", step), hashlib.sha1).digest()
+    offset = digest[-1] & 15
+    number = struct.unpack(">I", digest[offset : offset + 4])[0] & 0x7FFF_FFFF
+    return f"{number % 1_000_000:06d}"
+
+
+def step_of(secret: str, code: str, now_ms: int) -> int | None:
+    """Return the time step whose code this is, the present one or a neighbour; else None."""
+    typed = "".join(code.split())
+    now, found = now_ms // STEP_MS, None
+    for step in range(now - _DRIFT, now + _DRIFT + 1):
+        # All are compared, so that the time taken does not tell which was near.
+        if hmac.compare_digest(code_at(secret, step).encode(), typed.encode()):
+            found = step
+    return found
+
+
+def address_of(secret: str, login: str, issuer: str) -> str:
+    """Return the otpauth address that an app reads from a picture.
+
+    >>> address_of("ABCD", "dr wong", "eHR")
+    'otpauth://totp/eHR:dr%20wong?secret=ABCD&issuer=eHR'
+    """
+    query = urlencode({"secret": secret, "issuer": issuer}, quote_via=quote)
+    return f"otpauth://totp/{quote(issuer)}:{quote(login)}?{query}"
