@@ -3,7 +3,6 @@
 Makes logs of synthetic events, each signed for, and verifies them whole: every row read, hashed and
 held against its leaf, its tile and the signed root. Beside it stands bare SHA-256 over as many
 bytes as the rows have, in the same run, so that the figures of two machines can be compared.
-as the rows have, in the same run, so that the figures of two machines can be compared.
 """
 
 from __future__ import annotations
