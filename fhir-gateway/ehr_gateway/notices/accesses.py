@@ -23,7 +23,8 @@ _OPENED = (
     " FROM audit WHERE seq > ? AND seq <= ? AND role = 'clinician' AND outcome = '0'"
     " AND patient IS NOT NULL AND organization IS NOT NULL AND interaction <> 'operation'"
     " AND (reason IS NULL OR reason <> 'own-record')"
-    " GROUP BY patient, organization, login ORDER BY patient, organization, login"
+    " GROUP BY patient, organization, login, at_ms / 3600000"
+    " ORDER BY MIN(at_ms), patient, organization, login"
 )
 
 

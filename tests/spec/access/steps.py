@@ -6,7 +6,9 @@ from collections import defaultdict
 from typing import Any
 
 from ehr_gateway.access_requests.codes import code_of
-from tests.lib.gateway import House, Session, must
+from ehr_gateway.auth import accounts
+from ehr_gateway.auth.accounts import Account
+from tests.lib.gateway import PIN, House, Session, must
 
 REASON = "Checking the dose against the last films"
 
@@ -31,18 +33,9 @@ def named(answer: Any) -> dict[str, list[Any]]:
     return _named(must(answer).json().get("parameter", []))
 
 
-def _named(listed: list[dict[str, Any]]) -> dict[str, list[Any]]:
-    found: dict[str, list[Any]] = defaultdict(list)
-    for one in listed:
-        held = [one[key] for key in one if key.startswith("value")]
-        found[one["name"]].append(held[0] if held else _named(one.get("part", [])))
-    return dict(found)
-
-
 def ask(
-    house: House, clinician: Session, patient: str = "pat-1", *, hours: int = 24,
-    domain: str = "radiology",
-) -> str:  # fmt: skip
+    clinician: Session, patient: str = "pat-1", *, hours: int = 24, domain: str = "radiology"
+) -> str:
     """Make a request and return its id."""
     answer = send(
         clinician, f"Patient/{patient}/$request-access", reason=REASON, domain=domain, hours=hours
@@ -56,6 +49,34 @@ def redeem(house: House, clinician: Session, request: str, code: str | None = No
     return send(clinician, "$redeem-access", request=request, code=typed)
 
 
+def told(house: House, session: Session | None = None) -> list[tuple[str, str]]:
+    """Return the kinds and texts of somebody's notices; of pat-1 when nobody is named."""
+    found = named((session or house.login("p.pat-1")).get("$notices")).get("notice", [])
+    return [(one["kind"][0], one["text"][0]) for one in found]
+
+
+def grants(house: House) -> int:
+    """Count the grants in the rule table."""
+    with house.gateway.store.reading() as connection:
+        return int(connection.execute("SELECT COUNT(*) FROM consent_grant").fetchone()[0])
+
+
+def carer(
+    house: House, login: str, *, power: str = "both", hkid: str | None = None, **limits: Any
+) -> Session:
+    """Let pat-1 invite a carer who accepts."""
+    accounts.add(
+        house.gateway.store,
+        Account(login, "carer", "Carer One"),
+        hkid=hkid,
+        pin=PIN if hkid else None,
+    )
+    invited = send(house.login("p.pat-1"), "Patient/pat-1/$invite-carer", power=power, **limits)
+    session = house.login(login)
+    must(send(session, "$accept-invitation", code=named(invited)["code"][0]))
+    return session
+
+
 def xray(house: House, name: str, patient: str = "pat-1") -> None:
     """Let hospital-a write an X-ray study: radiology, restricted for pharmacists."""
     house.system("hospital-a").store(
@@ -66,3 +87,11 @@ def xray(house: House, name: str, patient: str = "pat-1") -> None:
             "subject": {"reference": f"Patient/{patient}"},
         }
     )
+
+
+def _named(listed: list[dict[str, Any]]) -> dict[str, list[Any]]:
+    found: dict[str, list[Any]] = defaultdict(list)
+    for one in listed:
+        held = [one[key] for key in one if key.startswith("value")]
+        found[one["name"]].append(held[0] if held else _named(one.get("part", [])))
+    return dict(found)

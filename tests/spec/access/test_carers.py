@@ -1,0 +1,138 @@
+"""Carers: invited, limited, ended; and those recorded for who cannot decide."""
+
+from __future__ import annotations
+
+import pytest
+
+from ehr_gateway.auth import accounts
+from ehr_gateway.auth.accounts import Account
+from tests.lib.gateway import House, must, restriction
+from tests.spec.access.steps import carer, named, send, told
+
+
+def test_a_carer_sees_the_record_from_accepting_until_the_patient_ends_it(
+    furnished: House,
+) -> None:
+    session = carer(furnished, "carer.1", power="view")
+    patient = furnished.login("p.pat-1")
+    assert session.get("Observation/lab-1").status_code == 200
+    assert named(session.get("$acting-for"))["person"] == [
+        {"patient": ["pat-1"], "view": [True], "manage": [False]}
+    ]
+    assert [kind for kind, _ in told(furnished)] == ["carer"]
+
+    (one,) = named(patient.get("Patient/pat-1/$carers"))["carer"]
+    must(send(patient, "$end-carer", carer=one["id"][0]))
+
+    assert session.get("Observation/lab-1").status_code == 404
+    assert "person" not in named(session.get("$acting-for"))
+
+
+def test_domains_stay_closed_and_the_term_ends(furnished: House) -> None:
+    session = carer(furnished, "carer.1", domain="laboratory", until="2026-11-30")
+
+    assert session.get("Observation/lab-1").status_code == 404
+    assert session.get("Condition/con-1").status_code == 200
+    furnished.clock.forward(seconds=9 * 86_400)
+    assert furnished.login("carer.1").get("Condition/con-1").status_code == 404
+
+
+def test_the_power_to_manage_writes_choices_and_the_power_to_view_does_not(
+    furnished: House,
+) -> None:
+    viewer = carer(furnished, "carer.1", power="view")
+    manager = carer(furnished, "carer.2", power="manage")
+    body = restriction("closes", domain="laboratory")
+    del body["id"]
+
+    assert viewer.post("Consent", body).status_code == 403
+    assert manager.post("Consent", body).status_code == 201
+    assert manager.get("Observation/lab-1").status_code == 404
+    other = body | {"patient": {"reference": "Patient/pat-2"}}
+    assert manager.post("Consent", other).status_code == 403
+
+
+def test_one_log_in_serves_all_the_people_a_carer_has(furnished: House) -> None:
+    session = carer(furnished, "carer.1")
+    two = send(furnished.login("p.pat-2"), "Patient/pat-2/$invite-carer", power="view")
+    must(send(session, "$accept-invitation", code=named(two)["code"][0]))
+
+    assert session.get("Patient/pat-2").status_code == 200
+    people = named(session.get("$acting-for"))["person"]
+    assert [one["patient"] for one in people] == [["pat-1"], ["pat-2"]]
+
+
+def test_an_invitation_is_good_once_for_a_carer_and_for_a_week(furnished: House) -> None:
+    patient = furnished.login("p.pat-1")
+    invited = named(send(patient, "Patient/pat-1/$invite-carer", power="view"))
+    code = invited["code"][0]
+    assert code not in str(named(patient.get("Patient/pat-1/$carers")))
+    for login in ("doctor.b", "p.pat-2"):
+        answer = send(furnished.login(login), "$accept-invitation", code=code)
+        assert answer.status_code == 403
+    for login in ("carer.1", "carer.2"):
+        accounts.add(furnished.gateway.store, Account(login, "carer", "Carer"))
+
+    must(send(furnished.login("carer.1"), "$accept-invitation", code=code.lower()))
+    assert send(furnished.login("carer.2"), "$accept-invitation", code=code).status_code == 404
+    late = named(send(patient, "Patient/pat-1/$invite-carer", power="view"))["code"][0]
+    furnished.clock.forward(seconds=7 * 86_400)
+    assert send(furnished.login("carer.2"), "$accept-invitation", code=late).status_code == 404
+
+
+def test_guessing_invitations_is_slowed_down(furnished: House) -> None:
+    accounts.add(furnished.gateway.store, Account("carer.1", "carer", "Carer"))
+    session = furnished.login("carer.1")
+    answers = [send(session, "$accept-invitation", code=f"AAAA{number}") for number in range(12)]
+
+    assert answers[0].status_code == 404
+    assert answers[-1].status_code == 429
+
+
+def test_only_the_patient_invites_and_only_those_it_concerns_end(furnished: House) -> None:
+    session = carer(furnished, "carer.1")
+    (one,) = named(session.get("Patient/pat-1/$carers"))["carer"]
+    for login in ("p.pat-2", "doctor.a", "carer.1"):
+        answer = send(furnished.login(login), "Patient/pat-1/$invite-carer", power="view")
+        assert answer.status_code == 404
+    for login in ("p.pat-2", "doctor.a"):
+        assert send(furnished.login(login), "$end-carer", carer=one["id"][0]).status_code == 404
+
+    must(send(session, "$end-carer", carer=one["id"][0]))
+    assert session.get("Patient/pat-1").status_code == 404
+
+
+@pytest.mark.parametrize("login", ["doctor.a", "steward"])
+def test_who_decides_for_a_patient_is_recorded_told_and_reviewed(
+    furnished: House, login: str
+) -> None:
+    furnished.share("hospital-a")
+    accounts.add(furnished.gateway.store, Account("carer.1", "carer", "Guardian"))
+    recorded = send(
+        furnished.login(login),
+        "Patient/pat-1/$record-substitute",
+        relation="guardian",
+        basis="incapable",
+        reason="Guardianship order of 3 November",
+        until="2027-06-01",
+    )
+    session = furnished.login("carer.1")
+    must(send(session, "$accept-invitation", code=named(recorded)["code"][0]))
+
+    assert session.get("Observation/lab-1").status_code == 200
+    assert [kind for kind, _ in told(furnished)] == ["substitute"]
+    (review,) = named(furnished.login("steward").get("$access-reviews"))["access"]
+    assert (review["kind"], review["relation"]) == (["substitute"], ["guardian"])
+    answer = send(furnished.login("p.pat-1"), "$end-carer", carer=review["id"][0])
+    assert answer.status_code == 404
+
+
+def test_nobody_else_records_who_decides(furnished: House) -> None:
+    given = {"relation": "parent", "basis": "minor", "reason": "Born 2020", "until": "2027-01-01"}
+    given["reason"] = "The mother came along"
+    statuses = [
+        send(furnished.login(login), "Patient/pat-1/$record-substitute", **given).status_code
+        for login in ("p.pat-1", "researcher", "doctor.b")
+    ]
+
+    assert statuses == [403, 403, 404]
