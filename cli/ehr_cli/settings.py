@@ -45,6 +45,14 @@ class Settings:
     max_search_rows: int = 1_000_000
     audit_log: str = ""
     audit_checkpoint_seconds: int = 60
+    withheld_marker: str = "show"
+    step_up_hours: int = 720
+    emergency_hours: int = 24
+    code_minutes: int = 10
+    hold_days: int = 28
+    notice_channel: str = "file"
+    smtp_url: str = ""
+    smtp_from: str = ""
     spark_master: str = "local[*]"
     spark_memory: str = "2g"
     debug: bool = False
@@ -159,6 +167,10 @@ def _check(settings: Settings, where: str) -> None:
         ("login_absolute_seconds", 60, 604_800),
         ("reauth_seconds", 30, 86_400),
         ("max_body_mb", 1, 1024),
+        ("step_up_hours", 1, 8784),
+        ("emergency_hours", 1, 24),
+        ("code_minutes", 1, 60),
+        ("hold_days", 1, 366),
         ("max_bundle_entries", 1, 1_000_000),
         ("max_search_rows", 1000, 1_000_000_000),
         ("audit_checkpoint_seconds", 0, 86_400),
