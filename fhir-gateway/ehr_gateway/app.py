@@ -21,6 +21,7 @@ from ehr_gateway.auditor import Auditor
 from ehr_gateway.auth import clients, login, oauth, schema
 from ehr_gateway.auth.keys import open_keys, secret_key
 from ehr_gateway.auth.local import now_ms
+from ehr_gateway.auth.standing import Standing
 from ehr_gateway.auth.tokens import Verifier
 from ehr_gateway.database import create_tables
 from ehr_gateway.direct import direct
@@ -97,6 +98,7 @@ def create_gateway(
         create_tables(opened.database, tables)
     _register_portal(opened)
     keys = open_keys(settings.keys)
+    standing = Standing(opened.database, settings.keys)
 
     reindexing = Reindexing(opened)
     log = open_log(settings, opened.database, clock)
@@ -137,7 +139,8 @@ def create_gateway(
         opened,
         Auditor(opened.database),
         keys,
-        Verifier(keys, settings),
+        Verifier(keys, settings, standing),
+        standing,
         secret,
         clock,
     )

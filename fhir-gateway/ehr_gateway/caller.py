@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Annotated
 
 from fastapi import Depends, Request
+from fastapi.concurrency import run_in_threadpool
 
 from ehr_fhir.errors import Unauthorized
 from ehr_gateway.access import Access
@@ -56,6 +57,9 @@ async def asking(request: Request) -> Asking:
     if scheme.lower() != "bearer" or not token.strip():
         raise Unauthorized("Send an access token: Authorization: Bearer <token>.")
     now = gateway.clock()
+    if gateway.verifier.stale():
+        # About once a second, or when a token was called back.
+        await run_in_threadpool(gateway.verifier.look)
     caller = gateway.verifier.verify(token.strip(), now)
     access = Access(
         requester=caller.requester,

@@ -51,35 +51,15 @@ def capability_statement(settings: GatewaySettings, added: Added) -> dict[str, A
     }
 
 
-def smart_configuration(settings: GatewaySettings) -> dict[str, Any]:
-    """Return the discovery document of SMART App Launch 2.2."""
-    base = f"{settings.base_url}/oauth"
-    return {
-        "issuer": settings.issuer,
-        "authorization_endpoint": f"{base}/authorize",
-        "token_endpoint": f"{base}/token",
-        "jwks_uri": f"{base}/jwks",
-        "grant_types_supported": ["authorization_code", "client_credentials"],
-        "response_types_supported": ["code"],
-        "code_challenge_methods_supported": ["S256"],
-        "token_endpoint_auth_methods_supported": [
-            "client_secret_basic", "client_secret_post", "none",
-        ],
-        "scopes_supported": [
-            "openid", "launch/patient", "patient/*.rs", "patient/Consent.cruds", "user/*.rs",
-            "system/*.cruds", "ehr/feed.read",
-        ],
-        "capabilities": [
-            "client-public", "client-confidential-symmetric", "context-standalone-patient",
-            "launch-standalone", "permission-patient", "permission-user", "permission-v1",
-            "permission-v2",
-        ],
-    }  # fmt: skip
-
-
 def _security(settings: GatewaySettings) -> dict[str, Any]:
-    addresses = {"authorize": "authorize", "token": "token"}
+    addresses = {
+        "authorize": "authorize", "token": "token", "introspect": "introspect",
+        "revoke": "revoke",
+    }  # fmt: skip
+    if settings.registration != "off":
+        addresses["register"] = "register"
     return {
+        "cors": True,
         "service": [
             {
                 "coding": [
@@ -94,7 +74,7 @@ def _security(settings: GatewaySettings) -> dict[str, Any]:
             {
                 "url": "http://fhir-registry.smarthealthit.org/StructureDefinition/oauth-uris",
                 "extension": [
-                    {"url": name, "valueUri": f"{settings.base_url}/oauth/{path}"}
+                    {"url": name, "valueUri": f"{settings.oauth_issuer}/{path}"}
                     for name, path in addresses.items()
                 ],
             }

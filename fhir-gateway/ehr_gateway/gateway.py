@@ -10,6 +10,7 @@ from fastapi import Depends, Request
 
 from ehr_gateway.auditor import Auditor
 from ehr_gateway.auth.keys import Keys
+from ehr_gateway.auth.standing import Standing
 from ehr_gateway.auth.tokens import Verifier
 from ehr_gateway.settings import GatewaySettings
 from ehr_gateway.store import Store
@@ -24,6 +25,8 @@ class Gateway:
     auditor: Auditor
     keys: Keys
     verifier: Verifier
+    # Which tokens were called back.
+    standing: Standing
     # Seals the hidden field of the log-in forms.
     form_secret: str
     # Milliseconds since 1970, UTC.

@@ -25,6 +25,7 @@ from ehr_fhir.errors import (
     operation_outcome,
 )
 from ehr_gateway import audit
+from ehr_gateway.auth.errors import OAUTH_PATHS, OAuthError, oauth_answer
 from ehr_gateway.caller import noted
 from ehr_gateway.direct import Direct
 from ehr_gateway.metrics import Metrics
@@ -115,14 +116,8 @@ async def _ehr_error(request: Request, error: Exception) -> Response:
     if not isinstance(error, EhrError):
         raise error
     _note_refusal(request, http_status(error))
-    if request.url.path == "/oauth/token":
-        # RFC 6749 §5.2 fixes the form of errors here.
-        return json_response(
-            {"error": "invalid_request", "error_description": str(error)},
-            http_status(error),
-            media_type="application/json",
-            headers={"Cache-Control": "no-store"},
-        )
+    if isinstance(error, OAuthError) or request.url.path in OAUTH_PATHS:
+        return oauth_answer(error)
     return _render(error, pretty=pretty_asked(request))
 
 

@@ -6,9 +6,12 @@ import base64
 import hashlib
 import hmac
 import secrets
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
+from ehr_gateway.auth.context import Context
 from ehr_gateway.database import Database
+
+__all__ = ["Grant", "Redeemed", "challenge_of", "issue_code", "key_of", "redeem"]
 
 _LIFE_MS = 60_000
 
@@ -22,6 +25,17 @@ class Grant:
     redirect_uri: str
     challenge: str
     scope: str
+    # What is issued from the code is one family, which can be ended as a whole.
+    family: str = field(default_factory=lambda: secrets.token_urlsafe(12))
+    context: Context = field(default_factory=Context)
+
+
+@dataclass(frozen=True)
+class Redeemed:
+    """What became of a code: the grant, or the family of one that had been used before."""
+
+    grant: Grant | None
+    replayed: str | None = None
 
 
 def issue_code(database: Database, grant: Grant, now_ms: int) -> str:
@@ -31,15 +45,17 @@ def issue_code(database: Database, grant: Grant, now_ms: int) -> str:
         # Old rows are of no use; the log-in that makes a new one clears them.
         connection.execute("DELETE FROM auth_code WHERE issued_ms < ?", (now_ms - 60 * _LIFE_MS,))
         connection.execute(
-            "INSERT INTO auth_code (code, client, login, redirect_uri, challenge, scope, issued_ms)"
-            " VALUES (?, ?, ?, ?, ?, ?, ?)",
+            "INSERT INTO auth_code (code, client, login, redirect_uri, challenge, scope, family,"
+            " context, issued_ms) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
             (
-                _key(code),
+                key_of(code),
                 grant.client,
                 grant.login,
                 grant.redirect_uri,
                 grant.challenge,
                 grant.scope,
+                grant.family,
+                grant.context.to_json(),
                 now_ms,
             ),
         )
@@ -48,20 +64,32 @@ def issue_code(database: Database, grant: Grant, now_ms: int) -> str:
 
 def redeem(
     database: Database, code: str, client: str, redirect_uri: str, verifier: str, now_ms: int
-) -> Grant | None:
-    """Return the grant of a code once; None when it is used, old, or another's."""
+) -> Redeemed:
+    """Return the grant of a code once; no grant when it is used, old, or another's."""
     with database.writing() as connection:
         # Marked used before anything is compared: a wrong verifier spends the code too.
         row = connection.execute(
             "UPDATE auth_code SET used_ms = ? WHERE code = ? AND used_ms IS NULL AND issued_ms > ?"
-            " RETURNING client, login, redirect_uri, challenge, scope",
-            (now_ms, _key(code), now_ms - _LIFE_MS),
+            " RETURNING client, login, redirect_uri, challenge, scope, family, context",
+            (now_ms, key_of(code), now_ms - _LIFE_MS),
         ).fetchone()
-    if row is None:
-        return None
-    grant = Grant(*row)
+        if row is None:
+            used = connection.execute(
+                "SELECT family FROM auth_code WHERE code = ? AND used_ms IS NOT NULL",
+                (key_of(code),),
+            ).fetchone()
+            return Redeemed(None, used[0] if used else None)
+    grant = Grant(
+        row["client"],
+        row["login"],
+        row["redirect_uri"],
+        row["challenge"],
+        row["scope"],
+        row["family"],
+        Context.from_json(row["context"]),
+    )
     bound = grant.client == client and grant.redirect_uri == redirect_uri
-    return grant if bound and _proves(verifier, grant.challenge) else None
+    return Redeemed(grant if bound and _proves(verifier, grant.challenge) else None)
 
 
 def challenge_of(verifier: str) -> str:
@@ -74,9 +102,10 @@ def challenge_of(verifier: str) -> str:
     return base64.urlsafe_b64encode(digest).rstrip(b"=").decode()
 
 
+def key_of(secret: str) -> str:
+    """Return the hash under which a random secret is stored."""
+    return hashlib.sha256(secret.encode()).hexdigest()
+
+
 def _proves(verifier: str, challenge: str) -> bool:
     return 43 <= len(verifier) <= 128 and hmac.compare_digest(challenge_of(verifier), challenge)
-
-
-def _key(code: str) -> str:
-    return hashlib.sha256(code.encode()).hexdigest()

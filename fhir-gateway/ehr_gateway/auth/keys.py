@@ -1,33 +1,79 @@
 """The keys that sign tokens: a JWK set in one file, made at first start, its owner's alone to read.
 
-The first key signs; all of them verify, so that a new key may be put in front of an old one.
+The first key of a kind signs; all of them verify. `rotate` puts new keys in front; the old ones
+verify until what they signed is over. Running processes see the file change and read it anew.
 """
 
 from __future__ import annotations
 
+import fcntl
 import json
 import os
 import tempfile
+import threading
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-from joserfc.jwk import ECKey, KeySet
+from joserfc.jwk import ECKey, KeySet, RSAKey
 
 from ehr_fhir.errors import Fault
 
+__all__ = ["Keys", "open_keys", "rotate", "secret_key"]
+
 _FILE = "signing.jwks.json"
+# When a key stopped signing, in seconds; it leaves the file when its tokens are over.
+_RETIRED = "ehr_retired"
+_Key = ECKey | RSAKey
+_Stored = list[dict[str, Any]]
 
 
 class Keys:
-    """The signing key and the keys that verify."""
+    """The signing keys and the keys that verify."""
 
-    def __init__(self, keys: list[ECKey]) -> None:
-        self.signing = keys[0]
-        self.verifying = KeySet(list(keys))
+    def __init__(self, keys: Sequence[_Key], path: Path | None = None) -> None:
+        self._path = path
+        self._stamp = _stamp(path)
+        self._changing = threading.Lock()
+        # Counts the times that the file was read anew.
+        self.generation = 0
+        self._take(keys)
+
+    def _take(self, keys: Sequence[_Key]) -> None:
+        self._all = tuple(keys)
+        self.signing = next(key for key in keys if isinstance(key, ECKey))
+        self.verifying = KeySet([key for key in keys if isinstance(key, ECKey)])
+
+    @property
+    def identity(self) -> RSAKey:
+        """The key of id tokens: RSA, which every OpenID Connect client knows; made at first use."""
+        found = self._rsa()
+        if found is None and self._path is not None:
+            with self._changing:
+                _change(self._path, lambda keys: keys if _has_rsa(keys) else [*keys, _new_rsa()])
+            self.refresh()
+            found = self._rsa()
+        if found is None:
+            raise Fault("There is no key for id tokens.")
+        return found
 
     def public(self) -> dict[str, Any]:
         """Return the JWK set for `/oauth/jwks`: public parts alone."""
-        return {"keys": [key.as_dict(private=False) for key in self.verifying.keys]}
+        keys = [key.as_dict(private=False) for key in self._all]
+        return {"keys": [{k: v for k, v in key.items() if k != _RETIRED} for key in keys]}
+
+    def refresh(self) -> None:
+        """Read the file again if it changed."""
+        stamp = _stamp(self._path)
+        if self._path is None or stamp == self._stamp:
+            return
+        keys = _read(self._path)
+        self._take(keys)
+        self._stamp = stamp
+        self.generation += 1
+
+    def _rsa(self) -> RSAKey | None:
+        return next((key for key in self._all if isinstance(key, RSAKey)), None)
 
 
 def open_keys(folder: Path) -> Keys:
@@ -37,12 +83,27 @@ def open_keys(folder: Path) -> Keys:
     """
     path = folder / _FILE
     if not path.exists():
-        _write_new(path)
-    try:
-        stored = json.loads(path.read_bytes())["keys"]
-        return Keys([ECKey.import_key(key) for key in stored])
-    except (OSError, ValueError, KeyError, IndexError) as error:
-        raise Fault(f"The key file {_FILE} cannot be read: {type(error).__name__}.") from error
+        _place(path, _text([_new_ec()]))
+    return Keys(_read(path), path)
+
+
+def rotate(folder: Path, now_ms: int, keep_seconds: int, *, at_once: bool = False) -> str:
+    """Put new signing keys in front and return the name of the first.
+
+    The old ones verify for `keep_seconds`, the life of a token; with `at_once`, which is for keys
+    that became known, not at all: what they signed ends.
+    """
+    now = now_ms // 1000
+    made = _new_ec()
+
+    def changed(keys: _Stored) -> _Stored:
+        old = [] if at_once else [{_RETIRED: now, **key} for key in keys]
+        kept = [key for key in old if now - key[_RETIRED] <= keep_seconds]
+        return [made, *([_new_rsa()] if _has_rsa(keys) else []), *kept]
+
+    open_keys(folder)
+    _change(folder / _FILE, changed)
+    return str(made["kid"])
 
 
 def secret_key(folder: Path) -> str:
@@ -53,9 +114,53 @@ def secret_key(folder: Path) -> str:
     return path.read_text("ascii")
 
 
-def _write_new(path: Path) -> None:
+def _read(path: Path) -> list[_Key]:
+    try:
+        stored = json.loads(path.read_bytes())["keys"]
+        keys = [RSAKey.import_key(k) if k["kty"] == "RSA" else ECKey.import_key(k) for k in stored]
+        if not any(isinstance(key, ECKey) for key in keys):
+            raise ValueError
+        return keys
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise Fault(f"The key file {_FILE} cannot be read: {type(error).__name__}.") from error
+
+
+def _change(path: Path, change: Callable[[_Stored], _Stored]) -> None:
+    """Replace the file; two processes that do so at once do it one after the other."""
+    with (path.parent / f"{_FILE}.lock").open("ab") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        keys = change(json.loads(path.read_bytes())["keys"])
+        handle, name = tempfile.mkstemp(dir=path.parent)
+        with os.fdopen(handle, "wb") as file:
+            file.write(_text(keys))
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(name, path)
+
+
+def _new_ec() -> dict[str, Any]:
     key = ECKey.generate_key("P-256", {"use": "sig", "alg": "ES256"}, auto_kid=True)
-    _place(path, json.dumps({"keys": [key.as_dict(private=True)]}).encode())
+    return dict(key.as_dict(private=True))
+
+
+def _new_rsa() -> dict[str, Any]:
+    key = RSAKey.generate_key(2048, {"use": "sig", "alg": "RS256"}, auto_kid=True)
+    return dict(key.as_dict(private=True))
+
+
+def _has_rsa(keys: _Stored) -> bool:
+    return any(key["kty"] == "RSA" for key in keys)
+
+
+def _text(keys: _Stored) -> bytes:
+    return json.dumps({"keys": keys}).encode()
+
+
+def _stamp(path: Path | None) -> tuple[int, int, int] | None:
+    if path is None:
+        return None
+    found = path.stat()
+    return found.st_ino, found.st_mtime_ns, found.st_size
 
 
 def _place(path: Path, content: bytes) -> None:

@@ -1,11 +1,11 @@
-"""What needs no token: the CapabilityStatement and SMART's discovery."""
+"""What needs no token: the CapabilityStatement and its like for other tools."""
 
 from __future__ import annotations
 
 from fastapi import APIRouter, Request
 from fastapi.responses import Response
 
-from ehr_gateway.capability import capability_statement, smart_configuration
+from ehr_gateway.capability import capability_statement
 from ehr_gateway.gateway import TheGateway
 from ehr_gateway.negotiation import json_response, preferences
 from ehr_gateway.openapi import openapi
@@ -27,9 +27,3 @@ def metadata(request: Request, gateway: TheGateway) -> Response:
 def openapi_document(gateway: TheGateway) -> Response:
     """Describe the API for tools that know OpenAPI and not FHIR."""
     return Response(openapi(gateway.settings.fhir_base), media_type="application/json")
-
-
-@router.api_route("/.well-known/smart-configuration", methods=_GET)
-def smart(gateway: TheGateway) -> Response:
-    """Say where to log in and get tokens."""
-    return json_response(smart_configuration(gateway.settings), media_type="application/json")

@@ -159,7 +159,11 @@ def test_a_log_in_without_pkce_goes_back_with_the_error(
 ) -> None:
     answer = house.client.get("/oauth/authorize", params={**REQUEST, **change})
 
-    assert answer.headers["location"] == f"{BASE}/callback?error={error}&state=abc"
+    query = parse_qs(urlsplit(answer.headers["location"]).query)
+    assert answer.headers["location"].startswith(f"{BASE}/callback?")
+    assert (query["error"], query["state"]) == ([error], ["abc"])
+    # Which server answers (RFC 9207).
+    assert query["iss"] == [f"{BASE}/oauth"]
 
 
 def test_unknown_name_and_wrong_password_answer_alike(house: House) -> None:

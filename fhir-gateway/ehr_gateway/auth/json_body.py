@@ -1,0 +1,45 @@
+"""JSON bodies of the endpoints beside FHIR: small objects."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import orjson
+from fastapi import Request
+
+from ehr_fhir.errors import Invalid, TooCostly, UnsupportedMedia
+
+__all__ = ["json_object", "text_of"]
+
+_MOST_BYTES = 64 * 1024
+
+
+async def json_object(request: Request) -> dict[str, Any]:
+    """Return the object that a request sends.
+
+    Raises Invalid, TooCostly or UnsupportedMedia; no text of them repeats what was sent.
+    """
+    kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
+    if kind != "application/json":
+        raise UnsupportedMedia("Send a JSON object as application/json.")
+    pieces, size = [], 0
+    async for piece in request.stream():
+        size += len(piece)
+        if size > _MOST_BYTES:
+            raise TooCostly(f"The request body is larger than {_MOST_BYTES} bytes.")
+        pieces.append(piece)
+    try:
+        body = orjson.loads(b"".join(pieces))
+    except ValueError as error:
+        raise Invalid("The body is not JSON.") from error
+    if not isinstance(body, dict):
+        raise Invalid("The body is not a JSON object.")
+    return body
+
+
+def text_of(body: dict[str, Any], name: str) -> str:
+    """Return a field that is text, or empty where it is left out."""
+    value = body.get(name, "")
+    if not isinstance(value, str) or "\0" in value:
+        raise Invalid(f"The field {name} is text.", expression=name)
+    return value

@@ -1,0 +1,105 @@
+"""Tokens that were called back: refused on the next request, in every process.
+
+An access token verifies by its signature alone, so what ends before its time is written down: one
+token, a family of tokens, an account or a client, "issued until then". Each process keeps the list
+of the last day in memory. That it has grown is signalled by eight bytes in a file that every
+process of the data folder has mapped: looking at them costs no system call. In case a process ends
+between its commit and the signal, or serves the same database from another machine, the list is
+also looked at once a second.
+"""
+
+from __future__ import annotations
+
+import mmap
+import os
+import threading
+import time
+from pathlib import Path
+from typing import Literal
+
+from ehr_gateway.database import Connection, Database
+
+__all__ = ["Kind", "Standing"]
+
+Kind = Literal["token", "family", "account", "client"]
+_BYTES = 8
+_LOOK_AGAIN_SECONDS = 1.0
+# No access token lives longer than a day (`token_seconds`).
+_KEEP_MS = 2 * 86_400_000
+
+
+class Standing:
+    """What was called back, as this process knows it."""
+
+    def __init__(self, database: Database, folder: Path) -> None:
+        self._database = database
+        self._signal = _mapped(folder / "voided.signal")
+        self._known = b""
+        self._looked = 0.0
+        self._last = 0
+        self._voided: dict[tuple[str, str], int] = {}
+        self._looking = threading.Lock()
+
+    def stale(self) -> bool:
+        """Say whether there may be something new."""
+        return (
+            self._signal[:_BYTES] != self._known
+            or time.monotonic() - self._looked > _LOOK_AGAIN_SECONDS
+        )
+
+    def look(self) -> None:
+        """Read what is new; when this returns, nothing committed before it is missing."""
+        with self._looking:
+            # Before the rows: a signal that comes meanwhile makes the next request look again.
+            known, looked = self._signal[:_BYTES], time.monotonic()
+            with self._database.reading() as connection:
+                rows = connection.execute(
+                    "SELECT seq, kind, subject, at_ms FROM voided WHERE seq > ? ORDER BY seq",
+                    (self._last,),
+                ).fetchall()
+            for seq, kind, subject, at_ms in rows:
+                self._voided[kind, subject] = max(at_ms, self._voided.get((kind, subject), 0))
+                self._last = seq
+            self._known, self._looked = known, looked
+
+    def void(self, kind: Kind, subject: str, now_ms: int) -> None:
+        """Call back what was issued to a subject until now."""
+        with self._database.writing() as connection:
+            self.void_in(connection, kind, subject, now_ms)
+        self.announce()
+
+    @staticmethod
+    def void_in(connection: Connection, kind: Kind, subject: str, now_ms: int) -> None:
+        """Do so inside a transaction; `announce` when it is committed."""
+        connection.execute("DELETE FROM voided WHERE at_ms < ?", (now_ms - _KEEP_MS,))
+        connection.execute(
+            "INSERT INTO voided (kind, subject, at_ms) VALUES (?, ?, ?)", (kind, subject, now_ms)
+        )
+
+    def announce(self) -> None:
+        """Let every process look again at its next request."""
+        # Any change is a signal, so that nobody has to count under a lock.
+        self._signal[:_BYTES] = os.urandom(_BYTES)
+
+    def refuses(self, *, login: str, client: str, token: str, family: str, issued_ms: int) -> bool:
+        """Say whether a token was called back. Issued in the same second counts as before."""
+        voided = self._voided
+        if not voided:
+            return False
+        return any(
+            voided.get(one, -1) >= issued_ms
+            for one in (
+                ("token", token), ("family", family), ("account", login), ("client", client)
+            )
+        )  # fmt: skip
+
+
+def _mapped(path: Path) -> mmap.mmap:
+    path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+    handle = os.open(path, os.O_RDWR | os.O_CREAT, 0o600)
+    try:
+        if os.fstat(handle).st_size < _BYTES:
+            os.ftruncate(handle, _BYTES)
+        return mmap.mmap(handle, _BYTES)
+    finally:
+        os.close(handle)
