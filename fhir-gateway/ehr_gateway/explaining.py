@@ -1,0 +1,119 @@
+"""Why somebody would see a record of a patient, or would not: the reference decision, asked anew.
+
+The rules are made from the Consents as they stood at the instant asked about, so that "why could
+they see this in May" has an answer after the consent of May was taken back.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from functools import partial
+
+from ehr_fhir.errors import NotFound, Unprocessable
+from ehr_fhir.json_text import parse
+from ehr_gateway.access import Access
+from ehr_gateway.database import Connection
+from ehr_gateway.interactions.read import read_in
+from ehr_privacy.consent import Decision, Record, Requester, RuleRow, Rules, decide, record_facts
+from ehr_privacy.consent.fhir import rule_rows
+
+__all__ = ["Explained", "explained", "may_ask", "record_of"]
+
+_CONSENTS = (
+    "SELECT r.type, r.id, r.deleted, r.body FROM resource r WHERE r.type = 'Consent'"
+    " AND r.last_updated <= :at AND r.id IN (SELECT c.id FROM record_patient p"
+    " JOIN resource c ON c.pk = p.pk WHERE p.patient = :patient AND c.type = 'Consent')"
+    " ORDER BY r.pk"
+)
+_ONE = (
+    "SELECT r.type, r.id, r.deleted, r.body FROM resource r WHERE r.type = :type AND r.id = :id"
+    " AND r.last_updated <= :at ORDER BY r.version"
+)
+_POWER = (
+    "SELECT 1 FROM consent_carer WHERE patient = :patient AND person = :person"
+    " AND (can_view = 1 OR can_manage = 1) AND since <= :now AND (until IS NULL OR :now < until)"
+)
+_PATIENT = (
+    "SELECT 1 FROM resource r WHERE r.type = 'Patient' AND r.id = :patient AND r.current = 1"
+    " AND r.deleted = 0"
+)
+
+
+@dataclass(frozen=True)
+class Explained:
+    """The decision, the resource whose rule made it, and whether it is not the patient's alone."""
+
+    decision: Decision
+    source: str | None
+    others: bool
+
+
+def may_ask(connection: Connection, access: Access, patient: str) -> bool:
+    """Say whether the requester may have this patient's rules explained."""
+    requester = access.requester
+    if requester.role == "patient":
+        return requester.patient == patient
+    if requester.role == "carer":
+        asked = {"patient": patient, "person": requester.person, "now": access.now_ms}
+        return connection.execute(_POWER, asked).fetchone() is not None
+    found = connection.execute(_PATIENT, {"patient": patient}).fetchone()
+    return requester.role == "steward" and found is not None
+
+
+def record_of(connection: Connection, access: Access, kind: str, identity: str) -> Record:
+    """Return the facts of a record that the requester may see; raise NotFound otherwise."""
+    version = read_in(connection, access, kind, identity)
+    return record_facts(parse(version.body), version.author)
+
+
+def explained(
+    connection: Connection, patient: str, who: Requester, record: Record, at_ms: int
+) -> Explained:
+    """Decide as the rules of one patient stood; other patients' rules are not this one's to know.
+
+    Raises NotFound for a record that is not about the patient.
+    """
+    if record.patients and patient not in record.patients:
+        raise NotFound(f"There is no {record.type} with this id about this patient.")
+    others = len(record.patients) > 1
+    if others:
+        record = replace(record, patients=frozenset({patient}))
+    rows = list(_rules(connection, patient, who.organization, at_ms))
+    decision = decide(Rules(rows), who, "read", record, at_ms)
+    deemed = {row.values["consent"] for row in rows if row.table == "consent_deemed"}
+    source = None
+    if decision.consent is not None:
+        kind = "Organization" if decision.consent in deemed else "Consent"
+        source = f"{kind}/{decision.consent}"
+    return Explained(decision, source, others)
+
+
+def _rules(
+    connection: Connection, patient: str, organization: str | None, at_ms: int
+) -> Iterator[RuleRow]:
+    latest: dict[str, tuple[bool, bytes]] = {}
+    ask = partial(_versions, connection, latest, at_ms)
+    ask(_CONSENTS, patient=patient)
+    ask(_ONE, type="Patient", id=patient)
+    if organization is not None:
+        ask(_ONE, type="Organization", id=organization)
+    for deleted, body in latest.values():
+        if deleted:
+            continue
+        try:
+            rows = rule_rows(parse(body))
+        except Unprocessable:
+            continue  # kept as it came before the rules knew it; it made no rules then either
+        yield from (row for row in rows if row.values.get("patient", patient) == patient)
+
+
+def _versions(
+    connection: Connection,
+    latest: dict[str, tuple[bool, bytes]],
+    at_ms: int,
+    statement: str,
+    **params: str,
+) -> None:
+    for row in connection.execute(statement, {**params, "at": at_ms}).fetchall():
+        latest[f"{row['type']}/{row['id']}"] = (bool(row["deleted"]), row["body"])
