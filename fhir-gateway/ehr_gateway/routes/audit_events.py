@@ -1,38 +1,43 @@
-"""Who saw what: AuditEvents for the patient himself, the steward and the auditor."""
+"""Who saw what: AuditEvents for the patient himself, the carer, the steward and the auditor."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable
 from functools import partial
 from typing import Annotated
+from urllib.parse import urlsplit
 
 import orjson
 from fastapi import APIRouter, Depends
 from fastapi.responses import Response
 
-from ehr_fhir.errors import Forbidden, Invalid, NotFound
+from ehr_fhir.errors import Invalid
 from ehr_fhir.intervals import date_interval
 from ehr_gateway import audit
-from ehr_gateway.audit_event import audit_event
+from ehr_gateway.audit_event import Rendering, audit_event
 from ehr_gateway.auditing import rows as log
+from ehr_gateway.auditing.reading import one_row, reading
 from ehr_gateway.body import form_pairs
 from ehr_gateway.bundle_bytes import bundle, entry, link
 from ehr_gateway.caller import Asking, TheAsking
 from ehr_gateway.database import Connection
 from ehr_gateway.negotiation import GENERAL, etag, fhir_response, preferences
 from ehr_gateway.query_pairs import query_pairs
-from ehr_privacy.consent import interaction_covered
+from ehr_gateway.routes import audit_proofs
 
 router = APIRouter(prefix="/fhir/AuditEvent")
+# Before the address of a single event, which would take their names for ids.
+router.include_router(audit_proofs.router)
 _GET = ["GET", "HEAD"]
 Form = Annotated[list[tuple[str, str]], Depends(form_pairs)]
-_SEES_ALL = frozenset({"steward", "auditor"})
 _DEFAULT_COUNT, _MOST = 50, 500
+# Parameters with one value that must be equal: ours by name, then R4's.
+_EQUAL = {"reason": "reason", "domain": "domain", "outcome": "outcome", "subtype": "interaction"}
 
 
 @router.api_route("", methods=_GET)
 def search(asking: TheAsking) -> Response:
-    """Search by patient, date and agent; newest first."""
+    """Search by patient, date, agent, reason and more; newest first."""
     return _search(asking, query_pairs(asking.request))
 
 
@@ -48,14 +53,18 @@ def read(asking: TheAsking, logical_id: str) -> Response:
     """Read one AuditEvent."""
     prefer = preferences(asking.request)
     occasion = asking.occasion("read")
-    wanted = _limited(asking, log.AuditFilter(id=logical_id), "read")
     with asking.gateway.store.reading() as connection:
-        rows = log.find(connection, wanted, 1)
-        if not rows:
-            raise NotFound("There is no such AuditEvent.")
-        names = _names(connection, rows)
-    asking.note(partial(audit.record_about, occasion=occasion, patient=rows[0].patient))
-    body = orjson.dumps(audit_event(rows[0], names))
+        row = one_row(asking.access, connection, logical_id)
+        how = _rendering(asking, connection, [row])
+    asking.note(
+        partial(
+            audit.record_about,
+            occasion=occasion,
+            patient=row.patient,
+            entities=[f"AuditEvent/{row.id}"],
+        )
+    )
+    body = orjson.dumps(audit_event(row, how))
     return fhir_response(body, headers={"ETag": etag(1)}, pretty=prefer.pretty)
 
 
@@ -63,43 +72,36 @@ def _search(asking: Asking, pairs: list[tuple[str, str]]) -> Response:
     prefer = preferences(asking.request)
     wanted, count, with_total = _parse(pairs)
     occasion = asking.occasion("search-type", "AuditEvent?" + "&".join(name for name, _ in pairs))
-    wanted = _limited(asking, wanted, "search")
     with asking.gateway.store.reading() as connection:
-        rows = log.find(connection, wanted, count + 1)
-        total = log.total(connection, wanted) if with_total else None
-        names = _names(connection, rows)
-    asking.note(partial(audit.record_about, occasion=occasion, patient=wanted.patient))
+        allowed = reading(asking.access, connection, wanted, "search")
+        if with_total and allowed.part:
+            raise Invalid("_total is not for carers.", issue_code="not-supported")
+        rows = allowed.rows(connection, count + 1)
+        total = log.total(connection, allowed.wanted) if with_total else None
+        how = _rendering(asking, connection, rows)
+    asking.note(
+        partial(audit.record_about, occasion=occasion, patient=_about(asking, allowed.wanted))
+    )
     base = asking.gateway.settings.fhir_base
     shown = rows[:count]
     links = [("self", link(f"{base}/AuditEvent", pairs))]
     if len(rows) > count and shown:
-        links.append(
-            (
-                "next",
-                link(f"{base}/AuditEvent", [*_without_cursor(pairs), ("_cursor", shown[-1].id)]),
-            )
-        )
+        rest = [*_without_cursor(pairs), ("_cursor", shown[-1].id)]
+        links.append(("next", link(f"{base}/AuditEvent", rest)))
     entries = (
-        entry(f"{base}/AuditEvent/{row.id}", orjson.dumps(audit_event(row, names)), mode="match")
+        entry(f"{base}/AuditEvent/{row.id}", orjson.dumps(audit_event(row, how)), mode="match")
         for row in shown
     )
     body = bundle("searchset", entries, total=total, links=links)
     return fhir_response(body, pretty=prefer.pretty)
 
 
-def _limited(asking: Asking, wanted: log.AuditFilter, interaction: str) -> log.AuditFilter:
-    subject = asking.caller.subject
-    scopes = asking.access.requester.scopes
-    if not interaction_covered(scopes, interaction, "AuditEvent", in_patient=True):
-        raise Forbidden("The access token's scopes do not cover AuditEvent.")
-    if subject.role in _SEES_ALL:
-        return wanted
-    if subject.role != "patient" or subject.patient is None:
-        raise Forbidden("The audit log is for the patient, the steward and the auditor.")
-    if wanted.patient not in (None, subject.patient):
-        # Not "forbidden": the answer is the same whether such a patient exists or not.
-        return log.AuditFilter(id="", patient=subject.patient)
-    return log.AuditFilter(**{**vars(wanted), "patient": subject.patient})
+def _about(asking: Asking, wanted: log.AuditFilter) -> str | None:
+    """Return the patient whose log was asked for, so that he sees who reads it."""
+    if wanted.patients is not None:
+        # Of another patient, or of nobody: on the record of him who asked.
+        return wanted.patients[0] if len(wanted.patients) == 1 else asking.caller.subject.patient
+    return wanted.patient
 
 
 def _parse(pairs: list[tuple[str, str]]) -> tuple[log.AuditFilter, int, bool]:
@@ -108,8 +110,12 @@ def _parse(pairs: list[tuple[str, str]]) -> tuple[log.AuditFilter, int, bool]:
     for name, value in pairs:
         if name == "patient":
             fields["patient"] = value.removeprefix("Patient/")
+        elif name == "agent" and value.startswith("Organization/"):
+            fields["organization"] = value.removeprefix("Organization/")
         elif name in ("agent", "altid"):
             fields["login"] = value.rpartition("|")[2]
+        elif name in _EQUAL:
+            fields[_EQUAL[name]] = value.rpartition("|")[2]
         elif name == "_id":
             fields["id"] = value
         elif name == "date":
@@ -122,8 +128,8 @@ def _parse(pairs: list[tuple[str, str]]) -> tuple[log.AuditFilter, int, bool]:
             with_total = value != "none"
         elif not (name == "_sort" and value == "-date"):
             raise Invalid(
-                "AuditEvent is searched by patient, date, agent, _id, _count, _total and "
-                "_sort=-date."
+                "AuditEvent is searched by patient, date, agent (a log-in or Organization/id), "
+                "subtype, outcome, reason, domain, _id, _count, _total and _sort=-date."
             )
     return log.AuditFilter(**fields), count, with_total  # type: ignore[arg-type]  # by name above
 
@@ -151,6 +157,11 @@ def _count(value: str) -> int:
     if not value.isascii() or not value.isdigit() or len(value) > 9:
         raise Invalid("_count must be a whole number.")
     return min(int(value), _MOST)
+
+
+def _rendering(asking: Asking, connection: Connection, rows: Iterable[log.AuditRow]) -> Rendering:
+    server = urlsplit(asking.gateway.settings.base_url).netloc
+    return Rendering(_names(connection, rows), server)
 
 
 def _names(connection: Connection, rows: Iterable[log.AuditRow]) -> dict[str, str]:
