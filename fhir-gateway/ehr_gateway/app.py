@@ -18,7 +18,18 @@ from ehr_gateway.access_requests import schema as access_schema
 from ehr_gateway.auditing.checkpoints import CheckpointTimer
 from ehr_gateway.auditing.service import open_log
 from ehr_gateway.auditor import Auditor
-from ehr_gateway.auth import clients, login, oauth, schema
+from ehr_gateway.auth import (
+    account_pages,
+    administration,
+    clients,
+    eid,
+    eid_pages,
+    login,
+    login_pages,
+    oauth,
+    schema,
+)
+from ehr_gateway.auth.eid_simulator import create_simulator
 from ehr_gateway.auth.keys import open_keys, secret_key
 from ehr_gateway.auth.local import now_ms
 from ehr_gateway.auth.standing import Standing
@@ -58,6 +69,10 @@ ROUTERS = tuple(
         metadata,
         oauth,
         login,
+        login_pages,
+        account_pages,
+        administration,
+        eid_pages,
         audit_events,
         access_routes,
         routes_people,
@@ -146,12 +161,19 @@ def create_gateway(
         secret,
         clock,
     )
+    simulator = create_simulator(
+        opened.database, settings.base_url, f"{settings.base_url}{eid_pages.CALLBACK}",
+        f"eid {secret}", clock,
+    )  # fmt: skip
+    app.state.eid = eid.provider(settings, simulator, f"eid {secret}")
     app.state.metrics = Metrics()
     app.state.reindexing = reindexing
     app.state.deliveries = deliveries
     app.state.audit_log = log
     for router in ROUTERS:
         app.include_router(router)
+    # Another service, that only runs in the same process: it knows this one by HTTP alone.
+    app.mount(eid.SIMULATOR, simulator)
     app.state.direct = outcome.install(app, app.state.metrics)
     return app
 

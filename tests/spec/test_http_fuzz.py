@@ -87,15 +87,20 @@ def test_no_request_is_too_odd(
     assert answer.status_code < 500, (method, address, headers)
 
 
+LOG_IN = (
+    "/oauth/token", "/oauth/login", "/oauth/login/code", "/oauth/login/passkey",
+    "/oauth/login/enrol", "/oauth/login/on", "/oauth/login/account",
+    "/oauth/eid-simulator/authorize", "/oauth/eid-simulator/token",
+)  # fmt: skip
 FIELDS = st.sampled_from(
     ["grant_type", "code", "client_id", "client_secret", "redirect_uri", "code_verifier", "scope",
-     "request", "login", "password", "hkid", "pin"]
+     "request", "login", "password", "hkid", "pin", "credential", "account"]
 )  # fmt: skip
 
 
 @CALM
 @given(form=st.dictionaries(FIELDS, st.text(max_size=20), max_size=6))
 def test_no_log_in_is_too_odd(house: House, form: dict[str, str]) -> None:
-    for address in ("/oauth/token", "/oauth/login", "/oauth/eid"):
+    for address in LOG_IN:
         assert house.client.post(address, data=form).status_code in (400, 401), form
     assert house.client.get("/oauth/authorize", params=form).status_code == 400

@@ -8,7 +8,7 @@ from ehr_fhir.errors import EhrError, NotFound, Unprocessable
 from ehr_gateway.auth import eid_people, throttle
 from ehr_gateway.auth.roles import roles
 from ehr_gateway.auth.secrets import hash_secret, verify_secret
-from ehr_gateway.database import Connection, Database
+from ehr_gateway.database import Connection, Database, Row
 
 _COLUMNS = "login, role, display, organization, profession, patient, person, exempt"
 
@@ -114,6 +114,31 @@ def verify_eid(database: Database, hkid: str, pin: str, now_ms: int, address: st
     return _settled(database, name, address, "eid", known_as)
 
 
+def taken(database: Database, login: str) -> bool:
+    """Say whether there is an account of a log-in name, disabled or not."""
+    with database.reading() as connection:
+        row = connection.execute("SELECT 1 FROM account WHERE login = ?", (login,)).fetchone()
+    return row is not None
+
+
+def listed(connection: Connection, begins: str, most: int) -> list[tuple[Account, bool]]:
+    """Return accounts by log-in name, disabled ones too, with whether they are."""
+    rows = connection.execute(
+        f"SELECT {_COLUMNS}, disabled FROM account"  # noqa: S608 constant columns
+        " WHERE substr(login, 1, :length) = :begins ORDER BY login LIMIT :most",
+        {"length": len(begins), "begins": begins, "most": most},
+    ).fetchall()
+    return [(_account(row), bool(row[8])) for row in rows]
+
+
+def has_password(connection: Connection, login: str) -> bool:
+    """Say whether the account logs in by password."""
+    row = connection.execute(
+        "SELECT 1 FROM account WHERE login = ? AND password IS NOT NULL", (login,)
+    ).fetchone()
+    return row is not None
+
+
 def set_password(database: Database, login: str, password: str) -> None:
     """Give an account another password."""
     hashed = hash_secret(password)
@@ -148,4 +173,8 @@ def _accounts(connection: Connection, column: str, value: str) -> list[Account]:
         " ORDER BY organization, role, login",
         (value,),
     ).fetchall()
-    return [Account(*(row[at] for at in range(7)), exempt=bool(row[7])) for row in rows]
+    return [_account(row) for row in rows]
+
+
+def _account(row: Row) -> Account:
+    return Account(row[0], row[1], row[2], row[3], row[4], row[5], row[6], bool(row[7]))

@@ -46,10 +46,14 @@ def of_account(connection: Connection, login: str) -> Factors:
     return Factors(bool(row[0]), row[1], row[2])
 
 
+def needs(account: Account) -> bool:
+    """Say whether the account has to have a second factor."""
+    return _policy().get(account.role, "required") == "required" and not account.exempt
+
+
 def must_enrol(account: Account, has: Factors) -> bool:
     """Say whether the account may not be used by password before it has a second factor."""
-    required = _policy().get(account.role, "required") == "required"
-    return required and not account.exempt and not has.any
+    return needs(account) and not has.any
 
 
 def propose(database: Database, account: str, key: str) -> str:

@@ -1,147 +1,261 @@
-"""The log-in pages: a person proves who they are for a sealed authorize request."""
+"""The log-in: a person proves who they are for a sealed authorize request, step by step.
+
+Password, then a code where the account has or needs a second factor; or a passkey; or the
+electronic identity (`eid_pages`). Who has several accounts chooses one. Then the session begins.
+"""
 
 from __future__ import annotations
 
-from importlib import resources
-from typing import Annotated, Any
+from dataclasses import replace
+from typing import Annotated
 
 from fastapi import APIRouter, Depends, Request
-from fastapi.responses import Response
+from fastapi.responses import RedirectResponse, Response
 
 from ehr_fhir.errors import NotFound
-from ehr_gateway.auth import accounts, pages
-from ehr_gateway.auth.authorize_request import opened
+from ehr_gateway.auth import (
+    accounts,
+    authorize_request,
+    browser,
+    factors,
+    login_pages,
+    passkeys,
+    sessions,
+    steps,
+    throttle,
+)
+from ehr_gateway.auth.accounts import Account
 from ehr_gateway.auth.authorized import Authentication, authorized
+from ehr_gateway.auth.login_pages import language_of, stopped
+from ehr_gateway.auth.steps import Step
 from ehr_gateway.body import form_fields
 from ehr_gateway.gateway import Gateway, TheGateway
+
+__all__ = ["begin", "go_on", "language_of", "router", "start", "stopped"]
 
 router = APIRouter(prefix="/oauth")
 Form = Annotated[dict[str, str], Depends(form_fields)]
 
-_STATIC = {"oauth.css": "text/css; charset=utf-8", "icon.svg": "image/svg+xml"}
-
 
 def begin(request: Request, gateway: Gateway, sealed: str) -> Response:
-    """Start the log-in for a sealed authorize request that was checked a moment ago."""
-    asked = opened(gateway, sealed) or {}
-    return _login_page(language_of(request, asked.get("ui_locales", "")), asked, sealed)
+    """Answer a sealed authorize request that was checked a moment ago: by the session, or pages.
+
+    `prompt` and `max_age` are honoured as OpenID Connect Core §3.1.2.1 says.
+    """
+    asked = authorize_request.opened(gateway, sealed) or {}
+    prompts = asked.get("prompt", "").split()
+    session = browser.session_of(request, gateway)
+    if session and not {"login", "select_account"} & set(prompts):
+        age, most = gateway.clock() - session.auth_ms, asked.get("max_age", "")
+        if not most.isdigit() or age <= int(most) * 1000:
+            return _by_session(request, gateway, asked, session)
+    if "none" in prompts:
+        return authorize_request.refuse(gateway, asked, "login_required")
+    return start(request, gateway, sealed, asked.get("ui_locales", ""))
+
+
+def start(request: Request, gateway: Gateway, sealed: str, locales: str = "") -> Response:
+    """Show the ways to log in; the browser gets its mark when it has none."""
+    mark = browser.mark_of(request, gateway)
+    value = "" if mark else browser.new_mark()
+    step = Step(sealed, mark or browser.mark(value))
+    response = login_pages.login_page(gateway, step, language_of(request, locales))
+    if value:
+        browser.keep_mark(response, gateway, value)
+    return response
 
 
 @router.get("/login")
 def login_page(request: Request, gateway: TheGateway) -> Response:
-    """Show the ways to log in again, as in another language."""
-    return _show(request, gateway, _login_page)
+    """Show again where the log-in stands, as in another language."""
+    language = language_of(request)
+    step = _opened(request, gateway, request.query_params.get("request", ""))
+    if step is None:
+        return stopped(language, "stale")
+    return _page_for(gateway, step, language) or stopped(language, "stale")
 
 
 @router.post("/login")
 def login(request: Request, gateway: TheGateway, form: Form) -> Response:
-    """Log a member of staff in by password."""
+    """Check a password."""
     language = language_of(request)
-    sealed = form.get("request", "")
-    asked = opened(gateway, sealed)
-    if asked is None:
+    step = _opened(request, gateway, form.get("request", ""))
+    if step is None:
         return stopped(language, "stale")
     name = form.get("login", "").strip()
     try:
         account = accounts.verify_password(
-            gateway.store, name, form.get("password", ""), gateway.clock()
+            gateway.store.database,
+            name,
+            form.get("password", ""),
+            gateway.clock(),
+            browser.address_of(request),
         )
     except accounts.LoginRefused as refused:
-        problem = _refusal(language, "wrong_password", refused)
-        return _login_page(language, asked, sealed, error=problem, login=name)
-    who = Authentication(account, gateway.clock(), ("pwd",))
-    return authorized(gateway, asked, who, str(request.state.request_id))
+        problem = login_pages.refusal(language, "wrong_password", refused.wait_seconds)
+        return login_pages.login_page(gateway, step, language, error=problem, login=name)
+    # What was proved before is forgotten: this is a new beginning.
+    fresh = Step(step.request, step.browser)
+    return go_on(request, gateway, fresh.proved(account.login, gateway.clock(), "pwd"))
 
 
-@router.get("/eid")
-def eid_page(request: Request, gateway: TheGateway) -> Response:
-    """Show the simulator of the electronic identity."""
-    return _show(request, gateway, _eid_page)
-
-
-@router.post("/eid")
-def eid_login(request: Request, gateway: TheGateway, form: Form) -> Response:
-    """Log a patient or carer in by the simulated electronic identity."""
+@router.post("/login/code")
+def code(request: Request, gateway: TheGateway, form: Form) -> Response:
+    """Check the code of an authenticator app, or a recovery code."""
     language = language_of(request)
-    sealed = form.get("request", "")
-    asked = opened(gateway, sealed)
-    if asked is None:
+    step = _opened(request, gateway, form.get("request", ""))
+    if step is None or not step.login:
         return stopped(language, "stale")
-    try:
-        account = accounts.verify_eid(
-            gateway.store, form.get("hkid", ""), form.get("pin", ""), gateway.clock()
-        )
-    except accounts.LoginRefused as refused:
-        return _eid_page(language, asked, sealed, error=_refusal(language, "wrong_pin", refused))
-    who = Authentication(account, gateway.clock())
-    return authorized(gateway, asked, who, str(request.state.request_id))
+    name, address = f"code:{step.login}", browser.address_of(request)
+    database, now = gateway.store.database, gateway.clock()
+    wait = throttle.admit(database, name, address, now)
+    typed = form.get("code", "")
+    if wait or not factors.verify(database, step.login, typed, gateway.form_secret, now):
+        problem = login_pages.refusal(language, "wrong_code", wait)
+        return login_pages.code_page(gateway, step, language, error=problem)
+    with database.writing() as connection:
+        throttle.settled(connection, name, address)
+    return go_on(request, gateway, step.proved(step.login, now, "otp"))
 
 
-@router.get("/static/{name}")
-def static(name: str) -> Response:
-    """Serve the style sheet and the icon of the log-in pages."""
-    if name not in _STATIC:
-        raise NotFound("There is no such file.")
-    content = resources.files("ehr_gateway").joinpath("auth/static", name).read_bytes()
-    headers = {"Cache-Control": "public, max-age=3600", "X-Content-Type-Options": "nosniff"}
-    return Response(content, media_type=_STATIC[name], headers=headers)
+@router.post("/login/passkey")
+def passkey(request: Request, gateway: TheGateway, form: Form) -> Response:
+    """Check a passkey."""
+    language = language_of(request)
+    step = _opened(request, gateway, form.get("request", ""))
+    if step is None:
+        return stopped(language, "stale")
+    now = gateway.clock()
+    name = None
+    if steps.use(gateway.store.database, "passkey", step.nonce, now):
+        name = passkeys.verify(gateway, step.nonce, form.get("credential", ""), now)
+    if name is None or (step.login and name != step.login):
+        problem = login_pages.refusal(language, "wrong_passkey", 0)
+        fresh = Step(step.request, step.browser)
+        return login_pages.login_page(gateway, fresh, language, error=problem, field="passkey")
+    return go_on(request, gateway, step.proved(name, now, "hwk"))
 
 
-def language_of(request: Request, asked: str = "") -> str:
-    """Return the language of the page that answers a request."""
-    wanted = request.query_params.get("lang", "") or asked
-    return pages.choose_language(wanted, request.headers.get("accept-language", ""))
-
-
-def stopped(language: str, reason: str) -> Response:
-    """Return the page that says why a log-in cannot go on; it leads nowhere."""
-    return pages.page(
-        "stopped.html", language, status=400, here="", error="", error_field="", reason=reason
+@router.post("/login/enrol")
+def enrol(request: Request, gateway: TheGateway, form: Form) -> Response:
+    """Take the first code of a second factor that the account has to have."""
+    language = language_of(request)
+    step = _opened(request, gateway, form.get("request", ""))
+    if step is None or _need(gateway, step) != "enrol":
+        return stopped(language, "stale")
+    codes = factors.confirm(
+        gateway.store.database,
+        step.login,
+        form.get("code", ""),
+        gateway.form_secret,
+        gateway.clock(),
     )
+    if codes is None:
+        problem = login_pages.refusal(language, "wrong_code", 0)
+        return login_pages.enrol_page(gateway, step, language, error=problem)
+    proved = step.proved(step.login, gateway.clock(), "otp")
+    return login_pages.recovery_page(gateway, proved, language, codes)
 
 
-def _show(request: Request, gateway: Gateway, render: Any) -> Response:
-    # `render` is one of the two page functions below; their optional keywords differ.
-    language = language_of(request)
-    sealed = request.query_params.get("request", "")
-    asked = opened(gateway, sealed)
-    if asked is None:
-        return stopped(language, "stale")
-    response: Response = render(language, asked, sealed)
+@router.post("/login/on")
+def on(request: Request, gateway: TheGateway, form: Form) -> Response:
+    """Go on after a page that only told something."""
+    step = _opened(request, gateway, form.get("request", ""))
+    if step is None or not step.login:
+        return stopped(language_of(request), "stale")
+    return go_on(request, gateway, step)
+
+
+@router.post("/login/account")
+def choose(request: Request, gateway: TheGateway, form: Form) -> Response:
+    """Go on as the account that the person chose of theirs."""
+    step = _opened(request, gateway, form.get("request", ""))
+    if step is None or not step.login:
+        return stopped(language_of(request), "stale")
+    wanted = form.get("account", "")
+    if wanted not in {one.login for one in _choices(gateway, step)}:
+        return stopped(language_of(request), "stale")
+    return go_on(request, gateway, replace(step, login=wanted, chosen=True))
+
+
+def go_on(request: Request, gateway: Gateway, step: Step) -> Response:
+    """Show what is still needed after somebody proved something; else begin the session."""
+    page = _page_for(gateway, step, language_of(request))
+    if page is not None:
+        return page
+    return _finish(request, gateway, step)
+
+
+def _page_for(gateway: Gateway, step: Step, language: str) -> Response | None:
+    if not step.login:
+        return login_pages.login_page(gateway, step, language)
+    need = _need(gateway, step)
+    if need == "code":
+        return login_pages.code_page(gateway, step, language)
+    if need == "enrol":
+        return login_pages.enrol_page(gateway, step, language)
+    if need == "choose":
+        return login_pages.choose_page(gateway, step, language, _choices(gateway, step))
+    return None
+
+
+def _need(gateway: Gateway, step: Step) -> str:
+    account = accounts.find(gateway.store.database, step.login)
+    if not step.strong:
+        with gateway.store.reading() as connection:
+            has = factors.of_account(connection, step.login)
+        if has.any:
+            return "code"
+        if factors.must_enrol(account, has):
+            return "enrol"
+    return "choose" if not step.chosen and len(_choices(gateway, step)) > 1 else ""
+
+
+def _choices(gateway: Gateway, step: Step) -> list[Account]:
+    account = accounts.find(gateway.store.database, step.login)
+    with gateway.store.reading() as connection:
+        found = accounts.of_same_person(connection, account)
+        by_eid = accounts.of_eid(connection, step.eid) if step.eid else []
+    known = {one.login for one in found}
+    return [*found, *(one for one in by_eid if one.login not in known)]
+
+
+def _finish(request: Request, gateway: Gateway, step: Step) -> Response:
+    account = accounts.find(gateway.store.database, step.login)
+    before = browser.session_of(request, gateway)
+    now = gateway.clock()
+    with gateway.store.writing() as connection:
+        if before and before.login == account.login:
+            token, session = sessions.renew(connection, before, step.methods, now)
+        else:
+            if before:
+                sessions.end(connection, before.login, before.id, now)
+            device = browser.device_of(request)
+            token, session = sessions.start(connection, account.login, device, step.methods, now)
+    if step.request:
+        asked = authorize_request.opened(gateway, step.request) or {}
+        response = _by_session(request, gateway, asked, session)
+    else:
+        response = RedirectResponse("/oauth/account", 303, headers={"Cache-Control": "no-store"})
+    browser.keep_session(response, gateway, token)
     return response
 
 
-def _login_page(
-    language: str, asked: dict[str, str], sealed: str, *, error: str = "", login: str = ""
+def _by_session(
+    request: Request, gateway: Gateway, asked: dict[str, str], session: sessions.LoginSession
 ) -> Response:
-    return pages.page(
-        "login.html",
-        language,
-        status=401 if error else 200,
-        goes_to=asked["redirect"],
-        here="/oauth/login",
-        request_token=sealed,
-        client=asked["name"],
-        error=error,
-        error_field="login",
-        login=login,
-    )
+    account = accounts.find(gateway.store.database, session.login)
+    who = Authentication(account, session.auth_ms, session.methods, session.id)
+    return authorized(gateway, asked, who, str(request.state.request_id), language_of(request))
 
 
-def _eid_page(language: str, asked: dict[str, str], sealed: str, *, error: str = "") -> Response:
-    return pages.page(
-        "eid.html",
-        language,
-        status=401 if error else 200,
-        goes_to=asked["redirect"],
-        here="/oauth/eid",
-        request_token=sealed,
-        error=error,
-        error_field="hkid",
-    )
-
-
-def _refusal(language: str, key: str, refused: accounts.LoginRefused) -> str:
-    if refused.wait_seconds:
-        return pages.texts()["wait"][language].format(seconds=refused.wait_seconds)
-    return pages.texts()[key][language]
+def _opened(request: Request, gateway: Gateway, sealed: str) -> Step | None:
+    step = steps.opened(request, gateway, sealed)
+    if step is None or (step.request and not authorize_request.opened(gateway, step.request)):
+        return None
+    try:
+        # Disabled while the page was open.
+        _ = step.login and accounts.find(gateway.store.database, step.login)
+    except NotFound:
+        return None
+    return step

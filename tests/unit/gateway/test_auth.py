@@ -50,8 +50,18 @@ def staff_login(house: House, password: str = PASSWORD, login: str = "doctor.a")
 
 
 def eid_login(house: House, hkid: str = HKID, pin: str = PIN) -> Any:
-    form = {"request": sealed(house), "hkid": hkid, "pin": pin}
-    return house.client.post("/oauth/eid", data=form)
+    page = house.client.get(eid_address(house))
+    found = re.search(r'name="request" value="([^"]+)"', page.text)
+    assert found, page.text
+    form = {"request": found[1], "hkid": hkid, "pin": pin}
+    answer = house.client.post("/oauth/eid-simulator/authorize", data=form)
+    return house.client.get(answer.headers["location"]) if answer.is_redirect else answer
+
+
+def eid_address(house: House, **query: str) -> str:
+    answer = house.client.get("/oauth/eid", params={"request": sealed(house), **query})
+    assert answer.status_code == 303, answer.text
+    return str(answer.headers["location"])
 
 
 def code_of(answer: Any) -> str:
@@ -312,7 +322,7 @@ def test_a_form_that_failed_says_so_and_keeps_the_name(house: House) -> None:
 
 
 def test_the_eid_page_says_it_is_a_simulator(house: House) -> None:
-    page = house.client.get("/oauth/eid", params={"request": sealed(house), "lang": "zh-Hans"})
+    page = house.client.get(eid_address(house, lang="zh-Hans"))
 
     assert "这是示范用的模拟器" in page.text
 
