@@ -6,11 +6,12 @@ still speaks HTTP to the gateway, only without a socket between them.
 
 from __future__ import annotations
 
-import os
+import socket
 import threading
 import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
+from functools import partial
 from typing import Any
 
 import httpx
@@ -18,10 +19,10 @@ import uvicorn
 from starlette.applications import Starlette
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from ehr_cli import settings as settings_module
 from ehr_cli.doctor import port
 from ehr_cli.house import gateway_settings, open_house
 from ehr_cli.settings import Settings
+from ehr_cli.workers import serve_with_workers
 from ehr_fhir.errors import Unavailable
 from ehr_gateway.app import create_gateway
 from ehr_portal import PortalSettings, create_portal
@@ -56,11 +57,6 @@ class House:
         await part(scope, receive, send)
 
 
-def application() -> House:
-    """Make the application from the EHR_ variables; each worker process calls this."""
-    return make(settings_module.load())
-
-
 def make(settings: Settings) -> House:
     """Make the application of one process."""
     gateway = create_gateway(gateway_settings(settings))
@@ -79,8 +75,23 @@ def serve(settings: Settings, on_ready: Callable[[str], None]) -> None:
         )
     open_house(settings)
     announcer = threading.Thread(target=_announce, args=(settings, on_ready), daemon=True)
-    announcer.start()
-    options: dict[str, Any] = {
+    if settings.workers == 1:
+        announcer.start()
+        uvicorn.run(make(settings), **_options(settings))
+        return
+    address = settings.host, settings.port
+    serve_with_workers(
+        settings.workers, address, partial(_serve_in_worker, settings), announcer.start
+    )
+
+
+def _serve_in_worker(settings: Settings, listening: socket.socket) -> None:
+    config = uvicorn.Config(make(settings), **_options(settings))
+    uvicorn.Server(config).run(sockets=[listening])
+
+
+def _options(settings: Settings) -> dict[str, Any]:
+    return {
         "host": settings.host,
         "port": settings.port,
         "log_level": "warning",
@@ -88,13 +99,6 @@ def serve(settings: Settings, on_ready: Callable[[str], None]) -> None:
         # Our own names in headers; the server's name and version help only an attacker.
         "server_header": False,
     }
-    if settings.workers == 1:
-        uvicorn.run(make(settings), **options)
-    else:
-        os.environ.update(settings_module.environment_of(settings))
-        # Many threads with a heap each hold on to memory that nobody uses.
-        os.environ.setdefault("MALLOC_ARENA_MAX", "2")
-        uvicorn.run("ehr_cli.serve:application", factory=True, workers=settings.workers, **options)
 
 
 def wait_until_ready(base_url: str, seconds: float = 60) -> bool:

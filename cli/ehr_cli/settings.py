@@ -91,7 +91,7 @@ def load(folder: Path = Path(), environment: Mapping[str, str] = os.environ) -> 
 
 
 def environment_of(settings: Settings) -> dict[str, str]:
-    """Return the variables from which `load` reads the same settings, for worker processes."""
+    """Return the variables from which `load` reads the same settings, for another process."""
     return {
         PREFIX + field.name.upper(): str(getattr(settings, field.name))
         for field in fields(settings)

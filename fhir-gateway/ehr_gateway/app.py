@@ -58,6 +58,7 @@ from ehr_gateway.routes import (
 )
 from ehr_gateway.settings import GatewaySettings
 from ehr_gateway.store import Store
+from ehr_gateway.writer import Writer
 
 _THREADS = 8
 # In this order: fixed addresses before those with a resource type in them.
@@ -155,6 +156,7 @@ def create_gateway(
         settings,
         opened,
         Auditor(opened.database),
+        None if opened.embedded is None else Writer(opened.embedded),
         keys,
         Verifier(keys, settings, standing),
         standing,

@@ -14,6 +14,7 @@ from ehr_gateway.auth.standing import Standing
 from ehr_gateway.auth.tokens import Verifier
 from ehr_gateway.settings import GatewaySettings
 from ehr_gateway.store import Store
+from ehr_gateway.writer import Writer
 
 
 @dataclass(frozen=True)
@@ -23,6 +24,8 @@ class Gateway:
     settings: GatewaySettings
     store: Store
     auditor: Auditor
+    # Where the store is a file of ours.
+    writer: Writer | None
     keys: Keys
     verifier: Verifier
     # Which tokens were called back.

@@ -23,6 +23,7 @@ from ehr_gateway.database import (
     Database,
     Dialect,
     Row,
+    SqliteDatabase,
     create_tables,
     open_database,
 )
@@ -103,6 +104,11 @@ class Store:
         return self._registry
 
     @property
+    def embedded(self) -> SqliteDatabase | None:
+        """Return the database where it is a file of ours: no network lies before an answer."""
+        return self.database if isinstance(self.database, SqliteDatabase) else None
+
+    @property
     def dialect(self) -> Dialect:
         """Which SQL the database speaks."""
         return self.database.dialect
@@ -126,6 +132,9 @@ class Store:
                 "SELECT * FROM resource WHERE pk > :after ORDER BY pk LIMIT :limit",
                 {"after": after, "limit": limit},
             ).fetchall()
+        if self.embedded is not None:
+            # What the lake has seen must never be lost here: its position would be given again.
+            self.embedded.flush()
         for row in rows:
             yield FeedEntry(row["pk"], Version.of(row), row["author"])
 

@@ -48,7 +48,7 @@ from ehr_privacy.consent import (
     record_facts,
 )  # fmt: skip
 
-__all__ = ["Transaction", "WriteResult", "transaction"]
+__all__ = ["Transaction", "WriteResult", "joined", "transaction"]
 
 WriteInteraction = Literal["create", "update", "delete"]
 _NOTHING: Mapping[str, str] = MappingProxyType({})
@@ -67,12 +67,20 @@ def transaction(
     store: Store, access: Access, audit: AuditHook | None = None
 ) -> Iterator[Transaction]:
     """Open a transaction of one request."""
-    with store.writing() as connection:
-        open_transaction = Transaction(store, connection, access)
-        yield open_transaction
-        open_transaction.finish()
-        if audit is not None:
-            audit(connection, open_transaction.versions)
+    with store.writing() as connection, joined(store, connection, access, audit) as writing:
+        yield writing
+
+
+@contextmanager
+def joined(
+    store: Store, connection: Connection, access: Access, audit: AuditHook | None = None
+) -> Iterator[Transaction]:
+    """Write for one request on the writer's connection, lent already."""
+    open_transaction = Transaction(store, connection, access)
+    yield open_transaction
+    open_transaction.finish()
+    if audit is not None:
+        audit(connection, open_transaction.versions)
 
 
 class Transaction:

@@ -5,8 +5,16 @@ The SQL is written once, for both; parameters are `:name` or `?`.
 
 from __future__ import annotations
 
-from ehr_gateway.database.connection import Connection, Cursor, Database, Dialect, Row
+from ehr_gateway.database.connection import (
+    Connection,
+    Cursor,
+    Database,
+    Dialect,
+    Row,
+    TakesLong,
+)
 from ehr_gateway.database.opening import DATABASE_ERRORS, open_database
+from ehr_gateway.database.sqlite import SqliteDatabase
 from ehr_gateway.database.tables import create_tables
 
 __all__ = [
@@ -16,6 +24,8 @@ __all__ = [
     "Database",
     "Dialect",
     "Row",
+    "SqliteDatabase",
+    "TakesLong",
     "create_tables",
     "open_database",
 ]

@@ -6,10 +6,14 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from typing import Any, Literal, Protocol
 
-__all__ = ["Connection", "Cursor", "Database", "Dialect", "Row"]
+__all__ = ["Connection", "Cursor", "Database", "Dialect", "Row", "TakesLong"]
 
 Dialect = Literal["sqlite", "postgresql"]
 Parameters = Mapping[str, Any] | Sequence[Any]
+
+
+class TakesLong(Exception):
+    """Reading takes longer than was allowed; nothing is amiss with it."""
 
 
 class Row(Protocol):

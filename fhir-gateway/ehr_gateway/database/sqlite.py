@@ -1,4 +1,9 @@
-"""SQLite: one file in WAL mode, one writer at a time over all processes, pooled readers."""
+"""SQLite: one file in WAL mode, one writer at a time over all processes, pooled readers.
+
+A commit reaches the operating system while the writer's turn lasts, and the disk after it: writers
+of all processes share the turn, not each other's waits for the disk. Nobody is told that a write is
+done before `SqliteDatabase.flush` has put it there.
+"""
 
 from __future__ import annotations
 
@@ -6,23 +11,29 @@ import fcntl
 import queue
 import sqlite3
 import threading
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator
+from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import IO
 
 from ehr_fhir.errors import Unavailable
-from ehr_gateway.database.connection import Dialect
-from ehr_gateway.database.group import GroupCommit
+from ehr_gateway.database.connection import Dialect, TakesLong
+from ehr_gateway.database.log import Log
 
 __all__ = ["SqliteDatabase"]
 
+_LOG_MOST, _LOG_KEPT = 32 << 20, 4 << 20
+# A search in a hurry gives up after so many thousands of the database's own instructions: 2 ms.
+_HURRY, _STEPS = 40, 1000
 _PRAGMAS = (
     "PRAGMA journal_mode = WAL",
     "PRAGMA busy_timeout = 30000",
     "PRAGMA mmap_size = 67108864",
-    # In pages of 4 KiB: the log is carried into the file seldom, since somebody's commit waits.
-    "PRAGMA wal_autocheckpoint = 8192",
+    # The log is carried into the file beside the commits (`_carry`), not inside one.
+    "PRAGMA wal_autocheckpoint = 0",
+    f"PRAGMA journal_size_limit = {_LOG_KEPT}",
+    # `flush` is what waits for the disk.
+    "PRAGMA synchronous = NORMAL",
     "PRAGMA temp_store = MEMORY",
 )
 _MOST_READERS = 32
@@ -46,10 +57,13 @@ class SqliteDatabase:
         # SQLite's own way of waiting for another process is to sleep and try again.
         # (A lock belongs to an open file, so the two connections need one each.)
         self._locks = [Path(f"{path}-writer").open("ab") for _ in ("writer", "notes")]
-        self._writer = self._connect("FULL", cache_kib=16384)
-        self._notes = self._connect("NORMAL")
-        self._group = GroupCommit(self._begin_group, self._end_group)
+        self._writer = self._connect(cache_kib=16384)
+        self._notes = self._connect()
+        self._turn = threading.Lock()
         self._noting = threading.Lock()
+        self._log = Log(Path(f"{path}-wal"))
+        self._carrying = threading.Lock()
+        self._hurried: int | None = None
 
     @contextmanager
     def reading(self) -> Iterator[SqliteConnection]:
@@ -57,12 +71,17 @@ class SqliteDatabase:
         try:
             connection = self._readers.get_nowait()
         except queue.Empty:
-            connection = self._connect("NORMAL")
+            connection = self._connect()
+        hurried = self._hurried == threading.get_ident()
         try:
+            if hurried:
+                connection.set_progress_handler(_patience(), _STEPS)
             with _available():
                 connection.execute("BEGIN")
                 yield connection
         finally:
+            if hurried:
+                connection.set_progress_handler(None, 0)
             connection.execute("ROLLBACK")
             try:
                 self._readers.put_nowait(connection)
@@ -70,10 +89,55 @@ class SqliteDatabase:
                 connection.close()
 
     @contextmanager
+    def hurried(self) -> Iterator[None]:
+        """Let what this thread reads meanwhile take a moment only, else raise TakesLong.
+
+        For the one thread that serves all requests: what takes longer is done on another.
+        """
+        self._hurried = threading.get_ident()
+        try:
+            yield
+        finally:
+            self._hurried = None
+
+    @contextmanager
     def writing(self) -> Iterator[SqliteConnection]:
         """Lend the writer's connection inside one transaction, on disk when the context ends."""
-        with _available(), self._group.writing() as connection:
-            yield connection
+        self.begin()
+        try:
+            with _available():
+                yield self._writer
+        except BaseException:
+            self.end(keep=False)
+            raise
+        self.end(keep=True)
+        self.flush()
+
+    def begin(self, *, wait: bool = True) -> SqliteConnection | None:
+        """Open the writer's transaction, or return None where another writer is at it."""
+        if not self._turn.acquire(blocking=wait):
+            return None
+        try:
+            if _begin(self._writer, self._locks[0], wait=wait):
+                return self._writer
+        except BaseException:
+            self._turn.release()
+            raise
+        self._turn.release()
+        return None
+
+    def end(self, *, keep: bool) -> None:
+        """Commit the writer's transaction, or take it back; `flush` puts it on disk."""
+        try:
+            with _available():
+                _end(self._writer, self._locks[0], keep=keep)
+        finally:
+            self._turn.release()
+
+    def flush(self) -> None:
+        """Return when all that is committed by now is on disk."""
+        self._log.flush()
+        self._carry()
 
     @contextmanager
     def noting(self, *, wait: bool = True) -> Iterator[SqliteConnection | None]:
@@ -94,9 +158,12 @@ class SqliteDatabase:
             _end(self._notes, self._locks[1], keep=True)
         finally:
             self._noting.release()
+        self._carry()
 
     def close(self) -> None:
         """Close every connection that is not lent."""
+        with self._carrying:
+            self._log.close()
         while not self._readers.empty():
             self._readers.get_nowait().close()
         self._writer.close()
@@ -104,14 +171,23 @@ class SqliteDatabase:
         for lock in self._locks:
             lock.close()
 
-    def _begin_group(self) -> SqliteConnection:
-        _begin(self._writer, self._locks[0])
-        return self._writer
+    def _carry(self) -> None:
+        """Carry a long log into the file, on a thread of its own."""
+        if self._log.size() > _LOG_MOST and self._carrying.acquire(blocking=False):
+            threading.Thread(target=self._carried).start()
 
-    def _end_group(self, connection: SqliteConnection, keep: bool) -> None:
-        _end(connection, self._locks[0], keep=keep)
+    def _carried(self) -> None:
+        try:
+            connection = self._connect()
+            with closing(connection), Path(f"{self._path}-writer").open("ab") as lock:
+                # Most of it beside the writers; the rest in a turn, so that the log begins anew.
+                connection.execute("PRAGMA wal_checkpoint(PASSIVE)")
+                fcntl.flock(lock, fcntl.LOCK_EX)
+                connection.execute("PRAGMA wal_checkpoint(PASSIVE)")
+        finally:
+            self._carrying.release()
 
-    def _connect(self, synchronous: str, cache_kib: int = 2048) -> SqliteConnection:
+    def _connect(self, cache_kib: int = 2048) -> SqliteConnection:
         # Each connection has a cache of its own; behind them all stands the operating system's.
         connection = sqlite3.connect(
             self._path,
@@ -121,11 +197,7 @@ class SqliteDatabase:
             factory=SqliteConnection,
         )
         connection.row_factory = sqlite3.Row
-        for pragma in (
-            *_PRAGMAS,
-            f"PRAGMA synchronous = {synchronous}",
-            f"PRAGMA cache_size = -{cache_kib}",
-        ):
+        for pragma in (*_PRAGMAS, f"PRAGMA cache_size = -{cache_kib}"):
             connection.execute(pragma)
         return connection
 
@@ -137,7 +209,14 @@ def _available() -> Iterator[None]:
     except sqlite3.OperationalError as error:
         if "locked" in str(error) or "busy" in str(error):
             raise Unavailable("The database is busy. Try again.") from error
+        if "interrupted" in str(error):
+            raise TakesLong("The search takes longer than a moment.") from error
         raise
+
+
+def _patience() -> Callable[[], bool]:
+    left = iter(range(_HURRY))
+    return lambda: next(left, None) is None
 
 
 def _begin(connection: SqliteConnection, lock: IO[bytes], *, wait: bool = True) -> bool:

@@ -5,13 +5,15 @@ from __future__ import annotations
 from ehr_fhir.json_text import parse
 from ehr_gateway.access import Access
 from ehr_gateway.conditional import only_match
+from ehr_gateway.database import Connection
 from ehr_gateway.ids import new_id
 from ehr_gateway.interactions.read import read_in
 from ehr_gateway.prepared import drafted
 from ehr_gateway.store import AuditHook, Store, Version
-from ehr_gateway.writing import WriteResult, transaction
+from ehr_gateway.writer import Job, written
+from ehr_gateway.writing import WriteResult, joined
 
-__all__ = ["create", "create_if_none"]
+__all__ = ["create", "create_if_none", "creating"]
 
 
 def create(
@@ -23,9 +25,7 @@ def create(
     audit: AuditHook | None = None,
 ) -> Version:
     """Store a new resource; an id that the client sent is not kept."""
-    draft = drafted(parse(body), new_id(), access, resource_type)
-    with transaction(store, access, audit) as writing:
-        return writing.create(draft)
+    return written(store, creating(store, access, resource_type, body, audit=audit)).version
 
 
 def create_if_none(
@@ -38,11 +38,28 @@ def create_if_none(
     audit: AuditHook | None = None,
 ) -> WriteResult:
     """Store a new resource unless one that the requester can find meets the criteria."""
+    return written(store, creating(store, access, resource_type, body, criteria, audit=audit))
+
+
+def creating(
+    store: Store,
+    access: Access,
+    resource_type: str,
+    body: bytes,
+    criteria: str | None = None,
+    *,
+    audit: AuditHook | None = None,
+) -> Job[WriteResult]:
+    """Do all of a create that needs no database; return what does the rest."""
     draft = drafted(parse(body), new_id(), access, resource_type)
-    with transaction(store, access, audit) as writing:
-        found = only_match(writing, resource_type, criteria)
-        if found is None:
-            return WriteResult(writing.create(draft), created=True)
-        # By the rule of searching, since it was found by one.
-        existing = read_in(writing.connection, access, resource_type, found, "search")
-        return WriteResult(existing, created=False)
+
+    def job(connection: Connection) -> WriteResult:
+        with joined(store, connection, access, audit) as writing:
+            found = only_match(writing, resource_type, criteria) if criteria is not None else None
+            if found is None:
+                return WriteResult(writing.create(draft), created=True)
+            # By the rule of searching, since it was found by one.
+            existing = read_in(connection, access, resource_type, found, "search")
+            return WriteResult(existing, created=False)
+
+    return job

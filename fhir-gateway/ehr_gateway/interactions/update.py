@@ -6,12 +6,14 @@ from ehr_fhir.errors import Invalid
 from ehr_fhir.json_text import parse
 from ehr_gateway.access import Access
 from ehr_gateway.conditional import match_for_update
+from ehr_gateway.database import Connection
 from ehr_gateway.ids import new_id
 from ehr_gateway.prepared import drafted
 from ehr_gateway.store import AuditHook, Store
-from ehr_gateway.writing import WriteResult, transaction
+from ehr_gateway.writer import Job, written
+from ehr_gateway.writing import WriteResult, joined, transaction
 
-__all__ = ["update", "update_matching"]
+__all__ = ["update", "update_matching", "updating"]
 
 
 def update(
@@ -29,13 +31,35 @@ def update(
 
     With `only_new` what is there already is refused.
     """
+    job = updating(
+        store, access, resource_type, identity, body, if_match, only_new=only_new, audit=audit
+    )
+    return written(store, job)
+
+
+def updating(
+    store: Store,
+    access: Access,
+    resource_type: str,
+    identity: str,
+    body: bytes,
+    if_match: int | None = None,
+    *,
+    only_new: bool = False,
+    audit: AuditHook | None = None,
+) -> Job[WriteResult]:
+    """Do all of an update that needs no database; return what does the rest."""
     resource = parse(body)
     draft = drafted(resource, identity, access, resource_type)
     if resource.get("id") != identity:
         text = "The `id` in the content must be the one in the address."
         raise Invalid(text, expression=f"{resource_type}.id")
-    with transaction(store, access, audit) as writing:
-        return writing.update(draft, if_match, only_new=only_new)
+
+    def job(connection: Connection) -> WriteResult:
+        with joined(store, connection, access, audit) as writing:
+            return writing.update(draft, if_match, only_new=only_new)
+
+    return job
 
 
 def update_matching(

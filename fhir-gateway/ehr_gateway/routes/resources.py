@@ -9,8 +9,10 @@ from fastapi.responses import Response
 
 from ehr_fhir.errors import NotFound
 from ehr_fhir.patch import Patch
+from ehr_gateway import writer
 from ehr_gateway.body import fhir_body, patch_body
-from ehr_gateway.caller import TheAsking
+from ehr_gateway.caller import Asking, TheAsking
+from ehr_gateway.database import Connection
 from ehr_gateway.interactions import create, delete, patch, read, update, vread
 from ehr_gateway.negotiation import if_match, only_new
 from ehr_gateway.routes.answers import (
@@ -22,6 +24,7 @@ from ehr_gateway.routes.answers import (
     version_response,
     written,
 )
+from ehr_gateway.writer import Job
 
 router = APIRouter(prefix="/fhir")
 Body = Annotated[bytes, Depends(fhir_body)]
@@ -55,43 +58,55 @@ def vread_resource(
 @router.post("/{resource_type}")
 def create_resource(asking: TheAsking, resource_type: str, body: Body) -> Response:
     """Create a resource under an id of ours."""
+    return writer.written(asking.gateway.store, creating(asking, resource_type, body))
+
+
+def creating(asking: Asking, resource_type: str, body: bytes) -> Job[Response]:
+    """Begin a create; return what writes it and makes the answer."""
     prefer = start_write(asking, resource_type)
     occasion = asking.occasion("create")
     criteria = asking.request.headers.get("if-none-exist")
-    if criteria is None:
-        version = create.create(
-            asking.gateway.store, asking.access, resource_type, body, audit=audited(occasion)
-        )
-        return written(asking, version, prefer, created=True)
-    result = create.create_if_none(
-        asking.gateway.store,
-        asking.access,
-        resource_type,
-        body,
-        criteria.partition("?")[2] or criteria,
-        audit=audited(occasion),
+    if criteria is not None:
+        criteria = criteria.partition("?")[2] or criteria
+    job = create.creating(
+        asking.gateway.store, asking.access, resource_type, body, criteria, audit=audited(occasion)
     )
-    if not result.created:
-        disclose(asking, asking.occasion("read"), [result.version])
-    return written(asking, result.version, prefer, created=result.created)
+
+    def answered(connection: Connection) -> Response:
+        result = job(connection)
+        if not result.created:
+            disclose(asking, asking.occasion("read"), [result.version])
+        return written(asking, result.version, prefer, created=result.created)
+
+    return answered
 
 
 @router.put("/{resource_type}/{logical_id}")
 def update_resource(asking: TheAsking, resource_type: str, logical_id: str, body: Body) -> Response:
     """Write the next version, or the first one under the client's own id."""
+    return writer.written(asking.gateway.store, updating(asking, resource_type, logical_id, body))
+
+
+def updating(asking: Asking, resource_type: str, logical_id: str, body: bytes) -> Job[Response]:
+    """Begin an update; return what writes it and makes the answer."""
     prefer = start_write(asking, resource_type)
     occasion = asking.occasion("update")
-    result = update.update(
+    job = update.updating(
         asking.gateway.store,
         asking.access,
         resource_type,
         logical_id,
         body,
-        if_match=if_match(asking.request),
+        if_match(asking.request),
         only_new=only_new(asking.request),
         audit=audited(occasion),
     )
-    return written(asking, result.version, prefer, created=result.created)
+
+    def answered(connection: Connection) -> Response:
+        result = job(connection)
+        return written(asking, result.version, prefer, created=result.created)
+
+    return answered
 
 
 @router.patch("/{resource_type}/{logical_id}")

@@ -1,0 +1,187 @@
+"""Short writes are made on the event loop: together, each for itself, on disk before it is told."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import shutil
+import sqlite3
+import threading
+from collections.abc import Callable, Iterator
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from ehr_fhir.errors import NotFound, Unavailable
+from ehr_gateway.database import Connection, SqliteDatabase, TakesLong
+from ehr_gateway.database import sqlite as sqlite_module
+from ehr_gateway.writer import Writer
+
+TIMEOUT_S = 20
+
+
+@pytest.fixture
+def database(tmp_path: Path) -> Iterator[SqliteDatabase]:
+    one = SqliteDatabase(tmp_path / "a.db")
+    with one.writing() as connection:
+        connection.execute("CREATE TABLE word (text TEXT PRIMARY KEY)")
+    yield one
+    one.close()
+
+
+def put(connection: Connection, text: str) -> str:
+    connection.execute("INSERT INTO word VALUES (?)", (text,))
+    return text
+
+
+def refuse(connection: Connection) -> str:
+    put(connection, "half")
+    raise NotFound("no")
+
+
+def words(database: SqliteDatabase) -> set[str]:
+    with database.reading() as connection:
+        return {str(row[0]) for row in connection.execute("SELECT text FROM word")}
+
+
+def many(writer: Writer, jobs: list[Callable[[Connection], str]]) -> list[Any]:
+    async def run() -> list[Any]:
+        writes = asyncio.gather(*map(writer.write, jobs), return_exceptions=True)
+        return await asyncio.wait_for(writes, TIMEOUT_S)
+
+    return asyncio.run(run())
+
+
+def test_each_write_is_answered_with_its_own_result(database: SqliteDatabase) -> None:
+    wanted = [f"w{number}" for number in range(50)]
+
+    assert many(Writer(database), [partial(put, text=text) for text in wanted]) == wanted
+    assert words(database) == set(wanted)
+
+
+def test_one_that_is_refused_takes_back_its_own_work_alone(database: SqliteDatabase) -> None:
+    first, second, third = many(
+        Writer(database), [partial(put, text="a"), refuse, partial(put, text="b")]
+    )
+
+    assert (first, third) == ("a", "b")
+    assert isinstance(second, NotFound)
+    assert words(database) == {"a", "b"}
+
+
+def test_a_writer_of_another_thread_is_waited_for_without_the_loop(
+    database: SqliteDatabase,
+) -> None:
+    begun, end = threading.Event(), threading.Event()
+
+    def long() -> None:
+        with database.writing() as connection:
+            put(connection, "long")
+            begun.set()
+            end.wait(TIMEOUT_S)
+
+    async def run() -> str:
+        other = threading.Thread(target=long)
+        other.start()
+        begun.wait(TIMEOUT_S)
+        waiting = asyncio.ensure_future(Writer(database).write(partial(put, text="short")))
+        await asyncio.sleep(0)
+        # The loop goes on: it is what lets the other end.
+        end.set()
+        answer = await waiting
+        other.join()
+        return answer
+
+    assert asyncio.run(run()) == "short"
+    assert words(database) == {"long", "short"}
+
+
+def test_nobody_is_told_before_the_log_is_on_disk(
+    database: SqliteDatabase, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    kept = tmp_path / "kept"
+    real = os.fdatasync
+
+    def power_cut_after(file: int) -> None:
+        # What a power cut leaves is what was flushed: nothing that comes later.
+        real(file)
+        shutil.rmtree(kept, ignore_errors=True)
+        kept.mkdir()
+        for name in ("a.db", "a.db-wal"):
+            shutil.copy(tmp_path / name, kept / name)
+
+    monkeypatch.setattr(os, "fdatasync", power_cut_after)
+
+    assert many(Writer(database), [partial(put, text="a")]) == ["a"]
+
+    with sqlite3.connect(kept / "a.db") as left:
+        assert left.execute("SELECT text FROM word").fetchall() == [("a",)]
+
+
+def test_a_disk_that_fails_is_told_to_each_who_waits(
+    database: SqliteDatabase, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def broken(file: int) -> None:
+        raise OSError("input/output error")
+
+    monkeypatch.setattr(os, "fdatasync", broken)
+
+    answers = many(Writer(database), [partial(put, text="a"), partial(put, text="b")])
+
+    assert [type(answer) for answer in answers] == [Unavailable, Unavailable]
+
+
+def test_threads_share_a_flush(database: SqliteDatabase, monkeypatch: pytest.MonkeyPatch) -> None:
+    flushes: list[int] = []
+    first, go = threading.Event(), threading.Event()
+
+    def slow(file: int) -> None:
+        flushes.append(file)
+        first.set()
+        go.wait(TIMEOUT_S)
+
+    monkeypatch.setattr(os, "fdatasync", slow)
+    threads = [threading.Thread(target=database.flush) for _ in range(8)]
+    threads[0].start()
+    first.wait(TIMEOUT_S)
+    for thread in threads[1:]:
+        thread.start()
+    while database._log._asked < len(threads):
+        threading.Event().wait(0.001)
+    go.set()
+    for thread in threads:
+        thread.join(TIMEOUT_S)
+
+    assert len(flushes) == 2
+
+
+def test_the_log_is_carried_into_the_file_and_begins_anew(
+    database: SqliteDatabase, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setattr(sqlite_module, "_LOG_MOST", 1 << 20)
+    for number in range(40):
+        with database.writing() as connection:
+            put(connection, f"{number}" + "x" * 100_000)
+        with database._carrying:
+            pass  # the carrying, where it has begun, is over
+
+    assert (tmp_path / "a.db-wal").stat().st_size <= sqlite_module._LOG_KEPT
+    assert len(words(database)) == 40
+
+
+def test_what_takes_long_is_not_read_on_the_loop(database: SqliteDatabase) -> None:
+    slow = "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n) SELECT 1 FROM n"
+
+    def read(sql: str) -> Any:
+        with database.reading() as connection:
+            return connection.execute(sql).fetchone()[0]
+
+    with database.hurried():
+        assert read("SELECT 7") == 7
+        with pytest.raises(TakesLong):
+            read(f"SELECT count(*) FROM ({slow} LIMIT 10000000)")
+
+    # The same connection, in no hurry any more.
+    assert read(f"SELECT count(*) FROM ({slow} LIMIT 100000)") == 100_000
