@@ -78,9 +78,10 @@ async def _introduced(page: Page, user: User) -> User:
 
 @router.post("/logout")
 def log_out(page: SignedIn, form: Form) -> Response:
-    """End the session here and in the browser."""
+    """End the session here and in the browser, then the log-in that it came from."""
     page.portal.sessions.end(page.stay.id)
-    response = RedirectResponse("/", 303)
+    # Otherwise the next person at this browser would be logged in by it.
+    response = RedirectResponse("/oauth/logout", 303)
     page.forget_cookie(response)
     return response
 

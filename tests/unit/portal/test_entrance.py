@@ -90,7 +90,7 @@ def test_log_out_ends_the_session_on_the_server(portal: PortalHouse) -> None:
 
     answer = portal.send("/sharing", "/logout")
 
-    assert answer.headers["location"] == "/"
+    assert answer.headers["location"] == "/oauth/logout"
     thief = portal.new_browser()
     thief.cookies.set("session", kept)
     assert thief.get("/record").status_code == 303
