@@ -34,6 +34,7 @@ from ehr_gateway.auth.keys import open_keys, secret_key
 from ehr_gateway.auth.local import now_ms
 from ehr_gateway.auth.standing import Standing
 from ehr_gateway.auth.tokens import Verifier
+from ehr_gateway.cors import Cors
 from ehr_gateway.database import create_tables
 from ehr_gateway.direct import direct
 from ehr_gateway.gateway import Gateway
@@ -93,6 +94,10 @@ class _Application(FastAPI):
     """FastAPI, with the frequent requests served beside it."""
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        await self.state.cors(scope, receive, send)
+
+    async def serve(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Serve one request; what browsers ask before it is answered."""
         if scope["type"] == "http" and direct(scope):
             scope["app"] = self
             await self.state.direct(scope, receive, send)
@@ -168,6 +173,7 @@ def create_gateway(
         f"eid {secret}", clock,
     )  # fmt: skip
     app.state.eid = eid.provider(settings, simulator, f"eid {secret}")
+    app.state.cors = Cors(app.serve)
     app.state.metrics = Metrics()
     app.state.reindexing = reindexing
     app.state.deliveries = deliveries

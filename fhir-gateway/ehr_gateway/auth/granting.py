@@ -68,7 +68,10 @@ def covers(allowed: str, asked: str) -> bool:
     for word in asked.split():
         if word in words:
             continue
-        if word in ABOUT_LOGIN or _total(_within(word, words)) != _total([word]):
+        try:
+            if word in ABOUT_LOGIN or _total(_within(word, words)) != _total([word]):
+                return False
+        except Invalid:
             return False
     return True
 

@@ -1,0 +1,105 @@
+"""What clients read first says what the server does."""
+
+from __future__ import annotations
+
+from typing import Any
+from urllib.parse import urlsplit
+
+import pytest
+
+from tests.lib.gateway import House
+from tests.lib.smart import FHIR, ISSUER, App
+
+
+@pytest.fixture
+def document(house: House) -> dict[str, Any]:
+    """Return SMART's discovery document."""
+    return dict(house.client.get("/fhir/.well-known/smart-configuration").json())
+
+
+def test_the_document_has_every_field_that_smart_requires(document: dict[str, Any]) -> None:
+    required = {
+        "issuer", "jwks_uri", "authorization_endpoint", "token_endpoint", "grant_types_supported",
+        "capabilities", "code_challenge_methods_supported", "scopes_supported",
+        "response_types_supported", "introspection_endpoint", "revocation_endpoint",
+        "registration_endpoint", "token_endpoint_auth_methods_supported",
+        "token_endpoint_auth_signing_alg_values_supported",
+    }  # fmt: skip
+
+    assert required <= set(document)
+    assert document["issuer"] == ISSUER
+    assert document["code_challenge_methods_supported"] == ["S256"]
+    assert document["token_endpoint_auth_signing_alg_values_supported"] == ["RS384", "ES384"]
+    assert document["authorization_response_iss_parameter_supported"] is True
+
+
+def test_every_address_of_the_document_is_served(house: House, document: dict[str, Any]) -> None:
+    addresses = {
+        name: urlsplit(value).path
+        for name, value in document.items()
+        if name.endswith(("_endpoint", "_uri"))
+    }
+
+    assert len(addresses) == 6
+    for name, path in addresses.items():
+        for method in ("GET", "POST"):
+            assert house.client.request(method, path).status_code != 404, (name, method)
+
+
+def test_openid_connect_reads_the_same(house: House, document: dict[str, Any]) -> None:
+    path = urlsplit(document["issuer"]).path
+
+    found = house.client.get(f"{path}/.well-known/openid-configuration").json()
+
+    assert found == document
+    assert found["id_token_signing_alg_values_supported"] == ["RS256"]
+    assert found["subject_types_supported"] == ["public"]
+
+
+def test_the_capability_statement_names_the_same_addresses(
+    house: House, document: dict[str, Any]
+) -> None:
+    security = house.client.get("/fhir/metadata").json()["rest"][0]["security"]
+
+    coding = security["service"][0]["coding"][0]
+    uris = {one["url"]: one["valueUri"] for one in security["extension"][0]["extension"]}
+    assert coding["code"] == "SMART-on-FHIR"
+    assert security["extension"][0]["url"].endswith("/StructureDefinition/oauth-uris")
+    assert uris["authorize"] == document["authorization_endpoint"]
+    assert uris["token"] == document["token_endpoint"]
+    assert uris["introspect"] == document["introspection_endpoint"]
+    assert uris["revoke"] == document["revocation_endpoint"]
+    assert uris["register"] == document["registration_endpoint"]
+
+
+def test_pages_of_other_origins_may_read_what_needs_no_cookie(furnished: House) -> None:
+    app = App(furnished).register()
+    origin = {"Origin": "https://app.example"}
+    preflight = {
+        **origin,
+        "Access-Control-Request-Method": "GET",
+        "Access-Control-Request-Headers": "authorization",
+    }
+    for path in (
+        "/fhir/.well-known/smart-configuration", "/fhir/Observation?_count=1", "/fhir/metadata",
+        "/oauth/token", "/oauth/jwks", "/oauth/revoke", "/fhir/Patient/pat-1",
+    ):  # fmt: skip
+        asked = furnished.client.options(path, headers=preflight)
+        assert asked.status_code == 204, path
+        assert "authorization" in asked.headers["access-control-allow-headers"].lower()
+        answer = furnished.client.get(path, headers=origin)
+        assert answer.headers["access-control-allow-origin"] == "*", path
+        assert "access-control-allow-credentials" not in answer.headers
+    tokens = app.tokens("p.pat-1")
+    headers = {**origin, "Authorization": f"Bearer {tokens['access_token']}"}
+    read = furnished.client.get(f"{FHIR}/Patient/pat-1", headers=headers)
+    assert read.headers["access-control-allow-origin"] == "*"
+    assert "etag" in read.headers["access-control-expose-headers"].lower()
+
+
+def test_no_page_of_another_origin_reads_the_log_in(house: House) -> None:
+    origin = {"Origin": "https://evil.example"}
+
+    for path in ("/oauth/authorize", "/oauth/login", "/oauth/approve", "/oauth/launch"):
+        answer = house.client.get(path, headers={**origin, "X-Test-Login": "doctor.a"})
+        assert "access-control-allow-origin" not in answer.headers, path
