@@ -11,6 +11,7 @@ from fastapi import APIRouter, Request
 from fastapi.concurrency import run_in_threadpool
 from fastapi.responses import RedirectResponse, Response
 
+from ehr_fhir.errors import Unavailable
 from ehr_gateway.auth import accounts, authorize_request, login, login_pages, steps
 from ehr_gateway.auth.eid import EidProvider, EidRefused, EidRequest
 from ehr_gateway.auth.steps import Step
@@ -52,7 +53,7 @@ async def come_back(request: Request, gateway: TheGateway) -> Response:
         if "code" in query and "error" not in query:
             asked = _asked(gateway, step, sealed, language)
             known_as = await provider.account_id(query["code"], asked)
-    except EidRefused:
+    except (EidRefused, Unavailable):
         known_as = ""
     return await run_in_threadpool(_arrived, request, gateway, step, known_as, language)
 

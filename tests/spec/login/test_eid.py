@@ -1,0 +1,212 @@
+"""The electronic identity: another service that vouches for a person, by a code."""
+
+from __future__ import annotations
+
+from urllib.parse import parse_qs, urlsplit
+
+import httpx
+import pytest
+
+from ehr_fhir.errors import Unavailable
+from ehr_gateway.auth import accounts, eid_people
+from ehr_gateway.auth.accounts import Account
+from ehr_gateway.auth.eid import EidRefused, EidRequest, OAuthEid
+from tests.lib.gateway import HKID, PIN, House
+from tests.lib.visitor import Visitor, code_of
+
+
+def at_simulator(house: House, visitor: Visitor) -> str:
+    """Prove who one is; return the address that the simulator sends the browser to."""
+    visitor.ask()
+    leaving = visitor.get("/oauth/eid", request=visitor.field("request"))
+    visitor.get(leaving.headers["location"])
+    answer = visitor.send("/oauth/eid-simulator/authorize", hkid=HKID, pin=PIN)
+    return str(answer.headers["location"])
+
+
+def test_a_patient_logs_in_by_the_electronic_identity(house: House) -> None:
+    visitor = Visitor(house)
+    visitor.ask()
+
+    token = visitor.exchange(code_of(visitor.eid())).json()
+
+    assert token["patient"] == "pat-1"
+
+
+def test_each_service_knows_a_person_by_another_id(house: House) -> None:
+    database = house.gateway.store.database
+    ours = eid_people.identify(database, HKID, PIN)
+    another = eid_people.identify(database, HKID, PIN, "tax-office")
+
+    assert ours
+    assert another
+    assert ours != another
+
+
+def test_the_gateway_never_gets_the_hkid(house: House) -> None:
+    visitor = Visitor(house)
+
+    address = at_simulator(house, visitor)
+
+    assert "123456" not in address
+    with house.gateway.store.reading() as connection:
+        rows = connection.execute("SELECT * FROM account").fetchall()
+    assert "123456" not in str([tuple(row) for row in rows])
+
+
+def test_a_code_of_the_provider_is_good_once(house: House) -> None:
+    visitor = Visitor(house)
+    address = at_simulator(house, visitor)
+    first = visitor.get(address)
+
+    assert code_of(first)
+    assert visitor.get(address).status_code == 400
+
+
+def test_a_code_is_not_taken_in_another_log_in(house: House) -> None:
+    victim, attacker = Visitor(house), Visitor(house)
+    stolen = parse_qs(urlsplit(at_simulator(house, victim)).query)["code"][0]
+    own = at_simulator(house, attacker)
+    mixed = own.replace(parse_qs(urlsplit(own).query)["code"][0], stolen)
+
+    answer = attacker.get(mixed)
+
+    assert answer.status_code == 401
+    assert attacker.client.cookies.get("ehr-login") is None
+
+
+def test_an_answer_begun_in_another_browser_is_refused(house: House) -> None:
+    victim, attacker = Visitor(house), Visitor(house)
+    planted = at_simulator(house, attacker)
+    victim.ask()
+
+    answer = victim.get(planted)
+
+    assert answer.status_code == 400
+    assert victim.client.cookies.get("ehr-login") is None
+
+
+@pytest.mark.parametrize("iss", ["https://another.hk", ""])
+def test_an_answer_of_another_provider_is_refused(house: House, iss: str) -> None:
+    visitor = Visitor(house)
+    query = {
+        name: values[0]
+        for name, values in parse_qs(urlsplit(at_simulator(house, visitor)).query).items()
+    }
+
+    answer = visitor.get("/oauth/eid/callback", **{**query, "iss": iss})
+
+    assert answer.status_code == 400
+
+
+def test_a_person_who_turns_back_may_log_in_another_way(house: House) -> None:
+    visitor = Visitor(house)
+    visitor.ask()
+    leaving = visitor.get("/oauth/eid", request=visitor.field("request"))
+    state = parse_qs(urlsplit(leaving.headers["location"]).query)["state"][0]
+
+    answer = visitor.get(
+        "/oauth/eid/callback", state=state, error="access_denied", iss=house.settings.base_url
+    )
+
+    assert answer.status_code == 401
+    assert code_of(visitor.password())
+
+
+def test_a_person_without_an_account_is_told_so(house: House) -> None:
+    with house.gateway.store.writing() as connection:
+        eid_people.enrol(connection, eid_people.prepare("ZC1234566", PIN))
+    visitor = Visitor(house)
+    visitor.ask()
+
+    answer = visitor.eid(hkid="ZC1234566")
+
+    assert answer.status_code == 401
+    assert "There is no account here" in answer.text
+
+
+def test_who_has_several_accounts_by_the_same_identity_chooses(house: House) -> None:
+    database = house.gateway.store.database
+    carer = Account("c.one", "carer", "Patient One")
+    accounts.add(database, carer, hkid=HKID, pin=PIN)
+    visitor = Visitor(house)
+    visitor.ask()
+
+    page = visitor.eid()
+    answer = visitor.send("/oauth/login/account", account="c.one")
+
+    assert "For which account" in page.text
+    assert visitor.exchange(code_of(answer)).json()["ehr"]["role"] == "carer"
+
+
+def test_the_simulator_gives_a_code_to_our_address_alone(house: House) -> None:
+    visitor = Visitor(house)
+    visitor.ask()
+    leaving = visitor.get("/oauth/eid", request=visitor.field("request")).headers["location"]
+
+    for change in ("redirect_uri=https://evil.hk", "client_id=nobody", "response_type=token"):
+        assert visitor.get(f"{leaving}&{change}").status_code == 400
+
+
+def test_the_token_endpoint_of_the_simulator_knows_its_service(house: House) -> None:
+    form = {"client_id": "ehr-commons", "client_secret": "guess", "code": "x"}
+
+    answer = house.client.post("/oauth/eid-simulator/token", data=form)
+
+    assert (answer.status_code, answer.json()) == (401, {"error": "invalid_client"})
+
+
+def test_without_enrolled_people_there_is_no_simulator_to_choose(house: House) -> None:
+    with house.gateway.store.writing() as connection:
+        connection.execute("DELETE FROM eid_person")
+
+    assert 'id="eid"' not in Visitor(house).ask().text
+
+
+ASKED = EidRequest("state", "https://here.hk/cb", "v" * 43, fresh=True)
+
+
+def provider(answer: httpx.Response) -> OAuthEid:
+    return OAuthEid(
+        "https://eid.hk/auth", "https://eid.hk/token", "us", "secret",
+        transport=httpx.MockTransport(lambda request: answer),
+    )  # fmt: skip
+
+
+def test_another_provider_is_asked_to_prove_a_person_anew_before_a_sensitive_act() -> None:
+    address = provider(httpx.Response(200)).authorize_address(ASKED)
+
+    query = parse_qs(urlsplit(address).query)
+    assert address.startswith("https://eid.hk/auth?")
+    assert query["prompt"] == ["login"]
+    assert query["scope"] == ["eidapi_auth"]
+    assert query["code_challenge_method"] == ["S256"]
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        httpx.Response(400, json={"error": "invalid_grant"}),
+        httpx.Response(400, json={"openID": "abc"}),
+        httpx.Response(200, json={"openID": ""}),
+        httpx.Response(200, json={"openID": 7}),
+        httpx.Response(200, json=[]),
+        httpx.Response(200, text="<html>"),
+    ],
+)
+@pytest.mark.anyio
+async def test_an_answer_that_vouches_for_nobody_is_refused(answer: httpx.Response) -> None:
+    with pytest.raises(EidRefused):
+        await provider(answer).account_id("code", ASKED)
+
+
+@pytest.mark.anyio
+async def test_a_provider_that_fails_is_not_the_persons_fault() -> None:
+    with pytest.raises(Unavailable):
+        await provider(httpx.Response(503)).account_id("code", ASKED)
+
+
+@pytest.fixture
+def anyio_backend() -> str:
+    """Run on asyncio alone."""
+    return "asyncio"
