@@ -54,6 +54,8 @@ class Draft:
     waits: bool
     # Where it stands in what was sent, for errors; empty where it was sent alone.
     place: str = ""
+    # The places of its references and what they say, where they are known already.
+    references: tuple[tuple[str, str], ...] | None = None
 
     @property
     def type(self) -> str:
@@ -68,7 +70,7 @@ class Draft:
     @cached_property
     def prepared(self) -> Prepared:
         """Return everything the store keeps of the resource as it stands now."""
-        return _worked_out(self.resource, self.author, self.place)
+        return _worked_out(self.resource, self.author, self.place, self.references)
 
     def under(self, identity: str) -> Draft:
         """Return the same resource under another id.
@@ -102,13 +104,15 @@ def drafted(
     form that no rule looks for.
     """
     validate(resource, expected_type)
-    found = {reference for _, reference in references(resource)}
+    found = tuple(references(resource, place))
     own = f"{access.base}/"
-    if access.base and any(one.startswith(own) for one in found):
-        replace_references(resource, {one: one.removeprefix(own) for one in found})
-        found = {one.removeprefix(own) for one in found}
-    waits = waits or any(map(conditional, found))
-    draft = Draft({**resource, "id": identity}, access.author, waits, place)
+    if access.base and any(one.startswith(own) for _, one in found):
+        replace_references(resource, {one: one.removeprefix(own) for _, one in found})
+        found = tuple((where, one.removeprefix(own)) for where, one in found)
+    waits = waits or any(conditional(one) for _, one in found)
+    draft = Draft(
+        {**resource, "id": identity}, access.author, waits, place, None if waits else found
+    )
     if not waits:
         # Asked for here, so that it is not worked out while others wait for the lock.
         _ = draft.prepared
@@ -145,7 +149,12 @@ def prepare(resource: Mapping[str, Any], author: str | None) -> Prepared:
     return _worked_out(resource, author)
 
 
-def _worked_out(resource: Mapping[str, Any], author: str | None, place: str = "") -> Prepared:
+def _worked_out(
+    resource: Mapping[str, Any],
+    author: str | None,
+    place: str = "",
+    found: tuple[tuple[str, str], ...] | None = None,
+) -> Prepared:
     meta = {
         key: value
         for key, value in resource.get("meta", {}).items()
@@ -161,7 +170,7 @@ def _worked_out(resource: Mapping[str, Any], author: str | None, place: str = ""
         rows=tuple(extract({**resource, "meta": meta})),
         words=words_of(resource),
         rules=tuple(rule_rows(resource)),
-        references=tuple(references(resource, place)),
+        references=tuple(references(resource, place)) if found is None else found,
         contained=frozenset(_held(resource)),
     )
 

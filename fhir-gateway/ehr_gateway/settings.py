@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -46,8 +46,8 @@ class GatewaySettings:
     # (`token`), anybody (`open`), or nobody (`off`).
     registration: str = "token"
     # What bounds access beyond sharing, and how patients are told of it.
-    limits: Limits = Limits()
-    notices: Ways = Ways()
+    limits: Limits = field(default_factory=Limits)
+    notices: Ways = field(default_factory=Ways)
     # Larger request bodies are refused with 413.
     max_body_bytes: int = 32 * 1024 * 1024
     # Bundles of more entries are refused with 413.

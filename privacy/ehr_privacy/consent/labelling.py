@@ -88,19 +88,25 @@ def labels_by_code(resource: Mapping[str, Any]) -> frozenset[str]:
     ['ETH', 'OPIOIDUD']
     """
     rules = load_labels()
-    known = rules.codes.keys() | rules.beginnings.keys()
     found: set[str] = set()
-    waiting: list[object] = [resource]
-    while waiting:
-        node = waiting.pop()
-        if isinstance(node, dict):
-            system = node.get("system")
-            if system is not None and system in known and isinstance(node.get("code"), str):
-                found |= rules.of(system, node["code"])
-            waiting.extend(value for value in node.values() if isinstance(value, dict | list))
-        elif isinstance(node, list):
-            waiting.extend(node)
+    _gather(resource, rules, found)
     return frozenset(found)
+
+
+# Of every resource that is written: by exact types, which JSON has, and no call for a plain value.
+def _gather(node: Mapping[str, Any], rules: LabelRules, found: set[str]) -> None:
+    for key, value in node.items():
+        kind = type(value)
+        if kind is dict:
+            _gather(value, rules, found)
+        elif kind is list:
+            for one in value:
+                if type(one) is dict:
+                    _gather(one, rules, found)
+        elif key == "system" and (value in rules.codes or value in rules.beginnings):
+            code = node.get("code")
+            if isinstance(code, str):
+                found |= rules.of(value, code)
 
 
 def _expanded(category: str) -> Iterator[str]:
