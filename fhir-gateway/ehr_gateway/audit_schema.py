@@ -63,3 +63,26 @@ AUDIT_HEAD = Table(
     Column("one", INTEGER, primary_key=True, autoincrement=False),
     Column("size", INTEGER, nullable=False),
 )
+# What the monitor flagged: a worklist. A row accuses nobody and names no patient but by id.
+AUDIT_FLAG = Table(
+    "audit_flag",
+    METADATA,
+    Column("id", TEXT, primary_key=True),
+    Column("flag_key", TEXT, nullable=False, unique=True),
+    Column("rule", TEXT, nullable=False),
+    Column("login", TEXT, nullable=False),
+    Column("display", TEXT, nullable=False),
+    Column("organization", TEXT),
+    Column("patient", TEXT),
+    Column("since_ms", INTEGER, nullable=False),
+    Column("until_ms", INTEGER, nullable=False),
+    Column("number", INTEGER, nullable=False),
+    Column("found_ms", INTEGER, nullable=False),
+    # open or settled
+    Column("state", TEXT, nullable=False),
+    Column("verdict", TEXT),
+    Column("note", TEXT),
+    Column("settled_by", TEXT),
+    Column("settled_ms", INTEGER),
+    Index("audit_flag_state", "state", "found_ms"),
+)

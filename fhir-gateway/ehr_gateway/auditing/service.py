@@ -10,6 +10,7 @@ from fastapi import Request
 from ehr_gateway.auditing.checkpoints import advance
 from ehr_gateway.auditing.folder import LogFolder
 from ehr_gateway.auditing.keys import open_signer
+from ehr_gateway.auditing.watch import watch
 from ehr_gateway.database import Database
 from ehr_gateway.settings import GatewaySettings
 from ehr_privacy.audit import Checkpoint, Signer
@@ -27,8 +28,11 @@ class AuditLog:
     clock: Callable[[], int]
 
     def checkpoint(self) -> Checkpoint | None:
-        """Sign for what is there; None when another process is at it."""
-        return advance(self.database, self.folder, self.signer, self.clock)
+        """Sign for what is there, None when another process is at it; flag what is unusual."""
+        try:
+            return advance(self.database, self.folder, self.signer, self.clock)
+        finally:
+            watch(self.database, self.clock)
 
 
 def open_log(settings: GatewaySettings, database: Database, clock: Callable[[], int]) -> AuditLog:

@@ -23,11 +23,12 @@ from ehr_gateway.caller import Asking, TheAsking
 from ehr_gateway.database import Connection
 from ehr_gateway.negotiation import GENERAL, etag, fhir_response, preferences
 from ehr_gateway.query_pairs import query_pairs
-from ehr_gateway.routes import audit_proofs
+from ehr_gateway.routes import audit_proofs, audit_worklist
 
 router = APIRouter(prefix="/fhir/AuditEvent")
 # Before the address of a single event, which would take their names for ids.
 router.include_router(audit_proofs.router)
+router.include_router(audit_worklist.router)
 _GET = ["GET", "HEAD"]
 Form = Annotated[list[tuple[str, str]], Depends(form_pairs)]
 _DEFAULT_COUNT, _MOST = 50, 500

@@ -1,0 +1,51 @@
+"""The monitor's rules as they are written in `rules/audit_watch.toml`: thresholds, nothing else."""
+
+from __future__ import annotations
+
+import tomllib
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cache
+from importlib.resources import files
+
+from ehr_fhir.errors import Fault
+
+__all__ = ["RULES", "WatchRules", "load_rules"]
+
+# The rules there are, each with the names of its figures.
+RULES: Mapping[str, frozenset[str]] = {
+    "many-patients": frozenset({"minutes", "patients"}),
+    "own-family-name": frozenset({"only_without_visit"}),
+    "no-visit": frozenset({"days"}),
+    "emergency-burst": frozenset({"hours", "patients"}),
+    "after-hours": frozenset({"from_hour", "until_hour", "patients"}),
+}
+
+
+@dataclass(frozen=True)
+class WatchRules:
+    """The figures of each rule that runs."""
+
+    figures: Mapping[str, Mapping[str, int]]
+
+    def of(self, rule: str) -> Mapping[str, int] | None:
+        """Return a rule's figures, or None when it does not run."""
+        return self.figures.get(rule)
+
+
+@cache
+def load_rules() -> WatchRules:
+    """Read the reviewed file."""
+    text = (files("ehr_gateway") / "rules" / "audit_watch.toml").read_text("utf-8")
+    return parse_rules(text)
+
+
+def parse_rules(text: str) -> WatchRules:
+    """Return the rules of a text; Fault when it names what is not there."""
+    figures = tomllib.loads(text)
+    for rule, given in figures.items():
+        if rule not in RULES or set(given) != RULES[rule]:
+            raise Fault(f"audit_watch.toml: {rule} is no rule, or has not the figures it needs.")
+        if any(int(value) < 0 for value in given.values()):
+            raise Fault(f"audit_watch.toml: a figure of {rule} is below 0.")
+    return WatchRules(figures)

@@ -1,0 +1,69 @@
+"""The worklist of flags: what the monitor found, and what the steward made of it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from ehr_gateway.database import Connection
+
+__all__ = ["VERDICTS", "WorkItem", "find_items", "settle"]
+
+# What a steward may find: all in order, a mistake, or a case for the organisation's own procedure.
+VERDICTS = ("in-order", "mistake", "breach")
+_COLUMNS = (
+    "id, rule, login, display, organization, patient, since_ms, until_ms, number, found_ms, state,"
+    " verdict, note, settled_by, settled_ms"
+)
+
+
+@dataclass(frozen=True)
+class WorkItem:
+    """One flag with its state."""
+
+    id: str
+    rule: str
+    login: str
+    display: str
+    organization: str | None
+    patient: str | None
+    since_ms: int
+    until_ms: int
+    number: int
+    found_ms: int
+    state: str
+    verdict: str | None
+    note: str | None
+    settled_by: str | None
+    settled_ms: int | None
+
+
+def find_items(
+    connection: Connection,
+    *,
+    state: str | None = None,
+    rule: str | None = None,
+    identity: str | None = None,
+    before: str | None = None,
+    count: int = 50,
+) -> list[WorkItem]:
+    """Return items, those found last first."""
+    given = {"state": state, "rule": rule, "id": identity}
+    wanted = {name: value for name, value in given.items() if value is not None}
+    where = " AND ".join(["1 = 1", *(f"{name} = :{name}" for name in wanted)])
+    if before is not None:
+        # Ids rise with time.
+        where, wanted = f"{where} AND id < :before", {**wanted, "before": before}
+    sql = f"SELECT {_COLUMNS} FROM audit_flag WHERE {where} ORDER BY id DESC LIMIT :count"  # noqa: S608
+    return [WorkItem(**dict(row)) for row in connection.execute(sql, {**wanted, "count": count})]
+
+
+def settle(
+    connection: Connection, identity: str, verdict: str, note: str, login: str, now_ms: int
+) -> bool:
+    """Settle an open item; say whether there was one."""
+    changed = connection.execute(
+        "UPDATE audit_flag SET state = 'settled', verdict = ?, note = ?, settled_by = ?,"
+        " settled_ms = ? WHERE id = ? AND state = 'open'",
+        (verdict, note, login, now_ms, identity),
+    )
+    return changed.rowcount == 1
