@@ -67,6 +67,8 @@ def gateway_settings(settings: Settings) -> GatewaySettings:
         max_body_bytes=settings.max_body_mb * 1024 * 1024,
         max_bundle_entries=settings.max_bundle_entries,
         max_search_rows=settings.max_search_rows,
+        max_include_rounds=settings.max_include_rounds,
+        max_included=settings.max_included,
         audit_log=Path(settings.audit_log) if settings.audit_log else None,
         audit_checkpoint_seconds=settings.audit_checkpoint_seconds,
     )

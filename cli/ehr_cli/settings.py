@@ -43,6 +43,8 @@ class Settings:
     max_body_mb: int = 32
     max_bundle_entries: int = 10_000
     max_search_rows: int = 1_000_000
+    max_include_rounds: int = 8
+    max_included: int = 1000
     audit_log: str = ""
     audit_checkpoint_seconds: int = 60
     withheld_marker: str = "show"
@@ -173,6 +175,8 @@ def _check(settings: Settings, where: str) -> None:
         ("hold_days", 1, 366),
         ("max_bundle_entries", 1, 1_000_000),
         ("max_search_rows", 1000, 1_000_000_000),
+        ("max_include_rounds", 1, 100),
+        ("max_included", 1, 100_000),
         ("audit_checkpoint_seconds", 0, 86_400),
     ):
         if not least <= getattr(settings, name) <= most:

@@ -31,10 +31,15 @@ _QUOTED = re.compile(r"'(?:[^']|'')*'")
 
 @dataclass(frozen=True)
 class Terms:
-    """What the place of a search says of it: its own address, and how much it may cost."""
+    """What the place of a search says of it: its own address, and how much it may cost.
+
+    `most_rounds` and `most_included` are how far `:iterate` goes, and how much comes along.
+    """
 
     base: str = ""
     most_rows: int = MOST_ROWS
+    most_rounds: int = 8
+    most_included: int = 1000
 
 
 @dataclass(frozen=True)

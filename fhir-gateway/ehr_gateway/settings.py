@@ -54,6 +54,10 @@ class GatewaySettings:
     max_bundle_entries: int = 10_000
     # Searches that find more than this, to count or to put in order, are refused.
     max_search_rows: int = 1_000_000
+    # What comes with a page of matches is cut short, with a warning: the rounds of `:iterate`, and
+    # the resources.
+    max_include_rounds: int = 8
+    max_included: int = 1000
     # Entries of a page of changes, at most.
     max_feed_entries: int = 5000
     # Where the audit log's tiles and checkpoints are exported to; in the data folder unless given.
@@ -70,6 +74,7 @@ class GatewaySettings:
         for name in (
             "token_seconds", "login_idle_seconds", "login_absolute_seconds", "reauth_seconds",
             "max_body_bytes", "max_bundle_entries", "max_search_rows",
+            "max_include_rounds", "max_included",
             "max_feed_entries", "refresh_idle_seconds", "refresh_seconds", "online_seconds",
         ):  # fmt: skip
             if getattr(self, name) < 1:

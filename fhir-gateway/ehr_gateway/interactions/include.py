@@ -12,12 +12,10 @@ from ehr_fhir.errors import Invalid, Issue
 from ehr_fhir.query_includes import Include
 from ehr_gateway.access import Access
 from ehr_gateway.database import Connection
+from ehr_gateway.search_statements import Terms
 from ehr_gateway.store import Version
 
-__all__ = ["MOST_INCLUDED", "MOST_ROUNDS", "included"]
-
-MOST_INCLUDED = 1000
-MOST_ROUNDS = 8
+__all__ = ["included"]
 
 ParameterIds = Mapping[tuple[str, str], int]
 
@@ -28,6 +26,7 @@ def included(
     access: Access,
     includes: Sequence[Include],
     matches: Sequence[Version],
+    terms: Terms,
 ) -> tuple[tuple[Version, ...], tuple[Issue, ...]]:
     """Return what comes with the matches, each once, and a warning where a limit cut it short."""
     if any(one.source == "AuditEvent" for one in includes):
@@ -35,18 +34,19 @@ def included(
     seen = {one.pk for one in matches}
     found: list[Version] = []
     new: Sequence[Version] = matches
-    for number in range(MOST_ROUNDS + 1):
+    most = terms.most_included
+    for number in range(terms.most_rounds + 1):
         follow = [one for one in includes if number == 0 or one.iterate]
         if not follow or not new:
             return tuple(found), ()
-        if number == MOST_ROUNDS:
+        if number == terms.most_rounds:
             break
-        new = _round(connection, parameter_ids, access, follow, new, seen, len(found))
-        if len(found) + len(new) > MOST_INCLUDED:
-            return (*found, *new[: MOST_INCLUDED - len(found)]), (_cut("resources", MOST_INCLUDED),)
+        new = _round(connection, parameter_ids, access, follow, new, seen, most - len(found))
+        if len(found) + len(new) > most:
+            return (*found, *new[: most - len(found)]), (_cut("resources", most),)
         seen |= {one.pk for one in new}
         found += new
-    return tuple(found), (_cut("rounds", MOST_ROUNDS),)
+    return tuple(found), (_cut("rounds", terms.most_rounds),)
 
 
 def _round(
@@ -56,7 +56,7 @@ def _round(
     follow: Sequence[Include],
     new: Iterable[Version],
     seen: Iterable[int],
-    so_far: int,
+    most: int,
 ) -> list[Version]:
     by_type: dict[str, list[int]] = {}
     for one in new:
@@ -74,7 +74,7 @@ def _round(
         f" SELECT r.* FROM led CROSS JOIN resource r WHERE r.pk = led.pk"
         f" AND r.pk NOT IN ({', '.join(map(str, seen))}) AND r.current = 1 AND r.deleted = 0"
         f" AND ({visible.sql}) ORDER BY r.type, r.id LIMIT :most",
-        {**visible.params, "most": MOST_INCLUDED - so_far + 1},
+        {**visible.params, "most": most + 1},
     )
     return [Version.of(row) for row in rows]
 

@@ -74,13 +74,14 @@ def search_in(
         query = parse(resource_type, pairs, lenient=lenient)
     if within is not None:
         query = replace(query, filters=(in_compartment(*within, resource_type), *query.filters))
-    searching = Searching(connection, registry.ids, access, terms or Terms())
+    terms = terms or Terms()
+    searching = Searching(connection, registry.ids, access, terms)
     scope = [resource_type, *(within or ()), query.applied]
     after = open_cursor(store.cursor_key, scope, query.cursor) if query.cursor else None
     total = searching.total(query) if query.only_total or query.total != "none" else None
     found = [] if query.only_total else searching.positions(query, query.count + 1, after)
     matches = searching.versions(found[: query.count])
-    more, issues = included(connection, registry.ids, access, query.includes, matches)
+    more, issues = included(connection, registry.ids, access, query.includes, matches, terms)
     cursor = None
     if len(found) > query.count:
         # Never the pk: its steps would tell how much was written that is hidden.

@@ -79,7 +79,8 @@ def search_types_in(
     applied = tuple(pair for pair in pairs if pair[0] != "_cursor" and pair not in unknown)
     scope = ["*", *(within or ()), applied]
     after = open_cursor(store.cursor_key, scope, query.cursor) if query.cursor else None
-    searching = Searching(connection, registry.ids, access, terms or Terms())
+    terms = terms or Terms()
+    searching = Searching(connection, registry.ids, access, terms)
     total = None
     if query.only_total or query.total != "none":
         total = sum(searching.total(one) for one in queries.values())
@@ -87,7 +88,7 @@ def search_types_in(
     page = matches[: query.count]
     by_pk = {one.pk: one for one in searching.versions([match.found for match in page])}
     versions = [by_pk[match.found.pk] for match in page]
-    more, issues = included(connection, registry.ids, access, includes, versions)
+    more, issues = included(connection, registry.ids, access, includes, versions, terms)
     cursor = None
     if len(matches) > query.count:
         cursor = seal_cursor(store.cursor_key, scope, page[-1].place)

@@ -21,8 +21,7 @@ from ehr_gateway.negotiation import Preferences, fhir_response, preferences
 from ehr_gateway.query_pairs import no_parameters
 from ehr_gateway.routes.answers import audited, disclose
 from ehr_gateway.routes.history import history_bundle
-from ehr_gateway.routes.search import search_bundle
-from ehr_gateway.search_statements import Terms
+from ehr_gateway.routes.search import search_bundle, terms_of
 
 router = APIRouter(prefix="/fhir")
 Body = Annotated[bytes, Depends(fhir_body)]
@@ -44,7 +43,7 @@ def post_bundle(asking: TheAsking, body: Body) -> Response:
         body,
         audit=audited(occasion),
         most_entries=settings.max_bundle_entries,
-        manner=bundle.Manner(prefer.lenient, Terms(settings.fhir_base, settings.max_search_rows)),
+        manner=bundle.Manner(prefer.lenient, terms_of(settings)),
     )
     _audit_rest(asking, occasion, result)
     base = asking.gateway.settings.fhir_base

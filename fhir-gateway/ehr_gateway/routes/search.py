@@ -24,6 +24,7 @@ from ehr_gateway.negotiation import GENERAL, fhir_response, json_response, prefe
 from ehr_gateway.query_pairs import query_pairs
 from ehr_gateway.routes.answers import disclose
 from ehr_gateway.search_statements import Terms
+from ehr_gateway.settings import GatewaySettings
 from ehr_gateway.store import Version
 
 router = APIRouter(prefix="/fhir")
@@ -101,7 +102,7 @@ def _search(
     place = "/".join([*(within or ()), *([kind] if within or kind != _ALL else [])])
     query = f"{place}?" + "&".join(name[:64] for name, _ in pairs)
     occasion = asking.occasion("search-system" if kind == _ALL else "search-type", query)
-    terms = Terms(gateway.settings.fhir_base, gateway.settings.max_search_rows)
+    terms = terms_of(gateway.settings)
     if any(name == "_explain" for name, _ in pairs):
         asking.note(partial(audit.record_about, occasion=occasion, patient=None))
         return _explained(asking, kind, pairs, within, terms)
@@ -118,6 +119,16 @@ def _search(
     cursor = [pair for pair in pairs if pair[0] == "_cursor"]
     body = search_bundle(gateway.settings.fhir_base, place, page, cursor)
     return fhir_response(body, pretty=prefer.pretty)
+
+
+def terms_of(settings: GatewaySettings) -> Terms:
+    """Return what a search at this address may cost."""
+    return Terms(
+        settings.fhir_base,
+        settings.max_search_rows,
+        settings.max_include_rounds,
+        settings.max_included,
+    )
 
 
 def _explained(

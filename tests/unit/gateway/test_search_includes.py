@@ -6,8 +6,8 @@ import pytest
 
 from ehr_fhir.errors import Invalid
 from ehr_gateway.access import Access
-from ehr_gateway.interactions import include
 from ehr_gateway.interactions.search import SearchPage, search
+from ehr_gateway.search_statements import Terms
 from ehr_gateway.store import Store
 from tests.lib.store import doctor, put
 from tests.lib.ward import TOP, closed, observation, shared, system, ward
@@ -15,13 +15,15 @@ from tests.lib.ward import TOP, closed, observation, shared, system, ward
 __all__ = ["ward"]
 
 
-def page(ward: Store, kind: str, query: str, access: Access = TOP) -> SearchPage:
+def page(
+    ward: Store, kind: str, query: str, terms: Terms | None = None, access: Access = TOP
+) -> SearchPage:
     pairs = [(name, value) for name, _, value in (one.partition("=") for one in query.split("&"))]
-    return search(ward, access, kind, pairs)
+    return search(ward, access, kind, pairs, terms=terms)
 
 
 def along(ward: Store, kind: str, query: str, access: Access = TOP) -> str:
-    return " ".join(one.id for one in page(ward, kind, query, access).included)
+    return " ".join(one.id for one in page(ward, kind, query, access=access).included)
 
 
 @pytest.mark.parametrize(
@@ -102,25 +104,21 @@ def test_a_circle_ends(ward: Store) -> None:
     assert found.issues == ()
 
 
-def test_the_number_is_limited_and_the_answer_says_so(
-    ward: Store, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(include, "MOST_INCLUDED", 2)
+def test_the_number_is_limited_and_the_answer_says_so(ward: Store) -> None:
+    terms = Terms(most_included=2)
 
-    found = page(ward, "Patient", "_revinclude=Observation:patient")
-    enough = page(ward, "Patient", "_id=ann&_revinclude=Observation:patient")
+    found = page(ward, "Patient", "_revinclude=Observation:patient", terms)
+    enough = page(ward, "Patient", "_id=ann&_revinclude=Observation:patient", terms)
 
     assert [one.id for one in found.included] == ["a1", "a2"]
     assert [one.code for one in found.issues] == ["too-costly"]
     assert (len(enough.included), enough.issues) == (2, ())
 
 
-def test_the_rounds_are_limited_and_the_answer_says_so(
-    ward: Store, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(include, "MOST_ROUNDS", 1)
+def test_the_rounds_are_limited_and_the_answer_says_so(ward: Store) -> None:
+    asked = "_id=top&_revinclude:iterate=Organization:partof"
 
-    found = page(ward, "Organization", "_id=top&_revinclude:iterate=Organization:partof")
+    found = page(ward, "Organization", asked, Terms(most_rounds=1))
 
     assert [one.id for one in found.included] == ["east", "west"]
     assert [one.code for one in found.issues] == ["too-costly"]
