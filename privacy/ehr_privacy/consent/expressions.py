@@ -33,8 +33,8 @@ def all_of(*parts: str) -> str:
 def any_of(*parts: str) -> str:
     """Join conditions with OR.
 
-    >>> any_of("a", FALSE), any_of()
-    ('a', 'FALSE')
+    >>> any_of("a", FALSE), any_of(), any_of("a", all_of("b", "c"))
+    ('a', 'FALSE', '(a OR b AND c)')
     """
     return _join(_OR, parts, neutral=FALSE, absorbing=TRUE)
 
@@ -103,4 +103,6 @@ def _join(word: str, parts: Iterable[str], *, neutral: str, absorbing: str) -> s
 
 
 def _bare(part: str, word: str) -> str:
-    return part[1:-1] if isinstance(part, _Joined) and part.word == word else part
+    # AND binds more closely than OR, so it needs no parentheses there.
+    loose = isinstance(part, _Joined) and part.word in (word, _AND)
+    return part[1:-1] if loose else part

@@ -89,7 +89,8 @@ def _compiled(
 
 def in_force(row: str, now: str) -> str:
     """Say in SQL whether a row's term contains now."""
-    return all_of(f"{row}.since <= {now}", f"({row}.until IS NULL OR {now} < {row}.until)")
+    # The parentheses first: SQLite's parser keeps all that stands before them.
+    return all_of(f"({row}.until IS NULL OR {now} < {row}.until)", f"{row}.since <= {now}")
 
 
 def _lists(params: Params, listing: str, name: str) -> str:
@@ -266,15 +267,25 @@ class _Compiler:
             self.params.bind_in(f"{self.record_name()}.domain", restricted),
             self.inner(self.record_name(), restricted),
         )
-        joined = exists("consent_joining j", self.term("j"))
-        return all_of(
-            self.has_patient(),
-            self.no_restriction(sealed=1),
-            self.no_patient(ordinary, negated(joined)),
-            self.no_patient(ordinary, *map(negated, self.sharings("rp.patient"))),
-            TRUE if "hidden" in self.lifted else self.no_restriction(ordinary, no_grant, sealed=0),
-            TRUE if "step-up" in self.lifted else self.no_patient(ordinary, stepped, no_grant),
-        )
+        unjoined = negated(exists("consent_joining j", self.term("j")))
+        unshared = all_of(*map(negated, self.sharings("rp.patient")))
+        unasked = FALSE if "step-up" in self.lifted else all_of(stepped, no_grant)
+        unlifted = FALSE if "hidden" in self.lifted else all_of(ordinary, no_grant)
+        sealed = f"x.sealed = {self.params.bind(1)}"
+        if self.dialect == "spark":
+            # One subquery for each line: it does not resolve them inside an OR.
+            patients = [self.no_patient(one, ordinary) for one in (unjoined, unshared, unasked)]
+            restrictions = [self.no_restriction(one) for one in (sealed, unlifted)]
+        else:
+            # What is asked most often first, and each table looked up once.
+            # (An OR over a conjunction would be a level more than SQLite's parser has room for.)
+            patients = [self.no_patient(any_of(unjoined, unshared, unasked), ordinary)]
+            restrictions = [
+                self.no_restriction(any_of(sealed, ordinary), any_of(sealed, no_grant))
+                if unlifted != FALSE
+                else self.no_restriction(sealed)
+            ]
+        return all_of(self.has_patient(), *patients, *restrictions)
 
     def record_name(self) -> str:
         """The record as a subquery of the second level may call it."""
@@ -288,7 +299,7 @@ class _Compiler:
         return negated(exists(self.of_record(), f"rp.pk = {self.alias}.pk", *conditions))
 
     def term(self, row: str, patient: str = "rp.patient") -> str:
-        return all_of(f"{row}.patient = {patient}", in_force(row, self.now))
+        return all_of(in_force(row, self.now), f"{row}.patient = {patient}")
 
     def mine(self, row: str) -> str:
         assert self.requester.organization is not None  # noqa: S101 - `shared` asked before
@@ -312,8 +323,8 @@ class _Compiler:
         )
         deemed = exists(
             "consent_deemed de",
-            f"de.organization = {name}",
             in_force("de", self.now),
+            f"de.organization = {name}",
             f"de.since <= {since}" if since else TRUE,
         )
         return explicit, deemed
@@ -330,7 +341,7 @@ class _Compiler:
             any_of(*self.sharings("gr.patient", "gr.since")),
         )
 
-    def no_restriction(self, *conditions: str, sealed: int | None) -> str:
+    def no_restriction(self, *conditions: str) -> str:
         """No restriction of any patient binds, none of its exceptions lifting it."""
         record, lifted, label = self.record_name(), "consent_exception ex", None
         if self.dialect == "spark":
@@ -346,7 +357,6 @@ class _Compiler:
             f"{self.of_record()} JOIN consent_restriction x ON x.patient = rp.patient",
             f"rp.pk = {self.alias}.pk",
             in_force("x", self.now),
-            TRUE if sealed is None else f"x.sealed = {self.params.bind(sealed)}",
             self.actor("x"),
             selector_condition("x", record, self.params, unknown=True),
             negated(exception),
@@ -403,7 +413,7 @@ class _Compiler:
         )
         return (
             self.no_patient(which, negated(power)),
-            self.no_restriction(which, sealed=None),
+            self.no_restriction(which),
             self.no_patient(which, private, minor),
         )
 
