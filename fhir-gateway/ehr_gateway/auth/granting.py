@@ -10,6 +10,7 @@ from collections.abc import Iterable, Sequence
 
 from ehr_fhir.errors import Invalid
 from ehr_privacy.consent import Scope, parse_scopes
+from ehr_privacy.consent.scopes import Limit
 
 __all__ = ["ABOUT_LOGIN", "covers", "granted", "narrowed", "within_patient"]
 
@@ -63,6 +64,8 @@ def covers(allowed: str, asked: str) -> bool:
 
     >>> covers("patient/*.rs openid", "patient/Observation.r"), covers("openid", "fhirUser")
     (True, False)
+    >>> covers("patient/Observation.rs?code=718-7", "patient/Observation.rs")
+    False
     """
     words = allowed.split()
     for word in asked.split():
@@ -85,8 +88,9 @@ def within_patient(allowed: Iterable[str]) -> list[str]:
     return [f"patient/{word[5:]}" for word in allowed if word.startswith("user/")]
 
 
-def _total(words: Sequence[str]) -> tuple[tuple[str, str, frozenset[str]], ...]:
-    return tuple((one.context, one.type, one.rights) for one in _parsed(words))
+def _total(words: Sequence[str]) -> set[tuple[str, str, frozenset[str], frozenset[Limit]]]:
+    parsed = _parsed(words)
+    return {(one.context, one.type, one.rights, frozenset(one.limits)) for one in parsed}
 
 
 def _parsed(words: Iterable[str]) -> tuple[Scope, ...]:
@@ -100,7 +104,7 @@ def _within(word: str, allowed: Sequence[str]) -> list[str]:
     try:
         wanted = _parsed([word])[0]
     except Invalid:
-        if query:
+        if "?" in word:
             raise
         return []
     # By type and parameters: what several allowed scopes give together.

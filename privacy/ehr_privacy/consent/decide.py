@@ -40,7 +40,9 @@ def decide(
 def in_scope(requester: Requester, interaction: str, record: Record) -> bool:
     """Say whether the token's scopes cover this interaction on this record (line 1)."""
     in_patient = record.directory or requester.patient in record.patients
-    return interaction_covered(requester.scopes, interaction, record.type, in_patient=in_patient)
+    return interaction_covered(
+        requester.scopes, interaction, record.type, in_patient=in_patient, tokens=record.tokens
+    )
 
 
 def is_author(requester: Requester, record: Record) -> bool:

@@ -10,7 +10,7 @@ from typing import Literal
 
 from ehr_privacy.consent.instants import day_start_ms
 from ehr_privacy.consent.roles import RoleMatrix, load_roles
-from ehr_privacy.consent.scopes import Scope
+from ehr_privacy.consent.scopes import Scope, Token
 
 Value = str | int | None
 
@@ -74,6 +74,8 @@ class Record:
     inner_domains: frozenset[str] = frozenset()
     # The Practitioners it names as its authors.
     author_people: frozenset[str] = frozenset()
+    # Its values in the search index, for scopes that are limited by them; no other line asks.
+    tokens: frozenset[Token] = frozenset()
 
     @property
     def domains(self) -> frozenset[str]:

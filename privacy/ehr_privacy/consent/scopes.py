@@ -1,12 +1,20 @@
-"""SMART scopes: parsing (v1 and v2) and which interaction needs which letter."""
+"""SMART scopes: parsing (v1 and v2) and which interaction needs which letter.
+
+A v2 scope may be limited by search parameters, such as `?category=http://...|laboratory`. Offered
+are those that the index answers exactly, for reading and finding; any other is refused, never
+passed over.
+"""
 
 from __future__ import annotations
 
 import re
 from collections.abc import Iterable
 from dataclasses import dataclass
+from functools import cache
 
 from ehr_fhir.errors import Invalid
+from ehr_fhir.index import indexed, twins
+from ehr_fhir.search_parameters import official
 
 # SMART App Launch 2.2 §3: r covers read, vread and the history of one instance; s every search
 # and the history of a type or the system.
@@ -34,6 +42,28 @@ _NAMED = frozenset(
 )
 
 
+# A value of one token parameter in a record's index: parameter, system, code.
+Token = tuple[str, str, str]
+_MOST_VALUES = 20
+
+
+@dataclass(frozen=True)
+class Limit:
+    """One search parameter of a scope: the record has one of the values."""
+
+    parameter: str
+    # System (None: any) and code.
+    values: tuple[tuple[str | None, str], ...]
+
+    def holds(self, tokens: Iterable[Token]) -> bool:
+        """Say whether a record with these values in the index is within the limit."""
+        return any(
+            name == self.parameter and code == wanted and system in (None, found)
+            for name, found, code in tokens
+            for system, wanted in self.values
+        )
+
+
 @dataclass(frozen=True)
 class Scope:
     """One granted scope: `patient`, `user` or `system` rights on a type, or a named scope."""
@@ -41,6 +71,8 @@ class Scope:
     context: str
     type: str = ""
     rights: frozenset[str] = frozenset()
+    # All of them must hold.
+    limits: tuple[Limit, ...] = ()
 
 
 def parse_scopes(text: str) -> tuple[Scope, ...]:
@@ -58,18 +90,25 @@ def interaction_letter(interaction: str) -> str:
 
 
 def interaction_covered(
-    scopes: Iterable[Scope], interaction: str, resource_type: str, *, in_patient: bool
+    scopes: Iterable[Scope],
+    interaction: str,
+    resource_type: str,
+    *,
+    in_patient: bool,
+    tokens: frozenset[Token] = frozenset(),
 ) -> bool:
     """Say whether scopes cover an interaction on a type.
 
     `in_patient` says whether the record lies in the compartment of the token's own patient (or
-    carries no patient at all): `patient/` scopes reach no further.
+    carries no patient at all): `patient/` scopes reach no further. `tokens` are the record's values
+    in the index; without them no limited scope covers it.
     """
     letter = interaction_letter(interaction)
     return any(
         letter in scope.rights
         and scope.type in ("*", resource_type)
         and (in_patient or scope.context != "patient")
+        and all(limit.holds(tokens) for limit in scope.limits)
         for scope in scopes
     )
 
@@ -85,12 +124,50 @@ def _parse(word: str) -> Scope:
     match = _CLINICAL.fullmatch(word)
     if match is None:
         raise Invalid("The scope is not one this server knows.", expression="scope")
-    if match["query"]:
-        raise Invalid("Scopes with search parameters are not offered.", expression="scope")
     rights = _V1.get(match["rights"], match["rights"])
     if not _V2.fullmatch(rights):
         raise Invalid(
             "A scope's rights are read, write, *, or letters of cruds in that order.",
             expression="scope",
         )
-    return Scope(match["context"], match["type"], frozenset(rights))
+    limits = _limits(match["type"], rights, match["query"][1:]) if match["query"] else ()
+    return Scope(match["context"], match["type"], frozenset(rights), limits)
+
+
+def _limits(resource_type: str, rights: str, query: str) -> tuple[Limit, ...]:
+    if set(rights) - {"r", "s"}:
+        raise _refused("limit reading and finding (r, s) alone")
+    if resource_type in ("*", "AuditEvent"):
+        raise _refused("limit one type of record")
+    return tuple(_limit(resource_type, *part.partition("=")[::2]) for part in query.split("&"))
+
+
+def _limit(resource_type: str, name: str, text: str) -> Limit:
+    if name not in _limiting(resource_type):
+        raise _refused("are token parameters of the type, without modifiers")
+    values = tuple(_value(one) for one in text.split(","))
+    if len(values) > _MOST_VALUES:
+        raise _refused(f"have {_MOST_VALUES} values at most")
+    if official(resource_type)[name].datatypes <= {"code"}:
+        # The system of a plain code is fixed by its element, and not in the index.
+        values = tuple((None, code) for _, code in values)
+    return Limit(twins(resource_type).get(name, name), values)
+
+
+def _value(text: str) -> tuple[str | None, str]:
+    system, bar, code = text.rpartition("|")
+    if not code or (bar and not system) or set(text) & set("\\%$|") - set(bar) or "|" in system:
+        raise _refused("have values of the form code or system|code")
+    return system if bar else None, code
+
+
+@cache
+def _limiting(resource_type: str) -> frozenset[str]:
+    """Return the parameters that may limit a scope on a type: what they find is in the index."""
+    mine = {one.code for one in indexed(resource_type) if one.type == "token"}
+    same = {code for code, first in twins(resource_type).items() if first in mine}
+    return frozenset(code for code in mine | same if not code.startswith("_"))
+
+
+def _refused(text: str) -> Invalid:
+    return Invalid(f"The search parameters of a scope {text}.", expression="scope")

@@ -12,7 +12,7 @@ a subquery that needs the record joins it anew, under the name of the argument `
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Literal
@@ -22,7 +22,7 @@ from ehr_privacy.consent.expressions import FALSE, TRUE, Params, all_of, any_of,
 from ehr_privacy.consent.facts import load_domains
 from ehr_privacy.consent.model import DOMAINS, Predicate, Requester
 from ehr_privacy.consent.roles import RoleMatrix, load_roles
-from ehr_privacy.consent.scopes import interaction_letter
+from ehr_privacy.consent.scopes import Limit, Scope, interaction_letter
 from ehr_privacy.consent.tables import SELECTOR_COLUMNS
 
 Dialect = Literal["sqlite", "postgresql", "spark"]
@@ -178,13 +178,41 @@ class _Compiler:
     def in_scope(self) -> str:
         letter = interaction_letter(self.interaction)
         scopes = [scope for scope in self.requester.scopes if letter in scope.rights]
-        wide = self.typed({scope.type for scope in scopes if scope.context != "patient"})
-        own = self.typed({scope.type for scope in scopes if scope.context == "patient"})
+        wide = self.typed([scope for scope in scopes if scope.context != "patient"])
+        own = self.typed([scope for scope in scopes if scope.context == "patient"])
         compartment = any_of(f"{self.alias}.directory = 1", self.of_patient())
         return any_of(wide, all_of(own, compartment))
 
-    def typed(self, types: set[str]) -> str:
-        return TRUE if "*" in types else self.params.bind_in(f"{self.alias}.type", types)
+    def typed(self, scopes: Sequence[Scope]) -> str:
+        types = {scope.type for scope in scopes if not scope.limits}
+        whole = TRUE if "*" in types else self.params.bind_in(f"{self.alias}.type", types)
+        return any_of(whole, *(self.limited(scope) for scope in scopes if scope.limits))
+
+    def limited(self, scope: Scope) -> str:
+        """The record is of the scope's type and has its values in the index.
+
+        Only current versions are in the index: older ones are not within a limit.
+        """
+        if self.dialect == "spark":
+            return FALSE
+        of_type = f"{self.alias}.type = {self.params.bind(scope.type)}"
+        return all_of(of_type, *(self.within(scope.type, limit) for limit in scope.limits))
+
+    def within(self, resource_type: str, limit: Limit) -> str:
+        number = (
+            "(SELECT lp.param FROM search_parameter lp"  # noqa: S608 - bound values alone
+            f" WHERE lp.type = {self.params.bind(resource_type)}"
+            f" AND lp.code = {self.params.bind(limit.parameter)})"
+        )
+        values = [
+            all_of(
+                TRUE if system is None else f"lt.system = {self.params.bind(system)}",
+                f"lt.code = {self.params.bind(code)}",
+            )
+            for system, code in limit.values
+        ]
+        found = (f"lt.pk = {self.alias}.pk", f"lt.param = {number}", any_of(*values))
+        return exists("idx_token lt", *found)
 
     def of_patient(self) -> str:
         """The record is (also) about the token's own patient."""

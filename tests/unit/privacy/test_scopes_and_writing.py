@@ -50,7 +50,7 @@ def test_a_scope_covers_the_interactions_of_its_letters(
 
 @pytest.mark.parametrize(
     "scope",
-    ["user/*.sr", "user/*.x", "user/*", "users/*.r", "everything", "patient/Observation.rs?code=1"],
+    ["user/*.sr", "user/*.x", "user/*", "users/*.r", "everything", "patient/Observation.rs?x=1"],
 )
 def test_a_scope_that_is_not_understood_is_refused_never_ignored(scope: str) -> None:
     with pytest.raises(Invalid):
