@@ -29,6 +29,7 @@ Form = Annotated[dict[str, str], Depends(form_fields)]
 HOME = "/oauth/accounts"
 _LOGIN = re.compile(r"^[a-z0-9][a-z0-9.@_-]{1,63}$")
 _SHOWN = 50
+_TYPED = ("login", "display", "role", "organization", "profession", "patient", "person")
 
 
 @dataclass(frozen=True)
@@ -168,7 +169,7 @@ def _page(
         roles=[name for name in roles() if name != "system"],
         professions=sorted(PROFESSIONS),
         find=find,
-        typed=typed or {},
+        typed={name: (typed or {}).get(name, "") for name in _TYPED},
         csrf=stay.csrf,
         own=stay.account.login,
     )

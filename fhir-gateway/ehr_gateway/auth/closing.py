@@ -53,6 +53,9 @@ def enable(gateway: Gateway, login: str) -> None:
 def reset(gateway: Gateway, login: str) -> None:
     """Take every second factor from an account, for one who lost theirs; its sessions end."""
     with gateway.store.writing() as connection:
+        found = connection.execute("SELECT 1 FROM account WHERE login = ?", (login,)).fetchone()
+        if found is None:
+            raise NotFound("There is no such account.")
         factors.remove(connection, login)
         connection.execute("DELETE FROM passkey WHERE login = ?", (login,))
     end_sessions(gateway, login)

@@ -51,7 +51,22 @@ def test_help_lists_every_command_and_loads_nothing_heavy(tmp_path: Path) -> Non
 
 @pytest.mark.parametrize(
     "command",
-    ["", "up", "token", "load", "demo", "doctor", "lake run", "lake view", "lake quality"],
+    [
+        "",
+        "up",
+        "token",
+        "load",
+        "demo",
+        "doctor",
+        "lake run",
+        "lake view",
+        "lake quality",
+        "account add",
+        "account list",
+        "account disable",
+        "account enable",
+        "account reset",
+    ],
 )
 def test_help_of_each_command_shows_an_example(command: str) -> None:
     shown = runner.invoke(app, [*command.split(), "--help"])

@@ -1,0 +1,127 @@
+"""`ehr account`: make, list, disable and enable the accounts by which people log in.
+
+Who may write the database may do all of this; so nothing is proved here beyond that.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from ehr_cli import settings
+
+if TYPE_CHECKING:
+    from ehr_gateway.gateway import Gateway
+
+app = typer.Typer(no_args_is_help=True, help="Accounts: make, list, disable, enable.")
+
+Data = Annotated[
+    Path | None, typer.Option("--data", help="The data folder.", show_default="var", metavar="DIR")
+]
+Login = Annotated[str, typer.Argument(metavar="LOGIN", help="A log-in name.")]
+
+
+@app.command("add")
+def add(
+    login: Login,
+    role: Annotated[str, typer.Option(help="Such as clinician, steward or patient.")],
+    name: Annotated[str, typer.Option(help="As others see it.")],
+    organization: Annotated[str | None, typer.Option(metavar="ID")] = None,
+    profession: Annotated[str | None, typer.Option(help="Such as doctor.")] = None,
+    patient: Annotated[str | None, typer.Option(metavar="ID")] = None,
+    person: Annotated[
+        str | None, typer.Option(help="Shared by the accounts of one person.", metavar="ID")
+    ] = None,
+    password: Annotated[
+        bool, typer.Option("--password", help="Ask for a first password, or read it from stdin.")
+    ] = False,
+    exempt: Annotated[
+        bool, typer.Option("--exempt", help="Needs no second factor: for demonstrations.")
+    ] = False,
+    data: Data = None,
+) -> None:
+    """Make an account.
+
+    Example: ehr account add dr.lee --role clinician --name "Dr Lee" --organization tko
+    --profession doctor --password
+    """
+    from ehr_fhir.errors import Unprocessable
+    from ehr_gateway.auth import administration, pages
+    from ehr_gateway.auth.accounts import Account
+
+    secret = typer.prompt("First password", hide_input=True) if password else ""
+    account = Account(login, role, name, organization, profession, patient, person, exempt=exempt)
+    with _gateway(data) as gateway:
+        fault = administration.make(gateway, account, secret)
+    if fault:
+        raise Unprocessable(pages.texts()[fault]["en"])
+
+
+@app.command("list")
+def listed(
+    begins: Annotated[str, typer.Argument(help="How the log-in names begin.")] = "",
+    data: Data = None,
+) -> None:
+    """List accounts: log-in name, role, organisation, and whether it is disabled.
+
+    Example: ehr account list dr.
+    """
+    from ehr_gateway.auth import accounts
+
+    with _gateway(data) as gateway, gateway.store.reading() as connection:
+        for one, disabled in accounts.listed(connection, begins, 1_000_000):
+            parts = (one.login, one.role, one.organization or "-", "disabled" if disabled else "")
+            typer.echo("\t".join(parts).rstrip())
+
+
+@app.command("disable")
+def disable(login: Login, data: Data = None) -> None:
+    """Disable an account; its sessions and tokens end at once.
+
+    Example: ehr account disable dr.lee
+    """
+    from ehr_gateway.auth import closing
+
+    with _gateway(data) as gateway:
+        closing.disable(gateway, login)
+
+
+@app.command("enable")
+def enable(login: Login, data: Data = None) -> None:
+    """Enable an account again.
+
+    Example: ehr account enable dr.lee
+    """
+    from ehr_gateway.auth import closing
+
+    with _gateway(data) as gateway:
+        closing.enable(gateway, login)
+
+
+@app.command("reset")
+def reset(login: Login, data: Data = None) -> None:
+    """Take passkeys, app and recovery codes from an account whose holder lost them.
+
+    Example: ehr account reset dr.lee
+    """
+    from ehr_gateway.auth import closing
+
+    with _gateway(data) as gateway:
+        closing.reset(gateway, login)
+
+
+@contextmanager
+def _gateway(data: Path | None) -> Iterator[Gateway]:
+    from ehr_cli.house import gateway_settings
+    from ehr_gateway.app import create_gateway
+
+    chosen = settings.load().override(data=data)
+    gateway: Gateway = create_gateway(gateway_settings(chosen)).state.gateway
+    try:
+        yield gateway
+    finally:
+        gateway.store.close()

@@ -1,0 +1,105 @@
+"""Accounts are made, disabled and enabled by an administrator, and by nobody else."""
+
+from __future__ import annotations
+
+import pytest
+
+from ehr_gateway.auth import accounts
+from ehr_gateway.auth.accounts import Account
+from tests.lib.gateway import PASSWORD, House
+from tests.lib.visitor import Visitor, code_of
+
+PATH = "/oauth/accounts"
+NEW = {
+    "login": "dr.lee",
+    "display": "Dr Lee",
+    "role": "clinician",
+    "organization": "hospital-b",
+    "profession": "doctor",
+    "password": "seven quiet ferries",
+}
+
+
+@pytest.fixture
+def admin(house: House) -> Visitor:
+    """Return the browser of an administrator who has logged in."""
+    account = Account("admin", "administrator", "Ad", "ehr-commons", exempt=True)
+    accounts.add(house.gateway.store.database, account, PASSWORD)
+    visitor = Visitor(house)
+    visitor.log_in("admin")
+    return visitor
+
+
+def test_an_administrator_makes_an_account_that_can_log_in(house: House, admin: Visitor) -> None:
+    made = admin.change(PATH, **NEW)
+    visitor = Visitor(house)
+    visitor.ask()
+    page = visitor.password("dr.lee", NEW["password"])
+
+    assert "The account was created." in made.text
+    # A clinician has to have a second factor.
+    assert 'id="secret"' in page.text
+
+
+@pytest.mark.parametrize(
+    ("change", "says"),
+    [
+        ({"login": "doctor.a"}, "log-in name already"),
+        ({"login": "no spaces"}, "are needed"),
+        ({"display": ""}, "are needed"),
+        ({"profession": ""}, "are needed"),
+        ({"profession": "wizard"}, "are needed"),
+        ({"organization": ""}, "are needed"),
+        ({"role": "system"}, "are needed"),
+        ({"role": "patient", "profession": ""}, "are needed"),
+        ({"password": "short"}, "12 to 256"),
+    ],
+)
+def test_an_account_that_does_not_fit_is_refused_with_a_reason(
+    house: House, admin: Visitor, change: dict[str, str], says: str
+) -> None:
+    answer = admin.change(PATH, **{**NEW, **change})
+
+    assert answer.status_code == 400
+    assert says in answer.text
+
+
+def test_disabling_by_the_page_ends_what_is_open(house: House, admin: Visitor) -> None:
+    visitor = Visitor(house)
+    token = visitor.exchange(visitor.log_in()).json()["access_token"]
+
+    admin.change(f"{PATH}/disable", login="doctor.a")
+
+    fhir = {"Authorization": f"Bearer {token}"}
+    assert visitor.client.get("/fhir/Organization", headers=fhir).status_code == 401
+    assert visitor.ask().status_code == 200
+    admin.change(f"{PATH}/enable", login="doctor.a")
+    assert code_of(visitor.password())
+
+
+def test_nobody_disables_themselves(house: House, admin: Visitor) -> None:
+    admin.change(f"{PATH}/disable", login="admin")
+
+    assert admin.get(PATH).status_code == 200
+
+
+@pytest.mark.parametrize("path", [PATH, f"{PATH}/disable", f"{PATH}/enable"])
+def test_no_other_role_manages_accounts(house: House, path: str) -> None:
+    visitor = Visitor(house)
+    visitor.log_in()
+
+    assert visitor.get(PATH).status_code == 403
+    assert visitor.change(path, **NEW).status_code == 403
+    assert not accounts.taken(house.gateway.store.database, "dr.lee")
+
+
+def test_what_an_administrator_did_is_on_record(house: House, admin: Visitor) -> None:
+    admin.change(PATH, **NEW)
+    admin.change(f"{PATH}/disable", login="dr.lee")
+
+    with house.gateway.store.reading() as connection:
+        rows = connection.execute(
+            "SELECT interaction FROM audit WHERE login = 'admin' ORDER BY seq"
+        ).fetchall()
+    assert [row[0] for row in rows][-2:] == ["account-create", "account-disable"]
+    assert house.login("auditor").get("AuditEvent").status_code == 200
