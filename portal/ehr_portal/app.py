@@ -14,7 +14,22 @@ from starlette.exceptions import HTTPException
 
 from ehr_fhir.errors import EhrError, Forbidden, NotFound, Unauthorized, http_status
 from ehr_portal.page import Page, Portal, page_of
-from ehr_portal.pages import access, clinician, entrance, patient, sharing, steward
+from ehr_portal.pages import (
+    access,
+    asking,
+    carers,
+    clinician,
+    closing,
+    emergency,
+    entrance,
+    holding,
+    notices,
+    patient,
+    requests,
+    reviews,
+    sharing,
+    steward,
+)
 from ehr_portal.sessions import SessionStore
 from ehr_portal.settings import PortalSettings
 from ehr_portal.words import N_
@@ -39,7 +54,11 @@ def create_portal(gateway: httpx.AsyncClient, settings: PortalSettings) -> FastA
     app = FastAPI(title="eHR Commons", docs_url=None, redoc_url=None, openapi_url=None)
     sessions = SessionStore(settings.sessions, settings.idle, settings.absolute, settings.clock)
     app.state.portal = Portal(gateway, settings, sessions)
-    for module in (entrance, patient, sharing, access, clinician, steward):
+    # In this order: fixed addresses before those with a section's key in them.
+    for module in (
+        entrance, closing, sharing, requests, carers, notices, emergency, asking, holding,
+        patient, access, clinician, steward, reviews,
+    ):  # fmt: skip
         app.include_router(module.router)
     static = StaticFiles(directory=str(files("ehr_portal") / "static"))
     app.mount("/static", static, name="static")

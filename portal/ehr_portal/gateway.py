@@ -23,6 +23,8 @@ from ehr_fhir.errors import (
     Invalid,
     NotFound,
     PreconditionFailed,
+    TooCostly,
+    TooMany,
     Unauthorized,
     Unavailable,
     Unprocessable,
@@ -39,7 +41,9 @@ _ERRORS: dict[int, type[EhrError]] = {
     409: Conflict,
     410: Gone,
     412: PreconditionFailed,
+    413: TooCostly,
     422: Unprocessable,
+    429: TooMany,
     503: Unavailable,
 }
 
@@ -102,6 +106,14 @@ class Gateway:
         path = f"/fhir/{resource['resourceType']}/{resource['id']}"
         match = f'W/"{resource["meta"]["versionId"]}"'
         return _body(await self._send("PUT", path, body=resource, headers={"If-Match": match}))
+
+    async def ask(self, path: str, **params: str) -> Resource:
+        """Call an operation that changes nothing; return its Parameters."""
+        return _body(await self._send("GET", f"/fhir/{path}", params=params or None))
+
+    async def call(self, path: str, body: Resource) -> Resource:
+        """Call an operation with its Parameters; return its answer."""
+        return _body(await self._send("POST", f"/fhir/{path}", body=body))
 
     async def _send(
         self,

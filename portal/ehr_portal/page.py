@@ -5,6 +5,7 @@ from __future__ import annotations
 import hmac
 from collections.abc import Mapping
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from functools import cache
 from typing import Annotated, Any
 from urllib.parse import quote, urlsplit
@@ -29,11 +30,35 @@ PLACES: Mapping[str, tuple[tuple[str, str], ...]] = {
     "patient": (
         ("/record", N_("Your record")),
         ("/sharing", N_("Sharing")),
+        ("/requests", N_("Requests")),
         ("/who-looked", N_("Who looked")),
+        ("/notices", N_("Notices")),
+        ("/carers", N_("Carers")),
     ),
-    "clinician": (("/patients", N_("Find a patient")),),
-    "steward": (("/quality", N_("Data quality")),),
+    "carer": (("/people", N_("People you care for")), ("/notices", N_("Notices"))),
+    "clinician": (("/patients", N_("Find a patient")), ("/emergency", N_("Emergency"))),
+    "steward": (
+        ("/quality", N_("Data quality")),
+        ("/reviews", N_("Reviews")),
+        ("/deliveries", N_("Notices sent")),
+        ("/audit", N_("Audit log")),
+        ("/unusual", N_("Unusual access")),
+    ),
+    "auditor": (("/audit", N_("Audit log")), ("/unusual", N_("Unusual access"))),
 }
+
+
+# What a carer finds besides, once it is said for whom he acts; the last two where he decides.
+_ACTING = (("/record", N_("The record")), ("/who-looked", N_("Who looked")))
+_DECIDING = (("/sharing", N_("Sharing")), ("/requests", N_("Requests")))
+
+
+def places_of(user: User | None) -> tuple[tuple[str, str], ...]:
+    """Return the places in the bar of a person."""
+    if user is None:
+        return ()
+    acting = _ACTING + (_DECIDING if user.manages else ()) if _acts(user) else ()
+    return PLACES.get(user.role, ()) + acting
 
 
 @dataclass(frozen=True)
@@ -80,6 +105,11 @@ class Page:
         return Gateway(self.portal.client, self.user.token)
 
     @property
+    def now(self) -> datetime:
+        """Return the time of the request."""
+        return datetime.fromtimestamp(self.portal.settings.clock(), UTC)
+
+    @property
     def stay(self) -> Session:
         """Return the session or raise Unauthorized."""
         if self.session is None:
@@ -99,7 +129,7 @@ class Page:
             lang=self.language,
             languages=LANGUAGES,
             user=user,
-            places=PLACES.get(user.role, ()) if user else (),
+            places=places_of(user),
             here=self.request.url.path,
             notes=self.session.take_notes() if self.session else [],
             **context,
@@ -156,9 +186,25 @@ def _signed_in(page: AnyPage) -> Page:
 
 
 def _patient(page: AnyPage) -> Page:
-    if page.user.role != "patient" or not page.user.patient:
-        raise Forbidden("This page is for patients.")
+    if not (page.user.role == "patient" and page.user.patient) and not _acts(page.user):
+        raise Forbidden("This page is for patients, and for carers who said for whom they act.")
     return page
+
+
+def _carer(page: AnyPage) -> Page:
+    if page.user.role != "carer":
+        raise Forbidden("This page is for carers.")
+    return page
+
+
+def _told(page: AnyPage) -> Page:
+    if page.user.role not in ("patient", "carer"):
+        raise Forbidden("This page is for patients and carers.")
+    return page
+
+
+def _acts(user: User) -> bool:
+    return user.role == "carer" and bool(user.patient)
 
 
 def _clinician(page: AnyPage) -> Page:
@@ -175,6 +221,8 @@ def _steward(page: AnyPage) -> Page:
 
 SignedIn = Annotated[Page, Depends(_signed_in)]
 PatientPage = Annotated[Page, Depends(_patient)]
+CarerPage = Annotated[Page, Depends(_carer)]
+ToldPage = Annotated[Page, Depends(_told)]
 ClinicianPage = Annotated[Page, Depends(_clinician)]
 StewardPage = Annotated[Page, Depends(_steward)]
 

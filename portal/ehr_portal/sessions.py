@@ -31,6 +31,10 @@ class User:
     # The organisation's names, read once at log-in for the head of every page.
     organization_latin: str = ""
     organization_han: str = ""
+    # Whom a carer acts for now, and whether he decides for that person.
+    acting_latin: str = ""
+    acting_han: str = ""
+    manages: bool = False
 
 
 @dataclass

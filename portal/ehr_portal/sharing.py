@@ -11,6 +11,7 @@ from datetime import datetime
 from typing import Any
 
 from ehr_fhir.intervals import date_interval
+from ehr_portal.closing import Choice, Told, provision_of, told
 from ehr_portal.display import Provider
 from ehr_portal.gateway import Resource
 
@@ -43,6 +44,7 @@ class Restriction:
     since: str
     # What this page cannot say in its own words is shown, but not described as something else.
     plain: bool
+    told: Told | None = None
 
 
 def category(consent: Resource) -> str:
@@ -76,6 +78,23 @@ def restrictions(consents: Iterable[Resource]) -> list[Restriction]:
     return sorted(found, key=lambda r: r.since, reverse=True)
 
 
+def closed(patient: str, now: datetime, choice: Choice) -> Resource:
+    """Return the Consent that closes what a patient chose."""
+    return _consent("restriction", patient, now, provision_of(choice, _instant(now)))
+
+
+def ended(consents: Iterable[Resource], now: datetime) -> list[Resource]:
+    """Return the sharings and restrictions that hold no more, the latest first."""
+    over = [
+        consent
+        for consent in consents
+        if category(consent) in ("sharing", "restriction")
+        and not in_force(consent, now)
+        and not _begins_later(consent, now)
+    ]
+    return sorted(over, key=_last_touched, reverse=True)
+
+
 def turn_off(
     organization: str, provider: Provider, consents: Sequence[Resource], patient: str, now: datetime
 ) -> list[Resource]:
@@ -98,8 +117,8 @@ def turn_on(
 ) -> list[Resource]:
     """Return the Consents to write so that the organisation sees the record."""
     writes = [_without(organization, c) for c in _active(consents) if _closes(organization, c)]
-    in_force = [c for c in _sharing(consents) if _in_force(c, now)]
-    if not provider.deemed and not any(_covers(organization, c) for c in in_force):
+    holding = [c for c in _sharing(consents) if in_force(c, now)]
+    if not provider.deemed and not any(_covers(organization, c) for c in holding):
         writes.append(_renewed(organization, consents, patient, now, until))
     return writes
 
@@ -129,7 +148,7 @@ def lifted(consent: Resource) -> Resource:
 
 
 def _switch(provider: Provider, consents: Sequence[Resource], now: datetime) -> Switch:
-    given = [c for c in _sharing(consents) if _in_force(c, now) and _covers(provider.id, c)]
+    given = [c for c in _sharing(consents) if in_force(c, now) and _covers(provider.id, c)]
     closed = _closed(provider.id, consents, now)
     ends = [str(_provision(c).get("period", {}).get("end", "")) for c in given]
     return Switch(
@@ -143,17 +162,37 @@ def _switch(provider: Provider, consents: Sequence[Resource], now: datetime) -> 
 def _restriction(consent: Resource) -> Restriction:
     provision = _provision(consent)
     actors, classes, data = _actors(consent), provision.get("class", ()), provision.get("data", ())
-    known = {"type", "period", "actor", "class", "data"}
+    known = {
+        "id", "type", "period", "actor", "class", "data", "securityLabel", "dataPeriod",
+        "provision", "extension", "purpose",
+    }  # fmt: skip
     return Restriction(
         consent=consent["id"],
         domain=str(classes[0].get("code", "")) if classes else "",
         record=str(data[0]["reference"].get("reference", "")) if data else "",
         organization=actors[0].removeprefix("Organization/") if actors else "",
         since=str(provision.get("period", {}).get("start") or consent.get("dateTime", "")),
-        plain=set(provision) <= known
-        and max(len(actors), len(classes), len(data)) <= 1
-        and all(actor.startswith("Organization/") for actor in actors),
+        plain=set(provision) <= known and _plain_exceptions(provision),
+        told=told(provision),
     )
+
+
+def _plain_exceptions(provision: Mapping[str, Any]) -> bool:
+    return all(
+        set(inner) <= {"id", "type", "actor"}
+        and all("reference" in actor.get("reference", {}) for actor in inner.get("actor", ()))
+        for inner in provision.get("provision", ())
+    )
+
+
+def _begins_later(consent: Resource, now: datetime) -> bool:
+    start = _provision(consent).get("period", {}).get("start")
+    active = consent.get("status") == "active"
+    return bool(active and start and date_interval(start)[0] > now.timestamp() * 1000)
+
+
+def _last_touched(consent: Resource) -> str:
+    return str(consent.get("meta", {}).get("lastUpdated", ""))
 
 
 def _renewed(
@@ -228,7 +267,7 @@ def _covers(organization: str, consent: Resource) -> bool:
 
 
 def _closed(organization: str, consents: Iterable[Resource], now: datetime) -> bool:
-    return any(_closes(organization, c) and _in_force(c, now) for c in _active(consents))
+    return any(_closes(organization, c) and in_force(c, now) for c in _active(consents))
 
 
 def _closes(organization: str, consent: Resource) -> bool:
@@ -245,7 +284,10 @@ def _closes_organization(consent: Resource) -> bool:
     )
 
 
-def _in_force(consent: Resource, now: datetime) -> bool:
+def in_force(consent: Resource, now: datetime) -> bool:
+    """Return whether a Consent's term contains now; a Consent that is not active holds nothing."""
+    if consent.get("status") != "active":
+        return False
     period = _provision(consent).get("period", {})
     start, end = period.get("start") or consent.get("dateTime"), period.get("end")
     at = now.timestamp() * 1000

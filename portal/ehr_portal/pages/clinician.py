@@ -9,7 +9,9 @@ from fastapi import APIRouter, Query
 from fastapi.responses import Response
 
 from ehr_portal.display import card_number
+from ehr_portal.operations import listed, marker
 from ehr_portal.page import ClinicianPage, Form
+from ehr_portal.pages.holding import HELD
 from ehr_portal.pages.record_views import (
     item_of,
     person,
@@ -46,23 +48,34 @@ async def search_patients(page: ClinicianPage, form: Form) -> Response:
 @router.get("/patients/{patient}")
 async def record(page: ClinicianPage, patient: str) -> Response:
     """Show what is shared of a patient's record."""
-    return await show_record(page, patient, f"/patients/{patient}", "record.html")
+    found, held = await asyncio.gather(
+        marker(page.gateway, patient), listed(page.gateway, f"Patient/{patient}/$held", "held")
+    )
+    base = f"/patients/{patient}"
+    return await show_record(page, patient, base, "record.html", marker=found, held=held)
 
 
 @router.get("/patients/{patient}/item/{resource_type}/{resource_id}")
 async def item(page: ClinicianPage, patient: str, resource_type: str, resource_id: str) -> Response:
     """Show one record."""
-    found, known = await asyncio.gather(
-        item_of(page, resource_type, resource_id, patient), providers(page.gateway)
+    found, known, held = await asyncio.gather(
+        item_of(page, resource_type, resource_id, patient),
+        providers(page.gateway),
+        listed(page.gateway, f"Patient/{patient}/$held", "held"),
     )
+    reference = f"{resource_type}/{resource_id}"
+    hold = next((one for one in held if one.record == reference), None)
+    mine = resource_type in HELD and found.entry.author == page.user.organization
     return page.render(
         "item.html",
         **shared_values(page, f"/patients/{patient}", known),
         item=found,
-        reference=f"{resource_type}/{resource_id}",
+        reference=reference,
         closed=[],
         known=known,
         can_close=False,
+        hold=hold,
+        can_hold=mine and hold is None,
     )
 
 

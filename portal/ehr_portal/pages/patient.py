@@ -9,6 +9,7 @@ from fastapi import APIRouter, Query
 from fastapi.responses import Response
 
 from ehr_portal import sharing
+from ehr_portal.operations import listed
 from ehr_portal.page import Page, PatientPage
 from ehr_portal.pages.record_views import item_of, shared_values, show_record, show_section
 from ehr_portal.record import consents, providers
@@ -19,7 +20,8 @@ router = APIRouter()
 @router.get("/record")
 async def record(page: PatientPage) -> Response:
     """Show the whole record."""
-    return await show_record(page, own(page), "/record", "record.html")
+    held = await listed(page.gateway, f"Patient/{own(page)}/$held", "held")
+    return await show_record(page, own(page), "/record", "record.html", held=held)
 
 
 @router.get("/record/item/{resource_type}/{resource_id}")
@@ -39,7 +41,9 @@ async def item(page: PatientPage, resource_type: str, resource_id: str) -> Respo
         reference=reference,
         closed=closed,
         known=known,
-        can_close=True,
+        can_close=page.user.role == "patient" or page.user.manages,
+        hold=None,
+        can_hold=False,
     )
 
 

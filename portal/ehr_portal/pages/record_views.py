@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import base64
 import binascii
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,9 +15,10 @@ from ehr_fhir.errors import NotFound
 from ehr_portal import display, entries
 from ehr_portal.entries import CLASSES, RISK, STATES, Entry
 from ehr_portal.gateway import Resource
+from ehr_portal.operations import Marker, Step
 from ehr_portal.page import Page
 from ehr_portal.record import part_of, patient_or_none, providers, whole_record
-from ehr_portal.sections import BY_KEY, KINDS
+from ehr_portal.sections import BY_KEY, DOMAINS, KINDS
 from ehr_portal.trends import Trend, bar, chart, sparkline
 from ehr_portal.words import N_
 
@@ -35,15 +37,31 @@ class Item:
     document: str
 
 
-async def show_record(page: Page, patient: str, base: str, template: str) -> Response:
+async def show_record(
+    page: Page,
+    patient: str,
+    base: str,
+    template: str,
+    *,
+    marker: Marker | None = None,
+    held: Sequence[Step] = (),
+) -> Response:
     """Show a whole record; nothing visible is said in one neutral sentence."""
     record, known = await asyncio.gather(
         whole_record(page.gateway, patient, page.language), providers(page.gateway)
     )
     if record.empty:
-        return page.render("nothing_shared.html", status=404)
+        return page.render("nothing_shared.html", status=404, patient=patient)
     return page.render(
-        template, **shared_values(page, base, known), record=record, person=person(record.patient)
+        template,
+        **shared_values(page, base, known),
+        record=record,
+        person=person(record.patient),
+        patient=patient,
+        marker=marker,
+        held=held,
+        known=known,
+        DOMAINS=DOMAINS,
     )
 
 
@@ -58,7 +76,7 @@ async def show_section(page: Page, patient: str, key: str, base: str, start: int
         patient_or_none(page.gateway, patient),
     )
     if patient_resource is None and not part.size:
-        return page.render("nothing_shared.html", status=404)
+        return page.render("nothing_shared.html", status=404, patient=patient)
     return page.render(
         "section.html",
         **shared_values(page, base, known),

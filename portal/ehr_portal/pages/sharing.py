@@ -11,6 +11,7 @@ from fastapi.responses import Response
 
 from ehr_fhir.errors import NotFound
 from ehr_portal import sharing
+from ehr_portal.closing import LABELS, PROFESSIONS
 from ehr_portal.gateway import Resource
 from ehr_portal.page import Form, Page, PatientPage, local_path
 from ehr_portal.pages.patient import own
@@ -28,14 +29,18 @@ async def show(page: PatientPage) -> Response:
     known, choices = await asyncio.gather(
         providers(page.gateway), consents(page.gateway, own(page))
     )
+    holding = {one["id"] for one in choices if sharing.in_force(one, _now(page))}
     return page.render(
         "sharing.html",
         switches=sharing.switches(known.values(), choices, _now(page)),
-        restrictions=sharing.restrictions(choices),
+        restrictions=[one for one in sharing.restrictions(choices) if one.consent in holding],
+        ended=[(one, sharing.category(one)) for one in sharing.ended(choices, _now(page))][:20],
         joined=sharing.joined(choices),
         known=known,
         DOMAINS=DOMAINS,
         KINDS=KINDS,
+        LABELS=LABELS,
+        PROFESSIONS=PROFESSIONS,
     )
 
 

@@ -171,7 +171,7 @@ def test_off_ends_every_consent_for_the_organisation() -> None:
 
 
 def test_a_rule_with_more_conditions_is_shown_but_not_described_as_something_else() -> None:
-    rule = consent("1", type="deny", securityLabel=[{"code": "HIV"}], **{"class": [{"code": "x"}]})
+    rule = consent("1", type="deny", code=[{"text": "x"}], **{"class": [{"code": "x"}]})
 
     (shown,) = sharing.restrictions([rule])
 
