@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from ehr_portal.gateway import Resource
-from ehr_portal.sections import KINDS
+from ehr_portal.sections import DOMAINS, KINDS
 from ehr_portal.words import N_
 
 TOGETHER = timedelta(minutes=15)
@@ -35,7 +35,16 @@ PURPOSES = {
     "HRESCH": N_("For research"),
     "HSYSADMIN": N_("To run the service"),
 }
+# The line of the consent table that permitted, as the log has it.
+REASONS = {
+    "own-record": N_("It wrote these records itself"),
+    "shared": N_("You share your record with it"),
+    "grant": N_("You approved this access with a code"),
+    "emergency": N_("An emergency was declared"),
+    "carer": N_("You gave this carer the power to look"),
+}
 _WRITES = frozenset({"create", "update", "delete", "patch"})
+_OUTSIDE = frozenset({"Patient", "RelatedPerson", "Consent", "Provenance", "RiskAssessment"})
 # Its event does not say which of the records a Bundle read and which it wrote.
 _BUNDLES = frozenset({"batch", "transaction"})
 
@@ -58,6 +67,8 @@ class Visit:
     bundled: bool
     refused: bool
     own: bool
+    # Why it could be seen, by the codes of REASONS.
+    reasons: tuple[str, ...] = ()
 
 
 def visits(events: Iterable[Resource], patient: str) -> list[Visit]:
@@ -103,6 +114,7 @@ def _together(earlier: Visit, later: Visit) -> Visit:
         bundled=earlier.bundled or later.bundled,
         refused=later.refused,
         own=later.own,
+        reasons=tuple(dict.fromkeys([*earlier.reasons, *later.reasons])),
     )
 
 
@@ -136,12 +148,28 @@ def _visit(event: Resource, patient: str) -> Visit:
         purpose=_code(event.get("purposeOfEvent", ())),
         first=at,
         last=at,
-        kinds=tuple(dict.fromkeys(KINDS[t] for t in _shown(event, types) if t in KINDS)),
+        kinds=_kinds(event, types),
         wrote=not interactions.isdisjoint(_WRITES),
         bundled=not interactions.isdisjoint(_BUNDLES),
         refused=event.get("outcome", "0") != "0",
         own=login == f"p.{patient}" or who.get("reference") == f"Patient/{patient}",
+        reasons=tuple(r for r in [str(event.get("outcomeDesc", ""))] if r in REASONS),
     )
+
+
+def _kinds(event: Resource, types: Sequence[str]) -> tuple[str, ...]:
+    """Return what was disclosed: the data domains where the event tells them, else by type."""
+    domains = [
+        DOMAINS[detail["valueString"]]
+        for entity in event.get("entity", ())
+        for detail in entity.get("detail", ())
+        if detail.get("type") == "data-domain" and detail.get("valueString") in DOMAINS
+    ]
+    # What no domain of care covers: the personal details, sharing choices, the log itself.
+    others = [
+        KINDS[t] for t in _shown(event, types) if t in KINDS and (t in _OUTSIDE or not domains)
+    ]
+    return tuple(dict.fromkeys([*domains, *others]))
 
 
 def _shown(event: Resource, types: Sequence[str]) -> Sequence[str]:

@@ -1,4 +1,4 @@
-"""The steward's page: the quality of the lake's tables."""
+"""The steward's pages: the quality of the lake's tables, and the audit log beside them."""
 
 from __future__ import annotations
 
@@ -6,10 +6,12 @@ from fastapi import APIRouter
 from fastapi.responses import Response
 
 from ehr_portal.page import StewardPage
+from ehr_portal.pages import audit
 from ehr_portal.quality import reports
 from ehr_portal.trends import bar
 
 router = APIRouter()
+router.include_router(audit.router)
 
 
 @router.get("/quality")

@@ -24,7 +24,7 @@ PAGES = {
     "patient": ["/record", "/record/results", "/record/problems", "/record/item/Condition/con-1",
                 "/sharing", "/who-looked", "/who-looked?mine=1", "/no-such-page"],
     "doctor": ["/patients", "/patients/pat-1", "/patients/nobody", "/record"],
-    "steward": ["/quality"],
+    "steward": ["/quality", "/audit", "/unusual"],
     "researcher": ["/"],
 }  # fmt: skip
 
