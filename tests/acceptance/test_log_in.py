@@ -1,0 +1,282 @@
+"""The log-in in a real browser: passkeys, every page in three languages, keyboard, no scripts."""
+
+from __future__ import annotations
+
+import re
+import socket
+import threading
+import time
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import httpx
+import pytest
+import uvicorn
+
+# The package ships no types.
+from axe_playwright_python.sync_playwright import Axe  # type: ignore[import-untyped]
+from playwright.sync_api import Browser, BrowserContext, Page, expect
+
+from ehr_gateway.auth import accounts, totp
+from ehr_gateway.auth.accounts import Account
+from tests.lib.gateway import HKID, PASSWORD, PIN, House
+
+pytestmark = pytest.mark.browser
+
+RULES = {"runOnly": ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa"]}
+SIZES = {"phone": (360, 740), "desktop": (1280, 900)}
+LANGUAGES = ("en", "zh-Hant-HK", "zh-Hans")
+LOOKED_AT = {("phone", "en"), ("desktop", "zh-Hant-HK")}
+
+
+@pytest.fixture(scope="module")
+def gateway(tmp_path_factory: pytest.TempPathFactory) -> Iterator[House]:
+    """Serve a gateway by the name under which browsers allow passkeys without HTTPS."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+    house = House(tmp_path_factory.mktemp("gateway"), address=f"http://localhost:{port}")
+    house.invite()
+    config = uvicorn.Config(house.app, host="127.0.0.1", port=port, log_level="warning")
+    server = uvicorn.Server(config)
+    thread = threading.Thread(target=server.run, daemon=True)
+    thread.start()
+    end = time.monotonic() + 30
+    while not server.started and time.monotonic() < end:
+        time.sleep(0.05)
+    assert httpx.get(f"http://127.0.0.1:{port}/healthz").status_code == 200
+    yield house
+    server.should_exit = True
+    thread.join(20)
+    house.gateway.store.close()
+
+
+class Walker:
+    """A person of two accounts, at one browser."""
+
+    def __init__(
+        self, browser: Browser, house: House, name: str, language: str = "en", *,
+        size: str = "desktop", scripts: bool = True, axe: bool = False,
+    ) -> None:  # fmt: skip
+        width, height = SIZES[size]
+        self.house = house
+        self.context: BrowserContext = browser.new_context(
+            viewport={"width": width, "height": height},
+            locale=language,
+            java_script_enabled=scripts,
+            # For axe alone, which has to run inside the page.
+            bypass_csp=axe,
+        )
+        self.page: Page = self.context.new_page()
+        self.problems: list[str] = []
+        self.page.on("console", lambda message: self._heard(message.type, message.text))
+        self.name = name
+        clinician = Account(name, "clinician", "Dr Lee", "hospital-a", "doctor", person=name)
+        administrator = Account(f"admin-{name}", "administrator", "Lee", "ehr-commons", person=name)
+        for account in (clinician, administrator):
+            accounts.add(house.gateway.store.database, account, PASSWORD)
+
+    def _heard(self, kind: str, text: str) -> None:
+        if kind == "error" and "401" not in text and "400" not in text:
+            self.problems.append(text)
+
+    def go(self, path: str) -> None:
+        self.page.goto(f"{self.house.settings.base_url}{path}")
+
+    def password(self, password: str = PASSWORD) -> None:
+        self.page.fill("#login", self.name)
+        self.page.fill("#password", password)
+        self.page.press("#password", "Enter")
+
+    def code(self) -> str:
+        """Return the code of the secret that the page shows."""
+        secret = self.page.locator("#secret").inner_text().replace(" ", "")
+        return totp.code_at(secret, self.house.clock() // totp.STEP_MS)
+
+    def choose(self, number: int) -> None:
+        self.page.locator("main form button").nth(number).click()
+
+    def authenticator(self) -> None:
+        """Give the browser an authenticator that knows its owner."""
+        tools = self.context.new_cdp_session(self.page)
+        tools.send("WebAuthn.enable")
+        tools.send(
+            "WebAuthn.addVirtualAuthenticator",
+            {
+                "options": {
+                    "protocol": "ctap2",
+                    "transport": "internal",
+                    "hasResidentKey": True,
+                    "hasUserVerification": True,
+                    "isUserVerified": True,
+                    "automaticPresenceSimulation": True,
+                }
+            },
+        )
+
+
+def test_a_passkey_is_made_and_then_logs_in_under_the_strict_policy(
+    chromium: Browser, gateway: House
+) -> None:
+    walker = Walker(chromium, gateway, "passkey.owner")
+    account = replace(accounts.find(gateway.gateway.store, walker.name), person=None, exempt=True)
+    accounts.add(gateway.gateway.store.database, account, PASSWORD)
+    walker.authenticator()
+    page = walker.page
+    walker.go("/oauth/account")
+    walker.password()
+
+    page.fill("#name", "my laptop")
+    page.locator("#passkey").click()
+    expect(page.locator("[role=status]")).to_contain_text("The passkey was added")
+    expect(page.locator(".rows").first).to_contain_text("my laptop")
+    page.locator("#logout").click()
+    walker.go("/oauth/account")
+    page.locator("#passkey").click()
+
+    expect(page.locator("dd").first).to_have_text("passkey.owner")
+    page.get_by_role("button", name="Remove my laptop").click()
+    expect(page.locator("[role=status]")).to_contain_text("The passkey was removed")
+    page.locator("#logout").click()
+    walker.go("/oauth/account")
+    page.locator("#passkey").click()
+    expect(page.locator(".errors")).to_contain_text("The passkey was not accepted")
+    assert walker.problems == []
+    walker.context.close()
+
+
+def test_without_scripts_everything_but_passkeys_works_by_keyboard(
+    chromium: Browser, gateway: House
+) -> None:
+    walker = Walker(chromium, gateway, "keyboard", scripts=False)
+    keyboard, page = walker.page.keyboard, walker.page
+    walker.go("/oauth/account")
+
+    def tab_to(selector: str) -> None:
+        for _ in range(30):
+            keyboard.press("Tab")
+            if page.locator(f"{selector}:focus").count():
+                return
+        raise AssertionError(f"Tab never came to {selector}")
+
+    tab_to("#login")
+    keyboard.type("keyboard")
+    tab_to("#password")
+    keyboard.type(PASSWORD)
+    keyboard.press("Enter")
+    tab_to("#code")
+    keyboard.type(walker.code())
+    keyboard.press("Enter")
+    tab_to("main button")
+    keyboard.press("Enter")
+    tab_to("main button")
+    keyboard.press("Enter")
+
+    expect(page.locator("dd").first).to_have_text("keyboard")
+    tab_to("#logout")
+    keyboard.press("Enter")
+    expect(page.locator("h1")).to_have_text("You are logged out")
+    walker.context.close()
+
+
+@pytest.mark.parametrize(
+    ("size", "language"),
+    [
+        # The structure is the same in every language: each size is looked at by axe in one.
+        pytest.param(size, tag, marks=[] if (size, tag) in LOOKED_AT else [pytest.mark.slow])
+        for size in SIZES
+        for tag in LANGUAGES
+    ],
+)
+def test_no_page_of_the_log_in_has_a_barrier_or_scrolls_sideways(
+    chromium: Browser, gateway: House, tmp_path: Path, size: str, language: str
+) -> None:
+    looked = (size, language) in LOOKED_AT
+    name = f"w.{size}.{language}".lower()
+    walker = Walker(chromium, gateway, name, language, size=size, axe=looked)
+    walker.authenticator()
+    page = walker.page
+
+    def look(what: str) -> None:
+        page.screenshot(path=tmp_path / f"{what}-{size}-{language}.png", full_page=True)
+        assert page.locator("html").get_attribute("lang") == language, what
+        sideways = page.evaluate(
+            "document.documentElement.scrollWidth - document.documentElement.clientWidth"
+        )
+        assert sideways <= 0, what
+        small = page.evaluate(
+            """[...document.querySelectorAll('button, select, input:not([type=hidden]), header a')]
+               .filter(it => it.checkVisibility() && it.getBoundingClientRect().height < 24)
+               .map(it => it.outerHTML)"""
+        )
+        assert small == [], what
+        if looked:
+            found = Axe().run(page, options=RULES).response["violations"]
+            assert [f"{one['id']}: {one['nodes'][0]['html'][:160]}" for one in found] == [], what
+
+    walker.go("/oauth/account")
+    look("login")
+    walker.password("wrong")
+    look("login-wrong")
+    page.locator("#eid").click()
+    look("eid")
+    page.fill("[name=hkid]", HKID)
+    page.fill("[name=pin]", "000000")
+    page.press("[name=pin]", "Enter")
+    look("eid-wrong")
+    page.locator("main p a").last.click()
+    look("eid-refused")
+    walker.password()
+    look("enrol")
+    page.fill("#code", "000000")
+    page.press("#code", "Enter")
+    look("enrol-wrong")
+    page.fill("#code", walker.code())
+    page.press("#code", "Enter")
+    look("recovery")
+    page.locator("main form button").click()
+    look("choose")
+    walker.choose(0)
+    page.fill("#name", "phone")
+    page.locator("#passkey").click()
+    page.locator("[role=status]").wait_for()
+    look("account")
+    walker.go("/oauth/logout")
+    look("logout")
+    page.locator("main form button").click()
+    look("logged-out")
+    walker.go("/oauth/account")
+    walker.password()
+    look("code")
+    page.fill("#code", "000000")
+    page.press("#code", "Enter")
+    look("code-wrong")
+    page.locator("#passkey").click()
+    page.locator("h1").wait_for()
+    walker.choose(1)
+    walker.go("/oauth/accounts?find=doctor")
+    look("accounts")
+    walker.go("/oauth/login?request=stale")
+    look("stopped")
+    gateway.clock.forward(seconds=700)
+    walker.go("/oauth/account")
+    look("account-again")
+    assert re.search(r"<strong>.*Chrom", page.content())
+    walker.context.close()
+
+
+def test_a_patient_logs_in_by_the_simulated_identity_in_the_browser(
+    chromium: Browser, gateway: House
+) -> None:
+    walker = Walker(chromium, gateway, "patient.browser", scripts=False)
+    page = walker.page
+    walker.go("/oauth/account")
+    page.locator("#eid").click()
+    expect(page.locator(".warning")).to_contain_text("simulator")
+    page.fill("[name=hkid]", HKID)
+    page.fill("[name=pin]", PIN)
+    page.press("[name=pin]", "Enter")
+
+    expect(page.locator("dd").first).to_have_text("p.pat-1")
+    walker.context.close()
