@@ -18,7 +18,8 @@ from ehr_gateway.database import Connection, Database, Row
 from ehr_gateway.settings import GatewaySettings
 
 __all__ = [
-    "Refreshed", "end_in", "end_of_client", "end_of_login", "family_of", "find", "rotate", "start",
+    "Refreshed", "client_of", "end_in", "end_of_client", "end_of_login", "family_of", "find",
+    "rotate", "start",
 ]  # fmt: skip
 
 _COLUMNS = "f.client, f.login, f.scope, f.id, f.context"
@@ -111,6 +112,17 @@ def find(database: Database, settings: GatewaySettings, token: str, now_ms: int)
         row["client"], row["login"], "", "", row["scope"], row["id"],
         Context.from_json(row["context"]),
     )  # fmt: skip
+
+
+def client_of(database: Database, token: str) -> str | None:
+    """Return the client that a refresh token was given to."""
+    with database.reading() as connection:
+        row = connection.execute(
+            "SELECT f.client FROM refresh_token t JOIN token_family f ON f.id = t.family"
+            " WHERE t.key = ?",
+            (key_of(token),),
+        ).fetchone()
+    return str(row[0]) if row else None
 
 
 def family_of(database: Database, token: str, client: str) -> str | None:

@@ -68,6 +68,13 @@ def _by_code(request: Request, gateway: Gateway, form: dict[str, str]) -> Respon
 
 
 def _by_refresh_token(request: Request, gateway: Gateway, form: dict[str, str]) -> Response:
+    if not {"client_id", "client_assertion"} & set(form) and "authorization" not in request.headers:
+        # RFC 6749 §6 has no client_id here, and SMART's own client sends none for a public app. A
+        # client that can prove itself still must.
+        found = families.client_of(gateway.store.database, form.get("refresh_token", ""))
+        if found is None:
+            raise OAuthError("invalid_grant")
+        form = {**form, "client_id": found}
     client = authenticated(request, gateway, form, public=True)
     refreshed = families.rotate(
         gateway.store,

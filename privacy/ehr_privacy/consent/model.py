@@ -56,6 +56,14 @@ class Requester:
     patient: str | None = None
     scopes: tuple[Scope, ...] = ()
 
+    def __hash__(self) -> int:
+        # Asked for at each request, of a value that lives as long as its token's.
+        found: int | None = self.__dict__.get("_hash")
+        if found is None:
+            found = hash((self.role, self.person, self.organization, self.purpose, self.scopes))
+            object.__setattr__(self, "_hash", found)
+        return found
+
 
 @dataclass(frozen=True)
 class Record:

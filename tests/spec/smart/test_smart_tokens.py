@@ -106,6 +106,20 @@ def test_a_refresh_token_is_its_own_clients(app: App) -> None:
     assert must(app.refresh(tokens["refresh_token"]))
 
 
+def test_a_public_app_need_not_name_itself_to_refresh_one_with_a_secret_must(app: App) -> None:
+    backed = App(app.house, "backed", LASTING, secret=PASSWORD).register(auth_method=None)
+    tokens = [one.tokens("p.pat-1", scope=LASTING)["refresh_token"] for one in (app, backed)]
+
+    def bare(token: str) -> Any:
+        form = {"grant_type": "refresh_token", "refresh_token": token}
+        return app.house.client.post("/oauth/token", data=form)
+
+    assert must(bare(tokens[0])).json()["patient"] == "pat-1"
+    assert error(bare(tokens[1])) == (401, "invalid_client")
+    assert error(bare("nonsense")) == (400, "invalid_grant")
+    assert error(bare("")) == (400, "invalid_grant")
+
+
 def test_a_refresh_may_ask_for_less_but_never_for_more(app: App) -> None:
     token = app.tokens("p.pat-1", scope=LASTING)["refresh_token"]
 
