@@ -14,12 +14,13 @@ from ehr_fhir.errors import Conflict, Forbidden, NotFound, TooMany, Unprocessabl
 from ehr_gateway.access_requests import codes, consents
 from ehr_gateway.access_requests.ledger import AccessRequest, decide, insert, select
 from ehr_gateway.access_requests.people import known_patient, manages
-from ehr_gateway.access_requests.service import step
+from ehr_gateway.access_requests.service import Writing, step
 from ehr_gateway.auth import throttle
 from ehr_gateway.caller import Asking
 from ehr_gateway.database import Connection, Row
 from ehr_gateway.ids import new_id
 from ehr_gateway.notices.outbox import Notice, of_patient, put
+from ehr_privacy.substitutes import load_substitutes, standing
 
 __all__ = [
     "BASES", "POWERS", "RELATIONS", "accept", "acting_for", "carers", "end", "invite",
@@ -29,10 +30,7 @@ __all__ = [
 POWERS = {"view": ("view",), "manage": ("manage",), "both": ("view", "manage")}
 # Under 16, or not able to decide (Cap. 625).
 BASES = ("minor", "incapable")
-RELATIONS = (
-    "parent", "guardian", "court-appointed", "director-of-social-welfare", "family", "resident",
-    "provider",
-)  # fmt: skip
+RELATIONS = load_substitutes().relations
 _DAY_MS = 86_400_000
 _INVITED_DAYS = 7
 _MOST_OPEN = 5
@@ -54,7 +52,7 @@ def invite(
 
 
 def record_substitute(
-    asking: Asking, patient: str, *, relation: str, basis: str, reason: str, until_ms: int
+    asking: Asking, patient: str, *, relation: str, basis: Basis, reason: str, until_ms: int
 ) -> tuple[AccessRequest, str]:
     """Record who decides for a patient under 16 or without capacity: a clinician or a steward.
 
@@ -63,6 +61,14 @@ def record_substitute(
     role, now = asking.access.requester.role, asking.access.now_ms
     if role not in ("clinician", "steward"):
         raise Forbidden("A clinician or a steward records who decides for a patient.")
+    with asking.gateway.store.reading() as connection:
+        others = [one.details["relation"] for one in _substitutes(connection, patient, now)]
+    if not standing(basis, relation, others).may:
+        raise Unprocessable(
+            "Somebody who comes before in the order of the law decides for this patient, or a"
+            " person of this relation never does.",
+            expression="Parameters.parameter",
+        )
     details = {"power": "both", "relation": relation, "basis": basis, "until_ms": until_ms}
     return _invited(
         asking, "substitute", patient, "$record-substitute", details, (), now, reason=reason
@@ -119,6 +125,8 @@ def accept(asking: Asking, typed: str) -> AccessRequest:
             (requester.person, display, json.dumps(details), request.id),
         )
         throttle.succeeded(connection, f"invitation:{requester.person}")
+        if request.kind == "substitute":
+            _give_way(writing, request, now)
         put(
             connection,
             Notice(
@@ -227,6 +235,31 @@ def _invited(
         insert(writing.connection, request)
         writing.patients.append(patient)
     return request, code
+
+
+def _substitutes(connection: Connection, patient: str, now_ms: int) -> Sequence[AccessRequest]:
+    return select(
+        connection,
+        "kind = 'substitute' AND state = 'active' AND patient = :patient"
+        " AND (until_ms IS NULL OR until_ms > :now)"
+        " AND EXISTS (SELECT 1 FROM consent_carer c WHERE c.consent = access_request.consent)",
+        patient=patient,
+        now=now_ms,
+    )
+
+
+def _give_way(writing: Writing, request: AccessRequest, now_ms: int) -> None:
+    """Whoever comes later in the order of the law decides no more."""
+    relation = request.details["relation"]
+    for other in _substitutes(writing.connection, request.patient, now_ms):
+        basis, theirs = other.details["basis"], other.details["relation"]
+        if other.id == request.id or standing(basis, theirs, [relation]).may:
+            continue
+        writing.connection.execute(
+            "UPDATE access_request SET state = 'ended', until_ms = ? WHERE id = ?",
+            (now_ms, other.id),
+        )
+        writing.change(str(other.consent), status="inactive")
 
 
 def _may_end(asking: Asking, request: AccessRequest) -> bool:

@@ -52,7 +52,7 @@ def record_substitute(asking: TheAsking, patient: str, body: Body) -> Response:
         asking,
         patient,
         relation=given.one_of("relation", carers.RELATIONS),
-        basis=given.one_of("basis", carers.BASES),
+        basis="minor" if given.one_of("basis", carers.BASES) == "minor" else "incapable",
         reason=given.reason(asking.gateway.settings.limits.reason_length),
         until_ms=_until(given),
     )

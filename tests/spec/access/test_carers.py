@@ -136,3 +136,24 @@ def test_nobody_else_records_who_decides(furnished: House) -> None:
     ]
 
     assert statuses == [403, 403, 404]
+
+
+def test_who_comes_before_in_the_order_of_the_law_decides(furnished: House) -> None:
+    steward = furnished.login("steward")
+
+    def record(relation: str) -> object:
+        return send(
+            steward, "Patient/pat-1/$record-substitute", relation=relation, basis="minor",
+            reason="Came with the patient", until="2027-06-01",
+        )  # fmt: skip
+
+    sessions = {}
+    for relation in ("family", "parent"):
+        accounts.add(furnished.gateway.store, Account(f"c.{relation}", "carer", relation))
+        sessions[relation] = furnished.login(f"c.{relation}")
+        code = named(record(relation))["code"][0]
+        must(send(sessions[relation], "$accept-invitation", code=code))
+
+    assert sessions["parent"].get("Patient/pat-1").status_code == 200
+    assert sessions["family"].get("Patient/pat-1").status_code == 404
+    assert record("family").status_code == 422  # type: ignore[attr-defined]
