@@ -20,7 +20,7 @@ from ehr_gateway.caller import Asking
 from ehr_gateway.database import Connection, Row
 from ehr_gateway.ids import new_id
 from ehr_gateway.notices.outbox import Notice, of_patient, put
-from ehr_privacy.substitutes import load_substitutes, standing
+from ehr_privacy.substitutes import Basis, load_substitutes, standing
 
 __all__ = [
     "BASES", "POWERS", "RELATIONS", "accept", "acting_for", "carers", "end", "invite",
