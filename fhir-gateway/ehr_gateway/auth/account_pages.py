@@ -20,6 +20,7 @@ from ehr_gateway.auth import (
     closing,
     factors,
     login,
+    login_audit,
     login_pages,
     pages,
     passkeys,
@@ -59,6 +60,10 @@ class Stay:
     def csrf(self, action: str) -> str:
         """Return what a form sent to an address must carry."""
         return browser.csrf(self.gateway, self.session, action)
+
+    def record(self, interaction: str) -> None:
+        """Put on record that the person did something."""
+        login_audit.changed(self.request, self.gateway, self.account, interaction)
 
     def go(self, told: str = "") -> Response:
         """Send the person back to their account's page."""
@@ -124,7 +129,10 @@ def add_passkey(request: Request, gateway: TheGateway, form: Form) -> Response:
             now,
         )
     )
-    return stay.go("passkey_added") if added else _home(stay, error="wrong_passkey", field="name")
+    if not added:
+        return _home(stay, error="wrong_passkey", field="name")
+    stay.record("passkey-add")
+    return stay.go("passkey_added")
 
 
 @router.post("/account/passkeys/remove")
@@ -138,6 +146,7 @@ def remove_passkey(request: Request, gateway: TheGateway, form: Form) -> Respons
         if factors.needs(stay.account) and not has.totp and has.passkeys == 1:
             return _home(stay, error="factor_needed", field="passkeys")
         passkeys.remove(connection, stay.account.login, form.get("passkey", ""))
+    stay.record("passkey-remove")
     return stay.go("passkey_removed")
 
 
@@ -163,6 +172,7 @@ def confirm_totp(request: Request, gateway: TheGateway, form: Form) -> Response:
     )
     if codes is None:
         return _totp_page(stay, error=login_pages.refusal(stay.language, "wrong_code", 0))
+    stay.record("totp-set")
     return pages.page(
         "recovery.html", stay.language, here="", error="", error_field="", codes=codes, action=""
     )
@@ -179,6 +189,7 @@ def remove_totp(request: Request, gateway: TheGateway, form: Form) -> Response:
         if factors.needs(stay.account) and not has.passkeys:
             return _home(stay, error="factor_needed", field="totp")
         factors.remove(connection, stay.account.login)
+    stay.record("totp-remove")
     return stay.go("totp_removed")
 
 
@@ -204,6 +215,7 @@ def change_password(request: Request, gateway: TheGateway, form: Form) -> Respon
         return _home(stay, error="password_wrong", field="present", wait=refused.wait_seconds)
     accounts.set_password(gateway.store.database, name, new)
     closing.end_sessions(gateway, name, besides=stay.session.id)
+    stay.record("password-change")
     return stay.go("password_changed")
 
 
@@ -217,6 +229,7 @@ def end_session(request: Request, gateway: TheGateway, form: Form) -> Response:
         closing.end_session(gateway, stay.account.login, form["session"])
     else:
         closing.end_sessions(gateway, stay.account.login, besides=stay.session.id)
+    stay.record("session-end")
     return stay.go("session_ended")
 
 
@@ -249,6 +262,7 @@ def log_out(request: Request, gateway: TheGateway, form: Form) -> Response:
 
 def _log_out(stay: Stay) -> Response:
     closing.end_session(stay.gateway, stay.account.login, stay.session.id)
+    stay.record("logout")
     return _logged_out(stay.gateway, stay.language)
 
 

@@ -14,11 +14,9 @@ from fastapi import APIRouter, Depends, Request
 from fastapi.responses import Response
 
 from ehr_fhir.errors import EhrError
-from ehr_gateway import audit
 from ehr_gateway.auth import accounts, closing, login, login_pages, pages, passwords
 from ehr_gateway.auth.account_pages import Stay, log_in_first, sent, stay_of
 from ehr_gateway.auth.accounts import Account
-from ehr_gateway.auth.local import subject_of
 from ehr_gateway.auth.roles import roles
 from ehr_gateway.body import form_fields
 from ehr_gateway.gateway import Gateway, TheGateway
@@ -60,7 +58,7 @@ def create(request: Request, gateway: TheGateway, form: Form) -> Response:
         why = pages.texts()[fault][stay.language]
         error = pages.texts()["people_wrong"][stay.language].format(why=why)
         return _page(stay, error=error, typed=form)
-    _record(stay, "account-create")
+    stay.record("account-create")
     return _page(stay, told="people_created", find=form.get("login", ""))
 
 
@@ -72,7 +70,7 @@ def disable(request: Request, gateway: TheGateway, form: Form) -> Response:
         return stay
     if form.get("login") != stay.account.login:
         closing.disable(gateway, form.get("login", ""))
-        _record(stay, "account-disable")
+        stay.record("account-disable")
     return _page(stay, told="people_was_disabled", find=form.get("login", ""))
 
 
@@ -83,7 +81,7 @@ def enable(request: Request, gateway: TheGateway, form: Form) -> Response:
     if isinstance(stay, Response):
         return stay
     closing.enable(gateway, form.get("login", ""))
-    _record(stay, "account-enable")
+    stay.record("account-enable")
     return _page(stay, told="people_was_enabled", find=form.get("login", ""))
 
 
@@ -173,16 +171,3 @@ def _page(
         csrf=stay.csrf,
         own=stay.account.login,
     )
-
-
-def _record(stay: Stay, interaction: str) -> None:
-    # That it was done and by whom; not to which account: names are not the log's.
-    occasion = audit.Occasion(
-        subject_of(stay.account, "account"),
-        roles()[stay.account.role].purpose,
-        stay.gateway.clock(),
-        str(stay.request.state.request_id),
-        interaction,
-    )
-    with stay.gateway.store.writing() as connection:
-        audit.record_about(connection, occasion, None)

@@ -12,7 +12,7 @@ from fastapi.concurrency import run_in_threadpool
 from fastapi.responses import RedirectResponse, Response
 
 from ehr_fhir.errors import Unavailable
-from ehr_gateway.auth import accounts, authorize_request, login, login_pages, steps
+from ehr_gateway.auth import accounts, authorize_request, login, login_audit, login_pages, steps
 from ehr_gateway.auth.eid import EidProvider, EidRefused, EidRequest
 from ehr_gateway.auth.steps import Step
 from ehr_gateway.gateway import Gateway, TheGateway
@@ -48,6 +48,10 @@ async def come_back(request: Request, gateway: TheGateway) -> Response:
     now = gateway.clock()
     if not await run_in_threadpool(steps.use, gateway.store.database, "eid", step.nonce, now):
         return login.stopped(language, "stale")
+    if query.get("error") == "access_denied":
+        # The person turned back: nothing went wrong.
+        begun = Step(step.request, step.browser)
+        return await run_in_threadpool(login_pages.login_page, gateway, begun, language)
     known_as = ""
     try:
         if "code" in query and "error" not in query:
@@ -63,6 +67,7 @@ def _arrived(
 ) -> Response:
     begun = Step(step.request, step.browser)
     if not known_as:
+        login_audit.refused(request, gateway, "", "login-eid")
         problem = login_pages.refusal(language, "eid_refused", 0)
         return login_pages.login_page(gateway, begun, language, error=problem, field="eid")
     with gateway.store.reading() as connection:
@@ -83,7 +88,8 @@ def _asked(gateway: Gateway, step: Step, sealed: str, language: str) -> EidReque
         # Known to us alone, and another for each log-in: nothing need be kept meanwhile.
         verifier=base64.urlsafe_b64encode(digest.digest()).rstrip(b"=").decode(),
         language=language,
-        fresh=bool(asked and (asked.get("prompt") == "login" or asked.get("max_age"))),
+        # Before a change of how one logs in too: the account's own pages ask for nothing else.
+        fresh=asked is None or asked.get("prompt") == "login" or bool(asked.get("max_age")),
     )
 
 

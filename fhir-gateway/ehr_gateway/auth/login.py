@@ -18,6 +18,7 @@ from ehr_gateway.auth import (
     authorize_request,
     browser,
     factors,
+    login_audit,
     login_pages,
     passkeys,
     sessions,
@@ -92,6 +93,8 @@ def login(request: Request, gateway: TheGateway, form: Form) -> Response:
             browser.address_of(request),
         )
     except accounts.LoginRefused as refused:
+        if not refused.wait_seconds:
+            login_audit.refused(request, gateway, name, "login")
         problem = login_pages.refusal(language, "wrong_password", refused.wait_seconds)
         return login_pages.login_page(gateway, step, language, error=problem, login=name)
     # What was proved before is forgotten: this is a new beginning.
@@ -111,6 +114,8 @@ def code(request: Request, gateway: TheGateway, form: Form) -> Response:
     wait = throttle.admit(database, name, address, now)
     typed = form.get("code", "")
     if wait or not factors.verify(database, step.login, typed, gateway.form_secret, now):
+        if not wait:
+            login_audit.refused(request, gateway, step.login, "login-code")
         problem = login_pages.refusal(language, "wrong_code", wait)
         return login_pages.code_page(gateway, step, language, error=problem)
     with database.writing() as connection:
@@ -130,6 +135,7 @@ def passkey(request: Request, gateway: TheGateway, form: Form) -> Response:
     if steps.use(gateway.store.database, "passkey", step.nonce, now):
         name = passkeys.verify(gateway, step.nonce, form.get("credential", ""), now)
     if name is None or (step.login and name != step.login):
+        login_audit.refused(request, gateway, step.login, "login-passkey")
         problem = login_pages.refusal(language, "wrong_passkey", 0)
         fresh = Step(step.request, step.browser)
         return login_pages.login_page(gateway, fresh, language, error=problem, field="passkey")
@@ -153,6 +159,8 @@ def enrol(request: Request, gateway: TheGateway, form: Form) -> Response:
     if codes is None:
         problem = login_pages.refusal(language, "wrong_code", 0)
         return login_pages.enrol_page(gateway, step, language, error=problem)
+    account = accounts.find(gateway.store.database, step.login)
+    login_audit.changed(request, gateway, account, "totp-set")
     proved = step.proved(step.login, gateway.clock(), "otp")
     return login_pages.recovery_page(gateway, proved, language, codes)
 
@@ -236,6 +244,7 @@ def _finish(request: Request, gateway: Gateway, step: Step) -> Response:
         asked = authorize_request.opened(gateway, step.request) or {}
         response = _by_session(request, gateway, asked, session)
     else:
+        login_audit.changed(request, gateway, account, "login")
         response = RedirectResponse("/oauth/account", 303, headers={"Cache-Control": "no-store"})
     browser.keep_session(response, gateway, token)
     return response

@@ -126,7 +126,7 @@ def secret_of(gateway: Gateway, login: str, *, renew: bool) -> dict[str, Any]:
     secret = None if renew else factors.proposed(database, login, key)
     secret = secret or factors.propose(database, login, key)
     address = totp.address_of(secret, login, ISSUER)
-    picture = segno.make(address, error="m").svg_inline(scale=4, border=4, omitsize=False)
+    picture = segno.make(address, error="m").svg_inline(border=4, omitsize=True)
     spaced = " ".join(secret[at : at + 4] for at in range(0, len(secret), 4))
     return {"secret": spaced, "address": address, "picture": picture}
 

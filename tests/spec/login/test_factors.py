@@ -4,11 +4,14 @@ from __future__ import annotations
 
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
+from typing import Any
 
 import pytest
 
-from ehr_gateway.auth import accounts
+from ehr_gateway import audit
+from ehr_gateway.auth import accounts, closing
 from ehr_gateway.auth.accounts import Account
+from ehr_gateway.auth.secrets import verify_secret
 from tests.lib.gateway import PASSWORD, PEOPLE, House
 from tests.lib.visitor import Visitor, code_of
 
@@ -277,3 +280,64 @@ def test_log_ins_of_ones_own_do_not_reset_the_count_of_an_address(house: House) 
     answer = visitor.send("/oauth/login", login="one-more", password="x")
 
     assert "Too many attempts" in answer.text
+
+
+def rows_of(house: House, interaction: str) -> list[tuple[str, str]]:
+    with house.gateway.store.reading() as connection:
+        rows = connection.execute(
+            "SELECT login, outcome FROM audit WHERE interaction = ? ORDER BY seq", (interaction,)
+        ).fetchall()
+    return [(row[0], row[1]) for row in rows]
+
+
+def test_refused_log_ins_are_on_record_but_never_a_name_that_does_not_exist(
+    house: House,
+) -> None:
+    visitor = Visitor(house)
+    visitor.ask()
+    for name in ("doctor.a", "my-secret-typed-here"):
+        visitor.send("/oauth/login", login=name, password="wrong")
+
+    assert rows_of(house, "login") == [("doctor.a", "4"), ("unknown", "4")]
+
+
+def test_changes_of_how_one_logs_in_are_on_record(
+    house: House, enrolled: tuple[Visitor, str, list[str]]
+) -> None:
+    visitor = enrolled[0]
+    visitor.change("/oauth/account/totp/remove")
+    visitor.change("/oauth/account/password", present=PASSWORD, new="seven quiet ferries")
+    visitor.change("/oauth/logout")
+
+    for interaction in ("totp-set", "totp-remove", "password-change", "logout"):
+        assert rows_of(house, interaction) == [("doctor.a", "0")]
+
+
+def test_every_refused_name_costs_the_same_work(
+    house: House, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    done: list[str] = []
+    noted = audit.record_refusal
+
+    def counted(stored: str | None, given: str) -> bool:
+        done.append("hash")
+        return verify_secret(stored, given)
+
+    def recorded(*arguments: Any) -> None:
+        done.append("row")
+        noted(*arguments)
+
+    monkeypatch.setattr("ehr_gateway.auth.accounts.verify_secret", counted)
+    monkeypatch.setattr("ehr_gateway.audit.record_refusal", recorded)
+    accounts.add(house.gateway.store.database, Account("gone", "steward", "G"), PASSWORD)
+    closing.disable(house.gateway, "gone")
+    work = {}
+    for name in ("doctor.a", "nobody", "p.pat-1", "gone"):
+        visitor = Visitor(house)
+        visitor.ask()
+        done.clear()
+        assert visitor.password(name, "wrong").status_code == 401
+        work[name] = list(done)
+
+    # Known, unknown, without a password, disabled.
+    assert all(one == ["hash", "row"] for one in work.values()), work
