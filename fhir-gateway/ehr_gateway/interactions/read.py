@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
 from typing import Literal
 
 from ehr_fhir.errors import Gone, NotFound
@@ -28,9 +29,7 @@ def read_in(
     """Read as a connection sees the store, for example inside a transaction."""
     visible = access.visible(interaction)
     row = connection.execute(
-        "SELECT r.* FROM resource r WHERE r.type = :type AND r.id = :id AND r.current = 1"  # noqa: S608
-        f" AND ({visible.sql})",
-        {"type": resource_type, "id": identity, **visible.params},
+        _statement(visible.sql), {"type": resource_type, "id": identity, **visible.params}
     ).fetchone()
     if row is None:
         raise NotFound(f"There is no {resource_type} with this id.")
@@ -38,6 +37,15 @@ def read_in(
     if version.deleted:
         raise Gone(f"This {resource_type} was deleted.")
     return version
+
+
+# A long text: to put it together at each request takes as long as a part of the look-up.
+@lru_cache(maxsize=1024)
+def _statement(condition: str) -> str:
+    return (
+        "SELECT r.* FROM resource r WHERE r.type = :type AND r.id = :id AND r.current = 1"  # noqa: S608
+        f" AND ({condition})"
+    )
 
 
 def current_visible(

@@ -6,12 +6,15 @@ the result inside queries of their own.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable
 
 TRUE = "TRUE"
 FALSE = "FALSE"
 BY_ROW = "/*by row*/"
 _AND = " AND "
+# What a word of the rules may be: no quote, no mark of a parameter.
+_WORD = re.compile(r"[A-Za-z][A-Za-z-]{0,63}|[*|]|")
 _OR = " OR "
 
 
@@ -81,9 +84,19 @@ class Params:
             self.values[name] = value
         return f":{self._names[key]}"
 
+    def word(self, value: str) -> str:
+        """Return a word of the rules themselves as it stands in SQL; anything else is bound.
+
+        To bind a value takes as long as to look something up, and the rules have many words.
+
+        >>> Params("p").word("radiology"), Params("p").word("it's")
+        ("'radiology'", ':p_0')
+        """
+        return f"'{value}'" if _WORD.fullmatch(value) else self.bind(value)
+
     def bind_in(self, column: str, values: Iterable[str], *, negate: bool = False) -> str:
         """Return `column [NOT] IN (...)`, folded when there is nothing to be in."""
-        names = ", ".join(self.bind(value) for value in sorted(values))
+        names = ", ".join(self.word(value) for value in sorted(values))
         if not names:
             return TRUE if negate else FALSE
         return f"{column} {'NOT ' if negate else ''}IN ({names})"

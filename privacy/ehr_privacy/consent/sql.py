@@ -2,7 +2,8 @@
 
 The predicate is one boolean expression over the record row `alias`. Everything that depends on the
 requester alone (role, profession, scopes) is decided here and folded away; what depends on a
-patient is looked up by patient. Values are always bound, never written into the text.
+patient is looked up by patient. Values are always bound, never written into the text; the words of
+the rules themselves (domains, types, labels) stand in it.
 
 A record is closed by any of several lines of the table, so the lines stand side by side: "there is
 no patient of the record whom this line closes". That keeps the text shallow (SQLite's parser has a
@@ -98,7 +99,7 @@ def _lists(params: Params, listing: str, name: str) -> str:
 
     By REPLACE, which every engine has and which tells small letters from capitals, as LIKE may not.
     """
-    bar, nothing = params.bind("|"), params.bind("")
+    bar, nothing = params.word("|"), params.word("")
     found = f"REPLACE({listing}, {bar} || {name} || {bar}, {nothing}) <> {listing}"
     return all_of(f"{listing} IS NOT NULL", found)
 
@@ -195,14 +196,14 @@ class _Compiler:
         """
         if self.dialect == "spark":
             return FALSE
-        of_type = f"{self.alias}.type = {self.params.bind(scope.type)}"
+        of_type = f"{self.alias}.type = {self.params.word(scope.type)}"
         return all_of(of_type, *(self.within(scope.type, limit) for limit in scope.limits))
 
     def within(self, resource_type: str, limit: Limit) -> str:
         number = (
             "(SELECT lp.param FROM search_parameter lp"  # noqa: S608 - bound values alone
-            f" WHERE lp.type = {self.params.bind(resource_type)}"
-            f" AND lp.code = {self.params.bind(limit.parameter)})"
+            f" WHERE lp.type = {self.params.word(resource_type)}"
+            f" AND lp.code = {self.params.word(limit.parameter)})"
         )
         values = [
             all_of(
@@ -282,7 +283,7 @@ class _Compiler:
         """Say that the record holds something of one of the domains."""
         column = f"{record}.inner_domains"
         return any_of(
-            *(_lists(self.params, column, self.params.bind(one)) for one in sorted(domains))
+            *(_lists(self.params, column, self.params.word(one)) for one in sorted(domains))
         )
 
     def shared(self, restricted: set[str]) -> str:
@@ -299,7 +300,7 @@ class _Compiler:
         unshared = all_of(*map(negated, self.sharings("rp.patient")))
         unasked = FALSE if "step-up" in self.lifted else all_of(stepped, no_grant)
         unlifted = FALSE if "hidden" in self.lifted else all_of(ordinary, no_grant)
-        sealed = f"x.sealed = {self.params.bind(1)}"
+        sealed = "x.sealed = 1"
         if self.dialect == "spark":
             # One subquery for each line: it does not resolve them inside an OR.
             patients = [self.no_patient(one, ordinary) for one in (unjoined, unshared, unasked)]
@@ -346,7 +347,7 @@ class _Compiler:
         explicit = exists(
             "consent_sharing sh",
             self.term("sh", patient),
-            f"sh.organization IN ({name}, {self.params.bind('*')})",
+            f"sh.organization IN ({name}, {self.params.word('*')})",
             f"sh.since <= {since}" if since else TRUE,
         )
         deemed = exists(
@@ -363,7 +364,7 @@ class _Compiler:
             self.term("gr"),
             self.mine("gr"),
             any_of(
-                f"gr.domain = {self.params.bind('*')}",
+                f"gr.domain = {self.params.word('*')}",
                 all_of(f"gr.domain = {record}.domain", f"{record}.inner_domains IS NULL"),
             ),
             any_of(*self.sharings("gr.patient", "gr.since")),
@@ -397,7 +398,7 @@ class _Compiler:
         kinds = {"person": f"= {person}"}
         if self.requester.role in ("carer", "patient"):
             carer = f"({rule}.actor_value IS NULL OR {rule}.actor_value = {person})"
-            special = [all_of(f"{rule}.actor_kind = {self.params.bind('carer')}", carer)]
+            special = [all_of(f"{rule}.actor_kind = {self.params.word('carer')}", carer)]
         else:
             special = []
             if self.requester.organization is not None:
@@ -405,10 +406,10 @@ class _Compiler:
             if self.requester.profession is not None:
                 kinds["profession"] = f"= {self.params.bind(self.requester.profession)}"
         named = [
-            all_of(f"{rule}.actor_kind = {self.params.bind(kind)}", f"{rule}.actor_value {equal}")
+            all_of(f"{rule}.actor_kind = {self.params.word(kind)}", f"{rule}.actor_value {equal}")
             for kind, equal in kinds.items()
         ]
-        return any_of(f"{rule}.actor_kind = {self.params.bind('everyone')}", *named, *special)
+        return any_of(f"{rule}.actor_kind = {self.params.word('everyone')}", *named, *special)
 
     # Patients and carers.
 
@@ -428,7 +429,7 @@ class _Compiler:
             "ca.can_view = 1",
             all_of(
                 "ca.can_manage = 1",
-                f"{self.record_name()}.type = {self.params.bind('Consent')}",
+                f"{self.record_name()}.type = {self.params.word('Consent')}",
             ),
         )
         mine = f"ca.person = {self.params.bind(self.requester.person)}"

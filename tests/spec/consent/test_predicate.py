@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 import pytest
 
-from ehr_privacy.consent import Requester, compile_predicate, parse_scopes
+from ehr_privacy.consent import Requester, Scope, compile_predicate, parse_scopes
 
 NOW = 1_781_496_000_000
 ROLES = (
@@ -18,7 +19,7 @@ ROLES = (
 def requester(role: str) -> Requester:
     """Return somebody whose predicate folds nothing away."""
     scopes = parse_scopes("patient/Condition.rs patient/List.rs user/Observation.rs")
-    return Requester(role, "x", "a", "pharmacist", "TREAT", "ann", scopes)
+    return Requester(role, "x'1", "a:1", "pharmacist", "TREAT", "ann?", scopes)
 
 
 @pytest.mark.parametrize("role", ROLES)
@@ -36,10 +37,21 @@ def test_the_predicate_leaves_room_for_thirty_levels_of_the_caller(
 @pytest.mark.parametrize("role", ROLES)
 def test_every_value_is_a_parameter(role: str) -> None:
     predicate = compile_predicate(requester(role), "search", NOW, prefix="me")
+    quoted = re.findall(r"'([^']*)'", predicate.sql)
 
-    assert "'" not in predicate.sql
-    assert str(NOW) not in predicate.sql
+    assert not [value for value in ("x'1", "a:1", "ann?", str(NOW)) if value in predicate.sql]
+    assert all(re.fullmatch(r"[A-Za-z-]+|[*|]|", word) for word in quoted)
     assert all(name.startswith("me_") for name in predicate.params)
+
+
+def test_no_scope_writes_into_the_text() -> None:
+    scopes = (Scope("user", "Observation') OR ('a", frozenset("rs")),)
+    predicate = compile_predicate(
+        Requester("clinician", "x", "a", "doctor", scopes=scopes), "read", 5
+    )
+
+    assert "OR ('a" not in predicate.sql
+    assert "Observation') OR ('a" in predicate.params.values()
 
 
 @pytest.mark.parametrize("role", ROLES)
