@@ -17,9 +17,9 @@ from ehr_gateway.auditing.folder import LogFolder
 from ehr_gateway.auditing.verify import Report, Task, verify
 from ehr_gateway.database import Connection, Database, create_tables, open_database
 from ehr_privacy.audit import Checkpoint, Signer
+from tests.lib.audit_writers import NOW, event
 
 SIGNER = Signer("ehr-commons.hk/audit", bytes(32))
-NOW = 1_795_334_400_000
 
 
 @dataclass
@@ -63,15 +63,6 @@ class Log:
 def size(connection: Connection) -> int:
     """Return how many events there are."""
     return int(connection.execute("SELECT count(*) FROM audit").fetchone()[0])
-
-
-def event(number: int) -> tuple[str | int | None, ...]:
-    """Return the values of one event."""
-    return (
-        f"event-{number}", NOW + number, f"request-{number}", "dr.chan", "Dr CHAN", "clinician",
-        "ha-harbour", "TREAT", "portal", "127.0.0.1", "read", f"pat-{number % 7}",
-        f'["Observation/{number}"]', "laboratory", None, "0", "shared", None,
-    )  # fmt: skip
 
 
 @pytest.fixture(params=["sqlite", "postgresql"])

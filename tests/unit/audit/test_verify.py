@@ -13,7 +13,8 @@ from ehr_fhir.errors import Conflict
 from ehr_gateway.audit_schema import CONTENT
 from ehr_gateway.auditing.append import append
 from ehr_privacy.audit import Signer, new_tiles, row_leaf
-from tests.unit.audit.conftest import SIGNER, Log, event
+from tests.lib.audit_writers import event
+from tests.unit.audit.conftest import SIGNER, Log
 
 COLUMNS = f"{', '.join(CONTENT)}, salt, leaf"
 # Places at random, always the same ones; the first and last leaf of tiles and checkpoints too.
