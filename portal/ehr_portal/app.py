@@ -29,6 +29,7 @@ from ehr_portal.pages import (
     reviews,
     sharing,
     steward,
+    why,
 )
 from ehr_portal.sessions import SessionStore
 from ehr_portal.settings import PortalSettings
@@ -56,7 +57,7 @@ def create_portal(gateway: httpx.AsyncClient, settings: PortalSettings) -> FastA
     app.state.portal = Portal(gateway, settings, sessions)
     # In this order: fixed addresses before those with a section's key in them.
     for module in (
-        entrance, closing, sharing, requests, carers, notices, emergency, asking, holding,
+        entrance, closing, why, sharing, requests, carers, notices, emergency, asking, holding,
         patient, access, clinician, steward, reviews,
     ):  # fmt: skip
         app.include_router(module.router)
