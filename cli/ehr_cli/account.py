@@ -55,7 +55,7 @@ def add(
 
     secret = typer.prompt("First password", hide_input=True) if password else ""
     account = Account(login, role, name, organization, profession, patient, person, exempt=exempt)
-    with _gateway(data) as gateway:
+    with opened(data) as gateway:
         fault = administration.make(gateway, account, secret)
     if fault:
         raise Unprocessable(pages.texts()[fault]["en"])
@@ -72,7 +72,7 @@ def listed(
     """
     from ehr_gateway.auth import accounts
 
-    with _gateway(data) as gateway, gateway.store.reading() as connection:
+    with opened(data) as gateway, gateway.store.reading() as connection:
         for one, disabled in accounts.listed(connection, begins, 1_000_000):
             parts = (one.login, one.role, one.organization or "-", "disabled" if disabled else "")
             typer.echo("\t".join(parts).rstrip())
@@ -86,7 +86,7 @@ def disable(login: Login, data: Data = None) -> None:
     """
     from ehr_gateway.auth import closing
 
-    with _gateway(data) as gateway:
+    with opened(data) as gateway:
         closing.disable(gateway, login)
 
 
@@ -98,7 +98,7 @@ def enable(login: Login, data: Data = None) -> None:
     """
     from ehr_gateway.auth import closing
 
-    with _gateway(data) as gateway:
+    with opened(data) as gateway:
         closing.enable(gateway, login)
 
 
@@ -110,12 +110,13 @@ def reset(login: Login, data: Data = None) -> None:
     """
     from ehr_gateway.auth import closing
 
-    with _gateway(data) as gateway:
+    with opened(data) as gateway:
         closing.reset(gateway, login)
 
 
 @contextmanager
-def _gateway(data: Path | None) -> Iterator[Gateway]:
+def opened(data: Path | None) -> Iterator[Gateway]:
+    """Lend the gateway of a data folder to a command that changes its tables."""
     from ehr_cli.house import gateway_settings
     from ehr_gateway.app import create_gateway
 

@@ -11,7 +11,7 @@ from typing import Annotated
 
 import typer
 
-from ehr_cli import account, audit
+from ehr_cli import account, audit, authorization
 from ehr_cli.group import CommandGroup
 
 app = typer.Typer(
@@ -27,6 +27,8 @@ lake_app = typer.Typer(
 app.add_typer(lake_app, name="lake")
 app.add_typer(audit.app, name="audit")
 app.add_typer(account.app, name="account")
+app.add_typer(authorization.keys, name="keys")
+app.add_typer(authorization.client, name="client")
 
 Data = Annotated[
     Path | None, typer.Option("--data", help="The data folder.", show_default="var", metavar="DIR")

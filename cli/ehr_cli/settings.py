@@ -36,6 +36,10 @@ class Settings:
     login_idle_seconds: int = 1800
     login_absolute_seconds: int = 28_800
     reauth_seconds: int = 600
+    refresh_idle_seconds: int = 2_592_000
+    refresh_seconds: int = 7_776_000
+    online_seconds: int = 43_200
+    registration: str = "token"
     eid_authorize_url: str = ""
     eid_token_url: str = ""
     eid_client_id: str = "ehr-commons"
@@ -168,6 +172,9 @@ def _check(settings: Settings, where: str) -> None:
         ("login_idle_seconds", 60, 86_400),
         ("login_absolute_seconds", 60, 604_800),
         ("reauth_seconds", 30, 86_400),
+        ("refresh_idle_seconds", 60, 31_622_400),
+        ("refresh_seconds", 60, 31_622_400),
+        ("online_seconds", 60, 604_800),
         ("max_body_mb", 1, 1024),
         ("step_up_hours", 1, 8784),
         ("emergency_hours", 1, 24),
@@ -186,6 +193,8 @@ def _check(settings: Settings, where: str) -> None:
             "database must be sqlite, for a file in the data folder, or an address such as "
             f"postgresql://user@host/name ({where})."
         )
+    if settings.registration not in ("token", "open", "off"):
+        raise Invalid(f"registration must be token, open or off ({where}).")
     if settings.public_url:
         parts = urlsplit(settings.public_url)
         bare = parts.scheme in ("http", "https") and parts.netloc

@@ -15,7 +15,7 @@ from fastapi.responses import Response
 
 from ehr_fhir.errors import Invalid, NotFound
 from ehr_gateway import audit
-from ehr_gateway.auth import accounts, approval, clients, codes, launch, people
+from ehr_gateway.auth import accounts, approval, clients, codes, launch, people, sessions
 from ehr_gateway.auth.accounts import Account
 from ehr_gateway.auth.authorize_request import back, opened, refuse, seal
 from ehr_gateway.auth.context import Context
@@ -142,6 +142,11 @@ def _reopened(gateway: Gateway, sealed: str, request: Request) -> _Case | None:
         account = accounts.find(gateway.store, values["login"])
     except NotFound:
         return None
+    if session := values["session"]:
+        # Who logged out meanwhile has nobody approve in his name.
+        with gateway.store.reading() as connection:
+            if not sessions.in_force(connection, session):
+                return None
     methods = tuple(values["methods"].split())
     who = Authentication(account, int(values["at_ms"]), methods, values["session"])
     return _case(gateway, json.loads(values["asked"]), who, str(request.state.request_id))

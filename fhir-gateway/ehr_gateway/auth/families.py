@@ -36,10 +36,17 @@ class Refreshed:
     ended: str | None = None
 
 
-def start(database: Database, grant: Grant, now_ms: int) -> str:
-    """Return the first refresh token of a permission."""
+def start(database: Database, grant: Grant, now_ms: int, *, lasting: bool = True) -> str | None:
+    """Write a permission down; return its first refresh token, an empty text when it has none.
+
+    None when the session it comes from was ended meanwhile. One without a refresh token is written
+    down as well: its access token ends with the session too.
+    """
     online = "offline_access" not in grant.scope.split()
+    session = grant.context.session
     with database.writing() as connection:
+        if session and not sessions.in_force(connection, session):
+            return None
         connection.execute(
             "INSERT INTO token_family (id, client, login, session, scope, context, online,"
             " created_ms) VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
@@ -47,14 +54,14 @@ def start(database: Database, grant: Grant, now_ms: int) -> str:
                 grant.family,
                 grant.client,
                 grant.login,
-                grant.context.session,
+                session,
                 grant.scope,
                 grant.context.to_json(),
                 int(online),
                 now_ms,
             ),
         )
-        return _next(connection, grant.family, now_ms)
+        return _next(connection, grant.family, now_ms) if lasting else ""
 
 
 def rotate(

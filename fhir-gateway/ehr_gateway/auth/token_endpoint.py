@@ -29,6 +29,8 @@ Form = Annotated[dict[str, str], Depends(form_fields)]
 
 _NO_STORE = {"Cache-Control": "no-store", "Pragma": "no-cache"}
 _LASTING = ("offline_access", "online_access")
+# What a program may have by itself; its other scopes are for what a person allows it.
+_BY_ITSELF = ("system/", "ehr/")
 
 
 @router.post("/token")
@@ -61,9 +63,10 @@ def _by_code(request: Request, gateway: Gateway, form: dict[str, str]) -> Respon
         raise OAuthError("invalid_grant")
     account = _account(gateway, redeemed.grant.login)
     grant = redeemed.grant
-    lasting = ""
-    if any(word in _LASTING for word in grant.scope.split()):
-        lasting = families.start(gateway.store, grant, gateway.clock())
+    lasts = any(word in _LASTING for word in grant.scope.split())
+    lasting = families.start(gateway.store, grant, gateway.clock(), lasting=lasts)
+    if lasting is None:
+        raise OAuthError("invalid_grant")
     return _answer_person(gateway, account, grant, lasting, fresh=True)
 
 
@@ -97,8 +100,9 @@ def _by_refresh_token(request: Request, gateway: Gateway, form: dict[str, str]) 
 
 def _by_credentials(request: Request, gateway: Gateway, form: dict[str, str]) -> Response:
     client = authenticated(request, gateway, form, public=False)
+    allowed = [word for word in client.scope.split() if word.startswith(_BY_ITSELF)]
     try:
-        scope = granted(form.get("scope", ""), client.scope.split())
+        scope = granted(form.get("scope", ""), allowed) if allowed else ""
     except Invalid as error:
         raise OAuthError("invalid_scope", str(error)) from error
     if not scope:

@@ -176,6 +176,21 @@ def invited(house: House, scope: str = "patient/*.cruds openid fhirUser launch/p
     )
 
 
+def test_an_app_for_people_gets_nothing_by_itself(furnished: House) -> None:
+    one = clients.Client(
+        "chart", "A chart", (CALLBACK,), "openid user/*.rs patient/*.rs", "hospital-a"
+    )
+    clients.add(furnished.gateway.store, one, "its secret")
+
+    for scope in ("", "user/*.rs", "patient/*.rs", "openid"):
+        answer = furnished.client.post(
+            "/oauth/token",
+            data={"grant_type": "client_credentials", "scope": scope},
+            auth=("chart", "its secret"),
+        )
+        assert (answer.status_code, answer.json()["error"]) == (400, "invalid_scope"), scope
+
+
 def test_an_app_registers_with_the_administrators_token_and_works(furnished: House) -> None:
     answer = registers(furnished, token=invited(furnished), scope="launch/patient patient/*.rs")
 

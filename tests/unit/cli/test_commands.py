@@ -66,6 +66,10 @@ def test_help_lists_every_command_and_loads_nothing_heavy(tmp_path: Path) -> Non
         "account disable",
         "account enable",
         "account reset",
+        "keys rotate",
+        "client invite",
+        "client list",
+        "client delete",
     ],
 )
 def test_help_of_each_command_shows_an_example(command: str) -> None:
