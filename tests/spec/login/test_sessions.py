@@ -170,10 +170,22 @@ def test_after_log_out_the_cookie_opens_nothing_and_what_was_issued_is_refused(
     visitor.change("/oauth/logout")
 
     assert before.status_code == 200
+    assert visitor.client.get("/fhir/Organization", headers=fhir).status_code == 401
     thief = Visitor(house)
     thief.client.cookies.update(stolen)
     assert thief.ask().status_code == 200
     assert not visitor.logged_in()
+
+
+def test_a_code_from_before_the_log_out_gives_nothing_after_it(house: House) -> None:
+    visitor = Visitor(house)
+    code = visitor.log_in()
+    visitor.get("/oauth/account")
+    visitor.change("/oauth/logout")
+
+    answer = visitor.exchange(code)
+
+    assert (answer.status_code, answer.json()["error"]) == (400, "invalid_grant")
 
 
 def test_log_out_asks_unless_our_own_page_sent_the_browser(house: House) -> None:
