@@ -105,7 +105,8 @@ class Visitor:
         self.get("/oauth/account")
         self.change("/oauth/account/totp")
         secret = self.secret()
-        self.change("/oauth/account/totp/confirm", code=self.totp(secret))
+        sealed = self.field("secret")
+        self.change("/oauth/account/totp/confirm", code=self.totp(secret), secret=sealed)
         codes = re.findall(r"<li><code>([^<]+)</code>", self.page.text)
         assert len(codes) == 10, self.page.text
         return secret, codes

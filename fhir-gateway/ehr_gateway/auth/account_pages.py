@@ -154,7 +154,9 @@ def remove_passkey(request: Request, gateway: TheGateway, form: Form) -> Respons
 def set_totp(request: Request, gateway: TheGateway, form: Form) -> Response:
     """Show a new secret for an authenticator app."""
     stay = _sent_recently(request, gateway, form)
-    return stay if isinstance(stay, Response) else _totp_page(stay)
+    if isinstance(stay, Response):
+        return stay
+    return _totp_page(stay, factors.propose(stay.account.login, gateway.form_secret))
 
 
 @router.post("/account/totp/confirm")
@@ -166,12 +168,14 @@ def confirm_totp(request: Request, gateway: TheGateway, form: Form) -> Response:
     codes = factors.confirm(
         gateway.store.database,
         stay.account.login,
+        form.get("secret", ""),
         form.get("code", ""),
         gateway.form_secret,
         gateway.clock(),
     )
     if codes is None:
-        return _totp_page(stay, error=login_pages.refusal(stay.language, "wrong_code", 0))
+        problem = login_pages.refusal(stay.language, "wrong_code", 0)
+        return _totp_page(stay, form.get("secret", ""), error=problem)
     stay.record("totp-set")
     return pages.page(
         "recovery.html", stay.language, here="", error="", error_field="", codes=codes, action=""
@@ -320,9 +324,11 @@ def _home(
     )
 
 
-def _totp_page(stay: Stay, *, error: str = "") -> Response:
-    action = f"{HOME}/totp/confirm"
-    shown: dict[str, Any] = login_pages.secret_of(stay.gateway, stay.account.login, renew=not error)
+def _totp_page(stay: Stay, sealed: str, *, error: str = "") -> Response:
+    action, login_name = f"{HOME}/totp/confirm", stay.account.login
+    if factors.proposed(login_name, sealed, stay.gateway.form_secret) is None:
+        sealed = factors.propose(login_name, stay.gateway.form_secret)
+    shown: dict[str, Any] = login_pages.secret_of(stay.gateway, login_name, sealed)
     return pages.page(
         "enrol.html",
         stay.language,
@@ -331,7 +337,7 @@ def _totp_page(stay: Stay, *, error: str = "") -> Response:
         error=error,
         error_field="code",
         action=action,
-        csrf=stay.csrf(action),
+        fields={"csrf": stay.csrf(action), "secret": sealed},
         **shown,
     )
 

@@ -10,13 +10,15 @@ from dataclasses import dataclass
 from functools import cache
 from importlib import resources
 
-from cryptography.fernet import Fernet
+from cryptography.fernet import Fernet, InvalidToken
 
 from ehr_gateway.auth import totp
 from ehr_gateway.auth.accounts import Account
 from ehr_gateway.database import Connection, Database
 
 RECOVERY_CODES = 10
+# How long the page that shows a new secret may stay open.
+PROPOSED_SECONDS = 900
 # Without those that are easily taken for another.
 _LETTERS = "23456789abcdefghjkmnpqrstuvwxyz"
 
@@ -38,7 +40,7 @@ class Factors:
 def of_account(connection: Connection, login: str) -> Factors:
     """Return what an account has."""
     row = connection.execute(
-        "SELECT (SELECT count(*) FROM totp WHERE login = :login AND confirmed = 1),"
+        "SELECT (SELECT count(*) FROM totp WHERE login = :login),"
         " (SELECT count(*) FROM passkey WHERE login = :login),"
         " (SELECT count(*) FROM recovery_code WHERE login = :login AND used_ms IS NULL)",
         {"login": login},
@@ -56,47 +58,43 @@ def must_enrol(account: Account, has: Factors) -> bool:
     return needs(account) and not has.any
 
 
-def propose(database: Database, account: str, key: str) -> str:
-    """Return a new TOTP secret for an account; it counts once a code of it was typed.
+def propose(login: str, key: str) -> str:
+    """Return a new TOTP secret for an account, sealed; it counts once a code of it was typed.
 
-    A secret already in use stays in use until then.
+    It travels with the page that shows it and is kept nowhere: a page that somebody else opened
+    for the same account shows another.
     """
-    secret = totp.new_secret()
-    with database.writing() as connection:
-        # The row of an unconfirmed secret is another than that of a confirmed one.
-        connection.execute(
-            "INSERT INTO totp (login, secret, confirmed, last_step) VALUES (?, ?, 0, 0)"
-            " ON CONFLICT (login) DO UPDATE SET secret = excluded.secret, confirmed = 0,"
-            " last_step = 0",
-            (_proposed(account), _sealed(key, secret)),
+    return _sealed(key, f"{totp.new_secret()} {login}")
+
+
+def proposed(login: str, sealed: str, key: str) -> str | None:
+    """Return the secret of a proposal that is not too old and for this account."""
+    try:
+        secret, _, whose = (
+            _cipher(key).decrypt(sealed, ttl=PROPOSED_SECONDS).decode().partition(" ")
         )
-    return secret
+    except InvalidToken:
+        return None
+    secret, _, whose = plain.partition(" ")
+    return secret if whose == login else None
 
 
-def proposed(database: Database, login: str, key: str) -> str | None:
-    """Return the secret that was proposed last and not yet confirmed."""
-    with database.reading() as connection:
-        row = connection.execute(
-            "SELECT secret FROM totp WHERE login = ?", (_proposed(login),)
-        ).fetchone()
-    return None if row is None else _opened(key, row[0])
-
-
-def confirm(database: Database, login: str, code: str, key: str, now_ms: int) -> list[str] | None:
+def confirm(
+    database: Database, login: str, sealed: str, code: str, key: str, now_ms: int
+) -> list[str] | None:
     """Put the proposed secret in use when the code is one of its; return new recovery codes.
 
     They are shown this once. None when the code is not right.
     """
-    secret = proposed(database, login, key)
+    secret = proposed(login, sealed, key)
     step = totp.step_of(secret, code, now_ms) if secret else None
     if secret is None or step is None:
         return None
     codes = ["".join(secrets.choice(_LETTERS) for _ in range(10)) for _ in range(RECOVERY_CODES)]
     with database.writing() as connection:
-        connection.execute("DELETE FROM totp WHERE login = ?", (_proposed(login),))
         connection.execute(
-            "INSERT INTO totp (login, secret, confirmed, last_step) VALUES (?, ?, 1, ?)"
-            " ON CONFLICT (login) DO UPDATE SET secret = excluded.secret, confirmed = 1,"
+            "INSERT INTO totp (login, secret, last_step) VALUES (?, ?, ?)"
+            " ON CONFLICT (login) DO UPDATE SET secret = excluded.secret,"
             " last_step = excluded.last_step",
             (login, _sealed(key, secret), step),
         )
@@ -114,9 +112,7 @@ def verify(database: Database, login: str, code: str, key: str, now_ms: int) -> 
     The caller counts attempts (`throttle.admit`): six digits can be guessed.
     """
     with database.writing() as connection:
-        row = connection.execute(
-            "SELECT secret FROM totp WHERE login = ? AND confirmed = 1", (login,)
-        ).fetchone()
+        row = connection.execute("SELECT secret FROM totp WHERE login = ?", (login,)).fetchone()
         step = totp.step_of(_opened(key, row[0]), code, now_ms) if row else None
         if step is not None:
             # Of two who bring the same code at once, one changes the row.
@@ -145,10 +141,6 @@ def remove(connection: Connection, login: str) -> None:
 def _policy() -> dict[str, str]:
     text = resources.files("ehr_gateway").joinpath("rules/login.toml").read_text("utf-8")
     return dict(tomllib.loads(text)["second_factor"])
-
-
-def _proposed(login: str) -> str:
-    return f"proposed:{login}"
 
 
 def _key(login: str, code: str) -> str:

@@ -60,7 +60,8 @@ def start(request: Request, gateway: Gateway, sealed: str, locales: str = "") ->
     mark = browser.mark_of(request, gateway)
     value = "" if mark else browser.new_mark()
     step = Step(sealed, mark or browser.mark(value))
-    response = login_pages.login_page(gateway, step, language_of(request, locales))
+    hint = login_pages.hint_of(gateway, step)
+    response = login_pages.login_page(gateway, step, language_of(request, locales), login=hint)
     if value:
         browser.keep_mark(response, gateway, value)
     return response
@@ -152,6 +153,7 @@ def enrol(request: Request, gateway: TheGateway, form: Form) -> Response:
     codes = factors.confirm(
         gateway.store.database,
         step.login,
+        step.secret,
         form.get("code", ""),
         gateway.form_secret,
         gateway.clock(),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from importlib import resources
 from typing import Any
 
@@ -82,6 +83,11 @@ def login_page(
     )
 
 
+def hint_of(gateway: Gateway, step: Step) -> str:
+    """Return the log-in name that the app expects (OpenID Connect's login_hint)."""
+    return _asked(gateway, step).get("login_hint", "")[:64]
+
+
 def code_page(gateway: Gateway, step: Step, language: str, *, error: str = "") -> Response:
     """Ask for a code of the authenticator app, a recovery code or a passkey."""
     with gateway.store.reading() as connection:
@@ -91,6 +97,8 @@ def code_page(gateway: Gateway, step: Step, language: str, *, error: str = "") -
 
 def enrol_page(gateway: Gateway, step: Step, language: str, *, error: str = "") -> Response:
     """Show a new secret for an authenticator app, as picture and text, and ask for its code."""
+    if factors.proposed(step.login, step.secret, gateway.form_secret) is None:
+        step = replace(step, secret=factors.propose(step.login, gateway.form_secret))
     return _page(
         "enrol.html",
         gateway,
@@ -99,8 +107,8 @@ def enrol_page(gateway: Gateway, step: Step, language: str, *, error: str = "") 
         error=error,
         field="code",
         action="/oauth/login/enrol",
-        csrf="",
-        **secret_of(gateway, step.login, renew=not error),
+        fields={},
+        **secret_of(gateway, step.login, step.secret),
     )
 
 
@@ -120,11 +128,9 @@ def choose_page(
     return _page("choose.html", gateway, step, language, choices=choices, names=names)
 
 
-def secret_of(gateway: Gateway, login: str, *, renew: bool) -> dict[str, Any]:
-    """Return what the page that enrols an authenticator app shows."""
-    database, key = gateway.store.database, gateway.form_secret
-    secret = None if renew else factors.proposed(database, login, key)
-    secret = secret or factors.propose(database, login, key)
+def secret_of(gateway: Gateway, login: str, sealed: str) -> dict[str, Any]:
+    """Return what the page that enrols an authenticator app shows of a proposed secret."""
+    secret = factors.proposed(login, sealed, gateway.form_secret) or ""
     address = totp.address_of(secret, login, ISSUER)
     picture = segno.make(address, error="m").svg_inline(border=4, omitsize=True)
     spaced = " ".join(secret[at : at + 4] for at in range(0, len(secret), 4))

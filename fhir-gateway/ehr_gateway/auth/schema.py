@@ -66,7 +66,6 @@ TOTP = Table(
     Column("login", TEXT, primary_key=True),
     # Encrypted with a key that is not in the database.
     Column("secret", TEXT, nullable=False),
-    Column("confirmed", INTEGER, nullable=False, server_default="0"),
     # The time step of the last code that was taken: none is taken twice.
     Column("last_step", INTEGER, nullable=False, server_default="0"),
 )

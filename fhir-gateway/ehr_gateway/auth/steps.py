@@ -37,6 +37,8 @@ class Step:
     eid: str = ""
     # Whether the person said for which of their accounts.
     chosen: bool = False
+    # The new secret of an authenticator app that the person is shown, sealed.
+    secret: str = ""
     # What a passkey signs, and what ties the answer of the electronic identity to this log-in.
     nonce: str = ""
 

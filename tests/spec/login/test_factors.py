@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from ehr_gateway import audit
-from ehr_gateway.auth import accounts, closing
+from ehr_gateway.auth import accounts, closing, throttle
 from ehr_gateway.auth.accounts import Account
 from ehr_gateway.auth.secrets import verify_secret
 from tests.lib.gateway import PASSWORD, PEOPLE, House
@@ -247,6 +247,13 @@ def test_a_second_account_with_a_second_factor_is_not_opened_by_the_firsts_passw
     assert visitor.client.cookies.get("ehr-login") is None
 
 
+@pytest.fixture
+def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let an address fail eight times; fifty hashes would take too long."""
+    monkeypatch.setattr(throttle, "ADDRESS", replace(throttle.ADDRESS, free=8))
+
+
+@pytest.mark.usefixtures("impatient")
 def test_an_address_that_guesses_many_names_has_to_wait_but_no_other_address(
     house: House,
 ) -> None:
@@ -259,7 +266,7 @@ def test_an_address_that_guesses_many_names_has_to_wait_but_no_other_address(
         return "Too many attempts" in guesser.client.post("/oauth/login", data=form).text
 
     with ThreadPoolExecutor(8) as pool:
-        slowed = sum(pool.map(guess, range(56)))
+        slowed = sum(pool.map(guess, range(14)))
 
     assert slowed == 6
     assert "Too many attempts" in guesser.password().text
@@ -268,10 +275,11 @@ def test_an_address_that_guesses_many_names_has_to_wait_but_no_other_address(
     assert code_of(visitor.password())
 
 
+@pytest.mark.usefixtures("impatient")
 def test_log_ins_of_ones_own_do_not_reset_the_count_of_an_address(house: House) -> None:
     visitor = Visitor(house)
     visitor.ask()
-    for number in range(49):
+    for number in range(7):
         visitor.send("/oauth/login", login=f"name{number}", password="x")
     visitor.log_in()
     visitor.ask(prompt="login")
@@ -341,3 +349,34 @@ def test_every_refused_name_costs_the_same_work(
 
     # Known, unknown, without a password, disabled.
     assert all(one == ["hash", "row"] for one in work.values()), work
+
+
+def test_a_secret_that_was_shown_to_another_account_is_not_taken(house: House) -> None:
+    accounts.add(
+        house.gateway.store.database,
+        Account("eve", "patient", "Eve", patient="pat-2"),
+        PASSWORD,
+    )
+    eve, visitor = Visitor(house), Visitor(house)
+    eve.log_in("eve")
+    eve.change("/oauth/account/totp")
+    sealed, code = eve.field("secret"), eve.totp(eve.secret())
+    visitor.log_in()
+
+    answer = visitor.change("/oauth/account/totp/confirm", code=code, secret=sealed)
+
+    assert answer.status_code == 400
+    assert "Not set up" in visitor.get("/oauth/account").text
+
+
+def test_a_page_that_shows_the_secret_shows_the_same_in_another_language(house: House) -> None:
+    accounts.add(house.gateway.store.database, PEOPLE[1], PASSWORD)
+    visitor = Visitor(house)
+    visitor.ask()
+    visitor.password("doctor.b")
+    shown = visitor.secret()
+
+    visitor.get("/oauth/login", request=visitor.field("request"), lang="zh-Hans")
+
+    assert visitor.secret() == shown
+    assert "设置验证应用程序" in visitor.page.text
