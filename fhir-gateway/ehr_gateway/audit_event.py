@@ -91,7 +91,7 @@ def audit_event(row: AuditRow, how: Rendering) -> dict[str, Any]:
 
 
 def _type(row: AuditRow) -> dict[str, str]:
-    if row.interaction in ("login", "logout"):
+    if row.interaction.startswith(("login", "logout")):
         return _coding(_DICOM, "110114", "User Authentication")
     return _coding(f"{_TERMINOLOGY}/audit-event-type", "rest", "RESTful Operation")
 

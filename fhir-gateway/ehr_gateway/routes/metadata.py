@@ -2,9 +2,15 @@
 
 from __future__ import annotations
 
-from fastapi import APIRouter, Request
+from functools import partial
+from typing import Annotated
+
+from fastapi import APIRouter, Depends, Request
 from fastapi.responses import Response
 
+from ehr_fhir.errors import Unauthorized
+from ehr_gateway import audit
+from ehr_gateway.caller import Asking, asking
 from ehr_gateway.capability import capability_statement
 from ehr_gateway.gateway import TheGateway
 from ehr_gateway.negotiation import json_response, preferences
@@ -14,10 +20,26 @@ router = APIRouter(prefix="/fhir")
 _GET = ["GET", "HEAD"]
 
 
+async def _known(request: Request) -> Asking | None:
+    """Return who asks, where somebody says so with a good token; nobody has to."""
+    if "authorization" not in request.headers:
+        return None
+    try:
+        return await asking(request)
+    except Unauthorized:
+        return None
+
+
+Known = Annotated[Asking | None, Depends(_known)]
+
+
 @router.api_route("/metadata", methods=_GET)
-def metadata(request: Request, gateway: TheGateway) -> Response:
+def metadata(request: Request, gateway: TheGateway, known: Known) -> Response:
     """Say what the server can do."""
     prefer = preferences(request)
+    if known is not None:
+        occasion = known.occasion("capabilities")
+        known.note(partial(audit.record_about, occasion=occasion, patient=None))
     with gateway.store.reading() as connection:
         added = gateway.store.registry(connection).served
     return json_response(capability_statement(gateway.settings, added), pretty=prefer.pretty)
