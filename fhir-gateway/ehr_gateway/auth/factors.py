@@ -70,9 +70,7 @@ def propose(login: str, key: str) -> str:
 def proposed(login: str, sealed: str, key: str) -> str | None:
     """Return the secret of a proposal that is not too old and for this account."""
     try:
-        secret, _, whose = (
-            _cipher(key).decrypt(sealed, ttl=PROPOSED_SECONDS).decode().partition(" ")
-        )
+        plain = _cipher(key).decrypt(sealed, ttl=PROPOSED_SECONDS).decode()
     except InvalidToken:
         return None
     secret, _, whose = plain.partition(" ")
