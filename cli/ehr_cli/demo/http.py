@@ -40,6 +40,15 @@ class Caller:
         path = f"/fhir/{resource['resourceType']}/{resource['id']}"
         return self._json(self.client.put(path, json=resource, headers=WRITES))
 
+    def call(self, operation: str, **given: str | int) -> dict[str, Any]:
+        """Call an operation with its parameters."""
+        listed = [
+            {"name": name, "valueInteger" if isinstance(value, int) else "valueString": value}
+            for name, value in given.items()
+        ]
+        body = {"resourceType": "Parameters", "parameter": listed}
+        return self._json(self.client.post(f"/fhir/{operation}", json=body, headers=WRITES))
+
     def count(self, kind: str, **parameters: str) -> int:
         """Return how many resources a search finds."""
         query = {**parameters, "_count": "1", "_total": "accurate"}

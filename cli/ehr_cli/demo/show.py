@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from rich.console import Console
 from rich.table import Table
 
-from ehr_cli.sample.cast import PIN, shown_patients, staff
+from ehr_cli.sample.cast import CARER, PIN, carers_card, shown_patients, staff
 
 
 @dataclass(frozen=True)
@@ -61,6 +61,7 @@ def addresses(console: Console, base_url: str) -> None:
     for patient in shown_patients():
         name = f"{patient.name.text} {patient.name.text_zh}"
         people.add_row(name, "patient", "", f"eID {patient.hkid}", f"PIN {PIN}")
+    people.add_row(CARER.display, "carer", "", f"eID {carers_card()}", f"PIN {PIN}")
     for member in staff():
         role = member.profession or member.role
         name = f"{member.name.text} {member.name.text_zh}"

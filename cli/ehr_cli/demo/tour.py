@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 from rich.console import Console
 
 from ehr_cli import house
-from ehr_cli.demo import folder, show, steps
+from ehr_cli.demo import access, folder, show, steps
 from ehr_cli.demo.server import serving
 from ehr_cli.demo.show import Outcome
 from ehr_cli.settings import Settings
@@ -126,4 +126,5 @@ STEPS: Mapping[str, Step] = {
     "study": steps.study,
     "model": steps.model,
     "switch": steps.switch,
+    "access": access.access,
 }

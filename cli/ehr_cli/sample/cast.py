@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from ehr_cli.sample.overlay import SamplePatient, patients
-from ehr_cli.sample.setting import Name, setting
+from ehr_cli.sample.setting import Name, hkid, setting
 from ehr_gateway.auth import accounts
 from ehr_gateway.store import Store
 
@@ -16,6 +16,10 @@ SHOWN = (
     "bd95fae8-82d8-3ce5-14ec-4653189a52c3",
     "d519e2ba-4d7c-bb5d-843c-573de0cce7eb",
 )
+
+
+# Whom a patient of the demo lets help; a carer is nobody's patient here.
+CARER = accounts.Account("c.chan", "carer", "CHAN Mei Ling 陳美玲")
 
 
 @dataclass(frozen=True)
@@ -59,8 +63,13 @@ def shown_patients() -> tuple[SamplePatient, ...]:
     return tuple(by_id[identity] for identity in SHOWN)
 
 
+def carers_card() -> str:
+    """Return the carer's identity card number, which no real card bears."""
+    return hkid(CARER.login)
+
+
 def install(store: Store) -> int:
-    """Add a log-in for each member of staff and each patient; return how many."""
+    """Add a log-in for each member of staff, each patient and a carer; return how many."""
     for member in staff():
         accounts.add(store, _staff_account(member), member.password)
     for patient in patients():
@@ -68,7 +77,8 @@ def install(store: Store) -> int:
             f"p.{patient.id}", "patient", patient.name.text, patient=patient.id
         )
         accounts.add(store, account, hkid=patient.hkid, pin=PIN)
-    return len(staff()) + len(patients())
+    accounts.add(store, CARER, hkid=carers_card(), pin=PIN)
+    return len(staff()) + len(patients()) + 1
 
 
 def _staff_account(member: Staff) -> accounts.Account:
