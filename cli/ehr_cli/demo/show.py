@@ -67,3 +67,8 @@ def addresses(console: Console, base_url: str) -> None:
         name = f"{member.name.text} {member.name.text_zh}"
         people.add_row(name, role, member.organization, member.login, member.password)
     console.print(people)
+    console.print(
+        "Staff need a second factor beside their password; these accounts are exempt from it, for "
+        f"the demo alone. How one logs in: {base_url}/oauth/account",
+        highlight=False,
+    )

@@ -17,6 +17,7 @@ from ehr_gateway.auth import (
     accounts,
     authorize_request,
     browser,
+    closing,
     factors,
     login_audit,
     login_pages,
@@ -234,12 +235,14 @@ def _finish(request: Request, gateway: Gateway, step: Step) -> Response:
     account = accounts.find(gateway.store.database, step.login)
     before = browser.session_of(request, gateway)
     now = gateway.clock()
+    if before and before.login != account.login:
+        # Somebody else's: what they opened in this browser closes.
+        closing.end_session(gateway, before.login, before.id)
+        before = None
     with gateway.store.writing() as connection:
-        if before and before.login == account.login:
+        if before:
             token, session = sessions.renew(connection, before, step.methods, now)
         else:
-            if before:
-                sessions.end(connection, before.login, before.id, now)
             device = browser.device_of(request)
             token, session = sessions.start(connection, account.login, device, step.methods, now)
     if step.request:

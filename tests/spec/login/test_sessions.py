@@ -300,3 +300,15 @@ def test_the_pages_cannot_be_framed_and_are_not_stored(house: House) -> None:
         assert page.headers["x-frame-options"] == "DENY"
         assert page.headers["cache-control"] == "no-store"
         assert not re.search(r"<script(?! src=\"/oauth/static/passkey.js\")", page.text)
+
+
+def test_who_logs_in_after_somebody_else_closes_what_that_one_opened(house: House) -> None:
+    visitor = Visitor(house)
+    token = visitor.exchange(visitor.log_in()).json()["access_token"]
+    fhir = {"Authorization": f"Bearer {token}"}
+    visitor.ask(prompt="login")
+
+    other = visitor.exchange(code_of(visitor.eid())).json()
+
+    assert other["patient"] == "pat-1"
+    assert visitor.client.get("/fhir/Organization", headers=fhir).status_code == 401
