@@ -180,8 +180,9 @@ def create_gateway(
     app.state.audit_log = log
     for router in ROUTERS:
         app.include_router(router)
-    # Another service, that only runs in the same process: it knows this one by HTTP alone.
-    app.mount(eid.SIMULATOR, simulator)
+    if not settings.eid_authorize_url:
+        # Another service, that only runs in the same process: it knows this one by HTTP alone.
+        app.mount(eid.SIMULATOR, simulator)
     app.state.direct = outcome.install(app, app.state.metrics)
     return app
 

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+from pathlib import Path
 from urllib.parse import parse_qs, urlsplit
 
 import httpx
 import pytest
 
-from ehr_fhir.errors import Unavailable
+from ehr_fhir.errors import Invalid, Unavailable
+from ehr_gateway.app import create_gateway
 from ehr_gateway.auth import accounts, eid_people
 from ehr_gateway.auth.accounts import Account
 from ehr_gateway.auth.eid import EidRefused, EidRequest, OAuthEid
+from ehr_gateway.settings import GatewaySettings
 from tests.lib.gateway import HKID, PIN, House
 from tests.lib.visitor import Visitor, code_of
 
@@ -162,6 +166,30 @@ def test_without_enrolled_people_there_is_no_simulator_to_choose(house: House) -
         connection.execute("DELETE FROM eid_person")
 
     assert 'id="eid"' not in Visitor(house).ask().text
+
+
+def test_two_settings_put_another_provider_in_the_simulators_place(house: House) -> None:
+    settings = replace(
+        house.settings,
+        eid_authorize_url="https://eid.hk/auth",
+        eid_token_url="https://eid.hk/token",
+        eid_client_id="hospital-group",
+    )
+    app = create_gateway(settings, clock=house.clock, store=house.gateway.store)
+    visitor = Visitor(house, app=app)
+    visitor.ask()
+
+    leaving = visitor.get("/oauth/eid", request=visitor.field("request"))
+
+    assert leaving.headers["location"].startswith("https://eid.hk/auth?")
+    assert "client_id=hospital-group" in leaving.headers["location"]
+    assert visitor.get("/oauth/eid-simulator/authorize").status_code == 404
+
+
+@pytest.mark.parametrize("address", ["http://eid.hk/auth", "eid.hk", "https://"])
+def test_a_provider_is_reached_by_https_alone(tmp_path: Path, address: str) -> None:
+    with pytest.raises(Invalid):
+        GatewaySettings(tmp_path, eid_authorize_url=address, eid_token_url="https://eid.hk/token")
 
 
 ASKED = EidRequest("state", "https://here.hk/cb", "v" * 43, fresh=True)
