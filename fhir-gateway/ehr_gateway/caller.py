@@ -8,12 +8,13 @@ from typing import Annotated
 from fastapi import Depends, Request
 from fastapi.concurrency import run_in_threadpool
 
-from ehr_fhir.errors import Unauthorized
+from ehr_fhir.errors import Forbidden, Unauthorized
 from ehr_gateway.access import Access
 from ehr_gateway.audit import Occasion
 from ehr_gateway.auditor import Note
 from ehr_gateway.auth.tokens import Caller
 from ehr_gateway.gateway import Gateway, the_gateway
+from ehr_privacy.consent import has_scope
 
 
 @dataclass(frozen=True)
@@ -74,3 +75,15 @@ async def asking(request: Request) -> Asking:
 
 
 TheAsking = Annotated[Asking, Depends(asking)]
+STEPS = "ehr/access"
+
+
+async def may_take_steps(asking: TheAsking) -> None:
+    """Refuse a person's token that was not given for steps of access.
+
+    An app may read for a person without acting for him: approving, declaring, inviting are beyond
+    every scope on records.
+    """
+    requester = asking.access.requester
+    if requester.role != "system" and not has_scope(requester.scopes, STEPS):
+        raise Forbidden(f"The token's scopes do not cover steps of access: {STEPS}.")

@@ -17,11 +17,11 @@ from ehr_gateway.access_requests.ledger import select
 from ehr_gateway.access_requests.markers import marker
 from ehr_gateway.access_requests.people import NO_PATIENT, clinician, manages
 from ehr_gateway.body import fhir_body
-from ehr_gateway.caller import TheAsking
+from ehr_gateway.caller import TheAsking, may_take_steps
 from ehr_gateway.negotiation import preferences
 from ehr_gateway.query_pairs import no_parameters
 
-router = APIRouter(prefix="/fhir")
+router = APIRouter(prefix="/fhir", dependencies=[Depends(may_take_steps)])
 Body = Annotated[bytes, Depends(fhir_body)]
 _GET = ["GET", "HEAD"]
 

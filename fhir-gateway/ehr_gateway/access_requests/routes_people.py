@@ -18,12 +18,12 @@ from ehr_gateway.access_requests.inputs import Inputs, inputs
 from ehr_gateway.access_requests.ledger import AccessRequest
 from ehr_gateway.access_requests.people import NO_PATIENT, clinician
 from ehr_gateway.body import fhir_body
-from ehr_gateway.caller import Asking, TheAsking
+from ehr_gateway.caller import Asking, TheAsking, may_take_steps
 from ehr_gateway.database import Connection
 from ehr_gateway.negotiation import preferences
 from ehr_gateway.query_pairs import no_parameters
 
-router = APIRouter(prefix="/fhir")
+router = APIRouter(prefix="/fhir", dependencies=[Depends(may_take_steps)])
 Body = Annotated[bytes, Depends(fhir_body)]
 _GET = ["GET", "HEAD"]
 

@@ -91,6 +91,8 @@ def authorized(
             return refuse(gateway, asked, "access_denied", "Nobody's record is open to this carer.")
     if case.client.trusted and not choice:
         return _code(case, context)
+    if "none" in asked.get("prompt", "").split():
+        return refuse(gateway, asked, "consent_required")
     return _ask(case, context, choice, language)
 
 

@@ -27,7 +27,7 @@ _CAPABILITIES = (
 _SCOPES = (
     "openid", "fhirUser", "launch", "launch/patient", "launch/encounter", "offline_access",
     "online_access", "patient/*.rs", "patient/Consent.cruds", "user/*.cruds", "system/*.cruds",
-    "ehr/feed.read", "ehr/introspect",
+    "ehr/feed.read", "ehr/introspect", "ehr/access",
 )  # fmt: skip
 _AUTH_METHODS = ("none", "client_secret_basic", "client_secret_post", "private_key_jwt")
 # The colours of our own pages, for an app that is launched (SMART's `smart_style_url`).

@@ -15,14 +15,14 @@ from ehr_gateway import audit
 from ehr_gateway.access_requests.answers import parameters, value
 from ehr_gateway.access_requests.inputs import inputs
 from ehr_gateway.body import fhir_body
-from ehr_gateway.caller import Asking, TheAsking
+from ehr_gateway.caller import Asking, TheAsking, may_take_steps
 from ehr_gateway.database import Connection, Row
 from ehr_gateway.negotiation import preferences
 from ehr_gateway.notices.messages import LANGUAGES, reader_of, sentence
 from ehr_gateway.notices.outbox import of_patient
 from ehr_gateway.query_pairs import no_parameters
 
-router = APIRouter(prefix="/fhir")
+router = APIRouter(prefix="/fhir", dependencies=[Depends(may_take_steps)])
 Body = Annotated[bytes, Depends(fhir_body)]
 _GET = ["GET", "HEAD"]
 _EMAIL = re.compile(r"[^@\s<>\",;]{1,64}@[A-Za-z0-9.-]{1,190}\.[A-Za-z]{2,24}")

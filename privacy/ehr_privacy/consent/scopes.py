@@ -38,7 +38,7 @@ _CLINICAL = re.compile(
 _V2 = re.compile(r"c?r?u?d?s?")
 _NAMED = frozenset(
     "openid fhirUser profile launch launch/patient launch/encounter offline_access "
-    "online_access ehr/feed.read ehr/introspect".split()
+    "online_access ehr/feed.read ehr/introspect ehr/access".split()
 )
 
 

@@ -95,7 +95,7 @@ def test_a_patient_logs_in_by_eid_and_the_token_names_the_patient(house: House) 
     answer = exchange(house, code_of(eid_login(house))).json()
 
     assert answer["patient"] == "pat-1"
-    assert answer["scope"] == "patient/*.rs patient/Consent.cruds"
+    assert answer["scope"] == "patient/*.rs patient/Consent.cruds ehr/access"
     assert answer["ehr"]["purpose"] == "PATRQT"
 
 
