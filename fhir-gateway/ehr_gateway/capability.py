@@ -10,6 +10,7 @@ from ehr_fhir.query_compartments import COMPARTMENTS
 from ehr_fhir.query_filters import SPECIAL, modifiers
 from ehr_fhir.search_parameters import Added, SearchParameter, official, parameters, serving
 from ehr_gateway.interaction_codes import at_level
+from ehr_gateway.operation_codes import of_system, of_type
 from ehr_gateway.settings import GatewaySettings
 
 # The whole statement changes only with the code, so it carries the date of its last change.
@@ -41,6 +42,7 @@ def capability_statement(settings: GatewaySettings, added: Added) -> dict[str, A
                 "security": _security(settings),
                 "resource": _resources(added),
                 "interaction": [{"code": code} for code in at_level("system")],
+                "operation": of_system(),
                 "searchParam": _system_parameters(),
                 "compartment": [
                     f"http://hl7.org/fhir/CompartmentDefinition/{name.lower()}"
@@ -128,6 +130,7 @@ def _resource(name: str) -> dict[str, Any]:
         ],
         **reverse,
         "searchParam": [_parameter(one) for one in found if one.searched],
+        "operation": of_type(name),
     }
 
 

@@ -171,6 +171,20 @@ def reads(statement: Json) -> dict[str, list[str]]:
     return found
 
 
+def operations(statement: Json) -> list[str]:
+    """Return the address of each declared operation, on what is hidden and what is shown."""
+    rest = statement["rest"][0]
+    found = [f"${one['name']}" for one in rest["operation"]]
+    for kind in ("Patient", "Observation", "SearchParameter"):
+        declared = next(one for one in rest["resource"] if one["type"] == kind)
+        found += [
+            f"{kind}/{name}/${one['name']}"
+            for one in declared["operation"]
+            for name in (_id(kind, HIDDEN), _id(kind, SHOWN))
+        ]
+    return found
+
+
 def writes() -> list[dict[str, Any]]:
     """Return the requests of entries that change a record of each type, if it is there.
 

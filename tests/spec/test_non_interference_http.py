@@ -8,7 +8,9 @@ import pytest
 
 from ehr_fhir.errors import TooCostly
 from ehr_gateway.access import Access
+from ehr_gateway.app import ROUTERS
 from ehr_gateway.interactions.search import search
+from ehr_gateway.operation_codes import OPERATIONS
 from ehr_gateway.search_statements import Terms
 from tests.lib import declared
 from tests.lib.declared import NOT_TELLING
@@ -182,7 +184,8 @@ def test_hidden_records_change_no_answer(move_in: MoveIn, shared: bool) -> None:
 
 
 def test_nothing_that_is_declared_shows_what_is_hidden(move_in: MoveIn, database: str) -> None:
-    stores = []
+    stores: list[Any] = []
+    steps: list[Any] = []
     # A statement is planned anew by PostgreSQL where SQLite is quick: fewer of each form.
     most = {"sqlite": 60, "postgresql": 8}[database]
     for name, more in (("without", False), ("with", True)):
@@ -191,6 +194,7 @@ def test_nothing_that_is_declared_shows_what_is_hidden(move_in: MoveIn, database
         declared.fill(house, "pat-1", declared.SHOWN)
         if more:
             declared.fill(house, "pat-2", declared.HIDDEN)
+            hidden_of_two(house)
         forms = declared.reads(house.client.get("/fhir/metadata").json())
         asked = [
             (form, address)
@@ -201,7 +205,10 @@ def test_nothing_that_is_declared_shows_what_is_hidden(move_in: MoveIn, database
         # Before the writes; it is the author of them all.
         author = batch(house.system("ehr-commons"), entries)
         stores.append(batch(house.login("doctor.b"), [*entries, *declared.writes()]))
+        steps.append(operations(house))
 
+    for one, other in zip(*steps, strict=True):
+        assert one == other, one[:2]
     without, with_hidden = stores
     telling = {form for (form, _), one, other in zip(asked, author, with_hidden, strict=False)
                if one != other}  # fmt: skip
@@ -209,6 +216,42 @@ def test_nothing_that_is_declared_shows_what_is_hidden(move_in: MoveIn, database
     for number, (one, other) in enumerate(zip(without, with_hidden, strict=True)):
         assert one == other, asked[number] if number < len(asked) else "a write"
     assert {form for form, addresses in forms.items() if addresses} - telling <= NOT_TELLING
+
+
+def operations(house: House) -> list[tuple[Any, ...]]:
+    """Ask each operation that is declared, of what is hidden and of what is shown."""
+    statement, found = house.client.get("/fhir/metadata").json(), []
+    for login in ("doctor.b", "p.pat-1"):
+        session = house.login(login)
+        for address in declared.operations(statement):
+            found.append((login, address, session.get(address)))
+            if login == "doctor.b":
+                found.append(
+                    (login, address, session.post(address, {"resourceType": "Parameters"}))
+                )
+    return [
+        (login, address, answer.status_code, answer.content, headers(answer))
+        for login, address, answer in found
+    ]
+
+
+def hidden_of_two(house: House) -> None:
+    """Add what the second patient decided and asks, none of which is the first one's to see."""
+    house.login("p.pat-2").store(
+        {**restriction("close-two"), "patient": {"reference": "Patient/pat-2"}}
+    )
+    house.system("hospital-a").store(observation("hidden-5", "laboratory", patient="pat-2"))
+
+
+def test_every_operation_that_is_routed_is_declared() -> None:
+    routed = {
+        route.path.rpartition("$")[2]
+        for router in ROUTERS
+        for route in router.routes
+        if "/$" in getattr(route, "path", "")
+    }
+
+    assert routed == {name for names in OPERATIONS.values() for name in names}
 
 
 def batch(session: Session, entries: list[dict[str, Any]]) -> list[dict[str, Any]]:
