@@ -11,27 +11,32 @@ from __future__ import annotations
 import orjson
 
 from ehr_fhir.json_text import parse
-from ehr_gateway.database import Connection
-from ehr_gateway.store import Store
+from ehr_gateway.database import Connection, Database
 from ehr_privacy.consent import record_facts
 from ehr_privacy.consent.labelling import load_labels
 
-__all__ = ["pending", "relabel_step"]
+__all__ = ["begin", "pending", "relabel_step"]
 
 _SETTING = "label-rules"
 # Versions of a step: some tens of milliseconds, so that other writers hardly wait.
 _STEP = 200
 
 
-def pending(store: Store) -> bool:
+def begin(connection: Connection) -> None:
+    """Note of a store without records that nothing is left to be done."""
+    if connection.execute("SELECT 1 FROM resource LIMIT 1").fetchone() is None:
+        _keep(connection, {**_state(connection), "phase": "done"})
+
+
+def pending(database: Database) -> bool:
     """Say whether records may still lack a label of the rules in use."""
-    with store.reading() as connection:
+    with database.reading() as connection:
         return _state(connection)["phase"] != "done"
 
 
-def relabel_step(store: Store, most: int = _STEP) -> bool:
+def relabel_step(database: Database, most: int = _STEP) -> bool:
     """Do the next piece of work; say whether there was any."""
-    with store.reading() as connection:
+    with database.reading() as connection:
         state = _state(connection)
         if state["phase"] == "done":
             return False
@@ -53,7 +58,7 @@ def relabel_step(store: Store, most: int = _STEP) -> bool:
         if state["phase"] == "adding"
         else "DELETE FROM record_label WHERE pk = ? AND label = ?"
     )
-    with store.writing() as connection:
+    with database.writing() as connection:
         # Another process may have gone on meanwhile, by other rules even: then this step is void.
         if _state(connection) == state:
             connection.executemany(statement, changes)

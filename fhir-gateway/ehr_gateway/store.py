@@ -16,7 +16,7 @@ from pathlib import Path
 from ehr_fhir import definitions
 from ehr_fhir.errors import Unavailable
 from ehr_fhir.index import indexed, twins
-from ehr_gateway import full_text, schema
+from ehr_gateway import full_text, relabel, schema
 from ehr_gateway.database import (
     DATABASE_ERRORS,
     Connection,
@@ -89,6 +89,7 @@ class Store:
             for statement in full_text.FULL_TEXT[self.dialect]:
                 connection.execute(statement)
             _register_parameters(connection)
+            relabel.begin(connection)
             for name, value in (("cursor-key", secrets.token_bytes(32)), ("layout", _LAYOUT)):
                 connection.execute(
                     "INSERT INTO setting VALUES (?, ?) ON CONFLICT DO NOTHING", (name, value)
