@@ -14,7 +14,7 @@ BENCH_GROUP := import tomllib; print(*tomllib.load(open("pyproject.toml", "rb"))
 
 .DEFAULT_GOAL := help
 .PHONY: clients help setup demo test test-slow test-unit test-spec test-integration test-acceptance check fix \
-	bench bench-enforcement bench-gateway bench-latency bench-memory profile lock assets browser postgresql clean
+	bench bench-audit bench-enforcement bench-gateway bench-latency bench-memory profile lock assets browser postgresql clean
 
 help: ## list the commands
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "make %-18s %s\n", $$1, $$2}'
@@ -85,6 +85,9 @@ bench-latency: setup ## how searches slow down as the store grows, as a plot (SI
 
 bench-enforcement: setup ## what consent costs searches and reads (PATIENTS=2000 ROUNDS=9 DATABASE=sqlite)
 	@$(BIN)/python -m tests.perf.bench_enforcement $(or $(PATIENTS),2000) $(ROUNDS) $(or $(DATABASE),sqlite)
+
+bench-audit: setup ## how fast the audit log is verified (ten million events take 6 GB of disk)
+	@$(BIN)/python -m tests.perf.bench_audit
 
 bench-memory: setup ## what a load of files of two sizes takes in memory
 	@$(BIN)/python -m tests.perf.bench_memory

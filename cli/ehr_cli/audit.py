@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from ehr_cli import settings as settings_module
-from ehr_cli.settings import Settings
 from ehr_fhir.errors import NotFound, Unavailable
+
+if TYPE_CHECKING:
+    from ehr_gateway.settings import GatewaySettings
 
 app = typer.Typer(
     no_args_is_help=True, help="The audit log: who saw what, provably nothing taken out."
@@ -39,12 +41,11 @@ def verify(
 
     Example: ehr audit verify --data var/mine --checkpoint witness/checkpoint
     """
-    from ehr_cli.house import gateway_settings
     from ehr_gateway.auditing.folder import LogFolder
     from ehr_gateway.auditing.verify import Task, verify
     from ehr_privacy.audit import public_key
 
-    chosen = gateway_settings(_settings(data, database))
+    chosen = _settings(data, database)
     folder = LogFolder(chosen.audit_folder)
     known = public_key(_read(key).decode()) if key else folder.key()
     if known is None and checkpoint:
@@ -75,12 +76,11 @@ def checkpoint(data: Data = None, database: Database = None) -> None:
 
     Example: ehr audit checkpoint --data var/mine
     """
-    from ehr_cli.house import gateway_settings
     from ehr_gateway.auditing.service import open_log
     from ehr_gateway.auth.local import now_ms
     from ehr_gateway.database import open_database
 
-    chosen = gateway_settings(_settings(data, database))
+    chosen = _settings(data, database)
     opened = open_database(chosen.database)
     try:
         log = open_log(chosen, opened, now_ms)
@@ -98,8 +98,14 @@ def _read(path: Path) -> bytes:
         raise NotFound(f"The file {path.name} cannot be read.") from error
 
 
-def _settings(data: Path | None, database: str | None) -> Settings:
-    return settings_module.load().override(data=data, database=database)
+def _settings(data: Path | None, database: str | None) -> GatewaySettings:
+    """Return the gateway's settings; a log is looked at where it is, never made."""
+    from ehr_cli.house import gateway_settings
+
+    chosen = gateway_settings(settings_module.load().override(data=data, database=database))
+    if isinstance(chosen.database, Path) and not chosen.database.exists():
+        raise NotFound(f"There is no database in the data folder {chosen.data}.")
+    return chosen
 
 
 def _progress(done: int, of: int) -> None:

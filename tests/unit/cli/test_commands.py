@@ -66,6 +66,8 @@ def test_help_lists_every_command_and_loads_nothing_heavy(tmp_path: Path) -> Non
         "account disable",
         "account enable",
         "account reset",
+        "audit verify",
+        "audit checkpoint",
         "keys rotate",
         "client invite",
         "client list",
