@@ -52,7 +52,7 @@ def test_no_page_of_staff_or_strangers_has_a_barrier_or_scrolls_sideways(
     for login, paths in {
         "": ["/", "/?ended=1", "/no-such-page"],
         "dr.wong": ["/patients", f"/patients/{served.patient.id}", "/patients/nobody"],
-        "steward.ng": ["/quality"],
+        "steward.ng": ["/quality", "/audit", "/unusual"],
     }.items():
         person = Person(chromium, served, size="phone")
         if login:
