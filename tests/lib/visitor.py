@@ -31,6 +31,8 @@ class Visitor:
         self.client = TestClient(
             served, base_url=self.base, follow_redirects=False, client=(address, 50000)
         )
+        # One event loop for all visitors of a house: beginning another for each request is slow.
+        self.client.portal = house.client.portal
         self.page: Any = None
 
     def ask(self, **changes: str) -> Any:

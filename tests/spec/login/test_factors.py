@@ -57,17 +57,14 @@ def test_password_and_code_log_in_and_the_token_says_how(
         assert [row[0] for row in rows.fetchall()] == ["pwd", "pwd otp"]
 
 
-@pytest.mark.parametrize(("later", "right"), [(-2, False), (-1, True), (1, True), (2, False)])
-def test_one_step_of_drift_is_taken(
-    house: House, enrolled: tuple[Visitor, str, list[str]], later: int, right: bool
-) -> None:
+def test_one_step_of_drift_is_taken(house: House, enrolled: tuple[Visitor, str, list[str]]) -> None:
     visitor, secret = Visitor(house), enrolled[1]
-    visitor.ask()
-    visitor.password()
 
-    answer = visitor.send("/oauth/login/code", code=visitor.totp(secret, later))
-
-    assert answer.status_code == (303 if right else 401)
+    for later, status in ((-2, 401), (2, 401), (-1, 303), (1, 303)):
+        visitor.ask(prompt="login")
+        visitor.password()
+        answer = visitor.send("/oauth/login/code", code=visitor.totp(secret, later))
+        assert answer.status_code == status, later
 
 
 def test_a_code_is_good_once_even_for_two_at_once(
@@ -170,24 +167,21 @@ def test_the_last_factor_cannot_be_removed_where_the_role_needs_one(house: House
     assert "needs a second proof" in answer.text
 
 
-@pytest.mark.parametrize(
-    ("new", "says"),
-    [
+def test_a_weak_password_is_refused(house: House) -> None:
+    visitor = Visitor(house)
+    visitor.log_in()
+
+    for new, says in (
         ("short", "12 to 256 characters"),
         ("password12345", "tried first"),
         ("111111111111", "tried first"),
         ("my doctor.a secret", "tried first"),
-    ],
-)
-def test_a_weak_password_is_refused(house: House, new: str, says: str) -> None:
-    visitor = Visitor(house)
-    visitor.log_in()
+    ):
+        answer = visitor.change("/oauth/account/password", present=PASSWORD, new=new)
 
-    answer = visitor.change("/oauth/account/password", present=PASSWORD, new=new)
-
-    assert answer.status_code == 400
-    assert says in answer.text
-    assert new not in answer.text
+        assert answer.status_code == 400
+        assert says in answer.text
+        assert new not in answer.text
 
 
 def test_a_changed_password_ends_the_other_sessions(house: House) -> None:

@@ -215,14 +215,12 @@ def test_a_removed_passkey_logs_nobody_in(
     assert show(Visitor(house, app=local), passkey).status_code == 401
 
 
-@pytest.mark.parametrize("credential", ["", "{}", "[]", "null", '{"id": "x"}', "é"])
-def test_no_credential_is_too_odd(house: House, local: FastAPI, credential: str) -> None:
+def test_no_credential_is_too_odd(house: House, local: FastAPI) -> None:
     visitor = Visitor(house, app=local)
     visitor.ask()
 
-    answer = visitor.send("/oauth/login/passkey", credential=credential)
-
-    assert answer.status_code == 401
+    for credential in ("", "{}", "[]", "null", '{"id": "x"}', "é"):
+        assert visitor.send("/oauth/login/passkey", credential=credential).status_code == 401
 
 
 def test_pages_with_passkeys_run_one_script_of_ours(house: House, local: FastAPI) -> None:
