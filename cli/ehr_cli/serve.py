@@ -17,7 +17,7 @@ from typing import Any
 import httpx
 import uvicorn
 from starlette.applications import Starlette
-from starlette.types import ASGIApp, Receive, Scope, Send
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from ehr_cli.doctor import port
 from ehr_cli.house import gateway_settings, open_house
@@ -28,12 +28,16 @@ from ehr_gateway.app import create_gateway
 from ehr_portal import PortalSettings, create_portal
 
 GATEWAY_PATHS = ("fhir", "oauth", "feed", "healthz", "readyz", "metrics")
+# RFC 6797; two years, as the preload lists ask.
+_HSTS = (b"strict-transport-security", b"max-age=63072000; includeSubDomains")
 
 
 class House:
     """The ASGI application of one process: the gateway and the portal."""
 
-    def __init__(self, gateway: Any, portal: Any) -> None:
+    def __init__(self, gateway: Any, portal: Any, *, secure: bool = False) -> None:
+        # Whether browsers reach it by HTTPS, and shall by nothing else from then on.
+        self._secure = secure
         # FastAPI and Starlette applications; only their lifespan and call are used.
         self.gateway: ASGIApp = gateway
         self.portal: ASGIApp = portal
@@ -52,9 +56,19 @@ class House:
         if scope["type"] == "lifespan":
             await self._lifespan(scope, receive, send)
             return
-        first = scope["path"].split("/", 2)[1]
+        # `OPTIONS *` has no path.
+        first = (*scope["path"].split("/", 2), "")[1]
         part = self.gateway if first in GATEWAY_PATHS else self.portal
-        await part(scope, receive, send)
+        await part(scope, receive, self._insisting(send) if self._secure else send)
+
+    @staticmethod
+    def _insisting(send: Send) -> Send:
+        async def insist(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                message["headers"] = [*message["headers"], _HSTS]
+            await send(message)
+
+        return insist
 
 
 def make(settings: Settings) -> House:
@@ -64,7 +78,8 @@ def make(settings: Settings) -> House:
     client = httpx.AsyncClient(transport=transport, base_url=settings.base_url)
     # The file lets worker processes share log-ins.
     portal = PortalSettings(settings.base_url, settings.data / "portal-sessions.db")
-    return House(gateway, create_portal(client, portal))
+    secure = settings.base_url.startswith("https://")
+    return House(gateway, create_portal(client, portal), secure=secure)
 
 
 def serve(settings: Settings, on_ready: Callable[[str], None]) -> None:
@@ -96,6 +111,8 @@ def _options(settings: Settings) -> dict[str, Any]:
         "port": settings.port,
         "log_level": "warning",
         "access_log": False,
+        # From anybody else X-Forwarded-For counts for nothing.
+        "forwarded_allow_ips": settings.trusted_proxies,
         # Our own names in headers; the server's name and version help only an attacker.
         "server_header": False,
     }

@@ -6,6 +6,7 @@ A wrong value is an error at start, never a silent default; so is a name we do n
 from __future__ import annotations
 
 import difflib
+import ipaddress
 import os
 import tomllib
 from collections.abc import Callable, Mapping
@@ -32,6 +33,7 @@ class Settings:
     workers: int = 1
     database: str = "sqlite"
     public_url: str = ""
+    trusted_proxies: str = "127.0.0.1,::1"
     token_seconds: int = 3600
     login_idle_seconds: int = 1800
     login_absolute_seconds: int = 28_800
@@ -195,6 +197,13 @@ def _check(settings: Settings, where: str) -> None:
         )
     if settings.registration not in ("token", "open", "off"):
         raise Invalid(f"registration must be token, open or off ({where}).")
+    for one in settings.trusted_proxies.split(","):
+        try:
+            ipaddress.ip_network(one.strip())
+        except ValueError as error:
+            raise Invalid(
+                f"trusted_proxies must be addresses or networks, with commas between ({where})."
+            ) from error
     if settings.public_url:
         parts = urlsplit(settings.public_url)
         bare = parts.scheme in ("http", "https") and parts.netloc

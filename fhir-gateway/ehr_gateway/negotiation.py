@@ -140,7 +140,8 @@ def fhir_response(
         status,
         media_type=FHIR_JSON,
         headers={
-            "Cache-Control": "no-store" if status >= 400 else "private, no-cache",
+            # Clients that keep a version by its ETag do so themselves; browsers keep nothing.
+            "Cache-Control": "no-store",
             "X-Content-Type-Options": "nosniff",
             **(headers or {}),
         },

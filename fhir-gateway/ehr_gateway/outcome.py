@@ -34,6 +34,13 @@ from ehr_gateway.negotiation import json_response, pretty_asked
 _LOG = logging.getLogger("ehr_gateway")
 _REQUEST_ID = re.compile(r"^[A-Za-z0-9-]{8,64}$")
 _ID = re.compile(r"^[A-Za-z0-9.-]{1,64}$")
+# Of every answer that says nothing else: not to be guessed at, framed, shown as a page, or kept.
+_HEADERS = (
+    (b"x-content-type-options", b"nosniff"),
+    (b"content-security-policy", b"default-src 'none'; base-uri 'none'; frame-ancestors 'none'"),
+    (b"referrer-policy", b"no-referrer"),
+    (b"cache-control", b"no-store"),
+)
 
 
 def install(app: FastAPI, metrics: Metrics) -> Guard:
@@ -62,13 +69,13 @@ class Guard:
             return
         request_id = _request_id(scope)
         scope.setdefault("state", {})["request_id"] = request_id
-        status, stopped = 0, False
+        status, stopped, name = 0, False, request_id.encode()
 
         async def counted(message: Message) -> None:
             nonlocal status
             if message["type"] == "http.response.start":
                 status = message["status"]
-                message["headers"] = [*message["headers"], (b"x-request-id", request_id.encode())]
+                message["headers"] = [*_marked(message["headers"]), (b"x-request-id", name)]
             await send(message)
 
         async def watched(message: Message) -> None:
@@ -103,6 +110,11 @@ class Guard:
             await _render(fault)(scope, receive, counted)
         finally:
             self._metrics.count(scope, status)
+
+
+def _marked(headers: list[tuple[bytes, bytes]]) -> list[tuple[bytes, bytes]]:
+    said = {name.lower() for name, _ in headers}
+    return [*headers, *(header for header in _HEADERS if header[0] not in said)]
 
 
 def _request_id(scope: Scope) -> str:

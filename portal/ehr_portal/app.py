@@ -8,11 +8,12 @@ from importlib.resources import files
 import httpx
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
-from fastapi.responses import RedirectResponse, Response
+from fastapi.responses import PlainTextResponse, RedirectResponse, Response
 from fastapi.staticfiles import StaticFiles
 from starlette.exceptions import HTTPException
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from ehr_fhir.errors import EhrError, Forbidden, NotFound, Unauthorized, http_status
+from ehr_fhir.errors import EhrError, Forbidden, NotFound, TooCostly, Unauthorized, http_status
 from ehr_portal.page import Page, Portal, page_of
 from ehr_portal.pages import (
     access,
@@ -35,6 +36,8 @@ from ehr_portal.sessions import SessionStore
 from ehr_portal.settings import PortalSettings
 from ehr_portal.words import N_
 
+# The longest form has a reason typed in a box.
+_MAX_FORM_BYTES = 64 * 1024
 # No script, no frame, no other origin: a page is text, our style sheet and forms to ourselves.
 HEADERS = {
     "Content-Security-Policy": (
@@ -52,7 +55,11 @@ HEADERS = {
 
 def create_portal(gateway: httpx.AsyncClient, settings: PortalSettings) -> FastAPI:
     """Return the portal; `gateway` is a client whose base address is the gateway's."""
-    app = FastAPI(title="eHR Commons", docs_url=None, redoc_url=None, openapi_url=None)
+    # No redirect to "the same with a slash": it would follow the Host that a client made up.
+    app = FastAPI(
+        title="eHR Commons", docs_url=None, redoc_url=None, openapi_url=None,
+        redirect_slashes=False,
+    )  # fmt: skip
     sessions = SessionStore(settings.sessions, settings.idle, settings.absolute, settings.clock)
     app.state.portal = Portal(gateway, settings, sessions)
     # In this order: fixed addresses before those with a section's key in them.
@@ -63,11 +70,33 @@ def create_portal(gateway: httpx.AsyncClient, settings: PortalSettings) -> FastA
         app.include_router(module.router)
     static = StaticFiles(directory=str(files("ehr_portal") / "static"))
     app.mount("/static", static, name="static")
+    app.add_middleware(_Limited)
     app.middleware("http")(_add_headers)
     app.add_exception_handler(EhrError, _failed)
     app.add_exception_handler(HTTPException, _no_page)
     app.add_exception_handler(RequestValidationError, _no_page)
     return app
+
+
+class _Limited:
+    """Refuses what is larger than a form of ours can be, counted as it arrives."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Serve one request."""
+        size = 0
+
+        async def counted() -> Message:
+            nonlocal size
+            message = await receive()
+            size += len(message.get("body", b""))
+            if size > _MAX_FORM_BYTES:
+                raise TooCostly("The form is too large.")
+            return message
+
+        await self._app(scope, counted, send)
 
 
 async def _add_headers(
@@ -76,6 +105,8 @@ async def _add_headers(
     response = await call_next(request)
     for name, value in HEADERS.items():
         response.headers.setdefault(name, value)
+    if response.headers.get("content-type") == "image/svg+xml":
+        response.headers["Content-Type"] = "image/svg+xml; charset=utf-8"
     kept = request.url.path.startswith("/static/") and response.status_code == 200
     response.headers["Cache-Control"] = "public, max-age=3600" if kept else "no-store"
     return response
@@ -85,6 +116,9 @@ async def _failed(request: Request, error: Exception) -> Response:
     page = page_of(request)
     if isinstance(error, Unauthorized):
         return _log_in_again(page)
+    if isinstance(error, TooCostly):
+        # No page of ours sends so much.
+        return PlainTextResponse("The form is too large.\n", 413)
     status = http_status(error) if isinstance(error, EhrError) else 500
     if isinstance(error, NotFound):
         return _missing(page)

@@ -23,7 +23,7 @@ router = APIRouter(prefix="/oauth")
 ISSUER = "eHR Commons"
 _STATIC = {
     "oauth.css": "text/css; charset=utf-8",
-    "icon.svg": "image/svg+xml",
+    "icon.svg": "image/svg+xml; charset=utf-8",
     "passkey.js": "text/javascript; charset=utf-8",
 }
 

@@ -23,8 +23,11 @@ def fault_of(password: str, login: str) -> str:
     if not LEAST <= len(password) <= MOST:
         return "password_short"
     plain = _plain(password)
-    own = _plain(login)
-    if plain in _commonest() or len(set(plain)) < 5 or (len(own) > 3 and own in plain):
+    words = [*_words("context-words"), _plain(login)]
+    if plain in _words("common-passwords") or len(set(plain)) < 5:
+        return "password_common"
+    # A word that anybody tries here first adds nothing to what stands beside it.
+    if any(len(one) > 3 and one in plain and len(plain.replace(one, "")) < LEAST for one in words):
         return "password_common"
     return ""
 
@@ -34,6 +37,6 @@ def _plain(text: str) -> str:
 
 
 @cache
-def _commonest() -> frozenset[str]:
-    text = resources.files("ehr_gateway").joinpath("rules/common-passwords.txt").read_text("utf-8")
+def _words(name: str) -> frozenset[str]:
+    text = resources.files("ehr_gateway").joinpath(f"rules/{name}.txt").read_text("utf-8")
     return frozenset(line for line in text.splitlines() if line and not line.startswith("#"))

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import smtplib
+import ssl
 import tempfile
 from email.message import EmailMessage
 from pathlib import Path
@@ -71,13 +72,24 @@ class SmtpChannel:
         mail["Message-ID"] = f"<{message.id}@{self._sender.rpartition('@')[2]}>"
         mail["Auto-Submitted"] = "auto-generated"
         mail.set_content(message.text)
-        kind = smtplib.SMTP_SSL if self._scheme == "smtps" else smtplib.SMTP
-        with kind(self._host, self._port, timeout=_SECONDS) as server:
-            if self._scheme == "smtp+starttls":
-                server.starttls()
+        with self._open() as server:
             if self._user:
                 server.login(self._user, self._password)
             server.send_message(mail)
+
+    def _open(self) -> smtplib.SMTP:
+        # Left to itself, smtplib believes any certificate.
+        trust = ssl.create_default_context()
+        if self._scheme == "smtps":
+            return smtplib.SMTP_SSL(self._host, self._port, timeout=_SECONDS, context=trust)
+        server = smtplib.SMTP(self._host, self._port, timeout=_SECONDS)
+        if self._scheme == "smtp+starttls":
+            try:
+                server.starttls(context=trust)
+            except BaseException:
+                server.close()
+                raise
+        return server
 
 
 def open_channels(ways: Ways, folder: Path) -> tuple[Channel, ...]:

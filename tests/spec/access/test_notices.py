@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import smtplib
 import socketserver
+import ssl
 import threading
 from collections.abc import Iterator
 from pathlib import Path
@@ -116,6 +118,41 @@ def test_mail_goes_to_the_address_and_in_the_language_the_patient_chose(
     assert b"Message-ID: <" in raw
     counts = named(furnished.login("steward").get("$notice-deliveries"))["count"]
     assert counts == [{"channel": ["smtp"], "state": ["sent"], "number": [1]}]
+
+
+@pytest.mark.parametrize("scheme", ["smtps", "smtp+starttls"])
+def test_mail_goes_over_tls_to_the_server_that_was_named(
+    monkeypatch: pytest.MonkeyPatch, scheme: str
+) -> None:
+    trusts: list[ssl.SSLContext] = []
+
+    class Server:
+        """A mail server's client that only looks how it is asked to trust."""
+
+        def __init__(self, *_: object, context: ssl.SSLContext | None = None, **__: object) -> None:
+            if context is not None:
+                trusts.append(context)
+
+        def __enter__(self) -> Server:
+            return self
+
+        def __exit__(self, *_: object) -> None: ...
+
+        def starttls(self, context: ssl.SSLContext) -> None:
+            trusts.append(context)
+
+        def send_message(self, mail: object) -> None:
+            assert trusts
+
+    monkeypatch.setattr(smtplib, "SMTP", Server)
+    monkeypatch.setattr(smtplib, "SMTP_SSL", Server)
+
+    message = Message("one", "someone@example.test", "Subject", "Text")
+    SmtpChannel(f"{scheme}://mail.example.test", "ehr@example.test").send(message)
+
+    (trust,) = trusts
+    assert trust.check_hostname
+    assert trust.verify_mode == ssl.CERT_REQUIRED
 
 
 def test_without_an_address_the_steward_sees_that_nobody_was_reached(furnished: House) -> None:

@@ -145,3 +145,27 @@ def test_a_next_link_to_another_host_is_asked_of_our_gateway_alone(portal: Porta
     assert portal.log_in("patient").get("/sharing").status_code == 200
 
     assert {request.url.host for request in portal.fake.asked} == {"gateway.test"}
+
+
+def test_a_form_that_is_too_large_is_refused(portal: PortalHouse) -> None:
+    browser = portal.log_in("patient")
+    body = "csrf=" + "x" * 70_000
+    headers = {"Content-Type": "application/x-www-form-urlencoded"}
+
+    for content in (body, iter([body.encode()])):
+        answer = browser.post("/sharing/organization/st-b", content=content, headers=headers)
+        assert answer.status_code == 413
+    assert portal.fake.written() == []
+
+
+@pytest.mark.parametrize("path", ["/static", "/record/", "/sharing/"])
+def test_no_redirect_follows_a_made_up_host(portal: PortalHouse, path: str) -> None:
+    answer = portal.log_in("patient").get(path, headers={"Host": "evil.example"})
+
+    assert "evil" not in answer.headers.get("location", "")
+
+
+def test_every_page_asset_has_its_type(portal: PortalHouse) -> None:
+    answer = portal.browser.get("/static/icon.svg")
+
+    assert answer.headers["content-type"] == "image/svg+xml; charset=utf-8"
