@@ -14,7 +14,7 @@ BENCH_GROUP := import tomllib; print(*tomllib.load(open("pyproject.toml", "rb"))
 
 .DEFAULT_GOAL := help
 .PHONY: clients help setup demo test test-slow test-unit test-spec test-integration test-acceptance check fix \
-	bench bench-audit bench-enforcement bench-gateway bench-latency bench-memory profile lock assets browser postgresql clean
+	bench bench-audit bench-enforcement bench-gateway bench-workers bench-latency bench-memory profile lock assets browser postgresql clean
 
 help: ## list the commands
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "make %-18s %s\n", $$1, $$2}'
@@ -79,6 +79,9 @@ bench: setup ## measured rates against their references, in one run (BULK=folder
 bench-gateway: setup .venv/.bench ## the gateway beside helios-hfs (ROUNDS=3 SECONDS=5 WORKERS=2 HELIOS=path DATABASE=postgresql)
 	@$(BIN)/python -m tests.perf.bench_gateway --rounds $(ROUNDS) --seconds $(SECONDS) \
 		--workers $(WORKERS) $(if $(DATABASE),--database $(DATABASE))
+
+bench-workers: setup ## what more workers give, on both databases
+	@$(BIN)/python -m tests.perf.bench_workers
 
 bench-latency: setup ## how searches slow down as the store grows, as a plot (SIZES=10k,100k,1M DATABASES=sqlite,postgresql)
 	@$(BIN)/python -m tests.perf.bench_latency --sizes $(SIZES) --databases $(DATABASES)
