@@ -21,6 +21,8 @@ from playwright.sync_api import Browser, BrowserContext, Page, expect
 from ehr_gateway.auth import accounts, totp
 from ehr_gateway.auth.accounts import Account
 from tests.lib.gateway import HKID, PASSWORD, PIN, House
+from tests.lib.people import Person
+from tests.lib.server import Platform
 
 pytestmark = pytest.mark.browser
 
@@ -280,3 +282,19 @@ def test_a_patient_logs_in_by_the_simulated_identity_in_the_browser(
 
     expect(page.locator("dd").first).to_have_text("p.pat-1")
     walker.context.close()
+
+
+def test_after_log_out_of_the_portal_the_next_person_is_asked_who_they_are(
+    chromium: Browser, served: Platform
+) -> None:
+    person = Person(chromium, served)
+    person.log_in_by_password("dr.wong")
+    person.go("/login")
+    person.page.wait_for_url(re.compile(r"/patients$"))
+
+    person.page.locator("form[action='/logout'] button").click()
+
+    expect(person.page.locator("h1")).to_have_text("You are logged out")
+    person.go("/login")
+    expect(person.page.locator("#password")).to_be_visible()
+    person.leave()
