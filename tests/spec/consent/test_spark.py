@@ -1,6 +1,7 @@
 """Spark gives the reference's answers: a spread of the cases, each over every record of the cast.
 
-The full table runs through SQLite; a query of Spark takes seconds.
+The full table runs through SQLite and PostgreSQL; a query of Spark takes seconds, so that it goes
+through Spark in `make test-slow` (test_spark_cases.py).
 """
 
 from __future__ import annotations
@@ -124,9 +125,9 @@ def view(spark: Any, name: str, columns: Iterable[Column], rows: list[tuple[Any,
     spark.sql(f"SELECT {casts} FROM {table}{where}").createOrReplaceTempView(name)
 
 
-def fill(spark: Any, rows: list[RuleRow]) -> None:
-    """Make every view a predicate reads."""
-    numbered = list(enumerate(RECORDS))
+def fill(spark: Any, rows: list[RuleRow], records: list[Record]) -> None:
+    """Make every view a predicate reads; the key of a record is its place in the list."""
+    numbered = list(enumerate(records))
     facts = [
         (
             *(pk, r.type, r.id, r.domain, r.author, r.episode, r.clinical_ms, int(r.directory)),
@@ -147,9 +148,9 @@ def fill(spark: Any, rows: list[RuleRow]) -> None:
         view(spark, table, columns, values)
 
 
-def found(spark: Any, sql: str) -> set[str]:
-    """Return the ids of the records for which a predicate holds."""
-    return {row.id for row in spark.sql(f"SELECT id FROM record r WHERE {sql}").collect()}
+def found(spark: Any, sql: str, key: str = "id") -> set[Any]:
+    """Return the ids, or the keys, of the records for which a predicate holds."""
+    return {row[0] for row in spark.sql(f"SELECT {key} FROM record r WHERE {sql}").collect()}
 
 
 @pytest.mark.spark
@@ -157,7 +158,7 @@ def found(spark: Any, sql: str) -> set[str]:
 def test_spark_and_the_reference_agree_on_every_record(spark: Any, world: str) -> None:
     rows = WORLDS[world]
     rules = Rules(rows)
-    fill(spark, rows)
+    fill(spark, rows, RECORDS)
 
     for who in WHO:
         predicate = compile_predicate(who, "read", NOW, dialect="spark")
