@@ -30,6 +30,7 @@ from ehr_portal.pages import (
     reviews,
     sharing,
     steward,
+    substitutes,
     why,
 )
 from ehr_portal.sessions import SessionStore
@@ -65,7 +66,7 @@ def create_portal(gateway: httpx.AsyncClient, settings: PortalSettings) -> FastA
     # In this order: fixed addresses before those with a section's key in them.
     for module in (
         entrance, closing, why, sharing, requests, carers, notices, emergency, asking, holding,
-        patient, access, clinician, steward, reviews,
+        substitutes, patient, access, clinician, steward, reviews,
     ):  # fmt: skip
         app.include_router(module.router)
     static = StaticFiles(directory=str(files("ehr_portal") / "static"))

@@ -29,6 +29,8 @@ class FakeGateway:
         self.before_write: Callable[[], None] = lambda: None
         # By type: the answer given instead of a search or read of that type.
         self.failures: dict[str, int] = {}
+        # What operations answer, by their address below /fhir/.
+        self.operations: dict[str, Resource] = {}
 
     def client(self) -> httpx.AsyncClient:
         """Return a client of this gateway."""
@@ -42,6 +44,9 @@ class FakeGateway:
             return self._token(parse_qs(request.content.decode()))
         if "Authorization" not in request.headers:
             return httpx.Response(401)
+        operation = request.url.path.removeprefix("/fhir/")
+        if operation in self.operations:
+            return httpx.Response(200, json=self.operations[operation])
         kind, _, identity = request.url.path.removeprefix("/fhir/").partition("/")
         if kind in self.failures:
             return httpx.Response(self.failures[kind])
