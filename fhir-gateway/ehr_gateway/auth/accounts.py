@@ -64,7 +64,7 @@ def add(
         renewed = ", ".join(f"{name} = excluded.{name}" for name in columns.split(", ")[1:])
         connection.execute(
             f"INSERT INTO account ({columns}) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"  # noqa: S608
-            f" ON CONFLICT (login) DO UPDATE SET {renewed}, disabled = 0",
+            f" ON CONFLICT (login) DO UPDATE SET {renewed}, disabled = 0, must_change = 0",
             (*astuple(account)[:-1], int(account.exempt), password, known_as),
         )
 
@@ -140,10 +140,32 @@ def has_password(connection: Connection, login: str) -> bool:
 
 
 def set_password(database: Database, login: str, password: str) -> None:
-    """Give an account another password."""
+    """Give an account the password that its holder chose."""
     hashed = hash_secret(password)
     with database.writing() as connection:
-        connection.execute("UPDATE account SET password = ? WHERE login = ?", (hashed, login))
+        connection.execute(
+            "UPDATE account SET password = ?, must_change = 0 WHERE login = ?", (hashed, login)
+        )
+
+
+def is_password(database: Database, login: str, password: str) -> bool:
+    """Say whether this is the account's password; for those who have proved it already."""
+    with database.reading() as connection:
+        row = connection.execute(
+            "SELECT password FROM account WHERE login = ?", (login,)
+        ).fetchone()
+    return verify_secret(row[0] if row else None, password)
+
+
+def require_change(connection: Connection, login: str) -> None:
+    """Let an account's password be good for choosing another one alone."""
+    connection.execute("UPDATE account SET must_change = 1 WHERE login = ?", (login,))
+
+
+def must_change(connection: Connection, login: str) -> bool:
+    """Say whether the account's holder has yet to choose a password."""
+    row = connection.execute("SELECT must_change FROM account WHERE login = ?", (login,)).fetchone()
+    return bool(row and row[0])
 
 
 def _admit(database: Database, name: str, address: str, now_ms: int) -> None:

@@ -1,7 +1,7 @@
 """The page on which an administrator makes, disables and enables accounts.
 
-Nobody sees a password here: a new account gets one that its holder has to change by themselves,
-and a second factor is taken away, never looked up.
+The first password of an account is good for choosing another one alone; a second factor is taken
+away from who lost it, never looked up.
 """
 
 from __future__ import annotations
@@ -85,6 +85,18 @@ def enable(request: Request, gateway: TheGateway, form: Form) -> Response:
     return _page(stay, told="people_was_enabled", find=form.get("login", ""))
 
 
+@router.post("/accounts/reset")
+def reset(request: Request, gateway: TheGateway, form: Form) -> Response:
+    """Take every second factor from an account whose holder lost theirs."""
+    stay = _administrator(request, gateway, form)
+    if isinstance(stay, Response):
+        return stay
+    if form.get("login") != stay.account.login:
+        closing.reset(gateway, form.get("login", ""))
+        stay.record("account-reset")
+    return _page(stay, told="people_was_reset", find=form.get("login", ""))
+
+
 def make(gateway: Gateway, account: Account, password: str) -> str:
     """Make a new account; return the key of the text that says why not, empty when it was made."""
     if not (_LOGIN.match(account.login) and account.display and _fits(account)):
@@ -98,6 +110,9 @@ def make(gateway: Gateway, account: Account, password: str) -> str:
         accounts.add(gateway.store.database, account, password or None)
     except EhrError:
         return "people_incomplete"
+    if password:
+        with gateway.store.writing() as connection:
+            accounts.require_change(connection, account.login)
     return ""
 
 

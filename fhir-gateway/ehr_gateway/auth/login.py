@@ -22,6 +22,7 @@ from ehr_gateway.auth import (
     login_audit,
     login_pages,
     passkeys,
+    passwords,
     sessions,
     steps,
     throttle,
@@ -144,6 +145,26 @@ def passkey(request: Request, gateway: TheGateway, form: Form) -> Response:
     return go_on(request, gateway, step.proved(name, now, "hwk"))
 
 
+@router.post("/login/password")
+def choose_password(request: Request, gateway: TheGateway, form: Form) -> Response:
+    """Take the password that a person chooses in place of the one they were given."""
+    language = language_of(request)
+    step = _opened(request, gateway, form.get("request", ""))
+    if step is None or not step.login or _need(gateway, step) != "password":
+        return stopped(language, "stale")
+    new = form.get("new", "")
+    fault = passwords.fault_of(new, step.login)
+    if not fault and accounts.is_password(gateway.store.database, step.login, new):
+        fault = "password_given"
+    if fault:
+        problem = login_pages.refusal(language, fault, 0)
+        return login_pages.password_page(gateway, step, language, error=problem)
+    accounts.set_password(gateway.store.database, step.login, new)
+    account = accounts.find(gateway.store.database, step.login)
+    login_audit.changed(request, gateway, account, "password-change")
+    return go_on(request, gateway, step)
+
+
 @router.post("/login/enrol")
 def enrol(request: Request, gateway: TheGateway, form: Form) -> Response:
     """Take the first code of a second factor that the account has to have."""
@@ -203,6 +224,8 @@ def _page_for(gateway: Gateway, step: Step, language: str) -> Response | None:
     need = _need(gateway, step)
     if need == "code":
         return login_pages.code_page(gateway, step, language)
+    if need == "password":
+        return login_pages.password_page(gateway, step, language)
     if need == "enrol":
         return login_pages.enrol_page(gateway, step, language)
     if need == "choose":
@@ -215,6 +238,9 @@ def _need(gateway: Gateway, step: Step) -> str:
     if not step.strong:
         with gateway.store.reading() as connection:
             has = factors.of_account(connection, step.login)
+            given = "pwd" in step.methods and accounts.must_change(connection, step.login)
+        if given and not has.any:
+            return "password"
         if has.any:
             return "code"
         if factors.must_enrol(account, has):

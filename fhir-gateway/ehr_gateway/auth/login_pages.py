@@ -112,6 +112,11 @@ def enrol_page(gateway: Gateway, step: Step, language: str, *, error: str = "") 
     )
 
 
+def password_page(gateway: Gateway, step: Step, language: str, *, error: str = "") -> Response:
+    """Ask for a password in place of the one that somebody else gave the account."""
+    return _page("password.html", gateway, step, language, error=error, field="new")
+
+
 def recovery_page(gateway: Gateway, step: Step, language: str, codes: Sequence[str]) -> Response:
     """Show the recovery codes, this once."""
     return _page("recovery.html", gateway, step, language, codes=codes, action="/oauth/login/on")

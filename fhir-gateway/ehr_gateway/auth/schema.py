@@ -25,6 +25,8 @@ ACCOUNT = Table(
     Column("disabled", INTEGER, nullable=False, server_default="0"),
     # Needs no second factor, whatever its role: for accounts of a demonstration.
     Column("exempt", INTEGER, nullable=False, server_default="0"),
+    # Its password is one that somebody else gave it: good for choosing another, and nothing else.
+    Column("must_change", INTEGER, nullable=False, server_default="0"),
 )
 LOGIN_SESSION = Table(
     "login_session",

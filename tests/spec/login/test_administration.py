@@ -35,10 +35,37 @@ def test_an_administrator_makes_an_account_that_can_log_in(house: House, admin: 
     visitor = Visitor(house)
     visitor.ask()
     page = visitor.password("dr.lee", NEW["password"])
+    held = visitor.send("/oauth/login/on").text
+    same = visitor.send("/oauth/login/password", new=NEW["password"])
+    chosen = visitor.send("/oauth/login/password", new="nine loud trams")
 
     assert "The account was created." in made.text
+    # The given password is for choosing another alone.
+    assert "Choose a password" in page.text
+    assert "Choose a password" in held
+    assert same.status_code == 401
     # A clinician has to have a second factor.
-    assert 'id="secret"' in page.text
+    assert visitor.secret()
+    assert visitor.client.cookies.get("ehr-login") is None
+    assert chosen.status_code == 200
+    visitor.ask()
+    assert visitor.password("dr.lee", NEW["password"]).status_code == 401
+
+
+def test_who_lost_their_second_factor_sets_up_another(house: House, admin: Visitor) -> None:
+    visitor = Visitor(house)
+    visitor.log_in()
+    visitor.enrol()
+    accounts.add(
+        house.gateway.store.database,
+        Account("doctor.a", "clinician", "Dr A", "hospital-a", "doctor"),
+        PASSWORD,
+    )
+
+    admin.change(f"{PATH}/reset", login="doctor.a")
+
+    assert visitor.ask().status_code == 200
+    assert 'id="secret"' in visitor.password().text
 
 
 def test_an_account_that_does_not_fit_is_refused_with_a_reason(
@@ -86,7 +113,7 @@ def test_no_other_role_manages_accounts(house: House) -> None:
     visitor.log_in()
 
     assert visitor.get(PATH).status_code == 403
-    for path in (PATH, f"{PATH}/disable", f"{PATH}/enable"):
+    for path in (PATH, f"{PATH}/disable", f"{PATH}/enable", f"{PATH}/reset"):
         assert visitor.change(path, **NEW).status_code == 403
     assert not accounts.taken(house.gateway.store.database, "dr.lee")
 
