@@ -15,6 +15,9 @@ from typing import Any
 
 import httpx
 import pytest
+
+# The package ships no types.
+from axe_playwright_python.sync_playwright import Axe  # type: ignore[import-untyped]
 from playwright.sync_api import Browser, Page
 
 from ehr_cli.sample.cast import PIN
@@ -28,6 +31,11 @@ pytestmark = pytest.mark.browser
 
 CLIENTS = Path(__file__).resolve().parents[1] / "clients"
 LIBRARY = CLIENTS / "node_modules" / "fhirclient" / "build" / "fhir-client.js"
+QUESTIONS = {
+    "English": "Do you allow Growth chart?",
+    "繁體中文": "你是否允許Growth chart？",
+    "简体中文": "你是否允许Growth chart？",
+}
 SCOPE = "openid fhirUser launch launch/patient offline_access patient/*.rs"
 
 
@@ -86,6 +94,12 @@ def registered(platform: Platform, origin: str) -> str:
     return str(answer.json()["client_id"])
 
 
+def barriers(person: Person) -> list[str]:
+    """Return what axe finds wrong, by WCAG 2.2 A and AA."""
+    options = {"runOnly": ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa"]}
+    return [one["id"] for one in Axe().run(person.page, options=options).response["violations"]]
+
+
 def found(page: Page) -> dict[str, Any]:
     """Return what the app read."""
     page.wait_for_function("document.querySelector('#found')?.textContent")
@@ -98,7 +112,7 @@ def test_the_smart_client_stands_alone_and_reads_what_the_patient_allows(
     client = registered(served, pages.origin)
     scope = SCOPE.replace("launch ", "", 1)
     pages.settings(clientId=client, scope=scope, iss=f"{served.address}/fhir")
-    patient = Person(chromium, served)
+    patient = Person(chromium, served, size="phone")
     page = patient.page
 
     page.goto(f"{pages.origin}/launch.html")
@@ -107,7 +121,12 @@ def test_the_smart_client_stands_alone_and_reads_what_the_patient_allows(
     page.fill("[name=pin]", PIN)
     page.press("[name=pin]", "Enter")
     page.get_by_role("button", name="Allow", exact=True).wait_for()
-    assert patient.heading() == "Do you allow Growth chart?"
+    for language, question in QUESTIONS.items():
+        if language != "English":
+            page.get_by_role("link", name=language).click()
+        assert patient.heading() == question
+        assert (patient.sideways(), barriers(patient)) == (0, [])
+    page.get_by_role("link", name="English").click()
     assert "Read: everything in the record that you may see" in page.locator("main").inner_text()
     patient.picture(tmp_path, "allow")
     page.get_by_role("button", name="Allow", exact=True).click()
