@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 
-from ehr_fhir.errors import Forbidden, NotFound
+from ehr_fhir.errors import Forbidden, Invalid, NotFound
 from ehr_gateway.access import Access
 from ehr_gateway.auditing.rows import AuditFilter, AuditRow, find
 from ehr_gateway.database import Connection
@@ -20,6 +20,7 @@ __all__ = ["SEES_ALL", "Reading", "one_row", "reading"]
 SEES_ALL = frozenset({"steward", "auditor"})
 _BATCH = 100
 _NONE = AuditFilter(patients=())
+_TREATING = frozenset({"clinician", "system"})
 
 
 @dataclass(frozen=True)
@@ -53,7 +54,13 @@ class Reading:
             if row.entities and not kept:
                 continue
             seen = sorted({found for one in kept if (found := domains[one])})
-            shown.append(replace(row, entities=kept, domains=tuple(seen)))
+            if self.wanted.domain is not None and self.wanted.domain not in seen:
+                continue
+            row = replace(row, entities=kept, domains=tuple(seen))
+            if row.role in _TREATING:
+                # Which line permitted depends on every record seen, the closed ones too.
+                row = replace(row, reason=None, consent=None)
+            shown.append(row)
         return shown
 
 
@@ -84,6 +91,8 @@ def one_row(access: Access, connection: Connection, logical_id: str) -> AuditRow
 
 
 def _carers(access: Access, connection: Connection, wanted: AuditFilter) -> Reading:
+    if wanted.reason is not None:
+        raise Invalid("reason is not for carers.", issue_code="not-supported")
     rows = connection.execute(
         "SELECT DISTINCT patient FROM consent_carer WHERE person = :person AND can_view = 1"
         " AND since <= :now AND (until IS NULL OR :now < until)",

@@ -108,6 +108,11 @@ def test_what_is_closed_to_a_carer_is_left_out_of_the_log(furnished: House) -> N
     assert found[0]["entity"][0]["detail"] == [
         {"type": "data-domain", "valueString": "observation"}
     ]
+    # No question tells what was left out.
+    session = furnished.login("carer.c", "user/*.rs")
+    assert events(session, "&agent=doctor.a&domain=laboratory") == []
+    assert len(events(session, "&agent=doctor.a&domain=observation")) == 1
+    assert "outcomeDesc" not in found[0]
 
 
 def test_an_erasure_empties_the_events_and_the_log_still_holds(furnished: House) -> None:
@@ -139,6 +144,6 @@ def test_an_erasure_empties_the_events_and_the_log_still_holds(furnished: House)
     assert events(furnished.login("p.pat-1"), "&agent=doctor.a") == []
 
 
-@pytest.mark.parametrize("query", ["_total=accurate"])
-def test_a_carer_gets_no_total(furnished: House, query: str) -> None:
+@pytest.mark.parametrize("query", ["_total=accurate", "reason=shared"])
+def test_a_carer_gets_no_total_and_no_reason(furnished: House, query: str) -> None:
     assert carer(furnished).get(f"AuditEvent?{query}").status_code == 400
