@@ -80,7 +80,7 @@ def _in_words(scope: str, language: str) -> list[str]:
             if one.context in _LOGIN:
                 lines.append(text(_LOGIN[one.context]))
             continue
-        what = _what(one, word, language)
+        what = _what(one, language)
         lines += [
             text(key, what=what)
             for letters, key in _RIGHTS
@@ -89,10 +89,13 @@ def _in_words(scope: str, language: str) -> list[str]:
     return list(dict.fromkeys(lines))
 
 
-def _what(scope: Scope, word: str, language: str) -> str:
+def _what(scope: Scope, language: str) -> str:
     if scope.type == "*":
         return pages.texts()["scope_everything"][language]
     name = _types().get(scope.type, {}).get(language, scope.type)
-    _, _, query = word.partition("?")
-    # The codes of the limit as the app wrote them: plain names for every code there are none.
-    return f"{name} ({query})" if query else name
+    # The codes of a limit as they are: plain names for every code there are none.
+    limits = [
+        f"{limit.parameter}: {', '.join(code for _, code in limit.values)}"
+        for limit in scope.limits
+    ]
+    return f"{name} ({'; '.join(limits)})" if limits else name
