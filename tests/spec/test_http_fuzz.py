@@ -89,7 +89,7 @@ def test_no_request_is_too_odd(
 
 LOG_IN = (
     "/oauth/token", "/oauth/login", "/oauth/login/code", "/oauth/login/passkey",
-    "/oauth/login/enrol", "/oauth/login/on", "/oauth/login/account",
+    "/oauth/login/enrol", "/oauth/login/on", "/oauth/login/account", "/oauth/login/password",
     "/oauth/eid-simulator/authorize", "/oauth/eid-simulator/token",
 )  # fmt: skip
 FIELDS = st.sampled_from(

@@ -30,16 +30,15 @@ ADDRESS = Patience(50, 15 * 60_000)
 def admit(database: Database, name: str, address: str, now_ms: int) -> int:
     """Count an attempt as a failure before it is tried; return the seconds it has to wait first.
 
-    0 means that it may be tried now. A hundred guesses at once are so a hundred failures.
+    0 means that it may be tried now. A hundred guesses at once are so a hundred failures. Without
+    an address, as at a counter, the name alone counts.
     """
+    counted = [(name, NAME), *([(_place(address), ADDRESS)] if address else [])]
     with database.writing() as connection:
-        wait = max(
-            wait_ms(connection, name, now_ms),
-            wait_ms(connection, _place(address), now_ms, ADDRESS),
-        )
+        wait = max(wait_ms(connection, one, now_ms, patience) for one, patience in counted)
         if not wait:
-            failed(connection, name, now_ms)
-            failed(connection, _place(address), now_ms, ADDRESS)
+            for one, patience in counted:
+                failed(connection, one, now_ms, patience)
     return -(-wait // 1000)
 
 

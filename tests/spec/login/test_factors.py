@@ -12,7 +12,7 @@ from ehr_gateway import audit
 from ehr_gateway.auth import accounts, closing, throttle
 from ehr_gateway.auth.accounts import Account
 from ehr_gateway.auth.secrets import verify_secret
-from tests.lib.gateway import PASSWORD, PEOPLE, House
+from tests.lib.gateway import HKID, PASSWORD, PEOPLE, PIN, House
 from tests.lib.visitor import Visitor, code_of
 
 
@@ -267,6 +267,16 @@ def test_an_address_that_guesses_many_names_has_to_wait_but_no_other_address(
     visitor = Visitor(house, address="192.0.2.9")
     visitor.ask()
     assert code_of(visitor.password())
+
+
+@pytest.mark.usefixtures("impatient")
+def test_failures_at_a_counter_slow_down_their_card_alone(house: House) -> None:
+    database, now = house.gateway.store.database, house.clock()
+    for number in range(9):
+        with pytest.raises(accounts.LoginRefused):
+            accounts.verify_eid(database, f"ZX00000{number}", "000000", now)
+
+    assert accounts.verify_eid(database, HKID, PIN, now).login == "p.pat-1"
 
 
 @pytest.mark.usefixtures("impatient")
