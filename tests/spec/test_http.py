@@ -611,7 +611,7 @@ def test_the_feed_gives_every_version_in_order_to_its_own_scope_alone(furnished:
 
 def test_every_address_is_in_the_reference() -> None:
     reference = (ROOT / "docs/reference/http.md").read_text("utf-8")
-    names = {"resource_type": "type", "logical_id": "id", "version_id": "version"}
+    names = {"resource_type": "type", "logical_id": "id", "patient": "id", "version_id": "version"}
 
     served = {str(getattr(route, "path", "")) for one in ROUTERS for route in one.routes}
     assert len(served) > 15
