@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import fcntl
 import os
+import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
@@ -78,10 +79,12 @@ class LogFolder:
         return TileReader(self.tile, size)
 
     def write_tile(self, tile: Tile) -> None:
-        """Write a tile that is not there yet."""
+        """Write a tile that is not there yet; a complete one takes the place of its beginnings."""
         path = self.path / tile_path(tile.level, tile.number, tile.width)
         if not path.exists():
             _write(path, tile.content)
+        if tile.width == TILE:
+            shutil.rmtree(f"{path}.p", ignore_errors=True)
 
     def publish(self, note: bytes, at_ms: int) -> None:
         """Make a checkpoint the newest one."""

@@ -162,7 +162,6 @@ def test_rows_and_tiles_rewritten_together_are_found_by_the_signature(log: Log) 
         rows = connection.execute("SELECT leaf FROM audit ORDER BY seq").fetchall()
     leaves = [bytes(row["leaf"]) for row in rows]
     tiles = log.folder.path / "tile" / "0"
-    (tiles / "001.p" / "94").write_bytes(b"".join(leaves[256:350]))
     (tiles / "001").write_bytes(b"".join(leaves[256:512]))
 
     assert log.found() == [("rewrite", 256, None)]
@@ -247,6 +246,13 @@ def test_an_emptied_event_keeps_the_log_whole_when_an_erasure_tells_of_it(log: L
     report = log.verify()
     assert report.well
     assert report.erased == 1
+
+
+def test_a_complete_tile_takes_the_place_of_its_beginnings(log: Log) -> None:
+    tiles = log.folder.path / "tile" / "0"
+
+    assert sorted(path.name for path in tiles.iterdir()) == ["000", "001", "002.p"]
+    assert log.folder.reader(100).root() == log.folder.reader(550).root(100)
 
 
 def test_checkpoints_are_signed_only_for_what_is_new(log: Log) -> None:
