@@ -17,9 +17,7 @@ from ehr_portal.sessions import User
 from ehr_portal.settings import PortalSettings
 
 # All that any role of the portal may need; the gateway grants what the person's role covers.
-SCOPE = (
-    "openid fhirUser patient/*.rs patient/Consent.cruds user/*.rs user/Consent.cruds ehr/access"
-)
+SCOPE = "openid fhirUser patient/*.rs patient/Consent.cruds user/*.rs user/Consent.cruds ehr/access"
 
 
 @dataclass(frozen=True)

@@ -22,6 +22,8 @@ __all__ = [
     "rotate", "start",
 ]  # fmt: skip
 
+# Longer than any permission may last by the settings.
+_KEPT_MS = 400 * 86_400_000
 _COLUMNS = "f.client, f.login, f.scope, f.id, f.context"
 
 
@@ -47,6 +49,7 @@ def start(database: Database, grant: Grant, now_ms: int, *, lasting: bool = True
     with database.writing() as connection:
         if session and not sessions.in_force(connection, session):
             return None
+        _forget(connection, now_ms)
         connection.execute(
             "INSERT INTO token_family (id, client, login, session, scope, context, online,"
             " created_ms) VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
@@ -173,6 +176,17 @@ def _over(connection: Connection, settings: GatewaySettings, row: Row, now_ms: i
     life = settings.online_seconds if row["online"] else settings.refresh_seconds
     idle = now_ms - row["issued_ms"] >= settings.refresh_idle_seconds * 1000
     return bool(idle or now_ms - row["created_ms"] >= life * 1000)
+
+
+def _forget(connection: Connection, now_ms: int) -> None:
+    """Delete what no setting keeps in force; the log-in that adds a row clears old ones."""
+    old = (now_ms - _KEPT_MS,)
+    connection.execute(
+        "DELETE FROM refresh_token WHERE family IN"
+        " (SELECT id FROM token_family WHERE created_ms < ?)",
+        old,
+    )
+    connection.execute("DELETE FROM token_family WHERE created_ms < ?", old)
 
 
 def _next(connection: Connection, family: str, now_ms: int) -> str:

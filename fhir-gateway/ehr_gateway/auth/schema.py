@@ -146,6 +146,7 @@ TOKEN_FAMILY = Table(
     Column("ended_ms", INTEGER),
     Index("token_family_login", "login"),
     Index("token_family_client", "client"),
+    Index("token_family_created", "created_ms"),
 )
 REFRESH_TOKEN = Table(
     "refresh_token",

@@ -60,6 +60,10 @@ class Standing:
             for seq, kind, subject, at_ms in rows:
                 self._voided[kind, subject] = max(at_ms, self._voided.get((kind, subject), 0))
                 self._last = seq
+            if rows:
+                # No token from before is in force any more.
+                oldest = rows[-1]["at_ms"] - _KEEP_MS
+                self._voided = {one: at for one, at in self._voided.items() if at >= oldest}
             self._known, self._looked = known, looked
 
     def void(self, kind: Kind, subject: str, now_ms: int) -> None:

@@ -174,6 +174,17 @@ def test_no_token_is_stored_as_it_is(app: App) -> None:
     assert not any(token in row or code in row for row in stored)
 
 
+def test_permissions_of_long_ago_are_forgotten(app: App) -> None:
+    app.tokens("p.pat-1", scope=LASTING)
+    app.house.clock.forward(seconds=401 * 86_400)
+    app.tokens("p.pat-1", scope=LASTING)
+
+    with app.house.gateway.store.reading() as connection:
+        for table in ("refresh_token", "token_family"):
+            count = connection.execute(f"SELECT count(*) FROM {table}").fetchone()[0]
+            assert count == 1
+
+
 def test_a_client_gives_back_a_refresh_token_and_all_that_came_from_it(app: App) -> None:
     tokens = app.tokens("p.pat-1", scope=LASTING)
 
