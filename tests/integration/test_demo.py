@@ -60,7 +60,7 @@ def demo(tmp_path_factory: pytest.TempPathFactory) -> Demo:
 
 
 def test_every_step_is_in_the_table_with_its_seconds(demo: Demo) -> None:
-    steps = ("sample", "load", "consents", "lake", "quality", "study", "model", "switch")
+    steps = ("sample", "load", "consents", "lake", "quality", "study", "model", "switch", "access")
 
     for step in steps:
         assert re.search(rf"^│ {step} .*\d+\.\d │$", demo.output, re.MULTILINE), step

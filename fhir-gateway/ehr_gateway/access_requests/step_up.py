@@ -113,7 +113,10 @@ def approve_by_eid(
         raise Forbidden(WRONG)
     with asking.gateway.store.reading() as connection:
         young = _decided_by_others(connection, request.patient, asking.access.now_ms)
-    account = accounts.verify_eid(asking.gateway.store, hkid, pin, asking.access.now_ms)
+    try:
+        account = accounts.verify_eid(asking.gateway.store, hkid, pin, asking.access.now_ms)
+    except accounts.LoginRefused as error:
+        raise Forbidden(WRONG) from error
     if young or account.role != "patient" or account.patient != request.patient:
         raise Forbidden(WRONG)
     return _grant(asking, request, "$redeem-access", by="eid")

@@ -17,6 +17,7 @@ __all__ = ["tell_accesses"]
 _PLACE = "accesses"
 _AGAIN = 200
 _MOST = 5000
+_BATCHES = 20
 _HOUR_MS = 3_600_000
 _OPENED = (
     "SELECT patient, organization, login, MAX(display) AS display, MIN(at_ms) AS at_ms"
@@ -30,51 +31,46 @@ _OPENED = (
 
 def tell_accesses(store: Store, now_ms: int) -> None:
     """Put notices of what was opened since the last time into the outbox."""
-    with store.reading() as connection:
-        place, newest = _place(connection), _newest(connection)
-    if place is not None and newest <= place:
-        return
-    with store.writing() as connection:
-        place = _place(connection)
-        if place is None:
-            # The first start: what was before is not told any more.
-            place = newest if newest > _MOST else 0
-        last = min(_newest(connection), place + _MOST)
-        for row in connection.execute(_OPENED, (max(0, place - _AGAIN), last)).fetchall():
-            _tell(connection, row, now_ms)
-        connection.execute(
-            "INSERT INTO notice_place (name, seq) VALUES (?, ?) ON CONFLICT (name)"
-            " DO UPDATE SET seq = excluded.seq",
-            (_PLACE, last),
-        )
+    for _ in range(_BATCHES):
+        with store.reading() as connection:
+            newest, place = _newest(connection), _place(connection)
+            if place is not None and newest <= place:
+                return
+            # At the first start: what was long before is not told any more.
+            begin = place if place is not None else max(0, newest - _MOST)
+            last = min(newest, begin + _MOST)
+            rows = connection.execute(_OPENED, (max(0, begin - _AGAIN), last)).fetchall()
+            found = [notice for row in rows if (notice := _notice(connection, row))]
+        with store.writing() as connection:
+            for notice in found:
+                put(connection, notice)
+            connection.execute(
+                "INSERT INTO notice_place (name, seq) VALUES (?, ?) ON CONFLICT (name)"
+                " DO UPDATE SET seq = excluded.seq WHERE notice_place.seq < excluded.seq",
+                (_PLACE, last),
+            )
 
 
-def _tell(connection: Connection, row: Row, now_ms: int) -> None:
+def _notice(connection: Connection, row: Row) -> Notice | None:
+    """Return what is to be told of an access, if anything; told before, it has the same cause."""
     patient, organization, at_ms = row["patient"], row["organization"], row["at_ms"]
     since = _shared_since(connection, patient, organization, at_ms)
     if since is None:
-        return
+        return None
     reader = of_patient(patient)
     first = f"first-access:{patient}:{organization}:{since}"
     told = connection.execute(
         "SELECT made_ms FROM notice WHERE cause = ?", (f"{first}|{reader}",)
     ).fetchone()
     if told is None:
-        put(
-            connection,
-            Notice(first, "first-access", patient, reader, row["display"], organization, at_ms),
-        )
-        return
+        return Notice(first, "first-access", patient, reader, row["display"], organization, at_ms)
     wanted = connection.execute(
         "SELECT 1 FROM notice_preference WHERE reader = ? AND each_access = 1", (reader,)
     ).fetchone()
-    hour = at_ms // _HOUR_MS
-    if wanted and at_ms > told[0]:
-        cause = f"access:{patient}:{organization}:{row['login']}:{hour}"
-        put(
-            connection,
-            Notice(cause, "access", patient, reader, row["display"], organization, at_ms),
-        )
+    if wanted is None or at_ms <= told[0]:
+        return None
+    cause = f"access:{patient}:{organization}:{row['login']}:{at_ms // _HOUR_MS}"
+    return Notice(cause, "access", patient, reader, row["display"], organization, at_ms)
 
 
 def _shared_since(

@@ -157,6 +157,8 @@ def test_the_patients_smart_id_approves_and_a_carers_does_not(
     request = ask(pharmacist)
     card = {"request": request, "hkid": "ZC123456(6)", "pin": PIN}
     assert send(pharmacist, "$redeem-access", **card).status_code == 403
+    wrong = {"request": request, "hkid": HKID, "pin": "000000"}
+    assert send(pharmacist, "$redeem-access", **wrong).status_code == 403
     assert grants(ward) == 0
 
     must(send(pharmacist, "$redeem-access", request=request, hkid=HKID, pin=PIN))
