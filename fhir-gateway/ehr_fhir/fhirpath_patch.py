@@ -13,6 +13,8 @@ from typing import Any
 
 from ehr_fhir.errors import EhrError, Invalid, TooCostly, Unprocessable
 from ehr_fhir.fhirpath import Element, Expression, compile  # noqa: A004 - as re.compile
+from ehr_fhir.fhirpath.parser import parse
+from ehr_fhir.fhirpath.syntax import Call, Variable, every
 from ehr_fhir.fhirpath_slots import Field, Slot, Value, field_of, object_of, slot_of
 from ehr_fhir.validation import validate
 
@@ -28,6 +30,16 @@ _PARTS = {
     "replace": ("path", "value"),
 }
 _NUMBERS = ("index", "source", "destination")
+# What a stranger's path may do: choose among what is there. A short text of the other functions
+# (`matches`, `replace`, `repeat`, `combine`) or of variables can be made to run for ever.
+_FUNCTIONS = frozenset(
+    {
+        "all", "as", "contains", "count", "empty", "endsWith", "exists", "extension", "first",
+        "hasValue", "is", "last", "length", "lower", "not", "ofType", "single", "skip",
+        "startsWith", "tail", "take", "toInteger", "toString", "upper", "where",
+    }
+)  # fmt: skip
+_LONGEST_PATH = 2000
 
 
 @dataclass(frozen=True)
@@ -109,7 +121,18 @@ def _whole(number: int, part: Mapping[str, Any], name: str) -> int:
     return found
 
 
+def _judge(operation: PathOperation) -> None:
+    if len(operation.path) > _LONGEST_PATH:
+        raise TooCostly(f"A path of a patch has at most {_LONGEST_PATH} characters.")
+    for node in every(parse(operation.path)):
+        if isinstance(node, Variable):
+            raise operation.fault("has a path with a variable, which a patch may not have")
+        if isinstance(node, Call) and node.name not in _FUNCTIONS:
+            raise operation.fault("has a path with a function that a patch may not have")
+
+
 def _select(operation: PathOperation, content: dict[str, Any], now: datetime) -> list[Element]:
+    _judge(operation)
     kind = str(content["resourceType"])
     expression: Expression = compile(operation.path, context_type=kind)
     found = expression.evaluate(content, now=now)

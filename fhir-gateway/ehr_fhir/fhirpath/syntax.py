@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -20,6 +21,7 @@ __all__ = [
     "Unary",
     "Variable",
     "depth",
+    "every",
 ]
 
 
@@ -118,6 +120,15 @@ def depth(*nodes: Node | None) -> int:
         deepest += 1
         level = [below for node in level for below in _below(node)]
     return deepest
+
+
+def every(node: Node) -> Iterator[Node]:
+    """Yield a node and all below it."""
+    waiting = [node]
+    while waiting:
+        one = waiting.pop()
+        yield one
+        waiting += _below(one)
 
 
 def _below(node: Node) -> list[Node]:

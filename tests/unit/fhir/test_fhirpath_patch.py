@@ -188,3 +188,29 @@ def test_other_resources_and_endless_patches_are_refused() -> None:
         operations({"resourceType": "Patient"})
     with pytest.raises(TooCostly):
         patched(patient(), *[operation("delete", "Patient.active")] * (MOST_OPERATIONS + 1))
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        f"Patient.name.where('{'a' * 40}!'.matches('^(a+)+$'))",
+        f"Patient.name.where('{'a' * 40}!'.replaceMatches('^(a+)+$', '') = '')",
+        "Patient.name.where('a'" + ".replace('a', 'aa')" * 60 + " = '')",
+        "Patient.name" + ".select($this.combine($this))" * 60,
+        "Patient" + ".descendants()" * 40,
+        "Patient.repeat(children())",
+        "Patient.name.where(%resource.name.where(%resource.name.exists()).exists())",
+        "%resource.name",
+        "Patient.name.trace('a')",
+    ],
+)
+def test_a_path_cannot_be_made_to_run_for_ever(path: str) -> None:
+    names = patient(name=[{"family": "A"}, {"family": "B"}])
+
+    with pytest.raises(Unprocessable, match="a patch may not have"):
+        patched(names, operation("delete", path))
+
+
+def test_a_path_has_a_length() -> None:
+    with pytest.raises(TooCostly):
+        patched(patient(), operation("delete", "Patient.name" + ".where(true)" * 200))
