@@ -61,9 +61,12 @@ class Found:
 class Gateway:
     """Reads and writes FHIR with one person's token."""
 
-    def __init__(self, client: httpx.AsyncClient, token: str) -> None:
+    def __init__(self, client: httpx.AsyncClient, token: str, address: str = "") -> None:
         self._client = client
         self._headers = {"Authorization": f"Bearer {token}", "Accept": "application/fhir+json"}
+        if address:
+            # Where the person's browser is, not where the portal is.
+            self._headers["X-Forwarded-For"] = address
 
     async def read(self, resource_type: str, resource_id: str) -> Resource:
         """Return one resource or raise NotFound."""

@@ -22,7 +22,6 @@ from ehr_portal.sessions import Session, SessionStore, User
 from ehr_portal.settings import PortalSettings
 from ehr_portal.words import LANGUAGES, N_, Words, choose, words
 
-LANGUAGE_COOKIE = "language"
 YEAR = 365 * 24 * 3600
 
 # Where each role starts, and the places in its bar.
@@ -74,6 +73,11 @@ class Portal:
         """Return the session cookie's name; the prefix makes browsers insist on HTTPS."""
         return "__Host-session" if self.settings.secure else "session"
 
+    @property
+    def language_cookie(self) -> str:
+        """Return the name of the cookie that holds the reader's language."""
+        return "__Host-language" if self.settings.secure else "language"
+
 
 class Page:
     """One request; made once, asked by the routes, answers by `render` or `go`."""
@@ -82,7 +86,9 @@ class Page:
         self.request = request
         self.portal = portal
         self.words: Words = words(
-            choose(request.cookies.get(LANGUAGE_COOKIE), request.headers.get("accept-language")).tag
+            choose(
+                request.cookies.get(portal.language_cookie), request.headers.get("accept-language")
+            ).tag
         )
         session_id = request.cookies.get(portal.cookie)
         self.session: Session | None = portal.sessions.find(session_id) if session_id else None
@@ -102,7 +108,12 @@ class Page:
     @property
     def gateway(self) -> Gateway:
         """Return the gateway with this person's token."""
-        return Gateway(self.portal.client, self.user.token)
+        return Gateway(self.portal.client, self.user.token, self.address)
+
+    @property
+    def address(self) -> str:
+        """Return where the reader's browser calls from, for the audit log."""
+        return self.request.client.host if self.request.client else ""
 
     @property
     def now(self) -> datetime:

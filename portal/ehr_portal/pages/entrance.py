@@ -13,7 +13,7 @@ from ehr_fhir.errors import Forbidden, NotFound, Unauthorized
 from ehr_portal.display import person_name, provider
 from ehr_portal.gateway import Gateway
 from ehr_portal.login import Challenge, authorize_address, redeem
-from ehr_portal.page import LANGUAGE_COOKIE, PLACES, YEAR, AnyPage, Form, Page, SignedIn, local_path
+from ehr_portal.page import PLACES, YEAR, AnyPage, Form, Page, SignedIn, local_path
 from ehr_portal.sessions import User
 from ehr_portal.words import BY_TAG
 
@@ -63,7 +63,7 @@ async def come_back(
 
 async def _introduced(page: Page, user: User) -> User:
     # Names for the head of every page, in both scripts where the gateway has them.
-    gateway = Gateway(page.portal.client, user.token)
+    gateway = Gateway(page.portal.client, user.token, page.address)
     try:
         if user.organization:
             found = provider(await gateway.read("Organization", user.organization))
@@ -92,7 +92,7 @@ def choose_language(page: AnyPage, tag: str, back: Annotated[str, Query()] = "/"
     response = page.go(local_path(back))
     if tag in BY_TAG:
         response.set_cookie(
-            LANGUAGE_COOKIE,
+            page.portal.language_cookie,
             tag,
             max_age=YEAR,
             path="/",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import socket
 import threading
 import time
@@ -14,9 +15,10 @@ from fastapi.testclient import TestClient
 from starlette.types import ASGIApp, Receive, Scope, Send
 from uvicorn import Config, Server
 
-from ehr_cli.serve import House, _options
+from ehr_cli.serve import House, _options, inside
 from ehr_cli.settings import Settings, load
 from ehr_fhir.errors import Invalid
+from ehr_portal.gateway import Gateway
 
 
 def named(name: str) -> ASGIApp:
@@ -126,3 +128,12 @@ def test_a_forwarded_address_counts_from_a_proxy_of_ours_alone(
 def test_a_proxy_is_an_address_or_a_network(tmp_path: Path, proxies: str) -> None:
     with pytest.raises(Invalid, match="trusted_proxies"):
         load(tmp_path, {"EHR_TRUSTED_PROXIES": proxies})
+
+
+def test_the_portal_says_where_its_readers_are() -> None:
+    async def ask() -> str:
+        async with inside(named("gateway"), Settings()) as client:
+            reader = Gateway(client, "token", "198.51.100.7")
+            return (await reader._send("GET", "/fhir/Patient")).text
+
+    assert asyncio.run(ask()) == "gateway 198.51.100.7"

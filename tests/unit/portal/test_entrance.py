@@ -72,6 +72,16 @@ def test_over_https_the_cookie_is_bound_to_the_host() -> None:
     assert "Secure" in cookie
 
 
+def test_the_language_is_kept_under_a_name_bound_to_the_host() -> None:
+    house = PortalHouse("https://ehr.example.test")
+
+    kept = house.browser.get("/language/zh-Hans").headers["set-cookie"]
+
+    assert kept.startswith("__Host-language=zh-Hans;")
+    assert "Secure" in kept
+    assert 'lang="zh-Hans"' in house.browser.get("/").text
+
+
 def test_each_role_starts_at_its_own_page() -> None:
     for who, place in (("patient", "/record"), ("doctor", "/patients"), ("steward", "/quality")):
         assert PortalHouse().log_in(who).get("/").headers["location"] == place
