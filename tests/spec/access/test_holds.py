@@ -80,27 +80,6 @@ def test_the_patient_cannot_lift_it_by_the_consent(furnished: House, doctor: Ses
     assert patient.delete(f"Consent/{body['id']}").status_code == 403
 
 
-@pytest.mark.parametrize(
-    ("login", "record", "until", "status"),
-    [
-        ("doctor.b", "Observation/lab-1", UNTIL, 404),
-        ("doctor.a", "Observation/nothing", UNTIL, 404),
-        ("doctor.a", "Condition/con-1", UNTIL, 422),
-        ("doctor.a", "Observation/lab-1", "2026-11-21", 422),
-        ("doctor.a", "Observation/lab-1", "2027-06-01", 422),
-        ("doctor.a", "Observation/lab-1", "soon", 400),
-        ("p.pat-1", "Observation/lab-1", UNTIL, 403),
-        ("steward", "Observation/lab-1", UNTIL, 403),
-    ],
-)
-def test_what_cannot_be_held_is_refused(
-    furnished: House, login: str, record: str, until: str, status: int
-) -> None:
-    answer = send(furnished.login(login), f"{record}/$hold", reason=REASON, until=until)
-
-    assert answer.status_code == status, answer.text
-
-
 def test_another_places_result_is_not_ones_own_to_hold(furnished: House) -> None:
     furnished.share()
     doctor = furnished.login("doctor.b")

@@ -244,45 +244,6 @@ def test_a_grant_that_ends_while_paging_shows_no_more_pages(
     assert "entry" not in must(ward.login("pharmacist.b").get(following)).json()
 
 
-@pytest.mark.parametrize(
-    ("login", "status"),
-    [("system", 403), ("researcher", 403), ("steward", 403), ("p.pat-1", 403)],
-)
-def test_nobody_but_a_clinician_in_person_asks(ward: House, login: str, status: int) -> None:
-    session = ward.system("hospital-b") if login == "system" else ward.login(login)
-    answer = send(
-        session, "Patient/pat-1/$request-access", reason=REASON, domain="radiology", hours=1
-    )
-
-    assert answer.status_code == status
-
-
-@pytest.mark.parametrize(
-    "given",
-    [
-        {"reason": "short"},
-        {"reason": "x" * 501},
-        {"reason": "aaaaaaaaaaaaaaaaaa"},
-        {"reason": "why\u202ethe films are needed"},
-        {"hours": 0},
-        {"hours": 30 * 24 + 1},
-        {"domain": "everything"},
-        {"domain": "chinese-medicine"},
-        {"reason": [REASON, REASON]},
-    ],
-    ids=lambda given: next(iter(given)),
-)
-def test_what_is_asked_for_is_bounded(
-    ward: House, pharmacist: Session, given: dict[str, object]
-) -> None:
-    asked = {"reason": REASON, "domain": "radiology", "hours": 1, **given}
-    answer = send(pharmacist, "Patient/pat-1/$request-access", **asked)
-
-    assert answer.status_code == 422, answer.text
-    assert REASON not in answer.text
-    assert told(ward) == []
-
-
 def test_a_reason_with_markup_is_kept_as_text(ward: House, pharmacist: Session) -> None:
     reason = '<script>alert("films")</script> & dose'
     answer = send(
