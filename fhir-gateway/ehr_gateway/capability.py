@@ -106,8 +106,11 @@ def _resource(name: str) -> dict[str, Any]:
             "searchParam": [
                 {"name": "_id", "type": "token"},
                 {"name": "agent", "type": "token"},
+                {"name": "altid", "type": "token"},
                 {"name": "date", "type": "date"},
+                {"name": "outcome", "type": "token"},
                 {"name": "patient", "type": "reference"},
+                {"name": "subtype", "type": "token"},
             ],
         }
     found = sorted(parameters(name).values(), key=lambda one: one.code)
