@@ -13,9 +13,10 @@ from fastapi.responses import Response
 from ehr_gateway.auth import pages
 from ehr_gateway.auth.accounts import Account
 from ehr_gateway.auth.people import Person
+from ehr_gateway.settings import GatewaySettings
 from ehr_privacy.consent import Scope, parse_scopes
 
-__all__ = ["language_of", "page", "stopped"]
+__all__ = ["in_words", "language_of", "page", "stopped"]
 
 _RIGHTS = (("rs", "scope_read"), ("cu", "scope_write"), ("d", "scope_delete"))
 _LOGIN = {
@@ -44,6 +45,7 @@ def page(
     account: Account,
     scope: str,
     choice: Sequence[Person],
+    settings: GatewaySettings,
 ) -> Response:
     """Return the question. `choice` is empty where it is clear whose record is meant."""
     return pages.page(
@@ -54,8 +56,9 @@ def page(
         request_token=sealed,
         client=asked["name"],
         person=account.display,
-        wishes=_in_words(scope, language),
+        wishes=in_words(scope, language),
         choice=choice,
+        term=_term(scope, language, settings),
         error="",
         error_field="",
     )
@@ -67,7 +70,7 @@ def _types() -> Mapping[str, Mapping[str, str]]:
     return tomllib.loads(file.read_text("utf-8"))
 
 
-def _in_words(scope: str, language: str) -> list[str]:
+def in_words(scope: str, language: str) -> list[str]:
     """Return what is asked for, a line each, the same thing once."""
 
     def text(key: str, **parts: str) -> str:
@@ -87,6 +90,19 @@ def _in_words(scope: str, language: str) -> list[str]:
             if any(letter in one.rights for letter in letters)
         ]
     return list(dict.fromkeys(lines))
+
+
+def _term(scope: str, language: str, settings: GatewaySettings) -> str:
+    """Return for how long it holds at most."""
+    words = scope.split()
+    seconds = settings.token_seconds
+    if "offline_access" in words:
+        seconds = settings.refresh_seconds
+    elif "online_access" in words:
+        seconds = settings.online_seconds
+    hours = -(-seconds // 3600)
+    key, number = ("approve_days", -(-hours // 24)) if hours > 48 else ("approve_hours", hours)
+    return pages.texts()[key][language].format(number=number)
 
 
 def _what(scope: Scope, language: str) -> str:

@@ -213,7 +213,9 @@ def _ask(
         },
         _PURPOSE,
     )
-    return approval.page(language, sealed, case.asked, case.account, scope, choice)
+    return approval.page(
+        language, sealed, case.asked, case.account, scope, choice, case.gateway.settings
+    )
 
 
 def _code(case: _Case, context: Context) -> Response:

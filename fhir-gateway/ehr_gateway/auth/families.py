@@ -18,8 +18,8 @@ from ehr_gateway.database import Connection, Database, Row
 from ehr_gateway.settings import GatewaySettings
 
 __all__ = [
-    "Refreshed", "client_of", "end_in", "end_of_client", "end_of_login", "family_of", "find",
-    "rotate", "start",
+    "Permission", "Refreshed", "client_of", "end_in", "end_of_client", "end_of_login", "family_of",
+    "find", "of_login", "rotate", "start",
 ]  # fmt: skip
 
 # Longer than any permission may last by the settings.
@@ -36,6 +36,17 @@ class Refreshed:
     error: str = "invalid_grant"
     # The family that ended because a used token came back.
     ended: str | None = None
+
+
+@dataclass(frozen=True)
+class Permission:
+    """What a person allowed a program of others, while it is in force."""
+
+    id: str
+    client: str
+    scope: str
+    since_ms: int
+    until_ms: int
 
 
 def start(database: Database, grant: Grant, now_ms: int, *, lasting: bool = True) -> str | None:
@@ -146,6 +157,33 @@ def family_of(database: Database, token: str, client: str) -> str | None:
     return str(row[0]) if row else None
 
 
+def of_login(
+    connection: Connection, settings: GatewaySettings, login: str, now_ms: int
+) -> list[Permission]:
+    """Return what an account's holder allowed programs of others, the newest first."""
+    rows = connection.execute(
+        "SELECT f.id, c.name, f.scope, f.online, f.session, f.created_ms,"
+        " max(t.issued_ms) AS issued_ms FROM token_family f"
+        " JOIN client c ON c.id = f.client AND c.trusted = 0"
+        " LEFT JOIN refresh_token t ON t.family = f.id AND t.used_ms IS NULL"
+        " WHERE f.login = ? AND f.ended_ms IS NULL"
+        " GROUP BY f.id, c.name, f.scope, f.online, f.session, f.created_ms"
+        " ORDER BY f.created_ms DESC, f.id",
+        (login,),
+    ).fetchall()
+    found = []
+    for row in rows:
+        lasting = row["issued_ms"] is not None
+        if lasting and _over(connection, settings, row, now_ms):
+            continue
+        # Without a refresh token the access token is all there is.
+        seconds = _life(settings, row) if lasting else settings.token_seconds
+        until = row["created_ms"] + seconds * 1000
+        if until > now_ms:
+            found.append(Permission(row[0], row[1], row[2], row["created_ms"], until))
+    return found
+
+
 def end_in(connection: Connection, family: str, now_ms: int) -> None:
     """End a family: none of its refresh tokens is taken any more."""
     connection.execute(
@@ -173,7 +211,7 @@ def end_of_client(connection: Connection, client: str, now_ms: int) -> None:
 def _over(connection: Connection, settings: GatewaySettings, row: Row, now_ms: int) -> bool:
     if row["online"] and row["session"] and not sessions.in_force(connection, row["session"]):
         return True
-    life = settings.online_seconds if row["online"] else settings.refresh_seconds
+    life = _life(settings, row)
     idle = now_ms - row["issued_ms"] >= settings.refresh_idle_seconds * 1000
     return bool(idle or now_ms - row["created_ms"] >= life * 1000)
 
@@ -187,6 +225,10 @@ def _forget(connection: Connection, now_ms: int) -> None:
         old,
     )
     connection.execute("DELETE FROM token_family WHERE created_ms < ?", old)
+
+
+def _life(settings: GatewaySettings, row: Row) -> int:
+    return settings.online_seconds if row["online"] else settings.refresh_seconds
 
 
 def _next(connection: Connection, family: str, now_ms: int) -> str:
