@@ -16,9 +16,11 @@ from itsdangerous import BadSignature, URLSafeTimedSerializer
 from ehr_fhir.intervals import instant
 from ehr_gateway.auth import (
     accounts,
+    approval,
     browser,
     closing,
     factors,
+    families,
     login,
     login_audit,
     login_pages,
@@ -37,7 +39,14 @@ Form = Annotated[dict[str, str], Depends(form_fields)]
 HOME = "/oauth/account"
 # What a page may say after a change, by the word in its address.
 _TOLD = frozenset(
-    {"passkey_added", "passkey_removed", "totp_removed", "password_changed", "session_ended"}
+    {
+        "passkey_added",
+        "passkey_removed",
+        "totp_removed",
+        "password_changed",
+        "session_ended",
+        "app_ended",
+    }
 )
 
 
@@ -237,6 +246,17 @@ def end_session(request: Request, gateway: TheGateway, form: Form) -> Response:
     return stay.go("session_ended")
 
 
+@router.post("/account/apps/end")
+def end_app(request: Request, gateway: TheGateway, form: Form) -> Response:
+    """Take back what the person allowed a program."""
+    stay = sent(request, gateway, form)
+    if isinstance(stay, Response):
+        return stay
+    if closing.end_permission(gateway, stay.account.login, form.get("app", "")):
+        stay.record("app-end")
+    return stay.go("app_ended")
+
+
 @router.get("/logout")
 def log_out_page(request: Request, gateway: TheGateway) -> Response:
     """Log out when our own portal sends the browser; ask first when somebody else does."""
@@ -292,6 +312,7 @@ def _home(
         has = factors.of_account(connection, name)
         own = passkeys.of_account(connection, name)
         open_ones = sessions.of_account(connection, name, gateway.settings, gateway.clock())
+        apps = families.of_login(connection, gateway.settings, name, gateway.clock())
         organization = stay.account.organization
         named = login_pages.organization_names(connection, [organization] if organization else [])
         password = accounts.has_password(connection, name)
@@ -310,6 +331,7 @@ def _home(
         has=has,
         passkeys=own,
         sessions=open_ones,
+        apps=[(one, approval.in_words(one.scope, stay.language)) for one in apps],
         here_id=stay.session.id,
         has_password=password,
         recent=stay.recent,

@@ -101,8 +101,10 @@ def _term(scope: str, language: str, settings: GatewaySettings) -> str:
     elif "online_access" in words:
         seconds = settings.online_seconds
     hours = -(-seconds // 3600)
-    key, number = ("approve_days", -(-hours // 24)) if hours > 48 else ("approve_hours", hours)
-    return pages.texts()[key][language].format(number=number)
+    if hours > 48:
+        return pages.texts()["approve_days"][language].format(number=-(-hours // 24))
+    key = "approve_hour" if hours == 1 else "approve_hours"
+    return pages.texts()[key][language].format(number=hours)
 
 
 def _what(scope: Scope, language: str) -> str:

@@ -9,7 +9,7 @@ from ehr_gateway.auth import factors, families, sessions
 from ehr_gateway.database import Connection
 from ehr_gateway.gateway import Gateway
 
-__all__ = ["disable", "enable", "end_session", "end_sessions", "reset"]
+__all__ = ["disable", "enable", "end_permission", "end_session", "end_sessions", "reset"]
 
 
 def end_session(gateway: Gateway, login: str, session: str) -> bool:
@@ -31,6 +31,21 @@ def end_sessions(gateway: Gateway, login: str, *, besides: str = "") -> int:
         _end_issued(gateway, connection, ended, now)
     gateway.standing.announce()
     return len(ended)
+
+
+def end_permission(gateway: Gateway, login: str, family: str) -> bool:
+    """End what a person allowed a program, and its tokens; say whether it was theirs to end."""
+    now = gateway.clock()
+    with gateway.store.writing() as connection:
+        own = connection.execute(
+            "SELECT 1 FROM token_family WHERE id = ? AND login = ? AND ended_ms IS NULL",
+            (family, login),
+        ).fetchone()
+        if own is not None:
+            families.end_in(connection, family, now)
+            gateway.standing.void_in(connection, "family", family, now)
+    gateway.standing.announce()
+    return own is not None
 
 
 def disable(gateway: Gateway, login: str) -> None:
