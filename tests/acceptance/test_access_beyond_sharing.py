@@ -220,9 +220,9 @@ def test_no_page_of_steps_has_a_barrier_or_scrolls_sideways(
             person.go(f"/language/{language.tag}")
             for number, path in enumerate(paths):
                 person.go(path)
-                person.picture(tmp_path, f"{login or 'patient'}-{language.tag}-{number}")
                 assert person.sideways() <= 0, path
                 if language.tag == "en":
+                    person.picture(tmp_path, f"{login or 'patient'}-{number}")
                     found = Axe().run(person.page, options=RULES)
                     assert found.response["passes"], "axe did not run"
                     assert [v["id"] for v in found.response["violations"]] == [], path
