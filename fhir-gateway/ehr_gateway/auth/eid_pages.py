@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import hashlib
 import hmac
+import logging
 from dataclasses import replace
 
 from fastapi import APIRouter, Request
@@ -17,6 +18,7 @@ from ehr_gateway.auth.eid import EidProvider, EidRefused, EidRequest
 from ehr_gateway.auth.steps import Step
 from ehr_gateway.gateway import Gateway, TheGateway
 
+_LOG = logging.getLogger(__name__)
 router = APIRouter(prefix="/oauth")
 CALLBACK = "/oauth/eid/callback"
 _NOWHERE = {"Cache-Control": "no-store", "Referrer-Policy": "no-referrer"}
@@ -57,7 +59,11 @@ async def come_back(request: Request, gateway: TheGateway) -> Response:
         if "code" in query and "error" not in query:
             asked = _asked(gateway, step, sealed, language)
             known_as = await provider.account_id(query["code"], asked)
-    except (EidRefused, Unavailable):
+    except EidRefused:
+        known_as = ""
+    except Unavailable:
+        # The person can do nothing about it; the operator can.
+        _LOG.error("the electronic identity did not answer")
         known_as = ""
     return await run_in_threadpool(_arrived, request, gateway, step, known_as, language)
 

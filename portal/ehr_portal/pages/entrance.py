@@ -33,7 +33,10 @@ def front(page: AnyPage, ended: Annotated[str, Query()] = "") -> Response:
 
 @router.get("/login")
 def log_in(page: AnyPage) -> Response:
-    """Send the browser to the gateway's log-in."""
+    """Send the browser to the gateway's log-in, unless another site's page sent it here."""
+    if page.request.headers.get("sec-fetch-site") in ("cross-site", "same-site"):
+        # Who is logged in at the gateway would be logged in here without having asked.
+        return page.go("/")
     challenge = Challenge.new()
     session = page.portal.sessions.start()
     session.handles["login"] = f"{challenge.state} {challenge.verifier}"

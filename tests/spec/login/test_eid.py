@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
-from urllib.parse import parse_qs, urlsplit
+from urllib.parse import parse_qs, urlencode, urlsplit
 
 import httpx
 import pytest
@@ -239,3 +239,32 @@ async def test_a_provider_that_fails_is_not_the_persons_fault() -> None:
 def anyio_backend() -> str:
     """Run on asyncio alone."""
     return "asyncio"
+
+
+def test_a_provider_that_does_not_answer_is_told_to_the_operator(
+    house: House, caplog: pytest.LogCaptureFixture
+) -> None:
+    class Down:
+        """A provider that sends people back and then does not answer."""
+
+        issuer = ""
+
+        def authorize_address(self, asked: EidRequest) -> str:
+            return f"/back?{urlencode({'state': asked.state})}"
+
+        async def account_id(self, code: str, asked: EidRequest) -> str:
+            raise Unavailable("Nobody answers.")
+
+    house.app.state.eid = Down()
+    visitor = Visitor(house)
+    visitor.ask()
+    leaving = visitor.get("/oauth/eid", request=visitor.field("request"))
+    state = parse_qs(urlsplit(leaving.headers["location"]).query)["state"][0]
+
+    page = visitor.get("/oauth/eid/callback", state=state, code="abc")
+
+    assert page.status_code == 401
+    assert not visitor.logged_in()
+    assert [record.message for record in caplog.records if record.levelname == "ERROR"] == [
+        "the electronic identity did not answer"
+    ]

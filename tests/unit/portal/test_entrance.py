@@ -5,6 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 from urllib.parse import parse_qs, urlsplit
 
+import pytest
+
 from tests.lib.portal_house import PortalHouse, portal
 
 __all__ = ["portal"]
@@ -20,6 +22,18 @@ def test_login_sends_the_browser_to_the_gateway_with_a_pkce_challenge(portal: Po
     assert asked["code_challenge_method"] == "S256"
     assert len(asked["code_challenge"]) == 43
     assert len(asked["state"]) >= 32
+
+
+@pytest.mark.parametrize(
+    ("sent_by", "leads"),
+    [("same-origin", "/oauth/authorize"), ("none", "/oauth/authorize"), ("cross-site", "/"),
+     ("same-site", "/")],
+)  # fmt: skip
+def test_no_other_site_begins_a_log_in(portal: PortalHouse, sent_by: str, leads: str) -> None:
+    answer = portal.browser.get("/login", headers={"Sec-Fetch-Site": sent_by})
+
+    assert urlsplit(answer.headers["location"]).path == leads
+    assert ("set-cookie" in answer.headers) == (leads != "/")
 
 
 def test_a_log_in_that_was_not_begun_here_is_refused(portal: PortalHouse) -> None:
