@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
+from contextlib import suppress
 from functools import partial
 from typing import Any, TypeVar
 
@@ -85,7 +86,8 @@ class Writer:
                     _settle(done, error=error)
                 connection.execute("RELEASE one")
         except BaseException as error:
-            self._database.end(keep=False)
+            with suppress(Exception):
+                self._database.end(keep=False)
             self._over(loop, jobs, error)
             return
         try:

@@ -13,6 +13,7 @@ from typing import Any
 
 import orjson
 from fastapi import APIRouter, Request
+from fastapi.concurrency import run_in_threadpool
 from fastapi.responses import Response
 
 from ehr_fhir.errors import EhrError, Forbidden, Invalid, NotFound
@@ -50,7 +51,7 @@ async def mint(request: Request, asking: TheAsking) -> Response:
     body = await json_object(request)
     if unknown := set(body) - _FIELDS:
         raise Invalid(f"A launch has no field of {len(unknown)} that were sent.")
-    return _minted(asking, body)
+    return await run_in_threadpool(_minted, asking, body)
 
 
 def find(connection: Connection, word: str, login: str, client: str, now_ms: int) -> Launch | None:

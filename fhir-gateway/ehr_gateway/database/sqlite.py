@@ -237,7 +237,10 @@ def _begin(connection: SqliteConnection, lock: IO[bytes], *, wait: bool = True) 
 
 def _end(connection: SqliteConnection, lock: IO[bytes], *, keep: bool) -> None:
     try:
-        connection.execute("COMMIT" if keep else "ROLLBACK")
+        # A full disk may have had SQLite take the transaction back by itself: nothing is left to
+        # take back then, and a commit of nothing fails, as it must.
+        if keep or connection.in_transaction:
+            connection.execute("COMMIT" if keep else "ROLLBACK")
     finally:
         # A commit that failed, for example for want of space, leaves the transaction open.
         if connection.in_transaction:

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import Any
 
 import pytest
 
-from ehr_gateway.auth import accounts
+from ehr_gateway.auth import accounts, launch
 from ehr_gateway.auth.accounts import Account
 from tests.lib.gateway import House, consent, must, patient
 from tests.lib.smart import CALLBACK, FHIR, ISSUER, App, back, verified
@@ -169,6 +170,23 @@ def test_a_clinician_launches_an_app_on_the_record_that_is_open(ehr_app: App) ->
     assert session.get("Observation/lab-1").status_code == 200
     claims = verified(house, tokens["id_token"], "RS256")
     assert claims["fhirUser"] == f"{FHIR}/Practitioner/doctor.a"
+
+
+def test_a_launch_is_minted_beside_the_event_loop(
+    furnished: House, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # Whoever waits on the loop for the writer's turn waits for ever where the loop has it next.
+    minted, on_the_loop = launch._minted, []
+
+    def watched(*given: Any) -> Any:
+        on_the_loop.append(asyncio._get_running_loop() is not None)
+        return minted(*given)
+
+    monkeypatch.setattr(launch, "_minted", watched)
+
+    must(launched(furnished, "p.pat-1"))
+
+    assert on_the_loop == [False]
 
 
 def test_patient_scopes_of_a_launch_reach_that_patient_alone(ehr_app: App) -> None:

@@ -133,6 +133,22 @@ def test_a_disk_that_fails_is_told_to_each_who_waits(
     assert [type(answer) for answer in answers] == [Unavailable, Unavailable]
 
 
+def test_a_full_disk_refuses_those_who_write_and_nobody_after(database: SqliteDatabase) -> None:
+    # SQLite takes the whole transaction back by itself then: there is no savepoint to go back to.
+    writer, long = Writer(database), "x" * 5000
+    with database.writing() as connection:
+        pages = connection.execute("PRAGMA page_count").fetchone()[0]
+        connection.execute(f"PRAGMA max_page_count = {pages}")
+
+    full = many(writer, [partial(put, text=f"{long}{number}") for number in range(3)])
+
+    with database.writing() as connection:
+        connection.execute("PRAGMA max_page_count = 100000")
+    assert all(isinstance(answer, sqlite3.Error) for answer in full)
+    assert many(writer, [partial(put, text="a")]) == ["a"]
+    assert words(database) == {"a"}
+
+
 def test_threads_share_a_flush(database: SqliteDatabase, monkeypatch: pytest.MonkeyPatch) -> None:
     flushes: list[int] = []
     first, go = threading.Event(), threading.Event()
