@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import re
-from decimal import Decimal
+from decimal import Decimal, InvalidOperation
 from typing import Any
 
 import orjson
@@ -16,6 +16,9 @@ __all__ = ["LARGEST", "check_depth", "parse", "parse_array", "pretty", "serializ
 # The largest line of a file to be loaded. A request's body is limited where it is read.
 LARGEST = 16 * 1024 * 1024
 _DEEPEST = 50
+# Of a number with a point or an exponent: characters, and powers of ten.
+_LONGEST_NUMBER = 1000
+_HIGHEST = 300
 _CONTROL = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f]")
 
 
@@ -72,7 +75,7 @@ def _load(body: bytes, most: int | None) -> Any:
     try:
         content = json.loads(
             body.decode("utf-8-sig"),
-            parse_float=Decimal,
+            parse_float=_decimal,
             parse_constant=_refuse_constant,
             object_pairs_hook=_unique,
         )
@@ -86,7 +89,7 @@ def _load(body: bytes, most: int | None) -> Any:
     except RecursionError:
         raise _too_deep() from None
     except ValueError:
-        raise Invalid("A number has too many digits.", issue_code="structure") from None
+        raise _too_long() from None
     # So few openings cannot nest deeper; counting spares most texts the walk.
     if body.count(b"{") + body.count(b"[") > _DEEPEST:
         check_depth(content)
@@ -115,6 +118,22 @@ def _digits(value: object) -> orjson.Fragment:
     if isinstance(value, Decimal):
         return orjson.Fragment(str(value).encode())
     raise TypeError
+
+
+def _decimal(text: str) -> Decimal:
+    # A text of a few characters may stand for a number of a thousand million digits, and whoever
+    # then calculates with it never ends.
+    try:
+        found = Decimal(text)
+    except InvalidOperation:
+        raise _too_long() from None
+    if len(text) > _LONGEST_NUMBER or not -_HIGHEST < found.adjusted() < _HIGHEST:
+        raise _too_long()
+    return found
+
+
+def _too_long() -> Invalid:
+    return Invalid("A number has too many digits.", issue_code="structure")
 
 
 def _refuse_constant(name: str) -> None:

@@ -5,6 +5,7 @@ Units with a zero of their own (Cel, [degF]) and units outside the engine's tabl
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from decimal import Decimal
 from fractions import Fraction
@@ -37,7 +38,10 @@ class Canonical:
             return float(value)
         # A float's digits are meant, not its binary fraction.
         digits = Fraction(str(value)) if isinstance(value, float) else Fraction(value)
-        return float(digits * self.factor)
+        try:
+            return float(digits * self.factor)
+        except OverflowError:
+            return math.copysign(math.inf, digits)
 
 
 @lru_cache(4096)

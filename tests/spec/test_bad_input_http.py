@@ -71,6 +71,12 @@ BODIES: list[tuple[bytes, int, str | None]] = [
      "Observation.note[0].text"),
     (spliced(OBSERVATION, b'"note":[{"text":"a\\u0000b"}]'), 400, "Observation.note[0].text"),
     (spliced(OBSERVATION, b'"valueInteger":' + b"9" * 5000), 400, None),
+    (spliced(OBSERVATION, b'"referenceRange":[{"low":{"value":1e999999999}}]'), 400, None),
+    (spliced(OBSERVATION, b'"referenceRange":[{"low":{"value":-1e-999999999}}]'), 400, None),
+    (spliced(OBSERVATION, b'"referenceRange":[{"low":{"value":1e99999999999999999999}}]'), 400,
+     None),
+    (spliced(OBSERVATION, b'"component":[{"code":{"text":"a"},"valueQuantity":{"value":'
+     + b"9" * 400 + b',"system":"http://unitsofmeasure.org","code":"mg"}}]'), 400, None),
     (text(OBSERVATION, unknown=1), 422, "Observation.unknown"),
     (text(OBSERVATION, status="banana"), 422, "Observation.status"),
     (text(OBSERVATION, status=None), 422, None),
@@ -135,7 +141,7 @@ def test_a_bad_body_is_refused_and_its_place_named(
     assert rows(furnished) == before
 
 
-@pytest.mark.parametrize(("body", "status", "expression"), BODIES[23:])
+@pytest.mark.parametrize(("body", "status", "expression"), BODIES[26:])
 def test_a_bad_entry_is_refused_in_a_bundle_and_its_place_named(
     furnished: House, program: Session, body: bytes, status: int, expression: str | None
 ) -> None:

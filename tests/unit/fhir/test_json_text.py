@@ -27,6 +27,11 @@ def test_the_digits_of_a_number_are_kept(digits: str) -> None:
         (b'{"a": {"b": 1, "b": 1}}', "twice"),
         (b"\xff", "UTF-8"),
         (b'{"a": ' + b"9" * 5000 + b"}", "too many digits"),
+        (b'{"a": 1e999999999}', "too many digits"),
+        (b'{"a": -1e-999999999}', "too many digits"),
+        (b'{"a": 0e999999999}', "too many digits"),
+        (b'{"a": 1.0e99999999999999999999}', "too many digits"),
+        (b'{"a": 0.' + b"1" * 1000 + b"}", "too many digits"),
     ],
 )
 def test_what_is_not_strict_json_is_refused(text: bytes, says: str) -> None:

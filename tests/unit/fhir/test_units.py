@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from decimal import Decimal
 from fractions import Fraction
 
@@ -59,3 +60,11 @@ def test_a_float_is_taken_by_its_digits() -> None:
 
     assert base and base.factor == Fraction(1, 1000)
     assert base.scaled(5.4) == 0.0054
+
+
+@pytest.mark.parametrize(("digits", "end"), [("9e299", math.inf), ("-9e299", -math.inf)])
+def test_what_is_beyond_every_float_is_the_largest(digits: str, end: float) -> None:
+    unit = canonical(UCUM, "Gm9")
+
+    assert unit is not None
+    assert unit.scaled(Decimal(digits)) == end
