@@ -26,6 +26,7 @@ router = APIRouter(prefix="/oauth")
 Pairs = Annotated[list[tuple[str, str]], Depends(form_pairs)]
 
 _CHALLENGE = re.compile(r"^[A-Za-z0-9_-]{43}$")
+_AGE = re.compile(r"[0-9]{0,9}")
 _CARRIED = ("scope", "state", "nonce", "launch", "ui_locales", "prompt", "max_age", "login_hint")
 
 
@@ -83,6 +84,8 @@ def _problem(asked: QueryParams, gateway: Gateway) -> tuple[str, str] | None:
         return "invalid_request", "aud is not the address of this FHIR service."
     if "launch" in asked.get("scope", "").split() and not ("aud" in asked and "launch" in asked):
         return "invalid_request", "A launch needs the parameters launch and aud."
+    if not _AGE.fullmatch(asked.get("max_age", "0")):
+        return "invalid_request", "max_age is a number of seconds."
     proves = asked.get("code_challenge_method") == "S256"
     if not proves or not _CHALLENGE.match(asked.get("code_challenge", "")):
         return "invalid_request", "PKCE with S256 is required."

@@ -41,6 +41,17 @@ def test_a_log_in_older_than_max_age_is_asked_again(house: House, age: int, aske
     assert (visitor.ask(max_age="60").status_code == 200) is asked
 
 
+@pytest.mark.parametrize("age", ["²", "9" * 5000, "-1", "1.5", "x", "60\n"])
+def test_a_max_age_that_is_no_number_of_seconds_is_refused(house: House, age: str) -> None:
+    visitor = Visitor(house)
+    visitor.log_in()
+
+    answer = visitor.ask(max_age=age)
+
+    assert answer.status_code == 303
+    assert "error=invalid_request" in answer.headers["location"]
+
+
 def test_a_session_ends_when_it_is_idle_and_when_it_is_old(house: House) -> None:
     idle, used = Visitor(house), Visitor(house)
     for visitor in (idle, used):
