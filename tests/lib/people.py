@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Literal
 
 from playwright.sync_api import Browser, Locator, Page
+from playwright.sync_api import Error as PlaywrightError
 
 from ehr_cli.sample.cast import PIN
 from tests.lib.server import Platform
@@ -81,7 +82,11 @@ class Person:
     def picture(self, folder: Path, name: str) -> Path:
         """Save the whole page as a picture."""
         file = folder / f"{name}.png"
-        self.page.screenshot(path=file, full_page=True)
+        try:
+            self.page.screenshot(path=file, full_page=True)
+        except PlaywrightError:
+            # On a loaded machine Chromium may miss the frame; the next one is there.
+            self.page.screenshot(path=file, full_page=True)
         return file
 
     def sideways(self) -> int:

@@ -16,6 +16,7 @@ from ehr_gateway.auth.accounts import Account
 from ehr_gateway.auth.eid import EidRefused, EidRequest, OAuthEid
 from ehr_gateway.settings import GatewaySettings
 from tests.lib.gateway import HKID, PIN, House
+from tests.lib.loops import run
 from tests.lib.visitor import Visitor, code_of
 
 
@@ -223,22 +224,14 @@ def test_another_provider_is_asked_to_prove_a_person_anew_before_a_sensitive_act
         httpx.Response(200, text="<html>"),
     ],
 )
-@pytest.mark.anyio
-async def test_an_answer_that_vouches_for_nobody_is_refused(answer: httpx.Response) -> None:
+def test_an_answer_that_vouches_for_nobody_is_refused(answer: httpx.Response) -> None:
     with pytest.raises(EidRefused):
-        await provider(answer).account_id("code", ASKED)
+        run(provider(answer).account_id("code", ASKED))
 
 
-@pytest.mark.anyio
-async def test_a_provider_that_fails_is_not_the_persons_fault() -> None:
+def test_a_provider_that_fails_is_not_the_persons_fault() -> None:
     with pytest.raises(Unavailable):
-        await provider(httpx.Response(503)).account_id("code", ASKED)
-
-
-@pytest.fixture
-def anyio_backend() -> str:
-    """Run on asyncio alone."""
-    return "asyncio"
+        run(provider(httpx.Response(503)).account_id("code", ASKED))
 
 
 def test_a_provider_that_does_not_answer_is_told_to_the_operator(
@@ -265,6 +258,6 @@ def test_a_provider_that_does_not_answer_is_told_to_the_operator(
 
     assert page.status_code == 401
     assert not visitor.logged_in()
-    assert [record.message for record in caplog.records if record.levelname == "ERROR"] == [
+    assert [record.getMessage() for record in caplog.records if record.levelname == "ERROR"] == [
         "the electronic identity did not answer"
     ]

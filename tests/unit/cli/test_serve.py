@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import socket
 import threading
 import time
@@ -19,6 +18,7 @@ from ehr_cli.serve import House, _options, inside
 from ehr_cli.settings import Settings, load
 from ehr_fhir.errors import Invalid
 from ehr_portal.gateway import Gateway
+from tests.lib.loops import run
 
 
 def named(name: str) -> ASGIApp:
@@ -136,4 +136,4 @@ def test_the_portal_says_where_its_readers_are() -> None:
             reader = Gateway(client, "token", "198.51.100.7")
             return (await reader._send("GET", "/fhir/Patient")).text
 
-    assert asyncio.run(ask()) == "gateway 198.51.100.7"
+    assert run(ask()) == "gateway 198.51.100.7"

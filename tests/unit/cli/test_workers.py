@@ -56,7 +56,9 @@ def has_ended(pid: int) -> bool:
     except ProcessLookupError:
         return True
     try:
-        return bool(select.select([watched], [], [], PATIENCE_S)[0])
+        ending = select.poll()
+        ending.register(watched, select.POLLIN)
+        return bool(ending.poll(PATIENCE_S * 1000))
     finally:
         os.close(watched)
 

@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import threading
-from collections.abc import Coroutine
-from concurrent.futures import ThreadPoolExecutor
-from typing import Any, TypeVar
+from typing import Any
 
 import pytest
 
@@ -15,14 +13,7 @@ from ehr_gateway.auditor import Auditor
 from ehr_gateway.database import Connection
 from ehr_gateway.store import Store
 from tests.lib.gateway import House
-
-T = TypeVar("T")
-
-
-def run(work: Coroutine[Any, Any, T]) -> T:
-    """Run a coroutine in a thread of its own: a browser of another test may have a loop here."""
-    with ThreadPoolExecutor(1) as pool:
-        return pool.submit(asyncio.run, work).result()
+from tests.lib.loops import run
 
 
 def note(name: str) -> Any:

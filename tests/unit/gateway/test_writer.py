@@ -18,6 +18,7 @@ from ehr_fhir.errors import NotFound, Unavailable
 from ehr_gateway.database import Connection, SqliteDatabase, TakesLong
 from ehr_gateway.database import sqlite as sqlite_module
 from ehr_gateway.writer import Writer
+from tests.lib.loops import run
 
 TIMEOUT_S = 20
 
@@ -47,11 +48,11 @@ def words(database: SqliteDatabase) -> set[str]:
 
 
 def many(writer: Writer, jobs: list[Callable[[Connection], str]]) -> list[Any]:
-    async def run() -> list[Any]:
+    async def all_of_them() -> list[Any]:
         writes = asyncio.gather(*map(writer.write, jobs), return_exceptions=True)
         return await asyncio.wait_for(writes, TIMEOUT_S)
 
-    return asyncio.run(run())
+    return run(all_of_them())
 
 
 def test_each_write_is_answered_with_its_own_result(database: SqliteDatabase) -> None:
@@ -82,7 +83,7 @@ def test_a_writer_of_another_thread_is_waited_for_without_the_loop(
             begun.set()
             end.wait(TIMEOUT_S)
 
-    async def run() -> str:
+    async def both() -> str:
         other = threading.Thread(target=long)
         other.start()
         begun.wait(TIMEOUT_S)
@@ -94,7 +95,7 @@ def test_a_writer_of_another_thread_is_waited_for_without_the_loop(
         other.join()
         return answer
 
-    assert asyncio.run(run()) == "short"
+    assert run(both()) == "short"
     assert words(database) == {"long", "short"}
 
 
