@@ -150,6 +150,7 @@ def create_gateway(
         checkpoints.stop()
         deliveries.stop()
         reindexing.stop()
+        standing.close()
         if own:
             opened.close()
 

@@ -40,6 +40,10 @@ class Standing:
         self._voided: dict[tuple[str, str], int] = {}
         self._looking = threading.Lock()
 
+    def close(self) -> None:
+        """Let go of the file; nothing is asked after that."""
+        self._signal.close()
+
     def stale(self) -> bool:
         """Say whether there may be something new."""
         return (
