@@ -17,6 +17,7 @@ from ehr_gateway.caller import Asking
 from ehr_gateway.database import Connection
 from ehr_gateway.ids import new_id
 from ehr_gateway.interactions.read import read_in
+from ehr_privacy.consent import Predicate, compile_predicate
 
 __all__ = ["HELD_TYPES", "hold", "release", "stubs"]
 
@@ -110,7 +111,10 @@ def release(asking: Asking, identity: str) -> None:
 
 
 def stubs(connection: Connection, asking: Asking, patient: str) -> list[AccessRequest]:
-    """Return what is held back of a patient now; to a clinician, what the own place holds."""
+    """Return what is held back of a patient now; to a clinician, what the own place holds.
+
+    Of a record that is closed to the reader by more than the hold there is no stub.
+    """
     requester, now = asking.access.requester, asking.access.now_ms
     in_force = (
         "kind = 'hold' AND state = 'active' AND patient = :patient AND until_ms > :now"
@@ -118,8 +122,23 @@ def stubs(connection: Connection, asking: Asking, patient: str) -> list[AccessRe
     )
     found = list(select(connection, in_force, patient=patient, now=now))
     if requester.role == "clinician":
-        return [one for one in found if one.organization == requester.organization]
-    return found
+        found = [one for one in found if one.organization == requester.organization]
+    if requester.role == "steward":
+        return found
+    open_but_held = compile_predicate(
+        requester, "read", now, lifted=frozenset({"held"}), prefix="held"
+    )
+    return [one for one in found if _there(connection, str(one.details["record"]), open_but_held)]
+
+
+def _there(connection: Connection, record: str, visible: Predicate) -> bool:
+    kind, _, identity = record.partition("/")
+    row = connection.execute(
+        "SELECT 1 FROM resource r WHERE r.type = :kind AND r.id = :id AND r.current = 1"  # noqa: S608
+        f" AND r.deleted = 0 AND ({visible.sql})",
+        {"kind": kind, "id": identity, **visible.params},
+    ).fetchone()
+    return row is not None
 
 
 def _held(connection: Connection, record: str, now_ms: int) -> bool:

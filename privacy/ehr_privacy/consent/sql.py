@@ -43,8 +43,8 @@ def compile_predicate(
 ) -> Predicate:
     """Compile what a requester may read or find at an instant into an SQL predicate.
 
-    `lifted` names lines (hidden, step-up) that are taken as passed: what a marker tells of is
-    what would be visible but for them. Never for an answer that holds records.
+    `lifted` names lines (hidden, step-up, held) that are taken as passed: what a marker or a stub
+    tells of is what would be visible but for them. Never for an answer that holds records.
     """
     if roles is None:
         sql, values = _of_the_matrix(
@@ -418,10 +418,10 @@ class _Compiler:
         if patient is None:
             return FALSE
         others = f"rp.patient <> {self.params.bind(patient)}"
-        return all_of(self.of_patient(), *self.powers(others), negated(self.held()))
+        return all_of(self.of_patient(), *self.powers(others), self.released())
 
     def carer(self) -> str:
-        return all_of(self.has_patient(), *self.powers(TRUE), negated(self.held()))
+        return all_of(self.has_patient(), *self.powers(TRUE), self.released())
 
     def powers(self, which: str) -> tuple[str, str, str]:
         """No patient lacks the carer's power, limits him, or is of an age that does."""
@@ -446,11 +446,14 @@ class _Compiler:
             self.no_patient(which, private, minor),
         )
 
-    def held(self) -> str:
-        return exists(
+    def released(self) -> str:
+        if "held" in self.lifted:
+            return TRUE
+        holding = exists(
             f"{self.of_record()} JOIN consent_hold hd ON hd.patient = rp.patient",
             f"rp.pk = {self.alias}.pk",
             in_force("hd", self.now),
             f"hd.record_type = {self.record_name()}.type",
             f"hd.record_id = {self.record_name()}.id",
         )
+        return negated(holding)

@@ -46,6 +46,14 @@ def test_a_carer_sees_no_more_than_the_patient(furnished: House, doctor: Session
     assert session.get("Patient/pat-2/$held").status_code == 404
 
 
+def test_no_stub_tells_a_carer_of_what_is_closed_to_him(furnished: House, doctor: Session) -> None:
+    session = carer(furnished, "carer.1", domain="laboratory")
+    hold(doctor)
+
+    assert "held" not in named(session.get("Patient/pat-1/$held"))
+    assert len(named(furnished.login("p.pat-1").get("Patient/pat-1/$held"))["held"]) == 1
+
+
 def test_it_ends_by_itself(furnished: House, doctor: Session) -> None:
     hold(doctor, until="2026-11-23")
     furnished.clock.forward(seconds=32 * 3600)
