@@ -52,13 +52,17 @@ class Permission:
 def start(database: Database, grant: Grant, now_ms: int, *, lasting: bool = True) -> str | None:
     """Write a permission down; return its first refresh token, an empty text when it has none.
 
-    None when the session it comes from was ended meanwhile. One without a refresh token is written
-    down as well: its access token ends with the session too.
+    None when the session it comes from, or the family itself, was ended meanwhile: whose code
+    was replayed in the moment of its use has no row yet that could be ended. One without a refresh
+    token is written down as well: its access token ends with the session too.
     """
     online = "offline_access" not in grant.scope.split()
     session = grant.context.session
     with database.writing() as connection:
         if session and not sessions.in_force(connection, session):
+            return None
+        ended = "SELECT 1 FROM voided WHERE kind = 'family' AND subject = ?"
+        if connection.execute(ended, (grant.family,)).fetchone() is not None:
             return None
         _forget(connection, now_ms)
         connection.execute(

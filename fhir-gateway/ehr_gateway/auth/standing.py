@@ -90,16 +90,17 @@ class Standing:
         self._signal[:_BYTES] = os.urandom(_BYTES)
 
     def refuses(self, *, login: str, client: str, token: str, family: str, issued_ms: int) -> bool:
-        """Say whether a token was called back. Issued in the same second counts as before."""
+        """Say whether a token was called back. Issued in the same second counts as before.
+
+        A family never comes back: what another thread was signing when it ended is of no use.
+        """
         voided = self._voided
         if not voided:
             return False
-        return any(
-            voided.get(one, -1) >= issued_ms
-            for one in (
-                ("token", token), ("family", family), ("account", login), ("client", client)
-            )
-        )  # fmt: skip
+        if ("token", token) in voided or ("family", family) in voided:
+            return True
+        subjects = (("account", login), ("client", client))
+        return any(voided.get(one, -1) >= issued_ms for one in subjects)
 
 
 def _mapped(path: Path) -> mmap.mmap:

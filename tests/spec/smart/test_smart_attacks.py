@@ -5,10 +5,11 @@ from __future__ import annotations
 import json
 from typing import Any
 
+import pytest
 from joserfc import jwt
 from joserfc.jwk import ECKey, OctKey
 
-from ehr_gateway.auth import authorize_request
+from ehr_gateway.auth import authorize_request, families, revocation
 from tests.lib.gateway import House, must
 from tests.lib.smart import App, back
 
@@ -126,3 +127,36 @@ def test_a_launch_is_on_record_for_the_patient(furnished: House) -> None:
     events = must(furnished.login("p.pat-1").get("AuditEvent")).json()["entry"]
 
     assert any(one["resource"]["subtype"][0]["code"] == "launch" for one in events)
+
+
+def test_a_code_that_is_replayed_while_it_is_used_gives_nothing(
+    app: App, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    code, start = app.code("p.pat-1"), families.start
+
+    def replayed(database: Any, grant: Any, *given: Any, **more: Any) -> Any:
+        revocation.end_family(app.house.gateway, grant.family)
+        return start(database, grant, *given, **more)
+
+    monkeypatch.setattr(families, "start", replayed)
+
+    assert app.exchange(code).json()["error"] == "invalid_grant"
+
+
+def test_what_is_signed_while_its_family_ends_does_not_hold(
+    furnished: House, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    app = App(furnished, scope="launch/patient patient/*.rs offline_access").register()
+    lasting, rotate = app.tokens("p.pat-1")["refresh_token"], families.rotate
+
+    def ended(*given: Any, **more: Any) -> Any:
+        found = rotate(*given, **more)
+        assert found.grant is not None
+        revocation.end_family(furnished.gateway, found.grant.family)
+        furnished.clock.forward(seconds=2)
+        return found
+
+    monkeypatch.setattr(families, "rotate", ended)
+
+    session = app.session(must(app.refresh(lasting)).json())
+    assert session.get("Observation/lab-1").status_code == 401
