@@ -67,8 +67,12 @@ class Deliveries:
             tried = 0
             while claimed := self._claim():
                 for delivery in claimed:
+                    if self._stopping.is_set():
+                        # A slow mail server does not keep the process from ending; the claim does
+                        # run out, and the rest is taken up then.
+                        return tried
                     self._deliver(*delivery)
-                tried += len(claimed)
+                    tried += 1
             return tried
 
     def _run(self) -> None:
@@ -95,7 +99,7 @@ class Deliveries:
                 "UPDATE notice SET routed = 1 WHERE id = ?", [(row["id"],) for row in rows]
             )
 
-    def _claim(self) -> list[tuple[str, str, int, Message]]:
+    def _claim(self) -> list[tuple[str, str, int, Message | None]]:
         now = self._clock()
         due = (
             "SELECT notice, channel, tries FROM notice_delivery WHERE state = 'waiting'"
@@ -116,15 +120,23 @@ class Deliveries:
                 for row in rows
             ]
 
-    def _message(self, connection: Connection, identity: str) -> Message:
+    def _message(self, connection: Connection, identity: str) -> Message | None:
+        """Return what is to be delivered; None where it cannot be written: the others go on."""
         row = connection.execute("SELECT * FROM notice WHERE id = ?", (identity,)).fetchone()
-        return message(connection, row, secret=self._secret, address=self._address)
+        try:
+            return message(connection, row, secret=self._secret, address=self._address)
+        except (ValueError, TypeError, LookupError, AttributeError) as error:
+            # Never its text: it may hold a value.
+            _LOG.error("Notice %s cannot be written: %s.", identity, type(error).__name__)
+            return None
 
-    def _deliver(self, notice: str, name: str, tries: int, what: Message) -> None:
+    def _deliver(self, notice: str, name: str, tries: int, what: Message | None) -> None:
         channel = self._channels.get(name)
         fault, state = None, "sent"
         if channel is None:
             state, fault = "failed", "no-channel"
+        elif what is None:
+            state, fault = "waiting" if tries < _MOST_TRIES else "failed", "not-written"
         elif channel.needs_email and not what.email:
             state = "no-address"
         else:

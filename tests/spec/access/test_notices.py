@@ -14,6 +14,7 @@ import pytest
 from ehr_gateway.notices.channels import FileChannel, SmtpChannel
 from ehr_gateway.notices.delivery import Deliveries
 from ehr_gateway.notices.messages import Message
+from ehr_gateway.notices.outbox import Notice, put
 from tests.lib.gateway import House, must
 from tests.spec.access.steps import ask, named, send, told
 
@@ -177,6 +178,29 @@ def test_a_channel_that_is_down_is_tried_again_with_growing_pauses(furnished: Ho
     channel.down = False
     furnished.clock.forward(seconds=10)
     assert [working.round(), working.round(), channel.sent] == [1, 0, 1]
+
+
+def test_one_that_cannot_be_written_holds_up_no_other(furnished: House) -> None:
+    declared(furnished)
+    with furnished.gateway.store.writing() as connection:
+        put(connection, Notice("odd", "no-such-kind", "pat-1", "Patient/pat-1", "A", None, 0))
+    channel = Broken()
+    channel.down = False
+
+    assert deliveries(furnished, channel).round() == 2
+    assert channel.sent == 1
+    (one,) = named(furnished.login("steward").get("$notice-deliveries"))["delivery"]
+    assert (one["state"], one["fault"]) == (["waiting"], ["not-written"])
+
+
+def test_a_process_that_ends_does_not_wait_for_all_that_is_to_be_sent(furnished: House) -> None:
+    declared(furnished)
+    channel = Broken()
+    working = deliveries(furnished, channel)
+    working.stop()
+
+    assert working.round() == 0
+    assert channel.sent == 0
 
 
 def test_a_delivery_cut_off_in_the_middle_is_made_again(furnished: House) -> None:
