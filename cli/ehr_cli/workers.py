@@ -15,6 +15,7 @@ import socket
 import sys
 import threading
 import time
+import traceback
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from types import FrameType
@@ -120,6 +121,10 @@ class _Workers:
             status = 0
         except KeyboardInterrupt:
             status = 0
+        except BaseException as error:
+            # Its text may hold a value of a record; where it happened is enough.
+            traceback.print_tb(error.__traceback__)
+            sys.stderr.write(f"A worker ended: {type(error).__name__}\n")
         finally:
             sys.stdout.flush()
             sys.stderr.flush()
@@ -132,5 +137,7 @@ class _Workers:
 
     def _end(self, number: int, frame: FrameType | None) -> None:
         self._ending = True
-        for pid in self._begun:
-            os.kill(pid, signal.SIGTERM)
+        for pid in tuple(self._begun):
+            # One may have ended by itself a moment ago.
+            with suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGTERM)

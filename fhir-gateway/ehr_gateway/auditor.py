@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Sequence
+from functools import partial
 
 from ehr_gateway.database import Connection, Database
 
@@ -72,13 +73,28 @@ class Auditor:
         batch: Sequence[_Waiting],
         error: BaseException | None,
     ) -> None:
-        for _, done in batch:
-            if done.cancelled():
-                continue
-            if error is None:
-                done.set_result(None)
-            else:
-                done.set_exception(error)
+        if error is not None and len(batch) > 1:
+            # One of them failed, and took the others with it: each again by itself.
+            for one in batch:
+                task = loop.run_in_executor(None, partial(self._write, [one], wait=True))
+                task.add_done_callback(partial(_tell_one, one))
+        else:
+            for one in batch:
+                _tell(one, error)
         self._writing = bool(self._waiting)
         if self._writing:
             loop.call_soon(self._begin, loop)
+
+
+def _tell_one(one: _Waiting, task: asyncio.Future[bool]) -> None:
+    _tell(one, task.exception())
+
+
+def _tell(one: _Waiting, error: BaseException | None) -> None:
+    _, done = one
+    if done.cancelled():
+        return
+    if error is None:
+        done.set_result(None)
+    else:
+        done.set_exception(error)

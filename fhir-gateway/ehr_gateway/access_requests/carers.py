@@ -9,18 +9,20 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 from dataclasses import replace
+from datetime import date, datetime
 
 from ehr_fhir.errors import Conflict, Forbidden, NotFound, TooMany, Unprocessable
 from ehr_gateway.access_requests import codes, consents
 from ehr_gateway.access_requests.ledger import AccessRequest, decide, insert, select
-from ehr_gateway.access_requests.people import known_patient, manages
+from ehr_gateway.access_requests.people import known_patient, manages, patient_body
 from ehr_gateway.access_requests.service import Writing, step
 from ehr_gateway.auth import throttle
 from ehr_gateway.caller import Asking
 from ehr_gateway.database import Connection, Row
 from ehr_gateway.ids import new_id
 from ehr_gateway.notices.outbox import Notice, of_patient, put
-from ehr_privacy.substitutes import Basis, load_substitutes, standing
+from ehr_privacy.consent.instants import HONG_KONG, span
+from ehr_privacy.substitutes import Basis, basis_of, load_substitutes, standing
 
 __all__ = [
     "BASES", "POWERS", "RELATIONS", "accept", "acting_for", "carers", "end", "invite",
@@ -61,15 +63,12 @@ def record_substitute(
     role, now = asking.access.requester.role, asking.access.now_ms
     if role not in ("clinician", "steward"):
         raise Forbidden("A clinician or a steward records who decides for a patient.")
-    with asking.gateway.store.reading() as connection:
-        others = [one.details["relation"] for one in _substitutes(connection, patient, now)]
-    if not standing(basis, relation, others).may:
-        raise Unprocessable(
-            "Somebody who comes before in the order of the law decides for this patient, or a"
-            " person of this relation never does.",
-            expression="Parameters.parameter",
-        )
-    details = {"power": "both", "relation": relation, "basis": basis, "until_ms": until_ms}
+    details: dict[str, object] = {
+        "power": "both",
+        "relation": relation,
+        "basis": basis,
+        "until_ms": until_ms,
+    }
     return _invited(
         asking, "substitute", patient, "$record-substitute", details, (), now, reason=reason
     )
@@ -101,6 +100,9 @@ def accept(asking: Asking, typed: str) -> AccessRequest:
         until = request.details.get("until_ms")
         if until is not None and until <= now:
             raise NotFound(NO_INVITATION)
+        if request.kind == "substitute":
+            # Somebody who comes before may have accepted since this one was invited.
+            _check_order(connection, request, now)
         consent = writing.create(
             consents.carer(
                 request.id, request.patient, now, until, person=person,
@@ -223,6 +225,10 @@ def _invited(
     with step(asking, operation) as writing:
         if kind == "substitute" and requester.role == "clinician":
             known_patient(writing.connection, asking.access, patient)
+        if kind == "substitute":
+            # Not before: a patient whom the recorder cannot name answers as one who is not there.
+            _check_basis(writing.connection, request)
+            _check_order(writing.connection, request, now)
         waiting = select(
             writing.connection,
             "patient = :patient AND kind = :kind AND state = 'proposed' AND expires_ms > :now",
@@ -235,6 +241,36 @@ def _invited(
         insert(writing.connection, request)
         writing.patients.append(patient)
     return request, code
+
+
+def _check_basis(connection: Connection, request: AccessRequest) -> None:
+    """Refuse to decide as for a child for somebody who is none, by the date of birth on record."""
+    born = str(patient_body(connection, request.patient).get("birthDate", ""))
+    if request.details["basis"] != "minor" or not born:
+        return
+    # Of a date in part the latest day counts.
+    latest = _day(span(born)[1] - 1)
+    if basis_of(latest, _day(request.asked_ms), incapable=False) != "minor":
+        raise Unprocessable(
+            "This patient is not a child any more by the date of birth on record.",
+            expression="Parameters.parameter",
+        )
+
+
+def _day(at_ms: int) -> date:
+    return datetime.fromtimestamp(at_ms / 1000, HONG_KONG).date()
+
+
+def _check_order(connection: Connection, request: AccessRequest, now_ms: int) -> None:
+    basis, relation = request.details["basis"], request.details["relation"]
+    there = _substitutes(connection, request.patient, now_ms)
+    others = [one.details["relation"] for one in there]
+    if not standing(basis, relation, others).may:
+        raise Unprocessable(
+            "Somebody who comes before in the order of the law decides for this patient, or a"
+            " person of this relation never does.",
+            expression="Parameters.parameter",
+        )
 
 
 def _substitutes(connection: Connection, patient: str, now_ms: int) -> Sequence[AccessRequest]:

@@ -93,7 +93,7 @@ class LogFolder:
         history.parent.mkdir(exist_ok=True)
         with history.open("ab") as file:
             file.write(note[:-1] + _HISTORY_END)
-        _write(self.path / "checkpoint", note, lasting=True)
+        _write(self.path / "checkpoint", note)
 
     def _wider(self, level: int, number: int, width: int) -> bytes | None:
         """Return the beginning of a tile that has grown since."""
@@ -105,12 +105,17 @@ class LogFolder:
         return None
 
 
-def _write(path: Path, content: bytes, *, lasting: bool = False) -> None:
+def _write(path: Path, content: bytes) -> None:
+    """Write a file that a power cut leaves whole: what is signed for must be there."""
     path.parent.mkdir(parents=True, exist_ok=True)
     beside = path.with_name(f".{path.name}.new")
     with beside.open("wb") as file:
         file.write(content)
-        if lasting:
-            file.flush()
-            os.fsync(file.fileno())
+        file.flush()
+        os.fsync(file.fileno())
     beside.replace(path)
+    folder = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(folder)
+    finally:
+        os.close(folder)

@@ -209,6 +209,8 @@ def _available() -> Iterator[None]:
     except sqlite3.OperationalError as error:
         if "locked" in str(error) or "busy" in str(error):
             raise Unavailable("The database is busy. Try again.") from error
+        if "full" in str(error):
+            raise Unavailable("The database has no room left. Nothing is written.") from error
         if "interrupted" in str(error):
             raise TakesLong("The search takes longer than a moment.") from error
         raise

@@ -20,7 +20,8 @@ __all__ = ["Deliveries"]
 
 _LOG = logging.getLogger(__name__)
 _SECONDS = 5.0
-_BATCH = 20
+# One at a time: a claim must outlast the slowest delivery of all that it takes.
+_BATCH = 1
 _CLAIM_MS = 120_000
 _FIRST_PAUSE_MS, _LONGEST_PAUSE_MS = 10_000, 3_600_000
 _MOST_TRIES = 20

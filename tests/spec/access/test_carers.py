@@ -143,17 +143,47 @@ def test_who_comes_before_in_the_order_of_the_law_decides(furnished: House) -> N
 
     def record(relation: str) -> object:
         return send(
-            steward, "Patient/pat-1/$record-substitute", relation=relation, basis="minor",
+            steward, "Patient/pat-1/$record-substitute", relation=relation, basis="incapable",
             reason="Came with the patient", until="2027-06-01",
         )  # fmt: skip
 
     sessions = {}
-    for relation in ("family", "parent"):
+    for relation in ("family", "guardian"):
         accounts.add(furnished.gateway.store, Account(f"c.{relation}", "carer", relation))
         sessions[relation] = furnished.login(f"c.{relation}")
         code = named(record(relation))["code"][0]
         must(send(sessions[relation], "$accept-invitation", code=code))
 
-    assert sessions["parent"].get("Patient/pat-1").status_code == 200
+    assert sessions["guardian"].get("Patient/pat-1").status_code == 200
     assert sessions["family"].get("Patient/pat-1").status_code == 404
     assert record("family").status_code == 422  # type: ignore[attr-defined]
+
+
+def test_who_was_invited_before_one_of_an_earlier_rank_accepted_comes_too_late(
+    furnished: House,
+) -> None:
+    steward, codes, sessions = furnished.login("steward"), {}, {}
+    for relation in ("family", "guardian"):
+        accounts.add(furnished.gateway.store, Account(f"c.{relation}", "carer", relation))
+        sessions[relation] = furnished.login(f"c.{relation}")
+        recorded = send(
+            steward, "Patient/pat-1/$record-substitute", relation=relation, basis="incapable",
+            reason="Came with the patient", until="2027-06-01",
+        )  # fmt: skip
+        codes[relation] = named(recorded)["code"][0]
+
+    must(send(sessions["guardian"], "$accept-invitation", code=codes["guardian"]))
+    late = send(sessions["family"], "$accept-invitation", code=codes["family"])
+
+    assert late.status_code == 422
+    assert sessions["family"].get("Patient/pat-1").status_code == 404
+
+
+def test_nobody_decides_as_for_a_child_for_an_adult(furnished: House) -> None:
+    answer = send(
+        furnished.login("steward"), "Patient/pat-1/$record-substitute", relation="parent",
+        basis="minor", reason="Came with the patient", until="2027-06-01",
+    )  # fmt: skip
+
+    assert answer.status_code == 422
+    assert "1980" not in answer.text

@@ -95,3 +95,20 @@ def test_no_answer_leaves_that_could_not_be_put_on_record(
         assert answer.status_code == 503
         assert "lab-1" not in answer.text
     assert shown.status_code == 200
+
+
+def test_one_that_cannot_be_written_is_no_harm_to_the_others(store: Store) -> None:
+    auditor = Auditor(store.database)
+
+    def broken(connection: Connection) -> None:
+        raise ValueError
+
+    async def three() -> list[Any]:
+        writes = [[note("note-a")], [broken], [note("note-b")]]
+        return await asyncio.gather(*map(auditor.write, writes), return_exceptions=True)
+
+    first, second, third = run(three())
+
+    assert (first, third) == (None, None)
+    assert isinstance(second, ValueError)
+    assert names(store) == ["note-a", "note-b"]
