@@ -10,8 +10,8 @@ from __future__ import annotations
 import fcntl
 import os
 import shutil
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -28,6 +28,8 @@ class LogFolder:
 
     def __init__(self, path: Path) -> None:
         self.path = path
+        # Tiles that may not be on disk yet.
+        self._written: list[Path] = []
 
     @contextmanager
     def turn(self) -> Iterator[bool]:
@@ -82,18 +84,22 @@ class LogFolder:
         """Write a tile that is not there yet; a complete one takes the place of its beginnings."""
         path = self.path / tile_path(tile.level, tile.number, tile.width)
         if not path.exists():
-            _write(path, tile.content)
+            self._written.append(_write(path, tile.content))
         if tile.width == TILE:
             shutil.rmtree(f"{path}.p", ignore_errors=True)
 
     def publish(self, note: bytes, at_ms: int) -> None:
-        """Make a checkpoint the newest one."""
+        """Make a checkpoint the newest one; what it signs for is on disk by then."""
+        _settle(self._written)
+        self._written.clear()
         day = datetime.fromtimestamp(at_ms / 1000, UTC).strftime("%Y-%m-%d")
         history = self.path / "checkpoints" / day
         history.parent.mkdir(exist_ok=True)
         with history.open("ab") as file:
             file.write(note[:-1] + _HISTORY_END)
-        _write(self.path / "checkpoint", note)
+        _settle([history, _write(self.path / "checkpoint.new", note)])
+        (self.path / "checkpoint.new").replace(self.path / "checkpoint")
+        _settle([self.path])
 
     def _wider(self, level: int, number: int, width: int) -> bytes | None:
         """Return the beginning of a tile that has grown since."""
@@ -105,17 +111,21 @@ class LogFolder:
         return None
 
 
-def _write(path: Path, content: bytes) -> None:
-    """Write a file that a power cut leaves whole: what is signed for must be there."""
+def _write(path: Path, content: bytes) -> Path:
     path.parent.mkdir(parents=True, exist_ok=True)
     beside = path.with_name(f".{path.name}.new")
-    with beside.open("wb") as file:
-        file.write(content)
-        file.flush()
-        os.fsync(file.fileno())
+    beside.write_bytes(content)
     beside.replace(path)
-    folder = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        os.fsync(folder)
-    finally:
-        os.close(folder)
+    return path
+
+
+def _settle(paths: Sequence[Path]) -> None:
+    """Return when files, and the folders that name them, are on disk."""
+    for path in [*paths, *{one.parent for one in paths}]:
+        # A tile's beginning may have given way to a longer one since.
+        with suppress(FileNotFoundError):
+            handle = os.open(path, os.O_RDONLY)
+            try:
+                os.fsync(handle)
+            finally:
+                os.close(handle)

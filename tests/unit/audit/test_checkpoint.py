@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import base64
+import os
 from hashlib import sha256
+from pathlib import Path
 
 import pytest
 
 from ehr_fhir.errors import Invalid
+from ehr_gateway.auditing.folder import LogFolder
 from ehr_privacy.audit import (
     Checkpoint,
     Signer,
@@ -16,6 +19,7 @@ from ehr_privacy.audit import (
     row_leaf,
     verifier_key,
 )
+from ehr_privacy.audit.tiles import Tile
 
 NAME = "ehr-commons.hk/audit"
 SIGNER = Signer(NAME, bytes(range(32)))
@@ -83,3 +87,20 @@ def test_equal_rows_have_different_leaves() -> None:
 
     assert row_leaf(bytes(16), row) != row_leaf(b"\x01" + bytes(15), row)
     assert row_leaf(bytes(16), row) == row_leaf(bytes(16), list(row))
+
+
+def test_what_a_checkpoint_signs_for_is_on_disk_before_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    settled: list[str] = []
+    monkeypatch.setattr(
+        os, "fsync", lambda file: settled.append(Path(f"/proc/self/fd/{file}").readlink().name)
+    )
+    folder = LogFolder(tmp_path)
+
+    folder.write_tile(Tile(0, 0, bytes(32)))
+    folder.publish(b"note\n", 0)
+
+    assert settled.index("1") < settled.index("000.p") < settled.index("checkpoint.new")
+    assert settled[-1] == tmp_path.name
+    assert (tmp_path / "checkpoint").read_bytes() == b"note\n"
