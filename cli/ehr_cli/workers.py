@@ -27,7 +27,6 @@ _ARENA_MAX = -8
 _SIGNALS = (signal.SIGINT, signal.SIGTERM)
 # One that ends as soon as it begins is not begun again and again without a pause.
 _SHORTEST_LIFE_S = 1.0
-_BACKLOG = 2048
 
 
 def serve_with_workers(
@@ -56,14 +55,18 @@ def _save_memory() -> None:
 def _sockets(address: tuple[str, int], count: int) -> list[socket.socket]:
     """Return a socket for each worker, all at one address, or one for all of them.
 
-    With one for all, whichever worker wakes first takes every connection that waits.
+    With one for all, whichever worker wakes first takes every connection that waits. None listens
+    yet: a worker does that when it can answer, so that nobody waits for one that is on its way.
     """
-    family = socket.AF_INET6 if ":" in address[0] else socket.AF_INET
     spread = sys.platform == "linux"
-    made = [
-        socket.create_server(address, family=family, backlog=_BACKLOG, reuse_port=spread)
-        for _ in range(count if spread else 1)
-    ]
+    made = []
+    for _ in range(count if spread else 1):
+        one = socket.socket(socket.AF_INET6 if ":" in address[0] else socket.AF_INET)
+        one.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        if spread:
+            one.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+        one.bind(address)
+        made.append(one)
     return made if spread else made * count
 
 

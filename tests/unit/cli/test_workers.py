@@ -8,31 +8,39 @@ import signal
 import socket
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 
 PROGRAM = """
-import os, sys
+import os, signal, sys
 from ehr_cli.workers import serve_with_workers
 
+port, count, slow = int(sys.argv[1]), int(sys.argv[2]), sys.argv[3]
+
 def serve(listening):
+    if slow and not os.path.exists(slow):
+        open(slow, "x").close()
+        signal.pause()
+    listening.listen()
     while True:
         connection, _ = listening.accept()
         connection.sendall(str(os.getpid()).encode())
         connection.close()
 
-port, count = map(int, sys.argv[1:])
 serve_with_workers(count, ("127.0.0.1", port), serve, lambda: print("begun", flush=True))
 """
 PATIENCE_S = 20
 
 
 @contextmanager
-def workers(count: int) -> Iterator[tuple[subprocess.Popen[str], int]]:
+def workers(count: int, slow: str = "") -> Iterator[tuple[subprocess.Popen[str], int]]:
+    """Run workers; the first of them to find no file of the name `slow` never begins to answer."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = int(probe.getsockname()[1])
-    command = [sys.executable, "-c", PROGRAM, str(port), str(count)]
+    command = [sys.executable, "-c", PROGRAM, str(port), str(count), slow]
     process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
     assert process.stdout is not None
     try:
@@ -45,8 +53,23 @@ def workers(count: int) -> Iterator[tuple[subprocess.Popen[str], int]]:
 
 def answers(port: int) -> int:
     """Return the process that answers; it may still be on its way."""
-    with socket.create_connection(("127.0.0.1", port), timeout=PATIENCE_S) as connection:
-        return int(connection.recv(100))
+    end = time.monotonic() + PATIENCE_S
+    while True:
+        try:
+            with socket.create_connection(("127.0.0.1", port), timeout=PATIENCE_S) as connection:
+                return int(connection.recv(100))
+        except ConnectionRefusedError:
+            if time.monotonic() > end:
+                raise
+
+
+def answered_by(port: int, count: int) -> set[int]:
+    """Ask until so many processes have answered."""
+    found: set[int] = set()
+    end = time.monotonic() + PATIENCE_S
+    while len(found) < count and time.monotonic() < end:
+        found.add(answers(port))
+    return found
 
 
 def has_ended(pid: int) -> bool:
@@ -65,9 +88,12 @@ def has_ended(pid: int) -> bool:
 
 def test_each_of_several_workers_answers() -> None:
     with workers(2) as (_, port):
-        found = {answers(port) for _ in range(200)}
+        assert len(answered_by(port, 2)) == 2
 
-    assert len(found) == 2
+
+def test_nobody_waits_for_one_that_is_on_its_way(tmp_path: Path) -> None:
+    with workers(2, slow=str(tmp_path / "slow")) as (_, port):
+        assert len({answers(port) for _ in range(50)}) == 1
 
 
 def test_one_that_is_killed_is_replaced() -> None:
@@ -81,7 +107,7 @@ def test_one_that_is_killed_is_replaced() -> None:
 
 def test_all_end_when_the_first_is_told_to() -> None:
     with workers(2) as (process, port):
-        found = {answers(port) for _ in range(200)}
+        found = answered_by(port, 2)
         process.terminate()
 
         assert process.wait(PATIENCE_S) == 0
