@@ -186,11 +186,20 @@ def _issue(issue: Issue, default_code: str) -> dict[str, Any]:
     rendered: dict[str, Any] = {
         "severity": issue.severity,
         "code": issue.code or default_code,
-        "diagnostics": issue.diagnostics,
+        "diagnostics": _encodable(issue.diagnostics),
     }
     if issue.expression:
-        rendered["expression"] = [issue.expression]
+        rendered["expression"] = [_encodable(issue.expression)]
     return rendered
+
+
+def _encodable(text: str) -> str:
+    """Return a text without halves of surrogate pairs, as the names in a bad body may hold.
+
+    >>> _encodable("Patient.\\udc00")
+    'Patient.?'
+    """
+    return text.encode("utf-8", "replace").decode()
 
 
 def _rebuild(kind: type[EhrError], diagnostics: str, issues: tuple[Issue, ...]) -> EhrError:

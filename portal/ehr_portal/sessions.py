@@ -5,12 +5,14 @@ The store keeps only a hash of each id, so a copy of the file opens no session.
 
 from __future__ import annotations
 
+import fcntl
 import hashlib
 import hmac
 import json
 import secrets
 import sqlite3
 from collections.abc import Callable
+from contextlib import ExitStack
 from dataclasses import asdict, dataclass, field
 from datetime import timedelta
 from pathlib import Path
@@ -93,12 +95,17 @@ class SessionStore:
         self._db = sqlite3.connect(
             path or ":memory:", check_same_thread=False, isolation_level=None
         )
-        self._db.execute("PRAGMA journal_mode = WAL")
-        self._db.execute("PRAGMA busy_timeout = 5000")
-        self._db.execute(
-            "CREATE TABLE IF NOT EXISTS session"
-            " (key TEXT PRIMARY KEY, created REAL, seen REAL, body TEXT)"
-        )
+        with ExitStack() as stack:
+            if path is not None:
+                # SQLite refuses at once where two processes begin the log together.
+                turn = stack.enter_context(Path(f"{path}-turn").open("ab"))
+                fcntl.flock(turn, fcntl.LOCK_EX)
+            self._db.execute("PRAGMA journal_mode = WAL")
+            self._db.execute("PRAGMA busy_timeout = 5000")
+            self._db.execute(
+                "CREATE TABLE IF NOT EXISTS session"
+                " (key TEXT PRIMARY KEY, created REAL, seen REAL, body TEXT)"
+            )
 
     def start(self, user: User | None = None) -> Session:
         """Begin a session under a new id."""
