@@ -20,6 +20,7 @@ from pathlib import Path
 import httpx
 import pytest
 
+from ehr_cli.serve import wait_until_ready
 from tests.lib.gateway import House, consent
 from tests.lib.postgresql import Cluster
 
@@ -63,17 +64,6 @@ def _served(data: Path, url: str, base: str) -> Iterator[list[str]]:
         process.wait(20)
 
 
-def _ready(address: str) -> None:
-    end = time.monotonic() + 60
-    while time.monotonic() < end:
-        try:
-            if httpx.get(f"{address}/readyz").status_code == 200:
-                return
-        except httpx.TransportError:
-            time.sleep(0.1)
-    raise AssertionError("a worker did not come up")
-
-
 @pytest.fixture(params=["sqlite", "postgresql"])
 def workers(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[tuple[House, list[str]]]:
     """Serve a furnished store by four processes."""
@@ -92,7 +82,7 @@ def workers(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[tuple[Ho
         base = house.settings.base_url
         found = stack.enter_context(_served(tmp_path / "data", url or "", base))
         for one in found:
-            _ready(one)
+            assert wait_until_ready(one)
         yield house, found
 
 

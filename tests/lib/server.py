@@ -7,20 +7,18 @@ from __future__ import annotations
 
 import socket
 import threading
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-import httpx
 import orjson
 import uvicorn
 
 from ehr_cli.house import gateway_settings, open_house
 from ehr_cli.sample import cast, source
 from ehr_cli.sample.overlay import SamplePatient, overlay
-from ehr_cli.serve import make
+from ehr_cli.serve import make, wait_until_ready
 from ehr_cli.settings import Settings
 from ehr_gateway.load import load
 from ehr_gateway.store import Store
@@ -52,7 +50,7 @@ def platform(folder: Path, *, patients: int = 2) -> Iterator[Platform]:
     thread = threading.Thread(target=server.run, daemon=True)
     thread.start()
     try:
-        _wait(settings.base_url)
+        assert wait_until_ready(settings.base_url)
         yield Platform(settings.base_url, settings.data, shown[0])
     finally:
         server.should_exit = True
@@ -80,14 +78,3 @@ def _free_port() -> int:
         probe.bind(("127.0.0.1", 0))
         port: int = probe.getsockname()[1]
     return port
-
-
-def _wait(address: str) -> None:
-    end = time.monotonic() + 60
-    while time.monotonic() < end:
-        try:
-            if httpx.get(f"{address}/readyz").status_code == 200:
-                return
-        except httpx.TransportError:
-            time.sleep(0.1)
-    raise AssertionError("the platform did not come up")

@@ -115,11 +115,7 @@ def rotate(
             "UPDATE refresh_token SET used_ms = ? WHERE key = ?", (now_ms, key_of(token))
         )
         following = _next(connection, row["id"], now_ms)
-    grant = Grant(
-        row["client"], row["login"], "", "", scope or row["scope"], row["id"],
-        Context.from_json(row["context"]),
-    )  # fmt: skip
-    return Refreshed(grant, following)
+    return Refreshed(_grant(row, scope or row["scope"]), following)
 
 
 def find(database: Database, settings: GatewaySettings, token: str, now_ms: int) -> Grant | None:
@@ -133,10 +129,7 @@ def find(database: Database, settings: GatewaySettings, token: str, now_ms: int)
         ).fetchone()
         if row is None or _over(connection, settings, row, now_ms):
             return None
-    return Grant(
-        row["client"], row["login"], "", "", row["scope"], row["id"],
-        Context.from_json(row["context"]),
-    )  # fmt: skip
+    return _grant(row, row["scope"])
 
 
 def client_of(database: Database, token: str) -> str | None:
@@ -210,6 +203,11 @@ def end_of_client(connection: Connection, client: str, now_ms: int) -> None:
         "UPDATE token_family SET ended_ms = ? WHERE client = ? AND ended_ms IS NULL",
         (now_ms, client),
     )
+
+
+def _grant(row: Row, scope: str) -> Grant:
+    context = Context.from_json(row["context"])
+    return Grant(row["client"], row["login"], "", "", scope, row["id"], context)
 
 
 def _over(connection: Connection, settings: GatewaySettings, row: Row, now_ms: int) -> bool:

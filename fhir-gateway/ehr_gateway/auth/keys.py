@@ -18,6 +18,7 @@ from typing import Any
 from joserfc.jwk import ECKey, KeySet, RSAKey
 
 from ehr_fhir.errors import Fault
+from ehr_gateway.private_file import place
 
 __all__ = ["Keys", "open_keys", "rotate", "secret_key"]
 
@@ -83,7 +84,7 @@ def open_keys(folder: Path) -> Keys:
     """
     path = folder / _FILE
     if not path.exists():
-        _place(path, _text([_new_ec()]))
+        place(path, _text([_new_ec()]))
     return Keys(_read(path), path)
 
 
@@ -110,7 +111,7 @@ def secret_key(folder: Path) -> str:
     """Return the secret that seals log-in forms; make it when there is none."""
     path = folder / "forms.key"
     if not path.exists():
-        _place(path, os.urandom(32).hex().encode())
+        place(path, os.urandom(32).hex().encode())
     return path.read_text("ascii")
 
 
@@ -161,19 +162,3 @@ def _stamp(path: Path | None) -> tuple[int, int, int] | None:
         return None
     found = path.stat()
     return found.st_ino, found.st_mtime_ns, found.st_size
-
-
-def _place(path: Path, content: bytes) -> None:
-    # mkstemp makes the file 0600; link() refuses to replace, so of two first starts one wins.
-    path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-    handle, name = tempfile.mkstemp(dir=path.parent)
-    try:
-        with os.fdopen(handle, "wb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        os.link(name, path)
-    except FileExistsError:
-        pass
-    finally:
-        os.unlink(name)
