@@ -15,8 +15,8 @@ from ehr_gateway import audit_schema, outcome
 from ehr_gateway.access_requests import routes as access_routes
 from ehr_gateway.access_requests import routes_people
 from ehr_gateway.access_requests import schema as access_schema
-from ehr_gateway.auditing.checkpoints import CheckpointTimer
 from ehr_gateway.auditing.service import open_log
+from ehr_gateway.auditing.timer import Timer
 from ehr_gateway.auditor import Auditor
 from ehr_gateway.auth import (
     account_pages,
@@ -62,6 +62,7 @@ from ehr_gateway.store import Store
 from ehr_gateway.writer import Writer
 
 _THREADS = 8
+_CARRY_SECONDS = 1.0
 # In this order: fixed addresses before those with a resource type in them.
 ROUTERS = tuple(
     module.router
@@ -125,12 +126,16 @@ def create_gateway(
 
     reindexing = Reindexing(opened)
     log = open_log(settings, opened.database, clock)
-    checkpoints = CheckpointTimer(log.checkpoint, settings.audit_checkpoint_seconds)
+    timers = (
+        Timer("row into the audit log", log.spool.carry, _CARRY_SECONDS),
+        Timer("checkpoint of the audit log", log.checkpoint, settings.audit_checkpoint_seconds),
+    )
 
     secret = secret_key(settings.keys)
     deliveries = Deliveries(
         opened,
         open_channels(settings.notices, settings.data / "notices"),
+        log.spool.carry,
         secret=secret,
         address=settings.base_url,
         clock=clock,
@@ -140,16 +145,19 @@ def create_gateway(
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
         reindexing.start()
         deliveries.start()
-        checkpoints.start()
+        for timer in timers:
+            timer.start()
         # More threads than that only take the interpreter from each other.
         anyio.to_thread.current_default_thread_limiter().total_tokens = _THREADS
         # What is made by now stays: the collector need not look at it again and again.
         gc.collect()
         gc.freeze()
         yield
-        checkpoints.stop()
         deliveries.stop()
         reindexing.stop()
+        for timer in timers:
+            timer.stop()
+        log.spool.close()
         standing.close()
         if own:
             opened.close()
@@ -161,7 +169,7 @@ def create_gateway(
     app.state.gateway = Gateway(
         settings,
         opened,
-        Auditor(opened.database),
+        Auditor(opened, log.spool),
         None if opened.embedded is None else Writer(opened.embedded),
         keys,
         Verifier(keys, settings, standing),

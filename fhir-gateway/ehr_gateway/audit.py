@@ -1,6 +1,7 @@
 """The audit log: every request on record with what it disclosed, before its answer leaves.
 
-Rows hold references and the names of parameters. Values from records never enter.
+Rows hold references and the names of parameters. Values from records never enter. What a write
+puts on record is in its own transaction (`record`), what a read does is noted (`Asking.note`).
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ from typing import Protocol
 
 import orjson
 
-from ehr_gateway.auditing.append import append
+from ehr_gateway.auditing.append import Values, append, sealed
 from ehr_gateway.auditing.reasons import Reason, reason_of
 from ehr_gateway.auth.tokens import Subject
 from ehr_gateway.database import Connection
@@ -58,10 +59,15 @@ class Occasion:
     address: str | None = None
 
 
-def record_disclosure(
+def record(connection: Connection, rows: Sequence[Values]) -> None:
+    """Add rows to the log in the caller's transaction."""
+    append(connection, sealed(rows))
+
+
+def disclosure(
     connection: Connection, occasion: Occasion, versions: Sequence[Disclosed]
-) -> None:
-    """Write the rows of a request that was answered: one per patient, and one for the rest."""
+) -> list[Values]:
+    """Return the rows of a request that was answered: one per patient, and one for the rest."""
     patients = _patients(connection, [version.pk for version in versions])
     rows: dict[str | None, _Row] = {}
     for version in versions:
@@ -77,21 +83,18 @@ def record_disclosure(
             if row.patient is None
             else reason_of(connection, occasion.subject, occasion.at_ms, row.patient, row.records)
         )
-    _insert(connection, occasion, list(rows.values()) or [_Row(None, reason=_DIRECTORY)], SUCCESS)
+    return _values(occasion, rows.values() or [_Row(None, reason=_DIRECTORY)], SUCCESS)
 
 
-def record_refusal(
-    connection: Connection, occasion: Occasion, status: int, attempted: str | None
-) -> None:
-    """Write the row of a request that was refused or failed; no patient was shown to anyone."""
+def refusal(occasion: Occasion, status: int, attempted: str | None) -> list[Values]:
+    """Return the row of a request that was refused or failed; no patient was shown to anyone."""
     outcome = REFUSED if status < 500 else FAILED
     entities: dict[str, None] = {attempted: None} if attempted else {}
     row = _Row(None, entities, reason=Reason(f"HTTP {status}"))
-    _insert(connection, occasion, [row], outcome)
+    return _values(occasion, [row], outcome)
 
 
-def record_about(
-    connection: Connection,
+def about(
     occasion: Occasion,
     patient: str | None,
     *,
@@ -100,14 +103,14 @@ def record_about(
     reason: str | None = None,
     consent: str | None = None,
     outcome: str = SUCCESS,
-) -> None:
-    """Write the row of a request that disclosed no record but concerned a patient, or nobody.
+) -> list[Values]:
+    """Return the row of a request that disclosed no record but concerned a patient, or nobody.
 
     `entities` are references such as "Consent/x" that it was about.
     """
     row = _Row(patient, dict.fromkeys(entities), reason=Reason(reason, consent) if reason else None)
     row.records = [(0, domain, None) for domain in domains]
-    _insert(connection, occasion, [row], outcome)
+    return _values(occasion, [row], outcome)
 
 
 _NOBODY: Sequence[tuple[str | None, str | None]] = ((None, None),)
@@ -129,34 +132,31 @@ class _Row:
         return " ".join(sorted({domain for _, domain, _ in self.records if domain}))
 
 
-def _insert(connection: Connection, occasion: Occasion, rows: Iterable[_Row], outcome: str) -> None:
+def _values(occasion: Occasion, rows: Iterable[_Row], outcome: str) -> list[Values]:
     subject = occasion.subject
-    append(
-        connection,
-        [
-            (
-                uuid7().hex,
-                occasion.at_ms,
-                occasion.request_id,
-                subject.login,
-                subject.display,
-                subject.role,
-                subject.organization,
-                occasion.purpose,
-                subject.client,
-                occasion.address,
-                occasion.interaction,
-                row.patient,
-                orjson.dumps(list(row.entities)).decode(),
-                row.domains,
-                occasion.query,
-                outcome,
-                row.reason.code if row.reason else None,
-                row.reason.consent if row.reason else None,
-            )
-            for row in rows
-        ],
-    )
+    return [
+        (
+            uuid7().hex,
+            occasion.at_ms,
+            occasion.request_id,
+            subject.login,
+            subject.display,
+            subject.role,
+            subject.organization,
+            occasion.purpose,
+            subject.client,
+            occasion.address,
+            occasion.interaction,
+            row.patient,
+            orjson.dumps(list(row.entities)).decode(),
+            row.domains,
+            occasion.query,
+            outcome,
+            row.reason.code if row.reason else None,
+            row.reason.consent if row.reason else None,
+        )
+        for row in rows
+    ]
 
 
 def _patients(

@@ -51,9 +51,10 @@ AUDIT = Table(
     # Empty where the row's content was erased.
     Column("salt", LargeBinary, nullable=False),
     Column("leaf", LargeBinary, nullable=False),
-    Index("audit_patient", "patient", "seq"),
-    Index("audit_login", "login", "seq"),
-    Index("audit_at", "at_ms"),
+    # Read by when it was: what was read enters a little later than what was written.
+    Index("audit_patient", "patient", "at_ms", "seq"),
+    Index("audit_login", "login", "at_ms", "seq"),
+    Index("audit_at", "at_ms", "seq"),
     sqlite_autoincrement=True,
 )
 # PostgreSQL's sequences leave gaps where a transaction is taken back; this count does not.

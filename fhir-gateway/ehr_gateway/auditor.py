@@ -1,7 +1,7 @@
-"""Writes what answers disclose before they leave; requests in flight share one transaction.
+"""Keeps what answers disclose before they leave; requests in flight are kept together.
 
 A route notes what it discloses (`Asking.note`); `outcome.Guard` lets no answer out before its notes
-are written here.
+are kept here.
 """
 
 from __future__ import annotations
@@ -10,62 +10,66 @@ import asyncio
 from collections.abc import Callable, Sequence
 from functools import partial
 
-from ehr_gateway.database import Connection, Database
+from ehr_gateway.auditing.append import Values
+from ehr_gateway.auditing.spool import Spool
+from ehr_gateway.database import Connection
+from ehr_gateway.store import Store
 
 __all__ = ["Auditor", "Note"]
 
-# Writes one or more rows of the log.
-Note = Callable[[Connection], None]
-_TRIES = 10
+# Rows of the log, or what makes them of what the store knows about the records disclosed.
+Note = Sequence[Values] | Callable[[Connection], Sequence[Values]]
 _Waiting = tuple[Sequence[Note], "asyncio.Future[None]"]
 
 
 class Auditor:
-    """The audit log's writer in one process."""
+    """Puts on record what one process discloses."""
 
-    def __init__(self, database: Database) -> None:
-        self._database = database
+    def __init__(self, store: Store, spool: Spool) -> None:
+        self._store = store
+        self._spool = spool
         self._waiting: list[_Waiting] = []
-        self._writing = False
+        self._begun = False
 
     async def write(self, notes: Sequence[Note]) -> None:
-        """Return when the notes are written; raise what kept them from it."""
+        """Return when the notes are kept; raise what prevented it."""
         loop = asyncio.get_running_loop()
         done = loop.create_future()
         self._waiting.append((notes, done))
-        if not self._writing:
-            self._writing = True
-            # Not at once: what else becomes ready in this turn of the loop joins the transaction.
+        if not self._begun:
+            self._begun = True
+            # Not at once: what else becomes ready in this turn of the loop is kept with it.
             loop.call_soon(self._begin, loop)
         await done
 
-    def _begin(self, loop: asyncio.AbstractEventLoop, tries: int = 0) -> None:
+    def carry(self) -> None:
+        """Bring into the log what is kept by now, for whoever is about to read it."""
+        self._spool.carry()
+
+    def _begin(self, loop: asyncio.AbstractEventLoop) -> None:
         batch, self._waiting = self._waiting, []
+        self._begun = False
+        if self._store.embedded is None:
+            # The database is a network away: the loop does not wait.
+            task = loop.run_in_executor(None, self._write, batch)
+            task.add_done_callback(lambda task: self._end(loop, batch, task.exception()))
+            return
         try:
-            written = self._write(batch, wait=False)
+            self._write(batch)
         except Exception as error:
             self._end(loop, batch, error)
-            return
-        if written:
+        else:
             self._end(loop, batch, None)
-            return
-        if tries < _TRIES and self._database.dialect == "sqlite":
-            # Most often another process that does the same: it takes less than a change of thread.
-            self._waiting = batch + self._waiting
-            loop.call_soon(self._begin, loop, tries + 1)
-            return
-        # Another writer is at it, or the database is a network away: the loop does not wait.
-        task = loop.run_in_executor(None, lambda: self._write(batch, wait=True))
-        task.add_done_callback(lambda task: self._end(loop, batch, task.exception()))
 
-    def _write(self, batch: Sequence[_Waiting], *, wait: bool) -> bool:
-        with self._database.noting(wait=wait) as connection:
-            if connection is None:
-                return False
-            for notes, _ in batch:
-                for note in notes:
-                    note(connection)
-        return True
+    def _write(self, batch: Sequence[_Waiting]) -> None:
+        with self._store.reading() as connection:
+            rows = [
+                row
+                for notes, _ in batch
+                for note in notes
+                for row in (note(connection) if callable(note) else note)
+            ]
+        self._spool.keep(rows)
 
     def _end(
         self,
@@ -76,17 +80,14 @@ class Auditor:
         if error is not None and len(batch) > 1:
             # One of them failed, and took the others with it: each again by itself.
             for one in batch:
-                task = loop.run_in_executor(None, partial(self._write, [one], wait=True))
+                task = loop.run_in_executor(None, self._write, [one])
                 task.add_done_callback(partial(_tell_one, one))
         else:
             for one in batch:
                 _tell(one, error)
-        self._writing = bool(self._waiting)
-        if self._writing:
-            loop.call_soon(self._begin, loop)
 
 
-def _tell_one(one: _Waiting, task: asyncio.Future[bool]) -> None:
+def _tell_one(one: _Waiting, task: asyncio.Future[None]) -> None:
     _tell(one, task.exception())
 
 

@@ -6,7 +6,6 @@ import logging
 import re
 import traceback
 import uuid
-from functools import partial
 
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
@@ -167,9 +166,7 @@ def _note_refusal(request: Request, status: int) -> None:
     occasion: audit.Occasion | None = state.get("occasion")
     if occasion is not None:
         attempted = _attempted(request)
-        refusal = partial(
-            audit.record_refusal, occasion=occasion, status=status, attempted=attempted
-        )
+        refusal = audit.refusal(occasion=occasion, status=status, attempted=attempted)
         noted(request, refusal)
 
 

@@ -98,6 +98,11 @@ class GatewaySettings:
         return self.audit_log or self.data / "audit-log"
 
     @property
+    def audit_spool(self) -> Path:
+        """The folder of what is on its way into the audit log."""
+        return self.data / "audit-spool"
+
+    @property
     def keys(self) -> Path:
         """The folder of keys."""
         return self.data / "keys"

@@ -122,10 +122,6 @@ class Store:
         """Lend the writer's connection inside one transaction: all of it is kept, or nothing."""
         return self.database.writing()
 
-    def noting(self, *, wait: bool = True) -> AbstractContextManager[Connection | None]:
-        """Lend a connection for rows that nobody's decision hangs on: who read what."""
-        return self.database.noting(wait=wait)
-
     def feed(self, after: int, limit: int) -> Iterator[FeedEntry]:
         """Yield the changes after a position, oldest first; for the lake, not for a person."""
         with self.reading() as connection:

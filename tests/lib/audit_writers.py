@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from random import Random
 
-from ehr_gateway.auditing.append import append
+from ehr_gateway.auditing.append import append, sealed
 from ehr_gateway.database import Database, open_database
 
 NOW = 1_795_334_400_000
@@ -30,11 +30,10 @@ def write(database: Database, name: int) -> int:
     random, kept = Random(name), 0
     for number in range(EACH):
         rows = [(f"{name}-{number}-{n}", *event(number)[1:]) for n in range(random.randint(1, 3))]
-        undo, lend = random.random() < 0.3, random.choice((database.writing, database.noting))
+        undo = random.random() < 0.3
         try:
-            with lend() as connection:
-                assert connection is not None
-                append(connection, rows)
+            with database.writing() as connection:
+                append(connection, sealed(rows))
                 if undo:
                     raise Undone
             kept += len(rows)

@@ -270,6 +270,7 @@ def _build(kind: str, built: House) -> None:
     built.invite()
     if kind == "furnished":
         built.furnish()
+    built.gateway.auditor.carry()
     built.gateway.store.close()
 
 

@@ -43,7 +43,7 @@ def review(asking: Asking, identity: str, finding: str, note: str) -> str:
             (finding, note, requester.person, asking.access.now_ms, identity),
         ).fetchone()
         if row is not None:
-            audit.record_about(connection, occasion, row[0])
+            audit.record(connection, audit.about(occasion, row[0]))
         known = (
             row
             or connection.execute(

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from functools import partial
 from typing import Annotated
 
 from fastapi import APIRouter, Depends
@@ -33,7 +32,7 @@ def withheld(asking: TheAsking, patient: str) -> Response:
     occasion = asking.occasion("operation", "$withheld")
     if asking.access.requester.role not in ("clinician", "system"):
         raise Forbidden("The marker is for those who treat.")
-    asking.note(partial(audit.record_about, occasion=occasion, patient=None))
+    asking.note(audit.about(occasion=occasion, patient=None))
     if asking.gateway.settings.limits.withheld_marker == "hide":
         return parameters(asking)
     with asking.gateway.store.reading() as connection:
@@ -110,7 +109,7 @@ def access_requests(asking: TheAsking, patient: str) -> Response:
         ):
             raise NotFound(NO_PATIENT)
         found = select(connection, condition, **values)
-    asking.note(partial(audit.record_about, occasion=occasion, patient=patient if found else None))
+    asking.note(audit.about(occasion=occasion, patient=patient if found else None))
     listed = [
         {
             "name": "request",
@@ -159,7 +158,7 @@ def access_reviews(asking: TheAsking) -> Response:
         raise Invalid("The parameter state is waiting or done.")
     found = review.worklist(asking.gateway.store, done=state == "done")
     for patient in {one.patient: None for one in found} or (None,):
-        asking.note(partial(audit.record_about, occasion=occasion, patient=patient))
+        asking.note(audit.about(occasion=occasion, patient=patient))
     return parameters(asking, *({"name": "access", "part": parts_of(one)} for one in found))
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from functools import partial
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Depends
@@ -81,7 +80,7 @@ def list_carers(asking: TheAsking, patient: str) -> Response:
     occasion = _begin(asking, "$carers")
     with asking.gateway.store.reading() as connection:
         found = carers.carers(connection, asking, patient)
-    asking.note(partial(audit.record_about, occasion=occasion, patient=patient))
+    asking.note(audit.about(occasion=occasion, patient=patient))
     return parameters(asking, *_listed("carer", found))
 
 
@@ -93,7 +92,7 @@ def acting_for(asking: TheAsking) -> Response:
         raise Forbidden("This is for carers.")
     with asking.gateway.store.reading() as connection:
         found = carers.acting_for(connection, asking)
-    asking.note(partial(audit.record_about, occasion=occasion, patient=None))
+    asking.note(audit.about(occasion=occasion, patient=None))
     return parameters(
         asking,
         *(
@@ -142,7 +141,7 @@ def held(asking: TheAsking, patient: str) -> Response:
         _check_reader(connection, asking, patient)
         found = holds.stubs(connection, asking, patient)
         kinds = {one.id: _domain(connection, str(one.details["record"])) for one in found}
-    asking.note(partial(audit.record_about, occasion=occasion, patient=patient if found else None))
+    asking.note(audit.about(occasion=occasion, patient=patient if found else None))
     if asking.access.requester.role == "clinician":
         return parameters(asking, *_listed("held", found))
     names = ("id", "organization", "until")

@@ -84,7 +84,7 @@ def step(asking: Asking, operation: str) -> Iterator[Writing]:
         opened = Writing(writing, access)
         yield opened
         for patient in opened.patients or (None,):
-            audit.record_about(writing.connection, occasion, patient)
+            audit.record(writing.connection, audit.about(occasion, patient))
 
 
 def _requester() -> Requester:

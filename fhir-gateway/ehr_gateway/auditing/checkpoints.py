@@ -1,4 +1,4 @@
-"""Checkpoints made on a timer: the rows since the last one into tiles, and a signature for them.
+"""Checkpoints: the rows since the last one into tiles, and a signature for them.
 
 Before anything is signed, what the database holds is checked to continue what was signed before. A
 log that does not is left as it is, and said so in the process's own log: nothing is signed over it.
@@ -6,8 +6,6 @@ log that does not is left as it is, and said so in the process's own log: nothin
 
 from __future__ import annotations
 
-import logging
-import threading
 from collections.abc import Callable
 
 from ehr_fhir.errors import Conflict, Fault
@@ -28,9 +26,8 @@ from ehr_privacy.audit import (
 )
 from ehr_privacy.audit.tiles import Tile
 
-__all__ = ["CheckpointTimer", "advance"]
+__all__ = ["advance"]
 
-_LOG = logging.getLogger(__name__)
 # Leaves of one checkpoint at most: some seconds of work, some megabytes.
 _MOST = 1 << 18
 
@@ -55,42 +52,6 @@ def advance(
             last = _signed(database, folder, signer, last, added, clock())
             if len(added) < _MOST:
                 return last
-
-
-class CheckpointTimer:
-    """A thread that makes a checkpoint at intervals, and one at its end."""
-
-    def __init__(self, make: Callable[[], object], seconds: float) -> None:
-        self._make = make
-        self._seconds = seconds
-        self._stopping = threading.Event()
-        self._thread: threading.Thread | None = None
-
-    def start(self) -> None:
-        """Begin; an interval of 0 makes none."""
-        if self._seconds > 0:
-            self._stopping.clear()
-            self._thread = threading.Thread(target=self._run, name="checkpoints", daemon=True)
-            self._thread.start()
-
-    def stop(self) -> None:
-        """End, after one more checkpoint."""
-        if self._thread is not None:
-            self._stopping.set()
-            self._thread.join()
-            self._thread = None
-
-    def _run(self) -> None:
-        last = False
-        while not last:
-            last = self._stopping.wait(self._seconds)
-            try:
-                self._make()
-            except Conflict as error:
-                _LOG.critical("No checkpoint of the audit log: %s", error)
-            except Exception as error:
-                # It is tried again; and never the text of a foreign error.
-                _LOG.error("No checkpoint of the audit log: %s.", type(error).__name__)
 
 
 def _added(database: Database, folder: LogFolder, last: Checkpoint) -> list[bytes]:

@@ -49,7 +49,7 @@ def erase(connection: Connection, occasion: audit.Occasion, patient: str) -> int
     if events:
         connection.executemany(_EMPTY, [{"id": one, "salt": b""} for one in ids])
         telling = replace(occasion, interaction=ERASURE, query=None)
-        audit.record_about(connection, telling, None, entities=events, reason="erased")
+        audit.record(connection, audit.about(telling, None, entities=events, reason="erased"))
     return len(events)
 
 

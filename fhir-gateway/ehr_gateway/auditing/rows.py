@@ -69,14 +69,17 @@ _CONDITIONS = {
     "domain": "replace(' ' || domains || ' ', ' ' || :domain || ' ', '') <> ' ' || domains || ' '",
     "since_ms": "at_ms >= :since_ms",
     "until_ms": "at_ms < :until_ms",
-    "before": "seq < (SELECT seq FROM audit WHERE id = :before)",
+    "before": "(at_ms, seq) < (SELECT at_ms, seq FROM audit WHERE id = :before)",
 }
 
 
 def find(connection: Connection, wanted: AuditFilter, count: int) -> list[AuditRow]:
     """Return the newest rows first, at most `count`."""
     where, params = _where(wanted)
-    sql = f"SELECT {_COLUMNS} FROM audit WHERE {where} ORDER BY seq DESC LIMIT :count"  # noqa: S608
+    sql = (
+        f"SELECT {_COLUMNS} FROM audit WHERE {where}"  # noqa: S608 constant conditions
+        " ORDER BY at_ms DESC, seq DESC LIMIT :count"
+    )
     rows = connection.execute(sql, {**params, "count": count}).fetchall()
     return [_row(dict(row)) for row in rows]
 

@@ -10,6 +10,7 @@ from fastapi import Request
 from ehr_gateway.auditing.checkpoints import advance
 from ehr_gateway.auditing.folder import LogFolder
 from ehr_gateway.auditing.keys import open_signer
+from ehr_gateway.auditing.spool import Spool
 from ehr_gateway.auditing.watch import watch
 from ehr_gateway.database import Database
 from ehr_gateway.settings import GatewaySettings
@@ -20,15 +21,17 @@ __all__ = ["AuditLog", "open_log", "the_log"]
 
 @dataclass(frozen=True)
 class AuditLog:
-    """One log: where it is, who signs for it."""
+    """One log: where it is, what is on its way into it, who signs for it."""
 
     database: Database
     folder: LogFolder
+    spool: Spool
     signer: Signer
     clock: Callable[[], int]
 
     def checkpoint(self) -> Checkpoint | None:
         """Sign for what is there, None when another process is at it; flag what is unusual."""
+        self.spool.carry()
         try:
             return advance(self.database, self.folder, self.signer, self.clock)
         finally:
@@ -38,7 +41,8 @@ class AuditLog:
 def open_log(settings: GatewaySettings, database: Database, clock: Callable[[], int]) -> AuditLog:
     """Open the log of a gateway; its key is made when there is none."""
     signer = open_signer(settings.keys, settings.audit_origin)
-    return AuditLog(database, LogFolder(settings.audit_folder), signer, clock)
+    spool = Spool(settings.audit_spool, database)
+    return AuditLog(database, LogFolder(settings.audit_folder), spool, signer, clock)
 
 
 def the_log(request: Request) -> AuditLog:

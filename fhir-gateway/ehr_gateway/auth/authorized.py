@@ -238,7 +238,7 @@ def _code(case: _Case, context: Context) -> Response:
             connection, asked.get("launch", ""), account.login, case.client.id, now
         ):
             return refuse(gateway, asked, "access_denied", "The launch is over.")
-        audit.record_about(connection, occasion, context.patient)
+        audit.record(connection, audit.about(occasion, context.patient))
     grant = codes.Grant(
         asked["client"], account.login, asked["redirect"], asked["challenge"], scope,
         context=context,

@@ -101,7 +101,7 @@ def _minted(asking: Asking, body: dict[str, Any]) -> Response:
                 context.to_json(), now,
             ),
         )  # fmt: skip
-        audit.record_about(connection, occasion, patient)
+        audit.record(connection, audit.about(occasion, patient))
     answer = {"launch": word, "iss": gateway.settings.fhir_base, "expires_in": _LIFE_MS // 1000}
     headers = {"Cache-Control": "no-store"}
     return json_response(answer, 201, media_type="application/json", headers=headers)

@@ -24,7 +24,10 @@ _NOBODY = Account("unknown", "patient", "unknown")
 def changed(request: Request, gateway: Gateway, account: Account, interaction: str) -> None:
     """Record what the holder of an account did; of whose log-in it is not the log's to say more."""
     with gateway.store.writing() as connection:
-        audit.record_about(connection, _occasion(request, gateway, account, interaction), None)
+        audit.record(
+            connection,
+            audit.about(_occasion(request, gateway, account, interaction), None),
+        )
 
 
 def refused(request: Request, gateway: Gateway, login: str, interaction: str) -> None:
@@ -35,7 +38,7 @@ def refused(request: Request, gateway: Gateway, login: str, interaction: str) ->
         account = _NOBODY
     with gateway.store.writing() as connection:
         occasion = _occasion(request, gateway, account, interaction)
-        audit.record_refusal(connection, occasion, _REFUSED, None)
+        audit.record(connection, audit.refusal(occasion, _REFUSED, None))
 
 
 def _occasion(

@@ -1,4 +1,4 @@
-"""What the gateway needs of a database: connections that speak one SQL, and three transactions."""
+"""What the gateway needs of a database: connections that speak one SQL, and two transactions."""
 
 from __future__ import annotations
 
@@ -74,13 +74,6 @@ class Database(Protocol):
         """Lend a connection of the one writer there is at a time: all is kept, or nothing.
 
         What was written is on disk when the context ends, and is written in the order of commit.
-        """
-
-    def noting(self, *, wait: bool = True) -> AbstractContextManager[Connection | None]:
-        """Lend a connection for rows that nobody's decision hangs on, such as who read what.
-
-        They outlive the process however it ends; a power cut may take those of the last moment.
-        With `wait` false, nothing is lent where that would take longer than a moment.
         """
 
     def close(self) -> None:

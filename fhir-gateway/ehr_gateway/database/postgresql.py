@@ -7,7 +7,6 @@ With one writer, as SQLite has it, a position in the feed is never passed by a l
 from __future__ import annotations
 
 import re
-import threading
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from functools import lru_cache
@@ -90,8 +89,6 @@ class PostgresqlDatabase:
             open=True,
         )
         self._writer: psycopg.Connection[Row] | None = None
-        self._notes: psycopg.Connection[Row] | None = None
-        self._noting = threading.Lock()
         self._group = GroupCommit(self._begin_group, self._end_group)
 
     @contextmanager
@@ -111,29 +108,11 @@ class PostgresqlDatabase:
         with _available(), self._group.writing() as connection:
             yield connection
 
-    @contextmanager
-    def noting(self, *, wait: bool = True) -> Iterator[PostgresqlConnection | None]:
-        """Lend a connection whose commits do not wait for the disk."""
-        if not wait:
-            yield None
-            return
-        with _available(), self._noting:
-            self._notes = raw = self._live(self._notes)
-            raw.execute("BEGIN")
-            try:
-                yield PostgresqlConnection(raw)
-                raw.execute("SET LOCAL synchronous_commit = off")
-            except BaseException:
-                _end(raw, keep=False)
-                raise
-            _end(raw, keep=True)
-
     def close(self) -> None:
         """Close every connection that is not lent."""
         self._readers.close()
-        for raw in (self._writer, self._notes):
-            if raw is not None:
-                raw.close()
+        if self._writer is not None:
+            self._writer.close()
 
     def _begin_group(self) -> PostgresqlConnection:
         self._writer = raw = self._live(self._writer)

@@ -55,12 +55,9 @@ class SqliteDatabase:
         self._path = path
         self._readers: queue.LifoQueue[SqliteConnection] = queue.LifoQueue(_MOST_READERS)
         # SQLite's own way of waiting for another process is to sleep and try again.
-        # (A lock belongs to an open file, so the two connections need one each.)
-        self._locks = [Path(f"{path}-writer").open("ab") for _ in ("writer", "notes")]
+        self._lock = Path(f"{path}-writer").open("ab")
         self._writer = self._connect(cache_kib=16384)
-        self._notes = self._connect()
         self._turn = threading.Lock()
-        self._noting = threading.Lock()
         self._log = Log(Path(f"{path}-wal"))
         self._carrying = threading.Lock()
         self._hurried: int | None = None
@@ -118,7 +115,7 @@ class SqliteDatabase:
         if not self._turn.acquire(blocking=wait):
             return None
         try:
-            if _begin(self._writer, self._locks[0], wait=wait):
+            if _begin(self._writer, self._lock, wait=wait):
                 return self._writer
         except BaseException:
             self._turn.release()
@@ -130,34 +127,13 @@ class SqliteDatabase:
         """Commit the writer's transaction, or take it back; `flush` puts it on disk."""
         try:
             with _available():
-                _end(self._writer, self._locks[0], keep=keep)
+                _end(self._writer, self._lock, keep=keep)
         finally:
             self._turn.release()
 
     def flush(self) -> None:
         """Return when all that is committed by now is on disk."""
         self._log.flush()
-        self._carry()
-
-    @contextmanager
-    def noting(self, *, wait: bool = True) -> Iterator[SqliteConnection | None]:
-        """Lend a connection whose commits do not wait for the disk."""
-        if not self._noting.acquire(blocking=wait):
-            yield None
-            return
-        try:
-            if not _begin(self._notes, self._locks[1], wait=wait):
-                yield None
-                return
-            try:
-                with _available():
-                    yield self._notes
-            except BaseException:
-                _end(self._notes, self._locks[1], keep=False)
-                raise
-            _end(self._notes, self._locks[1], keep=True)
-        finally:
-            self._noting.release()
         self._carry()
 
     def close(self) -> None:
@@ -167,9 +143,7 @@ class SqliteDatabase:
         while not self._readers.empty():
             self._readers.get_nowait().close()
         self._writer.close()
-        self._notes.close()
-        for lock in self._locks:
-            lock.close()
+        self._lock.close()
 
     def _carry(self) -> None:
         """Carry a long log into the file, on a thread of its own."""

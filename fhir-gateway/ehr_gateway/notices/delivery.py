@@ -34,12 +34,15 @@ class Deliveries:
         self,
         store: Store,
         channels: Sequence[Channel],
+        settle: Callable[[], None],
         *,
         secret: str,
         address: str,
         clock: Callable[[], int],
     ) -> None:
         self._store = store
+        # Brings accesses that are on record into the log, where they are looked for.
+        self._settle = settle
         self._channels = {channel.name: channel for channel in channels}
         self._secret = secret
         self._address = address
@@ -63,6 +66,7 @@ class Deliveries:
     def round(self) -> int:
         """Do what is due now; return how many deliveries were tried."""
         with self._one_at_a_time:
+            self._settle()
             tell_accesses(self._store, self._clock())
             self._route()
             tried = 0

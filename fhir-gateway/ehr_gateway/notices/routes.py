@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-from functools import partial
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Depends
@@ -47,7 +46,7 @@ def notices(asking: TheAsking) -> Response:
         listed = [_told(connection, asking, row, language) for row in rows]
         chosen = reader_of(connection, reader)
     patient = asking.access.requester.patient
-    asking.note(partial(audit.record_about, occasion=occasion, patient=patient))
+    asking.note(audit.about(occasion=occasion, patient=patient))
     return parameters(
         asking,
         value("each-access", chosen.each_access),
@@ -79,7 +78,7 @@ def preference(asking: TheAsking, body: Body) -> Response:
             " each_access = excluded.each_access",
             (reader, language, email, int(each)),
         )
-        audit.record_about(connection, occasion, asking.access.requester.patient)
+        audit.record(connection, audit.about(occasion, asking.access.requester.patient))
     return parameters(asking, value("each-access", each))
 
 
@@ -101,7 +100,7 @@ def deliveries(asking: TheAsking) -> Response:
             " WHERE d.state <> 'sent' ORDER BY n.made_ms DESC LIMIT ?",
             (_MOST,),
         ).fetchall()
-    asking.note(partial(audit.record_about, occasion=occasion, patient=None))
+    asking.note(audit.about(occasion=occasion, patient=None))
     return parameters(
         asking,
         *({"name": "count", "part": [value(name, row[name]) for name in row.keys()]}

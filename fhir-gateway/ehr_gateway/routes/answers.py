@@ -82,14 +82,14 @@ def audited(
     """Return the hook that puts a write on record in its own transaction."""
 
     def hook(connection: Connection, versions: Sequence[Version]) -> None:
-        audit.record_disclosure(connection, occasion, versions)
+        audit.record(connection, audit.disclosure(connection, occasion, versions))
 
     return hook
 
 
 def disclose(asking: Asking, occasion: audit.Occasion, versions: Sequence[Version]) -> None:
     """Put on record what is about to be answered."""
-    asking.note(partial(audit.record_disclosure, occasion=occasion, versions=versions))
+    asking.note(partial(audit.disclosure, occasion=occasion, versions=versions))
 
 
 def version_response(

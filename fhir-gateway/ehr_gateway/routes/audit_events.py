@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from functools import partial
 from typing import Annotated
 from urllib.parse import urlsplit
 
@@ -54,12 +53,12 @@ def read(asking: TheAsking, logical_id: str) -> Response:
     """Read one AuditEvent."""
     prefer = preferences(asking.request)
     occasion = asking.occasion("read")
+    asking.gateway.auditor.carry()
     with asking.gateway.store.reading() as connection:
         row = one_row(asking.access, connection, logical_id)
         how = _rendering(asking, connection, [row])
     asking.note(
-        partial(
-            audit.record_about,
+        audit.about(
             occasion=occasion,
             patient=row.patient,
             entities=[f"AuditEvent/{row.id}"],
@@ -73,6 +72,7 @@ def _search(asking: Asking, pairs: list[tuple[str, str]]) -> Response:
     prefer = preferences(asking.request)
     wanted, count, with_total = _parse(pairs)
     occasion = asking.occasion("search-type", "AuditEvent?" + "&".join(name for name, _ in pairs))
+    asking.gateway.auditor.carry()
     with asking.gateway.store.reading() as connection:
         allowed = reading(asking.access, connection, wanted, "search")
         if with_total and allowed.part:
@@ -80,9 +80,7 @@ def _search(asking: Asking, pairs: list[tuple[str, str]]) -> Response:
         rows = allowed.rows(connection, count + 1)
         total = log.total(connection, allowed.wanted) if with_total else None
         how = _rendering(asking, connection, rows)
-    asking.note(
-        partial(audit.record_about, occasion=occasion, patient=_about(asking, allowed.wanted))
-    )
+    asking.note(audit.about(occasion=occasion, patient=_about(asking, allowed.wanted)))
     base = asking.gateway.settings.fhir_base
     shown = rows[:count]
     links = [("self", link(f"{base}/AuditEvent", pairs))]

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import base64
 from collections.abc import Iterable
-from functools import partial
 from typing import Annotated, Any
 
 import orjson
@@ -45,7 +44,7 @@ def checkpoint(asking: TheAsking, log: TheLog) -> Response:
     occasion = asking.occasion("audit-proof", "AuditEvent/$checkpoint")
     _for_auditors(asking)
     _newest(log)
-    asking.note(partial(audit.record_about, occasion=occasion, patient=None))
+    asking.note(audit.about(occasion=occasion, patient=None))
     return _parameters(_signature(log), pretty=prefer.pretty)
 
 
@@ -64,7 +63,7 @@ def consistency(asking: TheAsking, log: TheLog) -> Response:
         raise Invalid(f"first must be from 1 to {newest.size}, the events signed for.")
     reader = log.folder.reader(newest.size)
     proof = consistency_proof(reader.node, first, newest.size)
-    asking.note(partial(audit.record_about, occasion=occasion, patient=None))
+    asking.note(audit.about(occasion=occasion, patient=None))
     parts: list[_Part] = [
         ("first", "valueDecimal", first),
         ("firstRoot", "valueBase64Binary", reader.root(first)),
@@ -81,6 +80,7 @@ def inclusion(asking: TheAsking, log: TheLog, logical_id: str) -> Response:
     prefer = preferences(asking.request)
     no_parameters(asking.request, lenient=prefer.lenient)
     occasion = asking.occasion("audit-proof", "AuditEvent/$inclusion-proof")
+    asking.gateway.auditor.carry()
     with asking.gateway.store.reading() as connection:
         row = one_row(asking.access, connection, logical_id)
         stored = connection.execute(
@@ -92,8 +92,7 @@ def inclusion(asking: TheAsking, log: TheLog, logical_id: str) -> Response:
         raise NotFound("This event is not signed for yet. Ask again in a minute or two.")
     proof = inclusion_proof(log.folder.reader(newest.size).node, index, newest.size)
     asking.note(
-        partial(
-            audit.record_about,
+        audit.about(
             occasion=occasion,
             patient=row.patient,
             entities=[f"AuditEvent/{row.id}"],

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from functools import partial
 from typing import Annotated, Any
 
 import orjson
@@ -41,8 +40,7 @@ def worklist(asking: TheAsking) -> Response:
         items = find_items(connection, **{**wanted, "count": wanted["count"] + 1})
     shown, base = items[: wanted["count"]], asking.gateway.settings.fhir_base
     asking.note(
-        partial(
-            audit.record_about,
+        audit.about(
             occasion=occasion,
             patient=None,
             entities=[f"Task/{item.id}" for item in shown],
@@ -75,8 +73,9 @@ def settle_item(asking: TheAsking, body: Body) -> Response:
                 raise Conflict("This item is settled already.")
             raise NotFound("There is no such item.")
         (found,) = find_items(connection, identity=item)
-        audit.record_about(
-            connection, occasion, None, entities=[f"Task/{item}"], reason=f"settled {verdict}"
+        audit.record(
+            connection,
+            audit.about(occasion, None, entities=[f"Task/{item}"], reason=f"settled {verdict}"),
         )
     return fhir_response(orjson.dumps(_task(found)), pretty=prefer.pretty)
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from functools import partial
 from typing import Annotated
 
 from fastapi import APIRouter, Depends
@@ -67,7 +66,7 @@ def _audit_rest(asking: Asking, occasion: audit.Occasion, result: bundle.BundleR
         disclose(asking, occasion, result.read)
     for status in refused:
         code = int(status[:3])
-        asking.note(partial(audit.record_refusal, occasion=occasion, status=code, attempted=None))
+        asking.note(audit.refusal(occasion=occasion, status=code, attempted=None))
 
 
 def _entry(base: str, result: bundle.EntryResult, prefer: Preferences) -> bytes:

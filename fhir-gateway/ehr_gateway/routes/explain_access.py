@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from functools import partial
 from typing import Any
 
 from fastapi import APIRouter
@@ -78,8 +77,7 @@ def explain_access(asking: TheAsking, patient: str) -> Response:
             record = record_of(connection, asking.access, *question.record)
         found = explained(connection, patient, question.who, record, question.at_ms)
     about = ["/".join(question.record)] if question.record else []
-    note = partial(
-        audit.record_about, occasion=occasion, patient=patient, entities=about,
+    note = audit.about(occasion=occasion, patient=patient, entities=about,
         domains=sorted(record.domains), consent=found.source,
         reason="explained" if found.source else None,
     )  # fmt: skip

@@ -6,7 +6,6 @@ open to programs only. What leaves is decided again behind it.
 
 from __future__ import annotations
 
-from functools import partial
 from typing import Annotated
 
 import orjson
@@ -38,7 +37,7 @@ def feed(
     limit = min(limit, asking.gateway.settings.max_feed_entries)
     entries = list(asking.gateway.store.feed(after, limit))
     last = entries[-1].position if entries else after
-    asking.note(partial(audit.record_about, occasion=occasion, patient=None))
+    asking.note(audit.about(occasion=occasion, patient=None))
     return Response(
         b"".join(_line(entry) for entry in entries),
         media_type="application/x-ndjson",

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from functools import partial
 from typing import Annotated
 
 from fastapi import APIRouter, Depends, Request
@@ -39,7 +38,7 @@ def metadata(request: Request, gateway: TheGateway, known: Known) -> Response:
     prefer = preferences(request)
     if known is not None:
         occasion = known.occasion("capabilities")
-        known.note(partial(audit.record_about, occasion=occasion, patient=None))
+        known.note(audit.about(occasion=occasion, patient=None))
     with gateway.store.reading() as connection:
         added = gateway.store.registry(connection).served
     return json_response(capability_statement(gateway.settings, added), pretty=prefer.pretty)

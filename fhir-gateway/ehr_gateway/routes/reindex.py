@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from functools import partial
-
 import orjson
 from fastapi import APIRouter
 from fastapi.responses import Response
@@ -33,7 +31,7 @@ def reindex(asking: TheAsking, logical_id: str) -> Response:
         found = progress(connection, logical_id)
     if not found:
         raise NotFound("There is no active SearchParameter with this id.")
-    asking.note(partial(audit.record_about, occasion=occasion, patient=None))
+    asking.note(audit.about(occasion=occasion, patient=None))
     body = {"resourceType": "Parameters", "parameter": [_part(one) for one in found]}
     return fhir_response(orjson.dumps(body), pretty=prefer.pretty)
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from functools import partial
 from typing import Annotated
 
 import orjson
@@ -104,7 +103,7 @@ def _search(
     occasion = asking.occasion("search-system" if kind == _ALL else "search-type", query)
     terms = terms_of(gateway.settings)
     if any(name == "_explain" for name, _ in pairs):
-        asking.note(partial(audit.record_about, occasion=occasion, patient=None))
+        asking.note(audit.about(occasion=occasion, patient=None))
         return _explained(asking, kind, pairs, within, terms)
     if kind == _ALL:
         page = search_types(

@@ -75,7 +75,7 @@ def deliveries(house: House, *channels: object) -> Deliveries:
     """Return deliveries by these channels."""
     gateway = house.gateway
     return Deliveries(
-        gateway.store, channels, secret=gateway.form_secret,  # type: ignore[arg-type]
+        gateway.store, channels, gateway.auditor.carry, secret=gateway.form_secret,  # type: ignore[arg-type]
         address="http://portal.test", clock=house.clock,
     )  # fmt: skip
 
@@ -221,7 +221,7 @@ def test_a_step_that_fails_tells_nobody(furnished: House, monkeypatch: pytest.Mo
     def failing(*_: object, **__: object) -> None:
         raise RuntimeError
 
-    monkeypatch.setattr("ehr_gateway.access_requests.service.audit.record_about", failing)
+    monkeypatch.setattr("ehr_gateway.access_requests.service.audit.about", failing)
     answer = send(
         furnished.login("doctor.b"),
         "Patient/pat-1/$declare-emergency",

@@ -38,6 +38,7 @@ def filled(path: str) -> str:
 
 
 def events_of(house: House, request: str) -> int:
+    house.gateway.auditor.carry()
     with house.gateway.store.reading() as connection:
         sql = "SELECT count(*) FROM audit WHERE request_id = ?"
         return int(connection.execute(sql, (request,)).fetchone()[0])

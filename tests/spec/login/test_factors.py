@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from ehr_gateway import audit
+from ehr_gateway.auditing.append import Values
 from ehr_gateway.auth import accounts, closing, throttle
 from ehr_gateway.auth.accounts import Account
 from ehr_gateway.auth.secrets import verify_secret
@@ -329,18 +330,18 @@ def test_every_refused_name_costs_the_same_work(
     house: House, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     done: list[str] = []
-    noted = audit.record_refusal
+    noted = audit.refusal
 
     def counted(stored: str | None, given: str) -> bool:
         done.append("hash")
         return verify_secret(stored, given)
 
-    def recorded(*arguments: Any) -> None:
+    def recorded(*arguments: Any) -> list[Values]:
         done.append("row")
-        noted(*arguments)
+        return noted(*arguments)
 
     monkeypatch.setattr("ehr_gateway.auth.accounts.verify_secret", counted)
-    monkeypatch.setattr("ehr_gateway.audit.record_refusal", recorded)
+    monkeypatch.setattr("ehr_gateway.audit.refusal", recorded)
     accounts.add(house.gateway.store.database, Account("gone", "steward", "G"), PASSWORD)
     closing.disable(house.gateway, "gone")
     work = {}

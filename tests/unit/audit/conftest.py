@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from ehr_gateway import audit_schema
-from ehr_gateway.auditing.append import append
+from ehr_gateway.auditing.append import append, sealed
 from ehr_gateway.auditing.checkpoints import advance
 from ehr_gateway.auditing.folder import LogFolder
 from ehr_gateway.auditing.verify import Report, Task, verify
@@ -32,10 +32,9 @@ class Log:
 
     def add(self, count: int) -> None:
         """Append events, as many requests of one transaction would."""
-        with self.database.noting() as connection:
-            assert connection is not None
+        with self.database.writing() as connection:
             there = size(connection)
-            append(connection, [event(there + n) for n in range(count)])
+            append(connection, sealed(event(there + n) for n in range(count)))
 
     def sign(self) -> Checkpoint:
         """Make a checkpoint."""

@@ -10,7 +10,7 @@ from typer.testing import CliRunner
 
 from ehr_cli.main import app
 from ehr_gateway import audit_schema
-from ehr_gateway.auditing.append import append
+from ehr_gateway.auditing.append import append, sealed
 from ehr_gateway.database import create_tables
 from ehr_gateway.store import Store
 from tests.lib.audit_writers import event
@@ -24,7 +24,7 @@ def data(tmp_path: Path) -> Path:
     store = Store(tmp_path / "ehr.db")
     create_tables(store.database, audit_schema.METADATA)
     with store.writing() as connection:
-        append(connection, [event(n) for n in range(300)])
+        append(connection, sealed(event(n) for n in range(300)))
     store.close()
     return tmp_path
 

@@ -11,7 +11,7 @@ import pytest
 
 from ehr_fhir.errors import Conflict
 from ehr_gateway.audit_schema import CONTENT
-from ehr_gateway.auditing.append import append
+from ehr_gateway.auditing.append import append, sealed
 from ehr_privacy.audit import Signer, new_tiles, row_leaf
 from tests.lib.audit_writers import event
 from tests.unit.audit.conftest import SIGNER, Log
@@ -240,9 +240,8 @@ def test_an_emptied_event_keeps_the_log_whole_when_an_erasure_tells_of_it(log: L
     told = list(event(600))
     told[CONTENT.index("interaction")] = "erase-audit"
     told[CONTENT.index("entities")] = '["AuditEvent/event-10"]'
-    with log.database.noting() as connection:
-        assert connection is not None
-        append(connection, [told])
+    with log.database.writing() as connection:
+        append(connection, sealed([told]))
     report = log.verify()
     assert report.well
     assert report.erased == 1

@@ -1,82 +1,83 @@
-"""Nothing leaves before it is on record; requests in flight share one transaction."""
+"""Nothing leaves before it is on record; requests in flight are put on record together."""
 
 from __future__ import annotations
 
 import asyncio
 import threading
+from contextlib import closing
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from ehr_fhir.errors import Unavailable
+from ehr_gateway.auditing.spool import Spool
 from ehr_gateway.auditor import Auditor
-from ehr_gateway.database import Connection
-from ehr_gateway.store import Store
+from ehr_gateway.database import Connection, open_database
+from tests.lib.audit_writers import event
 from tests.lib.gateway import House
 from tests.lib.loops import run
 
 
-def note(name: str) -> Any:
-    def write(connection: Connection) -> None:
-        connection.execute("INSERT INTO setting VALUES (?, ?)", (name, b"x"))
+class Counted(Spool):
+    """Counts how often it was written to."""
 
-    return write
+    times = 0
 
-
-def names(store: Store) -> list[str]:
-    with store.reading() as connection:
-        rows = connection.execute("SELECT name FROM setting WHERE name LIKE ?", ("note-%",))
-        return sorted(row[0] for row in rows)
+    def keep(self, rows: Any) -> None:
+        """Keep rows."""
+        self.times += 1
+        super().keep(rows)
 
 
-def test_requests_in_flight_share_a_transaction(store: Store) -> None:
-    auditor = Auditor(store.database)
-    lent = []
-    noting = store.database.noting
+@pytest.fixture
+def spool(house: House, tmp_path: Path) -> Counted:
+    """Return the files of the house's log, empty."""
+    return Counted(tmp_path / "spool", house.gateway.store.database)
 
-    def counted(**options: Any) -> Any:
-        lent.append(options)
-        return noting(**options)
 
-    store.database.noting = counted  # type: ignore[method-assign]
+@pytest.fixture
+def auditor(house: House, spool: Counted) -> Auditor:
+    """Return who keeps what is disclosed."""
+    return Auditor(house.gateway.store, spool)
 
+
+def ids(house: House) -> list[str]:
+    sql = "SELECT id FROM audit WHERE login = 'dr.chan' ORDER BY seq"
+    with house.gateway.store.reading() as connection:
+        return [row[0] for row in connection.execute(sql)]
+
+
+def test_requests_in_flight_are_kept_together(
+    house: House, auditor: Auditor, spool: Counted
+) -> None:
     async def many() -> None:
-        await asyncio.gather(*(auditor.write([note(f"note-{n:02}")]) for n in range(40)))
+        await asyncio.gather(*(auditor.write([[event(n)]]) for n in range(40)))
 
     run(many())
+    auditor.carry()
 
-    assert len(names(store)) == 40
-    assert len(lent) <= 3
+    assert ids(house) == [f"event-{n}" for n in range(40)]
+    assert spool.times <= 3
 
 
-def test_a_log_that_is_busy_is_waited_for_outside_the_loop(store: Store) -> None:
-    auditor = Auditor(store.database)
+def test_what_is_read_is_put_on_record_while_another_writes(house: House, auditor: Auditor) -> None:
     taken, free = threading.Event(), threading.Event()
 
     def hold() -> None:
-        with store.noting():
+        with house.gateway.store.writing():
             taken.set()
             free.wait(30)
-
-    async def write() -> int:
-        task = asyncio.create_task(auditor.write([note("note-1")]))
-        turns = 0
-        while not task.done():
-            await asyncio.sleep(0)
-            turns += 1
-            if turns == 50:
-                free.set()
-        await task
-        return turns
 
     holder = threading.Thread(target=hold)
     holder.start()
     taken.wait(30)
-    turns = run(write())
+    run(auditor.write([[event(1)]]))
+    free.set()
     holder.join()
+    auditor.carry()
 
-    assert turns >= 50
-    assert names(store) == ["note-1"]
+    assert ids(house) == ["event-1"]
 
 
 def test_no_answer_leaves_that_could_not_be_put_on_record(
@@ -97,18 +98,49 @@ def test_no_answer_leaves_that_could_not_be_put_on_record(
     assert shown.status_code == 200
 
 
-def test_one_that_cannot_be_written_is_no_harm_to_the_others(store: Store) -> None:
-    auditor = Auditor(store.database)
-
-    def broken(connection: Connection) -> None:
+def test_one_that_cannot_be_made_is_no_harm_to_the_others(house: House, auditor: Auditor) -> None:
+    def broken(connection: Connection) -> list[Any]:
         raise ValueError
 
     async def three() -> list[Any]:
-        writes = [[note("note-a")], [broken], [note("note-b")]]
+        writes: list[Any] = [[[event(1)]], [broken], [[event(2)]]]
         return await asyncio.gather(*map(auditor.write, writes), return_exceptions=True)
 
     first, second, third = run(three())
+    auditor.carry()
 
     assert (first, third) == (None, None)
     assert isinstance(second, ValueError)
-    assert names(store) == ["note-a", "note-b"]
+    assert sorted(ids(house)) == ["event-1", "event-2"]
+
+
+def test_what_was_disclosed_is_on_record_when_its_file_is_closed_in_between(
+    house: House, auditor: Auditor
+) -> None:
+    for number in range(3):
+        run(auditor.write([[event(number)]]))
+        auditor.carry()
+
+    assert ids(house) == ["event-0", "event-1", "event-2"]
+
+
+def test_a_server_that_ends_has_carried_what_it_kept(furnished: House) -> None:
+    with furnished.client:
+        assert furnished.login("doctor.a").get("Observation/lab-1").status_code == 200
+    sql = "SELECT count(*) FROM audit WHERE login = 'doctor.a' AND interaction = 'read'"
+
+    database = open_database(furnished.settings.database)
+    with closing(database), database.reading() as connection:
+        assert connection.execute(sql).fetchone()[0] == 1
+    assert not list(furnished.settings.audit_spool.glob("*.rows"))
+
+
+def test_stores_of_one_folder_carry_for_each_other(house: House, spool: Counted) -> None:
+    spool.keep([event(1)])
+    another = Spool(spool._folder, house.gateway.store.database)
+
+    another.carry()
+    spool.keep([event(2)])
+    another.carry()
+
+    assert ids(house) == ["event-1", "event-2"]

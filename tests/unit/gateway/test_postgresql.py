@@ -9,7 +9,8 @@ from ehr_fhir.errors import Unavailable
 from ehr_gateway.database import open_database
 from tests.lib.postgresql import Cluster
 
-LOST = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name = %s"
+# Returns when they are gone.
+LOST = "SELECT pg_terminate_backend(pid, 20000) FROM pg_stat_activity WHERE application_name = %s"
 
 
 def test_a_wait_for_the_lock_that_is_cancelled_spoils_no_later_write(postgresql: Cluster) -> None:
@@ -35,6 +36,8 @@ def test_a_write_whose_connection_is_lost_is_not_said_to_be_done(postgresql: Clu
         database = open_database(url)
         with database.writing() as connection:
             connection.execute("CREATE TABLE note (word TEXT)")
+        with database.reading() as connection:
+            connection.execute("SELECT word FROM note")
 
         with pytest.raises(Unavailable), database.writing() as connection:
             connection.execute("INSERT INTO note VALUES ('lost')")
