@@ -35,7 +35,7 @@ _ORDERED = frozenset({"ap", "eb", "eq", "ge", "gt", "le", "lt", "ne", "po", "sa"
 _MODIFIERS: dict[str, dict[str, str | None]] = {
     "reference": {"eq": None, "re": None},
     "string": {"co": "contains", "eq": "equals", "ew": "ends", "sw": None},
-    "token": {"eq": None, "in": "in", "ni": "not-in"},
+    "token": {"eq": None, "in": "in", "ni": "not-in", "sb": "below", "ss": "above"},
     "uri": {"eq": None, "sb": "below", "ss": "above", "sw": "below"},
 }
 _OPERATORS = _ORDERED | {"pr"} | {name for names in _MODIFIERS.values() for name in names}

@@ -50,9 +50,10 @@ _MODIFIERS: dict[str, set[str]] = {
     "reference": {"identifier", "missing"},
     "string": {"contains", "exact", "missing"},
     "special": {"missing"},
-    "token": {"in", "missing", "not", "not-in", "of-type", "text"},
+    "token": {"above", "below", "in", "missing", "not", "not-in", "of-type", "text"},
     "uri": {"above", "below", "missing"},
 }
+_CODED = frozenset({"CodeableConcept", "Coding"})
 # Parameters of every search that filter by no values of their own, and the type they are said to
 # have. `_type` is for searches of several types.
 SPECIAL = {name: "special" for name in ("_explain", "_filter", "_has", "_list", "_type")}
@@ -167,11 +168,17 @@ def modifiers(parameter: SearchParameter) -> list[str]:
 
     >>> modifiers(known("Patient", "identifier"))
     ['in', 'missing', 'not', 'not-in', 'of-type', 'text']
+    >>> modifiers(known("Observation", "code"))
+    ['above', 'below', 'in', 'missing', 'not', 'not-in', 'text']
     """
     if parameter.code in _BARE:
         return []
-    identifies = "Identifier" in parameter.datatypes
-    found = _MODIFIERS[parameter.type] - (set() if identifies else {"of-type"})
+    found = set(_MODIFIERS[parameter.type])
+    if "Identifier" not in parameter.datatypes:
+        found -= {"of-type"}
+    if parameter.type == "token" and not parameter.datatypes & _CODED:
+        # Where a code stands in its code system is asked of codes alone.
+        found -= {"above", "below"}
     return sorted(found)
 
 
@@ -308,11 +315,6 @@ def _check_modifier(parameter: SearchParameter, modifier: str) -> None:
         return _check_target(parameter, modifier)
     if modifier == "below" and parameter.datatypes & {"canonical", "uri"}:
         return
-    if modifier in ("above", "below") and parameter.type == "token":
-        raise Invalid(
-            f"`{parameter.code}:{modifier}` needs a terminology service; there is none here.",
-            issue_code="not-supported",
-        )
     raise Invalid(
         f"`:{modifier[:64]}` is not served on `{parameter.code}`, which is of type"
         f" {parameter.type}.",

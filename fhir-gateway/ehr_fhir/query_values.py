@@ -160,7 +160,19 @@ def _value_set(text: str) -> SearchValue:
     return SearchValue(url=_unescape(text))
 
 
-_TOKENS = {"in": _value_set, "not-in": _value_set, "of-type": _of_type, "text": _text}
+def _coded(text: str) -> SearchValue:
+    parts = [_unescape(part) for part in split(text, "|")]
+    if len(parts) != 2 or not all(parts):
+        raise Invalid("a code and where it stands have the form `system|code`.")
+    return SearchValue(system=parts[0], code=parts[1])
+
+
+_TOKENS = {
+    **dict.fromkeys(("in", "not-in"), _value_set),
+    **dict.fromkeys(("above", "below"), _coded),
+    "of-type": _of_type,
+    "text": _text,
+}
 
 
 def _near(text: str) -> SearchValue:

@@ -27,6 +27,7 @@ from ehr_gateway import full_text
 from ehr_gateway.database import Dialect
 from ehr_gateway.search_composites import paired
 from ehr_gateway.search_values import Params, counted_test, one_of, updated, value_test
+from ehr_gateway.value_sets import NAMING
 from ehr_privacy.consent import BY_ROW
 
 __all__ = ["Conditions", "Part"]
@@ -153,7 +154,7 @@ class Conditions:
         param = self._param(parameter)
         if clause.modifier == "missing":
             return self._missing(clause, param)
-        if clause.modifier in ("in", "not-in"):
+        if clause.parameter.type == "token" and clause.modifier in NAMING:
             tests = one_of(self._params, clause)
         else:
             tests = [value_test(self._params, kind, clause, value) for value in clause.values]

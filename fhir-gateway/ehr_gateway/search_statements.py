@@ -143,7 +143,7 @@ class Searching:
         conditions = Conditions(
             self.parameter_ids, params, visible.sql, self.connection.dialect, by_time=by_time
         )
-        filters = [expanded(one, self._value_sets) for one in self._filters(query)]
+        filters = [expanded(one, self._terminology) for one in self._filters(query)]
         return select(
             self.connection,
             query.resource_type,
@@ -166,6 +166,6 @@ class Searching:
         # The predicate lets patients see their own records alone; said here, it is where to begin.
         return (*query.filters, InCompartment(requester.patient))
 
-    def _value_sets(self, pairs: Sequence[tuple[str, str]]) -> list[Version]:
-        query = replace(parse("ValueSet", pairs), count=2)
+    def _terminology(self, kind: str, pairs: Sequence[tuple[str, str]]) -> list[Version]:
+        query = replace(parse(kind, pairs), count=2)
         return self.versions(self.positions(query, query.count))

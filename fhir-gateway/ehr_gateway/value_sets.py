@@ -1,11 +1,11 @@
-"""What codes a value set holds, for `:in` and `:not-in`: stored value sets that list them.
+"""What codes a token's modifier stands for: those of stored value sets, and of code systems.
 
 No terminology service: what is defined by a filter over a code system is refused, never guessed.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -14,21 +14,24 @@ from ehr_fhir.json_text import parse
 from ehr_fhir.query_filters import AnyOf, Chain, Clause, Filter, Has, Not
 from ehr_fhir.query_values import SearchValue
 from ehr_fhir.references import target
+from ehr_gateway.code_systems import related
 from ehr_gateway.store import Version
 
-__all__ = ["MOST_CODES", "expanded"]
+__all__ = ["MOST_CODES", "NAMING", "expanded"]
 
 MOST_CODES = 1000
+# A token's modifiers whose values name codes, and are none.
+NAMING = frozenset({"above", "below", "in", "not-in"})
 _DEEPEST = 8
 
 # A code system and a code of it; no code stands for all of the system.
 Code = tuple[str, str | None]
-# Searches the value sets that the requester may find.
-Find = Callable[[Sequence[tuple[str, str]]], Sequence[Version]]
+# Searches the value sets and code systems that the requester may find.
+Find = Callable[[str, Sequence[tuple[str, str]]], Sequence[Version]]
 
 
 def expanded(one: Filter, find: Find) -> Filter:
-    """Return a filter with the codes of its value sets in the place of their names."""
+    """Return a filter with the codes that it means in the place of their names."""
     if isinstance(one, Chain):
         targets = tuple((kind, expanded(after, find)) for kind, after in one.targets)
         return replace(one, targets=targets)
@@ -36,32 +39,50 @@ def expanded(one: Filter, find: Find) -> Filter:
         return replace(one, filter=expanded(one.filter, find))
     if isinstance(one, AnyOf):
         return AnyOf(tuple(tuple(expanded(part, find) for part in group) for group in one.groups))
-    if not isinstance(one, Clause) or one.modifier not in ("in", "not-in"):
+    if not isinstance(one, Clause) or one.parameter.type != "token" or one.modifier not in NAMING:
         return one
     codes: dict[Code, None] = {}
     for value in one.values:
-        codes |= dict.fromkeys(_named(str(value.url), find, ()))
+        if one.modifier in ("above", "below"):
+            codes |= dict.fromkeys(_related(value, one.modifier, find))
+        else:
+            codes |= dict.fromkeys(_named(str(value.url), find, ()))
     if len(codes) > MOST_CODES:
-        raise TooCostly(f"`:{one.modifier}` takes value sets of at most {MOST_CODES} codes.")
+        raise TooCostly(f"`:{one.modifier}` takes at most {MOST_CODES} codes in all.")
     values = tuple(SearchValue(system=system, code=code) for system, code in codes)
     return replace(one, values=values)
+
+
+def _related(value: SearchValue, direction: str, find: Find) -> Iterator[Code]:
+    system, code = str(value.system), str(value.code)
+    body = _stored("CodeSystem", system, find)
+    yield from ((system, one) for one in related(body, code, direction))
 
 
 def _named(name: str, find: Find, within: tuple[str, ...]) -> list[Code]:
     if name in within or len(within) >= _DEEPEST:
         raise Invalid("A value set holds itself, or others too deep.", issue_code="too-costly")
+    return _codes(_stored("ValueSet", name, find), find, (*within, name))
+
+
+_WORDS = {"CodeSystem": "code system", "ValueSet": "value set"}
+
+
+def _stored(kind: str, name: str, find: Find) -> Mapping[str, Any]:
+    """Return what is stored under an id, a url, or a url with a version."""
     local = target(name)
-    if local and local.type == "ValueSet":
-        found = find([("_id", local.id)])
+    if local and local.type == kind:
+        found = find(kind, [("_id", local.id)])
     else:
         url, _, version = name.partition("|")
         pairs = [("url", _escaped(url)), ("version", _escaped(version))]
-        found = find(pairs if version else pairs[:1])
+        found = find(kind, pairs if version else pairs[:1])
     if not found:
-        raise Invalid("There is no such value set here; store the ValueSet first.")
+        raise Invalid(f"There is no such {_WORDS[kind]} here; store the {kind} first.")
     if len(found) > 1:
-        raise Invalid("Several value sets have this url; say which, as in `url|version`.")
-    return _codes(parse(found[0].body), find, (*within, name))
+        raise Invalid(f"Several {_WORDS[kind]}s have this url; say which, as in `url|version`.")
+    body: Mapping[str, Any] = parse(found[0].body)
+    return body
 
 
 def _escaped(text: str) -> str:

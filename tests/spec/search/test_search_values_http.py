@@ -143,6 +143,72 @@ def test_an_unknown_value_set_is_refused(hospital: Session) -> None:
     assert "no such value set" in answer.json()["issue"][0]["diagnostics"]
 
 
+def code_system(*concepts: dict[str, Any], **more: Any) -> dict[str, Any]:
+    return {
+        "resourceType": "CodeSystem", "id": "loinc-part", "url": LOINC, "status": "active",
+        "content": "complete", "concept": list(concepts), **more,
+    }  # fmt: skip
+
+
+BLOOD = {"code": "blood", "concept": [{"code": "718-7"}, {"code": "sugar"}]}
+SUGAR = {"code": "2339-0", "property": [{"code": "parent", "valueCode": "sugar"}]}
+FLAT = [
+    {"code": "blood", "property": [{"code": "child", "valueCode": "718-7"}]},
+    {"code": "718-7"},
+    {"code": "2339-0", "property": [{"code": "subsumedBy", "valueCode": "718-7"}]},
+]
+
+
+@pytest.mark.parametrize(
+    ("concepts", "query", "found"),
+    [
+        ([BLOOD, SUGAR], f"code:below={LOINC}|blood", "g h"),
+        ([BLOOD, SUGAR], f"code:below={LOINC}|sugar", "g"),
+        ([BLOOD, SUGAR], f"code:below={LOINC}|sugar,{LOINC}|718-7", "g h"),
+        ([BLOOD, SUGAR], f"code:above={LOINC}|2339-0", "g"),
+        (FLAT, f"code:below={LOINC}|blood", "g h"),
+        (FLAT, f"code:above={LOINC}|2339-0", "g h"),
+        (FLAT, f"code:above={LOINC}|718-7", "h"),
+        (FLAT, f'_filter=code sb "{LOINC}|718-7"', "g h"),
+        (FLAT, f'_filter=code ss "{LOINC}|718-7"', "h"),
+    ],
+)
+def test_a_code_is_found_above_and_below_others_of_a_stored_code_system(
+    furnished: House,
+    hospital: Session,
+    concepts: list[dict[str, Any]],
+    query: str,
+    found: str,
+) -> None:
+    furnished.system("ehr-commons").store(code_system(*concepts))
+
+    answer = hospital.get(f"Observation?{query}&_id=g,h")
+
+    assert answer.status_code == 200, answer.text
+    assert [one["resource"]["id"] for one in answer.json().get("entry", ())] == found.split()
+
+
+@pytest.mark.parametrize(
+    ("more", "code", "says"),
+    [
+        ({"content": "fragment"}, "blood", "all of its concepts"),
+        ({"hierarchyMeaning": "part-of"}, "blood", "do not mean"),
+        ({}, "water", "no such code"),
+    ],
+)
+def test_what_a_stored_code_system_does_not_say_is_not_guessed(
+    furnished: House, hospital: Session, more: dict[str, Any], code: str, says: str
+) -> None:
+    furnished.system("ehr-commons").store(code_system(BLOOD, **more))
+
+    answer = hospital.get(f"Observation?code:below={LOINC}|{code}")
+
+    assert answer.status_code == 400
+    assert says in answer.json()["issue"][0]["diagnostics"]
+    nowhere = hospital.get("Observation?code:below=http://example.org/none|x")
+    assert "store the CodeSystem first" in nowhere.json()["issue"][0]["diagnostics"]
+
+
 @pytest.mark.parametrize(
     ("near", "found"),
     [
