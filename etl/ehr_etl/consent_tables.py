@@ -12,7 +12,7 @@ import pyarrow as pa
 from pyspark.sql import SparkSession
 
 from ehr_etl.lake import Lake, read_table, write_small
-from ehr_privacy.consent import SOURCE_TABLES, TABLES, rule_rows
+from ehr_privacy.consent import SOURCE_TABLES, TABLES, carried_over, rule_rows
 
 RULE_TYPES = tuple(SOURCE_TABLES)
 
@@ -36,9 +36,8 @@ def refresh_consent_tables(spark: SparkSession, lake: Lake) -> Mapping[str, pa.T
 def consent_tables(resources: list[Mapping[str, object]]) -> Mapping[str, pa.Table]:
     """Return every consent table, empty ones too, rows in a fixed order."""
     rows: dict[str, list[dict[str, object]]] = {name: [] for name in TABLES}
-    for resource in resources:
-        for row in rule_rows(resource):
-            rows[row.table].append(dict(row.values))
+    for row in carried_over(row for resource in resources for row in rule_rows(resource)):
+        rows[row.table].append(dict(row.values))
     return {name: _table(name, rows[name]) for name in TABLES}
 
 

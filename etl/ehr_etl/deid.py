@@ -15,12 +15,14 @@ from pyspark.sql import DataFrame, SparkSession
 from ehr_etl.consent_tables import register_consent_views
 from ehr_etl.lake import TABLES, Lake, create_table, read_table
 from ehr_etl.sql_text import bind
-from ehr_privacy.consent import research_predicate
+from ehr_privacy.consent import record_facts, research_predicate
+from ehr_privacy.consent.labelling import LabelRules, load_labels
 from ehr_privacy.deid import Deidentifier, load_rules, pseudonym
 
 _ARROW = pa.schema(
     [(name, pa.string()) for name in ("type", "id", "patient", "resource")],
 )
+_LABELS = pa.schema([("pk", pa.int64()), ("label", pa.string())])
 
 Batches = Iterable[pa.RecordBatch]
 
@@ -50,7 +52,7 @@ def permitted(silver: DataFrame, now_ms: int) -> DataFrame:
     present.selectExpr("pk", "explode(patients) AS patient").createOrReplaceTempView(
         "record_patient"
     )
-    present.selectExpr("pk", "explode(labels) AS label").createOrReplaceTempView("record_label")
+    labelled(present, load_labels()).createOrReplaceTempView("record_label")
     predicate = research_predicate(now_ms, dialect="spark", alias="r")
     condition = bind(predicate.sql, predicate.params)
     return spark.sql(
@@ -58,11 +60,37 @@ def permitted(silver: DataFrame, now_ms: int) -> DataFrame:
     )
 
 
+def labelled(present: DataFrame, rules: LabelRules) -> DataFrame:
+    """Label records by rules, those of patients who close anything by its label: pk, label.
+
+    The others' labels decide nothing. Labels are never kept, so that none is older than the rules.
+    """
+    asked = present.sparkSession.sql(
+        "SELECT p.pk FROM record_patient p JOIN consent_restriction x ON x.patient = p.patient"
+        " WHERE x.label IS NOT NULL"
+    )
+    records = present.join(asked, "pk", "left_semi").select("pk", "author", "resource")
+    return records.mapInArrow(_labeller(rules), "pk LONG, label STRING")
+
+
 def deidentify(records: DataFrame, key: bytes) -> DataFrame:
     """Scrub each resource by the allow-list: the columns of deid; what is not listed is absent."""
     scrubbed = records.mapInArrow(_scrubber(key), TABLES["deid"].columns)
     # One file per type and run.
     return scrubbed.repartition(2, "type")
+
+
+def _labeller(rules: LabelRules) -> Callable[[Batches], Batches]:
+    def label(batches: Batches) -> Batches:
+        for batch in batches:
+            rows = [
+                {"pk": row["pk"], "label": one}
+                for row in batch.to_pylist()
+                for one in record_facts(orjson.loads(row["resource"]), row["author"], rules).labels
+            ]
+            yield pa.RecordBatch.from_pylist(rows, schema=_LABELS)
+
+    return label
 
 
 def _scrubber(key: bytes) -> Callable[[Batches], Batches]:

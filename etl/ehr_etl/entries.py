@@ -21,10 +21,12 @@ METHODS = frozenset({"POST", "PUT", "PATCH", "DELETE"})
 
 @dataclass(frozen=True)
 class Facts:
-    """What the consent rules read of a version (columns of silver)."""
+    """What the consent rules read of a version (columns of silver).
+
+    Without its labels: those that count are by the rules of the run that asks (deid.py).
+    """
 
     patients: tuple[str, ...] = ()
-    labels: tuple[str, ...] = ()
     domain: str | None = None
     episode: str | None = None
     clinical_date: int | None = None
@@ -79,7 +81,6 @@ def facts_of(resource: Mapping[str, Any], author: str | None) -> Facts:
     record = record_facts(resource, author)
     return Facts(
         patients=tuple(sorted(record.patients)),
-        labels=tuple(sorted(record.labels)),
         domain=record.domain,
         episode=record.episode,
         clinical_date=record.clinical_ms,

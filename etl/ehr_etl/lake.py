@@ -14,8 +14,8 @@ from pyspark.sql import DataFrame, SparkSession
 ENTRY = "position LONG, type STRING, id STRING, version INT, last_updated STRING, author STRING"
 # What the consent predicate reads of a record, computed once per version.
 FACTS = (
-    "patients ARRAY<STRING>, labels ARRAY<STRING>, domain STRING, episode STRING,"
-    " clinical_date LONG, directory INT, inner_domains STRING, author_people STRING"
+    "patients ARRAY<STRING>, domain STRING, episode STRING, clinical_date LONG,"
+    " directory INT, inner_domains STRING, author_people STRING"
 )
 
 

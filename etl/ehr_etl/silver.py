@@ -21,7 +21,7 @@ from ehr_etl.quality_rules import QualityRules, load_quality_rules
 PARSED = f"key STRING, {ENTRY}, deleted BOOLEAN, {FACTS}, resource STRING, fault STRING"
 SILVER_COLUMNS = (
     *("position", "type", "id", "version", "last_updated", "author", "deleted"),
-    *("patients", "labels", "domain", "episode", "clinical_date", "directory"),
+    *("patients", "domain", "episode", "clinical_date", "directory"),
     *("inner_domains", "author_people", "resource"),
 )
 QUARANTINE_COLUMNS = (
@@ -41,7 +41,6 @@ _ARROW = pa.schema(
         ("author", pa.string()),
         ("deleted", pa.bool_()),
         ("patients", pa.list_(pa.string())),
-        ("labels", pa.list_(pa.string())),
         ("domain", pa.string()),
         ("episode", pa.string()),
         ("clinical_date", pa.int64()),

@@ -6,7 +6,7 @@ they see this in May" has an answer after the consent of May was taken back.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from functools import partial
 
@@ -17,13 +17,14 @@ from ehr_gateway.database import Connection
 from ehr_gateway.interactions.read import read_in
 from ehr_privacy.consent import Decision, Record, Requester, RuleRow, Rules, decide, record_facts
 from ehr_privacy.consent.fhir import rule_rows
+from ehr_privacy.consent.model import merged
 
 __all__ = ["Explained", "explained", "may_ask", "record_of"]
 
-_CONSENTS = (
-    "SELECT r.type, r.id, r.deleted, r.body FROM resource r WHERE r.type = 'Consent'"
+_ABOUT = (
+    "SELECT r.type, r.id, r.deleted, r.body FROM resource r WHERE r.type = :type"
     " AND r.last_updated <= :at AND r.id IN (SELECT c.id FROM record_patient p"
-    " JOIN resource c ON c.pk = p.pk WHERE p.patient = :patient AND c.type = 'Consent')"
+    " JOIN resource c ON c.pk = p.pk WHERE p.patient = :patient AND c.type = :type)"
     " ORDER BY r.pk"
 )
 _ONE = (
@@ -72,6 +73,9 @@ def explained(
 ) -> Explained:
     """Decide as the rules of one patient stood; other patients' rules are not this one's to know.
 
+    What closes a merged account closes this one, too. That is said, and which rule it is is not:
+    the link is a hospital's word, and may join two people.
+
     Raises NotFound for a record that is not about the patient.
     """
     if record.patients and patient not in record.patients:
@@ -79,41 +83,51 @@ def explained(
     others = len(record.patients) > 1
     if others:
         record = replace(record, patients=frozenset({patient}))
-    rows = list(_rules(connection, patient, who.organization, at_ms))
+    rows = _rules(connection, patient, who.organization, at_ms)
     decision = decide(Rules(rows), who, "read", record, at_ms)
     deemed = {row.values["consent"] for row in rows if row.table == "consent_deemed"}
+    own = {row.values["consent"] for row in rows if row.values.get("patient") == patient}
     source = None
-    if decision.consent is not None:
-        kind = "Organization" if decision.consent in deemed else "Consent"
-        source = f"{kind}/{decision.consent}"
+    if decision.consent in deemed:
+        source = f"Organization/{decision.consent}"
+    elif decision.consent in own:
+        source = f"Consent/{decision.consent}"
+    elif decision.consent is not None:
+        others = True
     return Explained(decision, source, others)
 
 
 def _rules(
     connection: Connection, patient: str, organization: str | None, at_ms: int
-) -> Iterator[RuleRow]:
-    latest: dict[str, tuple[bool, bytes]] = {}
-    ask = partial(_versions, connection, latest, at_ms)
-    ask(_CONSENTS, patient=patient)
-    ask(_ONE, type="Patient", id=patient)
+) -> list[RuleRow]:
+    """The rules of every account of the patient's person; `Rules` tells what counts for whom."""
+    found: dict[str, list[RuleRow]] = {}
+    ask = partial(_rows, connection, found, at_ms)
     if organization is not None:
         ask(_ONE, type="Organization", id=organization)
-    for deleted, body in latest.values():
-        if deleted:
-            continue
-        try:
-            rows = rule_rows(parse(body))
-        except Unprocessable:
-            continue  # kept as it came before the rules knew it; it made no rules then either
-        yield from (row for row in rows if row.values.get("patient", patient) == patient)
+    accounts = [patient]
+    for account in accounts:  # it grows: links lead on
+        for kind in ("Patient", "Consent"):
+            ask(_ABOUT, type=kind, patient=account)
+        links = (row.values for rows in found.values() for row in rows if "other" in row.values)
+        person = merged((str(link["patient"]), str(link["other"])) for link in links)
+        accounts += sorted(person.get(account, frozenset()).difference(accounts))
+    return [row for rows in found.values() for row in rows]
 
 
-def _versions(
+def _rows(
     connection: Connection,
-    latest: dict[str, tuple[bool, bytes]],
+    found: dict[str, list[RuleRow]],
     at_ms: int,
     statement: str,
     **params: str,
 ) -> None:
-    for row in connection.execute(statement, {**params, "at": at_ms}).fetchall():
-        latest[f"{row['type']}/{row['id']}"] = (bool(row["deleted"]), row["body"])
+    latest = {
+        f"{row['type']}/{row['id']}": row
+        for row in connection.execute(statement, {**params, "at": at_ms}).fetchall()
+    }
+    for name, row in latest.items():
+        found[name] = []
+        # One kept as it came before the rules knew it made no rules then either.
+        with suppress(Unprocessable):
+            found[name] = [] if row["deleted"] else rule_rows(parse(row["body"]))

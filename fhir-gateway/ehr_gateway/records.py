@@ -9,6 +9,7 @@ from typing import Any
 from ehr_fhir.index import IndexRow
 from ehr_gateway import full_text
 from ehr_gateway.database import Connection
+from ehr_gateway.merging import accounts, carry_over
 from ehr_gateway.schema import INDEX_COLUMNS
 from ehr_gateway.store import Version
 from ehr_privacy.consent import SOURCE_TABLES, Record, RuleRow
@@ -108,6 +109,7 @@ def replace_rules(
     connection: Connection, record: Record, rules: Sequence[RuleRow], *, known: bool
 ) -> None:
     """Put a resource's consent rules in the place of those it had."""
+    before = accounts(connection, record.id) if record.type == "Patient" else []
     if known:
         for table in SOURCE_TABLES.get(record.type, ()):
             connection.execute(f"DELETE FROM {table} WHERE consent = ?", (record.id,))  # noqa: S608
@@ -116,3 +118,4 @@ def replace_rules(
         marks = ", ".join(f":{name}" for name in rule.values)
         statement = f"INSERT INTO {rule.table} ({names}) VALUES ({marks})"  # noqa: S608
         connection.execute(statement, dict(rule.values))
+    carry_over(connection, record, rules, before)

@@ -158,6 +158,8 @@ for _name, _columns in TABLES.items():
         ),
     )  # fmt: skip
     Index(f"{_name}_consent", _table.c.consent)
+    if "other" in _table.c:
+        Index(f"{_name}_other", _table.c.other)
     if _name == "consent_restriction":
         Index(f"{_name}_patient", _table.c.patient)
     elif "patient" in _table.c:

@@ -66,7 +66,7 @@ class FeedEntry:
 
 
 # Raised whenever the tables change so that older ones no longer serve.
-_LAYOUT = b"4"
+_LAYOUT = b"5"
 # Called inside a write's transaction just before its commit, with what it wrote.
 AuditHook = Callable[[Connection, Sequence[Version]], None]
 

@@ -9,12 +9,13 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from ehr_etl import consent_tables, silver
+from ehr_etl import consent_tables, deid, silver
 from ehr_etl.lake import Lake, read_small
 from ehr_etl.pipeline import STEPS, LakeReport, run_once
 from ehr_etl.release import release
 from ehr_etl.views import identified_views, run_view
 from ehr_fhir.errors import EhrError, Invalid, NotFound
+from ehr_privacy.consent.labelling import parse_labels
 from ehr_privacy.deid import pseudonym
 from tests.lib.feed_lines import consent, feed_line, synthea
 from tests.lib.lake_input import (
@@ -23,9 +24,11 @@ from tests.lib.lake_input import (
     PLANTED,
     TABLES,
     Pages,
+    condition,
     encounter,
     everything_in,
     first_feed,
+    patient,
     resources,
     rows,
 )
@@ -212,6 +215,40 @@ def test_changes_follow_through_to_every_table(
     assert held == {11: True, None: False}
     with pytest.raises(NotFound):
         release(spark, lake, 999)
+
+
+def test_labels_are_by_the_rules_of_the_run_and_a_merged_account_closes_with_them(
+    run: Run, spark: SparkSession, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    hiv = {"system": "http://terminology.hl7.org/CodeSystem/v3-ActCode", "code": "HIV"}
+    closed = consent("p-two", "restriction", permit=False, securityLabel=[hiv])
+    links = [
+        {"type": "replaces", "other": {"reference": f"Patient/{name}"}}
+        for name in ("p-one", "p-two")
+    ]
+    by_hand = [
+        condition(f"hand-{name}", f"p-{name}", f"enc-{name}", meta={"security": [hiv]})
+        for name in ("one", "two")
+    ]
+    lake = Lake(tmp_path)
+    run(lake, first_feed([closed, patient("p-new", link=links), *by_hand]))
+    expected = [pseudonym(KEY, f"Condition/cond-{name}") for name in ("one", "two")]
+    assert resources(lake, "deid", "Condition") == sorted(expected)
+
+    later = """
+number = 2
+[systems]
+sct = "http://snomed.info/sct"
+[[rules]]
+label = "HIV"
+sct.codes = ["38341003"]
+"""
+    monkeypatch.setattr(deid, "load_labels", lambda: parse_labels(later))
+    tables = consent_tables.refresh_consent_tables(spark, lake)
+    deid.refresh_deid(spark, lake, tables, KEY, NOW_MS)
+
+    assert resources(lake, "deid", "Condition") == []
+    assert resources(lake, "deid", "Encounter") != []
 
 
 def test_views_over_silver_keep_identities(

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from ehr_privacy.consent.explain import LANGUAGES, load_explanations
-from tests.lib.gateway import House, Session, consent, must, observation, restriction
+from tests.lib.gateway import House, Session, consent, must, observation, patient, restriction
 from tests.spec.consent.test_cases import CASES, requester
 
 RECORDS = ("Observation/lab-1", "Observation/vital-1", "Condition/con-1", "Patient/pat-1")
@@ -157,6 +157,31 @@ def test_a_record_of_two_says_that_another_has_a_say_and_not_what(furnished: Hou
     assert (answer["decision"], answer["others"]) == ("permit", True)
     assert "of-the-other" not in str(answer)
     assert furnished.login("doctor.b").get("Observation/both").status_code == 404
+
+
+def test_a_rule_of_a_merged_account_decides_and_is_not_named(furnished: House) -> None:
+    furnished.share()
+    closed = restriction("of-the-other", against="Organization/hospital-b", domain="laboratory")
+    closed["patient"] = {"reference": "Patient/pat-2"}
+    furnished.login("p.pat-2").store(closed)
+    shared = datetime.fromtimestamp(furnished.clock.now / 1000, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+    furnished.clock.forward(seconds=60)
+    link = {"type": "replaced-by", "other": {"reference": "Patient/pat-2"}}
+    platform = furnished.system("ehr-commons")
+    must(platform.put({**patient("pat-1", "ZA1234560"), "link": [link]}))
+    query = "organization=hospital-b&domain=laboratory"
+
+    answer = explained(furnished, query)
+    assert (answer["decision"], answer["reason"], answer["others"]) == ("deny", "hidden", True)
+    assert "source" not in answer and "of-the-other" not in str(answer)
+    assert "others" not in explained(furnished, query.replace("laboratory", "diagnosis"))
+    assert explained(furnished, f"{query}&at={shared}")["decision"] == "permit"
+
+    close = restriction("of-his-own", against="Organization/hospital-b")
+    furnished.login("p.pat-1").store(close)
+    answer = explained(furnished, query)
+    assert answer["source"] == {"reference": "Consent/of-his-own"}
+    assert "others" not in answer
 
 
 @pytest.mark.parametrize(

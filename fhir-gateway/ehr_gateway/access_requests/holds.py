@@ -117,8 +117,8 @@ def stubs(connection: Connection, asking: Asking, patient: str) -> list[AccessRe
     """
     requester, now = asking.access.requester, asking.access.now_ms
     in_force = (
-        "kind = 'hold' AND state = 'active' AND patient = :patient AND until_ms > :now"
-        " AND EXISTS (SELECT 1 FROM consent_hold h WHERE h.consent = access_request.consent)"
+        "kind = 'hold' AND state = 'active' AND until_ms > :now"
+        " AND consent IN (SELECT h.consent FROM consent_hold h WHERE h.patient = :patient)"
     )
     found = list(select(connection, in_force, patient=patient, now=now))
     if requester.role == "clinician":
@@ -128,15 +128,21 @@ def stubs(connection: Connection, asking: Asking, patient: str) -> list[AccessRe
     open_but_held = compile_predicate(
         requester, "read", now, lifted=frozenset({"held"}), prefix="held"
     )
-    return [one for one in found if _there(connection, str(one.details["record"]), open_but_held)]
+    return [
+        one
+        for one in found
+        if _there(connection, str(one.details["record"]), patient, open_but_held)
+    ]
 
 
-def _there(connection: Connection, record: str, visible: Predicate) -> bool:
+def _there(connection: Connection, record: str, patient: str, visible: Predicate) -> bool:
+    # A hold of a merged account is told of here once its record is this one's.
     kind, _, identity = record.partition("/")
     row = connection.execute(
         "SELECT 1 FROM resource r WHERE r.type = :kind AND r.id = :id AND r.current = 1"  # noqa: S608
+        " AND EXISTS (SELECT 1 FROM record_patient p WHERE p.pk = r.pk AND p.patient = :patient)"
         f" AND r.deleted = 0 AND ({visible.sql})",
-        {"kind": kind, "id": identity, **visible.params},
+        {"kind": kind, "id": identity, "patient": patient, **visible.params},
     ).fetchone()
     return row is not None
 

@@ -7,6 +7,7 @@ from ehr_privacy.consent.decide import decide
 from ehr_privacy.consent.expressions import BY_ROW
 from ehr_privacy.consent.facts import record_facts
 from ehr_privacy.consent.fhir import rule_rows
+from ehr_privacy.consent.merging import carried_over
 from ehr_privacy.consent.model import (
     DOMAINS,
     Column,
@@ -39,6 +40,7 @@ __all__ = [
     "RuleRow",
     "Rules",
     "Scope",
+    "carried_over",
     "compile_predicate",
     "decide",
     "decide_research",

@@ -146,7 +146,7 @@ def _restriction(
     sealed: bool | None,
 ) -> str | None:
     """Return the Consent of the first restriction that binds, exceptions considered."""
-    for row in rules.in_force("consent_restriction", now_ms, patient=patient):
+    for row in rules.closing("consent_restriction", now_ms, patient):
         if sealed is not None and bool(row["sealed"]) != sealed:
             continue
         if not actor_matches(row, requester) or not restriction_matches(row, record):
@@ -210,12 +210,8 @@ def _decide_power(
 def _held(rules: Rules, record: Record, now_ms: int) -> Decision | None:
     """A held result: its content is denied, a stub (what, who holds, until when) is due."""
     for patient in sorted(record.patients):
-        holds = rules.in_force(
-            "consent_hold",
-            now_ms,
-            patient=patient,
-            record_type=record.type,
-            record_id=record.id,
+        holds = rules.closing(
+            "consent_hold", now_ms, patient, record_type=record.type, record_id=record.id
         )
         if holds:
             return Decision(False, "held", str(holds[0]["consent"]), ("stub",))

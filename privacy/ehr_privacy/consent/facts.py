@@ -16,7 +16,7 @@ from typing import Any
 
 from ehr_fhir.compartments import patients_of
 from ehr_privacy.consent.instants import hong_kong_day
-from ehr_privacy.consent.labelling import labels_by_code
+from ehr_privacy.consent.labelling import LabelRules, labels_by_code
 from ehr_privacy.consent.labels import of_codings
 from ehr_privacy.consent.model import DOMAINS, Record
 
@@ -82,8 +82,12 @@ def parse_domains(text: str) -> DomainRules:
     )
 
 
-def record_facts(resource: Json, author: str | None) -> Record:
+def record_facts(
+    resource: Json, author: str | None, label_rules: LabelRules | None = None
+) -> Record:
     """Return what the consent rules need to know of one version of a resource.
+
+    Labels are by the rules that ship with the package unless others are given.
 
     >>> record_facts({"resourceType": "Condition", "id": "c1",
     ...               "subject": {"reference": "Patient/p1"}}, "ha-harbour").domain
@@ -111,7 +115,7 @@ def record_facts(resource: Json, author: str | None) -> Record:
         id=str(resource.get("id", "")),
         patients=patients,
         domain=domain,
-        labels=labels if directory else labels | labels_by_code(resource),
+        labels=labels if directory else labels | labels_by_code(resource, label_rules),
         author=author,
         clinical_date=day,
         episode=episode,

@@ -10,6 +10,7 @@ from collections.abc import Callable, Mapping
 from datetime import date
 from typing import Any
 
+from ehr_fhir.references import target
 from ehr_privacy.consent.decide import TREATMENT
 from ehr_privacy.consent.instants import anniversary, day_start_ms, span
 from ehr_privacy.consent.model import RuleRow, Value
@@ -36,6 +37,8 @@ _DAY_MS = 86_400_000
 EMERGENCY_MS = _DAY_MS
 # The age limits between which a carer does not see a minor's most private labels (our setting).
 _MINOR_FROM, _MINOR_UNTIL = 14, 18
+# What Patient.link says of two accounts of one person; `refer` and `seealso` do not say so.
+_MERGED = ("replaced-by", "replaces")
 
 
 def rule_rows(resource: Json) -> list[RuleRow]:
@@ -208,6 +211,22 @@ def _organization(resource: Json) -> list[RuleRow]:
     return rows
 
 
+def _account(resource: Json) -> list[RuleRow]:
+    return [*_minor(resource), *_links(resource)]
+
+
+def _links(resource: Json) -> list[RuleRow]:
+    name = _id(resource, "Patient")
+    named = (
+        target(str(link["other"].get("reference", "")))
+        for link in objects(resource.get("link"))
+        if link.get("type") in _MERGED and isinstance(link.get("other"), Mapping)
+    )
+    others = {one.id for one in named if one is not None and one.type == "Patient"}
+    facts: dict[str, Value] = {"consent": name, "patient": name}
+    return [RuleRow("consent_link", {**facts, "other": one}) for one in sorted(others - {name})]
+
+
 def _minor(resource: Json) -> list[RuleRow]:
     """The years of a carer's label limit; an unknown birth date limits always."""
     name = _id(resource, "Patient")
@@ -268,7 +287,7 @@ _DEFAULT_TYPE = {"joining": "permit"}
 _READERS: dict[str, Callable[[Json], list[RuleRow]]] = {
     "Consent": _consent,
     "Organization": _organization,
-    "Patient": _minor,
+    "Patient": _account,
 }
 
 __all__ = ["rule_rows"]

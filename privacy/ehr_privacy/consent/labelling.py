@@ -80,16 +80,15 @@ def parse_labels(text: str) -> LabelRules:
     return LabelRules(data["number"], digest, codes, beginnings)
 
 
-def labels_by_code(resource: Mapping[str, Any]) -> frozenset[str]:
-    """Return the labels of every code that stands anywhere in a resource.
+def labels_by_code(resource: Mapping[str, Any], rules: LabelRules | None = None) -> frozenset[str]:
+    """Return the labels of every code that stands anywhere in a resource, by the shipped rules.
 
     >>> icd = {"system": "http://hl7.org/fhir/sid/icd-10-cm", "code": "F11.20"}
     >>> sorted(labels_by_code({"resourceType": "Condition", "code": {"coding": [icd]}}))
     ['ETH', 'OPIOIDUD']
     """
-    rules = load_labels()
     found: set[str] = set()
-    _gather(resource, rules, found)
+    _gather(resource, rules or load_labels(), found)
     return frozenset(found)
 
 

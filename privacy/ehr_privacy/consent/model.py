@@ -144,6 +144,9 @@ class Rules:
         self._rows: dict[str, list[Mapping[str, Value]]] = defaultdict(list)
         for row in rows:
             self._rows[row.table].append(row.values)
+        self._merged = merged(
+            (str(row["patient"]), str(row["other"])) for row in self.rows("consent_link")
+        )
 
     def rows(self, table: str, **equal: Value) -> Iterator[Mapping[str, Value]]:
         """Yield the rows of a table whose named columns have the given values."""
@@ -155,6 +158,34 @@ class Rules:
         """Return the matching rows whose term holds now, by Consent id."""
         rows = [row for row in self.rows(table, **equal) if holds(row, now_ms)]
         return sorted(rows, key=lambda row: str(row["consent"]))
+
+    def closing(
+        self, table: str, now_ms: int, patient: str, **equal: Value
+    ) -> list[Mapping[str, Value]]:
+        """Return the rows in force that close a patient's records, the own account's first.
+
+        What closes one account of a person closes the others; what opens one opens no other.
+        """
+        others = self._merged.get(patient, frozenset()) - {patient}
+        return [
+            row
+            for account in (patient, *sorted(others))
+            for row in self.in_force(table, now_ms, patient=account, **equal)
+        ]
+
+
+def merged(links: Iterable[tuple[str, str]]) -> Mapping[str, frozenset[str]]:
+    """Return the accounts of each person who has several, under each of them.
+
+    >>> found = merged([("a", "b"), ("c", "b"), ("x", "y")])
+    >>> sorted(found["a"]), sorted(found["y"]), "z" in found
+    (['a', 'b', 'c'], ['x', 'y'], False)
+    """
+    found: dict[str, frozenset[str]] = {}
+    for one, other in links:
+        accounts = found.get(one, frozenset({one})) | found.get(other, frozenset({other}))
+        found.update(dict.fromkeys(accounts, accounts))
+    return found
 
 
 def listed(names: Iterable[str]) -> str | None:

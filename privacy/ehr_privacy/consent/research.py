@@ -24,12 +24,10 @@ def decide_research(rules: Rules, record: Record, now_ms: int) -> Decision:
     for patient in sorted(record.patients):
         if not rules.in_force("consent_joining", now_ms, patient=patient):
             return Decision(False, "not-joined")
-        opted_out = rules.in_force("consent_research", now_ms, patient=patient, permit=0)
+        opted_out = rules.closing("consent_research", now_ms, patient, permit=0)
         if opted_out:
             return Decision(False, "opted-out", str(opted_out[0]["consent"]))
-        for row in rules.in_force(
-            "consent_restriction", now_ms, patient=patient, actor_kind="everyone"
-        ):
+        for row in rules.closing("consent_restriction", now_ms, patient, actor_kind="everyone"):
             if restriction_matches(row, record):
                 return Decision(False, "restricted", str(row["consent"]))
     return Decision(True, "research")

@@ -69,12 +69,19 @@ TABLES: Mapping[str, tuple[Column, ...]] = {
     ),
     # The years in which a carer does not see the labels a minor may keep to himself.
     "consent_minor": (*_PATIENT, *_TERM),
+    # Which account a Patient says is the same person's.
+    "consent_link": (*_PATIENT, Column("other", "TEXT", False)),
 }
 
 # The rows of a resource are replaced whole when it changes. Only these tables hold rows of each
 # type: ids are unique within a type alone, so `consent` by itself does not say whose row it is.
-SOURCE_TABLES: Mapping[str, tuple[str, ...]] = {
-    "Consent": tuple(name for name in TABLES if name not in ("consent_deemed", "consent_minor")),
+_OTHER_SOURCES: Mapping[str, tuple[str, ...]] = {
     "Organization": ("consent_deemed",),
-    "Patient": ("consent_minor",),
+    "Patient": ("consent_minor", "consent_link"),
+}
+SOURCE_TABLES: Mapping[str, tuple[str, ...]] = {
+    "Consent": tuple(
+        name for name in TABLES if not any(name in tables for tables in _OTHER_SOURCES.values())
+    ),
+    **_OTHER_SOURCES,
 }

@@ -37,6 +37,10 @@ def resource_of(name: str, fact: dict[str, Any]) -> dict[str, Any]:
     patient = fact.get("patient", "ann")
     if "birth" in fact:
         return {"resourceType": "Patient", "id": patient, "birthDate": fact["birth"]}
+    if "links" in fact:
+        pairs = [entry.split() for entry in fact["links"]]
+        links = [{"type": t, "other": {"reference": f"Patient/{other}"}} for t, other in pairs]
+        return {"resourceType": "Patient", "id": patient, "link": links}
     category = {"system": f"{CODES}/consent-category", "code": fact["category"]}
     if fact["category"] == "pcf":
         category = {"system": "http://loinc.org", "code": "59284-0"}

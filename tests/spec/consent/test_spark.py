@@ -19,6 +19,7 @@ from ehr_privacy.consent import (
     Requester,
     RuleRow,
     Rules,
+    carried_over,
     compile_predicate,
     decide,
     decide_research,
@@ -103,6 +104,17 @@ WORLDS: dict[str, list[RuleRow]] = {
         RuleRow("consent_minor", {"consent": "ann", "patient": "ann", **TERM}),
         RuleRow("consent_research", {"consent": "r", "patient": "bob", "permit": 0, **TERM}),
     ],
+    "merged, each account with its own": [
+        *BASE,
+        RuleRow("consent_link", {"consent": "bob", "patient": "bob", "other": "cy"}),
+        RuleRow("consent_link", {"consent": "ann", "patient": "ann", "other": "cy"}),
+        RuleRow("consent_sharing", {**BASE[1].values, "consent": "s2", "patient": "bob"}),
+        RuleRow(
+            "consent_restriction",
+            {**HIV, **RESTRICTED, **EVERYONE, "label": None, "patient": "cy"},
+        ),
+        RuleRow("consent_exception", {**HIV, "label": None, "domain": "laboratory", **CLINIC}),
+    ],
 }
 SCOPES = parse_scopes("user/*.rs")
 WHO = (
@@ -158,7 +170,7 @@ def found(spark: Any, sql: str, key: str = "id") -> set[Any]:
 def test_spark_and_the_reference_agree_on_every_record(spark: Any, world: str) -> None:
     rows = WORLDS[world]
     rules = Rules(rows)
-    fill(spark, rows, RECORDS)
+    fill(spark, carried_over(rows), RECORDS)
 
     for who in WHO:
         predicate = compile_predicate(who, "read", NOW, dialect="spark")

@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from ehr_etl.sql_text import bind
-from ehr_privacy.consent import Record, RuleRow, compile_predicate
+from ehr_privacy.consent import Record, RuleRow, carried_over, compile_predicate
 from tests.spec.consent.test_cases import (
     CASES,
     Case,
@@ -39,7 +39,7 @@ def _named(row: RuleRow, number: int) -> RuleRow:
     names = {
         name: f"{value}.{number}"
         for name, value in row.values.items()
-        if name in ("patient", "consent")
+        if name in ("patient", "consent", "other")
     }
     return RuleRow(row.table, {**row.values, **names})
 
@@ -62,7 +62,7 @@ def test_spark_gives_the_answer_of_every_case(spark: Any, make_resource: MakeRes
                 what = replace(what, patients=names)
             rows += given
             records.append(what)
-        fill(spark, rows, records)
+        fill(spark, carried_over(rows), records)
         predicate = compile_predicate(who, "read", now_ms(group[0][1].at), dialect="spark")
         seen = found(spark, bind(predicate.sql, predicate.params), "pk")
         for pk, (_, case) in enumerate(group):

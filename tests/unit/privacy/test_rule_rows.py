@@ -32,6 +32,14 @@ def consent(category: str, provision: dict[str, Any] | None, **more: Any) -> dic
     return {name: value for name, value in {**made, **more}.items() if value is not None}
 
 
+def account(name: str, *links: dict[str, Any]) -> dict[str, Any]:
+    return {"resourceType": "Patient", "id": name, "link": list(links)}
+
+
+def link(kind: str, reference: str) -> dict[str, Any]:
+    return {"type": kind, "other": {"reference": reference}}
+
+
 def refused_at(resource: dict[str, Any]) -> str | None:
     with pytest.raises(Unprocessable) as refused:
         rule_rows(resource)
@@ -98,7 +106,7 @@ def test_every_row_has_exactly_the_columns_of_its_table() -> None:
         consent("emergency", {**grant, "period": {"start": "2026-01-01T00:00:00Z"}}),
         consent("carer", {"type": "permit", "actor": [CARER]}),
         consent("hold", {"type": "deny", "actor": [CLINIC], "data": data, "period": TERM}),
-        {"resourceType": "Patient", "id": "ann", "birthDate": "2010-01-01"},
+        account("ann", link("replaced-by", "Patient/bob")),
         {
             "resourceType": "Organization",
             "id": "ha",
@@ -308,3 +316,25 @@ def test_a_partial_or_missing_birth_date_limits_carers_for_longer_never_for_less
     assert year[0] < exact[0] and exact[1] < year[1]
     assert term(None) == (0, None)
     assert term("chan") == (0, None)
+
+
+def test_only_a_link_that_says_the_same_person_of_another_account_here_counts() -> None:
+    resource = account(
+        "ann",
+        link("replaced-by", "Patient/bob"),
+        link("replaces", "Patient/old/_history/2"),
+        link("replaces", "Patient/bob"),
+        link("refer", "Patient/referred"),
+        link("seealso", "Patient/seen"),
+        link("replaces", "Patient/ann"),
+        link("replaced-by", "RelatedPerson/rel"),
+        link("replaced-by", "http://elsewhere.org/fhir/Patient/far"),
+        {"type": "replaces", "other": {"identifier": {"value": "1"}}},
+        {"type": "replaces"},
+    )
+
+    rows = [row.values for row in rule_rows(resource) if row.table == "consent_link"]
+
+    assert rows == [
+        {"consent": "ann", "patient": "ann", "other": other} for other in ("bob", "old")
+    ]

@@ -1,0 +1,89 @@
+"""What closes one account of a merged person, as rule rows of the others: kept true by each write.
+
+The queries ask for the rules of the patients a record names and know nothing of links. Whoever
+reads therefore pays nothing; a write of a Patient that changes who is merged carries anew.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+
+from ehr_fhir.json_text import parse
+from ehr_fhir.references import target
+from ehr_gateway.database import Connection
+from ehr_privacy.consent import TABLES, Record, RuleRow
+from ehr_privacy.consent.merging import CLOSING, closes
+
+__all__ = ["accounts", "carry_over"]
+
+_LINKED = (
+    "SELECT other AS account FROM consent_link WHERE patient = :account"
+    " UNION SELECT patient FROM consent_link WHERE other = :account"
+)
+_CLOSING = " UNION ".join(
+    f"SELECT consent FROM {table} WHERE patient = :patient"  # noqa: S608
+    for table in CLOSING
+)
+_CONSENTS = (
+    "SELECT r.id, r.body FROM resource r WHERE r.type = 'Consent' AND r.current = 1"  # noqa: S608
+    f" AND r.id IN ({_CLOSING})"
+)
+
+
+def _carry(table: str) -> str:
+    names = [column.name for column in TABLES[table]]
+    values = [":other" if name == "patient" else name for name in names]
+    permits = " AND permit = 0" if "permit" in names else ""
+    return (
+        f"INSERT INTO {table} ({', '.join(names)}) SELECT {', '.join(values)} FROM {table}"  # noqa: S608
+        f" WHERE consent = :consent AND patient = :patient{permits}"
+    )
+
+
+_CARRY = {table: _carry(table) for table in CLOSING}
+_WITHDRAW = {
+    table: f"DELETE FROM {table} WHERE consent = :consent AND patient <> :patient"  # noqa: S608
+    for table in CLOSING
+}
+
+
+def accounts(connection: Connection, patient: str) -> list[str]:
+    """Return the accounts of a patient's person, this one first."""
+    found = [patient]
+    for account in found:  # it grows: links lead on
+        rows = connection.execute(_LINKED, {"account": account}).fetchall()
+        found += sorted({row["account"] for row in rows} - set(found))
+    return found
+
+
+def carry_over(
+    connection: Connection, record: Record, rules: Sequence[RuleRow], before: Iterable[str]
+) -> None:
+    """Make the carried rows true again after a resource's own rows were replaced.
+
+    `before`: of a Patient, the accounts of the person until then.
+    """
+    if record.type == "Consent":
+        for patient in {str(rule.values["patient"]) for rule in rules if closes(rule)}:
+            _carry_one(connection, record.id, patient)
+    elif record.type == "Patient":
+        after = accounts(connection, record.id)
+        if set(before) != set(after):
+            for account in sorted({*before, *after}):
+                _carry_all(connection, account)
+
+
+def _carry_all(connection: Connection, patient: str) -> None:
+    for row in connection.execute(_CONSENTS, {"patient": patient}).fetchall():
+        whose = target(parse(row["body"])["patient"]["reference"])
+        if whose is not None and whose.id == patient:
+            _carry_one(connection, row["id"], patient)
+
+
+def _carry_one(connection: Connection, consent: str, patient: str) -> None:
+    others = accounts(connection, patient)[1:]
+    whose = {"consent": consent, "patient": patient}
+    for table in CLOSING:
+        connection.execute(_WITHDRAW[table], whose)
+        for other in others:
+            connection.execute(_CARRY[table], {**whose, "other": other})

@@ -1,0 +1,43 @@
+"""The consent tables of the lake: rows of every resource, carried over between merged accounts."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from ehr_etl.consent_tables import consent_tables
+from ehr_privacy.consent import TABLES
+from tests.lib.feed_lines import consent
+
+
+def account(name: str, *others: str) -> dict[str, Any]:
+    links = [{"type": "replaces", "other": {"reference": f"Patient/{one}"}} for one in others]
+    return {"resourceType": "Patient", "id": name, "link": links}
+
+
+def patients(made: Any, table: str) -> list[str]:
+    return [row["patient"] for row in made[table].to_pylist()]
+
+
+def test_a_refusal_of_research_and_a_restriction_hold_for_every_account_of_the_person() -> None:
+    made = consent_tables(
+        [
+            consent("old", "research", permit=False),
+            consent("new", "restriction", permit=False),
+            consent("new", "joining"),
+            consent("other", "research", permit=False),
+            account("new", "older"),
+            account("older", "old"),
+            account("other"),
+        ]
+    )
+
+    assert set(made) == set(TABLES)
+    assert patients(made, "consent_research") == ["new", "old", "older", "other"]
+    assert patients(made, "consent_restriction") == ["new", "old", "older"]
+    assert patients(made, "consent_joining") == ["new"]
+
+
+def test_an_agreement_to_research_is_the_own_accounts_alone() -> None:
+    made = consent_tables([consent("old", "research"), account("new", "old")])
+
+    assert patients(made, "consent_research") == ["old"]
