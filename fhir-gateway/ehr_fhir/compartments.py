@@ -1,7 +1,8 @@
 """Whose record a resource is: R4's Patient CompartmentDefinition (R4 §2.1.24), and a little more.
 
 R4 leaves a few types that name a patient out of the compartment. A pacemaker's record is its
-wearer's all the same, so they are added here.
+wearer's all the same, so they are added here. And R4 has a Patient in the compartments of those it
+links to: here it is its own person's record alone, or a link would keep people from themselves.
 """
 
 from __future__ import annotations
@@ -42,9 +43,9 @@ def patients_of(resource: Mapping[str, Any]) -> frozenset[str]:
     >>> sorted(patients_of({"resourceType": "Condition", "subject": {"reference": "Patient/a"}}))
     ['a']
     """
+    if resource["resourceType"] == "Patient":
+        return frozenset({resource["id"]} if "id" in resource else ())
     found = set()
-    if resource["resourceType"] == "Patient" and "id" in resource:
-        found.add(resource["id"])
     for path in _paths(resource["resourceType"]):
         for value in path.values(resource):
             named = target(value.get("reference", "")) if isinstance(value, dict) else None

@@ -15,16 +15,17 @@ from ehr_fhir.json_text import parse
 from ehr_gateway.access import Access
 from ehr_gateway.database import Connection
 from ehr_gateway.interactions.read import read_in
+from ehr_gateway.merging import accounts
 from ehr_privacy.consent import Decision, Record, Requester, RuleRow, Rules, decide, record_facts
 from ehr_privacy.consent.fhir import rule_rows
 from ehr_privacy.consent.model import merged
 
 __all__ = ["Explained", "explained", "may_ask", "record_of"]
 
-_ABOUT = (
-    "SELECT r.type, r.id, r.deleted, r.body FROM resource r WHERE r.type = :type"
+_CONSENTS = (
+    "SELECT r.type, r.id, r.deleted, r.body FROM resource r WHERE r.type = 'Consent'"
     " AND r.last_updated <= :at AND r.id IN (SELECT c.id FROM record_patient p"
-    " JOIN resource c ON c.pk = p.pk WHERE p.patient = :patient AND c.type = :type)"
+    " JOIN resource c ON c.pk = p.pk WHERE p.patient = :patient AND c.type = 'Consent')"
     " ORDER BY r.pk"
 )
 _ONE = (
@@ -100,18 +101,21 @@ def explained(
 def _rules(
     connection: Connection, patient: str, organization: str | None, at_ms: int
 ) -> list[RuleRow]:
-    """The rules of every account of the patient's person; `Rules` tells what counts for whom."""
+    """The rules of every account of the patient's person; `Rules` tells what counts for whom.
+
+    A link that another account stated then and states no more is not found.
+    """
     found: dict[str, list[RuleRow]] = {}
     ask = partial(_rows, connection, found, at_ms)
     if organization is not None:
         ask(_ONE, type="Organization", id=organization)
-    accounts = [patient]
-    for account in accounts:  # it grows: links lead on
-        for kind in ("Patient", "Consent"):
-            ask(_ABOUT, type=kind, patient=account)
+    found_accounts = accounts(connection, patient)
+    for account in found_accounts:  # it grows: links lead on
+        ask(_ONE, type="Patient", id=account)
+        ask(_CONSENTS, patient=account)
         links = (row.values for rows in found.values() for row in rows if "other" in row.values)
         person = merged((str(link["patient"]), str(link["other"])) for link in links)
-        accounts += sorted(person.get(account, frozenset()).difference(accounts))
+        found_accounts += sorted(person.get(account, frozenset()).difference(found_accounts))
     return [row for rows in found.values() for row in rows]
 
 

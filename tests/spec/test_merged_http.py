@@ -63,6 +63,19 @@ def test_what_one_account_closed_is_closed_in_the_other_at_the_next_request(
     assert statuses(doctor) == {200}
 
 
+@pytest.mark.parametrize("kind", ["replaces", "replaced_by", "seealso"])
+def test_a_person_and_the_doctor_go_on_seeing_the_account_that_states_a_link(
+    furnished: House, kind: str
+) -> None:
+    furnished.share()
+    readers = [furnished.login("p.pat-1"), furnished.login("doctor.b")]
+
+    merge(furnished, "pat-1", **{kind: "pat-2"})
+
+    assert [one.get("Patient/pat-1").status_code for one in readers] == [200, 200]
+    assert furnished.login("p.pat-2").get("Patient/pat-1").status_code == 404
+
+
 def test_a_restriction_made_after_the_merge_counts_and_ends_for_both(furnished: House) -> None:
     furnished.share()
     doctor, other = furnished.login("doctor.b"), furnished.login("p.pat-2")

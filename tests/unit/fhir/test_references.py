@@ -85,6 +85,12 @@ def test_a_patient_belongs_to_itself() -> None:
     assert patients_of({"resourceType": "Patient", "id": "a"}) == {"a"}
 
 
+def test_a_patient_with_a_link_is_no_record_of_the_other() -> None:
+    link = {"type": "replaces", "other": {"reference": "Patient/b"}}
+
+    assert patients_of({"resourceType": "Patient", "id": "a", "link": [link]}) == {"a"}
+
+
 def test_a_device_belongs_to_its_wearer() -> None:
     device = {"resourceType": "Device", "patient": {"reference": "Patient/a"}}
 
