@@ -116,6 +116,8 @@ def _record(kind: str, identity: str, patient: str) -> dict[str, Any]:
     basic = {"resourceType": "Basic", "id": "a", "code": {"text": "x"}, "subject": about}
     if kind == "ValueSet":
         resource |= {"compose": {"include": [{"system": _SYSTEM}]}}
+    if kind == "CodeSystem":
+        resource |= {"content": "complete", "concept": [{"code": _WORD}]}
     if kind == "SearchParameter":
         resource |= {"status": "draft"}
     if kind == "Binary":
@@ -237,7 +239,11 @@ def _searches(one: Json, turn: Iterator[int]) -> Iterator[tuple[str, str]]:
         known = [word.strip(" :,") for word in parameter.get("documentation", "").split()[1:]]
         if known:
             modifier = known[next(turn) % len(known)]
-            yield f"{form}:{modifier}", f"{kind}?{name}:{modifier}={_MODIFIED.get(modifier, asked)}"
+            value = _MODIFIED.get(modifier, asked)
+            if parameter["type"] == "token" and modifier in ("above", "below"):
+                # Two have this url, of which one is hidden.
+                value = f"{_SYSTEM}|{_WORD}"
+            yield f"{form}:{modifier}", f"{kind}?{name}:{modifier}={value}"
 
 
 def _asked(kind: str, parameter: Json) -> str:
