@@ -32,10 +32,10 @@ async def why(
     known = {name: one for name, one in (await providers(page.gateway)).items() if not one.platform}
     domain = domain if domain in DOMAINS else next(iter(DOMAINS))
     profession = profession if profession in PROFESSIONS else "doctor"
-    answer, text = "", ""
+    answer, text, others = "", "", False
     if organization in known:
         about = {"record": record} if record else {"domain": domain}
-        answer, text = await _explained(
+        answer, text, others = await _explained(
             page, organization=organization, profession=profession, **about
         )
         text = text.replace(organization, str(known[organization].name(page.language)))
@@ -48,6 +48,7 @@ async def why(
         record=record,
         answer=answer,
         text=text,
+        others=others,
         ANSWERS=ANSWERS,
         DOMAINS=DOMAINS,
         KINDS=KINDS,
@@ -55,7 +56,7 @@ async def why(
     )
 
 
-async def _explained(page: Page, **question: str) -> tuple[str, str]:
+async def _explained(page: Page, **question: str) -> tuple[str, str, bool]:
     try:
         told = await page.gateway.ask(f"Patient/{own(page)}/$explain-access", **question)
     except Invalid:
@@ -63,4 +64,5 @@ async def _explained(page: Page, **question: str) -> tuple[str, str]:
     texts = {one.language: one.text for one in steps(told, "explanation")}
     # Tags such as zh-Hant-HK, where the explanation knows the script alone.
     language = next((tag for tag in texts if page.language.startswith(tag)), "en")
-    return "".join(values(told).get("decision", [])), texts.get(language, "")
+    found = values(told)
+    return "".join(found.get("decision", [])), texts.get(language, ""), "others" in found

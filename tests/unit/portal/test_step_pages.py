@@ -81,6 +81,19 @@ def test_without_a_marker_nothing_is_said(told: PortalHouse) -> None:
     assert "Not everything is shown" not in told.log_in("doctor").get("/patients/pat-1").text
 
 
+@pytest.mark.parametrize("others", [True, False])
+def test_the_patient_is_told_when_somebody_else_has_a_say(told: PortalHouse, others: bool) -> None:
+    answer = parameters(decision="deny")
+    if others:
+        answer["parameter"].append({"name": "others", "valueBoolean": True})
+    told.fake.operations["Patient/pat-1/$explain-access"] = answer
+
+    shown = told.log_in("patient").get("/sharing/why?organization=st-b&domain=laboratory").text
+
+    assert "They cannot see it" in shown
+    assert ("Another account of yours" in shown) == others
+
+
 def test_a_seal_is_not_set_before_it_is_understood(told: PortalHouse) -> None:
     told.log_in("patient")
     given = {"domain": "radiology", "against": "everyone", "firmness": "sealed"}
