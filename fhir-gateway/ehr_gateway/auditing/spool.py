@@ -22,7 +22,7 @@ import orjson
 from ehr_fhir.errors import Unavailable
 from ehr_gateway.audit_schema import CONTENT
 from ehr_gateway.auditing.append import Values, append, sealed
-from ehr_gateway.database import Database
+from ehr_gateway.database import REFUSALS, Database
 from ehr_gateway.ids import uuid7
 
 __all__ = ["Spool"]
@@ -65,9 +65,15 @@ class Spool:
         with self._carrying, self._turn():
             for path in sorted(self._folder.glob("*.rows")):
                 rows = _closed(path)
-                if rows:
-                    self._put(rows)
-                path.unlink()
+                try:
+                    if rows:
+                        self._put(rows)
+                except REFUSALS as error:
+                    # It stays for an operator, out of the others' way. Never the error's text.
+                    path.rename(path.with_suffix(".refused"))
+                    _LOG.critical("The audit log refuses %s: %s", path.name, type(error).__name__)
+                else:
+                    path.unlink()
 
     def close(self) -> None:
         """Let go of this process's file; what it holds is carried by the next process."""

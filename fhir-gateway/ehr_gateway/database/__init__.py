@@ -13,12 +13,13 @@ from ehr_gateway.database.connection import (
     Row,
     TakesLong,
 )
-from ehr_gateway.database.opening import DATABASE_ERRORS, open_database
+from ehr_gateway.database.opening import DATABASE_ERRORS, REFUSALS, open_database
 from ehr_gateway.database.sqlite import SqliteDatabase
 from ehr_gateway.database.tables import create_tables
 
 __all__ = [
     "DATABASE_ERRORS",
+    "REFUSALS",
     "Connection",
     "Cursor",
     "Database",

@@ -11,9 +11,14 @@ from ehr_gateway.database.connection import Database
 from ehr_gateway.database.postgresql import PostgresqlDatabase
 from ehr_gateway.database.sqlite import SqliteDatabase
 
-__all__ = ["DATABASE_ERRORS", "open_database"]
+__all__ = ["DATABASE_ERRORS", "REFUSALS", "open_database"]
 
 DATABASE_ERRORS = (sqlite3.Error, psycopg.Error)
+# What is raised for a row that a database will never take, however often it is tried.
+REFUSALS = (
+    *(sqlite3.IntegrityError, sqlite3.DataError),
+    *(psycopg.IntegrityError, psycopg.DataError),
+)
 
 
 def open_database(place: Path | str) -> Database:

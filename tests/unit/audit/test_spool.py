@@ -15,6 +15,7 @@ from typing import Any
 import pytest
 
 from ehr_fhir.errors import Unavailable
+from ehr_gateway.audit_schema import CONTENT
 from ehr_gateway.auditing.spool import Spool
 from tests.lib.audit_writers import event
 from tests.unit.audit.conftest import Log
@@ -155,6 +156,22 @@ def test_rows_that_a_power_cut_spoilt_are_said_to_be_lost(
 
     assert ids(log) == names(2)
     assert "1 rows of the audit log were lost" in caplog.text
+
+
+def test_a_file_that_the_log_refuses_stays_and_is_in_nobodys_way(
+    log: Log, spool: Spool, caplog: pytest.LogCaptureFixture
+) -> None:
+    nobody = list(event(0))
+    nobody[CONTENT.index("login")] = None
+    spool.keep([nobody])
+    another = Spool(spool._folder, log.database)
+    another.keep([event(1)])
+
+    spool.carry()
+
+    assert ids(log) == ["event-1"]
+    assert [file.suffix for file in spool._folder.iterdir() if file.name != "lock"] == [".refused"]
+    assert "The audit log refuses" in caplog.text
 
 
 def test_without_room_nothing_is_kept_and_it_is_said(
