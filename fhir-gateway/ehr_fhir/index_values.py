@@ -7,8 +7,8 @@ text is longer than an index bears. A quantity in UCUM has a second row, in the 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
-from functools import lru_cache
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from functools import cache, lru_cache
 from typing import Any
 
 from ehr_fhir.errors import Invalid
@@ -22,7 +22,7 @@ __all__ = ["Converter", "Value", "converter", "convertible"]
 
 Value = tuple[Any, ...]
 # Any: the datatype of the path decides the shape, and validation has already checked it.
-Converter = Callable[[Any], Iterator[tuple[str, Value]]]
+Converter = Callable[[Any], Iterable[tuple[str, Value]]]
 
 _CURRENCIES = "urn:iso:std:iso:4217"
 _ADDRESS = ("text", "line", "city", "district", "state", "postalCode", "country")
@@ -52,18 +52,24 @@ def _token(system: str, code: str) -> tuple[str, Value]:
     return "token", (indexable(system), indexable(code))
 
 
-def _coding(coding: Mapping[str, Any]) -> Iterator[tuple[str, Value]]:
-    if code := coding.get("code"):
-        yield _token(coding.get("system", ""), code)
-    if display := coding.get("display"):
-        yield _term(display)  # for `:text`
+def _coding(coding: Mapping[str, Any]) -> tuple[tuple[str, Value], ...]:
+    return _coded(coding.get("system", ""), coding.get("code"), coding.get("display"))
 
 
-def _concept(concept: Mapping[str, Any]) -> Iterator[tuple[str, Value]]:
+@lru_cache(4096)
+def _coded(system: str, code: str | None, display: str | None) -> tuple[tuple[str, Value], ...]:
+    """Return the values of a coding, which comes again and again."""
+    found = (_token(system, code),) if code else ()
+    return (*found, _term(display)) if display else found  # for `:text`
+
+
+def _concept(concept: Mapping[str, Any]) -> list[tuple[str, Value]]:
+    found: list[tuple[str, Value]] = []
     for coding in concept.get("coding", ()):
-        yield from _coding(coding)
+        found += _coding(coding)
     if text := concept.get("text"):
-        yield _term(text)
+        found.append(_term(text))
+    return found
 
 
 def _identifier(identifier: Mapping[str, Any]) -> Iterator[tuple[str, Value]]:
@@ -110,8 +116,8 @@ def _parts(names: tuple[str, ...]) -> Converter:
     return convert
 
 
-def _date(text: str) -> Iterator[tuple[str, Value]]:
-    yield "date", date_interval(text)
+def _date(text: str) -> tuple[tuple[str, Value]]:
+    return (("date", date_interval(text)),)
 
 
 def _free_date(text: str) -> Iterator[tuple[str, Value]]:
@@ -215,34 +221,42 @@ def _versions(url: str) -> Iterator[str]:
         yield indexable(plain)
 
 
+@cache
 def _reference_to(wanted: str | None) -> Converter:
-    def convert(value: Any) -> Iterator[tuple[str, Value]]:
+    def convert(value: Any) -> Iterable[tuple[str, Value]]:
         if isinstance(value, str):
-            # A canonical or a uri; some name a resource here as a reference does.
-            if found := target(value):
-                yield "reference", (found.type, found.id)
-            elif not value.startswith("#"):
-                for url in _versions(value):
-                    yield "reference", ("", url)
-        elif "resourceType" in value:
-            if identity := value.get("id"):
-                yield "reference", (value["resourceType"], identity)
-        else:
-            yield from _reference(value, wanted)
+            return _address(value)
+        if "resourceType" in value:
+            identity = value.get("id")
+            return [("reference", (value["resourceType"], identity))] if identity else ()
+        return _reference(value, wanted)
 
     return convert
 
 
-def _reference(value: Mapping[str, Any], wanted: str | None) -> Iterator[tuple[str, Value]]:
-    reference = value.get("reference", "")
-    if wanted and wanted != (type_named(reference) or value.get("type")):
-        return
-    if found := target(reference):
+def _address(value: str) -> Iterator[tuple[str, Value]]:
+    # A canonical or a uri; some name a resource here as a reference does.
+    if found := target(value):
         yield "reference", (found.type, found.id)
+    elif not value.startswith("#"):
+        for url in _versions(value):
+            yield "reference", ("", url)
+
+
+def _reference(value: Mapping[str, Any], wanted: str | None) -> list[tuple[str, Value]]:
+    reference = value.get("reference", "")
+    here = target(reference)
+    named = here.type if here else type_named(reference)
+    if wanted and wanted != (named or value.get("type")):
+        return []
+    found: list[tuple[str, Value]] = []
+    if here:
+        found.append(("reference", (here.type, here.id)))
     elif reference and not reference.startswith("#"):
-        yield "reference", ("", indexable(unversioned(reference)))
-    if (identifier := value.get("identifier")) and (named := identifier.get("value")):
-        yield _token(identifier.get("system", ""), named)
+        found.append(("reference", ("", indexable(unversioned(reference)))))
+    if (identifier := value.get("identifier")) and (number := identifier.get("value")):
+        found.append(_token(identifier.get("system", ""), number))
+    return found
 
 
 _CONVERTERS: Mapping[str, Mapping[str, Converter]] = {

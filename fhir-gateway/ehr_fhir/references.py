@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import lru_cache
 from typing import Any, Protocol
 
 from ehr_fhir import definitions
@@ -91,6 +92,8 @@ def root_of(full_url: str | None) -> str | None:
     return found[1] if found else None
 
 
+# One resource's references to its patient are looked at a dozen times.
+@lru_cache(4096)
 def target(reference: str) -> Target | None:
     """Return the local resource that a reference names, if it names one.
 
