@@ -15,7 +15,7 @@ from ehr_fhir.errors import Invalid
 from ehr_fhir.intervals import BEGINNING, END, date_interval, period_interval, timing_interval
 from ehr_fhir.positions import unit_vector
 from ehr_fhir.references import target, type_named, unversioned
-from ehr_fhir.strings import indexable, normal
+from ehr_fhir.strings import LONGEST, indexable, normal
 from ehr_fhir.units import CANONICAL, LONGEST_UNIT, Canonical, canonical
 
 __all__ = ["Converter", "Value", "converter", "convertible"]
@@ -52,15 +52,13 @@ def _token(system: str, code: str) -> tuple[str, Value]:
     return "token", (indexable(system), indexable(code))
 
 
-def _coding(coding: Mapping[str, Any]) -> tuple[tuple[str, Value], ...]:
-    return _coded(coding.get("system", ""), coding.get("code"), coding.get("display"))
-
-
-@lru_cache(4096)
-def _coded(system: str, code: str | None, display: str | None) -> tuple[tuple[str, Value], ...]:
-    """Return the values of a coding, which comes again and again."""
-    found = (_token(system, code),) if code else ()
-    return (*found, _term(display)) if display else found  # for `:text`
+def _coding(coding: Mapping[str, Any]) -> list[tuple[str, Value]]:
+    found = []
+    if code := coding.get("code"):
+        found.append(_token(coding.get("system", ""), code))
+    if display := coding.get("display"):
+        found.append(_term(display))  # for `:text`
+    return found
 
 
 def _concept(concept: Mapping[str, Any]) -> list[tuple[str, Value]]:
@@ -95,14 +93,20 @@ def _plain(value: Any) -> Iterator[tuple[str, Value]]:
     yield _token("", ("true" if value else "false") if isinstance(value, bool) else str(value))
 
 
-def _text(text: str) -> Iterator[tuple[str, Value]]:
-    yield "string", (normal(text), indexable(text))
+def _text(text: str) -> tuple[tuple[str, Value]]:
+    return (_term(text),)
 
 
-@lru_cache(4096)
 def _term(text: str) -> tuple[str, Value]:
-    """Fold the words that go with a code, which come again and again."""
+    return _remembered(text) if len(text) <= LONGEST else _folded(text)
+
+
+def _folded(text: str) -> tuple[str, Value]:
     return "string", (normal(text), indexable(text))
+
+
+# The names of codes and places come again and again, a person's in several parameters.
+_remembered = lru_cache(8192)(_folded)
 
 
 def _parts(names: tuple[str, ...]) -> Converter:
@@ -111,7 +115,7 @@ def _parts(names: tuple[str, ...]) -> Converter:
             part = value.get(name)
             for text in part if isinstance(part, list) else (part,):
                 if text:
-                    yield from _text(text)
+                    yield _term(text)
 
     return convert
 
