@@ -106,7 +106,7 @@ def _folded(text: str) -> tuple[str, Value]:
 
 
 # The names of codes and places come again and again, a person's in several parameters.
-_remembered = lru_cache(8192)(_folded)
+_remembered = lru_cache(4096)(_folded)
 
 
 def _parts(names: tuple[str, ...]) -> Converter:

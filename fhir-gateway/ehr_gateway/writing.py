@@ -327,7 +327,7 @@ class Transaction:
 
 
 _EVERYTHING = Predicate("TRUE", {})
-_MOST_UNINDEXED = 500
+_MOST_UNINDEXED = 100
 _REFUSALS = {
     "scope": "The token's scopes do not cover this interaction on this type.",
     "role": "The requester's role may not write this kind of record.",
