@@ -34,9 +34,9 @@ class IndexRow(NamedTuple):
 
 
 class _Source(NamedTuple):
-    """A plain path. Of a slotted one, `slot` is the element that is counted."""
+    """A plain path, walked once for all its parameters. `slot` is the element that is counted."""
 
-    code: str
+    codes: tuple[str, ...]
     walk: Walk
     convert: Converter
     slot: str | None
@@ -98,13 +98,15 @@ def _rows(resource: Mapping[str, Any], sources: _Sources) -> list[IndexRow]:
     by_element, evaluated = sources
     rows: dict[IndexRow, None] = {}
     for element in resource:
-        for code, walk, convert, slot in by_element.get(element, ()):
+        for codes, walk, convert, slot in by_element.get(element, ()):
             if slot is not None:
-                _slotted(resource[slot], code, walk, convert, rows)
+                _slotted(resource[slot], codes, walk, convert, rows)
                 continue
             for value in walk.values(resource):
                 for kind, values in convert(value):
-                    rows[IndexRow(kind, code, (*values, 0))] = None
+                    placed = (*values, 0)
+                    for code in codes:
+                        rows[IndexRow(kind, code, placed)] = None
     for one in evaluated:
         for kind, values in _evaluate(one, resource):
             rows[IndexRow(kind, one.code, (*values, 0))] = None
@@ -113,13 +115,19 @@ def _rows(resource: Mapping[str, Any], sources: _Sources) -> list[IndexRow]:
 
 # Any: the element of a resource, checked before.
 def _slotted(
-    elements: Any, code: str, walk: Walk, convert: Converter, rows: dict[IndexRow, None]
+    elements: Any,
+    codes: tuple[str, ...],
+    walk: Walk,
+    convert: Converter,
+    rows: dict[IndexRow, None],
 ) -> None:
     """Add the values below a repeating element, each with the number of the one it stands in."""
     for slot, element in enumerate(elements if type(elements) is list else [elements], 1):
         for value in walk.values(element):
             for kind, values in convert(value):
-                rows[IndexRow(kind, code, (*values, slot))] = None
+                placed = (*values, slot)
+                for code in codes:
+                    rows[IndexRow(kind, code, placed)] = None
 
 
 def _evaluate(one: _Evaluated, resource: Mapping[str, Any]) -> Iterator[tuple[str, Value]]:
@@ -161,7 +169,7 @@ def _added(wanted: tuple[SearchParameter, ...]) -> _Sources:
 
 
 def _sources(wanted: Iterable[SearchParameter]) -> _Sources:
-    by_element: dict[str, list[_Source]] = {}
+    codes: dict[tuple[Walk, Converter, str | None], list[str]] = {}
     evaluated: list[_Evaluated] = []
     for parameter in wanted:
         walks = parameter.compiled.walks
@@ -173,6 +181,10 @@ def _sources(wanted: Iterable[SearchParameter]) -> _Sources:
             convert = converter(parameter.type, walk.datatype, walk.target)
             first = str(walk.steps[0])
             slot = first if first in counted else None
-            below = Walk(walk.steps[1:], walk.datatype, walk.target) if slot else walk
-            by_element.setdefault(first, []).append(_Source(parameter.code, below, convert, slot))
+            codes.setdefault((walk, convert, slot), []).append(parameter.code)
+    by_element: dict[str, list[_Source]] = {}
+    for (walk, convert, slot), some in codes.items():
+        below = Walk(walk.steps[1:], walk.datatype, walk.target) if slot else walk
+        source = _Source(tuple(some), below, convert, slot)
+        by_element.setdefault(str(walk.steps[0]), []).append(source)
     return by_element, evaluated

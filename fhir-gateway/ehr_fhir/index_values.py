@@ -7,22 +7,22 @@ text is longer than an index bears. A quantity in UCUM has a second row, in the 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
-from functools import lru_cache
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from functools import cache, lru_cache
 from typing import Any
 
 from ehr_fhir.errors import Invalid
 from ehr_fhir.intervals import BEGINNING, END, date_interval, period_interval, timing_interval
 from ehr_fhir.positions import unit_vector
 from ehr_fhir.references import target, type_named, unversioned
-from ehr_fhir.strings import indexable, normal
+from ehr_fhir.strings import LONGEST, indexable, normal
 from ehr_fhir.units import CANONICAL, LONGEST_UNIT, Canonical, canonical
 
 __all__ = ["Converter", "Value", "converter", "convertible"]
 
 Value = tuple[Any, ...]
 # Any: the datatype of the path decides the shape, and validation has already checked it.
-Converter = Callable[[Any], Iterator[tuple[str, Value]]]
+Converter = Callable[[Any], Iterable[tuple[str, Value]]]
 
 _CURRENCIES = "urn:iso:std:iso:4217"
 _ADDRESS = ("text", "line", "city", "district", "state", "postalCode", "country")
@@ -52,18 +52,22 @@ def _token(system: str, code: str) -> tuple[str, Value]:
     return "token", (indexable(system), indexable(code))
 
 
-def _coding(coding: Mapping[str, Any]) -> Iterator[tuple[str, Value]]:
+def _coding(coding: Mapping[str, Any]) -> list[tuple[str, Value]]:
+    found = []
     if code := coding.get("code"):
-        yield _token(coding.get("system", ""), code)
+        found.append(_token(coding.get("system", ""), code))
     if display := coding.get("display"):
-        yield _term(display)  # for `:text`
+        found.append(_term(display))  # for `:text`
+    return found
 
 
-def _concept(concept: Mapping[str, Any]) -> Iterator[tuple[str, Value]]:
+def _concept(concept: Mapping[str, Any]) -> list[tuple[str, Value]]:
+    found: list[tuple[str, Value]] = []
     for coding in concept.get("coding", ()):
-        yield from _coding(coding)
+        found += _coding(coding)
     if text := concept.get("text"):
-        yield _term(text)
+        found.append(_term(text))
+    return found
 
 
 def _identifier(identifier: Mapping[str, Any]) -> Iterator[tuple[str, Value]]:
@@ -89,14 +93,20 @@ def _plain(value: Any) -> Iterator[tuple[str, Value]]:
     yield _token("", ("true" if value else "false") if isinstance(value, bool) else str(value))
 
 
-def _text(text: str) -> Iterator[tuple[str, Value]]:
-    yield "string", (normal(text), indexable(text))
+def _text(text: str) -> tuple[tuple[str, Value]]:
+    return (_term(text),)
 
 
-@lru_cache(4096)
 def _term(text: str) -> tuple[str, Value]:
-    """Fold the words that go with a code, which come again and again."""
+    return _remembered(text) if len(text) <= LONGEST else _folded(text)
+
+
+def _folded(text: str) -> tuple[str, Value]:
     return "string", (normal(text), indexable(text))
+
+
+# The names of codes and places come again and again, a person's in several parameters.
+_remembered = lru_cache(4096)(_folded)
 
 
 def _parts(names: tuple[str, ...]) -> Converter:
@@ -105,13 +115,13 @@ def _parts(names: tuple[str, ...]) -> Converter:
             part = value.get(name)
             for text in part if isinstance(part, list) else (part,):
                 if text:
-                    yield from _text(text)
+                    yield _term(text)
 
     return convert
 
 
-def _date(text: str) -> Iterator[tuple[str, Value]]:
-    yield "date", date_interval(text)
+def _date(text: str) -> tuple[tuple[str, Value]]:
+    return (("date", date_interval(text)),)
 
 
 def _free_date(text: str) -> Iterator[tuple[str, Value]]:
@@ -215,34 +225,42 @@ def _versions(url: str) -> Iterator[str]:
         yield indexable(plain)
 
 
+@cache
 def _reference_to(wanted: str | None) -> Converter:
-    def convert(value: Any) -> Iterator[tuple[str, Value]]:
+    def convert(value: Any) -> Iterable[tuple[str, Value]]:
         if isinstance(value, str):
-            # A canonical or a uri; some name a resource here as a reference does.
-            if found := target(value):
-                yield "reference", (found.type, found.id)
-            elif not value.startswith("#"):
-                for url in _versions(value):
-                    yield "reference", ("", url)
-        elif "resourceType" in value:
-            if identity := value.get("id"):
-                yield "reference", (value["resourceType"], identity)
-        else:
-            yield from _reference(value, wanted)
+            return _address(value)
+        if "resourceType" in value:
+            identity = value.get("id")
+            return [("reference", (value["resourceType"], identity))] if identity else ()
+        return _reference(value, wanted)
 
     return convert
 
 
-def _reference(value: Mapping[str, Any], wanted: str | None) -> Iterator[tuple[str, Value]]:
-    reference = value.get("reference", "")
-    if wanted and wanted != (type_named(reference) or value.get("type")):
-        return
-    if found := target(reference):
+def _address(value: str) -> Iterator[tuple[str, Value]]:
+    # A canonical or a uri; some name a resource here as a reference does.
+    if found := target(value):
         yield "reference", (found.type, found.id)
+    elif not value.startswith("#"):
+        for url in _versions(value):
+            yield "reference", ("", url)
+
+
+def _reference(value: Mapping[str, Any], wanted: str | None) -> list[tuple[str, Value]]:
+    reference = value.get("reference", "")
+    here = target(reference)
+    named = here.type if here else type_named(reference)
+    if wanted and wanted != (named or value.get("type")):
+        return []
+    found: list[tuple[str, Value]] = []
+    if here:
+        found.append(("reference", (here.type, here.id)))
     elif reference and not reference.startswith("#"):
-        yield "reference", ("", indexable(unversioned(reference)))
-    if (identifier := value.get("identifier")) and (named := identifier.get("value")):
-        yield _token(identifier.get("system", ""), named)
+        found.append(("reference", ("", indexable(unversioned(reference)))))
+    if (identifier := value.get("identifier")) and (number := identifier.get("value")):
+        found.append(_token(identifier.get("system", ""), number))
+    return found
 
 
 _CONVERTERS: Mapping[str, Mapping[str, Converter]] = {

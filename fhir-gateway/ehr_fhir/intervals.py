@@ -10,6 +10,7 @@ import re
 from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta, timezone
 from decimal import Decimal, InvalidOperation
+from functools import lru_cache
 from typing import Any
 
 from ehr_fhir.errors import Invalid
@@ -40,6 +41,8 @@ _DATE = re.compile(
 _DAY = 86_400_000
 
 
+# Of one record many lines bear the same time, and each in several parameters.
+@lru_cache(4096)
 def date_interval(text: str) -> tuple[int, int]:
     """Return the first millisecond of a FHIR date and the first one after it.
 

@@ -19,6 +19,7 @@ _DEEPEST = 50
 # Of a number with a point or an exponent: characters, and powers of ten.
 _LONGEST_NUMBER = 1000
 _HIGHEST = 300
+_NESTING = frozenset({dict, list})
 _CONTROL = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f]")
 
 
@@ -154,8 +155,8 @@ def _depth(content: dict[str, Any] | list[Any]) -> int:
         depth += 1
         below: list[Any] = []
         for node in level:
-            below += node.values() if isinstance(node, dict) else node
-        level = [node for node in below if isinstance(node, dict | list)]
+            below += node.values() if type(node) is dict else node
+        level = [node for node in below if type(node) in _NESTING]
     return depth
 
 

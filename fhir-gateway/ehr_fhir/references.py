@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import lru_cache
 from typing import Any, Protocol
 
 from ehr_fhir import definitions
@@ -91,6 +92,8 @@ def root_of(full_url: str | None) -> str | None:
     return found[1] if found else None
 
 
+# One resource's references to its patient are looked at a dozen times.
+@lru_cache(4096)
 def target(reference: str) -> Target | None:
     """Return the local resource that a reference names, if it names one.
 
@@ -173,12 +176,14 @@ def replace_references(node: Any, replacements: Replacements) -> None:  # Any: J
     References; any uri that is a `urn:`; the addresses of attachments; the links of a narrative.
     Other uris that are addresses stay: a definition's own `url` is often its fullUrl.
     """
-    if isinstance(node, dict):
+    # Of every resource of a Bundle: by exact types, which JSON has, and no call for a plain value.
+    if type(node) is dict:
         for key, value in node.items():
-            if isinstance(value, str):
+            kind = type(value)
+            if kind is str:
                 if (
                     key == "reference"
-                    or value.startswith("urn:")
+                    or value[:4] == "urn:"
                     or (key == "url" and "contentType" in node)
                 ):
                     meaning = replacements.get(value)
@@ -186,13 +191,14 @@ def replace_references(node: Any, replacements: Replacements) -> None:  # Any: J
                         node[key] = meaning
                 elif key == "div" and "=" in value:
                     node[key] = _LINK.sub(lambda link: _relinked(link, replacements), value)
-            elif isinstance(value, dict | list):
+            elif kind is dict or kind is list:
                 replace_references(value, replacements)
-    elif isinstance(node, list):
+    elif type(node) is list:
         for at, value in enumerate(node):
-            if isinstance(value, dict | list):
+            kind = type(value)
+            if kind is dict or kind is list:
                 replace_references(value, replacements)
-            elif isinstance(value, str) and value.startswith("urn:"):
+            elif kind is str and value[:4] == "urn:":
                 node[at] = replacements.get(value) or value
 
 

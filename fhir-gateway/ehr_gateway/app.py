@@ -63,6 +63,7 @@ from ehr_gateway.writer import Writer
 
 _THREADS = 8
 _CARRY_SECONDS = 1.0
+_NEW_OBJECTS = 10_000
 # In this order: fixed addresses before those with a resource type in them.
 ROUTERS = tuple(
     module.router
@@ -152,6 +153,8 @@ def create_gateway(
         # What is made by now stays: the collector need not look at it again and again.
         gc.collect()
         gc.freeze()
+        # Requests make many objects and hardly a cycle: seldom is often enough to look for one.
+        gc.set_threshold(_NEW_OBJECTS)
         yield
         deliveries.stop()
         reindexing.stop()

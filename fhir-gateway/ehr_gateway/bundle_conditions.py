@@ -6,7 +6,6 @@ In a transaction all criteria are asked before anything is written (R4 §3.1.0.1
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
 
 from ehr_fhir.errors import Invalid, NotFound
 from ehr_gateway.bundle_entries import Entry
@@ -30,12 +29,12 @@ def resolved(writing: Transaction, entry: Entry) -> Entry:
             writing, entry.type, entry.content, entry.criteria, entry.if_match
         )
         if identity is None:
-            return replace(entry, id=draft.id, method="POST", criteria=None)
-        return replace(entry, id=identity, criteria=None, draft=draft.under(identity))
+            return entry._replace(id=draft.id, method="POST", criteria=None)
+        return entry._replace(id=identity, criteria=None, draft=draft.under(identity))
     identity = only_match(writing, entry.type, entry.criteria)
     if identity is None and entry.method == "PATCH":
         raise NotFound(f"There is no {entry.type} that meets the criteria.")
-    return replace(entry, id=identity, criteria=None)
+    return entry._replace(id=identity, criteria=None)
 
 
 def existing(writing: Transaction, entry: Entry) -> Version | None:

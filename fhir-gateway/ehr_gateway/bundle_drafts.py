@@ -8,7 +8,6 @@ entries, and the resources that refer to them.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
 
 from ehr_fhir.errors import Invalid
 from ehr_fhir.references import Names, replace_references, root_of
@@ -60,10 +59,10 @@ def in_writing_order(entries: Sequence[Entry]) -> list[Entry]:
 
 def _with_id(entry: Entry) -> Entry:
     if entry.method == "POST":
-        return replace(entry, id=new_id())
+        return entry._replace(id=new_id())
     if entry.method == "PUT" and entry.id is None:
         named = entry.content.get("id")
-        return replace(entry, id=named if isinstance(named, str) else None)
+        return entry._replace(id=named if isinstance(named, str) else None)
     return entry
 
 
@@ -77,7 +76,7 @@ def _ready(
         ahead = patched_ahead(
             store, access, entry.type, entry.id, entry.patch, entry.if_match, Names(known)
         )
-        return replace(entry, ahead=ahead)
+        return entry._replace(ahead=ahead)
     if entry.method not in ("POST", "PUT"):
         return entry
     content = entry.content
@@ -90,4 +89,4 @@ def _ready(
     draft = drafted(
         content, entry.id or new_id(), access, entry.type, waits=names.waits, place=place
     )
-    return replace(entry, draft=draft)
+    return entry._replace(draft=draft)

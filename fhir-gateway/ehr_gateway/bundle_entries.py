@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
-from typing import Any, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 from ehr_fhir import definitions
 from ehr_fhir.errors import EhrError, Invalid, Issue, TooCostly, Unsupported
@@ -26,8 +25,7 @@ _URL = re.compile(r"^([A-Z][A-Za-z]+)(?:/([A-Za-z0-9\-.]{1,64}))?(?:\?(.*))?$")
 _ETAG = re.compile(r'^(?:W/)?"?(\d{1,18})"?$')
 
 
-@dataclass(frozen=True)
-class Entry:
+class Entry(NamedTuple):
     """One request inside a Bundle."""
 
     place: str

@@ -24,10 +24,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol, TypeVar
 
-from ehr_gateway.loading.ahead import Sight, look, meanings
+from ehr_gateway.loading.ahead import gathered, look, meanings
 from ehr_gateway.loading.files import LoadReject, Unit, discover, units
-from ehr_gateway.loading.preparing import Plan, Ready, Verdict, judge, ready_of, start_worker
+from ehr_gateway.loading.preparing import Plan, Ready, judge, ready_of, start_worker
 from ehr_gateway.loading.putting import put
+from ehr_gateway.loading.scratch import scratch
 from ehr_gateway.loading.whole import Whole
 from ehr_gateway.store import Store
 
@@ -64,27 +65,26 @@ def load(
     """Load Bundles, NDJSON and folders of them; `organization` wrote what names no author."""
     start = time.monotonic()
     files, rejects = discover(paths)
-    whole = Whole()
     existing = 0
     # Beside the store: records belong in no folder that others read or clean.
     spool = tempfile.TemporaryDirectory(prefix="load-", dir=store.folder)
-    with spool as folder, _workers(files, workers) as do:
-        sight = Sight()
-        for part in do(look, ((unit,) for unit in _units(files, []))):
-            sight.add(part)
+    with spool as folder, scratch(Path(folder)) as notes, _workers(files, workers) as do:
+        sight = gathered(do(look, ((unit,) for unit in _units(files, []))), notes)
         plan = Path(folder, "plan")
-        content = Plan(meanings(store, sight), dict(store.parameter_ids), organization)
+        content = Plan(meanings(store, sight, notes), dict(store.parameter_ids), organization)
         plan.write_bytes(pickle.dumps(content))
-        spools: list[Path] = []
-        names: deque[str] = deque()
-        work = _work(_units(files, rejects), Path(folder), plan, spools, names)
-        for verdict in do(judge, work):
-            existing += _take(whole, names.popleft(), verdict)
+        whole = Whole(notes)
+        begun: deque[tuple[str, Path]] = deque()
+        for verdict in do(judge, _work(_units(files, rejects), Path(folder), plan, begun)):
+            whole.rejects += verdict.rejects
+            whole.add(*begun.popleft(), verdict.judged)
+            existing += verdict.existing
         whole.close(store)
-        unchanged = put(store, _accepted(spools, whole), clock, on_progress)
+        accepted = whole.accepted
+        unchanged = put(store, _accepted(whole), clock, on_progress)
     found = (*rejects, *whole.rejects)
     return LoadReport(
-        accepted=whole.accepted + existing,
+        accepted=accepted + existing,
         rejected=len(found),
         rejects=tuple(sorted(found, key=lambda one: (one.file, one.line))),
         seconds=time.monotonic() - start,
@@ -102,22 +102,16 @@ def _units(files: Iterable[Path], rejects: list[LoadReject]) -> Iterator[Unit]:
 
 
 def _work(
-    found: Iterable[Unit], folder: Path, plan: Path, spools: list[Path], names: deque[str]
+    found: Iterable[Unit], folder: Path, plan: Path, begun: deque[tuple[str, Path]]
 ) -> Iterator[tuple[Unit, Path, Path]]:
     for number, unit in enumerate(found):
-        spools.append(folder / f"{number}.spool")
-        names.append(unit.file)
-        yield unit, spools[-1], plan
+        spool = folder / f"{number}.spool"
+        begun.append((unit.file, spool))
+        yield unit, spool, plan
 
 
-def _take(whole: Whole, file: str, verdict: Verdict) -> int:
-    whole.rejects += verdict.rejects
-    whole.add(file, verdict.judged)
-    return verdict.existing
-
-
-def _accepted(spools: Sequence[Path], whole: Whole) -> Iterator[Ready]:
-    for spool, refused in zip(spools, whole.refused, strict=True):
+def _accepted(whole: Whole) -> Iterator[Ready]:
+    for spool, refused in whole.units():
         for index, ready in enumerate(ready_of(spool)):
             if index not in refused:
                 yield ready

@@ -69,10 +69,11 @@ def insert_version(
         "INSERT INTO record_patient (pk, patient) VALUES (?, ?)",
         [(pk, patient) for patient in sorted(record.patients)],
     )
-    connection.executemany(
-        "INSERT INTO record_label (pk, label) VALUES (?, ?)",
-        [(pk, label) for label in sorted(record.labels)],
-    )
+    if record.labels:
+        connection.executemany(
+            "INSERT INTO record_label (pk, label) VALUES (?, ?)",
+            [(pk, label) for label in sorted(record.labels)],
+        )
     return Version(
         pk, record.type, record.id, version, last_updated_ms, deleted, body, method, record.author
     )

@@ -15,13 +15,14 @@ from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Literal
 
+import orjson
+
 from ehr_fhir.errors import (
     Forbidden,
     NotFound,
     PreconditionFailed,
     Unprocessable,
 )  # fmt: skip
-from ehr_fhir.json_text import parse
 from ehr_fhir.patch import Patch
 from ehr_fhir.references import Replacements
 from ehr_gateway import full_text, search_registry
@@ -88,16 +89,23 @@ class Transaction:
 
     def __init__(self, store: Store, connection: Connection, access: Access) -> None:
         self.store = store
-        self.connection = connection
         self.access = access
         self.versions: list[Version] = []
         # What conditional references found: a Bundle repeats the same few again and again.
         self.found: dict[str, dict[str, list[str]]] = defaultdict(dict)
+        self._connection = connection
         self._pending: list[tuple[WriteInteraction, Record, Prepared | None]] = []
+        self._unindexed: list[tuple[Version, Prepared]] = []
         row = connection.execute("SELECT last_updated FROM resource ORDER BY pk DESC LIMIT 1")
         latest = row.fetchone()
         # Time never runs backwards in the feed, whatever the clock does.
         self.now_ms = max(access.now_ms, latest["last_updated"] if latest else 0)
+
+    @property
+    def connection(self) -> Connection:
+        """Return the writer's connection, on which a search finds all that is written by now."""
+        self._index()
+        return self._connection
 
     def create(self, draft: Draft) -> Version:
         """Store a new resource."""
@@ -146,7 +154,7 @@ class Transaction:
         Even of the platform's services: the answer to a patch tells what stood there. `ahead` is
         what it made of the version that was current before the lock was taken.
         """
-        current = read_in(self.connection, self.access, kind, identity)
+        current = read_in(self._connection, self.access, kind, identity)
         _check_version(current, if_match)
         if ahead is None or ahead.base != current.pk:
             # Another write came between. Done here, so that nobody has to try again and again.
@@ -160,6 +168,7 @@ class Transaction:
 
     def finish(self) -> None:
         """Judge what can be judged only at the end: the right to deposit, and the references."""
+        self._index()
         patients = {one for _, record, _ in self._pending for one in record.patients}
         joined = {patient: self._joined(patient) for patient in patients}
         for interaction, record, _ in self._pending:
@@ -193,16 +202,30 @@ class Transaction:
             remove_index(self.connection, current)
         number = current.version + 1 if current else 1
         version = self._insert(prepared.record, prepared.body(number, self.now_ms), current, method)
-        registry = self.store.registry(self.connection)
-        rows = (*prepared.rows, *registry.rows(version.type, version.body))
-        insert_index(self.connection, [(version.pk, numbered(registry.ids, version.type, rows))])
-        full_text.insert(self.connection, [(version.pk, version.type, prepared.words)])
-        replace_rules(self.connection, prepared.record, prepared.rules, known=current is not None)
+        self._unindexed.append((version, prepared))
+        if len(self._unindexed) >= _MOST_UNINDEXED:
+            self._index()
+        replace_rules(self._connection, prepared.record, prepared.rules, known=current is not None)
         return version
+
+    def _index(self) -> None:
+        """Make what is written be found: of many at once, since neighbours share a page."""
+        if not self._unindexed:
+            return
+        written, self._unindexed = self._unindexed, []
+        registry = self.store.registry(self._connection)
+        rows = []
+        for version, prepared in written:
+            added = registry.rows(version.type, version.body)
+            found = numbered(registry.ids, version.type, (*prepared.rows, *added))
+            rows.append((version.pk, found))
+        insert_index(self._connection, rows)
+        words = [(version.pk, version.type, prepared.words) for version, prepared in written]
+        full_text.insert(self._connection, words)
 
     def _insert(self, record: Record, body: bytes, current: Version | None, method: str) -> Version:
         version = insert_version(
-            self.connection,
+            self._connection,
             record,
             body,
             version=current.version + 1 if current else 1,
@@ -210,7 +233,7 @@ class Transaction:
             method=method,
         )
         if method == "DELETE":
-            replace_rules(self.connection, record, (), known=True)
+            replace_rules(self._connection, record, (), known=True)
         self.versions.append(version)
         self.found.pop(record.type, None)
         return version
@@ -226,7 +249,7 @@ class Transaction:
 
     def _current(self, kind: str, identity: str) -> Version | None:
         visible = _EVERYTHING if self._platform else self.access.read
-        row = self.connection.execute(
+        row = self._connection.execute(
             "SELECT r.* FROM resource r WHERE r.type = :type AND r.id = :id AND r.current = 1"  # noqa: S608
             f" AND ({visible.sql})",
             {"type": kind, "id": identity, **visible.params},
@@ -240,14 +263,15 @@ class Transaction:
         return requester.role == "system" and requester.organization == load_roles().platform
 
     def _exists(self, kind: str, identity: str) -> bool:
-        row = self.connection.execute(
+        row = self._connection.execute(
             "SELECT 1 FROM resource WHERE type = ? AND id = ? AND current = 1", (kind, identity)
         )
         return row.fetchone() is not None
 
     def _check_current(self, interaction: WriteInteraction, current: Version) -> Record:
         """Judge a change by what stands there now, too: it may be about somebody else."""
-        record = record_facts(parse(current.body), current.author)
+        # What is stored was parsed strictly before; the facts hang on no number's digits.
+        record = record_facts(orjson.loads(current.body), current.author)
         self._check_named(interaction, record, holds=self._holds_back(record))
         return record
 
@@ -299,10 +323,11 @@ class Transaction:
         return record.type == "Consent" and self._holds(condition, {"id": record.id})
 
     def _holds(self, condition: str, params: Mapping[str, object]) -> bool:
-        return bool(self.connection.execute(f"SELECT {condition}", params).fetchone()[0])
+        return bool(self._connection.execute(f"SELECT {condition}", params).fetchone()[0])
 
 
 _EVERYTHING = Predicate("TRUE", {})
+_MOST_UNINDEXED = 100
 _REFUSALS = {
     "scope": "The token's scopes do not cover this interaction on this type.",
     "role": "The requester's role may not write this kind of record.",

@@ -3,8 +3,7 @@
 Loads a file of the bench's records and one four times as large, each with `ehr load` in a process
 of its own, and prints the peak of its resident memory, with and without the pages of files
 that it has mapped (the database's, which the system takes back at need), and of its largest worker
-process. A load that streams takes the same for both, but for what it must remember of each
-resource: its id, and where it refers to.
+process. A load that streams takes the same for both.
 """
 
 from __future__ import annotations

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
+from itertools import takewhile
 from typing import Any
 
 from ehr_fhir.fhirpath import syntax
@@ -103,29 +104,27 @@ def _where(before: list[Walk], condition: syntax.Node) -> list[Walk] | None:
 
 
 def _walker(steps: tuple[Step, ...]) -> Walker:
-    if len(steps) == 1 and isinstance(steps[0], str):
-        return _single(steps[0])
+    names = tuple(takewhile(lambda step: type(step) is str, steps))
+    rest = steps[len(names) :]
 
     def values(resource: Mapping[str, Any]) -> list[Any]:
-        nodes: list[Any] = [resource]
-        for step in steps:
-            nodes = _step(nodes, step)
-            if not nodes:
-                break
-        return nodes
+        node: Any = resource
+        for at, name in enumerate(names, 1):
+            node = node.get(name)
+            if type(node) is list:
+                # A null stands for a primitive that has only extensions.
+                return _walked([one for one in node if one is not None], steps[at:])
+            if node is None:
+                return []
+        return _walked([node], rest) if rest else [node]
 
     return values
 
 
-def _single(key: str) -> Walker:
-    def values(resource: Mapping[str, Any]) -> list[Any]:
-        value = resource.get(key)
-        if type(value) is list:
-            # A null stands for a primitive that has only extensions.
-            return [item for item in value if item is not None]
-        return [] if value is None else [value]
-
-    return values
+def _walked(nodes: list[Any], steps: tuple[Step, ...]) -> list[Any]:
+    for step in steps:
+        nodes = _step(nodes, step)
+    return nodes
 
 
 def _step(nodes: list[Any], step: Step) -> list[Any]:

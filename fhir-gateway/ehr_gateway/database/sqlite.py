@@ -26,6 +26,8 @@ _LOG_MOST, _LOG_KEPT = 32 << 20, 4 << 20
 # A search in a hurry gives up after so many thousands of the database's own instructions: 2 ms.
 _HURRY, _STEPS = 40, 1000
 _PRAGMAS = (
+    # Each write touches a little of many pages and puts them whole into the log: small ones.
+    "PRAGMA page_size = 2048",
     "PRAGMA journal_mode = WAL",
     "PRAGMA busy_timeout = 30000",
     "PRAGMA mmap_size = 67108864",

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import Any
 
@@ -145,7 +145,7 @@ def _transaction(
         sound = [placed(entry, lambda one: resolved(writing, one)) for entry in asked]
         found = _found(writing, sound)
         sound = [
-            replace(one, id=found[one.place].id) if one.place in found else one for one in sound
+            one._replace(id=found[one.place].id) if one.place in found else one for one in sound
         ]
         _check_once(sound, found)
         check_criteria(

@@ -5,7 +5,6 @@ Conditional references may point at anything in the set, in any file, or in the 
 
 from __future__ import annotations
 
-from collections import defaultdict
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from urllib.parse import parse_qsl
@@ -15,9 +14,10 @@ import orjson
 from ehr_fhir.references import conditional
 from ehr_gateway.loading.files import Unit
 from ehr_gateway.loading.items import Item, items
+from ehr_gateway.loading.scratch import Scratch
 from ehr_gateway.store import Store
 
-__all__ = ["Meanings", "Sight", "look", "meanings"]
+__all__ = ["Meanings", "Sight", "gathered", "look", "meanings"]
 
 # (resource type, system, value)
 Identifier = tuple[str, str, str]
@@ -25,17 +25,11 @@ Identifier = tuple[str, str, str]
 
 @dataclass
 class Sight:
-    """What one unit or many show: identifiers, conditional references, conditional creates."""
+    """What one unit shows: identifiers, conditional references, conditional creates."""
 
     identifiers: list[tuple[Identifier, str]] = field(default_factory=list)
     searches: set[str] = field(default_factory=set)
     creates: list[tuple[str, str, str, str]] = field(default_factory=list)
-
-    def add(self, other: Sight) -> None:
-        """Take in what another unit shows."""
-        self.identifiers += other.identifiers
-        self.searches |= other.searches
-        self.creates += other.creates
 
 
 @dataclass(frozen=True)
@@ -66,18 +60,28 @@ def look(unit: Unit) -> Sight:
     return sight
 
 
-def meanings(store: Store, sight: Sight) -> Meanings:
+def gathered(sights: Iterable[Sight], scratch: Scratch) -> Sight:
+    """Return the searches and creates of all units; their identifiers go to the scratch."""
+    every = Sight()
+    for sight in sights:
+        scratch.executemany(
+            "INSERT INTO identifier VALUES (?, ?, ?, ?) ON CONFLICT DO NOTHING",
+            ((*identifier, identity) for identifier, identity in sight.identifiers),
+        )
+        every.searches |= sight.searches
+        every.creates += sight.creates
+    return every
+
+
+def meanings(store: Store, sight: Sight, scratch: Scratch) -> Meanings:
     """Find out what the searches of a set mean, in the set first and then in the store."""
-    inside: dict[Identifier, set[str]] = defaultdict(set)
-    for identifier, identity in sight.identifiers:
-        inside[identifier].add(identity)
     searches = {}
     for reference in sight.searches:
         kind, criteria = conditional(reference) or ("", "")
         wanted = _identifier(kind, criteria)
         if wanted is None:
             continue
-        ids = inside.get(wanted) or _stored(store, wanted)
+        ids = _inside(scratch, wanted) or _stored(store, wanted)
         if len(ids) == 1:
             searches[reference] = f"{kind}/{next(iter(ids))}"
     existing = {}
@@ -122,6 +126,11 @@ def _identifier(kind: str, criteria: str) -> Identifier | None:
         return None
     system, _, value = pairs[0][1].partition("|")
     return kind, system, value
+
+
+def _inside(scratch: Scratch, identifier: Identifier) -> set[str]:
+    query = "SELECT id FROM identifier WHERE type = ? AND system = ? AND value = ?"
+    return {identity for (identity,) in scratch.execute(query, identifier)}
 
 
 def _stored(store: Store, identifier: Identifier) -> set[str]:

@@ -23,7 +23,7 @@ from ehr_gateway.prepared import Prepared, named_author, prepare
 from ehr_gateway.records import IndexValues, numbered
 from ehr_privacy.consent import Record, RuleRow
 
-__all__ = ["Judged", "Plan", "Ready", "Verdict", "judge", "ready_of", "start_worker"]
+__all__ = ["Judged", "Plan", "Ready", "Verdict", "judge", "judged_of", "ready_of", "start_worker"]
 
 
 @dataclass(frozen=True)
@@ -60,7 +60,7 @@ class Ready:
 
 @dataclass(frozen=True)
 class Verdict:
-    """What came of a unit; the judged ones lie in the spool file in the same order."""
+    """What came of a unit; the spool file holds the judged too, and them ready in that order."""
 
     judged: tuple[Judged, ...]
     rejects: tuple[LoadReject, ...]
@@ -94,14 +94,25 @@ def judge(unit: Unit, spool: Path, plan: Path) -> Verdict:
             else:
                 judged.append(_judged(item, prepared))
                 ready.append(_ready(prepared, load.parameters))
-    spool.write_bytes(pickle.dumps(ready, pickle.HIGHEST_PROTOCOL))
+    with spool.open("wb") as out:
+        pickle.dump(judged, out, pickle.HIGHEST_PROTOCOL)
+        pickle.dump(ready, out, pickle.HIGHEST_PROTOCOL)
     return Verdict(tuple(judged), tuple(rejects), existing)
 
 
-def ready_of(spool: Path) -> list[Ready]:
-    """Read the resources of a unit back from the spool."""
+def judged_of(spool: Path) -> list[Judged]:
+    """Read the judged resources of a unit back from the spool."""
     # The spool is this load's own, made a moment ago in a private folder.
-    ready: list[Ready] = pickle.loads(spool.read_bytes())  # noqa: S301
+    with spool.open("rb") as stream:
+        judged: list[Judged] = pickle.load(stream)  # noqa: S301
+    return judged
+
+
+def ready_of(spool: Path) -> list[Ready]:
+    """Read the resources of a unit back from the spool, ready to be stored."""
+    with spool.open("rb") as stream:
+        pickle.load(stream)  # noqa: S301 - as above
+        ready: list[Ready] = pickle.load(stream)  # noqa: S301
     return ready
 
 

@@ -5,11 +5,13 @@ A resource that refers to a refused one is refused too, and so on until nothing 
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from itertools import islice
+from pathlib import Path
 
 from ehr_gateway.loading.files import LoadReject
-from ehr_gateway.loading.preparing import Judged
+from ehr_gateway.loading.preparing import Judged, judged_of
+from ehr_gateway.loading.scratch import Scratch
 from ehr_gateway.store import Store
 
 __all__ = ["Whole"]
@@ -21,66 +23,73 @@ _BATCH = 250
 class Whole:
     """What is known of a load once every unit has been judged for itself."""
 
-    def __init__(self) -> None:
+    def __init__(self, scratch: Scratch) -> None:
         self.rejects: list[LoadReject] = []
-        # In each unit: which of its judged resources are not to be loaded.
-        self.refused: list[set[int]] = []
-        self._units: list[tuple[str, Sequence[Judged]]] = []
-        self._places: dict[Identity, tuple[int, int]] = {}
+        # The file and the spool of each unit, and which of its judged are not to be loaded.
+        self._units: list[tuple[str, Path]] = []
+        self._refused: dict[int, set[int]] = {}
+        self._scratch = scratch
 
     @property
     def accepted(self) -> int:
         """Return how many resources are to be loaded."""
-        return len(self._places)
+        return int(self._scratch.execute("SELECT COUNT(*) FROM place").fetchone()[0])
 
-    def add(self, file: str, judged: Sequence[Judged]) -> None:
+    def units(self) -> Iterator[tuple[Path, Collection[int]]]:
+        """Yield the spool of each unit, with the numbers of those not to be loaded."""
+        for number, (_, spool) in enumerate(self._units):
+            yield spool, self._refused.get(number, ())
+
+    def add(self, file: str, spool: Path, judged: Sequence[Judged]) -> None:
         """Take in one unit; the first of several resources of one id counts."""
         number = len(self._units)
-        refused: set[int] = set()
-        self._units.append((file, judged))
-        self.refused.append(refused)
+        self._units.append((file, spool))
         for index, one in enumerate(judged):
-            first = self._places.setdefault((one.type, one.id), (number, index))
-            if first != (number, index):
-                refused.add(index)
-                where = f"{self._units[first[0]][0]}:{self._units[first[0]][1][first[1]].line}"
-                self._reject(file, one, f"A duplicate: this id stands at {where} already.")
+            made = self._scratch.execute(
+                "INSERT INTO place VALUES (?, ?, ?, ?) ON CONFLICT DO NOTHING",
+                (one.type, one.id, number, one.line),
+            )
+            if made.rowcount == 0:
+                where = self._where(one)
+                self._refuse(number, index, one, f"A duplicate: this id stands at {where} already.")
+        self._scratch.executemany(
+            "INSERT INTO target VALUES (?, ?) ON CONFLICT DO NOTHING",
+            {target for one in judged for target in one.targets},
+        )
 
     def close(self, store: Store) -> None:
         """Refuse what refers to nothing, then what refers to that."""
-        outside = set(_stored(store, self._outside()))
-        while True:
-            dangling = [
-                (place, target)
-                for place in self._places.values()
-                if (target := self._missing(place, outside)) is not None
-            ]
-            if not dangling:
-                return
-            for (number, index), (kind, _) in dangling:
-                file, judged = self._units[number]
-                one = judged[index]
-                self.refused[number].add(index)
-                del self._places[one.type, one.id]
-                text = f"A dangling reference: it refers to a {kind} that is neither in the set"
-                self._reject(file, one, f"{text} (or was refused) nor in the store.")
+        missing = set(self._outside())
+        missing -= set(_stored(store, missing))
+        while missing:
+            missing = set(self._without(missing))
 
-    def _outside(self) -> set[Identity]:
-        places = self._places
-        return {
-            target
-            for number, index in places.values()
-            for target in self._units[number][1][index].targets
-            if target not in places
-        }
+    def _outside(self) -> Iterator[Identity]:
+        yield from self._scratch.execute("SELECT * FROM target EXCEPT SELECT type, id FROM place")
 
-    def _missing(self, place: tuple[int, int], outside: set[Identity]) -> Identity | None:
-        for target in sorted(self._units[place[0]][1][place[1]].targets):
-            if target not in self._places and target not in outside:
-                return target
-        return None
+    def _without(self, missing: set[Identity]) -> Iterator[Identity]:
+        """Refuse what refers to something missing, and yield it: it is missing next."""
+        for number, (_, spool) in enumerate(self._units):
+            for index, one in enumerate(judged_of(spool)):
+                named = one.targets & missing
+                if not named or index in self._refused.get(number, ()):
+                    continue
+                self._scratch.execute(
+                    "DELETE FROM place WHERE type = ? AND id = ?", (one.type, one.id)
+                )
+                text = f"A dangling reference: it refers to a {min(named)[0]} that is neither"
+                text += " in the set (or was refused) nor in the store."
+                self._refuse(number, index, one, text)
+                yield one.type, one.id
 
-    def _reject(self, file: str, one: Judged, reason: str) -> None:
+    def _where(self, one: Judged) -> str:
+        query = "SELECT unit, line FROM place WHERE type = ? AND id = ?"
+        unit, line = self._scratch.execute(query, (one.type, one.id)).fetchone()
+        return f"{self._units[unit][0]}:{line}"
+
+    def _refuse(self, number: int, index: int, one: Judged, reason: str) -> None:
+        self._refused.setdefault(number, set()).add(index)
+        file = self._units[number][0]
         self.rejects.append(LoadReject(file, one.line, one.type, one.id, reason))
 
 

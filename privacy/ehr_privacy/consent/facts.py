@@ -159,14 +159,15 @@ def _entries(holder: Json, name: str) -> Iterator[Json]:
 
 
 def _named_patients(resource: Json) -> frozenset[str]:
-    found = (_target(resource.get(name)) for name in _WHOSE)
+    found = (_target(resource[name]) for name in _WHOSE if name in resource)
     return frozenset(name for kind, name in found if kind == "Patient")
 
 
 def _author_people(resource: Json) -> frozenset[str]:
     found = []
     for name in _AUTHORS:
-        value = resource.get(name)
+        if (value := resource.get(name)) is None:
+            continue
         for one in value if isinstance(value, list) else (value,):
             inner = one.get("actor", one.get("individual", one)) if isinstance(one, Mapping) else 0
             found.append(_target(inner))
@@ -194,9 +195,9 @@ def _codes(value: object) -> frozenset[str]:
 
 
 def _clinical_date(resource: Json, rules: DomainRules) -> date | None:
-    for path in rules.clinical_date:
-        value: object = resource
-        for name in path:
+    for first, *below in rules.clinical_date:
+        value: object = resource.get(first)
+        for name in below:
             value = value.get(name) if isinstance(value, Mapping) else None
         if isinstance(value, str):
             return hong_kong_day(value)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 from datetime import UTC, date, datetime, time, timedelta
+from functools import lru_cache
 from zoneinfo import ZoneInfo
 
 HONG_KONG = ZoneInfo("Asia/Hong_Kong")
@@ -60,6 +61,8 @@ def span(text: str) -> tuple[int, int]:
     return day_start_ms(first), day_start_ms(after)
 
 
+# The lines of one encounter bear the same time.
+@lru_cache(4096)
 def hong_kong_day(text: str) -> date | None:
     """Return the Hong Kong day of a FHIR dateTime; None when it is not known to the day.
 

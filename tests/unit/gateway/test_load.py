@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import json
+import tracemalloc
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,9 @@ import pytest
 from ehr_gateway.interactions.read import read
 from ehr_gateway.load import LoadReport, load
 from ehr_gateway.loading import files
+from ehr_gateway.loading.preparing import Judged
+from ehr_gateway.loading.scratch import scratch
+from ehr_gateway.loading.whole import Whole
 from ehr_gateway.store import Store
 from tests.lib.store import content, found, platform, put, rows
 
@@ -288,6 +292,26 @@ def test_progress_is_told(store: Store, tmp_path: Path) -> None:
     load(store, [written(tmp_path / "a.ndjson", PATIENT)], "o", told.append)
 
     assert told == [1]
+
+
+def test_what_is_remembered_of_each_resource_stays_out_of_memory(tmp_path: Path) -> None:
+    def unit(number: int) -> list[Judged]:
+        ids = [f"{number}-{line}" for line in range(250)]
+        return [
+            Judged(line, "Condition", one, frozenset({("Patient", one)}))
+            for line, one in enumerate(ids)
+        ]
+
+    with scratch(tmp_path) as notes:
+        whole = Whole(notes)
+        tracemalloc.start()
+        for number in range(40):
+            whole.add("records.ndjson", tmp_path / f"{number}.spool", unit(number))
+        kept, _ = tracemalloc.get_traced_memory()
+        tracemalloc.stop()
+
+        assert whole.accepted == 10_000
+    assert kept < 10 * 10_000
 
 
 def test_processes_give_the_same_tables_as_one(tmp_path: Path) -> None:

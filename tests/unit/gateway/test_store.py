@@ -20,13 +20,16 @@ from ehr_fhir.errors import (
     Unprocessable,
 )  # fmt: skip
 from ehr_gateway.database import Connection
+from ehr_gateway.integrity import find_ids
 from ehr_gateway.interactions.create import create, create_if_none
 from ehr_gateway.interactions.delete import delete
 from ehr_gateway.interactions.history import Asked, history
 from ehr_gateway.interactions.read import read
 from ehr_gateway.interactions.update import update
 from ehr_gateway.interactions.vread import vread
+from ehr_gateway.prepared import drafted
 from ehr_gateway.store import Store, Version
+from ehr_gateway.writing import transaction
 from tests.lib.store import (
     NOW,
     actor,
@@ -98,6 +101,19 @@ def test_the_index_holds_the_current_version_alone(store: Store) -> None:
     # Of `family` and of `name`, whose rows `phonetic` shares.
     assert rows(store, "SELECT exact FROM idx_string") == [("Wong",), ("Wong",)]
     assert found(store, "Patient", "phonetic=wong") == [first.id]
+
+
+def test_a_transaction_searches_what_it_has_written(store: Store) -> None:
+    draft = drafted({"resourceType": "Patient", "name": [{"family": "Chan"}]}, "a", platform())
+
+    with transaction(store, platform()) as writing:
+        writing.create(draft)
+        between = find_ids(writing, "Patient", "family=Chan")
+        writing.delete("Patient", "a")
+        afterwards = find_ids(writing, "Patient", "family=Chan")
+
+    assert (between, afterwards) == (["a"], [])
+    assert rows(store, "SELECT * FROM idx_string") == []
 
 
 def test_if_match_of_another_version_is_refused(store: Store) -> None:
