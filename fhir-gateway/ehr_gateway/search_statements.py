@@ -13,8 +13,8 @@ from ehr_fhir.query import SearchQuery, parse
 from ehr_fhir.query_filters import Filter, InCompartment
 from ehr_gateway.access import Access
 from ehr_gateway.cursor import Position
-from ehr_gateway.database import Connection
-from ehr_gateway.search_order import ordered, walks
+from ehr_gateway.database import Connection, among, listed
+from ehr_gateway.search_order import ordered, place_columns, walks
 from ehr_gateway.search_plan import MOST_ROWS, Select, select
 from ehr_gateway.search_sql import Conditions
 from ehr_gateway.search_values import Params
@@ -44,10 +44,11 @@ class Terms:
 
 @dataclass(frozen=True)
 class Found:
-    """A match: its pk, and its place in the order asked for."""
+    """A match: its pk, its place in the order asked for, and the version if it came along."""
 
     pk: int
     place: Position
+    version: Version | None = None
 
 
 @dataclass(frozen=True)
@@ -92,7 +93,8 @@ class Searching:
         if row is None:
             return chosen
         params = {**chosen.params, "reached": row["id"]}
-        return replace(chosen, where=f"{chosen.where} AND r.id <= :reached", params=params)
+        matching = f"{chosen.matching} AND r.id <= :reached"
+        return replace(chosen, matching=matching, params=params)
 
     def _positions(
         self,
@@ -106,17 +108,28 @@ class Searching:
         statement, params = ordered(
             chosen, query, self.parameter_ids, most, after, inclusive=inclusive
         )
-        return [Found(row[0], tuple(row)[1:]) for row in self.connection.execute(statement, params)]
+        names = place_columns(query)
+        return [
+            Found(
+                row["pk"],
+                tuple(row[name] for name in names),
+                Version.of(row) if chosen.judged_last else None,
+            )
+            for row in self.connection.execute(statement, params)
+        ]
 
     def versions(self, found: Sequence[Found]) -> list[Version]:
         """Return the versions at some positions, in their order."""
-        if not found:
-            return []
-        # Keys first and bodies after: a sort that carried the bodies would be slow.
-        pks = ", ".join(str(one.pk) for one in found)
-        rows = self.connection.execute(f"SELECT * FROM resource WHERE pk IN ({pks})")  # noqa: S608
-        by_pk = {row["pk"]: Version.of(row) for row in rows}
-        return [by_pk[one.pk] for one in found]
+        known = {one.pk: one.version for one in found if one.version is not None}
+        if len(known) < len(found):
+            # Keys first and bodies after: a sort that carried the bodies would be slow.
+            dialect = self.connection.dialect
+            rows = self.connection.execute(
+                f"SELECT * FROM resource WHERE pk {among(dialect, 'pks')}",  # noqa: S608
+                {"pks": listed(dialect, (one.pk for one in found))},
+            )
+            known = {row["pk"]: Version.of(row) for row in rows}
+        return [known[one.pk] for one in found]
 
     def total(self, query: SearchQuery) -> int:
         """Count the matches."""
