@@ -114,9 +114,9 @@ class Store:
         """Which SQL the database speaks."""
         return self.database.dialect
 
-    def reading(self) -> AbstractContextManager[Connection]:
-        """Lend a connection that sees one unchanging state of the store."""
-        return self.database.reading()
+    def reading(self, *, once: bool = False) -> AbstractContextManager[Connection]:
+        """Lend a connection that sees one unchanging state of the store; `once` for one look."""
+        return self.database.reading(once=once)
 
     def writing(self) -> AbstractContextManager[Connection]:
         """Lend the writer's connection inside one transaction: all of it is kept, or nothing."""

@@ -98,9 +98,13 @@ class PostgresqlDatabase:
         self._group = GroupCommit(self._begin_group, self._end_group)
 
     @contextmanager
-    def reading(self) -> Iterator[PostgresqlConnection]:
-        """Lend a connection that sees one unchanging state."""
+    def reading(self, *, once: bool = False) -> Iterator[PostgresqlConnection]:
+        """Lend a connection that sees one unchanging state: its transaction's, or `once`."""
         with _available(), self._readers.connection() as raw:
+            if once:
+                # Two round trips less, of three.
+                yield PostgresqlConnection(raw)
+                return
             _command(raw, b"BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY")
             try:
                 yield PostgresqlConnection(raw)
