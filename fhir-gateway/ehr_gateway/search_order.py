@@ -13,7 +13,7 @@ from dataclasses import replace
 from ehr_fhir.query import SearchQuery, SortKey
 from ehr_fhir.units import CANONICAL
 from ehr_gateway.cursor import Position
-from ehr_gateway.search_plan import Select
+from ehr_gateway.search_plan import Select, along
 from ehr_privacy.consent import BY_ROW
 
 __all__ = ["ordered", "place_columns", "walks"]
@@ -117,9 +117,9 @@ def _by_values(
 def _judged(select: Select, found: str, names: Sequence[str], by: str) -> str:
     """Return the first of what was found, in order, that the requester may find."""
     return (
-        f"SELECT r.*, {', '.join(names)} FROM ({found} ORDER BY {by} {BY_ROW}) m"  # noqa: S608
-        f" CROSS JOIN resource r WHERE r.pk = m.pk AND ({select.visible})"
-        f" ORDER BY {by} LIMIT :limit"
+        f"SELECT r.*, {', '.join(names)}"  # noqa: S608
+        f" FROM ({found} ORDER BY {by} {BY_ROW}) {along(select.dialect, 'm')}"
+        f" WHERE {select.visible} ORDER BY {by} LIMIT :limit"
     )
 
 

@@ -12,10 +12,11 @@ from dataclasses import dataclass, replace
 from math import isqrt
 
 from ehr_fhir.errors import TooCostly
-from ehr_gateway.database import Connection
+from ehr_gateway.database import Connection, Dialect
 from ehr_gateway.search_sql import Part
+from ehr_privacy.consent import BY_ROW
 
-__all__ = ["MOST_ROWS", "Select", "select"]
+__all__ = ["MOST_ROWS", "Select", "along", "select"]
 
 # Matches of a search that has to look at all of them, for a total or to sort by a value.
 MOST_ROWS = 1_000_000
@@ -42,15 +43,22 @@ class Select:
     matching: str
     visible: str
     params: dict[str, object]
-    # Whether matches are sorted first and judged only until a page is full, and their bodies come
-    # with them. PostgreSQL keeps the order of a subquery through a join; SQLite would sort anew.
-    judged_last: bool = False
+    dialect: Dialect
     # Whether it begins at a list, so that nothing is in order yet.
     listed: bool = False
     # Of a walk: the same search from its shortest list, for when the walk meets too little.
     otherwise: Select | None = None
     # How many resources a walk may pass before: a few first, for the frequent fill a page soon.
     reaches: tuple[int, ...] = ()
+
+    @property
+    def judged_last(self) -> bool:
+        """Say whether matches are sorted first and judged only until a page is full.
+
+        Their bodies come with them then. PostgreSQL keeps the order of a subquery through a join;
+        SQLite would sort anew.
+        """
+        return self.dialect == "postgresql"
 
     @property
     def where(self) -> str:
@@ -80,7 +88,7 @@ def select(
     counting = _Counting(connection, tables, params)
     driver = _driver(counting, parts, most)
     listed = [part for part in parts if part.listed]
-    plain = Select(tables, "", "", visible, params, connection.dialect == "postgresql")
+    plain = Select(tables, "", "", visible, params, connection.dialect)
     if driver is not None:
         chosen = _from_list(plain, driver, parts)
         if most is None and driver.rank is None:
@@ -107,15 +115,27 @@ def _matching(parts: Sequence[Part], driver: Part | None = None) -> str:
     return " AND ".join(["r.type = :type", "r.current = 1", *alive, *tests])
 
 
+def along(dialect: Dialect, pks: str) -> str:
+    """Return what stands after FROM to go through a table of pks and meet the resource `r` of each.
+
+    SQLite begins at what stands first in a CROSS JOIN. PostgreSQL may begin anywhere, and would
+    judge every resource there is where it has no statistics yet; a LATERAL with an OFFSET is asked
+    for each row by itself.
+    """
+    if dialect == "sqlite":
+        return f"{pks} CROSS JOIN resource r ON r.pk = {pks}.pk"
+    look_up = f"SELECT * FROM resource WHERE pk = {pks}.pk {BY_ROW}"  # noqa: S608 - names of ours
+    return f"{pks} CROSS JOIN LATERAL ({look_up}) r"
+
+
 def _from_list(plain: Select, driver: Part, parts: Sequence[Part]) -> Select:
-    # DISTINCT, because a resource may have several of the values; CROSS JOIN, so that SQLite
-    # begins here whatever it thinks of the order asked for.
+    # DISTINCT, because a resource may have several of the values.
     listed = f"driver AS MATERIALIZED (SELECT DISTINCT pk FROM ({driver.listed}) one)"  # noqa: S608
     return replace(
         plain,
         tables=(*plain.tables, listed),
-        source="driver CROSS JOIN resource r",
-        matching=f"r.pk = driver.pk AND {_matching(parts, driver)}",
+        source=along(plain.dialect, "driver"),
+        matching=_matching(parts, driver),
         listed=True,
     )
 

@@ -12,6 +12,7 @@ from ehr_fhir.errors import Invalid, Issue
 from ehr_fhir.query_includes import Include
 from ehr_gateway.access import Access
 from ehr_gateway.database import Connection, among, listed
+from ehr_gateway.search_plan import along
 from ehr_gateway.search_statements import Terms
 from ehr_gateway.store import Version
 
@@ -76,8 +77,8 @@ def _round(
     # Numbers of ours and names of R4's types only; DISTINCT so that each is judged once.
     rows = connection.execute(
         f"WITH led AS MATERIALIZED (SELECT DISTINCT pk FROM ({' UNION ALL '.join(selects)}) one)"  # noqa: S608
-        f" SELECT r.* FROM led CROSS JOIN resource r WHERE r.pk = led.pk"
-        f" AND NOT (r.pk {among(connection.dialect, 'seen')}) AND r.current = 1 AND r.deleted = 0"
+        f" SELECT r.* FROM {along(connection.dialect, 'led')}"
+        f" WHERE NOT (r.pk {among(connection.dialect, 'seen')}) AND r.current = 1 AND r.deleted = 0"
         f" AND ({visible.sql}) ORDER BY r.type, r.id LIMIT :most",
         {**visible.params, **lists, "most": most + 1},
     )
