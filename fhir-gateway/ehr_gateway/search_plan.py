@@ -80,12 +80,16 @@ def select(
     params: dict[str, object],
     *,
     most: int | None,
+    last: int,
     by_time: bool = False,
     most_rows: int = MOST_ROWS,
 ) -> Select:
-    """Choose where to begin; `most` is how many are wanted, None for all of them."""
+    """Choose where to begin; `most` is how many are wanted, None for all of them.
+
+    `last` is the newest version's position: the store is about as large.
+    """
     params = {**params, "type": kind}
-    counting = _Counting(connection, tables, params)
+    counting = _Counting(connection, tables, params, last)
     driver = _driver(counting, parts, most)
     listed = [part for part in parts if part.listed]
     plain = Select(tables, "", "", visible, params, connection.dialect)
@@ -169,11 +173,11 @@ class _Counting:
     connection: Connection
     tables: tuple[str, ...]
     params: dict[str, object]
+    last: int
 
     def bound(self, most: int | None) -> int:
         """Return the length from which a list is long, when so many matches are wanted."""
-        row = self.connection.execute("SELECT MAX(pk) AS last FROM resource").fetchone()
-        return max(_FEW, isqrt((row["last"] or 0) * (most or 1000) // _COST))
+        return max(_FEW, isqrt(self.last * (most or 1000) // _COST))
 
     def size(self, part: Part, bound: int) -> int:
         """Count a list; what is built on a long one counts as long."""

@@ -6,7 +6,7 @@ The consent predicate stands in each that finds something.
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from ehr_fhir.query import SearchQuery, parse
@@ -16,6 +16,7 @@ from ehr_gateway.cursor import Position
 from ehr_gateway.database import Connection, among, listed
 from ehr_gateway.search_order import ordered, place_columns, walks
 from ehr_gateway.search_plan import MOST_ROWS, Select, select
+from ehr_gateway.search_registry import Registry
 from ehr_gateway.search_sql import Conditions
 from ehr_gateway.search_values import Params
 from ehr_gateway.store import Version
@@ -56,7 +57,7 @@ class Searching:
     """One search under way: on this connection, for this requester."""
 
     connection: Connection
-    parameter_ids: Mapping[tuple[str, str], int]
+    registry: Registry
     access: Access
     terms: Terms
 
@@ -106,7 +107,7 @@ class Searching:
         inclusive: bool,
     ) -> list[Found]:
         statement, params = ordered(
-            chosen, query, self.parameter_ids, most, after, inclusive=inclusive
+            chosen, query, self.registry.ids, most, after, inclusive=inclusive
         )
         names = place_columns(query)
         return [
@@ -141,7 +142,7 @@ class Searching:
     def plan(self, query: SearchQuery) -> list[str]:
         """Return how the database goes about a page, line by line, without values."""
         chosen = self.select(query, query.count + 1 if walks(query) else None)
-        statement, params = ordered(chosen, query, self.parameter_ids, query.count + 1, None)
+        statement, params = ordered(chosen, query, self.registry.ids, query.count + 1, None)
         if self.connection.dialect == "sqlite":
             rows = self.connection.execute(f"EXPLAIN QUERY PLAN {statement}", params)
             return [str(row["detail"]) for row in rows]
@@ -154,7 +155,7 @@ class Searching:
         params = Params(self.access.now_ms, self.terms.base, dict(visible.params))
         by_time = walks(query) and [key.code for key in query.sort] == ["_lastUpdated"]
         conditions = Conditions(
-            self.parameter_ids, params, visible.sql, self.connection.dialect, by_time=by_time
+            self.registry.ids, params, visible.sql, self.connection.dialect, by_time=by_time
         )
         filters = [expanded(one, self._value_sets) for one in self._filters(query)]
         return select(
@@ -167,6 +168,7 @@ class Searching:
             most=most,
             by_time=by_time,
             most_rows=self.terms.most_rows,
+            last=self.registry.last,
         )
 
     def _filters(self, query: SearchQuery) -> tuple[Filter, ...]:

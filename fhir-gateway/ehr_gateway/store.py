@@ -101,8 +101,9 @@ class Store:
 
     def registry(self, connection: Connection) -> Registry:
         """Return the search parameters as a transaction sees them, added ones included."""
-        self._registry = look(connection, self._registry, self.parameter_ids)
-        return self._registry
+        # Returned as it was looked up: another thread may put its own in the place meanwhile.
+        self._registry = found = look(connection, self._registry, self.parameter_ids)
+        return found
 
     @property
     def embedded(self) -> SqliteDatabase | None:
