@@ -13,9 +13,10 @@ from dataclasses import replace
 from ehr_fhir.query import SearchQuery, SortKey
 from ehr_fhir.units import CANONICAL
 from ehr_gateway.cursor import Position
-from ehr_gateway.search_plan import Select
+from ehr_gateway.search_plan import Select, along
+from ehr_privacy.consent import BY_ROW
 
-__all__ = ["ordered", "walks"]
+__all__ = ["ordered", "place_columns", "walks"]
 
 # The lowest value of several going up, the highest going down (R4 §3.1.1.5.1).
 _VALUES = {
@@ -39,7 +40,7 @@ def ordered(
     *,
     inclusive: bool = False,
 ) -> tuple[str, dict[str, object]]:
-    """Return the statement of one page: rows of pk and position, in order.
+    """Return the statement of one page: rows of pk, position and perhaps the version, in order.
 
     With `inclusive`, from the position on instead of after it.
     """
@@ -54,24 +55,34 @@ def walks(query: SearchQuery) -> bool:
     return len(query.sort) <= 1 and all(key.code in _COLUMNS for key in query.sort)
 
 
+def place_columns(query: SearchQuery) -> list[str]:
+    """Return the names under which the statement of a page has a match's position."""
+    by_id = [key.code for key in query.sort] in ([], ["_id"])
+    return ["k0"] if by_id else [f"k{number}" for number in range(len(query.sort) + 1)]
+
+
 def _by_columns(
     select: Select, query: SearchQuery, after: Position | None, equal: str
 ) -> tuple[str, dict[str, object]]:
     """Walk along an index of `resource`, so that no more is looked at than the page needs."""
-    column = _COLUMNS[query.sort[0].code] if query.sort else "r.id"
+    names = place_columns(query)
     down = bool(query.sort) and query.sort[0].descending
-    columns = ["r.id"] if column == "r.id" else [column, "r.id"]
-    order = ", ".join(f"{one} DESC" if down else one for one in columns)
+    columns = [_COLUMNS[query.sort[0].code], "r.id"] if len(names) > 1 else ["r.id"]
     params = dict(select.params)
     keyset = ""
     if after is not None:
-        names = [f"after{number}" for number in range(len(columns))]
-        params |= dict(zip(names, after, strict=True))
-        marks = ", ".join(f":{name}" for name in names)
+        bounds = [f"after{number}" for number in range(len(columns))]
+        params |= dict(zip(bounds, after, strict=True))
+        marks = ", ".join(f":{name}" for name in bounds)
         keyset = f" AND ({', '.join(columns)}) {'<' if down else '>'}{equal} ({marks})"
+    keys = ", ".join(f"{one} AS {name}" for one, name in zip(columns, names, strict=True))
+    if select.listed and select.judged_last:
+        found = f"SELECT r.pk, {keys} FROM {select.source} WHERE {select.matching}{keyset}"  # noqa: S608
+        return select.start() + _judged(select, found, names, _directed(names, down)), params
+    what = "r.*" if select.judged_last else "r.pk"
     return (
-        f"{select.start()}SELECT r.pk, {', '.join(columns)} FROM {select.source}"  # noqa: S608
-        f" WHERE {select.where}{keyset} ORDER BY {order} LIMIT :limit",
+        f"{select.start()}SELECT {what}, {keys} FROM {select.source}"  # noqa: S608
+        f" WHERE {select.where}{keyset} ORDER BY {_directed(columns, down)} LIMIT :limit",
         params,
     )
 
@@ -84,23 +95,36 @@ def _by_values(
 ) -> tuple[str, dict[str, object]]:
     """Look each match's values up once, then sort them."""
     params = dict(select.params)
+    *names, identity = place_columns(query)
     values, order = [], []
-    for number, key in enumerate(query.sort):
+    for number, (key, name) in enumerate(zip(query.sort, names, strict=True)):
         params[f"sort{number}"] = parameter_ids.get((query.resource_type, key.code), 0)
-        values.append(f"{_value(key, number)} AS k{number}")
-        down = " DESC" if key.descending else ""
-        order += [f"m.k{number} IS NULL", f"m.k{number}{down}"]
+        values.append(f"{_value(key, number)} AS {name}")
+        order.append(f"{name}{' DESC' if key.descending else ''} NULLS LAST")
+    values.append(f"r.id AS {identity}")
     keyset = f" WHERE {_after(query.sort, after, params)}" if after is not None else ""
+    condition = select.matching if select.judged_last else select.where
     valued = (
-        f"m AS MATERIALIZED (SELECT r.pk, r.id, {', '.join(values)} FROM {select.source}"  # noqa: S608
-        f" WHERE {select.where})"
+        f"m AS MATERIALIZED (SELECT r.pk, {', '.join(values)} FROM {select.source}"  # noqa: S608
+        f" WHERE {condition})"
     )
-    names = ", ".join(f"m.k{number}" for number in range(len(query.sort)))
+    found, by = f"SELECT * FROM m{keyset}", ", ".join([*order, identity])  # noqa: S608
+    if select.judged_last:
+        return select.start(valued) + _judged(select, found, [*names, identity], by), params
+    return f"{select.start(valued)}{found} ORDER BY {by} LIMIT :limit", params
+
+
+def _judged(select: Select, found: str, names: Sequence[str], by: str) -> str:
+    """Return the first of what was found, in order, that the requester may find."""
     return (
-        f"{select.start(valued)}SELECT m.pk, {names}, m.id FROM m{keyset}"  # noqa: S608
-        f" ORDER BY {', '.join(order)}, m.id LIMIT :limit",
-        params,
+        f"SELECT r.*, {', '.join(names)}"  # noqa: S608
+        f" FROM ({found} ORDER BY {by} {BY_ROW}) {along(select.dialect, 'm')}"
+        f" WHERE {select.visible} ORDER BY {by} LIMIT :limit"
     )
+
+
+def _directed(columns: Sequence[str], down: bool) -> str:
+    return ", ".join(f"{one} DESC" if down else one for one in columns)
 
 
 def _value(key: SortKey, number: int) -> str:
@@ -132,5 +156,5 @@ def _after(keys: Sequence[SortKey], after: Position, params: dict[str, object]) 
         ways.append(" AND ".join([*equal, later]))
         equal.append(f"{column} = :{name}")
     params["after_id"] = after[-1]
-    ways.append(" AND ".join([*equal, "m.id > :after_id"]))
+    ways.append(" AND ".join([*equal, f"m.k{len(keys)} > :after_id"]))
     return "(" + " OR ".join(f"({way})" for way in ways) + ")"

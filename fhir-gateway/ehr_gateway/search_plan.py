@@ -8,15 +8,15 @@ the bound is where the two cost the same, so neither grows as the store does.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from math import isqrt
 
 from ehr_fhir.errors import TooCostly
-from ehr_gateway.database import Connection
+from ehr_gateway.database import Connection, Dialect
 from ehr_gateway.search_sql import Part
 from ehr_privacy.consent import BY_ROW
 
-__all__ = ["MOST_ROWS", "Select", "select"]
+__all__ = ["MOST_ROWS", "Select", "along", "select"]
 
 # Matches of a search that has to look at all of them, for a total or to sort by a value.
 MOST_ROWS = 1_000_000
@@ -40,12 +40,30 @@ class Select:
 
     tables: tuple[str, ...]
     source: str
-    where: str
+    matching: str
+    visible: str
     params: dict[str, object]
+    dialect: Dialect
+    # Whether it begins at a list, so that nothing is in order yet.
+    listed: bool = False
     # Of a walk: the same search from its shortest list, for when the walk meets too little.
     otherwise: Select | None = None
     # How many resources a walk may pass before: a few first, for the frequent fill a page soon.
     reaches: tuple[int, ...] = ()
+
+    @property
+    def judged_last(self) -> bool:
+        """Say whether matches are sorted first and judged only until a page is full.
+
+        Their bodies come with them then. PostgreSQL keeps the order of a subquery through a join;
+        SQLite would sort anew.
+        """
+        return self.dialect == "postgresql"
+
+    @property
+    def where(self) -> str:
+        """Return the condition on a match that the requester may find."""
+        return f"{self.matching} AND ({self.visible})"
 
     def start(self, *more: str) -> str:
         """Return what stands before SELECT."""
@@ -62,52 +80,68 @@ def select(
     params: dict[str, object],
     *,
     most: int | None,
+    last: int,
     by_time: bool = False,
     most_rows: int = MOST_ROWS,
 ) -> Select:
-    """Choose where to begin; `most` is how many are wanted, None for all of them."""
+    """Choose where to begin; `most` is how many are wanted, None for all of them.
+
+    `last` is the newest version's position: the store is about as large.
+    """
     params = {**params, "type": kind}
-    counting = _Counting(connection, tables, params)
+    counting = _Counting(connection, tables, params, last)
     driver = _driver(counting, parts, most)
     listed = [part for part in parts if part.listed]
+    plain = Select(tables, "", "", visible, params, connection.dialect)
     if driver is not None:
-        chosen = _from_list(driver, parts, tables, visible, params)
+        chosen = _from_list(plain, driver, parts)
         if most is None and driver.rank is None:
             counting.check_cost(chosen, driver, most_rows)
         return chosen
     # A list built on another is too long to be of use when it is long.
-    plain = [part for part in listed if not part.inner]
-    otherwise = _from_list(plain[0], parts, tables, visible, params) if plain else None
-    where = " AND ".join(_where(parts, visible))
-    reaches = (_SOON, _REACH * counting.bound(most))
-    walk = Select(tables, _walked(connection, by_time), where, params, otherwise, reaches)
+    own = [part for part in listed if not part.inner]
+    walk = replace(
+        plain,
+        source=_walked(connection, by_time),
+        matching=_matching(parts),
+        otherwise=_from_list(plain, own[0], parts) if own else None,
+        reaches=(_SOON, _REACH * counting.bound(most)),
+    )
     if most is None:
         counting.check_cost(walk, _EVERY, most_rows)
     return walk
 
 
-def _where(parts: Sequence[Part], visible: str, driver: Part | None = None) -> list[str]:
+def _matching(parts: Sequence[Part], driver: Part | None = None) -> str:
     tests = [part.test for part in parts if not (part is driver and part.exact)]
-    if driver is not None:
-        # A list is joined with the others as a whole; a walk asks for each row by itself.
-        tests = [test.replace(BY_ROW, "") for test in tests]
     # Not asked where it follows: a walk then reads an index alone.
     alive = [] if any(part.alive for part in parts) else ["r.deleted = 0"]
-    return ["r.type = :type", "r.current = 1", *alive, *tests, f"({visible})"]
+    return " AND ".join(["r.type = :type", "r.current = 1", *alive, *tests])
 
 
-def _from_list(
-    driver: Part,
-    parts: Sequence[Part],
-    tables: tuple[str, ...],
-    visible: str,
-    params: dict[str, object],
-) -> Select:
-    # DISTINCT, because a resource may have several of the values; CROSS JOIN, so that SQLite
-    # begins here whatever it thinks of the order asked for.
+def along(dialect: Dialect, pks: str) -> str:
+    """Return what stands after FROM to go through a table of pks and meet the resource `r` of each.
+
+    SQLite begins at what stands first in a CROSS JOIN. PostgreSQL may begin anywhere, and would
+    judge every resource there is where it has no statistics yet; a LATERAL with an OFFSET is asked
+    for each row by itself.
+    """
+    if dialect == "sqlite":
+        return f"{pks} CROSS JOIN resource r ON r.pk = {pks}.pk"
+    look_up = f"SELECT * FROM resource WHERE pk = {pks}.pk {BY_ROW}"  # noqa: S608 - names of ours
+    return f"{pks} CROSS JOIN LATERAL ({look_up}) r"
+
+
+def _from_list(plain: Select, driver: Part, parts: Sequence[Part]) -> Select:
+    # DISTINCT, because a resource may have several of the values.
     listed = f"driver AS MATERIALIZED (SELECT DISTINCT pk FROM ({driver.listed}) one)"  # noqa: S608
-    where = " AND ".join(["r.pk = driver.pk", *_where(parts, visible, driver)])
-    return Select((*tables, listed), "driver CROSS JOIN resource r", where, params)
+    return replace(
+        plain,
+        tables=(*plain.tables, listed),
+        source=along(plain.dialect, "driver"),
+        matching=_matching(parts, driver),
+        listed=True,
+    )
 
 
 def _walked(connection: Connection, by_time: bool) -> str:
@@ -139,11 +173,11 @@ class _Counting:
     connection: Connection
     tables: tuple[str, ...]
     params: dict[str, object]
+    last: int
 
     def bound(self, most: int | None) -> int:
         """Return the length from which a list is long, when so many matches are wanted."""
-        row = self.connection.execute("SELECT MAX(pk) AS last FROM resource").fetchone()
-        return max(_FEW, isqrt((row["last"] or 0) * (most or 1000) // _COST))
+        return max(_FEW, isqrt(self.last * (most or 1000) // _COST))
 
     def size(self, part: Part, bound: int) -> int:
         """Count a list; what is built on a long one counts as long."""

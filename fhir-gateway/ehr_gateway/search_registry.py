@@ -40,6 +40,8 @@ class Registry:
     ids: Mapping[tuple[str, str], int]
     indexed: Mapping[str, tuple[SearchParameter, ...]]
     served: Added
+    # The newest version's position: about how large the store is, for the plans of searches.
+    last: int = 0
 
     def only(self, resource_type: str, code: str) -> Registry:
         """Return a registry that indexes one parameter."""
@@ -58,11 +60,11 @@ def look(
     connection: Connection, known: Registry | None, ids: Mapping[tuple[str, str], int]
 ) -> Registry:
     """Return the registry: the one known, unless it has changed."""
-    generation = _generation(connection)
+    generation, last = _state(connection)
     if known is not None and known.generation == generation:
-        return known
+        return known if known.last == last else replace(known, last=last)
     if not generation:
-        return Registry(generation, ids, {}, {})
+        return Registry(generation, ids, {}, {}, last)
     rows = connection.execute(
         "SELECT * FROM added_parameter WHERE state <> 'removing' ORDER BY param"
     ).fetchall()
@@ -75,7 +77,7 @@ def look(
         indexed[one.resource_type] = (*indexed.get(one.resource_type, ()), one)
         if row["state"] == "ready":
             served.setdefault(one.resource_type, {})[one.code] = one
-    return Registry(generation, numbers, indexed, served)
+    return Registry(generation, numbers, indexed, served, last)
 
 
 def apply(connection: Connection, identity: str, body: bytes, *, deleted: bool) -> None:
@@ -105,9 +107,14 @@ def touch(connection: Connection) -> None:
     )
 
 
-def _generation(connection: Connection) -> bytes:
-    row = connection.execute("SELECT value FROM setting WHERE name = ?", (_GENERATION,)).fetchone()
-    return bytes(row["value"]) if row else b""
+def _state(connection: Connection) -> tuple[bytes, int]:
+    """Return the name of the registry's state and the newest version, by one statement."""
+    row = connection.execute(
+        "SELECT (SELECT value FROM setting WHERE name = ?) AS value,"
+        " (SELECT MAX(pk) FROM resource) AS last",
+        (_GENERATION,),
+    ).fetchone()
+    return bytes(row["value"] or b""), row["last"] or 0
 
 
 def _add(connection: Connection, identity: str, kind: str, code: str, definition: str) -> None:

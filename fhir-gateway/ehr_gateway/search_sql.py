@@ -158,8 +158,9 @@ class Conditions:
             tests = one_of(self._params, clause)
         else:
             tests = [value_test(self._params, kind, clause, value) for value in clause.values]
+        values = self._own(kind, param) if kind == "token" else f"idx_{kind}"
         test = (
-            f"EXISTS (SELECT 1 FROM idx_{kind} WHERE pk = r.pk AND param = {param}"  # noqa: S608
+            f"EXISTS (SELECT 1 FROM {values} WHERE pk = r.pk AND param = {param}"  # noqa: S608
             f" AND {_either(tests)} {BY_ROW})"
         )
         if clause.modifier in ("not", "not-in"):
@@ -176,6 +177,16 @@ class Conditions:
             rank=_rank(clause),
             counted=self._counted(kind, param, clause),
         )
+
+    def _own(self, kind: str, param: str) -> str:
+        """Return the values of `r`, to be looked into from the resource and no other way.
+
+        PostgreSQL might look among all that have a code, or refer to a type, for each resource.
+        """
+        if self._dialect == "sqlite":
+            return f"idx_{kind} i"
+        table = f"idx_{kind} WHERE pk = r.pk AND param = {param}"
+        return f"(SELECT * FROM {table} {BY_ROW}) i"  # noqa: S608
 
     def _counted(self, kind: str, param: str, clause: Clause) -> str | None:
         for value in clause.values:
@@ -218,7 +229,8 @@ class Conditions:
             part, target = self._passed(kind, after), self._bind(kind)
             refers = f"i.param = {param} AND i.target_type = {target}"
             tests.append(
-                f"EXISTS (SELECT 1 FROM idx_reference i WHERE i.pk = r.pk AND {refers}"  # noqa: S608
+                f"EXISTS (SELECT 1 FROM {self._own('reference', param)}"  # noqa: S608
+                f" WHERE i.pk = r.pk AND {refers}"
                 f" AND EXISTS (SELECT 1 FROM resource r WHERE r.type = {target}"
                 f" AND r.id = i.target_id AND r.current = 1 AND {part.test}"
                 f" AND {_IS_SEEN} {BY_ROW})"

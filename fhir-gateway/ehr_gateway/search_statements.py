@@ -6,16 +6,17 @@ The consent predicate stands in each that finds something.
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from ehr_fhir.query import SearchQuery, parse
 from ehr_fhir.query_filters import Filter, InCompartment
 from ehr_gateway.access import Access
 from ehr_gateway.cursor import Position
-from ehr_gateway.database import Connection
-from ehr_gateway.search_order import ordered, walks
+from ehr_gateway.database import Connection, among, listed
+from ehr_gateway.search_order import ordered, place_columns, walks
 from ehr_gateway.search_plan import MOST_ROWS, Select, select
+from ehr_gateway.search_registry import Registry
 from ehr_gateway.search_sql import Conditions
 from ehr_gateway.search_values import Params
 from ehr_gateway.store import Version
@@ -44,10 +45,11 @@ class Terms:
 
 @dataclass(frozen=True)
 class Found:
-    """A match: its pk, and its place in the order asked for."""
+    """A match: its pk, its place in the order asked for, and the version if it came along."""
 
     pk: int
     place: Position
+    version: Version | None = None
 
 
 @dataclass(frozen=True)
@@ -55,7 +57,7 @@ class Searching:
     """One search under way: on this connection, for this requester."""
 
     connection: Connection
-    parameter_ids: Mapping[tuple[str, str], int]
+    registry: Registry
     access: Access
     terms: Terms
 
@@ -92,7 +94,8 @@ class Searching:
         if row is None:
             return chosen
         params = {**chosen.params, "reached": row["id"]}
-        return replace(chosen, where=f"{chosen.where} AND r.id <= :reached", params=params)
+        matching = f"{chosen.matching} AND r.id <= :reached"
+        return replace(chosen, matching=matching, params=params)
 
     def _positions(
         self,
@@ -104,19 +107,30 @@ class Searching:
         inclusive: bool,
     ) -> list[Found]:
         statement, params = ordered(
-            chosen, query, self.parameter_ids, most, after, inclusive=inclusive
+            chosen, query, self.registry.ids, most, after, inclusive=inclusive
         )
-        return [Found(row[0], tuple(row)[1:]) for row in self.connection.execute(statement, params)]
+        names = place_columns(query)
+        return [
+            Found(
+                row["pk"],
+                tuple(row[name] for name in names),
+                Version.of(row) if chosen.judged_last else None,
+            )
+            for row in self.connection.execute(statement, params)
+        ]
 
     def versions(self, found: Sequence[Found]) -> list[Version]:
         """Return the versions at some positions, in their order."""
-        if not found:
-            return []
-        # Keys first and bodies after: a sort that carried the bodies would be slow.
-        pks = ", ".join(str(one.pk) for one in found)
-        rows = self.connection.execute(f"SELECT * FROM resource WHERE pk IN ({pks})")  # noqa: S608
-        by_pk = {row["pk"]: Version.of(row) for row in rows}
-        return [by_pk[one.pk] for one in found]
+        known = {one.pk: one.version for one in found if one.version is not None}
+        if len(known) < len(found):
+            # Keys first and bodies after: a sort that carried the bodies would be slow.
+            dialect = self.connection.dialect
+            rows = self.connection.execute(
+                f"SELECT * FROM resource WHERE pk {among(dialect, 'pks')}",  # noqa: S608
+                {"pks": listed(dialect, (one.pk for one in found))},
+            )
+            known = {row["pk"]: Version.of(row) for row in rows}
+        return [known[one.pk] for one in found]
 
     def total(self, query: SearchQuery) -> int:
         """Count the matches."""
@@ -128,7 +142,7 @@ class Searching:
     def plan(self, query: SearchQuery) -> list[str]:
         """Return how the database goes about a page, line by line, without values."""
         chosen = self.select(query, query.count + 1 if walks(query) else None)
-        statement, params = ordered(chosen, query, self.parameter_ids, query.count + 1, None)
+        statement, params = ordered(chosen, query, self.registry.ids, query.count + 1, None)
         if self.connection.dialect == "sqlite":
             rows = self.connection.execute(f"EXPLAIN QUERY PLAN {statement}", params)
             return [str(row["detail"]) for row in rows]
@@ -141,7 +155,7 @@ class Searching:
         params = Params(self.access.now_ms, self.terms.base, dict(visible.params))
         by_time = walks(query) and [key.code for key in query.sort] == ["_lastUpdated"]
         conditions = Conditions(
-            self.parameter_ids, params, visible.sql, self.connection.dialect, by_time=by_time
+            self.registry.ids, params, visible.sql, self.connection.dialect, by_time=by_time
         )
         filters = [expanded(one, self._terminology) for one in self._filters(query)]
         return select(
@@ -154,6 +168,7 @@ class Searching:
             most=most,
             by_time=by_time,
             most_rows=self.terms.most_rows,
+            last=self.registry.last,
         )
 
     def _filters(self, query: SearchQuery) -> tuple[Filter, ...]:

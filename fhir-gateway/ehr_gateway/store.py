@@ -101,8 +101,9 @@ class Store:
 
     def registry(self, connection: Connection) -> Registry:
         """Return the search parameters as a transaction sees them, added ones included."""
-        self._registry = look(connection, self._registry, self.parameter_ids)
-        return self._registry
+        # Returned as it was looked up: another thread may put its own in the place meanwhile.
+        self._registry = found = look(connection, self._registry, self.parameter_ids)
+        return found
 
     @property
     def embedded(self) -> SqliteDatabase | None:
@@ -114,9 +115,9 @@ class Store:
         """Which SQL the database speaks."""
         return self.database.dialect
 
-    def reading(self) -> AbstractContextManager[Connection]:
-        """Lend a connection that sees one unchanging state of the store."""
-        return self.database.reading()
+    def reading(self, *, once: bool = False) -> AbstractContextManager[Connection]:
+        """Lend a connection that sees one unchanging state of the store; `once` for one look."""
+        return self.database.reading(once=once)
 
     def writing(self) -> AbstractContextManager[Connection]:
         """Lend the writer's connection inside one transaction: all of it is kept, or nothing."""

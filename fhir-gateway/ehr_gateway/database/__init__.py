@@ -13,6 +13,7 @@ from ehr_gateway.database.connection import (
     Row,
     TakesLong,
 )
+from ehr_gateway.database.lists import among, listed
 from ehr_gateway.database.opening import DATABASE_ERRORS, REFUSALS, open_database
 from ehr_gateway.database.sqlite import SqliteDatabase
 from ehr_gateway.database.tables import create_tables
@@ -27,6 +28,8 @@ __all__ = [
     "Row",
     "SqliteDatabase",
     "TakesLong",
+    "among",
     "create_tables",
+    "listed",
     "open_database",
 ]

@@ -67,8 +67,11 @@ class Database(Protocol):
     def dialect(self) -> Dialect:
         """Which SQL it speaks."""
 
-    def reading(self) -> AbstractContextManager[Connection]:
-        """Lend a connection that sees one unchanging state."""
+    def reading(self, *, once: bool = False) -> AbstractContextManager[Connection]:
+        """Lend a connection that sees one unchanging state.
+
+        With `once`, for one statement, which does so by itself: no transaction is opened for it.
+        """
 
     def writing(self) -> AbstractContextManager[Connection]:
         """Lend a connection of the one writer there is at a time: all is kept, or nothing.

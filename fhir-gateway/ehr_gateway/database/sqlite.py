@@ -65,7 +65,7 @@ class SqliteDatabase:
         self._hurried: int | None = None
 
     @contextmanager
-    def reading(self) -> Iterator[SqliteConnection]:
+    def reading(self, *, once: bool = False) -> Iterator[SqliteConnection]:
         """Lend a connection that sees one unchanging state."""
         try:
             connection = self._readers.get_nowait()

@@ -11,7 +11,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from ehr_fhir.errors import Invalid, Issue
 from ehr_fhir.query_includes import Include
 from ehr_gateway.access import Access
-from ehr_gateway.database import Connection
+from ehr_gateway.database import Connection, among, listed
+from ehr_gateway.search_plan import along
 from ehr_gateway.search_statements import Terms
 from ehr_gateway.store import Version
 
@@ -61,45 +62,42 @@ def _round(
     by_type: dict[str, list[int]] = {}
     for one in new:
         by_type.setdefault(one.type, []).append(one.pk)
-    selects = []
-    for include in follow:
-        params = [parameter_ids[one.resource_type, one.code] for one in include.parameters]
-        selects += _selects(include, ", ".join(map(str, params)), by_type)
+    selects, lists = [], {"seen": listed(connection.dialect, seen)}
+    for number, include in enumerate(follow):
+        kind = include.target if include.reverse else include.source
+        pks = [pk for one, some in by_type.items() if kind in (None, one) for pk in some]
+        if pks:
+            params = [parameter_ids[one.resource_type, one.code] for one in include.parameters]
+            from_here = among(connection.dialect, f"from{number}")
+            selects.append(_select(include, ", ".join(map(str, params)), from_here))
+            lists[f"from{number}"] = listed(connection.dialect, pks)
     if not selects:
         return []
     visible = access.search
     # Numbers of ours and names of R4's types only; DISTINCT so that each is judged once.
     rows = connection.execute(
         f"WITH led AS MATERIALIZED (SELECT DISTINCT pk FROM ({' UNION ALL '.join(selects)}) one)"  # noqa: S608
-        f" SELECT r.* FROM led CROSS JOIN resource r WHERE r.pk = led.pk"
-        f" AND r.pk NOT IN ({', '.join(map(str, seen))}) AND r.current = 1 AND r.deleted = 0"
+        f" SELECT r.* FROM {along(connection.dialect, 'led')}"
+        f" WHERE NOT (r.pk {among(connection.dialect, 'seen')}) AND r.current = 1 AND r.deleted = 0"
         f" AND ({visible.sql}) ORDER BY r.type, r.id LIMIT :most",
-        {**visible.params, "most": most + 1},
+        {**visible.params, **lists, "most": most + 1},
     )
     return [Version.of(row) for row in rows]
 
 
-def _selects(include: Include, params: str, by_type: Mapping[str, Sequence[int]]) -> list[str]:
+def _select(include: Include, params: str, from_here: str) -> str:
     """Return what selects the pks that one include leads to."""
-    narrowed = f" AND i.target_type = '{include.target}'" if include.target else ""
     if include.reverse:
-        pks = _listed(by_type, include.target)
-        return pks and [
-            f"SELECT i.pk FROM resource s CROSS JOIN idx_reference i WHERE s.pk IN ({pks[0]})"  # noqa: S608
+        return (
+            f"SELECT i.pk FROM resource s CROSS JOIN idx_reference i WHERE s.pk {from_here}"  # noqa: S608
             f" AND i.param IN ({params}) AND i.target_id = s.id AND i.target_type = s.type"
-        ]
-    pks = _listed(by_type, include.source)
-    return pks and [
-        f"SELECT t.pk FROM idx_reference i CROSS JOIN resource t WHERE i.pk IN ({pks[0]})"  # noqa: S608
+        )
+    narrowed = f" AND i.target_type = '{include.target}'" if include.target else ""
+    return (
+        f"SELECT t.pk FROM idx_reference i CROSS JOIN resource t WHERE i.pk {from_here}"  # noqa: S608
         f" AND i.param IN ({params}){narrowed}"
         " AND t.type = i.target_type AND t.id = i.target_id AND t.current = 1"
-    ]
-
-
-def _listed(by_type: Mapping[str, Sequence[int]], kind: str | None) -> list[str]:
-    """Return the pks of one type, or of all, as one list; nothing when there are none."""
-    pks = [pk for one, pks in by_type.items() if kind in (None, one) for pk in pks]
-    return [", ".join(map(str, pks))] if pks else []
+    )
 
 
 def _cut(what: str, most: int) -> Issue:

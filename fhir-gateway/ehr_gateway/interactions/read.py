@@ -15,7 +15,7 @@ __all__ = ["current_visible", "read", "read_in"]
 
 def read(store: Store, access: Access, resource_type: str, identity: str) -> Version:
     """Return the current version; hidden and absent give the same answer."""
-    with store.reading() as connection:
+    with store.reading(once=True) as connection:
         return read_in(connection, access, resource_type, identity)
 
 

@@ -75,7 +75,7 @@ def search_in(
     if within is not None:
         query = replace(query, filters=(in_compartment(*within, resource_type), *query.filters))
     terms = terms or Terms()
-    searching = Searching(connection, registry.ids, access, terms)
+    searching = Searching(connection, registry, access, terms)
     scope = [resource_type, *(within or ()), query.applied]
     after = open_cursor(store.cursor_key, scope, query.cursor) if query.cursor else None
     total = searching.total(query) if query.only_total or query.total != "none" else None
@@ -109,7 +109,7 @@ def explain(
             query = parse(resource_type, pairs)
         if within is not None:
             query = replace(query, filters=(in_compartment(*within, resource_type), *query.filters))
-        return Searching(connection, registry.ids, access, terms or Terms()).plan(query)
+        return Searching(connection, registry, access, terms or Terms()).plan(query)
 
 
 def matching_ids(
@@ -125,5 +125,5 @@ def matching_ids(
     registry = store.registry(connection)
     with serving(registry.served):
         query = replace(parse(resource_type, pairs), sort=())
-    found = Searching(connection, registry.ids, access, Terms()).positions(query, most)
+    found = Searching(connection, registry, access, Terms()).positions(query, most)
     return [str(one.place[-1]) for one in found]

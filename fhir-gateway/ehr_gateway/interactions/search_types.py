@@ -80,7 +80,7 @@ def search_types_in(
     scope = ["*", *(within or ()), applied]
     after = open_cursor(store.cursor_key, scope, query.cursor) if query.cursor else None
     terms = terms or Terms()
-    searching = Searching(connection, registry.ids, access, terms)
+    searching = Searching(connection, registry, access, terms)
     total = None
     if query.only_total or query.total != "none":
         total = sum(searching.total(one) for one in queries.values())

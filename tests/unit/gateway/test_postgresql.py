@@ -51,3 +51,41 @@ def test_a_write_whose_connection_is_lost_is_not_said_to_be_done(postgresql: Clu
         with database.reading() as connection:
             assert [row["word"] for row in connection.execute("SELECT word FROM note")] == ["kept"]
         database.close()
+
+
+def test_numbers_of_every_size_make_one_prepared_statement(postgresql: Cluster) -> None:
+    with postgresql.database() as url:
+        database = open_database(url)
+        with database.writing() as connection:
+            connection.execute("CREATE TABLE reading (id INTEGER, number BIGINT)")
+            for number in (1, 2, 70_000, 70_001, 5_000_000_000, -3_000_000_000):
+                connection.execute("INSERT INTO reading VALUES (?, ?)", (7, number))
+            plans = connection.execute(
+                "SELECT statement FROM pg_prepared_statements WHERE statement LIKE 'INSERT%'"
+            ).fetchall()
+            kept = connection.execute("SELECT number FROM reading").fetchall()
+
+        assert [row["number"] for row in kept] == [
+            1,
+            2,
+            70_000,
+            70_001,
+            5_000_000_000,
+            -3_000_000_000,
+        ]
+        assert [row["statement"] for row in plans] == ["INSERT INTO reading VALUES ($1, $2)"]
+        database.close()
+
+
+def test_a_name_that_stands_twice_is_one_value(postgresql: Cluster) -> None:
+    with postgresql.database() as url:
+        database = open_database(url)
+        with database.reading() as connection:
+            row = connection.execute(
+                "SELECT :b AS b, :a AS a, :b AS again", {"a": "first", "b": "second", "c": "none"}
+            ).fetchone()
+            by_place = connection.execute("SELECT ? AS one, ? AS two", ("a", "b")).fetchone()
+
+        assert list(row) == ["second", "first", "second"]
+        assert list(by_place) == ["a", "b"]
+        database.close()

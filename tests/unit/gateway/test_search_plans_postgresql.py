@@ -1,0 +1,127 @@
+"""What PostgreSQL does for a search: it judges no more than a page, and plans nothing twice."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from ehr_gateway.database import Connection, Cursor
+from ehr_gateway.interactions.search import search_in
+from ehr_gateway.prepared import drafted
+from ehr_gateway.store import Store
+from ehr_gateway.writing import transaction
+from tests.lib.postgresql import Cluster
+from tests.lib.store import actor, consent, doctor, put
+
+LOINC = "http://loinc.org"
+MANY = 300
+Node = Mapping[str, Any]
+
+
+class Counted:
+    """A connection that keeps what the database did for each statement."""
+
+    dialect = "postgresql"
+
+    def __init__(self, connection: Connection) -> None:
+        self._connection = connection
+        self.plans: list[Node] = []
+
+    def execute(self, sql: str, parameters: Any = ()) -> Cursor:
+        """Run one statement, and keep its plan with the rows that each step met."""
+        explained = f"EXPLAIN (ANALYZE, TIMING OFF, FORMAT JSON) {sql}"
+        self.plans.append(self._connection.execute(explained, parameters).fetchone()[0][0]["Plan"])
+        return self._connection.execute(sql, parameters)
+
+
+@pytest.fixture(scope="module", params=["as loaded", "analyzed"])
+def filled(postgresql: Cluster, request: pytest.FixtureRequest) -> Iterator[Store]:
+    """Fill a store with two patients who share, and records of theirs by another hospital."""
+    with postgresql.database() as url, tempfile.TemporaryDirectory() as folder:
+        opened = Store(url, Path(folder))
+        put(opened, {"resourceType": "Organization", "id": "st-gabriel", "name": "St Gabriel"})
+        author = doctor("ha-harbour")
+        for patient in ("p0", "p1"):
+            put(opened, {"resourceType": "Patient", "id": patient})
+            put(opened, {**consent(patient, "joining"), "id": f"joining-{patient}"})
+            sharing = consent(patient, "sharing", type="permit", actor=[actor("st-gabriel")])
+            put(opened, {**sharing, "id": f"sharing-{patient}"})
+        with transaction(opened, author) as writing:
+            for patient in ("p0", "p1"):
+                body = {"resourceType": "Encounter", "status": "finished", "class": {"code": "AMB"}}
+                body["subject"] = {"reference": f"Patient/{patient}"}
+                writing.create(drafted(body, f"e-{patient}", author, "Encounter"))
+            for number in range(MANY):
+                body = {
+                    "resourceType": "Observation",
+                    "status": "final",
+                    "code": {"coding": [{"system": LOINC, "code": f"c{number % 10}"}]},
+                    "subject": {"reference": f"Patient/p{number % 2}"},
+                    "encounter": {"reference": f"Encounter/e-p{number % 2}"},
+                    "effectiveDateTime": f"20{number % 20:02d}-01-01",
+                }
+                writing.create(drafted(body, f"o{number}", author, "Observation"))
+        if request.param == "analyzed":
+            with opened.writing() as connection:
+                connection.execute("ANALYZE")
+        yield opened
+        opened.close()
+
+
+def searched(store: Store, connection: Any, query: str) -> list[str]:
+    """Return the ids that a doctor of the hospital finds whom the patients share with."""
+    pairs = [(name, value) for name, _, value in (one.partition("=") for one in query.split("&"))]
+    page = search_in(connection, store, doctor("st-gabriel"), "Observation", pairs)
+    return [version.id for version in page.matches]
+
+
+def judged(plan: Node) -> int:
+    """Return how often the consent predicate looked for the patients of a record."""
+    own = plan["Actual Loops"] if plan.get("Alias") == "hp" else 0
+    return int(own) + sum(judged(one) for one in plan.get("Plans", ()))
+
+
+@pytest.mark.parametrize(
+    "query",
+    ["patient=p0", "patient=p0&_sort=-date", "patient=p0&_sort=-_lastUpdated", "_sort=date"],
+)
+def test_a_page_is_sorted_first_and_judged_until_it_is_full(filled: Store, query: str) -> None:
+    with filled.reading() as connection:
+        counted = Counted(connection)
+        found = searched(filled, counted, f"{query}&_count=5")
+
+    assert len(found) == 5
+    assert sum(map(judged, counted.plans)) == 6  # one more tells that there is a next page
+
+
+def test_only_what_matches_is_judged(filled: Store) -> None:
+    with filled.reading() as connection:
+        counted = Counted(connection)
+        found = searched(filled, counted, "patient=p0&code=c1,c4&_total=accurate&_count=50")
+
+    assert len(found) == 30
+    assert sum(map(judged, counted.plans)) == 60  # once for the total, once for the page
+
+
+def test_a_page_and_what_comes_with_it_are_planned_once_for_all_patients(filled: Store) -> None:
+    more = "_include=Observation:encounter&_include=Observation:subject&_count=5"
+    plans = []
+    with filled.reading() as connection:
+        for patient in ("p0", "p1", "p0", "p1"):
+            assert len(searched(filled, connection, f"patient={patient}&{more}")) == 5
+            rows = connection.execute(
+                "SELECT statement, generic_plans, custom_plans FROM pg_prepared_statements"
+                " WHERE statement LIKE 'WITH %'"
+            )
+            plans.append({row["statement"]: (row[1], row[2]) for row in rows})
+
+    # Prepared at their second use.
+    (_, second, third, fourth) = plans
+    assert second.keys() == third.keys() == fourth.keys()
+    changed = [name for name in fourth if fourth[name] != third[name]]
+    assert len(changed) == 2  # the page and its includes
+    assert all(fourth[name][1] == 0 for name in changed)
