@@ -13,6 +13,8 @@ import fcntl
 import logging
 import os
 import threading
+import time
+import uuid
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -23,7 +25,6 @@ from ehr_fhir.errors import Unavailable
 from ehr_gateway.audit_schema import CONTENT
 from ehr_gateway.auditing.append import Values, append, sealed
 from ehr_gateway.database import REFUSALS, Database
-from ehr_gateway.ids import uuid7
 
 __all__ = ["Spool"]
 
@@ -99,7 +100,8 @@ class Spool:
 
     def _begun(self) -> int:
         self._folder.mkdir(parents=True, exist_ok=True, mode=0o700)
-        path = self._folder / f"{uuid7().hex}.rows"
+        # In the order of their beginnings.
+        path = self._folder / f"{time.time_ns():020}-{uuid.uuid4().hex}.rows"
         return os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_APPEND, _OPEN)
 
     def _leave(self) -> None:

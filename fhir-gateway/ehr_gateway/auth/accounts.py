@@ -125,7 +125,7 @@ def listed(connection: Connection, begins: str, most: int) -> list[tuple[Account
     """Return accounts by log-in name, disabled ones too, with whether they are."""
     rows = connection.execute(
         f"SELECT {_COLUMNS}, disabled FROM account"  # noqa: S608 constant columns
-        " WHERE substr(login, 1, :length) = :begins ORDER BY login LIMIT :most",
+        " WHERE substr(login, 1, CAST(:length AS INTEGER)) = :begins ORDER BY login LIMIT :most",
         {"length": len(begins), "begins": begins, "most": most},
     ).fetchall()
     return [(_account(row), bool(row[8])) for row in rows]
