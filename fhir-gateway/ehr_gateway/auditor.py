@@ -62,7 +62,8 @@ class Auditor:
             self._end(loop, batch, None)
 
     def _write(self, batch: Sequence[_Waiting]) -> None:
-        with self._store.reading() as connection:
+        # Each look-up stands by itself: whose record it is never changes, and rules are dated.
+        with self._store.reading(once=True) as connection:
             rows = [
                 row
                 for notes, _ in batch

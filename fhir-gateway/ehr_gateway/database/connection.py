@@ -70,7 +70,8 @@ class Database(Protocol):
     def reading(self, *, once: bool = False) -> AbstractContextManager[Connection]:
         """Lend a connection that sees one unchanging state.
 
-        With `once`, for one statement, which does so by itself: no transaction is opened for it.
+        With `once`, for statements that need not agree, such as a single one: no transaction is
+        opened for them.
         """
 
     def writing(self) -> AbstractContextManager[Connection]:

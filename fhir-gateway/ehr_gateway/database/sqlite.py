@@ -8,9 +8,9 @@ done before `SqliteDatabase.flush` has put it there.
 from __future__ import annotations
 
 import fcntl
-import queue
 import sqlite3
 import threading
+from collections import deque
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
@@ -30,7 +30,6 @@ _PRAGMAS = (
     "PRAGMA page_size = 2048",
     "PRAGMA journal_mode = WAL",
     "PRAGMA busy_timeout = 30000",
-    "PRAGMA mmap_size = 67108864",
     # The log is carried into the file beside the commits (`_carry`), not inside one.
     "PRAGMA wal_autocheckpoint = 0",
     f"PRAGMA journal_size_limit = {_LOG_KEPT}",
@@ -55,7 +54,8 @@ class SqliteDatabase:
     def __init__(self, path: Path) -> None:
         path.parent.mkdir(parents=True, exist_ok=True)
         self._path = path
-        self._readers: queue.LifoQueue[SqliteConnection] = queue.LifoQueue(_MOST_READERS)
+        # The last one used first: its pages are in memory.
+        self._readers: deque[SqliteConnection] = deque()
         # SQLite's own way of waiting for another process is to sleep and try again.
         self._lock = Path(f"{path}-writer").open("ab")
         self._writer = self._connect(cache_kib=16384)
@@ -66,25 +66,29 @@ class SqliteDatabase:
 
     @contextmanager
     def reading(self, *, once: bool = False) -> Iterator[SqliteConnection]:
-        """Lend a connection that sees one unchanging state."""
+        """Lend a connection that sees one unchanging state: its transaction's, or `once`."""
         try:
-            connection = self._readers.get_nowait()
-        except queue.Empty:
+            connection = self._readers.pop()
+        except IndexError:
             connection = self._connect()
         hurried = self._hurried == threading.get_ident()
         try:
             if hurried:
                 connection.set_progress_handler(_patience(), _STEPS)
-            with _available():
+            if not once:
                 connection.execute("BEGIN")
-                yield connection
+            yield connection
+        except sqlite3.OperationalError as error:
+            _explain(error)
+            raise
         finally:
             if hurried:
                 connection.set_progress_handler(None, 0)
-            connection.execute("ROLLBACK")
-            try:
-                self._readers.put_nowait(connection)
-            except queue.Full:
+            if not once:
+                connection.execute("ROLLBACK")
+            if len(self._readers) < _MOST_READERS:
+                self._readers.append(connection)
+            else:
                 connection.close()
 
     @contextmanager
@@ -142,8 +146,8 @@ class SqliteDatabase:
         """Close every connection that is not lent."""
         with self._carrying:
             self._log.close()
-        while not self._readers.empty():
-            self._readers.get_nowait().close()
+        while self._readers:
+            self._readers.pop().close()
         self._writer.close()
         self._lock.close()
 
@@ -183,13 +187,18 @@ def _available() -> Iterator[None]:
     try:
         yield
     except sqlite3.OperationalError as error:
-        if "locked" in str(error) or "busy" in str(error):
-            raise Unavailable("The database is busy. Try again.") from error
-        if "full" in str(error):
-            raise Unavailable("The database has no room left. Nothing is written.") from error
-        if "interrupted" in str(error):
-            raise TakesLong("The search takes longer than a moment.") from error
+        _explain(error)
         raise
+
+
+def _explain(error: sqlite3.OperationalError) -> None:
+    """Raise what an error is to whoever asked, where it is no fault of ours."""
+    if "locked" in str(error) or "busy" in str(error):
+        raise Unavailable("The database is busy. Try again.") from error
+    if "full" in str(error):
+        raise Unavailable("The database has no room left. Nothing is written.") from error
+    if "interrupted" in str(error):
+        raise TakesLong("The search takes longer than a moment.") from error
 
 
 def _patience() -> Callable[[], bool]:
