@@ -24,7 +24,7 @@ __all__ = ["SqliteDatabase"]
 
 _LOG_MOST, _LOG_KEPT = 32 << 20, 4 << 20
 # A search in a hurry gives up after so many thousands of the database's own instructions: 2 ms.
-_HURRY, _STEPS = 40, 1000
+_HURRY, _STEPS = 100, 1000
 _PRAGMAS = (
     # Each write touches a little of many pages and puts them whole into the log: small ones.
     "PRAGMA page_size = 2048",
@@ -167,7 +167,7 @@ class SqliteDatabase:
         finally:
             self._carrying.release()
 
-    def _connect(self, cache_kib: int = 2048) -> SqliteConnection:
+    def _connect(self, cache_kib: int = 4096) -> SqliteConnection:
         # Each connection has a cache of its own; behind them all stands the operating system's.
         connection = sqlite3.connect(
             self._path,
