@@ -93,7 +93,8 @@ def _register(gateway: Gateway, body: dict[str, Any], token: str) -> Response:
     secret = secrets.token_urlsafe(32) if wanted.by_secret else None
     # Hashing takes a while: not while others wait to write.
     hashed = hash_secret(secret) if secret else None
-    identity, management = secrets.token_urlsafe(12), secrets.token_urlsafe(32)
+    # No id begins with a sign: on a command line it would be taken for an option.
+    identity, management = secrets.token_hex(12), secrets.token_urlsafe(32)
     with gateway.store.writing() as connection:
         limit, organization = _OPEN, None
         if token:

@@ -46,6 +46,7 @@ def test_a_program_is_invited_registers_is_listed_and_goes(
         },
     )
     name = answer.json()["client_id"]
+    assert name.isalnum()
 
     assert f"{name}\tGrowth chart\tnone\tpatient/*.rs" in ehr(data, "client", "list")
     ehr(data, "client", "delete", name)
