@@ -6,21 +6,28 @@ Without means that this bench puts a predicate that is always true in the place 
 the gateway has no such switch. Requests go through the whole application, without a socket, audit
 included, one after the other; rounds with and without alternate, and the best of each counts.
 CPU is of this process: with PostgreSQL its server's comes on top, and the elapsed time tells.
+Then two servers of one worker each, one with and one without, are asked in turns by `wrk`.
 """
 
 from __future__ import annotations
 
 import asyncio
+import statistics
 import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
+from dataclasses import replace
+from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 from unittest import mock
 
+import httpx
+
 from ehr_cli.house import gateway_settings, open_house
+from ehr_cli.serve import serve
 from ehr_cli.settings import Settings
 from ehr_gateway import access
 from ehr_gateway.app import create_gateway
@@ -33,8 +40,11 @@ from tests.perf.bench_steps import _asgi, _scope
 from tests.perf.enforcement_store import BASE, READER, fill_patients
 from tests.perf.gateway.pages import publish
 from tests.perf.gateway.postgres import scratch_database
+from tests.perf.gateway.servers import Server, free_port
+from tests.perf.gateway.wrk import Load, press
 
 PATIENTS, ROUNDS, TIMES = 2_000, 9, 60
+RUNS, SECONDS = 7, 2.0
 _TRUE = Predicate("TRUE", {})
 Requests = dict[str, tuple[str, list[str]]]
 
@@ -66,6 +76,7 @@ def main() -> None:
         with asyncio.Runner() as runner:
             for title, paths in _requests(patients).items():
                 lines.append(_compared(title, _asking(app, token, paths, runner), rounds))
+        lines += ["", *_served(settings, token, _requests(patients))]
         store.close()
     sys.stdout.write("\n".join(lines) + "\n")
     publish("bench-enforcement", "\n".join(lines))
@@ -133,6 +144,53 @@ def _compared(title: str, ask: Callable[[], None], rounds: int) -> str:
         f"{title:40}{cpu_on:8.0f}us{on:8.0f}us {cpu_off:8.0f}us{off:8.0f}us"
         f" {1 - cpu_off / cpu_on:7.1%}{1 - off / on:7.1%}"
     )
+
+
+def _served(settings: Settings, token: str, requests: Requests) -> Iterator[str]:
+    """Yield what each kind of request is served at, over HTTP with eight connections."""
+    yield f"{'requests a second, one worker':40}{'with':>10}{'without':>12}{'costs':>9}"
+    with ExitStack() as stack:
+        servers = {on: stack.enter_context(_server(settings, token, on)) for on in (True, False)}
+        for title, paths in requests.items():
+            load = Load("GET", [(path, None) for path in paths])
+            rates: dict[bool, list[float]] = {True: [], False: []}
+            for turn in range(RUNS):
+                for on in (True, False) if turn % 2 else (False, True):
+                    found = press(servers[on], load, SECONDS)
+                    if found.errors:
+                        raise SystemExit(f"{title}: {found.errors} requests went wrong.")
+                    rates[on].append(found.rate)
+            on_rate, off_rate = (statistics.median(rates[on]) for on in (True, False))
+            yield f"{title:40}{on_rate:10,.0f}{off_rate:12,.0f}{1 - on_rate / off_rate:9.1%}"
+
+
+@contextmanager
+def _server(settings: Settings, token: str, enforced: bool) -> Iterator[Server]:
+    port = free_port()
+    given = replace(settings, port=port)
+    process = get_context("spawn").Process(target=_serve, args=(given, enforced), daemon=True)
+    process.start()
+    try:
+        base = f"http://127.0.0.1:{port}"
+        while process.is_alive() and not _ready(f"{base}/readyz"):
+            time.sleep(0.05)
+        headers = {"Authorization": f"Bearer {token}"}
+        yield Server("ours", f"{base}/fhir", headers, headers, process.pid or 0, 0)
+    finally:
+        process.terminate()
+        process.join()
+
+
+def _serve(settings: Settings, enforced: bool) -> None:
+    with _enforced(enforced):
+        serve(settings, lambda _: None)
+
+
+def _ready(address: str) -> bool:
+    try:
+        return httpx.get(address).status_code == 200
+    except httpx.HTTPError:
+        return False
 
 
 @contextmanager

@@ -23,7 +23,7 @@ from tests.perf.gateway.bundles import READER
 from tests.perf.gateway.hfs import write_definitions
 from tests.perf.gateway.postgres import scratch_database
 
-__all__ = ["Server", "family", "helios", "ours"]
+__all__ = ["Server", "family", "free_port", "helios", "ours"]
 
 _PATIENCE_S = 60
 _MIB = 1024 * 1024
@@ -54,7 +54,7 @@ def ours(folder: Path, workers: int = 1, database: str | None = None) -> Iterato
     the consent table is asked; it updates what it wrote itself.
     """
     with nullcontext() if database is None else scratch_database(database) as url:
-        port = _free_port()
+        port = free_port()
         settings = Settings(data=folder / "ours", port=port, database=url or "sqlite")
         open_house(settings)
         token = _tokens(settings)
@@ -90,7 +90,7 @@ def _tokens(settings: Settings) -> dict[str, dict[str, str]]:
 @contextmanager
 def helios(folder: Path, program: Path) -> Iterator[Server]:
     """Serve an empty store with helios-hfs on SQLite, as it comes: no log-in, no audit."""
-    port = _free_port()
+    port = free_port()
     place = folder / "helios"
     write_definitions(place / "data")
     settings = {
@@ -140,7 +140,8 @@ def _wait(process: subprocess.Popen[bytes], address: str) -> None:
     raise SystemExit(f"{process.args!r} did not become ready.")
 
 
-def _free_port() -> int:
+def free_port() -> int:
+    """Return a port that nobody has now."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port: int = probe.getsockname()[1]
