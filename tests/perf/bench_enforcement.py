@@ -46,7 +46,7 @@ from tests.perf.gateway.wrk import Load, press
 PATIENTS, ROUNDS, TIMES = 2_000, 9, 60
 RUNS, SECONDS = 7, 2.0
 _TRUE = Predicate("TRUE", {})
-Requests = dict[str, tuple[str, list[str]]]
+Requests = dict[str, list[str]]
 
 
 def main() -> None:
@@ -91,7 +91,7 @@ def _place(kind: str) -> Iterator[str | None]:
         yield url
 
 
-def _requests(patients: int) -> dict[str, list[str]]:
+def _requests(patients: int) -> Requests:
     """Return requests of patients who share and closed nothing, so that both answers are alike."""
     copies = patients // BASE
     # Of the base, number 10 and 3 share with the reader.
