@@ -50,8 +50,9 @@ def add(
     --profession doctor --password
     """
     from ehr_fhir.errors import Unprocessable
-    from ehr_gateway.auth import administration, pages
-    from ehr_gateway.auth.accounts import Account
+    from ehr_gateway.accounts.accounts import Account
+    from ehr_gateway.html import pages
+    from ehr_gateway.login import administration
 
     secret = typer.prompt("First password", hide_input=True) if password else ""
     account = Account(login, role, name, organization, profession, patient, person, exempt=exempt)
@@ -70,7 +71,7 @@ def listed(
 
     Example: ehr account list dr.
     """
-    from ehr_gateway.auth import accounts
+    from ehr_gateway.accounts import accounts
 
     with opened(data) as gateway, gateway.store.reading() as connection:
         for one, disabled in accounts.listed(connection, begins, 1_000_000):
@@ -84,10 +85,10 @@ def disable(login: Login, data: Data = None) -> None:
 
     Example: ehr account disable dr.lee
     """
-    from ehr_gateway.auth import closing
+    from ehr_gateway.login import account_lifecycle
 
     with opened(data) as gateway:
-        closing.disable(gateway, login)
+        account_lifecycle.disable(gateway, login)
 
 
 @app.command("enable")
@@ -96,10 +97,10 @@ def enable(login: Login, data: Data = None) -> None:
 
     Example: ehr account enable dr.lee
     """
-    from ehr_gateway.auth import closing
+    from ehr_gateway.login import account_lifecycle
 
     with opened(data) as gateway:
-        closing.enable(gateway, login)
+        account_lifecycle.enable(gateway, login)
 
 
 @app.command("reset")
@@ -108,16 +109,16 @@ def reset(login: Login, data: Data = None) -> None:
 
     Example: ehr account reset dr.lee
     """
-    from ehr_gateway.auth import closing
+    from ehr_gateway.login import account_lifecycle
 
     with opened(data) as gateway:
-        closing.reset(gateway, login)
+        account_lifecycle.reset(gateway, login)
 
 
 @contextmanager
 def opened(data: Path | None) -> Iterator[Gateway]:
     """Lend the gateway of a data folder to a command that changes its tables."""
-    from ehr_cli.house import gateway_settings
+    from ehr_cli.data_folder import gateway_settings
     from ehr_gateway.app import create_gateway
 
     chosen = settings.load().override(data=data)

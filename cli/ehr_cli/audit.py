@@ -41,8 +41,8 @@ def verify(
 
     Example: ehr audit verify --data var/mine --checkpoint witness/checkpoint
     """
-    from ehr_gateway.auditing.folder import LogFolder
-    from ehr_gateway.auditing.verify import Task, verify
+    from ehr_gateway.audit_log.folder import LogFolder
+    from ehr_gateway.audit_log.verify import Task, verify
     from ehr_privacy.audit import public_key
 
     chosen = _settings(data, database)
@@ -76,9 +76,9 @@ def checkpoint(data: Data = None, database: Database = None) -> None:
 
     Example: ehr audit checkpoint --data var/mine
     """
-    from ehr_gateway.auditing.service import open_log
-    from ehr_gateway.auth.local import now_ms
+    from ehr_gateway.audit_log.service import open_log
     from ehr_gateway.database import open_database
+    from ehr_gateway.oauth.offline_tokens import now_ms
 
     chosen = _settings(data, database)
     opened = open_database(chosen.database)
@@ -100,7 +100,7 @@ def _read(path: Path) -> bytes:
 
 def _settings(data: Path | None, database: str | None) -> GatewaySettings:
     """Return the gateway's settings; a log is looked at where it is, never made."""
-    from ehr_cli.house import gateway_settings
+    from ehr_cli.data_folder import gateway_settings
 
     chosen = gateway_settings(settings_module.load().override(data=data, database=database))
     if isinstance(chosen.database, Path) and not chosen.database.exists():

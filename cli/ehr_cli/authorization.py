@@ -35,7 +35,7 @@ def rotate(
 
     Example: ehr keys rotate
     """
-    from ehr_gateway.auth import keys as signing
+    from ehr_gateway.tokens import keys as signing
 
     with opened(data) as gateway:
         settings = gateway.settings
@@ -57,7 +57,7 @@ def invite(
 
     Example: ehr client invite --scope "openid fhirUser launch/patient patient/*.rs"
     """
-    from ehr_gateway.auth.registration import mint
+    from ehr_gateway.oauth.registration import mint
     from ehr_privacy.consent import parse_scopes
 
     parse_scopes(scope)
@@ -94,7 +94,7 @@ def delete(
 
     Example: ehr client delete 4fJq2mXb
     """
-    from ehr_gateway.auth import clients, registration
+    from ehr_gateway.oauth import clients, registration
 
     with opened(data) as gateway:
         clients.find(gateway.store.database, name)

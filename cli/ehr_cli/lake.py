@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import httpx
 import typer
 
-from ehr_cli.house import program_secret
+from ehr_cli.data_folder import program_secret
 from ehr_cli.settings import Settings
 from ehr_etl.lake import Lake, row_count
 from ehr_fhir.errors import NotFound, Unauthorized, Unavailable

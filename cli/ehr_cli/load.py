@@ -10,11 +10,11 @@ import typer
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
-from ehr_cli.house import gateway_settings, open_house
+from ehr_cli.data_folder import gateway_settings, open_house
 from ehr_cli.settings import Settings
 from ehr_fhir.errors import NotFound, Unprocessable
-from ehr_gateway.load import LoadReject, LoadReport, load
-from ehr_gateway.store import Store
+from ehr_gateway.store.store import Store
+from ehr_inbound.bulk_files.load import LoadReject, LoadReport, load
 
 
 def run(

@@ -68,8 +68,8 @@ def token(
     Example: ehr token --user dr.wong --data var/demo
     """
     from ehr_cli import settings
-    from ehr_cli.house import gateway_settings
-    from ehr_gateway.auth.local import local_token
+    from ehr_cli.data_folder import gateway_settings
+    from ehr_gateway.oauth.offline_tokens import local_token
 
     chosen = settings.load().override(data=data)
     url = gateway_settings(chosen).database_url

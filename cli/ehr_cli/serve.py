@@ -20,8 +20,8 @@ from starlette.applications import Starlette
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from uvicorn.middleware.proxy_headers import ProxyHeadersMiddleware
 
+from ehr_cli.data_folder import gateway_settings, open_house
 from ehr_cli.doctor import port
-from ehr_cli.house import gateway_settings, open_house
 from ehr_cli.settings import Settings
 from ehr_cli.workers import serve_with_workers
 from ehr_fhir.errors import Unavailable

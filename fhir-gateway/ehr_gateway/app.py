@@ -11,55 +11,54 @@ from fastapi import FastAPI
 from starlette.types import Receive, Scope, Send
 
 from ehr_fhir.errors import NotFound
-from ehr_gateway import audit_schema, outcome
-from ehr_gateway.access_requests import routes as access_routes
-from ehr_gateway.access_requests import routes_people
 from ehr_gateway.access_requests import schema as access_schema
-from ehr_gateway.auditing.service import open_log
-from ehr_gateway.auditing.timer import Timer
-from ehr_gateway.auditor import Auditor
-from ehr_gateway.auth import (
+from ehr_gateway.accounts import schema
+from ehr_gateway.audit_log import schema as audit_schema
+from ehr_gateway.audit_log.batcher import Auditor
+from ehr_gateway.audit_log.service import open_log
+from ehr_gateway.audit_log.timer import Timer
+from ehr_gateway.conformance import metadata
+from ehr_gateway.database import create_tables
+from ehr_gateway.gateway import Gateway
+from ehr_gateway.http import guard
+from ehr_gateway.http.cors import Cors
+from ehr_gateway.http.metrics import Metrics
+from ehr_gateway.login import (
     account_pages,
     administration,
-    clients,
     eid,
     eid_pages,
     login,
     login_pages,
-    oauth,
-    schema,
+    oauth_router,
 )
-from ehr_gateway.auth.eid_simulator import create_simulator
-from ehr_gateway.auth.keys import open_keys, secret_key
-from ehr_gateway.auth.local import now_ms
-from ehr_gateway.auth.standing import Standing
-from ehr_gateway.auth.tokens import Verifier
-from ehr_gateway.cors import Cors
-from ehr_gateway.database import create_tables
-from ehr_gateway.direct import direct
-from ehr_gateway.gateway import Gateway
-from ehr_gateway.metrics import Metrics
-from ehr_gateway.notices import routes as notice_routes
+from ehr_gateway.login.eid_simulator import create_simulator
 from ehr_gateway.notices import schema as notice_schema
 from ehr_gateway.notices.channels import open_channels
 from ehr_gateway.notices.delivery import Deliveries
-from ehr_gateway.reindex import Reindexing
+from ehr_gateway.oauth import clients
+from ehr_gateway.oauth.offline_tokens import now_ms
+from ehr_gateway.operations import access_requests as access_routes
+from ehr_gateway.operations import carers_and_holds, explain_access, reindex
+from ehr_gateway.operations import notices as notice_routes
 from ehr_gateway.routes import (
     audit_events,
     bundles,
     conditional,
-    explain_access,
     feed,
     health,
     history,
-    metadata,
-    reindex,
     resources,
     search,
 )
+from ehr_gateway.routes.fast_path import Direct, direct
 from ehr_gateway.settings import GatewaySettings
-from ehr_gateway.store import Store
-from ehr_gateway.writer import Writer
+from ehr_gateway.store.reindex import Reindexing
+from ehr_gateway.store.store import Store
+from ehr_gateway.tokens.keys import open_keys, secret_key
+from ehr_gateway.tokens.revocations import Standing
+from ehr_gateway.tokens.tokens import Verifier
+from ehr_gateway.transaction.event_loop_writer import Writer
 
 _THREADS = 8
 _CARRY_SECONDS = 1.0
@@ -71,7 +70,7 @@ ROUTERS = tuple(
         health,
         feed,
         metadata,
-        oauth,
+        oauth_router,
         login,
         login_pages,
         account_pages,
@@ -79,7 +78,7 @@ ROUTERS = tuple(
         eid_pages,
         audit_events,
         access_routes,
-        routes_people,
+        carers_and_holds,
         notice_routes,
         reindex,
         explain_access,
@@ -195,7 +194,8 @@ def create_gateway(
     if not settings.eid_authorize_url:
         # Another service, that only runs in the same process: it knows this one by HTTP alone.
         app.mount(eid.SIMULATOR, simulator)
-    app.state.direct = outcome.install(app, app.state.metrics)
+    guard.install(app, app.state.metrics)
+    app.state.direct = guard.Guard(Direct(guard.ehr_error), app.state.metrics)
     return app
 
 

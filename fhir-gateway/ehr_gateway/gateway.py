@@ -8,13 +8,13 @@ from typing import Annotated
 
 from fastapi import Depends, Request
 
-from ehr_gateway.auditor import Auditor
-from ehr_gateway.auth.keys import Keys
-from ehr_gateway.auth.standing import Standing
-from ehr_gateway.auth.tokens import Verifier
+from ehr_gateway.audit_log.batcher import Auditor
 from ehr_gateway.settings import GatewaySettings
-from ehr_gateway.store import Store
-from ehr_gateway.writer import Writer
+from ehr_gateway.store.store import Store
+from ehr_gateway.tokens.keys import Keys
+from ehr_gateway.tokens.revocations import Standing
+from ehr_gateway.tokens.tokens import Verifier
+from ehr_gateway.transaction.event_loop_writer import Writer
 
 
 @dataclass(frozen=True)

@@ -7,8 +7,8 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 from ehr_fhir.errors import Invalid
-from ehr_gateway.access_requests.limits import Limits
-from ehr_gateway.notices.ways import Ways
+from ehr_gateway.access_limits import Limits
+from ehr_gateway.notice_settings import Ways
 
 
 @dataclass(frozen=True)

@@ -18,8 +18,8 @@ import uvicorn
 from axe_playwright_python.sync_playwright import Axe  # type: ignore[import-untyped]
 from playwright.sync_api import Browser, BrowserContext, Page, expect
 
-from ehr_gateway.auth import accounts, totp
-from ehr_gateway.auth.accounts import Account
+from ehr_gateway.accounts import accounts, totp
+from ehr_gateway.accounts.accounts import Account
 from tests.lib.gateway import HKID, PASSWORD, PIN, House
 from tests.lib.people import Person
 from tests.lib.server import Platform

@@ -21,9 +21,9 @@ from axe_playwright_python.sync_playwright import Axe  # type: ignore[import-unt
 from playwright.sync_api import Browser, Page
 
 from ehr_cli.sample.cast import PIN
-from ehr_gateway.auth.local import local_token
-from ehr_gateway.auth.registration import mint
 from ehr_gateway.database import open_database
+from ehr_gateway.oauth.offline_tokens import local_token
+from ehr_gateway.oauth.registration import mint
 from tests.lib.people import Person
 from tests.lib.server import Platform
 

@@ -12,15 +12,15 @@ from pathlib import Path
 
 import pytest
 
-from ehr_gateway.store import Store
+from ehr_gateway.store.store import Store
 from tests.lib.store import rows
 
 FULL_TEXT_PAGES = ("full_text_data", "full_text_idx", "full_text_config")
 SCRIPT = """
 import sys
 from pathlib import Path
-from ehr_gateway.load import load
-from ehr_gateway.store import Store
+from ehr_inbound.bulk_files.load import load
+from ehr_gateway.store.store import Store
 
 if __name__ == "__main__":
     load(Store(Path(sys.argv[1])), [Path(sys.argv[2])], workers=2, clock=lambda: 1_790_000_000_000)

@@ -13,7 +13,7 @@ import httpx
 import pytest
 
 from ehr_fhir import errors
-from ehr_gateway.auth.local import local_token
+from ehr_gateway.oauth.offline_tokens import local_token
 
 
 def free_port() -> int:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from random import Random
 
-from ehr_gateway.auditing.append import append, sealed
+from ehr_gateway.audit_log.append import append, sealed
 from ehr_gateway.database import Database, open_database
 
 NOW = 1_795_334_400_000

@@ -10,13 +10,13 @@ from itertools import count, islice
 from typing import Any
 
 from ehr_fhir import definitions
-from ehr_fhir.index import IndexRow, indexed
+from ehr_fhir.index.rows import IndexRow, indexed
 from ehr_fhir.positions import unit_vector
 from ehr_fhir.search_parameters import SearchParameter, official
 from ehr_gateway.access import Access
-from ehr_gateway.prepared import drafted
-from ehr_gateway.records import insert_index, numbered
-from ehr_gateway.writing import transaction
+from ehr_gateway.store.version_rows import insert_index, numbered
+from ehr_gateway.transaction.prepared_resource import drafted
+from ehr_gateway.transaction.transaction import transaction
 from ehr_privacy.consent.facts import load_domains
 from tests.lib.gateway import START_MS, House, consent
 from tests.lib.minimal import minimal

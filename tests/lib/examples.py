@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
-from ehr_fhir.index import IndexRow, extract
+from ehr_fhir.index.rows import IndexRow, extract
 from ehr_fhir.intervals import BEGINNING, END, instant
 from ehr_fhir.json_text import parse
 from ehr_fhir.references import references, target

@@ -16,16 +16,17 @@ import pytest
 from fastapi.testclient import TestClient
 
 from ehr_gateway.access import Access
+from ehr_gateway.accounts import accounts
+from ehr_gateway.accounts.accounts import Account
 from ehr_gateway.app import create_gateway
-from ehr_gateway.auth import accounts, clients
-from ehr_gateway.auth.accounts import Account
-from ehr_gateway.auth.local import subject_of
-from ehr_gateway.auth.roles import granted, roles
-from ehr_gateway.auth.tokens import Subject, issue
 from ehr_gateway.gateway import Gateway
-from ehr_gateway.prepared import drafted
+from ehr_gateway.oauth import clients
+from ehr_gateway.oauth.offline_tokens import subject_of
 from ehr_gateway.settings import GatewaySettings
-from ehr_gateway.writing import transaction
+from ehr_gateway.tokens.roles import granted, roles
+from ehr_gateway.tokens.tokens import Subject, issue
+from ehr_gateway.transaction.prepared_resource import drafted
+from ehr_gateway.transaction.transaction import transaction
 from tests.lib.postgresql import Cluster
 
 BASE = "http://testserver"

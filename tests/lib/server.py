@@ -15,13 +15,13 @@ from pathlib import Path
 import orjson
 import uvicorn
 
-from ehr_cli.house import gateway_settings, open_house
+from ehr_cli.data_folder import gateway_settings, open_house
 from ehr_cli.sample import cast, source
 from ehr_cli.sample.overlay import SamplePatient, overlay
 from ehr_cli.serve import make, wait_until_ready
 from ehr_cli.settings import Settings
-from ehr_gateway.load import load
-from ehr_gateway.store import Store
+from ehr_gateway.store.store import Store
+from ehr_inbound.bulk_files.load import load
 
 # Bills are many and no page shows them; a Provenance names many records, some of other patients.
 LEFT_OUT = {"Claim", "ExplanationOfBenefit", "Provenance", "SupplyDelivery"}

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 import uvicorn
 
-from ehr_gateway.auth.local import local_token
+from ehr_gateway.oauth.offline_tokens import local_token
 from tests.lib.gateway import House
 
 

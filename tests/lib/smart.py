@@ -14,11 +14,13 @@ from fastapi.responses import Response
 from joserfc import jwt
 from joserfc.jwk import ECKey, KeySet, RSAKey
 
-from ehr_gateway.auth import accounts, authorize_request, clients, login
-from ehr_gateway.auth.authorized import Authentication, authorized
-from ehr_gateway.auth.codes import challenge_of
-from ehr_gateway.auth.login_pages import language_of
+from ehr_gateway.accounts import accounts
 from ehr_gateway.gateway import Gateway
+from ehr_gateway.login import login
+from ehr_gateway.login.login_pages import language_of
+from ehr_gateway.oauth import authorize_request, clients
+from ehr_gateway.oauth.authorization_codes import challenge_of
+from ehr_gateway.oauth.authorization_response import Authentication, authorized
 from tests.lib.gateway import BASE, House, Session, must
 
 FHIR = f"{BASE}/fhir"

@@ -12,9 +12,9 @@ import pytest
 from ehr_fhir.json_text import parse
 from ehr_gateway.access import Access
 from ehr_gateway.interactions.create import create
-from ehr_gateway.interactions.search import SearchPage, search
 from ehr_gateway.interactions.update import update
-from ehr_gateway.store import Store, Version
+from ehr_gateway.search.page import SearchPage, search
+from ehr_gateway.store.store import Store, Version
 from ehr_privacy.consent import Requester, parse_scopes
 from tests.lib.postgresql import Cluster
 

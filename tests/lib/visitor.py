@@ -11,9 +11,10 @@ from urllib.parse import parse_qs, urlsplit
 from fastapi import FastAPI
 from fastapi.testclient import TestClient
 
+from ehr_gateway.accounts import sessions, totp
 from ehr_gateway.app import create_gateway
-from ehr_gateway.auth import browser, sessions, totp
-from ehr_gateway.auth.codes import challenge_of
+from ehr_gateway.login import browser
+from ehr_gateway.oauth.authorization_codes import challenge_of
 from tests.lib.gateway import HKID, PASSWORD, PIN, House
 
 VERIFIER = "v" * 43

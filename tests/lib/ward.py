@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from ehr_gateway.access import Access
-from ehr_gateway.store import Store
+from ehr_gateway.store.store import Store
 from ehr_privacy.consent import Requester, parse_scopes
 from tests.lib.store import NOW, actor, consent, doctor, put
 

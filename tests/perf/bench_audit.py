@@ -22,11 +22,11 @@ from pathlib import Path
 
 import orjson
 
-from ehr_gateway import audit_schema
-from ehr_gateway.audit_schema import CONTENT
-from ehr_gateway.auditing.checkpoints import advance
-from ehr_gateway.auditing.folder import LogFolder
-from ehr_gateway.auditing.verify import Report, Task, verify
+from ehr_gateway.audit_log import schema
+from ehr_gateway.audit_log.checkpoints import advance
+from ehr_gateway.audit_log.folder import LogFolder
+from ehr_gateway.audit_log.schema import CONTENT
+from ehr_gateway.audit_log.verify import Report, Task, verify
 from ehr_gateway.database import create_tables, open_database
 from ehr_privacy.audit import Signer, inclusion_proof, row_leaf
 
@@ -76,7 +76,7 @@ def _measured(place: Path, size: int, processes: int) -> Figure:
     """Grow the log to a size, sign for it, verify it."""
     path, folder = place / "ehr.db", LogFolder(place / "audit-log")
     database = open_database(path)
-    create_tables(database, audit_schema.METADATA)
+    create_tables(database, schema.METADATA)
     _grow(path, size)
     begin = time.monotonic()
     advance(database, folder, _SIGNER, lambda: _START)

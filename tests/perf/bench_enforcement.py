@@ -26,15 +26,15 @@ from unittest import mock
 
 import httpx
 
-from ehr_cli.house import gateway_settings, open_house
+from ehr_cli.data_folder import gateway_settings, open_house
 from ehr_cli.serve import serve
 from ehr_cli.settings import Settings
 from ehr_gateway import access
+from ehr_gateway.accounts import accounts
+from ehr_gateway.accounts.accounts import Account
 from ehr_gateway.app import create_gateway
-from ehr_gateway.auth import accounts
-from ehr_gateway.auth.accounts import Account
-from ehr_gateway.auth.local import local_token
-from ehr_gateway.store import Store
+from ehr_gateway.oauth.offline_tokens import local_token
+from ehr_gateway.store.store import Store
 from ehr_privacy.consent import Predicate
 from tests.perf.bench_steps import _asgi, _scope
 from tests.perf.enforcement_store import BASE, READER, fill_patients

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from ehr_cli.sample.overlay import write_overlay
-from ehr_fhir.index import extract
+from ehr_fhir.index.rows import extract
 from ehr_fhir.json_text import parse
 
 ROUNDS = 5

@@ -23,9 +23,9 @@ from urllib.parse import parse_qsl
 import orjson
 
 from ehr_gateway.access import Access
-from ehr_gateway.interactions.search import search
 from ehr_gateway.routes.search import search_bundle
-from ehr_gateway.store import Store
+from ehr_gateway.search.page import search
+from ehr_gateway.store.store import Store
 from ehr_privacy.consent import Requester, parse_scopes
 from tests.perf.gateway.bundles import READER, sample
 from tests.perf.gateway.pages import publish

@@ -23,8 +23,8 @@ import orjson
 from fhir.resources.R4B import get_fhir_model_class
 
 from ehr_cli.sample.overlay import write_overlay
-from ehr_gateway.load import load
-from ehr_gateway.store import Store
+from ehr_gateway.store.store import Store
+from ehr_inbound.bulk_files.load import load
 
 WORKERS = os.cpu_count() or 1
 CHUNK = 500

@@ -19,26 +19,26 @@ from typing import Any
 import httpx
 import orjson
 
-from ehr_cli.house import gateway_settings, open_house
+from ehr_cli.data_folder import gateway_settings, open_house
 from ehr_cli.settings import Settings
 from ehr_fhir import json_text
-from ehr_fhir.index import extract
-from ehr_fhir.query import parse
-from ehr_fhir.validation import validate
-from ehr_gateway import audit
+from ehr_fhir.index.rows import extract
+from ehr_fhir.search.query import parse
+from ehr_fhir.validation.validate import validate
 from ehr_gateway.access import Access
 from ehr_gateway.app import create_gateway
-from ehr_gateway.auditing.spool import Spool
-from ehr_gateway.auth import clients
-from ehr_gateway.auth.local import local_token, now_ms
+from ehr_gateway.audit_log import recorder
+from ehr_gateway.audit_log.spool import Spool
 from ehr_gateway.interactions.create import create
 from ehr_gateway.interactions.read import read
-from ehr_gateway.interactions.search import search
 from ehr_gateway.interactions.update import update
-from ehr_gateway.load import load
-from ehr_gateway.prepared import prepare
+from ehr_gateway.oauth import clients
+from ehr_gateway.oauth.offline_tokens import local_token, now_ms
 from ehr_gateway.routes.search import search_bundle
-from ehr_gateway.store import Store
+from ehr_gateway.search.page import search
+from ehr_gateway.store.store import Store
+from ehr_gateway.transaction.prepared_resource import prepare
+from ehr_inbound.bulk_files.load import load
 from tests.perf.gateway.bundles import READER, sample
 from tests.perf.gateway.pages import publish
 
@@ -101,7 +101,7 @@ def _tables(
         return Access(caller.requester, now_ms(), "bench-request")
 
     known = access()
-    occasion = audit.Occasion(caller.subject, "TREAT", known.now_ms, "bench-request", "read")
+    occasion = recorder.Occasion(caller.subject, "TREAT", known.now_ms, "bench-request", "read")
     version = read(store, known, "Patient", patient)
     pairs = [("patient", patient), ("code", code), ("_count", "20")]
     page = search(store, known, "Observation", pairs)
@@ -118,7 +118,7 @@ def _tables(
 
     def note(found: Any) -> None:
         with store.reading() as connection:
-            rows = audit.disclosure(connection, occasion, found)
+            rows = recorder.disclosure(connection, occasion, found)
         spool.keep(rows)
 
     def through(method: str, path: str, content: bytes = b"") -> Step:
@@ -134,7 +134,7 @@ def _tables(
         return lambda: runner.run(ask())
 
     def hook(connection: Any, versions: Any) -> None:
-        audit.record(connection, audit.disclosure(connection, occasion, versions))
+        recorder.record(connection, recorder.disclosure(connection, occasion, versions))
 
     yield (
         "read Patient",

@@ -9,11 +9,11 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
-from ehr_gateway import schema
 from ehr_gateway.access import Access
-from ehr_gateway.prepared import drafted
-from ehr_gateway.store import Store
-from ehr_gateway.writing import transaction
+from ehr_gateway.store import schema
+from ehr_gateway.store.store import Store
+from ehr_gateway.transaction.prepared_resource import drafted
+from ehr_gateway.transaction.transaction import transaction
 from ehr_privacy.consent import Requester, parse_scopes
 
 __all__ = ["AUTHOR", "BASE", "READER", "fill_patients"]

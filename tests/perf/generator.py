@@ -19,10 +19,10 @@ from typing import Any
 import orjson
 from sqlalchemy import Table
 
-from ehr_gateway import schema
 from ehr_gateway.database import Connection
-from ehr_gateway.load import load
-from ehr_gateway.store import Store
+from ehr_gateway.store import schema
+from ehr_gateway.store.store import Store
+from ehr_inbound.bulk_files.load import load
 from tests.perf.gateway.bundles import sample
 
 __all__ = ["copies_of", "fill"]

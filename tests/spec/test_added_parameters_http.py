@@ -8,9 +8,9 @@ from typing import Any
 
 import pytest
 
-from ehr_gateway import reindex, search_registry
-from ehr_gateway.load import load
-from ehr_gateway.store import Store
+from ehr_gateway.store import reindex, search_registry
+from ehr_gateway.store.store import Store
+from ehr_inbound.bulk_files.load import load
 from tests.lib.gateway import House, Session, must, patient
 
 

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from ehr_gateway import schema
+from ehr_gateway.store import schema
 from tests.lib.gateway import House, Session, encounter, observation, organization, patient
 
 JSON = {"Content-Type": "application/fhir+json"}

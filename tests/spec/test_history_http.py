@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from ehr_fhir.validation import validate
+from ehr_fhir.validation.validate import validate
 from tests.lib.gateway import House, MoveIn, Session, must, observation, organization, restriction
 
 

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from ehr_fhir.validation import validate
+from ehr_fhir.validation.validate import validate
 from ehr_gateway.app import ROUTERS
 from tests.lib.gateway import BASE, House, Session, must, observation, organization
 

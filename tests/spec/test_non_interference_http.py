@@ -9,9 +9,9 @@ import pytest
 from ehr_fhir.errors import TooCostly
 from ehr_gateway.access import Access
 from ehr_gateway.app import ROUTERS
-from ehr_gateway.interactions.search import search
-from ehr_gateway.operation_codes import OPERATIONS
-from ehr_gateway.search_statements import Terms
+from ehr_gateway.operations.registry import OPERATIONS
+from ehr_gateway.search.page import search
+from ehr_gateway.search.statements import Terms
 from tests.lib import declared
 from tests.lib.declared import NOT_TELLING
 from tests.lib.gateway import (

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from ehr_fhir.query_filters import MOST_VALUES
+from ehr_fhir.search.filters import MOST_VALUES
 from tests.lib.gateway import House
 
 # A parameter of each way to compare, and a value that fits it.

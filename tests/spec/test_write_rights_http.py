@@ -11,8 +11,8 @@ from ehr_fhir.errors import Forbidden
 from ehr_gateway.access import Access
 from ehr_gateway.interactions.create import create
 from ehr_gateway.interactions.update import update
-from ehr_gateway.prepared import prepare
-from ehr_gateway.records import insert_version, replace_rules
+from ehr_gateway.store.version_rows import insert_version, replace_rules
+from ehr_gateway.transaction.prepared_resource import prepare
 from ehr_privacy.consent import Requester, parse_scopes
 from tests.lib.gateway import (
     EHR,

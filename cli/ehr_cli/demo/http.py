@@ -6,10 +6,10 @@ from typing import Any
 
 import httpx
 
-from ehr_cli.house import gateway_settings
+from ehr_cli.data_folder import gateway_settings
 from ehr_cli.settings import Settings
 from ehr_fhir.errors import Fault
-from ehr_gateway.auth.local import local_token
+from ehr_gateway.oauth.offline_tokens import local_token
 
 FHIR = "application/fhir+json"
 WRITES = {"Content-Type": FHIR}

@@ -6,14 +6,14 @@ import time
 from typing import TYPE_CHECKING, Any
 
 from ehr_cli import lake as lake_commands
+from ehr_cli.data_folder import gateway_settings
 from ehr_cli.demo.http import Caller
-from ehr_cli.house import gateway_settings
 from ehr_cli.sample import cast, overlay, source
 from ehr_cli.sample import consents as forms
 from ehr_cli.sample.overlay import patients
 from ehr_fhir.errors import Fault
-from ehr_gateway import load as loader
-from ehr_gateway.store import Store
+from ehr_gateway.store.store import Store
+from ehr_inbound.bulk_files import load as loader
 
 if TYPE_CHECKING:
     from ehr_cli.demo.tour import Tour

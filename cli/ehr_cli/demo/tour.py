@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 from rich.console import Console
 
-from ehr_cli import house
+from ehr_cli import data_folder
 from ehr_cli.demo import access, folder, show, steps
 from ehr_cli.demo.server import serving
 from ehr_cli.demo.show import Outcome
@@ -58,7 +58,7 @@ def run(settings: Settings, *, once: bool, console: Console | None = None) -> No
     """Take the tour; then serve until interrupted, unless `once`."""
     console = console or Console()
     folder.fresh(settings.data)
-    house.open_house(settings)
+    data_folder.open_house(settings)
     with ExitStack() as server:
         # Spark ends with the steps: serving needs none.
         with ExitStack() as engine:

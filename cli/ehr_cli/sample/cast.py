@@ -6,8 +6,8 @@ from dataclasses import dataclass
 
 from ehr_cli.sample.overlay import SamplePatient, patients
 from ehr_cli.sample.setting import Name, hkid, setting
-from ehr_gateway.auth import accounts
-from ehr_gateway.store import Store
+from ehr_gateway.accounts import accounts
+from ehr_gateway.store.store import Store
 
 PIN = "246810"
 # Those whose log-ins the demo prints; the first is "the patient".

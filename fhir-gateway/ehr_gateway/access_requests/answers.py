@@ -1,37 +1,15 @@
-"""Answers of the operations as Parameters resources."""
+"""A request for access as the parts of a Parameters resource."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-import orjson
-from fastapi.responses import Response
-
 from ehr_fhir.intervals import instant
 from ehr_gateway.access_requests.ledger import AccessRequest
-from ehr_gateway.caller import Asking
-from ehr_gateway.negotiation import fhir_response, preferences
+from ehr_gateway.http.parameters import value
 
-__all__ = ["parameters", "parts_of", "value"]
-
-
-def parameters(asking: Asking, *listed: dict[str, Any]) -> Response:
-    """Answer with a Parameters resource."""
-    prefer = preferences(asking.request)
-    body = {"resourceType": "Parameters", "parameter": list(listed)}
-    if not listed:
-        del body["parameter"]
-    return fhir_response(orjson.dumps(body), pretty=prefer.pretty)
-
-
-def value(name: str, given: object) -> dict[str, Any]:
-    """Return one parameter with the value element of its type."""
-    if isinstance(given, bool):
-        return {"name": name, "valueBoolean": given}
-    if isinstance(given, int):
-        return {"name": name, "valueInteger": given}
-    return {"name": name, "valueString": str(given)}
+__all__ = ["parts_of"]
 
 
 def parts_of(request: AccessRequest, *, reason: bool = True) -> list[dict[str, Any]]:

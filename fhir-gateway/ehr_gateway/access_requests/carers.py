@@ -12,14 +12,15 @@ from dataclasses import replace
 from datetime import date, datetime
 
 from ehr_fhir.errors import Conflict, Forbidden, NotFound, TooMany, Unprocessable
-from ehr_gateway.access_requests import codes, consents
+from ehr_gateway.access_requests import consents
 from ehr_gateway.access_requests.ledger import AccessRequest, decide, insert, select
 from ehr_gateway.access_requests.people import known_patient, manages, patient_body
 from ehr_gateway.access_requests.service import Writing, step
-from ehr_gateway.auth import throttle
-from ehr_gateway.caller import Asking
+from ehr_gateway.accounts import throttle
 from ehr_gateway.database import Connection, Row
+from ehr_gateway.http.authentication import Asking
 from ehr_gateway.ids import new_id
+from ehr_gateway.notices import one_time_codes
 from ehr_gateway.notices.outbox import Notice, of_patient, put
 from ehr_privacy.consent.instants import HONG_KONG, span
 from ehr_privacy.substitutes import Basis, basis_of, load_substitutes, standing
@@ -91,7 +92,7 @@ def accept(asking: Asking, typed: str) -> AccessRequest:
         found = select(
             connection,
             "code = :code AND state = 'proposed' AND expires_ms > :now",
-            code=codes.hashed(typed),
+            code=one_time_codes.hashed(typed),
             now=now,
         )
         if not found:
@@ -205,7 +206,7 @@ def _invited(
     until = details["until_ms"]
     if until is not None and int(str(until)) <= now:
         raise Unprocessable("The term is over.", expression="Parameters.parameter")
-    code = codes.invitation()
+    code = one_time_codes.invitation()
     requester = asking.access.requester
     request = AccessRequest(
         id=new_id(),
@@ -220,7 +221,7 @@ def _invited(
         details={**details, "by": requester.person},
         asked_ms=now,
         expires_ms=now + _INVITED_DAYS * _DAY_MS,
-        code=codes.hashed(code),
+        code=one_time_codes.hashed(code),
     )
     with step(asking, operation) as writing:
         if kind == "substitute" and requester.role == "clinician":

@@ -14,8 +14,8 @@ from ehr_gateway.access_requests import consents
 from ehr_gateway.access_requests.ledger import AccessRequest, insert
 from ehr_gateway.access_requests.people import Clinician
 from ehr_gateway.access_requests.service import step
-from ehr_gateway.caller import Asking
 from ehr_gateway.database import Connection
+from ehr_gateway.http.authentication import Asking
 from ehr_gateway.ids import new_id
 from ehr_gateway.notices.outbox import Notice, put, readers_of
 

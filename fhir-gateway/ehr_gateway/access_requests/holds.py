@@ -13,10 +13,10 @@ from ehr_gateway.access_requests import consents
 from ehr_gateway.access_requests.ledger import AccessRequest, insert, select
 from ehr_gateway.access_requests.people import Clinician
 from ehr_gateway.access_requests.service import step
-from ehr_gateway.caller import Asking
 from ehr_gateway.database import Connection
+from ehr_gateway.http.authentication import Asking
 from ehr_gateway.ids import new_id
-from ehr_gateway.interactions.read import read_in
+from ehr_gateway.store.visible import read_in
 from ehr_privacy.consent import Predicate, compile_predicate
 
 __all__ = ["HELD_TYPES", "hold", "release", "stubs"]

@@ -8,8 +8,8 @@ from typing import Any
 from ehr_fhir.errors import Forbidden, NotFound
 from ehr_fhir.json_text import parse
 from ehr_gateway.access import Access
-from ehr_gateway.caller import Asking
 from ehr_gateway.database import Connection
+from ehr_gateway.http.authentication import Asking
 
 __all__ = ["Clinician", "clinician", "known_patient", "patient_body", "the_patient"]
 

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from ehr_fhir.errors import Conflict, Forbidden, NotFound
-from ehr_gateway import audit
 from ehr_gateway.access_requests.ledger import AccessRequest, select
-from ehr_gateway.caller import Asking
-from ehr_gateway.store import Store
+from ehr_gateway.audit_log import recorder
+from ehr_gateway.http.authentication import Asking
+from ehr_gateway.store.store import Store
 
 __all__ = ["FINDINGS", "review", "worklist"]
 
@@ -43,7 +43,7 @@ def review(asking: Asking, identity: str, finding: str, note: str) -> str:
             (finding, note, requester.person, asking.access.now_ms, identity),
         ).fetchone()
         if row is not None:
-            audit.record(connection, audit.about(occasion, row[0]))
+            recorder.record(connection, recorder.about(occasion, row[0]))
         known = (
             row
             or connection.execute(

@@ -11,13 +11,13 @@ from contextlib import contextmanager
 from typing import Any
 
 from ehr_fhir.json_text import parse
-from ehr_gateway import audit
 from ehr_gateway.access import Access
-from ehr_gateway.caller import Asking
+from ehr_gateway.audit_log import recorder
 from ehr_gateway.database import Connection
+from ehr_gateway.http.authentication import Asking
 from ehr_gateway.ids import new_id
-from ehr_gateway.prepared import drafted
-from ehr_gateway.writing import Transaction, transaction
+from ehr_gateway.transaction.prepared_resource import drafted
+from ehr_gateway.transaction.transaction import Transaction, transaction
 from ehr_privacy.consent import Predicate, Requester, load_roles, parse_scopes
 
 __all__ = ["Writing", "step"]
@@ -84,7 +84,7 @@ def step(asking: Asking, operation: str) -> Iterator[Writing]:
         opened = Writing(writing, access)
         yield opened
         for patient in opened.patients or (None,):
-            audit.record(writing.connection, audit.about(occasion, patient))
+            recorder.record(writing.connection, recorder.about(occasion, patient))
 
 
 def _requester() -> Requester:

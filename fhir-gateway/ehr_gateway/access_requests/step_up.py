@@ -11,7 +11,7 @@ from dataclasses import replace
 from datetime import UTC, date, datetime
 
 from ehr_fhir.errors import Conflict, Forbidden, NotFound, TooMany, Unprocessable
-from ehr_gateway.access_requests import codes, consents
+from ehr_gateway.access_requests import consents
 from ehr_gateway.access_requests.ledger import AccessRequest, decide, find, insert, overdue, select
 from ehr_gateway.access_requests.markers import shared
 from ehr_gateway.access_requests.people import (
@@ -21,10 +21,11 @@ from ehr_gateway.access_requests.people import (
     patient_body,
 )
 from ehr_gateway.access_requests.service import Writing, step
-from ehr_gateway.auth import accounts
-from ehr_gateway.caller import Asking
+from ehr_gateway.accounts import accounts
 from ehr_gateway.database import Connection
+from ehr_gateway.http.authentication import Asking
 from ehr_gateway.ids import new_id
+from ehr_gateway.notices import one_time_codes
 from ehr_gateway.notices.outbox import Notice, carers_of, of_patient, put, readers_of
 from ehr_privacy.consent import load_roles
 from ehr_privacy.consent.instants import HONG_KONG, anniversary
@@ -99,7 +100,9 @@ def approve_by_code(asking: Asking, who: Clinician, identity: str, typed: str) -
     Each try is on the books before it is judged: a hundred at once are still a hundred.
     """
     request = _own(asking, who, identity)
-    if not _try(asking, request) or not codes.right(asking.gateway.form_secret, request.id, typed):
+    if not _try(asking, request) or not one_time_codes.right(
+        asking.gateway.form_secret, request.id, typed
+    ):
         raise Forbidden(WRONG)
     return _grant(asking, request, "$redeem-access", by="code")
 

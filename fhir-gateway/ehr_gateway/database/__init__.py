@@ -1,6 +1,10 @@
-"""Where the store lives: an SQLite file or a PostgreSQL database, behind one small seam.
+"""SQLite and PostgreSQL behind one connection type, with group commit.
 
-The SQL is written once, for both; parameters are `:name` or `?`.
+In: SQL with named parameters.
+Out: rows; errors of the driver as errors of the product.
+May import: nothing of the gateway.
+
+SQL is written once, for both; parameters are `:name` or `?`.
 """
 
 from __future__ import annotations
@@ -13,10 +17,10 @@ from ehr_gateway.database.connection import (
     Row,
     TakesLong,
 )
-from ehr_gateway.database.lists import among, listed
-from ehr_gateway.database.opening import DATABASE_ERRORS, REFUSALS, open_database
+from ehr_gateway.database.in_clause import among, listed
 from ehr_gateway.database.sqlite import SqliteDatabase
 from ehr_gateway.database.tables import create_tables
+from ehr_gateway.database.url import DATABASE_ERRORS, REFUSALS, open_database
 
 __all__ = [
     "DATABASE_ERRORS",

@@ -20,7 +20,7 @@ from psycopg_pool import ConnectionPool, PoolTimeout
 
 from ehr_fhir.errors import Unavailable
 from ehr_gateway.database.connection import Dialect, Parameters
-from ehr_gateway.database.group import GroupCommit
+from ehr_gateway.database.group_commit import GroupCommit
 from ehr_privacy.consent import BY_ROW
 
 __all__ = ["PostgresqlDatabase"]

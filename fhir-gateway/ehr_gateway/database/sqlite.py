@@ -18,7 +18,7 @@ from typing import IO
 
 from ehr_fhir.errors import Unavailable
 from ehr_gateway.database.connection import Dialect, TakesLong
-from ehr_gateway.database.log import Log
+from ehr_gateway.database.wal_flush import Log
 
 __all__ = ["SqliteDatabase"]
 

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from ehr_fhir.json_text import parse
 from ehr_gateway.access import Access
-from ehr_gateway.conditional import only_match
 from ehr_gateway.database import Connection
 from ehr_gateway.ids import new_id
-from ehr_gateway.interactions.read import read_in
-from ehr_gateway.prepared import drafted
-from ehr_gateway.store import AuditHook, Store, Version
-from ehr_gateway.writer import Job, written
-from ehr_gateway.writing import WriteResult, joined
+from ehr_gateway.store.store import AuditHook, Store, Version
+from ehr_gateway.store.visible import read_in
+from ehr_gateway.transaction.conditional_match import only_match
+from ehr_gateway.transaction.event_loop_writer import Job, written
+from ehr_gateway.transaction.prepared_resource import drafted
+from ehr_gateway.transaction.transaction import WriteResult, joined
 
 __all__ = ["create", "create_if_none", "creating"]
 

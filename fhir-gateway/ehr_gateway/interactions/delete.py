@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from ehr_gateway.access import Access
-from ehr_gateway.conditional import only_match
-from ehr_gateway.store import AuditHook, Store, Version
-from ehr_gateway.writing import transaction
+from ehr_gateway.store.store import AuditHook, Store, Version
+from ehr_gateway.transaction.conditional_match import only_match
+from ehr_gateway.transaction.transaction import transaction
 
 __all__ = ["delete", "delete_matching"]
 

@@ -14,12 +14,12 @@ from typing import Literal
 
 from ehr_fhir.errors import Invalid, NotFound
 from ehr_fhir.intervals import date_interval
-from ehr_fhir.query import DEFAULT_COUNT, LARGEST_COUNT
+from ehr_fhir.search.query import DEFAULT_COUNT, LARGEST_COUNT
 from ehr_gateway.access import Access
-from ehr_gateway.cursor import open_cursor, seal_cursor
 from ehr_gateway.database import Connection
-from ehr_gateway.interactions.read import current_visible
-from ehr_gateway.store import Store, Version
+from ehr_gateway.search.cursor import open_cursor, seal_cursor
+from ehr_gateway.store.store import Store, Version
+from ehr_gateway.store.visible import current_visible
 
 __all__ = ["Asked", "HistoryPage", "Span", "asked", "history", "history_in"]
 

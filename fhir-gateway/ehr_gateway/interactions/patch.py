@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from ehr_fhir.errors import NotFound
-from ehr_fhir.patch import Patch
+from ehr_fhir.patch.patch import Patch
 from ehr_gateway.access import Access
-from ehr_gateway.conditional import only_match
-from ehr_gateway.integrity import found_ids
-from ehr_gateway.patching import Patched, patched_ahead
-from ehr_gateway.store import AuditHook, Store
-from ehr_gateway.writing import WriteResult, transaction
+from ehr_gateway.store.store import AuditHook, Store
+from ehr_gateway.transaction.conditional_match import only_match
+from ehr_gateway.transaction.integrity import found_ids
+from ehr_gateway.transaction.patching import Patched, patched_ahead
+from ehr_gateway.transaction.transaction import WriteResult, transaction
 
 __all__ = ["patch", "patch_matching"]
 

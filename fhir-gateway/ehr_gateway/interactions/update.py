@@ -5,13 +5,13 @@ from __future__ import annotations
 from ehr_fhir.errors import Invalid
 from ehr_fhir.json_text import parse
 from ehr_gateway.access import Access
-from ehr_gateway.conditional import match_for_update
 from ehr_gateway.database import Connection
 from ehr_gateway.ids import new_id
-from ehr_gateway.prepared import drafted
-from ehr_gateway.store import AuditHook, Store
-from ehr_gateway.writer import Job, written
-from ehr_gateway.writing import WriteResult, joined, transaction
+from ehr_gateway.store.store import AuditHook, Store
+from ehr_gateway.transaction.conditional_match import match_for_update
+from ehr_gateway.transaction.event_loop_writer import Job, written
+from ehr_gateway.transaction.prepared_resource import drafted
+from ehr_gateway.transaction.transaction import WriteResult, joined, transaction
 
 __all__ = ["update", "update_matching", "updating"]
 

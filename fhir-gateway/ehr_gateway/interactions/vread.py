@@ -5,8 +5,8 @@ from __future__ import annotations
 from ehr_fhir.errors import Gone, NotFound
 from ehr_gateway.access import Access
 from ehr_gateway.database import Connection
-from ehr_gateway.interactions.read import current_visible
-from ehr_gateway.store import Store, Version
+from ehr_gateway.store.store import Store, Version
+from ehr_gateway.store.visible import current_visible
 
 __all__ = ["vread", "vread_in"]
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from ehr_gateway.database import Connection, Row
 from ehr_gateway.notices.outbox import Notice, of_patient, put
-from ehr_gateway.store import Store
+from ehr_gateway.store.store import Store
 
 __all__ = ["tell_accesses"]
 

@@ -15,8 +15,8 @@ from pathlib import Path
 from typing import Protocol
 from urllib.parse import unquote, urlsplit
 
+from ehr_gateway.notice_settings import Ways
 from ehr_gateway.notices.messages import Message
-from ehr_gateway.notices.ways import Ways
 
 __all__ = ["Channel", "FileChannel", "SmtpChannel", "open_channels"]
 

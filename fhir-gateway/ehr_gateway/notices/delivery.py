@@ -14,7 +14,7 @@ from ehr_gateway.database import Connection
 from ehr_gateway.notices.accesses import tell_accesses
 from ehr_gateway.notices.channels import Channel
 from ehr_gateway.notices.messages import Message, message
-from ehr_gateway.store import Store
+from ehr_gateway.store.store import Store
 
 __all__ = ["Deliveries"]
 

@@ -11,8 +11,8 @@ from importlib import resources
 from typing import Any
 
 from ehr_fhir.json_text import parse
-from ehr_gateway.access_requests.codes import code_of
 from ehr_gateway.database import Connection, Row
+from ehr_gateway.notices.one_time_codes import code_of
 from ehr_privacy.consent.instants import HONG_KONG
 
 __all__ = ["LANGUAGES", "Message", "Reader", "message", "reader_of", "sentence"]

@@ -1,1 +1,6 @@
-"""The addresses the gateway serves: each parses, calls one interaction, renders."""
+"""Routes of the REST API: instance, type and system level, feed, health.
+
+In: a verified request.
+Out: responses with ETag, Location and audit.
+May import: operations, interactions, http and what is below.
+"""

@@ -12,17 +12,17 @@ from fastapi.responses import Response
 
 from ehr_fhir.errors import Invalid
 from ehr_fhir.intervals import date_interval
-from ehr_gateway import audit
-from ehr_gateway.audit_event import Rendering, audit_event
-from ehr_gateway.auditing import rows as log
-from ehr_gateway.auditing.reading import one_row, reading
-from ehr_gateway.body import form_pairs
-from ehr_gateway.bundle_bytes import bundle, entry, link
-from ehr_gateway.caller import Asking, TheAsking
+from ehr_gateway.audit_log import queries as log
+from ehr_gateway.audit_log import recorder
+from ehr_gateway.audit_log.fhir_event import Rendering, audit_event
+from ehr_gateway.audit_log.read_policy import one_row, reading
 from ehr_gateway.database import Connection
-from ehr_gateway.negotiation import GENERAL, etag, fhir_response, preferences
-from ehr_gateway.query_pairs import query_pairs
-from ehr_gateway.routes import audit_proofs, audit_worklist
+from ehr_gateway.http.authentication import Asking, TheAsking
+from ehr_gateway.http.body import form_pairs
+from ehr_gateway.http.bundle_bytes import bundle, entry, link
+from ehr_gateway.http.negotiation import GENERAL, etag, fhir_response, preferences
+from ehr_gateway.http.query_string import query_pairs
+from ehr_gateway.operations import audit_proofs, audit_worklist
 
 router = APIRouter(prefix="/fhir/AuditEvent")
 # Before the address of a single event, which would take their names for ids.
@@ -58,7 +58,7 @@ def read(asking: TheAsking, logical_id: str) -> Response:
         row = one_row(asking.access, connection, logical_id)
         how = _rendering(asking, connection, [row])
     asking.note(
-        audit.about(
+        recorder.about(
             occasion=occasion,
             patient=row.patient,
             entities=[f"AuditEvent/{row.id}"],
@@ -80,7 +80,7 @@ def _search(asking: Asking, pairs: list[tuple[str, str]]) -> Response:
         rows = allowed.rows(connection, count + 1)
         total = log.total(connection, allowed.wanted) if with_total else None
         how = _rendering(asking, connection, rows)
-    asking.note(audit.about(occasion=occasion, patient=_about(asking, allowed.wanted)))
+    asking.note(recorder.about(occasion=occasion, patient=_about(asking, allowed.wanted)))
     base = asking.gateway.settings.fhir_base
     shown = rows[:count]
     links = [("self", link(f"{base}/AuditEvent", pairs))]

@@ -10,15 +10,15 @@ from fastapi.responses import Response
 from ehr_fhir.errors import Unprocessable
 from ehr_fhir.intervals import instant
 from ehr_fhir.json_text import parse
-from ehr_gateway import audit
-from ehr_gateway.body import fhir_body
-from ehr_gateway.bundle_bytes import bundle as bundle_bytes
-from ehr_gateway.bundle_bytes import entry
-from ehr_gateway.caller import Asking, TheAsking
-from ehr_gateway.interactions import bundle
-from ehr_gateway.negotiation import Preferences, fhir_response, preferences
-from ehr_gateway.query_pairs import no_parameters
-from ehr_gateway.routes.answers import audited, disclose
+from ehr_gateway.audit_log import recorder
+from ehr_gateway.http.authentication import Asking, TheAsking
+from ehr_gateway.http.body import fhir_body
+from ehr_gateway.http.bundle_bytes import bundle as bundle_bytes
+from ehr_gateway.http.bundle_bytes import entry
+from ehr_gateway.http.negotiation import Preferences, fhir_response, preferences
+from ehr_gateway.http.query_string import no_parameters
+from ehr_gateway.http.responses import audited, disclose
+from ehr_gateway.interactions.bundle import bundle
 from ehr_gateway.routes.history import history_bundle
 from ehr_gateway.routes.search import search_bundle, terms_of
 
@@ -59,14 +59,14 @@ def _refuse_audit_events(body: bytes) -> None:
         raise Unprocessable("AuditEvent is served at its own address, not in a Bundle.")
 
 
-def _audit_rest(asking: Asking, occasion: audit.Occasion, result: bundle.BundleResult) -> None:
+def _audit_rest(asking: Asking, occasion: recorder.Occasion, result: bundle.BundleResult) -> None:
     """Put on record what was read besides the writes, and that entries were refused."""
     refused = [one.status for one in result.entries if one.outcome is not None]
     if result.read:
         disclose(asking, occasion, result.read)
     for status in refused:
         code = int(status[:3])
-        asking.note(audit.refusal(occasion=occasion, status=code, attempted=None))
+        asking.note(recorder.refusal(occasion=occasion, status=code, attempted=None))
 
 
 def _entry(base: str, result: bundle.EntryResult, prefer: Preferences) -> bytes:

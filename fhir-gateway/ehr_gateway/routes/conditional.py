@@ -9,14 +9,14 @@ from fastapi import APIRouter, Depends
 from fastapi.responses import Response
 
 from ehr_fhir.errors import Unsupported
-from ehr_fhir.patch import Patch
-from ehr_gateway.audit import Occasion
-from ehr_gateway.body import fhir_body, patch_body
-from ehr_gateway.caller import Asking, TheAsking
+from ehr_fhir.patch.patch import Patch
+from ehr_gateway.audit_log.recorder import Occasion
+from ehr_gateway.http.authentication import Asking, TheAsking
+from ehr_gateway.http.body import fhir_body, patch_body
+from ehr_gateway.http.negotiation import if_match, preferences
+from ehr_gateway.http.query_string import query_pairs
+from ehr_gateway.http.responses import audited, deleted, writable, written
 from ehr_gateway.interactions import delete, patch, update
-from ehr_gateway.negotiation import if_match, preferences
-from ehr_gateway.query_pairs import query_pairs
-from ehr_gateway.routes.answers import audited, deleted, writable, written
 
 router = APIRouter(prefix="/fhir")
 Body = Annotated[bytes, Depends(fhir_body)]

@@ -14,9 +14,9 @@ from fastapi.responses import Response
 
 from ehr_fhir.errors import Forbidden
 from ehr_fhir.intervals import instant
-from ehr_gateway import audit
-from ehr_gateway.caller import TheAsking
-from ehr_gateway.store import FeedEntry
+from ehr_gateway.audit_log import recorder
+from ehr_gateway.http.authentication import TheAsking
+from ehr_gateway.store.store import FeedEntry
 from ehr_privacy.consent import has_scope
 
 router = APIRouter()
@@ -37,7 +37,7 @@ def feed(
     limit = min(limit, asking.gateway.settings.max_feed_entries)
     entries = list(asking.gateway.store.feed(after, limit))
     last = entries[-1].position if entries else after
-    asking.note(audit.about(occasion=occasion, patient=None))
+    asking.note(recorder.about(occasion=occasion, patient=None))
     return Response(
         b"".join(_line(entry) for entry in entries),
         media_type="application/x-ndjson",

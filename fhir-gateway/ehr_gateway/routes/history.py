@@ -8,14 +8,14 @@ from fastapi import APIRouter
 from fastapi.responses import Response
 
 from ehr_fhir.intervals import instant
-from ehr_gateway.bundle_bytes import bundle, entry, link
-from ehr_gateway.caller import Asking, TheAsking
+from ehr_gateway.http.authentication import Asking, TheAsking
+from ehr_gateway.http.bundle_bytes import bundle, entry, link
+from ehr_gateway.http.negotiation import etag, fhir_response, preferences
+from ehr_gateway.http.query_string import query_pairs
+from ehr_gateway.http.responses import disclose, known
 from ehr_gateway.interactions import history
 from ehr_gateway.interactions.history import HistoryPage
-from ehr_gateway.negotiation import etag, fhir_response, preferences
-from ehr_gateway.query_pairs import query_pairs
-from ehr_gateway.routes.answers import disclose, known
-from ehr_gateway.store import Version
+from ehr_gateway.store.store import Version
 
 router = APIRouter(prefix="/fhir")
 _GET = ["GET", "HEAD"]

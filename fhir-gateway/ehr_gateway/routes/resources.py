@@ -8,14 +8,12 @@ from fastapi import APIRouter, Depends
 from fastapi.responses import Response
 
 from ehr_fhir.errors import NotFound
-from ehr_fhir.patch import Patch
-from ehr_gateway import writer
-from ehr_gateway.body import fhir_body, patch_body
-from ehr_gateway.caller import Asking, TheAsking
+from ehr_fhir.patch.patch import Patch
 from ehr_gateway.database import Connection
-from ehr_gateway.interactions import create, delete, patch, read, update, vread
-from ehr_gateway.negotiation import if_match, only_new
-from ehr_gateway.routes.answers import (
+from ehr_gateway.http.authentication import Asking, TheAsking
+from ehr_gateway.http.body import fhir_body, patch_body
+from ehr_gateway.http.negotiation import if_match, only_new
+from ehr_gateway.http.responses import (
     audited,
     deleted,
     disclose,
@@ -24,7 +22,9 @@ from ehr_gateway.routes.answers import (
     version_response,
     written,
 )
-from ehr_gateway.writer import Job
+from ehr_gateway.interactions import create, delete, patch, read, update, vread
+from ehr_gateway.transaction import event_loop_writer
+from ehr_gateway.transaction.event_loop_writer import Job
 
 router = APIRouter(prefix="/fhir")
 Body = Annotated[bytes, Depends(fhir_body)]
@@ -58,7 +58,7 @@ def vread_resource(
 @router.post("/{resource_type}")
 def create_resource(asking: TheAsking, resource_type: str, body: Body) -> Response:
     """Create a resource under an id of ours."""
-    return writer.written(asking.gateway.store, creating(asking, resource_type, body))
+    return event_loop_writer.written(asking.gateway.store, creating(asking, resource_type, body))
 
 
 def creating(asking: Asking, resource_type: str, body: bytes) -> Job[Response]:
@@ -84,7 +84,9 @@ def creating(asking: Asking, resource_type: str, body: bytes) -> Job[Response]:
 @router.put("/{resource_type}/{logical_id}")
 def update_resource(asking: TheAsking, resource_type: str, logical_id: str, body: Body) -> Response:
     """Write the next version, or the first one under the client's own id."""
-    return writer.written(asking.gateway.store, updating(asking, resource_type, logical_id, body))
+    return event_loop_writer.written(
+        asking.gateway.store, updating(asking, resource_type, logical_id, body)
+    )
 
 
 def updating(asking: Asking, resource_type: str, logical_id: str, body: bytes) -> Job[Response]:

@@ -11,20 +11,20 @@ from fastapi.responses import Response
 
 from ehr_fhir import definitions
 from ehr_fhir.errors import Invalid, NotFound, operation_outcome
-from ehr_fhir.query_compartments import COMPARTMENTS
+from ehr_fhir.search.compartment_filters import COMPARTMENTS
 from ehr_fhir.subset import Subset
-from ehr_gateway import audit
-from ehr_gateway.body import form_pairs
-from ehr_gateway.bundle_bytes import bundle, entry, link
-from ehr_gateway.caller import Asking, TheAsking
-from ehr_gateway.interactions import search
-from ehr_gateway.interactions.search_types import search_types
-from ehr_gateway.negotiation import GENERAL, fhir_response, json_response, preferences
-from ehr_gateway.query_pairs import query_pairs
-from ehr_gateway.routes.answers import disclose
-from ehr_gateway.search_statements import Terms
+from ehr_gateway.audit_log import recorder
+from ehr_gateway.http.authentication import Asking, TheAsking
+from ehr_gateway.http.body import form_pairs
+from ehr_gateway.http.bundle_bytes import bundle, entry, link
+from ehr_gateway.http.negotiation import GENERAL, fhir_response, json_response, preferences
+from ehr_gateway.http.query_string import query_pairs
+from ehr_gateway.http.responses import disclose
+from ehr_gateway.search import page as search
+from ehr_gateway.search.across_types import search_types
+from ehr_gateway.search.statements import Terms
 from ehr_gateway.settings import GatewaySettings
-from ehr_gateway.store import Version
+from ehr_gateway.store.store import Version
 
 router = APIRouter(prefix="/fhir")
 # It has a search of its own.
@@ -103,7 +103,7 @@ def _search(
     occasion = asking.occasion("search-system" if kind == _ALL else "search-type", query)
     terms = terms_of(gateway.settings)
     if any(name == "_explain" for name, _ in pairs):
-        asking.note(audit.about(occasion=occasion, patient=None))
+        asking.note(recorder.about(occasion=occasion, patient=None))
         return _explained(asking, kind, pairs, within, terms)
     if kind == _ALL:
         page = search_types(

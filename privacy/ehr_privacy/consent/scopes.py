@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from functools import cache
 
 from ehr_fhir.errors import Invalid
-from ehr_fhir.index import indexed, twins
+from ehr_fhir.index.rows import indexed, twins
 from ehr_fhir.search_parameters import official
 
 # SMART App Launch 2.2 §3: r covers read, vread and the history of one instance; s every search

@@ -14,11 +14,11 @@ from pathlib import Path
 
 import httpx
 
-from ehr_cli.house import gateway_settings, open_house
+from ehr_cli.data_folder import gateway_settings, open_house
 from ehr_cli.settings import Settings
-from ehr_gateway.auth import clients
-from ehr_gateway.auth.local import local_token
-from ehr_gateway.store import Store
+from ehr_gateway.oauth import clients
+from ehr_gateway.oauth.offline_tokens import local_token
+from ehr_gateway.store.store import Store
 from tests.perf.gateway.bundles import READER
 from tests.perf.gateway.hfs import write_definitions
 from tests.perf.gateway.postgres import scratch_database

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections import defaultdict
 from typing import Any
 
-from ehr_gateway.access_requests.codes import code_of
-from ehr_gateway.auth import accounts
-from ehr_gateway.auth.accounts import Account
+from ehr_gateway.accounts import accounts
+from ehr_gateway.accounts.accounts import Account
+from ehr_gateway.notices.one_time_codes import code_of
 from tests.lib.gateway import PIN, House, Session, must
 
 REASON = "Checking the dose against the last films"

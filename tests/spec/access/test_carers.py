@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from ehr_gateway.auth import accounts
-from ehr_gateway.auth.accounts import Account
+from ehr_gateway.accounts import accounts
+from ehr_gateway.accounts.accounts import Account
 from tests.lib.gateway import House, must, restriction
 from tests.spec.access.steps import carer, named, send, told
 

@@ -6,9 +6,9 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from ehr_gateway.access_requests.codes import code_of
-from ehr_gateway.auth import accounts
-from ehr_gateway.auth.accounts import Account
+from ehr_gateway.accounts import accounts
+from ehr_gateway.accounts.accounts import Account
+from ehr_gateway.notices.one_time_codes import code_of
 from tests.lib.gateway import HKID, PIN, House, Session, must, organization, restriction
 from tests.spec.access.steps import (
     REASON,

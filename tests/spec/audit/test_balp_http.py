@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from ehr_fhir.validation import validate
+from ehr_fhir.validation.validate import validate
 from tests.lib.gateway import House, Session, condition, must, observation
 
 _TERMS = "http://terminology.hl7.org/CodeSystem"

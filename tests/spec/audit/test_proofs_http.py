@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from ehr_gateway.auditing.service import AuditLog
+from ehr_gateway.audit_log.service import AuditLog
 from ehr_privacy.audit import (
     commitment,
     leaf_hash,

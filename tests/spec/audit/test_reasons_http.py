@@ -6,13 +6,13 @@ from typing import Any
 
 import pytest
 
-from ehr_gateway import audit
-from ehr_gateway.auditing.erase import erase
-from ehr_gateway.auditing.service import AuditLog
-from ehr_gateway.auditing.verify import Task, verify
-from ehr_gateway.auth import accounts
-from ehr_gateway.auth.accounts import Account
-from ehr_gateway.auth.tokens import Subject
+from ehr_gateway.accounts import accounts
+from ehr_gateway.accounts.accounts import Account
+from ehr_gateway.audit_log import recorder
+from ehr_gateway.audit_log.erase import erase
+from ehr_gateway.audit_log.service import AuditLog
+from ehr_gateway.audit_log.verify import Task, verify
+from ehr_gateway.tokens.tokens import Subject
 from tests.lib.gateway import House, Session, must, restriction
 
 
@@ -119,7 +119,7 @@ def test_an_erasure_empties_the_events_and_the_log_still_holds(furnished: House)
     must(furnished.login("doctor.a").get("Observation/lab-1"))
     log: AuditLog = furnished.app.state.audit_log
     log.checkpoint()
-    occasion = audit.Occasion(
+    occasion = recorder.Occasion(
         Subject("platform", "Platform", "system", "platform"), "HSYSADMIN", furnished.clock(),
         "request-1", "operation",
     )  # fmt: skip

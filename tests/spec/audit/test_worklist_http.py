@@ -6,13 +6,13 @@ from typing import Any
 
 import pytest
 
-from ehr_gateway.auditing.service import AuditLog
-from ehr_gateway.auditing.watch_rules import WatchRules, load_rules
-from ehr_gateway.auth import accounts
-from ehr_gateway.auth.accounts import Account
+from ehr_gateway.accounts import accounts
+from ehr_gateway.accounts.accounts import Account
+from ehr_gateway.audit_log.anomaly_rules import WatchRules, load_rules
+from ehr_gateway.audit_log.service import AuditLog
 from tests.lib.gateway import House, consent, encounter, must, observation, patient
 
-RULES_OF_WATCH = "ehr_gateway.auditing.watch.load_rules"
+RULES_OF_WATCH = "ehr_gateway.audit_log.anomalies.load_rules"
 
 
 def watch(house: House) -> None:

@@ -7,7 +7,7 @@ from urllib.parse import parse_qs, urlsplit
 
 import pytest
 
-from ehr_gateway.auth import clients
+from ehr_gateway.oauth import clients
 from tests.lib.gateway import House, must
 from tests.lib.visitor import VERIFIER, Visitor
 

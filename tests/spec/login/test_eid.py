@@ -10,10 +10,10 @@ import httpx
 import pytest
 
 from ehr_fhir.errors import Invalid, Unavailable
+from ehr_gateway.accounts import accounts, eid_people
+from ehr_gateway.accounts.accounts import Account
 from ehr_gateway.app import create_gateway
-from ehr_gateway.auth import accounts, eid_people
-from ehr_gateway.auth.accounts import Account
-from ehr_gateway.auth.eid import EidRefused, EidRequest, OAuthEid
+from ehr_gateway.login.eid import EidRefused, EidRequest, OAuthEid
 from ehr_gateway.settings import GatewaySettings
 from tests.lib.gateway import HKID, PIN, House
 from tests.lib.loops import run

@@ -8,11 +8,12 @@ from typing import Any
 
 import pytest
 
-from ehr_gateway import audit
-from ehr_gateway.auditing.append import Values
-from ehr_gateway.auth import accounts, closing, throttle
-from ehr_gateway.auth.accounts import Account
-from ehr_gateway.auth.secrets import verify_secret
+from ehr_gateway.accounts import accounts, throttle
+from ehr_gateway.accounts.accounts import Account
+from ehr_gateway.audit_log import recorder
+from ehr_gateway.audit_log.append import Values
+from ehr_gateway.login import account_lifecycle
+from ehr_gateway.tokens.secrets import verify_secret
 from tests.lib.gateway import HKID, PASSWORD, PEOPLE, PIN, House
 from tests.lib.visitor import Visitor, code_of
 
@@ -330,7 +331,7 @@ def test_every_refused_name_costs_the_same_work(
     house: House, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     done: list[str] = []
-    noted = audit.refusal
+    noted = recorder.refusal
 
     def counted(stored: str | None, given: str) -> bool:
         done.append("hash")
@@ -340,10 +341,10 @@ def test_every_refused_name_costs_the_same_work(
         done.append("row")
         return noted(*arguments)
 
-    monkeypatch.setattr("ehr_gateway.auth.accounts.verify_secret", counted)
-    monkeypatch.setattr("ehr_gateway.audit.refusal", recorded)
+    monkeypatch.setattr("ehr_gateway.accounts.accounts.verify_secret", counted)
+    monkeypatch.setattr("ehr_gateway.audit_log.recorder.refusal", recorded)
     accounts.add(house.gateway.store.database, Account("gone", "steward", "G"), PASSWORD)
-    closing.disable(house.gateway, "gone")
+    account_lifecycle.disable(house.gateway, "gone")
     work = {}
     for name in ("doctor.a", "nobody", "p.pat-1", "gone"):
         visitor = Visitor(house)

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from fastapi import FastAPI
 
-from ehr_gateway.auth import accounts
+from ehr_gateway.accounts import accounts
 from tests.lib.authenticator import PRESENT, Passkey
 from tests.lib.gateway import PASSWORD, House
 from tests.lib.visitor import Visitor, at_address, code_of

@@ -9,7 +9,7 @@ from urllib.parse import quote
 
 import pytest
 
-from ehr_gateway.load import load
+from ehr_inbound.bulk_files.load import load
 from tests.lib.gateway import House, Session, condition, must, observation
 
 NOTE = "Chronic obstructive pulmonary disease; 病人有高血壓及B型肝炎"

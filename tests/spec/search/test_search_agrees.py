@@ -17,7 +17,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from ehr_gateway.store import Store
+from ehr_gateway.store.store import Store
 from tests.lib.store import found, put
 
 ZONE = timedelta(hours=8)

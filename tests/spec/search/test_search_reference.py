@@ -9,10 +9,10 @@ import pytest
 from hypothesis import HealthCheck, given, note, settings
 from hypothesis import strategies as st
 
-from ehr_gateway.interactions.search import search
-from ehr_gateway.prepared import drafted
-from ehr_gateway.store import Store
-from ehr_gateway.writing import transaction
+from ehr_gateway.search.page import search
+from ehr_gateway.store.store import Store
+from ehr_gateway.transaction.prepared_resource import drafted
+from ehr_gateway.transaction.transaction import transaction
 from tests.lib.reference_search import ReferenceSearch
 from tests.lib.store import NOW, platform, store
 

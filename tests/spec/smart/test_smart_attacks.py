@@ -9,7 +9,7 @@ import pytest
 from joserfc import jwt
 from joserfc.jwk import ECKey, OctKey
 
-from ehr_gateway.auth import authorize_request, families, revocation
+from ehr_gateway.oauth import authorize_request, refresh_tokens, revoke_endpoint
 from tests.lib.gateway import House, must
 from tests.lib.smart import App, back
 
@@ -132,13 +132,13 @@ def test_a_launch_is_on_record_for_the_patient(furnished: House) -> None:
 def test_a_code_that_is_replayed_while_it_is_used_gives_nothing(
     app: App, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    code, start = app.code("p.pat-1"), families.start
+    code, start = app.code("p.pat-1"), refresh_tokens.start
 
     def replayed(database: Any, grant: Any, *given: Any, **more: Any) -> Any:
-        revocation.end_family(app.house.gateway, grant.family)
+        revoke_endpoint.end_family(app.house.gateway, grant.family)
         return start(database, grant, *given, **more)
 
-    monkeypatch.setattr(families, "start", replayed)
+    monkeypatch.setattr(refresh_tokens, "start", replayed)
 
     assert app.exchange(code).json()["error"] == "invalid_grant"
 
@@ -147,16 +147,16 @@ def test_what_is_signed_while_its_family_ends_does_not_hold(
     furnished: House, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     app = App(furnished, scope="launch/patient patient/*.rs offline_access").register()
-    lasting, rotate = app.tokens("p.pat-1")["refresh_token"], families.rotate
+    lasting, rotate = app.tokens("p.pat-1")["refresh_token"], refresh_tokens.rotate
 
     def ended(*given: Any, **more: Any) -> Any:
         found = rotate(*given, **more)
         assert found.grant is not None
-        revocation.end_family(furnished.gateway, found.grant.family)
+        revoke_endpoint.end_family(furnished.gateway, found.grant.family)
         furnished.clock.forward(seconds=2)
         return found
 
-    monkeypatch.setattr(families, "rotate", ended)
+    monkeypatch.setattr(refresh_tokens, "rotate", ended)
 
     session = app.session(must(app.refresh(lasting)).json())
     assert session.get("Observation/lab-1").status_code == 401

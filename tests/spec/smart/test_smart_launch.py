@@ -7,8 +7,9 @@ from typing import Any
 
 import pytest
 
-from ehr_gateway.auth import accounts, launch
-from ehr_gateway.auth.accounts import Account
+from ehr_gateway.accounts import accounts
+from ehr_gateway.accounts.accounts import Account
+from ehr_gateway.oauth import launch
 from tests.lib.gateway import House, consent, must, patient
 from tests.lib.smart import CALLBACK, FHIR, ISSUER, App, back, verified
 
@@ -293,7 +294,7 @@ def test_the_answer_goes_to_the_registered_address_letter_by_letter(app: App) ->
 
 
 def test_a_form_may_ask_as_well_as_an_address(app: App) -> None:
-    from ehr_gateway.auth.codes import challenge_of
+    from ehr_gateway.oauth.authorization_codes import challenge_of
 
     form = {
         "response_type": "code", "client_id": "app", "redirect_uri": CALLBACK, "scope": "openid",

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from ehr_fhir.errors import Invalid
-from ehr_fhir.index import extract
+from ehr_fhir.index.rows import extract
 from ehr_gateway.access import Access
 from ehr_privacy.consent import parse_scopes
 from ehr_privacy.consent.decide import in_scope

@@ -11,8 +11,8 @@ import pytest
 from joserfc import jwt
 from joserfc.jwk import ECKey, OctKey, RSAKey
 
-from ehr_gateway.auth import clients
-from ehr_gateway.auth.registration import mint
+from ehr_gateway.oauth import clients
+from ehr_gateway.oauth.registration import mint
 from tests.lib.gateway import House, Session, must
 from tests.lib.smart import CALLBACK, ISSUER, App, Signer, by_assertion
 

@@ -10,8 +10,8 @@ import pytest
 from fastapi.testclient import TestClient
 
 from ehr_gateway.app import create_gateway
-from ehr_gateway.auth import clients, families, registration
-from ehr_gateway.auth.keys import rotate
+from ehr_gateway.oauth import clients, refresh_tokens, registration
+from ehr_gateway.tokens.keys import rotate
 from tests.lib.gateway import PASSWORD, House, Session, must
 from tests.lib.smart import App, verified
 
@@ -52,7 +52,7 @@ def test_a_wrong_verifier_spends_the_code(app: App) -> None:
 
 
 def test_a_challenge_is_no_verifier(app: App) -> None:
-    from ehr_gateway.auth.codes import challenge_of
+    from ehr_gateway.oauth.authorization_codes import challenge_of
 
     code = app.code("p.pat-1")
 
@@ -265,7 +265,7 @@ def test_refresh_tokens_of_an_account_that_is_disabled_are_no_good(app: App) -> 
 def test_refresh_tokens_of_an_account_end_together(app: App) -> None:
     token = app.tokens("p.pat-1", scope=LASTING)["refresh_token"]
 
-    families.end_of_login(app.house.gateway.store.database, "p.pat-1", app.house.clock())
+    refresh_tokens.end_of_login(app.house.gateway.store.database, "p.pat-1", app.house.clock())
 
     assert error(app.refresh(token)) == (400, "invalid_grant")
 

@@ -7,8 +7,8 @@ from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
 from multiprocessing import get_context
 
-from ehr_gateway.auditing.checkpoints import advance
-from ehr_gateway.auditing.folder import LogFolder
+from ehr_gateway.audit_log.checkpoints import advance
+from ehr_gateway.audit_log.folder import LogFolder
 from tests.lib.audit_writers import NOW, process, write
 from tests.unit.audit.conftest import SIGNER, Log
 

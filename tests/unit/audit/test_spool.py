@@ -15,8 +15,8 @@ from typing import Any
 import pytest
 
 from ehr_fhir.errors import Unavailable
-from ehr_gateway.audit_schema import CONTENT
-from ehr_gateway.auditing.spool import Spool
+from ehr_gateway.audit_log.schema import CONTENT
+from ehr_gateway.audit_log.spool import Spool
 from tests.lib.audit_writers import event
 from tests.unit.audit.conftest import Log
 
@@ -24,7 +24,7 @@ from tests.unit.audit.conftest import Log
 PROGRAM = """
 import itertools, sys
 from pathlib import Path
-from ehr_gateway.auditing.spool import Spool
+from ehr_gateway.audit_log.spool import Spool
 from tests.lib.audit_writers import event
 
 spool = Spool(Path(sys.argv[1]), None)
@@ -108,7 +108,7 @@ def test_nothing_is_lost_when_the_commit_fails(
     def refused(*_: Any) -> None:
         raise Unavailable("The database is busy.")
 
-    monkeypatch.setattr("ehr_gateway.auditing.spool.append", refused)
+    monkeypatch.setattr("ehr_gateway.audit_log.spool.append", refused)
     with pytest.raises(Unavailable):
         spool.carry()
     monkeypatch.undo()

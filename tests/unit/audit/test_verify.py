@@ -10,8 +10,8 @@ from random import Random
 import pytest
 
 from ehr_fhir.errors import Conflict
-from ehr_gateway.audit_schema import CONTENT
-from ehr_gateway.auditing.append import append, sealed
+from ehr_gateway.audit_log.append import append, sealed
+from ehr_gateway.audit_log.schema import CONTENT
 from ehr_privacy.audit import Signer, new_tiles, row_leaf
 from tests.lib.audit_writers import event
 from tests.unit.audit.conftest import SIGNER, Log

@@ -7,8 +7,8 @@ from pathlib import Path
 from typer.testing import CliRunner
 
 from ehr_cli.main import app
-from ehr_gateway.auth import accounts
-from ehr_gateway.store import Store
+from ehr_gateway.accounts import accounts
+from ehr_gateway.store.store import Store
 
 runner = CliRunner()
 ADD = [

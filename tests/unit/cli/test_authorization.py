@@ -8,7 +8,7 @@ import pytest
 from fastapi.testclient import TestClient
 from typer.testing import CliRunner
 
-from ehr_cli.house import gateway_settings, open_house
+from ehr_cli.data_folder import gateway_settings, open_house
 from ehr_cli.main import app
 from ehr_cli.settings import Settings
 from ehr_gateway.app import create_gateway

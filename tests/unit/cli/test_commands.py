@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
-from ehr_cli.house import open_house
+from ehr_cli.data_folder import open_house
 from ehr_cli.main import app
 from ehr_cli.settings import Settings
 from ehr_fhir import errors

@@ -18,7 +18,7 @@ from ehr_cli.sample.overlay import overlay, patients, write_overlay
 from ehr_cli.sample.placement import FIRST_PATIENT
 from ehr_cli.sample.select import select
 from ehr_cli.sample.setting import HKID, check_digit, setting
-from ehr_fhir.validation import validate
+from ehr_fhir.validation.validate import validate
 
 Resource = dict[str, Any]
 # Synthea marks each name with a number: "Isa815", "O'Keefe54".

@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 
 from ehr_fhir.errors import EhrError, Invalid, TooCostly, Unprocessable
-from ehr_fhir.fhirpath_patch import MOST_OPERATIONS, apply, operations
 from ehr_fhir.json_text import parse, serialize
+from ehr_fhir.patch.fhirpath_patch import MOST_OPERATIONS, apply, operations
 from tests.lib.patches import operation
 
 NOW = datetime(2026, 11, 22, tzinfo=UTC)

@@ -9,9 +9,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ehr_fhir.errors import Invalid, TooCostly
-from ehr_fhir.full_text import GAP, tokens, words_of
-from ehr_fhir.query_filters import MOST_VALUES, parse_filter
-from ehr_fhir.query_words import MOST_WORDS, Group, Phrase, parse_words
+from ehr_fhir.index.full_text import GAP, tokens, words_of
+from ehr_fhir.search.filters import MOST_VALUES, parse_filter
+from ehr_fhir.search.words import MOST_WORDS, Group, Phrase, parse_words
 
 
 @pytest.mark.parametrize(
@@ -169,7 +169,7 @@ def test_it_takes_no_modifier(name: str) -> None:
 
 
 def test_it_is_no_comparison_of_a_filter() -> None:
-    from ehr_fhir.query_expression import parse_expression
+    from ehr_fhir.search.filter_expression import parse_expression
 
     with pytest.raises(Invalid, match="beside `_filter`") as caught:
         parse_expression("Patient", "_content co secret")

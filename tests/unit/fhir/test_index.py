@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from ehr_fhir.index import extract
+from ehr_fhir.index.rows import extract
 from ehr_fhir.json_text import parse
 from ehr_fhir.strings import indexable
 from ehr_fhir.units import CANONICAL

@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 
 from ehr_fhir.errors import EhrError, Invalid, TooCostly, Unprocessable
-from ehr_fhir.json_patch import MOST_OPERATIONS, apply, operations, read
 from ehr_fhir.json_text import parse, serialize
+from ehr_fhir.patch.json_patch import MOST_OPERATIONS, apply, operations, read
 
 FOO: dict[str, Any] = {"foo": "bar"}
 WALDO = {"foo": {"bar": "baz", "waldo": "fred"}, "qux": {"corge": "grault"}}

@@ -5,9 +5,9 @@ from __future__ import annotations
 import pytest
 
 from ehr_fhir.errors import Invalid
-from ehr_fhir.query import LARGEST_COUNT, parse
-from ehr_fhir.query_filters import Chain, Clause, Composite, Filter
-from ehr_fhir.query_values import SearchValue, split
+from ehr_fhir.search.filters import Chain, Clause, Composite, Filter
+from ehr_fhir.search.query import LARGEST_COUNT, parse
+from ehr_fhir.search.values import SearchValue, split
 from ehr_fhir.units import CANONICAL
 
 

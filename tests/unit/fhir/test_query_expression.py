@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 
 from ehr_fhir.errors import Invalid, TooCostly
-from ehr_fhir.query_expression import parse_expression
-from ehr_fhir.query_filters import AnyOf, Chain, Clause, Not
+from ehr_fhir.search.filter_expression import parse_expression
+from ehr_fhir.search.filters import AnyOf, Chain, Clause, Not
 
 
 def test_and_and_or_bind_alike_from_left_to_right() -> None:

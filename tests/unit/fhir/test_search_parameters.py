@@ -6,7 +6,7 @@ import pytest
 
 from ehr_fhir import definitions
 from ehr_fhir.errors import Invalid
-from ehr_fhir.index import extract, indexed
+from ehr_fhir.index.rows import extract, indexed
 from ehr_fhir.search_parameters import INDEXED, compiled, parameters, slots
 
 # R4 gives these no expression: they search text, or name a query.

@@ -12,10 +12,11 @@ from typing import Any
 import pytest
 
 from ehr_cli.sample import source
-from ehr_fhir import definitions, structure
+from ehr_fhir import definitions
 from ehr_fhir.json_text import parse
-from ehr_fhir.soundness import sound
-from ehr_fhir.validation import _model
+from ehr_fhir.validation import strict
+from ehr_fhir.validation.fast import sound
+from ehr_fhir.validation.validate import _model
 
 Place = tuple[dict[str, Any] | list[Any], Any]
 
@@ -73,7 +74,7 @@ def refused(resource: dict[str, Any]) -> str | None:
             model.model_validate(resource)
     except Exception as error:
         return str(error)
-    return next((str(one) for one in structure.issues(kind, resource)), None)
+    return next((str(one) for one in strict.issues(kind, resource)), None)
 
 
 @pytest.mark.parametrize("seed", range(4))

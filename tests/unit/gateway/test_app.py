@@ -10,11 +10,11 @@ import pytest
 
 from ehr_fhir.errors import Invalid
 from ehr_gateway.app import create_gateway
-from ehr_gateway.bundle_bytes import bundle, entry, link
+from ehr_gateway.http.bundle_bytes import bundle, entry, link
+from ehr_gateway.http.metrics import Metrics
 from ehr_gateway.interaction_codes import INTERACTIONS, action_of, at_level
-from ehr_gateway.metrics import Metrics
 from ehr_gateway.settings import GatewaySettings
-from ehr_gateway.store import Store
+from ehr_gateway.store.store import Store
 from tests.lib.gateway import House, must, organization
 
 

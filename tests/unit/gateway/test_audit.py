@@ -177,7 +177,7 @@ def test_the_total_counts_what_the_requester_may_see(furnished: House) -> None:
 
 
 def test_an_audit_event_is_valid_fhir(furnished: House) -> None:
-    from ehr_fhir.validation import validate
+    from ehr_fhir.validation.validate import validate
 
     must(furnished.login("doctor.a").get("Observation?patient=pat-1"))
 

@@ -11,8 +11,8 @@ from typing import Any
 import pytest
 
 from ehr_fhir.errors import Unavailable
-from ehr_gateway.auditing.spool import Spool
-from ehr_gateway.auditor import Auditor
+from ehr_gateway.audit_log.batcher import Auditor
+from ehr_gateway.audit_log.spool import Spool
 from ehr_gateway.database import Connection, open_database
 from tests.lib.audit_writers import event
 from tests.lib.gateway import House

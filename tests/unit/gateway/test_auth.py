@@ -17,13 +17,15 @@ from joserfc import jwt
 from joserfc.jwk import ECKey, KeySet
 
 from ehr_fhir.errors import Invalid, NotFound, Unauthorized
-from ehr_gateway.auth import clients, pages, throttle
-from ehr_gateway.auth.codes import challenge_of
-from ehr_gateway.auth.keys import Keys, open_keys
-from ehr_gateway.auth.local import local_token
-from ehr_gateway.auth.roles import granted, roles
-from ehr_gateway.auth.tokens import Subject, Verifier, issue
+from ehr_gateway.accounts import throttle
+from ehr_gateway.html import pages
+from ehr_gateway.oauth import clients
+from ehr_gateway.oauth.authorization_codes import challenge_of
+from ehr_gateway.oauth.offline_tokens import local_token
 from ehr_gateway.settings import GatewaySettings
+from ehr_gateway.tokens.keys import Keys, open_keys
+from ehr_gateway.tokens.roles import granted, roles
+from ehr_gateway.tokens.tokens import Subject, Verifier, issue
 from tests.lib.gateway import BASE, HKID, PASSWORD, PIN, START_MS, House, must
 
 VERIFIER = secrets.token_urlsafe(48)

@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 
 from ehr_fhir.errors import EhrError, Invalid, TooCostly, Unprocessable, Unsupported
-from ehr_gateway.interactions.bundle import BundleResult, bundle
-from ehr_gateway.store import Store
+from ehr_gateway.interactions.bundle.bundle import BundleResult, bundle
+from ehr_gateway.store.store import Store
 from tests.lib.store import content, found, platform, put, rows
 
 

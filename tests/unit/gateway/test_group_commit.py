@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 
 from ehr_gateway.database import Connection
-from ehr_gateway.database.group import GroupCommit
-from ehr_gateway.store import Store
+from ehr_gateway.database.group_commit import GroupCommit
+from ehr_gateway.store.store import Store
 
 
 class Journal:

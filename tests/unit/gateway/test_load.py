@@ -11,12 +11,12 @@ from typing import Any
 import pytest
 
 from ehr_gateway.interactions.read import read
-from ehr_gateway.load import LoadReport, load
-from ehr_gateway.loading import files
-from ehr_gateway.loading.preparing import Judged
-from ehr_gateway.loading.scratch import scratch
-from ehr_gateway.loading.whole import Whole
-from ehr_gateway.store import Store
+from ehr_gateway.store.store import Store
+from ehr_inbound.bulk_files import files
+from ehr_inbound.bulk_files.check_references import Whole
+from ehr_inbound.bulk_files.load import LoadReport, load
+from ehr_inbound.bulk_files.prepare_worker import Judged
+from ehr_inbound.bulk_files.scratch import scratch
 from tests.lib.store import content, found, platform, put, rows
 
 

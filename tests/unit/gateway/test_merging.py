@@ -10,8 +10,8 @@ from typing import Any
 
 from ehr_fhir.json_text import parse
 from ehr_gateway.interactions.delete import delete
-from ehr_gateway.load import load
-from ehr_gateway.store import Store
+from ehr_gateway.store.store import Store
+from ehr_inbound.bulk_files.load import load
 from ehr_privacy.consent import TABLES, carried_over, rule_rows
 from tests.lib.store import actor, consent, platform, put, rows
 

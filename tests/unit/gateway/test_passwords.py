@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from ehr_gateway.auth.passwords import fault_of
-from ehr_gateway.auth.secrets import hash_secret, verify_secret
+from ehr_gateway.accounts.passwords import fault_of
+from ehr_gateway.tokens.secrets import hash_secret, verify_secret
 
 
 @pytest.mark.parametrize(

@@ -9,15 +9,15 @@ from typing import Any
 
 import pytest
 
-from ehr_fhir.patch import patch_of_body
-from ehr_fhir.validation import validate
-from ehr_gateway import prepared
+from ehr_fhir.patch.patch import patch_of_body
+from ehr_fhir.validation.validate import validate
 from ehr_gateway.database import Connection
-from ehr_gateway.interactions.bundle import bundle
+from ehr_gateway.interactions.bundle.bundle import bundle
 from ehr_gateway.interactions.create import create, create_if_none
 from ehr_gateway.interactions.patch import patch, patch_matching
 from ehr_gateway.interactions.update import update, update_matching
-from ehr_gateway.store import Store
+from ehr_gateway.store.store import Store
+from ehr_gateway.transaction import prepared_resource
 from tests.lib.store import platform, put
 
 NAMED = {"resourceType": "Organization", "id": "a", "name": "A"}
@@ -56,7 +56,7 @@ def judged(store: Store, monkeypatch: pytest.MonkeyPatch) -> list[bool]:
         validate(resource, expected_type)
 
     monkeypatch.setattr(store.database, "writing", watched)
-    monkeypatch.setattr(prepared, "validate", watching)
+    monkeypatch.setattr(prepared_resource, "validate", watching)
     return found
 
 

@@ -10,14 +10,14 @@ from threading import Barrier
 
 import pytest
 
-from ehr_fhir.patch import patch_of_body
-from ehr_gateway.interactions.bundle import bundle
+from ehr_fhir.patch.patch import patch_of_body
+from ehr_gateway.interactions.bundle.bundle import bundle
 from ehr_gateway.interactions.create import create_if_none
 from ehr_gateway.interactions.delete import delete_matching
 from ehr_gateway.interactions.patch import patch
 from ehr_gateway.interactions.read import read
 from ehr_gateway.interactions.update import update_matching
-from ehr_gateway.store import Store
+from ehr_gateway.store.store import Store
 from tests.lib.store import content, found, platform, put
 
 THREADS, ROUNDS = 64, 20

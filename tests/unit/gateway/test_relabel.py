@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from ehr_gateway.relabel import pending, relabel_step
+from ehr_gateway.store.relabel import pending, relabel_step
 from ehr_privacy.consent import facts, labelling
 from ehr_privacy.consent.labelling import LabelRules, labels_by_code, load_labels, parse_labels
 from tests.lib.gateway import House, condition, must, restriction
@@ -36,7 +36,7 @@ def rules(furnished: House, monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
 
     def use(number: int, label: str) -> LabelRules:
         made = parse_labels(RULES.format(number=number, label=label))
-        for module in ("ehr_gateway.relabel", "ehr_privacy.consent.labelling"):
+        for module in ("ehr_gateway.store.relabel", "ehr_privacy.consent.labelling"):
             monkeypatch.setattr(f"{module}.load_labels", lambda: made)
         return made
 

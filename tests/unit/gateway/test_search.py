@@ -5,9 +5,9 @@ from __future__ import annotations
 import pytest
 
 from ehr_fhir.errors import Invalid
-from ehr_gateway.cursor import open_cursor, seal_cursor
-from ehr_gateway.interactions.search import search
-from ehr_gateway.store import Store
+from ehr_gateway.search.cursor import open_cursor, seal_cursor
+from ehr_gateway.search.page import search
+from ehr_gateway.store.store import Store
 from tests.lib.store import NOW, doctor, found, platform, put
 
 

@@ -7,8 +7,8 @@ import pytest
 from ehr_fhir.errors import Invalid
 from ehr_gateway.access import Access
 from ehr_gateway.interactions.delete import delete
-from ehr_gateway.interactions.search import search
-from ehr_gateway.store import Store
+from ehr_gateway.search.page import search
+from ehr_gateway.store.store import Store
 from ehr_privacy.consent import Requester, parse_scopes
 from tests.lib.store import NOW, doctor, found, put
 from tests.lib.ward import TOP, closed, observation, shared, system, ward

@@ -6,9 +6,9 @@ import pytest
 
 from ehr_fhir.errors import Invalid
 from ehr_gateway.access import Access
-from ehr_gateway.interactions.search import SearchPage, search
-from ehr_gateway.search_statements import Terms
-from ehr_gateway.store import Store
+from ehr_gateway.search.page import SearchPage, search
+from ehr_gateway.search.statements import Terms
+from ehr_gateway.store.store import Store
 from tests.lib.store import doctor, put
 from tests.lib.ward import TOP, closed, observation, shared, system, ward
 

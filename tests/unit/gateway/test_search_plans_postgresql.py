@@ -10,10 +10,10 @@ from typing import Any
 import pytest
 
 from ehr_gateway.database import Connection, Cursor
-from ehr_gateway.interactions.search import search_in
-from ehr_gateway.prepared import drafted
-from ehr_gateway.store import Store
-from ehr_gateway.writing import transaction
+from ehr_gateway.search.page import search_in
+from ehr_gateway.store.store import Store
+from ehr_gateway.transaction.prepared_resource import drafted
+from ehr_gateway.transaction.transaction import transaction
 from tests.lib.postgresql import Cluster
 from tests.lib.store import actor, consent, doctor, put
 

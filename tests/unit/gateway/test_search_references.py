@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from ehr_fhir.errors import Invalid
-from ehr_gateway.store import Store
+from ehr_gateway.store.store import Store
 from tests.lib.store import found, put
 
 PROFILE = "http://a.org/StructureDefinition/p"

@@ -9,8 +9,8 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from ehr_gateway.interactions.search import search
-from ehr_gateway.store import Store
+from ehr_gateway.search.page import search
+from ehr_gateway.store.store import Store
 from tests.lib.store import NOW, doctor, found, platform, put
 
 

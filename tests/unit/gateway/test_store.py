@@ -20,16 +20,16 @@ from ehr_fhir.errors import (
     Unprocessable,
 )  # fmt: skip
 from ehr_gateway.database import Connection
-from ehr_gateway.integrity import find_ids
 from ehr_gateway.interactions.create import create, create_if_none
 from ehr_gateway.interactions.delete import delete
 from ehr_gateway.interactions.history import Asked, history
 from ehr_gateway.interactions.read import read
 from ehr_gateway.interactions.update import update
 from ehr_gateway.interactions.vread import vread
-from ehr_gateway.prepared import drafted
-from ehr_gateway.store import Store, Version
-from ehr_gateway.writing import transaction
+from ehr_gateway.store.store import Store, Version
+from ehr_gateway.transaction.integrity import find_ids
+from ehr_gateway.transaction.prepared_resource import drafted
+from ehr_gateway.transaction.transaction import transaction
 from tests.lib.store import (
     NOW,
     actor,

@@ -17,7 +17,7 @@ import pytest
 from ehr_fhir.errors import NotFound, Unavailable
 from ehr_gateway.database import Connection, SqliteDatabase, TakesLong
 from ehr_gateway.database import sqlite as sqlite_module
-from ehr_gateway.writer import Writer
+from ehr_gateway.transaction.event_loop_writer import Writer
 from tests.lib.loops import run
 
 TIMEOUT_S = 20

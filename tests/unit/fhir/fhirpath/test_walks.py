@@ -11,7 +11,7 @@ import pytest
 
 from ehr_fhir import fhirpath
 from ehr_fhir.fhirpath import Expression, plain
-from ehr_fhir.index import indexed
+from ehr_fhir.index.rows import indexed
 from ehr_fhir.references import type_named
 from tests.lib.examples import examples
 

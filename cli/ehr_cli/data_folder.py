@@ -1,0 +1,145 @@
+"""Prepare a data folder: keys, database, programs that may ask for tokens, the platform itself."""
+
+from __future__ import annotations
+
+import secrets
+import time
+from pathlib import Path
+
+import orjson
+
+from ehr_cli.settings import Settings
+from ehr_fhir.errors import NotFound, Unavailable
+from ehr_gateway.access import Access
+from ehr_gateway.access_limits import Limits
+from ehr_gateway.app import create_gateway
+from ehr_gateway.interactions.update import update
+from ehr_gateway.notice_settings import Ways
+from ehr_gateway.oauth import clients
+from ehr_gateway.settings import GatewaySettings
+from ehr_gateway.store.store import Store
+from ehr_privacy.consent import Requester, parse_scopes
+
+PLATFORM = "ehr-commons"
+# The platform's own programs that write back what they found. They read organisations, because a
+# reference must lead to something its writer may see.
+PROGRAMS = (
+    clients.Client(
+        "lake",
+        "Lake",
+        scope="ehr/feed.read system/MeasureReport.cruds system/Organization.r",
+        organization=PLATFORM,
+    ),
+    clients.Client(
+        "models",
+        "Models",
+        scope=(
+            "system/RiskAssessment.cruds system/Provenance.cruds system/Device.cruds "
+            "system/Organization.r"
+        ),
+        organization=PLATFORM,
+    ),
+)
+
+
+def gateway_settings(settings: Settings) -> GatewaySettings:
+    """Return what the gateway needs of the settings."""
+    return GatewaySettings(
+        data=settings.data,
+        database_url=None if settings.database == "sqlite" else settings.database,
+        base_url=settings.base_url,
+        token_seconds=settings.token_seconds,
+        login_idle_seconds=settings.login_idle_seconds,
+        login_absolute_seconds=settings.login_absolute_seconds,
+        reauth_seconds=settings.reauth_seconds,
+        refresh_idle_seconds=settings.refresh_idle_seconds,
+        refresh_seconds=settings.refresh_seconds,
+        online_seconds=settings.online_seconds,
+        registration=settings.registration,
+        eid_authorize_url=settings.eid_authorize_url,
+        eid_token_url=settings.eid_token_url,
+        eid_client_id=settings.eid_client_id,
+        eid_client_secret=settings.eid_client_secret,
+        limits=Limits(
+            withheld_marker=settings.withheld_marker,
+            step_up_hours=settings.step_up_hours,
+            emergency_hours=settings.emergency_hours,
+            code_minutes=settings.code_minutes,
+            hold_days=settings.hold_days,
+        ),
+        notices=Ways(settings.notice_channel, settings.smtp_url, settings.smtp_from),
+        max_body_bytes=settings.max_body_mb * 1024 * 1024,
+        max_bundle_entries=settings.max_bundle_entries,
+        max_search_rows=settings.max_search_rows,
+        max_include_rounds=settings.max_include_rounds,
+        max_included=settings.max_included,
+        audit_log=Path(settings.audit_log) if settings.audit_log else None,
+        audit_checkpoint_seconds=settings.audit_checkpoint_seconds,
+    )
+
+
+def open_house(settings: Settings) -> None:
+    """Make what a data folder lacks; change nothing that is there."""
+    try:
+        settings.data.mkdir(parents=True, exist_ok=True)
+        # Records and keys: for the owner's eyes.
+        settings.data.chmod(0o700)
+    except OSError as error:
+        raise Unavailable(
+            f"The data folder {settings.data} cannot be made or is not yours; choose one with "
+            "--data."
+        ) from error
+    # Making the application makes tables, keys and the portal's registration.
+    store: Store = create_gateway(gateway_settings(settings)).state.gateway.store
+    try:
+        if _is_new(store):
+            _register_programs(store, settings.data / "keys")
+            _private(settings.data / "keys" / "deid.key", secrets.token_bytes(32))
+            _write_platform(store)
+    finally:
+        store.close()
+
+
+def _is_new(store: Store) -> bool:
+    try:
+        clients.find(store, PROGRAMS[0].id)
+    except NotFound:
+        return True
+    return False
+
+
+def program_secret(data: Path, program: str) -> str:
+    """Return the secret with which one of the platform's programs asks for tokens."""
+    return (data / "keys" / f"{program}.secret").read_text("ascii")
+
+
+def _register_programs(store: Store, keys: Path) -> None:
+    for program in PROGRAMS:
+        secret = secrets.token_urlsafe(32)
+        _private(keys / f"{program.id}.secret", secret.encode())
+        clients.add(store, program, secret)
+
+
+def _private(path: Path, content: bytes) -> None:
+    path.touch(mode=0o600)
+    path.write_bytes(content)
+
+
+def _write_platform(store: Store) -> None:
+    requester = Requester(
+        role="system",
+        person=PLATFORM,
+        organization=PLATFORM,
+        profession=None,
+        purpose="TREAT",
+        patient=None,
+        scopes=parse_scopes("system/Organization.cruds"),
+    )
+    resource = {
+        "resourceType": "Organization",
+        "id": PLATFORM,
+        "active": True,
+        "name": "eHR Commons",
+    }
+    access = Access(requester, time.time_ns() // 1_000_000, "first-start")
+    update(store, access, "Organization", PLATFORM, orjson.dumps(resource))

@@ -1,0 +1,190 @@
+"""What a resource is found by: one row for each value of each search parameter.
+
+Each resource type's parameters are compiled once into a table by first element, so that an element
+the resource does not have costs nothing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from datetime import UTC, datetime
+from functools import cache, lru_cache
+from typing import Any, NamedTuple
+
+from ehr_fhir.errors import EhrError
+from ehr_fhir.fhirpath import Element, Expression, Walk, plain
+from ehr_fhir.index.values import Converter, Value, converter
+from ehr_fhir.references import type_named
+from ehr_fhir.search_parameters import SearchParameter, compiled, official, slots
+
+__all__ = ["IndexRow", "extract", "extract_by", "indexed", "twins"]
+
+# These are columns of the resource itself.
+_COLUMNS = frozenset({"_id", "_lastUpdated"})
+# What an index holds must follow from the resource alone, so its clock stands.
+_NOW = datetime(2000, 1, 1, tzinfo=UTC)
+
+
+class IndexRow(NamedTuple):
+    """One value: the kind of table, the parameter's code, the values of the columns."""
+
+    kind: str
+    code: str
+    values: Value
+
+
+class _Source(NamedTuple):
+    """A plain path, walked once for all its parameters. `slot` is the element that is counted."""
+
+    codes: tuple[str, ...]
+    walk: Walk
+    convert: Converter
+    slot: str | None
+
+
+class _Evaluated(NamedTuple):
+    """An expression that is no plain path."""
+
+    code: str
+    type: str
+    expression: Expression
+
+
+_Sources = tuple[Mapping[str, list[_Source]], list[_Evaluated]]
+
+
+def extract(resource: Mapping[str, Any]) -> list[IndexRow]:
+    """Return the index rows of a validated resource, each once.
+
+    >>> extract({"resourceType": "Encounter", "status": "finished"})
+    [IndexRow(kind='token', code='status', values=('', 'finished', 0))]
+    """
+    return _rows(resource, _official(resource["resourceType"]))
+
+
+def extract_by(resource: Mapping[str, Any], wanted: tuple[SearchParameter, ...]) -> list[IndexRow]:
+    """Return the index rows of a validated resource for some parameters of its type."""
+    return _rows(resource, _added(wanted))
+
+
+def indexed(resource_type: str) -> Iterator[SearchParameter]:
+    """Yield R4's parameters of a resource type that have index rows of their own."""
+    for parameter in official(resource_type).values():
+        if parameter.supported and parameter.code not in {*_COLUMNS, *twins(resource_type)}:
+            yield parameter
+
+
+@cache
+def twins(resource_type: str) -> Mapping[str, str]:
+    """Return code -> the earlier code with the same rows.
+
+    >>> dict(twins("Patient"))
+    {'phonetic': 'name'}
+    """
+    first: dict[object, str] = {}
+    found = {}
+    for code, one in sorted(official(resource_type).items()):
+        if one.supported and one.expression:
+            # The walks alone: an official expression names every type that has the parameter.
+            walks = compiled(one.expression, resource_type).walks
+            paired = slots(resource_type).get(code)
+            known = first.setdefault((one.type, walks or one.expression, paired), code)
+            if known != code:
+                found[code] = known
+    return found
+
+
+def _rows(resource: Mapping[str, Any], sources: _Sources) -> list[IndexRow]:
+    by_element, evaluated = sources
+    rows: dict[IndexRow, None] = {}
+    for element in resource:
+        for codes, walk, convert, slot in by_element.get(element, ()):
+            if slot is not None:
+                _slotted(resource[slot], codes, walk, convert, rows)
+                continue
+            for value in walk.values(resource):
+                for kind, values in convert(value):
+                    placed = (*values, 0)
+                    for code in codes:
+                        rows[IndexRow(kind, code, placed)] = None
+    for one in evaluated:
+        for kind, values in _evaluate(one, resource):
+            rows[IndexRow(kind, one.code, (*values, 0))] = None
+    return list(rows)
+
+
+# Any: the element of a resource, checked before.
+def _slotted(
+    elements: Any,
+    codes: tuple[str, ...],
+    walk: Walk,
+    convert: Converter,
+    rows: dict[IndexRow, None],
+) -> None:
+    """Add the values below a repeating element, each with the number of the one it stands in."""
+    for slot, element in enumerate(elements if type(elements) is list else [elements], 1):
+        for value in walk.values(element):
+            for kind, values in convert(value):
+                placed = (*values, slot)
+                for code in codes:
+                    rows[IndexRow(kind, code, placed)] = None
+
+
+def _evaluate(one: _Evaluated, resource: Mapping[str, Any]) -> Iterator[tuple[str, Value]]:
+    keys = one.expression.keys
+    if keys is not None and keys.isdisjoint(resource):
+        return
+    for item in _items(one.expression, resource):
+        datatype = item.type if isinstance(item, Element) else _SYSTEM.get(type(item), "string")
+        value = plain(item)
+        if value is not None:
+            yield from converter(one.type, datatype, None)(value)
+
+
+def _items(expression: Expression, resource: Mapping[str, Any]) -> list[Any]:
+    try:
+        return expression.evaluate(resource, now=_NOW, resolve=_stub)
+    except EhrError:
+        # An expression that suits no such resource finds nothing there; the resource is not wrong.
+        return []
+
+
+_SYSTEM = {bool: "boolean", int: "integer"}
+
+
+def _stub(reference: str) -> Mapping[str, Any] | None:
+    """Stand in for what a reference names: its type is all that an index may depend on."""
+    kind = type_named(reference)
+    return {"resourceType": kind} if kind else None
+
+
+@cache
+def _official(resource_type: str) -> _Sources:
+    return _sources(indexed(resource_type))
+
+
+@lru_cache(256)
+def _added(wanted: tuple[SearchParameter, ...]) -> _Sources:
+    return _sources(wanted)
+
+
+def _sources(wanted: Iterable[SearchParameter]) -> _Sources:
+    codes: dict[tuple[Walk, Converter, str | None], list[str]] = {}
+    evaluated: list[_Evaluated] = []
+    for parameter in wanted:
+        walks = parameter.compiled.walks
+        if walks is None:
+            evaluated.append(_Evaluated(parameter.code, parameter.type, parameter.compiled))
+            continue
+        counted = slots(parameter.resource_type).get(parameter.code, frozenset())
+        for walk in walks:
+            convert = converter(parameter.type, walk.datatype, walk.target)
+            first = str(walk.steps[0])
+            slot = first if first in counted else None
+            codes.setdefault((walk, convert, slot), []).append(parameter.code)
+    by_element: dict[str, list[_Source]] = {}
+    for (walk, convert, slot), some in codes.items():
+        below = Walk(walk.steps[1:], walk.datatype, walk.target) if slot else walk
+        source = _Source(tuple(some), below, convert, slot)
+        by_element.setdefault(str(walk.steps[0]), []).append(source)
+    return by_element, evaluated

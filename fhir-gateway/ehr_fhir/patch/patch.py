@@ -1,0 +1,81 @@
+"""A patch of either kind that R4 §3.1.0.6 names: read from what was sent, applied to a resource."""
+
+from __future__ import annotations
+
+from base64 import b64decode
+from binascii import Error
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from ehr_fhir.errors import Invalid, Unprocessable
+from ehr_fhir.json_text import check_depth, parse
+from ehr_fhir.patch import fhirpath_patch, json_patch
+from ehr_fhir.patch.fhirpath_patch import PathOperation
+from ehr_fhir.patch.json_patch import Operation
+
+__all__ = ["JSON_PATCH", "Patch", "patch_of_body", "patch_of_entry"]
+
+JSON_PATCH = "application/json-patch+json"
+
+
+@dataclass(frozen=True)
+class Patch:
+    """The operations of one patch: JSON Patch or FHIRPath Patch."""
+
+    json: tuple[Operation, ...] = ()
+    fhirpath: tuple[PathOperation, ...] = ()
+
+    def apply(self, resource: Mapping[str, Any], now: datetime) -> dict[str, Any]:
+        """Return the resource after the patch; its type and id stay."""
+        changed = json_patch.apply(resource, self.json)
+        if self.fhirpath:
+            changed = fhirpath_patch.apply(changed, self.fhirpath, now)
+        check_depth(changed)
+        kind = str(resource["resourceType"])
+        if not isinstance(changed, dict) or changed.get("resourceType") != kind:
+            text = "A patch may not change what type of resource this is."
+            raise Unprocessable(text, expression=kind)
+        if changed.get("id") != resource.get("id"):
+            raise Unprocessable("A patch may not change the id.", expression=f"{kind}.id")
+        kept = _pruned(changed)
+        return kept if isinstance(kept, dict) else {}
+
+
+def patch_of_body(body: bytes, content_type: str) -> Patch:
+    """Read the body of a PATCH: JSON Patch by its own media type, else a Parameters resource."""
+    if content_type == JSON_PATCH:
+        return Patch(json=json_patch.read(body))
+    return Patch(fhirpath=fhirpath_patch.operations(parse(body)))
+
+
+def patch_of_entry(resource: Mapping[str, Any]) -> Patch:
+    """Read a Bundle entry's patch: a Binary that holds a JSON Patch, or Parameters."""
+    if resource.get("resourceType") == "Parameters":
+        return Patch(fhirpath=fhirpath_patch.operations(resource))
+    if resource.get("resourceType") != "Binary" or resource.get("contentType") != JSON_PATCH:
+        raise Invalid(f"PATCH takes a Parameters resource, or a Binary of type {JSON_PATCH}.")
+    data: Any = resource.get("data")
+    try:
+        return Patch(json=json_patch.read(b64decode(data, validate=True)))
+    except (TypeError, ValueError, Error):
+        raise Invalid("The Binary's data is not base64.", expression="Binary.data") from None
+
+
+_GONE = object()
+
+
+# FHIR's JSON knows no empty object and no empty array (R4 §2.6.2): what a patch left empty is gone.
+def _pruned(node: Any, key: str = "") -> Any:
+    if isinstance(node, dict):
+        pairs = ((name, _pruned(value, name)) for name, value in node.items())
+        return {name: value for name, value in pairs if value is not _GONE} or _GONE
+    if not isinstance(node, list):
+        return node
+    items = [_pruned(value) for value in node]
+    if key.startswith("_"):
+        # Its items stand beside those of an array of primitives: a place must stay a place.
+        items = [None if one is _GONE else one for one in items]
+    items = [one for one in items if one is not _GONE]
+    return items if any(one is not None for one in items) else _GONE

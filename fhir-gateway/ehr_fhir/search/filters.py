@@ -1,0 +1,322 @@
+"""What a search filters by: a parameter and its values, alone, along a chain, or by `_has`."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+from ehr_fhir import definitions
+from ehr_fhir.errors import Invalid, TooCostly
+from ehr_fhir.search.values import SearchValue, parse_value, split
+from ehr_fhir.search.words import MOST_WORDS
+from ehr_fhir.search_parameters import SearchParameter, parameters
+
+__all__ = [
+    "CONTROLS",
+    "MOST_HOPS",
+    "MOST_VALUES",
+    "AnyOf",
+    "Chain",
+    "Clause",
+    "Composite",
+    "Filter",
+    "Has",
+    "InCompartment",
+    "Not",
+    "Unknown",
+    "hops",
+    "known",
+]
+__all__ += ["SPECIAL", "chained", "modifiers", "parse_filter"]
+
+# Steps of one search from one resource to another; each is judged by consent, and costs.
+MOST_HOPS = 12
+# Values of one parameter; a database joins a bounded number of alternatives.
+MOST_VALUES = 200
+# A chain may fork at each step into every type its reference leads to.
+_LONGEST = 4
+# Beyond these a chain must name the type it goes to: R4's "any resource" is 145 types.
+_MOST_TARGETS = 4
+CONTROLS = frozenset(
+    {"_count", "_cursor", "_elements", "_include", "_revinclude", "_sort", "_summary", "_total"}
+)
+_BARE = frozenset({"_content", "_id", "_lastUpdated", "_text"})
+_MODIFIERS: dict[str, set[str]] = {
+    "composite": set(),
+    "date": {"missing"},
+    "number": {"missing"},
+    "quantity": {"missing"},
+    "reference": {"identifier", "missing"},
+    "string": {"contains", "exact", "missing"},
+    "special": {"missing"},
+    "token": {"above", "below", "in", "missing", "not", "not-in", "of-type", "text"},
+    "uri": {"above", "below", "missing"},
+}
+_CODED = frozenset({"CodeableConcept", "Coding"})
+# Parameters of every search that filter by no values of their own, and the type they are said to
+# have. `_type` is for searches of several types.
+SPECIAL = {name: "special" for name in ("_explain", "_filter", "_has", "_list", "_type")}
+_NOT_SERVED = frozenset({"_contained", "_containedType", "_query", "_score"})
+
+
+class Unknown(Exception):
+    """A parameter that this server does not know or serve; lenient handling passes over it."""
+
+
+@dataclass(frozen=True)
+class Clause:
+    """One parameter of a search: any of its values must hold; all clauses must."""
+
+    parameter: SearchParameter
+    modifier: str | None
+    values: tuple[SearchValue, ...]
+
+
+@dataclass(frozen=True)
+class Chain:
+    """A reference must lead to a resource of one of these types that its filter holds for."""
+
+    parameter: SearchParameter
+    targets: tuple[tuple[str, Filter], ...]
+
+
+@dataclass(frozen=True)
+class Has:
+    """A resource that the filter holds for must refer to this type by a parameter of its own."""
+
+    referred: str
+    parameter: SearchParameter
+    filter: Filter
+
+
+@dataclass(frozen=True)
+class AnyOf:
+    """All filters of at least one of these groups must hold."""
+
+    groups: tuple[tuple[Filter, ...], ...]
+
+
+@dataclass(frozen=True)
+class Composite:
+    """The parts of at least one of these values must hold in one element of the resource."""
+
+    parameter: SearchParameter
+    values: tuple[tuple[Clause, ...], ...]
+
+
+@dataclass(frozen=True)
+class Not:
+    """The filter must not hold."""
+
+    filter: Filter
+
+
+@dataclass(frozen=True)
+class InCompartment:
+    """The resource must belong to the record of one patient."""
+
+    patient: str
+
+
+Filter = AnyOf | Chain | Clause | Composite | Has | InCompartment | Not
+
+
+def parse_filter(resource_type: str, name: str, text: str, depth: int = 0) -> Filter | None:
+    """Understand one parameter that filters; without a value it filters nothing (R4 §3.1.1.2)."""
+    if depth > _LONGEST:
+        raise Invalid(f"A chain has at most {_LONGEST} steps.", issue_code="too-costly")
+    if name == "_has" or name.startswith("_has:"):
+        return _has(resource_type, name, text, depth)
+    if name == "_list":
+        return _in_list(resource_type, text)
+    head, dot, rest = name.partition(".")
+    code, _, modifier = head.partition(":")
+    parameter = known(resource_type, code)
+    if dot:
+        return chained(
+            parameter, modifier, depth, lambda kind: parse_filter(kind, rest, text, depth + 1)
+        )
+    if text == "":
+        return None
+    _check_modifier(parameter, modifier)
+    if parameter.components:
+        return _composite(parameter, name, text)
+    return Clause(parameter, modifier or None, _values(parameter, modifier, name, text))
+
+
+def known(resource_type: str, code: str) -> SearchParameter:
+    """Return a parameter that is served, or say which name comes nearest."""
+    found = parameters(resource_type)
+    if code in found and found[code].searched:
+        return found[code]
+    if code in found or code in _NOT_SERVED:
+        raise Unknown(f"The search parameter `{code}` is not served; no other replaces it.")
+    if code == "_explain":
+        raise Unknown("`_explain` is for a search of one type at its own address.")
+    if code == "_type":
+        raise Unknown("`_type` is for a search of several types: ask at the address of all.")
+    names = [*(name for name, one in found.items() if one.searched), *CONTROLS, *SPECIAL]
+    nearest = difflib.get_close_matches(code, names, 1, 0)
+    raise Unknown(
+        f"{resource_type} has no search parameter `{code}`; the nearest name is `{nearest[0]}`."
+    )
+
+
+def modifiers(parameter: SearchParameter) -> list[str]:
+    """Return the modifiers that a parameter takes, without the types of a reference.
+
+    >>> modifiers(known("Patient", "identifier"))
+    ['in', 'missing', 'not', 'not-in', 'of-type', 'text']
+    >>> modifiers(known("Observation", "code"))
+    ['above', 'below', 'in', 'missing', 'not', 'not-in', 'text']
+    """
+    if parameter.code in _BARE:
+        return []
+    found = set(_MODIFIERS[parameter.type])
+    if "Identifier" not in parameter.datatypes:
+        found -= {"of-type"}
+    if parameter.type == "token" and not parameter.datatypes & _CODED:
+        # Where a code stands in its code system is asked of codes alone.
+        found -= {"above", "below"}
+    return sorted(found)
+
+
+def hops(filters: Sequence[Filter]) -> int:
+    """Count the steps from one resource to another."""
+    found = 0
+    for one in filters:
+        if isinstance(one, Chain):
+            found += len(one.targets) + hops([after for _, after in one.targets])
+        elif isinstance(one, Has):
+            found += 1 + hops([one.filter])
+        elif isinstance(one, AnyOf):
+            found += sum(map(hops, one.groups))
+        elif isinstance(one, Not):
+            found += hops([one.filter])
+    return found
+
+
+def chained(
+    parameter: SearchParameter,
+    modifier: str,
+    depth: int,
+    parse: Callable[[str], Filter | None],
+) -> Filter | None:
+    """Return what a reference must lead to; `parse` understands the rest for one type."""
+    if depth >= _LONGEST:
+        raise Invalid(f"A chain has at most {_LONGEST} steps.", issue_code="too-costly")
+    if parameter.type != "reference":
+        raise Invalid(f"A chain needs a reference; `{parameter.code}` is a {parameter.type}.")
+    _check_target(parameter, modifier)
+    types = [modifier] if modifier else _chained_types(parameter)
+    if len(types) == 1:
+        after = parse(types[0])
+        return after and Chain(parameter, ((types[0], after),))
+    targets, refused = [], []
+    for kind in types:
+        # The chain goes to those types that know what follows.
+        try:
+            after = parse(kind)
+        except (Invalid, Unknown) as error:
+            refused.append(error)
+            continue
+        if after is None:
+            return None
+        targets.append((kind, after))
+    if not targets:
+        raise refused[0]
+    return Chain(parameter, tuple(targets))
+
+
+def _chained_types(parameter: SearchParameter) -> list[str]:
+    if 0 < len(parameter.targets) <= _MOST_TARGETS:
+        return sorted(parameter.targets, key=lambda kind: (kind != "Patient", kind))
+    raise Invalid(
+        f"`{parameter.code}` leads to many types; name one, as in `{parameter.code}:Patient.`."
+    )
+
+
+def _has(resource_type: str, name: str, text: str, depth: int) -> Filter | None:
+    parts = name.split(":", 3)
+    if len(parts) < 4 or parts[1] not in definitions.resource_types():
+        raise Invalid("`_has` has the form `_has:Type:reference:parameter`.")
+    parameter = known(parts[1], parts[2])
+    if parameter.type != "reference":
+        raise Invalid(f"`_has` needs a reference; `{parameter.code}` is a {parameter.type}.")
+    if parameter.targets and resource_type not in parameter.targets:
+        raise Invalid(f"`{parts[1]}:{parameter.code}` does not refer to a {resource_type}.")
+    after = parse_filter(parts[1], parts[3], text, depth + 1)
+    return after and Has(resource_type, parameter, after)
+
+
+def _in_list(resource_type: str, text: str) -> Filter | None:
+    if text.startswith("$"):
+        raise Invalid("`_list` takes the id of a List; there are no functional lists here.")
+    identity = text and Clause(known("List", "_id"), None, (SearchValue(code=text),))
+    return Has(resource_type, known("List", "item"), identity) if identity else None
+
+
+def _values(
+    parameter: SearchParameter, modifier: str, name: str, text: str
+) -> tuple[SearchValue, ...]:
+    if modifier == "missing":
+        if text not in ("true", "false"):
+            raise Invalid(f"`{name}` takes `true` or `false`.")
+        return (SearchValue(code=text),)
+    try:
+        found = [parse_value(parameter, modifier or None, one) for one in _any_of(name, text)]
+    except Invalid as error:
+        raise Invalid(f"`{name}`: {error}") from None
+    if sum(group.size for value in found for group in value.groups) > MOST_WORDS:
+        raise TooCostly(f"`{name}` searches for at most {MOST_WORDS} words.")
+    return tuple(found)
+
+
+def _any_of(name: str, text: str) -> list[str]:
+    values = split(text, ",")
+    if len(values) > MOST_VALUES:
+        raise TooCostly(f"`{name}` takes at most {MOST_VALUES} values.")
+    return values
+
+
+def _composite(parameter: SearchParameter, name: str, text: str) -> Composite:
+    """Read `code$value`: every part of one value must hold in one element."""
+    known_here = parameters(parameter.resource_type)
+    values = []
+    for one in _any_of(name, text):
+        parts = split(one, "$")
+        if len(parts) != len(parameter.components):
+            raise Invalid(f"`{name}` takes {len(parameter.components)} parts, `$` between them.")
+        values.append(
+            tuple(
+                Clause(known_here[one.code], None, _values(known_here[one.code], "", name, part))
+                for one, part in zip(parameter.components, parts, strict=True)
+            )
+        )
+    return Composite(parameter, tuple(values))
+
+
+def _check_target(parameter: SearchParameter, kind: str) -> None:
+    if kind and kind not in definitions.resource_types():
+        raise Invalid(f"In a chain `:` is followed by a resource type; `{kind[:64]}` is none.")
+    if kind and parameter.targets and kind not in parameter.targets:
+        raise Invalid(f"`{parameter.code}` does not refer to a {kind}.")
+
+
+def _check_modifier(parameter: SearchParameter, modifier: str) -> None:
+    if not modifier:
+        return
+    if parameter.code in _BARE:
+        raise Invalid(f"`{parameter.code}` takes no modifier.")
+    if modifier in modifiers(parameter):
+        return
+    if parameter.type == "reference" and modifier in definitions.resource_types():
+        return _check_target(parameter, modifier)
+    if modifier == "below" and parameter.datatypes & {"canonical", "uri"}:
+        return
+    raise Invalid(
+        f"`:{modifier[:64]}` is not served on `{parameter.code}`, which is of type"
+        f" {parameter.type}.",
+        issue_code="not-supported",
+    )

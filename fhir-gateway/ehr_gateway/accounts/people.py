@@ -1,0 +1,60 @@
+"""The people a carer may act for: those whose Consent gives the power, as it stands now."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import orjson
+
+from ehr_fhir.errors import NotFound
+from ehr_gateway.access import Access
+from ehr_gateway.accounts.accounts import Account
+from ehr_gateway.gateway import Gateway
+from ehr_gateway.store.visible import read_in
+from ehr_gateway.tokens.roles import roles
+from ehr_privacy.consent import Requester, parse_scopes
+
+__all__ = ["Person", "of_carer"]
+
+
+@dataclass(frozen=True)
+class Person:
+    """One person whose record a carer may open."""
+
+    patient: str
+    name: str
+
+
+def of_carer(gateway: Gateway, account: Account) -> tuple[Person, ...]:
+    """Return whom a carer may act for, by name; nobody whose record is not open to him."""
+    now = gateway.clock()
+    person = account.person or account.login
+    requester = Requester(
+        account.role,
+        person,
+        purpose=roles()[account.role].purpose,
+        scopes=parse_scopes("user/Patient.r"),
+    )
+    access = Access(requester, now, "choice")
+    found = []
+    with gateway.store.reading() as connection:
+        rows = connection.execute(
+            "SELECT DISTINCT patient FROM consent_carer WHERE person = ? AND can_view = 1"
+            " AND since <= ? AND (until IS NULL OR ? < until)",
+            (person, now, now),
+        ).fetchall()
+        for (patient,) in rows:
+            try:
+                body = read_in(connection, access, "Patient", patient).body
+            except NotFound:
+                continue
+            found.append(Person(patient, _name(orjson.loads(body)) or patient))
+    return tuple(sorted(found, key=lambda one: (one.name, one.patient)))
+
+
+def _name(patient: dict[str, object]) -> str:
+    names = patient.get("name")
+    first = names[0] if isinstance(names, list) and names else {}
+    if text := first.get("text"):
+        return str(text)
+    return " ".join([*first.get("given", []), first.get("family", "")]).strip()

@@ -1,0 +1,58 @@
+"""Rows into the log: each takes the next place and brings its leaf, in its own transaction.
+
+Places have no gaps and are in the order of commit. SQLite has one writer at a time and takes a
+number back with the transaction; on PostgreSQL the row of `audit_head` is locked until the commit.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Sequence
+
+from ehr_gateway.audit_log.schema import CONTENT
+from ehr_gateway.database import Connection
+from ehr_privacy.audit import SALT_BYTES, row_leaf
+
+__all__ = ["Sealed", "Values", "append", "sealed"]
+
+# The values of one row, in the order of CONTENT; and with its salt and leaf.
+Values = Sequence[str | int | None]
+Sealed = Sequence[str | int | bytes | None]
+
+_COLUMNS = f"{', '.join(CONTENT)}, salt, leaf"
+_MARKS = ", ".join("?" * (len(CONTENT) + 2))
+_POSTGRESQL = (
+    "WITH head AS (INSERT INTO audit_head (one, size) VALUES (1, 1) ON CONFLICT (one)"  # noqa: S608
+    " DO UPDATE SET size = audit_head.size + 1 RETURNING size)"
+    f" INSERT INTO audit (seq, {_COLUMNS}) VALUES ((SELECT size FROM head), {_MARKS})"
+)
+# Between two statements a thread may wait for its turn at the interpreter: many rows in one.
+_SQLITE = {
+    size: f"INSERT INTO audit ({_COLUMNS}) VALUES {', '.join([f'({_MARKS})'] * size)}"  # noqa: S608
+    for size in (50, 1)
+}
+
+
+def sealed(rows: Iterable[Values]) -> list[Sealed]:
+    """Give each row a salt of its own, and its leaf."""
+    found: list[Sealed] = []
+    for values in rows:
+        salt = os.urandom(SALT_BYTES)
+        found.append((*values, salt, row_leaf(salt, values)))
+    return found
+
+
+def append(connection: Connection, rows: Sequence[Sealed]) -> None:
+    """Add rows to the log."""
+    if connection.dialect == "postgresql":
+        if len(rows) == 1:
+            connection.execute(_POSTGRESQL, rows[0])
+        else:
+            connection.executemany(_POSTGRESQL, rows)
+        return
+    done = 0
+    for size, statement in _SQLITE.items():
+        while len(rows) - done >= size:
+            some = rows[done : done + size]
+            connection.execute(statement, [value for row in some for value in row])
+            done += size

@@ -1,0 +1,65 @@
+"""Empty the events of a patient whose data is to be erased; the log keeps its places and leaves.
+
+Without its salt a leaf says nothing of what the event was. An event of its own tells which ones
+were emptied, so that nobody can empty one unseen.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+
+from ehr_gateway.audit_log import recorder
+from ehr_gateway.audit_log.verify_chunk import ERASURE
+from ehr_gateway.database import Connection
+
+__all__ = ["erase"]
+
+_BATCH = 500
+
+# What may tell of the patient: all but when it was, and that there was an event.
+_EMPTY = (
+    "UPDATE audit SET patient = NULL, entities = '[]', domains = '', query = NULL, consent = NULL,"
+    " login = '', display = '', organization = NULL, client = '', address = NULL, request_id = '',"
+    " reason = 'erased', salt = :salt WHERE id = :id"
+)
+
+
+# Events about the patient, by the patient, or that name the patient among others.
+_FOUND = (
+    "SELECT id, entities FROM audit WHERE patient = :patient"
+    " OR login IN (SELECT login FROM account WHERE patient = :patient)"
+    " OR replace(entities, :mention, '') <> entities"
+    " OR replace(coalesce(query, ''), :place, '') <> coalesce(query, '') ORDER BY seq"
+)
+
+
+def erase(connection: Connection, occasion: recorder.Occasion, patient: str) -> int:
+    """Empty every event about a patient in the caller's transaction; return how many there were."""
+    named = {
+        "patient": patient,
+        "mention": f'"Patient/{patient}"',
+        "place": f"Patient/{patient}/",
+    }
+    rows = connection.execute(_FOUND, named).fetchall()
+    seen = {one for row in rows for one in json.loads(row["entities"])}
+    ids = sorted({*(row["id"] for row in rows), *_refused(connection, sorted(seen))})
+    events = [f"AuditEvent/{one}" for one in ids]
+    if events:
+        connection.executemany(_EMPTY, [{"id": one, "salt": b""} for one in ids])
+        telling = replace(occasion, interaction=ERASURE, query=None)
+        recorder.record(connection, recorder.about(telling, None, entities=events, reason="erased"))
+    return len(events)
+
+
+def _refused(connection: Connection, references: Sequence[str]) -> Iterator[str]:
+    """Yield the events of requests that were refused one of the patient's records."""
+    for start in range(0, len(references), _BATCH):
+        wanted = [f'["{one}"]' for one in references[start : start + _BATCH]]
+        rows = connection.execute(
+            "SELECT id FROM audit WHERE patient IS NULL AND outcome <> '0'"  # noqa: S608
+            f" AND entities IN ({', '.join('?' * len(wanted))})",
+            wanted,
+        )
+        yield from (str(row["id"]) for row in rows)

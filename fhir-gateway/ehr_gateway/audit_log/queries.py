@@ -1,0 +1,108 @@
+"""The log's rows as they are read: one by one, newest first, by what is asked for."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+
+from ehr_gateway.audit_log.schema import CONTENT
+from ehr_gateway.database import Connection
+
+__all__ = ["AuditFilter", "AuditRow", "find", "total"]
+
+_COLUMNS = f"seq, {', '.join(CONTENT)}"
+
+
+@dataclass(frozen=True)
+class AuditRow:
+    """One row of the log, as stored."""
+
+    seq: int
+    id: str
+    at_ms: int
+    request_id: str
+    login: str
+    display: str
+    role: str
+    organization: str | None
+    purpose: str
+    client: str
+    address: str | None
+    interaction: str
+    patient: str | None
+    entities: tuple[str, ...]
+    domains: tuple[str, ...]
+    query: str | None
+    outcome: str
+    reason: str | None
+    consent: str | None
+
+
+@dataclass(frozen=True)
+class AuditFilter:
+    """Which rows are asked for; None means any. Times are half open."""
+
+    id: str | None = None
+    patient: str | None = None
+    # One of several patients: those a carer has the power for.
+    patients: tuple[str, ...] | None = None
+    login: str | None = None
+    organization: str | None = None
+    reason: str | None = None
+    outcome: str | None = None
+    interaction: str | None = None
+    domain: str | None = None
+    since_ms: int | None = None
+    until_ms: int | None = None
+    before: str | None = None
+
+
+_CONDITIONS = {
+    "id": "id = :id",
+    "patient": "patient = :patient",
+    "login": "login = :login",
+    "organization": "organization = :organization",
+    "reason": "reason = :reason",
+    "outcome": "outcome = :outcome",
+    "interaction": "interaction = :interaction",
+    # Whole words alone; by REPLACE, which both databases have and which knows capitals.
+    "domain": "replace(' ' || domains || ' ', ' ' || :domain || ' ', '') <> ' ' || domains || ' '",
+    "since_ms": "at_ms >= :since_ms",
+    "until_ms": "at_ms < :until_ms",
+    "before": "(at_ms, seq) < (SELECT at_ms, seq FROM audit WHERE id = :before)",
+}
+
+
+def find(connection: Connection, wanted: AuditFilter, count: int) -> list[AuditRow]:
+    """Return the newest rows first, at most `count`."""
+    where, params = _where(wanted)
+    sql = (
+        f"SELECT {_COLUMNS} FROM audit WHERE {where}"  # noqa: S608 constant conditions
+        " ORDER BY at_ms DESC, seq DESC LIMIT :count"
+    )
+    rows = connection.execute(sql, {**params, "count": count}).fetchall()
+    return [_row(dict(row)) for row in rows]
+
+
+def total(connection: Connection, wanted: AuditFilter) -> int:
+    """Count the rows asked for."""
+    where, params = _where(wanted)
+    sql = f"SELECT count(*) FROM audit WHERE {where}"  # noqa: S608 constant conditions
+    return int(connection.execute(sql, params).fetchone()[0])
+
+
+def _row(values: dict[str, object]) -> AuditRow:
+    values["entities"] = tuple(json.loads(str(values["entities"])))
+    values["domains"] = tuple(str(values["domains"]).split())
+    return AuditRow(**values)  # type: ignore[arg-type]  # the columns are the fields
+
+
+def _where(wanted: AuditFilter) -> tuple[str, dict[str, object]]:
+    params = {name: getattr(wanted, name) for name in _CONDITIONS}
+    kept: dict[str, object] = {name: value for name, value in params.items() if value is not None}
+    conditions = ["1 = 1", *(_CONDITIONS[name] for name in kept)]
+    if wanted.patients is not None:
+        marks = [f":patient_{n}" for n in range(len(wanted.patients))]
+        conditions.append(f"patient IN ({', '.join(marks)})" if marks else "1 = 0")
+        kept |= {f"patient_{n}": one for n, one in enumerate(wanted.patients)}
+    return " AND ".join(conditions), kept

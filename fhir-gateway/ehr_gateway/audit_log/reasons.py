@@ -1,0 +1,95 @@
+"""Why a record could be seen: the line of the consent table that permitted, for the log.
+
+What a grant or an emergency opened is told apart from what was shared anyway, with the Consent that
+opened it. The look-up is one statement; only where such a Consent is in force there are more.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from dataclasses import dataclass
+
+from ehr_gateway.database import Connection, Row
+from ehr_gateway.tokens.tokens import Subject
+from ehr_privacy.consent import Requester, compile_predicate, parse_scopes
+
+__all__ = ["Reason", "reason_of"]
+
+_OPENED = " UNION ALL ".join(
+    f"SELECT '{kind}' AS kind, consent, {domain} AS domain FROM consent_{kind}"  # noqa: S608
+    " WHERE patient = :patient AND person = :person AND organization = :organization"
+    " AND since <= :now AND (until IS NULL OR :now < until)"
+    for kind, domain in (("emergency", "'*'"), ("grant", "domain"))
+)
+_ANY = parse_scopes("user/*.cruds")
+
+
+@dataclass(frozen=True)
+class Reason:
+    """The line that permitted, and the Consent behind it where there is a particular one."""
+
+    code: str
+    consent: str | None = None
+
+
+def reason_of(
+    connection: Connection,
+    subject: Subject,
+    now_ms: int,
+    patient: str,
+    records: Collection[tuple[int, str | None, str | None]],
+) -> Reason:
+    """Say why a requester could see records of a patient, given as (pk, domain, author)."""
+    if subject.role not in ("clinician", "system"):
+        return Reason("own" if subject.role == "patient" else subject.role)
+    others = [(pk, domain) for pk, domain, author in records if author != subject.organization]
+    if not others:
+        return Reason("own-record")
+    person = subject.person or subject.login
+    found = connection.execute(
+        _OPENED,
+        {
+            "patient": patient,
+            "person": person,
+            "organization": subject.organization,
+            "now": now_ms,
+        },
+    ).fetchall()
+    if not found:
+        return Reason("shared")
+    emergency = next((row for row in found if row["kind"] == "emergency"), None)
+    if emergency:
+        return Reason("emergency", emergency["consent"])
+    return _by_grant(connection, subject, now_ms, others, found) or Reason("shared")
+
+
+def _by_grant(
+    connection: Connection,
+    subject: Subject,
+    now_ms: int,
+    records: Collection[tuple[int, str | None]],
+    grants: Collection[Row],
+) -> Reason | None:
+    """Return the grant that opened any of the records: what is closed to others of the house."""
+    for pk, domain in records:
+        grant = next((row for row in grants if row["domain"] in (domain, "*")), None)
+        if grant and not _open_without(connection, subject, now_ms, pk):
+            return Reason("grant", grant["consent"])
+    return None
+
+
+def _open_without(connection: Connection, subject: Subject, now_ms: int, pk: int) -> bool:
+    # A colleague of the same profession, whom no grant names.
+    colleague = Requester(
+        role=subject.role,
+        person="",
+        organization=subject.organization,
+        profession=subject.profession,
+        scopes=_ANY,
+    )
+    predicate = compile_predicate(colleague, "read", now_ms)
+    row = connection.execute(
+        f"SELECT 1 FROM resource r WHERE r.pk = :pk AND {predicate.sql}",  # noqa: S608
+        {**predicate.params, "pk": pk},
+    ).fetchone()
+    return row is not None

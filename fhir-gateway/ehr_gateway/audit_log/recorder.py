@@ -1,0 +1,175 @@
+"""The audit log: every request on record with what it disclosed, before its answer leaves.
+
+Rows hold references and the names of parameters. Values from records never enter. What a write
+puts on record is in its own transaction (`record`), what a read does is noted (`Asking.note`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Protocol
+
+import orjson
+
+from ehr_gateway.audit_log.append import Values, append, sealed
+from ehr_gateway.audit_log.reasons import Reason, reason_of
+from ehr_gateway.database import Connection
+from ehr_gateway.ids import uuid7
+from ehr_gateway.tokens.tokens import Subject
+
+_PATIENTS = (
+    "SELECT p.pk, p.patient, r.domain FROM record_patient p JOIN resource r ON r.pk = p.pk"
+    " WHERE p.pk IN ({}) ORDER BY p.pk, p.patient"
+)
+_BATCH = 50
+SUCCESS, REFUSED, FAILED = "0", "4", "8"
+
+
+class Disclosed(Protocol):
+    """A version of a record that an answer contains or a write made."""
+
+    @property
+    def pk(self) -> int:
+        """Its key in the store."""
+
+    @property
+    def type(self) -> str:
+        """Its resource type."""
+
+    @property
+    def id(self) -> str:
+        """Its logical id."""
+
+    @property
+    def author(self) -> str | None:
+        """The organisation whose record it is."""
+
+
+@dataclass(frozen=True)
+class Occasion:
+    """One request: who asked, when, from where, for what."""
+
+    subject: Subject
+    purpose: str
+    at_ms: int
+    request_id: str
+    interaction: str
+    query: str | None = None
+    address: str | None = None
+
+
+def record(connection: Connection, rows: Sequence[Values]) -> None:
+    """Add rows to the log in the caller's transaction."""
+    append(connection, sealed(rows))
+
+
+def disclosure(
+    connection: Connection, occasion: Occasion, versions: Sequence[Disclosed]
+) -> list[Values]:
+    """Return the rows of a request that was answered: one per patient, and one for the rest."""
+    patients = _patients(connection, [version.pk for version in versions])
+    rows: dict[str | None, _Row] = {}
+    for version in versions:
+        for patient, domain in patients.get(version.pk, _NOBODY):
+            row = rows.get(patient)
+            if row is None:
+                row = rows[patient] = _Row(patient)
+            row.entities[f"{version.type}/{version.id}"] = None
+            row.records.append((version.pk, domain, version.author))
+    for row in rows.values():
+        row.reason = (
+            _DIRECTORY
+            if row.patient is None
+            else reason_of(connection, occasion.subject, occasion.at_ms, row.patient, row.records)
+        )
+    return _values(occasion, rows.values() or [_Row(None, reason=_DIRECTORY)], SUCCESS)
+
+
+def refusal(occasion: Occasion, status: int, attempted: str | None) -> list[Values]:
+    """Return the row of a request that was refused or failed; no patient was shown to anyone."""
+    outcome = REFUSED if status < 500 else FAILED
+    entities: dict[str, None] = {attempted: None} if attempted else {}
+    row = _Row(None, entities, reason=Reason(f"HTTP {status}"))
+    return _values(occasion, [row], outcome)
+
+
+def about(
+    occasion: Occasion,
+    patient: str | None,
+    *,
+    entities: Iterable[str] = (),
+    domains: Iterable[str] = (),
+    reason: str | None = None,
+    consent: str | None = None,
+    outcome: str = SUCCESS,
+) -> list[Values]:
+    """Return the row of a request that disclosed no record but concerned a patient, or nobody.
+
+    `entities` are references such as "Consent/x" that it was about.
+    """
+    row = _Row(patient, dict.fromkeys(entities), reason=Reason(reason, consent) if reason else None)
+    row.records = [(0, domain, None) for domain in domains]
+    return _values(occasion, [row], outcome)
+
+
+_NOBODY: Sequence[tuple[str | None, str | None]] = ((None, None),)
+_DIRECTORY = Reason("directory")
+
+
+@dataclass
+class _Row:
+    """A row in the making: one patient, or what is about nobody."""
+
+    patient: str | None
+    entities: dict[str, None] = field(default_factory=dict)
+    # (pk, domain, author) of each record.
+    records: list[tuple[int, str | None, str | None]] = field(default_factory=list)
+    reason: Reason | None = None
+
+    @property
+    def domains(self) -> str:
+        return " ".join(sorted({domain for _, domain, _ in self.records if domain}))
+
+
+def _values(occasion: Occasion, rows: Iterable[_Row], outcome: str) -> list[Values]:
+    subject = occasion.subject
+    return [
+        (
+            uuid7().hex,
+            occasion.at_ms,
+            occasion.request_id,
+            subject.login,
+            subject.display,
+            subject.role,
+            subject.organization,
+            occasion.purpose,
+            subject.client,
+            occasion.address,
+            occasion.interaction,
+            row.patient,
+            orjson.dumps(list(row.entities)).decode(),
+            row.domains,
+            occasion.query,
+            outcome,
+            row.reason.code if row.reason else None,
+            row.reason.consent if row.reason else None,
+        )
+        for row in rows
+    ]
+
+
+def _patients(
+    connection: Connection, pks: Sequence[int]
+) -> Mapping[int, Sequence[tuple[str | None, str | None]]]:
+    """Return the patients of each version that has any, each with the version's domain."""
+    found: dict[int, list[tuple[str | None, str | None]]] = {}
+    # One or many: the same two statements each time, so that they are compiled once.
+    size = 1 if len(pks) == 1 else _BATCH
+    query = _PATIENTS.format(", ".join("?" * size))
+    for start in range(0, len(pks), size):
+        some = pks[start : start + size]
+        padded = [*some, *[some[0]] * (size - len(some))]
+        for pk, patient, domain in connection.execute(query, padded):
+            found.setdefault(pk, []).append((patient, domain))
+    return found

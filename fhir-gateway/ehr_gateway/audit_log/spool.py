@@ -1,0 +1,147 @@
+"""Rows on their way into the log: kept in files of this host before the answer leaves.
+
+A commit to the database for each read would have every reader load its pages anew, and on
+PostgreSQL wait for whoever is writing. So each process appends what its reads disclosed to a file
+of its own; about once a second, and before anybody reads the log, what the files hold is carried
+into it together. A file outlives its process, and its rows enter the log once, wherever a process
+ends: a closed file does not change, and is gone only when its rows are on the database's disk.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import logging
+import os
+import threading
+import time
+import uuid
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+
+import orjson
+
+from ehr_fhir.errors import Unavailable
+from ehr_gateway.audit_log.append import Values, append, sealed
+from ehr_gateway.audit_log.schema import CONTENT
+from ehr_gateway.database import REFUSALS, Database
+
+__all__ = ["Spool"]
+
+_LOG = logging.getLogger(__name__)
+# A file is carried in one transaction: some ten milliseconds, so that writers hardly wait.
+_MOST_BYTES = 1 << 18
+# Nobody adds to a file whose owner may not write to it.
+_OPEN, _CLOSED = 0o600, 0o400
+
+
+class Spool:
+    """The files of one data folder; several processes may share it."""
+
+    def __init__(self, folder: Path, database: Database) -> None:
+        self._folder = folder
+        self._database = database
+        self._file: int | None = None
+        self._keeping = threading.Lock()
+        self._carrying = threading.Lock()
+
+    def keep(self, rows: Sequence[Values]) -> None:
+        """Put rows where they outlive this process; Unavailable, and none, where there is no room.
+
+        The system has them when this returns, the disk soon after.
+        """
+        lines = b"".join([orjson.dumps(row) + b"\n" for row in rows])
+        with self._keeping:
+            try:
+                while not self._kept(lines):
+                    # Another process has just closed the file, to carry it.
+                    self._leave()
+            except OSError as error:
+                raise Unavailable("The audit log cannot be written. Nothing is shown.") from error
+
+    def carry(self) -> None:
+        """Bring into the log what is kept by now, by whichever process."""
+        if not self._folder.exists():
+            return
+        with self._carrying, self._turn():
+            for path in sorted(self._folder.glob("*.rows")):
+                rows = _closed(path)
+                try:
+                    if rows:
+                        self._put(rows)
+                except REFUSALS as error:
+                    # It stays for an operator, out of the others' way. Never the error's text.
+                    path.rename(path.with_suffix(".refused"))
+                    _LOG.critical("The audit log refuses %s: %s", path.name, type(error).__name__)
+                else:
+                    path.unlink()
+
+    def close(self) -> None:
+        """Let go of this process's file; what it holds is carried by the next process."""
+        with self._keeping:
+            self._leave()
+
+    def _kept(self, lines: bytes) -> bool:
+        file = self._file = self._file or self._begun()
+        fcntl.flock(file, fcntl.LOCK_EX)
+        try:
+            state = os.fstat(file)
+            if state.st_mode & 0o777 == _CLOSED or not state.st_nlink:
+                return False
+            if os.write(file, lines) < len(lines):
+                # A part of a row is none.
+                os.ftruncate(file, state.st_size)
+                raise OSError("no room")
+            if state.st_size + len(lines) > _MOST_BYTES:
+                os.fchmod(file, _CLOSED)
+        finally:
+            fcntl.flock(file, fcntl.LOCK_UN)
+        return True
+
+    def _begun(self) -> int:
+        self._folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+        # In the order of their beginnings.
+        path = self._folder / f"{time.time_ns():020}-{uuid.uuid4().hex}.rows"
+        return os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_APPEND, _OPEN)
+
+    def _leave(self) -> None:
+        if self._file is not None:
+            os.close(self._file)
+            self._file = None
+
+    @contextmanager
+    def _turn(self) -> Iterator[None]:
+        with (self._folder / "lock").open("ab") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            yield
+
+    def _put(self, rows: Sequence[Values]) -> None:
+        # Salts and leaves before the writer's turn.
+        ready = sealed(rows)
+        with self._database.writing() as connection:
+            # A process that ended between its commit and the removal of the file left it here.
+            first = connection.execute("SELECT 1 FROM audit WHERE id = ?", (rows[0][0],))
+            if first.fetchone() is None:
+                append(connection, ready)
+
+
+def _closed(path: Path) -> list[Values]:
+    """Close a file for whoever adds to it, and return its rows."""
+    with path.open("rb") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        os.fchmod(file.fileno(), _CLOSED)
+        lines = file.read().split(b"\n")
+    # After the last line's end stands nothing, or what a process that was killed had begun: the
+    # answer to that never left.
+    found = [row for line in lines[:-1] if (row := _row(line))]
+    if len(found) < len(lines) - 1:
+        _LOG.critical("%s rows of the audit log were lost.", len(lines) - 1 - len(found))
+    return found
+
+
+def _row(line: bytes) -> Values | None:
+    try:
+        row = orjson.loads(line)
+    except orjson.JSONDecodeError:
+        return None
+    return row if isinstance(row, list) and len(row) == len(CONTENT) else None

@@ -1,1 +1,0 @@
-"""The audit log: how rows are appended and read, signed for, exported, verified and watched."""

@@ -1,1 +1,0 @@
-"""Who is asking: accounts, clients, log-in pages, codes and tokens."""

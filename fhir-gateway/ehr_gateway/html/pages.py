@@ -1,0 +1,101 @@
+"""The log-in pages: server-made HTML in three languages, without scripts, under a strict policy."""
+
+from __future__ import annotations
+
+import tomllib
+from collections.abc import Mapping
+from functools import cache
+from importlib import resources
+from urllib.parse import urlencode, urlsplit
+
+import jinja2
+from fastapi.responses import HTMLResponse
+
+# The one script there is, for passkeys, and only on pages that offer them.
+_SCRIPT = "script-src 'self'; "
+LANGUAGES = {"en": "English", "zh-Hant-HK": "繁體中文", "zh-Hans": "简体中文"}
+
+
+_DEFAULTS: dict[str, object] = {
+    "languages": LANGUAGES,
+    "urlencode": urlencode,
+    "request_token": "",
+    "told": "",
+}
+
+
+@cache
+def texts() -> Mapping[str, Mapping[str, str]]:
+    """Return every text of the pages by key and language."""
+    return tomllib.loads(
+        resources.files("ehr_gateway").joinpath("html/texts.toml").read_text("utf-8")
+    )
+
+
+def choose_language(asked: str, accepted: str) -> str:
+    """Return the page's language from `ui_locales` or `lang`, else from Accept-Language.
+
+    >>> choose_language("zh-HK", ""), choose_language("", "zh-CN,zh;q=0.9")
+    ('zh-Hant-HK', 'zh-Hans')
+    """
+    for tag in [*asked.split(), *(part.split(";")[0].strip() for part in accepted.split(","))]:
+        lower = tag.lower().replace("_", "-")
+        if lower.startswith("zh"):
+            hans = "hans" in lower or lower in ("zh-cn", "zh-sg", "zh-my")
+            return "zh-Hans" if hans else "zh-Hant-HK"
+        if lower.startswith("en"):
+            return "en"
+    return "en"
+
+
+def page(
+    template: str,
+    language: str,
+    *,
+    status: int = 200,
+    goes_to: str = "",
+    script: bool = False,
+    **values: object,
+) -> HTMLResponse:
+    """Render a page. `goes_to` is the address to which its form may lead in the end.
+
+    `*` is for the simulator of another service alone: its form may lead anywhere.
+    """
+
+    def text(key: str, **parts: object) -> str:
+        return texts()[key][language].format(**parts)
+
+    html = (
+        _environment()
+        .get_template(template)
+        .render(**{**_DEFAULTS, **values, "t": text, "lang": language, "script": script})
+    )
+    return HTMLResponse(html, status, headers=_headers(goes_to, script=script))
+
+
+def _headers(goes_to: str, *, script: bool) -> dict[str, str]:
+    # Browsers apply form-action to the redirect that follows the form as well.
+    target = urlsplit(goes_to)
+    after = f" {target.scheme}://{target.netloc}" if target.netloc else ""
+    return {
+        "Content-Security-Policy": (
+            f"default-src 'none'; style-src 'self'; {_SCRIPT if script else ''}img-src 'self'; "
+            "base-uri 'none'; frame-ancestors 'none'"
+            + ("" if goes_to == "*" else f"; form-action 'self'{after}")
+        ),
+        "Cache-Control": "no-store",
+        "Referrer-Policy": "no-referrer",
+        "X-Content-Type-Options": "nosniff",
+        "X-Frame-Options": "DENY",
+    }
+
+
+@cache
+def _environment() -> jinja2.Environment:
+    return jinja2.Environment(
+        loader=jinja2.PackageLoader("ehr_gateway", "html/templates"),
+        autoescape=True,
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )

@@ -1,0 +1,92 @@
+"""Request bodies: read in pieces, refused as soon as they are too large."""
+
+from __future__ import annotations
+
+from fastapi import Request
+from fastapi.concurrency import run_in_threadpool
+
+from ehr_fhir.errors import Invalid, TooCostly, UnsupportedMedia
+from ehr_fhir.patch.patch import JSON_PATCH, Patch, patch_of_body
+from ehr_fhir.search.text import pairs_of
+from ehr_gateway.gateway import the_gateway
+
+FHIR_JSON = "application/fhir+json"
+_JSON_TYPES = frozenset({FHIR_JSON, "application/json", "application/json+fhir"})
+_FORM = "application/x-www-form-urlencoded"
+_MAX_FORM_BYTES = 64 * 1024
+
+
+async def fhir_body(request: Request) -> bytes:
+    """Return the body of a FHIR request; it must be JSON and within the limit."""
+    kind, _ = _content_type(request)
+    if kind not in _JSON_TYPES:
+        raise UnsupportedMedia(
+            f"Send the resource as {FHIR_JSON}. XML and other formats are not supported."
+        )
+    return await _json_body(request)
+
+
+async def patch_body(request: Request) -> Patch:
+    """Return the patch of a PATCH request; its media type says of which kind it is."""
+    kind, _ = _content_type(request)
+    if kind not in _JSON_TYPES | {JSON_PATCH}:
+        raise UnsupportedMedia(f"Send a patch as {JSON_PATCH}, or as Parameters in {FHIR_JSON}.")
+    body = await _json_body(request)
+    return await run_in_threadpool(patch_of_body, body, kind)
+
+
+async def _json_body(request: Request) -> bytes:
+    _, parameters = _content_type(request)
+    if parameters.get("charset", "utf-8").lower() not in ("utf-8", "utf8"):
+        raise UnsupportedMedia("FHIR JSON is in UTF-8; no other charset is supported.")
+    body = await _read(request, the_gateway(request).settings.max_body_bytes)
+    if not body.strip():
+        raise Invalid("The request has no body, but needs one.")
+    return body
+
+
+async def form_fields(request: Request) -> dict[str, str]:
+    """Return the fields of a form; each may be there once."""
+    pairs = await form_pairs(request)
+    fields = dict(pairs)
+    if len(fields) != len(pairs):
+        raise Invalid("A field of the form is there twice.")
+    return fields
+
+
+async def form_pairs(request: Request) -> list[tuple[str, str]]:
+    """Return the fields of a form in their order; an empty body has none."""
+    kind, _ = _content_type(request)
+    body = await _read(request, _MAX_FORM_BYTES)
+    if not body:
+        return []
+    if kind != _FORM:
+        raise UnsupportedMedia(f"Send the fields as {_FORM}.")
+    try:
+        return pairs_of(body.decode("utf-8"))
+    except ValueError as error:
+        raise Invalid("The form cannot be read.") from error
+
+
+async def _read(request: Request, limit: int) -> bytes:
+    declared = request.headers.get("content-length", "")
+    if declared.isdigit() and int(declared) > limit:
+        raise _too_large(limit)
+    # Counted as it arrives: a chunked body declares no length, and a declared one may be wrong.
+    pieces, size = [], 0
+    async for piece in request.stream():
+        size += len(piece)
+        if size > limit:
+            raise _too_large(limit)
+        pieces.append(piece)
+    return b"".join(pieces)
+
+
+def _too_large(limit: int) -> TooCostly:
+    return TooCostly(f"The request body is larger than {limit} bytes. Send it in smaller parts.")
+
+
+def _content_type(request: Request) -> tuple[str, dict[str, str]]:
+    kind, *rest = request.headers.get("content-type", "").split(";")
+    named = (part.strip().partition("=") for part in rest)
+    return kind.strip().lower(), {key.lower(): value.strip('" ') for key, _, value in named}

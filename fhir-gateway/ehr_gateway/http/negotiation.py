@@ -1,0 +1,190 @@
+"""What form the answer takes: Accept and `_format`, Prefer, ETags and dates."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from email.utils import format_datetime, parsedate_to_datetime
+from functools import lru_cache
+from typing import Any
+
+import orjson
+from fastapi import Request
+from fastapi.responses import Response
+
+from ehr_fhir.errors import Invalid, NotAcceptable, PreconditionFailed
+from ehr_fhir.json_text import pretty as indented
+from ehr_gateway.http.body import FHIR_JSON
+
+_JSON = frozenset({FHIR_JSON, "application/json", "application/json+fhir", "json", "text/json"})
+_ANY = frozenset({"*/*", "application/*", "text/*"})
+_ETAG = re.compile(r'^(?:W/)?"([1-9][0-9]{0,9})"$')
+_RETURNS = ("minimal", "representation", "OperationOutcome")
+# Parameters that shape the answer of any interaction; no search parameters. `_totalMethod` is no
+# parameter of FHIR's, but fhirpy counts with it; every total here is exact, so it asks for nothing.
+GENERAL = frozenset({"_format", "_pretty", "_totalMethod"})
+
+
+@dataclass(frozen=True)
+class Preferences:
+    """How the client wants its answer."""
+
+    returns: str = "representation"
+    lenient: bool = False
+    pretty: bool = False
+
+
+def preferences(request: Request) -> Preferences:
+    """Read Accept, `_format`, `_pretty` and Prefer; refuse what cannot be served."""
+    queried = bool(request.scope["query_string"])
+    headers = request.headers
+    return _preferences(
+        request.query_params.get("_format") if queried else None,
+        pretty_asked(request) if queried else False,
+        headers.get("accept", ""),
+        ",".join(headers.getlist("prefer")),
+    )
+
+
+# A client asks in the same words each time.
+@lru_cache(maxsize=256)
+def _preferences(asked: str | None, pretty: bool, accept: str, preferred: str) -> Preferences:
+    _check_format(asked, accept)
+    prefer = _prefer(preferred)
+    returns = prefer.get("return", "representation")
+    handling = prefer.get("handling", "strict")
+    if returns not in _RETURNS or handling not in ("strict", "lenient"):
+        raise Invalid(
+            "Prefer: return is minimal, representation or OperationOutcome; "
+            "handling is strict or lenient."
+        )
+    return Preferences(returns, handling == "lenient", pretty)
+
+
+def pretty_asked(request: Request) -> bool:
+    """Say whether `_pretty` asks for an answer set out over many lines."""
+    return request.query_params.get("_pretty", "false") == "true"
+
+
+def etag(version: int) -> str:
+    """Return the weak ETag of a version.
+
+    >>> etag(3)
+    'W/"3"'
+    """
+    return f'W/"{version}"'
+
+
+def if_match(request: Request) -> int | None:
+    """Return the version the client wants to change; None when it does not say."""
+    header = request.headers.get("if-match")
+    if header is None:
+        return None
+    match = _ETAG.match(header.strip())
+    if match is None:
+        raise PreconditionFailed('If-Match takes one ETag of a version, such as W/"3".')
+    return int(match[1])
+
+
+def only_new(request: Request) -> bool:
+    """Say whether a write must not change what is there (RFC 9110, If-None-Match: *)."""
+    header = request.headers.get("if-none-match")
+    if header is not None and header.strip() != "*":
+        raise PreconditionFailed("If-None-Match of a write takes `*` alone.")
+    return header is not None
+
+
+def not_modified(request: Request, version: int, last_updated_ms: int) -> bool:
+    """Say whether the client has this version already (RFC 9110: the ETag goes before the date)."""
+    tags = request.headers.get("if-none-match")
+    if tags is not None:
+        return tags.strip() == "*" or _strong(etag(version)) in map(_strong, tags.split(","))
+    since = request.headers.get("if-modified-since")
+    if since is None:
+        return False
+    try:
+        moment = parsedate_to_datetime(since)
+    except ValueError:
+        return False
+    return last_updated_ms // 1000 <= moment.timestamp()
+
+
+def http_date(ms: int) -> str:
+    """Return an instant as an HTTP date.
+
+    >>> http_date(0)
+    'Thu, 01 Jan 1970 00:00:00 GMT'
+    """
+    return _http_date(ms // 1000)
+
+
+@lru_cache(maxsize=4096)
+def _http_date(seconds: int) -> str:
+    return format_datetime(datetime.fromtimestamp(seconds, UTC), usegmt=True)
+
+
+def fhir_response(
+    body: bytes,
+    status: int = 200,
+    *,
+    headers: Mapping[str, str] | None = None,
+    pretty: bool = False,
+) -> Response:
+    """Answer with FHIR JSON; the bytes go out as they are unless `_pretty` is asked for."""
+    if pretty and body:
+        body = indented(body)
+    return Response(
+        body,
+        status,
+        media_type=FHIR_JSON,
+        headers={
+            # Clients that keep a version by its ETag do so themselves; browsers keep nothing.
+            "Cache-Control": "no-store",
+            "X-Content-Type-Options": "nosniff",
+            **(headers or {}),
+        },
+    )
+
+
+def json_response(
+    content: Any,
+    status: int = 200,
+    *,
+    media_type: str = FHIR_JSON,
+    headers: Mapping[str, str] | None = None,
+    pretty: bool = False,
+) -> Response:
+    """Answer with any JSON value."""
+    body = orjson.dumps(content, option=orjson.OPT_INDENT_2 if pretty else None)
+    return Response(body, status, media_type=media_type, headers=dict(headers or {}))
+
+
+def _check_format(asked: str | None, accept: str) -> None:
+    if asked is not None:
+        # A plus sign in a query means a space; "application/fhir json" is what many clients send.
+        if not _served(asked.strip().replace(" ", "+"), _JSON):
+            raise NotAcceptable(f"_format: only {FHIR_JSON} of R4 is served; XML is not.")
+        return
+    if not any(_served(part, _JSON | _ANY) for part in (accept.strip() or "*/*").split(",")):
+        raise NotAcceptable(f"Accept: only {FHIR_JSON} of R4 is served; XML is not.")
+
+
+def _served(media_type: str, known: frozenset[str]) -> bool:
+    kind, *rest = (part.strip(" +").lower() for part in media_type.split(";"))
+    parameters = dict(part.partition("=")[::2] for part in rest)
+    return (
+        kind in known
+        and parameters.get("fhirversion", "4.0").strip('"') in ("4.0", "4.0.1")
+        and parameters.get("q", "1") not in ("0", "0.0", "0.00", "0.000")
+    )
+
+
+def _prefer(header: str) -> dict[str, str]:
+    words = (word.strip().partition("=") for word in re.split("[,;]", header))
+    return {name.strip().lower(): value.strip('" ') for name, _, value in words if name}
+
+
+def _strong(tag: str) -> str:
+    return tag.strip().removeprefix("W/")

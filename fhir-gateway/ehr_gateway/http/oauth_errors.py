@@ -1,0 +1,51 @@
+"""Errors in the form that OAuth's own endpoints give them (RFC 6749 §5.2, RFC 7591 §3.2.2)."""
+
+from __future__ import annotations
+
+from fastapi.responses import Response
+
+from ehr_fhir.errors import EhrError, http_status
+from ehr_gateway.http.negotiation import json_response
+
+__all__ = ["OAUTH_PATHS", "OAuthError", "invalid_client", "oauth_answer"]
+
+# Where these RFCs fix the form of every error.
+OAUTH_PATHS = frozenset(
+    f"/oauth/{name}" for name in ("token", "revoke", "introspect", "register", "launch")
+)
+
+
+class OAuthError(EhrError):
+    """A refusal with one of OAuth's codes; its text never repeats what was sent."""
+
+    status, exit, code = 400, 25, "security"
+
+    def __init__(self, error: str, description: str = "", status: int = 400) -> None:
+        super().__init__(description or error)
+        self.error = error
+        self.description = description
+        # Each code has its own; the other categories have one for all.
+        self.http_status = status
+
+
+def invalid_client() -> OAuthError:
+    """Return the one answer to an unknown client and to a wrong proof alike."""
+    return OAuthError("invalid_client", status=401)
+
+
+def oauth_answer(error: EhrError) -> Response:
+    """Return an error in OAuth's form (RFC 6749 §5.2)."""
+    status = error.http_status if isinstance(error, OAuthError) else http_status(error)
+    headers = {"Cache-Control": "no-store", "Pragma": "no-cache"}
+    if isinstance(error, OAuthError):
+        body = {"error": error.error}
+        if error.description:
+            body["error_description"] = error.description
+        if status == 401:
+            scheme = "Basic" if error.error == "invalid_client" else "Bearer"
+            headers["WWW-Authenticate"] = f'{scheme} realm="eHR Commons"'
+    else:
+        body = {"error": "invalid_request", "error_description": str(error)}
+        if status == 401:
+            headers["WWW-Authenticate"] = 'Bearer realm="eHR Commons"'
+    return json_response(body, status, media_type="application/json", headers=headers)

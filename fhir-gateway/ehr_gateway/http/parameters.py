@@ -1,0 +1,31 @@
+"""Answers of operations as Parameters resources (R4 §2.37)."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import orjson
+from fastapi.responses import Response
+
+from ehr_gateway.http.authentication import Asking
+from ehr_gateway.http.negotiation import fhir_response, preferences
+
+__all__ = ["parameters", "value"]
+
+
+def parameters(asking: Asking, *listed: dict[str, Any]) -> Response:
+    """Answer with a Parameters resource."""
+    prefer = preferences(asking.request)
+    body = {"resourceType": "Parameters", "parameter": list(listed)}
+    if not listed:
+        del body["parameter"]
+    return fhir_response(orjson.dumps(body), pretty=prefer.pretty)
+
+
+def value(name: str, given: object) -> dict[str, Any]:
+    """Return one parameter with the value element of its type."""
+    if isinstance(given, bool):
+        return {"name": name, "valueBoolean": given}
+    if isinstance(given, int):
+        return {"name": name, "valueInteger": given}
+    return {"name": name, "valueString": str(given)}

@@ -1,0 +1,142 @@
+"""What the routes of single resources share: how a request begins, how a version is answered."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from functools import partial
+
+import orjson
+from fastapi.responses import Response
+
+from ehr_fhir import definitions
+from ehr_fhir.errors import NotFound, Unsupported
+from ehr_fhir.search.query import parse_subset
+from ehr_fhir.subset import Subset
+from ehr_gateway.audit_log import recorder
+from ehr_gateway.database import Connection
+from ehr_gateway.http.authentication import Asking
+from ehr_gateway.http.negotiation import (
+    Preferences,
+    etag,
+    fhir_response,
+    http_date,
+    not_modified,
+    preferences,
+)
+from ehr_gateway.http.query_string import no_parameters
+from ehr_gateway.store.store import Version
+
+__all__ = [
+    "audited",
+    "deleted",
+    "disclose",
+    "known",
+    "start",
+    "start_read",
+    "start_write",
+    "version_headers",
+    "version_response",
+    "writable",
+    "written",
+]
+
+
+def start(asking: Asking, resource_type: str) -> Preferences:
+    """Begin a request that takes no parameters."""
+    prefer = preferences(asking.request)
+    known(resource_type)
+    no_parameters(asking.request, lenient=prefer.lenient)
+    return prefer
+
+
+def start_read(asking: Asking, resource_type: str) -> tuple[Preferences, Subset | None]:
+    """Begin a read; it may ask for a part of the resource (R4 §3.1.0.2.1)."""
+    prefer = preferences(asking.request)
+    known(resource_type)
+    pairs = no_parameters(asking.request, lenient=prefer.lenient, but=("_elements", "_summary"))
+    return prefer, parse_subset(resource_type, pairs)
+
+
+def start_write(asking: Asking, resource_type: str) -> Preferences:
+    """Begin a write that takes no parameters."""
+    writable(resource_type)
+    return start(asking, resource_type)
+
+
+def writable(resource_type: str) -> None:
+    """Refuse a type that nobody writes over HTTP."""
+    if resource_type == "AuditEvent":
+        raise Unsupported("The audit log is written by the server alone.")
+    known(resource_type)
+
+
+def known(resource_type: str) -> None:
+    """Refuse an address without a resource type of R4."""
+    if resource_type not in definitions.resource_types():
+        raise NotFound("The address names no resource type of FHIR R4.")
+
+
+def audited(
+    occasion: recorder.Occasion,
+) -> Callable[[Connection, Sequence[Version]], None]:
+    """Return the hook that puts a write on record in its own transaction."""
+
+    def hook(connection: Connection, versions: Sequence[Version]) -> None:
+        recorder.record(connection, recorder.disclosure(connection, occasion, versions))
+
+    return hook
+
+
+def disclose(asking: Asking, occasion: recorder.Occasion, versions: Sequence[Version]) -> None:
+    """Put on record what is about to be answered."""
+    asking.note(partial(recorder.disclosure, occasion=occasion, versions=versions))
+
+
+def version_response(
+    asking: Asking, version: Version, prefer: Preferences, subset: Subset | None = None
+) -> Response:
+    """Answer with a version, or a part of it, or with 304 to a client that has it."""
+    headers = version_headers(version)
+    if not_modified(asking.request, version.version, version.last_updated_ms):
+        return Response(status_code=304, headers=headers)
+    body = version.body if subset is None else subset.of(version.body)
+    return fhir_response(body, headers=headers, pretty=prefer.pretty)
+
+
+def written(asking: Asking, version: Version, prefer: Preferences, *, created: bool) -> Response:
+    """Answer a write as the client prefers."""
+    headers = version_headers(version)
+    base = asking.gateway.settings.fhir_base
+    if created:
+        headers["Location"] = f"{base}/{version.type}/{version.id}/_history/{version.version}"
+    status = 201 if created else 200
+    if prefer.returns == "minimal":
+        return fhir_response(b"", status, headers=headers)
+    if prefer.returns == "OperationOutcome":
+        body = orjson.dumps(_success(version))
+        return fhir_response(body, status, headers=headers, pretty=prefer.pretty)
+    return fhir_response(version.body, status, headers=headers, pretty=prefer.pretty)
+
+
+def deleted(version: Version | None, prefer: Preferences) -> Response:
+    """Answer a delete: nothing to show but, where it is preferred, that it was done."""
+    headers = {} if version is None else {"ETag": etag(version.version)}
+    if prefer.returns != "OperationOutcome":
+        return Response(status_code=204, headers=headers)
+    text = "Nothing met the criteria." if version is None else "It is deleted; its history stays."
+    return fhir_response(orjson.dumps(_outcome(text)), headers=headers, pretty=prefer.pretty)
+
+
+def _success(version: Version) -> dict[str, object]:
+    text = f"{version.type}/{version.id} is stored as version {version.version}."
+    return _outcome(text)
+
+
+def _outcome(text: str) -> dict[str, object]:
+    issue = {"severity": "information", "code": "informational", "diagnostics": text}
+    return {"resourceType": "OperationOutcome", "issue": [issue]}
+
+
+def version_headers(version: Version) -> dict[str, str]:
+    """Return the headers that name a version."""
+    return {"ETag": etag(version.version), "Last-Modified": http_date(version.last_updated_ms)}

@@ -1,0 +1,303 @@
+"""batch and transaction (R4 §3.1.0.11): many requests in one, each for itself or all together."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from types import MappingProxyType
+from typing import Any
+
+from ehr_fhir.errors import EhrError, Invalid, operation_outcome
+from ehr_fhir.json_text import parse
+from ehr_fhir.references import Names, Replacements
+from ehr_gateway.access import Access
+from ehr_gateway.database import Connection
+from ehr_gateway.interactions.bundle.conditions import check_criteria, existing, resolved
+from ehr_gateway.interactions.bundle.drafts import in_writing_order, made_ready, names_of, settle
+from ehr_gateway.interactions.bundle.entries import MOST_ENTRIES, READS, Entry, entries_of, placed
+from ehr_gateway.interactions.bundle.reads import Target, is_same
+from ehr_gateway.interactions.history import HistoryPage, asked, history_in
+from ehr_gateway.interactions.vread import vread_in
+from ehr_gateway.search.across_types import search_types_in
+from ehr_gateway.search.page import SearchPage, search_in
+from ehr_gateway.search.statements import Terms
+from ehr_gateway.store.store import AuditHook, Store, Version
+from ehr_gateway.store.visible import read_in
+from ehr_gateway.transaction.integrity import FindsNothing
+from ehr_gateway.transaction.transaction import Transaction, transaction
+
+__all__ = ["BundleResult", "EntryResult", "Manner", "bundle"]
+
+_NOTHING: Mapping[str, str] = MappingProxyType({})
+# How often entries that search for each other are tried.
+_MOST_ROUNDS = 8
+
+
+@dataclass(frozen=True)
+class EntryResult:
+    """The answer to one entry: a version, a page, or an outcome."""
+
+    status: str
+    version: Version | None = None
+    page: SearchPage | None = None
+    history: HistoryPage | None = None
+    # What was read, where it was a page; only its head, where it was a HEAD.
+    target: Target | None = None
+    bare: bool = False
+    outcome: dict[str, Any] | None = None
+    # Whether the entry wrote the version, rather than found it.
+    written: bool = False
+
+    @property
+    def location(self) -> str | None:
+        """Return the address of the version, below the base."""
+        one = self.version
+        return f"{one.type}/{one.id}/_history/{one.version}" if one else None
+
+    @property
+    def etag(self) -> str | None:
+        """Return the version as an entity tag."""
+        return f'W/"{self.version.version}"' if self.version else None
+
+    @property
+    def last_modified(self) -> int | None:
+        """Return when the version was written, in epoch milliseconds."""
+        return self.version.last_updated_ms if self.version else None
+
+    @property
+    def body(self) -> bytes | None:
+        """Return the bytes of the resource, unless there are none to show."""
+        return self.version.body or None if self.version and not self.bare else None
+
+
+@dataclass(frozen=True)
+class BundleResult:
+    """The answers in the order of the entries; `read` is what was disclosed besides the writes."""
+
+    type: str
+    entries: tuple[EntryResult, ...]
+    read: tuple[Version, ...] = field(default=())
+
+
+@dataclass(frozen=True)
+class Manner:
+    """How the entries are to be read: what `Prefer: handling` says, and the terms of a search."""
+
+    lenient: bool = False
+    terms: Terms | None = None
+
+
+def bundle(
+    store: Store,
+    access: Access,
+    body: bytes,
+    *,
+    audit: AuditHook | None = None,
+    most_entries: int = MOST_ENTRIES,
+    manner: Manner | None = None,
+) -> BundleResult:
+    """Carry out a Bundle of requests."""
+    manner = manner or Manner()
+    content = parse(body)
+    if content.get("resourceType") != "Bundle":
+        raise Invalid("The content must be a Bundle.", expression="resourceType")
+    entries = entries_of(content, most_entries)
+    if content.get("type") == "transaction":
+        results = _transaction(store, access, entries, audit, manner)
+        return BundleResult("transaction-response", results, _disclosed(results))
+    if content.get("type") == "batch":
+        answers = tuple(_alone(store, access, entry, audit, manner) for entry in entries)
+        return BundleResult("batch-response", answers, _disclosed(answers))
+    raise Invalid("Bundle.type must be batch or transaction.", expression="Bundle.type")
+
+
+def _alone(
+    store: Store,
+    access: Access,
+    entry: Entry | EhrError,
+    audit: AuditHook | None,
+    manner: Manner,
+) -> EntryResult:
+    if isinstance(entry, EhrError):
+        return _failed(entry)
+    try:
+        if entry.method in READS:
+            with store.reading() as connection:
+                return _read(connection, store, access, entry, manner)
+        (ready,) = made_ready(store, access, [entry])
+        with transaction(store, access, audit) as writing:
+            if (version := existing(writing, ready)) is not None:
+                return EntryResult("200 OK", version)
+            return _write(writing, resolved(writing, ready))
+    except EhrError as error:
+        return _failed(error)
+
+
+def _transaction(
+    store: Store,
+    access: Access,
+    entries: Sequence[Entry | EhrError],
+    audit: AuditHook | None,
+    manner: Manner,
+) -> tuple[EntryResult, ...]:
+    asked = made_ready(store, access, [_sound(entry) for entry in entries])
+    with transaction(store, access, audit) as writing:
+        sound = [placed(entry, lambda one: resolved(writing, one)) for entry in asked]
+        found = _found(writing, sound)
+        sound = [
+            one._replace(id=found[one.place].id) if one.place in found else one for one in sound
+        ]
+        _check_once(sound, found)
+        check_criteria(
+            [pair for pair in zip(asked, sound, strict=True) if pair[1].place not in found]
+        )
+        known = names_of(sound)
+        settle(sound, known)
+        results = {place: EntryResult("200 OK", version) for place, version in found.items()}
+        rest = [one for one in sound if one.place not in found]
+        results |= _carried_out(writing, in_writing_order(rest), Names(known))
+        for one in rest:
+            if one.method in READS:
+                results[one.place] = placed(
+                    one, lambda entry: _read(writing.connection, store, access, entry, manner)
+                )
+    return tuple(results[entry.place] for entry in sound)
+
+
+def _carried_out(
+    writing: Transaction, entries: Sequence[Entry], names: Names
+) -> dict[str, EntryResult]:
+    """Write the entries; a reference by search may find what an entry further on makes."""
+    results: dict[str, EntryResult] = {}
+    for rounds_left in reversed(range(_MOST_ROUNDS)):
+        postponed: list[Entry] = []
+        for entry in entries:
+            try:
+                results[entry.place] = placed(entry, lambda one: _write(writing, one, names))
+            except FindsNothing:
+                # Nothing of this entry is written yet. A whole round for nothing is the end.
+                if not rounds_left or len(postponed) + 1 == len(entries):
+                    raise
+                postponed.append(entry)
+        entries = postponed
+    return results
+
+
+def _found(writing: Transaction, entries: Sequence[Entry]) -> dict[str, Version]:
+    found = {entry.place: placed(entry, lambda one: existing(writing, one)) for entry in entries}
+    return {place: version for place, version in found.items() if version is not None}
+
+
+def _check_once(entries: Sequence[Entry], found: Mapping[str, Version]) -> None:
+    """Refuse a transaction that touches a resource twice, or deletes what it has found."""
+    seen: dict[tuple[str, str | None], str] = {}
+    for entry in entries:
+        if entry.method in READS or entry.place in found:
+            continue
+        first = seen.setdefault((entry.type, entry.id), entry.place)
+        if first != entry.place and entry.id is not None:
+            text = f"{entry.place} is of the same resource as {first}: it may be touched once."
+            raise Invalid(text, expression=entry.place)
+    _check_kept(entries, found)
+
+
+def _check_kept(entries: Sequence[Entry], found: Mapping[str, Version]) -> None:
+    kept = {(version.type, version.id) for version in found.values()}
+    for entry in entries:
+        if entry.method == "DELETE" and (entry.type, entry.id) in kept:
+            text = f"{entry.place} deletes what another entry's criteria have found."
+            raise Invalid(text, expression=entry.place)
+
+
+def _write(writing: Transaction, entry: Entry, names: Replacements = _NOTHING) -> EntryResult:
+    if entry.draft is None:
+        return _delete_or_patch(writing, entry, names)
+    if entry.method == "POST":
+        return EntryResult("201 Created", writing.create(entry.draft), written=True)
+    result = writing.update(entry.draft, entry.if_match, only_new=entry.only_new)
+    status = "201 Created" if result.created else "200 OK"
+    return EntryResult(status, result.version, written=True)
+
+
+def _delete_or_patch(writing: Transaction, entry: Entry, names: Replacements) -> EntryResult:
+    if entry.patch is not None:
+        identity = entry.id or ""
+        patched = writing.patch(
+            entry.type, identity, entry.patch, entry.if_match, names, ahead=entry.ahead
+        )
+        return EntryResult("200 OK", patched.version, written=True)
+    if entry.id is None:
+        return EntryResult("204 No Content")
+    deleted = writing.delete(entry.type, entry.id, entry.if_match)
+    return EntryResult("204 No Content", deleted, written=True)
+
+
+def _read(
+    connection: Connection, store: Store, access: Access, entry: Entry, manner: Manner
+) -> EntryResult:
+    target = entry.target or Target()
+    bare = entry.method == "HEAD"
+    if target.history:
+        wanted = asked(target.pairs, lenient=manner.lenient)
+        past = history_in(connection, store, access, target.type, target.id, wanted)
+        return EntryResult("200 OK", history=past, target=target, bare=bare)
+    if target.id is None or target.type is None:
+        page = _search(connection, store, access, target, manner)
+        return EntryResult("200 OK", page=page, target=target, bare=bare)
+    if target.version is not None:
+        version = vread_in(connection, access, target.type, target.id, target.version)
+    else:
+        version = read_in(connection, access, target.type, target.id)
+    if is_same(target, version.version, version.last_updated_ms):
+        return EntryResult("304 Not Modified", version, bare=True)
+    return EntryResult("200 OK", version, bare=bare)
+
+
+def _search(
+    connection: Connection, store: Store, access: Access, target: Target, manner: Manner
+) -> SearchPage:
+    pairs, within, lenient, terms = target.pairs, target.within, manner.lenient, manner.terms
+    if target.type is None:
+        return search_types_in(
+            connection, store, access, pairs, within=within, lenient=lenient, terms=terms
+        )
+    return search_in(
+        connection, store, access, target.type, pairs, within=within, lenient=lenient, terms=terms
+    )
+
+
+def _sound(entry: Entry | EhrError) -> Entry:
+    if isinstance(entry, EhrError):
+        raise entry
+    return entry
+
+
+def _failed(error: EhrError) -> EntryResult:
+    return EntryResult(
+        f"{error.status} {_PHRASES.get(error.status, 'Error')}", outcome=operation_outcome(error)
+    )
+
+
+def _disclosed(results: Sequence[EntryResult]) -> tuple[Version, ...]:
+    shown: list[Version] = []
+    for result in results:
+        if result.page:
+            shown += [*result.page.matches, *result.page.included]
+        elif result.history:
+            shown += [version for version, _ in result.history.versions]
+        elif result.version and not result.written:
+            shown.append(result.version)
+    return tuple(shown)
+
+
+_PHRASES = {
+    400: "Bad Request",
+    403: "Forbidden",
+    404: "Not Found",
+    405: "Method Not Allowed",
+    409: "Conflict",
+    410: "Gone",
+    412: "Precondition Failed",
+    413: "Content Too Large",
+    422: "Unprocessable Content",
+}

@@ -1,0 +1,64 @@
+"""Conditional entries of a Bundle, made plain ones: criteria become the id of what they find.
+
+In a transaction all criteria are asked before anything is written (R4 §3.1.0.11.2).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from ehr_fhir.errors import Invalid, NotFound
+from ehr_gateway.interactions.bundle.entries import Entry
+from ehr_gateway.store.store import Version
+from ehr_gateway.store.visible import read_in
+from ehr_gateway.transaction.conditional_match import match_for_update, only_match
+from ehr_gateway.transaction.transaction import Transaction
+
+__all__ = ["check_criteria", "existing", "resolved"]
+
+
+def resolved(writing: Transaction, entry: Entry) -> Entry:
+    """Return an entry that names its resource; a DELETE that finds nothing names none.
+
+    A PUT that finds nothing becomes a POST, unless its content has an id.
+    """
+    if entry.criteria is None:
+        return entry
+    if entry.method == "PUT" and (draft := entry.draft) is not None:
+        identity = match_for_update(
+            writing, entry.type, entry.content, entry.criteria, entry.if_match
+        )
+        if identity is None:
+            return entry._replace(id=draft.id, method="POST", criteria=None)
+        return entry._replace(id=identity, criteria=None, draft=draft.under(identity))
+    identity = only_match(writing, entry.type, entry.criteria)
+    if identity is None and entry.method == "PATCH":
+        raise NotFound(f"There is no {entry.type} that meets the criteria.")
+    return entry._replace(id=identity, criteria=None)
+
+
+def existing(writing: Transaction, entry: Entry) -> Version | None:
+    """Return what already meets the criteria of a conditional create."""
+    if entry.method != "POST" or entry.if_none_exist is None:
+        return None
+    identity = only_match(writing, entry.type, entry.if_none_exist)
+    if identity is None:
+        return None
+    # By the rule of searching, since it was found by one.
+    return read_in(writing.connection, writing.access, entry.type, identity, "search")
+
+
+def check_criteria(entries: Sequence[tuple[Entry, Entry]]) -> None:
+    """Refuse a transaction that would make two resources by the same criteria.
+
+    Each entry is given as it was asked for and as it was resolved.
+    """
+    seen: dict[tuple[str, str], str] = {}
+    for before, after in entries:
+        criteria = before.criteria if before.criteria is not None else before.if_none_exist
+        if after.method != "POST" or criteria is None:
+            continue
+        first = seen.setdefault((after.type, criteria), after.place)
+        if first != after.place:
+            text = f"{after.place} has the same criteria as {first}: only one can be made by them."
+            raise Invalid(text, expression=after.place)

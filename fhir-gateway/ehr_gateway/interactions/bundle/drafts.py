@@ -1,0 +1,92 @@
+"""The entries of a Bundle made ready before the writer's lock is taken.
+
+Every entry that may write has its id fixed here, so that entries may refer to each other in any
+order and in circles. Only what criteria decide waits for the transaction: the ids of conditional
+entries, and the resources that refer to them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+from ehr_fhir.errors import Invalid
+from ehr_fhir.references import Names, replace_references, root_of
+from ehr_gateway.access import Access
+from ehr_gateway.ids import new_id
+from ehr_gateway.interactions.bundle.entries import Entry, placed
+from ehr_gateway.store.store import Store
+from ehr_gateway.transaction.patching import patched_ahead
+from ehr_gateway.transaction.prepared_resource import drafted
+
+__all__ = ["in_writing_order", "made_ready", "names_of", "settle"]
+
+# R4's order: what goes, what comes, what changes; what is asked comes after them all.
+_ORDER = {"DELETE": 0, "POST": 1, "PUT": 2, "PATCH": 2}
+
+
+def made_ready(store: Store, access: Access, entries: Sequence[Entry]) -> list[Entry]:
+    """Validate and work out every entry's resource, and patch what is to be patched."""
+    fixed = [_with_id(entry) for entry in entries]
+    known = names_of([one for one in fixed if not one.decided_late])
+    late = frozenset(one.full_url for one in fixed if one.decided_late and one.full_url)
+    return [placed(one, lambda entry: _ready(store, access, entry, known, late)) for one in fixed]
+
+
+def names_of(entries: Sequence[Entry]) -> dict[str, str]:
+    """Return what each fullUrl stands for; one that stands twice is refused."""
+    known: dict[str, str] = {}
+    for entry in entries:
+        if entry.full_url and entry.method in ("POST", "PUT"):
+            if entry.full_url in known:
+                place = f"{entry.place}.fullUrl"
+                raise Invalid(f"{place} is that of another entry too.", expression=place)
+            known[entry.full_url] = f"{entry.type}/{entry.id}"
+    return known
+
+
+def settle(entries: Sequence[Entry], known: Mapping[str, str]) -> None:
+    """Put in what the criteria of other entries have decided."""
+    for entry in entries:
+        if entry.draft is not None and entry.draft.waits:
+            replace_references(entry.draft.resource, Names(known, root_of(entry.full_url)))
+
+
+def in_writing_order(entries: Sequence[Entry]) -> list[Entry]:
+    """Return the entries that write, in order; those that search for others come after them."""
+    writes = [entry for entry in entries if entry.method in _ORDER]
+    return sorted(writes, key=lambda one: (_ORDER[one.method], one.waits))
+
+
+def _with_id(entry: Entry) -> Entry:
+    if entry.method == "POST":
+        return entry._replace(id=new_id())
+    if entry.method == "PUT" and entry.id is None:
+        named = entry.content.get("id")
+        return entry._replace(id=named if isinstance(named, str) else None)
+    return entry
+
+
+def _ready(
+    store: Store, access: Access, entry: Entry, known: Mapping[str, str], late: frozenset[str]
+) -> Entry:
+    if entry.patch is not None:
+        # Where something is decided late, the patch may bring in a reference to it.
+        if entry.id is None or late:
+            return entry
+        ahead = patched_ahead(
+            store, access, entry.type, entry.id, entry.patch, entry.if_match, Names(known)
+        )
+        return entry._replace(ahead=ahead)
+    if entry.method not in ("POST", "PUT"):
+        return entry
+    content = entry.content
+    if entry.method == "PUT" and entry.criteria is None and content.get("id") != entry.id:
+        text = "The `id` in the content must be the one in the address."
+        raise Invalid(text, expression=f"{entry.type}.id")
+    names = Names(known, root_of(entry.full_url), late)
+    replace_references(content, names)
+    place = f"{entry.place}.resource"
+    draft = drafted(
+        content, entry.id or new_id(), access, entry.type, waits=names.waits, place=place
+    )
+    return entry._replace(draft=draft)

@@ -1,0 +1,121 @@
+"""What an entry of a Bundle reads: the address of a GET or HEAD, taken apart, and its answer.
+
+The forms are those of the same addresses over HTTP, below the base.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from ehr_fhir import definitions
+from ehr_fhir.errors import Invalid
+from ehr_fhir.search.compartment_filters import COMPARTMENTS
+from ehr_fhir.search.text import pairs_of
+
+__all__ = ["Target", "is_same", "target_of"]
+
+_ID = re.compile(r"[A-Za-z0-9\-.]{1,64}")
+_VERSION = re.compile(r"\d{1,18}")
+_HISTORY = "_history"
+# It has a search of its own.
+_LOG = "AuditEvent"
+
+_Found = tuple[str | None, str | None, int | None, bool, tuple[str, str] | None]
+
+
+@dataclass(frozen=True)
+class Target:
+    """What is read: a resource, a version, a history, or what a search finds."""
+
+    type: str | None = None
+    id: str | None = None
+    version: int | None = None
+    history: bool = False
+    # The type and id of a resource: only what belongs to it is searched.
+    within: tuple[str, str] | None = None
+    address: str = ""
+    pairs: tuple[tuple[str, str], ...] = ()
+    none_match: str | None = None
+    modified_since: int | None = None
+
+
+def target_of(url: str, request: Mapping[str, Any], place: str) -> Target:
+    """Take the request of a reading entry apart.
+
+    >>> target_of("Patient/1/_history?_count=2", {}, "Bundle.entry[0]").history
+    True
+    """
+    path, _, query = url.partition("?")
+    found = _path(path.split("/") if path else [])
+    if found is None:
+        raise Invalid(
+            f"{place}: the url of a GET is an address below the base, such as Type, Type/id or"
+            " Type?parameters.",
+            expression=f"{place}.request.url",
+        )
+    try:
+        pairs = pairs_of(query)
+    except ValueError:
+        text = f"{place}: the query of the url is not valid percent-encoded UTF-8."
+        raise Invalid(text, expression=f"{place}.request.url") from None
+    return Target(
+        *found,
+        address=path,
+        pairs=tuple(pairs),
+        none_match=_text(request, "ifNoneMatch", place),
+        modified_since=_instant(request, place),
+    )
+
+
+def is_same(target: Target, version: int, last_updated_ms: int) -> bool:
+    """Say whether the client has this version already; the tag goes before the date."""
+    if target.none_match is not None:
+        tags = {tag.strip().removeprefix("W/").strip('"') for tag in target.none_match.split(",")}
+        return "*" in tags or str(version) in tags
+    since = target.modified_since
+    return since is not None and last_updated_ms // 1000 <= since // 1000
+
+
+def _path(steps: list[str]) -> _Found | None:
+    types = definitions.resource_types()
+    if not steps or steps == [_HISTORY]:
+        return None, None, None, bool(steps), None
+    kind, *rest = steps
+    if kind not in types:
+        return None
+    if rest in ([], [_HISTORY]):
+        return kind, None, None, bool(rest), None
+    identity, *rest = rest
+    if not _ID.fullmatch(identity):
+        return None
+    if rest in ([], [_HISTORY]):
+        return kind, identity, None, bool(rest), None
+    if len(rest) == 1 and kind in COMPARTMENTS and rest[0] in types - {_LOG} | {"*"}:
+        return None if rest[0] == "*" else rest[0], None, None, False, (kind, identity)
+    if len(rest) == 2 and rest[0] == _HISTORY and _VERSION.fullmatch(rest[1]):
+        return kind, identity, int(rest[1]), False, None
+    return None
+
+
+def _text(request: Mapping[str, Any], name: str, place: str) -> str | None:
+    value = request.get(name)
+    if value is None or isinstance(value, str):
+        return value
+    raise Invalid(f"{place}: {name} must be a string.", expression=f"{place}.request.{name}")
+
+
+def _instant(request: Mapping[str, Any], place: str) -> int | None:
+    text = _text(request, "ifModifiedSince", place)
+    if text is None:
+        return None
+    try:
+        return int(datetime.fromisoformat(text).timestamp() * 1000)
+    except (ValueError, OverflowError):
+        expression = f"{place}.request.ifModifiedSince"
+        raise Invalid(
+            f"{place}: ifModifiedSince must be an instant.", expression=expression
+        ) from None

@@ -1,0 +1,137 @@
+"""Why somebody would see a record of a patient, or would not: the reference decision, asked anew.
+
+The rules are made from the Consents as they stood at the instant asked about, so that "why could
+they see this in May" has an answer after the consent of May was taken back.
+"""
+
+from __future__ import annotations
+
+from contextlib import suppress
+from dataclasses import dataclass, replace
+from functools import partial
+
+from ehr_fhir.errors import NotFound, Unprocessable
+from ehr_fhir.json_text import parse
+from ehr_gateway.access import Access
+from ehr_gateway.database import Connection
+from ehr_gateway.store.merging import accounts
+from ehr_gateway.store.visible import read_in
+from ehr_privacy.consent import Decision, Record, Requester, RuleRow, Rules, decide, record_facts
+from ehr_privacy.consent.fhir import rule_rows
+from ehr_privacy.consent.model import merged
+
+__all__ = ["Explained", "explained", "may_ask", "record_of"]
+
+_CONSENTS = (
+    "SELECT r.type, r.id, r.deleted, r.body FROM resource r WHERE r.type = 'Consent'"
+    " AND r.last_updated <= :at AND r.id IN (SELECT c.id FROM record_patient p"
+    " JOIN resource c ON c.pk = p.pk WHERE p.patient = :patient AND c.type = 'Consent')"
+    " ORDER BY r.pk"
+)
+_ONE = (
+    "SELECT r.type, r.id, r.deleted, r.body FROM resource r WHERE r.type = :type AND r.id = :id"
+    " AND r.last_updated <= :at ORDER BY r.version"
+)
+_POWER = (
+    "SELECT 1 FROM consent_carer WHERE patient = :patient AND person = :person"
+    " AND (can_view = 1 OR can_manage = 1) AND since <= :now AND (until IS NULL OR :now < until)"
+)
+_PATIENT = (
+    "SELECT 1 FROM resource r WHERE r.type = 'Patient' AND r.id = :patient AND r.current = 1"
+    " AND r.deleted = 0"
+)
+
+
+@dataclass(frozen=True)
+class Explained:
+    """The decision, the resource whose rule made it, and whether it is not the patient's alone."""
+
+    decision: Decision
+    source: str | None
+    others: bool
+
+
+def may_ask(connection: Connection, access: Access, patient: str) -> bool:
+    """Say whether the requester may have this patient's rules explained."""
+    requester = access.requester
+    if requester.role == "patient":
+        return requester.patient == patient
+    if requester.role == "carer":
+        asked = {"patient": patient, "person": requester.person, "now": access.now_ms}
+        return connection.execute(_POWER, asked).fetchone() is not None
+    found = connection.execute(_PATIENT, {"patient": patient}).fetchone()
+    return requester.role == "steward" and found is not None
+
+
+def record_of(connection: Connection, access: Access, kind: str, identity: str) -> Record:
+    """Return the facts of a record that the requester may see; raise NotFound otherwise."""
+    version = read_in(connection, access, kind, identity)
+    return record_facts(parse(version.body), version.author)
+
+
+def explained(
+    connection: Connection, patient: str, who: Requester, record: Record, at_ms: int
+) -> Explained:
+    """Decide as the rules of one patient stood; other patients' rules are not this one's to know.
+
+    What closes a merged account closes this one, too. That is said, and which rule it is is not:
+    the link is a hospital's word, and may join two people.
+
+    Raises NotFound for a record that is not about the patient.
+    """
+    if record.patients and patient not in record.patients:
+        raise NotFound(f"There is no {record.type} with this id about this patient.")
+    others = len(record.patients) > 1
+    if others:
+        record = replace(record, patients=frozenset({patient}))
+    rows = _rules(connection, patient, who.organization, at_ms)
+    decision = decide(Rules(rows), who, "read", record, at_ms)
+    deemed = {row.values["consent"] for row in rows if row.table == "consent_deemed"}
+    own = {row.values["consent"] for row in rows if row.values.get("patient") == patient}
+    source = None
+    if decision.consent in deemed:
+        source = f"Organization/{decision.consent}"
+    elif decision.consent in own:
+        source = f"Consent/{decision.consent}"
+    elif decision.consent is not None:
+        others = True
+    return Explained(decision, source, others)
+
+
+def _rules(
+    connection: Connection, patient: str, organization: str | None, at_ms: int
+) -> list[RuleRow]:
+    """The rules of every account of the patient's person; `Rules` tells what counts for whom.
+
+    A link that another account stated then and states no more is not found.
+    """
+    found: dict[str, list[RuleRow]] = {}
+    ask = partial(_rows, connection, found, at_ms)
+    if organization is not None:
+        ask(_ONE, type="Organization", id=organization)
+    found_accounts = accounts(connection, patient)
+    for account in found_accounts:  # it grows: links lead on
+        ask(_ONE, type="Patient", id=account)
+        ask(_CONSENTS, patient=account)
+        links = (row.values for rows in found.values() for row in rows if "other" in row.values)
+        person = merged((str(link["patient"]), str(link["other"])) for link in links)
+        found_accounts += sorted(person.get(account, frozenset()).difference(found_accounts))
+    return [row for rows in found.values() for row in rows]
+
+
+def _rows(
+    connection: Connection,
+    found: dict[str, list[RuleRow]],
+    at_ms: int,
+    statement: str,
+    **params: str,
+) -> None:
+    latest = {
+        f"{row['type']}/{row['id']}": row
+        for row in connection.execute(statement, {**params, "at": at_ms}).fetchall()
+    }
+    for name, row in latest.items():
+        found[name] = []
+        # One kept as it came before the rules knew it made no rules then either.
+        with suppress(Unprocessable):
+            found[name] = [] if row["deleted"] else rule_rows(parse(row["body"]))

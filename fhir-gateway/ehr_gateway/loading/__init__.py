@@ -1,1 +1,0 @@
-"""The parts of `ehr load`: reading files, looking ahead, preparing in processes, putting in."""

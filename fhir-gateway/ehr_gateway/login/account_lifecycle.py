@@ -1,0 +1,97 @@
+"""Ending: a session, with all that was issued from it; an account, with all that it has."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from ehr_fhir.errors import NotFound
+from ehr_gateway.accounts import factors, sessions
+from ehr_gateway.database import Connection
+from ehr_gateway.gateway import Gateway
+from ehr_gateway.oauth import refresh_tokens
+
+__all__ = ["disable", "enable", "end_permission", "end_session", "end_sessions", "reset"]
+
+
+def end_session(gateway: Gateway, login: str, session: str) -> bool:
+    """End one session of an account, and the tokens issued from it; say whether there was one."""
+    now = gateway.clock()
+    with gateway.store.writing() as connection:
+        ended = sessions.end(connection, login, session, now)
+        if ended:
+            _end_issued(gateway, connection, [session], now)
+    gateway.standing.announce()
+    return ended
+
+
+def end_sessions(gateway: Gateway, login: str, *, besides: str = "") -> int:
+    """End every session of an account but one, and their tokens; return how many."""
+    now = gateway.clock()
+    with gateway.store.writing() as connection:
+        ended = sessions.end_all(connection, login, now, besides=besides)
+        _end_issued(gateway, connection, ended, now)
+    gateway.standing.announce()
+    return len(ended)
+
+
+def end_permission(gateway: Gateway, login: str, family: str) -> bool:
+    """End what a person allowed a program, and its tokens; say whether it was theirs to end."""
+    now = gateway.clock()
+    with gateway.store.writing() as connection:
+        own = connection.execute(
+            "SELECT 1 FROM token_family WHERE id = ? AND login = ? AND ended_ms IS NULL",
+            (family, login),
+        ).fetchone()
+        if own is not None:
+            refresh_tokens.end_in(connection, family, now)
+            gateway.standing.void_in(connection, "family", family, now)
+    gateway.standing.announce()
+    return own is not None
+
+
+def disable(gateway: Gateway, login: str) -> None:
+    """Disable an account: its sessions and tokens end at once, in every process."""
+    now = gateway.clock()
+    with gateway.store.writing() as connection:
+        _mark(connection, login, disabled=True)
+        sessions.end_all(connection, login, now)
+        gateway.standing.void_in(connection, "account", login, now)
+    gateway.standing.announce()
+    refresh_tokens.end_of_login(gateway.store.database, login, now)
+
+
+def enable(gateway: Gateway, login: str) -> None:
+    """Enable an account again; whoever uses it logs in anew."""
+    with gateway.store.writing() as connection:
+        _mark(connection, login, disabled=False)
+
+
+def reset(gateway: Gateway, login: str) -> None:
+    """Take every second factor from an account, for one who lost theirs; its sessions end."""
+    with gateway.store.writing() as connection:
+        found = connection.execute("SELECT 1 FROM account WHERE login = ?", (login,)).fetchone()
+        if found is None:
+            raise NotFound("There is no such account.")
+        factors.remove(connection, login)
+        connection.execute("DELETE FROM passkey WHERE login = ?", (login,))
+    end_sessions(gateway, login)
+
+
+def _mark(connection: Connection, login: str, *, disabled: bool) -> None:
+    changed = connection.execute(
+        "UPDATE account SET disabled = ? WHERE login = ?", (int(disabled), login)
+    )
+    if changed.rowcount != 1:
+        raise NotFound("There is no such account.")
+
+
+def _end_issued(
+    gateway: Gateway, connection: Connection, ended: Iterable[str], now_ms: int
+) -> None:
+    for session in ended:
+        rows = connection.execute(
+            "SELECT id FROM token_family WHERE session = ? AND ended_ms IS NULL", (session,)
+        ).fetchall()
+        for row in rows:
+            refresh_tokens.end_in(connection, row[0], now_ms)
+            gateway.standing.void_in(connection, "family", row[0], now_ms)

@@ -1,0 +1,59 @@
+"""The codes of the simulated electronic identity: one minute, once, bound to who asked."""
+
+from __future__ import annotations
+
+import hashlib
+import secrets
+from dataclasses import dataclass
+
+from ehr_gateway.database import Database
+from ehr_gateway.oauth.authorization_codes import challenge_of
+
+_LIFE_MS = 60_000
+
+
+@dataclass(frozen=True)
+class EidCode:
+    """What a code stands for."""
+
+    client: str
+    redirect_uri: str
+    challenge: str
+    account_id: str
+
+
+def issue(database: Database, grant: EidCode, now_ms: int) -> str:
+    """Return a new code."""
+    code = secrets.token_urlsafe(32)
+    with database.writing() as connection:
+        connection.execute("DELETE FROM eid_code WHERE issued_ms < ?", (now_ms - 60 * _LIFE_MS,))
+        connection.execute(
+            "INSERT INTO eid_code (code, client, redirect_uri, challenge, account_id, issued_ms)"
+            " VALUES (?, ?, ?, ?, ?, ?)",
+            (_key(code), grant.client, grant.redirect_uri, grant.challenge, grant.account_id,
+             now_ms),
+        )  # fmt: skip
+    return code
+
+
+def redeem(
+    database: Database, code: str, client: str, redirect_uri: str, verifier: str, now_ms: int
+) -> str | None:
+    """Return the person's id for a code once; None when it is used, old, or another's."""
+    with database.writing() as connection:
+        row = connection.execute(
+            "UPDATE eid_code SET used_ms = ? WHERE code = ? AND used_ms IS NULL AND issued_ms > ?"
+            " RETURNING client, redirect_uri, challenge, account_id",
+            (now_ms, _key(code), now_ms - _LIFE_MS),
+        ).fetchone()
+    if row is None:
+        return None
+    grant = EidCode(*row)
+    asked = (client, redirect_uri, challenge_of(verifier))
+    return (
+        grant.account_id if asked == (grant.client, grant.redirect_uri, grant.challenge) else None
+    )
+
+
+def _key(code: str) -> str:
+    return hashlib.sha256(code.encode()).hexdigest()

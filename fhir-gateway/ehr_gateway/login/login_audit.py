@@ -1,0 +1,54 @@
+"""Log-ins on record: those that were refused, and changes of how a person logs in."""
+
+from __future__ import annotations
+
+from fastapi import Request
+
+from ehr_fhir.errors import NotFound
+from ehr_gateway.accounts import accounts
+from ehr_gateway.accounts.accounts import Account
+from ehr_gateway.audit_log import recorder
+from ehr_gateway.gateway import Gateway
+from ehr_gateway.login.browser import address_of
+from ehr_gateway.oauth.offline_tokens import subject_of
+from ehr_gateway.tokens.roles import roles
+
+# The program under whose name the pages of the log-in act.
+_CLIENT = "account"
+_REFUSED = 401
+# Who types a name that does not exist may have typed a password: it is not written down. The row
+# is, so that a name that exists takes no longer.
+_NOBODY = Account("unknown", "patient", "unknown")
+
+
+def changed(request: Request, gateway: Gateway, account: Account, interaction: str) -> None:
+    """Record what the holder of an account did; of whose log-in it is not the log's to say more."""
+    with gateway.store.writing() as connection:
+        recorder.record(
+            connection,
+            recorder.about(_occasion(request, gateway, account, interaction), None),
+        )
+
+
+def refused(request: Request, gateway: Gateway, login: str, interaction: str) -> None:
+    """Record a log-in that failed."""
+    try:
+        account = accounts.find(gateway.store.database, login)
+    except NotFound:
+        account = _NOBODY
+    with gateway.store.writing() as connection:
+        occasion = _occasion(request, gateway, account, interaction)
+        recorder.record(connection, recorder.refusal(occasion, _REFUSED, None))
+
+
+def _occasion(
+    request: Request, gateway: Gateway, account: Account, interaction: str
+) -> recorder.Occasion:
+    return recorder.Occasion(
+        subject_of(account, _CLIENT),
+        roles()[account.role].purpose,
+        gateway.clock(),
+        str(request.state.request_id),
+        interaction,
+        address=address_of(request),
+    )

@@ -1,0 +1,190 @@
+"""What the pages of a log-in show; the decisions are in `login`."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from importlib import resources
+from typing import Any
+
+import orjson
+import segno
+from fastapi import APIRouter, Request
+from fastapi.responses import Response
+
+from ehr_fhir.errors import NotFound
+from ehr_gateway.accounts import eid_people, factors, passkeys, totp
+from ehr_gateway.accounts.accounts import Account
+from ehr_gateway.database import Connection
+from ehr_gateway.gateway import Gateway
+from ehr_gateway.html import pages
+from ehr_gateway.login import login_state
+from ehr_gateway.login.login_state import Step
+from ehr_gateway.oauth import authorize_request
+
+router = APIRouter(prefix="/oauth")
+ISSUER = "eHR Commons"
+_STATIC = {
+    "oauth.css": "text/css; charset=utf-8",
+    "icon.svg": "image/svg+xml; charset=utf-8",
+    "passkey.js": "text/javascript; charset=utf-8",
+}
+
+
+@router.get("/static/{name}")
+def static(name: str) -> Response:
+    """Serve the style sheet, the icon and the one script of the log-in pages."""
+    if name not in _STATIC:
+        raise NotFound("There is no such file.")
+    content = resources.files("ehr_gateway").joinpath("html/static", name).read_bytes()
+    headers = {"Cache-Control": "public, max-age=3600", "X-Content-Type-Options": "nosniff"}
+    return Response(content, media_type=_STATIC[name], headers=headers)
+
+
+def language_of(request: Request, asked: str = "") -> str:
+    """Return the language of the page that answers a request."""
+    wanted = request.query_params.get("lang", "") or asked
+    return pages.choose_language(wanted, request.headers.get("accept-language", ""))
+
+
+def refusal(language: str, key: str, wait_seconds: int) -> str:
+    """Return why a try failed; a wait is said instead of it."""
+    if wait_seconds:
+        return pages.texts()["wait"][language].format(seconds=wait_seconds)
+    return pages.texts()[key][language]
+
+
+def stopped(language: str, reason: str, status: int = 400) -> Response:
+    """Return the page that says why a log-in cannot go on; it leads nowhere."""
+    return pages.page(
+        "stopped.html", language, status=status, here="", error="", error_field="", reason=reason
+    )
+
+
+def login_page(
+    gateway: Gateway,
+    step: Step,
+    language: str,
+    *,
+    error: str = "",
+    login: str = "",
+    field: str = "login",
+) -> Response:
+    """Show the ways to log in."""
+    asked = _asked(gateway, step)
+    simulated = not gateway.settings.eid_authorize_url
+    return _page(
+        "login.html",
+        gateway,
+        step,
+        language,
+        error=error,
+        field=field,
+        client=asked.get("name", ""),
+        login=login,
+        eid=not simulated or eid_people.anybody(gateway.store.database),
+    )
+
+
+def hint_of(gateway: Gateway, step: Step) -> str:
+    """Return the log-in name that the app expects (OpenID Connect's login_hint)."""
+    return _asked(gateway, step).get("login_hint", "")[:64]
+
+
+def code_page(gateway: Gateway, step: Step, language: str, *, error: str = "") -> Response:
+    """Ask for a code of the authenticator app, a recovery code or a passkey."""
+    with gateway.store.reading() as connection:
+        has = factors.of_account(connection, step.login)
+    return _page("code.html", gateway, step, language, error=error, field="code", has=has)
+
+
+def enrol_page(gateway: Gateway, step: Step, language: str, *, error: str = "") -> Response:
+    """Show a new secret for an authenticator app, as picture and text, and ask for its code."""
+    if factors.proposed(step.login, step.secret, gateway.form_secret) is None:
+        step = replace(step, secret=factors.propose(step.login, gateway.form_secret))
+    return _page(
+        "enrol.html",
+        gateway,
+        step,
+        language,
+        error=error,
+        field="code",
+        action="/oauth/login/enrol",
+        fields={},
+        **secret_of(gateway, step.login, step.secret),
+    )
+
+
+def password_page(gateway: Gateway, step: Step, language: str, *, error: str = "") -> Response:
+    """Ask for a password in place of the one that somebody else gave the account."""
+    return _page("password.html", gateway, step, language, error=error, field="new")
+
+
+def recovery_page(gateway: Gateway, step: Step, language: str, codes: Sequence[str]) -> Response:
+    """Show the recovery codes, this once."""
+    return _page("recovery.html", gateway, step, language, codes=codes, action="/oauth/login/on")
+
+
+def choose_page(
+    gateway: Gateway, step: Step, language: str, choices: Sequence[Account]
+) -> Response:
+    """Ask for which of their accounts the person logs in."""
+    with gateway.store.reading() as connection:
+        names = organization_names(
+            connection, [one.organization for one in choices if one.organization]
+        )
+    return _page("choose.html", gateway, step, language, choices=choices, names=names)
+
+
+def secret_of(gateway: Gateway, login: str, sealed: str) -> dict[str, Any]:
+    """Return what the page that enrols an authenticator app shows of a proposed secret."""
+    secret = factors.proposed(login, sealed, gateway.form_secret) or ""
+    address = totp.address_of(secret, login, ISSUER)
+    picture = segno.make(address, error="m").svg_inline(border=4, omitsize=True)
+    spaced = " ".join(secret[at : at + 4] for at in range(0, len(secret), 4))
+    return {"secret": spaced, "address": address, "picture": picture}
+
+
+def organization_names(connection: Connection, ids: Sequence[str]) -> dict[str, str]:
+    """Return the names of organisations by id, as far as the directory has them."""
+    names = {}
+    for identity in dict.fromkeys(ids):
+        row = connection.execute(
+            "SELECT body FROM resource WHERE type = 'Organization' AND id = ? AND current = 1"
+            " AND deleted = 0",
+            (identity,),
+        ).fetchone()
+        name = orjson.loads(row[0]).get("name") if row else None
+        names[identity] = str(name or identity)
+    return names
+
+
+def _page(
+    template: str,
+    gateway: Gateway,
+    step: Step,
+    language: str,
+    *,
+    error: str = "",
+    field: str = "",
+    **values: Any,
+) -> Response:
+    renewed = step.renewed()
+    options = passkeys.login_options(gateway, renewed.nonce) if passkeys.possible(gateway) else ""
+    return pages.page(
+        template,
+        language,
+        status=401 if error else 200,
+        goes_to=_asked(gateway, step).get("redirect", ""),
+        script=bool(options),
+        here="/oauth/login",
+        request_token=login_state.seal(gateway, renewed),
+        error=error,
+        error_field=field,
+        passkey_options=options,
+        **values,
+    )
+
+
+def _asked(gateway: Gateway, step: Step) -> dict[str, str]:
+    return (authorize_request.opened(gateway, step.request) if step.request else None) or {}

@@ -1,0 +1,119 @@
+"""The page that asks a person: may this app do that, and on whose record?"""
+
+from __future__ import annotations
+
+import tomllib
+from collections.abc import Mapping, Sequence
+from functools import cache
+from importlib import resources
+
+from fastapi import Request
+from fastapi.responses import Response
+
+from ehr_gateway.accounts.accounts import Account
+from ehr_gateway.accounts.people import Person
+from ehr_gateway.html import pages
+from ehr_gateway.settings import GatewaySettings
+from ehr_privacy.consent import Scope, parse_scopes
+
+__all__ = ["in_words", "language_of", "page", "stopped"]
+
+_RIGHTS = (("rs", "scope_read"), ("cu", "scope_write"), ("d", "scope_delete"))
+_LOGIN = {
+    "openid": "scope_identity", "fhirUser": "scope_identity",
+    "offline_access": "scope_offline", "online_access": "scope_online",
+}  # fmt: skip
+
+
+def language_of(request: Request) -> str:
+    """Return the language of the page that answers a request."""
+    wanted = request.query_params.get("lang", "")
+    return pages.choose_language(wanted, request.headers.get("accept-language", ""))
+
+
+def stopped(language: str) -> Response:
+    """Return the page that says that the question is no longer open."""
+    return pages.page(
+        "stopped.html", language, status=400, here="", error="", error_field="", reason="stale"
+    )
+
+
+def page(
+    language: str,
+    sealed: str,
+    asked: Mapping[str, str],
+    account: Account,
+    scope: str,
+    choice: Sequence[Person],
+    settings: GatewaySettings,
+) -> Response:
+    """Return the question. `choice` is empty where it is clear whose record is meant."""
+    return pages.page(
+        "approve.html",
+        language,
+        goes_to=asked["redirect"],
+        here="/oauth/approve",
+        request_token=sealed,
+        client=asked["name"],
+        person=account.display,
+        wishes=in_words(scope, language),
+        choice=choice,
+        term=_term(scope, language, settings),
+        error="",
+        error_field="",
+    )
+
+
+@cache
+def _types() -> Mapping[str, Mapping[str, str]]:
+    file = resources.files("ehr_gateway").joinpath("oauth/scope_types.toml")
+    return tomllib.loads(file.read_text("utf-8"))
+
+
+def in_words(scope: str, language: str) -> list[str]:
+    """Return what is asked for, a line each, the same thing once."""
+
+    def text(key: str, **parts: str) -> str:
+        return pages.texts()[key][language].format(**parts)
+
+    lines = []
+    for word in scope.split():
+        one = parse_scopes(word)[0]
+        if not one.type:
+            if one.context in _LOGIN:
+                lines.append(text(_LOGIN[one.context]))
+            continue
+        what = _what(one, language)
+        lines += [
+            text(key, what=what)
+            for letters, key in _RIGHTS
+            if any(letter in one.rights for letter in letters)
+        ]
+    return list(dict.fromkeys(lines))
+
+
+def _term(scope: str, language: str, settings: GatewaySettings) -> str:
+    """Return for how long it holds at most."""
+    words = scope.split()
+    seconds = settings.token_seconds
+    if "offline_access" in words:
+        seconds = settings.refresh_seconds
+    elif "online_access" in words:
+        seconds = settings.online_seconds
+    hours = -(-seconds // 3600)
+    if hours > 48:
+        return pages.texts()["approve_days"][language].format(number=-(-hours // 24))
+    key = "approve_hour" if hours == 1 else "approve_hours"
+    return pages.texts()[key][language].format(number=hours)
+
+
+def _what(scope: Scope, language: str) -> str:
+    if scope.type == "*":
+        return pages.texts()["scope_everything"][language]
+    name = _types().get(scope.type, {}).get(language, scope.type)
+    # The codes of a limit as they are: plain names for every code there are none.
+    limits = [
+        f"{limit.parameter}: {', '.join(code for _, code in limit.values)}"
+        for limit in scope.limits
+    ]
+    return f"{name} ({'; '.join(limits)})" if limits else name

@@ -1,0 +1,111 @@
+"""One-time authorization codes bound to client, address and PKCE challenge (RFC 6749, RFC 7636)."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import hmac
+import secrets
+from dataclasses import dataclass, field
+
+from ehr_gateway.database import Database
+from ehr_gateway.oauth.launch_context import Context
+
+__all__ = ["Grant", "Redeemed", "challenge_of", "issue_code", "key_of", "redeem"]
+
+_LIFE_MS = 60_000
+
+
+@dataclass(frozen=True)
+class Grant:
+    """What a person agreed to by logging in: this client, at this address, with these scopes."""
+
+    client: str
+    login: str
+    redirect_uri: str
+    challenge: str
+    scope: str
+    # What is issued from the code is one family, which can be ended as a whole.
+    family: str = field(default_factory=lambda: secrets.token_urlsafe(12))
+    context: Context = field(default_factory=Context)
+
+
+@dataclass(frozen=True)
+class Redeemed:
+    """What became of a code: the grant, or the family of one that had been used before."""
+
+    grant: Grant | None
+    replayed: str | None = None
+
+
+def issue_code(database: Database, grant: Grant, now_ms: int) -> str:
+    """Return a new code that stands for the grant for 60 seconds."""
+    code = secrets.token_urlsafe(32)
+    with database.writing() as connection:
+        # Old rows are of no use; the log-in that makes a new one clears them.
+        connection.execute("DELETE FROM auth_code WHERE issued_ms < ?", (now_ms - 60 * _LIFE_MS,))
+        connection.execute(
+            "INSERT INTO auth_code (code, client, login, redirect_uri, challenge, scope, family,"
+            " context, issued_ms) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
+            (
+                key_of(code),
+                grant.client,
+                grant.login,
+                grant.redirect_uri,
+                grant.challenge,
+                grant.scope,
+                grant.family,
+                grant.context.to_json(),
+                now_ms,
+            ),
+        )
+    return code
+
+
+def redeem(
+    database: Database, code: str, client: str, redirect_uri: str, verifier: str, now_ms: int
+) -> Redeemed:
+    """Return the grant of a code once; no grant when it is used, old, or another's."""
+    with database.writing() as connection:
+        # Marked used before anything is compared: a wrong verifier spends the code too.
+        row = connection.execute(
+            "UPDATE auth_code SET used_ms = ? WHERE code = ? AND used_ms IS NULL AND issued_ms > ?"
+            " RETURNING client, login, redirect_uri, challenge, scope, family, context",
+            (now_ms, key_of(code), now_ms - _LIFE_MS),
+        ).fetchone()
+        if row is None:
+            used = connection.execute(
+                "SELECT family FROM auth_code WHERE code = ? AND used_ms IS NOT NULL",
+                (key_of(code),),
+            ).fetchone()
+            return Redeemed(None, used[0] if used else None)
+    grant = Grant(
+        row["client"],
+        row["login"],
+        row["redirect_uri"],
+        row["challenge"],
+        row["scope"],
+        row["family"],
+        Context.from_json(row["context"]),
+    )
+    bound = grant.client == client and grant.redirect_uri == redirect_uri
+    return Redeemed(grant if bound and _proves(verifier, grant.challenge) else None)
+
+
+def challenge_of(verifier: str) -> str:
+    """Return the S256 challenge of a PKCE verifier.
+
+    >>> challenge_of("dBjftJeZ4CVP-mB92K27uhbUJU1p1r_wW1gFWFOEjXk")
+    'E9Melhoa2OwvFrEMTJguCHaoeK1t8URWbuGJSstw-cM'
+    """
+    digest = hashlib.sha256(verifier.encode()).digest()
+    return base64.urlsafe_b64encode(digest).rstrip(b"=").decode()
+
+
+def key_of(secret: str) -> str:
+    """Return the hash under which a random secret is stored."""
+    return hashlib.sha256(secret.encode()).hexdigest()
+
+
+def _proves(verifier: str, challenge: str) -> bool:
+    return 43 <= len(verifier) <= 128 and hmac.compare_digest(challenge_of(verifier), challenge)

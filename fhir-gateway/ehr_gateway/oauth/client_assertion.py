@@ -1,0 +1,100 @@
+"""Programs that prove who they are with a signature (`private_key_jwt`).
+
+RFC 7523 §3 as SMART App Launch 2.2 narrows it: RS384 or ES384, a registered key named by `kid`,
+five minutes at most, each assertion once.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import json
+from typing import Any
+
+from joserfc import jwt
+from joserfc.errors import JoseError
+from joserfc.jwk import KeySet
+
+from ehr_gateway.gateway import Gateway
+from ehr_gateway.http.oauth_errors import invalid_client
+from ehr_gateway.oauth import clients
+from ehr_gateway.oauth.authorization_codes import key_of
+
+__all__ = ["ALGORITHMS", "TYPE", "authenticate"]
+
+TYPE = "urn:ietf:params:oauth:client-assertion-type:jwt-bearer"
+ALGORITHMS = ("RS384", "ES384")
+_LONGEST_SECONDS = 300
+# Clocks differ.
+_SKEW_SECONDS = 60
+_LONGEST_ID = 255
+
+
+def authenticate(gateway: Gateway, assertion: str, named: str = "") -> clients.Client:
+    """Return the client that signed an assertion; `named` is the client_id sent beside it."""
+    identity = _subject(assertion)
+    if identity is None or named not in ("", identity):
+        raise invalid_client()
+    with gateway.store.reading() as connection:
+        client = clients.find_in(connection, identity)
+    if client is None or client.auth_method != "private_key_jwt":
+        raise invalid_client()
+    claims = _verified(gateway, client, assertion)
+    if not _first_use(gateway, client, claims):
+        raise invalid_client()
+    return client
+
+
+def _verified(gateway: Gateway, client: clients.Client, assertion: str) -> dict[str, Any]:
+    now = gateway.clock() // 1000
+    try:
+        keys = KeySet.import_key_set(client.keys)  # type: ignore[arg-type]
+        # Which keys there are is the registration's to say: `jku` and `jwk` headers mean nothing.
+        token = jwt.decode(assertion, keys, algorithms=list(ALGORITHMS))
+        claims = token.claims
+        expires, audience = claims["exp"], claims["aud"]
+        audiences = audience if isinstance(audience, list) else [audience]
+        sound = (
+            bool(token.header.get("kid"))
+            and claims["iss"] == claims["sub"] == client.id
+            and gateway.settings.token_address in audiences
+            and all(_number(claims.get(name, now)) for name in ("exp", "iat", "nbf"))
+            and now < expires <= now + _LONGEST_SECONDS + _SKEW_SECONDS
+            and expires - claims.get("iat", expires) <= _LONGEST_SECONDS
+            and claims.get("iat", now) <= now + _SKEW_SECONDS
+            and claims.get("nbf", now) <= now + _SKEW_SECONDS
+            and isinstance(claims["jti"], str)
+            and 0 < len(claims["jti"]) <= _LONGEST_ID
+        )
+    except (JoseError, ValueError, KeyError, TypeError) as error:
+        raise invalid_client() from error
+    if not sound:
+        raise invalid_client()
+    return claims
+
+
+def _first_use(gateway: Gateway, client: clients.Client, claims: dict[str, Any]) -> bool:
+    """Say whether the assertion is new, and remember it: one writer at a time decides it."""
+    now = gateway.clock()
+    with gateway.store.writing() as connection:
+        connection.execute("DELETE FROM assertion WHERE expires_ms < ?", (now,))
+        added = connection.execute(
+            "INSERT INTO assertion (key, expires_ms) VALUES (?, ?) ON CONFLICT DO NOTHING",
+            (key_of(json.dumps([client.id, claims["jti"]])), int(claims["exp"]) * 1000),
+        )
+        return added.rowcount == 1
+
+
+def _subject(assertion: str) -> str | None:
+    """Return whom an assertion speaks of, before anything of it is believed."""
+    try:
+        _, payload, _ = assertion.split(".")
+        claims = json.loads(base64.urlsafe_b64decode(payload + "=" * (-len(payload) % 4)))
+        subject = claims["sub"]
+    except (ValueError, KeyError, TypeError, binascii.Error):
+        return None
+    return subject if isinstance(subject, str) else None
+
+
+def _number(value: object) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool)

@@ -1,0 +1,46 @@
+"""Who is logged in, for the app: the id token and `fhirUser` (OpenID Connect Core §2, SMART)."""
+
+from __future__ import annotations
+
+from joserfc import jwt
+
+from ehr_gateway.accounts.accounts import Account
+from ehr_gateway.gateway import Gateway
+from ehr_gateway.oauth.authorization_codes import Grant
+
+__all__ = ["fhir_user", "id_token"]
+
+_TYPES = {"patient": "Patient", "carer": "RelatedPerson"}
+
+
+def fhir_user(gateway: Gateway, account: Account) -> str:
+    """Return the person as a resource of the FHIR service, by absolute address."""
+    kind = _TYPES.get(account.role, "Practitioner")
+    identity = account.patient if kind == "Patient" else account.person or account.login
+    return f"{gateway.settings.fhir_base}/{kind}/{identity}"
+
+
+def id_token(gateway: Gateway, account: Account, grant: Grant, *, fresh: bool) -> str:
+    """Return a signed statement of who logged in, when and how, for one client.
+
+    `fresh` is false for one that comes with a refresh: the nonce was for the first alone.
+    """
+    now = gateway.clock() // 1000
+    context = grant.context
+    claims: dict[str, object] = {
+        "iss": gateway.settings.oauth_issuer,
+        "sub": account.login,
+        "aud": grant.client,
+        "iat": now,
+        "exp": now + gateway.settings.token_seconds,
+        "auth_time": context.auth_time_ms // 1000,
+    }
+    if context.methods:
+        claims["amr"] = list(context.methods)
+    if context.nonce and fresh:
+        claims["nonce"] = context.nonce
+    if "fhirUser" in grant.scope.split():
+        claims["fhirUser"] = fhir_user(gateway, account)
+    gateway.keys.refresh()
+    key = gateway.keys.identity
+    return jwt.encode({"alg": "RS256", "kid": key.kid}, claims, key, algorithms=["RS256"])

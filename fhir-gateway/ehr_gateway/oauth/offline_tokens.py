@@ -1,0 +1,89 @@
+"""Tokens for use on the machine itself, as `ehr token` gives them.
+
+Who may read the keys of the data folder may sign any token; so nothing is proved here beyond that.
+"""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+
+from ehr_fhir.errors import Invalid, NotFound
+from ehr_gateway.accounts import accounts
+from ehr_gateway.accounts.schema import METADATA
+from ehr_gateway.database import Database, create_tables
+from ehr_gateway.oauth import clients
+from ehr_gateway.settings import GatewaySettings
+from ehr_gateway.store.store import Store
+from ehr_gateway.tokens.keys import open_keys
+from ehr_gateway.tokens.roles import granted, roles
+from ehr_gateway.tokens.tokens import Subject, issue
+
+_PLATFORM = "ehr-commons"
+
+
+def local_token(
+    data_dir: Path,
+    *,
+    user: str | None = None,
+    client: str | None = None,
+    scope: str | None = None,
+    database_url: str | None = None,
+) -> str:
+    """Return an access token for an account, or for a client (known or not) as a program.
+
+    A user's scopes stay within the role's; a client's are what is asked for.
+    """
+    if (user is None) == (client is None):
+        raise Invalid("Name either a user or a client.")
+    settings = GatewaySettings(data=data_dir, database_url=database_url)
+    store = Store(settings.database)
+    try:
+        create_tables(store, METADATA)
+        if user is not None:
+            subject, words = _for_user(store, user, scope)
+        else:
+            subject, words = _for_client(store, str(client), scope)
+    finally:
+        store.close()
+    token, _ = issue(open_keys(settings.keys), settings, subject, words, now_ms())
+    return token
+
+
+def subject_of(account: accounts.Account, client: str) -> Subject:
+    """Return the subject of a token for an account that uses a client."""
+    return Subject(
+        login=account.login,
+        display=account.display,
+        role=account.role,
+        client=client,
+        organization=account.organization,
+        profession=account.profession,
+        patient=account.patient,
+        person=account.person,
+    )
+
+
+def now_ms() -> int:
+    """Return the time in milliseconds since 1970, UTC."""
+    return time.time_ns() // 1_000_000
+
+
+def _for_user(database: Database, login: str, scope: str | None) -> tuple[Subject, str]:
+    account = accounts.find(database, login)
+    return subject_of(account, "local"), granted(scope or "", roles()[account.role].scopes)
+
+
+def _for_client(database: Database, client_id: str, scope: str | None) -> tuple[Subject, str]:
+    try:
+        found = clients.find(database, client_id)
+    except NotFound:
+        found = clients.Client(client_id, client_id)
+    subject = Subject(
+        login=client_id,
+        display=found.name,
+        role="system",
+        client=client_id,
+        organization=found.organization or _PLATFORM,
+    )
+    return subject, scope or found.scope or "system/*.rs"

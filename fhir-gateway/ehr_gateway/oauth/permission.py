@@ -1,0 +1,50 @@
+"""What a person may give a program: role, registration and chosen patient together."""
+
+from __future__ import annotations
+
+from ehr_gateway.accounts.accounts import Account
+from ehr_gateway.oauth.clients import Client
+from ehr_gateway.tokens.granting import ABOUT_LOGIN, granted, narrowed, within_patient
+from ehr_gateway.tokens.roles import roles
+
+__all__ = ["allowed_to", "permitted"]
+
+
+def allowed_to(client: Client, account: Account, patient: str | None) -> list[str]:
+    """Return the scopes on records that a client may have from an account.
+
+    With a patient in context, what the role may do widely it may do on that patient.
+    """
+    words = list(roles()[account.role].scopes)
+    if patient is not None:
+        words += within_patient(words)
+    if client.trusted:
+        return words
+    return [word for word in narrowed(client.scope, words).split() if word not in ABOUT_LOGIN]
+
+
+def permitted(
+    client: Client, account: Account, asked: str, patient: str | None, encounter: str | None
+) -> str:
+    """Return the scopes to grant to a client for a person who logged in.
+
+    Raises Invalid for a scope whose search parameters cannot be enforced.
+    """
+    words = asked.split()
+    kept = [
+        word
+        for word in words
+        if word not in ABOUT_LOGIN or _given(client, word, patient, encounter)
+    ]
+    allowed = allowed_to(client, account, patient)
+    # A program of the platform's own that names no scope on records gets what the role has.
+    grant = granted if client.trusted else narrowed
+    return grant(" ".join(kept), allowed)
+
+
+def _given(client: Client, word: str, patient: str | None, encounter: str | None) -> bool:
+    if not client.may_ask(word):
+        return False
+    if word in ("launch", "launch/patient"):
+        return patient is not None
+    return word != "launch/encounter" or encounter is not None

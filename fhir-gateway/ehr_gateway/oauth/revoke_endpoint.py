@@ -1,0 +1,57 @@
+"""`/oauth/revoke`: a client gives back what it has (RFC 7009)."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from fastapi import APIRouter, Depends, Request
+from fastapi.responses import Response
+
+from ehr_fhir.errors import Unauthorized
+from ehr_gateway.gateway import Gateway, TheGateway
+from ehr_gateway.http.body import form_fields
+from ehr_gateway.http.oauth_errors import OAuthError
+from ehr_gateway.oauth import refresh_tokens
+from ehr_gateway.oauth.client_authentication import authenticated
+from ehr_gateway.tokens.tokens import Verified
+
+__all__ = ["access_token", "end_family", "router"]
+
+router = APIRouter(prefix="/oauth")
+Form = Annotated[dict[str, str], Depends(form_fields)]
+
+
+@router.post("/revoke")
+def revoke(request: Request, gateway: TheGateway, form: Form) -> Response:
+    """End a token of the client that asks; of a refresh token, all that came from it too.
+
+    A token that is not its own, or no token, gives the same answer (§2.2).
+    """
+    client = authenticated(request, gateway, form, public=True)
+    token = form.get("token", "")
+    if not token:
+        raise OAuthError("invalid_request", "Which token is to be ended?")
+    family = refresh_tokens.family_of(gateway.store, token, client.id)
+    if family is not None:
+        end_family(gateway, family)
+    elif (found := access_token(gateway, token)) is not None:
+        if found.claims["client_id"] == client.id:
+            gateway.standing.void("token", found.claims["jti"], gateway.clock())
+    return Response(status_code=200, headers={"Cache-Control": "no-store"})
+
+
+def end_family(gateway: Gateway, family: str) -> None:
+    """End a permission: its refresh tokens and the access tokens that are out."""
+    now = gateway.clock()
+    with gateway.store.writing() as connection:
+        refresh_tokens.end_in(connection, family, now)
+        gateway.standing.void_in(connection, "family", family, now)
+    gateway.standing.announce()
+
+
+def access_token(gateway: Gateway, token: str) -> Verified | None:
+    """Return an access token that is ours and in force."""
+    try:
+        return gateway.verifier.read(token, gateway.clock())
+    except Unauthorized:
+        return None

@@ -1,0 +1,162 @@
+"""`$explain-access`: for a patient, a carer and the steward, which rule decides and why."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from fastapi import APIRouter
+from fastapi.responses import Response
+
+from ehr_fhir.errors import Forbidden, Invalid, NotFound
+from ehr_fhir.intervals import instant
+from ehr_gateway.audit_log import recorder
+from ehr_gateway.http.authentication import Asking, TheAsking
+from ehr_gateway.http.negotiation import preferences
+from ehr_gateway.http.parameters import parameters, value
+from ehr_gateway.http.query_string import no_parameters
+from ehr_gateway.interactions.explain_access import Explained, explained, may_ask, record_of
+from ehr_privacy.consent import (
+    DOMAINS,
+    PROFESSIONS,
+    Record,
+    Requester,
+    interaction_covered,
+    parse_scopes,
+)
+from ehr_privacy.consent.explain import LANGUAGES, explain
+from ehr_privacy.consent.instants import span
+from ehr_privacy.consent.labels import LABELS
+
+router = APIRouter(prefix="/fhir/Patient")
+
+_PARAMETERS = (
+    "organization", "person", "profession", "role", "record", "domain", "label", "at",
+)  # fmt: skip
+_ROLES = ("clinician", "system", "carer")
+_SCOPES = parse_scopes("user/*.rs")
+# A record that is asked about by its domain alone; of no type that the rules know by name.
+_ANY_TYPE = "Basic"
+
+
+@dataclass(frozen=True)
+class _Question:
+    who: Requester
+    record: tuple[str, str] | None
+    domain: str
+    labels: frozenset[str]
+    at_ms: int
+
+    @property
+    def name(self) -> str:
+        """Whom the answer is about, as the question named them."""
+        return self.who.organization or self.who.person
+
+
+@router.api_route("/{patient}/$explain-access", methods=["GET", "HEAD"])
+def explain_access(asking: TheAsking, patient: str) -> Response:
+    """Say whether somebody would see a record of the patient, by which rule, in plain words."""
+    pairs = no_parameters(
+        asking.request, lenient=preferences(asking.request).lenient, but=_PARAMETERS
+    )
+    occasion = asking.occasion("operation", "$explain-access")
+    requester = asking.access.requester
+    # Whoever was refused learns nothing here, and not whether there is such a patient.
+    if requester.role not in ("patient", "carer", "steward"):
+        raise Forbidden("Rules are explained to the patient, to carers and to the steward.")
+    if not interaction_covered(requester.scopes, "read", "Consent", in_patient=True):
+        raise Forbidden("The token's scopes do not cover reading Consents.")
+    question = _question(asking, pairs)
+    with asking.gateway.store.reading() as connection:
+        if not may_ask(connection, asking.access, patient):
+            raise NotFound("There is no Patient with this id.")
+        record = Record(
+            _ANY_TYPE, "", frozenset({patient}), question.domain, labels=question.labels
+        )
+        if question.record is not None:
+            record = record_of(connection, asking.access, *question.record)
+        found = explained(connection, patient, question.who, record, question.at_ms)
+    about = ["/".join(question.record)] if question.record else []
+    note = recorder.about(occasion=occasion, patient=patient, entities=about,
+        domains=sorted(record.domains), consent=found.source,
+        reason="explained" if found.source else None,
+    )  # fmt: skip
+    asking.note(note)
+    return parameters(asking, *_answer(found, question))
+
+
+def _answer(found: Explained, question: _Question) -> list[dict[str, Any]]:
+    decision = found.decision
+    why = explain(decision, question.name)
+    parts: list[dict[str, Any]] = [
+        {"name": "decision", "valueCode": "permit" if decision.permit else "deny"},
+        {"name": "reason", "valueCode": decision.reason},
+        {"name": "at", "valueInstant": instant(question.at_ms)},
+    ]
+    if why.line:
+        parts.append(value("line", why.line))
+    for language in LANGUAGES:
+        texts = [
+            {"name": "language", "valueCode": language},
+            {"name": "text", "valueString": why.texts[language]},
+        ]
+        parts.append({"name": "explanation", "part": texts})
+    if found.source is not None:
+        parts.append({"name": "source", "valueReference": {"reference": found.source}})
+    parts += [{"name": "obligation", "valueCode": one} for one in decision.obligations]
+    if found.others:
+        # Somebody else has a say too; what, is not this patient's to know.
+        parts.append(value("others", True))
+    return parts
+
+
+def _question(asking: Asking, pairs: list[tuple[str, str]]) -> _Question:
+    given: dict[str, str] = {}
+    labels = frozenset(text for name, text in pairs if name == "label")
+    for name, text in pairs:
+        if name != "label" and name in given:
+            raise Invalid(f"`{name}` is given once.", expression=name)
+        given[name] = text
+    role = _one_of(given, "role", _ROLES, "clinician")
+    profession = _one_of(given, "profession", PROFESSIONS, "doctor")
+    if role == "carer" and "person" not in given:
+        raise Invalid("Name the carer.", expression="person")
+    if role != "carer" and "organization" not in given:
+        raise Invalid("Name the organisation that would see it.", expression="organization")
+    if ("record" in given) == ("domain" in given):
+        raise Invalid("Name either a record, Type/id, or a domain.", expression="record")
+    if labels - LABELS:
+        raise Invalid("Not a sensitivity label used here.", expression="label")
+    if labels and "record" in given:
+        raise Invalid("The labels of a record are its own.", expression="label")
+    kind, _, identity = given.get("record", "").partition("/")
+    if "record" in given and (not kind or not identity or "/" in identity):
+        raise Invalid("Name one record of this server: Type/id.", expression="record")
+    return _Question(
+        Requester(
+            role=role,
+            person=given.get("person", ""),
+            organization=None if role == "carer" else given["organization"],
+            profession=profession if role == "clinician" else None,
+            purpose="PATRQT" if role == "carer" else "TREAT",
+            scopes=_SCOPES,
+        ),
+        (kind, identity) if identity else None,
+        _one_of(given, "domain", DOMAINS, "other"),
+        labels,
+        _instant(given["at"]) if "at" in given else asking.access.now_ms,
+    )
+
+
+def _one_of(given: dict[str, str], name: str, known: tuple[str, ...], otherwise: str) -> str:
+    found = given.get(name, otherwise)
+    if found not in known:
+        raise Invalid(f"`{name}` is one of {', '.join(known)}.", expression=name)
+    return found
+
+
+def _instant(text: str) -> int:
+    try:
+        return span(text)[0]
+    except (ValueError, OverflowError) as error:
+        raise Invalid("Not a date, or a time without its zone.", expression="at") from error

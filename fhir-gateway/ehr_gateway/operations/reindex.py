@@ -1,0 +1,49 @@
+"""How far an added search parameter is: for the administrator who added it."""
+
+from __future__ import annotations
+
+import orjson
+from fastapi import APIRouter
+from fastapi.responses import Response
+
+from ehr_fhir.errors import Forbidden, NotFound
+from ehr_gateway.audit_log import recorder
+from ehr_gateway.http.authentication import TheAsking
+from ehr_gateway.http.negotiation import fhir_response, preferences
+from ehr_gateway.http.query_string import no_parameters
+from ehr_gateway.store.reindex import Progress, progress
+from ehr_privacy.consent import load_roles
+
+router = APIRouter(prefix="/fhir/SearchParameter")
+
+
+@router.api_route("/{logical_id}/$reindex", methods=["GET", "HEAD"])
+def reindex(asking: TheAsking, logical_id: str) -> Response:
+    """Say for each resource type how many resources are indexed, of how many there were."""
+    prefer = preferences(asking.request)
+    no_parameters(asking.request, lenient=prefer.lenient)
+    occasion = asking.occasion("operation")
+    requester = asking.access.requester
+    platform = requester.role == "system" and requester.organization == load_roles().platform
+    if requester.role != "administrator" and not platform:
+        raise Forbidden("Only an administrator sees how far an index is.")
+    with asking.gateway.store.reading() as connection:
+        found = progress(connection, logical_id)
+    if not found:
+        raise NotFound("There is no active SearchParameter with this id.")
+    asking.note(recorder.about(occasion=occasion, patient=None))
+    body = {"resourceType": "Parameters", "parameter": [_part(one) for one in found]}
+    return fhir_response(orjson.dumps(body), pretty=prefer.pretty)
+
+
+def _part(one: Progress) -> dict[str, object]:
+    return {
+        "name": "index",
+        "part": [
+            {"name": "type", "valueCode": one.type},
+            {"name": "code", "valueCode": one.code},
+            {"name": "state", "valueCode": one.state},
+            {"name": "done", "valueInteger": one.done},
+            {"name": "total", "valueInteger": one.total},
+        ],
+    }

@@ -1,0 +1,129 @@
+"""search of one resource type (R4 §3.1.1): matches, total, the next page.
+
+The consent predicate stands in every statement: of the page, of the total, of what comes along.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+from ehr_fhir.errors import Forbidden, Issue
+from ehr_fhir.search.compartment_filters import in_compartment
+from ehr_fhir.search.query import parse
+from ehr_fhir.search_parameters import serving
+from ehr_fhir.subset import Subset
+from ehr_gateway.access import Access
+from ehr_gateway.database import Connection
+from ehr_gateway.search.cursor import open_cursor, seal_cursor
+from ehr_gateway.search.include import included
+from ehr_gateway.search.statements import Searching, Terms
+from ehr_gateway.store.store import Store, Version
+
+__all__ = ["SearchPage", "explain", "matching_ids", "search", "search_in"]
+
+
+@dataclass(frozen=True)
+class SearchPage:
+    """One page of an answer."""
+
+    matches: tuple[Version, ...]
+    included: tuple[Version, ...]
+    total: int | None
+    next_cursor: str | None
+    self_pairs: tuple[tuple[str, str], ...]
+    issues: tuple[Issue, ...]
+    subset: Subset | None = None  # the part of each resource that was asked for
+
+
+def search(
+    store: Store,
+    access: Access,
+    resource_type: str,
+    pairs: Sequence[tuple[str, str]],
+    *,
+    within: tuple[str, str] | None = None,
+    lenient: bool = False,
+    terms: Terms | None = None,
+) -> SearchPage:
+    """Find the current versions that match and that the requester may find.
+
+    `within` is the type and id of a resource: those alone that belong to it (R4, compartments).
+    """
+    with store.reading() as connection:
+        return search_in(
+            connection, store, access, resource_type, pairs,
+            within=within, lenient=lenient, terms=terms,
+        )  # fmt: skip
+
+
+def search_in(
+    connection: Connection,
+    store: Store,
+    access: Access,
+    resource_type: str,
+    pairs: Sequence[tuple[str, str]],
+    *,
+    within: tuple[str, str] | None = None,
+    lenient: bool = False,
+    terms: Terms | None = None,
+) -> SearchPage:
+    """Search as a connection sees the store, for example inside a transaction."""
+    registry = store.registry(connection)
+    with serving(registry.served):
+        query = parse(resource_type, pairs, lenient=lenient)
+    if within is not None:
+        query = replace(query, filters=(in_compartment(*within, resource_type), *query.filters))
+    terms = terms or Terms()
+    searching = Searching(connection, registry, access, terms)
+    scope = [resource_type, *(within or ()), query.applied]
+    after = open_cursor(store.cursor_key, scope, query.cursor) if query.cursor else None
+    total = searching.total(query) if query.only_total or query.total != "none" else None
+    found = [] if query.only_total else searching.positions(query, query.count + 1, after)
+    matches = searching.versions(found[: query.count])
+    more, issues = included(connection, registry.ids, access, query.includes, matches, terms)
+    cursor = None
+    if len(found) > query.count:
+        # Never the pk: its steps would tell how much was written that is hidden.
+        cursor = seal_cursor(store.cursor_key, scope, found[query.count - 1].place)
+    return SearchPage(
+        tuple(matches), more, total, cursor, query.applied, (*query.issues, *issues), query.subset
+    )
+
+
+def explain(
+    store: Store,
+    access: Access,
+    resource_type: str,
+    pairs: Sequence[tuple[str, str]],
+    *,
+    within: tuple[str, str] | None = None,
+    terms: Terms | None = None,
+) -> list[str]:
+    """Return the plan of a search for an administrator, in place of what it finds."""
+    if access.requester.role != "administrator":
+        raise Forbidden("`_explain` is for administrators.")
+    with store.reading() as connection:
+        registry = store.registry(connection)
+        with serving(registry.served):
+            query = parse(resource_type, pairs)
+        if within is not None:
+            query = replace(query, filters=(in_compartment(*within, resource_type), *query.filters))
+        return Searching(connection, registry, access, terms or Terms()).plan(query)
+
+
+def matching_ids(
+    store: Store,
+    connection: Connection,
+    access: Access,
+    resource_type: str,
+    pairs: Sequence[tuple[str, str]],
+    *,
+    most: int,
+) -> list[str]:
+    """Return the ids of matches as a transaction sees them, up to a number."""
+    registry = store.registry(connection)
+    with serving(registry.served):
+        query = replace(parse(resource_type, pairs), sort=())
+    found = Searching(connection, registry, access, Terms()).positions(query, most)
+    return [str(one.place[-1]) for one in found]

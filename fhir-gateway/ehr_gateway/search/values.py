@@ -1,0 +1,241 @@
+"""One value of a search parameter as a condition on the columns of its index table."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+
+from ehr_fhir.references import target
+from ehr_fhir.search.filters import Clause
+from ehr_fhir.search.values import SearchValue
+from ehr_fhir.strings import indexable, normal
+from ehr_fhir.units import CANONICAL
+
+__all__ = ["Params", "begins", "counted_test", "one_of", "updated", "value_test"]
+
+# How a stored range [low, high) lies to the searched range :low, :high (R4 §3.1.1.4.3), instants.
+# `low` stands in as many as it can, though `high` would do: it is what the tables are sorted by.
+_DATES = {
+    "eq": "low >= {low} AND low < {high} AND high <= {high}",
+    "ne": "NOT (low >= {low} AND low < {high} AND high <= {high})",
+    "gt": "high > {high}",
+    "lt": "low < {low}",
+    "ge": "(high > {high} OR (low >= {low} AND high <= {high}))",
+    "le": "low < {high} AND (low < {low} OR high <= {high})",
+    "sa": "low >= {high}",
+    "eb": "low < {low} AND high <= {low}",
+    "ap": "low < {high} AND high > {low}",
+    "po": "low < {high} AND high > {low}",
+}
+# The same for an instant, which is a range of one millisecond.
+_INSTANTS = {
+    "eq": "({it} >= {low} AND {it} < {high})",
+    "ne": "({it} < {low} OR {it} >= {high})",
+    "gt": "{it} >= {high}",
+    "lt": "{it} < {low}",
+    "ge": "{it} >= {low}",
+    "le": "{it} < {high}",
+    "sa": "{it} >= {high}",
+    "eb": "{it} < {low}",
+    "ap": "({it} >= {low} AND {it} < {high})",
+    "po": "({it} >= {low} AND {it} < {high})",
+}
+# A stored number is exact, or a range with both its ends; comparisons use the exact value.
+_NUMBERS = {
+    "eq": "low >= {low} AND low < {high} AND high < {high}",
+    "ne": "NOT (low >= {low} AND high < {high})",
+    "gt": "high > {exact}",
+    "lt": "low < {exact}",
+    "ge": "high >= {exact}",
+    "le": "low <= {exact}",
+    "sa": "low > {exact}",
+    "eb": "low < {exact} AND high < {exact}",
+    "ap": "low <= {high} AND high >= {low}",
+}
+
+# What is counted in the place of these, to see whether a list is short: near enough, and found by
+# `low` alone.
+_COUNTED = {
+    "date": {"gt": "low >= {high}", "ge": "low >= {low}", "ap": "low >= {low} AND low < {high}"},
+    "number": {
+        "gt": "low > {exact}", "ge": "low >= {exact}", "ap": "low >= {low} AND low <= {high}"
+    },
+}  # fmt: skip
+
+
+@dataclass
+class Params:
+    """The values of a statement under names of their own, and where and when it is asked."""
+
+    now_ms: int
+    # The address of this server, by which a reference may name what is here.
+    base: str = ""
+    values: dict[str, object] = field(default_factory=dict)
+
+    def bind(self, value: object) -> str:
+        """Give a value a name and return its placeholder."""
+        name = f"q{len(self.values)}"
+        self.values[name] = value
+        return f":{name}"
+
+
+def value_test(params: Params, kind: str, clause: Clause, value: SearchValue) -> str:
+    """Return the condition on the columns of the table of one kind."""
+    return _TESTS[kind](params, clause, value)
+
+
+def one_of(params: Params, clause: Clause) -> list[str]:
+    """Return conditions that together say that a token is one of many: a system each."""
+    # The system of a plain `code` is fixed by its definition and not in the index.
+    plain = clause.parameter.datatypes <= {"code"}
+    by_system: dict[str | None, list[str]] = {}
+    for value in clause.values:
+        codes = by_system.setdefault(None if plain else value.system, [])
+        codes += [value.code] if value.code is not None else []
+    tests = []
+    for system, codes in by_system.items():
+        named = [f"code IN ({', '.join(map(params.bind, codes))})"] if codes else []
+        named += [f"system = {params.bind(system)}"] if system is not None else []
+        tests.append(" AND ".join(named) or "TRUE")
+    return tests or ["FALSE"]
+
+
+def counted_test(params: Params, kind: str, value: SearchValue) -> str | None:
+    """Return what is counted in the place of a test that would have to read a whole table."""
+    if kind == "date" and value.prefix in _COUNTED["date"]:
+        return _COUNTED["date"][value.prefix].format(**_limits(params, value))
+    if kind in ("number", "quantity") and value.prefix in _COUNTED["number"]:
+        return _COUNTED["number"][value.prefix].format(**_numbers(params, value))
+    return None
+
+
+def updated(params: Params, column: str, value: SearchValue) -> str:
+    """Return the condition on a column that holds an instant."""
+    return _INSTANTS[value.prefix].format(it=column, **_limits(params, value))
+
+
+def begins(params: Params, column: str, text: str) -> str:
+    """Say that a text begins with another."""
+    # A range, unlike LIKE, uses the key; no character sorts after U+10FFFF.
+    end = params.bind(text + "\U0010ffff")
+    return f"{column} >= {params.bind(text)} AND {column} < {end}"
+
+
+def _limits(params: Params, value: SearchValue) -> dict[str, str]:
+    low, high = value.low, value.high
+    if value.prefix == "ap":
+        margin = abs(params.now_ms - low) // 10
+        low, high = low - margin, high + margin
+    return {"low": params.bind(int(low)), "high": params.bind(int(high))}
+
+
+def _date(params: Params, clause: Clause, value: SearchValue) -> str:
+    return _DATES[value.prefix].format(**_limits(params, value))
+
+
+def _numbers(params: Params, value: SearchValue) -> dict[str, str]:
+    low, high = value.low, value.high
+    if value.prefix == "ap":
+        margin = abs(value.exact) / 10
+        low, high = min(low, value.exact - margin), max(high, value.exact + margin)
+    limits = {"low": low, "high": high, "exact": value.exact}
+    return {name: params.bind(limit) for name, limit in limits.items()}
+
+
+def _number(params: Params, clause: Clause, value: SearchValue) -> str:
+    return _NUMBERS[value.prefix].format(**_numbers(params, value))
+
+
+def _quantity(params: Params, clause: Clause, value: SearchValue) -> str:
+    test = _number(params, clause, value)
+    if value.system is not None:
+        system, code = params.bind(value.system), params.bind(value.code)
+        return f"{test} AND system = {system} AND code = {code}"
+    # As written, not in base units.
+    test = f"{test} AND system <> {params.bind(CANONICAL)}"
+    if value.code is not None:
+        name = params.bind(value.code)
+        return f"{test} AND (code = {name} OR unit = {name})"
+    return test
+
+
+def _reference(params: Params, clause: Clause, value: SearchValue) -> str:
+    if value.url is not None and params.base:
+        local = target(value.url.removeprefix(f"{params.base}/"))
+        value = SearchValue(system=local.type, code=local.id) if local else value
+    if clause.modifier == "below":
+        return f"target_type = '' AND {_below(params, 'target_id', value.url or '')}"
+    if value.url is not None:
+        return f"target_id = {params.bind(value.url)} AND target_type = ''"
+    test = f"target_id = {params.bind(value.code)}"
+    if value.system is None:
+        # A canonical may be any word, so a word alone may be one.
+        word = clause.parameter.datatypes & {"canonical", "uri"}
+        return test if word else f"{test} AND target_type <> ''"
+    return f"{test} AND target_type = {params.bind(value.system)}"
+
+
+def _string(params: Params, clause: Clause, value: SearchValue) -> str:
+    text = value.code or ""
+    if clause.modifier == "exact":
+        return f"normal = {params.bind(normal(text))} AND exact = {params.bind(indexable(text))}"
+    if clause.modifier == "equals":
+        return f"normal = {params.bind(normal(text))}"
+    if clause.modifier in ("contains", "ends"):
+        pattern = "%" + _literal(normal(text)) + ("%" if clause.modifier == "contains" else "")
+        return f"normal LIKE {params.bind(pattern)} ESCAPE '!'"
+    return begins(params, "normal", normal(text))
+
+
+def _position(params: Params, clause: Clause, value: SearchValue) -> str:
+    assert value.point is not None  # noqa: S101 - parse_value has set it
+    names = dict(zip("xyz", map(params.bind, value.point), strict=True))
+    squares = " + ".join(f"({one} - {name}) * ({one} - {name})" for one, name in names.items())
+    west, east = (params.bind(value.point[0] + side * value.high) for side in (-1, 1))
+    return f"x >= {west} AND x <= {east} AND {squares} <= {params.bind(value.high**2)}"
+
+
+def _literal(text: str) -> str:
+    for special in "!%_":
+        text = text.replace(special, f"!{special}")
+    return text
+
+
+def _token(params: Params, clause: Clause, value: SearchValue) -> str:
+    tests = []
+    if value.code is not None:
+        tests.append(f"code = {params.bind(value.code)}")
+    # The system of a plain `code` is fixed by its definition, so naming it narrows nothing.
+    implied = clause.parameter.datatypes <= {"code"} and value.code is not None
+    if value.system is not None and not implied:
+        tests.append(f"system = {params.bind(value.system)}")
+    return " AND ".join(tests)
+
+
+def _uri(params: Params, clause: Clause, value: SearchValue) -> str:
+    text = value.code or ""
+    if clause.modifier == "below":
+        return _below(params, "value", text)
+    if clause.modifier == "above":
+        return f"substr(CAST({params.bind(text)} AS TEXT), 1, length(value)) = value"
+    return f"value = {params.bind(indexable(text))}"
+
+
+def _below(params: Params, column: str, text: str) -> str:
+    """Say that an address lies below another: `http://a.org` or, by version, `url|1`."""
+    if "|" in text:
+        versions = begins(params, column, f"{text}.")
+        return f"({column} = {params.bind(text)} OR ({versions}))"
+    return begins(params, column, text)
+
+
+_TESTS: Mapping[str, Callable[[Params, Clause, SearchValue], str]] = {
+    "date": _date,
+    "number": _number,
+    "position": _position,
+    "quantity": _quantity,
+    "reference": _reference,
+    "string": _string,
+    "token": _token,
+    "uri": _uri,
+}

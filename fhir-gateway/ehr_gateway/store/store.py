@@ -1,0 +1,180 @@
+"""The store: the records of one installation in an SQLite file or a PostgreSQL database.
+
+It lends connections and transactions; what is done with them is in `writing.py` and
+`interactions/`.
+"""
+
+from __future__ import annotations
+
+import secrets
+import tempfile
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from pathlib import Path
+
+from ehr_fhir import definitions
+from ehr_fhir.errors import Unavailable
+from ehr_fhir.index.rows import indexed, twins
+from ehr_gateway.database import (
+    DATABASE_ERRORS,
+    Connection,
+    Database,
+    Dialect,
+    Row,
+    SqliteDatabase,
+    create_tables,
+    open_database,
+)
+from ehr_gateway.store import full_text, relabel, schema
+from ehr_gateway.store.search_registry import Registry, look
+
+__all__ = ["AuditHook", "FeedEntry", "Store", "Version"]
+
+
+@dataclass(frozen=True)
+class Version:
+    """One version of a resource, with the bytes that are served."""
+
+    pk: int
+    type: str
+    id: str
+    version: int
+    last_updated_ms: int
+    deleted: bool
+    body: bytes
+    method: str = "PUT"
+    # The organisation whose record it is.
+    author: str | None = None
+
+    @classmethod
+    def of(cls, row: Row) -> Version:
+        """Build a version from a row of `resource`."""
+        return cls(
+            row["pk"], row["type"], row["id"], row["version"], row["last_updated"],
+            bool(row["deleted"]), row["body"], row["method"], row["author"],
+        )  # fmt: skip
+
+
+@dataclass(frozen=True)
+class FeedEntry:
+    """One change, in the order of commit."""
+
+    position: int
+    version: Version
+    author: str | None
+
+
+# Raised whenever the tables change so that older ones no longer serve.
+_LAYOUT = b"5"
+# Called inside a write's transaction just before its commit, with what it wrote.
+AuditHook = Callable[[Connection, Sequence[Version]], None]
+
+
+class Store:
+    """The records of one installation; safe to share between threads."""
+
+    def __init__(self, place: Path | str, folder: Path | None = None) -> None:
+        """Open an SQLite file or the database of a PostgreSQL URL.
+
+        `folder` is for files of a load under way; beside the SQLite file unless it is given.
+        """
+        self.database = open_database(place)
+        beside = place.parent if isinstance(place, Path) else Path(tempfile.gettempdir())
+        self.folder = folder or beside
+        self._registry: Registry | None = None
+        _check_layout(self.database)
+        create_tables(self.database, schema.METADATA)
+        with self.writing() as connection:
+            for statement in full_text.FULL_TEXT[self.dialect]:
+                connection.execute(statement)
+            _register_parameters(connection)
+            relabel.begin(connection)
+            for name, value in (("cursor-key", secrets.token_bytes(32)), ("layout", _LAYOUT)):
+                connection.execute(
+                    "INSERT INTO setting VALUES (?, ?) ON CONFLICT DO NOTHING", (name, value)
+                )
+        with self.reading() as connection:
+            self.parameter_ids = _parameter_ids(connection)
+            row = connection.execute("SELECT value FROM setting WHERE name = 'cursor-key'")
+            self.cursor_key: bytes = row.fetchone()["value"]
+
+    def registry(self, connection: Connection) -> Registry:
+        """Return the search parameters as a transaction sees them, added ones included."""
+        # Returned as it was looked up: another thread may put its own in the place meanwhile.
+        self._registry = found = look(connection, self._registry, self.parameter_ids)
+        return found
+
+    @property
+    def embedded(self) -> SqliteDatabase | None:
+        """Return the database where it is a file of ours: no network lies before an answer."""
+        return self.database if isinstance(self.database, SqliteDatabase) else None
+
+    @property
+    def dialect(self) -> Dialect:
+        """Which SQL the database speaks."""
+        return self.database.dialect
+
+    def reading(self, *, once: bool = False) -> AbstractContextManager[Connection]:
+        """Lend a connection that sees one unchanging state of the store; `once` for one look."""
+        return self.database.reading(once=once)
+
+    def writing(self) -> AbstractContextManager[Connection]:
+        """Lend the writer's connection inside one transaction: all of it is kept, or nothing."""
+        return self.database.writing()
+
+    def feed(self, after: int, limit: int) -> Iterator[FeedEntry]:
+        """Yield the changes after a position, oldest first; for the lake, not for a person."""
+        with self.reading() as connection:
+            rows = connection.execute(
+                "SELECT * FROM resource WHERE pk > :after ORDER BY pk LIMIT :limit",
+                {"after": after, "limit": limit},
+            ).fetchall()
+        if self.embedded is not None:
+            # What the lake has seen must never be lost here: its position would be given again.
+            self.embedded.flush()
+        for row in rows:
+            yield FeedEntry(row["pk"], Version.of(row), row["author"])
+
+    def close(self) -> None:
+        """Close every connection that is not lent."""
+        self.database.close()
+
+
+def _check_layout(database: Database) -> None:
+    """Refuse tables of another version before anything is done to them."""
+    try:
+        with database.reading() as connection:
+            rows = connection.execute("SELECT name, value FROM setting").fetchall()
+    except DATABASE_ERRORS:
+        return  # there are no tables yet
+    if found := {row["name"]: row["value"] for row in rows}:
+        if found.get("layout") != _LAYOUT:
+            raise Unavailable(
+                "The database was made by another version of eHR Commons, whose tables differ. "
+                "Use that version, or load the records into a new database."
+            )
+
+
+def _register_parameters(connection: Connection) -> None:
+    known = _parameter_ids(connection)
+    wanted = (
+        (kind, parameter.code)
+        for kind in sorted(definitions.resource_types())
+        for parameter in indexed(kind)
+    )
+    # Ids once given stay: new parameters are added at the end.
+    missing = [
+        (len(known) + 1 + n, *pair) for n, pair in enumerate(p for p in wanted if p not in known)
+    ]
+    connection.executemany("INSERT INTO search_parameter VALUES (?, ?, ?)", missing)
+
+
+def _parameter_ids(connection: Connection) -> Mapping[tuple[str, str], int]:
+    rows = connection.execute("SELECT * FROM search_parameter").fetchall()
+    numbers = {(row["type"], row["code"]): row["param"] for row in rows}
+    for kind in definitions.resource_types():
+        for code, twin in twins(kind).items():
+            if (kind, twin) in numbers:
+                numbers[kind, code] = numbers[kind, twin]
+    return numbers

@@ -1,0 +1,122 @@
+"""The rows of one version: how they get into the tables and out again. No rules, no permission."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+from ehr_fhir.index.rows import IndexRow
+from ehr_gateway.database import Connection
+from ehr_gateway.store import full_text
+from ehr_gateway.store.merging import accounts, carry_over
+from ehr_gateway.store.schema import INDEX_COLUMNS
+from ehr_gateway.store.store import Version
+from ehr_privacy.consent import SOURCE_TABLES, Record, RuleRow
+
+__all__ = [
+    "IndexValues",
+    "insert_index",
+    "insert_version",
+    "numbered",
+    "remove_index",
+    "replace_rules",
+]
+
+Parameters = Mapping[tuple[str, str], int]
+# table -> rows of (number of the parameter, values...)
+IndexValues = dict[str, list[tuple[Any, ...]]]
+
+_INSERT = (
+    "INSERT INTO resource (type, id, version, current, deleted, last_updated, method, author,"
+    " domain, episode, clinical_date, directory, inner_domains, author_people, body) VALUES"
+    " (?, ?, ?, 1, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?) RETURNING pk"
+)
+_INDEX_INSERT = {
+    kind: f"INSERT INTO idx_{kind} (param, {', '.join(columns)}, pk)"  # noqa: S608
+    f" VALUES (?, ?, {', '.join('?' * len(columns))}) ON CONFLICT DO NOTHING"
+    for kind, columns in INDEX_COLUMNS.items()
+}
+_INDEX_DELETE = [f"DELETE FROM idx_{kind} WHERE pk = ?" for kind in INDEX_COLUMNS]  # noqa: S608
+
+
+def insert_version(
+    connection: Connection,
+    record: Record,
+    body: bytes,
+    *,
+    version: int,
+    last_updated_ms: int,
+    method: str,
+) -> Version:
+    """Add a version as the current one, with the facts that consent is judged by."""
+    deleted = method == "DELETE"
+    if version > 1:
+        connection.execute(
+            "UPDATE resource SET current = 0 WHERE type = ? AND id = ? AND current = 1",
+            (record.type, record.id),
+        )
+    cursor = connection.execute(
+        _INSERT,
+        (
+            record.type, record.id, version, int(deleted), last_updated_ms, method, record.author,
+            record.domain, record.episode, record.clinical_ms, int(record.directory),
+            record.inner_listed, record.people_listed, body,
+        ),
+    )  # fmt: skip
+    pk = int(cursor.fetchone()[0])
+    connection.executemany(
+        "INSERT INTO record_patient (pk, patient) VALUES (?, ?)",
+        [(pk, patient) for patient in sorted(record.patients)],
+    )
+    if record.labels:
+        connection.executemany(
+            "INSERT INTO record_label (pk, label) VALUES (?, ?)",
+            [(pk, label) for label in sorted(record.labels)],
+        )
+    return Version(
+        pk, record.type, record.id, version, last_updated_ms, deleted, body, method, record.author
+    )
+
+
+def numbered(parameters: Parameters, resource_type: str, rows: Iterable[IndexRow]) -> IndexValues:
+    """Group index rows by table, each as (parameter's number, values...)."""
+    by_kind: dict[str, list[tuple[Any, ...]]] = defaultdict(list)
+    for kind, code, values in rows:
+        by_kind[kind].append((parameters[resource_type, code], *values))
+    return dict(by_kind)
+
+
+def insert_index(connection: Connection, versions: Iterable[tuple[int, IndexValues]]) -> None:
+    """Add the index rows of many versions at once, given with their pk."""
+    gathered: dict[str, list[tuple[Any, ...]]] = defaultdict(list)
+    for pk, by_kind in versions:
+        for kind, rows in by_kind.items():
+            gathered[kind] += [(*row, pk) for row in rows]
+    for kind, rows in gathered.items():
+        # In the order of the key, so that neighbours go into the same page.
+        rows.sort()
+        connection.executemany(_INDEX_INSERT[kind], rows)
+
+
+def remove_index(connection: Connection, version: Version) -> None:
+    """Take the index rows and the words of a version out."""
+    for delete in _INDEX_DELETE:
+        connection.execute(delete, (version.pk,))
+    full_text.remove(connection, version.pk)
+
+
+def replace_rules(
+    connection: Connection, record: Record, rules: Sequence[RuleRow], *, known: bool
+) -> None:
+    """Put a resource's consent rules in the place of those it had."""
+    before = accounts(connection, record.id) if record.type == "Patient" else []
+    if known:
+        for table in SOURCE_TABLES.get(record.type, ()):
+            connection.execute(f"DELETE FROM {table} WHERE consent = ?", (record.id,))  # noqa: S608
+    for rule in rules:
+        names = ", ".join(rule.values)
+        marks = ", ".join(f":{name}" for name in rule.values)
+        statement = f"INSERT INTO {rule.table} ({names}) VALUES ({marks})"  # noqa: S608
+        connection.execute(statement, dict(rule.values))
+    carry_over(connection, record, rules, before)

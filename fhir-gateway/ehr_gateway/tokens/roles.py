@@ -1,0 +1,42 @@
+"""What each role's token may do: `rules/roles.toml`, narrowed by what a client asked for."""
+
+from __future__ import annotations
+
+import tomllib
+from collections.abc import Iterable
+from dataclasses import dataclass
+from functools import cache
+from importlib import resources
+
+from ehr_gateway.tokens.granting import granted
+
+__all__ = ["Role", "granted", "roles"]
+
+
+@dataclass(frozen=True)
+class Role:
+    """One row of the table: the purpose of its requests and its default scopes."""
+
+    name: str
+    purpose: str
+    scopes: tuple[str, ...]
+
+
+@cache
+def roles() -> dict[str, Role]:
+    """Return every role by name."""
+    text = resources.files("ehr_gateway").joinpath("rules/roles.toml").read_text("utf-8")
+    table = tomllib.loads(text)
+    clinical = table.pop("clinical")
+    return {
+        name: Role(name, row["purpose"], tuple(_expand(row["scopes"], clinical)))
+        for name, row in table.items()
+    }
+
+
+def _expand(scopes: list[str], clinical: list[str]) -> Iterable[str]:
+    for scope in scopes:
+        if "{clinical}" in scope:
+            yield from (scope.replace("{clinical}", name) for name in clinical)
+        else:
+            yield scope

@@ -1,0 +1,153 @@
+"""References on write: conditional ones resolved, dangling ones refused.
+
+What the requester may not see counts as absent, so that a refusal tells nothing. The one exception
+is a Patient: who deposits must be able to name the patient without seeing the record.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from itertools import islice
+from typing import TYPE_CHECKING, Any
+
+from ehr_fhir.errors import Invalid, Issue, PreconditionFailed, Unprocessable
+from ehr_fhir.references import conditional, references, replace_references, target
+from ehr_fhir.search.query import parse
+from ehr_fhir.search.text import pairs_of
+from ehr_fhir.search_parameters import serving
+from ehr_gateway.access import Access
+from ehr_gateway.database import Connection
+from ehr_gateway.store.store import Store
+from ehr_gateway.transaction.prepared_resource import Prepared
+
+if TYPE_CHECKING:
+    from ehr_gateway.transaction.transaction import Transaction
+
+__all__ = ["FindsNothing", "dangling", "find_ids", "found_ids", "malformed", "resolve_conditionals"]
+
+_MOST_ISSUES = 20
+_BATCH = 100
+# A chain and the like: a parameter that looks at other types.
+_ACROSS = re.compile(r".*\.|_has|_filter|_list|.*:(?:not-)?in$")
+
+
+class FindsNothing(Unprocessable):
+    """A reference by search finds nothing, or nothing yet."""
+
+
+def resolve_conditionals(
+    transaction: Transaction, resource: dict[str, Any], place: str = ""
+) -> None:
+    """Replace references by search, such as `Practitioner?identifier=s|v`, in place."""
+    found: dict[str, str] = {}
+    for expression, reference in references(resource, place):
+        if reference not in found and (split := conditional(reference)):
+            kind, criteria = split
+            ids = transaction.found[kind].get(criteria)
+            if ids is None:
+                ids = find_ids(transaction, kind, criteria)
+                # What other types have to do with it, another write may have changed.
+                if not any(_ACROSS.match(name) for name, _ in pairs_of(criteria)):
+                    transaction.found[kind][criteria] = ids
+            if len(ids) != 1:
+                how = "nothing" if not ids else "more than one resource"
+                text = f"{expression} is a search that finds {how}."
+                kept = Unprocessable if ids else FindsNothing
+                raise kept(text, expression=expression, issue_code="not-found")
+            found[reference] = f"{kind}/{ids[0]}"
+    if found:
+        replace_references(resource, found)
+
+
+def find_ids(transaction: Transaction, kind: str, criteria: str) -> list[str]:
+    """Return up to two ids of resources that the requester can find by some criteria."""
+    return found_ids(transaction.store, transaction.connection, transaction.access, kind, criteria)
+
+
+def found_ids(
+    store: Store, connection: Connection, access: Access, kind: str, criteria: str
+) -> list[str]:
+    """Find ids as a connection sees the store, inside a transaction or before it."""
+    from ehr_gateway.search.page import matching_ids
+
+    try:
+        pairs = pairs_of(criteria)
+    except ValueError as error:
+        raise Invalid("The criteria are not valid percent-encoded UTF-8.") from error
+    with serving(store.registry(connection).served):
+        narrows = bool(parse(kind, pairs).filters)
+    if not narrows:
+        raise PreconditionFailed("The criteria narrow nothing: they would match everything.")
+    return matching_ids(store, connection, access, kind, pairs, most=2)
+
+
+def malformed(reference: str, contained: frozenset[str]) -> str | None:
+    """Say what is wrong with a reference in itself, whatever the store holds.
+
+    >>> malformed("#a", frozenset({"a"})), malformed("http://elsewhere/Patient/1", frozenset())
+    (None, None)
+    """
+    if reference.startswith("#"):
+        # `#` alone is the resource that contains this one.
+        return (
+            None
+            if reference[1:] in contained or reference == "#"
+            else "names no contained resource"
+        )
+    if target(reference) or reference.startswith(("http://", "https://", "urn:oid:")):
+        return None
+    if reference.startswith("urn:uuid:"):
+        return None if reference in contained else "names an entry that is not in the Bundle"
+    return "is not a reference of the form Type/id"
+
+
+def dangling(connection: Connection, access: Access, prepared: Sequence[Prepared]) -> list[Issue]:
+    """Return an issue for each reference that names nothing the requester can refer to."""
+    issues = []
+    places: dict[tuple[str, str], str] = {}
+    for one in prepared:
+        for expression, reference in one.references:
+            if fault := malformed(reference, one.contained):
+                issues.append(Issue(f"{expression} {fault}.", expression, "not-found"))
+            elif found := target(reference):
+                places.setdefault((found.type, found.id), expression)
+    present = set(_present(connection, access, places))
+    for identity, expression in places.items():
+        if identity not in present:
+            text = f"{expression} refers to a {identity[0]} that does not exist."
+            issues.append(Issue(text, expression, "not-found"))
+    return issues[:_MOST_ISSUES]
+
+
+def _present(
+    connection: Connection, access: Access, targets: Iterable[tuple[str, str]]
+) -> Iterator[tuple[str, str]]:
+    # Two statements, since the predicate bears no OR around it (SQLite's parser counts levels).
+    visible = access.read
+    known = list(targets)
+    yield from _among(connection, "TRUE", {}, [one for one in known if one[0] == "Patient"])
+    others = [one for one in known if one[0] != "Patient"]
+    yield from _among(connection, visible.sql, visible.params, others)
+
+
+def _among(
+    connection: Connection,
+    condition: str,
+    bound: Mapping[str, object],
+    targets: Sequence[tuple[str, str]],
+) -> Iterator[tuple[str, str]]:
+    remaining = iter(targets)
+    while batch := list(islice(remaining, _BATCH)):
+        params: dict[str, object] = dict(bound)
+        pairs = []
+        for number, (kind, identity) in enumerate(batch):
+            params[f"t{number}"], params[f"i{number}"] = kind, identity
+            pairs.append(f"(:t{number}, :i{number})")
+        rows = connection.execute(
+            "SELECT r.type, r.id FROM resource r WHERE r.current = 1 AND r.deleted = 0"  # noqa: S608
+            f" AND (r.type, r.id) IN (VALUES {', '.join(pairs)})"
+            f" AND {condition}",
+            params,
+        )
+        yield from ((row["type"], row["id"]) for row in rows)

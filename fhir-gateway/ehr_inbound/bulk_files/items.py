@@ -1,0 +1,79 @@
+"""The resources in a unit, one by one, with the id under which each is to be stored."""
+
+from __future__ import annotations
+
+import hashlib
+import uuid
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+from ehr_fhir.errors import EhrError, Invalid
+from ehr_fhir.json_text import LARGEST, parse
+from ehr_inbound.bulk_files.files import LARGEST_FILE, LoadReject, Unit
+
+__all__ = ["Item", "items"]
+
+_SPREAD = frozenset({"batch", "collection", "history", "searchset", "transaction"})
+_NAMES = uuid.UUID("6f1b3c52-6f0c-5c5e-9d26-4a3c1c1f7c55")
+
+
+@dataclass(frozen=True)
+class Item:
+    """One resource of a unit; `names` is what its Bundle calls its entries."""
+
+    line: int
+    resource: dict[str, Any]
+    id: str
+    full_url: str | None = None
+    if_none_exist: str | None = None
+    names: dict[str, str] | None = None
+
+
+def items(unit: Unit) -> Iterator[Item | LoadReject]:
+    """Yield the resources of a unit, or why a part of it holds none."""
+    for line, text in unit.lines:
+        try:
+            content = parse(text, LARGEST_FILE if unit.whole else LARGEST)
+            if unit.whole and content.get("resourceType") == "Bundle":
+                if content.get("type") in _SPREAD:
+                    yield from _entries(unit, content)
+                    continue
+            yield Item(line, content, _id(content, None, text))
+        except EhrError as error:
+            yield LoadReject(unit.file, line, None, None, str(error))
+
+
+def _entries(unit: Unit, bundle: dict[str, Any]) -> Iterator[Item | LoadReject]:
+    entries = bundle.get("entry", [])
+    if not isinstance(entries, list):
+        raise Invalid("Bundle.entry must be an array.")
+    found = []
+    names: dict[str, str] = {}
+    for number, entry in enumerate(entries, 1):
+        resource = entry.get("resource") if isinstance(entry, dict) else None
+        if not isinstance(resource, dict):
+            text = "The entry has no resource."
+            yield LoadReject(unit.file, number, None, None, text)
+            continue
+        full_url = entry.get("fullUrl") if isinstance(entry.get("fullUrl"), str) else None
+        request = entry.get("request") if isinstance(entry.get("request"), dict) else {}
+        criteria = request.get("ifNoneExist")
+        identity = _id(resource, full_url, f"{unit.file}#{number}".encode())
+        if full_url:
+            names[full_url] = f"{resource.get('resourceType')}/{identity}"
+        found.append(
+            Item(number, resource, identity, full_url,
+                 criteria if isinstance(criteria, str) else None, names)
+        )  # fmt: skip
+    yield from found
+
+
+def _id(resource: dict[str, Any], full_url: str | None, otherwise: bytes) -> str:
+    """Keep the id of the source, so that the same file gives the same records each time."""
+    identity = resource.get("id")
+    if isinstance(identity, str):
+        return identity
+    if full_url and full_url.startswith("urn:uuid:"):
+        return full_url.removeprefix("urn:uuid:")
+    return str(uuid.uuid5(_NAMES, hashlib.sha256(otherwise).hexdigest()))

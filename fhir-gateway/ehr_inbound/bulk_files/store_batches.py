@@ -1,0 +1,103 @@
+"""Putting prepared resources into the store, many to a transaction."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from itertools import islice
+
+from ehr_gateway.database import Connection
+from ehr_gateway.store import full_text
+from ehr_gateway.store.store import Store, Version
+from ehr_gateway.store.version_rows import (
+    insert_index,
+    insert_version,
+    numbered,
+    remove_index,
+    replace_rules,
+)
+from ehr_gateway.transaction.prepared_resource import body_of
+from ehr_inbound.bulk_files.prepare_worker import Ready
+
+__all__ = ["put"]
+
+# Large enough to spare commits, small enough for other writers to get their turn.
+_BATCH = 1000
+
+
+def put(
+    store: Store,
+    ready: Iterable[Ready],
+    clock: Callable[[], int],
+    on_progress: Callable[[int], None],
+) -> int:
+    """Store resources in order; return how many were in the store as they are already."""
+    remaining = iter(ready)
+    done = unchanged = 0
+    while batch := list(islice(remaining, _BATCH)):
+        with store.writing() as connection:
+            unchanged += _put_batch(store, connection, batch, clock())
+        done += len(batch)
+        on_progress(done)
+    return unchanged
+
+
+def _put_batch(store: Store, connection: Connection, batch: list[Ready], now_ms: int) -> int:
+    latest = connection.execute("SELECT last_updated FROM resource ORDER BY pk DESC LIMIT 1")
+    row = latest.fetchone()
+    now_ms = max(now_ms, row["last_updated"] if row else 0)
+    written = []
+    words = []
+    registry = store.registry(connection)
+    for one in batch:
+        known = _known(connection, one)
+        if known is not None and known[0] == one.digest:
+            continue
+        pk = _put_one(store, connection, one, known and known[1], now_ms)
+        written.append((pk, one.index))
+        words.append((pk, one.record.type, one.words))
+        if registry.indexed:
+            kind = one.record.type
+            body = body_of(one.record, one.meta, one.content, 1, now_ms)
+            written.append((pk, numbered(registry.ids, kind, registry.rows(kind, body))))
+    insert_index(connection, written)
+    full_text.insert(connection, words)
+    return len(batch) - len(words)
+
+
+def _put_one(
+    store: Store,
+    connection: Connection,
+    one: Ready,
+    current: Version | None,
+    now_ms: int,
+) -> int:
+    record = one.record
+    number = current.version + 1 if current else 1
+    if current is not None and not current.deleted:
+        remove_index(connection, current)
+    version = insert_version(
+        connection,
+        record,
+        body_of(record, one.meta, one.content, number, now_ms),
+        version=number,
+        last_updated_ms=now_ms,
+        method="PUT" if current else "POST",
+    )
+    replace_rules(connection, record, one.rules, known=current is not None)
+    connection.execute(
+        "INSERT INTO load_ledger VALUES (?, ?, ?)"
+        " ON CONFLICT (type, id) DO UPDATE SET digest = excluded.digest",
+        (record.type, record.id, one.digest),
+    )
+    return version.pk
+
+
+def _known(connection: Connection, one: Ready) -> tuple[bytes, Version] | None:
+    """Return what a load put in under this id before, and the version that is current now."""
+    row = connection.execute(
+        "SELECT r.*, l.digest FROM resource r"
+        " LEFT JOIN load_ledger l ON l.type = r.type AND l.id = r.id"
+        " WHERE r.type = ? AND r.id = ? AND r.current = 1",
+        (one.record.type, one.record.id),
+    ).fetchone()
+    return (row["digest"], Version.of(row)) if row else None
