@@ -14,7 +14,7 @@ from ehr_fhir.errors import NotFound
 from ehr_gateway.access_requests import schema as access_schema
 from ehr_gateway.accounts import schema
 from ehr_gateway.audit_log import schema as audit_schema
-from ehr_gateway.audit_log.batcher import Auditor
+from ehr_gateway.audit_log.batcher import AuditBatcher
 from ehr_gateway.audit_log.service import open_log
 from ehr_gateway.audit_log.timer import Timer
 from ehr_gateway.conformance import metadata
@@ -56,9 +56,9 @@ from ehr_gateway.settings import GatewaySettings
 from ehr_gateway.store.reindex import Reindexing
 from ehr_gateway.store.store import Store
 from ehr_gateway.tokens.keys import open_keys, secret_key
-from ehr_gateway.tokens.revocations import Standing
+from ehr_gateway.tokens.revocations import RevocationList
 from ehr_gateway.tokens.tokens import Verifier
-from ehr_gateway.transaction.event_loop_writer import Writer
+from ehr_gateway.transaction.event_loop_writer import EventLoopWriter
 
 _THREADS = 8
 _CARRY_SECONDS = 1.0
@@ -122,7 +122,7 @@ def create_gateway(
         create_tables(opened.database, tables)
     _register_portal(opened)
     keys = open_keys(settings.keys)
-    standing = Standing(opened.database, settings.keys)
+    standing = RevocationList(opened.database, settings.keys)
 
     reindexing = Reindexing(opened)
     log = open_log(settings, opened.database, clock)
@@ -171,8 +171,8 @@ def create_gateway(
     app.state.gateway = Gateway(
         settings,
         opened,
-        Auditor(opened, log.spool),
-        None if opened.embedded is None else Writer(opened.embedded),
+        AuditBatcher(opened, log.spool),
+        None if opened.embedded is None else EventLoopWriter(opened.embedded),
         keys,
         Verifier(keys, settings, standing),
         standing,

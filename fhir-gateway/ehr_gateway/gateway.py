@@ -8,13 +8,13 @@ from typing import Annotated
 
 from fastapi import Depends, Request
 
-from ehr_gateway.audit_log.batcher import Auditor
+from ehr_gateway.audit_log.batcher import AuditBatcher
 from ehr_gateway.settings import GatewaySettings
 from ehr_gateway.store.store import Store
 from ehr_gateway.tokens.keys import Keys
-from ehr_gateway.tokens.revocations import Standing
+from ehr_gateway.tokens.revocations import RevocationList
 from ehr_gateway.tokens.tokens import Verifier
-from ehr_gateway.transaction.event_loop_writer import Writer
+from ehr_gateway.transaction.event_loop_writer import EventLoopWriter
 
 
 @dataclass(frozen=True)
@@ -23,20 +23,20 @@ class Gateway:
 
     settings: GatewaySettings
     store: Store
-    auditor: Auditor
+    auditor: AuditBatcher
     # Where the store is a file of ours.
-    writer: Writer | None
+    writer: EventLoopWriter | None
     keys: Keys
     verifier: Verifier
     # Which tokens were called back.
-    standing: Standing
+    standing: RevocationList
     # Seals the hidden field of the log-in forms.
     form_secret: str
     # Milliseconds since 1970, UTC.
     clock: Callable[[], int]
 
 
-def the_gateway(request: Request) -> Gateway:
+def gateway_of(request: Request) -> Gateway:
     """Return the gateway the application was made with."""
     gateway: Gateway = request.app.state.gateway
     return gateway
@@ -44,7 +44,7 @@ def the_gateway(request: Request) -> Gateway:
 
 async def _dependency(request: Request) -> Gateway:
     # Async, though it waits for nothing: a plain dependency would cost a change of thread.
-    return the_gateway(request)
+    return gateway_of(request)
 
 
 TheGateway = Annotated[Gateway, Depends(_dependency)]

@@ -101,7 +101,7 @@ def _tables(
         return Access(caller.requester, now_ms(), "bench-request")
 
     known = access()
-    occasion = recorder.Occasion(caller.subject, "TREAT", known.now_ms, "bench-request", "read")
+    occasion = recorder.AuditContext(caller.subject, "TREAT", known.now_ms, "bench-request", "read")
     version = read(store, known, "Patient", patient)
     pairs = [("patient", patient), ("code", code), ("_count", "20")]
     page = search(store, known, "Observation", pairs)

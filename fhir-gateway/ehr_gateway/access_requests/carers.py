@@ -18,7 +18,7 @@ from ehr_gateway.access_requests.people import known_patient, manages, patient_b
 from ehr_gateway.access_requests.service import Writing, step
 from ehr_gateway.accounts import throttle
 from ehr_gateway.database import Connection, Row
-from ehr_gateway.http.authentication import Asking
+from ehr_gateway.http.authentication import RequestContext
 from ehr_gateway.ids import new_id
 from ehr_gateway.notices import one_time_codes
 from ehr_gateway.notices.outbox import Notice, of_patient, put
@@ -41,27 +41,38 @@ NO_INVITATION = "This code opens nothing. Check it with the person who gave it t
 
 
 def invite(
-    asking: Asking, patient: str, *, power: str, closed: tuple[str, ...], until_ms: int | None
+    context: RequestContext,
+    patient: str,
+    *,
+    power: str,
+    closed: tuple[str, ...],
+    until_ms: int | None,
 ) -> tuple[AccessRequest, str]:
     """Let a patient invite a carer; return the code to hand over, which is shown once.
 
     Raises NotFound for all but the patient in person, TooMany with too many open invitations.
     """
-    requester, now = asking.access.requester, asking.access.now_ms
+    requester, now = context.access.requester, context.access.now_ms
     if requester.role != "patient" or requester.patient != patient:
         raise NotFound("There is no Patient with this id.")
     details: dict[str, object] = {"power": power, "until_ms": until_ms}
-    return _invited(asking, "carer", patient, "$invite-carer", details, closed, now)
+    return _invited(context, "carer", patient, "$invite-carer", details, closed, now)
 
 
 def record_substitute(
-    asking: Asking, patient: str, *, relation: str, basis: Basis, reason: str, until_ms: int
+    context: RequestContext,
+    patient: str,
+    *,
+    relation: str,
+    basis: Basis,
+    reason: str,
+    until_ms: int,
 ) -> tuple[AccessRequest, str]:
     """Record who decides for a patient under 16 or without capacity: a clinician or a steward.
 
     Raises NotFound for a patient the recorder cannot name, Forbidden for other roles.
     """
-    role, now = asking.access.requester.role, asking.access.now_ms
+    role, now = context.access.requester.role, context.access.now_ms
     if role not in ("clinician", "steward"):
         raise Forbidden("A clinician or a steward records who decides for a patient.")
     details: dict[str, object] = {
@@ -71,23 +82,23 @@ def record_substitute(
         "until_ms": until_ms,
     }
     return _invited(
-        asking, "substitute", patient, "$record-substitute", details, (), now, reason=reason
+        context, "substitute", patient, "$record-substitute", details, (), now, reason=reason
     )
 
 
-def accept(asking: Asking, typed: str) -> AccessRequest:
+def accept(context: RequestContext, typed: str) -> AccessRequest:
     """Take up an invitation: from then on the carer may act.
 
     Raises Forbidden for all but a carer's account, NotFound for a code that opens nothing; guesses
     are slowed down like those of passwords.
     """
-    requester, now = asking.access.requester, asking.access.now_ms
+    requester, now = context.access.requester, context.access.now_ms
     if requester.role != "carer":
         raise Forbidden("Log in as a carer to take up an invitation.")
-    _slow_down(asking)
-    display = asking.caller.subject.display
+    _slow_down(context)
+    display = context.caller.subject.display
     person = {"id": requester.person, "display": display}
-    with step(asking, "$accept-invitation") as writing:
+    with step(context, "$accept-invitation") as writing:
         connection = writing.connection
         found = select(
             connection,
@@ -141,17 +152,17 @@ def accept(asking: Asking, typed: str) -> AccessRequest:
     return replace(request, state="active", person=requester.person, display=display)
 
 
-def end(asking: Asking, identity: str) -> None:
+def end(context: RequestContext, identity: str) -> None:
     """End a carer's power, or take an invitation back: the patient, the carer, or a steward."""
-    requester, now = asking.access.requester, asking.access.now_ms
-    with step(asking, "$end-carer") as writing:
+    requester, now = context.access.requester, context.access.now_ms
+    with step(context, "$end-carer") as writing:
         connection = writing.connection
         found = select(
             connection,
             "id = :id AND kind IN ('carer', 'substitute') AND state IN ('proposed', 'active')",
             id=identity,
         )
-        if not found or not _may_end(asking, found[0]):
+        if not found or not _may_end(context, found[0]):
             raise NotFound("There is no such carer.")
         request = found[0]
         connection.execute(
@@ -165,11 +176,13 @@ def end(asking: Asking, identity: str) -> None:
         writing.patients.append(request.patient)
 
 
-def carers(connection: Connection, asking: Asking, patient: str) -> Sequence[AccessRequest]:
+def carers(
+    connection: Connection, context: RequestContext, patient: str
+) -> Sequence[AccessRequest]:
     """Return a patient's carers and open invitations: for the patient, who decides, the steward."""
-    requester = asking.access.requester
+    requester = context.access.requester
     own = requester.role == "patient" and requester.patient == patient
-    if not own and requester.role != "steward" and not manages(connection, asking.access, patient):
+    if not own and requester.role != "steward" and not manages(connection, context.access, patient):
         raise NotFound("There is no Patient with this id.")
     return select(
         connection,
@@ -178,23 +191,23 @@ def carers(connection: Connection, asking: Asking, patient: str) -> Sequence[Acc
         " OR (state = 'active' AND (until_ms IS NULL OR until_ms > :now)"
         " AND EXISTS (SELECT 1 FROM consent_carer c WHERE c.consent = access_request.consent)))",
         patient=patient,
-        now=asking.access.now_ms,
+        now=context.access.now_ms,
     )
 
 
-def acting_for(connection: Connection, asking: Asking) -> list[Row]:
+def acting_for(connection: Connection, context: RequestContext) -> list[Row]:
     """Return whom a carer may act for now, with the powers."""
-    now = asking.access.now_ms
+    now = context.access.now_ms
     return connection.execute(
         "SELECT patient, MAX(can_view) AS can_view, MAX(can_manage) AS can_manage"
         " FROM consent_carer WHERE person = ? AND since <= ? AND (until IS NULL OR ? < until)"
         " GROUP BY patient ORDER BY patient",
-        (asking.access.requester.person, now, now),
+        (context.access.requester.person, now, now),
     ).fetchall()
 
 
 def _invited(
-    asking: Asking,
+    context: RequestContext,
     kind: str,
     patient: str,
     operation: str,
@@ -207,13 +220,13 @@ def _invited(
     if until is not None and int(str(until)) <= now:
         raise Unprocessable("The term is over.", expression="Parameters.parameter")
     code = one_time_codes.invitation()
-    requester = asking.access.requester
+    requester = context.access.requester
     request = AccessRequest(
         id=new_id(),
         kind=kind,
         patient=patient,
         person="",
-        display=asking.caller.subject.display if kind == "substitute" else "",
+        display=context.caller.subject.display if kind == "substitute" else "",
         organization=requester.organization,
         profession=requester.profession,
         reason=reason,
@@ -223,9 +236,9 @@ def _invited(
         expires_ms=now + _INVITED_DAYS * _DAY_MS,
         code=one_time_codes.hashed(code),
     )
-    with step(asking, operation) as writing:
+    with step(context, operation) as writing:
         if kind == "substitute" and requester.role == "clinician":
-            known_patient(writing.connection, asking.access, patient)
+            known_patient(writing.connection, context.access, patient)
         if kind == "substitute":
             # Not before: a patient whom the recorder cannot name answers as one who is not there.
             _check_basis(writing.connection, request)
@@ -299,8 +312,8 @@ def _give_way(writing: Writing, request: AccessRequest, now_ms: int) -> None:
         writing.change(str(other.consent), status="inactive")
 
 
-def _may_end(asking: Asking, request: AccessRequest) -> bool:
-    requester = asking.access.requester
+def _may_end(context: RequestContext, request: AccessRequest) -> bool:
+    requester = context.access.requester
     if requester.role == "carer":
         return request.person == requester.person
     # Whoever was recorded to decide for a patient is not ended by the one he decides for.
@@ -308,11 +321,11 @@ def _may_end(asking: Asking, request: AccessRequest) -> bool:
     return requester.role == "steward" or (own and request.kind == "carer")
 
 
-def _slow_down(asking: Asking) -> None:
-    key = f"invitation:{asking.access.requester.person}"
-    with asking.gateway.store.writing() as connection:
-        wait = throttle.wait_ms(connection, key, asking.access.now_ms)
+def _slow_down(context: RequestContext) -> None:
+    key = f"invitation:{context.access.requester.person}"
+    with context.gateway.store.writing() as connection:
+        wait = throttle.wait_ms(connection, key, context.access.now_ms)
         if not wait:
-            throttle.failed(connection, key, asking.access.now_ms)
+            throttle.failed(connection, key, context.access.now_ms)
     if wait:
         raise TooMany("Too many codes were tried. Wait, then go on.")

@@ -15,7 +15,7 @@ from ehr_gateway.access_requests.ledger import AccessRequest, insert
 from ehr_gateway.access_requests.people import Clinician
 from ehr_gateway.access_requests.service import step
 from ehr_gateway.database import Connection
-from ehr_gateway.http.authentication import Asking
+from ehr_gateway.http.authentication import RequestContext
 from ehr_gateway.ids import new_id
 from ehr_gateway.notices.outbox import Notice, put, readers_of
 
@@ -26,11 +26,11 @@ _HKID = "https://ehr-commons.hk/hkid"
 NOBODY = "There is no record of this person. Check the identity card number."
 
 
-def named(asking: Asking, who: Clinician, hkid: str) -> str:
+def named(context: RequestContext, who: Clinician, hkid: str) -> str:
     """Return the patient whose identity card number was typed; every try counts to the limit."""
     number = _card(hkid)
-    _count(asking, who)
-    with asking.gateway.store.reading() as connection:
+    _count(context, who)
+    with context.gateway.store.reading() as connection:
         rows = connection.execute(
             "SELECT DISTINCT r.id FROM idx_token t JOIN search_parameter p ON p.param = t.param"
             " JOIN resource r ON r.pk = t.pk WHERE p.type = 'Patient' AND p.code = 'identifier'"
@@ -42,12 +42,12 @@ def named(asking: Asking, who: Clinician, hkid: str) -> str:
     return str(rows[0][0])
 
 
-def declare(asking: Asking, who: Clinician, patient: str, reason: str) -> AccessRequest:
+def declare(context: RequestContext, who: Clinician, patient: str, reason: str) -> AccessRequest:
     """Open a record in an emergency, tell the patient, and put it on the steward's list.
 
     Raises NotFound for a patient who is not there, TooMany past the limit of a day.
     """
-    limits, now = asking.gateway.settings.limits, asking.access.now_ms
+    limits, now = context.gateway.settings.limits, context.access.now_ms
     until = now + limits.emergency_hours * _HOUR_MS
     request = AccessRequest(
         id=new_id(),
@@ -66,9 +66,9 @@ def declare(asking: Asking, who: Clinician, patient: str, reason: str) -> Access
         decided_by=who.id,
         hours=limits.emergency_hours,
     )
-    with step(asking, "$declare-emergency") as writing:
+    with step(context, "$declare-emergency") as writing:
         connection = writing.connection
-        _check_limit(connection, asking, who)
+        _check_limit(connection, context, who)
         if not _is_there(connection, patient):
             raise NotFound(NOBODY)
         consent = consents.emergency(
@@ -94,10 +94,12 @@ def _card(typed: str) -> str:
     return re.sub(r"[^A-Z0-9]", "", typed.upper())[:12]
 
 
-def _count(asking: Asking, who: Clinician) -> None:
-    now = asking.access.now_ms
-    with asking.gateway.store.writing() as connection:
-        within = _tried(connection, who, now) < 3 * asking.gateway.settings.limits.emergencies_a_day
+def _count(context: RequestContext, who: Clinician) -> None:
+    now = context.access.now_ms
+    with context.gateway.store.writing() as connection:
+        within = (
+            _tried(connection, who, now) < 3 * context.gateway.settings.limits.emergencies_a_day
+        )
         if within:
             connection.execute(
                 "INSERT INTO access_attempt (id, person, organization, at_ms) VALUES (?, ?, ?, ?)",
@@ -107,13 +109,13 @@ def _count(asking: Asking, who: Clinician) -> None:
         raise TooMany(_TOO_MANY)
 
 
-def _check_limit(connection: Connection, asking: Asking, who: Clinician) -> None:
+def _check_limit(connection: Connection, context: RequestContext, who: Clinician) -> None:
     declared = connection.execute(
         "SELECT COUNT(*) FROM access_request WHERE kind = 'emergency' AND person = ?"
         " AND organization = ? AND asked_ms > ?",
-        (who.id, who.organization, asking.access.now_ms - 24 * _HOUR_MS),
+        (who.id, who.organization, context.access.now_ms - 24 * _HOUR_MS),
     ).fetchone()[0]
-    if declared >= asking.gateway.settings.limits.emergencies_a_day:
+    if declared >= context.gateway.settings.limits.emergencies_a_day:
         raise TooMany(_TOO_MANY)
 
 

@@ -14,7 +14,7 @@ from ehr_gateway.access_requests.ledger import AccessRequest, insert, select
 from ehr_gateway.access_requests.people import Clinician
 from ehr_gateway.access_requests.service import step
 from ehr_gateway.database import Connection
-from ehr_gateway.http.authentication import Asking
+from ehr_gateway.http.authentication import RequestContext
 from ehr_gateway.ids import new_id
 from ehr_gateway.store.visible import read_in
 from ehr_privacy.consent import Predicate, compile_predicate
@@ -30,14 +30,14 @@ _HOUR_MS = 3_600_000
 
 
 def hold(
-    asking: Asking, who: Clinician, kind: str, identity: str, *, reason: str, until_ms: int
+    context: RequestContext, who: Clinician, kind: str, identity: str, *, reason: str, until_ms: int
 ) -> AccessRequest:
     """Keep one result of the own organisation from the patient.
 
     Raises NotFound for what the clinician does not see, Forbidden for another's record,
     Unprocessable for a term that is over or too long, Conflict where it is held already.
     """
-    now, limits = asking.access.now_ms, asking.gateway.settings.limits
+    now, limits = context.access.now_ms, context.gateway.settings.limits
     if kind not in HELD_TYPES:
         raise Unprocessable("Only results and documents are held back.")
     if not now < until_ms <= now + limits.hold_days * _DAY_MS:
@@ -45,9 +45,9 @@ def hold(
             f"A hold ends in {limits.hold_days} days at most.", expression="Parameters.parameter"
         )
     record = f"{kind}/{identity}"
-    with step(asking, "$hold") as writing:
+    with step(context, "$hold") as writing:
         connection = writing.connection
-        version = read_in(connection, asking.access, kind, identity)
+        version = read_in(connection, context.access, kind, identity)
         if version.author != who.organization:
             raise Forbidden("Only the organisation that wrote a result holds it back.")
         patients = [
@@ -87,10 +87,10 @@ def hold(
     return request
 
 
-def release(asking: Asking, identity: str) -> None:
+def release(context: RequestContext, identity: str) -> None:
     """End a hold early: by a clinician of the organisation that holds, or a steward."""
-    requester, now = asking.access.requester, asking.access.now_ms
-    with step(asking, "$release-hold") as writing:
+    requester, now = context.access.requester, context.access.now_ms
+    with step(context, "$release-hold") as writing:
         found = select(
             writing.connection, "id = :id AND kind = 'hold' AND state = 'active'", id=identity
         )
@@ -110,12 +110,12 @@ def release(asking: Asking, identity: str) -> None:
         writing.patients.append(mine[0].patient)
 
 
-def stubs(connection: Connection, asking: Asking, patient: str) -> list[AccessRequest]:
+def stubs(connection: Connection, context: RequestContext, patient: str) -> list[AccessRequest]:
     """Return what is held back of a patient now; to a clinician, what the own place holds.
 
     Of a record that is closed to the reader by more than the hold there is no stub.
     """
-    requester, now = asking.access.requester, asking.access.now_ms
+    requester, now = context.access.requester, context.access.now_ms
     in_force = (
         "kind = 'hold' AND state = 'active' AND until_ms > :now"
         " AND consent IN (SELECT h.consent FROM consent_hold h WHERE h.patient = :patient)"

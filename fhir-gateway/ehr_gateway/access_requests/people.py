@@ -9,7 +9,7 @@ from ehr_fhir.errors import Forbidden, NotFound
 from ehr_fhir.json_text import parse
 from ehr_gateway.access import Access
 from ehr_gateway.database import Connection
-from ehr_gateway.http.authentication import Asking
+from ehr_gateway.http.authentication import RequestContext
 
 __all__ = ["Clinician", "clinician", "known_patient", "patient_body", "the_patient"]
 
@@ -31,9 +31,9 @@ class Clinician:
         return {"id": self.id, "display": self.display}
 
 
-def clinician(asking: Asking) -> Clinician:
+def clinician(context: RequestContext) -> Clinician:
     """Return the clinician who asks; programs and all other roles are refused."""
-    requester, subject = asking.access.requester, asking.caller.subject
+    requester, subject = context.access.requester, context.caller.subject
     # A program has no profession and types no reason: it is never granted more than its scopes.
     if requester.role != "clinician" or not requester.organization or not requester.profession:
         raise Forbidden("This is for a clinician in person.")
@@ -54,9 +54,9 @@ def known_patient(connection: Connection, access: Access, patient: str) -> None:
         raise NotFound(NO_PATIENT)
 
 
-def the_patient(asking: Asking, patient: str) -> None:
+def the_patient(context: RequestContext, patient: str) -> None:
     """Refuse all but the patient in person."""
-    requester = asking.access.requester
+    requester = context.access.requester
     if requester.role != "patient" or requester.patient != patient:
         raise NotFound(NO_PATIENT)
 

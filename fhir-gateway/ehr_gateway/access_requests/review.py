@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from ehr_fhir.errors import Conflict, Forbidden, NotFound
 from ehr_gateway.access_requests.ledger import AccessRequest, select
 from ehr_gateway.audit_log import recorder
-from ehr_gateway.http.authentication import Asking
+from ehr_gateway.http.authentication import RequestContext
 from ehr_gateway.store.store import Store
 
 __all__ = ["FINDINGS", "review", "worklist"]
@@ -27,23 +27,23 @@ def worklist(store: Store, *, done: bool = False) -> Sequence[AccessRequest]:
     return found if done else sorted(found, key=lambda one: (one.kind != "emergency", one.asked_ms))
 
 
-def review(asking: Asking, identity: str, finding: str, note: str) -> str:
+def review(context: RequestContext, identity: str, finding: str, note: str) -> str:
     """Put a finding on the books and return the patient it is about.
 
     Raises Forbidden for all but a steward, Conflict where it was reviewed already.
     """
-    requester = asking.access.requester
+    requester = context.access.requester
     if requester.role != "steward":
         raise Forbidden("Only a steward reviews.")
-    occasion = asking.occasion("operation", "$review-access")
-    with asking.gateway.store.writing() as connection:
+    audit_context = context.begin_audit("operation", "$review-access")
+    with context.gateway.store.writing() as connection:
         row = connection.execute(
             "UPDATE access_request SET review = ?, review_note = ?, reviewer = ?, reviewed_ms = ?"  # noqa: S608
             f" WHERE id = ? AND {_WAITS} RETURNING patient",
-            (finding, note, requester.person, asking.access.now_ms, identity),
+            (finding, note, requester.person, context.access.now_ms, identity),
         ).fetchone()
         if row is not None:
-            recorder.record(connection, recorder.about(occasion, row[0]))
+            recorder.record(connection, recorder.about(audit_context, row[0]))
         known = (
             row
             or connection.execute(

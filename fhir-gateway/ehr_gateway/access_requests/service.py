@@ -14,7 +14,7 @@ from ehr_fhir.json_text import parse
 from ehr_gateway.access import Access
 from ehr_gateway.audit_log import recorder
 from ehr_gateway.database import Connection
-from ehr_gateway.http.authentication import Asking
+from ehr_gateway.http.authentication import RequestContext
 from ehr_gateway.ids import new_id
 from ehr_gateway.transaction.prepared_resource import drafted
 from ehr_gateway.transaction.transaction import Transaction, transaction
@@ -68,23 +68,23 @@ class Writing:
 
 
 @contextmanager
-def step(asking: Asking, operation: str) -> Iterator[Writing]:
+def step(context: RequestContext, operation: str) -> Iterator[Writing]:
     """Open one transaction for a step: Consents, rows, notices and the audit, or none of them.
 
-    The route has named the occasion; a refusal raised inside is on record as that.
+    The route has begun the audit; a refusal raised inside is on record as that.
     """
     access = _ServiceAccess(
         requester=_requester(),
-        now_ms=asking.access.now_ms,
-        request_id=asking.access.request_id,
-        base=asking.access.base,
+        now_ms=context.access.now_ms,
+        request_id=context.access.request_id,
+        base=context.access.base,
     )
-    occasion = asking.occasion("operation", operation)
-    with transaction(asking.gateway.store, access) as writing:
+    audit_context = context.begin_audit("operation", operation)
+    with transaction(context.gateway.store, access) as writing:
         opened = Writing(writing, access)
         yield opened
         for patient in opened.patients or (None,):
-            recorder.record(writing.connection, recorder.about(occasion, patient))
+            recorder.record(writing.connection, recorder.about(audit_context, patient))
 
 
 def _requester() -> Requester:

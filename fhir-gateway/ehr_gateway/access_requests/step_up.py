@@ -23,7 +23,7 @@ from ehr_gateway.access_requests.people import (
 from ehr_gateway.access_requests.service import Writing, step
 from ehr_gateway.accounts import accounts
 from ehr_gateway.database import Connection
-from ehr_gateway.http.authentication import Asking
+from ehr_gateway.http.authentication import RequestContext
 from ehr_gateway.ids import new_id
 from ehr_gateway.notices import one_time_codes
 from ehr_gateway.notices.outbox import Notice, carers_of, of_patient, put, readers_of
@@ -41,7 +41,7 @@ NO_REQUEST = "There is no such request."
 
 
 def ask(
-    asking: Asking,
+    context: RequestContext,
     who: Clinician,
     patient: str,
     *,
@@ -54,7 +54,7 @@ def ask(
     Raises NotFound for a patient the clinician cannot name, Unprocessable where a grant would
     open nothing whatever the record holds, TooMany past the limits.
     """
-    limits, now = asking.gateway.settings.limits, asking.access.now_ms
+    limits, now = context.gateway.settings.limits, context.access.now_ms
     matrix = load_roles()
     if any(matrix.cell("clinician", who.profession, one) == "none" for one in domains):
         raise Unprocessable(
@@ -75,12 +75,12 @@ def ask(
         domains=domains,
         hours=hours,
     )
-    with step(asking, "$request-access") as writing:
+    with step(context, "$request-access") as writing:
         connection = writing.connection
-        known_patient(connection, asking.access, patient)
-        if not shared(connection, asking.access.requester, patient, now):
+        known_patient(connection, context.access, patient)
+        if not shared(connection, context.access.requester, patient, now):
             raise Unprocessable("There is no sharing consent for your organisation.")
-        _check_flood(connection, asking, who, patient)
+        _check_flood(connection, context, who, patient)
         _void(writing, request)
         consent = consents.step_up(
             request.id, patient, now, person=who.actor, organization=who.organization,
@@ -94,54 +94,56 @@ def ask(
     return request
 
 
-def approve_by_code(asking: Asking, who: Clinician, identity: str, typed: str) -> AccessRequest:
+def approve_by_code(
+    context: RequestContext, who: Clinician, identity: str, typed: str
+) -> AccessRequest:
     """Approve by the code that the patient told the clinician who asked.
 
     Each try is on the books before it is judged: a hundred at once are still a hundred.
     """
-    request = _own(asking, who, identity)
-    if not _try(asking, request) or not one_time_codes.right(
-        asking.gateway.form_secret, request.id, typed
+    request = _own(context, who, identity)
+    if not _try(context, request) or not one_time_codes.right(
+        context.gateway.form_secret, request.id, typed
     ):
         raise Forbidden(WRONG)
-    return _grant(asking, request, "$redeem-access", by="code")
+    return _grant(context, request, "$redeem-access", by="code")
 
 
 def approve_by_eid(
-    asking: Asking, who: Clinician, identity: str, hkid: str, pin: str
+    context: RequestContext, who: Clinician, identity: str, hkid: str, pin: str
 ) -> AccessRequest:
     """Approve by the patient's own smart ID at the clinician's desk; a carer's does not do."""
-    request = _own(asking, who, identity)
-    if not _try(asking, request):
+    request = _own(context, who, identity)
+    if not _try(context, request):
         raise Forbidden(WRONG)
-    with asking.gateway.store.reading() as connection:
-        young = _decided_by_others(connection, request.patient, asking.access.now_ms)
+    with context.gateway.store.reading() as connection:
+        young = _decided_by_others(connection, request.patient, context.access.now_ms)
     try:
-        account = accounts.verify_eid(asking.gateway.store, hkid, pin, asking.access.now_ms)
+        account = accounts.verify_eid(context.gateway.store, hkid, pin, context.access.now_ms)
     except accounts.LoginRefused as error:
         raise Forbidden(WRONG) from error
     if young or account.role != "patient" or account.patient != request.patient:
         raise Forbidden(WRONG)
-    return _grant(asking, request, "$redeem-access", by="eid")
+    return _grant(context, request, "$redeem-access", by="eid")
 
 
-def answer(asking: Asking, identity: str, *, approves: bool) -> AccessRequest:
+def answer(context: RequestContext, identity: str, *, approves: bool) -> AccessRequest:
     """Let the patient approve or refuse on the own page; a carer may refuse, and has the code."""
-    now, requester = asking.access.now_ms, asking.access.requester
-    with asking.gateway.store.reading() as connection:
+    now, requester = context.access.now_ms, context.access.requester
+    with context.gateway.store.reading() as connection:
         request = find(connection, identity, "step-up")
         if request is None:
             raise NotFound(NO_REQUEST)
         own = requester.role == "patient" and requester.patient == request.patient
-        if not own and not manages(connection, asking.access, request.patient):
+        if not own and not manages(connection, context.access, request.patient):
             raise NotFound(NO_REQUEST)
         if approves and not own:
             raise Forbidden("A carer approves by telling the code, and in no other way.")
         if approves and _decided_by_others(connection, request.patient, now):
             raise Forbidden("Who decides for the patient approves, by telling the code.")
     if approves:
-        return _grant(asking, request, "$approve-access", by="patient")
-    with step(asking, "$refuse-access") as writing:
+        return _grant(context, request, "$approve-access", by="patient")
+    with step(context, "$refuse-access") as writing:
         if not decide(writing.connection, identity, "refused", by=requester.person, now_ms=now):
             raise Conflict(OVER)
         writing.change(str(request.consent), status="rejected")
@@ -149,10 +151,12 @@ def answer(asking: Asking, identity: str, *, approves: bool) -> AccessRequest:
     return replace(request, state="refused")
 
 
-def _grant(asking: Asking, request: AccessRequest, operation: str, *, by: str) -> AccessRequest:
-    now = asking.access.now_ms
+def _grant(
+    context: RequestContext, request: AccessRequest, operation: str, *, by: str
+) -> AccessRequest:
+    now = context.access.now_ms
     until = now + request.hours * _HOUR_MS
-    with step(asking, operation) as writing:
+    with step(context, operation) as writing:
         connection = writing.connection
         if not decide(connection, request.id, "active", by=by, now_ms=now, until_ms=until):
             raise Conflict(OVER)
@@ -169,29 +173,31 @@ def _grant(asking: Asking, request: AccessRequest, operation: str, *, by: str) -
     return replace(request, state="active", until_ms=until, decided_ms=now, decided_by=by)
 
 
-def _own(asking: Asking, who: Clinician, identity: str) -> AccessRequest:
+def _own(context: RequestContext, who: Clinician, identity: str) -> AccessRequest:
     """Another's request is as good as absent, and so is one's own for another organisation."""
-    with asking.gateway.store.reading() as connection:
+    with context.gateway.store.reading() as connection:
         request = find(connection, identity, "step-up")
     if request is None or (request.person, request.organization) != (who.id, who.organization):
         raise NotFound(NO_REQUEST)
-    if request.state != "proposed" or request.expires_ms <= asking.access.now_ms:
+    if request.state != "proposed" or request.expires_ms <= context.access.now_ms:
         raise Conflict(OVER)
     return request
 
 
-def _try(asking: Asking, request: AccessRequest) -> bool:
-    with asking.gateway.store.writing() as connection:
+def _try(context: RequestContext, request: AccessRequest) -> bool:
+    with context.gateway.store.writing() as connection:
         row = connection.execute(
             "UPDATE access_request SET tries = tries + 1 WHERE id = ? AND state = 'proposed'"
             " AND tries < ? AND expires_ms > ? RETURNING tries",
-            (request.id, asking.gateway.settings.limits.code_tries, asking.access.now_ms),
+            (request.id, context.gateway.settings.limits.code_tries, context.access.now_ms),
         ).fetchone()
     return row is not None
 
 
-def _check_flood(connection: Connection, asking: Asking, who: Clinician, patient: str) -> None:
-    limits, since = asking.gateway.settings.limits, asking.access.now_ms - _HOUR_MS
+def _check_flood(
+    connection: Connection, context: RequestContext, who: Clinician, patient: str
+) -> None:
+    limits, since = context.gateway.settings.limits, context.access.now_ms - _HOUR_MS
     mine = connection.execute(
         "SELECT COUNT(*) FROM access_request WHERE kind = 'step-up' AND person = ?"
         " AND organization = ? AND asked_ms > ?",

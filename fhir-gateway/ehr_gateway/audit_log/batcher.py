@@ -1,7 +1,7 @@
-"""Keeps what answers disclose before they leave; requests in flight are kept together.
+"""Batch the audit entries of reads and spool them before their answers leave.
 
-A route notes what it discloses (`Asking.note`); `outcome.Guard` lets no answer out before its notes
-are kept here.
+A route adds entries (`RequestContext.add_audit_entry`); `http.guard` sends the answer only after
+`AuditBatcher.write` returned.
 """
 
 from __future__ import annotations
@@ -15,14 +15,14 @@ from ehr_gateway.audit_log.spool import Spool
 from ehr_gateway.database import Connection
 from ehr_gateway.store.store import Store
 
-__all__ = ["Auditor", "Note"]
+__all__ = ["AuditBatcher", "AuditEntry"]
 
 # Rows of the log, or what makes them of what the store knows about the records disclosed.
-Note = Sequence[Values] | Callable[[Connection], Sequence[Values]]
-_Waiting = tuple[Sequence[Note], "asyncio.Future[None]"]
+AuditEntry = Sequence[Values] | Callable[[Connection], Sequence[Values]]
+_Waiting = tuple[Sequence[AuditEntry], "asyncio.Future[None]"]
 
 
-class Auditor:
+class AuditBatcher:
     """Puts on record what one process discloses."""
 
     def __init__(self, store: Store, spool: Spool) -> None:
@@ -31,7 +31,7 @@ class Auditor:
         self._waiting: list[_Waiting] = []
         self._begun = False
 
-    async def write(self, notes: Sequence[Note]) -> None:
+    async def write(self, notes: Sequence[AuditEntry]) -> None:
         """Return when the notes are kept; raise what prevented it."""
         loop = asyncio.get_running_loop()
         done = loop.create_future()

@@ -35,7 +35,7 @@ _FOUND = (
 )
 
 
-def erase(connection: Connection, occasion: recorder.Occasion, patient: str) -> int:
+def erase(connection: Connection, audit_context: recorder.AuditContext, patient: str) -> int:
     """Empty every event about a patient in the caller's transaction; return how many there were."""
     named = {
         "patient": patient,
@@ -48,7 +48,7 @@ def erase(connection: Connection, occasion: recorder.Occasion, patient: str) -> 
     events = [f"AuditEvent/{one}" for one in ids]
     if events:
         connection.executemany(_EMPTY, [{"id": one, "salt": b""} for one in ids])
-        telling = replace(occasion, interaction=ERASURE, query=None)
+        telling = replace(audit_context, interaction=ERASURE, query=None)
         recorder.record(connection, recorder.about(telling, None, entities=events, reason="erased"))
     return len(events)
 

@@ -1,7 +1,7 @@
-"""The audit log: every request on record with what it disclosed, before its answer leaves.
+"""Build the audit log's rows: who asked, what was disclosed or written, with which outcome.
 
-Rows hold references and the names of parameters. Values from records never enter. What a write
-puts on record is in its own transaction (`record`), what a read does is noted (`Asking.note`).
+Rows hold references and the names of parameters, never a value of a record. A write records its
+row in its own transaction (`record`); a read adds entries (`RequestContext.add_audit_entry`).
 """
 
 from __future__ import annotations
@@ -47,7 +47,7 @@ class Disclosed(Protocol):
 
 
 @dataclass(frozen=True)
-class Occasion:
+class AuditContext:
     """One request: who asked, when, from where, for what."""
 
     subject: Subject
@@ -65,7 +65,7 @@ def record(connection: Connection, rows: Sequence[Values]) -> None:
 
 
 def disclosure(
-    connection: Connection, occasion: Occasion, versions: Sequence[Disclosed]
+    connection: Connection, audit_context: AuditContext, versions: Sequence[Disclosed]
 ) -> list[Values]:
     """Return the rows of a request that was answered: one per patient, and one for the rest."""
     patients = _patients(connection, [version.pk for version in versions])
@@ -81,21 +81,23 @@ def disclosure(
         row.reason = (
             _DIRECTORY
             if row.patient is None
-            else reason_of(connection, occasion.subject, occasion.at_ms, row.patient, row.records)
+            else reason_of(
+                connection, audit_context.subject, audit_context.at_ms, row.patient, row.records
+            )
         )
-    return _values(occasion, rows.values() or [_Row(None, reason=_DIRECTORY)], SUCCESS)
+    return _values(audit_context, rows.values() or [_Row(None, reason=_DIRECTORY)], SUCCESS)
 
 
-def refusal(occasion: Occasion, status: int, attempted: str | None) -> list[Values]:
+def refusal(audit_context: AuditContext, status: int, attempted: str | None) -> list[Values]:
     """Return the row of a request that was refused or failed; no patient was shown to anyone."""
     outcome = REFUSED if status < 500 else FAILED
     entities: dict[str, None] = {attempted: None} if attempted else {}
     row = _Row(None, entities, reason=Reason(f"HTTP {status}"))
-    return _values(occasion, [row], outcome)
+    return _values(audit_context, [row], outcome)
 
 
 def about(
-    occasion: Occasion,
+    audit_context: AuditContext,
     patient: str | None,
     *,
     entities: Iterable[str] = (),
@@ -110,7 +112,7 @@ def about(
     """
     row = _Row(patient, dict.fromkeys(entities), reason=Reason(reason, consent) if reason else None)
     row.records = [(0, domain, None) for domain in domains]
-    return _values(occasion, [row], outcome)
+    return _values(audit_context, [row], outcome)
 
 
 _NOBODY: Sequence[tuple[str | None, str | None]] = ((None, None),)
@@ -132,25 +134,25 @@ class _Row:
         return " ".join(sorted({domain for _, domain, _ in self.records if domain}))
 
 
-def _values(occasion: Occasion, rows: Iterable[_Row], outcome: str) -> list[Values]:
-    subject = occasion.subject
+def _values(audit_context: AuditContext, rows: Iterable[_Row], outcome: str) -> list[Values]:
+    subject = audit_context.subject
     return [
         (
             uuid7().hex,
-            occasion.at_ms,
-            occasion.request_id,
+            audit_context.at_ms,
+            audit_context.request_id,
             subject.login,
             subject.display,
             subject.role,
             subject.organization,
-            occasion.purpose,
+            audit_context.purpose,
             subject.client,
-            occasion.address,
-            occasion.interaction,
+            audit_context.address,
+            audit_context.interaction,
             row.patient,
             orjson.dumps(list(row.entities)).decode(),
             row.domains,
-            occasion.query,
+            audit_context.query,
             outcome,
             row.reason.code if row.reason else None,
             row.reason.consent if row.reason else None,

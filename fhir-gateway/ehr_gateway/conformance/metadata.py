@@ -12,24 +12,24 @@ from ehr_gateway.audit_log import recorder
 from ehr_gateway.conformance.capability import capability_statement
 from ehr_gateway.conformance.openapi import openapi
 from ehr_gateway.gateway import TheGateway
-from ehr_gateway.http.authentication import Asking, asking
+from ehr_gateway.http.authentication import RequestContext, authenticate
 from ehr_gateway.http.negotiation import json_response, preferences
 
 router = APIRouter(prefix="/fhir")
 _GET = ["GET", "HEAD"]
 
 
-async def _known(request: Request) -> Asking | None:
+async def _known(request: Request) -> RequestContext | None:
     """Return who asks, where somebody says so with a good token; nobody has to."""
     if "authorization" not in request.headers:
         return None
     try:
-        return await asking(request)
+        return await authenticate(request)
     except Unauthorized:
         return None
 
 
-Known = Annotated[Asking | None, Depends(_known)]
+Known = Annotated[RequestContext | None, Depends(_known)]
 
 
 @router.api_route("/metadata", methods=_GET)
@@ -37,8 +37,8 @@ def metadata(request: Request, gateway: TheGateway, known: Known) -> Response:
     """Say what the server can do."""
     prefer = preferences(request)
     if known is not None:
-        occasion = known.occasion("capabilities")
-        known.note(recorder.about(occasion=occasion, patient=None))
+        audit_context = known.begin_audit("capabilities")
+        known.add_audit_entry(recorder.about(audit_context=audit_context, patient=None))
     with gateway.store.reading() as connection:
         added = gateway.store.registry(connection).served
     return json_response(capability_statement(gateway.settings, added), pretty=prefer.pretty)

@@ -10,12 +10,12 @@ SQL is written once, for both; parameters are `:name` or `?`.
 from __future__ import annotations
 
 from ehr_gateway.database.connection import (
+    BudgetExceeded,
     Connection,
     Cursor,
     Database,
     Dialect,
     Row,
-    TakesLong,
 )
 from ehr_gateway.database.in_clause import among, listed
 from ehr_gateway.database.sqlite import SqliteDatabase
@@ -25,13 +25,13 @@ from ehr_gateway.database.url import DATABASE_ERRORS, REFUSALS, open_database
 __all__ = [
     "DATABASE_ERRORS",
     "REFUSALS",
+    "BudgetExceeded",
     "Connection",
     "Cursor",
     "Database",
     "Dialect",
     "Row",
     "SqliteDatabase",
-    "TakesLong",
     "among",
     "create_tables",
     "listed",

@@ -6,13 +6,13 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from typing import Any, Literal, Protocol
 
-__all__ = ["Connection", "Cursor", "Database", "Dialect", "Row", "TakesLong"]
+__all__ = ["BudgetExceeded", "Connection", "Cursor", "Database", "Dialect", "Row"]
 
 Dialect = Literal["sqlite", "postgresql"]
 Parameters = Mapping[str, Any] | Sequence[Any]
 
 
-class TakesLong(Exception):
+class BudgetExceeded(Exception):
     """Reading takes longer than was allowed; nothing is amiss with it."""
 
 

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import IO
 
 from ehr_fhir.errors import Unavailable
-from ehr_gateway.database.connection import Dialect, TakesLong
+from ehr_gateway.database.connection import BudgetExceeded, Dialect
 from ehr_gateway.database.wal_flush import Log
 
 __all__ = ["SqliteDatabase"]
@@ -198,7 +198,7 @@ def _explain(error: sqlite3.OperationalError) -> None:
     if "full" in str(error):
         raise Unavailable("The database has no room left. Nothing is written.") from error
     if "interrupted" in str(error):
-        raise TakesLong("The search takes longer than a moment.") from error
+        raise BudgetExceeded("The search takes longer than a moment.") from error
 
 
 def _patience() -> Callable[[], bool]:

@@ -10,15 +10,15 @@ from fastapi.concurrency import run_in_threadpool
 
 from ehr_fhir.errors import Forbidden, Unauthorized
 from ehr_gateway.access import Access
-from ehr_gateway.audit_log.batcher import Note
-from ehr_gateway.audit_log.recorder import Occasion
-from ehr_gateway.gateway import Gateway, the_gateway
+from ehr_gateway.audit_log.batcher import AuditEntry
+from ehr_gateway.audit_log.recorder import AuditContext
+from ehr_gateway.gateway import Gateway, gateway_of
 from ehr_gateway.tokens.tokens import Caller
 from ehr_privacy.consent import has_scope
 
 
 @dataclass(frozen=True)
-class Asking:
+class RequestContext:
     """A verified request: the gateway, who calls, and what they may reach."""
 
     gateway: Gateway
@@ -26,13 +26,13 @@ class Asking:
     access: Access
     request: Request
 
-    def note(self, note: Note) -> None:
+    def add_audit_entry(self, note: AuditEntry) -> None:
         """Have something put on record before the answer leaves."""
-        noted(self.request, note)
+        add_audit_entry(self.request, note)
 
-    def occasion(self, interaction: str, query: str | None = None) -> Occasion:
+    def begin_audit(self, interaction: str, query: str | None = None) -> AuditContext:
         """Say what is being done, for the audit log; a refusal from here on is logged as this."""
-        occasion = Occasion(
+        audit_context = AuditContext(
             subject=self.caller.subject,
             purpose=self.access.requester.purpose,
             at_ms=self.access.now_ms,
@@ -41,19 +41,19 @@ class Asking:
             query=query,
             address=client.host if (client := self.request.client) else None,
         )
-        self.request.scope["state"]["occasion"] = occasion
-        return occasion
+        self.request.scope["state"]["audit_context"] = audit_context
+        return audit_context
 
 
-def noted(request: Request, note: Note) -> None:
+def add_audit_entry(request: Request, note: AuditEntry) -> None:
     """Add to what is put on record before the answer to a request leaves."""
     request.scope["state"].setdefault("notes", []).append(note)
 
 
-async def asking(request: Request) -> Asking:
+async def authenticate(request: Request) -> RequestContext:
     """Verify the bearer token and build the request's access."""
     # Async, though it waits for nothing: a plain dependency would cost a change of thread.
-    gateway = the_gateway(request)
+    gateway = gateway_of(request)
     scheme, _, token = request.headers.get("authorization", "").partition(" ")
     if scheme.lower() != "bearer" or not token.strip():
         raise Unauthorized("Send an access token: Authorization: Bearer <token>.")
@@ -68,22 +68,22 @@ async def asking(request: Request) -> Asking:
         request_id=request.scope["state"]["request_id"],
         base=gateway.settings.fhir_base,
     )
-    found = Asking(gateway, caller, access, request)
+    found = RequestContext(gateway, caller, access, request)
     # Whatever is refused before the route names its interaction is on record too.
-    found.occasion("rest")
+    found.begin_audit("rest")
     return found
 
 
-TheAsking = Annotated[Asking, Depends(asking)]
+Authenticated = Annotated[RequestContext, Depends(authenticate)]
 STEPS = "ehr/access"
 
 
-async def may_take_steps(asking: TheAsking) -> None:
+async def require_access_scope(context: Authenticated) -> None:
     """Refuse a person's token that was not given for steps of access.
 
     An app may read for a person without acting for him: approving, declaring, inviting are beyond
     every scope on records.
     """
-    requester = asking.access.requester
+    requester = context.access.requester
     if requester.role != "system" and not has_scope(requester.scopes, STEPS):
         raise Forbidden(f"The token's scopes do not cover steps of access: {STEPS}.")

@@ -8,7 +8,7 @@ from fastapi.concurrency import run_in_threadpool
 from ehr_fhir.errors import Invalid, TooCostly, UnsupportedMedia
 from ehr_fhir.patch.patch import JSON_PATCH, Patch, patch_of_body
 from ehr_fhir.search.text import pairs_of
-from ehr_gateway.gateway import the_gateway
+from ehr_gateway.gateway import gateway_of
 
 FHIR_JSON = "application/fhir+json"
 _JSON_TYPES = frozenset({FHIR_JSON, "application/json", "application/json+fhir"})
@@ -39,7 +39,7 @@ async def _json_body(request: Request) -> bytes:
     _, parameters = _content_type(request)
     if parameters.get("charset", "utf-8").lower() not in ("utf-8", "utf8"):
         raise UnsupportedMedia("FHIR JSON is in UTF-8; no other charset is supported.")
-    body = await _read(request, the_gateway(request).settings.max_body_bytes)
+    body = await _read(request, gateway_of(request).settings.max_body_bytes)
     if not body.strip():
         raise Invalid("The request has no body, but needs one.")
     return body

@@ -24,7 +24,7 @@ from ehr_fhir.errors import (
     operation_outcome,
 )
 from ehr_gateway.audit_log import recorder
-from ehr_gateway.http.authentication import noted
+from ehr_gateway.http.authentication import add_audit_entry
 from ehr_gateway.http.metrics import Metrics
 from ehr_gateway.http.negotiation import json_response, pretty_asked
 from ehr_gateway.http.oauth_errors import OAUTH_PATHS, OAuthError, oauth_answer
@@ -159,11 +159,11 @@ def _note_refusal(request: Request, status: int) -> None:
     """Note the refusal alone: what was found before it does not leave."""
     state = request.scope["state"]
     state.pop("notes", None)
-    occasion: recorder.Occasion | None = state.get("occasion")
-    if occasion is not None:
+    audit_context: recorder.AuditContext | None = state.get("audit_context")
+    if audit_context is not None:
         attempted = _attempted(request)
-        refusal = recorder.refusal(occasion=occasion, status=status, attempted=attempted)
-        noted(request, refusal)
+        refusal = recorder.refusal(audit_context=audit_context, status=status, attempted=attempted)
+        add_audit_entry(request, refusal)
 
 
 def _attempted(request: Request) -> str | None:

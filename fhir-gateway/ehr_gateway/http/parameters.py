@@ -7,15 +7,15 @@ from typing import Any
 import orjson
 from fastapi.responses import Response
 
-from ehr_gateway.http.authentication import Asking
+from ehr_gateway.http.authentication import RequestContext
 from ehr_gateway.http.negotiation import fhir_response, preferences
 
 __all__ = ["parameters", "value"]
 
 
-def parameters(asking: Asking, *listed: dict[str, Any]) -> Response:
+def parameters(context: RequestContext, *listed: dict[str, Any]) -> Response:
     """Answer with a Parameters resource."""
-    prefer = preferences(asking.request)
+    prefer = preferences(context.request)
     body = {"resourceType": "Parameters", "parameter": list(listed)}
     if not listed:
         del body["parameter"]

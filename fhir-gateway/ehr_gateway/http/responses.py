@@ -14,7 +14,7 @@ from ehr_fhir.search.query import parse_subset
 from ehr_fhir.subset import Subset
 from ehr_gateway.audit_log import recorder
 from ehr_gateway.database import Connection
-from ehr_gateway.http.authentication import Asking
+from ehr_gateway.http.authentication import RequestContext
 from ehr_gateway.http.negotiation import (
     Preferences,
     etag,
@@ -27,86 +27,92 @@ from ehr_gateway.http.query_string import no_parameters
 from ehr_gateway.store.store import Version
 
 __all__ = [
-    "audited",
-    "deleted",
-    "disclose",
-    "known",
-    "start",
-    "start_read",
-    "start_write",
+    "audit_hook",
+    "begin_read",
+    "begin_request",
+    "begin_write",
+    "delete_response",
+    "record_disclosure",
+    "require_resource_type",
+    "require_writable_type",
     "version_headers",
     "version_response",
-    "writable",
-    "written",
+    "write_response",
 ]
 
 
-def start(asking: Asking, resource_type: str) -> Preferences:
+def begin_request(context: RequestContext, resource_type: str) -> Preferences:
     """Begin a request that takes no parameters."""
-    prefer = preferences(asking.request)
-    known(resource_type)
-    no_parameters(asking.request, lenient=prefer.lenient)
+    prefer = preferences(context.request)
+    require_resource_type(resource_type)
+    no_parameters(context.request, lenient=prefer.lenient)
     return prefer
 
 
-def start_read(asking: Asking, resource_type: str) -> tuple[Preferences, Subset | None]:
+def begin_read(context: RequestContext, resource_type: str) -> tuple[Preferences, Subset | None]:
     """Begin a read; it may ask for a part of the resource (R4 §3.1.0.2.1)."""
-    prefer = preferences(asking.request)
-    known(resource_type)
-    pairs = no_parameters(asking.request, lenient=prefer.lenient, but=("_elements", "_summary"))
+    prefer = preferences(context.request)
+    require_resource_type(resource_type)
+    pairs = no_parameters(context.request, lenient=prefer.lenient, but=("_elements", "_summary"))
     return prefer, parse_subset(resource_type, pairs)
 
 
-def start_write(asking: Asking, resource_type: str) -> Preferences:
+def begin_write(context: RequestContext, resource_type: str) -> Preferences:
     """Begin a write that takes no parameters."""
-    writable(resource_type)
-    return start(asking, resource_type)
+    require_writable_type(resource_type)
+    return begin_request(context, resource_type)
 
 
-def writable(resource_type: str) -> None:
+def require_writable_type(resource_type: str) -> None:
     """Refuse a type that nobody writes over HTTP."""
     if resource_type == "AuditEvent":
         raise Unsupported("The audit log is written by the server alone.")
-    known(resource_type)
+    require_resource_type(resource_type)
 
 
-def known(resource_type: str) -> None:
+def require_resource_type(resource_type: str) -> None:
     """Refuse an address without a resource type of R4."""
     if resource_type not in definitions.resource_types():
         raise NotFound("The address names no resource type of FHIR R4.")
 
 
-def audited(
-    occasion: recorder.Occasion,
+def audit_hook(
+    audit_context: recorder.AuditContext,
 ) -> Callable[[Connection, Sequence[Version]], None]:
     """Return the hook that puts a write on record in its own transaction."""
 
     def hook(connection: Connection, versions: Sequence[Version]) -> None:
-        recorder.record(connection, recorder.disclosure(connection, occasion, versions))
+        recorder.record(connection, recorder.disclosure(connection, audit_context, versions))
 
     return hook
 
 
-def disclose(asking: Asking, occasion: recorder.Occasion, versions: Sequence[Version]) -> None:
+def record_disclosure(
+    context: RequestContext, audit_context: recorder.AuditContext, versions: Sequence[Version]
+) -> None:
     """Put on record what is about to be answered."""
-    asking.note(partial(recorder.disclosure, occasion=occasion, versions=versions))
+    context.add_audit_entry(
+        partial(recorder.disclosure, audit_context=audit_context, versions=versions)
+    )
 
 
 def version_response(
-    asking: Asking, version: Version, prefer: Preferences, subset: Subset | None = None
+    context: RequestContext, version: Version, prefer: Preferences, subset: Subset | None = None
 ) -> Response:
     """Answer with a version, or a part of it, or with 304 to a client that has it."""
     headers = version_headers(version)
-    if not_modified(asking.request, version.version, version.last_updated_ms):
+    if not_modified(context.request, version.version, version.last_updated_ms):
         return Response(status_code=304, headers=headers)
     body = version.body if subset is None else subset.of(version.body)
     return fhir_response(body, headers=headers, pretty=prefer.pretty)
 
 
-def written(asking: Asking, version: Version, prefer: Preferences, *, created: bool) -> Response:
+def write_response(
+    context: RequestContext, version: Version, prefer: Preferences, *, created: bool
+) -> Response:
     """Answer a write as the client prefers."""
     headers = version_headers(version)
-    base = asking.gateway.settings.fhir_base
+    base = context.gateway.settings.fhir_base
     if created:
         headers["Location"] = f"{base}/{version.type}/{version.id}/_history/{version.version}"
     status = 201 if created else 200
@@ -118,7 +124,7 @@ def written(asking: Asking, version: Version, prefer: Preferences, *, created: b
     return fhir_response(version.body, status, headers=headers, pretty=prefer.pretty)
 
 
-def deleted(version: Version | None, prefer: Preferences) -> Response:
+def delete_response(version: Version | None, prefer: Preferences) -> Response:
     """Answer a delete: nothing to show but, where it is preferred, that it was done."""
     headers = {} if version is None else {"ETag": etag(version.version)}
     if prefer.returns != "OperationOutcome":

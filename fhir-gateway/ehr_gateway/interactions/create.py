@@ -9,9 +9,9 @@ from ehr_gateway.ids import new_id
 from ehr_gateway.store.store import AuditHook, Store, Version
 from ehr_gateway.store.visible import read_in
 from ehr_gateway.transaction.conditional_match import only_match
-from ehr_gateway.transaction.event_loop_writer import Job, written
+from ehr_gateway.transaction.event_loop_writer import Job, run_write
 from ehr_gateway.transaction.prepared_resource import drafted
-from ehr_gateway.transaction.transaction import WriteResult, joined
+from ehr_gateway.transaction.transaction import WriteResult, transaction_on
 
 __all__ = ["create", "create_if_none", "creating"]
 
@@ -25,7 +25,7 @@ def create(
     audit: AuditHook | None = None,
 ) -> Version:
     """Store a new resource; an id that the client sent is not kept."""
-    return written(store, creating(store, access, resource_type, body, audit=audit)).version
+    return run_write(store, creating(store, access, resource_type, body, audit=audit)).version
 
 
 def create_if_none(
@@ -38,7 +38,7 @@ def create_if_none(
     audit: AuditHook | None = None,
 ) -> WriteResult:
     """Store a new resource unless one that the requester can find meets the criteria."""
-    return written(store, creating(store, access, resource_type, body, criteria, audit=audit))
+    return run_write(store, creating(store, access, resource_type, body, criteria, audit=audit))
 
 
 def creating(
@@ -54,7 +54,7 @@ def creating(
     draft = drafted(parse(body), new_id(), access, resource_type)
 
     def job(connection: Connection) -> WriteResult:
-        with joined(store, connection, access, audit) as writing:
+        with transaction_on(store, connection, access, audit) as writing:
             found = only_match(writing, resource_type, criteria) if criteria is not None else None
             if found is None:
                 return WriteResult(writing.create(draft), created=True)

@@ -9,9 +9,9 @@ from ehr_gateway.database import Connection
 from ehr_gateway.ids import new_id
 from ehr_gateway.store.store import AuditHook, Store
 from ehr_gateway.transaction.conditional_match import match_for_update
-from ehr_gateway.transaction.event_loop_writer import Job, written
+from ehr_gateway.transaction.event_loop_writer import Job, run_write
 from ehr_gateway.transaction.prepared_resource import drafted
-from ehr_gateway.transaction.transaction import WriteResult, joined, transaction
+from ehr_gateway.transaction.transaction import WriteResult, transaction, transaction_on
 
 __all__ = ["update", "update_matching", "updating"]
 
@@ -34,7 +34,7 @@ def update(
     job = updating(
         store, access, resource_type, identity, body, if_match, only_new=only_new, audit=audit
     )
-    return written(store, job)
+    return run_write(store, job)
 
 
 def updating(
@@ -56,7 +56,7 @@ def updating(
         raise Invalid(text, expression=f"{resource_type}.id")
 
     def job(connection: Connection) -> WriteResult:
-        with joined(store, connection, access, audit) as writing:
+        with transaction_on(store, connection, access, audit) as writing:
             return writing.update(draft, if_match, only_new=only_new)
 
     return job

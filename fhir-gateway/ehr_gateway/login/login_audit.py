@@ -37,14 +37,14 @@ def refused(request: Request, gateway: Gateway, login: str, interaction: str) ->
     except NotFound:
         account = _NOBODY
     with gateway.store.writing() as connection:
-        occasion = _occasion(request, gateway, account, interaction)
-        recorder.record(connection, recorder.refusal(occasion, _REFUSED, None))
+        audit_context = _occasion(request, gateway, account, interaction)
+        recorder.record(connection, recorder.refusal(audit_context, _REFUSED, None))
 
 
 def _occasion(
     request: Request, gateway: Gateway, account: Account, interaction: str
-) -> recorder.Occasion:
-    return recorder.Occasion(
+) -> recorder.AuditContext:
+    return recorder.AuditContext(
         subject_of(account, _CLIENT),
         roles()[account.role].purpose,
         gateway.clock(),

@@ -226,7 +226,7 @@ def _code(case: _Case, context: Context) -> Response:
         scope = permitted(case.client, account, asked["scope"], context.patient, context.encounter)
     except Invalid as error:
         return refuse(gateway, asked, "invalid_scope", str(error))
-    occasion = recorder.Occasion(
+    audit_context = recorder.AuditContext(
         subject_of(account, asked["client"]),
         roles()[account.role].purpose,
         now,
@@ -239,7 +239,7 @@ def _code(case: _Case, context: Context) -> Response:
             connection, asked.get("launch", ""), account.login, case.client.id, now
         ):
             return refuse(gateway, asked, "access_denied", "The launch is over.")
-        recorder.record(connection, recorder.about(occasion, context.patient))
+        recorder.record(connection, recorder.about(audit_context, context.patient))
     grant = authorization_codes.Grant(
         asked["client"], account.login, asked["redirect"], asked["challenge"], scope,
         context=context,

@@ -21,7 +21,7 @@ from ehr_gateway.access import Access
 from ehr_gateway.accounts import accounts
 from ehr_gateway.audit_log import recorder
 from ehr_gateway.database import Connection
-from ehr_gateway.http.authentication import Asking, TheAsking
+from ehr_gateway.http.authentication import Authenticated, RequestContext
 from ehr_gateway.http.negotiation import json_response
 from ehr_gateway.interactions.read import read
 from ehr_gateway.oauth.authorization_codes import key_of
@@ -46,12 +46,12 @@ class Launch:
 
 
 @router.post("/launch")
-async def mint(request: Request, asking: TheAsking) -> Response:
+async def mint(request: Request, context: Authenticated) -> Response:
     """Mint a launch for the person whose token this is, or whom an organisation's system names."""
     body = await json_object(request)
     if unknown := set(body) - _FIELDS:
         raise Invalid(f"A launch has no field of {len(unknown)} that were sent.")
-    return await run_in_threadpool(_minted, asking, body)
+    return await run_in_threadpool(_minted, context, body)
 
 
 def find(connection: Connection, word: str, login: str, client: str, now_ms: int) -> Launch | None:
@@ -74,18 +74,18 @@ def take(connection: Connection, word: str, login: str, client: str, now_ms: int
     return used.rowcount == 1
 
 
-def _minted(asking: Asking, body: dict[str, Any]) -> Response:
-    gateway, now = asking.gateway, asking.access.now_ms
-    occasion = asking.occasion("launch")
-    account = _person(asking, text_of(body, "user"))
+def _minted(context: RequestContext, body: dict[str, Any]) -> Response:
+    gateway, now = context.gateway, context.access.now_ms
+    audit_context = context.begin_audit("launch")
+    account = _person(context, text_of(body, "user"))
     patient, encounter = text_of(body, "patient"), text_of(body, "encounter")
     if not patient:
         raise Invalid("A launch needs the id of a patient.", expression="patient")
     banner = body.get("need_patient_banner", True)
     if not isinstance(banner, bool):
         raise Invalid("need_patient_banner is true or false.", expression="need_patient_banner")
-    _check_visible(asking, account, patient, encounter)
-    context = Context(
+    _check_visible(context, account, patient, encounter)
+    launch = Context(
         patient=patient,
         encounter=encounter or None,
         need_patient_banner=banner,
@@ -98,24 +98,24 @@ def _minted(asking: Asking, body: dict[str, Any]) -> Response:
             "INSERT INTO launch (key, login, client, context, issued_ms) VALUES (?, ?, ?, ?, ?)",
             (
                 key_of(word), account.login, text_of(body, "client_id") or None,
-                context.to_json(), now,
+                launch.to_json(), now,
             ),
         )  # fmt: skip
-        recorder.record(connection, recorder.about(occasion, patient))
+        recorder.record(connection, recorder.about(audit_context, patient))
     answer = {"launch": word, "iss": gateway.settings.fhir_base, "expires_in": _LIFE_MS // 1000}
     headers = {"Cache-Control": "no-store"}
     return json_response(answer, 201, media_type="application/json", headers=headers)
 
 
-def _person(asking: Asking, named: str) -> accounts.Account:
+def _person(context: RequestContext, named: str) -> accounts.Account:
     """Return who is going to log in: the caller, or a member of the calling system's staff."""
-    subject = asking.caller.subject
+    subject = context.caller.subject
     if subject.role != "system":
         if named not in ("", subject.login):
             raise Forbidden("A launch is minted for oneself; a system names its user.")
-        return accounts.find(asking.gateway.store, subject.login)
+        return accounts.find(context.gateway.store, subject.login)
     try:
-        account = accounts.find(asking.gateway.store, named)
+        account = accounts.find(context.gateway.store, named)
     except NotFound:
         account = None
     if account is None or account.organization != subject.organization:
@@ -123,7 +123,9 @@ def _person(asking: Asking, named: str) -> accounts.Account:
     return account
 
 
-def _check_visible(asking: Asking, account: accounts.Account, patient: str, encounter: str) -> None:
+def _check_visible(
+    context: RequestContext, account: accounts.Account, patient: str, encounter: str
+) -> None:
     """Refuse, with one answer, what the person may not see or what does not belong together."""
     scopes = "user/Patient.rs user/Encounter.rs"
     requester = Requester(
@@ -135,8 +137,8 @@ def _check_visible(asking: Asking, account: accounts.Account, patient: str, enco
         account.patient,
         parse_scopes(scopes),
     )
-    access = Access(requester, asking.access.now_ms, asking.access.request_id)
-    store = asking.gateway.store
+    access = Access(requester, context.access.now_ms, context.access.request_id)
+    store = context.gateway.store
     try:
         read(store, access, "Patient", patient)
         if encounter:

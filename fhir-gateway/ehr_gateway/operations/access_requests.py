@@ -14,32 +14,32 @@ from ehr_gateway.access_requests.ledger import select
 from ehr_gateway.access_requests.markers import marker
 from ehr_gateway.access_requests.people import NO_PATIENT, clinician, manages
 from ehr_gateway.audit_log import recorder
-from ehr_gateway.http.authentication import TheAsking, may_take_steps
+from ehr_gateway.http.authentication import Authenticated, require_access_scope
 from ehr_gateway.http.body import fhir_body
 from ehr_gateway.http.negotiation import preferences
 from ehr_gateway.http.operation_inputs import inputs, plain
 from ehr_gateway.http.parameters import parameters, value
 from ehr_gateway.http.query_string import no_parameters
 
-router = APIRouter(prefix="/fhir", dependencies=[Depends(may_take_steps)])
+router = APIRouter(prefix="/fhir", dependencies=[Depends(require_access_scope)])
 Body = Annotated[bytes, Depends(fhir_body)]
 _GET = ["GET", "HEAD"]
 
 
 @router.api_route("/Patient/{patient}/$withheld", methods=_GET)
-def withheld(asking: TheAsking, patient: str) -> Response:
+def withheld(context: Authenticated, patient: str) -> Response:
     """Say what the marker policy lets a requester learn of what is withheld."""
-    no_parameters(asking.request, lenient=preferences(asking.request).lenient)
-    occasion = asking.occasion("operation", "$withheld")
-    if asking.access.requester.role not in ("clinician", "system"):
+    no_parameters(context.request, lenient=preferences(context.request).lenient)
+    audit_context = context.begin_audit("operation", "$withheld")
+    if context.access.requester.role not in ("clinician", "system"):
         raise Forbidden("The marker is for those who treat.")
-    asking.note(recorder.about(occasion=occasion, patient=None))
-    if asking.gateway.settings.limits.withheld_marker == "hide":
-        return parameters(asking)
-    with asking.gateway.store.reading() as connection:
-        found = marker(connection, asking.access, patient)
+    context.add_audit_entry(recorder.about(audit_context=audit_context, patient=None))
+    if context.gateway.settings.limits.withheld_marker == "hide":
+        return parameters(context)
+    with context.gateway.store.reading() as connection:
+        found = marker(connection, context.access, patient)
     return parameters(
-        asking,
+        context,
         value("shared", found.shared),
         value("hidden", found.hidden),
         *({"name": "domain", "valueCode": domain} for domain in found.domains),
@@ -47,70 +47,72 @@ def withheld(asking: TheAsking, patient: str) -> Response:
 
 
 @router.post("/Patient/{patient}/$request-access")
-def request_access(asking: TheAsking, patient: str, body: Body) -> Response:
+def request_access(context: Authenticated, patient: str, body: Body) -> Response:
     """Ask the patient to open restricted domains; the patient is sent a code."""
-    asking.occasion("operation", "$request-access")
-    limits = asking.gateway.settings.limits
+    context.begin_audit("operation", "$request-access")
+    limits = context.gateway.settings.limits
     given = inputs(body, "reason", "domain", "hours")
     made = step_up.ask(
-        asking,
-        clinician(asking),
+        context,
+        clinician(context),
         patient,
         reason=given.reason(limits.reason_length),
         domains=given.domains(),
         hours=given.number("hours", 1, limits.step_up_hours),
     )
-    return parameters(asking, *parts_of(made))
+    return parameters(context, *parts_of(made))
 
 
 @router.post("/$redeem-access")
-def redeem_access(asking: TheAsking, body: Body) -> Response:
+def redeem_access(context: Authenticated, body: Body) -> Response:
     """Approve a request by the patient's code, or by the patient's smart ID at the desk."""
-    asking.occasion("operation", "$redeem-access")
+    context.begin_audit("operation", "$redeem-access")
     given = inputs(body, "request", "code", "hkid", "pin")
-    who, request, code = clinician(asking), given.text("request"), given.optional("code")
+    who, request, code = clinician(context), given.text("request"), given.optional("code")
     if code is not None:
-        made = step_up.approve_by_code(asking, who, request, code)
+        made = step_up.approve_by_code(context, who, request, code)
     else:
         hkid, pin = given.text("hkid"), given.text("pin")
-        made = step_up.approve_by_eid(asking, who, request, hkid, pin)
-    return parameters(asking, *parts_of(made))
+        made = step_up.approve_by_eid(context, who, request, hkid, pin)
+    return parameters(context, *parts_of(made))
 
 
 @router.post("/$approve-access")
-def approve_access(asking: TheAsking, body: Body) -> Response:
+def approve_access(context: Authenticated, body: Body) -> Response:
     """Let the patient approve a request on the own page."""
-    asking.occasion("operation", "$approve-access")
+    context.begin_audit("operation", "$approve-access")
     request = inputs(body, "request").text("request")
-    return parameters(asking, *parts_of(step_up.answer(asking, request, approves=True)))
+    return parameters(context, *parts_of(step_up.answer(context, request, approves=True)))
 
 
 @router.post("/$refuse-access")
-def refuse_access(asking: TheAsking, body: Body) -> Response:
+def refuse_access(context: Authenticated, body: Body) -> Response:
     """Let the patient, or who decides for him, refuse a request."""
-    asking.occasion("operation", "$refuse-access")
+    context.begin_audit("operation", "$refuse-access")
     request = inputs(body, "request").text("request")
-    return parameters(asking, *parts_of(step_up.answer(asking, request, approves=False)))
+    return parameters(context, *parts_of(step_up.answer(context, request, approves=False)))
 
 
 @router.api_route("/Patient/{patient}/$access-requests", methods=_GET)
-def access_requests(asking: TheAsking, patient: str) -> Response:
+def access_requests(context: Authenticated, patient: str) -> Response:
     """List a patient's requests: all for the patient, the own ones for a clinician."""
-    no_parameters(asking.request, lenient=preferences(asking.request).lenient)
-    occasion = asking.occasion("operation", "$access-requests")
-    requester, now = asking.access.requester, asking.access.now_ms
+    no_parameters(context.request, lenient=preferences(context.request).lenient)
+    audit_context = context.begin_audit("operation", "$access-requests")
+    requester, now = context.access.requester, context.access.now_ms
     condition = "kind IN ('step-up', 'emergency') AND patient = :patient"
     values: dict[str, object] = {"patient": patient}
-    with asking.gateway.store.reading() as connection:
+    with context.gateway.store.reading() as connection:
         if requester.role == "clinician":
             condition += " AND person = :person AND organization = :organization"
             values |= {"person": requester.person, "organization": requester.organization}
         elif not (requester.role == "patient" and requester.patient == patient) and not manages(
-            connection, asking.access, patient
+            connection, context.access, patient
         ):
             raise NotFound(NO_PATIENT)
         found = select(connection, condition, **values)
-    asking.note(recorder.about(occasion=occasion, patient=patient if found else None))
+    context.add_audit_entry(
+        recorder.about(audit_context=audit_context, patient=patient if found else None)
+    )
     listed = [
         {
             "name": "request",
@@ -121,54 +123,54 @@ def access_requests(asking: TheAsking, patient: str) -> Response:
         }
         for one in found
     ]
-    return parameters(asking, *listed)
+    return parameters(context, *listed)
 
 
 @router.post("/Patient/$declare-emergency")
-def declare_emergency_by_card(asking: TheAsking, body: Body) -> Response:
+def declare_emergency_by_card(context: Authenticated, body: Body) -> Response:
     """Open the record of the person with this identity card number, in an emergency."""
-    asking.occasion("operation", "$declare-emergency")
+    context.begin_audit("operation", "$declare-emergency")
     given = inputs(body, "hkid", "reason")
-    who = clinician(asking)
-    reason = given.reason(asking.gateway.settings.limits.reason_length)
-    patient = emergency.named(asking, who, given.text("hkid"))
-    return parameters(asking, *parts_of(emergency.declare(asking, who, patient, reason)))
+    who = clinician(context)
+    reason = given.reason(context.gateway.settings.limits.reason_length)
+    patient = emergency.named(context, who, given.text("hkid"))
+    return parameters(context, *parts_of(emergency.declare(context, who, patient, reason)))
 
 
 @router.post("/Patient/{patient}/$declare-emergency")
-def declare_emergency(asking: TheAsking, patient: str, body: Body) -> Response:
+def declare_emergency(context: Authenticated, patient: str, body: Body) -> Response:
     """Open a record in an emergency: for this person of this organisation alone."""
-    asking.occasion("operation", "$declare-emergency")
+    context.begin_audit("operation", "$declare-emergency")
     given = inputs(body, "reason")
-    reason = given.reason(asking.gateway.settings.limits.reason_length)
-    made = emergency.declare(asking, clinician(asking), patient, reason)
-    return parameters(asking, *parts_of(made))
+    reason = given.reason(context.gateway.settings.limits.reason_length)
+    made = emergency.declare(context, clinician(context), patient, reason)
+    return parameters(context, *parts_of(made))
 
 
 @router.api_route("/$access-reviews", methods=_GET)
-def access_reviews(asking: TheAsking) -> Response:
+def access_reviews(context: Authenticated) -> Response:
     """List what waits for the steward's review, or what was reviewed."""
     pairs = no_parameters(
-        asking.request, lenient=preferences(asking.request).lenient, but=("state",)
+        context.request, lenient=preferences(context.request).lenient, but=("state",)
     )
-    occasion = asking.occasion("operation", "$access-reviews")
-    if asking.access.requester.role != "steward":
+    audit_context = context.begin_audit("operation", "$access-reviews")
+    if context.access.requester.role != "steward":
         raise Forbidden("Only a steward reviews.")
     state = dict(pairs).get("state", "waiting")
     if state not in ("waiting", "done"):
         raise Invalid("The parameter state is waiting or done.")
-    found = review.worklist(asking.gateway.store, done=state == "done")
+    found = review.worklist(context.gateway.store, done=state == "done")
     for patient in {one.patient: None for one in found} or (None,):
-        asking.note(recorder.about(occasion=occasion, patient=patient))
-    return parameters(asking, *({"name": "access", "part": parts_of(one)} for one in found))
+        context.add_audit_entry(recorder.about(audit_context=audit_context, patient=patient))
+    return parameters(context, *({"name": "access", "part": parts_of(one)} for one in found))
 
 
 @router.post("/$review-access")
-def review_access(asking: TheAsking, body: Body) -> Response:
+def review_access(context: Authenticated, body: Body) -> Response:
     """Put the steward's finding on the books."""
-    asking.occasion("operation", "$review-access")
+    context.begin_audit("operation", "$review-access")
     given = inputs(body, "access", "finding", "note")
     finding = given.one_of("finding", review.FINDINGS)
     note = plain(given.text("note"), "note", 3)
-    review.review(asking, given.text("access"), finding, note)
-    return parameters(asking, value("finding", finding))
+    review.review(context, given.text("access"), finding, note)
+    return parameters(context, value("finding", finding))

@@ -18,7 +18,7 @@ from ehr_gateway.audit_log import recorder
 from ehr_gateway.audit_log.read_policy import SEES_ALL, one_row
 from ehr_gateway.audit_log.schema import CONTENT
 from ehr_gateway.audit_log.service import AuditLog, the_log
-from ehr_gateway.http.authentication import Asking, TheAsking
+from ehr_gateway.http.authentication import Authenticated, RequestContext
 from ehr_gateway.http.negotiation import fhir_response, preferences
 from ehr_gateway.http.query_string import no_parameters, query_pairs
 from ehr_privacy.audit import (
@@ -37,24 +37,24 @@ _Part = tuple[str, str, object]
 
 
 @router.api_route("/$checkpoint", methods=_GET)
-def checkpoint(asking: TheAsking, log: TheLog) -> Response:
+def checkpoint(context: Authenticated, log: TheLog) -> Response:
     """Give the newest signed checkpoint, and the key to verify it with."""
-    prefer = preferences(asking.request)
-    no_parameters(asking.request, lenient=prefer.lenient)
-    occasion = asking.occasion("audit-proof", "AuditEvent/$checkpoint")
-    _for_auditors(asking)
+    prefer = preferences(context.request)
+    no_parameters(context.request, lenient=prefer.lenient)
+    audit_context = context.begin_audit("audit-proof", "AuditEvent/$checkpoint")
+    _for_auditors(context)
     _newest(log)
-    asking.note(recorder.about(occasion=occasion, patient=None))
+    context.add_audit_entry(recorder.about(audit_context=audit_context, patient=None))
     return _parameters(_signature(log), pretty=prefer.pretty)
 
 
 @router.api_route("/$consistency-proof", methods=_GET)
-def consistency(asking: TheAsking, log: TheLog) -> Response:
+def consistency(context: Authenticated, log: TheLog) -> Response:
     """Prove that the log of `first` events begins the newest one."""
-    prefer = preferences(asking.request)
-    pairs = query_pairs(asking.request)
-    occasion = asking.occasion("audit-proof", "AuditEvent/$consistency-proof?first")
-    _for_auditors(asking)
+    prefer = preferences(context.request)
+    pairs = query_pairs(context.request)
+    audit_context = context.begin_audit("audit-proof", "AuditEvent/$consistency-proof?first")
+    _for_auditors(context)
     if [name for name, _ in pairs] != ["first"]:
         raise Invalid("$consistency-proof takes one parameter: first, a number of events.")
     newest, text = _newest(log), pairs[0][1]
@@ -63,7 +63,7 @@ def consistency(asking: TheAsking, log: TheLog) -> Response:
         raise Invalid(f"first must be from 1 to {newest.size}, the events signed for.")
     reader = log.folder.reader(newest.size)
     proof = consistency_proof(reader.node, first, newest.size)
-    asking.note(recorder.about(occasion=occasion, patient=None))
+    context.add_audit_entry(recorder.about(audit_context=audit_context, patient=None))
     parts: list[_Part] = [
         ("first", "valueDecimal", first),
         ("firstRoot", "valueBase64Binary", reader.root(first)),
@@ -75,14 +75,14 @@ def consistency(asking: TheAsking, log: TheLog) -> Response:
 
 
 @router.api_route("/{logical_id}/$inclusion-proof", methods=_GET)
-def inclusion(asking: TheAsking, log: TheLog, logical_id: str) -> Response:
+def inclusion(context: Authenticated, log: TheLog, logical_id: str) -> Response:
     """Prove that an event is in the log: to whoever may read the event."""
-    prefer = preferences(asking.request)
-    no_parameters(asking.request, lenient=prefer.lenient)
-    occasion = asking.occasion("audit-proof", "AuditEvent/$inclusion-proof")
-    asking.gateway.auditor.carry()
-    with asking.gateway.store.reading() as connection:
-        row = one_row(asking.access, connection, logical_id)
+    prefer = preferences(context.request)
+    no_parameters(context.request, lenient=prefer.lenient)
+    audit_context = context.begin_audit("audit-proof", "AuditEvent/$inclusion-proof")
+    context.gateway.auditor.carry()
+    with context.gateway.store.reading() as connection:
+        row = one_row(context.access, connection, logical_id)
         stored = connection.execute(
             f"SELECT salt, leaf, {', '.join(CONTENT)} FROM audit WHERE seq = ?",  # noqa: S608
             (row.seq,),
@@ -91,9 +91,9 @@ def inclusion(asking: TheAsking, log: TheLog, logical_id: str) -> Response:
     if index >= newest.size:
         raise NotFound("This event is not signed for yet. Ask again in a minute or two.")
     proof = inclusion_proof(log.folder.reader(newest.size).node, index, newest.size)
-    asking.note(
+    context.add_audit_entry(
         recorder.about(
-            occasion=occasion,
+            audit_context=audit_context,
             patient=row.patient,
             entities=[f"AuditEvent/{row.id}"],
         )
@@ -104,7 +104,7 @@ def inclusion(asking: TheAsking, log: TheLog, logical_id: str) -> Response:
         ("leaf", "valueBase64Binary", bytes(stored["leaf"])),
         *(("proof", "valueBase64Binary", one) for one in proof),
     ]
-    whole = asking.access.requester.role != "carer"
+    whole = context.access.requester.role != "carer"
     if stored["salt"] and whole:
         # What the leaf commits to. A carer may see less of the event than it says.
         content = canonical([stored[name] for name in CONTENT])
@@ -115,8 +115,8 @@ def inclusion(asking: TheAsking, log: TheLog, logical_id: str) -> Response:
     return _parameters([*parts, *_signature(log)], pretty=prefer.pretty)
 
 
-def _for_auditors(asking: Asking) -> None:
-    requester = asking.access.requester
+def _for_auditors(context: RequestContext) -> None:
+    requester = context.access.requester
     covered = interaction_covered(requester.scopes, "read", "AuditEvent", in_patient=True)
     if requester.role not in SEES_ALL or not covered:
         raise Forbidden("Checkpoints and their proofs are for the steward and the auditor.")

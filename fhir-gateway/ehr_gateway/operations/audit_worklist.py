@@ -15,7 +15,7 @@ from ehr_gateway.audit_log import recorder
 from ehr_gateway.audit_log.anomaly_rules import RULES
 from ehr_gateway.audit_log.read_policy import SEES_ALL
 from ehr_gateway.audit_log.worklist import VERDICTS, WorkItem, find_items, settle
-from ehr_gateway.http.authentication import Asking, TheAsking
+from ehr_gateway.http.authentication import Authenticated, RequestContext
 from ehr_gateway.http.body import fhir_body
 from ehr_gateway.http.bundle_bytes import bundle, entry, link
 from ehr_gateway.http.negotiation import fhir_response, preferences
@@ -30,18 +30,18 @@ _STATES = {"open": "requested", "settled": "completed"}
 
 
 @router.api_route("/$worklist", methods=["GET", "HEAD"])
-def worklist(asking: TheAsking) -> Response:
+def worklist(context: Authenticated) -> Response:
     """List what the monitor flagged, newest first."""
-    prefer, pairs = preferences(asking.request), query_pairs(asking.request)
-    occasion = asking.occasion("audit-worklist", "AuditEvent/$worklist")
-    _only(asking, SEES_ALL)
+    prefer, pairs = preferences(context.request), query_pairs(context.request)
+    audit_context = context.begin_audit("audit-worklist", "AuditEvent/$worklist")
+    _only(context, SEES_ALL)
     wanted = _wanted(pairs)
-    with asking.gateway.store.reading() as connection:
+    with context.gateway.store.reading() as connection:
         items = find_items(connection, **{**wanted, "count": wanted["count"] + 1})
-    shown, base = items[: wanted["count"]], asking.gateway.settings.fhir_base
-    asking.note(
+    shown, base = items[: wanted["count"]], context.gateway.settings.fhir_base
+    context.add_audit_entry(
         recorder.about(
-            occasion=occasion,
+            audit_context=audit_context,
             patient=None,
             entities=[f"Task/{item.id}" for item in shown],
         )
@@ -60,14 +60,14 @@ def worklist(asking: TheAsking) -> Response:
 
 
 @router.post("/$settle")
-def settle_item(asking: TheAsking, body: Body) -> Response:
+def settle_item(context: Authenticated, body: Body) -> Response:
     """Settle one item: Parameters with `item`, `verdict` and a `note` in the steward's words."""
-    prefer = preferences(asking.request)
-    occasion = asking.occasion("audit-settle", "AuditEvent/$settle")
-    _only(asking, frozenset({"steward"}))
+    prefer = preferences(context.request)
+    audit_context = context.begin_audit("audit-settle", "AuditEvent/$settle")
+    _only(context, frozenset({"steward"}))
     item, verdict, note = _settling(body)
-    login, now = asking.caller.subject.login, asking.access.now_ms
-    with asking.gateway.store.writing() as connection:
+    login, now = context.caller.subject.login, context.access.now_ms
+    with context.gateway.store.writing() as connection:
         if not settle(connection, item, verdict, note, login, now):
             if find_items(connection, identity=item):
                 raise Conflict("This item is settled already.")
@@ -75,13 +75,15 @@ def settle_item(asking: TheAsking, body: Body) -> Response:
         (found,) = find_items(connection, identity=item)
         recorder.record(
             connection,
-            recorder.about(occasion, None, entities=[f"Task/{item}"], reason=f"settled {verdict}"),
+            recorder.about(
+                audit_context, None, entities=[f"Task/{item}"], reason=f"settled {verdict}"
+            ),
         )
     return fhir_response(orjson.dumps(_task(found)), pretty=prefer.pretty)
 
 
-def _only(asking: Asking, roles: frozenset[str]) -> None:
-    if asking.access.requester.role not in roles:
+def _only(context: RequestContext, roles: frozenset[str]) -> None:
+    if context.access.requester.role not in roles:
         raise Forbidden("The worklist of unusual access is the steward's.")
 
 

@@ -16,86 +16,86 @@ from ehr_gateway.access_requests.ledger import AccessRequest
 from ehr_gateway.access_requests.people import NO_PATIENT, clinician
 from ehr_gateway.audit_log import recorder
 from ehr_gateway.database import Connection
-from ehr_gateway.http.authentication import Asking, TheAsking, may_take_steps
+from ehr_gateway.http.authentication import Authenticated, RequestContext, require_access_scope
 from ehr_gateway.http.body import fhir_body
 from ehr_gateway.http.negotiation import preferences
 from ehr_gateway.http.operation_inputs import Inputs, inputs
 from ehr_gateway.http.parameters import parameters, value
 from ehr_gateway.http.query_string import no_parameters
 
-router = APIRouter(prefix="/fhir", dependencies=[Depends(may_take_steps)])
+router = APIRouter(prefix="/fhir", dependencies=[Depends(require_access_scope)])
 Body = Annotated[bytes, Depends(fhir_body)]
 _GET = ["GET", "HEAD"]
 
 
 @router.post("/Patient/{patient}/$invite-carer")
-def invite_carer(asking: TheAsking, patient: str, body: Body) -> Response:
+def invite_carer(context: Authenticated, patient: str, body: Body) -> Response:
     """Let a patient invite a carer; the answer holds the code to hand over."""
-    asking.occasion("operation", "$invite-carer")
+    context.begin_audit("operation", "$invite-carer")
     given = inputs(body, "power", "domain", "until")
     made, code = carers.invite(
-        asking,
+        context,
         patient,
         power=given.one_of("power", carers.POWERS),
         closed=given.domains(needed=False),
         until_ms=_until(given) if given.optional("until") else None,
     )
-    return parameters(asking, value("code", code), *parts_of(made))
+    return parameters(context, value("code", code), *parts_of(made))
 
 
 @router.post("/Patient/{patient}/$record-substitute")
-def record_substitute(asking: TheAsking, patient: str, body: Body) -> Response:
+def record_substitute(context: Authenticated, patient: str, body: Body) -> Response:
     """Record who decides for a patient; the answer holds the code to hand over."""
-    asking.occasion("operation", "$record-substitute")
+    context.begin_audit("operation", "$record-substitute")
     given = inputs(body, "relation", "basis", "reason", "until")
     made, code = carers.record_substitute(
-        asking,
+        context,
         patient,
         relation=given.one_of("relation", carers.RELATIONS),
         basis="minor" if given.one_of("basis", carers.BASES) == "minor" else "incapable",
-        reason=given.reason(asking.gateway.settings.limits.reason_length),
+        reason=given.reason(context.gateway.settings.limits.reason_length),
         until_ms=_until(given),
     )
-    return parameters(asking, value("code", code), *parts_of(made))
+    return parameters(context, value("code", code), *parts_of(made))
 
 
 @router.post("/$accept-invitation")
-def accept_invitation(asking: TheAsking, body: Body) -> Response:
+def accept_invitation(context: Authenticated, body: Body) -> Response:
     """Let a carer take up an invitation by its code."""
-    asking.occasion("operation", "$accept-invitation")
-    made = carers.accept(asking, inputs(body, "code").text("code"))
-    return parameters(asking, *parts_of(made, reason=False))
+    context.begin_audit("operation", "$accept-invitation")
+    made = carers.accept(context, inputs(body, "code").text("code"))
+    return parameters(context, *parts_of(made, reason=False))
 
 
 @router.post("/$end-carer")
-def end_carer(asking: TheAsking, body: Body) -> Response:
+def end_carer(context: Authenticated, body: Body) -> Response:
     """End a carer's power, or take an invitation back."""
-    asking.occasion("operation", "$end-carer")
-    carers.end(asking, inputs(body, "carer").text("carer"))
-    return parameters(asking, value("ended", True))
+    context.begin_audit("operation", "$end-carer")
+    carers.end(context, inputs(body, "carer").text("carer"))
+    return parameters(context, value("ended", True))
 
 
 @router.api_route("/Patient/{patient}/$carers", methods=_GET)
-def list_carers(asking: TheAsking, patient: str) -> Response:
+def list_carers(context: Authenticated, patient: str) -> Response:
     """List a patient's carers and open invitations."""
-    occasion = _begin(asking, "$carers")
-    with asking.gateway.store.reading() as connection:
-        found = carers.carers(connection, asking, patient)
-    asking.note(recorder.about(occasion=occasion, patient=patient))
-    return parameters(asking, *_listed("carer", found))
+    audit_context = _begin(context, "$carers")
+    with context.gateway.store.reading() as connection:
+        found = carers.carers(connection, context, patient)
+    context.add_audit_entry(recorder.about(audit_context=audit_context, patient=patient))
+    return parameters(context, *_listed("carer", found))
 
 
 @router.api_route("/$acting-for", methods=_GET)
-def acting_for(asking: TheAsking) -> Response:
+def acting_for(context: Authenticated) -> Response:
     """List whom a carer may act for now."""
-    occasion = _begin(asking, "$acting-for")
-    if asking.access.requester.role != "carer":
+    audit_context = _begin(context, "$acting-for")
+    if context.access.requester.role != "carer":
         raise Forbidden("This is for carers.")
-    with asking.gateway.store.reading() as connection:
-        found = carers.acting_for(connection, asking)
-    asking.note(recorder.about(occasion=occasion, patient=None))
+    with context.gateway.store.reading() as connection:
+        found = carers.acting_for(connection, context)
+    context.add_audit_entry(recorder.about(audit_context=audit_context, patient=None))
     return parameters(
-        asking,
+        context,
         *(
             {
                 "name": "person",
@@ -111,40 +111,42 @@ def acting_for(asking: TheAsking) -> Response:
 
 
 @router.post("/{resource_type}/{logical_id}/$hold")
-def hold(asking: TheAsking, resource_type: str, logical_id: str, body: Body) -> Response:
+def hold(context: Authenticated, resource_type: str, logical_id: str, body: Body) -> Response:
     """Keep a result from the patient until a date."""
-    asking.occasion("operation", "$hold")
+    context.begin_audit("operation", "$hold")
     given = inputs(body, "reason", "until")
     made = holds.hold(
-        asking,
-        clinician(asking),
+        context,
+        clinician(context),
         resource_type,
         logical_id,
-        reason=given.reason(asking.gateway.settings.limits.reason_length),
+        reason=given.reason(context.gateway.settings.limits.reason_length),
         until_ms=_until(given),
     )
-    return parameters(asking, *parts_of(made))
+    return parameters(context, *parts_of(made))
 
 
 @router.post("/$release-hold")
-def release_hold(asking: TheAsking, body: Body) -> Response:
+def release_hold(context: Authenticated, body: Body) -> Response:
     """End a hold early."""
-    asking.occasion("operation", "$release-hold")
-    holds.release(asking, inputs(body, "hold").text("hold"))
-    return parameters(asking, value("released", True))
+    context.begin_audit("operation", "$release-hold")
+    holds.release(context, inputs(body, "hold").text("hold"))
+    return parameters(context, value("released", True))
 
 
 @router.api_route("/Patient/{patient}/$held", methods=_GET)
-def held(asking: TheAsking, patient: str) -> Response:
+def held(context: Authenticated, patient: str) -> Response:
     """List what is held back: what kind, who holds it, until when; the reason to its own place."""
-    occasion = _begin(asking, "$held")
-    with asking.gateway.store.reading() as connection:
-        _check_reader(connection, asking, patient)
-        found = holds.stubs(connection, asking, patient)
+    audit_context = _begin(context, "$held")
+    with context.gateway.store.reading() as connection:
+        _check_reader(connection, context, patient)
+        found = holds.stubs(connection, context, patient)
         kinds = {one.id: _domain(connection, str(one.details["record"])) for one in found}
-    asking.note(recorder.about(occasion=occasion, patient=patient if found else None))
-    if asking.access.requester.role == "clinician":
-        return parameters(asking, *_listed("held", found))
+    context.add_audit_entry(
+        recorder.about(audit_context=audit_context, patient=patient if found else None)
+    )
+    if context.access.requester.role == "clinician":
+        return parameters(context, *_listed("held", found))
     names = ("id", "organization", "until")
     listed = [
         {
@@ -157,23 +159,23 @@ def held(asking: TheAsking, patient: str) -> Response:
         }
         for one in found
     ]
-    return parameters(asking, *listed)
+    return parameters(context, *listed)
 
 
-def _begin(asking: Asking, operation: str) -> recorder.Occasion:
-    no_parameters(asking.request, lenient=preferences(asking.request).lenient)
-    return asking.occasion("operation", operation)
+def _begin(context: RequestContext, operation: str) -> recorder.AuditContext:
+    no_parameters(context.request, lenient=preferences(context.request).lenient)
+    return context.begin_audit("operation", operation)
 
 
-def _check_reader(connection: Connection, asking: Asking, patient: str) -> None:
-    requester = asking.access.requester
+def _check_reader(connection: Connection, context: RequestContext, patient: str) -> None:
+    requester = context.access.requester
     if requester.role in ("clinician", "steward"):
         return
     if requester.role == "patient" and requester.patient == patient:
         return
     if requester.role == "carer" and any(
         row["patient"] == patient and row["can_view"]
-        for row in carers.acting_for(connection, asking)
+        for row in carers.acting_for(connection, context)
     ):
         return
     raise NotFound(NO_PATIENT)

@@ -11,7 +11,7 @@ from fastapi.responses import Response
 from ehr_fhir.errors import Forbidden, Invalid, NotFound
 from ehr_fhir.intervals import instant
 from ehr_gateway.audit_log import recorder
-from ehr_gateway.http.authentication import Asking, TheAsking
+from ehr_gateway.http.authentication import Authenticated, RequestContext
 from ehr_gateway.http.negotiation import preferences
 from ehr_gateway.http.parameters import parameters, value
 from ehr_gateway.http.query_string import no_parameters
@@ -54,35 +54,35 @@ class _Question:
 
 
 @router.api_route("/{patient}/$explain-access", methods=["GET", "HEAD"])
-def explain_access(asking: TheAsking, patient: str) -> Response:
+def explain_access(context: Authenticated, patient: str) -> Response:
     """Say whether somebody would see a record of the patient, by which rule, in plain words."""
     pairs = no_parameters(
-        asking.request, lenient=preferences(asking.request).lenient, but=_PARAMETERS
+        context.request, lenient=preferences(context.request).lenient, but=_PARAMETERS
     )
-    occasion = asking.occasion("operation", "$explain-access")
-    requester = asking.access.requester
+    audit_context = context.begin_audit("operation", "$explain-access")
+    requester = context.access.requester
     # Whoever was refused learns nothing here, and not whether there is such a patient.
     if requester.role not in ("patient", "carer", "steward"):
         raise Forbidden("Rules are explained to the patient, to carers and to the steward.")
     if not interaction_covered(requester.scopes, "read", "Consent", in_patient=True):
         raise Forbidden("The token's scopes do not cover reading Consents.")
-    question = _question(asking, pairs)
-    with asking.gateway.store.reading() as connection:
-        if not may_ask(connection, asking.access, patient):
+    question = _question(context, pairs)
+    with context.gateway.store.reading() as connection:
+        if not may_ask(connection, context.access, patient):
             raise NotFound("There is no Patient with this id.")
         record = Record(
             _ANY_TYPE, "", frozenset({patient}), question.domain, labels=question.labels
         )
         if question.record is not None:
-            record = record_of(connection, asking.access, *question.record)
+            record = record_of(connection, context.access, *question.record)
         found = explained(connection, patient, question.who, record, question.at_ms)
     about = ["/".join(question.record)] if question.record else []
-    note = recorder.about(occasion=occasion, patient=patient, entities=about,
+    note = recorder.about(audit_context=audit_context, patient=patient, entities=about,
         domains=sorted(record.domains), consent=found.source,
         reason="explained" if found.source else None,
     )  # fmt: skip
-    asking.note(note)
-    return parameters(asking, *_answer(found, question))
+    context.add_audit_entry(note)
+    return parameters(context, *_answer(found, question))
 
 
 def _answer(found: Explained, question: _Question) -> list[dict[str, Any]]:
@@ -110,7 +110,7 @@ def _answer(found: Explained, question: _Question) -> list[dict[str, Any]]:
     return parts
 
 
-def _question(asking: Asking, pairs: list[tuple[str, str]]) -> _Question:
+def _question(context: RequestContext, pairs: list[tuple[str, str]]) -> _Question:
     given: dict[str, str] = {}
     labels = frozenset(text for name, text in pairs if name == "label")
     for name, text in pairs:
@@ -144,7 +144,7 @@ def _question(asking: Asking, pairs: list[tuple[str, str]]) -> _Question:
         (kind, identity) if identity else None,
         _one_of(given, "domain", DOMAINS, "other"),
         labels,
-        _instant(given["at"]) if "at" in given else asking.access.now_ms,
+        _instant(given["at"]) if "at" in given else context.access.now_ms,
     )
 
 

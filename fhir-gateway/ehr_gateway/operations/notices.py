@@ -12,7 +12,7 @@ from ehr_fhir.errors import Forbidden, Unprocessable
 from ehr_fhir.intervals import instant
 from ehr_gateway.audit_log import recorder
 from ehr_gateway.database import Connection, Row
-from ehr_gateway.http.authentication import Asking, TheAsking, may_take_steps
+from ehr_gateway.http.authentication import Authenticated, RequestContext, require_access_scope
 from ehr_gateway.http.body import fhir_body
 from ehr_gateway.http.negotiation import preferences
 from ehr_gateway.http.operation_inputs import inputs
@@ -21,7 +21,7 @@ from ehr_gateway.http.query_string import no_parameters
 from ehr_gateway.notices.messages import LANGUAGES, reader_of, sentence
 from ehr_gateway.notices.outbox import of_patient
 
-router = APIRouter(prefix="/fhir", dependencies=[Depends(may_take_steps)])
+router = APIRouter(prefix="/fhir", dependencies=[Depends(require_access_scope)])
 Body = Annotated[bytes, Depends(fhir_body)]
 _GET = ["GET", "HEAD"]
 _EMAIL = re.compile(r"[^@\s<>\",;]{1,64}@[A-Za-z0-9.-]{1,190}\.[A-Za-z]{2,24}")
@@ -29,26 +29,26 @@ _MOST = 100
 
 
 @router.api_route("/$notices", methods=_GET)
-def notices(asking: TheAsking) -> Response:
+def notices(context: Authenticated) -> Response:
     """List the reader's own notices, newest first, in a language."""
     pairs = no_parameters(
-        asking.request, lenient=preferences(asking.request).lenient, but=("language",)
+        context.request, lenient=preferences(context.request).lenient, but=("language",)
     )
-    occasion = asking.occasion("operation", "$notices")
-    reader, language = _reader(asking), dict(pairs).get("language", "en")
+    audit_context = context.begin_audit("operation", "$notices")
+    reader, language = _reader(context), dict(pairs).get("language", "en")
     if language not in LANGUAGES:
         raise Unprocessable(f"The language is one of {', '.join(LANGUAGES)}.")
-    with asking.gateway.store.reading() as connection:
+    with context.gateway.store.reading() as connection:
         rows = connection.execute(
             "SELECT * FROM notice WHERE reader = ? ORDER BY made_ms DESC, id DESC LIMIT ?",
             (reader, _MOST),
         ).fetchall()
-        listed = [_told(connection, asking, row, language) for row in rows]
+        listed = [_told(connection, context, row, language) for row in rows]
         chosen = reader_of(connection, reader)
-    patient = asking.access.requester.patient
-    asking.note(recorder.about(occasion=occasion, patient=patient))
+    patient = context.access.requester.patient
+    context.add_audit_entry(recorder.about(audit_context=audit_context, patient=patient))
     return parameters(
-        asking,
+        context,
         value("each-access", chosen.each_access),
         *([value("email", chosen.email)] if chosen.email else []),
         *([value("language", chosen.language)] if chosen.language else []),
@@ -57,10 +57,10 @@ def notices(asking: TheAsking) -> Response:
 
 
 @router.post("/$notice-preference")
-def preference(asking: TheAsking, body: Body) -> Response:
+def preference(context: Authenticated, body: Body) -> Response:
     """Say how one wants to be told: the language, the address, of each access or the first."""
-    occasion = asking.occasion("operation", "$notice-preference")
-    reader = _reader(asking)
+    audit_context = context.begin_audit("operation", "$notice-preference")
+    reader = _reader(context)
     given = inputs(body, "language", "email", "each-access")
     language, email = given.optional("language"), given.optional("email")
     if language is not None and language not in LANGUAGES:
@@ -70,7 +70,7 @@ def preference(asking: TheAsking, body: Body) -> Response:
     if email is not None and not _EMAIL.fullmatch(email):
         raise Unprocessable("This is no e-mail address.", expression="Parameters.parameter")
     each = given.one_of("each-access", ("yes", "no")) == "yes"
-    with asking.gateway.store.writing() as connection:
+    with context.gateway.store.writing() as connection:
         connection.execute(
             "INSERT INTO notice_preference (reader, language, email, each_access)"
             " VALUES (?, ?, ?, ?) ON CONFLICT (reader) DO UPDATE SET"
@@ -78,18 +78,18 @@ def preference(asking: TheAsking, body: Body) -> Response:
             " each_access = excluded.each_access",
             (reader, language, email, int(each)),
         )
-        recorder.record(connection, recorder.about(occasion, asking.access.requester.patient))
-    return parameters(asking, value("each-access", each))
+        recorder.record(connection, recorder.about(audit_context, context.access.requester.patient))
+    return parameters(context, value("each-access", each))
 
 
 @router.api_route("/$notice-deliveries", methods=_GET)
-def deliveries(asking: TheAsking) -> Response:
+def deliveries(context: Authenticated) -> Response:
     """Show the steward how the notices leave: how many in each state, and those that did not."""
-    no_parameters(asking.request, lenient=preferences(asking.request).lenient)
-    occasion = asking.occasion("operation", "$notice-deliveries")
-    if asking.access.requester.role != "steward":
+    no_parameters(context.request, lenient=preferences(context.request).lenient)
+    audit_context = context.begin_audit("operation", "$notice-deliveries")
+    if context.access.requester.role != "steward":
         raise Forbidden("Only a steward sees the deliveries.")
-    with asking.gateway.store.reading() as connection:
+    with context.gateway.store.reading() as connection:
         counts = connection.execute(
             "SELECT channel, state, COUNT(*) AS number FROM notice_delivery"
             " GROUP BY channel, state ORDER BY channel, state"
@@ -100,17 +100,17 @@ def deliveries(asking: TheAsking) -> Response:
             " WHERE d.state <> 'sent' ORDER BY n.made_ms DESC LIMIT ?",
             (_MOST,),
         ).fetchall()
-    asking.note(recorder.about(occasion=occasion, patient=None))
+    context.add_audit_entry(recorder.about(audit_context=audit_context, patient=None))
     return parameters(
-        asking,
+        context,
         *({"name": "count", "part": [value(name, row[name]) for name in row.keys()]}
           for row in counts),
         *({"name": "delivery", "part": _stuck(row)} for row in stuck),
     )  # fmt: skip
 
 
-def _reader(asking: Asking) -> str:
-    requester = asking.access.requester
+def _reader(context: RequestContext) -> str:
+    requester = context.access.requester
     if requester.role == "patient" and requester.patient:
         return of_patient(requester.patient)
     if requester.role == "carer":
@@ -118,12 +118,14 @@ def _reader(asking: Asking) -> str:
     raise Forbidden("Notices are for patients and carers.")
 
 
-def _told(connection: Connection, asking: Asking, row: Row, language: str) -> dict[str, Any]:
+def _told(
+    connection: Connection, context: RequestContext, row: Row, language: str
+) -> dict[str, Any]:
     parts = [
         value("id", row["id"]),
         value("kind", row["kind"]),
         value("patient", row["patient"]),
-        value("text", sentence(connection, row, language, secret=asking.gateway.form_secret)),
+        value("text", sentence(connection, row, language, secret=context.gateway.form_secret)),
         {"name": "at", "valueInstant": instant(row["made_ms"])},
     ]
     if row["request"]:

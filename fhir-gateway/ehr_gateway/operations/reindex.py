@@ -8,7 +8,7 @@ from fastapi.responses import Response
 
 from ehr_fhir.errors import Forbidden, NotFound
 from ehr_gateway.audit_log import recorder
-from ehr_gateway.http.authentication import TheAsking
+from ehr_gateway.http.authentication import Authenticated
 from ehr_gateway.http.negotiation import fhir_response, preferences
 from ehr_gateway.http.query_string import no_parameters
 from ehr_gateway.store.reindex import Progress, progress
@@ -18,20 +18,20 @@ router = APIRouter(prefix="/fhir/SearchParameter")
 
 
 @router.api_route("/{logical_id}/$reindex", methods=["GET", "HEAD"])
-def reindex(asking: TheAsking, logical_id: str) -> Response:
+def reindex(context: Authenticated, logical_id: str) -> Response:
     """Say for each resource type how many resources are indexed, of how many there were."""
-    prefer = preferences(asking.request)
-    no_parameters(asking.request, lenient=prefer.lenient)
-    occasion = asking.occasion("operation")
-    requester = asking.access.requester
+    prefer = preferences(context.request)
+    no_parameters(context.request, lenient=prefer.lenient)
+    audit_context = context.begin_audit("operation")
+    requester = context.access.requester
     platform = requester.role == "system" and requester.organization == load_roles().platform
     if requester.role != "administrator" and not platform:
         raise Forbidden("Only an administrator sees how far an index is.")
-    with asking.gateway.store.reading() as connection:
+    with context.gateway.store.reading() as connection:
         found = progress(connection, logical_id)
     if not found:
         raise NotFound("There is no active SearchParameter with this id.")
-    asking.note(recorder.about(occasion=occasion, patient=None))
+    context.add_audit_entry(recorder.about(audit_context=audit_context, patient=None))
     body = {"resourceType": "Parameters", "parameter": [_part(one) for one in found]}
     return fhir_response(orjson.dumps(body), pretty=prefer.pretty)
 

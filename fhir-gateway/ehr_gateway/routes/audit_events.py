@@ -17,7 +17,7 @@ from ehr_gateway.audit_log import recorder
 from ehr_gateway.audit_log.fhir_event import Rendering, audit_event
 from ehr_gateway.audit_log.read_policy import one_row, reading
 from ehr_gateway.database import Connection
-from ehr_gateway.http.authentication import Asking, TheAsking
+from ehr_gateway.http.authentication import Authenticated, RequestContext
 from ehr_gateway.http.body import form_pairs
 from ehr_gateway.http.bundle_bytes import bundle, entry, link
 from ehr_gateway.http.negotiation import GENERAL, etag, fhir_response, preferences
@@ -36,30 +36,30 @@ _EQUAL = {"reason": "reason", "domain": "domain", "outcome": "outcome", "subtype
 
 
 @router.api_route("", methods=_GET)
-def search(asking: TheAsking) -> Response:
+def search(context: Authenticated) -> Response:
     """Search by patient, date, agent, reason and more; newest first."""
-    return _search(asking, query_pairs(asking.request))
+    return _search(context, query_pairs(context.request))
 
 
 @router.post("/_search")
-def post_search(asking: TheAsking, form: Form) -> Response:
+def post_search(context: Authenticated, form: Form) -> Response:
     """Search by a form."""
     pairs = [pair for pair in form if pair[0] not in GENERAL]
-    return _search(asking, [*query_pairs(asking.request), *pairs])
+    return _search(context, [*query_pairs(context.request), *pairs])
 
 
 @router.api_route("/{logical_id}", methods=_GET)
-def read(asking: TheAsking, logical_id: str) -> Response:
+def read(context: Authenticated, logical_id: str) -> Response:
     """Read one AuditEvent."""
-    prefer = preferences(asking.request)
-    occasion = asking.occasion("read")
-    asking.gateway.auditor.carry()
-    with asking.gateway.store.reading() as connection:
-        row = one_row(asking.access, connection, logical_id)
-        how = _rendering(asking, connection, [row])
-    asking.note(
+    prefer = preferences(context.request)
+    audit_context = context.begin_audit("read")
+    context.gateway.auditor.carry()
+    with context.gateway.store.reading() as connection:
+        row = one_row(context.access, connection, logical_id)
+        how = _rendering(context, connection, [row])
+    context.add_audit_entry(
         recorder.about(
-            occasion=occasion,
+            audit_context=audit_context,
             patient=row.patient,
             entities=[f"AuditEvent/{row.id}"],
         )
@@ -68,20 +68,24 @@ def read(asking: TheAsking, logical_id: str) -> Response:
     return fhir_response(body, headers={"ETag": etag(1)}, pretty=prefer.pretty)
 
 
-def _search(asking: Asking, pairs: list[tuple[str, str]]) -> Response:
-    prefer = preferences(asking.request)
+def _search(context: RequestContext, pairs: list[tuple[str, str]]) -> Response:
+    prefer = preferences(context.request)
     wanted, count, with_total = _parse(pairs)
-    occasion = asking.occasion("search-type", "AuditEvent?" + "&".join(name for name, _ in pairs))
-    asking.gateway.auditor.carry()
-    with asking.gateway.store.reading() as connection:
-        allowed = reading(asking.access, connection, wanted, "search")
+    audit_context = context.begin_audit(
+        "search-type", "AuditEvent?" + "&".join(name for name, _ in pairs)
+    )
+    context.gateway.auditor.carry()
+    with context.gateway.store.reading() as connection:
+        allowed = reading(context.access, connection, wanted, "search")
         if with_total and allowed.part:
             raise Invalid("_total is not for carers.", issue_code="not-supported")
         rows = allowed.rows(connection, count + 1)
         total = log.total(connection, allowed.wanted) if with_total else None
-        how = _rendering(asking, connection, rows)
-    asking.note(recorder.about(occasion=occasion, patient=_about(asking, allowed.wanted)))
-    base = asking.gateway.settings.fhir_base
+        how = _rendering(context, connection, rows)
+    context.add_audit_entry(
+        recorder.about(audit_context=audit_context, patient=_about(context, allowed.wanted))
+    )
+    base = context.gateway.settings.fhir_base
     shown = rows[:count]
     links = [("self", link(f"{base}/AuditEvent", pairs))]
     if len(rows) > count and shown:
@@ -95,11 +99,11 @@ def _search(asking: Asking, pairs: list[tuple[str, str]]) -> Response:
     return fhir_response(body, pretty=prefer.pretty)
 
 
-def _about(asking: Asking, wanted: log.AuditFilter) -> str | None:
+def _about(context: RequestContext, wanted: log.AuditFilter) -> str | None:
     """Return the patient whose log was asked for, so that he sees who reads it."""
     if wanted.patients is not None:
         # Of another patient, or of nobody: on the record of him who asked.
-        return wanted.patients[0] if len(wanted.patients) == 1 else asking.caller.subject.patient
+        return wanted.patients[0] if len(wanted.patients) == 1 else context.caller.subject.patient
     return wanted.patient
 
 
@@ -158,8 +162,10 @@ def _count(value: str) -> int:
     return min(int(value), _MOST)
 
 
-def _rendering(asking: Asking, connection: Connection, rows: Iterable[log.AuditRow]) -> Rendering:
-    server = urlsplit(asking.gateway.settings.base_url).netloc
+def _rendering(
+    context: RequestContext, connection: Connection, rows: Iterable[log.AuditRow]
+) -> Rendering:
+    server = urlsplit(context.gateway.settings.base_url).netloc
     return Rendering(_names(connection, rows), server)
 
 

@@ -11,13 +11,13 @@ from ehr_fhir.errors import Unprocessable
 from ehr_fhir.intervals import instant
 from ehr_fhir.json_text import parse
 from ehr_gateway.audit_log import recorder
-from ehr_gateway.http.authentication import Asking, TheAsking
+from ehr_gateway.http.authentication import Authenticated, RequestContext
 from ehr_gateway.http.body import fhir_body
 from ehr_gateway.http.bundle_bytes import bundle as bundle_bytes
 from ehr_gateway.http.bundle_bytes import entry
 from ehr_gateway.http.negotiation import Preferences, fhir_response, preferences
 from ehr_gateway.http.query_string import no_parameters
-from ehr_gateway.http.responses import audited, disclose
+from ehr_gateway.http.responses import audit_hook, record_disclosure
 from ehr_gateway.interactions.bundle import bundle
 from ehr_gateway.routes.history import history_bundle
 from ehr_gateway.routes.search import search_bundle, terms_of
@@ -28,24 +28,24 @@ Body = Annotated[bytes, Depends(fhir_body)]
 
 @router.post("")
 @router.post("/", include_in_schema=False)
-def post_bundle(asking: TheAsking, body: Body) -> Response:
+def post_bundle(context: Authenticated, body: Body) -> Response:
     """Carry out a batch or a transaction."""
-    prefer = preferences(asking.request)
-    no_parameters(asking.request, lenient=prefer.lenient)
+    prefer = preferences(context.request)
+    no_parameters(context.request, lenient=prefer.lenient)
     # Which of the two it is stands in the body; a refusal before that is logged as a batch.
-    occasion = asking.occasion("batch")
+    audit_context = context.begin_audit("batch")
     _refuse_audit_events(body)
-    settings = asking.gateway.settings
+    settings = context.gateway.settings
     result = bundle.bundle(
-        asking.gateway.store,
-        asking.access,
+        context.gateway.store,
+        context.access,
         body,
-        audit=audited(occasion),
+        audit=audit_hook(audit_context),
         most_entries=settings.max_bundle_entries,
         manner=bundle.Manner(prefer.lenient, terms_of(settings)),
     )
-    _audit_rest(asking, occasion, result)
-    base = asking.gateway.settings.fhir_base
+    _audit_rest(context, audit_context, result)
+    base = context.gateway.settings.fhir_base
     entries = [_entry(base, one, prefer) for one in result.entries]
     return fhir_response(bundle_bytes(result.type, entries), pretty=prefer.pretty)
 
@@ -59,14 +59,18 @@ def _refuse_audit_events(body: bytes) -> None:
         raise Unprocessable("AuditEvent is served at its own address, not in a Bundle.")
 
 
-def _audit_rest(asking: Asking, occasion: recorder.Occasion, result: bundle.BundleResult) -> None:
+def _audit_rest(
+    context: RequestContext, audit_context: recorder.AuditContext, result: bundle.BundleResult
+) -> None:
     """Put on record what was read besides the writes, and that entries were refused."""
     refused = [one.status for one in result.entries if one.outcome is not None]
     if result.read:
-        disclose(asking, occasion, result.read)
+        record_disclosure(context, audit_context, result.read)
     for status in refused:
         code = int(status[:3])
-        asking.note(recorder.refusal(occasion=occasion, status=code, attempted=None))
+        context.add_audit_entry(
+            recorder.refusal(audit_context=audit_context, status=code, attempted=None)
+        )
 
 
 def _entry(base: str, result: bundle.EntryResult, prefer: Preferences) -> bytes:

@@ -10,12 +10,17 @@ from fastapi.responses import Response
 
 from ehr_fhir.errors import Unsupported
 from ehr_fhir.patch.patch import Patch
-from ehr_gateway.audit_log.recorder import Occasion
-from ehr_gateway.http.authentication import Asking, TheAsking
+from ehr_gateway.audit_log.recorder import AuditContext
+from ehr_gateway.http.authentication import Authenticated, RequestContext
 from ehr_gateway.http.body import fhir_body, patch_body
 from ehr_gateway.http.negotiation import if_match, preferences
 from ehr_gateway.http.query_string import query_pairs
-from ehr_gateway.http.responses import audited, deleted, writable, written
+from ehr_gateway.http.responses import (
+    audit_hook,
+    delete_response,
+    require_writable_type,
+    write_response,
+)
 from ehr_gateway.interactions import delete, patch, update
 
 router = APIRouter(prefix="/fhir")
@@ -24,60 +29,62 @@ PatchBody = Annotated[Patch, Depends(patch_body)]
 
 
 @router.put("/{resource_type}")
-def update_by_criteria(asking: TheAsking, resource_type: str, body: Body) -> Response:
+def update_by_criteria(context: Authenticated, resource_type: str, body: Body) -> Response:
     """Write the next version of the one match, or a first version where there is none."""
-    prefer = preferences(asking.request)
-    criteria, occasion = _begin(asking, resource_type, "update")
+    prefer = preferences(context.request)
+    criteria, audit_context = _begin(context, resource_type, "update")
     result = update.update_matching(
-        asking.gateway.store,
-        asking.access,
+        context.gateway.store,
+        context.access,
         resource_type,
         criteria,
         body,
-        if_match=if_match(asking.request),
-        audit=audited(occasion),
+        if_match=if_match(context.request),
+        audit=audit_hook(audit_context),
     )
-    return written(asking, result.version, prefer, created=result.created)
+    return write_response(context, result.version, prefer, created=result.created)
 
 
 @router.patch("/{resource_type}")
-def patch_by_criteria(asking: TheAsking, resource_type: str, changes: PatchBody) -> Response:
+def patch_by_criteria(context: Authenticated, resource_type: str, changes: PatchBody) -> Response:
     """Patch the one match."""
-    prefer = preferences(asking.request)
-    criteria, occasion = _begin(asking, resource_type, "patch")
+    prefer = preferences(context.request)
+    criteria, audit_context = _begin(context, resource_type, "patch")
     result = patch.patch_matching(
-        asking.gateway.store,
-        asking.access,
+        context.gateway.store,
+        context.access,
         resource_type,
         criteria,
         changes,
-        if_match=if_match(asking.request),
-        audit=audited(occasion),
+        if_match=if_match(context.request),
+        audit=audit_hook(audit_context),
     )
-    return written(asking, result.version, prefer, created=False)
+    return write_response(context, result.version, prefer, created=False)
 
 
 @router.delete("/{resource_type}")
-def delete_by_criteria(asking: TheAsking, resource_type: str) -> Response:
+def delete_by_criteria(context: Authenticated, resource_type: str) -> Response:
     """Delete the one match; where there is none, nothing has to be done."""
-    prefer = preferences(asking.request)
-    criteria, occasion = _begin(asking, resource_type, "delete")
+    prefer = preferences(context.request)
+    criteria, audit_context = _begin(context, resource_type, "delete")
     version = delete.delete_matching(
-        asking.gateway.store,
-        asking.access,
+        context.gateway.store,
+        context.access,
         resource_type,
         criteria,
-        if_match=if_match(asking.request),
-        audit=audited(occasion),
+        if_match=if_match(context.request),
+        audit=audit_hook(audit_context),
     )
-    return deleted(version, prefer)
+    return delete_response(version, prefer)
 
 
-def _begin(asking: Asking, resource_type: str, interaction: str) -> tuple[str, Occasion]:
-    writable(resource_type)
-    pairs = query_pairs(asking.request)
+def _begin(
+    context: RequestContext, resource_type: str, interaction: str
+) -> tuple[str, AuditContext]:
+    require_writable_type(resource_type)
+    pairs = query_pairs(context.request)
     if not pairs:
         raise Unsupported("Name the resource by its id, or by search criteria in the address.")
     # The names of the parameters without their values, as for a search.
     query = f"{resource_type}?" + "&".join(name[:64] for name, _ in pairs)
-    return urlencode(pairs), asking.occasion(interaction, query)
+    return urlencode(pairs), context.begin_audit(interaction, query)

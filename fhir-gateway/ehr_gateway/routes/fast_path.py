@@ -17,11 +17,11 @@ from starlette.types import Receive, Scope, Send
 
 from ehr_fhir import definitions
 from ehr_fhir.errors import EhrError
-from ehr_gateway.database import TakesLong
-from ehr_gateway.http.authentication import Asking, asking
+from ehr_gateway.database import BudgetExceeded
+from ehr_gateway.http.authentication import RequestContext, authenticate
 from ehr_gateway.http.body import fhir_body
 from ehr_gateway.routes import resources, search
-from ehr_gateway.transaction.event_loop_writer import Job, written
+from ehr_gateway.transaction.event_loop_writer import Job, run_write
 
 __all__ = ["Direct", "direct"]
 
@@ -47,7 +47,7 @@ class Direct:
 
 
 async def _read(request: Request, parts: Sequence[str]) -> Response:
-    caller = await asking(request)
+    caller = await authenticate(request)
     if caller.gateway.store.embedded is not None:
         # A look-up by key takes less time than a change of thread.
         return resources.read_resource(caller, parts[0], parts[1])
@@ -55,32 +55,34 @@ async def _read(request: Request, parts: Sequence[str]) -> Response:
 
 
 async def _search(request: Request, parts: Sequence[str]) -> Response:
-    caller = await asking(request)
+    caller = await authenticate(request)
     embedded = caller.gateway.store.embedded
     if embedded is not None:
         try:
             with embedded.hurried():
                 return search.search_type(caller, parts[0])
-        except TakesLong:
+        except BudgetExceeded:
             pass  # the others wait no longer for this one
     return await run_in_threadpool(search.search_type, caller, parts[0])
 
 
 async def _create(request: Request, parts: Sequence[str]) -> Response:
-    caller, body = await asking(request), await fhir_body(request)
+    caller, body = await authenticate(request), await fhir_body(request)
     return await _write(caller, body, partial(resources.creating, caller, parts[0], body))
 
 
 async def _update(request: Request, parts: Sequence[str]) -> Response:
-    caller, body = await asking(request), await fhir_body(request)
+    caller, body = await authenticate(request), await fhir_body(request)
     return await _write(caller, body, partial(resources.updating, caller, parts[0], parts[1], body))
 
 
-async def _write(caller: Asking, body: bytes, begin: Callable[[], Job[Response]]) -> Response:
+async def _write(
+    caller: RequestContext, body: bytes, begin: Callable[[], Job[Response]]
+) -> Response:
     store, writer = caller.gateway.store, caller.gateway.writer
     if writer is not None and len(body) <= _SHORT:
         return await writer.write(begin())
-    return await run_in_threadpool(lambda: written(store, begin()))
+    return await run_in_threadpool(lambda: run_write(store, begin()))
 
 
 # In bytes: what takes about a millisecond to make ready.

@@ -15,7 +15,7 @@ from fastapi.responses import Response
 from ehr_fhir.errors import Forbidden
 from ehr_fhir.intervals import instant
 from ehr_gateway.audit_log import recorder
-from ehr_gateway.http.authentication import TheAsking
+from ehr_gateway.http.authentication import Authenticated
 from ehr_gateway.store.store import FeedEntry
 from ehr_privacy.consent import has_scope
 
@@ -25,19 +25,19 @@ _SCOPE = "ehr/feed.read"
 
 @router.get("/feed")
 def feed(
-    asking: TheAsking,
+    context: Authenticated,
     after: Annotated[int, Query(ge=0, le=2**62)] = 0,
     limit: Annotated[int, Query(ge=1)] = 1000,
 ) -> Response:
     """Give the changes after a position, oldest first; an empty body when there are none."""
-    occasion = asking.occasion("feed", f"feed?after={after}")
-    requester = asking.access.requester
+    audit_context = context.begin_audit("feed", f"feed?after={after}")
+    requester = context.access.requester
     if requester.role != "system" or not has_scope(requester.scopes, _SCOPE):
         raise Forbidden(f"The change feed needs a program's token with the scope {_SCOPE}.")
-    limit = min(limit, asking.gateway.settings.max_feed_entries)
-    entries = list(asking.gateway.store.feed(after, limit))
+    limit = min(limit, context.gateway.settings.max_feed_entries)
+    entries = list(context.gateway.store.feed(after, limit))
     last = entries[-1].position if entries else after
-    asking.note(recorder.about(occasion=occasion, patient=None))
+    context.add_audit_entry(recorder.about(audit_context=audit_context, patient=None))
     return Response(
         b"".join(_line(entry) for entry in entries),
         media_type="application/x-ndjson",

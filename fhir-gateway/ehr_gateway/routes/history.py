@@ -8,11 +8,11 @@ from fastapi import APIRouter
 from fastapi.responses import Response
 
 from ehr_fhir.intervals import instant
-from ehr_gateway.http.authentication import Asking, TheAsking
+from ehr_gateway.http.authentication import Authenticated, RequestContext
 from ehr_gateway.http.bundle_bytes import bundle, entry, link
 from ehr_gateway.http.negotiation import etag, fhir_response, preferences
 from ehr_gateway.http.query_string import query_pairs
-from ehr_gateway.http.responses import disclose, known
+from ehr_gateway.http.responses import record_disclosure, require_resource_type
 from ehr_gateway.interactions import history
 from ehr_gateway.interactions.history import HistoryPage
 from ehr_gateway.store.store import Version
@@ -23,36 +23,36 @@ _STATUS = {"POST": "201", "PUT": "200", "PATCH": "200", "DELETE": "204"}
 
 
 @router.api_route("/_history", methods=_GET)
-def history_of_system(asking: TheAsking) -> Response:
+def history_of_system(context: Authenticated) -> Response:
     """List the versions of every type."""
-    return _answer(asking, "history-system")
+    return _answer(context, "history-system")
 
 
 @router.api_route("/{resource_type}/_history", methods=_GET)
-def history_of_type(asking: TheAsking, resource_type: str) -> Response:
+def history_of_type(context: Authenticated, resource_type: str) -> Response:
     """List the versions of a type."""
-    known(resource_type)
-    return _answer(asking, "history-type", resource_type)
+    require_resource_type(resource_type)
+    return _answer(context, "history-type", resource_type)
 
 
 @router.api_route("/{resource_type}/{logical_id}/_history", methods=_GET)
-def history_of_resource(asking: TheAsking, resource_type: str, logical_id: str) -> Response:
+def history_of_resource(context: Authenticated, resource_type: str, logical_id: str) -> Response:
     """List the versions of a resource."""
-    known(resource_type)
-    return _answer(asking, "history-instance", resource_type, logical_id)
+    require_resource_type(resource_type)
+    return _answer(context, "history-instance", resource_type, logical_id)
 
 
-def _answer(asking: Asking, interaction: str, *place: str) -> Response:
-    occasion = asking.occasion(interaction)
+def _answer(context: RequestContext, interaction: str, *place: str) -> Response:
+    audit_context = context.begin_audit(interaction)
     # What cannot be served is refused before anything is read.
-    prefer = preferences(asking.request)
-    pairs = query_pairs(asking.request)
+    prefer = preferences(context.request)
+    pairs = query_pairs(context.request)
     wanted = history.asked(pairs, lenient=prefer.lenient)
     kind, identity = (*place, None, None)[:2]
-    page = history.history(asking.gateway.store, asking.access, kind, identity, wanted)
-    disclose(asking, occasion, [version for version, _ in page.versions])
+    page = history.history(context.gateway.store, context.access, kind, identity, wanted)
+    record_disclosure(context, audit_context, [version for version, _ in page.versions])
     address = "/".join((*place, "_history"))
-    body = history_bundle(asking.gateway.settings.fhir_base, address, pairs, page)
+    body = history_bundle(context.gateway.settings.fhir_base, address, pairs, page)
     return fhir_response(body, pretty=prefer.pretty)
 
 

@@ -14,12 +14,12 @@ from ehr_fhir.errors import Invalid, NotFound, operation_outcome
 from ehr_fhir.search.compartment_filters import COMPARTMENTS
 from ehr_fhir.subset import Subset
 from ehr_gateway.audit_log import recorder
-from ehr_gateway.http.authentication import Asking, TheAsking
+from ehr_gateway.http.authentication import Authenticated, RequestContext
 from ehr_gateway.http.body import form_pairs
 from ehr_gateway.http.bundle_bytes import bundle, entry, link
 from ehr_gateway.http.negotiation import GENERAL, fhir_response, json_response, preferences
 from ehr_gateway.http.query_string import query_pairs
-from ehr_gateway.http.responses import disclose
+from ehr_gateway.http.responses import record_disclosure
 from ehr_gateway.search import page as search
 from ehr_gateway.search.across_types import search_types
 from ehr_gateway.search.statements import Terms
@@ -36,50 +36,50 @@ Form = Annotated[Pairs, Depends(form_pairs)]
 
 @router.api_route("", methods=["GET", "HEAD"])
 @router.api_route("/", methods=["GET", "HEAD"], include_in_schema=False)
-def search_system(asking: TheAsking) -> Response:
+def search_system(context: Authenticated) -> Response:
     """Search all resource types, or those that `_type` names."""
-    return _search(asking, _ALL, query_pairs(asking.request))
+    return _search(context, _ALL, query_pairs(context.request))
 
 
 @router.post("/_search")
-def post_search_system(asking: TheAsking, form: Form) -> Response:
+def post_search_system(context: Authenticated, form: Form) -> Response:
     """Search all resource types by a form."""
-    return _search(asking, _ALL, _with_form(asking, form))
+    return _search(context, _ALL, _with_form(context, form))
 
 
 @router.api_route("/{resource_type}", methods=["GET", "HEAD"])
-def search_type(asking: TheAsking, resource_type: str) -> Response:
+def search_type(context: Authenticated, resource_type: str) -> Response:
     """Search one resource type."""
-    return _search(asking, _named(resource_type), query_pairs(asking.request))
+    return _search(context, _named(resource_type), query_pairs(context.request))
 
 
 @router.post("/{resource_type}/_search")
-def post_search(asking: TheAsking, resource_type: str, form: Form) -> Response:
+def post_search(context: Authenticated, resource_type: str, form: Form) -> Response:
     """Search one resource type by a form, whose values stay out of addresses and their logs."""
-    return _search(asking, _named(resource_type), _with_form(asking, form))
+    return _search(context, _named(resource_type), _with_form(context, form))
 
 
 @router.api_route("/{owner}/{logical_id}/{resource_type}", methods=["GET", "HEAD"])
 def search_compartment(
-    asking: TheAsking, owner: str, logical_id: str, resource_type: str
+    context: Authenticated, owner: str, logical_id: str, resource_type: str
 ) -> Response:
     """Search one resource type, or `*`, in what belongs to one resource, such as a patient."""
     kind = _in_compartment(owner, resource_type)
-    return _search(asking, kind, query_pairs(asking.request), (owner, logical_id))
+    return _search(context, kind, query_pairs(context.request), (owner, logical_id))
 
 
 @router.post("/{owner}/{logical_id}/{resource_type}/_search")
 def post_search_compartment(
-    asking: TheAsking, owner: str, logical_id: str, resource_type: str, form: Form
+    context: Authenticated, owner: str, logical_id: str, resource_type: str, form: Form
 ) -> Response:
     """Search what belongs to one resource by a form."""
     kind = _in_compartment(owner, resource_type)
-    return _search(asking, kind, _with_form(asking, form), (owner, logical_id))
+    return _search(context, kind, _with_form(context, form), (owner, logical_id))
 
 
-def _with_form(asking: Asking, form: Pairs) -> Pairs:
+def _with_form(context: RequestContext, form: Pairs) -> Pairs:
     pairs = [pair for pair in form if pair[0] not in GENERAL]
-    return [*query_pairs(asking.request), *pairs]
+    return [*query_pairs(context.request), *pairs]
 
 
 def _named(resource_type: str) -> str:
@@ -95,26 +95,26 @@ def _in_compartment(owner: str, resource_type: str) -> str:
 
 
 def _search(
-    asking: Asking, kind: str, pairs: Pairs, within: tuple[str, str] | None = None
+    context: RequestContext, kind: str, pairs: Pairs, within: tuple[str, str] | None = None
 ) -> Response:
-    gateway, prefer = asking.gateway, preferences(asking.request)
+    gateway, prefer = context.gateway, preferences(context.request)
     place = "/".join([*(within or ()), *([kind] if within or kind != _ALL else [])])
     query = f"{place}?" + "&".join(name[:64] for name, _ in pairs)
-    occasion = asking.occasion("search-system" if kind == _ALL else "search-type", query)
+    audit_context = context.begin_audit("search-system" if kind == _ALL else "search-type", query)
     terms = terms_of(gateway.settings)
     if any(name == "_explain" for name, _ in pairs):
-        asking.note(recorder.about(occasion=occasion, patient=None))
-        return _explained(asking, kind, pairs, within, terms)
+        context.add_audit_entry(recorder.about(audit_context=audit_context, patient=None))
+        return _explained(context, kind, pairs, within, terms)
     if kind == _ALL:
         page = search_types(
-            gateway.store, asking.access, pairs, within=within, lenient=prefer.lenient, terms=terms
+            gateway.store, context.access, pairs, within=within, lenient=prefer.lenient, terms=terms
         )
     else:
         page = search.search(
-            gateway.store, asking.access, kind, pairs,
+            gateway.store, context.access, kind, pairs,
             within=within, lenient=prefer.lenient, terms=terms,
         )  # fmt: skip
-    disclose(asking, occasion, [*page.matches, *page.included])
+    record_disclosure(context, audit_context, [*page.matches, *page.included])
     cursor = [pair for pair in pairs if pair[0] == "_cursor"]
     body = search_bundle(gateway.settings.fhir_base, place, page, cursor)
     return fhir_response(body, pretty=prefer.pretty)
@@ -131,13 +131,13 @@ def terms_of(settings: GatewaySettings) -> Terms:
 
 
 def _explained(
-    asking: Asking, kind: str, pairs: Pairs, within: tuple[str, str] | None, terms: Terms
+    context: RequestContext, kind: str, pairs: Pairs, within: tuple[str, str] | None, terms: Terms
 ) -> Response:
     rest = [pair for pair in pairs if pair[0] != "_explain"]
     if kind == _ALL:
         raise Invalid("`_explain` is for a search of one type.", issue_code="not-supported")
-    store = asking.gateway.store
-    plan = search.explain(store, asking.access, kind, rest, within=within, terms=terms)
+    store = context.gateway.store
+    plan = search.explain(store, context.access, kind, rest, within=within, terms=terms)
     lines = [{"name": "plan", "valueString": line} for line in plan]
     database = {"name": "database", "valueCode": store.dialect}
     return json_response({"resourceType": "Parameters", "parameter": [database, *lines]})

@@ -19,7 +19,7 @@ from typing import Literal
 
 from ehr_gateway.database import Connection, Database
 
-__all__ = ["Kind", "Standing"]
+__all__ = ["Kind", "RevocationList"]
 
 Kind = Literal["token", "family", "account", "client"]
 _BYTES = 8
@@ -28,7 +28,7 @@ _LOOK_AGAIN_SECONDS = 1.0
 _KEEP_MS = 2 * 86_400_000
 
 
-class Standing:
+class RevocationList:
     """What was called back, as this process knows it."""
 
     def __init__(self, database: Database, folder: Path) -> None:

@@ -17,7 +17,7 @@ from joserfc.errors import InvalidKeyIdError, JoseError
 from ehr_fhir.errors import Invalid, Unauthorized
 from ehr_gateway.settings import GatewaySettings
 from ehr_gateway.tokens.keys import Keys
-from ehr_gateway.tokens.revocations import Standing
+from ehr_gateway.tokens.revocations import RevocationList
 from ehr_gateway.tokens.roles import roles
 from ehr_privacy.consent import Requester, parse_scopes
 
@@ -108,7 +108,7 @@ class Verifier:
     """Verifies tokens against the keys; remembers those whose signature it has seen hold."""
 
     def __init__(
-        self, keys: Keys, settings: GatewaySettings, standing: Standing | None = None
+        self, keys: Keys, settings: GatewaySettings, standing: RevocationList | None = None
     ) -> None:
         self._keys = keys
         self._settings = settings

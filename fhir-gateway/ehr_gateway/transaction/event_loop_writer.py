@@ -16,7 +16,7 @@ from typing import Any, TypeVar
 from ehr_gateway.database import Connection, SqliteDatabase
 from ehr_gateway.store.store import Store
 
-__all__ = ["Job", "Writer", "written"]
+__all__ = ["EventLoopWriter", "Job", "run_write"]
 
 T = TypeVar("T")
 # Writes on the connection it is given, and returns the answer.
@@ -25,13 +25,13 @@ _Waiting = tuple[Job[Any], "asyncio.Future[Any]"]
 _MOST_AT_ONCE = 16
 
 
-def written(store: Store, job: Job[T]) -> T:
+def run_write(store: Store, job: Job[T]) -> T:
     """Make one write on the caller's thread; return when it is on disk."""
     with store.writing() as connection:
         return job(connection)
 
 
-class Writer:
+class EventLoopWriter:
     """Makes the writes of one process's event loop."""
 
     def __init__(self, database: SqliteDatabase) -> None:

@@ -49,7 +49,7 @@ from ehr_privacy.consent import (
     record_facts,
 )  # fmt: skip
 
-__all__ = ["Transaction", "WriteResult", "joined", "transaction"]
+__all__ = ["Transaction", "WriteResult", "transaction", "transaction_on"]
 
 WriteInteraction = Literal["create", "update", "delete"]
 _NOTHING: Mapping[str, str] = MappingProxyType({})
@@ -68,12 +68,12 @@ def transaction(
     store: Store, access: Access, audit: AuditHook | None = None
 ) -> Iterator[Transaction]:
     """Open a transaction of one request."""
-    with store.writing() as connection, joined(store, connection, access, audit) as writing:
+    with store.writing() as connection, transaction_on(store, connection, access, audit) as writing:
         yield writing
 
 
 @contextmanager
-def joined(
+def transaction_on(
     store: Store, connection: Connection, access: Access, audit: AuditHook | None = None
 ) -> Iterator[Transaction]:
     """Write for one request on the writer's connection, lent already."""

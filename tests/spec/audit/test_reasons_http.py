@@ -119,7 +119,7 @@ def test_an_erasure_empties_the_events_and_the_log_still_holds(furnished: House)
     must(furnished.login("doctor.a").get("Observation/lab-1"))
     log: AuditLog = furnished.app.state.audit_log
     log.checkpoint()
-    occasion = recorder.Occasion(
+    occasion = recorder.AuditContext(
         Subject("platform", "Platform", "system", "platform"), "HSYSADMIN", furnished.clock(),
         "request-1", "operation",
     )  # fmt: skip

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from ehr_fhir.errors import Unavailable
-from ehr_gateway.audit_log.batcher import Auditor
+from ehr_gateway.audit_log.batcher import AuditBatcher
 from ehr_gateway.audit_log.spool import Spool
 from ehr_gateway.database import Connection, open_database
 from tests.lib.audit_writers import event
@@ -37,9 +37,9 @@ def spool(house: House, tmp_path: Path) -> Counted:
 
 
 @pytest.fixture
-def auditor(house: House, spool: Counted) -> Auditor:
+def auditor(house: House, spool: Counted) -> AuditBatcher:
     """Return who keeps what is disclosed."""
-    return Auditor(house.gateway.store, spool)
+    return AuditBatcher(house.gateway.store, spool)
 
 
 def ids(house: House) -> list[str]:
@@ -49,7 +49,7 @@ def ids(house: House) -> list[str]:
 
 
 def test_requests_in_flight_are_kept_together(
-    house: House, auditor: Auditor, spool: Counted
+    house: House, auditor: AuditBatcher, spool: Counted
 ) -> None:
     async def many() -> None:
         await asyncio.gather(*(auditor.write([[event(n)]]) for n in range(40)))
@@ -61,7 +61,9 @@ def test_requests_in_flight_are_kept_together(
     assert spool.times <= 3
 
 
-def test_what_is_read_is_put_on_record_while_another_writes(house: House, auditor: Auditor) -> None:
+def test_what_is_read_is_put_on_record_while_another_writes(
+    house: House, auditor: AuditBatcher
+) -> None:
     taken, free = threading.Event(), threading.Event()
 
     def hold() -> None:
@@ -98,7 +100,9 @@ def test_no_answer_leaves_that_could_not_be_put_on_record(
     assert shown.status_code == 200
 
 
-def test_one_that_cannot_be_made_is_no_harm_to_the_others(house: House, auditor: Auditor) -> None:
+def test_one_that_cannot_be_made_is_no_harm_to_the_others(
+    house: House, auditor: AuditBatcher
+) -> None:
     def broken(connection: Connection) -> list[Any]:
         raise ValueError
 
@@ -115,7 +119,7 @@ def test_one_that_cannot_be_made_is_no_harm_to_the_others(house: House, auditor:
 
 
 def test_what_was_disclosed_is_on_record_when_its_file_is_closed_in_between(
-    house: House, auditor: Auditor
+    house: House, auditor: AuditBatcher
 ) -> None:
     for number in range(3):
         run(auditor.write([[event(number)]]))

@@ -15,9 +15,9 @@ from typing import Any
 import pytest
 
 from ehr_fhir.errors import NotFound, Unavailable
-from ehr_gateway.database import Connection, SqliteDatabase, TakesLong
+from ehr_gateway.database import BudgetExceeded, Connection, SqliteDatabase
 from ehr_gateway.database import sqlite as sqlite_module
-from ehr_gateway.transaction.event_loop_writer import Writer
+from ehr_gateway.transaction.event_loop_writer import EventLoopWriter
 from tests.lib.loops import run
 
 TIMEOUT_S = 20
@@ -47,7 +47,7 @@ def words(database: SqliteDatabase) -> set[str]:
         return {str(row[0]) for row in connection.execute("SELECT text FROM word")}
 
 
-def many(writer: Writer, jobs: list[Callable[[Connection], str]]) -> list[Any]:
+def many(writer: EventLoopWriter, jobs: list[Callable[[Connection], str]]) -> list[Any]:
     async def all_of_them() -> list[Any]:
         writes = asyncio.gather(*map(writer.write, jobs), return_exceptions=True)
         return await asyncio.wait_for(writes, TIMEOUT_S)
@@ -58,13 +58,13 @@ def many(writer: Writer, jobs: list[Callable[[Connection], str]]) -> list[Any]:
 def test_each_write_is_answered_with_its_own_result(database: SqliteDatabase) -> None:
     wanted = [f"w{number}" for number in range(50)]
 
-    assert many(Writer(database), [partial(put, text=text) for text in wanted]) == wanted
+    assert many(EventLoopWriter(database), [partial(put, text=text) for text in wanted]) == wanted
     assert words(database) == set(wanted)
 
 
 def test_one_that_is_refused_takes_back_its_own_work_alone(database: SqliteDatabase) -> None:
     first, second, third = many(
-        Writer(database), [partial(put, text="a"), refuse, partial(put, text="b")]
+        EventLoopWriter(database), [partial(put, text="a"), refuse, partial(put, text="b")]
     )
 
     assert (first, third) == ("a", "b")
@@ -87,7 +87,7 @@ def test_a_writer_of_another_thread_is_waited_for_without_the_loop(
         other = threading.Thread(target=long)
         other.start()
         begun.wait(TIMEOUT_S)
-        waiting = asyncio.ensure_future(Writer(database).write(partial(put, text="short")))
+        waiting = asyncio.ensure_future(EventLoopWriter(database).write(partial(put, text="short")))
         await asyncio.sleep(0)
         # The loop goes on: it is what lets the other end.
         end.set()
@@ -115,7 +115,7 @@ def test_nobody_is_told_before_the_log_is_on_disk(
 
     monkeypatch.setattr(os, "fdatasync", power_cut_after)
 
-    assert many(Writer(database), [partial(put, text="a")]) == ["a"]
+    assert many(EventLoopWriter(database), [partial(put, text="a")]) == ["a"]
 
     with sqlite3.connect(kept / "a.db") as left:
         assert left.execute("SELECT text FROM word").fetchall() == [("a",)]
@@ -129,14 +129,14 @@ def test_a_disk_that_fails_is_told_to_each_who_waits(
 
     monkeypatch.setattr(os, "fdatasync", broken)
 
-    answers = many(Writer(database), [partial(put, text="a"), partial(put, text="b")])
+    answers = many(EventLoopWriter(database), [partial(put, text="a"), partial(put, text="b")])
 
     assert [type(answer) for answer in answers] == [Unavailable, Unavailable]
 
 
 def test_a_full_disk_refuses_those_who_write_and_nobody_after(database: SqliteDatabase) -> None:
     # SQLite takes the whole transaction back by itself then: there is no savepoint to go back to.
-    writer, long = Writer(database), "x" * 5000
+    writer, long = EventLoopWriter(database), "x" * 5000
     with database.writing() as connection:
         pages = connection.execute("PRAGMA page_count").fetchone()[0]
         connection.execute(f"PRAGMA max_page_count = {pages}")
@@ -197,7 +197,7 @@ def test_what_takes_long_is_not_read_on_the_loop(database: SqliteDatabase) -> No
 
     with database.hurried():
         assert read("SELECT 7") == 7
-        with pytest.raises(TakesLong):
+        with pytest.raises(BudgetExceeded):
             read(f"SELECT count(*) FROM ({slow} LIMIT 10000000)")
 
     # The same connection, in no hurry any more.
