@@ -1,0 +1,155 @@
+"""The place the platform is set up for: time zone, base address, person identifier, regions, law.
+
+Read once from a TOML file: the one that `EHR_JURISDICTION` names (a file that ships with the
+package, such as `hong-kong`, or a path), Hong Kong's by default. It holds facts of a place and no
+rule of consent: those are in `ehr_privacy/rules`.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import tomllib
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import date
+from functools import cache, cached_property
+from importlib.resources import files
+from pathlib import Path
+from typing import Any
+from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
+
+from ehr_fhir.errors import Invalid
+
+__all__ = ["JURISDICTION", "Jurisdiction", "Language", "PersonIdentifier", "load_jurisdiction"]
+
+_VARIABLE = "EHR_JURISDICTION"
+_DEFAULT = "hong-kong"
+
+
+@dataclass(frozen=True)
+class Language:
+    """A language of the pages: BCP 47 tag, locale of dates and numbers, names, catalogue."""
+
+    tag: str
+    locale: str
+    name: str
+    short: str
+    catalogue: str
+
+
+@dataclass(frozen=True)
+class PersonIdentifier:
+    """The number by which a person is named, and the weighted check that its last character passes.
+
+    >>> hkid = load_jurisdiction("hong-kong").person_identifier
+    >>> hkid.normalize("a123456 (3)"), hkid.is_valid("A123456(3)"), hkid.is_valid("A123456(4)")
+    ('A1234563', True, False)
+    """
+
+    name: str
+    system: str
+    example: str
+    written: str
+    pattern: str
+    weights: tuple[int, ...]
+    modulus: int
+    pad: int
+    symbols: str
+
+    def normalize(self, text: str) -> str:
+        """Return a typed number as capitals and digits alone."""
+        return re.sub(r"[^A-Z0-9]", "", text.upper())
+
+    def check_digit(self, body: str) -> str:
+        """Return the check character of a number without one.
+
+        >>> hkid = load_jurisdiction("hong-kong").person_identifier
+        >>> [hkid.check_digit(body) for body in ("A123456", "AB987654", "G123456", "L555555")]
+        ['3', '3', 'A', '0']
+        """
+        values = [int(character, 36) for character in body]
+        padded = [self.pad] * (len(self.weights) - len(values)) + values
+        total = sum(value * weight for value, weight in zip(padded, self.weights, strict=True))
+        return self.symbols[-total % self.modulus]
+
+    def is_valid(self, text: str) -> bool:
+        """Say whether a number has the right form and check character."""
+        number = self.normalize(text)
+        if not re.fullmatch(self.pattern, number):
+            return False
+        return self.check_digit(number[:-1]) == number[-1]
+
+
+@dataclass(frozen=True)
+class Jurisdiction:
+    """Facts of one place."""
+
+    name: str
+    country: str
+    time_zone: str
+    base: str
+    languages: tuple[Language, ...]
+    person_identifier: PersonIdentifier
+    # From this day joining alone lets every registered organisation deposit.
+    deposit_by_joining_since: date
+    # District, in each script it is written in -> region.
+    regions: Mapping[str, str]
+
+    @cached_property
+    def zone(self) -> ZoneInfo:
+        """Return the time zone whose days and history FHIR dates are read by."""
+        return ZoneInfo(self.time_zone)
+
+    @property
+    def fhir_base(self) -> str:
+        """Return the address below which our code systems, profiles and extensions lie."""
+        return f"{self.base}/fhir"
+
+
+@cache
+def load_jurisdiction(name: str) -> Jurisdiction:
+    """Read a jurisdiction that ships with the package by its name, or a file by its path.
+
+    Raises Invalid when there is no such file or a fact is missing or malformed.
+    """
+    shipped = files("ehr_fhir").joinpath("jurisdictions", f"{name}.toml")
+    path = shipped if "/" not in name and shipped.is_file() else Path(name)
+    try:
+        data = tomllib.loads(path.read_text("utf-8"))
+    except OSError:
+        raise Invalid(f"{_VARIABLE}: there is no jurisdiction {name}.") from None
+    except ValueError as error:
+        raise Invalid(f"{_VARIABLE}: {name} is no TOML file: {error}") from None
+    try:
+        return _jurisdiction(data)
+    except KeyError as error:
+        raise Invalid(f"{_VARIABLE}: {name} lacks {error.args[0]}.") from None
+    except (TypeError, ValueError, ZoneInfoNotFoundError) as error:
+        raise Invalid(f"{_VARIABLE}: {name}: {error}") from None
+
+
+def _jurisdiction(data: Mapping[str, Any]) -> Jurisdiction:
+    identifier = data["person_identifier"]
+    jurisdiction = Jurisdiction(
+        name=data["name"],
+        country=data["country"],
+        time_zone=data["time_zone"],
+        base=data["base"].rstrip("/"),
+        languages=tuple(Language(**language) for language in data["languages"]),
+        person_identifier=PersonIdentifier(
+            **{**identifier, "weights": tuple(identifier["weights"])},
+        ),
+        deposit_by_joining_since=data["law"]["deposit_by_joining_since"],
+        regions={
+            district: region
+            for region, districts in data["regions"].items()
+            for district in districts
+        },
+    )
+    re.compile(jurisdiction.person_identifier.pattern)
+    _ = jurisdiction.zone
+    return jurisdiction
+
+
+JURISDICTION = load_jurisdiction(os.environ.get(_VARIABLE) or _DEFAULT)
