@@ -73,7 +73,7 @@ def listed(
     """
     from ehr_gateway.accounts import accounts
 
-    with opened(data) as gateway, gateway.store.reading() as connection:
+    with opened(data) as gateway, gateway.store.read_transaction() as connection:
         for one, disabled in accounts.listed(connection, begins, 1_000_000):
             parts = (one.login, one.role, one.organization or "-", "disabled" if disabled else "")
             typer.echo("\t".join(parts).rstrip())

@@ -78,7 +78,7 @@ def listed(data: Data = None) -> None:
 
     Example: ehr client list
     """
-    with opened(data) as gateway, gateway.store.reading() as connection:
+    with opened(data) as gateway, gateway.store.read_transaction() as connection:
         for row in connection.execute(
             "SELECT id, name, coalesce(auth_method, CASE WHEN secret IS NULL THEN 'none'"
             " ELSE 'secret' END), scope FROM client ORDER BY id"

@@ -234,7 +234,7 @@ def test_no_page_of_the_log_in_has_a_barrier_or_scrolls_sideways(
     look("eid-wrong")
     page.locator("main p a").last.click()
     look("eid-refused")
-    with gateway.gateway.store.writing() as connection:
+    with gateway.gateway.store.write_transaction() as connection:
         accounts.require_change(connection, name)
     walker.password()
     look("password")

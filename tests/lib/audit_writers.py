@@ -32,7 +32,7 @@ def write(database: Database, name: int) -> int:
         rows = [(f"{name}-{number}-{n}", *event(number)[1:]) for n in range(random.randint(1, 3))]
         undo = random.random() < 0.3
         try:
-            with database.writing() as connection:
+            with database.write_transaction() as connection:
                 append(connection, sealed(rows))
                 if undo:
                     raise Undone

@@ -89,7 +89,7 @@ def content(version: Version) -> dict[str, Any]:
 
 def rows(store: Store, statement: str, *values: object) -> list[tuple[Any, ...]]:
     """Return the rows of a query on the tables themselves."""
-    with store.reading() as connection:
+    with store.read_transaction() as connection:
         return [tuple(row) for row in connection.execute(statement, values)]
 
 

@@ -164,7 +164,7 @@ def _queries(store: Store) -> dict[str, list[Query]]:
 
 
 def _patients(store: Store) -> Iterator[tuple[str, str]]:
-    with store.reading() as connection:
+    with store.read_transaction() as connection:
         rows = connection.execute(
             "SELECT id, body FROM resource WHERE type = 'Patient' AND current = 1 ORDER BY id"
         ).fetchall()

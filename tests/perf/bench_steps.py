@@ -117,7 +117,7 @@ def _tables(
     spool = Spool(gateway.settings.audit_spool, store.database)
 
     def note(found: Any) -> None:
-        with store.reading() as connection:
+        with store.read_transaction() as connection:
             rows = recorder.disclosure(connection, occasion, found)
         spool.keep(rows)
 
@@ -203,7 +203,7 @@ def _tables(
 
 
 def _nothing(store: Store) -> None:
-    with store.writing():
+    with store.write_transaction():
         pass
 
 

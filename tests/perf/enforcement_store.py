@@ -46,7 +46,7 @@ def fill_patients(store: Store, patients: int) -> int:
         for name in (AUTHOR, READER, "hospital-c"):
             body = {"resourceType": "Organization", "id": name, "name": name}
             writing.create(drafted(body, name, access))
-    with store.reading() as connection:
+    with store.read_transaction() as connection:
         first = connection.execute("SELECT MAX(pk) AS last FROM resource").fetchone()["last"]
     for number in range(BASE):
         with transaction(store, access) as writing:
@@ -55,7 +55,7 @@ def fill_patients(store: Store, patients: int) -> int:
                 draft = drafted(resource, resource["id"], access)
                 writing.create(draft.__class__(draft.resource, author, draft.waits))
     _copies(store, first, range(1, patients // BASE))
-    with store.writing() as connection:
+    with store.write_transaction() as connection:
         if store.dialect == "postgresql":
             connection.execute(
                 "SELECT setval(pg_get_serial_sequence('resource', 'pk'), MAX(pk)) FROM resource"
@@ -153,12 +153,12 @@ def _consent(kind: str, number: int, category: str, provision: Json) -> Json:
 
 
 def _copies(store: Store, first: int, numbers: range) -> None:
-    with store.reading() as connection:
+    with store.read_transaction() as connection:
         row = connection.execute("SELECT MAX(pk) AS last FROM resource").fetchone()
     size = row["last"] - first
     for start in range(numbers.start, numbers.stop, _AT_ONCE):
         some = range(start, min(start + _AT_ONCE, numbers.stop))
-        with store.writing() as connection:
+        with store.write_transaction() as connection:
             connection.execute("CREATE TABLE copy (n BIGINT, mark VARCHAR)")
             connection.executemany(
                 "INSERT INTO copy VALUES (?, ?)", [(n, f"c{n:07x}") for n in some]

@@ -43,13 +43,13 @@ def fill(store: Store, resources: int) -> int:
     """Fill an empty store with about so many resources; return how many it holds."""
     base = _load(store)
     copies = max(0, round((resources - base) / base))
-    with store.writing() as connection:
+    with store.write_transaction() as connection:
         last = connection.execute("SELECT MAX(pk) FROM resource").fetchone()[0]
         tables = _bases(connection)
     for first in range(1, copies + 1, _AT_ONCE):
-        with store.writing() as connection:
+        with store.write_transaction() as connection:
             _copy(store, connection, tables, last, range(first, min(first + _AT_ONCE, copies + 1)))
-    with store.writing() as connection:
+    with store.write_transaction() as connection:
         for table in tables:
             connection.execute(f"DROP TABLE base_{table.name}")
         if store.dialect == "postgresql":

@@ -113,14 +113,14 @@ def test_a_change_that_was_not_kept_is_forgotten(quiet: House) -> None:
         [json.dumps(added(code=code)).encode() for code in ("lost", "kept")],
     )
 
-    with pytest.raises(OSError, match="no space"), store.writing() as connection:
+    with pytest.raises(OSError, match="no space"), store.write_transaction() as connection:
         search_registry.apply(connection, "a", bodies[0], deleted=False)
         assert ("Patient", "lost") in store.registry(connection).ids
         raise OSError("no space")
-    with store.writing() as connection:
+    with store.write_transaction() as connection:
         search_registry.apply(connection, "a", bodies[1], deleted=False)
 
-    with store.reading() as connection:
+    with store.read_transaction() as connection:
         known = store.registry(connection).ids
     assert ("Patient", "kept") in known
     assert ("Patient", "lost") not in known
@@ -179,7 +179,7 @@ def test_a_retired_or_deleted_parameter_is_gone_at_once(quiet: House, how: str) 
 
     assert asked(platform, "nick") == 400
     finish(quiet.gateway.store)
-    with quiet.gateway.store.reading() as connection:
+    with quiet.gateway.store.read_transaction() as connection:
         rows = connection.execute("SELECT COUNT(*) FROM idx_string WHERE param >= 1000000")
         assert rows.fetchone()[0] == 0
 

@@ -26,7 +26,7 @@ def program(furnished: House) -> Session:
 
 def rows(house: House) -> dict[str, int]:
     """Count the rows of every table of records, index and rules."""
-    with house.gateway.store.reading() as connection:
+    with house.gateway.store.read_transaction() as connection:
         return {
             name: int(connection.execute(f"SELECT COUNT(*) FROM {name}").fetchone()[0])
             for name in schema.METADATA.tables

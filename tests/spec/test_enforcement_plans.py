@@ -21,7 +21,7 @@ CONSENT_TABLES = r"(?:consent_\w+|record_\w+)"
 
 def scanned(house: House, statement: str, params: dict[str, Any]) -> list[str]:
     """Return the consent tables that a statement's plan reads whole."""
-    with house.gateway.store.writing() as connection:
+    with house.gateway.store.write_transaction() as connection:
         if connection.dialect == "sqlite":
             rows = connection.execute(f"EXPLAIN QUERY PLAN {statement}", params).fetchall()
             plan = [row["detail"] for row in rows]

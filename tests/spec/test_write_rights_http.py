@@ -147,7 +147,7 @@ def test_a_patient_does_not_release_a_result_that_is_held(furnished: House) -> N
         },
     )  # fmt: skip
     ready = prepare(hold, "hospital-a")
-    with furnished.gateway.store.writing() as connection:
+    with furnished.gateway.store.write_transaction() as connection:
         insert_version(
             connection, ready.record, ready.body(1, 1), version=1, last_updated_ms=1, method="POST"
         )

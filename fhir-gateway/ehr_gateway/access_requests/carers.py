@@ -323,7 +323,7 @@ def _may_end(context: RequestContext, request: AccessRequest) -> bool:
 
 def _slow_down(context: RequestContext) -> None:
     key = f"invitation:{context.access.requester.person}"
-    with context.gateway.store.writing() as connection:
+    with context.gateway.store.write_transaction() as connection:
         wait = throttle.wait_ms(connection, key, context.access.now_ms)
         if not wait:
             throttle.failed(connection, key, context.access.now_ms)

@@ -30,7 +30,7 @@ def named(context: RequestContext, who: Clinician, hkid: str) -> str:
     """Return the patient whose identity card number was typed; every try counts to the limit."""
     number = _card(hkid)
     _count(context, who)
-    with context.gateway.store.reading() as connection:
+    with context.gateway.store.read_transaction() as connection:
         rows = connection.execute(
             "SELECT DISTINCT r.id FROM idx_token t JOIN search_parameter p ON p.param = t.param"
             " JOIN resource r ON r.pk = t.pk WHERE p.type = 'Patient' AND p.code = 'identifier'"
@@ -96,7 +96,7 @@ def _card(typed: str) -> str:
 
 def _count(context: RequestContext, who: Clinician) -> None:
     now = context.access.now_ms
-    with context.gateway.store.writing() as connection:
+    with context.gateway.store.write_transaction() as connection:
         within = (
             _tried(connection, who, now) < 3 * context.gateway.settings.limits.emergencies_a_day
         )

@@ -22,7 +22,7 @@ _DONE = "review IS NOT NULL"
 
 def worklist(store: Store, *, done: bool = False) -> Sequence[AccessRequest]:
     """Return what waits for review, emergencies first; or what was reviewed, newest first."""
-    with store.reading() as connection:
+    with store.read_transaction() as connection:
         found = select(connection, _DONE if done else _WAITS)
     return found if done else sorted(found, key=lambda one: (one.kind != "emergency", one.asked_ms))
 
@@ -36,7 +36,7 @@ def review(context: RequestContext, identity: str, finding: str, note: str) -> s
     if requester.role != "steward":
         raise Forbidden("Only a steward reviews.")
     audit_context = context.begin_audit("operation", "$review-access")
-    with context.gateway.store.writing() as connection:
+    with context.gateway.store.write_transaction() as connection:
         row = connection.execute(
             "UPDATE access_request SET review = ?, review_note = ?, reviewer = ?, reviewed_ms = ?"  # noqa: S608
             f" WHERE id = ? AND {_WAITS} RETURNING patient",

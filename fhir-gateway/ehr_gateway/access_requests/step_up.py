@@ -116,7 +116,7 @@ def approve_by_eid(
     request = _own(context, who, identity)
     if not _try(context, request):
         raise Forbidden(WRONG)
-    with context.gateway.store.reading() as connection:
+    with context.gateway.store.read_transaction() as connection:
         young = _decided_by_others(connection, request.patient, context.access.now_ms)
     try:
         account = accounts.verify_eid(context.gateway.store, hkid, pin, context.access.now_ms)
@@ -130,7 +130,7 @@ def approve_by_eid(
 def answer(context: RequestContext, identity: str, *, approves: bool) -> AccessRequest:
     """Let the patient approve or refuse on the own page; a carer may refuse, and has the code."""
     now, requester = context.access.now_ms, context.access.requester
-    with context.gateway.store.reading() as connection:
+    with context.gateway.store.read_transaction() as connection:
         request = find(connection, identity, "step-up")
         if request is None:
             raise NotFound(NO_REQUEST)
@@ -175,7 +175,7 @@ def _grant(
 
 def _own(context: RequestContext, who: Clinician, identity: str) -> AccessRequest:
     """Another's request is as good as absent, and so is one's own for another organisation."""
-    with context.gateway.store.reading() as connection:
+    with context.gateway.store.read_transaction() as connection:
         request = find(connection, identity, "step-up")
     if request is None or (request.person, request.organization) != (who.id, who.organization):
         raise NotFound(NO_REQUEST)
@@ -185,7 +185,7 @@ def _own(context: RequestContext, who: Clinician, identity: str) -> AccessReques
 
 
 def _try(context: RequestContext, request: AccessRequest) -> bool:
-    with context.gateway.store.writing() as connection:
+    with context.gateway.store.write_transaction() as connection:
         row = connection.execute(
             "UPDATE access_request SET tries = tries + 1 WHERE id = ? AND state = 'proposed'"
             " AND tries < ? AND expires_ms > ? RETURNING tries",

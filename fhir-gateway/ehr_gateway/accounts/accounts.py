@@ -58,7 +58,7 @@ def add(
         raise Unprocessable("The account of a patient needs the patient's id.")
     password = hash_secret(secret) if secret else None
     enrolment = eid_people.prepare(hkid, pin) if hkid and pin else None
-    with database.writing() as connection:
+    with database.write_transaction() as connection:
         known_as = eid_people.enrol(connection, enrolment) if enrolment else None
         columns = f"{_COLUMNS}, password, eid"
         renewed = ", ".join(f"{name} = excluded.{name}" for name in columns.split(", ")[1:])
@@ -71,7 +71,7 @@ def add(
 
 def find(database: Database, login: str) -> Account:
     """Return the account of a log-in name; one that is disabled is not found."""
-    with database.reading() as connection:
+    with database.read_transaction() as connection:
         found = _accounts(connection, "login", login)
     if not found:
         raise NotFound("There is no such account.")
@@ -95,7 +95,7 @@ def verify_password(
     """Return the account when the password is right; else refuse, and count the failure."""
     name = f"password:{login}"
     _admit(database, name, address, now_ms)
-    with database.reading() as connection:
+    with database.read_transaction() as connection:
         row = connection.execute(
             "SELECT password FROM account WHERE login = ? AND disabled = 0", (login,)
         ).fetchone()
@@ -116,7 +116,7 @@ def verify_eid(database: Database, hkid: str, pin: str, now_ms: int, address: st
 
 def taken(database: Database, login: str) -> bool:
     """Say whether there is an account of a log-in name, disabled or not."""
-    with database.reading() as connection:
+    with database.read_transaction() as connection:
         row = connection.execute("SELECT 1 FROM account WHERE login = ?", (login,)).fetchone()
     return row is not None
 
@@ -142,7 +142,7 @@ def has_password(connection: Connection, login: str) -> bool:
 def set_password(database: Database, login: str, password: str) -> None:
     """Give an account the password that its holder chose."""
     hashed = hash_secret(password)
-    with database.writing() as connection:
+    with database.write_transaction() as connection:
         connection.execute(
             "UPDATE account SET password = ?, must_change = 0 WHERE login = ?", (hashed, login)
         )
@@ -150,7 +150,7 @@ def set_password(database: Database, login: str, password: str) -> None:
 
 def is_password(database: Database, login: str, password: str) -> bool:
     """Say whether this is the account's password; for those who have proved it already."""
-    with database.reading() as connection:
+    with database.read_transaction() as connection:
         row = connection.execute(
             "SELECT password FROM account WHERE login = ?", (login,)
         ).fetchone()
@@ -180,7 +180,7 @@ def _settled(
 ) -> Account:
     if value is None:
         raise LoginRefused
-    with database.writing() as connection:
+    with database.write_transaction() as connection:
         found = _accounts(connection, column, value)
         if found:
             throttle.settled(connection, name, address)

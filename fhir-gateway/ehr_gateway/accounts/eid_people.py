@@ -60,13 +60,13 @@ def enrol(connection: Connection, enrolment: Enrolment) -> str:
 
 def anybody(database: Database) -> bool:
     """Say whether anybody is enrolled: without people there is no simulator."""
-    with database.reading() as connection:
+    with database.read_transaction() as connection:
         return connection.execute("SELECT 1 FROM eid_person LIMIT 1").fetchone() is not None
 
 
 def identify(database: Database, hkid: str, pin: str, service: str = SERVICE) -> str | None:
     """Return a person's id for a service when the PIN is right, or None."""
-    with database.reading() as connection:
+    with database.read_transaction() as connection:
         row = connection.execute(
             "SELECT pin, subject FROM eid_person WHERE hkid = ?", (normalise(hkid),)
         ).fetchone()

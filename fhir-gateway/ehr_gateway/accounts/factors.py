@@ -90,7 +90,7 @@ def confirm(
     if secret is None or step is None:
         return None
     codes = ["".join(secrets.choice(_LETTERS) for _ in range(10)) for _ in range(RECOVERY_CODES)]
-    with database.writing() as connection:
+    with database.write_transaction() as connection:
         connection.execute(
             "INSERT INTO totp (login, secret, last_step) VALUES (?, ?, ?)"
             " ON CONFLICT (login) DO UPDATE SET secret = excluded.secret,"
@@ -111,7 +111,7 @@ def verify(database: Database, login: str, code: str, key: str, now_ms: int) -> 
 
     The caller counts attempts (`throttle.admit`): six digits can be guessed.
     """
-    with database.writing() as connection:
+    with database.write_transaction() as connection:
         row = connection.execute("SELECT secret FROM totp WHERE login = ?", (login,)).fetchone()
         step = totp.step_of(_opened(key, row[0]), code, now_ms) if row else None
         if step is not None:

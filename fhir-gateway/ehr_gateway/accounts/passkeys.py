@@ -108,7 +108,7 @@ def register(
         )
     except _MISUSED:
         return False
-    with gateway.store.writing() as connection:
+    with gateway.store.write_transaction() as connection:
         if len(of_account(connection, login)) >= MOST:
             return False
         kept = connection.execute(
@@ -152,7 +152,7 @@ def verify(gateway: Gateway, nonce: str, credential: str, now_ms: int) -> str | 
     handle = given.response.user_handle
     if handle is None or not hmac.compare_digest(handle, _handle(gateway, login)):
         return None
-    with gateway.store.writing() as connection:
+    with gateway.store.write_transaction() as connection:
         # Of two who show the same counter at once, one changes the row.
         moved = connection.execute(
             "UPDATE passkey SET sign_count = ?, used_ms = ? WHERE id = ? AND sign_count = ?",
@@ -177,7 +177,7 @@ def remove(connection: Connection, login: str, passkey: str) -> bool:
 
 
 def _row(gateway: Gateway, passkey: str) -> tuple[str, str, int] | None:
-    with gateway.store.reading() as connection:
+    with gateway.store.read_transaction() as connection:
         row = connection.execute(
             "SELECT p.login, p.public_key, p.sign_count FROM passkey p"
             " JOIN account a ON a.login = p.login AND a.disabled = 0 WHERE p.id = ?",

@@ -37,7 +37,7 @@ def of_carer(gateway: Gateway, account: Account) -> tuple[Person, ...]:
     )
     access = Access(requester, now, "choice")
     found = []
-    with gateway.store.reading() as connection:
+    with gateway.store.read_transaction() as connection:
         rows = connection.execute(
             "SELECT DISTINCT patient FROM consent_carer WHERE person = ? AND can_view = 1"
             " AND since <= ? AND (until IS NULL OR ? < until)",

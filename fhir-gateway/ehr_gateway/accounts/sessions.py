@@ -66,7 +66,7 @@ def find(
     database: Database, token: str, settings: GatewaySettings, now_ms: int
 ) -> LoginSession | None:
     """Return the session of a cookie while it is in force, and mark it as seen."""
-    with database.reading() as connection:
+    with database.read_transaction() as connection:
         row = connection.execute(
             f"SELECT {_COLUMNS} FROM login_session s"  # noqa: S608 constant columns
             " JOIN account a ON a.login = s.login AND a.disabled = 0"
@@ -77,7 +77,7 @@ def find(
         return None
     found = _session(row)
     if now_ms - found.seen_ms >= _SEEN_EVERY_MS:
-        with database.writing() as connection:
+        with database.write_transaction() as connection:
             connection.execute(
                 "UPDATE login_session SET seen_ms = ? WHERE id = ?", (now_ms, found.id)
             )

@@ -34,7 +34,7 @@ def admit(database: Database, name: str, address: str, now_ms: int) -> int:
     an address, as at a counter, the name alone counts.
     """
     counted = [(name, NAME), *([(_place(address), ADDRESS)] if address else [])]
-    with database.writing() as connection:
+    with database.write_transaction() as connection:
         wait = max(wait_ms(connection, one, now_ms, patience) for one, patience in counted)
         if not wait:
             for one, patience in counted:

@@ -50,7 +50,7 @@ def watch(database: Database, clock: Callable[[], int]) -> int:
     """Look through the rows that nobody looked through yet; return how many flags are new."""
     new = 0
     while True:
-        with database.reading() as connection:
+        with database.read_transaction() as connection:
             mark = _mark(connection)
             rows = connection.execute(
                 "SELECT seq, at_ms, login, display, organization, patient, reason FROM audit"  # noqa: S608
@@ -61,7 +61,7 @@ def watch(database: Database, clock: Callable[[], int]) -> int:
             last = connection.execute("SELECT max(seq) FROM audit").fetchone()[0] or 0
         reached = rows[-1]["seq"] if len(rows) == _MOST else last
         if reached > mark:
-            with database.writing() as connection:
+            with database.write_transaction() as connection:
                 new += _keep(connection, flags, clock())
                 _set_mark(connection, reached)
         if len(rows) < _MOST:

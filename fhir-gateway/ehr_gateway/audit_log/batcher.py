@@ -63,7 +63,7 @@ class AuditBatcher:
 
     def _write(self, batch: Sequence[_Waiting]) -> None:
         # Each look-up stands by itself: whose record it is never changes, and rules are dated.
-        with self._store.reading(once=True) as connection:
+        with self._store.read_transaction(single_statement=True) as connection:
             rows = [
                 row
                 for notes, _ in batch

@@ -57,7 +57,7 @@ def advance(
 def _added(database: Database, folder: LogFolder, last: Checkpoint) -> list[bytes]:
     """Return the leaves since a checkpoint; Conflict when they do not continue it."""
     start = last.size - last.size % TILE
-    with database.reading() as connection:
+    with database.read_transaction() as connection:
         rows = connection.execute(
             "SELECT seq, leaf, id FROM audit WHERE seq > ? ORDER BY seq LIMIT ?",
             (start, _MOST + TILE),
@@ -107,7 +107,7 @@ def _refuse_another(folder: LogFolder, tile: Tile) -> None:
 def _on_disk(database: Database) -> None:
     # Rows of reads do not wait for the disk. What is signed for must outlive a power cut, and a
     # commit that waits takes along what was committed before it.
-    with database.writing() as connection:
+    with database.write_transaction() as connection:
         connection.execute(
             "INSERT INTO audit_head (one, size) VALUES (2, 1)"
             " ON CONFLICT (one) DO UPDATE SET size = 1 - audit_head.size"

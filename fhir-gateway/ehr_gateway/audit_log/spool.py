@@ -24,7 +24,7 @@ import orjson
 from ehr_fhir.errors import Unavailable
 from ehr_gateway.audit_log.append import Values, append, sealed
 from ehr_gateway.audit_log.schema import CONTENT
-from ehr_gateway.database import REFUSALS, Database
+from ehr_gateway.database import ROW_REFUSED_ERRORS, Database
 
 __all__ = ["Spool"]
 
@@ -69,7 +69,7 @@ class Spool:
                 try:
                     if rows:
                         self._put(rows)
-                except REFUSALS as error:
+                except ROW_REFUSED_ERRORS as error:
                     # It stays for an operator, out of the others' way. Never the error's text.
                     path.rename(path.with_suffix(".refused"))
                     _LOG.critical("The audit log refuses %s: %s", path.name, type(error).__name__)
@@ -118,7 +118,7 @@ class Spool:
     def _put(self, rows: Sequence[Values]) -> None:
         # Salts and leaves before the writer's turn.
         ready = sealed(rows)
-        with self._database.writing() as connection:
+        with self._database.write_transaction() as connection:
             # A process that ended between its commit and the removal of the file left it here.
             first = connection.execute("SELECT 1 FROM audit WHERE id = ?", (rows[0][0],))
             if first.fetchone() is None:

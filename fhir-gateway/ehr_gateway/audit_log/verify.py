@@ -109,7 +109,7 @@ def _opened(task: Task, note: bytes, which: str, report: Report) -> Checkpoint |
 def _count(place: Path | str) -> int:
     database = open_database(place)
     try:
-        with database.reading() as connection:
+        with database.read_transaction() as connection:
             last = connection.execute("SELECT max(seq) FROM audit").fetchone()[0]
     finally:
         database.close()

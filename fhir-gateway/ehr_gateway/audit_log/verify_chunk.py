@@ -85,7 +85,7 @@ def stored_root(place: Path | str, size: int) -> bytes:
     database, roots = open_database(place), []
     try:
         for start in range(0, size, CHUNK):
-            with database.reading() as connection:
+            with database.read_transaction() as connection:
                 rows = connection.execute(
                     "SELECT leaf FROM audit WHERE seq > ? AND seq <= ? ORDER BY seq",
                     (start, min(start + CHUNK, size)),
@@ -99,7 +99,7 @@ def stored_root(place: Path | str, size: int) -> bytes:
 def _rows(place: Path | str, select: Mapping[Dialect, str], start: int, end: int) -> list[_Row]:
     database = open_database(place)
     try:
-        with database.reading() as connection:
+        with database.read_transaction() as connection:
             sql = f"{select[connection.dialect]} WHERE seq > ? AND seq <= ? ORDER BY seq"
             cursor: Any = connection.execute(sql, (start, end))
             if connection.dialect == "sqlite":

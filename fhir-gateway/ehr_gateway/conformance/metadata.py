@@ -39,7 +39,7 @@ def metadata(request: Request, gateway: TheGateway, known: Known) -> Response:
     if known is not None:
         audit_context = known.begin_audit("capabilities")
         known.add_audit_entry(recorder.about(audit_context=audit_context, patient=None))
-    with gateway.store.reading() as connection:
+    with gateway.store.read_transaction() as connection:
         added = gateway.store.registry(connection).served
     return json_response(capability_statement(gateway.settings, added), pretty=prefer.pretty)
 

@@ -17,14 +17,14 @@ from ehr_gateway.database.connection import (
     Dialect,
     Row,
 )
-from ehr_gateway.database.in_clause import among, listed
+from ehr_gateway.database.in_clause import encode_list, in_list
 from ehr_gateway.database.sqlite import SqliteDatabase
 from ehr_gateway.database.tables import create_tables
-from ehr_gateway.database.url import DATABASE_ERRORS, REFUSALS, open_database
+from ehr_gateway.database.url import DATABASE_ERRORS, ROW_REFUSED_ERRORS, open_database
 
 __all__ = [
     "DATABASE_ERRORS",
-    "REFUSALS",
+    "ROW_REFUSED_ERRORS",
     "BudgetExceeded",
     "Connection",
     "Cursor",
@@ -32,8 +32,8 @@ __all__ = [
     "Dialect",
     "Row",
     "SqliteDatabase",
-    "among",
     "create_tables",
-    "listed",
+    "encode_list",
+    "in_list",
     "open_database",
 ]

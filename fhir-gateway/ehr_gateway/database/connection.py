@@ -67,14 +67,14 @@ class Database(Protocol):
     def dialect(self) -> Dialect:
         """Which SQL it speaks."""
 
-    def reading(self, *, once: bool = False) -> AbstractContextManager[Connection]:
+    def read_transaction(self, *, single_statement: bool = False) -> AbstractContextManager[Connection]:
         """Lend a connection that sees one unchanging state.
 
         With `once`, for statements that need not agree, such as a single one: no transaction is
         opened for them.
         """
 
-    def writing(self) -> AbstractContextManager[Connection]:
+    def write_transaction(self) -> AbstractContextManager[Connection]:
         """Lend a connection of the one writer there is at a time: all is kept, or nothing.
 
         What was written is on disk when the context ends, and is written in the order of commit.

@@ -17,7 +17,7 @@ from ehr_gateway.database.connection import Connection
 __all__ = ["GroupCommit"]
 
 C = TypeVar("C", bound=Connection)
-_MOST_MEMBERS = 64
+_MAX_GROUP_SIZE = 64
 
 
 class _Group:
@@ -44,7 +44,7 @@ class GroupCommit(Generic[C]):
         self._open: tuple[C, _Group] | None = None
 
     @contextmanager
-    def writing(self) -> Iterator[C]:
+    def write_transaction(self) -> Iterator[C]:
         """Lend the connection; when the context ends, what was written is committed."""
         with self._count:
             self._waiting += 1
@@ -57,7 +57,7 @@ class GroupCommit(Generic[C]):
             except BaseException:
                 self._leave(connection, group)
                 raise
-            self._stay(connection, group)
+            self._release_member(connection, group)
         group.over.wait()
         if group.failure is not None:
             raise group.failure
@@ -67,16 +67,16 @@ class GroupCommit(Generic[C]):
             self._open = (self._begin(), _Group())
         connection, group = self._open
         if group.members:
-            with self._broken_when_failing(connection, group):
+            with self._abort_group_on_error(connection, group):
                 connection.execute("SAVEPOINT member")
         return connection, group
 
-    def _stay(self, connection: C, group: _Group) -> None:
+    def _release_member(self, connection: C, group: _Group) -> None:
         if group.members:
-            with self._broken_when_failing(connection, group):
+            with self._abort_group_on_error(connection, group):
                 connection.execute("RELEASE SAVEPOINT member")
         group.members += 1
-        self._pass_on(connection, group)
+        self._commit_unless_joined(connection, group)
 
     def _leave(self, connection: C, group: _Group) -> None:
         """Take back one member's work, and the transaction with it when there is no other."""
@@ -84,14 +84,14 @@ class GroupCommit(Generic[C]):
             self._open = None
             self._end(connection, False)
             return
-        with self._broken_when_failing(connection, group):
+        with self._abort_group_on_error(connection, group):
             connection.execute("ROLLBACK TO SAVEPOINT member")
             connection.execute("RELEASE SAVEPOINT member")
-        self._pass_on(connection, group)
+        self._commit_unless_joined(connection, group)
 
-    def _pass_on(self, connection: C, group: _Group) -> None:
+    def _commit_unless_joined(self, connection: C, group: _Group) -> None:
         """Leave the transaction to the next writer, or commit it for all."""
-        if self._waiting and group.members < _MOST_MEMBERS:
+        if self._waiting and group.members < _MAX_GROUP_SIZE:
             return
         self._open = None
         try:
@@ -102,7 +102,7 @@ class GroupCommit(Generic[C]):
             group.over.set()
 
     @contextmanager
-    def _broken_when_failing(self, connection: C, group: _Group) -> Iterator[None]:
+    def _abort_group_on_error(self, connection: C, group: _Group) -> Iterator[None]:
         """Where the transaction itself is lost, so is the work of all its members."""
         try:
             yield

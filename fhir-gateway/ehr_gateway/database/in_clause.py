@@ -9,10 +9,10 @@ from collections.abc import Iterable
 
 from ehr_gateway.database.connection import Dialect
 
-__all__ = ["among", "listed"]
+__all__ = ["encode_list", "in_list"]
 
 
-def among(dialect: Dialect, name: str) -> str:
+def in_list(dialect: Dialect, name: str) -> str:
     """Say in SQL that what stands before is one of a list.
 
     >>> f"pk {among('sqlite', 'pks')}", f"pk {among('postgresql', 'pks')}"
@@ -23,7 +23,7 @@ def among(dialect: Dialect, name: str) -> str:
     return f"= ANY(:{name})"
 
 
-def listed(dialect: Dialect, numbers: Iterable[int]) -> str:
+def encode_list(dialect: Dialect, numbers: Iterable[int]) -> str:
     """Return a list as the value of a parameter.
 
     >>> listed("sqlite", [3, 4]), listed("postgresql", [3, 4])

@@ -26,10 +26,10 @@ from ehr_privacy.consent import BY_ROW
 __all__ = ["PostgresqlDatabase"]
 
 # Any number does, as long as every process of the platform uses the same.
-_WRITER = 0x65485221
-_MOST_READERS = 16
-_LONGEST_WAIT_SECONDS = 30
-_MARK = re.compile(r"\?|(?<!:):([a-z_][a-z0-9_]*)")
+_WRITER_LOCK_KEY = 0x65485221
+_MAX_READERS = 16
+_POOL_TIMEOUT_SECONDS = 30
+_PLACEHOLDER = re.compile(r"\?|(?<!:):([a-z_][a-z0-9_]*)")
 
 
 class Row:
@@ -65,12 +65,12 @@ class PostgresqlConnection:
 
     def execute(self, sql: str, parameters: Parameters = (), /) -> psycopg.Cursor[Row]:
         """Run one statement."""
-        statement = _translated(sql)
+        statement = _translate(sql)
         return self.raw.cursor(binary=True).execute(statement.text, statement.values(parameters))
 
     def executemany(self, sql: str, rows: Iterable[Parameters], /) -> object:
         """Run one statement for each row, in one round trip."""
-        statement, cursor = _translated(sql), self.raw.cursor()
+        statement, cursor = _translate(sql), self.raw.cursor()
         cursor.executemany(statement.text, map(statement.values, rows))
         return cursor
 
@@ -85,34 +85,34 @@ class PostgresqlDatabase:
         self._readers = ConnectionPool(
             self._connect_string(),
             min_size=1,
-            max_size=_MOST_READERS,
-            kwargs={"autocommit": True, "row_factory": _rows},
+            max_size=_MAX_READERS,
+            kwargs={"autocommit": True, "row_factory": _row_factory},
             configure=_configure,
-            timeout=_LONGEST_WAIT_SECONDS,
+            timeout=_POOL_TIMEOUT_SECONDS,
             open=True,
         )
         self._writer: psycopg.Connection[Row] | None = None
         self._group = GroupCommit(self._begin_group, self._end_group)
 
     @contextmanager
-    def reading(self, *, once: bool = False) -> Iterator[PostgresqlConnection]:
+    def read_transaction(self, *, single_statement: bool = False) -> Iterator[PostgresqlConnection]:
         """Lend a connection that sees one unchanging state: its transaction's, or `once`."""
-        with _available(), self._readers.connection() as raw:
-            if once:
+        with _translate_errors(), self._readers.connection() as raw:
+            if single_statement:
                 # Two round trips less, of three.
                 yield PostgresqlConnection(raw)
                 return
-            _command(raw, b"BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY")
+            _run_command(raw, b"BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY")
             try:
                 yield PostgresqlConnection(raw)
             finally:
                 if not raw.closed:
-                    _command(raw, b"ROLLBACK")
+                    _run_command(raw, b"ROLLBACK")
 
     @contextmanager
-    def writing(self) -> Iterator[PostgresqlConnection]:
+    def write_transaction(self) -> Iterator[PostgresqlConnection]:
         """Lend the writer's connection inside one transaction."""
-        with _available(), self._group.writing() as connection:
+        with _translate_errors(), self._group.write_transaction() as connection:
             yield connection
 
     def close(self) -> None:
@@ -122,15 +122,15 @@ class PostgresqlDatabase:
             self._writer.close()
 
     def _begin_group(self) -> PostgresqlConnection:
-        self._writer = raw = self._live(self._writer)
+        self._writer = raw = self._live_writer(self._writer)
         raw.execute("BEGIN")
-        raw.execute(f"SELECT pg_advisory_xact_lock({_WRITER})")
+        raw.execute(f"SELECT pg_advisory_xact_lock({_WRITER_LOCK_KEY})")
         return PostgresqlConnection(raw)
 
     def _end_group(self, connection: PostgresqlConnection, keep: bool) -> None:
-        _end(connection.raw, keep=keep)
+        _end_transaction(connection.raw, keep=keep)
 
-    def _live(self, raw: psycopg.Connection[Row] | None) -> psycopg.Connection[Row]:
+    def _live_writer(self, raw: psycopg.Connection[Row] | None) -> psycopg.Connection[Row]:
         """Return the connection, or a new one when the server went away since.
 
         One left inside a transaction, its wait for the lock cancelled, is of no use either.
@@ -140,7 +140,7 @@ class PostgresqlDatabase:
                 return raw
             raw.close()
         made = psycopg.Connection[Row].connect(
-            self._connect_string(), autocommit=True, row_factory=_rows
+            self._connect_string(), autocommit=True, row_factory=_row_factory
         )
         _configure(made)
         return made
@@ -166,14 +166,14 @@ def _configure(raw: psycopg.Connection[Any]) -> None:
     raw.execute("SET plan_cache_mode = force_generic_plan")
 
 
-def _command(raw: psycopg.Connection[Any], command: bytes) -> None:
+def _run_command(raw: psycopg.Connection[Any], command: bytes) -> None:
     """Run a command that gives no rows, by libpq alone: two of them stand around each read."""
     result = raw.pgconn.exec_(command)
     if result.status != ExecStatus.COMMAND_OK:
         raise psycopg.OperationalError(result.get_error_message())
 
 
-def _end(raw: psycopg.Connection[Row], *, keep: bool) -> None:
+def _end_transaction(raw: psycopg.Connection[Row], *, keep: bool) -> None:
     if keep and raw.closed:
         raise Unavailable("The database went away before the write was done. Nothing is written.")
     if keep:
@@ -185,22 +185,22 @@ def _end(raw: psycopg.Connection[Row], *, keep: bool) -> None:
 
 
 @contextmanager
-def _available() -> Iterator[None]:
+def _translate_errors() -> Iterator[None]:
     try:
         yield
     except (psycopg.OperationalError, PoolTimeout) as error:
         raise Unavailable("The database does not answer. Try again.") from error
 
 
-def _rows(cursor: psycopg.Cursor[Any]) -> Callable[[Sequence[Any]], Row]:
+def _row_factory(cursor: psycopg.Cursor[Any]) -> Callable[[Sequence[Any]], Row]:
     result = cursor.pgresult
     columns = () if result is None else tuple(map(result.fname, range(result.nfields)))
-    names = _numbered(columns)
+    names = _column_indexes(columns)
     return lambda values: Row(names, values)
 
 
 @lru_cache(maxsize=4096)
-def _numbered(columns: tuple[bytes, ...]) -> dict[str, int]:
+def _column_indexes(columns: tuple[bytes, ...]) -> dict[str, int]:
     return {name.decode(): number for number, name in enumerate(columns)}
 
 
@@ -222,7 +222,7 @@ class _Statement:
 
 
 @lru_cache(maxsize=4096)
-def _translated(sql: str) -> _Statement:
+def _translate(sql: str) -> _Statement:
     """Return a statement as PostgreSQL takes it.
 
     A subquery that ends in `/*by row*/` is to be asked for each row by itself. With an OFFSET the
@@ -239,5 +239,5 @@ def _translated(sql: str) -> _Statement:
         # A mark without a name is another parameter each time.
         return marks.setdefault(found[1] or f"?{len(marks)}", f"${len(marks) + 1}")
 
-    text = _MARK.sub(mark, sql.replace(BY_ROW, "OFFSET 0"))
+    text = _PLACEHOLDER.sub(mark, sql.replace(BY_ROW, "OFFSET 0"))
     return _Statement(text, tuple(marks))

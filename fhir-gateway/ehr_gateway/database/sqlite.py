@@ -18,7 +18,7 @@ from typing import IO
 
 from ehr_fhir.errors import Unavailable
 from ehr_gateway.database.connection import BudgetExceeded, Dialect
-from ehr_gateway.database.wal_flush import Log
+from ehr_gateway.database.wal_flush import WriteAheadLog
 
 __all__ = ["SqliteDatabase"]
 
@@ -37,7 +37,7 @@ _PRAGMAS = (
     "PRAGMA synchronous = NORMAL",
     "PRAGMA temp_store = MEMORY",
 )
-_MOST_READERS = 32
+_MAX_POOLED_READERS = 32
 
 
 class SqliteConnection(sqlite3.Connection):
@@ -60,12 +60,12 @@ class SqliteDatabase:
         self._lock = Path(f"{path}-writer").open("ab")
         self._writer = self._connect(cache_kib=16384)
         self._turn = threading.Lock()
-        self._log = Log(Path(f"{path}-wal"))
+        self._log = WriteAheadLog(Path(f"{path}-wal"))
         self._carrying = threading.Lock()
         self._hurried: int | None = None
 
     @contextmanager
-    def reading(self, *, once: bool = False) -> Iterator[SqliteConnection]:
+    def read_transaction(self, *, single_statement: bool = False) -> Iterator[SqliteConnection]:
         """Lend a connection that sees one unchanging state: its transaction's, or `once`."""
         try:
             connection = self._readers.pop()
@@ -74,26 +74,26 @@ class SqliteDatabase:
         hurried = self._hurried == threading.get_ident()
         try:
             if hurried:
-                connection.set_progress_handler(_patience(), _STEPS)
-            if not once:
+                connection.set_progress_handler(_budget_handler(), _STEPS)
+            if not single_statement:
                 connection.execute("BEGIN")
             yield connection
         except sqlite3.OperationalError as error:
-            _explain(error)
+            _raise_client_error(error)
             raise
         finally:
             if hurried:
                 connection.set_progress_handler(None, 0)
-            if not once:
+            if not single_statement:
                 connection.execute("ROLLBACK")
-            if len(self._readers) < _MOST_READERS:
+            if len(self._readers) < _MAX_POOLED_READERS:
                 self._readers.append(connection)
             else:
                 connection.close()
 
     @contextmanager
-    def hurried(self) -> Iterator[None]:
-        """Let what this thread reads meanwhile take a moment only, else raise TakesLong.
+    def with_budget(self) -> Iterator[None]:
+        """Let what this thread reads meanwhile take a moment only, else raise BudgetExceeded.
 
         For the one thread that serves all requests: what takes longer is done on another.
         """
@@ -104,11 +104,11 @@ class SqliteDatabase:
             self._hurried = None
 
     @contextmanager
-    def writing(self) -> Iterator[SqliteConnection]:
+    def write_transaction(self) -> Iterator[SqliteConnection]:
         """Lend the writer's connection inside one transaction, on disk when the context ends."""
         self.begin()
         try:
-            with _available():
+            with _translate_errors():
                 yield self._writer
         except BaseException:
             self.end(keep=False)
@@ -121,7 +121,7 @@ class SqliteDatabase:
         if not self._turn.acquire(blocking=wait):
             return None
         try:
-            if _begin(self._writer, self._lock, wait=wait):
+            if _begin_transaction(self._writer, self._lock, wait=wait):
                 return self._writer
         except BaseException:
             self._turn.release()
@@ -132,8 +132,8 @@ class SqliteDatabase:
     def end(self, *, keep: bool) -> None:
         """Commit the writer's transaction, or take it back; `flush` puts it on disk."""
         try:
-            with _available():
-                _end(self._writer, self._lock, keep=keep)
+            with _translate_errors():
+                _end_transaction(self._writer, self._lock, keep=keep)
         finally:
             self._turn.release()
 
@@ -154,9 +154,9 @@ class SqliteDatabase:
     def _carry(self) -> None:
         """Carry a long log into the file, on a thread of its own."""
         if self._log.size() > _LOG_MOST and self._carrying.acquire(blocking=False):
-            threading.Thread(target=self._carried).start()
+            threading.Thread(target=self._run_checkpoint).start()
 
-    def _carried(self) -> None:
+    def _run_checkpoint(self) -> None:
         try:
             connection = self._connect()
             with closing(connection), Path(f"{self._path}-writer").open("ab") as lock:
@@ -183,15 +183,15 @@ class SqliteDatabase:
 
 
 @contextmanager
-def _available() -> Iterator[None]:
+def _translate_errors() -> Iterator[None]:
     try:
         yield
     except sqlite3.OperationalError as error:
-        _explain(error)
+        _raise_client_error(error)
         raise
 
 
-def _explain(error: sqlite3.OperationalError) -> None:
+def _raise_client_error(error: sqlite3.OperationalError) -> None:
     """Raise what an error is to whoever asked, where it is no fault of ours."""
     if "locked" in str(error) or "busy" in str(error):
         raise Unavailable("The database is busy. Try again.") from error
@@ -201,12 +201,12 @@ def _explain(error: sqlite3.OperationalError) -> None:
         raise BudgetExceeded("The search takes longer than a moment.") from error
 
 
-def _patience() -> Callable[[], bool]:
+def _budget_handler() -> Callable[[], bool]:
     left = iter(range(_HURRY))
     return lambda: next(left, None) is None
 
 
-def _begin(connection: SqliteConnection, lock: IO[bytes], *, wait: bool = True) -> bool:
+def _begin_transaction(connection: SqliteConnection, lock: IO[bytes], *, wait: bool = True) -> bool:
     """Take the writer's turn and open a transaction; say whether that could be done."""
     try:
         fcntl.flock(lock, fcntl.LOCK_EX if wait else fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -222,7 +222,7 @@ def _begin(connection: SqliteConnection, lock: IO[bytes], *, wait: bool = True) 
     return True
 
 
-def _end(connection: SqliteConnection, lock: IO[bytes], *, keep: bool) -> None:
+def _end_transaction(connection: SqliteConnection, lock: IO[bytes], *, keep: bool) -> None:
     try:
         # A full disk may have had SQLite take the transaction back by itself: nothing is left to
         # take back then, and a commit of nothing fails, as it must.

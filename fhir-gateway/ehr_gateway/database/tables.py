@@ -21,7 +21,7 @@ TEXT = String().with_variant(String(collation="C"), "postgresql")
 
 def create_tables(database: Database, metadata: MetaData) -> None:
     """Create the tables and indexes that are not there yet."""
-    with database.writing() as connection:
+    with database.write_transaction() as connection:
         for statement in _statements(metadata, database.dialect):
             connection.execute(statement)
 

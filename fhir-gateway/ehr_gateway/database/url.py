@@ -11,11 +11,11 @@ from ehr_gateway.database.connection import Database
 from ehr_gateway.database.postgresql import PostgresqlDatabase
 from ehr_gateway.database.sqlite import SqliteDatabase
 
-__all__ = ["DATABASE_ERRORS", "REFUSALS", "open_database"]
+__all__ = ["DATABASE_ERRORS", "ROW_REFUSED_ERRORS", "open_database"]
 
 DATABASE_ERRORS = (sqlite3.Error, psycopg.Error)
 # What is raised for a row that a database will never take, however often it is tried.
-REFUSALS = (
+ROW_REFUSED_ERRORS = (
     *(sqlite3.IntegrityError, sqlite3.DataError),
     *(psycopg.IntegrityError, psycopg.DataError),
 )

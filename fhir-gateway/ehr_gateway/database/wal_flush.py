@@ -13,10 +13,10 @@ from pathlib import Path
 
 from ehr_fhir.errors import Unavailable
 
-__all__ = ["Log"]
+__all__ = ["WriteAheadLog"]
 
 
-class Log:
+class WriteAheadLog:
     """The log beside one database file, in this process."""
 
     def __init__(self, path: Path) -> None:

@@ -84,7 +84,7 @@ def history(
     asked: Asked = NEWEST,
 ) -> HistoryPage:
     """Return versions of a resource, of a type, or of everything."""
-    with store.reading() as connection:
+    with store.read_transaction() as connection:
         return history_in(connection, store, access, resource_type, identity, asked)
 
 

@@ -57,7 +57,7 @@ def _ahead(
     changes: Patch,
     if_match: int | None,
 ) -> Patched | None:
-    with store.reading() as connection:
+    with store.read_transaction() as connection:
         ids = found_ids(store, connection, access, resource_type, criteria)
     if len(ids) != 1:
         return None

@@ -11,5 +11,5 @@ __all__ = ["read"]
 
 def read(store: Store, access: Access, resource_type: str, identity: str) -> Version:
     """Return the current version; hidden and absent give the same answer."""
-    with store.reading(once=True) as connection:
+    with store.read_transaction(single_statement=True) as connection:
         return read_in(connection, access, resource_type, identity)

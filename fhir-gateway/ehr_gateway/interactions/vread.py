@@ -13,7 +13,7 @@ __all__ = ["vread", "vread_in"]
 
 def vread(store: Store, access: Access, resource_type: str, identity: str, version: int) -> Version:
     """Return one version, judged by its facts and the current one's, by the rules of now."""
-    with store.reading() as connection:
+    with store.read_transaction() as connection:
         return vread_in(connection, access, resource_type, identity, version)
 
 

@@ -16,7 +16,7 @@ __all__ = ["disable", "enable", "end_permission", "end_session", "end_sessions",
 def end_session(gateway: Gateway, login: str, session: str) -> bool:
     """End one session of an account, and the tokens issued from it; say whether there was one."""
     now = gateway.clock()
-    with gateway.store.writing() as connection:
+    with gateway.store.write_transaction() as connection:
         ended = sessions.end(connection, login, session, now)
         if ended:
             _end_issued(gateway, connection, [session], now)
@@ -27,7 +27,7 @@ def end_session(gateway: Gateway, login: str, session: str) -> bool:
 def end_sessions(gateway: Gateway, login: str, *, besides: str = "") -> int:
     """End every session of an account but one, and their tokens; return how many."""
     now = gateway.clock()
-    with gateway.store.writing() as connection:
+    with gateway.store.write_transaction() as connection:
         ended = sessions.end_all(connection, login, now, besides=besides)
         _end_issued(gateway, connection, ended, now)
     gateway.standing.announce()
@@ -37,7 +37,7 @@ def end_sessions(gateway: Gateway, login: str, *, besides: str = "") -> int:
 def end_permission(gateway: Gateway, login: str, family: str) -> bool:
     """End what a person allowed a program, and its tokens; say whether it was theirs to end."""
     now = gateway.clock()
-    with gateway.store.writing() as connection:
+    with gateway.store.write_transaction() as connection:
         own = connection.execute(
             "SELECT 1 FROM token_family WHERE id = ? AND login = ? AND ended_ms IS NULL",
             (family, login),
@@ -52,7 +52,7 @@ def end_permission(gateway: Gateway, login: str, family: str) -> bool:
 def disable(gateway: Gateway, login: str) -> None:
     """Disable an account: its sessions and tokens end at once, in every process."""
     now = gateway.clock()
-    with gateway.store.writing() as connection:
+    with gateway.store.write_transaction() as connection:
         _mark(connection, login, disabled=True)
         sessions.end_all(connection, login, now)
         gateway.standing.void_in(connection, "account", login, now)
@@ -62,13 +62,13 @@ def disable(gateway: Gateway, login: str) -> None:
 
 def enable(gateway: Gateway, login: str) -> None:
     """Enable an account again; whoever uses it logs in anew."""
-    with gateway.store.writing() as connection:
+    with gateway.store.write_transaction() as connection:
         _mark(connection, login, disabled=False)
 
 
 def reset(gateway: Gateway, login: str) -> None:
     """Take every second factor from an account, for one who lost theirs; its sessions end."""
-    with gateway.store.writing() as connection:
+    with gateway.store.write_transaction() as connection:
         found = connection.execute("SELECT 1 FROM account WHERE login = ?", (login,)).fetchone()
         if found is None:
             raise NotFound("There is no such account.")

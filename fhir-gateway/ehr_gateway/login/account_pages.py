@@ -145,7 +145,7 @@ def remove_passkey(request: Request, gateway: TheGateway, form: Form) -> Respons
     stay = _sent_recently(request, gateway, form)
     if isinstance(stay, Response):
         return stay
-    with gateway.store.writing() as connection:
+    with gateway.store.write_transaction() as connection:
         has = factors.of_account(connection, stay.account.login)
         if factors.needs(stay.account) and not has.totp and has.passkeys == 1:
             return _home(stay, error="factor_needed", field="passkeys")
@@ -192,7 +192,7 @@ def remove_totp(request: Request, gateway: TheGateway, form: Form) -> Response:
     stay = _sent_recently(request, gateway, form)
     if isinstance(stay, Response):
         return stay
-    with gateway.store.writing() as connection:
+    with gateway.store.write_transaction() as connection:
         has = factors.of_account(connection, stay.account.login)
         if factors.needs(stay.account) and not has.passkeys:
             return _home(stay, error="factor_needed", field="totp")
@@ -303,7 +303,7 @@ def _home(
 ) -> Response:
     gateway, name = stay.gateway, stay.account.login
     nonce = secrets.token_urlsafe(32)
-    with gateway.store.reading() as connection:
+    with gateway.store.read_transaction() as connection:
         has = factors.of_account(connection, name)
         own = passkeys.of_account(connection, name)
         open_ones = sessions.of_account(connection, name, gateway.settings, gateway.clock())

@@ -113,7 +113,7 @@ def make(gateway: Gateway, account: Account, password: str) -> str:
     except EhrError:
         return "people_incomplete"
     if password:
-        with gateway.store.writing() as connection:
+        with gateway.store.write_transaction() as connection:
             accounts.require_change(connection, account.login)
     return ""
 
@@ -166,7 +166,7 @@ def _page(
     error: str = "",
     typed: dict[str, str] | None = None,
 ) -> Response:
-    with stay.gateway.store.reading() as connection:
+    with stay.gateway.store.read_transaction() as connection:
         rows = accounts.listed(connection, find, _SHOWN)
         names = login_pages.organization_names(
             connection, [one.organization for one, _ in rows if one.organization]

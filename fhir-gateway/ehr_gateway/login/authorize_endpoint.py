@@ -65,7 +65,7 @@ def _client_of(gateway: Gateway, asked: QueryParams) -> clients.Client | None:
     # Until client and address are known to belong together, nothing may be sent to that address.
     if any(len(asked.getlist(name)) != 1 for name in ("client_id", "redirect_uri")):
         return None
-    with gateway.store.reading() as connection:
+    with gateway.store.read_transaction() as connection:
         client = clients.find_in(connection, asked["client_id"])
     base_url = gateway.settings.base_url
     known = client is not None and clients.accepts_redirect(client, asked["redirect_uri"], base_url)

@@ -25,7 +25,7 @@ class EidCode:
 def issue(database: Database, grant: EidCode, now_ms: int) -> str:
     """Return a new code."""
     code = secrets.token_urlsafe(32)
-    with database.writing() as connection:
+    with database.write_transaction() as connection:
         connection.execute("DELETE FROM eid_code WHERE issued_ms < ?", (now_ms - 60 * _LIFE_MS,))
         connection.execute(
             "INSERT INTO eid_code (code, client, redirect_uri, challenge, account_id, issued_ms)"
@@ -40,7 +40,7 @@ def redeem(
     database: Database, code: str, client: str, redirect_uri: str, verifier: str, now_ms: int
 ) -> str | None:
     """Return the person's id for a code once; None when it is used, old, or another's."""
-    with database.writing() as connection:
+    with database.write_transaction() as connection:
         row = connection.execute(
             "UPDATE eid_code SET used_ms = ? WHERE code = ? AND used_ms IS NULL AND issued_ms > ?"
             " RETURNING client, redirect_uri, challenge, account_id",

@@ -78,7 +78,7 @@ def _arrived(
         login_audit.refused(request, gateway, "", "login-eid")
         problem = login_pages.refusal(language, "eid_refused", 0)
         return login_pages.login_page(gateway, begun, language, error=problem, field="eid")
-    with gateway.store.reading() as connection:
+    with gateway.store.read_transaction() as connection:
         found = accounts.of_eid(connection, known_as)
     if not found:
         problem = login_pages.refusal(language, "eid_unknown", 0)

@@ -93,7 +93,7 @@ def create_simulator(
         known_as = eid_people.identify(database, card, form.get("pin", ""), asked["client_id"])
         if known_as is None:
             return show(asked, language, pages.texts()["wrong_pin"][language])
-        with database.writing() as connection:
+        with database.write_transaction() as connection:
             throttle.settled(connection, name, address)
         grant = eid_codes.EidCode(
             asked["client_id"], asked["redirect_uri"], asked["code_challenge"], known_as

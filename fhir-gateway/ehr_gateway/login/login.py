@@ -110,7 +110,7 @@ def code(request: Request, gateway: TheGateway, form: Form) -> Response:
             login_audit.refused(request, gateway, step.login, "login-code")
         problem = login_pages.refusal(language, "wrong_code", wait)
         return login_pages.code_page(gateway, step, language, error=problem)
-    with database.writing() as connection:
+    with database.write_transaction() as connection:
         throttle.settled(connection, name, address)
     return go_on(request, gateway, step.proved(step.login, now, "otp"))
 
@@ -225,7 +225,7 @@ def _page_for(gateway: Gateway, step: Step, language: str) -> Response | None:
 def _need(gateway: Gateway, step: Step) -> str:
     account = accounts.find(gateway.store.database, step.login)
     if not step.strong:
-        with gateway.store.reading() as connection:
+        with gateway.store.read_transaction() as connection:
             has = factors.of_account(connection, step.login)
             given = "pwd" in step.methods and accounts.must_change(connection, step.login)
         if given and not has.any:
@@ -239,7 +239,7 @@ def _need(gateway: Gateway, step: Step) -> str:
 
 def _choices(gateway: Gateway, step: Step) -> list[Account]:
     account = accounts.find(gateway.store.database, step.login)
-    with gateway.store.reading() as connection:
+    with gateway.store.read_transaction() as connection:
         found = accounts.of_same_person(connection, account)
         by_eid = accounts.of_eid(connection, step.eid) if step.eid else []
     known = {one.login for one in found}
@@ -254,7 +254,7 @@ def _finish(request: Request, gateway: Gateway, step: Step) -> Response:
         # Somebody else's: what they opened in this browser closes.
         account_lifecycle.end_session(gateway, before.login, before.id)
         before = None
-    with gateway.store.writing() as connection:
+    with gateway.store.write_transaction() as connection:
         if before:
             token, session = sessions.renew(connection, before, step.methods, now)
         else:

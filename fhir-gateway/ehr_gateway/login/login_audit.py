@@ -23,7 +23,7 @@ _NOBODY = Account("unknown", "patient", "unknown")
 
 def changed(request: Request, gateway: Gateway, account: Account, interaction: str) -> None:
     """Record what the holder of an account did; of whose log-in it is not the log's to say more."""
-    with gateway.store.writing() as connection:
+    with gateway.store.write_transaction() as connection:
         recorder.record(
             connection,
             recorder.about(_occasion(request, gateway, account, interaction), None),
@@ -36,7 +36,7 @@ def refused(request: Request, gateway: Gateway, login: str, interaction: str) ->
         account = accounts.find(gateway.store.database, login)
     except NotFound:
         account = _NOBODY
-    with gateway.store.writing() as connection:
+    with gateway.store.write_transaction() as connection:
         audit_context = _occasion(request, gateway, account, interaction)
         recorder.record(connection, recorder.refusal(audit_context, _REFUSED, None))
 

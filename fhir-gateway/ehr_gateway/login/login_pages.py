@@ -93,7 +93,7 @@ def hint_of(gateway: Gateway, step: Step) -> str:
 
 def code_page(gateway: Gateway, step: Step, language: str, *, error: str = "") -> Response:
     """Ask for a code of the authenticator app, a recovery code or a passkey."""
-    with gateway.store.reading() as connection:
+    with gateway.store.read_transaction() as connection:
         has = factors.of_account(connection, step.login)
     return _page("code.html", gateway, step, language, error=error, field="code", has=has)
 
@@ -129,7 +129,7 @@ def choose_page(
     gateway: Gateway, step: Step, language: str, choices: Sequence[Account]
 ) -> Response:
     """Ask for which of their accounts the person logs in."""
-    with gateway.store.reading() as connection:
+    with gateway.store.read_transaction() as connection:
         names = organization_names(
             connection, [one.organization for one in choices if one.organization]
         )

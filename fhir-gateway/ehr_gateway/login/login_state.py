@@ -75,7 +75,7 @@ def opened(request: Request, gateway: Gateway, sealed: str) -> Step | None:
 def use(database: Database, purpose: str, nonce: str, now_ms: int) -> bool:
     """Take a nonce once; say whether it was good."""
     key = hashlib.sha256(f"{purpose} {nonce}".encode()).hexdigest()
-    with database.writing() as connection:
+    with database.write_transaction() as connection:
         connection.execute("DELETE FROM login_used WHERE at_ms < ?", (now_ms - 2000 * SECONDS,))
         taken = connection.execute(
             "INSERT INTO login_used (key, at_ms) VALUES (?, ?) ON CONFLICT (key) DO NOTHING",

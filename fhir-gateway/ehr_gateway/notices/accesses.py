@@ -32,7 +32,7 @@ _OPENED = (
 def tell_accesses(store: Store, now_ms: int) -> None:
     """Put notices of what was opened since the last time into the outbox."""
     for _ in range(_BATCHES):
-        with store.reading() as connection:
+        with store.read_transaction() as connection:
             newest, place = _newest(connection), _place(connection)
             if place is not None and newest <= place:
                 return
@@ -41,7 +41,7 @@ def tell_accesses(store: Store, now_ms: int) -> None:
             last = min(newest, begin + _MOST)
             rows = connection.execute(_OPENED, (max(0, begin - _AGAIN), last)).fetchall()
             found = [notice for row in rows if (notice := _notice(connection, row))]
-        with store.writing() as connection:
+        with store.write_transaction() as connection:
             for notice in found:
                 put(connection, notice)
             connection.execute(

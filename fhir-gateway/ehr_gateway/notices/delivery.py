@@ -89,11 +89,11 @@ class Deliveries:
                 _LOG.warning("Notices failed with %s; tried again.", type(error).__name__)
 
     def _route(self) -> None:
-        with self._store.reading() as connection:
+        with self._store.read_transaction() as connection:
             found = connection.execute("SELECT 1 FROM notice WHERE routed = 0 LIMIT 1").fetchone()
         if found is None:
             return
-        with self._store.writing() as connection:
+        with self._store.write_transaction() as connection:
             rows = connection.execute("SELECT id, made_ms FROM notice WHERE routed = 0").fetchall()
             connection.executemany(
                 "INSERT INTO notice_delivery (notice, channel, state, tries, next_ms)"
@@ -110,10 +110,10 @@ class Deliveries:
             "SELECT notice, channel, tries FROM notice_delivery WHERE state = 'waiting'"
             " AND next_ms <= ? ORDER BY next_ms LIMIT ?"
         )
-        with self._store.reading() as connection:
+        with self._store.read_transaction() as connection:
             if not connection.execute(due, (now, 1)).fetchall():
                 return []
-        with self._store.writing() as connection:
+        with self._store.write_transaction() as connection:
             rows = connection.execute(due, (now, _BATCH)).fetchall()
             connection.executemany(
                 "UPDATE notice_delivery SET next_ms = ?, tries = tries + 1"
@@ -153,7 +153,7 @@ class Deliveries:
                 state = "waiting" if tries < _MOST_TRIES else "failed"
         now = self._clock()
         pause = min(_FIRST_PAUSE_MS * 2 ** min(tries - 1, 12), _LONGEST_PAUSE_MS)
-        with self._store.writing() as connection:
+        with self._store.write_transaction() as connection:
             connection.execute(
                 "UPDATE notice_delivery SET state = ?, fault = ?, next_ms = ?, sent_ms = ?"
                 " WHERE notice = ? AND channel = ?",

@@ -41,7 +41,7 @@ class Redeemed:
 def issue_code(database: Database, grant: Grant, now_ms: int) -> str:
     """Return a new code that stands for the grant for 60 seconds."""
     code = secrets.token_urlsafe(32)
-    with database.writing() as connection:
+    with database.write_transaction() as connection:
         # Old rows are of no use; the log-in that makes a new one clears them.
         connection.execute("DELETE FROM auth_code WHERE issued_ms < ?", (now_ms - 60 * _LIFE_MS,))
         connection.execute(
@@ -66,7 +66,7 @@ def redeem(
     database: Database, code: str, client: str, redirect_uri: str, verifier: str, now_ms: int
 ) -> Redeemed:
     """Return the grant of a code once; no grant when it is used, old, or another's."""
-    with database.writing() as connection:
+    with database.write_transaction() as connection:
         # Marked used before anything is compared: a wrong verifier spends the code too.
         row = connection.execute(
             "UPDATE auth_code SET used_ms = ? WHERE code = ? AND used_ms IS NULL AND issued_ms > ?"

@@ -132,7 +132,7 @@ def approve(request: Request, gateway: TheGateway, form: Form) -> Response:
 def _case(
     gateway: Gateway, asked: dict[str, str], who: Authentication, request_id: str
 ) -> _Case | None:
-    with gateway.store.reading() as connection:
+    with gateway.store.read_transaction() as connection:
         client = clients.find_in(connection, asked["client"])
     return None if client is None else _Case(gateway, asked, client, who, request_id)
 
@@ -147,7 +147,7 @@ def _reopened(gateway: Gateway, sealed: str, request: Request) -> _Case | None:
         return None
     if session := values["session"]:
         # Who logged out meanwhile has nobody approve in his name.
-        with gateway.store.reading() as connection:
+        with gateway.store.read_transaction() as connection:
             if not sessions.in_force(connection, session):
                 return None
     methods = tuple(values["methods"].split())
@@ -166,7 +166,7 @@ def _context(case: _Case) -> Context | None:
     )
     if not case.asks_for("launch"):
         return base
-    with case.gateway.store.reading() as connection:
+    with case.gateway.store.read_transaction() as connection:
         found = launch.find(
             connection,
             case.asked.get("launch", ""),
@@ -233,7 +233,7 @@ def _code(case: _Case, context: Context) -> Response:
         case.request_id,
         "login",
     )
-    with gateway.store.writing() as connection:
+    with gateway.store.write_transaction() as connection:
         launched = case.asks_for("launch")
         if launched and not launch.take(
             connection, asked.get("launch", ""), account.login, case.client.id, now

@@ -35,7 +35,7 @@ def authenticate(gateway: Gateway, assertion: str, named: str = "") -> clients.C
     identity = _subject(assertion)
     if identity is None or named not in ("", identity):
         raise invalid_client()
-    with gateway.store.reading() as connection:
+    with gateway.store.read_transaction() as connection:
         client = clients.find_in(connection, identity)
     if client is None or client.auth_method != "private_key_jwt":
         raise invalid_client()
@@ -76,7 +76,7 @@ def _verified(gateway: Gateway, client: clients.Client, assertion: str) -> dict[
 def _first_use(gateway: Gateway, client: clients.Client, claims: dict[str, Any]) -> bool:
     """Say whether the assertion is new, and remember it: one writer at a time decides it."""
     now = gateway.clock()
-    with gateway.store.writing() as connection:
+    with gateway.store.write_transaction() as connection:
         connection.execute("DELETE FROM assertion WHERE expires_ms < ?", (now,))
         added = connection.execute(
             "INSERT INTO assertion (key, expires_ms) VALUES (?, ?) ON CONFLICT DO NOTHING",

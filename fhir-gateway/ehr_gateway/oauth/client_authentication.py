@@ -38,7 +38,7 @@ def authenticated(
             raise invalid_client()
     else:
         name, secret = form.get("client_id", ""), form.get("client_secret", "")
-    with gateway.store.reading() as connection:
+    with gateway.store.read_transaction() as connection:
         client = clients.find_in(connection, name)
     if client is not None and not client.confidential and client.auth_method in (None, "none"):
         if public and not secret:

@@ -52,7 +52,7 @@ PORTAL = Client("portal", "eHR Commons", ("/callback",), trusted=True)
 def add(database: Database, client: Client, secret: str | None = None) -> None:
     """Register a client, or replace the one of the same id; with a secret it is confidential."""
     hashed = hash_secret(secret) if secret else None
-    with database.writing() as connection:
+    with database.write_transaction() as connection:
         put(connection, client, hashed)
 
 
@@ -81,7 +81,7 @@ def put(connection: Connection, client: Client, hashed: str | None) -> None:
 
 def find(database: Database, client_id: str) -> Client:
     """Return the client of an id."""
-    with database.reading() as connection:
+    with database.read_transaction() as connection:
         found = find_in(connection, client_id)
     if found is None:
         raise NotFound("There is no such client.")
@@ -105,7 +105,7 @@ def find_in(connection: Connection, client_id: str) -> Client | None:
 
 def verify_client(database: Database, client_id: str, secret: str) -> bool:
     """Say whether this is the client's secret; an unknown client takes as long and is False."""
-    with database.reading() as connection:
+    with database.read_transaction() as connection:
         row = connection.execute("SELECT secret FROM client WHERE id = ?", (client_id,)).fetchone()
     return verify_secret(row[0] if row else None, secret)
 

@@ -92,7 +92,7 @@ def _minted(context: RequestContext, body: dict[str, Any]) -> Response:
         intent=text_of(body, "intent") or None,
     )
     word = secrets.token_urlsafe(32)
-    with gateway.store.writing() as connection:
+    with gateway.store.write_transaction() as connection:
         connection.execute("DELETE FROM launch WHERE issued_ms < ?", (now - 10 * _LIFE_MS,))
         connection.execute(
             "INSERT INTO launch (key, login, client, context, issued_ms) VALUES (?, ?, ?, ?, ?)",

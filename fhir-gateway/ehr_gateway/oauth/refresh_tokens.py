@@ -58,7 +58,7 @@ def start(database: Database, grant: Grant, now_ms: int, *, lasting: bool = True
     """
     online = "offline_access" not in grant.scope.split()
     session = grant.context.session
-    with database.writing() as connection:
+    with database.write_transaction() as connection:
         if session and not sessions.in_force(connection, session):
             return None
         ended = "SELECT 1 FROM voided WHERE kind = 'family' AND subject = ?"
@@ -95,7 +95,7 @@ def rotate(
 
     `scope` may ask for less than was granted; the next token still stands for all of it.
     """
-    with database.writing() as connection:
+    with database.write_transaction() as connection:
         row = connection.execute(
             f"SELECT {_COLUMNS}, t.used_ms, t.issued_ms, f.created_ms, f.ended_ms, f.online,"  # noqa: S608
             " f.session FROM refresh_token t JOIN token_family f ON f.id = t.family"
@@ -120,7 +120,7 @@ def rotate(
 
 def find(database: Database, settings: GatewaySettings, token: str, now_ms: int) -> Grant | None:
     """Return the permission of a refresh token that would still be taken."""
-    with database.reading() as connection:
+    with database.read_transaction() as connection:
         row = connection.execute(
             f"SELECT {_COLUMNS}, t.issued_ms, f.created_ms, f.online, f.session"  # noqa: S608
             " FROM refresh_token t JOIN token_family f ON f.id = t.family"
@@ -134,7 +134,7 @@ def find(database: Database, settings: GatewaySettings, token: str, now_ms: int)
 
 def client_of(database: Database, token: str) -> str | None:
     """Return the client that a refresh token was given to."""
-    with database.reading() as connection:
+    with database.read_transaction() as connection:
         row = connection.execute(
             "SELECT f.client FROM refresh_token t JOIN token_family f ON f.id = t.family"
             " WHERE t.key = ?",
@@ -145,7 +145,7 @@ def client_of(database: Database, token: str) -> str | None:
 
 def family_of(database: Database, token: str, client: str) -> str | None:
     """Return the family of a client's refresh token, used or not."""
-    with database.reading() as connection:
+    with database.read_transaction() as connection:
         row = connection.execute(
             "SELECT f.id FROM refresh_token t JOIN token_family f ON f.id = t.family"
             " WHERE t.key = ? AND f.client = ?",
@@ -190,7 +190,7 @@ def end_in(connection: Connection, family: str, now_ms: int) -> None:
 
 def end_of_login(database: Database, login: str, now_ms: int) -> None:
     """End every family of an account."""
-    with database.writing() as connection:
+    with database.write_transaction() as connection:
         connection.execute(
             "UPDATE token_family SET ended_ms = ? WHERE login = ? AND ended_ms IS NULL",
             (now_ms, login),

@@ -66,7 +66,7 @@ def unregister(request: Request, gateway: TheGateway, client_id: str) -> Respons
 def delete(gateway: Gateway, client_id: str) -> None:
     """Delete a program, its refresh tokens and its access tokens."""
     now = gateway.clock()
-    with gateway.store.writing() as connection:
+    with gateway.store.write_transaction() as connection:
         connection.execute("DELETE FROM client WHERE id = ?", (client_id,))
         refresh_tokens.end_of_client(connection, client_id, now)
         gateway.standing.void_in(connection, "client", client_id, now)
@@ -78,7 +78,7 @@ def mint(
 ) -> str:
     """Return a token with which one program may register, with scopes within these."""
     token = secrets.token_urlsafe(32)
-    with database.writing() as connection:
+    with database.write_transaction() as connection:
         connection.execute("DELETE FROM initial_access WHERE expires_ms < ?", (now_ms,))
         connection.execute(
             "INSERT INTO initial_access (key, scope, organization, expires_ms) VALUES (?, ?, ?, ?)",
@@ -95,7 +95,7 @@ def _register(gateway: Gateway, body: dict[str, Any], token: str) -> Response:
     hashed = hash_secret(secret) if secret else None
     # No id begins with a sign: on a command line it would be taken for an option.
     identity, management = secrets.token_hex(12), secrets.token_urlsafe(32)
-    with gateway.store.writing() as connection:
+    with gateway.store.write_transaction() as connection:
         limit, organization = _OPEN, None
         if token:
             found = _use(connection, token, now)
@@ -131,7 +131,7 @@ def _use(connection: Connection, token: str, now_ms: int) -> tuple[str, str | No
 
 
 def _managed(gateway: Gateway, client_id: str, token: str) -> str:
-    with gateway.store.reading() as connection:
+    with gateway.store.read_transaction() as connection:
         row = connection.execute(
             "SELECT metadata FROM client WHERE id = ? AND management = ?",
             (client_id, key_of(token)),

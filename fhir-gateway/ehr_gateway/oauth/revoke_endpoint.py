@@ -43,7 +43,7 @@ def revoke(request: Request, gateway: TheGateway, form: Form) -> Response:
 def end_family(gateway: Gateway, family: str) -> None:
     """End a permission: its refresh tokens and the access tokens that are out."""
     now = gateway.clock()
-    with gateway.store.writing() as connection:
+    with gateway.store.write_transaction() as connection:
         refresh_tokens.end_in(connection, family, now)
         gateway.standing.void_in(connection, "family", family, now)
     gateway.standing.announce()

@@ -36,7 +36,7 @@ def withheld(context: Authenticated, patient: str) -> Response:
     context.add_audit_entry(recorder.about(audit_context=audit_context, patient=None))
     if context.gateway.settings.limits.withheld_marker == "hide":
         return parameters(context)
-    with context.gateway.store.reading() as connection:
+    with context.gateway.store.read_transaction() as connection:
         found = marker(connection, context.access, patient)
     return parameters(
         context,
@@ -101,7 +101,7 @@ def access_requests(context: Authenticated, patient: str) -> Response:
     requester, now = context.access.requester, context.access.now_ms
     condition = "kind IN ('step-up', 'emergency') AND patient = :patient"
     values: dict[str, object] = {"patient": patient}
-    with context.gateway.store.reading() as connection:
+    with context.gateway.store.read_transaction() as connection:
         if requester.role == "clinician":
             condition += " AND person = :person AND organization = :organization"
             values |= {"person": requester.person, "organization": requester.organization}

@@ -81,7 +81,7 @@ def inclusion(context: Authenticated, log: TheLog, logical_id: str) -> Response:
     no_parameters(context.request, lenient=prefer.lenient)
     audit_context = context.begin_audit("audit-proof", "AuditEvent/$inclusion-proof")
     context.gateway.auditor.carry()
-    with context.gateway.store.reading() as connection:
+    with context.gateway.store.read_transaction() as connection:
         row = one_row(context.access, connection, logical_id)
         stored = connection.execute(
             f"SELECT salt, leaf, {', '.join(CONTENT)} FROM audit WHERE seq = ?",  # noqa: S608

@@ -36,7 +36,7 @@ def worklist(context: Authenticated) -> Response:
     audit_context = context.begin_audit("audit-worklist", "AuditEvent/$worklist")
     _only(context, SEES_ALL)
     wanted = _wanted(pairs)
-    with context.gateway.store.reading() as connection:
+    with context.gateway.store.read_transaction() as connection:
         items = find_items(connection, **{**wanted, "count": wanted["count"] + 1})
     shown, base = items[: wanted["count"]], context.gateway.settings.fhir_base
     context.add_audit_entry(
@@ -67,7 +67,7 @@ def settle_item(context: Authenticated, body: Body) -> Response:
     _only(context, frozenset({"steward"}))
     item, verdict, note = _settling(body)
     login, now = context.caller.subject.login, context.access.now_ms
-    with context.gateway.store.writing() as connection:
+    with context.gateway.store.write_transaction() as connection:
         if not settle(connection, item, verdict, note, login, now):
             if find_items(connection, identity=item):
                 raise Conflict("This item is settled already.")

@@ -79,7 +79,7 @@ def end_carer(context: Authenticated, body: Body) -> Response:
 def list_carers(context: Authenticated, patient: str) -> Response:
     """List a patient's carers and open invitations."""
     audit_context = _begin(context, "$carers")
-    with context.gateway.store.reading() as connection:
+    with context.gateway.store.read_transaction() as connection:
         found = carers.carers(connection, context, patient)
     context.add_audit_entry(recorder.about(audit_context=audit_context, patient=patient))
     return parameters(context, *_listed("carer", found))
@@ -91,7 +91,7 @@ def acting_for(context: Authenticated) -> Response:
     audit_context = _begin(context, "$acting-for")
     if context.access.requester.role != "carer":
         raise Forbidden("This is for carers.")
-    with context.gateway.store.reading() as connection:
+    with context.gateway.store.read_transaction() as connection:
         found = carers.acting_for(connection, context)
     context.add_audit_entry(recorder.about(audit_context=audit_context, patient=None))
     return parameters(
@@ -138,7 +138,7 @@ def release_hold(context: Authenticated, body: Body) -> Response:
 def held(context: Authenticated, patient: str) -> Response:
     """List what is held back: what kind, who holds it, until when; the reason to its own place."""
     audit_context = _begin(context, "$held")
-    with context.gateway.store.reading() as connection:
+    with context.gateway.store.read_transaction() as connection:
         _check_reader(connection, context, patient)
         found = holds.stubs(connection, context, patient)
         kinds = {one.id: _domain(connection, str(one.details["record"])) for one in found}

@@ -67,7 +67,7 @@ def explain_access(context: Authenticated, patient: str) -> Response:
     if not interaction_covered(requester.scopes, "read", "Consent", in_patient=True):
         raise Forbidden("The token's scopes do not cover reading Consents.")
     question = _question(context, pairs)
-    with context.gateway.store.reading() as connection:
+    with context.gateway.store.read_transaction() as connection:
         if not may_ask(connection, context.access, patient):
             raise NotFound("There is no Patient with this id.")
         record = Record(

@@ -38,7 +38,7 @@ def notices(context: Authenticated) -> Response:
     reader, language = _reader(context), dict(pairs).get("language", "en")
     if language not in LANGUAGES:
         raise Unprocessable(f"The language is one of {', '.join(LANGUAGES)}.")
-    with context.gateway.store.reading() as connection:
+    with context.gateway.store.read_transaction() as connection:
         rows = connection.execute(
             "SELECT * FROM notice WHERE reader = ? ORDER BY made_ms DESC, id DESC LIMIT ?",
             (reader, _MOST),
@@ -70,7 +70,7 @@ def preference(context: Authenticated, body: Body) -> Response:
     if email is not None and not _EMAIL.fullmatch(email):
         raise Unprocessable("This is no e-mail address.", expression="Parameters.parameter")
     each = given.one_of("each-access", ("yes", "no")) == "yes"
-    with context.gateway.store.writing() as connection:
+    with context.gateway.store.write_transaction() as connection:
         connection.execute(
             "INSERT INTO notice_preference (reader, language, email, each_access)"
             " VALUES (?, ?, ?, ?) ON CONFLICT (reader) DO UPDATE SET"
@@ -89,7 +89,7 @@ def deliveries(context: Authenticated) -> Response:
     audit_context = context.begin_audit("operation", "$notice-deliveries")
     if context.access.requester.role != "steward":
         raise Forbidden("Only a steward sees the deliveries.")
-    with context.gateway.store.reading() as connection:
+    with context.gateway.store.read_transaction() as connection:
         counts = connection.execute(
             "SELECT channel, state, COUNT(*) AS number FROM notice_delivery"
             " GROUP BY channel, state ORDER BY channel, state"

@@ -27,7 +27,7 @@ def reindex(context: Authenticated, logical_id: str) -> Response:
     platform = requester.role == "system" and requester.organization == load_roles().platform
     if requester.role != "administrator" and not platform:
         raise Forbidden("Only an administrator sees how far an index is.")
-    with context.gateway.store.reading() as connection:
+    with context.gateway.store.read_transaction() as connection:
         found = progress(connection, logical_id)
     if not found:
         raise NotFound("There is no active SearchParameter with this id.")

@@ -54,7 +54,7 @@ def read(context: Authenticated, logical_id: str) -> Response:
     prefer = preferences(context.request)
     audit_context = context.begin_audit("read")
     context.gateway.auditor.carry()
-    with context.gateway.store.reading() as connection:
+    with context.gateway.store.read_transaction() as connection:
         row = one_row(context.access, connection, logical_id)
         how = _rendering(context, connection, [row])
     context.add_audit_entry(
@@ -75,7 +75,7 @@ def _search(context: RequestContext, pairs: list[tuple[str, str]]) -> Response:
         "search-type", "AuditEvent?" + "&".join(name for name, _ in pairs)
     )
     context.gateway.auditor.carry()
-    with context.gateway.store.reading() as connection:
+    with context.gateway.store.read_transaction() as connection:
         allowed = reading(context.access, connection, wanted, "search")
         if with_total and allowed.part:
             raise Invalid("_total is not for carers.", issue_code="not-supported")

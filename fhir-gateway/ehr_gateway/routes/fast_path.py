@@ -59,7 +59,7 @@ async def _search(request: Request, parts: Sequence[str]) -> Response:
     embedded = caller.gateway.store.embedded
     if embedded is not None:
         try:
-            with embedded.hurried():
+            with embedded.with_budget():
                 return search.search_type(caller, parts[0])
         except BudgetExceeded:
             pass  # the others wait no longer for this one

@@ -22,7 +22,7 @@ async def healthz() -> Response:
 def readyz(gateway: TheGateway) -> Response:
     """Say whether the database answers."""
     try:
-        with gateway.store.reading() as connection:
+        with gateway.store.read_transaction() as connection:
             connection.execute("SELECT 1 FROM audit LIMIT 1").fetchone()
     except DATABASE_ERRORS as error:
         raise Unavailable("The database does not answer.") from error

@@ -49,7 +49,7 @@ def search_types(
     terms: Terms | None = None,
 ) -> SearchPage:
     """Search the types that `_type` names, or all; of a compartment, or everywhere."""
-    with store.reading() as connection:
+    with store.read_transaction() as connection:
         return search_types_in(
             connection, store, access, pairs, within=within, lenient=lenient, terms=terms
         )

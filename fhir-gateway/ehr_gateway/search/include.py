@@ -11,7 +11,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from ehr_fhir.errors import Invalid, Issue
 from ehr_fhir.search.includes import Include
 from ehr_gateway.access import Access
-from ehr_gateway.database import Connection, among, listed
+from ehr_gateway.database import Connection, encode_list, in_list
 from ehr_gateway.search.plan import along
 from ehr_gateway.search.statements import Terms
 from ehr_gateway.store.store import Version
@@ -62,15 +62,15 @@ def _round(
     by_type: dict[str, list[int]] = {}
     for one in new:
         by_type.setdefault(one.type, []).append(one.pk)
-    selects, lists = [], {"seen": listed(connection.dialect, seen)}
+    selects, lists = [], {"seen": encode_list(connection.dialect, seen)}
     for number, include in enumerate(follow):
         kind = include.target if include.reverse else include.source
         pks = [pk for one, some in by_type.items() if kind in (None, one) for pk in some]
         if pks:
             params = [parameter_ids[one.resource_type, one.code] for one in include.parameters]
-            from_here = among(connection.dialect, f"from{number}")
+            from_here = in_list(connection.dialect, f"from{number}")
             selects.append(_select(include, ", ".join(map(str, params)), from_here))
-            lists[f"from{number}"] = listed(connection.dialect, pks)
+            lists[f"from{number}"] = encode_list(connection.dialect, pks)
     if not selects:
         return []
     visible = access.search
@@ -78,7 +78,7 @@ def _round(
     rows = connection.execute(
         f"WITH led AS MATERIALIZED (SELECT DISTINCT pk FROM ({' UNION ALL '.join(selects)}) one)"  # noqa: S608
         f" SELECT r.* FROM {along(connection.dialect, 'led')}"
-        f" WHERE NOT (r.pk {among(connection.dialect, 'seen')}) AND r.current = 1 AND r.deleted = 0"
+        f" WHERE NOT (r.pk {in_list(connection.dialect, 'seen')}) AND r.current = 1 AND r.deleted = 0"
         f" AND ({visible.sql}) ORDER BY r.type, r.id LIMIT :most",
         {**visible.params, **lists, "most": most + 1},
     )

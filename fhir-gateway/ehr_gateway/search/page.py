@@ -50,7 +50,7 @@ def search(
 
     `within` is the type and id of a resource: those alone that belong to it (R4, compartments).
     """
-    with store.reading() as connection:
+    with store.read_transaction() as connection:
         return search_in(
             connection, store, access, resource_type, pairs,
             within=within, lenient=lenient, terms=terms,
@@ -103,7 +103,7 @@ def explain(
     """Return the plan of a search for an administrator, in place of what it finds."""
     if access.requester.role != "administrator":
         raise Forbidden("`_explain` is for administrators.")
-    with store.reading() as connection:
+    with store.read_transaction() as connection:
         registry = store.registry(connection)
         with serving(registry.served):
             query = parse(resource_type, pairs)

@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 from ehr_fhir.search.filters import Filter, InCompartment
 from ehr_fhir.search.query import SearchQuery, parse
 from ehr_gateway.access import Access
-from ehr_gateway.database import Connection, among, listed
+from ehr_gateway.database import Connection, encode_list, in_list
 from ehr_gateway.search.cursor import Position
 from ehr_gateway.search.order import ordered, place_columns, walks
 from ehr_gateway.search.plan import MOST_ROWS, Select, select
@@ -126,8 +126,8 @@ class Searching:
             # Keys first and bodies after: a sort that carried the bodies would be slow.
             dialect = self.connection.dialect
             rows = self.connection.execute(
-                f"SELECT * FROM resource WHERE pk {among(dialect, 'pks')}",  # noqa: S608
-                {"pks": listed(dialect, (one.pk for one in found))},
+                f"SELECT * FROM resource WHERE pk {in_list(dialect, 'pks')}",  # noqa: S608
+                {"pks": encode_list(dialect, (one.pk for one in found))},
             )
             known = {row["pk"]: Version.of(row) for row in rows}
         return [known[one.pk] for one in found]

@@ -49,10 +49,10 @@ def progress(connection: Connection, source: str) -> list[Progress]:
 
 def step(store: Store, most: int = _STEP) -> bool:
     """Do the next piece of work; say whether there was any."""
-    with store.reading() as connection:
+    with store.read_transaction() as connection:
         if _next(connection) is None:
             return False
-    with store.writing() as connection:
+    with store.write_transaction() as connection:
         # Asked again: another process may have gone on meanwhile.
         row = _next(connection)
         if row is None:

@@ -30,13 +30,13 @@ def begin(connection: Connection) -> None:
 
 def pending(database: Database) -> bool:
     """Say whether records may still lack a label of the rules in use."""
-    with database.reading() as connection:
+    with database.read_transaction() as connection:
         return _state(connection)["phase"] != "done"
 
 
 def relabel_step(database: Database, most: int = _STEP) -> bool:
     """Do the next piece of work; say whether there was any."""
-    with database.reading() as connection:
+    with database.read_transaction() as connection:
         state = _state(connection)
         if state["phase"] == "done":
             return False
@@ -58,7 +58,7 @@ def relabel_step(database: Database, most: int = _STEP) -> bool:
         if state["phase"] == "adding"
         else "DELETE FROM record_label WHERE pk = ? AND label = ?"
     )
-    with database.writing() as connection:
+    with database.write_transaction() as connection:
         # Another process may have gone on meanwhile, by other rules even: then this step is void.
         if _state(connection) == state:
             connection.executemany(statement, changes)

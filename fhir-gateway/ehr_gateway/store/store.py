@@ -85,7 +85,7 @@ class Store:
         self._registry: Registry | None = None
         _check_layout(self.database)
         create_tables(self.database, schema.METADATA)
-        with self.writing() as connection:
+        with self.write_transaction() as connection:
             for statement in full_text.FULL_TEXT[self.dialect]:
                 connection.execute(statement)
             _register_parameters(connection)
@@ -94,7 +94,7 @@ class Store:
                 connection.execute(
                     "INSERT INTO setting VALUES (?, ?) ON CONFLICT DO NOTHING", (name, value)
                 )
-        with self.reading() as connection:
+        with self.read_transaction() as connection:
             self.parameter_ids = _parameter_ids(connection)
             row = connection.execute("SELECT value FROM setting WHERE name = 'cursor-key'")
             self.cursor_key: bytes = row.fetchone()["value"]
@@ -115,17 +115,17 @@ class Store:
         """Which SQL the database speaks."""
         return self.database.dialect
 
-    def reading(self, *, once: bool = False) -> AbstractContextManager[Connection]:
+    def read_transaction(self, *, single_statement: bool = False) -> AbstractContextManager[Connection]:
         """Lend a connection that sees one unchanging state of the store; `once` for one look."""
-        return self.database.reading(once=once)
+        return self.database.read_transaction(single_statement=single_statement)
 
-    def writing(self) -> AbstractContextManager[Connection]:
+    def write_transaction(self) -> AbstractContextManager[Connection]:
         """Lend the writer's connection inside one transaction: all of it is kept, or nothing."""
-        return self.database.writing()
+        return self.database.write_transaction()
 
     def feed(self, after: int, limit: int) -> Iterator[FeedEntry]:
         """Yield the changes after a position, oldest first; for the lake, not for a person."""
-        with self.reading() as connection:
+        with self.read_transaction() as connection:
             rows = connection.execute(
                 "SELECT * FROM resource WHERE pk > :after ORDER BY pk LIMIT :limit",
                 {"after": after, "limit": limit},
@@ -144,7 +144,7 @@ class Store:
 def _check_layout(database: Database) -> None:
     """Refuse tables of another version before anything is done to them."""
     try:
-        with database.reading() as connection:
+        with database.read_transaction() as connection:
             rows = connection.execute("SELECT name, value FROM setting").fetchall()
     except DATABASE_ERRORS:
         return  # there are no tables yet

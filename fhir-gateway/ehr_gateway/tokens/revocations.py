@@ -56,7 +56,7 @@ class RevocationList:
         with self._looking:
             # Before the rows: a signal that comes meanwhile makes the next request look again.
             known, looked = self._signal[:_BYTES], time.monotonic()
-            with self._database.reading() as connection:
+            with self._database.read_transaction() as connection:
                 rows = connection.execute(
                     "SELECT seq, kind, subject, at_ms FROM voided WHERE seq > ? ORDER BY seq",
                     (self._last,),
@@ -72,7 +72,7 @@ class RevocationList:
 
     def void(self, kind: Kind, subject: str, now_ms: int) -> None:
         """Call back what was issued to a subject until now."""
-        with self._database.writing() as connection:
+        with self._database.write_transaction() as connection:
             self.void_in(connection, kind, subject, now_ms)
         self.announce()
 

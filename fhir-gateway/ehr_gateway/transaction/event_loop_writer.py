@@ -27,7 +27,7 @@ _MOST_AT_ONCE = 16
 
 def run_write(store: Store, job: Job[T]) -> T:
     """Make one write on the caller's thread; return when it is on disk."""
-    with store.writing() as connection:
+    with store.write_transaction() as connection:
         return job(connection)
 
 

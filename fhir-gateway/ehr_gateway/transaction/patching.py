@@ -57,7 +57,7 @@ def patched_ahead(
     Why there is none is said inside the transaction, which sees the store as the write does.
     """
     try:
-        with store.reading() as connection:
+        with store.read_transaction() as connection:
             current = read_in(connection, access, resource_type, identity)
     except NotFound:
         return None

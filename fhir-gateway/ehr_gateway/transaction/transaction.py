@@ -68,7 +68,7 @@ def transaction(
     store: Store, access: Access, audit: AuditHook | None = None
 ) -> Iterator[Transaction]:
     """Open a transaction of one request."""
-    with store.writing() as connection, transaction_on(store, connection, access, audit) as writing:
+    with store.write_transaction() as connection, transaction_on(store, connection, access, audit) as writing:
         yield writing
 
 

@@ -95,7 +95,7 @@ class Whole:
 
 def _stored(store: Store, targets: Iterable[Identity]) -> Iterable[Identity]:
     remaining = iter(targets)
-    with store.reading() as connection:
+    with store.read_transaction() as connection:
         while batch := list(islice(remaining, _BATCH)):
             marks = ", ".join(["(?, ?)"] * len(batch))
             rows = connection.execute(

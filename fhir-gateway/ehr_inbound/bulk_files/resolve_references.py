@@ -136,7 +136,7 @@ def _inside(scratch: Scratch, identifier: Identifier) -> set[str]:
 def _stored(store: Store, identifier: Identifier) -> set[str]:
     kind, system, value = identifier
     param = store.parameter_ids.get((kind, "identifier"))
-    with store.reading() as connection:
+    with store.read_transaction() as connection:
         rows = connection.execute(
             "SELECT r.id FROM idx_token i JOIN resource r ON r.pk = i.pk"
             " WHERE i.param = ? AND i.code = ? AND i.system = ? AND r.current = 1",

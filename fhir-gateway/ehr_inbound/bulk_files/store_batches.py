@@ -34,7 +34,7 @@ def put(
     remaining = iter(ready)
     done = unchanged = 0
     while batch := list(islice(remaining, _BATCH)):
-        with store.writing() as connection:
+        with store.write_transaction() as connection:
             unchanged += _put_batch(store, connection, batch, clock())
         done += len(batch)
         on_progress(done)

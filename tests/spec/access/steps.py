@@ -57,7 +57,7 @@ def told(house: House, session: Session | None = None) -> list[tuple[str, str]]:
 
 def grants(house: House) -> int:
     """Count the grants in the rule table."""
-    with house.gateway.store.reading() as connection:
+    with house.gateway.store.read_transaction() as connection:
         return int(connection.execute("SELECT COUNT(*) FROM consent_grant").fetchone()[0])
 
 

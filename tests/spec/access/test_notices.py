@@ -182,7 +182,7 @@ def test_a_channel_that_is_down_is_tried_again_with_growing_pauses(furnished: Ho
 
 def test_one_that_cannot_be_written_holds_up_no_other(furnished: House) -> None:
     declared(furnished)
-    with furnished.gateway.store.writing() as connection:
+    with furnished.gateway.store.write_transaction() as connection:
         put(connection, Notice("odd", "no-such-kind", "pat-1", "Patient/pat-1", "A", None, 0))
     channel = Broken()
     channel.down = False
@@ -299,7 +299,7 @@ def test_no_code_is_in_the_database(furnished: House) -> None:
     ((_, text),) = told(furnished)
     code = "".join(letter for letter in text if letter.isdigit())[:8]
     tables = ("notice", "notice_delivery", "access_request", "audit")
-    with furnished.gateway.store.reading() as connection:
+    with furnished.gateway.store.read_transaction() as connection:
         rows = [
             str(tuple(row))
             for table in tables

@@ -24,7 +24,7 @@ def events(session: Session, query: str = "") -> list[dict[str, Any]]:
 def grant(house: House, person: str, domain: str = "*") -> None:
     """Let a step-up grant be in force: what an approved request for access leaves."""
     now = house.clock()
-    with house.gateway.store.writing() as connection:
+    with house.gateway.store.write_transaction() as connection:
         connection.execute(
             "INSERT INTO consent_grant (consent, patient, person, organization, domain, since,"
             " until) VALUES ('grant-1', 'pat-1', ?, 'hospital-b', ?, ?, ?)",
@@ -37,7 +37,7 @@ def carer(house: House, since_days: int = -1) -> Session:
     account = Account("carer.c", "carer", "Carer C")
     accounts.add(house.gateway.store, account)
     now = house.clock()
-    with house.gateway.store.writing() as connection:
+    with house.gateway.store.write_transaction() as connection:
         connection.execute(
             "INSERT INTO consent_carer (consent, patient, person, can_view, can_manage, since,"
             " until) VALUES ('carer-1', 'pat-1', 'carer.c', 1, 0, ?, NULL)",
@@ -93,7 +93,7 @@ def test_what_is_closed_to_a_carer_is_left_out_of_the_log(furnished: House) -> N
     must(doctor.get("Observation?patient=pat-1"))
     limit = restriction("limit-1", domain="laboratory")
     limit["provision"]["actor"] = []
-    with furnished.gateway.store.writing() as connection:
+    with furnished.gateway.store.write_transaction() as connection:
         connection.execute(
             "INSERT INTO consent_restriction (consent, rule, patient, sealed, since, domain,"
             " actor_kind) VALUES ('limit-1', 0, 'pat-1', 0, 0, 'laboratory', 'carer')"
@@ -123,11 +123,11 @@ def test_an_erasure_empties_the_events_and_the_log_still_holds(furnished: House)
         Subject("platform", "Platform", "system", "platform"), "HSYSADMIN", furnished.clock(),
         "request-1", "operation",
     )  # fmt: skip
-    with furnished.gateway.store.writing() as connection:
+    with furnished.gateway.store.write_transaction() as connection:
         emptied = erase(connection, occasion, "pat-1")
     log.checkpoint()
 
-    with furnished.gateway.store.reading() as connection:
+    with furnished.gateway.store.read_transaction() as connection:
         rows = str([tuple(row) for row in connection.execute("SELECT * FROM audit")])
     settings = furnished.settings
     report = verify(

@@ -142,7 +142,7 @@ def test_a_burst_of_emergencies_is_flagged(
     monkeypatch.setattr(RULES_OF_WATCH, lambda: WatchRules(burst))
     many_patients(furnished, 2)
     now = furnished.clock()
-    with furnished.gateway.store.writing() as connection:
+    with furnished.gateway.store.write_transaction() as connection:
         for n in range(2):
             connection.execute(
                 "INSERT INTO consent_emergency (consent, patient, person, organization, since,"

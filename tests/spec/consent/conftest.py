@@ -186,7 +186,7 @@ def sql_tables(
         place = cluster.url(cluster.create())
     database = open_database(place)
     # One transaction that is never kept; the server may be gone before this ends.
-    with suppress(_Over, Unavailable), database.writing() as connection:
+    with suppress(_Over, Unavailable), database.write_transaction() as connection:
         yield Tables(connection)
         raise _Over
     database.close()

@@ -122,7 +122,7 @@ def test_what_an_administrator_did_is_on_record(house: House, admin: Visitor) ->
     admin.change(PATH, **NEW)
     admin.change(f"{PATH}/disable", login="dr.lee")
 
-    with house.gateway.store.reading() as connection:
+    with house.gateway.store.read_transaction() as connection:
         rows = connection.execute(
             "SELECT interaction FROM audit WHERE login = 'admin' ORDER BY seq"
         ).fetchall()

@@ -54,7 +54,7 @@ def test_the_gateway_never_gets_the_hkid(house: House) -> None:
     address = at_simulator(house, visitor)
 
     assert "123456" not in address
-    with house.gateway.store.reading() as connection:
+    with house.gateway.store.read_transaction() as connection:
         rows = connection.execute("SELECT * FROM account").fetchall()
     assert "123456" not in str([tuple(row) for row in rows])
 
@@ -120,7 +120,7 @@ def test_a_person_who_turns_back_may_log_in_another_way(house: House) -> None:
 
 
 def test_a_person_without_an_account_is_told_so(house: House) -> None:
-    with house.gateway.store.writing() as connection:
+    with house.gateway.store.write_transaction() as connection:
         eid_people.enrol(connection, eid_people.prepare("ZC1234566", PIN))
     visitor = Visitor(house)
     visitor.ask()
@@ -163,7 +163,7 @@ def test_the_token_endpoint_of_the_simulator_knows_its_service(house: House) -> 
 
 
 def test_without_enrolled_people_there_is_no_simulator_to_choose(house: House) -> None:
-    with house.gateway.store.writing() as connection:
+    with house.gateway.store.write_transaction() as connection:
         connection.execute("DELETE FROM eid_person")
 
     assert 'id="eid"' not in Visitor(house).ask().text

@@ -54,7 +54,7 @@ def test_password_and_code_log_in_and_the_token_says_how(
     code = code_of(visitor.send("/oauth/login/code", code=visitor.totp(secret)))
 
     assert visitor.exchange(code).status_code == 200
-    with house.gateway.store.reading() as connection:
+    with house.gateway.store.read_transaction() as connection:
         rows = connection.execute("SELECT methods FROM login_session ORDER BY created_ms")
         assert [row[0] for row in rows.fetchall()] == ["pwd", "pwd otp"]
 
@@ -124,7 +124,7 @@ def test_a_recovery_code_is_good_once(
 def test_neither_the_secret_nor_the_recovery_codes_are_readable_in_the_database(
     house: House, enrolled: tuple[Visitor, str, list[str]]
 ) -> None:
-    with house.gateway.store.reading() as connection:
+    with house.gateway.store.read_transaction() as connection:
         rows = [
             tuple(row)
             for table in ("totp", "recovery_code")
@@ -297,7 +297,7 @@ def test_log_ins_of_ones_own_do_not_reset_the_count_of_an_address(house: House) 
 
 
 def rows_of(house: House, interaction: str) -> list[tuple[str, str]]:
-    with house.gateway.store.reading() as connection:
+    with house.gateway.store.read_transaction() as connection:
         rows = connection.execute(
             "SELECT login, outcome FROM audit WHERE interaction = ? ORDER BY seq", (interaction,)
         ).fetchall()

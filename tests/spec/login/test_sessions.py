@@ -115,7 +115,7 @@ def test_the_database_holds_no_cookie(house: House) -> None:
     visitor = Visitor(house)
     visitor.log_in()
 
-    with house.gateway.store.reading() as connection:
+    with house.gateway.store.read_transaction() as connection:
         rows = connection.execute("SELECT * FROM login_session").fetchall()
 
     assert visitor.client.cookies["ehr-login"] not in str([tuple(row) for row in rows])
@@ -157,7 +157,7 @@ def test_nobody_ends_the_session_of_another_account(house: House) -> None:
     patient, doctor = Visitor(house), Visitor(house)
     patient.ask()
     assert code_of(patient.eid())
-    with house.gateway.store.reading() as connection:
+    with house.gateway.store.read_transaction() as connection:
         row = connection.execute("SELECT id FROM login_session WHERE login = 'p.pat-1'")
         session = row.fetchone()[0]
     doctor.log_in()

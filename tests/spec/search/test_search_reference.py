@@ -257,7 +257,7 @@ def fill(store: Store, resources: list[dict[str, Any]]) -> None:
     """Put these resources into the store, and nothing else."""
     tables = [f"idx_{kind}" for kind in ("date", "number", "quantity", "reference", "string",
                                          "token", "uri")]  # fmt: skip
-    with store.writing() as connection:
+    with store.write_transaction() as connection:
         for table in (*tables, "record_patient", "record_label", "resource"):
             connection.execute(f"DELETE FROM {table}")
     with transaction(store, platform()) as writing:

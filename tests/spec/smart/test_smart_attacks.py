@@ -107,7 +107,7 @@ def test_nobody_approves_in_the_name_of_one_who_logged_out(app: App) -> None:
 def test_an_app_that_is_deleted_meanwhile_gets_nothing(app: App) -> None:
     page = app.asks("p.pat-1").text
     sealed = page.split('name="request" value="')[1].split('"')[0]
-    with app.house.gateway.store.writing() as connection:
+    with app.house.gateway.store.write_transaction() as connection:
         connection.execute("DELETE FROM client WHERE id = 'app'")
 
     answer = app.house.client.post("/oauth/approve", data={"request": sealed, "decision": "allow"})

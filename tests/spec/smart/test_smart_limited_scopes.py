@@ -173,7 +173,7 @@ def test_a_limit_that_cannot_be_enforced_is_refused_never_widened(furnished: Hou
 
 def test_python_and_sql_agree_on_what_is_within_a_limit(furnished: House) -> None:
     gateway = furnished.gateway
-    with gateway.store.reading() as connection:
+    with gateway.store.read_transaction() as connection:
         rows = connection.execute(
             "SELECT r.* FROM resource r WHERE r.type = 'Observation'"
         ).fetchall()
@@ -185,7 +185,7 @@ def test_python_and_sql_agree_on_what_is_within_a_limit(furnished: House) -> Non
         token = session.headers["Authorization"][7:]
         requester = gateway.verifier.verify(token, furnished.clock()).requester
         predicate = Access(requester, furnished.clock(), "agreement").search
-        with gateway.store.reading() as connection:
+        with gateway.store.read_transaction() as connection:
             found = {
                 row["id"]
                 for row in connection.execute(

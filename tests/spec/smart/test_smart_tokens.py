@@ -164,7 +164,7 @@ def test_no_token_is_stored_as_it_is(app: App) -> None:
     code = app.code("p.pat-1", scope=LASTING)
     token = must(app.exchange(code)).json()["refresh_token"]
 
-    with app.house.gateway.store.reading() as connection:
+    with app.house.gateway.store.read_transaction() as connection:
         stored = [
             str(tuple(row))
             for table in ("refresh_token", "token_family", "auth_code")
@@ -179,7 +179,7 @@ def test_permissions_of_long_ago_are_forgotten(app: App) -> None:
     app.house.clock.forward(seconds=401 * 86_400)
     app.tokens("p.pat-1", scope=LASTING)
 
-    with app.house.gateway.store.reading() as connection:
+    with app.house.gateway.store.read_transaction() as connection:
         for table in ("refresh_token", "token_family"):
             count = connection.execute(f"SELECT count(*) FROM {table}").fetchone()[0]
             assert count == 1
@@ -256,7 +256,7 @@ def test_a_person_who_may_again_logs_in_again(app: App) -> None:
 def test_refresh_tokens_of_an_account_that_is_disabled_are_no_good(app: App) -> None:
     token = app.tokens("p.pat-1", scope=LASTING)["refresh_token"]
     store = app.house.gateway.store
-    with store.writing() as connection:
+    with store.write_transaction() as connection:
         connection.execute("UPDATE account SET disabled = 1 WHERE login = 'p.pat-1'")
 
     assert error(app.refresh(token)) == (400, "invalid_grant")

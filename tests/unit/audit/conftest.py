@@ -32,7 +32,7 @@ class Log:
 
     def add(self, count: int) -> None:
         """Append events, as many requests of one transaction would."""
-        with self.database.writing() as connection:
+        with self.database.write_transaction() as connection:
             there = size(connection)
             append(connection, sealed(event(there + n) for n in range(count)))
 
@@ -44,7 +44,7 @@ class Log:
 
     def change(self, sql: str, *values: Any) -> None:
         """Do what only the database's owner could."""
-        with self.database.writing() as connection:
+        with self.database.write_transaction() as connection:
             connection.execute(sql, values)
 
     def verify(self, **options: Any) -> Report:

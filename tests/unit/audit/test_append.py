@@ -14,7 +14,7 @@ from tests.unit.audit.conftest import SIGNER, Log
 
 
 def sequence(log: Log) -> list[int]:
-    with log.database.reading() as connection:
+    with log.database.read_transaction() as connection:
         return [row["seq"] for row in connection.execute("SELECT seq FROM audit ORDER BY seq")]
 
 
@@ -65,7 +65,7 @@ def test_only_one_process_signs_at_a_time(log: Log) -> None:
 
 
 def test_every_row_has_a_salt_of_its_own(log: Log) -> None:
-    with log.database.reading() as connection:
+    with log.database.read_transaction() as connection:
         salts = [bytes(row[0]) for row in connection.execute("SELECT salt FROM audit")]
 
     assert len(set(salts)) == len(salts) == 600

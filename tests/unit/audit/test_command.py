@@ -23,7 +23,7 @@ def data(tmp_path: Path) -> Path:
     """Return a data folder with 300 events."""
     store = Store(tmp_path / "ehr.db")
     create_tables(store.database, schema.METADATA)
-    with store.writing() as connection:
+    with store.write_transaction() as connection:
         append(connection, sealed(event(n) for n in range(300)))
     store.close()
     return tmp_path

@@ -47,7 +47,7 @@ def spool(log: Log, tmp_path: Path) -> Spool:
 
 
 def ids(log: Log) -> list[str]:
-    with log.database.reading() as connection:
+    with log.database.read_transaction() as connection:
         return [row[0] for row in connection.execute("SELECT id FROM audit ORDER BY seq")]
 
 

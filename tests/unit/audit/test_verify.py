@@ -44,7 +44,7 @@ def test_a_flipped_value_is_found_where_it_is(log: Log) -> None:
     for n, index in enumerate([*PLACES, 575]):
         column = CONTENT[n % len(CONTENT)]
         value: object = "other" if column != "at_ms" else 5
-        with log.database.reading() as connection:
+        with log.database.read_transaction() as connection:
             sql = f"SELECT {column} FROM audit WHERE seq = ?"
             before = connection.execute(sql, (index + 1,)).fetchone()[0]
         log.change(f"UPDATE audit SET {column} = ? WHERE seq = ?", value, index + 1)
@@ -77,7 +77,7 @@ KEPT: dict[int, tuple[bytes, bytes]] = {}
 @pytest.fixture(autouse=True)
 def kept(log: Log) -> None:
     KEPT.clear()
-    with log.database.reading() as connection:
+    with log.database.read_transaction() as connection:
         for row in connection.execute("SELECT seq, salt, leaf FROM audit"):
             KEPT[row["seq"] - 1] = (bytes(row["salt"]), bytes(row["leaf"]))
 
@@ -158,7 +158,7 @@ def test_a_checkpoint_taken_away_is_found(log: Log) -> None:
 
 def test_rows_and_tiles_rewritten_together_are_found_by_the_signature(log: Log) -> None:
     rewritten(log, 300, ("other", *event(300)[1:]))
-    with log.database.reading() as connection:
+    with log.database.read_transaction() as connection:
         rows = connection.execute("SELECT leaf FROM audit ORDER BY seq").fetchall()
     leaves = [bytes(row["leaf"]) for row in rows]
     tiles = log.folder.path / "tile" / "0"
@@ -240,7 +240,7 @@ def test_an_emptied_event_keeps_the_log_whole_when_an_erasure_tells_of_it(log: L
     told = list(event(600))
     told[CONTENT.index("interaction")] = "erase-audit"
     told[CONTENT.index("entities")] = '["AuditEvent/event-10"]'
-    with log.database.writing() as connection:
+    with log.database.write_transaction() as connection:
         append(connection, sealed([told]))
     report = log.verify()
     assert report.well

@@ -42,7 +42,7 @@ def test_a_store_that_was_handed_in_is_left_open(tmp_path: Path) -> None:
     with TestClient(create_gateway(settings, store=store)) as client:
         assert client.get("/readyz").status_code == 200
 
-    with store.reading() as connection:
+    with store.read_transaction() as connection:
         assert connection.execute("SELECT 1").fetchone()[0] == 1
     store.close()
 

@@ -44,7 +44,7 @@ def auditor(house: House, spool: Counted) -> AuditBatcher:
 
 def ids(house: House) -> list[str]:
     sql = "SELECT id FROM audit WHERE login = 'dr.chan' ORDER BY seq"
-    with house.gateway.store.reading() as connection:
+    with house.gateway.store.read_transaction() as connection:
         return [row[0] for row in connection.execute(sql)]
 
 
@@ -67,7 +67,7 @@ def test_what_is_read_is_put_on_record_while_another_writes(
     taken, free = threading.Event(), threading.Event()
 
     def hold() -> None:
-        with house.gateway.store.writing():
+        with house.gateway.store.write_transaction():
             taken.set()
             free.wait(30)
 
@@ -134,7 +134,7 @@ def test_a_server_that_ends_has_carried_what_it_kept(furnished: House) -> None:
     sql = "SELECT count(*) FROM audit WHERE login = 'doctor.a' AND interaction = 'read'"
 
     database = open_database(furnished.settings.database)
-    with closing(database), database.reading() as connection:
+    with closing(database), database.read_transaction() as connection:
         assert connection.execute(sql).fetchone()[0] == 1
     assert not list(furnished.settings.audit_spool.glob("*.rows"))
 

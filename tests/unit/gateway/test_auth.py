@@ -229,7 +229,7 @@ def test_a_wrong_pin_is_refused(house: House) -> None:
 def test_a_typed_name_is_not_stored_after_a_failure(house: House) -> None:
     eid_login(house, hkid="ZX765432(1)")
 
-    with house.gateway.store.reading() as connection:
+    with house.gateway.store.read_transaction() as connection:
         rows = connection.execute("SELECT * FROM login_failure").fetchall()
     assert rows
     assert all("765432" not in str(tuple(row)) for row in rows)
@@ -434,7 +434,7 @@ def test_no_role_grants_what_it_was_not_given() -> None:
 
 
 def test_waiting_doubles_and_is_forgotten_after_a_day(house: House) -> None:
-    with house.gateway.store.writing() as connection:
+    with house.gateway.store.write_transaction() as connection:
         for _ in range(7):
             throttle.failed(connection, "x", 1000)
 

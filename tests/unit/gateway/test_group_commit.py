@@ -50,7 +50,7 @@ def together(journal: Journal, works: Sequence[Callable[[Journal], None]]) -> li
 
     def run(number: int) -> None:
         try:
-            with group.writing() as connection:
+            with group.write_transaction() as connection:
                 if number + 1 < len(works):
                     start(number + 1)
                     while not group._waiting:
@@ -132,7 +132,7 @@ def test_what_one_writer_loses_the_others_of_its_group_keep(store: Store, bad: i
         barrier.wait()
         for round_ in range(5):
             try:
-                with store.writing() as connection:
+                with store.write_transaction() as connection:
                     put(connection, number + 16 * round_)
                     if number == bad:
                         raise KeyError
@@ -145,7 +145,7 @@ def test_what_one_writer_loses_the_others_of_its_group_keep(store: Store, bad: i
     for thread in threads:
         thread.join()
 
-    with store.reading() as connection:
+    with store.read_transaction() as connection:
         kept = connection.execute("SELECT name FROM setting WHERE name LIKE ?", ("put-%",))
         names = [row[0].removeprefix("put-") for row in kept]
     assert len(failures) == 5

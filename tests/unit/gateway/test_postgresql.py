@@ -17,15 +17,15 @@ def test_a_wait_for_the_lock_that_is_cancelled_spoils_no_later_write(postgresql:
     with postgresql.database() as url:
         first = open_database(url)
         second = open_database(f"{url}&options=-clock_timeout%3D20")
-        with first.writing() as connection:
+        with first.write_transaction() as connection:
             connection.execute("CREATE TABLE note (word TEXT)")
-            with pytest.raises(Unavailable), second.writing():
+            with pytest.raises(Unavailable), second.write_transaction():
                 pass
 
-        with second.writing() as connection:
+        with second.write_transaction() as connection:
             connection.execute("INSERT INTO note VALUES ('kept')")
 
-        with first.reading() as connection:
+        with first.read_transaction() as connection:
             assert [row["word"] for row in connection.execute("SELECT word FROM note")] == ["kept"]
         first.close()
         second.close()
@@ -34,21 +34,21 @@ def test_a_wait_for_the_lock_that_is_cancelled_spoils_no_later_write(postgresql:
 def test_a_write_whose_connection_is_lost_is_not_said_to_be_done(postgresql: Cluster) -> None:
     with postgresql.database() as url:
         database = open_database(url)
-        with database.writing() as connection:
+        with database.write_transaction() as connection:
             connection.execute("CREATE TABLE note (word TEXT)")
-        with database.reading() as connection:
+        with database.read_transaction() as connection:
             connection.execute("SELECT word FROM note")
 
-        with pytest.raises(Unavailable), database.writing() as connection:
+        with pytest.raises(Unavailable), database.write_transaction() as connection:
             connection.execute("INSERT INTO note VALUES ('lost')")
             with psycopg.connect(url, autocommit=True) as other:
                 other.execute(LOST, ("ehr-commons",))
-        with database.writing() as connection:
+        with database.write_transaction() as connection:
             connection.execute("INSERT INTO note VALUES ('kept')")
 
-        with pytest.raises(Unavailable), database.reading() as connection:
+        with pytest.raises(Unavailable), database.read_transaction() as connection:
             connection.execute("SELECT word FROM note")
-        with database.reading() as connection:
+        with database.read_transaction() as connection:
             assert [row["word"] for row in connection.execute("SELECT word FROM note")] == ["kept"]
         database.close()
 
@@ -56,7 +56,7 @@ def test_a_write_whose_connection_is_lost_is_not_said_to_be_done(postgresql: Clu
 def test_numbers_of_every_size_make_one_prepared_statement(postgresql: Cluster) -> None:
     with postgresql.database() as url:
         database = open_database(url)
-        with database.writing() as connection:
+        with database.write_transaction() as connection:
             connection.execute("CREATE TABLE reading (id INTEGER, number BIGINT)")
             for number in (1, 2, 70_000, 70_001, 5_000_000_000, -3_000_000_000):
                 connection.execute("INSERT INTO reading VALUES (?, ?)", (7, number))
@@ -80,7 +80,7 @@ def test_numbers_of_every_size_make_one_prepared_statement(postgresql: Cluster) 
 def test_a_name_that_stands_twice_is_one_value(postgresql: Cluster) -> None:
     with postgresql.database() as url:
         database = open_database(url)
-        with database.reading() as connection:
+        with database.read_transaction() as connection:
             row = connection.execute(
                 "SELECT :b AS b, :a AS a, :b AS again", {"a": "first", "b": "second", "c": "none"}
             ).fetchone()

@@ -40,7 +40,7 @@ def judged(store: Store, monkeypatch: pytest.MonkeyPatch) -> list[bool]:
     put(store, NAMED)
     held: list[bool] = []
     found: list[bool] = []
-    writing = store.database.writing
+    writing = store.database.write_transaction
 
     @contextmanager
     def watched() -> Iterator[Connection]:
@@ -55,7 +55,7 @@ def judged(store: Store, monkeypatch: pytest.MonkeyPatch) -> list[bool]:
         found.append(bool(held))
         validate(resource, expected_type)
 
-    monkeypatch.setattr(store.database, "writing", watched)
+    monkeypatch.setattr(store.database, "write_transaction", watched)
     monkeypatch.setattr(prepared_resource, "validate", watching)
     return found
 
@@ -93,14 +93,14 @@ def test_every_entry_is_validated_once_and_before_the_lock(
 def test_a_patch_is_worked_out_again_when_another_write_came_between(
     store: Store, judged: list[bool], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    begun = store.database.writing
+    begun = store.database.write_transaction
 
     def interrupted() -> Any:
-        monkeypatch.setattr(store.database, "writing", begun)
+        monkeypatch.setattr(store.database, "write_transaction", begun)
         update(store, platform(), "Organization", "a", BODY.replace(b'"A"', b'"C","alias":["D"]'))
         return begun()
 
-    monkeypatch.setattr(store.database, "writing", interrupted)
+    monkeypatch.setattr(store.database, "write_transaction", interrupted)
 
     result = patch(store, platform(), "Organization", "a", RENAME)
 

@@ -95,7 +95,7 @@ def test_parallel_conditional_deletes_delete_once(store: Store) -> None:
             delete_matching(one, platform(), "Organization", f"identifier=http://n|{number}")
 
         together([store], act, number)
-        with store.reading() as connection:
+        with store.read_transaction() as connection:
             row = connection.execute("SELECT MAX(version) FROM resource WHERE id = ?", (made.id,))
             assert row.fetchone()[0] == 2
 

@@ -44,7 +44,7 @@ def rules(furnished: House, monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
 
 
 def labels(house: House) -> set[str]:
-    with house.gateway.store.reading() as connection:
+    with house.gateway.store.read_transaction() as connection:
         rows = connection.execute(
             "SELECT l.label FROM record_label l JOIN resource r ON r.pk = l.pk WHERE r.id = 'con-2'"
         ).fetchall()
@@ -125,7 +125,7 @@ def test_a_step_goes_on_where_the_last_one_ended(furnished: House, rules: Any) -
     furnished.system("hospital-a").store(asthma())
 
     steps = len(all_steps(furnished, most=2))
-    with furnished.gateway.store.reading() as connection:
+    with furnished.gateway.store.read_transaction() as connection:
         versions = connection.execute("SELECT COUNT(*) AS n FROM resource").fetchone()["n"]
 
     assert steps == 2 * (versions // 2 + 1)

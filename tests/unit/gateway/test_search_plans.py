@@ -77,7 +77,7 @@ def plans(
 ) -> list[list[str]]:
     """Return the plans of a search's statements."""
     pairs = [(name, value) for name, _, value in (one.partition("=") for one in query.split("&"))]
-    with store.reading() as connection:
+    with store.read_transaction() as connection:
         explained = Explained(connection)
         search_in(explained, store, access or platform(), kind, pairs, within=within)  # type: ignore[arg-type]
     return explained.plans

@@ -66,7 +66,7 @@ def filled(postgresql: Cluster, request: pytest.FixtureRequest) -> Iterator[Stor
                 }
                 writing.create(drafted(body, f"o{number}", author, "Observation"))
         if request.param == "analyzed":
-            with opened.writing() as connection:
+            with opened.write_transaction() as connection:
                 connection.execute("ANALYZE")
         yield opened
         opened.close()
@@ -90,7 +90,7 @@ def judged(plan: Node) -> int:
     ["patient=p0", "patient=p0&_sort=-date", "patient=p0&_sort=-_lastUpdated", "_sort=date"],
 )
 def test_a_page_is_sorted_first_and_judged_until_it_is_full(filled: Store, query: str) -> None:
-    with filled.reading() as connection:
+    with filled.read_transaction() as connection:
         counted = Counted(connection)
         found = searched(filled, counted, f"{query}&_count=5")
 
@@ -99,7 +99,7 @@ def test_a_page_is_sorted_first_and_judged_until_it_is_full(filled: Store, query
 
 
 def test_only_what_matches_is_judged(filled: Store) -> None:
-    with filled.reading() as connection:
+    with filled.read_transaction() as connection:
         counted = Counted(connection)
         found = searched(filled, counted, "patient=p0&code=c1,c4&_total=accurate&_count=50")
 
@@ -110,7 +110,7 @@ def test_only_what_matches_is_judged(filled: Store) -> None:
 def test_a_page_and_what_comes_with_it_are_planned_once_for_all_patients(filled: Store) -> None:
     more = "_include=Observation:encounter&_include=Observation:subject&_count=5"
     plans = []
-    with filled.reading() as connection:
+    with filled.read_transaction() as connection:
         for patient in ("p0", "p1", "p0", "p1"):
             assert len(searched(filled, connection, f"patient={patient}&{more}")) == 5
             rows = connection.execute(

@@ -399,7 +399,7 @@ def test_tables_of_another_version_are_refused_and_left_alone(
     store: Store, place: Path | str
 ) -> None:
     create(store, platform(), "Patient", PATIENT)
-    with store.writing() as connection:
+    with store.write_transaction() as connection:
         connection.execute("UPDATE setting SET value = ? WHERE name = 'layout'", (b"1",))
     before = all_rows(store)
 

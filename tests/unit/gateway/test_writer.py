@@ -26,7 +26,7 @@ TIMEOUT_S = 20
 @pytest.fixture
 def database(tmp_path: Path) -> Iterator[SqliteDatabase]:
     one = SqliteDatabase(tmp_path / "a.db")
-    with one.writing() as connection:
+    with one.write_transaction() as connection:
         connection.execute("CREATE TABLE word (text TEXT PRIMARY KEY)")
     yield one
     one.close()
@@ -43,7 +43,7 @@ def refuse(connection: Connection) -> str:
 
 
 def words(database: SqliteDatabase) -> set[str]:
-    with database.reading() as connection:
+    with database.read_transaction() as connection:
         return {str(row[0]) for row in connection.execute("SELECT text FROM word")}
 
 
@@ -78,7 +78,7 @@ def test_a_writer_of_another_thread_is_waited_for_without_the_loop(
     begun, end = threading.Event(), threading.Event()
 
     def long() -> None:
-        with database.writing() as connection:
+        with database.write_transaction() as connection:
             put(connection, "long")
             begun.set()
             end.wait(TIMEOUT_S)
@@ -137,13 +137,13 @@ def test_a_disk_that_fails_is_told_to_each_who_waits(
 def test_a_full_disk_refuses_those_who_write_and_nobody_after(database: SqliteDatabase) -> None:
     # SQLite takes the whole transaction back by itself then: there is no savepoint to go back to.
     writer, long = EventLoopWriter(database), "x" * 5000
-    with database.writing() as connection:
+    with database.write_transaction() as connection:
         pages = connection.execute("PRAGMA page_count").fetchone()[0]
         connection.execute(f"PRAGMA max_page_count = {pages}")
 
     full = many(writer, [partial(put, text=f"{long}{number}") for number in range(3)])
 
-    with database.writing() as connection:
+    with database.write_transaction() as connection:
         connection.execute("PRAGMA max_page_count = 100000")
     assert all(isinstance(answer, sqlite3.Error) for answer in full)
     assert many(writer, [partial(put, text="a")]) == ["a"]
@@ -179,7 +179,7 @@ def test_the_log_is_carried_into_the_file_and_begins_anew(
 ) -> None:
     monkeypatch.setattr(sqlite_module, "_LOG_MOST", 1 << 20)
     for number in range(40):
-        with database.writing() as connection:
+        with database.write_transaction() as connection:
             put(connection, f"{number}" + "x" * 100_000)
         with database._carrying:
             pass  # the carrying, where it has begun, is over
@@ -192,10 +192,10 @@ def test_what_takes_long_is_not_read_on_the_loop(database: SqliteDatabase) -> No
     slow = "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n) SELECT 1 FROM n"
 
     def read(sql: str) -> Any:
-        with database.reading() as connection:
+        with database.read_transaction() as connection:
             return connection.execute(sql).fetchone()[0]
 
-    with database.hurried():
+    with database.with_budget():
         assert read("SELECT 7") == 7
         with pytest.raises(BudgetExceeded):
             read(f"SELECT count(*) FROM ({slow} LIMIT 10000000)")

@@ -122,7 +122,7 @@ def _alone(
         return _failed(entry)
     try:
         if entry.method in READS:
-            with store.reading() as connection:
+            with store.read_transaction() as connection:
                 return _read(connection, store, access, entry, manner)
         (ready,) = made_ready(store, access, [entry])
         with transaction(store, access, audit) as writing:
