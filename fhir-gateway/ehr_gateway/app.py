@@ -53,7 +53,7 @@ from ehr_gateway.routes import (
 )
 from ehr_gateway.routes.fast_path import Direct, direct
 from ehr_gateway.settings import GatewaySettings
-from ehr_gateway.store.reindex import Reindexing
+from ehr_gateway.store.reindex import ReindexThread
 from ehr_gateway.store.store import Store
 from ehr_gateway.tokens.keys import open_keys, secret_key
 from ehr_gateway.tokens.revocations import RevocationList
@@ -124,7 +124,7 @@ def create_gateway(
     keys = open_keys(settings.keys)
     standing = RevocationList(opened.database, settings.keys)
 
-    reindexing = Reindexing(opened)
+    reindexing = ReindexThread(opened)
     log = open_log(settings, opened.database, clock)
     timers = (
         Timer("row into the audit log", log.spool.carry, _CARRY_SECONDS),

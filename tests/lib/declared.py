@@ -14,7 +14,7 @@ from ehr_fhir.index.rows import IndexRow, indexed
 from ehr_fhir.positions import unit_vector
 from ehr_fhir.search_parameters import SearchParameter, official
 from ehr_gateway.access import Access
-from ehr_gateway.store.version_rows import insert_index, numbered
+from ehr_gateway.store.version_rows import group_by_table, insert_index
 from ehr_gateway.transaction.prepared_resource import drafted
 from ehr_gateway.transaction.transaction import transaction
 from ehr_privacy.consent.facts import load_domains
@@ -97,7 +97,7 @@ def fill(house: House, patient: str, name: str) -> None:
                 for one in indexed(kind)
                 for table, values in _rows(one)
             ]
-            insert_index(writing.connection, [(version.pk, numbered(ids, kind, rows))])
+            insert_index(writing.connection, [(version.pk, group_by_table(ids, kind, rows))])
 
 
 def _token(house: House) -> str:

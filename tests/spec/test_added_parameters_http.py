@@ -46,7 +46,7 @@ def quiet(house: House) -> House:
 
 def finish(store: Store) -> None:
     """Index until nothing is left."""
-    while reindex.step(store, 2):
+    while reindex.reindex_step(store, 2):
         pass
 
 
@@ -62,7 +62,7 @@ def test_a_parameter_is_unknown_until_all_is_indexed(quiet: House) -> None:
 
     must(admin.put(added()))
     states = []
-    while reindex.step(quiet.gateway.store, 2):
+    while reindex.reindex_step(quiet.gateway.store, 2):
         states.append(asked(platform, "nick3"))
 
     assert states == [400, 400, 200]
@@ -75,7 +75,7 @@ def test_what_is_written_meanwhile_is_found_too(quiet: House) -> None:
     for number in range(4):
         platform.store(named(f"p{number}", "Old"))
     must(admin.put(added()))
-    reindex.step(quiet.gateway.store, 2)
+    reindex.reindex_step(quiet.gateway.store, 2)
 
     must(platform.put(named("p0", "New")))
     must(platform.put(named("p3", "New")))
@@ -91,7 +91,7 @@ def test_progress_is_reported_to_the_administrator(quiet: House) -> None:
     for number in range(3):
         platform.store(named(f"p{number}", "Nick"))
     must(admin.put(added()))
-    reindex.step(quiet.gateway.store, 2)
+    reindex.reindex_step(quiet.gateway.store, 2)
 
     def state() -> list[object]:
         (one,) = must(admin.get("SearchParameter/nickname/$reindex")).json()["parameter"]
@@ -114,11 +114,11 @@ def test_a_change_that_was_not_kept_is_forgotten(quiet: House) -> None:
     )
 
     with pytest.raises(OSError, match="no space"), store.write_transaction() as connection:
-        search_registry.apply(connection, "a", bodies[0], deleted=False)
+        search_registry.apply_search_parameter(connection, "a", bodies[0], deleted=False)
         assert ("Patient", "lost") in store.registry(connection).ids
         raise OSError("no space")
     with store.write_transaction() as connection:
-        search_registry.apply(connection, "a", bodies[1], deleted=False)
+        search_registry.apply_search_parameter(connection, "a", bodies[1], deleted=False)
 
     with store.read_transaction() as connection:
         known = store.registry(connection).ids
@@ -131,7 +131,7 @@ def test_indexing_goes_on_after_a_restart(quiet: House) -> None:
     for number in range(5):
         platform.store(named(f"p{number}", "Nick"))
     must(admin.put(added()))
-    reindex.step(quiet.gateway.store, 2)
+    reindex.reindex_step(quiet.gateway.store, 2)
     settings = quiet.settings
 
     again = Store(settings.database, settings.data)
@@ -274,7 +274,7 @@ def test_only_administrators_and_the_platform_add_parameters(house: House) -> No
 def test_a_draft_is_only_kept(quiet: House) -> None:
     must(quiet.login("admin").put(added(status="draft", expression="Patient.nothing")))
 
-    assert not reindex.step(quiet.gateway.store)
+    assert not reindex.reindex_step(quiet.gateway.store)
 
 
 def test_an_expression_that_fails_on_a_resource_does_not_refuse_it(quiet: House) -> None:

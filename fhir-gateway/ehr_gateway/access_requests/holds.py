@@ -16,7 +16,7 @@ from ehr_gateway.access_requests.service import step
 from ehr_gateway.database import Connection
 from ehr_gateway.http.authentication import RequestContext
 from ehr_gateway.ids import new_id
-from ehr_gateway.store.visible import read_in
+from ehr_gateway.store.visible import read_on
 from ehr_privacy.consent import Predicate, compile_predicate
 
 __all__ = ["HELD_TYPES", "hold", "release", "stubs"]
@@ -47,7 +47,7 @@ def hold(
     record = f"{kind}/{identity}"
     with step(context, "$hold") as writing:
         connection = writing.connection
-        version = read_in(connection, context.access, kind, identity)
+        version = read_on(connection, context.access, kind, identity)
         if version.author != who.organization:
             raise Forbidden("Only the organisation that wrote a result holds it back.")
         patients = [

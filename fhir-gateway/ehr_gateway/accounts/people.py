@@ -10,7 +10,7 @@ from ehr_fhir.errors import NotFound
 from ehr_gateway.access import Access
 from ehr_gateway.accounts.accounts import Account
 from ehr_gateway.gateway import Gateway
-from ehr_gateway.store.visible import read_in
+from ehr_gateway.store.visible import read_on
 from ehr_gateway.tokens.roles import roles
 from ehr_privacy.consent import Requester, parse_scopes
 
@@ -45,7 +45,7 @@ def of_carer(gateway: Gateway, account: Account) -> tuple[Person, ...]:
         ).fetchall()
         for (patient,) in rows:
             try:
-                body = read_in(connection, access, "Patient", patient).body
+                body = read_on(connection, access, "Patient", patient).body
             except NotFound:
                 continue
             found.append(Person(patient, _name(orjson.loads(body)) or patient))

@@ -67,7 +67,9 @@ class Database(Protocol):
     def dialect(self) -> Dialect:
         """Which SQL it speaks."""
 
-    def read_transaction(self, *, single_statement: bool = False) -> AbstractContextManager[Connection]:
+    def read_transaction(
+        self, *, single_statement: bool = False
+    ) -> AbstractContextManager[Connection]:
         """Lend a connection that sees one unchanging state.
 
         With `once`, for statements that need not agree, such as a single one: no transaction is

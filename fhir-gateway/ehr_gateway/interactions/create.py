@@ -7,7 +7,7 @@ from ehr_gateway.access import Access
 from ehr_gateway.database import Connection
 from ehr_gateway.ids import new_id
 from ehr_gateway.store.store import AuditHook, Store, Version
-from ehr_gateway.store.visible import read_in
+from ehr_gateway.store.visible import read_on
 from ehr_gateway.transaction.conditional_match import only_match
 from ehr_gateway.transaction.event_loop_writer import Job, run_write
 from ehr_gateway.transaction.prepared_resource import drafted
@@ -59,7 +59,7 @@ def creating(
             if found is None:
                 return WriteResult(writing.create(draft), created=True)
             # By the rule of searching, since it was found by one.
-            existing = read_in(connection, access, resource_type, found, "search")
+            existing = read_on(connection, access, resource_type, found, "search")
             return WriteResult(existing, created=False)
 
     return job

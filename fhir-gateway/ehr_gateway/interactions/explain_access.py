@@ -14,8 +14,8 @@ from ehr_fhir.errors import NotFound, Unprocessable
 from ehr_fhir.json_text import parse
 from ehr_gateway.access import Access
 from ehr_gateway.database import Connection
-from ehr_gateway.store.merging import accounts
-from ehr_gateway.store.visible import read_in
+from ehr_gateway.store.merging import linked_accounts
+from ehr_gateway.store.visible import read_on
 from ehr_privacy.consent import Decision, Record, Requester, RuleRow, Rules, decide, record_facts
 from ehr_privacy.consent.fhir import rule_rows
 from ehr_privacy.consent.model import merged
@@ -65,7 +65,7 @@ def may_ask(connection: Connection, access: Access, patient: str) -> bool:
 
 def record_of(connection: Connection, access: Access, kind: str, identity: str) -> Record:
     """Return the facts of a record that the requester may see; raise NotFound otherwise."""
-    version = read_in(connection, access, kind, identity)
+    version = read_on(connection, access, kind, identity)
     return record_facts(parse(version.body), version.author)
 
 
@@ -109,7 +109,7 @@ def _rules(
     ask = partial(_rows, connection, found, at_ms)
     if organization is not None:
         ask(_ONE, type="Organization", id=organization)
-    found_accounts = accounts(connection, patient)
+    found_accounts = linked_accounts(connection, patient)
     for account in found_accounts:  # it grows: links lead on
         ask(_ONE, type="Patient", id=account)
         ask(_CONSENTS, patient=account)

@@ -19,7 +19,7 @@ from ehr_gateway.access import Access
 from ehr_gateway.database import Connection
 from ehr_gateway.search.cursor import open_cursor, seal_cursor
 from ehr_gateway.store.store import Store, Version
-from ehr_gateway.store.visible import current_visible
+from ehr_gateway.store.visible import is_current_visible
 
 __all__ = ["Asked", "HistoryPage", "Span", "asked", "history", "history_in"]
 
@@ -115,7 +115,7 @@ def _of_one(
     connection: Connection, access: Access, resource_type: str, identity: str, span: Span
 ) -> _Select:
     """Select those versions that the requester may see; none if the current one is hidden."""
-    if not current_visible(connection, access, resource_type, identity):
+    if not is_current_visible(connection, access, resource_type, identity):
         raise NotFound(f"There is no {resource_type} with this id.")
     visible = access.read
     one = f"r.type = :type AND r.id = :id AND ({visible.sql})"
@@ -194,7 +194,7 @@ def _page(
         f"SELECT r.* FROM resource r WHERE {where} ORDER BY r.pk DESC LIMIT :limit",  # noqa: S608
         params,
     ).fetchall()
-    versions = tuple((Version.of(row), str(row["method"])) for row in rows[:limit])
+    versions = tuple((Version.from_row(row), str(row["method"])) for row in rows[:limit])
     following = None
     if len(rows) > limit:
         last = versions[-1][0]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from ehr_gateway.access import Access
 from ehr_gateway.store.store import Store, Version
-from ehr_gateway.store.visible import read_in
+from ehr_gateway.store.visible import read_on
 
 __all__ = ["read"]
 
@@ -12,4 +12,4 @@ __all__ = ["read"]
 def read(store: Store, access: Access, resource_type: str, identity: str) -> Version:
     """Return the current version; hidden and absent give the same answer."""
     with store.read_transaction(single_statement=True) as connection:
-        return read_in(connection, access, resource_type, identity)
+        return read_on(connection, access, resource_type, identity)

@@ -6,7 +6,7 @@ from ehr_fhir.errors import Gone, NotFound
 from ehr_gateway.access import Access
 from ehr_gateway.database import Connection
 from ehr_gateway.store.store import Store, Version
-from ehr_gateway.store.visible import current_visible
+from ehr_gateway.store.visible import is_current_visible
 
 __all__ = ["vread", "vread_in"]
 
@@ -28,9 +28,9 @@ def vread_in(
         f" AND ({visible.sql})",
         {"type": resource_type, "id": identity, "version": version, **visible.params},
     ).fetchone()
-    if row is None or not current_visible(connection, access, resource_type, identity):
+    if row is None or not is_current_visible(connection, access, resource_type, identity):
         raise NotFound(f"There is no {resource_type} with this id and version.")
-    found = Version.of(row)
+    found = Version.from_row(row)
     if found.deleted:
         raise Gone(f"This version says that the {resource_type} was deleted.")
     return found

@@ -11,7 +11,7 @@ from ehr_gateway.audit_log import recorder
 from ehr_gateway.http.authentication import Authenticated
 from ehr_gateway.http.negotiation import fhir_response, preferences
 from ehr_gateway.http.query_string import no_parameters
-from ehr_gateway.store.reindex import Progress, progress
+from ehr_gateway.store.reindex import ReindexProgress, reindex_progress
 from ehr_privacy.consent import load_roles
 
 router = APIRouter(prefix="/fhir/SearchParameter")
@@ -28,7 +28,7 @@ def reindex(context: Authenticated, logical_id: str) -> Response:
     if requester.role != "administrator" and not platform:
         raise Forbidden("Only an administrator sees how far an index is.")
     with context.gateway.store.read_transaction() as connection:
-        found = progress(connection, logical_id)
+        found = reindex_progress(connection, logical_id)
     if not found:
         raise NotFound("There is no active SearchParameter with this id.")
     context.add_audit_entry(recorder.about(audit_context=audit_context, patient=None))
@@ -36,7 +36,7 @@ def reindex(context: Authenticated, logical_id: str) -> Response:
     return fhir_response(orjson.dumps(body), pretty=prefer.pretty)
 
 
-def _part(one: Progress) -> dict[str, object]:
+def _part(one: ReindexProgress) -> dict[str, object]:
     return {
         "name": "index",
         "part": [

@@ -73,16 +73,16 @@ def _round(
             lists[f"from{number}"] = encode_list(connection.dialect, pks)
     if not selects:
         return []
-    visible = access.search
+    visible, unseen = access.search, f"NOT (r.pk {in_list(connection.dialect, 'seen')})"
     # Numbers of ours and names of R4's types only; DISTINCT so that each is judged once.
     rows = connection.execute(
         f"WITH led AS MATERIALIZED (SELECT DISTINCT pk FROM ({' UNION ALL '.join(selects)}) one)"  # noqa: S608
         f" SELECT r.* FROM {along(connection.dialect, 'led')}"
-        f" WHERE NOT (r.pk {in_list(connection.dialect, 'seen')}) AND r.current = 1 AND r.deleted = 0"
+        f" WHERE {unseen} AND r.current = 1 AND r.deleted = 0"
         f" AND ({visible.sql}) ORDER BY r.type, r.id LIMIT :most",
         {**visible.params, **lists, "most": most + 1},
     )
-    return [Version.of(row) for row in rows]
+    return [Version.from_row(row) for row in rows]
 
 
 def _select(include: Include, params: str, from_here: str) -> str:

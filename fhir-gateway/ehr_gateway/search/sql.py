@@ -138,14 +138,17 @@ class Conditions:
         return Part(walk, self._current(kind, start), exact=True)
 
     def _words(self, kind: str, clause: Clause) -> Part:
-        said = full_text.expression(
+        said = full_text.build_expression(
             self._dialect,
             kind,
             [group for value in clause.values for group in value.groups],
             narrative=clause.parameter.code == "_text",
         )
         name = self._bind(said)
-        test, listed = full_text.test(self._dialect, name), full_text.listed(self._dialect, name)
+        test, listed = (
+            full_text.match_condition(self._dialect, name),
+            full_text.matching_pks_sql(self._dialect, name),
+        )
         return Part(test, listed, exact=True, alive=True)
 
     def _clause(self, clause: Clause) -> Part:

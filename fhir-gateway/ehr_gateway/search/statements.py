@@ -19,7 +19,7 @@ from ehr_gateway.search.plan import MOST_ROWS, Select, select
 from ehr_gateway.search.sql import Conditions
 from ehr_gateway.search.value_sets import expanded
 from ehr_gateway.search.values import Params
-from ehr_gateway.store.search_registry import Registry
+from ehr_gateway.store.search_registry import SearchRegistry
 from ehr_gateway.store.store import Version
 from ehr_privacy.consent.facts import load_domains
 
@@ -57,7 +57,7 @@ class Searching:
     """One search under way: on this connection, for this requester."""
 
     connection: Connection
-    registry: Registry
+    registry: SearchRegistry
     access: Access
     terms: Terms
 
@@ -114,7 +114,7 @@ class Searching:
             Found(
                 row["pk"],
                 tuple(row[name] for name in names),
-                Version.of(row) if chosen.judged_last else None,
+                Version.from_row(row) if chosen.judged_last else None,
             )
             for row in self.connection.execute(statement, params)
         ]
@@ -129,7 +129,7 @@ class Searching:
                 f"SELECT * FROM resource WHERE pk {in_list(dialect, 'pks')}",  # noqa: S608
                 {"pks": encode_list(dialect, (one.pk for one in found))},
             )
-            known = {row["pk"]: Version.of(row) for row in rows}
+            known = {row["pk"]: Version.from_row(row) for row in rows}
         return [known[one.pk] for one in found]
 
     def total(self, query: SearchQuery) -> int:

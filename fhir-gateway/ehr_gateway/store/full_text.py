@@ -14,7 +14,14 @@ from ehr_fhir.index.full_text import GAP, Words
 from ehr_fhir.search.words import Group, Phrase
 from ehr_gateway.database import Connection, Dialect
 
-__all__ = ["FULL_TEXT", "expression", "insert", "listed", "remove", "test"]
+__all__ = [
+    "FULL_TEXT",
+    "build_expression",
+    "insert_words",
+    "match_condition",
+    "matching_pks_sql",
+    "remove_words",
+]
 
 # What makes the index. FTS5's own tokenizer for ASCII parts at our spaces: all that is no letter of
 # ASCII is part of a word to it. Neither keeps the text itself.
@@ -38,22 +45,22 @@ _INSERT = {
 _NARRATIVE = "A"
 
 
-def insert(connection: Connection, versions: Iterable[tuple[int, str, Words]]) -> None:
+def insert_words(connection: Connection, versions: Iterable[tuple[int, str, Words]]) -> None:
     """Add the words of many versions at once, given with their pk and type."""
     on_sqlite = connection.dialect == "sqlite"
     connection.executemany(
         _INSERT[connection.dialect],
         [
-            (pk, *(_marked(_mark(kind), text) for text in words))
+            (pk, *(_mark_words(_type_mark(kind), text) for text in words))
             if on_sqlite
-            else (pk, _vector(_mark(kind), words))
+            else (pk, _tsvector(_type_mark(kind), words))
             for pk, kind, words in versions
             if any(words)
         ],
     )
 
 
-def remove(connection: Connection, pk: int) -> None:
+def remove_words(connection: Connection, pk: int) -> None:
     """Take the words of a version out.
 
     Not on SQLite: FTS5 takes out only what it is shown again. There the words of older versions
@@ -63,7 +70,7 @@ def remove(connection: Connection, pk: int) -> None:
         connection.execute("DELETE FROM full_text WHERE pk = ?", (pk,))
 
 
-def listed(dialect: Dialect, placeholder: str) -> str:
+def matching_pks_sql(dialect: Dialect, placeholder: str) -> str:
     """Return the SELECT of the pks that an expression holds for."""
     if dialect == "sqlite":
         return f"SELECT rowid AS pk FROM full_text WHERE full_text MATCH {placeholder}"  # noqa: S608
@@ -72,41 +79,41 @@ def listed(dialect: Dialect, placeholder: str) -> str:
     return f"SELECT pk FROM (WITH w AS MATERIALIZED ({found}) SELECT pk FROM w) w"  # noqa: S608
 
 
-def test(dialect: Dialect, placeholder: str) -> str:
+def match_condition(dialect: Dialect, placeholder: str) -> str:
     """Return the condition on `r` that an expression holds for it."""
     if dialect == "sqlite":
-        return f"EXISTS ({listed(dialect, placeholder)} AND rowid = r.pk)"
+        return f"EXISTS ({matching_pks_sql(dialect, placeholder)} AND rowid = r.pk)"
     # Not EXISTS, which PostgreSQL would make a join with all that holds.
     holds = f"SELECT words @@ CAST({placeholder} AS tsquery) FROM full_text WHERE pk = r.pk"  # noqa: S608
     return f"COALESCE(({holds}), FALSE)"
 
 
-def expression(
+def build_expression(
     dialect: Dialect, kind: str, groups: Iterable[Group], *, narrative: bool = False
 ) -> str:
     """Return what a database looks up for one type, one of the groups having to hold.
 
     It is built of our own words alone: letters and digits, and the mark.
     """
-    mark = _mark(kind)
+    mark = _type_mark(kind)
     if dialect == "sqlite":
-        found = " OR ".join(_fts5(mark, group) for group in groups)
+        found = " OR ".join(_fts5_query(mark, group) for group in groups)
         return f"{{narrative}} : ({found})" if narrative else found
     weight = _NARRATIVE if narrative else ""
     return " | ".join(_tsquery(mark, weight, group) for group in groups)
 
 
 @cache
-def _mark(kind: str) -> str:
+def _type_mark(kind: str) -> str:
     # A character that no text has, for it stands for nothing.
     return chr(0xE000 + sorted(definitions.resource_types()).index(kind))
 
 
-def _marked(mark: str, text: str) -> str:
+def _mark_words(mark: str, text: str) -> str:
     return text and mark + text.replace(" ", f" {mark}")
 
 
-def _vector(mark: str, words: Words) -> str:
+def _tsvector(mark: str, words: Words) -> str:
     places: dict[str, list[str]] = {}
     at = 0
     for text, weight in zip(words, (_NARRATIVE, ""), strict=True):
@@ -117,7 +124,7 @@ def _vector(mark: str, words: Words) -> str:
     return " ".join(f"'{mark}{word}':{','.join(found)}" for word, found in places.items())
 
 
-def _fts5(mark: str, group: Group) -> str:
+def _fts5_query(mark: str, group: Group) -> str:
     def said(one: Phrase) -> str:
         words = " ".join(f"{mark}{word}" for word in one.words)
         return f'"{words}"{" *" if one.open else ""}'

@@ -14,7 +14,7 @@ from ehr_gateway.database import Connection
 from ehr_privacy.consent import TABLES, Record, RuleRow
 from ehr_privacy.consent.merging import CLOSING, closes
 
-__all__ = ["accounts", "carry_over"]
+__all__ = ["linked_accounts", "update_merged_rules"]
 
 _LINKED = (
     "SELECT other AS account FROM consent_link WHERE patient = :account"
@@ -30,7 +30,7 @@ _CONSENTS = (
 )
 
 
-def _carry(table: str) -> str:
+def _copy_statement(table: str) -> str:
     names = [column.name for column in TABLES[table]]
     values = [":other" if name == "patient" else name for name in names]
     permits = " AND permit = 0" if "permit" in names else ""
@@ -40,14 +40,14 @@ def _carry(table: str) -> str:
     )
 
 
-_CARRY = {table: _carry(table) for table in CLOSING}
-_WITHDRAW = {
+_COPY = {table: _copy_statement(table) for table in CLOSING}
+_DELETE_COPIES = {
     table: f"DELETE FROM {table} WHERE consent = :consent AND patient <> :patient"  # noqa: S608
     for table in CLOSING
 }
 
 
-def accounts(connection: Connection, patient: str) -> list[str]:
+def linked_accounts(connection: Connection, patient: str) -> list[str]:
     """Return the accounts of a patient's person, this one first."""
     found = [patient]
     for account in found:  # it grows: links lead on
@@ -56,7 +56,7 @@ def accounts(connection: Connection, patient: str) -> list[str]:
     return found
 
 
-def carry_over(
+def update_merged_rules(
     connection: Connection, record: Record, rules: Sequence[RuleRow], before: Iterable[str]
 ) -> None:
     """Make the carried rows true again after a resource's own rows were replaced.
@@ -65,25 +65,25 @@ def carry_over(
     """
     if record.type == "Consent":
         for patient in {str(rule.values["patient"]) for rule in rules if closes(rule)}:
-            _carry_one(connection, record.id, patient)
+            _copy_rules_of_consent(connection, record.id, patient)
     elif record.type == "Patient":
-        after = accounts(connection, record.id)
+        after = linked_accounts(connection, record.id)
         if set(before) != set(after):
             for account in sorted({*before, *after}):
-                _carry_all(connection, account)
+                _copy_rules_of_patient(connection, account)
 
 
-def _carry_all(connection: Connection, patient: str) -> None:
+def _copy_rules_of_patient(connection: Connection, patient: str) -> None:
     for row in connection.execute(_CONSENTS, {"patient": patient}).fetchall():
         whose = target(parse(row["body"])["patient"]["reference"])
         if whose is not None and whose.id == patient:
-            _carry_one(connection, row["id"], patient)
+            _copy_rules_of_consent(connection, row["id"], patient)
 
 
-def _carry_one(connection: Connection, consent: str, patient: str) -> None:
-    others = accounts(connection, patient)[1:]
+def _copy_rules_of_consent(connection: Connection, consent: str, patient: str) -> None:
+    others = linked_accounts(connection, patient)[1:]
     whose = {"consent": consent, "patient": patient}
     for table in CLOSING:
-        connection.execute(_WITHDRAW[table], whose)
+        connection.execute(_DELETE_COPIES[table], whose)
         for other in others:
-            connection.execute(_CARRY[table], {**whose, "other": other})
+            connection.execute(_COPY[table], {**whose, "other": other})

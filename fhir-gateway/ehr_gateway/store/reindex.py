@@ -14,20 +14,20 @@ from dataclasses import dataclass
 from ehr_gateway.database import Connection, Row
 from ehr_gateway.store.relabel import relabel_step
 from ehr_gateway.store.schema import INDEX_COLUMNS
-from ehr_gateway.store.search_registry import touch
+from ehr_gateway.store.search_registry import renew_generation
 from ehr_gateway.store.store import Store
-from ehr_gateway.store.version_rows import insert_index, numbered
+from ehr_gateway.store.version_rows import group_by_table, insert_index
 
-__all__ = ["Progress", "Reindexing", "progress", "step"]
+__all__ = ["ReindexProgress", "ReindexThread", "reindex_progress", "reindex_step"]
 
 _LOG = logging.getLogger(__name__)
 # Resources of a step: some tens of milliseconds, so that other writers hardly wait.
-_STEP = 200
-_SECONDS = 2.0
+_RESOURCES_PER_STEP = 200
+_IDLE_SECONDS = 2.0
 
 
 @dataclass(frozen=True)
-class Progress:
+class ReindexProgress:
     """How far a parameter is for one resource type."""
 
     type: str
@@ -37,34 +37,35 @@ class Progress:
     total: int
 
 
-def progress(connection: Connection, source: str) -> list[Progress]:
+def reindex_progress(connection: Connection, source: str) -> list[ReindexProgress]:
     """Return how far a SearchParameter is, for each of its types."""
     rows = connection.execute(
         "SELECT * FROM added_parameter WHERE source = ? ORDER BY param", (source,)
     ).fetchall()
     return [
-        Progress(row["type"], row["code"], row["state"], row["done"], row["total"]) for row in rows
+        ReindexProgress(row["type"], row["code"], row["state"], row["done"], row["total"])
+        for row in rows
     ]
 
 
-def step(store: Store, most: int = _STEP) -> bool:
+def reindex_step(store: Store, most: int = _RESOURCES_PER_STEP) -> bool:
     """Do the next piece of work; say whether there was any."""
     with store.read_transaction() as connection:
-        if _next(connection) is None:
+        if _next_job(connection) is None:
             return False
     with store.write_transaction() as connection:
         # Asked again: another process may have gone on meanwhile.
-        row = _next(connection)
+        row = _next_job(connection)
         if row is None:
             return False
         if row["state"] == "removing":
-            _remove(connection, row["param"], most)
+            _remove_batch(connection, row["param"], most)
         else:
-            _index(store, connection, row, most)
+            _index_batch(store, connection, row, most)
     return True
 
 
-class Reindexing:
+class ReindexThread:
     """A thread that works off what there is to index, until it is stopped."""
 
     def __init__(self, store: Store) -> None:
@@ -97,7 +98,7 @@ class Reindexing:
         while not self._stopping.is_set():
             try:
                 # What closes records goes before what finds them.
-                busy = relabel_step(self._store) or step(self._store)
+                busy = relabel_step(self._store) or reindex_step(self._store)
             except Exception as error:
                 # Whatever it was, what is indexed stays; and never its text: it may hold a value.
                 _LOG.warning("Indexing failed with %s and is tried again.", type(error).__name__)
@@ -107,17 +108,17 @@ class Reindexing:
                     self._rounds += 1
                     self._idle.notify_all()
             # Between steps the writers that wait get their turn.
-            self._stopping.wait(0.01 if busy else _SECONDS)
+            self._stopping.wait(0.01 if busy else _IDLE_SECONDS)
 
 
-def _next(connection: Connection) -> Row | None:
+def _next_job(connection: Connection) -> Row | None:
     row: Row | None = connection.execute(
         "SELECT * FROM added_parameter WHERE state <> 'ready' ORDER BY param LIMIT 1"
     ).fetchone()
     return row
 
 
-def _index(store: Store, connection: Connection, job: Row, most: int) -> None:
+def _index_batch(store: Store, connection: Connection, job: Row, most: int) -> None:
     registry = store.registry(connection)
     rows = connection.execute(
         # `version > 0` is the condition of the index that stands in the order of pk.
@@ -128,7 +129,10 @@ def _index(store: Store, connection: Connection, job: Row, most: int) -> None:
     kind, wanted = job["type"], registry.only(job["type"], job["code"])
     insert_index(
         connection,
-        [(row["pk"], numbered(registry.ids, kind, wanted.rows(kind, row["body"]))) for row in rows],
+        [
+            (row["pk"], group_by_table(registry.ids, kind, wanted.rows(kind, row["body"])))
+            for row in rows
+        ],
     )
     state = "indexing" if len(rows) == most else "ready"
     connection.execute(
@@ -136,10 +140,10 @@ def _index(store: Store, connection: Connection, job: Row, most: int) -> None:
         (state, rows[-1]["pk"] if rows else job["position"], len(rows), job["param"]),
     )
     if state == "ready":
-        touch(connection)
+        renew_generation(connection)
 
 
-def _remove(connection: Connection, param: int, most: int) -> None:
+def _remove_batch(connection: Connection, param: int, most: int) -> None:
     for kind in INDEX_COLUMNS:
         found = connection.execute(
             f"SELECT pk FROM idx_{kind} WHERE param = ? LIMIT ?",  # noqa: S608

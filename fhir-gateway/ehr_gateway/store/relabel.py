@@ -15,29 +15,29 @@ from ehr_gateway.database import Connection, Database
 from ehr_privacy.consent import record_facts
 from ehr_privacy.consent.labelling import load_labels
 
-__all__ = ["begin", "pending", "relabel_step"]
+__all__ = ["mark_empty_store_labelled", "pending", "relabel_step"]
 
-_SETTING = "label-rules"
+_STATE_SETTING = "label-rules"
 # Versions of a step: some tens of milliseconds, so that other writers hardly wait.
-_STEP = 200
+_VERSIONS_PER_STEP = 200
 
 
-def begin(connection: Connection) -> None:
+def mark_empty_store_labelled(connection: Connection) -> None:
     """Note of a store without records that nothing is left to be done."""
     if connection.execute("SELECT 1 FROM resource LIMIT 1").fetchone() is None:
-        _keep(connection, {**_state(connection), "phase": "done"})
+        _save_state(connection, {**_load_state(connection), "phase": "done"})
 
 
 def pending(database: Database) -> bool:
     """Say whether records may still lack a label of the rules in use."""
     with database.read_transaction() as connection:
-        return _state(connection)["phase"] != "done"
+        return _load_state(connection)["phase"] != "done"
 
 
-def relabel_step(database: Database, most: int = _STEP) -> bool:
+def relabel_step(database: Database, most: int = _VERSIONS_PER_STEP) -> bool:
     """Do the next piece of work; say whether there was any."""
     with database.read_transaction() as connection:
-        state = _state(connection)
+        state = _load_state(connection)
         if state["phase"] == "done":
             return False
         rows = connection.execute(
@@ -60,25 +60,27 @@ def relabel_step(database: Database, most: int = _STEP) -> bool:
     )
     with database.write_transaction() as connection:
         # Another process may have gone on meanwhile, by other rules even: then this step is void.
-        if _state(connection) == state:
+        if _load_state(connection) == state:
             connection.executemany(statement, changes)
-            _keep(connection, _after(state, rows[-1]["pk"] if len(rows) == most else None))
+            _save_state(connection, _advance(state, rows[-1]["pk"] if len(rows) == most else None))
     return True
 
 
-def _after(state: dict[str, object], position: int | None) -> dict[str, object]:
+def _advance(state: dict[str, object], position: int | None) -> dict[str, object]:
     if position is not None:
         return {**state, "position": position}
     following = {"adding": "removing", "removing": "done"}[str(state["phase"])]
     return {**state, "phase": following, "position": 0}
 
 
-def _state(connection: Connection) -> dict[str, object]:
+def _load_state(connection: Connection) -> dict[str, object]:
     """Return how far the rules in use are; other rules than the store was labelled by begin anew.
 
     A process that still has older rules than the store leaves it alone.
     """
-    row = connection.execute("SELECT value FROM setting WHERE name = ?", (_SETTING,)).fetchone()
+    row = connection.execute(
+        "SELECT value FROM setting WHERE name = ?", (_STATE_SETTING,)
+    ).fetchone()
     rules = load_labels()
     if row is not None:
         found: dict[str, object] = orjson.loads(row["value"])
@@ -90,9 +92,9 @@ def _state(connection: Connection) -> dict[str, object]:
     return {"number": rules.number, "digest": rules.digest, **start}
 
 
-def _keep(connection: Connection, state: dict[str, object]) -> None:
+def _save_state(connection: Connection, state: dict[str, object]) -> None:
     connection.execute(
         "INSERT INTO setting (name, value) VALUES (?, ?)"
         " ON CONFLICT (name) DO UPDATE SET value = excluded.value",
-        (_SETTING, orjson.dumps(state)),
+        (_STATE_SETTING, orjson.dumps(state)),
     )

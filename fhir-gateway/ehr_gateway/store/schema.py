@@ -70,7 +70,7 @@ INDEX_COLUMNS: dict[str, tuple[str, ...]] = {
     "token": ("system", "code", "slot"),
     "uri": ("value", "slot"),
 }
-_KEYS = {
+_INDEX_KEYS = {
     "date": ("param", "low", "high", "pk", "slot"),
     "number": ("param", "low", "high", "pk", "slot"),
     "position": ("param", "x", "y", "z", "pk", "slot"),
@@ -82,7 +82,7 @@ _KEYS = {
 }
 
 
-def _type_of(kind: str, column: str) -> TypeEngine[Any]:
+def _column_type(kind: str, column: str) -> TypeEngine[Any]:
     if column in ("param", "pk", "slot"):
         return INTEGER
     if column in ("low", "high", "x", "y", "z"):
@@ -90,11 +90,11 @@ def _type_of(kind: str, column: str) -> TypeEngine[Any]:
     return TEXT
 
 
-for _kind, _key in _KEYS.items():
+for _kind, _key in _INDEX_KEYS.items():
     Table(
         f"idx_{_kind}",
         METADATA,
-        *(Column(name, _type_of(_kind, name), primary_key=True) for name in _key),
+        *(Column(name, _column_type(_kind, name), primary_key=True) for name in _key),
         # From a resource to its values, for `_has` and `_sort`; it grows at its end.
         Index(f"idx_{_kind}_resource", "pk", "param"),
         sqlite_with_rowid=False,

@@ -23,17 +23,17 @@ from ehr_fhir.json_text import parse
 from ehr_fhir.search_parameters import INDEXED, Added, SearchParameter, compiled, official
 from ehr_gateway.database import Connection
 
-__all__ = ["Registry", "apply", "look", "touch"]
+__all__ = ["SearchRegistry", "apply_search_parameter", "load_registry", "renew_generation"]
 
-_GENERATION = "search-registry"
+_GENERATION_SETTING = "search-registry"
 # R4's parameters are numbered from 1.
-_FIRST = 1_000_000
+_FIRST_ADDED_PARAM = 1_000_000
 _CODE = re.compile(r"[A-Za-z][A-Za-z0-9-]{0,63}")
 _TYPES = INDEXED - {"special"}
 
 
 @dataclass(frozen=True)
-class Registry:
+class SearchRegistry:
     """The parameters as one transaction sees them."""
 
     generation: bytes
@@ -43,7 +43,7 @@ class Registry:
     # The newest version's position: about how large the store is, for the plans of searches.
     last: int = 0
 
-    def only(self, resource_type: str, code: str) -> Registry:
+    def only(self, resource_type: str, code: str) -> SearchRegistry:
         """Return a registry that indexes one parameter."""
         found = self.indexed.get(resource_type, ())
         return replace(
@@ -56,15 +56,15 @@ class Registry:
         return extract_by(parse(body), wanted) if wanted else []
 
 
-def look(
-    connection: Connection, known: Registry | None, ids: Mapping[tuple[str, str], int]
-) -> Registry:
+def load_registry(
+    connection: Connection, known: SearchRegistry | None, ids: Mapping[tuple[str, str], int]
+) -> SearchRegistry:
     """Return the registry: the one known, unless it has changed."""
-    generation, last = _state(connection)
+    generation, last = _load_generation(connection)
     if known is not None and known.generation == generation:
         return known if known.last == last else replace(known, last=last)
     if not generation:
-        return Registry(generation, ids, {}, {}, last)
+        return SearchRegistry(generation, ids, {}, {}, last)
     rows = connection.execute(
         "SELECT * FROM added_parameter WHERE state <> 'removing' ORDER BY param"
     ).fetchall()
@@ -77,13 +77,15 @@ def look(
         indexed[one.resource_type] = (*indexed.get(one.resource_type, ()), one)
         if row["state"] == "ready":
             served.setdefault(one.resource_type, {})[one.code] = one
-    return Registry(generation, numbers, indexed, served, last)
+    return SearchRegistry(generation, numbers, indexed, served, last)
 
 
-def apply(connection: Connection, identity: str, body: bytes, *, deleted: bool) -> None:
+def apply_search_parameter(
+    connection: Connection, identity: str, body: bytes, *, deleted: bool
+) -> None:
     """Take a written or deleted SearchParameter into the registry, or out of it."""
     resource = {} if deleted else parse(body)
-    wanted = _wanted(resource) if resource.get("status") == "active" else {}
+    wanted = _definitions_by_type(resource) if resource.get("status") == "active" else {}
     rows = connection.execute(
         "SELECT * FROM added_parameter WHERE source = ? AND state <> 'removing'", (identity,)
     ).fetchall()
@@ -95,35 +97,37 @@ def apply(connection: Connection, identity: str, body: bytes, *, deleted: bool) 
                 "UPDATE added_parameter SET state = 'removing' WHERE param = ?", (row["param"],)
             )
     for kind, (code, definition) in wanted.items():
-        _add(connection, identity, kind, code, definition)
-    touch(connection)
+        _add_parameter(connection, identity, kind, code, definition)
+    renew_generation(connection)
 
 
-def touch(connection: Connection) -> None:
+def renew_generation(connection: Connection) -> None:
     """Tell every process that the registry has changed."""
     connection.execute(
         "INSERT INTO setting VALUES (?, ?) ON CONFLICT (name) DO UPDATE SET value = excluded.value",
-        (_GENERATION, secrets.token_bytes(16)),
+        (_GENERATION_SETTING, secrets.token_bytes(16)),
     )
 
 
-def _state(connection: Connection) -> tuple[bytes, int]:
+def _load_generation(connection: Connection) -> tuple[bytes, int]:
     """Return the name of the registry's state and the newest version, by one statement."""
     row = connection.execute(
         "SELECT (SELECT value FROM setting WHERE name = ?) AS value,"
         " (SELECT MAX(pk) FROM resource) AS last",
-        (_GENERATION,),
+        (_GENERATION_SETTING,),
     ).fetchone()
     return bytes(row["value"] or b""), row["last"] or 0
 
 
-def _add(connection: Connection, identity: str, kind: str, code: str, definition: str) -> None:
+def _add_parameter(
+    connection: Connection, identity: str, kind: str, code: str, definition: str
+) -> None:
     taken = connection.execute(
         "SELECT 1 FROM added_parameter WHERE type = ? AND code = ? AND state <> 'removing'",
         (kind, code),
     ).fetchone()
     if taken or code in official(kind):
-        raise _refused("code", f"{kind} has a search parameter `{code}` already.")
+        raise _refusal("code", f"{kind} has a search parameter `{code}` already.")
     last = connection.execute("SELECT MAX(param) FROM added_parameter").fetchone()[0]
     total = connection.execute(
         "SELECT COUNT(*) FROM resource WHERE type = ? AND current = 1 AND deleted = 0", (kind,)
@@ -132,36 +136,36 @@ def _add(connection: Connection, identity: str, kind: str, code: str, definition
         "INSERT INTO added_parameter"
         " (param, source, type, code, definition, state, position, done, total)"
         " VALUES (?, ?, ?, ?, ?, 'indexing', 0, 0, ?)",
-        ((last or _FIRST) + 1, identity, kind, code, definition, total),
+        ((last or _FIRST_ADDED_PARAM) + 1, identity, kind, code, definition, total),
     )
 
 
-def _wanted(resource: Mapping[str, Any]) -> dict[str, tuple[str, str]]:
+def _definitions_by_type(resource: Mapping[str, Any]) -> dict[str, tuple[str, str]]:
     """Return resource type -> (code, definition); refuse what cannot be indexed."""
     code, kind, expression = (resource.get(name, "") for name in ("code", "type", "expression"))
     if not _CODE.fullmatch(code):
-        raise _refused("code", "The code of a search parameter is a word of letters and digits.")
+        raise _refusal("code", "The code of a search parameter is a word of letters and digits.")
     if kind not in _TYPES:
-        raise _refused("type", f"Parameters can be added of the types {', '.join(sorted(_TYPES))}.")
+        raise _refusal("type", f"Parameters can be added of the types {', '.join(sorted(_TYPES))}.")
     definition = {"type": kind, "expression": expression, "target": resource.get("target", [])}
     text = json.dumps(definition, sort_keys=True)
     for base in resource["base"]:
         if base not in definitions.resource_types() or base == "AuditEvent":
-            raise _refused("base", f"Parameters cannot be added to `{str(base)[:64]}`.")
-        _check(_parameter(base, code, definition))
+            raise _refusal("base", f"Parameters cannot be added to `{str(base)[:64]}`.")
+        _check_parameter(_parameter(base, code, definition))
     return dict.fromkeys(resource["base"], (code, text))
 
 
-def _check(one: SearchParameter) -> None:
+def _check_parameter(one: SearchParameter) -> None:
     if not one.expression:
-        raise _refused("expression", "A search parameter needs an expression.")
+        raise _refusal("expression", "A search parameter needs an expression.")
     try:
         walks = compiled(one.expression, one.resource_type).walks
     except EhrError as error:
-        raise _refused("expression", str(error)) from None
+        raise _refusal("expression", str(error)) from None
     if walks is not None and not any(convertible(one.type, walk.datatype) for walk in walks):
         text = f"The expression leads to nothing of {one.resource_type} that a {one.type} can be."
-        raise _refused("expression", text)
+        raise _refusal("expression", text)
 
 
 def _parameter(kind: str, code: str, definition: Mapping[str, Any]) -> SearchParameter:
@@ -169,5 +173,5 @@ def _parameter(kind: str, code: str, definition: Mapping[str, Any]) -> SearchPar
     return SearchParameter(kind, code, definition["type"], targets, definition["expression"])
 
 
-def _refused(element: str, text: str) -> Unprocessable:
+def _refusal(element: str, text: str) -> Unprocessable:
     return Unprocessable(text, expression=f"SearchParameter.{element}")

@@ -27,7 +27,7 @@ from ehr_gateway.database import (
     open_database,
 )
 from ehr_gateway.store import full_text, relabel, schema
-from ehr_gateway.store.search_registry import Registry, look
+from ehr_gateway.store.search_registry import SearchRegistry, load_registry
 
 __all__ = ["AuditHook", "FeedEntry", "Store", "Version"]
 
@@ -48,7 +48,7 @@ class Version:
     author: str | None = None
 
     @classmethod
-    def of(cls, row: Row) -> Version:
+    def from_row(cls, row: Row) -> Version:
         """Build a version from a row of `resource`."""
         return cls(
             row["pk"], row["type"], row["id"], row["version"], row["last_updated"],
@@ -66,7 +66,7 @@ class FeedEntry:
 
 
 # Raised whenever the tables change so that older ones no longer serve.
-_LAYOUT = b"5"
+_LAYOUT_VERSION = b"5"
 # Called inside a write's transaction just before its commit, with what it wrote.
 AuditHook = Callable[[Connection, Sequence[Version]], None]
 
@@ -82,15 +82,18 @@ class Store:
         self.database = open_database(place)
         beside = place.parent if isinstance(place, Path) else Path(tempfile.gettempdir())
         self.folder = folder or beside
-        self._registry: Registry | None = None
+        self._registry: SearchRegistry | None = None
         _check_layout(self.database)
         create_tables(self.database, schema.METADATA)
         with self.write_transaction() as connection:
             for statement in full_text.FULL_TEXT[self.dialect]:
                 connection.execute(statement)
             _register_parameters(connection)
-            relabel.begin(connection)
-            for name, value in (("cursor-key", secrets.token_bytes(32)), ("layout", _LAYOUT)):
+            relabel.mark_empty_store_labelled(connection)
+            for name, value in (
+                ("cursor-key", secrets.token_bytes(32)),
+                ("layout", _LAYOUT_VERSION),
+            ):
                 connection.execute(
                     "INSERT INTO setting VALUES (?, ?) ON CONFLICT DO NOTHING", (name, value)
                 )
@@ -99,10 +102,10 @@ class Store:
             row = connection.execute("SELECT value FROM setting WHERE name = 'cursor-key'")
             self.cursor_key: bytes = row.fetchone()["value"]
 
-    def registry(self, connection: Connection) -> Registry:
+    def registry(self, connection: Connection) -> SearchRegistry:
         """Return the search parameters as a transaction sees them, added ones included."""
         # Returned as it was looked up: another thread may put its own in the place meanwhile.
-        self._registry = found = look(connection, self._registry, self.parameter_ids)
+        self._registry = found = load_registry(connection, self._registry, self.parameter_ids)
         return found
 
     @property
@@ -115,7 +118,9 @@ class Store:
         """Which SQL the database speaks."""
         return self.database.dialect
 
-    def read_transaction(self, *, single_statement: bool = False) -> AbstractContextManager[Connection]:
+    def read_transaction(
+        self, *, single_statement: bool = False
+    ) -> AbstractContextManager[Connection]:
         """Lend a connection that sees one unchanging state of the store; `once` for one look."""
         return self.database.read_transaction(single_statement=single_statement)
 
@@ -134,7 +139,7 @@ class Store:
             # What the lake has seen must never be lost here: its position would be given again.
             self.embedded.flush()
         for row in rows:
-            yield FeedEntry(row["pk"], Version.of(row), row["author"])
+            yield FeedEntry(row["pk"], Version.from_row(row), row["author"])
 
     def close(self) -> None:
         """Close every connection that is not lent."""
@@ -149,7 +154,7 @@ def _check_layout(database: Database) -> None:
     except DATABASE_ERRORS:
         return  # there are no tables yet
     if found := {row["name"]: row["value"] for row in rows}:
-        if found.get("layout") != _LAYOUT:
+        if found.get("layout") != _LAYOUT_VERSION:
             raise Unavailable(
                 "The database was made by another version of eHR Commons, whose tables differ. "
                 "Use that version, or load the records into a new database."

@@ -9,16 +9,16 @@ from typing import Any
 from ehr_fhir.index.rows import IndexRow
 from ehr_gateway.database import Connection
 from ehr_gateway.store import full_text
-from ehr_gateway.store.merging import accounts, carry_over
+from ehr_gateway.store.merging import linked_accounts, update_merged_rules
 from ehr_gateway.store.schema import INDEX_COLUMNS
 from ehr_gateway.store.store import Version
 from ehr_privacy.consent import SOURCE_TABLES, Record, RuleRow
 
 __all__ = [
     "IndexValues",
+    "group_by_table",
     "insert_index",
     "insert_version",
-    "numbered",
     "remove_index",
     "replace_rules",
 ]
@@ -79,7 +79,9 @@ def insert_version(
     )
 
 
-def numbered(parameters: Parameters, resource_type: str, rows: Iterable[IndexRow]) -> IndexValues:
+def group_by_table(
+    parameters: Parameters, resource_type: str, rows: Iterable[IndexRow]
+) -> IndexValues:
     """Group index rows by table, each as (parameter's number, values...)."""
     by_kind: dict[str, list[tuple[Any, ...]]] = defaultdict(list)
     for kind, code, values in rows:
@@ -103,14 +105,14 @@ def remove_index(connection: Connection, version: Version) -> None:
     """Take the index rows and the words of a version out."""
     for delete in _INDEX_DELETE:
         connection.execute(delete, (version.pk,))
-    full_text.remove(connection, version.pk)
+    full_text.remove_words(connection, version.pk)
 
 
 def replace_rules(
     connection: Connection, record: Record, rules: Sequence[RuleRow], *, known: bool
 ) -> None:
     """Put a resource's consent rules in the place of those it had."""
-    before = accounts(connection, record.id) if record.type == "Patient" else []
+    before = linked_accounts(connection, record.id) if record.type == "Patient" else []
     if known:
         for table in SOURCE_TABLES.get(record.type, ()):
             connection.execute(f"DELETE FROM {table} WHERE consent = ?", (record.id,))  # noqa: S608
@@ -119,4 +121,4 @@ def replace_rules(
         marks = ", ".join(f":{name}" for name in rule.values)
         statement = f"INSERT INTO {rule.table} ({names}) VALUES ({marks})"  # noqa: S608
         connection.execute(statement, dict(rule.values))
-    carry_over(connection, record, rules, before)
+    update_merged_rules(connection, record, rules, before)

@@ -10,10 +10,10 @@ from ehr_gateway.access import Access
 from ehr_gateway.database import Connection
 from ehr_gateway.store.store import Version
 
-__all__ = ["current_visible", "read_in"]
+__all__ = ["is_current_visible", "read_on"]
 
 
-def read_in(
+def read_on(
     connection: Connection,
     access: Access,
     resource_type: str,
@@ -27,7 +27,7 @@ def read_in(
     ).fetchone()
     if row is None:
         raise NotFound(f"There is no {resource_type} with this id.")
-    version = Version.of(row)
+    version = Version.from_row(row)
     if version.deleted:
         raise Gone(f"This {resource_type} was deleted.")
     return version
@@ -42,7 +42,7 @@ def _statement(condition: str) -> str:
     )
 
 
-def current_visible(
+def is_current_visible(
     connection: Connection, access: Access, resource_type: str, identity: str
 ) -> bool:
     """Say whether the current version, or the mark that it was deleted, may be seen.

@@ -17,7 +17,7 @@ from ehr_fhir.patch.patch import Patch
 from ehr_fhir.references import Replacements, replace_references
 from ehr_gateway.access import Access
 from ehr_gateway.store.store import Store, Version
-from ehr_gateway.store.visible import read_in
+from ehr_gateway.store.visible import read_on
 from ehr_gateway.transaction.prepared_resource import Draft, drafted
 
 __all__ = ["Patched", "patched", "patched_ahead"]
@@ -58,7 +58,7 @@ def patched_ahead(
     """
     try:
         with store.read_transaction() as connection:
-            current = read_in(connection, access, resource_type, identity)
+            current = read_on(connection, access, resource_type, identity)
     except NotFound:
         return None
     if if_match not in (None, current.version):

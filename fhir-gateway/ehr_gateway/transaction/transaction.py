@@ -30,13 +30,13 @@ from ehr_gateway.database import Connection
 from ehr_gateway.store import full_text, search_registry
 from ehr_gateway.store.store import AuditHook, Store, Version
 from ehr_gateway.store.version_rows import (
+    group_by_table,
     insert_index,
     insert_version,
-    numbered,
     remove_index,
     replace_rules,
 )  # fmt: skip
-from ehr_gateway.store.visible import read_in
+from ehr_gateway.store.visible import read_on
 from ehr_gateway.transaction.integrity import dangling, resolve_conditionals
 from ehr_gateway.transaction.patching import Patched, patched
 from ehr_gateway.transaction.prepared_resource import Draft, Prepared, named_author
@@ -68,7 +68,10 @@ def transaction(
     store: Store, access: Access, audit: AuditHook | None = None
 ) -> Iterator[Transaction]:
     """Open a transaction of one request."""
-    with store.write_transaction() as connection, transaction_on(store, connection, access, audit) as writing:
+    with (
+        store.write_transaction() as connection,
+        transaction_on(store, connection, access, audit) as writing,
+    ):
         yield writing
 
 
@@ -154,7 +157,7 @@ class Transaction:
         Even of the platform's services: the answer to a patch tells what stood there. `ahead` is
         what it made of the version that was current before the lock was taken.
         """
-        current = read_in(self._connection, self.access, kind, identity)
+        current = read_on(self._connection, self.access, kind, identity)
         _check_version(current, if_match)
         if ahead is None or ahead.base != current.pk:
             # Another write came between. Done here, so that nobody has to try again and again.
@@ -176,7 +179,7 @@ class Transaction:
             self._check_right(interaction, record, joined=deposit, manages=True)
         for version in self.versions:
             if version.type == "SearchParameter":
-                search_registry.apply(
+                search_registry.apply_search_parameter(
                     self.connection, version.id, version.body, deleted=version.deleted
                 )
         prepared = [one for *_, one in self._pending if one is not None]
@@ -217,11 +220,11 @@ class Transaction:
         rows = []
         for version, prepared in written:
             added = registry.rows(version.type, version.body)
-            found = numbered(registry.ids, version.type, (*prepared.rows, *added))
+            found = group_by_table(registry.ids, version.type, (*prepared.rows, *added))
             rows.append((version.pk, found))
         insert_index(self._connection, rows)
         words = [(version.pk, version.type, prepared.words) for version, prepared in written]
-        full_text.insert(self._connection, words)
+        full_text.insert_words(self._connection, words)
 
     def _insert(self, record: Record, body: bytes, current: Version | None, method: str) -> Version:
         version = insert_version(
@@ -254,7 +257,7 @@ class Transaction:
             f" AND ({visible.sql})",
             {"type": kind, "id": identity, **visible.params},
         ).fetchone()
-        return Version.of(row) if row else None
+        return Version.from_row(row) if row else None
 
     @property
     def _platform(self) -> bool:

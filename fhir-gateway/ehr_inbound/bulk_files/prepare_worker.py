@@ -15,7 +15,7 @@ from ehr_fhir.errors import EhrError, Unprocessable
 from ehr_fhir.index.full_text import Words
 from ehr_fhir.json_text import LARGEST
 from ehr_fhir.references import conditional, replace_references, target
-from ehr_gateway.store.version_rows import IndexValues, numbered
+from ehr_gateway.store.version_rows import IndexValues, group_by_table
 from ehr_gateway.transaction.integrity import malformed
 from ehr_gateway.transaction.prepared_resource import Prepared, named_author, prepare
 from ehr_inbound.bulk_files.files import LoadReject, Unit
@@ -145,7 +145,7 @@ def _ready(prepared: Prepared, parameters: Mapping[tuple[str, str], int]) -> Rea
         prepared.record,
         prepared.meta,
         prepared.content,
-        numbered(parameters, prepared.record.type, prepared.rows),
+        group_by_table(parameters, prepared.record.type, prepared.rows),
         prepared.words,
         prepared.rules,
         digest.digest(),

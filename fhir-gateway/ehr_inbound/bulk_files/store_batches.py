@@ -9,9 +9,9 @@ from ehr_gateway.database import Connection
 from ehr_gateway.store import full_text
 from ehr_gateway.store.store import Store, Version
 from ehr_gateway.store.version_rows import (
+    group_by_table,
     insert_index,
     insert_version,
-    numbered,
     remove_index,
     replace_rules,
 )
@@ -58,9 +58,9 @@ def _put_batch(store: Store, connection: Connection, batch: list[Ready], now_ms:
         if registry.indexed:
             kind = one.record.type
             body = body_of(one.record, one.meta, one.content, 1, now_ms)
-            written.append((pk, numbered(registry.ids, kind, registry.rows(kind, body))))
+            written.append((pk, group_by_table(registry.ids, kind, registry.rows(kind, body))))
     insert_index(connection, written)
-    full_text.insert(connection, words)
+    full_text.insert_words(connection, words)
     return len(batch) - len(words)
 
 
@@ -100,4 +100,4 @@ def _known(connection: Connection, one: Ready) -> tuple[bytes, Version] | None:
         " WHERE r.type = ? AND r.id = ? AND r.current = 1",
         (one.record.type, one.record.id),
     ).fetchone()
-    return (row["digest"], Version.of(row)) if row else None
+    return (row["digest"], Version.from_row(row)) if row else None

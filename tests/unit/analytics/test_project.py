@@ -146,7 +146,7 @@ def test_the_log_can_be_neither_changed_nor_cut(tmp_path: Path) -> None:
     projects.new(book, DRAFT)
 
     for statement in ("UPDATE event SET who = 'x'", "DELETE FROM event"):
-        with pytest.raises(sqlite3.IntegrityError), book.write_transaction() as connection:
+        with pytest.raises(sqlite3.IntegrityError), book.writing() as connection:
             connection.execute(statement)
 
 

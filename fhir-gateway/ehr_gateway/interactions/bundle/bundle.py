@@ -22,7 +22,7 @@ from ehr_gateway.search.across_types import search_types_in
 from ehr_gateway.search.page import SearchPage, search_in
 from ehr_gateway.search.statements import Terms
 from ehr_gateway.store.store import AuditHook, Store, Version
-from ehr_gateway.store.visible import read_in
+from ehr_gateway.store.visible import read_on
 from ehr_gateway.transaction.integrity import FindsNothing
 from ehr_gateway.transaction.transaction import Transaction, transaction
 
@@ -247,7 +247,7 @@ def _read(
     if target.version is not None:
         version = vread_in(connection, access, target.type, target.id, target.version)
     else:
-        version = read_in(connection, access, target.type, target.id)
+        version = read_on(connection, access, target.type, target.id)
     if is_same(target, version.version, version.last_updated_ms):
         return EntryResult("304 Not Modified", version, bare=True)
     return EntryResult("200 OK", version, bare=bare)

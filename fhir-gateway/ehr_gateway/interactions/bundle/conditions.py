@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from ehr_fhir.errors import Invalid, NotFound
 from ehr_gateway.interactions.bundle.entries import Entry
 from ehr_gateway.store.store import Version
-from ehr_gateway.store.visible import read_in
+from ehr_gateway.store.visible import read_on
 from ehr_gateway.transaction.conditional_match import match_for_update, only_match
 from ehr_gateway.transaction.transaction import Transaction
 
@@ -45,7 +45,7 @@ def existing(writing: Transaction, entry: Entry) -> Version | None:
     if identity is None:
         return None
     # By the rule of searching, since it was found by one.
-    return read_in(writing.connection, writing.access, entry.type, identity, "search")
+    return read_on(writing.connection, writing.access, entry.type, identity, "search")
 
 
 def check_criteria(entries: Sequence[tuple[Entry, Entry]]) -> None:
