@@ -28,7 +28,7 @@ setup: .venv/.ready ## everything needed to run: .venv, Java, Delta's jar (quick
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --require-hashes -r requirements.lock
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-build-isolation --no-deps -e .
 	@sh cli/setup/java.sh
-	@$(BIN)/python -m ehr_etl.jars
+	@$(BIN)/python -m ehr_etl.spark.jars
 	@touch $@
 
 browser: ## Chromium for the browser tests

@@ -11,10 +11,10 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
+from ehr_analytics import airlock, study
 from ehr_analytics import project as projects
-from ehr_analytics import release, study
 from ehr_analytics.register import Register
-from ehr_etl.session import spark_session
+from ehr_etl.spark.session import spark_session
 
 Data = Annotated[Path, typer.Option("--data", help="The platform's data folder.")]
 Who = Annotated[str, typer.Option("--as", help="Log-in of the person who takes this step.")]
@@ -168,7 +168,7 @@ def airlock_list(data: Data = DEFAULT_DATA) -> None:
 def airlock_check(run_id: RunId, who: Who, data: Data = DEFAULT_DATA) -> None:
     """Control a run's results and check them. Example: ehr research airlock check RUN --as LOGIN"""
     register = Register(data)
-    proposed = release.propose(register, run_id, who)
+    proposed = airlock.propose(register, run_id, who)
     table = Table("check", "file", "", "reason")
     for check in proposed.checks:
         table.add_row(check.name, check.file, "yes" if check.passed else "NO", check.reason)
@@ -212,12 +212,12 @@ def airlock_release(run_id: RunId, who: Who, data: Data = DEFAULT_DATA) -> None:
 
     Example: ehr research airlock release RUN --as steward.ng
     """
-    released = release.release(Register(data), run_id, who)
+    released = airlock.release(Register(data), run_id, who)
     typer.echo(f"{len(released.files)} files released to {released.folder}")
 
 
 def _decide(data: Path, run_id: str, who: str, verdict: str, reason: str) -> None:
-    proposed = release.decide(Register(data), run_id, who, verdict, reason)
+    proposed = airlock.decide(Register(data), run_id, who, verdict, reason)
     typer.echo(f"Run {run_id} is {proposed.run.state}; {len(proposed.decisions)} decided.")
 
 

@@ -10,8 +10,8 @@ from pathlib import Path
 
 from pyspark.sql import SparkSession
 
+from ehr_analytics import airlock, study
 from ehr_analytics import project as projects
-from ehr_analytics import release, study
 from ehr_analytics.project import Project
 from ehr_analytics.register import Register
 from ehr_etl.lake import Lake, row_count
@@ -65,14 +65,14 @@ def run_approved_study(
     on_progress("study runs on the project's views")
     run = study.run(register, spark, plan, applicant)
     on_progress("results pass the airlock")
-    proposed = release.propose(register, run.id, applicant)
+    proposed = airlock.propose(register, run.id, applicant)
     if not proposed.passed:
         failed = {check.name for check in proposed.checks if not check.passed}
         raise Fault(f"The airlock's checks refused the outputs: {', '.join(sorted(failed))}.")
     for checker in approvers:
         reason = "Small numbers hidden, the others rounded; no identifiers."
-        release.decide(register, run.id, checker, "approve", reason)
-    released = release.release(register, run.id, approvers[0])
+        airlock.decide(register, run.id, checker, "approve", reason)
+    released = airlock.release(register, run.id, approvers[0])
     return StudyReport(
         project=run.project,
         run=run.id,

@@ -28,7 +28,7 @@ from pyspark.sql import functions as F
 from ehr_analytics import project as projects
 from ehr_analytics import sql_guard
 from ehr_analytics.register import Register
-from ehr_etl.java_errors import java_errors
+from ehr_etl.spark.java_errors import java_errors
 from ehr_fhir.errors import NotFound, Unavailable, Unprocessable
 
 Row = dict[str, object]

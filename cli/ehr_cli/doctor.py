@@ -56,7 +56,7 @@ def report(settings: Settings, echo: Callable[[str], None] = typer.echo) -> bool
 
 def java() -> Finding:
     """Look for Java 17 or newer, which Spark needs."""
-    from ehr_etl.java import java_home
+    from ehr_etl.spark.java import java_home
 
     try:
         return Finding("Java", True, str(java_home()))
@@ -66,7 +66,7 @@ def java() -> Finding:
 
 def delta_jar() -> Finding:
     """Look for Delta's jar in the cache."""
-    from ehr_etl import jars
+    from ehr_etl.spark import jars
 
     found = jars.cached()
     advice = "Run `make setup` once with a network; it keeps the jar for later."

@@ -27,7 +27,7 @@ PAUSE_SECONDS = 10
 
 def session(settings: Settings) -> SparkSession:
     """Start the one Spark session."""
-    from ehr_etl.session import SparkSettings, spark_session
+    from ehr_etl.spark.session import SparkSettings, spark_session
 
     chosen = SparkSettings(settings.spark_master, settings.spark_memory)
     return spark_session(settings.data / "spark", chosen)
@@ -56,7 +56,7 @@ def run(settings: Settings, feed: str | None, *, once: bool) -> None:
 
 def view(settings: Settings, file: Path) -> None:
     """Write one ViewDefinition over the de-identified records to a gold table."""
-    from ehr_etl.views import read_view, view_frame
+    from ehr_etl.gold.views import read_view, view_frame
 
     definition = read_view(file)
     lake = place(settings)
@@ -75,7 +75,7 @@ def quality(settings: Settings) -> None:
     from rich.console import Console
     from rich.table import Table
 
-    from ehr_etl.quality import read_results
+    from ehr_etl.data_quality.expectations import read_results
 
     results = read_results(place(settings))
     if not results:
@@ -93,7 +93,7 @@ def refresh(
     settings: Settings, spark: SparkSession, base_url: str, say: Callable[[str], None]
 ) -> LakeReport:
     """Run the pipeline once over the gateway's feed."""
-    from ehr_etl.feed import HttpFeed
+    from ehr_etl.change_feed.landing import HttpFeed
     from ehr_etl.pipeline import run_once
 
     with httpx.Client(base_url=base_url, timeout=120) as client:
@@ -110,7 +110,7 @@ def refresh(
 
 def send_quality(settings: Settings, base_url: str, report: LakeReport) -> int:
     """Send the results of the quality gate to the gateway; return how many reports."""
-    from ehr_etl.measure_reports import measure_reports, report_quality
+    from ehr_etl.data_quality.measure_reports import measure_reports, report_quality
 
     at = datetime.now(UTC).isoformat(timespec="seconds")
     reports = measure_reports(report.quality, at)

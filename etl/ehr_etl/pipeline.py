@@ -13,16 +13,16 @@ from dataclasses import dataclass
 
 from pyspark.sql import SparkSession
 
-from ehr_etl import quality
-from ehr_etl.bronze import append_to_bronze
-from ehr_etl.consent_tables import refresh_consent_tables
-from ehr_etl.deid import refresh_deid
-from ehr_etl.feed import FeedSource, pull
-from ehr_etl.java_errors import java_errors
+from ehr_etl.change_feed.landing import FeedSource, pull
+from ehr_etl.data_quality import expectations
+from ehr_etl.data_quality.expectations import TableQuality
+from ehr_etl.gold.views import VIEWS, build_gold
 from ehr_etl.lake import Lake, row_count
-from ehr_etl.quality import TableQuality
-from ehr_etl.silver import SilverReport, refresh_silver
-from ehr_etl.views import VIEWS, build_gold
+from ehr_etl.spark.java_errors import java_errors
+from ehr_etl.tables.bronze import append_to_bronze
+from ehr_etl.tables.consent_tables import refresh_consent_tables
+from ehr_etl.tables.deid import refresh_deid
+from ehr_etl.tables.silver import SilverReport, refresh_silver
 
 STEPS = ("feed", "bronze", "silver", "consent", "deid", "gold", "quality")
 
@@ -72,7 +72,7 @@ def run_once(
     """Take in what is new in the feed and bring every table up to it."""
     seconds: dict[str, float] = {}
     before = _counts(lake)
-    quality.warm_up()
+    expectations.warm_up()
 
     @contextmanager
     def step(name: str, sentence: str) -> Iterator[None]:
@@ -96,8 +96,8 @@ def run_once(
         for name in VIEWS:
             build_gold(spark, lake, name)
     with step("quality", "Checking the tables for research."):
-        results = (quality.silver_quality(lake), *quality.check_gold(lake, VIEWS))
-        quality.write_results(lake, results)
+        results = (expectations.silver_quality(lake), *expectations.check_gold(lake, VIEWS))
+        expectations.write_results(lake, results)
     after = _counts(lake)
     tables = tuple(TableRows(name, before.get(name, 0), after[name]) for name in after)
     return LakeReport(pulled.lines, pulled.last, taken, tables, results, seconds)

@@ -10,17 +10,17 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
+from ehr_etl.gold.views import identified_views
 from ehr_etl.lake import Lake
-from ehr_etl.session import spark_session
-from ehr_etl.views import identified_views
+from ehr_etl.spark.session import spark_session
 from ehr_fhir.errors import Unavailable
+from ehr_models import tracking
 from ehr_models.demo import score_champion
-from ehr_models.readmission import tracking
-from ehr_models.readmission.evaluate import Evaluation
-from ehr_models.readmission.evaluate import evaluate as evaluate_frame
-from ehr_models.readmission.features import features
-from ehr_models.readmission.train import read_gold
-from ehr_models.readmission.train import train as train_model
+from ehr_models.evaluate import Evaluation
+from ehr_models.evaluate import evaluate as evaluate_frame
+from ehr_models.tasks.readmission.features import features
+from ehr_models.train import read_gold
+from ehr_models.train import train as train_model
 
 Data = Annotated[Path, typer.Option("--data", help="The platform's data folder.")]
 DEFAULT_DATA = Path("var")

@@ -11,9 +11,9 @@ from pathlib import Path
 import pandas as pd
 from pyspark.sql import DataFrame, SparkSession
 
-from ehr_models.readmission import score, tracking
-from ehr_models.readmission.intervals import Performance
-from ehr_models.readmission.train import read_gold, train
+from ehr_models import score, tracking
+from ehr_models.intervals import Performance
+from ehr_models.train import read_gold, train
 
 
 @dataclass(frozen=True)

@@ -25,9 +25,10 @@ ROOT = Path(__file__).resolve().parents[2]
 KILLED = """
 import os, signal, sys
 from pathlib import Path
-from ehr_etl import deid, pipeline, silver
+from ehr_etl import pipeline
 from ehr_etl.lake import Lake
-from ehr_etl.session import spark_session
+from ehr_etl.tables import silver
+from ehr_etl.spark.session import spark_session
 from tests.lib.lake_input import KEY, NOW_MS, first_feed
 
 folder, moment = Path(sys.argv[1]), sys.argv[2]

@@ -9,11 +9,11 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from ehr_etl import consent_tables, deid, silver
+from ehr_etl.gold.views import identified_views, run_view
 from ehr_etl.lake import Lake, read_small
 from ehr_etl.pipeline import STEPS, LakeReport, run_once
-from ehr_etl.release import release
-from ehr_etl.views import identified_views, run_view
+from ehr_etl.tables import consent_tables, deid, silver
+from ehr_etl.tables.quarantine import release
 from ehr_fhir.errors import EhrError, Invalid, NotFound
 from ehr_privacy.consent.labelling import parse_labels
 from ehr_privacy.deid import pseudonym

@@ -12,11 +12,11 @@ import pytest
 from typer.testing import CliRunner
 
 from ehr_fhir.errors import Fault, NotFound, Unavailable
+from ehr_models import tracking
 from ehr_models.cli import app
 from ehr_models.demo import score_champion
-from ehr_models.readmission import tracking
-from ehr_models.readmission.features import FEATURES
-from ehr_models.readmission.train import Training, read_gold, train
+from ehr_models.tasks.readmission.features import FEATURES
+from ehr_models.train import Training, read_gold, train
 from tests.lib import gold
 
 NOW = datetime(2026, 11, 22, 8, 30, tzinfo=UTC)

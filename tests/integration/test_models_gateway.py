@@ -6,7 +6,7 @@ from datetime import UTC, datetime
 
 import pytest
 
-from ehr_models.readmission.score import Score, send_all
+from ehr_models.score import Score, send_all
 from tests.lib.gateway import House
 
 NOW = datetime(2026, 11, 22, 8, 30, tzinfo=UTC)

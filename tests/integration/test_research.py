@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 from pyspark.sql import SparkSession
 
+from ehr_analytics import airlock, sql_guard, study
 from ehr_analytics import project as projects
-from ehr_analytics import release, sql_guard, study
 from ehr_analytics.demo import run_approved_study
 from ehr_analytics.register import Register
 from ehr_fhir.errors import Conflict, Forbidden, Unavailable, Unprocessable
@@ -57,7 +57,7 @@ def test_the_run_log_says_who_when_which_code_and_which_table_versions(
 def test_the_cohort_counts_what_plain_python_counts(
     done: tuple[Register, study.Run], data: Path
 ) -> None:
-    from ehr_models.readmission.features import index_stays
+    from ehr_models.tasks.readmission.features import index_stays
 
     book, run = done
     views = gold.made_up(300)
@@ -83,15 +83,15 @@ def test_nothing_is_released_before_two_other_people_approve(
     book, run = done
 
     with pytest.raises(Conflict):
-        release.decide(book, run.id, "steward.ng", "approve", "fine")
-    assert release.propose(book, run.id, "researcher.lau").passed
+        airlock.decide(book, run.id, "steward.ng", "approve", "fine")
+    assert airlock.propose(book, run.id, "researcher.lau").passed
     with pytest.raises(Forbidden):
-        release.decide(book, run.id, "researcher.lau", "approve", "mine")
-    release.decide(book, run.id, "steward.ng", "approve", "fine")
+        airlock.decide(book, run.id, "researcher.lau", "approve", "mine")
+    airlock.decide(book, run.id, "steward.ng", "approve", "fine")
     with pytest.raises(Forbidden, match="different person"):
-        release.decide(book, run.id, "steward.ng", "approve", "fine")
+        airlock.decide(book, run.id, "steward.ng", "approve", "fine")
     with pytest.raises(Conflict, match="1 approvals"):
-        release.release(book, run.id, "steward.ng")
+        airlock.release(book, run.id, "steward.ng")
 
     assert not (data / "research" / "released" / "acute-returns" / run.id).exists()
 
@@ -127,13 +127,13 @@ def test_outputs_changed_after_the_check_do_not_leave(
     plan = study.load(PLAN)
     short = study.Study(**{**plan.__dict__, "measures": plan.measures[:1]})
     run = study.run(book, spark, short, "researcher.lau")
-    release.propose(book, run.id, "researcher.lau")
+    airlock.propose(book, run.id, "researcher.lau")
     for checker in ("steward.ng", "auditor.tse"):
-        release.decide(book, run.id, checker, "approve", "fine")
+        airlock.decide(book, run.id, checker, "approve", "fine")
     (study.run_folder(book, run.id) / "outputs" / "overall.csv").write_text("people\n3\n")
 
     with pytest.raises(Conflict, match="not the ones that were checked"):
-        release.release(book, run.id, "steward.ng")
+        airlock.release(book, run.id, "steward.ng")
 
 
 def test_a_column_that_was_not_approved_is_not_there(spark: SparkSession, data: Path) -> None:
@@ -167,7 +167,7 @@ def test_a_project_sees_pseudonyms_of_its_own(spark: SparkSession, data: Path) -
     assert not [patient for patient in gold.made_up(300)["patient_demographics"]["id"]
                 if patient in raw]  # fmt: skip
     # And a pseudonym as a stratum is a row about one person: it does not get as far as the door.
-    release.propose(book, run.id, "researcher.lau")
+    airlock.propose(book, run.id, "researcher.lau")
     ready = (study.run_folder(book, run.id) / "outputs" / "ids.csv").read_text()
     assert ready.splitlines() == ["reason,people,stays,returns,returns_people"]
 

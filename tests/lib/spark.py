@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 @pytest.fixture(scope="session")
 def spark(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SparkSession]:
     """Start Spark once; the tests of a run share it."""
-    from ehr_etl.session import SparkSettings, spark_session
+    from ehr_etl.spark.session import SparkSettings, spark_session
 
     session = spark_session(
         tmp_path_factory.mktemp("spark"), SparkSettings(master="local[2]", memory="2g")

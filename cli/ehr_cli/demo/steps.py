@@ -96,7 +96,7 @@ def study(tour: Tour) -> tuple[str, str]:
 
 def model(tour: Tour) -> tuple[str, str]:
     """Train, register and score; the scores go back as RiskAssessments."""
-    from ehr_etl.views import identified_views
+    from ehr_etl.gold.views import identified_views
     from ehr_models.demo import train_and_score
 
     caller = Caller(tour.settings, client="models")

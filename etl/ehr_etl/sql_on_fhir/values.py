@@ -11,9 +11,9 @@ from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from decimal import Decimal
 
-from ehr_etl.java_errors import NOT_A_SINGLE_VALUE
+from ehr_etl.spark.java_errors import NOT_A_SINGLE_VALUE
+from ehr_etl.spark.sql_text import literal as sql_literal
 from ehr_etl.sql_on_fhir.elements import PRIMITIVES, Element, spark_type
-from ehr_etl.sql_text import literal as sql_literal
 
 
 @dataclass

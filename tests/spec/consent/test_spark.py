@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from ehr_etl.sql_text import bind, literal
+from ehr_etl.spark.sql_text import bind, literal
 from ehr_privacy.consent import (
     TABLES,
     Column,

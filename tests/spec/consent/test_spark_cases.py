@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from ehr_etl.sql_text import bind
+from ehr_etl.spark.sql_text import bind
 from ehr_privacy.consent import Record, RuleRow, carried_over, compile_predicate
 from tests.spec.consent.test_cases import (
     CASES,

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from ehr_analytics.checks import MAX_ROWS, check_folder, may_be_shown
+from ehr_analytics.output_checks import MAX_ROWS, check_folder, may_be_shown
 
 COUNTS = ("people", "stays")
 POLICY = "opensafely-7-5"

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from ehr_analytics.control import Table, control
-from ehr_analytics.plot import bars
+from ehr_analytics.bar_chart import bars
+from ehr_analytics.disclosure_control import Table, control
 
 TABLE = Table(
     ("sex",),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from ehr_etl.consent_tables import consent_tables
+from ehr_etl.tables.consent_tables import consent_tables
 from ehr_privacy.consent import TABLES
 from tests.lib.feed_lines import consent
 

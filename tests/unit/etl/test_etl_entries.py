@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 
-from ehr_etl.entries import parse_entry
+from ehr_etl.change_feed.entries import parse_entry
 from tests.lib.feed_lines import feed_line
 
 OBSERVATION = {

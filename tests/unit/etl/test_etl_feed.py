@@ -9,7 +9,7 @@ from pathlib import Path
 import httpx
 import pytest
 
-from ehr_etl.feed import FileFeed, HttpFeed, landed_position, pull
+from ehr_etl.change_feed.landing import FileFeed, HttpFeed, landed_position, pull
 from ehr_etl.lake import Lake
 from ehr_fhir.errors import Fault, Forbidden, Unauthorized, Unavailable
 from tests.lib.feed_lines import feed_line, feed_page

@@ -6,10 +6,10 @@ from pathlib import Path
 
 import pytest
 
+from ehr_etl.gold.views import VIEWS, load_view, read_view
 from ehr_etl.sql_on_fhir import compile_view, parse_view
 from ehr_etl.sql_on_fhir.elements import elements, is_type
 from ehr_etl.sql_on_fhir.fhirpath import Binary, Call, Literal, Member, Variable, parse
-from ehr_etl.views import VIEWS, load_view, read_view
 from ehr_fhir.errors import Invalid, NotFound, Unprocessable
 
 

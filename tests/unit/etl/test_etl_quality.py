@@ -10,9 +10,7 @@ import pandas as pd
 import pytest
 from fhir.resources.R4B.measurereport import MeasureReport
 
-from ehr_etl.lake import Lake
-from ehr_etl.measure_reports import PASSED, measure_reports, report_quality
-from ehr_etl.quality import (
+from ehr_etl.data_quality.expectations import (
     ExpectationResult,
     TableQuality,
     check_table,
@@ -20,7 +18,9 @@ from ehr_etl.quality import (
     read_results,
     write_results,
 )
-from ehr_etl.views import VIEWS, load_view
+from ehr_etl.data_quality.measure_reports import PASSED, measure_reports, report_quality
+from ehr_etl.gold.views import VIEWS, load_view
+from ehr_etl.lake import Lake
 from ehr_fhir.errors import Forbidden, Unavailable, Unprocessable
 
 AT = "2026-11-22T08:00:00Z"

@@ -11,10 +11,10 @@ import pytest
 from py4j.protocol import Py4JError
 from pyspark.errors import AnalysisException
 
-from ehr_etl import jars, java
-from ehr_etl.java_errors import java_errors, translate
-from ehr_etl.quality_rules import load_quality_rules
-from ehr_etl.sql_text import bind, literal
+from ehr_etl.data_quality.rules import load_quality_rules
+from ehr_etl.spark import jars, java
+from ehr_etl.spark.java_errors import java_errors, translate
+from ehr_etl.spark.sql_text import bind, literal
 from ehr_fhir.errors import Conflict, Fault, Unavailable, Unprocessable
 
 
@@ -26,7 +26,7 @@ def test_the_quality_rules_load_and_name_each_rule_once() -> None:
 
 
 def test_no_quality_rule_depends_on_the_clock() -> None:
-    text = (files("ehr_etl") / "rules" / "quality.toml").read_text()
+    text = (files("ehr_etl.data_quality") / "rules.toml").read_text()
 
     sql = " ".join(rule["sql"] for rule in tomllib.loads(text)["rule"])
     assert not [name for name in ("current_", "now(") if name in sql]

@@ -7,7 +7,7 @@ import logging.config
 import pytest
 from pyspark.logger import PySparkLogger
 
-from ehr_etl.session import silence
+from ehr_etl.spark.session import silence
 
 
 @pytest.mark.parametrize("name", ["SQLQueryContextLogger", "DataFrameQueryContextLogger"])

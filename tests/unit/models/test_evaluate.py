@@ -8,11 +8,11 @@ import pytest
 from sklearn.metrics import average_precision_score, brier_score_loss, roc_auc_score
 
 from ehr_fhir.errors import Unprocessable
-from ehr_models.readmission.card import card
-from ehr_models.readmission.evaluate import evaluate, pipeline, rounded
-from ehr_models.readmission.features import FEATURES, features
-from ehr_models.readmission.intervals import performance
-from ehr_models.readmission.lace import lace
+from ehr_models.card import card
+from ehr_models.evaluate import evaluate, pipeline, rounded
+from ehr_models.intervals import performance
+from ehr_models.tasks.readmission.features import FEATURES, features
+from ehr_models.tasks.readmission.lace import lace
 from tests.lib import gold
 
 

@@ -6,7 +6,7 @@ import math
 
 import pandas as pd
 
-from ehr_models.readmission.features import FEATURES, features, index_stays, latest_stays
+from ehr_models.tasks.readmission.features import FEATURES, features, index_stays, latest_stays
 from tests.lib import gold
 
 

@@ -12,9 +12,9 @@ from fhir.resources.R4B.provenance import Provenance
 from fhir.resources.R4B.riskassessment import RiskAssessment
 
 from ehr_fhir.errors import Unavailable, Unprocessable
-from ehr_models.readmission.evaluate import pipeline
-from ehr_models.readmission.features import FEATURES, features
-from ehr_models.readmission.score import Score, score, send, send_all, transaction
+from ehr_models.evaluate import pipeline
+from ehr_models.score import Score, score, send, send_all, transaction
+from ehr_models.tasks.readmission.features import FEATURES, features
 from tests.lib import gold
 
 NOW = datetime(2026, 11, 22, 8, 30, tzinfo=UTC)

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
-from ehr_etl.quality import load_suite
-from ehr_etl.quality_rules import load_quality_rules
-from ehr_etl.views import VIEWS
+from ehr_etl.data_quality.expectations import load_suite
+from ehr_etl.data_quality.rules import load_quality_rules
+from ehr_etl.gold.views import VIEWS
 from ehr_portal.plain_names import plain_name
 from ehr_portal.quality import CHECKS, PASSED, reports
 from tests.lib.portal_house import PortalHouse, portal

@@ -16,8 +16,14 @@ from typing import Any, Protocol
 from sklearn.pipeline import Pipeline
 
 from ehr_fhir.errors import Unavailable, Unprocessable
-from ehr_models.readmission.features import FEATURES, RETURN_WITHIN, Views, features, latest_stays
-from ehr_models.readmission.tracking import MODEL
+from ehr_models.tasks.readmission.features import (
+    FEATURES,
+    RETURN_WITHIN,
+    Views,
+    features,
+    latest_stays,
+)
+from ehr_models.tracking import MODEL
 
 MODEL_SYSTEM = "https://ehr-commons.hk/fhir/NamingSystem/model"
 ENCOUNTER_SYSTEM = "https://ehr-commons.hk/fhir/NamingSystem/encounter"

@@ -9,8 +9,8 @@ from pathlib import Path
 import orjson
 from pyspark.sql import DataFrame, SparkSession
 
-from ehr_etl.java_errors import java_errors
 from ehr_etl.lake import Lake, read_table
+from ehr_etl.spark.java_errors import java_errors
 from ehr_etl.sql_on_fhir import ViewDefinition, compile_view, parse_view
 from ehr_fhir.errors import Invalid, NotFound
 
@@ -20,7 +20,9 @@ SOURCES = ("deid", "silver")
 
 def load_view(name: str) -> ViewDefinition:
     """Read one of the views that come with the lake."""
-    return parse_view(orjson.loads((files("ehr_etl") / "views" / f"{name}.json").read_bytes()))
+    return parse_view(
+        orjson.loads((files(__package__) / "view_definitions" / f"{name}.json").read_bytes())
+    )
 
 
 def read_view(file: Path) -> ViewDefinition:

@@ -9,7 +9,7 @@ from matplotlib.figure import Figure
 from sklearn.calibration import calibration_curve
 from sklearn.metrics import roc_curve
 
-from ehr_models.readmission.features import OUTCOME
+from ehr_models.tasks.readmission.features import OUTCOME
 
 # Okabe and Ito's colours, and a line style each.
 _STYLES = {"logistic": ("#0072B2", "-"), "lace": ("#D55E00", "--")}

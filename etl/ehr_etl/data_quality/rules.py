@@ -31,8 +31,8 @@ class QualityRules:
 
 
 def load_quality_rules(text: str | None = None) -> QualityRules:
-    """Read rules/quality.toml, or the text given, and check its shape."""
-    source = (files("ehr_etl") / "rules" / "quality.toml").read_text() if text is None else text
+    """Read data_quality/rules.toml, or the text given, and check its shape."""
+    source = (files(__package__) / "rules.toml").read_text() if text is None else text
     content = tomllib.loads(source)
     try:
         rules = tuple(
@@ -41,9 +41,9 @@ def load_quality_rules(text: str | None = None) -> QualityRules:
         )
         elements = " ".join(content["elements"].split())
     except KeyError as error:
-        raise Fault(f"rules/quality.toml lacks {error}.") from error
+        raise Fault(f"data_quality/rules.toml lacks {error}.") from error
     if len({rule.name for rule in rules}) != len(rules):
-        raise Fault("rules/quality.toml names two rules alike.")
+        raise Fault("data_quality/rules.toml names two rules alike.")
     return QualityRules(elements, rules)
 
 

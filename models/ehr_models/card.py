@@ -9,8 +9,8 @@ from collections.abc import Mapping
 from importlib.resources import files
 from string import Template
 
-from ehr_models.readmission.evaluate import Evaluation, rounded
-from ehr_models.readmission.features import FEATURES
+from ehr_models.evaluate import Evaluation, rounded
+from ehr_models.tasks.readmission.features import FEATURES
 
 _NAMES = {"logistic": "This model", "lace": "LACE (recalibrated)", "prevalence": "Prevalence alone"}
 
@@ -19,7 +19,7 @@ def card(
     evaluation: Evaluation, *, trained_at: str, tables: Mapping[str, int], code: str, run: str
 ) -> str:
     """Write the model card of one training run, in Markdown."""
-    text = files(__package__).joinpath("card.md").read_text("utf-8")
+    text = files("ehr_models.tasks.readmission").joinpath("card.md").read_text("utf-8")
     rows = [
         f"| {_NAMES[name]} | {p.auroc} | {p.auprc} | {p.brier} |"
         for name, p in evaluation.performance.items()

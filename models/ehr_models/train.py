@@ -15,10 +15,10 @@ from deltalake import DeltaTable
 from deltalake.exceptions import TableNotFoundError
 
 from ehr_fhir.errors import Unavailable
-from ehr_models.readmission import plots, tracking
-from ehr_models.readmission.card import card
-from ehr_models.readmission.evaluate import Evaluation, evaluate, pipeline, rounded
-from ehr_models.readmission.features import FEATURES, OUTCOME, Views, features
+from ehr_models import plots, tracking
+from ehr_models.card import card
+from ehr_models.evaluate import Evaluation, evaluate, pipeline, rounded
+from ehr_models.tasks.readmission.features import FEATURES, OUTCOME, Views, features
 
 VIEWS = ("patient_demographics", "encounter_flat", "condition_flat")
 
@@ -96,7 +96,7 @@ def code_digest() -> str:
     """Return the digest of the code that trains."""
     package = Path(str(files(__package__)))
     digest = hashlib.sha256()
-    for path in sorted(package.glob("*.py")):
+    for path in sorted(package.rglob("*.py")):
         digest.update(path.name.encode() + path.read_bytes())
     return digest.hexdigest()
 

@@ -20,7 +20,7 @@ import pandas as pd
 from sklearn.pipeline import Pipeline
 
 from ehr_fhir.errors import Fault, NotFound
-from ehr_models.readmission.features import FEATURES
+from ehr_models.tasks.readmission.features import FEATURES
 
 MODEL = "readmission-28d"
 CHAMPION = "champion"

@@ -15,10 +15,10 @@ from sklearn.pipeline import Pipeline, make_pipeline
 from sklearn.preprocessing import StandardScaler
 
 from ehr_fhir.errors import Unprocessable
-from ehr_models.readmission.features import FEATURES, OUTCOME
-from ehr_models.readmission.intervals import SEED, Numbers, Performance
-from ehr_models.readmission.intervals import performance as measure
-from ehr_models.readmission.lace import lace
+from ehr_models.intervals import SEED, Numbers, Performance
+from ehr_models.intervals import performance as measure
+from ehr_models.tasks.readmission.features import FEATURES, OUTCOME
+from ehr_models.tasks.readmission.lace import lace
 
 # Below this many outcomes an estimate is a demonstration (Collins 2016 asks for 100 to validate).
 ENOUGH_OUTCOMES = 100

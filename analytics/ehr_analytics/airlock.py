@@ -18,9 +18,9 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from ehr_analytics import project as projects
-from ehr_analytics.checks import HIDDEN, Check, check_folder
-from ehr_analytics.control import Controlled, Table, control
-from ehr_analytics.plot import bars
+from ehr_analytics.bar_chart import bars
+from ehr_analytics.disclosure_control import Controlled, Table, control
+from ehr_analytics.output_checks import HIDDEN, Check, check_folder
 from ehr_analytics.register import Register
 from ehr_analytics.study import Measure, Run, Study, get_run, people_of, run_folder, stored
 from ehr_fhir.errors import Conflict, Forbidden, Unprocessable

@@ -15,8 +15,8 @@ from pyspark import SparkConf, SparkContext
 from pyspark.java_gateway import launch_gateway
 from pyspark.sql import SparkSession
 
-from ehr_etl import jars
-from ehr_etl.java import java_home
+from ehr_etl.spark import jars
+from ehr_etl.spark.java import java_home
 from ehr_fhir.errors import Unavailable
 
 __all__ = ["SparkSettings", "prefetch", "silence", "spark_session"]
@@ -56,7 +56,7 @@ def spark_session(
     os.environ.setdefault("PYSPARK_PYTHON", sys.executable)
     os.environ.setdefault("SPARK_LOCAL_IP", "127.0.0.1")
     found = jars.prefetch(on_progress, settings.jar_cache)
-    with as_file(files("ehr_etl") / "rules" / "log4j2.properties") as log_settings:
+    with as_file(files(__package__) / "log4j2.properties") as log_settings:
         conf = SparkConf(loadDefaults=False)
         conf.setAll(list(_options(settings, work, found, log_settings).items()))
         return _start(conf, work)

@@ -8,10 +8,10 @@ import orjson
 from pyspark.sql import SparkSession
 from pyspark.sql import functions as F
 
-from ehr_etl.entries import Entry, facts_of
-from ehr_etl.java_errors import java_errors
+from ehr_etl.change_feed.entries import Entry, facts_of
 from ehr_etl.lake import Lake, read_table
-from ehr_etl.silver import PARSED, SILVER_COLUMNS, entry_rows, merge_into_silver
+from ehr_etl.spark.java_errors import java_errors
+from ehr_etl.tables.silver import PARSED, SILVER_COLUMNS, entry_rows, merge_into_silver
 from ehr_fhir.errors import NotFound, Unprocessable
 
 

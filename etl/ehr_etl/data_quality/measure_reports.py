@@ -7,7 +7,7 @@ from typing import Any
 
 import httpx
 
-from ehr_etl.quality import ExpectationResult, TableQuality
+from ehr_etl.data_quality.expectations import ExpectationResult, TableQuality
 from ehr_fhir.errors import Forbidden, Unauthorized, Unavailable, Unprocessable
 
 BASE = "https://ehr-commons.hk/fhir"

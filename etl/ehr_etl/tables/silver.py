@@ -14,9 +14,9 @@ from deltalake import DeltaTable
 from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
 
-from ehr_etl.entries import Entry, Facts, parse_entry
+from ehr_etl.change_feed.entries import Entry, Facts, parse_entry
+from ehr_etl.data_quality.rules import QualityRules, load_quality_rules
 from ehr_etl.lake import ENTRY, FACTS, Lake, create_table, read_table
-from ehr_etl.quality_rules import QualityRules, load_quality_rules
 
 PARSED = f"key STRING, {ENTRY}, deleted BOOLEAN, {FACTS}, resource STRING, fault STRING"
 SILVER_COLUMNS = (

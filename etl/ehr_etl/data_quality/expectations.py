@@ -16,8 +16,8 @@ from typing import TYPE_CHECKING, Any
 
 import orjson
 
+from ehr_etl.data_quality.rules import load_quality_rules
 from ehr_etl.lake import Lake, read_small, row_count
-from ehr_etl.quality_rules import load_quality_rules
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -63,8 +63,8 @@ def check_gold(lake: Lake, names: Sequence[str]) -> tuple[TableQuality, ...]:
 
 
 def load_suite(name: str) -> Mapping[str, Any]:
-    """Read the suite of a gold table (rules/expectations): JSON of Great Expectations' kwargs."""
-    file = files("ehr_etl") / "rules" / "expectations" / f"{name}.json"
+    """Read the suite of a gold table (suites/): JSON of Great Expectations' kwargs."""
+    file = files(__package__) / "suites" / f"{name}.json"
     return dict(orjson.loads(file.read_bytes()))
 
 

@@ -12,9 +12,9 @@ import orjson
 import pyarrow as pa
 from pyspark.sql import DataFrame, SparkSession
 
-from ehr_etl.consent_tables import register_consent_views
 from ehr_etl.lake import TABLES, Lake, create_table, read_table
-from ehr_etl.sql_text import bind
+from ehr_etl.spark.sql_text import bind
+from ehr_etl.tables.consent_tables import register_consent_views
 from ehr_privacy.consent import record_facts, research_predicate
 from ehr_privacy.consent.labelling import LabelRules, load_labels
 from ehr_privacy.deid import Deidentifier, load_rules, pseudonym

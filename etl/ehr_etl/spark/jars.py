@@ -74,7 +74,7 @@ def _resolve(folder: Path) -> None:
     from pyspark import SparkConf
     from pyspark.java_gateway import launch_gateway
 
-    from ehr_etl.java import java_home
+    from ehr_etl.spark.java import java_home
 
     os.environ["JAVA_HOME"] = str(java_home())
     conf = SparkConf(loadDefaults=False)

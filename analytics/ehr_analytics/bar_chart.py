@@ -7,7 +7,7 @@ from pathlib import Path
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
-from ehr_analytics.control import Table
+from ehr_analytics.disclosure_control import Table
 
 # Okabe and Ito's colours and a hatch each: told apart without colour vision, and on paper.
 _STYLES = (("#0072B2", ""), ("#E69F00", "//"), ("#009E73", ".."), ("#CC79A7", "xx"))
