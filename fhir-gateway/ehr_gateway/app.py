@@ -11,9 +11,6 @@ from fastapi import FastAPI
 from starlette.types import Receive, Scope, Send
 
 from ehr_fhir.errors import NotFound
-from ehr_gateway.access_requests import schema as access_schema
-from ehr_gateway.accounts import schema
-from ehr_gateway.audit_log import schema as audit_schema
 from ehr_gateway.audit_log.batcher import AuditBatcher
 from ehr_gateway.audit_log.service import open_log
 from ehr_gateway.audit_log.timer import Timer
@@ -33,7 +30,6 @@ from ehr_gateway.login import (
     oauth_router,
 )
 from ehr_gateway.login.eid_simulator import create_simulator
-from ehr_gateway.notices import schema as notice_schema
 from ehr_gateway.notices.channels import open_channels
 from ehr_gateway.notices.delivery import Deliveries
 from ehr_gateway.oauth import clients
@@ -52,6 +48,10 @@ from ehr_gateway.routes import (
     search,
 )
 from ehr_gateway.routes.fast_path import Direct, direct
+from ehr_gateway.schema import access_requests as access_schema
+from ehr_gateway.schema import accounts
+from ehr_gateway.schema import audit_log as audit_schema
+from ehr_gateway.schema import notices as notice_schema
 from ehr_gateway.settings import GatewaySettings
 from ehr_gateway.store.reindex import ReindexThread
 from ehr_gateway.store.store import Store
@@ -117,7 +117,7 @@ def create_gateway(
     own = store is None
     opened = store or Store(settings.database, settings.data)
     for tables in (
-        schema.METADATA, audit_schema.METADATA, access_schema.METADATA, notice_schema.METADATA,
+        accounts.METADATA, audit_schema.METADATA, access_schema.METADATA, notice_schema.METADATA,
     ):  # fmt: skip
         create_tables(opened.database, tables)
     _register_portal(opened)

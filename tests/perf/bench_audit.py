@@ -22,12 +22,12 @@ from pathlib import Path
 
 import orjson
 
-from ehr_gateway.audit_log import schema
 from ehr_gateway.audit_log.checkpoints import advance
 from ehr_gateway.audit_log.folder import LogFolder
-from ehr_gateway.audit_log.schema import CONTENT
 from ehr_gateway.audit_log.verify import Report, Task, verify
 from ehr_gateway.database import create_tables, open_database
+from ehr_gateway.schema import audit_log
+from ehr_gateway.schema.audit_log import CONTENT
 from ehr_privacy.audit import Signer, inclusion_proof, row_leaf
 
 _SIGNER = Signer("ehr-commons.hk/audit", bytes(32))
@@ -76,7 +76,7 @@ def _measured(place: Path, size: int, processes: int) -> Figure:
     """Grow the log to a size, sign for it, verify it."""
     path, folder = place / "ehr.db", LogFolder(place / "audit-log")
     database = open_database(path)
-    create_tables(database, schema.METADATA)
+    create_tables(database, audit_log.METADATA)
     _grow(path, size)
     begin = time.monotonic()
     advance(database, folder, _SIGNER, lambda: _START)

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from ehr_gateway.access import Access
-from ehr_gateway.store import schema
+from ehr_gateway.schema import resources
 from ehr_gateway.store.store import Store
 from ehr_gateway.transaction.prepared_resource import drafted
 from ehr_gateway.transaction.transaction import transaction
@@ -163,7 +163,7 @@ def _copies(store: Store, first: int, numbers: range) -> None:
             connection.executemany(
                 "INSERT INTO copy VALUES (?, ?)", [(n, f"c{n:07x}") for n in some]
             )
-            for table in schema.METADATA.sorted_tables:
+            for table in resources.METADATA.sorted_tables:
                 if table.name not in _NOT_COPIED:
                     connection.execute(_copy(store, table, first, size))
             connection.execute("DROP TABLE copy")

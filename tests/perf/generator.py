@@ -20,7 +20,7 @@ import orjson
 from sqlalchemy import Table
 
 from ehr_gateway.database import Connection
-from ehr_gateway.store import schema
+from ehr_gateway.schema import resources as schema
 from ehr_gateway.store.store import Store
 from ehr_inbound.bulk_files.load import load
 from tests.perf.gateway.bundles import sample

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from ehr_gateway.store import schema
+from ehr_gateway.schema import resources
 from tests.lib.gateway import House, Session, encounter, observation, organization, patient
 
 JSON = {"Content-Type": "application/fhir+json"}
@@ -29,7 +29,7 @@ def rows(house: House) -> dict[str, int]:
     with house.gateway.store.read_transaction() as connection:
         return {
             name: int(connection.execute(f"SELECT COUNT(*) FROM {name}").fetchone()[0])
-            for name in schema.METADATA.tables
+            for name in resources.METADATA.tables
         }
 
 

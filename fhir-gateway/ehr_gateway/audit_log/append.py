@@ -9,8 +9,8 @@ from __future__ import annotations
 import os
 from collections.abc import Iterable, Sequence
 
-from ehr_gateway.audit_log.schema import CONTENT
 from ehr_gateway.database import Connection
+from ehr_gateway.schema.audit_log import CONTENT
 from ehr_privacy.audit import SALT_BYTES, row_leaf
 
 __all__ = ["Sealed", "Values", "append", "sealed"]

@@ -5,8 +5,8 @@ from __future__ import annotations
 import json
 from dataclasses import dataclass
 
-from ehr_gateway.audit_log.schema import CONTENT
 from ehr_gateway.database import Connection
+from ehr_gateway.schema.audit_log import CONTENT
 
 __all__ = ["AuditFilter", "AuditRow", "find", "total"]
 

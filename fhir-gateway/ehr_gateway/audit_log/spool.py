@@ -23,8 +23,8 @@ import orjson
 
 from ehr_fhir.errors import Unavailable
 from ehr_gateway.audit_log.append import Values, append, sealed
-from ehr_gateway.audit_log.schema import CONTENT
 from ehr_gateway.database import ROW_REFUSED_ERRORS, Database
+from ehr_gateway.schema.audit_log import CONTENT
 
 __all__ = ["Spool"]
 

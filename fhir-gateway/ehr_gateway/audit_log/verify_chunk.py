@@ -13,8 +13,8 @@ from pathlib import Path
 from typing import Any
 
 from ehr_gateway.audit_log.folder import LogFolder
-from ehr_gateway.audit_log.schema import CONTENT
 from ehr_gateway.database import Dialect, open_database
+from ehr_gateway.schema.audit_log import CONTENT
 from ehr_privacy.audit import HASH_BYTES, TILE, Finding, compare, root_of, row_leaf
 
 __all__ = ["CHUNK", "ERASURE", "Chunk", "Part", "read_chunk", "stored_root"]

@@ -10,9 +10,9 @@ from pathlib import Path
 
 from ehr_fhir.errors import Invalid, NotFound
 from ehr_gateway.accounts import accounts
-from ehr_gateway.accounts.schema import METADATA
 from ehr_gateway.database import Database, create_tables
 from ehr_gateway.oauth import clients
+from ehr_gateway.schema.accounts import METADATA
 from ehr_gateway.settings import GatewaySettings
 from ehr_gateway.store.store import Store
 from ehr_gateway.tokens.keys import open_keys

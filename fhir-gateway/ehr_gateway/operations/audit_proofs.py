@@ -16,11 +16,11 @@ from fastapi.responses import Response
 from ehr_fhir.errors import Forbidden, Invalid, NotFound
 from ehr_gateway.audit_log import recorder
 from ehr_gateway.audit_log.read_policy import SEES_ALL, one_row
-from ehr_gateway.audit_log.schema import CONTENT
 from ehr_gateway.audit_log.service import AuditLog, the_log
 from ehr_gateway.http.authentication import Authenticated, RequestContext
 from ehr_gateway.http.negotiation import fhir_response, preferences
 from ehr_gateway.http.query_string import no_parameters, query_pairs
+from ehr_gateway.schema.audit_log import CONTENT
 from ehr_privacy.audit import (
     Checkpoint,
     canonical,

@@ -26,7 +26,8 @@ from ehr_gateway.database import (
     create_tables,
     open_database,
 )
-from ehr_gateway.store import full_text, relabel, schema
+from ehr_gateway.schema import resources
+from ehr_gateway.store import full_text, relabel
 from ehr_gateway.store.search_registry import SearchRegistry, load_registry
 
 __all__ = ["AuditHook", "FeedEntry", "Store", "Version"]
@@ -84,7 +85,7 @@ class Store:
         self.folder = folder or beside
         self._registry: SearchRegistry | None = None
         _check_layout(self.database)
-        create_tables(self.database, schema.METADATA)
+        create_tables(self.database, resources.METADATA)
         with self.write_transaction() as connection:
             for statement in full_text.FULL_TEXT[self.dialect]:
                 connection.execute(statement)

@@ -8,9 +8,9 @@ from typing import Any
 
 from ehr_fhir.index.rows import IndexRow
 from ehr_gateway.database import Connection
+from ehr_gateway.schema.resources import INDEX_COLUMNS
 from ehr_gateway.store import full_text
 from ehr_gateway.store.merging import linked_accounts, update_merged_rules
-from ehr_gateway.store.schema import INDEX_COLUMNS
 from ehr_gateway.store.store import Version
 from ehr_privacy.consent import SOURCE_TABLES, Record, RuleRow
 

@@ -10,12 +10,12 @@ from typing import Any
 
 import pytest
 
-from ehr_gateway.audit_log import schema
 from ehr_gateway.audit_log.append import append, sealed
 from ehr_gateway.audit_log.checkpoints import advance
 from ehr_gateway.audit_log.folder import LogFolder
 from ehr_gateway.audit_log.verify import Report, Task, verify
 from ehr_gateway.database import Connection, Database, create_tables, open_database
+from ehr_gateway.schema import audit_log
 from ehr_privacy.audit import Checkpoint, Signer
 from tests.lib.audit_writers import NOW, event
 
@@ -86,7 +86,7 @@ def log_at(
             names.append(cluster.create())
             place = cluster.url(names[-1])
         log = Log(place, open_database(place), LogFolder(tmp_path / name))
-        create_tables(log.database, schema.METADATA)
+        create_tables(log.database, audit_log.METADATA)
         opened.append(log)
         return log
 

@@ -9,9 +9,9 @@ import pytest
 from typer.testing import CliRunner
 
 from ehr_cli.main import app
-from ehr_gateway.audit_log import schema
 from ehr_gateway.audit_log.append import append, sealed
 from ehr_gateway.database import create_tables
+from ehr_gateway.schema import audit_log
 from ehr_gateway.store.store import Store
 from tests.lib.audit_writers import event
 
@@ -22,7 +22,7 @@ runner = CliRunner()
 def data(tmp_path: Path) -> Path:
     """Return a data folder with 300 events."""
     store = Store(tmp_path / "ehr.db")
-    create_tables(store.database, schema.METADATA)
+    create_tables(store.database, audit_log.METADATA)
     with store.write_transaction() as connection:
         append(connection, sealed(event(n) for n in range(300)))
     store.close()

@@ -15,8 +15,8 @@ from typing import Any
 import pytest
 
 from ehr_fhir.errors import Unavailable
-from ehr_gateway.audit_log.schema import CONTENT
 from ehr_gateway.audit_log.spool import Spool
+from ehr_gateway.schema.audit_log import CONTENT
 from tests.lib.audit_writers import event
 from tests.unit.audit.conftest import Log
 

@@ -11,7 +11,7 @@ import pytest
 
 from ehr_fhir.errors import Conflict
 from ehr_gateway.audit_log.append import append, sealed
-from ehr_gateway.audit_log.schema import CONTENT
+from ehr_gateway.schema.audit_log import CONTENT
 from ehr_privacy.audit import Signer, new_tiles, row_leaf
 from tests.lib.audit_writers import event
 from tests.unit.audit.conftest import SIGNER, Log
