@@ -15,7 +15,7 @@ from ehr_etl.pipeline import STEPS, LakeReport, run_once
 from ehr_etl.tables import consent_tables, deid, silver
 from ehr_etl.tables.quarantine import release
 from ehr_fhir.errors import EhrError, Invalid, NotFound
-from ehr_privacy.consent.labelling import parse_labels
+from ehr_privacy.consent.label_rules import parse_labels
 from ehr_privacy.deid import pseudonym
 from tests.lib.feed_lines import consent, feed_line, synthea
 from tests.lib.lake_input import (

@@ -10,14 +10,14 @@ from itertools import count, islice
 from typing import Any
 
 from ehr_fhir import definitions
+from ehr_fhir.geo_positions import unit_vector
 from ehr_fhir.index.rows import IndexRow, indexed
-from ehr_fhir.positions import unit_vector
 from ehr_fhir.search_parameters import SearchParameter, official
 from ehr_gateway.access import Access
 from ehr_gateway.store.version_rows import group_by_table, insert_index
 from ehr_gateway.transaction.prepared_resource import drafted
 from ehr_gateway.transaction.transaction import transaction
-from ehr_privacy.consent.facts import load_domains
+from ehr_privacy.consent.resource_facts import load_domains
 from tests.lib.gateway import START_MS, House, consent
 from tests.lib.minimal import minimal
 

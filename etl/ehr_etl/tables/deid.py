@@ -16,7 +16,7 @@ from ehr_etl.lake import TABLES, Lake, create_table, read_table
 from ehr_etl.spark.sql_text import bind
 from ehr_etl.tables.consent_tables import register_consent_views
 from ehr_privacy.consent import record_facts, research_predicate
-from ehr_privacy.consent.labelling import LabelRules, load_labels
+from ehr_privacy.consent.label_rules import LabelRules, load_labels
 from ehr_privacy.deid import Deidentifier, load_rules, pseudonym
 
 _ARROW = pa.schema(

@@ -7,8 +7,8 @@ It does not fetch anything: references are resolved and value sets asked by the 
 from __future__ import annotations
 
 from ehr_fhir.fhirpath.datatypes import TypeName
+from ehr_fhir.fhirpath.element import Element
 from ehr_fhir.fhirpath.expression import Expression, compile, plain  # noqa: A004 - as re.compile
-from ehr_fhir.fhirpath.model import Element
 from ehr_fhir.fhirpath.quantity import Quantity
 from ehr_fhir.fhirpath.temporal import Date, DateTime, Time
 from ehr_fhir.fhirpath.ucum import parse_unit

@@ -8,15 +8,15 @@ from typing import Any
 from ehr_fhir.errors import Invalid
 from ehr_fhir.fhirpath import functions as _functions  # noqa: F401 - fills the registry
 from ehr_fhir.fhirpath import syntax
-from ehr_fhir.fhirpath.chain import chain
 from ehr_fhir.fhirpath.datatypes import TEXTS, TypeName, bases, is_known
+from ehr_fhir.fhirpath.element import Element
 from ehr_fhir.fhirpath.lexer import fault
-from ehr_fhir.fhirpath.model import Element
+from ehr_fhir.fhirpath.member_chain import chain
 from ehr_fhir.fhirpath.operators import OPERATORS, negative
 from ehr_fhir.fhirpath.registry import FUNCTIONS, Function
 from ehr_fhir.fhirpath.scope import Closure, Scope
+from ehr_fhir.fhirpath.system_values import one, whole
 from ehr_fhir.fhirpath.typing_rules import cast, is_of, of_type
-from ehr_fhir.fhirpath.values import one, whole
 
 __all__ = ["Compiler"]
 

@@ -11,12 +11,12 @@ from types import MappingProxyType
 from typing import Any
 
 from ehr_fhir.errors import Invalid
-from ehr_fhir.fhirpath import check
+from ehr_fhir.fhirpath import type_check
 from ehr_fhir.fhirpath.compiler import Compiler
-from ehr_fhir.fhirpath.model import Element, root
+from ehr_fhir.fhirpath.element import Element, root
 from ehr_fhir.fhirpath.parser import parse
 from ehr_fhir.fhirpath.scope import Closure, Evaluation, Scope
-from ehr_fhir.fhirpath.terms import keys_read, terms_of
+from ehr_fhir.fhirpath.union_terms import keys_read, terms_of
 from ehr_fhir.fhirpath.walk import Walk, walks_of
 
 __all__ = ["Expression", "compile", "plain"]
@@ -94,7 +94,7 @@ def compile(  # noqa: A001 - as re.compile
     keys = walks = None
     if context_type is not None:
         tree = terms_of(tree, context_type) if own_terms else tree
-        check.check(tree, expression, context_type, check_order=check_order)
+        type_check.check(tree, expression, context_type, check_order=check_order)
         keys = keys_read(tree, context_type)
         # A walk takes the items that are of a type out of many, as a filter does.
         walks = walks_of(tree, context_type) if as_filters else None

@@ -8,17 +8,25 @@ from typing import Any
 
 from ehr_fhir.errors import Invalid
 from ehr_fhir.fhirpath import calendar_arithmetic
-from ehr_fhir.fhirpath.quantity import Quantity, commensurable
-from ehr_fhir.fhirpath.scope import Evaluation
-from ehr_fhir.fhirpath.sets import (
+from ehr_fhir.fhirpath.collection_equality import (
     Seen,
     collections_equal,
     collections_equivalent,
     distinct,
 )
+from ehr_fhir.fhirpath.quantity import Quantity, commensurable
+from ehr_fhir.fhirpath.scope import Evaluation
+from ehr_fhir.fhirpath.system_values import (
+    CONTEXT,
+    as_decimal,
+    boolean,
+    compare,
+    kind_of,
+    one,
+    system,
+)
 from ehr_fhir.fhirpath.temporal import Temporal
 from ehr_fhir.fhirpath.ucum import product
-from ehr_fhir.fhirpath.values import CONTEXT, as_decimal, boolean, compare, kind_of, one, system
 
 __all__ = ["OPERATORS", "integer_or_empty", "negative", "number_or_empty"]
 

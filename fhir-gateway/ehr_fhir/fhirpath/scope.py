@@ -8,7 +8,7 @@ from datetime import datetime
 from typing import Any
 
 from ehr_fhir.errors import Invalid, TooCostly
-from ehr_fhir.fhirpath.model import Element
+from ehr_fhir.fhirpath.element import Element
 
 __all__ = ["Closure", "Evaluation", "Scope"]
 

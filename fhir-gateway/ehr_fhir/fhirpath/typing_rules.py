@@ -6,8 +6,8 @@ from typing import Any
 
 from ehr_fhir.errors import Invalid
 from ehr_fhir.fhirpath.datatypes import PRIMITIVES, TypeName, bases
-from ehr_fhir.fhirpath.model import Element
-from ehr_fhir.fhirpath.values import kind_of
+from ehr_fhir.fhirpath.element import Element
+from ehr_fhir.fhirpath.system_values import kind_of
 
 __all__ = ["cast", "is_of", "of_type"]
 

@@ -13,7 +13,7 @@ from typing import Any
 
 from ehr_fhir.fhirpath import syntax
 from ehr_fhir.fhirpath.datatypes import bases, steps
-from ehr_fhir.fhirpath.terms import terms
+from ehr_fhir.fhirpath.union_terms import terms
 
 __all__ = ["Step", "Walk", "walks_of"]
 

@@ -16,7 +16,7 @@ from html.parser import HTMLParser
 from typing import Any, NamedTuple
 
 from ehr_fhir import definitions
-from ehr_fhir.strings import folded
+from ehr_fhir.string_folding import folded
 
 __all__ = ["GAP", "Words", "is_ideograph", "tokens", "words_of"]
 

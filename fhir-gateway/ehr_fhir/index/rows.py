@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 
 from ehr_fhir.errors import EhrError
 from ehr_fhir.fhirpath import Element, Expression, Walk, plain
-from ehr_fhir.index.values import Converter, Value, converter
+from ehr_fhir.index.converters import Converter, Value, converter
 from ehr_fhir.references import type_named
 from ehr_fhir.search_parameters import SearchParameter, compiled, official, slots
 

@@ -15,7 +15,7 @@ from ehr_fhir.errors import EhrError, Invalid, TooCostly, Unprocessable
 from ehr_fhir.fhirpath import Element, Expression, compile  # noqa: A004 - as re.compile
 from ehr_fhir.fhirpath.parser import parse
 from ehr_fhir.fhirpath.syntax import Call, Variable, every
-from ehr_fhir.patch.fhirpath_slots import Field, Slot, Value, field_of, object_of, slot_of
+from ehr_fhir.patch.element_slots import Field, Slot, Value, field_of, object_of, slot_of
 from ehr_fhir.validation.validate import validate
 
 __all__ = ["MOST_OPERATIONS", "PathOperation", "apply", "operations"]

@@ -9,7 +9,7 @@ from ehr_fhir import definitions
 from ehr_fhir.compartments import compartment_parameters
 from ehr_fhir.errors import NotFound
 from ehr_fhir.search.filters import AnyOf, Clause, Filter, InCompartment, known
-from ehr_fhir.search.values import SearchValue
+from ehr_fhir.search.value_parser import SearchValue
 from ehr_fhir.search_parameters import parameters
 
 __all__ = ["COMPARTMENTS", "in_compartment", "types_in"]

@@ -20,7 +20,7 @@ from ehr_fhir.search.filters import (
     known,
     modifiers,
 )
-from ehr_fhir.search.values import SearchValue, parse_value
+from ehr_fhir.search.value_parser import SearchValue, parse_value
 from ehr_fhir.search_parameters import SearchParameter
 
 __all__ = ["MOST_COMPARISONS", "parse_expression"]

@@ -8,8 +8,8 @@ from dataclasses import dataclass
 
 from ehr_fhir import definitions
 from ehr_fhir.errors import Invalid, TooCostly
-from ehr_fhir.search.values import SearchValue, parse_value, split
-from ehr_fhir.search.words import MOST_WORDS
+from ehr_fhir.search.full_text_query import MOST_WORDS
+from ehr_fhir.search.value_parser import SearchValue, parse_value, split
 from ehr_fhir.search_parameters import SearchParameter, parameters
 
 __all__ = [

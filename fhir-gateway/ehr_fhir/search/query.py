@@ -1,6 +1,6 @@
 """A search as it was asked, understood: parameters, modifiers, values, form of the answer.
 
-What it filters by is in `query_filters.py`, what comes along in `query_includes.py`.
+What it filters by is in `filters.py`, what comes along in `includes.py`.
 """
 
 from __future__ import annotations

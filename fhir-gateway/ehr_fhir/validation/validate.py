@@ -1,8 +1,8 @@
 """Structure and datatypes, checked once, on write.
 
-What is plainly sound by R4's definitions passes at once (`soundness.py`); the rest is for the
+What is plainly sound by R4's definitions passes at once (`fast.py`); the rest is for the
 models of fhir.resources to judge. They are R4B's. Where R4B dropped or changed a resource type,
-R4's own definitions decide (`structure.py`); docs/spec-clarifications.md lists them. Of bindings
+R4's own definitions decide (`strict.py`); docs/spec-clarifications.md lists them. Of bindings
 the required ones of codes are checked; profiles are not.
 """
 

@@ -7,7 +7,7 @@ from fastapi.concurrency import run_in_threadpool
 
 from ehr_fhir.errors import Invalid, TooCostly, UnsupportedMedia
 from ehr_fhir.patch.patch import JSON_PATCH, Patch, patch_of_body
-from ehr_fhir.search.text import pairs_of
+from ehr_fhir.search.query_string import pairs_of
 from ehr_gateway.gateway import gateway_of
 
 FHIR_JSON = "application/fhir+json"

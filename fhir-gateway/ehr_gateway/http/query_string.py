@@ -7,7 +7,7 @@ from collections.abc import Collection
 from fastapi import Request
 
 from ehr_fhir.errors import Invalid
-from ehr_fhir.search.text import pairs_of
+from ehr_fhir.search.query_string import pairs_of
 from ehr_gateway.http.negotiation import GENERAL
 
 

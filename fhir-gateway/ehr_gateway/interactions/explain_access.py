@@ -17,8 +17,8 @@ from ehr_gateway.database import Connection
 from ehr_gateway.store.merging import linked_accounts
 from ehr_gateway.store.visible import read_on
 from ehr_privacy.consent import Decision, Record, Requester, RuleRow, Rules, decide, record_facts
-from ehr_privacy.consent.fhir import rule_rows
 from ehr_privacy.consent.model import merged
+from ehr_privacy.consent.rule_reader import rule_rows
 
 __all__ = ["Explained", "explained", "may_ask", "record_of"]
 

@@ -13,7 +13,7 @@ from ehr_fhir.errors import Invalid, TooCostly
 from ehr_fhir.json_text import parse
 from ehr_fhir.references import target
 from ehr_fhir.search.filters import AnyOf, Chain, Clause, Filter, Has, Not
-from ehr_fhir.search.values import SearchValue
+from ehr_fhir.search.value_parser import SearchValue
 from ehr_gateway.search.code_systems import related
 from ehr_gateway.store.store import Version
 

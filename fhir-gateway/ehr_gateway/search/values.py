@@ -7,8 +7,8 @@ from dataclasses import dataclass, field
 
 from ehr_fhir.references import target
 from ehr_fhir.search.filters import Clause
-from ehr_fhir.search.values import SearchValue
-from ehr_fhir.strings import indexable, normal
+from ehr_fhir.search.value_parser import SearchValue
+from ehr_fhir.string_folding import indexable, normal
 from ehr_fhir.units import CANONICAL
 
 __all__ = ["Params", "begins", "counted_test", "one_of", "updated", "value_test"]

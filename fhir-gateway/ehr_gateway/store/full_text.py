@@ -11,7 +11,7 @@ from functools import cache
 
 from ehr_fhir import definitions
 from ehr_fhir.index.full_text import GAP, Words
-from ehr_fhir.search.words import Group, Phrase
+from ehr_fhir.search.full_text_query import Group, Phrase
 from ehr_gateway.database import Connection, Dialect
 
 __all__ = [

@@ -12,7 +12,7 @@ from ehr_fhir.json_text import parse
 from ehr_fhir.references import target
 from ehr_gateway.database import Connection
 from ehr_privacy.consent import TABLES, Record, RuleRow
-from ehr_privacy.consent.merging import CLOSING, closes
+from ehr_privacy.consent.merged_accounts import CLOSING, closes
 
 __all__ = ["linked_accounts", "update_merged_rules"]
 

@@ -13,7 +13,7 @@ import orjson
 from ehr_fhir.json_text import parse
 from ehr_gateway.database import Connection, Database
 from ehr_privacy.consent import record_facts
-from ehr_privacy.consent.labelling import load_labels
+from ehr_privacy.consent.label_rules import load_labels
 
 __all__ = ["mark_empty_store_labelled", "pending", "relabel_step"]
 

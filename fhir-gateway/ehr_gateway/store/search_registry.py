@@ -17,8 +17,8 @@ from typing import Any
 
 from ehr_fhir import definitions
 from ehr_fhir.errors import EhrError, Unprocessable
+from ehr_fhir.index.converters import convertible
 from ehr_fhir.index.rows import IndexRow, extract_by
-from ehr_fhir.index.values import convertible
 from ehr_fhir.json_text import parse
 from ehr_fhir.search_parameters import INDEXED, Added, SearchParameter, compiled, official
 from ehr_gateway.database import Connection

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 from ehr_fhir.errors import Invalid, Issue, PreconditionFailed, Unprocessable
 from ehr_fhir.references import conditional, references, replace_references, target
 from ehr_fhir.search.query import parse
-from ehr_fhir.search.text import pairs_of
+from ehr_fhir.search.query_string import pairs_of
 from ehr_fhir.search_parameters import serving
 from ehr_gateway.access import Access
 from ehr_gateway.database import Connection

@@ -4,10 +4,7 @@ The semantics are those of docs/explanation/consent.md. Nothing here reads a clo
 """
 
 from ehr_privacy.consent.decide import decide
-from ehr_privacy.consent.expressions import BY_ROW
-from ehr_privacy.consent.facts import record_facts
-from ehr_privacy.consent.fhir import rule_rows
-from ehr_privacy.consent.merging import carried_over
+from ehr_privacy.consent.merged_accounts import carried_over
 from ehr_privacy.consent.model import (
     DOMAINS,
     Column,
@@ -19,11 +16,14 @@ from ehr_privacy.consent.model import (
     Rules,
 )
 from ehr_privacy.consent.research import decide_research, research_predicate
+from ehr_privacy.consent.resource_facts import record_facts
 from ehr_privacy.consent.roles import PROFESSIONS, RoleMatrix, load_roles
+from ehr_privacy.consent.rule_reader import rule_rows
 from ehr_privacy.consent.scopes import Scope, has_scope, interaction_covered, parse_scopes
-from ehr_privacy.consent.sql import compile_predicate
+from ehr_privacy.consent.sql_expressions import BY_ROW
+from ehr_privacy.consent.sql_predicate import compile_predicate
 from ehr_privacy.consent.tables import SOURCE_TABLES, TABLES
-from ehr_privacy.consent.writing import deposit_predicate, may_deposit, may_write
+from ehr_privacy.consent.write_rights import deposit_predicate, may_deposit, may_write
 
 __all__ = [
     "BY_ROW",

@@ -7,9 +7,13 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from ehr_privacy.consent.matching import actor_matches, exception_matches, restriction_matches
 from ehr_privacy.consent.model import Decision, Record, Requester, Rules
 from ehr_privacy.consent.scopes import interaction_covered
+from ehr_privacy.consent.selector_matching import (
+    actor_matches,
+    exception_matches,
+    restriction_matches,
+)
 
 # What a carer of a minor of 14 to 17 does not see (our setting).
 MINOR_LABELS = frozenset({"SEX", "PSY", "SDV", "STD"})

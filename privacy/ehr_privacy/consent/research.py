@@ -6,11 +6,11 @@ everyone but one clinic stays out. The predicate is flat, as Spark wants its sub
 
 from __future__ import annotations
 
-from ehr_privacy.consent.expressions import Params, all_of, any_of, exists, negated
-from ehr_privacy.consent.matching import restriction_matches
 from ehr_privacy.consent.model import Decision, Predicate, Record, Rules
 from ehr_privacy.consent.roles import load_roles
-from ehr_privacy.consent.sql import Dialect, in_force, selector_condition
+from ehr_privacy.consent.selector_matching import restriction_matches
+from ehr_privacy.consent.sql_expressions import Params, all_of, any_of, exists, negated
+from ehr_privacy.consent.sql_predicate import Dialect, in_force, selector_condition
 
 
 def decide_research(rules: Rules, record: Record, now_ms: int) -> Decision:

@@ -13,7 +13,7 @@ from ehr_fhir.index.rows import extract
 from ehr_gateway.access import Access
 from ehr_privacy.consent import parse_scopes
 from ehr_privacy.consent.decide import in_scope
-from ehr_privacy.consent.facts import record_facts
+from ehr_privacy.consent.resource_facts import record_facts
 from tests.lib.gateway import House, Session, must
 from tests.lib.smart import App, back
 

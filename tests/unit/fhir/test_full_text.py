@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from ehr_fhir.errors import Invalid, TooCostly
 from ehr_fhir.index.full_text import GAP, tokens, words_of
 from ehr_fhir.search.filters import MOST_VALUES, parse_filter
-from ehr_fhir.search.words import MOST_WORDS, Group, Phrase, parse_words
+from ehr_fhir.search.full_text_query import MOST_WORDS, Group, Phrase, parse_words
 
 
 @pytest.mark.parametrize(

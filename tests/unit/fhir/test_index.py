@@ -13,7 +13,7 @@ import pytest
 
 from ehr_fhir.index.rows import extract
 from ehr_fhir.json_text import parse
-from ehr_fhir.strings import indexable
+from ehr_fhir.string_folding import indexable
 from ehr_fhir.units import CANONICAL
 
 

@@ -7,7 +7,7 @@ import pytest
 from ehr_fhir.errors import Invalid
 from ehr_fhir.search.filters import Chain, Clause, Composite, Filter
 from ehr_fhir.search.query import LARGEST_COUNT, parse
-from ehr_fhir.search.values import SearchValue, split
+from ehr_fhir.search.value_parser import SearchValue, split
 from ehr_fhir.units import CANONICAL
 
 

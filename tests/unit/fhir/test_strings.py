@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ehr_fhir.strings import LONGEST, indexable, normal
+from ehr_fhir.string_folding import LONGEST, indexable, normal
 
 
 @pytest.mark.parametrize(

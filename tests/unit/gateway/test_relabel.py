@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 
 from ehr_gateway.store.relabel import pending, relabel_step
-from ehr_privacy.consent import facts, labelling
-from ehr_privacy.consent.labelling import LabelRules, labels_by_code, load_labels, parse_labels
+from ehr_privacy.consent import label_rules, resource_facts
+from ehr_privacy.consent.label_rules import LabelRules, labels_by_code, load_labels, parse_labels
 from tests.lib.gateway import House, condition, must, restriction
 
 ICD = "http://hl7.org/fhir/sid/icd-10-cm"
@@ -36,7 +36,7 @@ def rules(furnished: House, monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
 
     def use(number: int, label: str) -> LabelRules:
         made = parse_labels(RULES.format(number=number, label=label))
-        for module in ("ehr_gateway.store.relabel", "ehr_privacy.consent.labelling"):
+        for module in ("ehr_gateway.store.relabel", "ehr_privacy.consent.label_rules"):
             monkeypatch.setattr(f"{module}.load_labels", lambda: made)
         return made
 
@@ -158,7 +158,10 @@ def test_the_shipped_rules_label_a_code_wherever_it_stands(
 
     assert load_labels().of(system, code) == expected
     assert labels_by_code({"resourceType": "Basic", "contained": [inner]}) == expected
-    assert facts.record_facts({"resourceType": "List", "code": coding}, None).labels == expected
+    assert (
+        resource_facts.record_facts({"resourceType": "List", "code": coding}, None).labels
+        == expected
+    )
 
 
 @pytest.mark.parametrize(
@@ -175,6 +178,6 @@ def test_a_wrong_rule_file_is_refused_with_the_rule(text: str, place: str) -> No
 
 
 def test_no_code_of_a_system_that_may_not_be_shipped_stands_in_the_rules() -> None:
-    rules = labelling.load_labels()
+    rules = label_rules.load_labels()
 
     assert not any("snomed" in system for system in {*rules.codes, *rules.beginnings})

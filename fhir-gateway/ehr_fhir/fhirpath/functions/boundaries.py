@@ -14,8 +14,8 @@ from ehr_fhir.errors import Invalid
 from ehr_fhir.fhirpath.quantity import Quantity, commensurable
 from ehr_fhir.fhirpath.registry import plain
 from ehr_fhir.fhirpath.scope import Scope
+from ehr_fhir.fhirpath.system_values import CONTEXT, as_decimal, kind_of, one, system, whole
 from ehr_fhir.fhirpath.temporal import Date, DateTime, Temporal, Time
-from ehr_fhir.fhirpath.values import CONTEXT, as_decimal, kind_of, one, system, whole
 
 __all__: list[str] = []
 

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from typing import Any
 
-from ehr_fhir.fhirpath.model import all_children
+from ehr_fhir.fhirpath.collection_equality import distinct
+from ehr_fhir.fhirpath.element import all_children
 from ehr_fhir.fhirpath.registry import plain
 from ehr_fhir.fhirpath.scope import Scope
-from ehr_fhir.fhirpath.sets import distinct
 
 __all__: list[str] = []
 

@@ -17,8 +17,8 @@ from ehr_fhir.fhirpath.quantity import (
 )
 from ehr_fhir.fhirpath.registry import plain
 from ehr_fhir.fhirpath.scope import Scope
+from ehr_fhir.fhirpath.system_values import CONTEXT, as_decimal, one, system, text
 from ehr_fhir.fhirpath.temporal import Date, DateTime, Temporal, Time
-from ehr_fhir.fhirpath.values import CONTEXT, as_decimal, one, system, text
 
 __all__: list[str] = []
 

@@ -5,10 +5,10 @@ from __future__ import annotations
 from typing import Any
 
 from ehr_fhir.errors import Invalid
+from ehr_fhir.fhirpath.collection_equality import Seen, distinct
 from ehr_fhir.fhirpath.registry import lazy, plain
 from ehr_fhir.fhirpath.scope import Closure, Scope
-from ehr_fhir.fhirpath.sets import Seen, distinct
-from ehr_fhir.fhirpath.values import boolean, kind_of, system
+from ehr_fhir.fhirpath.system_values import boolean, kind_of, system
 
 __all__: list[str] = []
 

@@ -6,10 +6,10 @@ from typing import Any
 
 from ehr_fhir.errors import Invalid, Unprocessable
 from ehr_fhir.fhirpath.datatypes import bases, is_known
-from ehr_fhir.fhirpath.model import Element, children, root
+from ehr_fhir.fhirpath.element import Element, children, root
 from ehr_fhir.fhirpath.registry import plain
 from ehr_fhir.fhirpath.scope import Scope
-from ehr_fhir.fhirpath.values import one, system, text
+from ehr_fhir.fhirpath.system_values import one, system, text
 
 __all__: list[str] = []
 

@@ -5,10 +5,10 @@ from __future__ import annotations
 from typing import Any
 
 from ehr_fhir.errors import Invalid
+from ehr_fhir.fhirpath.collection_equality import Seen
 from ehr_fhir.fhirpath.registry import lazy
 from ehr_fhir.fhirpath.scope import Closure, Scope
-from ehr_fhir.fhirpath.sets import Seen
-from ehr_fhir.fhirpath.values import boolean, kind_of, one, system
+from ehr_fhir.fhirpath.system_values import boolean, kind_of, one, system
 
 __all__: list[str] = []
 

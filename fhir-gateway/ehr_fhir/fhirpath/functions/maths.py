@@ -11,7 +11,7 @@ from ehr_fhir.fhirpath.operators import integer_or_empty, number_or_empty
 from ehr_fhir.fhirpath.quantity import Quantity
 from ehr_fhir.fhirpath.registry import plain
 from ehr_fhir.fhirpath.scope import Scope
-from ehr_fhir.fhirpath.values import CONTEXT, as_decimal, kind_of, one, system, whole
+from ehr_fhir.fhirpath.system_values import CONTEXT, as_decimal, kind_of, one, system, whole
 
 __all__: list[str] = []
 

@@ -7,7 +7,7 @@ from typing import Any
 
 from ehr_fhir.fhirpath.registry import plain
 from ehr_fhir.fhirpath.scope import Scope
-from ehr_fhir.fhirpath.values import one, text
+from ehr_fhir.fhirpath.system_values import one, text
 
 __all__: list[str] = []
 

@@ -7,7 +7,7 @@ from typing import Any
 
 from ehr_fhir.fhirpath.registry import lazy
 from ehr_fhir.fhirpath.scope import Closure, Scope
-from ehr_fhir.fhirpath.values import compare, one
+from ehr_fhir.fhirpath.system_values import compare, one
 
 __all__: list[str] = []
 

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from typing import Any
 
+from ehr_fhir.fhirpath.collection_equality import Seen
 from ehr_fhir.fhirpath.registry import plain
 from ehr_fhir.fhirpath.scope import Scope
-from ehr_fhir.fhirpath.sets import Seen
-from ehr_fhir.fhirpath.values import one, whole
+from ehr_fhir.fhirpath.system_values import one, whole
 
 __all__: list[str] = []
 

@@ -13,7 +13,7 @@ from typing import Any
 from ehr_fhir.errors import Invalid
 from ehr_fhir.fhirpath.registry import plain
 from ehr_fhir.fhirpath.scope import Scope
-from ehr_fhir.fhirpath.values import text
+from ehr_fhir.fhirpath.system_values import text
 
 __all__: list[str] = []
 

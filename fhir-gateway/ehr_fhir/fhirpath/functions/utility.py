@@ -5,11 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from ehr_fhir.fhirpath.model import Element
+from ehr_fhir.fhirpath.element import Element
 from ehr_fhir.fhirpath.registry import lazy, plain
 from ehr_fhir.fhirpath.scope import Closure, Scope
+from ehr_fhir.fhirpath.system_values import kind_of, text
 from ehr_fhir.fhirpath.temporal import Date, DateTime, Time
-from ehr_fhir.fhirpath.values import kind_of, text
 
 __all__: list[str] = []
 

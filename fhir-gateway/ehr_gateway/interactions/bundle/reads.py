@@ -14,7 +14,7 @@ from typing import Any
 from ehr_fhir import definitions
 from ehr_fhir.errors import Invalid
 from ehr_fhir.search.compartment_filters import COMPARTMENTS
-from ehr_fhir.search.text import pairs_of
+from ehr_fhir.search.query_string import pairs_of
 
 __all__ = ["Target", "is_same", "target_of"]
 

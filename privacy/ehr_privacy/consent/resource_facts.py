@@ -16,7 +16,7 @@ from typing import Any
 
 from ehr_fhir.compartments import patients_of
 from ehr_privacy.consent.instants import hong_kong_day
-from ehr_privacy.consent.labelling import LabelRules, labels_by_code
+from ehr_privacy.consent.label_rules import LabelRules, labels_by_code
 from ehr_privacy.consent.labels import of_codings
 from ehr_privacy.consent.model import DOMAINS, Record
 

@@ -9,11 +9,11 @@ from __future__ import annotations
 from datetime import date
 
 from ehr_privacy.consent.decide import in_scope
-from ehr_privacy.consent.expressions import Params, any_of, exists, negated
 from ehr_privacy.consent.instants import day_start_ms
 from ehr_privacy.consent.model import Decision, Predicate, Record, Requester, Rules
 from ehr_privacy.consent.roles import RoleMatrix, load_roles
-from ehr_privacy.consent.sql import in_force
+from ehr_privacy.consent.sql_expressions import Params, any_of, exists, negated
+from ehr_privacy.consent.sql_predicate import in_force
 
 # Hong Kong's law: from this day joining alone lets every registered organisation deposit.
 DEPOSIT_BY_JOINING_MS = day_start_ms(date(2025, 12, 1))

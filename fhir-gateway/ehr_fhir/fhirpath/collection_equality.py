@@ -7,10 +7,10 @@ from decimal import Decimal
 from typing import Any
 
 from ehr_fhir.errors import TooCostly
-from ehr_fhir.fhirpath.model import Element
+from ehr_fhir.fhirpath.element import Element
 from ehr_fhir.fhirpath.quantity import Quantity, canonical
+from ehr_fhir.fhirpath.system_values import CONTEXT, equal, equivalent, system
 from ehr_fhir.fhirpath.temporal import Temporal, Time
-from ehr_fhir.fhirpath.values import CONTEXT, equal, equivalent, system
 
 __all__ = ["Seen", "collections_equal", "collections_equivalent", "distinct"]
 

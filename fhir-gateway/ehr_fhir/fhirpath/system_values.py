@@ -10,7 +10,7 @@ from typing import Any
 
 from ehr_fhir.errors import Invalid
 from ehr_fhir.fhirpath import temporal
-from ehr_fhir.fhirpath.model import Element
+from ehr_fhir.fhirpath.element import Element
 from ehr_fhir.fhirpath.quantity import Quantity, commensurable
 from ehr_fhir.fhirpath.temporal import Temporal, Time
 

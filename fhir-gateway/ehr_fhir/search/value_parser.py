@@ -7,12 +7,12 @@ from dataclasses import dataclass, replace
 from math import inf, nextafter
 
 from ehr_fhir.errors import Invalid
+from ehr_fhir.geo_positions import DEFAULT_DISTANCE, chord, unit_vector
 from ehr_fhir.intervals import date_interval, number_interval
-from ehr_fhir.positions import DEFAULT_DISTANCE, chord, unit_vector
 from ehr_fhir.references import target, unversioned
-from ehr_fhir.search.words import Group, parse_words
+from ehr_fhir.search.full_text_query import Group, parse_words
 from ehr_fhir.search_parameters import SearchParameter
-from ehr_fhir.strings import indexable
+from ehr_fhir.string_folding import indexable
 from ehr_fhir.units import CANONICAL, LONGEST_UNIT, canonical
 
 __all__ = ["PREFIXES", "SearchValue", "parse_value", "split"]
@@ -148,7 +148,7 @@ def _of_type(text: str) -> SearchValue:
         raise Invalid(
             "an identifier of a type has the form `system|code|value`, of the type first."
         )
-    # As ehr_fhir.index.values writes the type of an identifier.
+    # As ehr_fhir.index.converters writes the type of an identifier.
     return SearchValue(system=f"{parts[0]}|{parts[1]}", code=indexable(parts[2]))
 
 

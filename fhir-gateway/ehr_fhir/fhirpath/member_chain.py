@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from ehr_fhir.fhirpath.datatypes import PRIMITIVES, Step, steps
-from ehr_fhir.fhirpath.model import Element, children, follow, follow_json
+from ehr_fhir.fhirpath.element import Element, children, follow, follow_json
 
 __all__ = ["chain"]
 

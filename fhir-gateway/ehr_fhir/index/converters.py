@@ -12,10 +12,10 @@ from functools import cache, lru_cache
 from typing import Any
 
 from ehr_fhir.errors import Invalid
+from ehr_fhir.geo_positions import unit_vector
 from ehr_fhir.intervals import BEGINNING, END, date_interval, period_interval, timing_interval
-from ehr_fhir.positions import unit_vector
 from ehr_fhir.references import target, type_named, unversioned
-from ehr_fhir.strings import LONGEST, indexable, normal
+from ehr_fhir.string_folding import LONGEST, indexable, normal
 from ehr_fhir.units import CANONICAL, LONGEST_UNIT, Canonical, canonical
 
 __all__ = ["Converter", "Value", "converter", "convertible"]
