@@ -57,7 +57,7 @@ from ehr_gateway.store.reindex import ReindexThread
 from ehr_gateway.store.store import Store
 from ehr_gateway.tokens.keys import open_keys, secret_key
 from ehr_gateway.tokens.revocations import RevocationList
-from ehr_gateway.tokens.tokens import Verifier
+from ehr_gateway.tokens.access_tokens import Verifier
 from ehr_gateway.transaction.event_loop_writer import EventLoopWriter
 
 _THREADS = 8

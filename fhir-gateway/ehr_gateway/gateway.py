@@ -13,7 +13,7 @@ from ehr_gateway.settings import GatewaySettings
 from ehr_gateway.store.store import Store
 from ehr_gateway.tokens.keys import Keys
 from ehr_gateway.tokens.revocations import RevocationList
-from ehr_gateway.tokens.tokens import Verifier
+from ehr_gateway.tokens.access_tokens import Verifier
 from ehr_gateway.transaction.event_loop_writer import EventLoopWriter
 
 

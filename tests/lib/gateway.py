@@ -24,7 +24,7 @@ from ehr_gateway.oauth import clients
 from ehr_gateway.oauth.offline_tokens import subject_of
 from ehr_gateway.settings import GatewaySettings
 from ehr_gateway.tokens.roles import granted, roles
-from ehr_gateway.tokens.tokens import Subject, issue
+from ehr_gateway.tokens.access_tokens import Subject, issue
 from ehr_gateway.transaction.prepared_resource import drafted
 from ehr_gateway.transaction.transaction import transaction
 from tests.lib.postgresql import Cluster

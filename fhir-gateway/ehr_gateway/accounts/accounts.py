@@ -8,7 +8,7 @@ from ehr_fhir.errors import EhrError, NotFound, Unprocessable
 from ehr_gateway.accounts import eid_people, throttle
 from ehr_gateway.database import Connection, Database, Row
 from ehr_gateway.tokens.roles import roles
-from ehr_gateway.tokens.secrets import hash_secret, verify_secret
+from ehr_gateway.tokens.secret_hashes import hash_secret, verify_secret
 
 _COLUMNS = "login, role, display, organization, profession, patient, person, exempt"
 

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 
 from ehr_fhir.errors import Unprocessable
 from ehr_gateway.database import Connection, Database
-from ehr_gateway.tokens.secrets import hash_secret, verify_secret
+from ehr_gateway.tokens.secret_hashes import hash_secret, verify_secret
 
 # What we are called by the simulator.
 SERVICE = "ehr-commons"

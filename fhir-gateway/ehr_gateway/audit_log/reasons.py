@@ -10,7 +10,7 @@ from collections.abc import Collection
 from dataclasses import dataclass
 
 from ehr_gateway.database import Connection, Row
-from ehr_gateway.tokens.tokens import Subject
+from ehr_gateway.tokens.access_tokens import Subject
 from ehr_privacy.consent import Requester, compile_predicate, parse_scopes
 
 __all__ = ["Reason", "reason_of"]

@@ -16,7 +16,7 @@ from ehr_gateway.audit_log.append import Values, append, sealed
 from ehr_gateway.audit_log.reasons import Reason, reason_of
 from ehr_gateway.database import Connection
 from ehr_gateway.ids import uuid7
-from ehr_gateway.tokens.tokens import Subject
+from ehr_gateway.tokens.access_tokens import Subject
 
 _PATIENTS = (
     "SELECT p.pk, p.patient, r.domain FROM record_patient p JOIN resource r ON r.pk = p.pk"

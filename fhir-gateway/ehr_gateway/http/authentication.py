@@ -13,7 +13,7 @@ from ehr_gateway.access import Access
 from ehr_gateway.audit_log.batcher import AuditEntry
 from ehr_gateway.audit_log.recorder import AuditContext
 from ehr_gateway.gateway import Gateway, gateway_of
-from ehr_gateway.tokens.tokens import Caller
+from ehr_gateway.tokens.access_tokens import Caller
 from ehr_privacy.consent import has_scope
 
 

@@ -27,7 +27,8 @@ from ehr_gateway.login import (
     login_pages,
     login_state,
 )
-from ehr_gateway.oauth import approval, refresh_tokens
+from ehr_gateway.oauth import (refresh_tokens)
+from ehr_gateway.oauth import approval_page
 
 router = APIRouter(prefix="/oauth")
 Form = Annotated[dict[str, str], Depends(form_fields)]
@@ -326,7 +327,7 @@ def _home(
         has=has,
         passkeys=own,
         sessions=open_ones,
-        apps=[(one, approval.in_words(one.scope, stay.language)) for one in apps],
+        apps=[(one, approval_page.in_words(one.scope, stay.language)) for one in apps],
         here_id=stay.session.id,
         has_password=password,
         recent=stay.recent,

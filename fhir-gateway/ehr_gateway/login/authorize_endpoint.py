@@ -19,7 +19,7 @@ from ehr_gateway.http.body import form_pairs
 from ehr_gateway.login import login
 from ehr_gateway.oauth import clients
 from ehr_gateway.oauth.authorize_request import refuse, seal
-from ehr_gateway.tokens.granting import narrowed
+from ehr_gateway.tokens.scope_grants import narrowed
 
 __all__ = ["router"]
 

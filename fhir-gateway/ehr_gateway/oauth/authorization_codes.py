@@ -9,7 +9,7 @@ import secrets
 from dataclasses import dataclass, field
 
 from ehr_gateway.database import Database
-from ehr_gateway.oauth.launch_context import Context
+from ehr_gateway.oauth.grant_context import Context
 
 __all__ = ["Grant", "Redeemed", "challenge_of", "issue_code", "key_of", "redeem"]
 

@@ -19,11 +19,12 @@ from ehr_gateway.accounts.accounts import Account
 from ehr_gateway.audit_log import recorder
 from ehr_gateway.gateway import Gateway, TheGateway
 from ehr_gateway.http.body import form_fields
-from ehr_gateway.oauth import approval, authorization_codes, clients, launch
+from ehr_gateway.oauth import (authorization_codes, clients, launch)
+from ehr_gateway.oauth import approval_page
 from ehr_gateway.oauth.authorize_request import back, opened, refuse, seal
-from ehr_gateway.oauth.launch_context import Context
+from ehr_gateway.oauth.grant_context import Context
 from ehr_gateway.oauth.offline_tokens import subject_of
-from ehr_gateway.oauth.permission import permitted
+from ehr_gateway.oauth.allowed_scopes import permitted
 from ehr_gateway.tokens.roles import roles
 
 __all__ = ["Authentication", "authorized", "router"]
@@ -100,10 +101,10 @@ def authorized(
 @router.get("/approve")
 def show_again(request: Request, gateway: TheGateway) -> Response:
     """Show the question again, as in another language."""
-    language = approval.language_of(request)
+    language = approval_page.language_of(request)
     case = _reopened(gateway, request.query_params.get("request", ""), request)
     if case is None:
-        return approval.stopped(language)
+        return approval_page.stopped(language)
     return authorized(gateway, case.asked, case.who, case.request_id, language)
 
 
@@ -112,7 +113,7 @@ def approve(request: Request, gateway: TheGateway, form: Form) -> Response:
     """Take the person's answer."""
     case = _reopened(gateway, form.get("request", ""), request)
     if case is None:
-        return approval.stopped(approval.language_of(request))
+        return approval_page.stopped(approval_page.language_of(request))
     if form.get("decision") != "allow":
         return refuse(gateway, case.asked, "access_denied", "The person did not allow it.")
     context = _context(case)
@@ -123,7 +124,7 @@ def approve(request: Request, gateway: TheGateway, form: Form) -> Response:
         chosen = form.get("patient", "")
         if chosen not in {one.patient for one in people.of_carer(gateway, case.account)}:
             return authorized(
-                gateway, case.asked, case.who, case.request_id, approval.language_of(request)
+                gateway, case.asked, case.who, case.request_id, approval_page.language_of(request)
             )
         context = replace(context, patient=chosen)
     return _code(case, context)
@@ -214,7 +215,7 @@ def _ask(
         },
         _PURPOSE,
     )
-    return approval.page(
+    return approval_page.page(
         language, sealed, case.asked, case.account, scope, choice, case.gateway.settings
     )
 

@@ -14,7 +14,7 @@ from joserfc.jwk import ECKey, RSAKey
 from ehr_fhir.errors import Invalid
 from ehr_gateway.http.oauth_errors import OAuthError
 from ehr_gateway.oauth.clients import Client
-from ehr_gateway.tokens.granting import ABOUT_LOGIN, narrowed
+from ehr_gateway.tokens.scope_grants import ABOUT_LOGIN, narrowed
 
 __all__ = ["Wanted", "checked", "client"]
 

@@ -8,7 +8,7 @@ from typing import Any
 
 from ehr_fhir.errors import NotFound
 from ehr_gateway.database import Connection, Database
-from ehr_gateway.tokens.secrets import hash_secret, verify_secret
+from ehr_gateway.tokens.secret_hashes import hash_secret, verify_secret
 
 __all__ = ["PORTAL", "Client", "accepts_redirect", "add", "find", "find_in", "verify_client"]
 

@@ -26,7 +26,7 @@ from ehr_gateway.http.negotiation import json_response
 from ehr_gateway.interactions.read import read
 from ehr_gateway.oauth.authorization_codes import key_of
 from ehr_gateway.oauth.json_body import json_object, text_of
-from ehr_gateway.oauth.launch_context import Context
+from ehr_gateway.oauth.grant_context import Context
 from ehr_gateway.tokens.roles import roles
 from ehr_privacy.consent import Requester, parse_scopes
 

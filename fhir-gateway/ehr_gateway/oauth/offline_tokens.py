@@ -17,7 +17,7 @@ from ehr_gateway.settings import GatewaySettings
 from ehr_gateway.store.store import Store
 from ehr_gateway.tokens.keys import open_keys
 from ehr_gateway.tokens.roles import granted, roles
-from ehr_gateway.tokens.tokens import Subject, issue
+from ehr_gateway.tokens.access_tokens import Subject, issue
 
 _PLATFORM = "ehr-commons"
 

@@ -13,9 +13,9 @@ from dataclasses import dataclass
 from ehr_gateway.accounts import sessions
 from ehr_gateway.database import Connection, Database, Row
 from ehr_gateway.oauth.authorization_codes import Grant, key_of
-from ehr_gateway.oauth.launch_context import Context
+from ehr_gateway.oauth.grant_context import Context
 from ehr_gateway.settings import GatewaySettings
-from ehr_gateway.tokens.granting import covers
+from ehr_gateway.tokens.scope_grants import covers
 
 __all__ = [
     "Permission", "Refreshed", "client_of", "end_in", "end_of_client", "end_of_login", "family_of",

@@ -23,7 +23,7 @@ from ehr_gateway.http.oauth_errors import OAuthError
 from ehr_gateway.oauth import client_metadata, clients, refresh_tokens
 from ehr_gateway.oauth.authorization_codes import key_of
 from ehr_gateway.oauth.json_body import json_object
-from ehr_gateway.tokens.secrets import hash_secret
+from ehr_gateway.tokens.secret_hashes import hash_secret
 
 __all__ = ["mint", "router"]
 

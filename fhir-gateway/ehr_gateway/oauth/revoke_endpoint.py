@@ -13,7 +13,7 @@ from ehr_gateway.http.body import form_fields
 from ehr_gateway.http.oauth_errors import OAuthError
 from ehr_gateway.oauth import refresh_tokens
 from ehr_gateway.oauth.client_authentication import authenticated
-from ehr_gateway.tokens.tokens import Verified
+from ehr_gateway.tokens.access_tokens import Verified
 
 __all__ = ["access_token", "end_family", "router"]
 

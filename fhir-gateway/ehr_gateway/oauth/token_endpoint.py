@@ -18,10 +18,10 @@ from ehr_gateway.oauth import authorization_codes, refresh_tokens
 from ehr_gateway.oauth.client_authentication import authenticated
 from ehr_gateway.oauth.id_token import id_token
 from ehr_gateway.oauth.offline_tokens import subject_of
-from ehr_gateway.oauth.permission import allowed_to
+from ehr_gateway.oauth.allowed_scopes import allowed_to
 from ehr_gateway.oauth.revoke_endpoint import end_family
-from ehr_gateway.tokens.granting import granted, narrowed
-from ehr_gateway.tokens.tokens import Subject, issue
+from ehr_gateway.tokens.scope_grants import granted, narrowed
+from ehr_gateway.tokens.access_tokens import Subject, issue
 
 __all__ = ["router"]
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from functools import cache
 from importlib import resources
 
-from ehr_gateway.tokens.granting import granted
+from ehr_gateway.tokens.scope_grants import granted
 
 __all__ = ["Role", "granted", "roles"]
 

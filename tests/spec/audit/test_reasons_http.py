@@ -12,7 +12,7 @@ from ehr_gateway.audit_log import recorder
 from ehr_gateway.audit_log.erase import erase
 from ehr_gateway.audit_log.service import AuditLog
 from ehr_gateway.audit_log.verify import Task, verify
-from ehr_gateway.tokens.tokens import Subject
+from ehr_gateway.tokens.access_tokens import Subject
 from tests.lib.gateway import House, Session, must, restriction
 
 

@@ -13,7 +13,7 @@ from ehr_gateway.accounts.accounts import Account
 from ehr_gateway.audit_log import recorder
 from ehr_gateway.audit_log.append import Values
 from ehr_gateway.login import account_lifecycle
-from ehr_gateway.tokens.secrets import verify_secret
+from ehr_gateway.tokens.secret_hashes import verify_secret
 from tests.lib.gateway import HKID, PASSWORD, PEOPLE, PIN, House
 from tests.lib.visitor import Visitor, code_of
 

@@ -25,7 +25,7 @@ from ehr_gateway.oauth.offline_tokens import local_token
 from ehr_gateway.settings import GatewaySettings
 from ehr_gateway.tokens.keys import Keys, open_keys
 from ehr_gateway.tokens.roles import granted, roles
-from ehr_gateway.tokens.tokens import Subject, Verifier, issue
+from ehr_gateway.tokens.access_tokens import Subject, Verifier, issue
 from tests.lib.gateway import BASE, HKID, PASSWORD, PIN, START_MS, House, must
 
 VERIFIER = secrets.token_urlsafe(48)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from ehr_gateway.accounts.passwords import fault_of
-from ehr_gateway.tokens.secrets import hash_secret, verify_secret
+from ehr_gateway.tokens.secret_hashes import hash_secret, verify_secret
 
 
 @pytest.mark.parametrize(

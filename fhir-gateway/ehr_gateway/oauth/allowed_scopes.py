@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from ehr_gateway.accounts.accounts import Account
 from ehr_gateway.oauth.clients import Client
-from ehr_gateway.tokens.granting import ABOUT_LOGIN, granted, narrowed, within_patient
+from ehr_gateway.tokens.scope_grants import ABOUT_LOGIN, granted, narrowed, within_patient
 from ehr_gateway.tokens.roles import roles
 
 __all__ = ["allowed_to", "permitted"]
