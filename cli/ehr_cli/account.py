@@ -59,7 +59,7 @@ def add(
     with opened(data) as gateway:
         fault = administration.make(gateway, account, secret)
     if fault:
-        raise Unprocessable(pages.texts()[fault]["en"])
+        raise Unprocessable(pages.load_texts()[fault]["en"])
 
 
 @app.command("list")
@@ -74,7 +74,7 @@ def listed(
     from ehr_gateway.accounts import accounts
 
     with opened(data) as gateway, gateway.store.read_transaction() as connection:
-        for one, disabled in accounts.listed(connection, begins, 1_000_000):
+        for one, disabled in accounts.search_accounts(connection, begins, 1_000_000):
             parts = (one.login, one.role, one.organization or "-", "disabled" if disabled else "")
             typer.echo("\t".join(parts).rstrip())
 

@@ -39,8 +39,8 @@ def rotate(
 
     with opened(data) as gateway:
         settings = gateway.settings
-        name = signing.rotate(settings.keys, _now(), settings.token_seconds, at_once=at_once)
-        gateway.standing.announce()
+        name = signing.rotate_keys(settings.keys, _now(), settings.token_seconds, at_once=at_once)
+        gateway.revocations.notify_processes()
     typer.echo(name)
 
 

@@ -55,9 +55,9 @@ from ehr_gateway.schema import notices as notice_schema
 from ehr_gateway.settings import GatewaySettings
 from ehr_gateway.store.reindex import ReindexThread
 from ehr_gateway.store.store import Store
-from ehr_gateway.tokens.keys import open_keys, secret_key
+from ehr_gateway.tokens.access_tokens import TokenVerifier
+from ehr_gateway.tokens.keys import load_form_secret, open_signing_keys
 from ehr_gateway.tokens.revocations import RevocationList
-from ehr_gateway.tokens.access_tokens import Verifier
 from ehr_gateway.transaction.event_loop_writer import EventLoopWriter
 
 _THREADS = 8
@@ -121,7 +121,7 @@ def create_gateway(
     ):  # fmt: skip
         create_tables(opened.database, tables)
     _register_portal(opened)
-    keys = open_keys(settings.keys)
+    keys = open_signing_keys(settings.keys)
     standing = RevocationList(opened.database, settings.keys)
 
     reindexing = ReindexThread(opened)
@@ -131,7 +131,7 @@ def create_gateway(
         Timer("checkpoint of the audit log", log.checkpoint, settings.audit_checkpoint_seconds),
     )
 
-    secret = secret_key(settings.keys)
+    secret = load_form_secret(settings.keys)
     deliveries = Deliveries(
         opened,
         open_channels(settings.notices, settings.data / "notices"),
@@ -174,7 +174,7 @@ def create_gateway(
         AuditBatcher(opened, log.spool),
         None if opened.embedded is None else EventLoopWriter(opened.embedded),
         keys,
-        Verifier(keys, settings, standing),
+        TokenVerifier(keys, settings, standing),
         standing,
         secret,
         clock,

@@ -11,9 +11,9 @@ from fastapi import Depends, Request
 from ehr_gateway.audit_log.batcher import AuditBatcher
 from ehr_gateway.settings import GatewaySettings
 from ehr_gateway.store.store import Store
-from ehr_gateway.tokens.keys import Keys
+from ehr_gateway.tokens.access_tokens import TokenVerifier
+from ehr_gateway.tokens.keys import SigningKeys
 from ehr_gateway.tokens.revocations import RevocationList
-from ehr_gateway.tokens.access_tokens import Verifier
 from ehr_gateway.transaction.event_loop_writer import EventLoopWriter
 
 
@@ -26,10 +26,10 @@ class Gateway:
     auditor: AuditBatcher
     # Where the store is a file of ours.
     writer: EventLoopWriter | None
-    keys: Keys
-    verifier: Verifier
+    keys: SigningKeys
+    verifier: TokenVerifier
     # Which tokens were called back.
-    standing: RevocationList
+    revocations: RevocationList
     # Seals the hidden field of the log-in forms.
     form_secret: str
     # Milliseconds since 1970, UTC.

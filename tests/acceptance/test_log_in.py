@@ -77,7 +77,7 @@ class Walker:
         clinician = Account(name, "clinician", "Dr Lee", "hospital-a", "doctor", person=name)
         administrator = Account(f"admin-{name}", "administrator", "Lee", "ehr-commons", person=name)
         for account in (clinician, administrator):
-            accounts.add(house.gateway.store.database, account, PASSWORD)
+            accounts.add_account(house.gateway.store.database, account, PASSWORD)
 
     def _heard(self, kind: str, text: str) -> None:
         if kind == "error" and "401" not in text and "400" not in text:
@@ -94,7 +94,7 @@ class Walker:
     def code(self) -> str:
         """Return the code of the secret that the page shows."""
         secret = self.page.locator("#secret").inner_text().replace(" ", "")
-        return totp.code_at(secret, self.house.clock() // totp.STEP_MS)
+        return totp.compute_code(secret, self.house.clock() // totp.TIME_STEP_MS)
 
     def choose(self, number: int) -> None:
         self.page.locator("main form button").nth(number).click()
@@ -122,8 +122,10 @@ def test_a_passkey_is_made_and_then_logs_in_under_the_strict_policy(
     chromium: Browser, gateway: House
 ) -> None:
     walker = Walker(chromium, gateway, "passkey.owner")
-    account = replace(accounts.find(gateway.gateway.store, walker.name), person=None, exempt=True)
-    accounts.add(gateway.gateway.store.database, account, PASSWORD)
+    account = replace(
+        accounts.find_account(gateway.gateway.store, walker.name), person=None, exempt=True
+    )
+    accounts.add_account(gateway.gateway.store.database, account, PASSWORD)
     walker.authenticator()
     page = walker.page
     walker.go("/oauth/account")
@@ -235,7 +237,7 @@ def test_no_page_of_the_log_in_has_a_barrier_or_scrolls_sideways(
     page.locator("main p a").last.click()
     look("eid-refused")
     with gateway.gateway.store.write_transaction() as connection:
-        accounts.require_change(connection, name)
+        accounts.require_password_change(connection, name)
     walker.password()
     look("password")
     page.fill("#new", "twelve quiet ferries")

@@ -85,7 +85,7 @@ def fill(house: House, patient: str, name: str) -> None:
     of both names, whether they are there or not.
     """
     store = house.gateway.store
-    caller = house.gateway.verifier.verify(_token(house), START_MS)
+    caller = house.gateway.verifier.authenticate(_token(house), START_MS)
     access = Access(caller.requester, START_MS, "furnishing")
     with transaction(store, access) as writing:
         ids = store.registry(writing.connection).ids

@@ -23,8 +23,8 @@ from ehr_gateway.gateway import Gateway
 from ehr_gateway.oauth import clients
 from ehr_gateway.oauth.offline_tokens import subject_of
 from ehr_gateway.settings import GatewaySettings
-from ehr_gateway.tokens.roles import granted, roles
-from ehr_gateway.tokens.access_tokens import Subject, issue
+from ehr_gateway.tokens.access_tokens import Subject, issue_access_token
+from ehr_gateway.tokens.roles import grant_scopes, load_roles
 from ehr_gateway.transaction.prepared_resource import drafted
 from ehr_gateway.transaction.transaction import transaction
 from tests.lib.postgresql import Cluster
@@ -95,7 +95,7 @@ class Session:
             must(self.put(body))
             return
         gateway: Gateway = self._client.app.state.gateway  # type: ignore[attr-defined]
-        caller = gateway.verifier.verify(self.headers["Authorization"][7:], gateway.clock())
+        caller = gateway.verifier.authenticate(self.headers["Authorization"][7:], gateway.clock())
         access = Access(caller.requester, gateway.clock(), "furnishing")
         # Over HTTP a patient's record gets its id from the server; a test wants to know it.
         draft = drafted(body, identity, access, kind)
@@ -145,16 +145,16 @@ class House:
     def invite(self) -> None:
         """Give the cast their accounts."""
         for person in PEOPLE:
-            accounts.add(self.gateway.store, person)
-        accounts.add(self.gateway.store, replace(PEOPLE[0], exempt=True), PASSWORD)
-        accounts.add(self.gateway.store, PATIENT_ONE, hkid=HKID, pin=PIN)
+            accounts.add_account(self.gateway.store, person)
+        accounts.add_account(self.gateway.store, replace(PEOPLE[0], exempt=True), PASSWORD)
+        accounts.add_account(self.gateway.store, PATIENT_ONE, hkid=HKID, pin=PIN)
         lake = clients.Client("lake", "Lake", scope="ehr/feed.read", organization="ehr-commons")
         clients.add(self.gateway.store, lake, PASSWORD)
 
     def token(self, login: str, scope: str = "") -> str:
         """Return a token of a member of the cast."""
-        account = accounts.find(self.gateway.store, login)
-        words = granted(scope, roles()[account.role].scopes)
+        account = accounts.find_account(self.gateway.store, login)
+        words = grant_scopes(scope, load_roles()[account.role].scopes)
         return self._issue(subject_of(account, "test"), words)
 
     def login(self, login: str, scope: str = "") -> Session:
@@ -201,7 +201,9 @@ class House:
 
     def _issue(self, subject: Subject, scope: str) -> str:
         gateway = self.gateway
-        return issue(gateway.keys, gateway.settings, subject, scope, gateway.clock())[0]
+        return issue_access_token(gateway.keys, gateway.settings, subject, scope, gateway.clock())[
+            0
+        ]
 
 
 class MoveIn(Protocol):

@@ -37,7 +37,7 @@ def at_once(monkeypatch: pytest.MonkeyPatch) -> None:
     def begin(request: Request, gateway: Gateway, sealed: str) -> Response:
         asked = authorize_request.opened(gateway, sealed)
         assert asked is not None
-        account = accounts.find(gateway.store, request.headers[WHO])
+        account = accounts.find_account(gateway.store, request.headers[WHO])
         who = Authentication(account, gateway.clock(), ("pwd", "otp"), "")
         name = str(request.state.request_id)
         return authorized(gateway, asked, who, name, language_of(request))

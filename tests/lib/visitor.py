@@ -81,7 +81,7 @@ class Visitor:
         """Return the mark that forms of this session carry."""
         gateway = self.house.gateway
         cookie = self.client.cookies["ehr-login"]
-        session = sessions.find(
+        session = sessions.find_session(
             gateway.store.database, cookie, gateway.settings, self.house.clock()
         )
         assert session
@@ -122,7 +122,7 @@ class Visitor:
 
     def totp(self, secret: str, later: int = 0) -> str:
         """Return the app's code now, or some steps later."""
-        return totp.code_at(secret, self.house.clock() // totp.STEP_MS + later)
+        return totp.compute_code(secret, self.house.clock() // totp.TIME_STEP_MS + later)
 
     def exchange(self, code: str) -> Any:
         """Get the portal's token for a code."""

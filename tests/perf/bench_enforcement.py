@@ -62,7 +62,7 @@ def main() -> None:
         started = time.monotonic()
         versions = fill_patients(store, patients)
         filled = time.monotonic() - started
-        accounts.add(
+        accounts.add_account(
             store.database, Account("dr.bench", "clinician", "Dr B", READER, "doctor"), "bench pass"
         )
         app = create_gateway(gateway_settings(settings), store=store)

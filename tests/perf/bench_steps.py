@@ -95,7 +95,7 @@ def _tables(
 ) -> Iterator[tuple[str, Steps]]:
     gateway = app.state.gateway
     store: Store = gateway.store
-    caller = gateway.verifier.verify(token, now_ms())
+    caller = gateway.verifier.authenticate(token, now_ms())
 
     def access() -> Access:
         return Access(caller.requester, now_ms(), "bench-request")
@@ -141,7 +141,7 @@ def _tables(
         [
             (
                 "verify the token (remembered)",
-                _often(lambda: gateway.verifier.verify(token, now_ms())),
+                _often(lambda: gateway.verifier.authenticate(token, now_ms())),
             ),
             ("compile the consent predicate", _often(lambda: access().read)),
             (

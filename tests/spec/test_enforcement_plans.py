@@ -38,7 +38,7 @@ def scanned(house: House, statement: str, params: dict[str, Any]) -> list[str]:
 @pytest.mark.parametrize("statement", [READ, SEARCH], ids=["read", "search"])
 def test_no_consent_table_is_read_whole(furnished: House, login: str, statement: str) -> None:
     furnished.share()
-    caller = furnished.gateway.verifier.verify(furnished.token(login), START_MS)
+    caller = furnished.gateway.verifier.authenticate(furnished.token(login), START_MS)
     visible = Access(caller.requester, START_MS, "plan").read
     params = {"type": "Observation", "id": "lab-1", "param": 1, **visible.params}
     known = {name: params[name] for name in re.findall(r":(\w+)", f"{statement} {visible.sql}")}

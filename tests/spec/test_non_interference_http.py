@@ -311,5 +311,5 @@ def test_a_search_that_finds_more_than_is_counted_is_refused(furnished: House) -
 
 def access_of(house: House, login: str) -> Access:
     """Return the access of a member of the cast, for searches under other terms."""
-    caller = house.gateway.verifier.verify(house.token(login), START_MS)
+    caller = house.gateway.verifier.authenticate(house.token(login), START_MS)
     return Access(caller.requester, START_MS, "request")

@@ -71,13 +71,13 @@ def carers_card() -> str:
 def install(store: Store) -> int:
     """Add a log-in for each member of staff, each patient and a carer; return how many."""
     for member in staff():
-        accounts.add(store, _staff_account(member), member.password)
+        accounts.add_account(store, _staff_account(member), member.password)
     for patient in patients():
         account = accounts.Account(
             f"p.{patient.id}", "patient", patient.name.text, patient=patient.id
         )
-        accounts.add(store, account, hkid=patient.hkid, pin=PIN)
-    accounts.add(store, CARER, hkid=carers_card(), pin=PIN)
+        accounts.add_account(store, account, hkid=patient.hkid, pin=PIN)
+    accounts.add_account(store, CARER, hkid=carers_card(), pin=PIN)
     return len(staff()) + len(patients()) + 1
 
 

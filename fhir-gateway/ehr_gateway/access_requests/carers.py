@@ -138,7 +138,7 @@ def accept(context: RequestContext, typed: str) -> AccessRequest:
             "UPDATE access_request SET person = ?, display = ?, details = ? WHERE id = ?",
             (requester.person, display, json.dumps(details), request.id),
         )
-        throttle.succeeded(connection, f"invitation:{requester.person}")
+        throttle.clear_failures(connection, f"invitation:{requester.person}")
         if request.kind == "substitute":
             _give_way(writing, request, now)
         put(
@@ -324,8 +324,8 @@ def _may_end(context: RequestContext, request: AccessRequest) -> bool:
 def _slow_down(context: RequestContext) -> None:
     key = f"invitation:{context.access.requester.person}"
     with context.gateway.store.write_transaction() as connection:
-        wait = throttle.wait_ms(connection, key, context.access.now_ms)
+        wait = throttle.remaining_wait_ms(connection, key, context.access.now_ms)
         if not wait:
-            throttle.failed(connection, key, context.access.now_ms)
+            throttle.record_failure(connection, key, context.access.now_ms)
     if wait:
         raise TooMany("Too many codes were tried. Wait, then go on.")

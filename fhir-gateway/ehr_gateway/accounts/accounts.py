@@ -7,7 +7,7 @@ from dataclasses import astuple, dataclass
 from ehr_fhir.errors import EhrError, NotFound, Unprocessable
 from ehr_gateway.accounts import eid_people, throttle
 from ehr_gateway.database import Connection, Database, Row
-from ehr_gateway.tokens.roles import roles
+from ehr_gateway.tokens.roles import load_roles
 from ehr_gateway.tokens.secret_hashes import hash_secret, verify_secret
 
 _COLUMNS = "login, role, display, organization, profession, patient, person, exempt"
@@ -40,7 +40,7 @@ class LoginRefused(EhrError):
         self.wait_seconds = wait_seconds
 
 
-def add(
+def add_account(
     database: Database,
     account: Account,
     secret: str | None = None,
@@ -52,41 +52,41 @@ def add(
 
     `secret` is a password; `hkid` with `pin` enrols the person with the simulated eID instead.
     """
-    if account.role not in roles() or account.role == "system":
+    if account.role not in load_roles() or account.role == "system":
         raise Unprocessable(f"There is no role {account.role!r} for an account.")
     if account.role == "patient" and not account.patient:
         raise Unprocessable("The account of a patient needs the patient's id.")
     password = hash_secret(secret) if secret else None
-    enrolment = eid_people.prepare(hkid, pin) if hkid and pin else None
+    enrolment = eid_people.prepare_enrolment(hkid, pin) if hkid and pin else None
     with database.write_transaction() as connection:
-        known_as = eid_people.enrol(connection, enrolment) if enrolment else None
+        eid_subject = eid_people.enrol_person(connection, enrolment) if enrolment else None
         columns = f"{_COLUMNS}, password, eid"
-        renewed = ", ".join(f"{name} = excluded.{name}" for name in columns.split(", ")[1:])
+        assignments = ", ".join(f"{name} = excluded.{name}" for name in columns.split(", ")[1:])
         connection.execute(
             f"INSERT INTO account ({columns}) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"  # noqa: S608
-            f" ON CONFLICT (login) DO UPDATE SET {renewed}, disabled = 0, must_change = 0",
-            (*astuple(account)[:-1], int(account.exempt), password, known_as),
+            f" ON CONFLICT (login) DO UPDATE SET {assignments}, disabled = 0, must_change = 0",
+            (*astuple(account)[:-1], int(account.exempt), password, eid_subject),
         )
 
 
-def find(database: Database, login: str) -> Account:
+def find_account(database: Database, login: str) -> Account:
     """Return the account of a log-in name; one that is disabled is not found."""
     with database.read_transaction() as connection:
-        found = _accounts(connection, "login", login)
-    if not found:
+        accounts = _select_accounts(connection, "login", login)
+    if not accounts:
         raise NotFound("There is no such account.")
-    return found[0]
+    return accounts[0]
 
 
-def of_same_person(connection: Connection, account: Account) -> list[Account]:
+def find_accounts_of_person(connection: Connection, account: Account) -> list[Account]:
     """Return the accounts of an account's person, itself first, by their names."""
-    found = _accounts(connection, "person", account.person) if account.person else []
-    return [account, *(one for one in found if one.login != account.login)]
+    accounts = _select_accounts(connection, "person", account.person) if account.person else []
+    return [account, *(other for other in accounts if other.login != account.login)]
 
 
-def of_eid(connection: Connection, known_as: str) -> list[Account]:
+def find_accounts_by_eid(connection: Connection, eid_subject: str) -> list[Account]:
     """Return the accounts of a person as the electronic identity names them to us."""
-    return _accounts(connection, "eid", known_as)
+    return _select_accounts(connection, "eid", eid_subject)
 
 
 def verify_password(
@@ -94,13 +94,13 @@ def verify_password(
 ) -> Account:
     """Return the account when the password is right; else refuse, and count the failure."""
     name = f"password:{login}"
-    _admit(database, name, address, now_ms)
+    _admit_attempt(database, name, address, now_ms)
     with database.read_transaction() as connection:
         row = connection.execute(
             "SELECT password FROM account WHERE login = ? AND disabled = 0", (login,)
         ).fetchone()
-    right = verify_secret(row[0] if row else None, password)
-    return _settled(database, name, address, "login", login if right else None)
+    is_right = verify_secret(row[0] if row else None, password)
+    return _complete_attempt(database, name, address, "login", login if is_right else None)
 
 
 def verify_eid(database: Database, hkid: str, pin: str, now_ms: int, address: str = "") -> Account:
@@ -108,27 +108,27 @@ def verify_eid(database: Database, hkid: str, pin: str, now_ms: int, address: st
 
     For approvals at a counter; people log in by `ehr_gateway.login.eid`.
     """
-    name = f"eid:{eid_people.normalise(hkid)}"
-    _admit(database, name, address, now_ms)
-    known_as = eid_people.identify(database, hkid, pin)
-    return _settled(database, name, address, "eid", known_as)
+    name = f"eid:{eid_people.normalise_identity_number(hkid)}"
+    _admit_attempt(database, name, address, now_ms)
+    eid_subject = eid_people.identify_person(database, hkid, pin)
+    return _complete_attempt(database, name, address, "eid", eid_subject)
 
 
-def taken(database: Database, login: str) -> bool:
+def is_login_taken(database: Database, login: str) -> bool:
     """Say whether there is an account of a log-in name, disabled or not."""
     with database.read_transaction() as connection:
         row = connection.execute("SELECT 1 FROM account WHERE login = ?", (login,)).fetchone()
     return row is not None
 
 
-def listed(connection: Connection, begins: str, most: int) -> list[tuple[Account, bool]]:
+def search_accounts(connection: Connection, prefix: str, limit: int) -> list[tuple[Account, bool]]:
     """Return accounts by log-in name, disabled ones too, with whether they are."""
     rows = connection.execute(
         f"SELECT {_COLUMNS}, disabled FROM account"  # noqa: S608 constant columns
         " WHERE substr(login, 1, CAST(:length AS INTEGER)) = :begins ORDER BY login LIMIT :most",
-        {"length": len(begins), "begins": begins, "most": most},
+        {"length": len(prefix), "begins": prefix, "most": limit},
     ).fetchall()
-    return [(_account(row), bool(row[8])) for row in rows]
+    return [(_account_from_row(row), bool(row[8])) for row in rows]
 
 
 def has_password(connection: Connection, login: str) -> bool:
@@ -148,7 +148,7 @@ def set_password(database: Database, login: str, password: str) -> None:
         )
 
 
-def is_password(database: Database, login: str, password: str) -> bool:
+def is_current_password(database: Database, login: str, password: str) -> bool:
     """Say whether this is the account's password; for those who have proved it already."""
     with database.read_transaction() as connection:
         row = connection.execute(
@@ -157,46 +157,46 @@ def is_password(database: Database, login: str, password: str) -> bool:
     return verify_secret(row[0] if row else None, password)
 
 
-def require_change(connection: Connection, login: str) -> None:
+def require_password_change(connection: Connection, login: str) -> None:
     """Let an account's password be good for choosing another one alone."""
     connection.execute("UPDATE account SET must_change = 1 WHERE login = ?", (login,))
 
 
-def must_change(connection: Connection, login: str) -> bool:
+def must_change_password(connection: Connection, login: str) -> bool:
     """Say whether the account's holder has yet to choose a password."""
     row = connection.execute("SELECT must_change FROM account WHERE login = ?", (login,)).fetchone()
     return bool(row and row[0])
 
 
-def _admit(database: Database, name: str, address: str, now_ms: int) -> None:
+def _admit_attempt(database: Database, name: str, address: str, now_ms: int) -> None:
     # Counted as a failure before it is tried: a hundred guesses at once are still a hundred.
-    wait = throttle.admit(database, name, address, now_ms)
+    wait = throttle.admit_attempt(database, name, address, now_ms)
     if wait:
         raise LoginRefused(wait)
 
 
-def _settled(
+def _complete_attempt(
     database: Database, name: str, address: str, column: str, value: str | None
 ) -> Account:
     if value is None:
         raise LoginRefused
     with database.write_transaction() as connection:
-        found = _accounts(connection, column, value)
-        if found:
-            throttle.settled(connection, name, address)
-    if not found:
+        accounts = _select_accounts(connection, column, value)
+        if accounts:
+            throttle.record_success(connection, name, address)
+    if not accounts:
         raise LoginRefused
-    return found[0]
+    return accounts[0]
 
 
-def _accounts(connection: Connection, column: str, value: str) -> list[Account]:
+def _select_accounts(connection: Connection, column: str, value: str) -> list[Account]:
     rows = connection.execute(
         f"SELECT {_COLUMNS} FROM account WHERE {column} = ? AND disabled = 0"  # noqa: S608
         " ORDER BY organization, role, login",
         (value,),
     ).fetchall()
-    return [_account(row) for row in rows]
+    return [_account_from_row(row) for row in rows]
 
 
-def _account(row: Row) -> Account:
+def _account_from_row(row: Row) -> Account:
     return Account(row[0], row[1], row[2], row[3], row[4], row[5], row[6], bool(row[7]))

@@ -16,7 +16,7 @@ from ehr_gateway.database import Connection, Database
 from ehr_gateway.tokens.secret_hashes import hash_secret, verify_secret
 
 # What we are called by the simulator.
-SERVICE = "ehr-commons"
+CLIENT_ID = "ehr-commons"
 _PIN = re.compile(r"^\d{6}$")
 
 
@@ -28,56 +28,58 @@ class Enrolment:
     pin: str
 
 
-def normalise(hkid: str) -> str:
+def normalise_identity_number(hkid: str) -> str:
     """Return an HKID in one form: capitals, no brackets or spaces.
 
-    >>> normalise("a123456 (3)")
+    >>> normalise_identity_number("a123456 (3)")
     'A1234563'
     """
     return re.sub(r"[^A-Z0-9]", "", hkid.upper())
 
 
-def prepare(hkid: str, pin: str) -> Enrolment:
+def prepare_enrolment(hkid: str, pin: str) -> Enrolment:
     """Check and hash, before any transaction is open."""
     if not _PIN.match(pin):
         raise Unprocessable("The PIN of the simulated eID has six digits.")
-    return Enrolment(normalise(hkid), hash_secret(pin))
+    return Enrolment(normalise_identity_number(hkid), hash_secret(pin))
 
 
-def enrol(connection: Connection, enrolment: Enrolment) -> str:
+def enrol_person(connection: Connection, enrolment: Enrolment) -> str:
     """Enrol a person, or renew the PIN; return the id by which this service knows them."""
     row = connection.execute(
         "SELECT subject FROM eid_person WHERE hkid = ?", (enrolment.hkid,)
     ).fetchone()
-    subject = row[0] if row else uuid.uuid4().hex
+    person_subject = row[0] if row else uuid.uuid4().hex
     connection.execute(
         "INSERT INTO eid_person (hkid, pin, subject) VALUES (?, ?, ?) ON CONFLICT (hkid)"
         " DO UPDATE SET pin = excluded.pin, subject = excluded.subject",
-        (enrolment.hkid, enrolment.pin, subject),
+        (enrolment.hkid, enrolment.pin, person_subject),
     )
-    return account_id(subject, SERVICE)
+    return pairwise_subject(person_subject, CLIENT_ID)
 
 
-def anybody(database: Database) -> bool:
+def has_enrolments(database: Database) -> bool:
     """Say whether anybody is enrolled: without people there is no simulator."""
     with database.read_transaction() as connection:
         return connection.execute("SELECT 1 FROM eid_person LIMIT 1").fetchone() is not None
 
 
-def identify(database: Database, hkid: str, pin: str, service: str = SERVICE) -> str | None:
+def identify_person(
+    database: Database, hkid: str, pin: str, service: str = CLIENT_ID
+) -> str | None:
     """Return a person's id for a service when the PIN is right, or None."""
     with database.read_transaction() as connection:
         row = connection.execute(
-            "SELECT pin, subject FROM eid_person WHERE hkid = ?", (normalise(hkid),)
+            "SELECT pin, subject FROM eid_person WHERE hkid = ?", (normalise_identity_number(hkid),)
         ).fetchone()
-    right = verify_secret(row[0] if row else None, pin)
-    return account_id(row[1], service) if right else None
+    is_right = verify_secret(row[0] if row else None, pin)
+    return pairwise_subject(row[1], service) if is_right else None
 
 
-def account_id(subject: str, service: str) -> str:
+def pairwise_subject(person_subject: str, service: str) -> str:
     """Return what one service is told: another id for each, so that two cannot compare theirs.
 
-    >>> account_id("x", "a") == account_id("x", "b")
+    >>> pairwise_subject("x", "a") == pairwise_subject("x", "b")
     False
     """
-    return hmac.new(subject.encode(), service.encode(), hashlib.sha256).hexdigest()[:32]
+    return hmac.new(person_subject.encode(), service.encode(), hashlib.sha256).hexdigest()[:32]

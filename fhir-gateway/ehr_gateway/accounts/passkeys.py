@@ -38,8 +38,8 @@ from ehr_gateway.gateway import Gateway
 
 _NAME_LENGTH = 60
 # Of one account; more is a mistake or a nuisance.
-MOST = 20
-_MISUSED = (WebAuthnException, ValueError, TypeError, KeyError)
+MAX_PASSKEYS = 20
+_INVALID_RESPONSE = (WebAuthnException, ValueError, TypeError, KeyError)
 
 
 @dataclass(frozen=True)
@@ -52,7 +52,7 @@ class Passkey:
     used_ms: int | None
 
 
-def possible(gateway: Gateway) -> bool:
+def can_use_passkeys(gateway: Gateway) -> bool:
     """Say whether browsers can use passkeys at our address: a domain name, by HTTPS or local."""
     parts = urlsplit(gateway.settings.base_url)
     try:
@@ -62,24 +62,24 @@ def possible(gateway: Gateway) -> bool:
     return False
 
 
-def login_options(gateway: Gateway, nonce: str) -> str:
+def build_login_options(gateway: Gateway, nonce: str) -> str:
     """Return what the browser is asked for at log-in: any passkey it has for us."""
     options = generate_authentication_options(
-        rp_id=_party(gateway),
+        rp_id=_relying_party_id(gateway),
         challenge=nonce.encode(),
         user_verification=UserVerificationRequirement.REQUIRED,
     )
     return options_to_json(options)
 
 
-def registration_options(
-    gateway: Gateway, account: Account, nonce: str, known: list[Passkey]
+def build_registration_options(
+    gateway: Gateway, account: Account, nonce: str, existing: list[Passkey]
 ) -> str:
     """Return what the browser is asked for to make a new passkey that it can find by itself."""
     options = generate_registration_options(
-        rp_id=_party(gateway),
+        rp_id=_relying_party_id(gateway),
         rp_name="eHR Commons",
-        user_id=_handle(gateway, account.login),
+        user_id=_user_handle(gateway, account.login),
         user_name=account.login,
         user_display_name=account.display,
         challenge=nonce.encode(),
@@ -88,80 +88,80 @@ def registration_options(
             user_verification=UserVerificationRequirement.REQUIRED,
         ),
         exclude_credentials=[
-            PublicKeyCredentialDescriptor(id=base64url_to_bytes(one.id)) for one in known
+            PublicKeyCredentialDescriptor(id=base64url_to_bytes(passkey.id)) for passkey in existing
         ],
     )
     return options_to_json(options)
 
 
-def register(
+def register_passkey(
     gateway: Gateway, login: str, nonce: str, credential: str, name: str, now_ms: int
 ) -> bool:
     """Keep a new passkey; say whether it was right. The caller has taken the nonce."""
     try:
-        made = verify_registration_response(
+        registration = verify_registration_response(
             credential=credential,
             expected_challenge=nonce.encode(),
-            expected_rp_id=_party(gateway),
+            expected_rp_id=_relying_party_id(gateway),
             expected_origin=gateway.settings.base_url,
             require_user_verification=True,
         )
-    except _MISUSED:
+    except _INVALID_RESPONSE:
         return False
     with gateway.store.write_transaction() as connection:
-        if len(of_account(connection, login)) >= MOST:
+        if len(list_passkeys(connection, login)) >= MAX_PASSKEYS:
             return False
-        kept = connection.execute(
+        insertion = connection.execute(
             "INSERT INTO passkey (id, login, name, public_key, sign_count, created_ms)"
             " VALUES (?, ?, ?, ?, ?, ?) ON CONFLICT (id) DO NOTHING",
             (
-                bytes_to_base64url(made.credential_id),
+                bytes_to_base64url(registration.credential_id),
                 login,
                 name.strip()[:_NAME_LENGTH],
-                bytes_to_base64url(made.credential_public_key),
-                made.sign_count,
+                bytes_to_base64url(registration.credential_public_key),
+                registration.sign_count,
                 now_ms,
             ),
         )
-    return kept.rowcount == 1
+    return insertion.rowcount == 1
 
 
-def verify(gateway: Gateway, nonce: str, credential: str, now_ms: int) -> str | None:
+def verify_passkey(gateway: Gateway, nonce: str, credential: str, now_ms: int) -> str | None:
     """Return the log-in name whose passkey signed the nonce; None when none did.
 
     The caller has taken the nonce. A counter that does not grow shows a copied key (§6.1.1).
     """
     try:
-        given = parse_authentication_credential_json(credential)
-        row = _row(gateway, given.id)
+        parsed = parse_authentication_credential_json(credential)
+        row = _find_credential(gateway, parsed.id)
         if row is None:
             return None
         login, public_key, count = row
-        shown = verify_authentication_response(
-            credential=given,
+        authentication = verify_authentication_response(
+            credential=parsed,
             expected_challenge=nonce.encode(),
-            expected_rp_id=_party(gateway),
+            expected_rp_id=_relying_party_id(gateway),
             expected_origin=gateway.settings.base_url,
             credential_public_key=base64url_to_bytes(public_key),
             credential_current_sign_count=count,
             require_user_verification=True,
         )
-    except _MISUSED:
+    except _INVALID_RESPONSE:
         return None
     # A passkey that the browser found by itself says whose it is: it must say the same.
-    handle = given.response.user_handle
-    if handle is None or not hmac.compare_digest(handle, _handle(gateway, login)):
+    handle = parsed.response.user_handle
+    if handle is None or not hmac.compare_digest(handle, _user_handle(gateway, login)):
         return None
     with gateway.store.write_transaction() as connection:
         # Of two who show the same counter at once, one changes the row.
-        moved = connection.execute(
+        update = connection.execute(
             "UPDATE passkey SET sign_count = ?, used_ms = ? WHERE id = ? AND sign_count = ?",
-            (shown.new_sign_count, now_ms, given.id, count),
+            (authentication.new_sign_count, now_ms, parsed.id, count),
         )
-    return login if moved.rowcount == 1 else None
+    return login if update.rowcount == 1 else None
 
 
-def of_account(connection: Connection, login: str) -> list[Passkey]:
+def list_passkeys(connection: Connection, login: str) -> list[Passkey]:
     """Return the passkeys of an account, the oldest first."""
     rows = connection.execute(
         "SELECT id, name, created_ms, used_ms FROM passkey WHERE login = ? ORDER BY created_ms, id",
@@ -170,13 +170,15 @@ def of_account(connection: Connection, login: str) -> list[Passkey]:
     return [Passkey(*row) for row in rows]
 
 
-def remove(connection: Connection, login: str, passkey: str) -> bool:
+def remove_passkey(connection: Connection, login: str, passkey: str) -> bool:
     """Forget a passkey of an account; say whether there was one."""
-    gone = connection.execute("DELETE FROM passkey WHERE id = ? AND login = ?", (passkey, login))
-    return gone.rowcount == 1
+    deletion = connection.execute(
+        "DELETE FROM passkey WHERE id = ? AND login = ?", (passkey, login)
+    )
+    return deletion.rowcount == 1
 
 
-def _row(gateway: Gateway, passkey: str) -> tuple[str, str, int] | None:
+def _find_credential(gateway: Gateway, passkey: str) -> tuple[str, str, int] | None:
     with gateway.store.read_transaction() as connection:
         row = connection.execute(
             "SELECT p.login, p.public_key, p.sign_count FROM passkey p"
@@ -186,11 +188,11 @@ def _row(gateway: Gateway, passkey: str) -> tuple[str, str, int] | None:
     return None if row is None else (row[0], row[1], row[2])
 
 
-def _party(gateway: Gateway) -> str:
+def _relying_party_id(gateway: Gateway) -> str:
     return urlsplit(gateway.settings.base_url).hostname or ""
 
 
-def _handle(gateway: Gateway, login: str) -> bytes:
+def _user_handle(gateway: Gateway, login: str) -> bytes:
     # No name and no number that means anything elsewhere (§14.6.1).
     text = f"passkey {login}".encode()
     return hmac.new(gateway.form_secret.encode(), text, hashlib.sha256).digest()

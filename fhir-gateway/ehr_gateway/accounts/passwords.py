@@ -9,34 +9,39 @@ import unicodedata
 from functools import cache
 from importlib import resources
 
-LEAST = 12
+MIN_LENGTH = 12
 # Longer texts are no safer and cost more to hash.
-MOST = 256
+MAX_LENGTH = 256
 
 
-def fault_of(password: str, login: str) -> str:
+def find_password_fault(password: str, login: str) -> str:
     """Return why a password may not be chosen, as the key of a text; empty when it may.
 
-    >>> fault_of("password1234", "a"), fault_of("short", "a"), fault_of("a fine long phrase", "b")
-    ('password_common', 'password_short', '')
+    >>> find_password_fault("password1234", "a"), find_password_fault("short", "a")
+    ('password_common', 'password_short')
+    >>> find_password_fault("a fine long phrase", "b")
+    ''
     """
-    if not LEAST <= len(password) <= MOST:
+    if not MIN_LENGTH <= len(password) <= MAX_LENGTH:
         return "password_short"
-    plain = _plain(password)
-    words = [*_words("context-words"), _plain(login)]
-    if plain in _words("common-passwords") or len(set(plain)) < 5:
+    plain = _fold_case(password)
+    words = [*_load_words("context-words"), _fold_case(login)]
+    if plain in _load_words("common-passwords") or len(set(plain)) < 5:
         return "password_common"
     # A word that anybody tries here first adds nothing to what stands beside it.
-    if any(len(one) > 3 and one in plain and len(plain.replace(one, "")) < LEAST for one in words):
+    if any(
+        len(word) > 3 and word in plain and len(plain.replace(word, "")) < MIN_LENGTH
+        for word in words
+    ):
         return "password_common"
     return ""
 
 
-def _plain(text: str) -> str:
+def _fold_case(text: str) -> str:
     return unicodedata.normalize("NFKC", text).casefold()
 
 
 @cache
-def _words(name: str) -> frozenset[str]:
+def _load_words(name: str) -> frozenset[str]:
     text = resources.files("ehr_gateway").joinpath(f"rules/{name}.txt").read_text("utf-8")
     return frozenset(line for line in text.splitlines() if line and not line.startswith("#"))

@@ -11,32 +11,32 @@ from ehr_gateway.access import Access
 from ehr_gateway.accounts.accounts import Account
 from ehr_gateway.gateway import Gateway
 from ehr_gateway.store.visible import read_on
-from ehr_gateway.tokens.roles import roles
+from ehr_gateway.tokens.roles import load_roles
 from ehr_privacy.consent import Requester, parse_scopes
 
-__all__ = ["Person", "of_carer"]
+__all__ = ["RepresentedPatient", "list_patients_of_carer"]
 
 
 @dataclass(frozen=True)
-class Person:
+class RepresentedPatient:
     """One person whose record a carer may open."""
 
     patient: str
     name: str
 
 
-def of_carer(gateway: Gateway, account: Account) -> tuple[Person, ...]:
+def list_patients_of_carer(gateway: Gateway, account: Account) -> tuple[RepresentedPatient, ...]:
     """Return whom a carer may act for, by name; nobody whose record is not open to him."""
     now = gateway.clock()
     person = account.person or account.login
     requester = Requester(
         account.role,
         person,
-        purpose=roles()[account.role].purpose,
+        purpose=load_roles()[account.role].purpose,
         scopes=parse_scopes("user/Patient.r"),
     )
     access = Access(requester, now, "choice")
-    found = []
+    patients = []
     with gateway.store.read_transaction() as connection:
         rows = connection.execute(
             "SELECT DISTINCT patient FROM consent_carer WHERE person = ? AND can_view = 1"
@@ -48,11 +48,13 @@ def of_carer(gateway: Gateway, account: Account) -> tuple[Person, ...]:
                 body = read_on(connection, access, "Patient", patient).body
             except NotFound:
                 continue
-            found.append(Person(patient, _name(orjson.loads(body)) or patient))
-    return tuple(sorted(found, key=lambda one: (one.name, one.patient)))
+            patients.append(
+                RepresentedPatient(patient, _display_name(orjson.loads(body)) or patient)
+            )
+    return tuple(sorted(patients, key=lambda patient: (patient.name, patient.patient)))
 
 
-def _name(patient: dict[str, object]) -> str:
+def _display_name(patient: dict[str, object]) -> str:
     names = patient.get("name")
     first = names[0] if isinstance(names, list) and names else {}
     if text := first.get("text"):

@@ -15,9 +15,9 @@ from ehr_gateway.settings import GatewaySettings
 
 _COLUMNS = "s.id, s.login, s.device, s.created_ms, s.seen_ms, s.auth_ms, s.methods"
 # Being seen is written down at most this often.
-_SEEN_EVERY_MS = 60_000
+_SEEN_INTERVAL_MS = 60_000
 # Ended and timed out rows are kept so long: tokens issued from them ask for theirs.
-_KEPT_MS = 90 * 86_400_000
+_RETENTION_MS = 90 * 86_400_000
 
 
 @dataclass(frozen=True)
@@ -33,36 +33,36 @@ class LoginSession:
     methods: tuple[str, ...]
 
 
-def start(
+def start_session(
     connection: Connection, login: str, device: str, methods: tuple[str, ...], now_ms: int
 ) -> tuple[str, LoginSession]:
     """Begin a session; return the cookie's value, which is kept nowhere, and the session."""
     token = secrets.token_urlsafe(32)
-    begun = LoginSession(uuid.uuid4().hex, login, device, now_ms, now_ms, now_ms, methods)
-    connection.execute("DELETE FROM login_session WHERE seen_ms < ?", (now_ms - _KEPT_MS,))
+    session = LoginSession(uuid.uuid4().hex, login, device, now_ms, now_ms, now_ms, methods)
+    connection.execute("DELETE FROM login_session WHERE seen_ms < ?", (now_ms - _RETENTION_MS,))
     connection.execute(
         "INSERT INTO login_session (id, key, login, device, created_ms, seen_ms, auth_ms, methods)"
         " VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
-        (begun.id, _key(token), login, device, now_ms, now_ms, now_ms, " ".join(methods)),
+        (session.id, _hash_cookie(token), login, device, now_ms, now_ms, now_ms, " ".join(methods)),
     )
-    return token, begun
+    return token, session
 
 
-def renew(
+def rotate_session(
     connection: Connection, session: LoginSession, methods: tuple[str, ...], now_ms: int
 ) -> tuple[str, LoginSession]:
     """Note that the person proved themselves again; the cookie's value changes (rotation)."""
     token = secrets.token_urlsafe(32)
     connection.execute(
         "UPDATE login_session SET key = ?, seen_ms = ?, auth_ms = ?, methods = ? WHERE id = ?",
-        (_key(token), now_ms, now_ms, " ".join(methods), session.id),
+        (_hash_cookie(token), now_ms, now_ms, " ".join(methods), session.id),
     )
     return token, LoginSession(
         session.id, session.login, session.device, session.created_ms, now_ms, now_ms, methods
     )
 
 
-def find(
+def find_session(
     database: Database, token: str, settings: GatewaySettings, now_ms: int
 ) -> LoginSession | None:
     """Return the session of a cookie while it is in force, and mark it as seen."""
@@ -71,41 +71,41 @@ def find(
             f"SELECT {_COLUMNS} FROM login_session s"  # noqa: S608 constant columns
             " JOIN account a ON a.login = s.login AND a.disabled = 0"
             " WHERE s.key = ? AND s.ended_ms IS NULL AND s.seen_ms > ? AND s.created_ms > ?",
-            (_key(token), *_since(settings, now_ms)),
+            (_hash_cookie(token), *_earliest_valid_ms(settings, now_ms)),
         ).fetchone()
     if row is None:
         return None
-    found = _session(row)
-    if now_ms - found.seen_ms >= _SEEN_EVERY_MS:
+    session = _session_from_row(row)
+    if now_ms - session.seen_ms >= _SEEN_INTERVAL_MS:
         with database.write_transaction() as connection:
             connection.execute(
-                "UPDATE login_session SET seen_ms = ? WHERE id = ?", (now_ms, found.id)
+                "UPDATE login_session SET seen_ms = ? WHERE id = ?", (now_ms, session.id)
             )
-    return found
+    return session
 
 
-def of_account(
+def list_sessions(
     connection: Connection, login: str, settings: GatewaySettings, now_ms: int
 ) -> list[LoginSession]:
     """Return the sessions of an account that are in force, the latest used first."""
     rows = connection.execute(
         f"SELECT {_COLUMNS} FROM login_session s WHERE s.login = ? AND s.ended_ms IS NULL"  # noqa: S608
         " AND s.seen_ms > ? AND s.created_ms > ? ORDER BY s.seen_ms DESC, s.id",
-        (login, *_since(settings, now_ms)),
+        (login, *_earliest_valid_ms(settings, now_ms)),
     ).fetchall()
-    return [_session(row) for row in rows]
+    return [_session_from_row(row) for row in rows]
 
 
-def end(connection: Connection, login: str, session_id: str, now_ms: int) -> bool:
+def end_session(connection: Connection, login: str, session_id: str, now_ms: int) -> bool:
     """End one session of an account; say whether there was one."""
-    ended = connection.execute(
+    update = connection.execute(
         "UPDATE login_session SET ended_ms = ? WHERE id = ? AND login = ? AND ended_ms IS NULL",
         (now_ms, session_id, login),
     )
-    return ended.rowcount == 1
+    return update.rowcount == 1
 
 
-def end_all(
+def end_sessions(
     connection: Connection, login: str, now_ms: int, *, besides: str = ""
 ) -> tuple[str, ...]:
     """End every session of an account but one; return the ids of those ended."""
@@ -117,7 +117,7 @@ def end_all(
     return tuple(row[0] for row in rows)
 
 
-def in_force(connection: Connection, session_id: str) -> bool:
+def is_session_in_force(connection: Connection, session_id: str) -> bool:
     """Say whether nobody has ended the session; being idle does not end what was issued from it."""
     row = connection.execute(
         "SELECT 1 FROM login_session WHERE id = ? AND ended_ms IS NULL", (session_id,)
@@ -125,16 +125,16 @@ def in_force(connection: Connection, session_id: str) -> bool:
     return row is not None
 
 
-def _since(settings: GatewaySettings, now_ms: int) -> tuple[int, int]:
+def _earliest_valid_ms(settings: GatewaySettings, now_ms: int) -> tuple[int, int]:
     return (
         now_ms - settings.login_idle_seconds * 1000,
         now_ms - settings.login_absolute_seconds * 1000,
     )
 
 
-def _session(row: Row) -> LoginSession:
+def _session_from_row(row: Row) -> LoginSession:
     return LoginSession(row[0], row[1], row[2], row[3], row[4], row[5], tuple(row[6].split()))
 
 
-def _key(token: str) -> str:
+def _hash_cookie(token: str) -> str:
     return hashlib.sha256(token.encode()).hexdigest()

@@ -12,87 +12,96 @@ from dataclasses import dataclass
 
 from ehr_gateway.database import Connection, Database
 
-_LONGEST_MS = 15 * 60_000
+_MAX_WAIT_MS = 15 * 60_000
 
 
 @dataclass(frozen=True)
-class Patience:
+class ThrottleLimit:
     """How many failures are free, and after how long they are forgotten."""
 
-    free: int
+    free_failures: int
     forget_ms: int
 
 
-NAME = Patience(5, 24 * 3_600_000)
-ADDRESS = Patience(50, 15 * 60_000)
+NAME_LIMIT = ThrottleLimit(5, 24 * 3_600_000)
+ADDRESS_LIMIT = ThrottleLimit(50, 15 * 60_000)
 
 
-def admit(database: Database, name: str, address: str, now_ms: int) -> int:
+def admit_attempt(database: Database, name: str, address: str, now_ms: int) -> int:
     """Count an attempt as a failure before it is tried; return the seconds it has to wait first.
 
     0 means that it may be tried now. A hundred guesses at once are so a hundred failures. Without
     an address, as at a counter, the name alone counts.
     """
-    counted = [(name, NAME), *([(_place(address), ADDRESS)] if address else [])]
+    subjects = [
+        (name, NAME_LIMIT),
+        *([(_address_subject(address), ADDRESS_LIMIT)] if address else []),
+    ]
     with database.write_transaction() as connection:
-        wait = max(wait_ms(connection, one, now_ms, patience) for one, patience in counted)
+        wait = max(
+            remaining_wait_ms(connection, subject, now_ms, limit) for subject, limit in subjects
+        )
         if not wait:
-            for one, patience in counted:
-                failed(connection, one, now_ms, patience)
+            for subject, limit in subjects:
+                record_failure(connection, subject, now_ms, limit)
     return -(-wait // 1000)
 
 
-def settled(connection: Connection, name: str, address: str) -> None:
+def record_success(connection: Connection, name: str, address: str) -> None:
     """Take back what `admit` counted: the attempt succeeded.
 
     The address keeps its other failures: who guesses may have an account of their own.
     """
-    succeeded(connection, name)
+    clear_failures(connection, name)
     connection.execute(
         "UPDATE login_failure SET failures = failures - 1 WHERE subject = ? AND failures > 0",
-        (_key(_place(address)),),
+        (_hash_subject(_address_subject(address)),),
     )
 
 
-def wait_ms(connection: Connection, subject: str, now_ms: int, patience: Patience = NAME) -> int:
+def remaining_wait_ms(
+    connection: Connection, subject: str, now_ms: int, limit: ThrottleLimit = NAME_LIMIT
+) -> int:
     """Return for how long log-ins under this name are refused; 0 when they are not."""
-    row = _row(connection, subject, now_ms, patience)
-    if row is None or row[0] < patience.free:
+    row = _recent_failures(connection, subject, now_ms, limit)
+    if row is None or row[0] < limit.free_failures:
         return 0
-    pause = min(1000 * 2 ** min(row[0] - patience.free + 1, 20), _LONGEST_MS)
-    return int(max(0, row[1] + pause - now_ms))
+    backoff_ms = min(1000 * 2 ** min(row[0] - limit.free_failures + 1, 20), _MAX_WAIT_MS)
+    return int(max(0, row[1] + backoff_ms - now_ms))
 
 
-def failed(connection: Connection, subject: str, now_ms: int, patience: Patience = NAME) -> None:
+def record_failure(
+    connection: Connection, subject: str, now_ms: int, limit: ThrottleLimit = NAME_LIMIT
+) -> None:
     """Count one failure."""
-    row = _row(connection, subject, now_ms, patience)
+    row = _recent_failures(connection, subject, now_ms, limit)
     connection.execute(
         "INSERT INTO login_failure (subject, failures, last_ms) VALUES (?, ?, ?)"
         " ON CONFLICT (subject) DO UPDATE SET failures = excluded.failures,"
         " last_ms = excluded.last_ms",
-        (_key(subject), (row[0] if row else 0) + 1, now_ms),
+        (_hash_subject(subject), (row[0] if row else 0) + 1, now_ms),
     )
 
 
-def succeeded(connection: Connection, subject: str) -> None:
+def clear_failures(connection: Connection, subject: str) -> None:
     """Forget the failures of a name."""
-    connection.execute("DELETE FROM login_failure WHERE subject = ?", (_key(subject),))
+    connection.execute("DELETE FROM login_failure WHERE subject = ?", (_hash_subject(subject),))
 
 
-def _place(address: str) -> str:
+def _address_subject(address: str) -> str:
     return f"address:{address}"
 
 
-def _row(
-    connection: Connection, subject: str, now_ms: int, patience: Patience
+def _recent_failures(
+    connection: Connection, subject: str, now_ms: int, limit: ThrottleLimit
 ) -> tuple[int, int] | None:
-    found = connection.execute(
+    row = connection.execute(
         "SELECT failures, last_ms FROM login_failure WHERE subject = ? AND last_ms > ?",
-        (_key(subject), now_ms - patience.forget_ms),
+        (_hash_subject(subject), now_ms - limit.forget_ms),
     ).fetchone()
-    return None if found is None else (found[0], found[1])
+    return None if row is None else (row[0], row[1])
 
 
-def _key(subject: str) -> str:
+def _hash_subject(subject: str) -> str:
     # Typed names may be an HKID or even a password typed in the wrong field: never store them.
     return hashlib.sha256(subject.encode()).hexdigest()

@@ -12,20 +12,20 @@ import secrets
 import struct
 from urllib.parse import quote, urlencode
 
-STEP_MS = 30_000
+TIME_STEP_MS = 30_000
 # Clocks differ and people are slow: one step to either side is taken (RFC 6238 §5.2).
-_DRIFT = 1
+_MAX_DRIFT_STEPS = 1
 
 
-def new_secret() -> str:
+def generate_secret() -> str:
     """Return a new secret of 160 bits, as base32 text."""
     return base64.b32encode(secrets.token_bytes(20)).decode()
 
 
-def code_at(secret: str, step: int) -> str:
+def compute_code(secret: str, step: int) -> str:
     """Return the code of a time step.
 
-    >>> code_at(base64.b32encode(b"12345678901234567890").decode(), 59_000 // STEP_MS)
+    >>> compute_code(base64.b32encode(b"12345678901234567890").decode(), 59_000 // TIME_STEP_MS)
     '287082'
     """
     digest = hmac.new(base64.b32decode(secret), struct.pack(">Q", step), hashlib.sha1).digest()
@@ -34,21 +34,21 @@ def code_at(secret: str, step: int) -> str:
     return f"{number % 1_000_000:06d}"
 
 
-def step_of(secret: str, code: str, now_ms: int) -> int | None:
+def find_time_step(secret: str, code: str, now_ms: int) -> int | None:
     """Return the time step whose code this is, the present one or a neighbour; else None."""
-    typed = "".join(code.split())
-    now, found = now_ms // STEP_MS, None
-    for step in range(now - _DRIFT, now + _DRIFT + 1):
+    digits = "".join(code.split())
+    current_step, matching_step = now_ms // TIME_STEP_MS, None
+    for step in range(current_step - _MAX_DRIFT_STEPS, current_step + _MAX_DRIFT_STEPS + 1):
         # All are compared, so that the time taken does not tell which was near.
-        if hmac.compare_digest(code_at(secret, step).encode(), typed.encode()):
-            found = step
-    return found
+        if hmac.compare_digest(compute_code(secret, step).encode(), digits.encode()):
+            matching_step = step
+    return matching_step
 
 
-def address_of(secret: str, login: str, issuer: str) -> str:
+def provisioning_uri(secret: str, login: str, issuer: str) -> str:
     """Return the otpauth address that an app reads from a picture.
 
-    >>> address_of("ABCD", "dr wong", "eHR")
+    >>> provisioning_uri("ABCD", "dr wong", "eHR")
     'otpauth://totp/eHR:dr%20wong?secret=ABCD&issuer=eHR'
     """
     query = urlencode({"secret": secret, "issuer": issuer}, quote_via=quote)

@@ -25,20 +25,20 @@ _DEFAULTS: dict[str, object] = {
 
 
 @cache
-def texts() -> Mapping[str, Mapping[str, str]]:
+def load_texts() -> Mapping[str, Mapping[str, str]]:
     """Return every text of the pages by key and language."""
     return tomllib.loads(
         resources.files("ehr_gateway").joinpath("html/texts.toml").read_text("utf-8")
     )
 
 
-def choose_language(asked: str, accepted: str) -> str:
+def choose_language(requested: str, accepted: str) -> str:
     """Return the page's language from `ui_locales` or `lang`, else from Accept-Language.
 
     >>> choose_language("zh-HK", ""), choose_language("", "zh-CN,zh;q=0.9")
     ('zh-Hant-HK', 'zh-Hans')
     """
-    for tag in [*asked.split(), *(part.split(";")[0].strip() for part in accepted.split(","))]:
+    for tag in [*requested.split(), *(part.split(";")[0].strip() for part in accepted.split(","))]:
         lower = tag.lower().replace("_", "-")
         if lower.startswith("zh"):
             hans = "hans" in lower or lower in ("zh-cn", "zh-sg", "zh-my")
@@ -48,12 +48,12 @@ def choose_language(asked: str, accepted: str) -> str:
     return "en"
 
 
-def page(
+def render_page(
     template: str,
     language: str,
     *,
     status: int = 200,
-    goes_to: str = "",
+    form_target: str = "",
     script: bool = False,
     **values: object,
 ) -> HTMLResponse:
@@ -63,25 +63,25 @@ def page(
     """
 
     def text(key: str, **parts: object) -> str:
-        return texts()[key][language].format(**parts)
+        return load_texts()[key][language].format(**parts)
 
     html = (
-        _environment()
+        _jinja_environment()
         .get_template(template)
         .render(**{**_DEFAULTS, **values, "t": text, "lang": language, "script": script})
     )
-    return HTMLResponse(html, status, headers=_headers(goes_to, script=script))
+    return HTMLResponse(html, status, headers=_security_headers(form_target, script=script))
 
 
-def _headers(goes_to: str, *, script: bool) -> dict[str, str]:
+def _security_headers(form_target: str, *, script: bool) -> dict[str, str]:
     # Browsers apply form-action to the redirect that follows the form as well.
-    target = urlsplit(goes_to)
+    target = urlsplit(form_target)
     after = f" {target.scheme}://{target.netloc}" if target.netloc else ""
     return {
         "Content-Security-Policy": (
             f"default-src 'none'; style-src 'self'; {_SCRIPT if script else ''}img-src 'self'; "
             "base-uri 'none'; frame-ancestors 'none'"
-            + ("" if goes_to == "*" else f"; form-action 'self'{after}")
+            + ("" if form_target == "*" else f"; form-action 'self'{after}")
         ),
         "Cache-Control": "no-store",
         "Referrer-Policy": "no-referrer",
@@ -91,7 +91,7 @@ def _headers(goes_to: str, *, script: bool) -> dict[str, str]:
 
 
 @cache
-def _environment() -> jinja2.Environment:
+def _jinja_environment() -> jinja2.Environment:
     return jinja2.Environment(
         loader=jinja2.PackageLoader("ehr_gateway", "html/templates"),
         autoescape=True,

@@ -58,10 +58,10 @@ async def authenticate(request: Request) -> RequestContext:
     if scheme.lower() != "bearer" or not token.strip():
         raise Unauthorized("Send an access token: Authorization: Bearer <token>.")
     now = gateway.clock()
-    if gateway.verifier.stale():
+    if gateway.verifier.is_stale():
         # About once a second, or when a token was called back.
-        await run_in_threadpool(gateway.verifier.look)
-    caller = gateway.verifier.verify(token.strip(), now)
+        await run_in_threadpool(gateway.verifier.reload)
+    caller = gateway.verifier.authenticate(token.strip(), now)
     access = Access(
         requester=caller.requester,
         now_ms=now,

@@ -17,10 +17,10 @@ def end_session(gateway: Gateway, login: str, session: str) -> bool:
     """End one session of an account, and the tokens issued from it; say whether there was one."""
     now = gateway.clock()
     with gateway.store.write_transaction() as connection:
-        ended = sessions.end(connection, login, session, now)
+        ended = sessions.end_session(connection, login, session, now)
         if ended:
             _end_issued(gateway, connection, [session], now)
-    gateway.standing.announce()
+    gateway.revocations.notify_processes()
     return ended
 
 
@@ -28,9 +28,9 @@ def end_sessions(gateway: Gateway, login: str, *, besides: str = "") -> int:
     """End every session of an account but one, and their tokens; return how many."""
     now = gateway.clock()
     with gateway.store.write_transaction() as connection:
-        ended = sessions.end_all(connection, login, now, besides=besides)
+        ended = sessions.end_sessions(connection, login, now, besides=besides)
         _end_issued(gateway, connection, ended, now)
-    gateway.standing.announce()
+    gateway.revocations.notify_processes()
     return len(ended)
 
 
@@ -44,8 +44,8 @@ def end_permission(gateway: Gateway, login: str, family: str) -> bool:
         ).fetchone()
         if own is not None:
             refresh_tokens.end_in(connection, family, now)
-            gateway.standing.void_in(connection, "family", family, now)
-    gateway.standing.announce()
+            gateway.revocations.revoke_in(connection, "family", family, now)
+    gateway.revocations.notify_processes()
     return own is not None
 
 
@@ -54,9 +54,9 @@ def disable(gateway: Gateway, login: str) -> None:
     now = gateway.clock()
     with gateway.store.write_transaction() as connection:
         _mark(connection, login, disabled=True)
-        sessions.end_all(connection, login, now)
-        gateway.standing.void_in(connection, "account", login, now)
-    gateway.standing.announce()
+        sessions.end_sessions(connection, login, now)
+        gateway.revocations.revoke_in(connection, "account", login, now)
+    gateway.revocations.notify_processes()
     refresh_tokens.end_of_login(gateway.store.database, login, now)
 
 
@@ -72,7 +72,7 @@ def reset(gateway: Gateway, login: str) -> None:
         found = connection.execute("SELECT 1 FROM account WHERE login = ?", (login,)).fetchone()
         if found is None:
             raise NotFound("There is no such account.")
-        factors.remove(connection, login)
+        factors.remove_totp(connection, login)
         connection.execute("DELETE FROM passkey WHERE login = ?", (login,))
     end_sessions(gateway, login)
 
@@ -94,4 +94,4 @@ def _end_issued(
         ).fetchall()
         for row in rows:
             refresh_tokens.end_in(connection, row[0], now_ms)
-            gateway.standing.void_in(connection, "family", row[0], now_ms)
+            gateway.revocations.revoke_in(connection, "family", row[0], now_ms)

@@ -27,8 +27,7 @@ from ehr_gateway.login import (
     login_pages,
     login_state,
 )
-from ehr_gateway.oauth import (refresh_tokens)
-from ehr_gateway.oauth import approval_page
+from ehr_gateway.oauth import approval_page, refresh_tokens
 
 router = APIRouter(prefix="/oauth")
 Form = Annotated[dict[str, str], Depends(form_fields)]
@@ -53,7 +52,7 @@ class Stay:
         self.request = request
         self.gateway = gateway
         self.session = session
-        self.account: Account = accounts.find(gateway.store.database, session.login)
+        self.account: Account = accounts.find_account(gateway.store.database, session.login)
         self.language = login.language_of(request)
 
     @property
@@ -125,7 +124,7 @@ def add_passkey(request: Request, gateway: TheGateway, form: Form) -> Response:
     added = (
         nonce is not None
         and login_state.use(gateway.store.database, "passkey", nonce, now)
-        and passkeys.register(
+        and passkeys.register_passkey(
             gateway,
             stay.account.login,
             nonce,
@@ -147,10 +146,10 @@ def remove_passkey(request: Request, gateway: TheGateway, form: Form) -> Respons
     if isinstance(stay, Response):
         return stay
     with gateway.store.write_transaction() as connection:
-        has = factors.of_account(connection, stay.account.login)
-        if factors.needs(stay.account) and not has.totp and has.passkeys == 1:
+        has = factors.read_factors(connection, stay.account.login)
+        if factors.needs_second_factor(stay.account) and not has.totp and has.passkeys == 1:
             return _home(stay, error="factor_needed", field="passkeys")
-        passkeys.remove(connection, stay.account.login, form.get("passkey", ""))
+        passkeys.remove_passkey(connection, stay.account.login, form.get("passkey", ""))
     stay.record("passkey-remove")
     return stay.go("passkey_removed")
 
@@ -161,7 +160,7 @@ def set_totp(request: Request, gateway: TheGateway, form: Form) -> Response:
     stay = _sent_recently(request, gateway, form)
     if isinstance(stay, Response):
         return stay
-    return _totp_page(stay, factors.propose(stay.account.login, gateway.form_secret))
+    return _totp_page(stay, factors.propose_totp(stay.account.login, gateway.form_secret))
 
 
 @router.post("/account/totp/confirm")
@@ -170,7 +169,7 @@ def confirm_totp(request: Request, gateway: TheGateway, form: Form) -> Response:
     stay = _sent_recently(request, gateway, form)
     if isinstance(stay, Response):
         return stay
-    codes = factors.confirm(
+    codes = factors.confirm_totp(
         gateway.store.database,
         stay.account.login,
         form.get("secret", ""),
@@ -182,7 +181,7 @@ def confirm_totp(request: Request, gateway: TheGateway, form: Form) -> Response:
         problem = login_pages.refusal(stay.language, "wrong_code", 0)
         return _totp_page(stay, form.get("secret", ""), error=problem)
     stay.record("totp-set")
-    return pages.page(
+    return pages.render_page(
         "recovery.html", stay.language, here="", error="", error_field="", codes=codes, action=""
     )
 
@@ -194,10 +193,10 @@ def remove_totp(request: Request, gateway: TheGateway, form: Form) -> Response:
     if isinstance(stay, Response):
         return stay
     with gateway.store.write_transaction() as connection:
-        has = factors.of_account(connection, stay.account.login)
-        if factors.needs(stay.account) and not has.passkeys:
+        has = factors.read_factors(connection, stay.account.login)
+        if factors.needs_second_factor(stay.account) and not has.passkeys:
             return _home(stay, error="factor_needed", field="totp")
-        factors.remove(connection, stay.account.login)
+        factors.remove_totp(connection, stay.account.login)
     stay.record("totp-remove")
     return stay.go("totp_removed")
 
@@ -209,7 +208,7 @@ def change_password(request: Request, gateway: TheGateway, form: Form) -> Respon
     if isinstance(stay, Response):
         return stay
     name, new = stay.account.login, form.get("new", "")
-    fault = passwords.fault_of(new, name)
+    fault = passwords.find_password_fault(new, name)
     if fault:
         return _home(stay, error=fault, field="new")
     try:
@@ -261,7 +260,7 @@ def log_out_page(request: Request, gateway: TheGateway) -> Response:
         return _logged_out(gateway, login.language_of(request))
     if request.headers.get("sec-fetch-site") == "same-origin":
         return _log_out(stay)
-    return pages.page(
+    return pages.render_page(
         "logout.html",
         stay.language,
         here="/oauth/logout",
@@ -287,7 +286,7 @@ def _log_out(stay: Stay) -> Response:
 
 
 def _logged_out(gateway: Gateway, language: str) -> Response:
-    response = pages.page("logged_out.html", language, here="", error="", error_field="")
+    response = pages.render_page("logged_out.html", language, here="", error="", error_field="")
     browser.forget_session(response, gateway)
     return response
 
@@ -305,15 +304,15 @@ def _home(
     gateway, name = stay.gateway, stay.account.login
     nonce = secrets.token_urlsafe(32)
     with gateway.store.read_transaction() as connection:
-        has = factors.of_account(connection, name)
-        own = passkeys.of_account(connection, name)
-        open_ones = sessions.of_account(connection, name, gateway.settings, gateway.clock())
+        has = factors.read_factors(connection, name)
+        own = passkeys.list_passkeys(connection, name)
+        open_ones = sessions.list_sessions(connection, name, gateway.settings, gateway.clock())
         apps = refresh_tokens.of_login(connection, gateway.settings, name, gateway.clock())
         organization = stay.account.organization
         named = login_pages.organization_names(connection, [organization] if organization else [])
         password = accounts.has_password(connection, name)
-    possible = passkeys.possible(gateway)
-    return pages.page(
+    possible = passkeys.can_use_passkeys(gateway)
+    return pages.render_page(
         "account.html",
         stay.language,
         status=400 if error else 200,
@@ -321,7 +320,7 @@ def _home(
         script=possible and stay.recent,
         error=login_pages.refusal(stay.language, error, wait) if error else "",
         error_field=field,
-        told=pages.texts()[told][stay.language] if told in _TOLD else "",
+        told=pages.load_texts()[told][stay.language] if told in _TOLD else "",
         account=stay.account,
         organization=named.get(organization or "", ""),
         has=has,
@@ -336,7 +335,7 @@ def _home(
         when=_when,
         proved=_when(stay.session.auth_ms),
         nonce=_sealer(stay).dumps(nonce),
-        options=passkeys.registration_options(gateway, stay.account, nonce, own)
+        options=passkeys.build_registration_options(gateway, stay.account, nonce, own)
         if possible
         else "",
     )
@@ -344,10 +343,10 @@ def _home(
 
 def _totp_page(stay: Stay, sealed: str, *, error: str = "") -> Response:
     action, login_name = f"{HOME}/totp/confirm", stay.account.login
-    if factors.proposed(login_name, sealed, stay.gateway.form_secret) is None:
-        sealed = factors.propose(login_name, stay.gateway.form_secret)
+    if factors.unseal_totp_proposal(login_name, sealed, stay.gateway.form_secret) is None:
+        sealed = factors.propose_totp(login_name, stay.gateway.form_secret)
     shown: dict[str, Any] = login_pages.secret_of(stay.gateway, login_name, sealed)
-    return pages.page(
+    return pages.render_page(
         "enrol.html",
         stay.language,
         status=400 if error else 200,

@@ -21,7 +21,7 @@ from ehr_gateway.html import pages
 from ehr_gateway.http.body import form_fields
 from ehr_gateway.login import account_lifecycle, login, login_pages
 from ehr_gateway.login.account_pages import Stay, log_in_first, sent, stay_of
-from ehr_gateway.tokens.roles import roles
+from ehr_gateway.tokens.roles import load_roles
 from ehr_privacy.consent import PROFESSIONS
 
 router = APIRouter(prefix="/oauth")
@@ -57,8 +57,8 @@ def create(request: Request, gateway: TheGateway, form: Form) -> Response:
         return stay
     fault = make(gateway, _account_of(form), form.get("password", ""))
     if fault:
-        why = pages.texts()[fault][stay.language]
-        error = pages.texts()["people_wrong"][stay.language].format(why=why)
+        why = pages.load_texts()[fault][stay.language]
+        error = pages.load_texts()["people_wrong"][stay.language].format(why=why)
         return _page(stay, error=error, typed=form)
     stay.record("account-create")
     return _page(stay, told="people_created", find=form.get("login", ""))
@@ -103,18 +103,18 @@ def make(gateway: Gateway, account: Account, password: str) -> str:
     """Make a new account; return the key of the text that says why not, empty when it was made."""
     if not (_LOGIN.match(account.login) and account.display and _fits(account)):
         return "people_incomplete"
-    fault = passwords.fault_of(password, account.login) if password else ""
+    fault = passwords.find_password_fault(password, account.login) if password else ""
     if fault:
         return fault
-    if accounts.taken(gateway.store.database, account.login):
+    if accounts.is_login_taken(gateway.store.database, account.login):
         return "people_taken"
     try:
-        accounts.add(gateway.store.database, account, password or None)
+        accounts.add_account(gateway.store.database, account, password or None)
     except EhrError:
         return "people_incomplete"
     if password:
         with gateway.store.write_transaction() as connection:
-            accounts.require_change(connection, account.login)
+            accounts.require_password_change(connection, account.login)
     return ""
 
 
@@ -124,7 +124,7 @@ def _fits(account: Account) -> bool:
         return bool(account.organization and account.profession in PROFESSIONS)
     if account.role == "patient":
         return bool(account.patient) and not account.profession
-    return account.role in roles() and account.role != "system" and not account.patient
+    return account.role in load_roles() and account.role != "system" and not account.patient
 
 
 def _account_of(form: dict[str, str]) -> Account:
@@ -167,21 +167,21 @@ def _page(
     typed: dict[str, str] | None = None,
 ) -> Response:
     with stay.gateway.store.read_transaction() as connection:
-        rows = accounts.listed(connection, find, _SHOWN)
+        rows = accounts.search_accounts(connection, find, _SHOWN)
         names = login_pages.organization_names(
             connection, [one.organization for one, _ in rows if one.organization]
         )
-    return pages.page(
+    return pages.render_page(
         "accounts.html",
         stay.language,
         status=400 if error else 200,
         here=HOME,
         error=error,
         error_field="login",
-        told=pages.texts()[told][stay.language] if told else "",
+        told=pages.load_texts()[told][stay.language] if told else "",
         people=[Listed(one, disabled) for one, disabled in rows],
         names=names,
-        roles=[name for name in roles() if name != "system"],
+        roles=[name for name in load_roles() if name != "system"],
         professions=sorted(PROFESSIONS),
         find=find,
         typed={name: (typed or {}).get(name, "") for name in _TYPED},

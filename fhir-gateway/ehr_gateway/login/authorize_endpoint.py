@@ -19,7 +19,7 @@ from ehr_gateway.http.body import form_pairs
 from ehr_gateway.login import login
 from ehr_gateway.oauth import clients
 from ehr_gateway.oauth.authorize_request import refuse, seal
-from ehr_gateway.tokens.scope_grants import narrowed
+from ehr_gateway.tokens.scope_grants import narrow_scopes
 
 __all__ = ["router"]
 
@@ -92,7 +92,7 @@ def _problem(asked: QueryParams, gateway: Gateway) -> tuple[str, str] | None:
         return "invalid_request", "PKCE with S256 is required."
     try:
         # What cannot be enforced is refused before anybody logs in for it.
-        narrowed(asked.get("scope", ""), ())
+        narrow_scopes(asked.get("scope", ""), ())
     except Invalid as error:
         return "invalid_scope", str(error)
     return None

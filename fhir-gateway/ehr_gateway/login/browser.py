@@ -73,7 +73,7 @@ def session_of(request: Request, gateway: Gateway) -> sessions.LoginSession | No
     token = request.cookies.get(_named(gateway, _SESSION), "")
     if not _TOKEN.match(token):
         return None
-    return sessions.find(gateway.store.database, token, gateway.settings, gateway.clock())
+    return sessions.find_session(gateway.store.database, token, gateway.settings, gateway.clock())
 
 
 def csrf(gateway: Gateway, session: sessions.LoginSession, action: str) -> str:

@@ -15,7 +15,7 @@ import httpx
 from starlette.types import ASGIApp
 
 from ehr_fhir.errors import Unavailable
-from ehr_gateway.accounts.eid_people import SERVICE
+from ehr_gateway.accounts.eid_people import CLIENT_ID
 from ehr_gateway.oauth.authorization_codes import challenge_of
 from ehr_gateway.settings import GatewaySettings
 
@@ -125,7 +125,7 @@ def provider(settings: GatewaySettings, simulator: ASGIApp, secret: str) -> EidP
     return OAuthEid(
         f"{settings.base_url}{SIMULATOR}/authorize",
         f"{settings.base_url}/token",
-        SERVICE,
+        CLIENT_ID,
         secret,
         issuer=settings.base_url,
         transport=httpx.ASGITransport(simulator),

@@ -79,7 +79,7 @@ def _arrived(
         problem = login_pages.refusal(language, "eid_refused", 0)
         return login_pages.login_page(gateway, begun, language, error=problem, field="eid")
     with gateway.store.read_transaction() as connection:
-        found = accounts.of_eid(connection, known_as)
+        found = accounts.find_accounts_by_eid(connection, known_as)
     if not found:
         problem = login_pages.refusal(language, "eid_unknown", 0)
         return login_pages.login_page(gateway, begun, language, error=problem, field="eid")

@@ -40,7 +40,7 @@ def create_simulator(
     here = f"{SIMULATOR}/authorize"
 
     def show(asked: dict[str, str], language: str, problem: str = "") -> Response:
-        return pages.page(
+        return pages.render_page(
             "eid.html",
             language,
             status=401 if problem else 200,
@@ -56,7 +56,7 @@ def create_simulator(
         )
 
     def wrong(language: str) -> Response:
-        return pages.page(
+        return pages.render_page(
             "stopped.html", language, status=400, here="", error="", error_field="", reason="stale"
         )
 
@@ -71,7 +71,7 @@ def create_simulator(
             again = _opened(sealer, query["request"])
             return show(again, language) if again else wrong(language)
         asked = {name: query.get(name, "") for name in _ASKED}
-        known = asked["client_id"] == eid_people.SERVICE and asked["redirect_uri"] == redirect_uri
+        known = asked["client_id"] == eid_people.CLIENT_ID and asked["redirect_uri"] == redirect_uri
         if not known or not all(asked.values()) or query.get("response_type") != "code":
             return wrong(language)
         return show(asked, language)
@@ -86,15 +86,17 @@ def create_simulator(
         if asked is None:
             return wrong(language)
         card, address = form.get("hkid", ""), address_of(request)
-        name = f"eid:{eid_people.normalise(card)}"
-        wait = throttle.admit(database, name, address, clock())
+        name = f"eid:{eid_people.normalise_identity_number(card)}"
+        wait = throttle.admit_attempt(database, name, address, clock())
         if wait:
-            return show(asked, language, pages.texts()["wait"][language].format(seconds=wait))
-        known_as = eid_people.identify(database, card, form.get("pin", ""), asked["client_id"])
+            return show(asked, language, pages.load_texts()["wait"][language].format(seconds=wait))
+        known_as = eid_people.identify_person(
+            database, card, form.get("pin", ""), asked["client_id"]
+        )
         if known_as is None:
-            return show(asked, language, pages.texts()["wrong_pin"][language])
+            return show(asked, language, pages.load_texts()["wrong_pin"][language])
         with database.write_transaction() as connection:
-            throttle.settled(connection, name, address)
+            throttle.record_success(connection, name, address)
         grant = eid_codes.EidCode(
             asked["client_id"], asked["redirect_uri"], asked["code_challenge"], known_as
         )
@@ -108,7 +110,7 @@ def create_simulator(
     def token(form: Form) -> Response:
         """Tell a service who the person is, for a code."""
         known = hmac.compare_digest(form.get("client_secret", "").encode(), secret.encode())
-        if not known or form.get("client_id") != eid_people.SERVICE:
+        if not known or form.get("client_id") != eid_people.CLIENT_ID:
             return _answer({"error": "invalid_client"}, 401)
         known_as = eid_codes.redeem(
             database,

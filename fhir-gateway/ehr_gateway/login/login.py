@@ -103,15 +103,15 @@ def code(request: Request, gateway: TheGateway, form: Form) -> Response:
         return stopped(language, "stale")
     name, address = f"code:{step.login}", browser.address_of(request)
     database, now = gateway.store.database, gateway.clock()
-    wait = throttle.admit(database, name, address, now)
+    wait = throttle.admit_attempt(database, name, address, now)
     typed = form.get("code", "")
-    if wait or not factors.verify(database, step.login, typed, gateway.form_secret, now):
+    if wait or not factors.verify_code(database, step.login, typed, gateway.form_secret, now):
         if not wait:
             login_audit.refused(request, gateway, step.login, "login-code")
         problem = login_pages.refusal(language, "wrong_code", wait)
         return login_pages.code_page(gateway, step, language, error=problem)
     with database.write_transaction() as connection:
-        throttle.settled(connection, name, address)
+        throttle.record_success(connection, name, address)
     return go_on(request, gateway, step.proved(step.login, now, "otp"))
 
 
@@ -125,7 +125,7 @@ def passkey(request: Request, gateway: TheGateway, form: Form) -> Response:
     now = gateway.clock()
     name = None
     if login_state.use(gateway.store.database, "passkey", step.nonce, now):
-        name = passkeys.verify(gateway, step.nonce, form.get("credential", ""), now)
+        name = passkeys.verify_passkey(gateway, step.nonce, form.get("credential", ""), now)
     if name is None or (step.login and name != step.login):
         login_audit.refused(request, gateway, step.login, "login-passkey")
         problem = login_pages.refusal(language, "wrong_passkey", 0)
@@ -142,14 +142,14 @@ def choose_password(request: Request, gateway: TheGateway, form: Form) -> Respon
     if step is None or not step.login or _need(gateway, step) != "password":
         return stopped(language, "stale")
     new = form.get("new", "")
-    fault = passwords.fault_of(new, step.login)
-    if not fault and accounts.is_password(gateway.store.database, step.login, new):
+    fault = passwords.find_password_fault(new, step.login)
+    if not fault and accounts.is_current_password(gateway.store.database, step.login, new):
         fault = "password_given"
     if fault:
         problem = login_pages.refusal(language, fault, 0)
         return login_pages.password_page(gateway, step, language, error=problem)
     accounts.set_password(gateway.store.database, step.login, new)
-    account = accounts.find(gateway.store.database, step.login)
+    account = accounts.find_account(gateway.store.database, step.login)
     login_audit.changed(request, gateway, account, "password-change")
     return go_on(request, gateway, step)
 
@@ -161,7 +161,7 @@ def enrol(request: Request, gateway: TheGateway, form: Form) -> Response:
     step = _opened(request, gateway, form.get("request", ""))
     if step is None or _need(gateway, step) != "enrol":
         return stopped(language, "stale")
-    codes = factors.confirm(
+    codes = factors.confirm_totp(
         gateway.store.database,
         step.login,
         step.secret,
@@ -172,7 +172,7 @@ def enrol(request: Request, gateway: TheGateway, form: Form) -> Response:
     if codes is None:
         problem = login_pages.refusal(language, "wrong_code", 0)
         return login_pages.enrol_page(gateway, step, language, error=problem)
-    account = accounts.find(gateway.store.database, step.login)
+    account = accounts.find_account(gateway.store.database, step.login)
     login_audit.changed(request, gateway, account, "totp-set")
     proved = step.proved(step.login, gateway.clock(), "otp")
     return login_pages.recovery_page(gateway, proved, language, codes)
@@ -223,31 +223,31 @@ def _page_for(gateway: Gateway, step: Step, language: str) -> Response | None:
 
 
 def _need(gateway: Gateway, step: Step) -> str:
-    account = accounts.find(gateway.store.database, step.login)
+    account = accounts.find_account(gateway.store.database, step.login)
     if not step.strong:
         with gateway.store.read_transaction() as connection:
-            has = factors.of_account(connection, step.login)
-            given = "pwd" in step.methods and accounts.must_change(connection, step.login)
-        if given and not has.any:
+            has = factors.read_factors(connection, step.login)
+            given = "pwd" in step.methods and accounts.must_change_password(connection, step.login)
+        if given and not has.is_enrolled:
             return "password"
-        if has.any:
+        if has.is_enrolled:
             return "code"
-        if factors.must_enrol(account, has):
+        if factors.must_enrol_factor(account, has):
             return "enrol"
     return "choose" if not step.chosen and len(_choices(gateway, step)) > 1 else ""
 
 
 def _choices(gateway: Gateway, step: Step) -> list[Account]:
-    account = accounts.find(gateway.store.database, step.login)
+    account = accounts.find_account(gateway.store.database, step.login)
     with gateway.store.read_transaction() as connection:
-        found = accounts.of_same_person(connection, account)
-        by_eid = accounts.of_eid(connection, step.eid) if step.eid else []
+        found = accounts.find_accounts_of_person(connection, account)
+        by_eid = accounts.find_accounts_by_eid(connection, step.eid) if step.eid else []
     known = {one.login for one in found}
     return [*found, *(one for one in by_eid if one.login not in known)]
 
 
 def _finish(request: Request, gateway: Gateway, step: Step) -> Response:
-    account = accounts.find(gateway.store.database, step.login)
+    account = accounts.find_account(gateway.store.database, step.login)
     before = browser.session_of(request, gateway)
     now = gateway.clock()
     if before and before.login != account.login:
@@ -256,10 +256,12 @@ def _finish(request: Request, gateway: Gateway, step: Step) -> Response:
         before = None
     with gateway.store.write_transaction() as connection:
         if before:
-            token, session = sessions.renew(connection, before, step.methods, now)
+            token, session = sessions.rotate_session(connection, before, step.methods, now)
         else:
             device = browser.device_of(request)
-            token, session = sessions.start(connection, account.login, device, step.methods, now)
+            token, session = sessions.start_session(
+                connection, account.login, device, step.methods, now
+            )
     if step.request:
         asked = authorize_request.opened(gateway, step.request) or {}
         response = _by_session(request, gateway, asked, session)
@@ -273,7 +275,7 @@ def _finish(request: Request, gateway: Gateway, step: Step) -> Response:
 def _by_session(
     request: Request, gateway: Gateway, asked: dict[str, str], session: sessions.LoginSession
 ) -> Response:
-    account = accounts.find(gateway.store.database, session.login)
+    account = accounts.find_account(gateway.store.database, session.login)
     who = Authentication(account, session.auth_ms, session.methods, session.id)
     return authorized(gateway, asked, who, str(request.state.request_id), language_of(request))
 
@@ -284,7 +286,7 @@ def _opened(request: Request, gateway: Gateway, sealed: str) -> Step | None:
         return None
     try:
         # Disabled while the page was open.
-        _ = step.login and accounts.find(gateway.store.database, step.login)
+        _ = step.login and accounts.find_account(gateway.store.database, step.login)
     except NotFound:
         return None
     return step

@@ -11,7 +11,7 @@ from ehr_gateway.audit_log import recorder
 from ehr_gateway.gateway import Gateway
 from ehr_gateway.login.browser import address_of
 from ehr_gateway.oauth.offline_tokens import subject_of
-from ehr_gateway.tokens.roles import roles
+from ehr_gateway.tokens.roles import load_roles
 
 # The program under whose name the pages of the log-in act.
 _CLIENT = "account"
@@ -33,7 +33,7 @@ def changed(request: Request, gateway: Gateway, account: Account, interaction: s
 def refused(request: Request, gateway: Gateway, login: str, interaction: str) -> None:
     """Record a log-in that failed."""
     try:
-        account = accounts.find(gateway.store.database, login)
+        account = accounts.find_account(gateway.store.database, login)
     except NotFound:
         account = _NOBODY
     with gateway.store.write_transaction() as connection:
@@ -46,7 +46,7 @@ def _occasion(
 ) -> recorder.AuditContext:
     return recorder.AuditContext(
         subject_of(account, _CLIENT),
-        roles()[account.role].purpose,
+        load_roles()[account.role].purpose,
         gateway.clock(),
         str(request.state.request_id),
         interaction,

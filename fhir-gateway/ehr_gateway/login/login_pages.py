@@ -50,13 +50,13 @@ def language_of(request: Request, asked: str = "") -> str:
 def refusal(language: str, key: str, wait_seconds: int) -> str:
     """Return why a try failed; a wait is said instead of it."""
     if wait_seconds:
-        return pages.texts()["wait"][language].format(seconds=wait_seconds)
-    return pages.texts()[key][language]
+        return pages.load_texts()["wait"][language].format(seconds=wait_seconds)
+    return pages.load_texts()[key][language]
 
 
 def stopped(language: str, reason: str, status: int = 400) -> Response:
     """Return the page that says why a log-in cannot go on; it leads nowhere."""
-    return pages.page(
+    return pages.render_page(
         "stopped.html", language, status=status, here="", error="", error_field="", reason=reason
     )
 
@@ -82,7 +82,7 @@ def login_page(
         field=field,
         client=asked.get("name", ""),
         login=login,
-        eid=not simulated or eid_people.anybody(gateway.store.database),
+        eid=not simulated or eid_people.has_enrolments(gateway.store.database),
     )
 
 
@@ -94,14 +94,14 @@ def hint_of(gateway: Gateway, step: Step) -> str:
 def code_page(gateway: Gateway, step: Step, language: str, *, error: str = "") -> Response:
     """Ask for a code of the authenticator app, a recovery code or a passkey."""
     with gateway.store.read_transaction() as connection:
-        has = factors.of_account(connection, step.login)
+        has = factors.read_factors(connection, step.login)
     return _page("code.html", gateway, step, language, error=error, field="code", has=has)
 
 
 def enrol_page(gateway: Gateway, step: Step, language: str, *, error: str = "") -> Response:
     """Show a new secret for an authenticator app, as picture and text, and ask for its code."""
-    if factors.proposed(step.login, step.secret, gateway.form_secret) is None:
-        step = replace(step, secret=factors.propose(step.login, gateway.form_secret))
+    if factors.unseal_totp_proposal(step.login, step.secret, gateway.form_secret) is None:
+        step = replace(step, secret=factors.propose_totp(step.login, gateway.form_secret))
     return _page(
         "enrol.html",
         gateway,
@@ -138,8 +138,8 @@ def choose_page(
 
 def secret_of(gateway: Gateway, login: str, sealed: str) -> dict[str, Any]:
     """Return what the page that enrols an authenticator app shows of a proposed secret."""
-    secret = factors.proposed(login, sealed, gateway.form_secret) or ""
-    address = totp.address_of(secret, login, ISSUER)
+    secret = factors.unseal_totp_proposal(login, sealed, gateway.form_secret) or ""
+    address = totp.provisioning_uri(secret, login, ISSUER)
     picture = segno.make(address, error="m").svg_inline(border=4, omitsize=True)
     spaced = " ".join(secret[at : at + 4] for at in range(0, len(secret), 4))
     return {"secret": spaced, "address": address, "picture": picture}
@@ -170,8 +170,12 @@ def _page(
     **values: Any,
 ) -> Response:
     renewed = step.renewed()
-    options = passkeys.login_options(gateway, renewed.nonce) if passkeys.possible(gateway) else ""
-    return pages.page(
+    options = (
+        passkeys.build_login_options(gateway, renewed.nonce)
+        if passkeys.can_use_passkeys(gateway)
+        else ""
+    )
+    return pages.render_page(
         template,
         language,
         status=401 if error else 200,

@@ -4,8 +4,13 @@ from __future__ import annotations
 
 from ehr_gateway.accounts.accounts import Account
 from ehr_gateway.oauth.clients import Client
-from ehr_gateway.tokens.scope_grants import ABOUT_LOGIN, granted, narrowed, within_patient
-from ehr_gateway.tokens.roles import roles
+from ehr_gateway.tokens.roles import load_roles
+from ehr_gateway.tokens.scope_grants import (
+    LOGIN_SCOPES,
+    grant_scopes,
+    narrow_scopes,
+    to_patient_scopes,
+)
 
 __all__ = ["allowed_to", "permitted"]
 
@@ -15,12 +20,12 @@ def allowed_to(client: Client, account: Account, patient: str | None) -> list[st
 
     With a patient in context, what the role may do widely it may do on that patient.
     """
-    words = list(roles()[account.role].scopes)
+    words = list(load_roles()[account.role].scopes)
     if patient is not None:
-        words += within_patient(words)
+        words += to_patient_scopes(words)
     if client.trusted:
         return words
-    return [word for word in narrowed(client.scope, words).split() if word not in ABOUT_LOGIN]
+    return [word for word in narrow_scopes(client.scope, words).split() if word not in LOGIN_SCOPES]
 
 
 def permitted(
@@ -34,11 +39,11 @@ def permitted(
     kept = [
         word
         for word in words
-        if word not in ABOUT_LOGIN or _given(client, word, patient, encounter)
+        if word not in LOGIN_SCOPES or _given(client, word, patient, encounter)
     ]
     allowed = allowed_to(client, account, patient)
     # A program of the platform's own that names no scope on records gets what the role has.
-    grant = granted if client.trusted else narrowed
+    grant = grant_scopes if client.trusted else narrow_scopes
     return grant(" ".join(kept), allowed)
 
 

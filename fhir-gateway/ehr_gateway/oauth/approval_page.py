@@ -11,7 +11,7 @@ from fastapi import Request
 from fastapi.responses import Response
 
 from ehr_gateway.accounts.accounts import Account
-from ehr_gateway.accounts.people import Person
+from ehr_gateway.accounts.people import RepresentedPatient
 from ehr_gateway.html import pages
 from ehr_gateway.settings import GatewaySettings
 from ehr_privacy.consent import Scope, parse_scopes
@@ -33,7 +33,7 @@ def language_of(request: Request) -> str:
 
 def stopped(language: str) -> Response:
     """Return the page that says that the question is no longer open."""
-    return pages.page(
+    return pages.render_page(
         "stopped.html", language, status=400, here="", error="", error_field="", reason="stale"
     )
 
@@ -44,11 +44,11 @@ def page(
     asked: Mapping[str, str],
     account: Account,
     scope: str,
-    choice: Sequence[Person],
+    choice: Sequence[RepresentedPatient],
     settings: GatewaySettings,
 ) -> Response:
     """Return the question. `choice` is empty where it is clear whose record is meant."""
-    return pages.page(
+    return pages.render_page(
         "approve.html",
         language,
         goes_to=asked["redirect"],
@@ -74,7 +74,7 @@ def in_words(scope: str, language: str) -> list[str]:
     """Return what is asked for, a line each, the same thing once."""
 
     def text(key: str, **parts: str) -> str:
-        return pages.texts()[key][language].format(**parts)
+        return pages.load_texts()[key][language].format(**parts)
 
     lines = []
     for word in scope.split():
@@ -102,14 +102,14 @@ def _term(scope: str, language: str, settings: GatewaySettings) -> str:
         seconds = settings.online_seconds
     hours = -(-seconds // 3600)
     if hours > 48:
-        return pages.texts()["approve_days"][language].format(number=-(-hours // 24))
+        return pages.load_texts()["approve_days"][language].format(number=-(-hours // 24))
     key = "approve_hour" if hours == 1 else "approve_hours"
-    return pages.texts()[key][language].format(number=hours)
+    return pages.load_texts()[key][language].format(number=hours)
 
 
 def _what(scope: Scope, language: str) -> str:
     if scope.type == "*":
-        return pages.texts()["scope_everything"][language]
+        return pages.load_texts()["scope_everything"][language]
     name = _types().get(scope.type, {}).get(language, scope.type)
     # The codes of a limit as they are: plain names for every code there are none.
     limits = [

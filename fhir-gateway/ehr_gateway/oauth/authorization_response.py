@@ -19,13 +19,12 @@ from ehr_gateway.accounts.accounts import Account
 from ehr_gateway.audit_log import recorder
 from ehr_gateway.gateway import Gateway, TheGateway
 from ehr_gateway.http.body import form_fields
-from ehr_gateway.oauth import (authorization_codes, clients, launch)
-from ehr_gateway.oauth import approval_page
+from ehr_gateway.oauth import approval_page, authorization_codes, clients, launch
+from ehr_gateway.oauth.allowed_scopes import permitted
 from ehr_gateway.oauth.authorize_request import back, opened, refuse, seal
 from ehr_gateway.oauth.grant_context import Context
 from ehr_gateway.oauth.offline_tokens import subject_of
-from ehr_gateway.oauth.allowed_scopes import permitted
-from ehr_gateway.tokens.roles import roles
+from ehr_gateway.tokens.roles import load_roles
 
 __all__ = ["Authentication", "authorized", "router"]
 
@@ -84,11 +83,11 @@ def authorized(
     context = _context(case)
     if context is None:
         return refuse(gateway, asked, "access_denied", "The launch is over or another person's.")
-    choice: tuple[people.Person, ...] = ()
+    choice: tuple[people.RepresentedPatient, ...] = ()
     if context.patient is None and _needs_patient(case):
         if case.account.role != "carer":
             return refuse(gateway, asked, "access_denied", _NO_PATIENT)
-        choice = people.of_carer(gateway, case.account)
+        choice = people.list_patients_of_carer(gateway, case.account)
         if not choice:
             return refuse(gateway, asked, "access_denied", "Nobody's record is open to this carer.")
     if case.client.trusted and not choice:
@@ -122,7 +121,9 @@ def approve(request: Request, gateway: TheGateway, form: Form) -> Response:
     if context.patient is None and _needs_patient(case):
         # Not what the page offered counts but whom the carer may act for now.
         chosen = form.get("patient", "")
-        if chosen not in {one.patient for one in people.of_carer(gateway, case.account)}:
+        if chosen not in {
+            one.patient for one in people.list_patients_of_carer(gateway, case.account)
+        }:
             return authorized(
                 gateway, case.asked, case.who, case.request_id, approval_page.language_of(request)
             )
@@ -143,13 +144,13 @@ def _reopened(gateway: Gateway, sealed: str, request: Request) -> _Case | None:
     if values is None:
         return None
     try:
-        account = accounts.find(gateway.store, values["login"])
+        account = accounts.find_account(gateway.store, values["login"])
     except NotFound:
         return None
     if session := values["session"]:
         # Who logged out meanwhile has nobody approve in his name.
         with gateway.store.read_transaction() as connection:
-            if not sessions.in_force(connection, session):
+            if not sessions.is_session_in_force(connection, session):
                 return None
     methods = tuple(values["methods"].split())
     who = Authentication(account, int(values["at_ms"]), methods, values["session"])
@@ -194,7 +195,7 @@ def _needs_patient(case: _Case) -> bool:
 
 
 def _ask(
-    case: _Case, context: Context, choice: tuple[people.Person, ...], language: str
+    case: _Case, context: Context, choice: tuple[people.RepresentedPatient, ...], language: str
 ) -> Response:
     # Shown as they would be granted: with somebody chosen, where a choice is left.
     patient = context.patient or (choice[0].patient if choice else None)
@@ -229,7 +230,7 @@ def _code(case: _Case, context: Context) -> Response:
         return refuse(gateway, asked, "invalid_scope", str(error))
     audit_context = recorder.AuditContext(
         subject_of(account, asked["client"]),
-        roles()[account.role].purpose,
+        load_roles()[account.role].purpose,
         now,
         case.request_id,
         "login",

@@ -14,7 +14,7 @@ from joserfc.jwk import ECKey, RSAKey
 from ehr_fhir.errors import Invalid
 from ehr_gateway.http.oauth_errors import OAuthError
 from ehr_gateway.oauth.clients import Client
-from ehr_gateway.tokens.scope_grants import ABOUT_LOGIN, narrowed
+from ehr_gateway.tokens.scope_grants import LOGIN_SCOPES, narrow_scopes
 
 __all__ = ["Wanted", "checked", "client"]
 
@@ -93,9 +93,9 @@ def client(wanted: Wanted, identity: str, limit: str, organization: str | None) 
     """
     words = limit.split()
     asked = wanted.scope.split() or ["openid", "fhirUser", "launch/patient"]
-    asked = [word for word in asked if word not in ABOUT_LOGIN or word in words]
+    asked = [word for word in asked if word not in LOGIN_SCOPES or word in words]
     try:
-        scope = narrowed(" ".join(asked), words)
+        scope = narrow_scopes(" ".join(asked), words)
     except Invalid as error:
         raise _wrong(f"scope: {error}") from error
     if wanted.scope and not scope:

@@ -93,8 +93,8 @@ def openid_configuration(gateway: TheGateway) -> Response:
 @router.get("/oauth/jwks")
 def jwks(gateway: TheGateway) -> Response:
     """Serve the public keys that verify our tokens (RFC 7517)."""
-    gateway.keys.refresh()
-    return json_response(gateway.keys.public(), media_type="application/json")
+    gateway.keys.reload_if_changed()
+    return json_response(gateway.keys.public_jwks(), media_type="application/json")
 
 
 @router.get("/oauth/smart-style.json")

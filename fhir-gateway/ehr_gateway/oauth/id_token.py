@@ -41,6 +41,6 @@ def id_token(gateway: Gateway, account: Account, grant: Grant, *, fresh: bool) -
         claims["nonce"] = context.nonce
     if "fhirUser" in grant.scope.split():
         claims["fhirUser"] = fhir_user(gateway, account)
-    gateway.keys.refresh()
-    key = gateway.keys.identity
+    gateway.keys.reload_if_changed()
+    key = gateway.keys.id_token_key
     return jwt.encode({"alg": "RS256", "kid": key.kid}, claims, key, algorithms=["RS256"])

@@ -69,7 +69,7 @@ def _access(gateway: Gateway, token: str) -> dict[str, Any] | None:
     if "fhirUser" in found.claims["scope"].split():
         try:
             answer["fhirUser"] = fhir_user(
-                gateway, accounts.find(gateway.store, found.claims["sub"])
+                gateway, accounts.find_account(gateway.store, found.claims["sub"])
             )
         except NotFound:
             return None

@@ -25,9 +25,9 @@ from ehr_gateway.http.authentication import Authenticated, RequestContext
 from ehr_gateway.http.negotiation import json_response
 from ehr_gateway.interactions.read import read
 from ehr_gateway.oauth.authorization_codes import key_of
-from ehr_gateway.oauth.json_body import json_object, text_of
 from ehr_gateway.oauth.grant_context import Context
-from ehr_gateway.tokens.roles import roles
+from ehr_gateway.oauth.json_body import json_object, text_of
+from ehr_gateway.tokens.roles import load_roles
 from ehr_privacy.consent import Requester, parse_scopes
 
 __all__ = ["Launch", "find", "router", "take"]
@@ -113,9 +113,9 @@ def _person(context: RequestContext, named: str) -> accounts.Account:
     if subject.role != "system":
         if named not in ("", subject.login):
             raise Forbidden("A launch is minted for oneself; a system names its user.")
-        return accounts.find(context.gateway.store, subject.login)
+        return accounts.find_account(context.gateway.store, subject.login)
     try:
-        account = accounts.find(context.gateway.store, named)
+        account = accounts.find_account(context.gateway.store, named)
     except NotFound:
         account = None
     if account is None or account.organization != subject.organization:
@@ -133,7 +133,7 @@ def _check_visible(
         account.person or account.login,
         account.organization,
         account.profession,
-        roles()[account.role].purpose,
+        load_roles()[account.role].purpose,
         account.patient,
         parse_scopes(scopes),
     )

@@ -15,9 +15,9 @@ from ehr_gateway.oauth import clients
 from ehr_gateway.schema.accounts import METADATA
 from ehr_gateway.settings import GatewaySettings
 from ehr_gateway.store.store import Store
-from ehr_gateway.tokens.keys import open_keys
-from ehr_gateway.tokens.roles import granted, roles
-from ehr_gateway.tokens.access_tokens import Subject, issue
+from ehr_gateway.tokens.access_tokens import Subject, issue_access_token
+from ehr_gateway.tokens.keys import open_signing_keys
+from ehr_gateway.tokens.roles import grant_scopes, load_roles
 
 _PLATFORM = "ehr-commons"
 
@@ -46,7 +46,9 @@ def local_token(
             subject, words = _for_client(store, str(client), scope)
     finally:
         store.close()
-    token, _ = issue(open_keys(settings.keys), settings, subject, words, now_ms())
+    token, _ = issue_access_token(
+        open_signing_keys(settings.keys), settings, subject, words, now_ms()
+    )
     return token
 
 
@@ -70,8 +72,10 @@ def now_ms() -> int:
 
 
 def _for_user(database: Database, login: str, scope: str | None) -> tuple[Subject, str]:
-    account = accounts.find(database, login)
-    return subject_of(account, "local"), granted(scope or "", roles()[account.role].scopes)
+    account = accounts.find_account(database, login)
+    return subject_of(account, "local"), grant_scopes(
+        scope or "", load_roles()[account.role].scopes
+    )
 
 
 def _for_client(database: Database, client_id: str, scope: str | None) -> tuple[Subject, str]:

@@ -15,7 +15,7 @@ from ehr_gateway.database import Connection, Database, Row
 from ehr_gateway.oauth.authorization_codes import Grant, key_of
 from ehr_gateway.oauth.grant_context import Context
 from ehr_gateway.settings import GatewaySettings
-from ehr_gateway.tokens.scope_grants import covers
+from ehr_gateway.tokens.scope_grants import covers_scopes
 
 __all__ = [
     "Permission", "Refreshed", "client_of", "end_in", "end_of_client", "end_of_login", "family_of",
@@ -59,7 +59,7 @@ def start(database: Database, grant: Grant, now_ms: int, *, lasting: bool = True
     online = "offline_access" not in grant.scope.split()
     session = grant.context.session
     with database.write_transaction() as connection:
-        if session and not sessions.in_force(connection, session):
+        if session and not sessions.is_session_in_force(connection, session):
             return None
         ended = "SELECT 1 FROM voided WHERE kind = 'family' AND subject = ?"
         if connection.execute(ended, (grant.family,)).fetchone() is not None:
@@ -109,7 +109,7 @@ def rotate(
             return Refreshed(ended=row["id"])
         if _over(connection, settings, row, now_ms):
             return Refreshed()
-        if scope and not covers(row["scope"], scope):
+        if scope and not covers_scopes(row["scope"], scope):
             return Refreshed(error="invalid_scope")
         connection.execute(
             "UPDATE refresh_token SET used_ms = ? WHERE key = ?", (now_ms, key_of(token))
@@ -211,7 +211,11 @@ def _grant(row: Row, scope: str) -> Grant:
 
 
 def _over(connection: Connection, settings: GatewaySettings, row: Row, now_ms: int) -> bool:
-    if row["online"] and row["session"] and not sessions.in_force(connection, row["session"]):
+    if (
+        row["online"]
+        and row["session"]
+        and not sessions.is_session_in_force(connection, row["session"])
+    ):
         return True
     life = _life(settings, row)
     idle = now_ms - row["issued_ms"] >= settings.refresh_idle_seconds * 1000

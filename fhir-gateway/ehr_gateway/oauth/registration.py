@@ -69,8 +69,8 @@ def delete(gateway: Gateway, client_id: str) -> None:
     with gateway.store.write_transaction() as connection:
         connection.execute("DELETE FROM client WHERE id = ?", (client_id,))
         refresh_tokens.end_of_client(connection, client_id, now)
-        gateway.standing.void_in(connection, "client", client_id, now)
-    gateway.standing.announce()
+        gateway.revocations.revoke_in(connection, "client", client_id, now)
+    gateway.revocations.notify_processes()
 
 
 def mint(

@@ -13,7 +13,7 @@ from ehr_gateway.http.body import form_fields
 from ehr_gateway.http.oauth_errors import OAuthError
 from ehr_gateway.oauth import refresh_tokens
 from ehr_gateway.oauth.client_authentication import authenticated
-from ehr_gateway.tokens.access_tokens import Verified
+from ehr_gateway.tokens.access_tokens import VerifiedToken
 
 __all__ = ["access_token", "end_family", "router"]
 
@@ -36,7 +36,7 @@ def revoke(request: Request, gateway: TheGateway, form: Form) -> Response:
         end_family(gateway, family)
     elif (found := access_token(gateway, token)) is not None:
         if found.claims["client_id"] == client.id:
-            gateway.standing.void("token", found.claims["jti"], gateway.clock())
+            gateway.revocations.revoke("token", found.claims["jti"], gateway.clock())
     return Response(status_code=200, headers={"Cache-Control": "no-store"})
 
 
@@ -45,13 +45,13 @@ def end_family(gateway: Gateway, family: str) -> None:
     now = gateway.clock()
     with gateway.store.write_transaction() as connection:
         refresh_tokens.end_in(connection, family, now)
-        gateway.standing.void_in(connection, "family", family, now)
-    gateway.standing.announce()
+        gateway.revocations.revoke_in(connection, "family", family, now)
+    gateway.revocations.notify_processes()
 
 
-def access_token(gateway: Gateway, token: str) -> Verified | None:
+def access_token(gateway: Gateway, token: str) -> VerifiedToken | None:
     """Return an access token that is ours and in force."""
     try:
-        return gateway.verifier.read(token, gateway.clock())
+        return gateway.verifier.verify(token, gateway.clock())
     except Unauthorized:
         return None

@@ -15,13 +15,13 @@ from ehr_gateway.http.body import form_fields
 from ehr_gateway.http.negotiation import json_response
 from ehr_gateway.http.oauth_errors import OAuthError
 from ehr_gateway.oauth import authorization_codes, refresh_tokens
+from ehr_gateway.oauth.allowed_scopes import allowed_to
 from ehr_gateway.oauth.client_authentication import authenticated
 from ehr_gateway.oauth.id_token import id_token
 from ehr_gateway.oauth.offline_tokens import subject_of
-from ehr_gateway.oauth.allowed_scopes import allowed_to
 from ehr_gateway.oauth.revoke_endpoint import end_family
-from ehr_gateway.tokens.scope_grants import granted, narrowed
-from ehr_gateway.tokens.access_tokens import Subject, issue
+from ehr_gateway.tokens.access_tokens import Subject, issue_access_token
+from ehr_gateway.tokens.scope_grants import grant_scopes, narrow_scopes
 
 __all__ = ["router"]
 
@@ -95,7 +95,7 @@ def _by_refresh_token(request: Request, gateway: Gateway, form: dict[str, str]) 
     account = _account(gateway, refreshed.grant.login)
     # The role or the registration may allow less than on the day of the log-in.
     allowed = allowed_to(client, account, refreshed.grant.context.patient)
-    grant = replace(refreshed.grant, scope=narrowed(refreshed.grant.scope, allowed))
+    grant = replace(refreshed.grant, scope=narrow_scopes(refreshed.grant.scope, allowed))
     return _answer_person(gateway, account, grant, refreshed.token, fresh=False)
 
 
@@ -103,7 +103,7 @@ def _by_credentials(request: Request, gateway: Gateway, form: dict[str, str]) ->
     client = authenticated(request, gateway, form, public=False)
     allowed = [word for word in client.scope.split() if word.startswith(_BY_ITSELF)]
     try:
-        scope = granted(form.get("scope", ""), allowed) if allowed else ""
+        scope = grant_scopes(form.get("scope", ""), allowed) if allowed else ""
     except Invalid as error:
         raise OAuthError("invalid_scope", str(error)) from error
     if not scope:
@@ -114,7 +114,7 @@ def _by_credentials(request: Request, gateway: Gateway, form: dict[str, str]) ->
 
 def _account(gateway: Gateway, login: str) -> accounts.Account:
     try:
-        return accounts.find(gateway.store, login)
+        return accounts.find_account(gateway.store, login)
     except NotFound as error:
         raise OAuthError("invalid_grant") from error
 
@@ -147,7 +147,9 @@ def _answer_person(
 def _answer(
     gateway: Gateway, subject: Subject, scope: str, more: dict[str, Any], family: str = ""
 ) -> Response:
-    signed, claims = issue(gateway.keys, gateway.settings, subject, scope, gateway.clock(), family)
+    signed, claims = issue_access_token(
+        gateway.keys, gateway.settings, subject, scope, gateway.clock(), family
+    )
     answer = {
         "access_token": signed,
         "token_type": "Bearer",

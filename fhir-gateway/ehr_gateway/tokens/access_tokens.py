@@ -16,13 +16,13 @@ from joserfc.errors import InvalidKeyIdError, JoseError
 
 from ehr_fhir.errors import Invalid, Unauthorized
 from ehr_gateway.settings import GatewaySettings
-from ehr_gateway.tokens.keys import Keys
+from ehr_gateway.tokens.keys import SigningKeys
 from ehr_gateway.tokens.revocations import RevocationList
-from ehr_gateway.tokens.roles import roles
+from ehr_gateway.tokens.roles import load_roles
 from ehr_privacy.consent import Requester, parse_scopes
 
 _ALGORITHMS = ["ES256"]
-_REMEMBERED = 2048
+_CACHE_SIZE = 2048
 
 
 @dataclass(frozen=True)
@@ -48,20 +48,20 @@ class Caller:
 
 
 @dataclass(frozen=True)
-class Verified:
+class VerifiedToken:
     """An access token that is ours and in force, read."""
 
     claims: dict[str, Any]
     caller: Caller
 
     @property
-    def ends_ms(self) -> int:
+    def expires_ms(self) -> int:
         """When it is over."""
         return int(self.claims["exp"]) * 1000
 
 
-def issue(
-    keys: Keys,
+def issue_access_token(
+    keys: SigningKeys,
     settings: GatewaySettings,
     subject: Subject,
     scope: str,
@@ -72,15 +72,15 @@ def issue(
 
     `family` names the permission it comes from: when that ends, the token does.
     """
-    keys.refresh()
+    keys.reload_if_changed()
     # A scope that no reader of the token knows is refused here, not at its first use.
     parse_scopes(scope)
     now = now_ms // 1000
-    about = {
+    identity = {
         "role": subject.role,
         "organization": subject.organization,
         "profession": subject.profession,
-        "purpose": roles()[subject.role].purpose,
+        "purpose": load_roles()[subject.role].purpose,
         "patient": subject.patient,
         "person": subject.person or subject.login,
         "display": subject.display,
@@ -94,67 +94,70 @@ def issue(
         "iat": now,
         "exp": now + settings.token_seconds,
         "jti": uuid.uuid4().hex,
-        "ehr": {name: value for name, value in about.items() if value is not None},
+        "ehr": {name: value for name, value in identity.items() if value is not None},
     }
     if subject.patient:
         claims["patient"] = subject.patient
     if family:
         claims["family"] = family
-    header = {"alg": "ES256", "typ": "at+jwt", "kid": keys.signing.kid}
-    return jwt.encode(header, claims, keys.signing, algorithms=_ALGORITHMS), claims
+    header = {"alg": "ES256", "typ": "at+jwt", "kid": keys.access_token_key.kid}
+    return jwt.encode(header, claims, keys.access_token_key, algorithms=_ALGORITHMS), claims
 
 
-class Verifier:
+class TokenVerifier:
     """Verifies tokens against the keys; remembers those whose signature it has seen hold."""
 
     def __init__(
-        self, keys: Keys, settings: GatewaySettings, standing: RevocationList | None = None
+        self,
+        keys: SigningKeys,
+        settings: GatewaySettings,
+        revocations: RevocationList | None = None,
     ) -> None:
         self._keys = keys
         self._settings = settings
-        self._standing = standing
+        self._revocations = revocations
         self._generation = keys.generation
         # A signature costs about 0.2 ms to check and never changes; expiry, and whether the token
         # was called back, are checked each time.
-        self._seen: OrderedDict[str, Verified] = OrderedDict()
+        self._cache: OrderedDict[str, VerifiedToken] = OrderedDict()
 
-    def stale(self) -> bool:
-        """Say whether `look` has something to read; it may wait for the database."""
-        return self._standing is not None and self._standing.stale()
+    def is_stale(self) -> bool:
+        """Say whether `reload` has something to read; it may wait for the database."""
+        return self._revocations is not None and self._revocations.is_stale()
 
-    def look(self) -> None:
+    def reload(self) -> None:
         """Read what was called back, and the keys when they changed."""
-        if self._standing is not None:
-            self._standing.look()
-        self._keys.refresh()
+        if self._revocations is not None:
+            self._revocations.reload()
+        self._keys.reload_if_changed()
         if self._generation != self._keys.generation:
             self._generation = self._keys.generation
             # A key that is gone verifies nothing, though its tokens were seen before.
-            self._seen.clear()
+            self._cache.clear()
 
-    def verify(self, token: str, now_ms: int) -> Caller:
+    def authenticate(self, token: str, now_ms: int) -> Caller:
         """Return who calls; refuse a token that is not ours, not for us, over, or called back."""
-        return self.read(token, now_ms).caller
+        return self.verify(token, now_ms).caller
 
-    def read(self, token: str, now_ms: int) -> Verified:
+    def verify(self, token: str, now_ms: int) -> VerifiedToken:
         """Return a token's claims besides."""
-        if self.stale():
-            self.look()
-        found = self._seen.get(token)
-        if found is None:
-            found = self._read(token)
-            self._seen[token] = found
-            while len(self._seen) > _REMEMBERED:
-                self._seen.popitem(last=False)
-        if found.ends_ms <= now_ms:
+        if self.is_stale():
+            self.reload()
+        verified = self._cache.get(token)
+        if verified is None:
+            verified = self._decode(token)
+            self._cache[token] = verified
+            while len(self._cache) > _CACHE_SIZE:
+                self._cache.popitem(last=False)
+        if verified.expires_ms <= now_ms:
             raise Unauthorized("The access token has expired. Log in again.")
-        if self._standing is not None and self._called_back(found.claims):
+        if self._revocations is not None and self._is_revoked(verified.claims):
             raise Unauthorized("The access token no longer holds. Log in again.")
-        return found
+        return verified
 
-    def _called_back(self, claims: dict[str, Any]) -> bool:
-        assert self._standing is not None  # noqa: S101 - asked before
-        return self._standing.refuses(
+    def _is_revoked(self, claims: dict[str, Any]) -> bool:
+        assert self._revocations is not None  # noqa: S101 - asked before
+        return self._revocations.is_revoked(
             login=claims["sub"],
             client=claims["client_id"],
             token=claims["jti"],
@@ -162,14 +165,14 @@ class Verifier:
             issued_ms=claims["iat"] * 1000,
         )
 
-    def _read(self, token: str) -> Verified:
+    def _decode(self, token: str) -> VerifiedToken:
         try:
             try:
-                decoded = jwt.decode(token, self._keys.verifying, algorithms=_ALGORITHMS)
+                decoded = jwt.decode(token, self._keys.verification_keys, algorithms=_ALGORITHMS)
             except (InvalidKeyIdError, ValueError):
                 # Signed by a key that another process has just made.
-                self._keys.refresh()
-                decoded = jwt.decode(token, self._keys.verifying, algorithms=_ALGORITHMS)
+                self._keys.reload_if_changed()
+                decoded = jwt.decode(token, self._keys.verification_keys, algorithms=_ALGORITHMS)
             claims = decoded.claims
             if decoded.header.get("typ") != "at+jwt" or not decoded.header.get("kid"):
                 raise Unauthorized("This is not an access token.")
@@ -178,29 +181,29 @@ class Verifier:
             if not isinstance(claims["iat"], int) or not isinstance(claims["jti"], str):
                 raise Unauthorized("This is not an access token.")
             int(claims["exp"])
-            return Verified(claims, _caller(claims))
+            return VerifiedToken(claims, _caller_from_claims(claims))
         except (JoseError, Invalid, ValueError, KeyError, TypeError, AttributeError) as error:
             raise Unauthorized("The access token does not verify.") from error
 
 
-def _caller(claims: dict[str, Any]) -> Caller:
-    about = claims["ehr"]
+def _caller_from_claims(claims: dict[str, Any]) -> Caller:
+    identity = claims["ehr"]
     subject = Subject(
         login=claims["sub"],
-        display=about.get("display", claims["sub"]),
-        role=about["role"],
+        display=identity.get("display", claims["sub"]),
+        role=identity["role"],
         client=claims["client_id"],
-        organization=about.get("organization"),
-        profession=about.get("profession"),
-        patient=about.get("patient"),
-        person=about.get("person"),
+        organization=identity.get("organization"),
+        profession=identity.get("profession"),
+        patient=identity.get("patient"),
+        person=identity.get("person"),
     )
     requester = Requester(
         role=subject.role,
-        person=about.get("person", subject.login),
+        person=identity.get("person", subject.login),
         organization=subject.organization,
         profession=subject.profession,
-        purpose=about["purpose"],
+        purpose=identity["purpose"],
         patient=subject.patient,
         scopes=parse_scopes(claims["scope"]),
     )

@@ -20,56 +20,58 @@ from joserfc.jwk import ECKey, KeySet, RSAKey
 from ehr_fhir.errors import Fault
 from ehr_gateway.private_file import place
 
-__all__ = ["Keys", "open_keys", "rotate", "secret_key"]
+__all__ = ["SigningKeys", "load_form_secret", "open_signing_keys", "rotate_keys"]
 
 _FILE = "signing.jwks.json"
 # When a key stopped signing, in seconds; it leaves the file when its tokens are over.
-_RETIRED = "ehr_retired"
+_RETIRED_AT = "ehr_retired"
 _Key = ECKey | RSAKey
-_Stored = list[dict[str, Any]]
+_JwkList = list[dict[str, Any]]
 
 
-class Keys:
+class SigningKeys:
     """The signing keys and the keys that verify."""
 
     def __init__(self, keys: Sequence[_Key], path: Path | None = None) -> None:
         self._path = path
-        self._stamp = _stamp(path)
-        self._changing = threading.Lock()
+        self._stamp = _file_stamp(path)
+        self._write_lock = threading.Lock()
         # Counts the times that the file was read anew.
         self.generation = 0
-        self._take(keys)
+        self._set_keys(keys)
 
-    def _take(self, keys: Sequence[_Key]) -> None:
+    def _set_keys(self, keys: Sequence[_Key]) -> None:
         self._all = tuple(keys)
-        self.signing = next(key for key in keys if isinstance(key, ECKey))
-        self.verifying = KeySet([key for key in keys if isinstance(key, ECKey)])
+        self.access_token_key = next(key for key in keys if isinstance(key, ECKey))
+        self.verification_keys = KeySet([key for key in keys if isinstance(key, ECKey)])
 
     @property
-    def identity(self) -> RSAKey:
+    def id_token_key(self) -> RSAKey:
         """The key of id tokens: RSA, which every OpenID Connect client knows; made at first use."""
-        found = self._rsa()
-        if found is None and self._path is not None:
-            with self._changing:
-                _change(self._path, lambda keys: keys if _has_rsa(keys) else [*keys, _new_rsa()])
-            self.refresh()
-            found = self._rsa()
-        if found is None:
+        key = self._rsa()
+        if key is None and self._path is not None:
+            with self._write_lock:
+                _update_file(
+                    self._path, lambda keys: keys if _has_rsa(keys) else [*keys, _new_rsa()]
+                )
+            self.reload_if_changed()
+            key = self._rsa()
+        if key is None:
             raise Fault("There is no key for id tokens.")
-        return found
+        return key
 
-    def public(self) -> dict[str, Any]:
+    def public_jwks(self) -> dict[str, Any]:
         """Return the JWK set for `/oauth/jwks`: public parts alone."""
         keys = [key.as_dict(private=False) for key in self._all]
-        return {"keys": [{k: v for k, v in key.items() if k != _RETIRED} for key in keys]}
+        return {"keys": [{k: v for k, v in key.items() if k != _RETIRED_AT} for key in keys]}
 
-    def refresh(self) -> None:
+    def reload_if_changed(self) -> None:
         """Read the file again if it changed."""
-        stamp = _stamp(self._path)
+        stamp = _file_stamp(self._path)
         if self._path is None or stamp == self._stamp:
             return
-        keys = _read(self._path)
-        self._take(keys)
+        keys = _read_file(self._path)
+        self._set_keys(keys)
         self._stamp = stamp
         self.generation += 1
 
@@ -77,37 +79,37 @@ class Keys:
         return next((key for key in self._all if isinstance(key, RSAKey)), None)
 
 
-def open_keys(folder: Path) -> Keys:
+def open_signing_keys(folder: Path) -> SigningKeys:
     """Read the keys of a data folder; make them when there are none.
 
     Needs the right to read the file: who has it can sign tokens.
     """
     path = folder / _FILE
     if not path.exists():
-        place(path, _text([_new_ec()]))
-    return Keys(_read(path), path)
+        place(path, _serialise([_new_ec()]))
+    return SigningKeys(_read_file(path), path)
 
 
-def rotate(folder: Path, now_ms: int, keep_seconds: int, *, at_once: bool = False) -> str:
+def rotate_keys(folder: Path, now_ms: int, keep_seconds: int, *, at_once: bool = False) -> str:
     """Put new signing keys in front and return the name of the first.
 
     The old ones verify for `keep_seconds`, the life of a token; with `at_once`, which is for keys
     that became known, not at all: what they signed ends.
     """
     now = now_ms // 1000
-    made = _new_ec()
+    new_key = _new_ec()
 
-    def changed(keys: _Stored) -> _Stored:
-        old = [] if at_once else [{_RETIRED: now, **key} for key in keys]
-        kept = [key for key in old if now - key[_RETIRED] <= keep_seconds]
-        return [made, *([_new_rsa()] if _has_rsa(keys) else []), *kept]
+    def with_new_keys(keys: _JwkList) -> _JwkList:
+        old = [] if at_once else [{_RETIRED_AT: now, **key} for key in keys]
+        retired = [key for key in old if now - key[_RETIRED_AT] <= keep_seconds]
+        return [new_key, *([_new_rsa()] if _has_rsa(keys) else []), *retired]
 
-    open_keys(folder)
-    _change(folder / _FILE, changed)
-    return str(made["kid"])
+    open_signing_keys(folder)
+    _update_file(folder / _FILE, with_new_keys)
+    return str(new_key["kid"])
 
 
-def secret_key(folder: Path) -> str:
+def load_form_secret(folder: Path) -> str:
     """Return the secret that seals log-in forms; make it when there is none."""
     path = folder / "forms.key"
     if not path.exists():
@@ -115,7 +117,7 @@ def secret_key(folder: Path) -> str:
     return path.read_text("ascii")
 
 
-def _read(path: Path) -> list[_Key]:
+def _read_file(path: Path) -> list[_Key]:
     try:
         stored = json.loads(path.read_bytes())["keys"]
         keys = [RSAKey.import_key(k) if k["kty"] == "RSA" else ECKey.import_key(k) for k in stored]
@@ -126,14 +128,14 @@ def _read(path: Path) -> list[_Key]:
         raise Fault(f"The key file {_FILE} cannot be read: {type(error).__name__}.") from error
 
 
-def _change(path: Path, change: Callable[[_Stored], _Stored]) -> None:
+def _update_file(path: Path, change: Callable[[_JwkList], _JwkList]) -> None:
     """Replace the file; two processes that do so at once do it one after the other."""
     with (path.parent / f"{_FILE}.lock").open("ab") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         keys = change(json.loads(path.read_bytes())["keys"])
         handle, name = tempfile.mkstemp(dir=path.parent)
         with os.fdopen(handle, "wb") as file:
-            file.write(_text(keys))
+            file.write(_serialise(keys))
             file.flush()
             os.fsync(file.fileno())
         os.replace(name, path)
@@ -149,16 +151,16 @@ def _new_rsa() -> dict[str, Any]:
     return dict(key.as_dict(private=True))
 
 
-def _has_rsa(keys: _Stored) -> bool:
+def _has_rsa(keys: _JwkList) -> bool:
     return any(key["kty"] == "RSA" for key in keys)
 
 
-def _text(keys: _Stored) -> bytes:
+def _serialise(keys: _JwkList) -> bytes:
     return json.dumps({"keys": keys}).encode()
 
 
-def _stamp(path: Path | None) -> tuple[int, int, int] | None:
+def _file_stamp(path: Path | None) -> tuple[int, int, int] | None:
     if path is None:
         return None
-    found = path.stat()
-    return found.st_ino, found.st_mtime_ns, found.st_size
+    key = path.stat()
+    return key.st_ino, key.st_mtime_ns, key.st_size

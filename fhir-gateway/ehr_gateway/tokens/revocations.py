@@ -19,13 +19,13 @@ from typing import Literal
 
 from ehr_gateway.database import Connection, Database
 
-__all__ = ["Kind", "RevocationList"]
+__all__ = ["RevocationKind", "RevocationList"]
 
-Kind = Literal["token", "family", "account", "client"]
-_BYTES = 8
-_LOOK_AGAIN_SECONDS = 1.0
+RevocationKind = Literal["token", "family", "account", "client"]
+_SIGNAL_BYTES = 8
+_POLL_SECONDS = 1.0
 # No access token lives longer than a day (`token_seconds`).
-_KEEP_MS = 2 * 86_400_000
+_RETENTION_MS = 2 * 86_400_000
 
 
 class RevocationList:
@@ -33,82 +33,86 @@ class RevocationList:
 
     def __init__(self, database: Database, folder: Path) -> None:
         self._database = database
-        self._signal = _mapped(folder / "voided.signal")
-        self._known = b""
-        self._looked = 0.0
-        self._last = 0
-        self._voided: dict[tuple[str, str], int] = {}
-        self._looking = threading.Lock()
+        self._signal = _map_signal_file(folder / "voided.signal")
+        self._seen_signal = b""
+        self._loaded_at = 0.0
+        self._last_seq = 0
+        self._revoked: dict[tuple[str, str], int] = {}
+        self._reload_lock = threading.Lock()
 
     def close(self) -> None:
         """Let go of the file; nothing is asked after that."""
         self._signal.close()
 
-    def stale(self) -> bool:
+    def is_stale(self) -> bool:
         """Say whether there may be something new."""
         return (
-            self._signal[:_BYTES] != self._known
-            or time.monotonic() - self._looked > _LOOK_AGAIN_SECONDS
+            self._signal[:_SIGNAL_BYTES] != self._seen_signal
+            or time.monotonic() - self._loaded_at > _POLL_SECONDS
         )
 
-    def look(self) -> None:
+    def reload(self) -> None:
         """Read what is new; when this returns, nothing committed before it is missing."""
-        with self._looking:
+        with self._reload_lock:
             # Before the rows: a signal that comes meanwhile makes the next request look again.
-            known, looked = self._signal[:_BYTES], time.monotonic()
+            signal, loaded_at = self._signal[:_SIGNAL_BYTES], time.monotonic()
             with self._database.read_transaction() as connection:
                 rows = connection.execute(
                     "SELECT seq, kind, subject, at_ms FROM voided WHERE seq > ? ORDER BY seq",
-                    (self._last,),
+                    (self._last_seq,),
                 ).fetchall()
             for seq, kind, subject, at_ms in rows:
-                self._voided[kind, subject] = max(at_ms, self._voided.get((kind, subject), 0))
-                self._last = seq
+                self._revoked[kind, subject] = max(at_ms, self._revoked.get((kind, subject), 0))
+                self._last_seq = seq
             if rows:
                 # No token from before is in force any more.
-                oldest = rows[-1]["at_ms"] - _KEEP_MS
-                self._voided = {one: at for one, at in self._voided.items() if at >= oldest}
-            self._known, self._looked = known, looked
+                oldest = rows[-1]["at_ms"] - _RETENTION_MS
+                self._revoked = {
+                    key: at_ms for key, at_ms in self._revoked.items() if at_ms >= oldest
+                }
+            self._seen_signal, self._loaded_at = signal, loaded_at
 
-    def void(self, kind: Kind, subject: str, now_ms: int) -> None:
+    def revoke(self, kind: RevocationKind, subject: str, now_ms: int) -> None:
         """Call back what was issued to a subject until now."""
         with self._database.write_transaction() as connection:
-            self.void_in(connection, kind, subject, now_ms)
-        self.announce()
+            self.revoke_in(connection, kind, subject, now_ms)
+        self.notify_processes()
 
     @staticmethod
-    def void_in(connection: Connection, kind: Kind, subject: str, now_ms: int) -> None:
+    def revoke_in(connection: Connection, kind: RevocationKind, subject: str, now_ms: int) -> None:
         """Do so inside a transaction; `announce` when it is committed."""
-        connection.execute("DELETE FROM voided WHERE at_ms < ?", (now_ms - _KEEP_MS,))
+        connection.execute("DELETE FROM voided WHERE at_ms < ?", (now_ms - _RETENTION_MS,))
         connection.execute(
             "INSERT INTO voided (kind, subject, at_ms) VALUES (?, ?, ?)", (kind, subject, now_ms)
         )
 
-    def announce(self) -> None:
+    def notify_processes(self) -> None:
         """Let every process look again at its next request."""
         # Any change is a signal, so that nobody has to count under a lock.
-        self._signal[:_BYTES] = os.urandom(_BYTES)
+        self._signal[:_SIGNAL_BYTES] = os.urandom(_SIGNAL_BYTES)
 
-    def refuses(self, *, login: str, client: str, token: str, family: str, issued_ms: int) -> bool:
+    def is_revoked(
+        self, *, login: str, client: str, token: str, family: str, issued_ms: int
+    ) -> bool:
         """Say whether a token was called back. Issued in the same second counts as before.
 
         A family never comes back: what another thread was signing when it ended is of no use.
         """
-        voided = self._voided
-        if not voided:
+        revoked = self._revoked
+        if not revoked:
             return False
-        if ("token", token) in voided or ("family", family) in voided:
+        if ("token", token) in revoked or ("family", family) in revoked:
             return True
         subjects = (("account", login), ("client", client))
-        return any(voided.get(one, -1) >= issued_ms for one in subjects)
+        return any(revoked.get(subject, -1) >= issued_ms for subject in subjects)
 
 
-def _mapped(path: Path) -> mmap.mmap:
+def _map_signal_file(path: Path) -> mmap.mmap:
     path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
     handle = os.open(path, os.O_RDWR | os.O_CREAT, 0o600)
     try:
-        if os.fstat(handle).st_size < _BYTES:
-            os.ftruncate(handle, _BYTES)
-        return mmap.mmap(handle, _BYTES)
+        if os.fstat(handle).st_size < _SIGNAL_BYTES:
+            os.ftruncate(handle, _SIGNAL_BYTES)
+        return mmap.mmap(handle, _SIGNAL_BYTES)
     finally:
         os.close(handle)

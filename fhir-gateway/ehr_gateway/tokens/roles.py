@@ -8,9 +8,9 @@ from dataclasses import dataclass
 from functools import cache
 from importlib import resources
 
-from ehr_gateway.tokens.scope_grants import granted
+from ehr_gateway.tokens.scope_grants import grant_scopes
 
-__all__ = ["Role", "granted", "roles"]
+__all__ = ["Role", "grant_scopes", "load_roles"]
 
 
 @dataclass(frozen=True)
@@ -23,18 +23,18 @@ class Role:
 
 
 @cache
-def roles() -> dict[str, Role]:
+def load_roles() -> dict[str, Role]:
     """Return every role by name."""
     text = resources.files("ehr_gateway").joinpath("rules/roles.toml").read_text("utf-8")
     table = tomllib.loads(text)
     clinical = table.pop("clinical")
     return {
-        name: Role(name, row["purpose"], tuple(_expand(row["scopes"], clinical)))
+        name: Role(name, row["purpose"], tuple(_expand_clinical(row["scopes"], clinical)))
         for name, row in table.items()
     }
 
 
-def _expand(scopes: list[str], clinical: list[str]) -> Iterable[str]:
+def _expand_clinical(scopes: list[str], clinical: list[str]) -> Iterable[str]:
     for scope in scopes:
         if "{clinical}" in scope:
             yield from (scope.replace("{clinical}", name) for name in clinical)

@@ -12,128 +12,130 @@ from ehr_fhir.errors import Invalid
 from ehr_privacy.consent import Scope, parse_scopes
 from ehr_privacy.consent.scopes import Limit
 
-__all__ = ["ABOUT_LOGIN", "covers", "granted", "narrowed", "within_patient"]
+__all__ = ["LOGIN_SCOPES", "covers_scopes", "grant_scopes", "narrow_scopes", "to_patient_scopes"]
 
 # Scopes about the log-in itself, which give no access to records.
-ABOUT_LOGIN = frozenset(
+LOGIN_SCOPES = frozenset(
     {
         "openid", "fhirUser", "profile", "launch", "launch/patient", "launch/encounter",
         "offline_access", "online_access",
     }
 )  # fmt: skip
-_LETTERS = "cruds"
+_RIGHTS_ORDER = "cruds"
 
 
-def granted(asked: str, allowed: Iterable[str]) -> str:
+def grant_scopes(requested: str, allowed: Iterable[str]) -> str:
     """Return the scopes to grant: what was asked for within what is allowed.
 
     Asking for no resource scope at all means "whatever I may".
 
-    >>> granted("patient/*.rs patient/Consent.cruds", ["patient/*.rs"])
+    >>> grant_scopes("patient/*.rs patient/Consent.cruds", ["patient/*.rs"])
     'patient/*.rs patient/Consent.rs'
-    >>> granted("openid", ["patient/*.rs"])
+    >>> grant_scopes("openid", ["patient/*.rs"])
     'openid patient/*.rs'
-    >>> granted("patient/Observation.read user/*.rs", ["patient/*.rs"])
+    >>> grant_scopes("patient/Observation.read user/*.rs", ["patient/*.rs"])
     'patient/Observation.rs'
     """
-    words = list(dict.fromkeys(asked.split()))
-    if all(word in ABOUT_LOGIN for word in words):
+    words = list(dict.fromkeys(requested.split()))
+    if all(word in LOGIN_SCOPES for word in words):
         return " ".join([*words, *allowed])
-    return narrowed(asked, allowed)
+    return narrow_scopes(requested, allowed)
 
 
-def narrowed(asked: str, allowed: Iterable[str]) -> str:
+def narrow_scopes(requested: str, allowed: Iterable[str]) -> str:
     """Return what was asked for within what is allowed, and nothing that was not asked for.
 
     A scope whose search parameters cannot be enforced is refused, not widened.
 
-    >>> narrowed("patient/Observation.rs?code=718-7", ["patient/*.rs"])
+    >>> narrow_scopes("patient/Observation.rs?code=718-7", ["patient/*.rs"])
     'patient/Observation.rs?code=718-7'
-    >>> narrowed("patient/Observation.rs", ["patient/Observation.rs?code=718-7"])
+    >>> narrow_scopes("patient/Observation.rs", ["patient/Observation.rs?code=718-7"])
     'patient/Observation.rs?code=718-7'
     """
-    may = list(allowed)
-    kept: list[str] = []
-    for word in dict.fromkeys(asked.split()):
-        kept += [word] if word in ABOUT_LOGIN else _within(word, may)
-    return " ".join(dict.fromkeys(kept))
+    allowed_words = list(allowed)
+    granted: list[str] = []
+    for word in dict.fromkeys(requested.split()):
+        granted += [word] if word in LOGIN_SCOPES else _narrow_scope(word, allowed_words)
+    return " ".join(dict.fromkeys(granted))
 
 
-def covers(allowed: str, asked: str) -> bool:
+def covers_scopes(allowed: str, requested: str) -> bool:
     """Say whether every word asked for lies within what is allowed, as a whole.
 
-    >>> covers("patient/*.rs openid", "patient/Observation.r"), covers("openid", "fhirUser")
-    (True, False)
-    >>> covers("patient/Observation.rs?code=718-7", "patient/Observation.rs")
+    >>> covers_scopes("patient/*.rs openid", "patient/Observation.r")
+    True
+    >>> covers_scopes("patient/Observation.rs?code=718-7", "patient/Observation.rs")
     False
     """
     words = allowed.split()
-    for word in asked.split():
+    for word in requested.split():
         if word in words:
             continue
         try:
-            if word in ABOUT_LOGIN or _total(_within(word, words)) != _total([word]):
+            if word in LOGIN_SCOPES or _parts_of(_narrow_scope(word, words)) != _parts_of([word]):
                 return False
         except Invalid:
             return False
     return True
 
 
-def within_patient(allowed: Iterable[str]) -> list[str]:
+def to_patient_scopes(allowed: Iterable[str]) -> list[str]:
     """Return `user/` scopes as `patient/` ones: whoever may act widely may act on one patient.
 
-    >>> within_patient(["user/*.rs", "system/*.cruds"])
+    >>> to_patient_scopes(["user/*.rs", "system/*.cruds"])
     ['patient/*.rs']
     """
     return [f"patient/{word[5:]}" for word in allowed if word.startswith("user/")]
 
 
-def _total(words: Sequence[str]) -> set[tuple[str, str, frozenset[str], frozenset[Limit]]]:
-    parsed = _parsed(words)
-    return {(one.context, one.type, one.rights, frozenset(one.limits)) for one in parsed}
+def _parts_of(words: Sequence[str]) -> set[tuple[str, str, frozenset[str], frozenset[Limit]]]:
+    parsed = _parse_words(words)
+    return {(scope.context, scope.type, scope.rights, frozenset(scope.limits)) for scope in parsed}
 
 
-def _parsed(words: Iterable[str]) -> tuple[Scope, ...]:
+def _parse_words(words: Iterable[str]) -> tuple[Scope, ...]:
     return parse_scopes(" ".join(words))
 
 
-def _within(word: str, allowed: Sequence[str]) -> list[str]:
+def _narrow_scope(word: str, allowed: Sequence[str]) -> list[str]:
     if word in allowed:
         return [word]
-    query = _query(word)
+    limits = _limit_of(word)
     try:
-        wanted = _parsed([word])[0]
+        wanted = _parse_words([word])[0]
     except Invalid:
         if "?" in word:
             raise
         return []
     # By type and parameters: what several allowed scopes give together.
-    may: dict[tuple[str, str], set[str]] = {}
+    rights_by_target: dict[tuple[str, str], set[str]] = {}
     for scope in allowed:
-        found = _parsed([scope])[0]
-        if found.context != wanted.context or not found.type:
+        offered = _parse_words([scope])[0]
+        if offered.context != wanted.context or not offered.type:
             continue
-        if "*" not in (wanted.type, found.type) and wanted.type != found.type:
+        if "*" not in (wanted.type, offered.type) and wanted.type != offered.type:
             continue
-        limit = _both(query, _query(scope))
-        narrower = found.type if wanted.type == "*" else wanted.type
-        may.setdefault((narrower, limit), set()).update(wanted.rights & found.rights)
+        query = _join_limits(limits, _limit_of(scope))
+        resource_type = offered.type if wanted.type == "*" else wanted.type
+        rights_by_target.setdefault((resource_type, query), set()).update(
+            wanted.rights & offered.rights
+        )
     return [
-        f"{wanted.context}/{name}.{_ordered(rights)}{'?' if limit else ''}{limit}"
-        for (name, limit), rights in may.items()
+        f"{wanted.context}/{name}.{_sort_rights(rights)}{'?' if query else ''}{query}"
+        for (name, query), rights in rights_by_target.items()
         if rights
     ]
 
 
-def _both(asked: str, allowed: str) -> str:
+def _join_limits(requested: str, allowed: str) -> str:
     """Join two lists of parameters: both must hold."""
-    parts = [*asked.split("&"), *allowed.split("&")]
+    parts = [*requested.split("&"), *allowed.split("&")]
     return "&".join(dict.fromkeys(part for part in parts if part))
 
 
-def _query(word: str) -> str:
+def _limit_of(word: str) -> str:
     return word.partition("?")[2]
 
 
-def _ordered(rights: set[str]) -> str:
-    return "".join(one for one in _LETTERS if one in rights)
+def _sort_rights(rights: set[str]) -> str:
+    return "".join(letter for letter in _RIGHTS_ORDER if letter in rights)

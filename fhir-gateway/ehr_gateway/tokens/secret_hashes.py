@@ -15,10 +15,10 @@ def hash_secret(secret: str) -> str:
     return _HASHER.hash(secret)
 
 
-def verify_secret(stored: str | None, given: str) -> bool:
+def verify_secret(stored: str | None, secret: str) -> bool:
     """Say whether the given secret is the stored one; nothing stored takes as long and is False."""
     try:
-        _HASHER.verify(stored or _NOBODY, given)
+        _HASHER.verify(stored or _NOBODY, secret)
     except argon2.exceptions.VerificationError:
         return False
     return stored is not None

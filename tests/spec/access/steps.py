@@ -65,7 +65,7 @@ def carer(
     house: House, login: str, *, power: str = "both", hkid: str | None = None, **limits: Any
 ) -> Session:
     """Let pat-1 invite a carer who accepts."""
-    accounts.add(
+    accounts.add_account(
         house.gateway.store,
         Account(login, "carer", "Carer One"),
         hkid=hkid,

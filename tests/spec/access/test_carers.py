@@ -71,7 +71,7 @@ def test_an_invitation_is_good_once_for_a_carer_and_for_a_week(furnished: House)
         answer = send(furnished.login(login), "$accept-invitation", code=code)
         assert answer.status_code == 403
     for login in ("carer.1", "carer.2"):
-        accounts.add(furnished.gateway.store, Account(login, "carer", "Carer"))
+        accounts.add_account(furnished.gateway.store, Account(login, "carer", "Carer"))
 
     must(send(furnished.login("carer.1"), "$accept-invitation", code=code.lower()))
     assert send(furnished.login("carer.2"), "$accept-invitation", code=code).status_code == 404
@@ -81,7 +81,7 @@ def test_an_invitation_is_good_once_for_a_carer_and_for_a_week(furnished: House)
 
 
 def test_guessing_invitations_is_slowed_down(furnished: House) -> None:
-    accounts.add(furnished.gateway.store, Account("carer.1", "carer", "Carer"))
+    accounts.add_account(furnished.gateway.store, Account("carer.1", "carer", "Carer"))
     session = furnished.login("carer.1")
     answers = [send(session, "$accept-invitation", code=f"AAAA{number}") for number in range(12)]
 
@@ -107,7 +107,7 @@ def test_who_decides_for_a_patient_is_recorded_told_and_reviewed(
     furnished: House, login: str
 ) -> None:
     furnished.share("hospital-a")
-    accounts.add(furnished.gateway.store, Account("carer.1", "carer", "Guardian"))
+    accounts.add_account(furnished.gateway.store, Account("carer.1", "carer", "Guardian"))
     recorded = send(
         furnished.login(login),
         "Patient/pat-1/$record-substitute",
@@ -149,7 +149,7 @@ def test_who_comes_before_in_the_order_of_the_law_decides(furnished: House) -> N
 
     sessions = {}
     for relation in ("family", "guardian"):
-        accounts.add(furnished.gateway.store, Account(f"c.{relation}", "carer", relation))
+        accounts.add_account(furnished.gateway.store, Account(f"c.{relation}", "carer", relation))
         sessions[relation] = furnished.login(f"c.{relation}")
         code = named(record(relation))["code"][0]
         must(send(sessions[relation], "$accept-invitation", code=code))
@@ -164,7 +164,7 @@ def test_who_was_invited_before_one_of_an_earlier_rank_accepted_comes_too_late(
 ) -> None:
     steward, codes, sessions = furnished.login("steward"), {}, {}
     for relation in ("family", "guardian"):
-        accounts.add(furnished.gateway.store, Account(f"c.{relation}", "carer", relation))
+        accounts.add_account(furnished.gateway.store, Account(f"c.{relation}", "carer", relation))
         sessions[relation] = furnished.login(f"c.{relation}")
         recorded = send(
             steward, "Patient/pat-1/$record-substitute", relation=relation, basis="incapable",

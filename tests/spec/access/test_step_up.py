@@ -58,11 +58,11 @@ def test_the_grant_is_for_this_person_and_this_organisation_alone(
 ) -> None:
     ward.system("ehr-commons").store(organization("hospital-c"))
     ward.share("hospital-c")
-    accounts.add(
+    accounts.add_account(
         ward.gateway.store,
         Account("other.b", "clinician", "Other", "hospital-b", "pharmacist"),
     )
-    accounts.add(
+    accounts.add_account(
         ward.gateway.store,
         Account("ph.c", "clinician", "Ph B", "hospital-c", "pharmacist", person="pharmacist.b"),
     )

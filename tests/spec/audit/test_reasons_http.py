@@ -35,7 +35,7 @@ def grant(house: House, person: str, domain: str = "*") -> None:
 def carer(house: House, since_days: int = -1) -> Session:
     """Let a carer have the power to view, and log in."""
     account = Account("carer.c", "carer", "Carer C")
-    accounts.add(house.gateway.store, account)
+    accounts.add_account(house.gateway.store, account)
     now = house.clock()
     with house.gateway.store.write_transaction() as connection:
         connection.execute(

@@ -71,7 +71,7 @@ def test_the_same_is_flagged_once_however_often_it_is_looked_through(furnished: 
 def test_a_family_name_in_common_is_flagged_and_never_shown(furnished: House) -> None:
     furnished.share()
     store = furnished.gateway.store
-    accounts.add(store, Account("dr.c", "clinician", "Dr CHAN Mei", "hospital-b", "doctor"))
+    accounts.add_account(store, Account("dr.c", "clinician", "Dr CHAN Mei", "hospital-b", "doctor"))
     must(furnished.login("dr.c").get("Observation/lab-1"))
     watch(furnished)
 

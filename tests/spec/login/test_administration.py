@@ -24,7 +24,7 @@ NEW = {
 def admin(house: House) -> Visitor:
     """Return the browser of an administrator who has logged in."""
     account = Account("admin", "administrator", "Ad", "ehr-commons", exempt=True)
-    accounts.add(house.gateway.store.database, account, PASSWORD)
+    accounts.add_account(house.gateway.store.database, account, PASSWORD)
     visitor = Visitor(house)
     visitor.log_in("admin")
     return visitor
@@ -56,7 +56,7 @@ def test_who_lost_their_second_factor_sets_up_another(house: House, admin: Visit
     visitor = Visitor(house)
     visitor.log_in()
     visitor.enrol()
-    accounts.add(
+    accounts.add_account(
         house.gateway.store.database,
         Account("doctor.a", "clinician", "Dr A", "hospital-a", "doctor"),
         PASSWORD,
@@ -86,7 +86,7 @@ def test_an_account_that_does_not_fit_is_refused_with_a_reason(
 
         assert answer.status_code == 400, change
         assert says in answer.text, change
-    assert not accounts.taken(house.gateway.store.database, NEW["login"])
+    assert not accounts.is_login_taken(house.gateway.store.database, NEW["login"])
 
 
 def test_disabling_by_the_page_ends_what_is_open(house: House, admin: Visitor) -> None:
@@ -115,7 +115,7 @@ def test_no_other_role_manages_accounts(house: House) -> None:
     assert visitor.get(PATH).status_code == 403
     for path in (PATH, f"{PATH}/disable", f"{PATH}/enable", f"{PATH}/reset"):
         assert visitor.change(path, **NEW).status_code == 403
-    assert not accounts.taken(house.gateway.store.database, "dr.lee")
+    assert not accounts.is_login_taken(house.gateway.store.database, "dr.lee")
 
 
 def test_what_an_administrator_did_is_on_record(house: House, admin: Visitor) -> None:

@@ -65,7 +65,7 @@ def test_a_person_sees_the_apps_they_allowed_and_takes_one_back(visitor: Visitor
     assert page.count("Take it back</button>") == 2
 
     # The newest stands first.
-    family = visitor.house.gateway.verifier.read(chart["access_token"], visitor.house.clock())
+    family = visitor.house.gateway.verifier.verify(chart["access_token"], visitor.house.clock())
     visitor.change("/oauth/account/apps/end", app=family.claims["family"])
     page = visitor.get("/oauth/account", told="app_ended").text
 
@@ -89,7 +89,7 @@ def test_what_is_over_is_not_told(visitor: Visitor, house: House) -> None:
 
 def test_nobody_takes_back_what_another_allowed(visitor: Visitor, house: House) -> None:
     tokens = allowed(visitor, "chart", "user/*.rs offline_access")
-    family = house.gateway.verifier.read(tokens["access_token"], house.clock()).claims["family"]
+    family = house.gateway.verifier.verify(tokens["access_token"], house.clock()).claims["family"]
     another = Visitor(house)
     another.ask(prompt="login")
     another.eid()

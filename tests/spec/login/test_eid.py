@@ -40,8 +40,8 @@ def test_a_patient_logs_in_by_the_electronic_identity(house: House) -> None:
 
 def test_each_service_knows_a_person_by_another_id(house: House) -> None:
     database = house.gateway.store.database
-    ours = eid_people.identify(database, HKID, PIN)
-    another = eid_people.identify(database, HKID, PIN, "tax-office")
+    ours = eid_people.identify_person(database, HKID, PIN)
+    another = eid_people.identify_person(database, HKID, PIN, "tax-office")
 
     assert ours
     assert another
@@ -121,7 +121,7 @@ def test_a_person_who_turns_back_may_log_in_another_way(house: House) -> None:
 
 def test_a_person_without_an_account_is_told_so(house: House) -> None:
     with house.gateway.store.write_transaction() as connection:
-        eid_people.enrol(connection, eid_people.prepare("ZC1234566", PIN))
+        eid_people.enrol_person(connection, eid_people.prepare_enrolment("ZC1234566", PIN))
     visitor = Visitor(house)
     visitor.ask()
 
@@ -134,7 +134,7 @@ def test_a_person_without_an_account_is_told_so(house: House) -> None:
 def test_who_has_several_accounts_by_the_same_identity_chooses(house: House) -> None:
     database = house.gateway.store.database
     carer = Account("c.one", "carer", "Patient One")
-    accounts.add(database, carer, hkid=HKID, pin=PIN)
+    accounts.add_account(database, carer, hkid=HKID, pin=PIN)
     visitor = Visitor(house)
     visitor.ask()
 

@@ -137,7 +137,7 @@ def test_neither_the_secret_nor_the_recovery_codes_are_readable_in_the_database(
 
 
 def test_staff_without_a_second_factor_set_one_up_before_they_get_in(house: House) -> None:
-    accounts.add(house.gateway.store.database, PEOPLE[1], PASSWORD)
+    accounts.add_account(house.gateway.store.database, PEOPLE[1], PASSWORD)
     visitor = Visitor(house)
     visitor.ask()
 
@@ -155,7 +155,7 @@ def test_staff_without_a_second_factor_set_one_up_before_they_get_in(house: Hous
 
 
 def test_the_last_factor_cannot_be_removed_where_the_role_needs_one(house: House) -> None:
-    accounts.add(house.gateway.store.database, PEOPLE[1], PASSWORD)
+    accounts.add_account(house.gateway.store.database, PEOPLE[1], PASSWORD)
     visitor = Visitor(house)
     visitor.ask()
     visitor.password("doctor.b")
@@ -210,8 +210,8 @@ def test_who_has_two_accounts_chooses_at_log_in(house: House) -> None:
     second = Account(
         "wong.b", "clinician", "Dr Wong", "hospital-b", "doctor", person="dr-wong", exempt=True
     )
-    accounts.add(store, first, PASSWORD)
-    accounts.add(store, second)
+    accounts.add_account(store, first, PASSWORD)
+    accounts.add_account(store, second)
     visitor = Visitor(house)
     visitor.ask()
 
@@ -230,8 +230,8 @@ def test_a_second_account_with_a_second_factor_is_not_opened_by_the_firsts_passw
     house: House,
 ) -> None:
     store = house.gateway.store.database
-    accounts.add(store, replace(PEOPLE[0], person="dr-wong", exempt=True), PASSWORD)
-    accounts.add(store, Account("wong.b", "clinician", "W", "hospital-b", "doctor",
+    accounts.add_account(store, replace(PEOPLE[0], person="dr-wong", exempt=True), PASSWORD)
+    accounts.add_account(store, Account("wong.b", "clinician", "W", "hospital-b", "doctor",
                                 person="dr-wong"))  # fmt: skip
     visitor = Visitor(house)
     visitor.ask()
@@ -246,7 +246,7 @@ def test_a_second_account_with_a_second_factor_is_not_opened_by_the_firsts_passw
 @pytest.fixture
 def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
     """Let an address fail eight times; fifty hashes would take too long."""
-    monkeypatch.setattr(throttle, "ADDRESS", replace(throttle.ADDRESS, free=8))
+    monkeypatch.setattr(throttle, "ADDRESS_LIMIT", replace(throttle.ADDRESS_LIMIT, free_failures=8))
 
 
 @pytest.mark.usefixtures("impatient")
@@ -343,7 +343,7 @@ def test_every_refused_name_costs_the_same_work(
 
     monkeypatch.setattr("ehr_gateway.accounts.accounts.verify_secret", counted)
     monkeypatch.setattr("ehr_gateway.audit_log.recorder.refusal", recorded)
-    accounts.add(house.gateway.store.database, Account("gone", "steward", "G"), PASSWORD)
+    accounts.add_account(house.gateway.store.database, Account("gone", "steward", "G"), PASSWORD)
     account_lifecycle.disable(house.gateway, "gone")
     work = {}
     for name in ("doctor.a", "nobody", "p.pat-1", "gone"):
@@ -358,7 +358,7 @@ def test_every_refused_name_costs_the_same_work(
 
 
 def test_a_secret_that_was_shown_to_another_account_is_not_taken(house: House) -> None:
-    accounts.add(
+    accounts.add_account(
         house.gateway.store.database,
         Account("eve", "patient", "Eve", patient="pat-2"),
         PASSWORD,
@@ -376,7 +376,7 @@ def test_a_secret_that_was_shown_to_another_account_is_not_taken(house: House) -
 
 
 def test_a_page_that_shows_the_secret_shows_the_same_in_another_language(house: House) -> None:
-    accounts.add(house.gateway.store.database, PEOPLE[1], PASSWORD)
+    accounts.add_account(house.gateway.store.database, PEOPLE[1], PASSWORD)
     visitor = Visitor(house)
     visitor.ask()
     visitor.password("doctor.b")

@@ -145,7 +145,9 @@ def test_the_passkey_of_another_account_does_not_finish_a_log_in(
     house: House, local: FastAPI, owned: tuple[Visitor, Passkey]
 ) -> None:
     database = house.gateway.store.database
-    accounts.add(database, accounts.Account("eve", "patient", "Eve", patient="pat-2"), PASSWORD)
+    accounts.add_account(
+        database, accounts.Account("eve", "patient", "Eve", patient="pat-2"), PASSWORD
+    )
     eve, key = Visitor(house, app=local), Passkey("localhost", ORIGIN)
     eve.log_in("eve")
     register(eve, key)
@@ -187,7 +189,7 @@ def test_a_challenge_of_another_session_makes_no_passkey(
     house: House, local: FastAPI, owned: tuple[Visitor, Passkey]
 ) -> None:
     other = Visitor(house, app=local)
-    accounts.add(
+    accounts.add_account(
         house.gateway.store.database,
         accounts.Account("eve", "patient", "Eve", patient="pat-2"),
         PASSWORD,

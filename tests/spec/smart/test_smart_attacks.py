@@ -17,9 +17,9 @@ from tests.lib.smart import App, back
 def test_no_access_token_is_forged_with_what_is_public(furnished: House) -> None:
     whole = furnished.token("doctor.a")
     keys = furnished.gateway.keys
-    kid = keys.signing.kid
-    claims = jwt.decode(whole, keys.verifying, algorithms=["ES256"]).claims
-    public = keys.signing.as_dict(private=False)
+    kid = keys.access_token_key.kid
+    claims = jwt.decode(whole, keys.verification_keys, algorithms=["ES256"]).claims
+    public = keys.access_token_key.as_dict(private=False)
 
     def signed(header: dict[str, Any], key: Any) -> str:
         return jwt.encode(header, claims, key, algorithms=[header["alg"]])
@@ -38,10 +38,10 @@ def test_no_access_token_is_forged_with_what_is_public(furnished: House) -> None
             {"alg": "ES256", "typ": "at+jwt", "kid": "x", "jwk": stranger.as_dict(private=False)},
             stranger,
         ),
-        "no name of a key": signed({"alg": "ES256", "typ": "at+jwt"}, keys.signing),
-        "another type": signed({"alg": "ES256", "typ": "JWT", "kid": kid}, keys.signing),
+        "no name of a key": signed({"alg": "ES256", "typ": "at+jwt"}, keys.access_token_key),
+        "another type": signed({"alg": "ES256", "typ": "JWT", "kid": kid}, keys.access_token_key),
         "the key of id tokens": signed(
-            {"alg": "RS256", "typ": "at+jwt", "kid": keys.identity.kid}, keys.identity
+            {"alg": "RS256", "typ": "at+jwt", "kid": keys.id_token_key.kid}, keys.id_token_key
         ),
     }
     for how, token in forged.items():

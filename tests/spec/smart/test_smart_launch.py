@@ -96,7 +96,7 @@ def carer(furnished: House) -> House:
         provision = {"type": "permit", "actor": [actor("RelatedPerson/cat")]}
         body = consent(f"carer-{one}", "carer", patient=one, provision=provision)
         furnished.system("ehr-commons").store(body)
-    accounts.add(furnished.gateway.store, Account("cat", "carer", "Cat", person="cat"))
+    accounts.add_account(furnished.gateway.store, Account("cat", "carer", "Cat", person="cat"))
     return furnished
 
 
@@ -127,7 +127,7 @@ def test_a_carer_cannot_choose_somebody_the_page_did_not_offer(carer: House) -> 
 
 
 def test_a_carer_for_nobody_is_sent_back(furnished: House) -> None:
-    accounts.add(furnished.gateway.store, Account("dan", "carer", "Dan"))
+    accounts.add_account(furnished.gateway.store, Account("dan", "carer", "Dan"))
 
     assert back(App(furnished).register().asks("dan"))["error"] == "access_denied"
 

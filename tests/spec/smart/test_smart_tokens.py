@@ -11,7 +11,7 @@ from fastapi.testclient import TestClient
 
 from ehr_gateway.app import create_gateway
 from ehr_gateway.oauth import clients, refresh_tokens, registration
-from ehr_gateway.tokens.keys import rotate
+from ehr_gateway.tokens.keys import rotate_keys
 from tests.lib.gateway import PASSWORD, House, Session, must
 from tests.lib.smart import App, verified
 
@@ -239,7 +239,7 @@ def test_what_is_called_back_ends_at_the_next_request_in_every_process(
     elif what == "family":
         must(app.post("revoke", {"token": tokens["refresh_token"]}))
     elif what == "account":
-        app.house.gateway.standing.void("account", "p.pat-1", app.house.clock())
+        app.house.gateway.revocations.revoke("account", "p.pat-1", app.house.clock())
     else:
         registration.delete(app.house.gateway, "app")
 
@@ -247,7 +247,7 @@ def test_what_is_called_back_ends_at_the_next_request_in_every_process(
 
 
 def test_a_person_who_may_again_logs_in_again(app: App) -> None:
-    app.house.gateway.standing.void("account", "p.pat-1", app.house.clock())
+    app.house.gateway.revocations.revoke("account", "p.pat-1", app.house.clock())
     app.house.clock.forward(seconds=1)
 
     assert reads(app, app.tokens("p.pat-1")) == 200
@@ -339,9 +339,9 @@ def test_new_keys_sign_and_old_ones_verify_until_their_tokens_are_over(
     house = app.house
     before = house.token("p.pat-1")
     assert both(app, neighbour, before) == [200, 200]
-    old = house.gateway.keys.signing.kid
+    old = house.gateway.keys.access_token_key.kid
 
-    name = rotate(house.settings.keys, house.clock(), house.settings.token_seconds)
+    name = rotate_keys(house.settings.keys, house.clock(), house.settings.token_seconds)
 
     after = house.token("p.pat-1")
     served = {key["kid"] for key in neighbour.get("/oauth/jwks").json()["keys"]}
@@ -350,9 +350,9 @@ def test_new_keys_sign_and_old_ones_verify_until_their_tokens_are_over(
     assert both(app, neighbour, after) == [200, 200]
     assert verified(house, after, "ES256")["sub"] == "p.pat-1"
     house.clock.forward(seconds=house.settings.token_seconds + 1)
-    rotate(house.settings.keys, house.clock(), house.settings.token_seconds)
+    rotate_keys(house.settings.keys, house.clock(), house.settings.token_seconds)
     house.clock.forward(seconds=house.settings.token_seconds + 1)
-    rotate(house.settings.keys, house.clock(), house.settings.token_seconds)
+    rotate_keys(house.settings.keys, house.clock(), house.settings.token_seconds)
     assert old not in {key["kid"] for key in neighbour.get("/oauth/jwks").json()["keys"]}
 
 
@@ -362,8 +362,8 @@ def test_keys_that_became_known_end_at_once_with_what_they_signed(
     before = app.house.token("p.pat-1")
     assert both(app, neighbour, before) == [200, 200]
 
-    rotate(app.house.settings.keys, app.house.clock(), 3600, at_once=True)
-    app.house.gateway.standing.announce()
+    rotate_keys(app.house.settings.keys, app.house.clock(), 3600, at_once=True)
+    app.house.gateway.revocations.notify_processes()
 
     assert both(app, neighbour, before) == [401, 401]
     assert both(app, neighbour, app.house.token("p.pat-1")) == [200, 200]

@@ -23,9 +23,9 @@ from ehr_gateway.oauth import clients
 from ehr_gateway.oauth.authorization_codes import challenge_of
 from ehr_gateway.oauth.offline_tokens import local_token
 from ehr_gateway.settings import GatewaySettings
-from ehr_gateway.tokens.keys import Keys, open_keys
-from ehr_gateway.tokens.roles import granted, roles
-from ehr_gateway.tokens.access_tokens import Subject, Verifier, issue
+from ehr_gateway.tokens.access_tokens import Subject, TokenVerifier, issue_access_token
+from ehr_gateway.tokens.keys import SigningKeys, open_signing_keys
+from ehr_gateway.tokens.roles import grant_scopes, load_roles
 from tests.lib.gateway import BASE, HKID, PASSWORD, PIN, START_MS, House, must
 
 VERIFIER = secrets.token_urlsafe(48)
@@ -299,7 +299,7 @@ def test_the_pages_speak_three_languages(house: House, language: str, words: str
 
 
 def test_every_text_is_there_in_every_language() -> None:
-    for key, versions in pages.texts().items():
+    for key, versions in pages.load_texts().items():
         assert set(versions) == set(pages.LANGUAGES), key
 
 
@@ -330,26 +330,28 @@ def test_the_eid_page_says_it_is_a_simulator(house: House) -> None:
 
 
 def test_keys_are_made_once_and_readable_by_their_owner_only(tmp_path: Path) -> None:
-    first = open_keys(tmp_path / "keys")
-    second = open_keys(tmp_path / "keys")
+    first = open_signing_keys(tmp_path / "keys")
+    second = open_signing_keys(tmp_path / "keys")
 
-    assert first.signing.kid == second.signing.kid
+    assert first.access_token_key.kid == second.access_token_key.kid
     mode = os.stat(tmp_path / "keys" / "signing.jwks.json").st_mode
     assert stat.S_IMODE(mode) == 0o600
 
 
-def verifier_and_token(tmp_path: Path, **changes: Any) -> tuple[Verifier, str]:
+def verifier_and_token(tmp_path: Path, **changes: Any) -> tuple[TokenVerifier, str]:
     settings = GatewaySettings(data=tmp_path)
-    keys = open_keys(settings.keys)
+    keys = open_signing_keys(settings.keys)
     subject = Subject("doctor.a", "Dr A", "clinician", "test", "hospital-a", "doctor")
-    token, _ = issue(keys, GatewaySettings(tmp_path, **changes), subject, "user/*.rs", START_MS)
-    return Verifier(keys, settings), token
+    token, _ = issue_access_token(
+        keys, GatewaySettings(tmp_path, **changes), subject, "user/*.rs", START_MS
+    )
+    return TokenVerifier(keys, settings), token
 
 
 def test_a_verified_token_gives_the_requester(tmp_path: Path) -> None:
     verifier, token = verifier_and_token(tmp_path)
 
-    requester = verifier.verify(token, START_MS).requester
+    requester = verifier.authenticate(token, START_MS).requester
 
     assert (requester.role, requester.person) == ("clinician", "doctor.a")
     assert (requester.organization, requester.purpose) == ("hospital-a", "TREAT")
@@ -357,10 +359,10 @@ def test_a_verified_token_gives_the_requester(tmp_path: Path) -> None:
 
 def test_an_expired_token_is_refused_even_when_it_was_seen_before(tmp_path: Path) -> None:
     verifier, token = verifier_and_token(tmp_path)
-    verifier.verify(token, START_MS)
+    verifier.authenticate(token, START_MS)
 
     with pytest.raises(Unauthorized):
-        verifier.verify(token, START_MS + 3_600_000)
+        verifier.authenticate(token, START_MS + 3_600_000)
 
 
 @pytest.mark.parametrize("change", [{"issuer": "https://other"}, {"audience": "https://other"}])
@@ -368,20 +370,22 @@ def test_a_token_for_another_service_is_refused(tmp_path: Path, change: dict[str
     verifier, token = verifier_and_token(tmp_path, **change)
 
     with pytest.raises(Unauthorized):
-        verifier.verify(token, START_MS)
+        verifier.authenticate(token, START_MS)
 
 
 def test_a_token_of_another_key_or_of_no_key_is_refused(tmp_path: Path) -> None:
     verifier, _ = verifier_and_token(tmp_path)
-    stranger = Keys([ECKey.generate_key("P-256", auto_kid=True)])
+    stranger = SigningKeys([ECKey.generate_key("P-256", auto_kid=True)])
     subject = Subject("doctor.a", "Dr A", "clinician", "test")
-    forged, _ = issue(stranger, GatewaySettings(tmp_path), subject, "user/*.rs", START_MS)
+    forged, _ = issue_access_token(
+        stranger, GatewaySettings(tmp_path), subject, "user/*.rs", START_MS
+    )
     head, body, _ = forged.split(".")
     none = base64.urlsafe_b64encode(b'{"alg":"none","typ":"at+jwt"}').rstrip(b"=").decode()
 
     for token in (forged, f"{none}.{body}.", f"{head}.{body}.", "", "a.b.c", "ÿ" * 10):
         with pytest.raises(Unauthorized):
-            verifier.verify(token, START_MS)
+            verifier.authenticate(token, START_MS)
 
 
 def test_a_local_token_is_the_accounts_own(house: House, tmp_path: Path) -> None:
@@ -389,7 +393,7 @@ def test_a_local_token_is_the_accounts_own(house: House, tmp_path: Path) -> None
         tmp_path / "data", user="doctor.a", database_url=house.settings.database_url
     )
 
-    caller = Verifier(house.gateway.keys, house.settings).verify(token, START_MS)
+    caller = TokenVerifier(house.gateway.keys, house.settings).authenticate(token, START_MS)
 
     assert caller.requester.organization == "hospital-a"
 
@@ -404,7 +408,7 @@ def test_a_local_token_of_an_unknown_client_acts_for_the_platform(
         database_url=house.settings.database_url,
     )
 
-    caller = Verifier(house.gateway.keys, house.settings).verify(token, START_MS)
+    caller = TokenVerifier(house.gateway.keys, house.settings).authenticate(token, START_MS)
 
     assert caller.requester.role == "system"
     assert caller.requester.organization == "ehr-commons"
@@ -427,20 +431,20 @@ def test_a_local_token_needs_one_known_user_or_client_and_known_scopes(
 
 
 def test_no_role_grants_what_it_was_not_given() -> None:
-    assert granted("user/*.cruds", roles()["steward"].scopes) == "user/*.rs"
-    assert granted("system/*.cruds", roles()["patient"].scopes) == ""
-    assert "user/Consent" not in granted("user/Consent.cud", roles()["clinician"].scopes)
-    assert roles()["researcher"].scopes == ()
+    assert grant_scopes("user/*.cruds", load_roles()["steward"].scopes) == "user/*.rs"
+    assert grant_scopes("system/*.cruds", load_roles()["patient"].scopes) == ""
+    assert "user/Consent" not in grant_scopes("user/Consent.cud", load_roles()["clinician"].scopes)
+    assert load_roles()["researcher"].scopes == ()
 
 
 def test_waiting_doubles_and_is_forgotten_after_a_day(house: House) -> None:
     with house.gateway.store.write_transaction() as connection:
         for _ in range(7):
-            throttle.failed(connection, "x", 1000)
+            throttle.record_failure(connection, "x", 1000)
 
-        assert throttle.wait_ms(connection, "x", 1000) == 8000
-        assert throttle.wait_ms(connection, "y", 1000) == 0
-        assert throttle.wait_ms(connection, "x", 1000 + 24 * 3_600_000) == 0
+        assert throttle.remaining_wait_ms(connection, "x", 1000) == 8000
+        assert throttle.remaining_wait_ms(connection, "y", 1000) == 0
+        assert throttle.remaining_wait_ms(connection, "x", 1000 + 24 * 3_600_000) == 0
 
 
 def test_redirect_addresses_are_compared_letter_by_letter() -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from ehr_gateway.accounts.passwords import fault_of
+from ehr_gateway.accounts.passwords import find_password_fault
 from ehr_gateway.tokens.secret_hashes import hash_secret, verify_secret
 
 
@@ -14,7 +14,7 @@ from ehr_gateway.tokens.secret_hashes import hash_secret, verify_secret
      "iamsmart12345", "dr.chan.dr.chan", "doctordoctor1"],
 )  # fmt: skip
 def test_words_of_ours_make_no_password(password: str) -> None:
-    assert fault_of(password, "dr.chan") == "password_common"
+    assert find_password_fault(password, "dr.chan") == "password_common"
 
 
 @pytest.mark.parametrize(
@@ -24,7 +24,7 @@ def test_words_of_ours_make_no_password(password: str) -> None:
      "🐟🐠🐡🦈🐙🐚🦀🦞🦐🦑🐌🦋"],
 )  # fmt: skip
 def test_any_characters_make_a_password(password: str) -> None:
-    assert fault_of(password, "dr.chan") == ""
+    assert find_password_fault(password, "dr.chan") == ""
 
     stored = hash_secret(password)
     assert verify_secret(stored, password)
