@@ -11,8 +11,8 @@ from typing import Annotated
 
 import typer
 
-from ehr_cli import account, audit, authorization
-from ehr_cli.group import CommandGroup
+from ehr_cli.command_group import CommandGroup
+from ehr_cli.commands import account, audit, authorization
 
 app = typer.Typer(
     cls=CommandGroup,
@@ -48,7 +48,8 @@ def up(
 
     Example: ehr up --data var/mine --port 8090
     """
-    from ehr_cli import serve, settings
+    from ehr_cli import settings
+    from ehr_cli.server import serve
 
     chosen = settings.load().override(
         data=data, host=host, port=port, workers=workers, database=database
@@ -96,8 +97,8 @@ def load(
 
     Example: ehr load path/to/synthea/output --data var/mine --rejects refused.txt
     """
-    from ehr_cli import load as loading
     from ehr_cli import settings
+    from ehr_cli.commands import load as loading
 
     loading.run(settings.load().override(data=data), paths, organization, rejects)
 
@@ -126,8 +127,8 @@ def doctor(data: Data = None, port: Port = None) -> None:
 
     Example: ehr doctor --data var/mine
     """
-    from ehr_cli import doctor as examination
     from ehr_cli import settings
+    from ehr_cli.commands import doctor as examination
 
     if not examination.report(settings.load().override(data=data, port=port)):
         raise typer.Exit(1)
@@ -145,7 +146,8 @@ def lake_run(
 
     Example: ehr lake run --data var/mine
     """
-    from ehr_cli import lake, settings
+    from ehr_cli import settings
+    from ehr_cli.commands import lake
 
     lake.run(settings.load().override(data=data), feed, once=once)
 
@@ -158,7 +160,8 @@ def lake_view(
 
     Example: ehr lake view smokers.json
     """
-    from ehr_cli import lake, settings
+    from ehr_cli import settings
+    from ehr_cli.commands import lake
 
     lake.view(settings.load().override(data=data), file)
 
@@ -169,7 +172,8 @@ def lake_quality(data: Data = None) -> None:
 
     Example: ehr lake quality --data var/mine
     """
-    from ehr_cli import lake, settings
+    from ehr_cli import settings
+    from ehr_cli.commands import lake
 
     lake.quality(settings.load().override(data=data))
 

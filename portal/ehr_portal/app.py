@@ -14,28 +14,28 @@ from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from ehr_fhir.errors import EhrError, Forbidden, NotFound, TooCostly, Unauthorized, http_status
-from ehr_portal.page import Page, Portal, page_of
+from ehr_portal.i18n import N_
 from ehr_portal.pages import (
-    access,
-    asking,
+    access_requests,
+    add_restriction,
     carers,
-    clinician,
-    closing,
+    clinician_record,
     emergency,
-    entrance,
-    holding,
+    explain_access,
+    hold_result,
+    login,
     notices,
-    patient,
-    requests,
+    patient_record,
+    quality,
+    request_access,
     reviews,
     sharing,
-    steward,
-    substitutes,
-    why,
+    substitute_decision_maker,
+    who_looked,
 )
-from ehr_portal.sessions import SessionStore
 from ehr_portal.settings import PortalSettings
-from ehr_portal.words import N_
+from ehr_portal.web.request import Page, Portal, page_of
+from ehr_portal.web.sessions import SessionStore
 
 # The longest form has a reason typed in a box.
 _MAX_FORM_BYTES = 64 * 1024
@@ -65,8 +65,9 @@ def create_portal(gateway: httpx.AsyncClient, settings: PortalSettings) -> FastA
     app.state.portal = Portal(gateway, settings, sessions)
     # In this order: fixed addresses before those with a section's key in them.
     for module in (
-        entrance, closing, why, sharing, requests, carers, notices, emergency, asking, holding,
-        substitutes, patient, access, clinician, steward, reviews,
+        login, add_restriction, explain_access, sharing, access_requests, carers, notices,
+        emergency, request_access, hold_result, substitute_decision_maker, patient_record,
+        who_looked, clinician_record, quality, reviews,
     ):  # fmt: skip
         app.include_router(module.router)
     static = StaticFiles(directory=str(files("ehr_portal") / "static"))

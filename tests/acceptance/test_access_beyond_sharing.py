@@ -11,8 +11,8 @@ import pytest
 from axe_playwright_python.sync_playwright import Axe  # type: ignore[import-untyped]
 from playwright.sync_api import Browser, expect
 
-from ehr_cli.sample.cast import PIN, carers_card
-from ehr_portal.words import LANGUAGES
+from ehr_cli.sample.sample_accounts import PIN, carers_card
+from ehr_portal.i18n import LANGUAGES
 from tests.lib.people import Person
 from tests.lib.server import Platform
 

@@ -11,7 +11,7 @@ import pytest
 from axe_playwright_python.sync_playwright import Axe  # type: ignore[import-untyped]
 from playwright.sync_api import Browser, expect
 
-from ehr_portal.words import LANGUAGES
+from ehr_portal.i18n import LANGUAGES
 from tests.lib.people import Person, Size
 from tests.lib.server import Platform
 

@@ -20,7 +20,7 @@ import pytest
 from axe_playwright_python.sync_playwright import Axe  # type: ignore[import-untyped]
 from playwright.sync_api import Browser, Page
 
-from ehr_cli.sample.cast import PIN
+from ehr_cli.sample.sample_accounts import PIN
 from ehr_gateway.database import open_database
 from ehr_gateway.oauth.offline_tokens import local_token
 from ehr_gateway.oauth.registration import mint

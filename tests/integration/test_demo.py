@@ -21,8 +21,8 @@ from deltalake import DeltaTable
 from typer.testing import CliRunner
 
 from ehr_cli.main import app
+from ehr_cli.sample.hong_kong import HKID_PREFIX
 from ehr_cli.sample.overlay import overlay, patients
-from ehr_cli.sample.setting import HKID_PREFIX
 
 if TYPE_CHECKING:
     from pyspark.sql import SparkSession

@@ -20,7 +20,7 @@ from pathlib import Path
 import httpx
 import pytest
 
-from ehr_cli.serve import wait_until_ready
+from ehr_cli.server.serve import wait_until_ready
 from tests.lib.gateway import House, consent
 from tests.lib.postgresql import Cluster
 

@@ -9,7 +9,7 @@ from typing import Literal
 from playwright.sync_api import Browser, Locator, Page
 from playwright.sync_api import Error as PlaywrightError
 
-from ehr_cli.sample.cast import PIN
+from ehr_cli.sample.sample_accounts import PIN
 from tests.lib.server import Platform
 
 SIZES = {"desktop": (1280, 900), "phone": (360, 740)}

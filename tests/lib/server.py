@@ -16,9 +16,9 @@ import orjson
 import uvicorn
 
 from ehr_cli.data_folder import gateway_settings, open_house
-from ehr_cli.sample import cast, source
+from ehr_cli.sample import sample_accounts, synthea_source
 from ehr_cli.sample.overlay import SamplePatient, overlay
-from ehr_cli.serve import make, wait_until_ready
+from ehr_cli.server.serve import make, wait_until_ready
 from ehr_cli.settings import Settings
 from ehr_gateway.store.store import Store
 from ehr_inbound.bulk_files.load import load
@@ -39,7 +39,7 @@ class Platform:
 @contextmanager
 def platform(folder: Path, *, patients: int = 2) -> Iterator[Platform]:
     """Serve the directory and the first patients of the sample until the block ends."""
-    shown = cast.shown_patients()[:patients]
+    shown = sample_accounts.shown_patients()[:patients]
     settings = Settings(data=folder / "data", port=_free_port())
     open_house(settings)
     _fill(settings, folder / "sample.ndjson", {patient.id for patient in shown})
@@ -62,13 +62,13 @@ def _fill(settings: Settings, file: Path, patients: set[str]) -> None:
         for resource in overlay():
             if resource["resourceType"] in LEFT_OUT:
                 continue
-            if source.patient_of(resource) in {"", *patients}:
+            if synthea_source.patient_of(resource) in {"", *patients}:
                 lines.write(orjson.dumps(resource) + b"\n")
     store = Store(gateway_settings(settings).database)
     try:
         report = load(store, [file], "ehr-commons", lambda _: None)
         assert not report.rejected, report.rejects[:3]
-        cast.install(store)
+        sample_accounts.install(store)
     finally:
         store.close()
 

@@ -27,7 +27,7 @@ from unittest import mock
 import httpx
 
 from ehr_cli.data_folder import gateway_settings, open_house
-from ehr_cli.serve import serve
+from ehr_cli.server.serve import serve
 from ehr_cli.settings import Settings
 from ehr_gateway import access
 from ehr_gateway.accounts import accounts

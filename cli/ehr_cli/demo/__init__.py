@@ -1,1 +1,5 @@
-"""`ehr demo`: the whole way once, from a hospital's records to a research result and back."""
+"""`ehr demo`: a tour of the whole platform on the sample, over HTTP as any client would.
+
+In: the settings. Out: a data folder of its own, a table of steps, addresses and log-ins.
+May import `commands`, `server`, `sample`, `data_folder` and `settings`.
+"""

@@ -5,11 +5,11 @@ from __future__ import annotations
 import time
 from typing import TYPE_CHECKING, Any
 
-from ehr_cli import lake as lake_commands
+from ehr_cli.commands import lake as lake_commands
 from ehr_cli.data_folder import gateway_settings
-from ehr_cli.demo.http import Caller
-from ehr_cli.sample import cast, overlay, source
+from ehr_cli.demo.http_client import Caller
 from ehr_cli.sample import consents as forms
+from ehr_cli.sample import overlay, sample_accounts, synthea_source
 from ehr_cli.sample.overlay import patients
 from ehr_fhir.errors import Fault
 from ehr_gateway.store.store import Store
@@ -26,7 +26,7 @@ def sample(tour: Tour) -> tuple[str, str]:
     """Place the committed Synthea patients in Hong Kong, as files of four providers."""
     written = overlay.write_overlay(tour.settings.data / "sample")
     given = f"{written:,} resources of {len(patients())} patients, 4 providers"
-    return f"Synthea NDJSON, {len(source.types())} types", given
+    return f"Synthea NDJSON, {len(synthea_source.types())} types", given
 
 
 def load(tour: Tour) -> tuple[str, str]:
@@ -39,7 +39,7 @@ def load(tour: Tour) -> tuple[str, str]:
             "ehr-commons",
             lambda done: None,
         )
-        logins = cast.install(store)
+        logins = sample_accounts.install(store)
     finally:
         store.close()
     if report.rejected:
@@ -55,7 +55,7 @@ def load(tour: Tour) -> tuple[str, str]:
 
 def consents(tour: Tour) -> tuple[str, str]:
     """Let two patients decide over HTTP: one shares with a hospital, one closes a document."""
-    first, second = cast.shown_patients()[:2]
+    first, second = sample_accounts.shown_patients()[:2]
     caller = _patient(tour, second.id)
     caller.post(_own(forms.sharing(second.id, "st-gabriel", {"start": "2026-01-05"})))
     caller = _patient(tour, first.id)

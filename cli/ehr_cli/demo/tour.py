@@ -13,9 +13,9 @@ from typing import TYPE_CHECKING
 from rich.console import Console
 
 from ehr_cli import data_folder
-from ehr_cli.demo import access, folder, show, steps
-from ehr_cli.demo.server import serving
-from ehr_cli.demo.show import Outcome
+from ehr_cli.demo import access_steps, console_output, demo_folder, steps
+from ehr_cli.demo.console_output import Outcome
+from ehr_cli.demo.server_process import serving
 from ehr_cli.settings import Settings
 from ehr_fhir.errors import EhrError, Fault, Unavailable
 
@@ -57,7 +57,7 @@ class Tour:
 def run(settings: Settings, *, once: bool, console: Console | None = None) -> None:
     """Take the tour; then serve until interrupted, unless `once`."""
     console = console or Console()
-    folder.fresh(settings.data)
+    demo_folder.fresh(settings.data)
     data_folder.open_house(settings)
     with ExitStack() as server:
         # Spark ends with the steps: serving needs none.
@@ -67,8 +67,8 @@ def run(settings: Settings, *, once: bool, console: Console | None = None) -> No
                 _take(tour, name, step)
                 if name == "load":
                     process = server.enter_context(serving(settings))
-        show.table(console, tour.outcomes)
-        show.addresses(console, settings.base_url)
+        console_output.table(console, tour.outcomes)
+        console_output.addresses(console, settings.base_url)
         if not once:
             console.print("Serving until Ctrl-C.")
             _wait(process, console)
@@ -85,7 +85,7 @@ def _wait(process: subprocess.Popen[str], console: Console) -> None:
 
 def _take(tour: Tour, name: str, step: Step) -> None:
     started = time.monotonic()
-    with show.working(tour.console, name):
+    with console_output.working(tour.console, name):
         try:
             taken, given = step(tour)
         except Exception as error:
@@ -99,11 +99,11 @@ def _take(tour: Tour, name: str, step: Step) -> None:
             ) from error
     outcome = Outcome(name, taken, given, time.monotonic() - started)
     tour.outcomes.append(outcome)
-    show.done(tour.console, outcome)
+    console_output.done(tour.console, outcome)
 
 
 def _start_spark(settings: Settings, engine: ExitStack) -> Future[SparkSession]:
-    from ehr_cli.lake import session
+    from ehr_cli.commands.lake import session
 
     pool = engine.enter_context(ThreadPoolExecutor(1))
     starting = pool.submit(session, settings)
@@ -126,5 +126,5 @@ STEPS: Mapping[str, Step] = {
     "study": steps.study,
     "model": steps.model,
     "switch": steps.switch,
-    "access": access.access,
+    "access": access_steps.access,
 }

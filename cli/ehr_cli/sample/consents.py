@@ -9,8 +9,8 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
+from ehr_cli.sample.hong_kong import SYSTEM
 from ehr_cli.sample.rewrite import written_by
-from ehr_cli.sample.setting import SYSTEM
 
 SCOPE = "http://terminology.hl7.org/CodeSystem/consentscope"
 CATEGORY = f"{SYSTEM}/fhir/CodeSystem/consent-category"

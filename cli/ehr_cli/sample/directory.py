@@ -5,14 +5,14 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from typing import Any
 
-from ehr_cli.sample import source
+from ehr_cli.sample import synthea_source
+from ehr_cli.sample.hong_kong import SYSTEM, Name, setting
 from ehr_cli.sample.rewrite import (
     organization,
     practitioner_id,
     practitioner_name,
     written_by,
 )
-from ehr_cli.sample.setting import SYSTEM, Name, setting
 
 DEEMED = f"{SYSTEM}/fhir/StructureDefinition/deemed-sharing"
 STAFF = f"{SYSTEM}/identifier/staff"
@@ -48,8 +48,10 @@ def sites() -> Iterator[dict[str, Any]]:
 
 def practitioners(met: Iterable[tuple[str, str]]) -> Iterator[dict[str, Any]]:
     """Yield a Practitioner and a PractitionerRole for all who wrote, and for all who log in."""
-    gender = {p["identifier"][0]["value"]: p["gender"] for p in source.read("Practitioner")}
-    roles = {r["practitioner"]["identifier"]["value"]: r for r in source.read("PractitionerRole")}
+    gender = {p["identifier"][0]["value"]: p["gender"] for p in synthea_source.read("Practitioner")}
+    roles = {
+        r["practitioner"]["identifier"]["value"]: r for r in synthea_source.read("PractitionerRole")
+    }
     for npi, at in met:
         identity, name = practitioner_id(npi, at), practitioner_name(npi, at)
         yield _practitioner(identity, name, at, identity, gender[npi])

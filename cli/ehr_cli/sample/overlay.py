@@ -14,12 +14,12 @@ from typing import Any
 
 import orjson
 
-from ehr_cli.sample import source
+from ehr_cli.sample import synthea_source
 from ehr_cli.sample.consents import consents
 from ehr_cli.sample.directory import organizations, practitioners, sites
+from ehr_cli.sample.hong_kong import HKID, Name, address, hkid, person_name, phone
 from ehr_cli.sample.placement import place
 from ehr_cli.sample.rewrite import Rewriter, written_by
-from ehr_cli.sample.setting import HKID, Name, address, hkid, person_name, phone
 
 Resource = dict[str, Any]
 
@@ -44,7 +44,7 @@ class SamplePatient:
 @cache
 def patients() -> tuple[SamplePatient, ...]:
     """Return the patients; the first is "the patient" of the demo."""
-    gender = {patient["id"]: patient["gender"] for patient in source.read("Patient")}
+    gender = {patient["id"]: patient["gender"] for patient in synthea_source.read("Patient")}
     return tuple(
         SamplePatient(p, hkid(p), person_name(p, gender[p]), phone(p), tuple(address(p)["line"]))
         for p in place().patients
@@ -57,18 +57,22 @@ def overlay() -> Iterator[Resource]:
     rewriter = Rewriter(placement)
     yield from organizations()
     yield from sites()
-    for medication in source.read("Medication"):
+    for medication in synthea_source.read("Medication"):
         yield written_by(medication, "ehr-commons")
-    for patient in source.read("Patient"):
+    for patient in synthea_source.read("Patient"):
         yield written_by(_patient(patient), placement.main[patient["id"]])
     notes = {
-        source.patient_of(note): f"DocumentReference/{note['id']}"
-        for note in source.read("DocumentReference")
+        synthea_source.patient_of(note): f"DocumentReference/{note['id']}"
+        for note in synthea_source.read("DocumentReference")
     }
     yield from consents(placement.patients, notes)
-    records = [kind for kind in source.types() if kind not in source.DIRECTORY | {"Patient"}]
+    records = [
+        kind
+        for kind in synthea_source.types()
+        if kind not in synthea_source.DIRECTORY | {"Patient"}
+    ]
     for kind in sorted(records, key=lambda kind: (kind != "Encounter", kind)):
-        for resource in source.read(kind):
+        for resource in synthea_source.read(kind):
             if kind == "Provenance":
                 yield from rewriter.provenances(resource)
             else:

@@ -1,7 +1,7 @@
 """Decide which Hong Kong organisation wrote each record of the sample.
 
 Synthea's patients see many small American providers. Here everyone has a main and a second place
-they visit and a hospital that admits them (setting.toml, `home`), so that sharing matters.
+they visit and a hospital that admits them (hong_kong.toml, `home`), so that sharing matters.
 """
 
 from __future__ import annotations
@@ -11,9 +11,9 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
-from ehr_cli.sample import source
+from ehr_cli.sample import synthea_source
+from ehr_cli.sample.hong_kong import setting
 from ehr_cli.sample.select import ACUTE
-from ehr_cli.sample.setting import setting
 
 # "The patient" of the demo: alive, with thirteen acute stays and a record in every domain.
 FIRST_PATIENT = "42de611e-269f-4c0d-079f-88e83a562ad4"
@@ -44,12 +44,12 @@ def place() -> Placement:
     patients = _patients()
     homes = {p: setting()["home"][i % len(setting()["home"])] for i, p in enumerate(patients)}
     organization, site = _encounters(homes)
-    for kind in source.types():
-        if kind in source.DIRECTORY or kind == "Encounter":
+    for kind in synthea_source.types():
+        if kind in synthea_source.DIRECTORY or kind == "Encounter":
             continue
-        for resource in source.read(kind):
+        for resource in synthea_source.read(kind):
             at = organization.get(f"Encounter/{encounter_of(resource)}")
-            home = homes[source.patient_of(resource)]["main"]
+            home = homes[synthea_source.patient_of(resource)]["main"]
             organization[f"{kind}/{resource['id']}"] = at or home
     main = {patient: home["main"] for patient, home in homes.items()}
     return Placement(patients, main, organization, site)
@@ -77,21 +77,21 @@ def _encounter_references(resource: dict[str, Any]) -> Iterator[dict[str, Any]]:
 
 
 def _patients() -> tuple[str, ...]:
-    ids = sorted(patient["id"] for patient in source.read("Patient"))
+    ids = sorted(patient["id"] for patient in synthea_source.read("Patient"))
     ids.remove(FIRST_PATIENT)
     return (FIRST_PATIENT, *ids)
 
 
 def _encounters(homes: dict[str, dict[str, str]]) -> tuple[dict[str, str], dict[str, str]]:
     visits: dict[str, Counter[str]] = defaultdict(Counter)
-    for encounter in source.read("Encounter"):
-        visits[source.patient_of(encounter)][encounter["serviceProvider"]["reference"]] += 1
+    for encounter in synthea_source.read("Encounter"):
+        visits[synthea_source.patient_of(encounter)][encounter["serviceProvider"]["reference"]] += 1
     usual = {patient: count.most_common(1)[0][0] for patient, count in visits.items()}
     sites = {name: site["kind"] for site in setting()["site"] for name in site["classes"]}
     organization: dict[str, str] = {}
     site: dict[str, str] = {}
-    for encounter in source.read("Encounter"):
-        patient, kind = source.patient_of(encounter), encounter["class"]["code"]
+    for encounter in synthea_source.read("Encounter"):
+        patient, kind = synthea_source.patient_of(encounter), encounter["class"]["code"]
         at_usual = encounter["serviceProvider"]["reference"] == usual[patient]
         role = "hospital" if kind in ACUTE else "main" if at_usual else "second"
         home = homes[patient][role]

@@ -13,9 +13,9 @@ from dataclasses import dataclass
 from functools import cache
 from typing import Any
 
-from ehr_cli.sample import source
+from ehr_cli.sample import synthea_source
+from ehr_cli.sample.hong_kong import SYSTEM, Name, address, person_name, setting
 from ehr_cli.sample.placement import Placement, location_id
-from ehr_cli.sample.setting import SYSTEM, Name, address, person_name, setting
 
 NAMESPACE = uuid.uuid5(uuid.NAMESPACE_URL, SYSTEM)
 # Questions of the American survey PRAPARE that make no sense here: race, ethnicity, insurance.
@@ -34,14 +34,14 @@ class Rewriter:
         self.placement = placement
         self.patients = {
             patient["id"]: person_name(patient["id"], patient["gender"])
-            for patient in source.read("Patient")
+            for patient in synthea_source.read("Patient")
         }
         self.met: dict[tuple[str, str], None] = {}
-        self._synthea_names = _name_pattern(source.read("Patient"))
+        self._synthea_names = _name_pattern(synthea_source.read("Patient"))
 
     def record(self, resource: dict[str, Any]) -> dict[str, Any]:
         """Return a patient's record as the Hong Kong organisation wrote it."""
-        patient = source.patient_of(resource)
+        patient = synthea_source.patient_of(resource)
         at = self.placement.of(resource)
         context = _Context(at, self.placement.site_of(resource), patient)
         rewritten: dict[str, Any] = self._walk(resource, context)
@@ -60,7 +60,7 @@ class Rewriter:
 
         One Provenance naming everything would tell each organisation of the others' records.
         """
-        patient = source.patient_of(resource)
+        patient = synthea_source.patient_of(resource)
         targets: dict[str, list[dict[str, Any]]] = {}
         for target in resource["target"]:
             # A Medication is nobody's record; it goes with the main organisation.
@@ -134,7 +134,7 @@ def written_by(resource: dict[str, Any], at: str) -> dict[str, Any]:
 
 
 def organization(identity: str) -> dict[str, Any]:
-    """Return an organisation's row of setting.toml."""
+    """Return an organisation's row of hong_kong.toml."""
     return next(row for row in setting()["organization"] if row["id"] == identity)
 
 

@@ -18,7 +18,7 @@ from typing import Any
 
 import orjson
 
-from ehr_cli.sample.source import DIRECTORY, FOLDER, patient_of
+from ehr_cli.sample.synthea_source import DIRECTORY, FOLDER, patient_of
 
 MAX_RECORD_BYTES = 3_500_000
 ACUTE = frozenset({"IMP", "EMER"})

@@ -10,13 +10,13 @@ from fastapi import APIRouter, Depends
 from fastapi.responses import Response
 
 from ehr_fhir.errors import EhrError, Invalid, NotFound, TooMany
-from ehr_portal.display import person_name
-from ehr_portal.operations import Step, listed, parameters, steps, values
-from ehr_portal.page import CarerPage, Form, Page, PatientPage
-from ehr_portal.pages.patient import own
-from ehr_portal.record import patient_or_none
-from ehr_portal.sections import DOMAINS
-from ehr_portal.words import N_
+from ehr_portal.gateway.operations import Step, listed, parameters, steps, values
+from ehr_portal.i18n import N_
+from ehr_portal.pages.patient_record import own
+from ehr_portal.record.display import person_name
+from ehr_portal.record.record import patient_or_none
+from ehr_portal.record.sections import DOMAINS
+from ehr_portal.web.request import CarerPage, Form, Page, PatientPage
 
 router = APIRouter()
 POWERS = {

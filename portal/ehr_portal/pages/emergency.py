@@ -6,9 +6,9 @@ from fastapi import APIRouter
 from fastapi.responses import Response
 
 from ehr_fhir.errors import EhrError, NotFound, TooMany
-from ehr_portal.operations import parameters, values
-from ehr_portal.page import ClinicianPage, Form, Page
-from ehr_portal.words import N_
+from ehr_portal.gateway.operations import parameters, values
+from ehr_portal.i18n import N_
+from ehr_portal.web.request import ClinicianPage, Form, Page
 
 router = APIRouter()
 

@@ -6,9 +6,9 @@ from fastapi import APIRouter
 from fastapi.responses import Response
 
 from ehr_fhir.errors import Invalid
-from ehr_portal.operations import parameters, steps, values
-from ehr_portal.page import Form, Page, ToldPage
-from ehr_portal.words import LANGUAGES, N_
+from ehr_portal.gateway.operations import parameters, steps, values
+from ehr_portal.i18n import LANGUAGES, N_
+from ehr_portal.web.request import Form, Page, ToldPage
 
 router = APIRouter()
 

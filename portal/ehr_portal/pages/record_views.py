@@ -12,15 +12,15 @@ from typing import Any
 from fastapi.responses import Response
 
 from ehr_fhir.errors import NotFound
-from ehr_portal import display, entries
-from ehr_portal.entries import CLASSES, RISK, STATES, Entry
-from ehr_portal.gateway import Resource
-from ehr_portal.operations import Marker, Step
-from ehr_portal.page import Page
-from ehr_portal.record import part_of, patient_or_none, providers, whole_record
-from ehr_portal.sections import BY_KEY, DOMAINS, KINDS
-from ehr_portal.trends import Trend, bar, chart, sparkline
-from ehr_portal.words import N_
+from ehr_portal.gateway.client import Resource
+from ehr_portal.gateway.operations import Marker, Step
+from ehr_portal.i18n import N_
+from ehr_portal.record import display, rows
+from ehr_portal.record.record import part_of, patient_or_none, providers, whole_record
+from ehr_portal.record.rows import CLASSES, RISK, STATES, Entry
+from ehr_portal.record.sections import BY_KEY, DOMAINS, KINDS
+from ehr_portal.record.trends import Trend, bar, chart, sparkline
+from ehr_portal.web.request import Page
 
 LINES = 100
 
@@ -97,9 +97,9 @@ async def item_of(page: Page, resource_type: str, resource_id: str, patient: str
         raise NotFound("There is no such record.")
     included = await _medication(page, resource)
     return Item(
-        entry=entries.entry(resource, included, page.language),
+        entry=rows.entry(resource, included, page.language),
         kind=KINDS[resource_type],
-        found=entries.observed(resource, page.language),
+        found=rows.observed(resource, page.language),
         parts=tuple(
             (
                 display.concept(part.get("code"), page.language),

@@ -8,11 +8,11 @@ from fastapi import APIRouter
 from fastapi.responses import Response
 
 from ehr_fhir.errors import Conflict, Invalid, NotFound
-from ehr_portal.operations import parameters, steps
-from ehr_portal.page import Form, Page, StewardPage
-from ehr_portal.record import providers
-from ehr_portal.sections import DOMAINS
-from ehr_portal.words import N_
+from ehr_portal.gateway.operations import parameters, steps
+from ehr_portal.i18n import N_
+from ehr_portal.record.record import providers
+from ehr_portal.record.sections import DOMAINS
+from ehr_portal.web.request import Form, Page, StewardPage
 
 router = APIRouter()
 KINDS = {

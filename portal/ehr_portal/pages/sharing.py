@@ -10,14 +10,14 @@ from fastapi import APIRouter
 from fastapi.responses import Response
 
 from ehr_fhir.errors import NotFound
-from ehr_portal import sharing
-from ehr_portal.closing import LABELS, PROFESSIONS
-from ehr_portal.gateway import Resource
-from ehr_portal.page import Form, Page, PatientPage, local_path
-from ehr_portal.pages.patient import own
-from ehr_portal.record import consents, providers
-from ehr_portal.sections import DOMAINS, KINDS
-from ehr_portal.words import N_
+from ehr_portal.gateway.client import Resource
+from ehr_portal.i18n import N_
+from ehr_portal.pages.patient_record import own
+from ehr_portal.record.record import consents, providers
+from ehr_portal.record.sections import DOMAINS, KINDS
+from ehr_portal.sharing import consents as sharing
+from ehr_portal.sharing.restrictions import LABELS, PROFESSIONS
+from ehr_portal.web.request import Form, Page, PatientPage, local_path
 
 router = APIRouter()
 ONE_YEAR = timedelta(days=365)

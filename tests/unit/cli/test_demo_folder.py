@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from ehr_cli.demo.folder import MARKER, fresh
+from ehr_cli.demo.demo_folder import MARKER, fresh
 from ehr_fhir.errors import Conflict
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from ehr_cli import doctor
+from ehr_cli.commands import doctor
 from ehr_cli.settings import Settings
 
 

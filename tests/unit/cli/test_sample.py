@@ -13,11 +13,11 @@ from typing import Any
 import orjson
 import pytest
 
-from ehr_cli.sample import source
+from ehr_cli.sample import synthea_source
+from ehr_cli.sample.hong_kong import HKID, check_digit, setting
 from ehr_cli.sample.overlay import overlay, patients, write_overlay
 from ehr_cli.sample.placement import FIRST_PATIENT
 from ehr_cli.sample.select import select
-from ehr_cli.sample.setting import HKID, check_digit, setting
 from ehr_fhir.validation.validate import validate
 
 Resource = dict[str, Any]
@@ -31,19 +31,19 @@ def resources() -> list[Resource]:
 
 
 def test_the_sample_keeps_all_24_types_of_the_export() -> None:
-    assert len(source.types()) == 24
+    assert len(synthea_source.types()) == 24
 
 
 def test_the_sample_is_small() -> None:
-    assert sum(path.stat().st_size for path in source.FOLDER.iterdir()) < 3_500_000
+    assert sum(path.stat().st_size for path in synthea_source.FOLDER.iterdir()) < 3_500_000
 
 
 def test_the_committed_lines_are_those_of_the_export(shared_data: Path) -> None:
     chosen = select(shared_data / "synthea-r4-bulk-47")
 
-    assert sorted(chosen) == source.types()
+    assert sorted(chosen) == synthea_source.types()
     for kind, lines in chosen.items():
-        assert [orjson.loads(line) for line in lines] == list(source.read(kind))
+        assert [orjson.loads(line) for line in lines] == list(synthea_source.read(kind))
 
 
 def test_the_overlay_is_the_same_each_time(tmp_path: Path, resources: list[Resource]) -> None:
@@ -87,7 +87,7 @@ def test_no_synthea_name_is_left(resources: list[Resource]) -> None:
     names = {
         word
         for kind in ("Patient", "Practitioner")
-        for person in source.read(kind)
+        for person in synthea_source.read(kind)
         for name in person["name"]
         for word in (name["family"], *name.get("given", []))
     }

@@ -14,10 +14,10 @@ from fastapi.testclient import TestClient
 from starlette.types import ASGIApp, Receive, Scope, Send
 from uvicorn import Config, Server
 
-from ehr_cli.serve import House, _options, inside
+from ehr_cli.server.serve import House, _options, inside
 from ehr_cli.settings import Settings, load
 from ehr_fhir.errors import Invalid
-from ehr_portal.gateway import Gateway
+from ehr_portal.gateway.client import Gateway
 from tests.lib.loops import run
 
 

@@ -15,7 +15,7 @@ from pathlib import Path
 
 PROGRAM = """
 import os, signal, sys
-from ehr_cli.workers import serve_with_workers
+from ehr_cli.server.workers import serve_with_workers
 
 port, count, slow = int(sys.argv[1]), int(sys.argv[2]), sys.argv[3]
 

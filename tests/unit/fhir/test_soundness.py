@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from ehr_cli.sample import source
+from ehr_cli.sample import synthea_source
 from ehr_fhir import definitions
 from ehr_fhir.json_text import parse
 from ehr_fhir.validation import strict
@@ -37,8 +37,8 @@ EXTRA = (
 def resources() -> list[dict[str, Any]]:
     """Return some resources of each type of the sample."""
     found = []
-    for kind in source.types():
-        found += [one for _, one in zip(range(12), source.read(kind), strict=False)]
+    for kind in synthea_source.types():
+        found += [one for _, one in zip(range(12), synthea_source.read(kind), strict=False)]
     return found
 
 

@@ -7,7 +7,7 @@ from urllib.parse import parse_qsl
 
 import pytest
 
-from ehr_portal.looked import visits
+from ehr_portal.oversight.access_history import visits
 from tests.lib.portal_house import PEOPLE, PortalHouse, portal
 from tests.unit.portal.test_who_looked import event
 

@@ -7,9 +7,10 @@ from typing import Any
 
 import pytest
 
-from ehr_portal import display, entries, sharing, trends
-from ehr_portal.display import Provider
-from ehr_portal.plain_names import plain_name
+from ehr_portal.record import display, rows, trends
+from ehr_portal.record.display import Provider
+from ehr_portal.record.plain_names import plain_name
+from ehr_portal.sharing import consents as sharing
 from tests.lib.portal_house import cast
 
 NOW = datetime(2026, 11, 22, 8, tzinfo=UTC)
@@ -89,7 +90,7 @@ def test_a_blood_pressure_reads_upper_over_lower() -> None:
         ],
     }
 
-    assert entries.observed(observation, "en").text == "121/83\u00a0mmHg"
+    assert rows.observed(observation, "en").text == "121/83\u00a0mmHg"
 
 
 def test_results_of_one_test_are_one_trend_oldest_first() -> None:

@@ -7,8 +7,8 @@ from typing import Any
 from ehr_etl.data_quality.expectations import load_suite
 from ehr_etl.data_quality.rules import load_quality_rules
 from ehr_etl.gold.views import VIEWS
-from ehr_portal.plain_names import plain_name
-from ehr_portal.quality import CHECKS, PASSED, reports
+from ehr_portal.oversight.quality import CHECKS, PASSED, reports
+from ehr_portal.record.plain_names import plain_name
 from tests.lib.portal_house import PortalHouse, portal
 
 __all__ = ["portal"]

@@ -7,7 +7,7 @@ import time
 from datetime import timedelta
 from pathlib import Path
 
-from ehr_portal.sessions import SessionStore
+from ehr_portal.web.sessions import SessionStore
 
 WORKERS, ROUNDS = 8, 20
 

@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
-from ehr_portal.display import Provider
-from ehr_portal.sharing import CATEGORY, switches, turn_off, turn_on
+from ehr_portal.record.display import Provider
+from ehr_portal.sharing.consents import CATEGORY, switches, turn_off, turn_on
 
 NOW = datetime(2026, 11, 22, 8, tzinfo=UTC)
 CLINIC = Provider("clinic", "Clinic", "", deemed=False, platform=False)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import base64
 from typing import Any
 
-from ehr_portal.looked import visits
+from ehr_portal.oversight.access_history import visits
 from tests.lib.portal_house import PortalHouse, portal
 
 __all__ = ["portal"]

@@ -1,0 +1,105 @@
+"""`ehr keys` and `ehr client`: the signing keys, and the programs that may ask for tokens.
+
+Who may write the data folder may do all of this; so nothing is proved here beyond that.
+"""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from ehr_cli.commands.account import opened
+
+keys = typer.Typer(no_args_is_help=True, help="The keys that sign tokens.")
+client = typer.Typer(no_args_is_help=True, help="Programs: invite, list, delete.")
+
+Data = Annotated[
+    Path | None, typer.Option("--data", help="The data folder.", show_default="var", metavar="DIR")
+]
+
+
+@keys.command("rotate")
+def rotate(
+    at_once: Annotated[
+        bool,
+        typer.Option("--at-once", help="The old keys became known: end all that they signed."),
+    ] = False,
+    data: Data = None,
+) -> None:
+    """Sign with new keys from now on; print the name of the one for access tokens.
+
+    The old ones verify until their tokens are over. A running server takes the new ones up.
+
+    Example: ehr keys rotate
+    """
+    from ehr_gateway.tokens import keys as signing
+
+    with opened(data) as gateway:
+        settings = gateway.settings
+        name = signing.rotate_keys(settings.keys, _now(), settings.token_seconds, at_once=at_once)
+        gateway.revocations.notify_processes()
+    typer.echo(name)
+
+
+@client.command("invite")
+def invite(
+    scope: Annotated[str, typer.Option(help='What it may ask for, such as "patient/*.rs".')],
+    organization: Annotated[
+        str | None, typer.Option(help="Whom a program without a person acts for.", metavar="ID")
+    ] = None,
+    hours: Annotated[int, typer.Option(min=1, max=8784)] = 24,
+    data: Data = None,
+) -> None:
+    """Print a token with which one program may register itself at /oauth/register.
+
+    Example: ehr client invite --scope "openid fhirUser launch/patient patient/*.rs"
+    """
+    from ehr_gateway.oauth.registration import mint
+    from ehr_privacy.consent import parse_scopes
+
+    parse_scopes(scope)
+    with opened(data) as gateway:
+        token = mint(
+            gateway.store.database,
+            scope=scope,
+            organization=organization,
+            now_ms=_now(),
+            hours=hours,
+        )
+    typer.echo(token)
+
+
+@client.command("list")
+def listed(data: Data = None) -> None:
+    """List programs: id, name, how each proves itself, scopes.
+
+    Example: ehr client list
+    """
+    with opened(data) as gateway, gateway.store.read_transaction() as connection:
+        for row in connection.execute(
+            "SELECT id, name, coalesce(auth_method, CASE WHEN secret IS NULL THEN 'none'"
+            " ELSE 'secret' END), scope FROM client ORDER BY id"
+        ).fetchall():
+            typer.echo("\t".join(row).rstrip())
+
+
+@client.command("delete")
+def delete(
+    name: Annotated[str, typer.Argument(metavar="ID", help="A program's id.")], data: Data = None
+) -> None:
+    """Delete a program; its tokens end at once.
+
+    Example: ehr client delete 4fJq2mXb
+    """
+    from ehr_gateway.oauth import clients, registration
+
+    with opened(data) as gateway:
+        clients.find(gateway.store.database, name)
+        registration.delete(gateway, name)
+
+
+def _now() -> int:
+    return time.time_ns() // 1_000_000

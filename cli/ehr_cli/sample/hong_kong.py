@@ -1,0 +1,129 @@
+"""The fictional Hong Kong of the sample, read from hong_kong.toml; draws are made from names alone.
+
+Nothing here looks at a clock or a random source: the same Synthea line always becomes the same
+Hong Kong record.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import tomllib
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cache
+from importlib import resources
+from typing import Any, TypeVar
+
+Item = TypeVar("Item")
+
+SYSTEM = "https://ehr-commons.hk"
+HKID = f"{SYSTEM}/identifier/hkid"
+# We know of no card with this prefix, so that no number can be somebody's.
+HKID_PREFIX = "ZQ"
+
+
+@dataclass(frozen=True)
+class Name:
+    """A person's name, romanised and in Chinese characters."""
+
+    family: str
+    given: str
+    family_zh: str
+    given_zh: str
+
+    @property
+    def text(self) -> str:
+        """Return the name as Hong Kong writes it: surname first, in capitals."""
+        return f"{self.family.upper()} {self.given}"
+
+    @property
+    def text_zh(self) -> str:
+        """Return the name in Chinese characters."""
+        return self.family_zh + self.given_zh
+
+    def fhir(self) -> list[dict[str, Any]]:
+        """Render both forms as FHIR HumanNames, the second marked ideographic."""
+        return [
+            {"use": "official", "text": self.text, "family": self.family, "given": [self.given]},
+            {
+                "extension": [
+                    {
+                        "url": "http://hl7.org/fhir/StructureDefinition/iso21090-EN-representation",
+                        "valueCode": "IDE",
+                    }
+                ],
+                "use": "official",
+                "text": self.text_zh,
+                "family": self.family_zh,
+                "given": [self.given_zh],
+            },
+        ]
+
+
+@cache
+def setting() -> dict[str, Any]:
+    """Read hong_kong.toml."""
+    text = resources.files(__package__).joinpath("hong_kong.toml").read_text("utf-8")
+    return tomllib.loads(text)
+
+
+def draw(key: str, items: Sequence[Item]) -> Item:
+    """Pick one item by a hash of the key.
+
+    >>> draw("a", [1, 2, 3]) == draw("a", [1, 2, 3])
+    True
+    """
+    return items[number(key, len(items))]
+
+
+def number(key: str, below: int) -> int:
+    """Return a number from 0 up to `below`, fixed by the key."""
+    return int.from_bytes(hashlib.sha256(key.encode()).digest()[:8]) % below
+
+
+def person_name(key: str, gender: str) -> Name:
+    """Invent a name for a key."""
+    names = setting()["names"]
+    family, family_zh = draw(f"{key}|surname", names["surnames"])
+    first, first_zh = draw(f"{key}|first", names["first"])
+    last, last_zh = draw(f"{key}|last", names["female" if gender == "female" else "male"])
+    return Name(family, f"{first} {last}", family_zh, first_zh + last_zh)
+
+
+def hkid(key: str) -> str:
+    """Invent a Hong Kong identity card number with a right check digit."""
+    body = f"{HKID_PREFIX}{number(f'{key}|hkid', 1_000_000):06d}"
+    return f"{body}({check_digit(body)})"
+
+
+def check_digit(body: str) -> str:
+    """Return the check digit of a number without one.
+
+    >>> [check_digit(body) for body in ("A123456", "AB987654", "G123456", "L555555")]
+    ['3', '3', 'A', '0']
+    """
+    values = [36 if c == " " else int(c, 36) for c in body.rjust(8)]
+    weighted = sum(value * weight for value, weight in zip(values, range(9, 1, -1), strict=True))
+    return "0123456789A"[-weighted % 11]
+
+
+def address(key: str) -> dict[str, Any]:
+    """Invent a home address in one of the 18 districts; Hong Kong has no postcodes."""
+    lists = setting()["address"]
+    flat = "ABCDEFGH"[number(f"{key}|flat", 8)]
+    floor, street_number = 1 + number(f"{key}|floor", 38), 1 + number(f"{key}|street", 299)
+    home = f"Flat {flat}, {floor}/F, {draw(f'{key}|estate', lists['estates'])}"
+    street = f"{street_number} {draw(f'{key}|road', lists['streets'])}"
+    district = draw(f"{key}|district", setting()["district"])["name"]
+    return {
+        "use": "home",
+        "line": [home, street],
+        "district": district,
+        "city": "Hong Kong",
+        "country": "HK",
+    }
+
+
+def phone(key: str) -> str:
+    """Invent a mobile number."""
+    return f"+852 5555 {number(f'{key}|phone', 10_000):04d}"

@@ -1,0 +1,95 @@
+"""The people of the sample who can log in."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from ehr_cli.sample.hong_kong import Name, hkid, setting
+from ehr_cli.sample.overlay import SamplePatient, patients
+from ehr_gateway.accounts import accounts
+from ehr_gateway.store.store import Store
+
+PIN = "246810"
+# Those whose log-ins the demo prints; the first is "the patient".
+SHOWN = (
+    "42de611e-269f-4c0d-079f-88e83a562ad4",
+    "bd95fae8-82d8-3ce5-14ec-4653189a52c3",
+    "d519e2ba-4d7c-bb5d-843c-573de0cce7eb",
+)
+
+
+# Whom a patient of the demo lets help; a carer is nobody's patient here.
+CARER = accounts.Account("c.chan", "carer", "CHAN Mei Ling 陳美玲")
+
+
+@dataclass(frozen=True)
+class Staff:
+    """A member of staff with a log-in; the password is for the demo alone."""
+
+    login: str
+    name: Name
+    role: str
+    profession: str | None
+    organization: str
+
+    @property
+    def password(self) -> str:
+        """Return the demo's password."""
+        return f"demo-{self.login}"
+
+    @property
+    def person(self) -> str:
+        """Return the id of the Practitioner."""
+        return self.login.replace(".", "-")
+
+
+def staff() -> tuple[Staff, ...]:
+    """Return the staff of the sample who log in."""
+    return tuple(
+        Staff(
+            login=row["login"],
+            name=Name(*row["name"], *row["name_zh"]),
+            role=row["role"],
+            profession=row.get("profession"),
+            organization=row["organization"],
+        )
+        for row in setting()["staff"]
+    )
+
+
+def shown_patients() -> tuple[SamplePatient, ...]:
+    """Return the patients whose log-ins the demo prints."""
+    by_id = {patient.id: patient for patient in patients()}
+    return tuple(by_id[identity] for identity in SHOWN)
+
+
+def carers_card() -> str:
+    """Return the carer's identity card number, which no real card bears."""
+    return hkid(CARER.login)
+
+
+def install(store: Store) -> int:
+    """Add a log-in for each member of staff, each patient and a carer; return how many."""
+    for member in staff():
+        accounts.add_account(store, _staff_account(member), member.password)
+    for patient in patients():
+        account = accounts.Account(
+            f"p.{patient.id}", "patient", patient.name.text, patient=patient.id
+        )
+        accounts.add_account(store, account, hkid=patient.hkid, pin=PIN)
+    accounts.add_account(store, CARER, hkid=carers_card(), pin=PIN)
+    return len(staff()) + len(patients()) + 1
+
+
+def _staff_account(member: Staff) -> accounts.Account:
+    title = "Dr " if member.profession == "doctor" else ""
+    return accounts.Account(
+        login=member.login,
+        role=member.role,
+        display=title + member.name.text,
+        organization=member.organization,
+        profession=member.profession,
+        person=member.person,
+        # So that the demo can be looked at without an authenticator app.
+        exempt=True,
+    )

@@ -1,0 +1,143 @@
+"""Serve gateway and portal at one address.
+
+One dispatcher in front: the gateway's paths go to the gateway, all others to the portal. The portal
+still speaks HTTP to the gateway, only without a socket between them.
+"""
+
+from __future__ import annotations
+
+import socket
+import threading
+import time
+from collections.abc import AsyncIterator, Callable
+from contextlib import AsyncExitStack, asynccontextmanager
+from functools import partial
+from typing import Any
+
+import httpx
+import uvicorn
+from starlette.applications import Starlette
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+from uvicorn.middleware.proxy_headers import ProxyHeadersMiddleware
+
+from ehr_cli.data_folder import gateway_settings, open_house
+from ehr_cli.server.port import is_port_free
+from ehr_cli.server.workers import serve_with_workers
+from ehr_cli.settings import Settings
+from ehr_fhir.errors import Unavailable
+from ehr_gateway.app import create_gateway
+from ehr_portal import PortalSettings, create_portal
+
+GATEWAY_PATHS = ("fhir", "oauth", "feed", "healthz", "readyz", "metrics")
+# RFC 6797; two years, as the preload lists ask.
+_HSTS = (b"strict-transport-security", b"max-age=63072000; includeSubDomains")
+
+
+class House:
+    """The ASGI application of one process: the gateway and the portal."""
+
+    def __init__(self, gateway: Any, portal: Any, *, secure: bool = False) -> None:
+        # Whether browsers reach it by HTTPS, and shall by nothing else from then on.
+        self._secure = secure
+        # FastAPI and Starlette applications; only their lifespan and call are used.
+        self.gateway: ASGIApp = gateway
+        self.portal: ASGIApp = portal
+
+        @asynccontextmanager
+        async def both(app: Starlette) -> AsyncIterator[None]:
+            async with AsyncExitStack() as stack:
+                for part in (gateway, portal):
+                    await stack.enter_async_context(part.router.lifespan_context(part))
+                yield
+
+        self._lifespan = Starlette(lifespan=both)
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Hand a request to the part it is for."""
+        if scope["type"] == "lifespan":
+            await self._lifespan(scope, receive, send)
+            return
+        # `OPTIONS *` has no path.
+        first = (*scope["path"].split("/", 2), "")[1]
+        part = self.gateway if first in GATEWAY_PATHS else self.portal
+        await part(scope, receive, self._insisting(send) if self._secure else send)
+
+    @staticmethod
+    def _insisting(send: Send) -> Send:
+        async def insist(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                message["headers"] = [*message["headers"], _HSTS]
+            await send(message)
+
+        return insist
+
+
+def make(settings: Settings) -> House:
+    """Make the application of one process."""
+    gateway = create_gateway(gateway_settings(settings))
+    # The file lets worker processes share log-ins.
+    portal = PortalSettings(settings.base_url, settings.data / "portal-sessions.db")
+    secure = settings.base_url.startswith("https://")
+    return House(gateway, create_portal(inside(gateway, settings), portal), secure=secure)
+
+
+def inside(gateway: Any, settings: Settings) -> httpx.AsyncClient:
+    """Return the client by which the portal asks the gateway, without a socket between them."""
+    # It calls from this machine and says for whom: its word on the address is believed.
+    behind = ProxyHeadersMiddleware(gateway, "127.0.0.1")
+    transport = httpx.ASGITransport(app=behind, raise_app_exceptions=False)  # type: ignore[arg-type]
+    return httpx.AsyncClient(transport=transport, base_url=settings.base_url)
+
+
+def serve(settings: Settings, on_ready: Callable[[str], None]) -> None:
+    """Serve until interrupted; say one line when requests are answered."""
+    if not is_port_free(settings.host, settings.port):
+        raise Unavailable(
+            f"Another program has port {settings.port} of {settings.host}. Choose one with --port."
+        )
+    open_house(settings)
+    announcer = threading.Thread(target=_announce, args=(settings, on_ready), daemon=True)
+    if settings.workers == 1:
+        announcer.start()
+        uvicorn.run(make(settings), **_options(settings))
+        return
+    address = settings.host, settings.port
+    serve_with_workers(
+        settings.workers, address, partial(_serve_in_worker, settings), announcer.start
+    )
+
+
+def _serve_in_worker(settings: Settings, listening: socket.socket) -> None:
+    config = uvicorn.Config(make(settings), **_options(settings))
+    uvicorn.Server(config).run(sockets=[listening])
+
+
+def _options(settings: Settings) -> dict[str, Any]:
+    return {
+        "host": settings.host,
+        "port": settings.port,
+        "log_level": "warning",
+        "access_log": False,
+        # From anybody else X-Forwarded-For counts for nothing.
+        "forwarded_allow_ips": settings.trusted_proxies,
+        # Our own names in headers; the server's name and version help only an attacker.
+        "server_header": False,
+    }
+
+
+def wait_until_ready(base_url: str, seconds: float = 60) -> bool:
+    """Return whether the platform answered in time."""
+    end = time.monotonic() + seconds
+    while time.monotonic() < end:
+        try:
+            if httpx.get(f"{base_url}/readyz", timeout=5).status_code == 200:
+                return True
+        except httpx.HTTPError:
+            pass
+        time.sleep(0.1)
+    return False
+
+
+def _announce(settings: Settings, on_ready: Callable[[str], None]) -> None:
+    if wait_until_ready(f"http://{settings.host}:{settings.port}"):
+        on_ready(f"eHR Commons is ready at {settings.base_url} (FHIR at {settings.base_url}/fhir).")

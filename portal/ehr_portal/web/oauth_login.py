@@ -1,0 +1,85 @@
+"""Log-in at the gateway: OAuth 2 authorization code with PKCE (RFC 7636), as a public client."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import secrets
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+from urllib.parse import urlencode
+
+import httpx
+
+from ehr_fhir.errors import Unauthorized, Unavailable
+from ehr_portal.settings import PortalSettings
+from ehr_portal.web.sessions import User
+
+# All that any role of the portal may need; the gateway grants what the person's role covers.
+SCOPE = "openid fhirUser patient/*.rs patient/Consent.cruds user/*.rs user/Consent.cruds ehr/access"
+
+
+@dataclass(frozen=True)
+class Challenge:
+    """What the portal remembers between sending a person to log in and their return."""
+
+    state: str
+    verifier: str
+
+    @classmethod
+    def new(cls) -> Challenge:
+        """Return a fresh one."""
+        return cls(secrets.token_urlsafe(24), secrets.token_urlsafe(48))
+
+
+def authorize_address(settings: PortalSettings, challenge: Challenge, language: str) -> str:
+    """Return the gateway's log-in address for this challenge."""
+    digest = hashlib.sha256(challenge.verifier.encode()).digest()
+    query = {
+        "response_type": "code",
+        "client_id": settings.client_id,
+        "redirect_uri": f"{settings.base_url}/callback",
+        "scope": SCOPE,
+        "state": challenge.state,
+        "code_challenge": base64.urlsafe_b64encode(digest).rstrip(b"=").decode(),
+        "code_challenge_method": "S256",
+        "ui_locales": language,
+    }
+    return f"/oauth/authorize?{urlencode(query)}"
+
+
+async def redeem(
+    client: httpx.AsyncClient, settings: PortalSettings, challenge: Challenge, code: str
+) -> User:
+    """Exchange a code for a token and return whose it is."""
+    form = {
+        "grant_type": "authorization_code",
+        "client_id": settings.client_id,
+        "redirect_uri": f"{settings.base_url}/callback",
+        "code": code,
+        "code_verifier": challenge.verifier,
+    }
+    try:
+        response = await client.post("/oauth/token", data=form)
+    except httpx.TransportError as error:
+        raise Unavailable("The gateway does not answer.") from error
+    if response.status_code != 200:
+        raise Unauthorized("The gateway did not accept the log-in.")
+    return user_of(response.json())
+
+
+def user_of(answer: Mapping[str, Any]) -> User:
+    """Return the person a token answer names."""
+    try:
+        ehr = answer["ehr"]
+        return User(
+            latin=ehr.get("display") or "",
+            han="",
+            role=ehr["role"],
+            organization=ehr.get("organization"),
+            patient=answer.get("patient") or ehr.get("patient"),
+            token=answer["access_token"],
+        )
+    except KeyError as error:
+        raise Unauthorized("The gateway's answer does not say who logged in.") from error

@@ -1,0 +1,167 @@
+"""Three languages: who gets which, nothing untranslated, nothing left in English."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+from babel.messages.catalog import Message
+from babel.messages.extract import extract_from_dir
+from babel.messages.frontend import parse_mapping_cfg
+from babel.messages.pofile import read_po
+
+import ehr_portal
+from ehr_portal.i18n import LANGUAGES, choose, words
+from tests.lib.portal_house import PortalHouse
+from tests.unit.portal.test_who_looked import event
+
+PACKAGE = Path(ehr_portal.__file__).parent
+CATALOGUES = [language.catalogue for language in LANGUAGES if language.catalogue]
+# Names that are the same in every language.
+OWN_NAMES = {"eHR", "Commons", "English", "HbA", "eGFR", "ALT", "AST", "dL", "ZQ"}
+PAGES = {
+    "patient": ["/record", "/record/results", "/record/problems", "/record/item/Condition/con-1",
+                "/sharing", "/who-looked", "/who-looked?mine=1", "/no-such-page"],
+    "doctor": ["/patients", "/patients/pat-1", "/patients/nobody", "/record"],
+    "steward": ["/quality", "/audit", "/unusual"],
+    "researcher": ["/"],
+}  # fmt: skip
+
+
+def messages() -> set[str]:
+    """Return every text that the templates and modules mark for translation."""
+    with (PACKAGE.parent / "babel.cfg").open() as file:
+        # Babel ships no types for its front end.
+        methods, options = parse_mapping_cfg(file)  # type: ignore[no-untyped-call]
+    found = extract_from_dir(
+        PACKAGE, methods, options, keywords={"N_": None, "_": None, "ngettext": (1, 2)}
+    )
+    return {m if isinstance(m, str) else m[0] for _, _, m, _, _ in found}
+
+
+def catalogue(name: str) -> dict[str, Message]:
+    """Return the messages of a catalogue by their English text."""
+    with (PACKAGE / "locale" / name / "portal.po").open("rb") as file:
+        read = read_po(file, locale=name)
+    return {m.id if isinstance(m.id, str) else m.id[0]: m for m in read if m.id}
+
+
+@pytest.mark.parametrize("name", CATALOGUES)
+def test_every_text_is_translated_and_no_translation_is_left_over(name: str) -> None:
+    translated = catalogue(name)
+
+    assert set(translated) == messages()
+    assert [text for text, m in translated.items() if not all(_strings(m))] == []
+    assert [text for text, m in translated.items() if m.fuzzy] == []
+
+
+@pytest.mark.parametrize("name", CATALOGUES)
+def test_a_translation_keeps_the_places_of_its_values(name: str) -> None:
+    for text, message in catalogue(name).items():
+        for string in _strings(message):
+            assert _places(string) == _places(text), text
+
+
+def test_the_simplified_texts_hold_no_traditional_characters() -> None:
+    traditional = set("紀錄與開關閉醫護閱藥環說讓點擊應該請選擇顯發現過驗結資訊網頁語")
+
+    for message in catalogue("zh_Hans_CN").values():
+        assert not traditional & set("".join(_strings(message)))
+
+
+@pytest.mark.parametrize("language", ["zh-Hant-HK", "zh-Hans"])
+@pytest.mark.parametrize(("who", "page"), [(w, p) for w, ps in PAGES.items() for p in ps])
+def test_no_english_is_left_in_a_chinese_page(who: str, page: str, language: str) -> None:
+    house = PortalHouse()
+    for found in (
+        event("21T18:30:00", "dr.b", "MedicationRequest"),
+        event("20T18:30:00", "p.pat-1", "Consent"),
+    ):
+        house.fake.resources[("AuditEvent", found["id"])] = found
+
+    shown = house.log_in(who, language).get(page).text
+
+    assert f'<html lang="{language}">' in shown
+    left = set(re.findall(r"[A-Za-z]{2,}", _own_text(shown))) - OWN_NAMES
+    assert left == set()
+
+
+@pytest.mark.parametrize("language", ["zh-Hant-HK", "zh-Hans"])
+def test_the_confirmation_is_in_the_readers_language(language: str) -> None:
+    house = PortalHouse()
+    house.log_in("patient", language)
+    house.send("/sharing", "/sharing/organization/st-b", to="off")
+
+    shown = house.browser.get("/sharing").text
+
+    note = re.search(r'banner__heading">(.*?)</p>', shown)
+    assert note
+    assert "聖乙醫院" in note[1]
+    assert not re.search(r"[A-Za-z]", note[1])
+
+
+@pytest.mark.parametrize(
+    ("cookie", "accept", "tag"),
+    [
+        ("zh-Hans", "en", "zh-Hans"),
+        ("made-up", "zh-HK,zh;q=0.8", "zh-Hant-HK"),
+        (None, "zh-TW", "zh-Hant-HK"),
+        (None, "zh-Hant", "zh-Hant-HK"),
+        (None, "zh-Hans-HK", "zh-Hans"),
+        (None, "zh", "zh-Hans"),
+        (None, "en-GB,zh-HK;q=0.9", "en"),
+        (None, "fr;q=1, zh-HK;q=0.2", "zh-Hant-HK"),
+        (None, "fr", "en"),
+        (None, "zh-HK;q=nonsense", "en"),
+        (None, None, "en"),
+    ],
+)
+def test_the_reader_gets_the_language_they_chose_or_their_browser_asks_for(
+    cookie: str | None, accept: str | None, tag: str
+) -> None:
+    assert choose(cookie, accept).tag == tag
+
+
+@pytest.mark.parametrize(
+    ("value", "english", "chinese"),
+    [
+        ("2026-11-22T17:30:00Z", "23 Nov 2026", "2026年11月23日"),
+        ("2026-11-22", "22 Nov 2026", "2026年11月22日"),
+        ("2026-11", "Nov 2026", "2026年11月"),
+        ("2026", "2026", "2026年"),
+        ("", "", ""),
+        ("nonsense", "", ""),
+    ],
+)
+def test_a_day_is_told_in_hong_kong_at_the_precision_it_has(
+    value: str, english: str, chinese: str
+) -> None:
+    assert words("en").day(value) == english
+    assert words("zh-Hant-HK").day(value) == chinese
+
+
+def test_a_choice_of_language_is_kept_and_leads_back_to_the_page() -> None:
+    house = PortalHouse()
+
+    answer = house.browser.get("/language/zh-Hans", params={"back": "/sharing"})
+
+    assert answer.headers["location"] == "/sharing"
+    assert '<html lang="zh-Hans">' in house.browser.get("/").text
+
+
+def _own_text(page: str) -> str:
+    # What stands in an element marked as another language is the record's, not the page's.
+    body = page[page.index("<title>") :]
+    body = re.sub(r'<(\w+)[^>]* lang="en"[^>]*>.*?</\1>', " ", body, flags=re.S)
+    labels = " ".join(re.findall(r'aria-label="([^"]*)"', body))
+    return re.sub(r"<[^>]*>|&\w+;", " ", body) + labels
+
+
+def _strings(message: Message) -> tuple[str, ...]:
+    string = message.string or ""
+    return (string,) if isinstance(string, str) else tuple(string)
+
+
+def _places(text: str) -> list[str]:
+    return sorted(re.findall(r"%\(\w+\)s", text))
