@@ -68,6 +68,11 @@ class Lake:
         return self.root / "landing"
 
     @property
+    def feed_epoch(self) -> Path:
+        """Return the file that names the store, and its epoch, whose changes are landed."""
+        return self.root / "feed-epoch.json"
+
+    @property
     def quality(self) -> Path:
         """Return the folder of the quality gate's results."""
         return self.root / "quality"

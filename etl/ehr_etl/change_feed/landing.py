@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import httpx
 import orjson
 
+from ehr_etl.change_feed.epoch import FeedEpoch, load_epoch, rebuild_hint, save_epoch
 from ehr_etl.lake import Lake
-from ehr_fhir.errors import Fault, Forbidden, Unauthorized, Unavailable
+from ehr_fhir.errors import Conflict, Fault, Forbidden, Unauthorized, Unavailable
 
 PAGE = 5000
 
@@ -25,6 +26,19 @@ class FeedSource(Protocol):
         ...
 
 
+@runtime_checkable
+class EpochFeed(Protocol):
+    """A source that names the epoch of its store, and holds a position against it."""
+
+    def open_epoch(self, after: int, epoch: str) -> FeedEpoch | None:
+        """Return the present epoch; Conflict when a position of an epoch is not of its past."""
+        ...
+
+    def at_epoch(self, epoch: str) -> FeedSource:
+        """Return the same source, whose pages are of that epoch or refused."""
+        ...
+
+
 @dataclass(frozen=True)
 class HttpFeed:
     """The gateway's feed over HTTP."""
@@ -32,6 +46,16 @@ class HttpFeed:
     client: httpx.Client
     token: str
     limit: int = PAGE
+    # What the positions asked after belong to; empty where that is not known.
+    epoch: str = ""
+
+    def open_epoch(self, after: int, epoch: str) -> FeedEpoch | None:
+        """Return the present epoch; Conflict when a position of an epoch is not of its past."""
+        return FeedEpoch.from_headers(replace(self, epoch=epoch, limit=1)._get(after).headers)
+
+    def at_epoch(self, epoch: str) -> HttpFeed:
+        """Return the same feed, whose pages are of that epoch or refused."""
+        return replace(self, epoch=epoch)
 
     def pages(self, after: int) -> Iterator[bytes]:
         """Yield the gateway's pages until it has nothing new."""
@@ -49,7 +73,11 @@ class HttpFeed:
         try:
             answer = self.client.get(
                 "/feed",
-                params={"after": after, "limit": self.limit},
+                params={
+                    "after": after,
+                    "limit": self.limit,
+                    **({"epoch": self.epoch} if self.epoch else {}),
+                },
                 headers={"Authorization": f"Bearer {self.token}"},
             )
         except httpx.TransportError as error:
@@ -58,6 +86,11 @@ class HttpFeed:
             raise Unauthorized("The gateway refused the lake's token for its feed.")
         if answer.status_code == 403:
             raise Forbidden("The lake's token lacks the scope ehr/feed.read.")
+        if answer.status_code == 409:
+            raise Conflict(
+                "The gateway's store does not have all that was read from it before: it was put "
+                "back from a backup, or is another one."
+            )
         if answer.status_code != 200:
             raise Unavailable(f"The gateway's feed answered with status {answer.status_code}.")
         return answer
@@ -88,6 +121,7 @@ def pull(feed: FeedSource, lake: Lake) -> PullReport:
     lake.landing.mkdir(parents=True, exist_ok=True)
     last = landed_position(lake)
     count = 0
+    feed = _in_epoch(feed, lake, last)
     for page in feed.pages(last):
         lines, reached = _new_lines(page, last)
         if lines:
@@ -101,6 +135,24 @@ def landed_position(lake: Lake) -> int:
     """Return the greatest position that was landed, 0 at the start."""
     names = [file.stem for file in lake.landing.glob("*-*.ndjson")]
     return max((int(name.split("-")[1]) for name in names), default=0)
+
+
+def _in_epoch(feed: FeedSource, lake: Lake, last: int) -> FeedSource:
+    """Return the feed in its present epoch; Conflict when the lake is no part of its past."""
+    if not isinstance(feed, EpochFeed):
+        return feed
+    known = load_epoch(lake)
+    try:
+        found = feed.open_epoch(last, known.epoch if known and last else "")
+    except Conflict as error:
+        raise Conflict(f"{error} {rebuild_hint(lake)}") from error
+    if found is None:
+        return feed
+    if known is not None and last:
+        known.check_same_store(found, lake)
+    if found != known:
+        save_epoch(lake, found)
+    return feed.at_epoch(found.epoch)
 
 
 def _new_lines(page: bytes, last: int) -> tuple[list[bytes], int]:

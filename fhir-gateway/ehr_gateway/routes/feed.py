@@ -28,20 +28,31 @@ def feed(
     context: Authenticated,
     after: Annotated[int, Query(ge=0, le=2**62)] = 0,
     limit: Annotated[int, Query(ge=1)] = 1000,
+    epoch: Annotated[str, Query(max_length=64)] = "",
 ) -> Response:
-    """Give the changes after a position, oldest first; an empty body when there are none."""
+    """Give the changes after a position, oldest first; an empty body when there are none.
+
+    A position that is no part of this store's past, by the epoch it was read in, is a conflict.
+    """
     audit_context = context.begin_audit("feed", f"feed?after={after}")
     requester = context.access.requester
     if requester.role != "system" or not has_scope(requester.scopes, _SCOPE):
         raise Forbidden(f"The change feed needs a program's token with the scope {_SCOPE}.")
     limit = min(limit, context.gateway.settings.max_feed_entries)
+    here = context.gateway.store.epoch()
+    here.check_position(epoch, after)
     entries = list(context.gateway.store.feed(after, limit))
     last = entries[-1].position if entries else after
     context.add_audit_entry(recorder.about(audit_context=audit_context, patient=None))
     return Response(
         b"".join(_line(entry) for entry in entries),
         media_type="application/x-ndjson",
-        headers={"X-Feed-Next": str(last), "Cache-Control": "no-store"},
+        headers={
+            "X-Feed-Next": str(last),
+            "X-Feed-Store": here.store,
+            "X-Feed-Epoch": here.epoch,
+            "Cache-Control": "no-store",
+        },
     )
 
 

@@ -28,6 +28,7 @@ from ehr_gateway.database import (
 )
 from ehr_gateway.schema import resources
 from ehr_gateway.store import full_text, relabel
+from ehr_gateway.store.epoch import StoreEpoch, ensure_epoch, load_epoch
 from ehr_gateway.store.search_registry import SearchRegistry, load_registry
 
 __all__ = ["AuditHook", "FeedEntry", "Store", "Version"]
@@ -91,6 +92,7 @@ class Store:
                 connection.execute(statement)
             _register_parameters(connection)
             relabel.mark_empty_store_labelled(connection)
+            ensure_epoch(connection)
             for name, value in (
                 ("cursor-key", secrets.token_bytes(32)),
                 ("layout", _LAYOUT_VERSION),
@@ -102,6 +104,11 @@ class Store:
             self.parameter_ids = _parameter_ids(connection)
             row = connection.execute("SELECT value FROM setting WHERE name = 'cursor-key'")
             self.cursor_key: bytes = row.fetchone()["value"]
+
+    def epoch(self) -> StoreEpoch:
+        """Return which store this is and which past it continues."""
+        with self.read_transaction() as connection:
+            return load_epoch(connection)
 
     def registry(self, connection: Connection) -> SearchRegistry:
         """Return the search parameters as a transaction sees them, added ones included."""

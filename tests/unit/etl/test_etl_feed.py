@@ -11,7 +11,7 @@ import pytest
 
 from ehr_etl.change_feed.landing import FileFeed, HttpFeed, landed_position, pull
 from ehr_etl.lake import Lake
-from ehr_fhir.errors import Fault, Forbidden, Unauthorized, Unavailable
+from ehr_fhir.errors import Conflict, Fault, Forbidden, Unauthorized, Unavailable
 from tests.lib.feed_lines import feed_line, feed_page
 
 
@@ -134,3 +134,73 @@ def test_a_feed_that_does_not_move_on_is_a_fault() -> None:
 
     with pytest.raises(Fault, match="did not move on"):
         list(HttpFeed(client, "t").pages(0))
+
+
+@dataclass
+class _Store:
+    """A gateway's feed with an epoch, as its headers tell it."""
+
+    epoch: str = "e1"
+    store: str = "s"
+    past: dict[str, int] = field(default_factory=dict)
+    last: int = 3
+
+    def answer(self, request: httpx.Request) -> httpx.Response:
+        after, epoch = int(request.url.params["after"]), request.url.params.get("epoch", "")
+        limit = self.last if epoch in ("", self.epoch) else self.past.get(epoch, -1)
+        if after > limit:
+            return httpx.Response(409)
+        body = (
+            feed_page(_patients(self.last - after), start=after + 1) if after < self.last else b""
+        )
+        headers = {
+            "X-Feed-Next": str(self.last),
+            "X-Feed-Store": self.store,
+            "X-Feed-Epoch": self.epoch,
+        }
+        return httpx.Response(200, content=body, headers=headers)
+
+    def feed(self) -> HttpFeed:
+        return HttpFeed(_gateway(self.answer), "t")
+
+
+def test_a_lake_goes_on_in_the_epoch_after_a_restore_of_what_it_has_read(tmp_path: Path) -> None:
+    lake = Lake(tmp_path)
+    pull(_Store().feed(), lake)
+
+    report = pull(_Store("e2", past={"e1": 3}, last=5).feed(), lake)
+
+    assert (report.lines, report.last) == (2, 5)
+    assert pull(_Store("e2", past={"e1": 3}, last=6).feed(), lake).lines == 1
+
+
+@pytest.mark.parametrize(
+    "restored",
+    [
+        _Store("e2", past={"e1": 2}, last=9),  # new changes at positions that the lake has
+        _Store("e2", past={"e1": 2}, last=2),
+        _Store("e9", past={"e8": 100}, last=100),
+        _Store("e1", store="another"),
+        _Store("e1", last=2),  # an older copy, put back by other means
+    ],
+    ids=["overtaken", "shorter", "unknown-past", "another-store", "same-epoch-shorter"],
+)
+def test_a_lake_that_read_further_than_the_restored_store_is_refused(
+    tmp_path: Path, restored: _Store
+) -> None:
+    lake = Lake(tmp_path)
+    pull(_Store().feed(), lake)
+
+    with pytest.raises(Conflict, match=f"Remove the folder {tmp_path}"):
+        pull(restored.feed(), lake)
+
+    assert landed_position(lake) == 3
+
+
+def test_a_lake_of_before_epochs_takes_the_present_one(tmp_path: Path) -> None:
+    lake = Lake(tmp_path)
+    pull(_Pages([feed_page(_patients(3))]), lake)
+
+    assert pull(_Store(last=4).feed(), lake).lines == 1
+    with pytest.raises(Conflict):
+        pull(_Store("e2", last=4).feed(), lake)
