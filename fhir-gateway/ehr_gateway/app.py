@@ -8,18 +8,17 @@ from contextlib import asynccontextmanager
 
 import anyio.to_thread
 from fastapi import FastAPI
-from starlette.types import Receive, Scope, Send
 
 from ehr_fhir.errors import NotFound
 from ehr_gateway.audit_log.batcher import AuditBatcher
 from ehr_gateway.audit_log.service import open_log
 from ehr_gateway.audit_log.timer import Timer
-from ehr_gateway.conformance import metadata
 from ehr_gateway.database import create_tables
 from ehr_gateway.gateway import Gateway
-from ehr_gateway.http import guard
 from ehr_gateway.http.cors import Cors
+from ehr_gateway.http.error_responses import install_error_handlers
 from ehr_gateway.http.metrics import Metrics
+from ehr_gateway.http.request_guard import RequestGuard
 from ehr_gateway.login import (
     account_pages,
     administration,
@@ -35,19 +34,18 @@ from ehr_gateway.notices.delivery import Deliveries
 from ehr_gateway.oauth import clients
 from ehr_gateway.oauth.offline_tokens import now_ms
 from ehr_gateway.operations import access_requests as access_routes
-from ehr_gateway.operations import carers_and_holds, explain_access, reindex
-from ehr_gateway.operations import notices as notice_routes
-from ehr_gateway.routes import (
-    audit_events,
-    bundles,
-    conditional,
-    feed,
-    health,
-    history,
-    resources,
-    search,
+from ehr_gateway.operations import (
+    audit_proofs,
+    audit_worklist,
+    carers_and_holds,
+    explain_access,
+    reindex,
 )
-from ehr_gateway.routes.fast_path import Direct, direct
+from ehr_gateway.operations import notices as notice_routes
+from ehr_gateway.routes import feed, health
+from ehr_gateway.routes.front_door import FrontDoor
+from ehr_gateway.routes.route import RouteTable
+from ehr_gateway.routes.table import FHIR_ROUTES
 from ehr_gateway.schema import access_requests as access_schema
 from ehr_gateway.schema import accounts
 from ehr_gateway.schema import audit_log as audit_schema
@@ -63,47 +61,26 @@ from ehr_gateway.transaction.event_loop_writer import EventLoopWriter
 _THREADS = 8
 _CARRY_SECONDS = 1.0
 _NEW_OBJECTS = 10_000
-# In this order: fixed addresses before those with a resource type in them.
 ROUTERS = tuple(
     module.router
     for module in (
         health,
         feed,
-        metadata,
         oauth_router,
         login,
         login_pages,
         account_pages,
         administration,
         eid_pages,
-        audit_events,
         access_routes,
         carers_and_holds,
         notice_routes,
         reindex,
         explain_access,
-        bundles,
-        history,
-        search,
-        resources,
-        conditional,
+        audit_proofs,
+        audit_worklist,
     )
 )
-
-
-class _Application(FastAPI):
-    """FastAPI, with the frequent requests served beside it."""
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        await self.state.cors(scope, receive, send)
-
-    async def serve(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Serve one request; what browsers ask before it is answered."""
-        if scope["type"] == "http" and direct(scope):
-            scope["app"] = self
-            await self.state.direct(scope, receive, send)
-        else:
-            await super().__call__(scope, receive, send)
 
 
 def create_gateway(
@@ -165,9 +142,7 @@ def create_gateway(
             opened.close()
 
     # No interactive documentation: its page would load scripts from another origin.
-    app = _Application(
-        title="eHR Commons", openapi_url=None, lifespan=lifespan, redirect_slashes=False
-    )
+    app = FastAPI(title="eHR Commons", openapi_url=None, lifespan=lifespan, redirect_slashes=False)
     app.state.gateway = Gateway(
         settings,
         opened,
@@ -184,7 +159,6 @@ def create_gateway(
         f"eid {secret}", clock,
     )  # fmt: skip
     app.state.eid = eid.provider(settings, simulator, f"eid {secret}")
-    app.state.cors = Cors(app.serve)
     app.state.metrics = Metrics()
     app.state.reindexing = reindexing
     app.state.deliveries = deliveries
@@ -194,8 +168,11 @@ def create_gateway(
     if not settings.eid_authorize_url:
         # Another service, that only runs in the same process: it knows this one by HTTP alone.
         app.mount(eid.SIMULATOR, simulator)
-    guard.install(app, app.state.metrics)
-    app.state.direct = guard.Guard(Direct(guard.ehr_error), app.state.metrics)
+    install_error_handlers(app)
+    # From the inside out: the last one added meets a request first.
+    app.add_middleware(FrontDoor, table=RouteTable(FHIR_ROUTES))
+    app.add_middleware(RequestGuard, metrics=app.state.metrics)
+    app.add_middleware(Cors)
     return app
 
 

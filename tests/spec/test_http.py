@@ -10,6 +10,7 @@ import pytest
 
 from ehr_fhir.validation.validate import validate
 from ehr_gateway.app import ROUTERS
+from ehr_gateway.routes.table import FHIR_ROUTES
 from tests.lib.gateway import BASE, House, Session, must, observation, organization
 
 FHIR_JSON = "application/fhir+json"
@@ -613,7 +614,8 @@ def test_every_address_is_in_the_reference() -> None:
     reference = (ROOT / "docs/reference/http.md").read_text("utf-8")
     names = {"resource_type": "type", "logical_id": "id", "patient": "id", "version_id": "version"}
 
-    served = {str(getattr(route, "path", "")) for one in ROUTERS for route in one.routes}
+    routes = [*FHIR_ROUTES, *(route for one in ROUTERS for route in one.routes)]
+    served = {str(getattr(route, "path", "")) for route in routes}
     assert len(served) > 15
     for address in served:
         for name, shown in names.items():

@@ -1,26 +1,37 @@
-"""What needs no token: the CapabilityStatement and its like for other tools."""
+"""What needs no token: the CapabilityStatement (R4 §3.1.0.10) and an OpenAPI document."""
 
 from __future__ import annotations
 
-from typing import Annotated
-
-from fastapi import APIRouter, Depends, Request
+from fastapi import Request
+from fastapi.concurrency import run_in_threadpool
 from fastapi.responses import Response
 
 from ehr_fhir.errors import Unauthorized
 from ehr_gateway.audit_log import recorder
 from ehr_gateway.conformance.capability import capability_statement
 from ehr_gateway.conformance.openapi import openapi
-from ehr_gateway.gateway import TheGateway
+from ehr_gateway.gateway import gateway_of
 from ehr_gateway.http.authentication import RequestContext, authenticate
 from ehr_gateway.http.negotiation import json_response, preferences
 
-router = APIRouter(prefix="/fhir")
-_GET = ["GET", "HEAD"]
+__all__ = ["answer_metadata", "answer_openapi"]
 
 
-async def _known(request: Request) -> RequestContext | None:
-    """Return who asks, where somebody says so with a good token; nobody has to."""
+async def answer_metadata(request: Request, path_params: dict[str, str]) -> Response:
+    """Answer the capabilities interaction; a client that sends a good token is on record."""
+    context = await _optional_context(request)
+    return await run_in_threadpool(_capabilities, request, context)
+
+
+async def answer_openapi(request: Request, path_params: dict[str, str]) -> Response:
+    """Describe the API for tools that know OpenAPI and not FHIR."""
+    base = gateway_of(request).settings.fhir_base
+    document = await run_in_threadpool(openapi, base)
+    return Response(document, media_type="application/json")
+
+
+async def _optional_context(request: Request) -> RequestContext | None:
+    """Return who calls, None without a token in force, which nobody needs here."""
     if "authorization" not in request.headers:
         return None
     try:
@@ -29,22 +40,11 @@ async def _known(request: Request) -> RequestContext | None:
         return None
 
 
-Known = Annotated[RequestContext | None, Depends(_known)]
-
-
-@router.api_route("/metadata", methods=_GET)
-def metadata(request: Request, gateway: TheGateway, known: Known) -> Response:
-    """Say what the server can do."""
-    prefer = preferences(request)
-    if known is not None:
-        audit_context = known.begin_audit("capabilities")
-        known.add_audit_entry(recorder.about(audit_context=audit_context, patient=None))
+def _capabilities(request: Request, context: RequestContext | None) -> Response:
+    prefer, gateway = preferences(request), gateway_of(request)
+    if context is not None:
+        audit_context = context.begin_audit("capabilities")
+        context.add_audit_entry(recorder.about(audit_context=audit_context, patient=None))
     with gateway.store.read_transaction() as connection:
         added = gateway.store.registry(connection).served
     return json_response(capability_statement(gateway.settings, added), pretty=prefer.pretty)
-
-
-@router.api_route("/openapi.json", methods=_GET)
-def openapi_document(gateway: TheGateway) -> Response:
-    """Describe the API for tools that know OpenAPI and not FHIR."""
-    return Response(openapi(gateway.settings.fhir_base), media_type="application/json")

@@ -13,7 +13,7 @@ from ehr_gateway.transaction.event_loop_writer import Job, run_write
 from ehr_gateway.transaction.prepared_resource import drafted
 from ehr_gateway.transaction.transaction import WriteResult, transaction_on
 
-__all__ = ["create", "create_if_none", "creating"]
+__all__ = ["create", "create_if_none", "prepare_create"]
 
 
 def create(
@@ -25,7 +25,7 @@ def create(
     audit: AuditHook | None = None,
 ) -> Version:
     """Store a new resource; an id that the client sent is not kept."""
-    return run_write(store, creating(store, access, resource_type, body, audit=audit)).version
+    return run_write(store, prepare_create(store, access, resource_type, body, audit=audit)).version
 
 
 def create_if_none(
@@ -38,10 +38,12 @@ def create_if_none(
     audit: AuditHook | None = None,
 ) -> WriteResult:
     """Store a new resource unless one that the requester can find meets the criteria."""
-    return run_write(store, creating(store, access, resource_type, body, criteria, audit=audit))
+    return run_write(
+        store, prepare_create(store, access, resource_type, body, criteria, audit=audit)
+    )
 
 
-def creating(
+def prepare_create(
     store: Store,
     access: Access,
     resource_type: str,

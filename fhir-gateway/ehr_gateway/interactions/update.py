@@ -13,7 +13,7 @@ from ehr_gateway.transaction.event_loop_writer import Job, run_write
 from ehr_gateway.transaction.prepared_resource import drafted
 from ehr_gateway.transaction.transaction import WriteResult, transaction, transaction_on
 
-__all__ = ["update", "update_matching", "updating"]
+__all__ = ["prepare_update", "update", "update_matching"]
 
 
 def update(
@@ -31,13 +31,13 @@ def update(
 
     With `only_new` what is there already is refused.
     """
-    job = updating(
+    job = prepare_update(
         store, access, resource_type, identity, body, if_match, only_new=only_new, audit=audit
     )
     return run_write(store, job)
 
 
-def updating(
+def prepare_update(
     store: Store,
     access: Access,
     resource_type: str,

@@ -30,7 +30,7 @@ from ehr_privacy.audit import (
 )
 from ehr_privacy.consent import interaction_covered
 
-router = APIRouter()
+router = APIRouter(prefix="/fhir/AuditEvent")
 _GET = ["GET", "HEAD"]
 TheLog = Annotated[AuditLog, Depends(the_log)]
 _Part = tuple[str, str, object]

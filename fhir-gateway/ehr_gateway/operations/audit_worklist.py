@@ -21,7 +21,7 @@ from ehr_gateway.http.bundle_bytes import bundle, entry, link
 from ehr_gateway.http.negotiation import fhir_response, preferences
 from ehr_gateway.http.query_string import query_pairs
 
-router = APIRouter()
+router = APIRouter(prefix="/fhir/AuditEvent")
 Body = Annotated[bytes, Depends(fhir_body)]
 _EHR = "https://ehr-commons.hk/fhir/CodeSystem"
 _DEFAULT_COUNT, _MOST = 50, 200

@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import Annotated
 from urllib.parse import urlsplit
 
 import orjson
-from fastapi import APIRouter, Depends
 from fastapi.responses import Response
 
 from ehr_fhir.errors import Invalid
@@ -17,39 +15,28 @@ from ehr_gateway.audit_log import recorder
 from ehr_gateway.audit_log.fhir_event import Rendering, audit_event
 from ehr_gateway.audit_log.read_policy import one_row, reading
 from ehr_gateway.database import Connection
-from ehr_gateway.http.authentication import Authenticated, RequestContext
-from ehr_gateway.http.body import form_pairs
+from ehr_gateway.http.authentication import RequestContext
 from ehr_gateway.http.bundle_bytes import bundle, entry, link
 from ehr_gateway.http.negotiation import GENERAL, etag, fhir_response, preferences
 from ehr_gateway.http.query_string import query_pairs
-from ehr_gateway.operations import audit_proofs, audit_worklist
 
-router = APIRouter(prefix="/fhir/AuditEvent")
-# Before the address of a single event, which would take their names for ids.
-router.include_router(audit_proofs.router)
-router.include_router(audit_worklist.router)
-_GET = ["GET", "HEAD"]
-Form = Annotated[list[tuple[str, str]], Depends(form_pairs)]
 _DEFAULT_COUNT, _MOST = 50, 500
 # Parameters with one value that must be equal: ours by name, then R4's.
 _EQUAL = {"reason": "reason", "domain": "domain", "outcome": "outcome", "subtype": "interaction"}
 
 
-@router.api_route("", methods=_GET)
-def search(context: Authenticated) -> Response:
+def search(context: RequestContext) -> Response:
     """Search by patient, date, agent, reason and more; newest first."""
     return _search(context, query_pairs(context.request))
 
 
-@router.post("/_search")
-def post_search(context: Authenticated, form: Form) -> Response:
+def post_search(context: RequestContext, body: list[tuple[str, str]]) -> Response:
     """Search by a form."""
-    pairs = [pair for pair in form if pair[0] not in GENERAL]
+    pairs = [pair for pair in body if pair[0] not in GENERAL]
     return _search(context, [*query_pairs(context.request), *pairs])
 
 
-@router.api_route("/{logical_id}", methods=_GET)
-def read(context: Authenticated, logical_id: str) -> Response:
+def read(context: RequestContext, logical_id: str) -> Response:
     """Read one AuditEvent."""
     prefer = preferences(context.request)
     audit_context = context.begin_audit("read")

@@ -2,17 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Annotated
-
-from fastapi import APIRouter, Depends
 from fastapi.responses import Response
 
 from ehr_fhir.errors import Unprocessable
 from ehr_fhir.intervals import instant
 from ehr_fhir.json_text import parse
 from ehr_gateway.audit_log import recorder
-from ehr_gateway.http.authentication import Authenticated, RequestContext
-from ehr_gateway.http.body import fhir_body
+from ehr_gateway.http.authentication import RequestContext
 from ehr_gateway.http.bundle_bytes import bundle as bundle_bytes
 from ehr_gateway.http.bundle_bytes import entry
 from ehr_gateway.http.negotiation import Preferences, fhir_response, preferences
@@ -22,13 +18,8 @@ from ehr_gateway.interactions.bundle import bundle
 from ehr_gateway.routes.history import history_bundle
 from ehr_gateway.routes.search import search_bundle, terms_of
 
-router = APIRouter(prefix="/fhir")
-Body = Annotated[bytes, Depends(fhir_body)]
 
-
-@router.post("")
-@router.post("/", include_in_schema=False)
-def post_bundle(context: Authenticated, body: Body) -> Response:
+def post_bundle(context: RequestContext, body: bytes) -> Response:
     """Carry out a batch or a transaction."""
     prefer = preferences(context.request)
     no_parameters(context.request, lenient=prefer.lenient)

@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Annotated
 from urllib.parse import urlencode
 
-from fastapi import APIRouter, Depends
 from fastapi.responses import Response
 
 from ehr_fhir.errors import Unsupported
 from ehr_fhir.patch.patch import Patch
 from ehr_gateway.audit_log.recorder import AuditContext
-from ehr_gateway.http.authentication import Authenticated, RequestContext
-from ehr_gateway.http.body import fhir_body, patch_body
+from ehr_gateway.http.authentication import RequestContext
 from ehr_gateway.http.negotiation import if_match, preferences
 from ehr_gateway.http.query_string import query_pairs
 from ehr_gateway.http.responses import (
@@ -23,13 +20,8 @@ from ehr_gateway.http.responses import (
 )
 from ehr_gateway.interactions import delete, patch, update
 
-router = APIRouter(prefix="/fhir")
-Body = Annotated[bytes, Depends(fhir_body)]
-PatchBody = Annotated[Patch, Depends(patch_body)]
 
-
-@router.put("/{resource_type}")
-def update_by_criteria(context: Authenticated, resource_type: str, body: Body) -> Response:
+def update_by_criteria(context: RequestContext, resource_type: str, body: bytes) -> Response:
     """Write the next version of the one match, or a first version where there is none."""
     prefer = preferences(context.request)
     criteria, audit_context = _begin(context, resource_type, "update")
@@ -45,8 +37,7 @@ def update_by_criteria(context: Authenticated, resource_type: str, body: Body) -
     return write_response(context, result.version, prefer, created=result.created)
 
 
-@router.patch("/{resource_type}")
-def patch_by_criteria(context: Authenticated, resource_type: str, changes: PatchBody) -> Response:
+def patch_by_criteria(context: RequestContext, resource_type: str, body: Patch) -> Response:
     """Patch the one match."""
     prefer = preferences(context.request)
     criteria, audit_context = _begin(context, resource_type, "patch")
@@ -55,15 +46,14 @@ def patch_by_criteria(context: Authenticated, resource_type: str, changes: Patch
         context.access,
         resource_type,
         criteria,
-        changes,
+        body,
         if_match=if_match(context.request),
         audit=audit_hook(audit_context),
     )
     return write_response(context, result.version, prefer, created=False)
 
 
-@router.delete("/{resource_type}")
-def delete_by_criteria(context: Authenticated, resource_type: str) -> Response:
+def delete_by_criteria(context: RequestContext, resource_type: str) -> Response:
     """Delete the one match; where there is none, nothing has to be done."""
     prefer = preferences(context.request)
     criteria, audit_context = _begin(context, resource_type, "delete")

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from fastapi import APIRouter
 from fastapi.responses import Response
 
 from ehr_fhir.intervals import instant
-from ehr_gateway.http.authentication import Authenticated, RequestContext
+from ehr_gateway.http.authentication import RequestContext
 from ehr_gateway.http.bundle_bytes import bundle, entry, link
 from ehr_gateway.http.negotiation import etag, fhir_response, preferences
 from ehr_gateway.http.query_string import query_pairs
@@ -17,26 +16,21 @@ from ehr_gateway.interactions import history
 from ehr_gateway.interactions.history import HistoryPage
 from ehr_gateway.store.store import Version
 
-router = APIRouter(prefix="/fhir")
-_GET = ["GET", "HEAD"]
 _STATUS = {"POST": "201", "PUT": "200", "PATCH": "200", "DELETE": "204"}
 
 
-@router.api_route("/_history", methods=_GET)
-def history_of_system(context: Authenticated) -> Response:
+def history_of_system(context: RequestContext) -> Response:
     """List the versions of every type."""
     return _answer(context, "history-system")
 
 
-@router.api_route("/{resource_type}/_history", methods=_GET)
-def history_of_type(context: Authenticated, resource_type: str) -> Response:
+def history_of_type(context: RequestContext, resource_type: str) -> Response:
     """List the versions of a type."""
     require_resource_type(resource_type)
     return _answer(context, "history-type", resource_type)
 
 
-@router.api_route("/{resource_type}/{logical_id}/_history", methods=_GET)
-def history_of_resource(context: Authenticated, resource_type: str, logical_id: str) -> Response:
+def history_of_resource(context: RequestContext, resource_type: str, logical_id: str) -> Response:
     """List the versions of a resource."""
     require_resource_type(resource_type)
     return _answer(context, "history-instance", resource_type, logical_id)

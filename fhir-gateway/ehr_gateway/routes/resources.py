@@ -1,17 +1,13 @@
-"""One resource over HTTP: read, vread, create, update, delete (R4 §3.1.0)."""
+"""One resource over HTTP: read, vread, create, update, patch, delete (R4 §3.1.0)."""
 
 from __future__ import annotations
 
-from typing import Annotated
-
-from fastapi import APIRouter, Depends
 from fastapi.responses import Response
 
 from ehr_fhir.errors import NotFound
 from ehr_fhir.patch.patch import Patch
 from ehr_gateway.database import Connection
-from ehr_gateway.http.authentication import Authenticated, RequestContext
-from ehr_gateway.http.body import fhir_body, patch_body
+from ehr_gateway.http.authentication import RequestContext
 from ehr_gateway.http.negotiation import if_match, only_new
 from ehr_gateway.http.responses import (
     audit_hook,
@@ -23,17 +19,13 @@ from ehr_gateway.http.responses import (
     write_response,
 )
 from ehr_gateway.interactions import create, delete, patch, read, update, vread
-from ehr_gateway.transaction import event_loop_writer
 from ehr_gateway.transaction.event_loop_writer import Job
 
-router = APIRouter(prefix="/fhir")
-Body = Annotated[bytes, Depends(fhir_body)]
-PatchBody = Annotated[Patch, Depends(patch_body)]
-_GET = ["GET", "HEAD"]
+# More digits than any number of versions; what is longer cannot name one.
+_MOST_VERSION_DIGITS = 9
 
 
-@router.api_route("/{resource_type}/{logical_id}", methods=_GET)
-def read_resource(context: Authenticated, resource_type: str, logical_id: str) -> Response:
+def read_resource(context: RequestContext, resource_type: str, logical_id: str) -> Response:
     """Read the current version."""
     prefer, subset = begin_read(context, resource_type)
     audit_context = context.begin_audit("read")
@@ -42,9 +34,8 @@ def read_resource(context: Authenticated, resource_type: str, logical_id: str) -
     return version_response(context, version, prefer, subset)
 
 
-@router.api_route("/{resource_type}/{logical_id}/_history/{version_id}", methods=_GET)
 def vread_resource(
-    context: Authenticated, resource_type: str, logical_id: str, version_id: str
+    context: RequestContext, resource_type: str, logical_id: str, version_id: str
 ) -> Response:
     """Read one version."""
     prefer, subset = begin_read(context, resource_type)
@@ -55,56 +46,35 @@ def vread_resource(
     return version_response(context, version, prefer, subset)
 
 
-@router.post("/{resource_type}")
-def create_resource(context: Authenticated, resource_type: str, body: Body) -> Response:
-    """Create a resource under an id of ours."""
-    return event_loop_writer.run_write(
-        context.gateway.store, creating(context, resource_type, body)
-    )
-
-
-def creating(context: RequestContext, resource_type: str, body: bytes) -> Job[Response]:
-    """Begin a create; return what writes it and makes the answer."""
+def create_resource(context: RequestContext, resource_type: str, body: bytes) -> Job[Response]:
+    """Prepare a create under an id of the server's; return the job that stores and answers it."""
     prefer = begin_write(context, resource_type)
     audit_context = context.begin_audit("create")
-    criteria = context.request.headers.get("if-none-exist")
-    if criteria is not None:
-        criteria = criteria.partition("?")[2] or criteria
-    job = create.creating(
+    job = create.prepare_create(
         context.gateway.store,
         context.access,
         resource_type,
         body,
-        criteria,
+        _if_none_exist(context),
         audit=audit_hook(audit_context),
     )
 
-    def answered(connection: Connection) -> Response:
+    def store_and_answer(connection: Connection) -> Response:
         result = job(connection)
         if not result.created:
             record_disclosure(context, context.begin_audit("read"), [result.version])
         return write_response(context, result.version, prefer, created=result.created)
 
-    return answered
+    return store_and_answer
 
 
-@router.put("/{resource_type}/{logical_id}")
 def update_resource(
-    context: Authenticated, resource_type: str, logical_id: str, body: Body
-) -> Response:
-    """Write the next version, or the first one under the client's own id."""
-    return event_loop_writer.run_write(
-        context.gateway.store, updating(context, resource_type, logical_id, body)
-    )
-
-
-def updating(
     context: RequestContext, resource_type: str, logical_id: str, body: bytes
 ) -> Job[Response]:
-    """Begin an update; return what writes it and makes the answer."""
+    """Prepare the next version, or the first under the client's own id; return the job for it."""
     prefer = begin_write(context, resource_type)
     audit_context = context.begin_audit("update")
-    job = update.updating(
+    job = update.prepare_update(
         context.gateway.store,
         context.access,
         resource_type,
@@ -115,16 +85,15 @@ def updating(
         audit=audit_hook(audit_context),
     )
 
-    def answered(connection: Connection) -> Response:
+    def store_and_answer(connection: Connection) -> Response:
         result = job(connection)
         return write_response(context, result.version, prefer, created=result.created)
 
-    return answered
+    return store_and_answer
 
 
-@router.patch("/{resource_type}/{logical_id}")
 def patch_resource(
-    context: Authenticated, resource_type: str, logical_id: str, changes: PatchBody
+    context: RequestContext, resource_type: str, logical_id: str, body: Patch
 ) -> Response:
     """Write the next version as a patch of the current one."""
     prefer = begin_write(context, resource_type)
@@ -134,15 +103,14 @@ def patch_resource(
         context.access,
         resource_type,
         logical_id,
-        changes,
+        body,
         if_match=if_match(context.request),
         audit=audit_hook(audit_context),
     )
     return write_response(context, result.version, prefer, created=False)
 
 
-@router.delete("/{resource_type}/{logical_id}")
-def delete_resource(context: Authenticated, resource_type: str, logical_id: str) -> Response:
+def delete_resource(context: RequestContext, resource_type: str, logical_id: str) -> Response:
     """Delete a resource; its history stays."""
     prefer = begin_write(context, resource_type)
     audit_context = context.begin_audit("delete")
@@ -157,8 +125,14 @@ def delete_resource(context: Authenticated, resource_type: str, logical_id: str)
     return delete_response(version, prefer)
 
 
+def _if_none_exist(context: RequestContext) -> str | None:
+    """Return the criteria of a conditional create; clients send them with `Type?` or without."""
+    header = context.request.headers.get("if-none-exist")
+    return None if header is None else header.partition("?")[2] or header
+
+
 def _version_number(text: str) -> int:
     # What cannot be a version of ours is not there; it is no malformed request (R4 §3.1.0.4).
-    if not text.isascii() or not text.isdigit() or len(text) > 9:
+    if not text.isascii() or not text.isdigit() or len(text) > _MOST_VERSION_DIGITS:
         raise NotFound("There is no such version.")
     return int(text)

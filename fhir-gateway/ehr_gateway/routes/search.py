@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Annotated
 
 import orjson
-from fastapi import APIRouter, Depends
 from fastapi.responses import Response
 
 from ehr_fhir import definitions
@@ -14,8 +12,7 @@ from ehr_fhir.errors import Invalid, NotFound, operation_outcome
 from ehr_fhir.search.compartment_filters import COMPARTMENTS
 from ehr_fhir.subset import Subset
 from ehr_gateway.audit_log import recorder
-from ehr_gateway.http.authentication import Authenticated, RequestContext
-from ehr_gateway.http.body import form_pairs
+from ehr_gateway.http.authentication import RequestContext
 from ehr_gateway.http.bundle_bytes import bundle, entry, link
 from ehr_gateway.http.negotiation import GENERAL, fhir_response, json_response, preferences
 from ehr_gateway.http.query_string import query_pairs
@@ -26,55 +23,46 @@ from ehr_gateway.search.statements import Terms
 from ehr_gateway.settings import GatewaySettings
 from ehr_gateway.store.store import Version
 
-router = APIRouter(prefix="/fhir")
 # It has a search of its own.
 _LOG = "AuditEvent"
 _ALL = "*"
 Pairs = list[tuple[str, str]]
-Form = Annotated[Pairs, Depends(form_pairs)]
 
 
-@router.api_route("", methods=["GET", "HEAD"])
-@router.api_route("/", methods=["GET", "HEAD"], include_in_schema=False)
-def search_system(context: Authenticated) -> Response:
+def search_system(context: RequestContext) -> Response:
     """Search all resource types, or those that `_type` names."""
     return _search(context, _ALL, query_pairs(context.request))
 
 
-@router.post("/_search")
-def post_search_system(context: Authenticated, form: Form) -> Response:
+def post_search_system(context: RequestContext, body: Pairs) -> Response:
     """Search all resource types by a form."""
-    return _search(context, _ALL, _with_form(context, form))
+    return _search(context, _ALL, _with_form(context, body))
 
 
-@router.api_route("/{resource_type}", methods=["GET", "HEAD"])
-def search_type(context: Authenticated, resource_type: str) -> Response:
+def search_type(context: RequestContext, resource_type: str) -> Response:
     """Search one resource type."""
     return _search(context, _named(resource_type), query_pairs(context.request))
 
 
-@router.post("/{resource_type}/_search")
-def post_search(context: Authenticated, resource_type: str, form: Form) -> Response:
+def post_search(context: RequestContext, resource_type: str, body: Pairs) -> Response:
     """Search one resource type by a form, whose values stay out of addresses and their logs."""
-    return _search(context, _named(resource_type), _with_form(context, form))
+    return _search(context, _named(resource_type), _with_form(context, body))
 
 
-@router.api_route("/{owner}/{logical_id}/{resource_type}", methods=["GET", "HEAD"])
 def search_compartment(
-    context: Authenticated, owner: str, logical_id: str, resource_type: str
+    context: RequestContext, owner: str, logical_id: str, resource_type: str
 ) -> Response:
     """Search one resource type, or `*`, in what belongs to one resource, such as a patient."""
     kind = _in_compartment(owner, resource_type)
     return _search(context, kind, query_pairs(context.request), (owner, logical_id))
 
 
-@router.post("/{owner}/{logical_id}/{resource_type}/_search")
 def post_search_compartment(
-    context: Authenticated, owner: str, logical_id: str, resource_type: str, form: Form
+    context: RequestContext, owner: str, logical_id: str, resource_type: str, body: Pairs
 ) -> Response:
     """Search what belongs to one resource by a form."""
     kind = _in_compartment(owner, resource_type)
-    return _search(context, kind, _with_form(context, form), (owner, logical_id))
+    return _search(context, kind, _with_form(context, body), (owner, logical_id))
 
 
 def _with_form(context: RequestContext, form: Pairs) -> Pairs:

@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from ehr_gateway.routes.table import FHIR_ROUTES
 from tests.lib.gateway import House, Session
 
 # What serves no record and needs no token; with one it is on record all the same.
@@ -54,7 +55,7 @@ def ask(session: Session, method: str, path: str, request: str) -> int:
 @pytest.mark.parametrize("login", ["doctor.a", "steward", "p.pat-1"])
 def test_every_route_leaves_an_event_for_everyone(furnished: House, login: str) -> None:
     session, silent, asked = furnished.login(login), [], 0
-    for number, (method, path) in enumerate(addresses(furnished.app.routes)):
+    for number, (method, path) in enumerate(addresses([*furnished.app.routes, *FHIR_ROUTES])):
         request = f"request-{login.replace('.', '')}-{number:04}"
         status = ask(session, method, filled(path), request)
         asked += 1

@@ -1,0 +1,94 @@
+"""Every error of the gateway as an OperationOutcome (R4 §3.1.0.1.4), and the refusal on record.
+
+At OAuth's own endpoints RFC 6749 fixes the form of errors.
+"""
+
+from __future__ import annotations
+
+import re
+
+from fastapi import FastAPI, Request
+from fastapi.exceptions import RequestValidationError
+from fastapi.responses import Response
+from starlette.exceptions import HTTPException
+
+from ehr_fhir import definitions
+from ehr_fhir.errors import (
+    EhrError,
+    Invalid,
+    NotFound,
+    Unsupported,
+    http_status,
+    operation_outcome,
+)
+from ehr_gateway.audit_log import recorder
+from ehr_gateway.http.authentication import add_audit_entry
+from ehr_gateway.http.negotiation import json_response, pretty_asked
+from ehr_gateway.http.oauth_errors import OAUTH_PATHS, OAuthError, oauth_answer
+
+__all__ = ["answer_error", "error_response", "install_error_handlers"]
+
+_ID = re.compile(r"^[A-Za-z0-9.-]{1,64}$")
+
+
+def install_error_handlers(app: FastAPI) -> None:
+    """Make every error of FastAPI's routes answer with an OperationOutcome."""
+    app.add_exception_handler(EhrError, answer_error)
+    app.add_exception_handler(HTTPException, _answer_http_exception)
+    app.add_exception_handler(RequestValidationError, _answer_validation_error)
+
+
+async def answer_error(request: Request, error: Exception) -> Response:
+    """Answer with an error of ours, and put the refusal on record."""
+    if not isinstance(error, EhrError):
+        raise error
+    _record_refusal(request, http_status(error))
+    if isinstance(error, OAuthError) or request.url.path in OAUTH_PATHS:
+        return oauth_answer(error)
+    return error_response(error, pretty=pretty_asked(request))
+
+
+def error_response(
+    error: EhrError, headers: dict[str, str] | None = None, *, pretty: bool = False
+) -> Response:
+    """Return an error as an OperationOutcome with the status of its category."""
+    status = http_status(error)
+    extra = {"Cache-Control": "no-store", **(headers or {})}
+    if status == 401:
+        extra["WWW-Authenticate"] = 'Bearer realm="eHR Commons"'
+    if status == 503:
+        extra["Retry-After"] = "1"
+    return json_response(operation_outcome(error), status, headers=extra, pretty=pretty)
+
+
+async def _answer_http_exception(request: Request, error: Exception) -> Response:
+    status = error.status_code if isinstance(error, HTTPException) else 500
+    if status == 405:
+        headers = getattr(error, "headers", None) or {}
+        return error_response(Unsupported("This address does not take this method."), headers)
+    if status == 404:
+        return error_response(NotFound("There is nothing at this address."))
+    return error_response(Invalid("The request is malformed."))
+
+
+async def _answer_validation_error(request: Request, error: Exception) -> Response:
+    # FastAPI's details repeat the input, which may hold a patient's value; the place is enough.
+    return error_response(Invalid("A parameter of the request is malformed."))
+
+
+def _record_refusal(request: Request, status: int) -> None:
+    """Put the refusal on record alone: what was found before it does not leave."""
+    state = request.scope["state"]
+    state.pop("notes", None)
+    audit_context: recorder.AuditContext | None = state.get("audit_context")
+    if audit_context is not None:
+        attempted = _attempted_resource(request)
+        refusal = recorder.refusal(audit_context=audit_context, status=status, attempted=attempted)
+        add_audit_entry(request, refusal)
+
+
+def _attempted_resource(request: Request) -> str | None:
+    resource_type = str(request.path_params.get("resource_type", ""))
+    logical_id = str(request.path_params.get("logical_id", ""))
+    is_address = resource_type in definitions.resource_types() and _ID.match(logical_id)
+    return f"{resource_type}/{logical_id}" if is_address else None

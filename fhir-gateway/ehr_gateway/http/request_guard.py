@@ -1,0 +1,113 @@
+"""The outermost guard of each request: its id, its count, its audit entries, and no fault told.
+
+What an answer discloses is on record before its first byte leaves. A fault of the server answers
+with a bare 500, since the text of an exception may hold values of a record.
+"""
+
+from __future__ import annotations
+
+import logging
+import re
+import traceback
+import uuid
+
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from ehr_fhir.errors import EhrError, Fault, NotFound
+from ehr_gateway.http.error_responses import error_response
+from ehr_gateway.http.metrics import Metrics
+
+__all__ = ["RequestGuard"]
+
+_LOG = logging.getLogger("ehr_gateway")
+_REQUEST_ID = re.compile(r"^[A-Za-z0-9-]{8,64}$")
+# Frames of a traceback that are logged, without the values in them.
+_LOGGED_FRAMES = 6
+# Of every answer that does not say otherwise: no sniffing, framing, scripts or keeping.
+_SECURITY_HEADERS = (
+    (b"x-content-type-options", b"nosniff"),
+    (b"content-security-policy", b"default-src 'none'; base-uri 'none'; frame-ancestors 'none'"),
+    (b"referrer-policy", b"no-referrer"),
+    (b"cache-control", b"no-store"),
+)
+
+
+class RequestGuard:
+    """ASGI middleware around the whole application."""
+
+    def __init__(self, app: ASGIApp, metrics: Metrics) -> None:
+        self._app = app
+        self._metrics = metrics
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Serve one request."""
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        request_id = _request_id(scope)
+        scope.setdefault("state", {})["request_id"] = request_id
+        # 0 until the answer begins.
+        status = 0
+        # Set when the audit log refused, and the answer was replaced by that error.
+        is_withheld = False
+        request_id_header = (b"x-request-id", request_id.encode())
+
+        async def send_with_headers(message: Message) -> None:
+            nonlocal status
+            if message["type"] == "http.response.start":
+                status = message["status"]
+                message["headers"] = [
+                    *_with_security_headers(message["headers"]),
+                    request_id_header,
+                ]
+            await send(message)
+
+        async def send_when_recorded(message: Message) -> None:
+            nonlocal is_withheld
+            if notes := scope["state"].pop("notes", None):
+                try:
+                    await scope["app"].state.gateway.auditor.write(notes)
+                except EhrError as error:
+                    is_withheld = True
+                    await error_response(error)(scope, receive, send_with_headers)
+            if not is_withheld:
+                await send_with_headers(message)
+
+        try:
+            if "\0" in scope["path"]:
+                # PostgreSQL refuses it in any text, and no store holds it.
+                nowhere = NotFound("There is nothing at this address.")
+                await error_response(nowhere)(scope, receive, send_with_headers)
+                return
+            await self._app(scope, receive, send_when_recorded)
+        except Exception as error:
+            _log_fault(request_id, error)
+            if status:
+                # The answer has begun and cannot be replaced: the server drops the connection.
+                raise
+            fault = Fault(f"The server failed. Quote request {request_id} to its operator.")
+            await error_response(fault)(scope, receive, send_with_headers)
+        finally:
+            self._metrics.count(scope, status)
+
+
+def _log_fault(request_id: str, error: Exception) -> None:
+    """Log where an exception was raised, never its text, which may hold values of a record."""
+    places = " < ".join(
+        f"{frame.name}:{frame.lineno}"
+        for frame in reversed(traceback.extract_tb(error.__traceback__)[-_LOGGED_FRAMES:])
+    )
+    _LOG.error("request %s failed: %s at %s", request_id, type(error).__name__, places)
+
+
+def _with_security_headers(headers: list[tuple[bytes, bytes]]) -> list[tuple[bytes, bytes]]:
+    present = {name.lower() for name, _ in headers}
+    return [*headers, *(header for header in _SECURITY_HEADERS if header[0] not in present)]
+
+
+def _request_id(scope: Scope) -> str:
+    """Return the client's own request id if it is harmless in logs, else a new one."""
+    for name, value in scope["headers"]:
+        if name == b"x-request-id" and _REQUEST_ID.match(sent := value.decode("latin-1")):
+            return str(sent)
+    return uuid.uuid4().hex

@@ -1,0 +1,94 @@
+"""Where a FHIR request is worked: on the event loop, or on a thread of the pool.
+
+On an embedded store (SQLite) a look-up by key and a short write take less time than a change of
+thread, so the event loop makes them itself; what may take longer goes to a thread, so that the
+others do not wait. On a database server every request waits for the network, on a thread.
+
+Each function makes an endpoint of a handler: `handler(context, **path_params)`, with `body=` where
+the request has one.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from functools import partial
+from typing import Any
+
+from fastapi import Request
+from fastapi.concurrency import run_in_threadpool
+from fastapi.responses import Response
+
+from ehr_gateway.database import BudgetExceeded
+from ehr_gateway.http.authentication import authenticate
+from ehr_gateway.http.body import fhir_body
+from ehr_gateway.routes.route import Endpoint
+from ehr_gateway.transaction.event_loop_writer import Job, run_write
+
+__all__ = ["in_thread", "lookup", "search_within_budget", "short_write"]
+
+_Handler = Callable[..., Response]
+_BodyReader = Callable[[Request], Awaitable[Any]]
+# Validating and indexing a body of this many bytes takes about a millisecond; longer ones would
+# hold up every other request of the event loop.
+_SHORT_BODY_BYTES = 8192
+
+
+def in_thread(handler: _Handler, *, read_body: _BodyReader | None = None) -> Endpoint:
+    """Run a handler on a thread of the pool; its body is read on the event loop."""
+
+    async def endpoint(request: Request, path_params: dict[str, str]) -> Response:
+        context = await authenticate(request)
+        if read_body is None:
+            return await run_in_threadpool(handler, context, **path_params)
+        body = await read_body(request)
+        return await run_in_threadpool(handler, context, **path_params, body=body)
+
+    return endpoint
+
+
+def lookup(handler: _Handler) -> Endpoint:
+    """Run a look-up by key on the event loop, where the store is embedded."""
+
+    async def endpoint(request: Request, path_params: dict[str, str]) -> Response:
+        context = await authenticate(request)
+        if context.gateway.store.embedded is not None:
+            return handler(context, **path_params)
+        return await run_in_threadpool(handler, context, **path_params)
+
+    return endpoint
+
+
+def search_within_budget(handler: _Handler) -> Endpoint:
+    """Try a search on the event loop; begin it again on a thread when its budget is exceeded."""
+
+    async def endpoint(request: Request, path_params: dict[str, str]) -> Response:
+        context = await authenticate(request)
+        embedded = context.gateway.store.embedded
+        if embedded is not None:
+            try:
+                with embedded.with_budget():
+                    return handler(context, **path_params)
+            except BudgetExceeded:
+                # The other requests wait no longer for this one.
+                pass
+        return await run_in_threadpool(handler, context, **path_params)
+
+    return endpoint
+
+
+def short_write(prepare: Callable[..., Job[Response]]) -> Endpoint:
+    """Validate and index a resource, then hand the job that stores it to the event loop's writer.
+
+    A long body is prepared and stored on a thread.
+    """
+
+    async def endpoint(request: Request, path_params: dict[str, str]) -> Response:
+        context = await authenticate(request)
+        body = await fhir_body(request)
+        store, writer = context.gateway.store, context.gateway.writer
+        prepare_job = partial(prepare, context, **path_params, body=body)
+        if writer is not None and len(body) <= _SHORT_BODY_BYTES:
+            return await writer.write(prepare_job())
+        return await run_in_threadpool(lambda: run_write(store, prepare_job()))
+
+    return endpoint
