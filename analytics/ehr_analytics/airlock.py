@@ -18,16 +18,24 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from ehr_analytics import project as projects
-from ehr_analytics.bar_chart import bars
-from ehr_analytics.disclosure_control import Controlled, Table, control
-from ehr_analytics.output_checks import HIDDEN, Check, check_folder
+from ehr_analytics.bar_chart import draw_bar_chart
+from ehr_analytics.disclosure_control import ControlledTable, CountTable, control_table
+from ehr_analytics.output_checks import HIDDEN, CheckResult, check_outputs
 from ehr_analytics.register import Register
-from ehr_analytics.study import Measure, Run, Study, get_run, people_of, run_folder, stored
+from ehr_analytics.study import (
+    Measure,
+    Run,
+    Study,
+    get_run,
+    people_column,
+    read_stored_study,
+    run_folder,
+)
 from ehr_fhir.errors import Conflict, Forbidden, Unprocessable
 
 APPROVALS_NEEDED = 2
 
-_NOTES = {
+_POLICY_NOTES = {
     "opensafely-7-5": "up to 7 hidden or left out, others to the nearest 5",
     "midpoint-6": "each count is the middle of its six",
     "acro-10": "below 10 hidden or left out",
@@ -49,7 +57,7 @@ class Proposal:
     """A run in the airlock: its state, what the checks said, who decided what."""
 
     run: Run
-    checks: tuple[Check, ...]
+    checks: tuple[CheckResult, ...]
     decisions: tuple[Decision, ...]
 
     @property
@@ -69,63 +77,65 @@ class Release:
     cells_hidden: int
 
 
-def propose(register: Register, run_id: str, who: str) -> Proposal:
+def propose_outputs(register: Register, run_id: str, who: str) -> Proposal:
     """Make a run's controlled tables and plots, check them, lay them before the checkers."""
     run = get_run(register, run_id)
     if run.state not in {"done", "failed"}:
         raise Conflict(f"The run is {run.state} already.")
     folder = run_folder(register, run_id)
-    study = stored(folder)
+    study = read_stored_study(folder)
     outputs = folder / "outputs"
     shutil.rmtree(outputs, ignore_errors=True)
     outputs.mkdir(mode=0o700)
     controls = {}
     for measure in study.measures:
-        controlled = _controlled(folder, study, measure)
-        names = _write(outputs, study, measure, controlled)
+        controlled = _control_measure(folder, study, measure)
+        names = _write_outputs(outputs, study, measure, controlled)
         controls.update({name: dict(controlled.record) for name in names})
-    checks = check_folder(outputs, study.policy, study.counts())
+    checks = check_outputs(outputs, study.policy, study.count_columns())
     _write_json(folder / "controls.json", controls)
     _write_json(folder / "checks.json", [asdict(check) for check in checks])
 
     state = "proposed" if all(check.passed for check in checks) else "failed"
-    digests = _digests(outputs)
-    with register.writing() as connection:
+    digests = _hash_files(outputs)
+    with register.transaction() as connection:
         connection.execute(
             "UPDATE run SET state = ?, outputs = ? WHERE id = ?",
             (state, json.dumps(digests), run_id),
         )
-        register.log(
+        register.append_event(
             connection, run.project, who, "propose", run=run_id, before=run.state, after=state
         )
-    return proposal(register, run_id)
+    return get_proposal(register, run_id)
 
 
-def proposal(register: Register, run_id: str) -> Proposal:
+def get_proposal(register: Register, run_id: str) -> Proposal:
     """Return what lies before the checkers."""
     run = get_run(register, run_id)
     path = run_folder(register, run_id) / "checks.json"
     checks = json.loads(path.read_text("utf-8")) if path.exists() else []
-    with register.writing() as connection:
-        decisions = _decisions(connection, run_id)
-    return Proposal(run, tuple(Check(**check) for check in checks), decisions)
+    with register.transaction() as connection:
+        decisions = _read_decisions(connection, run_id)
+    return Proposal(run, tuple(CheckResult(**check) for check in checks), decisions)
 
 
-def decide(register: Register, run_id: str, who: str, verdict: str, reason: str) -> Proposal:
+def record_decision(
+    register: Register, run_id: str, who: str, verdict: str, reason: str
+) -> Proposal:
     """Approve or reject a proposed run, with the reason."""
     run = get_run(register, run_id)
-    project = projects.get(register, run.project)
+    project = projects.get_project(register, run.project)
     if verdict not in {"approve", "reject"}:
         raise Unprocessable("A verdict is approve or reject.")
     if not reason.strip():
         raise Unprocessable("Say why: the researcher reads the reason.")
     if who == run.who or who == project.applicant or who in project.people:
         raise Forbidden("Nobody checks the outputs of a project of their own.")
-    with register.writing() as connection:
-        state = _state(connection, run_id)
+    with register.transaction() as connection:
+        state = _read_state(connection, run_id)
         if state != "proposed":
             raise Conflict(f"The run is {state}; only a run whose checks all passed is decided on.")
-        if any(decision.person == who for decision in _decisions(connection, run_id)):
+        if any(decision.person == who for decision in _read_decisions(connection, run_id)):
             raise Forbidden("You have decided on this run: a different person gives the second.")
         connection.execute(
             "INSERT INTO decision VALUES (?, ?, ?, ?, ?)",
@@ -133,21 +143,21 @@ def decide(register: Register, run_id: str, who: str, verdict: str, reason: str)
         )
         after = "rejected" if verdict == "reject" else "proposed"
         connection.execute("UPDATE run SET state = ? WHERE id = ?", (after, run_id))
-        register.log(
+        register.append_event(
             connection, run.project, who, verdict, run=run_id, before=state, after=after,
             detail={"reason": reason},
         )  # fmt: skip
-    return proposal(register, run_id)
+    return get_proposal(register, run_id)
 
 
-def release(register: Register, run_id: str, who: str) -> Release:
+def release_outputs(register: Register, run_id: str, who: str) -> Release:
     """Copy an approved run's outputs out, with the record of the controls on each file."""
     run = get_run(register, run_id)
     folder = run_folder(register, run_id)
     target = register.folder / "released" / run.project / run_id
-    with register.writing() as connection:
-        state = _state(connection, run_id)
-        decisions = _decisions(connection, run_id)
+    with register.transaction() as connection:
+        state = _read_state(connection, run_id)
+        decisions = _read_decisions(connection, run_id)
         approvers = {decision.person for decision in decisions if decision.verdict == "approve"}
         if state != "proposed" or len(approvers) < APPROVALS_NEEDED:
             raise Conflict(
@@ -156,7 +166,7 @@ def release(register: Register, run_id: str, who: str) -> Release:
             )
         row = connection.execute("SELECT outputs FROM run WHERE id = ?", (run_id,)).fetchone()
         approved: Mapping[str, str] = json.loads(row["outputs"])
-        files = _copy(folder / "outputs", target, approved)
+        files = _copy_approved_files(folder / "outputs", target, approved)
         controls = json.loads((folder / "controls.json").read_text("utf-8"))
         _write_json(
             target / "controls.json",
@@ -179,7 +189,7 @@ def release(register: Register, run_id: str, who: str) -> Release:
             },
         )
         connection.execute("UPDATE run SET state = 'released' WHERE id = ?", (run_id,))
-        register.log(
+        register.append_event(
             connection, run.project, who, "release", run=run_id, before=state, after="released",
             detail={"files": approved},
         )  # fmt: skip
@@ -193,11 +203,11 @@ def release(register: Register, run_id: str, who: str) -> Release:
     )
 
 
-def _controlled(folder: Path, study: Study, measure: Measure) -> Controlled:
+def _control_measure(folder: Path, study: Study, measure: Measure) -> ControlledTable:
     with (folder / "raw" / f"{measure.name}.csv").open(newline="", encoding="utf-8") as lines:
         rows = list(csv.DictReader(lines))
-    counts = study.counts()
-    table = Table(
+    counts = study.count_columns()
+    table = CountTable(
         measure.by,
         counts,
         tuple(
@@ -206,11 +216,13 @@ def _controlled(folder: Path, study: Study, measure: Measure) -> Controlled:
         ),
     )
     people_behind = {study.unit: "people"}
-    people_behind |= {outcome: people_of(outcome) for outcome, _ in study.outcomes}
-    return control(study.policy, table, people_behind)
+    people_behind |= {outcome: people_column(outcome) for outcome, _ in study.outcomes}
+    return control_table(study.policy, table, people_behind)
 
 
-def _write(outputs: Path, study: Study, measure: Measure, controlled: Controlled) -> list[str]:
+def _write_outputs(
+    outputs: Path, study: Study, measure: Measure, controlled: ControlledTable
+) -> list[str]:
     table = controlled.table
     with (outputs / f"{measure.name}.csv").open("w", newline="", encoding="utf-8") as out:
         writer = csv.writer(out)
@@ -220,13 +232,14 @@ def _write(outputs: Path, study: Study, measure: Measure, controlled: Controlled
     if not table.rows:
         return [f"{measure.name}.csv"]
     shown = ("people", study.unit, *(outcome for outcome, _ in study.outcomes))
-    note = f"Disclosure control: {study.policy} ({_NOTES.get(study.policy, 'see controls.json')})."
-    bars(table, shown, measure.title, note, outputs / f"{measure.name}.png")
+    effect = _POLICY_NOTES.get(study.policy, "see controls.json")
+    note = f"Disclosure control: {study.policy} ({effect})."
+    draw_bar_chart(table, shown, measure.title, note, outputs / f"{measure.name}.png")
     return [f"{measure.name}.csv", f"{measure.name}.png"]
 
 
-def _copy(outputs: Path, target: Path, approved: Mapping[str, str]) -> list[str]:
-    if _digests(outputs) != approved:
+def _copy_approved_files(outputs: Path, target: Path, approved: Mapping[str, str]) -> list[str]:
+    if _hash_files(outputs) != approved:
         raise Conflict("The outputs are not the ones that were checked: propose the run again.")
     target.parent.mkdir(parents=True, exist_ok=True)
     # The folder appears in one step: nobody ever finds half a release.
@@ -238,19 +251,19 @@ def _copy(outputs: Path, target: Path, approved: Mapping[str, str]) -> list[str]
     return sorted(approved)
 
 
-def _digests(outputs: Path) -> dict[str, str]:
+def _hash_files(outputs: Path) -> dict[str, str]:
     return {
         path.name: hashlib.sha256(path.read_bytes()).hexdigest()
         for path in sorted(outputs.iterdir())
     }
 
 
-def _state(connection: sqlite3.Connection, run_id: str) -> str:
+def _read_state(connection: sqlite3.Connection, run_id: str) -> str:
     row = connection.execute("SELECT state FROM run WHERE id = ?", (run_id,)).fetchone()
     return str(row["state"])
 
 
-def _decisions(connection: sqlite3.Connection, run_id: str) -> tuple[Decision, ...]:
+def _read_decisions(connection: sqlite3.Connection, run_id: str) -> tuple[Decision, ...]:
     rows = connection.execute(
         "SELECT person, verdict, reason, at FROM decision WHERE run = ? ORDER BY at, rowid",
         (run_id,),

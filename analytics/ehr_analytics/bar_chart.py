@@ -7,14 +7,16 @@ from pathlib import Path
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
-from ehr_analytics.disclosure_control import Table
+from ehr_analytics.disclosure_control import CountTable
 
 # Okabe and Ito's colours and a hatch each: told apart without colour vision, and on paper.
 _STYLES = (("#0072B2", ""), ("#E69F00", "//"), ("#009E73", ".."), ("#CC79A7", "xx"))
 _BAR = 0.8
 
 
-def bars(table: Table, counts: tuple[str, ...], title: str, note: str, path: Path) -> None:
+def draw_bar_chart(
+    table: CountTable, counts: tuple[str, ...], title: str, note: str, path: Path
+) -> None:
     """Draw one group of horizontal bars per row, one bar per count, with the number at its end."""
     labels = [", ".join(strata) or "all" for strata, _ in table.rows]
     height = 1.8 + 0.45 * max(1, len(labels)) * max(1, len(counts)) * 0.7

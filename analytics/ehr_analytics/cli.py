@@ -57,7 +57,7 @@ def project_new(
     register = Register(data)
     first: date = since.date() if since else register.clock().date()
     _show(
-        projects.new(
+        projects.create_project(
             register,
             projects.Project(
                 id=project_id,
@@ -77,13 +77,13 @@ def project_new(
 @project_app.command("submit")
 def project_submit(project_id: ProjectId, who: Who, data: Data = DEFAULT_DATA) -> None:
     """Hand a draft in. Example: ehr research project submit falls --as researcher.lau"""
-    _show(projects.submit(Register(data), project_id, who))
+    _show(projects.submit_project(Register(data), project_id, who))
 
 
 @project_app.command("approve")
 def project_approve(project_id: ProjectId, who: Who, data: Data = DEFAULT_DATA) -> None:
     """Give one of two approvals. Example: ehr research project approve falls --as steward.ng"""
-    _show(projects.approve(Register(data), project_id, who))
+    _show(projects.approve_project(Register(data), project_id, who))
 
 
 @project_app.command("return")
@@ -97,7 +97,7 @@ def project_return(
 
     Example: ehr research project return falls --as steward.ng --reason "Name the people."
     """
-    _show(projects.send_back(Register(data), project_id, who, reason))
+    _show(projects.return_project(Register(data), project_id, who, reason))
 
 
 @project_app.command("open")
@@ -109,14 +109,14 @@ def project_open(project_id: ProjectId, who: Who, data: Data = DEFAULT_DATA) -> 
 @project_app.command("close")
 def project_close(project_id: ProjectId, who: Who, data: Data = DEFAULT_DATA) -> None:
     """Close a project and destroy its key. Example: ehr research project close falls --as admin"""
-    _show(projects.close(Register(data), project_id, who))
+    _show(projects.close_project(Register(data), project_id, who))
 
 
 @project_app.command("list")
 def project_list(data: Data = DEFAULT_DATA) -> None:
     """List the projects. Example: ehr research project list"""
     table = Table("project", "state", "applicant", "approved by", "until", "title")
-    for project in projects.projects(Register(data)):
+    for project in projects.list_projects(Register(data)):
         approvers = ", ".join(project.approvers)
         until = project.period_to.isoformat()
         table.add_row(project.id, project.state, project.applicant, approvers, until, project.title)
@@ -127,7 +127,7 @@ def project_list(data: Data = DEFAULT_DATA) -> None:
 def project_log(project_id: ProjectId, data: Data = DEFAULT_DATA) -> None:
     """Show every step of a project and its runs. Example: ehr research project log falls"""
     register = Register(data)
-    projects.get(register, project_id)
+    projects.get_project(register, project_id)
     table = Table("when", "who", "step", "from", "to", "run")
     for event in register.events(project_id):
         table.add_row(
@@ -147,9 +147,11 @@ def run_study(
 
     Example: ehr research run acute-returns --as researcher.lau
     """
-    path = Path(study_file) if study_file.endswith(".toml") else study.committed(study_file)
-    plan, register = study.load(path), Register(data)
-    record = study.run(register, spark_session(data / "spark"), plan, who)
+    path = (
+        Path(study_file) if study_file.endswith(".toml") else study.bundled_study_path(study_file)
+    )
+    plan, register = study.load_study(path), Register(data)
+    record = study.run_study(register, spark_session(data / "spark"), plan, who)
     typer.echo(
         f"Run {record.id} is done; its results wait inside for `ehr research airlock check`."
     )
@@ -159,7 +161,7 @@ def run_study(
 def airlock_list(data: Data = DEFAULT_DATA) -> None:
     """List the runs and how far they are. Example: ehr research airlock list"""
     table = Table("run", "project", "by", "at", "state")
-    for run in study.runs(Register(data)):
+    for run in study.list_runs(Register(data)):
         table.add_row(run.id, run.project, run.who, run.at, run.state)
     Console().print(table)
 
@@ -168,7 +170,7 @@ def airlock_list(data: Data = DEFAULT_DATA) -> None:
 def airlock_check(run_id: RunId, who: Who, data: Data = DEFAULT_DATA) -> None:
     """Control a run's results and check them. Example: ehr research airlock check RUN --as LOGIN"""
     register = Register(data)
-    proposed = airlock.propose(register, run_id, who)
+    proposed = airlock.propose_outputs(register, run_id, who)
     table = Table("check", "file", "", "reason")
     for check in proposed.checks:
         table.add_row(check.name, check.file, "yes" if check.passed else "NO", check.reason)
@@ -212,12 +214,12 @@ def airlock_release(run_id: RunId, who: Who, data: Data = DEFAULT_DATA) -> None:
 
     Example: ehr research airlock release RUN --as steward.ng
     """
-    released = airlock.release(Register(data), run_id, who)
+    released = airlock.release_outputs(Register(data), run_id, who)
     typer.echo(f"{len(released.files)} files released to {released.folder}")
 
 
 def _decide(data: Path, run_id: str, who: str, verdict: str, reason: str) -> None:
-    proposed = airlock.decide(Register(data), run_id, who, verdict, reason)
+    proposed = airlock.record_decision(Register(data), run_id, who, verdict, reason)
     typer.echo(f"Run {run_id} is {proposed.run.state}; {len(proposed.decisions)} decided.")
 
 

@@ -14,10 +14,10 @@ from ehr_analytics import airlock, study
 from ehr_analytics import project as projects
 from ehr_analytics.project import Project
 from ehr_analytics.register import Register
-from ehr_etl.lake import Lake, row_count
+from ehr_etl.lake import Lake, count_rows
 from ehr_fhir.errors import Fault
 
-ITEMS = (
+DATA_ITEMS = (
     "patient_demographics.id",
     "patient_demographics.gender",
     "patient_demographics.birth_year",
@@ -58,39 +58,39 @@ def run_approved_study(
     """Apply for, approve and open the study's project if need be; run, check and release."""
     started = time.monotonic()
     register = Register(data)
-    plan = study.load(study_file or study.committed("acute-returns"))
-    if plan.project not in {project.id for project in projects.projects(register)}:
+    plan = study.load_study(study_file or study.bundled_study_path("acute-returns"))
+    if plan.project not in {project.id for project in projects.list_projects(register)}:
         on_progress("project applied for, approved by two people and opened")
-        _open_project(register, plan, applicant, approvers, ethics)
+        _open_study_project(register, plan, applicant, approvers, ethics)
     on_progress("study runs on the project's views")
-    run = study.run(register, spark, plan, applicant)
+    run = study.run_study(register, spark, plan, applicant)
     on_progress("results pass the airlock")
-    proposed = airlock.propose(register, run.id, applicant)
+    proposed = airlock.propose_outputs(register, run.id, applicant)
     if not proposed.passed:
         failed = {check.name for check in proposed.checks if not check.passed}
         raise Fault(f"The airlock's checks refused the outputs: {', '.join(sorted(failed))}.")
     for checker in approvers:
         reason = "Small numbers hidden, the others rounded; no identifiers."
-        airlock.decide(register, run.id, checker, "approve", reason)
-    released = airlock.release(register, run.id, approvers[0])
+        airlock.record_decision(register, run.id, checker, "approve", reason)
+    released = airlock.release_outputs(register, run.id, approvers[0])
     return StudyReport(
         project=run.project,
         run=run.id,
         folder=released.folder,
         files=released.files,
         tables=dict(run.tables),
-        rows=sum(row_count(Lake(data / "lake"), f"gold/{view}") for view in run.tables),
+        rows=sum(count_rows(Lake(data / "lake"), f"gold/{view}") for view in run.tables),
         cells=released.cells,
         cells_hidden=released.cells_hidden,
         seconds=time.monotonic() - started,
     )
 
 
-def _open_project(
+def _open_study_project(
     register: Register, plan: study.Study, applicant: str, approvers: tuple[str, str], ethics: str
 ) -> None:
     today = register.clock().date()
-    projects.new(
+    projects.create_project(
         register,
         Project(
             id=plan.project,
@@ -98,13 +98,13 @@ def _open_project(
             purpose=plan.question,
             applicant=applicant,
             ethics=ethics,
-            items=ITEMS,
+            items=DATA_ITEMS,
             people=(applicant,),
             period_from=today,
             period_to=today + timedelta(days=365),
         ),
     )
-    projects.submit(register, plan.project, applicant)
+    projects.submit_project(register, plan.project, applicant)
     for approver in approvers:
-        projects.approve(register, plan.project, approver)
+        projects.approve_project(register, plan.project, approver)
     projects.open_project(register, plan.project, approvers[0])

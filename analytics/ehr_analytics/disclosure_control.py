@@ -15,7 +15,7 @@ Cell = int | None
 
 
 @dataclass(frozen=True)
-class Table:
+class CountTable:
     """A table of counts: strata as text, counts as numbers (None: hidden)."""
 
     strata: tuple[str, ...]
@@ -24,14 +24,16 @@ class Table:
 
 
 @dataclass(frozen=True)
-class Controlled:
+class ControlledTable:
     """A table that may be looked at outside, and the record of what was done to it."""
 
-    table: Table
+    table: CountTable
     record: Mapping[str, object]
 
 
-def control(policy: str, table: Table, people_behind: Mapping[str, str]) -> Controlled:
+def control_table(
+    policy: str, table: CountTable, people_behind: Mapping[str, str]
+) -> ControlledTable:
     """Apply a policy to every count, then hide counts whose number of people is hidden.
 
     `people_behind` names, for a count, the count of the people it is about.
@@ -46,7 +48,7 @@ def control(policy: str, table: Table, people_behind: Mapping[str, str]) -> Cont
     applied = disclosure.apply(policy, dictionaries, table.counts)
     rows, hidden_for_people = [], 0
     for (strata, _), row in zip(table.rows, applied.rows, strict=True):
-        cells: dict[str, Cell] = {count: _cell(row[count]) for count in table.counts}
+        cells: dict[str, Cell] = {count: _count_or_hidden(row[count]) for count in table.counts}
         for count, people in people_behind.items():
             if cells[people] is None and cells[count] is not None:
                 cells[count] = None
@@ -55,7 +57,7 @@ def control(policy: str, table: Table, people_behind: Mapping[str, str]) -> Cont
     # A row of nothing but hidden counts would tell that somebody has it, and by its place about
     # how many: it is left out, as a row of nobody is.
     kept = tuple(row for row in rows if any(cell is not None for cell in row[1]))
-    shown = Table(table.strata, table.counts, kept)
+    shown = CountTable(table.strata, table.counts, kept)
     cells_shown = [cell for _, row_cells in rows for cell in row_cells]
     # The digest of the file stands beside the record, in controls.json.
     record = {
@@ -65,8 +67,8 @@ def control(policy: str, table: Table, people_behind: Mapping[str, str]) -> Cont
         "cells": len(cells_shown),
         "cells_hidden": cells_shown.count(None),
     }
-    return Controlled(shown, record)
+    return ControlledTable(shown, record)
 
 
-def _cell(value: object) -> Cell:
+def _count_or_hidden(value: object) -> Cell:
     return value if isinstance(value, int) else None

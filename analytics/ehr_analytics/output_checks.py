@@ -27,7 +27,7 @@ _ID_VALUE = re.compile(
 
 
 @dataclass(frozen=True)
-class Check:
+class CheckResult:
     """What was looked at in which file, whether it passed, and why."""
 
     name: str
@@ -36,25 +36,25 @@ class Check:
     reason: str
 
 
-def check_folder(folder: Path, policy: str, counts: Sequence[str]) -> tuple[Check, ...]:
+def check_outputs(folder: Path, policy: str, counts: Sequence[str]) -> tuple[CheckResult, ...]:
     """Check every file of a folder of outputs under the policy it was made by."""
-    results: list[Check] = []
+    results: list[CheckResult] = []
     for path in sorted(folder.rglob("*")):
         if path.is_dir():
             continue
-        results.append(_file_type(path))
-        results.append(_size(path))
+        results.append(_check_file_type(path))
+        results.append(_check_size(path))
         if path.suffix == ".csv":
-            results += _table(path, policy, counts)
+            results += _check_table(path, policy, counts)
     if not results:
-        results.append(Check("not empty", folder.name, False, "there is nothing to release"))
+        results.append(CheckResult("not empty", folder.name, False, "there is nothing to release"))
     return tuple(results)
 
 
-def may_be_shown(policy: str, count: int) -> bool:
+def is_allowed_count(policy: str, count: int) -> bool:
     """Say whether a count can be the outcome of a policy.
 
-    >>> [may_be_shown("opensafely-7-5", count) for count in (0, 5, 7, 8, 10)]
+    >>> [is_allowed_count("opensafely-7-5", count) for count in (0, 5, 7, 8, 10)]
     [False, False, False, False, True]
     """
     if policy == "opensafely-7-5":
@@ -65,63 +65,71 @@ def may_be_shown(policy: str, count: int) -> bool:
     return policy == "acro-10" and count >= 10
 
 
-def _file_type(path: Path) -> Check:
+def _check_file_type(path: Path) -> CheckResult:
     start = FILE_TYPES.get(path.suffix)
     if path.is_symlink() or start is None:
-        return Check("file type", path.name, False, "only CSV and PNG files leave")
+        return CheckResult("file type", path.name, False, "only CSV and PNG files leave")
     with path.open("rb") as content:
         if not content.read(len(start)) == start:
-            return Check("file type", path.name, False, "the content is not what the name says")
-    return Check("file type", path.name, True, "CSV or PNG, by name and by content")
+            return CheckResult(
+                "file type", path.name, False, "the content is not what the name says"
+            )
+    return CheckResult("file type", path.name, True, "CSV or PNG, by name and by content")
 
 
-def _size(path: Path) -> Check:
+def _check_size(path: Path) -> CheckResult:
     size = path.stat().st_size
-    return Check("size", path.name, size <= MAX_BYTES, f"{size} bytes of at most {MAX_BYTES}")
+    return CheckResult("size", path.name, size <= MAX_BYTES, f"{size} bytes of at most {MAX_BYTES}")
 
 
-def _table(path: Path, policy: str, counts: Sequence[str]) -> list[Check]:
+def _check_table(path: Path, policy: str, counts: Sequence[str]) -> list[CheckResult]:
     with path.open(newline="", encoding="utf-8") as lines:
         reader = csv.DictReader(lines)
         rows = list(reader)
         fields = list(reader.fieldnames or ())
     return [
-        _row_limit(path, len(rows)),
-        _columns(path, fields),
-        _values(path, rows, [field for field in fields if field not in counts]),
-        _cells(path, rows, policy, [field for field in fields if field in counts]),
+        _check_row_limit(path, len(rows)),
+        _check_column_names(path, fields),
+        _check_values(path, rows, [field for field in fields if field not in counts]),
+        _check_cells(path, rows, policy, [field for field in fields if field in counts]),
     ]
 
 
-def _row_limit(path: Path, rows: int) -> Check:
-    return Check("row limit", path.name, rows <= MAX_ROWS, f"{rows} rows of at most {MAX_ROWS}")
+def _check_row_limit(path: Path, rows: int) -> CheckResult:
+    return CheckResult(
+        "row limit", path.name, rows <= MAX_ROWS, f"{rows} rows of at most {MAX_ROWS}"
+    )
 
 
-def _columns(path: Path, fields: Sequence[str]) -> Check:
+def _check_column_names(path: Path, fields: Sequence[str]) -> CheckResult:
     found = [field for field in fields if _ID_COLUMN.search(field.lower())]
     reason = (
         f"columns like identifiers: {', '.join(found)}" if found else "no column of identifiers"
     )
-    return Check("column names", path.name, not found, reason)
+    return CheckResult("column names", path.name, not found, reason)
 
 
-def _values(path: Path, rows: Sequence[dict[str, str]], strata: Sequence[str]) -> Check:
+def _check_values(path: Path, rows: Sequence[dict[str, str]], strata: Sequence[str]) -> CheckResult:
     # The value itself is not repeated: the reason may travel further than the file.
     found = sorted({s for row in rows for s in strata if _ID_VALUE.fullmatch(row[s] or "")})
     reason = f"values like identifiers in: {', '.join(found)}" if found else "no identifier or date"
-    return Check("values", path.name, not found, reason)
+    return CheckResult("values", path.name, not found, reason)
 
 
-def _cells(path: Path, rows: Sequence[dict[str, str]], policy: str, counts: Sequence[str]) -> Check:
-    bad = sum(not _cell_may_leave(row[count], policy) for row in rows for count in counts)
+def _check_cells(
+    path: Path, rows: Sequence[dict[str, str]], policy: str, counts: Sequence[str]
+) -> CheckResult:
+    bad = sum(not _is_allowed_cell(row[count], policy) for row in rows for count in counts)
     total = len(rows) * len(counts)
     if not counts:
-        return Check("small cells", path.name, False, "no column of counts that the study declares")
+        return CheckResult(
+            "small cells", path.name, False, "no column of counts that the study declares"
+        )
     reason = f"{bad} of {total} cells break {policy}" if bad else f"{total} cells keep {policy}"
-    return Check("small cells", path.name, bad == 0, reason)
+    return CheckResult("small cells", path.name, bad == 0, reason)
 
 
-def _cell_may_leave(text: str, policy: str) -> bool:
+def _is_allowed_cell(text: str, policy: str) -> bool:
     if text == HIDDEN:
         return True
-    return text.isascii() and text.isdigit() and may_be_shown(policy, int(text))
+    return text.isascii() and text.isdigit() and is_allowed_count(policy, int(text))

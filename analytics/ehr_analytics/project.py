@@ -49,7 +49,7 @@ class Project:
     state: str = "draft"
     approvers: tuple[str, ...] = ()
 
-    def columns(self) -> dict[str, tuple[str, ...]]:
+    def columns_by_view(self) -> dict[str, tuple[str, ...]]:
         """Return the approved columns of each view.
 
         The order of the columns is the order of the application.
@@ -61,10 +61,10 @@ class Project:
         return {view: tuple(columns) for view, columns in views.items()}
 
 
-def new(register: Register, project: Project) -> Project:
+def create_project(register: Register, project: Project) -> Project:
     """Write down a new project as a draft."""
     _require_complete(project)
-    with register.writing() as connection:
+    with register.transaction() as connection:
         if connection.execute("SELECT 1 FROM project WHERE id = ?", (project.id,)).fetchone():
             raise Conflict(f"There is already a project {project.id}: choose another id.")
         connection.execute(
@@ -81,34 +81,34 @@ def new(register: Register, project: Project) -> Project:
                 project.period_to.isoformat(),
             ),
         )
-        register.log(connection, project.id, project.applicant, "new", after="draft")
-        return _get(connection, project.id)
+        register.append_event(connection, project.id, project.applicant, "new", after="draft")
+        return _read_project(connection, project.id)
 
 
-def submit(register: Register, project_id: str, who: str) -> Project:
+def submit_project(register: Register, project_id: str, who: str) -> Project:
     """Hand a draft in for approval; only the applicant does."""
-    with register.writing() as connection:
-        project = _get(connection, project_id)
+    with register.transaction() as connection:
+        project = _read_project(connection, project_id)
         if who != project.applicant:
             raise Forbidden("Only the applicant submits a project.")
-        return _move(register, connection, project, who, "submit")
+        return _change_state(register, connection, project, who, "submit")
 
 
-def send_back(register: Register, project_id: str, who: str, reason: str) -> Project:
+def return_project(register: Register, project_id: str, who: str, reason: str) -> Project:
     """Return a submitted project to its applicant, with the reason; earlier approvals lapse."""
-    with register.writing() as connection:
-        project = _get(connection, project_id)
+    with register.transaction() as connection:
+        project = _read_project(connection, project_id)
         _require_independent(project, who)
         if not reason.strip():
             raise Unprocessable("Say why the project goes back.")
         connection.execute("DELETE FROM approval WHERE project = ?", (project_id,))
-        return _move(register, connection, project, who, "return", {"reason": reason})
+        return _change_state(register, connection, project, who, "return", {"reason": reason})
 
 
-def approve(register: Register, project_id: str, who: str) -> Project:
+def approve_project(register: Register, project_id: str, who: str) -> Project:
     """Approve a submitted project; the second of two different approvers makes it approved."""
-    with register.writing() as connection:
-        project = _get(connection, project_id)
+    with register.transaction() as connection:
+        project = _read_project(connection, project_id)
         _require_state(project, "approve")
         _require_independent(project, who)
         if who in project.approvers:
@@ -117,50 +117,50 @@ def approve(register: Register, project_id: str, who: str) -> Project:
             "INSERT INTO approval VALUES (?, ?, ?)", (project_id, who, register.timestamp())
         )
         if len(project.approvers) + 1 < APPROVALS_NEEDED:
-            register.log(
+            register.append_event(
                 connection, project_id, who, "approve", before="submitted", after="submitted"
             )
-            return _get(connection, project_id)
-        return _move(register, connection, project, who, "approve")
+            return _read_project(connection, project_id)
+        return _change_state(register, connection, project, who, "approve")
 
 
 def open_project(register: Register, project_id: str, who: str) -> Project:
     """Open an approved project and make its key; one of its approvers does."""
-    with register.writing() as connection:
-        project = _get(connection, project_id)
+    with register.transaction() as connection:
+        project = _read_project(connection, project_id)
         _require_state(project, "open")
         if who not in project.approvers:
             raise Forbidden("One of the project's approvers opens it.")
-        _make_key(key_path(register.data, project_id))
-        return _move(register, connection, project, who, "open")
+        _create_key(project_key_path(register.data, project_id))
+        return _change_state(register, connection, project, who, "open")
 
 
-def close(register: Register, project_id: str, who: str) -> Project:
+def close_project(register: Register, project_id: str, who: str) -> Project:
     """Close an open project and destroy its key: its pseudonyms can never be made again."""
-    with register.writing() as connection:
-        project = _get(connection, project_id)
+    with register.transaction() as connection:
+        project = _read_project(connection, project_id)
         if who != project.applicant and who not in project.approvers:
             raise Forbidden("The applicant or one of the approvers closes a project.")
-        closed = _move(register, connection, project, who, "close")
+        closed = _change_state(register, connection, project, who, "close")
     # Only once the closing is kept: a key lost without it would stop an open project.
-    key_path(register.data, project_id).unlink(missing_ok=True)
+    project_key_path(register.data, project_id).unlink(missing_ok=True)
     return closed
 
 
-def get(register: Register, project_id: str) -> Project:
+def get_project(register: Register, project_id: str) -> Project:
     """Return a project with its approvers."""
-    with register.writing() as connection:
-        return _get(connection, project_id)
+    with register.transaction() as connection:
+        return _read_project(connection, project_id)
 
 
-def projects(register: Register) -> list[Project]:
+def list_projects(register: Register) -> list[Project]:
     """Return all projects by id."""
-    with register.writing() as connection:
+    with register.transaction() as connection:
         ids = [row["id"] for row in connection.execute("SELECT id FROM project ORDER BY id")]
-        return [_get(connection, project_id) for project_id in ids]
+        return [_read_project(connection, project_id) for project_id in ids]
 
 
-def require_usable(project: Project, who: str, today: date) -> None:
+def require_open_for(project: Project, who: str, today: date) -> None:
     """Refuse work on a project that is not open, not this person's, or out of its period."""
     if project.state != "open":
         raise Conflict(f"Project {project.id} is {project.state}: only an open project runs.")
@@ -172,12 +172,12 @@ def require_usable(project: Project, who: str, today: date) -> None:
         )
 
 
-def key_path(data: Path, project_id: str) -> Path:
+def project_key_path(data: Path, project_id: str) -> Path:
     """Return where the key of a project lies."""
     return data / "keys" / "research" / f"{project_id}.key"
 
 
-def _get(connection: sqlite3.Connection, project_id: str) -> Project:
+def _read_project(connection: sqlite3.Connection, project_id: str) -> Project:
     row = connection.execute("SELECT * FROM project WHERE id = ?", (project_id,)).fetchone()
     if row is None:
         raise NotFound(f"There is no project {project_id!r}.")
@@ -199,7 +199,7 @@ def _get(connection: sqlite3.Connection, project_id: str) -> Project:
     )
 
 
-def _move(
+def _change_state(
     register: Register,
     connection: sqlite3.Connection,
     project: Project,
@@ -210,8 +210,10 @@ def _move(
     _require_state(project, action)
     before, after = TRANSITIONS[action]
     connection.execute("UPDATE project SET state = ? WHERE id = ?", (after, project.id))
-    register.log(connection, project.id, who, action, before=before, after=after, detail=detail)
-    return _get(connection, project.id)
+    register.append_event(
+        connection, project.id, who, action, before=before, after=after, detail=detail
+    )
+    return _read_project(connection, project.id)
 
 
 def _require_state(project: Project, action: str) -> None:
@@ -252,7 +254,7 @@ def _faulty_items(items: Sequence[str]) -> list[str]:
     ][:1]
 
 
-def _make_key(path: Path) -> None:
+def _create_key(path: Path) -> None:
     path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
     path.touch(mode=0o600)
     path.write_text(secrets.token_hex(32), "ascii")

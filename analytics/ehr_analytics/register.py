@@ -43,13 +43,13 @@ class Register:
         self.clock = clock
         # Raw results lie below: only the account that runs the platform may look in.
         self.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-        with self.writing() as connection:
+        with self.transaction() as connection:
             connection.executescript(
                 files(__package__).joinpath("queries", "register.sql").read_text("utf-8")
             )
 
     @contextmanager
-    def writing(self) -> Iterator[sqlite3.Connection]:
+    def transaction(self) -> Iterator[sqlite3.Connection]:
         """Yield a connection inside one transaction: all of a step is kept, or nothing."""
         connection = sqlite3.connect(self.folder / "research.db", timeout=30, isolation_level=None)
         connection.row_factory = sqlite3.Row
@@ -63,7 +63,7 @@ class Register:
         finally:
             connection.close()
 
-    def log(
+    def append_event(
         self,
         connection: sqlite3.Connection,
         project: str,
@@ -88,7 +88,7 @@ class Register:
 
     def events(self, project: str) -> list[Event]:
         """Return the log of a project, oldest first."""
-        with self.writing() as connection:
+        with self.transaction() as connection:
             rows = connection.execute(
                 "SELECT at, project, run, who, action, before, after, detail FROM event"
                 " WHERE project = ? ORDER BY seq",

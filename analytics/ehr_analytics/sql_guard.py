@@ -1,9 +1,8 @@
-"""What a cohort's SQL may say: one SELECT on the project's own views, and nothing else.
+"""Guard on a cohort's SQL: one SELECT over the project's own views, and nothing else.
 
-Two checks that know nothing of each other. `check_text` reads the words of the text: a sign or a
-function that is not listed is refused, and so is a relation that is not a view of the project.
-`check_plan` asks Spark's own parser which relations it saw. The study then runs in a session whose
-only views are the project's.
+Two checks that share no code. `check_sql_text` tokenizes the text and refuses every sign, function
+and relation that is not on a closed list. `check_sql_plan` asks Spark's own parser which relations
+it sees. The study then runs in a session whose only views are the project's.
 """
 
 from __future__ import annotations
@@ -50,7 +49,7 @@ _TOKEN = re.compile(
 )
 # Nodes of a parsed plan, one a line, below the strokes that draw the tree.
 _NODE = re.compile(r"^[\s:+-]*'?(?P<name>\w+)(?: \[(?P<first>[^\]]*)\])?")
-_NODES = frozenset(
+_ALLOWED_NODES = frozenset(
     """Aggregate CTE Distinct Except Filter GlobalLimit Intersect Join LocalLimit OneRowRelation
     Project Sort SubqueryAlias Union UnresolvedHaving UnresolvedRelation""".split()
 )
@@ -61,28 +60,28 @@ class _Token(NamedTuple):
     text: str
 
 
-def check_text(sql: str, views: Collection[str]) -> None:
+def check_sql_text(sql: str, views: Collection[str]) -> None:
     """Refuse a text that is not one SELECT over these views.
 
-    >>> check_text("SELECT class FROM encounter_flat", {"encounter_flat"})
-    >>> check_text("SELECT * FROM silver", {"encounter_flat"})
+    >>> check_sql_text("SELECT class FROM encounter_flat", {"encounter_flat"})
+    >>> check_sql_text("SELECT * FROM silver", {"encounter_flat"})
     Traceback (most recent call last):
     ehr_fhir.errors.Unprocessable: The cohort reads silver, which is not a view of this project.
     """
-    tokens = _tokens(sql)
+    tokens = _tokenize(sql)
     if not tokens or tokens[0].text not in {"select", "with"}:
         raise Unprocessable("The cohort is one SELECT, or WITH ... SELECT.")
     _check_words(tokens)
     _check_relations(tokens, set(views))
 
 
-def check_plan(spark: SparkSession, sql: str, views: Collection[str]) -> None:
+def check_sql_plan(spark: SparkSession, sql: str, views: Collection[str]) -> None:
     """Refuse a text in which Spark's parser sees a relation other than these views."""
     # The parser is reached through the JVM: PySpark has no typed door to it.
     session = spark._jsparkSession
     plan = session.sessionState().sqlParser().parsePlan(sql).toString()
     nodes = [match.groupdict("") for match in map(_NODE.match, plan.splitlines()) if match]
-    if any(node["name"] not in _NODES for node in nodes):
+    if any(node["name"] not in _ALLOWED_NODES for node in nodes):
         raise Unprocessable("Spark sees something other than a SELECT over views.")
     bound = {name.strip() for n in nodes if n["name"] == "CTE" for name in n["first"].split(",")}
     read = {n["first"] for n in nodes if n["name"] == "UnresolvedRelation"}
@@ -91,7 +90,7 @@ def check_plan(spark: SparkSession, sql: str, views: Collection[str]) -> None:
         raise Unprocessable("Spark sees a relation that is not a view of this project.")
 
 
-def _tokens(sql: str) -> list[_Token]:
+def _tokenize(sql: str) -> list[_Token]:
     tokens, position = [], 0
     while position < len(sql):
         match = _TOKEN.match(sql, position)
@@ -134,7 +133,7 @@ def _check_relations(tokens: list[_Token], views: set[str]) -> None:
     may_bind = tokens[0].text == "with"
     for number, token in enumerate(tokens):
         if token.text == "(":
-            if len(from_open) == 1 and may_bind and _binds(tokens, number):
+            if len(from_open) == 1 and may_bind and _opens_common_table(tokens, number):
                 binding = tokens[number - 2].text
             from_open.append(False)
         elif token.text == ")":
@@ -154,7 +153,7 @@ def _check_relations(tokens: list[_Token], views: set[str]) -> None:
             raise Unprocessable("The cohort lists relations with a comma: write JOIN.")
 
 
-def _binds(tokens: list[_Token], number: int) -> bool:
+def _opens_common_table(tokens: list[_Token], number: int) -> bool:
     """Say whether this parenthesis opens `name AS (SELECT`."""
     return (
         number >= 2

@@ -28,7 +28,7 @@ from pyspark.sql import functions as F
 from ehr_analytics import project as projects
 from ehr_analytics import sql_guard
 from ehr_analytics.register import Register
-from ehr_etl.spark.java_errors import java_errors
+from ehr_etl.spark.java_errors import translate_java_errors
 from ehr_fhir.errors import NotFound, Unavailable, Unprocessable
 
 Row = dict[str, object]
@@ -60,9 +60,11 @@ class Study:
     measures: tuple[Measure, ...]
     digest: str
 
-    def counts(self) -> tuple[str, ...]:
+    def count_columns(self) -> tuple[str, ...]:
         """Return the names of the counts in every table of this study."""
-        outcomes = [name for outcome, _ in self.outcomes for name in (outcome, people_of(outcome))]
+        outcomes = [
+            name for outcome, _ in self.outcomes for name in (outcome, people_column(outcome))
+        ]
         return ("people", self.unit, *outcomes)
 
 
@@ -81,12 +83,12 @@ class Run:
     state: str = "done"
 
 
-def people_of(count: str) -> str:
+def people_column(count: str) -> str:
     """Return the name of the count of people behind a count."""
     return f"{count}_people"
 
 
-def committed(name: str) -> Path:
+def bundled_study_path(name: str) -> Path:
     """Return the file of a study that comes with the platform."""
     path = Path(str(files(__package__).joinpath("studies", f"{name}.toml")))
     if not path.is_file():
@@ -94,7 +96,7 @@ def committed(name: str) -> Path:
     return path
 
 
-def load(path: Path) -> Study:
+def load_study(path: Path) -> Study:
     """Read a study's file; a fault in it is refused by name."""
     try:
         content = path.read_bytes()
@@ -106,12 +108,12 @@ def load(path: Path) -> Study:
     try:
         cohort = document["cohort"]
         study = Study(
-            **{key: str(document[key]) for key in _TEXTS},
+            **{key: str(document[key]) for key in _TEXT_KEYS},
             sql=str(cohort["sql"]),
             unit=str(cohort["unit"]),
             person=str(cohort["person"]),
             outcomes=tuple((str(k), str(v)) for k, v in document.get("outcomes", {}).items()),
-            measures=tuple(_measure(measure) for measure in document["measure"]),
+            measures=tuple(_parse_measure(measure) for measure in document["measure"]),
             digest=hashlib.sha256(content).hexdigest(),
         )
     except (KeyError, TypeError) as error:
@@ -120,19 +122,19 @@ def load(path: Path) -> Study:
     return study
 
 
-def run(register: Register, spark: SparkSession, study: Study, who: str) -> Run:
+def run_study(register: Register, spark: SparkSession, study: Study, who: str) -> Run:
     """Run a study for one of its project's people and keep the raw counts in the run's folder."""
-    project = projects.get(register, study.project)
-    projects.require_usable(project, who, register.clock().date())
-    columns = project.columns()
-    sql_guard.check_text(study.sql, columns)
-    key = projects.key_path(register.data, project.id).read_text("ascii")
-    with java_errors("running the study"), _analysis_errors():
-        sql_guard.check_plan(spark, study.sql, columns)
+    project = projects.get_project(register, study.project)
+    projects.require_open_for(project, who, register.clock().date())
+    columns = project.columns_by_view()
+    sql_guard.check_sql_text(study.sql, columns)
+    key = projects.project_key_path(register.data, project.id).read_text("ascii")
+    with translate_java_errors("running the study"), _translate_analysis_errors():
+        sql_guard.check_sql_plan(spark, study.sql, columns)
         # A session of its own: its only temporary views are the project's.
         session = spark.newSession()
         tables = _open_views(session, register.data / "lake" / "gold", columns, key)
-        results = _count(session.sql(study.sql), study)
+        results = _count_measures(session.sql(study.sql), study)
 
     now = register.clock()
     record = Run(
@@ -145,13 +147,13 @@ def run(register: Register, spark: SparkSession, study: Study, who: str) -> Run:
         version=package_version("ehr-commons"),
         tables=tables,
     )
-    _keep(register, study, record, results)
+    _store_run(register, study, record, results)
     return record
 
 
 def get_run(register: Register, run_id: str) -> Run:
     """Return a run of the log."""
-    with register.writing() as connection:
+    with register.transaction() as connection:
         row = connection.execute("SELECT * FROM run WHERE id = ?", (run_id,)).fetchone()
     if row is None:
         raise NotFound(f"There is no run {run_id!r}.")
@@ -159,9 +161,9 @@ def get_run(register: Register, run_id: str) -> Run:
     return Run(**{**fields, "tables": json.loads(row["tables"])})
 
 
-def runs(register: Register) -> list[Run]:
+def list_runs(register: Register) -> list[Run]:
     """Return the run log, oldest first."""
-    with register.writing() as connection:
+    with register.transaction() as connection:
         ids = [row["id"] for row in connection.execute("SELECT id FROM run ORDER BY at, id")]
     return [get_run(register, run_id) for run_id in ids]
 
@@ -171,7 +173,7 @@ def run_folder(register: Register, run_id: str) -> Path:
     return register.folder / "runs" / run_id
 
 
-def stored(folder: Path) -> Study:
+def read_stored_study(folder: Path) -> Study:
     """Return the study as it was when the run in this folder was made."""
     document = json.loads((folder / "study.json").read_text("utf-8"))
     measures = tuple(Measure(**{**m, "by": tuple(m["by"])}) for m in document["measures"])
@@ -179,11 +181,11 @@ def stored(folder: Path) -> Study:
     return Study(**{**document, "measures": measures, "outcomes": outcomes})
 
 
-_SET = "grouping_set"
-_TEXTS = ("name", "project", "title", "question", "policy")
+_GROUPING_SET = "grouping_set"
+_TEXT_KEYS = ("name", "project", "title", "question", "policy")
 
 
-def _measure(document: Mapping[str, object]) -> Measure:
+def _parse_measure(document: Mapping[str, object]) -> Measure:
     by, top = document["by"], document.get("top")
     if not isinstance(by, list) or not (top is None or isinstance(top, int)):
         raise TypeError("measure.by (a list) or measure.top (a number)")
@@ -197,12 +199,12 @@ def _require_names(study: Study) -> None:
         raise Unprocessable("Names of studies and measures are small letters, digits and hyphens.")
     if len(set(names[1:])) < len(study.measures):
         raise Unprocessable("Two measures have the same name.")
-    if any(set(measure.by) & set(study.counts()) for measure in study.measures):
+    if any(set(measure.by) & set(study.count_columns()) for measure in study.measures):
         raise Unprocessable("A measure counts by a column that has the name of a count.")
 
 
 @contextmanager
-def _analysis_errors() -> Iterator[None]:
+def _translate_analysis_errors() -> Iterator[None]:
     """Turn what Spark says of a cohort it does not understand into a refusal of the study."""
     try:
         yield
@@ -225,18 +227,20 @@ def _open_views(
         missing = sorted(set(wanted) - set(frame.columns))
         if missing:
             raise Unprocessable(f"The view {view} has no column {', '.join(missing)}.")
-        frame.select(*(_rekeyed(column, key) for column in wanted)).createOrReplaceTempView(view)
+        frame.select(*(_rekey_column(column, key) for column in wanted)).createOrReplaceTempView(
+            view
+        )
     return versions
 
 
-def _rekeyed(column: str, key: str) -> Column:
+def _rekey_column(column: str, key: str) -> Column:
     """Give identifiers the project's own pseudonyms: two projects' rows cannot be joined."""
     if column == "id" or column.endswith("_id"):
         return F.sha2(F.concat(F.lit(key), F.col(column)), 256).alias(column)
     return F.col(column)
 
 
-def _count(cohort: DataFrame, study: Study) -> dict[str, list[Row]]:
+def _count_measures(cohort: DataFrame, study: Study) -> dict[str, list[Row]]:
     """Count all measures in one job: per person and stratum first, then per stratum.
 
     Counting people so, as rows, costs one pass for all measures; count(DISTINCT) would copy every
@@ -249,30 +253,33 @@ def _count(cohort: DataFrame, study: Study) -> dict[str, list[Row]]:
         cohort.where(F.col(study.person).isNotNull())
         .groupingSets(sets, *columns)
         .agg(
-            F.grouping_id().alias(_SET),
+            F.grouping_id().alias(_GROUPING_SET),
             F.count(F.lit(1)).alias(study.unit),
             *(F.count_if(F.col(column)).alias(name) for name, column in study.outcomes),
         )
     )
-    table = per_person.groupBy(_SET, *strata).agg(
+    table = per_person.groupBy(_GROUPING_SET, *strata).agg(
         F.count(F.lit(1)).alias("people"),
         F.sum(study.unit).alias(study.unit),
         *(F.sum(name).alias(name) for name, _ in study.outcomes),
-        *(F.count_if(F.col(name) > 0).alias(people_of(name)) for name, _ in study.outcomes),
+        *(F.count_if(F.col(name) > 0).alias(people_column(name)) for name, _ in study.outcomes),
     )
     rows = [row.asDict() for row in table.collect()]
-    return {measure.name: _of_measure(rows, study, measure, columns) for measure in study.measures}
+    return {
+        measure.name: _select_measure_rows(rows, study, measure, columns)
+        for measure in study.measures
+    }
 
 
-def _of_measure(
+def _select_measure_rows(
     rows: Sequence[Row], study: Study, measure: Measure, columns: Sequence[str]
 ) -> list[Row]:
     """Return a measure's rows, by stratum or, with a top, the largest first."""
     kept = {*measure.by, study.person}
     # Spark numbers a grouping set by one bit per column: set where the column is summed over.
     number = sum(1 << place for place, c in enumerate(reversed(columns)) if c not in kept)
-    fields = (*measure.by, *study.counts())
-    own = [{name: row[name] for name in fields} for row in rows if row[_SET] == number]
+    fields = (*measure.by, *study.count_columns())
+    own = [{name: row[name] for name in fields} for row in rows if row[_GROUPING_SET] == number]
     own.sort(key=lambda row: [str(row[name]) for name in measure.by])
     if measure.top is not None:
         own.sort(key=lambda row: -int(str(row[study.unit])))
@@ -280,11 +287,13 @@ def _of_measure(
     return own
 
 
-def _keep(register: Register, study: Study, record: Run, results: Mapping[str, list[Row]]) -> None:
+def _store_run(
+    register: Register, study: Study, record: Run, results: Mapping[str, list[Row]]
+) -> None:
     folder = run_folder(register, record.id)
     (folder / "raw").mkdir(mode=0o700, parents=True)
     for measure in study.measures:
-        fields = [*measure.by, *study.counts()]
+        fields = [*measure.by, *study.count_columns()]
         with (folder / "raw" / f"{measure.name}.csv").open(
             "w", newline="", encoding="utf-8"
         ) as out:
@@ -294,7 +303,7 @@ def _keep(register: Register, study: Study, record: Run, results: Mapping[str, l
     run_record = {**asdict(record), "study_file": study.digest}
     (folder / "run.json").write_text(json.dumps(run_record, indent=2), "utf-8")
     (folder / "study.json").write_text(json.dumps(asdict(study), indent=2), "utf-8")
-    with register.writing() as connection:
+    with register.transaction() as connection:
         connection.execute(
             "INSERT INTO run(id, project, study, who, at, code, version, tables, state)"
             " VALUES (?, ?, ?, ?, ?, ?, ?, ?, 'done')",
@@ -309,7 +318,7 @@ def _keep(register: Register, study: Study, record: Run, results: Mapping[str, l
                 json.dumps(record.tables),
             ),
         )
-        register.log(
+        register.append_event(
             connection,
             record.project,
             record.who,

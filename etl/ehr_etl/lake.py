@@ -11,9 +11,11 @@ import pyarrow as pa
 from deltalake import DeltaTable, write_deltalake
 from pyspark.sql import DataFrame, SparkSession
 
-ENTRY = "position LONG, type STRING, id STRING, version INT, last_updated STRING, author STRING"
+ENTRY_COLUMNS = (
+    "position LONG, type STRING, id STRING, version INT, last_updated STRING, author STRING"
+)
 # What the consent predicate reads of a record, computed once per version.
-FACTS = (
+FACT_COLUMNS = (
     "patients ARRAY<STRING>, domain STRING, episode STRING, clinical_date LONG,"
     " directory INT, inner_domains STRING, author_people STRING"
 )
@@ -37,7 +39,7 @@ TABLES: Mapping[str, TableSpec] = MappingProxyType(
     {
         "bronze": TableSpec("source STRING, position LONG, line STRING", statistics=("position",)),
         "silver": TableSpec(
-            f"{ENTRY}, deleted BOOLEAN, {FACTS}, resource STRING",
+            f"{ENTRY_COLUMNS}, deleted BOOLEAN, {FACT_COLUMNS}, resource STRING",
             partitioned_by=("type",),
             statistics=("position",),
         ),
@@ -63,7 +65,7 @@ class Lake:
     root: Path
 
     @property
-    def landing(self) -> Path:
+    def landing_folder(self) -> Path:
         """Return the folder in which pulled pages of the feed lie."""
         return self.root / "landing"
 
@@ -73,21 +75,21 @@ class Lake:
         return self.root / "feed-epoch.json"
 
     @property
-    def quality(self) -> Path:
+    def quality_folder(self) -> Path:
         """Return the folder of the quality gate's results."""
         return self.root / "quality"
 
-    def checkpoint(self, stream: str) -> Path:
+    def checkpoint_path(self, stream: str) -> Path:
         """Return where a stream remembers how far it has read."""
         return self.root / "checkpoints" / stream
 
-    def table(self, name: str) -> Path:
+    def table_path(self, name: str) -> Path:
         """Return the path of a table, `gold/patient_demographics` or `silver`."""
         return self.root / name
 
-    def exists(self, name: str) -> bool:
+    def has_table(self, name: str) -> bool:
         """Say whether a table was created."""
-        return (self.table(name) / "_delta_log").is_dir()
+        return (self.table_path(name) / "_delta_log").is_dir()
 
     def gold_views(self) -> list[str]:
         """Return the names of the gold tables."""
@@ -96,12 +98,12 @@ class Lake:
 
 def create_table(spark: SparkSession, lake: Lake, name: str) -> None:
     """Create a registered table, empty, unless it is there."""
-    if lake.exists(name):
+    if lake.has_table(name):
         return
     spec = TABLES[name]
     partition = f"PARTITIONED BY ({', '.join(spec.partitioned_by)})" if spec.partitioned_by else ""
     spark.sql(
-        f"CREATE TABLE IF NOT EXISTS delta.`{lake.table(name).resolve()}` ({spec.columns})"
+        f"CREATE TABLE IF NOT EXISTS delta.`{lake.table_path(name).resolve()}` ({spec.columns})"
         f" USING DELTA {partition} TBLPROPERTIES"
         f" ('delta.dataSkippingStatsColumns' = '{','.join(spec.statistics)}')"
     )
@@ -109,30 +111,30 @@ def create_table(spark: SparkSession, lake: Lake, name: str) -> None:
 
 def read_table(spark: SparkSession, lake: Lake, name: str) -> DataFrame:
     """Read a table of the lake with Spark."""
-    return spark.read.format("delta").load(str(lake.table(name)))
+    return spark.read.format("delta").load(str(lake.table_path(name)))
 
 
-def read_small(lake: Lake, name: str) -> pa.Table:
+def read_small_table(lake: Lake, name: str) -> pa.Table:
     """Read a small table without Spark."""
-    return pa.table(DeltaTable(str(lake.table(name))).to_pyarrow_table())
+    return pa.table(DeltaTable(str(lake.table_path(name))).to_pyarrow_table())
 
 
-def row_count(lake: Lake, name: str) -> int:
+def count_rows(lake: Lake, name: str) -> int:
     """Return how many rows a table has, from Delta's log alone."""
-    actions = pa.table(DeltaTable(str(lake.table(name))).get_add_actions(flatten=True))
+    actions = pa.table(DeltaTable(str(lake.table_path(name))).get_add_actions(flatten=True))
     return int(sum(actions.column("num_records").to_pylist())) if actions.num_rows else 0
 
 
-def write_small(lake: Lake, name: str, rows: pa.Table) -> None:
+def write_small_table(lake: Lake, name: str, rows: pa.Table) -> None:
     """Replace a small table whole in one commit, without Spark, unless it holds just these rows."""
-    if lake.exists(name) and read_small(lake, name).equals(rows):
+    if lake.has_table(name) and read_small_table(lake, name).equals(rows):
         return
-    path = lake.table(name)
+    path = lake.table_path(name)
     path.parent.mkdir(parents=True, exist_ok=True)
     write_deltalake(
         str(path),
         rows,
         mode="overwrite",
         schema_mode="overwrite",
-        configuration=None if lake.exists(name) else _NO_STATISTICS,
+        configuration=None if lake.has_table(name) else _NO_STATISTICS,
     )

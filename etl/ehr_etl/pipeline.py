@@ -13,12 +13,12 @@ from dataclasses import dataclass
 
 from pyspark.sql import SparkSession
 
-from ehr_etl.change_feed.landing import FeedSource, pull
+from ehr_etl.change_feed.landing import FeedSource, pull_feed
 from ehr_etl.data_quality import expectations
 from ehr_etl.data_quality.expectations import TableQuality
-from ehr_etl.gold.views import VIEWS, build_gold
-from ehr_etl.lake import Lake, row_count
-from ehr_etl.spark.java_errors import java_errors
+from ehr_etl.gold.views import VIEWS, build_gold_table
+from ehr_etl.lake import Lake, count_rows
+from ehr_etl.spark.java_errors import translate_java_errors
 from ehr_etl.tables.bronze import append_to_bronze
 from ehr_etl.tables.consent_tables import refresh_consent_tables
 from ehr_etl.tables.deid import refresh_deid
@@ -50,7 +50,7 @@ class LakeReport:
     quality: tuple[TableQuality, ...]
     seconds: Mapping[str, float]
 
-    def rows(self, table: str) -> int:
+    def rows_in(self, table: str) -> int:
         """Return how many rows a table has after the run."""
         return next(one.after for one in self.tables if one.table == table)
 
@@ -71,19 +71,19 @@ def run_once(
 ) -> LakeReport:
     """Take in what is new in the feed and bring every table up to it."""
     seconds: dict[str, float] = {}
-    before = _counts(lake)
-    expectations.warm_up()
+    before = _count_table_rows(lake)
+    expectations.preload_great_expectations()
 
     @contextmanager
     def step(name: str, sentence: str) -> Iterator[None]:
         on_progress(name, sentence)
         started = time.perf_counter()
-        with java_errors(f"running the lake's step {name}"):
+        with translate_java_errors(f"running the lake's step {name}"):
             yield
         seconds[name] = round(time.perf_counter() - started, 2)
 
     with step("feed", "Reading the gateway's change feed."):
-        pulled = pull(feed, lake)
+        pulled = pull_feed(feed, lake)
     with step("bronze", "Keeping the changes as received."):
         append_to_bronze(spark, lake)
     with step("silver", "Checking each record and keeping the latest version."):
@@ -94,15 +94,18 @@ def run_once(
         refresh_deid(spark, lake, consent, deid_key, now_ms)
     with step("gold", "Building the tables for research."):
         for name in VIEWS:
-            build_gold(spark, lake, name)
+            build_gold_table(spark, lake, name)
     with step("quality", "Checking the tables for research."):
-        results = (expectations.silver_quality(lake), *expectations.check_gold(lake, VIEWS))
-        expectations.write_results(lake, results)
-    after = _counts(lake)
+        results = (
+            expectations.summarize_silver(lake),
+            *expectations.check_gold_tables(lake, VIEWS),
+        )
+        expectations.write_quality_results(lake, results)
+    after = _count_table_rows(lake)
     tables = tuple(TableRows(name, before.get(name, 0), after[name]) for name in after)
-    return LakeReport(pulled.lines, pulled.last, taken, tables, results, seconds)
+    return LakeReport(pulled.lines, pulled.last_position, taken, tables, results, seconds)
 
 
-def _counts(lake: Lake) -> dict[str, int]:
+def _count_table_rows(lake: Lake) -> dict[str, int]:
     names = ("bronze", "silver", "quarantine", "deid", *(f"gold/{view}" for view in VIEWS))
-    return {name: row_count(lake, name) for name in names if lake.exists(name)}
+    return {name: count_rows(lake, name) for name in names if lake.has_table(name)}

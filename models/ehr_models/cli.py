@@ -10,7 +10,7 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from ehr_etl.gold.views import identified_views
+from ehr_etl.gold.views import run_identified_views
 from ehr_etl.lake import Lake
 from ehr_etl.spark.session import spark_session
 from ehr_fhir.errors import Unavailable
@@ -70,7 +70,7 @@ def score(
     import httpx
 
     spark = spark_session(data / "spark")
-    views = identified_views(spark, Lake(data / "lake"))
+    views = run_identified_views(spark, Lake(data / "lake"))
     with httpx.Client(base_url=base_url, timeout=60) as client:
         try:
             sent = score_champion(data, views, client, token, datetime.now(UTC))

@@ -47,7 +47,7 @@ if moment == "landed":
 elif moment == "mid-silver":
     silver.merge_into_silver = after(silver.merge_into_silver)
 elif moment == "mid-gold":
-    pipeline.build_gold = after(pipeline.build_gold)
+    pipeline.build_gold_table = after(pipeline.build_gold_table)
 spark = spark_session(folder / "work")
 pipeline.run_once(spark, Lake(folder / "lake"), first_feed(), deid_key=KEY, now_ms=NOW_MS)
 """

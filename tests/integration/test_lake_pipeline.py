@@ -9,11 +9,11 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from ehr_etl.gold.views import identified_views, run_view
-from ehr_etl.lake import Lake, read_small
+from ehr_etl.gold.views import run_identified_views, run_view
+from ehr_etl.lake import Lake, read_small_table
 from ehr_etl.pipeline import STEPS, LakeReport, run_once
 from ehr_etl.tables import consent_tables, deid, silver
-from ehr_etl.tables.quarantine import release
+from ehr_etl.tables.quarantine import release_version
 from ehr_fhir.errors import EhrError, Invalid, NotFound
 from ehr_privacy.consent.label_rules import parse_labels
 from ehr_privacy.deid import pseudonym
@@ -60,7 +60,11 @@ def test_every_line_is_accounted_for(undisturbed: tuple[Lake, LakeReport]) -> No
 
     assert report.landed == 14
     assert (report.silver.taken, report.silver.passed, report.silver.quarantined) == (14, 12, 2)
-    assert (report.rows("bronze"), report.rows("silver"), report.rows("quarantine")) == (14, 11, 2)
+    assert (report.rows_in("bronze"), report.rows_in("silver"), report.rows_in("quarantine")) == (
+        14,
+        11,
+        2,
+    )
     assert set(report.seconds) == set(STEPS)
 
 
@@ -69,7 +73,7 @@ def test_what_is_not_good_waits_in_quarantine_with_its_reason(
 ) -> None:
     lake, _ = undisturbed
 
-    held = {row["id"]: row["reasons"] for row in read_small(lake, "quarantine").to_pylist()}
+    held = {row["id"]: row["reasons"] for row in read_small_table(lake, "quarantine").to_pylist()}
 
     assert held == {"enc-bad": ["period-in-order"], None: ["feed-line-is-not-json"]}
 
@@ -77,7 +81,7 @@ def test_what_is_not_good_waits_in_quarantine_with_its_reason(
 def test_silver_holds_the_newest_version(undisturbed: tuple[Lake, LakeReport]) -> None:
     lake, _ = undisturbed
 
-    found = {row["id"]: row for row in read_small(lake, "silver").to_pylist()}
+    found = {row["id"]: row for row in read_small_table(lake, "silver").to_pylist()}
 
     assert found["p-one"]["version"] == 2
     assert json.loads(found["p-one"]["resource"])["maritalStatus"] == {"text": "married"}
@@ -95,9 +99,11 @@ def test_research_sees_joined_patients_alone(undisturbed: tuple[Lake, LakeReport
 def test_gold_rows_join_by_pseudonym(undisturbed: tuple[Lake, LakeReport]) -> None:
     lake, report = undisturbed
 
-    stays = read_small(lake, "gold/encounter_flat").to_pylist()
-    diagnoses = read_small(lake, "gold/condition_flat").to_pylist()
-    people = {row["id"]: row for row in read_small(lake, "gold/patient_demographics").to_pylist()}
+    stays = read_small_table(lake, "gold/encounter_flat").to_pylist()
+    diagnoses = read_small_table(lake, "gold/condition_flat").to_pylist()
+    people = {
+        row["id"]: row for row in read_small_table(lake, "gold/patient_demographics").to_pylist()
+    }
 
     assert {row["patient_id"] for row in stays} == set(people)
     assert {row["encounter_id"] for row in diagnoses} <= {row["id"] for row in stays}
@@ -173,9 +179,9 @@ def test_a_run_that_is_cut_short_anywhere_ends_as_an_undisturbed_one(
     with pytest.raises(KeyboardInterrupt):
         run(lake, first_feed(), on_progress=stop_at("bronze"))
     # After the table's commit and before the stream's own: the batch comes a second time.
-    crash_after(silver, "quarantine")
+    crash_after(silver, "merge_into_quarantine")
     crash_after(silver, "merge_into_silver")
-    crash_after(consent_tables, "write_small")
+    crash_after(consent_tables, "write_small_table")
     with pytest.raises(KeyboardInterrupt):
         run(lake, first_feed(), on_progress=stop_at("gold"))
 
@@ -200,21 +206,23 @@ def test_changes_follow_through_to_every_table(
 
     run(lake, Pages([*first.content, b"\n".join(changes) + b"\n"]))
 
-    stays = {row["id"]: row for row in read_small(lake, "silver").to_pylist()}
+    stays = {row["id"]: row for row in read_small_table(lake, "silver").to_pylist()}
     assert stays["enc-one"]["deleted"]
     assert stays["enc-one"]["resource"] is None
     assert json.loads(stays["enc-four"]["resource"])["status"] == "finished"
     assert resources(lake, "deid", "Patient") == [pseudonym(KEY, "Patient/p-one")]
-    assert read_small(lake, "gold/encounter_flat").num_rows == 0
-    assert read_small(lake, "gold/condition_flat").num_rows == 1
+    assert read_small_table(lake, "gold/encounter_flat").num_rows == 0
+    assert read_small_table(lake, "gold/condition_flat").num_rows == 1
 
-    release(spark, lake, 11)
+    release_version(spark, lake, 11)
 
-    assert "enc-bad" in {row["id"] for row in read_small(lake, "silver").to_pylist()}
-    held = {row["position"]: row["released"] for row in read_small(lake, "quarantine").to_pylist()}
+    assert "enc-bad" in {row["id"] for row in read_small_table(lake, "silver").to_pylist()}
+    held = {
+        row["position"]: row["released"] for row in read_small_table(lake, "quarantine").to_pylist()
+    }
     assert held == {11: True, None: False}
     with pytest.raises(NotFound):
-        release(spark, lake, 999)
+        release_version(spark, lake, 999)
 
 
 def test_labels_are_by_the_rules_of_the_run_and_a_merged_account_closes_with_them(
@@ -256,7 +264,7 @@ def test_views_over_silver_keep_identities(
 ) -> None:
     lake, _ = undisturbed
 
-    frames = identified_views(spark, lake)
+    frames = run_identified_views(spark, lake)
 
     people = frames["patient_demographics"].collect()
     assert sorted(row["id"] for row in people) == ["p-one", "p-three", "p-two"]

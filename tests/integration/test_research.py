@@ -20,7 +20,7 @@ from tests.lib.research import open_project, register
 
 pytestmark = pytest.mark.spark
 
-PLAN = study.committed("acute-returns")
+PLAN = study.bundled_study_path("acute-returns")
 
 
 @pytest.fixture(scope="module")
@@ -36,7 +36,7 @@ def done(spark: SparkSession, data: Path) -> tuple[Register, study.Run]:
     """Return an open project's register and one run of its study."""
     book = register(data)
     open_project(book)
-    return book, study.run(book, spark, study.load(PLAN), "researcher.lau")
+    return book, study.run_study(book, spark, study.load_study(PLAN), "researcher.lau")
 
 
 def test_the_run_log_says_who_when_which_code_and_which_table_versions(
@@ -83,15 +83,15 @@ def test_nothing_is_released_before_two_other_people_approve(
     book, run = done
 
     with pytest.raises(Conflict):
-        airlock.decide(book, run.id, "steward.ng", "approve", "fine")
-    assert airlock.propose(book, run.id, "researcher.lau").passed
+        airlock.record_decision(book, run.id, "steward.ng", "approve", "fine")
+    assert airlock.propose_outputs(book, run.id, "researcher.lau").passed
     with pytest.raises(Forbidden):
-        airlock.decide(book, run.id, "researcher.lau", "approve", "mine")
-    airlock.decide(book, run.id, "steward.ng", "approve", "fine")
+        airlock.record_decision(book, run.id, "researcher.lau", "approve", "mine")
+    airlock.record_decision(book, run.id, "steward.ng", "approve", "fine")
     with pytest.raises(Forbidden, match="different person"):
-        airlock.decide(book, run.id, "steward.ng", "approve", "fine")
+        airlock.record_decision(book, run.id, "steward.ng", "approve", "fine")
     with pytest.raises(Conflict, match="1 approvals"):
-        airlock.release(book, run.id, "steward.ng")
+        airlock.release_outputs(book, run.id, "steward.ng")
 
     assert not (data / "research" / "released" / "acute-returns" / run.id).exists()
 
@@ -124,33 +124,33 @@ def test_outputs_changed_after_the_check_do_not_leave(
     spark: SparkSession, done: tuple[Register, study.Run]
 ) -> None:
     book, _ = done
-    plan = study.load(PLAN)
+    plan = study.load_study(PLAN)
     short = study.Study(**{**plan.__dict__, "measures": plan.measures[:1]})
-    run = study.run(book, spark, short, "researcher.lau")
-    airlock.propose(book, run.id, "researcher.lau")
+    run = study.run_study(book, spark, short, "researcher.lau")
+    airlock.propose_outputs(book, run.id, "researcher.lau")
     for checker in ("steward.ng", "auditor.tse"):
-        airlock.decide(book, run.id, checker, "approve", "fine")
+        airlock.record_decision(book, run.id, checker, "approve", "fine")
     (study.run_folder(book, run.id) / "outputs" / "overall.csv").write_text("people\n3\n")
 
     with pytest.raises(Conflict, match="not the ones that were checked"):
-        airlock.release(book, run.id, "steward.ng")
+        airlock.release_outputs(book, run.id, "steward.ng")
 
 
 def test_a_column_that_was_not_approved_is_not_there(spark: SparkSession, data: Path) -> None:
     book = register(data)
     items = ("patient_demographics.gender", "encounter_flat.patient_id")
     open_project(book, id="narrow", items=items)
-    plan = study.load(PLAN)
+    plan = study.load_study(PLAN)
     narrow = study.Study(**{**plan.__dict__, "project": "narrow"})
 
     with pytest.raises(Unprocessable, match="UNRESOLVED_COLUMN"):
-        study.run(book, spark, narrow, "researcher.lau")
+        study.run_study(book, spark, narrow, "researcher.lau")
 
 
 def test_a_project_sees_pseudonyms_of_its_own(spark: SparkSession, data: Path) -> None:
     book = register(data)
     open_project(book, id="keyed", items=("patient_demographics.id",))
-    plan = study.load(PLAN)
+    plan = study.load_study(PLAN)
     keyed = study.Study(
         **{
             **plan.__dict__,
@@ -161,13 +161,13 @@ def test_a_project_sees_pseudonyms_of_its_own(spark: SparkSession, data: Path) -
         }
     )
 
-    run = study.run(book, spark, keyed, "researcher.lau")
+    run = study.run_study(book, spark, keyed, "researcher.lau")
 
     raw = (study.run_folder(book, run.id) / "raw" / "ids.csv").read_text()
     assert not [patient for patient in gold.made_up(300)["patient_demographics"]["id"]
                 if patient in raw]  # fmt: skip
     # And a pseudonym as a stratum is a row about one person: it does not get as far as the door.
-    airlock.propose(book, run.id, "researcher.lau")
+    airlock.propose_outputs(book, run.id, "researcher.lau")
     ready = (study.run_folder(book, run.id) / "outputs" / "ids.csv").read_text()
     assert ready.splitlines() == ["reason,people,stays,returns,returns_people"]
 
@@ -176,20 +176,20 @@ def test_a_cohort_spark_does_not_understand_is_refused(spark: SparkSession, data
     book = register(data)
     open_project(book, id="wrong")
     sql = "SELECT no_such_column FROM encounter_flat"
-    wrong = study.Study(**{**study.load(PLAN).__dict__, "project": "wrong", "sql": sql})
+    wrong = study.Study(**{**study.load_study(PLAN).__dict__, "project": "wrong", "sql": sql})
 
     with pytest.raises(Unprocessable, match="UNRESOLVED_COLUMN"):
-        study.run(book, spark, wrong, "researcher.lau")
+        study.run_study(book, spark, wrong, "researcher.lau")
 
 
 def test_a_closed_project_runs_no_more(spark: SparkSession, data: Path) -> None:
     book = register(data)
     open_project(book, id="over")
-    projects.close(book, "over", "steward.ng")
-    over = study.Study(**{**study.load(PLAN).__dict__, "project": "over"})
+    projects.close_project(book, "over", "steward.ng")
+    over = study.Study(**{**study.load_study(PLAN).__dict__, "project": "over"})
 
     with pytest.raises(Conflict, match="closed"):
-        study.run(book, spark, over, "researcher.lau")
+        study.run_study(book, spark, over, "researcher.lau")
 
 
 def test_without_the_lake_the_study_says_what_to_do(spark: SparkSession, tmp_path: Path) -> None:
@@ -197,7 +197,7 @@ def test_without_the_lake_the_study_says_what_to_do(spark: SparkSession, tmp_pat
     open_project(book)
 
     with pytest.raises(Unavailable, match="ehr lake run"):
-        study.run(book, spark, study.load(PLAN), "researcher.lau")
+        study.run_study(book, spark, study.load_study(PLAN), "researcher.lau")
 
 
 @pytest.mark.parametrize(
@@ -219,10 +219,10 @@ def test_the_second_guard_alone_refuses_what_sparks_parser_sees(
     spark: SparkSession, sql: str
 ) -> None:
     with pytest.raises(Unprocessable):
-        sql_guard.check_plan(spark, sql, {"encounter_flat"})
+        sql_guard.check_sql_plan(spark, sql, {"encounter_flat"})
 
 
 def test_the_second_guard_takes_the_committed_study(spark: SparkSession) -> None:
     views = {"encounter_flat", "patient_demographics"}
 
-    sql_guard.check_plan(spark, study.load(PLAN).sql, views)
+    sql_guard.check_sql_plan(spark, study.load_study(PLAN).sql, views)

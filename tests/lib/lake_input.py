@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from ehr_etl.lake import Lake, read_small
+from ehr_etl.lake import Lake, read_small_table
 from tests.lib.feed_lines import consent, feed_line
 
 KEY = b"0123456789abcdef0123456789abcdef"
@@ -116,7 +116,7 @@ class Pages:
     content: list[bytes]
 
     def pages(self, after: int) -> Iterator[bytes]:
-        """Yield every page; `pull` drops what was landed before."""
+        """Yield every page; `pull_feed` drops what was landed before."""
         yield from self.content
 
 
@@ -135,13 +135,13 @@ def first_feed(extra: list[dict[str, Any]] | None = None) -> Pages:
 
 def rows(lake: Lake, table: str) -> list[str]:
     """Return every row of a table as JSON text, in one order."""
-    found = read_small(lake, table).to_pylist()
+    found = read_small_table(lake, table).to_pylist()
     return sorted(json.dumps(row, sort_keys=True, ensure_ascii=False) for row in found)
 
 
 def resources(lake: Lake, table: str, kind: str) -> list[str]:
     """Return the ids of a type in silver or deid."""
-    found = read_small(lake, table).to_pylist()
+    found = read_small_table(lake, table).to_pylist()
     return sorted(row["id"] for row in found if row["type"] == kind and row.get("resource"))
 
 

@@ -7,7 +7,7 @@ from datetime import UTC, date, datetime
 from pathlib import Path
 
 from ehr_analytics import project as projects
-from ehr_analytics.demo import ITEMS
+from ehr_analytics.demo import DATA_ITEMS
 from ehr_analytics.project import Project
 from ehr_analytics.register import Register
 
@@ -19,7 +19,7 @@ DRAFT = Project(
     purpose="Who comes back?",
     applicant="researcher.lau",
     ethics="REC-1",
-    items=ITEMS,
+    items=DATA_ITEMS,
     people=("researcher.lau", "researcher.mok"),
     period_from=date(2026, 11, 1),
     period_to=date(2027, 10, 31),
@@ -34,8 +34,8 @@ def register(data: Path) -> Register:
 def open_project(register: Register, **changes: object) -> Project:
     """Take a project through every state up to open."""
     # The keyword arguments are fields of Project; a wrong one fails in `replace`.
-    draft = projects.new(register, replace(DRAFT, **changes))  # type: ignore[arg-type]
-    projects.submit(register, draft.id, draft.applicant)
-    projects.approve(register, draft.id, "steward.ng")
-    projects.approve(register, draft.id, "auditor.tse")
+    draft = projects.create_project(register, replace(DRAFT, **changes))  # type: ignore[arg-type]
+    projects.submit_project(register, draft.id, draft.applicant)
+    projects.approve_project(register, draft.id, "steward.ng")
+    projects.approve_project(register, draft.id, "auditor.tse")
     return projects.open_project(register, draft.id, "steward.ng")

@@ -56,10 +56,10 @@ def report(settings: Settings, echo: Callable[[str], None] = typer.echo) -> bool
 
 def java() -> Finding:
     """Look for Java 17 or newer, which Spark needs."""
-    from ehr_etl.spark.java import java_home
+    from ehr_etl.spark.java import find_java_home
 
     try:
-        return Finding("Java", True, str(java_home()))
+        return Finding("Java", True, str(find_java_home()))
     except EhrError as error:
         return Finding("Java", False, "17 or newer not found", str(error))
 
@@ -68,7 +68,7 @@ def delta_jar() -> Finding:
     """Look for Delta's jar in the cache."""
     from ehr_etl.spark import jars
 
-    found = jars.cached()
+    found = jars.cached_jars()
     advice = "Run `make setup` once with a network; it keeps the jar for later."
     return Finding("Delta's jar", bool(found), "cached" if found else "not cached", advice)
 

@@ -13,7 +13,7 @@ import typer
 
 from ehr_cli.data_folder import program_secret
 from ehr_cli.settings import Settings
-from ehr_etl.lake import Lake, row_count
+from ehr_etl.lake import Lake, count_rows
 from ehr_fhir.errors import NotFound, Unauthorized, Unavailable
 
 if TYPE_CHECKING:
@@ -56,18 +56,18 @@ def run(settings: Settings, feed: str | None, *, once: bool) -> None:
 
 def view(settings: Settings, file: Path) -> None:
     """Write one ViewDefinition over the de-identified records to a gold table."""
-    from ehr_etl.gold.views import read_view, view_frame
+    from ehr_etl.gold.views import read_view_file, view_frame
 
-    definition = read_view(file)
+    definition = read_view_file(file)
     lake = place(settings)
-    if not lake.exists("deid"):
+    if not lake.has_table("deid"):
         raise NotFound("The lake is empty: run `ehr lake run` first.")
-    target = lake.table(f"gold/{definition.name}")
+    target = lake.table_path(f"gold/{definition.name}")
     frame = view_frame(session(settings), lake, definition)
     frame.write.format("delta").mode("overwrite").option("overwriteSchema", "true").save(
         str(target)
     )
-    typer.echo(f"{target}: {row_count(lake, f'gold/{definition.name}'):,} rows.")
+    typer.echo(f"{target}: {count_rows(lake, f'gold/{definition.name}'):,} rows.")
 
 
 def quality(settings: Settings) -> None:
@@ -75,9 +75,9 @@ def quality(settings: Settings) -> None:
     from rich.console import Console
     from rich.table import Table
 
-    from ehr_etl.data_quality.expectations import read_results
+    from ehr_etl.data_quality.expectations import read_quality_results
 
-    results = read_results(place(settings))
+    results = read_quality_results(place(settings))
     if not results:
         raise NotFound("The quality gate has not run yet: run `ehr lake run` first.")
     shown = Table("Table", "Expectation", "Result", "Rows", "Not as expected")
@@ -110,12 +110,12 @@ def refresh(
 
 def send_quality(settings: Settings, base_url: str, report: LakeReport) -> int:
     """Send the results of the quality gate to the gateway; return how many reports."""
-    from ehr_etl.data_quality.measure_reports import measure_reports, report_quality
+    from ehr_etl.data_quality.measure_reports import build_measure_reports, send_measure_reports
 
     at = datetime.now(UTC).isoformat(timespec="seconds")
-    reports = measure_reports(report.quality, at)
+    reports = build_measure_reports(report.quality, at)
     with httpx.Client(base_url=base_url, timeout=120) as client:
-        report_quality(client, program_token(client, settings.data, "lake"), reports)
+        send_measure_reports(client, program_token(client, settings.data, "lake"), reports)
     return len(reports)
 
 

@@ -96,11 +96,11 @@ def study(tour: Tour) -> tuple[str, str]:
 
 def model(tour: Tour) -> tuple[str, str]:
     """Train, register and score; the scores go back as RiskAssessments."""
-    from ehr_etl.gold.views import identified_views
+    from ehr_etl.gold.views import run_identified_views
     from ehr_models.demo import train_and_score
 
     caller = Caller(tour.settings, client="models")
-    views = identified_views(tour.spark, lake_commands.place(tour.settings))
+    views = run_identified_views(tour.spark, lake_commands.place(tour.settings))
     report = train_and_score(
         tour.spark,
         tour.settings.data,

@@ -20,7 +20,7 @@ METHODS = frozenset({"POST", "PUT", "PATCH", "DELETE"})
 
 
 @dataclass(frozen=True)
-class Facts:
+class ConsentFacts:
     """What the consent rules read of a version (columns of silver).
 
     Without its labels: those that count are by the rules of the run that asks (deid.py).
@@ -36,7 +36,7 @@ class Facts:
 
 
 @dataclass(frozen=True)
-class Entry:
+class FeedEntry:
     """One change; `key` names the line in the quarantine."""
 
     key: str
@@ -47,39 +47,39 @@ class Entry:
     last_updated: str | None = None
     author: str | None = None
     deleted: bool = False
-    facts: Facts = Facts()
+    facts: ConsentFacts = ConsentFacts()
     resource: str | None = None
     fault: str | None = None
 
 
-class _Unreadable(ValueError):
+class _FeedFault(ValueError):
     """Why a line is not an entry of the feed."""
 
 
-def parse_entry(line: str) -> Entry:
+def parse_entry(line: str) -> FeedEntry:
     """Read one line of the feed; a fault names what is wrong with it, never a value."""
     try:
         entry = orjson.loads(line)
     except orjson.JSONDecodeError:
-        return _unreadable(line, None, "feed-line-is-not-json")
+        return _faulty_entry(line, None, "feed-line-is-not-json")
     if not isinstance(entry, dict):
-        return _unreadable(line, None, "feed-line-is-not-an-object")
+        return _faulty_entry(line, None, "feed-line-is-not-an-object")
     position = entry.get("position")
     if not _is_integer(position):
-        return _unreadable(line, None, "feed-position-missing")
+        return _faulty_entry(line, None, "feed-position-missing")
     try:
-        return _entry(line, entry)
-    except _Unreadable as fault:
-        return _unreadable(line, position, str(fault))
+        return _build_entry(line, entry)
+    except _FeedFault as fault:
+        return _faulty_entry(line, position, str(fault))
     except EhrError as error:
         place = error.issues[0].expression or "resource"
-        return _unreadable(line, position, f"record-facts-failed-at-{place}")
+        return _faulty_entry(line, position, f"record-facts-failed-at-{place}")
 
 
-def facts_of(resource: Mapping[str, Any], author: str | None) -> Facts:
+def consent_facts(resource: Mapping[str, Any], author: str | None) -> ConsentFacts:
     """Return the facts of a version in the shape of silver's columns."""
     record = record_facts(resource, author)
-    return Facts(
+    return ConsentFacts(
         patients=tuple(sorted(record.patients)),
         domain=record.domain,
         episode=record.episode,
@@ -90,18 +90,18 @@ def facts_of(resource: Mapping[str, Any], author: str | None) -> Facts:
     )
 
 
-def _entry(line: str, entry: Mapping[str, Any]) -> Entry:
+def _build_entry(line: str, entry: Mapping[str, Any]) -> FeedEntry:
     kind, identifier, version = entry.get("type"), entry.get("id"), entry.get("version")
     author, method = entry.get("author"), entry.get("method")
     if not (isinstance(kind, str) and isinstance(identifier, str) and _is_integer(version)):
-        raise _Unreadable("feed-type-id-or-version-missing")
+        raise _FeedFault("feed-type-id-or-version-missing")
     if method not in METHODS:
-        raise _Unreadable("feed-method-unknown")
+        raise _FeedFault("feed-method-unknown")
     if author is not None and not isinstance(author, str):
-        raise _Unreadable("feed-author-is-not-text")
+        raise _FeedFault("feed-author-is-not-text")
     deleted = method == "DELETE"
-    resource = None if deleted else _resource(entry, kind, identifier)
-    return Entry(
+    resource = None if deleted else _require_resource(entry, kind, identifier)
+    return FeedEntry(
         key=str(entry["position"]),
         position=entry["position"],
         type=kind,
@@ -110,21 +110,21 @@ def _entry(line: str, entry: Mapping[str, Any]) -> Entry:
         last_updated=str(entry.get("lastUpdated")),
         author=author,
         deleted=deleted,
-        facts=Facts() if resource is None else facts_of(resource, author),
-        resource=None if resource is None else _text(line, resource),
+        facts=ConsentFacts() if resource is None else consent_facts(resource, author),
+        resource=None if resource is None else _resource_text(line, resource),
     )
 
 
-def _resource(entry: Mapping[str, Any], kind: str, identifier: str) -> Mapping[str, Any]:
+def _require_resource(entry: Mapping[str, Any], kind: str, identifier: str) -> Mapping[str, Any]:
     resource = entry.get("resource")
     if not isinstance(resource, dict):
-        raise _Unreadable("feed-resource-missing")
+        raise _FeedFault("feed-resource-missing")
     if resource.get("resourceType") != kind or resource.get("id") != identifier:
-        raise _Unreadable("feed-resource-is-another")
+        raise _FeedFault("feed-resource-is-another")
     return resource
 
 
-def _text(line: str, resource: Mapping[str, Any]) -> str:
+def _resource_text(line: str, resource: Mapping[str, Any]) -> str:
     """Return the resource's own characters: to parse and print would turn 1.10 into 1.1."""
     start = line.find('"resource":') + len('"resource":')
     text = line[start : line.rstrip().rfind("}")].strip()
@@ -137,9 +137,9 @@ def _text(line: str, resource: Mapping[str, Any]) -> str:
     return orjson.dumps(resource).decode()
 
 
-def _unreadable(line: str, position: int | None, fault: str) -> Entry:
+def _faulty_entry(line: str, position: int | None, fault: str) -> FeedEntry:
     key = hashlib.sha256(line.encode()).hexdigest() if position is None else str(position)
-    return Entry(key=key, position=position, resource=line, fault=fault)
+    return FeedEntry(key=key, position=position, resource=line, fault=fault)
 
 
 def _is_integer(value: object) -> bool:

@@ -15,7 +15,7 @@ from ehr_etl.change_feed.epoch import FeedEpoch, load_epoch, rebuild_hint, save_
 from ehr_etl.lake import Lake
 from ehr_fhir.errors import Conflict, Fault, Forbidden, Unauthorized, Unavailable
 
-PAGE = 5000
+PAGE_LINES = 5000
 
 
 class FeedSource(Protocol):
@@ -45,7 +45,7 @@ class HttpFeed:
 
     client: httpx.Client
     token: str
-    limit: int = PAGE
+    limit: int = PAGE_LINES
     # What the positions asked after belong to; empty where that is not known.
     epoch: str = ""
 
@@ -103,37 +103,37 @@ class FileFeed:
     files: tuple[Path, ...]
 
     def pages(self, after: int) -> Iterator[bytes]:
-        """Yield the files; those read before are dropped line by line by `pull`."""
+        """Yield the files; those read before are dropped line by line by `pull_feed`."""
         for file in self.files:
             yield file.read_bytes()
 
 
 @dataclass(frozen=True)
-class PullReport:
+class LandingReport:
     """What one pull landed."""
 
     lines: int
-    last: int
+    last_position: int
 
 
-def pull(feed: FeedSource, lake: Lake) -> PullReport:
+def pull_feed(feed: FeedSource, lake: Lake) -> LandingReport:
     """Land every new page of the feed; resume after the last landed position."""
-    lake.landing.mkdir(parents=True, exist_ok=True)
-    last = landed_position(lake)
+    lake.landing_folder.mkdir(parents=True, exist_ok=True)
+    last = last_landed_position(lake)
     count = 0
     feed = _in_epoch(feed, lake, last)
     for page in feed.pages(last):
-        lines, reached = _new_lines(page, last)
+        lines, reached = _select_new_lines(page, last)
         if lines:
-            _land(lake, last + 1, reached, lines)
+            _write_landing_file(lake, last + 1, reached, lines)
             count += len(lines)
             last = reached
-    return PullReport(count, last)
+    return LandingReport(count, last)
 
 
-def landed_position(lake: Lake) -> int:
+def last_landed_position(lake: Lake) -> int:
     """Return the greatest position that was landed, 0 at the start."""
-    names = [file.stem for file in lake.landing.glob("*-*.ndjson")]
+    names = [file.stem for file in lake.landing_folder.glob("*-*.ndjson")]
     return max((int(name.split("-")[1]) for name in names), default=0)
 
 
@@ -155,14 +155,14 @@ def _in_epoch(feed: FeedSource, lake: Lake, last: int) -> FeedSource:
     return feed.at_epoch(found.epoch)
 
 
-def _new_lines(page: bytes, last: int) -> tuple[list[bytes], int]:
+def _select_new_lines(page: bytes, last: int) -> tuple[list[bytes], int]:
     """Drop blank lines and those landed before; return the rest and the position they reach.
 
     An unreadable line is kept for the quarantine. It has no position, so it counts as new when
     the readable line before it (at the start of a page: the one after it) is new.
     """
     lines = [line for line in page.split(b"\n") if line.strip()]
-    positions = [_position(line) for line in lines]
+    positions = [_read_position(line) for line in lines]
     known = [position for position in positions if position is not None]
     if lines and not known:
         # Without one readable position the page has no place in the order.
@@ -178,7 +178,7 @@ def _new_lines(page: bytes, last: int) -> tuple[list[bytes], int]:
     return kept, reached
 
 
-def _position(line: bytes) -> int | None:
+def _read_position(line: bytes) -> int | None:
     try:
         entry = orjson.loads(line)
     except orjson.JSONDecodeError:
@@ -187,9 +187,9 @@ def _position(line: bytes) -> int | None:
     return position if isinstance(position, int) and not isinstance(position, bool) else None
 
 
-def _land(lake: Lake, first: int, last: int, lines: list[bytes]) -> None:
+def _write_landing_file(lake: Lake, first: int, last: int, lines: list[bytes]) -> None:
     """Write under another name, then rename: a landed file is whole."""
-    target = lake.landing / f"{first:015d}-{last:015d}.ndjson"
+    target = lake.landing_folder / f"{first:015d}-{last:015d}.ndjson"
     # The stream takes *.ndjson alone.
     partial = target.with_suffix(".partial")
     with partial.open("wb") as out:

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 import orjson
 
 from ehr_etl.data_quality.rules import load_quality_rules
-from ehr_etl.lake import Lake, read_small, row_count
+from ehr_etl.lake import Lake, count_rows, read_small_table
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -47,17 +47,19 @@ class TableQuality:
         return all(result.success for result in self.results)
 
 
-def warm_up() -> threading.Thread:
+def preload_great_expectations() -> threading.Thread:
     """Import Great Expectations in the background: it takes 6 to 10 s, and Spark is busy then."""
-    thread = threading.Thread(target=_library, name="import-great-expectations", daemon=True)
+    thread = threading.Thread(
+        target=_import_great_expectations, name="import-great-expectations", daemon=True
+    )
     thread.start()
     return thread
 
 
-def check_gold(lake: Lake, names: Sequence[str]) -> tuple[TableQuality, ...]:
+def check_gold_tables(lake: Lake, names: Sequence[str]) -> tuple[TableQuality, ...]:
     """Check gold tables against their suites."""
     return tuple(
-        check_table(name, read_small(lake, f"gold/{name}").to_pandas(), load_suite(name))
+        check_table(name, read_small_table(lake, f"gold/{name}").to_pandas(), load_suite(name))
         for name in names
     )
 
@@ -70,7 +72,7 @@ def load_suite(name: str) -> Mapping[str, Any]:
 
 def check_table(name: str, frame: pd.DataFrame, suite: Mapping[str, Any]) -> TableQuality:
     """Run a suite over a table held in memory."""
-    gx = _library()
+    gx = _import_great_expectations()
     context = gx.get_context(mode="ephemeral")
     context.variables.progress_bars = {"globally": False}
     configured = [
@@ -86,16 +88,16 @@ def check_table(name: str, frame: pd.DataFrame, suite: Mapping[str, Any]) -> Tab
         result_format={"result_format": "BASIC", "partial_unexpected_count": 0},
     )
     return TableQuality(
-        name, len(frame), tuple(_result(one, len(frame)) for one in outcome.results)
+        name, len(frame), tuple(_to_expectation_result(one, len(frame)) for one in outcome.results)
     )
 
 
-def silver_quality(lake: Lake) -> TableQuality:
+def summarize_silver(lake: Lake) -> TableQuality:
     """Count what the one-pass rules found in all that was ever received, by rule."""
-    received = row_count(lake, "bronze")
+    received = count_rows(lake, "bronze")
     waiting = [
         reason
-        for row in read_small(lake, "quarantine").select(["reasons", "released"]).to_pylist()
+        for row in read_small_table(lake, "quarantine").select(["reasons", "released"]).to_pylist()
         if not row["released"]
         for reason in row["reasons"]
     ]
@@ -105,31 +107,31 @@ def silver_quality(lake: Lake) -> TableQuality:
         ExpectationResult(name, name not in waiting, received, waiting.count(name))
         for name in names
     )
-    return TableQuality("silver", row_count(lake, "silver"), results)
+    return TableQuality("silver", count_rows(lake, "silver"), results)
 
 
-def write_results(lake: Lake, tables: Sequence[TableQuality]) -> None:
+def write_quality_results(lake: Lake, tables: Sequence[TableQuality]) -> None:
     """Write one JSON file per table, whole or not at all."""
-    lake.quality.mkdir(parents=True, exist_ok=True)
+    lake.quality_folder.mkdir(parents=True, exist_ok=True)
     for table in tables:
-        target = lake.quality / f"{table.table}.json"
+        target = lake.quality_folder / f"{table.table}.json"
         partial = target.with_suffix(".partial")
         content = {**asdict(table), "success": table.success}
         partial.write_bytes(orjson.dumps(content, option=orjson.OPT_INDENT_2))
         partial.rename(target)
 
 
-def read_results(lake: Lake) -> tuple[TableQuality, ...]:
+def read_quality_results(lake: Lake) -> tuple[TableQuality, ...]:
     """Read the results of the last run."""
     found = []
-    for file in sorted(lake.quality.glob("*.json")):
+    for file in sorted(lake.quality_folder.glob("*.json")):
         content = orjson.loads(file.read_bytes())
         results = tuple(ExpectationResult(**one) for one in content["results"])
         found.append(TableQuality(content["table"], content["rows"], results))
     return tuple(found)
 
 
-def _result(outcome: Any, rows: int) -> ExpectationResult:  # Any: GX ships no types
+def _to_expectation_result(outcome: Any, rows: int) -> ExpectationResult:  # Any: GX ships no types
     counts = outcome.result
     evaluated = int(counts.get("element_count", rows))
     unexpected = int(counts.get("unexpected_count", 0 if outcome.success else evaluated))
@@ -138,7 +140,7 @@ def _result(outcome: Any, rows: int) -> ExpectationResult:  # Any: GX ships no t
     )
 
 
-def _library() -> Any:  # Any: GX ships no types
+def _import_great_expectations() -> Any:  # Any: GX ships no types
     # It reports usage over the network unless told not to, at import.
     os.environ["GX_ANALYTICS_ENABLED"] = "false"
     import great_expectations

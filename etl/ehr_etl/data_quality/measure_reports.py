@@ -12,18 +12,18 @@ from ehr_fhir.errors import Forbidden, Unauthorized, Unavailable, Unprocessable
 
 BASE = "https://ehr-commons.hk/fhir"
 # Whether an expectation was met: some allow a share of rows that are not, so counts cannot tell.
-PASSED = f"{BASE}/StructureDefinition/quality-passed"
+QUALITY_PASSED_URL = f"{BASE}/StructureDefinition/quality-passed"
 _POPULATION = "http://terminology.hl7.org/CodeSystem/measure-population"
 
 Json = dict[str, Any]  # a FHIR resource
 
 
-def measure_reports(tables: Sequence[TableQuality], at: str) -> list[Json]:
+def build_measure_reports(tables: Sequence[TableQuality], at: str) -> list[Json]:
     """Return one MeasureReport of type summary per table; `at` is the instant of the check."""
-    return [_report(table, at) for table in tables]
+    return [_build_report(table, at) for table in tables]
 
 
-def report_quality(client: httpx.Client, token: str, reports: Sequence[Json]) -> None:
+def send_measure_reports(client: httpx.Client, token: str, reports: Sequence[Json]) -> None:
     """Send reports to the gateway as one transaction; each replaces its table's last one."""
     entries = [
         {
@@ -53,7 +53,7 @@ def report_quality(client: httpx.Client, token: str, reports: Sequence[Json]) ->
         raise Unprocessable(f"The gateway refused the reports with status {answer.status_code}.")
 
 
-def _report(table: TableQuality, at: str) -> Json:
+def _build_report(table: TableQuality, at: str) -> Json:
     return {
         "resourceType": "MeasureReport",
         "id": table.table.replace("_", "-"),
@@ -63,18 +63,18 @@ def _report(table: TableQuality, at: str) -> Json:
         "date": at,
         "reporter": {"reference": "Organization/ehr-commons"},
         "period": {"start": at, "end": at},
-        "group": [_group(result) for result in table.results],
+        "group": [_build_group(result) for result in table.results],
     }
 
 
-def _group(result: ExpectationResult) -> Json:
+def _build_group(result: ExpectationResult) -> Json:
     met = result.evaluated - result.unexpected
     return {
-        "extension": [{"url": PASSED, "valueBoolean": result.success}],
+        "extension": [{"url": QUALITY_PASSED_URL, "valueBoolean": result.success}],
         "code": {"text": result.name},
         "population": [
-            {"code": _population("denominator"), "count": result.evaluated},
-            {"code": _population("numerator"), "count": met},
+            {"code": _population_code("denominator"), "count": result.evaluated},
+            {"code": _population_code("numerator"), "count": met},
         ],
         "measureScore": {
             # The share of rows as expected; an empty table has none.
@@ -83,5 +83,5 @@ def _group(result: ExpectationResult) -> Json:
     }
 
 
-def _population(code: str) -> Json:
+def _population_code(code: str) -> Json:
     return {"coding": [{"system": _POPULATION, "code": code}]}

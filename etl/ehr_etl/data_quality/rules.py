@@ -25,9 +25,9 @@ class QualityRules:
     elements: str
     rules: tuple[QualityRule, ...]
 
-    def reasons(self) -> str:
+    def reasons_sql(self) -> str:
         """Return SQL for the names of the rules a row breaks: ARRAY<STRING>."""
-        return f"array_compact(array({', '.join(_check(rule) for rule in self.rules)}))"
+        return f"array_compact(array({', '.join(_rule_sql(rule) for rule in self.rules)}))"
 
 
 def load_quality_rules(text: str | None = None) -> QualityRules:
@@ -47,7 +47,7 @@ def load_quality_rules(text: str | None = None) -> QualityRules:
     return QualityRules(elements, rules)
 
 
-def _check(rule: QualityRule) -> str:
+def _rule_sql(rule: QualityRule) -> str:
     # NULL counts as broken: a rule that cannot be evaluated has not been kept.
     broken = f"NOT coalesce(({rule.sql}), false)"
     if rule.types:

@@ -10,7 +10,7 @@ import orjson
 from pyspark.sql import DataFrame, SparkSession
 
 from ehr_etl.lake import Lake, read_table
-from ehr_etl.spark.java_errors import java_errors
+from ehr_etl.spark.java_errors import translate_java_errors
 from ehr_etl.sql_on_fhir import ViewDefinition, compile_view, parse_view
 from ehr_fhir.errors import Invalid, NotFound
 
@@ -25,7 +25,7 @@ def load_view(name: str) -> ViewDefinition:
     )
 
 
-def read_view(file: Path) -> ViewDefinition:
+def read_view_file(file: Path) -> ViewDefinition:
     """Read a ViewDefinition from a file."""
     if not file.is_file():
         raise NotFound(f"There is no file {file}.")
@@ -40,7 +40,7 @@ def read_view(file: Path) -> ViewDefinition:
 
 def run_view(spark: SparkSession, lake: Lake, file: Path, source: str = "deid") -> DataFrame:
     """Return the table of a ViewDefinition file over deid, or over silver with identities."""
-    return view_frame(spark, lake, read_view(file), source)
+    return view_frame(spark, lake, read_view_file(file), source)
 
 
 def view_frame(
@@ -50,7 +50,7 @@ def view_frame(
     if source not in SOURCES:
         raise Invalid(f"A view reads {' or '.join(SOURCES)}, not {source!r}.")
     compiled = compile_view(view)
-    with java_errors(f"reading {source}"):
+    with translate_java_errors(f"reading {source}"):
         records = read_table(spark, lake, source)
         if source == "silver":
             records = records.where("NOT deleted")
@@ -61,12 +61,12 @@ def view_frame(
         return spark.sql(compiled.sql(name))
 
 
-def identified_views(spark: SparkSession, lake: Lake) -> Mapping[str, DataFrame]:
+def run_identified_views(spark: SparkSession, lake: Lake) -> Mapping[str, DataFrame]:
     """Return the lake's views over silver, for operations inside the trusted zone (scoring)."""
     return {name: view_frame(spark, lake, load_view(name), "silver") for name in VIEWS}
 
 
-def build_gold(spark: SparkSession, lake: Lake, name: str) -> None:
+def build_gold_table(spark: SparkSession, lake: Lake, name: str) -> None:
     """Write a gold table anew in one commit; readers see the old one or the new one."""
     frame = view_frame(spark, lake, load_view(name))
     (
@@ -74,5 +74,5 @@ def build_gold(spark: SparkSession, lake: Lake, name: str) -> None:
         .write.format("delta")
         .mode("overwrite")
         .option("overwriteSchema", "true")
-        .save(str(lake.table(f"gold/{name}")))
+        .save(str(lake.table_path(f"gold/{name}")))
     )

@@ -35,50 +35,50 @@ SHIPPED_BY_SPARK = (
 )
 
 
-def coordinate() -> str:
+def maven_coordinate() -> str:
     """Return Delta's Maven coordinate for the installed PySpark and delta-spark."""
     spark = ".".join(version("pyspark").split(".")[:2])
     return f"io.delta:delta-spark_{spark}_2.13:{version('delta-spark')}"
 
 
-def cached(cache: Path | None = None) -> list[Path]:
+def cached_jars(cache: Path | None = None) -> list[Path]:
     """Return the cached jars, an empty list if they were not fetched yet."""
-    return sorted((_folder(cache) / "jars").glob("*.jar"))
+    return sorted((_cache_folder(cache) / "jars").glob("*.jar"))
 
 
-def prefetch(
+def fetch_jars(
     on_progress: Callable[[str], None] = lambda text: None, cache: Path | None = None
 ) -> list[Path]:
     """Fetch Delta's jars into the cache unless they are there, and return them."""
-    if found := cached(cache):
+    if found := cached_jars(cache):
         return found
-    on_progress(f"Fetching Delta's jars ({coordinate()}) from Maven, about 14 MB, once.")
-    folder = _folder(cache)
+    on_progress(f"Fetching Delta's jars ({maven_coordinate()}) from Maven, about 14 MB, once.")
+    folder = _cache_folder(cache)
     scratch = folder.with_name(f"{folder.name}.{os.getpid()}.tmp")
     shutil.rmtree(scratch, ignore_errors=True)
     scratch.mkdir(parents=True)
     try:
-        _resolve(scratch)
+        _resolve_with_ivy(scratch)
         if not list((scratch / "jars").glob("io.delta_delta-spark*.jar")):
-            raise Unavailable(_failed())
+            raise Unavailable(_failure_message())
         # Renamed when whole: a folder that is there is complete.
         if not folder.exists():
             scratch.rename(folder)
     finally:
         shutil.rmtree(scratch, ignore_errors=True)
-    return cached(cache)
+    return cached_jars(cache)
 
 
-def _resolve(folder: Path) -> None:
+def _resolve_with_ivy(folder: Path) -> None:
     """Let Spark's own Ivy resolve the coordinate into `folder`, without starting a session."""
     from pyspark import SparkConf
     from pyspark.java_gateway import launch_gateway
 
-    from ehr_etl.spark.java import java_home
+    from ehr_etl.spark.java import find_java_home
 
-    os.environ["JAVA_HOME"] = str(java_home())
+    os.environ["JAVA_HOME"] = str(find_java_home())
     conf = SparkConf(loadDefaults=False)
-    conf.set("spark.jars.ivy", str(folder)).set("spark.jars.packages", coordinate())
+    conf.set("spark.jars.ivy", str(folder)).set("spark.jars.packages", maven_coordinate())
     conf.set("spark.jars.excludes", ",".join(SHIPPED_BY_SPARK))
     with (folder / "ivy.log").open("wb") as log:
         try:
@@ -87,34 +87,34 @@ def _resolve(folder: Path) -> None:
             gateway = launch(conf, popen_kwargs={"stderr": log, "stdout": log})
         # PySpark raises its own kinds for a JVM that ended early; all mean the same here.
         except Exception as error:
-            raise Unavailable(_failed()) from error
+            raise Unavailable(_failure_message()) from error
         gateway.shutdown()
         # The JVM ends when its standard input closes.
         gateway.proc.stdin.close()
         gateway.proc.wait(60)
 
 
-def _failed() -> str:
+def _failure_message() -> str:
     return (
-        f"Delta's jars ({coordinate()}) could not be fetched from Maven Central: check the "
+        f"Delta's jars ({maven_coordinate()}) could not be fetched from Maven Central: check the "
         "network and run `make setup` again."
     )
 
 
-def _folder(cache: Path | None) -> Path:
+def _cache_folder(cache: Path | None) -> Path:
     base = cache or Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
-    return base / "ehr-commons" / coordinate().split(":", 1)[1].replace(":", "-")
+    return base / "ehr-commons" / maven_coordinate().split(":", 1)[1].replace(":", "-")
 
 
 def main() -> None:
     """Fetch the jars, saying so; `make setup` calls it."""
     try:
-        prefetch(lambda text: _say(f"{text}\n"))
+        fetch_jars(lambda text: _print(f"{text}\n"))
     except EhrError as error:
         sys.exit(str(error))
 
 
-def _say(text: str) -> None:
+def _print(text: str) -> None:
     sys.stdout.write(text)
 
 

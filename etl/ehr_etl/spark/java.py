@@ -10,23 +10,23 @@ from pathlib import Path
 
 from ehr_fhir.errors import Unavailable
 
-OLDEST = 17
+MINIMUM_VERSION = 17
 
 _ADVICE = (
-    f"Spark needs Java {OLDEST} or newer: install it (Debian: `apt-get install "
+    f"Spark needs Java {MINIMUM_VERSION} or newer: install it (Debian: `apt-get install "
     "openjdk-17-jre-headless`) or set JAVA_HOME to its folder."
 )
 
 
-def java_home() -> Path:
+def find_java_home() -> Path:
     """Return the home of a Java of version 17 or newer, from JAVA_HOME or PATH."""
-    for home in _candidates():
-        if _version(home) >= OLDEST:
+    for home in _candidate_homes():
+        if _read_java_version(home) >= MINIMUM_VERSION:
             return home
     raise Unavailable(_ADVICE)
 
 
-def _candidates() -> list[Path]:
+def _candidate_homes() -> list[Path]:
     found: list[Path] = []
     if home := os.environ.get("JAVA_HOME"):
         found.append(Path(home))
@@ -35,7 +35,7 @@ def _candidates() -> list[Path]:
     return found
 
 
-def _version(home: Path) -> int:
+def _read_java_version(home: Path) -> int:
     """Return the major version that `java -version` reports, 0 if it does not run."""
     try:
         ran = subprocess.run(  # noqa: S603 - the program is the machine's own Java

@@ -19,17 +19,17 @@ NOT_A_SINGLE_VALUE = "ehr:more-than-one"
 
 
 @contextmanager
-def java_errors(doing: str) -> Iterator[None]:
+def translate_java_errors(doing: str) -> Iterator[None]:
     """Translate Spark's exceptions raised inside; `doing` says what was going on."""
     try:
         yield
     except (PySparkException, Py4JError) as error:
-        raise translate(error, doing) from None
+        raise translate_java_error(error, doing) from None
 
 
-def translate(error: Exception, doing: str) -> EhrError:
+def translate_java_error(error: Exception, doing: str) -> EhrError:
     """Return the error to show for an exception of Spark or of its Java bridge."""
-    text = f"{_condition(error)} {error}"
+    text = f"{_error_condition(error)} {error}"
     if any(word in text for word in _CONFLICTS):
         return Conflict(f"Another run wrote while {doing}: run again when it has ended.")
     if any(word in text for word in _MISSING):
@@ -43,10 +43,10 @@ def translate(error: Exception, doing: str) -> EhrError:
         return Unavailable(f"Spark ran out of memory while {doing}: give the driver more.")
     if "ConnectionRefusedError" in text or "Answer from Java side is empty" in text:
         return Unavailable(f"Spark ended while {doing}: run again.")
-    return Fault(f"Spark failed while {doing} ({_condition(error) or type(error).__name__}).")
+    return Fault(f"Spark failed while {doing} ({_error_condition(error) or type(error).__name__}).")
 
 
-def _condition(error: Exception) -> str:
+def _error_condition(error: Exception) -> str:
     """Return Spark's own name of the fault, such as DIVIDE_BY_ZERO; it holds no value."""
     if isinstance(error, PySparkException):
         return str(error.getCondition() or "")

@@ -16,15 +16,15 @@ from pyspark.java_gateway import launch_gateway
 from pyspark.sql import SparkSession
 
 from ehr_etl.spark import jars
-from ehr_etl.spark.java import java_home
+from ehr_etl.spark.java import find_java_home
 from ehr_fhir.errors import Unavailable
 
-__all__ = ["SparkSettings", "prefetch", "silence", "spark_session"]
+__all__ = ["SparkSettings", "prefetch", "silence_query_loggers", "spark_session"]
 
-prefetch = jars.prefetch
+prefetch = jars.fetch_jars
 
 # PySpark's own loggers print the whole message of a failed query, which can quote values.
-_TALKATIVE = ("SQLQueryContextLogger", "DataFrameQueryContextLogger")
+_QUERY_LOGGERS = ("SQLQueryContextLogger", "DataFrameQueryContextLogger")
 
 
 @dataclass(frozen=True)
@@ -52,17 +52,17 @@ def spark_session(
     settings = settings or SparkSettings()
     work = work.resolve()
     work.mkdir(parents=True, exist_ok=True)
-    os.environ["JAVA_HOME"] = str(java_home())
+    os.environ["JAVA_HOME"] = str(find_java_home())
     os.environ.setdefault("PYSPARK_PYTHON", sys.executable)
     os.environ.setdefault("SPARK_LOCAL_IP", "127.0.0.1")
-    found = jars.prefetch(on_progress, settings.jar_cache)
+    found = jars.fetch_jars(on_progress, settings.jar_cache)
     with as_file(files(__package__) / "log4j2.properties") as log_settings:
         conf = SparkConf(loadDefaults=False)
-        conf.setAll(list(_options(settings, work, found, log_settings).items()))
-        return _start(conf, work)
+        conf.setAll(list(_spark_options(settings, work, found, log_settings).items()))
+        return _start_session(conf, work)
 
 
-def _start(conf: SparkConf, work: Path) -> SparkSession:
+def _start_session(conf: SparkConf, work: Path) -> SparkSession:
     # The JVM prints warnings before any log setting holds; they go to a file, not to the user.
     with (work / "jvm.log").open("wb") as log:
         try:
@@ -74,21 +74,21 @@ def _start(conf: SparkConf, work: Path) -> SparkSession:
             raise Unavailable(
                 f"Spark did not start: see {work / 'jvm.log'} for the Java message."
             ) from error
-    silence()
+    silence_query_loggers()
     return SparkSession(context)
 
 
-def silence() -> None:
+def silence_query_loggers() -> None:
     """Keep PySpark from logging a failed query, for good."""
     from pyspark.logger import PySparkLogger
 
-    for name in _TALKATIVE:
+    for name in _QUERY_LOGGERS:
         # By PySpark's own class, which takes the arguments PySpark logs with; by level, since
         # `disabled` is undone by any library that configures logging, as MLflow's migrations do.
         PySparkLogger.getLogger(name).setLevel(logging.CRITICAL + 1)
 
 
-def _options(
+def _spark_options(
     settings: SparkSettings, work: Path, found: list[Path], log_settings: Path
 ) -> Mapping[str, str]:
     return {

@@ -14,19 +14,19 @@ from ehr_fhir.errors import Fault
 _PARAMETER = re.compile(r"(?<![:\w']):([A-Za-z_]\w*)\b")
 
 
-def bind(sql: str, params: Mapping[str, object]) -> str:
+def bind_parameters(sql: str, params: Mapping[str, object]) -> str:
     """Write the parameters into the SQL as literals.
 
-    >>> bind("since <= :now AND kind = :kind", {"now": 5, "kind": "it's"})
+    >>> bind_parameters("since <= :now AND kind = :kind", {"now": 5, "kind": "it's"})
     "since <= 5 AND kind = 'it\\\\'s'"
     """
-    return _PARAMETER.sub(lambda match: literal(_value(params, match[1])), sql)
+    return _PARAMETER.sub(lambda match: sql_literal(_value(params, match[1])), sql)
 
 
-def literal(value: object) -> str:
+def sql_literal(value: object) -> str:
     """Return a value as a Spark SQL literal.
 
-    >>> literal(True), literal(None), literal(3)
+    >>> sql_literal(True), sql_literal(None), sql_literal(3)
     ('true', 'NULL', '3')
     """
     if value is None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 
-from ehr_etl.spark.sql_text import literal as text
+from ehr_etl.spark.sql_text import sql_literal as text
 from ehr_etl.sql_on_fhir.elements import spark_type
 from ehr_etl.sql_on_fhir.fhirpath import Call, Literal, Member, Node, Variable
 from ehr_etl.sql_on_fhir.paths import Scope, choices, compile_path, condition, navigate

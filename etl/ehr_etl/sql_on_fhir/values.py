@@ -12,7 +12,7 @@ from dataclasses import dataclass, field, replace
 from decimal import Decimal
 
 from ehr_etl.spark.java_errors import NOT_A_SINGLE_VALUE
-from ehr_etl.spark.sql_text import literal as sql_literal
+from ehr_etl.spark.sql_text import sql_literal as sql_literal
 from ehr_etl.sql_on_fhir.elements import PRIMITIVES, Element, spark_type
 
 

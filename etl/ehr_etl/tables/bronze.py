@@ -21,24 +21,26 @@ def append_to_bronze(spark: SparkSession, lake: Lake) -> None:
     """
     create_table(spark, lake, "bronze")
     query = (
-        lines_of(landed(spark, lake))
+        to_bronze_columns(stream_landing_files(spark, lake))
         .writeStream.format("delta")
         .outputMode("append")
-        .option("checkpointLocation", str(lake.checkpoint("bronze")))
+        .option("checkpointLocation", str(lake.checkpoint_path("bronze")))
         .trigger(availableNow=True)
-        .start(str(lake.table("bronze")))
+        .start(str(lake.table_path("bronze")))
     )
     query.awaitTermination()
 
 
-def landed(spark: SparkSession, lake: Lake) -> DataFrame:
+def stream_landing_files(spark: SparkSession, lake: Lake) -> DataFrame:
     """Return the stream of landing files: value STRING."""
-    lake.landing.mkdir(parents=True, exist_ok=True)
+    lake.landing_folder.mkdir(parents=True, exist_ok=True)
     return (
-        spark.readStream.format("text").option("pathGlobFilter", "*.ndjson").load(str(lake.landing))
+        spark.readStream.format("text")
+        .option("pathGlobFilter", "*.ndjson")
+        .load(str(lake.landing_folder))
     )
 
 
-def lines_of(landing: DataFrame) -> DataFrame:
+def to_bronze_columns(landing: DataFrame) -> DataFrame:
     """Turn value STRING into the columns of bronze."""
     return landing.selectExpr(*_COLUMNS)

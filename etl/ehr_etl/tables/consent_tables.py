@@ -11,7 +11,7 @@ import orjson
 import pyarrow as pa
 from pyspark.sql import SparkSession
 
-from ehr_etl.lake import Lake, read_table, write_small
+from ehr_etl.lake import Lake, read_table, write_small_table
 from ehr_privacy.consent import SOURCE_TABLES, TABLES, carried_over, rule_rows
 
 RULE_TYPES = tuple(SOURCE_TABLES)
@@ -27,18 +27,18 @@ def refresh_consent_tables(spark: SparkSession, lake: Lake) -> Mapping[str, pa.T
         .select("resource")
         .collect()
     )
-    tables = consent_tables([orjson.loads(row["resource"]) for row in resources])
+    tables = build_consent_tables([orjson.loads(row["resource"]) for row in resources])
     for name, rows in tables.items():
-        write_small(lake, f"consent/{name}", rows)
+        write_small_table(lake, f"consent/{name}", rows)
     return tables
 
 
-def consent_tables(resources: list[Mapping[str, object]]) -> Mapping[str, pa.Table]:
+def build_consent_tables(resources: list[Mapping[str, object]]) -> Mapping[str, pa.Table]:
     """Return every consent table, empty ones too, rows in a fixed order."""
     rows: dict[str, list[dict[str, object]]] = {name: [] for name in TABLES}
     for row in carried_over(row for resource in resources for row in rule_rows(resource)):
         rows[row.table].append(dict(row.values))
-    return {name: _table(name, rows[name]) for name in TABLES}
+    return {name: _to_arrow_table(name, rows[name]) for name in TABLES}
 
 
 def register_consent_views(spark: SparkSession, tables: Mapping[str, pa.Table]) -> None:
@@ -47,7 +47,7 @@ def register_consent_views(spark: SparkSession, tables: Mapping[str, pa.Table]) 
         spark.createDataFrame(rows).createOrReplaceTempView(name)
 
 
-def _table(name: str, rows: list[dict[str, object]]) -> pa.Table:
+def _to_arrow_table(name: str, rows: list[dict[str, object]]) -> pa.Table:
     columns = TABLES[name]
     schema = pa.schema([(column.name, _ARROW_TYPES[column.type]) for column in columns])
     ordered = sorted(rows, key=lambda row: [str(row.get(column.name)) for column in columns])

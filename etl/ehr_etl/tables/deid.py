@@ -13,16 +13,16 @@ import pyarrow as pa
 from pyspark.sql import DataFrame, SparkSession
 
 from ehr_etl.lake import TABLES, Lake, create_table, read_table
-from ehr_etl.spark.sql_text import bind
+from ehr_etl.spark.sql_text import bind_parameters
 from ehr_etl.tables.consent_tables import register_consent_views
 from ehr_privacy.consent import record_facts, research_predicate
 from ehr_privacy.consent.label_rules import LabelRules, load_labels
 from ehr_privacy.deid import Deidentifier, load_rules, pseudonym
 
-_ARROW = pa.schema(
+_DEID_SCHEMA = pa.schema(
     [(name, pa.string()) for name in ("type", "id", "patient", "resource")],
 )
-_LABELS = pa.schema([("pk", pa.int64()), ("label", pa.string())])
+_LABEL_SCHEMA = pa.schema([("pk", pa.int64()), ("label", pa.string())])
 
 Batches = Iterable[pa.RecordBatch]
 
@@ -37,11 +37,11 @@ def refresh_deid(
     """Write the table deid anew: what research may use at `now_ms`, pseudonyms under `key`."""
     create_table(spark, lake, "deid")
     register_consent_views(spark, consent)
-    rows = deidentify(permitted(read_table(spark, lake, "silver"), now_ms), key)
-    rows.write.format("delta").mode("overwrite").save(str(lake.table("deid")))
+    rows = deidentify(select_permitted(read_table(spark, lake, "silver"), now_ms), key)
+    rows.write.format("delta").mode("overwrite").save(str(lake.table_path("deid")))
 
 
-def permitted(silver: DataFrame, now_ms: int) -> DataFrame:
+def select_permitted(silver: DataFrame, now_ms: int) -> DataFrame:
     """Keep the records that research may use: type, id, patients, resource.
 
     Needs the consent tables as views. A deleted record has no resource and is not there.
@@ -52,15 +52,15 @@ def permitted(silver: DataFrame, now_ms: int) -> DataFrame:
     present.selectExpr("pk", "explode(patients) AS patient").createOrReplaceTempView(
         "record_patient"
     )
-    labelled(present, load_labels()).createOrReplaceTempView("record_label")
+    label_records(present, load_labels()).createOrReplaceTempView("record_label")
     predicate = research_predicate(now_ms, dialect="spark", alias="r")
-    condition = bind(predicate.sql, predicate.params)
+    condition = bind_parameters(predicate.sql, predicate.params)
     return spark.sql(
         f"SELECT type, id, patients, resource FROM record r WHERE {condition}"  # noqa: S608
     )
 
 
-def labelled(present: DataFrame, rules: LabelRules) -> DataFrame:
+def label_records(present: DataFrame, rules: LabelRules) -> DataFrame:
     """Label records by rules, those of patients who close anything by its label: pk, label.
 
     The others' labels decide nothing. Labels are never kept, so that none is older than the rules.
@@ -70,17 +70,17 @@ def labelled(present: DataFrame, rules: LabelRules) -> DataFrame:
         " WHERE x.label IS NOT NULL"
     )
     records = present.join(asked, "pk", "left_semi").select("pk", "author", "resource")
-    return records.mapInArrow(_labeller(rules), "pk LONG, label STRING")
+    return records.mapInArrow(_make_labeller(rules), "pk LONG, label STRING")
 
 
 def deidentify(records: DataFrame, key: bytes) -> DataFrame:
     """Scrub each resource by the allow-list: the columns of deid; what is not listed is absent."""
-    scrubbed = records.mapInArrow(_scrubber(key), TABLES["deid"].columns)
+    scrubbed = records.mapInArrow(_make_scrubber(key), TABLES["deid"].columns)
     # One file per type and run.
     return scrubbed.repartition(2, "type")
 
 
-def _labeller(rules: LabelRules) -> Callable[[Batches], Batches]:
+def _make_labeller(rules: LabelRules) -> Callable[[Batches], Batches]:
     def label(batches: Batches) -> Batches:
         for batch in batches:
             rows = [
@@ -88,22 +88,22 @@ def _labeller(rules: LabelRules) -> Callable[[Batches], Batches]:
                 for row in batch.to_pylist()
                 for one in record_facts(orjson.loads(row["resource"]), row["author"], rules).labels
             ]
-            yield pa.RecordBatch.from_pylist(rows, schema=_LABELS)
+            yield pa.RecordBatch.from_pylist(rows, schema=_LABEL_SCHEMA)
 
     return label
 
 
-def _scrubber(key: bytes) -> Callable[[Batches], Batches]:
+def _make_scrubber(key: bytes) -> Callable[[Batches], Batches]:
     def scrub(batches: Batches) -> Batches:
         deidentifier = Deidentifier(load_rules(), key)
         for batch in batches:
-            rows = [_scrub(deidentifier, key, row) for row in batch.to_pylist()]
-            yield pa.RecordBatch.from_pylist([row for row in rows if row], schema=_ARROW)
+            rows = [_scrub_row(deidentifier, key, row) for row in batch.to_pylist()]
+            yield pa.RecordBatch.from_pylist([row for row in rows if row], schema=_DEID_SCHEMA)
 
     return scrub
 
 
-def _scrub(
+def _scrub_row(
     deidentifier: Deidentifier, key: bytes, row: Mapping[str, object]
 ) -> dict[str, str | None] | None:
     resource = deidentifier.scrub(orjson.loads(str(row["resource"])))

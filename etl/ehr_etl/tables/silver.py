@@ -14,11 +14,13 @@ from deltalake import DeltaTable
 from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
 
-from ehr_etl.change_feed.entries import Entry, Facts, parse_entry
+from ehr_etl.change_feed.entries import ConsentFacts, FeedEntry, parse_entry
 from ehr_etl.data_quality.rules import QualityRules, load_quality_rules
-from ehr_etl.lake import ENTRY, FACTS, Lake, create_table, read_table
+from ehr_etl.lake import ENTRY_COLUMNS, FACT_COLUMNS, Lake, create_table, read_table
 
-PARSED = f"key STRING, {ENTRY}, deleted BOOLEAN, {FACTS}, resource STRING, fault STRING"
+PARSED_COLUMNS = (
+    f"key STRING, {ENTRY_COLUMNS}, deleted BOOLEAN, {FACT_COLUMNS}, resource STRING, fault STRING"
+)
 SILVER_COLUMNS = (
     *("position", "type", "id", "version", "last_updated", "author", "deleted"),
     *("patients", "domain", "episode", "clinical_date", "directory"),
@@ -30,7 +32,7 @@ QUARANTINE_COLUMNS = (
     "false AS released",
 )
 
-_ARROW = pa.schema(
+_PARSED_SCHEMA = pa.schema(
     [
         ("key", pa.string()),
         ("position", pa.int64()),
@@ -70,11 +72,11 @@ def refresh_silver(spark: SparkSession, lake: Lake) -> SilverReport:
     report, rules = SilverReport(), load_quality_rules()
     query = (
         spark.readStream.format("delta")
-        .load(str(lake.table("bronze")))
+        .load(str(lake.table_path("bronze")))
         .writeStream.foreachBatch(
-            lambda batch, number: take_batch(lake, rules, batch, report),
+            lambda batch, number: write_batch(lake, rules, batch, report),
         )
-        .option("checkpointLocation", str(lake.checkpoint("silver")))
+        .option("checkpointLocation", str(lake.checkpoint_path("silver")))
         .trigger(availableNow=True)
         .start()
     )
@@ -82,30 +84,30 @@ def refresh_silver(spark: SparkSession, lake: Lake) -> SilverReport:
     return report
 
 
-def take_batch(lake: Lake, rules: QualityRules, batch: DataFrame, report: SilverReport) -> None:
+def write_batch(lake: Lake, rules: QualityRules, batch: DataFrame, report: SilverReport) -> None:
     """Write one batch of bronze lines to quarantine and silver."""
-    checked = check(parse(batch), rules).persist()
+    checked = check_entries(parse_lines(batch), rules).persist()
     try:
         counts = checked.groupBy("reasons").count().collect()
-        _note(report, [(tuple(row["reasons"]), row["count"]) for row in counts])
+        _add_to_report(report, [(tuple(row["reasons"]), row["count"]) for row in counts])
         if any(row["reasons"] for row in counts):
-            quarantine(lake, checked.where("size(reasons) > 0"))
+            merge_into_quarantine(lake, checked.where("size(reasons) > 0"))
         if any(not row["reasons"] for row in counts):
-            merge_into_silver(lake, newest(checked.where("size(reasons) = 0")))
+            merge_into_silver(lake, keep_newest(checked.where("size(reasons) = 0")))
     finally:
         checked.unpersist()
 
 
-def parse(lines: DataFrame) -> DataFrame:
+def parse_lines(lines: DataFrame) -> DataFrame:
     """Turn bronze's column line into entries: the columns of PARSED."""
-    return lines.select("line").mapInArrow(_parse_batches, PARSED)
+    return lines.select("line").mapInArrow(_parse_batches, PARSED_COLUMNS)
 
 
-def check(entries: DataFrame, rules: QualityRules) -> DataFrame:
+def check_entries(entries: DataFrame, rules: QualityRules) -> DataFrame:
     """Add reasons ARRAY<STRING>: the fault of the line, or the names of the rules it breaks."""
     verdict = (
         "CASE WHEN fault IS NOT NULL THEN array(fault)"
-        f" WHEN deleted THEN CAST(array() AS ARRAY<STRING>) ELSE {rules.reasons()} END"
+        f" WHEN deleted THEN CAST(array() AS ARRAY<STRING>) ELSE {rules.reasons_sql()} END"
     )
     return (
         entries.withColumn("r", F.from_json("resource", rules.elements))
@@ -114,7 +116,7 @@ def check(entries: DataFrame, rules: QualityRules) -> DataFrame:
     )
 
 
-def newest(entries: DataFrame) -> DataFrame:
+def keep_newest(entries: DataFrame) -> DataFrame:
     """Keep the greatest version of each resource: the columns of silver."""
     row = f"struct({', '.join(SILVER_COLUMNS)})"
     return (
@@ -126,8 +128,8 @@ def newest(entries: DataFrame) -> DataFrame:
 
 def merge_into_silver(lake: Lake, rows: DataFrame) -> None:
     """Put rows into silver, each only if newer than the version there."""
-    path = lake.table("silver").resolve()
-    if is_empty(lake, "silver"):
+    path = lake.table_path("silver").resolve()
+    if is_empty_table(lake, "silver"):
         rows.write.format("delta").mode("append").save(str(path))
         return
     rows.createOrReplaceTempView("silver_changes")
@@ -139,12 +141,12 @@ def merge_into_silver(lake: Lake, rows: DataFrame) -> None:
     )
 
 
-def quarantine(lake: Lake, rows: DataFrame) -> None:
+def merge_into_quarantine(lake: Lake, rows: DataFrame) -> None:
     """Put failing rows into the quarantine, each line once."""
-    path = lake.table("quarantine").resolve()
+    path = lake.table_path("quarantine").resolve()
     # At-least-once feeds repeat lines; a MERGE takes no two rows of one key.
     rows = rows.dropDuplicates(["key"]).selectExpr(*QUARANTINE_COLUMNS)
-    if is_empty(lake, "quarantine"):
+    if is_empty_table(lake, "quarantine"):
         rows.write.format("delta").mode("append").save(str(path))
         return
     rows.createOrReplaceTempView("quarantine_changes")
@@ -154,9 +156,9 @@ def quarantine(lake: Lake, rows: DataFrame) -> None:
     )
 
 
-def is_empty(lake: Lake, name: str) -> bool:
+def is_empty_table(lake: Lake, name: str) -> bool:
     """Say whether a table has no data files."""
-    return not DeltaTable(str(lake.table(name))).file_uris()
+    return not DeltaTable(str(lake.table_path(name))).file_uris()
 
 
 def held_in_quarantine(spark: SparkSession, lake: Lake) -> DataFrame:
@@ -164,24 +166,24 @@ def held_in_quarantine(spark: SparkSession, lake: Lake) -> DataFrame:
     return read_table(spark, lake, "quarantine").where("NOT released")
 
 
-def entry_rows(entries: list[Entry]) -> pa.RecordBatch:
+def to_record_batch(entries: list[FeedEntry]) -> pa.RecordBatch:
     """Lay entries out as Arrow columns in the order of PARSED."""
     rows = [
         {
-            **{name: getattr(entry, name) for name in _ARROW.names if hasattr(entry, name)},
-            **{name: getattr(entry.facts, name) for name in Facts.__dataclass_fields__},
+            **{name: getattr(entry, name) for name in _PARSED_SCHEMA.names if hasattr(entry, name)},
+            **{name: getattr(entry.facts, name) for name in ConsentFacts.__dataclass_fields__},
         }
         for entry in entries
     ]
-    return pa.RecordBatch.from_pylist(rows, schema=_ARROW)
+    return pa.RecordBatch.from_pylist(rows, schema=_PARSED_SCHEMA)
 
 
 def _parse_batches(batches: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
     for batch in batches:
-        yield entry_rows([parse_entry(line) for line in batch.column("line").to_pylist()])
+        yield to_record_batch([parse_entry(line) for line in batch.column("line").to_pylist()])
 
 
-def _note(report: SilverReport, counts: list[tuple[tuple[str, ...], int]]) -> None:
+def _add_to_report(report: SilverReport, counts: list[tuple[tuple[str, ...], int]]) -> None:
     for reasons, count in counts:
         report.taken += count
         report.passed += 0 if reasons else count

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from ehr_etl.spark.sql_text import bind, literal
+from ehr_etl.spark.sql_text import bind_parameters, sql_literal
 from ehr_privacy.consent import (
     TABLES,
     Column,
@@ -129,7 +129,9 @@ WHO = (
 def view(spark: Any, name: str, columns: Iterable[Column], rows: list[tuple[Any, ...]]) -> None:
     """Make a view of literal rows: no job runs to read it."""
     columns = tuple(columns)
-    cells = [", ".join(map(literal, row)) for row in rows] or [", ".join(["NULL"] * len(columns))]
+    cells = [", ".join(map(sql_literal, row)) for row in rows] or [
+        ", ".join(["NULL"] * len(columns))
+    ]
     names = ", ".join(column.name for column in columns)
     casts = ", ".join(f"CAST({c.name} AS {KINDS[c.type]}) AS {c.name}" for c in columns)
     table = f"VALUES {', '.join(f'({row})' for row in cells)} AS t({names})"
@@ -175,8 +177,8 @@ def test_spark_and_the_reference_agree_on_every_record(spark: Any, world: str) -
     for who in WHO:
         predicate = compile_predicate(who, "read", NOW, dialect="spark")
         expected = {r.id for r in RECORDS if decide(rules, who, "read", r, NOW).permit}
-        assert found(spark, bind(predicate.sql, predicate.params)) == expected, who.role
+        assert found(spark, bind_parameters(predicate.sql, predicate.params)) == expected, who.role
 
     research = research_predicate(NOW, dialect="spark")
     expected = {r.id for r in RECORDS if decide_research(rules, r, NOW).permit}
-    assert found(spark, bind(research.sql, research.params)) == expected
+    assert found(spark, bind_parameters(research.sql, research.params)) == expected

@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from ehr_etl.spark.sql_text import bind
+from ehr_etl.spark.sql_text import bind_parameters
 from ehr_privacy.consent import Record, RuleRow, carried_over, compile_predicate
 from tests.spec.consent.test_cases import (
     CASES,
@@ -64,7 +64,7 @@ def test_spark_gives_the_answer_of_every_case(spark: Any, make_resource: MakeRes
             records.append(what)
         fill(spark, carried_over(rows), records)
         predicate = compile_predicate(who, "read", now_ms(group[0][1].at), dialect="spark")
-        seen = found(spark, bind(predicate.sql, predicate.params), "pk")
+        seen = found(spark, bind_parameters(predicate.sql, predicate.params), "pk")
         for pk, (_, case) in enumerate(group):
             if (pk in seen) != case.answer.startswith("permit"):
                 wrong.append(case.claim)

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from ehr_analytics.bar_chart import bars
-from ehr_analytics.disclosure_control import Table, control
+from ehr_analytics.bar_chart import draw_bar_chart
+from ehr_analytics.disclosure_control import CountTable, control_table
 
-TABLE = Table(
+TABLE = CountTable(
     ("sex",),
     ("people", "stays"),
     (
@@ -19,14 +19,14 @@ TABLE = Table(
 
 
 def test_small_counts_are_hidden_the_others_rounded_and_empty_rows_left_out() -> None:
-    shown = control("opensafely-7-5", TABLE, {}).table
+    shown = control_table("opensafely-7-5", TABLE, {}).table
 
     assert shown.rows[0] == (("female",), (45, 90))
     assert shown.rows[1][1] == (None, 40)
 
 
 def test_many_stays_of_few_people_are_hidden() -> None:
-    controlled = control("opensafely-7-5", TABLE, {"stays": "people"})
+    controlled = control_table("opensafely-7-5", TABLE, {"stays": "people"})
 
     assert [strata for strata, _ in controlled.table.rows] == [("female",)]
     assert controlled.record["rows_left_out"] == 2
@@ -37,10 +37,10 @@ def test_many_stays_of_few_people_are_hidden() -> None:
 
 
 def test_a_plot_is_a_png_of_what_is_shown_even_if_all_is_hidden(tmp_path: Path) -> None:
-    hidden = Table(("sex",), ("people",), ((("male",), (None,)), (("female",), (None,))))
+    hidden = CountTable(("sex",), ("people",), ((("male",), (None,)), (("female",), (None,))))
 
-    bars(hidden, ("people",), "People", "All is hidden.", tmp_path / "a.png")
-    bars(TABLE, ("people", "stays"), "People", "Note.", tmp_path / "b.png")
+    draw_bar_chart(hidden, ("people",), "People", "All is hidden.", tmp_path / "a.png")
+    draw_bar_chart(TABLE, ("people", "stays"), "People", "Note.", tmp_path / "b.png")
 
     for name in ("a.png", "b.png"):
         assert (tmp_path / name).read_bytes().startswith(b"\x89PNG")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from ehr_analytics import study
-from ehr_analytics.sql_guard import check_text
+from ehr_analytics.sql_guard import check_sql_text
 from ehr_fhir.errors import Unprocessable
 
 VIEWS = {"patient_demographics", "encounter_flat"}
@@ -24,7 +24,7 @@ VIEWS = {"patient_demographics", "encounter_flat"}
     ],
 )
 def test_a_select_over_the_views_is_taken(sql: str) -> None:
-    check_text(sql, VIEWS)
+    check_sql_text(sql, VIEWS)
 
 
 @pytest.mark.parametrize(
@@ -82,13 +82,13 @@ def test_a_select_over_the_views_is_taken(sql: str) -> None:
 )
 def test_anything_else_is_refused(sql: str) -> None:
     with pytest.raises(Unprocessable):
-        check_text(sql, VIEWS)
+        check_sql_text(sql, VIEWS)
 
 
 def test_the_refusal_names_the_relation() -> None:
     with pytest.raises(Unprocessable, match="reads silver, which is not a view of this project"):
-        check_text("SELECT * FROM silver", VIEWS)
+        check_sql_text("SELECT * FROM silver", VIEWS)
 
 
 def test_the_study_that_comes_with_the_platform_is_taken() -> None:
-    check_text(study.load(study.committed("acute-returns")).sql, VIEWS)
+    check_sql_text(study.load_study(study.bundled_study_path("acute-returns")).sql, VIEWS)

@@ -10,7 +10,7 @@ from ehr_analytics import study
 from ehr_fhir.errors import NotFound, Unprocessable
 from tests.lib.research import register
 
-TEXT = study.committed("acute-returns").read_text("utf-8")
+TEXT = study.bundled_study_path("acute-returns").read_text("utf-8")
 
 
 def changed(tmp_path: Path, old: str, new: str) -> Path:
@@ -21,9 +21,9 @@ def changed(tmp_path: Path, old: str, new: str) -> Path:
 
 
 def test_the_committed_study_counts_people_stays_and_returns() -> None:
-    plan = study.load(study.committed("acute-returns"))
+    plan = study.load_study(study.bundled_study_path("acute-returns"))
 
-    assert plan.counts() == ("people", "stays", "returns", "returns_people")
+    assert plan.count_columns() == ("people", "stays", "returns", "returns_people")
     assert plan.policy == "opensafely-7-5"
     assert [measure.name for measure in plan.measures] == [
         "overall",
@@ -37,11 +37,11 @@ def test_the_committed_study_counts_people_stays_and_returns() -> None:
 
 def test_the_digest_of_a_study_is_that_of_its_text(tmp_path: Path) -> None:
     same = changed(tmp_path, "name", "name")
-    first = study.load(same).digest
+    first = study.load_study(same).digest
     other = changed(tmp_path, "28 days", "30 days")
 
-    assert first == study.load(study.committed("acute-returns")).digest
-    assert study.load(other).digest != first
+    assert first == study.load_study(study.bundled_study_path("acute-returns")).digest
+    assert study.load_study(other).digest != first
 
 
 @pytest.mark.parametrize(
@@ -59,13 +59,13 @@ def test_a_faulty_file_is_refused_by_its_fault(
     tmp_path: Path, old: str, new: str, fault: str
 ) -> None:
     with pytest.raises(Unprocessable, match=fault):
-        study.load(changed(tmp_path, old, new))
+        study.load_study(changed(tmp_path, old, new))
 
 
 def test_an_unknown_study_or_run_is_not_found(tmp_path: Path) -> None:
     with pytest.raises(NotFound):
-        study.load(tmp_path / "none.toml")
+        study.load_study(tmp_path / "none.toml")
     with pytest.raises(NotFound):
-        study.committed("none")
+        study.bundled_study_path("none")
     with pytest.raises(NotFound):
         study.get_run(register(tmp_path), "none")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from ehr_etl.tables.consent_tables import consent_tables
+from ehr_etl.tables.consent_tables import build_consent_tables
 from ehr_privacy.consent import TABLES
 from tests.lib.feed_lines import consent
 
@@ -19,7 +19,7 @@ def patients(made: Any, table: str) -> list[str]:
 
 
 def test_a_refusal_of_research_and_a_restriction_hold_for_every_account_of_the_person() -> None:
-    made = consent_tables(
+    made = build_consent_tables(
         [
             consent("old", "research", permit=False),
             consent("new", "restriction", permit=False),
@@ -38,6 +38,6 @@ def test_a_refusal_of_research_and_a_restriction_hold_for_every_account_of_the_p
 
 
 def test_an_agreement_to_research_is_the_own_accounts_alone() -> None:
-    made = consent_tables([consent("old", "research"), account("new", "old")])
+    made = build_consent_tables([consent("old", "research"), account("new", "old")])
 
     assert patients(made, "consent_research") == ["old"]

@@ -9,7 +9,7 @@ from pathlib import Path
 import httpx
 import pytest
 
-from ehr_etl.change_feed.landing import FileFeed, HttpFeed, landed_position, pull
+from ehr_etl.change_feed.landing import FileFeed, HttpFeed, last_landed_position, pull_feed
 from ehr_etl.lake import Lake
 from ehr_fhir.errors import Conflict, Fault, Forbidden, Unauthorized, Unavailable
 from tests.lib.feed_lines import feed_line, feed_page
@@ -32,25 +32,25 @@ class _Pages:
 def test_a_page_lands_under_the_name_of_its_positions(tmp_path: Path) -> None:
     lake = Lake(tmp_path)
 
-    report = pull(_Pages([feed_page(_patients(3)), feed_page(_patients(2), start=4)]), lake)
+    report = pull_feed(_Pages([feed_page(_patients(3)), feed_page(_patients(2), start=4)]), lake)
 
-    names = sorted(file.name for file in lake.landing.iterdir())
+    names = sorted(file.name for file in lake.landing_folder.iterdir())
     assert names == [
         "000000000000001-000000000000003.ndjson",
         "000000000000004-000000000000005.ndjson",
     ]
-    assert (report.lines, report.last) == (5, 5)
+    assert (report.lines, report.last_position) == (5, 5)
 
 
 def test_a_pull_resumes_after_the_last_landed_position(tmp_path: Path) -> None:
     lake = Lake(tmp_path)
-    pull(_Pages([feed_page(_patients(3))]), lake)
+    pull_feed(_Pages([feed_page(_patients(3))]), lake)
     again = _Pages([feed_page(_patients(3)) + feed_line(4, _patients(1)[0])])
 
-    report = pull(again, lake)
+    report = pull_feed(again, lake)
 
     assert again.asked == [3]
-    assert (report.lines, landed_position(lake)) == (1, 4)
+    assert (report.lines, last_landed_position(lake)) == (1, 4)
 
 
 def test_a_crash_while_writing_leaves_no_half_landed_page(
@@ -63,38 +63,38 @@ def test_a_crash_while_writing_leaves_no_half_landed_page(
 
     with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
         patch.setattr(Path, "rename", crash)
-        pull(_Pages([feed_page(_patients(3))]), lake)
+        pull_feed(_Pages([feed_page(_patients(3))]), lake)
 
-    assert landed_position(lake) == 0
-    assert pull(_Pages([feed_page(_patients(3))]), lake).lines == 3
+    assert last_landed_position(lake) == 0
+    assert pull_feed(_Pages([feed_page(_patients(3))]), lake).lines == 3
 
 
 def test_an_unreadable_line_lands_with_its_page(tmp_path: Path) -> None:
     lake = Lake(tmp_path)
 
-    pull(_Pages([b"{broken\n" + feed_page(_patients(1))]), lake)
+    pull_feed(_Pages([b"{broken\n" + feed_page(_patients(1))]), lake)
 
-    (file,) = lake.landing.iterdir()
+    (file,) = lake.landing_folder.iterdir()
     assert file.read_bytes().startswith(b"{broken\n")
 
 
 def test_an_unreadable_line_of_a_page_sent_again_lands_once(tmp_path: Path) -> None:
     lake, page = Lake(tmp_path), feed_page(_patients(2)) + b"{broken\n"
-    pull(_Pages([page]), lake)
+    pull_feed(_Pages([page]), lake)
 
-    assert pull(_Pages([page]), lake).lines == 0
+    assert pull_feed(_Pages([page]), lake).lines == 0
 
 
 def test_a_page_without_any_position_is_refused(tmp_path: Path) -> None:
     with pytest.raises(Fault, match="no line with a position"):
-        pull(_Pages([b"{broken\n"]), Lake(tmp_path))
+        pull_feed(_Pages([b"{broken\n"]), Lake(tmp_path))
 
 
 def test_files_serve_as_a_feed(tmp_path: Path) -> None:
     file = tmp_path / "changes.ndjson"
     file.write_bytes(feed_page(_patients(2)))
 
-    assert pull(FileFeed((file,)), Lake(tmp_path / "lake")).lines == 2
+    assert pull_feed(FileFeed((file,)), Lake(tmp_path / "lake")).lines == 2
 
 
 def _gateway(handler: object) -> httpx.Client:
@@ -166,12 +166,12 @@ class _Store:
 
 def test_a_lake_goes_on_in_the_epoch_after_a_restore_of_what_it_has_read(tmp_path: Path) -> None:
     lake = Lake(tmp_path)
-    pull(_Store().feed(), lake)
+    pull_feed(_Store().feed(), lake)
 
-    report = pull(_Store("e2", past={"e1": 3}, last=5).feed(), lake)
+    report = pull_feed(_Store("e2", past={"e1": 3}, last=5).feed(), lake)
 
-    assert (report.lines, report.last) == (2, 5)
-    assert pull(_Store("e2", past={"e1": 3}, last=6).feed(), lake).lines == 1
+    assert (report.lines, report.last_position) == (2, 5)
+    assert pull_feed(_Store("e2", past={"e1": 3}, last=6).feed(), lake).lines == 1
 
 
 @pytest.mark.parametrize(
@@ -189,18 +189,18 @@ def test_a_lake_that_read_further_than_the_restored_store_is_refused(
     tmp_path: Path, restored: _Store
 ) -> None:
     lake = Lake(tmp_path)
-    pull(_Store().feed(), lake)
+    pull_feed(_Store().feed(), lake)
 
     with pytest.raises(Conflict, match=f"Remove the folder {tmp_path}"):
-        pull(restored.feed(), lake)
+        pull_feed(restored.feed(), lake)
 
-    assert landed_position(lake) == 3
+    assert last_landed_position(lake) == 3
 
 
 def test_a_lake_of_before_epochs_takes_the_present_one(tmp_path: Path) -> None:
     lake = Lake(tmp_path)
-    pull(_Pages([feed_page(_patients(3))]), lake)
+    pull_feed(_Pages([feed_page(_patients(3))]), lake)
 
-    assert pull(_Store(last=4).feed(), lake).lines == 1
+    assert pull_feed(_Store(last=4).feed(), lake).lines == 1
     with pytest.raises(Conflict):
-        pull(_Store("e2", last=4).feed(), lake)
+        pull_feed(_Store("e2", last=4).feed(), lake)

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from ehr_etl.gold.views import VIEWS, load_view, read_view
+from ehr_etl.gold.views import VIEWS, load_view, read_view_file
 from ehr_etl.sql_on_fhir import compile_view, parse_view
 from ehr_etl.sql_on_fhir.elements import elements, is_type
 from ehr_etl.sql_on_fhir.fhirpath import Binary, Call, Literal, Member, Variable, parse
@@ -104,6 +104,6 @@ def test_a_view_file_that_is_missing_or_broken_is_said_so(tmp_path: Path) -> Non
     broken.write_text("{")
 
     with pytest.raises(NotFound):
-        read_view(tmp_path / "absent.json")
+        read_view_file(tmp_path / "absent.json")
     with pytest.raises(Invalid, match="not JSON"):
-        read_view(broken)
+        read_view_file(broken)

@@ -15,10 +15,14 @@ from ehr_etl.data_quality.expectations import (
     TableQuality,
     check_table,
     load_suite,
-    read_results,
-    write_results,
+    read_quality_results,
+    write_quality_results,
 )
-from ehr_etl.data_quality.measure_reports import PASSED, measure_reports, report_quality
+from ehr_etl.data_quality.measure_reports import (
+    QUALITY_PASSED_URL,
+    build_measure_reports,
+    send_measure_reports,
+)
 from ehr_etl.gold.views import VIEWS, load_view
 from ehr_etl.lake import Lake
 from ehr_fhir.errors import Forbidden, Unavailable, Unprocessable
@@ -45,7 +49,7 @@ def test_a_repeated_id_is_counted_and_not_shown(tmp_path: Path) -> None:
     )
 
     found = check_table("patient_demographics", frame, load_suite("patient_demographics"))
-    write_results(Lake(tmp_path), [found])
+    write_quality_results(Lake(tmp_path), [found])
 
     by_name = {result.name: result for result in found.results}
     assert (by_name["id-unique"].success, by_name["id-unique"].unexpected) == (False, 2)
@@ -64,13 +68,13 @@ def test_an_empty_table_does_not_pass() -> None:
 
 
 def test_results_are_read_back_as_written(tmp_path: Path) -> None:
-    write_results(Lake(tmp_path), [FOUND])
+    write_quality_results(Lake(tmp_path), [FOUND])
 
-    assert read_results(Lake(tmp_path)) == (FOUND,)
+    assert read_quality_results(Lake(tmp_path)) == (FOUND,)
 
 
 def test_a_report_is_a_valid_measure_report() -> None:
-    (report,) = measure_reports([FOUND], AT)
+    (report,) = build_measure_reports([FOUND], AT)
 
     MeasureReport.model_validate(report)
     assert report["id"] == "patient-demographics"
@@ -80,10 +84,10 @@ def test_a_report_is_a_valid_measure_report() -> None:
 def test_a_report_says_of_an_expectation_that_allows_exceptions_that_it_was_met() -> None:
     mostly = ExpectationResult("onset-mostly-known", True, 4, 1)
 
-    (report,) = measure_reports([TableQuality("condition_flat", 4, (mostly,))], AT)
+    (report,) = build_measure_reports([TableQuality("condition_flat", 4, (mostly,))], AT)
 
     MeasureReport.model_validate(report)
-    assert report["group"][0]["extension"] == [{"url": PASSED, "valueBoolean": True}]
+    assert report["group"][0]["extension"] == [{"url": QUALITY_PASSED_URL, "valueBoolean": True}]
 
 
 def test_reports_go_to_the_gateway_as_one_transaction() -> None:
@@ -94,7 +98,7 @@ def test_reports_go_to_the_gateway_as_one_transaction() -> None:
         return httpx.Response(200, json={})
 
     client = httpx.Client(transport=httpx.MockTransport(answer), base_url="http://gateway")
-    report_quality(client, "secret", measure_reports([FOUND], AT))
+    send_measure_reports(client, "secret", build_measure_reports([FOUND], AT))
 
     bundle = json.loads(sent[0].content)
     assert bundle["type"] == "transaction"
@@ -113,4 +117,4 @@ def test_a_refusal_of_a_report_is_said(status: int, error: type[Exception]) -> N
     client = httpx.Client(transport=transport, base_url="http://gateway")
 
     with pytest.raises(error):
-        report_quality(client, "t", measure_reports([FOUND], AT))
+        send_measure_reports(client, "t", build_measure_reports([FOUND], AT))

@@ -13,8 +13,8 @@ from pyspark.errors import AnalysisException
 
 from ehr_etl.data_quality.rules import load_quality_rules
 from ehr_etl.spark import jars, java
-from ehr_etl.spark.java_errors import java_errors, translate
-from ehr_etl.spark.sql_text import bind, literal
+from ehr_etl.spark.java_errors import translate_java_error, translate_java_errors
+from ehr_etl.spark.sql_text import bind_parameters, sql_literal
 from ehr_fhir.errors import Conflict, Fault, Unavailable, Unprocessable
 
 
@@ -22,7 +22,7 @@ def test_the_quality_rules_load_and_name_each_rule_once() -> None:
     rules = load_quality_rules()
 
     assert len(rules.rules) >= 12
-    assert "effective-not-after-receipt" in rules.reasons()
+    assert "effective-not-after-receipt" in rules.reasons_sql()
 
 
 def test_no_quality_rule_depends_on_the_clock() -> None:
@@ -45,15 +45,15 @@ def test_a_rule_without_sql_is_refused() -> None:
 
 
 def test_a_parameter_cannot_end_the_literal_it_stands_in() -> None:
-    assert bind("a = :v", {"v": "x' OR 1=1 --"}) == "a = 'x\\' OR 1=1 --'"
-    assert bind("a = :v", {"v": "\\' OR"}) == "a = '\\\\\\' OR'"
+    assert bind_parameters("a = :v", {"v": "x' OR 1=1 --"}) == "a = 'x\\' OR 1=1 --'"
+    assert bind_parameters("a = :v", {"v": "\\' OR"}) == "a = '\\\\\\' OR'"
 
 
 def test_a_parameter_without_a_value_is_a_fault() -> None:
     with pytest.raises(Fault, match="c_1"):
-        bind("a = :c_1", {})
+        bind_parameters("a = :c_1", {})
     with pytest.raises(Fault):
-        literal(1.5)
+        sql_literal(1.5)
 
 
 def test_the_text_of_a_java_error_does_not_pass() -> None:
@@ -64,13 +64,13 @@ def test_the_text_of_a_java_error_does_not_pass() -> None:
         (Py4JError("PATH_NOT_FOUND 'Chan Tai Man'"), Unavailable),
         (Py4JError("anything 'Chan Tai Man'"), Fault),
     ]:
-        shown = translate(error, "testing")
+        shown = translate_java_error(error, "testing")
         assert type(shown) is kind
         assert "Chan" not in str(shown)
 
 
 def test_an_error_inside_the_block_is_translated() -> None:
-    with pytest.raises(Fault, match="while testing"), java_errors("testing"):
+    with pytest.raises(Fault, match="while testing"), translate_java_errors("testing"):
         raise AnalysisException("secret")
 
 
@@ -85,7 +85,7 @@ def test_java_too_old_or_absent_is_one_clear_sentence(
     monkeypatch.setenv("PATH", "")
 
     with pytest.raises(Unavailable, match="Java 17 or newer"):
-        java.java_home()
+        java.find_java_home()
 
 
 def test_java_home_is_preferred(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -95,13 +95,13 @@ def test_java_home_is_preferred(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
     new.chmod(0o755)
     monkeypatch.setenv("JAVA_HOME", str(tmp_path))
 
-    assert java.java_home() == tmp_path
+    assert java.find_java_home() == tmp_path
 
 
 def test_cached_jars_need_no_network(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    folder = tmp_path / "ehr-commons" / jars.coordinate().split(":", 1)[1].replace(":", "-")
+    folder = tmp_path / "ehr-commons" / jars.maven_coordinate().split(":", 1)[1].replace(":", "-")
     (folder / "jars").mkdir(parents=True)
     (folder / "jars" / "io.delta_delta-spark.jar").touch()
     monkeypatch.setattr(subprocess, "Popen", None)
 
-    assert [jar.name for jar in jars.prefetch(cache=tmp_path)] == ["io.delta_delta-spark.jar"]
+    assert [jar.name for jar in jars.fetch_jars(cache=tmp_path)] == ["io.delta_delta-spark.jar"]
