@@ -122,6 +122,32 @@ def demo(
 
 
 @app.command()
+def upgrade(
+    check: Annotated[
+        bool, typer.Option("--check", help="Say whether it is needed; change nothing.")
+    ] = False,
+    data: Data = None,
+    database: Annotated[str | None, typer.Option(help="A PostgreSQL URL, or `sqlite`.")] = None,
+) -> None:
+    """Bring the database of an older version along; stop the gateway and make a backup first.
+
+    Killed at any moment, it goes on where it stopped when it is run again.
+
+    With --check it exits with 0 when nothing is to be done, else with 1.
+
+    Example: ehr upgrade --data var/mine
+    """
+    from ehr_cli import settings
+    from ehr_cli.commands import upgrade as upgrading
+
+    chosen = settings.load().override(data=data, database=database)
+    if not check:
+        upgrading.run(chosen)
+    elif not upgrading.check(chosen):
+        raise typer.Exit(1)
+
+
+@app.command()
 def doctor(data: Data = None, port: Port = None) -> None:
     """Say what is missing or wrong on this machine, and what to do.
 

@@ -13,7 +13,6 @@ from ehr_fhir.errors import NotFound
 from ehr_gateway.audit_log.batcher import AuditBatcher
 from ehr_gateway.audit_log.service import open_log
 from ehr_gateway.audit_log.timer import Timer
-from ehr_gateway.database import create_tables
 from ehr_gateway.gateway import Gateway
 from ehr_gateway.http.cors import Cors
 from ehr_gateway.http.error_responses import install_error_handlers
@@ -46,10 +45,6 @@ from ehr_gateway.routes import feed, health
 from ehr_gateway.routes.front_door import FrontDoor
 from ehr_gateway.routes.route import RouteTable
 from ehr_gateway.routes.table import FHIR_ROUTES
-from ehr_gateway.schema import access_requests as access_schema
-from ehr_gateway.schema import accounts
-from ehr_gateway.schema import audit_log as audit_schema
-from ehr_gateway.schema import notices as notice_schema
 from ehr_gateway.settings import GatewaySettings
 from ehr_gateway.store.reindex import ReindexThread
 from ehr_gateway.store.store import Store
@@ -93,10 +88,6 @@ def create_gateway(
     settings.data.mkdir(parents=True, exist_ok=True)
     own = store is None
     opened = store or Store(settings.database, settings.data)
-    for tables in (
-        accounts.METADATA, audit_schema.METADATA, access_schema.METADATA, notice_schema.METADATA,
-    ):  # fmt: skip
-        create_tables(opened.database, tables)
     _register_portal(opened)
     keys = open_signing_keys(settings.keys)
     standing = RevocationList(opened.database, settings.keys)

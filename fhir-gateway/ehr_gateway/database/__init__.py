@@ -19,7 +19,7 @@ from ehr_gateway.database.connection import (
 )
 from ehr_gateway.database.in_clause import encode_list, in_list
 from ehr_gateway.database.sqlite import SqliteDatabase
-from ehr_gateway.database.tables import create_tables
+from ehr_gateway.database.tables import create_statements, create_tables
 from ehr_gateway.database.url import DATABASE_ERRORS, ROW_REFUSED_ERRORS, open_database
 
 __all__ = [
@@ -32,6 +32,7 @@ __all__ = [
     "Dialect",
     "Row",
     "SqliteDatabase",
+    "create_statements",
     "create_tables",
     "encode_list",
     "in_list",

@@ -13,7 +13,7 @@ from sqlalchemy.schema import CreateIndex, CreateTable
 
 from ehr_gateway.database.connection import Database, Dialect
 
-__all__ = ["INTEGER", "TEXT", "create_tables"]
+__all__ = ["INTEGER", "TEXT", "create_statements", "create_tables"]
 
 INTEGER = BigInteger().with_variant(Integer(), "sqlite")
 TEXT = String().with_variant(String(collation="C"), "postgresql")
@@ -22,11 +22,12 @@ TEXT = String().with_variant(String(collation="C"), "postgresql")
 def create_tables(database: Database, metadata: MetaData) -> None:
     """Create the tables and indexes that are not there yet."""
     with database.write_transaction() as connection:
-        for statement in _statements(metadata, database.dialect):
+        for statement in create_statements(metadata, database.dialect):
             connection.execute(statement)
 
 
-def _statements(metadata: MetaData, dialect: Dialect) -> Iterator[str]:
+def create_statements(metadata: MetaData, dialect: Dialect) -> Iterator[str]:
+    """Yield what creates the tables and indexes that are not there yet."""
     made = make_url(f"{dialect}://").get_dialect()()
     for table in metadata.sorted_tables:
         yield str(CreateTable(table, if_not_exists=True).compile(dialect=made))

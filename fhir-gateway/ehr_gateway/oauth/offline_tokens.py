@@ -10,9 +10,8 @@ from pathlib import Path
 
 from ehr_fhir.errors import Invalid, NotFound
 from ehr_gateway.accounts import accounts
-from ehr_gateway.database import Database, create_tables
+from ehr_gateway.database import Database
 from ehr_gateway.oauth import clients
-from ehr_gateway.schema.accounts import METADATA
 from ehr_gateway.settings import GatewaySettings
 from ehr_gateway.store.store import Store
 from ehr_gateway.tokens.access_tokens import Subject, issue_access_token
@@ -39,7 +38,6 @@ def local_token(
     settings = GatewaySettings(data=data_dir, database_url=database_url)
     store = Store(settings.database)
     try:
-        create_tables(store, METADATA)
         if user is not None:
             subject, words = _for_user(store, user, scope)
         else:

@@ -6,7 +6,7 @@ resource type, so that what is frequent in one type does not slow down the searc
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator
 from functools import cache
 
 from ehr_fhir import definitions
@@ -15,7 +15,6 @@ from ehr_fhir.search.full_text_query import Group, Phrase
 from ehr_gateway.database import Connection, Dialect
 
 __all__ = [
-    "FULL_TEXT",
     "build_expression",
     "insert_words",
     "match_condition",
@@ -23,20 +22,6 @@ __all__ = [
     "remove_words",
 ]
 
-# What makes the index. FTS5's own tokenizer for ASCII parts at our spaces: all that is no letter of
-# ASCII is part of a word to it. Neither keeps the text itself.
-FULL_TEXT: Mapping[Dialect, tuple[str, ...]] = {
-    "sqlite": (
-        "CREATE VIRTUAL TABLE IF NOT EXISTS full_text USING fts5"
-        " (narrative, content, content='', columnsize=0, tokenize='ascii')",
-    ),
-    "postgresql": (
-        "CREATE TABLE IF NOT EXISTS full_text (pk BIGINT PRIMARY KEY, words tsvector NOT NULL)",
-        # In KiB: what waits to be sorted in is read by every search from its beginning to its end.
-        "CREATE INDEX IF NOT EXISTS full_text_words ON full_text USING gin (words)"
-        " WITH (gin_pending_list_limit = 256)",
-    ),
-}
 _INSERT = {
     "sqlite": "INSERT INTO full_text (rowid, narrative, content) VALUES (?, ?, ?)",
     "postgresql": "INSERT INTO full_text (pk, words) VALUES (?, CAST(? AS tsvector))",

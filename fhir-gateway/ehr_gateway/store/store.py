@@ -8,27 +8,22 @@ from __future__ import annotations
 
 import secrets
 import tempfile
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
 
-from ehr_fhir import definitions
-from ehr_fhir.errors import Unavailable
-from ehr_fhir.index.rows import indexed, twins
 from ehr_gateway.database import (
-    DATABASE_ERRORS,
     Connection,
-    Database,
     Dialect,
     Row,
     SqliteDatabase,
-    create_tables,
     open_database,
 )
-from ehr_gateway.schema import resources
-from ehr_gateway.store import full_text, relabel
+from ehr_gateway.schema.revision import open_schema
+from ehr_gateway.store import relabel
 from ehr_gateway.store.epoch import StoreEpoch, ensure_epoch, load_epoch
+from ehr_gateway.store.parameter_ids import read_parameter_ids, register_parameters
 from ehr_gateway.store.search_registry import SearchRegistry, load_registry
 
 __all__ = ["AuditHook", "FeedEntry", "Store", "Version"]
@@ -67,8 +62,6 @@ class FeedEntry:
     author: str | None
 
 
-# Raised whenever the tables change so that older ones no longer serve.
-_LAYOUT_VERSION = b"5"
 # Called inside a write's transaction just before its commit, with what it wrote.
 AuditHook = Callable[[Connection, Sequence[Version]], None]
 
@@ -85,23 +78,17 @@ class Store:
         beside = place.parent if isinstance(place, Path) else Path(tempfile.gettempdir())
         self.folder = folder or beside
         self._registry: SearchRegistry | None = None
-        _check_layout(self.database)
-        create_tables(self.database, resources.METADATA)
+        open_schema(self.database)
         with self.write_transaction() as connection:
-            for statement in full_text.FULL_TEXT[self.dialect]:
-                connection.execute(statement)
-            _register_parameters(connection)
+            register_parameters(connection)
             relabel.mark_empty_store_labelled(connection)
             ensure_epoch(connection)
-            for name, value in (
-                ("cursor-key", secrets.token_bytes(32)),
-                ("layout", _LAYOUT_VERSION),
-            ):
-                connection.execute(
-                    "INSERT INTO setting VALUES (?, ?) ON CONFLICT DO NOTHING", (name, value)
-                )
+            connection.execute(
+                "INSERT INTO setting VALUES ('cursor-key', ?) ON CONFLICT DO NOTHING",
+                (secrets.token_bytes(32),),
+            )
         with self.read_transaction() as connection:
-            self.parameter_ids = _parameter_ids(connection)
+            self.parameter_ids = read_parameter_ids(connection)
             row = connection.execute("SELECT value FROM setting WHERE name = 'cursor-key'")
             self.cursor_key: bytes = row.fetchone()["value"]
 
@@ -152,42 +139,3 @@ class Store:
     def close(self) -> None:
         """Close every connection that is not lent."""
         self.database.close()
-
-
-def _check_layout(database: Database) -> None:
-    """Refuse tables of another version before anything is done to them."""
-    try:
-        with database.read_transaction() as connection:
-            rows = connection.execute("SELECT name, value FROM setting").fetchall()
-    except DATABASE_ERRORS:
-        return  # there are no tables yet
-    if found := {row["name"]: row["value"] for row in rows}:
-        if found.get("layout") != _LAYOUT_VERSION:
-            raise Unavailable(
-                "The database was made by another version of eHR Commons, whose tables differ. "
-                "Use that version, or load the records into a new database."
-            )
-
-
-def _register_parameters(connection: Connection) -> None:
-    known = _parameter_ids(connection)
-    wanted = (
-        (kind, parameter.code)
-        for kind in sorted(definitions.resource_types())
-        for parameter in indexed(kind)
-    )
-    # Ids once given stay: new parameters are added at the end.
-    missing = [
-        (len(known) + 1 + n, *pair) for n, pair in enumerate(p for p in wanted if p not in known)
-    ]
-    connection.executemany("INSERT INTO search_parameter VALUES (?, ?, ?)", missing)
-
-
-def _parameter_ids(connection: Connection) -> Mapping[tuple[str, str], int]:
-    rows = connection.execute("SELECT * FROM search_parameter").fetchall()
-    numbers = {(row["type"], row["code"]): row["param"] for row in rows}
-    for kind in definitions.resource_types():
-        for code, twin in twins(kind).items():
-            if (kind, twin) in numbers:
-                numbers[kind, code] = numbers[kind, twin]
-    return numbers

@@ -15,7 +15,9 @@ from ehr_gateway.store.store import Version
 from ehr_privacy.consent import SOURCE_TABLES, Record, RuleRow
 
 __all__ = [
+    "FACT_COLUMNS",
     "IndexValues",
+    "fact_values",
     "group_by_table",
     "insert_index",
     "insert_version",
@@ -27,9 +29,13 @@ Parameters = Mapping[tuple[str, str], int]
 # table -> rows of (number of the parameter, values...)
 IndexValues = dict[str, list[tuple[Any, ...]]]
 
+# What consent judges a version by, beside its patients and labels; `fact_values` gives the values.
+FACT_COLUMNS = (
+    "domain", "episode", "clinical_date", "directory", "inner_domains", "author_people",
+)  # fmt: skip
 _INSERT = (
-    "INSERT INTO resource (type, id, version, current, deleted, last_updated, method, author,"
-    " domain, episode, clinical_date, directory, inner_domains, author_people, body) VALUES"
+    "INSERT INTO resource (type, id, version, current, deleted, last_updated, method, author,"  # noqa: S608
+    f" {', '.join(FACT_COLUMNS)}, body) VALUES"
     " (?, ?, ?, 1, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?) RETURNING pk"
 )
 _INDEX_INSERT = {
@@ -60,8 +66,7 @@ def insert_version(
         _INSERT,
         (
             record.type, record.id, version, int(deleted), last_updated_ms, method, record.author,
-            record.domain, record.episode, record.clinical_ms, int(record.directory),
-            record.inner_listed, record.people_listed, body,
+            *fact_values(record), body,
         ),
     )  # fmt: skip
     pk = int(cursor.fetchone()[0])
@@ -77,6 +82,14 @@ def insert_version(
     return Version(
         pk, record.type, record.id, version, last_updated_ms, deleted, body, method, record.author
     )
+
+
+def fact_values(record: Record) -> tuple[str | int | None, ...]:
+    """Return the values of FACT_COLUMNS."""
+    return (
+        record.domain, record.episode, record.clinical_ms, int(record.directory),
+        record.inner_listed, record.people_listed,
+    )  # fmt: skip
 
 
 def group_by_table(

@@ -395,15 +395,29 @@ def test_nobody_deposits_for_a_patient_who_has_not_joined(shared_record: Store) 
         put(shared_record, record, doctor("ha-harbour"))
 
 
+_OLDER = ("DELETE FROM schema_revision", "INSERT INTO setting VALUES ('layout', ?)")
+_UNFINISHED = ("INSERT INTO setting VALUES ('upgrade', ?)",)
+
+
+@pytest.mark.parametrize(
+    ("statements", "value", "told"),
+    [
+        (_OLDER, b"5", "older version of eHR Commons.*run `ehr upgrade`"),
+        (_UNFINISHED, b"", "not finished. Run `ehr upgrade`"),
+        (_OLDER, b"4", "another version of eHR Commons"),
+        (("UPDATE schema_revision SET version_num = ?",), "9999", "newer version of eHR Commons"),
+    ],
+)
 def test_tables_of_another_version_are_refused_and_left_alone(
-    store: Store, place: Path | str
+    store: Store, place: Path | str, statements: tuple[str, ...], value: bytes | str, told: str
 ) -> None:
     create(store, platform(), "Patient", PATIENT)
     with store.write_transaction() as connection:
-        connection.execute("UPDATE setting SET value = ? WHERE name = 'layout'", (b"1",))
+        for statement in statements:
+            connection.execute(statement, (value,) if "?" in statement else ())
     before = all_rows(store)
 
-    with pytest.raises(Unavailable, match="another version of eHR Commons"):
+    with pytest.raises(Unavailable, match=told):
         Store(place)
 
     assert all_rows(store) == before

@@ -1,0 +1,1 @@
+"""The revisions, one file each; `ehr_gateway.migrations` tells how to add one."""

@@ -1,0 +1,37 @@
+"""The numbers by which the index tables know R4's search parameters."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from ehr_fhir import definitions
+from ehr_fhir.index.rows import indexed, twins
+from ehr_gateway.database import Connection
+
+__all__ = ["read_parameter_ids", "register_parameters"]
+
+
+def register_parameters(connection: Connection) -> None:
+    """Number the search parameters that have no number yet; a number once given stays."""
+    known = read_parameter_ids(connection)
+    wanted = (
+        (kind, parameter.code)
+        for kind in sorted(definitions.resource_types())
+        for parameter in indexed(kind)
+    )
+    # Ids once given stay: new parameters are added at the end.
+    missing = [
+        (len(known) + 1 + n, *pair) for n, pair in enumerate(p for p in wanted if p not in known)
+    ]
+    connection.executemany("INSERT INTO search_parameter VALUES (?, ?, ?)", missing)
+
+
+def read_parameter_ids(connection: Connection) -> Mapping[tuple[str, str], int]:
+    """Return (resource type, code) -> the parameter's number in the index tables."""
+    rows = connection.execute("SELECT * FROM search_parameter").fetchall()
+    numbers = {(row["type"], row["code"]): row["param"] for row in rows}
+    for kind in definitions.resource_types():
+        for code, twin in twins(kind).items():
+            if (kind, twin) in numbers:
+                numbers[kind, code] = numbers[kind, twin]
+    return numbers
