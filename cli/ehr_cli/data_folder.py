@@ -102,7 +102,7 @@ def open_house(settings: Settings) -> None:
 
 def _is_new(store: Store) -> bool:
     try:
-        clients.find(store, PROGRAMS[0].id)
+        clients.find_client(store, PROGRAMS[0].id)
     except NotFound:
         return True
     return False
@@ -117,7 +117,7 @@ def _register_programs(store: Store, keys: Path) -> None:
     for program in PROGRAMS:
         secret = secrets.token_urlsafe(32)
         _private(keys / f"{program.id}.secret", secret.encode())
-        clients.add(store, program, secret)
+        clients.register_client(store, program, secret)
 
 
 def _private(path: Path, content: bytes) -> None:

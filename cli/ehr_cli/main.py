@@ -70,11 +70,13 @@ def token(
     """
     from ehr_cli import settings
     from ehr_cli.data_folder import gateway_settings
-    from ehr_gateway.oauth.offline_tokens import local_token
+    from ehr_gateway.oauth.offline_tokens import issue_local_token
 
     chosen = settings.load().override(data=data)
     url = gateway_settings(chosen).database_url
-    typer.echo(local_token(chosen.data, user=user, client=client, scope=scope, database_url=url))
+    typer.echo(
+        issue_local_token(chosen.data, user=user, client=client, scope=scope, database_url=url)
+    )
 
 
 @app.command()

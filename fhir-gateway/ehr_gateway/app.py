@@ -149,7 +149,7 @@ def create_gateway(
         opened.database, settings.base_url, f"{settings.base_url}{eid_pages.CALLBACK}",
         f"eid {secret}", clock,
     )  # fmt: skip
-    app.state.eid = eid.provider(settings, simulator, f"eid {secret}")
+    app.state.eid = eid.create_provider(settings, simulator, f"eid {secret}")
     app.state.metrics = Metrics()
     app.state.reindexing = reindexing
     app.state.deliveries = deliveries
@@ -158,7 +158,7 @@ def create_gateway(
         app.include_router(router)
     if not settings.eid_authorize_url:
         # Another service, that only runs in the same process: it knows this one by HTTP alone.
-        app.mount(eid.SIMULATOR, simulator)
+        app.mount(eid.SIMULATOR_PATH, simulator)
     install_error_handlers(app)
     # From the inside out: the last one added meets a request first.
     app.add_middleware(FrontDoor, table=RouteTable(FHIR_ROUTES))
@@ -169,6 +169,6 @@ def create_gateway(
 
 def _register_portal(store: Store) -> None:
     try:
-        clients.find(store, clients.PORTAL.id)
+        clients.find_client(store, clients.PORTAL.id)
     except NotFound:
-        clients.add(store, clients.PORTAL)
+        clients.register_client(store, clients.PORTAL)

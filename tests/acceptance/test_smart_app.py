@@ -22,8 +22,8 @@ from playwright.sync_api import Browser, Page
 
 from ehr_cli.sample.sample_accounts import PIN
 from ehr_gateway.database import open_database
-from ehr_gateway.oauth.offline_tokens import local_token
-from ehr_gateway.oauth.registration import mint
+from ehr_gateway.oauth.offline_tokens import issue_local_token
+from ehr_gateway.oauth.registration import mint_initial_access_token
 from tests.lib.people import Person
 from tests.lib.server import Platform
 
@@ -77,7 +77,7 @@ def registered(platform: Platform, origin: str) -> str:
     """Register the app as its developer does, with the administrator's token."""
     database = open_database(platform.data / "ehr.db")
     now = time.time_ns() // 1_000_000
-    token = mint(database, scope=SCOPE, organization=None, now_ms=now)
+    token = mint_initial_access_token(database, scope=SCOPE, organization=None, now_ms=now)
     database.close()
     answer = httpx.post(
         f"{platform.address}/oauth/register",
@@ -153,7 +153,7 @@ def test_the_smart_client_is_launched_from_the_record_that_is_open(
     client = registered(served, pages.origin)
     scope = "openid fhirUser launch patient/*.rs"
     pages.settings(clientId=client, scope=scope)
-    token = local_token(served.data, user="dr.wong")
+    token = issue_local_token(served.data, user="dr.wong")
     launch = httpx.post(
         f"{served.address}/oauth/launch",
         headers={"Authorization": f"Bearer {token}"},

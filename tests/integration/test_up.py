@@ -13,7 +13,7 @@ import httpx
 import pytest
 
 from ehr_fhir import errors
-from ehr_gateway.oauth.offline_tokens import local_token
+from ehr_gateway.oauth.offline_tokens import issue_local_token
 
 
 def free_port() -> int:
@@ -92,7 +92,7 @@ def test_the_server_names_no_software(server: tuple[str, str, Path]) -> None:
 
 def test_the_platform_itself_is_there_from_the_start(server: tuple[str, str, Path]) -> None:
     base_url, _, data = server
-    token = local_token(data, client="x", scope="system/*.rs")
+    token = issue_local_token(data, client="x", scope="system/*.rs")
 
     answer = httpx.get(
         f"{base_url}/fhir/Organization/ehr-commons", headers={"Authorization": f"Bearer {token}"}
@@ -127,7 +127,7 @@ def test_a_restart_keeps_keys_and_secrets(tmp_path: Path) -> None:
         before = {file.name: file.read_bytes() for file in (data / "keys").iterdir()}
 
     with up(data) as (base_url, _):
-        token = local_token(data, client="x", scope="system/*.rs")
+        token = issue_local_token(data, client="x", scope="system/*.rs")
         headers = {"Authorization": f"Bearer {token}"}
         history = httpx.get(f"{base_url}/fhir/Organization/ehr-commons", headers=headers)
 

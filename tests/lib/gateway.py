@@ -21,7 +21,7 @@ from ehr_gateway.accounts.accounts import Account
 from ehr_gateway.app import create_gateway
 from ehr_gateway.gateway import Gateway
 from ehr_gateway.oauth import clients
-from ehr_gateway.oauth.offline_tokens import subject_of
+from ehr_gateway.oauth.offline_tokens import subject_of_account
 from ehr_gateway.settings import GatewaySettings
 from ehr_gateway.tokens.access_tokens import Subject, issue_access_token
 from ehr_gateway.tokens.roles import grant_scopes, load_roles
@@ -149,13 +149,13 @@ class House:
         accounts.add_account(self.gateway.store, replace(PEOPLE[0], exempt=True), PASSWORD)
         accounts.add_account(self.gateway.store, PATIENT_ONE, hkid=HKID, pin=PIN)
         lake = clients.Client("lake", "Lake", scope="ehr/feed.read", organization="ehr-commons")
-        clients.add(self.gateway.store, lake, PASSWORD)
+        clients.register_client(self.gateway.store, lake, PASSWORD)
 
     def token(self, login: str, scope: str = "") -> str:
         """Return a token of a member of the cast."""
         account = accounts.find_account(self.gateway.store, login)
         words = grant_scopes(scope, load_roles()[account.role].scopes)
-        return self._issue(subject_of(account, "test"), words)
+        return self._issue(subject_of_account(account, "test"), words)
 
     def login(self, login: str, scope: str = "") -> Session:
         """Return a session of a member of the cast."""

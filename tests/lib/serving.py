@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 import uvicorn
 
-from ehr_gateway.oauth.offline_tokens import local_token
+from ehr_gateway.oauth.offline_tokens import issue_local_token
 from tests.lib.gateway import House
 
 
@@ -39,7 +39,7 @@ class Served:
 
     def token(self, login: str) -> str:
         """Return a token as `ehr token --user` gives it."""
-        return local_token(self.data, user=login)
+        return issue_local_token(self.data, user=login)
 
 
 @contextmanager

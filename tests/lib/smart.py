@@ -17,10 +17,10 @@ from joserfc.jwk import ECKey, KeySet, RSAKey
 from ehr_gateway.accounts import accounts
 from ehr_gateway.gateway import Gateway
 from ehr_gateway.login import login
-from ehr_gateway.login.login_pages import language_of
+from ehr_gateway.login.login_pages import page_language
 from ehr_gateway.oauth import authorize_request, clients
-from ehr_gateway.oauth.authorization_codes import challenge_of
-from ehr_gateway.oauth.authorization_response import Authentication, authorized
+from ehr_gateway.oauth.authorization_codes import compute_challenge
+from ehr_gateway.oauth.authorization_response import Authentication, respond_to_authorize_request
 from tests.lib.gateway import BASE, House, Session, must
 
 FHIR = f"{BASE}/fhir"
@@ -35,14 +35,14 @@ def at_once(monkeypatch: pytest.MonkeyPatch) -> None:
     """Have the log-in pages believe the test's header; what is tested here comes after them."""
 
     def begin(request: Request, gateway: Gateway, sealed: str) -> Response:
-        asked = authorize_request.opened(gateway, sealed)
+        asked = authorize_request.unseal_request(gateway, sealed)
         assert asked is not None
         account = accounts.find_account(gateway.store, request.headers[WHO])
         who = Authentication(account, gateway.clock(), ("pwd", "otp"), "")
         name = str(request.state.request_id)
-        return authorized(gateway, asked, who, name, language_of(request))
+        return respond_to_authorize_request(gateway, asked, who, name, page_language(request))
 
-    monkeypatch.setattr(login, "begin", begin)
+    monkeypatch.setattr(login, "begin_login", begin)
 
 
 @dataclass
@@ -59,7 +59,7 @@ class App:
         """Register it as the administrator would."""
         values = {"redirect_uris": (CALLBACK,), "scope": self.scope, "auth_method": "none"}
         one = clients.Client(self.client, "An app", **{**values, **changes})
-        clients.add(self.house.gateway.store, one, self.secret or None)
+        clients.register_client(self.house.gateway.store, one, self.secret or None)
         return self
 
     def asks(self, who: str, **changes: str) -> Any:
@@ -71,7 +71,7 @@ class App:
             "scope": self.scope,
             "state": "abc",
             "aud": FHIR,
-            "code_challenge": challenge_of(self.verifier),
+            "code_challenge": compute_challenge(self.verifier),
             "code_challenge_method": "S256",
             **changes,
         }

@@ -14,7 +14,7 @@ from fastapi.testclient import TestClient
 from ehr_gateway.accounts import sessions, totp
 from ehr_gateway.app import create_gateway
 from ehr_gateway.login import browser
-from ehr_gateway.oauth.authorization_codes import challenge_of
+from ehr_gateway.oauth.authorization_codes import compute_challenge
 from tests.lib.gateway import HKID, PASSWORD, PIN, House
 
 VERIFIER = "v" * 43
@@ -42,7 +42,7 @@ class Visitor:
             "response_type": "code",
             "client_id": "portal",
             "redirect_uri": f"{self.base}/callback",
-            "code_challenge": challenge_of(VERIFIER),
+            "code_challenge": compute_challenge(VERIFIER),
             "code_challenge_method": "S256",
             "state": "abc",
             **changes,
@@ -85,7 +85,7 @@ class Visitor:
             gateway.store.database, cookie, gateway.settings, self.house.clock()
         )
         assert session
-        return browser.csrf(gateway, session, path)
+        return browser.csrf_token(gateway, session, path)
 
     def password(self, login: str = "doctor.a", password: str = PASSWORD) -> Any:
         """Type a log-in name and a password."""

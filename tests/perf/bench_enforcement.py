@@ -33,7 +33,7 @@ from ehr_gateway import access
 from ehr_gateway.accounts import accounts
 from ehr_gateway.accounts.accounts import Account
 from ehr_gateway.app import create_gateway
-from ehr_gateway.oauth.offline_tokens import local_token
+from ehr_gateway.oauth.offline_tokens import issue_local_token
 from ehr_gateway.store.store import Store
 from ehr_privacy.consent import Predicate
 from tests.perf.bench_steps import _asgi, _scope
@@ -66,7 +66,7 @@ def main() -> None:
             store.database, Account("dr.bench", "clinician", "Dr B", READER, "doctor"), "bench pass"
         )
         app = create_gateway(gateway_settings(settings), store=store)
-        token = local_token(settings.data, user="dr.bench")
+        token = issue_local_token(settings.data, user="dr.bench")
         lines = [
             f"{patients:,} patients, {versions:,} versions ({kind}, filled in {filled:.0f} s),"
             f" {rounds} rounds of {TIMES} requests",

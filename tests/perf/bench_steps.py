@@ -33,7 +33,7 @@ from ehr_gateway.interactions.create import create
 from ehr_gateway.interactions.read import read
 from ehr_gateway.interactions.update import update
 from ehr_gateway.oauth import clients
-from ehr_gateway.oauth.offline_tokens import local_token, now_ms
+from ehr_gateway.oauth.offline_tokens import issue_local_token, now_ms
 from ehr_gateway.routes.search import search_bundle
 from ehr_gateway.search.page import search
 from ehr_gateway.store.store import Store
@@ -55,9 +55,9 @@ def main() -> None:
         open_house(settings)
         app = create_gateway(gateway_settings(settings))
         store: Store = app.state.gateway.store
-        clients.add(store, clients.Client("bench", "Bench", organization=READER))
+        clients.register_client(store, clients.Client("bench", "Bench", organization=READER))
         patient, code = _fill(store, Path(folder))
-        token = local_token(data, client="bench", scope="system/*.cruds")
+        token = issue_local_token(data, client="bench", scope="system/*.cruds")
         lines = []
         with asyncio.Runner() as runner:
             for title, steps in _tables(app, token, patient, code, runner):

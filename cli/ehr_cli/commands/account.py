@@ -57,7 +57,7 @@ def add(
     secret = typer.prompt("First password", hide_input=True) if password else ""
     account = Account(login, role, name, organization, profession, patient, person, exempt=exempt)
     with opened(data) as gateway:
-        fault = administration.make(gateway, account, secret)
+        fault = administration.create_account(gateway, account, secret)
     if fault:
         raise Unprocessable(pages.load_texts()[fault]["en"])
 
@@ -88,7 +88,7 @@ def disable(login: Login, data: Data = None) -> None:
     from ehr_gateway.login import account_lifecycle
 
     with opened(data) as gateway:
-        account_lifecycle.disable(gateway, login)
+        account_lifecycle.disable_account(gateway, login)
 
 
 @app.command("enable")
@@ -100,7 +100,7 @@ def enable(login: Login, data: Data = None) -> None:
     from ehr_gateway.login import account_lifecycle
 
     with opened(data) as gateway:
-        account_lifecycle.enable(gateway, login)
+        account_lifecycle.enable_account(gateway, login)
 
 
 @app.command("reset")
@@ -112,7 +112,7 @@ def reset(login: Login, data: Data = None) -> None:
     from ehr_gateway.login import account_lifecycle
 
     with opened(data) as gateway:
-        account_lifecycle.reset(gateway, login)
+        account_lifecycle.reset_factors(gateway, login)
 
 
 @contextmanager

@@ -57,12 +57,12 @@ def invite(
 
     Example: ehr client invite --scope "openid fhirUser launch/patient patient/*.rs"
     """
-    from ehr_gateway.oauth.registration import mint
+    from ehr_gateway.oauth.registration import mint_initial_access_token
     from ehr_privacy.consent import parse_scopes
 
     parse_scopes(scope)
     with opened(data) as gateway:
-        token = mint(
+        token = mint_initial_access_token(
             gateway.store.database,
             scope=scope,
             organization=organization,
@@ -97,8 +97,8 @@ def delete(
     from ehr_gateway.oauth import clients, registration
 
     with opened(data) as gateway:
-        clients.find(gateway.store.database, name)
-        registration.delete(gateway, name)
+        clients.find_client(gateway.store.database, name)
+        registration.delete_client(gateway, name)
 
 
 def _now() -> int:

@@ -9,7 +9,7 @@ import httpx
 from ehr_cli.data_folder import gateway_settings
 from ehr_cli.settings import Settings
 from ehr_fhir.errors import Fault
-from ehr_gateway.oauth.offline_tokens import local_token
+from ehr_gateway.oauth.offline_tokens import issue_local_token
 
 FHIR = "application/fhir+json"
 WRITES = {"Content-Type": FHIR}
@@ -22,7 +22,7 @@ class Caller:
         self, settings: Settings, *, user: str | None = None, client: str | None = None
     ) -> None:
         url = gateway_settings(settings).database_url
-        self.token = local_token(settings.data, user=user, client=client, database_url=url)
+        self.token = issue_local_token(settings.data, user=user, client=client, database_url=url)
         headers = {"Authorization": f"Bearer {self.token}", "Accept": FHIR}
         self.client = httpx.Client(base_url=settings.base_url, headers=headers, timeout=60)
 

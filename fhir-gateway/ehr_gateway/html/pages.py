@@ -20,7 +20,7 @@ _DEFAULTS: dict[str, object] = {
     "languages": LANGUAGES,
     "urlencode": urlencode,
     "request_token": "",
-    "told": "",
+    "notice": "",
 }
 
 

@@ -10,88 +10,97 @@ from ehr_gateway.database import Connection
 from ehr_gateway.gateway import Gateway
 from ehr_gateway.oauth import refresh_tokens
 
-__all__ = ["disable", "enable", "end_permission", "end_session", "end_sessions", "reset"]
+__all__ = [
+    "disable_account",
+    "enable_account",
+    "end_session",
+    "end_sessions",
+    "end_token_family",
+    "reset_factors",
+]
 
 
 def end_session(gateway: Gateway, login: str, session: str) -> bool:
     """End one session of an account, and the tokens issued from it; say whether there was one."""
     now = gateway.clock()
     with gateway.store.write_transaction() as connection:
-        ended = sessions.end_session(connection, login, session, now)
-        if ended:
-            _end_issued(gateway, connection, [session], now)
+        is_ended = sessions.end_session(connection, login, session, now)
+        if is_ended:
+            _revoke_tokens_of_sessions(gateway, connection, [session], now)
     gateway.revocations.notify_processes()
-    return ended
+    return is_ended
 
 
 def end_sessions(gateway: Gateway, login: str, *, besides: str = "") -> int:
     """End every session of an account but one, and their tokens; return how many."""
     now = gateway.clock()
     with gateway.store.write_transaction() as connection:
-        ended = sessions.end_sessions(connection, login, now, besides=besides)
-        _end_issued(gateway, connection, ended, now)
+        session_ids = sessions.end_sessions(connection, login, now, besides=besides)
+        _revoke_tokens_of_sessions(gateway, connection, session_ids, now)
     gateway.revocations.notify_processes()
-    return len(ended)
+    return len(session_ids)
 
 
-def end_permission(gateway: Gateway, login: str, family: str) -> bool:
+def end_token_family(gateway: Gateway, login: str, family: str) -> bool:
     """End what a person allowed a program, and its tokens; say whether it was theirs to end."""
     now = gateway.clock()
     with gateway.store.write_transaction() as connection:
-        own = connection.execute(
+        family_row = connection.execute(
             "SELECT 1 FROM token_family WHERE id = ? AND login = ? AND ended_ms IS NULL",
             (family, login),
         ).fetchone()
-        if own is not None:
-            refresh_tokens.end_in(connection, family, now)
+        if family_row is not None:
+            refresh_tokens.end_family(connection, family, now)
             gateway.revocations.revoke_in(connection, "family", family, now)
     gateway.revocations.notify_processes()
-    return own is not None
+    return family_row is not None
 
 
-def disable(gateway: Gateway, login: str) -> None:
+def disable_account(gateway: Gateway, login: str) -> None:
     """Disable an account: its sessions and tokens end at once, in every process."""
     now = gateway.clock()
     with gateway.store.write_transaction() as connection:
-        _mark(connection, login, disabled=True)
+        _set_disabled(connection, login, disabled=True)
         sessions.end_sessions(connection, login, now)
         gateway.revocations.revoke_in(connection, "account", login, now)
     gateway.revocations.notify_processes()
-    refresh_tokens.end_of_login(gateway.store.database, login, now)
+    refresh_tokens.end_families_of_login(gateway.store.database, login, now)
 
 
-def enable(gateway: Gateway, login: str) -> None:
+def enable_account(gateway: Gateway, login: str) -> None:
     """Enable an account again; whoever uses it logs in anew."""
     with gateway.store.write_transaction() as connection:
-        _mark(connection, login, disabled=False)
+        _set_disabled(connection, login, disabled=False)
 
 
-def reset(gateway: Gateway, login: str) -> None:
+def reset_factors(gateway: Gateway, login: str) -> None:
     """Take every second factor from an account, for one who lost theirs; its sessions end."""
     with gateway.store.write_transaction() as connection:
-        found = connection.execute("SELECT 1 FROM account WHERE login = ?", (login,)).fetchone()
-        if found is None:
+        account_row = connection.execute(
+            "SELECT 1 FROM account WHERE login = ?", (login,)
+        ).fetchone()
+        if account_row is None:
             raise NotFound("There is no such account.")
         factors.remove_totp(connection, login)
         connection.execute("DELETE FROM passkey WHERE login = ?", (login,))
     end_sessions(gateway, login)
 
 
-def _mark(connection: Connection, login: str, *, disabled: bool) -> None:
-    changed = connection.execute(
+def _set_disabled(connection: Connection, login: str, *, disabled: bool) -> None:
+    update = connection.execute(
         "UPDATE account SET disabled = ? WHERE login = ?", (int(disabled), login)
     )
-    if changed.rowcount != 1:
+    if update.rowcount != 1:
         raise NotFound("There is no such account.")
 
 
-def _end_issued(
-    gateway: Gateway, connection: Connection, ended: Iterable[str], now_ms: int
+def _revoke_tokens_of_sessions(
+    gateway: Gateway, connection: Connection, session_ids: Iterable[str], now_ms: int
 ) -> None:
-    for session in ended:
+    for session in session_ids:
         rows = connection.execute(
             "SELECT id FROM token_family WHERE session = ? AND ended_ms IS NULL", (session,)
         ).fetchall()
         for row in rows:
-            refresh_tokens.end_in(connection, row[0], now_ms)
+            refresh_tokens.end_family(connection, row[0], now_ms)
             gateway.revocations.revoke_in(connection, "family", row[0], now_ms)

@@ -33,7 +33,7 @@ router = APIRouter(prefix="/oauth")
 Form = Annotated[dict[str, str], Depends(form_fields)]
 HOME = "/oauth/account"
 # What a page may say after a change, by the word in its address.
-_TOLD = frozenset(
+_NOTICES = frozenset(
     {
         "passkey_added",
         "passkey_removed",
@@ -45,7 +45,7 @@ _TOLD = frozenset(
 )
 
 
-class Stay:
+class SignedInUser:
     """One request of somebody who is logged in."""
 
     def __init__(self, request: Request, gateway: Gateway, session: sessions.LoginSession) -> None:
@@ -53,7 +53,7 @@ class Stay:
         self.gateway = gateway
         self.session = session
         self.account: Account = accounts.find_account(gateway.store.database, session.login)
-        self.language = login.language_of(request)
+        self.language = login.page_language(request)
 
     @property
     def recent(self) -> bool:
@@ -63,70 +63,70 @@ class Stay:
 
     def csrf(self, action: str) -> str:
         """Return what a form sent to an address must carry."""
-        return browser.csrf(self.gateway, self.session, action)
+        return browser.csrf_token(self.gateway, self.session, action)
 
     def record(self, interaction: str) -> None:
         """Put on record that the person did something."""
-        login_audit.changed(self.request, self.gateway, self.account, interaction)
+        login_audit.record_account_change(self.request, self.gateway, self.account, interaction)
 
-    def go(self, told: str = "") -> Response:
+    def go(self, notice: str = "") -> Response:
         """Send the person back to their account's page."""
-        query = urlencode({"lang": self.language, **({"told": told} if told else {})})
+        query = urlencode({"lang": self.language, **({"told": notice} if notice else {})})
         return RedirectResponse(f"{HOME}?{query}", 303, headers={"Cache-Control": "no-store"})
 
 
-def stay_of(request: Request, gateway: Gateway) -> Stay | None:
+def find_signed_in_user(request: Request, gateway: Gateway) -> SignedInUser | None:
     """Return who is logged in; None when nobody is."""
-    session = browser.session_of(request, gateway)
-    return Stay(request, gateway, session) if session else None
+    session = browser.find_session(request, gateway)
+    return SignedInUser(request, gateway, session) if session else None
 
 
-def log_in_first(request: Request, gateway: Gateway) -> Response:
+def show_login(request: Request, gateway: Gateway) -> Response:
     """Show the log-in that leads to the account's page."""
-    return login.start(request, gateway, "", request.query_params.get("lang", ""))
+    return login.show_login_page(request, gateway, "", request.query_params.get("lang", ""))
 
 
-def sent(request: Request, gateway: Gateway, form: dict[str, str]) -> Stay | Response:
+def check_form(request: Request, gateway: Gateway, form: dict[str, str]) -> SignedInUser | Response:
     """Return who sent a form of ours; a page when nobody is logged in or the form is not ours."""
-    stay = stay_of(request, gateway)
-    if stay is None:
-        return log_in_first(request, gateway)
+    user = find_signed_in_user(request, gateway)
+    if user is None:
+        return show_login(request, gateway)
     action = request.url.path
-    if not browser.csrf_holds(gateway, stay.session, action, form.get("csrf", "")):
-        return login.stopped(stay.language, "stale", 403)
-    return stay
+    if not browser.is_csrf_token_valid(gateway, user.session, action, form.get("csrf", "")):
+        return login.render_stopped_page(user.language, "stale", 403)
+    return user
 
 
 @router.get("/account")
-def account(request: Request, gateway: TheGateway) -> Response:
+def show_account(request: Request, gateway: TheGateway) -> Response:
     """Show the account, how its holder logs in and where they are logged in."""
-    stay = stay_of(request, gateway)
-    if stay is None:
-        return log_in_first(request, gateway)
-    return _home(stay, told=request.query_params.get("told", ""))
+    user = find_signed_in_user(request, gateway)
+    if user is None:
+        return show_login(request, gateway)
+    return _render_account_page(user, notice=request.query_params.get("told", ""))
 
 
 @router.post("/account/again")
-def again(request: Request, gateway: TheGateway, form: Form) -> Response:
+def authenticate_again(request: Request, gateway: TheGateway, form: Form) -> Response:
     """Let the person prove themselves again, before a change."""
-    stay = sent(request, gateway, form)
-    return stay if isinstance(stay, Response) else log_in_first(request, gateway)
+    user = check_form(request, gateway, form)
+    return user if isinstance(user, Response) else show_login(request, gateway)
 
 
 @router.post("/account/passkeys")
 def add_passkey(request: Request, gateway: TheGateway, form: Form) -> Response:
     """Add the passkey that the browser has made."""
-    stay = _sent_recently(request, gateway, form)
-    if isinstance(stay, Response):
-        return stay
-    nonce = _nonce_of(stay, form.get("nonce", ""))
+    user = _check_recent_form(request, gateway, form)
+    if isinstance(user, Response):
+        return user
+    nonce = _unseal_nonce(user, form.get("nonce", ""))
     now = gateway.clock()
     added = (
         nonce is not None
-        and login_state.use(gateway.store.database, "passkey", nonce, now)
+        and login_state.consume_nonce(gateway.store.database, "passkey", nonce, now)
         and passkeys.register_passkey(
             gateway,
-            stay.account.login,
+            user.account.login,
             nonce,
             form.get("credential", ""),
             form.get("name", ""),
@@ -134,244 +134,265 @@ def add_passkey(request: Request, gateway: TheGateway, form: Form) -> Response:
         )
     )
     if not added:
-        return _home(stay, error="wrong_passkey", field="name")
-    stay.record("passkey-add")
-    return stay.go("passkey_added")
+        return _render_account_page(user, error="wrong_passkey", field="name")
+    user.record("passkey-add")
+    return user.go("passkey_added")
 
 
 @router.post("/account/passkeys/remove")
 def remove_passkey(request: Request, gateway: TheGateway, form: Form) -> Response:
     """Remove a passkey of the account."""
-    stay = _sent_recently(request, gateway, form)
-    if isinstance(stay, Response):
-        return stay
+    user = _check_recent_form(request, gateway, form)
+    if isinstance(user, Response):
+        return user
     with gateway.store.write_transaction() as connection:
-        has = factors.read_factors(connection, stay.account.login)
-        if factors.needs_second_factor(stay.account) and not has.totp and has.passkeys == 1:
-            return _home(stay, error="factor_needed", field="passkeys")
-        passkeys.remove_passkey(connection, stay.account.login, form.get("passkey", ""))
-    stay.record("passkey-remove")
-    return stay.go("passkey_removed")
+        enrolled = factors.read_factors(connection, user.account.login)
+        if (
+            factors.needs_second_factor(user.account)
+            and not enrolled.totp
+            and enrolled.passkeys == 1
+        ):
+            return _render_account_page(user, error="factor_needed", field="passkeys")
+        passkeys.remove_passkey(connection, user.account.login, form.get("passkey", ""))
+    user.record("passkey-remove")
+    return user.go("passkey_removed")
 
 
 @router.post("/account/totp")
-def set_totp(request: Request, gateway: TheGateway, form: Form) -> Response:
+def propose_totp(request: Request, gateway: TheGateway, form: Form) -> Response:
     """Show a new secret for an authenticator app."""
-    stay = _sent_recently(request, gateway, form)
-    if isinstance(stay, Response):
-        return stay
-    return _totp_page(stay, factors.propose_totp(stay.account.login, gateway.form_secret))
+    user = _check_recent_form(request, gateway, form)
+    if isinstance(user, Response):
+        return user
+    return _render_totp_page(user, factors.propose_totp(user.account.login, gateway.form_secret))
 
 
 @router.post("/account/totp/confirm")
 def confirm_totp(request: Request, gateway: TheGateway, form: Form) -> Response:
     """Put the new secret in use when its first code is right; show the recovery codes once."""
-    stay = _sent_recently(request, gateway, form)
-    if isinstance(stay, Response):
-        return stay
+    user = _check_recent_form(request, gateway, form)
+    if isinstance(user, Response):
+        return user
     codes = factors.confirm_totp(
         gateway.store.database,
-        stay.account.login,
+        user.account.login,
         form.get("secret", ""),
         form.get("code", ""),
         gateway.form_secret,
         gateway.clock(),
     )
     if codes is None:
-        problem = login_pages.refusal(stay.language, "wrong_code", 0)
-        return _totp_page(stay, form.get("secret", ""), error=problem)
-    stay.record("totp-set")
+        error = login_pages.refusal_text(user.language, "wrong_code", 0)
+        return _render_totp_page(user, form.get("secret", ""), error=error)
+    user.record("totp-set")
     return pages.render_page(
-        "recovery.html", stay.language, here="", error="", error_field="", codes=codes, action=""
+        "recovery.html",
+        user.language,
+        here="",
+        error="",
+        error_field="",
+        codes=codes,
+        action="",
     )
 
 
 @router.post("/account/totp/remove")
 def remove_totp(request: Request, gateway: TheGateway, form: Form) -> Response:
     """Take the authenticator app and the recovery codes from the account."""
-    stay = _sent_recently(request, gateway, form)
-    if isinstance(stay, Response):
-        return stay
+    user = _check_recent_form(request, gateway, form)
+    if isinstance(user, Response):
+        return user
     with gateway.store.write_transaction() as connection:
-        has = factors.read_factors(connection, stay.account.login)
-        if factors.needs_second_factor(stay.account) and not has.passkeys:
-            return _home(stay, error="factor_needed", field="totp")
-        factors.remove_totp(connection, stay.account.login)
-    stay.record("totp-remove")
-    return stay.go("totp_removed")
+        enrolled = factors.read_factors(connection, user.account.login)
+        if factors.needs_second_factor(user.account) and not enrolled.passkeys:
+            return _render_account_page(user, error="factor_needed", field="totp")
+        factors.remove_totp(connection, user.account.login)
+    user.record("totp-remove")
+    return user.go("totp_removed")
 
 
 @router.post("/account/password")
 def change_password(request: Request, gateway: TheGateway, form: Form) -> Response:
     """Change the password; every other session ends."""
-    stay = _sent_recently(request, gateway, form)
-    if isinstance(stay, Response):
-        return stay
-    name, new = stay.account.login, form.get("new", "")
+    user = _check_recent_form(request, gateway, form)
+    if isinstance(user, Response):
+        return user
+    name, new = user.account.login, form.get("new", "")
     fault = passwords.find_password_fault(new, name)
     if fault:
-        return _home(stay, error=fault, field="new")
+        return _render_account_page(user, error=fault, field="new")
     try:
         accounts.verify_password(
             gateway.store.database,
             name,
             form.get("present", ""),
             gateway.clock(),
-            browser.address_of(request),
+            browser.client_network(request),
         )
     except accounts.LoginRefused as refused:
-        return _home(stay, error="password_wrong", field="present", wait=refused.wait_seconds)
+        return _render_account_page(
+            user, error="password_wrong", field="present", wait=refused.wait_seconds
+        )
     accounts.set_password(gateway.store.database, name, new)
-    account_lifecycle.end_sessions(gateway, name, besides=stay.session.id)
-    stay.record("password-change")
-    return stay.go("password_changed")
+    account_lifecycle.end_sessions(gateway, name, besides=user.session.id)
+    user.record("password-change")
+    return user.go("password_changed")
 
 
 @router.post("/account/sessions/end")
 def end_session(request: Request, gateway: TheGateway, form: Form) -> Response:
     """End one session, or all but this one."""
-    stay = sent(request, gateway, form)
-    if isinstance(stay, Response):
-        return stay
+    user = check_form(request, gateway, form)
+    if isinstance(user, Response):
+        return user
     if form.get("session"):
-        account_lifecycle.end_session(gateway, stay.account.login, form["session"])
+        account_lifecycle.end_session(gateway, user.account.login, form["session"])
     else:
-        account_lifecycle.end_sessions(gateway, stay.account.login, besides=stay.session.id)
-    stay.record("session-end")
-    return stay.go("session_ended")
+        account_lifecycle.end_sessions(gateway, user.account.login, besides=user.session.id)
+    user.record("session-end")
+    return user.go("session_ended")
 
 
 @router.post("/account/apps/end")
 def end_app(request: Request, gateway: TheGateway, form: Form) -> Response:
     """Take back what the person allowed a program."""
-    stay = sent(request, gateway, form)
-    if isinstance(stay, Response):
-        return stay
-    if account_lifecycle.end_permission(gateway, stay.account.login, form.get("app", "")):
-        stay.record("app-end")
-    return stay.go("app_ended")
+    user = check_form(request, gateway, form)
+    if isinstance(user, Response):
+        return user
+    if account_lifecycle.end_token_family(gateway, user.account.login, form.get("app", "")):
+        user.record("app-end")
+    return user.go("app_ended")
 
 
 @router.get("/logout")
-def log_out_page(request: Request, gateway: TheGateway) -> Response:
+def show_log_out(request: Request, gateway: TheGateway) -> Response:
     """Log out when our own portal sends the browser; ask first when somebody else does."""
-    stay = stay_of(request, gateway)
-    if stay is None:
-        return _logged_out(gateway, login.language_of(request))
+    user = find_signed_in_user(request, gateway)
+    if user is None:
+        return _render_logged_out(gateway, login.page_language(request))
     if request.headers.get("sec-fetch-site") == "same-origin":
-        return _log_out(stay)
+        return _log_out(user)
     return pages.render_page(
         "logout.html",
-        stay.language,
+        user.language,
         here="/oauth/logout",
         error="",
         error_field="",
-        csrf=stay.csrf("/oauth/logout"),
+        csrf=user.csrf("/oauth/logout"),
     )
 
 
 @router.post("/logout")
 def log_out(request: Request, gateway: TheGateway, form: Form) -> Response:
     """End the session, and what was issued from it."""
-    if stay_of(request, gateway) is None:
-        return _logged_out(gateway, login.language_of(request))
-    stay = sent(request, gateway, form)
-    return stay if isinstance(stay, Response) else _log_out(stay)
+    if find_signed_in_user(request, gateway) is None:
+        return _render_logged_out(gateway, login.page_language(request))
+    user = check_form(request, gateway, form)
+    return user if isinstance(user, Response) else _log_out(user)
 
 
-def _log_out(stay: Stay) -> Response:
-    account_lifecycle.end_session(stay.gateway, stay.account.login, stay.session.id)
-    stay.record("logout")
-    return _logged_out(stay.gateway, stay.language)
+def _log_out(user: SignedInUser) -> Response:
+    account_lifecycle.end_session(user.gateway, user.account.login, user.session.id)
+    user.record("logout")
+    return _render_logged_out(user.gateway, user.language)
 
 
-def _logged_out(gateway: Gateway, language: str) -> Response:
+def _render_logged_out(gateway: Gateway, language: str) -> Response:
     response = pages.render_page("logged_out.html", language, here="", error="", error_field="")
-    browser.forget_session(response, gateway)
+    browser.delete_cookies(response, gateway)
     return response
 
 
-def _sent_recently(request: Request, gateway: Gateway, form: dict[str, str]) -> Stay | Response:
-    stay = sent(request, gateway, form)
-    if isinstance(stay, Response) or stay.recent:
-        return stay
-    return log_in_first(request, gateway)
+def _check_recent_form(
+    request: Request, gateway: Gateway, form: dict[str, str]
+) -> SignedInUser | Response:
+    user = check_form(request, gateway, form)
+    if isinstance(user, Response) or user.recent:
+        return user
+    return show_login(request, gateway)
 
 
-def _home(
-    stay: Stay, *, error: str = "", field: str = "", told: str = "", wait: int = 0
+def _render_account_page(
+    user: SignedInUser,
+    *,
+    error: str = "",
+    field: str = "",
+    notice: str = "",
+    wait: int = 0,
 ) -> Response:
-    gateway, name = stay.gateway, stay.account.login
+    gateway, name = user.gateway, user.account.login
     nonce = secrets.token_urlsafe(32)
     with gateway.store.read_transaction() as connection:
-        has = factors.read_factors(connection, name)
-        own = passkeys.list_passkeys(connection, name)
-        open_ones = sessions.list_sessions(connection, name, gateway.settings, gateway.clock())
-        apps = refresh_tokens.of_login(connection, gateway.settings, name, gateway.clock())
-        organization = stay.account.organization
-        named = login_pages.organization_names(connection, [organization] if organization else [])
+        enrolled = factors.read_factors(connection, name)
+        own_passkeys = passkeys.list_passkeys(connection, name)
+        open_sessions = sessions.list_sessions(connection, name, gateway.settings, gateway.clock())
+        apps = refresh_tokens.list_families(connection, gateway.settings, name, gateway.clock())
+        organization = user.account.organization
+        organization_names = login_pages.find_organization_names(
+            connection, [organization] if organization else []
+        )
         password = accounts.has_password(connection, name)
-    possible = passkeys.can_use_passkeys(gateway)
+    passkeys_possible = passkeys.can_use_passkeys(gateway)
     return pages.render_page(
         "account.html",
-        stay.language,
+        user.language,
         status=400 if error else 200,
         here=HOME,
-        script=possible and stay.recent,
-        error=login_pages.refusal(stay.language, error, wait) if error else "",
+        script=passkeys_possible and user.recent,
+        error=login_pages.refusal_text(user.language, error, wait) if error else "",
         error_field=field,
-        told=pages.load_texts()[told][stay.language] if told in _TOLD else "",
-        account=stay.account,
-        organization=named.get(organization or "", ""),
-        has=has,
-        passkeys=own,
-        sessions=open_ones,
-        apps=[(one, approval_page.in_words(one.scope, stay.language)) for one in apps],
-        here_id=stay.session.id,
+        notice=pages.load_texts()[notice][user.language] if notice in _NOTICES else "",
+        account=user.account,
+        organization=organization_names.get(organization or "", ""),
+        factors=enrolled,
+        passkeys=own_passkeys,
+        sessions=open_sessions,
+        apps=[(app, approval_page.describe_scopes(app.scope, user.language)) for app in apps],
+        here_id=user.session.id,
         has_password=password,
-        recent=stay.recent,
-        possible=possible,
-        csrf=stay.csrf,
-        when=_when,
-        proved=_when(stay.session.auth_ms),
-        nonce=_sealer(stay).dumps(nonce),
-        options=passkeys.build_registration_options(gateway, stay.account, nonce, own)
-        if possible
+        recent=user.recent,
+        passkeys_possible=passkeys_possible,
+        csrf=user.csrf,
+        when=_local_time,
+        proved=_local_time(user.session.auth_ms),
+        nonce=_nonce_sealer(user).dumps(nonce),
+        options=passkeys.build_registration_options(gateway, user.account, nonce, own_passkeys)
+        if passkeys_possible
         else "",
     )
 
 
-def _totp_page(stay: Stay, sealed: str, *, error: str = "") -> Response:
-    action, login_name = f"{HOME}/totp/confirm", stay.account.login
-    if factors.unseal_totp_proposal(login_name, sealed, stay.gateway.form_secret) is None:
-        sealed = factors.propose_totp(login_name, stay.gateway.form_secret)
-    shown: dict[str, Any] = login_pages.secret_of(stay.gateway, login_name, sealed)
+def _render_totp_page(user: SignedInUser, sealed: str, *, error: str = "") -> Response:
+    action, login_name = f"{HOME}/totp/confirm", user.account.login
+    if factors.unseal_totp_proposal(login_name, sealed, user.gateway.form_secret) is None:
+        sealed = factors.propose_totp(login_name, user.gateway.form_secret)
+    secret_values: dict[str, Any] = login_pages.totp_secret_values(user.gateway, login_name, sealed)
     return pages.render_page(
         "enrol.html",
-        stay.language,
+        user.language,
         status=400 if error else 200,
         here="",
         error=error,
         error_field="code",
         action=action,
-        fields={"csrf": stay.csrf(action), "secret": sealed},
-        **shown,
+        fields={"csrf": user.csrf(action), "secret": sealed},
+        **secret_values,
     )
 
 
-def _nonce_of(stay: Stay, sealed: str) -> str | None:
+def _unseal_nonce(user: SignedInUser, sealed: str) -> str | None:
     try:
-        nonce: str = _sealer(stay).loads(sealed, max_age=login_state.SECONDS)
+        nonce: str = _nonce_sealer(user).loads(sealed, max_age=login_state.LIFETIME_SECONDS)
     except BadSignature:
         return None
     return nonce
 
 
-def _sealer(stay: Stay) -> URLSafeTimedSerializer:
+def _nonce_sealer(user: SignedInUser) -> URLSafeTimedSerializer:
     # For this session alone: a challenge of another's page is not taken.
-    return URLSafeTimedSerializer(stay.gateway.form_secret, salt=f"passkey for {stay.session.id}")
+    return URLSafeTimedSerializer(user.gateway.form_secret, salt=f"passkey for {user.session.id}")
 
 
-def _when(at_ms: int) -> str:
+def _local_time(at_ms: int) -> str:
     # Hong Kong's time; the pages are its.
     return instant(at_ms + 8 * 3_600_000)[:16].replace("T", " ")

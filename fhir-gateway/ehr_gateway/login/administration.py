@@ -20,7 +20,12 @@ from ehr_gateway.gateway import Gateway, TheGateway
 from ehr_gateway.html import pages
 from ehr_gateway.http.body import form_fields
 from ehr_gateway.login import account_lifecycle, login, login_pages
-from ehr_gateway.login.account_pages import Stay, log_in_first, sent, stay_of
+from ehr_gateway.login.account_pages import (
+    SignedInUser,
+    check_form,
+    find_signed_in_user,
+    show_login,
+)
 from ehr_gateway.tokens.roles import load_roles
 from ehr_privacy.consent import PROFESSIONS
 
@@ -28,8 +33,8 @@ router = APIRouter(prefix="/oauth")
 Form = Annotated[dict[str, str], Depends(form_fields)]
 HOME = "/oauth/accounts"
 _LOGIN = re.compile(r"^[a-z0-9][a-z0-9.@_-]{1,63}$")
-_SHOWN = 50
-_TYPED = ("login", "display", "role", "organization", "profession", "patient", "person")
+_MAX_ROWS = 50
+_FORM_FIELDS = ("login", "display", "role", "organization", "profession", "patient", "person")
 
 
 @dataclass(frozen=True)
@@ -41,71 +46,73 @@ class Listed:
 
 
 @router.get("/accounts")
-def show(request: Request, gateway: TheGateway) -> Response:
+def show_accounts(request: Request, gateway: TheGateway) -> Response:
     """Show the accounts whose log-in names begin with what was searched."""
-    stay = stay_of(request, gateway)
-    if stay is None:
-        return log_in_first(request, gateway)
-    return _refused(stay) or _page(stay, find=request.query_params.get("find", ""))
+    user = find_signed_in_user(request, gateway)
+    if user is None:
+        return show_login(request, gateway)
+    return _refuse_others(user) or _render_accounts_page(
+        user, search=request.query_params.get("find", "")
+    )
 
 
 @router.post("/accounts")
-def create(request: Request, gateway: TheGateway, form: Form) -> Response:
+def create_account_from_form(request: Request, gateway: TheGateway, form: Form) -> Response:
     """Make an account."""
-    stay = _administrator(request, gateway, form)
-    if isinstance(stay, Response):
-        return stay
-    fault = make(gateway, _account_of(form), form.get("password", ""))
-    if fault:
-        why = pages.load_texts()[fault][stay.language]
-        error = pages.load_texts()["people_wrong"][stay.language].format(why=why)
-        return _page(stay, error=error, typed=form)
-    stay.record("account-create")
-    return _page(stay, told="people_created", find=form.get("login", ""))
+    user = _check_administrator_form(request, gateway, form)
+    if isinstance(user, Response):
+        return user
+    error_key = create_account(gateway, _account_from_form(form), form.get("password", ""))
+    if error_key:
+        why = pages.load_texts()[error_key][user.language]
+        error = pages.load_texts()["people_wrong"][user.language].format(why=why)
+        return _render_accounts_page(user, error=error, typed=form)
+    user.record("account-create")
+    return _render_accounts_page(user, notice="people_created", search=form.get("login", ""))
 
 
 @router.post("/accounts/disable")
-def disable(request: Request, gateway: TheGateway, form: Form) -> Response:
+def disable_account(request: Request, gateway: TheGateway, form: Form) -> Response:
     """Disable an account; what it has open ends at once."""
-    stay = _administrator(request, gateway, form)
-    if isinstance(stay, Response):
-        return stay
-    if form.get("login") != stay.account.login:
-        account_lifecycle.disable(gateway, form.get("login", ""))
-        stay.record("account-disable")
-    return _page(stay, told="people_was_disabled", find=form.get("login", ""))
+    user = _check_administrator_form(request, gateway, form)
+    if isinstance(user, Response):
+        return user
+    if form.get("login") != user.account.login:
+        account_lifecycle.disable_account(gateway, form.get("login", ""))
+        user.record("account-disable")
+    return _render_accounts_page(user, notice="people_was_disabled", search=form.get("login", ""))
 
 
 @router.post("/accounts/enable")
-def enable(request: Request, gateway: TheGateway, form: Form) -> Response:
+def enable_account(request: Request, gateway: TheGateway, form: Form) -> Response:
     """Enable an account."""
-    stay = _administrator(request, gateway, form)
-    if isinstance(stay, Response):
-        return stay
-    account_lifecycle.enable(gateway, form.get("login", ""))
-    stay.record("account-enable")
-    return _page(stay, told="people_was_enabled", find=form.get("login", ""))
+    user = _check_administrator_form(request, gateway, form)
+    if isinstance(user, Response):
+        return user
+    account_lifecycle.enable_account(gateway, form.get("login", ""))
+    user.record("account-enable")
+    return _render_accounts_page(user, notice="people_was_enabled", search=form.get("login", ""))
 
 
 @router.post("/accounts/reset")
-def reset(request: Request, gateway: TheGateway, form: Form) -> Response:
+def reset_factors(request: Request, gateway: TheGateway, form: Form) -> Response:
     """Take every second factor from an account whose holder lost theirs."""
-    stay = _administrator(request, gateway, form)
-    if isinstance(stay, Response):
-        return stay
-    if form.get("login") != stay.account.login:
-        account_lifecycle.reset(gateway, form.get("login", ""))
-        stay.record("account-reset")
-    return _page(stay, told="people_was_reset", find=form.get("login", ""))
+    user = _check_administrator_form(request, gateway, form)
+    if isinstance(user, Response):
+        return user
+    if form.get("login") != user.account.login:
+        account_lifecycle.reset_factors(gateway, form.get("login", ""))
+        user.record("account-reset")
+    return _render_accounts_page(user, notice="people_was_reset", search=form.get("login", ""))
 
 
-def make(gateway: Gateway, account: Account, password: str) -> str:
+def create_account(gateway: Gateway, account: Account, password: str) -> str:
     """Make a new account; return the key of the text that says why not, empty when it was made."""
-    if not (_LOGIN.match(account.login) and account.display and _fits(account)):
+    if not (_LOGIN.match(account.login) and account.display and _has_required_fields(account)):
         return "people_incomplete"
-    fault = passwords.find_password_fault(password, account.login) if password else ""
-    if fault:
-        return fault
+    error_key = passwords.find_password_fault(password, account.login) if password else ""
+    if error_key:
+        return error_key
     if accounts.is_login_taken(gateway.store.database, account.login):
         return "people_taken"
     try:
@@ -118,7 +125,7 @@ def make(gateway: Gateway, account: Account, password: str) -> str:
     return ""
 
 
-def _fits(account: Account) -> bool:
+def _has_required_fields(account: Account) -> bool:
     # A patient's account has a patient, a clinician's an organisation and a profession.
     if account.role == "clinician":
         return bool(account.organization and account.profession in PROFESSIONS)
@@ -127,64 +134,66 @@ def _fits(account: Account) -> bool:
     return account.role in load_roles() and account.role != "system" and not account.patient
 
 
-def _account_of(form: dict[str, str]) -> Account:
-    def given(name: str) -> str | None:
+def _account_from_form(form: dict[str, str]) -> Account:
+    def read_field(name: str) -> str | None:
         return form.get(name, "").strip() or None
 
     return Account(
         login=form.get("login", "").strip(),
         role=form.get("role", ""),
         display=form.get("display", "").strip()[:120],
-        organization=given("organization"),
-        profession=given("profession"),
-        patient=given("patient"),
-        person=given("person"),
+        organization=read_field("organization"),
+        profession=read_field("profession"),
+        patient=read_field("patient"),
+        person=read_field("person"),
     )
 
 
-def _administrator(request: Request, gateway: Gateway, form: dict[str, str]) -> Stay | Response:
-    stay = sent(request, gateway, form)
-    if isinstance(stay, Response):
-        return stay
-    refused = _refused(stay)
+def _check_administrator_form(
+    request: Request, gateway: Gateway, form: dict[str, str]
+) -> SignedInUser | Response:
+    user = check_form(request, gateway, form)
+    if isinstance(user, Response):
+        return user
+    refused = _refuse_others(user)
     if refused is not None:
         return refused
-    return stay if stay.recent else log_in_first(request, gateway)
+    return user if user.recent else show_login(request, gateway)
 
 
-def _refused(stay: Stay) -> Response | None:
-    if stay.account.role == "administrator":
+def _refuse_others(user: SignedInUser) -> Response | None:
+    if user.account.role == "administrator":
         return None
-    return login.stopped(stay.language, "not_yours", 403)
+    return login.render_stopped_page(user.language, "not_yours", 403)
 
 
-def _page(
-    stay: Stay,
+def _render_accounts_page(
+    user: SignedInUser,
     *,
-    find: str = "",
-    told: str = "",
+    search: str = "",
+    notice: str = "",
     error: str = "",
     typed: dict[str, str] | None = None,
 ) -> Response:
-    with stay.gateway.store.read_transaction() as connection:
-        rows = accounts.search_accounts(connection, find, _SHOWN)
-        names = login_pages.organization_names(
-            connection, [one.organization for one, _ in rows if one.organization]
+    with user.gateway.store.read_transaction() as connection:
+        rows = accounts.search_accounts(connection, search, _MAX_ROWS)
+        names = login_pages.find_organization_names(
+            connection, [account.organization for account, _ in rows if account.organization]
         )
     return pages.render_page(
         "accounts.html",
-        stay.language,
+        user.language,
         status=400 if error else 200,
         here=HOME,
         error=error,
         error_field="login",
-        told=pages.load_texts()[told][stay.language] if told else "",
-        people=[Listed(one, disabled) for one, disabled in rows],
+        notice=pages.load_texts()[notice][user.language] if notice else "",
+        people=[Listed(account, disabled) for account, disabled in rows],
         names=names,
         roles=[name for name in load_roles() if name != "system"],
         professions=sorted(PROFESSIONS),
-        find=find,
-        typed={name: (typed or {}).get(name, "") for name in _TYPED},
-        csrf=stay.csrf,
-        own=stay.account.login,
+        search=search,
+        typed={name: (typed or {}).get(name, "") for name in _FORM_FIELDS},
+        csrf=user.csrf,
+        own=user.account.login,
     )

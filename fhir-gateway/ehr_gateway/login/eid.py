@@ -16,13 +16,13 @@ from starlette.types import ASGIApp
 
 from ehr_fhir.errors import Unavailable
 from ehr_gateway.accounts.eid_people import CLIENT_ID
-from ehr_gateway.oauth.authorization_codes import challenge_of
+from ehr_gateway.oauth.authorization_codes import compute_challenge
 from ehr_gateway.settings import GatewaySettings
 
 # Where the simulator is mounted.
-SIMULATOR = "/oauth/eid-simulator"
+SIMULATOR_PATH = "/oauth/eid-simulator"
 _SCOPE = "eidapi_auth"
-_SECONDS = 10
+_TIMEOUT_SECONDS = 10
 
 
 class EidRefused(Exception):
@@ -39,7 +39,7 @@ class EidRequest:
     verifier: str
     language: str = "en"
     # Ask for proof even of somebody whom the provider knows already: before a sensitive act.
-    fresh: bool = False
+    force_login: bool = False
 
 
 class EidProvider(Protocol):
@@ -49,10 +49,10 @@ class EidProvider(Protocol):
     def issuer(self) -> str:
         """Its name, as it sends it back (RFC 9207); empty when it sends none."""
 
-    def authorize_address(self, asked: EidRequest) -> str:
+    def authorize_address(self, request: EidRequest) -> str:
         """Return the address at which the person proves who they are."""
 
-    async def account_id(self, code: str, asked: EidRequest) -> str:
+    async def account_id(self, code: str, request: EidRequest) -> str:
         """Return the id for a code, once.
 
         Raises EidRefused when there is none, Unavailable when the provider does not answer.
@@ -78,42 +78,44 @@ class OAuthEid:
         self._client = (client_id, client_secret)
         self._transport = transport
 
-    def authorize_address(self, asked: EidRequest) -> str:
+    def authorize_address(self, request: EidRequest) -> str:
         """Return the address at which the person proves who they are."""
         query = {
             "response_type": "code",
             "client_id": self._client[0],
-            "redirect_uri": asked.redirect_uri,
+            "redirect_uri": request.redirect_uri,
             "scope": _SCOPE,
-            "state": asked.state,
-            "code_challenge": challenge_of(asked.verifier),
+            "state": request.state,
+            "code_challenge": compute_challenge(request.verifier),
             "code_challenge_method": "S256",
-            "lang": asked.language,
-            **({"prompt": "login"} if asked.fresh else {}),
+            "lang": request.language,
+            **({"prompt": "login"} if request.force_login else {}),
         }
         return f"{self._authorize_url}?{urlencode(query)}"
 
-    async def account_id(self, code: str, asked: EidRequest) -> str:
+    async def account_id(self, code: str, request: EidRequest) -> str:
         """Return the id for a code, once."""
         form = {
             "grant_type": "authorization_code",
             "code": code,
             "client_id": self._client[0],
             "client_secret": self._client[1],
-            "redirect_uri": asked.redirect_uri,
-            "code_verifier": asked.verifier,
+            "redirect_uri": request.redirect_uri,
+            "code_verifier": request.verifier,
         }
         try:
-            async with httpx.AsyncClient(transport=self._transport, timeout=_SECONDS) as client:
-                answer = await client.post(self._token_url, data=form)
+            async with httpx.AsyncClient(
+                transport=self._transport, timeout=_TIMEOUT_SECONDS
+            ) as client:
+                response = await client.post(self._token_url, data=form)
         except httpx.HTTPError as error:
             raise Unavailable("The electronic identity does not answer.") from error
-        if answer.status_code >= 500:
+        if response.status_code >= 500:
             raise Unavailable("The electronic identity does not answer.")
-        return _named(answer)
+        return _read_subject(response)
 
 
-def provider(settings: GatewaySettings, simulator: ASGIApp, secret: str) -> EidProvider:
+def create_provider(settings: GatewaySettings, simulator: ASGIApp, secret: str) -> EidProvider:
     """Return the provider of the settings, else the simulator, asked in this process."""
     if settings.eid_authorize_url:
         return OAuthEid(
@@ -123,7 +125,7 @@ def provider(settings: GatewaySettings, simulator: ASGIApp, secret: str) -> EidP
             settings.eid_client_secret,
         )
     return OAuthEid(
-        f"{settings.base_url}{SIMULATOR}/authorize",
+        f"{settings.base_url}{SIMULATOR_PATH}/authorize",
         f"{settings.base_url}/token",
         CLIENT_ID,
         secret,
@@ -132,13 +134,13 @@ def provider(settings: GatewaySettings, simulator: ASGIApp, secret: str) -> EidP
     )
 
 
-def _named(answer: httpx.Response) -> str:
+def _read_subject(response: httpx.Response) -> str:
     try:
         # What a stranger's JSON holds is not known, hence Any.
-        body: Any = answer.json()
-        known_as = body["openID"]
+        body: Any = response.json()
+        subject = body["openID"]
     except (ValueError, KeyError, TypeError) as error:
         raise EidRefused from error
-    if answer.status_code != 200 or not isinstance(known_as, str) or not known_as:
+    if response.status_code != 200 or not isinstance(subject, str) or not subject:
         raise EidRefused
-    return known_as
+    return subject

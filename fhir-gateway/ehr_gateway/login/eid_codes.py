@@ -7,9 +7,9 @@ import secrets
 from dataclasses import dataclass
 
 from ehr_gateway.database import Database
-from ehr_gateway.oauth.authorization_codes import challenge_of
+from ehr_gateway.oauth.authorization_codes import compute_challenge
 
-_LIFE_MS = 60_000
+_LIFETIME_MS = 60_000
 
 
 @dataclass(frozen=True)
@@ -22,21 +22,23 @@ class EidCode:
     account_id: str
 
 
-def issue(database: Database, grant: EidCode, now_ms: int) -> str:
+def issue_eid_code(database: Database, grant: EidCode, now_ms: int) -> str:
     """Return a new code."""
     code = secrets.token_urlsafe(32)
     with database.write_transaction() as connection:
-        connection.execute("DELETE FROM eid_code WHERE issued_ms < ?", (now_ms - 60 * _LIFE_MS,))
+        connection.execute(
+            "DELETE FROM eid_code WHERE issued_ms < ?", (now_ms - 60 * _LIFETIME_MS,)
+        )
         connection.execute(
             "INSERT INTO eid_code (code, client, redirect_uri, challenge, account_id, issued_ms)"
             " VALUES (?, ?, ?, ?, ?, ?)",
-            (_key(code), grant.client, grant.redirect_uri, grant.challenge, grant.account_id,
+            (_hash_code(code), grant.client, grant.redirect_uri, grant.challenge, grant.account_id,
              now_ms),
         )  # fmt: skip
     return code
 
 
-def redeem(
+def redeem_eid_code(
     database: Database, code: str, client: str, redirect_uri: str, verifier: str, now_ms: int
 ) -> str | None:
     """Return the person's id for a code once; None when it is used, old, or another's."""
@@ -44,16 +46,18 @@ def redeem(
         row = connection.execute(
             "UPDATE eid_code SET used_ms = ? WHERE code = ? AND used_ms IS NULL AND issued_ms > ?"
             " RETURNING client, redirect_uri, challenge, account_id",
-            (now_ms, _key(code), now_ms - _LIFE_MS),
+            (now_ms, _hash_code(code), now_ms - _LIFETIME_MS),
         ).fetchone()
     if row is None:
         return None
     grant = EidCode(*row)
-    asked = (client, redirect_uri, challenge_of(verifier))
+    presented = (client, redirect_uri, compute_challenge(verifier))
     return (
-        grant.account_id if asked == (grant.client, grant.redirect_uri, grant.challenge) else None
+        grant.account_id
+        if presented == (grant.client, grant.redirect_uri, grant.challenge)
+        else None
     )
 
 
-def _key(code: str) -> str:
+def _hash_code(code: str) -> str:
     return hashlib.sha256(code.encode()).hexdigest()

@@ -22,12 +22,12 @@ from ehr_gateway.database import Database
 from ehr_gateway.html import pages
 from ehr_gateway.http.body import form_fields
 from ehr_gateway.login import eid_codes
-from ehr_gateway.login.browser import address_of
-from ehr_gateway.login.eid import SIMULATOR
+from ehr_gateway.login.browser import client_network
+from ehr_gateway.login.eid import SIMULATOR_PATH
 
 Form = Annotated[dict[str, str], Depends(form_fields)]
-_PAGE_SECONDS = 900
-_ASKED = ("client_id", "redirect_uri", "state", "code_challenge")
+_PAGE_LIFETIME_SECONDS = 900
+_PARAMETERS = ("client_id", "redirect_uri", "state", "code_challenge")
 
 
 def create_simulator(
@@ -35,29 +35,35 @@ def create_simulator(
 ) -> FastAPI:
     """Make the application for one service; `secret` is what that service proves itself by."""
     app = FastAPI(title="eID simulator", openapi_url=None)
-    app.add_exception_handler(EhrError, _malformed)
+    app.add_exception_handler(EhrError, _write_error)
     sealer = URLSafeTimedSerializer(secret, salt="eid simulator")
-    here = f"{SIMULATOR}/authorize"
+    page_path = f"{SIMULATOR_PATH}/authorize"
 
-    def show(asked: dict[str, str], language: str, problem: str = "") -> Response:
+    def render_form(parameters: dict[str, str], language: str, problem: str = "") -> Response:
         return pages.render_page(
             "eid.html",
             language,
             status=401 if problem else 200,
             # The service sends the browser on to a program that this one does not know.
             goes_to="*",
-            here=here,
-            request_token=sealer.dumps(asked),
+            here=page_path,
+            request_token=sealer.dumps(parameters),
             error=problem,
             error_field="hkid",
-            action=here,
-            back=f"{asked['redirect_uri']}?"
-            + urlencode({"error": "access_denied", "state": asked["state"], "iss": base_url}),
+            action=page_path,
+            back=f"{parameters['redirect_uri']}?"
+            + urlencode({"error": "access_denied", "state": parameters["state"], "iss": base_url}),
         )
 
-    def wrong(language: str) -> Response:
+    def render_stopped(language: str) -> Response:
         return pages.render_page(
-            "stopped.html", language, status=400, here="", error="", error_field="", reason="stale"
+            "stopped.html",
+            language,
+            status=400,
+            here="",
+            error="",
+            error_field="",
+            reason="stale",
         )
 
     @app.get("/authorize")
@@ -68,13 +74,20 @@ def create_simulator(
             query.get("lang", ""), request.headers.get("accept-language", "")
         )
         if "request" in query:
-            again = _opened(sealer, query["request"])
-            return show(again, language) if again else wrong(language)
-        asked = {name: query.get(name, "") for name in _ASKED}
-        known = asked["client_id"] == eid_people.CLIENT_ID and asked["redirect_uri"] == redirect_uri
-        if not known or not all(asked.values()) or query.get("response_type") != "code":
-            return wrong(language)
-        return show(asked, language)
+            sealed_parameters = _unseal(sealer, query["request"])
+            return (
+                render_form(sealed_parameters, language)
+                if sealed_parameters
+                else render_stopped(language)
+            )
+        parameters = {name: query.get(name, "") for name in _PARAMETERS}
+        is_known = (
+            parameters["client_id"] == eid_people.CLIENT_ID
+            and parameters["redirect_uri"] == redirect_uri
+        )
+        if not is_known or not all(parameters.values()) or query.get("response_type") != "code":
+            return render_stopped(language)
+        return render_form(parameters, language)
 
     @app.post("/authorize")
     def prove(request: Request, form: Form) -> Response:
@@ -82,37 +95,42 @@ def create_simulator(
         language = pages.choose_language(
             request.query_params.get("lang", ""), request.headers.get("accept-language", "")
         )
-        asked = _opened(sealer, form.get("request", ""))
-        if asked is None:
-            return wrong(language)
-        card, address = form.get("hkid", ""), address_of(request)
+        parameters = _unseal(sealer, form.get("request", ""))
+        if parameters is None:
+            return render_stopped(language)
+        card, address = form.get("hkid", ""), client_network(request)
         name = f"eid:{eid_people.normalise_identity_number(card)}"
         wait = throttle.admit_attempt(database, name, address, clock())
         if wait:
-            return show(asked, language, pages.load_texts()["wait"][language].format(seconds=wait))
-        known_as = eid_people.identify_person(
-            database, card, form.get("pin", ""), asked["client_id"]
+            return render_form(
+                parameters, language, pages.load_texts()["wait"][language].format(seconds=wait)
+            )
+        eid_subject = eid_people.identify_person(
+            database, card, form.get("pin", ""), parameters["client_id"]
         )
-        if known_as is None:
-            return show(asked, language, pages.load_texts()["wrong_pin"][language])
+        if eid_subject is None:
+            return render_form(parameters, language, pages.load_texts()["wrong_pin"][language])
         with database.write_transaction() as connection:
             throttle.record_success(connection, name, address)
         grant = eid_codes.EidCode(
-            asked["client_id"], asked["redirect_uri"], asked["code_challenge"], known_as
+            parameters["client_id"],
+            parameters["redirect_uri"],
+            parameters["code_challenge"],
+            eid_subject,
         )
-        code = eid_codes.issue(database, grant, clock())
-        query = urlencode({"code": code, "state": asked["state"], "iss": base_url})
+        code = eid_codes.issue_eid_code(database, grant, clock())
+        query = urlencode({"code": code, "state": parameters["state"], "iss": base_url})
         return RedirectResponse(
-            f"{asked['redirect_uri']}?{query}", 303, headers={"Cache-Control": "no-store"}
+            f"{parameters['redirect_uri']}?{query}", 303, headers={"Cache-Control": "no-store"}
         )
 
     @app.post("/token")
     def token(form: Form) -> Response:
         """Tell a service who the person is, for a code."""
-        known = hmac.compare_digest(form.get("client_secret", "").encode(), secret.encode())
-        if not known or form.get("client_id") != eid_people.CLIENT_ID:
-            return _answer({"error": "invalid_client"}, 401)
-        known_as = eid_codes.redeem(
+        is_known = hmac.compare_digest(form.get("client_secret", "").encode(), secret.encode())
+        if not is_known or form.get("client_id") != eid_people.CLIENT_ID:
+            return _write_json({"error": "invalid_client"}, 401)
+        eid_subject = eid_codes.redeem_eid_code(
             database,
             form.get("code", ""),
             form["client_id"],
@@ -120,24 +138,24 @@ def create_simulator(
             form.get("code_verifier", ""),
             clock(),
         )
-        if known_as is None:
-            return _answer({"error": "invalid_grant"}, 400)
-        return _answer({"accessToken": secrets.token_urlsafe(32), "openID": known_as}, 200)
+        if eid_subject is None:
+            return _write_json({"error": "invalid_grant"}, 400)
+        return _write_json({"accessToken": secrets.token_urlsafe(32), "openID": eid_subject}, 200)
 
     return app
 
 
-async def _malformed(_: Request, error: Exception) -> Response:
-    return _answer({"error": "invalid_request"}, http_status(error))  # type: ignore[arg-type]
+async def _write_error(_: Request, error: Exception) -> Response:
+    return _write_json({"error": "invalid_request"}, http_status(error))  # type: ignore[arg-type]
 
 
-def _opened(sealer: URLSafeTimedSerializer, sealed: str) -> dict[str, str] | None:
+def _unseal(sealer: URLSafeTimedSerializer, sealed: str) -> dict[str, str] | None:
     try:
-        asked: dict[str, str] = sealer.loads(sealed, max_age=_PAGE_SECONDS)
+        parameters: dict[str, str] = sealer.loads(sealed, max_age=_PAGE_LIFETIME_SECONDS)
     except BadSignature:
         return None
-    return asked
+    return parameters
 
 
-def _answer(body: dict[str, str], status: int) -> Response:
+def _write_json(body: dict[str, str], status: int) -> Response:
     return JSONResponse(body, status, headers={"Cache-Control": "no-store"})

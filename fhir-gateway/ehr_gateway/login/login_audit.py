@@ -9,46 +9,48 @@ from ehr_gateway.accounts import accounts
 from ehr_gateway.accounts.accounts import Account
 from ehr_gateway.audit_log import recorder
 from ehr_gateway.gateway import Gateway
-from ehr_gateway.login.browser import address_of
-from ehr_gateway.oauth.offline_tokens import subject_of
+from ehr_gateway.login.browser import client_network
+from ehr_gateway.oauth.offline_tokens import subject_of_account
 from ehr_gateway.tokens.roles import load_roles
 
 # The program under whose name the pages of the log-in act.
 _CLIENT = "account"
-_REFUSED = 401
+_REFUSED_STATUS = 401
 # Who types a name that does not exist may have typed a password: it is not written down. The row
 # is, so that a name that exists takes no longer.
-_NOBODY = Account("unknown", "patient", "unknown")
+_UNKNOWN_ACCOUNT = Account("unknown", "patient", "unknown")
 
 
-def changed(request: Request, gateway: Gateway, account: Account, interaction: str) -> None:
+def record_account_change(
+    request: Request, gateway: Gateway, account: Account, interaction: str
+) -> None:
     """Record what the holder of an account did; of whose log-in it is not the log's to say more."""
     with gateway.store.write_transaction() as connection:
         recorder.record(
             connection,
-            recorder.about(_occasion(request, gateway, account, interaction), None),
+            recorder.about(_audit_context(request, gateway, account, interaction), None),
         )
 
 
-def refused(request: Request, gateway: Gateway, login: str, interaction: str) -> None:
+def record_refused_login(request: Request, gateway: Gateway, login: str, interaction: str) -> None:
     """Record a log-in that failed."""
     try:
         account = accounts.find_account(gateway.store.database, login)
     except NotFound:
-        account = _NOBODY
+        account = _UNKNOWN_ACCOUNT
     with gateway.store.write_transaction() as connection:
-        audit_context = _occasion(request, gateway, account, interaction)
-        recorder.record(connection, recorder.refusal(audit_context, _REFUSED, None))
+        audit_context = _audit_context(request, gateway, account, interaction)
+        recorder.record(connection, recorder.refusal(audit_context, _REFUSED_STATUS, None))
 
 
-def _occasion(
+def _audit_context(
     request: Request, gateway: Gateway, account: Account, interaction: str
 ) -> recorder.AuditContext:
     return recorder.AuditContext(
-        subject_of(account, _CLIENT),
+        subject_of_account(account, _CLIENT),
         load_roles()[account.role].purpose,
         gateway.clock(),
         str(request.state.request_id),
         interaction,
-        address=address_of(request),
+        address=client_network(request),
     )

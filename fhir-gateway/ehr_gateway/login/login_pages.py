@@ -19,7 +19,7 @@ from ehr_gateway.database import Connection
 from ehr_gateway.gateway import Gateway
 from ehr_gateway.html import pages
 from ehr_gateway.login import login_state
-from ehr_gateway.login.login_state import Step
+from ehr_gateway.login.login_state import LoginState
 from ehr_gateway.oauth import authorize_request
 
 router = APIRouter(prefix="/oauth")
@@ -32,7 +32,7 @@ _STATIC = {
 
 
 @router.get("/static/{name}")
-def static(name: str) -> Response:
+def serve_static(name: str) -> Response:
     """Serve the style sheet, the icon and the one script of the log-in pages."""
     if name not in _STATIC:
         raise NotFound("There is no such file.")
@@ -41,29 +41,29 @@ def static(name: str) -> Response:
     return Response(content, media_type=_STATIC[name], headers=headers)
 
 
-def language_of(request: Request, asked: str = "") -> str:
+def page_language(request: Request, parameters: str = "") -> str:
     """Return the language of the page that answers a request."""
-    wanted = request.query_params.get("lang", "") or asked
-    return pages.choose_language(wanted, request.headers.get("accept-language", ""))
+    requested = request.query_params.get("lang", "") or parameters
+    return pages.choose_language(requested, request.headers.get("accept-language", ""))
 
 
-def refusal(language: str, key: str, wait_seconds: int) -> str:
+def refusal_text(language: str, key: str, wait_seconds: int) -> str:
     """Return why a try failed; a wait is said instead of it."""
     if wait_seconds:
         return pages.load_texts()["wait"][language].format(seconds=wait_seconds)
     return pages.load_texts()[key][language]
 
 
-def stopped(language: str, reason: str, status: int = 400) -> Response:
+def render_stopped_page(language: str, reason: str, status: int = 400) -> Response:
     """Return the page that says why a log-in cannot go on; it leads nowhere."""
     return pages.render_page(
         "stopped.html", language, status=status, here="", error="", error_field="", reason=reason
     )
 
 
-def login_page(
+def render_login_page(
     gateway: Gateway,
-    step: Step,
+    state: LoginState,
     language: str,
     *,
     error: str = "",
@@ -71,81 +71,99 @@ def login_page(
     field: str = "login",
 ) -> Response:
     """Show the ways to log in."""
-    asked = _asked(gateway, step)
+    parameters = _authorize_parameters(gateway, state)
     simulated = not gateway.settings.eid_authorize_url
-    return _page(
+    return _render_page(
         "login.html",
         gateway,
-        step,
+        state,
         language,
         error=error,
         field=field,
-        client=asked.get("name", ""),
+        client=parameters.get("name", ""),
         login=login,
         eid=not simulated or eid_people.has_enrolments(gateway.store.database),
     )
 
 
-def hint_of(gateway: Gateway, step: Step) -> str:
+def read_login_hint(gateway: Gateway, state: LoginState) -> str:
     """Return the log-in name that the app expects (OpenID Connect's login_hint)."""
-    return _asked(gateway, step).get("login_hint", "")[:64]
+    return _authorize_parameters(gateway, state).get("login_hint", "")[:64]
 
 
-def code_page(gateway: Gateway, step: Step, language: str, *, error: str = "") -> Response:
+def render_code_page(
+    gateway: Gateway, state: LoginState, language: str, *, error: str = ""
+) -> Response:
     """Ask for a code of the authenticator app, a recovery code or a passkey."""
     with gateway.store.read_transaction() as connection:
-        has = factors.read_factors(connection, step.login)
-    return _page("code.html", gateway, step, language, error=error, field="code", has=has)
+        enrolled = factors.read_factors(connection, state.login)
+    return _render_page(
+        "code.html",
+        gateway,
+        state,
+        language,
+        error=error,
+        field="code",
+        factors=enrolled,
+    )
 
 
-def enrol_page(gateway: Gateway, step: Step, language: str, *, error: str = "") -> Response:
+def render_enrol_page(
+    gateway: Gateway, state: LoginState, language: str, *, error: str = ""
+) -> Response:
     """Show a new secret for an authenticator app, as picture and text, and ask for its code."""
-    if factors.unseal_totp_proposal(step.login, step.secret, gateway.form_secret) is None:
-        step = replace(step, secret=factors.propose_totp(step.login, gateway.form_secret))
-    return _page(
+    if factors.unseal_totp_proposal(state.login, state.secret, gateway.form_secret) is None:
+        state = replace(state, secret=factors.propose_totp(state.login, gateway.form_secret))
+    return _render_page(
         "enrol.html",
         gateway,
-        step,
+        state,
         language,
         error=error,
         field="code",
         action="/oauth/login/enrol",
         fields={},
-        **secret_of(gateway, step.login, step.secret),
+        **totp_secret_values(gateway, state.login, state.secret),
     )
 
 
-def password_page(gateway: Gateway, step: Step, language: str, *, error: str = "") -> Response:
+def render_password_page(
+    gateway: Gateway, state: LoginState, language: str, *, error: str = ""
+) -> Response:
     """Ask for a password in place of the one that somebody else gave the account."""
-    return _page("password.html", gateway, step, language, error=error, field="new")
+    return _render_page("password.html", gateway, state, language, error=error, field="new")
 
 
-def recovery_page(gateway: Gateway, step: Step, language: str, codes: Sequence[str]) -> Response:
+def render_recovery_page(
+    gateway: Gateway, state: LoginState, language: str, codes: Sequence[str]
+) -> Response:
     """Show the recovery codes, this once."""
-    return _page("recovery.html", gateway, step, language, codes=codes, action="/oauth/login/on")
+    return _render_page(
+        "recovery.html", gateway, state, language, codes=codes, action="/oauth/login/on"
+    )
 
 
-def choose_page(
-    gateway: Gateway, step: Step, language: str, choices: Sequence[Account]
+def render_account_choice(
+    gateway: Gateway, state: LoginState, language: str, choices: Sequence[Account]
 ) -> Response:
     """Ask for which of their accounts the person logs in."""
     with gateway.store.read_transaction() as connection:
-        names = organization_names(
-            connection, [one.organization for one in choices if one.organization]
+        names = find_organization_names(
+            connection, [account.organization for account in choices if account.organization]
         )
-    return _page("choose.html", gateway, step, language, choices=choices, names=names)
+    return _render_page("choose.html", gateway, state, language, choices=choices, names=names)
 
 
-def secret_of(gateway: Gateway, login: str, sealed: str) -> dict[str, Any]:
+def totp_secret_values(gateway: Gateway, login: str, sealed: str) -> dict[str, Any]:
     """Return what the page that enrols an authenticator app shows of a proposed secret."""
     secret = factors.unseal_totp_proposal(login, sealed, gateway.form_secret) or ""
     address = totp.provisioning_uri(secret, login, ISSUER)
-    picture = segno.make(address, error="m").svg_inline(border=4, omitsize=True)
+    qr_code = segno.make(address, error="m").svg_inline(border=4, omitsize=True)
     spaced = " ".join(secret[at : at + 4] for at in range(0, len(secret), 4))
-    return {"secret": spaced, "address": address, "picture": picture}
+    return {"secret": spaced, "address": address, "picture": qr_code}
 
 
-def organization_names(connection: Connection, ids: Sequence[str]) -> dict[str, str]:
+def find_organization_names(connection: Connection, ids: Sequence[str]) -> dict[str, str]:
     """Return the names of organisations by id, as far as the directory has them."""
     names = {}
     for identity in dict.fromkeys(ids):
@@ -159,19 +177,19 @@ def organization_names(connection: Connection, ids: Sequence[str]) -> dict[str, 
     return names
 
 
-def _page(
+def _render_page(
     template: str,
     gateway: Gateway,
-    step: Step,
+    state: LoginState,
     language: str,
     *,
     error: str = "",
     field: str = "",
     **values: Any,
 ) -> Response:
-    renewed = step.renewed()
+    next_state = state.renewed()
     options = (
-        passkeys.build_login_options(gateway, renewed.nonce)
+        passkeys.build_login_options(gateway, next_state.nonce)
         if passkeys.can_use_passkeys(gateway)
         else ""
     )
@@ -179,10 +197,10 @@ def _page(
         template,
         language,
         status=401 if error else 200,
-        goes_to=_asked(gateway, step).get("redirect", ""),
+        goes_to=_authorize_parameters(gateway, state).get("redirect", ""),
         script=bool(options),
         here="/oauth/login",
-        request_token=login_state.seal(gateway, renewed),
+        request_token=login_state.seal_state(gateway, next_state),
         error=error,
         error_field=field,
         passkey_options=options,
@@ -190,5 +208,7 @@ def _page(
     )
 
 
-def _asked(gateway: Gateway, step: Step) -> dict[str, str]:
-    return (authorize_request.opened(gateway, step.request) if step.request else None) or {}
+def _authorize_parameters(gateway: Gateway, state: LoginState) -> dict[str, str]:
+    return (
+        authorize_request.unseal_request(gateway, state.request) if state.request else None
+    ) or {}

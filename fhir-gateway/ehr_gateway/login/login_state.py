@@ -1,7 +1,7 @@
 """One log-in on its way: what was asked, in which browser, and who has proved what so far.
 
 It travels through the pages sealed. It is good in one browser, for a quarter of an hour, and only
-until somebody logs in or out there (`browser.keep_session` marks the browser anew).
+until somebody logs in or out there (`browser.set_session_cookie` marks the browser anew).
 """
 
 from __future__ import annotations
@@ -18,13 +18,13 @@ from ehr_gateway.gateway import Gateway
 from ehr_gateway.login import browser
 
 # How long a log-in page may stay open.
-SECONDS = 900
+LIFETIME_SECONDS = 900
 # Methods (RFC 8176, and ours for the electronic identity) that are more than something known.
-STRONG = frozenset({"otp", "hwk", "eid"})
+STRONG_METHODS = frozenset({"otp", "hwk", "eid"})
 
 
 @dataclass(frozen=True)
-class Step:
+class LoginState:
     """Where a log-in stands. Without `request` it leads to the person's own account pages."""
 
     request: str
@@ -42,46 +42,48 @@ class Step:
     # What a passkey signs, and what ties the answer of the electronic identity to this log-in.
     nonce: str = ""
 
-    def proved(self, login: str, at_ms: int, *methods: str) -> Step:
+    def proved(self, login: str, at_ms: int, *methods: str) -> LoginState:
         """Return the step after an account's holder proved something more."""
         return replace(self, login=login, at_ms=at_ms, methods=(*self.methods, *methods))
 
-    def renewed(self) -> Step:
+    def renewed(self) -> LoginState:
         """Return the step with another nonce, for another page."""
         return replace(self, nonce=secrets.token_urlsafe(32))
 
     @property
     def strong(self) -> bool:
         """Whether more than a password was proved."""
-        return any(method in STRONG for method in self.methods)
+        return any(method in STRONG_METHODS for method in self.methods)
 
 
-def seal(gateway: Gateway, step: Step) -> str:
+def seal_state(gateway: Gateway, state: LoginState) -> str:
     """Return the step as text that nobody else can make or change."""
-    return _sealer(gateway).dumps(asdict(step))
+    return _sealer(gateway).dumps(asdict(state))
 
 
-def opened(request: Request, gateway: Gateway, sealed: str) -> Step | None:
+def unseal_state(request: Request, gateway: Gateway, sealed: str) -> LoginState | None:
     """Return the step; None when it is too old, not ours, or another browser's."""
     try:
-        values = _sealer(gateway).loads(sealed, max_age=SECONDS)
+        values = _sealer(gateway).loads(sealed, max_age=LIFETIME_SECONDS)
     except BadSignature:
         return None
-    step = Step(**{**values, "methods": tuple(values["methods"])})
-    mark = browser.mark_of(request, gateway)
-    return step if mark and mark == step.browser else None
+    state = LoginState(**{**values, "methods": tuple(values["methods"])})
+    browser_id = browser.read_browser_id(request, gateway)
+    return state if browser_id and browser_id == state.browser else None
 
 
-def use(database: Database, purpose: str, nonce: str, now_ms: int) -> bool:
+def consume_nonce(database: Database, purpose: str, nonce: str, now_ms: int) -> bool:
     """Take a nonce once; say whether it was good."""
     key = hashlib.sha256(f"{purpose} {nonce}".encode()).hexdigest()
     with database.write_transaction() as connection:
-        connection.execute("DELETE FROM login_used WHERE at_ms < ?", (now_ms - 2000 * SECONDS,))
-        taken = connection.execute(
+        connection.execute(
+            "DELETE FROM login_used WHERE at_ms < ?", (now_ms - 2000 * LIFETIME_SECONDS,)
+        )
+        insertion = connection.execute(
             "INSERT INTO login_used (key, at_ms) VALUES (?, ?) ON CONFLICT (key) DO NOTHING",
             (key, now_ms),
         )
-    return taken.rowcount == 1
+    return insertion.rowcount == 1
 
 
 def _sealer(gateway: Gateway) -> URLSafeTimedSerializer:

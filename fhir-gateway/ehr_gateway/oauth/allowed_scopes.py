@@ -12,10 +12,10 @@ from ehr_gateway.tokens.scope_grants import (
     to_patient_scopes,
 )
 
-__all__ = ["allowed_to", "permitted"]
+__all__ = ["find_allowed_scopes", "find_granted_scopes"]
 
 
-def allowed_to(client: Client, account: Account, patient: str | None) -> list[str]:
+def find_allowed_scopes(client: Client, account: Account, patient: str | None) -> list[str]:
     """Return the scopes on records that a client may have from an account.
 
     With a patient in context, what the role may do widely it may do on that patient.
@@ -28,27 +28,29 @@ def allowed_to(client: Client, account: Account, patient: str | None) -> list[st
     return [word for word in narrow_scopes(client.scope, words).split() if word not in LOGIN_SCOPES]
 
 
-def permitted(
-    client: Client, account: Account, asked: str, patient: str | None, encounter: str | None
+def find_granted_scopes(
+    client: Client, account: Account, requested: str, patient: str | None, encounter: str | None
 ) -> str:
     """Return the scopes to grant to a client for a person who logged in.
 
     Raises Invalid for a scope whose search parameters cannot be enforced.
     """
-    words = asked.split()
-    kept = [
+    words = requested.split()
+    words_kept = [
         word
         for word in words
-        if word not in LOGIN_SCOPES or _given(client, word, patient, encounter)
+        if word not in LOGIN_SCOPES or _may_have_login_scope(client, word, patient, encounter)
     ]
-    allowed = allowed_to(client, account, patient)
+    allowed = find_allowed_scopes(client, account, patient)
     # A program of the platform's own that names no scope on records gets what the role has.
     grant = grant_scopes if client.trusted else narrow_scopes
-    return grant(" ".join(kept), allowed)
+    return grant(" ".join(words_kept), allowed)
 
 
-def _given(client: Client, word: str, patient: str | None, encounter: str | None) -> bool:
-    if not client.may_ask(word):
+def _may_have_login_scope(
+    client: Client, word: str, patient: str | None, encounter: str | None
+) -> bool:
+    if not client.may_request(word):
         return False
     if word in ("launch", "launch/patient"):
         return patient is not None

@@ -16,61 +16,61 @@ from ehr_gateway.html import pages
 from ehr_gateway.settings import GatewaySettings
 from ehr_privacy.consent import Scope, parse_scopes
 
-__all__ = ["in_words", "language_of", "page", "stopped"]
+__all__ = ["describe_scopes", "page_language", "render_approval_page", "render_stale_page"]
 
-_RIGHTS = (("rs", "scope_read"), ("cu", "scope_write"), ("d", "scope_delete"))
-_LOGIN = {
+_RIGHT_TEXTS = (("rs", "scope_read"), ("cu", "scope_write"), ("d", "scope_delete"))
+_LOGIN_SCOPE_TEXTS = {
     "openid": "scope_identity", "fhirUser": "scope_identity",
     "offline_access": "scope_offline", "online_access": "scope_online",
 }  # fmt: skip
 
 
-def language_of(request: Request) -> str:
+def page_language(request: Request) -> str:
     """Return the language of the page that answers a request."""
-    wanted = request.query_params.get("lang", "")
-    return pages.choose_language(wanted, request.headers.get("accept-language", ""))
+    requested = request.query_params.get("lang", "")
+    return pages.choose_language(requested, request.headers.get("accept-language", ""))
 
 
-def stopped(language: str) -> Response:
+def render_stale_page(language: str) -> Response:
     """Return the page that says that the question is no longer open."""
     return pages.render_page(
         "stopped.html", language, status=400, here="", error="", error_field="", reason="stale"
     )
 
 
-def page(
+def render_approval_page(
     language: str,
     sealed: str,
-    asked: Mapping[str, str],
+    parameters: Mapping[str, str],
     account: Account,
     scope: str,
-    choice: Sequence[RepresentedPatient],
+    patients: Sequence[RepresentedPatient],
     settings: GatewaySettings,
 ) -> Response:
     """Return the question. `choice` is empty where it is clear whose record is meant."""
     return pages.render_page(
         "approve.html",
         language,
-        goes_to=asked["redirect"],
+        goes_to=parameters["redirect"],
         here="/oauth/approve",
         request_token=sealed,
-        client=asked["name"],
+        client=parameters["name"],
         person=account.display,
-        wishes=in_words(scope, language),
-        choice=choice,
-        term=_term(scope, language, settings),
+        wishes=describe_scopes(scope, language),
+        patients=patients,
+        term=_describe_lifetime(scope, language, settings),
         error="",
         error_field="",
     )
 
 
 @cache
-def _types() -> Mapping[str, Mapping[str, str]]:
+def _load_type_names() -> Mapping[str, Mapping[str, str]]:
     file = resources.files("ehr_gateway").joinpath("oauth/scope_types.toml")
     return tomllib.loads(file.read_text("utf-8"))
 
 
-def in_words(scope: str, language: str) -> list[str]:
+def describe_scopes(scope: str, language: str) -> list[str]:
     """Return what is asked for, a line each, the same thing once."""
 
     def text(key: str, **parts: str) -> str:
@@ -78,21 +78,21 @@ def in_words(scope: str, language: str) -> list[str]:
 
     lines = []
     for word in scope.split():
-        one = parse_scopes(word)[0]
-        if not one.type:
-            if one.context in _LOGIN:
-                lines.append(text(_LOGIN[one.context]))
+        parsed = parse_scopes(word)[0]
+        if not parsed.type:
+            if parsed.context in _LOGIN_SCOPE_TEXTS:
+                lines.append(text(_LOGIN_SCOPE_TEXTS[parsed.context]))
             continue
-        what = _what(one, language)
+        resources = _describe_resources(parsed, language)
         lines += [
-            text(key, what=what)
-            for letters, key in _RIGHTS
-            if any(letter in one.rights for letter in letters)
+            text(key, what=resources)
+            for letters, key in _RIGHT_TEXTS
+            if any(letter in parsed.rights for letter in letters)
         ]
     return list(dict.fromkeys(lines))
 
 
-def _term(scope: str, language: str, settings: GatewaySettings) -> str:
+def _describe_lifetime(scope: str, language: str, settings: GatewaySettings) -> str:
     """Return for how long it holds at most."""
     words = scope.split()
     seconds = settings.token_seconds
@@ -107,10 +107,10 @@ def _term(scope: str, language: str, settings: GatewaySettings) -> str:
     return pages.load_texts()[key][language].format(number=hours)
 
 
-def _what(scope: Scope, language: str) -> str:
+def _describe_resources(scope: Scope, language: str) -> str:
     if scope.type == "*":
         return pages.load_texts()["scope_everything"][language]
-    name = _types().get(scope.type, {}).get(language, scope.type)
+    name = _load_type_names().get(scope.type, {}).get(language, scope.type)
     # The codes of a limit as they are: plain names for every code there are none.
     limits = [
         f"{limit.parameter}: {', '.join(code for _, code in limit.values)}"

@@ -9,11 +9,18 @@ import secrets
 from dataclasses import dataclass, field
 
 from ehr_gateway.database import Database
-from ehr_gateway.oauth.grant_context import Context
+from ehr_gateway.oauth.grant_context import GrantContext
 
-__all__ = ["Grant", "Redeemed", "challenge_of", "issue_code", "key_of", "redeem"]
+__all__ = [
+    "CodeRedemption",
+    "Grant",
+    "compute_challenge",
+    "hash_token",
+    "issue_code",
+    "redeem_code",
+]
 
-_LIFE_MS = 60_000
+_LIFETIME_MS = 60_000
 
 
 @dataclass(frozen=True)
@@ -27,11 +34,11 @@ class Grant:
     scope: str
     # What is issued from the code is one family, which can be ended as a whole.
     family: str = field(default_factory=lambda: secrets.token_urlsafe(12))
-    context: Context = field(default_factory=Context)
+    context: GrantContext = field(default_factory=GrantContext)
 
 
 @dataclass(frozen=True)
-class Redeemed:
+class CodeRedemption:
     """What became of a code: the grant, or the family of one that had been used before."""
 
     grant: Grant | None
@@ -43,12 +50,14 @@ def issue_code(database: Database, grant: Grant, now_ms: int) -> str:
     code = secrets.token_urlsafe(32)
     with database.write_transaction() as connection:
         # Old rows are of no use; the log-in that makes a new one clears them.
-        connection.execute("DELETE FROM auth_code WHERE issued_ms < ?", (now_ms - 60 * _LIFE_MS,))
+        connection.execute(
+            "DELETE FROM auth_code WHERE issued_ms < ?", (now_ms - 60 * _LIFETIME_MS,)
+        )
         connection.execute(
             "INSERT INTO auth_code (code, client, login, redirect_uri, challenge, scope, family,"
             " context, issued_ms) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
             (
-                key_of(code),
+                hash_token(code),
                 grant.client,
                 grant.login,
                 grant.redirect_uri,
@@ -62,23 +71,23 @@ def issue_code(database: Database, grant: Grant, now_ms: int) -> str:
     return code
 
 
-def redeem(
+def redeem_code(
     database: Database, code: str, client: str, redirect_uri: str, verifier: str, now_ms: int
-) -> Redeemed:
+) -> CodeRedemption:
     """Return the grant of a code once; no grant when it is used, old, or another's."""
     with database.write_transaction() as connection:
         # Marked used before anything is compared: a wrong verifier spends the code too.
         row = connection.execute(
             "UPDATE auth_code SET used_ms = ? WHERE code = ? AND used_ms IS NULL AND issued_ms > ?"
             " RETURNING client, login, redirect_uri, challenge, scope, family, context",
-            (now_ms, key_of(code), now_ms - _LIFE_MS),
+            (now_ms, hash_token(code), now_ms - _LIFETIME_MS),
         ).fetchone()
         if row is None:
             used = connection.execute(
                 "SELECT family FROM auth_code WHERE code = ? AND used_ms IS NOT NULL",
-                (key_of(code),),
+                (hash_token(code),),
             ).fetchone()
-            return Redeemed(None, used[0] if used else None)
+            return CodeRedemption(None, used[0] if used else None)
     grant = Grant(
         row["client"],
         row["login"],
@@ -86,26 +95,30 @@ def redeem(
         row["challenge"],
         row["scope"],
         row["family"],
-        Context.from_json(row["context"]),
+        GrantContext.from_json(row["context"]),
     )
     bound = grant.client == client and grant.redirect_uri == redirect_uri
-    return Redeemed(grant if bound and _proves(verifier, grant.challenge) else None)
+    return CodeRedemption(
+        grant if bound and _matches_challenge(verifier, grant.challenge) else None
+    )
 
 
-def challenge_of(verifier: str) -> str:
+def compute_challenge(verifier: str) -> str:
     """Return the S256 challenge of a PKCE verifier.
 
-    >>> challenge_of("dBjftJeZ4CVP-mB92K27uhbUJU1p1r_wW1gFWFOEjXk")
+    >>> compute_challenge("dBjftJeZ4CVP-mB92K27uhbUJU1p1r_wW1gFWFOEjXk")
     'E9Melhoa2OwvFrEMTJguCHaoeK1t8URWbuGJSstw-cM'
     """
     digest = hashlib.sha256(verifier.encode()).digest()
     return base64.urlsafe_b64encode(digest).rstrip(b"=").decode()
 
 
-def key_of(secret: str) -> str:
+def hash_token(secret: str) -> str:
     """Return the hash under which a random secret is stored."""
     return hashlib.sha256(secret.encode()).hexdigest()
 
 
-def _proves(verifier: str, challenge: str) -> bool:
-    return 43 <= len(verifier) <= 128 and hmac.compare_digest(challenge_of(verifier), challenge)
+def _matches_challenge(verifier: str, challenge: str) -> bool:
+    return 43 <= len(verifier) <= 128 and hmac.compare_digest(
+        compute_challenge(verifier), challenge
+    )

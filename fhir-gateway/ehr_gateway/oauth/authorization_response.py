@@ -20,18 +20,23 @@ from ehr_gateway.audit_log import recorder
 from ehr_gateway.gateway import Gateway, TheGateway
 from ehr_gateway.http.body import form_fields
 from ehr_gateway.oauth import approval_page, authorization_codes, clients, launch
-from ehr_gateway.oauth.allowed_scopes import permitted
-from ehr_gateway.oauth.authorize_request import back, opened, refuse, seal
-from ehr_gateway.oauth.grant_context import Context
-from ehr_gateway.oauth.offline_tokens import subject_of
+from ehr_gateway.oauth.allowed_scopes import find_granted_scopes
+from ehr_gateway.oauth.authorize_request import (
+    redirect_to_client,
+    redirect_with_error,
+    seal_request,
+    unseal_request,
+)
+from ehr_gateway.oauth.grant_context import GrantContext
+from ehr_gateway.oauth.offline_tokens import subject_of_account
 from ehr_gateway.tokens.roles import load_roles
 
-__all__ = ["Authentication", "authorized", "router"]
+__all__ = ["Authentication", "respond_to_authorize_request", "router"]
 
 router = APIRouter(prefix="/oauth")
 Form = Annotated[dict[str, str], Depends(form_fields)]
 _PURPOSE = "approval page"
-_NO_PATIENT = (
+_NO_PATIENT_CHOSEN = (
     "No record is open. Start the app from a patient's record: choosing a patient here is not"
     " offered to this role."
 )
@@ -49,27 +54,27 @@ class Authentication:
 
 
 @dataclass(frozen=True)
-class _Case:
+class _PendingAuthorization:
     """One request of one client, for one person who is logged in."""
 
     gateway: Gateway
-    asked: dict[str, str]
+    parameters: dict[str, str]
     client: clients.Client
-    who: Authentication
+    authentication: Authentication
     request_id: str
 
     @property
     def account(self) -> Account:
-        return self.who.account
+        return self.authentication.account
 
-    def asks_for(self, *words: str) -> bool:
-        return any(word in words for word in self.asked["scope"].split())
+    def has_scope(self, *words: str) -> bool:
+        return any(word in words for word in self.parameters["scope"].split())
 
 
-def authorized(
+def respond_to_authorize_request(
     gateway: Gateway,
-    asked: dict[str, str],
-    who: Authentication,
+    parameters: dict[str, str],
+    authentication: Authentication,
     request_id: str,
     language: str = "en",
 ) -> Response:
@@ -77,70 +82,90 @@ def authorized(
 
     With a code, with a page that asks the person, or with an error for the client.
     """
-    case = _case(gateway, asked, who, request_id)
-    if case is None:
-        return refuse(gateway, asked, "unauthorized_client")
-    context = _context(case)
+    pending = _load_pending(gateway, parameters, authentication, request_id)
+    if pending is None:
+        return redirect_with_error(gateway, parameters, "unauthorized_client")
+    context = _build_context(pending)
     if context is None:
-        return refuse(gateway, asked, "access_denied", "The launch is over or another person's.")
-    choice: tuple[people.RepresentedPatient, ...] = ()
-    if context.patient is None and _needs_patient(case):
-        if case.account.role != "carer":
-            return refuse(gateway, asked, "access_denied", _NO_PATIENT)
-        choice = people.list_patients_of_carer(gateway, case.account)
-        if not choice:
-            return refuse(gateway, asked, "access_denied", "Nobody's record is open to this carer.")
-    if case.client.trusted and not choice:
-        return _code(case, context)
-    if "none" in asked.get("prompt", "").split():
-        return refuse(gateway, asked, "consent_required")
-    return _ask(case, context, choice, language)
+        return redirect_with_error(
+            gateway, parameters, "access_denied", "The launch is over or another person's."
+        )
+    patients: tuple[people.RepresentedPatient, ...] = ()
+    if context.patient is None and _needs_patient(pending):
+        if pending.account.role != "carer":
+            return redirect_with_error(gateway, parameters, "access_denied", _NO_PATIENT_CHOSEN)
+        patients = people.list_patients_of_carer(gateway, pending.account)
+        if not patients:
+            return redirect_with_error(
+                gateway, parameters, "access_denied", "Nobody's record is open to this carer."
+            )
+    if pending.client.trusted and not patients:
+        return _issue_code(pending, context)
+    if "none" in parameters.get("prompt", "").split():
+        return redirect_with_error(gateway, parameters, "consent_required")
+    return _render_approval(pending, context, patients, language)
 
 
 @router.get("/approve")
-def show_again(request: Request, gateway: TheGateway) -> Response:
+def show_approval_page(request: Request, gateway: TheGateway) -> Response:
     """Show the question again, as in another language."""
-    language = approval_page.language_of(request)
-    case = _reopened(gateway, request.query_params.get("request", ""), request)
-    if case is None:
-        return approval_page.stopped(language)
-    return authorized(gateway, case.asked, case.who, case.request_id, language)
+    language = approval_page.page_language(request)
+    pending = _unseal_pending(gateway, request.query_params.get("request", ""), request)
+    if pending is None:
+        return approval_page.render_stale_page(language)
+    return respond_to_authorize_request(
+        gateway, pending.parameters, pending.authentication, pending.request_id, language
+    )
 
 
 @router.post("/approve")
 def approve(request: Request, gateway: TheGateway, form: Form) -> Response:
     """Take the person's answer."""
-    case = _reopened(gateway, form.get("request", ""), request)
-    if case is None:
-        return approval_page.stopped(approval_page.language_of(request))
+    pending = _unseal_pending(gateway, form.get("request", ""), request)
+    if pending is None:
+        return approval_page.render_stale_page(approval_page.page_language(request))
     if form.get("decision") != "allow":
-        return refuse(gateway, case.asked, "access_denied", "The person did not allow it.")
-    context = _context(case)
+        return redirect_with_error(
+            gateway, pending.parameters, "access_denied", "The person did not allow it."
+        )
+    context = _build_context(pending)
     if context is None:
-        return refuse(gateway, case.asked, "access_denied", "The launch is over.")
-    if context.patient is None and _needs_patient(case):
+        return redirect_with_error(
+            gateway, pending.parameters, "access_denied", "The launch is over."
+        )
+    if context.patient is None and _needs_patient(pending):
         # Not what the page offered counts but whom the carer may act for now.
         chosen = form.get("patient", "")
         if chosen not in {
-            one.patient for one in people.list_patients_of_carer(gateway, case.account)
+            patient.patient for patient in people.list_patients_of_carer(gateway, pending.account)
         }:
-            return authorized(
-                gateway, case.asked, case.who, case.request_id, approval_page.language_of(request)
+            return respond_to_authorize_request(
+                gateway,
+                pending.parameters,
+                pending.authentication,
+                pending.request_id,
+                approval_page.page_language(request),
             )
         context = replace(context, patient=chosen)
-    return _code(case, context)
+    return _issue_code(pending, context)
 
 
-def _case(
-    gateway: Gateway, asked: dict[str, str], who: Authentication, request_id: str
-) -> _Case | None:
+def _load_pending(
+    gateway: Gateway, parameters: dict[str, str], authentication: Authentication, request_id: str
+) -> _PendingAuthorization | None:
     with gateway.store.read_transaction() as connection:
-        client = clients.find_in(connection, asked["client"])
-    return None if client is None else _Case(gateway, asked, client, who, request_id)
+        client = clients.find_client_on(connection, parameters["client"])
+    return (
+        None
+        if client is None
+        else _PendingAuthorization(gateway, parameters, client, authentication, request_id)
+    )
 
 
-def _reopened(gateway: Gateway, sealed: str, request: Request) -> _Case | None:
-    values = opened(gateway, sealed, _PURPOSE)
+def _unseal_pending(
+    gateway: Gateway, sealed: str, request: Request
+) -> _PendingAuthorization | None:
+    values = unseal_request(gateway, sealed, _PURPOSE)
     if values is None:
         return None
     try:
@@ -153,97 +178,114 @@ def _reopened(gateway: Gateway, sealed: str, request: Request) -> _Case | None:
             if not sessions.is_session_in_force(connection, session):
                 return None
     methods = tuple(values["methods"].split())
-    who = Authentication(account, int(values["at_ms"]), methods, values["session"])
-    return _case(gateway, json.loads(values["asked"]), who, str(request.state.request_id))
-
-
-def _context(case: _Case) -> Context | None:
-    """Return what goes with the code; None when the launch that was named is no good."""
-    base = Context(
-        auth_time_ms=case.who.at_ms,
-        methods=case.who.methods,
-        session=case.who.session,
-        nonce=case.asked.get("nonce", ""),
-        patient=case.account.patient,
+    authentication = Authentication(account, int(values["at_ms"]), methods, values["session"])
+    return _load_pending(
+        gateway, json.loads(values["asked"]), authentication, str(request.state.request_id)
     )
-    if not case.asks_for("launch"):
+
+
+def _build_context(pending: _PendingAuthorization) -> GrantContext | None:
+    """Return what goes with the code; None when the launch that was named is no good."""
+    base = GrantContext(
+        auth_time_ms=pending.authentication.at_ms,
+        methods=pending.authentication.methods,
+        session=pending.authentication.session,
+        nonce=pending.parameters.get("nonce", ""),
+        patient=pending.account.patient,
+    )
+    if not pending.has_scope("launch"):
         return base
-    with case.gateway.store.read_transaction() as connection:
-        found = launch.find(
+    with pending.gateway.store.read_transaction() as connection:
+        launched = launch.find_launch(
             connection,
-            case.asked.get("launch", ""),
-            case.account.login,
-            case.client.id,
-            case.gateway.clock(),
+            pending.parameters.get("launch", ""),
+            pending.account.login,
+            pending.client.id,
+            pending.gateway.clock(),
         )
-    if found is None:
+    if launched is None:
         return None
     return replace(
         base,
-        patient=found.context.patient,
-        encounter=found.context.encounter,
-        need_patient_banner=found.context.need_patient_banner,
-        intent=found.context.intent,
+        patient=launched.context.patient,
+        encounter=launched.context.encounter,
+        need_patient_banner=launched.context.need_patient_banner,
+        intent=launched.context.intent,
     )
 
 
-def _needs_patient(case: _Case) -> bool:
-    if case.asks_for("launch/patient"):
+def _needs_patient(pending: _PendingAuthorization) -> bool:
+    if pending.has_scope("launch/patient"):
         return True
-    carer = case.account.role == "carer" and not case.client.trusted
-    return carer and any(word.startswith("patient/") for word in case.asked["scope"].split())
+    is_carer = pending.account.role == "carer" and not pending.client.trusted
+    return is_carer and any(
+        word.startswith("patient/") for word in pending.parameters["scope"].split()
+    )
 
 
-def _ask(
-    case: _Case, context: Context, choice: tuple[people.RepresentedPatient, ...], language: str
+def _render_approval(
+    pending: _PendingAuthorization,
+    context: GrantContext,
+    patients: tuple[people.RepresentedPatient, ...],
+    language: str,
 ) -> Response:
     # Shown as they would be granted: with somebody chosen, where a choice is left.
-    patient = context.patient or (choice[0].patient if choice else None)
+    patient = context.patient or (patients[0].patient if patients else None)
     try:
-        scope = permitted(
-            case.client, case.account, case.asked["scope"], patient, context.encounter
+        scope = find_granted_scopes(
+            pending.client, pending.account, pending.parameters["scope"], patient, context.encounter
         )
     except Invalid as error:
-        return refuse(case.gateway, case.asked, "invalid_scope", str(error))
-    sealed = seal(
-        case.gateway,
+        return redirect_with_error(pending.gateway, pending.parameters, "invalid_scope", str(error))
+    sealed = seal_request(
+        pending.gateway,
         {
-            "asked": json.dumps(case.asked),
-            "login": case.account.login,
-            "at_ms": str(case.who.at_ms),
-            "methods": " ".join(case.who.methods),
-            "session": case.who.session,
+            "asked": json.dumps(pending.parameters),
+            "login": pending.account.login,
+            "at_ms": str(pending.authentication.at_ms),
+            "methods": " ".join(pending.authentication.methods),
+            "session": pending.authentication.session,
         },
         _PURPOSE,
     )
-    return approval_page.page(
-        language, sealed, case.asked, case.account, scope, choice, case.gateway.settings
+    return approval_page.render_approval_page(
+        language,
+        sealed,
+        pending.parameters,
+        pending.account,
+        scope,
+        patients,
+        pending.gateway.settings,
     )
 
 
-def _code(case: _Case, context: Context) -> Response:
-    gateway, asked, account = case.gateway, case.asked, case.account
+def _issue_code(pending: _PendingAuthorization, context: GrantContext) -> Response:
+    gateway, parameters, account = pending.gateway, pending.parameters, pending.account
     now = gateway.clock()
     try:
-        scope = permitted(case.client, account, asked["scope"], context.patient, context.encounter)
+        scope = find_granted_scopes(
+            pending.client, account, parameters["scope"], context.patient, context.encounter
+        )
     except Invalid as error:
-        return refuse(gateway, asked, "invalid_scope", str(error))
+        return redirect_with_error(gateway, parameters, "invalid_scope", str(error))
     audit_context = recorder.AuditContext(
-        subject_of(account, asked["client"]),
+        subject_of_account(account, parameters["client"]),
         load_roles()[account.role].purpose,
         now,
-        case.request_id,
+        pending.request_id,
         "login",
     )
     with gateway.store.write_transaction() as connection:
-        launched = case.asks_for("launch")
-        if launched and not launch.take(
-            connection, asked.get("launch", ""), account.login, case.client.id, now
+        launched = pending.has_scope("launch")
+        if launched and not launch.consume_launch(
+            connection, parameters.get("launch", ""), account.login, pending.client.id, now
         ):
-            return refuse(gateway, asked, "access_denied", "The launch is over.")
+            return redirect_with_error(gateway, parameters, "access_denied", "The launch is over.")
         recorder.record(connection, recorder.about(audit_context, context.patient))
     grant = authorization_codes.Grant(
-        asked["client"], account.login, asked["redirect"], asked["challenge"], scope,
+        parameters["client"], account.login, parameters["redirect"], parameters["challenge"], scope,
         context=context,
     )  # fmt: skip
-    return back(gateway, asked, {"code": authorization_codes.issue_code(gateway.store, grant, now)})
+    return redirect_to_client(
+        gateway, parameters, {"code": authorization_codes.issue_code(gateway.store, grant, now)}
+    )

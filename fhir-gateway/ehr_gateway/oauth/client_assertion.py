@@ -18,34 +18,36 @@ from joserfc.jwk import KeySet
 from ehr_gateway.gateway import Gateway
 from ehr_gateway.http.oauth_errors import invalid_client
 from ehr_gateway.oauth import clients
-from ehr_gateway.oauth.authorization_codes import key_of
+from ehr_gateway.oauth.authorization_codes import hash_token
 
-__all__ = ["ALGORITHMS", "TYPE", "authenticate"]
+__all__ = ["ALGORITHMS", "ASSERTION_TYPE", "authenticate_by_assertion"]
 
-TYPE = "urn:ietf:params:oauth:client-assertion-type:jwt-bearer"
+ASSERTION_TYPE = "urn:ietf:params:oauth:client-assertion-type:jwt-bearer"
 ALGORITHMS = ("RS384", "ES384")
-_LONGEST_SECONDS = 300
+_MAX_LIFETIME_SECONDS = 300
 # Clocks differ.
-_SKEW_SECONDS = 60
-_LONGEST_ID = 255
+_MAX_CLOCK_SKEW_SECONDS = 60
+_MAX_JTI_LENGTH = 255
 
 
-def authenticate(gateway: Gateway, assertion: str, named: str = "") -> clients.Client:
+def authenticate_by_assertion(
+    gateway: Gateway, assertion: str, claimed_client_id: str = ""
+) -> clients.Client:
     """Return the client that signed an assertion; `named` is the client_id sent beside it."""
-    identity = _subject(assertion)
-    if identity is None or named not in ("", identity):
+    client_id = _read_unverified_subject(assertion)
+    if client_id is None or claimed_client_id not in ("", client_id):
         raise invalid_client()
     with gateway.store.read_transaction() as connection:
-        client = clients.find_in(connection, identity)
+        client = clients.find_client_on(connection, client_id)
     if client is None or client.auth_method != "private_key_jwt":
         raise invalid_client()
-    claims = _verified(gateway, client, assertion)
-    if not _first_use(gateway, client, claims):
+    claims = _verify_claims(gateway, client, assertion)
+    if not _record_use(gateway, client, claims):
         raise invalid_client()
     return client
 
 
-def _verified(gateway: Gateway, client: clients.Client, assertion: str) -> dict[str, Any]:
+def _verify_claims(gateway: Gateway, client: clients.Client, assertion: str) -> dict[str, Any]:
     now = gateway.clock() // 1000
     try:
         keys = KeySet.import_key_set(client.keys)  # type: ignore[arg-type]
@@ -54,38 +56,38 @@ def _verified(gateway: Gateway, client: clients.Client, assertion: str) -> dict[
         claims = token.claims
         expires, audience = claims["exp"], claims["aud"]
         audiences = audience if isinstance(audience, list) else [audience]
-        sound = (
+        is_valid = (
             bool(token.header.get("kid"))
             and claims["iss"] == claims["sub"] == client.id
             and gateway.settings.token_address in audiences
-            and all(_number(claims.get(name, now)) for name in ("exp", "iat", "nbf"))
-            and now < expires <= now + _LONGEST_SECONDS + _SKEW_SECONDS
-            and expires - claims.get("iat", expires) <= _LONGEST_SECONDS
-            and claims.get("iat", now) <= now + _SKEW_SECONDS
-            and claims.get("nbf", now) <= now + _SKEW_SECONDS
+            and all(_is_number(claims.get(name, now)) for name in ("exp", "iat", "nbf"))
+            and now < expires <= now + _MAX_LIFETIME_SECONDS + _MAX_CLOCK_SKEW_SECONDS
+            and expires - claims.get("iat", expires) <= _MAX_LIFETIME_SECONDS
+            and claims.get("iat", now) <= now + _MAX_CLOCK_SKEW_SECONDS
+            and claims.get("nbf", now) <= now + _MAX_CLOCK_SKEW_SECONDS
             and isinstance(claims["jti"], str)
-            and 0 < len(claims["jti"]) <= _LONGEST_ID
+            and 0 < len(claims["jti"]) <= _MAX_JTI_LENGTH
         )
     except (JoseError, ValueError, KeyError, TypeError) as error:
         raise invalid_client() from error
-    if not sound:
+    if not is_valid:
         raise invalid_client()
     return claims
 
 
-def _first_use(gateway: Gateway, client: clients.Client, claims: dict[str, Any]) -> bool:
+def _record_use(gateway: Gateway, client: clients.Client, claims: dict[str, Any]) -> bool:
     """Say whether the assertion is new, and remember it: one writer at a time decides it."""
     now = gateway.clock()
     with gateway.store.write_transaction() as connection:
         connection.execute("DELETE FROM assertion WHERE expires_ms < ?", (now,))
-        added = connection.execute(
+        insertion = connection.execute(
             "INSERT INTO assertion (key, expires_ms) VALUES (?, ?) ON CONFLICT DO NOTHING",
-            (key_of(json.dumps([client.id, claims["jti"]])), int(claims["exp"]) * 1000),
+            (hash_token(json.dumps([client.id, claims["jti"]])), int(claims["exp"]) * 1000),
         )
-        return added.rowcount == 1
+        return insertion.rowcount == 1
 
 
-def _subject(assertion: str) -> str | None:
+def _read_unverified_subject(assertion: str) -> str | None:
     """Return whom an assertion speaks of, before anything of it is believed."""
     try:
         _, payload, _ = assertion.split(".")
@@ -96,5 +98,5 @@ def _subject(assertion: str) -> str | None:
     return subject if isinstance(subject, str) else None
 
 
-def _number(value: object) -> bool:
+def _is_number(value: object) -> bool:
     return isinstance(value, int | float) and not isinstance(value, bool)

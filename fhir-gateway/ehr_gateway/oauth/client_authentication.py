@@ -12,12 +12,12 @@ from ehr_gateway.gateway import Gateway
 from ehr_gateway.http.oauth_errors import OAuthError, invalid_client
 from ehr_gateway.oauth import client_assertion, clients
 
-__all__ = ["authenticated"]
+__all__ = ["authenticate_client"]
 
-_BY_SECRET = (None, "client_secret_basic", "client_secret_post")
+_SECRET_METHODS = (None, "client_secret_basic", "client_secret_post")
 
 
-def authenticated(
+def authenticate_client(
     request: Request, gateway: Gateway, form: dict[str, str], *, public: bool
 ) -> clients.Client:
     """Return the client that asks; refuse a wrong proof, and a public one where it cannot be.
@@ -25,36 +25,38 @@ def authenticated(
     A client proves itself in one way (RFC 6749 §2.3): two at once are refused.
     """
     by_basic = request.headers.get("authorization", "")[:6].lower() == "basic "
-    signed = form.get("client_assertion", "")
-    if sum(map(bool, (by_basic, signed, form.get("client_secret")))) > 1:
+    assertion = form.get("client_assertion", "")
+    if sum(map(bool, (by_basic, assertion, form.get("client_secret")))) > 1:
         raise OAuthError("invalid_request", "A client proves itself in one way.")
-    if signed or form.get("client_assertion_type"):
-        if form.get("client_assertion_type") != client_assertion.TYPE:
+    if assertion or form.get("client_assertion_type"):
+        if form.get("client_assertion_type") != client_assertion.ASSERTION_TYPE:
             raise OAuthError("invalid_request", "The type of the client assertion is not offered.")
-        return client_assertion.authenticate(gateway, signed, form.get("client_id", ""))
+        return client_assertion.authenticate_by_assertion(
+            gateway, assertion, form.get("client_id", "")
+        )
     if by_basic:
-        name, secret = _basic(request)
-        if form.get("client_id", name) != name:
+        client_id, secret = _parse_basic_credentials(request)
+        if form.get("client_id", client_id) != client_id:
             raise invalid_client()
     else:
-        name, secret = form.get("client_id", ""), form.get("client_secret", "")
+        client_id, secret = form.get("client_id", ""), form.get("client_secret", "")
     with gateway.store.read_transaction() as connection:
-        client = clients.find_in(connection, name)
+        client = clients.find_client_on(connection, client_id)
     if client is not None and not client.confidential and client.auth_method in (None, "none"):
         if public and not secret:
             return client
         raise invalid_client()
     # An unknown client takes as long as a wrong secret.
-    right = clients.verify_client(gateway.store, name, secret)
-    if client is None or not right or client.auth_method not in _BY_SECRET:
+    is_right = clients.verify_client_secret(gateway.store, client_id, secret)
+    if client is None or not is_right or client.auth_method not in _SECRET_METHODS:
         raise invalid_client()
     return client
 
 
-def _basic(request: Request) -> tuple[str, str]:
+def _parse_basic_credentials(request: Request) -> tuple[str, str]:
     header = request.headers.get("authorization", "")
     try:
-        name, _, secret = base64.b64decode(header[6:], validate=True).decode().partition(":")
+        client_id, _, secret = base64.b64decode(header[6:], validate=True).decode().partition(":")
     except ValueError as error:
         raise Invalid("The Authorization header is not Basic credentials.") from error
-    return unquote(name), unquote(secret)
+    return unquote(client_id), unquote(secret)

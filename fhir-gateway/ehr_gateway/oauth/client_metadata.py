@@ -16,18 +16,18 @@ from ehr_gateway.http.oauth_errors import OAuthError
 from ehr_gateway.oauth.clients import Client
 from ehr_gateway.tokens.scope_grants import LOGIN_SCOPES, narrow_scopes
 
-__all__ = ["Wanted", "checked", "client"]
+__all__ = ["ClientMetadata", "build_client", "parse_metadata"]
 
-_METHODS = ("none", "client_secret_basic", "client_secret_post", "private_key_jwt")
-_GRANTS = ("authorization_code", "refresh_token", "client_credentials")
-_MOST_ADDRESSES, _LONGEST = 10, 2000
-_LOOPBACK = ("127.0.0.1", "[::1]", "localhost")
-_PRIVATE = frozenset({"d", "p", "q", "dp", "dq", "qi", "oth", "k"})
-_LEAST_RSA_BITS = 2048
+_AUTH_METHODS = ("none", "client_secret_basic", "client_secret_post", "private_key_jwt")
+_GRANT_TYPES = ("authorization_code", "refresh_token", "client_credentials")
+_MAX_ITEMS, _MAX_URI_LENGTH = 10, 2000
+_LOOPBACK_HOSTS = ("127.0.0.1", "[::1]", "localhost")
+_PRIVATE_JWK_MEMBERS = frozenset({"d", "p", "q", "dp", "dq", "qi", "oth", "k"})
+_MIN_RSA_BITS = 2048
 
 
 @dataclass(frozen=True)
-class Wanted:
+class ClientMetadata:
     """Checked metadata."""
 
     name: str
@@ -45,85 +45,89 @@ class Wanted:
     @property
     def echo(self) -> dict[str, Any]:
         """Return what is told back."""
-        found: dict[str, Any] = {
+        members: dict[str, Any] = {
             "client_name": self.name,
             "token_endpoint_auth_method": self.method,
             "grant_types": list(self.grants),
             "response_types": ["code"] if "authorization_code" in self.grants else [],
         }
         if self.redirect_uris:
-            found["redirect_uris"] = list(self.redirect_uris)
+            members["redirect_uris"] = list(self.redirect_uris)
         if self.jwks:
-            found["jwks"] = json.loads(self.jwks)
-        return found
+            members["jwks"] = json.loads(self.jwks)
+        return members
 
 
-def checked(body: Mapping[str, Any]) -> Wanted:
+def parse_metadata(body: Mapping[str, Any]) -> ClientMetadata:
     """Check metadata; raises OAuthError with RFC 7591's codes. Fields unknown are ignored (§2)."""
     name = body.get("client_name", "")
     if not isinstance(name, str) or not 0 < len(name.strip()) <= 100 or not name.isprintable():
-        raise _wrong("client_name: people must be told who asks, in 100 characters at most.")
+        raise _metadata_error(
+            "client_name: people must be told who asks, in 100 characters at most."
+        )
     method = body.get("token_endpoint_auth_method", "client_secret_basic")
-    if method not in _METHODS:
-        raise _wrong(f"token_endpoint_auth_method is one of {', '.join(_METHODS)}.")
-    grants = tuple(_strings(body, "grant_types", ["authorization_code"]))
-    if not grants or not set(grants) <= set(_GRANTS):
-        raise _wrong(f"grant_types are of {', '.join(_GRANTS)}.")
+    if method not in _AUTH_METHODS:
+        raise _metadata_error(f"token_endpoint_auth_method is one of {', '.join(_AUTH_METHODS)}.")
+    grants = tuple(_parse_strings(body, "grant_types", ["authorization_code"]))
+    if not grants or not set(grants) <= set(_GRANT_TYPES):
+        raise _metadata_error(f"grant_types are of {', '.join(_GRANT_TYPES)}.")
     if "client_credentials" in grants and method == "none":
-        raise _wrong("client_credentials needs a program that can prove who it is.")
-    wanted = ["code"] if "authorization_code" in grants else []
-    if _strings(body, "response_types", wanted) != wanted:
-        raise _wrong("response_types is code with authorization_code, else empty.")
-    redirects = tuple(_strings(body, "redirect_uris", []))
-    if bool(redirects) != ("authorization_code" in grants) or len(redirects) > _MOST_ADDRESSES:
+        raise _metadata_error("client_credentials needs a program that can prove who it is.")
+    response_types = ["code"] if "authorization_code" in grants else []
+    if _parse_strings(body, "response_types", response_types) != response_types:
+        raise _metadata_error("response_types is code with authorization_code, else empty.")
+    redirects = tuple(_parse_strings(body, "redirect_uris", []))
+    if bool(redirects) != ("authorization_code" in grants) or len(redirects) > _MAX_ITEMS:
         raise OAuthError("invalid_redirect_uri", "authorization_code needs up to ten addresses.")
     for address in redirects:
-        _check_address(address)
+        _check_redirect_uri(address)
     scope = body.get("scope", "")
     if not isinstance(scope, str):
-        raise _wrong("scope is text.")
-    keys = _keys(body, needed=method == "private_key_jwt")
-    return Wanted(name.strip(), redirects, method, grants, scope, keys)
+        raise _metadata_error("scope is text.")
+    keys = _parse_jwks(body, needed=method == "private_key_jwt")
+    return ClientMetadata(name.strip(), redirects, method, grants, scope, keys)
 
 
-def client(wanted: Wanted, identity: str, limit: str, organization: str | None) -> Client:
+def build_client(
+    metadata: ClientMetadata, identity: str, allowed_scope: str, organization: str | None
+) -> Client:
     """Return the program to register: what it asks for within the limit; least when it is silent.
 
     Raises OAuthError when nothing it asks for may be had.
     """
-    words = limit.split()
-    asked = wanted.scope.split() or ["openid", "fhirUser", "launch/patient"]
-    asked = [word for word in asked if word not in LOGIN_SCOPES or word in words]
+    words = allowed_scope.split()
+    requested = metadata.scope.split() or ["openid", "fhirUser", "launch/patient"]
+    requested = [word for word in requested if word not in LOGIN_SCOPES or word in words]
     try:
-        scope = narrow_scopes(" ".join(asked), words)
+        scope = narrow_scopes(" ".join(requested), words)
     except Invalid as error:
-        raise _wrong(f"scope: {error}") from error
-    if wanted.scope and not scope:
-        raise _wrong("scope: nothing of it may be registered.")
+        raise _metadata_error(f"scope: {error}") from error
+    if metadata.scope and not scope:
+        raise _metadata_error("scope: nothing of it may be registered.")
     return Client(
-        identity, wanted.name, wanted.redirect_uris, scope, organization,
-        confidential=wanted.by_secret, auth_method=wanted.method, jwks=wanted.jwks,
+        identity, metadata.name, metadata.redirect_uris, scope, organization,
+        confidential=metadata.by_secret, auth_method=metadata.method, jwks=metadata.jwks,
     )  # fmt: skip
 
 
-def _check_address(address: str) -> None:
+def _check_redirect_uri(address: str) -> None:
     try:
         parts = urlsplit(address)
         # Reading the port finds one that is no number.
-        sound = parts.port is None or parts.port > 0
+        is_valid = parts.port is None or parts.port > 0
     except ValueError as error:
         raise OAuthError("invalid_redirect_uri", "An address cannot be read.") from error
     host = parts.netloc.rpartition(":")[0] if parts.port else parts.netloc
-    loopback = parts.scheme == "http" and host in _LOOPBACK
-    plain = address.isascii() and address.isprintable() and not set(address) & set(" \\*\"'<>;,")
+    is_loopback = parts.scheme == "http" and host in _LOOPBACK_HOSTS
+    is_plain = address.isascii() and address.isprintable() and not set(address) & set(" \\*\"'<>;,")
     if (
-        not sound
-        or not plain
-        or len(address) > _LONGEST
+        not is_valid
+        or not is_plain
+        or len(address) > _MAX_URI_LENGTH
         or "@" in parts.netloc
         or not parts.hostname
         or "#" in address
-        or not (parts.scheme == "https" or loopback)
+        or not (parts.scheme == "https" or is_loopback)
     ):
         raise OAuthError(
             "invalid_redirect_uri",
@@ -131,46 +135,46 @@ def _check_address(address: str) -> None:
         )
 
 
-def _keys(body: Mapping[str, Any], *, needed: bool) -> str | None:
+def _parse_jwks(body: Mapping[str, Any], *, needed: bool) -> str | None:
     if "jwks_uri" in body:
-        raise _wrong("jwks_uri is not offered: send the keys as jwks.")
+        raise _metadata_error("jwks_uri is not offered: send the keys as jwks.")
     jwks = body.get("jwks")
     if jwks is None:
         if needed:
-            raise _wrong("private_key_jwt needs public keys: send jwks.")
+            raise _metadata_error("private_key_jwt needs public keys: send jwks.")
         return None
     keys = jwks.get("keys") if isinstance(jwks, dict) else None
-    if not isinstance(keys, list) or not 0 < len(keys) <= _MOST_ADDRESSES:
-        raise _wrong("jwks has one to ten keys.")
+    if not isinstance(keys, list) or not 0 < len(keys) <= _MAX_ITEMS:
+        raise _metadata_error("jwks has one to ten keys.")
     for key in keys:
         _check_key(key)
     if len({key["kid"] for key in keys}) != len(keys):
-        raise _wrong("jwks: every key has a kid of its own.")
+        raise _metadata_error("jwks: every key has a kid of its own.")
     return json.dumps({"keys": keys})
 
 
 def _check_key(key: Any) -> None:
     if not isinstance(key, dict) or not isinstance(key.get("kid"), str) or not key["kid"]:
-        raise _wrong("jwks: every key has a kid.")
-    if set(key) & _PRIVATE:
-        raise _wrong("jwks: this is a private key. It is known now: make another.")
+        raise _metadata_error("jwks: every key has a kid.")
+    if set(key) & _PRIVATE_JWK_MEMBERS:
+        raise _metadata_error("jwks: this is a private key. It is known now: make another.")
     try:
         if key.get("kty") == "RSA":
-            sound = RSAKey.import_key(key).raw_value.key_size >= _LEAST_RSA_BITS
+            is_valid = RSAKey.import_key(key).raw_value.key_size >= _MIN_RSA_BITS
         else:
-            sound = key.get("kty") == "EC" and ECKey.import_key(key).curve_name == "P-384"
+            is_valid = key.get("kty") == "EC" and ECKey.import_key(key).curve_name == "P-384"
     except (JoseError, ValueError, KeyError, TypeError) as error:
-        raise _wrong("jwks: a key cannot be read.") from error
-    if not sound:
-        raise _wrong("jwks: keys are RSA of 2048 bits or more, or EC P-384.")
+        raise _metadata_error("jwks: a key cannot be read.") from error
+    if not is_valid:
+        raise _metadata_error("jwks: keys are RSA of 2048 bits or more, or EC P-384.")
 
 
-def _strings(body: Mapping[str, Any], name: str, default: list[str]) -> list[str]:
+def _parse_strings(body: Mapping[str, Any], name: str, default: list[str]) -> list[str]:
     value = body.get(name, default)
-    if not isinstance(value, list) or not all(isinstance(one, str) for one in value):
-        raise _wrong(f"{name} is a list of texts.")
+    if not isinstance(value, list) or not all(isinstance(item, str) for item in value):
+        raise _metadata_error(f"{name} is a list of texts.")
     return value
 
 
-def _wrong(text: str) -> OAuthError:
+def _metadata_error(text: str) -> OAuthError:
     return OAuthError("invalid_client_metadata", text)

@@ -10,7 +10,15 @@ from ehr_fhir.errors import NotFound
 from ehr_gateway.database import Connection, Database
 from ehr_gateway.tokens.secret_hashes import hash_secret, verify_secret
 
-__all__ = ["PORTAL", "Client", "accepts_redirect", "add", "find", "find_in", "verify_client"]
+__all__ = [
+    "PORTAL",
+    "Client",
+    "accepts_redirect",
+    "find_client",
+    "find_client_on",
+    "register_client",
+    "verify_client_secret",
+]
 
 _COLUMNS = (
     "id, name, redirect_uris, scope, organization, secret IS NOT NULL, trusted, auth_method, jwks"
@@ -40,7 +48,7 @@ class Client:
         """Return its public keys as a JWK set."""
         return dict(json.loads(self.jwks)) if self.jwks else {"keys": []}
 
-    def may_ask(self, word: str) -> bool:
+    def may_request(self, word: str) -> bool:
         """Say whether a scope about the log-in itself is within its registration."""
         return self.trusted or word in self.scope.split()
 
@@ -49,14 +57,14 @@ class Client:
 PORTAL = Client("portal", "eHR Commons", ("/callback",), trusted=True)
 
 
-def add(database: Database, client: Client, secret: str | None = None) -> None:
+def register_client(database: Database, client: Client, secret: str | None = None) -> None:
     """Register a client, or replace the one of the same id; with a secret it is confidential."""
-    hashed = hash_secret(secret) if secret else None
+    secret_hash = hash_secret(secret) if secret else None
     with database.write_transaction() as connection:
-        put(connection, client, hashed)
+        upsert_client(connection, client, secret_hash)
 
 
-def put(connection: Connection, client: Client, hashed: str | None) -> None:
+def upsert_client(connection: Connection, client: Client, secret_hash: str | None) -> None:
     """Register a client inside a transaction; the secret is hashed already."""
     connection.execute(
         "INSERT INTO client (id, name, secret, redirect_uris, scope, organization, trusted,"
@@ -68,7 +76,7 @@ def put(connection: Connection, client: Client, hashed: str | None) -> None:
         (
             client.id,
             client.name,
-            hashed,
+            secret_hash,
             "\n".join(client.redirect_uris),
             client.scope,
             client.organization,
@@ -79,16 +87,16 @@ def put(connection: Connection, client: Client, hashed: str | None) -> None:
     )
 
 
-def find(database: Database, client_id: str) -> Client:
+def find_client(database: Database, client_id: str) -> Client:
     """Return the client of an id."""
     with database.read_transaction() as connection:
-        found = find_in(connection, client_id)
-    if found is None:
+        client = find_client_on(connection, client_id)
+    if client is None:
         raise NotFound("There is no such client.")
-    return found
+    return client
 
 
-def find_in(connection: Connection, client_id: str) -> Client | None:
+def find_client_on(connection: Connection, client_id: str) -> Client | None:
     """Return the client of an id as a transaction sees it."""
     row = connection.execute(
         f"SELECT {_COLUMNS} FROM client WHERE id = ?",  # noqa: S608 constant columns
@@ -103,7 +111,7 @@ def find_in(connection: Connection, client_id: str) -> Client | None:
     )  # fmt: skip
 
 
-def verify_client(database: Database, client_id: str, secret: str) -> bool:
+def verify_client_secret(database: Database, client_id: str, secret: str) -> bool:
     """Say whether this is the client's secret; an unknown client takes as long and is False."""
     with database.read_transaction() as connection:
         row = connection.execute("SELECT secret FROM client WHERE id = ?", (client_id,)).fetchone()

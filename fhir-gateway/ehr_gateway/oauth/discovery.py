@@ -12,7 +12,7 @@ from ehr_gateway.http.negotiation import json_response
 from ehr_gateway.oauth import client_assertion
 from ehr_gateway.settings import GatewaySettings
 
-__all__ = ["metadata", "router"]
+__all__ = ["build_server_metadata", "router"]
 
 router = APIRouter()
 _GET = ["GET", "HEAD"]
@@ -40,11 +40,11 @@ _STYLE = {
 }  # fmt: skip
 
 
-def metadata(settings: GatewaySettings) -> dict[str, Any]:
+def build_server_metadata(settings: GatewaySettings) -> dict[str, Any]:
     """Return what the authorization server offers: SMART 2.2 §6, OpenID Connect, RFC 8414."""
     base = settings.oauth_issuer
     signing = list(client_assertion.ALGORITHMS)
-    found: dict[str, Any] = {
+    document: dict[str, Any] = {
         "issuer": base,
         "authorization_endpoint": f"{base}/authorize",
         "token_endpoint": settings.token_address,
@@ -74,36 +74,36 @@ def metadata(settings: GatewaySettings) -> dict[str, Any]:
         "capabilities": list(_CAPABILITIES),
     }  # fmt: skip
     if settings.registration != "off":
-        found["registration_endpoint"] = f"{base}/register"
-    return found
+        document["registration_endpoint"] = f"{base}/register"
+    return document
 
 
 @router.api_route("/fhir/.well-known/smart-configuration", methods=_GET)
-def smart_configuration(gateway: TheGateway) -> Response:
+def serve_smart_configuration(gateway: TheGateway) -> Response:
     """Say where to log in and get tokens."""
-    return _public(metadata(gateway.settings))
+    return _write_cacheable(build_server_metadata(gateway.settings))
 
 
 @router.api_route("/oauth/.well-known/openid-configuration", methods=_GET)
-def openid_configuration(gateway: TheGateway) -> Response:
+def serve_openid_configuration(gateway: TheGateway) -> Response:
     """Say the same to a client of OpenID Connect."""
-    return _public(metadata(gateway.settings))
+    return _write_cacheable(build_server_metadata(gateway.settings))
 
 
 @router.get("/oauth/jwks")
-def jwks(gateway: TheGateway) -> Response:
+def serve_jwks(gateway: TheGateway) -> Response:
     """Serve the public keys that verify our tokens (RFC 7517)."""
     gateway.keys.reload_if_changed()
     return json_response(gateway.keys.public_jwks(), media_type="application/json")
 
 
 @router.get("/oauth/smart-style.json")
-def style() -> Response:
+def serve_style() -> Response:
     """Serve our colours to an app that is launched."""
-    return _public(_STYLE)
+    return _write_cacheable(_STYLE)
 
 
-def _public(content: dict[str, Any]) -> Response:
+def _write_cacheable(content: dict[str, Any]) -> Response:
     return json_response(
         content, media_type="application/json", headers={"Cache-Control": "public, max-age=300"}
     )

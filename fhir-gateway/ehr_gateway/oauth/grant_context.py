@@ -8,11 +8,11 @@ from __future__ import annotations
 import json
 from dataclasses import asdict, dataclass
 
-__all__ = ["Context"]
+__all__ = ["GrantContext"]
 
 
 @dataclass(frozen=True)
-class Context:
+class GrantContext:
     """The log-in (OpenID Connect) and the launch (SMART App Launch 2.2 §2.0.10)."""
 
     auth_time_ms: int = 0
@@ -32,7 +32,7 @@ class Context:
         )
 
     @classmethod
-    def from_json(cls, text: str) -> Context:
+    def from_json(cls, text: str) -> GrantContext:
         """Read what was stored."""
         values = json.loads(text)
         return cls(**{**values, "methods": tuple(values.get("methods", ()))})

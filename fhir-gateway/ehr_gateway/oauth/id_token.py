@@ -8,19 +8,19 @@ from ehr_gateway.accounts.accounts import Account
 from ehr_gateway.gateway import Gateway
 from ehr_gateway.oauth.authorization_codes import Grant
 
-__all__ = ["fhir_user", "id_token"]
+__all__ = ["build_fhir_user", "sign_id_token"]
 
-_TYPES = {"patient": "Patient", "carer": "RelatedPerson"}
+_RESOURCE_TYPES = {"patient": "Patient", "carer": "RelatedPerson"}
 
 
-def fhir_user(gateway: Gateway, account: Account) -> str:
+def build_fhir_user(gateway: Gateway, account: Account) -> str:
     """Return the person as a resource of the FHIR service, by absolute address."""
-    kind = _TYPES.get(account.role, "Practitioner")
-    identity = account.patient if kind == "Patient" else account.person or account.login
-    return f"{gateway.settings.fhir_base}/{kind}/{identity}"
+    resource_type = _RESOURCE_TYPES.get(account.role, "Practitioner")
+    resource_id = account.patient if resource_type == "Patient" else account.person or account.login
+    return f"{gateway.settings.fhir_base}/{resource_type}/{resource_id}"
 
 
-def id_token(gateway: Gateway, account: Account, grant: Grant, *, fresh: bool) -> str:
+def sign_id_token(gateway: Gateway, account: Account, grant: Grant, *, is_first: bool) -> str:
     """Return a signed statement of who logged in, when and how, for one client.
 
     `fresh` is false for one that comes with a refresh: the nonce was for the first alone.
@@ -37,10 +37,10 @@ def id_token(gateway: Gateway, account: Account, grant: Grant, *, fresh: bool) -
     }
     if context.methods:
         claims["amr"] = list(context.methods)
-    if context.nonce and fresh:
+    if context.nonce and is_first:
         claims["nonce"] = context.nonce
     if "fhirUser" in grant.scope.split():
-        claims["fhirUser"] = fhir_user(gateway, account)
+        claims["fhirUser"] = build_fhir_user(gateway, account)
     gateway.keys.reload_if_changed()
     key = gateway.keys.id_token_key
     return jwt.encode({"alg": "RS256", "kid": key.kid}, claims, key, algorithms=["RS256"])

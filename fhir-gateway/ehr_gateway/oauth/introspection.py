@@ -18,9 +18,9 @@ from ehr_gateway.http.body import form_fields
 from ehr_gateway.http.negotiation import json_response
 from ehr_gateway.http.oauth_errors import OAuthError
 from ehr_gateway.oauth import refresh_tokens
-from ehr_gateway.oauth.client_authentication import authenticated
-from ehr_gateway.oauth.id_token import fhir_user
-from ehr_gateway.oauth.revoke_endpoint import access_token
+from ehr_gateway.oauth.client_authentication import authenticate_client
+from ehr_gateway.oauth.id_token import build_fhir_user
+from ehr_gateway.oauth.revoke_endpoint import find_access_token
 
 __all__ = ["router"]
 
@@ -33,51 +33,57 @@ _INACTIVE = {"active": False}
 @router.post("/introspect")
 def introspect(request: Request, gateway: TheGateway, form: Form) -> Response:
     """Say whether a token is in force, and what for."""
-    asker, everybody = _asker(request, gateway, form)
+    asker, everybody = _authenticate_asker(request, gateway, form)
     token = form.get("token", "")
     if not token:
         raise OAuthError("invalid_request", "Which token is meant?")
-    answer = _access(gateway, token) or _refresh(gateway, token) or _INACTIVE
-    if not everybody and answer.get("client_id") != asker:
+    response = (
+        _introspect_access_token(gateway, token)
+        or _introspect_refresh_token(gateway, token)
+        or _INACTIVE
+    )
+    if not everybody and response.get("client_id") != asker:
         # The same as for no token at all (§2.2).
-        answer = _INACTIVE
+        response = _INACTIVE
     return json_response(
-        answer, media_type="application/json", headers={"Cache-Control": "no-store"}
+        response, media_type="application/json", headers={"Cache-Control": "no-store"}
     )
 
 
-def _asker(request: Request, gateway: Gateway, form: dict[str, str]) -> tuple[str, bool]:
+def _authenticate_asker(
+    request: Request, gateway: Gateway, form: dict[str, str]
+) -> tuple[str, bool]:
     scheme, _, bearer = request.headers.get("authorization", "").partition(" ")
     if scheme.lower() == "bearer":
-        found = access_token(gateway, bearer.strip())
-        if found is None:
+        verified = find_access_token(gateway, bearer.strip())
+        if verified is None:
             raise OAuthError("invalid_token", "The access token does not hold.", 401)
-        if found.caller.subject.role != "system":
+        if verified.caller.subject.role != "system":
             raise OAuthError("insufficient_scope", "A program asks, not a person.", 403)
-        return found.claims["client_id"], _SCOPE in found.claims["scope"].split()
-    client = authenticated(request, gateway, form, public=False)
+        return verified.claims["client_id"], _SCOPE in verified.claims["scope"].split()
+    client = authenticate_client(request, gateway, form, public=False)
     return client.id, _SCOPE in client.scope.split()
 
 
-def _access(gateway: Gateway, token: str) -> dict[str, Any] | None:
-    found = access_token(gateway, token)
-    if found is None:
+def _introspect_access_token(gateway: Gateway, token: str) -> dict[str, Any] | None:
+    verified = find_access_token(gateway, token)
+    if verified is None:
         return None
     names = ("scope", "client_id", "sub", "exp", "iat", "iss", "aud", "jti", "patient")
-    answer = {name: found.claims[name] for name in names if name in found.claims}
-    answer |= {"active": True, "token_type": "Bearer"}
-    if "fhirUser" in found.claims["scope"].split():
+    response = {name: verified.claims[name] for name in names if name in verified.claims}
+    response |= {"active": True, "token_type": "Bearer"}
+    if "fhirUser" in verified.claims["scope"].split():
         try:
-            answer["fhirUser"] = fhir_user(
-                gateway, accounts.find_account(gateway.store, found.claims["sub"])
+            response["fhirUser"] = build_fhir_user(
+                gateway, accounts.find_account(gateway.store, verified.claims["sub"])
             )
         except NotFound:
             return None
-    return answer
+    return response
 
 
-def _refresh(gateway: Gateway, token: str) -> dict[str, Any] | None:
-    grant = refresh_tokens.find(gateway.store, gateway.settings, token, gateway.clock())
+def _introspect_refresh_token(gateway: Gateway, token: str) -> dict[str, Any] | None:
+    grant = refresh_tokens.find_grant(gateway.store, gateway.settings, token, gateway.clock())
     if grant is None:
         return None
     return {"active": True, "scope": grant.scope, "client_id": grant.client, "sub": grant.login}

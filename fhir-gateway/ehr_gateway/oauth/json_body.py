@@ -9,12 +9,12 @@ from fastapi import Request
 
 from ehr_fhir.errors import Invalid, TooCostly, UnsupportedMedia
 
-__all__ = ["json_object", "text_of"]
+__all__ = ["read_json_object", "read_text_field"]
 
-_MOST_BYTES = 64 * 1024
+_MAX_BYTES = 64 * 1024
 
 
-async def json_object(request: Request) -> dict[str, Any]:
+async def read_json_object(request: Request) -> dict[str, Any]:
     """Return the object that a request sends.
 
     Raises Invalid, TooCostly or UnsupportedMedia; no text of them repeats what was sent.
@@ -25,8 +25,8 @@ async def json_object(request: Request) -> dict[str, Any]:
     pieces, size = [], 0
     async for piece in request.stream():
         size += len(piece)
-        if size > _MOST_BYTES:
-            raise TooCostly(f"The request body is larger than {_MOST_BYTES} bytes.")
+        if size > _MAX_BYTES:
+            raise TooCostly(f"The request body is larger than {_MAX_BYTES} bytes.")
         pieces.append(piece)
     try:
         body = orjson.loads(b"".join(pieces))
@@ -37,7 +37,7 @@ async def json_object(request: Request) -> dict[str, Any]:
     return body
 
 
-def text_of(body: dict[str, Any], name: str) -> str:
+def read_text_field(body: dict[str, Any], name: str) -> str:
     """Return a field that is text, or empty where it is left out."""
     value = body.get(name, "")
     if not isinstance(value, str) or "\0" in value:

@@ -24,16 +24,16 @@ from ehr_gateway.database import Connection
 from ehr_gateway.http.authentication import Authenticated, RequestContext
 from ehr_gateway.http.negotiation import json_response
 from ehr_gateway.interactions.read import read
-from ehr_gateway.oauth.authorization_codes import key_of
-from ehr_gateway.oauth.grant_context import Context
-from ehr_gateway.oauth.json_body import json_object, text_of
+from ehr_gateway.oauth.authorization_codes import hash_token
+from ehr_gateway.oauth.grant_context import GrantContext
+from ehr_gateway.oauth.json_body import read_json_object, read_text_field
 from ehr_gateway.tokens.roles import load_roles
 from ehr_privacy.consent import Requester, parse_scopes
 
-__all__ = ["Launch", "find", "router", "take"]
+__all__ = ["Launch", "consume_launch", "find_launch", "router"]
 
 router = APIRouter(prefix="/oauth")
-_LIFE_MS = 300_000
+_LIFETIME_MS = 300_000
 _FIELDS = {"patient", "encounter", "client_id", "user", "intent", "need_patient_banner"}
 
 
@@ -41,81 +41,89 @@ _FIELDS = {"patient", "encounter", "client_id", "user", "intent", "need_patient_
 class Launch:
     """What an app is launched with."""
 
-    context: Context
+    context: GrantContext
     client: str | None
 
 
 @router.post("/launch")
-async def mint(request: Request, context: Authenticated) -> Response:
+async def create_launch(request: Request, context: Authenticated) -> Response:
     """Mint a launch for the person whose token this is, or whom an organisation's system names."""
-    body = await json_object(request)
+    body = await read_json_object(request)
     if unknown := set(body) - _FIELDS:
         raise Invalid(f"A launch has no field of {len(unknown)} that were sent.")
-    return await run_in_threadpool(_minted, context, body)
+    return await run_in_threadpool(_create_launch, context, body)
 
 
-def find(connection: Connection, word: str, login: str, client: str, now_ms: int) -> Launch | None:
+def find_launch(
+    connection: Connection, handle: str, login: str, client: str, now_ms: int
+) -> Launch | None:
     """Return the launch of a word if it is this person's, for this client, and still good."""
     row = connection.execute(
         "SELECT context, client FROM launch WHERE key = ? AND login = ? AND used_ms IS NULL"
         " AND issued_ms > ? AND (client IS NULL OR client = ?)",
-        (key_of(word), login, now_ms - _LIFE_MS, client),
+        (hash_token(handle), login, now_ms - _LIFETIME_MS, client),
     ).fetchone()
-    return Launch(Context.from_json(row[0]), row[1]) if row else None
+    return Launch(GrantContext.from_json(row[0]), row[1]) if row else None
 
 
-def take(connection: Connection, word: str, login: str, client: str, now_ms: int) -> bool:
+def consume_launch(
+    connection: Connection, handle: str, login: str, client: str, now_ms: int
+) -> bool:
     """Use a launch up; false when somebody did so before."""
-    used = connection.execute(
+    update = connection.execute(
         "UPDATE launch SET used_ms = ? WHERE key = ? AND login = ? AND used_ms IS NULL"
         " AND issued_ms > ? AND (client IS NULL OR client = ?)",
-        (now_ms, key_of(word), login, now_ms - _LIFE_MS, client),
+        (now_ms, hash_token(handle), login, now_ms - _LIFETIME_MS, client),
     )
-    return used.rowcount == 1
+    return update.rowcount == 1
 
 
-def _minted(context: RequestContext, body: dict[str, Any]) -> Response:
+def _create_launch(context: RequestContext, body: dict[str, Any]) -> Response:
     gateway, now = context.gateway, context.access.now_ms
     audit_context = context.begin_audit("launch")
-    account = _person(context, text_of(body, "user"))
-    patient, encounter = text_of(body, "patient"), text_of(body, "encounter")
+    account = _find_launch_account(context, read_text_field(body, "user"))
+    patient, encounter = read_text_field(body, "patient"), read_text_field(body, "encounter")
     if not patient:
         raise Invalid("A launch needs the id of a patient.", expression="patient")
     banner = body.get("need_patient_banner", True)
     if not isinstance(banner, bool):
         raise Invalid("need_patient_banner is true or false.", expression="need_patient_banner")
     _check_visible(context, account, patient, encounter)
-    launch = Context(
+    grant_context = GrantContext(
         patient=patient,
         encounter=encounter or None,
         need_patient_banner=banner,
-        intent=text_of(body, "intent") or None,
+        intent=read_text_field(body, "intent") or None,
     )
-    word = secrets.token_urlsafe(32)
+    handle = secrets.token_urlsafe(32)
     with gateway.store.write_transaction() as connection:
-        connection.execute("DELETE FROM launch WHERE issued_ms < ?", (now - 10 * _LIFE_MS,))
+        connection.execute("DELETE FROM launch WHERE issued_ms < ?", (now - 10 * _LIFETIME_MS,))
         connection.execute(
             "INSERT INTO launch (key, login, client, context, issued_ms) VALUES (?, ?, ?, ?, ?)",
             (
-                key_of(word), account.login, text_of(body, "client_id") or None,
-                launch.to_json(), now,
+                hash_token(handle), account.login, read_text_field(body, "client_id") or None,
+                grant_context.to_json(), now,
             ),
         )  # fmt: skip
         recorder.record(connection, recorder.about(audit_context, patient))
-    answer = {"launch": word, "iss": gateway.settings.fhir_base, "expires_in": _LIFE_MS // 1000}
+    answer = {
+        "launch": handle,
+        "iss": gateway.settings.fhir_base,
+        "expires_in": _LIFETIME_MS // 1000,
+    }
     headers = {"Cache-Control": "no-store"}
     return json_response(answer, 201, media_type="application/json", headers=headers)
 
 
-def _person(context: RequestContext, named: str) -> accounts.Account:
+def _find_launch_account(context: RequestContext, login: str) -> accounts.Account:
     """Return who is going to log in: the caller, or a member of the calling system's staff."""
     subject = context.caller.subject
     if subject.role != "system":
-        if named not in ("", subject.login):
+        if login not in ("", subject.login):
             raise Forbidden("A launch is minted for oneself; a system names its user.")
         return accounts.find_account(context.gateway.store, subject.login)
     try:
-        account = accounts.find_account(context.gateway.store, named)
+        account = accounts.find_account(context.gateway.store, login)
     except NotFound:
         account = None
     if account is None or account.organization != subject.organization:

@@ -21,7 +21,7 @@ from ehr_gateway.tokens.roles import grant_scopes, load_roles
 _PLATFORM = "ehr-commons"
 
 
-def local_token(
+def issue_local_token(
     data_dir: Path,
     *,
     user: str | None = None,
@@ -39,9 +39,9 @@ def local_token(
     store = Store(settings.database)
     try:
         if user is not None:
-            subject, words = _for_user(store, user, scope)
+            subject, words = _user_subject(store, user, scope)
         else:
-            subject, words = _for_client(store, str(client), scope)
+            subject, words = _client_subject(store, str(client), scope)
     finally:
         store.close()
     token, _ = issue_access_token(
@@ -50,7 +50,7 @@ def local_token(
     return token
 
 
-def subject_of(account: accounts.Account, client: str) -> Subject:
+def subject_of_account(account: accounts.Account, client: str) -> Subject:
     """Return the subject of a token for an account that uses a client."""
     return Subject(
         login=account.login,
@@ -69,23 +69,23 @@ def now_ms() -> int:
     return time.time_ns() // 1_000_000
 
 
-def _for_user(database: Database, login: str, scope: str | None) -> tuple[Subject, str]:
+def _user_subject(database: Database, login: str, scope: str | None) -> tuple[Subject, str]:
     account = accounts.find_account(database, login)
-    return subject_of(account, "local"), grant_scopes(
+    return subject_of_account(account, "local"), grant_scopes(
         scope or "", load_roles()[account.role].scopes
     )
 
 
-def _for_client(database: Database, client_id: str, scope: str | None) -> tuple[Subject, str]:
+def _client_subject(database: Database, client_id: str, scope: str | None) -> tuple[Subject, str]:
     try:
-        found = clients.find(database, client_id)
+        client = clients.find_client(database, client_id)
     except NotFound:
-        found = clients.Client(client_id, client_id)
+        client = clients.Client(client_id, client_id)
     subject = Subject(
         login=client_id,
-        display=found.name,
+        display=client.name,
         role="system",
         client=client_id,
-        organization=found.organization or _PLATFORM,
+        organization=client.organization or _PLATFORM,
     )
-    return subject, scope or found.scope or "system/*.rs"
+    return subject, scope or client.scope or "system/*.rs"

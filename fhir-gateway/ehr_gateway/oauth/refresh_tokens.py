@@ -12,23 +12,32 @@ from dataclasses import dataclass
 
 from ehr_gateway.accounts import sessions
 from ehr_gateway.database import Connection, Database, Row
-from ehr_gateway.oauth.authorization_codes import Grant, key_of
-from ehr_gateway.oauth.grant_context import Context
+from ehr_gateway.oauth.authorization_codes import Grant, hash_token
+from ehr_gateway.oauth.grant_context import GrantContext
 from ehr_gateway.settings import GatewaySettings
 from ehr_gateway.tokens.scope_grants import covers_scopes
 
 __all__ = [
-    "Permission", "Refreshed", "client_of", "end_in", "end_of_client", "end_of_login", "family_of",
-    "find", "of_login", "rotate", "start",
+    "RefreshResult",
+    "TokenFamily",
+    "end_families_of_client",
+    "end_families_of_login",
+    "end_family",
+    "find_client_id",
+    "find_family_id",
+    "find_grant",
+    "list_families",
+    "rotate_refresh_token",
+    "start_family",
 ]  # fmt: skip
 
 # Longer than any permission may last by the settings.
-_KEPT_MS = 400 * 86_400_000
+_RETENTION_MS = 400 * 86_400_000
 _COLUMNS = "f.client, f.login, f.scope, f.id, f.context"
 
 
 @dataclass(frozen=True)
-class Refreshed:
+class RefreshResult:
     """What became of a refresh token: the permission and the next token, or why there is none."""
 
     grant: Grant | None = None
@@ -39,7 +48,7 @@ class Refreshed:
 
 
 @dataclass(frozen=True)
-class Permission:
+class TokenFamily:
     """What a person allowed a program of others, while it is in force."""
 
     id: str
@@ -49,7 +58,9 @@ class Permission:
     until_ms: int
 
 
-def start(database: Database, grant: Grant, now_ms: int, *, lasting: bool = True) -> str | None:
+def start_family(
+    database: Database, grant: Grant, now_ms: int, *, has_refresh_token: bool = True
+) -> str | None:
     """Write a permission down; return its first refresh token, an empty text when it has none.
 
     None when the session it comes from, or the family itself, was ended meanwhile: whose code
@@ -64,7 +75,7 @@ def start(database: Database, grant: Grant, now_ms: int, *, lasting: bool = True
         ended = "SELECT 1 FROM voided WHERE kind = 'family' AND subject = ?"
         if connection.execute(ended, (grant.family,)).fetchone() is not None:
             return None
-        _forget(connection, now_ms)
+        _delete_old_rows(connection, now_ms)
         connection.execute(
             "INSERT INTO token_family (id, client, login, session, scope, context, online,"
             " created_ms) VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
@@ -79,10 +90,10 @@ def start(database: Database, grant: Grant, now_ms: int, *, lasting: bool = True
                 now_ms,
             ),
         )
-        return _next(connection, grant.family, now_ms) if lasting else ""
+        return _insert_token(connection, grant.family, now_ms) if has_refresh_token else ""
 
 
-def rotate(
+def rotate_refresh_token(
     database: Database,
     settings: GatewaySettings,
     *,
@@ -90,7 +101,7 @@ def rotate(
     client: str,
     scope: str,
     now_ms: int,
-) -> Refreshed:
+) -> RefreshResult:
     """Take a refresh token and give the next one; all in one transaction, so only one of two wins.
 
     `scope` may ask for less than was granted; the next token still stands for all of it.
@@ -100,63 +111,65 @@ def rotate(
             f"SELECT {_COLUMNS}, t.used_ms, t.issued_ms, f.created_ms, f.ended_ms, f.online,"  # noqa: S608
             " f.session FROM refresh_token t JOIN token_family f ON f.id = t.family"
             " WHERE t.key = ?",
-            (key_of(token),),
+            (hash_token(token),),
         ).fetchone()
         if row is None or row["client"] != client or row["ended_ms"] is not None:
-            return Refreshed()
+            return RefreshResult()
         if row["used_ms"] is not None:
-            end_in(connection, row["id"], now_ms)
-            return Refreshed(ended=row["id"])
-        if _over(connection, settings, row, now_ms):
-            return Refreshed()
+            end_family(connection, row["id"], now_ms)
+            return RefreshResult(ended=row["id"])
+        if _has_expired(connection, settings, row, now_ms):
+            return RefreshResult()
         if scope and not covers_scopes(row["scope"], scope):
-            return Refreshed(error="invalid_scope")
+            return RefreshResult(error="invalid_scope")
         connection.execute(
-            "UPDATE refresh_token SET used_ms = ? WHERE key = ?", (now_ms, key_of(token))
+            "UPDATE refresh_token SET used_ms = ? WHERE key = ?", (now_ms, hash_token(token))
         )
-        following = _next(connection, row["id"], now_ms)
-    return Refreshed(_grant(row, scope or row["scope"]), following)
+        next_token = _insert_token(connection, row["id"], now_ms)
+    return RefreshResult(_grant_from_row(row, scope or row["scope"]), next_token)
 
 
-def find(database: Database, settings: GatewaySettings, token: str, now_ms: int) -> Grant | None:
+def find_grant(
+    database: Database, settings: GatewaySettings, token: str, now_ms: int
+) -> Grant | None:
     """Return the permission of a refresh token that would still be taken."""
     with database.read_transaction() as connection:
         row = connection.execute(
             f"SELECT {_COLUMNS}, t.issued_ms, f.created_ms, f.online, f.session"  # noqa: S608
             " FROM refresh_token t JOIN token_family f ON f.id = t.family"
             " WHERE t.key = ? AND t.used_ms IS NULL AND f.ended_ms IS NULL",
-            (key_of(token),),
+            (hash_token(token),),
         ).fetchone()
-        if row is None or _over(connection, settings, row, now_ms):
+        if row is None or _has_expired(connection, settings, row, now_ms):
             return None
-    return _grant(row, row["scope"])
+    return _grant_from_row(row, row["scope"])
 
 
-def client_of(database: Database, token: str) -> str | None:
+def find_client_id(database: Database, token: str) -> str | None:
     """Return the client that a refresh token was given to."""
     with database.read_transaction() as connection:
         row = connection.execute(
             "SELECT f.client FROM refresh_token t JOIN token_family f ON f.id = t.family"
             " WHERE t.key = ?",
-            (key_of(token),),
+            (hash_token(token),),
         ).fetchone()
     return str(row[0]) if row else None
 
 
-def family_of(database: Database, token: str, client: str) -> str | None:
+def find_family_id(database: Database, token: str, client: str) -> str | None:
     """Return the family of a client's refresh token, used or not."""
     with database.read_transaction() as connection:
         row = connection.execute(
             "SELECT f.id FROM refresh_token t JOIN token_family f ON f.id = t.family"
             " WHERE t.key = ? AND f.client = ?",
-            (key_of(token), client),
+            (hash_token(token), client),
         ).fetchone()
     return str(row[0]) if row else None
 
 
-def of_login(
+def list_families(
     connection: Connection, settings: GatewaySettings, login: str, now_ms: int
-) -> list[Permission]:
+) -> list[TokenFamily]:
     """Return what an account's holder allowed programs of others, the newest first."""
     rows = connection.execute(
         "SELECT f.id, c.name, f.scope, f.online, f.session, f.created_ms,"
@@ -168,27 +181,27 @@ def of_login(
         " ORDER BY f.created_ms DESC, f.id",
         (login,),
     ).fetchall()
-    found = []
+    families = []
     for row in rows:
-        lasting = row["issued_ms"] is not None
-        if lasting and _over(connection, settings, row, now_ms):
+        has_refresh_token = row["issued_ms"] is not None
+        if has_refresh_token and _has_expired(connection, settings, row, now_ms):
             continue
         # Without a refresh token the access token is all there is.
-        seconds = _life(settings, row) if lasting else settings.token_seconds
+        seconds = _lifetime_seconds(settings, row) if has_refresh_token else settings.token_seconds
         until = row["created_ms"] + seconds * 1000
         if until > now_ms:
-            found.append(Permission(row[0], row[1], row[2], row["created_ms"], until))
-    return found
+            families.append(TokenFamily(row[0], row[1], row[2], row["created_ms"], until))
+    return families
 
 
-def end_in(connection: Connection, family: str, now_ms: int) -> None:
+def end_family(connection: Connection, family: str, now_ms: int) -> None:
     """End a family: none of its refresh tokens is taken any more."""
     connection.execute(
         "UPDATE token_family SET ended_ms = ? WHERE id = ? AND ended_ms IS NULL", (now_ms, family)
     )
 
 
-def end_of_login(database: Database, login: str, now_ms: int) -> None:
+def end_families_of_login(database: Database, login: str, now_ms: int) -> None:
     """End every family of an account."""
     with database.write_transaction() as connection:
         connection.execute(
@@ -197,7 +210,7 @@ def end_of_login(database: Database, login: str, now_ms: int) -> None:
         )
 
 
-def end_of_client(connection: Connection, client: str, now_ms: int) -> None:
+def end_families_of_client(connection: Connection, client: str, now_ms: int) -> None:
     """End every family of a client, inside a transaction."""
     connection.execute(
         "UPDATE token_family SET ended_ms = ? WHERE client = ? AND ended_ms IS NULL",
@@ -205,42 +218,42 @@ def end_of_client(connection: Connection, client: str, now_ms: int) -> None:
     )
 
 
-def _grant(row: Row, scope: str) -> Grant:
-    context = Context.from_json(row["context"])
+def _grant_from_row(row: Row, scope: str) -> Grant:
+    context = GrantContext.from_json(row["context"])
     return Grant(row["client"], row["login"], "", "", scope, row["id"], context)
 
 
-def _over(connection: Connection, settings: GatewaySettings, row: Row, now_ms: int) -> bool:
+def _has_expired(connection: Connection, settings: GatewaySettings, row: Row, now_ms: int) -> bool:
     if (
         row["online"]
         and row["session"]
         and not sessions.is_session_in_force(connection, row["session"])
     ):
         return True
-    life = _life(settings, row)
-    idle = now_ms - row["issued_ms"] >= settings.refresh_idle_seconds * 1000
-    return bool(idle or now_ms - row["created_ms"] >= life * 1000)
+    lifetime_seconds = _lifetime_seconds(settings, row)
+    is_idle = now_ms - row["issued_ms"] >= settings.refresh_idle_seconds * 1000
+    return bool(is_idle or now_ms - row["created_ms"] >= lifetime_seconds * 1000)
 
 
-def _forget(connection: Connection, now_ms: int) -> None:
+def _delete_old_rows(connection: Connection, now_ms: int) -> None:
     """Delete what no setting keeps in force; the log-in that adds a row clears old ones."""
-    old = (now_ms - _KEPT_MS,)
+    oldest = (now_ms - _RETENTION_MS,)
     connection.execute(
         "DELETE FROM refresh_token WHERE family IN"
         " (SELECT id FROM token_family WHERE created_ms < ?)",
-        old,
+        oldest,
     )
-    connection.execute("DELETE FROM token_family WHERE created_ms < ?", old)
+    connection.execute("DELETE FROM token_family WHERE created_ms < ?", oldest)
 
 
-def _life(settings: GatewaySettings, row: Row) -> int:
+def _lifetime_seconds(settings: GatewaySettings, row: Row) -> int:
     return settings.online_seconds if row["online"] else settings.refresh_seconds
 
 
-def _next(connection: Connection, family: str, now_ms: int) -> str:
+def _insert_token(connection: Connection, family: str, now_ms: int) -> str:
     token = secrets.token_urlsafe(32)
     connection.execute(
         "INSERT INTO refresh_token (key, family, issued_ms) VALUES (?, ?, ?)",
-        (key_of(token), family, now_ms),
+        (hash_token(token), family, now_ms),
     )
     return token

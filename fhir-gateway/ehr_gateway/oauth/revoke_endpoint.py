@@ -12,10 +12,10 @@ from ehr_gateway.gateway import Gateway, TheGateway
 from ehr_gateway.http.body import form_fields
 from ehr_gateway.http.oauth_errors import OAuthError
 from ehr_gateway.oauth import refresh_tokens
-from ehr_gateway.oauth.client_authentication import authenticated
+from ehr_gateway.oauth.client_authentication import authenticate_client
 from ehr_gateway.tokens.access_tokens import VerifiedToken
 
-__all__ = ["access_token", "end_family", "router"]
+__all__ = ["find_access_token", "revoke_family", "router"]
 
 router = APIRouter(prefix="/oauth")
 Form = Annotated[dict[str, str], Depends(form_fields)]
@@ -27,29 +27,29 @@ def revoke(request: Request, gateway: TheGateway, form: Form) -> Response:
 
     A token that is not its own, or no token, gives the same answer (§2.2).
     """
-    client = authenticated(request, gateway, form, public=True)
+    client = authenticate_client(request, gateway, form, public=True)
     token = form.get("token", "")
     if not token:
         raise OAuthError("invalid_request", "Which token is to be ended?")
-    family = refresh_tokens.family_of(gateway.store, token, client.id)
+    family = refresh_tokens.find_family_id(gateway.store, token, client.id)
     if family is not None:
-        end_family(gateway, family)
-    elif (found := access_token(gateway, token)) is not None:
-        if found.claims["client_id"] == client.id:
-            gateway.revocations.revoke("token", found.claims["jti"], gateway.clock())
+        revoke_family(gateway, family)
+    elif (verified := find_access_token(gateway, token)) is not None:
+        if verified.claims["client_id"] == client.id:
+            gateway.revocations.revoke("token", verified.claims["jti"], gateway.clock())
     return Response(status_code=200, headers={"Cache-Control": "no-store"})
 
 
-def end_family(gateway: Gateway, family: str) -> None:
+def revoke_family(gateway: Gateway, family: str) -> None:
     """End a permission: its refresh tokens and the access tokens that are out."""
     now = gateway.clock()
     with gateway.store.write_transaction() as connection:
-        refresh_tokens.end_in(connection, family, now)
+        refresh_tokens.end_family(connection, family, now)
         gateway.revocations.revoke_in(connection, "family", family, now)
     gateway.revocations.notify_processes()
 
 
-def access_token(gateway: Gateway, token: str) -> VerifiedToken | None:
+def find_access_token(gateway: Gateway, token: str) -> VerifiedToken | None:
     """Return an access token that is ours and in force."""
     try:
         return gateway.verifier.verify(token, gateway.clock())

@@ -15,11 +15,11 @@ from ehr_gateway.http.body import form_fields
 from ehr_gateway.http.negotiation import json_response
 from ehr_gateway.http.oauth_errors import OAuthError
 from ehr_gateway.oauth import authorization_codes, refresh_tokens
-from ehr_gateway.oauth.allowed_scopes import allowed_to
-from ehr_gateway.oauth.client_authentication import authenticated
-from ehr_gateway.oauth.id_token import id_token
-from ehr_gateway.oauth.offline_tokens import subject_of
-from ehr_gateway.oauth.revoke_endpoint import end_family
+from ehr_gateway.oauth.allowed_scopes import find_allowed_scopes
+from ehr_gateway.oauth.client_authentication import authenticate_client
+from ehr_gateway.oauth.id_token import sign_id_token
+from ehr_gateway.oauth.offline_tokens import subject_of_account
+from ehr_gateway.oauth.revoke_endpoint import revoke_family
 from ehr_gateway.tokens.access_tokens import Subject, issue_access_token
 from ehr_gateway.tokens.scope_grants import grant_scopes, narrow_scopes
 
@@ -29,9 +29,9 @@ router = APIRouter(prefix="/oauth")
 Form = Annotated[dict[str, str], Depends(form_fields)]
 
 _NO_STORE = {"Cache-Control": "no-store", "Pragma": "no-cache"}
-_LASTING = ("offline_access", "online_access")
+_REFRESH_SCOPES = ("offline_access", "online_access")
 # What a program may have by itself; its other scopes are for what a person allows it.
-_BY_ITSELF = ("system/", "ehr/")
+_CLIENT_SCOPE_PREFIXES = ("system/", "ehr/")
 
 
 @router.post("/token")
@@ -39,17 +39,17 @@ def token(request: Request, gateway: TheGateway, form: Form) -> Response:
     """Exchange a code, a refresh token, or a program's proof for an access token."""
     grant_type = form.get("grant_type", "")
     if grant_type == "authorization_code":
-        return _by_code(request, gateway, form)
+        return _exchange_code(request, gateway, form)
     if grant_type == "refresh_token":
-        return _by_refresh_token(request, gateway, form)
+        return _exchange_refresh_token(request, gateway, form)
     if grant_type == "client_credentials":
-        return _by_credentials(request, gateway, form)
+        return _exchange_client_credentials(request, gateway, form)
     raise OAuthError("unsupported_grant_type" if grant_type else "invalid_request")
 
 
-def _by_code(request: Request, gateway: Gateway, form: dict[str, str]) -> Response:
-    client = authenticated(request, gateway, form, public=True)
-    redeemed = authorization_codes.redeem(
+def _exchange_code(request: Request, gateway: Gateway, form: dict[str, str]) -> Response:
+    client = authenticate_client(request, gateway, form, public=True)
+    redeemed = authorization_codes.redeem_code(
         gateway.store,
         form.get("code", ""),
         client.id,
@@ -59,28 +59,32 @@ def _by_code(request: Request, gateway: Gateway, form: dict[str, str]) -> Respon
     )
     if redeemed.replayed:
         # Two have the code: what the first of them got ends (RFC 6749 §4.1.2).
-        end_family(gateway, redeemed.replayed)
+        revoke_family(gateway, redeemed.replayed)
     if redeemed.grant is None:
         raise OAuthError("invalid_grant")
-    account = _account(gateway, redeemed.grant.login)
+    account = _find_account(gateway, redeemed.grant.login)
     grant = redeemed.grant
-    lasts = any(word in _LASTING for word in grant.scope.split())
-    lasting = refresh_tokens.start(gateway.store, grant, gateway.clock(), lasting=lasts)
-    if lasting is None:
+    has_refresh_token = any(word in _REFRESH_SCOPES for word in grant.scope.split())
+    refresh_token = refresh_tokens.start_family(
+        gateway.store, grant, gateway.clock(), has_refresh_token=has_refresh_token
+    )
+    if refresh_token is None:
         raise OAuthError("invalid_grant")
-    return _answer_person(gateway, account, grant, lasting, fresh=True)
+    return _write_grant_response(gateway, account, grant, refresh_token, is_first=True)
 
 
-def _by_refresh_token(request: Request, gateway: Gateway, form: dict[str, str]) -> Response:
+def _exchange_refresh_token(request: Request, gateway: Gateway, form: dict[str, str]) -> Response:
     if not {"client_id", "client_assertion"} & set(form) and "authorization" not in request.headers:
         # RFC 6749 §6 has no client_id here, and SMART's own client sends none for a public app. A
         # client that can prove itself still must.
-        found = refresh_tokens.client_of(gateway.store.database, form.get("refresh_token", ""))
-        if found is None:
+        client_id = refresh_tokens.find_client_id(
+            gateway.store.database, form.get("refresh_token", "")
+        )
+        if client_id is None:
             raise OAuthError("invalid_grant")
-        form = {**form, "client_id": found}
-    client = authenticated(request, gateway, form, public=True)
-    refreshed = refresh_tokens.rotate(
+        form = {**form, "client_id": client_id}
+    client = authenticate_client(request, gateway, form, public=True)
+    refreshed = refresh_tokens.rotate_refresh_token(
         gateway.store,
         gateway.settings,
         token=form.get("refresh_token", ""),
@@ -89,19 +93,21 @@ def _by_refresh_token(request: Request, gateway: Gateway, form: dict[str, str]) 
         now_ms=gateway.clock(),
     )
     if refreshed.ended:
-        end_family(gateway, refreshed.ended)
+        revoke_family(gateway, refreshed.ended)
     if refreshed.grant is None:
         raise OAuthError(refreshed.error)
-    account = _account(gateway, refreshed.grant.login)
+    account = _find_account(gateway, refreshed.grant.login)
     # The role or the registration may allow less than on the day of the log-in.
-    allowed = allowed_to(client, account, refreshed.grant.context.patient)
+    allowed = find_allowed_scopes(client, account, refreshed.grant.context.patient)
     grant = replace(refreshed.grant, scope=narrow_scopes(refreshed.grant.scope, allowed))
-    return _answer_person(gateway, account, grant, refreshed.token, fresh=False)
+    return _write_grant_response(gateway, account, grant, refreshed.token, is_first=False)
 
 
-def _by_credentials(request: Request, gateway: Gateway, form: dict[str, str]) -> Response:
-    client = authenticated(request, gateway, form, public=False)
-    allowed = [word for word in client.scope.split() if word.startswith(_BY_ITSELF)]
+def _exchange_client_credentials(
+    request: Request, gateway: Gateway, form: dict[str, str]
+) -> Response:
+    client = authenticate_client(request, gateway, form, public=False)
+    allowed = [word for word in client.scope.split() if word.startswith(_CLIENT_SCOPE_PREFIXES)]
     try:
         scope = grant_scopes(form.get("scope", ""), allowed) if allowed else ""
     except Invalid as error:
@@ -109,55 +115,55 @@ def _by_credentials(request: Request, gateway: Gateway, form: dict[str, str]) ->
     if not scope:
         raise OAuthError("invalid_scope")
     subject = Subject(client.id, client.name, "system", client.id, client.organization)
-    return _answer(gateway, subject, scope, {})
+    return _write_token_response(gateway, subject, scope, {})
 
 
-def _account(gateway: Gateway, login: str) -> accounts.Account:
+def _find_account(gateway: Gateway, login: str) -> accounts.Account:
     try:
         return accounts.find_account(gateway.store, login)
     except NotFound as error:
         raise OAuthError("invalid_grant") from error
 
 
-def _answer_person(
+def _write_grant_response(
     gateway: Gateway,
     account: accounts.Account,
     grant: authorization_codes.Grant,
-    lasting: str,
+    refresh_token: str,
     *,
-    fresh: bool,
+    is_first: bool,
 ) -> Response:
     context = grant.context
-    subject = subject_of(account, grant.client)
+    subject = subject_of_account(account, grant.client)
     if context.patient:
         subject = replace(subject, patient=context.patient)
-    more: dict[str, Any] = {
+    extra: dict[str, Any] = {
         "encounter": context.encounter,
         "intent": context.intent,
         "need_patient_banner": context.need_patient_banner,
-        "refresh_token": lasting or None,
+        "refresh_token": refresh_token or None,
     }
     if context.need_patient_banner is not None:
-        more["smart_style_url"] = gateway.settings.style_address
+        extra["smart_style_url"] = gateway.settings.style_address
     if "openid" in grant.scope.split():
-        more["id_token"] = id_token(gateway, account, grant, fresh=fresh)
-    return _answer(gateway, subject, grant.scope, more, grant.family)
+        extra["id_token"] = sign_id_token(gateway, account, grant, is_first=is_first)
+    return _write_token_response(gateway, subject, grant.scope, extra, grant.family)
 
 
-def _answer(
-    gateway: Gateway, subject: Subject, scope: str, more: dict[str, Any], family: str = ""
+def _write_token_response(
+    gateway: Gateway, subject: Subject, scope: str, extra: dict[str, Any], family: str = ""
 ) -> Response:
-    signed, claims = issue_access_token(
+    access_token, claims = issue_access_token(
         gateway.keys, gateway.settings, subject, scope, gateway.clock(), family
     )
-    answer = {
-        "access_token": signed,
+    response = {
+        "access_token": access_token,
         "token_type": "Bearer",
         "expires_in": gateway.settings.token_seconds,
         "scope": scope,
         "ehr": claims["ehr"],
         "patient": subject.patient,
-        **more,
+        **extra,
     }
-    body = {name: value for name, value in answer.items() if value is not None}
+    body = {name: value for name, value in response.items() if value is not None}
     return json_response(body, media_type="application/json", headers=_NO_STORE)

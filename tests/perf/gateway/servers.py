@@ -17,7 +17,7 @@ import httpx
 from ehr_cli.data_folder import gateway_settings, open_house
 from ehr_cli.settings import Settings
 from ehr_gateway.oauth import clients
-from ehr_gateway.oauth.offline_tokens import local_token
+from ehr_gateway.oauth.offline_tokens import issue_local_token
 from ehr_gateway.store.store import Store
 from tests.perf.gateway.bundles import READER
 from tests.perf.gateway.hfs import write_definitions
@@ -71,12 +71,12 @@ def _tokens(settings: Settings) -> dict[str, dict[str, str]]:
     """Return the headers of the platform's own system, and of the hospital's."""
     gateway = gateway_settings(settings)
     store = Store(gateway.database)
-    clients.add(store, clients.Client("bench", "Bench", organization=READER))
+    clients.register_client(store, clients.Client("bench", "Bench", organization=READER))
     store.close()
     return {
         client: {
             "Authorization": "Bearer "
-            + local_token(
+            + issue_local_token(
                 settings.data,
                 client=client,
                 scope="system/*.cruds",

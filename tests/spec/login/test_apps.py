@@ -20,7 +20,7 @@ def visitor(house: House) -> Visitor:
     """Return a browser in which a doctor is logged in, where two apps are registered."""
     for name, scope in (("chart", "user/*.rs offline_access"), ("other", "user/Observation.rs")):
         one = clients.Client(name, f"The {name}", (CALLBACK,), scope, auth_method="none")
-        clients.add(house.gateway.store, one)
+        clients.register_client(house.gateway.store, one)
     browser = Visitor(house)
     browser.log_in()
     return browser

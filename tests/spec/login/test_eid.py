@@ -193,7 +193,7 @@ def test_a_provider_is_reached_by_https_alone(tmp_path: Path, address: str) -> N
         GatewaySettings(tmp_path, eid_authorize_url=address, eid_token_url="https://eid.hk/token")
 
 
-ASKED = EidRequest("state", "https://here.hk/cb", "v" * 43, fresh=True)
+ASKED = EidRequest("state", "https://here.hk/cb", "v" * 43, force_login=True)
 
 
 def provider(answer: httpx.Response) -> OAuthEid:

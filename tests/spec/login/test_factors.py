@@ -344,7 +344,7 @@ def test_every_refused_name_costs_the_same_work(
     monkeypatch.setattr("ehr_gateway.accounts.accounts.verify_secret", counted)
     monkeypatch.setattr("ehr_gateway.audit_log.recorder.refusal", recorded)
     accounts.add_account(house.gateway.store.database, Account("gone", "steward", "G"), PASSWORD)
-    account_lifecycle.disable(house.gateway, "gone")
+    account_lifecycle.disable_account(house.gateway, "gone")
     work = {}
     for name in ("doctor.a", "nobody", "p.pat-1", "gone"):
         visitor = Visitor(house)

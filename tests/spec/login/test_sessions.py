@@ -218,12 +218,12 @@ def test_disabling_an_account_ends_its_sessions_and_its_tokens_at_once(house: Ho
     fhir = {"Authorization": f"Bearer {token}"}
     house.clock.forward(seconds=2)
 
-    account_lifecycle.disable(house.gateway, "doctor.a")
+    account_lifecycle.disable_account(house.gateway, "doctor.a")
 
     assert visitor.client.get("/fhir/Organization", headers=fhir).status_code == 401
     assert visitor.ask().status_code == 200
     assert visitor.password().status_code == 401
-    account_lifecycle.enable(house.gateway, "doctor.a")
+    account_lifecycle.enable_account(house.gateway, "doctor.a")
     assert visitor.ask().status_code == 200
 
 

@@ -95,10 +95,10 @@ def test_a_page_that_was_sealed_for_one_thing_opens_no_other(app: App) -> None:
 def test_nobody_approves_in_the_name_of_one_who_logged_out(app: App) -> None:
     page = app.asks("p.pat-1").text
     sealed = page.split('name="request" value="')[1].split('"')[0]
-    values = authorize_request.opened(app.house.gateway, sealed, "approval page")
+    values = authorize_request.unseal_request(app.house.gateway, sealed, "approval page")
     assert values is not None
     values["session"] = "ended"
-    again = authorize_request.seal(app.house.gateway, values, "approval page")
+    again = authorize_request.seal_request(app.house.gateway, values, "approval page")
 
     form = {"request": again, "decision": "allow"}
     assert app.house.client.post("/oauth/approve", data=form).status_code == 400
@@ -132,13 +132,13 @@ def test_a_launch_is_on_record_for_the_patient(furnished: House) -> None:
 def test_a_code_that_is_replayed_while_it_is_used_gives_nothing(
     app: App, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    code, start = app.code("p.pat-1"), refresh_tokens.start
+    code, start = app.code("p.pat-1"), refresh_tokens.start_family
 
     def replayed(database: Any, grant: Any, *given: Any, **more: Any) -> Any:
-        revoke_endpoint.end_family(app.house.gateway, grant.family)
+        revoke_endpoint.revoke_family(app.house.gateway, grant.family)
         return start(database, grant, *given, **more)
 
-    monkeypatch.setattr(refresh_tokens, "start", replayed)
+    monkeypatch.setattr(refresh_tokens, "start_family", replayed)
 
     assert app.exchange(code).json()["error"] == "invalid_grant"
 
@@ -147,16 +147,16 @@ def test_what_is_signed_while_its_family_ends_does_not_hold(
     furnished: House, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     app = App(furnished, scope="launch/patient patient/*.rs offline_access").register()
-    lasting, rotate = app.tokens("p.pat-1")["refresh_token"], refresh_tokens.rotate
+    lasting, rotate = app.tokens("p.pat-1")["refresh_token"], refresh_tokens.rotate_refresh_token
 
     def ended(*given: Any, **more: Any) -> Any:
         found = rotate(*given, **more)
         assert found.grant is not None
-        revoke_endpoint.end_family(furnished.gateway, found.grant.family)
+        revoke_endpoint.revoke_family(furnished.gateway, found.grant.family)
         furnished.clock.forward(seconds=2)
         return found
 
-    monkeypatch.setattr(refresh_tokens, "rotate", ended)
+    monkeypatch.setattr(refresh_tokens, "rotate_refresh_token", ended)
 
     session = app.session(must(app.refresh(lasting)).json())
     assert session.get("Observation/lab-1").status_code == 401

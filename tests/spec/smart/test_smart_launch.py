@@ -177,13 +177,13 @@ def test_a_launch_is_minted_beside_the_event_loop(
     furnished: House, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     # Whoever waits on the loop for the writer's turn waits for ever where the loop has it next.
-    minted, on_the_loop = launch._minted, []
+    minted, on_the_loop = launch._create_launch, []
 
     def watched(*given: Any) -> Any:
         on_the_loop.append(asyncio._get_running_loop() is not None)
         return minted(*given)
 
-    monkeypatch.setattr(launch, "_minted", watched)
+    monkeypatch.setattr(launch, "_create_launch", watched)
 
     must(launched(furnished, "p.pat-1"))
 
@@ -294,11 +294,11 @@ def test_the_answer_goes_to_the_registered_address_letter_by_letter(app: App) ->
 
 
 def test_a_form_may_ask_as_well_as_an_address(app: App) -> None:
-    from ehr_gateway.oauth.authorization_codes import challenge_of
+    from ehr_gateway.oauth.authorization_codes import compute_challenge
 
     form = {
         "response_type": "code", "client_id": "app", "redirect_uri": CALLBACK, "scope": "openid",
-        "aud": f"{FHIR}/", "code_challenge": challenge_of(app.verifier),
+        "aud": f"{FHIR}/", "code_challenge": compute_challenge(app.verifier),
         "code_challenge_method": "S256",
     }  # fmt: skip
 

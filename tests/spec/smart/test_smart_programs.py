@@ -12,7 +12,7 @@ from joserfc import jwt
 from joserfc.jwk import ECKey, OctKey, RSAKey
 
 from ehr_gateway.oauth import clients
-from ehr_gateway.oauth.registration import mint
+from ehr_gateway.oauth.registration import mint_initial_access_token
 from tests.lib.gateway import House, Session, must
 from tests.lib.smart import CALLBACK, ISSUER, App, Signer, by_assertion
 
@@ -28,7 +28,7 @@ def backend(furnished: House) -> House:
             name, "A backend", scope="system/*.rs", organization="hospital-a",
             auth_method="private_key_jwt", jwks=json.dumps(signer.jwks),
         )  # fmt: skip
-        clients.add(furnished.gateway.store, one)
+        clients.register_client(furnished.gateway.store, one)
     return furnished
 
 
@@ -168,7 +168,7 @@ def registers(house: House, body: Any = None, token: str | None = None, **change
 
 
 def invited(house: House, scope: str = "patient/*.cruds openid fhirUser launch/patient") -> str:
-    return mint(
+    return mint_initial_access_token(
         house.gateway.store.database,
         scope=scope,
         organization="hospital-a",
@@ -180,7 +180,7 @@ def test_an_app_for_people_gets_nothing_by_itself(furnished: House) -> None:
     one = clients.Client(
         "chart", "A chart", (CALLBACK,), "openid user/*.rs patient/*.rs", "hospital-a"
     )
-    clients.add(furnished.gateway.store, one, "its secret")
+    clients.register_client(furnished.gateway.store, one, "its secret")
 
     for scope in ("", "user/*.rs", "patient/*.rs", "openid"):
         answer = furnished.client.post(

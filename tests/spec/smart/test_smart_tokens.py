@@ -52,11 +52,14 @@ def test_a_wrong_verifier_spends_the_code(app: App) -> None:
 
 
 def test_a_challenge_is_no_verifier(app: App) -> None:
-    from ehr_gateway.oauth.authorization_codes import challenge_of
+    from ehr_gateway.oauth.authorization_codes import compute_challenge
 
     code = app.code("p.pat-1")
 
-    assert error(app.exchange(code, code_verifier=challenge_of(app.verifier)))[1] == "invalid_grant"
+    assert (
+        error(app.exchange(code, code_verifier=compute_challenge(app.verifier)))[1]
+        == "invalid_grant"
+    )
 
 
 def test_without_a_lasting_scope_there_is_no_refresh_token(app: App) -> None:
@@ -241,7 +244,7 @@ def test_what_is_called_back_ends_at_the_next_request_in_every_process(
     elif what == "account":
         app.house.gateway.revocations.revoke("account", "p.pat-1", app.house.clock())
     else:
-        registration.delete(app.house.gateway, "app")
+        registration.delete_client(app.house.gateway, "app")
 
     assert both(app, neighbour, access) == [401, 401]
 
@@ -265,7 +268,9 @@ def test_refresh_tokens_of_an_account_that_is_disabled_are_no_good(app: App) -> 
 def test_refresh_tokens_of_an_account_end_together(app: App) -> None:
     token = app.tokens("p.pat-1", scope=LASTING)["refresh_token"]
 
-    refresh_tokens.end_of_login(app.house.gateway.store.database, "p.pat-1", app.house.clock())
+    refresh_tokens.end_families_of_login(
+        app.house.gateway.store.database, "p.pat-1", app.house.clock()
+    )
 
     assert error(app.refresh(token)) == (400, "invalid_grant")
 
@@ -370,7 +375,9 @@ def test_keys_that_became_known_end_at_once_with_what_they_signed(
 
 
 def test_clients_prove_themselves_in_one_way_alone(house: House) -> None:
-    clients.add(house.gateway.store, clients.Client("c", "C", scope="system/*.rs"), PASSWORD)
+    clients.register_client(
+        house.gateway.store, clients.Client("c", "C", scope="system/*.rs"), PASSWORD
+    )
     form = {"grant_type": "client_credentials", "client_id": "c", "client_secret": PASSWORD}
 
     answer = house.client.post("/oauth/token", data=form, auth=("c", PASSWORD))

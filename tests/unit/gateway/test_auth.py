@@ -20,8 +20,8 @@ from ehr_fhir.errors import Invalid, NotFound, Unauthorized
 from ehr_gateway.accounts import throttle
 from ehr_gateway.html import pages
 from ehr_gateway.oauth import clients
-from ehr_gateway.oauth.authorization_codes import challenge_of
-from ehr_gateway.oauth.offline_tokens import local_token
+from ehr_gateway.oauth.authorization_codes import compute_challenge
+from ehr_gateway.oauth.offline_tokens import issue_local_token
 from ehr_gateway.settings import GatewaySettings
 from ehr_gateway.tokens.access_tokens import Subject, TokenVerifier, issue_access_token
 from ehr_gateway.tokens.keys import SigningKeys, open_signing_keys
@@ -33,7 +33,7 @@ REQUEST = {
     "response_type": "code",
     "client_id": "portal",
     "redirect_uri": f"{BASE}/callback",
-    "code_challenge": challenge_of(VERIFIER),
+    "code_challenge": compute_challenge(VERIFIER),
     "code_challenge_method": "S256",
     "state": "abc",
 }
@@ -389,7 +389,7 @@ def test_a_token_of_another_key_or_of_no_key_is_refused(tmp_path: Path) -> None:
 
 
 def test_a_local_token_is_the_accounts_own(house: House, tmp_path: Path) -> None:
-    token = local_token(
+    token = issue_local_token(
         tmp_path / "data", user="doctor.a", database_url=house.settings.database_url
     )
 
@@ -401,7 +401,7 @@ def test_a_local_token_is_the_accounts_own(house: House, tmp_path: Path) -> None
 def test_a_local_token_of_an_unknown_client_acts_for_the_platform(
     house: House, tmp_path: Path
 ) -> None:
-    token = local_token(
+    token = issue_local_token(
         tmp_path / "data",
         client="bench",
         scope="system/*.cruds",
@@ -418,11 +418,13 @@ def test_a_local_token_needs_one_known_user_or_client_and_known_scopes(
     house: House, tmp_path: Path
 ) -> None:
     with pytest.raises(NotFound):
-        local_token(tmp_path / "data", user="nobody", database_url=house.settings.database_url)
+        issue_local_token(
+            tmp_path / "data", user="nobody", database_url=house.settings.database_url
+        )
     with pytest.raises(Invalid):
-        local_token(tmp_path / "data", database_url=house.settings.database_url)
+        issue_local_token(tmp_path / "data", database_url=house.settings.database_url)
     with pytest.raises(Invalid):
-        local_token(
+        issue_local_token(
             tmp_path / "data",
             client="bench",
             scope="everything",
