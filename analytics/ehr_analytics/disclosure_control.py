@@ -45,7 +45,7 @@ def control_table(
         }
         for strata, cells in table.rows
     ]
-    applied = disclosure.apply(policy, dictionaries, table.counts)
+    applied = disclosure.control_table(policy, dictionaries, table.counts)
     rows, hidden_for_people = [], 0
     for (strata, _), row in zip(table.rows, applied.rows, strict=True):
         cells: dict[str, Cell] = {count: _count_or_hidden(row[count]) for count in table.counts}

@@ -13,10 +13,10 @@ from typing import Any
 
 from ehr_fhir import definitions
 from ehr_fhir.fhirpath import Walk
-from ehr_fhir.references import target
-from ehr_fhir.search_parameters import parameters
+from ehr_fhir.references import local_target
+from ehr_fhir.search_parameters import parameters_of
 
-__all__ = ["compartment_parameters", "patients_of"]
+__all__ = ["compartment_parameters", "patient_ids_of"]
 
 
 _BEYOND_R4 = {
@@ -37,10 +37,10 @@ def compartment_parameters(resource_type: str) -> tuple[str, ...]:
     return tuple(_compartment().get(resource_type, _BEYOND_R4.get(resource_type, ())))
 
 
-def patients_of(resource: Mapping[str, Any]) -> frozenset[str]:
+def patient_ids_of(resource: Mapping[str, Any]) -> frozenset[str]:
     """Return the ids of the patients whose record a resource belongs to.
 
-    >>> sorted(patients_of({"resourceType": "Condition", "subject": {"reference": "Patient/a"}}))
+    >>> sorted(patient_ids_of({"resourceType": "Condition", "subject": {"reference": "Patient/a"}}))
     ['a']
     """
     if resource["resourceType"] == "Patient":
@@ -48,7 +48,7 @@ def patients_of(resource: Mapping[str, Any]) -> frozenset[str]:
     found = set()
     for path in _paths(resource["resourceType"]):
         for value in path.values(resource):
-            named = target(value.get("reference", "")) if isinstance(value, dict) else None
+            named = local_target(value.get("reference", "")) if isinstance(value, dict) else None
             if named and named.type == "Patient":
                 found.add(named.id)
     return frozenset(found)
@@ -56,7 +56,7 @@ def patients_of(resource: Mapping[str, Any]) -> frozenset[str]:
 
 @cache
 def _paths(resource_type: str) -> tuple[Walk, ...]:
-    known = parameters(resource_type)
+    known = parameters_of(resource_type)
     codes = compartment_parameters(resource_type)
     return tuple(
         dict.fromkeys(path for code in codes if code in known for path in known[code].paths)
@@ -65,5 +65,5 @@ def _paths(resource_type: str) -> tuple[Walk, ...]:
 
 @cache
 def _compartment() -> Mapping[str, list[str]]:
-    rows: Mapping[str, list[str]] = definitions.load("patient-compartment.json")
+    rows: Mapping[str, list[str]] = definitions.load_definition("patient-compartment.json")
     return rows

@@ -6,7 +6,7 @@ from math import cos, isfinite, pi, radians, sin
 
 from ehr_fhir.errors import Invalid
 
-__all__ = ["DEFAULT_DISTANCE", "chord", "unit_vector"]
+__all__ = ["DEFAULT_DISTANCE", "chord_length", "unit_vector"]
 
 # Of a `near` without one: R4 leaves it to the server. Kilometres.
 DEFAULT_DISTANCE = 10.0
@@ -33,10 +33,10 @@ def unit_vector(latitude: float, longitude: float) -> tuple[float, float, float]
     return cos(up) * cos(round_), cos(up) * sin(round_), sin(up)
 
 
-def chord(distance: float, unit: str) -> float:
+def chord_length(distance: float, unit: str) -> float:
     """Return a distance along the surface as the straight line between two unit vectors.
 
-    >>> round(chord(6371.0088, "km"), 4)  # an angle of one radian
+    >>> round(chord_length(6371.0088, "km"), 4)  # an angle of one radian
     0.9589
     """
     if unit not in _KILOMETRES:

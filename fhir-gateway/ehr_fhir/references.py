@@ -11,15 +11,15 @@ from typing import Any, Protocol
 from ehr_fhir import definitions
 
 __all__ = [
-    "Names",
+    "EntryNames",
     "Target",
-    "conditional",
-    "references",
+    "list_references",
+    "local_target",
+    "referenced_type",
     "replace_references",
-    "root_of",
-    "target",
-    "type_named",
-    "unversioned",
+    "service_root",
+    "split_conditional_reference",
+    "strip_version",
 ]
 
 _LOCAL = re.compile(r"^([A-Z][A-Za-z]+)/([A-Za-z0-9\-.]{1,64})(?:/_history/[A-Za-z0-9\-.]{1,64})?$")
@@ -49,7 +49,7 @@ class Replacements(Protocol):
 
 
 @dataclass
-class Names:
+class EntryNames:
     """What the entries of a Bundle are called, as one of them refers to the others.
 
     `known` leads from a fullUrl to Type/id. A name in `late` gets its meaning later: whether one
@@ -65,7 +65,7 @@ class Names:
     def get(self, key: str, /) -> str | None:
         """Return Type/id for a reference to an entry, in whichever form.
 
-        >>> names = Names({"http://e/Patient/1": "Patient/a"}, root="http://e")
+        >>> names = EntryNames({"http://e/Patient/1": "Patient/a"}, root="http://e")
         >>> names.get("Patient/1"), names.get("http://e/Patient/1/_history/2")
         ('Patient/a', 'Patient/a')
         """
@@ -82,10 +82,10 @@ class Names:
         return None
 
 
-def root_of(full_url: str | None) -> str | None:
+def service_root(full_url: str | None) -> str | None:
     """Return the address of the service that a fullUrl belongs to, if it shows one.
 
-    >>> root_of("http://e/fhir/Patient/1"), root_of("urn:oid:1.2")
+    >>> service_root("http://e/fhir/Patient/1"), service_root("urn:oid:1.2")
     ('http://e/fhir', None)
     """
     found = _ROOT.match(full_url) if full_url else None
@@ -94,12 +94,12 @@ def root_of(full_url: str | None) -> str | None:
 
 # One resource's references to its patient are looked at a dozen times.
 @lru_cache(4096)
-def target(reference: str) -> Target | None:
+def local_target(reference: str) -> Target | None:
     """Return the local resource that a reference names, if it names one.
 
-    >>> str(target("Patient/a1/_history/2"))
+    >>> str(local_target("Patient/a1/_history/2"))
     'Patient/a1'
-    >>> target("http://elsewhere.org/fhir/Patient/a1") is None
+    >>> local_target("http://elsewhere.org/fhir/Patient/a1") is None
     True
     """
     found = _LOCAL.match(reference)
@@ -108,25 +108,25 @@ def target(reference: str) -> Target | None:
     return Target(found[1], found[2])
 
 
-def type_named(reference: str) -> str | None:
+def referenced_type(reference: str) -> str | None:
     """Return the resource type that a relative or absolute reference shows, if it shows one."""
     found = _LOCAL.match(reference) or _ABSOLUTE.match(reference)
     return found[1] if found else None
 
 
-def unversioned(reference: str) -> str:
+def strip_version(reference: str) -> str:
     """Return a reference without the version it names.
 
-    >>> unversioned("http://elsewhere.org/fhir/Patient/a1/_history/2")
+    >>> strip_version("http://elsewhere.org/fhir/Patient/a1/_history/2")
     'http://elsewhere.org/fhir/Patient/a1'
     """
     return reference.partition("/_history/")[0]
 
 
-def conditional(reference: str) -> tuple[str, str] | None:
+def split_conditional_reference(reference: str) -> tuple[str, str] | None:
     """Split a conditional reference into resource type and search criteria.
 
-    >>> conditional("Practitioner?identifier=a|b")
+    >>> split_conditional_reference("Practitioner?identifier=a|b")
     ('Practitioner', 'identifier=a|b')
     """
     if "?" not in reference:
@@ -139,10 +139,10 @@ def conditional(reference: str) -> tuple[str, str] | None:
 _Way = tuple[Any, ...]
 
 
-def references(resource: Mapping[str, Any], place: str = "") -> list[tuple[str, str]]:
+def list_references(resource: Mapping[str, Any], place: str = "") -> list[tuple[str, str]]:
     """Return (FHIRPath expression, reference) for every reference in a resource.
 
-    >>> references({"resourceType": "Condition", "subject": {"reference": "Patient/1"}})
+    >>> list_references({"resourceType": "Condition", "subject": {"reference": "Patient/1"}})
     [('Condition.subject.reference', 'Patient/1')]
     """
     found: list[tuple[str, str]] = []

@@ -14,20 +14,20 @@ from ehr_fhir import definitions, fhirpath
 from ehr_fhir.fhirpath import Expression, Walk
 
 __all__ = [
-    "INDEXED",
-    "Added",
+    "INDEXED_TYPES",
+    "AddedParameters",
     "Component",
     "SearchParameter",
-    "compiled",
-    "official",
-    "parameters",
-    "serving",
-    "slots",
+    "compile_expression",
+    "official_parameters",
+    "paired_elements",
+    "parameters_of",
+    "use_added_parameters",
 ]
 
 
 # R4 has one special parameter with an expression: `near`.
-INDEXED = frozenset(
+INDEXED_TYPES = frozenset(
     {"date", "number", "quantity", "reference", "special", "string", "token", "uri"}
 )
 _BASES = ("Resource", "DomainResource")
@@ -40,7 +40,7 @@ class Component:
     """One part of a composite: a parameter, and whether it is of the resource as a whole."""
 
     code: str
-    whole: bool = False
+    of_resource: bool = False
 
 
 @dataclass(frozen=True)
@@ -55,50 +55,52 @@ class SearchParameter:
     components: tuple[Component, ...] = ()
 
     @property
-    def supported(self) -> bool:
+    def is_indexed(self) -> bool:
         """Say whether values of the parameter are indexed, so that it can be searched."""
-        return self.type in INDEXED and bool(self.expression)
+        return self.type in INDEXED_TYPES and bool(self.expression)
 
     @property
-    def searched(self) -> bool:
+    def is_searchable(self) -> bool:
         """Say whether it can be searched, by values of its own or of its parts, or by words."""
-        return self.supported or bool(self.components) or self.full_text
+        return self.is_indexed or bool(self.components) or self.is_full_text
 
     @property
-    def full_text(self) -> bool:
+    def is_full_text(self) -> bool:
         """Say whether it searches words wherever they stand."""
         return self.code in _FULL_TEXT
 
     @cached_property
-    def compiled(self) -> Expression:
+    def compiled_expression(self) -> Expression:
         """The expression, ready for resources of the one type."""
-        return compiled(self.expression, self.resource_type)
+        return compile_expression(self.expression, self.resource_type)
 
     @property
     def paths(self) -> tuple[Walk, ...]:
         """Return the plain paths that its values come from; none of any other expression."""
-        return (self.compiled.walks or ()) if self.supported else ()
+        return (self.compiled_expression.walks or ()) if self.is_indexed else ()
 
     @cached_property
     def datatypes(self) -> frozenset[str]:
         """The FHIR datatypes that the paths end in; of an expression that is no path, `any`."""
-        if self.supported and self.compiled.walks is None:
+        if self.is_indexed and self.compiled_expression.walks is None:
             return frozenset({"any"})
         return frozenset(path.datatype for path in self.paths)
 
 
-def compiled(expression: str, resource_type: str) -> Expression:
+def compile_expression(expression: str, resource_type: str) -> Expression:
     """Compile the terms of a search parameter's expression that are about one resource type."""
     return fhirpath.compile(expression, context_type=resource_type, as_filters=True, own_terms=True)
 
 
 # Resource type -> code -> parameter: those that an installation has added to R4's.
-Added = Mapping[str, Mapping[str, SearchParameter]]
-_ADDED: ContextVar[Added] = ContextVar("added search parameters", default=MappingProxyType({}))
+AddedParameters = Mapping[str, Mapping[str, SearchParameter]]
+_ADDED: ContextVar[AddedParameters] = ContextVar(
+    "added search parameters", default=MappingProxyType({})
+)
 
 
 @contextmanager
-def serving(added: Added) -> Iterator[None]:
+def use_added_parameters(added: AddedParameters) -> Iterator[None]:
     """Let searches that are read inside use more parameters than R4's."""
     token = _ADDED.set(added)
     try:
@@ -107,18 +109,18 @@ def serving(added: Added) -> Iterator[None]:
         _ADDED.reset(token)
 
 
-def parameters(resource_type: str) -> Mapping[str, SearchParameter]:
+def parameters_of(resource_type: str) -> Mapping[str, SearchParameter]:
     """Return code -> parameter for one resource type, those of every resource included.
 
-    >>> parameters("Patient")["birthdate"].type
+    >>> parameters_of("Patient")["birthdate"].type
     'date'
     """
-    known, added = official(resource_type), _ADDED.get().get(resource_type)
+    known, added = official_parameters(resource_type), _ADDED.get().get(resource_type)
     return ChainMap(dict(added), dict(known)) if added else known
 
 
 @cache
-def official(resource_type: str) -> Mapping[str, SearchParameter]:
+def official_parameters(resource_type: str) -> Mapping[str, SearchParameter]:
     """Return R4's own parameters of a resource type."""
     found: dict[str, SearchParameter] = {}
     for base in (*_BASES, resource_type):
@@ -128,19 +130,19 @@ def official(resource_type: str) -> Mapping[str, SearchParameter]:
 
 
 @cache
-def slots(resource_type: str) -> Mapping[str, frozenset[str]]:
+def paired_elements(resource_type: str) -> Mapping[str, frozenset[str]]:
     """Return code -> elements whose ordinal goes with each value, so that composites can pair it.
 
-    >>> sorted(slots("Observation")["combo-code"])
+    >>> sorted(paired_elements("Observation")["combo-code"])
     ['component']
     """
     found: dict[str, set[str]] = {}
-    for parameter in official(resource_type).values():
+    for parameter in official_parameters(resource_type).values():
         if not parameter.components:
             continue
-        for walk in compiled(parameter.expression, resource_type).walks or ():
+        for walk in compile_expression(parameter.expression, resource_type).walks or ():
             for component in parameter.components:
-                if walk.steps and not component.whole:
+                if walk.steps and not component.of_resource:
                     found.setdefault(component.code, set()).add(str(walk.steps[0]))
     return {code: frozenset(keys) for code, keys in found.items()}
 
@@ -169,14 +171,14 @@ def _components(definition: Mapping[str, object]) -> tuple[Component, ...]:
 
 @cache
 def _codes() -> Mapping[str, str]:
-    entries = definitions.load("search-parameters.json.gz")["entry"]
+    entries = definitions.load_definition("search-parameters.json.gz")["entry"]
     return {entry["resource"]["url"]: entry["resource"]["code"] for entry in entries}
 
 
 @cache
 def _definitions() -> Mapping[str, list[Mapping[str, object]]]:
     by_base: dict[str, list[Mapping[str, object]]] = {}
-    for entry in definitions.load("search-parameters.json.gz")["entry"]:
+    for entry in definitions.load_definition("search-parameters.json.gz")["entry"]:
         definition = entry["resource"]
         for base in definition["base"]:
             by_base.setdefault(base, []).append(definition)

@@ -11,45 +11,45 @@ import unicodedata
 
 from ehr_fhir import definitions
 
-__all__ = ["LONGEST", "folded", "indexable", "normal"]
+__all__ = ["MAX_INDEXED_CHARACTERS", "fold_text", "normalize_string", "shorten_for_index"]
 
 # A key of PostgreSQL's B-tree has room for about 2,700 bytes: two texts of this many characters.
-LONGEST = 300
+MAX_INDEXED_CHARACTERS = 300
 # Dropped, so that O'Brien is OBrien; other punctuation is a space, so that Wai-Man is Wai Man.
 _APOSTROPHES = frozenset("'’‘ʼ`´＇")
 
 
-def normal(text: str) -> str:
+def normalize_string(text: str) -> str:
     """Fold a string for comparison, as it stands in the index.
 
-    >>> normal("  Müller-Lüdenscheidt,   ＣＨＡＮ  O'Brien ")
+    >>> normalize_string("  Müller-Lüdenscheidt,   ＣＨＡＮ  O'Brien ")
     'muller ludenscheidt chan obrien'
-    >>> normal("陳大文") == normal("陈大文")
+    >>> normalize_string("陳大文") == normalize_string("陈大文")
     True
     """
-    words = " ".join(folded(text).split())
+    words = " ".join(fold_text(text).split())
     # What is nothing but punctuation is compared as it is.
-    return indexable(words or " ".join(text.split()))
+    return shorten_for_index(words or " ".join(text.split()))
 
 
-def folded(text: str) -> str:
+def fold_text(text: str) -> str:
     """Fold letters, and make punctuation a space.
 
-    >>> folded("Wai-Man")
+    >>> fold_text("Wai-Man")
     'wai man'
     """
     plain = text if text.isascii() else unicodedata.normalize("NFKD", text)
     return plain.casefold().translate(_FOLDED)
 
 
-def indexable(text: str, longest: int = LONGEST) -> str:
+def shorten_for_index(text: str, longest: int = MAX_INDEXED_CHARACTERS) -> str:
     """Return a text as it stands in an index: a long one as its beginning and its digest.
 
     Equal texts stay equal and others different; a beginning is found up to two thirds of `longest`.
 
-    >>> indexable("short")
+    >>> shorten_for_index("short")
     'short'
-    >>> len(indexable("x" * 5000))
+    >>> len(shorten_for_index("x" * 5000))
     265
     """
     if len(text) <= longest:
@@ -75,7 +75,7 @@ class _Folding(dict[int, str | None]):
 
 
 def _folding() -> _Folding:
-    han = definitions.load("han.json")
+    han = definitions.load_definition("han.json")
     return _Folding(zip(map(ord, han["from"]), han["to"], strict=True))
 
 

@@ -31,10 +31,10 @@ class Subset:
     summary: str | None = None
     elements: frozenset[str] = frozenset()
 
-    def of(self, body: bytes) -> bytes:
+    def cut(self, body: bytes) -> bytes:
         """Return that part of a resource.
 
-        >>> Subset(summary="data").of(b'{"resourceType":"Basic","id":"1","text":{},"x":1.50}')
+        >>> Subset(summary="data").cut(b'{"resourceType":"Basic","id":"1","text":{},"x":1.50}')
         b'{"resourceType":"Basic","id":"1","x":1.50,"meta":{"tag":[{"system":\
 "http://terminology.hl7.org/CodeSystem/v3-ObservationValue","code":"SUBSETTED"}]}}'
         """
@@ -71,7 +71,7 @@ def parse_elements(resource_type: str, text: str) -> frozenset[str]:
 
 
 def _summary(owner: str, node: Mapping[str, Any]) -> dict[str, Any]:
-    wanted = definitions.marked(owner, "isSummary")
+    wanted = definitions.marked_elements(owner, "isSummary")
     found: dict[str, Any] = {}
     for key, value in node.items():
         name = _element(owner, key)
@@ -82,7 +82,7 @@ def _summary(owner: str, node: Mapping[str, Any]) -> dict[str, Any]:
 
 def _inside(owner: str, value: Any) -> Any:  # Any: JSON of every shape
     """Cut a part that has marks of its own; datatypes stay whole."""
-    if not definitions.marked(owner, "isSummary"):
+    if not definitions.marked_elements(owner, "isSummary"):
         return value
     if isinstance(value, list):
         return [_inside(owner, one) for one in value]
@@ -93,7 +93,7 @@ def _inside(owner: str, value: Any) -> Any:  # Any: JSON of every shape
 def _required(kind: str) -> frozenset[str]:
     parts = definitions.elements().get(kind, {})
     mandatory = {name for name, (_, least, _) in parts.items() if least}
-    return frozenset(mandatory | definitions.marked(kind, "isModifier"))
+    return frozenset(mandatory | definitions.marked_elements(kind, "isModifier"))
 
 
 @lru_cache(maxsize=4096)

@@ -13,23 +13,23 @@ from functools import lru_cache
 
 from ehr_fhir.fhirpath import parse_unit
 
-__all__ = ["CANONICAL", "LONGEST_UNIT", "Canonical", "canonical"]
+__all__ = ["CANONICAL_SYSTEM", "MAX_UNIT_CHARACTERS", "CanonicalUnit", "canonical_unit"]
 
 UCUM = "http://unitsofmeasure.org"
 # Stands in place of the system; the space keeps it apart from every uri.
-CANONICAL = "UCUM base units"
+CANONICAL_SYSTEM = "UCUM base units"
 # Three texts share a key of the index.
-LONGEST_UNIT = 150
+MAX_UNIT_CHARACTERS = 150
 
 
 @dataclass(frozen=True)
-class Canonical:
+class CanonicalUnit:
     """A unit as a factor of base units."""
 
     factor: Fraction
     unit: str
 
-    def scaled(self, value: Decimal | float | int) -> float:
+    def to_base_units(self, value: Decimal | float | int) -> float:
         """Return a number of this unit as one of base units.
 
         Worked out exactly and rounded once, so that equal quantities give equal numbers.
@@ -45,15 +45,17 @@ class Canonical:
 
 
 @lru_cache(4096)
-def canonical(system: str, code: str) -> Canonical | None:
+def canonical_unit(system: str, code: str) -> CanonicalUnit | None:
     """Return a unit in base units, or nothing for one that is compared as written.
 
-    >>> canonical(UCUM, "mg/dL")
-    Canonical(factor=Fraction(10, 1), unit='g.m-3')
-    >>> canonical(UCUM, "Cel") is None
+    >>> canonical_unit(UCUM, "mg/dL")
+    CanonicalUnit(factor=Fraction(10, 1), unit='g.m-3')
+    >>> canonical_unit(UCUM, "Cel") is None
     True
     """
     if system != UCUM or not code or not (found := parse_unit(code)):
         return None
     factor, powers = found
-    return Canonical(factor, ".".join(f"{base}{'' if n == 1 else n}" for base, n in powers) or "1")
+    return CanonicalUnit(
+        factor, ".".join(f"{base}{'' if n == 1 else n}" for base, n in powers) or "1"
+    )

@@ -91,7 +91,7 @@ class Controlled:
         return asdict(self.control)
 
 
-def apply(policy: str, rows: Sequence[Row], counts: Sequence[str]) -> Controlled:
+def control_table(policy: str, rows: Sequence[Row], counts: Sequence[str]) -> Controlled:
     """Apply a policy to the count columns of a table.
 
     Where a policy leaves counts exact and exactly one cell of a column is suppressed, the next
@@ -159,4 +159,4 @@ def _record(
     )
 
 
-__all__ = ["POLICIES", "ControlRecord", "Controlled", "Policy", "apply"]
+__all__ = ["POLICIES", "ControlRecord", "Controlled", "Policy", "control_table"]

@@ -14,7 +14,14 @@ from functools import cache
 from importlib.resources import files
 from typing import Literal
 
-__all__ = ["Basis", "Standing", "SubstituteRules", "basis_of", "load_substitutes", "standing"]
+__all__ = [
+    "Basis",
+    "DecisionRight",
+    "SubstituteRules",
+    "decision_right",
+    "load_substitutes",
+    "substitution_basis",
+]
 
 Basis = Literal["minor", "incapable"]
 
@@ -29,7 +36,7 @@ class SubstituteRules:
 
 
 @dataclass(frozen=True)
-class Standing:
+class DecisionRight:
     """Whether somebody may decide; if not, because of whom, or because nobody of theirs may."""
 
     may: bool
@@ -37,14 +44,14 @@ class Standing:
     before: tuple[str, ...] = ()
 
 
-def basis_of(born: date, today: date, *, incapable: bool) -> Basis | None:
+def substitution_basis(born: date, today: date, *, incapable: bool) -> Basis | None:
     """Return why somebody else decides for a person; None when they decide by themselves.
 
     Who is born on 29 February comes of age on 1 March of a common year.
 
-    >>> basis_of(date(2010, 11, 23), date(2026, 11, 22), incapable=False)
+    >>> substitution_basis(date(2010, 11, 23), date(2026, 11, 22), incapable=False)
     'minor'
-    >>> basis_of(date(2010, 11, 22), date(2026, 11, 22), incapable=False) is None
+    >>> substitution_basis(date(2010, 11, 22), date(2026, 11, 22), incapable=False) is None
     True
     """
     age = today.year - born.year - ((today.month, today.day) < (born.month, born.day))
@@ -53,19 +60,19 @@ def basis_of(born: date, today: date, *, incapable: bool) -> Basis | None:
     return "incapable" if incapable else None
 
 
-def standing(basis: Basis, relation: str, available: Iterable[str] = ()) -> Standing:
+def decision_right(basis: Basis, relation: str, available: Iterable[str] = ()) -> DecisionRight:
     """Say whether a person of this relation may decide while people of others are there to do so.
 
-    >>> standing("minor", "family", ["guardian", "provider"])
-    Standing(may=False, before=('guardian',))
+    >>> decision_right("minor", "family", ["guardian", "provider"])
+    DecisionRight(may=False, before=('guardian',))
     """
     ranks = load_substitutes().ranks[basis]
     own = next((at for at, rank in enumerate(ranks) if relation in rank), None)
     if own is None:
-        return Standing(False)
+        return DecisionRight(False)
     there = set(available)
     earlier = tuple(sorted(there & set[str]().union(*ranks[:own])))
-    return Standing(not earlier, earlier)
+    return DecisionRight(not earlier, earlier)
 
 
 @cache

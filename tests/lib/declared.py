@@ -11,8 +11,8 @@ from typing import Any
 
 from ehr_fhir import definitions
 from ehr_fhir.geo_positions import unit_vector
-from ehr_fhir.index.rows import IndexRow, indexed
-from ehr_fhir.search_parameters import SearchParameter, official
+from ehr_fhir.index.rows import IndexRow, indexed_parameters
+from ehr_fhir.search_parameters import SearchParameter, official_parameters
 from ehr_gateway.access import Access
 from ehr_gateway.store.version_rows import group_by_table, insert_index
 from ehr_gateway.transaction.prepared_resource import drafted
@@ -94,7 +94,7 @@ def fill(house: House, patient: str, name: str) -> None:
             version = writing.create(drafted(body, body["id"], access, kind))
             rows = [
                 IndexRow(table, one.code, (*values, 0))
-                for one in indexed(kind)
+                for one in indexed_parameters(kind)
                 for table, values in _rows(one)
             ]
             insert_index(writing.connection, [(version.pk, group_by_table(ids, kind, rows))])
@@ -247,7 +247,7 @@ def _searches(one: Json, turn: Iterator[int]) -> Iterator[tuple[str, str]]:
 
 
 def _asked(kind: str, parameter: Json) -> str:
-    name, known = parameter["name"], official(kind)
+    name, known = parameter["name"], official_parameters(kind)
     if name == "_id":
         return f"{_id(kind, HIDDEN)},{_id(kind, SHOWN)}"
     if parameter["type"] == "reference":
@@ -272,9 +272,9 @@ def _chains(one: Json) -> Iterator[tuple[str, str]]:
     kind = one["type"]
     for each in one.get("searchInclude", ()):
         code = each.partition(":")[2]
-        for target in _targets(official(kind)[code])[:1]:
+        for target in _targets(official_parameters(kind)[code])[:1]:
             yield "chain", f"{kind}?{code}:{target}._id={_id(target, HIDDEN)}"
     for each in one.get("searchRevInclude", ()):
         source, _, code = each.partition(":")
-        if kind in _targets(official(source)[code]):
+        if kind in _targets(official_parameters(source)[code]):
             yield "_has", f"{kind}?_has:{each}:_id={_id(source, HIDDEN)}"

@@ -11,12 +11,12 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
-from ehr_fhir.index.rows import IndexRow, extract
+from ehr_fhir.index.rows import IndexRow, extract_rows
 from ehr_fhir.intervals import BEGINNING, END, instant
 from ehr_fhir.json_text import parse
-from ehr_fhir.references import references, target
-from ehr_fhir.search_parameters import parameters
-from ehr_fhir.units import CANONICAL
+from ehr_fhir.references import list_references, local_target
+from ehr_fhir.search_parameters import parameters_of
+from ehr_fhir.units import CANONICAL_SYSTEM
 from tests.lib.gateway import consent
 from tests.lib.minimal import minimal
 
@@ -90,20 +90,20 @@ def digits(body: bytes) -> Any:
 
 def searches(content: Mapping[str, Any]) -> Iterator[tuple[tuple[str, str], str]]:
     """Yield (parameter, kind of value) and a search by it, for each value of a resource."""
-    for row in extract(content):
+    for row in extract_rows(content):
         if asked := _asked(content["resourceType"], row):
             yield (row.code, row.kind), asked
 
 
 def _targets(content: Mapping[str, Any]) -> Iterator[object]:
-    for _, reference in references(content):
-        if found := target(reference):
+    for _, reference in list_references(content):
+        if found := local_target(reference):
             yield found
 
 
 def _asked(kind: str, row: IndexRow) -> str | None:
     # A token has words beside it, and a reference an identifier.
-    own = parameters(kind)[row.code].type
+    own = parameters_of(kind)[row.code].type
     name, values = row.code, [_escaped(value) for value in row.values]
     if row.kind == "token":
         system, code = values[:2]
@@ -134,7 +134,7 @@ def _number(row: IndexRow) -> str | None:
         return None
     if row.kind == "quantity":
         system, code, text = unit[:3]
-        if system == CANONICAL:
+        if system == CANONICAL_SYSTEM:
             return None  # found by the unit as it is written, in the row before
         asked += f"|{_escaped(system)}|{_escaped(code)}" if system and code else ""
         asked += f"||{_escaped(code or text)}" if not (system and code) and (code or text) else ""

@@ -104,7 +104,7 @@ def _read(path: Path) -> dict[str, Any]:
 
 def _shown(value: object) -> tuple[str, str]:
     if isinstance(value, fhirpath.Element):
-        kind, text = value.type, fhirpath.plain(value)
+        kind, text = value.type, fhirpath.to_json(value)
         mark = {"date": "@", "dateTime": "@", "time": "@T"}.get(kind, "")
         return kind, mark + _text(text)
     kind = {"str": "string", "int": "integer", "bool": "boolean"}.get(

@@ -13,8 +13,8 @@ from datetime import UTC, datetime, timedelta
 from fractions import Fraction
 from typing import Any
 
-from ehr_fhir.fhirpath import plain
-from ehr_fhir.search_parameters import parameters
+from ehr_fhir.fhirpath import to_json
+from ehr_fhir.search_parameters import parameters_of
 
 __all__ = ["ReferenceSearch"]
 
@@ -76,7 +76,7 @@ class ReferenceSearch:
         if code == "_id":
             return resource["id"] in text.split(",")
         values = self.values(resource, code)
-        kind = parameters(str(resource["resourceType"]))[code].type
+        kind = parameters_of(str(resource["resourceType"]))[code].type
         if modifier == "missing":
             return (not _indexed(kind, values)) == (text == "true")
         found = any(
@@ -86,17 +86,17 @@ class ReferenceSearch:
 
     def values(self, resource: Json, code: str) -> list[Any]:
         """Return what the parameter's expression finds in a resource."""
-        expression = parameters(str(resource["resourceType"]))[code].compiled
+        expression = parameters_of(str(resource["resourceType"]))[code].compiled_expression
         found = expression.evaluate(
             resource,
             now=EPOCH,
             resolve=lambda reference: {"resourceType": reference.split("/")[0]},
         )
-        return [plain(one) for one in found]
+        return [to_json(one) for one in found]
 
     def _known(self, resource: Json, name: str) -> bool:
         code = re.split(r"[.:]", name)[0]
-        return code in ("_has", "_id") or code in parameters(str(resource["resourceType"]))
+        return code in ("_has", "_id") or code in parameters_of(str(resource["resourceType"]))
 
     def _led_to(self, resource: Json, code: str) -> list[Json]:
         names = [value.get("reference", "") for value in self.values(resource, code)]
@@ -147,7 +147,7 @@ class ReferenceSearch:
     def _rank(self, resource: Json, code: str, *, down: bool) -> Any:
         if code == "_id":
             return resource["id"]
-        kind = parameters(str(resource["resourceType"]))[code].type
+        kind = parameters_of(str(resource["resourceType"]))[code].type
         ranks: list[Any] = []
         for value in self.values(resource, code):
             if kind == "string":

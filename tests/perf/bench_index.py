@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from ehr_cli.sample.overlay import write_overlay
-from ehr_fhir.index.rows import extract
+from ehr_fhir.index.rows import extract_rows
 from ehr_fhir.json_text import parse
 
 ROUNDS = 5
@@ -37,10 +37,10 @@ def main() -> None:
     every = [line for some in lines.values() for line in some]
     for kind, some in (*lines.items(), ("all", every)):
         resources = [parse(line) for line in some]
-        rows = sum(len(extract(one)) for one in resources) / len(resources)
+        rows = sum(len(extract_rows(one)) for one in resources) / len(resources)
         sys.stdout.write(
             f"{kind:<25} {len(some):>9} {rows:>10.1f} {_each(parse, some):>9.1f}"
-            f" {_each(extract, resources):>9.1f}\n"
+            f" {_each(extract_rows, resources):>9.1f}\n"
         )
 
 

@@ -22,8 +22,8 @@ import orjson
 from ehr_cli.data_folder import gateway_settings, open_house
 from ehr_cli.settings import Settings
 from ehr_fhir import json_text
-from ehr_fhir.index.rows import extract
-from ehr_fhir.search.query import parse
+from ehr_fhir.index.rows import extract_rows
+from ehr_fhir.search.query import parse_search
 from ehr_fhir.validation.validate import validate
 from ehr_gateway.access import Access
 from ehr_gateway.app import create_gateway
@@ -156,7 +156,7 @@ def _tables(
     yield (
         f"search Observation by patient and code, {len(page.matches)} matches",
         [
-            ("parse the query", _often(lambda: parse("Observation", pairs))),
+            ("parse the query", _often(lambda: parse_search("Observation", pairs))),
             ("compile the consent predicate", _often(lambda: access().search)),
             ("search: plan, SQL, rows", _often(lambda: search(store, known, "Observation", pairs))),
             ("the audit row, made and kept alone", _often(lambda: note(page.matches))),
@@ -172,7 +172,7 @@ def _tables(
         [
             ("parse", _often(lambda: json_text.parse(body))),
             ("validate", _often(lambda: validate(resource, "Patient"))),
-            ("extract index values", _often(lambda: list(extract(named)))),
+            ("extract index values", _often(lambda: list(extract_rows(named)))),
             (
                 "prepare: validate, extract, facts, serialize",
                 _often(lambda: prepare(named, READER)),

@@ -85,8 +85,8 @@ def consent_facts(resource: Mapping[str, Any], author: str | None) -> ConsentFac
         episode=record.episode,
         clinical_date=record.clinical_ms,
         directory=int(record.directory),
-        inner_domains=record.inner_listed,
-        author_people=record.people_listed,
+        inner_domains=record.inner_domains_text,
+        author_people=record.author_people_text,
     )
 
 

@@ -12,7 +12,7 @@ import pyarrow as pa
 from pyspark.sql import SparkSession
 
 from ehr_etl.lake import Lake, read_table, write_small_table
-from ehr_privacy.consent import SOURCE_TABLES, TABLES, carried_over, rule_rows
+from ehr_privacy.consent import SOURCE_TABLES, TABLES, extend_to_merged_accounts, rule_rows
 
 RULE_TYPES = tuple(SOURCE_TABLES)
 
@@ -36,7 +36,9 @@ def refresh_consent_tables(spark: SparkSession, lake: Lake) -> Mapping[str, pa.T
 def build_consent_tables(resources: list[Mapping[str, object]]) -> Mapping[str, pa.Table]:
     """Return every consent table, empty ones too, rows in a fixed order."""
     rows: dict[str, list[dict[str, object]]] = {name: [] for name in TABLES}
-    for row in carried_over(row for resource in resources for row in rule_rows(resource)):
+    for row in extend_to_merged_accounts(
+        row for resource in resources for row in rule_rows(resource)
+    ):
         rows[row.table].append(dict(row.values))
     return {name: _to_arrow_table(name, rows[name]) for name in TABLES}
 

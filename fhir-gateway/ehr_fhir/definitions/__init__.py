@@ -8,10 +8,10 @@ from functools import cache
 from importlib.resources import files
 from typing import Any
 
-__all__ = ["elements", "load", "marked", "required_codes", "resource_types"]
+__all__ = ["elements", "load_definition", "marked_elements", "required_codes", "resource_types"]
 
 
-def load(name: str) -> Any:  # Any: each file has its own shape, known to its one reader
+def load_definition(name: str) -> Any:  # Any: each file has its own shape, known to its one reader
     """Read one definition file."""
     content = (files(__name__) / name).read_bytes()
     return json.loads(gzip.decompress(content) if name.endswith(".gz") else content)
@@ -22,15 +22,15 @@ def elements() -> dict[str, dict[str, tuple[tuple[str, ...], int, int]]]:
     """Return owner -> element -> (datatypes, min, max); a max of 0 means no limit."""
     return {
         owner: {name: (tuple(kinds), low, high) for name, (kinds, low, high) in parts.items()}
-        for owner, parts in load("elements.json.gz").items()
+        for owner, parts in load_definition("elements.json.gz").items()
     }
 
 
 @cache
-def marked(owner: str, mark: str) -> frozenset[str]:
+def marked_elements(owner: str, mark: str) -> frozenset[str]:
     """Return the elements of a resource or its parts that bear `isSummary` or `isModifier`.
 
-    >>> sorted(marked("Patient", "isModifier"))
+    >>> sorted(marked_elements("Patient", "isModifier"))
     ['active', 'deceased[x]', 'implicitRules', 'link', 'modifierExtension']
     """
     return frozenset(_marks().get(owner, {}).get(mark, ()))
@@ -38,7 +38,7 @@ def marked(owner: str, mark: str) -> frozenset[str]:
 
 @cache
 def _marks() -> dict[str, dict[str, list[str]]]:
-    marks: dict[str, dict[str, list[str]]] = load("marks.json.gz")
+    marks: dict[str, dict[str, list[str]]] = load_definition("marks.json.gz")
     return marks
 
 
@@ -56,7 +56,7 @@ def required_codes(owner: str, name: str) -> frozenset[str] | None:
 
 @cache
 def _bindings() -> dict[str, Any]:
-    bindings: dict[str, Any] = load("bindings.json.gz")
+    bindings: dict[str, Any] = load_definition("bindings.json.gz")
     return bindings
 
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from ehr_fhir.fhirpath.datatypes import TypeName
 from ehr_fhir.fhirpath.element import Element
-from ehr_fhir.fhirpath.expression import Expression, compile, plain  # noqa: A004 - as re.compile
+from ehr_fhir.fhirpath.expression import Expression, compile, to_json  # noqa: A004 - as re.compile
 from ehr_fhir.fhirpath.quantity import Quantity
 from ehr_fhir.fhirpath.temporal import Date, DateTime, Time
 from ehr_fhir.fhirpath.ucum import parse_unit
@@ -25,5 +25,5 @@ __all__ = [
     "Walk",
     "compile",
     "parse_unit",
-    "plain",
+    "to_json",
 ]

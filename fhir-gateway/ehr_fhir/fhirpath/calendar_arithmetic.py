@@ -11,7 +11,7 @@ from fractions import Fraction
 from typing import Any
 
 from ehr_fhir.errors import Invalid
-from ehr_fhir.fhirpath.quantity import SECONDS, Quantity, calendar_word
+from ehr_fhir.fhirpath.quantity import SECONDS, Quantity, calendar_unit
 from ehr_fhir.fhirpath.temporal import Date, DateTime, Temporal, Time
 
 __all__ = ["add"]
@@ -32,7 +32,7 @@ _LARGEST = 10**12
 
 def add(moment: Temporal, quantity: Quantity, sign: int) -> list[Any]:
     """Return the moment moved by a duration, or nothing beyond the years 1 to 9999."""
-    word = calendar_word(quantity.unit) or (not quantity.calendar and _CODES.get(quantity.unit))
+    word = calendar_unit(quantity.unit) or (not quantity.calendar and _CODES.get(quantity.unit))
     if not word:
         raise Invalid(f"A date moves by a calendar duration, not by `{quantity.unit[:40]}`.")
     if abs(quantity.value) > _LARGEST:

@@ -8,8 +8,8 @@ from typing import Any
 
 from ehr_fhir.errors import TooCostly
 from ehr_fhir.fhirpath.element import Element
-from ehr_fhir.fhirpath.quantity import Quantity, canonical
-from ehr_fhir.fhirpath.system_values import CONTEXT, equal, equivalent, system
+from ehr_fhir.fhirpath.quantity import Quantity, to_base_units
+from ehr_fhir.fhirpath.system_values import CONTEXT, equal, equivalent, to_system
 from ehr_fhir.fhirpath.temporal import Temporal, Time
 
 __all__ = ["Seen", "collections_equal", "collections_equivalent", "distinct"]
@@ -77,7 +77,7 @@ def collections_equivalent(left: list[Any], right: list[Any]) -> bool:
 
 def _key(item: object) -> object:
     """Return what is the same for two items exactly if they are equal."""
-    value = system(item)
+    value = to_system(item)
     if isinstance(value, Temporal):
         # Equal are only dates of one precision, both with a zone or both without.
         low, _ = value.span()
@@ -93,7 +93,7 @@ def _key(item: object) -> object:
 
 
 def _quantity_key(quantity: Quantity) -> object:
-    of, value = canonical(quantity)
+    of, value = to_base_units(quantity)
     if of == ():
         # 1 '1' is equal to the number 1, and 50 '%' to 0.5.
         return CONTEXT.divide(Decimal(value.numerator), Decimal(value.denominator))

@@ -8,15 +8,15 @@ from typing import Any
 from ehr_fhir.errors import Invalid
 from ehr_fhir.fhirpath import functions as _functions  # noqa: F401 - fills the registry
 from ehr_fhir.fhirpath import syntax
-from ehr_fhir.fhirpath.datatypes import TEXTS, TypeName, bases, is_known
+from ehr_fhir.fhirpath.datatypes import STRING_TYPES, TypeName, base_types, is_known_type
 from ehr_fhir.fhirpath.element import Element
-from ehr_fhir.fhirpath.lexer import fault
-from ehr_fhir.fhirpath.member_chain import chain
+from ehr_fhir.fhirpath.lexer import syntax_error
+from ehr_fhir.fhirpath.member_chain import compile_member_chain
 from ehr_fhir.fhirpath.operators import OPERATORS, negative
 from ehr_fhir.fhirpath.registry import FUNCTIONS, Function
 from ehr_fhir.fhirpath.scope import Closure, Scope
-from ehr_fhir.fhirpath.system_values import one, whole
-from ehr_fhir.fhirpath.typing_rules import cast, is_of, of_type
+from ehr_fhir.fhirpath.system_values import single_item, to_integer
+from ehr_fhir.fhirpath.typing_rules import cast_single, filter_by_type, is_of_type
 
 __all__ = ["Compiler"]
 
@@ -27,7 +27,7 @@ class Compiler:
     def __init__(self, expression: str, *, as_filters: bool) -> None:
         self.expression = expression
         # R4's search parameters use `as` on collections, where N1 refuses it.
-        self.cast = of_type if as_filters else cast
+        self.cast = filter_by_type if as_filters else cast_single
 
     def build(self, node: syntax.Node) -> Closure:
         """Return the closure of a node and all below it."""
@@ -55,7 +55,7 @@ class Compiler:
                     if type(right.values[0]) is str:
                         return _is_text(self.build(left), right.values[0], general)
                 return general
-        raise fault(self.expression, node.position, "an expression was expected")
+        raise syntax_error(self.expression, node.position, "an expression was expected")
 
     def names(self, base: syntax.Node | None, names: tuple[str, ...]) -> Closure:
         """Return the closure of a run of names, gathered from its end."""
@@ -64,7 +64,7 @@ class Compiler:
             base = base.base
         if base is None:
             return _head(names)
-        start, walk = self.build(base), chain(names)
+        start, walk = self.build(base), compile_member_chain(names)
         return lambda scope: walk(start(scope))
 
     def call(self, node: syntax.Call) -> Closure:
@@ -74,11 +74,13 @@ class Compiler:
             return self.typed(node.name, base, node.type)
         found = FUNCTIONS.get(node.name)
         if found is None:
-            raise fault(self.expression, node.position, f"there is no function `{node.name[:60]}`")
+            raise syntax_error(
+                self.expression, node.position, f"there is no function `{node.name[:60]}`"
+            )
         count = len(node.arguments)
         if not found.least <= count <= found.most:
             reason = f"`{found.name}()` does not take {count} arguments"
-            raise fault(self.expression, node.position, reason)
+            raise syntax_error(self.expression, node.position, reason)
         if node.name == "sort":
             return self.sort(base, found, node)
         return _call(base, found, [self.build(argument) for argument in node.arguments])
@@ -96,7 +98,7 @@ class Compiler:
         """Return the closure of `is`, `as` or `ofType`."""
         if operator == "is":
             return lambda scope: _is(base(scope), named)
-        select = of_type if operator == "ofType" else self.cast
+        select = filter_by_type if operator == "ofType" else self.cast
         return lambda scope: select(base(scope), named)
 
 
@@ -118,14 +120,16 @@ _SPECIALS: dict[str, Closure] = {
 
 
 def _head(names: tuple[str, ...]) -> Closure:
-    walk, name = chain(names), names[0]
-    if not is_known(name):
+    walk, name = compile_member_chain(names), names[0]
+    if not is_known_type(name):
         return lambda scope: walk(scope.this)
-    rest = chain(names[1:]) if names[1:] else list
+    rest = compile_member_chain(names[1:]) if names[1:] else list
 
     def typed(scope: Scope) -> list[Any]:
         # `Patient.name` may start with the type of what it starts from (N1 §5.1).
-        found = [item for item in scope.this if type(item) is Element and name in bases(item.type)]
+        found = [
+            item for item in scope.this if type(item) is Element and name in base_types(item.type)
+        ]
         return rest(found) if found else walk(scope.this)
 
     return typed
@@ -133,7 +137,7 @@ def _head(names: tuple[str, ...]) -> Closure:
 
 def _indexed(base: Closure, index: Closure) -> Closure:
     def run(scope: Scope) -> list[Any]:
-        at = whole(index(scope), "An index")
+        at = to_integer(index(scope), "An index")
         return [] if at is None or at < 0 else base(scope)[at : at + 1]
 
     return run
@@ -147,8 +151,8 @@ def _signed(sign: str, operand: Closure) -> Closure:
 
 
 def _is(items: list[Any], named: TypeName) -> list[Any]:
-    item = one(items, "`is`")
-    return [] if item is None else [is_of(item, named)]
+    item = single_item(items, "`is`")
+    return [] if item is None else [is_of_type(item, named)]
 
 
 def _binary(operator: str, left: Closure, right: Closure) -> Closure:
@@ -175,7 +179,7 @@ def _is_text(left: Closure, literal: str, general: Closure) -> Closure:
         items = left(scope)
         if len(items) == 1:
             item = items[0]
-            if type(item) is Element and item.type in TEXTS and type(item.value) is str:
+            if type(item) is Element and item.type in STRING_TYPES and type(item.value) is str:
                 return answers[item.value == literal]
         return general(scope)
 

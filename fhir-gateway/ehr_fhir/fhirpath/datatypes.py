@@ -10,18 +10,18 @@ from ehr_fhir import definitions
 
 __all__ = [
     "PRIMITIVES",
-    "SYSTEM",
-    "TEXTS",
+    "STRING_TYPES",
+    "SYSTEM_TYPES",
     "Step",
     "TypeName",
-    "bases",
+    "base_types",
     "elements_of",
-    "is_known",
-    "steps",
-    "type_name",
+    "is_known_type",
+    "json_steps",
+    "resolve_type_name",
 ]
 
-SYSTEM = frozenset(
+SYSTEM_TYPES = frozenset(
     {"Boolean", "String", "Integer", "Decimal", "Date", "DateTime", "Time", "Quantity", "Any"}
 )
 
@@ -36,7 +36,9 @@ PRIMITIVES: Mapping[str, str | None] = {
     **dict.fromkeys(("positiveInt", "unsignedInt"), "integer"),
 }
 # Primitives that are FHIRPath strings.
-TEXTS = frozenset("base64Binary canonical code id markdown oid string uri url uuid xhtml".split())
+STRING_TYPES = frozenset(
+    "base64Binary canonical code id markdown oid string uri url uuid xhtml".split()
+)
 _QUANTITIES = frozenset({"Age", "Count", "Distance", "Duration"})
 _ABSTRACT = frozenset({"Resource", "DomainResource", "Element", "BackboneElement"})
 
@@ -59,32 +61,32 @@ class Step:
     choices: Mapping[str, str] | None = None
 
 
-def type_name(parts: tuple[str, ...]) -> TypeName | None:
+def resolve_type_name(parts: tuple[str, ...]) -> TypeName | None:
     """Return the type a qualified identifier means, or nothing if there is none such.
 
-    >>> type_name(("System", "String"))
+    >>> resolve_type_name(("System", "String"))
     TypeName(namespace='System', name='String')
-    >>> type_name(("string1",)) is None
+    >>> resolve_type_name(("string1",)) is None
     True
     """
     namespace, name = ("", *parts)[-2:] if len(parts) < 3 else ("?", "")
-    if namespace not in ("", "System", "FHIR") or not (is_known(name) or name in SYSTEM):
+    if namespace not in ("", "System", "FHIR") or not (is_known_type(name) or name in SYSTEM_TYPES):
         return None
     return TypeName(namespace or None, name)
 
 
-def is_known(name: str) -> bool:
+def is_known_type(name: str) -> bool:
     """Return whether FHIR R4 has a type of this name."""
     return name in PRIMITIVES or name in _ABSTRACT or name in definitions.elements()
 
 
 @cache
-def bases(name: str) -> frozenset[str]:
+def base_types(name: str) -> frozenset[str]:
     """Return a FHIR type and all that it specialises.
 
-    >>> sorted(bases("code"))
+    >>> sorted(base_types("code"))
     ['Element', 'code', 'string']
-    >>> sorted(bases("Patient.contact"))
+    >>> sorted(base_types("Patient.contact"))
     ['BackboneElement', 'Element', 'Patient.contact']
     """
     if name in PRIMITIVES:
@@ -113,7 +115,7 @@ def elements_of(owner: str) -> Mapping[str, tuple[str, ...]] | None:
 
 
 @cache
-def steps(owner: str) -> Mapping[str, Step] | None:
+def json_steps(owner: str) -> Mapping[str, Step] | None:
     """Return how each element of a type stands in JSON, or nothing for a type not known."""
     known = definitions.elements().get("Element" if owner in PRIMITIVES else owner)
     if known is None:

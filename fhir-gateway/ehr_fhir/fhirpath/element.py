@@ -9,9 +9,9 @@ from itertools import zip_longest
 from typing import Any
 
 from ehr_fhir import definitions
-from ehr_fhir.fhirpath.datatypes import PRIMITIVES, Step, steps
+from ehr_fhir.fhirpath.datatypes import PRIMITIVES, Step, json_steps
 
-__all__ = ["Element", "all_children", "children", "follow", "follow_json", "root"]
+__all__ = ["Element", "all_children", "append_json_step", "append_step", "children", "root_element"]
 
 
 # Where an element stands that was reached in one go: from which element, over which keys and
@@ -62,7 +62,7 @@ class Element:
         return f"Element({self.type} at {self.path})"
 
 
-def root(resource: Mapping[str, Any]) -> Element:
+def root_element(resource: Mapping[str, Any]) -> Element:
     """Return a resource as an element."""
     kind = resource.get("resourceType")
     return Element(kind if isinstance(kind, str) else "", resource)
@@ -71,7 +71,7 @@ def root(resource: Mapping[str, Any]) -> Element:
 def children(items: Sequence[object], name: str) -> list[Any]:
     """Return the elements of this name in each of the items.
 
-    >>> patient = root({"resourceType": "Patient", "name": [{"family": "X"}]})
+    >>> patient = root_element({"resourceType": "Patient", "name": [{"family": "X"}]})
     >>> children(children([patient], "name"), "family")
     [Element(string at Patient.name[0].family)]
     """
@@ -82,21 +82,21 @@ def children(items: Sequence[object], name: str) -> list[Any]:
             if step is None:
                 _unknown(item, name, found)
             else:
-                follow(item, step, found)
+                append_step(item, step, found)
         elif name in ("namespace", "name", "value", "unit") and hasattr(item, name):
             # The parts of a type's name and of a Quantity literal.
             found.append(getattr(item, name))
     return found
 
 
-def follow(item: Element, step: Step, found: list[Any]) -> None:
+def append_step(item: Element, step: Step, found: list[Any]) -> None:
     """Append the elements one step below an item."""
     holder = item.value if type(item.value) is dict else item.shadow
     if type(holder) is dict:
-        follow_json(holder, step, item, found)
+        append_json_step(holder, step, item, found)
 
 
-def follow_json(
+def append_json_step(
     holder: Mapping[str, Any], step: Step, above: Element | Above, found: list[Any]
 ) -> None:
     """Append the elements one step below a JSON object that stands where `above` says."""
@@ -138,7 +138,7 @@ def all_children(item: object) -> Iterator[Element]:
 
 # A resource type that R4 does not have is followed by JSON's own kinds.
 def _unknown(item: Element, name: str, found: list[Any]) -> None:
-    if steps(item.type) is None and isinstance(item.value, dict):
+    if json_steps(item.type) is None and isinstance(item.value, dict):
         value = item.value.get(name)
         shadow = item.value.get(f"_{name}")
         first = value[0] if isinstance(value, list) and value else value
@@ -200,13 +200,13 @@ def _between(
 
 @cache
 def _owner(kind: str) -> Mapping[str, Step]:
-    return steps(kind) or {}
+    return json_steps(kind) or {}
 
 
 @cache
 def _by_key(owner: str) -> Mapping[str, str]:
     found = {}
-    for step in (steps(owner) or {}).values():
+    for step in (json_steps(owner) or {}).values():
         if step.choices is None:
             found[step.key] = step.type
         else:

@@ -13,13 +13,13 @@ from typing import Any
 from ehr_fhir.errors import Invalid
 from ehr_fhir.fhirpath import type_check
 from ehr_fhir.fhirpath.compiler import Compiler
-from ehr_fhir.fhirpath.element import Element, root
+from ehr_fhir.fhirpath.element import Element, root_element
 from ehr_fhir.fhirpath.parser import parse
 from ehr_fhir.fhirpath.scope import Closure, Evaluation, Scope
-from ehr_fhir.fhirpath.union_terms import keys_read, terms_of
-from ehr_fhir.fhirpath.walk import Walk, walks_of
+from ehr_fhir.fhirpath.union_terms import keep_terms_of, required_keys
+from ehr_fhir.fhirpath.walk import Walk, compile_walks
 
-__all__ = ["Expression", "compile", "plain"]
+__all__ = ["Expression", "compile", "to_json"]
 
 _NOTHING: Mapping[str, object] = MappingProxyType({})
 
@@ -52,11 +52,11 @@ class Expression:
 
         `now` is the one instant of `now()`, `today()` and `timeOfDay()`.
         """
-        start = root(resource)
+        start = root_element(resource)
         if context is None:
             focus = start
         else:
-            focus = context if isinstance(context, Element) else root(context)
+            focus = context if isinstance(context, Element) else root_element(context)
         run = Evaluation(start, [focus], variables, now, resolve, member_of, trace)
         try:
             return list(self._run(Scope(run, [focus])))
@@ -84,7 +84,7 @@ def compile(  # noqa: A001 - as re.compile
     >>> from datetime import datetime, timezone
     >>> given = compile("name.where(use = 'official').given", context_type="Patient")
     >>> patient = {"resourceType": "Patient", "name": [{"use": "official", "given": ["Ka-Ming"]}]}
-    >>> [plain(value) for value in given.evaluate(patient, now=datetime.now(timezone.utc))]
+    >>> [to_json(value) for value in given.evaluate(patient, now=datetime.now(timezone.utc))]
     ['Ka-Ming']
     >>> compile("name.givn", context_type="Patient")
     Traceback (most recent call last):
@@ -93,20 +93,20 @@ def compile(  # noqa: A001 - as re.compile
     tree = parse(expression)
     keys = walks = None
     if context_type is not None:
-        tree = terms_of(tree, context_type) if own_terms else tree
-        type_check.check(tree, expression, context_type, check_order=check_order)
-        keys = keys_read(tree, context_type)
+        tree = keep_terms_of(tree, context_type) if own_terms else tree
+        type_check.check_types(tree, expression, context_type, check_order=check_order)
+        keys = required_keys(tree, context_type)
         # A walk takes the items that are of a type out of many, as a filter does.
-        walks = walks_of(tree, context_type) if as_filters else None
+        walks = compile_walks(tree, context_type) if as_filters else None
     run = Compiler(expression, as_filters=as_filters).build(tree)
     return Expression(expression, context_type, keys, walks, run)
 
 
-def plain(value: object) -> Any:  # Any: JSON of every shape
+def to_json(value: object) -> Any:  # Any: JSON of every shape
     """Return a value as JSON has it: an element's own JSON, a number, or text.
 
     >>> from ehr_fhir.fhirpath.temporal import parse_date
-    >>> plain(parse_date("2014-02")), plain(True)
+    >>> to_json(parse_date("2014-02")), to_json(True)
     ('2014-02', True)
     """
     if isinstance(value, Element):

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from ehr_fhir.errors import Invalid
 
-__all__ = ["Token", "fault", "tokenize"]
+__all__ = ["Token", "syntax_error", "tokenize"]
 
 _DAY = r"\d{4}(?:-\d\d(?:-\d\d)?)?"
 _CLOCK = r"\d\d(?::\d\d(?::\d\d(?:\.\d+)?)?)?"
@@ -53,7 +53,7 @@ def tokenize(expression: str) -> list[Token]:
     while position < len(expression):
         match = _TOKEN.match(expression, position)
         if not match or not match.lastgroup:
-            raise fault(expression, position, "there is no such symbol, or it has no end")
+            raise syntax_error(expression, position, "there is no such symbol, or it has no end")
         kind, text = match.lastgroup, match[0]
         if kind in ("string", "quoted"):
             text = _unescape(expression, text[1:-1], position)
@@ -63,7 +63,7 @@ def tokenize(expression: str) -> list[Token]:
     return [*tokens, Token("end", "", position)]
 
 
-def fault(expression: str, position: int, reason: str) -> Invalid:
+def syntax_error(expression: str, position: int, reason: str) -> Invalid:
     """Return the error that names the line and column of a place in an expression."""
     line = expression.count("\n", 0, position) + 1
     column = position - expression.rfind("\n", 0, position)
@@ -76,7 +76,9 @@ def _unescape(expression: str, text: str, position: int) -> str:
         if len(code) == 5:
             return chr(int(code[1:], 16))
         if code not in _ESCAPES:
-            raise fault(expression, position, "the text has an escape that FHIRPath does not know")
+            raise syntax_error(
+                expression, position, "the text has an escape that FHIRPath does not know"
+            )
         return _ESCAPES[code]
 
     return _ESCAPE.sub(one, text) if "\\" in text else text

@@ -10,10 +10,10 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from ehr_fhir.fhirpath.datatypes import PRIMITIVES, Step, steps
-from ehr_fhir.fhirpath.element import Element, children, follow, follow_json
+from ehr_fhir.fhirpath.datatypes import PRIMITIVES, Step, json_steps
+from ehr_fhir.fhirpath.element import Element, append_json_step, append_step, children
 
-__all__ = ["chain"]
+__all__ = ["compile_member_chain"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,7 +23,7 @@ class _Plan:
     last: Step | None  # None: no such element, nothing to find
 
 
-def chain(names: tuple[str, ...]) -> Callable[[list[Any]], list[Any]]:
+def compile_member_chain(names: tuple[str, ...]) -> Callable[[list[Any]], list[Any]]:
     """Return a function from items to the elements that lie under these names."""
     plans: dict[str, _Plan | None] = {}
 
@@ -62,11 +62,11 @@ def _walk(item: Element, plan: _Plan, last: Step, found: list[Any]) -> None:
             return
         nodes = below
     if not plan.keys:
-        follow(item, last, found)
+        append_step(item, last, found)
         return
     for node in nodes:
         if type(node) is dict:
-            follow_json(node, last, (item, plan.keys, plan.kinds, node), found)
+            append_json_step(node, last, (item, plan.keys, plan.kinds, node), found)
 
 
 def _slow(items: list[Any], names: tuple[str, ...]) -> list[Any]:
@@ -82,7 +82,7 @@ def _plan(kind: str, names: tuple[str, ...]) -> _Plan | None:
     keys: list[str] = []
     kinds: list[str] = []
     for position, name in enumerate(names):
-        known = steps(kind)
+        known = json_steps(kind)
         if known is None:
             return None
         step = known.get(name)

@@ -18,15 +18,15 @@ from ehr_fhir.fhirpath.quantity import Quantity, commensurable
 from ehr_fhir.fhirpath.scope import Evaluation
 from ehr_fhir.fhirpath.system_values import (
     CONTEXT,
-    as_decimal,
-    boolean,
     compare,
-    kind_of,
-    one,
-    system,
+    single_item,
+    to_boolean,
+    to_decimal,
+    to_system,
+    type_label,
 )
 from ehr_fhir.fhirpath.temporal import Temporal
-from ehr_fhir.fhirpath.ucum import product
+from ehr_fhir.fhirpath.ucum import combine_units
 
 __all__ = ["OPERATORS", "integer_or_empty", "negative", "number_or_empty"]
 
@@ -51,13 +51,13 @@ def integer_or_empty(value: int) -> list[Any]:
 
 def negative(items: list[Any]) -> list[Any]:
     """Turn the sign of a number or quantity."""
-    value = system(one(items, "A sign"))
+    value = to_system(single_item(items, "A sign"))
     if value is None:
         return []
     if isinstance(value, Quantity):
         return [Quantity(-value.value, value.unit, value.calendar)]
-    if as_decimal(value) is None:
-        raise Invalid(f"A sign stands before a number, not {kind_of(value)}.")
+    if to_decimal(value) is None:
+        raise Invalid(f"A sign stands before a number, not {type_label(value)}.")
     return [CONTEXT.minus(value) if isinstance(value, Decimal) else -value]
 
 
@@ -75,7 +75,9 @@ def _ordered(symbol: str, holds: Callable[[int], bool]) -> Operator:
     def run(_: Evaluation, left: list[Any], right: list[Any]) -> list[Any]:
         if not left or not right:
             return []
-        ranked = compare(one(left, f"`{symbol}`"), one(right, f"`{symbol}`"), f"`{symbol}`")
+        ranked = compare(
+            single_item(left, f"`{symbol}`"), single_item(right, f"`{symbol}`"), f"`{symbol}`"
+        )
         return [] if ranked is None else [holds(ranked)]
 
     return run
@@ -83,7 +85,7 @@ def _ordered(symbol: str, holds: Callable[[int], bool]) -> Operator:
 
 def _logic(name: str, table: Callable[[bool | None, bool | None], bool | None]) -> Operator:
     def run(_: Evaluation, left: list[Any], right: list[Any]) -> list[Any]:
-        answer = table(boolean(left, f"`{name}`"), boolean(right, f"`{name}`"))
+        answer = table(to_boolean(left, f"`{name}`"), to_boolean(right, f"`{name}`"))
         return [] if answer is None else [answer]
 
     return run
@@ -110,7 +112,7 @@ def _implies(left: bool | None, right: bool | None) -> bool | None:
 
 
 def _in(_: Evaluation, left: list[Any], right: list[Any]) -> list[Any]:
-    return [one(left, "`in`") in Seen(right)] if left else []
+    return [single_item(left, "`in`") in Seen(right)] if left else []
 
 
 def _contains(run: Evaluation, left: list[Any], right: list[Any]) -> list[Any]:
@@ -118,28 +120,28 @@ def _contains(run: Evaluation, left: list[Any], right: list[Any]) -> list[Any]:
 
 
 def _union(run: Evaluation, left: list[Any], right: list[Any]) -> list[Any]:
-    run.spend(len(left) + len(right))
+    run.count_steps(len(left) + len(right))
     return distinct([*left, *right])
 
 
 def _join(run: Evaluation, left: list[Any], right: list[Any]) -> list[Any]:
-    texts = [system(one(side, "`&`")) for side in (left, right)]
+    texts = [to_system(single_item(side, "`&`")) for side in (left, right)]
     for item in texts:
         if item is not None and not isinstance(item, str):
-            raise Invalid(f"`&` joins strings, not {kind_of(item)}.")
-    return [run.grown((texts[0] or "") + (texts[1] or ""))]
+            raise Invalid(f"`&` joins strings, not {type_label(item)}.")
+    return [run.checked_text((texts[0] or "") + (texts[1] or ""))]
 
 
 def _arithmetic(symbol: str) -> Operator:
     def run(run: Evaluation, left: list[Any], right: list[Any]) -> list[Any]:
-        first = system(one(left, f"`{symbol}`"))
-        second = system(one(right, f"`{symbol}`"))
+        first = to_system(single_item(left, f"`{symbol}`"))
+        second = to_system(single_item(right, f"`{symbol}`"))
         if first is None or second is None:
             return []
         if isinstance(first, Temporal) and isinstance(second, Quantity) and symbol in "+-":
             return calendar_arithmetic.add(first, second, -1 if symbol == "-" else 1)
         if symbol == "+" and isinstance(first, str) and isinstance(second, str):
-            return [run.grown(first + second)]
+            return [run.checked_text(first + second)]
         if isinstance(first, Quantity) or isinstance(second, Quantity):
             found = _quantities(symbol, first, second)
         elif type(first) is int and type(second) is int and symbol in _WHOLE:
@@ -147,7 +149,7 @@ def _arithmetic(symbol: str) -> Operator:
         else:
             found = _decimals(symbol, first, second)
         if found is None:
-            raise Invalid(f"`{symbol}` does not take {kind_of(first)} and {kind_of(second)}.")
+            raise Invalid(f"`{symbol}` does not take {type_label(first)} and {type_label(second)}.")
         return found
 
     return run
@@ -164,7 +166,7 @@ _WHOLE: Mapping[str, Callable[[int, int], list[Any]]] = {
 
 
 def _decimals(symbol: str, left: object, right: object) -> list[Any] | None:
-    first, second = as_decimal(left), as_decimal(right)
+    first, second = to_decimal(left), to_decimal(right)
     if first is None or second is None or symbol not in _DECIMAL:
         return None
     if symbol in ("/", "div", "mod") and second == 0:
@@ -196,7 +198,7 @@ def _quantities(symbol: str, left: object, right: object) -> list[Any] | None:
     if symbol == "/" and second.value == 0:
         return []
     number = _DECIMAL[symbol](first.value, second.value)
-    unit = product(first.unit, second.unit, symbol == "/")
+    unit = combine_units(first.unit, second.unit, symbol == "/")
     calendar = (first.calendar or second.calendar) and unit in (first.unit, second.unit)
     return _made(number, unit, calendar)
 
@@ -222,7 +224,7 @@ def _made(number: Decimal, unit: str, calendar: bool) -> list[Any]:
 def _quantity(value: object) -> Quantity | None:
     if isinstance(value, Quantity):
         return value
-    number = as_decimal(value)
+    number = to_decimal(value)
     return None if number is None else Quantity(number)
 
 

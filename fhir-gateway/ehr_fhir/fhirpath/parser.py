@@ -6,9 +6,9 @@ from decimal import Decimal
 
 from ehr_fhir.errors import Invalid
 from ehr_fhir.fhirpath import syntax, temporal
-from ehr_fhir.fhirpath.datatypes import TypeName, type_name
-from ehr_fhir.fhirpath.lexer import Token, fault, tokenize
-from ehr_fhir.fhirpath.quantity import Quantity, calendar_word
+from ehr_fhir.fhirpath.datatypes import TypeName, resolve_type_name
+from ehr_fhir.fhirpath.lexer import Token, syntax_error, tokenize
+from ehr_fhir.fhirpath.quantity import Quantity, calendar_unit
 
 __all__ = ["parse"]
 
@@ -37,7 +37,7 @@ def parse(expression: str) -> syntax.Node:
         tree = parser.whole()
     except RecursionError:
         raise _too_deep() from None
-    if syntax.depth(tree) > _DEEPEST:
+    if syntax.nesting_depth(tree) > _DEEPEST:
         raise _too_deep()
     return tree
 
@@ -64,7 +64,7 @@ class _Parser:
         return self.tokens[self.at]
 
     def fault(self, reason: str, token: Token | None = None) -> Invalid:
-        return fault(self.expression, (token or self.token).position, reason)
+        return syntax_error(self.expression, (token or self.token).position, reason)
 
     def take(self) -> Token:
         token = self.token
@@ -164,7 +164,7 @@ class _Parser:
         if follower.kind == "string":
             self.take()
             return syntax.Literal(token.position, (Quantity(value, follower.text or "1"),))
-        if follower.kind == "word" and calendar_word(follower.text):
+        if follower.kind == "word" and calendar_unit(follower.text):
             self.take()
             return syntax.Literal(token.position, (Quantity(value, follower.text, True),))
         if "." in token.text:
@@ -213,7 +213,7 @@ class _Parser:
         # A dot after a type may also start the next step: `(x as Quantity.value)` is not FHIRPath.
         while self.accept("."):
             parts.append(self.name())
-        found = type_name(tuple(parts))
+        found = resolve_type_name(tuple(parts))
         if found is None:
             raise self.fault(f"there is no type `{'.'.join(parts)[:60]}`", first)
         return found

@@ -10,16 +10,16 @@ from fractions import Fraction
 from ehr_fhir.fhirpath.ucum import Unit, parse_unit
 
 __all__ = [
-    "CALENDAR",
+    "CALENDAR_UNITS",
     "SECONDS",
     "Quantity",
-    "calendar_word",
-    "canonical",
+    "calendar_unit",
     "commensurable",
     "parse_quantity",
+    "to_base_units",
 ]
 
-CALENDAR = ("year", "month", "week", "day", "hour", "minute", "second", "millisecond")
+CALENDAR_UNITS = ("year", "month", "week", "day", "hour", "minute", "second", "millisecond")
 
 # Weeks and shorter are of fixed length, so they are also units of UCUM; years and months are not.
 SECONDS = {
@@ -50,14 +50,14 @@ class Quantity:
         return f"{self.value:f} {self.unit}" if self.calendar else f"{self.value:f} '{self.unit}'"
 
 
-def calendar_word(word: str) -> str | None:
+def calendar_unit(word: str) -> str | None:
     """Return the singular of a calendar duration, or nothing for any other word.
 
-    >>> calendar_word("days"), calendar_word("wk")
+    >>> calendar_unit("days"), calendar_unit("wk")
     ('day', None)
     """
     singular = word.removesuffix("s")
-    return singular if singular in CALENDAR else None
+    return singular if singular in CALENDAR_UNITS else None
 
 
 def parse_quantity(text: str) -> Quantity | None:
@@ -67,17 +67,17 @@ def parse_quantity(text: str) -> Quantity | None:
     True
     """
     match = _TEXT.fullmatch(text)
-    if not match or (match[3] and not calendar_word(match[3])):
+    if not match or (match[3] and not calendar_unit(match[3])):
         return None
     return Quantity(Decimal(match[1]), match[2] or match[3] or "1", bool(match[3]))
 
 
-def canonical(quantity: Quantity, *, loose: bool = False) -> tuple[object, Fraction]:
+def to_base_units(quantity: Quantity, *, loose: bool = False) -> tuple[object, Fraction]:
     """Return what a quantity is of, and its value in that: equal quantities are the same pair.
 
     `loose` lets a calendar year stand for UCUM's mean year, as equivalence does.
 
-    >>> canonical(Quantity(Decimal(4), "g")) == canonical(Quantity(Decimal(4000), "mg"))
+    >>> to_base_units(Quantity(Decimal(4), "g")) == to_base_units(Quantity(Decimal(4000), "mg"))
     True
     """
     unit = _unit(quantity, loose)
@@ -90,15 +90,15 @@ def commensurable(
     left: Quantity, right: Quantity, *, loose: bool = False
 ) -> tuple[Fraction, Fraction] | None:
     """Return both values in one unit, or nothing if they have none in common."""
-    left_of, left_value = canonical(left, loose=loose)
-    right_of, right_value = canonical(right, loose=loose)
+    left_of, left_value = to_base_units(left, loose=loose)
+    right_of, right_value = to_base_units(right, loose=loose)
     return (left_value, right_value) if left_of == right_of else None
 
 
 def _unit(quantity: Quantity, loose: bool) -> Unit | None:
     if not quantity.calendar:
         return parse_unit(quantity.unit)
-    word = calendar_word(quantity.unit) or ""
+    word = calendar_unit(quantity.unit) or ""
     if word in SECONDS:
         return SECONDS[word], (("s", 1),)
     if loose:

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-__all__ = ["FUNCTIONS", "Function", "lazy", "plain"]
+__all__ = ["FUNCTIONS", "Function", "register_function", "register_lazy_function"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,12 +26,16 @@ FUNCTIONS: dict[str, Function] = {}
 Implementation = Callable[..., list[Any]]
 
 
-def plain(name: str, least: int = 0, most: int | None = None) -> Callable[..., Implementation]:
+def register_function(
+    name: str, least: int = 0, most: int | None = None
+) -> Callable[..., Implementation]:
     """Register a function whose arguments are collections, computed in the scope of the call."""
     return _register(name, least, least if most is None else most, lazy=False)
 
 
-def lazy(name: str, least: int = 0, most: int | None = None) -> Callable[..., Implementation]:
+def register_lazy_function(
+    name: str, least: int = 0, most: int | None = None
+) -> Callable[..., Implementation]:
     """Register a function whose arguments are run for each item as `$this`."""
     return _register(name, least, least if most is None else most, lazy=True)
 

@@ -38,23 +38,23 @@ class Evaluation:
     trace: Callable[[str, list[Any]], None] | None = None
     steps: int = field(default=0)
 
-    def spend(self, steps: int) -> None:
+    def count_steps(self, steps: int) -> None:
         """Count work, so that no expression runs or grows without end."""
         self.steps += steps
         if self.steps > _MOST_STEPS:
             raise TooCostly("The FHIRPath expression takes too many steps on this resource.")
 
-    def grown(self, text: str) -> str:
+    def checked_text(self, text: str) -> str:
         """Return a text that an expression made, unless it has grown out of measure."""
-        self.reserve(len(text))
+        self.count_text(len(text))
         return text
 
-    def reserve(self, length: int) -> None:
+    def count_text(self, length: int) -> None:
         """Count a text that is about to be made; refuse one out of measure."""
-        self.limit(length)
-        self.spend(length // 100)
+        self.check_text_length(length)
+        self.count_steps(length // 100)
 
-    def limit(self, length: int) -> None:
+    def check_text_length(self, length: int) -> None:
         """Refuse a text out of measure."""
         if length > _LONGEST_TEXT:
             raise TooCostly("The FHIRPath expression makes a text that is too long.")

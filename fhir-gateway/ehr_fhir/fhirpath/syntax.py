@@ -20,8 +20,8 @@ __all__ = [
     "TypeTest",
     "Unary",
     "Variable",
-    "depth",
-    "every",
+    "iterate_nodes",
+    "nesting_depth",
 ]
 
 
@@ -113,7 +113,7 @@ class SortKey(Node):
     descending: bool = field(default=False)
 
 
-def depth(*nodes: Node | None) -> int:
+def nesting_depth(*nodes: Node | None) -> int:
     """Return how deep the deepest of the nodes is nested."""
     deepest, level = 0, [node for node in nodes if node is not None]
     while level:
@@ -122,7 +122,7 @@ def depth(*nodes: Node | None) -> int:
     return deepest
 
 
-def every(node: Node) -> Iterator[Node]:
+def iterate_nodes(node: Node) -> Iterator[Node]:
     """Yield a node and all below it."""
     waiting = [node]
     while waiting:

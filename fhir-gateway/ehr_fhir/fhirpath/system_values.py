@@ -16,16 +16,16 @@ from ehr_fhir.fhirpath.temporal import Temporal, Time
 
 __all__ = [
     "CONTEXT",
-    "as_decimal",
-    "boolean",
     "compare",
     "equal",
     "equivalent",
-    "kind_of",
-    "one",
-    "system",
-    "text",
-    "whole",
+    "single_item",
+    "to_boolean",
+    "to_decimal",
+    "to_integer",
+    "to_system",
+    "to_text",
+    "type_label",
 ]
 
 # FHIRPath's decimals have 28 digits (N1 §2.4); nothing traps, so an overflow ends as an infinity.
@@ -35,7 +35,7 @@ _CALENDAR_CODES = {"a": "year", "mo": "month"}
 _WIDEST = 400  # powers of ten
 
 
-def system(item: object) -> Any:  # Any: a value of any System type, or a complex element itself
+def to_system(item: object) -> Any:  # Any: a value of any System type, or a complex element itself
     """Return the System value that an element stands for (R4 §2.9.1.1); complex ones stay."""
     if type(item) is not Element:
         return item
@@ -46,7 +46,7 @@ def system(item: object) -> Any:  # Any: a value of any System type, or a comple
     return item if isinstance(value, dict) else value
 
 
-def one(items: list[Any], what: str) -> Any:
+def single_item(items: list[Any], what: str) -> Any:
     """Return the only item, None of no items; refuse more."""
     if not items:
         return None
@@ -55,34 +55,34 @@ def one(items: list[Any], what: str) -> Any:
     return items[0]
 
 
-def boolean(items: list[Any], what: str) -> bool | None:
+def to_boolean(items: list[Any], what: str) -> bool | None:
     """Return a collection as true, false or unknown; a single item of another type is true."""
     if len(items) == 1 and type(items[0]) is bool:
         return items[0]
-    item = system(one(items, what))
+    item = to_system(single_item(items, what))
     return item if isinstance(item, bool) or item is None else True
 
 
-def text(items: list[Any], what: str) -> str | None:
+def to_text(items: list[Any], what: str) -> str | None:
     """Return the only item as a string, None of no items; refuse other types."""
-    item = one(items, what)
+    item = single_item(items, what)
     if item is None or type(item) is str:
         return item
     # A date, an instant or a uri of FHIR is a string in JSON and may be searched as one.
     if isinstance(item, Element) and (isinstance(item.value, str) or item.value is None):
         return item.value
-    raise Invalid(f"{what} takes a string, not {kind_of(item)}.")
+    raise Invalid(f"{what} takes a string, not {type_label(item)}.")
 
 
-def whole(items: list[Any], what: str) -> int | None:
+def to_integer(items: list[Any], what: str) -> int | None:
     """Return the only item as an integer, None of no items; refuse other types."""
-    item = system(one(items, what))
+    item = to_system(single_item(items, what))
     if item is None or (isinstance(item, int) and not isinstance(item, bool)):
         return item
-    raise Invalid(f"{what} takes an integer, not {kind_of(item)}.")
+    raise Invalid(f"{what} takes an integer, not {type_label(item)}.")
 
 
-def as_decimal(value: object) -> Decimal | None:
+def to_decimal(value: object) -> Decimal | None:
     """Return a number as a decimal, or nothing for what is not a number."""
     if isinstance(value, Decimal):
         return value
@@ -91,10 +91,10 @@ def as_decimal(value: object) -> Decimal | None:
     return None
 
 
-def kind_of(item: object) -> str:
+def type_label(item: object) -> str:
     """Return the type of an item for a message.
 
-    >>> kind_of(True), kind_of("x")
+    >>> type_label(True), type_label("x")
     ('System.Boolean', 'System.String')
     """
     if isinstance(item, Element):
@@ -105,7 +105,7 @@ def kind_of(item: object) -> str:
 
 def equal(left: object, right: object) -> bool | None:
     """Return whether two items are equal, None where precision or unit leave it open."""
-    left, right = system(left), system(right)
+    left, right = to_system(left), to_system(right)
     if left is None or right is None:
         return False
     if isinstance(left, Element) and isinstance(right, Element):
@@ -117,7 +117,7 @@ def equal(left: object, right: object) -> bool | None:
     if isinstance(left, Temporal) and isinstance(right, Temporal):
         if isinstance(left, Time) != isinstance(right, Time):
             return False
-        ranked = temporal.order(left, right)
+        ranked = temporal.compare_temporals(left, right)
         return None if ranked is None else ranked == 0
     if isinstance(left, bool) or isinstance(right, bool):
         return left is right
@@ -126,7 +126,7 @@ def equal(left: object, right: object) -> bool | None:
 
 def equivalent(left: object, right: object) -> bool:
     """Return whether two items mean the same: case, spaces, digits and order put aside."""
-    left, right = system(left), system(right)
+    left, right = to_system(left), to_system(right)
     if isinstance(left, Element) and isinstance(right, Element):
         return _alike(left.value, right.value)
     if isinstance(left, str) and isinstance(right, str):
@@ -135,7 +135,7 @@ def equivalent(left: object, right: object) -> bool:
     if pair:
         values = commensurable(*pair, loose=True)
         return values is not None and _close_quantities(*pair, *values)
-    numbers = as_decimal(left), as_decimal(right)
+    numbers = to_decimal(left), to_decimal(right)
     if numbers[0] is not None and numbers[1] is not None:
         digits = min(_digits(numbers[0]), _digits(numbers[1]))
         return _rounded(numbers[0], digits) == _rounded(numbers[1], digits)
@@ -144,8 +144,8 @@ def equivalent(left: object, right: object) -> bool:
 
 def compare(left: object, right: object, what: str) -> int | None:
     """Return -1, 0 or 1, None where the order is open; refuse types that have none."""
-    left, right = system(left), system(right)
-    numbers = as_decimal(left), as_decimal(right)
+    left, right = to_system(left), to_system(right)
+    numbers = to_decimal(left), to_decimal(right)
     if numbers[0] is not None and numbers[1] is not None:
         return (numbers[0] > numbers[1]) - (numbers[0] < numbers[1])
     if isinstance(left, str) and isinstance(right, str):
@@ -156,10 +156,10 @@ def compare(left: object, right: object, what: str) -> int | None:
         return values and (values[0] > values[1]) - (values[0] < values[1])
     if isinstance(left, Temporal) and isinstance(right, Temporal):
         if isinstance(left, Time) == isinstance(right, Time):
-            return temporal.order(left, right)
+            return temporal.compare_temporals(left, right)
     if left is None or right is None:
         return None
-    raise Invalid(f"{what} does not compare {kind_of(left)} with {kind_of(right)}.")
+    raise Invalid(f"{what} does not compare {type_label(left)} with {type_label(right)}.")
 
 
 def _quantities(left: object, right: object) -> tuple[Quantity, Quantity] | None:
@@ -167,7 +167,7 @@ def _quantities(left: object, right: object) -> tuple[Quantity, Quantity] | None
         return None
     both = [
         item if isinstance(item, Quantity) else number is not None and Quantity(number)
-        for item, number in ((left, as_decimal(left)), (right, as_decimal(right)))
+        for item, number in ((left, to_decimal(left)), (right, to_decimal(right)))
     ]
     return (both[0], both[1]) if both[0] and both[1] else None
 
@@ -231,7 +231,7 @@ def _temporal(parse: Callable[[str], object]) -> Callable[[Element, object], obj
 def _quantity(item: Element, value: object) -> object:
     if not isinstance(value, dict) or "comparator" in value:
         return item
-    number = as_decimal(_number(item, value.get("value")))
+    number = to_decimal(_number(item, value.get("value")))
     code, unit = value.get("code"), value.get("unit")
     if number is None:
         return item

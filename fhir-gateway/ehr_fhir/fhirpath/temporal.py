@@ -14,12 +14,12 @@ from dataclasses import dataclass
 from functools import lru_cache
 
 __all__ = [
-    "NAMES",
+    "PART_NAMES",
     "Date",
     "DateTime",
     "Temporal",
     "Time",
-    "order",
+    "compare_temporals",
     "parse_date",
     "parse_datetime",
     "parse_time",
@@ -29,7 +29,7 @@ _DATE = re.compile(r"(\d{4})(?:-(\d\d)(?:-(\d\d))?)?")
 _CLOCK = re.compile(r"(\d\d)(?::(\d\d)(?::(\d\d)(?:\.(\d+))?)?)?")
 _ZONE = re.compile(r"(.*?)(Z|[+-]\d\d:\d\d)$")
 
-NAMES = ("year", "month", "day", "hour", "minute", "second")
+PART_NAMES = ("year", "month", "day", "hour", "minute", "second")
 _SECOND = 10**9  # spans are counted in nanoseconds
 _DAY = 86400 * _SECOND
 # The world's time zones, as the boundary functions of FHIRPath take them.
@@ -165,12 +165,12 @@ def parse_time(text: str) -> Time | None:
     return Time(parts, int(fraction[:9].ljust(9, "0")), min(len(fraction), 9))
 
 
-def order(left: Temporal, right: Temporal) -> int | None:
+def compare_temporals(left: Temporal, right: Temporal) -> int | None:
     """Return -1, 0 or 1, or None where the less precise value leaves it open.
 
-    >>> order(parse_date("2018-03"), parse_date("2018-04-01"))
+    >>> compare_temporals(parse_date("2018-03"), parse_date("2018-04-01"))
     -1
-    >>> order(parse_date("2018-03"), parse_date("2018-03-01")) is None
+    >>> compare_temporals(parse_date("2018-03"), parse_date("2018-03-01")) is None
     True
     """
     left_low, left_high = left.span()

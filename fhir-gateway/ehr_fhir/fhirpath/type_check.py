@@ -8,10 +8,10 @@ from __future__ import annotations
 
 from ehr_fhir.errors import Invalid
 from ehr_fhir.fhirpath import syntax
-from ehr_fhir.fhirpath.datatypes import TypeName, bases, elements_of, is_known
-from ehr_fhir.fhirpath.lexer import fault
+from ehr_fhir.fhirpath.datatypes import TypeName, base_types, elements_of, is_known_type
+from ehr_fhir.fhirpath.lexer import syntax_error
 
-__all__ = ["check"]
+__all__ = ["check_types"]
 
 # None: not known. The empty set does not occur: such a path is refused.
 Types = frozenset[str] | None
@@ -26,9 +26,11 @@ _UNORDERED = frozenset({"children", "descendants"})
 _OPEN = frozenset({"Resource", "DomainResource", "Element", "BackboneElement"})
 
 
-def check(tree: syntax.Node, expression: str, context_type: str, *, check_order: bool) -> None:
+def check_types(
+    tree: syntax.Node, expression: str, context_type: str, *, check_order: bool
+) -> None:
     """Refuse a path that leads nowhere from a type of context."""
-    if not is_known(context_type):
+    if not is_known_type(context_type):
         raise Invalid(f"There is no FHIR type `{context_type[:60]}`.")
     _Checker(expression, check_order).types(tree, _open(frozenset({context_type})))
 
@@ -43,7 +45,7 @@ class _Checker:
         self.check_order = check_order
 
     def fault(self, node: syntax.Node, reason: str) -> Invalid:
-        return fault(self.expression, node.position, reason)
+        return syntax_error(self.expression, node.position, reason)
 
     def types(self, node: syntax.Node, this: Types) -> Types:
         match node:
@@ -72,8 +74,8 @@ class _Checker:
 
     def is_type_of(self, name: str, this: Types) -> bool:
         if this is None:
-            return is_known(name)
-        return is_known(name) and any(name in bases(kind) for kind in this)
+            return is_known_type(name)
+        return is_known_type(name) and any(name in base_types(kind) for kind in this)
 
     def member(self, node: syntax.Member, owners: Types) -> Types:
         if owners is None:
@@ -115,7 +117,7 @@ class _Checker:
 
 
 def _named(named: TypeName) -> Types:
-    if named.namespace == "System" or not is_known(named.name):
+    if named.namespace == "System" or not is_known_type(named.name):
         return None
     return _open(frozenset({named.name}))
 

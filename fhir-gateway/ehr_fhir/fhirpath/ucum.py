@@ -10,7 +10,7 @@ from fractions import Fraction
 from functools import cache, lru_cache
 from importlib.resources import files
 
-__all__ = ["Unit", "parse_unit", "product"]
+__all__ = ["Unit", "combine_units", "parse_unit"]
 
 # The factor to the base units, and the exponent of each base unit.
 Unit = tuple[Fraction, tuple[tuple[str, int], ...]]
@@ -57,7 +57,7 @@ def parse_unit(code: str) -> Unit | None:
     return factor, _dimensions(powers)
 
 
-def product(left: str, right: str, divide: bool) -> str:
+def combine_units(left: str, right: str, divide: bool) -> str:
     """Return the code of the product or quotient of two units."""
     if divide:
         if left == right:

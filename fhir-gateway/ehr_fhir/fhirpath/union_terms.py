@@ -10,14 +10,14 @@ from collections.abc import Iterator
 
 from ehr_fhir import definitions
 from ehr_fhir.fhirpath import syntax
-from ehr_fhir.fhirpath.datatypes import bases, steps
+from ehr_fhir.fhirpath.datatypes import base_types, json_steps
 
-__all__ = ["keys_read", "terms", "terms_of"]
+__all__ = ["keep_terms_of", "required_keys", "split_union"]
 
 
-def terms_of(tree: syntax.Node, resource_type: str) -> syntax.Node:
+def keep_terms_of(tree: syntax.Node, resource_type: str) -> syntax.Node:
     """Return a union without the terms that start at another resource type."""
-    kept = [term for term in terms(tree) if _starts_at(term, resource_type)]
+    kept = [term for term in split_union(tree) if _starts_at(term, resource_type)]
     if not kept:
         return syntax.Literal(tree.position, ())
     joined = kept[0]
@@ -26,13 +26,13 @@ def terms_of(tree: syntax.Node, resource_type: str) -> syntax.Node:
     return joined
 
 
-def keys_read(tree: syntax.Node, resource_type: str) -> frozenset[str] | None:
+def required_keys(tree: syntax.Node, resource_type: str) -> frozenset[str] | None:
     """Return the JSON keys without which an expression is empty, or None if that is not known."""
-    known = steps(resource_type)
+    known = json_steps(resource_type)
     found: set[str] = set()
-    for term in terms(tree):
+    for term in split_union(tree):
         names = _names(term)
-        if names and names[0] in bases(resource_type):
+        if names and names[0] in base_types(resource_type):
             names = names[1:]
         step = known.get(names[0]) if known and names else None
         if step is None:
@@ -42,11 +42,11 @@ def keys_read(tree: syntax.Node, resource_type: str) -> frozenset[str] | None:
     return frozenset(found)
 
 
-def terms(tree: syntax.Node) -> Iterator[syntax.Node]:
+def split_union(tree: syntax.Node) -> Iterator[syntax.Node]:
     """Yield the terms of a union, or the one that an expression is."""
     if isinstance(tree, syntax.Binary) and tree.operator == "|":
-        yield from terms(tree.left)
-        yield from terms(tree.right)
+        yield from split_union(tree.left)
+        yield from split_union(tree.right)
     else:
         yield tree
 
@@ -55,7 +55,7 @@ def _starts_at(term: syntax.Node, resource_type: str) -> bool:
     names = _names(term)
     if not names or names[0] not in definitions.resource_types():
         return True
-    return names[0] in bases(resource_type)
+    return names[0] in base_types(resource_type)
 
 
 # What keeps an empty collection empty; other functions may make something of nothing.

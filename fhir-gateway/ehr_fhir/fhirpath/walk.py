@@ -12,10 +12,10 @@ from itertools import takewhile
 from typing import Any
 
 from ehr_fhir.fhirpath import syntax
-from ehr_fhir.fhirpath.datatypes import bases, steps
-from ehr_fhir.fhirpath.union_terms import terms
+from ehr_fhir.fhirpath.datatypes import base_types, json_steps
+from ehr_fhir.fhirpath.union_terms import split_union
 
-__all__ = ["Step", "Walk", "walks_of"]
+__all__ = ["Step", "Walk", "compile_walks"]
 
 # A key, an index, or a (key, value) pair that must hold.
 Step = str | int | tuple[str, str]
@@ -35,10 +35,10 @@ class Walk:
         object.__setattr__(self, "values", _walker(self.steps))
 
 
-def walks_of(tree: syntax.Node, context_type: str) -> tuple[Walk, ...] | None:
+def compile_walks(tree: syntax.Node, context_type: str) -> tuple[Walk, ...] | None:
     """Return the walks that find what an expression finds, or None if they cannot."""
     found: list[Walk] = []
-    for term in terms(tree):
+    for term in split_union(tree):
         walks = _walks(term, context_type)
         if walks is None:
             return None
@@ -52,7 +52,7 @@ def _walks(node: syntax.Node, start: str) -> list[Walk] | None:
             return []
         case syntax.Member(base=None, name=name):
             here = [Walk((), start)]
-            return here if name in bases(start) else _named(here, name)
+            return here if name in base_types(start) else _named(here, name)
         case syntax.Member(base=syntax.Node() as base, name=name):
             before = _walks(base, start)
             return None if before is None else _named(before, name)
@@ -77,7 +77,7 @@ def _walks(node: syntax.Node, start: str) -> list[Walk] | None:
 def _named(before: list[Walk], name: str) -> list[Walk] | None:
     found = []
     for walk in before:
-        known = steps(walk.datatype)
+        known = json_steps(walk.datatype)
         if known is None or walk.datatype == "Resource" or walk.target:
             return None
         step = known.get(name)

@@ -14,11 +14,11 @@ from typing import Any
 from ehr_fhir.errors import Invalid
 from ehr_fhir.geo_positions import unit_vector
 from ehr_fhir.intervals import BEGINNING, END, date_interval, period_interval, timing_interval
-from ehr_fhir.references import target, type_named, unversioned
-from ehr_fhir.string_folding import LONGEST, indexable, normal
-from ehr_fhir.units import CANONICAL, LONGEST_UNIT, Canonical, canonical
+from ehr_fhir.references import local_target, referenced_type, strip_version
+from ehr_fhir.string_folding import MAX_INDEXED_CHARACTERS, normalize_string, shorten_for_index
+from ehr_fhir.units import CANONICAL_SYSTEM, MAX_UNIT_CHARACTERS, CanonicalUnit, canonical_unit
 
-__all__ = ["Converter", "Value", "converter", "convertible"]
+__all__ = ["Converter", "Value", "find_converter", "is_convertible"]
 
 Value = tuple[Any, ...]
 # Any: the datatype of the path decides the shape, and validation has already checked it.
@@ -29,14 +29,14 @@ _ADDRESS = ("text", "line", "city", "district", "state", "postalCode", "country"
 _NAME = ("text", "family", "given", "prefix", "suffix")
 
 
-def converter(parameter_type: str, datatype: str, target_type: str | None) -> Converter:
+def find_converter(parameter_type: str, datatype: str, target_type: str | None) -> Converter:
     """Return the function that turns one value of a datatype into index values."""
     if parameter_type == "reference":
         return _reference_to(target_type)
     return _CONVERTERS[parameter_type].get(datatype, _nothing)
 
 
-def convertible(parameter_type: str, datatype: str) -> bool:
+def is_convertible(parameter_type: str, datatype: str) -> bool:
     """Say whether a parameter of a type can have values of a datatype."""
     if parameter_type == "reference":
         return datatype in ("Reference", "Resource", "canonical", "uri")
@@ -49,7 +49,7 @@ def _nothing(_: Any) -> Iterator[tuple[str, Value]]:
 
 
 def _token(system: str, code: str) -> tuple[str, Value]:
-    return "token", (indexable(system), indexable(code))
+    return "token", (shorten_for_index(system), shorten_for_index(code))
 
 
 def _coding(coding: Mapping[str, Any]) -> list[tuple[str, Value]]:
@@ -98,11 +98,11 @@ def _text(text: str) -> tuple[tuple[str, Value]]:
 
 
 def _term(text: str) -> tuple[str, Value]:
-    return _remembered(text) if len(text) <= LONGEST else _folded(text)
+    return _remembered(text) if len(text) <= MAX_INDEXED_CHARACTERS else _folded(text)
 
 
 def _folded(text: str) -> tuple[str, Value]:
-    return "string", (normal(text), indexable(text))
+    return "string", (normalize_string(text), shorten_for_index(text))
 
 
 # The names of codes and places come again and again, a person's in several parameters.
@@ -181,22 +181,22 @@ def _between(
 ) -> Iterator[tuple[str, Value]]:
     """Yield a quantity as it is written and, if it is in UCUM, in base units."""
     names = [str(unit.get(name, "")) for name in ("system", "code", "unit")]
-    written = tuple(indexable(name, LONGEST_UNIT) for name in names)
+    written = tuple(shorten_for_index(name, MAX_UNIT_CHARACTERS) for name in names)
     yield "quantity", (_open(low, BEGINNING), _open(high, END), *written)
-    if (base := canonical(names[0], names[1])) is None:
+    if (base := canonical_unit(names[0], names[1])) is None:
         return
-    upper: Canonical | None = base
+    upper: CanonicalUnit | None = base
     if unit_high is not None and unit_high is not unit:
-        upper = canonical(str(unit_high.get("system")), str(unit_high.get("code")))
+        upper = canonical_unit(str(unit_high.get("system")), str(unit_high.get("code")))
     if upper is not None and upper.unit == base.unit:
         limits = _open(low, BEGINNING, base), _open(high, END, upper)
-        yield "quantity", (*limits, CANONICAL, base.unit, "")
+        yield "quantity", (*limits, CANONICAL_SYSTEM, base.unit, "")
 
 
-def _open(value: Any, end: int, base: Canonical | None = None) -> float:
+def _open(value: Any, end: int, base: CanonicalUnit | None = None) -> float:
     if value is None:
         return float(end)
-    return float(value) if base is None else base.scaled(value)
+    return float(value) if base is None else base.to_base_units(value)
 
 
 def _limits(value: Mapping[str, Any]) -> tuple[float, float]:
@@ -219,10 +219,10 @@ def _uri(value: str) -> Iterator[tuple[str, Value]]:
 
 def _versions(url: str) -> Iterator[str]:
     """Yield a canonical address as it is written and without its version."""
-    yield indexable(url)
+    yield shorten_for_index(url)
     plain, bar, _ = url.partition("|")
     if bar and plain:
-        yield indexable(plain)
+        yield shorten_for_index(plain)
 
 
 @cache
@@ -240,7 +240,7 @@ def _reference_to(wanted: str | None) -> Converter:
 
 def _address(value: str) -> Iterator[tuple[str, Value]]:
     # A canonical or a uri; some name a resource here as a reference does.
-    if found := target(value):
+    if found := local_target(value):
         yield "reference", (found.type, found.id)
     elif not value.startswith("#"):
         for url in _versions(value):
@@ -249,15 +249,15 @@ def _address(value: str) -> Iterator[tuple[str, Value]]:
 
 def _reference(value: Mapping[str, Any], wanted: str | None) -> list[tuple[str, Value]]:
     reference = value.get("reference", "")
-    here = target(reference)
-    named = here.type if here else type_named(reference)
+    here = local_target(reference)
+    named = here.type if here else referenced_type(reference)
     if wanted and wanted != (named or value.get("type")):
         return []
     found: list[tuple[str, Value]] = []
     if here:
         found.append(("reference", (here.type, here.id)))
     elif reference and not reference.startswith("#"):
-        found.append(("reference", ("", indexable(unversioned(reference)))))
+        found.append(("reference", ("", shorten_for_index(strip_version(reference)))))
     if (identifier := value.get("identifier")) and (number := identifier.get("value")):
         found.append(_token(identifier.get("system", ""), number))
     return found

@@ -16,13 +16,13 @@ from html.parser import HTMLParser
 from typing import Any, NamedTuple
 
 from ehr_fhir import definitions
-from ehr_fhir.string_folding import folded
+from ehr_fhir.string_folding import fold_text
 
-__all__ = ["GAP", "Words", "is_ideograph", "tokens", "words_of"]
+__all__ = ["PHRASE_BREAK", "FullText", "extract_full_text", "is_ideograph", "tokenize"]
 
 # Stands between two texts, so that no phrase reaches from one into the next. It is no letter, so
 # nobody can ask for it.
-GAP = "¶"
+PHRASE_BREAK = "¶"
 # What PostgreSQL can hold: 16,383 places in a text, 255 of one word, 1 MiB.
 _MOST_WORDS = 8000
 _MOST_TIMES = 120
@@ -44,30 +44,30 @@ _INLINE = frozenset(
 )
 
 
-class Words(NamedTuple):
+class FullText(NamedTuple):
     """The words in order, a space between them: of the narrative, and of all else."""
 
     narrative: str
     content: str
 
 
-def words_of(resource: Mapping[str, Any]) -> Words:
+def extract_full_text(resource: Mapping[str, Any]) -> FullText:
     """Return what full-text search finds a validated resource by.
 
-    >>> words_of({"resourceType": "Condition", "code": {"text": "Acute 肺炎"}})
-    Words(narrative='', content='acute 肺炎 炎')
+    >>> extract_full_text({"resourceType": "Condition", "code": {"text": "Acute 肺炎"}})
+    FullText(narrative='', content='acute 肺炎 炎')
     """
     found: dict[str, None] = {}
     rest = {key: value for key, value in resource.items() if key != "text"}
     _gather(resource["resourceType"], rest, found)
     narrative = resource.get("text", {}).get("div", "")
-    return Words(_joined(_blocks(narrative)), _joined(found))
+    return FullText(_joined(_blocks(narrative)), _joined(found))
 
 
-def tokens(text: str) -> tuple[str, ...]:
+def tokenize(text: str) -> tuple[str, ...]:
     """Cut a text into folded words.
 
-    >>> tokens("Follow-up of 高血壓")
+    >>> tokenize("Follow-up of 高血壓")
     ('follow', 'up', 'of', '高血', '血压', '压')
     """
     return _remembered(text) if len(text) <= _REPEATED else _tokens(text)
@@ -84,7 +84,7 @@ def is_ideograph(character: str) -> bool:
 
 def _tokens(text: str) -> tuple[str, ...]:
     found: list[str] = []
-    for run, word in _RUNS.findall(folded(text)):
+    for run, word in _RUNS.findall(fold_text(text)):
         if word:
             found.append(word[:_LONGEST])
         else:
@@ -98,8 +98,8 @@ _remembered = lru_cache(8192)(_tokens)
 def _joined(texts: Iterable[str]) -> str:
     found: list[str] = []
     for text in texts:
-        if one := tokens(text):
-            found += (GAP, *one) if found else one
+        if one := tokenize(text):
+            found += (PHRASE_BREAK, *one) if found else one
         if len(found) > _MOST_WORDS:
             break
     if len(found) > _MOST_TIMES:
@@ -116,7 +116,7 @@ def _bounded(found: list[str]) -> Iterator[str]:
         characters += len(one)
         if characters > _MOST_CHARACTERS:
             return
-        yield one if times[one] <= _MOST_TIMES else GAP
+        yield one if times[one] <= _MOST_TIMES else PHRASE_BREAK
 
 
 # Any: the JSON of a resource, checked before.

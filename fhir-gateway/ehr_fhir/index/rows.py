@@ -12,12 +12,23 @@ from functools import cache, lru_cache
 from typing import Any, NamedTuple
 
 from ehr_fhir.errors import EhrError
-from ehr_fhir.fhirpath import Element, Expression, Walk, plain
-from ehr_fhir.index.converters import Converter, Value, converter
-from ehr_fhir.references import type_named
-from ehr_fhir.search_parameters import SearchParameter, compiled, official, slots
+from ehr_fhir.fhirpath import Element, Expression, Walk, to_json
+from ehr_fhir.index.converters import Converter, Value, find_converter
+from ehr_fhir.references import referenced_type
+from ehr_fhir.search_parameters import (
+    SearchParameter,
+    compile_expression,
+    official_parameters,
+    paired_elements,
+)
 
-__all__ = ["IndexRow", "extract", "extract_by", "indexed", "twins"]
+__all__ = [
+    "IndexRow",
+    "duplicate_parameters",
+    "extract_rows",
+    "extract_rows_for",
+    "indexed_parameters",
+]
 
 # These are columns of the resource itself.
 _COLUMNS = frozenset({"_id", "_lastUpdated"})
@@ -53,41 +64,46 @@ class _Evaluated(NamedTuple):
 _Sources = tuple[Mapping[str, list[_Source]], list[_Evaluated]]
 
 
-def extract(resource: Mapping[str, Any]) -> list[IndexRow]:
+def extract_rows(resource: Mapping[str, Any]) -> list[IndexRow]:
     """Return the index rows of a validated resource, each once.
 
-    >>> extract({"resourceType": "Encounter", "status": "finished"})
+    >>> extract_rows({"resourceType": "Encounter", "status": "finished"})
     [IndexRow(kind='token', code='status', values=('', 'finished', 0))]
     """
     return _rows(resource, _official(resource["resourceType"]))
 
 
-def extract_by(resource: Mapping[str, Any], wanted: tuple[SearchParameter, ...]) -> list[IndexRow]:
+def extract_rows_for(
+    resource: Mapping[str, Any], wanted: tuple[SearchParameter, ...]
+) -> list[IndexRow]:
     """Return the index rows of a validated resource for some parameters of its type."""
     return _rows(resource, _added(wanted))
 
 
-def indexed(resource_type: str) -> Iterator[SearchParameter]:
+def indexed_parameters(resource_type: str) -> Iterator[SearchParameter]:
     """Yield R4's parameters of a resource type that have index rows of their own."""
-    for parameter in official(resource_type).values():
-        if parameter.supported and parameter.code not in {*_COLUMNS, *twins(resource_type)}:
+    for parameter in official_parameters(resource_type).values():
+        if parameter.is_indexed and parameter.code not in {
+            *_COLUMNS,
+            *duplicate_parameters(resource_type),
+        }:
             yield parameter
 
 
 @cache
-def twins(resource_type: str) -> Mapping[str, str]:
+def duplicate_parameters(resource_type: str) -> Mapping[str, str]:
     """Return code -> the earlier code with the same rows.
 
-    >>> dict(twins("Patient"))
+    >>> dict(duplicate_parameters("Patient"))
     {'phonetic': 'name'}
     """
     first: dict[object, str] = {}
     found = {}
-    for code, one in sorted(official(resource_type).items()):
-        if one.supported and one.expression:
+    for code, one in sorted(official_parameters(resource_type).items()):
+        if one.is_indexed and one.expression:
             # The walks alone: an official expression names every type that has the parameter.
-            walks = compiled(one.expression, resource_type).walks
-            paired = slots(resource_type).get(code)
+            walks = compile_expression(one.expression, resource_type).walks
+            paired = paired_elements(resource_type).get(code)
             known = first.setdefault((one.type, walks or one.expression, paired), code)
             if known != code:
                 found[code] = known
@@ -136,9 +152,9 @@ def _evaluate(one: _Evaluated, resource: Mapping[str, Any]) -> Iterator[tuple[st
         return
     for item in _items(one.expression, resource):
         datatype = item.type if isinstance(item, Element) else _SYSTEM.get(type(item), "string")
-        value = plain(item)
+        value = to_json(item)
         if value is not None:
-            yield from converter(one.type, datatype, None)(value)
+            yield from find_converter(one.type, datatype, None)(value)
 
 
 def _items(expression: Expression, resource: Mapping[str, Any]) -> list[Any]:
@@ -154,13 +170,13 @@ _SYSTEM = {bool: "boolean", int: "integer"}
 
 def _stub(reference: str) -> Mapping[str, Any] | None:
     """Stand in for what a reference names: its type is all that an index may depend on."""
-    kind = type_named(reference)
+    kind = referenced_type(reference)
     return {"resourceType": kind} if kind else None
 
 
 @cache
 def _official(resource_type: str) -> _Sources:
-    return _sources(indexed(resource_type))
+    return _sources(indexed_parameters(resource_type))
 
 
 @lru_cache(256)
@@ -172,13 +188,15 @@ def _sources(wanted: Iterable[SearchParameter]) -> _Sources:
     codes: dict[tuple[Walk, Converter, str | None], list[str]] = {}
     evaluated: list[_Evaluated] = []
     for parameter in wanted:
-        walks = parameter.compiled.walks
+        walks = parameter.compiled_expression.walks
         if walks is None:
-            evaluated.append(_Evaluated(parameter.code, parameter.type, parameter.compiled))
+            evaluated.append(
+                _Evaluated(parameter.code, parameter.type, parameter.compiled_expression)
+            )
             continue
-        counted = slots(parameter.resource_type).get(parameter.code, frozenset())
+        counted = paired_elements(parameter.resource_type).get(parameter.code, frozenset())
         for walk in walks:
-            convert = converter(parameter.type, walk.datatype, walk.target)
+            convert = find_converter(parameter.type, walk.datatype, walk.target)
             first = str(walk.steps[0])
             slot = first if first in counted else None
             codes.setdefault((walk, convert, slot), []).append(parameter.code)

@@ -13,26 +13,33 @@ from typing import Any
 
 from ehr_fhir import definitions
 from ehr_fhir.fhirpath import Element
-from ehr_fhir.fhirpath.datatypes import PRIMITIVES, TEXTS, bases, steps
+from ehr_fhir.fhirpath.datatypes import PRIMITIVES, STRING_TYPES, base_types, json_steps
 
-__all__ = ["Field", "Slot", "Value", "field_of", "object_of", "slot_of"]
+__all__ = [
+    "ElementDefinition",
+    "ParameterValue",
+    "Slot",
+    "ensure_object",
+    "find_element",
+    "slot_of_element",
+]
 
 # A value, and the object beside it that holds a primitive's id and extensions.
 Pair = tuple[Any, Any]
 
 
 @dataclass(frozen=True)
-class Value:
+class ParameterValue:
     """What a parameter brings: one value with its type, a resource, or the parts of an element."""
 
     suffix: str = ""
     # Any: JSON of every shape.
     value: Any = None
     shadow: Any = None
-    parts: tuple[tuple[str, Value], ...] | None = None
+    parts: tuple[tuple[str, ParameterValue], ...] | None = None
 
     @classmethod
-    def of(cls, part: Mapping[str, Any]) -> Value | None:
+    def of(cls, part: Mapping[str, Any]) -> ParameterValue | None:
         """Read the value of a parameter; nothing where there is none."""
         for key in part:
             plain = key.removeprefix("_")
@@ -52,7 +59,7 @@ class Value:
 
 
 @dataclass(frozen=True)
-class Field:
+class ElementDefinition:
     """One element of a type: its name, the types it takes, and whether it repeats."""
 
     name: str
@@ -60,7 +67,7 @@ class Field:
     choice: bool
     repeats: bool
 
-    def takes(self, value: Value) -> bool:
+    def accepts(self, value: ParameterValue) -> bool:
         """Say whether a value is of a type that the element takes."""
         if self.choice:
             return self.key_for(value) in self.kinds
@@ -68,19 +75,19 @@ class Field:
         if value.parts is not None:
             return self._complete(kind, value.parts)
         if kind in PRIMITIVES:
-            both_texts = kind in TEXTS and value.type in TEXTS
-            return both_texts or value.type in bases(kind) or kind in _bases(value.type)
-        return value.type == kind or kind in _bases(value.type) or value.type in bases(kind)
+            both_texts = kind in STRING_TYPES and value.type in STRING_TYPES
+            return both_texts or value.type in base_types(kind) or kind in _bases(value.type)
+        return value.type == kind or kind in _bases(value.type) or value.type in base_types(kind)
 
-    def key_for(self, value: Value) -> str:
+    def key_for(self, value: ParameterValue) -> str:
         """Return the JSON key under which a value stands."""
         return f"{self.name}{value.suffix}" if self.choice else self.name
 
-    def present(self, holder: Mapping[str, Any]) -> bool:
+    def is_present_in(self, holder: Mapping[str, Any]) -> bool:
         """Say whether an object has this element, as whichever of its types."""
         return any(key in holder or f"_{key}" in holder for key in self.kinds)
 
-    def json(self, value: Value) -> Pair:
+    def to_pair(self, value: ParameterValue) -> Pair:
         """Return a value as JSON."""
         if value.parts is None:
             # One patch may be applied many times; what is stored must be its own.
@@ -88,19 +95,19 @@ class Field:
         kind = self.kinds[self.name]
         holder: dict[str, Any] = {}
         for name, part in value.parts:
-            field = field_of(kind, name)
-            if field is not None:
-                slot = Slot(holder, field.key_for(part), field.repeats)
-                slot.put([*slot.pairs(), field.json(part)])
+            definition = find_element(kind, name)
+            if definition is not None:
+                slot = Slot(holder, definition.key_for(part), definition.repeats)
+                slot.write_pairs([*slot.read_pairs(), definition.to_pair(part)])
         return holder, None
 
     @staticmethod
-    def _complete(kind: str, parts: Sequence[tuple[str, Value]]) -> bool:
+    def _complete(kind: str, parts: Sequence[tuple[str, ParameterValue]]) -> bool:
         for name, part in parts:
-            field = field_of(kind, name)
-            if field is None or not field.takes(part):
+            definition = find_element(kind, name)
+            if definition is None or not definition.accepts(part):
                 return False
-            if not field.repeats and [one for one, _ in parts].count(name) > 1:
+            if not definition.repeats and [one for one, _ in parts].count(name) > 1:
                 return False
         return kind not in PRIMITIVES
 
@@ -113,14 +120,14 @@ class Slot:
     key: str
     repeats: bool
 
-    def pairs(self) -> list[Pair]:
+    def read_pairs(self) -> list[Pair]:
         """Return what stands there, each value with what is beside it."""
         value, shadow = self.holder.get(self.key), self.holder.get(f"_{self.key}")
         if self.repeats:
             return list(zip_longest(value or [], shadow or []))
         return [] if value is None and shadow is None else [(value, shadow)]
 
-    def put(self, pairs: Sequence[Pair]) -> None:
+    def write_pairs(self, pairs: Sequence[Pair]) -> None:
         """Put these in the place of what stands there; no empty list is left."""
         for number, key in enumerate((self.key, f"_{self.key}")):
             column = [pair[number] for pair in pairs]
@@ -130,37 +137,37 @@ class Slot:
                 self.holder[key] = column if self.repeats else column[0]
 
 
-def field_of(owner: str, name: str) -> Field | None:
+def find_element(owner: str, name: str) -> ElementDefinition | None:
     """Return an element of a type, by its name or by the JSON key of one of its types.
 
-    >>> field_of("Observation", "valueQuantity").name, field_of("Patient", "name").repeats
+    >>> find_element("Observation", "valueQuantity").name, find_element("Patient", "name").repeats
     ('value', True)
     """
-    known = steps(owner) or {}
+    known = json_steps(owner) or {}
     for plain, step in known.items():
         if name in (plain, step.key) or (step.choices and name in step.choices):
             kinds = step.choices or {step.key: step.type}
-            return Field(plain, kinds, step.choices is not None, _repeats(owner, plain))
+            return ElementDefinition(plain, kinds, step.choices is not None, _repeats(owner, plain))
     return None
 
 
-def object_of(element: Element) -> dict[str, Any]:
+def ensure_object(element: Element) -> dict[str, Any]:
     """Return the JSON object that holds an element's own elements, made where it is missing."""
     if isinstance(element.value, dict):
         return element.value
     if isinstance(element.shadow, dict):
         return element.shadow
     shadow: dict[str, Any] = {}
-    slot = slot_of(element)
+    slot = slot_of_element(element)
     if slot is not None:
-        pairs = slot.pairs()
+        pairs = slot.read_pairs()
         at = element.index or 0
         pairs[at] = (pairs[at][0], shadow)
-        slot.put(pairs)
+        slot.write_pairs(pairs)
     return shadow
 
 
-def slot_of(element: Element) -> Slot | None:
+def slot_of_element(element: Element) -> Slot | None:
     """Return where an element stands; a whole resource stands nowhere."""
     parent = element.parent
     if parent is None:
@@ -178,4 +185,4 @@ def _repeats(owner: str, name: str) -> bool:
 
 
 def _bases(name: str) -> frozenset[str]:
-    return bases(name) if name in PRIMITIVES or name in definitions.elements() else frozenset()
+    return base_types(name) if name in PRIMITIVES or name in definitions.elements() else frozenset()

@@ -14,14 +14,21 @@ from typing import Any
 from ehr_fhir.errors import EhrError, Invalid, TooCostly, Unprocessable
 from ehr_fhir.fhirpath import Element, Expression, compile  # noqa: A004 - as re.compile
 from ehr_fhir.fhirpath.parser import parse
-from ehr_fhir.fhirpath.syntax import Call, Variable, every
-from ehr_fhir.patch.element_slots import Field, Slot, Value, field_of, object_of, slot_of
+from ehr_fhir.fhirpath.syntax import Call, Variable, iterate_nodes
+from ehr_fhir.patch.element_slots import (
+    ElementDefinition,
+    ParameterValue,
+    Slot,
+    ensure_object,
+    find_element,
+    slot_of_element,
+)
 from ehr_fhir.validation.validate import validate
 
-__all__ = ["MOST_OPERATIONS", "PathOperation", "apply", "operations"]
+__all__ = ["MAX_OPERATIONS", "PathOperation", "apply_fhirpath_patch", "parse_fhirpath_patch"]
 
 # Fewer than of JSON Patch: each evaluates an expression.
-MOST_OPERATIONS = 100
+MAX_OPERATIONS = 100
 _PARTS = {
     "add": ("path", "name", "value"),
     "delete": ("path",),
@@ -50,7 +57,7 @@ class PathOperation:
     type: str
     path: str
     name: str = ""
-    value: Value | None = None
+    value: ParameterValue | None = None
     index: int = 0
     source: int = 0
     destination: int = 0
@@ -61,16 +68,16 @@ class PathOperation:
         return Unprocessable(f"Operation {self.number} ({self.type}) {text}.", expression=where)
 
 
-def operations(parameters: Mapping[str, Any]) -> tuple[PathOperation, ...]:
+def parse_fhirpath_patch(parameters: Mapping[str, Any]) -> tuple[PathOperation, ...]:
     """Check the form of every operation before any is carried out."""
     validate(parameters, "Parameters")
     found = parameters.get("parameter", [])
-    if len(found) > MOST_OPERATIONS:
-        raise TooCostly(f"A FHIRPath Patch may have at most {MOST_OPERATIONS} operations.")
+    if len(found) > MAX_OPERATIONS:
+        raise TooCostly(f"A FHIRPath Patch may have at most {MAX_OPERATIONS} operations.")
     return tuple(_operation(number, item) for number, item in enumerate(found))
 
 
-def apply(
+def apply_fhirpath_patch(
     resource: Mapping[str, Any], patch: Sequence[PathOperation], now: datetime
 ) -> dict[str, Any]:
     """Return a resource after every operation; what was given is left as it was."""
@@ -99,7 +106,7 @@ def _operation(number: int, item: Mapping[str, Any]) -> PathOperation:
     if set(parts) != {"type", *_PARTS[kind]}:
         raise _malformed(number, f"must have these parts: type, {', '.join(_PARTS[kind])}")
     numbers = {name: _whole(number, parts[name], name) for name in _NUMBERS if name in parts}
-    value = Value.of(parts["value"]) if "value" in parts else None
+    value = ParameterValue.of(parts["value"]) if "value" in parts else None
     if "value" in parts and value is None:
         raise _malformed(number, "must have a `value` with one value, a resource or parts")
     name = _text(number, parts, "name") if "name" in parts else ""
@@ -124,7 +131,7 @@ def _whole(number: int, part: Mapping[str, Any], name: str) -> int:
 def _judge(operation: PathOperation) -> None:
     if len(operation.path) > _LONGEST_PATH:
         raise TooCostly(f"A path of a patch has at most {_LONGEST_PATH} characters.")
-    for node in every(parse(operation.path)):
+    for node in iterate_nodes(parse(operation.path)):
         if isinstance(node, Variable):
             raise operation.fault("has a path with a variable, which a patch may not have")
         if isinstance(node, Call) and node.name not in _FUNCTIONS:
@@ -164,40 +171,40 @@ def _carry_out(operation: PathOperation, found: list[Element]) -> None:
 
 
 def _add(operation: PathOperation, target: Element) -> None:
-    field = field_of(target.type, operation.name.removesuffix("[x]"))
-    if field is None:
+    definition = find_element(target.type, operation.name.removesuffix("[x]"))
+    if definition is None:
         raise operation.fault("names an element that this type does not have", target.path)
-    value = _fitting(operation, field, target.path)
-    slot = Slot(object_of(target), field.key_for(value), field.repeats)
-    pairs = slot.pairs()
-    if not field.repeats and field.present(slot.holder):
+    value = _fitting(operation, definition, target.path)
+    slot = Slot(ensure_object(target), definition.key_for(value), definition.repeats)
+    pairs = slot.read_pairs()
+    if not definition.repeats and definition.is_present_in(slot.holder):
         raise operation.fault("adds what is there already; replace it", target.path)
-    slot.put([*pairs, field.json(value)])
+    slot.write_pairs([*pairs, definition.to_pair(value)])
 
 
 def _change(operation: PathOperation, target: Element) -> None:
-    slot = slot_of(target)
+    slot = slot_of_element(target)
     parent = target.parent
     if slot is None or parent is None:
         raise operation.fault("cannot take the whole resource", target.path)
     at = target.index or 0
-    pairs = slot.pairs()
+    pairs = slot.read_pairs()
     if operation.type == "delete":
-        slot.put([*pairs[:at], *pairs[at + 1 :]])
+        slot.write_pairs([*pairs[:at], *pairs[at + 1 :]])
         return
-    field = field_of(parent.type, target.key)
-    if field is None:
+    definition = find_element(parent.type, target.key)
+    if definition is None:
         raise operation.fault("has a path to an element that cannot be replaced", target.path)
-    value = _fitting(operation, field, target.path)
-    pairs[at] = field.json(value)
-    if field.key_for(value) != target.key:
-        slot.put([])
-    Slot(slot.holder, field.key_for(value), slot.repeats).put(pairs)
+    value = _fitting(operation, definition, target.path)
+    pairs[at] = definition.to_pair(value)
+    if definition.key_for(value) != target.key:
+        slot.write_pairs([])
+    Slot(slot.holder, definition.key_for(value), slot.repeats).write_pairs(pairs)
 
 
 def _in_list(operation: PathOperation, found: list[Element]) -> None:
-    slot = slot_of(found[0]) if found else None
-    pairs = slot.pairs() if slot else []
+    slot = slot_of_element(found[0]) if found else None
+    pairs = slot.read_pairs() if slot else []
     parent = found[0].parent if found else None
     if slot is None or parent is None or not slot.repeats or len(pairs) != len(found):
         raise operation.fault("must have a path that selects the whole of one list")
@@ -208,15 +215,17 @@ def _in_list(operation: PathOperation, found: list[Element]) -> None:
             raise operation.fault("names a place beyond the end of the list", parent.path)
         pairs.insert(operation.destination, pairs.pop(operation.source))
     else:
-        field = field_of(parent.type, slot.key)
-        if field is None or operation.index > len(pairs):
+        definition = find_element(parent.type, slot.key)
+        if definition is None or operation.index > len(pairs):
             raise operation.fault("names a place beyond the end of the list", parent.path)
-        pairs.insert(operation.index, field.json(_fitting(operation, field, parent.path)))
-    slot.put(pairs)
+        pairs.insert(
+            operation.index, definition.to_pair(_fitting(operation, definition, parent.path))
+        )
+    slot.write_pairs(pairs)
 
 
-def _fitting(operation: PathOperation, field: Field, place: str) -> Value:
-    if operation.value is None or not field.takes(operation.value):
+def _fitting(operation: PathOperation, definition: ElementDefinition, place: str) -> ParameterValue:
+    if operation.value is None or not definition.accepts(operation.value):
         raise operation.fault("has a value of a type that this element does not take", place)
     return operation.value
 

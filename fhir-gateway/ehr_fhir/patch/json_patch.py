@@ -14,9 +14,15 @@ from typing import Any
 from ehr_fhir.errors import Invalid, TooCostly, Unprocessable
 from ehr_fhir.json_text import check_depth, parse_array
 
-__all__ = ["MOST_OPERATIONS", "Operation", "apply", "operations", "read"]
+__all__ = [
+    "MAX_OPERATIONS",
+    "Operation",
+    "apply_json_patch",
+    "parse_json_patch",
+    "parse_operations",
+]
 
-MOST_OPERATIONS = 1000
+MAX_OPERATIONS = 1000
 _MOST_COPIED = 4_000_000
 _INDEX = re.compile(r"0|[1-9][0-9]{0,8}")
 _WRONG_ESCAPE = re.compile(r"~(?![01])")
@@ -52,22 +58,23 @@ class _Document:
     copied: int = 0
 
 
-def read(body: bytes) -> tuple[Operation, ...]:
+def parse_json_patch(body: bytes) -> tuple[Operation, ...]:
     """Return the operations of a patch document."""
-    return operations(parse_array(body))
+    return parse_operations(parse_array(body))
 
 
-def operations(document: Sequence[Any]) -> tuple[Operation, ...]:
+def parse_operations(document: Sequence[Any]) -> tuple[Operation, ...]:
     """Check the form of every operation before any is carried out (RFC 6902 §4)."""
-    if len(document) > MOST_OPERATIONS:
-        raise TooCostly(f"A patch may have at most {MOST_OPERATIONS} operations.")
+    if len(document) > MAX_OPERATIONS:
+        raise TooCostly(f"A patch may have at most {MAX_OPERATIONS} operations.")
     return tuple(_operation(number, item) for number, item in enumerate(document))
 
 
-def apply(content: Any, patch: Sequence[Operation]) -> Any:
+def apply_json_patch(content: Any, patch: Sequence[Operation]) -> Any:
     """Return content after every operation; what was given is left as it was.
 
-    >>> apply({"a": [1, 2]}, operations([{"op": "move", "from": "/a/0", "path": "/a/1"}]))
+    >>> move = parse_operations([{"op": "move", "from": "/a/0", "path": "/a/1"}])
+    >>> apply_json_patch({"a": [1, 2]}, move)
     {'a': [2, 1]}
     """
     document = _Document(_copied(content))

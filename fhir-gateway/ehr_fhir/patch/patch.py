@@ -15,7 +15,7 @@ from ehr_fhir.patch import fhirpath_patch, json_patch
 from ehr_fhir.patch.fhirpath_patch import PathOperation
 from ehr_fhir.patch.json_patch import Operation
 
-__all__ = ["JSON_PATCH", "Patch", "patch_of_body", "patch_of_entry"]
+__all__ = ["JSON_PATCH", "Patch", "parse_patch_body", "parse_patch_entry"]
 
 JSON_PATCH = "application/json-patch+json"
 
@@ -29,9 +29,9 @@ class Patch:
 
     def apply(self, resource: Mapping[str, Any], now: datetime) -> dict[str, Any]:
         """Return the resource after the patch; its type and id stay."""
-        changed = json_patch.apply(resource, self.json)
+        changed = json_patch.apply_json_patch(resource, self.json)
         if self.fhirpath:
-            changed = fhirpath_patch.apply(changed, self.fhirpath, now)
+            changed = fhirpath_patch.apply_fhirpath_patch(changed, self.fhirpath, now)
         check_depth(changed)
         kind = str(resource["resourceType"])
         if not isinstance(changed, dict) or changed.get("resourceType") != kind:
@@ -43,22 +43,22 @@ class Patch:
         return kept if isinstance(kept, dict) else {}
 
 
-def patch_of_body(body: bytes, content_type: str) -> Patch:
+def parse_patch_body(body: bytes, content_type: str) -> Patch:
     """Read the body of a PATCH: JSON Patch by its own media type, else a Parameters resource."""
     if content_type == JSON_PATCH:
-        return Patch(json=json_patch.read(body))
-    return Patch(fhirpath=fhirpath_patch.operations(parse(body)))
+        return Patch(json=json_patch.parse_json_patch(body))
+    return Patch(fhirpath=fhirpath_patch.parse_fhirpath_patch(parse(body)))
 
 
-def patch_of_entry(resource: Mapping[str, Any]) -> Patch:
+def parse_patch_entry(resource: Mapping[str, Any]) -> Patch:
     """Read a Bundle entry's patch: a Binary that holds a JSON Patch, or Parameters."""
     if resource.get("resourceType") == "Parameters":
-        return Patch(fhirpath=fhirpath_patch.operations(resource))
+        return Patch(fhirpath=fhirpath_patch.parse_fhirpath_patch(resource))
     if resource.get("resourceType") != "Binary" or resource.get("contentType") != JSON_PATCH:
         raise Invalid(f"PATCH takes a Parameters resource, or a Binary of type {JSON_PATCH}.")
     data: Any = resource.get("data")
     try:
-        return Patch(json=json_patch.read(b64decode(data, validate=True)))
+        return Patch(json=json_patch.parse_json_patch(b64decode(data, validate=True)))
     except (TypeError, ValueError, Error):
         raise Invalid("The Binary's data is not base64.", expression="Binary.data") from None
 

@@ -8,18 +8,18 @@ from functools import cache
 from ehr_fhir import definitions
 from ehr_fhir.compartments import compartment_parameters
 from ehr_fhir.errors import NotFound
-from ehr_fhir.search.filters import AnyOf, Clause, Filter, InCompartment, known
+from ehr_fhir.search.filters import AnyOf, Clause, Filter, InCompartment, served_parameter
 from ehr_fhir.search.value_parser import SearchValue
-from ehr_fhir.search_parameters import parameters
+from ehr_fhir.search_parameters import parameters_of
 
-__all__ = ["COMPARTMENTS", "in_compartment", "types_in"]
+__all__ = ["COMPARTMENTS", "compartment_filter", "compartment_types"]
 
 COMPARTMENTS = ("Device", "Encounter", "Patient", "Practitioner", "RelatedPerson")
 # In a definition: the resource that the compartment is of.
 _ITSELF = "{def}"
 
 
-def in_compartment(owner: str, identity: str, resource_type: str) -> Filter:
+def compartment_filter(owner: str, identity: str, resource_type: str) -> Filter:
     """Return the filter for one type in the compartment of one resource.
 
     A patient's is the record that consent is judged by: R4's compartment and a little more.
@@ -33,17 +33,17 @@ def in_compartment(owner: str, identity: str, resource_type: str) -> Filter:
     for code in codes:
         if code == _ITSELF:
             value = SearchValue(code=identity)
-            groups.append((Clause(known(resource_type, "_id"), None, (value,)),))
-        elif code in parameters(resource_type):
+            groups.append((Clause(served_parameter(resource_type, "_id"), None, (value,)),))
+        elif code in parameters_of(resource_type):
             value = SearchValue(system=owner, code=identity)
-            groups.append((Clause(known(resource_type, code), None, (value,)),))
+            groups.append((Clause(served_parameter(resource_type, code), None, (value,)),))
     return AnyOf(tuple(groups))
 
 
-def types_in(owner: str) -> list[str]:
+def compartment_types(owner: str) -> list[str]:
     """Return the types that have a place in a compartment.
 
-    >>> types_in("Encounter")[:2]
+    >>> compartment_types("Encounter")[:2]
     ['CarePlan', 'CareTeam']
     """
     if owner != "Patient":
@@ -54,7 +54,7 @@ def types_in(owner: str) -> list[str]:
 
 @cache
 def _compartments() -> Mapping[str, Mapping[str, list[str]]]:
-    rows: Mapping[str, Mapping[str, list[str]]] = definitions.load("compartments.json")
+    rows: Mapping[str, Mapping[str, list[str]]] = definitions.load_definition("compartments.json")
     return {
         owner: {kind: codes for kind, codes in kinds.items() if kind != "AuditEvent"}
         for owner, kinds in rows.items()

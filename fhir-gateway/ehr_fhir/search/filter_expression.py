@@ -15,10 +15,10 @@ from ehr_fhir.search.filters import (
     Clause,
     Filter,
     Not,
-    Unknown,
-    chained,
-    known,
-    modifiers,
+    UnknownParameter,
+    allowed_modifiers,
+    parse_chain,
+    served_parameter,
 )
 from ehr_fhir.search.value_parser import SearchValue, parse_value
 from ehr_fhir.search_parameters import SearchParameter
@@ -129,7 +129,7 @@ class _Parser:
             text = _ESCAPE.sub(r"\1", text[1:-1])
         try:
             return _compared(self.resource_type, path.text, operator.text, text)
-        except (Invalid, Unknown) as error:
+        except (Invalid, UnknownParameter) as error:
             where = f"`_filter`, character {path.position + 1}"
             code = error.issues[0].code if isinstance(error, Invalid) else "not-supported"
             raise Invalid(f"{where}: {error}", issue_code=code) from None
@@ -157,9 +157,9 @@ def _compared(kind: str, path: str, operator: str, text: str, depth: int = 0) ->
         raise Invalid("a filter in brackets is not served; use `_has`.", issue_code="not-supported")
     head, dot, rest = path.partition(".")
     code, _, modifier = head.partition(":")
-    parameter = known(kind, code)
+    parameter = served_parameter(kind, code)
     if dot:
-        found = chained(
+        found = parse_chain(
             parameter,
             modifier,
             depth,
@@ -179,7 +179,7 @@ def _compared(kind: str, path: str, operator: str, text: str, depth: int = 0) ->
 
 def _of_type(parameter: SearchParameter, operator: str, text: str) -> Filter:
     kind = parameter.type
-    if parameter.full_text:
+    if parameter.is_full_text:
         text = f"`{parameter.code}` is a parameter of its own beside `_filter`."
         raise Invalid(text, issue_code="not-supported")
     if text == "":
@@ -200,7 +200,7 @@ def _of_type(parameter: SearchParameter, operator: str, text: str) -> Filter:
 
 def _clause(parameter: SearchParameter, modifier: str | None, value: SearchValue) -> Clause:
     own = {"ends", "equals"}
-    if parameter.components or (modifier and modifier not in {*modifiers(parameter), *own}):
+    if parameter.components or (modifier and modifier not in {*allowed_modifiers(parameter), *own}):
         raise Invalid(f"`{parameter.code}` is not compared like this.", issue_code="not-supported")
     return Clause(parameter, modifier, (value,))
 

@@ -8,27 +8,30 @@ from dataclasses import dataclass
 
 from ehr_fhir import definitions
 from ehr_fhir.errors import Invalid, TooCostly
-from ehr_fhir.search.full_text_query import MOST_WORDS
-from ehr_fhir.search.value_parser import SearchValue, parse_value, split
-from ehr_fhir.search_parameters import SearchParameter, parameters
+from ehr_fhir.search.full_text_query import MAX_WORDS
+from ehr_fhir.search.value_parser import SearchValue, parse_value, split_unescaped
+from ehr_fhir.search_parameters import SearchParameter, parameters_of
 
 __all__ = [
-    "CONTROLS",
     "MOST_HOPS",
     "MOST_VALUES",
+    "RESULT_PARAMETERS",
+    "SPECIAL_PARAMETERS",
     "AnyOf",
     "Chain",
     "Clause",
     "Composite",
     "Filter",
-    "Has",
     "InCompartment",
     "Not",
-    "Unknown",
-    "hops",
-    "known",
+    "ReverseChain",
+    "UnknownParameter",
+    "allowed_modifiers",
+    "count_hops",
+    "parse_chain",
+    "parse_filter",
+    "served_parameter",
 ]
-__all__ += ["SPECIAL", "chained", "modifiers", "parse_filter"]
 
 # Steps of one search from one resource to another; each is judged by consent, and costs.
 MOST_HOPS = 12
@@ -38,7 +41,7 @@ MOST_VALUES = 200
 _LONGEST = 4
 # Beyond these a chain must name the type it goes to: R4's "any resource" is 145 types.
 _MOST_TARGETS = 4
-CONTROLS = frozenset(
+RESULT_PARAMETERS = frozenset(
     {"_count", "_cursor", "_elements", "_include", "_revinclude", "_sort", "_summary", "_total"}
 )
 _BARE = frozenset({"_content", "_id", "_lastUpdated", "_text"})
@@ -56,11 +59,11 @@ _MODIFIERS: dict[str, set[str]] = {
 _CODED = frozenset({"CodeableConcept", "Coding"})
 # Parameters of every search that filter by no values of their own, and the type they are said to
 # have. `_type` is for searches of several types.
-SPECIAL = {name: "special" for name in ("_explain", "_filter", "_has", "_list", "_type")}
+SPECIAL_PARAMETERS = {name: "special" for name in ("_explain", "_filter", "_has", "_list", "_type")}
 _NOT_SERVED = frozenset({"_contained", "_containedType", "_query", "_score"})
 
 
-class Unknown(Exception):
+class UnknownParameter(Exception):
     """A parameter that this server does not know or serve; lenient handling passes over it."""
 
 
@@ -82,7 +85,7 @@ class Chain:
 
 
 @dataclass(frozen=True)
-class Has:
+class ReverseChain:
     """A resource that the filter holds for must refer to this type by a parameter of its own."""
 
     referred: str
@@ -119,7 +122,7 @@ class InCompartment:
     patient: str
 
 
-Filter = AnyOf | Chain | Clause | Composite | Has | InCompartment | Not
+Filter = AnyOf | Chain | Clause | Composite | ReverseChain | InCompartment | Not
 
 
 def parse_filter(resource_type: str, name: str, text: str, depth: int = 0) -> Filter | None:
@@ -132,9 +135,9 @@ def parse_filter(resource_type: str, name: str, text: str, depth: int = 0) -> Fi
         return _in_list(resource_type, text)
     head, dot, rest = name.partition(".")
     code, _, modifier = head.partition(":")
-    parameter = known(resource_type, code)
+    parameter = served_parameter(resource_type, code)
     if dot:
-        return chained(
+        return parse_chain(
             parameter, modifier, depth, lambda kind: parse_filter(kind, rest, text, depth + 1)
         )
     if text == "":
@@ -145,30 +148,38 @@ def parse_filter(resource_type: str, name: str, text: str, depth: int = 0) -> Fi
     return Clause(parameter, modifier or None, _values(parameter, modifier, name, text))
 
 
-def known(resource_type: str, code: str) -> SearchParameter:
+def served_parameter(resource_type: str, code: str) -> SearchParameter:
     """Return a parameter that is served, or say which name comes nearest."""
-    found = parameters(resource_type)
-    if code in found and found[code].searched:
+    found = parameters_of(resource_type)
+    if code in found and found[code].is_searchable:
         return found[code]
     if code in found or code in _NOT_SERVED:
-        raise Unknown(f"The search parameter `{code}` is not served; no other replaces it.")
+        raise UnknownParameter(
+            f"The search parameter `{code}` is not served; no other replaces it."
+        )
     if code == "_explain":
-        raise Unknown("`_explain` is for a search of one type at its own address.")
+        raise UnknownParameter("`_explain` is for a search of one type at its own address.")
     if code == "_type":
-        raise Unknown("`_type` is for a search of several types: ask at the address of all.")
-    names = [*(name for name, one in found.items() if one.searched), *CONTROLS, *SPECIAL]
+        raise UnknownParameter(
+            "`_type` is for a search of several types: ask at the address of all."
+        )
+    names = [
+        *(name for name, one in found.items() if one.is_searchable),
+        *RESULT_PARAMETERS,
+        *SPECIAL_PARAMETERS,
+    ]
     nearest = difflib.get_close_matches(code, names, 1, 0)
-    raise Unknown(
+    raise UnknownParameter(
         f"{resource_type} has no search parameter `{code}`; the nearest name is `{nearest[0]}`."
     )
 
 
-def modifiers(parameter: SearchParameter) -> list[str]:
+def allowed_modifiers(parameter: SearchParameter) -> list[str]:
     """Return the modifiers that a parameter takes, without the types of a reference.
 
-    >>> modifiers(known("Patient", "identifier"))
+    >>> allowed_modifiers(served_parameter("Patient", "identifier"))
     ['in', 'missing', 'not', 'not-in', 'of-type', 'text']
-    >>> modifiers(known("Observation", "code"))
+    >>> allowed_modifiers(served_parameter("Observation", "code"))
     ['above', 'below', 'in', 'missing', 'not', 'not-in', 'text']
     """
     if parameter.code in _BARE:
@@ -182,28 +193,28 @@ def modifiers(parameter: SearchParameter) -> list[str]:
     return sorted(found)
 
 
-def hops(filters: Sequence[Filter]) -> int:
+def count_hops(filters: Sequence[Filter]) -> int:
     """Count the steps from one resource to another."""
     found = 0
     for one in filters:
         if isinstance(one, Chain):
-            found += len(one.targets) + hops([after for _, after in one.targets])
-        elif isinstance(one, Has):
-            found += 1 + hops([one.filter])
+            found += len(one.targets) + count_hops([after for _, after in one.targets])
+        elif isinstance(one, ReverseChain):
+            found += 1 + count_hops([one.filter])
         elif isinstance(one, AnyOf):
-            found += sum(map(hops, one.groups))
+            found += sum(map(count_hops, one.groups))
         elif isinstance(one, Not):
-            found += hops([one.filter])
+            found += count_hops([one.filter])
     return found
 
 
-def chained(
+def parse_chain(
     parameter: SearchParameter,
     modifier: str,
     depth: int,
     parse: Callable[[str], Filter | None],
 ) -> Filter | None:
-    """Return what a reference must lead to; `parse` understands the rest for one type."""
+    """Return what a reference must lead to; `parse` reads the rest for one type."""
     if depth >= _LONGEST:
         raise Invalid(f"A chain has at most {_LONGEST} steps.", issue_code="too-costly")
     if parameter.type != "reference":
@@ -218,7 +229,7 @@ def chained(
         # The chain goes to those types that know what follows.
         try:
             after = parse(kind)
-        except (Invalid, Unknown) as error:
+        except (Invalid, UnknownParameter) as error:
             refused.append(error)
             continue
         if after is None:
@@ -241,20 +252,24 @@ def _has(resource_type: str, name: str, text: str, depth: int) -> Filter | None:
     parts = name.split(":", 3)
     if len(parts) < 4 or parts[1] not in definitions.resource_types():
         raise Invalid("`_has` has the form `_has:Type:reference:parameter`.")
-    parameter = known(parts[1], parts[2])
+    parameter = served_parameter(parts[1], parts[2])
     if parameter.type != "reference":
         raise Invalid(f"`_has` needs a reference; `{parameter.code}` is a {parameter.type}.")
     if parameter.targets and resource_type not in parameter.targets:
         raise Invalid(f"`{parts[1]}:{parameter.code}` does not refer to a {resource_type}.")
     after = parse_filter(parts[1], parts[3], text, depth + 1)
-    return after and Has(resource_type, parameter, after)
+    return after and ReverseChain(resource_type, parameter, after)
 
 
 def _in_list(resource_type: str, text: str) -> Filter | None:
     if text.startswith("$"):
         raise Invalid("`_list` takes the id of a List; there are no functional lists here.")
-    identity = text and Clause(known("List", "_id"), None, (SearchValue(code=text),))
-    return Has(resource_type, known("List", "item"), identity) if identity else None
+    identity = text and Clause(served_parameter("List", "_id"), None, (SearchValue(code=text),))
+    return (
+        ReverseChain(resource_type, served_parameter("List", "item"), identity)
+        if identity
+        else None
+    )
 
 
 def _values(
@@ -268,13 +283,13 @@ def _values(
         found = [parse_value(parameter, modifier or None, one) for one in _any_of(name, text)]
     except Invalid as error:
         raise Invalid(f"`{name}`: {error}") from None
-    if sum(group.size for value in found for group in value.groups) > MOST_WORDS:
-        raise TooCostly(f"`{name}` searches for at most {MOST_WORDS} words.")
+    if sum(group.size for value in found for group in value.conjunctions) > MAX_WORDS:
+        raise TooCostly(f"`{name}` searches for at most {MAX_WORDS} words.")
     return tuple(found)
 
 
 def _any_of(name: str, text: str) -> list[str]:
-    values = split(text, ",")
+    values = split_unescaped(text, ",")
     if len(values) > MOST_VALUES:
         raise TooCostly(f"`{name}` takes at most {MOST_VALUES} values.")
     return values
@@ -282,10 +297,10 @@ def _any_of(name: str, text: str) -> list[str]:
 
 def _composite(parameter: SearchParameter, name: str, text: str) -> Composite:
     """Read `code$value`: every part of one value must hold in one element."""
-    known_here = parameters(parameter.resource_type)
+    known_here = parameters_of(parameter.resource_type)
     values = []
     for one in _any_of(name, text):
-        parts = split(one, "$")
+        parts = split_unescaped(one, "$")
         if len(parts) != len(parameter.components):
             raise Invalid(f"`{name}` takes {len(parameter.components)} parts, `$` between them.")
         values.append(
@@ -309,7 +324,7 @@ def _check_modifier(parameter: SearchParameter, modifier: str) -> None:
         return
     if parameter.code in _BARE:
         raise Invalid(f"`{parameter.code}` takes no modifier.")
-    if modifier in modifiers(parameter):
+    if modifier in allowed_modifiers(parameter):
         return
     if parameter.type == "reference" and modifier in definitions.resource_types():
         return _check_target(parameter, modifier)

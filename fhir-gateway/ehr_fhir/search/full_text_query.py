@@ -10,12 +10,12 @@ import re
 from dataclasses import dataclass
 
 from ehr_fhir.errors import Invalid
-from ehr_fhir.index.full_text import is_ideograph, tokens
+from ehr_fhir.index.full_text import is_ideograph, tokenize
 
-__all__ = ["MOST_WORDS", "Group", "Phrase", "parse_words"]
+__all__ = ["MAX_WORDS", "Conjunction", "Phrase", "parse_full_text_query"]
 
 # Of one parameter: each is looked up, and its places compared.
-MOST_WORDS = 64
+MAX_WORDS = 64
 # Of a beginning in letters: a shorter one begins too many words.
 _SHORTEST = 3
 _TERM = re.compile(r'\s*(-?)(?:"([^"]*)(?:"|$)|([^\s"]+))')
@@ -23,35 +23,35 @@ _TERM = re.compile(r'\s*(-?)(?:"([^"]*)(?:"|$)|([^\s"]+))')
 
 @dataclass(frozen=True)
 class Phrase:
-    """Words that stand one after another; `open` if the last is only the beginning of one."""
+    """Words that stand one after another; `is_prefix` if the last is only the beginning of one."""
 
     words: tuple[str, ...]
-    open: bool = False
+    is_prefix: bool = False
 
 
 @dataclass(frozen=True)
-class Group:
+class Conjunction:
     """All of these must be there, and none of those."""
 
-    wanted: tuple[Phrase, ...]
-    unwanted: tuple[Phrase, ...] = ()
+    required: tuple[Phrase, ...]
+    excluded: tuple[Phrase, ...] = ()
 
     @property
     def size(self) -> int:
         """Return how many words are looked up."""
-        return sum(len(one.words) for one in (*self.wanted, *self.unwanted))
+        return sum(len(one.words) for one in (*self.required, *self.excluded))
 
 
-def parse_words(text: str) -> tuple[Group, ...]:
+def parse_full_text_query(text: str) -> tuple[Conjunction, ...]:
     """Understand a text as groups, one of which must hold.
 
-    >>> parse_words("asthma -child")
-    (Group(wanted=(Phrase(words=('asthma',), open=False),), \
-unwanted=(Phrase(words=('child',), open=False),)),)
+    >>> parse_full_text_query("asthma -child")
+    (Conjunction(required=(Phrase(words=('asthma',), is_prefix=False),), \
+excluded=(Phrase(words=('child',), is_prefix=False),)),)
     """
     if text.count('"') % 2:
         raise Invalid('a quotation mark is open; a comma in a phrase is written "\\,".')
-    groups: list[Group] = []
+    groups: list[Conjunction] = []
     wanted: list[Phrase] = []
     unwanted: list[Phrase] = []
     negated = False
@@ -74,25 +74,25 @@ unwanted=(Phrase(words=('child',), open=False),)),)
     return tuple(groups)
 
 
-def _group(wanted: list[Phrase], unwanted: list[Phrase]) -> Group:
+def _group(wanted: list[Phrase], unwanted: list[Phrase]) -> Conjunction:
     if not wanted:
         raise Invalid("there must be a word to search for, not only words to leave out.")
-    return Group(tuple(wanted), tuple(unwanted))
+    return Conjunction(tuple(wanted), tuple(unwanted))
 
 
 def _phrase(text: str, *, quoted: bool) -> Phrase | None:
     if not quoted and ("(" in text or ")" in text):
         raise Invalid("parentheses are not served; in a text, put it in quotation marks.")
-    words = tokens(text)
+    words = tokenize(text)
     if not words:
         return None
     last = words[-1]
     if is_ideograph(last[-1]):
         # More of the run may follow in the record, so that its last character does not stand alone.
         run = len(words) > 1 and len(words[-2]) == 2 and is_ideograph(words[-2][0])
-        return Phrase(words[:-1]) if run else Phrase(words, open=True)
+        return Phrase(words[:-1]) if run else Phrase(words, is_prefix=True)
     if quoted or not text.endswith("*"):
         return Phrase(words)
     if len(last) < _SHORTEST:
         raise Invalid(f"before `*` stand at least {_SHORTEST} letters.")
-    return Phrase(words, open=True)
+    return Phrase(words, is_prefix=True)

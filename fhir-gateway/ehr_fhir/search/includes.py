@@ -6,8 +6,8 @@ from dataclasses import dataclass
 
 from ehr_fhir import definitions
 from ehr_fhir.errors import Invalid
-from ehr_fhir.search.filters import known
-from ehr_fhir.search_parameters import SearchParameter, parameters
+from ehr_fhir.search.filters import served_parameter
+from ehr_fhir.search_parameters import SearchParameter, parameters_of
 
 __all__ = ["INCLUDES", "MOST_INCLUDES", "Include", "parse_include"]
 
@@ -62,12 +62,12 @@ def parse_include(resource_type: str, name: str, text: str) -> Include:
 
 
 def _reference(control: str, source: str, code: str) -> SearchParameter:
-    parameter = known(source, code)
+    parameter = served_parameter(source, code)
     if parameter.type != "reference":
         raise Invalid(f"`{control}` needs a reference; `{code}` is of type {parameter.type}.")
     return parameter
 
 
 def _references(source: str) -> tuple[SearchParameter, ...]:
-    found = sorted(parameters(source).items())
-    return tuple(one for _, one in found if one.type == "reference" and one.supported)
+    found = sorted(parameters_of(source).items())
+    return tuple(one for _, one in found if one.type == "reference" and one.is_indexed)

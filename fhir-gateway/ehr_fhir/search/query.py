@@ -11,12 +11,20 @@ from dataclasses import dataclass, field, replace
 from ehr_fhir import definitions
 from ehr_fhir.errors import Invalid, Issue
 from ehr_fhir.search.filter_expression import parse_expression
-from ehr_fhir.search.filters import CONTROLS, MOST_HOPS, Filter, Unknown, hops, known, parse_filter
+from ehr_fhir.search.filters import (
+    MOST_HOPS,
+    RESULT_PARAMETERS,
+    Filter,
+    UnknownParameter,
+    count_hops,
+    parse_filter,
+    served_parameter,
+)
 from ehr_fhir.search.includes import INCLUDES, MOST_INCLUDES, Include, parse_include
 from ehr_fhir.search_parameters import SearchParameter
 from ehr_fhir.subset import SUMMARIES, Subset, parse_elements
 
-__all__ = ["DEFAULT_COUNT", "LARGEST_COUNT", "SearchQuery", "SortKey", "parse"]
+__all__ = ["DEFAULT_COUNT", "LARGEST_COUNT", "SearchQuery", "SortKey", "parse_search"]
 __all__ += ["parse_subset"]
 
 DEFAULT_COUNT = 50
@@ -57,12 +65,12 @@ class SearchQuery:
     issues: tuple[Issue, ...] = field(default=(), compare=False)
 
     @property
-    def only_total(self) -> bool:
+    def is_count_only(self) -> bool:
         """Say whether no match is wanted, but how many there are."""
         return self.summary_count or self.count == 0
 
 
-def parse(
+def parse_search(
     resource_type: str, pairs: Iterable[tuple[str, str]], *, lenient: bool = False
 ) -> SearchQuery:
     """Understand the parameters of a search; with `lenient`, pass over those that are not known."""
@@ -74,7 +82,7 @@ def parse(
             continue
         try:
             query = (_control if _is_control(name) else _add)(query, name, value)
-        except Unknown as unknown:
+        except UnknownParameter as unknown:
             if not lenient:
                 raise Invalid(str(unknown), issue_code="not-supported") from None
             issue = Issue(f"{unknown} It was ignored.", None, "not-supported", "warning")
@@ -98,7 +106,7 @@ def parse_subset(resource_type: str, pairs: Iterable[tuple[str, str]]) -> Subset
 
 
 def _is_control(name: str) -> bool:
-    return name in CONTROLS or name.partition(":")[0] in INCLUDES
+    return name in RESULT_PARAMETERS or name.partition(":")[0] in INCLUDES
 
 
 def _add(query: SearchQuery, name: str, text: str) -> SearchQuery:
@@ -110,7 +118,7 @@ def _add(query: SearchQuery, name: str, text: str) -> SearchQuery:
         return query
     filters = (*query.filters, found)
     # Asked at each, so that a long query is refused before it is read to its end.
-    if hops([found]) and hops(filters) > MOST_HOPS:
+    if count_hops([found]) and count_hops(filters) > MOST_HOPS:
         raise Invalid(f"A search follows at most {MOST_HOPS} references.", issue_code="too-costly")
     return replace(query, filters=filters)
 
@@ -151,8 +159,8 @@ def _sorted(query: SearchQuery, text: str) -> SearchQuery:
     keys = []
     for word in filter(None, text.split(",")):
         code = word.removeprefix("-")
-        parameter = known(query.resource_type, code)
-        if not parameter.supported or parameter.type == "special":
+        parameter = served_parameter(query.resource_type, code)
+        if not parameter.is_indexed or parameter.type == "special":
             raise Invalid(f"`_sort` takes no parameter of type {parameter.type}, such as `{code}`.")
         keys.append(SortKey(parameter, word.startswith("-")))
     if len(query.sort) + len(keys) > MOST_SORT_KEYS:

@@ -4,18 +4,18 @@ from __future__ import annotations
 
 from urllib.parse import parse_qsl
 
-__all__ = ["MOST_PAIRS", "pairs_of"]
+__all__ = ["MAX_QUERY_PAIRS", "parse_query_pairs"]
 
-MOST_PAIRS = 500
+MAX_QUERY_PAIRS = 500
 
 
-def pairs_of(text: str) -> list[tuple[str, str]]:
+def parse_query_pairs(text: str) -> list[tuple[str, str]]:
     """Return names and values in their order; ValueError where they are no text.
 
-    >>> pairs_of("name=a%20b&_count=")
+    >>> parse_query_pairs("name=a%20b&_count=")
     [('name', 'a b'), ('_count', '')]
     """
-    pairs = parse_qsl(text, keep_blank_values=True, errors="strict", max_num_fields=MOST_PAIRS)
+    pairs = parse_qsl(text, keep_blank_values=True, errors="strict", max_num_fields=MAX_QUERY_PAIRS)
     # No database and no resource holds it, so nothing could be meant.
     if any("\0" in name or "\0" in value for name, value in pairs):
         raise ValueError("a character of code 0")

@@ -7,15 +7,15 @@ from dataclasses import dataclass, replace
 from math import inf, nextafter
 
 from ehr_fhir.errors import Invalid
-from ehr_fhir.geo_positions import DEFAULT_DISTANCE, chord, unit_vector
+from ehr_fhir.geo_positions import DEFAULT_DISTANCE, chord_length, unit_vector
 from ehr_fhir.intervals import date_interval, number_interval
-from ehr_fhir.references import target, unversioned
-from ehr_fhir.search.full_text_query import Group, parse_words
+from ehr_fhir.references import local_target, strip_version
+from ehr_fhir.search.full_text_query import Conjunction, parse_full_text_query
 from ehr_fhir.search_parameters import SearchParameter
-from ehr_fhir.string_folding import indexable
-from ehr_fhir.units import CANONICAL, LONGEST_UNIT, canonical
+from ehr_fhir.string_folding import shorten_for_index
+from ehr_fhir.units import CANONICAL_SYSTEM, MAX_UNIT_CHARACTERS, canonical_unit
 
-__all__ = ["PREFIXES", "SearchValue", "parse_value", "split"]
+__all__ = ["PREFIXES", "SearchValue", "parse_value", "split_unescaped"]
 
 PREFIXES = ("eq", "ne", "gt", "lt", "ge", "le", "sa", "eb", "ap")
 _PREFIX = re.compile(r"^(eq|ne|gt|lt|ge|le|sa|eb|ap)(?=[-+.\d])")
@@ -29,7 +29,7 @@ class SearchValue:
     token: system (None any, "" none), code. string, uri: code. date: low, high (ms). number and
     quantity: exact, low, high, and system, code of the unit. reference: system is the type, code
     the id; or url. With `:in`, url names the value set. near: point, and high, the largest chord.
-    _text and _content: groups of words, one of which must hold.
+    _text and _content: conjunctions of words, one of which must hold.
     """
 
     prefix: str = "eq"
@@ -40,13 +40,13 @@ class SearchValue:
     high: float = 0
     exact: float = 0
     point: tuple[float, float, float] | None = None
-    groups: tuple[Group, ...] = ()
+    conjunctions: tuple[Conjunction, ...] = ()
 
 
-def split(text: str, separator: str) -> list[str]:
+def split_unescaped(text: str, separator: str) -> list[str]:
     r"""Split at separators that no backslash escapes, leaving the escapes in.
 
-    >>> split(r"a\,b,c", ",")
+    >>> split_unescaped(r"a\,b,c", ",")
     ['a\\,b', 'c']
     """
     parts, current, escaped = [], "", False
@@ -64,8 +64,8 @@ def parse_value(parameter: SearchParameter, modifier: str | None, text: str) -> 
     """Understand one value of a parameter."""
     if text == "":
         raise Invalid("a value between commas is empty.")
-    if parameter.full_text:
-        return SearchValue(groups=parse_words(_unescape(text)))
+    if parameter.is_full_text:
+        return SearchValue(conjunctions=parse_full_text_query(_unescape(text)))
     if parameter.type == "date":
         return _date(text)
     if parameter.type == "number":
@@ -99,22 +99,22 @@ def _numeric(prefix: str, exact: float, low: float, high: float) -> SearchValue:
 
 
 def _quantity(text: str) -> SearchValue:
-    number, *unit = split(text, "|")
+    number, *unit = split_unescaped(text, "|")
     if len(unit) not in (0, 2):
         raise Invalid("a quantity has the form `number` or `number|system|code`.")
     system, code = (_unescape(part) for part in unit) if unit else ("", "")
-    base = canonical(system, code)
+    base = canonical_unit(system, code)
     if base is None:
         value = _number(number)
-        names = [indexable(part, LONGEST_UNIT) or None for part in (system, code)]
+        names = [shorten_for_index(part, MAX_UNIT_CHARACTERS) or None for part in (system, code)]
         return replace(value, system=names[0], code=names[1])
     prefix, rest = _prefixed(number)
-    value = _numeric(prefix, *map(base.scaled, number_interval(rest)))
-    return replace(value, system=CANONICAL, code=base.unit)
+    value = _numeric(prefix, *map(base.to_base_units, number_interval(rest)))
+    return replace(value, system=CANONICAL_SYSTEM, code=base.unit)
 
 
 def _token(text: str) -> SearchValue:
-    parts = [indexable(_unescape(part)) for part in split(text, "|")]
+    parts = [shorten_for_index(_unescape(part)) for part in split_unescaped(text, "|")]
     if len(parts) == 1:
         return SearchValue(code=parts[0])
     if len(parts) > 2 or parts == ["", ""]:
@@ -127,12 +127,12 @@ def _reference(parameter: SearchParameter, modifier: str | None, text: str) -> S
         if not _URL.match(text):
             raise Invalid("`:below` takes a canonical address, with a version or without.")
         return SearchValue(url=text)
-    if found := target(text):
+    if found := local_target(text):
         if modifier and modifier != found.type:
             raise Invalid("the type in the value is not the type in the modifier.")
         return SearchValue(system=found.type, code=found.id)
     if _URL.match(text):
-        return SearchValue(url=indexable(unversioned(text)))
+        return SearchValue(url=shorten_for_index(strip_version(text)))
     if "/" in text:
         raise Invalid("a reference has the form `id`, `Type/id` or an absolute address.")
     only = next(iter(parameter.targets)) if len(parameter.targets) == 1 else None
@@ -143,13 +143,13 @@ def _reference(parameter: SearchParameter, modifier: str | None, text: str) -> S
 
 
 def _of_type(text: str) -> SearchValue:
-    parts = [_unescape(part) for part in split(text, "|")]
+    parts = [_unescape(part) for part in split_unescaped(text, "|")]
     if len(parts) != 3 or not all(parts):
         raise Invalid(
             "an identifier of a type has the form `system|code|value`, of the type first."
         )
     # As ehr_fhir.index.converters writes the type of an identifier.
-    return SearchValue(system=f"{parts[0]}|{parts[1]}", code=indexable(parts[2]))
+    return SearchValue(system=f"{parts[0]}|{parts[1]}", code=shorten_for_index(parts[2]))
 
 
 def _text(text: str) -> SearchValue:
@@ -161,7 +161,7 @@ def _value_set(text: str) -> SearchValue:
 
 
 def _coded(text: str) -> SearchValue:
-    parts = [_unescape(part) for part in split(text, "|")]
+    parts = [_unescape(part) for part in split_unescaped(text, "|")]
     if len(parts) != 2 or not all(parts):
         raise Invalid("a code and where it stands have the form `system|code`.")
     return SearchValue(system=parts[0], code=parts[1])
@@ -176,14 +176,14 @@ _TOKENS = {
 
 
 def _near(text: str) -> SearchValue:
-    parts = split(text, "|")
+    parts = split_unescaped(text, "|")
     try:
         latitude, longitude, *rest = [float(part) for part in parts[:3] if part]
     except ValueError:
         rest = None
     if rest is None or len(parts) > 4 or "" in parts[:2]:
         raise Invalid("a place has the form `latitude|longitude|distance|unit`.")
-    limit = chord(rest[0] if rest else DEFAULT_DISTANCE, "".join(parts[3:]) or "km")
+    limit = chord_length(rest[0] if rest else DEFAULT_DISTANCE, "".join(parts[3:]) or "km")
     return SearchValue(point=unit_vector(latitude, longitude), high=limit)
 
 

@@ -16,7 +16,7 @@ from typing import Any, NamedTuple
 
 from ehr_fhir import definitions
 
-__all__ = ["sound"]
+__all__ = ["is_valid_fast"]
 
 Check = Callable[[Any], bool]
 
@@ -36,12 +36,12 @@ class _Shape(NamedTuple):
     required: tuple[frozenset[str], ...]
 
 
-def sound(kind: str, resource: Mapping[str, Any]) -> bool:
+def is_valid_fast(kind: str, resource: Mapping[str, Any]) -> bool:
     """Say whether a resource is sound beyond doubt.
 
-    >>> sound("Patient", {"resourceType": "Patient", "active": True})
+    >>> is_valid_fast("Patient", {"resourceType": "Patient", "active": True})
     True
-    >>> sound("Patient", {"resourceType": "Patient", "active": "true"})
+    >>> is_valid_fast("Patient", {"resourceType": "Patient", "active": "true"})
     False
     """
     shape = _shape(kind)
@@ -75,7 +75,7 @@ def _object(owner: str, node: Any) -> bool:
         owner = node.get("resourceType", "")
         if type(owner) is not str or owner not in definitions.resource_types():
             return False
-    return sound(owner, node)
+    return is_valid_fast(owner, node)
 
 
 def _form(pattern: str) -> Check:

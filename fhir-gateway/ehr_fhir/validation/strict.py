@@ -15,7 +15,7 @@ from typing import Any
 from ehr_fhir import definitions
 from ehr_fhir.errors import Issue
 
-__all__ = ["issues"]
+__all__ = ["find_issues"]
 
 _MOST_NAMED = 20
 _NUMBERS = frozenset({"decimal", "integer", "positiveInt", "unsignedInt"})
@@ -32,7 +32,7 @@ _FORMS = {
 }
 
 
-def issues(kind: str, resource: Mapping[str, Any]) -> list[Issue]:
+def find_issues(kind: str, resource: Mapping[str, Any]) -> list[Issue]:
     """Return what is wrong with the structure of a resource, in the order of its elements."""
     return list(_check_object(kind, resource, kind))
 

@@ -19,7 +19,7 @@ from pydantic import BaseModel, ValidationError
 from ehr_fhir import definitions
 from ehr_fhir.errors import Invalid, Issue, Unprocessable
 from ehr_fhir.validation import strict
-from ehr_fhir.validation.fast import sound
+from ehr_fhir.validation.fast import is_valid_fast
 
 __all__ = ["checked_by_r4", "validate"]
 
@@ -69,22 +69,22 @@ def checked_by_r4(resource_type: str) -> bool:
 
 
 def _issues(kind: str, resource: Mapping[str, Any]) -> list[Issue]:
-    if sound(kind, resource):
+    if is_valid_fast(kind, resource):
         return []
     model = _model(kind)
     if model is None:
-        return strict.issues(kind, resource)
+        return strict.find_issues(kind, resource)
     try:
         model.model_validate(resource)
     except ValidationError as error:
         return [_issue(kind, fault["loc"], fault["type"]) for fault in error.errors()]
     except (TypeError, AttributeError, KeyError, AssertionError):
         # The models' own hooks stumble over some wrong shapes, such as a number for an object.
-        return strict.issues(kind, resource) or [
+        return strict.find_issues(kind, resource) or [
             Issue("The content has a wrong shape.", kind, "structure")
         ]
     # The models let "1" pass for 1 and "true" for true, and know no bindings.
-    return strict.issues(kind, resource)
+    return strict.find_issues(kind, resource)
 
 
 def _issue(kind: str, location: Sequence[str | int], fault: str) -> Issue:

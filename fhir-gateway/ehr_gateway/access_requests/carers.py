@@ -23,7 +23,7 @@ from ehr_gateway.ids import new_id
 from ehr_gateway.notices import one_time_codes
 from ehr_gateway.notices.outbox import Notice, of_patient, put
 from ehr_privacy.consent.instants import HONG_KONG, span
-from ehr_privacy.substitutes import Basis, basis_of, load_substitutes, standing
+from ehr_privacy.substitutes import Basis, decision_right, load_substitutes, substitution_basis
 
 __all__ = [
     "BASES", "POWERS", "RELATIONS", "accept", "acting_for", "carers", "end", "invite",
@@ -264,7 +264,7 @@ def _check_basis(connection: Connection, request: AccessRequest) -> None:
         return
     # Of a date in part the latest day counts.
     latest = _day(span(born)[1] - 1)
-    if basis_of(latest, _day(request.asked_ms), incapable=False) != "minor":
+    if substitution_basis(latest, _day(request.asked_ms), incapable=False) != "minor":
         raise Unprocessable(
             "This patient is not a child any more by the date of birth on record.",
             expression="Parameters.parameter",
@@ -279,7 +279,7 @@ def _check_order(connection: Connection, request: AccessRequest, now_ms: int) ->
     basis, relation = request.details["basis"], request.details["relation"]
     there = _substitutes(connection, request.patient, now_ms)
     others = [one.details["relation"] for one in there]
-    if not standing(basis, relation, others).may:
+    if not decision_right(basis, relation, others).may:
         raise Unprocessable(
             "Somebody who comes before in the order of the law decides for this patient, or a"
             " person of this relation never does.",
@@ -303,7 +303,7 @@ def _give_way(writing: Writing, request: AccessRequest, now_ms: int) -> None:
     relation = request.details["relation"]
     for other in _substitutes(writing.connection, request.patient, now_ms):
         basis, theirs = other.details["basis"], other.details["relation"]
-        if other.id == request.id or standing(basis, theirs, [relation]).may:
+        if other.id == request.id or decision_right(basis, theirs, [relation]).may:
             continue
         writing.connection.execute(
             "UPDATE access_request SET state = 'ended', until_ms = ? WHERE id = ?",

@@ -17,8 +17,8 @@ from ehr_privacy.audit import (
     Checkpoint,
     Signer,
     TileReader,
-    compare,
     consistency_proof,
+    find_difference,
     new_tiles,
     tile_path,
     verifier_key,
@@ -68,7 +68,7 @@ def _added(database: Database, folder: LogFolder, last: Checkpoint) -> list[byte
     known = folder.reader(last.size).tile(0, start // TILE) if last.size > start else []
     leaves = [bytes(row["leaf"]) for row in rows]
     events = {start + n: row["id"] for n, row in enumerate(rows[: len(known)])}
-    if finding := compare(start, known, leaves[: len(known)], events):
+    if finding := find_difference(start, known, leaves[: len(known)], events):
         raise Conflict(f"{finding.text} (leaf {finding.index})")
     return leaves[len(known) : len(known) + _MOST]
 

@@ -13,7 +13,7 @@ from ehr_fhir.errors import Forbidden, Invalid, NotFound
 from ehr_gateway.access import Access
 from ehr_gateway.audit_log.queries import AuditFilter, AuditRow, find
 from ehr_gateway.database import Connection
-from ehr_privacy.consent import interaction_covered
+from ehr_privacy.consent import covers_interaction
 
 __all__ = ["SEES_ALL", "Reading", "one_row", "reading"]
 
@@ -69,7 +69,7 @@ def reading(
 ) -> Reading:
     """Narrow what is asked for to what the requester may read; Forbidden for who may read none."""
     requester = access.requester
-    if not interaction_covered(requester.scopes, interaction, "AuditEvent", in_patient=True):
+    if not covers_interaction(requester.scopes, interaction, "AuditEvent", in_patient=True):
         raise Forbidden("The access token's scopes do not cover AuditEvent.")
     if requester.role in SEES_ALL:
         return Reading(wanted, access)

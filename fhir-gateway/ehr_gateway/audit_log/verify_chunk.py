@@ -15,7 +15,7 @@ from typing import Any
 from ehr_gateway.audit_log.folder import LogFolder
 from ehr_gateway.database import Dialect, open_database
 from ehr_gateway.schema.audit_log import CONTENT
-from ehr_privacy.audit import HASH_BYTES, TILE, Finding, compare, root_of, row_leaf
+from ehr_privacy.audit import HASH_BYTES, TILE, Finding, find_difference, root_of, row_leaf
 
 __all__ = ["CHUNK", "ERASURE", "Chunk", "Part", "read_chunk", "stored_root"]
 
@@ -170,7 +170,7 @@ def _hold(
         there = leaves[first - start : first - start + 2 * TILE]
         rows = _rows(place, _EXACT, first, first + TILE)
         events = {row[0] - 1: row[_ID] for row in rows}
-        if finding := compare(first, witnessed[: len(there)], there, events):
+        if finding := find_difference(first, witnessed[: len(there)], there, events):
             _add(chunk, finding)
             return
 

@@ -7,8 +7,14 @@ from typing import Any
 
 from ehr_fhir import definitions
 from ehr_fhir.search.compartment_filters import COMPARTMENTS
-from ehr_fhir.search.filters import SPECIAL, modifiers
-from ehr_fhir.search_parameters import Added, SearchParameter, official, parameters, serving
+from ehr_fhir.search.filters import SPECIAL_PARAMETERS, allowed_modifiers
+from ehr_fhir.search_parameters import (
+    AddedParameters,
+    SearchParameter,
+    official_parameters,
+    parameters_of,
+    use_added_parameters,
+)
 from ehr_gateway.interaction_codes import at_level
 from ehr_gateway.operations.registry import of_system, of_type
 from ehr_gateway.settings import GatewaySettings
@@ -17,7 +23,7 @@ from ehr_gateway.settings import GatewaySettings
 _DATE = "2026-11-22"
 
 
-def capability_statement(settings: GatewaySettings, added: Added) -> dict[str, Any]:
+def capability_statement(settings: GatewaySettings, added: AddedParameters) -> dict[str, Any]:
     """Return the CapabilityStatement of `/fhir/metadata`, with search parameters added to R4's."""
     return {
         "resourceType": "CapabilityStatement",
@@ -84,8 +90,8 @@ def _security(settings: GatewaySettings) -> dict[str, Any]:
     }
 
 
-def _resources(added: Added) -> list[dict[str, Any]]:
-    with serving(added):
+def _resources(added: AddedParameters) -> list[dict[str, Any]]:
+    with use_added_parameters(added):
         return [
             _resource(one["type"]) if one["type"] in added else one for one in _official_resources()
         ]
@@ -93,7 +99,7 @@ def _resources(added: Added) -> list[dict[str, Any]]:
 
 @cache
 def _official_resources() -> list[dict[str, Any]]:
-    with serving({}):
+    with use_added_parameters({}):
         return [_resource(name) for name in sorted(definitions.resource_types())]
 
 
@@ -113,7 +119,7 @@ def _resource(name: str) -> dict[str, Any]:
                 {"name": "subtype", "type": "token"},
             ],
         }
-    found = sorted(parameters(name).values(), key=lambda one: one.code)
+    found = sorted(parameters_of(name).values(), key=lambda one: one.code)
     # FHIR's JSON has no empty arrays.
     reverse = {"searchRevInclude": _referring()[name]} if name in _referring() else {}
     return {
@@ -129,24 +135,24 @@ def _resource(name: str) -> dict[str, Any]:
         "conditionalUpdate": True,
         "conditionalDelete": "single",
         "searchInclude": [
-            f"{name}:{one.code}" for one in found if one.type == "reference" and one.supported
+            f"{name}:{one.code}" for one in found if one.type == "reference" and one.is_indexed
         ],
         **reverse,
-        "searchParam": [_parameter(one) for one in found if one.searched],
+        "searchParam": [_parameter(one) for one in found if one.is_searchable],
         "operation": of_type(name),
     }
 
 
 def _parameter(one: SearchParameter) -> dict[str, str]:
     described = {"name": one.code, "type": one.type}
-    if found := modifiers(one):
+    if found := allowed_modifiers(one):
         described["documentation"] = f"Modifiers: {', '.join(f':{name}' for name in found)}"
     return described
 
 
 def _system_parameters() -> list[dict[str, str]]:
     """Return what can be said in a search of any type beside the type's own parameters."""
-    return [{"name": name, "type": kind} for name, kind in sorted(SPECIAL.items())]
+    return [{"name": name, "type": kind} for name, kind in sorted(SPECIAL_PARAMETERS.items())]
 
 
 @cache
@@ -155,8 +161,8 @@ def _referring() -> dict[str, list[str]]:
     found: dict[str, list[str]] = {}
     types = definitions.resource_types()
     for source in sorted(types - {"AuditEvent"}):
-        for code, one in sorted(official(source).items()):
-            if one.type == "reference" and one.supported and len(one.targets) < len(types) // 2:
+        for code, one in sorted(official_parameters(source).items()):
+            if one.type == "reference" and one.is_indexed and len(one.targets) < len(types) // 2:
                 for target in one.targets:
                     found.setdefault(target, []).append(f"{source}:{code}")
     return found

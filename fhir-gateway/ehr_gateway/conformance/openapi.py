@@ -13,7 +13,7 @@ import orjson
 
 from ehr_fhir import definitions
 from ehr_fhir.patch.patch import JSON_PATCH
-from ehr_fhir.search_parameters import parameters
+from ehr_fhir.search_parameters import parameters_of
 from ehr_gateway.http.body import FHIR_JSON
 
 __all__ = ["openapi"]
@@ -115,8 +115,8 @@ def _of_type(kind: str) -> dict[str, Any]:
 def _searched(kind: str) -> list[dict[str, Any]]:
     return [
         {"name": code, "in": "query", "schema": _TEXT}
-        for code, one in sorted(parameters(kind).items())
-        if one.searched
+        for code, one in sorted(parameters_of(kind).items())
+        if one.is_searchable
     ]
 
 

@@ -6,8 +6,8 @@ from fastapi import Request
 from fastapi.concurrency import run_in_threadpool
 
 from ehr_fhir.errors import Invalid, TooCostly, UnsupportedMedia
-from ehr_fhir.patch.patch import JSON_PATCH, Patch, patch_of_body
-from ehr_fhir.search.query_string import pairs_of
+from ehr_fhir.patch.patch import JSON_PATCH, Patch, parse_patch_body
+from ehr_fhir.search.query_string import parse_query_pairs
 from ehr_gateway.gateway import gateway_of
 
 FHIR_JSON = "application/fhir+json"
@@ -32,7 +32,7 @@ async def patch_body(request: Request) -> Patch:
     if kind not in _JSON_TYPES | {JSON_PATCH}:
         raise UnsupportedMedia(f"Send a patch as {JSON_PATCH}, or as Parameters in {FHIR_JSON}.")
     body = await _json_body(request)
-    return await run_in_threadpool(patch_of_body, body, kind)
+    return await run_in_threadpool(parse_patch_body, body, kind)
 
 
 async def _json_body(request: Request) -> bytes:
@@ -63,7 +63,7 @@ async def form_pairs(request: Request) -> list[tuple[str, str]]:
     if kind != _FORM:
         raise UnsupportedMedia(f"Send the fields as {_FORM}.")
     try:
-        return pairs_of(body.decode("utf-8"))
+        return parse_query_pairs(body.decode("utf-8"))
     except ValueError as error:
         raise Invalid("The form cannot be read.") from error
 

@@ -7,7 +7,7 @@ from collections.abc import Collection
 from fastapi import Request
 
 from ehr_fhir.errors import Invalid
-from ehr_fhir.search.query_string import pairs_of
+from ehr_fhir.search.query_string import parse_query_pairs
 from ehr_gateway.http.negotiation import GENERAL
 
 
@@ -15,7 +15,7 @@ def query_pairs(request: Request) -> list[tuple[str, str]]:
     """Return the parameters without those that only shape the answer."""
     raw = request.scope["query_string"]
     try:
-        pairs = pairs_of(raw.decode("ascii"))
+        pairs = parse_query_pairs(raw.decode("ascii"))
     except ValueError as error:
         raise Invalid("The query of the address is not valid percent-encoded UTF-8.") from error
     return [pair for pair in pairs if pair[0] not in GENERAL]

@@ -103,7 +103,7 @@ def version_response(
     headers = version_headers(version)
     if not_modified(context.request, version.version, version.last_updated_ms):
         return Response(status_code=304, headers=headers)
-    body = version.body if subset is None else subset.of(version.body)
+    body = version.body if subset is None else subset.cut(version.body)
     return fhir_response(body, headers=headers, pretty=prefer.pretty)
 
 

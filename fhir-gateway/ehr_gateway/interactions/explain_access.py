@@ -17,7 +17,7 @@ from ehr_gateway.database import Connection
 from ehr_gateway.store.merging import linked_accounts
 from ehr_gateway.store.visible import read_on
 from ehr_privacy.consent import Decision, Record, Requester, RuleRow, Rules, decide, record_facts
-from ehr_privacy.consent.model import merged
+from ehr_privacy.consent.model import merge_accounts
 from ehr_privacy.consent.rule_reader import rule_rows
 
 __all__ = ["Explained", "explained", "may_ask", "record_of"]
@@ -114,7 +114,7 @@ def _rules(
         ask(_ONE, type="Patient", id=account)
         ask(_CONSENTS, patient=account)
         links = (row.values for rows in found.values() for row in rows if "other" in row.values)
-        person = merged((str(link["patient"]), str(link["other"])) for link in links)
+        person = merge_accounts((str(link["patient"]), str(link["other"])) for link in links)
         found_accounts += sorted(person.get(account, frozenset()).difference(found_accounts))
     return [row for rows in found.values() for row in rows]
 

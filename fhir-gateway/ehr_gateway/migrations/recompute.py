@@ -16,7 +16,7 @@ from typing import Any
 import orjson
 import sqlalchemy
 
-from ehr_fhir.index.rows import extract
+from ehr_fhir.index.rows import extract_rows
 from ehr_fhir.json_text import parse
 from ehr_gateway.database import Connection, Database, Row
 from ehr_gateway.schema.resources import INDEX_COLUMNS
@@ -122,7 +122,7 @@ def _compare(connection: Connection, registry: SearchRegistry, rows: list[Row]) 
         changes.patients_out += [(pk, one) for one in sorted(has - record.patients)]
         changes.patients_in += [(pk, one) for one in sorted(record.patients - has)]
         if row["current"]:
-            found = (*extract(resource), *registry.rows(row["type"], row["body"]))
+            found = (*extract_rows(resource), *registry.rows(row["type"], row["body"]))
             wanted = group_by_table(registry.ids, row["type"], found)
             has_rows = {table: by_pk.get(pk, set()) for table, by_pk in stored.items()}
             _compare_index(pk, wanted, has_rows, changes)

@@ -23,12 +23,12 @@ from ehr_gateway.http.query_string import no_parameters, query_pairs
 from ehr_gateway.schema.audit_log import CONTENT
 from ehr_privacy.audit import (
     Checkpoint,
-    canonical,
+    canonical_row,
     consistency_proof,
     inclusion_proof,
     verifier_key,
 )
-from ehr_privacy.consent import interaction_covered
+from ehr_privacy.consent import covers_interaction
 
 router = APIRouter(prefix="/fhir/AuditEvent")
 _GET = ["GET", "HEAD"]
@@ -107,7 +107,7 @@ def inclusion(context: Authenticated, log: TheLog, logical_id: str) -> Response:
     whole = context.access.requester.role != "carer"
     if stored["salt"] and whole:
         # What the leaf commits to. A carer may see less of the event than it says.
-        content = canonical([stored[name] for name in CONTENT])
+        content = canonical_row([stored[name] for name in CONTENT])
         parts += [
             ("salt", "valueBase64Binary", bytes(stored["salt"])),
             ("content", "valueBase64Binary", content),
@@ -117,7 +117,7 @@ def inclusion(context: Authenticated, log: TheLog, logical_id: str) -> Response:
 
 def _for_auditors(context: RequestContext) -> None:
     requester = context.access.requester
-    covered = interaction_covered(requester.scopes, "read", "AuditEvent", in_patient=True)
+    covered = covers_interaction(requester.scopes, "read", "AuditEvent", in_patient=True)
     if requester.role not in SEES_ALL or not covered:
         raise Forbidden("Checkpoints and their proofs are for the steward and the auditor.")
 

@@ -21,7 +21,7 @@ from ehr_privacy.consent import (
     PROFESSIONS,
     Record,
     Requester,
-    interaction_covered,
+    covers_interaction,
     parse_scopes,
 )
 from ehr_privacy.consent.explain import LANGUAGES, explain
@@ -64,7 +64,7 @@ def explain_access(context: Authenticated, patient: str) -> Response:
     # Whoever was refused learns nothing here, and not whether there is such a patient.
     if requester.role not in ("patient", "carer", "steward"):
         raise Forbidden("Rules are explained to the patient, to carers and to the steward.")
-    if not interaction_covered(requester.scopes, "read", "Consent", in_patient=True):
+    if not covers_interaction(requester.scopes, "read", "Consent", in_patient=True):
         raise Forbidden("The token's scopes do not cover reading Consents.")
     question = _question(context, pairs)
     with context.gateway.store.read_transaction() as connection:

@@ -154,4 +154,4 @@ def _part(subset: Subset | None, version: Version, mode: str) -> bytes:
     # `_elements` names elements of the type searched; what comes along has others.
     if subset is None or (mode == "include" and subset.elements):
         return version.body
-    return subset.of(version.body)
+    return subset.cut(version.body)

@@ -11,10 +11,10 @@ from dataclasses import dataclass, replace
 
 from ehr_fhir import definitions
 from ehr_fhir.errors import Invalid, TooCostly
-from ehr_fhir.search.compartment_filters import in_compartment, types_in
+from ehr_fhir.search.compartment_filters import compartment_filter, compartment_types
 from ehr_fhir.search.includes import INCLUDES, MOST_INCLUDES, Include, parse_include
-from ehr_fhir.search.query import SearchQuery, parse
-from ehr_fhir.search_parameters import serving
+from ehr_fhir.search.query import SearchQuery, parse_search
+from ehr_fhir.search_parameters import use_added_parameters
 from ehr_gateway.access import Access
 from ehr_gateway.database import Connection
 from ehr_gateway.search.cursor import Position, open_cursor, seal_cursor
@@ -69,11 +69,11 @@ def search_types_in(
     registry = store.registry(connection)
     kinds = _types(pairs, within)
     own = [pair for pair in pairs if pair[0].partition(":")[0] not in INCLUDES | {"_type"}]
-    with serving(registry.served):
+    with use_added_parameters(registry.served):
         queries = {kind: _query(kind, own, within, lenient) for kind in kinds}
     query = queries[kinds[0]]
     _check_order(query)
-    with serving(registry.served):
+    with use_added_parameters(registry.served):
         includes = _includes(kinds, pairs)
     unknown = _passed_over(own, query)
     applied = tuple(pair for pair in pairs if pair[0] != "_cursor" and pair not in unknown)
@@ -82,9 +82,9 @@ def search_types_in(
     terms = terms or Terms()
     searching = Searching(connection, registry, access, terms)
     total = None
-    if query.only_total or query.total != "none":
+    if query.is_count_only or query.total != "none":
         total = sum(searching.total(one) for one in queries.values())
-    matches = [] if query.only_total else _matches(searching, queries, query, after)
+    matches = [] if query.is_count_only else _matches(searching, queries, query, after)
     page = matches[: query.count]
     by_pk = {one.pk: one for one in searching.versions([match.found for match in page])}
     versions = [by_pk[match.found.pk] for match in page]
@@ -99,7 +99,7 @@ def search_types_in(
 
 def _types(pairs: Pairs, within: tuple[str, str] | None) -> list[str]:
     asked = [value for name, value in pairs if name == "_type"]
-    known = set(types_in(within[0])) if within else definitions.resource_types() - {_LOG}
+    known = set(compartment_types(within[0])) if within else definitions.resource_types() - {_LOG}
     if not asked:
         return sorted(known)
     found = set(known)
@@ -118,12 +118,12 @@ def _types(pairs: Pairs, within: tuple[str, str] | None) -> list[str]:
 
 def _query(kind: str, pairs: Pairs, within: tuple[str, str] | None, lenient: bool) -> SearchQuery:
     try:
-        query = parse(kind, pairs, lenient=lenient)
+        query = parse_search(kind, pairs, lenient=lenient)
     except (Invalid, TooCostly) as error:
         # A parameter must be one of every type that is searched.
         raise type(error)(f"{kind}: {error}", issue_code=error.issues[0].code) from None
     if within is not None:
-        query = replace(query, filters=(in_compartment(*within, kind), *query.filters))
+        query = replace(query, filters=(compartment_filter(*within, kind), *query.filters))
     return query
 
 

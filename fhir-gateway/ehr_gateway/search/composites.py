@@ -45,7 +45,7 @@ def paired(
         within.append(f"({rows} AND pk = r.pk) c{number}")
         if number:
             same.append(f"c{number}.pk = c0.pk")
-        if not component.whole:
+        if not component.of_resource:
             same += [f"c{number}.slot = {counted}.slot"] if counted else []
             counted = f"c{number}"
     return Paired(

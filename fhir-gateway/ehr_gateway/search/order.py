@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 from ehr_fhir.search.query import SearchQuery, SortKey
-from ehr_fhir.units import CANONICAL
+from ehr_fhir.units import CANONICAL_SYSTEM
 from ehr_gateway.search.cursor import Position
 from ehr_gateway.search.plan import Select, along
 from ehr_privacy.consent import BY_ROW
@@ -134,7 +134,7 @@ def _value(key: SortKey, number: int) -> str:
     low, high = _VALUES[kind]
     best = f"MAX({high})" if key.descending else f"MIN({low})"
     # A quantity is ordered by its number as written.
-    written = f" AND i.system <> '{CANONICAL}'" if kind == "quantity" else ""
+    written = f" AND i.system <> '{CANONICAL_SYSTEM}'" if kind == "quantity" else ""
     return (
         f"(SELECT {best} FROM idx_{kind} i WHERE i.pk = r.pk"  # noqa: S608
         f" AND i.param = :sort{number}{written})"

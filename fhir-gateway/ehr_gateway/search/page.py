@@ -9,9 +9,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from ehr_fhir.errors import Forbidden, Issue
-from ehr_fhir.search.compartment_filters import in_compartment
-from ehr_fhir.search.query import parse
-from ehr_fhir.search_parameters import serving
+from ehr_fhir.search.compartment_filters import compartment_filter
+from ehr_fhir.search.query import parse_search
+from ehr_fhir.search_parameters import use_added_parameters
 from ehr_fhir.subset import Subset
 from ehr_gateway.access import Access
 from ehr_gateway.database import Connection
@@ -70,16 +70,16 @@ def search_in(
 ) -> SearchPage:
     """Search as a connection sees the store, for example inside a transaction."""
     registry = store.registry(connection)
-    with serving(registry.served):
-        query = parse(resource_type, pairs, lenient=lenient)
+    with use_added_parameters(registry.served):
+        query = parse_search(resource_type, pairs, lenient=lenient)
     if within is not None:
-        query = replace(query, filters=(in_compartment(*within, resource_type), *query.filters))
+        query = replace(query, filters=(compartment_filter(*within, resource_type), *query.filters))
     terms = terms or Terms()
     searching = Searching(connection, registry, access, terms)
     scope = [resource_type, *(within or ()), query.applied]
     after = open_cursor(store.cursor_key, scope, query.cursor) if query.cursor else None
-    total = searching.total(query) if query.only_total or query.total != "none" else None
-    found = [] if query.only_total else searching.positions(query, query.count + 1, after)
+    total = searching.total(query) if query.is_count_only or query.total != "none" else None
+    found = [] if query.is_count_only else searching.positions(query, query.count + 1, after)
     matches = searching.versions(found[: query.count])
     more, issues = included(connection, registry.ids, access, query.includes, matches, terms)
     cursor = None
@@ -105,10 +105,12 @@ def explain(
         raise Forbidden("`_explain` is for administrators.")
     with store.read_transaction() as connection:
         registry = store.registry(connection)
-        with serving(registry.served):
-            query = parse(resource_type, pairs)
+        with use_added_parameters(registry.served):
+            query = parse_search(resource_type, pairs)
         if within is not None:
-            query = replace(query, filters=(in_compartment(*within, resource_type), *query.filters))
+            query = replace(
+                query, filters=(compartment_filter(*within, resource_type), *query.filters)
+            )
         return Searching(connection, registry, access, terms or Terms()).plan(query)
 
 
@@ -123,7 +125,7 @@ def matching_ids(
 ) -> list[str]:
     """Return the ids of matches as a transaction sees them, up to a number."""
     registry = store.registry(connection)
-    with serving(registry.served):
-        query = replace(parse(resource_type, pairs), sort=())
+    with use_added_parameters(registry.served):
+        query = replace(parse_search(resource_type, pairs), sort=())
     found = Searching(connection, registry, access, Terms()).positions(query, most)
     return [str(one.place[-1]) for one in found]

@@ -18,9 +18,9 @@ from ehr_fhir.search.filters import (
     Clause,
     Composite,
     Filter,
-    Has,
     InCompartment,
     Not,
+    ReverseChain,
 )
 from ehr_fhir.search_parameters import SearchParameter
 from ehr_gateway.database import Dialect
@@ -95,7 +95,7 @@ class Conditions:
         """Return one filter of a search for a resource type."""
         if isinstance(one, Chain):
             return self._chain(one)
-        if isinstance(one, Has):
+        if isinstance(one, ReverseChain):
             return self._has(one)
         if isinstance(one, AnyOf):
             return self._any(kind, one)
@@ -117,7 +117,7 @@ class Conditions:
             return Part(test, self._current(kind, test), exact=True, rank=_IDENTITY)
         if one.parameter.code == "_lastUpdated":
             return self._updated(kind, one)
-        if one.parameter.full_text:
+        if one.parameter.is_full_text:
             return self._words(kind, one)
         return self._clause(one)
 
@@ -141,7 +141,7 @@ class Conditions:
         said = full_text.build_expression(
             self._dialect,
             kind,
-            [group for value in clause.values for group in value.groups],
+            [group for value in clause.values for group in value.conjunctions],
             narrative=clause.parameter.code == "_text",
         )
         name = self._bind(said)
@@ -251,7 +251,7 @@ class Conditions:
             return Part(_either(tests), alive=True)
         return _passing(_either(tests), lists, inner, alive=True)
 
-    def _has(self, has: Has) -> Part:
+    def _has(self, has: ReverseChain) -> Part:
         kind = has.parameter.resource_type
         part = self._passed(kind, has.filter)
         param, referred = self._param(has.parameter), self._bind(has.referred)

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from ehr_fhir.search.filters import Filter, InCompartment
-from ehr_fhir.search.query import SearchQuery, parse
+from ehr_fhir.search.query import SearchQuery, parse_search
 from ehr_gateway.access import Access
 from ehr_gateway.database import Connection, encode_list, in_list
 from ehr_gateway.search.cursor import Position
@@ -182,5 +182,5 @@ class Searching:
         return (*query.filters, InCompartment(requester.patient))
 
     def _terminology(self, kind: str, pairs: Sequence[tuple[str, str]]) -> list[Version]:
-        query = replace(parse(kind, pairs), count=2)
+        query = replace(parse_search(kind, pairs), count=2)
         return self.versions(self.positions(query, query.count))

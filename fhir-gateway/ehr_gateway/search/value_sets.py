@@ -11,8 +11,8 @@ from typing import Any
 
 from ehr_fhir.errors import Invalid, TooCostly
 from ehr_fhir.json_text import parse
-from ehr_fhir.references import target
-from ehr_fhir.search.filters import AnyOf, Chain, Clause, Filter, Has, Not
+from ehr_fhir.references import local_target
+from ehr_fhir.search.filters import AnyOf, Chain, Clause, Filter, Not, ReverseChain
 from ehr_fhir.search.value_parser import SearchValue
 from ehr_gateway.search.code_systems import related
 from ehr_gateway.store.store import Version
@@ -35,7 +35,7 @@ def expanded(one: Filter, find: Find) -> Filter:
     if isinstance(one, Chain):
         targets = tuple((kind, expanded(after, find)) for kind, after in one.targets)
         return replace(one, targets=targets)
-    if isinstance(one, Has | Not):
+    if isinstance(one, ReverseChain | Not):
         return replace(one, filter=expanded(one.filter, find))
     if isinstance(one, AnyOf):
         return AnyOf(tuple(tuple(expanded(part, find) for part in group) for group in one.groups))
@@ -70,7 +70,7 @@ _WORDS = {"CodeSystem": "code system", "ValueSet": "value set"}
 
 def _stored(kind: str, name: str, find: Find) -> Mapping[str, Any]:
     """Return what is stored under an id, a url, or a url with a version."""
-    local = target(name)
+    local = local_target(name)
     if local and local.type == kind:
         found = find(kind, [("_id", local.id)])
     else:

@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
-from ehr_fhir.references import target
+from ehr_fhir.references import local_target
 from ehr_fhir.search.filters import Clause
 from ehr_fhir.search.value_parser import SearchValue
-from ehr_fhir.string_folding import indexable, normal
-from ehr_fhir.units import CANONICAL
+from ehr_fhir.string_folding import normalize_string, shorten_for_index
+from ehr_fhir.units import CANONICAL_SYSTEM
 
 __all__ = ["Params", "begins", "counted_test", "one_of", "updated", "value_test"]
 
@@ -152,7 +152,7 @@ def _quantity(params: Params, clause: Clause, value: SearchValue) -> str:
         system, code = params.bind(value.system), params.bind(value.code)
         return f"{test} AND system = {system} AND code = {code}"
     # As written, not in base units.
-    test = f"{test} AND system <> {params.bind(CANONICAL)}"
+    test = f"{test} AND system <> {params.bind(CANONICAL_SYSTEM)}"
     if value.code is not None:
         name = params.bind(value.code)
         return f"{test} AND (code = {name} OR unit = {name})"
@@ -161,7 +161,7 @@ def _quantity(params: Params, clause: Clause, value: SearchValue) -> str:
 
 def _reference(params: Params, clause: Clause, value: SearchValue) -> str:
     if value.url is not None and params.base:
-        local = target(value.url.removeprefix(f"{params.base}/"))
+        local = local_target(value.url.removeprefix(f"{params.base}/"))
         value = SearchValue(system=local.type, code=local.id) if local else value
     if clause.modifier == "below":
         return f"target_type = '' AND {_below(params, 'target_id', value.url or '')}"
@@ -178,13 +178,16 @@ def _reference(params: Params, clause: Clause, value: SearchValue) -> str:
 def _string(params: Params, clause: Clause, value: SearchValue) -> str:
     text = value.code or ""
     if clause.modifier == "exact":
-        return f"normal = {params.bind(normal(text))} AND exact = {params.bind(indexable(text))}"
+        normal, exact = normalize_string(text), shorten_for_index(text)
+        return f"normal = {params.bind(normal)} AND exact = {params.bind(exact)}"
     if clause.modifier == "equals":
-        return f"normal = {params.bind(normal(text))}"
+        return f"normal = {params.bind(normalize_string(text))}"
     if clause.modifier in ("contains", "ends"):
-        pattern = "%" + _literal(normal(text)) + ("%" if clause.modifier == "contains" else "")
+        pattern = (
+            "%" + _literal(normalize_string(text)) + ("%" if clause.modifier == "contains" else "")
+        )
         return f"normal LIKE {params.bind(pattern)} ESCAPE '!'"
-    return begins(params, "normal", normal(text))
+    return begins(params, "normal", normalize_string(text))
 
 
 def _position(params: Params, clause: Clause, value: SearchValue) -> str:
@@ -218,7 +221,7 @@ def _uri(params: Params, clause: Clause, value: SearchValue) -> str:
         return _below(params, "value", text)
     if clause.modifier == "above":
         return f"substr(CAST({params.bind(text)} AS TEXT), 1, length(value)) = value"
-    return f"value = {params.bind(indexable(text))}"
+    return f"value = {params.bind(shorten_for_index(text))}"
 
 
 def _below(params: Params, column: str, text: str) -> str:

@@ -10,8 +10,8 @@ from collections.abc import Iterable, Iterator
 from functools import cache
 
 from ehr_fhir import definitions
-from ehr_fhir.index.full_text import GAP, Words
-from ehr_fhir.search.full_text_query import Group, Phrase
+from ehr_fhir.index.full_text import PHRASE_BREAK, FullText
+from ehr_fhir.search.full_text_query import Conjunction, Phrase
 from ehr_gateway.database import Connection, Dialect
 
 __all__ = [
@@ -30,7 +30,7 @@ _INSERT = {
 _NARRATIVE = "A"
 
 
-def insert_words(connection: Connection, versions: Iterable[tuple[int, str, Words]]) -> None:
+def insert_words(connection: Connection, versions: Iterable[tuple[int, str, FullText]]) -> None:
     """Add the words of many versions at once, given with their pk and type."""
     on_sqlite = connection.dialect == "sqlite"
     connection.executemany(
@@ -74,7 +74,7 @@ def match_condition(dialect: Dialect, placeholder: str) -> str:
 
 
 def build_expression(
-    dialect: Dialect, kind: str, groups: Iterable[Group], *, narrative: bool = False
+    dialect: Dialect, kind: str, groups: Iterable[Conjunction], *, narrative: bool = False
 ) -> str:
     """Return what a database looks up for one type, one of the groups having to hold.
 
@@ -98,34 +98,34 @@ def _mark_words(mark: str, text: str) -> str:
     return text and mark + text.replace(" ", f" {mark}")
 
 
-def _tsvector(mark: str, words: Words) -> str:
+def _tsvector(mark: str, words: FullText) -> str:
     places: dict[str, list[str]] = {}
     at = 0
     for text, weight in zip(words, (_NARRATIVE, ""), strict=True):
         for at, word in enumerate(text.split(), at + 1):  # noqa: B020 - goes on where it was
             places.setdefault(word, []).append(f"{at}{weight}")
         at += 1
-    places.pop(GAP, None)
+    places.pop(PHRASE_BREAK, None)
     return " ".join(f"'{mark}{word}':{','.join(found)}" for word, found in places.items())
 
 
-def _fts5_query(mark: str, group: Group) -> str:
+def _fts5_query(mark: str, group: Conjunction) -> str:
     def said(one: Phrase) -> str:
         words = " ".join(f"{mark}{word}" for word in one.words)
-        return f'"{words}"{" *" if one.open else ""}'
+        return f'"{words}"{" *" if one.is_prefix else ""}'
 
-    found = " AND ".join(map(said, group.wanted))
-    if group.unwanted:
-        found = f"({found}) NOT ({' OR '.join(map(said, group.unwanted))})"
+    found = " AND ".join(map(said, group.required))
+    if group.excluded:
+        found = f"({found}) NOT ({' OR '.join(map(said, group.excluded))})"
     return f"({found})"
 
 
-def _tsquery(mark: str, weight: str, group: Group) -> str:
+def _tsquery(mark: str, weight: str, group: Conjunction) -> str:
     def parts(one: Phrase) -> Iterator[str]:
         for number, word in enumerate(one.words, 1):
-            labels = weight + ("*" if one.open and number == len(one.words) else "")
+            labels = weight + ("*" if one.is_prefix and number == len(one.words) else "")
             yield f"'{mark}{word}'{':' if labels else ''}{labels}"
 
-    found = [f"({' <-> '.join(parts(one))})" for one in group.wanted]
-    found += [f"!({' <-> '.join(parts(one))})" for one in group.unwanted]
+    found = [f"({' <-> '.join(parts(one))})" for one in group.required]
+    found += [f"!({' <-> '.join(parts(one))})" for one in group.excluded]
     return f"({' & '.join(found)})"

@@ -9,10 +9,10 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 
 from ehr_fhir.json_text import parse
-from ehr_fhir.references import target
+from ehr_fhir.references import local_target
 from ehr_gateway.database import Connection
 from ehr_privacy.consent import TABLES, Record, RuleRow
-from ehr_privacy.consent.merged_accounts import CLOSING, closes
+from ehr_privacy.consent.merged_accounts import CLOSING_TABLES, is_closing
 
 __all__ = ["linked_accounts", "update_merged_rules"]
 
@@ -22,7 +22,7 @@ _LINKED = (
 )
 _CLOSING = " UNION ".join(
     f"SELECT consent FROM {table} WHERE patient = :patient"  # noqa: S608
-    for table in CLOSING
+    for table in CLOSING_TABLES
 )
 _CONSENTS = (
     "SELECT r.id, r.body FROM resource r WHERE r.type = 'Consent' AND r.current = 1"  # noqa: S608
@@ -40,10 +40,10 @@ def _copy_statement(table: str) -> str:
     )
 
 
-_COPY = {table: _copy_statement(table) for table in CLOSING}
+_COPY = {table: _copy_statement(table) for table in CLOSING_TABLES}
 _DELETE_COPIES = {
     table: f"DELETE FROM {table} WHERE consent = :consent AND patient <> :patient"  # noqa: S608
-    for table in CLOSING
+    for table in CLOSING_TABLES
 }
 
 
@@ -64,7 +64,7 @@ def update_merged_rules(
     `before`: of a Patient, the accounts of the person until then.
     """
     if record.type == "Consent":
-        for patient in {str(rule.values["patient"]) for rule in rules if closes(rule)}:
+        for patient in {str(rule.values["patient"]) for rule in rules if is_closing(rule)}:
             _copy_rules_of_consent(connection, record.id, patient)
     elif record.type == "Patient":
         after = linked_accounts(connection, record.id)
@@ -75,7 +75,7 @@ def update_merged_rules(
 
 def _copy_rules_of_patient(connection: Connection, patient: str) -> None:
     for row in connection.execute(_CONSENTS, {"patient": patient}).fetchall():
-        whose = target(parse(row["body"])["patient"]["reference"])
+        whose = local_target(parse(row["body"])["patient"]["reference"])
         if whose is not None and whose.id == patient:
             _copy_rules_of_consent(connection, row["id"], patient)
 
@@ -83,7 +83,7 @@ def _copy_rules_of_patient(connection: Connection, patient: str) -> None:
 def _copy_rules_of_consent(connection: Connection, consent: str, patient: str) -> None:
     others = linked_accounts(connection, patient)[1:]
     whose = {"consent": consent, "patient": patient}
-    for table in CLOSING:
+    for table in CLOSING_TABLES:
         connection.execute(_DELETE_COPIES[table], whose)
         for other in others:
             connection.execute(_COPY[table], {**whose, "other": other})

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from ehr_fhir import definitions
-from ehr_fhir.index.rows import indexed, twins
+from ehr_fhir.index.rows import duplicate_parameters, indexed_parameters
 from ehr_gateway.database import Connection
 
 __all__ = ["read_parameter_ids", "register_parameters"]
@@ -17,7 +17,7 @@ def register_parameters(connection: Connection) -> None:
     wanted = (
         (kind, parameter.code)
         for kind in sorted(definitions.resource_types())
-        for parameter in indexed(kind)
+        for parameter in indexed_parameters(kind)
     )
     # Ids once given stay: new parameters are added at the end.
     missing = [
@@ -31,7 +31,7 @@ def read_parameter_ids(connection: Connection) -> Mapping[tuple[str, str], int]:
     rows = connection.execute("SELECT * FROM search_parameter").fetchall()
     numbers = {(row["type"], row["code"]): row["param"] for row in rows}
     for kind in definitions.resource_types():
-        for code, twin in twins(kind).items():
+        for code, twin in duplicate_parameters(kind).items():
             if (kind, twin) in numbers:
                 numbers[kind, code] = numbers[kind, twin]
     return numbers

@@ -17,10 +17,16 @@ from typing import Any
 
 from ehr_fhir import definitions
 from ehr_fhir.errors import EhrError, Unprocessable
-from ehr_fhir.index.converters import convertible
-from ehr_fhir.index.rows import IndexRow, extract_by
+from ehr_fhir.index.converters import is_convertible
+from ehr_fhir.index.rows import IndexRow, extract_rows_for
 from ehr_fhir.json_text import parse
-from ehr_fhir.search_parameters import INDEXED, Added, SearchParameter, compiled, official
+from ehr_fhir.search_parameters import (
+    INDEXED_TYPES,
+    AddedParameters,
+    SearchParameter,
+    compile_expression,
+    official_parameters,
+)
 from ehr_gateway.database import Connection
 
 __all__ = ["SearchRegistry", "apply_search_parameter", "load_registry", "renew_generation"]
@@ -29,7 +35,7 @@ _GENERATION_SETTING = "search-registry"
 # R4's parameters are numbered from 1.
 _FIRST_ADDED_PARAM = 1_000_000
 _CODE = re.compile(r"[A-Za-z][A-Za-z0-9-]{0,63}")
-_TYPES = INDEXED - {"special"}
+_TYPES = INDEXED_TYPES - {"special"}
 
 
 @dataclass(frozen=True)
@@ -39,7 +45,7 @@ class SearchRegistry:
     generation: bytes
     ids: Mapping[tuple[str, str], int]
     indexed: Mapping[str, tuple[SearchParameter, ...]]
-    served: Added
+    served: AddedParameters
     # The newest version's position: about how large the store is, for the plans of searches.
     last: int = 0
 
@@ -53,7 +59,7 @@ class SearchRegistry:
     def rows(self, resource_type: str, body: bytes) -> list[IndexRow]:
         """Return the index rows of a resource for the added parameters of its type."""
         wanted = self.indexed.get(resource_type)
-        return extract_by(parse(body), wanted) if wanted else []
+        return extract_rows_for(parse(body), wanted) if wanted else []
 
 
 def load_registry(
@@ -126,7 +132,7 @@ def _add_parameter(
         "SELECT 1 FROM added_parameter WHERE type = ? AND code = ? AND state <> 'removing'",
         (kind, code),
     ).fetchone()
-    if taken or code in official(kind):
+    if taken or code in official_parameters(kind):
         raise _refusal("code", f"{kind} has a search parameter `{code}` already.")
     last = connection.execute("SELECT MAX(param) FROM added_parameter").fetchone()[0]
     total = connection.execute(
@@ -160,10 +166,10 @@ def _check_parameter(one: SearchParameter) -> None:
     if not one.expression:
         raise _refusal("expression", "A search parameter needs an expression.")
     try:
-        walks = compiled(one.expression, one.resource_type).walks
+        walks = compile_expression(one.expression, one.resource_type).walks
     except EhrError as error:
         raise _refusal("expression", str(error)) from None
-    if walks is not None and not any(convertible(one.type, walk.datatype) for walk in walks):
+    if walks is not None and not any(is_convertible(one.type, walk.datatype) for walk in walks):
         text = f"The expression leads to nothing of {one.resource_type} that a {one.type} can be."
         raise _refusal("expression", text)
 

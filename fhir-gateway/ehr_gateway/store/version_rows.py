@@ -88,7 +88,7 @@ def fact_values(record: Record) -> tuple[str | int | None, ...]:
     """Return the values of FACT_COLUMNS."""
     return (
         record.domain, record.episode, record.clinical_ms, int(record.directory),
-        record.inner_listed, record.people_listed,
+        record.inner_domains_text, record.author_people_text,
     )  # fmt: skip
 
 

@@ -12,10 +12,15 @@ from itertools import islice
 from typing import TYPE_CHECKING, Any
 
 from ehr_fhir.errors import Invalid, Issue, PreconditionFailed, Unprocessable
-from ehr_fhir.references import conditional, references, replace_references, target
-from ehr_fhir.search.query import parse
-from ehr_fhir.search.query_string import pairs_of
-from ehr_fhir.search_parameters import serving
+from ehr_fhir.references import (
+    list_references,
+    local_target,
+    replace_references,
+    split_conditional_reference,
+)
+from ehr_fhir.search.query import parse_search
+from ehr_fhir.search.query_string import parse_query_pairs
+from ehr_fhir.search_parameters import use_added_parameters
 from ehr_gateway.access import Access
 from ehr_gateway.database import Connection
 from ehr_gateway.store.store import Store
@@ -41,14 +46,14 @@ def resolve_conditionals(
 ) -> None:
     """Replace references by search, such as `Practitioner?identifier=s|v`, in place."""
     found: dict[str, str] = {}
-    for expression, reference in references(resource, place):
-        if reference not in found and (split := conditional(reference)):
+    for expression, reference in list_references(resource, place):
+        if reference not in found and (split := split_conditional_reference(reference)):
             kind, criteria = split
             ids = transaction.found[kind].get(criteria)
             if ids is None:
                 ids = find_ids(transaction, kind, criteria)
                 # What other types have to do with it, another write may have changed.
-                if not any(_ACROSS.match(name) for name, _ in pairs_of(criteria)):
+                if not any(_ACROSS.match(name) for name, _ in parse_query_pairs(criteria)):
                     transaction.found[kind][criteria] = ids
             if len(ids) != 1:
                 how = "nothing" if not ids else "more than one resource"
@@ -72,11 +77,11 @@ def found_ids(
     from ehr_gateway.search.page import matching_ids
 
     try:
-        pairs = pairs_of(criteria)
+        pairs = parse_query_pairs(criteria)
     except ValueError as error:
         raise Invalid("The criteria are not valid percent-encoded UTF-8.") from error
-    with serving(store.registry(connection).served):
-        narrows = bool(parse(kind, pairs).filters)
+    with use_added_parameters(store.registry(connection).served):
+        narrows = bool(parse_search(kind, pairs).filters)
     if not narrows:
         raise PreconditionFailed("The criteria narrow nothing: they would match everything.")
     return matching_ids(store, connection, access, kind, pairs, most=2)
@@ -95,7 +100,7 @@ def malformed(reference: str, contained: frozenset[str]) -> str | None:
             if reference[1:] in contained or reference == "#"
             else "names no contained resource"
         )
-    if target(reference) or reference.startswith(("http://", "https://", "urn:oid:")):
+    if local_target(reference) or reference.startswith(("http://", "https://", "urn:oid:")):
         return None
     if reference.startswith("urn:uuid:"):
         return None if reference in contained else "names an entry that is not in the Bundle"
@@ -110,7 +115,7 @@ def dangling(connection: Connection, access: Access, prepared: Sequence[Prepared
         for expression, reference in one.references:
             if fault := malformed(reference, one.contained):
                 issues.append(Issue(f"{expression} {fault}.", expression, "not-found"))
-            elif found := target(reference):
+            elif found := local_target(reference):
                 places.setdefault((found.type, found.id), expression)
     present = set(_present(connection, access, places))
     for identity, expression in places.items():

@@ -12,11 +12,11 @@ from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
 
-from ehr_fhir.index.full_text import Words, words_of
-from ehr_fhir.index.rows import IndexRow, extract
+from ehr_fhir.index.full_text import FullText, extract_full_text
+from ehr_fhir.index.rows import IndexRow, extract_rows
 from ehr_fhir.intervals import instant
 from ehr_fhir.json_text import serialize
-from ehr_fhir.references import conditional, references, replace_references
+from ehr_fhir.references import list_references, replace_references, split_conditional_reference
 from ehr_fhir.validation.validate import validate
 from ehr_gateway.access import Access
 from ehr_privacy.consent import Record, RuleRow, record_facts, rule_rows
@@ -34,7 +34,7 @@ class Prepared:
     meta: bytes
     content: bytes
     rows: tuple[IndexRow, ...]
-    words: Words
+    words: FullText
     rules: tuple[RuleRow, ...]
     references: tuple[tuple[str, str], ...]
     contained: frozenset[str] = frozenset()
@@ -104,12 +104,12 @@ def drafted(
     form that no rule looks for.
     """
     validate(resource, expected_type)
-    found = tuple(references(resource, place))
+    found = tuple(list_references(resource, place))
     own = f"{access.base}/"
     if access.base and any(one.startswith(own) for _, one in found):
         replace_references(resource, {one: one.removeprefix(own) for _, one in found})
         found = tuple((where, one.removeprefix(own)) for where, one in found)
-    waits = waits or any(conditional(one) for _, one in found)
+    waits = waits or any(split_conditional_reference(one) for _, one in found)
     draft = Draft(
         {**resource, "id": identity}, access.author, waits, place, None if waits else found
     )
@@ -167,10 +167,10 @@ def _worked_out(
         record=record_facts(resource, author),
         meta=_tail(meta),
         content=_tail(content),
-        rows=tuple(extract({**resource, "meta": meta})),
-        words=words_of(resource),
+        rows=tuple(extract_rows({**resource, "meta": meta})),
+        words=extract_full_text(resource),
         rules=tuple(rule_rows(resource)),
-        references=tuple(references(resource, place)) if found is None else found,
+        references=tuple(list_references(resource, place)) if found is None else found,
         contained=frozenset(_held(resource)),
     )
 

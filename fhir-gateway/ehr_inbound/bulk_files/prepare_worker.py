@@ -12,9 +12,9 @@ from functools import lru_cache
 from pathlib import Path
 
 from ehr_fhir.errors import EhrError, Unprocessable
-from ehr_fhir.index.full_text import Words
+from ehr_fhir.index.full_text import FullText
 from ehr_fhir.json_text import LARGEST
-from ehr_fhir.references import conditional, replace_references, target
+from ehr_fhir.references import local_target, replace_references, split_conditional_reference
 from ehr_gateway.store.version_rows import IndexValues, group_by_table
 from ehr_gateway.transaction.integrity import malformed
 from ehr_gateway.transaction.prepared_resource import Prepared, named_author, prepare
@@ -53,7 +53,7 @@ class Ready:
     meta: bytes
     content: bytes
     index: IndexValues
-    words: Words
+    words: FullText
     rules: tuple[RuleRow, ...]
     digest: bytes
 
@@ -124,7 +124,7 @@ def _prepared(item: Item, known: Meanings, organization: str) -> Prepared:
     if len(prepared.content) > LARGEST:
         raise Unprocessable(f"The resource is larger than {LARGEST // 1024 // 1024} MiB.")
     for expression, reference in prepared.references:
-        if conditional(reference):
+        if split_conditional_reference(reference):
             raise Unprocessable(f"{expression} is a search that finds nothing, or more than one.")
         if fault := malformed(reference, prepared.contained):
             raise Unprocessable(f"{expression} {fault}.")
@@ -132,7 +132,7 @@ def _prepared(item: Item, known: Meanings, organization: str) -> Prepared:
 
 
 def _judged(item: Item, prepared: Prepared) -> Judged:
-    found = (target(reference) for _, reference in prepared.references)
+    found = (local_target(reference) for _, reference in prepared.references)
     targets = frozenset((one.type, one.id) for one in found if one)
     return Judged(item.line, prepared.record.type, item.id, targets)
 

@@ -11,7 +11,7 @@ from urllib.parse import parse_qsl
 
 import orjson
 
-from ehr_fhir.references import conditional
+from ehr_fhir.references import split_conditional_reference
 from ehr_gateway.store.store import Store
 from ehr_inbound.bulk_files.files import Unit
 from ehr_inbound.bulk_files.items import Item, items
@@ -77,7 +77,7 @@ def meanings(store: Store, sight: Sight, scratch: Scratch) -> Meanings:
     """Find out what the searches of a set mean, in the set first and then in the store."""
     searches = {}
     for reference in sight.searches:
-        kind, criteria = conditional(reference) or ("", "")
+        kind, criteria = split_conditional_reference(reference) or ("", "")
         wanted = _identifier(kind, criteria)
         if wanted is None:
             continue

@@ -12,8 +12,14 @@ from ehr_privacy.audit.checkpoint import (
     public_key,
     verifier_key,
 )
-from ehr_privacy.audit.findings import Finding, compare
-from ehr_privacy.audit.leaf import SALT_BYTES, canonical, commitment, leaf_of, row_leaf
+from ehr_privacy.audit.findings import Finding, find_difference
+from ehr_privacy.audit.leaf import (
+    SALT_BYTES,
+    canonical_row,
+    commitment,
+    leaf_of_commitment,
+    row_leaf,
+)
 from ehr_privacy.audit.proofs import (
     consistency_proof,
     inclusion_proof,
@@ -33,13 +39,13 @@ __all__ = [
     "Finding",
     "Signer",
     "TileReader",
-    "canonical",
+    "canonical_row",
     "commitment",
-    "compare",
     "consistency_proof",
+    "find_difference",
     "inclusion_proof",
     "leaf_hash",
-    "leaf_of",
+    "leaf_of_commitment",
     "new_tiles",
     "node_hash",
     "open_note",

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-__all__ = ["Finding", "compare"]
+__all__ = ["Finding", "find_difference"]
 
 # How far ahead a leaf out of place is looked for.
 _REACH = 64
@@ -21,7 +21,7 @@ class Finding:
     text: str
 
 
-def compare(
+def find_difference(
     start: int, witnessed: Sequence[bytes], found: Sequence[bytes], events: Mapping[int, str]
 ) -> Finding | None:
     """Return the first difference between the leaves signed for and those that are there.

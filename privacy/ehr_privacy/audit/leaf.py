@@ -11,17 +11,17 @@ from hashlib import sha256
 
 import orjson
 
-__all__ = ["SALT_BYTES", "canonical", "commitment", "leaf_of", "row_leaf"]
+__all__ = ["SALT_BYTES", "canonical_row", "commitment", "leaf_of_commitment", "row_leaf"]
 
 SALT_BYTES = 16
 
 Value = str | int | None
 
 
-def canonical(values: Sequence[Value]) -> bytes:
+def canonical_row(values: Sequence[Value]) -> bytes:
     """Return the one way to write a row: a JSON array of its values, in the order of the columns.
 
-    >>> canonical(("a", 1, None, "陳"))
+    >>> canonical_row(("a", 1, None, "陳"))
     b'["a",1,null,"\\xe9\\x99\\xb3"]'
     """
     return orjson.dumps(values)
@@ -32,11 +32,11 @@ def commitment(salt: bytes, row: bytes) -> bytes:
     return sha256(salt + row).digest()
 
 
-def leaf_of(data: bytes) -> bytes:
+def leaf_of_commitment(data: bytes) -> bytes:
     """Return the leaf of a commitment (RFC 6962 §2.1)."""
     return sha256(b"\x00" + data).digest()
 
 
 def row_leaf(salt: bytes, values: Sequence[Value]) -> bytes:
-    """Return the leaf of a row: `leaf_of` its `commitment`."""
+    """Return the leaf of a row: `leaf_of_commitment` its `commitment`."""
     return sha256(b"\x00" + sha256(salt + orjson.dumps(values)).digest()).digest()

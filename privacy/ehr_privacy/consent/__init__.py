@@ -4,7 +4,7 @@ The semantics are those of docs/explanation/consent.md. Nothing here reads a clo
 """
 
 from ehr_privacy.consent.decide import decide
-from ehr_privacy.consent.merged_accounts import carried_over
+from ehr_privacy.consent.merged_accounts import extend_to_merged_accounts
 from ehr_privacy.consent.model import (
     DOMAINS,
     Column,
@@ -19,7 +19,7 @@ from ehr_privacy.consent.research import decide_research, research_predicate
 from ehr_privacy.consent.resource_facts import record_facts
 from ehr_privacy.consent.roles import PROFESSIONS, RoleMatrix, load_roles
 from ehr_privacy.consent.rule_reader import rule_rows
-from ehr_privacy.consent.scopes import Scope, has_scope, interaction_covered, parse_scopes
+from ehr_privacy.consent.scopes import Scope, covers_interaction, has_scope, parse_scopes
 from ehr_privacy.consent.sql_expressions import BY_ROW
 from ehr_privacy.consent.sql_predicate import compile_predicate
 from ehr_privacy.consent.tables import SOURCE_TABLES, TABLES
@@ -40,13 +40,13 @@ __all__ = [
     "RuleRow",
     "Rules",
     "Scope",
-    "carried_over",
     "compile_predicate",
+    "covers_interaction",
     "decide",
     "decide_research",
     "deposit_predicate",
+    "extend_to_merged_accounts",
     "has_scope",
-    "interaction_covered",
     "load_roles",
     "may_deposit",
     "may_write",

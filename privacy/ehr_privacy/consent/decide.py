@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from ehr_privacy.consent.model import Decision, Record, Requester, Rules
-from ehr_privacy.consent.scopes import interaction_covered
+from ehr_privacy.consent.scopes import covers_interaction
 from ehr_privacy.consent.selector_matching import (
     actor_matches,
     exception_matches,
@@ -44,7 +44,7 @@ def decide(
 def in_scope(requester: Requester, interaction: str, record: Record) -> bool:
     """Say whether the token's scopes cover this interaction on this record (line 1)."""
     in_patient = record.directory or requester.patient in record.patients
-    return interaction_covered(
+    return covers_interaction(
         requester.scopes, interaction, record.type, in_patient=in_patient, tokens=record.tokens
     )
 
@@ -113,7 +113,7 @@ def _decide_patient(
     grants = [
         str(row["consent"])
         for row in rules.in_force("consent_grant", now_ms, patient=patient, **mine)
-        if (row["domain"] == "*" or record.only_of(row["domain"]))
+        if (row["domain"] == "*" or record.is_only_of(row["domain"]))
         and int(row["since"] or 0) >= first_shared
     ]
     hidden = _restriction(rules, requester, record, patient, now_ms, sealed=False)
@@ -150,7 +150,7 @@ def _restriction(
     sealed: bool | None,
 ) -> str | None:
     """Return the Consent of the first restriction that binds, exceptions considered."""
-    for row in rules.closing("consent_restriction", now_ms, patient):
+    for row in rules.closing_rows("consent_restriction", now_ms, patient):
         if sealed is not None and bool(row["sealed"]) != sealed:
             continue
         if not actor_matches(row, requester) or not restriction_matches(row, record):
@@ -214,7 +214,7 @@ def _decide_power(
 def _held(rules: Rules, record: Record, now_ms: int) -> Decision | None:
     """A held result: its content is denied, a stub (what, who holds, until when) is due."""
     for patient in sorted(record.patients):
-        holds = rules.closing(
+        holds = rules.closing_rows(
             "consent_hold", now_ms, patient, record_type=record.type, record_id=record.id
         )
         if holds:

@@ -16,7 +16,7 @@ from hashlib import sha256
 from importlib.resources import files
 from typing import Any
 
-from ehr_privacy.consent.labels import LABELS, broader
+from ehr_privacy.consent.labels import LABELS, parent_label
 
 __all__ = ["LabelRules", "labels_by_code", "load_labels", "parse_labels"]
 
@@ -62,7 +62,7 @@ def parse_labels(text: str) -> LabelRules:
         label = rule["label"]
         if label not in LABELS or not set(rule) <= {"label", "basis", *systems}:
             raise ValueError(f"labels.toml: rule {number}: an unknown label or system")
-        given = {label, broader(label)}
+        given = {label, parent_label(label)}
         for name, system in systems.items():
             sets = rule.get(name, {})
             if not set(sets) <= {"codes", "categories", "never"}:

@@ -12,26 +12,26 @@ _BROADER = {"ETHUD": "ETH", "OPIOIDUD": "ETH"}
 LABELS = frozenset({"PSY", "HIV", "SDV", "SEX", "ETH", "GDIS", "STD", "R", "V", *_BROADER})
 
 
-def broader(label: str) -> str:
+def parent_label(label: str) -> str:
     """Return the label that a label is part of, itself where it is none's.
 
-    >>> broader("OPIOIDUD"), broader("HIV")
+    >>> parent_label("OPIOIDUD"), parent_label("HIV")
     ('ETH', 'HIV')
     """
     return _BROADER.get(label, label)
 
 
-def of_codings(codings: Iterable[tuple[str | None, str]]) -> frozenset[str]:
+def labels_of_codings(codings: Iterable[tuple[str | None, str]]) -> frozenset[str]:
     """Return the labels of `meta.security`, by (system, code), with those they are part of.
 
     A code of the labels' own system that is not known here counts as restricted: in doubt, closed.
 
-    >>> sorted(of_codings([(ACT_CODE, "ETHUD"), (ACT_CODE, "SPI"), (None, "HTEST")]))
+    >>> sorted(labels_of_codings([(ACT_CODE, "ETHUD"), (ACT_CODE, "SPI"), (None, "HTEST")]))
     ['ETH', 'ETHUD', 'HTEST', 'R', 'SPI']
     """
     found: set[str] = set()
     for system, code in codings:
-        found |= {code, broader(code)}
+        found |= {code, parent_label(code)}
         if system == ACT_CODE and code not in LABELS:
             found.add("R")
     return frozenset(found)

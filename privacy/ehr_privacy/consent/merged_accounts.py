@@ -9,26 +9,26 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from ehr_privacy.consent.model import RuleRow, merged
+from ehr_privacy.consent.model import RuleRow, merge_accounts
 
 # An exception has no patient: it goes wherever its restriction goes.
-CLOSING = ("consent_restriction", "consent_hold", "consent_research")
+CLOSING_TABLES = ("consent_restriction", "consent_hold", "consent_research")
 
 
-def closes(row: RuleRow) -> bool:
+def is_closing(row: RuleRow) -> bool:
     """Say whether a rule row closes records, so that it holds for every account of the person."""
-    return row.table in CLOSING and not row.values.get("permit")
+    return row.table in CLOSING_TABLES and not row.values.get("permit")
 
 
-def carried_over(rows: Iterable[RuleRow]) -> list[RuleRow]:
+def extend_to_merged_accounts(rows: Iterable[RuleRow]) -> list[RuleRow]:
     """Return rule rows, and for every merged account what closes the others."""
     rows = list(rows)
     links = (row.values for row in rows if row.table == "consent_link")
-    accounts = merged((str(link["patient"]), str(link["other"])) for link in links)
+    accounts = merge_accounts((str(link["patient"]), str(link["other"])) for link in links)
     carried = [
         RuleRow(row.table, {**row.values, "patient": other})
         for row in rows
-        if closes(row)
+        if is_closing(row)
         for other in sorted(accounts.get(str(row.values["patient"]), frozenset()))
         if other != row.values["patient"]
     ]

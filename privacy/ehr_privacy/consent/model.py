@@ -90,19 +90,19 @@ class Record:
         """Every domain the record counts under."""
         return self.inner_domains | {self.domain}
 
-    def only_of(self, domain: Value) -> bool:
+    def is_only_of(self, domain: Value) -> bool:
         """Say whether the record is of this domain and holds nothing of another."""
         return self.domain == domain and not self.inner_domains
 
     @property
-    def inner_listed(self) -> str | None:
+    def inner_domains_text(self) -> str | None:
         """The inner domains as the record table holds them."""
-        return listed(self.inner_domains)
+        return join_with_bars(self.inner_domains)
 
     @property
-    def people_listed(self) -> str | None:
+    def author_people_text(self) -> str | None:
         """The authors as the record table holds them."""
-        return listed(self.author_people)
+        return join_with_bars(self.author_people)
 
     @property
     def clinical_ms(self) -> int | None:
@@ -144,7 +144,7 @@ class Rules:
         self._rows: dict[str, list[Mapping[str, Value]]] = defaultdict(list)
         for row in rows:
             self._rows[row.table].append(row.values)
-        self._merged = merged(
+        self._merged = merge_accounts(
             (str(row["patient"]), str(row["other"])) for row in self.rows("consent_link")
         )
 
@@ -156,10 +156,10 @@ class Rules:
 
     def in_force(self, table: str, now_ms: int, **equal: Value) -> list[Mapping[str, Value]]:
         """Return the matching rows whose term holds now, by Consent id."""
-        rows = [row for row in self.rows(table, **equal) if holds(row, now_ms)]
+        rows = [row for row in self.rows(table, **equal) if is_in_force(row, now_ms)]
         return sorted(rows, key=lambda row: str(row["consent"]))
 
-    def closing(
+    def closing_rows(
         self, table: str, now_ms: int, patient: str, **equal: Value
     ) -> list[Mapping[str, Value]]:
         """Return the rows in force that close a patient's records, the own account's first.
@@ -174,10 +174,10 @@ class Rules:
         ]
 
 
-def merged(links: Iterable[tuple[str, str]]) -> Mapping[str, frozenset[str]]:
+def merge_accounts(links: Iterable[tuple[str, str]]) -> Mapping[str, frozenset[str]]:
     """Return the accounts of each person who has several, under each of them.
 
-    >>> found = merged([("a", "b"), ("c", "b"), ("x", "y")])
+    >>> found = merge_accounts([("a", "b"), ("c", "b"), ("x", "y")])
     >>> sorted(found["a"]), sorted(found["y"]), "z" in found
     (['a', 'b', 'c'], ['x', 'y'], False)
     """
@@ -188,20 +188,20 @@ def merged(links: Iterable[tuple[str, str]]) -> Mapping[str, frozenset[str]]:
     return found
 
 
-def listed(names: Iterable[str]) -> str | None:
+def join_with_bars(names: Iterable[str]) -> str | None:
     """Return names as one text in which each stands between bars; None where there is none.
 
-    >>> listed({"b", "a"}), listed(())
+    >>> join_with_bars({"b", "a"}), join_with_bars(())
     ('|a|b|', None)
     """
     text = "|".join(sorted(names))
     return f"|{text}|" if text else None
 
 
-def holds(row: Mapping[str, Value], now_ms: int) -> bool:
+def is_in_force(row: Mapping[str, Value], now_ms: int) -> bool:
     """Say whether a row's term, closed at the start and open at the end, contains now.
 
-    >>> holds({"since": 5, "until": 7}, 5), holds({"since": 5, "until": 7}, 7)
+    >>> is_in_force({"since": 5, "until": 7}, 5), is_in_force({"since": 5, "until": 7}, 7)
     (True, False)
     """
     since, until = row["since"], row["until"]

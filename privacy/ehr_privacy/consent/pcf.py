@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from ehr_privacy.consent.labels import LABELS, broader
+from ehr_privacy.consent.labels import LABELS, parent_label
 from ehr_privacy.consent.model import RuleRow, Value
 from ehr_privacy.consent.provision import Provision, read_provision, refuse
 from ehr_privacy.consent.tables import SELECTOR_COLUMNS
@@ -27,7 +27,7 @@ _EVERYTHING: Values = {column.name: None for column in SELECTOR_COLUMNS}
 _CARERS: Values = {**_EVERYTHING, "actor_kind": "carer", "actor_value": None}
 
 
-def base_policy(resource: Json, facts: Mapping[str, str]) -> list[RuleRow]:
+def pcf_rule_rows(resource: Json, facts: Mapping[str, str]) -> list[RuleRow]:
     """Return the rows of a PCF consent.
 
     Raises Unprocessable, with the element's path, for what cannot be enforced (PCF volume 3,
@@ -35,9 +35,9 @@ def base_policy(resource: Json, facts: Mapping[str, str]) -> list[RuleRow]:
     """
     provision = read_provision(resource)
     # What is meant for emergencies (ETREAT) alone would hold for all treatment.
-    provision.about("TREAT")
+    provision.require_purpose("TREAT")
     for nested in provision.exceptions:
-        nested.about("TREAT")
+        nested.require_purpose("TREAT")
     rows = _permit(provision) if provision.type == "permit" else _deny(provision)
     term: Values = {"since": provision.since, "until": provision.until}
     patient: Values = {"patient": facts["patient"], **term}
@@ -59,7 +59,7 @@ def _deny(provision: Provision) -> Iterator[tuple[str, Values]]:
         yield _hidden(_ALL, condition, sealed=int(provision.sealed))
     whole = not {"actor", *_SELECTORS} & provision.present
     for nested in provision.exceptions:
-        nested.must_be("permit")
+        nested.require_type("permit")
         for condition in nested.conditions():
             yield "consent_exception", {"rule": _ALL, **condition}
             # Where everything is closed, what is opened for an organisation is shared with it.
@@ -68,7 +68,7 @@ def _deny(provision: Provision) -> Iterator[tuple[str, Values]]:
 
 
 def _permit(provision: Provision) -> Iterator[tuple[str, Values]]:
-    provision.only("purpose", "period", "actor", "action", "provision", *_SELECTORS)
+    provision.allow_only("purpose", "period", "actor", "action", "provision", *_SELECTORS)
     names = provision.actors_of("organization") if "actor" in provision.present else ["*"]
     whom: list[Values] = [
         {"actor_kind": "everyone", "actor_value": None}
@@ -82,12 +82,12 @@ def _permit(provision: Provision) -> Iterator[tuple[str, Values]]:
     named = frozenset(provision.labels) - set(levels)
     # With a level, the labels named beside it are open too; without one they are all that is.
     closed = min((_ABOVE[one] for one in levels), key=len) if levels else frozenset()
-    closed = frozenset(one for one in closed if broader(one) == one and one not in named)
+    closed = frozenset(one for one in closed if parent_label(one) == one and one not in named)
     rules = {one: {**_EVERYTHING, "label": one} for one in sorted(closed)}
     limited = {"class", "data", "dataPeriod"} & provision.present or (named and not levels)
     if limited:
         rules[_ALL] = _EVERYTHING
-        for condition in provision.without(levels and provision.labels).conditions():
+        for condition in provision.without_labels(levels and provision.labels).conditions():
             yield "consent_exception", {**condition, **_ANYONE, "rule": _ALL}
     for rule, selector in rules.items():
         yield "consent_exception", {**_CARERS, "rule": rule}
@@ -110,7 +110,7 @@ def _nested(
     if not rules:
         refuse(nested.path, "There is nothing closed that this would open.")
     # What is open by its label is not closed by the level of confidentiality that comes with it.
-    opened = {*map(broader, nested.labels), "R", _ALL} if nested.labels else set(rules)
+    opened = {*map(parent_label, nested.labels), "R", _ALL} if nested.labels else set(rules)
     for rule in sorted(opened & set(rules)):
         for condition in nested.conditions():
             yield "consent_exception", {**condition, "rule": rule}

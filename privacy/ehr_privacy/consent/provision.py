@@ -59,17 +59,17 @@ class Provision:
     actions: tuple[tuple[str | None, str], ...] = ()
     exceptions: tuple[Provision, ...] = field(default=())
 
-    def must_be(self, wanted: str) -> None:
+    def require_type(self, wanted: str) -> None:
         """Refuse a provision of the other type."""
         if self.type != wanted:
             refuse(f"{self.path}.type", f"This category needs a provision of type {wanted}.")
 
-    def only(self, *names: str) -> None:
+    def allow_only(self, *names: str) -> None:
         """Refuse elements that mean nothing in this category."""
         for name in sorted(self.present - {"id", "type", *names}):
             refuse(f"{self.path}.{name}", "This element cannot be enforced in this category.")
 
-    def about(self, *purposes: str) -> None:
+    def require_purpose(self, *purposes: str) -> None:
         """Refuse a provision limited to other purposes, or to other actions than access."""
         if self.purposes and not self.purposes & set(purposes):
             refuse(f"{self.path}.purpose", "This purpose cannot be enforced in this category.")
@@ -98,7 +98,7 @@ class Provision:
                 refuse(f"{self.path}.action", "A carer's powers are view and manage.")
         return frozenset(code for _, code in self.actions) or frozenset({"view"})
 
-    def without(self, labels: Sequence[str]) -> Provision:
+    def without_labels(self, labels: Sequence[str]) -> Provision:
         """Return the provision with some of its labels left out of account."""
         return replace(self, labels=tuple(one for one in self.labels if one not in labels))
 
@@ -151,10 +151,10 @@ def refuse(path: str, why: str) -> NoReturn:
 def concept_codes(concept: object) -> set[tuple[str | None, str]]:
     """Return the (system, code) pairs of a CodeableConcept."""
     codings = concept.get("coding") if isinstance(concept, Mapping) else None
-    return {(coding.get("system"), str(coding.get("code"))) for coding in objects(codings)}
+    return {(coding.get("system"), str(coding.get("code"))) for coding in list_objects(codings)}
 
 
-def objects(value: object) -> Sequence[Json]:
+def list_objects(value: object) -> Sequence[Json]:
     """Return the objects of a JSON array; nothing when it is not one."""
     return [item for item in value if isinstance(item, Mapping)] if isinstance(value, list) else []
 
@@ -190,7 +190,7 @@ def _read(node: Json, path: str, default: str | None, started: int, depth: int) 
         sealed=_read_sealed(node, path, depth),
         actors=tuple(
             _read_actor(actor, f"{path}.actor[{number}]")
-            for number, actor in enumerate(objects(node.get("actor")))
+            for number, actor in enumerate(list_objects(node.get("actor")))
         ),
         domains=_read_classes(node, path),
         labels=_read_labels(node, path),
@@ -213,7 +213,7 @@ def read_days(period: Json, path: str) -> tuple[int, int | None]:
 
 
 def _read_exceptions(node: Json, path: str, depth: int) -> tuple[Provision, ...]:
-    inner = objects(node.get("provision"))
+    inner = list_objects(node.get("provision"))
     if inner and depth:
         refuse(f"{path}.provision", "Exceptions of exceptions cannot be enforced.")
     return tuple(
@@ -224,7 +224,7 @@ def _read_exceptions(node: Json, path: str, depth: int) -> tuple[Provision, ...]
 
 def _read_sealed(node: Json, path: str, depth: int) -> bool:
     sealed = False
-    for number, extension in enumerate(objects(node.get("extension"))):
+    for number, extension in enumerate(list_objects(node.get("extension"))):
         if extension.get("url") != SEALED or depth or "valueBoolean" not in extension:
             refuse(f"{path}.extension[{number}]", "This extension cannot be enforced.")
         sealed = bool(extension["valueBoolean"])
@@ -263,25 +263,25 @@ def _identified(system: object, value: object, path: str) -> tuple[str, str | No
 
 
 def _read_classes(node: Json, path: str) -> tuple[str, ...]:
-    for number, coding in enumerate(objects(node.get("class"))):
+    for number, coding in enumerate(list_objects(node.get("class"))):
         if coding.get("system") != DATA_DOMAIN or coding.get("code") not in DOMAINS:
             refuse(f"{path}.class[{number}]", "Classes are data domains of this server.")
-    return tuple(str(coding["code"]) for coding in objects(node.get("class")))
+    return tuple(str(coding["code"]) for coding in list_objects(node.get("class")))
 
 
 def _read_labels(node: Json, path: str) -> tuple[str, ...]:
     known = LABELS | {_NORMAL}
-    for number, coding in enumerate(objects(node.get("securityLabel"))):
+    for number, coding in enumerate(list_objects(node.get("securityLabel"))):
         if coding.get("system") not in LABEL_SYSTEMS or coding.get("code") not in known:
             refuse(f"{path}.securityLabel[{number}]", "Not a sensitivity label used here.")
-    return tuple(str(coding["code"]) for coding in objects(node.get("securityLabel")))
+    return tuple(str(coding["code"]) for coding in list_objects(node.get("securityLabel")))
 
 
 def _read_data(
     node: Json, path: str
 ) -> tuple[tuple[tuple[str, str], ...], tuple[str, ...], tuple[tuple[str, str], ...]]:
     records, episodes, authors = [], [], []
-    for number, data in enumerate(objects(node.get("data"))):
+    for number, data in enumerate(list_objects(node.get("data"))):
         where = f"{path}.data[{number}]"
         reference = data.get("reference")
         text = reference.get("reference") if isinstance(reference, Mapping) else None
@@ -305,11 +305,11 @@ def _read_data(
 
 
 def _read_purposes(node: Json) -> frozenset[str]:
-    return frozenset(str(coding.get("code")) for coding in objects(node.get("purpose")))
+    return frozenset(str(coding.get("code")) for coding in list_objects(node.get("purpose")))
 
 
 def _read_actions(node: Json) -> tuple[tuple[str | None, str], ...]:
-    pairs = {pair for item in objects(node.get("action")) for pair in concept_codes(item)}
+    pairs = {pair for item in list_objects(node.get("action")) for pair in concept_codes(item)}
     return tuple(sorted(pairs, key=str))
 
 

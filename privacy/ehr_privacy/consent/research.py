@@ -9,8 +9,8 @@ from __future__ import annotations
 from ehr_privacy.consent.model import Decision, Predicate, Record, Rules
 from ehr_privacy.consent.roles import load_roles
 from ehr_privacy.consent.selector_matching import restriction_matches
-from ehr_privacy.consent.sql_expressions import Params, all_of, any_of, exists, negated
-from ehr_privacy.consent.sql_predicate import Dialect, in_force, selector_condition
+from ehr_privacy.consent.sql_expressions import Params, all_of, any_of, exists, negate
+from ehr_privacy.consent.sql_predicate import Dialect, in_force_condition, selector_condition
 
 
 def decide_research(rules: Rules, record: Record, now_ms: int) -> Decision:
@@ -24,10 +24,12 @@ def decide_research(rules: Rules, record: Record, now_ms: int) -> Decision:
     for patient in sorted(record.patients):
         if not rules.in_force("consent_joining", now_ms, patient=patient):
             return Decision(False, "not-joined")
-        opted_out = rules.closing("consent_research", now_ms, patient, permit=0)
+        opted_out = rules.closing_rows("consent_research", now_ms, patient, permit=0)
         if opted_out:
             return Decision(False, "opted-out", str(opted_out[0]["consent"]))
-        for row in rules.closing("consent_restriction", now_ms, patient, actor_kind="everyone"):
+        for row in rules.closing_rows(
+            "consent_restriction", now_ms, patient, actor_kind="everyone"
+        ):
             if restriction_matches(row, record):
                 return Decision(False, "restricted", str(row["consent"]))
     return Decision(True, "research")
@@ -45,27 +47,27 @@ def research_predicate(
     selector = selector_condition("x", alias, params, unknown=True, label="l.label IS NOT NULL")
     about_patients = all_of(
         exists("record_patient p", of_record),
-        negated(
+        negate(
             exists(
                 "record_patient p LEFT JOIN consent_joining j ON j.patient = p.patient"
-                f" AND {in_force('j', now)}",
+                f" AND {in_force_condition('j', now)}",
                 of_record,
                 "j.patient IS NULL",
             )
         ),
-        negated(
+        negate(
             exists(
                 "record_patient p JOIN consent_research q ON q.patient = p.patient",
                 of_record,
-                in_force("q", now),
+                in_force_condition("q", now),
                 "q.permit = 0",
             )
         ),
-        negated(
+        negate(
             exists(
                 f"record_patient p JOIN consent_restriction x ON x.patient = p.patient {label}",
                 of_record,
-                in_force("x", now),
+                in_force_condition("x", now),
                 f"x.actor_kind = {params.bind('everyone')}",
                 selector,
             )
@@ -73,5 +75,5 @@ def research_predicate(
     )
     closed = params.bind_in(f"{alias}.type", load_roles().readers)
     return Predicate(
-        all_of(negated(closed), any_of(f"{alias}.directory = 1", about_patients)), params.values
+        all_of(negate(closed), any_of(f"{alias}.directory = 1", about_patients)), params.values
     )

@@ -14,10 +14,10 @@ from functools import cache
 from importlib.resources import files
 from typing import Any
 
-from ehr_fhir.compartments import patients_of
+from ehr_fhir.compartments import patient_ids_of
 from ehr_privacy.consent.instants import hong_kong_day
 from ehr_privacy.consent.label_rules import LabelRules, labels_by_code
-from ehr_privacy.consent.labels import of_codings
+from ehr_privacy.consent.labels import labels_of_codings
 from ehr_privacy.consent.model import DOMAINS, Record
 
 Json = Mapping[str, Any]  # JSON of every shape
@@ -101,7 +101,7 @@ def record_facts(
     domain, day, episode = domain_of(resource), _clinical_date(resource, rules), _episode(resource)
     inner_domains: set[str] = set()
     for one in _with_inner(resource):
-        patients |= patients_of(one) | _named_patients(one)
+        patients |= patient_ids_of(one) | _named_patients(one)
         labels |= _labels(one)
         people |= _author_people(one)
         if one is not resource and one["resourceType"] not in rules.directory:
@@ -177,7 +177,7 @@ def _author_people(resource: Json) -> frozenset[str]:
 def _labels(resource: Json) -> frozenset[str]:
     meta = resource.get("meta")
     security = meta.get("security") if isinstance(meta, Mapping) else None
-    return of_codings(
+    return labels_of_codings(
         (coding.get("system"), str(coding["code"]))
         for coding in _objects(security)
         if coding.get("code")

@@ -10,16 +10,16 @@ from collections.abc import Callable, Mapping
 from datetime import date
 from typing import Any
 
-from ehr_fhir.references import target
+from ehr_fhir.references import local_target
 from ehr_privacy.consent.decide import TREATMENT
 from ehr_privacy.consent.instants import anniversary, day_start_ms, span
 from ehr_privacy.consent.model import RuleRow, Value
-from ehr_privacy.consent.pcf import base_policy
+from ehr_privacy.consent.pcf import pcf_rule_rows
 from ehr_privacy.consent.provision import (
     EHR_SYSTEM,
     Provision,
     concept_codes,
-    objects,
+    list_objects,
     read_provision,
     read_term,
     refuse,
@@ -63,13 +63,15 @@ def _consent(resource: Json) -> list[RuleRow]:
     category = _category(resource)
     facts = {"consent": _id(resource, "Consent"), "patient": _patient(resource)}
     if category == "":
-        return base_policy(resource, facts)
+        return pcf_rule_rows(resource, facts)
     provision = read_provision(resource, default=_DEFAULT_TYPE.get(category))
     return _CATEGORIES[category](provision, facts)
 
 
 def _category(resource: Json) -> str:
-    codes = {pair for item in objects(resource.get("category")) for pair in concept_codes(item)}
+    codes = {
+        pair for item in list_objects(resource.get("category")) for pair in concept_codes(item)
+    }
     ours = sorted(code for system, code in codes if system == CATEGORY)
     if len(ours) == 1 and ours[0] in _CATEGORIES:
         return ours[0]
@@ -79,30 +81,30 @@ def _category(resource: Json) -> str:
 
 
 def _join(provision: Provision, facts: dict[str, str]) -> list[RuleRow]:
-    provision.must_be("permit")
-    provision.only("period")
+    provision.require_type("permit")
+    provision.allow_only("period")
     return [_row("consent_joining", facts, provision)]
 
 
 def _share(provision: Provision, facts: dict[str, str]) -> list[RuleRow]:
-    provision.must_be("permit")
-    provision.only("purpose", "period", "actor", "action")
-    provision.about("TREAT")
+    provision.require_type("permit")
+    provision.allow_only("purpose", "period", "actor", "action")
+    provision.require_purpose("TREAT")
     organizations = provision.actors_of("organization")
     return [_row("consent_sharing", facts, provision, organization=name) for name in organizations]
 
 
 def _restrict(provision: Provision, facts: dict[str, str]) -> list[RuleRow]:
-    provision.must_be("deny")
-    provision.about("TREAT")
+    provision.require_type("deny")
+    provision.require_purpose("TREAT")
     sealed = int(provision.sealed)
     rows = [
         _row("consent_restriction", facts, provision, rule=_RULE, sealed=sealed, **condition)
         for condition in provision.conditions()
     ]
     for exception in provision.exceptions:
-        exception.must_be("permit")
-        exception.about("TREAT")
+        exception.require_type("permit")
+        exception.require_purpose("TREAT")
         values: dict[str, Value] = {"consent": facts["consent"], "rule": _RULE}
         rows.extend(
             RuleRow("consent_exception", {**values, **condition})
@@ -112,9 +114,9 @@ def _restrict(provision: Provision, facts: dict[str, str]) -> list[RuleRow]:
 
 
 def _step_up(provision: Provision, facts: dict[str, str]) -> list[RuleRow]:
-    provision.must_be("permit")
-    provision.only("purpose", "period", "actor", "class", "action")
-    provision.about("TREAT")
+    provision.require_type("permit")
+    provision.allow_only("purpose", "period", "actor", "class", "action")
+    provision.require_purpose("TREAT")
     if provision.until is None:
         refuse("Consent.provision.period.end", "A step-up grant needs an end.")
     person, organization = provision.person_and_organization()
@@ -132,9 +134,9 @@ def _step_up(provision: Provision, facts: dict[str, str]) -> list[RuleRow]:
 
 
 def _emergency(provision: Provision, facts: dict[str, str]) -> list[RuleRow]:
-    provision.must_be("permit")
-    provision.only("purpose", "period", "actor", "action")
-    provision.about(*TREATMENT)
+    provision.require_type("permit")
+    provision.allow_only("purpose", "period", "actor", "action")
+    provision.require_purpose(*TREATMENT)
     if provision.since == 0:
         refuse("Consent.provision.period.start", "An emergency needs the instant it began.")
     person, organization = provision.person_and_organization()
@@ -147,8 +149,8 @@ def _emergency(provision: Provision, facts: dict[str, str]) -> list[RuleRow]:
 
 
 def _research(provision: Provision, facts: dict[str, str]) -> list[RuleRow]:
-    provision.only("period", "actor", "purpose", "action")
-    provision.about("HRESCH")
+    provision.allow_only("period", "actor", "purpose", "action")
+    provision.require_purpose("HRESCH")
     if provision.actors:
         refuse("Consent.provision.actor", "Research is agreed to or not, for every project.")
     permit = int(provision.type == "permit")
@@ -156,8 +158,8 @@ def _research(provision: Provision, facts: dict[str, str]) -> list[RuleRow]:
 
 
 def _carer(provision: Provision, facts: dict[str, str]) -> list[RuleRow]:
-    provision.must_be("permit")
-    provision.only("period", "actor", "action")
+    provision.require_type("permit")
+    provision.allow_only("period", "actor", "action")
     powers = provision.powers()
     return [
         _row(
@@ -173,8 +175,8 @@ def _carer(provision: Provision, facts: dict[str, str]) -> list[RuleRow]:
 
 
 def _hold(provision: Provision, facts: dict[str, str]) -> list[RuleRow]:
-    provision.must_be("deny")
-    provision.only("period", "actor", "data")
+    provision.require_type("deny")
+    provision.allow_only("period", "actor", "data")
     if provision.until is None:
         refuse("Consent.provision.period.end", "A hold needs the date on which it ends.")
     if not provision.records:
@@ -198,7 +200,7 @@ def _hold(provision: Provision, facts: dict[str, str]) -> list[RuleRow]:
 def _organization(resource: Json) -> list[RuleRow]:
     name = _id(resource, "Organization")
     rows = []
-    for number, extension in enumerate(objects(resource.get("extension"))):
+    for number, extension in enumerate(list_objects(resource.get("extension"))):
         if extension.get("url") != DEEMED:
             continue
         period = extension.get("valuePeriod")
@@ -218,8 +220,8 @@ def _account(resource: Json) -> list[RuleRow]:
 def _links(resource: Json) -> list[RuleRow]:
     name = _id(resource, "Patient")
     named = (
-        target(str(link["other"].get("reference", "")))
-        for link in objects(resource.get("link"))
+        local_target(str(link["other"].get("reference", "")))
+        for link in list_objects(resource.get("link"))
         if link.get("type") in _MERGED and isinstance(link.get("other"), Mapping)
     )
     others = {one.id for one in named if one is not None and one.type == "Patient"}

@@ -13,8 +13,8 @@ from dataclasses import dataclass
 from functools import cache
 
 from ehr_fhir.errors import Invalid
-from ehr_fhir.index.rows import indexed, twins
-from ehr_fhir.search_parameters import official
+from ehr_fhir.index.rows import duplicate_parameters, indexed_parameters
+from ehr_fhir.search_parameters import official_parameters
 
 # SMART App Launch 2.2 §3: r covers read, vread and the history of one instance; s every search
 # and the history of a type or the system.
@@ -89,7 +89,7 @@ def interaction_letter(interaction: str) -> str:
     return _LETTER[interaction]
 
 
-def interaction_covered(
+def covers_interaction(
     scopes: Iterable[Scope],
     interaction: str,
     resource_type: str,
@@ -148,10 +148,10 @@ def _limit(resource_type: str, name: str, text: str) -> Limit:
     values = tuple(_value(one) for one in text.split(","))
     if len(values) > _MOST_VALUES:
         raise _refused(f"have {_MOST_VALUES} values at most")
-    if official(resource_type)[name].datatypes <= {"code"}:
+    if official_parameters(resource_type)[name].datatypes <= {"code"}:
         # The system of a plain code is fixed by its element, and not in the index.
         values = tuple((None, code) for _, code in values)
-    return Limit(twins(resource_type).get(name, name), values)
+    return Limit(duplicate_parameters(resource_type).get(name, name), values)
 
 
 def _value(text: str) -> tuple[str | None, str]:
@@ -164,8 +164,8 @@ def _value(text: str) -> tuple[str | None, str]:
 @cache
 def _limiting(resource_type: str) -> frozenset[str]:
     """Return the parameters that may limit a scope on a type: what they find is in the index."""
-    mine = {one.code for one in indexed(resource_type) if one.type == "token"}
-    same = {code for code, first in twins(resource_type).items() if first in mine}
+    mine = {one.code for one in indexed_parameters(resource_type) if one.type == "token"}
+    same = {code for code, first in duplicate_parameters(resource_type).items() if first in mine}
     return frozenset(code for code in mine | same if not code.startswith("_"))
 
 

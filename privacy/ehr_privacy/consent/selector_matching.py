@@ -34,7 +34,7 @@ def exception_matches(row: Mapping[str, Value], record: Record) -> bool:
     """Say whether an exception's selector matches; in doubt it does not."""
     if record.type in load_domains().gathering:
         return all(row[column.name] is None for column in SELECTOR_COLUMNS)
-    in_domain = row["domain"] is None or record.only_of(row["domain"])
+    in_domain = row["domain"] is None or record.is_only_of(row["domain"])
     by_person = row["author_person"] in (None, *record.author_people)
     return (
         in_domain and by_person and _equal(row, record) and _in_period(row, record, unknown=False)

@@ -42,10 +42,10 @@ def any_of(*parts: str) -> str:
     return _join(_OR, parts, neutral=FALSE, absorbing=TRUE)
 
 
-def negated(part: str) -> str:
+def negate(part: str) -> str:
     """Negate a condition.
 
-    >>> negated(FALSE), negated("a = b"), negated(exists("t", "c"))
+    >>> negate(FALSE), negate("a = b"), negate(exists("t", "c"))
     ('TRUE', 'NOT (a = b)', 'NOT EXISTS (SELECT 1 FROM t WHERE c /*by row*/)')
     """
     if part in (TRUE, FALSE):

@@ -23,7 +23,7 @@ from ehr_privacy.consent.model import DOMAINS, Predicate, Requester
 from ehr_privacy.consent.resource_facts import load_domains
 from ehr_privacy.consent.roles import RoleMatrix, load_roles
 from ehr_privacy.consent.scopes import Limit, Scope, interaction_letter
-from ehr_privacy.consent.sql_expressions import FALSE, TRUE, Params, all_of, any_of, exists, negated
+from ehr_privacy.consent.sql_expressions import FALSE, TRUE, Params, all_of, any_of, exists, negate
 from ehr_privacy.consent.tables import SELECTOR_COLUMNS
 
 Dialect = Literal["sqlite", "postgresql", "spark"]
@@ -88,14 +88,14 @@ def _compiled(
     return compiler.visible(), params.values
 
 
-def in_force(row: str, now: str) -> str:
+def in_force_condition(row: str, now: str) -> str:
     """Say in SQL whether a row's term contains now."""
     # The parentheses first: SQLite's parser keeps all that stands before them.
     return all_of(f"({row}.until IS NULL OR {now} < {row}.until)", f"{row}.since <= {now}")
 
 
 def _lists(params: Params, listing: str, name: str) -> str:
-    """Say in SQL whether a text of `model.listed` has a name; not null where there is no text.
+    """Say in SQL whether a text of `join_with_bars` has a name; not null where there is no text.
 
     By REPLACE, which every engine has and which tells small letters from capitals, as LIKE may not.
     """
@@ -256,7 +256,7 @@ class _Compiler:
             return self.own() if role == "patient" else self.carer()
         named = self.params.bind_in(f"{self.alias}.type", self.roles.readers)
         if role == "steward":
-            return any_of(named, negated(self.has_patient()))
+            return any_of(named, negate(self.has_patient()))
         return named if role == "auditor" else FALSE
 
     def has_patient(self) -> str:
@@ -275,7 +275,7 @@ class _Compiler:
             return FALSE
         return all_of(
             self.params.bind_in(f"{self.alias}.domain", cells["none"], negate=True),
-            negated(self.inner(self.alias, cells["none"])),
+            negate(self.inner(self.alias, cells["none"])),
             any_of(self.is_author(), self.shared(cells["restricted"])),
         )
 
@@ -290,14 +290,14 @@ class _Compiler:
         """No patient of the record closes it: sealed, not joined, not shared, hidden, step-up."""
         if self.requester.organization is None:
             return FALSE
-        ordinary = negated(self.emergency())
-        no_grant = negated(self.grant(self.record_name()))
+        ordinary = negate(self.emergency())
+        no_grant = negate(self.grant(self.record_name()))
         stepped = any_of(
             self.params.bind_in(f"{self.record_name()}.domain", restricted),
             self.inner(self.record_name(), restricted),
         )
-        unjoined = negated(exists("consent_joining j", self.term("j")))
-        unshared = all_of(*map(negated, self.sharings("rp.patient")))
+        unjoined = negate(exists("consent_joining j", self.term("j")))
+        unshared = all_of(*map(negate, self.sharings("rp.patient")))
         unasked = FALSE if "step-up" in self.lifted else all_of(stepped, no_grant)
         unlifted = FALSE if "hidden" in self.lifted else all_of(ordinary, no_grant)
         sealed = "x.sealed = 1"
@@ -325,10 +325,10 @@ class _Compiler:
         return f"record_patient rp{again}"
 
     def no_patient(self, *conditions: str) -> str:
-        return negated(exists(self.of_record(), f"rp.pk = {self.alias}.pk", *conditions))
+        return negate(exists(self.of_record(), f"rp.pk = {self.alias}.pk", *conditions))
 
     def term(self, row: str, patient: str = "rp.patient") -> str:
-        return all_of(in_force(row, self.now), f"{row}.patient = {patient}")
+        return all_of(in_force_condition(row, self.now), f"{row}.patient = {patient}")
 
     def mine(self, row: str) -> str:
         assert self.requester.organization is not None  # noqa: S101 - `shared` asked before
@@ -352,7 +352,7 @@ class _Compiler:
         )
         deemed = exists(
             "consent_deemed de",
-            in_force("de", self.now),
+            in_force_condition("de", self.now),
             f"de.organization = {name}",
             f"de.since <= {since}" if since else TRUE,
         )
@@ -385,13 +385,13 @@ class _Compiler:
         closing = exists(
             f"{self.of_record()} JOIN consent_restriction x ON x.patient = rp.patient",
             f"rp.pk = {self.alias}.pk",
-            in_force("x", self.now),
+            in_force_condition("x", self.now),
             self.actor("x"),
             selector_condition("x", record, self.params, unknown=True),
-            negated(exception),
+            negate(exception),
             *conditions,
         )
-        return negated(closing)
+        return negate(closing)
 
     def actor(self, rule: str) -> str:
         person = self.params.bind(self.requester.person)
@@ -441,7 +441,7 @@ class _Compiler:
             self.params.bind_in("ml.label", MINOR_LABELS),
         )
         return (
-            self.no_patient(which, negated(power)),
+            self.no_patient(which, negate(power)),
             self.no_restriction(which),
             self.no_patient(which, private, minor),
         )
@@ -452,8 +452,8 @@ class _Compiler:
         holding = exists(
             f"{self.of_record()} JOIN consent_hold hd ON hd.patient = rp.patient",
             f"rp.pk = {self.alias}.pk",
-            in_force("hd", self.now),
+            in_force_condition("hd", self.now),
             f"hd.record_type = {self.record_name()}.type",
             f"hd.record_id = {self.record_name()}.id",
         )
-        return negated(holding)
+        return negate(holding)

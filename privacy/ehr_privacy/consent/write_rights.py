@@ -12,8 +12,8 @@ from ehr_privacy.consent.decide import in_scope
 from ehr_privacy.consent.instants import day_start_ms
 from ehr_privacy.consent.model import Decision, Predicate, Record, Requester, Rules
 from ehr_privacy.consent.roles import RoleMatrix, load_roles
-from ehr_privacy.consent.sql_expressions import Params, any_of, exists, negated
-from ehr_privacy.consent.sql_predicate import in_force
+from ehr_privacy.consent.sql_expressions import Params, any_of, exists, negate
+from ehr_privacy.consent.sql_predicate import in_force_condition
 
 # Hong Kong's law: from this day joining alone lets every registered organisation deposit.
 DEPOSIT_BY_JOINING_MS = day_start_ms(date(2025, 12, 1))
@@ -81,7 +81,7 @@ def deposit_predicate(
     if organization is None:
         return Predicate("FALSE", params.values)
     now = params.bind(now_ms)
-    joined = exists("consent_joining j", f"j.patient = {patient}", in_force("j", now))
+    joined = exists("consent_joining j", f"j.patient = {patient}", in_force_condition("j", now))
     if now_ms >= DEPOSIT_BY_JOINING_MS:
         return Predicate(joined, params.values)
     name = params.bind(organization)
@@ -90,11 +90,11 @@ def deposit_predicate(
             "consent_sharing s",
             f"s.patient = {patient}",
             f"s.organization IN ({name}, {params.bind('*')})",
-            in_force("s", now),
+            in_force_condition("s", now),
         ),
-        exists("consent_deemed e", f"e.organization = {name}", in_force("e", now)),
+        exists("consent_deemed e", f"e.organization = {name}", in_force_condition("e", now)),
     )
-    return Predicate(negated(f"{negated(joined)} OR {negated(shared)}"), params.values)
+    return Predicate(negate(f"{negate(joined)} OR {negate(shared)}"), params.values)
 
 
 def _write_named(

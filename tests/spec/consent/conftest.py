@@ -112,8 +112,8 @@ def record_row(pk: int, record: Record) -> tuple[object, ...]:
         record.episode,
         record.clinical_ms,
         int(record.directory),
-        record.inner_listed,
-        record.people_listed,
+        record.inner_domains_text,
+        record.author_people_text,
     )
 
 

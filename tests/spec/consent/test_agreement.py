@@ -26,11 +26,11 @@ from ehr_privacy.consent import (
     RuleRow,
     Rules,
     Scope,
-    carried_over,
     compile_predicate,
     decide,
     decide_research,
     deposit_predicate,
+    extend_to_merged_accounts,
     load_roles,
     may_deposit,
     parse_scopes,
@@ -216,7 +216,7 @@ SEARCH = settings(
 
 def check(tables: Any, world: World) -> list[str]:
     """Compare both answers for every record; return the reasons met."""
-    tables.fill(world.records, carried_over(world.rows))
+    tables.fill(world.records, extend_to_merged_accounts(world.rows))
     rules = Rules(world.rows, world.roles)
     predicate = compile_predicate(world.who, world.interaction, NOW, roles=world.roles)
 
@@ -249,7 +249,7 @@ def test_they_agree_on_a_random_crowd_that_reaches_every_line(sql_tables: Any) -
 @SEARCH
 @given(world=worlds())
 def test_the_research_predicate_agrees_with_its_reference(sql_tables: Any, world: World) -> None:
-    sql_tables.fill(world.records, carried_over(world.rows))
+    sql_tables.fill(world.records, extend_to_merged_accounts(world.rows))
     rules = Rules(world.rows)
 
     expected = {
@@ -268,7 +268,7 @@ def test_the_research_predicate_agrees_with_its_reference(sql_tables: Any, world
 def test_the_right_to_deposit_agrees_with_its_reference(
     sql_tables: Any, world: World, organization: str | None, now: int
 ) -> None:
-    sql_tables.fill([], carried_over(world.rows))
+    sql_tables.fill([], extend_to_merged_accounts(world.rows))
     rules = Rules(world.rows)
     predicate = deposit_predicate(organization, now)
 
@@ -282,7 +282,7 @@ def test_the_right_to_deposit_agrees_with_its_reference(
 @SEARCH
 @given(world=worlds())
 def test_the_predicate_is_never_null(sql_tables: Any, world: World) -> None:
-    sql_tables.fill(world.records, carried_over(world.rows))
+    sql_tables.fill(world.records, extend_to_merged_accounts(world.rows))
     predicate = compile_predicate(world.who, "read", NOW, roles=world.roles)
 
     query = f"SELECT pk FROM record r WHERE ({predicate.sql}) IS NULL"

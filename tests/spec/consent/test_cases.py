@@ -16,9 +16,9 @@ from ehr_privacy.consent import (
     Requester,
     RuleRow,
     Rules,
-    carried_over,
     compile_predicate,
     decide,
+    extend_to_merged_accounts,
     parse_scopes,
     rule_rows,
 )
@@ -93,7 +93,7 @@ def test_the_reference_gives_the_answer_and_sql_agrees(
 ) -> None:
     who, what, now = requester(case.who), record(case.record), now_ms(case.at)
     rows = rows_of(case, make_resource)
-    sql_tables.fill([what], carried_over(rows))
+    sql_tables.fill([what], extend_to_merged_accounts(rows))
 
     decision = decide(Rules(rows), who, "read", what, now)
     visible = sql_tables.visible(compile_predicate(who, "read", now))

@@ -19,10 +19,10 @@ from ehr_privacy.consent import (
     Requester,
     RuleRow,
     Rules,
-    carried_over,
     compile_predicate,
     decide,
     decide_research,
+    extend_to_merged_accounts,
     parse_scopes,
     research_predicate,
 )
@@ -145,7 +145,7 @@ def fill(spark: Any, rows: list[RuleRow], records: list[Record]) -> None:
     facts = [
         (
             *(pk, r.type, r.id, r.domain, r.author, r.episode, r.clinical_ms, int(r.directory)),
-            *(r.inner_listed, r.people_listed),
+            *(r.inner_domains_text, r.author_people_text),
         )
         for pk, r in numbered
     ]
@@ -172,7 +172,7 @@ def found(spark: Any, sql: str, key: str = "id") -> set[Any]:
 def test_spark_and_the_reference_agree_on_every_record(spark: Any, world: str) -> None:
     rows = WORLDS[world]
     rules = Rules(rows)
-    fill(spark, carried_over(rows), RECORDS)
+    fill(spark, extend_to_merged_accounts(rows), RECORDS)
 
     for who in WHO:
         predicate = compile_predicate(who, "read", NOW, dialect="spark")

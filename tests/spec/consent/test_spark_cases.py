@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from ehr_etl.spark.sql_text import bind_parameters
-from ehr_privacy.consent import Record, RuleRow, carried_over, compile_predicate
+from ehr_privacy.consent import Record, RuleRow, compile_predicate, extend_to_merged_accounts
 from tests.spec.consent.test_cases import (
     CASES,
     Case,
@@ -62,7 +62,7 @@ def test_spark_gives_the_answer_of_every_case(spark: Any, make_resource: MakeRes
                 what = replace(what, patients=names)
             rows += given
             records.append(what)
-        fill(spark, carried_over(rows), records)
+        fill(spark, extend_to_merged_accounts(rows), records)
         predicate = compile_predicate(who, "read", now_ms(group[0][1].at), dialect="spark")
         seen = found(spark, bind_parameters(predicate.sql, predicate.params), "pk")
         for pk, (_, case) in enumerate(group):

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from ehr_fhir.errors import Invalid
-from ehr_fhir.index.rows import extract
+from ehr_fhir.index.rows import extract_rows
 from ehr_gateway.access import Access
 from ehr_privacy.consent import parse_scopes
 from ehr_privacy.consent.decide import in_scope
@@ -198,7 +198,7 @@ def test_python_and_sql_agree_on_what_is_within_a_limit(furnished: House) -> Non
             resource = json.loads(row["body"])
             tokens = frozenset(
                 (one.code, str(one.values[0]), str(one.values[1]))
-                for one in extract(resource)
+                for one in extract_rows(resource)
                 if one.kind == "token"
             )
             record = replace(record_facts(resource, row["author"]), tokens=tokens)

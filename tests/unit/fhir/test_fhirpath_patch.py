@@ -9,7 +9,7 @@ import pytest
 
 from ehr_fhir.errors import EhrError, Invalid, TooCostly, Unprocessable
 from ehr_fhir.json_text import parse, serialize
-from ehr_fhir.patch.fhirpath_patch import MOST_OPERATIONS, apply, operations
+from ehr_fhir.patch.fhirpath_patch import MAX_OPERATIONS, apply_fhirpath_patch, parse_fhirpath_patch
 from tests.lib.patches import operation
 
 NOW = datetime(2026, 11, 22, tzinfo=UTC)
@@ -17,7 +17,7 @@ NOW = datetime(2026, 11, 22, tzinfo=UTC)
 
 def patched(resource: dict[str, Any], *steps: dict[str, Any]) -> dict[str, Any]:
     parameters = {"resourceType": "Parameters", "parameter": list(steps)}
-    return apply(resource, operations(parameters), NOW)
+    return apply_fhirpath_patch(resource, parse_fhirpath_patch(parameters), NOW)
 
 
 def patient(**elements: Any) -> dict[str, Any]:
@@ -118,7 +118,9 @@ def test_numbers_keep_their_digits() -> None:
         }
     ).replace(b'"value":0', b'"value":1.50')
 
-    result = apply({"resourceType": "Observation"}, operations(parse(body)), NOW)
+    result = apply_fhirpath_patch(
+        {"resourceType": "Observation"}, parse_fhirpath_patch(parse(body)), NOW
+    )
 
     assert b'"valueQuantity":{"value":1.50}' in serialize(result)
 
@@ -185,9 +187,9 @@ def test_a_malformed_operation_is_refused(step: dict[str, Any]) -> None:
 
 def test_other_resources_and_endless_patches_are_refused() -> None:
     with pytest.raises(EhrError):
-        operations({"resourceType": "Patient"})
+        parse_fhirpath_patch({"resourceType": "Patient"})
     with pytest.raises(TooCostly):
-        patched(patient(), *[operation("delete", "Patient.active")] * (MOST_OPERATIONS + 1))
+        patched(patient(), *[operation("delete", "Patient.active")] * (MAX_OPERATIONS + 1))
 
 
 @pytest.mark.parametrize(

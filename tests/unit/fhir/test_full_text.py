@@ -9,9 +9,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ehr_fhir.errors import Invalid, TooCostly
-from ehr_fhir.index.full_text import GAP, tokens, words_of
+from ehr_fhir.index.full_text import PHRASE_BREAK, extract_full_text, tokenize
 from ehr_fhir.search.filters import MOST_VALUES, parse_filter
-from ehr_fhir.search.full_text_query import MOST_WORDS, Group, Phrase, parse_words
+from ehr_fhir.search.full_text_query import MAX_WORDS, Conjunction, Phrase, parse_full_text_query
 
 
 @pytest.mark.parametrize(
@@ -28,12 +28,12 @@ from ehr_fhir.search.full_text_query import MOST_WORDS, Group, Phrase, parse_wor
     ],
 )
 def test_texts_are_cut_into_folded_words(text: str, words: str) -> None:
-    assert " ".join(tokens(text)) == words
+    assert " ".join(tokenize(text)) == words
 
 
 @given(st.text())
 def test_words_hold_nothing_that_a_database_could_read_as_a_sign(text: str) -> None:
-    for word in tokens(text):
+    for word in tokenize(text):
         assert word.isascii() <= word.isalnum()
         assert not set(word) & set(" '\"\\:*&|!<>()-_¶\0")
         assert len(word) <= 32
@@ -41,7 +41,7 @@ def test_words_hold_nothing_that_a_database_could_read_as_a_sign(text: str) -> N
 
 def narrative(html: str) -> str:
     div = f'<div xmlns="http://www.w3.org/1999/xhtml">{html}</div>'
-    return words_of(
+    return extract_full_text(
         {"resourceType": "Basic", "text": {"status": "generated", "div": div}}
     ).narrative
 
@@ -49,7 +49,7 @@ def narrative(html: str) -> str:
 def test_a_narrative_is_read_without_its_tags_block_by_block() -> None:
     html = '<p title="no">Sodium <b>H</b>igh &amp; on<br/>again</p><!-- no --><p>&#34880;</p>'
 
-    assert narrative(html) == f"sodium high on {GAP} again {GAP} 血"
+    assert narrative(html) == f"sodium high on {PHRASE_BREAK} again {PHRASE_BREAK} 血"
 
 
 def test_content_is_what_is_written_for_people() -> None:
@@ -73,17 +73,21 @@ def test_content_is_what_is_written_for_people() -> None:
         "contact": [{"name": {"text": "Chan"}}],
     }  # fmt: skip
 
-    words = words_of(resource)
+    words = extract_full_text(resource)
 
     assert words.narrative == "narrative"
     said = ["tagged", "inner", "extended", "card", "chan", "ka", "ming", "嘉", "portrait", "dr lee"]
-    assert words.content == f" {GAP} ".join(said)
+    assert words.content == f" {PHRASE_BREAK} ".join(said)
 
 
 def test_very_long_texts_are_cut_to_what_every_database_holds() -> None:
-    many = words_of({"resourceType": "Basic", "code": {"text": "no " * 500 + "end"}}).content
-    long = words_of({"resourceType": "Basic", "code": {"text": " ".join(map(str, range(20000)))}})
-    wide = words_of(
+    many = extract_full_text(
+        {"resourceType": "Basic", "code": {"text": "no " * 500 + "end"}}
+    ).content
+    long = extract_full_text(
+        {"resourceType": "Basic", "code": {"text": " ".join(map(str, range(20000)))}}
+    )
+    wide = extract_full_text(
         {"resourceType": "Basic", "code": {"text": " ".join(f"{n:030}" for n in range(7000))}}
     )
 
@@ -100,32 +104,32 @@ def phrase(text: str, **more: bool) -> Phrase:
 @pytest.mark.parametrize(
     ("text", "groups"),
     [
-        ("Acute asthma", [Group((phrase("acute"), phrase("asthma")))]),
-        ("acute AND asthma", [Group((phrase("acute"), phrase("asthma")))]),
-        ('"acute asthma"', [Group((phrase("acute asthma"),))]),
-        ("follow-up", [Group((phrase("follow up"),))]),
-        ("fish & chips", [Group((phrase("fish"), phrase("chips")))]),
-        ("a b OR c", [Group((phrase("a"), phrase("b"))), Group((phrase("c"),))]),
-        ("a -b NOT c", [Group((phrase("a"),), (phrase("b"), phrase("c")))]),
-        ('-"b c" a', [Group((phrase("a"),), (phrase("b c"),))]),
-        ("or not and", [Group((phrase("or"), phrase("not"), phrase("and")))]),
-        ('"OR"', [Group((phrase("or"),))]),
-        ("card*", [Group((phrase("card", open=True),))]),
-        ("血", [Group((phrase("血", open=True),))]),
-        ("血壓", [Group((phrase("血压"),))]),
-        ("高血壓", [Group((phrase("高血 血压"),))]),
-        ('"高 血壓"', [Group((phrase("高 血压"),))]),
-        ('"high 血"', [Group((phrase("high 血", open=True),))]),
-        ('"血壓 high"', [Group((phrase("血压 压 high"),))]),
+        ("Acute asthma", [Conjunction((phrase("acute"), phrase("asthma")))]),
+        ("acute AND asthma", [Conjunction((phrase("acute"), phrase("asthma")))]),
+        ('"acute asthma"', [Conjunction((phrase("acute asthma"),))]),
+        ("follow-up", [Conjunction((phrase("follow up"),))]),
+        ("fish & chips", [Conjunction((phrase("fish"), phrase("chips")))]),
+        ("a b OR c", [Conjunction((phrase("a"), phrase("b"))), Conjunction((phrase("c"),))]),
+        ("a -b NOT c", [Conjunction((phrase("a"),), (phrase("b"), phrase("c")))]),
+        ('-"b c" a', [Conjunction((phrase("a"),), (phrase("b c"),))]),
+        ("or not and", [Conjunction((phrase("or"), phrase("not"), phrase("and")))]),
+        ('"OR"', [Conjunction((phrase("or"),))]),
+        ("card*", [Conjunction((phrase("card", is_prefix=True),))]),
+        ("血", [Conjunction((phrase("血", is_prefix=True),))]),
+        ("血壓", [Conjunction((phrase("血压"),))]),
+        ("高血壓", [Conjunction((phrase("高血 血压"),))]),
+        ('"高 血壓"', [Conjunction((phrase("高 血压"),))]),
+        ('"high 血"', [Conjunction((phrase("high 血", is_prefix=True),))]),
+        ('"血壓 high"', [Conjunction((phrase("血压 压 high"),))]),
         ('"a") OR (*', None),
     ],
 )
-def test_a_text_is_understood(text: str, groups: list[Group] | None) -> None:
+def test_a_text_is_understood(text: str, groups: list[Conjunction] | None) -> None:
     if groups is None:
         with pytest.raises(Invalid):
-            parse_words(text)
+            parse_full_text_query(text)
         return
-    assert list(parse_words(text)) == groups
+    assert list(parse_full_text_query(text)) == groups
 
 
 @pytest.mark.parametrize(
@@ -154,7 +158,7 @@ def test_what_is_not_understood_is_refused_without_its_words(text: str, says: st
 
 
 def test_too_many_words_are_too_costly() -> None:
-    enough = " ".join(["word"] * MOST_WORDS)
+    enough = " ".join(["word"] * MAX_WORDS)
 
     assert parse_filter("Patient", "_text", enough)
     for text in (f"{enough} more", f"{enough},more", "a," * MOST_VALUES + "a"):

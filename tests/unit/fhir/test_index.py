@@ -11,14 +11,14 @@ from typing import Any
 
 import pytest
 
-from ehr_fhir.index.rows import extract
+from ehr_fhir.index.rows import extract_rows
 from ehr_fhir.json_text import parse
-from ehr_fhir.string_folding import indexable
-from ehr_fhir.units import CANONICAL
+from ehr_fhir.string_folding import shorten_for_index
+from ehr_fhir.units import CANONICAL_SYSTEM
 
 
 def values(resource: dict[str, Any], code: str) -> list[tuple[Any, ...]]:
-    return [(row.kind, *row.values[:-1]) for row in extract(resource) if row.code == code]
+    return [(row.kind, *row.values[:-1]) for row in extract_rows(resource) if row.code == code]
 
 
 def observation(**elements: Any) -> dict[str, Any]:
@@ -119,7 +119,7 @@ def test_every_official_example_has_index_rows(shared_data: Path) -> None:
     archive = zipfile.ZipFile(shared_data / "fhir-r4" / "examples" / "r4-examples-half-a.zip")
     resources = [parse(archive.read(name)) for name in archive.namelist()]
 
-    empty = {one["resourceType"] for one in resources if not extract(one)}
+    empty = {one["resourceType"] for one in resources if not extract_rows(one)}
 
     assert len(resources) == 346
     assert empty <= {"Binary", "OperationOutcome", "Parameters"} | empty_by_nature(resources)
@@ -133,7 +133,7 @@ def test_every_synthea_resource_has_index_rows(shared_data: Path) -> None:
     for file in sorted((shared_data / "synthea-r4-bulk-47").glob("[A-P]*.gz")):
         with gzip.open(file) as lines:
             for line, _ in zip(lines, range(50), strict=False):
-                assert extract(json.loads(line)), file.name
+                assert extract_rows(json.loads(line)), file.name
 
 
 def test_a_quantity_in_ucum_is_found_in_base_units_too() -> None:
@@ -142,7 +142,7 @@ def test_a_quantity_in_ucum_is_found_in_base_units_too() -> None:
 
     assert values(observation(valueQuantity=value), "value-quantity") == [
         ("quantity", 5.4, 5.4, ucum, "mg", "mg"),
-        ("quantity", 0.0054, 0.0054, CANONICAL, "g", ""),
+        ("quantity", 0.0054, 0.0054, CANONICAL_SYSTEM, "g", ""),
     ]
 
 
@@ -152,18 +152,18 @@ def test_an_open_quantity_stays_open_in_base_units() -> None:
     }  # fmt: skip
 
     assert values(observation(valueQuantity=value), "value-quantity")[1] == (
-        "quantity", 0.005, 2.0**60, CANONICAL, "g", "",
+        "quantity", 0.005, 2.0**60, CANONICAL_SYSTEM, "g", "",
     )  # fmt: skip
 
 
 def test_long_values_are_cut_and_stay_exact() -> None:
     long = "x" * 5000
     code = {"coding": [{"system": f"http://{long}", "code": long}]}
-    rows = extract(observation(code=code, subject={"reference": f"http://{long}/Patient/1"}))
+    rows = extract_rows(observation(code=code, subject={"reference": f"http://{long}/Patient/1"}))
 
     texts = [text for row in rows for text in row.values if isinstance(text, str)]
     assert max(map(len, texts)) <= 300
-    assert ("token", indexable(f"http://{long}"), indexable(long)) in values(
+    assert ("token", shorten_for_index(f"http://{long}"), shorten_for_index(long)) in values(
         observation(code=code), "code"
     )
 
@@ -173,7 +173,7 @@ def test_a_value_stands_with_the_number_of_its_component() -> None:
         {"code": {"coding": [{"code": "a"}]}, "valueQuantity": {"value": 1}},
         {"code": {"coding": [{"code": "b"}]}, "valueQuantity": {"value": 2}},
     ]
-    rows = extract(observation(code={"coding": [{"code": "c"}]}, component=components))
+    rows = extract_rows(observation(code={"coding": [{"code": "c"}]}, component=components))
 
     slots = {(row.code, row.values[-1]) for row in rows if row.code.startswith("combo-")}
     assert slots == {

@@ -6,9 +6,9 @@ import pytest
 
 from ehr_fhir.errors import Invalid
 from ehr_fhir.search.filters import Chain, Clause, Composite, Filter
-from ehr_fhir.search.query import LARGEST_COUNT, parse
-from ehr_fhir.search.value_parser import SearchValue, split
-from ehr_fhir.units import CANONICAL
+from ehr_fhir.search.query import LARGEST_COUNT, parse_search
+from ehr_fhir.search.value_parser import SearchValue, split_unescaped
+from ehr_fhir.units import CANONICAL_SYSTEM
 
 
 def values_of(one: Filter) -> tuple[SearchValue, ...]:
@@ -17,17 +17,17 @@ def values_of(one: Filter) -> tuple[SearchValue, ...]:
 
 
 def test_repeats_are_all_and_commas_are_any() -> None:
-    query = parse("Patient", [("given", "a,b"), ("given", "c")])
+    query = parse_search("Patient", [("given", "a,b"), ("given", "c")])
 
     clauses = [one for one in query.filters if isinstance(one, Clause)]
     assert [[value.code for value in one.values] for one in clauses] == [["a", "b"], ["c"]]
 
 
 def test_an_escaped_comma_is_part_of_the_value() -> None:
-    (clause,) = parse("Patient", [("name", r"a\,b\\c")]).filters
+    (clause,) = parse_search("Patient", [("name", r"a\,b\\c")]).filters
 
     assert values_of(clause) == (SearchValue(code="a,b\\c"),)
-    assert split(r"a\|b|c", "|") == [r"a\|b", "c"]
+    assert split_unescaped(r"a\|b|c", "|") == [r"a\|b", "c"]
 
 
 @pytest.mark.parametrize(
@@ -35,7 +35,7 @@ def test_an_escaped_comma_is_part_of_the_value() -> None:
     [("a", None, "a"), ("s|a", "s", "a"), ("|a", "", "a"), ("s|", "s", None)],
 )
 def test_a_token_has_a_system_or_not(text: str, system: str | None, code: str | None) -> None:
-    (clause,) = parse("Patient", [("identifier", text)]).filters
+    (clause,) = parse_search("Patient", [("identifier", text)]).filters
 
     assert values_of(clause) == (SearchValue(system=system, code=code),)
 
@@ -50,24 +50,24 @@ def test_a_token_has_a_system_or_not(text: str, system: str | None, code: str | 
     ],
 )
 def test_a_reference_has_a_type_or_not(name: str, text: str, kind: str | None, code: str) -> None:
-    (clause,) = parse("Condition", [(name, text)]).filters
+    (clause,) = parse_search("Condition", [(name, text)]).filters
 
     assert values_of(clause)[0].system == kind
     assert values_of(clause)[0].code == code
 
 
 def test_a_prefix_is_read_before_a_number_only() -> None:
-    (clause,) = parse(
+    (clause,) = parse_search(
         "Observation", [("value-quantity", "ge5.4|http://unitsofmeasure.org|mg")]
     ).filters
 
     value = values_of(clause)[0]
-    assert (value.prefix, value.system, value.code) == ("ge", CANONICAL, "g")
+    assert (value.prefix, value.system, value.code) == ("ge", CANONICAL_SYSTEM, "g")
     assert (value.low, value.exact, value.high) == (0.00535, 0.0054, 0.00545)
 
 
 def test_how_the_answer_is_wanted_is_read() -> None:
-    query = parse(
+    query = parse_search(
         "Observation",
         [
             ("_count", "9999999"),
@@ -134,13 +134,13 @@ def test_how_the_answer_is_wanted_is_read() -> None:
 )
 def test_what_is_not_understood_is_refused_by_name(name: str, text: str, says: str) -> None:
     with pytest.raises(Invalid) as caught:
-        parse("Patient", [(name, text)])
+        parse_search("Patient", [(name, text)])
 
     assert says in str(caught.value)
 
 
 def test_a_chain_goes_to_the_types_that_know_what_follows() -> None:
-    (chain,) = parse("Patient", [("general-practitioner.family", "x")]).filters
+    (chain,) = parse_search("Patient", [("general-practitioner.family", "x")]).filters
 
     assert isinstance(chain, Chain)
     assert [kind for kind, _ in chain.targets] == ["Practitioner"]
@@ -149,32 +149,32 @@ def test_a_chain_goes_to_the_types_that_know_what_follows() -> None:
 def test_a_search_follows_so_many_references_and_no_more() -> None:
     pairs = [("organization.partof.name", "x")] * 6
 
-    assert len(parse("Patient", pairs).filters) == 6
+    assert len(parse_search("Patient", pairs).filters) == 6
     with pytest.raises(Invalid, match="at most 12"):
-        parse("Patient", [*pairs, ("organization.name", "x")])
+        parse_search("Patient", [*pairs, ("organization.name", "x")])
 
 
 def test_so_many_includes_are_served_and_no_more() -> None:
     pairs = [("_include", "Patient:link")] * 16
 
-    assert len(parse("Patient", pairs).includes) == 16
+    assert len(parse_search("Patient", pairs).includes) == 16
     with pytest.raises(Invalid, match="At most 16"):
-        parse("Patient", [*pairs, ("_include", "*")])
+        parse_search("Patient", [*pairs, ("_include", "*")])
 
 
 def test_a_summary_and_elements_are_not_asked_for_together() -> None:
     with pytest.raises(Invalid, match="not together"):
-        parse("Patient", [("_summary", "count"), ("_elements", "name")])
+        parse_search("Patient", [("_summary", "count"), ("_elements", "name")])
 
 
 def test_a_chain_without_a_value_filters_nothing() -> None:
     pairs = [("organization.name", ""), ("general-practitioner.identifier", "")]
 
-    assert parse("Patient", [*pairs, ("_has:Observation:patient:code", "")]).filters == ()
+    assert parse_search("Patient", [*pairs, ("_has:Observation:patient:code", "")]).filters == ()
 
 
 def test_lenient_passes_over_what_is_unknown_and_says_so() -> None:
-    query = parse("Patient", [("nam", "x"), ("name", "y")], lenient=True)
+    query = parse_search("Patient", [("nam", "x"), ("name", "y")], lenient=True)
 
     assert query.applied == (("name", "y"),)
     assert [issue.severity for issue in query.issues] == ["warning"]
@@ -182,11 +182,11 @@ def test_lenient_passes_over_what_is_unknown_and_says_so() -> None:
 
 def test_lenient_does_not_pass_over_a_wrong_value() -> None:
     with pytest.raises(Invalid):
-        parse("Patient", [("birthdate", "x")], lenient=True)
+        parse_search("Patient", [("birthdate", "x")], lenient=True)
 
 
 def test_a_composite_is_any_of_its_values_with_all_their_parts() -> None:
-    (one,) = parse("Observation", [("code-value-quantity", r"a\$b$5,c$gt6||mg")]).filters
+    (one,) = parse_search("Observation", [("code-value-quantity", r"a\$b$5,c$gt6||mg")]).filters
 
     assert isinstance(one, Composite)
     texts = [[values_of(part)[0].code for part in parts] for parts in one.values]
@@ -210,17 +210,19 @@ def test_a_composite_is_any_of_its_values_with_all_their_parts() -> None:
 )
 def test_a_wrong_composite_or_token_modifier_is_refused(name: str, text: str, says: str) -> None:
     with pytest.raises(Invalid, match=says):
-        parse("Observation", [(name, text)])
+        parse_search("Observation", [(name, text)])
 
 
 def test_an_unknown_type_is_refused() -> None:
     with pytest.raises(Invalid, match="Patiant"):
-        parse("Patiant", [])
+        parse_search("Patiant", [])
 
 
 def test_a_number_of_many_digits_is_among_those_it_searches() -> None:
     for unit in ("", "|http://unitsofmeasure.org|[in_i]"):
-        (clause,) = parse("Observation", [("value-quantity", f"66.89999999999999{unit}")]).filters
+        (clause,) = parse_search(
+            "Observation", [("value-quantity", f"66.89999999999999{unit}")]
+        ).filters
 
         value = values_of(clause)[0]
         assert value.low <= value.exact < value.high

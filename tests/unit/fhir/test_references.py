@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import pytest
 
-from ehr_fhir.compartments import compartment_parameters, patients_of
+from ehr_fhir.compartments import compartment_parameters, patient_ids_of
 from ehr_fhir.references import (
     Target,
-    conditional,
-    references,
+    list_references,
+    local_target,
+    referenced_type,
     replace_references,
-    target,
-    type_named,
+    split_conditional_reference,
 )  # fmt: skip
 
 
@@ -29,17 +29,17 @@ from ehr_fhir.references import (
     ],
 )
 def test_a_local_reference_names_type_and_id(text: str, expected: Target | None) -> None:
-    assert target(text) == expected
+    assert local_target(text) == expected
 
 
 def test_an_absolute_reference_shows_its_type() -> None:
-    assert type_named("http://elsewhere/fhir/Patient/a") == "Patient"
-    assert type_named("urn:uuid:a") is None
+    assert referenced_type("http://elsewhere/fhir/Patient/a") == "Patient"
+    assert referenced_type("urn:uuid:a") is None
 
 
 def test_a_reference_by_search_is_split() -> None:
-    assert conditional("Location?identifier=s|v") == ("Location", "identifier=s|v")
-    assert conditional("Foo?identifier=s|v") is None
+    assert split_conditional_reference("Location?identifier=s|v") == ("Location", "identifier=s|v")
+    assert split_conditional_reference("Foo?identifier=s|v") is None
 
 
 def test_every_reference_is_found_with_its_place() -> None:
@@ -49,7 +49,7 @@ def test_every_reference_is_found_with_its_place() -> None:
         "performer": [{"display": "x"}, {"reference": "#b"}],
     }
 
-    assert list(references(resource)) == [
+    assert list(list_references(resource)) == [
         ("Observation.subject.reference", "Patient/a"),
         ("Observation.performer[1].reference", "#b"),
     ]
@@ -78,25 +78,25 @@ def test_a_record_belongs_to_the_patients_of_its_compartment() -> None:
         "focus": [{"reference": "Patient/d"}],
     }
 
-    assert patients_of(resource) == {"a", "b"}
+    assert patient_ids_of(resource) == {"a", "b"}
 
 
 def test_a_patient_belongs_to_itself() -> None:
-    assert patients_of({"resourceType": "Patient", "id": "a"}) == {"a"}
+    assert patient_ids_of({"resourceType": "Patient", "id": "a"}) == {"a"}
 
 
 def test_a_patient_with_a_link_is_no_record_of_the_other() -> None:
     link = {"type": "replaces", "other": {"reference": "Patient/b"}}
 
-    assert patients_of({"resourceType": "Patient", "id": "a", "link": [link]}) == {"a"}
+    assert patient_ids_of({"resourceType": "Patient", "id": "a", "link": [link]}) == {"a"}
 
 
 def test_a_device_belongs_to_its_wearer() -> None:
     device = {"resourceType": "Device", "patient": {"reference": "Patient/a"}}
 
     assert compartment_parameters("Device") == ("patient",)
-    assert patients_of(device) == {"a"}
+    assert patient_ids_of(device) == {"a"}
 
 
 def test_an_organization_belongs_to_nobody() -> None:
-    assert patients_of({"resourceType": "Organization", "id": "a"}) == frozenset()
+    assert patient_ids_of({"resourceType": "Organization", "id": "a"}) == frozenset()

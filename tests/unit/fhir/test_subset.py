@@ -35,37 +35,37 @@ OBSERVATION = b"""{"resourceType": "Observation", "id": "1",
     ],
 )
 def test_a_subset_keeps_these(subset: Subset, keys: str) -> None:
-    found = orjson.loads(subset.of(OBSERVATION))
+    found = orjson.loads(subset.cut(OBSERVATION))
 
     assert set(found) == {"resourceType", "id", "meta", *keys.split()}
     assert found["meta"] == {"versionId": "2", "tag": [{"code": "mine"}, SUBSETTED]}
 
 
 def test_a_summary_cuts_the_parts_of_an_element_too() -> None:
-    found = orjson.loads(Subset("true").of(OBSERVATION))
+    found = orjson.loads(Subset("true").cut(OBSERVATION))
 
     assert found["component"] == [{"id": "c", "code": {"text": "z"}}]
 
 
 def test_a_subset_keeps_every_digit() -> None:
-    assert b'"value":1.50' in Subset("true").of(OBSERVATION)
+    assert b'"value":1.50' in Subset("true").cut(OBSERVATION)
 
 
 def test_the_mark_is_set_once() -> None:
-    once = Subset("data").of(OBSERVATION)
+    once = Subset("data").cut(OBSERVATION)
 
-    assert Subset("data").of(once) == once
+    assert Subset("data").cut(once) == once
 
 
 def test_what_modifies_the_meaning_stays() -> None:
     patient = b'{"resourceType": "Patient", "active": false, "gender": "male", "name": [{}]}'
 
-    found = orjson.loads(Subset(elements=parse_elements("Patient", "name")).of(patient))
+    found = orjson.loads(Subset(elements=parse_elements("Patient", "name")).cut(patient))
 
     assert set(found) == {"resourceType", "meta", "name", "active"}
 
 
 @pytest.mark.parametrize("kind", sorted(definitions.resource_types()))
 def test_every_type_has_a_summary(kind: str) -> None:
-    assert {"id", "meta"} <= definitions.marked(kind, "isSummary")
-    assert "implicitRules" in definitions.marked(kind, "isModifier")
+    assert {"id", "meta"} <= definitions.marked_elements(kind, "isSummary")
+    assert "implicitRules" in definitions.marked_elements(kind, "isModifier")

@@ -8,7 +8,7 @@ from fractions import Fraction
 
 import pytest
 
-from ehr_fhir.units import UCUM, canonical
+from ehr_fhir.units import UCUM, canonical_unit
 
 
 @pytest.mark.parametrize(
@@ -30,11 +30,11 @@ from ehr_fhir.units import UCUM, canonical
 def test_equal_quantities_are_one_number_of_one_unit(
     value: str, code: str, other_value: str, other_code: str
 ) -> None:
-    one, other = canonical(UCUM, code), canonical(UCUM, other_code)
+    one, other = canonical_unit(UCUM, code), canonical_unit(UCUM, other_code)
 
     assert one and other
     assert one.unit == other.unit
-    assert one.scaled(Decimal(value)) == other.scaled(Decimal(other_value))
+    assert one.to_base_units(Decimal(value)) == other.to_base_units(Decimal(other_value))
 
 
 @pytest.mark.parametrize(
@@ -42,7 +42,7 @@ def test_equal_quantities_are_one_number_of_one_unit(
     [("mg", "mL"), ("mmol/L", "mg/dL"), ("[iU]/L", "/L"), ("[CFU]/mL", "[PFU]/mL")],
 )
 def test_quantities_of_different_kinds_are_never_compared(one: str, other: str) -> None:
-    first, second = canonical(UCUM, one), canonical(UCUM, other)
+    first, second = canonical_unit(UCUM, one), canonical_unit(UCUM, other)
 
     assert first and second
     assert first.unit != second.unit
@@ -52,19 +52,19 @@ def test_quantities_of_different_kinds_are_never_compared(one: str, other: str) 
     ("system", "code"), [(UCUM, "Cel"), (UCUM, "[degF]"), (UCUM, "no-unit"), (UCUM, ""), ("s", "g")]
 )
 def test_what_is_no_ratio_stays_as_written(system: str, code: str) -> None:
-    assert canonical(system, code) is None
+    assert canonical_unit(system, code) is None
 
 
 def test_a_float_is_taken_by_its_digits() -> None:
-    base = canonical(UCUM, "mg")
+    base = canonical_unit(UCUM, "mg")
 
     assert base and base.factor == Fraction(1, 1000)
-    assert base.scaled(5.4) == 0.0054
+    assert base.to_base_units(5.4) == 0.0054
 
 
 @pytest.mark.parametrize(("digits", "end"), [("9e299", math.inf), ("-9e299", -math.inf)])
 def test_what_is_beyond_every_float_is_the_largest(digits: str, end: float) -> None:
-    unit = canonical(UCUM, "Gm9")
+    unit = canonical_unit(UCUM, "Gm9")
 
     assert unit is not None
-    assert unit.scaled(Decimal(digits)) == end
+    assert unit.to_base_units(Decimal(digits)) == end

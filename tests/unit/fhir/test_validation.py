@@ -87,7 +87,7 @@ def test_structure_takes_every_official_example(shared_data: Path) -> None:
     for name in archive.namelist():
         resource = parse(archive.read(name))
         validate(resource)
-        assert strict.issues(resource["resourceType"], resource) == [], name
+        assert strict.find_issues(resource["resourceType"], resource) == [], name
 
 
 @pytest.mark.parametrize(
@@ -101,7 +101,7 @@ def test_structure_takes_every_official_example(shared_data: Path) -> None:
     ],
 )
 def test_structure_names_the_place(resource: dict[str, Any], place: str) -> None:
-    assert [one.expression for one in strict.issues("MedicinalProduct", resource)] == [place]
+    assert [one.expression for one in strict.find_issues("MedicinalProduct", resource)] == [place]
 
 
 @pytest.mark.parametrize(

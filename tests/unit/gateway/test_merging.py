@@ -12,7 +12,7 @@ from ehr_fhir.json_text import parse
 from ehr_gateway.interactions.delete import delete
 from ehr_gateway.store.store import Store
 from ehr_inbound.bulk_files.load import load
-from ehr_privacy.consent import TABLES, carried_over, rule_rows
+from ehr_privacy.consent import TABLES, extend_to_merged_accounts, rule_rows
 from tests.lib.store import actor, consent, platform, put, rows
 
 PATIENTS = tuple(f"p{number}" for number in range(6))
@@ -56,7 +56,7 @@ def in_the_tables(store: Store) -> Tables:
 
 def by_the_rule(store: Store) -> Tables:
     bodies = rows(store, "SELECT body FROM resource WHERE current = 1 AND deleted = 0")
-    made = carried_over(row for (body,) in bodies for row in rule_rows(parse(body)))
+    made = extend_to_merged_accounts(row for (body,) in bodies for row in rule_rows(parse(body)))
     return {
         table: Counter(
             tuple(row.values[one.name] for one in columns) for row in made if row.table == table

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from ehr_fhir.patch.patch import patch_of_body
+from ehr_fhir.patch.patch import parse_patch_body
 from ehr_fhir.validation.validate import validate
 from ehr_gateway.database import Connection
 from ehr_gateway.interactions.bundle.bundle import bundle
@@ -22,7 +22,7 @@ from tests.lib.store import platform, put
 
 NAMED = {"resourceType": "Organization", "id": "a", "name": "A"}
 BODY = json.dumps(NAMED).encode()
-RENAME = patch_of_body(
+RENAME = parse_patch_body(
     b'[{"op":"replace","path":"/name","value":"B"}]', "application/json-patch+json"
 )
 ENTRIES = [

@@ -10,7 +10,7 @@ from threading import Barrier
 
 import pytest
 
-from ehr_fhir.patch.patch import patch_of_body
+from ehr_fhir.patch.patch import parse_patch_body
 from ehr_gateway.interactions.bundle.bundle import bundle
 from ehr_gateway.interactions.create import create_if_none
 from ehr_gateway.interactions.delete import delete_matching
@@ -102,7 +102,7 @@ def test_parallel_conditional_deletes_delete_once(store: Store) -> None:
 
 def test_parallel_patches_lose_no_change(store: Store) -> None:
     made = put(store, {"resourceType": "Organization", "alias": ["first"]})
-    changes = patch_of_body(
+    changes = parse_patch_body(
         b'[{"op":"add","path":"/alias/-","value":"x"}]', "application/json-patch+json"
     )
 

@@ -233,4 +233,4 @@ def test_a_search_says_which_part_of_each_resource_was_asked_for(cohort: Store) 
 
     assert whole.subset is None
     assert some.subset is not None
-    assert b"birthDate" not in some.subset.of(some.matches[0].body)
+    assert b"birthDate" not in some.subset.cut(some.matches[0].body)

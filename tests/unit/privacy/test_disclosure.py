@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from ehr_fhir.errors import Invalid
-from ehr_privacy.disclosure import POLICIES, apply
+from ehr_privacy.disclosure import POLICIES, control_table
 
 
 def table(*counts: int) -> list[dict[str, Any]]:
@@ -45,28 +45,28 @@ def test_a_count_is_published_as_the_policy_says(
 
 
 def test_totals_are_sums_of_what_is_published() -> None:
-    controlled = apply("opensafely-7-5", table(3, 13, 22), ["n"])
+    controlled = control_table("opensafely-7-5", table(3, 13, 22), ["n"])
 
     assert [row["n"] for row in controlled.rows] == [None, 15, 20]
     assert controlled.totals == {"n": 35}
 
 
 def test_a_single_suppressed_exact_cell_takes_the_next_smallest_with_it() -> None:
-    controlled = apply("acro-10", table(40, 3, 12, 12), ["n"])
+    controlled = control_table("acro-10", table(40, 3, 12, 12), ["n"])
 
     assert [row["n"] for row in controlled.rows] == [40, None, None, 12]
     assert controlled.totals == {"n": 52}
 
 
 def test_two_suppressed_exact_cells_need_no_third() -> None:
-    controlled = apply("acro-10", table(40, 3, 4), ["n"])
+    controlled = control_table("acro-10", table(40, 3, 4), ["n"])
 
     assert [row["n"] for row in controlled.rows] == [40, None, None]
 
 
 def test_the_record_counts_every_control() -> None:
-    controlled = apply("acro-10", table(40, 3, 12), ["n"])
-    rounded = apply("opensafely-7-5", table(3, 13, 20), ["n"])
+    controlled = control_table("acro-10", table(40, 3, 12), ["n"])
+    rounded = control_table("opensafely-7-5", table(3, 13, 20), ["n"])
 
     assert controlled.record == {
         "policy": "acro-10",
@@ -84,29 +84,29 @@ def test_the_record_counts_every_control() -> None:
 
 
 def test_the_record_is_json_and_carries_the_hash_of_the_file() -> None:
-    record = apply("midpoint-6", table(1), ["n"]).control.released_as("ab" * 32)
+    record = control_table("midpoint-6", table(1), ["n"]).control.released_as("ab" * 32)
 
     assert json.loads(json.dumps(record.__dict__))["sha256"] == "ab" * 32
 
 
 def test_strata_stay_as_they_are_and_the_order_too() -> None:
-    controlled = apply("midpoint-6", table(7, 1), ["n"])
+    controlled = control_table("midpoint-6", table(7, 1), ["n"])
 
     assert controlled.rows == ({"group": "g0", "n": 9}, {"group": "g1", "n": 3})
 
 
 def test_an_empty_table_is_controlled_too() -> None:
-    assert apply("acro-10", [], ["n"]).rows == ()
+    assert control_table("acro-10", [], ["n"]).rows == ()
 
 
 @pytest.mark.parametrize("value", [None, -1, 2.5, "3", True])
 def test_what_is_not_a_count_is_refused_without_naming_it(value: object) -> None:
     with pytest.raises(Invalid) as refused:
-        apply("acro-10", [{"n": value}], ["n"])
+        control_table("acro-10", [{"n": value}], ["n"])
 
     assert str(refused.value) == "Column n holds something that is not a count."
 
 
 def test_an_unknown_policy_is_refused() -> None:
     with pytest.raises(Invalid, match="opensafely-7-5"):
-        apply("none", [], [])
+        control_table("none", [], [])

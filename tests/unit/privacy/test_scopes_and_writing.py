@@ -10,8 +10,8 @@ from ehr_privacy.consent import (
     PROFESSIONS,
     Record,
     Requester,
+    covers_interaction,
     has_scope,
-    interaction_covered,
     load_roles,
     may_write,
     parse_scopes,
@@ -45,7 +45,7 @@ def test_a_scope_covers_the_interactions_of_its_letters(
 ) -> None:
     scopes = parse_scopes(scope)
 
-    assert interaction_covered(scopes, interaction, "Observation", in_patient=False) is covered
+    assert covers_interaction(scopes, interaction, "Observation", in_patient=False) is covered
 
 
 @pytest.mark.parametrize(

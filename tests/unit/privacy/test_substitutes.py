@@ -9,11 +9,11 @@ import pytest
 
 from ehr_privacy.substitutes import (
     Basis,
-    Standing,
-    basis_of,
+    DecisionRight,
+    decision_right,
     load_substitutes,
     parse_substitutes,
-    standing,
+    substitution_basis,
 )
 
 MINOR = ["parent", "guardian", "court-appointed", "family", "provider"]
@@ -28,8 +28,8 @@ def test_each_rank_gives_way_to_every_earlier_and_to_no_later_one(
 ) -> None:
     for at, relation in enumerate(order):
         for other_at, other in enumerate(order):
-            expected = Standing(True) if other_at >= at else Standing(False, (other,))
-            assert standing(basis, relation, [other]) == expected, (relation, other)
+            expected = DecisionRight(True) if other_at >= at else DecisionRight(False, (other,))
+            assert decision_right(basis, relation, [other]) == expected, (relation, other)
 
 
 @pytest.mark.parametrize(
@@ -58,7 +58,7 @@ def test_each_rank_gives_way_to_every_earlier_and_to_no_later_one(
 def test_who_may_decide_while_others_are_there(
     basis: Basis, relation: str, available: list[str], may: bool, before: tuple[str, ...]
 ) -> None:
-    assert standing(basis, relation, available) == Standing(may, before)
+    assert decision_right(basis, relation, available) == DecisionRight(may, before)
 
 
 @pytest.mark.parametrize(
@@ -80,7 +80,7 @@ def test_why_somebody_else_decides(
     incapable: bool,
     basis: Basis | None,
 ) -> None:
-    assert basis_of(date(*born), date(*today), incapable=incapable) == basis
+    assert substitution_basis(date(*born), date(*today), incapable=incapable) == basis
 
 
 def test_every_relation_decides_for_somebody() -> None:

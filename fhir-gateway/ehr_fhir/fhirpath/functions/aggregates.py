@@ -5,32 +5,32 @@ from __future__ import annotations
 from typing import Any
 
 from ehr_fhir.fhirpath.operators import OPERATORS
-from ehr_fhir.fhirpath.registry import plain
+from ehr_fhir.fhirpath.registry import register_function
 from ehr_fhir.fhirpath.scope import Scope
-from ehr_fhir.fhirpath.system_values import compare, system
+from ehr_fhir.fhirpath.system_values import compare, to_system
 
 __all__: list[str] = []
 
 
-@plain("sum")
+@register_function("sum")
 def _sum(scope: Scope, items: list[Any]) -> list[Any]:
-    total = [system(item) for item in items[:1]]
+    total = [to_system(item) for item in items[:1]]
     for item in items[1:]:
         total = OPERATORS["+"](scope.run, total, [item])
     return total
 
 
-@plain("avg")
+@register_function("avg")
 def _avg(scope: Scope, items: list[Any]) -> list[Any]:
     return OPERATORS["/"](scope.run, _sum(scope, items), [len(items)]) if items else []
 
 
-@plain("min")
+@register_function("min")
 def _min(scope: Scope, items: list[Any]) -> list[Any]:
     return _extreme(items, -1, "min")
 
 
-@plain("max")
+@register_function("max")
 def _max(scope: Scope, items: list[Any]) -> list[Any]:
     return _extreme(items, 1, "max")
 

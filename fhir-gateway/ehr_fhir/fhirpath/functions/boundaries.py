@@ -12,9 +12,16 @@ from typing import Any
 
 from ehr_fhir.errors import Invalid
 from ehr_fhir.fhirpath.quantity import Quantity, commensurable
-from ehr_fhir.fhirpath.registry import plain
+from ehr_fhir.fhirpath.registry import register_function
 from ehr_fhir.fhirpath.scope import Scope
-from ehr_fhir.fhirpath.system_values import CONTEXT, as_decimal, kind_of, one, system, whole
+from ehr_fhir.fhirpath.system_values import (
+    CONTEXT,
+    single_item,
+    to_decimal,
+    to_integer,
+    to_system,
+    type_label,
+)
 from ehr_fhir.fhirpath.temporal import Date, DateTime, Temporal, Time
 
 __all__: list[str] = []
@@ -28,33 +35,36 @@ _TIME_DIGITS = (0, 2, 4, 6, 9)
 _FIRST_ZONE, _LAST_ZONE = 14 * 60, -12 * 60
 
 
-@plain("lowBoundary", 0, 1)
+@register_function("lowBoundary", 0, 1)
 def _low_boundary(scope: Scope, items: list[Any], digits: list[Any] | None = None) -> list[Any]:
     return _boundary(items, digits, high=False)
 
 
-@plain("highBoundary", 0, 1)
+@register_function("highBoundary", 0, 1)
 def _high_boundary(scope: Scope, items: list[Any], digits: list[Any] | None = None) -> list[Any]:
     return _boundary(items, digits, high=True)
 
 
-@plain("precision")
+@register_function("precision")
 def _precision(scope: Scope, items: list[Any]) -> list[Any]:
-    value = system(one(items, "`precision()`"))
+    value = to_system(single_item(items, "`precision()`"))
     if value is None:
         return []
     if isinstance(value, Temporal):
         table = _TIME_DIGITS if isinstance(value, Time) else _DATE_DIGITS
         return [table[len(value.parts)] + value.digits]
-    number = as_decimal(value)
+    number = to_decimal(value)
     if number is None:
-        raise Invalid(f"`precision()` takes a number, a date or a time, not {kind_of(value)}.")
+        raise Invalid(f"`precision()` takes a number, a date or a time, not {type_label(value)}.")
     return [_places(number)]
 
 
-@plain("comparable", 1)
+@register_function("comparable", 1)
 def _comparable(scope: Scope, items: list[Any], other: list[Any]) -> list[Any]:
-    left, right = system(one(items, "`comparable()`")), system(one(other, "`comparable()`"))
+    left, right = (
+        to_system(single_item(items, "`comparable()`")),
+        to_system(single_item(other, "`comparable()`")),
+    )
     if left is None or right is None:
         return []
     if not isinstance(left, Quantity) or not isinstance(right, Quantity):
@@ -64,12 +74,12 @@ def _comparable(scope: Scope, items: list[Any], other: list[Any]) -> list[Any]:
 
 def _boundary(items: list[Any], digits: list[Any] | None, *, high: bool) -> list[Any]:
     name = "`highBoundary()`" if high else "`lowBoundary()`"
-    value, wanted = system(one(items, name)), whole(digits or [], name)
+    value, wanted = to_system(single_item(items, name)), to_integer(digits or [], name)
     if value is None:
         return []
     if isinstance(value, Temporal):
         return _temporal_boundary(value, wanted, high)
-    number = value.value if isinstance(value, Quantity) else as_decimal(value)
+    number = value.value if isinstance(value, Quantity) else to_decimal(value)
     if number is None:
         raise Invalid(f"{name} takes a number, a quantity, a date or a time.")
     if wanted is not None and not 0 <= wanted <= _MOST_DIGITS:

@@ -6,32 +6,32 @@ from typing import Any
 
 from ehr_fhir.fhirpath.collection_equality import distinct
 from ehr_fhir.fhirpath.element import all_children
-from ehr_fhir.fhirpath.registry import plain
+from ehr_fhir.fhirpath.registry import register_function
 from ehr_fhir.fhirpath.scope import Scope
 
 __all__: list[str] = []
 
 
-@plain("union", 1)
+@register_function("union", 1)
 def _union(scope: Scope, items: list[Any], other: list[Any]) -> list[Any]:
-    scope.run.spend(len(items) + len(other))
+    scope.run.count_steps(len(items) + len(other))
     return distinct([*items, *other])
 
 
-@plain("combine", 1)
+@register_function("combine", 1)
 def _combine(scope: Scope, items: list[Any], other: list[Any]) -> list[Any]:
-    scope.run.spend(len(items) + len(other))
+    scope.run.count_steps(len(items) + len(other))
     return [*items, *other]
 
 
-@plain("children")
+@register_function("children")
 def _children(scope: Scope, items: list[Any]) -> list[Any]:
     found = [child for item in items for child in all_children(item)]
-    scope.run.spend(len(found))
+    scope.run.count_steps(len(found))
     return found
 
 
-@plain("descendants")
+@register_function("descendants")
 def _descendants(scope: Scope, items: list[Any]) -> list[Any]:
     found: list[Any] = []
     level = items

@@ -9,15 +9,15 @@ from typing import Any
 
 from ehr_fhir.fhirpath import temporal
 from ehr_fhir.fhirpath.quantity import (
-    CALENDAR,
+    CALENDAR_UNITS,
     Quantity,
-    calendar_word,
+    calendar_unit,
     commensurable,
     parse_quantity,
 )
-from ehr_fhir.fhirpath.registry import plain
+from ehr_fhir.fhirpath.registry import register_function
 from ehr_fhir.fhirpath.scope import Scope
-from ehr_fhir.fhirpath.system_values import CONTEXT, as_decimal, one, system, text
+from ehr_fhir.fhirpath.system_values import CONTEXT, single_item, to_decimal, to_system, to_text
 from ehr_fhir.fhirpath.temporal import Date, DateTime, Temporal, Time
 
 __all__: list[str] = []
@@ -54,7 +54,7 @@ def _decimal(value: object) -> object | None:
         return Decimal(value)
     if isinstance(value, str):
         return Decimal(value) if _DECIMAL.fullmatch(value) else None
-    return as_decimal(value)
+    return to_decimal(value)
 
 
 def _string(value: object) -> object | None:
@@ -97,15 +97,15 @@ def _time(value: object) -> object | None:
 
 
 def _register(name: str, convert: Callable[[object], object | None]) -> None:
-    @plain(f"to{name}")
+    @register_function(f"to{name}")
     def to(scope: Scope, items: list[Any]) -> list[Any]:
-        found = convert(system(one(items, f"`to{name}()`")))
+        found = convert(to_system(single_item(items, f"`to{name}()`")))
         return [] if found is None else [found]
 
-    @plain(f"convertsTo{name}")
+    @register_function(f"convertsTo{name}")
     def converts_to(scope: Scope, items: list[Any]) -> list[Any]:
-        item = one(items, f"`convertsTo{name}()`")
-        return [] if item is None else [convert(system(item)) is not None]
+        item = single_item(items, f"`convertsTo{name}()`")
+        return [] if item is None else [convert(to_system(item)) is not None]
 
 
 _register("Boolean", _boolean)
@@ -117,15 +117,15 @@ _register("DateTime", _datetime)
 _register("Time", _time)
 
 
-@plain("toQuantity", 0, 1)
+@register_function("toQuantity", 0, 1)
 def _to_quantity(scope: Scope, items: list[Any], unit: list[Any] | None = None) -> list[Any]:
-    found = _quantity(system(one(items, "`toQuantity()`")))
-    wanted = text(unit or [], "`toQuantity()`")
+    found = _quantity(to_system(single_item(items, "`toQuantity()`")))
+    wanted = to_text(unit or [], "`toQuantity()`")
     if not isinstance(found, Quantity):
         return []
     if wanted is None:
         return [found]
-    target = Quantity(Decimal(1), wanted, calendar_word(wanted) in CALENDAR)
+    target = Quantity(Decimal(1), wanted, calendar_unit(wanted) in CALENDAR_UNITS)
     pair = commensurable(Quantity(Decimal(1), found.unit, found.calendar), target)
     if pair is None:
         return []
@@ -135,7 +135,7 @@ def _to_quantity(scope: Scope, items: list[Any], unit: list[Any] | None = None) 
     return [Quantity(number, wanted, target.calendar)]
 
 
-@plain("convertsToQuantity", 0, 1)
+@register_function("convertsToQuantity", 0, 1)
 def _converts_to_quantity(
     scope: Scope, items: list[Any], unit: list[Any] | None = None
 ) -> list[Any]:

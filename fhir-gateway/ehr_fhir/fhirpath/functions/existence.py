@@ -6,19 +6,19 @@ from typing import Any
 
 from ehr_fhir.errors import Invalid
 from ehr_fhir.fhirpath.collection_equality import Seen, distinct
-from ehr_fhir.fhirpath.registry import lazy, plain
+from ehr_fhir.fhirpath.registry import register_function, register_lazy_function
 from ehr_fhir.fhirpath.scope import Closure, Scope
-from ehr_fhir.fhirpath.system_values import boolean, kind_of, system
+from ehr_fhir.fhirpath.system_values import to_boolean, to_system, type_label
 
 __all__: list[str] = []
 
 
-@plain("empty")
+@register_function("empty")
 def _empty(scope: Scope, items: list[Any]) -> list[Any]:
     return [not items]
 
 
-@lazy("exists", 0, 1)
+@register_lazy_function("exists", 0, 1)
 def _exists(scope: Scope, items: list[Any], criterion: Closure | None = None) -> list[Any]:
     if criterion is None:
         return [bool(items)]
@@ -26,87 +26,87 @@ def _exists(scope: Scope, items: list[Any], criterion: Closure | None = None) ->
 
 
 # STU: `exists(criterion)` under another name.
-@lazy("any", 0, 1)
+@register_lazy_function("any", 0, 1)
 def _any_of(scope: Scope, items: list[Any], criterion: Closure | None = None) -> list[Any]:
     return _exists(scope, items, criterion)
 
 
-@lazy("all", 1)
+@register_lazy_function("all", 1)
 def _all(scope: Scope, items: list[Any], criterion: Closure) -> list[Any]:
-    scope.run.spend(len(items))
+    scope.run.count_steps(len(items))
     inner = scope.inner()
     for inner.index, item in enumerate(items):
         inner.this = [item]
-        if boolean(criterion(inner), "The criterion of `all()`") is not True:
+        if to_boolean(criterion(inner), "The criterion of `all()`") is not True:
             return [False]
     return [True]
 
 
-@plain("allTrue")
+@register_function("allTrue")
 def _all_true(scope: Scope, items: list[Any]) -> list[Any]:
     return [all(_booleans(items, "allTrue"))]
 
 
-@plain("anyTrue")
+@register_function("anyTrue")
 def _any_true(scope: Scope, items: list[Any]) -> list[Any]:
     return [any(_booleans(items, "anyTrue"))]
 
 
-@plain("allFalse")
+@register_function("allFalse")
 def _all_false(scope: Scope, items: list[Any]) -> list[Any]:
     return [not any(_booleans(items, "allFalse"))]
 
 
-@plain("anyFalse")
+@register_function("anyFalse")
 def _any_false(scope: Scope, items: list[Any]) -> list[Any]:
     return [not all(_booleans(items, "anyFalse"))]
 
 
-@plain("subsetOf", 1)
+@register_function("subsetOf", 1)
 def _subset_of(scope: Scope, items: list[Any], other: list[Any]) -> list[Any]:
     seen = Seen(other)
     return [all(item in seen for item in items)]
 
 
-@plain("supersetOf", 1)
+@register_function("supersetOf", 1)
 def _superset_of(scope: Scope, items: list[Any], other: list[Any]) -> list[Any]:
     return _subset_of(scope, other, items)
 
 
-@plain("count")
+@register_function("count")
 def _count(scope: Scope, items: list[Any]) -> list[Any]:
     return [len(items)]
 
 
-@plain("distinct")
+@register_function("distinct")
 def _distinct(scope: Scope, items: list[Any]) -> list[Any]:
     return distinct(items)
 
 
-@plain("isDistinct")
+@register_function("isDistinct")
 def _is_distinct(scope: Scope, items: list[Any]) -> list[Any]:
     return [len(distinct(items)) == len(items)]
 
 
-@plain("not")
+@register_function("not")
 def _not(scope: Scope, items: list[Any]) -> list[Any]:
-    value = boolean(items, "`not()`")
+    value = to_boolean(items, "`not()`")
     return [] if value is None else [not value]
 
 
 def _any(scope: Scope, items: list[Any], criterion: Closure) -> bool:
-    scope.run.spend(len(items))
+    scope.run.count_steps(len(items))
     inner = scope.inner()
     for inner.index, item in enumerate(items):
         inner.this = [item]
-        if boolean(criterion(inner), "The criterion of `exists()`") is True:
+        if to_boolean(criterion(inner), "The criterion of `exists()`") is True:
             return True
     return False
 
 
 def _booleans(items: list[Any], name: str) -> list[bool]:
-    values = [system(item) for item in items]
+    values = [to_system(item) for item in items]
     for value in values:
         if not isinstance(value, bool):
-            raise Invalid(f"`{name}()` takes booleans, not {kind_of(value)}.")
+            raise Invalid(f"`{name}()` takes booleans, not {type_label(value)}.")
     return values

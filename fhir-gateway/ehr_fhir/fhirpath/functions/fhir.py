@@ -5,20 +5,20 @@ from __future__ import annotations
 from typing import Any
 
 from ehr_fhir.errors import Invalid, Unprocessable
-from ehr_fhir.fhirpath.datatypes import bases, is_known
-from ehr_fhir.fhirpath.element import Element, children, root
-from ehr_fhir.fhirpath.registry import plain
+from ehr_fhir.fhirpath.datatypes import base_types, is_known_type
+from ehr_fhir.fhirpath.element import Element, children, root_element
+from ehr_fhir.fhirpath.registry import register_function
 from ehr_fhir.fhirpath.scope import Scope
-from ehr_fhir.fhirpath.system_values import one, system, text
+from ehr_fhir.fhirpath.system_values import single_item, to_system, to_text
 
 __all__: list[str] = []
 
 _DEFINITIONS = "http://hl7.org/fhir/StructureDefinition/"
 
 
-@plain("extension", 1)
+@register_function("extension", 1)
 def _extension(scope: Scope, items: list[Any], url: list[Any]) -> list[Any]:
-    wanted = text(url, "`extension()`")
+    wanted = to_text(url, "`extension()`")
     return [
         found
         for found in children(items, "extension")
@@ -26,48 +26,48 @@ def _extension(scope: Scope, items: list[Any], url: list[Any]) -> list[Any]:
     ]
 
 
-@plain("hasValue")
+@register_function("hasValue")
 def _has_value(scope: Scope, items: list[Any]) -> list[Any]:
     return [len(items) == 1 and _value(items[0]) is not None]
 
 
-@plain("getValue")
+@register_function("getValue")
 def _get_value(scope: Scope, items: list[Any]) -> list[Any]:
     value = _value(items[0]) if len(items) == 1 else None
     return [] if value is None else [value]
 
 
-@plain("resolve")
+@register_function("resolve")
 def _resolve(scope: Scope, items: list[Any]) -> list[Any]:
     found = []
     for item in items:
         reference = _reference(item)
         if reference is None:
             continue
-        scope.run.spend(100)
+        scope.run.count_steps(100)
         if reference.startswith("#"):
             found += _contained(scope.run.resource, reference[1:])
         elif scope.run.resolve is not None:
             resource = scope.run.resolve(reference)
             if resource is not None:
-                found.append(root(resource))
+                found.append(root_element(resource))
     return found
 
 
-@plain("conformsTo", 1)
+@register_function("conformsTo", 1)
 def _conforms_to(scope: Scope, items: list[Any], url: list[Any]) -> list[Any]:
-    profile, item = text(url, "`conformsTo()`"), one(items, "`conformsTo()`")
+    profile, item = to_text(url, "`conformsTo()`"), single_item(items, "`conformsTo()`")
     if profile is None or item is None:
         return []
     name = profile.removeprefix(_DEFINITIONS)
-    if name == profile or not is_known(name):
+    if name == profile or not is_known_type(name):
         raise Invalid("`conformsTo()` knows R4's own types here, not this profile.")
-    return [isinstance(item, Element) and name in bases(item.type)]
+    return [isinstance(item, Element) and name in base_types(item.type)]
 
 
-@plain("memberOf", 1)
+@register_function("memberOf", 1)
 def _member_of(scope: Scope, items: list[Any], value_set: list[Any]) -> list[Any]:
-    item, url = one(items, "`memberOf()`"), text(value_set, "`memberOf()`")
+    item, url = single_item(items, "`memberOf()`"), to_text(value_set, "`memberOf()`")
     if item is None or url is None:
         return []
     if scope.run.member_of is None:
@@ -76,9 +76,9 @@ def _member_of(scope: Scope, items: list[Any], value_set: list[Any]) -> list[Any
     return [] if answer is None else [answer]
 
 
-@plain("checkModifiers", 0, 20)
+@register_function("checkModifiers", 0, 20)
 def _check_modifiers(scope: Scope, items: list[Any], *known: list[Any]) -> list[Any]:
-    allowed = {text(url, "`checkModifiers()`") for url in known}
+    allowed = {to_text(url, "`checkModifiers()`") for url in known}
     for extension in children(items, "modifierExtension"):
         if not isinstance(extension.value, dict) or extension.value.get("url") not in allowed:
             raise Unprocessable(
@@ -89,7 +89,7 @@ def _check_modifiers(scope: Scope, items: list[Any], *known: list[Any]) -> list[
 
 
 def _value(item: object) -> object | None:
-    value = system(item)
+    value = to_system(item)
     return None if isinstance(value, Element | dict | list) else value
 
 

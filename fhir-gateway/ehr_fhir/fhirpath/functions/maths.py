@@ -9,9 +9,16 @@ from typing import Any
 from ehr_fhir.errors import Invalid
 from ehr_fhir.fhirpath.operators import integer_or_empty, number_or_empty
 from ehr_fhir.fhirpath.quantity import Quantity
-from ehr_fhir.fhirpath.registry import plain
+from ehr_fhir.fhirpath.registry import register_function
 from ehr_fhir.fhirpath.scope import Scope
-from ehr_fhir.fhirpath.system_values import CONTEXT, as_decimal, kind_of, one, system, whole
+from ehr_fhir.fhirpath.system_values import (
+    CONTEXT,
+    single_item,
+    to_decimal,
+    to_integer,
+    to_system,
+    type_label,
+)
 
 __all__: list[str] = []
 
@@ -21,7 +28,7 @@ _LARGEST_EXPONENT = 10_000
 def _of_number(name: str, run: Callable[[Decimal], list[Any]]) -> None:
     """Register a function of a number alone."""
 
-    @plain(name)
+    @register_function(name)
     def call(scope: Scope, items: list[Any]) -> list[Any]:
         value = _number(items, name)
         return [] if value is None else run(value)
@@ -39,17 +46,17 @@ _of_number("ln", lambda value: number_or_empty(CONTEXT.ln(value)))
 _of_number("sqrt", lambda value: number_or_empty(CONTEXT.sqrt(value)))
 
 
-@plain("abs")
+@register_function("abs")
 def _abs(scope: Scope, items: list[Any]) -> list[Any]:
-    value = system(one(items, "`abs()`"))
+    value = to_system(single_item(items, "`abs()`"))
     if isinstance(value, Quantity):
         return [Quantity(abs(value.value), value.unit, value.calendar)]
-    if value is not None and as_decimal(value) is None:
-        raise Invalid(f"`abs()` takes a number, not {kind_of(value)}.")
+    if value is not None and to_decimal(value) is None:
+        raise Invalid(f"`abs()` takes a number, not {type_label(value)}.")
     return [] if value is None else [abs(value)]
 
 
-@plain("log", 1)
+@register_function("log", 1)
 def _log(scope: Scope, items: list[Any], base: list[Any]) -> list[Any]:
     value, root = _number(items, "log"), _number(base, "log")
     if value is None or root is None or value <= 0 or root <= 0 or root == 1:
@@ -59,9 +66,12 @@ def _log(scope: Scope, items: list[Any], base: list[Any]) -> list[Any]:
     return number_or_empty(_shortened(found))
 
 
-@plain("power", 1)
+@register_function("power", 1)
 def _power(scope: Scope, items: list[Any], exponent: list[Any]) -> list[Any]:
-    base, power = system(one(items, "`power()`")), system(one(exponent, "`power()`"))
+    base, power = (
+        to_system(single_item(items, "`power()`")),
+        to_system(single_item(exponent, "`power()`")),
+    )
     value, by = _number(items, "power"), _number(exponent, "power")
     if value is None or by is None or abs(by) > _LARGEST_EXPONENT:
         return []
@@ -73,10 +83,10 @@ def _power(scope: Scope, items: list[Any], exponent: list[Any]) -> list[Any]:
     return number_or_empty(found)
 
 
-@plain("round", 0, 1)
+@register_function("round", 0, 1)
 def _round(scope: Scope, items: list[Any], precision: list[Any] | None = None) -> list[Any]:
     value = _number(items, "round")
-    digits = whole(precision or [], "`round()`") or 0
+    digits = to_integer(precision or [], "`round()`") or 0
     if digits < 0:
         raise Invalid("`round()` takes a number of digits that is not negative.")
     if value is None:
@@ -88,10 +98,10 @@ def _round(scope: Scope, items: list[Any], precision: list[Any] | None = None) -
 
 
 def _number(items: list[Any], name: str) -> Decimal | None:
-    value = system(one(items, f"`{name}()`"))
-    number = as_decimal(value)
+    value = to_system(single_item(items, f"`{name}()`"))
+    number = to_decimal(value)
     if value is not None and number is None:
-        raise Invalid(f"`{name}()` takes a number, not {kind_of(value)}.")
+        raise Invalid(f"`{name}()` takes a number, not {type_label(value)}.")
     return number
 
 

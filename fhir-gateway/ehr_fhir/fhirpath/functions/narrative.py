@@ -5,9 +5,9 @@ from __future__ import annotations
 from html.parser import HTMLParser
 from typing import Any
 
-from ehr_fhir.fhirpath.registry import plain
+from ehr_fhir.fhirpath.registry import register_function
 from ehr_fhir.fhirpath.scope import Scope
-from ehr_fhir.fhirpath.system_values import one, text
+from ehr_fhir.fhirpath.system_values import single_item, to_text
 
 __all__: list[str] = []
 
@@ -20,9 +20,13 @@ _EMPTY = frozenset({"br", "col", "hr", "img"})
 _FORBIDDEN = ("javascript:", "vbscript:", "data:text")
 
 
-@plain("htmlChecks")
+@register_function("htmlChecks")
 def _html_checks(scope: Scope, items: list[Any]) -> list[Any]:
-    value = text(items, "`htmlChecks()`") if one(items, "`htmlChecks()`") is not None else None
+    value = (
+        to_text(items, "`htmlChecks()`")
+        if single_item(items, "`htmlChecks()`") is not None
+        else None
+    )
     return [] if value is None else [_is_sound(value)]
 
 

@@ -5,24 +5,24 @@ from __future__ import annotations
 from functools import cmp_to_key
 from typing import Any
 
-from ehr_fhir.fhirpath.registry import lazy
+from ehr_fhir.fhirpath.registry import register_lazy_function
 from ehr_fhir.fhirpath.scope import Closure, Scope
-from ehr_fhir.fhirpath.system_values import compare, one
+from ehr_fhir.fhirpath.system_values import compare, single_item
 
 __all__: list[str] = []
 
 _MOST_KEYS = 20
 
 
-@lazy("sort", 0, _MOST_KEYS)
+@register_lazy_function("sort", 0, _MOST_KEYS)
 def _sort(scope: Scope, items: list[Any], *keys: tuple[Closure, bool]) -> list[Any]:
     rows = []
     inner = scope.inner()
     for inner.index, item in enumerate(items):
         inner.this = [item]
-        row = [one(key(inner), "A key of `sort()`") for key, _ in keys] if keys else [item]
+        row = [single_item(key(inner), "A key of `sort()`") for key, _ in keys] if keys else [item]
         rows.append((row, item))
-    scope.run.spend(len(items) * 10)
+    scope.run.count_steps(len(items) * 10)
     directions = [-1 if descending else 1 for _, descending in keys] or [1]
 
     def ranked(left: tuple[list[Any], Any], right: tuple[list[Any], Any]) -> int:

@@ -8,9 +8,9 @@ from functools import lru_cache
 from typing import Any
 
 from ehr_fhir.errors import Invalid
-from ehr_fhir.fhirpath.registry import plain
+from ehr_fhir.fhirpath.registry import register_function
 from ehr_fhir.fhirpath.scope import Scope
-from ehr_fhir.fhirpath.system_values import text, whole
+from ehr_fhir.fhirpath.system_values import to_integer, to_text
 
 __all__: list[str] = []
 
@@ -31,9 +31,9 @@ def _pattern(pattern: str) -> re.Pattern[str]:
 def _with_text(name: str, run: Callable[[str, str], object]) -> None:
     """Register a function of a string and a string."""
 
-    @plain(name, 1)
+    @register_function(name, 1)
     def call(scope: Scope, items: list[Any], other: list[Any]) -> list[Any]:
-        value, argument = text(items, f"`{name}()`"), text(other, f"`{name}()`")
+        value, argument = to_text(items, f"`{name}()`"), to_text(other, f"`{name}()`")
         return [] if value is None or argument is None else [run(value, argument)]
 
 
@@ -49,9 +49,9 @@ _with_text("matchesFull", lambda value, other: bool(_pattern(other).fullmatch(va
 def _of_text(name: str, run: Callable[[str], list[Any]]) -> None:
     """Register a function of a string alone."""
 
-    @plain(name)
+    @register_function(name)
     def call(scope: Scope, items: list[Any]) -> list[Any]:
-        value = text(items, f"`{name}()`")
+        value = to_text(items, f"`{name}()`")
         return [] if value is None else run(value)
 
 
@@ -61,41 +61,41 @@ _of_text("length", lambda value: [len(value)])
 _of_text("trim", lambda value: [value.strip()])
 
 
-@plain("toChars")
+@register_function("toChars")
 def _to_chars(scope: Scope, items: list[Any]) -> list[Any]:
-    value = text(items, "`toChars()`")
-    scope.run.spend(len(value or ""))
+    value = to_text(items, "`toChars()`")
+    scope.run.count_steps(len(value or ""))
     return list(value or "")
 
 
-@plain("substring", 1, 2)
+@register_function("substring", 1, 2)
 def _substring(
     scope: Scope, items: list[Any], start: list[Any], length: list[Any] | None = None
 ) -> list[Any]:
-    value, first = text(items, "`substring()`"), whole(start, "`substring()`")
-    count = whole(length, "`substring()`") if length else None
+    value, first = to_text(items, "`substring()`"), to_integer(start, "`substring()`")
+    count = to_integer(length, "`substring()`") if length else None
     if value is None or first is None or not 0 <= first < len(value):
         return []
     return [value[first:] if count is None else value[first : first + max(count, 0)]]
 
 
-@plain("replace", 2)
+@register_function("replace", 2)
 def _replace(scope: Scope, items: list[Any], old: list[Any], new: list[Any]) -> list[Any]:
-    value, before, after = (text(part, "`replace()`") for part in (items, old, new))
+    value, before, after = (to_text(part, "`replace()`") for part in (items, old, new))
     if value is None or before is None or after is None:
         return []
-    scope.run.reserve(len(value) + (value.count(before) * (len(after) - len(before))))
+    scope.run.count_text(len(value) + (value.count(before) * (len(after) - len(before))))
     if before == "":
         # Around every character (N1 §5.6.9), but not after the last.
-        return [scope.run.grown("".join(after + one for one in value) + after)]
-    return [scope.run.grown(value.replace(before, after))]
+        return [scope.run.checked_text("".join(after + one for one in value) + after)]
+    return [scope.run.checked_text(value.replace(before, after))]
 
 
-@plain("replaceMatches", 2)
+@register_function("replaceMatches", 2)
 def _replace_matches(
     scope: Scope, items: list[Any], pattern: list[Any], new: list[Any]
 ) -> list[Any]:
-    value, before, after = (text(part, "`replaceMatches()`") for part in (items, pattern, new))
+    value, before, after = (to_text(part, "`replaceMatches()`") for part in (items, pattern, new))
     if value is None or before is None or after is None:
         return []
     if before == "":
@@ -108,29 +108,29 @@ def _replace_matches(
         nonlocal length
         piece = match.expand(template)
         length += len(piece)
-        scope.run.limit(length)
+        scope.run.check_text_length(length)
         return piece
 
     try:
-        return [scope.run.grown(_pattern(before).sub(one, value))]
+        return [scope.run.checked_text(_pattern(before).sub(one, value))]
     except (re.error, IndexError):
         raise Invalid("The substitution of `replaceMatches()` names no such group.") from None
 
 
-@plain("split", 1)
+@register_function("split", 1)
 def _split(scope: Scope, items: list[Any], separator: list[Any]) -> list[Any]:
-    value, mark = text(items, "`split()`"), text(separator, "`split()`")
+    value, mark = to_text(items, "`split()`"), to_text(separator, "`split()`")
     if value is None or mark is None:
         return []
     return list(value) if mark == "" else list(value.split(mark))
 
 
-@plain("join", 0, 1)
+@register_function("join", 0, 1)
 def _join(scope: Scope, items: list[Any], separator: list[Any] | None = None) -> list[Any]:
-    mark = text(separator or [], "`join()`") or ""
-    texts = [text([item], "`join()`") for item in items]
+    mark = to_text(separator or [], "`join()`") or ""
+    texts = [to_text([item], "`join()`") for item in items]
     found = [one for one in texts if one is not None]
-    return [scope.run.grown(mark.join(found))] if found else []
+    return [scope.run.checked_text(mark.join(found))] if found else []
 
 
 def _plain(template: str) -> str:

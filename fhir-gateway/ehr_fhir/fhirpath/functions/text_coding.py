@@ -11,9 +11,9 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from ehr_fhir.errors import Invalid
-from ehr_fhir.fhirpath.registry import plain
+from ehr_fhir.fhirpath.registry import register_function
 from ehr_fhir.fhirpath.scope import Scope
-from ehr_fhir.fhirpath.system_values import text
+from ehr_fhir.fhirpath.system_values import to_text
 
 __all__: list[str] = []
 
@@ -30,31 +30,31 @@ _DECODE: Mapping[str, Callable[[bytes], bytes]] = {
 }
 
 
-@plain("encode", 1)
+@register_function("encode", 1)
 def _encode(scope: Scope, items: list[Any], form: list[Any]) -> list[Any]:
     return _coded(scope, items, form, _ENCODE, "encode")
 
 
-@plain("decode", 1)
+@register_function("decode", 1)
 def _decode(scope: Scope, items: list[Any], form: list[Any]) -> list[Any]:
     return _coded(scope, items, form, _DECODE, "decode")
 
 
-@plain("escape", 1)
+@register_function("escape", 1)
 def _escape(scope: Scope, items: list[Any], form: list[Any]) -> list[Any]:
-    value, target = text(items, "`escape()`"), text(form, "`escape()`")
+    value, target = to_text(items, "`escape()`"), to_text(form, "`escape()`")
     if value is None or target is None:
         return []
     if target == "html":
-        return [scope.run.grown(html.escape(value))]
+        return [scope.run.checked_text(html.escape(value))]
     if target == "json":
-        return [scope.run.grown(json.dumps(value, ensure_ascii=False)[1:-1])]
+        return [scope.run.checked_text(json.dumps(value, ensure_ascii=False)[1:-1])]
     raise Invalid("`escape()` takes 'html' or 'json'.")
 
 
-@plain("unescape", 1)
+@register_function("unescape", 1)
 def _unescape(scope: Scope, items: list[Any], form: list[Any]) -> list[Any]:
-    value, target = text(items, "`unescape()`"), text(form, "`unescape()`")
+    value, target = to_text(items, "`unescape()`"), to_text(form, "`unescape()`")
     if value is None or target is None:
         return []
     if target == "html":
@@ -77,12 +77,12 @@ def _coded(
     table: Mapping[str, Callable[[bytes], bytes]],
     name: str,
 ) -> list[Any]:
-    value, target = text(items, f"`{name}()`"), text(form, f"`{name}()`")
+    value, target = to_text(items, f"`{name}()`"), to_text(form, f"`{name}()`")
     if value is None or target is None:
         return []
     if target not in table:
         raise Invalid(f"`{name}()` takes 'hex', 'base64' or 'urlbase64'.")
     try:
-        return [scope.run.grown(table[target](value.encode()).decode())]
+        return [scope.run.checked_text(table[target](value.encode()).decode())]
     except ValueError:  # not of that form, or not text
         return []

@@ -6,9 +6,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from ehr_fhir.fhirpath.element import Element
-from ehr_fhir.fhirpath.registry import lazy, plain
+from ehr_fhir.fhirpath.registry import register_function, register_lazy_function
 from ehr_fhir.fhirpath.scope import Closure, Scope
-from ehr_fhir.fhirpath.system_values import kind_of, text
+from ehr_fhir.fhirpath.system_values import to_text, type_label
 from ehr_fhir.fhirpath.temporal import Date, DateTime, Time
 
 __all__: list[str] = []
@@ -22,24 +22,24 @@ class TypeInfo:
     name: str
 
 
-@plain("now")
+@register_function("now")
 def _now(scope: Scope, items: list[Any]) -> list[Any]:
     return [DateTime.of(scope.run.now)]
 
 
-@plain("today")
+@register_function("today")
 def _today(scope: Scope, items: list[Any]) -> list[Any]:
     now = scope.run.now
     return [Date((now.year, now.month, now.day))]
 
 
-@plain("timeOfDay")
+@register_function("timeOfDay")
 def _time_of_day(scope: Scope, items: list[Any]) -> list[Any]:
     now = scope.run.now
     return [Time((now.hour, now.minute, now.second), now.microsecond // 1000 * 10**6, 3)]
 
 
-@lazy("trace", 1, 2)
+@register_lazy_function("trace", 1, 2)
 def _trace(
     scope: Scope, items: list[Any], name: Closure, projection: Closure | None = None
 ) -> list[Any]:
@@ -52,15 +52,15 @@ def _trace(
             for inner.index, item in enumerate(items):
                 inner.this = [item]
                 shown += projection(inner)
-        scope.run.trace(text(name(scope), "`trace()`") or "", shown)
+        scope.run.trace(to_text(name(scope), "`trace()`") or "", shown)
     return items
 
 
-@plain("type")
+@register_function("type")
 def _type(scope: Scope, items: list[Any]) -> list[Any]:
     return [
         TypeInfo("FHIR", item.type)
         if isinstance(item, Element)
-        else TypeInfo("System", kind_of(item).removeprefix("System."))
+        else TypeInfo("System", type_label(item).removeprefix("System."))
         for item in items
     ]

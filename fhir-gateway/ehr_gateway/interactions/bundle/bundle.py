@@ -9,7 +9,7 @@ from typing import Any
 
 from ehr_fhir.errors import EhrError, Invalid, operation_outcome
 from ehr_fhir.json_text import parse
-from ehr_fhir.references import Names, Replacements
+from ehr_fhir.references import EntryNames, Replacements
 from ehr_gateway.access import Access
 from ehr_gateway.database import Connection
 from ehr_gateway.interactions.bundle.conditions import check_criteria, existing, resolved
@@ -155,7 +155,7 @@ def _transaction(
         settle(sound, known)
         results = {place: EntryResult("200 OK", version) for place, version in found.items()}
         rest = [one for one in sound if one.place not in found]
-        results |= _carried_out(writing, in_writing_order(rest), Names(known))
+        results |= _carried_out(writing, in_writing_order(rest), EntryNames(known))
         for one in rest:
             if one.method in READS:
                 results[one.place] = placed(
@@ -165,7 +165,7 @@ def _transaction(
 
 
 def _carried_out(
-    writing: Transaction, entries: Sequence[Entry], names: Names
+    writing: Transaction, entries: Sequence[Entry], names: EntryNames
 ) -> dict[str, EntryResult]:
     """Write the entries; a reference by search may find what an entry further on makes."""
     results: dict[str, EntryResult] = {}

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from ehr_fhir.errors import Invalid
-from ehr_fhir.references import Names, replace_references, root_of
+from ehr_fhir.references import EntryNames, replace_references, service_root
 from ehr_gateway.access import Access
 from ehr_gateway.ids import new_id
 from ehr_gateway.interactions.bundle.entries import Entry, placed
@@ -48,7 +48,9 @@ def settle(entries: Sequence[Entry], known: Mapping[str, str]) -> None:
     """Put in what the criteria of other entries have decided."""
     for entry in entries:
         if entry.draft is not None and entry.draft.waits:
-            replace_references(entry.draft.resource, Names(known, root_of(entry.full_url)))
+            replace_references(
+                entry.draft.resource, EntryNames(known, service_root(entry.full_url))
+            )
 
 
 def in_writing_order(entries: Sequence[Entry]) -> list[Entry]:
@@ -74,7 +76,7 @@ def _ready(
         if entry.id is None or late:
             return entry
         ahead = patched_ahead(
-            store, access, entry.type, entry.id, entry.patch, entry.if_match, Names(known)
+            store, access, entry.type, entry.id, entry.patch, entry.if_match, EntryNames(known)
         )
         return entry._replace(ahead=ahead)
     if entry.method not in ("POST", "PUT"):
@@ -83,7 +85,7 @@ def _ready(
     if entry.method == "PUT" and entry.criteria is None and content.get("id") != entry.id:
         text = "The `id` in the content must be the one in the address."
         raise Invalid(text, expression=f"{entry.type}.id")
-    names = Names(known, root_of(entry.full_url), late)
+    names = EntryNames(known, service_root(entry.full_url), late)
     replace_references(content, names)
     place = f"{entry.place}.resource"
     draft = drafted(

@@ -8,7 +8,7 @@ from typing import Any, NamedTuple, TypeVar
 
 from ehr_fhir import definitions
 from ehr_fhir.errors import EhrError, Invalid, Issue, TooCostly, Unsupported
-from ehr_fhir.patch.patch import Patch, patch_of_entry
+from ehr_fhir.patch.patch import Patch, parse_patch_entry
 from ehr_gateway.interactions.bundle.reads import Target, target_of
 from ehr_gateway.transaction.patching import Patched
 from ehr_gateway.transaction.prepared_resource import Draft
@@ -163,7 +163,7 @@ def _patch(place: str, resource: dict[str, Any] | None) -> Patch:
     if resource is None:
         raise Invalid(f"{expression} is required for PATCH.", expression=expression)
     try:
-        return patch_of_entry(resource)
+        return parse_patch_entry(resource)
     except EhrError as error:
         text, code = f"{place}: {error}", error.issues[0].code
         raise type(error)(text, expression=expression, issue_code=code) from None

@@ -14,7 +14,7 @@ from typing import Any
 from ehr_fhir import definitions
 from ehr_fhir.errors import Invalid
 from ehr_fhir.search.compartment_filters import COMPARTMENTS
-from ehr_fhir.search.query_string import pairs_of
+from ehr_fhir.search.query_string import parse_query_pairs
 
 __all__ = ["Target", "is_same", "target_of"]
 
@@ -58,7 +58,7 @@ def target_of(url: str, request: Mapping[str, Any], place: str) -> Target:
             expression=f"{place}.request.url",
         )
     try:
-        pairs = pairs_of(query)
+        pairs = parse_query_pairs(query)
     except ValueError:
         text = f"{place}: the query of the url is not valid percent-encoded UTF-8."
         raise Invalid(text, expression=f"{place}.request.url") from None

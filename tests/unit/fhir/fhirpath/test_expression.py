@@ -31,7 +31,7 @@ PATIENT: dict[str, Any] = {
 
 def values(expression: str, **given: Any) -> list[Any]:
     found = fhirpath.compile(expression).evaluate(PATIENT, now=NOW, **given)
-    return [fhirpath.plain(value) for value in found]
+    return [fhirpath.to_json(value) for value in found]
 
 
 def test_an_expression_is_frozen_and_compiled_once() -> None:
@@ -117,7 +117,7 @@ def test_value_sets_are_asked_of_the_caller() -> None:
     asked = []
 
     def member_of(item: object, url: str) -> bool:
-        asked.append((fhirpath.plain(item), url))
+        asked.append((fhirpath.to_json(item), url))
         return True
 
     assert values("name[0].use.memberOf('urn:vs')", member_of=member_of) == [True]

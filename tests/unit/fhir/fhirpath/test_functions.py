@@ -32,7 +32,7 @@ SAMPLE: dict[str, Any] = {
 
 def values(expression: str) -> list[Any]:
     found = fhirpath.compile(expression).evaluate(SAMPLE, now=NOW)
-    return [fhirpath.plain(value) for value in found]
+    return [fhirpath.to_json(value) for value in found]
 
 
 @pytest.mark.parametrize(
@@ -171,7 +171,7 @@ def test_a_type_r4_does_not_have_is_followed_by_its_json() -> None:
 
     found = fhirpath.compile("part.where(count > 1).label").evaluate(strange, now=NOW)
 
-    assert [fhirpath.plain(item) for item in found] == ["x"]
+    assert [fhirpath.to_json(item) for item in found] == ["x"]
 
 
 def test_the_functions_of_the_specification_are_there() -> None:

@@ -21,7 +21,7 @@ OPEN = {"bdl-8", "ras-2", "ref-1"}
 
 def test_every_search_parameter_of_r4_compiles_for_each_of_its_types() -> None:
     compiled = 0
-    for entry in definitions.load("search-parameters.json.gz")["entry"]:
+    for entry in definitions.load_definition("search-parameters.json.gz")["entry"]:
         parameter = entry["resource"]
         for base in parameter["base"]:
             if parameter.get("expression"):

@@ -80,7 +80,7 @@ def test_the_parser_refuses_only_as_invalid(text: str) -> None:
 def test_evaluation_fails_only_with_our_errors(expression: str) -> None:
     with contextlib.suppress(EhrError):
         found = fhirpath.compile(expression).evaluate(SAMPLE, now=NOW)
-        assert all(fhirpath.plain(item) is not NotImplemented for item in found)
+        assert all(fhirpath.to_json(item) is not NotImplemented for item in found)
 
 
 @settings(max_examples=200, deadline=None)

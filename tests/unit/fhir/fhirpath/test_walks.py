@@ -10,16 +10,16 @@ from typing import Any
 import pytest
 
 from ehr_fhir import fhirpath
-from ehr_fhir.fhirpath import Expression, plain
-from ehr_fhir.index.rows import indexed
-from ehr_fhir.references import type_named
+from ehr_fhir.fhirpath import Expression, to_json
+from ehr_fhir.index.rows import indexed_parameters
+from ehr_fhir.references import referenced_type
 from tests.lib.examples import examples
 
 NOW = datetime(2026, 11, 22, tzinfo=UTC)
 
 
 def stub(reference: str) -> dict[str, Any] | None:
-    kind = type_named(reference)
+    kind = referenced_type(reference)
     return {"resourceType": kind} if kind else None
 
 
@@ -30,12 +30,12 @@ def walked(expression: Expression, resource: dict[str, Any]) -> set[str]:
         for walk in expression.walks or ()
         for value in walk.values(resource)
         if not _contained(value)
-        if walk.target is None or type_named(value.get("reference", "")) == walk.target
+        if walk.target is None or referenced_type(value.get("reference", "")) == walk.target
     }
 
 
 def evaluated(expression: Expression, resource: dict[str, Any]) -> set[str]:
-    found = (plain(one) for one in expression.evaluate(resource, now=NOW, resolve=stub))
+    found = (to_json(one) for one in expression.evaluate(resource, now=NOW, resolve=stub))
     return {
         json.dumps(one, default=float, sort_keys=True)
         for one in found
@@ -51,8 +51,8 @@ def _contained(value: object) -> bool:
 def test_search_parameters_walk_to_what_they_evaluate_to(shared_data: Path) -> None:
     compared = 0
     for one in examples(shared_data):
-        for parameter in indexed(one.content["resourceType"]):
-            expression = parameter.compiled
+        for parameter in indexed_parameters(one.content["resourceType"]):
+            expression = parameter.compiled_expression
             keys = expression.keys
             if expression.walks is None or (keys and keys.isdisjoint(one.content)):
                 continue
