@@ -47,4 +47,4 @@ async def _dependency(request: Request) -> Gateway:
     return gateway_of(request)
 
 
-TheGateway = Annotated[Gateway, Depends(_dependency)]
+GatewayDependency = Annotated[Gateway, Depends(_dependency)]

@@ -7,7 +7,7 @@ from typing import Any
 
 from ehr_fhir.intervals import instant
 from ehr_gateway.access_requests.ledger import AccessRequest
-from ehr_gateway.http.parameters import value
+from ehr_gateway.http.parameters import parameter
 
 __all__ = ["parts_of"]
 
@@ -42,7 +42,7 @@ def parts_of(request: AccessRequest, *, reason: bool = True) -> list[dict[str, A
         "note": request.review_note,
         "reviewer": request.reviewer,
     }
-    found = [value(name, word) for name, word in words.items() if word not in (None, "")]
+    found = [parameter(name, word) for name, word in words.items() if word not in (None, "")]
     found += [{"name": name, "valueInstant": instant(at)} for name, at in instants.items() if at]
     return found + _domains(request.domains)
 

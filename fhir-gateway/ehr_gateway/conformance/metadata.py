@@ -12,7 +12,7 @@ from ehr_gateway.conformance.capability import capability_statement
 from ehr_gateway.conformance.openapi import openapi
 from ehr_gateway.gateway import gateway_of
 from ehr_gateway.http.authentication import RequestContext, authenticate
-from ehr_gateway.http.negotiation import json_response, preferences
+from ehr_gateway.http.negotiation import json_response, parse_preferences
 
 __all__ = ["answer_metadata", "answer_openapi"]
 
@@ -41,7 +41,7 @@ async def _optional_context(request: Request) -> RequestContext | None:
 
 
 def _capabilities(request: Request, context: RequestContext | None) -> Response:
-    prefer, gateway = preferences(request), gateway_of(request)
+    prefer, gateway = parse_preferences(request), gateway_of(request)
     if context is not None:
         audit_context = context.begin_audit("capabilities")
         context.add_audit_entry(recorder.about(audit_context=audit_context, patient=None))

@@ -26,9 +26,9 @@ class RequestContext:
     access: Access
     request: Request
 
-    def add_audit_entry(self, note: AuditEntry) -> None:
+    def add_audit_entry(self, entry: AuditEntry) -> None:
         """Have something put on record before the answer leaves."""
-        add_audit_entry(self.request, note)
+        add_audit_entry(self.request, entry)
 
     def begin_audit(self, interaction: str, query: str | None = None) -> AuditContext:
         """Say what is being done, for the audit log; a refusal from here on is logged as this."""
@@ -45,9 +45,9 @@ class RequestContext:
         return audit_context
 
 
-def add_audit_entry(request: Request, note: AuditEntry) -> None:
+def add_audit_entry(request: Request, entry: AuditEntry) -> None:
     """Add to what is put on record before the answer to a request leaves."""
-    request.scope["state"].setdefault("notes", []).append(note)
+    request.scope["state"].setdefault("audit_entries", []).append(entry)
 
 
 async def authenticate(request: Request) -> RequestContext:
@@ -75,7 +75,7 @@ async def authenticate(request: Request) -> RequestContext:
 
 
 Authenticated = Annotated[RequestContext, Depends(authenticate)]
-STEPS = "ehr/access"
+ACCESS_SCOPE = "ehr/access"
 
 
 async def require_access_scope(context: Authenticated) -> None:
@@ -85,5 +85,5 @@ async def require_access_scope(context: Authenticated) -> None:
     every scope on records.
     """
     requester = context.access.requester
-    if requester.role != "system" and not has_scope(requester.scopes, STEPS):
-        raise Forbidden(f"The token's scopes do not cover steps of access: {STEPS}.")
+    if requester.role != "system" and not has_scope(requester.scopes, ACCESS_SCOPE):
+        raise Forbidden(f"The token's scopes do not cover steps of access: {ACCESS_SCOPE}.")

@@ -16,7 +16,7 @@ _FORM = "application/x-www-form-urlencoded"
 _MAX_FORM_BYTES = 64 * 1024
 
 
-async def fhir_body(request: Request) -> bytes:
+async def read_fhir_body(request: Request) -> bytes:
     """Return the body of a FHIR request; it must be JSON and within the limit."""
     kind, _ = _content_type(request)
     if kind not in _JSON_TYPES:
@@ -26,7 +26,7 @@ async def fhir_body(request: Request) -> bytes:
     return await _json_body(request)
 
 
-async def patch_body(request: Request) -> Patch:
+async def read_patch(request: Request) -> Patch:
     """Return the patch of a PATCH request; its media type says of which kind it is."""
     kind, _ = _content_type(request)
     if kind not in _JSON_TYPES | {JSON_PATCH}:
@@ -45,16 +45,16 @@ async def _json_body(request: Request) -> bytes:
     return body
 
 
-async def form_fields(request: Request) -> dict[str, str]:
+async def read_form(request: Request) -> dict[str, str]:
     """Return the fields of a form; each may be there once."""
-    pairs = await form_pairs(request)
+    pairs = await read_form_pairs(request)
     fields = dict(pairs)
     if len(fields) != len(pairs):
         raise Invalid("A field of the form is there twice.")
     return fields
 
 
-async def form_pairs(request: Request) -> list[tuple[str, str]]:
+async def read_form_pairs(request: Request) -> list[tuple[str, str]]:
     """Return the fields of a form in their order; an empty body has none."""
     kind, _ = _content_type(request)
     body = await _read(request, _MAX_FORM_BYTES)

@@ -11,7 +11,7 @@ from urllib.parse import urlencode
 import orjson
 
 
-def bundle(
+def build_bundle(
     kind: str,
     entries: Iterable[bytes],
     *,
@@ -34,7 +34,7 @@ def bundle(
     return orjson.dumps(head)[:-1] + (b',"entry":[' + body + b"]}" if body else b"}")
 
 
-def entry(
+def build_entry(
     full_url: str | None,
     resource: bytes | None,
     *,
@@ -57,7 +57,7 @@ def entry(
     return b"{" + b",".join(parts) + b"}"
 
 
-def link(address: str, pairs: Sequence[tuple[str, str]]) -> str:
+def page_link(address: str, pairs: Sequence[tuple[str, str]]) -> str:
     """Return an address with its parameters, written in one way.
 
     >>> link("http://e/fhir/Patient", [("name", "a b"), ("_count", "2")])

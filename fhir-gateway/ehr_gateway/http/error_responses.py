@@ -23,8 +23,8 @@ from ehr_fhir.errors import (
 )
 from ehr_gateway.audit_log import recorder
 from ehr_gateway.http.authentication import add_audit_entry
-from ehr_gateway.http.negotiation import json_response, pretty_asked
-from ehr_gateway.http.oauth_errors import OAUTH_PATHS, OAuthError, oauth_answer
+from ehr_gateway.http.negotiation import is_pretty, json_response
+from ehr_gateway.http.oauth_errors import OAUTH_PATHS, OAuthError, oauth_error_response
 
 __all__ = ["answer_error", "error_response", "install_error_handlers"]
 
@@ -44,8 +44,8 @@ async def answer_error(request: Request, error: Exception) -> Response:
         raise error
     _record_refusal(request, http_status(error))
     if isinstance(error, OAuthError) or request.url.path in OAUTH_PATHS:
-        return oauth_answer(error)
-    return error_response(error, pretty=pretty_asked(request))
+        return oauth_error_response(error)
+    return error_response(error, pretty=is_pretty(request))
 
 
 def error_response(
@@ -79,7 +79,7 @@ async def _answer_validation_error(request: Request, error: Exception) -> Respon
 def _record_refusal(request: Request, status: int) -> None:
     """Put the refusal on record alone: what was found before it does not leave."""
     state = request.scope["state"]
-    state.pop("notes", None)
+    state.pop("audit_entries", None)
     audit_context: recorder.AuditContext | None = state.get("audit_context")
     if audit_context is not None:
         attempted = _attempted_resource(request)

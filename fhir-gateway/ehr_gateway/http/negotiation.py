@@ -24,7 +24,7 @@ _ETAG = re.compile(r'^(?:W/)?"([1-9][0-9]{0,9})"$')
 _RETURNS = ("minimal", "representation", "OperationOutcome")
 # Parameters that shape the answer of any interaction; no search parameters. `_totalMethod` is no
 # parameter of FHIR's, but fhirpy counts with it; every total here is exact, so it asks for nothing.
-GENERAL = frozenset({"_format", "_pretty", "_totalMethod"})
+GENERAL_PARAMETERS = frozenset({"_format", "_pretty", "_totalMethod"})
 
 
 @dataclass(frozen=True)
@@ -36,13 +36,13 @@ class Preferences:
     pretty: bool = False
 
 
-def preferences(request: Request) -> Preferences:
+def parse_preferences(request: Request) -> Preferences:
     """Read Accept, `_format`, `_pretty` and Prefer; refuse what cannot be served."""
     queried = bool(request.scope["query_string"])
     headers = request.headers
     return _preferences(
         request.query_params.get("_format") if queried else None,
-        pretty_asked(request) if queried else False,
+        is_pretty(request) if queried else False,
         headers.get("accept", ""),
         ",".join(headers.getlist("prefer")),
     )
@@ -63,7 +63,7 @@ def _preferences(asked: str | None, pretty: bool, accept: str, preferred: str) -
     return Preferences(returns, handling == "lenient", pretty)
 
 
-def pretty_asked(request: Request) -> bool:
+def is_pretty(request: Request) -> bool:
     """Say whether `_pretty` asks for an answer set out over many lines."""
     return request.query_params.get("_pretty", "false") == "true"
 
@@ -77,7 +77,7 @@ def etag(version: int) -> str:
     return f'W/"{version}"'
 
 
-def if_match(request: Request) -> int | None:
+def parse_if_match(request: Request) -> int | None:
     """Return the version the client wants to change; None when it does not say."""
     header = request.headers.get("if-match")
     if header is None:
@@ -88,7 +88,7 @@ def if_match(request: Request) -> int | None:
     return int(match[1])
 
 
-def only_new(request: Request) -> bool:
+def requires_new(request: Request) -> bool:
     """Say whether a write must not change what is there (RFC 9110, If-None-Match: *)."""
     header = request.headers.get("if-none-match")
     if header is not None and header.strip() != "*":
@@ -96,7 +96,7 @@ def only_new(request: Request) -> bool:
     return header is not None
 
 
-def not_modified(request: Request, version: int, last_updated_ms: int) -> bool:
+def is_not_modified(request: Request, version: int, last_updated_ms: int) -> bool:
     """Say whether the client has this version already (RFC 9110: the ETag goes before the date)."""
     tags = request.headers.get("if-none-match")
     if tags is not None:

@@ -7,7 +7,7 @@ from fastapi.responses import Response
 from ehr_fhir.errors import EhrError, http_status
 from ehr_gateway.http.negotiation import json_response
 
-__all__ = ["OAUTH_PATHS", "OAuthError", "invalid_client", "oauth_answer"]
+__all__ = ["OAUTH_PATHS", "OAuthError", "invalid_client", "oauth_error_response"]
 
 # Where these RFCs fix the form of every error.
 OAUTH_PATHS = frozenset(
@@ -33,7 +33,7 @@ def invalid_client() -> OAuthError:
     return OAuthError("invalid_client", status=401)
 
 
-def oauth_answer(error: EhrError) -> Response:
+def oauth_error_response(error: EhrError) -> Response:
     """Return an error in OAuth's form (RFC 6749 §5.2)."""
     status = error.http_status if isinstance(error, OAuthError) else http_status(error)
     headers = {"Cache-Control": "no-store", "Pragma": "no-cache"}

@@ -8,21 +8,21 @@ import orjson
 from fastapi.responses import Response
 
 from ehr_gateway.http.authentication import RequestContext
-from ehr_gateway.http.negotiation import fhir_response, preferences
+from ehr_gateway.http.negotiation import fhir_response, parse_preferences
 
-__all__ = ["parameters", "value"]
+__all__ = ["parameter", "parameters_response"]
 
 
-def parameters(context: RequestContext, *listed: dict[str, Any]) -> Response:
+def parameters_response(context: RequestContext, *listed: dict[str, Any]) -> Response:
     """Answer with a Parameters resource."""
-    prefer = preferences(context.request)
+    prefer = parse_preferences(context.request)
     body = {"resourceType": "Parameters", "parameter": list(listed)}
     if not listed:
         del body["parameter"]
     return fhir_response(orjson.dumps(body), pretty=prefer.pretty)
 
 
-def value(name: str, given: object) -> dict[str, Any]:
+def parameter(name: str, given: object) -> dict[str, Any]:
     """Return one parameter with the value element of its type."""
     if isinstance(given, bool):
         return {"name": name, "valueBoolean": given}

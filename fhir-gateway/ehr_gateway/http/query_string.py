@@ -8,25 +8,25 @@ from fastapi import Request
 
 from ehr_fhir.errors import Invalid
 from ehr_fhir.search.query_string import parse_query_pairs
-from ehr_gateway.http.negotiation import GENERAL
+from ehr_gateway.http.negotiation import GENERAL_PARAMETERS
 
 
-def query_pairs(request: Request) -> list[tuple[str, str]]:
+def parse_query(request: Request) -> list[tuple[str, str]]:
     """Return the parameters without those that only shape the answer."""
     raw = request.scope["query_string"]
     try:
         pairs = parse_query_pairs(raw.decode("ascii"))
     except ValueError as error:
         raise Invalid("The query of the address is not valid percent-encoded UTF-8.") from error
-    return [pair for pair in pairs if pair[0] not in GENERAL]
+    return [pair for pair in pairs if pair[0] not in GENERAL_PARAMETERS]
 
 
-def no_parameters(
-    request: Request, *, lenient: bool, but: Collection[str] = ()
+def check_parameters(
+    request: Request, *, lenient: bool, allowed: Collection[str] = ()
 ) -> list[tuple[str, str]]:
     """Refuse parameters where none has a meaning but these; return these."""
-    pairs = query_pairs(request)
-    unknown = [name for name, _ in pairs if name not in but]
+    pairs = parse_query(request)
+    unknown = [name for name, _ in pairs if name not in allowed]
     if unknown and not lenient:
         raise Invalid(f"Unknown parameter: {unknown[0][:64]!r}.")
-    return [pair for pair in pairs if pair[0] in but]
+    return [pair for pair in pairs if pair[0] in allowed]

@@ -64,9 +64,9 @@ class RequestGuard:
 
         async def send_when_recorded(message: Message) -> None:
             nonlocal is_withheld
-            if notes := scope["state"].pop("notes", None):
+            if entries := scope["state"].pop("audit_entries", None):
                 try:
-                    await scope["app"].state.gateway.auditor.write(notes)
+                    await scope["app"].state.gateway.auditor.write(entries)
                 except EhrError as error:
                     is_withheld = True
                     await error_response(error)(scope, receive, send_with_headers)

@@ -20,10 +20,10 @@ from ehr_gateway.http.negotiation import (
     etag,
     fhir_response,
     http_date,
-    not_modified,
-    preferences,
+    is_not_modified,
+    parse_preferences,
 )
-from ehr_gateway.http.query_string import no_parameters
+from ehr_gateway.http.query_string import check_parameters
 from ehr_gateway.store.store import Version
 
 __all__ = [
@@ -43,17 +43,19 @@ __all__ = [
 
 def begin_request(context: RequestContext, resource_type: str) -> Preferences:
     """Begin a request that takes no parameters."""
-    prefer = preferences(context.request)
+    prefer = parse_preferences(context.request)
     require_resource_type(resource_type)
-    no_parameters(context.request, lenient=prefer.lenient)
+    check_parameters(context.request, lenient=prefer.lenient)
     return prefer
 
 
 def begin_read(context: RequestContext, resource_type: str) -> tuple[Preferences, Subset | None]:
     """Begin a read; it may ask for a part of the resource (R4 §3.1.0.2.1)."""
-    prefer = preferences(context.request)
+    prefer = parse_preferences(context.request)
     require_resource_type(resource_type)
-    pairs = no_parameters(context.request, lenient=prefer.lenient, but=("_elements", "_summary"))
+    pairs = check_parameters(
+        context.request, lenient=prefer.lenient, allowed=("_elements", "_summary")
+    )
     return prefer, parse_subset(resource_type, pairs)
 
 
@@ -101,7 +103,7 @@ def version_response(
 ) -> Response:
     """Answer with a version, or a part of it, or with 304 to a client that has it."""
     headers = version_headers(version)
-    if not_modified(context.request, version.version, version.last_updated_ms):
+    if is_not_modified(context.request, version.version, version.last_updated_ms):
         return Response(status_code=304, headers=headers)
     body = version.body if subset is None else subset.cut(version.body)
     return fhir_response(body, headers=headers, pretty=prefer.pretty)

@@ -16,9 +16,9 @@ from itsdangerous import BadSignature, URLSafeTimedSerializer
 from ehr_fhir.intervals import instant
 from ehr_gateway.accounts import accounts, factors, passkeys, passwords, sessions
 from ehr_gateway.accounts.accounts import Account
-from ehr_gateway.gateway import Gateway, TheGateway
+from ehr_gateway.gateway import Gateway, GatewayDependency
 from ehr_gateway.html import pages
-from ehr_gateway.http.body import form_fields
+from ehr_gateway.http.body import read_form
 from ehr_gateway.login import (
     account_lifecycle,
     browser,
@@ -30,7 +30,7 @@ from ehr_gateway.login import (
 from ehr_gateway.oauth import approval_page, refresh_tokens
 
 router = APIRouter(prefix="/oauth")
-Form = Annotated[dict[str, str], Depends(form_fields)]
+Form = Annotated[dict[str, str], Depends(read_form)]
 HOME = "/oauth/account"
 # What a page may say after a change, by the word in its address.
 _NOTICES = frozenset(
@@ -98,7 +98,7 @@ def check_form(request: Request, gateway: Gateway, form: dict[str, str]) -> Sign
 
 
 @router.get("/account")
-def show_account(request: Request, gateway: TheGateway) -> Response:
+def show_account(request: Request, gateway: GatewayDependency) -> Response:
     """Show the account, how its holder logs in and where they are logged in."""
     user = find_signed_in_user(request, gateway)
     if user is None:
@@ -107,14 +107,14 @@ def show_account(request: Request, gateway: TheGateway) -> Response:
 
 
 @router.post("/account/again")
-def authenticate_again(request: Request, gateway: TheGateway, form: Form) -> Response:
+def authenticate_again(request: Request, gateway: GatewayDependency, form: Form) -> Response:
     """Let the person prove themselves again, before a change."""
     user = check_form(request, gateway, form)
     return user if isinstance(user, Response) else show_login(request, gateway)
 
 
 @router.post("/account/passkeys")
-def add_passkey(request: Request, gateway: TheGateway, form: Form) -> Response:
+def add_passkey(request: Request, gateway: GatewayDependency, form: Form) -> Response:
     """Add the passkey that the browser has made."""
     user = _check_recent_form(request, gateway, form)
     if isinstance(user, Response):
@@ -140,7 +140,7 @@ def add_passkey(request: Request, gateway: TheGateway, form: Form) -> Response:
 
 
 @router.post("/account/passkeys/remove")
-def remove_passkey(request: Request, gateway: TheGateway, form: Form) -> Response:
+def remove_passkey(request: Request, gateway: GatewayDependency, form: Form) -> Response:
     """Remove a passkey of the account."""
     user = _check_recent_form(request, gateway, form)
     if isinstance(user, Response):
@@ -159,7 +159,7 @@ def remove_passkey(request: Request, gateway: TheGateway, form: Form) -> Respons
 
 
 @router.post("/account/totp")
-def propose_totp(request: Request, gateway: TheGateway, form: Form) -> Response:
+def propose_totp(request: Request, gateway: GatewayDependency, form: Form) -> Response:
     """Show a new secret for an authenticator app."""
     user = _check_recent_form(request, gateway, form)
     if isinstance(user, Response):
@@ -168,7 +168,7 @@ def propose_totp(request: Request, gateway: TheGateway, form: Form) -> Response:
 
 
 @router.post("/account/totp/confirm")
-def confirm_totp(request: Request, gateway: TheGateway, form: Form) -> Response:
+def confirm_totp(request: Request, gateway: GatewayDependency, form: Form) -> Response:
     """Put the new secret in use when its first code is right; show the recovery codes once."""
     user = _check_recent_form(request, gateway, form)
     if isinstance(user, Response):
@@ -197,7 +197,7 @@ def confirm_totp(request: Request, gateway: TheGateway, form: Form) -> Response:
 
 
 @router.post("/account/totp/remove")
-def remove_totp(request: Request, gateway: TheGateway, form: Form) -> Response:
+def remove_totp(request: Request, gateway: GatewayDependency, form: Form) -> Response:
     """Take the authenticator app and the recovery codes from the account."""
     user = _check_recent_form(request, gateway, form)
     if isinstance(user, Response):
@@ -212,7 +212,7 @@ def remove_totp(request: Request, gateway: TheGateway, form: Form) -> Response:
 
 
 @router.post("/account/password")
-def change_password(request: Request, gateway: TheGateway, form: Form) -> Response:
+def change_password(request: Request, gateway: GatewayDependency, form: Form) -> Response:
     """Change the password; every other session ends."""
     user = _check_recent_form(request, gateway, form)
     if isinstance(user, Response):
@@ -240,7 +240,7 @@ def change_password(request: Request, gateway: TheGateway, form: Form) -> Respon
 
 
 @router.post("/account/sessions/end")
-def end_session(request: Request, gateway: TheGateway, form: Form) -> Response:
+def end_session(request: Request, gateway: GatewayDependency, form: Form) -> Response:
     """End one session, or all but this one."""
     user = check_form(request, gateway, form)
     if isinstance(user, Response):
@@ -254,7 +254,7 @@ def end_session(request: Request, gateway: TheGateway, form: Form) -> Response:
 
 
 @router.post("/account/apps/end")
-def end_app(request: Request, gateway: TheGateway, form: Form) -> Response:
+def end_app(request: Request, gateway: GatewayDependency, form: Form) -> Response:
     """Take back what the person allowed a program."""
     user = check_form(request, gateway, form)
     if isinstance(user, Response):
@@ -265,7 +265,7 @@ def end_app(request: Request, gateway: TheGateway, form: Form) -> Response:
 
 
 @router.get("/logout")
-def show_log_out(request: Request, gateway: TheGateway) -> Response:
+def show_log_out(request: Request, gateway: GatewayDependency) -> Response:
     """Log out when our own portal sends the browser; ask first when somebody else does."""
     user = find_signed_in_user(request, gateway)
     if user is None:
@@ -283,7 +283,7 @@ def show_log_out(request: Request, gateway: TheGateway) -> Response:
 
 
 @router.post("/logout")
-def log_out(request: Request, gateway: TheGateway, form: Form) -> Response:
+def log_out(request: Request, gateway: GatewayDependency, form: Form) -> Response:
     """End the session, and what was issued from it."""
     if find_signed_in_user(request, gateway) is None:
         return _render_logged_out(gateway, login.page_language(request))

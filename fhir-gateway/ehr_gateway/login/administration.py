@@ -16,9 +16,9 @@ from fastapi.responses import Response
 from ehr_fhir.errors import EhrError
 from ehr_gateway.accounts import accounts, passwords
 from ehr_gateway.accounts.accounts import Account
-from ehr_gateway.gateway import Gateway, TheGateway
+from ehr_gateway.gateway import Gateway, GatewayDependency
 from ehr_gateway.html import pages
-from ehr_gateway.http.body import form_fields
+from ehr_gateway.http.body import read_form
 from ehr_gateway.login import account_lifecycle, login, login_pages
 from ehr_gateway.login.account_pages import (
     SignedInUser,
@@ -30,7 +30,7 @@ from ehr_gateway.tokens.roles import load_roles
 from ehr_privacy.consent import PROFESSIONS
 
 router = APIRouter(prefix="/oauth")
-Form = Annotated[dict[str, str], Depends(form_fields)]
+Form = Annotated[dict[str, str], Depends(read_form)]
 HOME = "/oauth/accounts"
 _LOGIN = re.compile(r"^[a-z0-9][a-z0-9.@_-]{1,63}$")
 _MAX_ROWS = 50
@@ -46,7 +46,7 @@ class Listed:
 
 
 @router.get("/accounts")
-def show_accounts(request: Request, gateway: TheGateway) -> Response:
+def show_accounts(request: Request, gateway: GatewayDependency) -> Response:
     """Show the accounts whose log-in names begin with what was searched."""
     user = find_signed_in_user(request, gateway)
     if user is None:
@@ -57,7 +57,7 @@ def show_accounts(request: Request, gateway: TheGateway) -> Response:
 
 
 @router.post("/accounts")
-def create_account_from_form(request: Request, gateway: TheGateway, form: Form) -> Response:
+def create_account_from_form(request: Request, gateway: GatewayDependency, form: Form) -> Response:
     """Make an account."""
     user = _check_administrator_form(request, gateway, form)
     if isinstance(user, Response):
@@ -72,7 +72,7 @@ def create_account_from_form(request: Request, gateway: TheGateway, form: Form) 
 
 
 @router.post("/accounts/disable")
-def disable_account(request: Request, gateway: TheGateway, form: Form) -> Response:
+def disable_account(request: Request, gateway: GatewayDependency, form: Form) -> Response:
     """Disable an account; what it has open ends at once."""
     user = _check_administrator_form(request, gateway, form)
     if isinstance(user, Response):
@@ -84,7 +84,7 @@ def disable_account(request: Request, gateway: TheGateway, form: Form) -> Respon
 
 
 @router.post("/accounts/enable")
-def enable_account(request: Request, gateway: TheGateway, form: Form) -> Response:
+def enable_account(request: Request, gateway: GatewayDependency, form: Form) -> Response:
     """Enable an account."""
     user = _check_administrator_form(request, gateway, form)
     if isinstance(user, Response):
@@ -95,7 +95,7 @@ def enable_account(request: Request, gateway: TheGateway, form: Form) -> Respons
 
 
 @router.post("/accounts/reset")
-def reset_factors(request: Request, gateway: TheGateway, form: Form) -> Response:
+def reset_factors(request: Request, gateway: GatewayDependency, form: Form) -> Response:
     """Take every second factor from an account whose holder lost theirs."""
     user = _check_administrator_form(request, gateway, form)
     if isinstance(user, Response):

@@ -14,8 +14,8 @@ from fastapi.responses import Response
 from starlette.datastructures import QueryParams
 
 from ehr_fhir.errors import Invalid
-from ehr_gateway.gateway import Gateway, TheGateway
-from ehr_gateway.http.body import form_pairs
+from ehr_gateway.gateway import Gateway, GatewayDependency
+from ehr_gateway.http.body import read_form_pairs
 from ehr_gateway.login import login
 from ehr_gateway.oauth import clients
 from ehr_gateway.oauth.authorize_request import redirect_with_error, seal_request
@@ -24,7 +24,7 @@ from ehr_gateway.tokens.scope_grants import narrow_scopes
 __all__ = ["router"]
 
 router = APIRouter(prefix="/oauth")
-Pairs = Annotated[list[tuple[str, str]], Depends(form_pairs)]
+Pairs = Annotated[list[tuple[str, str]], Depends(read_form_pairs)]
 
 _CHALLENGE = re.compile(r"^[A-Za-z0-9_-]{43}$")
 _MAX_AGE = re.compile(r"[0-9]{0,9}")
@@ -41,13 +41,13 @@ _SEALED_PARAMETERS = (
 
 
 @router.get("/authorize")
-def authorize(request: Request, gateway: TheGateway) -> Response:
+def authorize(request: Request, gateway: GatewayDependency) -> Response:
     """Check what the client asks, then show the ways to log in."""
     return _start_authorization(request, gateway, request.query_params)
 
 
 @router.post("/authorize")
-def authorize_by_form(request: Request, gateway: TheGateway, pairs: Pairs) -> Response:
+def authorize_by_form(request: Request, gateway: GatewayDependency, pairs: Pairs) -> Response:
     """Do the same for a request sent as a form (SMART's `authorize-post`)."""
     return _start_authorization(request, gateway, QueryParams(pairs))
 

@@ -14,7 +14,7 @@ from fastapi.responses import RedirectResponse, Response
 
 from ehr_fhir.errors import Unavailable
 from ehr_gateway.accounts import accounts
-from ehr_gateway.gateway import Gateway, TheGateway
+from ehr_gateway.gateway import Gateway, GatewayDependency
 from ehr_gateway.login import login, login_audit, login_pages, login_state
 from ehr_gateway.login.eid import EidProvider, EidRefused, EidRequest
 from ehr_gateway.login.login_state import LoginState
@@ -27,7 +27,7 @@ _NO_STORE = {"Cache-Control": "no-store", "Referrer-Policy": "no-referrer"}
 
 
 @router.get("/eid")
-def redirect_to_provider(request: Request, gateway: TheGateway) -> Response:
+def redirect_to_provider(request: Request, gateway: GatewayDependency) -> Response:
     """Send the person to the provider of the electronic identity."""
     language = login.page_language(request)
     state = login_state.unseal_state(request, gateway, request.query_params.get("request", ""))
@@ -43,7 +43,7 @@ def redirect_to_provider(request: Request, gateway: TheGateway) -> Response:
 
 
 @router.get("/eid/callback")
-async def handle_callback(request: Request, gateway: TheGateway) -> Response:
+async def handle_callback(request: Request, gateway: GatewayDependency) -> Response:
     """Take the provider's code; whose account it is follows from the id that it stands for."""
     language = login.page_language(request)
     query = request.query_params

@@ -20,12 +20,12 @@ from ehr_fhir.errors import EhrError, http_status
 from ehr_gateway.accounts import eid_people, throttle
 from ehr_gateway.database import Database
 from ehr_gateway.html import pages
-from ehr_gateway.http.body import form_fields
+from ehr_gateway.http.body import read_form
 from ehr_gateway.login import eid_codes
 from ehr_gateway.login.browser import client_network
 from ehr_gateway.login.eid import SIMULATOR_PATH
 
-Form = Annotated[dict[str, str], Depends(form_fields)]
+Form = Annotated[dict[str, str], Depends(read_form)]
 _PAGE_LIFETIME_SECONDS = 900
 _PARAMETERS = ("client_id", "redirect_uri", "state", "code_challenge")
 

@@ -15,8 +15,8 @@ from fastapi.responses import RedirectResponse, Response
 from ehr_fhir.errors import NotFound
 from ehr_gateway.accounts import accounts, factors, passkeys, passwords, sessions, throttle
 from ehr_gateway.accounts.accounts import Account
-from ehr_gateway.gateway import Gateway, TheGateway
-from ehr_gateway.http.body import form_fields
+from ehr_gateway.gateway import Gateway, GatewayDependency
+from ehr_gateway.http.body import read_form
 from ehr_gateway.login import account_lifecycle, browser, login_audit, login_pages, login_state
 from ehr_gateway.login.login_pages import page_language, render_stopped_page
 from ehr_gateway.login.login_state import LoginState
@@ -33,7 +33,7 @@ __all__ = [
 ]
 
 router = APIRouter(prefix="/oauth")
-Form = Annotated[dict[str, str], Depends(form_fields)]
+Form = Annotated[dict[str, str], Depends(read_form)]
 
 
 def begin_login(request: Request, gateway: Gateway, sealed: str) -> Response:
@@ -68,7 +68,7 @@ def show_login_page(request: Request, gateway: Gateway, sealed: str, locales: st
 
 
 @router.get("/login")
-def show_current_page(request: Request, gateway: TheGateway) -> Response:
+def show_current_page(request: Request, gateway: GatewayDependency) -> Response:
     """Show again where the log-in stands, as in another language."""
     language = page_language(request)
     state = _unseal_state(request, gateway, request.query_params.get("request", ""))
@@ -78,7 +78,7 @@ def show_current_page(request: Request, gateway: TheGateway) -> Response:
 
 
 @router.post("/login")
-def submit_password(request: Request, gateway: TheGateway, form: Form) -> Response:
+def submit_password(request: Request, gateway: GatewayDependency, form: Form) -> Response:
     """Check a password."""
     language = page_language(request)
     state = _unseal_state(request, gateway, form.get("request", ""))
@@ -104,7 +104,7 @@ def submit_password(request: Request, gateway: TheGateway, form: Form) -> Respon
 
 
 @router.post("/login/code")
-def submit_code(request: Request, gateway: TheGateway, form: Form) -> Response:
+def submit_code(request: Request, gateway: GatewayDependency, form: Form) -> Response:
     """Check the code of an authenticator app, or a recovery code."""
     language = page_language(request)
     state = _unseal_state(request, gateway, form.get("request", ""))
@@ -125,7 +125,7 @@ def submit_code(request: Request, gateway: TheGateway, form: Form) -> Response:
 
 
 @router.post("/login/passkey")
-def submit_passkey(request: Request, gateway: TheGateway, form: Form) -> Response:
+def submit_passkey(request: Request, gateway: GatewayDependency, form: Form) -> Response:
     """Check a passkey."""
     language = page_language(request)
     state = _unseal_state(request, gateway, form.get("request", ""))
@@ -146,7 +146,7 @@ def submit_passkey(request: Request, gateway: TheGateway, form: Form) -> Respons
 
 
 @router.post("/login/password")
-def submit_new_password(request: Request, gateway: TheGateway, form: Form) -> Response:
+def submit_new_password(request: Request, gateway: GatewayDependency, form: Form) -> Response:
     """Take the password that a person chooses in place of the one they were given."""
     language = page_language(request)
     state = _unseal_state(request, gateway, form.get("request", ""))
@@ -166,7 +166,7 @@ def submit_new_password(request: Request, gateway: TheGateway, form: Form) -> Re
 
 
 @router.post("/login/enrol")
-def submit_enrolment(request: Request, gateway: TheGateway, form: Form) -> Response:
+def submit_enrolment(request: Request, gateway: GatewayDependency, form: Form) -> Response:
     """Take the first code of a second factor that the account has to have."""
     language = page_language(request)
     state = _unseal_state(request, gateway, form.get("request", ""))
@@ -190,7 +190,7 @@ def submit_enrolment(request: Request, gateway: TheGateway, form: Form) -> Respo
 
 
 @router.post("/login/on")
-def submit_continue(request: Request, gateway: TheGateway, form: Form) -> Response:
+def submit_continue(request: Request, gateway: GatewayDependency, form: Form) -> Response:
     """Go on after a page that only told something."""
     state = _unseal_state(request, gateway, form.get("request", ""))
     if state is None or not state.login:
@@ -199,7 +199,7 @@ def submit_continue(request: Request, gateway: TheGateway, form: Form) -> Respon
 
 
 @router.post("/login/account")
-def submit_account_choice(request: Request, gateway: TheGateway, form: Form) -> Response:
+def submit_account_choice(request: Request, gateway: GatewayDependency, form: Form) -> Response:
     """Go on as the account that the person chose of theirs."""
     state = _unseal_state(request, gateway, form.get("request", ""))
     if state is None or not state.login:

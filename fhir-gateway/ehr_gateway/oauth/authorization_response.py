@@ -17,8 +17,8 @@ from ehr_fhir.errors import Invalid, NotFound
 from ehr_gateway.accounts import accounts, people, sessions
 from ehr_gateway.accounts.accounts import Account
 from ehr_gateway.audit_log import recorder
-from ehr_gateway.gateway import Gateway, TheGateway
-from ehr_gateway.http.body import form_fields
+from ehr_gateway.gateway import Gateway, GatewayDependency
+from ehr_gateway.http.body import read_form
 from ehr_gateway.oauth import approval_page, authorization_codes, clients, launch
 from ehr_gateway.oauth.allowed_scopes import find_granted_scopes
 from ehr_gateway.oauth.authorize_request import (
@@ -34,7 +34,7 @@ from ehr_gateway.tokens.roles import load_roles
 __all__ = ["Authentication", "respond_to_authorize_request", "router"]
 
 router = APIRouter(prefix="/oauth")
-Form = Annotated[dict[str, str], Depends(form_fields)]
+Form = Annotated[dict[str, str], Depends(read_form)]
 _PURPOSE = "approval page"
 _NO_PATIENT_CHOSEN = (
     "No record is open. Start the app from a patient's record: choosing a patient here is not"
@@ -107,7 +107,7 @@ def respond_to_authorize_request(
 
 
 @router.get("/approve")
-def show_approval_page(request: Request, gateway: TheGateway) -> Response:
+def show_approval_page(request: Request, gateway: GatewayDependency) -> Response:
     """Show the question again, as in another language."""
     language = approval_page.page_language(request)
     pending = _unseal_pending(gateway, request.query_params.get("request", ""), request)
@@ -119,7 +119,7 @@ def show_approval_page(request: Request, gateway: TheGateway) -> Response:
 
 
 @router.post("/approve")
-def approve(request: Request, gateway: TheGateway, form: Form) -> Response:
+def approve(request: Request, gateway: GatewayDependency, form: Form) -> Response:
     """Take the person's answer."""
     pending = _unseal_pending(gateway, form.get("request", ""), request)
     if pending is None:

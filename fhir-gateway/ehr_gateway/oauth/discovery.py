@@ -7,7 +7,7 @@ from typing import Any
 from fastapi import APIRouter
 from fastapi.responses import Response
 
-from ehr_gateway.gateway import TheGateway
+from ehr_gateway.gateway import GatewayDependency
 from ehr_gateway.http.negotiation import json_response
 from ehr_gateway.oauth import client_assertion
 from ehr_gateway.settings import GatewaySettings
@@ -79,19 +79,19 @@ def build_server_metadata(settings: GatewaySettings) -> dict[str, Any]:
 
 
 @router.api_route("/fhir/.well-known/smart-configuration", methods=_GET)
-def serve_smart_configuration(gateway: TheGateway) -> Response:
+def serve_smart_configuration(gateway: GatewayDependency) -> Response:
     """Say where to log in and get tokens."""
     return _write_cacheable(build_server_metadata(gateway.settings))
 
 
 @router.api_route("/oauth/.well-known/openid-configuration", methods=_GET)
-def serve_openid_configuration(gateway: TheGateway) -> Response:
+def serve_openid_configuration(gateway: GatewayDependency) -> Response:
     """Say the same to a client of OpenID Connect."""
     return _write_cacheable(build_server_metadata(gateway.settings))
 
 
 @router.get("/oauth/jwks")
-def serve_jwks(gateway: TheGateway) -> Response:
+def serve_jwks(gateway: GatewayDependency) -> Response:
     """Serve the public keys that verify our tokens (RFC 7517)."""
     gateway.keys.reload_if_changed()
     return json_response(gateway.keys.public_jwks(), media_type="application/json")

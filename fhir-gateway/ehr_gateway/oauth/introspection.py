@@ -13,8 +13,8 @@ from fastapi.responses import Response
 
 from ehr_fhir.errors import NotFound
 from ehr_gateway.accounts import accounts
-from ehr_gateway.gateway import Gateway, TheGateway
-from ehr_gateway.http.body import form_fields
+from ehr_gateway.gateway import Gateway, GatewayDependency
+from ehr_gateway.http.body import read_form
 from ehr_gateway.http.negotiation import json_response
 from ehr_gateway.http.oauth_errors import OAuthError
 from ehr_gateway.oauth import refresh_tokens
@@ -25,13 +25,13 @@ from ehr_gateway.oauth.revoke_endpoint import find_access_token
 __all__ = ["router"]
 
 router = APIRouter(prefix="/oauth")
-Form = Annotated[dict[str, str], Depends(form_fields)]
+Form = Annotated[dict[str, str], Depends(read_form)]
 _SCOPE = "ehr/introspect"
 _INACTIVE = {"active": False}
 
 
 @router.post("/introspect")
-def introspect(request: Request, gateway: TheGateway, form: Form) -> Response:
+def introspect(request: Request, gateway: GatewayDependency, form: Form) -> Response:
     """Say whether a token is in force, and what for."""
     asker, everybody = _authenticate_asker(request, gateway, form)
     token = form.get("token", "")

@@ -17,7 +17,7 @@ from fastapi.responses import Response
 
 from ehr_fhir.errors import EhrError
 from ehr_gateway.database import Connection, Database
-from ehr_gateway.gateway import Gateway, TheGateway
+from ehr_gateway.gateway import Gateway, GatewayDependency
 from ehr_gateway.http.negotiation import json_response
 from ehr_gateway.http.oauth_errors import OAuthError
 from ehr_gateway.oauth import client_metadata, clients, refresh_tokens
@@ -36,7 +36,7 @@ _OPEN_REGISTRATION_SCOPES = (
 
 
 @router.post("/register")
-async def register(request: Request, gateway: TheGateway) -> Response:
+async def register(request: Request, gateway: GatewayDependency) -> Response:
     """Register a program."""
     if gateway.settings.registration == "off":
         raise OAuthError("access_denied", "Programs are registered by the administrator.", 403)
@@ -51,14 +51,14 @@ async def register(request: Request, gateway: TheGateway) -> Response:
 
 
 @router.get("/register/{client_id}")
-def read_registration(request: Request, gateway: TheGateway, client_id: str) -> Response:
+def read_registration(request: Request, gateway: GatewayDependency, client_id: str) -> Response:
     """Show a program its registration."""
     row = _authorize_management(gateway, client_id, _read_bearer_token(request))
     return json_response(json.loads(row), media_type="application/json", headers=_NO_STORE)
 
 
 @router.delete("/register/{client_id}")
-def unregister(request: Request, gateway: TheGateway, client_id: str) -> Response:
+def unregister(request: Request, gateway: GatewayDependency, client_id: str) -> Response:
     """Delete a program; its tokens end with it."""
     _authorize_management(gateway, client_id, _read_bearer_token(request))
     delete_client(gateway, client_id)

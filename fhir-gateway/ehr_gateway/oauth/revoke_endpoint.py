@@ -8,8 +8,8 @@ from fastapi import APIRouter, Depends, Request
 from fastapi.responses import Response
 
 from ehr_fhir.errors import Unauthorized
-from ehr_gateway.gateway import Gateway, TheGateway
-from ehr_gateway.http.body import form_fields
+from ehr_gateway.gateway import Gateway, GatewayDependency
+from ehr_gateway.http.body import read_form
 from ehr_gateway.http.oauth_errors import OAuthError
 from ehr_gateway.oauth import refresh_tokens
 from ehr_gateway.oauth.client_authentication import authenticate_client
@@ -18,11 +18,11 @@ from ehr_gateway.tokens.access_tokens import VerifiedToken
 __all__ = ["find_access_token", "revoke_family", "router"]
 
 router = APIRouter(prefix="/oauth")
-Form = Annotated[dict[str, str], Depends(form_fields)]
+Form = Annotated[dict[str, str], Depends(read_form)]
 
 
 @router.post("/revoke")
-def revoke(request: Request, gateway: TheGateway, form: Form) -> Response:
+def revoke(request: Request, gateway: GatewayDependency, form: Form) -> Response:
     """End a token of the client that asks; of a refresh token, all that came from it too.
 
     A token that is not its own, or no token, gives the same answer (§2.2).

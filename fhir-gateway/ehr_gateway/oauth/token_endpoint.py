@@ -10,8 +10,8 @@ from fastapi.responses import Response
 
 from ehr_fhir.errors import Invalid, NotFound
 from ehr_gateway.accounts import accounts
-from ehr_gateway.gateway import Gateway, TheGateway
-from ehr_gateway.http.body import form_fields
+from ehr_gateway.gateway import Gateway, GatewayDependency
+from ehr_gateway.http.body import read_form
 from ehr_gateway.http.negotiation import json_response
 from ehr_gateway.http.oauth_errors import OAuthError
 from ehr_gateway.oauth import authorization_codes, refresh_tokens
@@ -26,7 +26,7 @@ from ehr_gateway.tokens.scope_grants import grant_scopes, narrow_scopes
 __all__ = ["router"]
 
 router = APIRouter(prefix="/oauth")
-Form = Annotated[dict[str, str], Depends(form_fields)]
+Form = Annotated[dict[str, str], Depends(read_form)]
 
 _NO_STORE = {"Cache-Control": "no-store", "Pragma": "no-cache"}
 _REFRESH_SCOPES = ("offline_access", "online_access")
@@ -35,7 +35,7 @@ _CLIENT_SCOPE_PREFIXES = ("system/", "ehr/")
 
 
 @router.post("/token")
-def token(request: Request, gateway: TheGateway, form: Form) -> Response:
+def token(request: Request, gateway: GatewayDependency, form: Form) -> Response:
     """Exchange a code, a refresh token, or a program's proof for an access token."""
     grant_type = form.get("grant_type", "")
     if grant_type == "authorization_code":

@@ -15,33 +15,33 @@ from ehr_gateway.access_requests.markers import marker
 from ehr_gateway.access_requests.people import NO_PATIENT, clinician, manages
 from ehr_gateway.audit_log import recorder
 from ehr_gateway.http.authentication import Authenticated, require_access_scope
-from ehr_gateway.http.body import fhir_body
-from ehr_gateway.http.negotiation import preferences
-from ehr_gateway.http.operation_inputs import inputs, plain
-from ehr_gateway.http.parameters import parameters, value
-from ehr_gateway.http.query_string import no_parameters
+from ehr_gateway.http.body import read_fhir_body
+from ehr_gateway.http.negotiation import parse_preferences
+from ehr_gateway.http.operation_parameters import parse_parameters, require_plain_text
+from ehr_gateway.http.parameters import parameter, parameters_response
+from ehr_gateway.http.query_string import check_parameters
 
 router = APIRouter(prefix="/fhir", dependencies=[Depends(require_access_scope)])
-Body = Annotated[bytes, Depends(fhir_body)]
+Body = Annotated[bytes, Depends(read_fhir_body)]
 _GET = ["GET", "HEAD"]
 
 
 @router.api_route("/Patient/{patient}/$withheld", methods=_GET)
 def withheld(context: Authenticated, patient: str) -> Response:
     """Say what the marker policy lets a requester learn of what is withheld."""
-    no_parameters(context.request, lenient=preferences(context.request).lenient)
+    check_parameters(context.request, lenient=parse_preferences(context.request).lenient)
     audit_context = context.begin_audit("operation", "$withheld")
     if context.access.requester.role not in ("clinician", "system"):
         raise Forbidden("The marker is for those who treat.")
     context.add_audit_entry(recorder.about(audit_context=audit_context, patient=None))
     if context.gateway.settings.limits.withheld_marker == "hide":
-        return parameters(context)
+        return parameters_response(context)
     with context.gateway.store.read_transaction() as connection:
         found = marker(connection, context.access, patient)
-    return parameters(
+    return parameters_response(
         context,
-        value("shared", found.shared),
-        value("hidden", found.hidden),
+        parameter("shared", found.shared),
+        parameter("hidden", found.hidden),
         *({"name": "domain", "valueCode": domain} for domain in found.domains),
     )
 
@@ -51,52 +51,52 @@ def request_access(context: Authenticated, patient: str, body: Body) -> Response
     """Ask the patient to open restricted domains; the patient is sent a code."""
     context.begin_audit("operation", "$request-access")
     limits = context.gateway.settings.limits
-    given = inputs(body, "reason", "domain", "hours")
+    given = parse_parameters(body, "reason", "domain", "hours")
     made = step_up.ask(
         context,
         clinician(context),
         patient,
         reason=given.reason(limits.reason_length),
         domains=given.domains(),
-        hours=given.number("hours", 1, limits.step_up_hours),
+        hours=given.integer("hours", 1, limits.step_up_hours),
     )
-    return parameters(context, *parts_of(made))
+    return parameters_response(context, *parts_of(made))
 
 
 @router.post("/$redeem-access")
 def redeem_access(context: Authenticated, body: Body) -> Response:
     """Approve a request by the patient's code, or by the patient's smart ID at the desk."""
     context.begin_audit("operation", "$redeem-access")
-    given = inputs(body, "request", "code", "hkid", "pin")
-    who, request, code = clinician(context), given.text("request"), given.optional("code")
+    given = parse_parameters(body, "request", "code", "hkid", "pin")
+    who, request, code = clinician(context), given.text("request"), given.optional_text("code")
     if code is not None:
         made = step_up.approve_by_code(context, who, request, code)
     else:
         hkid, pin = given.text("hkid"), given.text("pin")
         made = step_up.approve_by_eid(context, who, request, hkid, pin)
-    return parameters(context, *parts_of(made))
+    return parameters_response(context, *parts_of(made))
 
 
 @router.post("/$approve-access")
 def approve_access(context: Authenticated, body: Body) -> Response:
     """Let the patient approve a request on the own page."""
     context.begin_audit("operation", "$approve-access")
-    request = inputs(body, "request").text("request")
-    return parameters(context, *parts_of(step_up.answer(context, request, approves=True)))
+    request = parse_parameters(body, "request").text("request")
+    return parameters_response(context, *parts_of(step_up.answer(context, request, approves=True)))
 
 
 @router.post("/$refuse-access")
 def refuse_access(context: Authenticated, body: Body) -> Response:
     """Let the patient, or who decides for him, refuse a request."""
     context.begin_audit("operation", "$refuse-access")
-    request = inputs(body, "request").text("request")
-    return parameters(context, *parts_of(step_up.answer(context, request, approves=False)))
+    request = parse_parameters(body, "request").text("request")
+    return parameters_response(context, *parts_of(step_up.answer(context, request, approves=False)))
 
 
 @router.api_route("/Patient/{patient}/$access-requests", methods=_GET)
 def access_requests(context: Authenticated, patient: str) -> Response:
     """List a patient's requests: all for the patient, the own ones for a clinician."""
-    no_parameters(context.request, lenient=preferences(context.request).lenient)
+    check_parameters(context.request, lenient=parse_preferences(context.request).lenient)
     audit_context = context.begin_audit("operation", "$access-requests")
     requester, now = context.access.requester, context.access.now_ms
     condition = "kind IN ('step-up', 'emergency') AND patient = :patient"
@@ -118,40 +118,40 @@ def access_requests(context: Authenticated, patient: str) -> Response:
             "name": "request",
             "part": [
                 *parts_of(one),
-                value("open", one.state == "proposed" and one.expires_ms > now),
+                parameter("open", one.state == "proposed" and one.expires_ms > now),
             ],
         }
         for one in found
     ]
-    return parameters(context, *listed)
+    return parameters_response(context, *listed)
 
 
 @router.post("/Patient/$declare-emergency")
 def declare_emergency_by_card(context: Authenticated, body: Body) -> Response:
     """Open the record of the person with this identity card number, in an emergency."""
     context.begin_audit("operation", "$declare-emergency")
-    given = inputs(body, "hkid", "reason")
+    given = parse_parameters(body, "hkid", "reason")
     who = clinician(context)
     reason = given.reason(context.gateway.settings.limits.reason_length)
     patient = emergency.named(context, who, given.text("hkid"))
-    return parameters(context, *parts_of(emergency.declare(context, who, patient, reason)))
+    return parameters_response(context, *parts_of(emergency.declare(context, who, patient, reason)))
 
 
 @router.post("/Patient/{patient}/$declare-emergency")
 def declare_emergency(context: Authenticated, patient: str, body: Body) -> Response:
     """Open a record in an emergency: for this person of this organisation alone."""
     context.begin_audit("operation", "$declare-emergency")
-    given = inputs(body, "reason")
+    given = parse_parameters(body, "reason")
     reason = given.reason(context.gateway.settings.limits.reason_length)
     made = emergency.declare(context, clinician(context), patient, reason)
-    return parameters(context, *parts_of(made))
+    return parameters_response(context, *parts_of(made))
 
 
 @router.api_route("/$access-reviews", methods=_GET)
 def access_reviews(context: Authenticated) -> Response:
     """List what waits for the steward's review, or what was reviewed."""
-    pairs = no_parameters(
-        context.request, lenient=preferences(context.request).lenient, but=("state",)
+    pairs = check_parameters(
+        context.request, lenient=parse_preferences(context.request).lenient, allowed=("state",)
     )
     audit_context = context.begin_audit("operation", "$access-reviews")
     if context.access.requester.role != "steward":
@@ -162,15 +162,17 @@ def access_reviews(context: Authenticated) -> Response:
     found = review.worklist(context.gateway.store, done=state == "done")
     for patient in {one.patient: None for one in found} or (None,):
         context.add_audit_entry(recorder.about(audit_context=audit_context, patient=patient))
-    return parameters(context, *({"name": "access", "part": parts_of(one)} for one in found))
+    return parameters_response(
+        context, *({"name": "access", "part": parts_of(one)} for one in found)
+    )
 
 
 @router.post("/$review-access")
 def review_access(context: Authenticated, body: Body) -> Response:
     """Put the steward's finding on the books."""
     context.begin_audit("operation", "$review-access")
-    given = inputs(body, "access", "finding", "note")
-    finding = given.one_of("finding", review.FINDINGS)
-    note = plain(given.text("note"), "note", 3)
+    given = parse_parameters(body, "access", "finding", "note")
+    finding = given.code("finding", review.FINDINGS)
+    note = require_plain_text(given.text("note"), "note", 3)
     review.review(context, given.text("access"), finding, note)
-    return parameters(context, value("finding", finding))
+    return parameters_response(context, parameter("finding", finding))

@@ -18,8 +18,8 @@ from ehr_gateway.audit_log import recorder
 from ehr_gateway.audit_log.read_policy import SEES_ALL, one_row
 from ehr_gateway.audit_log.service import AuditLog, the_log
 from ehr_gateway.http.authentication import Authenticated, RequestContext
-from ehr_gateway.http.negotiation import fhir_response, preferences
-from ehr_gateway.http.query_string import no_parameters, query_pairs
+from ehr_gateway.http.negotiation import fhir_response, parse_preferences
+from ehr_gateway.http.query_string import check_parameters, parse_query
 from ehr_gateway.schema.audit_log import CONTENT
 from ehr_privacy.audit import (
     Checkpoint,
@@ -39,8 +39,8 @@ _Part = tuple[str, str, object]
 @router.api_route("/$checkpoint", methods=_GET)
 def checkpoint(context: Authenticated, log: TheLog) -> Response:
     """Give the newest signed checkpoint, and the key to verify it with."""
-    prefer = preferences(context.request)
-    no_parameters(context.request, lenient=prefer.lenient)
+    prefer = parse_preferences(context.request)
+    check_parameters(context.request, lenient=prefer.lenient)
     audit_context = context.begin_audit("audit-proof", "AuditEvent/$checkpoint")
     _for_auditors(context)
     _newest(log)
@@ -51,8 +51,8 @@ def checkpoint(context: Authenticated, log: TheLog) -> Response:
 @router.api_route("/$consistency-proof", methods=_GET)
 def consistency(context: Authenticated, log: TheLog) -> Response:
     """Prove that the log of `first` events begins the newest one."""
-    prefer = preferences(context.request)
-    pairs = query_pairs(context.request)
+    prefer = parse_preferences(context.request)
+    pairs = parse_query(context.request)
     audit_context = context.begin_audit("audit-proof", "AuditEvent/$consistency-proof?first")
     _for_auditors(context)
     if [name for name, _ in pairs] != ["first"]:
@@ -77,8 +77,8 @@ def consistency(context: Authenticated, log: TheLog) -> Response:
 @router.api_route("/{logical_id}/$inclusion-proof", methods=_GET)
 def inclusion(context: Authenticated, log: TheLog, logical_id: str) -> Response:
     """Prove that an event is in the log: to whoever may read the event."""
-    prefer = preferences(context.request)
-    no_parameters(context.request, lenient=prefer.lenient)
+    prefer = parse_preferences(context.request)
+    check_parameters(context.request, lenient=prefer.lenient)
     audit_context = context.begin_audit("audit-proof", "AuditEvent/$inclusion-proof")
     context.gateway.auditor.carry()
     with context.gateway.store.read_transaction() as connection:

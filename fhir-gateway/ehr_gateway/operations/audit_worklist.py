@@ -16,13 +16,13 @@ from ehr_gateway.audit_log.anomaly_rules import RULES
 from ehr_gateway.audit_log.read_policy import SEES_ALL
 from ehr_gateway.audit_log.worklist import VERDICTS, WorkItem, find_items, settle
 from ehr_gateway.http.authentication import Authenticated, RequestContext
-from ehr_gateway.http.body import fhir_body
-from ehr_gateway.http.bundle_bytes import bundle, entry, link
-from ehr_gateway.http.negotiation import fhir_response, preferences
-from ehr_gateway.http.query_string import query_pairs
+from ehr_gateway.http.body import read_fhir_body
+from ehr_gateway.http.bundle_bytes import build_bundle, build_entry, page_link
+from ehr_gateway.http.negotiation import fhir_response, parse_preferences
+from ehr_gateway.http.query_string import parse_query
 
 router = APIRouter(prefix="/fhir/AuditEvent")
-Body = Annotated[bytes, Depends(fhir_body)]
+Body = Annotated[bytes, Depends(read_fhir_body)]
 _EHR = "https://ehr-commons.hk/fhir/CodeSystem"
 _DEFAULT_COUNT, _MOST = 50, 200
 _MOST_NOTE = 2000
@@ -32,7 +32,7 @@ _STATES = {"open": "requested", "settled": "completed"}
 @router.api_route("/$worklist", methods=["GET", "HEAD"])
 def worklist(context: Authenticated) -> Response:
     """List what the monitor flagged, newest first."""
-    prefer, pairs = preferences(context.request), query_pairs(context.request)
+    prefer, pairs = parse_preferences(context.request), parse_query(context.request)
     audit_context = context.begin_audit("audit-worklist", "AuditEvent/$worklist")
     _only(context, SEES_ALL)
     wanted = _wanted(pairs)
@@ -47,22 +47,23 @@ def worklist(context: Authenticated) -> Response:
         )
     )
     address = f"{base}/AuditEvent/$worklist"
-    links = [("self", link(address, pairs))]
+    links = [("self", page_link(address, pairs))]
     if len(items) > len(shown):
         rest = [pair for pair in pairs if pair[0] != "_cursor"]
-        links.append(("next", link(address, [*rest, ("_cursor", shown[-1].id)])))
+        links.append(("next", page_link(address, [*rest, ("_cursor", shown[-1].id)])))
     entries = (
-        entry(f"urn:uuid:{item.id}", orjson.dumps(_task(item)), mode="match") for item in shown
+        build_entry(f"urn:uuid:{item.id}", orjson.dumps(_task(item)), mode="match")
+        for item in shown
     )
     return fhir_response(
-        bundle("searchset", entries, total=None, links=links), pretty=prefer.pretty
+        build_bundle("searchset", entries, total=None, links=links), pretty=prefer.pretty
     )
 
 
 @router.post("/$settle")
 def settle_item(context: Authenticated, body: Body) -> Response:
     """Settle one item: Parameters with `item`, `verdict` and a `note` in the steward's words."""
-    prefer = preferences(context.request)
+    prefer = parse_preferences(context.request)
     audit_context = context.begin_audit("audit-settle", "AuditEvent/$settle")
     _only(context, frozenset({"steward"}))
     item, verdict, note = _settling(body)

@@ -17,14 +17,14 @@ from ehr_gateway.access_requests.people import NO_PATIENT, clinician
 from ehr_gateway.audit_log import recorder
 from ehr_gateway.database import Connection
 from ehr_gateway.http.authentication import Authenticated, RequestContext, require_access_scope
-from ehr_gateway.http.body import fhir_body
-from ehr_gateway.http.negotiation import preferences
-from ehr_gateway.http.operation_inputs import Inputs, inputs
-from ehr_gateway.http.parameters import parameters, value
-from ehr_gateway.http.query_string import no_parameters
+from ehr_gateway.http.body import read_fhir_body
+from ehr_gateway.http.negotiation import parse_preferences
+from ehr_gateway.http.operation_parameters import OperationParameters, parse_parameters
+from ehr_gateway.http.parameters import parameter, parameters_response
+from ehr_gateway.http.query_string import check_parameters
 
 router = APIRouter(prefix="/fhir", dependencies=[Depends(require_access_scope)])
-Body = Annotated[bytes, Depends(fhir_body)]
+Body = Annotated[bytes, Depends(read_fhir_body)]
 _GET = ["GET", "HEAD"]
 
 
@@ -32,47 +32,47 @@ _GET = ["GET", "HEAD"]
 def invite_carer(context: Authenticated, patient: str, body: Body) -> Response:
     """Let a patient invite a carer; the answer holds the code to hand over."""
     context.begin_audit("operation", "$invite-carer")
-    given = inputs(body, "power", "domain", "until")
+    given = parse_parameters(body, "power", "domain", "until")
     made, code = carers.invite(
         context,
         patient,
-        power=given.one_of("power", carers.POWERS),
+        power=given.code("power", carers.POWERS),
         closed=given.domains(needed=False),
-        until_ms=_until(given) if given.optional("until") else None,
+        until_ms=_until(given) if given.optional_text("until") else None,
     )
-    return parameters(context, value("code", code), *parts_of(made))
+    return parameters_response(context, parameter("code", code), *parts_of(made))
 
 
 @router.post("/Patient/{patient}/$record-substitute")
 def record_substitute(context: Authenticated, patient: str, body: Body) -> Response:
     """Record who decides for a patient; the answer holds the code to hand over."""
     context.begin_audit("operation", "$record-substitute")
-    given = inputs(body, "relation", "basis", "reason", "until")
+    given = parse_parameters(body, "relation", "basis", "reason", "until")
     made, code = carers.record_substitute(
         context,
         patient,
-        relation=given.one_of("relation", carers.RELATIONS),
-        basis="minor" if given.one_of("basis", carers.BASES) == "minor" else "incapable",
+        relation=given.code("relation", carers.RELATIONS),
+        basis="minor" if given.code("basis", carers.BASES) == "minor" else "incapable",
         reason=given.reason(context.gateway.settings.limits.reason_length),
         until_ms=_until(given),
     )
-    return parameters(context, value("code", code), *parts_of(made))
+    return parameters_response(context, parameter("code", code), *parts_of(made))
 
 
 @router.post("/$accept-invitation")
 def accept_invitation(context: Authenticated, body: Body) -> Response:
     """Let a carer take up an invitation by its code."""
     context.begin_audit("operation", "$accept-invitation")
-    made = carers.accept(context, inputs(body, "code").text("code"))
-    return parameters(context, *parts_of(made, reason=False))
+    made = carers.accept(context, parse_parameters(body, "code").text("code"))
+    return parameters_response(context, *parts_of(made, reason=False))
 
 
 @router.post("/$end-carer")
 def end_carer(context: Authenticated, body: Body) -> Response:
     """End a carer's power, or take an invitation back."""
     context.begin_audit("operation", "$end-carer")
-    carers.end(context, inputs(body, "carer").text("carer"))
-    return parameters(context, value("ended", True))
+    carers.end(context, parse_parameters(body, "carer").text("carer"))
+    return parameters_response(context, parameter("ended", True))
 
 
 @router.api_route("/Patient/{patient}/$carers", methods=_GET)
@@ -82,7 +82,7 @@ def list_carers(context: Authenticated, patient: str) -> Response:
     with context.gateway.store.read_transaction() as connection:
         found = carers.carers(connection, context, patient)
     context.add_audit_entry(recorder.about(audit_context=audit_context, patient=patient))
-    return parameters(context, *_listed("carer", found))
+    return parameters_response(context, *_listed("carer", found))
 
 
 @router.api_route("/$acting-for", methods=_GET)
@@ -94,15 +94,15 @@ def acting_for(context: Authenticated) -> Response:
     with context.gateway.store.read_transaction() as connection:
         found = carers.acting_for(connection, context)
     context.add_audit_entry(recorder.about(audit_context=audit_context, patient=None))
-    return parameters(
+    return parameters_response(
         context,
         *(
             {
                 "name": "person",
                 "part": [
-                    value("patient", row["patient"]),
-                    value("view", bool(row["can_view"])),
-                    value("manage", bool(row["can_manage"])),
+                    parameter("patient", row["patient"]),
+                    parameter("view", bool(row["can_view"])),
+                    parameter("manage", bool(row["can_manage"])),
                 ],
             }
             for row in found
@@ -114,7 +114,7 @@ def acting_for(context: Authenticated) -> Response:
 def hold(context: Authenticated, resource_type: str, logical_id: str, body: Body) -> Response:
     """Keep a result from the patient until a date."""
     context.begin_audit("operation", "$hold")
-    given = inputs(body, "reason", "until")
+    given = parse_parameters(body, "reason", "until")
     made = holds.hold(
         context,
         clinician(context),
@@ -123,15 +123,15 @@ def hold(context: Authenticated, resource_type: str, logical_id: str, body: Body
         reason=given.reason(context.gateway.settings.limits.reason_length),
         until_ms=_until(given),
     )
-    return parameters(context, *parts_of(made))
+    return parameters_response(context, *parts_of(made))
 
 
 @router.post("/$release-hold")
 def release_hold(context: Authenticated, body: Body) -> Response:
     """End a hold early."""
     context.begin_audit("operation", "$release-hold")
-    holds.release(context, inputs(body, "hold").text("hold"))
-    return parameters(context, value("released", True))
+    holds.release(context, parse_parameters(body, "hold").text("hold"))
+    return parameters_response(context, parameter("released", True))
 
 
 @router.api_route("/Patient/{patient}/$held", methods=_GET)
@@ -146,24 +146,24 @@ def held(context: Authenticated, patient: str) -> Response:
         recorder.about(audit_context=audit_context, patient=patient if found else None)
     )
     if context.access.requester.role == "clinician":
-        return parameters(context, *_listed("held", found))
+        return parameters_response(context, *_listed("held", found))
     names = ("id", "organization", "until")
     listed = [
         {
             "name": "held",
             "part": [
                 *(part for part in parts_of(one, reason=False) if part["name"] in names),
-                value("type", str(one.details["record"]).partition("/")[0]),
+                parameter("type", str(one.details["record"]).partition("/")[0]),
                 {"name": "domain", "valueCode": kinds[one.id]},
             ],
         }
         for one in found
     ]
-    return parameters(context, *listed)
+    return parameters_response(context, *listed)
 
 
 def _begin(context: RequestContext, operation: str) -> recorder.AuditContext:
-    no_parameters(context.request, lenient=preferences(context.request).lenient)
+    check_parameters(context.request, lenient=parse_preferences(context.request).lenient)
     return context.begin_audit("operation", operation)
 
 
@@ -193,6 +193,6 @@ def _listed(name: str, found: Sequence[AccessRequest]) -> list[dict[str, Any]]:
     return [{"name": name, "part": parts_of(one)} for one in found]
 
 
-def _until(given: Inputs) -> int:
+def _until(given: OperationParameters) -> int:
     """Return the end of a term: a date holds until its own end."""
     return date_interval(given.text("until"))[1]

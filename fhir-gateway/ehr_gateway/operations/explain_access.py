@@ -12,9 +12,9 @@ from ehr_fhir.errors import Forbidden, Invalid, NotFound
 from ehr_fhir.intervals import instant
 from ehr_gateway.audit_log import recorder
 from ehr_gateway.http.authentication import Authenticated, RequestContext
-from ehr_gateway.http.negotiation import preferences
-from ehr_gateway.http.parameters import parameters, value
-from ehr_gateway.http.query_string import no_parameters
+from ehr_gateway.http.negotiation import parse_preferences
+from ehr_gateway.http.parameters import parameter, parameters_response
+from ehr_gateway.http.query_string import check_parameters
 from ehr_gateway.interactions.explain_access import Explained, explained, may_ask, record_of
 from ehr_privacy.consent import (
     DOMAINS,
@@ -56,8 +56,8 @@ class _Question:
 @router.api_route("/{patient}/$explain-access", methods=["GET", "HEAD"])
 def explain_access(context: Authenticated, patient: str) -> Response:
     """Say whether somebody would see a record of the patient, by which rule, in plain words."""
-    pairs = no_parameters(
-        context.request, lenient=preferences(context.request).lenient, but=_PARAMETERS
+    pairs = check_parameters(
+        context.request, lenient=parse_preferences(context.request).lenient, allowed=_PARAMETERS
     )
     audit_context = context.begin_audit("operation", "$explain-access")
     requester = context.access.requester
@@ -82,7 +82,7 @@ def explain_access(context: Authenticated, patient: str) -> Response:
         reason="explained" if found.source else None,
     )  # fmt: skip
     context.add_audit_entry(note)
-    return parameters(context, *_answer(found, question))
+    return parameters_response(context, *_answer(found, question))
 
 
 def _answer(found: Explained, question: _Question) -> list[dict[str, Any]]:
@@ -94,7 +94,7 @@ def _answer(found: Explained, question: _Question) -> list[dict[str, Any]]:
         {"name": "at", "valueInstant": instant(question.at_ms)},
     ]
     if why.line:
-        parts.append(value("line", why.line))
+        parts.append(parameter("line", why.line))
     for language in LANGUAGES:
         texts = [
             {"name": "language", "valueCode": language},
@@ -106,7 +106,7 @@ def _answer(found: Explained, question: _Question) -> list[dict[str, Any]]:
     parts += [{"name": "obligation", "valueCode": one} for one in decision.obligations]
     if found.others:
         # Somebody else has a say too; what, is not this patient's to know.
-        parts.append(value("others", True))
+        parts.append(parameter("others", True))
     return parts
 
 

@@ -13,16 +13,16 @@ from ehr_fhir.intervals import instant
 from ehr_gateway.audit_log import recorder
 from ehr_gateway.database import Connection, Row
 from ehr_gateway.http.authentication import Authenticated, RequestContext, require_access_scope
-from ehr_gateway.http.body import fhir_body
-from ehr_gateway.http.negotiation import preferences
-from ehr_gateway.http.operation_inputs import inputs
-from ehr_gateway.http.parameters import parameters, value
-from ehr_gateway.http.query_string import no_parameters
+from ehr_gateway.http.body import read_fhir_body
+from ehr_gateway.http.negotiation import parse_preferences
+from ehr_gateway.http.operation_parameters import parse_parameters
+from ehr_gateway.http.parameters import parameter, parameters_response
+from ehr_gateway.http.query_string import check_parameters
 from ehr_gateway.notices.messages import LANGUAGES, reader_of, sentence
 from ehr_gateway.notices.outbox import of_patient
 
 router = APIRouter(prefix="/fhir", dependencies=[Depends(require_access_scope)])
-Body = Annotated[bytes, Depends(fhir_body)]
+Body = Annotated[bytes, Depends(read_fhir_body)]
 _GET = ["GET", "HEAD"]
 _EMAIL = re.compile(r"[^@\s<>\",;]{1,64}@[A-Za-z0-9.-]{1,190}\.[A-Za-z]{2,24}")
 _MOST = 100
@@ -31,8 +31,8 @@ _MOST = 100
 @router.api_route("/$notices", methods=_GET)
 def notices(context: Authenticated) -> Response:
     """List the reader's own notices, newest first, in a language."""
-    pairs = no_parameters(
-        context.request, lenient=preferences(context.request).lenient, but=("language",)
+    pairs = check_parameters(
+        context.request, lenient=parse_preferences(context.request).lenient, allowed=("language",)
     )
     audit_context = context.begin_audit("operation", "$notices")
     reader, language = _reader(context), dict(pairs).get("language", "en")
@@ -47,11 +47,11 @@ def notices(context: Authenticated) -> Response:
         chosen = reader_of(connection, reader)
     patient = context.access.requester.patient
     context.add_audit_entry(recorder.about(audit_context=audit_context, patient=patient))
-    return parameters(
+    return parameters_response(
         context,
-        value("each-access", chosen.each_access),
-        *([value("email", chosen.email)] if chosen.email else []),
-        *([value("language", chosen.language)] if chosen.language else []),
+        parameter("each-access", chosen.each_access),
+        *([parameter("email", chosen.email)] if chosen.email else []),
+        *([parameter("language", chosen.language)] if chosen.language else []),
         *listed,
     )
 
@@ -61,15 +61,15 @@ def preference(context: Authenticated, body: Body) -> Response:
     """Say how one wants to be told: the language, the address, of each access or the first."""
     audit_context = context.begin_audit("operation", "$notice-preference")
     reader = _reader(context)
-    given = inputs(body, "language", "email", "each-access")
-    language, email = given.optional("language"), given.optional("email")
+    given = parse_parameters(body, "language", "email", "each-access")
+    language, email = given.optional_text("language"), given.optional_text("email")
     if language is not None and language not in LANGUAGES:
         raise Unprocessable(
             f"The language is one of {', '.join(LANGUAGES)}.", expression="Parameters.parameter"
         )
     if email is not None and not _EMAIL.fullmatch(email):
         raise Unprocessable("This is no e-mail address.", expression="Parameters.parameter")
-    each = given.one_of("each-access", ("yes", "no")) == "yes"
+    each = given.code("each-access", ("yes", "no")) == "yes"
     with context.gateway.store.write_transaction() as connection:
         connection.execute(
             "INSERT INTO notice_preference (reader, language, email, each_access)"
@@ -79,13 +79,13 @@ def preference(context: Authenticated, body: Body) -> Response:
             (reader, language, email, int(each)),
         )
         recorder.record(connection, recorder.about(audit_context, context.access.requester.patient))
-    return parameters(context, value("each-access", each))
+    return parameters_response(context, parameter("each-access", each))
 
 
 @router.api_route("/$notice-deliveries", methods=_GET)
 def deliveries(context: Authenticated) -> Response:
     """Show the steward how the notices leave: how many in each state, and those that did not."""
-    no_parameters(context.request, lenient=preferences(context.request).lenient)
+    check_parameters(context.request, lenient=parse_preferences(context.request).lenient)
     audit_context = context.begin_audit("operation", "$notice-deliveries")
     if context.access.requester.role != "steward":
         raise Forbidden("Only a steward sees the deliveries.")
@@ -101,9 +101,9 @@ def deliveries(context: Authenticated) -> Response:
             (_MOST,),
         ).fetchall()
     context.add_audit_entry(recorder.about(audit_context=audit_context, patient=None))
-    return parameters(
+    return parameters_response(
         context,
-        *({"name": "count", "part": [value(name, row[name]) for name in row.keys()]}
+        *({"name": "count", "part": [parameter(name, row[name]) for name in row.keys()]}
           for row in counts),
         *({"name": "delivery", "part": _stuck(row)} for row in stuck),
     )  # fmt: skip
@@ -122,18 +122,18 @@ def _told(
     connection: Connection, context: RequestContext, row: Row, language: str
 ) -> dict[str, Any]:
     parts = [
-        value("id", row["id"]),
-        value("kind", row["kind"]),
-        value("patient", row["patient"]),
-        value("text", sentence(connection, row, language, secret=context.gateway.form_secret)),
+        parameter("id", row["id"]),
+        parameter("kind", row["kind"]),
+        parameter("patient", row["patient"]),
+        parameter("text", sentence(connection, row, language, secret=context.gateway.form_secret)),
         {"name": "at", "valueInstant": instant(row["made_ms"])},
     ]
     if row["request"]:
-        parts.append(value("request", row["request"]))
+        parts.append(parameter("request", row["request"]))
     return {"name": "notice", "part": parts}
 
 
 def _stuck(row: Row) -> list[dict[str, Any]]:
-    words = [value(name, row[name]) for name in ("id", "kind", "channel", "state", "tries")]
-    fault = [value("fault", row["fault"])] if row["fault"] else []
+    words = [parameter(name, row[name]) for name in ("id", "kind", "channel", "state", "tries")]
+    fault = [parameter("fault", row["fault"])] if row["fault"] else []
     return [*words, *fault, {"name": "at", "valueInstant": instant(row["made_ms"])}]

@@ -9,8 +9,8 @@ from fastapi.responses import Response
 from ehr_fhir.errors import Forbidden, NotFound
 from ehr_gateway.audit_log import recorder
 from ehr_gateway.http.authentication import Authenticated
-from ehr_gateway.http.negotiation import fhir_response, preferences
-from ehr_gateway.http.query_string import no_parameters
+from ehr_gateway.http.negotiation import fhir_response, parse_preferences
+from ehr_gateway.http.query_string import check_parameters
 from ehr_gateway.store.reindex import ReindexProgress, reindex_progress
 from ehr_privacy.consent import load_roles
 
@@ -20,8 +20,8 @@ router = APIRouter(prefix="/fhir/SearchParameter")
 @router.api_route("/{logical_id}/$reindex", methods=["GET", "HEAD"])
 def reindex(context: Authenticated, logical_id: str) -> Response:
     """Say for each resource type how many resources are indexed, of how many there were."""
-    prefer = preferences(context.request)
-    no_parameters(context.request, lenient=prefer.lenient)
+    prefer = parse_preferences(context.request)
+    check_parameters(context.request, lenient=prefer.lenient)
     audit_context = context.begin_audit("operation")
     requester = context.access.requester
     platform = requester.role == "system" and requester.organization == load_roles().platform

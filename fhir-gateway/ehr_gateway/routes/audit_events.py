@@ -16,9 +16,9 @@ from ehr_gateway.audit_log.fhir_event import Rendering, audit_event
 from ehr_gateway.audit_log.read_policy import one_row, reading
 from ehr_gateway.database import Connection
 from ehr_gateway.http.authentication import RequestContext
-from ehr_gateway.http.bundle_bytes import bundle, entry, link
-from ehr_gateway.http.negotiation import GENERAL, etag, fhir_response, preferences
-from ehr_gateway.http.query_string import query_pairs
+from ehr_gateway.http.bundle_bytes import build_bundle, build_entry, page_link
+from ehr_gateway.http.negotiation import GENERAL_PARAMETERS, etag, fhir_response, parse_preferences
+from ehr_gateway.http.query_string import parse_query
 
 _DEFAULT_COUNT, _MOST = 50, 500
 # Parameters with one value that must be equal: ours by name, then R4's.
@@ -27,18 +27,18 @@ _EQUAL = {"reason": "reason", "domain": "domain", "outcome": "outcome", "subtype
 
 def search(context: RequestContext) -> Response:
     """Search by patient, date, agent, reason and more; newest first."""
-    return _search(context, query_pairs(context.request))
+    return _search(context, parse_query(context.request))
 
 
 def post_search(context: RequestContext, body: list[tuple[str, str]]) -> Response:
     """Search by a form."""
-    pairs = [pair for pair in body if pair[0] not in GENERAL]
-    return _search(context, [*query_pairs(context.request), *pairs])
+    pairs = [pair for pair in body if pair[0] not in GENERAL_PARAMETERS]
+    return _search(context, [*parse_query(context.request), *pairs])
 
 
 def read(context: RequestContext, logical_id: str) -> Response:
     """Read one AuditEvent."""
-    prefer = preferences(context.request)
+    prefer = parse_preferences(context.request)
     audit_context = context.begin_audit("read")
     context.gateway.auditor.carry()
     with context.gateway.store.read_transaction() as connection:
@@ -56,7 +56,7 @@ def read(context: RequestContext, logical_id: str) -> Response:
 
 
 def _search(context: RequestContext, pairs: list[tuple[str, str]]) -> Response:
-    prefer = preferences(context.request)
+    prefer = parse_preferences(context.request)
     wanted, count, with_total = _parse(pairs)
     audit_context = context.begin_audit(
         "search-type", "AuditEvent?" + "&".join(name for name, _ in pairs)
@@ -74,15 +74,17 @@ def _search(context: RequestContext, pairs: list[tuple[str, str]]) -> Response:
     )
     base = context.gateway.settings.fhir_base
     shown = rows[:count]
-    links = [("self", link(f"{base}/AuditEvent", pairs))]
+    links = [("self", page_link(f"{base}/AuditEvent", pairs))]
     if len(rows) > count and shown:
         rest = [*_without_cursor(pairs), ("_cursor", shown[-1].id)]
-        links.append(("next", link(f"{base}/AuditEvent", rest)))
+        links.append(("next", page_link(f"{base}/AuditEvent", rest)))
     entries = (
-        entry(f"{base}/AuditEvent/{row.id}", orjson.dumps(audit_event(row, how)), mode="match")
+        build_entry(
+            f"{base}/AuditEvent/{row.id}", orjson.dumps(audit_event(row, how)), mode="match"
+        )
         for row in shown
     )
-    body = bundle("searchset", entries, total=total, links=links)
+    body = build_bundle("searchset", entries, total=total, links=links)
     return fhir_response(body, pretty=prefer.pretty)
 
 

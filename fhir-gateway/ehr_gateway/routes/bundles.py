@@ -9,10 +9,10 @@ from ehr_fhir.intervals import instant
 from ehr_fhir.json_text import parse
 from ehr_gateway.audit_log import recorder
 from ehr_gateway.http.authentication import RequestContext
-from ehr_gateway.http.bundle_bytes import bundle as bundle_bytes
-from ehr_gateway.http.bundle_bytes import entry
-from ehr_gateway.http.negotiation import Preferences, fhir_response, preferences
-from ehr_gateway.http.query_string import no_parameters
+from ehr_gateway.http.bundle_bytes import build_bundle as bundle_bytes
+from ehr_gateway.http.bundle_bytes import build_entry
+from ehr_gateway.http.negotiation import Preferences, fhir_response, parse_preferences
+from ehr_gateway.http.query_string import check_parameters
 from ehr_gateway.http.responses import audit_hook, record_disclosure
 from ehr_gateway.interactions.bundle import bundle
 from ehr_gateway.routes.history import history_bundle
@@ -21,8 +21,8 @@ from ehr_gateway.routes.search import search_bundle, terms_of
 
 def post_bundle(context: RequestContext, body: bytes) -> Response:
     """Carry out a batch or a transaction."""
-    prefer = preferences(context.request)
-    no_parameters(context.request, lenient=prefer.lenient)
+    prefer = parse_preferences(context.request)
+    check_parameters(context.request, lenient=prefer.lenient)
     # Which of the two it is stands in the body; a refusal before that is logged as a batch.
     audit_context = context.begin_audit("batch")
     _refuse_audit_events(body)
@@ -77,7 +77,7 @@ def _entry(base: str, result: bundle.EntryResult, prefer: Preferences) -> bytes:
     elif result.written and prefer.returns == "OperationOutcome":
         # Where R4 has it: beside the status, not in the place of the resource.
         response["outcome"] = _success(result.status)
-    return entry(_full_url(base, result), _resource(base, result, prefer), response=response)
+    return build_entry(_full_url(base, result), _resource(base, result, prefer), response=response)
 
 
 def _asked(body: bytes) -> list[str]:

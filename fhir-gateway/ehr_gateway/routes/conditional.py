@@ -10,8 +10,8 @@ from ehr_fhir.errors import Unsupported
 from ehr_fhir.patch.patch import Patch
 from ehr_gateway.audit_log.recorder import AuditContext
 from ehr_gateway.http.authentication import RequestContext
-from ehr_gateway.http.negotiation import if_match, preferences
-from ehr_gateway.http.query_string import query_pairs
+from ehr_gateway.http.negotiation import parse_if_match, parse_preferences
+from ehr_gateway.http.query_string import parse_query
 from ehr_gateway.http.responses import (
     audit_hook,
     delete_response,
@@ -23,7 +23,7 @@ from ehr_gateway.interactions import delete, patch, update
 
 def update_by_criteria(context: RequestContext, resource_type: str, body: bytes) -> Response:
     """Write the next version of the one match, or a first version where there is none."""
-    prefer = preferences(context.request)
+    prefer = parse_preferences(context.request)
     criteria, audit_context = _begin(context, resource_type, "update")
     result = update.update_matching(
         context.gateway.store,
@@ -31,7 +31,7 @@ def update_by_criteria(context: RequestContext, resource_type: str, body: bytes)
         resource_type,
         criteria,
         body,
-        if_match=if_match(context.request),
+        if_match=parse_if_match(context.request),
         audit=audit_hook(audit_context),
     )
     return write_response(context, result.version, prefer, created=result.created)
@@ -39,7 +39,7 @@ def update_by_criteria(context: RequestContext, resource_type: str, body: bytes)
 
 def patch_by_criteria(context: RequestContext, resource_type: str, body: Patch) -> Response:
     """Patch the one match."""
-    prefer = preferences(context.request)
+    prefer = parse_preferences(context.request)
     criteria, audit_context = _begin(context, resource_type, "patch")
     result = patch.patch_matching(
         context.gateway.store,
@@ -47,7 +47,7 @@ def patch_by_criteria(context: RequestContext, resource_type: str, body: Patch) 
         resource_type,
         criteria,
         body,
-        if_match=if_match(context.request),
+        if_match=parse_if_match(context.request),
         audit=audit_hook(audit_context),
     )
     return write_response(context, result.version, prefer, created=False)
@@ -55,14 +55,14 @@ def patch_by_criteria(context: RequestContext, resource_type: str, body: Patch) 
 
 def delete_by_criteria(context: RequestContext, resource_type: str) -> Response:
     """Delete the one match; where there is none, nothing has to be done."""
-    prefer = preferences(context.request)
+    prefer = parse_preferences(context.request)
     criteria, audit_context = _begin(context, resource_type, "delete")
     version = delete.delete_matching(
         context.gateway.store,
         context.access,
         resource_type,
         criteria,
-        if_match=if_match(context.request),
+        if_match=parse_if_match(context.request),
         audit=audit_hook(audit_context),
     )
     return delete_response(version, prefer)
@@ -72,7 +72,7 @@ def _begin(
     context: RequestContext, resource_type: str, interaction: str
 ) -> tuple[str, AuditContext]:
     require_writable_type(resource_type)
-    pairs = query_pairs(context.request)
+    pairs = parse_query(context.request)
     if not pairs:
         raise Unsupported("Name the resource by its id, or by search criteria in the address.")
     # The names of the parameters without their values, as for a search.

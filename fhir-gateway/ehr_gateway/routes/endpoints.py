@@ -20,7 +20,7 @@ from fastapi.responses import Response
 
 from ehr_gateway.database import BudgetExceeded
 from ehr_gateway.http.authentication import authenticate
-from ehr_gateway.http.body import fhir_body
+from ehr_gateway.http.body import read_fhir_body
 from ehr_gateway.routes.route import Endpoint
 from ehr_gateway.transaction.event_loop_writer import Job, run_write
 
@@ -84,7 +84,7 @@ def short_write(prepare: Callable[..., Job[Response]]) -> Endpoint:
 
     async def endpoint(request: Request, path_params: dict[str, str]) -> Response:
         context = await authenticate(request)
-        body = await fhir_body(request)
+        body = await read_fhir_body(request)
         store, writer = context.gateway.store, context.gateway.writer
         prepare_job = partial(prepare, context, **path_params, body=body)
         if writer is not None and len(body) <= _SHORT_BODY_BYTES:

@@ -7,7 +7,7 @@ from fastapi.responses import PlainTextResponse, Response
 
 from ehr_fhir.errors import Unavailable
 from ehr_gateway.database import DATABASE_ERRORS
-from ehr_gateway.gateway import TheGateway
+from ehr_gateway.gateway import GatewayDependency
 
 router = APIRouter()
 
@@ -19,7 +19,7 @@ async def healthz() -> Response:
 
 
 @router.get("/readyz")
-def readyz(gateway: TheGateway) -> Response:
+def readyz(gateway: GatewayDependency) -> Response:
     """Say whether the database answers."""
     try:
         with gateway.store.read_transaction() as connection:

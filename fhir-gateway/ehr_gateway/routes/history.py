@@ -8,9 +8,9 @@ from fastapi.responses import Response
 
 from ehr_fhir.intervals import instant
 from ehr_gateway.http.authentication import RequestContext
-from ehr_gateway.http.bundle_bytes import bundle, entry, link
-from ehr_gateway.http.negotiation import etag, fhir_response, preferences
-from ehr_gateway.http.query_string import query_pairs
+from ehr_gateway.http.bundle_bytes import build_bundle, build_entry, page_link
+from ehr_gateway.http.negotiation import etag, fhir_response, parse_preferences
+from ehr_gateway.http.query_string import parse_query
 from ehr_gateway.http.responses import record_disclosure, require_resource_type
 from ehr_gateway.interactions import history
 from ehr_gateway.interactions.history import HistoryPage
@@ -39,8 +39,8 @@ def history_of_resource(context: RequestContext, resource_type: str, logical_id:
 def _answer(context: RequestContext, interaction: str, *place: str) -> Response:
     audit_context = context.begin_audit(interaction)
     # What cannot be served is refused before anything is read.
-    prefer = preferences(context.request)
-    pairs = query_pairs(context.request)
+    prefer = parse_preferences(context.request)
+    pairs = parse_query(context.request)
     wanted = history.asked(pairs, lenient=prefer.lenient)
     kind, identity = (*place, None, None)[:2]
     page = history.history(context.gateway.store, context.access, kind, identity, wanted)
@@ -54,12 +54,14 @@ def history_bundle(
     base: str, address: str, pairs: Sequence[tuple[str, str]], page: HistoryPage
 ) -> bytes:
     """Return the bytes of a history; the pairs are the parameters by which it was asked."""
-    links = [("self", link(f"{base}/{address}", pairs))]
+    links = [("self", page_link(f"{base}/{address}", pairs))]
     if page.next_cursor is not None:
         rest = [pair for pair in pairs if pair[0] != "_cursor"]
-        links.append(("next", link(f"{base}/{address}", [*rest, ("_cursor", page.next_cursor)])))
+        links.append(
+            ("next", page_link(f"{base}/{address}", [*rest, ("_cursor", page.next_cursor)]))
+        )
     entries = (_entry(base, *one) for one in page.versions)
-    return bundle("history", entries, total=page.total, links=links)
+    return build_bundle("history", entries, total=page.total, links=links)
 
 
 def _entry(base: str, version: Version, method: str) -> bytes:
@@ -70,7 +72,7 @@ def _entry(base: str, version: Version, method: str) -> bytes:
         "lastModified": instant(version.last_updated_ms),
     }
     request = {"method": method, "url": version.type if method == "POST" else address}
-    return entry(
+    return build_entry(
         f"{base}/{address}",
         None if version.deleted else version.body,
         request=request,

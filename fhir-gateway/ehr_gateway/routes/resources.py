@@ -8,7 +8,7 @@ from ehr_fhir.errors import NotFound
 from ehr_fhir.patch.patch import Patch
 from ehr_gateway.database import Connection
 from ehr_gateway.http.authentication import RequestContext
-from ehr_gateway.http.negotiation import if_match, only_new
+from ehr_gateway.http.negotiation import parse_if_match, requires_new
 from ehr_gateway.http.responses import (
     audit_hook,
     begin_read,
@@ -80,8 +80,8 @@ def update_resource(
         resource_type,
         logical_id,
         body,
-        if_match(context.request),
-        only_new=only_new(context.request),
+        parse_if_match(context.request),
+        only_new=requires_new(context.request),
         audit=audit_hook(audit_context),
     )
 
@@ -104,7 +104,7 @@ def patch_resource(
         resource_type,
         logical_id,
         body,
-        if_match=if_match(context.request),
+        if_match=parse_if_match(context.request),
         audit=audit_hook(audit_context),
     )
     return write_response(context, result.version, prefer, created=False)
@@ -119,7 +119,7 @@ def delete_resource(context: RequestContext, resource_type: str, logical_id: str
         context.access,
         resource_type,
         logical_id,
-        if_match=if_match(context.request),
+        if_match=parse_if_match(context.request),
         audit=audit_hook(audit_context),
     )
     return delete_response(version, prefer)

@@ -13,9 +13,14 @@ from ehr_fhir.search.compartment_filters import COMPARTMENTS
 from ehr_fhir.subset import Subset
 from ehr_gateway.audit_log import recorder
 from ehr_gateway.http.authentication import RequestContext
-from ehr_gateway.http.bundle_bytes import bundle, entry, link
-from ehr_gateway.http.negotiation import GENERAL, fhir_response, json_response, preferences
-from ehr_gateway.http.query_string import query_pairs
+from ehr_gateway.http.bundle_bytes import build_bundle, build_entry, page_link
+from ehr_gateway.http.negotiation import (
+    GENERAL_PARAMETERS,
+    fhir_response,
+    json_response,
+    parse_preferences,
+)
+from ehr_gateway.http.query_string import parse_query
 from ehr_gateway.http.responses import record_disclosure
 from ehr_gateway.search import page as search
 from ehr_gateway.search.across_types import search_types
@@ -31,7 +36,7 @@ Pairs = list[tuple[str, str]]
 
 def search_system(context: RequestContext) -> Response:
     """Search all resource types, or those that `_type` names."""
-    return _search(context, _ALL, query_pairs(context.request))
+    return _search(context, _ALL, parse_query(context.request))
 
 
 def post_search_system(context: RequestContext, body: Pairs) -> Response:
@@ -41,7 +46,7 @@ def post_search_system(context: RequestContext, body: Pairs) -> Response:
 
 def search_type(context: RequestContext, resource_type: str) -> Response:
     """Search one resource type."""
-    return _search(context, _named(resource_type), query_pairs(context.request))
+    return _search(context, _named(resource_type), parse_query(context.request))
 
 
 def post_search(context: RequestContext, resource_type: str, body: Pairs) -> Response:
@@ -54,7 +59,7 @@ def search_compartment(
 ) -> Response:
     """Search one resource type, or `*`, in what belongs to one resource, such as a patient."""
     kind = _in_compartment(owner, resource_type)
-    return _search(context, kind, query_pairs(context.request), (owner, logical_id))
+    return _search(context, kind, parse_query(context.request), (owner, logical_id))
 
 
 def post_search_compartment(
@@ -66,8 +71,8 @@ def post_search_compartment(
 
 
 def _with_form(context: RequestContext, form: Pairs) -> Pairs:
-    pairs = [pair for pair in form if pair[0] not in GENERAL]
-    return [*query_pairs(context.request), *pairs]
+    pairs = [pair for pair in form if pair[0] not in GENERAL_PARAMETERS]
+    return [*parse_query(context.request), *pairs]
 
 
 def _named(resource_type: str) -> str:
@@ -85,7 +90,7 @@ def _in_compartment(owner: str, resource_type: str) -> str:
 def _search(
     context: RequestContext, kind: str, pairs: Pairs, within: tuple[str, str] | None = None
 ) -> Response:
-    gateway, prefer = context.gateway, preferences(context.request)
+    gateway, prefer = context.gateway, parse_preferences(context.request)
     place = "/".join([*(within or ()), *([kind] if within or kind != _ALL else [])])
     query = f"{place}?" + "&".join(name[:64] for name, _ in pairs)
     audit_context = context.begin_audit("search-system" if kind == _ALL else "search-type", query)
@@ -136,18 +141,22 @@ def search_bundle(
 ) -> bytes:
     """Return the bytes of a searchset; `cursor` is the parameter by which this page was asked."""
     address = f"{base}/{place}" if place else base
-    links = [("self", link(address, [*page.self_pairs, *cursor]))]
+    links = [("self", page_link(address, [*page.self_pairs, *cursor]))]
     if page.next_cursor is not None:
-        links.append(("next", link(address, [*page.self_pairs, ("_cursor", page.next_cursor)])))
+        links.append(
+            ("next", page_link(address, [*page.self_pairs, ("_cursor", page.next_cursor)]))
+        )
     entries = [
-        entry(f"{base}/{version.type}/{version.id}", _part(page.subset, version, mode), mode=mode)
+        build_entry(
+            f"{base}/{version.type}/{version.id}", _part(page.subset, version, mode), mode=mode
+        )
         for mode, versions in (("match", page.matches), ("include", page.included))
         for version in versions
     ]
     if page.issues:
         outcome = operation_outcome(Invalid("", issues=page.issues))
-        entries.append(entry(None, orjson.dumps(outcome), mode="outcome"))
-    return bundle("searchset", entries, total=page.total, links=links)
+        entries.append(build_entry(None, orjson.dumps(outcome), mode="outcome"))
+    return build_bundle("searchset", entries, total=page.total, links=links)
 
 
 def _part(subset: Subset | None, version: Version, mode: str) -> bytes:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from ehr_gateway.conformance.metadata import answer_metadata, answer_openapi
-from ehr_gateway.http.body import fhir_body, form_pairs, patch_body
+from ehr_gateway.http.body import read_fhir_body, read_form_pairs, read_patch
 from ehr_gateway.routes import (
     audit_events,
     bundles,
@@ -34,24 +34,24 @@ _CONFORMANCE = (
 _AUDIT_LOG = (
     Route(_GET, "/fhir/AuditEvent", in_thread(audit_events.search)),
     Route(_POST, "/fhir/AuditEvent/_search",
-          in_thread(audit_events.post_search, read_body=form_pairs)),
+          in_thread(audit_events.post_search, read_body=read_form_pairs)),
     Route(_GET, "/fhir/AuditEvent/{logical_id}", in_thread(audit_events.read)),
 )  # fmt: skip
 _SYSTEM_LEVEL = (
     Route(_GET, "/fhir", in_thread(search.search_system)),
     Route(_GET, "/fhir/", in_thread(search.search_system)),
-    Route(_POST, "/fhir", in_thread(bundles.post_bundle, read_body=fhir_body)),
-    Route(_POST, "/fhir/", in_thread(bundles.post_bundle, read_body=fhir_body)),
-    Route(_POST, "/fhir/_search", in_thread(search.post_search_system, read_body=form_pairs)),
+    Route(_POST, "/fhir", in_thread(bundles.post_bundle, read_body=read_fhir_body)),
+    Route(_POST, "/fhir/", in_thread(bundles.post_bundle, read_body=read_fhir_body)),
+    Route(_POST, "/fhir/_search", in_thread(search.post_search_system, read_body=read_form_pairs)),
     Route(_GET, "/fhir/_history", in_thread(history.history_of_system)),
 )
 _TYPE_LEVEL = (
     Route(_GET, f"{_TYPE}/_history", in_thread(history.history_of_type)),
-    Route(_POST, f"{_TYPE}/_search", in_thread(search.post_search, read_body=form_pairs)),
+    Route(_POST, f"{_TYPE}/_search", in_thread(search.post_search, read_body=read_form_pairs)),
     Route(_GET, _TYPE, search_within_budget(search.search_type)),
     Route(_POST, _TYPE, short_write(resources.create_resource)),
-    Route(_PUT, _TYPE, in_thread(conditional.update_by_criteria, read_body=fhir_body)),
-    Route(_PATCH, _TYPE, in_thread(conditional.patch_by_criteria, read_body=patch_body)),
+    Route(_PUT, _TYPE, in_thread(conditional.update_by_criteria, read_body=read_fhir_body)),
+    Route(_PATCH, _TYPE, in_thread(conditional.patch_by_criteria, read_body=read_patch)),
     Route(_DELETE, _TYPE, in_thread(conditional.delete_by_criteria)),
 )
 _INSTANCE_LEVEL = (
@@ -59,13 +59,13 @@ _INSTANCE_LEVEL = (
     Route(_GET, f"{_INSTANCE}/_history/{{version_id}}", in_thread(resources.vread_resource)),
     Route(_GET, _INSTANCE, lookup(resources.read_resource)),
     Route(_PUT, _INSTANCE, short_write(resources.update_resource)),
-    Route(_PATCH, _INSTANCE, in_thread(resources.patch_resource, read_body=patch_body)),
+    Route(_PATCH, _INSTANCE, in_thread(resources.patch_resource, read_body=read_patch)),
     Route(_DELETE, _INSTANCE, in_thread(resources.delete_resource)),
 )
 _COMPARTMENT_LEVEL = (
     Route(_GET, _COMPARTMENT, in_thread(search.search_compartment)),
     Route(_POST, f"{_COMPARTMENT}/_search",
-          in_thread(search.post_search_compartment, read_body=form_pairs)),
+          in_thread(search.post_search_compartment, read_body=read_form_pairs)),
 )  # fmt: skip
 
 # What has a fixed segment stands before what has a variable in its place.

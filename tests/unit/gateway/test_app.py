@@ -10,7 +10,7 @@ import pytest
 
 from ehr_fhir.errors import Invalid
 from ehr_gateway.app import create_gateway
-from ehr_gateway.http.bundle_bytes import bundle, entry, link
+from ehr_gateway.http.bundle_bytes import build_bundle, build_entry, page_link
 from ehr_gateway.http.metrics import Metrics
 from ehr_gateway.interaction_codes import INTERACTIONS, action_of, at_level
 from ehr_gateway.settings import GatewaySettings
@@ -62,15 +62,15 @@ def test_a_second_start_keeps_keys_and_accounts(tmp_path: Path) -> None:
 def test_a_bundle_of_bytes_is_json_with_the_bytes_inside() -> None:
     raw = b'{"resourceType":"Basic","value":1.50}'
 
-    body = bundle("searchset", [entry("http://e/1", raw, mode="match")] * 2, total=2)
+    body = build_bundle("searchset", [build_entry("http://e/1", raw, mode="match")] * 2, total=2)
 
     assert body.count(raw) == 2
     assert len(orjson.loads(body)["entry"]) == 2
-    assert "entry" not in orjson.loads(bundle("searchset", [], total=0))
+    assert "entry" not in orjson.loads(build_bundle("searchset", [], total=0))
 
 
 def test_links_are_written_in_one_way() -> None:
-    assert link("http://e/X", [("a", "b|c d"), ("a", "&")]) == "http://e/X?a=b%7Cc+d&a=%26"
+    assert page_link("http://e/X", [("a", "b|c d"), ("a", "&")]) == "http://e/X?a=b%7Cc+d&a=%26"
 
 
 def test_codes_of_interactions_are_unique_and_each_has_an_action() -> None:

@@ -13,13 +13,13 @@ from ehr_fhir.errors import Invalid, Unprocessable
 from ehr_fhir.json_text import parse
 from ehr_privacy.consent import DOMAINS
 
-__all__ = ["Inputs", "inputs"]
+__all__ = ["OperationParameters", "parse_parameters"]
 
 _MOST_REASON = 500
 _MOST = 100
 
 
-class Inputs:
+class OperationParameters:
     """The parameters of one call by name."""
 
     def __init__(self, values: dict[str, list[tuple[int, Any]]]) -> None:
@@ -27,12 +27,12 @@ class Inputs:
 
     def text(self, name: str) -> str:
         """Return a parameter that must be there once as text."""
-        found = self.optional(name)
+        found = self.optional_text(name)
         if found is None:
             raise Invalid(f"The parameter {name} is missing.", expression="Parameters.parameter")
         return found
 
-    def optional(self, name: str) -> str | None:
+    def optional_text(self, name: str) -> str | None:
         """Return a parameter that may be there once as text."""
         values = self._values.get(name, [])
         if not values:
@@ -42,7 +42,7 @@ class Inputs:
             raise self._wrong(name, number, "must be there once, as text")
         return value
 
-    def number(self, name: str, least: int, most: int) -> int:
+    def integer(self, name: str, least: int, most: int) -> int:
         """Return a whole number within bounds."""
         values = self._values.get(name, [])
         if len(values) != 1:
@@ -66,9 +66,9 @@ class Inputs:
 
     def reason(self, least: int) -> str:
         """Return the typed reason: plain text long enough to say something."""
-        return plain(self.text("reason"), "reason", least)
+        return require_plain_text(self.text("reason"), "reason", least)
 
-    def one_of(self, name: str, known: Collection[str]) -> str:
+    def code(self, name: str, known: Collection[str]) -> str:
         """Return a code out of a list."""
         found = self.text(name)
         if found not in known:
@@ -82,7 +82,7 @@ class Inputs:
         return Unprocessable(f"The parameter {name} {why}.", expression=place)
 
 
-def plain(text: str, name: str, least: int) -> str:
+def require_plain_text(text: str, name: str, least: int) -> str:
     """Return text as one line of words; refuse what is too short, too long, or no text."""
     line = " ".join(text.split())
     if any(unicodedata.category(letter) in ("Cc", "Cf", "Cs", "Co") for letter in line):
@@ -97,7 +97,7 @@ def plain(text: str, name: str, least: int) -> str:
     return line
 
 
-def inputs(body: bytes, *names: str) -> Inputs:
+def parse_parameters(body: bytes, *names: str) -> OperationParameters:
     """Read a Parameters resource with these parameters and no others."""
     resource = parse(body)
     if resource.get("resourceType") != "Parameters":
@@ -117,4 +117,4 @@ def inputs(body: bytes, *names: str) -> Inputs:
         if len(held) != 1:
             raise Invalid(f"The parameter {name} needs one value.", expression=place)
         values.setdefault(name, []).append((number, one[held[0]]))
-    return Inputs(values)
+    return OperationParameters(values)
