@@ -12,7 +12,7 @@ from typing import Annotated
 import typer
 
 from ehr_cli.command_group import CommandGroup
-from ehr_cli.commands import account, audit, authorization
+from ehr_cli.commands import account, audit, authorization, backup
 
 app = typer.Typer(
     cls=CommandGroup,
@@ -26,6 +26,8 @@ lake_app = typer.Typer(
 )
 app.add_typer(lake_app, name="lake")
 app.add_typer(audit.app, name="audit")
+app.add_typer(backup.backup_app, name="backup")
+app.add_typer(backup.restore_app, name="restore")
 app.add_typer(account.app, name="account")
 app.add_typer(authorization.keys, name="keys")
 app.add_typer(authorization.client, name="client")

@@ -61,6 +61,7 @@ class Settings:
     notice_channel: str = "file"
     smtp_url: str = ""
     smtp_from: str = ""
+    backup_recipient: str = ""
     spark_master: str = "local[*]"
     spark_memory: str = "2g"
     debug: bool = False

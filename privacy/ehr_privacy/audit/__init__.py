@@ -9,6 +9,7 @@ from ehr_privacy.audit.checkpoint import (
     Checkpoint,
     Signer,
     open_note,
+    open_text,
     public_key,
     verifier_key,
 )
@@ -49,6 +50,7 @@ __all__ = [
     "new_tiles",
     "node_hash",
     "open_note",
+    "open_text",
     "public_key",
     "root_of",
     "row_leaf",

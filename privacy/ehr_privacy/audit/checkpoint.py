@@ -16,7 +16,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey,
 from ehr_fhir.errors import Invalid
 from ehr_privacy.audit.tree import HASH_BYTES
 
-__all__ = ["Checkpoint", "Signer", "open_note", "public_key", "verifier_key"]
+__all__ = ["Checkpoint", "Signer", "open_note", "open_text", "public_key", "verifier_key"]
 
 _ED25519 = b"\x01"
 _DASH = "\u2014 "
@@ -51,7 +51,10 @@ class Signer:
 
     def note(self, size: int, root: bytes) -> bytes:
         """Return a signed checkpoint."""
-        text = Checkpoint(self.name, size, root).text
+        return self.sign_text(Checkpoint(self.name, size, root).text)
+
+    def sign_text(self, text: str) -> bytes:
+        """Return a signed note of any text; it ends with a line feed, and has no empty line."""
         signature = _key_hash(self.name, self.public) + self._key.sign(text.encode())
         line = f"{_DASH}{self.name} {base64.b64encode(signature).decode()}\n"
         return f"{text}\n{line}".encode()
@@ -79,7 +82,7 @@ def public_key(key: str) -> tuple[str, bytes]:
 def open_note(note: bytes, name: str, public: bytes) -> Checkpoint:
     """Return what a note says when the key's owner signed it; Invalid with the reason when not."""
     try:
-        text, _, signatures = note[:_MOST_BYTES].decode().partition("\n\n")
+        text = note[:_MOST_BYTES].decode().partition("\n\n")[0]
         origin, size, root = f"{text}\n".split("\n")[:3]
         found = Checkpoint(origin, int(size), base64.b64decode(root, validate=True))
     except (UnicodeDecodeError, ValueError, binascii.Error) as error:
@@ -88,6 +91,16 @@ def open_note(note: bytes, name: str, public: bytes) -> Checkpoint:
         raise Invalid("The checkpoint is malformed.")
     if origin != name:
         raise Invalid("The checkpoint is of another log.")
+    open_text(note, name, public)
+    return found
+
+
+def open_text(note: bytes, name: str, public: bytes) -> str:
+    """Return the text of a signed note of the key's owner; Invalid when it is not theirs."""
+    try:
+        text, _, signatures = note[:_MOST_BYTES].decode().partition("\n\n")
+    except UnicodeDecodeError as error:
+        raise Invalid("The checkpoint is malformed.") from error
     wanted = _key_hash(name, public)
     for line in signatures.splitlines():
         signer, _, encoded = line.removeprefix(_DASH).partition(" ")
@@ -101,7 +114,7 @@ def open_note(note: bytes, name: str, public: bytes) -> Checkpoint:
             key.verify(signature[4:], f"{text}\n".encode())
         except (InvalidSignature, binascii.Error, ValueError):
             break
-        return found
+        return f"{text}\n"
     raise Invalid("The checkpoint is not signed by this log's key: it is forged or damaged.")
 
 

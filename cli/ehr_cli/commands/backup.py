@@ -1,0 +1,163 @@
+"""`ehr backup` and `ehr restore`: sealed backups while serving, and the way back."""
+
+from __future__ import annotations
+
+from dataclasses import fields
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from ehr_cli import settings as settings_module
+from ehr_cli.commands.default_command import DEFAULT, DefaultCommandGroup
+
+if TYPE_CHECKING:
+    from ehr_cli.settings import Settings
+
+backup_app = typer.Typer(
+    cls=DefaultCommandGroup,
+    no_args_is_help=True,
+    help="Backups, sealed to your key and made while serving.\n\n"
+    "Example: ehr backup /mnt/backups --data var/mine --to age1...",
+)
+restore_app = typer.Typer(
+    cls=DefaultCommandGroup,
+    no_args_is_help=True,
+    help="Put a backup back; nothing that was closed since opens again.\n\n"
+    "Example: ehr restore /mnt/backups --data var/new --key backup.key",
+)
+Data = Annotated[
+    Path | None, typer.Option("--data", help="The data folder.", show_default="var", metavar="DIR")
+]
+Database = Annotated[str | None, typer.Option(help="A PostgreSQL URL, or `sqlite`.")]
+Folder = Annotated[Path, typer.Argument(metavar="DIR", help="The folder of backups.")]
+_MIB = 1 << 20
+
+
+@backup_app.command(DEFAULT)
+def backup(
+    folder: Folder,
+    to: Annotated[
+        str | None,
+        typer.Option(
+            help="The public key to seal to: age1..., or an SSH public key; several with commas.",
+            show_default="the setting backup_recipient",
+            metavar="KEY",
+        ),
+    ] = None,
+    without_lake: Annotated[
+        bool, typer.Option("--without-lake", help="Leave out the lake: it can be read anew.")
+    ] = False,
+    data: Data = None,
+    database: Database = None,
+) -> None:
+    """Add a backup to a folder; only what is new since the last one is written.
+
+    Example: ehr backup /mnt/backups --data var/mine --to age1...
+    """
+    from ehr_cli.data_folder import gateway_settings
+    from ehr_gateway.backup.create import BackupPlan, create_backup
+    from ehr_gateway.backup.sealing import parse_recipients
+
+    chosen = settings_module.load().override(data=data, database=database, backup_recipient=to)
+    plan = BackupPlan(
+        gateway_settings(chosen),
+        folder,
+        parse_recipients(chosen.backup_recipient),
+        without_lake=without_lake,
+        chosen_settings=_changed_settings(chosen),
+    )
+    report = create_backup(plan, _say)
+    typer.echo(
+        f"{report.manifest.name}: {report.files:,} files, {report.size_bytes / _MIB:,.1f} MiB, of "
+        f"which {report.written_bytes / _MIB:,.1f} MiB were new; "
+        f"{report.audit_size:,} events of the audit log."
+    )
+    for reason in report.manifest.left_out:
+        typer.echo(f"Left out: {reason}.")
+
+
+@backup_app.command("key")
+def make_key(
+    file: Annotated[Path, typer.Argument(metavar="FILE", help="Where the private key goes.")],
+) -> None:
+    """Make a key pair; print the public key, the one that backups are sealed to.
+
+    Do it on your own machine: who has the file can read every backup, and without it nobody can.
+
+    Example: ehr backup key backup.key
+    """
+    from ehr_gateway.backup.sealing import make_identity
+
+    typer.echo(make_identity(file))
+
+
+@backup_app.command("verify")
+def verify(
+    folder: Folder,
+    name: Annotated[
+        str | None, typer.Option(help="Which backup.", show_default="all", metavar="NAME")
+    ] = None,
+) -> None:
+    """Read every file of the backups and hold it against its checksum; needs no key.
+
+    Example: ehr backup verify /mnt/backups
+    """
+    from ehr_gateway.backup.folder import BackupFolder
+    from ehr_privacy.audit import public_key
+
+    backups = BackupFolder(folder)
+    # With none there, the newest one is asked for, so that its absence is said.
+    chosen: list[str | None] = [name] if name else [*backups.names()] or [None]
+    for which in chosen:
+        manifest = backups.manifest(which)
+        backups.check_signature(manifest, public_key(backups.verifier_key(manifest.name)))
+        backups.verify(manifest)
+        typer.echo(f"{manifest.name}: whole, {len(manifest.pieces):,} pieces.")
+
+
+@restore_app.command(DEFAULT)
+def restore(
+    folder: Folder,
+    key: Annotated[Path, typer.Option(help="The private key.", metavar="FILE")],
+    name: Annotated[
+        str | None, typer.Option(help="Which backup.", show_default="the newest", metavar="NAME")
+    ] = None,
+    verifier: Annotated[
+        Path | None,
+        typer.Option(help="A copy of audit-log/verifier.key kept elsewhere.", metavar="FILE"),
+    ] = None,
+    data: Data = None,
+    database: Database = None,
+) -> None:
+    """Put a backup back into a new data folder; all of it, or nothing.
+
+    Everybody logs in anew.
+
+    Example: ehr restore /mnt/backups --data var/new --key backup.key
+    """
+    from ehr_cli.data_folder import gateway_settings
+    from ehr_gateway.backup.restore import RestorePlan, restore_backup
+    from ehr_gateway.backup.sealing import read_identity
+
+    chosen = settings_module.load().override(data=data, database=database)
+    plan = RestorePlan(
+        folder, read_identity(key), gateway_settings(chosen), name=name, verifier=verifier
+    )
+    report = restore_backup(plan, _say)
+    typer.echo(
+        f"Restored {report.manifest.name} to {chosen.data}: {report.files:,} files; the feed's "
+        f"epoch is now {report.state.epoch.epoch}."
+    )
+
+
+def _changed_settings(chosen: Settings) -> dict[str, Any]:
+    return {
+        field.name: str(getattr(chosen, field.name))
+        for field in fields(chosen)
+        if getattr(chosen, field.name) != field.default
+    }
+
+
+def _say(sentence: str) -> None:
+    typer.echo(sentence, err=True)

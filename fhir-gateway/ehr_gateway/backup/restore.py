@@ -1,0 +1,220 @@
+"""Restore a backup: verify it whole, build it beside, end what must not come back, then rename.
+
+Until the last rename the place that was asked for is as it was: a restore that is interrupted has
+done nothing.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import shutil
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import IO
+from urllib.parse import urlencode
+
+import psycopg
+from psycopg import sql
+from psycopg.conninfo import conninfo_to_dict, make_conninfo
+
+from ehr_fhir.errors import Conflict, Invalid, Unavailable, Unprocessable
+from ehr_gateway.backup.create import DATABASE_DUMP
+from ehr_gateway.backup.folder import BackupFolder, sync_folder
+from ehr_gateway.backup.manifest import Contents, Manifest, StoredFile
+from ehr_gateway.backup.reopening import RestoredState, close_restored_store
+from ehr_gateway.backup.sealing import Identity, open_sealed
+from ehr_gateway.backup.snapshots import load_postgresql
+from ehr_gateway.settings import GatewaySettings
+from ehr_privacy.audit import public_key
+
+__all__ = ["RestorePlan", "RestoreReport", "restore_backup"]
+
+
+@dataclass(frozen=True)
+class RestorePlan:
+    """What to restore, with which key, and where to."""
+
+    folder: Path
+    identity: Identity
+    # The data folder, and the database of a PostgreSQL installation, that are to be.
+    settings: GatewaySettings
+    # The newest backup unless named.
+    name: str | None = None
+    # A copy of the verifier key kept elsewhere; else the backup's own is believed.
+    verifier: Path | None = None
+
+
+@dataclass(frozen=True)
+class RestoreReport:
+    """What was restored, and what was done so that nothing opens again."""
+
+    manifest: Manifest
+    files: int
+    state: RestoredState
+
+
+def restore_backup(
+    plan: RestorePlan, on_step: Callable[[str], None] = lambda sentence: None
+) -> RestoreReport:
+    """Restore a backup into a new data folder; all of it is there when this returns, or nothing."""
+    data, database_url = plan.settings.data, plan.settings.database_url
+    folder = BackupFolder(plan.folder)
+    manifest = folder.manifest(plan.name)
+    _check_data_folder(data)
+    on_step(f"Verifying the backup {manifest.name}.")
+    folder.check_signature(manifest, _verifier_key(plan, folder, manifest))
+    folder.verify(manifest)
+    contents = Contents.from_bytes(open_sealed(folder.read_contents(manifest), plan.identity))
+    _check_database(contents, database_url)
+    staging = data.with_name(f".{data.name}.restoring")
+    shutil.rmtree(staging, ignore_errors=True)
+    staging.mkdir(parents=True, mode=0o700)
+    try:
+        on_step(f"Writing {len(contents.files):,} files.")
+        for file in contents.files:
+            _write_file(plan, folder, manifest, file, staging / file.path)
+        with _staged_database(staging, database_url, on_step) as staged_url:
+            staged = replace(plan.settings, data=staging, database_url=staged_url, audit_log=None)
+            on_step("Ending sessions and tokens; closing what was closed since.")
+            state = close_restored_store(staged, contents, manifest, _now_ms())
+        _sync_tree(staging)
+    except BaseException:
+        shutil.rmtree(staging, ignore_errors=True)
+        raise
+    if data.exists():
+        data.rmdir()
+    staging.rename(data)
+    sync_folder(data.parent)
+    return RestoreReport(manifest, len(contents.files), state)
+
+
+def _verifier_key(plan: RestorePlan, folder: BackupFolder, manifest: Manifest) -> tuple[str, bytes]:
+    if plan.verifier is None:
+        return public_key(folder.verifier_key(manifest.name))
+    try:
+        return public_key(plan.verifier.read_text("utf-8"))
+    except OSError as error:
+        raise Invalid(f"The verifier key {plan.verifier} cannot be read.") from error
+
+
+def _check_data_folder(data: Path) -> None:
+    if data.exists() and (not data.is_dir() or any(data.iterdir())):
+        raise Conflict(
+            f"{data} is there already: a restore writes over nothing. Name a new folder."
+        )
+
+
+def _check_database(contents: Contents, database_url: str | None) -> None:
+    if contents.database == "postgresql" and database_url is None:
+        raise Invalid(
+            "The backup is of a PostgreSQL database: name the one to be made with --database."
+        )
+    if contents.database == "sqlite" and database_url is not None:
+        raise Invalid("The backup is of an SQLite file, which is restored into the data folder.")
+
+
+def _write_file(
+    plan: RestorePlan, folder: BackupFolder, manifest: Manifest, file: StoredFile, path: Path
+) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+    digest = hashlib.sha256()
+    with path.open("wb") as out:
+        os.fchmod(out.fileno(), file.mode)
+        for piece in file.pieces:
+            content = open_sealed(folder.read_piece(manifest, piece), plan.identity)
+            digest.update(content)
+            out.write(content)
+        _sync(out)
+    if digest.hexdigest() != file.sha256:
+        raise Unprocessable(f"The backup's file {file.path} is not what was backed up.")
+
+
+@contextmanager
+def _staged_database(
+    staging: Path, database_url: str | None, on_step: Callable[[str], None]
+) -> Iterator[str | None]:
+    """Lend the restored database under another name, and give it its own at the end.
+
+    None for an SQLite file, which is in the folder already.
+    """
+    if database_url is None:
+        yield None
+        return
+    name = str(conninfo_to_dict(database_url).get("dbname") or "")
+    staged_name = f"{name}_restoring"
+    # Databases are made and renamed from another one.
+    maintenance = make_conninfo(database_url, dbname="postgres")
+    try:
+        with psycopg.connect(maintenance, autocommit=True) as connection:
+            _check_empty(connection, database_url, name)
+            _run(connection, "DROP DATABASE IF EXISTS {} WITH (FORCE)", staged_name)
+            _run(connection, "CREATE DATABASE {} TEMPLATE template0", staged_name)
+            try:
+                on_step("Filling the database.")
+                dump = staging / DATABASE_DUMP
+                staged_url = _with_database(database_url, staged_name)
+                load_postgresql(dump, staged_url)
+                dump.unlink()
+                yield staged_url
+                _run(connection, "DROP DATABASE IF EXISTS {}", name)
+                _run(connection, "ALTER DATABASE {} RENAME TO {}", staged_name, name)
+            except BaseException:
+                _run(connection, "DROP DATABASE IF EXISTS {} WITH (FORCE)", staged_name)
+                raise
+    except psycopg.Error as error:
+        raise Unavailable(
+            f"The database could not be restored ({type(error).__name__}); its user must have the "
+            "right to create databases."
+        ) from error
+
+
+def _check_empty(connection: psycopg.Connection, database_url: str, name: str) -> None:
+    found = connection.execute("SELECT 1 FROM pg_database WHERE datname = %s", (name,)).fetchone()
+    if found is None:
+        return
+    with psycopg.connect(database_url) as target:
+        row = target.execute(
+            "SELECT count(*) FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace"
+            " WHERE n.nspname NOT IN ('pg_catalog', 'information_schema')"
+            " AND n.nspname NOT LIKE 'pg_toast%'"
+        ).fetchone()
+    if row is None or row[0]:
+        raise Conflict(
+            f"The database {name} is not empty: a restore writes over nothing. Name a new one."
+        )
+
+
+def _run(connection: psycopg.Connection, statement: str, *names: str) -> None:
+    connection.execute(sql.SQL(statement).format(*map(sql.Identifier, names)))
+
+
+def _with_database(url: str, name: str) -> str:
+    # As an address, since that is what the settings hold.
+    return f"postgresql:///?{_query(make_conninfo(url, dbname=name))}"
+
+
+def _query(conninfo: str) -> str:
+    return urlencode({key: str(value) for key, value in conninfo_to_dict(conninfo).items()})
+
+
+def _sync(file: IO[bytes]) -> None:
+    file.flush()
+    os.fsync(file.fileno())
+
+
+def _sync_tree(root: Path) -> None:
+    """Return when all folders below, and the files written last, are on disk."""
+    for path in [root, *root.rglob("*")]:
+        if path.is_dir():
+            sync_folder(path)
+        elif path.is_file():
+            with path.open("rb") as file:
+                os.fsync(file.fileno())
+
+
+def _now_ms() -> int:
+    return time.time_ns() // 1_000_000
