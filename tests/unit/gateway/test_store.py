@@ -423,7 +423,7 @@ def test_tables_of_another_version_are_refused_and_left_alone(
     assert all_rows(store) == before
 
 
-@pytest.mark.parametrize("lend", ["reading", "writing"])
+@pytest.mark.parametrize("lend", ["read_transaction", "write_transaction"])
 def test_a_busy_file_is_unavailable_and_a_fault_is_not(tmp_path: Path, lend: str) -> None:
     store = Store(tmp_path / "ehr.db")
 
