@@ -15,8 +15,8 @@ from ehr_fhir.index.rows import IndexRow, indexed_parameters
 from ehr_fhir.search_parameters import SearchParameter, official_parameters
 from ehr_gateway.access import Access
 from ehr_gateway.store.version_rows import group_by_table, insert_index
-from ehr_gateway.transaction.prepared_resource import drafted
-from ehr_gateway.transaction.transaction import transaction
+from ehr_gateway.transaction.prepared_resource import validate_draft
+from ehr_gateway.transaction.transaction import open_transaction
 from ehr_privacy.consent.resource_facts import load_domains
 from tests.lib.gateway import START_MS, House, consent
 from tests.lib.minimal import minimal
@@ -87,11 +87,11 @@ def fill(house: House, patient: str, name: str) -> None:
     store = house.gateway.store
     caller = house.gateway.verifier.authenticate(_token(house), START_MS)
     access = Access(caller.requester, START_MS, "furnishing")
-    with transaction(store, access) as writing:
+    with open_transaction(store, access) as writing:
         ids = store.registry(writing.connection).ids
         for kind in sorted(definitions.resource_types() - {"AuditEvent"}):
             body = _record(kind, _id(kind, name), patient)
-            version = writing.create(drafted(body, body["id"], access, kind))
+            version = writing.create(validate_draft(body, body["id"], access, kind))
             rows = [
                 IndexRow(table, one.code, (*values, 0))
                 for one in indexed_parameters(kind)

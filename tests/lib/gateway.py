@@ -25,8 +25,8 @@ from ehr_gateway.oauth.offline_tokens import subject_of_account
 from ehr_gateway.settings import GatewaySettings
 from ehr_gateway.tokens.access_tokens import Subject, issue_access_token
 from ehr_gateway.tokens.roles import grant_scopes, load_roles
-from ehr_gateway.transaction.prepared_resource import drafted
-from ehr_gateway.transaction.transaction import transaction
+from ehr_gateway.transaction.prepared_resource import validate_draft
+from ehr_gateway.transaction.transaction import open_transaction
 from tests.lib.postgresql import Cluster
 
 BASE = "http://testserver"
@@ -98,8 +98,8 @@ class Session:
         caller = gateway.verifier.authenticate(self.headers["Authorization"][7:], gateway.clock())
         access = Access(caller.requester, gateway.clock(), "furnishing")
         # Over HTTP a patient's record gets its id from the server; a test wants to know it.
-        draft = drafted(body, identity, access, kind)
-        with transaction(gateway.store, access) as writing:
+        draft = validate_draft(body, identity, access, kind)
+        with open_transaction(gateway.store, access) as writing:
             writing.create(draft)
 
     def delete(self, address: str, **options: Any) -> Any:

@@ -37,7 +37,7 @@ from ehr_gateway.oauth.offline_tokens import issue_local_token, now_ms
 from ehr_gateway.routes.search import search_bundle
 from ehr_gateway.search.page import search
 from ehr_gateway.store.store import Store
-from ehr_gateway.transaction.prepared_resource import prepare
+from ehr_gateway.transaction.prepared_resource import prepare_resource
 from ehr_inbound.bulk_files.load import load
 from tests.perf.gateway.bundles import READER, sample
 from tests.perf.gateway.pages import publish
@@ -175,7 +175,7 @@ def _tables(
             ("extract index values", _often(lambda: list(extract_rows(named)))),
             (
                 "prepare: validate, extract, facts, serialize",
-                _often(lambda: prepare(named, READER)),
+                _often(lambda: prepare_resource(named, READER)),
             ),
             ("an empty write transaction", _often(lambda: _nothing(store))),
             (

@@ -12,8 +12,8 @@ from typing import Any
 from ehr_gateway.access import Access
 from ehr_gateway.schema import resources
 from ehr_gateway.store.store import Store
-from ehr_gateway.transaction.prepared_resource import drafted
-from ehr_gateway.transaction.transaction import transaction
+from ehr_gateway.transaction.prepared_resource import validate_draft
+from ehr_gateway.transaction.transaction import open_transaction
 from ehr_privacy.consent import Requester, parse_scopes
 
 __all__ = ["AUTHOR", "BASE", "READER", "fill_patients"]
@@ -42,17 +42,17 @@ def fill_patients(store: Store, patients: int) -> int:
         1_790_000_000_000,
         "bench",
     )
-    with transaction(store, access) as writing:
+    with open_transaction(store, access) as writing:
         for name in (AUTHOR, READER, "hospital-c"):
             body = {"resourceType": "Organization", "id": name, "name": name}
-            writing.create(drafted(body, name, access))
+            writing.create(validate_draft(body, name, access))
     with store.read_transaction() as connection:
         first = connection.execute("SELECT MAX(pk) AS last FROM resource").fetchone()["last"]
     for number in range(BASE):
-        with transaction(store, access) as writing:
+        with open_transaction(store, access) as writing:
             for resource in (*_consents(number), *_records(number)):
                 author = AUTHOR if resource["resourceType"] != "Consent" else None
-                draft = drafted(resource, resource["id"], access)
+                draft = validate_draft(resource, resource["id"], access)
                 writing.create(draft.__class__(draft.resource, author, draft.waits))
     _copies(store, first, range(1, patients // BASE))
     with store.write_transaction() as connection:

@@ -12,7 +12,7 @@ from ehr_gateway.access import Access
 from ehr_gateway.interactions.create import create
 from ehr_gateway.interactions.update import update
 from ehr_gateway.store.version_rows import insert_version, replace_rules
-from ehr_gateway.transaction.prepared_resource import prepare
+from ehr_gateway.transaction.prepared_resource import prepare_resource
 from ehr_privacy.consent import Requester, parse_scopes
 from tests.lib.gateway import (
     EHR,
@@ -146,7 +146,7 @@ def test_a_patient_does_not_release_a_result_that_is_held(furnished: House) -> N
             "data": [{"meaning": "instance", "reference": {"reference": "Observation/lab-1"}}],
         },
     )  # fmt: skip
-    ready = prepare(hold, "hospital-a")
+    ready = prepare_resource(hold, "hospital-a")
     with furnished.gateway.store.write_transaction() as connection:
         insert_version(
             connection, ready.record, ready.body(1, 1), version=1, last_updated_ms=1, method="POST"

@@ -16,8 +16,8 @@ from ehr_gateway.audit_log import recorder
 from ehr_gateway.database import Connection
 from ehr_gateway.http.authentication import RequestContext
 from ehr_gateway.ids import new_id
-from ehr_gateway.transaction.prepared_resource import drafted
-from ehr_gateway.transaction.transaction import Transaction, transaction
+from ehr_gateway.transaction.prepared_resource import validate_draft
+from ehr_gateway.transaction.transaction import Transaction, open_transaction
 from ehr_privacy.consent import Predicate, Requester, load_roles, parse_scopes
 
 __all__ = ["Writing", "step"]
@@ -51,7 +51,7 @@ class Writing:
     def create(self, consent: Mapping[str, Any]) -> str:
         """Write a new Consent and return its id."""
         identity = new_id()
-        self._writing.create(drafted(dict(consent), identity, self._access, "Consent"))
+        self._writing.create(validate_draft(dict(consent), identity, self._access, "Consent"))
         return identity
 
     def change(self, identity: str, **changes: Any) -> None:
@@ -64,7 +64,7 @@ class Writing:
         if row is None:
             return  # the patient took it away; there is nothing left to end
         body = {**parse(row[0]), **changes}
-        self._writing.update(drafted(body, identity, self._access, "Consent"))
+        self._writing.update(validate_draft(body, identity, self._access, "Consent"))
 
 
 @contextmanager
@@ -80,7 +80,7 @@ def step(context: RequestContext, operation: str) -> Iterator[Writing]:
         base=context.access.base,
     )
     audit_context = context.begin_audit("operation", operation)
-    with transaction(context.gateway.store, access) as writing:
+    with open_transaction(context.gateway.store, access) as writing:
         opened = Writing(writing, access)
         yield opened
         for patient in opened.patients or (None,):

@@ -51,18 +51,18 @@ class GroupCommit(Generic[C]):
         with self._turn:
             with self._count:
                 self._waiting -= 1
-            connection, group = self._joined()
+            connection, group = self._join_group()
             try:
                 yield connection
             except BaseException:
-                self._leave(connection, group)
+                self._roll_back_member(connection, group)
                 raise
             self._release_member(connection, group)
         group.over.wait()
         if group.failure is not None:
             raise group.failure
 
-    def _joined(self) -> tuple[C, _Group]:
+    def _join_group(self) -> tuple[C, _Group]:
         if self._open is None:
             self._open = (self._begin(), _Group())
         connection, group = self._open
@@ -78,7 +78,7 @@ class GroupCommit(Generic[C]):
         group.members += 1
         self._commit_unless_joined(connection, group)
 
-    def _leave(self, connection: C, group: _Group) -> None:
+    def _roll_back_member(self, connection: C, group: _Group) -> None:
         """Take back one member's work, and the transaction with it when there is no other."""
         if not group.members:
             self._open = None

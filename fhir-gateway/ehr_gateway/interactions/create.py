@@ -8,9 +8,9 @@ from ehr_gateway.database import Connection
 from ehr_gateway.ids import new_id
 from ehr_gateway.store.store import AuditHook, Store, Version
 from ehr_gateway.store.visible import read_on
-from ehr_gateway.transaction.conditional_match import only_match
-from ehr_gateway.transaction.event_loop_writer import Job, run_write
-from ehr_gateway.transaction.prepared_resource import drafted
+from ehr_gateway.transaction.conditional_match import find_only_match
+from ehr_gateway.transaction.event_loop_writer import WriteJob, run_write
+from ehr_gateway.transaction.prepared_resource import validate_draft
 from ehr_gateway.transaction.transaction import WriteResult, transaction_on
 
 __all__ = ["create", "create_if_none", "prepare_create"]
@@ -51,13 +51,15 @@ def prepare_create(
     criteria: str | None = None,
     *,
     audit: AuditHook | None = None,
-) -> Job[WriteResult]:
+) -> WriteJob[WriteResult]:
     """Do all of a create that needs no database; return what does the rest."""
-    draft = drafted(parse(body), new_id(), access, resource_type)
+    draft = validate_draft(parse(body), new_id(), access, resource_type)
 
     def job(connection: Connection) -> WriteResult:
         with transaction_on(store, connection, access, audit) as writing:
-            found = only_match(writing, resource_type, criteria) if criteria is not None else None
+            found = (
+                find_only_match(writing, resource_type, criteria) if criteria is not None else None
+            )
             if found is None:
                 return WriteResult(writing.create(draft), created=True)
             # By the rule of searching, since it was found by one.

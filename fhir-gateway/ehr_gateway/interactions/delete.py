@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from ehr_gateway.access import Access
 from ehr_gateway.store.store import AuditHook, Store, Version
-from ehr_gateway.transaction.conditional_match import only_match
-from ehr_gateway.transaction.transaction import transaction
+from ehr_gateway.transaction.conditional_match import find_only_match
+from ehr_gateway.transaction.transaction import open_transaction
 
 __all__ = ["delete", "delete_matching"]
 
@@ -23,7 +23,7 @@ def delete(
 
     References to it are not searched for: that a hidden record refers to it would show.
     """
-    with transaction(store, access, audit) as writing:
+    with open_transaction(store, access, audit) as writing:
         return writing.delete(resource_type, identity, if_match)
 
 
@@ -37,6 +37,6 @@ def delete_matching(
     audit: AuditHook | None = None,
 ) -> Version | None:
     """Delete the one resource that meets the criteria; several are refused, none is no error."""
-    with transaction(store, access, audit) as writing:
-        identity = only_match(writing, resource_type, criteria)
+    with open_transaction(store, access, audit) as writing:
+        identity = find_only_match(writing, resource_type, criteria)
         return None if identity is None else writing.delete(resource_type, identity, if_match)

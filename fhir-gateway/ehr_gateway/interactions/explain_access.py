@@ -20,7 +20,7 @@ from ehr_privacy.consent import Decision, Record, Requester, RuleRow, Rules, dec
 from ehr_privacy.consent.model import merge_accounts
 from ehr_privacy.consent.rule_reader import rule_rows
 
-__all__ = ["Explained", "explained", "may_ask", "record_of"]
+__all__ = ["AccessExplanation", "explain_decision", "may_explain", "read_record_facts"]
 
 _CONSENTS = (
     "SELECT r.type, r.id, r.deleted, r.body FROM resource r WHERE r.type = 'Consent'"
@@ -28,22 +28,22 @@ _CONSENTS = (
     " JOIN resource c ON c.pk = p.pk WHERE p.patient = :patient AND c.type = 'Consent')"
     " ORDER BY r.pk"
 )
-_ONE = (
+_VERSIONS = (
     "SELECT r.type, r.id, r.deleted, r.body FROM resource r WHERE r.type = :type AND r.id = :id"
     " AND r.last_updated <= :at ORDER BY r.version"
 )
-_POWER = (
+_CARER_POWER = (
     "SELECT 1 FROM consent_carer WHERE patient = :patient AND person = :person"
     " AND (can_view = 1 OR can_manage = 1) AND since <= :now AND (until IS NULL OR :now < until)"
 )
-_PATIENT = (
+_PATIENT_EXISTS = (
     "SELECT 1 FROM resource r WHERE r.type = 'Patient' AND r.id = :patient AND r.current = 1"
     " AND r.deleted = 0"
 )
 
 
 @dataclass(frozen=True)
-class Explained:
+class AccessExplanation:
     """The decision, the resource whose rule made it, and whether it is not the patient's alone."""
 
     decision: Decision
@@ -51,27 +51,27 @@ class Explained:
     others: bool
 
 
-def may_ask(connection: Connection, access: Access, patient: str) -> bool:
+def may_explain(connection: Connection, access: Access, patient: str) -> bool:
     """Say whether the requester may have this patient's rules explained."""
     requester = access.requester
     if requester.role == "patient":
         return requester.patient == patient
     if requester.role == "carer":
         asked = {"patient": patient, "person": requester.person, "now": access.now_ms}
-        return connection.execute(_POWER, asked).fetchone() is not None
-    found = connection.execute(_PATIENT, {"patient": patient}).fetchone()
+        return connection.execute(_CARER_POWER, asked).fetchone() is not None
+    found = connection.execute(_PATIENT_EXISTS, {"patient": patient}).fetchone()
     return requester.role == "steward" and found is not None
 
 
-def record_of(connection: Connection, access: Access, kind: str, identity: str) -> Record:
+def read_record_facts(connection: Connection, access: Access, kind: str, identity: str) -> Record:
     """Return the facts of a record that the requester may see; raise NotFound otherwise."""
     version = read_on(connection, access, kind, identity)
     return record_facts(parse(version.body), version.author)
 
 
-def explained(
+def explain_decision(
     connection: Connection, patient: str, who: Requester, record: Record, at_ms: int
-) -> Explained:
+) -> AccessExplanation:
     """Decide as the rules of one patient stood; other patients' rules are not this one's to know.
 
     What closes a merged account closes this one, too. That is said, and which rule it is is not:
@@ -95,7 +95,7 @@ def explained(
         source = f"Consent/{decision.consent}"
     elif decision.consent is not None:
         others = True
-    return Explained(decision, source, others)
+    return AccessExplanation(decision, source, others)
 
 
 def _rules(
@@ -108,10 +108,10 @@ def _rules(
     found: dict[str, list[RuleRow]] = {}
     ask = partial(_rows, connection, found, at_ms)
     if organization is not None:
-        ask(_ONE, type="Organization", id=organization)
+        ask(_VERSIONS, type="Organization", id=organization)
     found_accounts = linked_accounts(connection, patient)
     for account in found_accounts:  # it grows: links lead on
-        ask(_ONE, type="Patient", id=account)
+        ask(_VERSIONS, type="Patient", id=account)
         ask(_CONSENTS, patient=account)
         links = (row.values for rows in found.values() for row in rows if "other" in row.values)
         person = merge_accounts((str(link["patient"]), str(link["other"])) for link in links)

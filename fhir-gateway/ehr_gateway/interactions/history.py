@@ -21,13 +21,20 @@ from ehr_gateway.search.cursor import open_cursor, seal_cursor
 from ehr_gateway.store.store import Store, Version
 from ehr_gateway.store.visible import is_current_visible
 
-__all__ = ["Asked", "HistoryPage", "Span", "asked", "history", "history_in"]
+__all__ = [
+    "HistoryPage",
+    "HistoryPeriod",
+    "HistoryQuery",
+    "history",
+    "history_on",
+    "parse_history_query",
+]
 
 _PARAMETERS = frozenset({"_at", "_count", "_cursor", "_since"})
 
 
 @dataclass(frozen=True)
-class Span:
+class HistoryPeriod:
     """Which versions: written since an instant; current at some time of a period [from, until)."""
 
     since: int | None = None
@@ -50,20 +57,20 @@ class _Select:
 
 
 @dataclass(frozen=True)
-class Asked:
+class HistoryQuery:
     """What a history is asked for."""
 
     count: int | None = None
     cursor: str | None = None
-    span: Span = Span()
+    period: HistoryPeriod = HistoryPeriod()
 
 
-NEWEST = Asked()
+NEWEST = HistoryQuery()
 Interaction = Literal["read", "search"]
 Pairs = Sequence[tuple[str, str]]
 
 
-def asked(pairs: Pairs, *, lenient: bool = False) -> Asked:
+def parse_history_query(pairs: Pairs, *, lenient: bool = False) -> HistoryQuery:
     """Read the parameters of a history."""
     given = dict(pairs)
     if not lenient and (len(given) != len(pairs) or set(given) - _PARAMETERS):
@@ -71,9 +78,9 @@ def asked(pairs: Pairs, *, lenient: bool = False) -> Asked:
     count = given.get("_count")
     if count is not None and not (count.isascii() and count.isdigit() and len(count) < 10):
         raise Invalid("_count must be a whole number.")
-    since = _interval("_since", given)
-    span = Span(since[0] if since else None, _interval("_at", given))
-    return Asked(None if count is None else int(count), given.get("_cursor"), span)
+    since = _parse_interval("_since", given)
+    period = HistoryPeriod(since[0] if since else None, _parse_interval("_at", given))
+    return HistoryQuery(None if count is None else int(count), given.get("_cursor"), period)
 
 
 def history(
@@ -81,38 +88,38 @@ def history(
     access: Access,
     resource_type: str | None = None,
     identity: str | None = None,
-    asked: Asked = NEWEST,
+    asked: HistoryQuery = NEWEST,
 ) -> HistoryPage:
     """Return versions of a resource, of a type, or of everything."""
     with store.read_transaction() as connection:
-        return history_in(connection, store, access, resource_type, identity, asked)
+        return history_on(connection, store, access, resource_type, identity, asked)
 
 
-def history_in(
+def history_on(
     connection: Connection,
     store: Store,
     access: Access,
     resource_type: str | None = None,
     identity: str | None = None,
-    asked: Asked = NEWEST,
+    asked: HistoryQuery = NEWEST,
 ) -> HistoryPage:
     """Return versions as a connection sees the store, for example inside a transaction."""
     scope = [
         "history", *(one for one in (resource_type, identity) if one),
-        asked.span.since, asked.span.at,
+        asked.period.since, asked.period.at,
     ]  # fmt: skip
     if resource_type is not None and identity is not None:
-        select = _of_one(connection, access, resource_type, identity, asked.span)
+        select = _select_instance(connection, access, resource_type, identity, asked.period)
         counted = f"SELECT COUNT(*) FROM resource r WHERE {select.where}"  # noqa: S608
         total = connection.execute(counted, select.params).fetchone()[0]
-        return _page(store, connection, select, scope, asked, int(total))
+        return _read_page(store, connection, select, scope, asked, int(total))
     # Not counted: that would read them all.
-    select = _of_all(connection, access, resource_type, asked.span)
-    return _page(store, connection, select, scope, asked, None)
+    select = _select_type(connection, access, resource_type, asked.period)
+    return _read_page(store, connection, select, scope, asked, None)
 
 
-def _of_one(
-    connection: Connection, access: Access, resource_type: str, identity: str, span: Span
+def _select_instance(
+    connection: Connection, access: Access, resource_type: str, identity: str, period: HistoryPeriod
 ) -> _Select:
     """Select those versions that the requester may see; none if the current one is hidden."""
     if not is_current_visible(connection, access, resource_type, identity):
@@ -120,11 +127,11 @@ def _of_one(
     visible = access.read
     one = f"r.type = :type AND r.id = :id AND ({visible.sql})"
     params = {"type": resource_type, "id": identity, **visible.params}
-    return _within(connection, access, _Select(one, params), span, "read")
+    return _limit_to_period(connection, access, _Select(one, params), period, "read")
 
 
-def _of_all(
-    connection: Connection, access: Access, resource_type: str | None, span: Span
+def _select_type(
+    connection: Connection, access: Access, resource_type: str | None, period: HistoryPeriod
 ) -> _Select:
     """Select by the right to search, as SMART has it."""
     visible = access.search
@@ -138,10 +145,10 @@ def _of_all(
         # The condition on the version is what leads to the index `resource_history`.
         where = f"r.type = :type AND r.version > 0 AND {where}"
         params["type"] = resource_type
-    return _within(connection, access, _Select(where, params), span, "search")
+    return _limit_to_period(connection, access, _Select(where, params), period, "search")
 
 
-def _interval(name: str, given: Mapping[str, str]) -> tuple[int, int] | None:
+def _parse_interval(name: str, given: Mapping[str, str]) -> tuple[int, int] | None:
     text = given.get(name)
     if text is None:
         return None
@@ -152,35 +159,35 @@ def _interval(name: str, given: Mapping[str, str]) -> tuple[int, int] | None:
         raise Invalid(f"{name}: {error}") from None
 
 
-def _within(
+def _limit_to_period(
     connection: Connection,
     access: Access,
     select: _Select,
-    span: Span,
+    period: HistoryPeriod,
     interaction: Interaction,
 ) -> _Select:
     where, params = select.where, dict(select.params)
-    if span.since is not None:
+    if period.since is not None:
         where += " AND r.pk >= :since"
-        params["since"] = _first_since(connection, span.since)
-    if span.at is not None:
+        params["since"] = _first_since(connection, period.since)
+    if period.at is not None:
         later = access.later(interaction)
         where += (
             " AND r.pk < :until AND NOT EXISTS (SELECT 1 FROM resource later"  # noqa: S608
             " WHERE later.type = r.type AND later.id = r.id AND later.version > r.version"
             f" AND later.last_updated <= :from AND ({later.sql}))"
         )
-        params |= {"from": span.at[0], "until": _first_since(connection, span.at[1])}
+        params |= {"from": period.at[0], "until": _first_since(connection, period.at[1])}
         params |= later.params
     return _Select(where, params)
 
 
-def _page(
+def _read_page(
     store: Store,
     connection: Connection,
     select: _Select,
     scope: Sequence[object],
-    asked: Asked,
+    asked: HistoryQuery,
     total: int | None,
 ) -> HistoryPage:
     count, cursor = asked.count, asked.cursor

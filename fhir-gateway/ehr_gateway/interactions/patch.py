@@ -6,10 +6,10 @@ from ehr_fhir.errors import NotFound
 from ehr_fhir.patch.patch import Patch
 from ehr_gateway.access import Access
 from ehr_gateway.store.store import AuditHook, Store
-from ehr_gateway.transaction.conditional_match import only_match
-from ehr_gateway.transaction.integrity import found_ids
-from ehr_gateway.transaction.patching import Patched, patched_ahead
-from ehr_gateway.transaction.transaction import WriteResult, transaction
+from ehr_gateway.transaction.conditional_match import find_only_match
+from ehr_gateway.transaction.integrity import find_ids_on
+from ehr_gateway.transaction.patching import PatchedDraft, apply_patch_to_current
+from ehr_gateway.transaction.transaction import WriteResult, open_transaction
 
 __all__ = ["patch", "patch_matching"]
 
@@ -25,8 +25,8 @@ def patch(
     audit: AuditHook | None = None,
 ) -> WriteResult:
     """Change the current version; hidden and absent give the same answer."""
-    ahead = patched_ahead(store, access, resource_type, identity, changes, if_match)
-    with transaction(store, access, audit) as writing:
+    ahead = apply_patch_to_current(store, access, resource_type, identity, changes, if_match)
+    with open_transaction(store, access, audit) as writing:
         return writing.patch(resource_type, identity, changes, if_match, ahead=ahead)
 
 
@@ -41,24 +41,24 @@ def patch_matching(
     audit: AuditHook | None = None,
 ) -> WriteResult:
     """Change the one resource that meets the criteria."""
-    ahead = _ahead(store, access, resource_type, criteria, changes, if_match)
-    with transaction(store, access, audit) as writing:
-        identity = only_match(writing, resource_type, criteria)
+    ahead = _apply_to_match(store, access, resource_type, criteria, changes, if_match)
+    with open_transaction(store, access, audit) as writing:
+        identity = find_only_match(writing, resource_type, criteria)
         if identity is None:
             raise NotFound(f"There is no {resource_type} that meets the criteria.")
         return writing.patch(resource_type, identity, changes, if_match, ahead=ahead)
 
 
-def _ahead(
+def _apply_to_match(
     store: Store,
     access: Access,
     resource_type: str,
     criteria: str,
     changes: Patch,
     if_match: int | None,
-) -> Patched | None:
+) -> PatchedDraft | None:
     with store.read_transaction() as connection:
-        ids = found_ids(store, connection, access, resource_type, criteria)
+        ids = find_ids_on(store, connection, access, resource_type, criteria)
     if len(ids) != 1:
         return None
-    return patched_ahead(store, access, resource_type, ids[0], changes, if_match)
+    return apply_patch_to_current(store, access, resource_type, ids[0], changes, if_match)

@@ -8,10 +8,10 @@ from ehr_gateway.access import Access
 from ehr_gateway.database import Connection
 from ehr_gateway.ids import new_id
 from ehr_gateway.store.store import AuditHook, Store
-from ehr_gateway.transaction.conditional_match import match_for_update
-from ehr_gateway.transaction.event_loop_writer import Job, run_write
-from ehr_gateway.transaction.prepared_resource import drafted
-from ehr_gateway.transaction.transaction import WriteResult, transaction, transaction_on
+from ehr_gateway.transaction.conditional_match import find_update_target
+from ehr_gateway.transaction.event_loop_writer import WriteJob, run_write
+from ehr_gateway.transaction.prepared_resource import validate_draft
+from ehr_gateway.transaction.transaction import WriteResult, open_transaction, transaction_on
 
 __all__ = ["prepare_update", "update", "update_matching"]
 
@@ -47,10 +47,10 @@ def prepare_update(
     *,
     only_new: bool = False,
     audit: AuditHook | None = None,
-) -> Job[WriteResult]:
+) -> WriteJob[WriteResult]:
     """Do all of an update that needs no database; return what does the rest."""
     resource = parse(body)
-    draft = drafted(resource, identity, access, resource_type)
+    draft = validate_draft(resource, identity, access, resource_type)
     if resource.get("id") != identity:
         text = "The `id` in the content must be the one in the address."
         raise Invalid(text, expression=f"{resource_type}.id")
@@ -74,9 +74,9 @@ def update_matching(
 ) -> WriteResult:
     """Store a new version of the one resource that meets the criteria, or a first one."""
     resource = parse(body)
-    draft = drafted(resource, resource.get("id", new_id()), access, resource_type)
-    with transaction(store, access, audit) as writing:
-        identity = match_for_update(writing, resource_type, resource, criteria, if_match)
+    draft = validate_draft(resource, resource.get("id", new_id()), access, resource_type)
+    with open_transaction(store, access, audit) as writing:
+        identity = find_update_target(writing, resource_type, resource, criteria, if_match)
         if identity is None:
             return WriteResult(writing.create(draft), created=True)
-        return writing.update(draft.under(identity), if_match)
+        return writing.update(draft.with_id(identity), if_match)

@@ -8,16 +8,16 @@ from ehr_gateway.database import Connection
 from ehr_gateway.store.store import Store, Version
 from ehr_gateway.store.visible import is_current_visible
 
-__all__ = ["vread", "vread_in"]
+__all__ = ["vread", "vread_on"]
 
 
 def vread(store: Store, access: Access, resource_type: str, identity: str, version: int) -> Version:
     """Return one version, judged by its facts and the current one's, by the rules of now."""
     with store.read_transaction() as connection:
-        return vread_in(connection, access, resource_type, identity, version)
+        return vread_on(connection, access, resource_type, identity, version)
 
 
-def vread_in(
+def vread_on(
     connection: Connection, access: Access, resource_type: str, identity: str, version: int
 ) -> Version:
     """Read a version as a connection sees the store, for example inside a transaction."""

@@ -15,7 +15,7 @@ from ehr_gateway.http.authentication import Authenticated, RequestContext
 from ehr_gateway.http.negotiation import parse_preferences
 from ehr_gateway.http.parameters import parameter, parameters_response
 from ehr_gateway.http.query_string import check_parameters
-from ehr_gateway.interactions.explain_access import Explained, explained, may_ask, record_of
+from ehr_gateway.interactions.explain_access import AccessExplanation, explain_decision, may_explain, read_record_facts
 from ehr_privacy.consent import (
     DOMAINS,
     PROFESSIONS,
@@ -68,14 +68,14 @@ def explain_access(context: Authenticated, patient: str) -> Response:
         raise Forbidden("The token's scopes do not cover reading Consents.")
     question = _question(context, pairs)
     with context.gateway.store.read_transaction() as connection:
-        if not may_ask(connection, context.access, patient):
+        if not may_explain(connection, context.access, patient):
             raise NotFound("There is no Patient with this id.")
         record = Record(
             _ANY_TYPE, "", frozenset({patient}), question.domain, labels=question.labels
         )
         if question.record is not None:
-            record = record_of(connection, context.access, *question.record)
-        found = explained(connection, patient, question.who, record, question.at_ms)
+            record = read_record_facts(connection, context.access, *question.record)
+        found = explain_decision(connection, patient, question.who, record, question.at_ms)
     about = ["/".join(question.record)] if question.record else []
     note = recorder.about(audit_context=audit_context, patient=patient, entities=about,
         domains=sorted(record.domains), consent=found.source,
@@ -85,7 +85,7 @@ def explain_access(context: Authenticated, patient: str) -> Response:
     return parameters_response(context, *_answer(found, question))
 
 
-def _answer(found: Explained, question: _Question) -> list[dict[str, Any]]:
+def _answer(found: AccessExplanation, question: _Question) -> list[dict[str, Any]]:
     decision = found.decision
     why = explain(decision, question.name)
     parts: list[dict[str, Any]] = [

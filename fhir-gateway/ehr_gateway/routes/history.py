@@ -41,7 +41,7 @@ def _answer(context: RequestContext, interaction: str, *place: str) -> Response:
     # What cannot be served is refused before anything is read.
     prefer = parse_preferences(context.request)
     pairs = parse_query(context.request)
-    wanted = history.asked(pairs, lenient=prefer.lenient)
+    wanted = history.parse_history_query(pairs, lenient=prefer.lenient)
     kind, identity = (*place, None, None)[:2]
     page = history.history(context.gateway.store, context.access, kind, identity, wanted)
     record_disclosure(context, audit_context, [version for version, _ in page.versions])

@@ -19,7 +19,7 @@ from ehr_gateway.http.responses import (
     write_response,
 )
 from ehr_gateway.interactions import create, delete, patch, read, update, vread
-from ehr_gateway.transaction.event_loop_writer import Job
+from ehr_gateway.transaction.event_loop_writer import WriteJob
 
 # More digits than any number of versions; what is longer cannot name one.
 _MOST_VERSION_DIGITS = 9

@@ -14,10 +14,10 @@ from ehr_fhir.errors import Conflict, Invalid, PreconditionFailed
 from ehr_gateway.transaction.integrity import find_ids
 from ehr_gateway.transaction.transaction import Transaction
 
-__all__ = ["match_for_update", "only_match"]
+__all__ = ["find_only_match", "find_update_target"]
 
 
-def only_match(writing: Transaction, kind: str, criteria: str) -> str | None:
+def find_only_match(writing: Transaction, kind: str, criteria: str) -> str | None:
     """Return the id of the one match, or nothing; refuse several."""
     ids = find_ids(writing, kind, criteria)
     if len(ids) > 1:
@@ -25,7 +25,7 @@ def only_match(writing: Transaction, kind: str, criteria: str) -> str | None:
     return ids[0] if ids else None
 
 
-def match_for_update(
+def find_update_target(
     writing: Transaction,
     kind: str,
     resource: Mapping[str, Any],
@@ -33,7 +33,7 @@ def match_for_update(
     if_match: int | None,
 ) -> str | None:
     """Return the id under which an update is written; nothing where a new id has to be made."""
-    found, named = only_match(writing, kind, criteria), resource.get("id")
+    found, named = find_only_match(writing, kind, criteria), resource.get("id")
     if found is not None:
         if named not in (None, found):
             text = "The `id` in the content is not that of the resource that meets the criteria."

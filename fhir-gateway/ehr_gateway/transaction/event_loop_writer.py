@@ -16,16 +16,16 @@ from typing import Any, TypeVar
 from ehr_gateway.database import Connection, SqliteDatabase
 from ehr_gateway.store.store import Store
 
-__all__ = ["EventLoopWriter", "Job", "run_write"]
+__all__ = ["EventLoopWriter", "WriteJob", "run_write"]
 
 T = TypeVar("T")
 # Writes on the connection it is given, and returns the answer.
-Job = Callable[[Connection], T]
-_Waiting = tuple[Job[Any], "asyncio.Future[Any]"]
-_MOST_AT_ONCE = 16
+WriteJob = Callable[[Connection], T]
+_Waiting = tuple[WriteJob[Any], "asyncio.Future[Any]"]
+_MAX_BATCH = 16
 
 
-def run_write(store: Store, job: Job[T]) -> T:
+def run_write(store: Store, job: WriteJob[T]) -> T:
     """Make one write on the caller's thread; return when it is on disk."""
     with store.write_transaction() as connection:
         return job(connection)
@@ -39,7 +39,7 @@ class EventLoopWriter:
         self._waiting: list[_Waiting] = []
         self._begun = False
 
-    async def write(self, job: Job[T]) -> T:
+    async def write(self, job: WriteJob[T]) -> T:
         """Return what the job returned when it is on disk; raise what it raised."""
         loop = asyncio.get_running_loop()
         done: asyncio.Future[T] = loop.create_future()
@@ -74,7 +74,7 @@ class EventLoopWriter:
 
     def _work(self, loop: asyncio.AbstractEventLoop, connection: Connection) -> None:
         """Make the writes that wait, each within a savepoint, and hand them to the disk."""
-        jobs, self._waiting = self._waiting[:_MOST_AT_ONCE], self._waiting[_MOST_AT_ONCE:]
+        jobs, self._waiting = self._waiting[:_MAX_BATCH], self._waiting[_MAX_BATCH:]
         kept: list[tuple[asyncio.Future[Any], Any]] = []
         try:
             for job, done in jobs:

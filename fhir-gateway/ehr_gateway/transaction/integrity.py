@@ -24,24 +24,31 @@ from ehr_fhir.search_parameters import use_added_parameters
 from ehr_gateway.access import Access
 from ehr_gateway.database import Connection
 from ehr_gateway.store.store import Store
-from ehr_gateway.transaction.prepared_resource import Prepared
+from ehr_gateway.transaction.prepared_resource import PreparedResource
 
 if TYPE_CHECKING:
     from ehr_gateway.transaction.transaction import Transaction
 
-__all__ = ["FindsNothing", "dangling", "find_ids", "found_ids", "malformed", "resolve_conditionals"]
+__all__ = [
+    "UnmatchedReference",
+    "find_dangling_references",
+    "find_ids",
+    "find_ids_on",
+    "reference_fault",
+    "resolve_conditional_references",
+]
 
-_MOST_ISSUES = 20
-_BATCH = 100
+_MAX_ISSUES = 20
+_TARGETS_PER_STATEMENT = 100
 # A chain and the like: a parameter that looks at other types.
-_ACROSS = re.compile(r".*\.|_has|_filter|_list|.*:(?:not-)?in$")
+_READS_OTHER_TYPES = re.compile(r".*\.|_has|_filter|_list|.*:(?:not-)?in$")
 
 
-class FindsNothing(Unprocessable):
+class UnmatchedReference(Unprocessable):
     """A reference by search finds nothing, or nothing yet."""
 
 
-def resolve_conditionals(
+def resolve_conditional_references(
     transaction: Transaction, resource: dict[str, Any], place: str = ""
 ) -> None:
     """Replace references by search, such as `Practitioner?identifier=s|v`, in place."""
@@ -49,16 +56,16 @@ def resolve_conditionals(
     for expression, reference in list_references(resource, place):
         if reference not in found and (split := split_conditional_reference(reference)):
             kind, criteria = split
-            ids = transaction.found[kind].get(criteria)
+            ids = transaction.criteria_ids[kind].get(criteria)
             if ids is None:
                 ids = find_ids(transaction, kind, criteria)
                 # What other types have to do with it, another write may have changed.
-                if not any(_ACROSS.match(name) for name, _ in parse_query_pairs(criteria)):
-                    transaction.found[kind][criteria] = ids
+                if not any(_READS_OTHER_TYPES.match(name) for name, _ in parse_query_pairs(criteria)):
+                    transaction.criteria_ids[kind][criteria] = ids
             if len(ids) != 1:
                 how = "nothing" if not ids else "more than one resource"
                 text = f"{expression} is a search that finds {how}."
-                kept = Unprocessable if ids else FindsNothing
+                kept = Unprocessable if ids else UnmatchedReference
                 raise kept(text, expression=expression, issue_code="not-found")
             found[reference] = f"{kind}/{ids[0]}"
     if found:
@@ -67,10 +74,12 @@ def resolve_conditionals(
 
 def find_ids(transaction: Transaction, kind: str, criteria: str) -> list[str]:
     """Return up to two ids of resources that the requester can find by some criteria."""
-    return found_ids(transaction.store, transaction.connection, transaction.access, kind, criteria)
+    return find_ids_on(
+        transaction.store, transaction.connection, transaction.access, kind, criteria
+    )
 
 
-def found_ids(
+def find_ids_on(
     store: Store, connection: Connection, access: Access, kind: str, criteria: str
 ) -> list[str]:
     """Find ids as a connection sees the store, inside a transaction or before it."""
@@ -87,7 +96,7 @@ def found_ids(
     return matching_ids(store, connection, access, kind, pairs, most=2)
 
 
-def malformed(reference: str, contained: frozenset[str]) -> str | None:
+def reference_fault(reference: str, contained: frozenset[str]) -> str | None:
     """Say what is wrong with a reference in itself, whatever the store holds.
 
     >>> malformed("#a", frozenset({"a"})), malformed("http://elsewhere/Patient/1", frozenset())
@@ -107,43 +116,47 @@ def malformed(reference: str, contained: frozenset[str]) -> str | None:
     return "is not a reference of the form Type/id"
 
 
-def dangling(connection: Connection, access: Access, prepared: Sequence[Prepared]) -> list[Issue]:
+def find_dangling_references(
+    connection: Connection, access: Access, prepared: Sequence[PreparedResource]
+) -> list[Issue]:
     """Return an issue for each reference that names nothing the requester can refer to."""
     issues = []
     places: dict[tuple[str, str], str] = {}
     for one in prepared:
         for expression, reference in one.references:
-            if fault := malformed(reference, one.contained):
+            if fault := reference_fault(reference, one.contained):
                 issues.append(Issue(f"{expression} {fault}.", expression, "not-found"))
             elif found := local_target(reference):
                 places.setdefault((found.type, found.id), expression)
-    present = set(_present(connection, access, places))
+    present = set(_existing_targets(connection, access, places))
     for identity, expression in places.items():
         if identity not in present:
             text = f"{expression} refers to a {identity[0]} that does not exist."
             issues.append(Issue(text, expression, "not-found"))
-    return issues[:_MOST_ISSUES]
+    return issues[:_MAX_ISSUES]
 
 
-def _present(
+def _existing_targets(
     connection: Connection, access: Access, targets: Iterable[tuple[str, str]]
 ) -> Iterator[tuple[str, str]]:
     # Two statements, since the predicate bears no OR around it (SQLite's parser counts levels).
     visible = access.read
     known = list(targets)
-    yield from _among(connection, "TRUE", {}, [one for one in known if one[0] == "Patient"])
+    yield from _select_targets(
+        connection, "TRUE", {}, [one for one in known if one[0] == "Patient"]
+    )
     others = [one for one in known if one[0] != "Patient"]
-    yield from _among(connection, visible.sql, visible.params, others)
+    yield from _select_targets(connection, visible.sql, visible.params, others)
 
 
-def _among(
+def _select_targets(
     connection: Connection,
     condition: str,
     bound: Mapping[str, object],
     targets: Sequence[tuple[str, str]],
 ) -> Iterator[tuple[str, str]]:
     remaining = iter(targets)
-    while batch := list(islice(remaining, _BATCH)):
+    while batch := list(islice(remaining, _TARGETS_PER_STATEMENT)):
         params: dict[str, object] = dict(bound)
         pairs = []
         for number, (kind, identity) in enumerate(batch):

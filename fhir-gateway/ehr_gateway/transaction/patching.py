@@ -18,40 +18,40 @@ from ehr_fhir.references import Replacements, replace_references
 from ehr_gateway.access import Access
 from ehr_gateway.store.store import Store, Version
 from ehr_gateway.store.visible import read_on
-from ehr_gateway.transaction.prepared_resource import Draft, drafted
+from ehr_gateway.transaction.prepared_resource import Draft, validate_draft
 
-__all__ = ["Patched", "patched", "patched_ahead"]
+__all__ = ["PatchedDraft", "apply_patch", "apply_patch_to_current"]
 
-_NOTHING: Mapping[str, str] = MappingProxyType({})
+_NO_REPLACEMENTS: Mapping[str, str] = MappingProxyType({})
 
 
 @dataclass(frozen=True)
-class Patched:
+class PatchedDraft:
     """The next version as a draft, and the key of the version that it was made from."""
 
     base: int
     draft: Draft
 
 
-def patched(
-    current: Version, patch: Patch, access: Access, replacements: Replacements = _NOTHING
-) -> Patched:
+def apply_patch(
+    current: Version, patch: Patch, access: Access, replacements: Replacements = _NO_REPLACEMENTS
+) -> PatchedDraft:
     """Return what a patch makes of a version; it must be valid."""
     now = datetime.fromtimestamp(access.now_ms / 1000, UTC)
     resource = patch.apply(parse(current.body), now)
     replace_references(resource, replacements)
-    return Patched(current.pk, drafted(resource, current.id, access, current.type))
+    return PatchedDraft(current.pk, validate_draft(resource, current.id, access, current.type))
 
 
-def patched_ahead(
+def apply_patch_to_current(
     store: Store,
     access: Access,
     resource_type: str,
     identity: str,
     patch: Patch,
     if_match: int | None = None,
-    replacements: Replacements = _NOTHING,
-) -> Patched | None:
+    replacements: Replacements = _NO_REPLACEMENTS,
+) -> PatchedDraft | None:
     """Patch the current version without the lock; nothing where there is none to be patched.
 
     Why there is none is said inside the transaction, which sees the store as the write does.
@@ -63,4 +63,4 @@ def patched_ahead(
         return None
     if if_match not in (None, current.version):
         return None
-    return patched(current, patch, access, replacements)
+    return apply_patch(current, patch, access, replacements)

@@ -21,13 +21,20 @@ from ehr_fhir.validation.validate import validate
 from ehr_gateway.access import Access
 from ehr_privacy.consent import Record, RuleRow, record_facts, rule_rows
 
-__all__ = ["Draft", "Prepared", "body_of", "drafted", "named_author", "prepare"]
+__all__ = [
+    "Draft",
+    "PreparedResource",
+    "join_body",
+    "prepare_resource",
+    "source_author",
+    "validate_draft",
+]
 
-_AUTHOR = "https://ehr-commons.hk/organization/"
+_AUTHOR_BASE = "https://ehr-commons.hk/organization/"
 
 
 @dataclass(frozen=True)
-class Prepared:
+class PreparedResource:
     """All that one version puts into the store, but its number and its time."""
 
     record: Record
@@ -41,7 +48,7 @@ class Prepared:
 
     def body(self, version: int, last_updated_ms: int) -> bytes:
         """Return the bytes that are stored and served."""
-        return body_of(self.record, self.meta, self.content, version, last_updated_ms)
+        return join_body(self.record, self.meta, self.content, version, last_updated_ms)
 
 
 @dataclass(frozen=True)
@@ -68,11 +75,11 @@ class Draft:
         return str(self.resource["id"])
 
     @cached_property
-    def prepared(self) -> Prepared:
+    def prepared(self) -> PreparedResource:
         """Return everything the store keeps of the resource as it stands now."""
-        return _worked_out(self.resource, self.author, self.place, self.references)
+        return _prepare(self.resource, self.author, self.place, self.references)
 
-    def under(self, identity: str) -> Draft:
+    def with_id(self, identity: str) -> Draft:
         """Return the same resource under another id.
 
         >>> Draft({"resourceType": "Basic", "id": "a"}, None, waits=False).under("b").id
@@ -82,14 +89,14 @@ class Draft:
             return self
         return replace(self, resource={**self.resource, "id": identity})
 
-    def ready(self, author: str | None) -> Prepared:
+    def ready(self, author: str | None) -> PreparedResource:
         """Return what the store keeps, for the author whose record it is."""
         if author == self.author:
             return self.prepared
         return replace(self.prepared, record=replace(self.prepared.record, author=author))
 
 
-def drafted(
+def validate_draft(
     resource: dict[str, Any],
     identity: str,
     access: Access,
@@ -119,7 +126,7 @@ def drafted(
     return draft
 
 
-def body_of(
+def join_body(
     record: Record, meta: bytes, content: bytes, version: int, last_updated_ms: int
 ) -> bytes:
     """Join the parts of a body around its version and time."""
@@ -130,7 +137,7 @@ def body_of(
     return b"".join((head.encode(), meta, content))
 
 
-def named_author(resource: Mapping[str, Any]) -> str | None:
+def source_author(resource: Mapping[str, Any]) -> str | None:
     """Return the organisation that `meta.source` names as the author, if it does.
 
     >>> named_author({"meta": {"source": "https://ehr-commons.hk/organization/st-gabriel"}})
@@ -138,23 +145,23 @@ def named_author(resource: Mapping[str, Any]) -> str | None:
     """
     meta = resource.get("meta")
     source = meta.get("source") if isinstance(meta, Mapping) else None
-    if isinstance(source, str) and source.startswith(_AUTHOR):
-        return source.removeprefix(_AUTHOR)
+    if isinstance(source, str) and source.startswith(_AUTHOR_BASE):
+        return source.removeprefix(_AUTHOR_BASE)
     return None
 
 
-def prepare(resource: Mapping[str, Any], author: str | None) -> Prepared:
+def prepare_resource(resource: Mapping[str, Any], author: str | None) -> PreparedResource:
     """Validate a resource that has its id, and work out everything the store keeps of it."""
     validate(resource)
-    return _worked_out(resource, author)
+    return _prepare(resource, author)
 
 
-def _worked_out(
+def _prepare(
     resource: Mapping[str, Any],
     author: str | None,
     place: str = "",
     found: tuple[tuple[str, str], ...] | None = None,
-) -> Prepared:
+) -> PreparedResource:
     meta = {
         key: value
         for key, value in resource.get("meta", {}).items()
@@ -163,29 +170,29 @@ def _worked_out(
     content = {
         key: value for key, value in resource.items() if key not in ("resourceType", "id", "meta")
     }
-    return Prepared(
+    return PreparedResource(
         record=record_facts(resource, author),
-        meta=_tail(meta),
-        content=_tail(content),
+        meta=_serialize_tail(meta),
+        content=_serialize_tail(content),
         rows=tuple(extract_rows({**resource, "meta": meta})),
         words=extract_full_text(resource),
         rules=tuple(rule_rows(resource)),
         references=tuple(list_references(resource, place)) if found is None else found,
-        contained=frozenset(_held(resource)),
+        contained=frozenset(_contained_names(resource)),
     )
 
 
-def _held(resource: Mapping[str, Any]) -> Iterator[str]:
+def _contained_names(resource: Mapping[str, Any]) -> Iterator[str]:
     """Yield what a resource's references may name inside it; a Bundle kept as data holds more."""
     for inner in resource.get("contained", ()):
         yield inner.get("id", "")
     for entry in resource.get("entry", ()) if resource["resourceType"] == "Bundle" else ():
         yield entry.get("fullUrl", "")
         if inner := entry.get("resource"):
-            yield from _held(inner)
+            yield from _contained_names(inner)
 
 
-def _tail(part: Mapping[str, Any]) -> bytes:
+def _serialize_tail(part: Mapping[str, Any]) -> bytes:
     """Serialize an object so that it continues one already begun.
 
     >>> _tail({"status": "final"}), _tail({})

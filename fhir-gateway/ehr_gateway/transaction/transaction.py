@@ -37,9 +37,12 @@ from ehr_gateway.store.version_rows import (
     replace_rules,
 )  # fmt: skip
 from ehr_gateway.store.visible import read_on
-from ehr_gateway.transaction.integrity import dangling, resolve_conditionals
-from ehr_gateway.transaction.patching import Patched, patched
-from ehr_gateway.transaction.prepared_resource import Draft, Prepared, named_author
+from ehr_gateway.transaction.integrity import (
+    find_dangling_references,
+    resolve_conditional_references,
+)
+from ehr_gateway.transaction.patching import PatchedDraft, apply_patch
+from ehr_gateway.transaction.prepared_resource import Draft, PreparedResource, source_author
 from ehr_privacy.consent import (
     Predicate,
     Record,
@@ -49,10 +52,10 @@ from ehr_privacy.consent import (
     record_facts,
 )  # fmt: skip
 
-__all__ = ["Transaction", "WriteResult", "transaction", "transaction_on"]
+__all__ = ["Transaction", "WriteResult", "open_transaction", "transaction_on"]
 
 WriteInteraction = Literal["create", "update", "delete"]
-_NOTHING: Mapping[str, str] = MappingProxyType({})
+_NO_REPLACEMENTS: Mapping[str, str] = MappingProxyType({})
 
 
 @dataclass(frozen=True)
@@ -64,7 +67,7 @@ class WriteResult:
 
 
 @contextmanager
-def transaction(
+def open_transaction(
     store: Store, access: Access, audit: AuditHook | None = None
 ) -> Iterator[Transaction]:
     """Open a transaction of one request."""
@@ -82,7 +85,7 @@ def transaction_on(
     """Write for one request on the writer's connection, lent already."""
     open_transaction = Transaction(store, connection, access)
     yield open_transaction
-    open_transaction.finish()
+    open_transaction.run_deferred_checks()
     if audit is not None:
         audit(connection, open_transaction.versions)
 
@@ -95,10 +98,10 @@ class Transaction:
         self.access = access
         self.versions: list[Version] = []
         # What conditional references found: a Bundle repeats the same few again and again.
-        self.found: dict[str, dict[str, list[str]]] = defaultdict(dict)
+        self.criteria_ids: dict[str, dict[str, list[str]]] = defaultdict(dict)
         self._connection = connection
-        self._pending: list[tuple[WriteInteraction, Record, Prepared | None]] = []
-        self._unindexed: list[tuple[Version, Prepared]] = []
+        self._deferred_checks: list[tuple[WriteInteraction, Record, PreparedResource | None]] = []
+        self._unindexed: list[tuple[Version, PreparedResource]] = []
         row = connection.execute("SELECT last_updated FROM resource ORDER BY pk DESC LIMIT 1")
         latest = row.fetchone()
         # Time never runs backwards in the feed, whatever the clock does.
@@ -107,12 +110,12 @@ class Transaction:
     @property
     def connection(self) -> Connection:
         """Return the writer's connection, on which a search finds all that is written by now."""
-        self._index()
+        self._flush_index()
         return self._connection
 
     def create(self, draft: Draft) -> Version:
         """Store a new resource."""
-        return self._put(draft, None, "POST")
+        return self._store_version(draft, None, "POST")
 
     def update(
         self, draft: Draft, if_match: int | None = None, *, only_new: bool = False
@@ -125,21 +128,21 @@ class Transaction:
         current = self._current(draft.type, draft.id)
         if current is None:
             return self._create_named(draft, if_match)
-        _check_version(current, if_match)
+        _check_if_match(current, if_match)
         if only_new and not current.deleted:
             raise PreconditionFailed("If-None-Match says to make it only, but it is there.")
-        return WriteResult(self._put(draft, current, "PUT"), created=False)
+        return WriteResult(self._store_version(draft, current, "PUT"), created=False)
 
     def delete(self, kind: str, identity: str, if_match: int | None = None) -> Version:
         """Mark a resource as deleted; deleting twice is no error."""
         current = self._current(kind, identity)
         if current is None:
             raise NotFound(f"There is no {kind} with this id.")
-        _check_version(current, if_match)
+        _check_if_match(current, if_match)
         if current.deleted:
             return current
-        record = self._check_current("delete", current)
-        self._pending.append(("delete", record, None))
+        record = self._check_stored_version("delete", current)
+        self._deferred_checks.append(("delete", record, None))
         remove_index(self.connection, current)
         return self._insert(record, b"", current, "DELETE")
 
@@ -149,8 +152,8 @@ class Transaction:
         identity: str,
         patch: Patch,
         if_match: int | None = None,
-        replacements: Replacements = _NOTHING,
-        ahead: Patched | None = None,
+        replacements: Replacements = _NO_REPLACEMENTS,
+        ahead: PatchedDraft | None = None,
     ) -> WriteResult:
         """Store what a patch makes of the current version, which the requester must see.
 
@@ -158,23 +161,23 @@ class Transaction:
         what it made of the version that was current before the lock was taken.
         """
         current = read_on(self._connection, self.access, kind, identity)
-        _check_version(current, if_match)
+        _check_if_match(current, if_match)
         if ahead is None or ahead.base != current.pk:
             # Another write came between. Done here, so that nobody has to try again and again.
-            ahead = patched(current, patch, self.access, replacements)
-        return WriteResult(self._put(ahead.draft, current, "PATCH"), created=False)
+            ahead = apply_patch(current, patch, self.access, replacements)
+        return WriteResult(self._store_version(ahead.draft, current, "PATCH"), created=False)
 
     def holds(self, kind: str, identity: str) -> bool:
         """Say whether a resource is there that the requester may see."""
         current = self._current(kind, identity)
         return current is not None and not current.deleted
 
-    def finish(self) -> None:
+    def run_deferred_checks(self) -> None:
         """Judge what can be judged only at the end: the right to deposit, and the references."""
-        self._index()
-        patients = {one for _, record, _ in self._pending for one in record.patients}
-        joined = {patient: self._joined(patient) for patient in patients}
-        for interaction, record, _ in self._pending:
+        self._flush_index()
+        patients = {one for _, record, _ in self._deferred_checks for one in record.patients}
+        joined = {patient: self._takes_deposits(patient) for patient in patients}
+        for interaction, record, _ in self._deferred_checks:
             deposit = all(joined[patient] for patient in record.patients)
             self._check_right(interaction, record, joined=deposit, manages=True)
         for version in self.versions:
@@ -182,36 +185,36 @@ class Transaction:
                 search_registry.apply_search_parameter(
                     self.connection, version.id, version.body, deleted=version.deleted
                 )
-        prepared = [one for *_, one in self._pending if one is not None]
-        if issues := dangling(self.connection, self.access, prepared):
+        prepared = [one for *_, one in self._deferred_checks if one is not None]
+        if issues := find_dangling_references(self.connection, self.access, prepared):
             raise Unprocessable(issues[0].diagnostics, issues=issues)
-        self._pending.clear()
+        self._deferred_checks.clear()
 
-    def _put(self, draft: Draft, current: Version | None, method: str) -> Version:
+    def _store_version(self, draft: Draft, current: Version | None, method: str) -> Version:
         if draft.waits:
-            resolve_conditionals(self, draft.resource, draft.place)
+            resolve_conditional_references(self, draft.resource, draft.place)
         # A record stays its first author's: else a needless update would make it the updater's
         # own, which no patient could close to him again.
         prepared = draft.ready(current.author if current else self.access.author)
-        if named_author(draft.resource) not in (None, prepared.record.author):
+        if source_author(draft.resource) not in (None, prepared.record.author):
             text = "`meta.source` names an organisation that is not the author of this record."
             raise Unprocessable(text, expression=f"{prepared.record.type}.meta.source")
         interaction: WriteInteraction = "update" if current else "create"
         holds = any(rule.table == "consent_hold" for rule in prepared.rules)
-        self._check_named(interaction, prepared.record, holds=holds)
-        self._pending.append((interaction, prepared.record, prepared))
+        self._check_right_except_enrolment(interaction, prepared.record, holds=holds)
+        self._deferred_checks.append((interaction, prepared.record, prepared))
         if current is not None and not current.deleted:
-            self._check_current("update", current)
+            self._check_stored_version("update", current)
             remove_index(self.connection, current)
         number = current.version + 1 if current else 1
         version = self._insert(prepared.record, prepared.body(number, self.now_ms), current, method)
         self._unindexed.append((version, prepared))
-        if len(self._unindexed) >= _MOST_UNINDEXED:
-            self._index()
+        if len(self._unindexed) >= _INDEX_BATCH:
+            self._flush_index()
         replace_rules(self._connection, prepared.record, prepared.rules, known=current is not None)
         return version
 
-    def _index(self) -> None:
+    def _flush_index(self) -> None:
         """Make what is written be found: of many at once, since neighbours share a page."""
         if not self._unindexed:
             return
@@ -238,20 +241,20 @@ class Transaction:
         if method == "DELETE":
             replace_rules(self._connection, record, (), known=True)
         self.versions.append(version)
-        self.found.pop(record.type, None)
+        self.criteria_ids.pop(record.type, None)
         return version
 
     def _create_named(self, draft: Draft, if_match: int | None) -> WriteResult:
         record = record_facts(draft.resource, None)
         named = self.access.requester.role == "system" or record.directory
         if named:
-            self._check_named("create", record)
+            self._check_right_except_enrolment("create", record)
         if if_match is not None or not named or self._exists(draft.type, draft.id):
             raise NotFound(f"There is no {draft.type} with this id.")
-        return WriteResult(self._put(draft, None, "PUT"), created=True)
+        return WriteResult(self._store_version(draft, None, "PUT"), created=True)
 
     def _current(self, kind: str, identity: str) -> Version | None:
-        visible = _EVERYTHING if self._platform else self.access.read
+        visible = _NO_CONDITION if self._is_platform_service else self.access.read
         row = self._connection.execute(
             "SELECT r.* FROM resource r WHERE r.type = :type AND r.id = :id AND r.current = 1"  # noqa: S608
             f" AND ({visible.sql})",
@@ -260,7 +263,7 @@ class Transaction:
         return Version.from_row(row) if row else None
 
     @property
-    def _platform(self) -> bool:
+    def _is_platform_service(self) -> bool:
         # Its services keep records that they may not read, such as consents.
         requester = self.access.requester
         return requester.role == "system" and requester.organization == load_roles().platform
@@ -271,14 +274,14 @@ class Transaction:
         )
         return row.fetchone() is not None
 
-    def _check_current(self, interaction: WriteInteraction, current: Version) -> Record:
+    def _check_stored_version(self, interaction: WriteInteraction, current: Version) -> Record:
         """Judge a change by what stands there now, too: it may be about somebody else."""
         # What is stored was parsed strictly before; the facts hang on no number's digits.
         record = record_facts(orjson.loads(current.body), current.author)
-        self._check_named(interaction, record, holds=self._holds_back(record))
+        self._check_right_except_enrolment(interaction, record, holds=self._is_hold(record))
         return record
 
-    def _check_named(
+    def _check_right_except_enrolment(
         self, interaction: WriteInteraction, record: Record, *, holds: bool = False
     ) -> None:
         """Judge all of the right to write but joining, which the transaction itself may bring."""
@@ -286,7 +289,7 @@ class Transaction:
             interaction,
             record,
             joined=True,
-            manages=all(self._manages(patient) for patient in record.patients),
+            manages=all(self._manages_account(patient) for patient in record.patients),
             holds=holds,
         )
 
@@ -306,12 +309,12 @@ class Transaction:
         if not decision.permit:
             raise Forbidden(_REFUSALS.get(decision.reason, _REFUSALS["role"]))
 
-    def _joined(self, patient: str) -> bool:
+    def _takes_deposits(self, patient: str) -> bool:
         requester = self.access.requester
         joined = deposit_predicate(requester.organization, self.access.now_ms)
-        return self._holds(joined.sql, {"patient": patient, **joined.params})
+        return self._is_true(joined.sql, {"patient": patient, **joined.params})
 
-    def _manages(self, patient: str) -> bool:
+    def _manages_account(self, patient: str) -> bool:
         if self.access.requester.role != "carer":
             return False
         condition = (
@@ -319,18 +322,18 @@ class Transaction:
             " AND can_manage = 1 AND since <= :now AND (until IS NULL OR :now < until))"
         )
         person, now = self.access.requester.person, self.access.now_ms
-        return self._holds(condition, {"patient": patient, "person": person, "now": now})
+        return self._is_true(condition, {"patient": patient, "person": person, "now": now})
 
-    def _holds_back(self, record: Record) -> bool:
+    def _is_hold(self, record: Record) -> bool:
         condition = "EXISTS (SELECT 1 FROM consent_hold WHERE consent = :id)"
-        return record.type == "Consent" and self._holds(condition, {"id": record.id})
+        return record.type == "Consent" and self._is_true(condition, {"id": record.id})
 
-    def _holds(self, condition: str, params: Mapping[str, object]) -> bool:
+    def _is_true(self, condition: str, params: Mapping[str, object]) -> bool:
         return bool(self._connection.execute(f"SELECT {condition}", params).fetchone()[0])
 
 
-_EVERYTHING = Predicate("TRUE", {})
-_MOST_UNINDEXED = 100
+_NO_CONDITION = Predicate("TRUE", {})
+_INDEX_BATCH = 100
 _REFUSALS = {
     "scope": "The token's scopes do not cover this interaction on this type.",
     "role": "The requester's role may not write this kind of record.",
@@ -341,7 +344,7 @@ _REFUSALS = {
 }
 
 
-def _check_version(current: Version, if_match: int | None) -> None:
+def _check_if_match(current: Version, if_match: int | None) -> None:
     if if_match is not None and if_match != current.version:
         raise PreconditionFailed(
             "If-Match names another version than the current one. Read it again, then write."

@@ -16,8 +16,12 @@ from ehr_fhir.index.full_text import FullText
 from ehr_fhir.json_text import LARGEST
 from ehr_fhir.references import local_target, replace_references, split_conditional_reference
 from ehr_gateway.store.version_rows import IndexValues, group_by_table
-from ehr_gateway.transaction.integrity import malformed
-from ehr_gateway.transaction.prepared_resource import Prepared, named_author, prepare
+from ehr_gateway.transaction.integrity import reference_fault
+from ehr_gateway.transaction.prepared_resource import (
+    PreparedResource,
+    prepare_resource,
+    source_author,
+)
 from ehr_inbound.bulk_files.files import LoadReject, Unit
 from ehr_inbound.bulk_files.items import Item, items
 from ehr_inbound.bulk_files.resolve_references import Meanings
@@ -116,28 +120,28 @@ def ready_of(spool: Path) -> list[Ready]:
     return ready
 
 
-def _prepared(item: Item, known: Meanings, organization: str) -> Prepared:
+def _prepared(item: Item, known: Meanings, organization: str) -> PreparedResource:
     resource = {**item.resource, "id": item.id}
     names: Mapping[str, str] = ChainMap(known.existing, item.names or {}, known.searches)
     replace_references(resource, names)
-    prepared = prepare(resource, named_author(resource) or organization)
+    prepared = prepare_resource(resource, source_author(resource) or organization)
     if len(prepared.content) > LARGEST:
         raise Unprocessable(f"The resource is larger than {LARGEST // 1024 // 1024} MiB.")
     for expression, reference in prepared.references:
         if split_conditional_reference(reference):
             raise Unprocessable(f"{expression} is a search that finds nothing, or more than one.")
-        if fault := malformed(reference, prepared.contained):
+        if fault := reference_fault(reference, prepared.contained):
             raise Unprocessable(f"{expression} {fault}.")
     return prepared
 
 
-def _judged(item: Item, prepared: Prepared) -> Judged:
+def _load_candidate(item: Item, prepared: PreparedResource) -> LoadCandidate:
     found = (local_target(reference) for _, reference in prepared.references)
     targets = frozenset((one.type, one.id) for one in found if one)
     return Judged(item.line, prepared.record.type, item.id, targets)
 
 
-def _ready(prepared: Prepared, parameters: Mapping[tuple[str, str], int]) -> Ready:
+def _ready(prepared: PreparedResource, parameters: Mapping[tuple[str, str], int]) -> Ready:
     digest = hashlib.blake2b(digest_size=16)
     for part in (str(prepared.record.author).encode(), prepared.meta, prepared.content):
         digest.update(part)

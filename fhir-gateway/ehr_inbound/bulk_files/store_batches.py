@@ -15,7 +15,7 @@ from ehr_gateway.store.version_rows import (
     remove_index,
     replace_rules,
 )
-from ehr_gateway.transaction.prepared_resource import body_of
+from ehr_gateway.transaction.prepared_resource import join_body
 from ehr_inbound.bulk_files.prepare_worker import Ready
 
 __all__ = ["put"]
@@ -57,7 +57,7 @@ def _put_batch(store: Store, connection: Connection, batch: list[Ready], now_ms:
         words.append((pk, one.record.type, one.words))
         if registry.indexed:
             kind = one.record.type
-            body = body_of(one.record, one.meta, one.content, 1, now_ms)
+            body = join_body(one.record, one.meta, one.content, 1, now_ms)
             written.append((pk, group_by_table(registry.ids, kind, registry.rows(kind, body))))
     insert_index(connection, written)
     full_text.insert_words(connection, words)
@@ -78,7 +78,7 @@ def _put_one(
     version = insert_version(
         connection,
         record,
-        body_of(record, one.meta, one.content, number, now_ms),
+        join_body(record, one.meta, one.content, number, now_ms),
         version=number,
         last_updated_ms=now_ms,
         method="PUT" if current else "POST",

@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 
 from ehr_gateway.search.page import search
 from ehr_gateway.store.store import Store
-from ehr_gateway.transaction.prepared_resource import drafted
-from ehr_gateway.transaction.transaction import transaction
+from ehr_gateway.transaction.prepared_resource import validate_draft
+from ehr_gateway.transaction.transaction import open_transaction
 from tests.lib.reference_search import ReferenceSearch
 from tests.lib.store import NOW, platform, store
 
@@ -260,9 +260,9 @@ def fill(store: Store, resources: list[dict[str, Any]]) -> None:
     with store.write_transaction() as connection:
         for table in (*tables, "record_patient", "record_label", "resource"):
             connection.execute(f"DELETE FROM {table}")
-    with transaction(store, platform()) as writing:
+    with open_transaction(store, platform()) as writing:
         for one in resources:
-            writing.create(drafted(one, one["id"], platform(), one["resourceType"]))
+            writing.create(validate_draft(one, one["id"], platform(), one["resourceType"]))
 
 
 def answered(store: Store, kind: str, pairs: list[tuple[str, str]]) -> list[str]:

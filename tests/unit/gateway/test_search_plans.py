@@ -13,8 +13,8 @@ from ehr_gateway.access import Access
 from ehr_gateway.database import Connection, Cursor
 from ehr_gateway.search.page import search_in
 from ehr_gateway.store.store import Store
-from ehr_gateway.transaction.prepared_resource import drafted
-from ehr_gateway.transaction.transaction import transaction
+from ehr_gateway.transaction.prepared_resource import validate_draft
+from ehr_gateway.transaction.transaction import open_transaction
 from ehr_privacy.consent import Requester, parse_scopes
 from tests.lib.store import NOW, doctor, platform
 
@@ -61,9 +61,9 @@ def filled() -> Iterator[Store]:
             }
             for number in range(MANY)
         ]
-        with transaction(opened, platform()) as writing:
+        with open_transaction(opened, platform()) as writing:
             for body in patients + observations:
-                writing.create(drafted(body, body["id"], platform(), body["resourceType"]))
+                writing.create(validate_draft(body, body["id"], platform(), body["resourceType"]))
         yield opened
         opened.close()
 

@@ -12,8 +12,8 @@ import pytest
 from ehr_gateway.database import Connection, Cursor
 from ehr_gateway.search.page import search_in
 from ehr_gateway.store.store import Store
-from ehr_gateway.transaction.prepared_resource import drafted
-from ehr_gateway.transaction.transaction import transaction
+from ehr_gateway.transaction.prepared_resource import validate_draft
+from ehr_gateway.transaction.transaction import open_transaction
 from tests.lib.postgresql import Cluster
 from tests.lib.store import actor, consent, doctor, put
 
@@ -50,11 +50,11 @@ def filled(postgresql: Cluster, request: pytest.FixtureRequest) -> Iterator[Stor
             put(opened, {**consent(patient, "joining"), "id": f"joining-{patient}"})
             sharing = consent(patient, "sharing", type="permit", actor=[actor("st-gabriel")])
             put(opened, {**sharing, "id": f"sharing-{patient}"})
-        with transaction(opened, author) as writing:
+        with open_transaction(opened, author) as writing:
             for patient in ("p0", "p1"):
                 body = {"resourceType": "Encounter", "status": "finished", "class": {"code": "AMB"}}
                 body["subject"] = {"reference": f"Patient/{patient}"}
-                writing.create(drafted(body, f"e-{patient}", author, "Encounter"))
+                writing.create(validate_draft(body, f"e-{patient}", author, "Encounter"))
             for number in range(MANY):
                 body = {
                     "resourceType": "Observation",
@@ -64,7 +64,7 @@ def filled(postgresql: Cluster, request: pytest.FixtureRequest) -> Iterator[Stor
                     "encounter": {"reference": f"Encounter/e-p{number % 2}"},
                     "effectiveDateTime": f"20{number % 20:02d}-01-01",
                 }
-                writing.create(drafted(body, f"o{number}", author, "Observation"))
+                writing.create(validate_draft(body, f"o{number}", author, "Observation"))
         if request.param == "analyzed":
             with opened.write_transaction() as connection:
                 connection.execute("ANALYZE")

@@ -22,14 +22,14 @@ from ehr_fhir.errors import (
 from ehr_gateway.database import Connection
 from ehr_gateway.interactions.create import create, create_if_none
 from ehr_gateway.interactions.delete import delete
-from ehr_gateway.interactions.history import Asked, history
+from ehr_gateway.interactions.history import HistoryQuery, history
 from ehr_gateway.interactions.read import read
 from ehr_gateway.interactions.update import update
 from ehr_gateway.interactions.vread import vread
 from ehr_gateway.store.store import Store, Version
 from ehr_gateway.transaction.integrity import find_ids
-from ehr_gateway.transaction.prepared_resource import drafted
-from ehr_gateway.transaction.transaction import transaction
+from ehr_gateway.transaction.prepared_resource import validate_draft
+from ehr_gateway.transaction.transaction import open_transaction
 from tests.lib.store import (
     NOW,
     actor,
@@ -104,9 +104,11 @@ def test_the_index_holds_the_current_version_alone(store: Store) -> None:
 
 
 def test_a_transaction_searches_what_it_has_written(store: Store) -> None:
-    draft = drafted({"resourceType": "Patient", "name": [{"family": "Chan"}]}, "a", platform())
+    draft = validate_draft(
+        {"resourceType": "Patient", "name": [{"family": "Chan"}]}, "a", platform()
+    )
 
-    with transaction(store, platform()) as writing:
+    with open_transaction(store, platform()) as writing:
         writing.create(draft)
         between = find_ids(writing, "Patient", "family=Chan")
         writing.delete("Patient", "a")
@@ -192,8 +194,8 @@ def test_history_is_newest_first_and_paged(store: Store) -> None:
         put(store, {"resourceType": "Patient", "id": first.id})
     delete(store, platform(), "Patient", first.id)
 
-    page = history(store, platform(), "Patient", first.id, Asked(count=2))
-    rest = history(store, platform(), "Patient", first.id, Asked(cursor=page.next_cursor))
+    page = history(store, platform(), "Patient", first.id, HistoryQuery(count=2))
+    rest = history(store, platform(), "Patient", first.id, HistoryQuery(cursor=page.next_cursor))
 
     assert page.total == 5
     assert [(one.version, method) for one, method in page.versions] == [(5, "DELETE"), (4, "PUT")]

@@ -16,15 +16,15 @@ from ehr_gateway.interactions.bundle.conditions import check_criteria, existing,
 from ehr_gateway.interactions.bundle.drafts import in_writing_order, made_ready, names_of, settle
 from ehr_gateway.interactions.bundle.entries import MOST_ENTRIES, READS, Entry, entries_of, placed
 from ehr_gateway.interactions.bundle.reads import Target, is_same
-from ehr_gateway.interactions.history import HistoryPage, asked, history_in
-from ehr_gateway.interactions.vread import vread_in
+from ehr_gateway.interactions.history import HistoryPage, history_on, parse_history_query
+from ehr_gateway.interactions.vread import vread_on
 from ehr_gateway.search.across_types import search_types_in
 from ehr_gateway.search.page import SearchPage, search_in
 from ehr_gateway.search.statements import Terms
 from ehr_gateway.store.store import AuditHook, Store, Version
 from ehr_gateway.store.visible import read_on
-from ehr_gateway.transaction.integrity import FindsNothing
-from ehr_gateway.transaction.transaction import Transaction, transaction
+from ehr_gateway.transaction.integrity import UnmatchedReference
+from ehr_gateway.transaction.transaction import Transaction, open_transaction
 
 __all__ = ["BundleResult", "EntryResult", "Manner", "bundle"]
 
@@ -125,7 +125,7 @@ def _alone(
             with store.read_transaction() as connection:
                 return _read(connection, store, access, entry, manner)
         (ready,) = made_ready(store, access, [entry])
-        with transaction(store, access, audit) as writing:
+        with open_transaction(store, access, audit) as writing:
             if (version := existing(writing, ready)) is not None:
                 return EntryResult("200 OK", version)
             return _write(writing, resolved(writing, ready))
@@ -141,7 +141,7 @@ def _transaction(
     manner: Manner,
 ) -> tuple[EntryResult, ...]:
     asked = made_ready(store, access, [_sound(entry) for entry in entries])
-    with transaction(store, access, audit) as writing:
+    with open_transaction(store, access, audit) as writing:
         sound = [placed(entry, lambda one: resolved(writing, one)) for entry in asked]
         found = _found(writing, sound)
         sound = [
@@ -174,7 +174,7 @@ def _carried_out(
         for entry in entries:
             try:
                 results[entry.place] = placed(entry, lambda one: _write(writing, one, names))
-            except FindsNothing:
+            except UnmatchedReference:
                 # Nothing of this entry is written yet. A whole round for nothing is the end.
                 if not rounds_left or len(postponed) + 1 == len(entries):
                     raise
@@ -238,14 +238,14 @@ def _read(
     target = entry.target or Target()
     bare = entry.method == "HEAD"
     if target.history:
-        wanted = asked(target.pairs, lenient=manner.lenient)
-        past = history_in(connection, store, access, target.type, target.id, wanted)
+        wanted = parse_history_query(target.pairs, lenient=manner.lenient)
+        past = history_on(connection, store, access, target.type, target.id, wanted)
         return EntryResult("200 OK", history=past, target=target, bare=bare)
     if target.id is None or target.type is None:
         page = _search(connection, store, access, target, manner)
         return EntryResult("200 OK", page=page, target=target, bare=bare)
     if target.version is not None:
-        version = vread_in(connection, access, target.type, target.id, target.version)
+        version = vread_on(connection, access, target.type, target.id, target.version)
     else:
         version = read_on(connection, access, target.type, target.id)
     if is_same(target, version.version, version.last_updated_ms):

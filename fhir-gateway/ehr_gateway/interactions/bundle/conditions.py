@@ -11,7 +11,7 @@ from ehr_fhir.errors import Invalid, NotFound
 from ehr_gateway.interactions.bundle.entries import Entry
 from ehr_gateway.store.store import Version
 from ehr_gateway.store.visible import read_on
-from ehr_gateway.transaction.conditional_match import match_for_update, only_match
+from ehr_gateway.transaction.conditional_match import find_only_match, find_update_target
 from ehr_gateway.transaction.transaction import Transaction
 
 __all__ = ["check_criteria", "existing", "resolved"]
@@ -25,13 +25,13 @@ def resolved(writing: Transaction, entry: Entry) -> Entry:
     if entry.criteria is None:
         return entry
     if entry.method == "PUT" and (draft := entry.draft) is not None:
-        identity = match_for_update(
+        identity = find_update_target(
             writing, entry.type, entry.content, entry.criteria, entry.if_match
         )
         if identity is None:
             return entry._replace(id=draft.id, method="POST", criteria=None)
-        return entry._replace(id=identity, criteria=None, draft=draft.under(identity))
-    identity = only_match(writing, entry.type, entry.criteria)
+        return entry._replace(id=identity, criteria=None, draft=draft.with_id(identity))
+    identity = find_only_match(writing, entry.type, entry.criteria)
     if identity is None and entry.method == "PATCH":
         raise NotFound(f"There is no {entry.type} that meets the criteria.")
     return entry._replace(id=identity, criteria=None)
@@ -41,7 +41,7 @@ def existing(writing: Transaction, entry: Entry) -> Version | None:
     """Return what already meets the criteria of a conditional create."""
     if entry.method != "POST" or entry.if_none_exist is None:
         return None
-    identity = only_match(writing, entry.type, entry.if_none_exist)
+    identity = find_only_match(writing, entry.type, entry.if_none_exist)
     if identity is None:
         return None
     # By the rule of searching, since it was found by one.

@@ -15,8 +15,8 @@ from ehr_gateway.access import Access
 from ehr_gateway.ids import new_id
 from ehr_gateway.interactions.bundle.entries import Entry, placed
 from ehr_gateway.store.store import Store
-from ehr_gateway.transaction.patching import patched_ahead
-from ehr_gateway.transaction.prepared_resource import drafted
+from ehr_gateway.transaction.patching import apply_patch_to_current
+from ehr_gateway.transaction.prepared_resource import validate_draft
 
 __all__ = ["in_writing_order", "made_ready", "names_of", "settle"]
 
@@ -75,7 +75,7 @@ def _ready(
         # Where something is decided late, the patch may bring in a reference to it.
         if entry.id is None or late:
             return entry
-        ahead = patched_ahead(
+        ahead = apply_patch_to_current(
             store, access, entry.type, entry.id, entry.patch, entry.if_match, EntryNames(known)
         )
         return entry._replace(ahead=ahead)
@@ -88,7 +88,7 @@ def _ready(
     names = EntryNames(known, service_root(entry.full_url), late)
     replace_references(content, names)
     place = f"{entry.place}.resource"
-    draft = drafted(
+    draft = validate_draft(
         content, entry.id or new_id(), access, entry.type, waits=names.waits, place=place
     )
     return entry._replace(draft=draft)

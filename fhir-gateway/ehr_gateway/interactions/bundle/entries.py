@@ -10,7 +10,7 @@ from ehr_fhir import definitions
 from ehr_fhir.errors import EhrError, Invalid, Issue, TooCostly, Unsupported
 from ehr_fhir.patch.patch import Patch, parse_patch_entry
 from ehr_gateway.interactions.bundle.reads import Target, target_of
-from ehr_gateway.transaction.patching import Patched
+from ehr_gateway.transaction.patching import PatchedDraft
 from ehr_gateway.transaction.prepared_resource import Draft
 
 __all__ = ["MOST_ENTRIES", "READS", "Entry", "entries_of", "placed"]
@@ -46,7 +46,7 @@ class Entry(NamedTuple):
     patch: Patch | None = None
     # What is made ready of it before the transaction.
     draft: Draft | None = None
-    ahead: Patched | None = None
+    ahead: PatchedDraft | None = None
 
     @property
     def decided_late(self) -> bool:
