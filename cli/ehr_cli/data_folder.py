@@ -11,10 +11,10 @@ import orjson
 from ehr_cli.settings import Settings
 from ehr_fhir.errors import NotFound, Unavailable
 from ehr_gateway.access import Access
-from ehr_gateway.access_limits import Limits
+from ehr_gateway.access_limits import AccessLimits
 from ehr_gateway.app import create_gateway
 from ehr_gateway.interactions.update import update
-from ehr_gateway.notice_settings import Ways
+from ehr_gateway.notice_settings import NoticeSettings
 from ehr_gateway.oauth import clients
 from ehr_gateway.settings import GatewaySettings
 from ehr_gateway.store.store import Store
@@ -60,14 +60,14 @@ def gateway_settings(settings: Settings) -> GatewaySettings:
         eid_token_url=settings.eid_token_url,
         eid_client_id=settings.eid_client_id,
         eid_client_secret=settings.eid_client_secret,
-        limits=Limits(
+        limits=AccessLimits(
             withheld_marker=settings.withheld_marker,
             step_up_hours=settings.step_up_hours,
             emergency_hours=settings.emergency_hours,
             code_minutes=settings.code_minutes,
             hold_days=settings.hold_days,
         ),
-        notices=Ways(settings.notice_channel, settings.smtp_url, settings.smtp_from),
+        notices=NoticeSettings(settings.notice_channel, settings.smtp_url, settings.smtp_from),
         max_body_bytes=settings.max_body_mb * 1024 * 1024,
         max_bundle_entries=settings.max_bundle_entries,
         max_search_rows=settings.max_search_rows,

@@ -22,20 +22,20 @@ class Access:
     base: str = ""
 
     @cached_property
-    def read(self) -> Predicate:
+    def read_predicate(self) -> Predicate:
         """Return the condition on `r` under which a version may be read."""
         return compile_predicate(self.requester, "read", self.now_ms, dialect="sqlite")
 
     @cached_property
-    def search(self) -> Predicate:
+    def search_predicate(self) -> Predicate:
         """Return the condition on `r` under which a version may be found."""
         return compile_predicate(self.requester, "search", self.now_ms, dialect="sqlite")
 
-    def visible(self, interaction: Literal["read", "search"] = "read") -> Predicate:
+    def predicate(self, interaction: Literal["read", "search"] = "read") -> Predicate:
         """Return the condition for one interaction."""
-        return self.search if interaction == "search" else self.read
+        return self.search_predicate if interaction == "search" else self.read_predicate
 
-    def later(self, interaction: Literal["read", "search"]) -> Predicate:
+    def later_version_predicate(self, interaction: Literal["read", "search"]) -> Predicate:
         """Return the condition for one interaction on another version of `r`, named `later`."""
         return compile_predicate(
             self.requester, interaction, self.now_ms, alias="later", prefix="later"

@@ -10,7 +10,7 @@ MARKERS = ("show", "hide")
 
 
 @dataclass(frozen=True)
-class Limits:
+class AccessLimits:
     """The policy of one installation; the defaults are Hong Kong's profile and our choices."""
 
     # Whether a requester learns that something is withheld (Hong Kong), or not (EHDS).

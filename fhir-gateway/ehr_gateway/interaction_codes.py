@@ -34,7 +34,7 @@ INTERACTIONS = (
 )
 
 
-def at_level(level: str) -> list[str]:
+def codes_at_level(level: str) -> list[str]:
     """Return the codes of one level.
 
     >>> at_level("system")
@@ -43,6 +43,6 @@ def at_level(level: str) -> list[str]:
     return [one.code for one in INTERACTIONS if one.level == level]
 
 
-def action_of(code: str) -> str:
+def audit_action(code: str) -> str:
     """Return the action an audit names; what is no FHIR interaction is an execution."""
     return next((one.action for one in INTERACTIONS if one.code == code), "E")

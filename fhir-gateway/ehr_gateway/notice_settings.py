@@ -11,7 +11,7 @@ CHANNELS = ("none", "file", "smtp")
 
 
 @dataclass(frozen=True)
-class Ways:
+class NoticeSettings:
     """How notices leave; whatever the channel, the reader finds them in the portal too."""
 
     # `file` writes each into the folder `notices` of the data folder; `smtp` sends mail.

@@ -6,10 +6,10 @@ import os
 import tempfile
 from pathlib import Path
 
-__all__ = ["place"]
+__all__ = ["create_private_file"]
 
 
-def place(path: Path, content: bytes) -> None:
+def create_private_file(path: Path, content: bytes) -> None:
     """Write a file on disk, unless there is one by now; its folder is made when missing."""
     # mkstemp makes the file 0600; link() refuses to replace, so of two first starts one wins.
     path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)

@@ -7,8 +7,8 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 from ehr_fhir.errors import Invalid
-from ehr_gateway.access_limits import Limits
-from ehr_gateway.notice_settings import Ways
+from ehr_gateway.access_limits import AccessLimits
+from ehr_gateway.notice_settings import NoticeSettings
 
 
 @dataclass(frozen=True)
@@ -46,8 +46,8 @@ class GatewaySettings:
     # (`token`), anybody (`open`), or nobody (`off`).
     registration: str = "token"
     # What bounds access beyond sharing, and how patients are told of it.
-    limits: Limits = field(default_factory=Limits)
-    notices: Ways = field(default_factory=Ways)
+    limits: AccessLimits = field(default_factory=AccessLimits)
+    notices: NoticeSettings = field(default_factory=NoticeSettings)
     # Larger request bodies are refused with 413.
     max_body_bytes: int = 32 * 1024 * 1024
     # Bundles of more entries are refused with 413.

@@ -143,7 +143,7 @@ def _tables(
                 "verify the token (remembered)",
                 _often(lambda: gateway.verifier.authenticate(token, now_ms())),
             ),
-            ("compile the consent predicate", _often(lambda: access().read)),
+            ("compile the consent predicate", _often(lambda: access().read_predicate)),
             (
                 "read: a connection, the SQL, the row",
                 _often(lambda: read(store, known, "Patient", patient)),

@@ -39,7 +39,7 @@ def scanned(house: House, statement: str, params: dict[str, Any]) -> list[str]:
 def test_no_consent_table_is_read_whole(furnished: House, login: str, statement: str) -> None:
     furnished.share()
     caller = furnished.gateway.verifier.authenticate(furnished.token(login), START_MS)
-    visible = Access(caller.requester, START_MS, "plan").read
+    visible = Access(caller.requester, START_MS, "plan").read_predicate
     params = {"type": "Observation", "id": "lab-1", "param": 1, **visible.params}
     known = {name: params[name] for name in re.findall(r":(\w+)", f"{statement} {visible.sql}")}
 

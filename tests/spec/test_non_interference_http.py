@@ -11,7 +11,7 @@ from ehr_gateway.access import Access
 from ehr_gateway.app import ROUTERS
 from ehr_gateway.operations.registry import OPERATIONS
 from ehr_gateway.search.page import search
-from ehr_gateway.search.statements import Terms
+from ehr_gateway.search.statements import SearchLimits
 from tests.lib import declared
 from tests.lib.declared import NOT_TELLING
 from tests.lib.gateway import (
@@ -294,14 +294,16 @@ def test_how_much_is_hidden_makes_no_search_too_costly(move_in: MoveIn) -> None:
             [("_total", "accurate")], [("code", "718-7"), ("_summary", "count")],
             [("_sort", "code")], [("date", "ge2026"), ("_sort", "date")],
         ):  # fmt: skip
-            page = search(house.gateway.store, access, "Observation", query, terms=Terms("", 6))
+            page = search(
+                house.gateway.store, access, "Observation", query, terms=SearchLimits("", 6)
+            )
             answers.append((query, page.total, [one.id for one in page.matches]))
 
     assert answers[:4] == answers[4:]
 
 
 def test_a_search_that_finds_more_than_is_counted_is_refused(furnished: House) -> None:
-    store, terms = furnished.gateway.store, Terms("", 2)
+    store, terms = furnished.gateway.store, SearchLimits("", 2)
 
     with pytest.raises(TooCostly, match="2 matches at most"):
         search(

@@ -44,7 +44,7 @@ def clinician(context: RequestContext) -> Clinician:
 
 def known_patient(connection: Connection, access: Access, patient: str) -> None:
     """Refuse a patient that the requester cannot name: hidden and absent give the same answer."""
-    visible = access.read
+    visible = access.read_predicate
     row = connection.execute(
         "SELECT 1 FROM resource r WHERE r.type = 'Patient' AND r.id = :id AND r.current = 1"  # noqa: S608
         f" AND r.deleted = 0 AND ({visible.sql})",

@@ -13,7 +13,7 @@ from typing import Any
 
 from ehr_fhir.intervals import instant
 from ehr_gateway.audit_log.queries import AuditRow
-from ehr_gateway.interaction_codes import action_of
+from ehr_gateway.interaction_codes import audit_action
 
 __all__ = ["Rendering", "audit_event", "profile_of"]
 
@@ -73,7 +73,7 @@ def audit_event(row: AuditRow, how: Rendering) -> dict[str, Any]:
         },
         "type": _type(row),
         "subtype": [_subtype(row)],
-        "action": action_of(row.interaction),
+        "action": audit_action(row.interaction),
         "recorded": instant(row.at_ms),
         "outcome": row.outcome,
         "purposeOfEvent": [purpose],

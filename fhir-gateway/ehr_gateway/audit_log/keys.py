@@ -6,7 +6,7 @@ import os
 from pathlib import Path
 
 from ehr_fhir.errors import Fault
-from ehr_gateway.private_file import place
+from ehr_gateway.private_file import create_private_file
 from ehr_privacy.audit import Signer
 
 __all__ = ["open_signer"]
@@ -19,7 +19,7 @@ def open_signer(keys: Path, origin: str) -> Signer:
     """Read the key of a folder of keys; make it when there is none."""
     path = keys / _FILE
     if not path.exists():
-        place(path, os.urandom(_SEED_BYTES))
+        create_private_file(path, os.urandom(_SEED_BYTES))
     try:
         return Signer(origin, path.read_bytes())
     except (OSError, ValueError) as error:

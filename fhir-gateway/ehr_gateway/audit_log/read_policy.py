@@ -122,8 +122,8 @@ def _readable(
             marks = ", ".join(f":{name}" for name in params)
             rows = connection.execute(
                 f"SELECT r.id, r.domain FROM resource r WHERE r.type = :kind AND r.id IN ({marks})"  # noqa: S608
-                f" AND r.current = 1 AND r.deleted = 0 AND {access.read.sql}",
-                {**access.read.params, **params, "kind": kind},
+                f" AND r.current = 1 AND r.deleted = 0 AND {access.read_predicate.sql}",
+                {**access.read_predicate.params, **params, "kind": kind},
             )
             found |= {f"{kind}/{row['id']}": row["domain"] for row in rows}
     return found

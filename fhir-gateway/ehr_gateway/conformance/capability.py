@@ -15,7 +15,7 @@ from ehr_fhir.search_parameters import (
     parameters_of,
     use_added_parameters,
 )
-from ehr_gateway.interaction_codes import at_level
+from ehr_gateway.interaction_codes import codes_at_level
 from ehr_gateway.operations.registry import of_system, of_type
 from ehr_gateway.settings import GatewaySettings
 
@@ -47,7 +47,7 @@ def capability_statement(settings: GatewaySettings, added: AddedParameters) -> d
                 "Codes of required bindings are checked; profiles are not.",
                 "security": _security(settings),
                 "resource": _resources(added),
-                "interaction": [{"code": code} for code in at_level("system")],
+                "interaction": [{"code": code} for code in codes_at_level("system")],
                 "operation": of_system(),
                 "searchParam": _system_parameters(),
                 "compartment": [
@@ -124,7 +124,7 @@ def _resource(name: str) -> dict[str, Any]:
     reverse = {"searchRevInclude": _referring()[name]} if name in _referring() else {}
     return {
         "type": name,
-        "interaction": [{"code": code} for code in at_level("type")],
+        "interaction": [{"code": code} for code in codes_at_level("type")],
         "versioning": "versioned-update",
         "readHistory": True,
         # Programs may choose ids. People may in the directory alone: in a patient's record a free

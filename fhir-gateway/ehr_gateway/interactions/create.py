@@ -56,12 +56,14 @@ def prepare_create(
     draft = validate_draft(parse(body), new_id(), access, resource_type)
 
     def job(connection: Connection) -> WriteResult:
-        with transaction_on(store, connection, access, audit) as writing:
+        with transaction_on(store, connection, access, audit) as transaction:
             found = (
-                find_only_match(writing, resource_type, criteria) if criteria is not None else None
+                find_only_match(transaction, resource_type, criteria)
+                if criteria is not None
+                else None
             )
             if found is None:
-                return WriteResult(writing.create(draft), created=True)
+                return WriteResult(transaction.create(draft), created=True)
             # By the rule of searching, since it was found by one.
             existing = read_on(connection, access, resource_type, found, "search")
             return WriteResult(existing, created=False)

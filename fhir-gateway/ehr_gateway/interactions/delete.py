@@ -23,8 +23,8 @@ def delete(
 
     References to it are not searched for: that a hidden record refers to it would show.
     """
-    with open_transaction(store, access, audit) as writing:
-        return writing.delete(resource_type, identity, if_match)
+    with open_transaction(store, access, audit) as transaction:
+        return transaction.delete(resource_type, identity, if_match)
 
 
 def delete_matching(
@@ -37,6 +37,6 @@ def delete_matching(
     audit: AuditHook | None = None,
 ) -> Version | None:
     """Delete the one resource that meets the criteria; several are refused, none is no error."""
-    with open_transaction(store, access, audit) as writing:
-        identity = find_only_match(writing, resource_type, criteria)
-        return None if identity is None else writing.delete(resource_type, identity, if_match)
+    with open_transaction(store, access, audit) as transaction:
+        identity = find_only_match(transaction, resource_type, criteria)
+        return None if identity is None else transaction.delete(resource_type, identity, if_match)

@@ -124,7 +124,7 @@ def _select_instance(
     """Select those versions that the requester may see; none if the current one is hidden."""
     if not is_current_visible(connection, access, resource_type, identity):
         raise NotFound(f"There is no {resource_type} with this id.")
-    visible = access.read
+    visible = access.read_predicate
     one = f"r.type = :type AND r.id = :id AND ({visible.sql})"
     params = {"type": resource_type, "id": identity, **visible.params}
     return _limit_to_period(connection, access, _Select(one, params), period, "read")
@@ -134,8 +134,8 @@ def _select_type(
     connection: Connection, access: Access, resource_type: str | None, period: HistoryPeriod
 ) -> _Select:
     """Select by the right to search, as SMART has it."""
-    visible = access.search
-    current = access.later("search")
+    visible = access.search_predicate
+    current = access.later_version_predicate("search")
     where = (
         f"({visible.sql}) AND EXISTS (SELECT 1 FROM resource later WHERE later.type = r.type"  # noqa: S608
         f" AND later.id = r.id AND later.current = 1 AND ({current.sql}))"
@@ -171,7 +171,7 @@ def _limit_to_period(
         where += " AND r.pk >= :since"
         params["since"] = _first_since(connection, period.since)
     if period.at is not None:
-        later = access.later(interaction)
+        later = access.later_version_predicate(interaction)
         where += (
             " AND r.pk < :until AND NOT EXISTS (SELECT 1 FROM resource later"  # noqa: S608
             " WHERE later.type = r.type AND later.id = r.id AND later.version > r.version"

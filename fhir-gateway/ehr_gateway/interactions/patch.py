@@ -26,8 +26,8 @@ def patch(
 ) -> WriteResult:
     """Change the current version; hidden and absent give the same answer."""
     ahead = apply_patch_to_current(store, access, resource_type, identity, changes, if_match)
-    with open_transaction(store, access, audit) as writing:
-        return writing.patch(resource_type, identity, changes, if_match, ahead=ahead)
+    with open_transaction(store, access, audit) as transaction:
+        return transaction.patch(resource_type, identity, changes, if_match, ahead=ahead)
 
 
 def patch_matching(
@@ -42,11 +42,11 @@ def patch_matching(
 ) -> WriteResult:
     """Change the one resource that meets the criteria."""
     ahead = _apply_to_match(store, access, resource_type, criteria, changes, if_match)
-    with open_transaction(store, access, audit) as writing:
-        identity = find_only_match(writing, resource_type, criteria)
+    with open_transaction(store, access, audit) as transaction:
+        identity = find_only_match(transaction, resource_type, criteria)
         if identity is None:
             raise NotFound(f"There is no {resource_type} that meets the criteria.")
-        return writing.patch(resource_type, identity, changes, if_match, ahead=ahead)
+        return transaction.patch(resource_type, identity, changes, if_match, ahead=ahead)
 
 
 def _apply_to_match(

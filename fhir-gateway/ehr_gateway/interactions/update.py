@@ -56,8 +56,8 @@ def prepare_update(
         raise Invalid(text, expression=f"{resource_type}.id")
 
     def job(connection: Connection) -> WriteResult:
-        with transaction_on(store, connection, access, audit) as writing:
-            return writing.update(draft, if_match, only_new=only_new)
+        with transaction_on(store, connection, access, audit) as transaction:
+            return transaction.update(draft, if_match, only_new=only_new)
 
     return job
 
@@ -75,8 +75,8 @@ def update_matching(
     """Store a new version of the one resource that meets the criteria, or a first one."""
     resource = parse(body)
     draft = validate_draft(resource, resource.get("id", new_id()), access, resource_type)
-    with open_transaction(store, access, audit) as writing:
-        identity = find_update_target(writing, resource_type, resource, criteria, if_match)
+    with open_transaction(store, access, audit) as transaction:
+        identity = find_update_target(transaction, resource_type, resource, criteria, if_match)
         if identity is None:
-            return WriteResult(writing.create(draft), created=True)
-        return writing.update(draft.with_id(identity), if_match)
+            return WriteResult(transaction.create(draft), created=True)
+        return transaction.update(draft.with_id(identity), if_match)

@@ -21,7 +21,7 @@ def vread_on(
     connection: Connection, access: Access, resource_type: str, identity: str, version: int
 ) -> Version:
     """Read a version as a connection sees the store, for example inside a transaction."""
-    visible = access.read
+    visible = access.read_predicate
     row = connection.execute(
         "SELECT r.* FROM resource r"  # noqa: S608
         " WHERE r.type = :type AND r.id = :id AND r.version = :version"

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Protocol
 from urllib.parse import unquote, urlsplit
 
-from ehr_gateway.notice_settings import Ways
+from ehr_gateway.notice_settings import NoticeSettings
 from ehr_gateway.notices.messages import Message
 
 __all__ = ["Channel", "FileChannel", "SmtpChannel", "open_channels"]
@@ -92,7 +92,7 @@ class SmtpChannel:
         return server
 
 
-def open_channels(ways: Ways, folder: Path) -> tuple[Channel, ...]:
+def open_channels(ways: NoticeSettings, folder: Path) -> tuple[Channel, ...]:
     """Return the channels of the settings; none where notices are read in the portal alone."""
     if ways.channel == "smtp":
         return (SmtpChannel(ways.smtp_url, ways.smtp_from),)

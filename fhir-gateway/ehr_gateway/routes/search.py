@@ -24,7 +24,7 @@ from ehr_gateway.http.query_string import parse_query
 from ehr_gateway.http.responses import record_disclosure
 from ehr_gateway.search import page as search
 from ehr_gateway.search.across_types import search_types
-from ehr_gateway.search.statements import Terms
+from ehr_gateway.search.statements import SearchLimits
 from ehr_gateway.settings import GatewaySettings
 from ehr_gateway.store.store import Version
 
@@ -113,9 +113,9 @@ def _search(
     return fhir_response(body, pretty=prefer.pretty)
 
 
-def terms_of(settings: GatewaySettings) -> Terms:
+def terms_of(settings: GatewaySettings) -> SearchLimits:
     """Return what a search at this address may cost."""
-    return Terms(
+    return SearchLimits(
         settings.fhir_base,
         settings.max_search_rows,
         settings.max_include_rounds,
@@ -124,13 +124,17 @@ def terms_of(settings: GatewaySettings) -> Terms:
 
 
 def _explained(
-    context: RequestContext, kind: str, pairs: Pairs, within: tuple[str, str] | None, terms: Terms
+    context: RequestContext,
+    kind: str,
+    pairs: Pairs,
+    within: tuple[str, str] | None,
+    terms: SearchLimits,
 ) -> Response:
     rest = [pair for pair in pairs if pair[0] != "_explain"]
     if kind == _ALL:
         raise Invalid("`_explain` is for a search of one type.", issue_code="not-supported")
     store = context.gateway.store
-    plan = search.explain(store, context.access, kind, rest, within=within, terms=terms)
+    plan = search.explain_search(store, context.access, kind, rest, within=within, terms=terms)
     lines = [{"name": "plan", "valueString": line} for line in plan]
     database = {"name": "database", "valueCode": store.dialect}
     return json_response({"resourceType": "Parameters", "parameter": [database, *lines]})

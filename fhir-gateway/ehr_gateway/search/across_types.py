@@ -18,21 +18,21 @@ from ehr_fhir.search_parameters import use_added_parameters
 from ehr_gateway.access import Access
 from ehr_gateway.database import Connection
 from ehr_gateway.search.cursor import Position, open_cursor, seal_cursor
-from ehr_gateway.search.include import included
+from ehr_gateway.search.include import find_included
 from ehr_gateway.search.page import SearchPage
-from ehr_gateway.search.statements import Found, Searching, Terms
+from ehr_gateway.search.statements import Match, SearchExecutor, SearchLimits
 from ehr_gateway.store.store import Store
 
-__all__ = ["search_types", "search_types_in"]
+__all__ = ["search_types", "search_types_on"]
 
 _LOG = "AuditEvent"
 Pairs = Sequence[tuple[str, str]]
 
 
 @dataclass(frozen=True)
-class _Match:
+class _TypedMatch:
     type: str
-    found: Found
+    found: Match
 
     @property
     def place(self) -> Position:
@@ -46,16 +46,16 @@ def search_types(
     *,
     within: tuple[str, str] | None = None,
     lenient: bool = False,
-    terms: Terms | None = None,
+    terms: SearchLimits | None = None,
 ) -> SearchPage:
     """Search the types that `_type` names, or all; of a compartment, or everywhere."""
     with store.read_transaction() as connection:
-        return search_types_in(
+        return search_types_on(
             connection, store, access, pairs, within=within, lenient=lenient, terms=terms
         )
 
 
-def search_types_in(
+def search_types_on(
     connection: Connection,
     store: Store,
     access: Access,
@@ -63,32 +63,32 @@ def search_types_in(
     *,
     within: tuple[str, str] | None = None,
     lenient: bool = False,
-    terms: Terms | None = None,
+    terms: SearchLimits | None = None,
 ) -> SearchPage:
     """Search as a connection sees the store, for example inside a transaction."""
     registry = store.registry(connection)
-    kinds = _types(pairs, within)
+    kinds = _requested_types(pairs, within)
     own = [pair for pair in pairs if pair[0].partition(":")[0] not in INCLUDES | {"_type"}]
     with use_added_parameters(registry.served):
-        queries = {kind: _query(kind, own, within, lenient) for kind in kinds}
+        queries = {kind: _parse_for_type(kind, own, within, lenient) for kind in kinds}
     query = queries[kinds[0]]
     _check_order(query)
     with use_added_parameters(registry.served):
-        includes = _includes(kinds, pairs)
-    unknown = _passed_over(own, query)
+        includes = _parse_includes(kinds, pairs)
+    unknown = _unknown_parameters(own, query)
     applied = tuple(pair for pair in pairs if pair[0] != "_cursor" and pair not in unknown)
     scope = ["*", *(within or ()), applied]
     after = open_cursor(store.cursor_key, scope, query.cursor) if query.cursor else None
-    terms = terms or Terms()
-    searching = Searching(connection, registry, access, terms)
+    terms = terms or SearchLimits()
+    searching = SearchExecutor(connection, registry, access, terms)
     total = None
     if query.is_count_only or query.total != "none":
         total = sum(searching.total(one) for one in queries.values())
-    matches = [] if query.is_count_only else _matches(searching, queries, query, after)
+    matches = [] if query.is_count_only else _merge_matches(searching, queries, query, after)
     page = matches[: query.count]
     by_pk = {one.pk: one for one in searching.versions([match.found for match in page])}
     versions = [by_pk[match.found.pk] for match in page]
-    more, issues = included(connection, registry.ids, access, includes, versions, terms)
+    more, issues = find_included(connection, registry.ids, access, includes, versions, terms)
     cursor = None
     if len(matches) > query.count:
         cursor = seal_cursor(store.cursor_key, scope, page[-1].place)
@@ -97,7 +97,7 @@ def search_types_in(
     )
 
 
-def _types(pairs: Pairs, within: tuple[str, str] | None) -> list[str]:
+def _requested_types(pairs: Pairs, within: tuple[str, str] | None) -> list[str]:
     asked = [value for name, value in pairs if name == "_type"]
     known = set(compartment_types(within[0])) if within else definitions.resource_types() - {_LOG}
     if not asked:
@@ -116,7 +116,9 @@ def _types(pairs: Pairs, within: tuple[str, str] | None) -> list[str]:
     return sorted(found)
 
 
-def _query(kind: str, pairs: Pairs, within: tuple[str, str] | None, lenient: bool) -> SearchQuery:
+def _parse_for_type(
+    kind: str, pairs: Pairs, within: tuple[str, str] | None, lenient: bool
+) -> SearchQuery:
     try:
         query = parse_search(kind, pairs, lenient=lenient)
     except (Invalid, TooCostly) as error:
@@ -132,7 +134,7 @@ def _check_order(query: SearchQuery) -> None:
         raise Invalid("In a search of several types `_sort` takes `_lastUpdated` or `_id`.")
 
 
-def _includes(kinds: Sequence[str], pairs: Pairs) -> list[Include]:
+def _parse_includes(kinds: Sequence[str], pairs: Pairs) -> list[Include]:
     found: dict[Include, None] = {}
     for name, text in pairs:
         if name.partition(":")[0] not in INCLUDES:
@@ -151,33 +153,33 @@ def _includes(kinds: Sequence[str], pairs: Pairs) -> list[Include]:
     return list(found)
 
 
-def _passed_over(pairs: Pairs, query: SearchQuery) -> set[tuple[str, str]]:
+def _unknown_parameters(pairs: Pairs, query: SearchQuery) -> set[tuple[str, str]]:
     return {pair for pair in pairs if pair[0] != "_cursor"} - set(query.applied)
 
 
-def _matches(
-    searching: Searching,
+def _merge_matches(
+    searching: SearchExecutor,
     queries: Mapping[str, SearchQuery],
     query: SearchQuery,
     after: Position | None,
-) -> list[_Match]:
+) -> list[_TypedMatch]:
     """Return the matches of one page and, if there is one, the next."""
     most = query.count + 1
     down = bool(query.sort) and query.sort[0].descending
-    found: list[_Match] = []
+    found: list[_TypedMatch] = []
     reached = str(after[-1]) if after else ""
     for kind, one in queries.items():
         if query.sort:
             # Of equals, those of the types before the position have been shown.
             beyond = kind < reached if down else kind > reached
             place = after[:-1] if after else None
-            some = searching.positions(one, most, place, inclusive=beyond)
+            some = searching.matches(one, most, place, inclusive=beyond)
         elif kind < reached:
             continue
         else:
             place = after[:-1] if after and kind == reached else None
-            some = searching.positions(one, most - len(found), place)
-        found += [_Match(kind, match) for match in some]
+            some = searching.matches(one, most - len(found), place)
+        found += [_TypedMatch(kind, match) for match in some]
         if not query.sort and len(found) >= most:
             break
     if query.sort:

@@ -12,13 +12,13 @@ from typing import Any
 
 from ehr_fhir.errors import Invalid
 
-__all__ = ["related"]
+__all__ = ["related_codes"]
 
 # Child and parent.
 _Edge = tuple[str, str]
 
 
-def related(code_system: Mapping[str, Any], code: str, direction: str) -> list[str]:
+def related_codes(code_system: Mapping[str, Any], code: str, direction: str) -> list[str]:
     """Return a code with all that it is (`above`), or all that is it (`below`), itself first.
 
     >>> animal = {"code": "animal", "concept": [{"code": "cat"}, {"code": "dog"}]}
@@ -35,7 +35,7 @@ def related(code_system: Mapping[str, Any], code: str, direction: str) -> list[s
             "The levels of the code system do not mean that one code is another.",
             issue_code="not-supported",
         )
-    concepts = list(_flat(code_system.get("concept", ())))
+    concepts = list(_flatten(code_system.get("concept", ())))
     if all(one["code"] != code for one, _ in concepts):
         raise Invalid("The code system has no such code.")
     next_to: dict[str, list[str]] = defaultdict(list)
@@ -51,12 +51,12 @@ def related(code_system: Mapping[str, Any], code: str, direction: str) -> list[s
     return list(found)
 
 
-def _flat(
+def _flatten(
     concepts: Iterable[Mapping[str, Any]], parent: str | None = None
 ) -> Iterator[tuple[Mapping[str, Any], str | None]]:
     for one in concepts:
         yield one, parent
-        yield from _flat(one.get("concept", ()), one["code"])
+        yield from _flatten(one.get("concept", ()), one["code"])
 
 
 def _edges(concepts: Iterable[tuple[Mapping[str, Any], str | None]]) -> Iterator[_Edge]:

@@ -10,13 +10,13 @@ from dataclasses import dataclass
 
 from ehr_fhir.search.filters import Clause
 from ehr_fhir.search_parameters import SearchParameter
-from ehr_gateway.search.values import Params, value_test
+from ehr_gateway.search.values import Params, value_condition
 
-__all__ = ["Paired", "paired"]
+__all__ = ["CompositeSql", "compile_composite"]
 
 
 @dataclass(frozen=True)
-class Paired:
+class CompositeSql:
     """Two SELECTs over the rows of all parts, and the condition that puts them together."""
 
     within: str  # of the resource `r`
@@ -24,19 +24,19 @@ class Paired:
     same: str
 
 
-def paired(
+def compile_composite(
     params: Params,
     param: Callable[[SearchParameter], str],
     composite: SearchParameter,
     parts: Sequence[Clause],
-) -> Paired:
+) -> CompositeSql:
     """Return one value of a composite, `code$value`."""
     within, among, same = [], [], []
     counted = None
     for number, (component, part) in enumerate(zip(composite.components, parts, strict=True)):
         kind = part.parameter.type
         # One value: alternatives stand between composites, not in their parts.
-        test = value_test(params, kind, part, part.values[0])
+        test = value_condition(params, kind, part, part.values[0])
         rows = (
             f"SELECT pk, slot FROM idx_{kind}"  # noqa: S608
             f" WHERE param = {param(part.parameter)} AND {test}"
@@ -48,7 +48,7 @@ def paired(
         if not component.of_resource:
             same += [f"c{number}.slot = {counted}.slot"] if counted else []
             counted = f"c{number}"
-    return Paired(
+    return CompositeSql(
         f"SELECT c0.pk FROM {', '.join(within)}",  # noqa: S608
         f"SELECT c0.pk FROM {', '.join(among)}",  # noqa: S608
         " AND ".join(same),

@@ -12,22 +12,22 @@ from ehr_fhir.errors import Invalid, Issue
 from ehr_fhir.search.includes import Include
 from ehr_gateway.access import Access
 from ehr_gateway.database import Connection, encode_list, in_list
-from ehr_gateway.search.plan import along
-from ehr_gateway.search.statements import Terms
+from ehr_gateway.search.plan import join_from
+from ehr_gateway.search.statements import SearchLimits
 from ehr_gateway.store.store import Version
 
-__all__ = ["included"]
+__all__ = ["find_included"]
 
 ParameterIds = Mapping[tuple[str, str], int]
 
 
-def included(
+def find_included(
     connection: Connection,
     parameter_ids: ParameterIds,
     access: Access,
     includes: Sequence[Include],
     matches: Sequence[Version],
-    terms: Terms,
+    terms: SearchLimits,
 ) -> tuple[tuple[Version, ...], tuple[Issue, ...]]:
     """Return what comes with the matches, each once, and a warning where a limit cut it short."""
     if any(one.source == "AuditEvent" for one in includes):
@@ -35,22 +35,24 @@ def included(
     seen = {one.pk for one in matches}
     found: list[Version] = []
     new: Sequence[Version] = matches
-    most = terms.most_included
-    for number in range(terms.most_rounds + 1):
+    most = terms.max_included
+    for number in range(terms.max_include_rounds + 1):
         follow = [one for one in includes if number == 0 or one.iterate]
         if not follow or not new:
             return tuple(found), ()
-        if number == terms.most_rounds:
+        if number == terms.max_include_rounds:
             break
-        new = _round(connection, parameter_ids, access, follow, new, seen, most - len(found))
+        new = _follow_includes(
+            connection, parameter_ids, access, follow, new, seen, most - len(found)
+        )
         if len(found) + len(new) > most:
-            return (*found, *new[: most - len(found)]), (_cut("resources", most),)
+            return (*found, *new[: most - len(found)]), (_limit_warning("resources", most),)
         seen |= {one.pk for one in new}
         found += new
-    return tuple(found), (_cut("rounds", terms.most_rounds),)
+    return tuple(found), (_limit_warning("rounds", terms.max_include_rounds),)
 
 
-def _round(
+def _follow_includes(
     connection: Connection,
     parameter_ids: ParameterIds,
     access: Access,
@@ -69,15 +71,15 @@ def _round(
         if pks:
             params = [parameter_ids[one.resource_type, one.code] for one in include.parameters]
             from_here = in_list(connection.dialect, f"from{number}")
-            selects.append(_select(include, ", ".join(map(str, params)), from_here))
+            selects.append(_include_select(include, ", ".join(map(str, params)), from_here))
             lists[f"from{number}"] = encode_list(connection.dialect, pks)
     if not selects:
         return []
-    visible, unseen = access.search, f"NOT (r.pk {in_list(connection.dialect, 'seen')})"
+    visible, unseen = access.search_predicate, f"NOT (r.pk {in_list(connection.dialect, 'seen')})"
     # Numbers of ours and names of R4's types only; DISTINCT so that each is judged once.
     rows = connection.execute(
         f"WITH led AS MATERIALIZED (SELECT DISTINCT pk FROM ({' UNION ALL '.join(selects)}) one)"  # noqa: S608
-        f" SELECT r.* FROM {along(connection.dialect, 'led')}"
+        f" SELECT r.* FROM {join_from(connection.dialect, 'led')}"
         f" WHERE {unseen} AND r.current = 1 AND r.deleted = 0"
         f" AND ({visible.sql}) ORDER BY r.type, r.id LIMIT :most",
         {**visible.params, **lists, "most": most + 1},
@@ -85,7 +87,7 @@ def _round(
     return [Version.from_row(row) for row in rows]
 
 
-def _select(include: Include, params: str, from_here: str) -> str:
+def _include_select(include: Include, params: str, from_here: str) -> str:
     """Return what selects the pks that one include leads to."""
     if include.reverse:
         return (
@@ -100,6 +102,6 @@ def _select(include: Include, params: str, from_here: str) -> str:
     )
 
 
-def _cut(what: str, most: int) -> Issue:
+def _limit_warning(what: str, most: int) -> Issue:
     text = f"What is included was cut short at {most} {what}. Ask for fewer matches by `_count`."
     return Issue(text, None, "too-costly", "warning")

@@ -13,13 +13,13 @@ from dataclasses import replace
 from ehr_fhir.search.query import SearchQuery, SortKey
 from ehr_fhir.units import CANONICAL_SYSTEM
 from ehr_gateway.search.cursor import Position
-from ehr_gateway.search.plan import Select, along
+from ehr_gateway.search.plan import SearchPlan, join_from
 from ehr_privacy.consent import BY_ROW
 
-__all__ = ["ordered", "place_columns", "walks"]
+__all__ = ["is_ordered_scan", "page_statement", "position_columns"]
 
 # The lowest value of several going up, the highest going down (R4 §3.1.1.5.1).
-_VALUES = {
+_SORT_COLUMNS = {
     "date": ("low", "high"),
     "number": ("low", "high"),
     "quantity": ("low", "high"),
@@ -28,11 +28,11 @@ _VALUES = {
     "token": ("code",) * 2,
     "uri": ("value",) * 2,
 }
-_COLUMNS = {"_id": "r.id", "_lastUpdated": "r.last_updated"}
+_INDEXED_ORDERS = {"_id": "r.id", "_lastUpdated": "r.last_updated"}
 
 
-def ordered(
-    select: Select,
+def page_statement(
+    select: SearchPlan,
     query: SearchQuery,
     parameter_ids: Mapping[tuple[str, str], int],
     most: int,
@@ -45,29 +45,29 @@ def ordered(
     With `inclusive`, from the position on instead of after it.
     """
     select = replace(select, params={**select.params, "limit": most})
-    if walks(query):
-        return _by_columns(select, query, after, "=" if inclusive else "")
-    return _by_values(select, query, parameter_ids, after)
+    if is_ordered_scan(query):
+        return _order_by_columns(select, query, after, "=" if inclusive else "")
+    return _order_by_values(select, query, parameter_ids, after)
 
 
-def walks(query: SearchQuery) -> bool:
+def is_ordered_scan(query: SearchQuery) -> bool:
     """Say whether the order asked for is that of an index, so that a page needs no sorting."""
-    return len(query.sort) <= 1 and all(key.code in _COLUMNS for key in query.sort)
+    return len(query.sort) <= 1 and all(key.code in _INDEXED_ORDERS for key in query.sort)
 
 
-def place_columns(query: SearchQuery) -> list[str]:
+def position_columns(query: SearchQuery) -> list[str]:
     """Return the names under which the statement of a page has a match's position."""
     by_id = [key.code for key in query.sort] in ([], ["_id"])
     return ["k0"] if by_id else [f"k{number}" for number in range(len(query.sort) + 1)]
 
 
-def _by_columns(
-    select: Select, query: SearchQuery, after: Position | None, equal: str
+def _order_by_columns(
+    select: SearchPlan, query: SearchQuery, after: Position | None, equal: str
 ) -> tuple[str, dict[str, object]]:
     """Walk along an index of `resource`, so that no more is looked at than the page needs."""
-    names = place_columns(query)
+    names = position_columns(query)
     down = bool(query.sort) and query.sort[0].descending
-    columns = [_COLUMNS[query.sort[0].code], "r.id"] if len(names) > 1 else ["r.id"]
+    columns = [_INDEXED_ORDERS[query.sort[0].code], "r.id"] if len(names) > 1 else ["r.id"]
     params = dict(select.params)
     keyset = ""
     if after is not None:
@@ -76,62 +76,66 @@ def _by_columns(
         marks = ", ".join(f":{name}" for name in bounds)
         keyset = f" AND ({', '.join(columns)}) {'<' if down else '>'}{equal} ({marks})"
     keys = ", ".join(f"{one} AS {name}" for one, name in zip(columns, names, strict=True))
-    if select.listed and select.judged_last:
+    if select.listed and select.checks_consent_last:
         found = f"SELECT r.pk, {keys} FROM {select.source} WHERE {select.matching}{keyset}"  # noqa: S608
-        return select.start() + _judged(select, found, names, _directed(names, down)), params
-    what = "r.*" if select.judged_last else "r.pk"
+        return select.start() + _check_consent_in_order(
+            select, found, names, _order_terms(names, down)
+        ), params
+    what = "r.*" if select.checks_consent_last else "r.pk"
     return (
         f"{select.start()}SELECT {what}, {keys} FROM {select.source}"  # noqa: S608
-        f" WHERE {select.where}{keyset} ORDER BY {_directed(columns, down)} LIMIT :limit",
+        f" WHERE {select.where}{keyset} ORDER BY {_order_terms(columns, down)} LIMIT :limit",
         params,
     )
 
 
-def _by_values(
-    select: Select,
+def _order_by_values(
+    select: SearchPlan,
     query: SearchQuery,
     parameter_ids: Mapping[tuple[str, str], int],
     after: Position | None,
 ) -> tuple[str, dict[str, object]]:
     """Look each match's values up once, then sort them."""
     params = dict(select.params)
-    *names, identity = place_columns(query)
+    *names, identity = position_columns(query)
     values, order = [], []
     for number, (key, name) in enumerate(zip(query.sort, names, strict=True)):
         params[f"sort{number}"] = parameter_ids.get((query.resource_type, key.code), 0)
-        values.append(f"{_value(key, number)} AS {name}")
+        values.append(f"{_sort_value(key, number)} AS {name}")
         order.append(f"{name}{' DESC' if key.descending else ''} NULLS LAST")
     values.append(f"r.id AS {identity}")
-    keyset = f" WHERE {_after(query.sort, after, params)}" if after is not None else ""
-    condition = select.matching if select.judged_last else select.where
+    keyset = f" WHERE {_after_position(query.sort, after, params)}" if after is not None else ""
+    condition = select.matching if select.checks_consent_last else select.where
     valued = (
         f"m AS MATERIALIZED (SELECT r.pk, {', '.join(values)} FROM {select.source}"  # noqa: S608
         f" WHERE {condition})"
     )
     found, by = f"SELECT * FROM m{keyset}", ", ".join([*order, identity])  # noqa: S608
-    if select.judged_last:
-        return select.start(valued) + _judged(select, found, [*names, identity], by), params
+    if select.checks_consent_last:
+        return select.start(valued) + _check_consent_in_order(
+            select, found, [*names, identity], by
+        ), params
     return f"{select.start(valued)}{found} ORDER BY {by} LIMIT :limit", params
 
 
-def _judged(select: Select, found: str, names: Sequence[str], by: str) -> str:
+def _check_consent_in_order(select: SearchPlan, found: str, names: Sequence[str], by: str) -> str:
     """Return the first of what was found, in order, that the requester may find."""
     return (
         f"SELECT r.*, {', '.join(names)}"  # noqa: S608
-        f" FROM ({found} ORDER BY {by} {BY_ROW}) {along(select.dialect, 'm')}"
+        f" FROM ({found} ORDER BY {by} {BY_ROW}) {join_from(select.dialect, 'm')}"
         f" WHERE {select.visible} ORDER BY {by} LIMIT :limit"
     )
 
 
-def _directed(columns: Sequence[str], down: bool) -> str:
+def _order_terms(columns: Sequence[str], down: bool) -> str:
     return ", ".join(f"{one} DESC" if down else one for one in columns)
 
 
-def _value(key: SortKey, number: int) -> str:
-    if key.code in _COLUMNS:
-        return _COLUMNS[key.code]
+def _sort_value(key: SortKey, number: int) -> str:
+    if key.code in _INDEXED_ORDERS:
+        return _INDEXED_ORDERS[key.code]
     kind = key.parameter.type
-    low, high = _VALUES[kind]
+    low, high = _SORT_COLUMNS[kind]
     best = f"MAX({high})" if key.descending else f"MIN({low})"
     # A quantity is ordered by its number as written.
     written = f" AND i.system <> '{CANONICAL_SYSTEM}'" if kind == "quantity" else ""
@@ -141,7 +145,7 @@ def _value(key: SortKey, number: int) -> str:
     )
 
 
-def _after(keys: Sequence[SortKey], after: Position, params: dict[str, object]) -> str:
+def _after_position(keys: Sequence[SortKey], after: Position, params: dict[str, object]) -> str:
     """Say in SQL what comes after a position: equal in the first keys, later in the next."""
     equal: list[str] = []
     ways: list[str] = []

@@ -16,11 +16,11 @@ from ehr_fhir.subset import Subset
 from ehr_gateway.access import Access
 from ehr_gateway.database import Connection
 from ehr_gateway.search.cursor import open_cursor, seal_cursor
-from ehr_gateway.search.include import included
-from ehr_gateway.search.statements import Searching, Terms
+from ehr_gateway.search.include import find_included
+from ehr_gateway.search.statements import SearchExecutor, SearchLimits
 from ehr_gateway.store.store import Store, Version
 
-__all__ = ["SearchPage", "explain", "matching_ids", "search", "search_in"]
+__all__ = ["SearchPage", "explain_search", "matching_ids", "search", "search_on"]
 
 
 @dataclass(frozen=True)
@@ -44,20 +44,20 @@ def search(
     *,
     within: tuple[str, str] | None = None,
     lenient: bool = False,
-    terms: Terms | None = None,
+    terms: SearchLimits | None = None,
 ) -> SearchPage:
     """Find the current versions that match and that the requester may find.
 
     `within` is the type and id of a resource: those alone that belong to it (R4, compartments).
     """
     with store.read_transaction() as connection:
-        return search_in(
+        return search_on(
             connection, store, access, resource_type, pairs,
             within=within, lenient=lenient, terms=terms,
         )  # fmt: skip
 
 
-def search_in(
+def search_on(
     connection: Connection,
     store: Store,
     access: Access,
@@ -66,7 +66,7 @@ def search_in(
     *,
     within: tuple[str, str] | None = None,
     lenient: bool = False,
-    terms: Terms | None = None,
+    terms: SearchLimits | None = None,
 ) -> SearchPage:
     """Search as a connection sees the store, for example inside a transaction."""
     registry = store.registry(connection)
@@ -74,14 +74,14 @@ def search_in(
         query = parse_search(resource_type, pairs, lenient=lenient)
     if within is not None:
         query = replace(query, filters=(compartment_filter(*within, resource_type), *query.filters))
-    terms = terms or Terms()
-    searching = Searching(connection, registry, access, terms)
+    terms = terms or SearchLimits()
+    searching = SearchExecutor(connection, registry, access, terms)
     scope = [resource_type, *(within or ()), query.applied]
     after = open_cursor(store.cursor_key, scope, query.cursor) if query.cursor else None
     total = searching.total(query) if query.is_count_only or query.total != "none" else None
     found = [] if query.is_count_only else searching.positions(query, query.count + 1, after)
     matches = searching.versions(found[: query.count])
-    more, issues = included(connection, registry.ids, access, query.includes, matches, terms)
+    more, issues = find_included(connection, registry.ids, access, query.includes, matches, terms)
     cursor = None
     if len(found) > query.count:
         # Never the pk: its steps would tell how much was written that is hidden.
@@ -91,14 +91,14 @@ def search_in(
     )
 
 
-def explain(
+def explain_search(
     store: Store,
     access: Access,
     resource_type: str,
     pairs: Sequence[tuple[str, str]],
     *,
     within: tuple[str, str] | None = None,
-    terms: Terms | None = None,
+    terms: SearchLimits | None = None,
 ) -> list[str]:
     """Return the plan of a search for an administrator, in place of what it finds."""
     if access.requester.role != "administrator":
@@ -111,7 +111,7 @@ def explain(
             query = replace(
                 query, filters=(compartment_filter(*within, resource_type), *query.filters)
             )
-        return Searching(connection, registry, access, terms or Terms()).plan(query)
+        return SearchExecutor(connection, registry, access, terms or SearchLimits()).plan(query)
 
 
 def matching_ids(
@@ -127,5 +127,5 @@ def matching_ids(
     registry = store.registry(connection)
     with use_added_parameters(registry.served):
         query = replace(parse_search(resource_type, pairs), sort=())
-    found = Searching(connection, registry, access, Terms()).positions(query, most)
+    found = SearchExecutor(connection, registry, access, SearchLimits()).positions(query, most)
     return [str(one.place[-1]) for one in found]

@@ -13,29 +13,29 @@ from math import isqrt
 
 from ehr_fhir.errors import TooCostly
 from ehr_gateway.database import Connection, Dialect
-from ehr_gateway.search.sql import Part
+from ehr_gateway.search.sql import FilterSql
 from ehr_privacy.consent import BY_ROW
 
-__all__ = ["MOST_ROWS", "Select", "along", "select"]
+__all__ = ["MAX_ROWS", "SearchPlan", "join_from", "plan_search"]
 
 # Matches of a search that has to look at all of them, for a total or to sort by a value.
-MOST_ROWS = 1_000_000
+MAX_ROWS = 1_000_000
 
 # A resource of a list costs about as much as two passed on a walk: it is judged by the consent
 # predicate, and sorted.
-_COST = 2
+_CANDIDATE_COST = 2
 # A walk that has passed so many times the longest list without filling its page meets what is
 # hidden from the requester, or what stands together further on.
-_REACH = 4
-_SOON = 400
+_SCAN_FACTOR = 4
+_FIRST_SCAN_ROWS = 400
 # Below this a list is always taken.
-_FEW = 100
+_ALWAYS_SHORT = 100
 # What a walk passes.
-_EVERY = Part("", "SELECT r.pk FROM resource r WHERE r.type = :type AND r.current = 1")
+_WHOLE_TYPE = FilterSql("", "SELECT r.pk FROM resource r WHERE r.type = :type AND r.current = 1")
 
 
 @dataclass(frozen=True)
-class Select:
+class SearchPlan:
     """What is searched: tables before SELECT, what stands after FROM and WHERE, the parameters."""
 
     tables: tuple[str, ...]
@@ -47,12 +47,12 @@ class Select:
     # Whether it begins at a list, so that nothing is in order yet.
     listed: bool = False
     # Of a walk: the same search from its shortest list, for when the walk meets too little.
-    otherwise: Select | None = None
+    fallback: SearchPlan | None = None
     # How many resources a walk may pass before: a few first, for the frequent fill a page soon.
-    reaches: tuple[int, ...] = ()
+    scan_limits: tuple[int, ...] = ()
 
     @property
-    def judged_last(self) -> bool:
+    def checks_consent_last(self) -> bool:
         """Say whether matches are sorted first and judged only until a page is full.
 
         Their bodies come with them then. PostgreSQL keeps the order of a subquery through a join;
@@ -71,10 +71,10 @@ class Select:
         return f"WITH {', '.join(tables)} " if tables else ""
 
 
-def select(
+def plan_search(
     connection: Connection,
     kind: str,
-    parts: Sequence[Part],
+    parts: Sequence[FilterSql],
     tables: tuple[str, ...],
     visible: str,
     params: dict[str, object],
@@ -82,44 +82,44 @@ def select(
     most: int | None,
     last: int,
     by_time: bool = False,
-    most_rows: int = MOST_ROWS,
-) -> Select:
+    most_rows: int = MAX_ROWS,
+) -> SearchPlan:
     """Choose where to begin; `most` is how many are wanted, None for all of them.
 
     `last` is the newest version's position: the store is about as large.
     """
     params = {**params, "type": kind}
-    counting = _Counting(connection, tables, params, last)
-    driver = _driver(counting, parts, most)
+    counting = _CandidateCounter(connection, tables, params, last)
+    driver = _choose_driver(counting, parts, most)
     listed = [part for part in parts if part.listed]
-    plain = Select(tables, "", "", visible, params, connection.dialect)
+    plain = SearchPlan(tables, "", "", visible, params, connection.dialect)
     if driver is not None:
-        chosen = _from_list(plain, driver, parts)
+        chosen = _plan_from_candidates(plain, driver, parts)
         if most is None and driver.rank is None:
             counting.check_cost(chosen, driver, most_rows)
         return chosen
     # A list built on another is too long to be of use when it is long.
-    own = [part for part in listed if not part.inner]
+    own = [part for part in listed if not part.nested]
     walk = replace(
         plain,
-        source=_walked(connection, by_time),
-        matching=_matching(parts),
-        otherwise=_from_list(plain, own[0], parts) if own else None,
-        reaches=(_SOON, _REACH * counting.bound(most)),
+        source=_scan_source(connection, by_time),
+        matching=_conditions_sql(parts),
+        fallback=_plan_from_candidates(plain, own[0], parts) if own else None,
+        scan_limits=(_FIRST_SCAN_ROWS, _SCAN_FACTOR * counting.bound(most)),
     )
     if most is None:
-        counting.check_cost(walk, _EVERY, most_rows)
+        counting.check_cost(walk, _WHOLE_TYPE, most_rows)
     return walk
 
 
-def _matching(parts: Sequence[Part], driver: Part | None = None) -> str:
+def _conditions_sql(parts: Sequence[FilterSql], driver: FilterSql | None = None) -> str:
     tests = [part.test for part in parts if not (part is driver and part.exact)]
     # Not asked where it follows: a walk then reads an index alone.
-    alive = [] if any(part.alive for part in parts) else ["r.deleted = 0"]
+    alive = [] if any(part.excludes_deleted for part in parts) else ["r.deleted = 0"]
     return " AND ".join(["r.type = :type", "r.current = 1", *alive, *tests])
 
 
-def along(dialect: Dialect, pks: str) -> str:
+def join_from(dialect: Dialect, pks: str) -> str:
     """Return what stands after FROM to go through a table of pks and meet the resource `r` of each.
 
     SQLite begins at what stands first in a CROSS JOIN. PostgreSQL may begin anywhere, and would
@@ -132,26 +132,30 @@ def along(dialect: Dialect, pks: str) -> str:
     return f"{pks} CROSS JOIN LATERAL ({look_up}) r"
 
 
-def _from_list(plain: Select, driver: Part, parts: Sequence[Part]) -> Select:
+def _plan_from_candidates(
+    plain: SearchPlan, driver: FilterSql, parts: Sequence[FilterSql]
+) -> SearchPlan:
     # DISTINCT, because a resource may have several of the values.
     listed = f"driver AS MATERIALIZED (SELECT DISTINCT pk FROM ({driver.listed}) one)"  # noqa: S608
     return replace(
         plain,
         tables=(*plain.tables, listed),
-        source=along(plain.dialect, "driver"),
-        matching=_matching(parts, driver),
+        source=join_from(plain.dialect, "driver"),
+        matching=_conditions_sql(parts, driver),
         listed=True,
     )
 
 
-def _walked(connection: Connection, by_time: bool) -> str:
+def _scan_source(connection: Connection, by_time: bool) -> str:
     # SQLite does not know how its tables are filled, and would choose its index by chance.
     if connection.dialect != "sqlite":
         return "resource r"
     return f"resource r INDEXED BY resource_{'recent' if by_time else 'current'}"
 
 
-def _driver(counting: _Counting, parts: Sequence[Part], most: int | None) -> Part | None:
+def _choose_driver(
+    counting: _CandidateCounter, parts: Sequence[FilterSql], most: int | None
+) -> FilterSql | None:
     listed = [part for part in parts if part.listed]
     ranked = [part for part in listed if part.rank is not None]
     if ranked:
@@ -167,7 +171,7 @@ def _driver(counting: _Counting, parts: Sequence[Part], most: int | None) -> Par
 
 
 @dataclass(frozen=True)
-class _Counting:
+class _CandidateCounter:
     """Counts lists, up to a bound."""
 
     connection: Connection
@@ -177,15 +181,15 @@ class _Counting:
 
     def bound(self, most: int | None) -> int:
         """Return the length from which a list is long, when so many matches are wanted."""
-        return max(_FEW, isqrt(self.last * (most or 1000) // _COST))
+        return max(_ALWAYS_SHORT, isqrt(self.last * (most or 1000) // _CANDIDATE_COST))
 
-    def size(self, part: Part, bound: int) -> int:
+    def size(self, part: FilterSql, bound: int) -> int:
         """Count a list; what is built on a long one counts as long."""
-        if any(self.size(one, bound) >= bound for one in part.inner):
+        if any(self.size(one, bound) >= bound for one in part.nested):
             return bound
-        return self._rows(part.counted or part.listed, bound)
+        return self._rows(part.counted_candidates or part.listed, bound)
 
-    def check_cost(self, chosen: Select, looked_at: Part, most: int) -> None:
+    def check_cost(self, chosen: SearchPlan, looked_at: FilterSql, most: int) -> None:
         """Refuse a search that finds more than is counted or sorted at once."""
         if self._rows(looked_at.listed, most + 1) <= most:
             return

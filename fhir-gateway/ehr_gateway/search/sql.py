@@ -24,31 +24,37 @@ from ehr_fhir.search.filters import (
 )
 from ehr_fhir.search_parameters import SearchParameter
 from ehr_gateway.database import Dialect
-from ehr_gateway.search.composites import paired
-from ehr_gateway.search.value_sets import NAMING
-from ehr_gateway.search.values import Params, counted_test, one_of, updated, value_test
+from ehr_gateway.search.composites import compile_composite
+from ehr_gateway.search.value_sets import CODE_SET_MODIFIERS
+from ehr_gateway.search.values import (
+    Params,
+    any_token_conditions,
+    count_condition,
+    instant_condition,
+    value_condition,
+)
 from ehr_gateway.store import full_text
 from ehr_privacy.consent import BY_ROW
 
-__all__ = ["Conditions", "Part"]
+__all__ = ["FilterCompiler", "FilterSql"]
 
 # Known to be few without counting, the fewest first.
 _IDENTITY, _STAY, _PATIENT = range(3)
-_FEW_REFER = {"Encounter": _STAY, "Patient": _PATIENT}
+_SELECTIVE_TARGETS = {"Encounter": _STAY, "Patient": _PATIENT}
 # By modifier or type, where the table has another name.
-_TABLES = {"identifier": "token", "special": "position", "text": "string"}
+_INDEX_TABLES = {"identifier": "token", "special": "position", "text": "string"}
 # What the requester may find, for the resources on the way. A table of its own before the query,
 # because SQLite's parser bears about a hundred open levels; it is never made, only looked into.
-_SEEN = (
+_VISIBLE_TABLE = (
     "seen AS NOT MATERIALIZED (SELECT r.pk FROM resource r"
     " WHERE r.current = 1 AND r.deleted = 0 AND ({visible}))"
 )
-_IS_SEEN = "EXISTS (SELECT 1 FROM seen WHERE seen.pk = r.pk)"
-_D_IS_SEEN = "EXISTS (SELECT 1 FROM seen WHERE seen.pk = d.pk)"
+_R_IS_VISIBLE = "EXISTS (SELECT 1 FROM seen WHERE seen.pk = r.pk)"
+_D_IS_VISIBLE = "EXISTS (SELECT 1 FROM seen WHERE seen.pk = d.pk)"
 
 
 @dataclass(frozen=True)
-class Part:
+class FilterSql:
     """One filter: a condition on `r`, and a SELECT of pks that leaves out none it holds for."""
 
     test: str
@@ -56,16 +62,16 @@ class Part:
     # Whether the list holds exactly what the test holds for.
     exact: bool = False
     # Whether it holds for no deleted resource: those have no values.
-    alive: bool = False
+    excludes_deleted: bool = False
     # How surely the list is short; None when it must be counted.
     rank: int | None = None
     # What the list is built on: it is counted only if these are short.
-    inner: tuple[Part, ...] = ()
+    nested: tuple[FilterSql, ...] = ()
     # What is counted, where that is quicker than counting the list.
-    counted: str | None = None
+    counted_candidates: str | None = None
 
 
-class Conditions:
+class FilterCompiler:
     """Turns filters into parts, and gathers their values."""
 
     def __init__(
@@ -89,23 +95,23 @@ class Conditions:
     @property
     def tables(self) -> tuple[str, ...]:
         """Return the tables that the tests need before the query."""
-        return (_SEEN.format(visible=self._visible),) if self._passes_through else ()
+        return (_VISIBLE_TABLE.format(visible=self._visible),) if self._passes_through else ()
 
-    def part(self, kind: str, one: Filter) -> Part:
+    def compile(self, kind: str, one: Filter) -> FilterSql:
         """Return one filter of a search for a resource type."""
         if isinstance(one, Chain):
             return self._chain(one)
         if isinstance(one, ReverseChain):
             return self._has(one)
         if isinstance(one, AnyOf):
-            return self._any(kind, one)
+            return self._any_of(kind, one)
         if isinstance(one, Not):
-            return Part(f"NOT ({self.part(kind, one.filter).test})")
+            return FilterSql(f"NOT ({self.compile(kind, one.filter).test})")
         if isinstance(one, Composite):
             return self._composite(one)
         if isinstance(one, InCompartment):
             whose = f"patient = {self._bind(one.patient)}"
-            return Part(
+            return FilterSql(
                 f"EXISTS (SELECT 1 FROM record_patient WHERE pk = r.pk AND {whose} {BY_ROW})",  # noqa: S608
                 f"SELECT pk FROM record_patient WHERE {whose}",  # noqa: S608
                 exact=True,
@@ -114,11 +120,11 @@ class Conditions:
         if one.parameter.code == "_id":
             names = ", ".join(self._bind(value.code) for value in one.values)
             test = f"r.id IN ({names})"
-            return Part(test, self._current(kind, test), exact=True, rank=_IDENTITY)
+            return FilterSql(test, self._current(kind, test), exact=True, rank=_IDENTITY)
         if one.parameter.code == "_lastUpdated":
-            return self._updated(kind, one)
+            return self._last_updated_filter(kind, one)
         if one.parameter.is_full_text:
-            return self._words(kind, one)
+            return self._full_text(kind, one)
         return self._clause(one)
 
     def _bind(self, value: object) -> str:
@@ -130,14 +136,14 @@ class Conditions:
             f" AND r.current = 1 AND {test}"
         )
 
-    def _updated(self, kind: str, clause: Clause) -> Part:
+    def _last_updated_filter(self, kind: str, clause: Clause) -> FilterSql:
         walk, start = (
-            _either([updated(self._params, column, value) for value in clause.values])
+            _or([instant_condition(self._params, column, value) for value in clause.values])
             for column in (self._last_updated, "r.last_updated")
         )
-        return Part(walk, self._current(kind, start), exact=True)
+        return FilterSql(walk, self._current(kind, start), exact=True)
 
-    def _words(self, kind: str, clause: Clause) -> Part:
+    def _full_text(self, kind: str, clause: Clause) -> FilterSql:
         said = full_text.build_expression(
             self._dialect,
             kind,
@@ -149,39 +155,41 @@ class Conditions:
             full_text.match_condition(self._dialect, name),
             full_text.matching_pks_sql(self._dialect, name),
         )
-        return Part(test, listed, exact=True, alive=True)
+        return FilterSql(test, listed, exact=True, excludes_deleted=True)
 
-    def _clause(self, clause: Clause) -> Part:
+    def _clause(self, clause: Clause) -> FilterSql:
         parameter = clause.parameter
-        kind = _TABLES.get(clause.modifier or "", _TABLES.get(parameter.type, parameter.type))
+        kind = _INDEX_TABLES.get(
+            clause.modifier or "", _INDEX_TABLES.get(parameter.type, parameter.type)
+        )
         param = self._param(parameter)
         if clause.modifier == "missing":
             return self._missing(clause, param)
-        if clause.parameter.type == "token" and clause.modifier in NAMING:
-            tests = one_of(self._params, clause)
+        if clause.parameter.type == "token" and clause.modifier in CODE_SET_MODIFIERS:
+            tests = any_token_conditions(self._params, clause)
         else:
-            tests = [value_test(self._params, kind, clause, value) for value in clause.values]
-        values = self._own(kind, param) if kind == "token" else f"idx_{kind}"
+            tests = [value_condition(self._params, kind, clause, value) for value in clause.values]
+        values = self._values_of_r(kind, param) if kind == "token" else f"idx_{kind}"
         test = (
             f"EXISTS (SELECT 1 FROM {values} WHERE pk = r.pk AND param = {param}"  # noqa: S608
-            f" AND {_either(tests)} {BY_ROW})"
+            f" AND {_or(tests)} {BY_ROW})"
         )
         if clause.modifier in ("not", "not-in"):
-            return Part(f"NOT {test}")
+            return FilterSql(f"NOT {test}")
         listed = [
             f"SELECT pk FROM idx_{kind} WHERE param = {param} AND {one}"  # noqa: S608
             for one in tests
         ]
-        return Part(
+        return FilterSql(
             test,
             " UNION ALL ".join(listed),
             exact=True,
-            alive=True,
-            rank=_rank(clause),
-            counted=self._counted(kind, param, clause),
+            excludes_deleted=True,
+            rank=_selectivity(clause),
+            counted_candidates=self._count_sql(kind, param, clause),
         )
 
-    def _own(self, kind: str, param: str) -> str:
+    def _values_of_r(self, kind: str, param: str) -> str:
         """Return the values of `r`, to be looked into from the resource and no other way.
 
         PostgreSQL might look among all that have a code, or refer to a type, for each resource.
@@ -191,52 +199,55 @@ class Conditions:
         table = f"idx_{kind} WHERE pk = r.pk AND param = {param}"
         return f"(SELECT * FROM {table} {BY_ROW}) i"  # noqa: S608
 
-    def _counted(self, kind: str, param: str, clause: Clause) -> str | None:
+    def _count_sql(self, kind: str, param: str, clause: Clause) -> str | None:
         for value in clause.values:
-            if test := counted_test(self._params, kind, value):
+            if test := count_condition(self._params, kind, value):
                 return f"SELECT pk FROM idx_{kind} WHERE param = {param} AND {test}"  # noqa: S608
         return None
 
-    def _missing(self, clause: Clause, param: str) -> Part:
+    def _missing(self, clause: Clause, param: str) -> FilterSql:
         # A reference by identifier alone has its row among the tokens.
-        kind = _TABLES.get(clause.parameter.type, clause.parameter.type)
+        kind = _INDEX_TABLES.get(clause.parameter.type, clause.parameter.type)
         kinds = ("reference", "token") if kind == "reference" else (kind,)
         tests = [
             f"EXISTS (SELECT 1 FROM idx_{one} WHERE pk = r.pk AND param = {param} {BY_ROW})"  # noqa: S608
             for one in kinds
         ]
         if clause.values[0].code == "true":
-            return Part(f"NOT {_either(tests)}")
+            return FilterSql(f"NOT {_or(tests)}")
         lists = [f"SELECT pk FROM idx_{one} WHERE param = {param}" for one in kinds]  # noqa: S608
-        return Part(_either(tests), " UNION ALL ".join(lists), exact=True, alive=True)
+        return FilterSql(_or(tests), " UNION ALL ".join(lists), exact=True, excludes_deleted=True)
 
-    def _composite(self, one: Composite) -> Part:
-        pairs = [paired(self._params, self._param, one.parameter, parts) for parts in one.values]
-        test = _either([f"EXISTS ({pair.within} WHERE {pair.same} {BY_ROW})" for pair in pairs])
+    def _composite(self, one: Composite) -> FilterSql:
+        pairs = [
+            compile_composite(self._params, self._param, one.parameter, parts)
+            for parts in one.values
+        ]
+        test = _or([f"EXISTS ({pair.within} WHERE {pair.same} {BY_ROW})" for pair in pairs])
         lists = [f"{pair.among} WHERE {pair.same}" for pair in pairs]
-        return Part(test, " UNION ALL ".join(lists), exact=True, alive=True)
+        return FilterSql(test, " UNION ALL ".join(lists), exact=True, excludes_deleted=True)
 
-    def _any(self, kind: str, one: AnyOf) -> Part:
-        groups = [[self.part(kind, filter_) for filter_ in group] for group in one.groups]
-        test = _either([" AND ".join(part.test for part in group) for group in groups])
-        firsts = [_shortest(group) for group in groups]
+    def _any_of(self, kind: str, one: AnyOf) -> FilterSql:
+        groups = [[self.compile(kind, filter_) for filter_ in group] for group in one.groups]
+        test = _or([" AND ".join(part.test for part in group) for group in groups])
+        firsts = [_most_selective(group) for group in groups]
         chosen = tuple(part for part in firsts if part is not None)
         if len(chosen) < len(groups):
-            return Part(test)
-        return Part(test, _union(chosen), inner=chosen)
+            return FilterSql(test)
+        return FilterSql(test, _union_candidates(chosen), nested=chosen)
 
-    def _chain(self, chain: Chain) -> Part:
+    def _chain(self, chain: Chain) -> FilterSql:
         param = self._param(chain.parameter)
         tests, lists, inner = [], [], []
         for kind, after in chain.targets:
-            part, target = self._passed(kind, after), self._bind(kind)
+            part, target = self._compile_linked(kind, after), self._bind(kind)
             refers = f"i.param = {param} AND i.target_type = {target}"
             tests.append(
-                f"EXISTS (SELECT 1 FROM {self._own('reference', param)}"  # noqa: S608
+                f"EXISTS (SELECT 1 FROM {self._values_of_r('reference', param)}"  # noqa: S608
                 f" WHERE i.pk = r.pk AND {refers}"
                 f" AND EXISTS (SELECT 1 FROM resource r WHERE r.type = {target}"
                 f" AND r.id = i.target_id AND r.current = 1 AND {part.test}"
-                f" AND {_IS_SEEN} {BY_ROW})"
+                f" AND {_R_IS_VISIBLE} {BY_ROW})"
                 f" {BY_ROW})"
             )
             if part.listed:
@@ -248,72 +259,81 @@ class Conditions:
                     f" AND i.target_id = t.id AND {refers}"
                 )
         if len(lists) < len(tests):
-            return Part(_either(tests), alive=True)
-        return _passing(_either(tests), lists, inner, alive=True)
+            return FilterSql(_or(tests), excludes_deleted=True)
+        return _linked_filter(_or(tests), lists, inner, alive=True)
 
-    def _has(self, has: ReverseChain) -> Part:
+    def _has(self, has: ReverseChain) -> FilterSql:
         kind = has.parameter.resource_type
-        part = self._passed(kind, has.filter)
+        part = self._compile_linked(kind, has.filter)
         param, referred = self._param(has.parameter), self._bind(has.referred)
         refers = f"i.param = {param} AND i.target_type = {referred}"
         test = (
             f"EXISTS (SELECT 1 FROM idx_reference i WHERE i.target_id = r.id AND {refers}"  # noqa: S608
             f" AND EXISTS (SELECT 1 FROM resource r WHERE r.pk = i.pk"
-            f" AND {part.test} AND {_IS_SEEN} {BY_ROW}) {BY_ROW})"
+            f" AND {part.test} AND {_R_IS_VISIBLE} {BY_ROW}) {BY_ROW})"
         )
         if not part.listed:
-            return Part(test)
+            return FilterSql(test)
         listed = (
             f"SELECT t.pk FROM ({part.listed}) d CROSS JOIN idx_reference i"  # noqa: S608
             f" CROSS JOIN resource t WHERE i.pk = d.pk AND {refers}"
             f" AND t.type = {referred} AND t.id = i.target_id AND t.current = 1"
         )
         # What was deleted has no values any more, but others may still refer to it.
-        return _passing(test, [listed], [part], alive=False)
+        return _linked_filter(test, [listed], [part], alive=False)
 
-    def _passed(self, kind: str, after: Filter) -> Part:
+    def _compile_linked(self, kind: str, after: Filter) -> FilterSql:
         if kind == "AuditEvent":
             raise Invalid("The audit log is searched at its own address, not through others.")
         self._passes_through = True
-        return self.part(kind, after)
+        return self.compile(kind, after)
 
     def _param(self, parameter: SearchParameter) -> str:
         return self._bind(self._parameter_ids[parameter.resource_type, parameter.code])
 
 
-def _passing(test: str, lists: Sequence[str], inner: Sequence[Part], *, alive: bool) -> Part:
+def _linked_filter(
+    test: str, lists: Sequence[str], inner: Sequence[FilterSql], *, alive: bool
+) -> FilterSql:
     """Return a part that passes through others; its list holds just what the test does if it can.
 
     Each resource passed through is then judged once, not once for each that refers to it.
     """
     counted = " UNION ALL ".join(lists)
     exact = all(part.exact for part in inner)
-    listed = " UNION ALL ".join(f"{one} AND {_D_IS_SEEN}" for one in lists) if exact else counted
-    return Part(test, listed, exact=exact, alive=alive, inner=tuple(inner), counted=counted)
+    listed = " UNION ALL ".join(f"{one} AND {_D_IS_VISIBLE}" for one in lists) if exact else counted
+    return FilterSql(
+        test,
+        listed,
+        exact=exact,
+        excludes_deleted=alive,
+        nested=tuple(inner),
+        counted_candidates=counted,
+    )
 
 
-def _either(tests: Sequence[str]) -> str:
+def _or(tests: Sequence[str]) -> str:
     return tests[0] if len(tests) == 1 else "(" + " OR ".join(f"({one})" for one in tests) + ")"
 
 
-def _union(parts: Sequence[Part]) -> str:
+def _union_candidates(parts: Sequence[FilterSql]) -> str:
     return " UNION ALL ".join(f"SELECT pk FROM ({part.listed}) u" for part in parts)  # noqa: S608
 
 
-def _rank(clause: Clause) -> int | None:
+def _selectivity(clause: Clause) -> int | None:
     """Say how surely few resources have these values."""
     parameter, values = clause.parameter, clause.values
     if parameter.type == "reference" and clause.modifier != "identifier":
         kinds = {value.system for value in values}
-        if all(value.code for value in values) and kinds <= _FEW_REFER.keys():
-            return max(_FEW_REFER[str(kind)] for kind in kinds)
+        if all(value.code for value in values) and kinds <= _SELECTIVE_TARGETS.keys():
+            return max(_SELECTIVE_TARGETS[str(kind)] for kind in kinds)
     identifies = clause.modifier in (None, "identifier", "of-type")
     if parameter.datatypes == {"Identifier"} and identifies and all(value.code for value in values):
         return _IDENTITY
     return None
 
 
-def _shortest(parts: Sequence[Part]) -> Part | None:
+def _most_selective(parts: Sequence[FilterSql]) -> FilterSql | None:
     """Return the part whose list is most likely the shortest."""
     listed = [part for part in parts if part.listed]
     return min(

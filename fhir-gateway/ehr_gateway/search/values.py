@@ -11,11 +11,18 @@ from ehr_fhir.search.value_parser import SearchValue
 from ehr_fhir.string_folding import normalize_string, shorten_for_index
 from ehr_fhir.units import CANONICAL_SYSTEM
 
-__all__ = ["Params", "begins", "counted_test", "one_of", "updated", "value_test"]
+__all__ = [
+    "Params",
+    "any_token_conditions",
+    "count_condition",
+    "instant_condition",
+    "starts_with",
+    "value_condition",
+]
 
 # How a stored range [low, high) lies to the searched range :low, :high (R4 §3.1.1.4.3), instants.
 # `low` stands in as many as it can, though `high` would do: it is what the tables are sorted by.
-_DATES = {
+_DATE_CONDITIONS = {
     "eq": "low >= {low} AND low < {high} AND high <= {high}",
     "ne": "NOT (low >= {low} AND low < {high} AND high <= {high})",
     "gt": "high > {high}",
@@ -28,7 +35,7 @@ _DATES = {
     "po": "low < {high} AND high > {low}",
 }
 # The same for an instant, which is a range of one millisecond.
-_INSTANTS = {
+_INSTANT_CONDITIONS = {
     "eq": "({it} >= {low} AND {it} < {high})",
     "ne": "({it} < {low} OR {it} >= {high})",
     "gt": "{it} >= {high}",
@@ -41,7 +48,7 @@ _INSTANTS = {
     "po": "({it} >= {low} AND {it} < {high})",
 }
 # A stored number is exact, or a range with both its ends; comparisons use the exact value.
-_NUMBERS = {
+_NUMBER_CONDITIONS = {
     "eq": "low >= {low} AND low < {high} AND high < {high}",
     "ne": "NOT (low >= {low} AND high < {high})",
     "gt": "high > {exact}",
@@ -55,7 +62,7 @@ _NUMBERS = {
 
 # What is counted in the place of these, to see whether a list is short: near enough, and found by
 # `low` alone.
-_COUNTED = {
+_COUNT_CONDITIONS = {
     "date": {"gt": "low >= {high}", "ge": "low >= {low}", "ap": "low >= {low} AND low < {high}"},
     "number": {
         "gt": "low > {exact}", "ge": "low >= {exact}", "ap": "low >= {low} AND low <= {high}"
@@ -79,12 +86,12 @@ class Params:
         return f":{name}"
 
 
-def value_test(params: Params, kind: str, clause: Clause, value: SearchValue) -> str:
+def value_condition(params: Params, kind: str, clause: Clause, value: SearchValue) -> str:
     """Return the condition on the columns of the table of one kind."""
-    return _TESTS[kind](params, clause, value)
+    return _CONDITIONS[kind](params, clause, value)
 
 
-def one_of(params: Params, clause: Clause) -> list[str]:
+def any_token_conditions(params: Params, clause: Clause) -> list[str]:
     """Return conditions that together say that a token is one of many: a system each."""
     # The system of a plain `code` is fixed by its definition and not in the index.
     plain = clause.parameter.datatypes <= {"code"}
@@ -100,28 +107,28 @@ def one_of(params: Params, clause: Clause) -> list[str]:
     return tests or ["FALSE"]
 
 
-def counted_test(params: Params, kind: str, value: SearchValue) -> str | None:
+def count_condition(params: Params, kind: str, value: SearchValue) -> str | None:
     """Return what is counted in the place of a test that would have to read a whole table."""
-    if kind == "date" and value.prefix in _COUNTED["date"]:
-        return _COUNTED["date"][value.prefix].format(**_limits(params, value))
-    if kind in ("number", "quantity") and value.prefix in _COUNTED["number"]:
-        return _COUNTED["number"][value.prefix].format(**_numbers(params, value))
+    if kind == "date" and value.prefix in _COUNT_CONDITIONS["date"]:
+        return _COUNT_CONDITIONS["date"][value.prefix].format(**_bind_interval(params, value))
+    if kind in ("number", "quantity") and value.prefix in _COUNT_CONDITIONS["number"]:
+        return _COUNT_CONDITIONS["number"][value.prefix].format(**_bind_number(params, value))
     return None
 
 
-def updated(params: Params, column: str, value: SearchValue) -> str:
+def instant_condition(params: Params, column: str, value: SearchValue) -> str:
     """Return the condition on a column that holds an instant."""
-    return _INSTANTS[value.prefix].format(it=column, **_limits(params, value))
+    return _INSTANT_CONDITIONS[value.prefix].format(it=column, **_bind_interval(params, value))
 
 
-def begins(params: Params, column: str, text: str) -> str:
+def starts_with(params: Params, column: str, text: str) -> str:
     """Say that a text begins with another."""
     # A range, unlike LIKE, uses the key; no character sorts after U+10FFFF.
     end = params.bind(text + "\U0010ffff")
     return f"{column} >= {params.bind(text)} AND {column} < {end}"
 
 
-def _limits(params: Params, value: SearchValue) -> dict[str, str]:
+def _bind_interval(params: Params, value: SearchValue) -> dict[str, str]:
     low, high = value.low, value.high
     if value.prefix == "ap":
         margin = abs(params.now_ms - low) // 10
@@ -130,10 +137,10 @@ def _limits(params: Params, value: SearchValue) -> dict[str, str]:
 
 
 def _date(params: Params, clause: Clause, value: SearchValue) -> str:
-    return _DATES[value.prefix].format(**_limits(params, value))
+    return _DATE_CONDITIONS[value.prefix].format(**_bind_interval(params, value))
 
 
-def _numbers(params: Params, value: SearchValue) -> dict[str, str]:
+def _bind_number(params: Params, value: SearchValue) -> dict[str, str]:
     low, high = value.low, value.high
     if value.prefix == "ap":
         margin = abs(value.exact) / 10
@@ -143,7 +150,7 @@ def _numbers(params: Params, value: SearchValue) -> dict[str, str]:
 
 
 def _number(params: Params, clause: Clause, value: SearchValue) -> str:
-    return _NUMBERS[value.prefix].format(**_numbers(params, value))
+    return _NUMBER_CONDITIONS[value.prefix].format(**_bind_number(params, value))
 
 
 def _quantity(params: Params, clause: Clause, value: SearchValue) -> str:
@@ -164,7 +171,7 @@ def _reference(params: Params, clause: Clause, value: SearchValue) -> str:
         local = local_target(value.url.removeprefix(f"{params.base}/"))
         value = SearchValue(system=local.type, code=local.id) if local else value
     if clause.modifier == "below":
-        return f"target_type = '' AND {_below(params, 'target_id', value.url or '')}"
+        return f"target_type = '' AND {_is_below(params, 'target_id', value.url or '')}"
     if value.url is not None:
         return f"target_id = {params.bind(value.url)} AND target_type = ''"
     test = f"target_id = {params.bind(value.code)}"
@@ -184,10 +191,10 @@ def _string(params: Params, clause: Clause, value: SearchValue) -> str:
         return f"normal = {params.bind(normalize_string(text))}"
     if clause.modifier in ("contains", "ends"):
         pattern = (
-            "%" + _literal(normalize_string(text)) + ("%" if clause.modifier == "contains" else "")
+            "%" + _escape_like(normalize_string(text)) + ("%" if clause.modifier == "contains" else "")
         )
         return f"normal LIKE {params.bind(pattern)} ESCAPE '!'"
-    return begins(params, "normal", normalize_string(text))
+    return starts_with(params, "normal", normalize_string(text))
 
 
 def _position(params: Params, clause: Clause, value: SearchValue) -> str:
@@ -198,7 +205,7 @@ def _position(params: Params, clause: Clause, value: SearchValue) -> str:
     return f"x >= {west} AND x <= {east} AND {squares} <= {params.bind(value.high**2)}"
 
 
-def _literal(text: str) -> str:
+def _escape_like(text: str) -> str:
     for special in "!%_":
         text = text.replace(special, f"!{special}")
     return text
@@ -218,21 +225,21 @@ def _token(params: Params, clause: Clause, value: SearchValue) -> str:
 def _uri(params: Params, clause: Clause, value: SearchValue) -> str:
     text = value.code or ""
     if clause.modifier == "below":
-        return _below(params, "value", text)
+        return _is_below(params, "value", text)
     if clause.modifier == "above":
         return f"substr(CAST({params.bind(text)} AS TEXT), 1, length(value)) = value"
     return f"value = {params.bind(shorten_for_index(text))}"
 
 
-def _below(params: Params, column: str, text: str) -> str:
+def _is_below(params: Params, column: str, text: str) -> str:
     """Say that an address lies below another: `http://a.org` or, by version, `url|1`."""
     if "|" in text:
-        versions = begins(params, column, f"{text}.")
+        versions = starts_with(params, column, f"{text}.")
         return f"({column} = {params.bind(text)} OR ({versions}))"
-    return begins(params, column, text)
+    return starts_with(params, column, text)
 
 
-_TESTS: Mapping[str, Callable[[Params, Clause, SearchValue], str]] = {
+_CONDITIONS: Mapping[str, Callable[[Params, Clause, SearchValue], str]] = {
     "date": _date,
     "number": _number,
     "position": _position,

@@ -21,7 +21,7 @@ def read_on(
     interaction: Literal["read", "search"] = "read",
 ) -> Version:
     """Read as a connection sees the store, for example inside a transaction."""
-    visible = access.visible(interaction)
+    visible = access.predicate(interaction)
     row = connection.execute(
         _statement(visible.sql), {"type": resource_type, "id": identity, **visible.params}
     ).fetchone()
@@ -50,7 +50,7 @@ def is_current_visible(
     Without it no older version is shown either: a label or a patient put right later would still
     be open in the version before.
     """
-    visible = access.read
+    visible = access.read_predicate
     row = connection.execute(
         "SELECT 1 FROM resource r WHERE r.type = :type AND r.id = :id AND r.current = 1"  # noqa: S608
         f" AND ({visible.sql})",

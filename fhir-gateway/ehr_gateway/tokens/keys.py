@@ -18,7 +18,7 @@ from typing import Any
 from joserfc.jwk import ECKey, KeySet, RSAKey
 
 from ehr_fhir.errors import Fault
-from ehr_gateway.private_file import place
+from ehr_gateway.private_file import create_private_file
 
 __all__ = ["SigningKeys", "load_form_secret", "open_signing_keys", "rotate_keys"]
 
@@ -86,7 +86,7 @@ def open_signing_keys(folder: Path) -> SigningKeys:
     """
     path = folder / _FILE
     if not path.exists():
-        place(path, _serialise([_new_ec()]))
+        create_private_file(path, _serialise([_new_ec()]))
     return SigningKeys(_read_file(path), path)
 
 
@@ -113,7 +113,7 @@ def load_form_secret(folder: Path) -> str:
     """Return the secret that seals log-in forms; make it when there is none."""
     path = folder / "forms.key"
     if not path.exists():
-        place(path, os.urandom(32).hex().encode())
+        create_private_file(path, os.urandom(32).hex().encode())
     return path.read_text("ascii")
 
 

@@ -17,23 +17,23 @@ from ehr_gateway.transaction.transaction import Transaction
 __all__ = ["find_only_match", "find_update_target"]
 
 
-def find_only_match(writing: Transaction, kind: str, criteria: str) -> str | None:
+def find_only_match(transaction: Transaction, kind: str, criteria: str) -> str | None:
     """Return the id of the one match, or nothing; refuse several."""
-    ids = find_ids(writing, kind, criteria)
+    ids = find_ids(transaction, kind, criteria)
     if len(ids) > 1:
         raise PreconditionFailed("More than one resource meets the criteria; narrow them.")
     return ids[0] if ids else None
 
 
 def find_update_target(
-    writing: Transaction,
+    transaction: Transaction,
     kind: str,
     resource: Mapping[str, Any],
     criteria: str,
     if_match: int | None,
 ) -> str | None:
     """Return the id under which an update is written; nothing where a new id has to be made."""
-    found, named = find_only_match(writing, kind, criteria), resource.get("id")
+    found, named = find_only_match(transaction, kind, criteria), resource.get("id")
     if found is not None:
         if named not in (None, found):
             text = "The `id` in the content is not that of the resource that meets the criteria."
@@ -41,7 +41,7 @@ def find_update_target(
         return found
     if if_match is not None:
         raise PreconditionFailed("If-Match names a version, but nothing meets the criteria.")
-    if named is not None and writing.holds(kind, str(named)):
+    if named is not None and transaction.holds(kind, str(named)):
         # As R5 has it: what does not meet the criteria is not overwritten.
         text = "The resource with this `id` does not meet the criteria."
         raise Conflict(text, expression=f"{kind}.id")

@@ -140,7 +140,7 @@ def _existing_targets(
     connection: Connection, access: Access, targets: Iterable[tuple[str, str]]
 ) -> Iterator[tuple[str, str]]:
     # Two statements, since the predicate bears no OR around it (SQLite's parser counts levels).
-    visible = access.read
+    visible = access.read_predicate
     known = list(targets)
     yield from _select_targets(
         connection, "TRUE", {}, [one for one in known if one[0] == "Patient"]

@@ -73,9 +73,9 @@ def open_transaction(
     """Open a transaction of one request."""
     with (
         store.write_transaction() as connection,
-        transaction_on(store, connection, access, audit) as writing,
+        transaction_on(store, connection, access, audit) as transaction,
     ):
-        yield writing
+        yield transaction
 
 
 @contextmanager
@@ -254,7 +254,7 @@ class Transaction:
         return WriteResult(self._store_version(draft, None, "PUT"), created=True)
 
     def _current(self, kind: str, identity: str) -> Version | None:
-        visible = _NO_CONDITION if self._is_platform_service else self.access.read
+        visible = _NO_CONDITION if self._is_platform_service else self.access.read_predicate
         row = self._connection.execute(
             "SELECT r.* FROM resource r WHERE r.type = :type AND r.id = :id AND r.current = 1"  # noqa: S608
             f" AND ({visible.sql})",

@@ -184,7 +184,7 @@ def test_python_and_sql_agree_on_what_is_within_a_limit(furnished: House) -> Non
         session = furnished.login("p.pat-1", f"patient/Observation.rs?{limit}")
         token = session.headers["Authorization"][7:]
         requester = gateway.verifier.authenticate(token, furnished.clock()).requester
-        predicate = Access(requester, furnished.clock(), "agreement").search
+        predicate = Access(requester, furnished.clock(), "agreement").search_predicate
         with gateway.store.read_transaction() as connection:
             found = {
                 row["id"]

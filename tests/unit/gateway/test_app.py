@@ -12,7 +12,7 @@ from ehr_fhir.errors import Invalid
 from ehr_gateway.app import create_gateway
 from ehr_gateway.http.bundle_bytes import build_bundle, build_entry, page_link
 from ehr_gateway.http.metrics import Metrics
-from ehr_gateway.interaction_codes import INTERACTIONS, action_of, at_level
+from ehr_gateway.interaction_codes import INTERACTIONS, audit_action, codes_at_level
 from ehr_gateway.settings import GatewaySettings
 from ehr_gateway.store.store import Store
 from tests.lib.gateway import House, must, organization
@@ -76,8 +76,10 @@ def test_links_are_written_in_one_way() -> None:
 def test_codes_of_interactions_are_unique_and_each_has_an_action() -> None:
     codes = [one.code for one in INTERACTIONS]
 
-    assert len(codes) == len(set(codes)) == len(at_level("type")) + len(at_level("system"))
-    assert (action_of("create"), action_of("login")) == ("C", "E")
+    assert (
+        len(codes) == len(set(codes)) == len(codes_at_level("type")) + len(codes_at_level("system"))
+    )
+    assert (audit_action("create"), audit_action("login")) == ("C", "E")
 
 
 def test_metrics_count_by_route_and_status() -> None:

@@ -7,7 +7,7 @@ import pytest
 from ehr_fhir.errors import Invalid
 from ehr_gateway.access import Access
 from ehr_gateway.search.page import SearchPage, search
-from ehr_gateway.search.statements import Terms
+from ehr_gateway.search.statements import SearchLimits
 from ehr_gateway.store.store import Store
 from tests.lib.store import doctor, put
 from tests.lib.ward import TOP, closed, observation, shared, system, ward
@@ -16,7 +16,7 @@ __all__ = ["ward"]
 
 
 def page(
-    ward: Store, kind: str, query: str, terms: Terms | None = None, access: Access = TOP
+    ward: Store, kind: str, query: str, terms: SearchLimits | None = None, access: Access = TOP
 ) -> SearchPage:
     pairs = [(name, value) for name, _, value in (one.partition("=") for one in query.split("&"))]
     return search(ward, access, kind, pairs, terms=terms)
@@ -105,7 +105,7 @@ def test_a_circle_ends(ward: Store) -> None:
 
 
 def test_the_number_is_limited_and_the_answer_says_so(ward: Store) -> None:
-    terms = Terms(most_included=2)
+    terms = SearchLimits(max_included=2)
 
     found = page(ward, "Patient", "_revinclude=Observation:patient", terms)
     enough = page(ward, "Patient", "_id=ann&_revinclude=Observation:patient", terms)
@@ -118,7 +118,7 @@ def test_the_number_is_limited_and_the_answer_says_so(ward: Store) -> None:
 def test_the_rounds_are_limited_and_the_answer_says_so(ward: Store) -> None:
     asked = "_id=top&_revinclude:iterate=Organization:partof"
 
-    found = page(ward, "Organization", asked, Terms(most_rounds=1))
+    found = page(ward, "Organization", asked, SearchLimits(max_include_rounds=1))
 
     assert [one.id for one in found.included] == ["east", "west"]
     assert [one.code for one in found.issues] == ["too-costly"]

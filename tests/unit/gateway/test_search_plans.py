@@ -11,7 +11,7 @@ import pytest
 
 from ehr_gateway.access import Access
 from ehr_gateway.database import Connection, Cursor
-from ehr_gateway.search.page import search_in
+from ehr_gateway.search.page import search_on
 from ehr_gateway.store.store import Store
 from ehr_gateway.transaction.prepared_resource import validate_draft
 from ehr_gateway.transaction.transaction import open_transaction
@@ -79,7 +79,7 @@ def plans(
     pairs = [(name, value) for name, _, value in (one.partition("=") for one in query.split("&"))]
     with store.read_transaction() as connection:
         explained = Explained(connection)
-        search_in(explained, store, access or platform(), kind, pairs, within=within)  # type: ignore[arg-type]
+        search_on(explained, store, access or platform(), kind, pairs, within=within)  # type: ignore[arg-type]
     return explained.plans
 
 

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from ehr_gateway.database import Connection, Cursor
-from ehr_gateway.search.page import search_in
+from ehr_gateway.search.page import search_on
 from ehr_gateway.store.store import Store
 from ehr_gateway.transaction.prepared_resource import validate_draft
 from ehr_gateway.transaction.transaction import open_transaction
@@ -75,7 +75,7 @@ def filled(postgresql: Cluster, request: pytest.FixtureRequest) -> Iterator[Stor
 def searched(store: Store, connection: Any, query: str) -> list[str]:
     """Return the ids that a doctor of the hospital finds whom the patients share with."""
     pairs = [(name, value) for name, _, value in (one.partition("=") for one in query.split("&"))]
-    page = search_in(connection, store, doctor("st-gabriel"), "Observation", pairs)
+    page = search_on(connection, store, doctor("st-gabriel"), "Observation", pairs)
     return [version.id for version in page.matches]
 
 

@@ -18,9 +18,9 @@ from ehr_gateway.interactions.bundle.entries import MOST_ENTRIES, READS, Entry, 
 from ehr_gateway.interactions.bundle.reads import Target, is_same
 from ehr_gateway.interactions.history import HistoryPage, history_on, parse_history_query
 from ehr_gateway.interactions.vread import vread_on
-from ehr_gateway.search.across_types import search_types_in
-from ehr_gateway.search.page import SearchPage, search_in
-from ehr_gateway.search.statements import Terms
+from ehr_gateway.search.across_types import search_types_on
+from ehr_gateway.search.page import SearchPage, search_on
+from ehr_gateway.search.statements import SearchLimits
 from ehr_gateway.store.store import AuditHook, Store, Version
 from ehr_gateway.store.visible import read_on
 from ehr_gateway.transaction.integrity import UnmatchedReference
@@ -84,7 +84,7 @@ class Manner:
     """How the entries are to be read: what `Prefer: handling` says, and the terms of a search."""
 
     lenient: bool = False
-    terms: Terms | None = None
+    terms: SearchLimits | None = None
 
 
 def bundle(
@@ -125,10 +125,10 @@ def _alone(
             with store.read_transaction() as connection:
                 return _read(connection, store, access, entry, manner)
         (ready,) = made_ready(store, access, [entry])
-        with open_transaction(store, access, audit) as writing:
-            if (version := existing(writing, ready)) is not None:
+        with open_transaction(store, access, audit) as transaction:
+            if (version := existing(transaction, ready)) is not None:
                 return EntryResult("200 OK", version)
-            return _write(writing, resolved(writing, ready))
+            return _write(transaction, resolved(transaction, ready))
     except EhrError as error:
         return _failed(error)
 
@@ -141,9 +141,9 @@ def _transaction(
     manner: Manner,
 ) -> tuple[EntryResult, ...]:
     asked = made_ready(store, access, [_sound(entry) for entry in entries])
-    with open_transaction(store, access, audit) as writing:
-        sound = [placed(entry, lambda one: resolved(writing, one)) for entry in asked]
-        found = _found(writing, sound)
+    with open_transaction(store, access, audit) as transaction:
+        sound = [placed(entry, lambda one: resolved(transaction, one)) for entry in asked]
+        found = _found(transaction, sound)
         sound = [
             one._replace(id=found[one.place].id) if one.place in found else one for one in sound
         ]
@@ -159,7 +159,7 @@ def _transaction(
         for one in rest:
             if one.method in READS:
                 results[one.place] = placed(
-                    one, lambda entry: _read(writing.connection, store, access, entry, manner)
+                    one, lambda entry: _read(transaction.connection, store, access, entry, manner)
                 )
     return tuple(results[entry.place] for entry in sound)
 
@@ -173,7 +173,7 @@ def _carried_out(
         postponed: list[Entry] = []
         for entry in entries:
             try:
-                results[entry.place] = placed(entry, lambda one: _write(writing, one, names))
+                results[entry.place] = placed(entry, lambda one: _write(transaction, one, names))
             except UnmatchedReference:
                 # Nothing of this entry is written yet. A whole round for nothing is the end.
                 if not rounds_left or len(postponed) + 1 == len(entries):
@@ -183,8 +183,10 @@ def _carried_out(
     return results
 
 
-def _found(writing: Transaction, entries: Sequence[Entry]) -> dict[str, Version]:
-    found = {entry.place: placed(entry, lambda one: existing(writing, one)) for entry in entries}
+def _found(transaction: Transaction, entries: Sequence[Entry]) -> dict[str, Version]:
+    found = {
+        entry.place: placed(entry, lambda one: existing(transaction, one)) for entry in entries
+    }
     return {place: version for place, version in found.items() if version is not None}
 
 
@@ -209,26 +211,26 @@ def _check_kept(entries: Sequence[Entry], found: Mapping[str, Version]) -> None:
             raise Invalid(text, expression=entry.place)
 
 
-def _write(writing: Transaction, entry: Entry, names: Replacements = _NOTHING) -> EntryResult:
+def _write(transaction: Transaction, entry: Entry, names: Replacements = _NOTHING) -> EntryResult:
     if entry.draft is None:
-        return _delete_or_patch(writing, entry, names)
+        return _delete_or_patch(transaction, entry, names)
     if entry.method == "POST":
-        return EntryResult("201 Created", writing.create(entry.draft), written=True)
-    result = writing.update(entry.draft, entry.if_match, only_new=entry.only_new)
+        return EntryResult("201 Created", transaction.create(entry.draft), written=True)
+    result = transaction.update(entry.draft, entry.if_match, only_new=entry.only_new)
     status = "201 Created" if result.created else "200 OK"
     return EntryResult(status, result.version, written=True)
 
 
-def _delete_or_patch(writing: Transaction, entry: Entry, names: Replacements) -> EntryResult:
+def _delete_or_patch(transaction: Transaction, entry: Entry, names: Replacements) -> EntryResult:
     if entry.patch is not None:
         identity = entry.id or ""
-        patched = writing.patch(
+        patched = transaction.patch(
             entry.type, identity, entry.patch, entry.if_match, names, ahead=entry.ahead
         )
         return EntryResult("200 OK", patched.version, written=True)
     if entry.id is None:
         return EntryResult("204 No Content")
-    deleted = writing.delete(entry.type, entry.id, entry.if_match)
+    deleted = transaction.delete(entry.type, entry.id, entry.if_match)
     return EntryResult("204 No Content", deleted, written=True)
 
 
@@ -258,10 +260,10 @@ def _search(
 ) -> SearchPage:
     pairs, within, lenient, terms = target.pairs, target.within, manner.lenient, manner.terms
     if target.type is None:
-        return search_types_in(
+        return search_types_on(
             connection, store, access, pairs, within=within, lenient=lenient, terms=terms
         )
-    return search_in(
+    return search_on(
         connection, store, access, target.type, pairs, within=within, lenient=lenient, terms=terms
     )
 

@@ -17,7 +17,7 @@ from ehr_gateway.transaction.transaction import Transaction
 __all__ = ["check_criteria", "existing", "resolved"]
 
 
-def resolved(writing: Transaction, entry: Entry) -> Entry:
+def resolved(transaction: Transaction, entry: Entry) -> Entry:
     """Return an entry that names its resource; a DELETE that finds nothing names none.
 
     A PUT that finds nothing becomes a POST, unless its content has an id.
@@ -26,26 +26,26 @@ def resolved(writing: Transaction, entry: Entry) -> Entry:
         return entry
     if entry.method == "PUT" and (draft := entry.draft) is not None:
         identity = find_update_target(
-            writing, entry.type, entry.content, entry.criteria, entry.if_match
+            transaction, entry.type, entry.content, entry.criteria, entry.if_match
         )
         if identity is None:
             return entry._replace(id=draft.id, method="POST", criteria=None)
         return entry._replace(id=identity, criteria=None, draft=draft.with_id(identity))
-    identity = find_only_match(writing, entry.type, entry.criteria)
+    identity = find_only_match(transaction, entry.type, entry.criteria)
     if identity is None and entry.method == "PATCH":
         raise NotFound(f"There is no {entry.type} that meets the criteria.")
     return entry._replace(id=identity, criteria=None)
 
 
-def existing(writing: Transaction, entry: Entry) -> Version | None:
+def existing(transaction: Transaction, entry: Entry) -> Version | None:
     """Return what already meets the criteria of a conditional create."""
     if entry.method != "POST" or entry.if_none_exist is None:
         return None
-    identity = find_only_match(writing, entry.type, entry.if_none_exist)
+    identity = find_only_match(transaction, entry.type, entry.if_none_exist)
     if identity is None:
         return None
     # By the rule of searching, since it was found by one.
-    return read_on(writing.connection, writing.access, entry.type, identity, "search")
+    return read_on(transaction.connection, transaction.access, entry.type, identity, "search")
 
 
 def check_criteria(entries: Sequence[tuple[Entry, Entry]]) -> None:
