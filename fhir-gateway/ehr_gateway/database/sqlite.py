@@ -22,9 +22,9 @@ from ehr_gateway.database.wal_flush import WriteAheadLog
 
 __all__ = ["SqliteDatabase"]
 
-_LOG_MOST, _LOG_KEPT = 32 << 20, 4 << 20
+_WAL_CHECKPOINT_BYTES, _WAL_KEPT_BYTES = 32 << 20, 4 << 20
 # A search in a hurry gives up after so many thousands of the database's own instructions: 2 ms.
-_HURRY, _STEPS = 100, 1000
+_BUDGET_STEPS, _INSTRUCTIONS_PER_STEP = 100, 1000
 _PRAGMAS = (
     # Each write touches a little of many pages and puts them whole into the log: small ones.
     "PRAGMA page_size = 2048",
@@ -32,7 +32,7 @@ _PRAGMAS = (
     "PRAGMA busy_timeout = 30000",
     # The log is carried into the file beside the commits (`_carry`), not inside one.
     "PRAGMA wal_autocheckpoint = 0",
-    f"PRAGMA journal_size_limit = {_LOG_KEPT}",
+    f"PRAGMA journal_size_limit = {_WAL_KEPT_BYTES}",
     # `flush` is what waits for the disk.
     "PRAGMA synchronous = NORMAL",
     "PRAGMA temp_store = MEMORY",
@@ -57,12 +57,12 @@ class SqliteDatabase:
         # The last one used first: its pages are in memory.
         self._readers: deque[SqliteConnection] = deque()
         # SQLite's own way of waiting for another process is to sleep and try again.
-        self._lock = Path(f"{path}-writer").open("ab")
+        self._lock_file = Path(f"{path}-writer").open("ab")
         self._writer = self._connect(cache_kib=16384)
-        self._turn = threading.Lock()
-        self._log = WriteAheadLog(Path(f"{path}-wal"))
-        self._carrying = threading.Lock()
-        self._hurried: int | None = None
+        self._writer_lock = threading.Lock()
+        self._wal = WriteAheadLog(Path(f"{path}-wal"))
+        self._checkpoint_lock = threading.Lock()
+        self._budget_thread: int | None = None
 
     @contextmanager
     def read_transaction(self, *, single_statement: bool = False) -> Iterator[SqliteConnection]:
@@ -71,10 +71,10 @@ class SqliteDatabase:
             connection = self._readers.pop()
         except IndexError:
             connection = self._connect()
-        hurried = self._hurried == threading.get_ident()
+        has_budget = self._budget_thread == threading.get_ident()
         try:
-            if hurried:
-                connection.set_progress_handler(_budget_handler(), _STEPS)
+            if has_budget:
+                connection.set_progress_handler(_budget_handler(), _INSTRUCTIONS_PER_STEP)
             if not single_statement:
                 connection.execute("BEGIN")
             yield connection
@@ -82,7 +82,7 @@ class SqliteDatabase:
             _raise_client_error(error)
             raise
         finally:
-            if hurried:
+            if has_budget:
                 connection.set_progress_handler(None, 0)
             if not single_statement:
                 connection.execute("ROLLBACK")
@@ -97,11 +97,11 @@ class SqliteDatabase:
 
         For the one thread that serves all requests: what takes longer is done on another.
         """
-        self._hurried = threading.get_ident()
+        self._budget_thread = threading.get_ident()
         try:
             yield
         finally:
-            self._hurried = None
+            self._budget_thread = None
 
     @contextmanager
     def write_transaction(self) -> Iterator[SqliteConnection]:
@@ -118,42 +118,44 @@ class SqliteDatabase:
 
     def begin(self, *, wait: bool = True) -> SqliteConnection | None:
         """Open the writer's transaction, or return None where another writer is at it."""
-        if not self._turn.acquire(blocking=wait):
+        if not self._writer_lock.acquire(blocking=wait):
             return None
         try:
-            if _begin_transaction(self._writer, self._lock, wait=wait):
+            if _begin_transaction(self._writer, self._lock_file, wait=wait):
                 return self._writer
         except BaseException:
-            self._turn.release()
+            self._writer_lock.release()
             raise
-        self._turn.release()
+        self._writer_lock.release()
         return None
 
     def end(self, *, keep: bool) -> None:
         """Commit the writer's transaction, or take it back; `flush` puts it on disk."""
         try:
             with _translate_errors():
-                _end_transaction(self._writer, self._lock, keep=keep)
+                _end_transaction(self._writer, self._lock_file, keep=keep)
         finally:
-            self._turn.release()
+            self._writer_lock.release()
 
     def flush(self) -> None:
         """Return when all that is committed by now is on disk."""
-        self._log.flush()
-        self._carry()
+        self._wal.flush()
+        self._checkpoint_long_log()
 
     def close(self) -> None:
         """Close every connection that is not lent."""
-        with self._carrying:
-            self._log.close()
+        with self._checkpoint_lock:
+            self._wal.close()
         while self._readers:
             self._readers.pop().close()
         self._writer.close()
-        self._lock.close()
+        self._lock_file.close()
 
-    def _carry(self) -> None:
+    def _checkpoint_long_log(self) -> None:
         """Carry a long log into the file, on a thread of its own."""
-        if self._log.size() > _LOG_MOST and self._carrying.acquire(blocking=False):
+        if self._wal.size() > _WAL_CHECKPOINT_BYTES and self._checkpoint_lock.acquire(
+            blocking=False
+        ):
             threading.Thread(target=self._run_checkpoint).start()
 
     def _run_checkpoint(self) -> None:
@@ -165,7 +167,7 @@ class SqliteDatabase:
                 fcntl.flock(lock, fcntl.LOCK_EX)
                 connection.execute("PRAGMA wal_checkpoint(PASSIVE)")
         finally:
-            self._carrying.release()
+            self._checkpoint_lock.release()
 
     def _connect(self, cache_kib: int = 4096) -> SqliteConnection:
         # Each connection has a cache of its own; behind them all stands the operating system's.
@@ -202,7 +204,7 @@ def _raise_client_error(error: sqlite3.OperationalError) -> None:
 
 
 def _budget_handler() -> Callable[[], bool]:
-    left = iter(range(_HURRY))
+    left = iter(range(_BUDGET_STEPS))
     return lambda: next(left, None) is None
 
 

@@ -11,16 +11,16 @@ from pathlib import Path
 
 from ehr_gateway.store.store import Store
 from ehr_inbound.bulk_files.files import LoadReject
-from ehr_inbound.bulk_files.prepare_worker import Judged, judged_of
+from ehr_inbound.bulk_files.prepare_worker import LoadCandidate, read_candidates
 from ehr_inbound.bulk_files.scratch import Scratch
 
-__all__ = ["Whole"]
+__all__ = ["ReferenceCheck"]
 
 Identity = tuple[str, str]
-_BATCH = 250
+_TARGETS_PER_STATEMENT = 250
 
 
-class Whole:
+class ReferenceCheck:
     """What is known of a load once every unit has been judged for itself."""
 
     def __init__(self, scratch: Scratch) -> None:
@@ -40,7 +40,7 @@ class Whole:
         for number, (_, spool) in enumerate(self._units):
             yield spool, self._refused.get(number, ())
 
-    def add(self, file: str, spool: Path, judged: Sequence[Judged]) -> None:
+    def add(self, file: str, spool: Path, judged: Sequence[LoadCandidate]) -> None:
         """Take in one unit; the first of several resources of one id counts."""
         number = len(self._units)
         self._units.append((file, spool))
@@ -50,7 +50,7 @@ class Whole:
                 (one.type, one.id, number, one.line),
             )
             if made.rowcount == 0:
-                where = self._where(one)
+                where = self._location_of(one)
                 self._refuse(number, index, one, f"A duplicate: this id stands at {where} already.")
         self._scratch.executemany(
             "INSERT INTO target VALUES (?, ?) ON CONFLICT DO NOTHING",
@@ -59,18 +59,18 @@ class Whole:
 
     def close(self, store: Store) -> None:
         """Refuse what refers to nothing, then what refers to that."""
-        missing = set(self._outside())
-        missing -= set(_stored(store, missing))
+        missing = set(self._targets_outside_load())
+        missing -= set(_find_in_store(store, missing))
         while missing:
-            missing = set(self._without(missing))
+            missing = set(self._refuse_referring_to(missing))
 
-    def _outside(self) -> Iterator[Identity]:
+    def _targets_outside_load(self) -> Iterator[Identity]:
         yield from self._scratch.execute("SELECT * FROM target EXCEPT SELECT type, id FROM place")
 
-    def _without(self, missing: set[Identity]) -> Iterator[Identity]:
+    def _refuse_referring_to(self, missing: set[Identity]) -> Iterator[Identity]:
         """Refuse what refers to something missing, and yield it: it is missing next."""
         for number, (_, spool) in enumerate(self._units):
-            for index, one in enumerate(judged_of(spool)):
+            for index, one in enumerate(read_candidates(spool)):
                 named = one.targets & missing
                 if not named or index in self._refused.get(number, ()):
                     continue
@@ -82,21 +82,21 @@ class Whole:
                 self._refuse(number, index, one, text)
                 yield one.type, one.id
 
-    def _where(self, one: Judged) -> str:
+    def _location_of(self, one: LoadCandidate) -> str:
         query = "SELECT unit, line FROM place WHERE type = ? AND id = ?"
         unit, line = self._scratch.execute(query, (one.type, one.id)).fetchone()
         return f"{self._units[unit][0]}:{line}"
 
-    def _refuse(self, number: int, index: int, one: Judged, reason: str) -> None:
+    def _refuse(self, number: int, index: int, one: LoadCandidate, reason: str) -> None:
         self._refused.setdefault(number, set()).add(index)
         file = self._units[number][0]
         self.rejects.append(LoadReject(file, one.line, one.type, one.id, reason))
 
 
-def _stored(store: Store, targets: Iterable[Identity]) -> Iterable[Identity]:
+def _find_in_store(store: Store, targets: Iterable[Identity]) -> Iterable[Identity]:
     remaining = iter(targets)
     with store.read_transaction() as connection:
-        while batch := list(islice(remaining, _BATCH)):
+        while batch := list(islice(remaining, _TARGETS_PER_STATEMENT)):
             marks = ", ".join(["(?, ?)"] * len(batch))
             rows = connection.execute(
                 "SELECT type, id FROM resource WHERE current = 1 AND deleted = 0"  # noqa: S608

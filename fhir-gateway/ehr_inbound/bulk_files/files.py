@@ -15,16 +15,16 @@ from typing import IO, cast
 
 from ehr_fhir.json_text import LARGEST
 
-__all__ = ["LoadReject", "Unit", "discover", "units"]
+__all__ = ["LoadReject", "Unit", "discover_files", "read_units"]
 
-_LINES = (".ndjson", ".ndjson.gz")
-_WHOLE = (".json", ".json.gz")
-_MOST_LINES = 250
-_MOST_BYTES = 2 * 1024 * 1024
+_NDJSON_SUFFIXES = (".ndjson", ".ndjson.gz")
+_JSON_SUFFIXES = (".json", ".json.gz")
+_MAX_UNIT_LINES = 250
+_MAX_UNIT_BYTES = 2 * 1024 * 1024
 # A Bundle holds many resources, each within the limit of one.
-LARGEST_FILE = 512 * 1024 * 1024
+MAX_JSON_FILE_BYTES = 512 * 1024 * 1024
 # Put in first what others refer to, so that the feed tells of it first.
-_FIRST = ("hospitalInformation", "Organization", "Location", "practitionerInformation",
+_LOADED_FIRST = ("hospitalInformation", "Organization", "Location", "practitionerInformation",
           "Practitioner", "PractitionerRole", "Medication", "Patient")  # fmt: skip
 
 
@@ -48,7 +48,7 @@ class Unit:
     lines: tuple[tuple[int, bytes], ...]
 
 
-def discover(paths: Sequence[Path]) -> tuple[list[Path], list[LoadReject]]:
+def discover_files(paths: Sequence[Path]) -> tuple[list[Path], list[LoadReject]]:
     """Return the files below some paths in the order of loading, and those that are none."""
     found: dict[Path, None] = {}
     rejects = []
@@ -57,36 +57,36 @@ def discover(paths: Sequence[Path]) -> tuple[list[Path], list[LoadReject]]:
             sorted(one for one in path.rglob("*") if one.is_file()) if path.is_dir() else [path]
         )
         for file in inside:
-            if file.name.endswith((*_LINES, *_WHOLE)):
+            if file.name.endswith((*_NDJSON_SUFFIXES, *_JSON_SUFFIXES)):
                 found[file] = None
             else:
                 text = "The name must end in .json, .ndjson, .json.gz or .ndjson.gz."
                 rejects.append(LoadReject(str(file), 0, None, None, text))
-    return sorted(found, key=_rank), rejects
+    return sorted(found, key=_loading_order), rejects
 
 
-def units(file: Path) -> Iterator[Unit | LoadReject]:
+def read_units(file: Path) -> Iterator[Unit | LoadReject]:
     """Yield the units of a file, and a reject for each line that cannot even be read."""
     try:
-        with _opened(file) as stream:
-            if file.name.endswith(_WHOLE):
-                yield _whole(file, stream)
+        with _open_file(file) as stream:
+            if file.name.endswith(_JSON_SUFFIXES):
+                yield _read_json_file(file, stream)
             else:
-                yield from _runs(file, stream)
+                yield from _read_ndjson(file, stream)
     except (OSError, EOFError, zlib.error) as error:
         what = "cannot be read" if isinstance(error, FileNotFoundError) else "is damaged or cut off"
         yield LoadReject(str(file), 0, None, None, f"The file {what}; what follows is not loaded.")
 
 
-def _whole(file: Path, stream: IO[bytes]) -> Unit | LoadReject:
-    content = stream.read(LARGEST_FILE + 1)
-    if len(content) > LARGEST_FILE:
-        text = f"The file is larger than {LARGEST_FILE // 1024 // 1024} MiB. Send NDJSON instead."
+def _read_json_file(file: Path, stream: IO[bytes]) -> Unit | LoadReject:
+    content = stream.read(MAX_JSON_FILE_BYTES + 1)
+    if len(content) > MAX_JSON_FILE_BYTES:
+        text = f"The file is larger than {MAX_JSON_FILE_BYTES >> 20} MiB. Send NDJSON instead."
         return LoadReject(str(file), 0, None, None, text)
     return Unit(str(file), True, ((1, content),))
 
 
-def _runs(file: Path, stream: IO[bytes]) -> Iterator[Unit | LoadReject]:
+def _read_ndjson(file: Path, stream: IO[bytes]) -> Iterator[Unit | LoadReject]:
     lines: list[tuple[int, bytes]] = []
     size = number = 0
     while line := stream.readline(LARGEST + 2):
@@ -99,7 +99,7 @@ def _runs(file: Path, stream: IO[bytes]) -> Iterator[Unit | LoadReject]:
         if line.strip():
             lines.append((number, line))
             size += len(line)
-        if len(lines) >= _MOST_LINES or size >= _MOST_BYTES:
+        if len(lines) >= _MAX_UNIT_LINES or size >= _MAX_UNIT_BYTES:
             yield Unit(str(file), False, tuple(lines))
             lines, size = [], 0
     if lines:
@@ -113,7 +113,7 @@ def _skip_line(stream: IO[bytes]) -> None:
 
 
 @contextmanager
-def _opened(file: Path) -> Iterator[IO[bytes]]:
+def _open_file(file: Path) -> Iterator[IO[bytes]]:
     if file.name.endswith(".gz"):
         with gzip.open(file) as stream:
             yield cast(IO[bytes], stream)
@@ -122,6 +122,6 @@ def _opened(file: Path) -> Iterator[IO[bytes]]:
             yield plain
 
 
-def _rank(file: Path) -> tuple[int, str]:
+def _loading_order(file: Path) -> tuple[int, str]:
     start = file.name.split(".")[0]
-    return (_FIRST.index(start) if start in _FIRST else len(_FIRST), str(file))
+    return (_LOADED_FIRST.index(start) if start in _LOADED_FIRST else len(_LOADED_FIRST), str(file))

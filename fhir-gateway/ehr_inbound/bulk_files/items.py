@@ -10,41 +10,41 @@ from typing import Any
 
 from ehr_fhir.errors import EhrError, Invalid
 from ehr_fhir.json_text import LARGEST, parse
-from ehr_inbound.bulk_files.files import LARGEST_FILE, LoadReject, Unit
+from ehr_inbound.bulk_files.files import MAX_JSON_FILE_BYTES, LoadReject, Unit
 
-__all__ = ["Item", "items"]
+__all__ = ["Item", "read_items"]
 
-_SPREAD = frozenset({"batch", "collection", "history", "searchset", "transaction"})
-_NAMES = uuid.UUID("6f1b3c52-6f0c-5c5e-9d26-4a3c1c1f7c55")
+_LOADABLE_BUNDLES = frozenset({"batch", "collection", "history", "searchset", "transaction"})
+_ID_NAMESPACE = uuid.UUID("6f1b3c52-6f0c-5c5e-9d26-4a3c1c1f7c55")
 
 
 @dataclass(frozen=True)
 class Item:
-    """One resource of a unit; `names` is what its Bundle calls its entries."""
+    """One resource of a unit; `entry_references` is what its Bundle calls its entries."""
 
     line: int
     resource: dict[str, Any]
     id: str
     full_url: str | None = None
     if_none_exist: str | None = None
-    names: dict[str, str] | None = None
+    entry_references: dict[str, str] | None = None
 
 
-def items(unit: Unit) -> Iterator[Item | LoadReject]:
+def read_items(unit: Unit) -> Iterator[Item | LoadReject]:
     """Yield the resources of a unit, or why a part of it holds none."""
     for line, text in unit.lines:
         try:
-            content = parse(text, LARGEST_FILE if unit.whole else LARGEST)
+            content = parse(text, MAX_JSON_FILE_BYTES if unit.whole else LARGEST)
             if unit.whole and content.get("resourceType") == "Bundle":
-                if content.get("type") in _SPREAD:
-                    yield from _entries(unit, content)
+                if content.get("type") in _LOADABLE_BUNDLES:
+                    yield from _bundle_items(unit, content)
                     continue
-            yield Item(line, content, _id(content, None, text))
+            yield Item(line, content, _choose_id(content, None, text))
         except EhrError as error:
             yield LoadReject(unit.file, line, None, None, str(error))
 
 
-def _entries(unit: Unit, bundle: dict[str, Any]) -> Iterator[Item | LoadReject]:
+def _bundle_items(unit: Unit, bundle: dict[str, Any]) -> Iterator[Item | LoadReject]:
     entries = bundle.get("entry", [])
     if not isinstance(entries, list):
         raise Invalid("Bundle.entry must be an array.")
@@ -59,7 +59,7 @@ def _entries(unit: Unit, bundle: dict[str, Any]) -> Iterator[Item | LoadReject]:
         full_url = entry.get("fullUrl") if isinstance(entry.get("fullUrl"), str) else None
         request = entry.get("request") if isinstance(entry.get("request"), dict) else {}
         criteria = request.get("ifNoneExist")
-        identity = _id(resource, full_url, f"{unit.file}#{number}".encode())
+        identity = _choose_id(resource, full_url, f"{unit.file}#{number}".encode())
         if full_url:
             names[full_url] = f"{resource.get('resourceType')}/{identity}"
         found.append(
@@ -69,11 +69,11 @@ def _entries(unit: Unit, bundle: dict[str, Any]) -> Iterator[Item | LoadReject]:
     yield from found
 
 
-def _id(resource: dict[str, Any], full_url: str | None, otherwise: bytes) -> str:
+def _choose_id(resource: dict[str, Any], full_url: str | None, otherwise: bytes) -> str:
     """Keep the id of the source, so that the same file gives the same records each time."""
     identity = resource.get("id")
     if isinstance(identity, str):
         return identity
     if full_url and full_url.startswith("urn:uuid:"):
         return full_url.removeprefix("urn:uuid:")
-    return str(uuid.uuid5(_NAMES, hashlib.sha256(otherwise).hexdigest()))
+    return str(uuid.uuid5(_ID_NAMESPACE, hashlib.sha256(otherwise).hexdigest()))

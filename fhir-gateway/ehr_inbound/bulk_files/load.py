@@ -25,21 +25,27 @@ from pathlib import Path
 from typing import Protocol, TypeVar
 
 from ehr_gateway.store.store import Store
-from ehr_inbound.bulk_files.check_references import Whole
-from ehr_inbound.bulk_files.files import LoadReject, Unit, discover, units
-from ehr_inbound.bulk_files.prepare_worker import Plan, Ready, judge, ready_of, start_worker
-from ehr_inbound.bulk_files.resolve_references import gathered, look, meanings
-from ehr_inbound.bulk_files.scratch import scratch
-from ehr_inbound.bulk_files.store_batches import put
+from ehr_inbound.bulk_files.check_references import ReferenceCheck
+from ehr_inbound.bulk_files.files import LoadReject, Unit, discover_files, read_units
+from ehr_inbound.bulk_files.prepare_worker import (
+    LoadPlan,
+    LoadRow,
+    prepare_unit,
+    read_rows,
+    start_worker,
+)
+from ehr_inbound.bulk_files.resolve_references import merge_scans, resolve_searches, scan_unit
+from ehr_inbound.bulk_files.scratch import open_scratch
+from ehr_inbound.bulk_files.store_batches import store_rows
 
 __all__ = ["LoadReject", "LoadReport", "load"]
 
 T = TypeVar("T")
 
 # Below this size on disk, starting processes would take longer than the work.
-_SMALL = 200_000
+_SINGLE_PROCESS_BYTES = 200_000
 # Chosen by trial: more only wait for each other.
-_MOST_WORKERS = 8
+_MAX_WORKERS = 8
 
 
 @dataclass(frozen=True)
@@ -64,24 +70,29 @@ def load(
 ) -> LoadReport:
     """Load Bundles, NDJSON and folders of them; `organization` wrote what names no author."""
     start = time.monotonic()
-    files, rejects = discover(paths)
+    files, rejects = discover_files(paths)
     existing = 0
     # Beside the store: records belong in no folder that others read or clean.
     spool = tempfile.TemporaryDirectory(prefix="load-", dir=store.folder)
-    with spool as folder, scratch(Path(folder)) as notes, _workers(files, workers) as do:
-        sight = gathered(do(look, ((unit,) for unit in _units(files, []))), notes)
+    with spool as folder, open_scratch(Path(folder)) as notes, _open_workers(files, workers) as do:
+        sight = merge_scans(do(scan_unit, ((unit,) for unit in _read_all_units(files, []))), notes)
         plan = Path(folder, "plan")
-        content = Plan(meanings(store, sight, notes), dict(store.parameter_ids), organization)
+        content = LoadPlan(
+            resolve_searches(store, sight, notes), dict(store.parameter_ids), organization
+        )
         plan.write_bytes(pickle.dumps(content))
-        whole = Whole(notes)
+        whole = ReferenceCheck(notes)
         begun: deque[tuple[str, Path]] = deque()
-        for verdict in do(judge, _work(_units(files, rejects), Path(folder), plan, begun)):
+        for verdict in do(
+            prepare_unit,
+            _worker_arguments(_read_all_units(files, rejects), Path(folder), plan, begun),
+        ):
             whole.rejects += verdict.rejects
-            whole.add(*begun.popleft(), verdict.judged)
+            whole.add(*begun.popleft(), verdict.candidates)
             existing += verdict.existing
         whole.close(store)
         accepted = whole.accepted
-        unchanged = put(store, _accepted(whole), clock, on_progress)
+        unchanged = store_rows(store, _accepted_rows(whole), clock, on_progress)
     found = (*rejects, *whole.rejects)
     return LoadReport(
         accepted=accepted + existing,
@@ -92,16 +103,16 @@ def load(
     )
 
 
-def _units(files: Iterable[Path], rejects: list[LoadReject]) -> Iterator[Unit]:
+def _read_all_units(files: Iterable[Path], rejects: list[LoadReject]) -> Iterator[Unit]:
     for file in files:
-        for unit in units(file):
+        for unit in read_units(file):
             if isinstance(unit, LoadReject):
                 rejects.append(unit)
             else:
                 yield unit
 
 
-def _work(
+def _worker_arguments(
     found: Iterable[Unit], folder: Path, plan: Path, begun: deque[tuple[str, Path]]
 ) -> Iterator[tuple[Unit, Path, Path]]:
     for number, unit in enumerate(found):
@@ -110,15 +121,15 @@ def _work(
         yield unit, spool, plan
 
 
-def _accepted(whole: Whole) -> Iterator[Ready]:
+def _accepted_rows(whole: ReferenceCheck) -> Iterator[LoadRow]:
     for spool, refused in whole.units():
-        for index, ready in enumerate(ready_of(spool)):
+        for index, ready in enumerate(read_rows(spool)):
             if index not in refused:
                 yield ready
         spool.unlink()
 
 
-class _Do(Protocol):
+class _OrderedMap(Protocol):
     """A `map` over argument tuples that keeps their order and holds few of them at a time."""
 
     def __call__(
@@ -128,10 +139,10 @@ class _Do(Protocol):
 
 
 @contextmanager
-def _workers(files: Sequence[Path], workers: int | None) -> Iterator[_Do]:
+def _open_workers(files: Sequence[Path], workers: int | None) -> Iterator[_OrderedMap]:
     if workers is None:
-        small = sum(file.stat().st_size for file in files) < _SMALL
-        workers = 1 if small else min(os.cpu_count() or 1, _MOST_WORKERS)
+        small = sum(file.stat().st_size for file in files) < _SINGLE_PROCESS_BYTES
+        workers = 1 if small else min(os.cpu_count() or 1, _MAX_WORKERS)
     if workers <= 1:
         yield lambda function, arguments: (function(*one) for one in arguments)
         return
@@ -139,10 +150,10 @@ def _workers(files: Sequence[Path], workers: int | None) -> Iterator[_Do]:
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload(["ehr_inbound.bulk_files.prepare_worker"])
     with ProcessPoolExecutor(workers, context, start_worker) as pool:
-        yield lambda function, arguments: _in_order(pool, workers, function, arguments)
+        yield lambda function, arguments: _map_in_order(pool, workers, function, arguments)
 
 
-def _in_order(
+def _map_in_order(
     pool: Executor,
     workers: int,
     function: Callable[..., T],

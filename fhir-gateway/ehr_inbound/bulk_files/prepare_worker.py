@@ -23,24 +23,33 @@ from ehr_gateway.transaction.prepared_resource import (
     source_author,
 )
 from ehr_inbound.bulk_files.files import LoadReject, Unit
-from ehr_inbound.bulk_files.items import Item, items
-from ehr_inbound.bulk_files.resolve_references import Meanings
+from ehr_inbound.bulk_files.items import Item, read_items
+from ehr_inbound.bulk_files.resolve_references import ResolvedReferences
 from ehr_privacy.consent import Record, RuleRow
 
-__all__ = ["Judged", "Plan", "Ready", "Verdict", "judge", "judged_of", "ready_of", "start_worker"]
+__all__ = [
+    "LoadCandidate",
+    "LoadPlan",
+    "LoadRow",
+    "UnitResult",
+    "prepare_unit",
+    "read_candidates",
+    "read_rows",
+    "start_worker",
+]
 
 
 @dataclass(frozen=True)
-class Plan:
+class LoadPlan:
     """What is the same for every unit of a load."""
 
-    meanings: Meanings
-    parameters: Mapping[tuple[str, str], int]
+    resolved: ResolvedReferences
+    parameter_ids: Mapping[tuple[str, str], int]
     organization: str
 
 
 @dataclass(frozen=True)
-class Judged:
+class LoadCandidate:
     """One resource that may be loaded, if what it refers to may be."""
 
     line: int
@@ -50,7 +59,7 @@ class Judged:
 
 
 @dataclass(frozen=True)
-class Ready:
+class LoadRow:
     """One resource as it waits in the spool."""
 
     record: Record
@@ -63,10 +72,10 @@ class Ready:
 
 
 @dataclass(frozen=True)
-class Verdict:
+class UnitResult:
     """What came of a unit; the spool file holds the judged too, and them ready in that order."""
 
-    judged: tuple[Judged, ...]
+    candidates: tuple[LoadCandidate, ...]
     rejects: tuple[LoadReject, ...]
     existing: int
 
@@ -77,52 +86,52 @@ def start_worker() -> None:
     gc.disable()
 
 
-def judge(unit: Unit, spool: Path, plan: Path) -> Verdict:
+def prepare_unit(unit: Unit, spool: Path, plan: Path) -> UnitResult:
     """Judge and prepare the resources of a unit, each for itself."""
-    load = _plan(plan)
-    known = load.meanings
-    judged: list[Judged] = []
-    ready: list[Ready] = []
+    load = _read_plan(plan)
+    known = load.resolved
+    judged: list[LoadCandidate] = []
+    ready: list[LoadRow] = []
     rejects: list[LoadReject] = []
     existing = 0
-    for item in items(unit):
+    for item in read_items(unit):
         if isinstance(item, LoadReject):
             rejects.append(item)
         elif item.full_url in known.existing:
             existing += 1
         else:
             try:
-                prepared = _prepared(item, known, load.organization)
+                prepared = _prepare_item(item, known, load.organization)
             except EhrError as error:
-                rejects.append(_reject(unit, item, error))
+                rejects.append(_reject_item(unit, item, error))
             else:
-                judged.append(_judged(item, prepared))
-                ready.append(_ready(prepared, load.parameters))
+                judged.append(_load_candidate(item, prepared))
+                ready.append(_load_row(prepared, load.parameter_ids))
     with spool.open("wb") as out:
         pickle.dump(judged, out, pickle.HIGHEST_PROTOCOL)
         pickle.dump(ready, out, pickle.HIGHEST_PROTOCOL)
-    return Verdict(tuple(judged), tuple(rejects), existing)
+    return UnitResult(tuple(judged), tuple(rejects), existing)
 
 
-def judged_of(spool: Path) -> list[Judged]:
+def read_candidates(spool: Path) -> list[LoadCandidate]:
     """Read the judged resources of a unit back from the spool."""
     # The spool is this load's own, made a moment ago in a private folder.
     with spool.open("rb") as stream:
-        judged: list[Judged] = pickle.load(stream)  # noqa: S301
+        judged: list[LoadCandidate] = pickle.load(stream)  # noqa: S301
     return judged
 
 
-def ready_of(spool: Path) -> list[Ready]:
+def read_rows(spool: Path) -> list[LoadRow]:
     """Read the resources of a unit back from the spool, ready to be stored."""
     with spool.open("rb") as stream:
         pickle.load(stream)  # noqa: S301 - as above
-        ready: list[Ready] = pickle.load(stream)  # noqa: S301
+        ready: list[LoadRow] = pickle.load(stream)  # noqa: S301
     return ready
 
 
-def _prepared(item: Item, known: Meanings, organization: str) -> PreparedResource:
+def _prepare_item(item: Item, known: ResolvedReferences, organization: str) -> PreparedResource:
     resource = {**item.resource, "id": item.id}
-    names: Mapping[str, str] = ChainMap(known.existing, item.names or {}, known.searches)
+    names: Mapping[str, str] = ChainMap(known.existing, item.entry_references or {}, known.searches)
     replace_references(resource, names)
     prepared = prepare_resource(resource, source_author(resource) or organization)
     if len(prepared.content) > LARGEST:
@@ -138,14 +147,14 @@ def _prepared(item: Item, known: Meanings, organization: str) -> PreparedResourc
 def _load_candidate(item: Item, prepared: PreparedResource) -> LoadCandidate:
     found = (local_target(reference) for _, reference in prepared.references)
     targets = frozenset((one.type, one.id) for one in found if one)
-    return Judged(item.line, prepared.record.type, item.id, targets)
+    return LoadCandidate(item.line, prepared.record.type, item.id, targets)
 
 
-def _ready(prepared: PreparedResource, parameters: Mapping[tuple[str, str], int]) -> Ready:
+def _load_row(prepared: PreparedResource, parameters: Mapping[tuple[str, str], int]) -> LoadRow:
     digest = hashlib.blake2b(digest_size=16)
     for part in (str(prepared.record.author).encode(), prepared.meta, prepared.content):
         digest.update(part)
-    return Ready(
+    return LoadRow(
         prepared.record,
         prepared.meta,
         prepared.content,
@@ -156,7 +165,7 @@ def _ready(prepared: PreparedResource, parameters: Mapping[tuple[str, str], int]
     )
 
 
-def _reject(unit: Unit, item: Item, error: EhrError) -> LoadReject:
+def _reject_item(unit: Unit, item: Item, error: EhrError) -> LoadReject:
     kind = item.resource.get("resourceType")
     more = f" (and {len(error.issues) - 1} more)" if len(error.issues) > 1 else ""
     return LoadReject(
@@ -165,6 +174,6 @@ def _reject(unit: Unit, item: Item, error: EhrError) -> LoadReject:
 
 
 @lru_cache(maxsize=1)
-def _plan(path: Path) -> Plan:
-    found: Plan = pickle.loads(path.read_bytes())  # noqa: S301
+def _read_plan(path: Path) -> LoadPlan:
+    found: LoadPlan = pickle.loads(path.read_bytes())  # noqa: S301
     return found

@@ -14,17 +14,17 @@ import orjson
 from ehr_fhir.references import split_conditional_reference
 from ehr_gateway.store.store import Store
 from ehr_inbound.bulk_files.files import Unit
-from ehr_inbound.bulk_files.items import Item, items
+from ehr_inbound.bulk_files.items import Item, read_items
 from ehr_inbound.bulk_files.scratch import Scratch
 
-__all__ = ["Meanings", "Sight", "gathered", "look", "meanings"]
+__all__ = ["ResolvedReferences", "UnitScan", "merge_scans", "resolve_searches", "scan_unit"]
 
 # (resource type, system, value)
 Identifier = tuple[str, str, str]
 
 
 @dataclass
-class Sight:
+class UnitScan:
     """What one unit shows: identifiers, conditional references, conditional creates."""
 
     identifiers: list[tuple[Identifier, str]] = field(default_factory=list)
@@ -33,18 +33,18 @@ class Sight:
 
 
 @dataclass(frozen=True)
-class Meanings:
+class ResolvedReferences:
     """What a reference by search, and the name of an entry that exists already, stand for."""
 
     searches: dict[str, str] = field(default_factory=dict)
     existing: dict[str, str] = field(default_factory=dict)
 
 
-def look(unit: Unit) -> Sight:
+def scan_unit(unit: Unit) -> UnitScan:
     """Look over one unit, without judging it."""
-    sight = Sight()
+    sight = UnitScan()
     # Most units hold neither searches nor the targets of any; a quick parse finds out.
-    for item in _quickly(unit):
+    for item in _parse_quickly(unit):
         kind = item.resource.get("resourceType")
         identifiers = item.resource.get("identifier")
         if not isinstance(kind, str):
@@ -56,13 +56,13 @@ def look(unit: Unit) -> Sight:
                 )
         if item.if_none_exist and item.full_url:
             sight.creates.append((item.full_url, kind, item.id, item.if_none_exist))
-        _searches(item.resource, sight.searches)
+        _collect_searches(item.resource, sight.searches)
     return sight
 
 
-def gathered(sights: Iterable[Sight], scratch: Scratch) -> Sight:
+def merge_scans(sights: Iterable[UnitScan], scratch: Scratch) -> UnitScan:
     """Return the searches and creates of all units; their identifiers go to the scratch."""
-    every = Sight()
+    every = UnitScan()
     for sight in sights:
         scratch.executemany(
             "INSERT INTO identifier VALUES (?, ?, ?, ?) ON CONFLICT DO NOTHING",
@@ -73,29 +73,29 @@ def gathered(sights: Iterable[Sight], scratch: Scratch) -> Sight:
     return every
 
 
-def meanings(store: Store, sight: Sight, scratch: Scratch) -> Meanings:
+def resolve_searches(store: Store, sight: UnitScan, scratch: Scratch) -> ResolvedReferences:
     """Find out what the searches of a set mean, in the set first and then in the store."""
     searches = {}
     for reference in sight.searches:
         kind, criteria = split_conditional_reference(reference) or ("", "")
-        wanted = _identifier(kind, criteria)
+        wanted = _parse_identifier_search(kind, criteria)
         if wanted is None:
             continue
-        ids = _inside(scratch, wanted) or _stored(store, wanted)
+        ids = _find_in_load(scratch, wanted) or _find_in_store(store, wanted)
         if len(ids) == 1:
             searches[reference] = f"{kind}/{next(iter(ids))}"
     existing = {}
     for full_url, kind, identity, criteria in sight.creates:
-        wanted = _identifier(kind, criteria)
-        ids = _stored(store, wanted) if wanted else set()
+        wanted = _parse_identifier_search(kind, criteria)
+        ids = _find_in_store(store, wanted) if wanted else set()
         if len(ids) == 1 and identity not in ids:
             existing[full_url] = f"{kind}/{next(iter(ids))}"
-    return Meanings(searches, existing)
+    return ResolvedReferences(searches, existing)
 
 
-def _quickly(unit: Unit) -> Iterable[Item]:
+def _parse_quickly(unit: Unit) -> Iterable[Item]:
     if unit.whole:
-        return [item for item in items(unit) if isinstance(item, Item)]
+        return [item for item in read_items(unit) if isinstance(item, Item)]
     found = []
     for line, text in unit.lines:
         try:
@@ -107,20 +107,20 @@ def _quickly(unit: Unit) -> Iterable[Item]:
     return found
 
 
-def _searches(node: object, found: set[str]) -> None:
+def _collect_searches(node: object, found: set[str]) -> None:
     if isinstance(node, dict):
         reference = node.get("reference")
         if isinstance(reference, str) and "?" in reference:
             found.add(reference)
         for value in node.values():
             if isinstance(value, dict | list):
-                _searches(value, found)
+                _collect_searches(value, found)
     elif isinstance(node, list):
         for value in node:
-            _searches(value, found)
+            _collect_searches(value, found)
 
 
-def _identifier(kind: str, criteria: str) -> Identifier | None:
+def _parse_identifier_search(kind: str, criteria: str) -> Identifier | None:
     pairs = parse_qsl(criteria)
     if len(pairs) != 1 or pairs[0][0] != "identifier" or "|" not in pairs[0][1]:
         return None
@@ -128,12 +128,12 @@ def _identifier(kind: str, criteria: str) -> Identifier | None:
     return kind, system, value
 
 
-def _inside(scratch: Scratch, identifier: Identifier) -> set[str]:
+def _find_in_load(scratch: Scratch, identifier: Identifier) -> set[str]:
     query = "SELECT id FROM identifier WHERE type = ? AND system = ? AND value = ?"
     return {identity for (identity,) in scratch.execute(query, identifier)}
 
 
-def _stored(store: Store, identifier: Identifier) -> set[str]:
+def _find_in_store(store: Store, identifier: Identifier) -> set[str]:
     kind, system, value = identifier
     param = store.parameter_ids.get((kind, "identifier"))
     with store.read_transaction() as connection:

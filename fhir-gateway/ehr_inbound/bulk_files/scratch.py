@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
 
-__all__ = ["Scratch", "scratch"]
+__all__ = ["Scratch", "open_scratch"]
 
 Scratch = sqlite3.Connection
 
@@ -24,7 +24,7 @@ _TABLES = (
 
 
 @contextmanager
-def scratch(folder: Path) -> Iterator[Scratch]:
+def open_scratch(folder: Path) -> Iterator[Scratch]:
     """Lend a database for the time of one load."""
     with closing(sqlite3.connect(folder / "scratch.db", isolation_level=None)) as connection:
         # A load that ends before its time begins anew, so nothing need be safe or taken back.

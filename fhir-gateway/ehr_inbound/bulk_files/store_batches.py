@@ -16,32 +16,32 @@ from ehr_gateway.store.version_rows import (
     replace_rules,
 )
 from ehr_gateway.transaction.prepared_resource import join_body
-from ehr_inbound.bulk_files.prepare_worker import Ready
+from ehr_inbound.bulk_files.prepare_worker import LoadRow
 
-__all__ = ["put"]
+__all__ = ["store_rows"]
 
 # Large enough to spare commits, small enough for other writers to get their turn.
-_BATCH = 1000
+_ROWS_PER_TRANSACTION = 1000
 
 
-def put(
+def store_rows(
     store: Store,
-    ready: Iterable[Ready],
+    ready: Iterable[LoadRow],
     clock: Callable[[], int],
     on_progress: Callable[[int], None],
 ) -> int:
     """Store resources in order; return how many were in the store as they are already."""
     remaining = iter(ready)
     done = unchanged = 0
-    while batch := list(islice(remaining, _BATCH)):
+    while batch := list(islice(remaining, _ROWS_PER_TRANSACTION)):
         with store.write_transaction() as connection:
-            unchanged += _put_batch(store, connection, batch, clock())
+            unchanged += _store_batch(store, connection, batch, clock())
         done += len(batch)
         on_progress(done)
     return unchanged
 
 
-def _put_batch(store: Store, connection: Connection, batch: list[Ready], now_ms: int) -> int:
+def _store_batch(store: Store, connection: Connection, batch: list[LoadRow], now_ms: int) -> int:
     latest = connection.execute("SELECT last_updated FROM resource ORDER BY pk DESC LIMIT 1")
     row = latest.fetchone()
     now_ms = max(now_ms, row["last_updated"] if row else 0)
@@ -49,10 +49,10 @@ def _put_batch(store: Store, connection: Connection, batch: list[Ready], now_ms:
     words = []
     registry = store.registry(connection)
     for one in batch:
-        known = _known(connection, one)
+        known = _find_loaded(connection, one)
         if known is not None and known[0] == one.digest:
             continue
-        pk = _put_one(store, connection, one, known and known[1], now_ms)
+        pk = _store_row(store, connection, one, known and known[1], now_ms)
         written.append((pk, one.index))
         words.append((pk, one.record.type, one.words))
         if registry.indexed:
@@ -64,10 +64,10 @@ def _put_batch(store: Store, connection: Connection, batch: list[Ready], now_ms:
     return len(batch) - len(words)
 
 
-def _put_one(
+def _store_row(
     store: Store,
     connection: Connection,
-    one: Ready,
+    one: LoadRow,
     current: Version | None,
     now_ms: int,
 ) -> int:
@@ -92,7 +92,7 @@ def _put_one(
     return version.pk
 
 
-def _known(connection: Connection, one: Ready) -> tuple[bytes, Version] | None:
+def _find_loaded(connection: Connection, one: LoadRow) -> tuple[bytes, Version] | None:
     """Return what a load put in under this id before, and the version that is current now."""
     row = connection.execute(
         "SELECT r.*, l.digest FROM resource r"

@@ -13,10 +13,10 @@ import pytest
 from ehr_gateway.interactions.read import read
 from ehr_gateway.store.store import Store
 from ehr_inbound.bulk_files import files
-from ehr_inbound.bulk_files.check_references import Whole
+from ehr_inbound.bulk_files.check_references import ReferenceCheck
 from ehr_inbound.bulk_files.load import LoadReport, load
-from ehr_inbound.bulk_files.prepare_worker import Judged
-from ehr_inbound.bulk_files.scratch import scratch
+from ehr_inbound.bulk_files.prepare_worker import LoadCandidate
+from ehr_inbound.bulk_files.scratch import open_scratch
 from tests.lib.store import content, found, platform, put, rows
 
 
@@ -271,7 +271,7 @@ def test_files_that_are_none_are_named(store: Store, tmp_path: Path) -> None:
 def test_a_file_too_large_for_one_text_is_refused(
     store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(files, "LARGEST_FILE", 10)
+    monkeypatch.setattr(files, "MAX_JSON_FILE_BYTES", 10)
     file = tmp_path / "a.json"
     file.write_text(json.dumps(PATIENT))
 
@@ -295,15 +295,15 @@ def test_progress_is_told(store: Store, tmp_path: Path) -> None:
 
 
 def test_what_is_remembered_of_each_resource_stays_out_of_memory(tmp_path: Path) -> None:
-    def unit(number: int) -> list[Judged]:
+    def unit(number: int) -> list[LoadCandidate]:
         ids = [f"{number}-{line}" for line in range(250)]
         return [
-            Judged(line, "Condition", one, frozenset({("Patient", one)}))
+            LoadCandidate(line, "Condition", one, frozenset({("Patient", one)}))
             for line, one in enumerate(ids)
         ]
 
-    with scratch(tmp_path) as notes:
-        whole = Whole(notes)
+    with open_scratch(tmp_path) as notes:
+        whole = ReferenceCheck(notes)
         tracemalloc.start()
         for number in range(40):
             whole.add("records.ndjson", tmp_path / f"{number}.spool", unit(number))

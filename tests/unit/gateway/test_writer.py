@@ -165,7 +165,7 @@ def test_threads_share_a_flush(database: SqliteDatabase, monkeypatch: pytest.Mon
     first.wait(TIMEOUT_S)
     for thread in threads[1:]:
         thread.start()
-    while database._log._asked < len(threads):
+    while database._wal._asked < len(threads):
         threading.Event().wait(0.001)
     go.set()
     for thread in threads:
@@ -177,14 +177,14 @@ def test_threads_share_a_flush(database: SqliteDatabase, monkeypatch: pytest.Mon
 def test_the_log_is_carried_into_the_file_and_begins_anew(
     database: SqliteDatabase, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    monkeypatch.setattr(sqlite_module, "_LOG_MOST", 1 << 20)
+    monkeypatch.setattr(sqlite_module, "_WAL_CHECKPOINT_BYTES", 1 << 20)
     for number in range(40):
         with database.write_transaction() as connection:
             put(connection, f"{number}" + "x" * 100_000)
-        with database._carrying:
+        with database._checkpoint_lock:
             pass  # the carrying, where it has begun, is over
 
-    assert (tmp_path / "a.db-wal").stat().st_size <= sqlite_module._LOG_KEPT
+    assert (tmp_path / "a.db-wal").stat().st_size <= sqlite_module._WAL_KEPT_BYTES
     assert len(words(database)) == 40
 
 
