@@ -37,7 +37,7 @@ INTERACTIONS = (
 def codes_at_level(level: str) -> list[str]:
     """Return the codes of one level.
 
-    >>> at_level("system")
+    >>> codes_at_level("system")
     ['search-system', 'transaction', 'batch', 'history-system']
     """
     return [one.code for one in INTERACTIONS if one.level == level]

@@ -15,7 +15,7 @@ __all__ = ["encode_list", "in_list"]
 def in_list(dialect: Dialect, name: str) -> str:
     """Say in SQL that what stands before is one of a list.
 
-    >>> f"pk {among('sqlite', 'pks')}", f"pk {among('postgresql', 'pks')}"
+    >>> f"pk {in_list('sqlite', 'pks')}", f"pk {in_list('postgresql', 'pks')}"
     ('pk IN (SELECT value FROM json_each(:pks))', 'pk = ANY(:pks)')
     """
     if dialect == "sqlite":
@@ -26,7 +26,7 @@ def in_list(dialect: Dialect, name: str) -> str:
 def encode_list(dialect: Dialect, numbers: Iterable[int]) -> str:
     """Return a list as the value of a parameter.
 
-    >>> listed("sqlite", [3, 4]), listed("postgresql", [3, 4])
+    >>> encode_list("sqlite", [3, 4]), encode_list("postgresql", [3, 4])
     ('[3,4]', '{3,4}')
     """
     begin, end = "[]" if dialect == "sqlite" else "{}"

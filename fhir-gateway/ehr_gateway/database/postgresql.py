@@ -228,9 +228,9 @@ def _translate(sql: str) -> _Statement:
     A subquery that ends in `/*by row*/` is to be asked for each row by itself. With an OFFSET the
     planner leaves it where it is; else it might gather a whole table for a page of twenty.
 
-    >>> _translated("SELECT 1 WHERE a = :one AND b = :two AND c = :one")
+    >>> _translate("SELECT 1 WHERE a = :one AND b = :two AND c = :one")
     _Statement(text='SELECT 1 WHERE a = $1 AND b = $2 AND c = $1', names=('one', 'two'))
-    >>> _translated("a % 2 = ? AND b = ?").text
+    >>> _translate("a % 2 = ? AND b = ?").text
     'a % 2 = $1 AND b = $2'
     """
     marks: dict[str, str] = {}

@@ -23,7 +23,7 @@ def related_codes(code_system: Mapping[str, Any], code: str, direction: str) -> 
 
     >>> animal = {"code": "animal", "concept": [{"code": "cat"}, {"code": "dog"}]}
     >>> system = {"content": "complete", "concept": [animal]}
-    >>> related(system, "animal", "below"), related(system, "cat", "above")
+    >>> related_codes(system, "animal", "below"), related_codes(system, "cat", "above")
     (['animal', 'cat', 'dog'], ['cat', 'animal'])
     """
     if code_system.get("content") != "complete":

@@ -99,7 +99,7 @@ def find_ids_on(
 def reference_fault(reference: str, contained: frozenset[str]) -> str | None:
     """Say what is wrong with a reference in itself, whatever the store holds.
 
-    >>> malformed("#a", frozenset({"a"})), malformed("http://elsewhere/Patient/1", frozenset())
+    >>> reference_fault("#a", frozenset({"a"})), reference_fault("http://elsewhere/Patient/1", frozenset())
     (None, None)
     """
     if reference.startswith("#"):

@@ -82,7 +82,7 @@ class Draft:
     def with_id(self, identity: str) -> Draft:
         """Return the same resource under another id.
 
-        >>> Draft({"resourceType": "Basic", "id": "a"}, None, waits=False).under("b").id
+        >>> Draft({"resourceType": "Basic", "id": "a"}, None, waits=False).with_id("b").id
         'b'
         """
         if self.resource["id"] == identity:
@@ -140,7 +140,7 @@ def join_body(
 def source_author(resource: Mapping[str, Any]) -> str | None:
     """Return the organisation that `meta.source` names as the author, if it does.
 
-    >>> named_author({"meta": {"source": "https://ehr-commons.hk/organization/st-gabriel"}})
+    >>> source_author({"meta": {"source": "https://ehr-commons.hk/organization/st-gabriel"}})
     'st-gabriel'
     """
     meta = resource.get("meta")
@@ -195,7 +195,7 @@ def _contained_names(resource: Mapping[str, Any]) -> Iterator[str]:
 def _serialize_tail(part: Mapping[str, Any]) -> bytes:
     """Serialize an object so that it continues one already begun.
 
-    >>> _tail({"status": "final"}), _tail({})
+    >>> _serialize_tail({"status": "final"}), _serialize_tail({})
     (b',"status":"final"}', b'}')
     """
     text = serialize(part)
