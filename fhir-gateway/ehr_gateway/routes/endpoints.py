@@ -22,7 +22,7 @@ from ehr_gateway.database import BudgetExceeded
 from ehr_gateway.http.authentication import authenticate
 from ehr_gateway.http.body import read_fhir_body
 from ehr_gateway.routes.route import Endpoint
-from ehr_gateway.transaction.event_loop_writer import Job, run_write
+from ehr_gateway.transaction.event_loop_writer import WriteJob, run_write
 
 __all__ = ["in_thread", "lookup", "search_within_budget", "short_write"]
 
@@ -76,7 +76,7 @@ def search_within_budget(handler: _Handler) -> Endpoint:
     return endpoint
 
 
-def short_write(prepare: Callable[..., Job[Response]]) -> Endpoint:
+def short_write(prepare: Callable[..., WriteJob[Response]]) -> Endpoint:
     """Validate and index a resource, then hand the job that stores it to the event loop's writer.
 
     A long body is prepared and stored on a thread.

@@ -46,7 +46,7 @@ def vread_resource(
     return version_response(context, version, prefer, subset)
 
 
-def create_resource(context: RequestContext, resource_type: str, body: bytes) -> Job[Response]:
+def create_resource(context: RequestContext, resource_type: str, body: bytes) -> WriteJob[Response]:
     """Prepare a create under an id of the server's; return the job that stores and answers it."""
     prefer = begin_write(context, resource_type)
     audit_context = context.begin_audit("create")
@@ -70,7 +70,7 @@ def create_resource(context: RequestContext, resource_type: str, body: bytes) ->
 
 def update_resource(
     context: RequestContext, resource_type: str, logical_id: str, body: bytes
-) -> Job[Response]:
+) -> WriteJob[Response]:
     """Prepare the next version, or the first under the client's own id; return the job for it."""
     prefer = begin_write(context, resource_type)
     audit_context = context.begin_audit("update")

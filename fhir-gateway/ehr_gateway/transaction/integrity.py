@@ -99,8 +99,9 @@ def find_ids_on(
 def reference_fault(reference: str, contained: frozenset[str]) -> str | None:
     """Say what is wrong with a reference in itself, whatever the store holds.
 
-    >>> reference_fault("#a", frozenset({"a"})), reference_fault("http://elsewhere/Patient/1", frozenset())
-    (None, None)
+    >>> reference_fault("#a", frozenset({"a"}))
+    >>> reference_fault("Patient", frozenset())
+    'is not a reference of the form Type/id'
     """
     if reference.startswith("#"):
         # `#` alone is the resource that contains this one.
