@@ -157,7 +157,7 @@ def _tables(
         f"search Observation by patient and code, {len(page.matches)} matches",
         [
             ("parse the query", _often(lambda: parse_search("Observation", pairs))),
-            ("compile the consent predicate", _often(lambda: access().search)),
+            ("compile the consent predicate", _often(lambda: access().search_predicate)),
             ("search: plan, SQL, rows", _often(lambda: search(store, known, "Observation", pairs))),
             ("the audit row, made and kept alone", _often(lambda: note(page.matches))),
             (

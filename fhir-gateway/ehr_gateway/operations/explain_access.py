@@ -15,7 +15,12 @@ from ehr_gateway.http.authentication import Authenticated, RequestContext
 from ehr_gateway.http.negotiation import parse_preferences
 from ehr_gateway.http.parameters import parameter, parameters_response
 from ehr_gateway.http.query_string import check_parameters
-from ehr_gateway.interactions.explain_access import AccessExplanation, explain_decision, may_explain, read_record_facts
+from ehr_gateway.interactions.explain_access import (
+    AccessExplanation,
+    explain_decision,
+    may_explain,
+    read_record_facts,
+)
 from ehr_privacy.consent import (
     DOMAINS,
     PROFESSIONS,

@@ -79,7 +79,7 @@ def search_on(
     scope = [resource_type, *(within or ()), query.applied]
     after = open_cursor(store.cursor_key, scope, query.cursor) if query.cursor else None
     total = searching.total(query) if query.is_count_only or query.total != "none" else None
-    found = [] if query.is_count_only else searching.positions(query, query.count + 1, after)
+    found = [] if query.is_count_only else searching.matches(query, query.count + 1, after)
     matches = searching.versions(found[: query.count])
     more, issues = find_included(connection, registry.ids, access, query.includes, matches, terms)
     cursor = None
@@ -111,7 +111,7 @@ def explain_search(
             query = replace(
                 query, filters=(compartment_filter(*within, resource_type), *query.filters)
             )
-        return SearchExecutor(connection, registry, access, terms or SearchLimits()).plan(query)
+        return SearchExecutor(connection, registry, access, terms or SearchLimits()).explain(query)
 
 
 def matching_ids(
@@ -127,5 +127,5 @@ def matching_ids(
     registry = store.registry(connection)
     with use_added_parameters(registry.served):
         query = replace(parse_search(resource_type, pairs), sort=())
-    found = SearchExecutor(connection, registry, access, SearchLimits()).positions(query, most)
+    found = SearchExecutor(connection, registry, access, SearchLimits()).matches(query, most)
     return [str(one.place[-1]) for one in found]

@@ -183,4 +183,4 @@ class SearchExecutor:
 
     def _find_terminology(self, kind: str, pairs: Sequence[tuple[str, str]]) -> list[Version]:
         query = replace(parse_search(kind, pairs), count=2)
-        return self.versions(self.positions(query, query.count))
+        return self.versions(self.matches(query, query.count))

@@ -191,7 +191,9 @@ def _string(params: Params, clause: Clause, value: SearchValue) -> str:
         return f"normal = {params.bind(normalize_string(text))}"
     if clause.modifier in ("contains", "ends"):
         pattern = (
-            "%" + _escape_like(normalize_string(text)) + ("%" if clause.modifier == "contains" else "")
+            "%"
+            + _escape_like(normalize_string(text))
+            + ("%" if clause.modifier == "contains" else "")
         )
         return f"normal LIKE {params.bind(pattern)} ESCAPE '!'"
     return starts_with(params, "normal", normalize_string(text))

@@ -60,7 +60,9 @@ def resolve_conditional_references(
             if ids is None:
                 ids = find_ids(transaction, kind, criteria)
                 # What other types have to do with it, another write may have changed.
-                if not any(_READS_OTHER_TYPES.match(name) for name, _ in parse_query_pairs(criteria)):
+                if not any(
+                    _READS_OTHER_TYPES.match(name) for name, _ in parse_query_pairs(criteria)
+                ):
                     transaction.criteria_ids[kind][criteria] = ids
             if len(ids) != 1:
                 how = "nothing" if not ids else "more than one resource"

@@ -155,7 +155,7 @@ def _transaction(
         settle(sound, known)
         results = {place: EntryResult("200 OK", version) for place, version in found.items()}
         rest = [one for one in sound if one.place not in found]
-        results |= _carried_out(writing, in_writing_order(rest), EntryNames(known))
+        results |= _carried_out(transaction, in_writing_order(rest), EntryNames(known))
         for one in rest:
             if one.method in READS:
                 results[one.place] = placed(
@@ -165,7 +165,7 @@ def _transaction(
 
 
 def _carried_out(
-    writing: Transaction, entries: Sequence[Entry], names: EntryNames
+    transaction: Transaction, entries: Sequence[Entry], names: EntryNames
 ) -> dict[str, EntryResult]:
     """Write the entries; a reference by search may find what an entry further on makes."""
     results: dict[str, EntryResult] = {}
