@@ -30,7 +30,7 @@ from ehr_gateway.backup.snapshots import (
     read_sqlite_facts,
 )
 from ehr_gateway.database import open_database
-from ehr_gateway.private_file import place
+from ehr_gateway.private_file import create_private_file
 from ehr_gateway.settings import GatewaySettings
 
 __all__ = ["DATABASE_DUMP", "BackupPlan", "BackupReport", "create_backup"]
@@ -254,5 +254,5 @@ def _is_transient(path: Path) -> bool:
 def _naming_key(settings: GatewaySettings) -> bytes:
     path = settings.keys / "backup.key"
     if not path.exists():
-        place(path, os.urandom(32))
+        create_private_file(path, os.urandom(32))
     return path.read_bytes()

@@ -16,7 +16,7 @@ import pyrage.ssh
 import pyrage.x25519
 
 from ehr_fhir.errors import Invalid, NotFound, Unauthorized, Unprocessable
-from ehr_gateway.private_file import place
+from ehr_gateway.private_file import create_private_file
 
 __all__ = ["Identity", "Recipient", "make_identity", "open_sealed", "parse_recipients",
            "read_identity", "seal"]  # fmt: skip
@@ -101,5 +101,5 @@ def make_identity(path: Path) -> str:
         raise Invalid(f"There is a file {path} already: a key is never written over.")
     identity = pyrage.x25519.Identity.generate()
     public = str(identity.to_public())
-    place(path, f"# public key: {public}\n{identity}\n".encode())
+    create_private_file(path, f"# public key: {public}\n{identity}\n".encode())
     return public
