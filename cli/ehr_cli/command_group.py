@@ -20,7 +20,7 @@ from ehr_fhir.errors import EhrError, Fault, exit_code
 # name -> module and its one line of help
 MOUNTED: Mapping[str, tuple[str, str]] = {
     "research": ("ehr_analytics.cli", "Research projects: apply, approve, run, release."),
-    "models": ("ehr_models.cli", "Models: train, evaluate, score, card."),
+    "models": ("ehr_models.cli", "Models: list, train, evaluate, score, card."),
 }
 INTERRUPTED = 130
 

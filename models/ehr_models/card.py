@@ -1,39 +1,37 @@
-"""The model card: what the model is for, what it learnt from, how good it is, where it ends.
+"""The model card: intended use, data, figures and limits of one training run, in Markdown.
 
-The headings are those of CHAI's Applied Model Card, shortened.
+A task brings the text (headings of CHAI's Applied Model Card, shortened); the run fills it in.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from importlib.resources import files
 from string import Template
 
-from ehr_models.evaluate import Evaluation, rounded
-from ehr_models.tasks.readmission.features import FEATURES
-
-_NAMES = {"logistic": "This model", "lace": "LACE (recalibrated)", "prevalence": "Prevalence alone"}
+from ehr_models.evaluate import PREVALENCE, Evaluation, round_count
 
 
-def card(
+def write_card(
     evaluation: Evaluation, *, trained_at: str, tables: Mapping[str, int], code: str, run: str
 ) -> str:
-    """Write the model card of one training run, in Markdown."""
-    text = files("ehr_models.tasks.readmission").joinpath("card.md").read_text("utf-8")
+    """Return the model card of a training run; `tables` maps each view to its Delta version."""
+    task = evaluation.task
+    titles = {task.model_name: "This model", PREVALENCE: "Prevalence alone"}
+    titles |= {c.name: f"{c.title} (recalibrated)" for c in task.comparators}
     rows = [
-        f"| {_NAMES[name]} | {p.auroc} | {p.auprc} | {p.brier} |"
-        for name, p in evaluation.performance.items()
+        f"| {titles[name]} | {performance.auroc} | {performance.auprc} | {performance.brier} |"
+        for name, performance in evaluation.performance.items()
     ]
-    return Template(text).substitute(
+    return Template(task.card_template).substitute(
         trained_at=trained_at,
         run=run,
         code=code[:12],
         tables=", ".join(f"{name} (version {number})" for name, number in tables.items()),
-        stays=rounded(evaluation.stays),
-        people=rounded(evaluation.people),
-        outcomes=rounded(evaluation.outcomes),
+        stays=round_count(evaluation.stays),
+        people=round_count(evaluation.people),
+        outcomes=round_count(evaluation.outcomes),
         folds=evaluation.folds,
-        features=", ".join(FEATURES),
+        features=", ".join(task.features),
         verdict=evaluation.verdict,
         performance="\n".join(rows),
     )

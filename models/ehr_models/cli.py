@@ -15,41 +15,55 @@ from ehr_etl.lake import Lake
 from ehr_etl.spark.session import spark_session
 from ehr_fhir.errors import Unavailable
 from ehr_models import tracking
-from ehr_models.demo import score_champion
-from ehr_models.evaluate import Evaluation
-from ehr_models.evaluate import evaluate as evaluate_frame
-from ehr_models.tasks.readmission.features import features
-from ehr_models.train import read_gold
-from ehr_models.train import train as train_model
+from ehr_models.demo import score_with_champion
+from ehr_models.evaluate import Evaluation, cross_validate
+from ehr_models.registry import get_task, list_tasks
+from ehr_models.train import read_gold, train_model
 
 Data = Annotated[Path, typer.Option("--data", help="The platform's data folder.")]
+TaskName = Annotated[
+    str | None,
+    typer.Option("--task", help="Name of the model, if there is more than one.", metavar="NAME"),
+]
 DEFAULT_DATA = Path("var")
 
 app = typer.Typer(
-    help="The 28-day return model: train, evaluate, score, card.",
+    help="Prediction models: list, train, evaluate, score, card.",
     no_args_is_help=True,
     add_completion=False,
 )
 
 
+@app.command("list")
+def list_models() -> None:
+    """List the models that can be trained. Example: ehr models list"""
+    table = Table("model", "predicts", "beside", "reads")
+    for task in list_tasks():
+        comparators = ", ".join(comparator.title for comparator in task.comparators)
+        table.add_row(task.name, task.outcome.text, comparators, ", ".join(task.views))
+    Console().print(table)
+
+
 @app.command()
-def train(data: Data = DEFAULT_DATA) -> None:
+def train(task: TaskName = None, data: Data = DEFAULT_DATA) -> None:
     """Train on the de-identified tables; the new version becomes the champion.
 
     Example: ehr models train
     """
-    training = train_model(read_gold(data), data, datetime.now(UTC))
-    _show(training.evaluation)
+    chosen = get_task(task)
+    training = train_model(chosen, read_gold(chosen, data), data, datetime.now(UTC))
+    _show_evaluation(training.evaluation)
     typer.echo(f"Version {training.version} is the champion ({training.seconds:.0f} s).")
 
 
 @app.command()
-def evaluate(data: Data = DEFAULT_DATA) -> None:
-    """Cross-validate by patient beside LACE and the prevalence; register nothing.
+def evaluate(task: TaskName = None, data: Data = DEFAULT_DATA) -> None:
+    """Cross-validate by patient beside the comparators and the prevalence; register nothing.
 
     Example: ehr models evaluate
     """
-    _show(evaluate_frame(features(read_gold(data).views)))
+    chosen = get_task(task)
+    _show_evaluation(cross_validate(chosen, chosen.build_frame(read_gold(chosen, data).views)))
 
 
 @app.command()
@@ -60,6 +74,7 @@ def score(
     base_url: Annotated[
         str, typer.Option(help="Address of the gateway.")
     ] = "http://127.0.0.1:8080",
+    task: TaskName = None,
     data: Data = DEFAULT_DATA,
 ) -> None:
     """Score each patient's latest acute stay and write the risk to the gateway.
@@ -69,29 +84,32 @@ def score(
     """
     import httpx
 
+    chosen = get_task(task)
     spark = spark_session(data / "spark")
     views = run_identified_views(spark, Lake(data / "lake"))
     with httpx.Client(base_url=base_url, timeout=60) as client:
         try:
-            sent = score_champion(data, views, client, token, datetime.now(UTC))
+            report = score_with_champion(chosen, data, views, client, token, datetime.now(UTC))
         except httpx.TransportError as error:
             raise Unavailable(f"No gateway answers at {base_url}: start `ehr up`.") from error
-    typer.echo(f"{sent.accepted} patients scored; {sent.refused} refused by the gateway.")
-    if sent.reason:
-        typer.echo(sent.reason)
+    typer.echo(f"{report.accepted} patients scored; {report.refused} refused by the gateway.")
+    if report.reason:
+        typer.echo(report.reason)
 
 
 @app.command()
-def card(data: Data = DEFAULT_DATA) -> None:
+def card(task: TaskName = None, data: Data = DEFAULT_DATA) -> None:
     """Print the champion's model card, in Markdown. Example: ehr models card > card.md"""
-    mlflow = tracking.open_store(data)
-    typer.echo(tracking.artifact(mlflow, tracking.champion(mlflow), "model-card.md"))
+    chosen = get_task(task)
+    mlflow = tracking.open_store(chosen, data)
+    champion = tracking.get_champion(mlflow, chosen)
+    typer.echo(tracking.read_artifact(mlflow, champion, "model-card.md"))
 
 
-def _show(evaluation: Evaluation) -> None:
+def _show_evaluation(evaluation: Evaluation) -> None:
     table = Table("predictor", "AUROC", "AUPRC", "Brier")
-    for name, figures in evaluation.performance.items():
-        table.add_row(name, str(figures.auroc), str(figures.auprc), str(figures.brier))
+    for name, performance in evaluation.performance.items():
+        table.add_row(name, str(performance.auroc), str(performance.auprc), str(performance.brier))
     Console().print(table)
     typer.echo(
         f"{evaluation.stays} stays of {evaluation.people} people; 95 % intervals by patient."

@@ -1,4 +1,4 @@
-"""The model's whole way once: learn from gold, register, score the identified views, write back."""
+"""A model's whole way once: learn from gold, register, score the identified views, write back."""
 
 from __future__ import annotations
 
@@ -11,9 +11,15 @@ from pathlib import Path
 import pandas as pd
 from pyspark.sql import DataFrame, SparkSession
 
-from ehr_models import score, tracking
+from ehr_models import tracking
 from ehr_models.intervals import Performance
-from ehr_models.train import read_gold, train
+from ehr_models.risk_assessments import ScoringRun
+from ehr_models.score import predict_current
+from ehr_models.task import Task
+from ehr_models.train import read_gold, train_model
+from ehr_models.write_back import HttpClient, WriteBackReport, send_predictions
+
+IdentifiedViews = Mapping[str, DataFrame | pd.DataFrame]
 
 
 @dataclass(frozen=True)
@@ -35,25 +41,26 @@ class ModelReport:
 
 
 def train_and_score(
+    task: Task,
     spark: SparkSession,
     data: Path,
-    identified_views: Mapping[str, DataFrame | pd.DataFrame],
-    client: score.Poster,
+    identified_views: IdentifiedViews,
+    client: HttpClient,
     token: str,
     *,
     now: datetime | None = None,
     on_progress: Callable[[str], None] = lambda text: None,
 ) -> ModelReport:
-    """Train the readmission model and write each patient's risk back to the gateway.
+    """Train a task's model and write each patient's risk back to the gateway.
 
     `spark` is the session in which the identified views live: it must be alive, no more.
     """
     now = now or datetime.now(UTC)
     on_progress("model learns from the de-identified tables")
-    training = train(read_gold(data), data, now)
+    training = train_model(task, read_gold(task, data), data, now)
     on_progress("latest acute stays are scored and written back")
     started = time.monotonic()
-    sent = score_champion(data, identified_views, client, token, now)
+    report = score_with_champion(task, data, identified_views, client, token, now)
     return ModelReport(
         version=training.version,
         run=training.run,
@@ -62,30 +69,30 @@ def train_and_score(
         outcomes=training.evaluation.outcomes,
         performance=training.evaluation.performance,
         verdict=training.evaluation.verdict,
-        scored=sent.accepted,
-        refused=sent.refused,
-        refusal=sent.reason,
+        scored=report.accepted,
+        refused=report.refused,
+        refusal=report.reason,
         train_seconds=training.seconds,
         score_seconds=time.monotonic() - started,
     )
 
 
-def score_champion(
+def score_with_champion(
+    task: Task,
     data: Path,
-    identified_views: Mapping[str, DataFrame | pd.DataFrame],
-    client: score.Poster,
+    identified_views: IdentifiedViews,
+    client: HttpClient,
     token: str,
     now: datetime,
-) -> score.Sent:
-    """Score with the registered champion and write the assessments back."""
-    mlflow = tracking.open_store(data)
-    registered = tracking.champion(mlflow)
-    model = tracking.load(mlflow, registered)
-    views = {name: _pandas(frame) for name, frame in identified_views.items()}
-    scores = score.score(model, views)
-    verdict = str(mlflow.get_run(registered.run).data.tags.get("verdict", ""))
-    return score.send_all(client, token, scores, registered.version, now, verdict)
+) -> WriteBackReport:
+    """Score with a task's registered champion and write the assessments back."""
+    mlflow = tracking.open_store(task, data)
+    registered = tracking.get_champion(mlflow, task)
+    model = tracking.load_model(mlflow, registered)
+    views = {name: _to_pandas(identified_views[name]) for name in task.views}
+    run = ScoringRun(task, registered.version, now, note=tracking.read_verdict(mlflow, registered))
+    return send_predictions(client, token, run, predict_current(task, model, views))
 
 
-def _pandas(frame: DataFrame | pd.DataFrame) -> pd.DataFrame:
+def _to_pandas(frame: DataFrame | pd.DataFrame) -> pd.DataFrame:
     return frame if isinstance(frame, pd.DataFrame) else frame.toPandas()

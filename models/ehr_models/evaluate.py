@@ -1,4 +1,4 @@
-"""How good the model is: out-of-fold by patient, beside LACE and the prevalence, with intervals."""
+"""Cross-validation by patient, with comparators and the prevalence beside the model."""
 
 from __future__ import annotations
 
@@ -8,27 +8,23 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
-from sklearn.impute import SimpleImputer
-from sklearn.linear_model import LogisticRegression
 from sklearn.model_selection import StratifiedGroupKFold
-from sklearn.pipeline import Pipeline, make_pipeline
-from sklearn.preprocessing import StandardScaler
+from sklearn.pipeline import Pipeline
 
 from ehr_fhir.errors import Unprocessable
-from ehr_models.intervals import SEED, Numbers, Performance
-from ehr_models.intervals import performance as measure
-from ehr_models.tasks.readmission.features import FEATURES, OUTCOME
-from ehr_models.tasks.readmission.lace import lace
+from ehr_models.estimators import build_logistic_regression
+from ehr_models.intervals import SEED, FloatArray, Performance, measure_performance
+from ehr_models.task import ENCOUNTER, PATIENT, Task
 
-# Below this many outcomes an estimate is a demonstration (Collins 2016 asks for 100 to validate).
-ENOUGH_OUTCOMES = 100
-FOLDS = 5
+MAXIMUM_FOLDS = 5
+PREVALENCE = "prevalence"
 
 
 @dataclass(frozen=True)
 class Evaluation:
-    """What was evaluated on how much, and how each predictor did."""
+    """How each predictor did on which data; `predictions` are out of fold, one row per stay."""
 
+    task: Task
     stays: int
     people: int
     outcomes: int
@@ -38,91 +34,102 @@ class Evaluation:
 
     @property
     def verdict(self) -> str:
-        """Say in one sentence what the numbers are worth."""
-        if self.outcomes < ENOUGH_OUTCOMES:
+        """Say in one sentence what the figures are worth, by the task's gates."""
+        task, count = self.task, round_count(self.outcomes)
+        if self.outcomes < task.gates.minimum_outcomes:
             return (
-                f"Too few returns to judge the model ({rounded(self.outcomes)}; at least "
-                f"{ENOUGH_OUTCOMES} are needed): the intervals are wide, the figures a "
+                f"Too few {task.outcome.plural} to judge the model ({count}; at least "
+                f"{task.gates.minimum_outcomes} are needed): the intervals are wide, the figures a "
                 "demonstration."
             )
-        ours, theirs = self.performance["logistic"].auroc, self.performance["lace"].auroc
-        better = "better than" if ours.low > theirs.high else "not clearly better than"
-        return f"On {rounded(self.outcomes)} returns the model is {better} LACE."
+        model = self.performance[task.model_name].auroc
+        beaten = all(
+            model.low > self.performance[comparator.name].auroc.high
+            for comparator in task.comparators
+        )
+        titles = " and ".join(comparator.title for comparator in task.comparators) or "chance"
+        better = "better than" if beaten else "not clearly better than"
+        return f"On {count} {task.outcome.plural} the model is {better} {titles}."
 
 
-def rounded(count: int) -> str:
-    """Say a count as it may travel: by the airlock's rule.
+def round_count(count: int) -> str:
+    """Return a count as it may leave the platform, by the airlock's default policy.
 
-    >>> [rounded(count) for count in (0, 7, 8, 44)]
+    >>> [round_count(count) for count in (0, 7, 8, 44)]
     ['about 0', 'fewer than 8', 'about 10', 'about 45']
     """
     return "fewer than 8" if 0 < count < 8 else f"about {round(count / 5) * 5}"
 
 
-def pipeline() -> Pipeline:
-    """Return the model, untrained: fill in, scale, logistic regression with a strong prior."""
-    return make_pipeline(
-        SimpleImputer(strategy="median", keep_empty_features=True),
-        StandardScaler(),
-        LogisticRegression(C=0.1, max_iter=1000),
+def select_labelled(frame: pd.DataFrame, task: Task) -> pd.DataFrame:
+    """Keep the rows whose outcome is known."""
+    return frame[frame[task.target].notna()]
+
+
+def cross_validate(task: Task, frame: pd.DataFrame, resamples: int = 1000) -> Evaluation:
+    """Evaluate a task's model, its comparators and the prevalence on the labelled rows."""
+    labelled = select_labelled(frame, task)
+    outcome = labelled[task.target].to_numpy(dtype=float)
+    people = labelled[PATIENT].to_numpy()
+    folds = _count_folds(task, outcome, people)
+    predictions = labelled[[PATIENT, ENCOUNTER, task.target]].copy()
+    predictions[task.model_name] = _predict_out_of_fold(
+        task.build_estimator(), labelled[list(task.features)], outcome, people, folds
     )
-
-
-def evaluate(frame: pd.DataFrame, resamples: int = 1000) -> Evaluation:
-    """Evaluate the model and its baselines on stays whose outcome is known."""
-    known = frame[frame[OUTCOME].notna()]
-    outcome = known[OUTCOME].to_numpy(dtype=float)
-    people = known["patient_id"].to_numpy()
-    folds = _folds(outcome, people)
-    predictions = known[["patient_id", "encounter_id", OUTCOME]].copy()
-    points = lace(known)
-    predictions["logistic"] = _out_of_fold(known[list(FEATURES)], outcome, people, folds)
-    # LACE is points, not a probability: recalibrated within the folds, as a clinic would. Its order
-    # is judged on the points: pooled folds would mix it up.
-    predictions["lace"] = _out_of_fold(points.to_frame(), outcome, people, folds)
-    order = {"lace": points.to_numpy()}
-    # One constant for all folds: pooled fold means would order patients against their outcome.
-    predictions["prevalence"] = outcome.mean()
-    performance = {
-        name: measure(
-            outcome,
-            predictions[name].to_numpy(),
-            order.get(name, predictions[name].to_numpy()),
-            people,
-            resamples,
+    ranking = {task.model_name: predictions[task.model_name].to_numpy()}
+    for comparator in task.comparators:
+        points = comparator.compute_points(labelled)
+        # Points are no probability: they are recalibrated within the folds, as a clinic would do.
+        # Their ranking is judged on the points themselves, since pooling the folds' calibrations
+        # would reorder them.
+        predictions[comparator.name] = _predict_out_of_fold(
+            build_logistic_regression(), points.to_frame(), outcome, people, folds
         )
-        for name in ("logistic", "lace", "prevalence")
-    }
+        ranking[comparator.name] = points.to_numpy()
+    # One constant for all folds: the folds' own means would rank patients against their outcome.
+    predictions[PREVALENCE] = outcome.mean()
+    ranking[PREVALENCE] = predictions[PREVALENCE].to_numpy()
     return Evaluation(
-        stays=len(known),
+        task=task,
+        stays=len(labelled),
         people=len(set(people)),
         outcomes=int(outcome.sum()),
         folds=folds,
-        performance=performance,
+        performance={
+            name: measure_performance(
+                outcome, predictions[name].to_numpy(), order, people, resamples
+            )
+            for name, order in ranking.items()
+        },
         predictions=predictions,
     )
 
 
-def _folds(outcome: Numbers, people: npt.NDArray[np.object_]) -> int:
-    returned, stayed = (len(set(people[outcome == value])) for value in (1, 0))
-    if returned < 2 or stayed < 2:
+def _count_folds(task: Task, outcome: FloatArray, people: npt.NDArray[np.object_]) -> int:
+    positives, negatives = (len(set(people[outcome == value])) for value in (1, 0))
+    if positives < 2 or negatives < 2:
         raise Unprocessable(
-            f"No model can be trained: {returned} people returned within 28 days and {stayed} "
+            f"No model can be trained: {positives} people {task.outcome.phrase} and {negatives} "
             "did not; at least two of each are needed."
         )
-    return min(FOLDS, returned, stayed)
+    return min(MAXIMUM_FOLDS, positives, negatives)
 
 
-def _out_of_fold(
-    inputs: pd.DataFrame, outcome: Numbers, people: npt.NDArray[np.object_], folds: int
-) -> Numbers:
+def _predict_out_of_fold(
+    estimator: Pipeline,
+    inputs: pd.DataFrame,
+    outcome: FloatArray,
+    people: npt.NDArray[np.object_],
+    folds: int,
+) -> FloatArray:
     predicted = np.full(len(outcome), np.nan)
-    # A patient's stays are never on both sides: the model would recognise the person.
+    # A patient's rows are never on both sides: the model would recognise the person.
     splitter = StratifiedGroupKFold(n_splits=folds, shuffle=True, random_state=SEED)
     for train, test in splitter.split(inputs, outcome, groups=people):
         if len(set(outcome[train])) < 2:
             predicted[test] = outcome[train].mean()
             continue
-        model = pipeline().fit(inputs.iloc[train], outcome[train])
-        predicted[test] = model.predict_proba(inputs.iloc[test])[:, 1]
+        # `fit` starts anew each time; nothing of a fold stays in the estimator.
+        fitted = estimator.fit(inputs.iloc[train], outcome[train])
+        predicted[test] = fitted.predict_proba(inputs.iloc[test])[:, 1]
     return predicted

@@ -1,6 +1,6 @@
-"""Where models are kept: MLflow on SQLite in the data folder. MLflow is imported only here, late.
+"""The model store: MLflow on SQLite in the data folder. MLflow is imported only here, and late.
 
-Nothing is asked of the network: requirements are given, not inferred, and telemetry is off.
+It makes no network request: requirements are stated, not inferred, and telemetry is off.
 """
 
 from __future__ import annotations
@@ -20,29 +20,28 @@ import pandas as pd
 from sklearn.pipeline import Pipeline
 
 from ehr_fhir.errors import Fault, NotFound
-from ehr_models.tasks.readmission.features import FEATURES
+from ehr_models.task import Task
 
-MODEL = "readmission-28d"
 CHAMPION = "champion"
-EXPERIMENT = "readmission-28d"
 REQUIREMENTS = ("mlflow", "numpy", "pandas", "scikit-learn", "skops")
 
 
 @dataclass(frozen=True)
-class Registered:
-    """A version of the model in the registry, with the run that made it."""
+class RegisteredModel:
+    """A version of a task's model in the registry, with the run that trained it."""
 
+    name: str
     version: str
     run: str
     tags: Mapping[str, str]
 
 
-def open_store(data: Path) -> Any:
-    """Return MLflow, pointed at the data folder's store (MLflow has no types)."""
+def open_store(task: Task, data: Path) -> Any:
+    """Return MLflow, pointed at the data folder and the task's experiment (MLflow has no types)."""
     os.environ["MLFLOW_DISABLE_TELEMETRY"] = "true"
     os.environ["DO_NOT_TRACK"] = "true"
     os.environ["MLFLOW_DISABLE_ENV_CREATION"] = "true"
-    # Its database migrations write tens of lines about themselves.
+    # Its database migrations log tens of lines.
     os.environ["MLFLOW_LOGGING_LEVEL"] = "ERROR"
     os.environ["MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR"] = "false"
     logging.getLogger("alembic").setLevel(logging.WARNING)
@@ -53,15 +52,17 @@ def open_store(data: Path) -> Any:
     address = f"sqlite:///{folder / 'mlflow.db'}"
     mlflow.set_tracking_uri(address)
     mlflow.set_registry_uri(address)
-    if mlflow.get_experiment_by_name(EXPERIMENT) is None:
-        mlflow.create_experiment(EXPERIMENT, artifact_location=(folder / "artifacts").as_uri())
-    mlflow.set_experiment(EXPERIMENT)
+    if mlflow.get_experiment_by_name(task.name) is None:
+        mlflow.create_experiment(task.name, artifact_location=(folder / "artifacts").as_uri())
+    mlflow.set_experiment(task.name)
     return mlflow
 
 
-def register(mlflow: Any, model: Pipeline, sample: pd.DataFrame) -> Registered:
+def register_model(
+    mlflow: Any, task: Task, model: Pipeline, sample: pd.DataFrame
+) -> RegisteredModel:
     """Log a trained model in the active run, register it, and make it the champion."""
-    inputs = sample[list(FEATURES)]
+    inputs = sample[list(task.features)]
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         logged = mlflow.sklearn.log_model(
@@ -74,36 +75,39 @@ def register(mlflow: Any, model: Pipeline, sample: pd.DataFrame) -> Registered:
             skops_trusted_types=["numpy.dtype"],
         )
     client = mlflow.MlflowClient()
-    # By the client: the short way prints.
-    if not client.search_registered_models(f"name = '{MODEL}'"):
-        client.create_registered_model(MODEL)
-    made = client.create_model_version(
-        MODEL,
+    # By the client: the short way, `mlflow.register_model`, prints.
+    if not client.search_registered_models(f"name = '{task.name}'"):
+        client.create_registered_model(task.name)
+    created = client.create_model_version(
+        task.name,
         logged.model_uri,
         run_id=logged.run_id,
         model_id=logged.model_id,
         await_creation_for=0,
     )
-    number = str(made.version)
-    client.set_model_version_tag(MODEL, number, "sha256", _digest(_folder(mlflow, number)))
-    client.set_registered_model_alias(MODEL, CHAMPION, number)
-    return champion(mlflow)
+    number = str(created.version)
+    digest = _hash_folder(_download_model(mlflow, task.name, number))
+    client.set_model_version_tag(task.name, number, "sha256", digest)
+    client.set_registered_model_alias(task.name, CHAMPION, number)
+    return get_champion(mlflow, task)
 
 
-def champion(mlflow: Any) -> Registered:
+def get_champion(mlflow: Any, task: Task) -> RegisteredModel:
     """Return the version that scores."""
     try:
-        found = mlflow.MlflowClient().get_model_version_by_alias(MODEL, CHAMPION)
+        version = mlflow.MlflowClient().get_model_version_by_alias(task.name, CHAMPION)
     except mlflow.exceptions.MlflowException as error:
-        raise NotFound("No model has been trained yet: run `ehr models train`.") from error
-    return Registered(str(found.version), str(found.run_id), dict(found.tags))
+        raise NotFound(
+            f"No model {task.name} has been trained yet: run `ehr models train`."
+        ) from error
+    return RegisteredModel(task.name, str(version.version), str(version.run_id), dict(version.tags))
 
 
-def load(mlflow: Any, registered: Registered) -> Pipeline:
+def load_model(mlflow: Any, registered: RegisteredModel) -> Pipeline:
     """Load a registered model, if its files are those that were registered."""
-    folder = _folder(mlflow, registered.version)
+    folder = _download_model(mlflow, registered.name, registered.version)
     # A model file is code: one that somebody else wrote is not opened.
-    if _digest(folder) != registered.tags.get("sha256"):
+    if _hash_folder(folder) != registered.tags.get("sha256"):
         raise Fault(f"The files of model version {registered.version} are not those registered.")
     model = mlflow.sklearn.load_model(str(folder))
     if not isinstance(model, Pipeline):
@@ -111,16 +115,21 @@ def load(mlflow: Any, registered: Registered) -> Pipeline:
     return model
 
 
-def artifact(mlflow: Any, registered: Registered, name: str) -> str:
+def read_artifact(mlflow: Any, registered: RegisteredModel, name: str) -> str:
     """Return a text that was logged with a registered version."""
     return str(mlflow.artifacts.load_text(f"runs:/{registered.run}/{name}"))
 
 
-def _folder(mlflow: Any, number: str) -> Path:
-    return Path(mlflow.artifacts.download_artifacts(f"models:/{MODEL}/{number}"))
+def read_verdict(mlflow: Any, registered: RegisteredModel) -> str:
+    """Return the verdict of the evaluation that a registered version was trained with."""
+    return str(mlflow.get_run(registered.run).data.tags.get("verdict", ""))
 
 
-def _digest(folder: Path) -> str:
+def _download_model(mlflow: Any, name: str, number: str) -> Path:
+    return Path(mlflow.artifacts.download_artifacts(f"models:/{name}/{number}"))
+
+
+def _hash_folder(folder: Path) -> str:
     digest = hashlib.sha256()
     for path in sorted(folder.rglob("*")):
         # MLflow writes this file into the folder after registration.

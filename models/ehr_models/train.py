@@ -1,4 +1,4 @@
-"""Training: features from gold, evaluation beside the baselines, one MLflow run, a new champion."""
+"""Training: a task's frame from gold, its evaluation, one MLflow run, a new champion."""
 
 from __future__ import annotations
 
@@ -16,15 +16,13 @@ from deltalake.exceptions import TableNotFoundError
 
 from ehr_fhir.errors import Unavailable
 from ehr_models import plots, tracking
-from ehr_models.card import card
-from ehr_models.evaluate import Evaluation, evaluate, pipeline, rounded
-from ehr_models.tasks.readmission.features import FEATURES, OUTCOME, Views, features
-
-VIEWS = ("patient_demographics", "encounter_flat", "condition_flat")
+from ehr_models.card import write_card
+from ehr_models.evaluate import Evaluation, cross_validate, select_labelled
+from ehr_models.task import Task, Views
 
 
 @dataclass(frozen=True)
-class Gold:
+class GoldTables:
     """The gold tables a model learns from, and the Delta version of each."""
 
     views: Views
@@ -33,7 +31,7 @@ class Gold:
 
 @dataclass(frozen=True)
 class Training:
-    """What a training run made."""
+    """A finished training run: the registered version, its evaluation and its card."""
 
     version: str
     run: str
@@ -42,32 +40,32 @@ class Training:
     seconds: float
 
 
-def read_gold(data: Path) -> Gold:
-    """Read the de-identified views of the lake, without Spark."""
+def read_gold(task: Task, data: Path) -> GoldTables:
+    """Read a task's de-identified views from the lake, without Spark."""
     views: dict[str, pd.DataFrame] = {}
     versions = {}
-    for name in VIEWS:
+    for name in task.views:
         try:
             table = DeltaTable(data / "lake" / "gold" / name)
         except TableNotFoundError as error:
             raise Unavailable(f"The lake has no view {name} yet: run `ehr lake run`.") from error
         views[name] = table.to_pandas()
         versions[name] = table.version()
-    return Gold(views, versions)
+    return GoldTables(views, versions)
 
 
-def train(gold: Gold, data: Path, now: datetime) -> Training:
-    """Train, evaluate, log and register the model; the new version becomes the champion."""
+def train_model(task: Task, gold: GoldTables, data: Path, now: datetime) -> Training:
+    """Train, evaluate, log and register a model; the new version becomes the champion."""
     started = time.monotonic()
-    frame = features(gold.views)
-    evaluation = evaluate(frame)
-    known = frame[frame[OUTCOME].notna()]
-    model = pipeline().fit(known[list(FEATURES)], known[OUTCOME])
-    code = code_digest()
+    frame = task.build_frame(gold.views)
+    evaluation = cross_validate(task, frame)
+    labelled = select_labelled(frame, task)
+    model = task.build_estimator().fit(labelled[list(task.features)], labelled[task.target])
+    code = hash_code()
 
-    mlflow = tracking.open_store(data)
+    mlflow = tracking.open_store(task, data)
     with mlflow.start_run(run_name=f"train {now:%Y-%m-%d %H:%M}") as run:
-        text = card(
+        card = write_card(
             evaluation,
             trained_at=now.date().isoformat(),
             tables=gold.versions,
@@ -75,42 +73,44 @@ def train(gold: Gold, data: Path, now: datetime) -> Training:
             run=run.info.run_id,
         )
         tables = {f"table.{name}": number for name, number in gold.versions.items()}
-        mlflow.log_params({"features": " ".join(FEATURES), "folds": evaluation.folds, **tables})
+        mlflow.log_params(
+            {"features": " ".join(task.features), "folds": evaluation.folds, **tables}
+        )
         mlflow.set_tags({"code.sha256": code, "verdict": evaluation.verdict})
-        mlflow.log_metrics(_metrics(evaluation))
-        mlflow.log_text(text, "model-card.md")
-        note = f"{rounded(evaluation.outcomes)} returns in {rounded(evaluation.stays)} stays"
-        mlflow.log_figure(plots.roc(evaluation.predictions, note), "roc.png")
-        mlflow.log_figure(plots.calibration(evaluation.predictions, note), "calibration.png")
-        registered = tracking.register(mlflow, model, known)
+        mlflow.log_metrics(_flatten_metrics(evaluation))
+        mlflow.log_text(card, "model-card.md")
+        mlflow.log_figure(plots.draw_roc(evaluation), "roc.png")
+        mlflow.log_figure(plots.draw_calibration(evaluation), "calibration.png")
+        registered = tracking.register_model(mlflow, task, model, labelled)
     return Training(
         version=registered.version,
         run=registered.run,
         evaluation=evaluation,
-        card=text,
+        card=card,
         seconds=time.monotonic() - started,
     )
 
 
-def code_digest() -> str:
-    """Return the digest of the code that trains."""
+def hash_code() -> str:
+    """Return the SHA-256 of this package's code, tasks included."""
     package = Path(str(files(__package__)))
     digest = hashlib.sha256()
     for path in sorted(package.rglob("*.py")):
-        digest.update(path.name.encode() + path.read_bytes())
+        digest.update(path.relative_to(package).as_posix().encode() + path.read_bytes())
     return digest.hexdigest()
 
 
-def _metrics(evaluation: Evaluation) -> dict[str, float]:
+def _flatten_metrics(evaluation: Evaluation) -> dict[str, float]:
     metrics: dict[str, float] = {
         "stays": evaluation.stays,
         "people": evaluation.people,
         "outcomes": evaluation.outcomes,
     }
     for name, performance in evaluation.performance.items():
-        for measure in ("auroc", "auprc", "brier"):
-            interval = getattr(performance, measure)
-            metrics[f"{name}.{measure}"] = interval.value
-            metrics[f"{name}.{measure}.low"] = interval.low
-            metrics[f"{name}.{measure}.high"] = interval.high
+        for metric in ("auroc", "auprc", "brier"):
+            interval = getattr(performance, metric)
+            metrics[f"{name}.{metric}"] = interval.value
+            metrics[f"{name}.{metric}.low"] = interval.low
+            metrics[f"{name}.{metric}.high"] = interval.high
+    # NaN: one class was empty, there is nothing to log.
     return {name: value for name, value in metrics.items() if value == value}

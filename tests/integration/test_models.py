@@ -14,9 +14,9 @@ from typer.testing import CliRunner
 from ehr_fhir.errors import Fault, NotFound, Unavailable
 from ehr_models import tracking
 from ehr_models.cli import app
-from ehr_models.demo import score_champion
-from ehr_models.tasks.readmission.features import FEATURES
-from ehr_models.train import Training, read_gold, train
+from ehr_models.demo import score_with_champion
+from ehr_models.tasks.readmission import TASK
+from ehr_models.train import Training, read_gold, train_model
 from tests.lib import gold
 
 NOW = datetime(2026, 11, 22, 8, 30, tzinfo=UTC)
@@ -31,15 +31,15 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def trained(data: Path) -> Training:
-    return train(read_gold(data), data, NOW)
+    return train_model(TASK, read_gold(TASK, data), data, NOW)
 
 
 def test_a_training_is_logged_registered_and_becomes_the_champion(
     data: Path, trained: Training
 ) -> None:
-    mlflow = tracking.open_store(data)
+    mlflow = tracking.open_store(TASK, data)
 
-    champion = tracking.champion(mlflow)
+    champion = tracking.get_champion(mlflow, TASK)
     run = mlflow.get_run(champion.run)
 
     assert champion.version == trained.version == "1"
@@ -49,15 +49,15 @@ def test_a_training_is_logged_registered_and_becomes_the_champion(
         assert name in run.data.metrics
     names = {item.path for item in mlflow.MlflowClient().list_artifacts(champion.run)}
     assert {"model-card.md", "roc.png", "calibration.png"} <= names
-    assert tracking.artifact(mlflow, champion, "model-card.md") == trained.card
+    assert tracking.read_artifact(mlflow, champion, "model-card.md") == trained.card
     assert (data / "mlflow" / "mlflow.db").is_file()
 
 
 def test_the_model_has_a_signature_and_explicit_requirements(data: Path, trained: Training) -> None:
-    mlflow = tracking.open_store(data)
-    info = mlflow.models.get_model_info(f"models:/{tracking.MODEL}@{tracking.CHAMPION}")
+    mlflow = tracking.open_store(TASK, data)
+    info = mlflow.models.get_model_info(f"models:/{TASK.name}@{tracking.CHAMPION}")
 
-    assert [column.name for column in info.signature.inputs] == list(FEATURES)
+    assert [column.name for column in info.signature.inputs] == list(TASK.features)
     requirements = next((data / "mlflow").rglob("requirements.txt")).read_text().split()
     assert sorted(line.split("==")[0] for line in requirements) == sorted(tracking.REQUIREMENTS)
 
@@ -71,7 +71,7 @@ def test_the_champion_scores_and_writes_back(data: Path, trained: Training) -> N
 
     client = httpx.Client(transport=httpx.MockTransport(handle), base_url="http://gateway")
 
-    sent = score_champion(data, gold.made_up(60), client, "token", NOW)
+    sent = score_with_champion(TASK, data, gold.made_up(60), client, "token", NOW)
 
     assert sent.accepted > 50 and sent.refused == 0
     assert len(taken) == 1
@@ -87,7 +87,7 @@ def test_training_asks_nothing_of_the_network(
     monkeypatch.setattr(socket.socket, "connect", refuse)
     monkeypatch.setattr(socket, "getaddrinfo", refuse)
 
-    again = train(read_gold(data), data, NOW)
+    again = train_model(TASK, read_gold(TASK, data), data, NOW)
 
     assert int(again.version) > int(trained.version)
     assert os.environ["MLFLOW_DISABLE_TELEMETRY"] == "true"
@@ -95,20 +95,20 @@ def test_training_asks_nothing_of_the_network(
 
 def test_a_model_file_that_was_changed_is_not_loaded(tmp_path: Path) -> None:
     gold.write(tmp_path, gold.made_up(40))
-    train(read_gold(tmp_path), tmp_path, NOW)
-    mlflow = tracking.open_store(tmp_path)
+    train_model(TASK, read_gold(TASK, tmp_path), tmp_path, NOW)
+    mlflow = tracking.open_store(TASK, tmp_path)
     file = next((tmp_path / "mlflow").rglob("model.skops"))
     file.write_bytes(file.read_bytes() + b"x")
 
     with pytest.raises(Fault, match="not those registered"):
-        tracking.load(mlflow, tracking.champion(mlflow))
+        tracking.load_model(mlflow, tracking.get_champion(mlflow, TASK))
 
 
 def test_without_a_model_or_a_lake_the_error_says_what_to_do(tmp_path: Path) -> None:
     with pytest.raises(NotFound, match="ehr models train"):
-        tracking.champion(tracking.open_store(tmp_path))
+        tracking.get_champion(tracking.open_store(TASK, tmp_path), TASK)
     with pytest.raises(Unavailable, match="ehr lake run"):
-        read_gold(tmp_path)
+        read_gold(TASK, tmp_path)
 
 
 def test_the_commands_evaluate_and_print_the_card(data: Path, trained: Training) -> None:

@@ -6,13 +6,17 @@ from datetime import UTC, datetime
 
 import pytest
 
-from ehr_models.score import Score, send_all
+from ehr_models.risk_assessments import ScoringRun
+from ehr_models.score import Prediction
+from ehr_models.tasks.readmission import TASK
+from ehr_models.write_back import send_predictions
 from tests.lib.gateway import House
 
 NOW = datetime(2026, 11, 22, 8, 30, tzinfo=UTC)
 ENDED = datetime(2026, 1, 9, 0, 0, tzinfo=UTC)
 SCOPE = "system/RiskAssessment.cruds system/Provenance.cruds"
-MINE = Score("pat-1", "enc-1", ENDED, 0.25)
+RUN = ScoringRun(TASK, "3", NOW)
+MINE = Prediction("pat-1", "enc-1", ENDED, 0.25)
 
 
 @pytest.fixture
@@ -24,7 +28,7 @@ def token(furnished: House) -> str:
 def test_a_score_becomes_a_risk_assessment_with_its_provenance(
     furnished: House, token: str
 ) -> None:
-    sent = send_all(furnished.client, token, [MINE], "3", NOW)
+    sent = send_predictions(furnished.client, token, RUN, [MINE])
 
     assert (sent.accepted, sent.refused) == (1, 0)
     patient = furnished.login("p.pat-1")
@@ -40,8 +44,9 @@ def test_a_score_becomes_a_risk_assessment_with_its_provenance(
 def test_scoring_again_makes_a_second_version_not_a_second_assessment(
     furnished: House, token: str
 ) -> None:
-    send_all(furnished.client, token, [MINE], "3", NOW)
-    send_all(furnished.client, token, [Score("pat-1", "enc-1", ENDED, 0.5)], "4", NOW)
+    send_predictions(furnished.client, token, RUN, [MINE])
+    later = Prediction("pat-1", "enc-1", ENDED, 0.5)
+    send_predictions(furnished.client, token, ScoringRun(TASK, "4", NOW), [later])
 
     found = (
         furnished.login("p.pat-1")
@@ -57,8 +62,8 @@ def test_scoring_again_makes_a_second_version_not_a_second_assessment(
 def test_a_patient_the_gateway_does_not_know_keeps_back_nobody(
     furnished: House, token: str
 ) -> None:
-    gone = Score("gone", "none", ENDED, 0.9)
+    gone = Prediction("gone", "none", ENDED, 0.9)
 
-    sent = send_all(furnished.client, token, [MINE, gone], "3", NOW)
+    sent = send_predictions(furnished.client, token, RUN, [MINE, gone])
 
     assert (sent.accepted, sent.refused) == (1, 1)

@@ -57,11 +57,11 @@ def test_the_run_log_says_who_when_which_code_and_which_table_versions(
 def test_the_cohort_counts_what_plain_python_counts(
     done: tuple[Register, study.Run], data: Path
 ) -> None:
-    from ehr_models.tasks.readmission.features import index_stays
+    from ehr_models.tasks.readmission.features import build_index_stays
 
     book, run = done
     views = gold.made_up(300)
-    stays = index_stays(views["encounter_flat"])
+    stays = build_index_stays(views["encounter_flat"])
     seen = stays[stays["returned"].notna()]
     back = seen[seen["returned"] == 1]
 

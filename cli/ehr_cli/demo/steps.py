@@ -98,24 +98,32 @@ def model(tour: Tour) -> tuple[str, str]:
     """Train, register and score; the scores go back as RiskAssessments."""
     from ehr_etl.gold.views import run_identified_views
     from ehr_models.demo import train_and_score
+    from ehr_models.registry import list_tasks
 
     caller = Caller(tour.settings, client="models")
     views = run_identified_views(tour.spark, lake_commands.place(tour.settings))
-    report = train_and_score(
-        tour.spark,
-        tour.settings.data,
-        views,
-        caller.client,
-        caller.token,
-        on_progress=tour.progress,
+    reports = [
+        train_and_score(
+            task,
+            tour.spark,
+            tour.settings.data,
+            views,
+            caller.client,
+            caller.token,
+            on_progress=tour.progress,
+        )
+        for task in list_tasks()
+    ]
+    inputs = "; ".join(
+        f"{report.stays} acute stays of {report.people} people" for report in reports
     )
     # The verdict's first words; the model's card has all of it.
-    verdict = report.verdict.partition(" (")[0].rstrip(".")
-    given = (
+    outputs = "; ".join(
         f"version {report.version} registered, {report.scored} RiskAssessments written back. "
-        f"{verdict}"
+        + report.verdict.partition(" (")[0].rstrip(".")
+        for report in reports
     )
-    return f"{report.stays} acute stays of {report.people} people", given
+    return inputs, outputs
 
 
 def switch(tour: Tour) -> tuple[str, str]:

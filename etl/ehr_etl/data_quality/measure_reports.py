@@ -9,8 +9,9 @@ import httpx
 
 from ehr_etl.data_quality.expectations import ExpectationResult, TableQuality
 from ehr_fhir.errors import Forbidden, Unauthorized, Unavailable, Unprocessable
+from ehr_fhir.jurisdiction import JURISDICTION
 
-BASE = "https://ehr-commons.hk/fhir"
+BASE = JURISDICTION.fhir_base
 # Whether an expectation was met: some allow a share of rows that are not, so counts cannot tell.
 QUALITY_PASSED_URL = f"{BASE}/StructureDefinition/quality-passed"
 _POPULATION = "http://terminology.hl7.org/CodeSystem/measure-population"

@@ -8,17 +8,19 @@ import pytest
 from sklearn.metrics import average_precision_score, brier_score_loss, roc_auc_score
 
 from ehr_fhir.errors import Unprocessable
-from ehr_models.card import card
-from ehr_models.evaluate import evaluate, pipeline, rounded
-from ehr_models.intervals import performance
-from ehr_models.tasks.readmission.features import FEATURES, features
-from ehr_models.tasks.readmission.lace import lace
+from ehr_models.card import write_card
+from ehr_models.estimators import build_logistic_regression
+from ehr_models.evaluate import cross_validate, round_count
+from ehr_models.intervals import measure_performance
+from ehr_models.tasks.readmission import TASK
+from ehr_models.tasks.readmission.features import FEATURES, build_features
+from ehr_models.tasks.readmission.lace import compute_lace
 from tests.lib import gold
 
 
 @pytest.fixture(scope="module")
 def frame() -> pd.DataFrame:
-    return features(gold.made_up(80))
+    return build_features(gold.made_up(80))
 
 
 def test_the_figures_are_those_of_scikit_learn() -> None:
@@ -28,7 +30,7 @@ def test_the_figures_are_those_of_scikit_learn() -> None:
     predicted = np.round(0.4 * outcome + 0.6 * chance.random(300), 1)
     people = np.arange(300).astype(object)
 
-    figures = performance(outcome, predicted, predicted, people, 10)
+    figures = measure_performance(outcome, predicted, predicted, people, 10)
 
     assert figures.auroc.value == pytest.approx(roc_auc_score(outcome, predicted))
     assert figures.auprc.value == pytest.approx(average_precision_score(outcome, predicted))
@@ -41,15 +43,15 @@ def test_an_interval_holds_its_figure_and_is_wider_when_stays_belong_to_few_peop
     predicted = np.repeat(chance.random(40), 10)
     few, many = np.repeat(np.arange(40), 10), np.arange(400)
 
-    by_person = performance(outcome, predicted, predicted, few.astype(object), 300).auroc
-    by_stay = performance(outcome, predicted, predicted, many.astype(object), 300).auroc
+    by_person = measure_performance(outcome, predicted, predicted, few.astype(object), 300).auroc
+    by_stay = measure_performance(outcome, predicted, predicted, many.astype(object), 300).auroc
 
     assert by_person.low < by_person.value < by_person.high
     assert by_person.high - by_person.low > 1.5 * (by_stay.high - by_stay.low)
 
 
 def test_the_model_stands_beside_lace_and_the_prevalence(frame: pd.DataFrame) -> None:
-    evaluation = evaluate(frame, resamples=50)
+    evaluation = cross_validate(TASK, frame, resamples=50)
 
     assert list(evaluation.performance) == ["logistic", "lace", "prevalence"]
     assert evaluation.performance["prevalence"].auroc.value == 0.5
@@ -59,11 +61,13 @@ def test_the_model_stands_beside_lace_and_the_prevalence(frame: pd.DataFrame) ->
 
 
 def test_an_evaluation_is_the_same_twice(frame: pd.DataFrame) -> None:
-    assert evaluate(frame, 20).performance == evaluate(frame, 20).performance
+    first, second = cross_validate(TASK, frame, 20), cross_validate(TASK, frame, 20)
+
+    assert first.performance == second.performance
 
 
 def test_the_features_carry_a_signal_the_model_finds() -> None:
-    evaluation = evaluate(features(gold.made_up(300)), 50)
+    evaluation = cross_validate(TASK, build_features(gold.made_up(300)), 50)
 
     assert evaluation.performance["logistic"].auroc.low > 0.5
 
@@ -73,7 +77,7 @@ def test_too_few_returns_are_said_plainly(frame: pd.DataFrame) -> None:
     returned = few.index[few["returned"] == 1]
     few.loc[returned[4:], "returned"] = 0.0
 
-    evaluation = evaluate(few, 50)
+    evaluation = cross_validate(TASK, few, 50)
 
     assert "Too few returns" in evaluation.verdict
     assert "fewer than 8" in evaluation.verdict
@@ -81,11 +85,11 @@ def test_too_few_returns_are_said_plainly(frame: pd.DataFrame) -> None:
 
 def test_without_two_people_who_returned_nothing_is_trained(frame: pd.DataFrame) -> None:
     with pytest.raises(Unprocessable, match="0 people returned"):
-        evaluate(frame.assign(returned=0.0))
+        cross_validate(TASK, frame.assign(returned=0.0))
 
 
 def test_the_model_bears_missing_values(frame: pd.DataFrame) -> None:
-    model = pipeline().fit(frame[list(FEATURES)], frame["returned"].fillna(0))
+    model = build_logistic_regression().fit(frame[list(FEATURES)], frame["returned"].fillna(0))
     empty = frame[list(FEATURES)].head(1).assign(age=np.nan)
 
     assert 0 < model.predict_proba(empty)[0, 1] < 1
@@ -114,13 +118,13 @@ def test_lace_gives_its_points(
         }
     )
 
-    assert lace(stay).tolist() == [points]
+    assert compute_lace(stay).tolist() == [points]
 
 
 def test_the_card_says_use_data_figures_and_limits_and_no_small_count(frame: pd.DataFrame) -> None:
-    evaluation = evaluate(frame, 50)
+    evaluation = cross_validate(TASK, frame, 50)
 
-    text = card(
+    text = write_card(
         evaluation,
         trained_at="2026-11-22",
         tables={"encounter_flat": 3},
@@ -136,7 +140,7 @@ def test_the_card_says_use_data_figures_and_limits_and_no_small_count(frame: pd.
     assert "$" not in text
 
 
-def test_counts_that_travel_are_rounded() -> None:
-    assert [rounded(count) for count in (0, 1, 7, 8, 22, 100)] == [
+def test_counts_that_travel_are_round_count() -> None:
+    assert [round_count(count) for count in (0, 1, 7, 8, 22, 100)] == [
         "about 0", "fewer than 8", "fewer than 8", "about 10", "about 20", "about 100",
     ]  # fmt: skip

@@ -6,7 +6,12 @@ import math
 
 import pandas as pd
 
-from ehr_models.tasks.readmission.features import FEATURES, features, index_stays, latest_stays
+from ehr_models.tasks.readmission.features import (
+    FEATURES,
+    build_features,
+    build_index_stays,
+    select_latest_stays,
+)
 from tests.lib import gold
 
 
@@ -18,7 +23,7 @@ LAST = ("z", "other", "IMP", "2026-01-01T00:00:00Z", "2026-01-02T00:00:00Z")
 
 
 def test_encounters_that_overlap_or_touch_are_one_stay() -> None:
-    stays = index_stays(
+    stays = build_index_stays(
         encounters(
             ("a", "p", "EMER", "2024-01-01T00:00:00Z", "2024-01-01T06:00:00Z"),
             ("b", "p", "IMP", "2024-01-01T06:00:00Z", "2024-01-05T00:00:00Z"),
@@ -35,7 +40,7 @@ def test_encounters_that_overlap_or_touch_are_one_stay() -> None:
 
 
 def test_a_return_counts_up_to_the_28th_day() -> None:
-    stays = index_stays(
+    stays = build_index_stays(
         encounters(
             ("a", "p", "IMP", "2024-01-01T00:00:00Z", "2024-01-02T00:00:00Z"),
             ("b", "p", "EMER", "2024-01-30T00:00:00Z", "2024-01-31T00:00:00Z"),
@@ -48,7 +53,7 @@ def test_a_return_counts_up_to_the_28th_day() -> None:
 
 
 def test_the_outcome_is_missing_where_28_days_have_not_been_seen() -> None:
-    stays = index_stays(
+    stays = build_index_stays(
         encounters(
             ("a", "p", "IMP", "2024-01-01T00:00:00Z", "2024-01-02T00:00:00Z"),
             ("b", "q", "IMP", "2024-01-20T00:00:00Z", "2024-01-21T00:00:00Z"),
@@ -62,12 +67,12 @@ def test_other_classes_and_unfinished_encounters_are_no_stays() -> None:
     rows = encounters(("a", "p", "AMB", "2024-01-01", "2024-01-02"), LAST)
     rows.loc[len(rows)] = ["b", "p", "IMP", "2024-01-01", None]
 
-    assert index_stays(rows)["patient_id"].tolist() == ["other"]
+    assert build_index_stays(rows)["patient_id"].tolist() == ["other"]
 
 
 def test_features_know_nothing_of_the_time_after_discharge() -> None:
     before = gold.made_up(40)
-    first = features(before).groupby("patient_id").head(1)
+    first = build_features(before).groupby("patient_id").head(1)
     cut = first.set_index("patient_id")["ended"]
     starts = pd.to_datetime(before["encounter_flat"]["start"], utc=True)
     onsets = pd.to_datetime(before["condition_flat"]["onset"], utc=True)
@@ -82,7 +87,7 @@ def test_features_know_nothing_of_the_time_after_discharge() -> None:
         ],
     }
 
-    again = features(seen).groupby("patient_id").head(1)
+    again = build_features(seen).groupby("patient_id").head(1)
 
     pd.testing.assert_frame_equal(
         first[list(FEATURES)].reset_index(drop=True), again[list(FEATURES)].reset_index(drop=True)
@@ -111,7 +116,7 @@ def test_features_of_one_stay_are_counted_as_said() -> None:
         ),
     }
 
-    frame = features(views)
+    frame = build_features(views)
 
     last = frame[frame["encounter_id"] == "c"].iloc[0]
     assert {name: float(last[name]) for name in FEATURES} == {
@@ -130,9 +135,9 @@ def test_features_of_one_stay_are_counted_as_said() -> None:
 
 
 def test_latest_stays_has_one_row_per_patient() -> None:
-    frame = features(gold.made_up(20))
+    frame = build_features(gold.made_up(20))
 
-    latest = latest_stays(frame)
+    latest = select_latest_stays(frame)
 
     assert latest["patient_id"].is_unique
     assert set(latest["patient_id"]) == set(frame["patient_id"])
@@ -143,4 +148,4 @@ def test_latest_stays_has_one_row_per_patient() -> None:
 def test_no_acute_stay_gives_an_empty_table() -> None:
     views = {**gold.made_up(5), "encounter_flat": encounters()}
 
-    assert features(views).empty
+    assert build_features(views).empty

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from datetime import UTC, datetime
 
 import httpx
@@ -12,14 +13,21 @@ from fhir.resources.R4B.provenance import Provenance
 from fhir.resources.R4B.riskassessment import RiskAssessment
 
 from ehr_fhir.errors import Unavailable, Unprocessable
-from ehr_models.evaluate import pipeline
-from ehr_models.score import Score, score, send, send_all, transaction
-from ehr_models.tasks.readmission.features import FEATURES, features
+from ehr_models.estimators import build_logistic_regression
+from ehr_models.risk_assessments import ScoringRun, build_transaction
+from ehr_models.score import Prediction, predict_current
+from ehr_models.tasks.readmission import TASK
+from ehr_models.tasks.readmission.features import FEATURES, build_features
+from ehr_models.write_back import send_predictions, send_transaction
 from tests.lib import gold
 
 NOW = datetime(2026, 11, 22, 8, 30, tzinfo=UTC)
 ENDED = datetime(2026, 11, 1, 12, 0, tzinfo=UTC)
-SCORES = [Score("p1", "e1", ENDED, 0.12345678), Score("p2", "e2", ENDED, 0.5)]
+RUN = ScoringRun(TASK, "3", NOW)
+PREDICTIONS = [
+    Prediction("p1", "e1", ENDED, 0.12345678),
+    Prediction("p2", "e2", ENDED, 0.5),
+]
 
 
 def gateway(answer: httpx.Response | None = None, *, refuses: str = "") -> httpx.Client:
@@ -35,7 +43,7 @@ def gateway(answer: httpx.Response | None = None, *, refuses: str = "") -> httpx
 
 
 def test_every_resource_is_valid_r4() -> None:
-    bundle = transaction(SCORES, "3", NOW)
+    bundle = build_transaction(RUN, PREDICTIONS)
 
     Bundle.model_validate(bundle)
     kinds = [entry["resource"]["resourceType"] for entry in bundle["entry"]]
@@ -46,7 +54,8 @@ def test_every_resource_is_valid_r4() -> None:
 
 
 def test_an_assessment_says_what_its_model_is_worth() -> None:
-    bundle = transaction(SCORES[:1], "3", NOW, "Too few returns to judge the model.")
+    run = replace(RUN, note="Too few returns to judge the model.")
+    bundle = build_transaction(run, PREDICTIONS[:1])
 
     assessment = bundle["entry"][0]["resource"]
     RiskAssessment.model_validate(assessment)
@@ -55,7 +64,7 @@ def test_an_assessment_says_what_its_model_is_worth() -> None:
 
 def test_an_assessment_says_who_when_how_likely_and_by_which_model() -> None:
     assessment, provenance = (
-        entry["resource"] for entry in transaction(SCORES[:1], "3", NOW)["entry"]
+        entry["resource"] for entry in build_transaction(RUN, PREDICTIONS[:1])["entry"]
     )
 
     assert assessment["status"] == "final"
@@ -78,8 +87,8 @@ def test_an_assessment_says_who_when_how_likely_and_by_which_model() -> None:
 
 
 def test_scoring_again_puts_the_same_resources() -> None:
-    first = transaction(SCORES, "3", NOW)
-    later = transaction(SCORES, "4", datetime(2026, 12, 1, tzinfo=UTC))
+    first = build_transaction(RUN, PREDICTIONS)
+    later = build_transaction(ScoringRun(TASK, "4", datetime(2026, 12, 1, tzinfo=UTC)), PREDICTIONS)
 
     requests = [entry["request"] for entry in first["entry"]]
     assert requests == [entry["request"] for entry in later["entry"]]
@@ -89,10 +98,10 @@ def test_scoring_again_puts_the_same_resources() -> None:
 
 def test_each_patients_latest_stay_is_scored_once() -> None:
     views = gold.made_up(30)
-    frame = features(views)
-    model = pipeline().fit(frame[list(FEATURES)], frame["returned"].fillna(0))
+    frame = build_features(views)
+    model = build_logistic_regression().fit(frame[list(FEATURES)], frame["returned"].fillna(0))
 
-    scores = score(model, views)
+    scores = predict_current(TASK, model, views)
 
     assert len(scores) == len({scored.patient for scored in scores}) > 20
     assert all(0 <= scored.probability <= 1 for scored in scores)
@@ -102,7 +111,7 @@ def test_no_acute_stay_gives_no_score() -> None:
     views = gold.made_up(5)
     none = {**views, "encounter_flat": views["encounter_flat"].head(0)}
 
-    assert score(pipeline(), none) == []
+    assert predict_current(TASK, build_logistic_regression(), none) == []
 
 
 def test_the_transaction_goes_to_the_gateway_with_the_token() -> None:
@@ -114,7 +123,7 @@ def test_the_transaction_goes_to_the_gateway_with_the_token() -> None:
 
     client = httpx.Client(transport=httpx.MockTransport(handle), base_url="http://gateway")
 
-    assert send(client, "secret", transaction(SCORES, "3", NOW)) == 4
+    assert send_transaction(client, "secret", build_transaction(RUN, PREDICTIONS)) == 4
 
     assert str(seen[0].url) == "http://gateway/fhir"
     assert seen[0].headers["Authorization"] == "Bearer secret"
@@ -122,7 +131,7 @@ def test_the_transaction_goes_to_the_gateway_with_the_token() -> None:
 
 
 def test_one_refused_patient_does_not_keep_back_the_others() -> None:
-    sent = send_all(gateway(refuses="Patient/p1"), "token", SCORES, "3", NOW)
+    sent = send_predictions(gateway(refuses="Patient/p1"), "token", RUN, PREDICTIONS)
 
     assert (sent.accepted, sent.refused) == (1, 1)
     assert sent.reason == "The gateway refused the risk assessments: 422, not joined"
@@ -130,9 +139,9 @@ def test_one_refused_patient_does_not_keep_back_the_others() -> None:
 
 def test_a_refusal_carries_the_gateways_reason() -> None:
     with pytest.raises(Unprocessable, match="422, not joined"):
-        send(gateway(refuses="p1"), "token", transaction(SCORES, "3", NOW))
+        send_transaction(gateway(refuses="p1"), "token", build_transaction(RUN, PREDICTIONS))
 
 
 def test_a_broken_gateway_is_unavailable_not_a_refusal() -> None:
     with pytest.raises(Unavailable, match="503"):
-        send_all(gateway(httpx.Response(503, text="down")), "token", SCORES, "3", NOW)
+        send_predictions(gateway(httpx.Response(503, text="down")), "token", RUN, PREDICTIONS)

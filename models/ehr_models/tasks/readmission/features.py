@@ -1,19 +1,22 @@
-"""Acute stays and what is known of them at discharge, from the three views.
+"""Acute stays and what is known of them at discharge, from three gold views.
 
 The views may be the de-identified gold (training) or the identified ones (scoring): the columns are
 the same. Nothing of a feature comes from after the discharge, except that a condition counts as
-active by its status of today: the views do not say when it ended.
+active by its present status: the views do not say when it ended.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-
 import pandas as pd
 
-ACUTE = ("IMP", "EMER")
+from ehr_models.task import ENCOUNTER, PATIENT, PREDICTED_AT, Views
+
+VIEWS = ("patient_demographics", "encounter_flat", "condition_flat")
+# Codes of v3-ActCode: inpatient, emergency.
+ACUTE_CLASSES = ("IMP", "EMER")
 RETURN_WITHIN = pd.Timedelta(days=28)
-ACTIVE = ("active", "recurrence", "relapse")
+# Codes of condition-clinical that R4 counts as active.
+ACTIVE_STATUSES = ("active", "recurrence", "relapse")
 
 FEATURES = (
     "age",
@@ -26,28 +29,26 @@ FEATURES = (
     "conditions_active",
     "conditions_12m",
 )
-OUTCOME = "returned"
-STAY = ("patient_id", "encounter_id", "started", "ended")
+TARGET = "returned"
+STAY_COLUMNS = (PATIENT, ENCOUNTER, "started", PREDICTED_AT)
 
 _HALF_A_YEAR = pd.Timedelta(days=183)
 _A_YEAR = pd.Timedelta(days=365)
 
-Views = Mapping[str, pd.DataFrame]
 
-
-def index_stays(encounters: pd.DataFrame) -> pd.DataFrame:
-    """Return one row per acute stay: STAY, emergency, returned (1, 0, or missing if not yet known).
+def build_index_stays(encounters: pd.DataFrame) -> pd.DataFrame:
+    """Return one row per acute stay: STAY_COLUMNS, emergency, TARGET (1, 0 or missing).
 
     Encounters that overlap or touch are one stay (emergency department, ward, intensive care). A
     return is known to have happened or not only if the 28 days lie within the data.
     """
-    acute = encounters[encounters["class"].isin(ACUTE)].copy()
-    acute["started"] = _instants(acute["start"])
-    acute["ended"] = _instants(acute["end"])
+    acute = encounters[encounters["class"].isin(ACUTE_CLASSES)].copy()
+    acute["started"] = _parse_instants(acute["start"])
+    acute["ended"] = _parse_instants(acute["end"])
     acute = acute.dropna(subset=["started", "ended"])
     acute["ended"] = acute[["started", "ended"]].max(axis=1)
     acute = acute.sort_values(["patient_id", "started", "ended"], kind="stable")
-    acute["stay"] = _stay_numbers(acute)
+    acute["stay"] = _number_stays(acute)
     acute["emergency"] = (acute["class"] == "EMER").astype(float)
     stays = (
         acute.groupby(["patient_id", "stay"], sort=True)
@@ -60,71 +61,75 @@ def index_stays(encounters: pd.DataFrame) -> pd.DataFrame:
         .reset_index()
         .drop(columns="stay")
     )
-    following = stays.groupby("patient_id")["started"].shift(-1)
-    until = stays["ended"] + RETURN_WITHIN
-    stays[OUTCOME] = (following <= until).astype(float).where(until <= stays["started"].max())
+    next_started = stays.groupby("patient_id")["started"].shift(-1)
+    deadline = stays["ended"] + RETURN_WITHIN
+    end_of_data = stays["started"].max()
+    stays[TARGET] = (next_started <= deadline).astype(float).where(deadline <= end_of_data)
     return stays
 
 
-def features(views: Views) -> pd.DataFrame:
-    """Return one row per acute stay: STAY, FEATURES (all float), and the outcome where known."""
+def build_features(views: Views) -> pd.DataFrame:
+    """Return one row per acute stay: STAY_COLUMNS, FEATURES (all float), TARGET where known."""
     encounters = views["encounter_flat"]
-    stays = index_stays(encounters)
+    stays = build_index_stays(encounters)
     people = views["patient_demographics"].set_index("id")
-    born = stays["patient_id"].map(people["birth_year"])
-    stays["age"] = (stays["started"].dt.year - born.astype(float)).clip(lower=0)
+    birth_year = stays["patient_id"].map(people["birth_year"])
+    stays["age"] = (stays["started"].dt.year - birth_year.astype(float)).clip(lower=0)
     stays["female"] = (stays["patient_id"].map(people["gender"]) == "female").astype(float)
     stays["length_of_stay"] = (stays["ended"] - stays["started"]).dt.total_seconds() / 86_400
 
-    earlier = stays[["patient_id", "ended"]].rename(columns={"ended": "at"})
-    stays["prior_acute_6m"] = _count_before(stays, earlier, _HALF_A_YEAR)
-    stays["prior_acute_12m"] = _count_before(stays, earlier, _A_YEAR)
+    earlier_stays = stays[["patient_id", "ended"]].rename(columns={"ended": "at"})
+    stays["prior_acute_6m"] = _count_events_before(stays, earlier_stays, _HALF_A_YEAR)
+    stays["prior_acute_12m"] = _count_events_before(stays, earlier_stays, _A_YEAR)
     emergencies = encounters.loc[encounters["class"] == "EMER", ["patient_id", "start"]].copy()
-    emergencies["at"] = _instants(emergencies["start"])
-    stays["prior_emergency_6m"] = _count_before(stays, emergencies, _HALF_A_YEAR)
+    emergencies["at"] = _parse_instants(emergencies["start"])
+    stays["prior_emergency_6m"] = _count_events_before(stays, emergencies, _HALF_A_YEAR)
 
     conditions = views["condition_flat"][["patient_id", "code", "clinical_status", "onset"]].copy()
-    conditions["at"] = _instants(conditions["onset"])
-    active = conditions[conditions["clinical_status"].isin(ACTIVE)]
-    stays["conditions_active"] = _distinct_codes(stays, active, None)
-    stays["conditions_12m"] = _distinct_codes(stays, conditions, _A_YEAR)
-    frame = stays[[*STAY, *FEATURES, OUTCOME]]
+    conditions["at"] = _parse_instants(conditions["onset"])
+    active = conditions[conditions["clinical_status"].isin(ACTIVE_STATUSES)]
+    stays["conditions_active"] = _count_distinct_codes(stays, active, None)
+    stays["conditions_12m"] = _count_distinct_codes(stays, conditions, _A_YEAR)
+    frame = stays[[*STAY_COLUMNS, *FEATURES, TARGET]]
     return frame.astype(dict.fromkeys(FEATURES, float))
 
 
-def latest_stays(frame: pd.DataFrame) -> pd.DataFrame:
+def select_latest_stays(frame: pd.DataFrame) -> pd.DataFrame:
     """Return each patient's latest acute stay."""
     return frame.sort_values("ended").groupby("patient_id", sort=True).tail(1)
 
 
-def _instants(texts: pd.Series[str]) -> pd.Series[pd.Timestamp]:
+def _parse_instants(texts: pd.Series[str]) -> pd.Series[pd.Timestamp]:
     return pd.to_datetime(texts, utc=True, format="ISO8601", errors="coerce")
 
 
-def _stay_numbers(acute: pd.DataFrame) -> pd.Series[int]:
+def _number_stays(acute: pd.DataFrame) -> pd.Series[int]:
+    """Number each patient's stays: encounters that overlap or touch share a number."""
     # As numbers: pandas has no running maximum of instants within groups.
     ends = acute["ended"].astype("int64")
-    ended_before = ends.groupby(acute["patient_id"]).cummax().groupby(acute["patient_id"]).shift()
-    begins = ~(acute["started"].astype("int64") <= ended_before)
-    return begins.astype(int).groupby(acute["patient_id"]).cumsum()
+    latest_end_so_far = (
+        ends.groupby(acute["patient_id"]).cummax().groupby(acute["patient_id"]).shift()
+    )
+    starts_new_stay = ~(acute["started"].astype("int64") <= latest_end_so_far)
+    return starts_new_stay.astype(int).groupby(acute["patient_id"]).cumsum()
 
 
-def _count_before(
+def _count_events_before(
     stays: pd.DataFrame, events: pd.DataFrame, within: pd.Timedelta
 ) -> pd.Series[float]:
-    """Count a patient's events in the time before the admission."""
+    """Count a patient's events within a time before the admission."""
     pairs = stays[["patient_id", "started"]].reset_index().merge(events, on="patient_id")
     before = pairs[(pairs["at"] < pairs["started"]) & (pairs["at"] >= pairs["started"] - within)]
     return before.groupby("index").size().reindex(stays.index, fill_value=0).astype(float)
 
 
-def _distinct_codes(
+def _count_distinct_codes(
     stays: pd.DataFrame, conditions: pd.DataFrame, within: pd.Timedelta | None
 ) -> pd.Series[float]:
-    """Count the different codes recorded up to the discharge."""
+    """Count the distinct codes recorded up to the discharge, or within a time before it."""
     pairs = stays[["patient_id", "ended"]].reset_index().merge(conditions, on="patient_id")
-    known = pairs["at"] <= pairs["ended"]
+    recorded = pairs["at"] <= pairs["ended"]
     if within is not None:
-        known &= pairs["at"] >= pairs["ended"] - within
-    counts = pairs[known].groupby("index")["code"].nunique()
+        recorded &= pairs["at"] >= pairs["ended"] - within
+    counts = pairs[recorded].groupby("index")["code"].nunique()
     return counts.reindex(stays.index, fill_value=0).astype(float)

@@ -1,7 +1,9 @@
-"""The LACE index (length of stay, acuity, comorbidity, emergency visits), 0 to 19, as a baseline.
+"""The LACE index (length of stay, acuity, comorbidity, emergency visits), 0 to 19, as comparator.
 
-Comorbidity is a stand-in: the number of conditions active, where LACE has Charlson's score, because
-no licensed code list comes with the platform.
+The comorbidity item counts active conditions in place of Charlson's score, because no licensed code
+list comes with the platform.
+
+van Walraven et al., CMAJ 2010;182:551-557.
 """
 
 from __future__ import annotations
@@ -9,19 +11,21 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 
+# Lower bounds of the classes of length of stay in days, and the points of each class.
 _DAYS = (1, 2, 3, 4, 7, 14)
 _DAY_POINTS = (0, 1, 2, 3, 4, 5, 7)
 
 
-def lace(frame: pd.DataFrame) -> pd.Series[float]:
+def compute_lace(frame: pd.DataFrame) -> pd.Series[float]:
     """Return the LACE points of each stay.
 
     >>> stay = {"length_of_stay": [5.0], "emergency": [1.0], "conditions_active": [2.0],
     ...         "prior_emergency_6m": [6.0]}
-    >>> float(lace(pd.DataFrame(stay)).iloc[0])  # 4 + 3 + 2 + 4
+    >>> float(compute_lace(pd.DataFrame(stay)).iloc[0])  # 4 + 3 + 2 + 4
     13.0
     """
     days = np.asarray(_DAY_POINTS)[np.digitize(frame["length_of_stay"], _DAYS)]
+    # Four conditions and more are five points.
     conditions = frame["conditions_active"].where(frame["conditions_active"] < 4, 5)
     visits = frame["prior_emergency_6m"].clip(upper=4)
     return pd.Series(days + 3 * frame["emergency"] + conditions + visits, dtype=float)

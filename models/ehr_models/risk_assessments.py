@@ -1,0 +1,152 @@
+"""Predictions as FHIR: a RiskAssessment per patient with its Provenance, in one transaction.
+
+Ids are derived from the model, the patient and the encounter, and every entry is a PUT: scoring
+again updates, it never adds a second assessment of the same stay.
+"""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any
+
+from ehr_fhir.jurisdiction import JURISDICTION
+from ehr_models.score import Prediction
+from ehr_models.task import Task
+
+MODEL_SYSTEM = f"{JURISDICTION.fhir_base}/NamingSystem/model"
+ENCOUNTER_SYSTEM = f"{JURISDICTION.fhir_base}/NamingSystem/encounter"
+METHOD_SYSTEM = f"{JURISDICTION.fhir_base}/CodeSystem/risk-method"
+OUTCOME_SYSTEM = f"{JURISDICTION.fhir_base}/CodeSystem/risk-outcome"
+PARTICIPANT_SYSTEM = "http://terminology.hl7.org/CodeSystem/provenance-participant-type"
+
+# Namespace of the derived ids (UUID version 5). A change of it would double every assessment.
+_NAMESPACE = uuid.UUID("5f0b4a36-0c1e-5c3a-9a55-2f6f6c8f7a10")
+
+# A resource as JSON: its shape is FHIR's, checked against the R4B models in the tests.
+Resource = dict[str, Any]
+
+# By identifier: the program's scopes do not let it read organisations.
+PLATFORM: Resource = {
+    "type": "Organization",
+    "identifier": {"system": f"{JURISDICTION.base}/organization", "value": "ehr-commons"},
+    "display": "eHR Commons",
+}
+
+
+@dataclass(frozen=True)
+class ScoringRun:
+    """One run of a registered model; `note` is its verdict, written beside each figure."""
+
+    task: Task
+    version: str
+    scored_at: datetime
+    note: str = ""
+
+
+def build_transaction(run: ScoringRun, predictions: Sequence[Prediction]) -> Resource:
+    """Return predictions as one transaction Bundle."""
+    entries = []
+    for prediction in predictions:
+        assessment = _build_risk_assessment(run, prediction)
+        provenance = _build_provenance(run, prediction, assessment)
+        entries += [_build_entry(assessment), _build_entry(provenance)]
+    return {"resourceType": "Bundle", "type": "transaction", "entry": entries}
+
+
+def _build_risk_assessment(run: ScoringRun, prediction: Prediction) -> Resource:
+    task = run.task
+    until = prediction.predicted_at + task.outcome.horizon
+    return {
+        "resourceType": "RiskAssessment",
+        "id": _derive_id("RiskAssessment", task, prediction),
+        "status": "final",
+        "method": {
+            "coding": [{"system": METHOD_SYSTEM, "version": run.version, "code": task.name}],
+            "text": f"{task.name} version {run.version}: {task.model_title}",
+        },
+        "subject": {"reference": f"Patient/{prediction.patient}"},
+        "encounter": _refer_to_encounter(prediction),
+        "occurrenceDateTime": _format_instant(run.scored_at),
+        "performer": _refer_to_model(run),
+        "basis": [_refer_to_encounter(prediction)],
+        "prediction": [
+            {
+                "outcome": {
+                    "coding": [{"system": OUTCOME_SYSTEM, "code": task.outcome.code}],
+                    "text": task.outcome.text,
+                },
+                "probabilityDecimal": round(prediction.probability, 4),
+                # whenRange would be an age of the patient (R4 §RiskAssessment); this is a time.
+                "whenPeriod": {
+                    "start": _format_instant(prediction.predicted_at),
+                    "end": _format_instant(until),
+                },
+            }
+        ],
+        # A figure without its verdict would be trusted more than it deserves.
+        **({"note": [{"text": run.note}]} if run.note else {}),
+    }
+
+
+def _build_provenance(run: ScoringRun, prediction: Prediction, assessment: Resource) -> Resource:
+    patient = {"reference": f"Patient/{prediction.patient}"}
+    return {
+        "resourceType": "Provenance",
+        "id": _derive_id("Provenance", run.task, prediction),
+        # The patient too: only by its targets is a Provenance in a patient's compartment (R4), and
+        # a resource in no compartment is visible to nobody by consent.
+        "target": [{"reference": _urn(assessment)}, patient],
+        "recorded": _format_instant(run.scored_at),
+        "agent": [
+            {
+                "type": {"coding": [{"system": PARTICIPANT_SYSTEM, "code": "assembler"}]},
+                "who": _refer_to_model(run),
+                "onBehalfOf": PLATFORM,
+            }
+        ],
+        "entity": [
+            {"role": "source", "what": _refer_to_encounter(prediction)},
+            {"role": "source", "what": dict(patient)},
+        ],
+    }
+
+
+def _refer_to_encounter(prediction: Prediction) -> Resource:
+    # By identifier: the platform's own organisation is in no patient's sharing consent, so it
+    # cannot see the hospital's encounter, and the gateway refuses references to what the writer
+    # cannot see.
+    identifier = {"system": ENCOUNTER_SYSTEM, "value": prediction.encounter}
+    return {"type": "Encounter", "identifier": identifier}
+
+
+def _refer_to_model(run: ScoringRun) -> Resource:
+    return {
+        "type": "Device",
+        "identifier": {"system": MODEL_SYSTEM, "value": f"{run.task.name}/{run.version}"},
+        "display": f"{run.task.name} version {run.version}",
+    }
+
+
+def _build_entry(resource: Resource) -> Resource:
+    url = f"{resource['resourceType']}/{resource['id']}"
+    return {
+        "fullUrl": _urn(resource),
+        "resource": resource,
+        "request": {"method": "PUT", "url": url},
+    }
+
+
+def _urn(resource: Resource) -> str:
+    return f"urn:uuid:{resource['id']}"
+
+
+def _derive_id(resource_type: str, task: Task, prediction: Prediction) -> str:
+    key = f"{resource_type}/{task.name}/{prediction.patient}/{prediction.encounter}"
+    return str(uuid.uuid5(_NAMESPACE, key))
+
+
+def _format_instant(instant: datetime) -> str:
+    return instant.astimezone(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
