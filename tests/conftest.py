@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from tests.lib.gateway import database, furnished, house, houses, move_in
+from tests.lib.old_store import old_dump, old_store
 from tests.lib.postgresql import postgresql
 from tests.lib.spark import spark
 from tests.lib.store import empty_store, place, shared_record, store
@@ -19,6 +20,8 @@ __all__ = [
     "house",
     "houses",
     "move_in",
+    "old_dump",
+    "old_store",
     "place",
     "postgresql",
     "shared_data",

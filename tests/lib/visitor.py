@@ -65,6 +65,12 @@ class Visitor:
         assert found, (name, text)
         return html.unescape(found[1])
 
+    def attribute(self, name: str) -> str:
+        """Return the value of an attribute that one element of the page has."""
+        found = re.search(rf'{name}="([^"]+)"', self.page.text)
+        assert found, (name, self.page.text)
+        return html.unescape(found[1])
+
     def send(self, path: str, **fields: str) -> Any:
         """Send a form of the log-in with what the page sealed."""
         fields.setdefault("request", self.field("request"))
