@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.lib.demo import demo
 from tests.lib.gateway import database, furnished, house, houses, move_in
 from tests.lib.old_store import old_dump, old_store
 from tests.lib.postgresql import postgresql
@@ -15,6 +16,7 @@ from tests.lib.store import empty_store, place, shared_record, store
 __all__ = [
     "ROOT",
     "database",
+    "demo",
     "empty_store",
     "furnished",
     "house",

@@ -11,16 +11,22 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from ehr_fhir.jurisdiction import JURISDICTION
+
 FILE_TYPES = {".csv": b"", ".png": b"\x89PNG\r\n\x1a\n"}
 MAX_ROWS = 5_000
 MAX_BYTES = 16 * 1024 * 1024
 HIDDEN = "[hidden]"
 
-_ID_COLUMN = re.compile(r"(^|_)(id|identifier|hkid|name|phone|address|mrn|uuid|birth_?date)s?($|_)")
+_PERSON_IDENTIFIER = JURISDICTION.person_identifier
+_ID_COLUMN = re.compile(
+    rf"(^|_)(id|identifier|{_PERSON_IDENTIFIER.name.lower()}"
+    r"|name|phone|address|mrn|uuid|birth_?date)s?($|_)"
+)
 _ID_VALUE = re.compile(
     r"[0-9a-f]{32,}"  # a pseudonym or a digest
     r"|[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}"  # a UUID
-    r"|[A-Z]{1,2}\d{6}\(?[0-9A]\)?"  # an HKID
+    rf"|{_PERSON_IDENTIFIER.written}|{_PERSON_IDENTIFIER.pattern}"
     r"|\d{4}-\d{2}-\d{2}.*"  # a date: a table of counts has none
     r"|[A-Z][A-Za-z]+/[A-Za-z0-9.-]{8,}",  # a FHIR reference
 )

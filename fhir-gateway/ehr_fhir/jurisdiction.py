@@ -25,6 +25,11 @@ __all__ = ["JURISDICTION", "Jurisdiction", "Language", "PersonIdentifier", "load
 
 _VARIABLE = "EHR_JURISDICTION"
 _DEFAULT = "hong-kong"
+# The script that a subtag means for Chinese: itself, or the one its region writes.
+_SCRIPTS = {
+    "hans": "hans", "cn": "hans", "sg": "hans", "my": "hans",
+    "hant": "hant", "tw": "hant", "hk": "hant", "mo": "hant",
+}  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -96,10 +101,35 @@ class Jurisdiction:
     # District, in each script it is written in -> region.
     regions: Mapping[str, str]
 
+    @property
+    def default_language(self) -> Language:
+        """Return the language for readers who ask for none of ours."""
+        return self.languages[0]
+
     @cached_property
     def zone(self) -> ZoneInfo:
         """Return the time zone whose days and history FHIR dates are read by."""
         return ZoneInfo(self.time_zone)
+
+    def match_language(self, tag: str) -> Language | None:
+        """Return the language of the pages for a BCP 47 tag a reader asks for, None without one.
+
+        A script decides before a region; bare Chinese is read as simplified (CLDR's likely
+        subtags).
+
+        >>> place = load_jurisdiction("hong-kong")
+        >>> [place.match_language(tag).tag for tag in ("zh-TW", "zh_CN", "zh", "en-GB")]
+        ['zh-Hant-HK', 'zh-Hans', 'zh-Hans', 'en']
+        >>> place.match_language("fr") is None
+        True
+        """
+        primary, *subtags = tag.lower().replace("_", "-").split("-")
+        same = [
+            language for language in self.languages if language.tag.lower().split("-")[0] == primary
+        ]
+        script = next((_SCRIPTS[subtag] for subtag in subtags if subtag in _SCRIPTS), "hans")
+        scripted = [language for language in same if script in language.tag.lower().split("-")]
+        return next(iter(scripted or same), None)
 
     @property
     def fhir_base(self) -> str:

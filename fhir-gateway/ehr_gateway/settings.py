@@ -7,6 +7,7 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 from ehr_fhir.errors import Invalid
+from ehr_fhir.jurisdiction import JURISDICTION
 from ehr_gateway.access_limits import AccessLimits
 from ehr_gateway.notice_settings import NoticeSettings
 
@@ -22,8 +23,8 @@ class GatewaySettings:
     # The address by which browsers and clients reach it, without a final slash.
     base_url: str = "http://127.0.0.1:8080"
     # Names of the platform in its tokens. Not addresses: one platform may have several.
-    issuer: str = "https://ehr-commons.hk/oauth"
-    audience: str = "https://ehr-commons.hk/fhir"
+    issuer: str = f"{JURISDICTION.base}/oauth"
+    audience: str = JURISDICTION.fhir_base
     # How long an access token of a person or a program is good for.
     token_seconds: int = 3600
     # A log-in session ends when nobody used it for so long, and so long after it began.
@@ -65,7 +66,7 @@ class GatewaySettings:
     # How often a checkpoint is signed; 0 is never.
     audit_checkpoint_seconds: int = 60
     # The log's name in its checkpoints.
-    audit_origin: str = "ehr-commons.hk/audit"
+    audit_origin: str = f"{JURISDICTION.base.partition('://')[2]}/audit"
 
     def __post_init__(self) -> None:
         parts = urlsplit(self.base_url)

@@ -7,35 +7,18 @@ from __future__ import annotations
 
 import gettext
 import io
-from dataclasses import dataclass
-from datetime import date, datetime
+from datetime import date, datetime, time
 from functools import cache
 from importlib.resources import files
-from zoneinfo import ZoneInfo
 
 from babel.dates import format_date, format_datetime, format_time
 from babel.messages.mofile import write_mo
 from babel.messages.pofile import read_po
 from babel.numbers import format_decimal
 
-HONG_KONG = ZoneInfo("Asia/Hong_Kong")
+from ehr_fhir.jurisdiction import JURISDICTION, Language
 
-
-@dataclass(frozen=True)
-class Language:
-    """One language of the portal: its tag on the page, its locale, its own name."""
-
-    tag: str
-    locale: str
-    name: str
-    catalogue: str | None
-
-
-LANGUAGES = (
-    Language("en", "en_HK", "English", None),
-    Language("zh-Hant-HK", "zh_Hant_HK", "繁體", "zh_Hant_HK"),
-    Language("zh-Hans", "zh_Hans_CN", "简体", "zh_Hans_CN"),
-)
+LANGUAGES = JURISDICTION.languages
 BY_TAG = {language.tag: language for language in LANGUAGES}
 
 
@@ -55,7 +38,7 @@ def choose(cookie: str | None, accept: str | None) -> Language:
     if cookie in BY_TAG:
         return BY_TAG[cookie]
     for _, tag in sorted(_wanted(accept or ""), key=lambda pair: -pair[0]):
-        found = _match(tag)
+        found = JURISDICTION.match_language(tag)
         if found:
             return found
     return LANGUAGES[0]
@@ -82,14 +65,14 @@ class Words:
         return format_date(moment, self._pattern("d MMM y", "long"), locale=self.language.locale)
 
     def time(self, value: str) -> str:
-        """Return the time of day in Hong Kong."""
+        """Return the time of day in the jurisdiction."""
         moment = _moment(value)
         if not isinstance(moment, datetime):
             return ""
-        return format_time(moment, "HH:mm", tzinfo=HONG_KONG, locale=self.language.locale)
+        return format_time(moment, "HH:mm", tzinfo=JURISDICTION.zone, locale=self.language.locale)
 
     def moment(self, value: str) -> str:
-        """Return day and time in Hong Kong."""
+        """Return day and time in the jurisdiction."""
         return f"{self.day(value)} {self.time(value)}".strip()
 
     def number(self, value: float) -> str:
@@ -103,13 +86,13 @@ class Words:
 
     def _partial(self, value: str) -> str:
         if len(value) == 4:
-            return f"{value}年" if self.language.catalogue else value
+            return f"{value}年" if self.language.tag.startswith("zh") else value
         first = date.fromisoformat(f"{value}-01")
-        pattern = "y年M月" if self.language.catalogue else "MMM y"
+        pattern = "y年M月" if self.language.tag.startswith("zh") else "MMM y"
         return format_datetime(first, pattern, locale=self.language.locale)
 
     def _pattern(self, latin: str, han: str) -> str:
-        return han if self.language.catalogue else latin
+        return han if self.language.tag.startswith("zh") else latin
 
 
 @cache
@@ -118,9 +101,18 @@ def words(tag: str) -> Words:
     return Words(BY_TAG[tag])
 
 
+def day_start(day: date) -> str:
+    """Return the first instant of a day in the jurisdiction's time zone, as a FHIR dateTime.
+
+    >>> day_start(date(2026, 1, 1))
+    '2026-01-01T00:00:00+08:00'
+    """
+    return datetime.combine(day, time(), JURISDICTION.zone).isoformat()
+
+
 @cache
-def _translations(catalogue: str | None) -> gettext.NullTranslations:
-    if catalogue is None:
+def _translations(catalogue: str) -> gettext.NullTranslations:
+    if not catalogue:
         return gettext.NullTranslations()
     source = files("ehr_portal") / "locale" / catalogue / "portal.po"
     compiled = io.BytesIO()
@@ -141,13 +133,6 @@ def _wanted(accept: str) -> list[tuple[float, str]]:
     return wanted
 
 
-def _match(tag: str) -> Language | None:
-    if tag.startswith("zh"):
-        hant = any(part in ("hant", "hk", "tw", "mo") for part in tag.split("-"))
-        return BY_TAG["zh-Hant-HK" if hant and "hans" not in tag else "zh-Hans"]
-    return BY_TAG["en"] if tag.startswith("en") else None
-
-
 def _moment(value: str) -> date | datetime | None:
     try:
         if len(value) == 10:
@@ -155,4 +140,4 @@ def _moment(value: str) -> date | datetime | None:
         moment = datetime.fromisoformat(value)
     except ValueError:
         return None
-    return moment.astimezone(HONG_KONG) if moment.tzinfo else moment
+    return moment.astimezone(JURISDICTION.zone) if moment.tzinfo else moment

@@ -3,14 +3,10 @@
 from __future__ import annotations
 
 import json
-import os
 import re
 import socket
 import sqlite3
-import subprocess
-import sys
 from collections.abc import Iterator
-from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -23,6 +19,7 @@ from typer.testing import CliRunner
 from ehr_cli.main import app
 from ehr_cli.sample.hong_kong import HKID_PREFIX
 from ehr_cli.sample.overlay import overlay, patients
+from tests.lib.demo import Demo
 
 if TYPE_CHECKING:
     from pyspark.sql import SparkSession
@@ -31,33 +28,6 @@ UUID = re.compile(rb"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12
 GOLD = ("patient_demographics", "encounter_flat", "condition_flat")
 
 pytestmark = [pytest.mark.spark, pytest.mark.timeout(1800)]
-
-
-@dataclass(frozen=True)
-class Demo:
-    """One finished run."""
-
-    data: Path
-    output: str
-    port: int
-
-
-@pytest.fixture(scope="module")
-def demo(tmp_path_factory: pytest.TempPathFactory) -> Demo:
-    data = tmp_path_factory.mktemp("demo") / "data"
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
-    command = [sys.executable, "-m", "ehr_cli.main", "demo", "--once"]
-    ran = subprocess.run(
-        [*command, "--data", str(data), "--port", str(port)],
-        cwd=data.parent,
-        capture_output=True,
-        text=True,
-        env={**os.environ, "COLUMNS": "200"},
-    )
-    assert ran.returncode == 0, ran.stdout + ran.stderr
-    return Demo(data, ran.stdout, port)
 
 
 def test_every_step_is_in_the_table_with_its_seconds(demo: Demo) -> None:

@@ -12,6 +12,7 @@ from dataclasses import replace
 from datetime import date, datetime
 
 from ehr_fhir.errors import Conflict, Forbidden, NotFound, TooMany, Unprocessable
+from ehr_fhir.jurisdiction import JURISDICTION
 from ehr_gateway.access_requests import consents
 from ehr_gateway.access_requests.ledger import AccessRequest, decide, insert, select
 from ehr_gateway.access_requests.people import known_patient, manages, patient_body
@@ -22,7 +23,7 @@ from ehr_gateway.http.authentication import RequestContext
 from ehr_gateway.ids import new_id
 from ehr_gateway.notices import one_time_codes
 from ehr_gateway.notices.outbox import Notice, of_patient, put
-from ehr_privacy.consent.instants import HONG_KONG, span
+from ehr_privacy.consent.instants import span
 from ehr_privacy.substitutes import Basis, decision_right, load_substitutes, substitution_basis
 
 __all__ = [
@@ -272,7 +273,7 @@ def _check_basis(connection: Connection, request: AccessRequest) -> None:
 
 
 def _day(at_ms: int) -> date:
-    return datetime.fromtimestamp(at_ms / 1000, HONG_KONG).date()
+    return datetime.fromtimestamp(at_ms / 1000, JURISDICTION.zone).date()
 
 
 def _check_order(connection: Connection, request: AccessRequest, now_ms: int) -> None:

@@ -9,10 +9,11 @@ from collections.abc import Sequence
 from typing import Any
 
 from ehr_fhir.intervals import instant
+from ehr_fhir.jurisdiction import JURISDICTION
 
 __all__ = ["carer", "emergency", "hold", "limit", "period", "step_up"]
 
-EHR = "https://ehr-commons.hk/fhir"
+EHR = JURISDICTION.fhir_base
 REASON = f"{EHR}/StructureDefinition/access-reason"
 REQUEST = f"{EHR}/sid/access-request"
 _SCOPE = "http://terminology.hl7.org/CodeSystem/consentscope"

@@ -10,6 +10,7 @@ import re
 from dataclasses import replace
 
 from ehr_fhir.errors import NotFound, TooMany
+from ehr_fhir.jurisdiction import JURISDICTION
 from ehr_gateway.access_requests import consents
 from ehr_gateway.access_requests.ledger import AccessRequest, insert
 from ehr_gateway.access_requests.people import Clinician
@@ -22,7 +23,7 @@ from ehr_gateway.notices.outbox import Notice, put, readers_of
 __all__ = ["declare", "named"]
 
 _HOUR_MS = 3_600_000
-_HKID = "https://ehr-commons.hk/hkid"
+_HKID = f"{JURISDICTION.base}/hkid"
 NOBODY = "There is no record of this person. Check the identity card number."
 
 

@@ -11,6 +11,7 @@ from dataclasses import replace
 from datetime import UTC, date, datetime
 
 from ehr_fhir.errors import Conflict, Forbidden, NotFound, TooMany, Unprocessable
+from ehr_fhir.jurisdiction import JURISDICTION
 from ehr_gateway.access_requests import consents
 from ehr_gateway.access_requests.ledger import AccessRequest, decide, find, insert, overdue, select
 from ehr_gateway.access_requests.markers import shared
@@ -28,7 +29,7 @@ from ehr_gateway.ids import new_id
 from ehr_gateway.notices import one_time_codes
 from ehr_gateway.notices.outbox import Notice, carers_of, of_patient, put, readers_of
 from ehr_privacy.consent import load_roles
-from ehr_privacy.consent.instants import HONG_KONG, anniversary
+from ehr_privacy.consent.instants import anniversary
 
 __all__ = ["answer", "approve_by_code", "approve_by_eid", "ask"]
 
@@ -261,7 +262,10 @@ def _under_age(patient: dict[str, object], now_ms: int) -> bool:
         comes_of_age = anniversary(date.fromisoformat(last), _DECIDES_FROM)
     except ValueError:
         return False
-    return datetime.fromtimestamp(now_ms / 1000, UTC).astimezone(HONG_KONG).date() < comes_of_age
+    return (
+        datetime.fromtimestamp(now_ms / 1000, UTC).astimezone(JURISDICTION.zone).date()
+        < comes_of_age
+    )
 
 
 def _told(request: AccessRequest, kind: str, reader: str, until_ms: int, now_ms: int) -> Notice:

@@ -10,10 +10,10 @@ from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from zoneinfo import ZoneInfo
 
 import orjson
 
+from ehr_fhir.jurisdiction import JURISDICTION
 from ehr_gateway.audit_log.anomaly_rules import WatchRules, load_rules
 from ehr_gateway.audit_log.family_names import family_names, patient_family_names
 from ehr_gateway.database import Connection, Database, Row
@@ -21,7 +21,7 @@ from ehr_gateway.ids import uuid7
 
 __all__ = ["Flag", "flags_of", "watch"]
 
-_ZONE = ZoneInfo("Asia/Hong_Kong")
+_ZONE = JURISDICTION.zone
 _MOST = 5_000
 _MARK = "audit-watched"
 _HOUR, _DAY = 3_600_000, 86_400_000

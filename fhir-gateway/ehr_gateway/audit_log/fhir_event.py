@@ -12,13 +12,14 @@ from dataclasses import dataclass
 from typing import Any
 
 from ehr_fhir.intervals import instant
+from ehr_fhir.jurisdiction import JURISDICTION
 from ehr_gateway.audit_log.queries import AuditRow
 from ehr_gateway.interaction_codes import audit_action
 
 __all__ = ["Rendering", "audit_event", "profile_of"]
 
-_EHR = "https://ehr-commons.hk/fhir/CodeSystem"
-_OURS = "https://ehr-commons.hk/fhir/StructureDefinition"
+_EHR = f"{JURISDICTION.fhir_base}/CodeSystem"
+_OURS = f"{JURISDICTION.fhir_base}/StructureDefinition"
 _TERMINOLOGY = "http://terminology.hl7.org/CodeSystem"
 _DICOM = "http://dicom.nema.org/resources/ontology/DCM"
 _RESTFUL = "http://hl7.org/fhir/restful-interaction"
@@ -103,7 +104,7 @@ def _subtype(row: AuditRow) -> dict[str, str]:
 
 def _agents(row: AuditRow, how: Rendering, purpose: dict[str, Any]) -> list[dict[str, Any]]:
     who = {
-        "identifier": {"system": "https://ehr-commons.hk/login", "value": row.login},
+        "identifier": {"system": f"{JURISDICTION.base}/login", "value": row.login},
         "display": row.display,
     }
     if row.role == "patient" and row.patient and row.login == f"p.{row.patient}":
@@ -138,7 +139,7 @@ def _machines(row: AuditRow, how: Rendering) -> list[dict[str, Any]]:
     client: dict[str, Any] = {
         "type": destination if reading else source,
         "who": {
-            "identifier": {"system": "https://ehr-commons.hk/client", "value": row.client},
+            "identifier": {"system": f"{JURISDICTION.base}/client", "value": row.client},
             "display": row.client,
         },
         "requestor": False,

@@ -11,9 +11,11 @@ from urllib.parse import urlencode, urlsplit
 import jinja2
 from fastapi.responses import HTMLResponse
 
+from ehr_fhir.jurisdiction import JURISDICTION
+
 # The one script there is, for passkeys, and only on pages that offer them.
 _SCRIPT = "script-src 'self'; "
-LANGUAGES = {"en": "English", "zh-Hant-HK": "繁體中文", "zh-Hans": "简体中文"}
+LANGUAGES = {language.tag: language.name for language in JURISDICTION.languages}
 
 
 _DEFAULTS: dict[str, object] = {
@@ -39,13 +41,9 @@ def choose_language(requested: str, accepted: str) -> str:
     ('zh-Hant-HK', 'zh-Hans')
     """
     for tag in [*requested.split(), *(part.split(";")[0].strip() for part in accepted.split(","))]:
-        lower = tag.lower().replace("_", "-")
-        if lower.startswith("zh"):
-            hans = "hans" in lower or lower in ("zh-cn", "zh-sg", "zh-my")
-            return "zh-Hans" if hans else "zh-Hant-HK"
-        if lower.startswith("en"):
-            return "en"
-    return "en"
+        if language := JURISDICTION.match_language(tag):
+            return language.tag
+    return JURISDICTION.default_language.tag
 
 
 def render_page(

@@ -11,14 +11,15 @@ from importlib import resources
 from typing import Any
 
 from ehr_fhir.json_text import parse
+from ehr_fhir.jurisdiction import JURISDICTION
 from ehr_gateway.database import Connection, Row
 from ehr_gateway.notices.one_time_codes import code_of
-from ehr_privacy.consent.instants import HONG_KONG
 
 __all__ = ["LANGUAGES", "Message", "Reader", "message", "reader_of", "sentence"]
 
-LANGUAGES = ("en", "zh-Hant-HK", "zh-Hans")
-_BOTH = ("zh-Hant-HK", "en")
+LANGUAGES = tuple(language.tag for language in JURISDICTION.languages)
+# Of a reader whose language is not known: the first two, the default one last.
+_BOTH = LANGUAGES[1::-1]
 
 
 @dataclass(frozen=True)
@@ -94,12 +95,10 @@ def _language(patient: Mapping[str, Any]) -> str | None:
     spoken = sorted(patient.get("communication", ()), key=lambda one: not one.get("preferred"))
     for one in spoken:
         for coding in one.get("language", {}).get("coding", ()):
-            code = str(coding.get("code", "")).lower()
-            if code.startswith("zh"):
-                simplified = "hans" in code or code in ("zh-cn", "zh-sg")
-                return "zh-Hans" if simplified else "zh-Hant-HK"
-            if code.startswith("en"):
-                return "en"
+            # In a record of this place a bare `zh` is written as the place writes it.
+            tag = f"{coding.get('code', '')}-{JURISDICTION.country}"
+            if language := JURISDICTION.match_language(tag):
+                return language.tag
     return None
 
 
@@ -137,4 +136,4 @@ def _body(connection: Connection, kind: str, identity: str) -> Mapping[str, Any]
 def _moment(ms: int | None) -> str:
     if ms is None:
         return "-"
-    return f"{datetime.fromtimestamp(ms / 1000, UTC).astimezone(HONG_KONG):%Y-%m-%d %H:%M}"
+    return f"{datetime.fromtimestamp(ms / 1000, UTC).astimezone(JURISDICTION.zone):%Y-%m-%d %H:%M}"

@@ -7,6 +7,7 @@ from typing import Any
 from fastapi import APIRouter
 from fastapi.responses import Response
 
+from ehr_fhir.jurisdiction import JURISDICTION
 from ehr_gateway.gateway import GatewayDependency
 from ehr_gateway.http.negotiation import json_response
 from ehr_gateway.oauth import client_assertion
@@ -70,7 +71,7 @@ def build_server_metadata(settings: GatewaySettings) -> dict[str, Any]:
         "request_parameter_supported": False,
         "request_uri_parameter_supported": False,
         "scopes_supported": list(_SCOPES),
-        "ui_locales_supported": ["en", "zh-Hant-HK", "zh-Hans"],
+        "ui_locales_supported": [language.tag for language in JURISDICTION.languages],
         "capabilities": list(_CAPABILITIES),
     }  # fmt: skip
     if settings.registration != "off":

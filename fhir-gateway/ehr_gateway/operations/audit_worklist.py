@@ -11,6 +11,7 @@ from fastapi.responses import Response
 from ehr_fhir.errors import Conflict, Forbidden, Invalid, NotFound
 from ehr_fhir.intervals import instant
 from ehr_fhir.json_text import parse
+from ehr_fhir.jurisdiction import JURISDICTION
 from ehr_gateway.audit_log import recorder
 from ehr_gateway.audit_log.anomaly_rules import RULES
 from ehr_gateway.audit_log.read_policy import SEES_ALL
@@ -23,7 +24,7 @@ from ehr_gateway.http.query_string import parse_query
 
 router = APIRouter(prefix="/fhir/AuditEvent")
 Body = Annotated[bytes, Depends(read_fhir_body)]
-_EHR = "https://ehr-commons.hk/fhir/CodeSystem"
+_EHR = f"{JURISDICTION.fhir_base}/CodeSystem"
 _DEFAULT_COUNT, _MOST = 50, 200
 _MOST_NOTE = 2000
 _STATES = {"open": "requested", "settled": "completed"}
@@ -142,7 +143,7 @@ def _task(item: WorkItem) -> dict[str, Any]:
         "authoredOn": instant(item.found_ms),
         "executionPeriod": {"start": instant(item.since_ms), "end": instant(item.until_ms)},
         "focus": {
-            "identifier": {"system": "https://ehr-commons.hk/login", "value": item.login},
+            "identifier": {"system": f"{JURISDICTION.base}/login", "value": item.login},
             "display": item.display,
         },
         "input": [{"type": {"text": "number"}, "valueInteger": item.number}],

@@ -5,9 +5,11 @@ The CapabilityStatement is made from it.
 
 from __future__ import annotations
 
+from ehr_fhir.jurisdiction import JURISDICTION
+
 __all__ = ["OPERATIONS", "of_system", "of_type"]
 
-_DEFINITION = "https://ehr-commons.hk/fhir/OperationDefinition/"
+_DEFINITION = f"{JURISDICTION.fhir_base}/OperationDefinition/"
 # By type; `*` is every type, the empty text none.
 OPERATIONS: dict[str, tuple[str, ...]] = {
     "Patient": (

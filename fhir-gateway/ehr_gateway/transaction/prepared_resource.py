@@ -16,6 +16,7 @@ from ehr_fhir.index.full_text import FullText, extract_full_text
 from ehr_fhir.index.rows import IndexRow, extract_rows
 from ehr_fhir.intervals import instant
 from ehr_fhir.json_text import serialize
+from ehr_fhir.jurisdiction import JURISDICTION
 from ehr_fhir.references import list_references, replace_references, split_conditional_reference
 from ehr_fhir.validation.validate import validate
 from ehr_gateway.access import Access
@@ -30,7 +31,7 @@ __all__ = [
     "validate_draft",
 ]
 
-_AUTHOR_BASE = "https://ehr-commons.hk/organization/"
+_AUTHOR_BASE = f"{JURISDICTION.base}/organization/"
 
 
 @dataclass(frozen=True)

@@ -5,13 +5,14 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 
+from ehr_fhir.jurisdiction import JURISDICTION
 from ehr_portal.gateway.client import Resource
 from ehr_portal.record.display import Text
 from ehr_portal.record.plain_names import plain_name
 
-PASSED = "https://ehr-commons.hk/fhir/StructureDefinition/quality-passed"
+PASSED = f"{JURISDICTION.fhir_base}/StructureDefinition/quality-passed"
 # The system under which plain_names.toml has the checks' names.
-CHECKS = "https://ehr-commons.hk/fhir/CodeSystem/quality-check"
+CHECKS = f"{JURISDICTION.fhir_base}/CodeSystem/quality-check"
 
 
 @dataclass(frozen=True)

@@ -12,7 +12,7 @@ from fastapi import APIRouter, Depends, Query
 from fastapi.responses import Response
 
 from ehr_fhir.errors import Conflict, Forbidden, Invalid
-from ehr_portal.i18n import N_
+from ehr_portal.i18n import N_, day_start
 from ehr_portal.oversight.audit_log import RULES, VERDICTS, WHYS, events, flags
 from ehr_portal.record.record import providers
 from ehr_portal.web.request import AnyPage, Form, Page, StewardPage
@@ -117,5 +117,5 @@ def _asked(kept: Mapping[str, str]) -> list[tuple[str, str]]:
             day = date.fromisoformat(kept.get(name, "")) + timedelta(days=more)
         except ValueError:
             continue
-        asked.append(("date", f"{prefix}{day.isoformat()}T00:00:00+08:00"))
+        asked.append(("date", f"{prefix}{day_start(day)}"))
     return asked

@@ -62,7 +62,7 @@ async def _explained(page: Page, **question: str) -> tuple[str, str, bool]:
     except Invalid:
         raise NotFound("There is nothing to explain.") from None
     texts = {one.language: one.text for one in steps(told, "explanation")}
-    # Tags such as zh-Hant-HK, where the explanation knows the script alone.
+    # Tags name a script and a region, where the explanation knows the script alone.
     language = next((tag for tag in texts if page.language.startswith(tag)), "en")
     found = values(told)
     return "".join(found.get("decision", [])), texts.get(language, ""), "others" in found

@@ -11,6 +11,7 @@ from fastapi import APIRouter, Query
 from fastapi.responses import Response
 
 from ehr_portal.gateway.client import Found
+from ehr_portal.i18n import day_start
 from ehr_portal.oversight.access_history import PURPOSES, REASONS, ROLES, Visit, visits
 from ehr_portal.pages.patient_record import own
 from ehr_portal.record.record import providers
@@ -77,9 +78,9 @@ def _asked(chosen: Mapping[str, str]) -> dict[str, str]:
             day = date.fromisoformat(chosen[name])
         except ValueError:
             continue
-        # The day meant is Hong Kong's, to its end.
+        # The day meant is the place's own, to its end.
         end = day + timedelta(days=1) if name == "to" else day
-        asked[f"date:{name}"] = f"{prefix}{end.isoformat()}T00:00:00+08:00"
+        asked[f"date:{name}"] = f"{prefix}{day_start(end)}"
     return asked
 
 

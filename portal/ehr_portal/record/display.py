@@ -11,11 +11,12 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from ehr_fhir.jurisdiction import JURISDICTION
 from ehr_portal.gateway.client import Resource
 from ehr_portal.record.plain_names import plain_name
 
 TRANSLATION = "http://hl7.org/fhir/StructureDefinition/translation"
-ORGANIZATION_SOURCE = "https://ehr-commons.hk/organization/"
+ORGANIZATION_SOURCE = f"{JURISDICTION.base}/organization/"
 _HAN = re.compile(r"[\u3400-\u9fff]")
 # Synthea and SNOMED end a term with its kind in brackets; readers do not need it.
 _KIND = re.compile(
@@ -29,7 +30,10 @@ _PRINTED = (
     ("uL", "µL"),
     ("m2", "m²"),
 )
-_CARD = re.compile(r"[A-Z]{1,2}\d{6}\([0-9A]\)")
+_CARD = re.compile(JURISDICTION.person_identifier.written)
+# The language that a name in Latin or in Han characters is marked with.
+_LATIN_TAG = JURISDICTION.default_language.tag
+_HAN_TAG = found.tag if (found := JURISDICTION.match_language("zh-Hant")) else "zh"
 
 
 @dataclass(frozen=True)
@@ -45,7 +49,7 @@ class Text:
 
 @dataclass(frozen=True)
 class Name:
-    """A person's name in the two scripts Hong Kong uses; either may be empty."""
+    """A person's name in Latin and in Han characters; either may be empty."""
 
     latin: str
     han: str
@@ -67,8 +71,8 @@ class Provider:
     def name(self, language: str) -> Text:
         """Return its name in the reader's script if it has one."""
         if self.han and language.startswith("zh"):
-            return Text(self.han, "zh-Hant-HK")
-        return Text(self.latin or self.han, "en" if self.latin else "zh-Hant-HK")
+            return Text(self.han, _HAN_TAG)
+        return Text(self.latin or self.han, _LATIN_TAG if self.latin else _HAN_TAG)
 
 
 def person_name(resource: Resource) -> Name:
@@ -114,7 +118,7 @@ def concept(value: Resource | None, language: str) -> Text:
     written = value.get("text") or next((c["display"] for c in codings if c.get("display")), "")
     code = next((c["code"] for c in codings if c.get("code")), "")
     text = _KIND.sub("", written) or code
-    return Text(text, "zh-Hant-HK" if _HAN.search(text) else "en")
+    return Text(text, _HAN_TAG if _HAN.search(text) else _LATIN_TAG)
 
 
 def tidy(text: str) -> str:
@@ -136,7 +140,9 @@ def hkid(patient: Resource) -> str:
     """Return the identity card number, all but its first letters and last digits hidden."""
     for identifier in patient.get("identifier", ()):
         value = str(identifier.get("value", ""))
-        if identifier.get("system", "").endswith("/hkid") or _CARD.fullmatch(value):
+        if identifier.get("system") == JURISDICTION.person_identifier.system or _CARD.fullmatch(
+            value
+        ):
             return f"{value[:-6]}•••{value[-3:]}" if len(value) > 8 else "•••"
     return ""
 

@@ -6,7 +6,10 @@ import tomllib
 from functools import cache
 from importlib.resources import files
 
-_COLUMN = {"en": 0, "zh-Hant-HK": 1, "zh-Hans": 2}
+from ehr_fhir.jurisdiction import JURISDICTION
+
+# The columns of plain_names.toml are the languages in the jurisdiction's order.
+_COLUMN = {language.tag: number for number, language in enumerate(JURISDICTION.languages)}
 
 
 def plain_name(system: str, code: str, language: str) -> str | None:

@@ -8,11 +8,12 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import date, datetime
 
 from markupsafe import Markup
 
 from ehr_portal.gateway.client import Resource
+from ehr_portal.i18n import day_start
 from ehr_portal.record.display import Text, author_id, concept
 from ehr_portal.record.rows import observed, when
 
@@ -189,4 +190,4 @@ def _joined(places: Iterable[tuple[float, float]]) -> str:
 def _full(value: str) -> str:
     # A FHIR date may stop at the year or the month; naive and aware times must not meet.
     whole = {4: f"{value}-01-01", 7: f"{value}-01"}.get(len(value), value) or "1970-01-01"
-    return whole if len(whole) > 10 else f"{whole}T00:00:00+08:00"
+    return whole if len(whole) > 10 else day_start(date.fromisoformat(whole))

@@ -11,12 +11,13 @@ from datetime import datetime
 from typing import Any
 
 from ehr_fhir.intervals import date_interval
+from ehr_fhir.jurisdiction import JURISDICTION
 from ehr_portal.gateway.client import Resource
 from ehr_portal.record.display import Provider
 from ehr_portal.sharing.restrictions import Choice, Told, provision_of, told
 
-CATEGORY = "https://ehr-commons.hk/fhir/CodeSystem/consent-category"
-DOMAIN = "https://ehr-commons.hk/fhir/CodeSystem/data-domain"
+CATEGORY = f"{JURISDICTION.fhir_base}/CodeSystem/consent-category"
+DOMAIN = f"{JURISDICTION.fhir_base}/CodeSystem/data-domain"
 SCOPE = "http://terminology.hl7.org/CodeSystem/consentscope"
 _GENERAL = ("http://loinc.org", "59284-0")
 PARTICIPATION = "http://terminology.hl7.org/CodeSystem/v3-ParticipationType"

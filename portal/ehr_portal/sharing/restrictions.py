@@ -9,10 +9,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from ehr_fhir.jurisdiction import JURISDICTION
 from ehr_portal.gateway.client import Resource
 from ehr_portal.i18n import N_
 
-EHR = "https://ehr-commons.hk/fhir"
+EHR = JURISDICTION.fhir_base
 SEALED = f"{EHR}/StructureDefinition/sealed"
 DOMAIN = f"{EHR}/CodeSystem/data-domain"
 _TERMS = "http://terminology.hl7.org/CodeSystem"

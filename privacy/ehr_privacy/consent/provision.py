@@ -9,6 +9,7 @@ from itertools import product
 from typing import Any, NoReturn
 
 from ehr_fhir.errors import Unprocessable
+from ehr_fhir.jurisdiction import JURISDICTION
 from ehr_privacy.consent.instants import span
 from ehr_privacy.consent.labels import LABEL_SYSTEMS, LABELS
 from ehr_privacy.consent.model import DOMAINS, Value
@@ -17,7 +18,7 @@ from ehr_privacy.consent.tables import SELECTOR_COLUMNS
 
 Json = Mapping[str, Any]  # JSON of every shape
 
-EHR_SYSTEM = "https://ehr-commons.hk/fhir"
+EHR_SYSTEM = JURISDICTION.fhir_base
 DATA_DOMAIN = f"{EHR_SYSTEM}/CodeSystem/data-domain"
 PROFESSION = f"{EHR_SYSTEM}/CodeSystem/profession"
 ACTOR_GROUP = f"{EHR_SYSTEM}/CodeSystem/actor-group"

@@ -6,8 +6,7 @@ to see its current version.
 
 from __future__ import annotations
 
-from datetime import date
-
+from ehr_fhir.jurisdiction import JURISDICTION
 from ehr_privacy.consent.decide import in_scope
 from ehr_privacy.consent.instants import day_start_ms
 from ehr_privacy.consent.model import Decision, Predicate, Record, Requester, Rules
@@ -15,8 +14,8 @@ from ehr_privacy.consent.roles import RoleMatrix, load_roles
 from ehr_privacy.consent.sql_expressions import Params, any_of, exists, negate
 from ehr_privacy.consent.sql_predicate import in_force_condition
 
-# Hong Kong's law: from this day joining alone lets every registered organisation deposit.
-DEPOSIT_BY_JOINING_MS = day_start_ms(date(2025, 12, 1))
+# From this day joining alone lets every registered organisation deposit.
+DEPOSIT_BY_JOINING_MS = day_start_ms(JURISDICTION.deposit_by_joining_since)
 
 
 def may_write(

@@ -10,6 +10,8 @@ from functools import cache
 from importlib.resources import files
 from typing import Any, NoReturn
 
+from ehr_fhir.jurisdiction import JURISDICTION
+
 METHODS = frozenset(
     {"keep", "drop", "pseudonym", "reference", "dateshift", "year", "age90", "region"}
     | {"coding", "quantity"}
@@ -62,11 +64,7 @@ def parse_rules(text: str) -> DeidRules:
         version=str(data["version"]),
         reference_year=int(data["reference_year"]),
         systems={name: reader.pattern(name, form) for name, form in data["systems"].items()},
-        regions={
-            district: region
-            for region, districts in data["regions"].items()
-            for district in districts
-        },
+        regions=JURISDICTION.regions,
         types={name: reader.elements("types", name) for name in data["types"]},
     )
 

@@ -12,6 +12,7 @@ from datetime import date, timedelta
 from functools import lru_cache
 from typing import Any
 
+from ehr_fhir.jurisdiction import JURISDICTION
 from ehr_privacy.deid.pseudonyms import pseudonym, shift_days
 from ehr_privacy.deid.rules import DeidRules, Node
 
@@ -160,7 +161,7 @@ class Deidentifier:
                 for name in ("district", "city", "state"):
                     region = regions.get(str(address.get(name)))
                     if region:
-                        return [{"state": region, "country": "HK"}]
+                        return [{"state": region, "country": JURISDICTION.country}]
             return None
 
         return scrub
