@@ -6,9 +6,10 @@ The SQL of `compile_predicate` must say the same of every record; a test searche
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import lru_cache
 
 from ehr_privacy.consent.model import Decision, Record, Requester, Rules
-from ehr_privacy.consent.scopes import covers_interaction
+from ehr_privacy.consent.scopes import Scope, scopes_on_type
 from ehr_privacy.consent.selector_matching import (
     actor_matches,
     exception_matches,
@@ -44,9 +45,17 @@ def decide(
 def in_scope(requester: Requester, interaction: str, record: Record) -> bool:
     """Say whether the token's scopes cover this interaction on this record (line 1)."""
     in_patient = record.directory or requester.patient in record.patients
-    return covers_interaction(
-        requester.scopes, interaction, record.type, in_patient=in_patient, tokens=record.tokens
-    )
+    scopes = _scopes_on_type(requester, interaction, record.type, in_patient)
+    return any(scope.covers_tokens(record.tokens) for scope in scopes)
+
+
+# A clinician's token has some twenty-five scopes, and each write asks twice. The key is the
+# requester, whose hash is worked out once for the life of a token, not the scopes.
+@lru_cache(maxsize=4096)
+def _scopes_on_type(
+    requester: Requester, interaction: str, resource_type: str, in_patient: bool
+) -> tuple[Scope, ...]:
+    return scopes_on_type(requester.scopes, interaction, resource_type, in_patient=in_patient)
 
 
 def is_author(requester: Requester, record: Record) -> bool:

@@ -74,6 +74,10 @@ class Scope:
     # All of them must hold.
     limits: tuple[Limit, ...] = ()
 
+    def covers_tokens(self, tokens: Iterable[Token]) -> bool:
+        """Say whether a record with these values in the index is within all limits."""
+        return all(limit.holds(tokens) for limit in self.limits)
+
 
 def parse_scopes(text: str) -> tuple[Scope, ...]:
     """Parse a space-separated scope string; an unknown scope is an error, never ignored.
@@ -103,13 +107,29 @@ def covers_interaction(
     carries no patient at all): `patient/` scopes reach no further. `tokens` are the record's values
     in the index; without them no limited scope covers it.
     """
+    scopes = scopes_on_type(scopes, interaction, resource_type, in_patient=in_patient)
+    return any(scope.covers_tokens(tokens) for scope in scopes)
+
+
+def scopes_on_type(
+    scopes: Iterable[Scope], interaction: str, resource_type: str, *, in_patient: bool
+) -> tuple[Scope, ...]:
+    """Return the scopes that give the right to an interaction on a type, limited ones included.
+
+    Limits are for each record to meet: see `Scope.covers_tokens`.
+
+    >>> [scope.type for scope in scopes_on_type(
+    ...     parse_scopes("user/*.rs user/Consent.c"), "create", "Consent", in_patient=False
+    ... )]
+    ['Consent']
+    """
     letter = interaction_letter(interaction)
-    return any(
-        letter in scope.rights
+    return tuple(
+        scope
+        for scope in scopes
+        if letter in scope.rights
         and scope.type in ("*", resource_type)
         and (in_patient or scope.context != "patient")
-        and all(limit.holds(tokens) for limit in scope.limits)
-        for scope in scopes
     )
 
 

@@ -6,12 +6,14 @@ to see its current version.
 
 from __future__ import annotations
 
+from functools import lru_cache
+
 from ehr_fhir.jurisdiction import JURISDICTION
 from ehr_privacy.consent.decide import in_scope
 from ehr_privacy.consent.instants import day_start_ms
 from ehr_privacy.consent.model import Decision, Predicate, Record, Requester, Rules
 from ehr_privacy.consent.roles import RoleMatrix, load_roles
-from ehr_privacy.consent.sql_expressions import Params, any_of, exists, negate
+from ehr_privacy.consent.sql_expressions import any_of, exists, negate
 from ehr_privacy.consent.sql_predicate import in_force_condition
 
 # From this day joining alone lets every registered organisation deposit.
@@ -76,24 +78,34 @@ def deposit_predicate(
     organization: str | None, now_ms: int, *, patient: str = ":patient", prefix: str = "d"
 ) -> Predicate:
     """Return `may_deposit` as SQL; `patient` is the SQL text that names the patient's id."""
-    params = Params(prefix)
     if organization is None:
-        return Predicate("FALSE", params.values)
-    now = params.bind(now_ms)
+        return Predicate("FALSE", {})
+    by_joining = now_ms >= DEPOSIT_BY_JOINING_MS
+    values: dict[str, str | int] = {f"{prefix}_now": now_ms}
+    if not by_joining:
+        values[f"{prefix}_organization"] = organization
+    return Predicate(_deposit_sql(patient, prefix, by_joining), values)
+
+
+# The text depends on nothing of the request but its day; each write of a record asks for it.
+@lru_cache(maxsize=64)
+def _deposit_sql(patient: str, prefix: str, by_joining: bool) -> str:
+    now, organization = f":{prefix}_now", f":{prefix}_organization"
     joined = exists("consent_joining j", f"j.patient = {patient}", in_force_condition("j", now))
-    if now_ms >= DEPOSIT_BY_JOINING_MS:
-        return Predicate(joined, params.values)
-    name = params.bind(organization)
+    if by_joining:
+        return joined
     shared = any_of(
         exists(
             "consent_sharing s",
             f"s.patient = {patient}",
-            f"s.organization IN ({name}, {params.bind('*')})",
+            f"s.organization IN ({organization}, '*')",
             in_force_condition("s", now),
         ),
-        exists("consent_deemed e", f"e.organization = {name}", in_force_condition("e", now)),
+        exists(
+            "consent_deemed e", f"e.organization = {organization}", in_force_condition("e", now)
+        ),
     )
-    return Predicate(negate(f"{negate(joined)} OR {negate(shared)}"), params.values)
+    return negate(f"{negate(joined)} OR {negate(shared)}")
 
 
 def _write_named(
