@@ -23,7 +23,7 @@ from pathlib import Path
 import orjson
 
 from ehr_gateway.audit_log.checkpoints import advance
-from ehr_gateway.audit_log.folder import LogFolder
+from ehr_gateway.audit_log.export_folder import LogFolder
 from ehr_gateway.audit_log.verify import Report, Task, verify
 from ehr_gateway.database import create_tables, open_database
 from ehr_gateway.schema import audit_log

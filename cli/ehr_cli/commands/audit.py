@@ -41,7 +41,7 @@ def verify(
 
     Example: ehr audit verify --data var/mine --checkpoint witness/checkpoint
     """
-    from ehr_gateway.audit_log.folder import LogFolder
+    from ehr_gateway.audit_log.export_folder import LogFolder
     from ehr_gateway.audit_log.verify import Task, verify
     from ehr_privacy.audit import public_key
 

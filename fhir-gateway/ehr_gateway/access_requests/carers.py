@@ -14,9 +14,9 @@ from datetime import date, datetime
 from ehr_fhir.errors import Conflict, Forbidden, NotFound, TooMany, Unprocessable
 from ehr_fhir.jurisdiction import JURISDICTION
 from ehr_gateway.access_requests import consents
-from ehr_gateway.access_requests.ledger import AccessRequest, decide, insert, select
-from ehr_gateway.access_requests.people import known_patient, manages, patient_body
-from ehr_gateway.access_requests.service import Writing, step
+from ehr_gateway.access_requests.request_rows import AccessRequest, decide, insert, select
+from ehr_gateway.access_requests.role_checks import known_patient, manages, patient_body
+from ehr_gateway.access_requests.step_transaction import Writing, step
 from ehr_gateway.accounts import throttle
 from ehr_gateway.database import Connection, Row
 from ehr_gateway.http.authentication import RequestContext

@@ -12,9 +12,9 @@ from dataclasses import replace
 from ehr_fhir.errors import NotFound, TooMany
 from ehr_fhir.jurisdiction import JURISDICTION
 from ehr_gateway.access_requests import consents
-from ehr_gateway.access_requests.ledger import AccessRequest, insert
-from ehr_gateway.access_requests.people import Clinician
-from ehr_gateway.access_requests.service import step
+from ehr_gateway.access_requests.request_rows import AccessRequest, insert
+from ehr_gateway.access_requests.role_checks import Clinician
+from ehr_gateway.access_requests.step_transaction import step
 from ehr_gateway.database import Connection
 from ehr_gateway.http.authentication import RequestContext
 from ehr_gateway.ids import new_id

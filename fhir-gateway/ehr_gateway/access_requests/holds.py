@@ -10,9 +10,9 @@ from dataclasses import replace
 
 from ehr_fhir.errors import Conflict, Forbidden, NotFound, Unprocessable
 from ehr_gateway.access_requests import consents
-from ehr_gateway.access_requests.ledger import AccessRequest, insert, select
-from ehr_gateway.access_requests.people import Clinician
-from ehr_gateway.access_requests.service import step
+from ehr_gateway.access_requests.request_rows import AccessRequest, insert, select
+from ehr_gateway.access_requests.role_checks import Clinician
+from ehr_gateway.access_requests.step_transaction import step
 from ehr_gateway.database import Connection
 from ehr_gateway.http.authentication import RequestContext
 from ehr_gateway.ids import new_id

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from ehr_fhir.errors import Conflict, Forbidden, NotFound
-from ehr_gateway.access_requests.ledger import AccessRequest, select
+from ehr_gateway.access_requests.request_rows import AccessRequest, select
 from ehr_gateway.audit_log import recorder
 from ehr_gateway.http.authentication import RequestContext
 from ehr_gateway.store.store import Store

@@ -13,15 +13,22 @@ from datetime import UTC, date, datetime
 from ehr_fhir.errors import Conflict, Forbidden, NotFound, TooMany, Unprocessable
 from ehr_fhir.jurisdiction import JURISDICTION
 from ehr_gateway.access_requests import consents
-from ehr_gateway.access_requests.ledger import AccessRequest, decide, find, insert, overdue, select
 from ehr_gateway.access_requests.markers import shared
-from ehr_gateway.access_requests.people import (
+from ehr_gateway.access_requests.request_rows import (
+    AccessRequest,
+    decide,
+    find,
+    insert,
+    overdue,
+    select,
+)
+from ehr_gateway.access_requests.role_checks import (
     Clinician,
     known_patient,
     manages,
     patient_body,
 )
-from ehr_gateway.access_requests.service import Writing, step
+from ehr_gateway.access_requests.step_transaction import Writing, step
 from ehr_gateway.accounts import accounts
 from ehr_gateway.database import Connection
 from ehr_gateway.http.authentication import RequestContext

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from ehr_fhir.errors import Conflict, Fault
-from ehr_gateway.audit_log.folder import LogFolder
+from ehr_gateway.audit_log.export_folder import LogFolder
 from ehr_gateway.database import Database
 from ehr_privacy.audit import (
     EMPTY,

@@ -8,9 +8,9 @@ from dataclasses import dataclass
 from fastapi import Request
 
 from ehr_gateway.audit_log.anomalies import watch
+from ehr_gateway.audit_log.checkpoint_key import open_signer
 from ehr_gateway.audit_log.checkpoints import advance
-from ehr_gateway.audit_log.folder import LogFolder
-from ehr_gateway.audit_log.keys import open_signer
+from ehr_gateway.audit_log.export_folder import LogFolder
 from ehr_gateway.audit_log.spool import Spool
 from ehr_gateway.database import Database
 from ehr_gateway.settings import GatewaySettings

@@ -15,7 +15,7 @@ from multiprocessing import get_context
 from pathlib import Path
 
 from ehr_fhir.errors import Invalid
-from ehr_gateway.audit_log.folder import LogFolder
+from ehr_gateway.audit_log.export_folder import LogFolder
 from ehr_gateway.audit_log.verify_chunk import CHUNK, Chunk, read_chunk, stored_root
 from ehr_gateway.database import open_database
 from ehr_privacy.audit import EMPTY, TILE, Checkpoint, Finding, TileReader, open_note, root_of

@@ -12,7 +12,7 @@ from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
-from ehr_gateway.audit_log.folder import LogFolder
+from ehr_gateway.audit_log.export_folder import LogFolder
 from ehr_gateway.database import Dialect, open_database
 from ehr_gateway.schema.audit_log import CONTENT
 from ehr_privacy.audit import HASH_BYTES, TILE, Finding, find_difference, root_of, row_leaf

@@ -11,7 +11,7 @@ import threading
 from collections.abc import Callable, Sequence
 
 from ehr_gateway.database import Connection
-from ehr_gateway.notices.accesses import tell_accesses
+from ehr_gateway.notices.access_notices import tell_accesses
 from ehr_gateway.notices.channels import Channel
 from ehr_gateway.notices.messages import Message, message
 from ehr_gateway.store.store import Store

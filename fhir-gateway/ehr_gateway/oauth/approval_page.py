@@ -11,7 +11,7 @@ from fastapi import Request
 from fastapi.responses import Response
 
 from ehr_gateway.accounts.accounts import Account
-from ehr_gateway.accounts.people import RepresentedPatient
+from ehr_gateway.accounts.represented_patients import RepresentedPatient
 from ehr_gateway.html import pages
 from ehr_gateway.settings import GatewaySettings
 from ehr_privacy.consent import Scope, parse_scopes

@@ -14,7 +14,7 @@ from fastapi import APIRouter, Depends, Request
 from fastapi.responses import Response
 
 from ehr_fhir.errors import Invalid, NotFound
-from ehr_gateway.accounts import accounts, people, sessions
+from ehr_gateway.accounts import accounts, represented_patients, sessions
 from ehr_gateway.accounts.accounts import Account
 from ehr_gateway.audit_log import recorder
 from ehr_gateway.gateway import Gateway, GatewayDependency
@@ -90,11 +90,11 @@ def respond_to_authorize_request(
         return redirect_with_error(
             gateway, parameters, "access_denied", "The launch is over or another person's."
         )
-    patients: tuple[people.RepresentedPatient, ...] = ()
+    patients: tuple[represented_patients.RepresentedPatient, ...] = ()
     if context.patient is None and _needs_patient(pending):
         if pending.account.role != "carer":
             return redirect_with_error(gateway, parameters, "access_denied", _NO_PATIENT_CHOSEN)
-        patients = people.list_patients_of_carer(gateway, pending.account)
+        patients = represented_patients.list_patients_of_carer(gateway, pending.account)
         if not patients:
             return redirect_with_error(
                 gateway, parameters, "access_denied", "Nobody's record is open to this carer."
@@ -137,7 +137,8 @@ def approve(request: Request, gateway: GatewayDependency, form: Form) -> Respons
         # Not what the page offered counts but whom the carer may act for now.
         chosen = form.get("patient", "")
         if chosen not in {
-            patient.patient for patient in people.list_patients_of_carer(gateway, pending.account)
+            patient.patient
+            for patient in represented_patients.list_patients_of_carer(gateway, pending.account)
         }:
             return respond_to_authorize_request(
                 gateway,
@@ -226,7 +227,7 @@ def _needs_patient(pending: _PendingAuthorization) -> bool:
 def _render_approval(
     pending: _PendingAuthorization,
     context: GrantContext,
-    patients: tuple[people.RepresentedPatient, ...],
+    patients: tuple[represented_patients.RepresentedPatient, ...],
     language: str,
 ) -> Response:
     # Shown as they would be granted: with somebody chosen, where a choice is left.

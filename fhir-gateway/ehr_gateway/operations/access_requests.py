@@ -9,10 +9,10 @@ from fastapi.responses import Response
 
 from ehr_fhir.errors import Forbidden, Invalid, NotFound
 from ehr_gateway.access_requests import emergency, review, step_up
-from ehr_gateway.access_requests.answers import parts_of
-from ehr_gateway.access_requests.ledger import select
 from ehr_gateway.access_requests.markers import marker
-from ehr_gateway.access_requests.people import NO_PATIENT, clinician, manages
+from ehr_gateway.access_requests.request_parameters import parts_of
+from ehr_gateway.access_requests.request_rows import select
+from ehr_gateway.access_requests.role_checks import NO_PATIENT, clinician, manages
 from ehr_gateway.audit_log import recorder
 from ehr_gateway.http.authentication import Authenticated, require_access_scope
 from ehr_gateway.http.body import read_fhir_body

@@ -11,9 +11,9 @@ from fastapi.responses import Response
 from ehr_fhir.errors import Forbidden, NotFound
 from ehr_fhir.intervals import date_interval
 from ehr_gateway.access_requests import carers, holds
-from ehr_gateway.access_requests.answers import parts_of
-from ehr_gateway.access_requests.ledger import AccessRequest
-from ehr_gateway.access_requests.people import NO_PATIENT, clinician
+from ehr_gateway.access_requests.request_parameters import parts_of
+from ehr_gateway.access_requests.request_rows import AccessRequest
+from ehr_gateway.access_requests.role_checks import NO_PATIENT, clinician
 from ehr_gateway.audit_log import recorder
 from ehr_gateway.database import Connection
 from ehr_gateway.http.authentication import Authenticated, RequestContext, require_access_scope

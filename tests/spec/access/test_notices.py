@@ -221,7 +221,7 @@ def test_a_step_that_fails_tells_nobody(furnished: House, monkeypatch: pytest.Mo
     def failing(*_: object, **__: object) -> None:
         raise RuntimeError
 
-    monkeypatch.setattr("ehr_gateway.audit_log.recorder.about", failing)
+    monkeypatch.setattr("ehr_gateway.access_requests.step_transaction.audit.about", failing)
     answer = send(
         furnished.login("doctor.b"),
         "Patient/pat-1/$declare-emergency",

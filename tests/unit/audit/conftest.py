@@ -12,7 +12,7 @@ import pytest
 
 from ehr_gateway.audit_log.append import append, sealed
 from ehr_gateway.audit_log.checkpoints import advance
-from ehr_gateway.audit_log.folder import LogFolder
+from ehr_gateway.audit_log.export_folder import LogFolder
 from ehr_gateway.audit_log.verify import Report, Task, verify
 from ehr_gateway.database import Connection, Database, create_tables, open_database
 from ehr_gateway.schema import audit_log

@@ -8,7 +8,7 @@ from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
 from multiprocessing import get_context
 
 from ehr_gateway.audit_log.checkpoints import advance
-from ehr_gateway.audit_log.folder import LogFolder
+from ehr_gateway.audit_log.export_folder import LogFolder
 from tests.lib.audit_writers import NOW, process, write
 from tests.unit.audit.conftest import SIGNER, Log
 

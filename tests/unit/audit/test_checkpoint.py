@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from ehr_fhir.errors import Invalid
-from ehr_gateway.audit_log.folder import LogFolder
+from ehr_gateway.audit_log.export_folder import LogFolder
 from ehr_privacy.audit import (
     Checkpoint,
     Signer,

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from ehr_fhir.intervals import instant
-from ehr_gateway.access_requests.ledger import AccessRequest
+from ehr_gateway.access_requests.request_rows import AccessRequest
 from ehr_gateway.http.parameters import parameter
 
 __all__ = ["parts_of"]
