@@ -11,7 +11,7 @@ from fastapi import FastAPI
 
 from ehr_fhir.errors import NotFound
 from ehr_gateway.audit_log.batcher import AuditBatcher
-from ehr_gateway.audit_log.service import open_log
+from ehr_gateway.audit_log.service import open_audit_log
 from ehr_gateway.audit_log.timer import Timer
 from ehr_gateway.gateway import Gateway
 from ehr_gateway.http.cors import Cors
@@ -29,7 +29,7 @@ from ehr_gateway.login import (
 )
 from ehr_gateway.login.eid_simulator import create_simulator
 from ehr_gateway.notices.channels import open_channels
-from ehr_gateway.notices.delivery import Deliveries
+from ehr_gateway.notices.delivery import DeliveryWorker
 from ehr_gateway.oauth import clients
 from ehr_gateway.oauth.offline_tokens import now_ms
 from ehr_gateway.operations import access_requests as access_routes
@@ -93,17 +93,17 @@ def create_gateway(
     standing = RevocationList(opened.database, settings.keys)
 
     reindexing = ReindexThread(opened)
-    log = open_log(settings, opened.database, clock)
+    log = open_audit_log(settings, opened.database, clock)
     timers = (
-        Timer("row into the audit log", log.spool.carry, _CARRY_SECONDS),
-        Timer("checkpoint of the audit log", log.checkpoint, settings.audit_checkpoint_seconds),
+        Timer("row into the audit log", log.spool.flush, _CARRY_SECONDS),
+        Timer("checkpoint of the audit log", log.flush_and_sign, settings.audit_checkpoint_seconds),
     )
 
     secret = load_form_secret(settings.keys)
-    deliveries = Deliveries(
+    deliveries = DeliveryWorker(
         opened,
         open_channels(settings.notices, settings.data / "notices"),
-        log.spool.carry,
+        log.spool.flush,
         secret=secret,
         address=settings.base_url,
         clock=clock,

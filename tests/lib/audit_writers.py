@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from random import Random
 
-from ehr_gateway.audit_log.append import append, sealed
+from ehr_gateway.audit_log.append import append_rows, seal_rows
 from ehr_gateway.database import Database, open_database
 
 NOW = 1_795_334_400_000
@@ -33,7 +33,7 @@ def write(database: Database, name: int) -> int:
         undo = random.random() < 0.3
         try:
             with database.write_transaction() as connection:
-                append(connection, sealed(rows))
+                append_rows(connection, seal_rows(rows))
                 if undo:
                     raise Undone
             kept += len(rows)

@@ -22,9 +22,9 @@ from pathlib import Path
 
 import orjson
 
-from ehr_gateway.audit_log.checkpoints import advance
+from ehr_gateway.audit_log.checkpoints import sign_checkpoint
 from ehr_gateway.audit_log.export_folder import LogFolder
-from ehr_gateway.audit_log.verify import Report, Task, verify
+from ehr_gateway.audit_log.verify import VerifyReport, VerifyTask, verify_log
 from ehr_gateway.database import create_tables, open_database
 from ehr_gateway.schema import audit_log
 from ehr_gateway.schema.audit_log import CONTENT
@@ -79,18 +79,20 @@ def _measured(place: Path, size: int, processes: int) -> Figure:
     create_tables(database, audit_log.METADATA)
     _grow(path, size)
     begin = time.monotonic()
-    advance(database, folder, _SIGNER, lambda: _START)
+    sign_checkpoint(database, folder, _SIGNER, lambda: _START)
     sign = time.monotonic() - begin
     database.close()
     wall, cpu = time.monotonic(), _cpu()
-    report = verify(Task(path, folder.path, _SIGNER.name, _SIGNER.public, processes=processes))
+    report = verify_log(
+        VerifyTask(path, folder.path, _SIGNER.name, _SIGNER.public, processes=processes)
+    )
     wall, cpu = time.monotonic() - wall, _cpu() - cpu
     _demand(report, size)
     return Figure(size, wall, cpu, _bare(size), sign, _proof(folder, size))
 
 
-def _demand(report: Report, size: int) -> None:
-    if not report.well or report.signed != size or report.events != size:
+def _demand(report: VerifyReport, size: int) -> None:
+    if not report.is_intact or report.signed != size or report.events != size:
         raise SystemExit(f"The log does not verify: {report.findings[:3]}")
 
 
@@ -143,7 +145,7 @@ def _bare(size: int) -> float:
 def _proof(folder: LogFolder, size: int) -> float:
     begin, rounds = time.perf_counter(), 20
     for number in range(rounds):
-        inclusion_proof(folder.reader(size).node, number * 104_729 % size, size)
+        inclusion_proof(folder.tree_reader(size).node, number * 104_729 % size, size)
     return (time.perf_counter() - begin) / rounds * 1000
 
 

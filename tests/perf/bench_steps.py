@@ -118,8 +118,8 @@ def _tables(
 
     def note(found: Any) -> None:
         with store.read_transaction() as connection:
-            rows = recorder.disclosure(connection, occasion, found)
-        spool.keep(rows)
+            rows = recorder.build_disclosure_rows(connection, occasion, found)
+        spool.append(rows)
 
     def through(method: str, path: str, content: bytes = b"") -> Step:
         scope = _scope(method, path, tokens)
@@ -134,7 +134,9 @@ def _tables(
         return lambda: runner.run(ask())
 
     def hook(connection: Any, versions: Any) -> None:
-        recorder.record(connection, recorder.disclosure(connection, occasion, versions))
+        recorder.record_rows(
+            connection, recorder.build_disclosure_rows(connection, occasion, versions)
+        )
 
     yield (
         "read Patient",

@@ -42,19 +42,19 @@ def verify(
     Example: ehr audit verify --data var/mine --checkpoint witness/checkpoint
     """
     from ehr_gateway.audit_log.export_folder import LogFolder
-    from ehr_gateway.audit_log.verify import Task, verify
+    from ehr_gateway.audit_log.verify import VerifyTask, verify_log
     from ehr_privacy.audit import public_key
 
     chosen = _settings(data, database)
     folder = LogFolder(chosen.audit_folder)
-    known = public_key(_read(key).decode()) if key else folder.key()
+    known = public_key(_read(key).decode()) if key else folder.read_key()
     if known is None and checkpoint:
         raise NotFound("The log has exported no verifier key: give the witness's with --key.")
     # Without a key nothing was signed: the events are held against their own leaves alone.
     name, public = known or ("", b"")
     witness = _read(checkpoint) if checkpoint else None
-    task = Task(chosen.database, folder.path, name, public, witness, _PROCESSES)
-    report = verify(task, _progress)
+    task = VerifyTask(chosen.database, folder.path, name, public, witness, _PROCESSES)
+    report = verify_log(task, _progress)
     for finding in report.findings:
         event = f" (AuditEvent/{finding.event})" if finding.event else ""
         typer.echo(f"{finding.kind} at leaf {finding.index}{event}: {finding.text}", err=True)
@@ -64,7 +64,7 @@ def verify(
         f"{report.events:,} events{erased}; {report.signed:,} signed for; "
         f"{report.checkpoints:,} checkpoints hold; {report.seconds:.1f} s, {rate:,.0f} a second."
     )
-    if not report.well:
+    if not report.is_intact:
         typer.echo("The audit log is NOT what was signed for.", err=True)
         raise typer.Exit(1)
     typer.echo("Every event is there, in its place, as it was written.")
@@ -76,17 +76,17 @@ def checkpoint(data: Data = None, database: Database = None) -> None:
 
     Example: ehr audit checkpoint --data var/mine
     """
-    from ehr_gateway.audit_log.service import open_log
+    from ehr_gateway.audit_log.service import open_audit_log
     from ehr_gateway.database import open_database
     from ehr_gateway.oauth.offline_tokens import now_ms
 
     chosen = _settings(data, database)
     opened = open_database(chosen.database)
     try:
-        log = open_log(chosen, opened, now_ms)
-        if log.checkpoint() is None:
+        log = open_audit_log(chosen, opened, now_ms)
+        if log.flush_and_sign() is None:
             raise Unavailable("Another process is signing a checkpoint. Try again.")
-        typer.echo((log.folder.note() or b"").decode(), nl=False)
+        typer.echo((log.folder.read_note() or b"").decode(), nl=False)
     finally:
         opened.close()
 

@@ -14,20 +14,36 @@ from datetime import date, datetime
 from ehr_fhir.errors import Conflict, Forbidden, NotFound, TooMany, Unprocessable
 from ehr_fhir.jurisdiction import JURISDICTION
 from ehr_gateway.access_requests import consents
-from ehr_gateway.access_requests.request_rows import AccessRequest, decide, insert, select
-from ehr_gateway.access_requests.role_checks import known_patient, manages, patient_body
-from ehr_gateway.access_requests.step_transaction import Writing, step
+from ehr_gateway.access_requests.request_rows import (
+    AccessRequest,
+    decide_request,
+    insert_request,
+    select_requests,
+)
+from ehr_gateway.access_requests.role_checks import (
+    can_manage,
+    read_patient,
+    require_visible_patient,
+)
+from ehr_gateway.access_requests.step_transaction import StepTransaction, step_transaction
 from ehr_gateway.accounts import throttle
 from ehr_gateway.database import Connection, Row
 from ehr_gateway.http.authentication import RequestContext
 from ehr_gateway.ids import new_id
 from ehr_gateway.notices import one_time_codes
-from ehr_gateway.notices.outbox import Notice, of_patient, put
+from ehr_gateway.notices.outbox import Notice, patient_reader, queue_notice
 from ehr_privacy.consent.instants import span
 from ehr_privacy.substitutes import Basis, decision_right, load_substitutes, substitution_basis
 
 __all__ = [
-    "BASES", "POWERS", "RELATIONS", "accept", "acting_for", "carers", "end", "invite",
+    "BASES",
+    "POWERS",
+    "RELATIONS",
+    "accept_invitation",
+    "end_carer",
+    "invite_carer",
+    "list_carers",
+    "list_represented_patients",
     "record_substitute",
 ]  # fmt: skip
 
@@ -36,17 +52,17 @@ POWERS = {"view": ("view",), "manage": ("manage",), "both": ("view", "manage")}
 BASES = ("minor", "incapable")
 RELATIONS = load_substitutes().relations
 _DAY_MS = 86_400_000
-_INVITED_DAYS = 7
-_MOST_OPEN = 5
+_INVITATION_DAYS = 7
+_MAX_OPEN_INVITATIONS = 5
 NO_INVITATION = "This code opens nothing. Check it with the person who gave it to you."
 
 
-def invite(
+def invite_carer(
     context: RequestContext,
     patient: str,
     *,
     power: str,
-    closed: tuple[str, ...],
+    closed_domains: tuple[str, ...],
     until_ms: int | None,
 ) -> tuple[AccessRequest, str]:
     """Let a patient invite a carer; return the code to hand over, which is shown once.
@@ -57,7 +73,9 @@ def invite(
     if requester.role != "patient" or requester.patient != patient:
         raise NotFound("There is no Patient with this id.")
     details: dict[str, object] = {"power": power, "until_ms": until_ms}
-    return _invited(context, "carer", patient, "$invite-carer", details, closed, now)
+    return _create_invitation(
+        context, "carer", patient, "$invite-carer", details, closed_domains, now
+    )
 
 
 def record_substitute(
@@ -82,12 +100,12 @@ def record_substitute(
         "basis": basis,
         "until_ms": until_ms,
     }
-    return _invited(
+    return _create_invitation(
         context, "substitute", patient, "$record-substitute", details, (), now, reason=reason
     )
 
 
-def accept(context: RequestContext, typed: str) -> AccessRequest:
+def accept_invitation(context: RequestContext, code: str) -> AccessRequest:
     """Take up an invitation: from then on the carer may act.
 
     Raises Forbidden for all but a carer's account, NotFound for a code that opens nothing; guesses
@@ -96,41 +114,41 @@ def accept(context: RequestContext, typed: str) -> AccessRequest:
     requester, now = context.access.requester, context.access.now_ms
     if requester.role != "carer":
         raise Forbidden("Log in as a carer to take up an invitation.")
-    _slow_down(context)
+    _throttle_attempts(context)
     display = context.caller.subject.display
     person = {"id": requester.person, "display": display}
-    with step(context, "$accept-invitation") as writing:
-        connection = writing.connection
-        found = select(
+    with step_transaction(context, "$accept-invitation") as step:
+        connection = step.connection
+        requests = select_requests(
             connection,
             "code = :code AND state = 'proposed' AND expires_ms > :now",
-            code=one_time_codes.hashed(typed),
+            code=one_time_codes.hash_invitation_code(code),
             now=now,
         )
-        if not found:
+        if not requests:
             raise NotFound(NO_INVITATION)
-        request = found[0]
+        request = requests[0]
         until = request.details.get("until_ms")
         if until is not None and until <= now:
             raise NotFound(NO_INVITATION)
         if request.kind == "substitute":
             # Somebody who comes before may have accepted since this one was invited.
-            _check_order(connection, request, now)
-        consent = writing.create(
-            consents.carer(
+            _check_legal_order(connection, request, now)
+        consent = step.create_consent(
+            consents.build_carer_consent(
                 request.id, request.patient, now, until, person=person,
                 powers=POWERS[request.details["power"]],
             )
         )  # fmt: skip
         details = dict(request.details)
         if request.domains:
-            details["limit"] = writing.create(
-                consents.limit(
+            details["limit"] = step.create_consent(
+                consents.build_carer_restriction(
                     request.id, request.patient, now, until, person=person,
                     domains=request.domains,
                 )
             )  # fmt: skip
-        if not decide(
+        if not decide_request(
             connection, request.id, "active", by=requester.person, now_ms=now, until_ms=until,
             consent=consent,
         ):  # fmt: skip
@@ -141,31 +159,31 @@ def accept(context: RequestContext, typed: str) -> AccessRequest:
         )
         throttle.clear_failures(connection, f"invitation:{requester.person}")
         if request.kind == "substitute":
-            _give_way(writing, request, now)
-        put(
+            _end_lower_ranked_substitutes(step, request, now)
+        queue_notice(
             connection,
             Notice(
                 f"{request.kind}:{request.id}", request.kind, request.patient,
-                of_patient(request.patient), display, None, now,
+                patient_reader(request.patient), display, None, now,
             ),
         )  # fmt: skip
-        writing.patients.append(request.patient)
+        step.patients.append(request.patient)
     return replace(request, state="active", person=requester.person, display=display)
 
 
-def end(context: RequestContext, identity: str) -> None:
+def end_carer(context: RequestContext, identity: str) -> None:
     """End a carer's power, or take an invitation back: the patient, the carer, or a steward."""
     requester, now = context.access.requester, context.access.now_ms
-    with step(context, "$end-carer") as writing:
-        connection = writing.connection
-        found = select(
+    with step_transaction(context, "$end-carer") as step:
+        connection = step.connection
+        requests = select_requests(
             connection,
             "id = :id AND kind IN ('carer', 'substitute') AND state IN ('proposed', 'active')",
             id=identity,
         )
-        if not found or not _may_end(context, found[0]):
+        if not requests or not _may_end(context, requests[0]):
             raise NotFound("There is no such carer.")
-        request = found[0]
+        request = requests[0]
         connection.execute(
             "UPDATE access_request SET state = 'ended', until_ms = ?, decided_by = ?, code = NULL"
             " WHERE id = ?",
@@ -173,19 +191,23 @@ def end(context: RequestContext, identity: str) -> None:
         )
         for consent in (request.consent, request.details.get("limit")):
             if consent:
-                writing.change(str(consent), status="inactive")
-        writing.patients.append(request.patient)
+                step.update_consent(str(consent), status="inactive")
+        step.patients.append(request.patient)
 
 
-def carers(
+def list_carers(
     connection: Connection, context: RequestContext, patient: str
 ) -> Sequence[AccessRequest]:
     """Return a patient's carers and open invitations: for the patient, who decides, the steward."""
     requester = context.access.requester
-    own = requester.role == "patient" and requester.patient == patient
-    if not own and requester.role != "steward" and not manages(connection, context.access, patient):
+    is_patient = requester.role == "patient" and requester.patient == patient
+    if (
+        not is_patient
+        and requester.role != "steward"
+        and not can_manage(connection, context.access, patient)
+    ):
         raise NotFound("There is no Patient with this id.")
-    return select(
+    return select_requests(
         connection,
         "kind IN ('carer', 'substitute') AND patient = :patient"
         " AND ((state = 'proposed' AND expires_ms > :now)"
@@ -196,7 +218,7 @@ def carers(
     )
 
 
-def acting_for(connection: Connection, context: RequestContext) -> list[Row]:
+def list_represented_patients(connection: Connection, context: RequestContext) -> list[Row]:
     """Return whom a carer may act for now, with the powers."""
     now = context.access.now_ms
     return connection.execute(
@@ -207,20 +229,20 @@ def acting_for(connection: Connection, context: RequestContext) -> list[Row]:
     ).fetchall()
 
 
-def _invited(
+def _create_invitation(
     context: RequestContext,
     kind: str,
     patient: str,
     operation: str,
     details: dict[str, object],
-    closed: tuple[str, ...],
+    closed_domains: tuple[str, ...],
     now: int,
     reason: str = "",
 ) -> tuple[AccessRequest, str]:
     until = details["until_ms"]
     if until is not None and int(str(until)) <= now:
         raise Unprocessable("The term is over.", expression="Parameters.parameter")
-    code = one_time_codes.invitation()
+    code = one_time_codes.generate_invitation_code()
     requester = context.access.requester
     request = AccessRequest(
         id=new_id(),
@@ -231,55 +253,55 @@ def _invited(
         organization=requester.organization,
         profession=requester.profession,
         reason=reason,
-        domains=closed,
+        domains=closed_domains,
         details={**details, "by": requester.person},
         asked_ms=now,
-        expires_ms=now + _INVITED_DAYS * _DAY_MS,
-        code=one_time_codes.hashed(code),
+        expires_ms=now + _INVITATION_DAYS * _DAY_MS,
+        code=one_time_codes.hash_invitation_code(code),
     )
-    with step(context, operation) as writing:
+    with step_transaction(context, operation) as step:
         if kind == "substitute" and requester.role == "clinician":
-            known_patient(writing.connection, context.access, patient)
+            require_visible_patient(step.connection, context.access, patient)
         if kind == "substitute":
             # Not before: a patient whom the recorder cannot name answers as one who is not there.
-            _check_basis(writing.connection, request)
-            _check_order(writing.connection, request, now)
-        waiting = select(
-            writing.connection,
+            _check_age_basis(step.connection, request)
+            _check_legal_order(step.connection, request, now)
+        open_invitations = select_requests(
+            step.connection,
             "patient = :patient AND kind = :kind AND state = 'proposed' AND expires_ms > :now",
             patient=patient,
             kind=kind,
             now=now,
         )
-        if len(waiting) >= _MOST_OPEN:
+        if len(open_invitations) >= _MAX_OPEN_INVITATIONS:
             raise TooMany("There are too many open invitations. Take one back first.")
-        insert(writing.connection, request)
-        writing.patients.append(patient)
+        insert_request(step.connection, request)
+        step.patients.append(patient)
     return request, code
 
 
-def _check_basis(connection: Connection, request: AccessRequest) -> None:
+def _check_age_basis(connection: Connection, request: AccessRequest) -> None:
     """Refuse to decide as for a child for somebody who is none, by the date of birth on record."""
-    born = str(patient_body(connection, request.patient).get("birthDate", ""))
-    if request.details["basis"] != "minor" or not born:
+    birth_date = str(read_patient(connection, request.patient).get("birthDate", ""))
+    if request.details["basis"] != "minor" or not birth_date:
         return
     # Of a date in part the latest day counts.
-    latest = _day(span(born)[1] - 1)
-    if substitution_basis(latest, _day(request.asked_ms), incapable=False) != "minor":
+    latest = _local_date(span(birth_date)[1] - 1)
+    if substitution_basis(latest, _local_date(request.asked_ms), incapable=False) != "minor":
         raise Unprocessable(
             "This patient is not a child any more by the date of birth on record.",
             expression="Parameters.parameter",
         )
 
 
-def _day(at_ms: int) -> date:
+def _local_date(at_ms: int) -> date:
     return datetime.fromtimestamp(at_ms / 1000, JURISDICTION.zone).date()
 
 
-def _check_order(connection: Connection, request: AccessRequest, now_ms: int) -> None:
+def _check_legal_order(connection: Connection, request: AccessRequest, now_ms: int) -> None:
     basis, relation = request.details["basis"], request.details["relation"]
-    there = _substitutes(connection, request.patient, now_ms)
-    others = [one.details["relation"] for one in there]
+    substitutes = _list_substitutes(connection, request.patient, now_ms)
+    others = [substitute.details["relation"] for substitute in substitutes]
     if not decision_right(basis, relation, others).may:
         raise Unprocessable(
             "Somebody who comes before in the order of the law decides for this patient, or a"
@@ -288,8 +310,8 @@ def _check_order(connection: Connection, request: AccessRequest, now_ms: int) ->
         )
 
 
-def _substitutes(connection: Connection, patient: str, now_ms: int) -> Sequence[AccessRequest]:
-    return select(
+def _list_substitutes(connection: Connection, patient: str, now_ms: int) -> Sequence[AccessRequest]:
+    return select_requests(
         connection,
         "kind = 'substitute' AND state = 'active' AND patient = :patient"
         " AND (until_ms IS NULL OR until_ms > :now)"
@@ -299,18 +321,20 @@ def _substitutes(connection: Connection, patient: str, now_ms: int) -> Sequence[
     )
 
 
-def _give_way(writing: Writing, request: AccessRequest, now_ms: int) -> None:
+def _end_lower_ranked_substitutes(
+    step: StepTransaction, request: AccessRequest, now_ms: int
+) -> None:
     """Whoever comes later in the order of the law decides no more."""
     relation = request.details["relation"]
-    for other in _substitutes(writing.connection, request.patient, now_ms):
-        basis, theirs = other.details["basis"], other.details["relation"]
-        if other.id == request.id or decision_right(basis, theirs, [relation]).may:
+    for other in _list_substitutes(step.connection, request.patient, now_ms):
+        basis, other_relation = other.details["basis"], other.details["relation"]
+        if other.id == request.id or decision_right(basis, other_relation, [relation]).may:
             continue
-        writing.connection.execute(
+        step.connection.execute(
             "UPDATE access_request SET state = 'ended', until_ms = ? WHERE id = ?",
             (now_ms, other.id),
         )
-        writing.change(str(other.consent), status="inactive")
+        step.update_consent(str(other.consent), status="inactive")
 
 
 def _may_end(context: RequestContext, request: AccessRequest) -> bool:
@@ -318,11 +342,11 @@ def _may_end(context: RequestContext, request: AccessRequest) -> bool:
     if requester.role == "carer":
         return request.person == requester.person
     # Whoever was recorded to decide for a patient is not ended by the one he decides for.
-    own = requester.role == "patient" and requester.patient == request.patient
-    return requester.role == "steward" or (own and request.kind == "carer")
+    is_patient = requester.role == "patient" and requester.patient == request.patient
+    return requester.role == "steward" or (is_patient and request.kind == "carer")
 
 
-def _slow_down(context: RequestContext) -> None:
+def _throttle_attempts(context: RequestContext) -> None:
     key = f"invitation:{context.access.requester.person}"
     with context.gateway.store.write_transaction() as connection:
         wait = throttle.remaining_wait_ms(connection, key, context.access.now_ms)

@@ -11,7 +11,14 @@ from typing import Any
 from ehr_fhir.intervals import instant
 from ehr_fhir.jurisdiction import JURISDICTION
 
-__all__ = ["carer", "emergency", "hold", "limit", "period", "step_up"]
+__all__ = [
+    "build_carer_consent",
+    "build_carer_restriction",
+    "build_emergency_consent",
+    "build_hold_consent",
+    "build_period",
+    "build_step_up_consent",
+]
 
 EHR = JURISDICTION.fhir_base
 REASON = f"{EHR}/StructureDefinition/access-reason"
@@ -24,34 +31,36 @@ _RECIPIENT = {
 }
 
 
-def step_up(
+def build_step_up_consent(
     request: str, patient: str, now_ms: int, *, person: dict[str, Any], organization: str,
     domains: Sequence[str], reason: str,
 ) -> dict[str, Any]:  # fmt: skip
     """Return a step-up Consent as proposed; approval makes it active and gives it its period."""
     provision = {
         "type": "permit",
-        "actor": [_actor(person), _organization(organization)],
-        "class": _domains(domains),
+        "actor": [_build_actor(person), _build_organization_actor(organization)],
+        "class": _build_domain_codings(domains),
     }
-    body = _consent("step-up", patient, now_ms, provision, request, status="proposed")
-    return body | _typed(reason)
+    body = _build_consent("step-up", patient, now_ms, provision, request, status="proposed")
+    return body | _build_reason_extension(reason)
 
 
-def emergency(
+def build_emergency_consent(
     request: str, patient: str, now_ms: int, until_ms: int, *, person: dict[str, Any],
     organization: str, reason: str,
 ) -> dict[str, Any]:  # fmt: skip
     """Return the Consent of a declared emergency: one person of one organisation."""
     provision = {
         "type": "permit",
-        "period": period(now_ms, until_ms),
-        "actor": [_actor(person), _organization(organization)],
+        "period": build_period(now_ms, until_ms),
+        "actor": [_build_actor(person), _build_organization_actor(organization)],
     }
-    return _consent("emergency", patient, now_ms, provision, request) | _typed(reason)
+    return _build_consent(
+        "emergency", patient, now_ms, provision, request
+    ) | _build_reason_extension(reason)
 
 
-def hold(
+def build_hold_consent(
     request: str, patient: str, now_ms: int, until_ms: int, *, record: str, organization: str
 ) -> dict[str, Any]:
     """Return the Consent that keeps a result from the patient.
@@ -60,14 +69,14 @@ def hold(
     """
     provision = {
         "type": "deny",
-        "period": period(now_ms, until_ms),
-        "actor": [_organization(organization)],
+        "period": build_period(now_ms, until_ms),
+        "actor": [_build_organization_actor(organization)],
         "data": [{"meaning": "instance", "reference": {"reference": record}}],
     }
-    return _consent("hold", patient, now_ms, provision, request)
+    return _build_consent("hold", patient, now_ms, provision, request)
 
 
-def carer(
+def build_carer_consent(
     request: str, patient: str, now_ms: int, until_ms: int | None, *, person: dict[str, Any],
     powers: Sequence[str],
 ) -> dict[str, Any]:  # fmt: skip
@@ -75,28 +84,28 @@ def carer(
     system = f"{EHR}/CodeSystem/carer-power"
     provision = {
         "type": "permit",
-        "period": period(now_ms, until_ms),
-        "actor": [_actor(person)],
+        "period": build_period(now_ms, until_ms),
+        "actor": [_build_actor(person)],
         "action": [{"coding": [{"system": system, "code": power}]} for power in powers],
     }
-    return _consent("carer", patient, now_ms, provision, request)
+    return _build_consent("carer", patient, now_ms, provision, request)
 
 
-def limit(
+def build_carer_restriction(
     request: str, patient: str, now_ms: int, until_ms: int | None, *, person: dict[str, Any],
     domains: Sequence[str],
 ) -> dict[str, Any]:  # fmt: skip
     """Return the restriction that keeps some domains from a carer."""
     provision = {
         "type": "deny",
-        "period": period(now_ms, until_ms),
-        "actor": [_actor(person)],
-        "class": _domains(domains),
+        "period": build_period(now_ms, until_ms),
+        "actor": [_build_actor(person)],
+        "class": _build_domain_codings(domains),
     }
-    return _consent("restriction", patient, now_ms, provision, request)
+    return _build_consent("restriction", patient, now_ms, provision, request)
 
 
-def period(since_ms: int, until_ms: int | None) -> dict[str, str]:
+def build_period(since_ms: int, until_ms: int | None) -> dict[str, str]:
     """Return a half-open term as a Period, whose end is the last instant inside.
 
     >>> period(0, 1000)
@@ -106,7 +115,7 @@ def period(since_ms: int, until_ms: int | None) -> dict[str, str]:
     return start if until_ms is None else {**start, "end": instant(until_ms - 1)}
 
 
-def _consent(
+def _build_consent(
     code: str,
     patient: str,
     now_ms: int,
@@ -127,11 +136,11 @@ def _consent(
     }
 
 
-def _typed(reason: str) -> dict[str, Any]:
+def _build_reason_extension(reason: str) -> dict[str, Any]:
     return {"extension": [{"url": REASON, "valueString": reason}]}
 
 
-def _actor(person: dict[str, Any]) -> dict[str, Any]:
+def _build_actor(person: dict[str, Any]) -> dict[str, Any]:
     account = {"system": f"{EHR}/sid/account", "value": person["id"]}
     return {
         "role": _RECIPIENT,
@@ -139,10 +148,10 @@ def _actor(person: dict[str, Any]) -> dict[str, Any]:
     }
 
 
-def _organization(name: str) -> dict[str, Any]:
+def _build_organization_actor(name: str) -> dict[str, Any]:
     return {"role": _RECIPIENT, "reference": {"reference": f"Organization/{name}"}}
 
 
-def _domains(domains: Sequence[str]) -> list[dict[str, str]]:
+def _build_domain_codings(domains: Sequence[str]) -> list[dict[str, str]]:
     system = f"{EHR}/CodeSystem/data-domain"
     return [{"system": system, "code": domain} for domain in domains]

@@ -12,25 +12,27 @@ from dataclasses import replace
 from ehr_fhir.errors import NotFound, TooMany
 from ehr_fhir.jurisdiction import JURISDICTION
 from ehr_gateway.access_requests import consents
-from ehr_gateway.access_requests.request_rows import AccessRequest, insert
+from ehr_gateway.access_requests.request_rows import AccessRequest, insert_request
 from ehr_gateway.access_requests.role_checks import Clinician
-from ehr_gateway.access_requests.step_transaction import step
+from ehr_gateway.access_requests.step_transaction import step_transaction
 from ehr_gateway.database import Connection
 from ehr_gateway.http.authentication import RequestContext
 from ehr_gateway.ids import new_id
-from ehr_gateway.notices.outbox import Notice, put, readers_of
+from ehr_gateway.notices.outbox import Notice, list_readers, queue_notice
 
-__all__ = ["declare", "named"]
+__all__ = ["declare_emergency", "find_patient_by_identity_number"]
 
 _HOUR_MS = 3_600_000
 _HKID = f"{JURISDICTION.base}/hkid"
-NOBODY = "There is no record of this person. Check the identity card number."
+NO_SUCH_PERSON = "There is no record of this person. Check the identity card number."
 
 
-def named(context: RequestContext, who: Clinician, hkid: str) -> str:
+def find_patient_by_identity_number(
+    context: RequestContext, clinician: Clinician, hkid: str
+) -> str:
     """Return the patient whose identity card number was typed; every try counts to the limit."""
     number = _card(hkid)
-    _count(context, who)
+    _record_attempt(context, clinician)
     with context.gateway.store.read_transaction() as connection:
         rows = connection.execute(
             "SELECT DISTINCT r.id FROM idx_token t JOIN search_parameter p ON p.param = t.param"
@@ -39,11 +41,13 @@ def named(context: RequestContext, who: Clinician, hkid: str) -> str:
             (number, f"{number[:-1]}({number[-1:]})"),
         ).fetchall()
     if len(rows) != 1:
-        raise NotFound(NOBODY)
+        raise NotFound(NO_SUCH_PERSON)
     return str(rows[0][0])
 
 
-def declare(context: RequestContext, who: Clinician, patient: str, reason: str) -> AccessRequest:
+def declare_emergency(
+    context: RequestContext, clinician: Clinician, patient: str, reason: str
+) -> AccessRequest:
     """Open a record in an emergency, tell the patient, and put it on the steward's list.
 
     Raises NotFound for a patient who is not there, TooMany past the limit of a day.
@@ -55,38 +59,38 @@ def declare(context: RequestContext, who: Clinician, patient: str, reason: str) 
         kind="emergency",
         state="active",
         patient=patient,
-        person=who.id,
-        display=who.display,
-        organization=who.organization,
-        profession=who.profession,
+        person=clinician.id,
+        display=clinician.display,
+        organization=clinician.organization,
+        profession=clinician.profession,
         reason=reason,
         asked_ms=now,
         expires_ms=until,
         until_ms=until,
         decided_ms=now,
-        decided_by=who.id,
+        decided_by=clinician.id,
         hours=limits.emergency_hours,
     )
-    with step(context, "$declare-emergency") as writing:
-        connection = writing.connection
-        _check_limit(connection, context, who)
-        if not _is_there(connection, patient):
-            raise NotFound(NOBODY)
-        consent = consents.emergency(
-            request.id, patient, now, until, person=who.actor, organization=who.organization,
-            reason=reason,
+    with step_transaction(context, "$declare-emergency") as step:
+        connection = step.connection
+        _check_daily_limit(connection, context, clinician)
+        if not _patient_exists(connection, patient):
+            raise NotFound(NO_SUCH_PERSON)
+        consent = consents.build_emergency_consent(
+            request.id, patient, now, until, person=clinician.actor,
+            organization=clinician.organization, reason=reason,
         )  # fmt: skip
-        request = replace(request, consent=writing.create(consent))
-        insert(connection, request)
-        for reader in readers_of(connection, patient, now):
-            put(
+        request = replace(request, consent=step.create_consent(consent))
+        insert_request(connection, request)
+        for reader in list_readers(connection, patient, now):
+            queue_notice(
                 connection,
                 Notice(
-                    f"emergency:{request.id}", "emergency", patient, reader, who.display,
-                    who.organization, now, until_ms=until,
+                    f"emergency:{request.id}", "emergency", patient, reader, clinician.display,
+                    clinician.organization, now, until_ms=until,
                 ),
             )  # fmt: skip
-        writing.patients.append(patient)
+        step.patients.append(patient)
     return request
 
 
@@ -95,40 +99,43 @@ def _card(typed: str) -> str:
     return re.sub(r"[^A-Z0-9]", "", typed.upper())[:12]
 
 
-def _count(context: RequestContext, who: Clinician) -> None:
+def _record_attempt(context: RequestContext, clinician: Clinician) -> None:
     now = context.access.now_ms
     with context.gateway.store.write_transaction() as connection:
-        within = (
-            _tried(connection, who, now) < 3 * context.gateway.settings.limits.emergencies_a_day
+        is_within_limit = (
+            _count_attempts(connection, clinician, now)
+            < 3 * context.gateway.settings.limits.emergencies_a_day
         )
-        if within:
+        if is_within_limit:
             connection.execute(
                 "INSERT INTO access_attempt (id, person, organization, at_ms) VALUES (?, ?, ?, ?)",
-                (new_id(), who.id, who.organization, now),
+                (new_id(), clinician.id, clinician.organization, now),
             )
-    if not within:
+    if not is_within_limit:
         raise TooMany(_TOO_MANY)
 
 
-def _check_limit(connection: Connection, context: RequestContext, who: Clinician) -> None:
-    declared = connection.execute(
+def _check_daily_limit(
+    connection: Connection, context: RequestContext, clinician: Clinician
+) -> None:
+    count = connection.execute(
         "SELECT COUNT(*) FROM access_request WHERE kind = 'emergency' AND person = ?"
         " AND organization = ? AND asked_ms > ?",
-        (who.id, who.organization, context.access.now_ms - 24 * _HOUR_MS),
+        (clinician.id, clinician.organization, context.access.now_ms - 24 * _HOUR_MS),
     ).fetchone()[0]
-    if declared >= context.gateway.settings.limits.emergencies_a_day:
+    if count >= context.gateway.settings.limits.emergencies_a_day:
         raise TooMany(_TOO_MANY)
 
 
-def _tried(connection: Connection, who: Clinician, now_ms: int) -> int:
+def _count_attempts(connection: Connection, clinician: Clinician, now_ms: int) -> int:
     row = connection.execute(
         "SELECT COUNT(*) FROM access_attempt WHERE person = ? AND organization = ? AND at_ms > ?",
-        (who.id, who.organization, now_ms - 24 * _HOUR_MS),
+        (clinician.id, clinician.organization, now_ms - 24 * _HOUR_MS),
     ).fetchone()
     return int(row[0])
 
 
-def _is_there(connection: Connection, patient: str) -> bool:
+def _patient_exists(connection: Connection, patient: str) -> bool:
     row = connection.execute(
         "SELECT 1 FROM resource WHERE type = 'Patient' AND id = ? AND current = 1 AND deleted = 0",
         (patient,),

@@ -10,16 +10,16 @@ from dataclasses import replace
 
 from ehr_fhir.errors import Conflict, Forbidden, NotFound, Unprocessable
 from ehr_gateway.access_requests import consents
-from ehr_gateway.access_requests.request_rows import AccessRequest, insert, select
+from ehr_gateway.access_requests.request_rows import AccessRequest, insert_request, select_requests
 from ehr_gateway.access_requests.role_checks import Clinician
-from ehr_gateway.access_requests.step_transaction import step
+from ehr_gateway.access_requests.step_transaction import step_transaction
 from ehr_gateway.database import Connection
 from ehr_gateway.http.authentication import RequestContext
 from ehr_gateway.ids import new_id
 from ehr_gateway.store.visible import read_on
 from ehr_privacy.consent import Predicate, compile_predicate
 
-__all__ = ["HELD_TYPES", "hold", "release", "stubs"]
+__all__ = ["HELD_TYPES", "hold_result", "list_hold_stubs", "release_hold"]
 
 # What comes back from an examination; a list of medicines is not held.
 HELD_TYPES = frozenset(
@@ -29,8 +29,14 @@ _DAY_MS = 86_400_000
 _HOUR_MS = 3_600_000
 
 
-def hold(
-    context: RequestContext, who: Clinician, kind: str, identity: str, *, reason: str, until_ms: int
+def hold_result(
+    context: RequestContext,
+    clinician: Clinician,
+    kind: str,
+    identity: str,
+    *,
+    reason: str,
+    until_ms: int,
 ) -> AccessRequest:
     """Keep one result of the own organisation from the patient.
 
@@ -45,10 +51,10 @@ def hold(
             f"A hold ends in {limits.hold_days} days at most.", expression="Parameters.parameter"
         )
     record = f"{kind}/{identity}"
-    with step(context, "$hold") as writing:
-        connection = writing.connection
+    with step_transaction(context, "$hold") as step:
+        connection = step.connection
         version = read_on(connection, context.access, kind, identity)
-        if version.author != who.organization:
+        if version.author != clinician.organization:
             raise Forbidden("Only the organisation that wrote a result holds it back.")
         patients = [
             str(row[0])
@@ -58,59 +64,66 @@ def hold(
         ]
         if len(patients) != 1:
             raise Unprocessable("Only a record about one patient is held back.")
-        if _held(connection, record, now):
+        if _is_held(connection, record, now):
             raise Conflict("It is held back already.")
         request = AccessRequest(
             id=new_id(),
             kind="hold",
             state="active",
             patient=patients[0],
-            person=who.id,
-            display=who.display,
-            organization=who.organization,
-            profession=who.profession,
+            person=clinician.id,
+            display=clinician.display,
+            organization=clinician.organization,
+            profession=clinician.profession,
             reason=reason,
             details={"record": record},
             asked_ms=now,
             expires_ms=until_ms,
             until_ms=until_ms,
             decided_ms=now,
-            decided_by=who.id,
+            decided_by=clinician.id,
             hours=-(-(until_ms - now) // _HOUR_MS),
         )
-        consent = consents.hold(
-            request.id, request.patient, now, until_ms, record=record, organization=who.organization
+        consent = consents.build_hold_consent(
+            request.id,
+            request.patient,
+            now,
+            until_ms,
+            record=record,
+            organization=clinician.organization,
         )
-        request = replace(request, consent=writing.create(consent))
-        insert(connection, request)
-        writing.patients.append(request.patient)
+        request = replace(request, consent=step.create_consent(consent))
+        insert_request(connection, request)
+        step.patients.append(request.patient)
     return request
 
 
-def release(context: RequestContext, identity: str) -> None:
+def release_hold(context: RequestContext, identity: str) -> None:
     """End a hold early: by a clinician of the organisation that holds, or a steward."""
     requester, now = context.access.requester, context.access.now_ms
-    with step(context, "$release-hold") as writing:
-        found = select(
-            writing.connection, "id = :id AND kind = 'hold' AND state = 'active'", id=identity
+    with step_transaction(context, "$release-hold") as step:
+        requests = select_requests(
+            step.connection, "id = :id AND kind = 'hold' AND state = 'active'", id=identity
         )
-        mine = [
-            one
-            for one in found
+        releasable = [
+            request
+            for request in requests
             if requester.role == "steward"
-            or (requester.role == "clinician" and one.organization == requester.organization)
+            or (requester.role == "clinician" and request.organization == requester.organization)
         ]
-        if not mine:
+        if not releasable:
             raise NotFound("There is no such hold.")
-        writing.connection.execute(
+        step.connection.execute(
             "UPDATE access_request SET state = 'ended', until_ms = ?, decided_by = ? WHERE id = ?",
             (now, requester.person, identity),
         )
-        writing.change(str(mine[0].consent), status="inactive")
-        writing.patients.append(mine[0].patient)
+        step.update_consent(str(releasable[0].consent), status="inactive")
+        step.patients.append(releasable[0].patient)
 
 
-def stubs(connection: Connection, context: RequestContext, patient: str) -> list[AccessRequest]:
+def list_hold_stubs(
+    connection: Connection, context: RequestContext, patient: str
+) -> list[AccessRequest]:
     """Return what is held back of a patient now; to a clinician, what the own place holds.
 
     Of a record that is closed to the reader by more than the hold there is no stub.
@@ -120,22 +133,24 @@ def stubs(connection: Connection, context: RequestContext, patient: str) -> list
         "kind = 'hold' AND state = 'active' AND until_ms > :now"
         " AND consent IN (SELECT h.consent FROM consent_hold h WHERE h.patient = :patient)"
     )
-    found = list(select(connection, in_force, patient=patient, now=now))
+    requests = list(select_requests(connection, in_force, patient=patient, now=now))
     if requester.role == "clinician":
-        found = [one for one in found if one.organization == requester.organization]
+        requests = [
+            request for request in requests if request.organization == requester.organization
+        ]
     if requester.role == "steward":
-        return found
+        return requests
     open_but_held = compile_predicate(
         requester, "read", now, lifted=frozenset({"held"}), prefix="held"
     )
     return [
-        one
-        for one in found
-        if _there(connection, str(one.details["record"]), patient, open_but_held)
+        request
+        for request in requests
+        if _is_visible(connection, str(request.details["record"]), patient, open_but_held)
     ]
 
 
-def _there(connection: Connection, record: str, patient: str, visible: Predicate) -> bool:
+def _is_visible(connection: Connection, record: str, patient: str, visible: Predicate) -> bool:
     # A hold of a merged account is told of here once its record is this one's.
     kind, _, identity = record.partition("/")
     row = connection.execute(
@@ -147,7 +162,7 @@ def _there(connection: Connection, record: str, patient: str, visible: Predicate
     return row is not None
 
 
-def _held(connection: Connection, record: str, now_ms: int) -> bool:
+def _is_held(connection: Connection, record: str, now_ms: int) -> bool:
     kind, _, identity = record.partition("/")
     row = connection.execute(
         "SELECT 1 FROM consent_hold WHERE record_type = ? AND record_id = ?"

@@ -15,7 +15,7 @@ from ehr_gateway.database import Connection
 from ehr_privacy.consent import Predicate, compile_predicate
 from ehr_privacy.consent.model import Requester
 
-__all__ = ["Marker", "marker", "shared"]
+__all__ = ["Marker", "find_marker", "is_shared_with"]
 
 _OF_PATIENT = (
     "FROM record_patient marked JOIN resource r ON r.pk = marked.pk WHERE marked.patient = :marked"
@@ -33,25 +33,25 @@ class Marker:
     hidden: bool = False
 
 
-def marker(connection: Connection, access: Access, patient: str) -> Marker:
+def find_marker(connection: Connection, access: Access, patient: str) -> Marker:
     """Work out the marker of one patient for a requester."""
-    if not shared(connection, access.requester, patient, access.now_ms):
+    if not is_shared_with(connection, access.requester, patient, access.now_ms):
         return Marker()
-    visible = _predicate(access, frozenset(), "v")
-    stepped = _predicate(access, _STEP_UP, "s")
-    opened = _predicate(access, _STEP_UP | _HIDDEN, "h")
+    visible = _compile_without(access, frozenset(), "v")
+    with_step_up = _compile_without(access, _STEP_UP, "s")
+    with_hidden = _compile_without(access, _STEP_UP | _HIDDEN, "h")
     rows = connection.execute(
-        f"SELECT DISTINCT r.domain {_OF_PATIENT} AND ({stepped.sql}) AND NOT ({visible.sql})",
-        {"marked": patient, **stepped.params, **visible.params},
+        f"SELECT DISTINCT r.domain {_OF_PATIENT} AND ({with_step_up.sql}) AND NOT ({visible.sql})",
+        {"marked": patient, **with_step_up.params, **visible.params},
     ).fetchall()
     hidden = connection.execute(
-        f"SELECT 1 {_OF_PATIENT} AND ({opened.sql}) AND NOT ({stepped.sql}) LIMIT 1",
-        {"marked": patient, **opened.params, **stepped.params},
+        f"SELECT 1 {_OF_PATIENT} AND ({with_hidden.sql}) AND NOT ({with_step_up.sql}) LIMIT 1",
+        {"marked": patient, **with_hidden.params, **with_step_up.params},
     ).fetchone()
     return Marker(True, tuple(sorted(str(row[0]) for row in rows)), hidden is not None)
 
 
-def shared(connection: Connection, requester: Requester, patient: str, now_ms: int) -> bool:
+def is_shared_with(connection: Connection, requester: Requester, patient: str, now_ms: int) -> bool:
     """Say whether lines 6 and 7 let the requester's organisation see the patient's record."""
     in_force = "since <= :now AND (until IS NULL OR :now < until)"
     values = {
@@ -73,7 +73,7 @@ def shared(connection: Connection, requester: Requester, patient: str, now_ms: i
     return bool(row[0])
 
 
-def _predicate(access: Access, lifted: frozenset[str], prefix: str) -> Predicate:
+def _compile_without(access: Access, lifted: frozenset[str], prefix: str) -> Predicate:
     return compile_predicate(
         access.requester, "search", access.now_ms, prefix=prefix, lifted=lifted
     )

@@ -9,10 +9,10 @@ from ehr_fhir.intervals import instant
 from ehr_gateway.access_requests.request_rows import AccessRequest
 from ehr_gateway.http.parameters import parameter
 
-__all__ = ["parts_of"]
+__all__ = ["build_request_parts"]
 
 
-def parts_of(request: AccessRequest, *, reason: bool = True) -> list[dict[str, Any]]:
+def build_request_parts(request: AccessRequest, *, reason: bool = True) -> list[dict[str, Any]]:
     """Return a request as parts; without the typed reason where the reader is not to have it."""
     instants = {
         "asked": request.asked_ms,
@@ -21,7 +21,7 @@ def parts_of(request: AccessRequest, *, reason: bool = True) -> list[dict[str, A
         "decided": request.decided_ms,
         "reviewed": request.reviewed_ms,
     }
-    words: Mapping[str, object] = {
+    values: Mapping[str, object] = {
         "id": request.id,
         "kind": request.kind,
         "state": request.state,
@@ -42,9 +42,9 @@ def parts_of(request: AccessRequest, *, reason: bool = True) -> list[dict[str, A
         "note": request.review_note,
         "reviewer": request.reviewer,
     }
-    found = [parameter(name, word) for name, word in words.items() if word not in (None, "")]
-    found += [{"name": name, "valueInstant": instant(at)} for name, at in instants.items() if at]
-    return found + _domains(request.domains)
+    parts = [parameter(name, word) for name, word in values.items() if word not in (None, "")]
+    parts += [{"name": name, "valueInstant": instant(at)} for name, at in instants.items() if at]
+    return parts + _domains(request.domains)
 
 
 def _domains(domains: Iterable[str]) -> list[dict[str, Any]]:

@@ -9,9 +9,16 @@ from typing import Any
 
 from ehr_gateway.database import Connection, Row
 
-__all__ = ["AccessRequest", "decide", "find", "insert", "overdue", "select"]
+__all__ = [
+    "AccessRequest",
+    "decide_request",
+    "find_request",
+    "insert_request",
+    "select_overdue",
+    "select_requests",
+]
 
-_MOST = 200
+_MAX_ROWS = 200
 _COLUMNS = (
     "id, kind, state, consent, patient, person, display, organization, profession, reason,"
     " domains, details, hours, tries, asked_ms, expires_ms, until_ms, decided_ms, decided_by,"
@@ -49,7 +56,7 @@ class AccessRequest:
     reviewed_ms: int | None = None
 
     @classmethod
-    def of(cls, row: Row) -> AccessRequest:
+    def from_row(cls, row: Row) -> AccessRequest:
         """Build a request from its row."""
         values = dict(row)
         values["domains"] = tuple(json.loads(values["domains"]))
@@ -57,35 +64,37 @@ class AccessRequest:
         return cls(**values)
 
 
-def insert(connection: Connection, request: AccessRequest) -> None:
+def insert_request(connection: Connection, request: AccessRequest) -> None:
     """Put a request on the books."""
     values = {name: getattr(request, name) for name in _COLUMNS.split(", ")}
     values["domains"] = json.dumps(list(request.domains))
     values["details"] = json.dumps(dict(request.details))
-    marks = ", ".join(f":{name}" for name in values)
+    placeholders = ", ".join(f":{name}" for name in values)
     connection.execute(
-        f"INSERT INTO access_request ({_COLUMNS}) VALUES ({marks})",  # noqa: S608 constant columns
+        f"INSERT INTO access_request ({_COLUMNS}) VALUES ({placeholders})",  # noqa: S608 constant columns
         values,
     )
 
 
-def find(connection: Connection, identity: str, kind: str) -> AccessRequest | None:
+def find_request(connection: Connection, identity: str, kind: str) -> AccessRequest | None:
     """Return a request by its id."""
-    found = select(connection, "id = :id AND kind = :kind", id=identity, kind=kind)
-    return found[0] if found else None
+    requests = select_requests(connection, "id = :id AND kind = :kind", id=identity, kind=kind)
+    return requests[0] if requests else None
 
 
-def select(connection: Connection, condition: str, **values: object) -> Sequence[AccessRequest]:
+def select_requests(
+    connection: Connection, condition: str, **values: object
+) -> Sequence[AccessRequest]:
     """Return the newest requests that meet a condition written in the code."""
     rows = connection.execute(
         f"SELECT {_COLUMNS} FROM access_request WHERE {condition}"  # noqa: S608
         " ORDER BY asked_ms DESC, id DESC LIMIT :most",
-        {**values, "most": _MOST},
+        {**values, "most": _MAX_ROWS},
     ).fetchall()
-    return [AccessRequest.of(row) for row in rows]
+    return [AccessRequest.from_row(row) for row in rows]
 
 
-def decide(
+def decide_request(
     connection: Connection,
     identity: str,
     state: str,
@@ -112,9 +121,9 @@ def decide(
     return row is not None
 
 
-def overdue(
+def select_overdue(
     connection: Connection, condition: str, now_ms: int, **values: object
 ) -> Sequence[AccessRequest]:
     """Return what waited too long for its answer."""
-    late = f"state = 'proposed' AND expires_ms <= :now AND {condition}"
-    return select(connection, late, now=now_ms, **values)
+    condition_with_expiry = f"state = 'proposed' AND expires_ms <= :now AND {condition}"
+    return select_requests(connection, condition_with_expiry, now=now_ms, **values)

@@ -11,7 +11,13 @@ from ehr_gateway.access import Access
 from ehr_gateway.database import Connection
 from ehr_gateway.http.authentication import RequestContext
 
-__all__ = ["Clinician", "clinician", "known_patient", "patient_body", "the_patient"]
+__all__ = [
+    "Clinician",
+    "read_patient",
+    "require_clinician",
+    "require_patient_self",
+    "require_visible_patient",
+]
 
 NO_PATIENT = "There is no Patient with this id."
 
@@ -31,7 +37,7 @@ class Clinician:
         return {"id": self.id, "display": self.display}
 
 
-def clinician(context: RequestContext) -> Clinician:
+def require_clinician(context: RequestContext) -> Clinician:
     """Return the clinician who asks; programs and all other roles are refused."""
     requester, subject = context.access.requester, context.caller.subject
     # A program has no profession and types no reason: it is never granted more than its scopes.
@@ -42,7 +48,7 @@ def clinician(context: RequestContext) -> Clinician:
     )
 
 
-def known_patient(connection: Connection, access: Access, patient: str) -> None:
+def require_visible_patient(connection: Connection, access: Access, patient: str) -> None:
     """Refuse a patient that the requester cannot name: hidden and absent give the same answer."""
     visible = access.read_predicate
     row = connection.execute(
@@ -54,14 +60,14 @@ def known_patient(connection: Connection, access: Access, patient: str) -> None:
         raise NotFound(NO_PATIENT)
 
 
-def the_patient(context: RequestContext, patient: str) -> None:
+def require_patient_self(context: RequestContext, patient: str) -> None:
     """Refuse all but the patient in person."""
     requester = context.access.requester
     if requester.role != "patient" or requester.patient != patient:
         raise NotFound(NO_PATIENT)
 
 
-def manages(connection: Connection, access: Access, patient: str) -> bool:
+def can_manage(connection: Connection, access: Access, patient: str) -> bool:
     """Say whether the requester is a carer who decides for the patient now."""
     if access.requester.role != "carer":
         return False
@@ -73,7 +79,7 @@ def manages(connection: Connection, access: Access, patient: str) -> bool:
     return row is not None
 
 
-def patient_body(connection: Connection, patient: str) -> dict[str, Any]:
+def read_patient(connection: Connection, patient: str) -> dict[str, Any]:
     """Return the Patient as stored, for the server's own reasoning."""
     row = connection.execute(
         "SELECT body FROM resource WHERE type = 'Patient' AND id = ? AND current = 1"

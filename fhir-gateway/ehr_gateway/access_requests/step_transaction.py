@@ -20,9 +20,9 @@ from ehr_gateway.transaction.prepared_resource import validate_draft
 from ehr_gateway.transaction.transaction import Transaction, open_transaction
 from ehr_privacy.consent import Predicate, Requester, load_roles, parse_scopes
 
-__all__ = ["Writing", "step"]
+__all__ = ["StepTransaction", "step_transaction"]
 
-_ALL = Predicate("TRUE", {})
+_TRUE = Predicate("TRUE", {})
 
 
 class _ServiceAccess(Access):
@@ -31,14 +31,14 @@ class _ServiceAccess(Access):
     @property
     def read(self) -> Predicate:
         """Return the condition under which it may refer to a version: always."""
-        return _ALL
+        return _TRUE
 
 
-class Writing:
+class StepTransaction:
     """One step under way: the connection, and Consents as they are to be written."""
 
-    def __init__(self, writing: Transaction, access: Access) -> None:
-        self._writing = writing
+    def __init__(self, transaction: Transaction, access: Access) -> None:
+        self._transaction = transaction
         self._access = access
         # Whom the step is about, for the audit.
         self.patients: list[str] = []
@@ -46,15 +46,15 @@ class Writing:
     @property
     def connection(self) -> Connection:
         """The transaction that everything of the step belongs to."""
-        return self._writing.connection
+        return self._transaction.connection
 
-    def create(self, consent: Mapping[str, Any]) -> str:
+    def create_consent(self, consent: Mapping[str, Any]) -> str:
         """Write a new Consent and return its id."""
         identity = new_id()
-        self._writing.create(validate_draft(dict(consent), identity, self._access, "Consent"))
+        self._transaction.create(validate_draft(dict(consent), identity, self._access, "Consent"))
         return identity
 
-    def change(self, identity: str, **changes: Any) -> None:
+    def update_consent(self, identity: str, **changes: Any) -> None:
         """Write the next version of a Consent with some members changed."""
         row = self.connection.execute(
             "SELECT body FROM resource WHERE type = 'Consent' AND id = ? AND current = 1"
@@ -64,30 +64,32 @@ class Writing:
         if row is None:
             return  # the patient took it away; there is nothing left to end
         body = {**parse(row[0]), **changes}
-        self._writing.update(validate_draft(body, identity, self._access, "Consent"))
+        self._transaction.update(validate_draft(body, identity, self._access, "Consent"))
 
 
 @contextmanager
-def step(context: RequestContext, operation: str) -> Iterator[Writing]:
+def step_transaction(context: RequestContext, operation: str) -> Iterator[StepTransaction]:
     """Open one transaction for a step: Consents, rows, notices and the audit, or none of them.
 
     The route has begun the audit; a refusal raised inside is on record as that.
     """
     access = _ServiceAccess(
-        requester=_requester(),
+        requester=_service_requester(),
         now_ms=context.access.now_ms,
         request_id=context.access.request_id,
         base=context.access.base,
     )
     audit_context = context.begin_audit("operation", operation)
-    with open_transaction(context.gateway.store, access) as writing:
-        opened = Writing(writing, access)
-        yield opened
-        for patient in opened.patients or (None,):
-            recorder.record(writing.connection, recorder.about(audit_context, patient))
+    with open_transaction(context.gateway.store, access) as inner:
+        step = StepTransaction(inner, access)
+        yield step
+        for patient in step.patients or (None,):
+            recorder.record_rows(
+                inner.connection, recorder.build_event_rows(audit_context, patient)
+            )
 
 
-def _requester() -> Requester:
+def _service_requester() -> Requester:
     platform = load_roles().platform
     return Requester(
         role="system",

@@ -14,25 +14,25 @@ from datetime import datetime, timedelta
 import orjson
 
 from ehr_fhir.jurisdiction import JURISDICTION
-from ehr_gateway.audit_log.anomaly_rules import WatchRules, load_rules
+from ehr_gateway.audit_log.anomaly_rules import AnomalyRules, load_rules
 from ehr_gateway.audit_log.family_names import family_names, patient_family_names
 from ehr_gateway.database import Connection, Database, Row
 from ehr_gateway.ids import uuid7
 
-__all__ = ["Flag", "flags_of", "watch"]
+__all__ = ["AnomalyFlag", "find_flags", "flag_anomalies"]
 
 _ZONE = JURISDICTION.zone
-_MOST = 5_000
-_MARK = "audit-watched"
+_BATCH_ROWS = 5_000
+_POSITION_NAME = "audit-watched"
 _HOUR, _DAY = 3_600_000, 86_400_000
 # The accesses that rules look at: people who treat, and saw something of a patient.
-_SEEN = "role = 'clinician' AND outcome = '0' AND patient IS NOT NULL"
+_CLINICIAN_ACCESS = "role = 'clinician' AND outcome = '0' AND patient IS NOT NULL"
 # What shows that an organisation knows a patient.
-_VISITS = "('Encounter', 'Appointment', 'EpisodeOfCare')"
+_VISIT_TYPES = "('Encounter', 'Appointment', 'EpisodeOfCare')"
 
 
 @dataclass(frozen=True)
-class Flag:
+class AnomalyFlag:
     """One thing to look at; `key` is the same however often it is found."""
 
     key: str
@@ -46,121 +46,127 @@ class Flag:
     number: int
 
 
-def watch(database: Database, clock: Callable[[], int]) -> int:
+def flag_anomalies(database: Database, clock: Callable[[], int]) -> int:
     """Look through the rows that nobody looked through yet; return how many flags are new."""
     new = 0
     while True:
         with database.read_transaction() as connection:
-            mark = _mark(connection)
+            position = _read_position(connection)
             rows = connection.execute(
                 "SELECT seq, at_ms, login, display, organization, patient, reason FROM audit"  # noqa: S608
-                f" WHERE seq > ? AND {_SEEN} ORDER BY seq LIMIT ?",
-                (mark, _MOST),
+                f" WHERE seq > ? AND {_CLINICIAN_ACCESS} ORDER BY seq LIMIT ?",
+                (position, _BATCH_ROWS),
             ).fetchall()
-            flags = list(flags_of(connection, rows, load_rules()))
+            flags = list(find_flags(connection, rows, load_rules()))
             last = connection.execute("SELECT max(seq) FROM audit").fetchone()[0] or 0
-        reached = rows[-1]["seq"] if len(rows) == _MOST else last
-        if reached > mark:
+        reached = rows[-1]["seq"] if len(rows) == _BATCH_ROWS else last
+        if reached > position:
             with database.write_transaction() as connection:
-                new += _keep(connection, flags, clock())
-                _set_mark(connection, reached)
-        if len(rows) < _MOST:
+                new += _insert_flags(connection, flags, clock())
+                _write_position(connection, reached)
+        if len(rows) < _BATCH_ROWS:
             return new
 
 
-def flags_of(connection: Connection, rows: Sequence[Row], rules: WatchRules) -> Iterator[Flag]:
+def find_flags(
+    connection: Connection, rows: Sequence[Row], rules: AnomalyRules
+) -> Iterator[AnomalyFlag]:
     """Yield what the rules flag in the light of some rows, new ones."""
     by_person: dict[tuple[str, str | None], list[Row]] = defaultdict(list)
     for row in rows:
         by_person[row["login"], row["organization"]].append(row)
-    for seen in by_person.values():
-        if figures := rules.of("many-patients"):
-            yield from _crowd(
-                connection, seen, "many-patients", figures["minutes"] * 60_000, figures
+    for accesses in by_person.values():
+        if thresholds := rules.thresholds_of("many-patients"):
+            yield from _flag_many_patients(
+                connection, accesses, "many-patients", thresholds["minutes"] * 60_000, thresholds
             )
-        if figures := rules.of("emergency-burst"):
-            window = figures["hours"] * _HOUR
-            yield from _crowd(connection, seen, "emergency-burst", window, figures, "emergency")
-        if figures := rules.of("after-hours"):
-            yield from _nights(connection, seen, figures)
-        yield from _strangers(connection, seen, rules)
+        if thresholds := rules.thresholds_of("emergency-burst"):
+            window = thresholds["hours"] * _HOUR
+            yield from _flag_many_patients(
+                connection, accesses, "emergency-burst", window, thresholds, "emergency"
+            )
+        if thresholds := rules.thresholds_of("after-hours"):
+            yield from _flag_after_hours(connection, accesses, thresholds)
+        yield from _flag_unknown_patients(connection, accesses, rules)
 
 
-def _crowd(
+def _flag_many_patients(
     connection: Connection,
-    seen: Sequence[Row],
+    accesses: Sequence[Row],
     rule: str,
     window: int,
-    figures: Mapping[str, int],
+    thresholds: Mapping[str, int],
     reason: str | None = None,
-) -> Iterator[Flag]:
+) -> Iterator[AnomalyFlag]:
     """Flag a window with too many different patients."""
-    last, first = seen[-1], seen[0]
-    rows = _of_person(connection, first, first["at_ms"] - window, last["at_ms"] + 1, reason)
-    begin, inside = 0, defaultdict[str, int](int)
+    last, first = accesses[-1], accesses[0]
+    rows = _select_accesses(connection, first, first["at_ms"] - window, last["at_ms"] + 1, reason)
+    begin, counts = 0, defaultdict[str, int](int)
     most, since, until = 0, 0, 0
     for row in rows:
-        inside[row["patient"]] += 1
+        counts[row["patient"]] += 1
         while rows[begin]["at_ms"] <= row["at_ms"] - window:
-            gone = rows[begin]["patient"]
-            inside[gone] -= 1
-            if not inside[gone]:
-                del inside[gone]
+            oldest = rows[begin]["patient"]
+            counts[oldest] -= 1
+            if not counts[oldest]:
+                del counts[oldest]
             begin += 1
-        if len(inside) > most:
-            most, since, until = len(inside), rows[begin]["at_ms"], row["at_ms"]
-    if most >= figures["patients"]:
+        if len(counts) > most:
+            most, since, until = len(counts), rows[begin]["at_ms"], row["at_ms"]
+    if most >= thresholds["patients"]:
         # One a day and person: a flag that grows stays the same flag.
-        yield _flag(rule, last, None, since, until, most, str(_day(until)))
+        yield _build_flag(rule, last, None, since, until, most, str(_day_number(until)))
 
 
-def _nights(
-    connection: Connection, seen: Sequence[Row], figures: Mapping[str, int]
-) -> Iterator[Flag]:
-    nights = {_night(row["at_ms"], figures) for row in seen} - {None}
+def _flag_after_hours(
+    connection: Connection, accesses: Sequence[Row], thresholds: Mapping[str, int]
+) -> Iterator[AnomalyFlag]:
+    nights = {_night_bounds(row["at_ms"], thresholds) for row in accesses} - {None}
     for night in sorted(night for night in nights if night is not None):
         since, until = night
-        rows = _of_person(connection, seen[0], since, until, None)
+        rows = _select_accesses(connection, accesses[0], since, until, None)
         patients = {row["patient"] for row in rows}
-        if len(patients) >= figures["patients"]:
-            yield _flag(
-                "after-hours", seen[0], None, rows[0]["at_ms"], rows[-1]["at_ms"], len(patients),
-                str(since),
+        if len(patients) >= thresholds["patients"]:
+            yield _build_flag(
+                "after-hours", accesses[0], None, rows[0]["at_ms"], rows[-1]["at_ms"],
+                len(patients), str(since),
             )  # fmt: skip
 
 
-def _strangers(connection: Connection, seen: Sequence[Row], rules: WatchRules) -> Iterator[Flag]:
-    visit, named = rules.of("no-visit"), rules.of("own-family-name")
-    for (patient, day), rows in _by_patient_and_day(seen).items():
+def _flag_unknown_patients(
+    connection: Connection, accesses: Sequence[Row], rules: AnomalyRules
+) -> Iterator[AnomalyFlag]:
+    visit_rule, name_rule = rules.thresholds_of("no-visit"), rules.thresholds_of("own-family-name")
+    for (patient, day), rows in _group_by_patient_and_day(accesses).items():
         last = rows[-1]
-        knows = _has_visit(connection, last, visit["days"] if visit else 36_500)
+        has_visit = _has_visit(connection, last, visit_rule["days"] if visit_rule else 36_500)
         times = (rows[0]["at_ms"], last["at_ms"], len(rows), f"{patient}|{day}")
-        shared = [row for row in rows if row["reason"] != "own-record"]
-        if visit and shared and not knows:
-            yield _flag("no-visit", last, patient, *times)
-        if named and not (named["only_without_visit"] and knows):
+        disclosed = [row for row in rows if row["reason"] != "own-record"]
+        if visit_rule and disclosed and not has_visit:
+            yield _build_flag("no-visit", last, patient, *times)
+        if name_rule and not (name_rule["only_without_visit"] and has_visit):
             family = family_names(last["display"])
-            if family and family & _patient_names(connection, patient):
-                yield _flag("own-family-name", last, patient, *times)
+            if family and family & _read_patient_family_names(connection, patient):
+                yield _build_flag("own-family-name", last, patient, *times)
 
 
-def _by_patient_and_day(rows: Iterable[Row]) -> dict[tuple[str, int], list[Row]]:
-    found: dict[tuple[str, int], list[Row]] = defaultdict(list)
+def _group_by_patient_and_day(rows: Iterable[Row]) -> dict[tuple[str, int], list[Row]]:
+    groups: dict[tuple[str, int], list[Row]] = defaultdict(list)
     for row in rows:
-        found[row["patient"], _day(row["at_ms"])].append(row)
-    return found
+        groups[row["patient"], _day_number(row["at_ms"])].append(row)
+    return groups
 
 
-def _of_person(
-    connection: Connection, who: Row, since: int, until: int, reason: str | None
+def _select_accesses(
+    connection: Connection, person: Row, since: int, until: int, reason: str | None
 ) -> list[Row]:
     rows: list[Row] = connection.execute(
         "SELECT at_ms, patient FROM audit WHERE login = :login"  # noqa: S608 constant condition
         " AND coalesce(organization, '') = coalesce(:organization, '')"
-        f" AND at_ms >= :since AND at_ms < :until AND {_SEEN}"
+        f" AND at_ms >= :since AND at_ms < :until AND {_CLINICIAN_ACCESS}"
         " AND coalesce(:reason, reason, '') = coalesce(reason, '') ORDER BY at_ms",
         {
-            "login": who["login"], "organization": who["organization"], "since": since,
+            "login": person["login"], "organization": person["organization"], "since": since,
             "until": until, "reason": reason,
         },
     ).fetchall()  # fmt: skip
@@ -168,9 +174,9 @@ def _of_person(
 
 
 def _has_visit(connection: Connection, row: Row, days: int) -> bool:
-    found = connection.execute(
+    visit = connection.execute(
         "SELECT 1 FROM record_patient p JOIN resource r ON r.pk = p.pk"  # noqa: S608
-        f" WHERE p.patient = :patient AND r.type IN {_VISITS} AND r.author = :organization"
+        f" WHERE p.patient = :patient AND r.type IN {_VISIT_TYPES} AND r.author = :organization"
         " AND r.current = 1 AND r.deleted = 0"
         " AND coalesce(r.clinical_date, r.last_updated) >= :since LIMIT 1",
         {
@@ -178,31 +184,33 @@ def _has_visit(connection: Connection, row: Row, days: int) -> bool:
             "since": row["at_ms"] - days * _DAY,
         },
     ).fetchone()  # fmt: skip
-    return found is not None
+    return visit is not None
 
 
-def _patient_names(connection: Connection, patient: str) -> set[str]:
+def _read_patient_family_names(connection: Connection, patient: str) -> set[str]:
     row = connection.execute(
         "SELECT body FROM resource WHERE type = 'Patient' AND id = ? AND current = 1", (patient,)
     ).fetchone()
     return patient_family_names(orjson.loads(row["body"] or b"{}")) if row else set()
 
 
-def _flag(
+def _build_flag(
     rule: str, row: Row, patient: str | None, since: int, until: int, number: int, about: str
-) -> Flag:
+) -> AnomalyFlag:
     login, organization = row["login"], row["organization"]
     key = f"{rule}|{login}|{organization or ''}|{about}"
-    return Flag(key, rule, login, row["display"], organization, patient, since, until, number)
+    return AnomalyFlag(
+        key, rule, login, row["display"], organization, patient, since, until, number
+    )
 
 
-def _keep(connection: Connection, flags: Iterable[Flag], now_ms: int) -> int:
+def _insert_flags(connection: Connection, flags: Iterable[AnomalyFlag], now_ms: int) -> int:
     new = 0
     for flag in flags:
-        known = connection.execute(
+        existing = connection.execute(
             "SELECT id FROM audit_flag WHERE flag_key = ?", (flag.key,)
         ).fetchone()
-        if known:
+        if existing:
             connection.execute(
                 "UPDATE audit_flag SET until_ms = ?, number = ? WHERE flag_key = ? AND number < ?",
                 (flag.until_ms, flag.number, flag.key, flag.number),
@@ -221,26 +229,28 @@ def _keep(connection: Connection, flags: Iterable[Flag], now_ms: int) -> int:
     return new
 
 
-def _mark(connection: Connection) -> int:
-    row = connection.execute("SELECT value FROM setting WHERE name = ?", (_MARK,)).fetchone()
+def _read_position(connection: Connection) -> int:
+    row = connection.execute(
+        "SELECT value FROM setting WHERE name = ?", (_POSITION_NAME,)
+    ).fetchone()
     return int(bytes(row["value"])) if row else 0
 
 
-def _set_mark(connection: Connection, seq: int) -> None:
+def _write_position(connection: Connection, seq: int) -> None:
     connection.execute(
         "INSERT INTO setting VALUES (?, ?) ON CONFLICT (name) DO UPDATE SET value = excluded.value",
-        (_MARK, str(seq).encode()),
+        (_POSITION_NAME, str(seq).encode()),
     )
 
 
-def _day(at_ms: int) -> int:
+def _day_number(at_ms: int) -> int:
     return datetime.fromtimestamp(at_ms / 1000, _ZONE).toordinal()
 
 
-def _night(at_ms: int, figures: Mapping[str, int]) -> tuple[int, int] | None:
+def _night_bounds(at_ms: int, thresholds: Mapping[str, int]) -> tuple[int, int] | None:
     """Return begin and end of the night an instant is in, or None by day."""
     at = datetime.fromtimestamp(at_ms / 1000, _ZONE)
-    begin, end = figures["from_hour"], figures["until_hour"]
+    begin, end = thresholds["from_hour"], thresholds["until_hour"]
     if end <= at.hour < begin:
         return None
     evening = at if at.hour >= begin else at - timedelta(days=1)

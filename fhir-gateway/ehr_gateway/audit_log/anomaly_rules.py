@@ -10,7 +10,7 @@ from importlib.resources import files
 
 from ehr_fhir.errors import Fault
 
-__all__ = ["RULES", "WatchRules", "load_rules"]
+__all__ = ["RULES", "AnomalyRules", "load_rules"]
 
 # The rules there are, each with the names of its figures.
 RULES: Mapping[str, frozenset[str]] = {
@@ -23,29 +23,29 @@ RULES: Mapping[str, frozenset[str]] = {
 
 
 @dataclass(frozen=True)
-class WatchRules:
+class AnomalyRules:
     """The figures of each rule that runs."""
 
     figures: Mapping[str, Mapping[str, int]]
 
-    def of(self, rule: str) -> Mapping[str, int] | None:
+    def thresholds_of(self, rule: str) -> Mapping[str, int] | None:
         """Return a rule's figures, or None when it does not run."""
         return self.figures.get(rule)
 
 
 @cache
-def load_rules() -> WatchRules:
+def load_rules() -> AnomalyRules:
     """Read the reviewed file."""
     text = (files("ehr_gateway") / "rules" / "audit_watch.toml").read_text("utf-8")
     return parse_rules(text)
 
 
-def parse_rules(text: str) -> WatchRules:
+def parse_rules(text: str) -> AnomalyRules:
     """Return the rules of a text; Fault when it names what is not there."""
     figures = tomllib.loads(text)
-    for rule, given in figures.items():
-        if rule not in RULES or set(given) != RULES[rule]:
+    for rule, values in figures.items():
+        if rule not in RULES or set(values) != RULES[rule]:
             raise Fault(f"audit_watch.toml: {rule} is no rule, or has not the figures it needs.")
-        if any(int(value) < 0 for value in given.values()):
+        if any(int(value) < 0 for value in values.values()):
             raise Fault(f"audit_watch.toml: a figure of {rule} is below 0.")
-    return WatchRules(figures)
+    return AnomalyRules(figures)

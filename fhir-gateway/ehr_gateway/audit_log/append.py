@@ -13,46 +13,46 @@ from ehr_gateway.database import Connection
 from ehr_gateway.schema.audit_log import CONTENT
 from ehr_privacy.audit import SALT_BYTES, row_leaf
 
-__all__ = ["Sealed", "Values", "append", "sealed"]
+__all__ = ["RowValues", "SealedRow", "append_rows", "seal_rows"]
 
 # The values of one row, in the order of CONTENT; and with its salt and leaf.
-Values = Sequence[str | int | None]
-Sealed = Sequence[str | int | bytes | None]
+RowValues = Sequence[str | int | None]
+SealedRow = Sequence[str | int | bytes | None]
 
 _COLUMNS = f"{', '.join(CONTENT)}, salt, leaf"
-_MARKS = ", ".join("?" * (len(CONTENT) + 2))
-_POSTGRESQL = (
+_PLACEHOLDERS = ", ".join("?" * (len(CONTENT) + 2))
+_INSERT_POSTGRESQL = (
     "WITH head AS (INSERT INTO audit_head (one, size) VALUES (1, 1) ON CONFLICT (one)"  # noqa: S608
     " DO UPDATE SET size = audit_head.size + 1 RETURNING size)"
-    f" INSERT INTO audit (seq, {_COLUMNS}) VALUES ((SELECT size FROM head), {_MARKS})"
+    f" INSERT INTO audit (seq, {_COLUMNS}) VALUES ((SELECT size FROM head), {_PLACEHOLDERS})"
 )
 # Between two statements a thread may wait for its turn at the interpreter: many rows in one.
-_SQLITE = {
-    size: f"INSERT INTO audit ({_COLUMNS}) VALUES {', '.join([f'({_MARKS})'] * size)}"  # noqa: S608
+_INSERT_SQLITE = {
+    size: f"INSERT INTO audit ({_COLUMNS}) VALUES {', '.join([f'({_PLACEHOLDERS})'] * size)}"  # noqa: S608
     for size in (50, 1)
 }
 
 
-def sealed(rows: Iterable[Values]) -> list[Sealed]:
+def seal_rows(rows: Iterable[RowValues]) -> list[SealedRow]:
     """Give each row a salt of its own, and its leaf."""
-    found: list[Sealed] = []
+    rows_sealed: list[SealedRow] = []
     for values in rows:
         salt = os.urandom(SALT_BYTES)
-        found.append((*values, salt, row_leaf(salt, values)))
-    return found
+        rows_sealed.append((*values, salt, row_leaf(salt, values)))
+    return rows_sealed
 
 
-def append(connection: Connection, rows: Sequence[Sealed]) -> None:
+def append_rows(connection: Connection, rows: Sequence[SealedRow]) -> None:
     """Add rows to the log."""
     if connection.dialect == "postgresql":
         if len(rows) == 1:
-            connection.execute(_POSTGRESQL, rows[0])
+            connection.execute(_INSERT_POSTGRESQL, rows[0])
         else:
-            connection.executemany(_POSTGRESQL, rows)
+            connection.executemany(_INSERT_POSTGRESQL, rows)
         return
     done = 0
-    for size, statement in _SQLITE.items():
+    for size, statement in _INSERT_SQLITE.items():
         while len(rows) - done >= size:
-            some = rows[done : done + size]
-            connection.execute(statement, [value for row in some for value in row])
+            batch = rows[done : done + size]
+            connection.execute(statement, [value for row in batch for value in row])
             done += size

@@ -10,7 +10,7 @@ import asyncio
 from collections.abc import Callable, Sequence
 from functools import partial
 
-from ehr_gateway.audit_log.append import Values
+from ehr_gateway.audit_log.append import RowValues
 from ehr_gateway.audit_log.spool import Spool
 from ehr_gateway.database import Connection
 from ehr_gateway.store.store import Store
@@ -18,7 +18,7 @@ from ehr_gateway.store.store import Store
 __all__ = ["AuditBatcher", "AuditEntry"]
 
 # Rows of the log, or what makes them of what the store knows about the records disclosed.
-AuditEntry = Sequence[Values] | Callable[[Connection], Sequence[Values]]
+AuditEntry = Sequence[RowValues] | Callable[[Connection], Sequence[RowValues]]
 _Waiting = tuple[Sequence[AuditEntry], "asyncio.Future[None]"]
 
 
@@ -44,7 +44,7 @@ class AuditBatcher:
 
     def carry(self) -> None:
         """Bring into the log what is kept by now, for whoever is about to read it."""
-        self._spool.carry()
+        self._spool.flush()
 
     def _begin(self, loop: asyncio.AbstractEventLoop) -> None:
         batch, self._waiting = self._waiting, []
@@ -70,7 +70,7 @@ class AuditBatcher:
                 for note in notes
                 for row in (note(connection) if callable(note) else note)
             ]
-        self._spool.keep(rows)
+        self._spool.append(rows)
 
     def _end(
         self,

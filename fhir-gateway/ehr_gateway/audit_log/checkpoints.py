@@ -26,13 +26,13 @@ from ehr_privacy.audit import (
 )
 from ehr_privacy.audit.tiles import Tile
 
-__all__ = ["advance"]
+__all__ = ["sign_checkpoint"]
 
 # Leaves of one checkpoint at most: some seconds of work, some megabytes.
-_MOST = 1 << 18
+_BATCH_LEAVES = 1 << 18
 
 
-def advance(
+def sign_checkpoint(
     database: Database, folder: LogFolder, signer: Signer, clock: Callable[[], int]
 ) -> Checkpoint | None:
     """Sign for every row that is there now, and return the newest checkpoint.
@@ -40,71 +40,71 @@ def advance(
     None when another process is at it. Conflict, with the place, when the log does not continue
     what was signed before.
     """
-    with folder.turn() as mine:
-        if not mine:
+    with folder.try_lock() as has_lock:
+        if not has_lock:
             return None
         folder.publish_key(verifier_key(signer.name, signer.public))
-        last = folder.latest(signer.name, signer.public) or Checkpoint(signer.name, 0, EMPTY)
+        last = folder.read_latest(signer.name, signer.public) or Checkpoint(signer.name, 0, EMPTY)
         while True:
-            added = _added(database, folder, last)
-            if not added and folder.note() is not None:
+            new_leaves = _read_new_leaves(database, folder, last)
+            if not new_leaves and folder.read_note() is not None:
                 return last
-            last = _signed(database, folder, signer, last, added, clock())
-            if len(added) < _MOST:
+            last = _sign_tree(database, folder, signer, last, new_leaves, clock())
+            if len(new_leaves) < _BATCH_LEAVES:
                 return last
 
 
-def _added(database: Database, folder: LogFolder, last: Checkpoint) -> list[bytes]:
+def _read_new_leaves(database: Database, folder: LogFolder, last: Checkpoint) -> list[bytes]:
     """Return the leaves since a checkpoint; Conflict when they do not continue it."""
     start = last.size - last.size % TILE
     with database.read_transaction() as connection:
         rows = connection.execute(
             "SELECT seq, leaf, id FROM audit WHERE seq > ? ORDER BY seq LIMIT ?",
-            (start, _MOST + TILE),
+            (start, _BATCH_LEAVES + TILE),
         ).fetchall()
     for index, row in enumerate(rows, start):
         if row["seq"] != index + 1:
             raise Conflict(f"The event of leaf {index} is missing.")
-    known = folder.reader(last.size).tile(0, start // TILE) if last.size > start else []
+    exported = folder.tree_reader(last.size).tile(0, start // TILE) if last.size > start else []
     leaves = [bytes(row["leaf"]) for row in rows]
-    events = {start + n: row["id"] for n, row in enumerate(rows[: len(known)])}
-    if finding := find_difference(start, known, leaves[: len(known)], events):
+    events = {start + n: row["id"] for n, row in enumerate(rows[: len(exported)])}
+    if finding := find_difference(start, exported, leaves[: len(exported)], events):
         raise Conflict(f"{finding.text} (leaf {finding.index})")
-    return leaves[len(known) : len(known) + _MOST]
+    return leaves[len(exported) : len(exported) + _BATCH_LEAVES]
 
 
-def _signed(
+def _sign_tree(
     database: Database,
     folder: LogFolder,
     signer: Signer,
     last: Checkpoint,
-    added: list[bytes],
+    new_leaves: list[bytes],
     now_ms: int,
 ) -> Checkpoint:
-    tiles = list(new_tiles(folder.tile, last.size, added))
-    size = last.size + len(added)
-    made = {(tile.level, tile.number, tile.width): tile.content for tile in tiles}
-    reader = TileReader(lambda *key: made.get(key) or folder.tile(*key), size)
-    found = Checkpoint(signer.name, size, reader.root())
+    tiles = list(new_tiles(folder.read_tile, last.size, new_leaves))
+    size = last.size + len(new_leaves)
+    tile_contents = {(tile.level, tile.number, tile.width): tile.content for tile in tiles}
+    reader = TileReader(lambda *key: tile_contents.get(key) or folder.read_tile(*key), size)
+    checkpoint = Checkpoint(signer.name, size, reader.root())
     proof = consistency_proof(reader.node, last.size, size) if last.size else []
-    if not verify_consistency(last.size, size, last.root, found.root, proof):
+    if not verify_consistency(last.size, size, last.root, checkpoint.root, proof):
         raise Conflict(f"The log is not the one whose first {last.size} events were signed for.")
-    _on_disk(database)
+    _sync_database(database)
     for tile in tiles:
-        _refuse_another(folder, tile)
+        _check_tile_unchanged(folder, tile)
         folder.write_tile(tile)
-    folder.publish(signer.note(size, found.root), now_ms)
-    return found
+    folder.publish_checkpoint(signer.note(size, checkpoint.root), now_ms)
+    return checkpoint
 
 
-def _refuse_another(folder: LogFolder, tile: Tile) -> None:
-    there = folder.tile(tile.level, tile.number, tile.width)
-    if there is not None and there != tile.content:
+def _check_tile_unchanged(folder: LogFolder, tile: Tile) -> None:
+    existing = folder.read_tile(tile.level, tile.number, tile.width)
+    if existing is not None and existing != tile.content:
         path = tile_path(tile.level, tile.number, tile.width)
         raise Fault(f"The exported log already has another {path}.")
 
 
-def _on_disk(database: Database) -> None:
+def _sync_database(database: Database) -> None:
     # Rows of reads do not wait for the disk. What is signed for must outlive a power cut, and a
     # commit that waits takes along what was committed before it.
     with database.write_transaction() as connection:

@@ -11,15 +11,15 @@ from collections.abc import Iterator, Sequence
 from dataclasses import replace
 
 from ehr_gateway.audit_log import recorder
-from ehr_gateway.audit_log.verify_chunk import ERASURE
+from ehr_gateway.audit_log.verify_chunk import ERASURE_INTERACTION
 from ehr_gateway.database import Connection
 
-__all__ = ["erase"]
+__all__ = ["erase_patient_events"]
 
 _BATCH = 500
 
 # What may tell of the patient: all but when it was, and that there was an event.
-_EMPTY = (
+_UPDATE_EMPTY = (
     "UPDATE audit SET patient = NULL, entities = '[]', domains = '', query = NULL, consent = NULL,"
     " login = '', display = '', organization = NULL, client = '', address = NULL, request_id = '',"
     " reason = 'erased', salt = :salt WHERE id = :id"
@@ -27,7 +27,7 @@ _EMPTY = (
 
 
 # Events about the patient, by the patient, or that name the patient among others.
-_FOUND = (
+_SELECT_EVENTS = (
     "SELECT id, entities FROM audit WHERE patient = :patient"
     " OR login IN (SELECT login FROM account WHERE patient = :patient)"
     " OR replace(entities, :mention, '') <> entities"
@@ -35,31 +35,36 @@ _FOUND = (
 )
 
 
-def erase(connection: Connection, audit_context: recorder.AuditContext, patient: str) -> int:
+def erase_patient_events(
+    connection: Connection, audit_context: recorder.AuditContext, patient: str
+) -> int:
     """Empty every event about a patient in the caller's transaction; return how many there were."""
-    named = {
+    parameters = {
         "patient": patient,
         "mention": f'"Patient/{patient}"',
         "place": f"Patient/{patient}/",
     }
-    rows = connection.execute(_FOUND, named).fetchall()
-    seen = {one for row in rows for one in json.loads(row["entities"])}
-    ids = sorted({*(row["id"] for row in rows), *_refused(connection, sorted(seen))})
-    events = [f"AuditEvent/{one}" for one in ids]
+    rows = connection.execute(_SELECT_EVENTS, parameters).fetchall()
+    references = {reference for row in rows for reference in json.loads(row["entities"])}
+    ids = sorted({*(row["id"] for row in rows), *_find_refusals(connection, sorted(references))})
+    events = [f"AuditEvent/{event_id}" for event_id in ids]
     if events:
-        connection.executemany(_EMPTY, [{"id": one, "salt": b""} for one in ids])
-        telling = replace(audit_context, interaction=ERASURE, query=None)
-        recorder.record(connection, recorder.about(telling, None, entities=events, reason="erased"))
+        connection.executemany(_UPDATE_EMPTY, [{"id": event_id, "salt": b""} for event_id in ids])
+        erasure_context = replace(audit_context, interaction=ERASURE_INTERACTION, query=None)
+        recorder.record_rows(
+            connection,
+            recorder.build_event_rows(erasure_context, None, entities=events, reason="erased"),
+        )
     return len(events)
 
 
-def _refused(connection: Connection, references: Sequence[str]) -> Iterator[str]:
+def _find_refusals(connection: Connection, references: Sequence[str]) -> Iterator[str]:
     """Yield the events of requests that were refused one of the patient's records."""
     for start in range(0, len(references), _BATCH):
-        wanted = [f'["{one}"]' for one in references[start : start + _BATCH]]
+        entity_lists = [f'["{reference}"]' for reference in references[start : start + _BATCH]]
         rows = connection.execute(
             "SELECT id FROM audit WHERE patient IS NULL AND outcome <> '0'"  # noqa: S608
-            f" AND entities IN ({', '.join('?' * len(wanted))})",
-            wanted,
+            f" AND entities IN ({', '.join('?' * len(entity_lists))})",
+            entity_lists,
         )
         yield from (str(row["id"]) for row in rows)

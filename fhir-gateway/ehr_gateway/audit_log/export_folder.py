@@ -29,10 +29,10 @@ class LogFolder:
     def __init__(self, path: Path) -> None:
         self.path = path
         # Tiles that may not be on disk yet.
-        self._written: list[Path] = []
+        self._unsynced: list[Path] = []
 
     @contextmanager
-    def turn(self) -> Iterator[bool]:
+    def try_lock(self) -> Iterator[bool]:
         """Say whether this process alone may write the folder now."""
         self.path.mkdir(parents=True, exist_ok=True)
         with (self.path / "lock").open("ab") as lock:
@@ -43,22 +43,22 @@ class LogFolder:
                 return
             yield True
 
-    def note(self) -> bytes | None:
+    def read_note(self) -> bytes | None:
         """Return the newest checkpoint as it was signed."""
         path = self.path / "checkpoint"
         return path.read_bytes() if path.exists() else None
 
-    def latest(self, name: str, public: bytes) -> Checkpoint | None:
+    def read_latest(self, name: str, public: bytes) -> Checkpoint | None:
         """Return the newest checkpoint; Invalid when its signature does not hold."""
-        note = self.note()
+        note = self.read_note()
         return None if note is None else open_note(note, name, public)
 
-    def history(self) -> Iterator[bytes]:
+    def read_history(self) -> Iterator[bytes]:
         """Yield every checkpoint that was signed, oldest first."""
         for path in sorted((self.path / "checkpoints").glob("*")):
             yield from (part + b"\n" for part in path.read_bytes().split(_HISTORY_END) if part)
 
-    def key(self) -> tuple[str, bytes] | None:
+    def read_key(self) -> tuple[str, bytes] | None:
         """Return name and public key of the log, as exported."""
         path = self.path / "verifier.key"
         return public_key(path.read_text("utf-8")) if path.exists() else None
@@ -67,41 +67,41 @@ class LogFolder:
         """Export the verifier key once."""
         path = self.path / "verifier.key"
         if not path.exists():
-            _write(path, f"{key}\n".encode())
+            _write_atomically(path, f"{key}\n".encode())
 
-    def tile(self, level: int, number: int, width: int) -> bytes | None:
+    def read_tile(self, level: int, number: int, width: int) -> bytes | None:
         """Return a tile's content, or None when it is not there."""
         path = self.path / tile_path(level, number, width)
         if not path.exists() and width < TILE:
-            return self._wider(level, number, width)
+            return self._read_wider_tile(level, number, width)
         return path.read_bytes() if path.exists() else None
 
-    def reader(self, size: int) -> TileReader:
+    def tree_reader(self, size: int) -> TileReader:
         """Return the hashes of the tree of a size that was exported."""
-        return TileReader(self.tile, size)
+        return TileReader(self.read_tile, size)
 
     def write_tile(self, tile: Tile) -> None:
         """Write a tile that is not there yet; a complete one takes the place of its beginnings."""
         path = self.path / tile_path(tile.level, tile.number, tile.width)
         if not path.exists():
-            self._written.append(_write(path, tile.content))
+            self._unsynced.append(_write_atomically(path, tile.content))
         if tile.width == TILE:
             shutil.rmtree(f"{path}.p", ignore_errors=True)
 
-    def publish(self, note: bytes, at_ms: int) -> None:
+    def publish_checkpoint(self, note: bytes, at_ms: int) -> None:
         """Make a checkpoint the newest one; what it signs for is on disk by then."""
-        _settle(self._written)
-        self._written.clear()
+        _fsync(self._unsynced)
+        self._unsynced.clear()
         day = datetime.fromtimestamp(at_ms / 1000, UTC).strftime("%Y-%m-%d")
         history = self.path / "checkpoints" / day
         history.parent.mkdir(exist_ok=True)
         with history.open("ab") as file:
             file.write(note[:-1] + _HISTORY_END)
-        _settle([history, _write(self.path / "checkpoint.new", note)])
+        _fsync([history, _write_atomically(self.path / "checkpoint.new", note)])
         (self.path / "checkpoint.new").replace(self.path / "checkpoint")
-        _settle([self.path])
+        _fsync([self.path])
 
-    def _wider(self, level: int, number: int, width: int) -> bytes | None:
+    def _read_wider_tile(self, level: int, number: int, width: int) -> bytes | None:
         """Return the beginning of a tile that has grown since."""
         whole = self.path / tile_path(level, number)
         parts = sorted(Path(f"{whole}.p").glob("*"), key=lambda part: int(part.name))
@@ -111,17 +111,17 @@ class LogFolder:
         return None
 
 
-def _write(path: Path, content: bytes) -> Path:
+def _write_atomically(path: Path, content: bytes) -> Path:
     path.parent.mkdir(parents=True, exist_ok=True)
-    beside = path.with_name(f".{path.name}.new")
-    beside.write_bytes(content)
-    beside.replace(path)
+    temporary = path.with_name(f".{path.name}.new")
+    temporary.write_bytes(content)
+    temporary.replace(path)
     return path
 
 
-def _settle(paths: Sequence[Path]) -> None:
+def _fsync(paths: Sequence[Path]) -> None:
     """Return when files, and the folders that name them, are on disk."""
-    for path in [*paths, *{one.parent for one in paths}]:
+    for path in [*paths, *{written.parent for written in paths}]:
         # A tile's beginning may have given way to a longer one since.
         with suppress(FileNotFoundError):
             handle = os.open(path, os.O_RDONLY)

@@ -34,10 +34,10 @@ def family_names(display: str) -> set[str]:
 
 def patient_family_names(patient: Mapping[str, Any]) -> set[str]:
     """Return the family names of a Patient."""
-    return set(_of(patient.get("name", ())))
+    return set(_iter_family_names(patient.get("name", ())))
 
 
-def _of(names: Iterable[Mapping[str, Any]]) -> Iterable[str]:
+def _iter_family_names(names: Iterable[Mapping[str, Any]]) -> Iterable[str]:
     for name in names:
         family = str(name.get("family", "")).strip()
         if family:

@@ -16,7 +16,7 @@ from ehr_fhir.jurisdiction import JURISDICTION
 from ehr_gateway.audit_log.queries import AuditRow
 from ehr_gateway.interaction_codes import audit_action
 
-__all__ = ["Rendering", "audit_event", "profile_of"]
+__all__ = ["RenderContext", "find_profile", "render_audit_event"]
 
 _EHR = f"{JURISDICTION.fhir_base}/CodeSystem"
 _OURS = f"{JURISDICTION.fhir_base}/StructureDefinition"
@@ -43,14 +43,14 @@ _DATA, _QUERY = ("2", "System Object"), ("24", "Query")
 
 
 @dataclass(frozen=True)
-class Rendering:
+class RenderContext:
     """What an event is told with: organisations' names by id, and the server's name."""
 
     names: Mapping[str, str]
     server: str
 
 
-def profile_of(row: AuditRow) -> str:
+def find_profile(row: AuditRow) -> str:
     """Return the canonical address of the profile that a row's event follows."""
     if row.outcome != "0":
         return f"{_OURS}/audit-refusal"
@@ -61,7 +61,7 @@ def profile_of(row: AuditRow) -> str:
     return f"{_BALP}/StructureDefinition/IHE.BasicAudit.{about}{pattern}"
 
 
-def audit_event(row: AuditRow, how: Rendering) -> dict[str, Any]:
+def render_audit_event(row: AuditRow, render_context: RenderContext) -> dict[str, Any]:
     """Render one row."""
     purpose = {"coding": [_coding(f"{_TERMINOLOGY}/v3-ActReason", row.purpose)]}
     event: dict[str, Any] = {
@@ -70,7 +70,7 @@ def audit_event(row: AuditRow, how: Rendering) -> dict[str, Any]:
         "meta": {
             "versionId": "1",
             "lastUpdated": instant(row.at_ms),
-            "profile": [profile_of(row)],
+            "profile": [find_profile(row)],
         },
         "type": _type(row),
         "subtype": [_subtype(row)],
@@ -78,9 +78,9 @@ def audit_event(row: AuditRow, how: Rendering) -> dict[str, Any]:
         "recorded": instant(row.at_ms),
         "outcome": row.outcome,
         "purposeOfEvent": [purpose],
-        "agent": _agents(row, how, purpose),
+        "agent": _agents(row, render_context, purpose),
         "source": {
-            "site": how.server,
+            "site": render_context.server,
             "observer": {"display": "eHR Commons"},
             "type": [_coding(f"{_TERMINOLOGY}/security-source-type", "4", "Application Server")],
         },
@@ -98,19 +98,21 @@ def _type(row: AuditRow) -> dict[str, str]:
 
 
 def _subtype(row: AuditRow) -> dict[str, str]:
-    known = row.interaction in _FHIR_CODES
-    return _coding(_RESTFUL if known else f"{_EHR}/audit-subtype", row.interaction)
+    is_fhir_code = row.interaction in _FHIR_CODES
+    return _coding(_RESTFUL if is_fhir_code else f"{_EHR}/audit-subtype", row.interaction)
 
 
-def _agents(row: AuditRow, how: Rendering, purpose: dict[str, Any]) -> list[dict[str, Any]]:
+def _agents(
+    row: AuditRow, render_context: RenderContext, purpose: dict[str, Any]
+) -> list[dict[str, Any]]:
     who = {
         "identifier": {"system": f"{JURISDICTION.base}/login", "value": row.login},
         "display": row.display,
     }
     if row.role == "patient" and row.patient and row.login == f"p.{row.patient}":
         who["reference"] = f"Patient/{row.patient}"
-    author = row.interaction in _WRITES
-    code, title = ("AUT", "author") if author else ("IRCP", "information recipient")
+    is_write = row.interaction in _WRITES
+    code, title = ("AUT", "author") if is_write else ("IRCP", "information recipient")
     agents: list[dict[str, Any]] = [
         {
             "type": _concept(f"{_TERMINOLOGY}/v3-ParticipationType", code, title),
@@ -124,20 +126,20 @@ def _agents(row: AuditRow, how: Rendering, purpose: dict[str, Any]) -> list[dict
     ]
     if row.organization:
         organization = {"reference": f"Organization/{row.organization}"}
-        if row.organization in how.names:
-            organization["display"] = how.names[row.organization]
+        if row.organization in render_context.names:
+            organization["display"] = render_context.names[row.organization]
         kind = _concept(f"{_TERMINOLOGY}/v3-RoleClass", "PROV", "healthcare provider")
         agents.append({"type": kind, "who": organization, "requestor": False})
-    return [*agents, *_machines(row, how)]
+    return [*agents, *_machines(row, render_context)]
 
 
-def _machines(row: AuditRow, how: Rendering) -> list[dict[str, Any]]:
+def _machines(row: AuditRow, render_context: RenderContext) -> list[dict[str, Any]]:
     # A read flows from the server to the client; all else, questions too, the other way.
     source = _concept(_DICOM, "110153", "Source Role ID")
     destination = _concept(_DICOM, "110152", "Destination Role ID")
-    reading = row.interaction in ("read", "vread")
+    is_read = row.interaction in ("read", "vread")
     client: dict[str, Any] = {
-        "type": destination if reading else source,
+        "type": destination if is_read else source,
         "who": {
             "identifier": {"system": f"{JURISDICTION.base}/client", "value": row.client},
             "display": row.client,
@@ -147,10 +149,10 @@ def _machines(row: AuditRow, how: Rendering) -> list[dict[str, Any]]:
     if row.address:
         client["network"] = {"address": row.address, "type": "2"}
     server = {
-        "type": source if reading else destination,
+        "type": source if is_read else destination,
         "who": {"display": "eHR Commons"},
         "requestor": False,
-        "network": {"address": how.server, "type": "1"},
+        "network": {"address": render_context.server, "type": "1"},
     }
     return [client, server]
 
@@ -166,13 +168,13 @@ def _entities(row: AuditRow) -> list[dict[str, Any]]:
                 {"type": "data-domain", "valueString": domain} for domain in row.domains
             ]
         entities.append(patient)
-    single = row.interaction not in ("search-type", "search-system")
+    is_single = row.interaction not in ("search-type", "search-system")
     for reference in row.entities:
         # In a Query, "System Object" is the question alone: what was found has its own type.
         kind = reference.partition("/")[0]
         system, code = (
             (f"{_TERMINOLOGY}/audit-entity-type", _DATA)
-            if single
+            if is_single
             else ("http://hl7.org/fhir/resource-types", (kind, kind))
         )
         entities.append(_entity(reference, system, code, "4"))

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from ehr_gateway.database import Connection
 from ehr_gateway.schema.audit_log import CONTENT
 
-__all__ = ["AuditFilter", "AuditRow", "find", "total"]
+__all__ = ["AuditFilter", "AuditRow", "count_rows", "find_rows"]
 
 _COLUMNS = f"seq, {', '.join(CONTENT)}"
 
@@ -73,36 +73,36 @@ _CONDITIONS = {
 }
 
 
-def find(connection: Connection, wanted: AuditFilter, count: int) -> list[AuditRow]:
+def find_rows(connection: Connection, audit_filter: AuditFilter, count: int) -> list[AuditRow]:
     """Return the newest rows first, at most `count`."""
-    where, params = _where(wanted)
+    where, params = _build_where(audit_filter)
     sql = (
         f"SELECT {_COLUMNS} FROM audit WHERE {where}"  # noqa: S608 constant conditions
         " ORDER BY at_ms DESC, seq DESC LIMIT :count"
     )
     rows = connection.execute(sql, {**params, "count": count}).fetchall()
-    return [_row(dict(row)) for row in rows]
+    return [_row_from_values(dict(row)) for row in rows]
 
 
-def total(connection: Connection, wanted: AuditFilter) -> int:
+def count_rows(connection: Connection, audit_filter: AuditFilter) -> int:
     """Count the rows asked for."""
-    where, params = _where(wanted)
+    where, params = _build_where(audit_filter)
     sql = f"SELECT count(*) FROM audit WHERE {where}"  # noqa: S608 constant conditions
     return int(connection.execute(sql, params).fetchone()[0])
 
 
-def _row(values: dict[str, object]) -> AuditRow:
+def _row_from_values(values: dict[str, object]) -> AuditRow:
     values["entities"] = tuple(json.loads(str(values["entities"])))
     values["domains"] = tuple(str(values["domains"]).split())
     return AuditRow(**values)  # type: ignore[arg-type]  # the columns are the fields
 
 
-def _where(wanted: AuditFilter) -> tuple[str, dict[str, object]]:
-    params = {name: getattr(wanted, name) for name in _CONDITIONS}
+def _build_where(audit_filter: AuditFilter) -> tuple[str, dict[str, object]]:
+    params = {name: getattr(audit_filter, name) for name in _CONDITIONS}
     kept: dict[str, object] = {name: value for name, value in params.items() if value is not None}
     conditions = ["1 = 1", *(_CONDITIONS[name] for name in kept)]
-    if wanted.patients is not None:
-        marks = [f":patient_{n}" for n in range(len(wanted.patients))]
-        conditions.append(f"patient IN ({', '.join(marks)})" if marks else "1 = 0")
-        kept |= {f"patient_{n}": one for n, one in enumerate(wanted.patients)}
+    if audit_filter.patients is not None:
+        placeholders = [f":patient_{n}" for n in range(len(audit_filter.patients))]
+        conditions.append(f"patient IN ({', '.join(placeholders)})" if placeholders else "1 = 0")
+        kept |= {f"patient_{n}": patient for n, patient in enumerate(audit_filter.patients)}
     return " AND ".join(conditions), kept

@@ -11,87 +11,97 @@ from dataclasses import dataclass, replace
 
 from ehr_fhir.errors import Forbidden, Invalid, NotFound
 from ehr_gateway.access import Access
-from ehr_gateway.audit_log.queries import AuditFilter, AuditRow, find
+from ehr_gateway.audit_log.queries import AuditFilter, AuditRow, find_rows
 from ehr_gateway.database import Connection
 from ehr_privacy.consent import covers_interaction
 
-__all__ = ["SEES_ALL", "Reading", "one_row", "reading"]
+__all__ = ["ROLES_READING_ALL", "ReadableRows", "find_readable_row", "restrict_to_requester"]
 
-SEES_ALL = frozenset({"steward", "auditor"})
+ROLES_READING_ALL = frozenset({"steward", "auditor"})
 _BATCH = 100
-_NONE = AuditFilter(patients=())
-_TREATING = frozenset({"clinician", "system"})
+_NO_ROWS = AuditFilter(patients=())
+_TREATING_ROLES = frozenset({"clinician", "system"})
 
 
 @dataclass(frozen=True)
-class Reading:
+class ReadableRows:
     """What one requester may read of the log."""
 
-    wanted: AuditFilter
+    audit_filter: AuditFilter
     access: Access
     # Whether single records must be looked at.
-    part: bool = False
+    is_partial: bool = False
 
     def rows(self, connection: Connection, count: int) -> list[AuditRow]:
         """Return the newest rows first, at most `count`."""
-        if not self.part:
-            return find(connection, self.wanted, count)
-        shown: list[AuditRow] = []
-        wanted = self.wanted
-        while len(shown) < count:
-            rows = find(connection, wanted, _BATCH)
-            shown += self._shown(connection, rows)
+        if not self.is_partial:
+            return find_rows(connection, self.audit_filter, count)
+        readable_rows: list[AuditRow] = []
+        audit_filter = self.audit_filter
+        while len(readable_rows) < count:
+            rows = find_rows(connection, audit_filter, _BATCH)
+            readable_rows += self._redact(connection, rows)
             if len(rows) < _BATCH:
                 break
-            wanted = replace(wanted, before=rows[-1].id)
-        return shown[:count]
+            audit_filter = replace(audit_filter, before=rows[-1].id)
+        return readable_rows[:count]
 
-    def _shown(self, connection: Connection, rows: Sequence[AuditRow]) -> list[AuditRow]:
-        domains = _readable(connection, self.access, {one for row in rows for one in row.entities})
-        shown = []
+    def _redact(self, connection: Connection, rows: Sequence[AuditRow]) -> list[AuditRow]:
+        domains = _find_readable_records(
+            connection, self.access, {reference for row in rows for reference in row.entities}
+        )
+        readable_rows = []
         for row in rows:
-            kept = tuple(one for one in row.entities if one in domains)
-            if row.entities and not kept:
+            readable = tuple(reference for reference in row.entities if reference in domains)
+            if row.entities and not readable:
                 continue
-            seen = sorted({found for one in kept if (found := domains[one])})
-            if self.wanted.domain is not None and self.wanted.domain not in seen:
+            row_domains = sorted(
+                {domain for reference in readable if (domain := domains[reference])}
+            )
+            if self.audit_filter.domain is not None and self.audit_filter.domain not in row_domains:
                 continue
-            row = replace(row, entities=kept, domains=tuple(seen))
-            if row.role in _TREATING:
+            row = replace(row, entities=readable, domains=tuple(row_domains))
+            if row.role in _TREATING_ROLES:
                 # Which line permitted depends on every record seen, the closed ones too.
                 row = replace(row, reason=None, consent=None)
-            shown.append(row)
-        return shown
+            readable_rows.append(row)
+        return readable_rows
 
 
-def reading(
-    access: Access, connection: Connection, wanted: AuditFilter, interaction: str
-) -> Reading:
+def restrict_to_requester(
+    access: Access, connection: Connection, audit_filter: AuditFilter, interaction: str
+) -> ReadableRows:
     """Narrow what is asked for to what the requester may read; Forbidden for who may read none."""
     requester = access.requester
     if not covers_interaction(requester.scopes, interaction, "AuditEvent", in_patient=True):
         raise Forbidden("The access token's scopes do not cover AuditEvent.")
-    if requester.role in SEES_ALL:
-        return Reading(wanted, access)
+    if requester.role in ROLES_READING_ALL:
+        return ReadableRows(audit_filter, access)
     if requester.role == "carer":
-        return _carers(access, connection, wanted)
+        return _restrict_to_carer(access, connection, audit_filter)
     if requester.role != "patient" or requester.patient is None:
         raise Forbidden("The audit log is for the patient, the carer, the steward and the auditor.")
     # Of another patient nothing; the answer is the same whether there is such a one or not.
-    other = wanted.patient not in (None, requester.patient)
-    return Reading(_NONE if other else replace(wanted, patient=requester.patient), access)
+    is_other_patient = audit_filter.patient not in (None, requester.patient)
+    return ReadableRows(
+        _NO_ROWS if is_other_patient else replace(audit_filter, patient=requester.patient), access
+    )
 
 
-def one_row(access: Access, connection: Connection, logical_id: str) -> AuditRow:
+def find_readable_row(access: Access, connection: Connection, logical_id: str) -> AuditRow:
     """Return one row that the requester may read; NotFound when there is none."""
-    rows = reading(access, connection, AuditFilter(id=logical_id), "read").rows(connection, 1)
+    rows = restrict_to_requester(access, connection, AuditFilter(id=logical_id), "read").rows(
+        connection, 1
+    )
     if not rows:
         raise NotFound("There is no such AuditEvent.")
     return rows[0]
 
 
-def _carers(access: Access, connection: Connection, wanted: AuditFilter) -> Reading:
-    if wanted.reason is not None:
+def _restrict_to_carer(
+    access: Access, connection: Connection, audit_filter: AuditFilter
+) -> ReadableRows:
+    if audit_filter.reason is not None:
         raise Invalid("reason is not for carers.", issue_code="not-supported")
     rows = connection.execute(
         "SELECT DISTINCT patient FROM consent_carer WHERE person = :person AND can_view = 1"
@@ -101,29 +111,32 @@ def _carers(access: Access, connection: Connection, wanted: AuditFilter) -> Read
     patients = {str(row[0]) for row in rows}
     if access.requester.patient is not None:
         patients &= {access.requester.patient}
-    if wanted.patient is not None:
-        patients &= {wanted.patient}
-    return Reading(replace(wanted, patient=None, patients=tuple(sorted(patients))), access, True)
+    if audit_filter.patient is not None:
+        patients &= {audit_filter.patient}
+    return ReadableRows(
+        replace(audit_filter, patient=None, patients=tuple(sorted(patients))), access, True
+    )
 
 
-def _readable(
+def _find_readable_records(
     connection: Connection, access: Access, references: Iterable[str]
 ) -> dict[str, str | None]:
     """Return the references that the requester may read now, each with its domain."""
-    found: dict[str, str | None] = {}
+    domains: dict[str, str | None] = {}
     by_type: dict[str, list[str]] = {}
     for reference in references:
         kind, _, identity = reference.partition("/")
         by_type.setdefault(kind, []).append(identity)
     for kind, identities in by_type.items():
         for start in range(0, len(identities), _BATCH):
-            some = identities[start : start + _BATCH]
-            params = {f"id_{n}": one for n, one in enumerate(some)}
-            marks = ", ".join(f":{name}" for name in params)
+            batch = identities[start : start + _BATCH]
+            params = {f"id_{n}": reference for n, reference in enumerate(batch)}
+            placeholders = ", ".join(f":{name}" for name in params)
             rows = connection.execute(
-                f"SELECT r.id, r.domain FROM resource r WHERE r.type = :kind AND r.id IN ({marks})"  # noqa: S608
+                "SELECT r.id, r.domain FROM resource r WHERE r.type = :kind"  # noqa: S608
+                f" AND r.id IN ({placeholders})"
                 f" AND r.current = 1 AND r.deleted = 0 AND {access.read_predicate.sql}",
                 {**access.read_predicate.params, **params, "kind": kind},
             )
-            found |= {f"{kind}/{row['id']}": row["domain"] for row in rows}
-    return found
+            domains |= {f"{kind}/{row['id']}": row["domain"] for row in rows}
+    return domains

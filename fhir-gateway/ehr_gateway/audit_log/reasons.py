@@ -13,15 +13,15 @@ from ehr_gateway.database import Connection, Row
 from ehr_gateway.tokens.access_tokens import Subject
 from ehr_privacy.consent import Requester, compile_predicate, parse_scopes
 
-__all__ = ["Reason", "reason_of"]
+__all__ = ["Reason", "find_reason"]
 
-_OPENED = " UNION ALL ".join(
+_SELECT_GRANTS = " UNION ALL ".join(
     f"SELECT '{kind}' AS kind, consent, {domain} AS domain FROM consent_{kind}"  # noqa: S608
     " WHERE patient = :patient AND person = :person AND organization = :organization"
     " AND since <= :now AND (until IS NULL OR :now < until)"
     for kind, domain in (("emergency", "'*'"), ("grant", "domain"))
 )
-_ANY = parse_scopes("user/*.cruds")
+_ALL_SCOPES = parse_scopes("user/*.cruds")
 
 
 @dataclass(frozen=True)
@@ -32,7 +32,7 @@ class Reason:
     consent: str | None = None
 
 
-def reason_of(
+def find_reason(
     connection: Connection,
     subject: Subject,
     now_ms: int,
@@ -42,12 +42,14 @@ def reason_of(
     """Say why a requester could see records of a patient, given as (pk, domain, author)."""
     if subject.role not in ("clinician", "system"):
         return Reason("own" if subject.role == "patient" else subject.role)
-    others = [(pk, domain) for pk, domain, author in records if author != subject.organization]
-    if not others:
+    foreign_records = [
+        (pk, domain) for pk, domain, author in records if author != subject.organization
+    ]
+    if not foreign_records:
         return Reason("own-record")
     person = subject.person or subject.login
-    found = connection.execute(
-        _OPENED,
+    grants = connection.execute(
+        _SELECT_GRANTS,
         {
             "patient": patient,
             "person": person,
@@ -55,15 +57,17 @@ def reason_of(
             "now": now_ms,
         },
     ).fetchall()
-    if not found:
+    if not grants:
         return Reason("shared")
-    emergency = next((row for row in found if row["kind"] == "emergency"), None)
+    emergency = next((row for row in grants if row["kind"] == "emergency"), None)
     if emergency:
         return Reason("emergency", emergency["consent"])
-    return _by_grant(connection, subject, now_ms, others, found) or Reason("shared")
+    return _find_grant_reason(connection, subject, now_ms, foreign_records, grants) or Reason(
+        "shared"
+    )
 
 
-def _by_grant(
+def _find_grant_reason(
     connection: Connection,
     subject: Subject,
     now_ms: int,
@@ -73,19 +77,19 @@ def _by_grant(
     """Return the grant that opened any of the records: what is closed to others of the house."""
     for pk, domain in records:
         grant = next((row for row in grants if row["domain"] in (domain, "*")), None)
-        if grant and not _open_without(connection, subject, now_ms, pk):
+        if grant and not _is_open_without_grant(connection, subject, now_ms, pk):
             return Reason("grant", grant["consent"])
     return None
 
 
-def _open_without(connection: Connection, subject: Subject, now_ms: int, pk: int) -> bool:
+def _is_open_without_grant(connection: Connection, subject: Subject, now_ms: int, pk: int) -> bool:
     # A colleague of the same profession, whom no grant names.
     colleague = Requester(
         role=subject.role,
         person="",
         organization=subject.organization,
         profession=subject.profession,
-        scopes=_ANY,
+        scopes=_ALL_SCOPES,
     )
     predicate = compile_predicate(colleague, "read", now_ms)
     row = connection.execute(

@@ -12,13 +12,13 @@ from typing import Protocol
 
 import orjson
 
-from ehr_gateway.audit_log.append import Values, append, sealed
-from ehr_gateway.audit_log.reasons import Reason, reason_of
+from ehr_gateway.audit_log.append import RowValues, append_rows, seal_rows
+from ehr_gateway.audit_log.reasons import Reason, find_reason
 from ehr_gateway.database import Connection
 from ehr_gateway.ids import uuid7
 from ehr_gateway.tokens.access_tokens import Subject
 
-_PATIENTS = (
+_SELECT_PATIENTS = (
     "SELECT p.pk, p.patient, r.domain FROM record_patient p JOIN resource r ON r.pk = p.pk"
     " WHERE p.pk IN ({}) ORDER BY p.pk, p.patient"
 )
@@ -26,7 +26,7 @@ _BATCH = 50
 SUCCESS, REFUSED, FAILED = "0", "4", "8"
 
 
-class Disclosed(Protocol):
+class DisclosedVersion(Protocol):
     """A version of a record that an answer contains or a write made."""
 
     @property
@@ -59,44 +59,46 @@ class AuditContext:
     address: str | None = None
 
 
-def record(connection: Connection, rows: Sequence[Values]) -> None:
+def record_rows(connection: Connection, rows: Sequence[RowValues]) -> None:
     """Add rows to the log in the caller's transaction."""
-    append(connection, sealed(rows))
+    append_rows(connection, seal_rows(rows))
 
 
-def disclosure(
-    connection: Connection, audit_context: AuditContext, versions: Sequence[Disclosed]
-) -> list[Values]:
+def build_disclosure_rows(
+    connection: Connection, audit_context: AuditContext, versions: Sequence[DisclosedVersion]
+) -> list[RowValues]:
     """Return the rows of a request that was answered: one per patient, and one for the rest."""
-    patients = _patients(connection, [version.pk for version in versions])
-    rows: dict[str | None, _Row] = {}
+    patients = _find_patients(connection, [version.pk for version in versions])
+    rows: dict[str | None, _RowDraft] = {}
     for version in versions:
-        for patient, domain in patients.get(version.pk, _NOBODY):
+        for patient, domain in patients.get(version.pk, _NO_PATIENT):
             row = rows.get(patient)
             if row is None:
-                row = rows[patient] = _Row(patient)
+                row = rows[patient] = _RowDraft(patient)
             row.entities[f"{version.type}/{version.id}"] = None
             row.records.append((version.pk, domain, version.author))
     for row in rows.values():
         row.reason = (
             _DIRECTORY
             if row.patient is None
-            else reason_of(
+            else find_reason(
                 connection, audit_context.subject, audit_context.at_ms, row.patient, row.records
             )
         )
-    return _values(audit_context, rows.values() or [_Row(None, reason=_DIRECTORY)], SUCCESS)
+    return _to_values(audit_context, rows.values() or [_RowDraft(None, reason=_DIRECTORY)], SUCCESS)
 
 
-def refusal(audit_context: AuditContext, status: int, attempted: str | None) -> list[Values]:
+def build_refusal_rows(
+    audit_context: AuditContext, status: int, attempted: str | None
+) -> list[RowValues]:
     """Return the row of a request that was refused or failed; no patient was shown to anyone."""
     outcome = REFUSED if status < 500 else FAILED
     entities: dict[str, None] = {attempted: None} if attempted else {}
-    row = _Row(None, entities, reason=Reason(f"HTTP {status}"))
-    return _values(audit_context, [row], outcome)
+    row = _RowDraft(None, entities, reason=Reason(f"HTTP {status}"))
+    return _to_values(audit_context, [row], outcome)
 
 
-def about(
+def build_event_rows(
     audit_context: AuditContext,
     patient: str | None,
     *,
@@ -105,22 +107,24 @@ def about(
     reason: str | None = None,
     consent: str | None = None,
     outcome: str = SUCCESS,
-) -> list[Values]:
+) -> list[RowValues]:
     """Return the row of a request that disclosed no record but concerned a patient, or nobody.
 
     `entities` are references such as "Consent/x" that it was about.
     """
-    row = _Row(patient, dict.fromkeys(entities), reason=Reason(reason, consent) if reason else None)
+    row = _RowDraft(
+        patient, dict.fromkeys(entities), reason=Reason(reason, consent) if reason else None
+    )
     row.records = [(0, domain, None) for domain in domains]
-    return _values(audit_context, [row], outcome)
+    return _to_values(audit_context, [row], outcome)
 
 
-_NOBODY: Sequence[tuple[str | None, str | None]] = ((None, None),)
+_NO_PATIENT: Sequence[tuple[str | None, str | None]] = ((None, None),)
 _DIRECTORY = Reason("directory")
 
 
 @dataclass
-class _Row:
+class _RowDraft:
     """A row in the making: one patient, or what is about nobody."""
 
     patient: str | None
@@ -134,7 +138,9 @@ class _Row:
         return " ".join(sorted({domain for _, domain, _ in self.records if domain}))
 
 
-def _values(audit_context: AuditContext, rows: Iterable[_Row], outcome: str) -> list[Values]:
+def _to_values(
+    audit_context: AuditContext, rows: Iterable[_RowDraft], outcome: str
+) -> list[RowValues]:
     subject = audit_context.subject
     return [
         (
@@ -161,17 +167,17 @@ def _values(audit_context: AuditContext, rows: Iterable[_Row], outcome: str) -> 
     ]
 
 
-def _patients(
+def _find_patients(
     connection: Connection, pks: Sequence[int]
 ) -> Mapping[int, Sequence[tuple[str | None, str | None]]]:
     """Return the patients of each version that has any, each with the version's domain."""
-    found: dict[int, list[tuple[str | None, str | None]]] = {}
+    patients: dict[int, list[tuple[str | None, str | None]]] = {}
     # One or many: the same two statements each time, so that they are compiled once.
     size = 1 if len(pks) == 1 else _BATCH
-    query = _PATIENTS.format(", ".join("?" * size))
+    query = _SELECT_PATIENTS.format(", ".join("?" * size))
     for start in range(0, len(pks), size):
-        some = pks[start : start + size]
-        padded = [*some, *[some[0]] * (size - len(some))]
+        batch = pks[start : start + size]
+        padded = [*batch, *[batch[0]] * (size - len(batch))]
         for pk, patient, domain in connection.execute(query, padded):
-            found.setdefault(pk, []).append((patient, domain))
-    return found
+            patients.setdefault(pk, []).append((patient, domain))
+    return patients

@@ -22,7 +22,7 @@ from pathlib import Path
 import orjson
 
 from ehr_fhir.errors import Unavailable
-from ehr_gateway.audit_log.append import Values, append, sealed
+from ehr_gateway.audit_log.append import RowValues, append_rows, seal_rows
 from ehr_gateway.database import ROW_REFUSED_ERRORS, Database
 from ehr_gateway.schema.audit_log import CONTENT
 
@@ -30,7 +30,7 @@ __all__ = ["Spool"]
 
 _LOG = logging.getLogger(__name__)
 # A file is carried in one transaction: some ten milliseconds, so that writers hardly wait.
-_MOST_BYTES = 1 << 18
+_MAX_FILE_BYTES = 1 << 18
 # Nobody adds to a file whose owner may not write to it.
 _OPEN, _CLOSED = 0o600, 0o400
 
@@ -42,33 +42,33 @@ class Spool:
         self._folder = folder
         self._database = database
         self._file: int | None = None
-        self._keeping = threading.Lock()
-        self._carrying = threading.Lock()
+        self._append_lock = threading.Lock()
+        self._flush_thread_lock = threading.Lock()
 
-    def keep(self, rows: Sequence[Values]) -> None:
+    def append(self, rows: Sequence[RowValues]) -> None:
         """Put rows where they outlive this process; Unavailable, and none, where there is no room.
 
         The system has them when this returns, the disk soon after.
         """
         lines = b"".join([orjson.dumps(row) + b"\n" for row in rows])
-        with self._keeping:
+        with self._append_lock:
             try:
-                while not self._kept(lines):
+                while not self._try_append(lines):
                     # Another process has just closed the file, to carry it.
-                    self._leave()
+                    self._close_file()
             except OSError as error:
                 raise Unavailable("The audit log cannot be written. Nothing is shown.") from error
 
-    def carry(self) -> None:
+    def flush(self) -> None:
         """Bring into the log what is kept by now, by whichever process."""
         if not self._folder.exists():
             return
-        with self._carrying, self._turn():
+        with self._flush_thread_lock, self._flush_lock():
             for path in sorted(self._folder.glob("*.rows")):
-                rows = _closed(path)
+                rows = _close_and_read(path)
                 try:
                     if rows:
-                        self._put(rows)
+                        self._insert_rows(rows)
                 except ROW_REFUSED_ERRORS as error:
                     # It stays for an operator, out of the others' way. Never the error's text.
                     path.rename(path.with_suffix(".refused"))
@@ -78,11 +78,11 @@ class Spool:
 
     def close(self) -> None:
         """Let go of this process's file; what it holds is carried by the next process."""
-        with self._keeping:
-            self._leave()
+        with self._append_lock:
+            self._close_file()
 
-    def _kept(self, lines: bytes) -> bool:
-        file = self._file = self._file or self._begun()
+    def _try_append(self, lines: bytes) -> bool:
+        file = self._file = self._file or self._create_file()
         fcntl.flock(file, fcntl.LOCK_EX)
         try:
             state = os.fstat(file)
@@ -92,40 +92,40 @@ class Spool:
                 # A part of a row is none.
                 os.ftruncate(file, state.st_size)
                 raise OSError("no room")
-            if state.st_size + len(lines) > _MOST_BYTES:
+            if state.st_size + len(lines) > _MAX_FILE_BYTES:
                 os.fchmod(file, _CLOSED)
         finally:
             fcntl.flock(file, fcntl.LOCK_UN)
         return True
 
-    def _begun(self) -> int:
+    def _create_file(self) -> int:
         self._folder.mkdir(parents=True, exist_ok=True, mode=0o700)
         # In the order of their beginnings.
         path = self._folder / f"{time.time_ns():020}-{uuid.uuid4().hex}.rows"
         return os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_APPEND, _OPEN)
 
-    def _leave(self) -> None:
+    def _close_file(self) -> None:
         if self._file is not None:
             os.close(self._file)
             self._file = None
 
     @contextmanager
-    def _turn(self) -> Iterator[None]:
+    def _flush_lock(self) -> Iterator[None]:
         with (self._folder / "lock").open("ab") as lock:
             fcntl.flock(lock, fcntl.LOCK_EX)
             yield
 
-    def _put(self, rows: Sequence[Values]) -> None:
+    def _insert_rows(self, rows: Sequence[RowValues]) -> None:
         # Salts and leaves before the writer's turn.
-        ready = sealed(rows)
+        sealed_rows = seal_rows(rows)
         with self._database.write_transaction() as connection:
             # A process that ended between its commit and the removal of the file left it here.
-            first = connection.execute("SELECT 1 FROM audit WHERE id = ?", (rows[0][0],))
-            if first.fetchone() is None:
-                append(connection, ready)
+            existing = connection.execute("SELECT 1 FROM audit WHERE id = ?", (rows[0][0],))
+            if existing.fetchone() is None:
+                append_rows(connection, sealed_rows)
 
 
-def _closed(path: Path) -> list[Values]:
+def _close_and_read(path: Path) -> list[RowValues]:
     """Close a file for whoever adds to it, and return its rows."""
     with path.open("rb") as file:
         fcntl.flock(file, fcntl.LOCK_EX)
@@ -133,13 +133,13 @@ def _closed(path: Path) -> list[Values]:
         lines = file.read().split(b"\n")
     # After the last line's end stands nothing, or what a process that was killed had begun: the
     # answer to that never left.
-    found = [row for line in lines[:-1] if (row := _row(line))]
-    if len(found) < len(lines) - 1:
-        _LOG.critical("%s rows of the audit log were lost.", len(lines) - 1 - len(found))
-    return found
+    rows = [row for line in lines[:-1] if (row := _parse_row(line))]
+    if len(rows) < len(lines) - 1:
+        _LOG.critical("%s rows of the audit log were lost.", len(lines) - 1 - len(rows))
+    return rows
 
 
-def _row(line: bytes) -> Values | None:
+def _parse_row(line: bytes) -> RowValues | None:
     try:
         row = orjson.loads(line)
     except orjson.JSONDecodeError:

@@ -16,9 +16,9 @@ _LOG = logging.getLogger(__name__)
 class Timer:
     """Does what it is given every so many seconds; 0 is never."""
 
-    def __init__(self, what: str, do: Callable[[], object], seconds: float) -> None:
-        self._what = what
-        self._do = do
+    def __init__(self, name: str, action: Callable[[], object], seconds: float) -> None:
+        self._what = name
+        self._do = action
         self._seconds = seconds
         self._stopping = threading.Event()
         self._thread: threading.Thread | None = None

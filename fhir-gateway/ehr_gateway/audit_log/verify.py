@@ -16,32 +16,37 @@ from pathlib import Path
 
 from ehr_fhir.errors import Invalid
 from ehr_gateway.audit_log.export_folder import LogFolder
-from ehr_gateway.audit_log.verify_chunk import CHUNK, Chunk, read_chunk, stored_root
+from ehr_gateway.audit_log.verify_chunk import (
+    CHUNK_LEAVES,
+    ChunkReport,
+    compute_stored_root,
+    verify_chunk,
+)
 from ehr_gateway.database import open_database
 from ehr_privacy.audit import EMPTY, TILE, Checkpoint, Finding, TileReader, open_note, root_of
 
-__all__ = ["Report", "Task", "verify"]
+__all__ = ["VerifyReport", "VerifyTask", "verify_log"]
 
-_MOST_FINDINGS = 20
+_MAX_FINDINGS = 20
 # Of the checkpoints signed before the newest one.
-_MOST_OLDER = 1000
+_MAX_OLDER_CHECKPOINTS = 1000
 
 
 @dataclass(frozen=True)
-class Task:
+class VerifyTask:
     """What is to be verified: the database, the exported log, whose signature, a witness's copy."""
 
-    place: Path | str
+    database_place: Path | str
     folder: Path
     name: str
     public: bytes
     witness: bytes | None = None
     processes: int = 2
-    chunk: int = CHUNK
+    chunk: int = CHUNK_LEAVES
 
 
 @dataclass
-class Report:
+class VerifyReport:
     """What was found."""
 
     events: int = 0
@@ -52,61 +57,71 @@ class Report:
     findings: list[Finding] = field(default_factory=list)
 
     @property
-    def well(self) -> bool:
+    def is_intact(self) -> bool:
         """Whether nothing was found."""
         return not self.findings
 
 
-def verify(task: Task, on_progress: Callable[[int, int], None] = lambda done, of: None) -> Report:
+def verify_log(
+    task: VerifyTask, on_progress: Callable[[int, int], None] = lambda done, of: None
+) -> VerifyReport:
     """Verify a log; `on_progress` is told how many events are done, of how many."""
-    begin, report, folder = time.monotonic(), Report(), LogFolder(task.folder)
-    newest = _newest(task, folder, report)
-    witness = _opened(task, task.witness, "the witness's copy", report) if task.witness else None
+    begin, report, folder = time.monotonic(), VerifyReport(), LogFolder(task.folder)
+    newest = _open_newest_checkpoint(task, folder, report)
+    witness = (
+        _open_checkpoint(task, task.witness, "the witness's copy", report) if task.witness else None
+    )
     report.signed = newest.size if newest else 0
-    report.events = _count(task.place)
+    report.events = _count_events(task.database_place)
     chunks = []
-    for chunk in _chunks(task, report, max(report.signed, report.events)):
+    for chunk in _verify_chunks(task, report, max(report.signed, report.events)):
         chunks.append(chunk)
         on_progress(min(chunk.end, report.events), report.events)
     for chunk in chunks:
         report.findings += chunk.findings
-    _erasures(chunks, report)
+    _check_erasures(chunks, report)
     if newest and not report.findings:
-        _roots(task, folder, newest, chunks, report)
+        _check_roots(task, folder, newest, chunks, report)
     if witness:
-        _witnessed(task, folder, witness, newest, report)
-    report.findings = _first(sorted(report.findings, key=lambda one: one.index))
+        _check_witness(task, folder, witness, newest, report)
+    report.findings = _keep_until_shift(sorted(report.findings, key=lambda finding: finding.index))
     report.seconds = time.monotonic() - begin
     return report
 
 
-def _first(findings: list[Finding]) -> list[Finding]:
+def _keep_until_shift(findings: list[Finding]) -> list[Finding]:
     """Return the findings up to the first that moves all events after it."""
-    for position, one in enumerate(findings):
+    for position, finding in enumerate(findings):
         # Where rows say themselves that one is missing, no event is named and none has moved.
-        if one.kind in ("drop", "insert") and one.event is not None:
+        if finding.kind in ("drop", "insert") and finding.event is not None:
             return findings[: position + 1]
-    return findings[:_MOST_FINDINGS]
+    return findings[:_MAX_FINDINGS]
 
 
-def _newest(task: Task, folder: LogFolder, report: Report) -> Checkpoint | None:
-    note = folder.note()
+def _open_newest_checkpoint(
+    task: VerifyTask, folder: LogFolder, report: VerifyReport
+) -> Checkpoint | None:
+    note = folder.read_note()
     if note is None:
-        if any(True for _ in folder.history()):
-            _fault(report, "checkpoint", 0, "The newest checkpoint is missing from the folder.")
+        if any(True for _ in folder.read_history()):
+            _add_finding(
+                report, "checkpoint", 0, "The newest checkpoint is missing from the folder."
+            )
         return None
-    return _opened(task, note, "the newest checkpoint", report)
+    return _open_checkpoint(task, note, "the newest checkpoint", report)
 
 
-def _opened(task: Task, note: bytes, which: str, report: Report) -> Checkpoint | None:
+def _open_checkpoint(
+    task: VerifyTask, note: bytes, which: str, report: VerifyReport
+) -> Checkpoint | None:
     try:
         return open_note(note, task.name, task.public)
     except Invalid as error:
-        _fault(report, "checkpoint", 0, f"{error} ({which})")
+        _add_finding(report, "checkpoint", 0, f"{error} ({which})")
         return None
 
 
-def _count(place: Path | str) -> int:
+def _count_events(place: Path | str) -> int:
     database = open_database(place)
     try:
         with database.read_transaction() as connection:
@@ -116,83 +131,92 @@ def _count(place: Path | str) -> int:
     return int(last or 0)
 
 
-def _chunks(task: Task, report: Report, end: int) -> Iterator[Chunk]:
+def _verify_chunks(task: VerifyTask, report: VerifyReport, end: int) -> Iterator[ChunkReport]:
     # A chunk ends where the signed part ends, so that its root is of what was signed.
     edges = sorted({*range(0, end, task.chunk), report.signed, end})
     parts = [
-        (task.place, task.folder, start, stop, report.signed) for start, stop in pairwise(edges)
+        (task.database_place, task.folder, start, stop, report.signed)
+        for start, stop in pairwise(edges)
     ]
     if task.processes == 1 or len(parts) < 2:
-        yield from map(read_chunk, parts)
+        yield from map(verify_chunk, parts)
         return
     with ProcessPoolExecutor(task.processes, mp_context=get_context("spawn")) as pool:
-        yield from pool.map(read_chunk, parts)
+        yield from pool.map(verify_chunk, parts)
 
 
-def _erasures(chunks: list[Chunk], report: Report) -> None:
+def _check_erasures(chunks: list[ChunkReport], report: VerifyReport) -> None:
     """Hold every emptied row against the events that tell of an erasure."""
-    told = {event for chunk in chunks for event in chunk.told}
+    erased_by_event = {event for chunk in chunks for event in chunk.told}
     for chunk in chunks:
         for index, event in chunk.erased:
             report.erased += 1
-            if event not in told:
+            if event not in erased_by_event:
                 text = f"The event of leaf {index} was emptied, and no erasure tells of it."
                 report.findings.append(Finding("erase", index, event, text))
 
 
-def _roots(
-    task: Task, folder: LogFolder, newest: Checkpoint, chunks: list[Chunk], report: Report
+def _check_roots(
+    task: VerifyTask,
+    folder: LogFolder,
+    newest: Checkpoint,
+    chunks: list[ChunkReport],
+    report: VerifyReport,
 ) -> None:
     """Hold the root of what is there against every checkpoint that was signed."""
     signed = [chunk.root for chunk in chunks if chunk.end <= newest.size]
     if (root_of(signed) if signed else EMPTY) != newest.root:
-        _fault(
-            report, "rewrite", _good_until(task, folder, newest),
+        _add_finding(
+            report, "rewrite", _find_first_bad_leaf(task, folder, newest),
             "The log is not the one that was signed for: rows and tiles were rewritten together "
             "from this leaf on, or after it.",
         )  # fmt: skip
         return
     report.checkpoints = 1
-    reader = folder.reader(newest.size)
+    reader = folder.tree_reader(newest.size)
     try:
         if reader.root() != newest.root:
-            _fault(report, "tile", 0, "The exported tiles are not those of the signed root.")
+            _add_finding(report, "tile", 0, "The exported tiles are not those of the signed root.")
             return
-        _older(task, folder, newest, reader, report)
+        _check_older_checkpoints(task, folder, newest, reader, report)
     except LookupError as error:
-        _fault(report, "tile", 0, f"{error}.")
+        _add_finding(report, "tile", 0, f"{error}.")
 
 
-def _older(
-    task: Task, folder: LogFolder, newest: Checkpoint, reader: TileReader, report: Report
+def _check_older_checkpoints(
+    task: VerifyTask,
+    folder: LogFolder,
+    newest: Checkpoint,
+    reader: TileReader,
+    report: VerifyReport,
 ) -> None:
-    for note in list(folder.history())[:-1][-_MOST_OLDER:]:
-        found = _opened(task, note, "an older checkpoint", report)
-        if found is None:
+    for note in list(folder.read_history())[:-1][-_MAX_OLDER_CHECKPOINTS:]:
+        checkpoint = _open_checkpoint(task, note, "an older checkpoint", report)
+        if checkpoint is None:
             continue
-        if found.size > newest.size:
-            _fault(
+        if checkpoint.size > newest.size:
+            _add_finding(
                 report, "rollback", newest.size,
-                f"A checkpoint of {found.size} events was signed; the newest one has fewer.",
+                f"A checkpoint of {checkpoint.size} events was signed; the newest one has fewer.",
             )  # fmt: skip
-        elif found.size and reader.root(found.size) != found.root:
-            _fault(
-                report, "fork", found.size - 1,
-                f"The checkpoint of {found.size} events was signed for another log.",
+        elif checkpoint.size and reader.root(checkpoint.size) != checkpoint.root:
+            _add_finding(
+                report, "fork", checkpoint.size - 1,
+                f"The checkpoint of {checkpoint.size} events was signed for another log.",
             )  # fmt: skip
         else:
             report.checkpoints += 1
 
 
-def _witnessed(
-    task: Task,
+def _check_witness(
+    task: VerifyTask,
     folder: LogFolder,
     witness: Checkpoint,
     newest: Checkpoint | None,
-    report: Report,
+    report: VerifyReport,
 ) -> None:
     if witness.size > report.events:
-        _fault(
+        _add_finding(
             report, "rollback", report.events,
             f"The witness holds a checkpoint of {witness.size} events; the database has "
             f"{report.events}: its end was cut off, or it is an older state.",
@@ -200,15 +224,15 @@ def _witnessed(
         return
     try:
         if newest and witness.size <= newest.size:
-            root = folder.reader(newest.size).root(witness.size)
+            root = folder.tree_reader(newest.size).root(witness.size)
         else:
             # Nothing exported reaches so far: from the rows themselves.
-            root = stored_root(task.place, witness.size)
+            root = compute_stored_root(task.database_place, witness.size)
     except LookupError as error:
-        _fault(report, "tile", 0, f"{error}.")
+        _add_finding(report, "tile", 0, f"{error}.")
         return
     if root != witness.root:
-        _fault(
+        _add_finding(
             report, "rewrite", witness.size - 1,
             "The log is not the one the witness's checkpoint was signed for: an event up to this "
             "leaf is another.",
@@ -217,9 +241,9 @@ def _witnessed(
         report.checkpoints += 1
 
 
-def _good_until(task: Task, folder: LogFolder, newest: Checkpoint) -> int:
+def _find_first_bad_leaf(task: VerifyTask, folder: LogFolder, newest: Checkpoint) -> int:
     """Return where the exported tiles no longer fit each other, or else the checkpoints."""
-    reader = folder.reader(newest.size)
+    reader = folder.tree_reader(newest.size)
     for number in range(newest.size // TILE):
         try:
             above = reader.tile(1, number // TILE)[number % TILE]
@@ -227,16 +251,19 @@ def _good_until(task: Task, folder: LogFolder, newest: Checkpoint) -> int:
                 return number * TILE
         except LookupError:
             return number * TILE
-    good = 0
-    for note in folder.history():
+    last_good = 0
+    for note in folder.read_history():
         try:
-            found = open_note(note, task.name, task.public)
-            if found.size > good and folder.reader(found.size).root() == found.root:
-                good = found.size
+            checkpoint = open_note(note, task.name, task.public)
+            if (
+                checkpoint.size > last_good
+                and folder.tree_reader(checkpoint.size).root() == checkpoint.root
+            ):
+                last_good = checkpoint.size
         except (Invalid, LookupError):
             continue
-    return good
+    return last_good
 
 
-def _fault(report: Report, kind: str, index: int, text: str) -> None:
+def _add_finding(report: VerifyReport, kind: str, index: int, text: str) -> None:
     report.findings.append(Finding(kind, index, None, text))

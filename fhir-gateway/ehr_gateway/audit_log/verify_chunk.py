@@ -17,37 +17,44 @@ from ehr_gateway.database import Dialect, open_database
 from ehr_gateway.schema.audit_log import CONTENT
 from ehr_privacy.audit import HASH_BYTES, TILE, Finding, find_difference, root_of, row_leaf
 
-__all__ = ["CHUNK", "ERASURE", "Chunk", "Part", "read_chunk", "stored_root"]
+__all__ = [
+    "CHUNK_LEAVES",
+    "ERASURE_INTERACTION",
+    "ChunkReport",
+    "ChunkTask",
+    "compute_stored_root",
+    "verify_chunk",
+]
 
 # A subtree of two levels of tiles.
-CHUNK = TILE * TILE
+CHUNK_LEAVES = TILE * TILE
 # The interaction of the event that tells which events were emptied.
-ERASURE = "erase-audit"
+ERASURE_INTERACTION = "erase-audit"
 # database, exported log, first leaf, end, how many leaves are signed for
-Part = tuple[Path | str, Path, int, int, int]
+ChunkTask = tuple[Path | str, Path, int, int, int]
 _Row = tuple[Any, ...]
 _LEAF, _SALT, _ID = 1, 2, 3
 _TEXT, _TOLD = 3, 4
 _SELECT = f"SELECT seq, leaf, salt, {', '.join(CONTENT)} FROM audit"  # noqa: S608 constant columns
-_EXACT: Mapping[Dialect, str] = {"sqlite": _SELECT, "postgresql": _SELECT}
+_SELECT_COLUMNS: Mapping[Dialect, str] = {"sqlite": _SELECT, "postgresql": _SELECT}
 # The row as the leaf has it, written by the database: it is much quicker at it. Where a rare sign
 # is written in another way, or anything is wrong, the stretch is read again, exactly.
-_WRITTEN: Mapping[Dialect, str] = {
+_ROW_AS_JSON: Mapping[Dialect, str] = {
     "sqlite": f"CAST(json_array({', '.join(CONTENT)}) AS BLOB)",
     "postgresql": "convert_to('[' || concat_ws(',', "
     + ", ".join(f"coalesce(CAST(to_json({name}) AS text), 'null')" for name in CONTENT)
     + ") || ']', 'UTF8')",
 }
-_QUICK: Mapping[Dialect, str] = {
+_SELECT_JSON: Mapping[Dialect, str] = {
     dialect: f"SELECT seq, leaf, salt, {written},"  # noqa: S608
-    f" CASE WHEN interaction = '{ERASURE}' THEN entities END FROM audit"
-    for dialect, written in _WRITTEN.items()
+    f" CASE WHEN interaction = '{ERASURE_INTERACTION}' THEN entities END FROM audit"
+    for dialect, written in _ROW_AS_JSON.items()
 }
-_MOST = 20
+_MAX_FINDINGS = 20
 
 
 @dataclass
-class Chunk:
+class ChunkReport:
     """What one stretch holds."""
 
     end: int
@@ -58,16 +65,18 @@ class Chunk:
     told: list[str] = field(default_factory=list)
 
 
-def read_chunk(part: Part) -> Chunk:
+def verify_chunk(task: ChunkTask) -> ChunkReport:
     """Read and verify one stretch."""
-    place, path, start, end, signed = part
-    folder, chunk = LogFolder(path), Chunk(end)
-    quick = _rows(place, _QUICK, start, end)
+    place, path, start, end, signed = task
+    folder, chunk = LogFolder(path), ChunkReport(end)
+    quick = _read_rows(place, _SELECT_JSON, start, end)
     leaves = [row[_LEAF] for row in quick]
-    found = [sha256(b"\x00" + sha256(row[_SALT] + row[_TEXT]).digest()).digest() for row in quick]
-    whole = len(quick) == end - start and quick[0][0] == start + 1 and quick[-1][0] == end
-    if found != leaves or not whole:
-        _look(chunk, _rows(place, _EXACT, start, end), start, end)
+    computed = [
+        sha256(b"\x00" + sha256(row[_SALT] + row[_TEXT]).digest()).digest() for row in quick
+    ]
+    is_complete = len(quick) == end - start and quick[0][0] == start + 1 and quick[-1][0] == end
+    if computed != leaves or not is_complete:
+        _check_rows(chunk, _read_rows(place, _SELECT_COLUMNS, start, end), start, end)
     chunk.told += [
         reference.partition("/")[2]
         for row in quick
@@ -75,20 +84,20 @@ def read_chunk(part: Part) -> Chunk:
         for reference in json.loads(row[_TOLD])
     ]
     if end <= signed:
-        _hold(chunk, folder, place, leaves, start, signed)
+        _check_tiles(chunk, folder, place, leaves, start, signed)
     chunk.root = root_of(leaves)
     return chunk
 
 
-def stored_root(place: Path | str, size: int) -> bytes:
+def compute_stored_root(place: Path | str, size: int) -> bytes:
     """Return the root over the leaves that the first rows say they have."""
     database, roots = open_database(place), []
     try:
-        for start in range(0, size, CHUNK):
+        for start in range(0, size, CHUNK_LEAVES):
             with database.read_transaction() as connection:
                 rows = connection.execute(
                     "SELECT leaf FROM audit WHERE seq > ? AND seq <= ? ORDER BY seq",
-                    (start, min(start + CHUNK, size)),
+                    (start, min(start + CHUNK_LEAVES, size)),
                 )
                 roots.append(root_of([bytes(row[0]) for row in rows]))
     finally:
@@ -96,7 +105,9 @@ def stored_root(place: Path | str, size: int) -> bytes:
     return root_of(roots)
 
 
-def _rows(place: Path | str, select: Mapping[Dialect, str], start: int, end: int) -> list[_Row]:
+def _read_rows(
+    place: Path | str, select: Mapping[Dialect, str], start: int, end: int
+) -> list[_Row]:
     database = open_database(place)
     try:
         with database.read_transaction() as connection:
@@ -112,7 +123,7 @@ def _rows(place: Path | str, select: Mapping[Dialect, str], start: int, end: int
         database.close()
 
 
-def _look(chunk: Chunk, rows: Sequence[_Row], start: int, end: int) -> None:
+def _check_rows(chunk: ChunkReport, rows: Sequence[_Row], start: int, end: int) -> None:
     """Say which rows are missing, emptied, or no longer what their leaf commits to."""
     expected = start
     for row in rows:
@@ -120,20 +131,20 @@ def _look(chunk: Chunk, rows: Sequence[_Row], start: int, end: int) -> None:
         if index > expected:
             missing = f"{expected}" if index == expected + 1 else f"{expected} to {index - 1}"
             text = f"There is no event for leaf {missing}: it was taken out."
-            _add(chunk, Finding("drop", expected, None, text))
+            _add_finding(chunk, Finding("drop", expected, None, text))
         expected = index + 1
         if row_leaf(row[_SALT], row[3:]) == row[_LEAF]:
             continue
         if not row[_SALT]:
             chunk.erased.append((index, row[_ID]))
             continue
-        _add(chunk, Finding("flip", index, row[_ID], _differs(row, rows)))
+        _add_finding(chunk, Finding("flip", index, row[_ID], _describe_difference(row, rows)))
     if expected < end:
         text = f"The log ends before leaf {expected}: its end was cut off, or the database is an "
-        _add(chunk, Finding("cut", expected, None, f"{text}older state."))
+        _add_finding(chunk, Finding("cut", expected, None, f"{text}older state."))
 
 
-def _differs(row: _Row, rows: Sequence[_Row]) -> str:
+def _describe_difference(row: _Row, rows: Sequence[_Row]) -> str:
     index = row[0] - 1
     for other in rows:
         if other is not row and row_leaf(other[_SALT], row[3:]) == row[_LEAF]:
@@ -141,8 +152,8 @@ def _differs(row: _Row, rows: Sequence[_Row]) -> str:
     return f"The event of leaf {index} is not what its leaf commits to: it or its salt was changed."
 
 
-def _hold(
-    chunk: Chunk,
+def _check_tiles(
+    chunk: ChunkReport,
     folder: LogFolder,
     place: Path | str,
     leaves: Sequence[bytes],
@@ -152,29 +163,33 @@ def _hold(
     """Hold the leaves of the database against those of the exported tiles."""
     for first in range(start, chunk.end, TILE):
         width = min(TILE, signed - first)
-        content = folder.tile(0, first // TILE, width)
+        content = folder.read_tile(0, first // TILE, width)
         if content is None:
             text = f"The exported tile of leaf {first} is missing."
-            _add(chunk, Finding("tile", first, None, text))
+            _add_finding(chunk, Finding("tile", first, None, text))
             continue
-        here = leaves[first - start : first - start + width]
-        if content == b"".join(here):
+        expected_leaves = leaves[first - start : first - start + width]
+        if content == b"".join(expected_leaves):
             continue
         if chunk.findings:
             # Named already by what the rows say of themselves.
             return
         # With the next tile, for what happened at the end of this one.
-        ahead = min(TILE, max(signed - first - TILE, 0))
-        content += (ahead and folder.tile(0, first // TILE + 1, ahead)) or b""
-        witnessed = [content[at : at + HASH_BYTES] for at in range(0, len(content), HASH_BYTES)]
-        there = leaves[first - start : first - start + 2 * TILE]
-        rows = _rows(place, _EXACT, first, first + TILE)
+        next_width = min(TILE, max(signed - first - TILE, 0))
+        content += (next_width and folder.read_tile(0, first // TILE + 1, next_width)) or b""
+        exported_leaves = [
+            content[at : at + HASH_BYTES] for at in range(0, len(content), HASH_BYTES)
+        ]
+        database_leaves = leaves[first - start : first - start + 2 * TILE]
+        rows = _read_rows(place, _SELECT_COLUMNS, first, first + TILE)
         events = {row[0] - 1: row[_ID] for row in rows}
-        if finding := find_difference(first, witnessed[: len(there)], there, events):
-            _add(chunk, finding)
+        if finding := find_difference(
+            first, exported_leaves[: len(database_leaves)], database_leaves, events
+        ):
+            _add_finding(chunk, finding)
             return
 
 
-def _add(chunk: Chunk, finding: Finding) -> None:
-    if len(chunk.findings) < _MOST:
+def _add_finding(chunk: ChunkReport, finding: Finding) -> None:
+    if len(chunk.findings) < _MAX_FINDINGS:
         chunk.findings.append(finding)

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from ehr_gateway.database import Connection
 
-__all__ = ["VERDICTS", "WorkItem", "find_items", "settle"]
+__all__ = ["VERDICTS", "WorkItem", "find_items", "settle_item"]
 
 # What a steward may find: all in order, a mistake, or a case for the organisation's own procedure.
 VERDICTS = ("in-order", "mistake", "breach")
@@ -47,23 +47,25 @@ def find_items(
     count: int = 50,
 ) -> list[WorkItem]:
     """Return items, those found last first."""
-    given = {"state": state, "rule": rule, "id": identity}
-    wanted = {name: value for name, value in given.items() if value is not None}
-    where = " AND ".join(["1 = 1", *(f"{name} = :{name}" for name in wanted)])
+    criteria = {"state": state, "rule": rule, "id": identity}
+    conditions = {name: value for name, value in criteria.items() if value is not None}
+    where = " AND ".join(["1 = 1", *(f"{name} = :{name}" for name in conditions)])
     if before is not None:
         # Ids rise with time.
-        where, wanted = f"{where} AND id < :before", {**wanted, "before": before}
+        where, conditions = f"{where} AND id < :before", {**conditions, "before": before}
     sql = f"SELECT {_COLUMNS} FROM audit_flag WHERE {where} ORDER BY id DESC LIMIT :count"  # noqa: S608
-    return [WorkItem(**dict(row)) for row in connection.execute(sql, {**wanted, "count": count})]
+    return [
+        WorkItem(**dict(row)) for row in connection.execute(sql, {**conditions, "count": count})
+    ]
 
 
-def settle(
+def settle_item(
     connection: Connection, identity: str, verdict: str, note: str, login: str, now_ms: int
 ) -> bool:
     """Settle an open item; say whether there was one."""
-    changed = connection.execute(
+    update = connection.execute(
         "UPDATE audit_flag SET state = 'settled', verdict = ?, note = ?, settled_by = ?,"
         " settled_ms = ? WHERE id = ? AND state = 'open'",
         (verdict, note, login, now_ms, identity),
     )
-    return changed.rowcount == 1
+    return update.rowcount == 1

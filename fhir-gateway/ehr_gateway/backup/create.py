@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from ehr_fhir.errors import Conflict, NotFound, Unavailable
-from ehr_gateway.audit_log.service import AuditLog, open_log
+from ehr_gateway.audit_log.service import AuditLog, open_audit_log
 from ehr_gateway.backup.folder import BackupWriter, open_writer
 from ehr_gateway.backup.manifest import Contents, Manifest, StoredFile
 from ehr_gateway.backup.sealing import Recipient
@@ -91,11 +91,11 @@ def create_backup(
     ):
         database = open_database(settings.database)
         try:
-            log = open_log(settings, database, lambda: time.time_ns() // 1_000_000)
+            log = open_audit_log(settings, database, lambda: time.time_ns() // 1_000_000)
             on_step("Signing for the audit log.")
             # All that was answered before this backup began is in the database from here on.
-            log.spool.carry()
-            log.checkpoint()
+            log.spool.flush()
+            log.flush_and_sign()
             run = _Run(writer, settings.data)
             on_step("Copying files.")
             run.store_files(_list_files(settings, without_lake=plan.without_lake))
@@ -156,7 +156,7 @@ class _Run:
     def store_audit_folder(self, log: AuditLog, folder: Path) -> None:
         """Store the exported audit log while nobody signs; wherever it lies, it is named alike."""
         for _ in range(_LOCK_TRIES):
-            with log.folder.turn() as mine:
+            with log.folder.try_lock() as mine:
                 if not mine:
                     time.sleep(_LOCK_PAUSE_S)
                     continue

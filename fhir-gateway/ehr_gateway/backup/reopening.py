@@ -75,4 +75,6 @@ def _record_restore(
         interaction=RESTORE,
         query=f"restore?backup={manifest.at}&size={contents.audit_size}",
     )
-    recorder.record(connection, recorder.about(audit_context, None, reason="restored"))
+    recorder.record_rows(
+        connection, recorder.build_event_rows(audit_context, None, reason="restored")
+    )

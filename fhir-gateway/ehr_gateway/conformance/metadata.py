@@ -44,7 +44,9 @@ def _capabilities(request: Request, context: RequestContext | None) -> Response:
     prefer, gateway = parse_preferences(request), gateway_of(request)
     if context is not None:
         audit_context = context.begin_audit("capabilities")
-        context.add_audit_entry(recorder.about(audit_context=audit_context, patient=None))
+        context.add_audit_entry(
+            recorder.build_event_rows(audit_context=audit_context, patient=None)
+        )
     with gateway.store.read_transaction() as connection:
         added = gateway.store.registry(connection).served
     return json_response(capability_statement(gateway.settings, added), pretty=prefer.pretty)

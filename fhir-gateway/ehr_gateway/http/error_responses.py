@@ -83,7 +83,9 @@ def _record_refusal(request: Request, status: int) -> None:
     audit_context: recorder.AuditContext | None = state.get("audit_context")
     if audit_context is not None:
         attempted = _attempted_resource(request)
-        refusal = recorder.refusal(audit_context=audit_context, status=status, attempted=attempted)
+        refusal = recorder.build_refusal_rows(
+            audit_context=audit_context, status=status, attempted=attempted
+        )
         add_audit_entry(request, refusal)
 
 

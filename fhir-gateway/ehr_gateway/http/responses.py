@@ -84,7 +84,9 @@ def audit_hook(
     """Return the hook that puts a write on record in its own transaction."""
 
     def hook(connection: Connection, versions: Sequence[Version]) -> None:
-        recorder.record(connection, recorder.disclosure(connection, audit_context, versions))
+        recorder.record_rows(
+            connection, recorder.build_disclosure_rows(connection, audit_context, versions)
+        )
 
     return hook
 
@@ -94,7 +96,7 @@ def record_disclosure(
 ) -> None:
     """Put on record what is about to be answered."""
     context.add_audit_entry(
-        partial(recorder.disclosure, audit_context=audit_context, versions=versions)
+        partial(recorder.build_disclosure_rows, audit_context=audit_context, versions=versions)
     )
 
 

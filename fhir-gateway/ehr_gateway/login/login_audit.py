@@ -26,9 +26,9 @@ def record_account_change(
 ) -> None:
     """Record what the holder of an account did; of whose log-in it is not the log's to say more."""
     with gateway.store.write_transaction() as connection:
-        recorder.record(
+        recorder.record_rows(
             connection,
-            recorder.about(_audit_context(request, gateway, account, interaction), None),
+            recorder.build_event_rows(_audit_context(request, gateway, account, interaction), None),
         )
 
 
@@ -40,7 +40,9 @@ def record_refused_login(request: Request, gateway: Gateway, login: str, interac
         account = _UNKNOWN_ACCOUNT
     with gateway.store.write_transaction() as connection:
         audit_context = _audit_context(request, gateway, account, interaction)
-        recorder.record(connection, recorder.refusal(audit_context, _REFUSED_STATUS, None))
+        recorder.record_rows(
+            connection, recorder.build_refusal_rows(audit_context, _REFUSED_STATUS, None)
+        )
 
 
 def _audit_context(

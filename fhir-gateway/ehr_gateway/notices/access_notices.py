@@ -9,17 +9,17 @@ once for its cause, so that changes nothing.
 from __future__ import annotations
 
 from ehr_gateway.database import Connection, Row
-from ehr_gateway.notices.outbox import Notice, of_patient, put
+from ehr_gateway.notices.outbox import Notice, patient_reader, queue_notice
 from ehr_gateway.store.store import Store
 
-__all__ = ["tell_accesses"]
+__all__ = ["queue_access_notices"]
 
-_PLACE = "accesses"
-_AGAIN = 200
-_MOST = 5000
-_BATCHES = 20
+_POSITION_NAME = "accesses"
+_OVERLAP_ROWS = 200
+_BATCH_ROWS = 5000
+_MAX_BATCHES = 20
 _HOUR_MS = 3_600_000
-_OPENED = (
+_SELECT_ACCESSES = (
     "SELECT patient, organization, login, MAX(display) AS display, MIN(at_ms) AS at_ms"
     " FROM audit WHERE seq > ? AND seq <= ? AND role = 'clinician' AND outcome = '0'"
     " AND patient IS NOT NULL AND organization IS NOT NULL AND interaction <> 'operation'"
@@ -29,45 +29,47 @@ _OPENED = (
 )
 
 
-def tell_accesses(store: Store, now_ms: int) -> None:
+def queue_access_notices(store: Store, now_ms: int) -> None:
     """Put notices of what was opened since the last time into the outbox."""
-    for _ in range(_BATCHES):
+    for _ in range(_MAX_BATCHES):
         with store.read_transaction() as connection:
-            newest, place = _newest(connection), _place(connection)
-            if place is not None and newest <= place:
+            newest, position = _read_newest_seq(connection), _read_position(connection)
+            if position is not None and newest <= position:
                 return
             # At the first start: what was long before is not told any more.
-            begin = place if place is not None else max(0, newest - _MOST)
-            last = min(newest, begin + _MOST)
-            rows = connection.execute(_OPENED, (max(0, begin - _AGAIN), last)).fetchall()
-            found = [notice for row in rows if (notice := _notice(connection, row))]
+            begin = position if position is not None else max(0, newest - _BATCH_ROWS)
+            last = min(newest, begin + _BATCH_ROWS)
+            rows = connection.execute(
+                _SELECT_ACCESSES, (max(0, begin - _OVERLAP_ROWS), last)
+            ).fetchall()
+            notices = [notice for row in rows if (notice := _build_notice(connection, row))]
         with store.write_transaction() as connection:
-            for notice in found:
-                put(connection, notice)
+            for notice in notices:
+                queue_notice(connection, notice)
             connection.execute(
                 "INSERT INTO notice_place (name, seq) VALUES (?, ?) ON CONFLICT (name)"
                 " DO UPDATE SET seq = excluded.seq WHERE notice_place.seq < excluded.seq",
-                (_PLACE, last),
+                (_POSITION_NAME, last),
             )
 
 
-def _notice(connection: Connection, row: Row) -> Notice | None:
+def _build_notice(connection: Connection, row: Row) -> Notice | None:
     """Return what is to be told of an access, if anything; told before, it has the same cause."""
     patient, organization, at_ms = row["patient"], row["organization"], row["at_ms"]
     since = _shared_since(connection, patient, organization, at_ms)
     if since is None:
         return None
-    reader = of_patient(patient)
+    reader = patient_reader(patient)
     first = f"first-access:{patient}:{organization}:{since}"
-    told = connection.execute(
+    first_notice = connection.execute(
         "SELECT made_ms FROM notice WHERE cause = ?", (f"{first}|{reader}",)
     ).fetchone()
-    if told is None:
+    if first_notice is None:
         return Notice(first, "first-access", patient, reader, row["display"], organization, at_ms)
-    wanted = connection.execute(
+    preference = connection.execute(
         "SELECT 1 FROM notice_preference WHERE reader = ? AND each_access = 1", (reader,)
     ).fetchone()
-    if wanted is None or at_ms <= told[0]:
+    if preference is None or at_ms <= first_notice[0]:
         return None
     cause = f"access:{patient}:{organization}:{row['login']}:{at_ms // _HOUR_MS}"
     return Notice(cause, "access", patient, reader, row["display"], organization, at_ms)
@@ -88,11 +90,13 @@ def _shared_since(
     return None if row is None or row[0] is None else int(row[0])
 
 
-def _place(connection: Connection) -> int | None:
-    row = connection.execute("SELECT seq FROM notice_place WHERE name = ?", (_PLACE,)).fetchone()
+def _read_position(connection: Connection) -> int | None:
+    row = connection.execute(
+        "SELECT seq FROM notice_place WHERE name = ?", (_POSITION_NAME,)
+    ).fetchone()
     return None if row is None else int(row[0])
 
 
-def _newest(connection: Connection) -> int:
+def _read_newest_seq(connection: Connection) -> int:
     row = connection.execute("SELECT MAX(seq) FROM audit").fetchone()
     return int(row[0] or 0)

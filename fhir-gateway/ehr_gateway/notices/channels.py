@@ -20,7 +20,7 @@ from ehr_gateway.notices.messages import Message
 
 __all__ = ["Channel", "FileChannel", "SmtpChannel", "open_channels"]
 
-_SECONDS = 20
+_TIMEOUT_SECONDS = 20
 
 
 class Channel(Protocol):
@@ -81,8 +81,8 @@ class SmtpChannel:
         # Left to itself, smtplib believes any certificate.
         trust = ssl.create_default_context()
         if self._scheme == "smtps":
-            return smtplib.SMTP_SSL(self._host, self._port, timeout=_SECONDS, context=trust)
-        server = smtplib.SMTP(self._host, self._port, timeout=_SECONDS)
+            return smtplib.SMTP_SSL(self._host, self._port, timeout=_TIMEOUT_SECONDS, context=trust)
+        server = smtplib.SMTP(self._host, self._port, timeout=_TIMEOUT_SECONDS)
         if self._scheme == "smtp+starttls":
             try:
                 server.starttls(context=trust)
@@ -92,8 +92,8 @@ class SmtpChannel:
         return server
 
 
-def open_channels(ways: NoticeSettings, folder: Path) -> tuple[Channel, ...]:
+def open_channels(settings: NoticeSettings, folder: Path) -> tuple[Channel, ...]:
     """Return the channels of the settings; none where notices are read in the portal alone."""
-    if ways.channel == "smtp":
-        return (SmtpChannel(ways.smtp_url, ways.smtp_from),)
-    return (FileChannel(folder),) if ways.channel == "file" else ()
+    if settings.channel == "smtp":
+        return (SmtpChannel(settings.smtp_url, settings.smtp_from),)
+    return (FileChannel(folder),) if settings.channel == "file" else ()

@@ -11,30 +11,30 @@ import threading
 from collections.abc import Callable, Sequence
 
 from ehr_gateway.database import Connection
-from ehr_gateway.notices.access_notices import tell_accesses
+from ehr_gateway.notices.access_notices import queue_access_notices
 from ehr_gateway.notices.channels import Channel
-from ehr_gateway.notices.messages import Message, message
+from ehr_gateway.notices.messages import Message, build_message
 from ehr_gateway.store.store import Store
 
-__all__ = ["Deliveries"]
+__all__ = ["DeliveryWorker"]
 
 _LOG = logging.getLogger(__name__)
-_SECONDS = 5.0
+_INTERVAL_SECONDS = 5.0
 # One at a time: a claim must outlast the slowest delivery of all that it takes.
-_BATCH = 1
+_CLAIM_SIZE = 1
 _CLAIM_MS = 120_000
 _FIRST_PAUSE_MS, _LONGEST_PAUSE_MS = 10_000, 3_600_000
-_MOST_TRIES = 20
+_MAX_TRIES = 20
 
 
-class Deliveries:
+class DeliveryWorker:
     """A thread that works off the outbox, until it is stopped."""
 
     def __init__(
         self,
         store: Store,
         channels: Sequence[Channel],
-        settle: Callable[[], None],
+        flush_audit: Callable[[], None],
         *,
         secret: str,
         address: str,
@@ -42,12 +42,12 @@ class Deliveries:
     ) -> None:
         self._store = store
         # Brings accesses that are on record into the log, where they are looked for.
-        self._settle = settle
+        self._flush_audit = flush_audit
         self._channels = {channel.name: channel for channel in channels}
         self._secret = secret
         self._address = address
         self._clock = clock
-        self._one_at_a_time = threading.Lock()
+        self._round_lock = threading.Lock()
         self._stopping = threading.Event()
         self._thread: threading.Thread | None = None
 
@@ -63,11 +63,11 @@ class Deliveries:
         if self._thread is not None:
             self._thread.join()
 
-    def round(self) -> int:
+    def deliver_due(self) -> int:
         """Do what is due now; return how many deliveries were tried."""
-        with self._one_at_a_time:
-            self._settle()
-            tell_accesses(self._store, self._clock())
+        with self._round_lock:
+            self._flush_audit()
+            queue_access_notices(self._store, self._clock())
             self._route()
             tried = 0
             while claimed := self._claim():
@@ -81,17 +81,19 @@ class Deliveries:
             return tried
 
     def _run(self) -> None:
-        while not self._stopping.wait(_SECONDS):
+        while not self._stopping.wait(_INTERVAL_SECONDS):
             try:
-                self.round()
+                self.deliver_due()
             except Exception as error:
                 # Never its text: it may hold an address.
                 _LOG.warning("Notices failed with %s; tried again.", type(error).__name__)
 
     def _route(self) -> None:
         with self._store.read_transaction() as connection:
-            found = connection.execute("SELECT 1 FROM notice WHERE routed = 0 LIMIT 1").fetchone()
-        if found is None:
+            unrouted = connection.execute(
+                "SELECT 1 FROM notice WHERE routed = 0 LIMIT 1"
+            ).fetchone()
+        if unrouted is None:
             return
         with self._store.write_transaction() as connection:
             rows = connection.execute("SELECT id, made_ms FROM notice WHERE routed = 0").fetchall()
@@ -114,7 +116,7 @@ class Deliveries:
             if not connection.execute(due, (now, 1)).fetchall():
                 return []
         with self._store.write_transaction() as connection:
-            rows = connection.execute(due, (now, _BATCH)).fetchall()
+            rows = connection.execute(due, (now, _CLAIM_SIZE)).fetchall()
             connection.executemany(
                 "UPDATE notice_delivery SET next_ms = ?, tries = tries + 1"
                 " WHERE notice = ? AND channel = ?",
@@ -129,33 +131,33 @@ class Deliveries:
         """Return what is to be delivered; None where it cannot be written: the others go on."""
         row = connection.execute("SELECT * FROM notice WHERE id = ?", (identity,)).fetchone()
         try:
-            return message(connection, row, secret=self._secret, address=self._address)
+            return build_message(connection, row, secret=self._secret, address=self._address)
         except (ValueError, TypeError, LookupError, AttributeError) as error:
             # Never its text: it may hold a value.
             _LOG.error("Notice %s cannot be written: %s.", identity, type(error).__name__)
             return None
 
-    def _deliver(self, notice: str, name: str, tries: int, what: Message | None) -> None:
+    def _deliver(self, notice: str, name: str, tries: int, message: Message | None) -> None:
         channel = self._channels.get(name)
-        fault, state = None, "sent"
+        error_name, state = None, "sent"
         if channel is None:
-            state, fault = "failed", "no-channel"
-        elif what is None:
-            state, fault = "waiting" if tries < _MOST_TRIES else "failed", "not-written"
-        elif channel.needs_email and not what.email:
+            state, error_name = "failed", "no-channel"
+        elif message is None:
+            state, error_name = "waiting" if tries < _MAX_TRIES else "failed", "not-written"
+        elif channel.needs_email and not message.email:
             state = "no-address"
         else:
             try:
-                channel.send(what)
+                channel.send(message)
             except Exception as error:
                 # Whatever it was, the notice stays in the outbox.
-                fault = type(error).__name__
-                state = "waiting" if tries < _MOST_TRIES else "failed"
+                error_name = type(error).__name__
+                state = "waiting" if tries < _MAX_TRIES else "failed"
         now = self._clock()
         pause = min(_FIRST_PAUSE_MS * 2 ** min(tries - 1, 12), _LONGEST_PAUSE_MS)
         with self._store.write_transaction() as connection:
             connection.execute(
                 "UPDATE notice_delivery SET state = ?, fault = ?, next_ms = ?, sent_ms = ?"
                 " WHERE notice = ? AND channel = ?",
-                (state, fault, now + pause, now if state == "sent" else None, notice, name),
+                (state, error_name, now + pause, now if state == "sent" else None, notice, name),
             )

@@ -10,36 +10,36 @@ import hashlib
 import hmac
 import secrets
 
-__all__ = ["code_of", "hashed", "invitation", "right"]
+__all__ = ["compute_code", "generate_invitation_code", "hash_invitation_code", "verify_code"]
 
 _DIGITS = 8
 # No letter that is taken for another, by eye or by ear.
-_LETTERS = "ABCDEFGHJKMNPQRSTUVWXYZ23456789"
-_LENGTH = 12
+_ALPHABET = "ABCDEFGHJKMNPQRSTUVWXYZ23456789"
+_INVITATION_LENGTH = 12
 
 
-def code_of(secret: str, request: str) -> str:
+def compute_code(secret: str, request: str) -> str:
     """Return the eight digits that approve one request."""
     digest = hmac.digest(secret.encode(), f"access-code:{request}".encode(), hashlib.sha256)
     return f"{int.from_bytes(digest[:16], 'big') % 10**_DIGITS:0{_DIGITS}d}"
 
 
-def right(secret: str, request: str, typed: str) -> bool:
+def verify_code(secret: str, request: str, code: str) -> bool:
     """Say whether this is the code of a request; spaces between the digits are passed over."""
-    digits = "".join(letter for letter in typed if not letter.isspace() and letter != "-")
-    return hmac.compare_digest(code_of(secret, request).encode(), digits.encode())
+    digits = "".join(letter for letter in code if not letter.isspace() and letter != "-")
+    return hmac.compare_digest(compute_code(secret, request).encode(), digits.encode())
 
 
-def invitation() -> str:
+def generate_invitation_code() -> str:
     """Return a new code that a patient hands to a carer."""
-    return "".join(secrets.choice(_LETTERS) for _ in range(_LENGTH))
+    return "".join(secrets.choice(_ALPHABET) for _ in range(_INVITATION_LENGTH))
 
 
-def hashed(code: str) -> str:
+def hash_invitation_code(code: str) -> str:
     """Return what is kept of an invitation: 59 random bits stand behind it.
 
     >>> hashed("ab cd-2") == hashed("ABCD2")
     True
     """
-    kept = "".join(letter for letter in code.upper() if letter.isalnum())
-    return hashlib.sha256(f"invitation:{kept}".encode()).hexdigest()
+    normalised = "".join(letter for letter in code.upper() if letter.isalnum())
+    return hashlib.sha256(f"invitation:{normalised}".encode()).hexdigest()

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from ehr_gateway.database import Connection
 from ehr_gateway.ids import new_id
 
-__all__ = ["Notice", "carers_of", "of_patient", "put", "readers_of"]
+__all__ = ["Notice", "list_carer_readers", "list_readers", "patient_reader", "queue_notice"]
 
 _COLUMNS = "id, cause, kind, patient, reader, person, organization, request, until_ms, made_ms"
 
@@ -28,7 +28,7 @@ class Notice:
     until_ms: int | None = None
 
 
-def put(connection: Connection, notice: Notice) -> None:
+def queue_notice(connection: Connection, notice: Notice) -> None:
     """Put a notice into the outbox; one of the same cause and reader is there once."""
     connection.execute(
         f"INSERT INTO notice ({_COLUMNS}, routed)"  # noqa: S608 constant columns
@@ -48,7 +48,7 @@ def put(connection: Connection, notice: Notice) -> None:
     )
 
 
-def of_patient(patient: str) -> str:
+def patient_reader(patient: str) -> str:
     """Return the reader that a patient is.
 
     >>> of_patient("a")
@@ -57,7 +57,7 @@ def of_patient(patient: str) -> str:
     return f"Patient/{patient}"
 
 
-def carers_of(connection: Connection, patient: str, now_ms: int) -> list[str]:
+def list_carer_readers(connection: Connection, patient: str, now_ms: int) -> list[str]:
     """Return the carers who decide for a patient, as readers."""
     rows = connection.execute(
         "SELECT DISTINCT person FROM consent_carer WHERE patient = ? AND can_manage = 1"
@@ -67,6 +67,6 @@ def carers_of(connection: Connection, patient: str, now_ms: int) -> list[str]:
     return [f"person/{row[0]}" for row in rows]
 
 
-def readers_of(connection: Connection, patient: str, now_ms: int) -> list[str]:
+def list_readers(connection: Connection, patient: str, now_ms: int) -> list[str]:
     """Return everyone who is told of what happens to a record: the patient, and who decides."""
-    return [of_patient(patient), *carers_of(connection, patient, now_ms)]
+    return [patient_reader(patient), *list_carer_readers(connection, patient, now_ms)]

@@ -282,7 +282,7 @@ def _issue_code(pending: _PendingAuthorization, context: GrantContext) -> Respon
             connection, parameters.get("launch", ""), account.login, pending.client.id, now
         ):
             return redirect_with_error(gateway, parameters, "access_denied", "The launch is over.")
-        recorder.record(connection, recorder.about(audit_context, context.patient))
+        recorder.record_rows(connection, recorder.build_event_rows(audit_context, context.patient))
     grant = authorization_codes.Grant(
         parameters["client"], account.login, parameters["redirect"], parameters["challenge"], scope,
         context=context,

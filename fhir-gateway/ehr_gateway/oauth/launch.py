@@ -105,7 +105,7 @@ def _create_launch(context: RequestContext, body: dict[str, Any]) -> Response:
                 grant_context.to_json(), now,
             ),
         )  # fmt: skip
-        recorder.record(connection, recorder.about(audit_context, patient))
+        recorder.record_rows(connection, recorder.build_event_rows(audit_context, patient))
     answer = {
         "launch": handle,
         "iss": gateway.settings.fhir_base,

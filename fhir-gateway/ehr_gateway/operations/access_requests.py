@@ -9,10 +9,10 @@ from fastapi.responses import Response
 
 from ehr_fhir.errors import Forbidden, Invalid, NotFound
 from ehr_gateway.access_requests import emergency, review, step_up
-from ehr_gateway.access_requests.markers import marker
-from ehr_gateway.access_requests.request_parameters import parts_of
-from ehr_gateway.access_requests.request_rows import select
-from ehr_gateway.access_requests.role_checks import NO_PATIENT, clinician, manages
+from ehr_gateway.access_requests.markers import find_marker
+from ehr_gateway.access_requests.request_parameters import build_request_parts
+from ehr_gateway.access_requests.request_rows import select_requests
+from ehr_gateway.access_requests.role_checks import NO_PATIENT, can_manage, require_clinician
 from ehr_gateway.audit_log import recorder
 from ehr_gateway.http.authentication import Authenticated, require_access_scope
 from ehr_gateway.http.body import read_fhir_body
@@ -33,11 +33,11 @@ def withheld(context: Authenticated, patient: str) -> Response:
     audit_context = context.begin_audit("operation", "$withheld")
     if context.access.requester.role not in ("clinician", "system"):
         raise Forbidden("The marker is for those who treat.")
-    context.add_audit_entry(recorder.about(audit_context=audit_context, patient=None))
+    context.add_audit_entry(recorder.build_event_rows(audit_context=audit_context, patient=None))
     if context.gateway.settings.limits.withheld_marker == "hide":
         return parameters_response(context)
     with context.gateway.store.read_transaction() as connection:
-        found = marker(connection, context.access, patient)
+        found = find_marker(connection, context.access, patient)
     return parameters_response(
         context,
         parameter("shared", found.shared),
@@ -52,15 +52,15 @@ def request_access(context: Authenticated, patient: str, body: Body) -> Response
     context.begin_audit("operation", "$request-access")
     limits = context.gateway.settings.limits
     given = parse_parameters(body, "reason", "domain", "hours")
-    made = step_up.ask(
+    made = step_up.request_step_up(
         context,
-        clinician(context),
+        require_clinician(context),
         patient,
         reason=given.reason(limits.reason_length),
         domains=given.domains(),
         hours=given.integer("hours", 1, limits.step_up_hours),
     )
-    return parameters_response(context, *parts_of(made))
+    return parameters_response(context, *build_request_parts(made))
 
 
 @router.post("/$redeem-access")
@@ -68,13 +68,17 @@ def redeem_access(context: Authenticated, body: Body) -> Response:
     """Approve a request by the patient's code, or by the patient's smart ID at the desk."""
     context.begin_audit("operation", "$redeem-access")
     given = parse_parameters(body, "request", "code", "hkid", "pin")
-    who, request, code = clinician(context), given.text("request"), given.optional_text("code")
+    who, request, code = (
+        require_clinician(context),
+        given.text("request"),
+        given.optional_text("code"),
+    )
     if code is not None:
         made = step_up.approve_by_code(context, who, request, code)
     else:
         hkid, pin = given.text("hkid"), given.text("pin")
         made = step_up.approve_by_eid(context, who, request, hkid, pin)
-    return parameters_response(context, *parts_of(made))
+    return parameters_response(context, *build_request_parts(made))
 
 
 @router.post("/$approve-access")
@@ -82,7 +86,9 @@ def approve_access(context: Authenticated, body: Body) -> Response:
     """Let the patient approve a request on the own page."""
     context.begin_audit("operation", "$approve-access")
     request = parse_parameters(body, "request").text("request")
-    return parameters_response(context, *parts_of(step_up.answer(context, request, approves=True)))
+    return parameters_response(
+        context, *build_request_parts(step_up.answer_step_up(context, request, approves=True))
+    )
 
 
 @router.post("/$refuse-access")
@@ -90,7 +96,9 @@ def refuse_access(context: Authenticated, body: Body) -> Response:
     """Let the patient, or who decides for him, refuse a request."""
     context.begin_audit("operation", "$refuse-access")
     request = parse_parameters(body, "request").text("request")
-    return parameters_response(context, *parts_of(step_up.answer(context, request, approves=False)))
+    return parameters_response(
+        context, *build_request_parts(step_up.answer_step_up(context, request, approves=False))
+    )
 
 
 @router.api_route("/Patient/{patient}/$access-requests", methods=_GET)
@@ -105,19 +113,19 @@ def access_requests(context: Authenticated, patient: str) -> Response:
         if requester.role == "clinician":
             condition += " AND person = :person AND organization = :organization"
             values |= {"person": requester.person, "organization": requester.organization}
-        elif not (requester.role == "patient" and requester.patient == patient) and not manages(
+        elif not (requester.role == "patient" and requester.patient == patient) and not can_manage(
             connection, context.access, patient
         ):
             raise NotFound(NO_PATIENT)
-        found = select(connection, condition, **values)
+        found = select_requests(connection, condition, **values)
     context.add_audit_entry(
-        recorder.about(audit_context=audit_context, patient=patient if found else None)
+        recorder.build_event_rows(audit_context=audit_context, patient=patient if found else None)
     )
     listed = [
         {
             "name": "request",
             "part": [
-                *parts_of(one),
+                *build_request_parts(one),
                 parameter("open", one.state == "proposed" and one.expires_ms > now),
             ],
         }
@@ -131,10 +139,12 @@ def declare_emergency_by_card(context: Authenticated, body: Body) -> Response:
     """Open the record of the person with this identity card number, in an emergency."""
     context.begin_audit("operation", "$declare-emergency")
     given = parse_parameters(body, "hkid", "reason")
-    who = clinician(context)
+    who = require_clinician(context)
     reason = given.reason(context.gateway.settings.limits.reason_length)
-    patient = emergency.named(context, who, given.text("hkid"))
-    return parameters_response(context, *parts_of(emergency.declare(context, who, patient, reason)))
+    patient = emergency.find_patient_by_identity_number(context, who, given.text("hkid"))
+    return parameters_response(
+        context, *build_request_parts(emergency.declare_emergency(context, who, patient, reason))
+    )
 
 
 @router.post("/Patient/{patient}/$declare-emergency")
@@ -143,8 +153,8 @@ def declare_emergency(context: Authenticated, patient: str, body: Body) -> Respo
     context.begin_audit("operation", "$declare-emergency")
     given = parse_parameters(body, "reason")
     reason = given.reason(context.gateway.settings.limits.reason_length)
-    made = emergency.declare(context, clinician(context), patient, reason)
-    return parameters_response(context, *parts_of(made))
+    made = emergency.declare_emergency(context, require_clinician(context), patient, reason)
+    return parameters_response(context, *build_request_parts(made))
 
 
 @router.api_route("/$access-reviews", methods=_GET)
@@ -159,11 +169,13 @@ def access_reviews(context: Authenticated) -> Response:
     state = dict(pairs).get("state", "waiting")
     if state not in ("waiting", "done"):
         raise Invalid("The parameter state is waiting or done.")
-    found = review.worklist(context.gateway.store, done=state == "done")
+    found = review.list_reviews(context.gateway.store, done=state == "done")
     for patient in {one.patient: None for one in found} or (None,):
-        context.add_audit_entry(recorder.about(audit_context=audit_context, patient=patient))
+        context.add_audit_entry(
+            recorder.build_event_rows(audit_context=audit_context, patient=patient)
+        )
     return parameters_response(
-        context, *({"name": "access", "part": parts_of(one)} for one in found)
+        context, *({"name": "access", "part": build_request_parts(one)} for one in found)
     )
 
 
@@ -174,5 +186,5 @@ def review_access(context: Authenticated, body: Body) -> Response:
     given = parse_parameters(body, "access", "finding", "note")
     finding = given.code("finding", review.FINDINGS)
     note = require_plain_text(given.text("note"), "note", 3)
-    review.review(context, given.text("access"), finding, note)
+    review.review_access(context, given.text("access"), finding, note)
     return parameters_response(context, parameter("finding", finding))

@@ -15,8 +15,8 @@ from fastapi.responses import Response
 
 from ehr_fhir.errors import Forbidden, Invalid, NotFound
 from ehr_gateway.audit_log import recorder
-from ehr_gateway.audit_log.read_policy import SEES_ALL, one_row
-from ehr_gateway.audit_log.service import AuditLog, the_log
+from ehr_gateway.audit_log.read_policy import ROLES_READING_ALL, find_readable_row
+from ehr_gateway.audit_log.service import AuditLog, audit_log_of
 from ehr_gateway.http.authentication import Authenticated, RequestContext
 from ehr_gateway.http.negotiation import fhir_response, parse_preferences
 from ehr_gateway.http.query_string import check_parameters, parse_query
@@ -32,7 +32,7 @@ from ehr_privacy.consent import covers_interaction
 
 router = APIRouter(prefix="/fhir/AuditEvent")
 _GET = ["GET", "HEAD"]
-TheLog = Annotated[AuditLog, Depends(the_log)]
+TheLog = Annotated[AuditLog, Depends(audit_log_of)]
 _Part = tuple[str, str, object]
 
 
@@ -44,7 +44,7 @@ def checkpoint(context: Authenticated, log: TheLog) -> Response:
     audit_context = context.begin_audit("audit-proof", "AuditEvent/$checkpoint")
     _for_auditors(context)
     _newest(log)
-    context.add_audit_entry(recorder.about(audit_context=audit_context, patient=None))
+    context.add_audit_entry(recorder.build_event_rows(audit_context=audit_context, patient=None))
     return _parameters(_signature(log), pretty=prefer.pretty)
 
 
@@ -61,9 +61,9 @@ def consistency(context: Authenticated, log: TheLog) -> Response:
     first = int(text) if text.isascii() and text.isdigit() and len(text) < 16 else 0
     if not 0 < first <= newest.size:
         raise Invalid(f"first must be from 1 to {newest.size}, the events signed for.")
-    reader = log.folder.reader(newest.size)
+    reader = log.folder.tree_reader(newest.size)
     proof = consistency_proof(reader.node, first, newest.size)
-    context.add_audit_entry(recorder.about(audit_context=audit_context, patient=None))
+    context.add_audit_entry(recorder.build_event_rows(audit_context=audit_context, patient=None))
     parts: list[_Part] = [
         ("first", "valueDecimal", first),
         ("firstRoot", "valueBase64Binary", reader.root(first)),
@@ -82,7 +82,7 @@ def inclusion(context: Authenticated, log: TheLog, logical_id: str) -> Response:
     audit_context = context.begin_audit("audit-proof", "AuditEvent/$inclusion-proof")
     context.gateway.auditor.carry()
     with context.gateway.store.read_transaction() as connection:
-        row = one_row(context.access, connection, logical_id)
+        row = find_readable_row(context.access, connection, logical_id)
         stored = connection.execute(
             f"SELECT salt, leaf, {', '.join(CONTENT)} FROM audit WHERE seq = ?",  # noqa: S608
             (row.seq,),
@@ -90,9 +90,9 @@ def inclusion(context: Authenticated, log: TheLog, logical_id: str) -> Response:
     newest, index = _newest(log), row.seq - 1
     if index >= newest.size:
         raise NotFound("This event is not signed for yet. Ask again in a minute or two.")
-    proof = inclusion_proof(log.folder.reader(newest.size).node, index, newest.size)
+    proof = inclusion_proof(log.folder.tree_reader(newest.size).node, index, newest.size)
     context.add_audit_entry(
-        recorder.about(
+        recorder.build_event_rows(
             audit_context=audit_context,
             patient=row.patient,
             entities=[f"AuditEvent/{row.id}"],
@@ -118,19 +118,19 @@ def inclusion(context: Authenticated, log: TheLog, logical_id: str) -> Response:
 def _for_auditors(context: RequestContext) -> None:
     requester = context.access.requester
     covered = covers_interaction(requester.scopes, "read", "AuditEvent", in_patient=True)
-    if requester.role not in SEES_ALL or not covered:
+    if requester.role not in ROLES_READING_ALL or not covered:
         raise Forbidden("Checkpoints and their proofs are for the steward and the auditor.")
 
 
 def _newest(log: AuditLog) -> Checkpoint:
-    found = log.folder.latest(log.signer.name, log.signer.public)
+    found = log.folder.read_latest(log.signer.name, log.signer.public)
     if found is None:
         raise NotFound("The log has no checkpoint yet. Ask again in a minute or two.")
     return found
 
 
 def _signature(log: AuditLog) -> list[_Part]:
-    note = (log.folder.note() or b"").decode()
+    note = (log.folder.read_note() or b"").decode()
     key = verifier_key(log.signer.name, log.signer.public)
     return [("checkpoint", "valueString", note), ("key", "valueString", key)]
 

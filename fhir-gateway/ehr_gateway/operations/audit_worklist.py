@@ -14,8 +14,8 @@ from ehr_fhir.json_text import parse
 from ehr_fhir.jurisdiction import JURISDICTION
 from ehr_gateway.audit_log import recorder
 from ehr_gateway.audit_log.anomaly_rules import RULES
-from ehr_gateway.audit_log.read_policy import SEES_ALL
-from ehr_gateway.audit_log.worklist import VERDICTS, WorkItem, find_items, settle
+from ehr_gateway.audit_log.read_policy import ROLES_READING_ALL
+from ehr_gateway.audit_log.worklist import VERDICTS, WorkItem, find_items, settle_item
 from ehr_gateway.http.authentication import Authenticated, RequestContext
 from ehr_gateway.http.body import read_fhir_body
 from ehr_gateway.http.bundle_bytes import build_bundle, build_entry, page_link
@@ -35,13 +35,13 @@ def worklist(context: Authenticated) -> Response:
     """List what the monitor flagged, newest first."""
     prefer, pairs = parse_preferences(context.request), parse_query(context.request)
     audit_context = context.begin_audit("audit-worklist", "AuditEvent/$worklist")
-    _only(context, SEES_ALL)
+    _only(context, ROLES_READING_ALL)
     wanted = _wanted(pairs)
     with context.gateway.store.read_transaction() as connection:
         items = find_items(connection, **{**wanted, "count": wanted["count"] + 1})
     shown, base = items[: wanted["count"]], context.gateway.settings.fhir_base
     context.add_audit_entry(
-        recorder.about(
+        recorder.build_event_rows(
             audit_context=audit_context,
             patient=None,
             entities=[f"Task/{item.id}" for item in shown],
@@ -62,7 +62,7 @@ def worklist(context: Authenticated) -> Response:
 
 
 @router.post("/$settle")
-def settle_item(context: Authenticated, body: Body) -> Response:
+def settle_worklist_item(context: Authenticated, body: Body) -> Response:
     """Settle one item: Parameters with `item`, `verdict` and a `note` in the steward's words."""
     prefer = parse_preferences(context.request)
     audit_context = context.begin_audit("audit-settle", "AuditEvent/$settle")
@@ -70,14 +70,14 @@ def settle_item(context: Authenticated, body: Body) -> Response:
     item, verdict, note = _settling(body)
     login, now = context.caller.subject.login, context.access.now_ms
     with context.gateway.store.write_transaction() as connection:
-        if not settle(connection, item, verdict, note, login, now):
+        if not settle_item(connection, item, verdict, note, login, now):
             if find_items(connection, identity=item):
                 raise Conflict("This item is settled already.")
             raise NotFound("There is no such item.")
         (found,) = find_items(connection, identity=item)
-        recorder.record(
+        recorder.record_rows(
             connection,
-            recorder.about(
+            recorder.build_event_rows(
                 audit_context, None, entities=[f"Task/{item}"], reason=f"settled {verdict}"
             ),
         )

@@ -11,9 +11,9 @@ from fastapi.responses import Response
 from ehr_fhir.errors import Forbidden, NotFound
 from ehr_fhir.intervals import date_interval
 from ehr_gateway.access_requests import carers, holds
-from ehr_gateway.access_requests.request_parameters import parts_of
+from ehr_gateway.access_requests.request_parameters import build_request_parts
 from ehr_gateway.access_requests.request_rows import AccessRequest
-from ehr_gateway.access_requests.role_checks import NO_PATIENT, clinician
+from ehr_gateway.access_requests.role_checks import NO_PATIENT, require_clinician
 from ehr_gateway.audit_log import recorder
 from ehr_gateway.database import Connection
 from ehr_gateway.http.authentication import Authenticated, RequestContext, require_access_scope
@@ -33,14 +33,14 @@ def invite_carer(context: Authenticated, patient: str, body: Body) -> Response:
     """Let a patient invite a carer; the answer holds the code to hand over."""
     context.begin_audit("operation", "$invite-carer")
     given = parse_parameters(body, "power", "domain", "until")
-    made, code = carers.invite(
+    made, code = carers.invite_carer(
         context,
         patient,
         power=given.code("power", carers.POWERS),
-        closed=given.domains(needed=False),
+        closed_domains=given.domains(needed=False),
         until_ms=_until(given) if given.optional_text("until") else None,
     )
-    return parameters_response(context, parameter("code", code), *parts_of(made))
+    return parameters_response(context, parameter("code", code), *build_request_parts(made))
 
 
 @router.post("/Patient/{patient}/$record-substitute")
@@ -56,22 +56,22 @@ def record_substitute(context: Authenticated, patient: str, body: Body) -> Respo
         reason=given.reason(context.gateway.settings.limits.reason_length),
         until_ms=_until(given),
     )
-    return parameters_response(context, parameter("code", code), *parts_of(made))
+    return parameters_response(context, parameter("code", code), *build_request_parts(made))
 
 
 @router.post("/$accept-invitation")
 def accept_invitation(context: Authenticated, body: Body) -> Response:
     """Let a carer take up an invitation by its code."""
     context.begin_audit("operation", "$accept-invitation")
-    made = carers.accept(context, parse_parameters(body, "code").text("code"))
-    return parameters_response(context, *parts_of(made, reason=False))
+    made = carers.accept_invitation(context, parse_parameters(body, "code").text("code"))
+    return parameters_response(context, *build_request_parts(made, reason=False))
 
 
 @router.post("/$end-carer")
 def end_carer(context: Authenticated, body: Body) -> Response:
     """End a carer's power, or take an invitation back."""
     context.begin_audit("operation", "$end-carer")
-    carers.end(context, parse_parameters(body, "carer").text("carer"))
+    carers.end_carer(context, parse_parameters(body, "carer").text("carer"))
     return parameters_response(context, parameter("ended", True))
 
 
@@ -80,8 +80,8 @@ def list_carers(context: Authenticated, patient: str) -> Response:
     """List a patient's carers and open invitations."""
     audit_context = _begin(context, "$carers")
     with context.gateway.store.read_transaction() as connection:
-        found = carers.carers(connection, context, patient)
-    context.add_audit_entry(recorder.about(audit_context=audit_context, patient=patient))
+        found = carers.list_carers(connection, context, patient)
+    context.add_audit_entry(recorder.build_event_rows(audit_context=audit_context, patient=patient))
     return parameters_response(context, *_listed("carer", found))
 
 
@@ -92,8 +92,8 @@ def acting_for(context: Authenticated) -> Response:
     if context.access.requester.role != "carer":
         raise Forbidden("This is for carers.")
     with context.gateway.store.read_transaction() as connection:
-        found = carers.acting_for(connection, context)
-    context.add_audit_entry(recorder.about(audit_context=audit_context, patient=None))
+        found = carers.list_represented_patients(connection, context)
+    context.add_audit_entry(recorder.build_event_rows(audit_context=audit_context, patient=None))
     return parameters_response(
         context,
         *(
@@ -115,22 +115,22 @@ def hold(context: Authenticated, resource_type: str, logical_id: str, body: Body
     """Keep a result from the patient until a date."""
     context.begin_audit("operation", "$hold")
     given = parse_parameters(body, "reason", "until")
-    made = holds.hold(
+    made = holds.hold_result(
         context,
-        clinician(context),
+        require_clinician(context),
         resource_type,
         logical_id,
         reason=given.reason(context.gateway.settings.limits.reason_length),
         until_ms=_until(given),
     )
-    return parameters_response(context, *parts_of(made))
+    return parameters_response(context, *build_request_parts(made))
 
 
 @router.post("/$release-hold")
 def release_hold(context: Authenticated, body: Body) -> Response:
     """End a hold early."""
     context.begin_audit("operation", "$release-hold")
-    holds.release(context, parse_parameters(body, "hold").text("hold"))
+    holds.release_hold(context, parse_parameters(body, "hold").text("hold"))
     return parameters_response(context, parameter("released", True))
 
 
@@ -140,10 +140,10 @@ def held(context: Authenticated, patient: str) -> Response:
     audit_context = _begin(context, "$held")
     with context.gateway.store.read_transaction() as connection:
         _check_reader(connection, context, patient)
-        found = holds.stubs(connection, context, patient)
+        found = holds.list_hold_stubs(connection, context, patient)
         kinds = {one.id: _domain(connection, str(one.details["record"])) for one in found}
     context.add_audit_entry(
-        recorder.about(audit_context=audit_context, patient=patient if found else None)
+        recorder.build_event_rows(audit_context=audit_context, patient=patient if found else None)
     )
     if context.access.requester.role == "clinician":
         return parameters_response(context, *_listed("held", found))
@@ -152,7 +152,7 @@ def held(context: Authenticated, patient: str) -> Response:
         {
             "name": "held",
             "part": [
-                *(part for part in parts_of(one, reason=False) if part["name"] in names),
+                *(part for part in build_request_parts(one, reason=False) if part["name"] in names),
                 parameter("type", str(one.details["record"]).partition("/")[0]),
                 {"name": "domain", "valueCode": kinds[one.id]},
             ],
@@ -175,7 +175,7 @@ def _check_reader(connection: Connection, context: RequestContext, patient: str)
         return
     if requester.role == "carer" and any(
         row["patient"] == patient and row["can_view"]
-        for row in carers.acting_for(connection, context)
+        for row in carers.list_represented_patients(connection, context)
     ):
         return
     raise NotFound(NO_PATIENT)
@@ -190,7 +190,7 @@ def _domain(connection: Connection, record: str) -> str:
 
 
 def _listed(name: str, found: Sequence[AccessRequest]) -> list[dict[str, Any]]:
-    return [{"name": name, "part": parts_of(one)} for one in found]
+    return [{"name": name, "part": build_request_parts(one)} for one in found]
 
 
 def _until(given: OperationParameters) -> int:

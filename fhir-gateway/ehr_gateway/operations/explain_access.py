@@ -82,7 +82,7 @@ def explain_access(context: Authenticated, patient: str) -> Response:
             record = read_record_facts(connection, context.access, *question.record)
         found = explain_decision(connection, patient, question.who, record, question.at_ms)
     about = ["/".join(question.record)] if question.record else []
-    note = recorder.about(audit_context=audit_context, patient=patient, entities=about,
+    note = recorder.build_event_rows(audit_context=audit_context, patient=patient, entities=about,
         domains=sorted(record.domains), consent=found.source,
         reason="explained" if found.source else None,
     )  # fmt: skip

@@ -18,8 +18,8 @@ from ehr_gateway.http.negotiation import parse_preferences
 from ehr_gateway.http.operation_parameters import parse_parameters
 from ehr_gateway.http.parameters import parameter, parameters_response
 from ehr_gateway.http.query_string import check_parameters
-from ehr_gateway.notices.messages import LANGUAGES, reader_of, sentence
-from ehr_gateway.notices.outbox import of_patient
+from ehr_gateway.notices.messages import LANGUAGES, describe_notice, find_reader
+from ehr_gateway.notices.outbox import patient_reader
 
 router = APIRouter(prefix="/fhir", dependencies=[Depends(require_access_scope)])
 Body = Annotated[bytes, Depends(read_fhir_body)]
@@ -44,9 +44,9 @@ def notices(context: Authenticated) -> Response:
             (reader, _MOST),
         ).fetchall()
         listed = [_told(connection, context, row, language) for row in rows]
-        chosen = reader_of(connection, reader)
+        chosen = find_reader(connection, reader)
     patient = context.access.requester.patient
-    context.add_audit_entry(recorder.about(audit_context=audit_context, patient=patient))
+    context.add_audit_entry(recorder.build_event_rows(audit_context=audit_context, patient=patient))
     return parameters_response(
         context,
         parameter("each-access", chosen.each_access),
@@ -78,7 +78,9 @@ def preference(context: Authenticated, body: Body) -> Response:
             " each_access = excluded.each_access",
             (reader, language, email, int(each)),
         )
-        recorder.record(connection, recorder.about(audit_context, context.access.requester.patient))
+        recorder.record_rows(
+            connection, recorder.build_event_rows(audit_context, context.access.requester.patient)
+        )
     return parameters_response(context, parameter("each-access", each))
 
 
@@ -100,7 +102,7 @@ def deliveries(context: Authenticated) -> Response:
             " WHERE d.state <> 'sent' ORDER BY n.made_ms DESC LIMIT ?",
             (_MOST,),
         ).fetchall()
-    context.add_audit_entry(recorder.about(audit_context=audit_context, patient=None))
+    context.add_audit_entry(recorder.build_event_rows(audit_context=audit_context, patient=None))
     return parameters_response(
         context,
         *({"name": "count", "part": [parameter(name, row[name]) for name in row.keys()]}
@@ -112,7 +114,7 @@ def deliveries(context: Authenticated) -> Response:
 def _reader(context: RequestContext) -> str:
     requester = context.access.requester
     if requester.role == "patient" and requester.patient:
-        return of_patient(requester.patient)
+        return patient_reader(requester.patient)
     if requester.role == "carer":
         return f"person/{requester.person}"
     raise Forbidden("Notices are for patients and carers.")
@@ -125,7 +127,9 @@ def _told(
         parameter("id", row["id"]),
         parameter("kind", row["kind"]),
         parameter("patient", row["patient"]),
-        parameter("text", sentence(connection, row, language, secret=context.gateway.form_secret)),
+        parameter(
+            "text", describe_notice(connection, row, language, secret=context.gateway.form_secret)
+        ),
         {"name": "at", "valueInstant": instant(row["made_ms"])},
     ]
     if row["request"]:

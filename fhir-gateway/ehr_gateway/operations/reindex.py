@@ -31,7 +31,7 @@ def reindex(context: Authenticated, logical_id: str) -> Response:
         found = reindex_progress(connection, logical_id)
     if not found:
         raise NotFound("There is no active SearchParameter with this id.")
-    context.add_audit_entry(recorder.about(audit_context=audit_context, patient=None))
+    context.add_audit_entry(recorder.build_event_rows(audit_context=audit_context, patient=None))
     body = {"resourceType": "Parameters", "parameter": [_part(one) for one in found]}
     return fhir_response(orjson.dumps(body), pretty=prefer.pretty)
 

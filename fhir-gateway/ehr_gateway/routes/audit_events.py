@@ -12,8 +12,8 @@ from ehr_fhir.errors import Invalid
 from ehr_fhir.intervals import date_interval
 from ehr_gateway.audit_log import queries as log
 from ehr_gateway.audit_log import recorder
-from ehr_gateway.audit_log.fhir_event import Rendering, audit_event
-from ehr_gateway.audit_log.read_policy import one_row, reading
+from ehr_gateway.audit_log.fhir_event import RenderContext, render_audit_event
+from ehr_gateway.audit_log.read_policy import find_readable_row, restrict_to_requester
 from ehr_gateway.database import Connection
 from ehr_gateway.http.authentication import RequestContext
 from ehr_gateway.http.bundle_bytes import build_bundle, build_entry, page_link
@@ -42,16 +42,16 @@ def read(context: RequestContext, logical_id: str) -> Response:
     audit_context = context.begin_audit("read")
     context.gateway.auditor.carry()
     with context.gateway.store.read_transaction() as connection:
-        row = one_row(context.access, connection, logical_id)
+        row = find_readable_row(context.access, connection, logical_id)
         how = _rendering(context, connection, [row])
     context.add_audit_entry(
-        recorder.about(
+        recorder.build_event_rows(
             audit_context=audit_context,
             patient=row.patient,
             entities=[f"AuditEvent/{row.id}"],
         )
     )
-    body = orjson.dumps(audit_event(row, how))
+    body = orjson.dumps(render_audit_event(row, how))
     return fhir_response(body, headers={"ETag": etag(1)}, pretty=prefer.pretty)
 
 
@@ -63,14 +63,16 @@ def _search(context: RequestContext, pairs: list[tuple[str, str]]) -> Response:
     )
     context.gateway.auditor.carry()
     with context.gateway.store.read_transaction() as connection:
-        allowed = reading(context.access, connection, wanted, "search")
-        if with_total and allowed.part:
+        allowed = restrict_to_requester(context.access, connection, wanted, "search")
+        if with_total and allowed.is_partial:
             raise Invalid("_total is not for carers.", issue_code="not-supported")
         rows = allowed.rows(connection, count + 1)
-        total = log.total(connection, allowed.wanted) if with_total else None
+        total = log.count_rows(connection, allowed.audit_filter) if with_total else None
         how = _rendering(context, connection, rows)
     context.add_audit_entry(
-        recorder.about(audit_context=audit_context, patient=_about(context, allowed.wanted))
+        recorder.build_event_rows(
+            audit_context=audit_context, patient=_about(context, allowed.audit_filter)
+        )
     )
     base = context.gateway.settings.fhir_base
     shown = rows[:count]
@@ -80,7 +82,7 @@ def _search(context: RequestContext, pairs: list[tuple[str, str]]) -> Response:
         links.append(("next", page_link(f"{base}/AuditEvent", rest)))
     entries = (
         build_entry(
-            f"{base}/AuditEvent/{row.id}", orjson.dumps(audit_event(row, how)), mode="match"
+            f"{base}/AuditEvent/{row.id}", orjson.dumps(render_audit_event(row, how)), mode="match"
         )
         for row in shown
     )
@@ -153,9 +155,9 @@ def _count(value: str) -> int:
 
 def _rendering(
     context: RequestContext, connection: Connection, rows: Iterable[log.AuditRow]
-) -> Rendering:
+) -> RenderContext:
     server = urlsplit(context.gateway.settings.base_url).netloc
-    return Rendering(_names(connection, rows), server)
+    return RenderContext(_names(connection, rows), server)
 
 
 def _names(connection: Connection, rows: Iterable[log.AuditRow]) -> dict[str, str]:

@@ -60,7 +60,7 @@ def _audit_rest(
     for status in refused:
         code = int(status[:3])
         context.add_audit_entry(
-            recorder.refusal(audit_context=audit_context, status=code, attempted=None)
+            recorder.build_refusal_rows(audit_context=audit_context, status=code, attempted=None)
         )
 
 

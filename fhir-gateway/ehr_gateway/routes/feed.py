@@ -43,7 +43,7 @@ def feed(
     here.check_position(epoch, after)
     entries = list(context.gateway.store.feed(after, limit))
     last = entries[-1].position if entries else after
-    context.add_audit_entry(recorder.about(audit_context=audit_context, patient=None))
+    context.add_audit_entry(recorder.build_event_rows(audit_context=audit_context, patient=None))
     return Response(
         b"".join(_line(entry) for entry in entries),
         media_type="application/x-ndjson",

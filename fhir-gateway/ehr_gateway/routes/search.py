@@ -96,7 +96,9 @@ def _search(
     audit_context = context.begin_audit("search-system" if kind == _ALL else "search-type", query)
     terms = terms_of(gateway.settings)
     if any(name == "_explain" for name, _ in pairs):
-        context.add_audit_entry(recorder.about(audit_context=audit_context, patient=None))
+        context.add_audit_entry(
+            recorder.build_event_rows(audit_context=audit_context, patient=None)
+        )
         return _explained(context, kind, pairs, within, terms)
     if kind == _ALL:
         page = search_types(

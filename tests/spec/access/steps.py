@@ -7,7 +7,7 @@ from typing import Any
 
 from ehr_gateway.accounts import accounts
 from ehr_gateway.accounts.accounts import Account
-from ehr_gateway.notices.one_time_codes import code_of
+from ehr_gateway.notices.one_time_codes import compute_code
 from tests.lib.gateway import PIN, House, Session, must
 
 REASON = "Checking the dose against the last films"
@@ -45,7 +45,7 @@ def ask(
 
 def redeem(house: House, clinician: Session, request: str, code: str | None = None) -> Any:
     """Type a code; the right one when none is given."""
-    typed = code or code_of(house.gateway.form_secret, request)
+    typed = code or compute_code(house.gateway.form_secret, request)
     return send(clinician, "$redeem-access", request=request, code=typed)
 
 

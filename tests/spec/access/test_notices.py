@@ -12,9 +12,9 @@ from pathlib import Path
 import pytest
 
 from ehr_gateway.notices.channels import FileChannel, SmtpChannel
-from ehr_gateway.notices.delivery import Deliveries
+from ehr_gateway.notices.delivery import DeliveryWorker
 from ehr_gateway.notices.messages import Message
-from ehr_gateway.notices.outbox import Notice, put
+from ehr_gateway.notices.outbox import Notice, queue_notice
 from tests.lib.gateway import House, must
 from tests.spec.access.steps import ask, named, send, told
 
@@ -71,10 +71,10 @@ class Broken:
         self.sent += 1
 
 
-def deliveries(house: House, *channels: object) -> Deliveries:
+def deliveries(house: House, *channels: object) -> DeliveryWorker:
     """Return deliveries by these channels."""
     gateway = house.gateway
-    return Deliveries(
+    return DeliveryWorker(
         gateway.store, channels, gateway.auditor.carry, secret=gateway.form_secret,  # type: ignore[arg-type]
         address="http://portal.test", clock=house.clock,
     )  # fmt: skip
@@ -95,7 +95,7 @@ def test_a_file_for_the_owners_eyes_in_both_languages_where_none_is_known(
     furnished: House, tmp_path: Path
 ) -> None:
     declared(furnished)
-    deliveries(furnished, FileChannel(tmp_path / "out")).round()
+    deliveries(furnished, FileChannel(tmp_path / "out")).deliver_due()
 
     (file,) = (tmp_path / "out").iterdir()
     text = file.read_text("utf-8")
@@ -112,7 +112,7 @@ def test_mail_goes_to_the_address_and_in_the_language_the_patient_chose(
     must(send(patient, "$notice-preference", **chosen))
     declared(furnished)
     mail = SmtpChannel(f"smtp://127.0.0.1:{sink.server_address[1]}", "ehr@example.test")
-    deliveries(furnished, mail).round()
+    deliveries(furnished, mail).deliver_due()
 
     (raw,) = sink.mails  # type: ignore[attr-defined]
     assert b"To: someone@example.test" in raw
@@ -158,7 +158,7 @@ def test_mail_goes_over_tls_to_the_server_that_was_named(
 
 def test_without_an_address_the_steward_sees_that_nobody_was_reached(furnished: House) -> None:
     declared(furnished)
-    deliveries(furnished, SmtpChannel("smtp://127.0.0.1:9", "ehr@example.test")).round()
+    deliveries(furnished, SmtpChannel("smtp://127.0.0.1:9", "ehr@example.test")).deliver_due()
 
     (one,) = named(furnished.login("steward").get("$notice-deliveries"))["delivery"]
     assert (one["state"], one["kind"]) == (["no-address"], ["emergency"])
@@ -169,25 +169,27 @@ def test_a_channel_that_is_down_is_tried_again_with_growing_pauses(furnished: Ho
     declared(furnished)
     channel = Broken()
     working = deliveries(furnished, channel)
-    assert [working.round(), working.round()] == [1, 0]
+    assert [working.deliver_due(), working.deliver_due()] == [1, 0]
     furnished.clock.forward(seconds=10)
-    assert [working.round(), working.round()] == [1, 0]
+    assert [working.deliver_due(), working.deliver_due()] == [1, 0]
     furnished.clock.forward(seconds=10)
-    assert working.round() == 0
+    assert working.deliver_due() == 0
 
     channel.down = False
     furnished.clock.forward(seconds=10)
-    assert [working.round(), working.round(), channel.sent] == [1, 0, 1]
+    assert [working.deliver_due(), working.deliver_due(), channel.sent] == [1, 0, 1]
 
 
 def test_one_that_cannot_be_written_holds_up_no_other(furnished: House) -> None:
     declared(furnished)
     with furnished.gateway.store.write_transaction() as connection:
-        put(connection, Notice("odd", "no-such-kind", "pat-1", "Patient/pat-1", "A", None, 0))
+        queue_notice(
+            connection, Notice("odd", "no-such-kind", "pat-1", "Patient/pat-1", "A", None, 0)
+        )
     channel = Broken()
     channel.down = False
 
-    assert deliveries(furnished, channel).round() == 2
+    assert deliveries(furnished, channel).deliver_due() == 2
     assert channel.sent == 1
     (one,) = named(furnished.login("steward").get("$notice-deliveries"))["delivery"]
     assert (one["state"], one["fault"]) == (["waiting"], ["not-written"])
@@ -199,7 +201,7 @@ def test_a_process_that_ends_does_not_wait_for_all_that_is_to_be_sent(furnished:
     working = deliveries(furnished, channel)
     working.stop()
 
-    assert working.round() == 0
+    assert working.deliver_due() == 0
     assert channel.sent == 0
 
 
@@ -212,16 +214,18 @@ def test_a_delivery_cut_off_in_the_middle_is_made_again(furnished: House) -> Non
 
     channel.down = False
     other = deliveries(furnished, channel)
-    assert other.round() == 0
+    assert other.deliver_due() == 0
     furnished.clock.forward(seconds=120)
-    assert [other.round(), channel.sent] == [1, 1]
+    assert [other.deliver_due(), channel.sent] == [1, 1]
 
 
 def test_a_step_that_fails_tells_nobody(furnished: House, monkeypatch: pytest.MonkeyPatch) -> None:
     def failing(*_: object, **__: object) -> None:
         raise RuntimeError
 
-    monkeypatch.setattr("ehr_gateway.access_requests.step_transaction.audit.about", failing)
+    monkeypatch.setattr(
+        "ehr_gateway.access_requests.step_transaction.recorder.build_event_rows", failing
+    )
     answer = send(
         furnished.login("doctor.b"),
         "Patient/pat-1/$declare-emergency",
@@ -241,27 +245,27 @@ def test_the_first_access_after_sharing_is_told_and_later_ones_where_wanted(
     working, doctor = deliveries(furnished), furnished.login("doctor.b")
     for _ in range(2):
         must(doctor.get("Condition/con-1"))
-        working.round()
+        working.deliver_due()
     assert [kind for kind, _ in told(furnished)] == ["first-access"]
 
     patient = furnished.login("p.pat-1")
     must(send(patient, "$notice-preference", each_access="yes"))
     furnished.clock.forward(seconds=3600)
     must(furnished.login("doctor.b").get("Condition/con-1"))
-    working.round()
+    working.deliver_due()
 
     assert [kind for kind, _ in told(furnished)] == ["access", "first-access"]
 
 
 def test_what_an_organisation_wrote_itself_is_not_told(furnished: House) -> None:
     must(furnished.login("doctor.a").get("Condition/con-1"))
-    deliveries(furnished).round()
+    deliveries(furnished).deliver_due()
 
     assert told(furnished) == []
 
 
 def test_the_background_thread_delivers(furnished: House, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("ehr_gateway.notices.delivery._SECONDS", 0.01)
+    monkeypatch.setattr("ehr_gateway.notices.delivery._INTERVAL_SECONDS", 0.01)
     declared(furnished)
     done, channel = threading.Event(), Broken()
     channel.down = False

@@ -8,7 +8,7 @@ import pytest
 
 from ehr_gateway.accounts import accounts
 from ehr_gateway.accounts.accounts import Account
-from ehr_gateway.notices.one_time_codes import code_of
+from ehr_gateway.notices.one_time_codes import compute_code
 from tests.lib.gateway import HKID, PIN, House, Session, must, organization, restriction
 from tests.spec.access.steps import (
     REASON,
@@ -76,7 +76,7 @@ def test_code_and_grant_are_told_to_the_patient_without_clinical_words(
     ward: House, pharmacist: Session
 ) -> None:
     request = ask(pharmacist)
-    code = code_of(ward.gateway.form_secret, request)
+    code = compute_code(ward.gateway.form_secret, request)
     assert [kind for kind, _ in told(ward)] == ["access-code"]
     assert code in told(ward)[0][1]
 
@@ -92,7 +92,7 @@ def test_parallel_guesses_are_counted_one_by_one_and_then_the_right_code_fails_t
     ward: House, pharmacist: Session
 ) -> None:
     request = ask(pharmacist)
-    right = code_of(ward.gateway.form_secret, request)
+    right = compute_code(ward.gateway.form_secret, request)
     wrong = [f"{(int(right) + 1 + number) % 10**8:08d}" for number in range(8)]
     with ThreadPoolExecutor(8) as pool:
         answers = list(pool.map(lambda code: redeem(ward, pharmacist, request, code), wrong))
@@ -129,7 +129,7 @@ def test_a_code_opens_neither_anothers_request_nor_another_patients(
 ) -> None:
     ward.login("p.pat-2").store(_sharing_of_two())
     request, other = ask(pharmacist), ask(pharmacist, "pat-2")
-    code = code_of(ward.gateway.form_secret, other)
+    code = compute_code(ward.gateway.form_secret, other)
 
     assert redeem(ward, ward.login("doctor.b"), request).status_code == 404
     assert redeem(ward, pharmacist, request, code).status_code == 403

@@ -45,7 +45,7 @@ def test_a_patient_proves_an_event_of_his_own_from_what_he_is_told(furnished: Ho
     must(furnished.login("doctor.a").get("Observation/lab-1"))
     patient = furnished.login("p.pat-1")
     event = newest(patient, "agent=doctor.a")
-    log_of(furnished).checkpoint()
+    log_of(furnished).flush_and_sign()
 
     told = parts(patient.get(f"AuditEvent/{event}/$inclusion-proof"))
 
@@ -59,11 +59,11 @@ def test_a_patient_proves_an_event_of_his_own_from_what_he_is_told(furnished: Ho
 
 def test_an_auditor_proves_that_the_log_only_grew(furnished: House) -> None:
     auditor = furnished.login("auditor")
-    log_of(furnished).checkpoint()
+    log_of(furnished).flush_and_sign()
     first = parts(auditor.get("AuditEvent/$checkpoint"))
     before = open_note(first["checkpoint"][0].encode(), *public_key(first["key"][0]))
     must(furnished.login("doctor.a").get("Observation/lab-1"))
-    log_of(furnished).checkpoint()
+    log_of(furnished).flush_and_sign()
 
     told = parts(auditor.get(f"AuditEvent/$consistency-proof?first={before.size}"))
 
@@ -86,7 +86,7 @@ def test_what_is_not_signed_for_yet_says_so(furnished: House) -> None:
 def test_a_stranger_gets_no_proof(furnished: House) -> None:
     must(furnished.login("doctor.a").get("Observation/lab-1"))
     event = newest(furnished.login("auditor"), "agent=doctor.a")
-    log_of(furnished).checkpoint()
+    log_of(furnished).flush_and_sign()
 
     other, doctor = furnished.login("p.pat-2"), furnished.login("doctor.a")
 
@@ -99,7 +99,7 @@ def test_a_stranger_gets_no_proof(furnished: House) -> None:
 
 @pytest.mark.parametrize("query", ["", "?first=0", "?first=x", "?first=9999999", "?second=1"])
 def test_a_malformed_question_for_consistency_is_refused(furnished: House, query: str) -> None:
-    log_of(furnished).checkpoint()
+    log_of(furnished).flush_and_sign()
 
     assert (
         furnished.login("auditor").get(f"AuditEvent/$consistency-proof{query}").status_code == 400
@@ -110,7 +110,7 @@ def test_asking_for_a_proof_is_on_record(furnished: House) -> None:
     must(furnished.login("doctor.a").get("Observation/lab-1"))
     auditor = furnished.login("auditor")
     event = newest(auditor, "agent=doctor.a")
-    log_of(furnished).checkpoint()
+    log_of(furnished).flush_and_sign()
     must(auditor.get(f"AuditEvent/{event}/$inclusion-proof"))
 
     answer = must(furnished.login("p.pat-1").get("AuditEvent?agent=auditor&subtype=audit-proof"))
@@ -121,7 +121,7 @@ def test_asking_for_a_proof_is_on_record(furnished: House) -> None:
 
 def test_no_value_of_a_record_is_in_the_exported_log(furnished: House) -> None:
     must(furnished.login("doctor.a").get("Observation/lab-1"))
-    log_of(furnished).checkpoint()
+    log_of(furnished).flush_and_sign()
     folder: Path = log_of(furnished).folder.path
 
     content = b"".join(path.read_bytes() for path in folder.rglob("*") if path.is_file())

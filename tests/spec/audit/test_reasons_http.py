@@ -9,9 +9,9 @@ import pytest
 from ehr_gateway.accounts import accounts
 from ehr_gateway.accounts.accounts import Account
 from ehr_gateway.audit_log import recorder
-from ehr_gateway.audit_log.erase import erase
+from ehr_gateway.audit_log.erase import erase_patient_events
 from ehr_gateway.audit_log.service import AuditLog
-from ehr_gateway.audit_log.verify import Task, verify
+from ehr_gateway.audit_log.verify import VerifyTask, verify_log
 from ehr_gateway.tokens.access_tokens import Subject
 from tests.lib.gateway import House, Session, must, restriction
 
@@ -118,20 +118,20 @@ def test_what_is_closed_to_a_carer_is_left_out_of_the_log(furnished: House) -> N
 def test_an_erasure_empties_the_events_and_the_log_still_holds(furnished: House) -> None:
     must(furnished.login("doctor.a").get("Observation/lab-1"))
     log: AuditLog = furnished.app.state.audit_log
-    log.checkpoint()
+    log.flush_and_sign()
     occasion = recorder.AuditContext(
         Subject("platform", "Platform", "system", "platform"), "HSYSADMIN", furnished.clock(),
         "request-1", "operation",
     )  # fmt: skip
     with furnished.gateway.store.write_transaction() as connection:
-        emptied = erase(connection, occasion, "pat-1")
-    log.checkpoint()
+        emptied = erase_patient_events(connection, occasion, "pat-1")
+    log.flush_and_sign()
 
     with furnished.gateway.store.read_transaction() as connection:
         rows = str([tuple(row) for row in connection.execute("SELECT * FROM audit")])
     settings = furnished.settings
-    report = verify(
-        Task(
+    report = verify_log(
+        VerifyTask(
             settings.database, settings.audit_folder, log.signer.name, log.signer.public,
             processes=1,
         )
@@ -139,7 +139,7 @@ def test_an_erasure_empties_the_events_and_the_log_still_holds(furnished: House)
     assert emptied > 0
     assert "pat-1" not in rows
     assert "lab-1" not in rows
-    assert report.well
+    assert report.is_intact
     assert report.erased == emptied
     assert events(furnished.login("p.pat-1"), "&agent=doctor.a") == []
 

@@ -8,7 +8,7 @@ import pytest
 
 from ehr_gateway.accounts import accounts
 from ehr_gateway.accounts.accounts import Account
-from ehr_gateway.audit_log.anomaly_rules import WatchRules, load_rules
+from ehr_gateway.audit_log.anomaly_rules import AnomalyRules, load_rules
 from ehr_gateway.audit_log.service import AuditLog
 from tests.lib.gateway import House, consent, encounter, must, observation, patient
 
@@ -17,7 +17,7 @@ RULES_OF_WATCH = "ehr_gateway.audit_log.anomalies.load_rules"
 
 def watch(house: House) -> None:
     log: AuditLog = house.app.state.audit_log
-    log.checkpoint()
+    log.flush_and_sign()
 
 
 def flags(house: House, query: str = "") -> list[dict[str, Any]]:
@@ -87,7 +87,7 @@ def test_many_patients_in_a_short_time_are_flagged(
     furnished: House, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     many = {**load_rules().figures, "many-patients": {"minutes": 60, "patients": 3}}
-    monkeypatch.setattr(RULES_OF_WATCH, lambda: WatchRules(many))
+    monkeypatch.setattr(RULES_OF_WATCH, lambda: AnomalyRules(many))
     many_patients(furnished, 3)
     doctor = furnished.login("doctor.a")
     for n in (0, 1):
@@ -108,7 +108,7 @@ def test_many_patients_over_a_long_time_are_not(
     furnished: House, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     many = {**load_rules().figures, "many-patients": {"minutes": 10, "patients": 3}}
-    monkeypatch.setattr(RULES_OF_WATCH, lambda: WatchRules(many))
+    monkeypatch.setattr(RULES_OF_WATCH, lambda: AnomalyRules(many))
     many_patients(furnished, 3)
     doctor = furnished.login("doctor.a")
     for n in range(3):
@@ -123,7 +123,7 @@ def test_a_night_with_many_patients_is_flagged(
     furnished: House, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     night = {"after-hours": {"from_hour": 22, "until_hour": 6, "patients": 2}}
-    monkeypatch.setattr(RULES_OF_WATCH, lambda: WatchRules(night))
+    monkeypatch.setattr(RULES_OF_WATCH, lambda: AnomalyRules(night))
     many_patients(furnished, 2)
     # The clock stands at four in the afternoon in Hong Kong.
     for hours, expected in ((0, []), (9, ["after-hours"])):
@@ -139,7 +139,7 @@ def test_a_burst_of_emergencies_is_flagged(
     furnished: House, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     burst = {"emergency-burst": {"hours": 24, "patients": 2}}
-    monkeypatch.setattr(RULES_OF_WATCH, lambda: WatchRules(burst))
+    monkeypatch.setattr(RULES_OF_WATCH, lambda: AnomalyRules(burst))
     many_patients(furnished, 2)
     now = furnished.clock()
     with furnished.gateway.store.write_transaction() as connection:

@@ -11,7 +11,7 @@ import pytest
 from ehr_gateway.accounts import accounts, throttle
 from ehr_gateway.accounts.accounts import Account
 from ehr_gateway.audit_log import recorder
-from ehr_gateway.audit_log.append import Values
+from ehr_gateway.audit_log.append import RowValues
 from ehr_gateway.login import account_lifecycle
 from ehr_gateway.tokens.secret_hashes import verify_secret
 from tests.lib.gateway import HKID, PASSWORD, PEOPLE, PIN, House
@@ -331,18 +331,18 @@ def test_every_refused_name_costs_the_same_work(
     house: House, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     done: list[str] = []
-    noted = recorder.refusal
+    noted = recorder.build_refusal_rows
 
     def counted(stored: str | None, given: str) -> bool:
         done.append("hash")
         return verify_secret(stored, given)
 
-    def recorded(*arguments: Any) -> list[Values]:
+    def recorded(*arguments: Any) -> list[RowValues]:
         done.append("row")
         return noted(*arguments)
 
     monkeypatch.setattr("ehr_gateway.accounts.accounts.verify_secret", counted)
-    monkeypatch.setattr("ehr_gateway.audit_log.recorder.refusal", recorded)
+    monkeypatch.setattr("ehr_gateway.audit_log.recorder.build_refusal_rows", recorded)
     accounts.add_account(house.gateway.store.database, Account("gone", "steward", "G"), PASSWORD)
     account_lifecycle.disable_account(house.gateway, "gone")
     work = {}

@@ -13,8 +13,8 @@ from cryptography.hazmat.primitives.serialization import load_pem_private_key
 
 from ehr_fhir.index.rows import extract_rows
 from ehr_fhir.json_text import parse
-from ehr_gateway.audit_log.folder import LogFolder
-from ehr_gateway.audit_log.verify import Task, verify
+from ehr_gateway.audit_log.export_folder import LogFolder
+from ehr_gateway.audit_log.verify import VerifyTask, verify_log
 from ehr_gateway.schema.resources import INDEX_COLUMNS
 from ehr_gateway.store.version_rows import FACT_COLUMNS, fact_values, group_by_table
 from ehr_privacy.audit import (
@@ -155,14 +155,14 @@ def test_the_audit_log_is_what_was_signed_for_and_grows(
     old_store: OldStore, upgraded: House
 ) -> None:
     log, folder = upgraded.app.state.audit_log, LogFolder(upgraded.settings.audit_folder)
-    key = folder.key()
+    key = folder.read_key()
     assert key is not None
     signed = open_note(old_store.expected["newest"].encode(), *key)
     # One event was on its way when the old version ended.
-    log.checkpoint()
+    log.flush_and_sign()
 
     witness = old_store.expected["checkpoint"].encode()
-    report = verify(Task(old_store.place, folder.path, *key, witness, processes=1))
+    report = verify_log(VerifyTask(old_store.place, folder.path, *key, witness, processes=1))
 
     assert report.findings == []
     assert report.checkpoints >= 3
@@ -177,7 +177,7 @@ def test_the_audit_log_is_what_was_signed_for_and_grows(
 
 
 def test_an_event_of_before_is_proved_against_a_checkpoint_of_after(upgraded: House) -> None:
-    upgraded.app.state.audit_log.checkpoint()
+    upgraded.app.state.audit_log.flush_and_sign()
     patient = upgraded.login("p.pat-1")
     found = must(patient.get("AuditEvent?_count=1&agent=doctor.b")).json()["entry"][0]["resource"]
 

@@ -10,10 +10,10 @@ from typing import Any
 
 import pytest
 
-from ehr_gateway.audit_log.append import append, sealed
-from ehr_gateway.audit_log.checkpoints import advance
+from ehr_gateway.audit_log.append import append_rows, seal_rows
+from ehr_gateway.audit_log.checkpoints import sign_checkpoint
 from ehr_gateway.audit_log.export_folder import LogFolder
-from ehr_gateway.audit_log.verify import Report, Task, verify
+from ehr_gateway.audit_log.verify import VerifyReport, VerifyTask, verify_log
 from ehr_gateway.database import Connection, Database, create_tables, open_database
 from ehr_gateway.schema import audit_log
 from ehr_privacy.audit import Checkpoint, Signer
@@ -34,11 +34,11 @@ class Log:
         """Append events, as many requests of one transaction would."""
         with self.database.write_transaction() as connection:
             there = size(connection)
-            append(connection, sealed(event(there + n) for n in range(count)))
+            append_rows(connection, seal_rows(event(there + n) for n in range(count)))
 
     def sign(self) -> Checkpoint:
         """Make a checkpoint."""
-        found = advance(self.database, self.folder, SIGNER, lambda: NOW)
+        found = sign_checkpoint(self.database, self.folder, SIGNER, lambda: NOW)
         assert found is not None
         return found
 
@@ -47,15 +47,17 @@ class Log:
         with self.database.write_transaction() as connection:
             connection.execute(sql, values)
 
-    def verify(self, **options: Any) -> Report:
+    def verify(self, **options: Any) -> VerifyReport:
         """Verify in this process."""
         options = {"processes": 1, "chunk": 256, **options}
-        return verify(Task(self.place, self.folder.path, SIGNER.name, SIGNER.public, **options))
+        return verify_log(
+            VerifyTask(self.place, self.folder.path, SIGNER.name, SIGNER.public, **options)
+        )
 
     def found(self, **options: Any) -> list[tuple[str, int, str | None]]:
         """Return what verifying finds."""
         report = self.verify(**options)
-        assert report.well == (not report.findings)
+        assert report.is_intact == (not report.findings)
         return [(one.kind, one.index, one.event) for one in report.findings]
 
 

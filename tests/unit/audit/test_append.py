@@ -7,7 +7,7 @@ from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
 from multiprocessing import get_context
 
-from ehr_gateway.audit_log.checkpoints import advance
+from ehr_gateway.audit_log.checkpoints import sign_checkpoint
 from ehr_gateway.audit_log.export_folder import LogFolder
 from tests.lib.audit_writers import NOW, process, write
 from tests.unit.audit.conftest import SIGNER, Log
@@ -25,7 +25,7 @@ def test_threads_that_write_and_take_back_leave_no_gap(log_at: Callable[[str], L
 
     assert sequence(log) == list(range(1, kept + 1))
     log.sign()
-    assert log.verify().well
+    assert log.verify().is_intact
 
 
 def test_processes_that_write_leave_no_gap_while_checkpoints_are_signed(
@@ -38,7 +38,7 @@ def test_processes_that_write_leave_no_gap_while_checkpoints_are_signed(
     def sign() -> None:
         while not done.is_set():
             # A process that starts keeps our files open for a moment, the lock's too.
-            found = advance(log.database, log.folder, SIGNER, lambda: NOW)
+            found = sign_checkpoint(log.database, log.folder, SIGNER, lambda: NOW)
             signed.extend([found.size] if found else [])
 
     signer = threading.Thread(target=sign)
@@ -53,15 +53,15 @@ def test_processes_that_write_leave_no_gap_while_checkpoints_are_signed(
     assert sequence(log) == list(range(1, kept + 1))
     assert signed == sorted(signed)
     assert log.sign().size == kept
-    assert log.verify().well
+    assert log.verify().is_intact
 
 
 def test_only_one_process_signs_at_a_time(log: Log) -> None:
-    with log.folder.turn() as mine:
+    with log.folder.try_lock() as mine:
         assert mine
         other = LogFolder(log.folder.path)
 
-        assert advance(log.database, other, SIGNER, lambda: NOW) is None
+        assert sign_checkpoint(log.database, other, SIGNER, lambda: NOW) is None
 
 
 def test_every_row_has_a_salt_of_its_own(log: Log) -> None:

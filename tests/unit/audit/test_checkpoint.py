@@ -99,7 +99,7 @@ def test_what_a_checkpoint_signs_for_is_on_disk_before_it(
     folder = LogFolder(tmp_path)
 
     folder.write_tile(Tile(0, 0, bytes(32)))
-    folder.publish(b"note\n", 0)
+    folder.publish_checkpoint(b"note\n", 0)
 
     assert settled.index("1") < settled.index("000.p") < settled.index("checkpoint.new")
     assert (tmp_path / "checkpoint").read_bytes() == b"note\n"

@@ -9,7 +9,7 @@ import pytest
 from typer.testing import CliRunner
 
 from ehr_cli.main import app
-from ehr_gateway.audit_log.append import append, sealed
+from ehr_gateway.audit_log.append import append_rows, seal_rows
 from ehr_gateway.database import create_tables
 from ehr_gateway.schema import audit_log
 from ehr_gateway.store.store import Store
@@ -24,7 +24,7 @@ def data(tmp_path: Path) -> Path:
     store = Store(tmp_path / "ehr.db")
     create_tables(store.database, audit_log.METADATA)
     with store.write_transaction() as connection:
-        append(connection, sealed(event(n) for n in range(300)))
+        append_rows(connection, seal_rows(event(n) for n in range(300)))
     store.close()
     return tmp_path
 

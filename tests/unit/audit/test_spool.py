@@ -29,7 +29,7 @@ from tests.lib.audit_writers import event
 
 spool = Spool(Path(sys.argv[1]), None)
 for number in itertools.count():
-    spool.keep([event(number)])
+    spool.append([event(number)])
     print(number, flush=True)
 """
 
@@ -60,41 +60,41 @@ def files(spool: Spool) -> list[Path]:
 
 
 def test_rows_enter_the_log_in_their_order_and_leave_no_file(log: Log, spool: Spool) -> None:
-    spool.keep([event(0), event(1)])
-    spool.keep([event(2)])
+    spool.append([event(0), event(1)])
+    spool.append([event(2)])
     assert ids(log) == []
 
-    spool.carry()
+    spool.flush()
 
     assert ids(log) == names(3)
     assert files(spool) == []
     log.sign()
-    assert log.verify().well
+    assert log.verify().is_intact
 
 
 def test_many_rows_are_in_the_log_as_they_were_kept(log: Log, spool: Spool) -> None:
-    spool.keep([event(number) for number in range(123)])
+    spool.append([event(number) for number in range(123)])
 
-    spool.carry()
+    spool.flush()
 
     assert ids(log) == names(123)
-    assert log.verify().well
+    assert log.verify().is_intact
 
 
 def test_nothing_is_carried_twice_after_an_end_before_the_file_was_removed(
     log: Log, spool: Spool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    spool.keep([event(0), event(1)])
+    spool.append([event(0), event(1)])
 
     def ended(_: Path) -> None:
         raise KeyboardInterrupt
 
     monkeypatch.setattr(Path, "unlink", ended)
     with pytest.raises(KeyboardInterrupt):
-        spool.carry()
+        spool.flush()
     monkeypatch.undo()
-    spool.keep([event(2)])
-    spool.carry()
+    spool.append([event(2)])
+    spool.flush()
 
     assert ids(log) == names(3)
     assert files(spool) == []
@@ -103,17 +103,17 @@ def test_nothing_is_carried_twice_after_an_end_before_the_file_was_removed(
 def test_nothing_is_lost_when_the_commit_fails(
     log: Log, spool: Spool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    spool.keep([event(0)])
+    spool.append([event(0)])
 
     def refused(*_: Any) -> None:
         raise Unavailable("The database is busy.")
 
-    monkeypatch.setattr("ehr_gateway.audit_log.spool.append", refused)
+    monkeypatch.setattr("ehr_gateway.audit_log.spool.append_rows", refused)
     with pytest.raises(Unavailable):
-        spool.carry()
+        spool.flush()
     monkeypatch.undo()
-    spool.keep([event(1)])
-    spool.carry()
+    spool.append([event(1)])
+    spool.flush()
 
     assert ids(log) == names(2)
 
@@ -125,7 +125,7 @@ def test_what_a_killed_process_kept_is_carried_by_another(log: Log, spool: Spool
     said = [process.stdout.readline() for _ in range(200)]
     os.kill(process.pid, signal.SIGKILL)
     rest = process.communicate()[0].splitlines()
-    spool.carry()
+    spool.flush()
 
     kept = len(said) + len(rest)
     # It may have kept one more than it could say.
@@ -133,12 +133,12 @@ def test_what_a_killed_process_kept_is_carried_by_another(log: Log, spool: Spool
 
 
 def test_half_a_row_is_none(log: Log, spool: Spool) -> None:
-    spool.keep([event(0)])
+    spool.append([event(0)])
     (file,) = files(spool)
     with file.open("ab") as added:
         added.write(b'["event-1", 17953')
 
-    spool.carry()
+    spool.flush()
 
     assert ids(log) == names(1)
 
@@ -146,13 +146,13 @@ def test_half_a_row_is_none(log: Log, spool: Spool) -> None:
 def test_rows_that_a_power_cut_spoilt_are_said_to_be_lost(
     log: Log, spool: Spool, caplog: pytest.LogCaptureFixture
 ) -> None:
-    spool.keep([event(0)])
+    spool.append([event(0)])
     (file,) = files(spool)
     with file.open("ab") as added:
         added.write(bytes(40) + b"\n")
-    spool.keep([event(1)])
+    spool.append([event(1)])
 
-    spool.carry()
+    spool.flush()
 
     assert ids(log) == names(2)
     assert "1 rows of the audit log were lost" in caplog.text
@@ -163,11 +163,11 @@ def test_a_file_that_the_log_refuses_stays_and_is_in_nobodys_way(
 ) -> None:
     nobody = list(event(0))
     nobody[CONTENT.index("login")] = None
-    spool.keep([nobody])
+    spool.append([nobody])
     another = Spool(spool._folder, log.database)
-    another.keep([event(1)])
+    another.append([event(1)])
 
-    spool.carry()
+    spool.flush()
 
     assert ids(log) == ["event-1"]
     assert [file.suffix for file in spool._folder.iterdir() if file.name != "lock"] == [".refused"]
@@ -177,15 +177,15 @@ def test_a_file_that_the_log_refuses_stays_and_is_in_nobodys_way(
 def test_without_room_nothing_is_kept_and_it_is_said(
     log: Log, spool: Spool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    spool.keep([event(0)])
+    spool.append([event(0)])
     write = os.write
     monkeypatch.setattr(os, "write", lambda file, data: write(file, data[:30]))
 
     with pytest.raises(Unavailable, match="cannot be written"):
-        spool.keep([event(7)])
+        spool.append([event(7)])
     monkeypatch.undo()
-    spool.keep([event(1)])
-    spool.carry()
+    spool.append([event(1)])
+    spool.flush()
 
     assert ids(log) == names(2)
 
@@ -194,20 +194,20 @@ def test_a_folder_that_cannot_be_written_is_said(log: Log, tmp_path: Path) -> No
     (tmp_path / "taken").write_bytes(b"")
 
     with pytest.raises(Unavailable, match="cannot be written"):
-        Spool(tmp_path / "taken", log.database).keep([event(0)])
+        Spool(tmp_path / "taken", log.database).append([event(0)])
 
 
 def test_a_long_file_is_closed_and_another_begun(log: Log, spool: Spool) -> None:
     for start in range(0, 3000, 100):
-        spool.keep([event(number) for number in range(start, start + 100)])
+        spool.append([event(number) for number in range(start, start + 100)])
 
     assert len(files(spool)) > 1
-    spool.carry()
+    spool.flush()
     assert ids(log) == names(3000)
 
 
 def test_the_files_are_for_their_owner_alone(spool: Spool) -> None:
-    spool.keep([event(0)])
+    spool.append([event(0)])
 
     assert [file.stat().st_mode & 0o777 for file in files(spool)] == [0o600]
     assert spool._folder.stat().st_mode & 0o777 == 0o700
@@ -221,12 +221,12 @@ def test_writers_and_carriers_at_once_lose_and_double_nothing(
     def keep(name: int) -> None:
         mine = Spool(tmp_path / "spool", log.database)
         for number in range(200):
-            mine.keep([(f"{name}-{number}", *event(number)[1:])])
+            mine.append([(f"{name}-{number}", *event(number)[1:])])
 
     def carry() -> None:
         mine = Spool(tmp_path / "spool", log.database)
         while not stop.is_set():
-            mine.carry()
+            mine.flush()
 
     carriers = [threading.Thread(target=carry) for _ in range(2)]
     for carrier in carriers:
@@ -236,7 +236,7 @@ def test_writers_and_carriers_at_once_lose_and_double_nothing(
     stop.set()
     for carrier in carriers:
         carrier.join()
-    spool.carry()
+    spool.flush()
 
     found = ids(log)
     assert len(found) == len(set(found)) == 600
@@ -244,4 +244,4 @@ def test_writers_and_carriers_at_once_lose_and_double_nothing(
         mine = [one for one in found if one.startswith(f"{name}-")]
         assert mine == [f"{name}-{number}" for number in range(200)]
     log.sign()
-    assert log.verify().well
+    assert log.verify().is_intact

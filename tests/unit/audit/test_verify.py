@@ -10,7 +10,7 @@ from random import Random
 import pytest
 
 from ehr_fhir.errors import Conflict
-from ehr_gateway.audit_log.append import append, sealed
+from ehr_gateway.audit_log.append import append_rows, seal_rows
 from ehr_gateway.schema.audit_log import CONTENT
 from ehr_privacy.audit import Signer, new_tiles, row_leaf
 from tests.lib.audit_writers import event
@@ -32,12 +32,12 @@ def rewritten(log: Log, index: int, values: tuple[str | int | None, ...]) -> Non
 def test_an_untouched_log_holds(log: Log) -> None:
     report = log.verify()
 
-    assert report.well
+    assert report.is_intact
     assert (report.events, report.signed, report.checkpoints, report.erased) == (600, 550, 3, 0)
 
 
 def test_it_holds_in_several_processes_too(log: Log) -> None:
-    assert log.verify(processes=2).well
+    assert log.verify(processes=2).is_intact
 
 
 def test_a_flipped_value_is_found_where_it_is(log: Log) -> None:
@@ -53,7 +53,7 @@ def test_a_flipped_value_is_found_where_it_is(log: Log) -> None:
         assert log.found() == [("flip", index, name)]
 
         log.change(f"UPDATE audit SET {column} = ? WHERE seq = ?", before, index + 1)
-    assert log.verify().well
+    assert log.verify().is_intact
 
 
 def test_a_row_rewritten_with_a_leaf_to_fit_is_found(log: Log) -> None:
@@ -170,7 +170,7 @@ def test_rows_and_tiles_rewritten_together_are_found_by_the_signature(log: Log) 
     shutil.rmtree(log.folder.path / "tile")
     done = 0
     for signed in (100, 350, 550):
-        for made in list(new_tiles(log.folder.tile, done, leaves[done:signed])):
+        for made in list(new_tiles(log.folder.read_tile, done, leaves[done:signed])):
             log.folder.write_tile(made)
         done = signed
     assert log.found() == [("rewrite", 100, None)]
@@ -190,7 +190,7 @@ def test_a_tile_that_was_changed_or_lost_is_found(log: Log) -> None:
 def test_a_database_rolled_back_is_found_by_the_witness(
     log: Log, log_at: Callable[[str], Log], tmp_path: Path
 ) -> None:
-    witness = log.folder.note()
+    witness = log.folder.read_note()
     other = log_at("other")
     other.add(300)
     other.sign()
@@ -201,28 +201,28 @@ def test_a_database_rolled_back_is_found_by_the_witness(
 def test_another_log_of_the_same_length_is_found_by_the_witness(
     log: Log, log_at: Callable[[str], Log]
 ) -> None:
-    witness = log.folder.note()
+    witness = log.folder.read_note()
     other = log_at("other")
     other.add(600)
     other.sign()
 
     assert other.found(witness=witness) == [("rewrite", 549, None)]
-    assert log.verify(witness=witness).well
+    assert log.verify(witness=witness).is_intact
 
 
 def test_a_witness_alone_is_enough_when_the_exported_log_is_lost(log: Log) -> None:
-    witness = log.sign() and log.folder.note()
+    witness = log.sign() and log.folder.read_note()
     (log.folder.path / "checkpoint").unlink()
     for day in (log.folder.path / "checkpoints").iterdir():
         day.unlink()
 
-    assert log.verify(witness=witness).well
+    assert log.verify(witness=witness).is_intact
     rewritten(log, 5, ("other", *event(5)[1:]))
     assert log.found(witness=witness) == [("rewrite", 599, None)]
 
 
 def test_nothing_is_signed_over_a_log_that_does_not_continue(log: Log) -> None:
-    before = log.folder.note()
+    before = log.folder.read_note()
     rewritten(log, 540, ("other", *event(540)[1:]))
 
     with pytest.raises(Conflict, match="leaf 540"):
@@ -230,7 +230,7 @@ def test_nothing_is_signed_over_a_log_that_does_not_continue(log: Log) -> None:
     log.change("DELETE FROM audit WHERE seq > 400")
     with pytest.raises(Conflict):
         log.sign()
-    assert log.folder.note() == before
+    assert log.folder.read_note() == before
 
 
 def test_an_emptied_event_keeps_the_log_whole_when_an_erasure_tells_of_it(log: Log) -> None:
@@ -241,9 +241,9 @@ def test_an_emptied_event_keeps_the_log_whole_when_an_erasure_tells_of_it(log: L
     told[CONTENT.index("interaction")] = "erase-audit"
     told[CONTENT.index("entities")] = '["AuditEvent/event-10"]'
     with log.database.write_transaction() as connection:
-        append(connection, sealed([told]))
+        append_rows(connection, seal_rows([told]))
     report = log.verify()
-    assert report.well
+    assert report.is_intact
     assert report.erased == 1
 
 
@@ -251,13 +251,13 @@ def test_a_complete_tile_takes_the_place_of_its_beginnings(log: Log) -> None:
     tiles = log.folder.path / "tile" / "0"
 
     assert sorted(path.name for path in tiles.iterdir()) == ["000", "001", "002.p"]
-    assert log.folder.reader(100).root() == log.folder.reader(550).root(100)
+    assert log.folder.tree_reader(100).root() == log.folder.tree_reader(550).root(100)
 
 
 def test_checkpoints_are_signed_only_for_what_is_new(log: Log) -> None:
     first = log.sign()
-    notes = list(log.folder.history())
+    notes = list(log.folder.read_history())
 
     assert log.sign() == first
-    assert list(log.folder.history()) == notes
+    assert list(log.folder.read_history()) == notes
     assert first.size == 600

@@ -24,10 +24,10 @@ class Counted(Spool):
 
     times = 0
 
-    def keep(self, rows: Any) -> None:
+    def append(self, rows: Any) -> None:
         """Keep rows."""
         self.times += 1
-        super().keep(rows)
+        super().append(rows)
 
 
 @pytest.fixture
@@ -140,11 +140,11 @@ def test_a_server_that_ends_has_carried_what_it_kept(furnished: House) -> None:
 
 
 def test_stores_of_one_folder_carry_for_each_other(house: House, spool: Counted) -> None:
-    spool.keep([event(1)])
+    spool.append([event(1)])
     another = Spool(spool._folder, house.gateway.store.database)
 
-    another.carry()
-    spool.keep([event(2)])
-    another.carry()
+    another.flush()
+    spool.append([event(2)])
+    another.flush()
 
     assert ids(house) == ["event-1", "event-2"]
