@@ -32,15 +32,6 @@ from ehr_gateway.notices.channels import open_channels
 from ehr_gateway.notices.delivery import DeliveryWorker
 from ehr_gateway.oauth import clients
 from ehr_gateway.oauth.offline_tokens import now_ms
-from ehr_gateway.operations import access_requests as access_routes
-from ehr_gateway.operations import (
-    audit_proofs,
-    audit_worklist,
-    carers_and_holds,
-    explain_access,
-    reindex,
-)
-from ehr_gateway.operations import notices as notice_routes
 from ehr_gateway.routes import feed, health
 from ehr_gateway.routes.front_door import FrontDoor
 from ehr_gateway.routes.route import RouteTable
@@ -67,13 +58,6 @@ ROUTERS = tuple(
         account_pages,
         administration,
         eid_pages,
-        access_routes,
-        carers_and_holds,
-        notice_routes,
-        reindex,
-        explain_access,
-        audit_proofs,
-        audit_worklist,
     )
 )
 

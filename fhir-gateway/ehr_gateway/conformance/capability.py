@@ -20,7 +20,7 @@ from ehr_gateway.operations.registry import of_system, of_type
 from ehr_gateway.settings import GatewaySettings
 
 # The whole statement changes only with the code, so it carries the date of its last change.
-_DATE = "2026-11-22"
+_DATE = "2026-11-28"
 
 
 def capability_statement(settings: GatewaySettings, added: AddedParameters) -> dict[str, Any]:
@@ -118,6 +118,7 @@ def _resource(name: str) -> dict[str, Any]:
                 {"name": "patient", "type": "reference"},
                 {"name": "subtype", "type": "token"},
             ],
+            "operation": of_type(name),
         }
     found = sorted(parameters_of(name).values(), key=lambda one: one.code)
     # FHIR's JSON has no empty arrays.

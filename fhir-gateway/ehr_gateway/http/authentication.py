@@ -75,15 +75,13 @@ async def authenticate(request: Request) -> RequestContext:
 
 
 Authenticated = Annotated[RequestContext, Depends(authenticate)]
+# Steps of access: asking for it, approving, declaring, inviting. An app may read for a person
+# without acting for them, so no scope on records covers these.
 ACCESS_SCOPE = "ehr/access"
 
 
-async def require_access_scope(context: Authenticated) -> None:
-    """Refuse a person's token that was not given for steps of access.
-
-    An app may read for a person without acting for him: approving, declaring, inviting are beyond
-    every scope on records.
-    """
+def require_scope(context: RequestContext, scope: str) -> None:
+    """Refuse a person's token that does not cover a scope; programs are judged by their role."""
     requester = context.access.requester
-    if requester.role != "system" and not has_scope(requester.scopes, ACCESS_SCOPE):
-        raise Forbidden(f"The token's scopes do not cover steps of access: {ACCESS_SCOPE}.")
+    if requester.role != "system" and not has_scope(requester.scopes, scope):
+        raise Forbidden(f"The token's scopes do not cover steps of access: {scope}.")

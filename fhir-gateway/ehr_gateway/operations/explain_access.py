@@ -5,22 +5,21 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from fastapi import APIRouter
 from fastapi.responses import Response
 
 from ehr_fhir.errors import Forbidden, Invalid, NotFound
 from ehr_fhir.intervals import instant
 from ehr_gateway.audit_log import recorder
-from ehr_gateway.http.authentication import Authenticated, RequestContext
-from ehr_gateway.http.negotiation import parse_preferences
-from ehr_gateway.http.parameters import parameter, parameters_response
-from ehr_gateway.http.query_string import check_parameters
+from ehr_gateway.http.authentication import RequestContext
+from ehr_gateway.http.parameters import parameter
 from ehr_gateway.interactions.explain_access import (
     AccessExplanation,
     explain_decision,
     may_explain,
     read_record_facts,
 )
+from ehr_gateway.operations.call import OperationCall
+from ehr_gateway.operations.declaration import Operation, Parameter
 from ehr_privacy.consent import (
     DOMAINS,
     PROFESSIONS,
@@ -33,11 +32,26 @@ from ehr_privacy.consent.explain import LANGUAGES, explain
 from ehr_privacy.consent.instants import span
 from ehr_privacy.consent.labels import LABELS
 
-router = APIRouter(prefix="/fhir/Patient")
-
-_PARAMETERS = (
-    "organization", "person", "profession", "role", "record", "domain", "label", "at",
-)  # fmt: skip
+OPERATION = Operation(
+    name="explain-access",
+    summary="Say whether somebody would see a record of the patient, by which rule, and why.",
+    levels=("instance",),
+    resource_types=("Patient",),
+    affects_state=False,
+    callers="the patient, a carer with a power, a steward",
+    parameters=(
+        Parameter("organization", "id", "The organisation that would see it"),
+        Parameter("person", "id", "The person who would; of a carer alone it must be there"),
+        Parameter("profession", "code", "Of a clinician; `doctor` when nothing is said"),
+        Parameter("role", "code", "`clinician` (when nothing is said), `system` or `carer`"),
+        Parameter("record", "string", "A record, `Type/id`"),
+        Parameter("domain", "code", "Instead of a record: its data domain"),
+        Parameter("label", "code", "With `domain`: a sensitivity label of the record", 0, "*"),
+        Parameter("at", "dateTime", "The instant; now when nothing is said"),
+    ),
+    # A person's token must cover reading Consents, which is checked below.
+    required_scope=None,
+)
 _ROLES = ("clinician", "system", "carer")
 _SCOPES = parse_scopes("user/*.rs")
 # A record that is asked about by its domain alone; of no type that the rules know by name.
@@ -58,20 +72,16 @@ class _Question:
         return self.who.organization or self.who.person
 
 
-@router.api_route("/{patient}/$explain-access", methods=["GET", "HEAD"])
-def explain_access(context: Authenticated, patient: str) -> Response:
-    """Say whether somebody would see a record of the patient, by which rule, in plain words."""
-    pairs = check_parameters(
-        context.request, lenient=parse_preferences(context.request).lenient, allowed=_PARAMETERS
-    )
-    audit_context = context.begin_audit("operation", "$explain-access")
+def answer(call: OperationCall) -> Response:
+    """Answer with the decision as the Consents stood at the instant, in each language."""
+    context, patient = call.context, call.logical_id
     requester = context.access.requester
     # Whoever was refused learns nothing here, and not whether there is such a patient.
     if requester.role not in ("patient", "carer", "steward"):
         raise Forbidden("Rules are explained to the patient, to carers and to the steward.")
     if not covers_interaction(requester.scopes, "read", "Consent", in_patient=True):
         raise Forbidden("The token's scopes do not cover reading Consents.")
-    question = _question(context, pairs)
+    question = _parse_question(context, call.query)
     with context.gateway.store.read_transaction() as connection:
         if not may_explain(connection, context.access, patient):
             raise NotFound("There is no Patient with this id.")
@@ -82,15 +92,19 @@ def explain_access(context: Authenticated, patient: str) -> Response:
             record = read_record_facts(connection, context.access, *question.record)
         found = explain_decision(connection, patient, question.who, record, question.at_ms)
     about = ["/".join(question.record)] if question.record else []
-    note = recorder.build_event_rows(audit_context=audit_context, patient=patient, entities=about,
-        domains=sorted(record.domains), consent=found.source,
+    entry = recorder.build_event_rows(
+        audit_context=call.audit_context,
+        patient=patient,
+        entities=about,
+        domains=sorted(record.domains),
+        consent=found.source,
         reason="explained" if found.source else None,
-    )  # fmt: skip
-    context.add_audit_entry(note)
-    return parameters_response(context, *_answer(found, question))
+    )
+    context.add_audit_entry(entry)
+    return call.respond(*_answer_parameters(found, question))
 
 
-def _answer(found: AccessExplanation, question: _Question) -> list[dict[str, Any]]:
+def _answer_parameters(found: AccessExplanation, question: _Question) -> list[dict[str, Any]]:
     decision = found.decision
     why = explain(decision, question.name)
     parts: list[dict[str, Any]] = [
@@ -115,46 +129,46 @@ def _answer(found: AccessExplanation, question: _Question) -> list[dict[str, Any
     return parts
 
 
-def _question(context: RequestContext, pairs: list[tuple[str, str]]) -> _Question:
-    given: dict[str, str] = {}
+def _parse_question(context: RequestContext, pairs: list[tuple[str, str]]) -> _Question:
+    sent: dict[str, str] = {}
     labels = frozenset(text for name, text in pairs if name == "label")
     for name, text in pairs:
-        if name != "label" and name in given:
+        if name != "label" and name in sent:
             raise Invalid(f"`{name}` is given once.", expression=name)
-        given[name] = text
-    role = _one_of(given, "role", _ROLES, "clinician")
-    profession = _one_of(given, "profession", PROFESSIONS, "doctor")
-    if role == "carer" and "person" not in given:
+        sent[name] = text
+    role = _one_of(sent, "role", _ROLES, "clinician")
+    profession = _one_of(sent, "profession", PROFESSIONS, "doctor")
+    if role == "carer" and "person" not in sent:
         raise Invalid("Name the carer.", expression="person")
-    if role != "carer" and "organization" not in given:
+    if role != "carer" and "organization" not in sent:
         raise Invalid("Name the organisation that would see it.", expression="organization")
-    if ("record" in given) == ("domain" in given):
+    if ("record" in sent) == ("domain" in sent):
         raise Invalid("Name either a record, Type/id, or a domain.", expression="record")
     if labels - LABELS:
         raise Invalid("Not a sensitivity label used here.", expression="label")
-    if labels and "record" in given:
+    if labels and "record" in sent:
         raise Invalid("The labels of a record are its own.", expression="label")
-    kind, _, identity = given.get("record", "").partition("/")
-    if "record" in given and (not kind or not identity or "/" in identity):
+    kind, _, identity = sent.get("record", "").partition("/")
+    if "record" in sent and (not kind or not identity or "/" in identity):
         raise Invalid("Name one record of this server: Type/id.", expression="record")
     return _Question(
         Requester(
             role=role,
-            person=given.get("person", ""),
-            organization=None if role == "carer" else given["organization"],
+            person=sent.get("person", ""),
+            organization=None if role == "carer" else sent["organization"],
             profession=profession if role == "clinician" else None,
             purpose="PATRQT" if role == "carer" else "TREAT",
             scopes=_SCOPES,
         ),
         (kind, identity) if identity else None,
-        _one_of(given, "domain", DOMAINS, "other"),
+        _one_of(sent, "domain", DOMAINS, "other"),
         labels,
-        _instant(given["at"]) if "at" in given else context.access.now_ms,
+        _instant(sent["at"]) if "at" in sent else context.access.now_ms,
     )
 
 
-def _one_of(given: dict[str, str], name: str, known: tuple[str, ...], otherwise: str) -> str:
-    found = given.get(name, otherwise)
+def _one_of(sent: dict[str, str], name: str, known: tuple[str, ...], otherwise: str) -> str:
+    found = sent.get(name, otherwise)
     if found not in known:
         raise Invalid(f"`{name}` is one of {', '.join(known)}.", expression=name)
     return found

@@ -1,44 +1,130 @@
-"""The one registry of operations (`$name`): what is offered, on what. A test asks each of them.
+"""The one registry of operations, made from the files of this folder. A test asks each of them.
 
-The CapabilityStatement is made from it.
+The routes, the CapabilityStatement and the docs pages are made from it.
 """
 
 from __future__ import annotations
 
+import pkgutil
+from collections.abc import Awaitable, Callable, Iterator
+from dataclasses import dataclass
+from functools import partial
+from importlib import import_module
+
+from fastapi import Request
+from fastapi.concurrency import run_in_threadpool
+from fastapi.responses import Response
+
+import ehr_gateway.operations
 from ehr_fhir.jurisdiction import JURISDICTION
+from ehr_gateway.http.authentication import authenticate, require_scope
+from ehr_gateway.http.body import read_fhir_body
+from ehr_gateway.http.negotiation import parse_preferences
+from ehr_gateway.http.query_string import check_parameters
+from ehr_gateway.operations.call import OperationCall
+from ehr_gateway.operations.declaration import ANY_TYPE, Level, Operation
 
-__all__ = ["OPERATIONS", "of_system", "of_type"]
+__all__ = ["OPERATIONS", "OperationRoute", "RegisteredOperation", "of_system", "of_type", "routes"]
 
-_DEFINITION = f"{JURISDICTION.fhir_base}/OperationDefinition/"
-# By type; `*` is every type, the empty text none.
-OPERATIONS: dict[str, tuple[str, ...]] = {
-    "Patient": (
-        "access-requests", "carers", "declare-emergency", "explain-access", "held", "invite-carer",
-        "record-substitute", "request-access", "withheld",
-    ),
-    "SearchParameter": ("reindex",),
-    "*": ("hold",),
-    "": (
-        "accept-invitation", "access-reviews", "acting-for", "approve-access", "end-carer",
-        "notice-deliveries", "notice-preference", "notices", "redeem-access", "refuse-access",
-        "release-hold", "review-access",
-    ),
-}  # fmt: skip
+_DEFINITIONS = f"{JURISDICTION.fhir_base}/OperationDefinition/"
+# What makes operations of the other files of the folder.
+_MACHINERY = frozenset({"call", "declaration", "registry"})
+Answer = Callable[[OperationCall], Response]
 
 
-def of_type(name: str) -> list[dict[str, str]]:
+@dataclass(frozen=True)
+class RegisteredOperation:
+    """A declaration and the function that answers its calls."""
+
+    declaration: Operation
+    answer: Answer
+
+    @property
+    def name(self) -> str:
+        """Return the name without its sign."""
+        return self.declaration.name
+
+
+@dataclass(frozen=True)
+class OperationRoute:
+    """One address of an operation."""
+
+    methods: tuple[str, ...]
+    path: str
+    endpoint: Callable[[Request, dict[str, str]], Awaitable[Response]]
+
+
+def _load_operations() -> tuple[RegisteredOperation, ...]:
+    """Import every file of the folder; one that declares no operation is an error at start."""
+    modules = [
+        import_module(f"{ehr_gateway.operations.__name__}.{module.name}")
+        for module in pkgutil.iter_modules(ehr_gateway.operations.__path__)
+        if not module.name.startswith("_") and module.name not in _MACHINERY
+    ]
+    found = [RegisteredOperation(module.OPERATION, module.answer) for module in modules]
+    return tuple(sorted(found, key=lambda operation: operation.name))
+
+
+OPERATIONS = _load_operations()
+
+
+def of_type(resource_type: str) -> list[dict[str, str]]:
     """Return the operations of a type as a CapabilityStatement lists them.
 
-    >>> [one["name"] for one in of_type("SearchParameter")]
+    >>> [listed["name"] for listed in of_type("SearchParameter")]
     ['reindex', 'hold']
     """
-    return _listed((*OPERATIONS.get(name, ()), *OPERATIONS["*"]))
+    own = [one for one in OPERATIONS if resource_type in one.declaration.resource_types]
+    shared = [one for one in OPERATIONS if ANY_TYPE in one.declaration.resource_types]
+    # The audit log is no record, though it has the address of one.
+    return [_capability(one) for one in (own if resource_type == "AuditEvent" else own + shared)]
 
 
 def of_system() -> list[dict[str, str]]:
     """Return the operations of the whole system."""
-    return _listed(OPERATIONS[""])
+    return [_capability(one) for one in OPERATIONS if "system" in one.declaration.levels]
 
 
-def _listed(names: tuple[str, ...]) -> list[dict[str, str]]:
-    return [{"name": name, "definition": f"{_DEFINITION}{name}"} for name in names]
+def routes() -> Iterator[OperationRoute]:
+    """Yield each address of each operation."""
+    for operation in OPERATIONS:
+        for level, resource_type, path in operation.declaration.paths():
+            endpoint = partial(_answer_request, operation, level, resource_type)
+            yield OperationRoute(operation.declaration.methods, path, endpoint)
+
+
+def _capability(operation: RegisteredOperation) -> dict[str, str]:
+    return {"name": operation.name, "definition": f"{_DEFINITIONS}{operation.name}"}
+
+
+async def _answer_request(
+    operation: RegisteredOperation,
+    level: Level,
+    resource_type: str,
+    request: Request,
+    path_params: dict[str, str],
+) -> Response:
+    """Authenticate, begin the audit entry, check scope and parameters; then let it answer."""
+    declaration = operation.declaration
+    context = await authenticate(request)
+    query = declaration.audit_query or f"${declaration.name}"
+    audit_context = context.begin_audit(declaration.audit_code, query)
+    if declaration.required_scope is not None:
+        require_scope(context, declaration.required_scope)
+    # What cannot be served is refused before anything is done.
+    preferences = parse_preferences(request)
+    names = declaration.parameters_at(level)
+    is_post = declaration.affects_state
+    call = OperationCall(
+        context=context,
+        audit_context=audit_context,
+        preferences=preferences,
+        parameter_names=names,
+        resource_type=path_params.get("resource_type", resource_type),
+        logical_id=path_params.get("patient") or path_params.get("logical_id", ""),
+        query=[]
+        if is_post
+        else check_parameters(request, lenient=preferences.lenient, allowed=names),
+        body=await read_fhir_body(request) if is_post else b"",
+    )
+    return await run_in_threadpool(operation.answer, call)

@@ -60,5 +60,5 @@ class FrontDoor:
 
 def _is_fhir(path: str) -> bool:
     return path == FHIR_PREFIX or (
-        path.startswith(f"{FHIR_PREFIX}/") and not path.startswith(_NOT_FHIR) and "/$" not in path
+        path.startswith(f"{FHIR_PREFIX}/") and not path.startswith(_NOT_FHIR)
     )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from ehr_gateway.conformance.metadata import answer_metadata, answer_openapi
 from ehr_gateway.http.body import read_fhir_body, read_form_pairs, read_patch
+from ehr_gateway.operations import registry
 from ehr_gateway.routes import (
     audit_events,
     bundles,
@@ -37,6 +38,9 @@ _AUDIT_LOG = (
           in_thread(audit_events.post_search, read_body=read_form_pairs)),
     Route(_GET, "/fhir/AuditEvent/{logical_id}", in_thread(audit_events.read)),
 )  # fmt: skip
+_OPERATIONS = tuple(
+    Route(operation.methods, operation.path, operation.endpoint) for operation in registry.routes()
+)
 _SYSTEM_LEVEL = (
     Route(_GET, "/fhir", in_thread(search.search_system)),
     Route(_GET, "/fhir/", in_thread(search.search_system)),
@@ -71,6 +75,7 @@ _COMPARTMENT_LEVEL = (
 # What has a fixed segment stands before what has a variable in its place.
 FHIR_ROUTES = (
     *_CONFORMANCE,
+    *_OPERATIONS,
     *_AUDIT_LOG,
     *_SYSTEM_LEVEL,
     *_TYPE_LEVEL,

@@ -1,0 +1,51 @@
+"""One call of an operation: who calls, what it is about, what was sent."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Any
+
+from fastapi.responses import Response
+
+from ehr_gateway.audit_log import recorder
+from ehr_gateway.http.authentication import RequestContext
+from ehr_gateway.http.negotiation import Preferences
+from ehr_gateway.http.operation_parameters import OperationParameters, parse_parameters
+from ehr_gateway.http.parameters import parameters_response
+
+__all__ = ["OperationCall"]
+
+
+@dataclass(frozen=True)
+class OperationCall:
+    """A verified call; the scope that the operation requires is there."""
+
+    context: RequestContext
+    # The entry that this call will leave; what is refused from here on is logged as it.
+    audit_context: recorder.AuditContext
+    preferences: Preferences
+    # The names that are taken at this level.
+    parameter_names: tuple[str, ...]
+    # Empty at the system level; the id is empty at the type level, too.
+    resource_type: str
+    logical_id: str
+    # Of a GET: the declared parameters in their order; others were refused.
+    query: list[tuple[str, str]]
+    # Of a POST.
+    body: bytes
+
+    def parse_body(self) -> OperationParameters:
+        """Read the Parameters resource; refuse parameters that the operation does not declare."""
+        return parse_parameters(self.body, *self.parameter_names)
+
+    def record(self, patient: str | None = None, *, entities: Iterable[str] = ()) -> None:
+        """Put on record that this was answered, about a patient or about nobody."""
+        entry = recorder.build_event_rows(
+            audit_context=self.audit_context, patient=patient, entities=entities
+        )
+        self.context.add_audit_entry(entry)
+
+    def respond(self, *parameters: dict[str, Any]) -> Response:
+        """Answer with a Parameters resource."""
+        return parameters_response(self.context, *parameters)

@@ -1,0 +1,83 @@
+"""What an operation says of itself, as an OperationDefinition does (R4 §9.3).
+
+Route, scope check, audit entry, CapabilityStatement and docs page are made from it.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+from ehr_gateway.http.authentication import ACCESS_SCOPE
+
+__all__ = ["ANY_TYPE", "Level", "Operation", "Parameter"]
+
+Level = Literal["system", "type", "instance"]
+ANY_TYPE = "*"
+
+
+@dataclass(frozen=True)
+class Parameter:
+    """One input parameter; `most` is `1` or `*`, as in OperationDefinition.parameter.max."""
+
+    name: str
+    type: str
+    documentation: str
+    least: int = 0
+    most: str = "1"
+    # Where it is taken; at every level of the operation when empty.
+    levels: tuple[Level, ...] = ()
+
+
+@dataclass(frozen=True)
+class Operation:
+    """The declaration of one operation."""
+
+    # Without the sign: `withheld` is called as `$withheld`.
+    name: str
+    # One sentence in the imperative.
+    summary: str
+    levels: tuple[Level, ...]
+    # Called by POST when it changes something, else by GET (R4 §3.2.0.1).
+    affects_state: bool
+    # For people: who may call it.
+    callers: str
+    # None at the system level alone; ANY_TYPE stands for all of them.
+    resource_types: tuple[str, ...] = ()
+    parameters: tuple[Parameter, ...] = ()
+    # What a person's token must cover; programs are judged by what they are.
+    required_scope: str | None = ACCESS_SCOPE
+    # What the audit log calls it: the subtype, and the query (`$name` when nothing is said).
+    audit_code: str = "operation"
+    audit_query: str = ""
+
+    @property
+    def methods(self) -> tuple[str, ...]:
+        """Return the HTTP methods that call it."""
+        return ("POST",) if self.affects_state else ("GET", "HEAD")
+
+    def parameters_at(self, level: Level) -> tuple[str, ...]:
+        """Return the names of the parameters that are taken at one level."""
+        return tuple(
+            parameter.name
+            for parameter in self.parameters
+            if not parameter.levels or level in parameter.levels
+        )
+
+    def paths(self) -> list[tuple[Level, str, str]]:
+        """Return each address: its level, the type it is about (or none), its path.
+
+        >>> Operation("x", "Do it.", ("instance",), True, "all", ("Patient",)).paths()
+        [('instance', 'Patient', '/fhir/Patient/{patient}/$x')]
+        """
+        found: list[tuple[Level, str, str]] = []
+        for level in self.levels:
+            if level == "system":
+                found.append((level, "", f"/fhir/${self.name}"))
+                continue
+            for resource_type in self.resource_types:
+                about = "{resource_type}" if resource_type == ANY_TYPE else resource_type
+                if level == "instance":
+                    about += "/{patient}" if resource_type == "Patient" else "/{logical_id}"
+                found.append((level, resource_type, f"/fhir/{about}/${self.name}"))
+        return found
