@@ -76,9 +76,9 @@ bench: setup ## measured rates against their references, in one run (BULK=folder
 	@$(BIN)/python -m tests.perf.bench_fhirpath
 	@$(BIN)/python -m tests.perf.bench_load $(BULK)
 
-bench-gateway: setup .venv/.bench ## the gateway beside helios-hfs (ROUNDS=3 SECONDS=5 WORKERS=2 HELIOS=path DATABASE=postgresql)
+bench-gateway: setup .venv/.bench ## the gateway beside helios-hfs, or AGAINST=checkout (ROUNDS=3 SECONDS=5 WORKERS=2 DATABASE=postgresql)
 	@$(BIN)/python -m tests.perf.bench_gateway --rounds $(ROUNDS) --seconds $(SECONDS) \
-		--workers $(WORKERS) $(if $(DATABASE),--database $(DATABASE))
+		--workers $(WORKERS) $(if $(DATABASE),--database $(DATABASE)) $(if $(AGAINST),--against $(AGAINST))
 
 bench-workers: setup ## what more workers give, on both databases
 	@$(BIN)/python -m tests.perf.bench_workers

@@ -11,6 +11,7 @@ from __future__ import annotations
 import argparse
 import os
 import platform
+import random
 import statistics
 import subprocess
 import sys
@@ -28,7 +29,7 @@ from tests.perf.gateway.bundles import BUNDLES, Sample, sample
 from tests.perf.gateway.k6 import play
 from tests.perf.gateway.pages import publish
 from tests.perf.gateway.queries import queries
-from tests.perf.gateway.servers import Server, helios, ours
+from tests.perf.gateway.servers import Server, earlier, helios, ours
 from tests.perf.gateway.wrk import Result, press, require
 
 RESULTS = Path(__file__).with_name("results")
@@ -78,12 +79,17 @@ def main() -> None:
     """Measure, print the table, write the figures."""
     asked = _arguments()
     require()
-    reference = None if asked.alone else hfs.program()
+    reference = None if asked.alone or asked.against else hfs.program()
     data = sample()
     start = time.monotonic()
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         with ours(folder, asked.workers, asked.database) as gateway:
+            if asked.against:
+                with earlier(asked.against, folder, asked.workers, asked.database) as before:
+                    figures = _measure([gateway, before], data, asked)
+                sys.stdout.write(_comparison(figures["ours"], figures["earlier"]))
+                return
             if reference is None:
                 figures = _measure([gateway], data, asked)
             else:
@@ -197,6 +203,30 @@ def _table(figures: dict[str, Figures]) -> str:
     return "\n".join(lines)
 
 
+def _comparison(mine: Figures, other: Figures) -> str:
+    """Return, by row, the median ratio of ours to the earlier one, with its 95 % interval.
+
+    Rounds are pairs: each ratio is of two runs one after the other. The interval is the
+    bootstrap's, of the median.
+    """
+    lines = [f"{'':48}{'ours':>9}{'earlier':>9}{'ratio':>7}{'interval':>15}  errors"]
+    for name, (title, unit, _) in AIMS.items():
+        ratios = [a / b for a, b in zip(mine.rates[name], other.rates[name], strict=True)]
+        draw = random.Random(0)
+        medians = sorted(
+            statistics.median(draw.choices(ratios, k=len(ratios))) for _ in range(2000)
+        )
+        interval = f"{medians[49]:.2f} to {medians[1949]:.2f}"
+        lines.append(
+            f"{title:48}{mine.rate(name):9,.0f}{other.rate(name):9,.0f}"
+            f"{statistics.median(ratios):7.2f}{interval:>15}"
+            f"  {mine.errors[name]} / {other.errors[name]}  {unit}"
+        )
+    memory = (f"{one.memory_mib[0]:.0f} MiB" for one in (mine, other))
+    lines.append(f"memory of the largest process: {' / '.join(memory)}")
+    return "\n".join(lines) + "\n"
+
+
 def _latency(runs: list[dict[str, float]]) -> str:
     medians = (statistics.median(one[name] for one in runs) for name in ("p50_ms", "p99_ms"))
     return " / ".join(f"{median:.1f}" for median in medians)
@@ -239,6 +269,9 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--workers", type=int, default=2)
     parser.add_argument("--database", help="of the gateway; SQLite when not given")
     parser.add_argument("--alone", action="store_true", help="without the reference server")
+    parser.add_argument(
+        "--against", type=Path, help="another checkout, in the place of the reference server"
+    )
     return parser.parse_args()
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import socket
 import subprocess
@@ -23,9 +24,10 @@ from tests.perf.gateway.bundles import READER
 from tests.perf.gateway.hfs import write_definitions
 from tests.perf.gateway.postgres import scratch_database
 
-__all__ = ["Server", "family", "free_port", "helios", "ours"]
+__all__ = ["Server", "earlier", "family", "free_port", "helios", "ours"]
 
 _PATIENCE_S = 60
+_PACKAGES = ("analytics", "cli", "etl", "fhir-gateway", "models", "portal", "privacy")
 _MIB = 1024 * 1024
 
 
@@ -59,7 +61,7 @@ def ours(folder: Path, workers: int = 1, database: str | None = None) -> Iterato
         open_house(settings)
         token = _tokens(settings)
         command = [
-            *(str(Path(sys.executable).with_name("ehr")), "up", "--data", str(settings.data)),
+            *(sys.executable, "-m", "ehr_cli.main", "up", "--data", str(settings.data)),
             *("--port", str(port), "--workers", str(workers), "--database", settings.database),
         ]
         with _running(command, folder, {}, f"http://127.0.0.1:{port}/readyz") as (pid, seconds):
@@ -85,6 +87,51 @@ def _tokens(settings: Settings) -> dict[str, dict[str, str]]:
         }
         for client in ("bench", "bench-import")
     }
+
+
+# Serves what `ours` of the checkout it runs in serves, until its standard input ends.
+_SERVE_EARLIER = """
+import dataclasses, json, pathlib, sys
+from tests.perf.gateway.servers import ours
+folder, workers, database = sys.argv[1:]
+with ours(pathlib.Path(folder), int(workers), database or None) as server:
+    print(json.dumps(dataclasses.asdict(server)), flush=True)
+    sys.stdin.read()
+"""
+
+
+@contextmanager
+def earlier(
+    checkout: Path, folder: Path, workers: int = 1, database: str | None = None
+) -> Iterator[Server]:
+    """Serve an empty store with the code of another checkout, on this one's dependencies."""
+    (folder / "earlier").mkdir()
+    paths = [checkout, *(checkout / place for place in _PACKAGES)]
+    process = subprocess.Popen(
+        [
+            sys.executable,
+            "-c",
+            _SERVE_EARLIER,
+            str(folder / "earlier"),
+            str(workers),
+            database or "",
+        ],
+        cwd=checkout,
+        env={**os.environ, "PYTHONPATH": os.pathsep.join(map(str, paths))},
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    assert process.stdin is not None
+    assert process.stdout is not None
+    try:
+        answer = process.stdout.readline()
+        if not answer:
+            raise SystemExit(f"The gateway of {checkout} did not start.")
+        yield Server(**{**json.loads(answer), "name": "earlier"})
+    finally:
+        process.stdin.close()
+        process.wait(60)
 
 
 @contextmanager
