@@ -273,7 +273,7 @@ def _build(kind: str, built: House) -> None:
     built.invite()
     if kind == "furnished":
         built.furnish()
-    built.gateway.auditor.carry()
+    built.gateway.auditor.flush()
     built.gateway.store.close()
 
 

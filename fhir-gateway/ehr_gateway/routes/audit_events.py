@@ -40,7 +40,7 @@ def read(context: RequestContext, logical_id: str) -> Response:
     """Read one AuditEvent."""
     prefer = parse_preferences(context.request)
     audit_context = context.begin_audit("read")
-    context.gateway.auditor.carry()
+    context.gateway.auditor.flush()
     with context.gateway.store.read_transaction() as connection:
         row = find_readable_row(context.access, connection, logical_id)
         how = _rendering(context, connection, [row])
@@ -61,7 +61,7 @@ def _search(context: RequestContext, pairs: list[tuple[str, str]]) -> Response:
     audit_context = context.begin_audit(
         "search-type", "AuditEvent?" + "&".join(name for name, _ in pairs)
     )
-    context.gateway.auditor.carry()
+    context.gateway.auditor.flush()
     with context.gateway.store.read_transaction() as connection:
         allowed = restrict_to_requester(context.access, connection, wanted, "search")
         if with_total and allowed.is_partial:

@@ -1,8 +1,9 @@
-"""The short writes of the event loop: those that wait share a transaction, and a flush of the disk.
+"""Short SQLite writes on the event loop, in batches that share a transaction and a disk flush.
 
-In an SQLite file a write takes less than a change of thread, and threads that use it at once take
-the interpreter from each other at every statement. So the loop itself makes the writes that came in
-meanwhile, one after the other; only the wait for the disk, and for another process, is elsewhere.
+A write takes less time than handing it to a thread, and threads that write at the same time
+contend for the interpreter (GIL) at every statement. So the loop runs the writes that came in
+meanwhile itself, one after the other; only the waits, for the disk and for another process's
+transaction, run in the executor. See docs/decisions/004.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ from contextlib import suppress
 from functools import partial
 from typing import Any, TypeVar
 
+from ehr_gateway.batch_queue import BatchQueue, PendingItem, fail_all
 from ehr_gateway.database import Connection, SqliteDatabase
 from ehr_gateway.store.store import Store
 
@@ -21,113 +23,99 @@ __all__ = ["EventLoopWriter", "WriteJob", "run_write"]
 T = TypeVar("T")
 # Writes on the connection it is given, and returns the answer.
 WriteJob = Callable[[Connection], T]
-_Waiting = tuple[WriteJob[Any], "asyncio.Future[Any]"]
+_PendingWrite = PendingItem[WriteJob[Any], Any]
+# Chosen: while a batch runs the loop does nothing else, and a write takes under a millisecond.
 _MAX_BATCH = 16
 
 
 def run_write(store: Store, job: WriteJob[T]) -> T:
-    """Make one write on the caller's thread; return when it is on disk."""
+    """Run one write on the caller's thread; return when it is on disk."""
     with store.write_transaction() as connection:
         return job(connection)
 
 
 class EventLoopWriter:
-    """Makes the writes of one process's event loop."""
+    """Runs the writes of one process's event loop."""
 
     def __init__(self, database: SqliteDatabase) -> None:
         self._database = database
-        self._waiting: list[_Waiting] = []
-        self._begun = False
+        self._queue: BatchQueue[WriteJob[Any], Any] = BatchQueue(self._start_batch)
 
     async def write(self, job: WriteJob[T]) -> T:
-        """Return what the job returned when it is on disk; raise what it raised."""
-        loop = asyncio.get_running_loop()
-        done: asyncio.Future[T] = loop.create_future()
-        self._waiting.append((job, done))
-        if not self._begun:
-            self._begun = True
-            loop.call_soon(self._begin, loop)
-        return await done
+        """Return what the job returned once it is on disk; raise what it raised.
 
-    def _begin(self, loop: asyncio.AbstractEventLoop) -> None:
+        The write of a request that is cancelled meanwhile commits all the same.
+        """
+        result: T = await self._queue.submit(job)
+        return result
+
+    def _start_batch(self, loop: asyncio.AbstractEventLoop) -> None:
         try:
             connection = self._database.begin(wait=False)
         except Exception as error:
-            self._refuse(loop, error)
+            self._refuse_all(loop, error)
             return
         if connection is not None:
-            self._work(loop, connection)
+            self._run_batch(loop, connection)
             return
-        # Another thread or process is at it: the loop does not wait.
-        turn = loop.run_in_executor(None, self._database.begin)
-        turn.add_done_callback(partial(self._come, loop))
+        # Another thread or process holds the writer's lock: the loop must not wait for it.
+        locked = loop.run_in_executor(None, self._database.begin)
+        locked.add_done_callback(partial(self._on_locked, loop))
 
-    def _come(
-        self, loop: asyncio.AbstractEventLoop, turn: asyncio.Future[Connection | None]
+    def _on_locked(
+        self, loop: asyncio.AbstractEventLoop, locked: asyncio.Future[Connection | None]
     ) -> None:
-        error = turn.exception()
-        connection = None if error else turn.result()
+        error = locked.exception()
+        connection = None if error else locked.result()
         if connection is None:
-            self._refuse(loop, error or RuntimeError("no turn"))
+            self._refuse_all(loop, error or RuntimeError("no transaction was opened"))
         else:
-            self._work(loop, connection)
+            self._run_batch(loop, connection)
 
-    def _work(self, loop: asyncio.AbstractEventLoop, connection: Connection) -> None:
-        """Make the writes that wait, each within a savepoint, and hand them to the disk."""
-        jobs, self._waiting = self._waiting[:_MAX_BATCH], self._waiting[_MAX_BATCH:]
-        kept: list[tuple[asyncio.Future[Any], Any]] = []
+    def _run_batch(self, loop: asyncio.AbstractEventLoop, connection: Connection) -> None:
+        """Run a batch, each write in a savepoint; commit it and have it flushed to disk."""
+        batch = self._queue.take(_MAX_BATCH)
+        results: list[tuple[_PendingWrite, Any]] = []
         try:
-            for job, done in jobs:
-                connection.execute("SAVEPOINT one")
+            for pending in batch:
+                connection.execute("SAVEPOINT job")
                 try:
-                    kept.append((done, job(connection)))
+                    results.append((pending, pending.item(connection)))
                 except Exception as error:
-                    connection.execute("ROLLBACK TO one")
-                    _settle(done, error=error)
-                connection.execute("RELEASE one")
+                    connection.execute("ROLLBACK TO job")
+                    pending.set_error(error)
+                connection.execute("RELEASE job")
         except BaseException as error:
             with suppress(Exception):
                 self._database.end(keep=False)
-            self._over(loop, jobs, error)
-            return
+            fail_all(batch, error)
+        else:
+            self._commit(loop, batch, results)
+        self._queue.start_next(loop)
+
+    def _commit(
+        self,
+        loop: asyncio.AbstractEventLoop,
+        batch: list[_PendingWrite],
+        results: list[tuple[_PendingWrite, Any]],
+    ) -> None:
         try:
             self._database.end(keep=True)
         except Exception as error:
-            self._over(loop, jobs, error)
+            fail_all(batch, error)
             return
+        # The next batch may begin while this one waits for the disk.
         flushed = loop.run_in_executor(None, self._database.flush)
-        flushed.add_done_callback(lambda done: _tell(kept, done.exception()))
-        self._next(loop)
+        flushed.add_done_callback(lambda flush: _answer(results, flush.exception()))
 
-    def _over(
-        self, loop: asyncio.AbstractEventLoop, jobs: list[_Waiting], error: BaseException
-    ) -> None:
-        for _, done in jobs:
-            _settle(done, error=error)
-        self._next(loop)
-
-    def _refuse(self, loop: asyncio.AbstractEventLoop, error: BaseException) -> None:
-        jobs, self._waiting = self._waiting, []
-        self._over(loop, jobs, error)
-
-    def _next(self, loop: asyncio.AbstractEventLoop) -> None:
-        self._begun = bool(self._waiting)
-        if self._begun:
-            loop.call_soon(self._begin, loop)
+    def _refuse_all(self, loop: asyncio.AbstractEventLoop, error: BaseException) -> None:
+        fail_all(self._queue.take(), error)
+        self._queue.start_next(loop)
 
 
-def _tell(kept: list[tuple[asyncio.Future[Any], Any]], error: BaseException | None) -> None:
-    for done, answer in kept:
-        _settle(done, answer, error=error)
-
-
-def _settle(
-    done: asyncio.Future[Any], answer: Any = None, *, error: BaseException | None = None
-) -> None:
-    # One that was cancelled, its client gone, is made all the same.
-    if done.done():
-        return
-    if error is None:
-        done.set_result(answer)
-    else:
-        done.set_exception(error)
+def _answer(results: list[tuple[_PendingWrite, Any]], error: BaseException | None) -> None:
+    for pending, result in results:
+        if error is None:
+            pending.set_result(result)
+        else:
+            pending.set_error(error)

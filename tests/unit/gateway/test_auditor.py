@@ -55,7 +55,7 @@ def test_requests_in_flight_are_kept_together(
         await asyncio.gather(*(auditor.write([[event(n)]]) for n in range(40)))
 
     run(many())
-    auditor.carry()
+    auditor.flush()
 
     assert ids(house) == [f"event-{n}" for n in range(40)]
     assert spool.times <= 3
@@ -77,7 +77,7 @@ def test_what_is_read_is_put_on_record_while_another_writes(
     run(auditor.write([[event(1)]]))
     free.set()
     holder.join()
-    auditor.carry()
+    auditor.flush()
 
     assert ids(house) == ["event-1"]
 
@@ -111,7 +111,7 @@ def test_one_that_cannot_be_made_is_no_harm_to_the_others(
         return await asyncio.gather(*map(auditor.write, writes), return_exceptions=True)
 
     first, second, third = run(three())
-    auditor.carry()
+    auditor.flush()
 
     assert (first, third) == (None, None)
     assert isinstance(second, ValueError)
@@ -123,7 +123,7 @@ def test_what_was_disclosed_is_on_record_when_its_file_is_closed_in_between(
 ) -> None:
     for number in range(3):
         run(auditor.write([[event(number)]]))
-        auditor.carry()
+        auditor.flush()
 
     assert ids(house) == ["event-0", "event-1", "event-2"]
 
