@@ -15,29 +15,12 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from ehr_fhir.errors import EhrError, Forbidden, NotFound, TooCostly, Unauthorized, http_status
 from ehr_portal.i18n import N_
-from ehr_portal.pages import (
-    access_requests,
-    add_restriction,
-    carers,
-    clinician_record,
-    emergency,
-    explain_access,
-    hold_result,
-    login,
-    notices,
-    patient_record,
-    quality,
-    request_access,
-    reviews,
-    sharing,
-    substitute_decision_maker,
-    who_looked,
-)
+from ehr_portal.pages import load_navigation, load_router
 from ehr_portal.settings import PortalSettings
-from ehr_portal.web.request import Page, Portal, page_of
+from ehr_portal.web.request import Portal, PortalRequest, portal_request
 from ehr_portal.web.sessions import SessionStore
 
-# The longest form has a reason typed in a box.
+# The longest form has a reason typed in a box of 2,000 characters at most. Chosen.
 _MAX_FORM_BYTES = 64 * 1024
 # No script, no frame, no other origin: a page is text, our style sheet and forms to ourselves.
 HEADERS = {
@@ -62,35 +45,29 @@ def create_portal(gateway: httpx.AsyncClient, settings: PortalSettings) -> FastA
         redirect_slashes=False,
     )  # fmt: skip
     sessions = SessionStore(settings.sessions, settings.idle, settings.absolute, settings.clock)
-    app.state.portal = Portal(gateway, settings, sessions)
-    # In this order: fixed addresses before those with a section's key in them.
-    for module in (
-        login, add_restriction, explain_access, sharing, access_requests, carers, notices,
-        emergency, request_access, hold_result, substitute_decision_maker, patient_record,
-        who_looked, clinician_record, quality, reviews,
-    ):  # fmt: skip
-        app.include_router(module.router)
+    app.state.portal = Portal(gateway, settings, sessions, load_navigation())
+    app.include_router(load_router())
     static = StaticFiles(directory=str(files("ehr_portal") / "static"))
     app.mount("/static", static, name="static")
-    app.add_middleware(_Limited)
+    app.add_middleware(BodySizeLimit)
     app.middleware("http")(_add_headers)
-    app.add_exception_handler(EhrError, _failed)
-    app.add_exception_handler(HTTPException, _no_page)
-    app.add_exception_handler(RequestValidationError, _no_page)
+    app.add_exception_handler(EhrError, _render_error)
+    app.add_exception_handler(HTTPException, _render_not_found)
+    app.add_exception_handler(RequestValidationError, _render_not_found)
     return app
 
 
-class _Limited:
-    """Refuses what is larger than a form of ours can be, counted as it arrives."""
+class BodySizeLimit:
+    """ASGI middleware that refuses what is larger than a form of ours, counted as it arrives."""
 
     def __init__(self, app: ASGIApp) -> None:
         self._app = app
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Serve one request."""
+        """Serve one request; raise TooCostly past the limit."""
         size = 0
 
-        async def counted() -> Message:
+        async def receive_counted() -> Message:
             nonlocal size
             message = await receive()
             size += len(message.get("body", b""))
@@ -98,71 +75,72 @@ class _Limited:
                 raise TooCostly("The form is too large.")
             return message
 
-        await self._app(scope, counted, send)
+        await self._app(scope, receive_counted, send)
 
 
 async def _add_headers(
-    request: Request, call_next: Callable[[Request], Awaitable[Response]]
+    http_request: Request, call_next: Callable[[Request], Awaitable[Response]]
 ) -> Response:
-    response = await call_next(request)
+    response = await call_next(http_request)
     for name, value in HEADERS.items():
         response.headers.setdefault(name, value)
     if response.headers.get("content-type") == "image/svg+xml":
         response.headers["Content-Type"] = "image/svg+xml; charset=utf-8"
-    kept = request.url.path.startswith("/static/") and response.status_code == 200
-    response.headers["Cache-Control"] = "public, max-age=3600" if kept else "no-store"
+    is_asset = http_request.url.path.startswith("/static/") and response.status_code == 200
+    response.headers["Cache-Control"] = "public, max-age=3600" if is_asset else "no-store"
     return response
 
 
-async def _failed(request: Request, error: Exception) -> Response:
-    page = page_of(request)
+async def _render_error(http_request: Request, error: Exception) -> Response:
+    request = portal_request(http_request)
     if isinstance(error, Unauthorized):
-        return _log_in_again(page)
+        return _end_session(request)
     if isinstance(error, TooCostly):
         # No page of ours sends so much.
         return PlainTextResponse("The form is too large.\n", 413)
-    status = http_status(error) if isinstance(error, EhrError) else 500
     if isinstance(error, NotFound):
-        return _missing(page)
+        return _render_message(request, 404, _NOT_FOUND)
     if isinstance(error, Forbidden):
-        return page.render(
-            "message.html",
-            status=403,
-            heading=N_("This page is not for you"),
-            text=N_("Your role does not open this page. Go back, or log in as someone else."),
-        )
+        return _render_message(request, 403, _FORBIDDEN)
+    status = http_status(error) if isinstance(error, EhrError) else 500
     if status in (409, 412):
-        return page.render(
-            "message.html",
-            status=status,
-            heading=N_("This was changed a moment ago"),
-            text=N_("The same choice was changed elsewhere. Nothing was saved: look again."),
-        )
-    return page.render(
-        "message.html",
-        status=status if status >= 500 else 502,
-        heading=N_("Something went wrong on our side"),
-        text=N_("Your record is safe and nothing was changed. Please try again in a moment."),
-    )
+        return _render_message(request, status, _CHANGED_ELSEWHERE)
+    # Any other refusal of the gateway is a fault between it and us: 502 Bad Gateway.
+    return _render_message(request, status if status >= 500 else 502, _FAULT)
 
 
-async def _no_page(request: Request, error: Exception) -> Response:
-    return _missing(page_of(request))
+async def _render_not_found(http_request: Request, error: Exception) -> Response:
+    return _render_message(portal_request(http_request), 404, _NOT_FOUND)
 
 
-def _missing(page: Page) -> Response:
-    return page.render(
-        "message.html",
-        status=404,
-        heading=N_("There is nothing here"),
-        text=N_("The page does not exist, or it is not shared with you."),
-    )
+# Heading and text.
+_NOT_FOUND = (
+    N_("There is nothing here"),
+    N_("The page does not exist, or it is not shared with you."),
+)
+_FORBIDDEN = (
+    N_("This page is not for you"),
+    N_("Your role does not open this page. Go back, or log in as someone else."),
+)
+_CHANGED_ELSEWHERE = (
+    N_("This was changed a moment ago"),
+    N_("The same choice was changed elsewhere. Nothing was saved: look again."),
+)
+_FAULT = (
+    N_("Something went wrong on our side"),
+    N_("Your record is safe and nothing was changed. Please try again in a moment."),
+)
 
 
-def _log_in_again(page: Page) -> Response:
+def _render_message(request: PortalRequest, status: int, message: tuple[str, str]) -> Response:
+    heading, text = message
+    return request.render("message.html", status=status, heading=heading, text=text)
+
+
+def _end_session(request: PortalRequest) -> Response:
     # The gateway no longer takes the token, so this session has nothing left to show.
-    if page.session:
-        page.portal.sessions.end(page.session.id)
+    if request.session_or_none:
+        request.portal.sessions.end(request.session_or_none.id)
     response = RedirectResponse("/?ended=1", 303)
-    page.forget_cookie(response)
+    request.delete_session_cookie(response)
     return response

@@ -19,7 +19,7 @@ from babel.numbers import format_decimal
 from ehr_fhir.jurisdiction import JURISDICTION, Language
 
 LANGUAGES = JURISDICTION.languages
-BY_TAG = {language.tag: language for language in LANGUAGES}
+LANGUAGE_BY_TAG = {language.tag: language for language in LANGUAGES}
 
 
 def N_(message: str) -> str:
@@ -27,78 +27,91 @@ def N_(message: str) -> str:
     return message
 
 
-def choose(cookie: str | None, accept: str | None) -> Language:
-    """Return the language the reader chose, else the best of what the browser asks for.
+def choose_language(cookie: str | None, accept_language: str | None) -> Language:
+    """Return the language of the reader's cookie, else the best of Accept-Language (RFC 9110).
 
-    >>> choose(None, "zh-TW,zh;q=0.9,en;q=0.5").tag
+    >>> choose_language(None, "zh-TW,zh;q=0.9,en;q=0.5").tag
     'zh-Hant-HK'
-    >>> choose(None, "fr, zh-CN;q=0.4").tag
+    >>> choose_language(None, "fr, zh-CN;q=0.4").tag
     'zh-Hans'
     """
-    if cookie in BY_TAG:
-        return BY_TAG[cookie]
-    for _, tag in sorted(_wanted(accept or ""), key=lambda pair: -pair[0]):
-        found = JURISDICTION.match_language(tag)
-        if found:
-            return found
-    return LANGUAGES[0]
+    if cookie in LANGUAGE_BY_TAG:
+        return LANGUAGE_BY_TAG[cookie]
+    for tag in _parse_accept_language(accept_language or ""):
+        language = JURISDICTION.match_language(tag)
+        if language:
+            return language
+    return JURISDICTION.default_language
 
 
-class Words:
-    """Texts, dates and numbers in one language."""
+class Localizer:
+    """Texts, dates and numbers in one language; times are of the jurisdiction's zone."""
 
     def __init__(self, language: Language) -> None:
         self.language = language
-        self.translations = _translations(language.catalogue)
+        self.translations = _load_catalogue(language.catalogue)
 
-    def text(self, message: str) -> str:
+    def translate(self, message: str) -> str:
         """Return the translation of a text marked with N_."""
+        # gettext's translation of the empty text is the catalogue's header.
         return self.translations.gettext(message) if message else ""
 
-    def day(self, value: str | date | None) -> str:
-        """Return a day as it is written here; a FHIR partial date keeps its precision."""
-        if isinstance(value, str) and len(value) in (4, 7):
-            return self._partial(value)
-        moment = _moment(value) if isinstance(value, str) else value
-        if moment is None:
-            return ""
-        return format_date(moment, self._pattern("d MMM y", "long"), locale=self.language.locale)
+    def format_day(self, value: str | date | None) -> str:
+        """Return the day of a FHIR date, at the precision it has; empty if it is none.
 
-    def time(self, value: str) -> str:
-        """Return the time of day in the jurisdiction."""
-        moment = _moment(value)
+        >>> localizer = localizer_for("en")
+        >>> [localizer.format_day(value) for value in ("2026-11-22", "2026-11", "2026", "nonsense")]
+        ['22 Nov 2026', 'Nov 2026', '2026', '']
+        """
+        if isinstance(value, str) and len(value) in (4, 7):
+            return self._format_partial_date(value)
+        day = _parse_fhir_date(value) if isinstance(value, str) else value
+        if day is None:
+            return ""
+        pattern = "long" if self._is_chinese else "d MMM y"
+        return format_date(day, pattern, locale=self.language.locale)
+
+    def format_time(self, value: str) -> str:
+        """Return the time of day of a FHIR instant; empty for a date without a time."""
+        moment = _parse_fhir_date(value)
         if not isinstance(moment, datetime):
             return ""
-        return format_time(moment, "HH:mm", tzinfo=JURISDICTION.zone, locale=self.language.locale)
+        zone = JURISDICTION.zone
+        return format_time(moment, "HH:mm", tzinfo=zone, locale=self.language.locale)
 
-    def moment(self, value: str) -> str:
-        """Return day and time in the jurisdiction."""
-        return f"{self.day(value)} {self.time(value)}".strip()
+    def format_instant(self, value: str) -> str:
+        """Return day and time of a FHIR instant."""
+        return f"{self.format_day(value)} {self.format_time(value)}".strip()
 
-    def number(self, value: float) -> str:
+    def format_number(self, value: float) -> str:
         """Return a number with at most two decimals."""
         return format_decimal(round(value, 2), locale=self.language.locale)
 
-    def percent(self, share: float) -> str:
-        """Return a share of 1 as a percentage that never rounds a fault away."""
-        shown = min(share * 100, 99.9) if share < 1 else 100.0
-        return f"{format_decimal(round(shown, 1), locale=self.language.locale)}%"
+    def format_percent(self, share: float) -> str:
+        """Return a share of 1 as a percentage; only a full share is 100, however near it is.
 
-    def _partial(self, value: str) -> str:
+        >>> localizer_for("en").format_percent(0.99999)
+        '99.9%'
+        """
+        percent = min(share * 100, 99.9) if share < 1 else 100.0
+        return f"{format_decimal(round(percent, 1), locale=self.language.locale)}%"
+
+    @property
+    def _is_chinese(self) -> bool:
+        return self.language.tag.startswith("zh")
+
+    def _format_partial_date(self, value: str) -> str:
         if len(value) == 4:
-            return f"{value}年" if self.language.tag.startswith("zh") else value
-        first = date.fromisoformat(f"{value}-01")
-        pattern = "y年M月" if self.language.tag.startswith("zh") else "MMM y"
-        return format_datetime(first, pattern, locale=self.language.locale)
-
-    def _pattern(self, latin: str, han: str) -> str:
-        return han if self.language.tag.startswith("zh") else latin
+            return f"{value}年" if self._is_chinese else value
+        first_day = date.fromisoformat(f"{value}-01")
+        pattern = "y年M月" if self._is_chinese else "MMM y"
+        return format_datetime(first_day, pattern, locale=self.language.locale)
 
 
 @cache
-def words(tag: str) -> Words:
-    """Return the texts of a language."""
-    return Words(BY_TAG[tag])
+def localizer_for(tag: str) -> Localizer:
+    """Return the localizer of a language, read once."""
+    return Localizer(LANGUAGE_BY_TAG[tag])
 
 
 def day_start(day: date) -> str:
@@ -110,8 +123,8 @@ def day_start(day: date) -> str:
     return datetime.combine(day, time(), JURISDICTION.zone).isoformat()
 
 
-@cache
-def _translations(catalogue: str) -> gettext.NullTranslations:
+def _load_catalogue(catalogue: str) -> gettext.NullTranslations:
+    # The texts in the code are the catalogue of English.
     if not catalogue:
         return gettext.NullTranslations()
     source = files("ehr_portal") / "locale" / catalogue / "portal.po"
@@ -122,18 +135,21 @@ def _translations(catalogue: str) -> gettext.NullTranslations:
     return gettext.GNUTranslations(compiled)
 
 
-def _wanted(accept: str) -> list[tuple[float, str]]:
-    wanted = []
-    for part in accept.split(","):
-        tag, _, quality = part.strip().partition(";q=")
+def _parse_accept_language(header: str) -> list[str]:
+    """Return the tags of an Accept-Language header in lower case, the most wanted first."""
+    tags: list[tuple[float, str]] = []
+    for item in header.split(","):
+        tag, _, quality = item.strip().partition(";q=")
         try:
-            wanted.append((float(quality or 1), tag.lower()))
+            tags.append((float(quality or 1), tag.lower()))
         except ValueError:
+            # Of a malformed header the rest still counts.
             continue
-    return wanted
+    return [tag for _, tag in sorted(tags, key=lambda item: -item[0])]
 
 
-def _moment(value: str) -> date | datetime | None:
+def _parse_fhir_date(value: str) -> date | datetime | None:
+    """Return a day, or an instant in the jurisdiction's zone; None if it is neither."""
     try:
         if len(value) == 10:
             return date.fromisoformat(value)

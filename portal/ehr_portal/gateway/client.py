@@ -1,7 +1,7 @@
-"""The gateway as one logged-in person sees it: FHIR over HTTP, and nothing else.
+"""FHIR REST client with one person's bearer token: read, search, create, update, operations.
 
-Every refusal becomes an error of `ehr_fhir.errors`; a token that no longer holds becomes
-Unauthorized, which the pages answer with a new log-in.
+Every HTTP status from 400 becomes an error of `ehr_fhir.errors`; an expired or revoked token
+becomes Unauthorized, which the pages answer with a new log-in.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ from ehr_fhir.errors import (
 # A FHIR resource as JSON: its shape is the standard's, so nothing narrower is true.
 Resource = Mapping[str, Any]
 
-_ERRORS: dict[int, type[EhrError]] = {
+_ERROR_BY_STATUS: dict[int, type[EhrError]] = {
     400: Invalid,
     401: Unauthorized,
     403: Forbidden,
@@ -49,74 +49,76 @@ _ERRORS: dict[int, type[EhrError]] = {
 
 
 @dataclass(frozen=True)
-class Found:
-    """One page of a search."""
+class SearchResults:
+    """One page of a searchset Bundle, or several pages joined."""
 
     matches: tuple[Resource, ...]
+    # By reference, such as `Medication/1`: what `_include` brought along.
     included: Mapping[str, Resource]
+    # None where the server did not count.
     total: int | None
-    next: str | None
+    next_link: str | None
 
 
-class Gateway:
+class GatewayClient:
     """Reads and writes FHIR with one person's token."""
 
-    def __init__(self, client: httpx.AsyncClient, token: str, address: str = "") -> None:
+    def __init__(self, client: httpx.AsyncClient, token: str, client_address: str = "") -> None:
         self._client = client
         self._headers = {"Authorization": f"Bearer {token}", "Accept": "application/fhir+json"}
-        if address:
-            # Where the person's browser is, not where the portal is.
-            self._headers["X-Forwarded-For"] = address
+        if client_address:
+            # The audit log records where the person's browser is, not where the portal is.
+            self._headers["X-Forwarded-For"] = client_address
 
     async def read(self, resource_type: str, resource_id: str) -> Resource:
         """Return one resource or raise NotFound."""
-        response = await self._send("GET", f"/fhir/{resource_type}/{resource_id}")
-        return _body(response)
+        return _parse_resource(await self._send("GET", f"/fhir/{resource_type}/{resource_id}"))
 
-    async def search(self, resource_type: str, params: Mapping[str, str]) -> Found:
-        """Return the first page of a search."""
-        return _found(await self._send("GET", f"/fhir/{resource_type}", params=dict(params)))
+    async def search(self, resource_type: str, params: Mapping[str, str]) -> SearchResults:
+        """Return the first page of a search by GET."""
+        response = await self._send("GET", f"/fhir/{resource_type}", params=dict(params))
+        return _parse_search_results(response)
 
-    async def search_privately(self, resource_type: str, params: Mapping[str, str]) -> Found:
+    async def search_by_post(self, resource_type: str, params: Mapping[str, str]) -> SearchResults:
         """Search by POST, so that no name or card number stands in an address or its logs."""
         path = f"/fhir/{resource_type}/_search"
-        return _found(await self._send("POST", path, form=dict(params)))
+        return _parse_search_results(await self._send("POST", path, form=dict(params)))
 
     async def search_all(
         self, resource_type: str, params: Mapping[str, str], *, limit: int
-    ) -> Found:
-        """Follow a search from page to page until `limit` matches are there."""
-        page = await self.search(resource_type, params)
-        matches, included = list(page.matches), dict(page.included)
-        while page.next and len(matches) < limit:
-            page = await self.follow(page.next)
-            matches += page.matches
-            included |= page.included
-        return Found(tuple(matches), included, page.total, page.next)
+    ) -> SearchResults:
+        """Follow the next links of a search until it ends or has `limit` matches or more."""
+        results = await self.search(resource_type, params)
+        matches, included = list(results.matches), dict(results.included)
+        while results.next_link and len(matches) < limit:
+            results = await self.fetch_page(results.next_link)
+            matches += results.matches
+            included |= results.included
+        return SearchResults(tuple(matches), included, results.total, results.next_link)
 
-    async def follow(self, link: str) -> Found:
-        """Return the page a next link leads to; only the path counts, never another host."""
+    async def fetch_page(self, link: str) -> SearchResults:
+        """Return the page a next link leads to; only its path and query count, never its host."""
         parts = urlsplit(link)
-        return _found(await self._send("GET", f"{parts.path}?{parts.query}"))
+        return _parse_search_results(await self._send("GET", f"{parts.path}?{parts.query}"))
 
     async def create(self, resource: Resource) -> Resource:
         """Create a resource and return it as stored."""
-        kind = resource["resourceType"]
-        return _body(await self._send("POST", f"/fhir/{kind}", body=resource))
+        path = f"/fhir/{resource['resourceType']}"
+        return _parse_resource(await self._send("POST", path, body=resource))
 
     async def update(self, resource: Resource) -> Resource:
-        """Replace a resource, but only the version that was read."""
+        """Replace a resource; raise PreconditionFailed if it changed since it was read."""
         path = f"/fhir/{resource['resourceType']}/{resource['id']}"
-        match = f'W/"{resource["meta"]["versionId"]}"'
-        return _body(await self._send("PUT", path, body=resource, headers={"If-Match": match}))
+        headers = {"If-Match": f'W/"{resource["meta"]["versionId"]}"'}
+        return _parse_resource(await self._send("PUT", path, body=resource, headers=headers))
 
-    async def ask(self, path: str, **params: str) -> Resource:
-        """Call an operation that changes nothing; return its Parameters."""
-        return _body(await self._send("GET", f"/fhir/{path}", params=params or None))
+    async def invoke_by_get(self, path: str, **params: str) -> Resource:
+        """Invoke an operation that changes nothing; return its Parameters."""
+        return _parse_resource(await self._send("GET", f"/fhir/{path}", params=params or None))
 
-    async def call(self, path: str, body: Resource) -> Resource:
-        """Call an operation with its Parameters; return its answer."""
-        return _body(await self._send("POST", f"/fhir/{path}", body=body))
+    async def invoke(self, path: str, parameters: Resource) -> Resource:
+        """Invoke an operation by POST; return its Parameters."""
+        return _parse_resource(await self._send("POST", f"/fhir/{path}", body=parameters))
 
     async def _send(
         self,
@@ -128,21 +130,21 @@ class Gateway:
         form: dict[str, str] | None = None,
         headers: Mapping[str, str] | None = None,
     ) -> httpx.Response:
-        sent = {**self._headers, **(headers or {})}
+        all_headers = {**self._headers, **(headers or {})}
         content = None
         if body is not None:
             content = orjson.dumps(body)
-            sent["Content-Type"] = "application/fhir+json"
-            sent["Prefer"] = "return=representation"
+            all_headers["Content-Type"] = "application/fhir+json"
+            all_headers["Prefer"] = "return=representation"
         try:
             response = await self._client.request(
-                method, path, params=params, data=form, content=content, headers=sent
+                method, path, params=params, data=form, content=content, headers=all_headers
             )
         except httpx.TransportError as error:
             raise Unavailable("The gateway does not answer.") from error
         if response.status_code >= 400:
-            kind = _ERRORS.get(response.status_code, Fault)
-            raise kind(f"The gateway answered {response.status_code}.")
+            error_type = _ERROR_BY_STATUS.get(response.status_code, Fault)
+            raise error_type(f"The gateway answered {response.status_code}.")
         return response
 
 
@@ -151,19 +153,20 @@ def bundle_entries(bundle: Resource) -> Iterable[Resource]:
     return (entry for entry in bundle.get("entry", ()) if "resource" in entry)
 
 
-def _body(response: httpx.Response) -> Resource:
+def _parse_resource(response: httpx.Response) -> Resource:
     resource: Resource = orjson.loads(response.content)
     return resource
 
 
-def _found(response: httpx.Response) -> Found:
-    bundle = _body(response)
+def _parse_search_results(response: httpx.Response) -> SearchResults:
+    bundle = _parse_resource(response)
     matches, included = [], {}
     for entry in bundle_entries(bundle):
         resource = entry["resource"]
+        # Bundle.entry.search.mode: an entry that does not say is a match.
         if entry.get("search", {}).get("mode", "match") == "match":
             matches.append(resource)
         elif resource["resourceType"] != "OperationOutcome":
             included[f"{resource['resourceType']}/{resource['id']}"] = resource
     links = {link["relation"]: link["url"] for link in bundle.get("link", ())}
-    return Found(tuple(matches), included, bundle.get("total"), links.get("next"))
+    return SearchResults(tuple(matches), included, bundle.get("total"), links.get("next"))

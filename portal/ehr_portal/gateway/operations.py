@@ -1,6 +1,6 @@
-"""The gateway's operations for access beyond sharing, in the words of the pages.
+"""The gateway's FHIR operations on access: Parameters built for requests, parsed from answers.
 
-A Parameters resource comes in and goes out; here it becomes values with names.
+Nothing is decided here; `pages/` says which operation is invoked when.
 """
 
 from __future__ import annotations
@@ -10,98 +10,133 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from ehr_fhir.errors import Forbidden, NotFound
-from ehr_portal.gateway.client import Gateway, Resource
+from ehr_portal.gateway.client import GatewayClient, Resource
 
 Values = Mapping[str, list[str]]
 
 
 @dataclass(frozen=True)
-class Marker:
-    """What the gateway lets a clinician know of what is withheld."""
+class WithheldMarker:
+    """The answer of `$withheld`: how much a clinician may know of what is withheld."""
 
     shared: bool = True
+    # Something is withheld, and its domain may not be named.
     hidden: bool = False
     domains: tuple[str, ...] = ()
 
     @property
-    def says(self) -> bool:
-        """Return whether there is anything to say."""
+    def has_content(self) -> bool:
+        """Return whether there is anything to tell the clinician."""
         return self.hidden or bool(self.domains)
 
 
 @dataclass(frozen=True)
-class Step:
-    """One request for access, carer, hold or review, as an operation tells it."""
+class MultiPartParameter:
+    """One multi-part parameter of a Parameters resource, such as one request for access.
+
+    >>> request = MultiPartParameter({"id": ["7"], "each-access": ["true"]})
+    >>> request.id, request.each_access, request.reason
+    ('7', 'true', '')
+    """
 
     values: Values
 
     def __getattr__(self, name: str) -> str:
-        """Return a part by its name; empty where it is not told."""
+        """Return the first value of a part; empty where the part is absent."""
+        # Templates and copies probe for dunder names; those are no parts.
         if name.startswith("_"):
             raise AttributeError(name)
         return next(iter(self.values.get(name.replace("_", "-"), [])), "")
 
     @property
     def domains(self) -> list[str]:
-        """Return the domains it is about."""
+        """Return the codes of the data domains it is about."""
         return self.values.get("domain", [])
 
 
-def parameters(**given: str | int | Sequence[str] | None) -> Resource:
-    """Return a Parameters resource; what is None or empty is left out."""
-    listed: list[dict[str, str | int]] = []
-    for name, value in given.items():
-        key = name.replace("_", "-")
+def build_parameters(**values: str | int | Sequence[str] | None) -> Resource:
+    """Return a Parameters resource; what is None or empty is left out.
+
+    >>> build_parameters(each_access="yes", hours=24, domain=["allergy"], until=None)["parameter"]
+    ... # doctest: +NORMALIZE_WHITESPACE
+    [{'name': 'each-access', 'valueString': 'yes'}, {'name': 'hours', 'valueInteger': 24},
+     {'name': 'domain', 'valueString': 'allergy'}]
+    """
+    parameters: list[dict[str, str | int]] = []
+    for keyword, value in values.items():
+        name = keyword.replace("_", "-")
         if isinstance(value, int):
-            listed.append({"name": key, "valueInteger": value})
+            parameters.append({"name": name, "valueInteger": value})
         elif isinstance(value, str):
-            listed += [{"name": key, "valueString": value}] if value else []
+            parameters += [{"name": name, "valueString": value}] if value else []
         else:
-            listed += [{"name": key, "valueString": one} for one in value or ()]
-    return {"resourceType": "Parameters", "parameter": listed}
+            parameters += [{"name": name, "valueString": item} for item in value or ()]
+    return {"resourceType": "Parameters", "parameter": parameters}
 
 
-def values(answer: Resource) -> Values:
-    """Return the plain parameters of an answer by name, as text."""
-    return _values(answer.get("parameter", ()))
+def parse_values(answer: Resource) -> Values:
+    """Return the parameters of an answer that hold a value, by name and as text."""
+    return _collect_values(answer.get("parameter", ()))
 
 
-def steps(answer: Resource, name: str) -> list[Step]:
-    """Return the parameters of a name that have parts."""
+def parse_multi_parts(answer: Resource, name: str) -> list[MultiPartParameter]:
+    """Return the multi-part parameters of a name, in the answer's order."""
     return [
-        Step(_values(one.get("part", ())))
-        for one in answer.get("parameter", ())
-        if one["name"] == name
+        MultiPartParameter(_collect_values(parameter.get("part", ())))
+        for parameter in answer.get("parameter", ())
+        if parameter["name"] == name
     ]
 
 
-async def marker(gateway: Gateway, patient: str) -> Marker:
-    """Return what is told of what is withheld."""
+async def fetch_withheld_marker(gateway: GatewayClient, patient: str) -> WithheldMarker:
+    """Invoke `$withheld` and parse its response; an empty marker where it is refused."""
     try:
-        told = values(await gateway.ask(f"Patient/{patient}/$withheld"))
+        values = parse_values(await gateway.invoke_by_get(f"Patient/{patient}/$withheld"))
     except (NotFound, Forbidden):
-        return Marker()
-    return Marker(
-        shared=told.get("shared", ["true"]) == ["true"],
-        hidden=told.get("hidden") == ["true"],
-        domains=tuple(told.get("domain", ())),
+        return WithheldMarker()
+    return WithheldMarker(
+        shared=values.get("shared", ["true"]) == ["true"],
+        hidden=values.get("hidden") == ["true"],
+        domains=tuple(values.get("domain", ())),
     )
 
 
-async def listed(gateway: Gateway, path: str, name: str) -> list[Step]:
-    """Return what an operation lists; nothing where it is not for this person."""
+async def fetch_access_requests(gateway: GatewayClient, patient: str) -> list[MultiPartParameter]:
+    """Return every request for access to a patient's record, emergencies among them."""
+    return await _fetch_multi_parts(gateway, f"Patient/{patient}/$access-requests", "request")
+
+
+async def fetch_held_results(gateway: GatewayClient, patient: str) -> list[MultiPartParameter]:
+    """Return the results that are held back from the patient now."""
+    return await _fetch_multi_parts(gateway, f"Patient/{patient}/$held", "held")
+
+
+async def fetch_carers(gateway: GatewayClient, patient: str) -> list[MultiPartParameter]:
+    """Return who may act for the patient, and the invitations nobody has accepted yet."""
+    return await _fetch_multi_parts(gateway, f"Patient/{patient}/$carers", "carer")
+
+
+async def fetch_acting_for(gateway: GatewayClient) -> list[MultiPartParameter]:
+    """Return the patients for whom the logged-in carer may act."""
+    return await _fetch_multi_parts(gateway, "$acting-for", "person")
+
+
+async def _fetch_multi_parts(
+    gateway: GatewayClient, path: str, name: str
+) -> list[MultiPartParameter]:
+    # An operation that is not for this person lists nothing: the page shows the rest.
     try:
-        return steps(await gateway.ask(path), name)
+        return parse_multi_parts(await gateway.invoke_by_get(path), name)
     except (NotFound, Forbidden):
         return []
 
 
-def _values(parts: Iterable[Resource]) -> Values:
-    found: dict[str, list[str]] = defaultdict(list)
+def _collect_values(parts: Iterable[Resource]) -> Values:
+    values: dict[str, list[str]] = defaultdict(list)
     for part in parts:
         for key, value in part.items():
             if key.startswith("value"):
-                found[part["name"]].append(
+                values[part["name"]].append(
                     str(value).lower() if isinstance(value, bool) else str(value)
                 )
-    return dict(found)
+    return dict(values)

@@ -1,4 +1,4 @@
-"""Who looked: AuditEvents told as visits, in the order a person would tell them.
+"""The access history: AuditEvents about a patient, grouped into visits of one person each.
 
 One page view asks the gateway many things; events of the same person within a short time are one
 visit.
@@ -8,16 +8,17 @@ from __future__ import annotations
 
 import base64
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
 from ehr_portal.gateway.client import Resource
 from ehr_portal.i18n import N_
-from ehr_portal.record.sections import DOMAINS, KINDS
+from ehr_portal.record.sections import DOMAIN_TITLES, TYPE_TITLES
 
-TOGETHER = timedelta(minutes=15)
+# The longest pause within a visit. Chosen: half of the portal's idle limit (PortalSettings.idle).
+VISIT_GAP = timedelta(minutes=15)
 
-ROLES = {
+ROLE_TITLES = {
     "clinician": N_("Clinician"),
     "patient": N_("Patient"),
     "carer": N_("Carer"),
@@ -27,7 +28,7 @@ ROLES = {
     "administrator": N_("Administrator"),
     "system": N_("Computer system"),
 }
-PURPOSES = {
+PURPOSE_TITLES = {
     "TREAT": N_("To treat you"),
     "ETREAT": N_("In an emergency"),
     "PATRQT": N_("At your own request"),
@@ -36,151 +37,159 @@ PURPOSES = {
     "HSYSADMIN": N_("To run the service"),
 }
 # The line of the consent table that permitted, as the log has it.
-REASONS = {
+REASON_TITLES = {
     "own-record": N_("It wrote these records itself"),
     "shared": N_("You share your record with it"),
     "grant": N_("You approved this access with a code"),
     "emergency": N_("An emergency was declared"),
     "carer": N_("You gave this carer the power to look"),
 }
-_WRITES = frozenset({"create", "update", "delete", "patch"})
-_OUTSIDE = frozenset({"Patient", "RelatedPerson", "Consent", "Provenance", "RiskAssessment"})
-# Its event does not say which of the records a Bundle read and which it wrote.
-_BUNDLES = frozenset({"batch", "transaction"})
+_WRITE_INTERACTIONS = frozenset({"create", "update", "delete", "patch"})
+# No data domain of care covers these.
+_TYPES_WITHOUT_DOMAIN = frozenset(
+    {"Patient", "RelatedPerson", "Consent", "Provenance", "RiskAssessment"}
+)
+# The event of a Bundle does not say which of the records it read and which it wrote.
+_BUNDLE_INTERACTIONS = frozenset({"batch", "transaction"})
 
 
 @dataclass(frozen=True)
 class Visit:
-    """One person's stay at the record."""
+    """Consecutive accesses of one person, from one organisation and for one purpose."""
 
     login: str
     person: str
     role: str
     organization: str
     organization_name: str
+    # A code of PURPOSE_TITLES.
     purpose: str
-    first: str
-    last: str
-    # Titles of the kinds of records, in the reader's order of meeting them; still to translate.
+    # Instants of the first and the last access.
+    start: str
+    end: str
+    # Titles of the kinds of records, in the order they were seen; still to translate.
     kinds: tuple[str, ...]
     wrote: bool
-    bundled: bool
+    used_bundle: bool
     refused: bool
-    own: bool
-    # Why it could be seen, by the codes of REASONS.
+    # Whether it was the patient.
+    is_own: bool
+    # Why it could be seen, by the codes of REASON_TITLES.
     reasons: tuple[str, ...] = ()
 
 
-def visits(events: Iterable[Resource], patient: str) -> list[Visit]:
-    """Return events, newest first, as visits, newest first."""
-    found: list[Visit] = []
+def group_into_visits(events: Iterable[Resource], patient: str) -> list[Visit]:
+    """Return AuditEvents, newest first, as visits, newest first."""
+    visits: list[Visit] = []
     for event in events:
-        visit = _visit(event, patient)
-        position = _same_stay(found, visit)
-        if position is None:
-            found.append(visit)
+        access = _parse_access(event, patient)
+        index = _index_of_same_visit(visits, access)
+        if index is None:
+            visits.append(access)
         else:
-            found[position] = _together(visit, found[position])
-    return found
+            visits[index] = _merge_visits(earlier=access, later=visits[index])
+    return visits
 
 
-def _same_stay(found: Sequence[Visit], visit: Visit) -> int | None:
-    for position in range(len(found) - 1, -1, -1):
-        other = found[position]
-        gap = datetime.fromisoformat(other.first) - datetime.fromisoformat(visit.last)
-        if gap > TOGETHER:
+def _index_of_same_visit(visits: Sequence[Visit], access: Visit) -> int | None:
+    # Visits of several people may overlap, so the last one of the list is not the only candidate.
+    for index in range(len(visits) - 1, -1, -1):
+        visit = visits[index]
+        gap = datetime.fromisoformat(visit.start) - datetime.fromisoformat(access.end)
+        if gap > VISIT_GAP:
             return None
-        alike = (
-            (other.login, other.organization, other.purpose, other.refused)
-            == (visit.login, visit.organization, visit.purpose, visit.refused)
-        )  # fmt: skip
-        if alike:
-            return position
+        if _visit_key(visit) == _visit_key(access):
+            return index
     return None
 
 
-def _together(earlier: Visit, later: Visit) -> Visit:
-    return Visit(
-        login=later.login,
-        person=later.person,
-        role=later.role,
-        organization=later.organization,
-        organization_name=later.organization_name,
-        purpose=later.purpose,
-        first=earlier.first,
-        last=later.last,
+def _visit_key(visit: Visit) -> tuple[str, str, str, bool]:
+    return visit.login, visit.organization, visit.purpose, visit.refused
+
+
+def _merge_visits(*, earlier: Visit, later: Visit) -> Visit:
+    return replace(
+        later,
+        start=earlier.start,
         kinds=tuple(dict.fromkeys([*earlier.kinds, *later.kinds])),
         wrote=earlier.wrote or later.wrote,
-        bundled=earlier.bundled or later.bundled,
-        refused=later.refused,
-        own=later.own,
+        used_bundle=earlier.used_bundle or later.used_bundle,
         reasons=tuple(dict.fromkeys([*earlier.reasons, *later.reasons])),
     )
 
 
-def _visit(event: Resource, patient: str) -> Visit:
+def _parse_access(event: Resource, patient: str) -> Visit:
     agents = event.get("agent", ())
-    person = next((a for a in agents if a.get("requestor")), agents[0] if agents else {})
-    who = person.get("who", {})
-    organization: Resource = next(
+    requestor = next(
+        (agent for agent in agents if agent.get("requestor")), agents[0] if agents else {}
+    )
+    who = requestor.get("who", {})
+    login = str(requestor.get("altId") or who.get("identifier", {}).get("value", ""))
+    organization = _organization_reference(agents)
+    interactions = {coding.get("code") for coding in event.get("subtype", ())}
+    reason = str(event.get("outcomeDesc", ""))
+    return Visit(
+        login=login,
+        person=str(who.get("display") or requestor.get("name") or login),
+        role=_first_code(requestor.get("role", ())),
+        organization=str(organization.get("reference", "")).removeprefix("Organization/"),
+        organization_name=str(organization.get("display", "")),
+        purpose=_first_code(event.get("purposeOfEvent", ())),
+        start=str(event["recorded"]),
+        end=str(event["recorded"]),
+        kinds=_disclosed_titles(event),
+        wrote=not interactions.isdisjoint(_WRITE_INTERACTIONS),
+        used_bundle=not interactions.isdisjoint(_BUNDLE_INTERACTIONS),
+        refused=event.get("outcome", "0") != "0",
+        is_own=login == f"p.{patient}" or who.get("reference") == f"Patient/{patient}",
+        reasons=(reason,) if reason in REASON_TITLES else (),
+    )
+
+
+def _organization_reference(agents: Iterable[Resource]) -> Resource:
+    references = (agent.get("who", {}) for agent in agents)
+    return next(
         (
-            a["who"]
-            for a in agents
-            if str(a.get("who", {}).get("reference", "")).startswith("Organization/")
+            reference
+            for reference in references
+            if str(reference.get("reference", "")).startswith("Organization/")
         ),
         {},
     )
-    references = [
-        str(entity["what"]["reference"])
-        for entity in event.get("entity", ())
-        if "reference" in entity.get("what", {})
-    ]
-    types = [reference.partition("/")[0] for reference in references]
-    at = str(event["recorded"])
-    interactions = {coding.get("code") for coding in event.get("subtype", ())}
-    login = str(person.get("altId") or who.get("identifier", {}).get("value", ""))
-    return Visit(
-        login=login,
-        person=str(who.get("display") or person.get("name") or login),
-        role=_code(person.get("role", ())),
-        organization=str(organization.get("reference", "")).removeprefix("Organization/"),
-        organization_name=str(organization.get("display", "")),
-        purpose=_code(event.get("purposeOfEvent", ())),
-        first=at,
-        last=at,
-        kinds=_kinds(event, types),
-        wrote=not interactions.isdisjoint(_WRITES),
-        bundled=not interactions.isdisjoint(_BUNDLES),
-        refused=event.get("outcome", "0") != "0",
-        own=login == f"p.{patient}" or who.get("reference") == f"Patient/{patient}",
-        reasons=tuple(r for r in [str(event.get("outcomeDesc", ""))] if r in REASONS),
-    )
 
 
-def _kinds(event: Resource, types: Sequence[str]) -> tuple[str, ...]:
-    """Return what was disclosed: the data domains where the event tells them, else by type."""
+def _disclosed_titles(event: Resource) -> tuple[str, ...]:
+    """Return what was disclosed: the data domains where the event has them, else by type."""
     domains = [
-        DOMAINS[detail["valueString"]]
+        DOMAIN_TITLES[detail["valueString"]]
         for entity in event.get("entity", ())
         for detail in entity.get("detail", ())
-        if detail.get("type") == "data-domain" and detail.get("valueString") in DOMAINS
+        if detail.get("type") == "data-domain" and detail.get("valueString") in DOMAIN_TITLES
     ]
     # What no domain of care covers: the personal details, sharing choices, the log itself.
     others = [
-        KINDS[t] for t in _shown(event, types) if t in KINDS and (t in _OUTSIDE or not domains)
+        TYPE_TITLES[resource_type]
+        for resource_type in _disclosed_types(event)
+        if resource_type in TYPE_TITLES and (resource_type in _TYPES_WITHOUT_DOMAIN or not domains)
     ]
     return tuple(dict.fromkeys([*domains, *others]))
 
 
-def _shown(event: Resource, types: Sequence[str]) -> Sequence[str]:
+def _disclosed_types(event: Resource) -> Sequence[str]:
+    types = [
+        str(entity["what"]["reference"]).partition("/")[0]
+        for entity in event.get("entity", ())
+        if "reference" in entity.get("what", {})
+    ]
     # Every event about a patient names the patient first; that alone is not having seen the
     # personal details, unless these were what was asked for.
-    others = [kind for kind in types if kind != "Patient"]
-    query = next((e["query"] for e in event.get("entity", ()) if "query" in e), None)
+    others = [resource_type for resource_type in types if resource_type != "Patient"]
+    query = next((entity["query"] for entity in event.get("entity", ()) if "query" in entity), None)
     if query is None:
         return others or types
     return types if base64.b64decode(query).startswith(b"Patient?") else others
 
 
-def _code(concepts: Sequence[Resource]) -> str:
-    return str(next((c.get("code", "") for x in concepts for c in x.get("coding", ())), ""))
+def _first_code(concepts: Sequence[Resource]) -> str:
+    codes = (coding.get("code", "") for concept in concepts for coding in concept.get("coding", ()))
+    return str(next(codes, ""))

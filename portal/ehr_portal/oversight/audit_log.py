@@ -1,4 +1,4 @@
-"""The steward's view of the audit log: one line an event, and the worklist of unusual access."""
+"""The audit log for steward and auditor: AuditEvents as rows, the worklist's Tasks as flags."""
 
 from __future__ import annotations
 
@@ -7,11 +7,21 @@ from dataclasses import dataclass
 
 from ehr_portal.gateway.client import Resource
 from ehr_portal.i18n import N_
-from ehr_portal.record.sections import DOMAINS
+from ehr_portal.record.sections import DOMAIN_TITLES
 
-__all__ = ["INTERACTIONS", "RULES", "VERDICTS", "WHYS", "Event", "Flag", "events", "flags"]
+__all__ = [
+    "ACCESS_REASON_TITLES",
+    "INTERACTION_TITLES",
+    "RULE_TITLES",
+    "VERDICT_TITLES",
+    "Event",
+    "Flag",
+    "parse_events",
+    "parse_flags",
+]
 
-INTERACTIONS = {
+# RESTful interactions of FHIR, and the codes of our own events.
+INTERACTION_TITLES = {
     "read": N_("Read"),
     "vread": N_("Read"),
     "search-type": N_("Searched"),
@@ -32,25 +42,25 @@ INTERACTIONS = {
     "audit-worklist": N_("Read the worklist"),
     "audit-settle": N_("Settled a flag"),
 }
-OTHER = N_("Another operation")
-WHYS = {
+OTHER_OPERATION_TITLE = N_("Another operation")
+ACCESS_REASON_TITLES = {
     "own-record": N_("Own record"),
     "shared": N_("Shared"),
     "grant": N_("Approved by the patient"),
     "emergency": N_("Emergency"),
-    "own": N_("The patient himself"),
+    "own": N_("The patient"),
     "carer": N_("Carer"),
     "steward": N_("Data steward"),
     "directory": N_("Directory"),
 }
-RULES = {
+RULE_TITLES = {
     "many-patients": N_("Many patients in a short time"),
     "own-family-name": N_("Same family name as the patient"),
     "no-visit": N_("No visit of the patient there"),
     "emergency-burst": N_("Several emergencies declared"),
     "after-hours": N_("Many patients in one night"),
 }
-VERDICTS = {
+VERDICT_TITLES = {
     "in-order": N_("In order"),
     "mistake": N_("A mistake"),
     "breach": N_("A case for the organisation"),
@@ -59,116 +69,124 @@ VERDICTS = {
 
 @dataclass(frozen=True)
 class Event:
-    """One event of the log, as a line."""
+    """One AuditEvent as a row."""
 
     id: str
-    when: str
+    recorded: str
     login: str
     person: str
     organization: str
     organization_name: str
+    # A title, still to translate.
     interaction: str
     patient: str
     # Titles of the data domains, still to translate.
     domains: tuple[str, ...]
+    # A code of ACCESS_REASON_TITLES, or empty.
     reason: str
     refused: bool
 
 
 @dataclass(frozen=True)
 class Flag:
-    """One thing the monitor asks the steward to look at."""
+    """One Task of the worklist: an unusual access that a rule found."""
 
     id: str
+    # A code of RULE_TITLES.
     rule: str
     login: str
     person: str
     organization: str
+    # Empty where the rule counts patients.
     patient: str
-    first: str
-    last: str
-    number: int
-    open: bool
+    start: str
+    end: str
+    # Accesses to the patient, or else patients.
+    count: int
+    is_open: bool
+    # A code of VERDICT_TITLES; the rest is empty while it is open.
     verdict: str
     note: str
-    by: str
-    settled: str
+    settled_by: str
+    settled_at: str
 
 
-def events(resources: Iterable[Resource]) -> list[Event]:
-    """Return AuditEvents as lines, in their order."""
-    return [_event(resource) for resource in resources]
+def parse_events(resources: Iterable[Resource]) -> list[Event]:
+    """Return AuditEvents as rows, in their order."""
+    return [_parse_event(resource) for resource in resources]
 
 
-def flags(resources: Iterable[Resource]) -> list[Flag]:
-    """Return the Tasks of the worklist, in their order."""
-    return [_flag(resource) for resource in resources]
+def parse_flags(tasks: Iterable[Resource]) -> list[Flag]:
+    """Return the Tasks of the worklist as flags, in their order."""
+    return [_parse_flag(task) for task in tasks]
 
 
-def _event(resource: Resource) -> Event:
+def _parse_event(resource: Resource) -> Event:
     agents = resource.get("agent", ())
-    person: Resource = next((a for a in agents if a.get("requestor")), {})
-    organization = _reference(agents, "who", "Organization")
+    requestor: Resource = next((agent for agent in agents if agent.get("requestor")), {})
     entities = resource.get("entity", ())
-    details = [d.get("valueString") for e in entities for d in e.get("detail", ())]
-    code = _first_code(resource.get("subtype", ()))
+    details = [
+        detail.get("valueString") for entity in entities for detail in entity.get("detail", ())
+    ]
+    # AuditEvent.entity.role 1: the patient.
+    patients = [entity for entity in entities if entity.get("role", {}).get("code") == "1"]
+    organization = _first_reference((agent.get("who", {}) for agent in agents), "Organization")
+    patient = _first_reference((entity.get("what", {}) for entity in patients), "Patient")
     return Event(
         id=str(resource["id"]),
-        when=str(resource["recorded"]),
-        login=str(person.get("altId", "")),
-        person=str(person.get("name", "")),
-        organization=organization,
-        organization_name=_display(agents),
-        interaction=INTERACTIONS.get(code, OTHER),
-        patient=_reference(
-            [e for e in entities if e.get("role", {}).get("code") == "1"], "what", "Patient"
+        recorded=str(resource["recorded"]),
+        login=str(requestor.get("altId", "")),
+        person=str(requestor.get("name", "")),
+        organization=_referenced_id(organization),
+        organization_name=str(organization.get("display", "")),
+        interaction=INTERACTION_TITLES.get(
+            _first_code(resource.get("subtype", ())), OTHER_OPERATION_TITLE
         ),
-        domains=tuple(DOMAINS[name] for name in details if name in DOMAINS),
+        patient=_referenced_id(patient),
+        domains=tuple(DOMAIN_TITLES[code] for code in details if code in DOMAIN_TITLES),
         reason=str(resource.get("outcomeDesc", "")),
         refused=resource.get("outcome", "0") != "0",
     )
 
 
-def _flag(resource: Resource) -> Flag:
-    note: Mapping[str, str] = next(iter(resource.get("note", ())), {})
-    period = resource.get("executionPeriod", {})
-    focus = resource.get("focus", {})
+def _parse_flag(task: Resource) -> Flag:
+    note: Mapping[str, str] = next(iter(task.get("note", ())), {})
+    period = task.get("executionPeriod", {})
+    focus = task.get("focus", {})
     return Flag(
-        id=str(resource["id"]),
-        rule=_code(resource.get("code", {})),
+        id=str(task["id"]),
+        rule=_concept_code(task.get("code", {})),
         login=str(focus.get("identifier", {}).get("value", "")),
         person=str(focus.get("display", "")),
-        organization=_id(resource.get("owner", {})),
-        patient=_id(resource.get("for", {})),
-        first=str(period.get("start", "")),
-        last=str(period.get("end", "")),
-        number=next((int(i["valueInteger"]) for i in resource.get("input", ())), 0),
-        open=resource.get("status") == "requested",
-        verdict=_code(resource.get("businessStatus", {})),
+        organization=_referenced_id(task.get("owner", {})),
+        patient=_referenced_id(task.get("for", {})),
+        start=str(period.get("start", "")),
+        end=str(period.get("end", "")),
+        count=next((int(item["valueInteger"]) for item in task.get("input", ())), 0),
+        is_open=task.get("status") == "requested",
+        verdict=_concept_code(task.get("businessStatus", {})),
         note=str(note.get("text", "")),
-        by=str(note.get("authorString", "")),
-        settled=str(note.get("time", "")),
+        settled_by=str(note.get("authorString", "")),
+        settled_at=str(note.get("time", "")),
     )
 
 
-def _reference(parts: Iterable[Resource], name: str, kind: str) -> str:
-    references = (str(part.get(name, {}).get("reference", "")) for part in parts)
-    return next((r.removeprefix(f"{kind}/") for r in references if r.startswith(f"{kind}/")), "")
-
-
-def _display(agents: Iterable[Resource]) -> str:
-    whos = (agent.get("who", {}) for agent in agents)
+def _first_reference(references: Iterable[Resource], resource_type: str) -> Resource:
     return next(
-        (str(w.get("display", "")) for w in whos if str(w.get("reference", "")).startswith("Org")),
-        "",
+        (
+            reference
+            for reference in references
+            if str(reference.get("reference", "")).startswith(f"{resource_type}/")
+        ),
+        {},
     )
 
 
-def _id(reference: Resource) -> str:
+def _referenced_id(reference: Resource) -> str:
     return str(reference.get("reference", "")).rpartition("/")[2]
 
 
-def _code(concept: Resource) -> str:
+def _concept_code(concept: Resource) -> str:
     return _first_code(concept.get("coding", ()))
 
 

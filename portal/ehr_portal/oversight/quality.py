@@ -1,4 +1,4 @@
-"""The lake's quality results: MeasureReports as one table per table of the lake."""
+"""The lake's quality results: MeasureReports as one report for each table of the lake."""
 
 from __future__ import annotations
 
@@ -10,30 +10,30 @@ from ehr_portal.gateway.client import Resource
 from ehr_portal.record.display import Text
 from ehr_portal.record.plain_names import plain_name
 
-PASSED = f"{JURISDICTION.fhir_base}/StructureDefinition/quality-passed"
+PASSED_EXTENSION = f"{JURISDICTION.fhir_base}/StructureDefinition/quality-passed"
 # The system under which plain_names.toml has the checks' names.
-CHECKS = f"{JURISDICTION.fhir_base}/CodeSystem/quality-check"
+CHECK_NAME_SYSTEM = f"{JURISDICTION.fhir_base}/CodeSystem/quality-check"
 
 
 @dataclass(frozen=True)
 class Check:
-    """One expectation: how many rows were looked at and how many met it."""
+    """One expectation: how many rows were evaluated and how many met it."""
 
     name: str
     met: int
-    looked_at: int
+    evaluated: int
     # As the report says it: a check may allow some rows that do not meet it.
     passed: bool
 
     @property
     def share(self) -> float:
-        """Return the share that met it; nothing to look at is nothing wrong."""
-        return self.met / self.looked_at if self.looked_at else 1.0
+        """Return the share of rows that met it; 1 where there was no row."""
+        return self.met / self.evaluated if self.evaluated else 1.0
 
     def title(self, language: str) -> Text:
         """Return its everyday name, or the name it has in the rules."""
-        plain = plain_name(CHECKS, self.name, language)
-        return Text(plain, language) if plain else Text(self.name, "en")
+        everyday = plain_name(CHECK_NAME_SYSTEM, self.name, language)
+        return Text(everyday, language) if everyday else Text(self.name, "en")
 
 
 @dataclass(frozen=True)
@@ -41,7 +41,7 @@ class Report:
     """The checks of one table at one time."""
 
     table: str
-    when: str
+    date: str
     checks: tuple[Check, ...]
 
     @property
@@ -50,21 +50,25 @@ class Report:
         return sum(not check.passed for check in self.checks)
 
 
-def reports(resources: Iterable[Resource]) -> list[Report]:
-    """Return the newest report of each table, those with failures first."""
+def newest_reports(measure_reports: Iterable[Resource]) -> list[Report]:
+    """Return the newest report of each table, those with most failures first."""
     newest: dict[str, Report] = {}
-    for resource in sorted(resources, key=_when):
-        report = _report(resource)
+    for resource in sorted(measure_reports, key=_report_date):
+        report = _parse_report(resource)
         newest[report.table] = report
-    return sorted(newest.values(), key=lambda r: (-r.failed, r.table))
+    return sorted(newest.values(), key=lambda report: (-report.failed, report.table))
 
 
-def _report(resource: Resource) -> Report:
-    groups = resource.get("group", ())
-    return Report(_table(resource), _when(resource), tuple(_check(group) for group in groups))
+def _parse_report(resource: Resource) -> Report:
+    return Report(
+        table=_table_name(resource),
+        date=_report_date(resource),
+        checks=tuple(_parse_check(group) for group in resource.get("group", ())),
+    )
 
 
-def _table(resource: Resource) -> str:
+def _table_name(resource: Resource) -> str:
+    # The last part of the identifier, else what the report is about, else the Measure's name.
     for identifier in resource.get("identifier", ()):
         if identifier.get("value"):
             return str(identifier["value"]).rsplit("/", 1)[-1]
@@ -73,26 +77,31 @@ def _table(resource: Resource) -> str:
     return str(subject or measure.removeprefix("lake-quality-"))
 
 
-def _check(group: Resource) -> Check:
-    counts = {
-        c.get("code"): int(population.get("count", 0))
+def _parse_check(group: Resource) -> Check:
+    count_by_code = {
+        coding.get("code"): int(population.get("count", 0))
         for population in group.get("population", ())
-        for c in population.get("code", {}).get("coding", ())
+        for coding in population.get("code", {}).get("coding", ())
     }
-    met = counts.get("numerator", 0)
-    looked_at = counts.get("denominator", counts.get("initial-population", 0))
+    met = count_by_code.get("numerator", 0)
+    evaluated = count_by_code.get("denominator", count_by_code.get("initial-population", 0))
     verdict = next(
-        (e.get("valueBoolean") for e in group.get("extension", ()) if e.get("url") == PASSED), None
+        (
+            extension.get("valueBoolean")
+            for extension in group.get("extension", ())
+            if extension.get("url") == PASSED_EXTENSION
+        ),
+        None,
     )
     return Check(
         name=str(group.get("code", {}).get("text", "")),
         met=met,
-        looked_at=looked_at,
-        # A report that does not say is held to every row.
-        passed=met >= looked_at if verdict is None else bool(verdict),
+        evaluated=evaluated,
+        # A report without a verdict passes only if every row met it.
+        passed=met >= evaluated if verdict is None else bool(verdict),
     )
 
 
-def _when(resource: Resource) -> str:
+def _report_date(resource: Resource) -> str:
     period = resource.get("period", {})
     return str(resource.get("date") or period.get("end") or period.get("start", ""))

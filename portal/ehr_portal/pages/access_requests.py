@@ -1,4 +1,4 @@
-"""The patient's requests: who asks to see more, who may now, and what was before."""
+"""The patient's answers to requests for access: what waits, what is open, what is over."""
 
 from __future__ import annotations
 
@@ -8,61 +8,79 @@ from fastapi import APIRouter
 from fastapi.responses import Response
 
 from ehr_fhir.errors import Conflict, Forbidden, NotFound
-from ehr_portal.gateway.operations import Step, listed, parameters
+from ehr_portal.gateway.operations import build_parameters, fetch_access_requests
 from ehr_portal.i18n import N_
-from ehr_portal.pages.patient_record import own
-from ehr_portal.record.record import consents, providers
-from ehr_portal.record.sections import DOMAINS
-from ehr_portal.sharing.consents import in_force, lifted
-from ehr_portal.web.request import Form, PatientPage
+from ehr_portal.record.record import fetch_consents, fetch_providers
+from ehr_portal.record.sections import DOMAIN_TITLES
+from ehr_portal.sharing.consents import deactivate_consent, is_in_force
+from ehr_portal.web.forms import VerifiedForm
+from ehr_portal.web.navigation import NavigationLink
+from ehr_portal.web.roles import PatientRequest
 
 router = APIRouter()
+NAVIGATION = (
+    NavigationLink("patient", "/requests", N_("Requests"), 30),
+    NavigationLink("carer", "/requests", N_("Requests"), 60, lambda user: user.decides_for_patient),
+)
+# The past requests that the page shows. Chosen.
+MAX_PAST = 20
 
 
 @router.get("/requests")
-async def show(page: PatientPage) -> Response:
-    """Show what waits for an answer, what holds now and what is over."""
-    found, choices, known = await asyncio.gather(
-        listed(page.gateway, f"Patient/{own(page)}/$access-requests", "request"),
-        consents(page.gateway, own(page)),
-        providers(page.gateway),
+async def show_requests(request: PatientRequest) -> Response:
+    """Show what waits for an answer, what is open now and what is over."""
+    access_requests, consents, providers = await asyncio.gather(
+        fetch_access_requests(request.gateway, request.patient),
+        fetch_consents(request.gateway, request.patient),
+        fetch_providers(request.gateway),
     )
-    holds = {one["id"] for one in choices if in_force(one, page.now)}
-    waiting = [one for one in found if one.open == "true"]
-    now = [one for one in found if one.state == "active" and one.consent in holds]
-    over = [one for one in found if one not in waiting and one not in now]
-    return page.render(
-        "requests.html", waiting=waiting, now=now, over=over[:20], known=known, DOMAINS=DOMAINS
+    in_force = {consent["id"] for consent in consents if is_in_force(consent, request.now)}
+    pending = [access for access in access_requests if access.open == "true"]
+    active = [
+        access
+        for access in access_requests
+        if access.state == "active" and access.consent in in_force
+    ]
+    past = [access for access in access_requests if access not in pending + active]
+    return request.render(
+        "access_requests.html",
+        pending=pending,
+        active=active,
+        past=past[:MAX_PAST],
+        providers=providers,
+        DOMAIN_TITLES=DOMAIN_TITLES,
     )
 
 
 @router.post("/requests/answer")
-async def answer(page: PatientPage, form: Form) -> Response:
-    """Approve or refuse."""
+async def answer_request(request: PatientRequest, form: VerifiedForm) -> Response:
+    """Approve or refuse a request."""
     approves = form.get("to") == "approve"
     operation = "$approve-access" if approves else "$refuse-access"
+    parameters = build_parameters(request=form.get("request", ""))
     try:
-        await page.gateway.call(operation, parameters(request=form.get("request", "")))
+        await request.gateway.invoke(operation, parameters)
     except Conflict:
-        page.stay.note("problem", page.text(N_("This request is answered or too old.")))
+        request.flash_problem(N_("This request is answered or too old."))
     except Forbidden:
-        text = N_("Tell the code in your notices to the one who asks; that is how you approve.")
-        page.stay.note("problem", page.text(text))
+        request.flash_problem(
+            N_("Tell the code in your notices to the one who asks; that is how you approve.")
+        )
     else:
-        said = N_("You agreed. You can end it at any time on this page.")
-        page.stay.note("done", page.text(said if approves else N_("You refused. Nothing opened.")))
-    return page.go("/requests")
+        agreed = N_("You agreed. You can end it at any time on this page.")
+        request.flash(agreed if approves else N_("You refused. Nothing opened."))
+    return request.redirect("/requests")
 
 
 @router.post("/requests/end")
-async def end(page: PatientPage, form: Form) -> Response:
+async def end_access(request: PatientRequest, form: VerifiedForm) -> Response:
     """End a grant or an emergency at once."""
-    found: list[Step] = await listed(
-        page.gateway, f"Patient/{own(page)}/$access-requests", "request"
-    )
-    consent = form.get("consent", "")
-    if consent not in {one.consent for one in found}:
+    access_requests = await fetch_access_requests(request.gateway, request.patient)
+    consent_id = form.get("consent", "")
+    # Sharings and restrictions have pages of their own.
+    if consent_id not in {access.consent for access in access_requests}:
         raise NotFound("There is no such access.")
-    await page.gateway.update(lifted(await page.gateway.read("Consent", consent)))
-    page.stay.note("done", page.text(N_("It is ended from this moment.")))
-    return page.go("/requests")
+    consent = await request.gateway.read("Consent", consent_id)
+    await request.gateway.update(deactivate_consent(consent))
+    request.flash(N_("It is ended from this moment."))
+    return request.redirect("/requests")

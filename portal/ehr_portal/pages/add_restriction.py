@@ -1,112 +1,136 @@
-"""One task: close part of the record, to whom, how firmly and for how long."""
+"""Close part of the record: what, to whom, how firmly and for how long."""
 
 from __future__ import annotations
 
 import asyncio
-from dataclasses import replace
-from datetime import date
 from typing import Annotated
 
 from fastapi import APIRouter, Query
 from fastapi.responses import Response
 
 from ehr_fhir.errors import Invalid
-from ehr_portal.gateway.operations import listed
+from ehr_portal.gateway.operations import fetch_access_requests
 from ehr_portal.i18n import N_
-from ehr_portal.pages.patient_record import own
-from ehr_portal.record.record import providers
-from ehr_portal.record.sections import DOMAINS, KINDS
-from ehr_portal.sharing import consents
-from ehr_portal.sharing.restrictions import LABELS, PROFESSIONS, Choice
-from ehr_portal.web.request import Form, Page, PatientPage
+from ehr_portal.record.record import fetch_providers
+from ehr_portal.record.sections import DOMAIN_TITLES, TYPE_TITLES
+from ehr_portal.sharing.restrictions import (
+    PROFESSION_TITLES,
+    SECURITY_LABEL_TITLES,
+    RestrictionChoice,
+    build_restriction,
+)
+from ehr_portal.web.forms import FieldError, VerifiedForm, is_day
+from ehr_portal.web.request import PortalRequest
+from ehr_portal.web.roles import PatientRequest
 
 router = APIRouter()
-FIRMNESS = {"hidden": N_("Closed"), "sealed": N_("Sealed")}
-HINTS = {
+FIRMNESS_TITLES = {"hidden": N_("Closed"), "sealed": N_("Sealed")}
+FIRMNESS_HINTS = {
     "hidden": N_("It opens in an emergency, and to those you agree to. Enough for most people."),
     "sealed": N_(
         "It stays closed even when your life is in danger. Doctors may then miss what they need "
         "to know to treat you safely."
     ),
 }
-EXTENT = {"record": N_("Only this entry"), "episode": N_("This visit and all recorded in it")}
+EXTENT_TITLES = {
+    "record": N_("Only this entry"),
+    "episode": N_("This visit and all recorded in it"),
+}
 
 
 @router.get("/sharing/close")
-async def show(page: PatientPage, record: Annotated[str, Query()] = "") -> Response:
+async def show_restriction_form(
+    request: PatientRequest, record: Annotated[str, Query()] = ""
+) -> Response:
     """Show the form, for a single record when one is named."""
-    return await _form(page, Choice(record=record if _is_record(record) else ""))
+    choice = RestrictionChoice(record=record if _is_record_reference(record) else "")
+    return await _render_form(request, choice)
 
 
 @router.post("/sharing/close")
-async def close(page: PatientPage, form: Form) -> Response:
-    """Close it."""
-    choice = _choice(form)
-    wrong = []
-    if not choice.selects:
-        wrong.append(("domain", N_("Choose what to close, or to whom.")))
-    days = [day for day in (choice.first, choice.last, choice.until) if day]
-    if not all(_is_day(day) for day in days):
-        wrong.append(("until", N_("Type a day as year-month-day.")))
-    elif choice.until and choice.until < page.now.date().isoformat():
-        wrong.append(("until", N_("Choose a day that is still to come.")))
-    elif choice.first and choice.last and choice.last < choice.first:
-        wrong.append(("first", N_("The period ends before it begins.")))
-    if choice.sealed and not form.get("understood"):
-        wrong.append(("understood", N_("Say that you understand what sealing means.")))
-    if not wrong:
+async def add_restriction(request: PatientRequest, form: VerifiedForm) -> Response:
+    """Add the restriction to the patient's Consents."""
+    choice = _parse_choice(form)
+    today = request.now.date().isoformat()
+    errors = _check_choice(choice, today, understood=bool(form.get("understood")))
+    if not errors:
         try:
-            await page.gateway.create(consents.closed(own(page), page.now, choice))
+            restriction = build_restriction(request.patient, request.now, choice)
+            await request.gateway.create(restriction)
         except Invalid:
-            wrong.append(("domain", N_("This cannot be closed in this way.")))
-    if wrong:
-        return await _form(page, choice, wrong)
-    page.stay.note("done", page.text(N_("It is closed from this moment.")))
-    return page.go("/sharing#close")
+            text = N_("This cannot be closed in this way.")
+            errors.append(FieldError("domain", text))
+    if errors:
+        return await _render_form(request, choice, errors)
+    request.flash(N_("It is closed from this moment."))
+    return request.redirect("/sharing#close")
 
 
-def _choice(form: Form) -> Choice:
-    names = ("domain", "label", "author", "record", "first", "last", "against", "besides", "until")
-    given = {name: form.get(name, "").strip() for name in names}
-    choice = Choice(**given | {"against": given["against"] or "everyone"})  # type: ignore[arg-type]
-    choice = replace(choice, sealed=form.get("firmness") == "sealed")
-    if choice.record and not _is_record(choice.record):
-        choice = replace(choice, record="")
-    if form.get("extent") == "episode" and choice.record.startswith("Encounter/"):
-        return replace(choice, record="", episode=choice.record)
-    return choice
-
-
-async def _form(page: Page, choice: Choice, wrong: list[tuple[str, str]] | None = None) -> Response:
-    known, asked = await asyncio.gather(
-        providers(page.gateway),
-        listed(page.gateway, f"Patient/{own(page)}/$access-requests", "request"),
+def _parse_choice(form: VerifiedForm) -> RestrictionChoice:
+    record = form.get("record", "").strip()
+    if not _is_record_reference(record):
+        record = ""
+    is_whole_visit = form.get("extent") == "episode" and record.startswith("Encounter/")
+    return RestrictionChoice(
+        domain=form.get("domain", "").strip(),
+        security_label=form.get("label", "").strip(),
+        author=form.get("author", "").strip(),
+        record="" if is_whole_visit else record,
+        encounter=record if is_whole_visit else "",
+        first_day=form.get("first", "").strip(),
+        last_day=form.get("last", "").strip(),
+        recipient=form.get("against", "").strip() or "everyone",
+        exception=form.get("besides", "").strip(),
+        sealed=form.get("firmness") == "sealed",
+        until=form.get("until", "").strip(),
     )
-    return page.render(
-        "close.html",
-        status=422 if wrong else 200,
+
+
+def _check_choice(choice: RestrictionChoice, today: str, *, understood: bool) -> list[FieldError]:
+    errors = []
+    if not choice.is_specific:
+        errors.append(FieldError("domain", N_("Choose what to close, or to whom.")))
+    days = [day for day in (choice.first_day, choice.last_day, choice.until) if day]
+    if not all(is_day(day) for day in days):
+        errors.append(FieldError("until", N_("Type a day as year-month-day.")))
+    elif choice.until and choice.until < today:
+        errors.append(FieldError("until", N_("Choose a day that is still to come.")))
+    elif choice.first_day and choice.last_day and choice.last_day < choice.first_day:
+        errors.append(FieldError("first", N_("The period ends before it begins.")))
+    if choice.sealed and not understood:
+        text = N_("Say that you understand what sealing means.")
+        errors.append(FieldError("understood", text))
+    return errors
+
+
+async def _render_form(
+    request: PortalRequest, choice: RestrictionChoice, errors: list[FieldError] | None = None
+) -> Response:
+    providers, access_requests = await asyncio.gather(
+        fetch_providers(request.gateway),
+        fetch_access_requests(request.gateway, request.patient),
+    )
+    return request.render(
+        "add_restriction.html",
+        status=422 if errors else 200,
         choice=choice,
-        record=choice.record or choice.episode,
-        known={name: one for name, one in known.items() if not one.platform},
-        people={one.person: one.display for one in asked},
-        DOMAINS=DOMAINS,
-        KINDS=KINDS,
-        LABELS=LABELS,
-        PROFESSIONS=PROFESSIONS,
-        FIRMNESS=FIRMNESS,
-        HINTS=HINTS,
-        EXTENT=EXTENT,
-        wrong=wrong or [],
+        record=choice.record or choice.encounter,
+        providers=[provider for provider in providers.values() if not provider.platform],
+        # Log-in and name of everybody who ever asked for access.
+        requestors={access.person: access.display for access in access_requests},
+        DOMAIN_TITLES=DOMAIN_TITLES,
+        TYPE_TITLES=TYPE_TITLES,
+        SECURITY_LABEL_TITLES=SECURITY_LABEL_TITLES,
+        PROFESSION_TITLES=PROFESSION_TITLES,
+        FIRMNESS_TITLES=FIRMNESS_TITLES,
+        FIRMNESS_HINTS=FIRMNESS_HINTS,
+        EXTENT_TITLES=EXTENT_TITLES,
+        errors=errors or [],
     )
 
 
-def _is_record(text: str) -> bool:
-    kind, _, identity = text.partition("/")
-    return kind in KINDS and bool(identity) and "/" not in identity and len(identity) <= 64
-
-
-def _is_day(text: str) -> bool:
-    try:
-        return len(text) == len("2026-01-01") and bool(date.fromisoformat(text))
-    except ValueError:
-        return False
+def _is_record_reference(text: str) -> bool:
+    # FHIR's id has 64 characters at most.
+    resource_type, _, resource_id = text.partition("/")
+    is_id = bool(resource_id) and "/" not in resource_id and len(resource_id) <= 64
+    return resource_type in TYPE_TITLES and is_id

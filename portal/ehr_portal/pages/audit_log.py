@@ -1,121 +1,123 @@
-"""The audit log for the steward and the auditor: search it, and work off what is unusual."""
+"""The audit log for the steward and the auditor: search it, and settle what is unusual."""
 
 from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from datetime import date, timedelta
 from typing import Annotated
 from urllib.parse import urlencode
 
-from fastapi import APIRouter, Depends, Query
+from fastapi import APIRouter, Query
 from fastapi.responses import Response
 
-from ehr_fhir.errors import Conflict, Forbidden, Invalid
-from ehr_portal.i18n import N_, day_start
-from ehr_portal.oversight.audit_log import RULES, VERDICTS, WHYS, events, flags
-from ehr_portal.record.record import providers
-from ehr_portal.web.request import AnyPage, Form, Page, StewardPage
+from ehr_fhir.errors import Conflict, Invalid
+from ehr_portal.gateway.operations import build_parameters
+from ehr_portal.i18n import N_
+from ehr_portal.oversight.audit_log import (
+    ACCESS_REASON_TITLES,
+    RULE_TITLES,
+    VERDICT_TITLES,
+    parse_events,
+    parse_flags,
+)
+from ehr_portal.oversight.event_search import day_params
+from ehr_portal.record.record import fetch_providers
+from ehr_portal.web.forms import VerifiedForm
+from ehr_portal.web.navigation import NavigationLink
+from ehr_portal.web.roles import AuditReaderRequest, StewardRequest
 
 router = APIRouter()
-_LINES = "50"
-_WORD = re.compile(r"[^\s|&?#]{1,64}")
-
-
-def _keeper(page: AnyPage) -> Page:
-    if page.user.role not in ("steward", "auditor"):
-        raise Forbidden("This page is for data stewards and auditors.")
-    return page
-
-
-KeeperPage = Annotated[Page, Depends(_keeper)]
+NAVIGATION = tuple(
+    link
+    for role in ("steward", "auditor")
+    for link in (
+        NavigationLink(role, "/audit", N_("Audit log"), 40),
+        NavigationLink(role, "/unusual", N_("Unusual access"), 50),
+    )
+)
+# Chosen: an event is two or three lines on the page.
+EVENTS_PER_PAGE = "50"
+# What may be a log-in or an id; no character with a meaning in a search or an address.
+_IDENTIFIER = re.compile(r"[^\s|&?#]{1,64}")
 
 
 @router.get("/audit")
-async def search(
-    page: KeeperPage,
+async def show_events(
+    request: AuditReaderRequest,
     patient: Annotated[str, Query()] = "",
     person: Annotated[str, Query()] = "",
     organization: Annotated[str, Query()] = "",
     reason: Annotated[str, Query()] = "",
-    since: Annotated[str, Query(alias="from")] = "",
-    until: Annotated[str, Query(alias="to")] = "",
+    first_day: Annotated[str, Query(alias="from")] = "",
+    last_day: Annotated[str, Query(alias="to")] = "",
     older: Annotated[str, Query()] = "",
 ) -> Response:
-    """Show events, newest first, of all or of those asked for."""
-    chosen = {
+    """Show events, newest first, all or those that pass the filters."""
+    filters = {
         "patient": patient, "person": person, "organization": organization, "reason": reason,
-        "from": since, "to": until,
+        "from": first_day, "to": last_day,
     }  # fmt: skip
-    kept = {name: value.strip() for name, value in chosen.items() if value.strip()}
-    link = page.stay.recall(older) if older else None
-    query = urlencode([("_count", _LINES), *_asked(kept)])
-    found = await page.gateway.follow(link or f"/fhir/AuditEvent?{query}")
-    return page.render(
-        "audit.html",
-        events=events(found.matches),
-        chosen=chosen,
-        known=await providers(page.gateway),
-        older=page.stay.remember(found.next) if found.next else "",
-        first=not older,
-        kept=urlencode(kept),
-        WHYS=WHYS,
+    active_filters = {name: value.strip() for name, value in filters.items() if value.strip()}
+    link = request.session.resolve_handle(older) if older else None
+    query = urlencode([("_count", EVENTS_PER_PAGE), *_search_params(active_filters)])
+    results = await request.gateway.fetch_page(link or f"/fhir/AuditEvent?{query}")
+    return request.render(
+        "audit_log.html",
+        events=parse_events(results.matches),
+        filters=filters,
+        providers=await fetch_providers(request.gateway),
+        older=request.session.issue_handle(results.next_link) if results.next_link else "",
+        is_first_page=not older,
+        filter_query=urlencode(active_filters),
+        ACCESS_REASON_TITLES=ACCESS_REASON_TITLES,
     )
 
 
 @router.get("/unusual")
-async def unusual(
-    page: KeeperPage, settled: Annotated[str, Query()] = "", older: Annotated[str, Query()] = ""
+async def show_flags(
+    request: AuditReaderRequest,
+    settled: Annotated[str, Query()] = "",
+    older: Annotated[str, Query()] = "",
 ) -> Response:
-    """Show what the monitor flagged: what is open, or what was settled."""
+    """Show what the rules flagged: what is open, or what was settled."""
     status = "settled" if settled else "open"
-    link = page.stay.recall(older) if older else None
-    address = f"/fhir/AuditEvent/$worklist?status={status}&_count=20"
-    found = await page.gateway.follow(link or address)
-    return page.render(
-        "unusual.html",
-        flags=flags(found.matches),
+    link = request.session.resolve_handle(older) if older else None
+    first_page = f"/fhir/AuditEvent/$worklist?status={status}&_count=20"
+    results = await request.gateway.fetch_page(link or first_page)
+    return request.render(
+        "unusual_access.html",
+        flags=parse_flags(results.matches),
         settled=bool(settled),
-        may_settle=page.user.role == "steward",
-        known=await providers(page.gateway),
-        older=page.stay.remember(found.next) if found.next else "",
-        RULES=RULES,
-        VERDICTS=VERDICTS,
+        may_settle=request.user.role == "steward",
+        providers=await fetch_providers(request.gateway),
+        older=request.session.issue_handle(results.next_link) if results.next_link else "",
+        RULE_TITLES=RULE_TITLES,
+        VERDICT_TITLES=VERDICT_TITLES,
     )
 
 
 @router.post("/unusual/settle")
-async def settle(page: StewardPage, form: Form) -> Response:
+async def settle_flag(request: StewardRequest, form: VerifiedForm) -> Response:
     """Settle one flag with a verdict and a note."""
-    given = {name: form.get(name, "").strip() for name in ("item", "verdict", "note")}
-    body = {
-        "resourceType": "Parameters",
-        "parameter": [{"name": name, "valueString": value} for name, value in given.items()],
-    }
+    fields = {name: form.get(name, "").strip() for name in ("item", "verdict", "note")}
     try:
-        await page.gateway.call("AuditEvent/$settle", body)
-        page.stay.note("done", page.text(N_("It is settled, and your note is kept with it.")))
+        await request.gateway.invoke("AuditEvent/$settle", build_parameters(**fields))
+        request.flash(N_("It is settled, and your note is kept with it."))
     except Conflict:
-        page.stay.note("problem", page.text(N_("Somebody settled it a moment ago.")))
+        request.flash_problem(N_("Somebody settled it a moment ago."))
     except Invalid:
-        page.stay.note("problem", page.text(N_("Say what you found, and write a note.")))
-    return page.go("/unusual")
+        request.flash_problem(N_("Say what you found, and write a note."))
+    return request.redirect("/unusual")
 
 
-def _asked(kept: Mapping[str, str]) -> list[tuple[str, str]]:
-    """Return the parameters of the gateway's search; what cannot be one asks for nothing."""
-    asked = []
+def _search_params(filters: Mapping[str, str]) -> list[tuple[str, str]]:
+    """Return AuditEvent's search parameters; what cannot be one filters nothing."""
+    params = []
     for name, parameter in (("patient", "patient"), ("person", "altid")):
-        if _WORD.fullmatch(kept.get(name, "")):
-            asked.append((parameter, kept[name]))
-    if "organization" in kept:
-        asked.append(("agent", f"Organization/{kept['organization']}"))
-    if kept.get("reason") in WHYS:
-        asked.append(("reason", kept["reason"]))
-    for name, prefix, more in (("from", "ge", 0), ("to", "lt", 1)):
-        try:
-            day = date.fromisoformat(kept.get(name, "")) + timedelta(days=more)
-        except ValueError:
-            continue
-        asked.append(("date", f"{prefix}{day_start(day)}"))
-    return asked
+        if _IDENTIFIER.fullmatch(filters.get(name, "")):
+            params.append((parameter, filters[name]))
+    if "organization" in filters:
+        params.append(("agent", f"Organization/{filters['organization']}"))
+    if filters.get("reason") in ACCESS_REASON_TITLES:
+        params.append(("reason", filters["reason"]))
+    return params + day_params(filters.get("from", ""), filters.get("to", ""))

@@ -1,4 +1,4 @@
-"""The clinician's pages: find a patient, read what the gateway shows of the record."""
+"""A patient's record as the clinician may see it: all that is shared, one section, one item."""
 
 from __future__ import annotations
 
@@ -8,83 +8,67 @@ from typing import Annotated
 from fastapi import APIRouter, Query
 from fastapi.responses import Response
 
-from ehr_portal.gateway.operations import listed, marker
-from ehr_portal.pages.hold_result import HELD
+from ehr_portal.gateway.operations import fetch_held_results, fetch_withheld_marker
+from ehr_portal.pages.hold_result import HOLDABLE_TYPES
 from ehr_portal.pages.record_views import (
-    item_of,
-    person,
-    shared_values,
-    show_record,
-    show_section,
+    fetch_item,
+    record_template_values,
+    render_record,
+    render_section,
 )
-from ehr_portal.record.display import card_number
-from ehr_portal.record.record import providers
-from ehr_portal.web.request import ClinicianPage, Form
+from ehr_portal.record.record import fetch_providers
+from ehr_portal.web.roles import ClinicianRequest
 
 router = APIRouter()
-MOST = 20
-
-
-@router.get("/patients")
-async def find(page: ClinicianPage, search: Annotated[str, Query()] = "") -> Response:
-    """Show the search form and, for a search of this session, what was found."""
-    typed = page.stay.recall(search) if search else None
-    if typed is None:
-        return page.render("find.html", typed="", found=None, more=False)
-    number = card_number(typed)
-    params = {"identifier": number} if number else {"name": typed}
-    results = await page.gateway.search_privately("Patient", {**params, "_count": str(MOST)})
-    found = [(patient["id"], person(patient)) for patient in results.matches]
-    return page.render("find.html", typed=typed, found=found, more=results.next is not None)
-
-
-@router.post("/patients")
-async def search_patients(page: ClinicianPage, form: Form) -> Response:
-    """Take a search by POST, so that no card number or name stands in an address."""
-    typed = form.get("who", "").strip()[:100]
-    return page.go(f"/patients?search={page.stay.remember(typed)}" if typed else "/patients")
 
 
 @router.get("/patients/{patient}")
-async def record(page: ClinicianPage, patient: str) -> Response:
+async def show_record(request: ClinicianRequest, patient: str) -> Response:
     """Show what is shared of a patient's record."""
-    found, held = await asyncio.gather(
-        marker(page.gateway, patient), listed(page.gateway, f"Patient/{patient}/$held", "held")
+    withheld_marker, held_results = await asyncio.gather(
+        fetch_withheld_marker(request.gateway, patient),
+        fetch_held_results(request.gateway, patient),
     )
-    base = f"/patients/{patient}"
-    return await show_record(page, patient, base, "record.html", marker=found, held=held)
+    return await render_record(
+        request,
+        patient,
+        f"/patients/{patient}",
+        withheld_marker=withheld_marker,
+        held_results=held_results,
+    )
 
 
 @router.get("/patients/{patient}/item/{resource_type}/{resource_id}")
-async def item(page: ClinicianPage, patient: str, resource_type: str, resource_id: str) -> Response:
-    """Show one record."""
-    found, known, held = await asyncio.gather(
-        item_of(page, resource_type, resource_id, patient),
-        providers(page.gateway),
-        listed(page.gateway, f"Patient/{patient}/$held", "held"),
+async def show_item(
+    request: ClinicianRequest, patient: str, resource_type: str, resource_id: str
+) -> Response:
+    """Show one item of the record, and whether the clinician may hold it back."""
+    item, providers, held_results = await asyncio.gather(
+        fetch_item(request, resource_type, resource_id, patient),
+        fetch_providers(request.gateway),
+        fetch_held_results(request.gateway, patient),
     )
     reference = f"{resource_type}/{resource_id}"
-    hold = next((one for one in held if one.record == reference), None)
-    mine = resource_type in HELD and found.entry.author == page.user.organization
-    return page.render(
+    hold = next((held for held in held_results if held.record == reference), None)
+    is_own = item.row.author == request.user.organization
+    return request.render(
         "item.html",
-        **shared_values(page, f"/patients/{patient}", known),
-        item=found,
+        **record_template_values(request, f"/patients/{patient}", providers),
+        item=item,
         reference=reference,
-        closed=[],
-        known=known,
-        can_close=False,
+        restrictions=[],
+        can_restrict=False,
         hold=hold,
-        can_hold=mine and hold is None,
+        can_hold=resource_type in HOLDABLE_TYPES and is_own and hold is None,
     )
 
 
 @router.get("/patients/{patient}/{key}")
-async def section(
-    page: ClinicianPage,
+async def show_section(
+    request: ClinicianRequest,
     patient: str,
     key: str,
     start: Annotated[int, Query(ge=0, alias="from")] = 0,
 ) -> Response:
     """Show one section."""
-    return await show_section(page, patient, key, f"/patients/{patient}", start)
+    return await render_section(request, patient, key, f"/patients/{patient}", start)

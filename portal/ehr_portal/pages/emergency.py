@@ -6,72 +6,82 @@ from fastapi import APIRouter
 from fastapi.responses import Response
 
 from ehr_fhir.errors import EhrError, NotFound, TooMany
-from ehr_portal.gateway.operations import parameters, values
+from ehr_portal.gateway.operations import build_parameters, parse_values
 from ehr_portal.i18n import N_
-from ehr_portal.web.request import ClinicianPage, Form, Page
+from ehr_portal.web.forms import FieldError, VerifiedForm
+from ehr_portal.web.navigation import NavigationLink
+from ehr_portal.web.request import PortalRequest
+from ehr_portal.web.roles import ClinicianRequest
 
 router = APIRouter()
+NAVIGATION = (NavigationLink("clinician", "/emergency", N_("Emergency"), 20),)
 
 
 @router.get("/emergency")
-def by_card(page: ClinicianPage) -> Response:
-    """Show the form for a person known by the identity card."""
-    return _form(page, "")
+def show_form_by_card(request: ClinicianRequest) -> Response:
+    """Show the form for a person whose identity card is at hand."""
+    return _render_form(request, "")
 
 
 @router.get("/patients/{patient}/emergency")
-def by_record(page: ClinicianPage, patient: str) -> Response:
-    """Show the form for a patient whose record is at hand."""
-    return _form(page, patient)
+def show_form_by_record(request: ClinicianRequest, patient: str) -> Response:
+    """Show the form for a patient whose record is on the screen."""
+    return _render_form(request, patient)
 
 
 @router.post("/emergency")
-async def declare_by_card(page: ClinicianPage, form: Form) -> Response:
+async def declare_by_card(request: ClinicianRequest, form: VerifiedForm) -> Response:
     """Open the record of the person with this card."""
-    return await _declare(page, "", form.get("hkid", ""), form.get("reason", ""))
+    hkid, reason = form.get("hkid", ""), form.get("reason", "")
+    return await _declare_emergency(request, "", hkid, reason)
 
 
 @router.post("/patients/{patient}/emergency")
-async def declare(page: ClinicianPage, patient: str, form: Form) -> Response:
+async def declare_by_record(
+    request: ClinicianRequest, patient: str, form: VerifiedForm
+) -> Response:
     """Open this record."""
-    return await _declare(page, patient, "", form.get("reason", ""))
+    return await _declare_emergency(request, patient, "", form.get("reason", ""))
 
 
-async def _declare(page: Page, patient: str, hkid: str, reason: str) -> Response:
+async def _declare_emergency(
+    request: PortalRequest, patient: str, hkid: str, reason: str
+) -> Response:
     path = f"Patient/{patient}/$declare-emergency" if patient else "Patient/$declare-emergency"
-    wrong = ("reason", N_("Say in a sentence what the emergency is."))
+    error = FieldError("reason", N_("Say in a sentence what the emergency is."))
     if not patient and not hkid.strip():
-        wrong = ("hkid", N_("Type the identity card number."))
+        error = FieldError("hkid", N_("Type the identity card number."))
     elif len(reason.strip()) >= 3:
+        parameters = build_parameters(hkid=hkid.strip(), reason=reason)
         try:
-            made = values(
-                await page.gateway.call(path, parameters(hkid=hkid.strip(), reason=reason))
-            )
-            text = N_("The record is open to you for 24 hours. The patient was told.")
-            page.stay.note("done", page.text(text))
-            return page.go(f"/patients/{made['patient'][0]}")
+            answer = parse_values(await request.gateway.invoke(path, parameters))
+            request.flash(N_("The record is open to you for 24 hours. The patient was told."))
+            return request.redirect(f"/patients/{answer['patient'][0]}")
         except NotFound:
-            wrong = ("hkid", N_("There is no record of this person. Check the number."))
+            text = N_("There is no record of this person. Check the number.")
+            error = FieldError("hkid", text)
         except TooMany:
-            wrong = ("reason", N_("You declared too many emergencies today."))
-        except EhrError as error:
-            if error.status not in (400, 422):
+            error = FieldError("reason", N_("You declared too many emergencies today."))
+        except EhrError as refusal:
+            # The gateway judges the reason too.
+            if refusal.status not in (400, 422):
                 raise
-    return _form(page, patient, hkid, reason, [wrong])
+    return _render_form(request, patient, hkid=hkid, reason=reason, errors=[error])
 
 
-def _form(
-    page: Page,
+def _render_form(
+    request: PortalRequest,
     patient: str,
+    *,
     hkid: str = "",
     reason: str = "",
-    wrong: list[tuple[str, str]] | None = None,
+    errors: list[FieldError] | None = None,
 ) -> Response:
-    return page.render(
+    return request.render(
         "emergency.html",
-        status=422 if wrong else 200,
+        status=422 if errors else 200,
         patient=patient,
         hkid=hkid,
         reason=reason,
-        wrong=wrong or [],
+        errors=errors or [],
     )

@@ -2,67 +2,89 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Annotated
 
 from fastapi import APIRouter, Query
 from fastapi.responses import Response
 
 from ehr_fhir.errors import Invalid, NotFound
-from ehr_portal.gateway.operations import steps, values
+from ehr_portal.gateway.operations import parse_multi_parts, parse_values
 from ehr_portal.i18n import N_
-from ehr_portal.pages.patient_record import own
-from ehr_portal.record.record import providers
-from ehr_portal.record.sections import DOMAINS, KINDS
-from ehr_portal.sharing.restrictions import PROFESSIONS
-from ehr_portal.web.request import Page, PatientPage
+from ehr_portal.record.record import fetch_providers
+from ehr_portal.record.sections import DOMAIN_TITLES, TYPE_TITLES
+from ehr_portal.sharing.restrictions import PROFESSION_TITLES
+from ehr_portal.web.request import PortalRequest
+from ehr_portal.web.roles import PatientRequest
 
 router = APIRouter()
-ANSWERS = {"permit": N_("They can see it"), "deny": N_("They cannot see it")}
+DECISION_TITLES = {"permit": N_("They can see it"), "deny": N_("They cannot see it")}
+
+
+@dataclass(frozen=True)
+class Explanation:
+    """The answer of `$explain-access`."""
+
+    # A code of DECISION_TITLES.
+    decision: str
+    # In the reader's language.
+    text: str
+    # Whether another account or another person has a say as well.
+    involves_others: bool
 
 
 @router.get("/sharing/why")
-async def why(
-    page: PatientPage,
+async def explain_access(
+    request: PatientRequest,
     organization: Annotated[str, Query()] = "",
     profession: Annotated[str, Query()] = "doctor",
     domain: Annotated[str, Query()] = "",
     record: Annotated[str, Query()] = "",
 ) -> Response:
-    """Ask about an organisation and a kind of records, or a single one."""
-    known = {name: one for name, one in (await providers(page.gateway)).items() if not one.platform}
-    domain = domain if domain in DOMAINS else next(iter(DOMAINS))
-    profession = profession if profession in PROFESSIONS else "doctor"
-    answer, text, others = "", "", False
-    if organization in known:
-        about = {"record": record} if record else {"domain": domain}
-        answer, text, others = await _explained(
-            page, organization=organization, profession=profession, **about
+    """Show the form, and the explanation once an organisation was chosen."""
+    providers = {
+        provider_id: provider
+        for provider_id, provider in (await fetch_providers(request.gateway)).items()
+        if not provider.platform
+    }
+    domain = domain if domain in DOMAIN_TITLES else next(iter(DOMAIN_TITLES))
+    profession = profession if profession in PROFESSION_TITLES else "doctor"
+    explanation = None
+    if organization in providers:
+        subject = {"record": record} if record else {"domain": domain}
+        explanation = await _fetch_explanation(
+            request, organization=organization, profession=profession, **subject
         )
-        text = text.replace(organization, str(known[organization].name(page.language)))
-    return page.render(
-        "why.html",
-        known=known,
+    return request.render(
+        "explain_access.html",
+        providers=providers,
         organization=organization,
         profession=profession,
         domain=domain,
         record=record,
-        answer=answer,
-        text=text,
-        others=others,
-        ANSWERS=ANSWERS,
-        DOMAINS=DOMAINS,
-        KINDS=KINDS,
-        PROFESSIONS=PROFESSIONS,
+        explanation=explanation,
+        DECISION_TITLES=DECISION_TITLES,
+        DOMAIN_TITLES=DOMAIN_TITLES,
+        TYPE_TITLES=TYPE_TITLES,
+        PROFESSION_TITLES=PROFESSION_TITLES,
     )
 
 
-async def _explained(page: Page, **question: str) -> tuple[str, str, bool]:
+async def _fetch_explanation(request: PortalRequest, **question: str) -> Explanation:
+    path = f"Patient/{request.patient}/$explain-access"
     try:
-        told = await page.gateway.ask(f"Patient/{own(page)}/$explain-access", **question)
+        answer = await request.gateway.invoke_by_get(path, **question)
     except Invalid:
         raise NotFound("There is nothing to explain.") from None
-    texts = {one.language: one.text for one in steps(told, "explanation")}
-    # Tags name a script and a region, where the explanation knows the script alone.
-    language = next((tag for tag in texts if page.language.startswith(tag)), "en")
-    found = values(told)
-    return "".join(found.get("decision", [])), texts.get(language, ""), "others" in found
+    text_by_language = {
+        explanation.language: explanation.text
+        for explanation in parse_multi_parts(answer, "explanation")
+    }
+    # Our tags have script and region (zh-Hant-HK); those of the explanation the script alone.
+    language = next((tag for tag in text_by_language if request.language.startswith(tag)), "en")
+    values = parse_values(answer)
+    return Explanation(
+        decision="".join(values.get("decision", [])),
+        text=text_by_language.get(language, ""),
+        involves_others="others" in values,
+    )

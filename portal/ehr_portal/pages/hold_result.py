@@ -1,4 +1,4 @@
-"""A clinician keeps a result from the patient until a date, or lets it go early."""
+"""A clinician holds a result back from the patient until a day, or releases it early."""
 
 from __future__ import annotations
 
@@ -8,84 +8,98 @@ from fastapi import APIRouter
 from fastapi.responses import Response
 
 from ehr_fhir.errors import Conflict, Invalid, NotFound, Unprocessable
-from ehr_portal.gateway.operations import listed, parameters
+from ehr_portal.gateway.operations import build_parameters, fetch_held_results
 from ehr_portal.i18n import N_
-from ehr_portal.pages.record_views import item_of
-from ehr_portal.web.request import ClinicianPage, Form, Page
+from ehr_portal.pages.record_views import fetch_item
+from ehr_portal.web.forms import FieldError, VerifiedForm
+from ehr_portal.web.request import PortalRequest
+from ehr_portal.web.roles import ClinicianRequest
 
 router = APIRouter()
-HELD = frozenset(
+HOLDABLE_TYPES = frozenset(
     {"Composition", "DiagnosticReport", "DocumentReference", "ImagingStudy", "Media", "Observation"}
 )
+# The form offers four weeks; the gateway holds its own setting, hold_days, against it.
+_LONGEST_HOLD = timedelta(days=27)
+_REASON_MISSING = FieldError("reason", N_("Say in a sentence why you hold it."))
 
 
 @router.get("/patients/{patient}/item/{resource_type}/{resource_id}/hold")
-async def show(page: ClinicianPage, patient: str, resource_type: str, resource_id: str) -> Response:
+async def show_hold_form(
+    request: ClinicianRequest, patient: str, resource_type: str, resource_id: str
+) -> Response:
     """Show the form."""
-    return await _form(page, patient, resource_type, resource_id)
+    return await _render_form(request, patient, resource_type, resource_id)
 
 
 @router.post("/patients/{patient}/item/{resource_type}/{resource_id}/hold")
-async def hold(
-    page: ClinicianPage, patient: str, resource_type: str, resource_id: str, form: Form
+async def hold_result(
+    request: ClinicianRequest,
+    patient: str,
+    resource_type: str,
+    resource_id: str,
+    form: VerifiedForm,
 ) -> Response:
-    """Keep the result from the patient."""
+    """Hold the result back from the patient."""
     until, reason = form.get("until", "").strip(), form.get("reason", "").strip()
-    item = f"/patients/{patient}/item/{resource_type}/{resource_id}"
-    wrong = [("until", N_("Choose a day in the next four weeks."))]
+    item_path = f"/patients/{patient}/item/{resource_type}/{resource_id}"
+    error = FieldError("until", N_("Choose a day in the next four weeks."))
     if len(reason) < 3:
-        wrong = [("reason", N_("Say in a sentence why you hold it."))]
+        error = _REASON_MISSING
     elif until:
-        body = parameters(until=until, reason=reason)
+        parameters = build_parameters(until=until, reason=reason)
         try:
-            await page.gateway.call(f"{resource_type}/{resource_id}/$hold", body)
+            await request.gateway.invoke(f"{resource_type}/{resource_id}/$hold", parameters)
         except Conflict:
-            return page.go(item)
-        except Unprocessable as error:
+            # It is held already: the item's page says by whom and until when.
+            return request.redirect(item_path)
+        except Unprocessable:
             # Either the reason says too little or the day is out of bounds.
             if len(reason) < 10:
-                wrong = [("reason", N_("Say in a sentence why you hold it."))]
-            _ = error
+                error = _REASON_MISSING
         except Invalid:
-            wrong = [("until", N_("Type a day as year-month-day."))]
+            error = FieldError("until", N_("Type a day as year-month-day."))
         else:
-            page.stay.note("done", page.text(N_("The patient does not see it until that day.")))
-            return page.go(item)
-    return await _form(page, patient, resource_type, resource_id, until, reason, wrong)
+            request.flash(N_("The patient does not see it until that day."))
+            return request.redirect(item_path)
+    return await _render_form(
+        request, patient, resource_type, resource_id, until=until, reason=reason, errors=[error]
+    )
 
 
 @router.post("/patients/{patient}/release")
-async def release(page: ClinicianPage, patient: str, form: Form) -> Response:
+async def release_result(request: ClinicianRequest, patient: str, form: VerifiedForm) -> Response:
     """End a hold early."""
-    await page.gateway.call("$release-hold", parameters(hold=form.get("hold", "")))
-    page.stay.note("done", page.text(N_("The patient sees it from this moment.")))
-    return page.go(f"/patients/{patient}")
+    await request.gateway.invoke("$release-hold", build_parameters(hold=form.get("hold", "")))
+    request.flash(N_("The patient sees it from this moment."))
+    return request.redirect(f"/patients/{patient}")
 
 
-async def _form(
-    page: Page,
+async def _render_form(
+    request: PortalRequest,
     patient: str,
-    kind: str,
-    identity: str,
+    resource_type: str,
+    resource_id: str,
+    *,
     until: str = "",
     reason: str = "",
-    wrong: list[tuple[str, str]] | None = None,
+    errors: list[FieldError] | None = None,
 ) -> Response:
-    found = await item_of(page, kind, identity, patient)
-    if kind not in HELD or found.entry.author != page.user.organization:
+    item = await fetch_item(request, resource_type, resource_id, patient)
+    if resource_type not in HOLDABLE_TYPES or item.row.author != request.user.organization:
         raise NotFound("This is not yours to hold.")
-    held = await listed(page.gateway, f"Patient/{patient}/$held", "held")
-    if any(one.record == f"{kind}/{identity}" for one in held):
-        return page.go(f"/patients/{patient}/item/{kind}/{identity}")
-    today = page.now.date()
-    return page.render(
-        "hold.html",
-        status=422 if wrong else 200,
+    held_results = await fetch_held_results(request.gateway, patient)
+    if any(held.record == f"{resource_type}/{resource_id}" for held in held_results):
+        return request.redirect(f"/patients/{patient}/item/{resource_type}/{resource_id}")
+    today = request.now.date()
+    return request.render(
+        "hold_result.html",
+        status=422 if errors else 200,
         patient=patient,
-        item=found,
+        item=item,
         until=until,
         reason=reason,
-        first=(today + timedelta(days=1)).isoformat(),
-        last=(today + timedelta(days=27)).isoformat(),
-        wrong=wrong or [],
+        first_day=(today + timedelta(days=1)).isoformat(),
+        last_day=(today + _LONGEST_HOLD).isoformat(),
+        errors=errors or [],
     )

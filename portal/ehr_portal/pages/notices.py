@@ -6,48 +6,56 @@ from fastapi import APIRouter
 from fastapi.responses import Response
 
 from ehr_fhir.errors import Invalid
-from ehr_portal.gateway.operations import parameters, steps, values
-from ehr_portal.i18n import LANGUAGES, N_
-from ehr_portal.web.request import Form, Page, ToldPage
+from ehr_portal.gateway.operations import build_parameters, parse_multi_parts, parse_values
+from ehr_portal.i18n import N_
+from ehr_portal.web.forms import FieldError, VerifiedForm
+from ehr_portal.web.navigation import NavigationLink
+from ehr_portal.web.request import PortalRequest
+from ehr_portal.web.roles import NoticeReaderRequest
 
 router = APIRouter()
+NAVIGATION = (
+    NavigationLink("patient", "/notices", N_("Notices"), 50),
+    NavigationLink("carer", "/notices", N_("Notices"), 20),
+)
 
 
 @router.get("/notices")
-async def show(page: ToldPage) -> Response:
-    """Show the notices, newest first."""
-    return await _show(page)
+async def show_notices(request: NoticeReaderRequest) -> Response:
+    """Show the notices, newest first, and the form of the preferences."""
+    return await _render_notices(request)
 
 
 @router.post("/notices")
-async def choose(page: ToldPage, form: Form) -> Response:
-    """Keep how the reader wants to be told."""
-    chosen = parameters(
+async def save_preference(request: NoticeReaderRequest, form: VerifiedForm) -> Response:
+    """Save how the reader wants to be told."""
+    email = form.get("email", "")
+    preference = build_parameters(
         language=form.get("language", ""),
-        email=form.get("email", "").strip(),
+        email=email.strip(),
         each_access="yes" if form.get("each") else "no",
     )
     try:
-        await page.gateway.call("$notice-preference", chosen)
+        await request.gateway.invoke("$notice-preference", preference)
     except Invalid:
-        wrong = [("email", N_("Type an e-mail address, such as name@example.com."))]
-        return await _show(page, wrong, form.get("email", ""))
-    page.stay.note("done", page.text(N_("Your choice is kept.")))
-    return page.go("/notices")
+        text = N_("Type an e-mail address, such as name@example.com.")
+        return await _render_notices(request, FieldError("email", text), typed_email=email)
+    request.flash(N_("Your choice is kept."))
+    return request.redirect("/notices")
 
 
-async def _show(
-    page: Page, wrong: list[tuple[str, str]] | None = None, typed: str | None = None
+async def _render_notices(
+    request: PortalRequest, error: FieldError | None = None, *, typed_email: str | None = None
 ) -> Response:
-    answer = await page.gateway.ask("$notices", language=page.language)
-    chosen = values(answer)
-    return page.render(
+    answer = await request.gateway.invoke_by_get("$notices", language=request.language)
+    preference = parse_values(answer)
+    saved_email = "".join(preference.get("email", []))
+    return request.render(
         "notices.html",
-        status=422 if wrong else 200,
-        notices=steps(answer, "notice"),
-        email=typed if typed is not None else "".join(chosen.get("email", [])),
-        language="".join(chosen.get("language", [])),
-        each=chosen.get("each-access") == ["true"],
-        tongues=LANGUAGES,
-        wrong=wrong or [],
+        status=422 if error else 200,
+        notices=parse_multi_parts(answer, "notice"),
+        email=saved_email if typed_email is None else typed_email,
+        preferred_language="".join(preference.get("language", [])),
+        each_access=preference.get("each-access") == ["true"],
+        errors=[error] if error else [],
     )

@@ -1,4 +1,4 @@
-"""The patient's own record: all of it, one section, one record."""
+"""The patient's own record: all of it, one section, one item."""
 
 from __future__ import annotations
 
@@ -8,53 +8,66 @@ from typing import Annotated
 from fastapi import APIRouter, Query
 from fastapi.responses import Response
 
-from ehr_portal.gateway.operations import listed
-from ehr_portal.pages.record_views import item_of, shared_values, show_record, show_section
-from ehr_portal.record.record import consents, providers
-from ehr_portal.sharing import consents as sharing
-from ehr_portal.web.request import Page, PatientPage
+from ehr_portal.gateway.operations import fetch_held_results
+from ehr_portal.i18n import N_
+from ehr_portal.pages.record_views import (
+    fetch_item,
+    record_template_values,
+    render_record,
+    render_section,
+)
+from ehr_portal.record.record import fetch_consents, fetch_providers
+from ehr_portal.sharing.restrictions import active_restrictions
+from ehr_portal.web.navigation import NavigationLink
+from ehr_portal.web.roles import PatientRequest
+from ehr_portal.web.sessions import User
 
 router = APIRouter()
+NAVIGATION = (
+    NavigationLink("patient", "/record", N_("Your record"), 10),
+    NavigationLink("carer", "/record", N_("The record"), 30, lambda user: user.acts_for_patient),
+)
 
 
 @router.get("/record")
-async def record(page: PatientPage) -> Response:
+async def show_record(request: PatientRequest) -> Response:
     """Show the whole record."""
-    held = await listed(page.gateway, f"Patient/{own(page)}/$held", "held")
-    return await show_record(page, own(page), "/record", "record.html", held=held)
+    held_results = await fetch_held_results(request.gateway, request.patient)
+    return await render_record(request, request.patient, "/record", held_results=held_results)
 
 
 @router.get("/record/item/{resource_type}/{resource_id}")
-async def item(page: PatientPage, resource_type: str, resource_id: str) -> Response:
-    """Show one record and who may see it."""
-    found, known, choices = await asyncio.gather(
-        item_of(page, resource_type, resource_id, own(page)),
-        providers(page.gateway),
-        consents(page.gateway, own(page)),
+async def show_item(request: PatientRequest, resource_type: str, resource_id: str) -> Response:
+    """Show one item of the record and who may see it."""
+    item, providers, consents = await asyncio.gather(
+        fetch_item(request, resource_type, resource_id, request.patient),
+        fetch_providers(request.gateway),
+        fetch_consents(request.gateway, request.patient),
     )
     reference = f"{resource_type}/{resource_id}"
-    closed = [line for line in sharing.restrictions(choices) if line.record == reference]
-    return page.render(
+    return request.render(
         "item.html",
-        **shared_values(page, "/record", known),
-        item=found,
+        **record_template_values(request, "/record", providers),
+        item=item,
         reference=reference,
-        closed=closed,
-        known=known,
-        can_close=page.user.role == "patient" or page.user.manages,
+        restrictions=[
+            restriction
+            for restriction in active_restrictions(consents)
+            if restriction.record == reference
+        ],
+        can_restrict=_can_restrict(request.user),
         hold=None,
         can_hold=False,
     )
 
 
 @router.get("/record/{key}")
-async def section(
-    page: PatientPage, key: str, start: Annotated[int, Query(ge=0, alias="from")] = 0
+async def show_section(
+    request: PatientRequest, key: str, start: Annotated[int, Query(ge=0, alias="from")] = 0
 ) -> Response:
     """Show one section."""
-    return await show_section(page, own(page), key, "/record", start)
+    return await render_section(request, request.patient, key, "/record", start)
 
 
-def own(page: Page) -> str:
-    """Return the id of the logged-in patient; the page's dependency made sure there is one."""
-    return page.user.patient or ""
+def _can_restrict(user: User) -> bool:
+    return user.role == "patient" or user.decides_for_patient

@@ -1,21 +1,28 @@
-"""The steward's pages: the quality of the lake's tables, and the audit log beside them."""
+"""The steward's view of the quality of the lake's tables."""
 
 from __future__ import annotations
 
 from fastapi import APIRouter
 from fastapi.responses import Response
 
-from ehr_portal.oversight.quality import reports
-from ehr_portal.pages import audit_log
-from ehr_portal.record.trends import bar
-from ehr_portal.web.request import StewardPage
+from ehr_portal.i18n import N_
+from ehr_portal.oversight.quality import newest_reports
+from ehr_portal.record.charts import draw_bar
+from ehr_portal.web.navigation import NavigationLink
+from ehr_portal.web.roles import StewardRequest
 
 router = APIRouter()
-router.include_router(audit_log.router)
+NAVIGATION = (NavigationLink("steward", "/quality", N_("Data quality"), 10),)
+# Each run of the lake writes one report a table; only the newest of each is shown. Chosen.
+MAX_REPORTS = 2000
 
 
 @router.get("/quality")
-async def quality(page: StewardPage) -> Response:
+async def show_quality(request: StewardRequest) -> Response:
     """Show the newest quality results of each table."""
-    found = await page.gateway.search_all("MeasureReport", {"_count": "500"}, limit=2000)
-    return page.render("quality.html", reports=reports(found.matches), bar=bar)
+    results = await request.gateway.search_all(
+        "MeasureReport", {"_count": "500"}, limit=MAX_REPORTS
+    )
+    return request.render(
+        "quality.html", reports=newest_reports(results.matches), draw_bar=draw_bar
+    )

@@ -1,125 +1,137 @@
-"""The clinician asks the patient for access: reason, domains, term; then the patient's answer."""
+"""The clinician requests access: reason, domains, term; then the patient's answer."""
 
 from __future__ import annotations
 
-from typing import Annotated
-
-from fastapi import APIRouter, Depends
+from fastapi import APIRouter
 from fastapi.responses import Response
 
 from ehr_fhir.errors import Conflict, EhrError, Forbidden, NotFound, TooMany, Unprocessable
-from ehr_portal.gateway.operations import Step, listed, marker, parameters, values
+from ehr_portal.gateway.operations import (
+    build_parameters,
+    fetch_access_requests,
+    fetch_withheld_marker,
+    parse_values,
+)
 from ehr_portal.i18n import N_
-from ehr_portal.pages.record_views import person
-from ehr_portal.record.record import patient_or_none
-from ehr_portal.record.sections import DOMAINS
-from ehr_portal.web.request import ClinicianPage, Form, Page
+from ehr_portal.pages.record_views import summarize_patient
+from ehr_portal.record.record import fetch_patient_or_none
+from ehr_portal.record.sections import DOMAIN_TITLES
+from ehr_portal.web.forms import FieldError, TickedDomains, VerifiedForm
+from ehr_portal.web.request import PortalRequest
+from ehr_portal.web.roles import ClinicianRequest
 
 router = APIRouter()
-HOURS = {"24": N_("One day"), "168": N_("One week"), "720": N_("30 days")}
-WRONG_REASON = N_("Say in a sentence why you need it.")
-
-
-async def _several(page: ClinicianPage) -> list[str]:
-    # The checked form keeps the last of equal names; the boxes that were ticked are all wanted.
-    form = await page.request.form()
-    return [str(one) for one in form.getlist("domain")]
-
-
-Ticked = Annotated[list[str], Depends(_several)]
+HOURS_TITLES = {"24": N_("One day"), "168": N_("One week"), "720": N_("30 days")}
+_REASON_MISSING = FieldError("reason", N_("Say in a sentence why you need it."))
 
 
 @router.get("/patients/{patient}/ask")
-async def ask(page: ClinicianPage, patient: str) -> Response:
-    """Show the form."""
-    found = await marker(page.gateway, patient)
-    return await _form(page, patient, list(found.domains), "", "24")
+async def show_request_form(request: ClinicianRequest, patient: str) -> Response:
+    """Show the form, with the domains ticked that are known to be withheld."""
+    withheld_marker = await fetch_withheld_marker(request.gateway, patient)
+    return await _render_form(request, patient, list(withheld_marker.domains))
 
 
 @router.post("/patients/{patient}/ask")
-async def send(page: ClinicianPage, patient: str, form: Form, ticked: Ticked) -> Response:
+async def request_access(
+    request: ClinicianRequest, patient: str, form: VerifiedForm, domains: TickedDomains
+) -> Response:
     """Make the request and go on to the patient's answer."""
     reason, hours = form.get("reason", "").strip(), form.get("hours", "24")
-    wrong = []
-    if not ticked:
-        wrong.append(("domain", N_("Choose what you need to see.")))
+    errors = []
+    if not domains:
+        errors.append(FieldError("domain", N_("Choose what you need to see.")))
     if len(reason) < 3:
-        wrong.append(("reason", WRONG_REASON))
-    if not wrong:
-        body = parameters(reason=reason, domain=ticked, hours=int(hours) if hours in HOURS else 24)
+        errors.append(_REASON_MISSING)
+    if not errors:
+        parameters = build_parameters(
+            reason=reason, domain=domains, hours=int(hours) if hours in HOURS_TITLES else 24
+        )
         try:
-            made = values(await page.gateway.call(f"Patient/{patient}/$request-access", body))
-            return page.go(f"/patients/{patient}/ask/{made['id'][0]}")
+            answer = await request.gateway.invoke(f"Patient/{patient}/$request-access", parameters)
+            access_request_id = parse_values(answer)["id"][0]
+            return request.redirect(f"/patients/{patient}/ask/{access_request_id}")
         except TooMany:
-            wrong.append(("reason", N_("There were too many requests. Wait a while.")))
+            errors.append(FieldError("reason", N_("There were too many requests. Wait a while.")))
         except Unprocessable:
-            wrong.append(("reason", WRONG_REASON))
-    return await _form(page, patient, ticked, reason, hours, wrong)
+            errors.append(_REASON_MISSING)
+    return await _render_form(request, patient, domains, reason=reason, hours=hours, errors=errors)
 
 
-@router.get("/patients/{patient}/ask/{request}")
-async def waiting(page: ClinicianPage, patient: str, request: str) -> Response:
-    """Show where a request stands, and take the patient's code."""
-    return await _answer(page, patient, request)
+@router.get("/patients/{patient}/ask/{access_request_id}")
+async def show_answer(request: ClinicianRequest, patient: str, access_request_id: str) -> Response:
+    """Show the state of a request, and the form for the patient's code."""
+    return await _render_answer(request, patient, access_request_id)
 
 
-@router.post("/patients/{patient}/ask/{request}")
-async def redeem(page: ClinicianPage, patient: str, request: str, form: Form) -> Response:
-    """Take the code, or the smart ID."""
-    given = {name: form.get(name, "").strip() for name in ("code", "hkid", "pin")}
+@router.post("/patients/{patient}/ask/{access_request_id}")
+async def redeem_code(
+    request: ClinicianRequest, patient: str, access_request_id: str, form: VerifiedForm
+) -> Response:
+    """Redeem the patient's one-time code, or their smart identity card."""
+    fields = {name: form.get(name, "").strip() for name in ("code", "hkid", "pin")}
     try:
-        await page.gateway.call("$redeem-access", parameters(request=request, **given))
+        await request.gateway.invoke(
+            "$redeem-access", build_parameters(request=access_request_id, **fields)
+        )
     except Conflict:
-        return page.go(f"/patients/{patient}/ask/{request}")
+        # Answered or too old by now: the page says which.
+        return request.redirect(f"/patients/{patient}/ask/{access_request_id}")
     except NotFound:
         raise
     except EhrError as error:
         if not isinstance(error, Forbidden | Unprocessable) and error.status not in (400, 401):
             raise
-        field = "code" if given["code"] or not given["hkid"] else "hkid"
-        wrong = [(field, N_("That is not right. Ask the patient again, or make a new request."))]
-        return await _answer(page, patient, request, wrong)
-    page.stay.note("done", page.text(N_("The patient agreed. You see more of the record now.")))
-    return page.go(f"/patients/{patient}")
+        field = "code" if fields["code"] or not fields["hkid"] else "hkid"
+        text = N_("That is not right. Ask the patient again, or make a new request.")
+        return await _render_answer(request, patient, access_request_id, [FieldError(field, text)])
+    request.flash(N_("The patient agreed. You see more of the record now."))
+    return request.redirect(f"/patients/{patient}")
 
 
-async def _form(
-    page: Page,
+async def _render_form(
+    request: PortalRequest,
     patient: str,
-    ticked: list[str],
-    reason: str,
-    hours: str,
-    wrong: list[tuple[str, str]] | None = None,
+    domains: list[str],
+    *,
+    reason: str = "",
+    hours: str = "24",
+    errors: list[FieldError] | None = None,
 ) -> Response:
-    found = await patient_or_none(page.gateway, patient)
-    if found is None:
-        return page.render("nothing_shared.html", status=404, patient=patient)
-    return page.render(
-        "ask.html",
-        status=422 if wrong else 200,
+    patient_resource = await fetch_patient_or_none(request.gateway, patient)
+    if patient_resource is None:
+        return request.render("nothing_shared.html", status=404, patient=patient)
+    return request.render(
+        "request_access.html",
+        status=422 if errors else 200,
         patient=patient,
-        person=person(found),
-        ticked=ticked,
+        person=summarize_patient(patient_resource),
+        domains=domains,
         reason=reason,
         hours=hours,
-        HOURS=HOURS,
-        DOMAINS=DOMAINS,
-        wrong=wrong or [],
+        HOURS_TITLES=HOURS_TITLES,
+        DOMAIN_TITLES=DOMAIN_TITLES,
+        errors=errors or [],
     )
 
 
-async def _answer(
-    page: Page, patient: str, request: str, wrong: list[tuple[str, str]] | None = None
+async def _render_answer(
+    request: PortalRequest,
+    patient: str,
+    access_request_id: str,
+    errors: list[FieldError] | None = None,
 ) -> Response:
-    found: list[Step] = await listed(page.gateway, f"Patient/{patient}/$access-requests", "request")
-    mine = [one for one in found if one.id == request]
-    if not mine:
+    access_requests = await fetch_access_requests(request.gateway, patient)
+    access_request = next(
+        (candidate for candidate in access_requests if candidate.id == access_request_id), None
+    )
+    if access_request is None:
         raise NotFound("There is no such request.")
-    return page.render(
-        "ask_code.html",
-        status=422 if wrong else 200,
+    return request.render(
+        "access_answer.html",
+        status=422 if errors else 200,
         patient=patient,
-        request=mine[0],
-        DOMAINS=DOMAINS,
-        wrong=wrong or [],
+        access_request=access_request,
+        DOMAIN_TITLES=DOMAIN_TITLES,
+        errors=errors or [],
     )

@@ -1,4 +1,4 @@
-"""The steward's review of emergencies and step-ups, and how the notices leave."""
+"""The steward's review of every emergency, step-up and substitute decision maker."""
 
 from __future__ import annotations
 
@@ -8,114 +8,96 @@ from fastapi import APIRouter
 from fastapi.responses import Response
 
 from ehr_fhir.errors import Conflict, Invalid, NotFound
-from ehr_portal.gateway.operations import parameters, steps
+from ehr_portal.gateway.operations import build_parameters, parse_multi_parts
 from ehr_portal.i18n import N_
-from ehr_portal.record.record import providers
-from ehr_portal.record.sections import DOMAINS
-from ehr_portal.web.request import Form, Page, StewardPage
+from ehr_portal.record.record import fetch_providers
+from ehr_portal.record.sections import DOMAIN_TITLES
+from ehr_portal.web.forms import FieldError, VerifiedForm
+from ehr_portal.web.navigation import NavigationLink
+from ehr_portal.web.request import PortalRequest
+from ehr_portal.web.roles import StewardRequest
 
 router = APIRouter()
-KINDS = {
+NAVIGATION = (NavigationLink("steward", "/reviews", N_("Reviews"), 20),)
+KIND_TITLES = {
     "emergency": N_("Emergency access"),
     "step-up": N_("Access by the patient's consent"),
     "substitute": N_("Who decides for a patient"),
 }
-FINDINGS = {"justified": N_("Justified"), "not-justified": N_("Not justified")}
-STATES = {
-    "sent": N_("Sent"),
-    "waiting": N_("Waiting"),
-    "failed": N_("Failed"),
-    "no-address": N_("No address known"),
-}
-NOTICES = {
-    "access-code": N_("A code to approve access"),
-    "access-granted": N_("Access was granted"),
-    "emergency": N_("Emergency access"),
-    "first-access": N_("First access of an organisation"),
-    "access": N_("An access"),
-    "carer": N_("A carer was added"),
-    "substitute": N_("Who decides for a patient"),
-}
+FINDING_TITLES = {"justified": N_("Justified"), "not-justified": N_("Not justified")}
+# The reviewed accesses that the page shows. Chosen.
+MAX_REVIEWED = 30
 
 
 @router.get("/reviews")
-async def show(page: StewardPage) -> Response:
-    """Show what waits and what was reviewed."""
-    waiting, done, known = await asyncio.gather(
-        page.gateway.ask("$access-reviews"),
-        page.gateway.ask("$access-reviews", state="done"),
-        providers(page.gateway),
+async def show_reviews(request: StewardRequest) -> Response:
+    """Show the accesses that wait for a review, and the last that were reviewed."""
+    pending, reviewed, providers = await asyncio.gather(
+        request.gateway.invoke_by_get("$access-reviews"),
+        request.gateway.invoke_by_get("$access-reviews", state="done"),
+        fetch_providers(request.gateway),
     )
-    return page.render(
+    return request.render(
         "reviews.html",
-        waiting=steps(waiting, "access"),
-        done=steps(done, "access")[:30],
-        known=known,
-        KINDS=KINDS,
-        FINDINGS=FINDINGS,
+        pending=parse_multi_parts(pending, "access"),
+        reviewed=parse_multi_parts(reviewed, "access")[:MAX_REVIEWED],
+        providers=providers,
+        KIND_TITLES=KIND_TITLES,
+        FINDING_TITLES=FINDING_TITLES,
     )
 
 
-@router.get("/reviews/{access}")
-async def one(page: StewardPage, access: str) -> Response:
+@router.get("/reviews/{access_id}")
+async def show_review_form(request: StewardRequest, access_id: str) -> Response:
     """Show one access and the form of the finding."""
-    return await _one(page, access)
+    return await _render_form(request, access_id)
 
 
-@router.post("/reviews/{access}")
-async def find(page: StewardPage, access: str, form: Form) -> Response:
-    """Keep the finding."""
+@router.post("/reviews/{access_id}")
+async def save_finding(request: StewardRequest, access_id: str, form: VerifiedForm) -> Response:
+    """Save the finding."""
     finding, note = form.get("finding", ""), form.get("note", "").strip()
-    wrong = [] if finding in FINDINGS else [("finding", N_("Choose what you found."))]
-    if not wrong:
-        body = parameters(access=access, finding=finding, note=note or "-")
-        try:
-            await page.gateway.call("$review-access", body)
-            page.stay.note("done", page.text(N_("Your finding is on record.")))
-            return page.go("/reviews")
-        except Conflict:
-            page.stay.note("problem", page.text(N_("It was reviewed a moment ago.")))
-            return page.go("/reviews")
-        except Invalid:
-            wrong = [("note", N_("Write a short note for the record."))]
-    return await _one(page, access, wrong, note, finding)
+    if finding not in FINDING_TITLES:
+        error = FieldError("finding", N_("Choose what you found."))
+        return await _render_form(request, access_id, finding=finding, note=note, error=error)
+    # An empty note is left out of Parameters; the dash lets the gateway judge it as too short.
+    parameters = build_parameters(access=access_id, finding=finding, note=note or "-")
+    try:
+        await request.gateway.invoke("$review-access", parameters)
+    except Conflict:
+        request.flash_problem(N_("It was reviewed a moment ago."))
+    except Invalid:
+        error = FieldError("note", N_("Write a short note for the record."))
+        return await _render_form(request, access_id, finding=finding, note=note, error=error)
+    else:
+        request.flash(N_("Your finding is on record."))
+    return request.redirect("/reviews")
 
 
-@router.get("/deliveries")
-async def deliveries(page: StewardPage) -> Response:
-    """Show how many notices left, and those that did not."""
-    answer = await page.gateway.ask("$notice-deliveries")
-    return page.render(
-        "deliveries.html",
-        counts=steps(answer, "count"),
-        stuck=steps(answer, "delivery"),
-        STATES=STATES,
-        NOTICES=NOTICES,
-    )
-
-
-async def _one(
-    page: Page,
-    access: str,
-    wrong: list[tuple[str, str]] | None = None,
-    note: str = "",
+async def _render_form(
+    request: PortalRequest,
+    access_id: str,
+    *,
     finding: str = "",
+    note: str = "",
+    error: FieldError | None = None,
 ) -> Response:
-    waiting, known = await asyncio.gather(
-        page.gateway.ask("$access-reviews"), providers(page.gateway)
+    pending, providers = await asyncio.gather(
+        request.gateway.invoke_by_get("$access-reviews"), fetch_providers(request.gateway)
     )
-    found = [step for step in steps(waiting, "access") if step.id == access]
-    if not found:
+    accesses = parse_multi_parts(pending, "access")
+    access = next((candidate for candidate in accesses if candidate.id == access_id), None)
+    if access is None:
         raise NotFound("There is no such access to review.")
-    return page.render(
+    return request.render(
         "review.html",
-        status=422 if wrong else 200,
-        access=found[0],
-        known=known,
-        note=note,
+        status=422 if error else 200,
+        access=access,
+        providers=providers,
         finding=finding,
-        KINDS=KINDS,
-        FINDINGS=FINDINGS,
-        DOMAINS=DOMAINS,
-        wrong=wrong or [],
+        note=note,
+        KIND_TITLES=KIND_TITLES,
+        FINDING_TITLES=FINDING_TITLES,
+        DOMAIN_TITLES=DOMAIN_TITLES,
+        errors=[error] if error else [],
     )

@@ -4,123 +4,145 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Iterable
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 
 from fastapi import APIRouter
 from fastapi.responses import Response
 
 from ehr_fhir.errors import NotFound
-from ehr_portal.gateway.client import Resource
+from ehr_portal.gateway.client import GatewayClient, Resource
 from ehr_portal.i18n import N_
-from ehr_portal.pages.patient_record import own
-from ehr_portal.record.record import consents, providers
-from ehr_portal.record.sections import DOMAINS, KINDS
-from ehr_portal.sharing import consents as sharing
-from ehr_portal.sharing.restrictions import LABELS, PROFESSIONS
-from ehr_portal.web.request import Form, Page, PatientPage, local_path
+from ehr_portal.record.record import fetch_consents, fetch_providers
+from ehr_portal.record.sections import DOMAIN_TITLES, TYPE_TITLES
+from ehr_portal.sharing.consents import (
+    consent_category,
+    deactivate_consent,
+    expired_consents,
+    has_joined,
+    is_in_force,
+)
+from ehr_portal.sharing.restrictions import (
+    PROFESSION_TITLES,
+    SECURITY_LABEL_TITLES,
+    RestrictionChoice,
+    active_restrictions,
+    build_restriction,
+)
+from ehr_portal.sharing.switches import sharing_switches, start_sharing, stop_sharing
+from ehr_portal.web.forms import VerifiedForm
+from ehr_portal.web.navigation import NavigationLink
+from ehr_portal.web.request import local_path
+from ehr_portal.web.roles import PatientRequest
 
 router = APIRouter()
+NAVIGATION = (
+    NavigationLink("patient", "/sharing", N_("Sharing"), 20),
+    NavigationLink("carer", "/sharing", N_("Sharing"), 50, lambda user: user.decides_for_patient),
+)
 ONE_YEAR = timedelta(days=365)
+# The ended choices that the page shows. Chosen: the story of the last few years.
+MAX_EXPIRED = 20
 
 
 @router.get("/sharing")
-async def show(page: PatientPage) -> Response:
+async def show_sharing(request: PatientRequest) -> Response:
     """Show every switch and every closed part."""
-    known, choices = await asyncio.gather(
-        providers(page.gateway), consents(page.gateway, own(page))
+    providers, consents = await asyncio.gather(
+        fetch_providers(request.gateway), fetch_consents(request.gateway, request.patient)
     )
-    holding = {one["id"] for one in choices if sharing.in_force(one, _now(page))}
-    return page.render(
+    in_force = {consent["id"] for consent in consents if is_in_force(consent, request.now)}
+    return request.render(
         "sharing.html",
-        switches=sharing.switches(known.values(), choices, _now(page)),
-        restrictions=[one for one in sharing.restrictions(choices) if one.consent in holding],
-        ended=[(one, sharing.category(one)) for one in sharing.ended(choices, _now(page))][:20],
-        joined=sharing.joined(choices),
-        known=known,
-        DOMAINS=DOMAINS,
-        KINDS=KINDS,
-        LABELS=LABELS,
-        PROFESSIONS=PROFESSIONS,
+        switches=sharing_switches(providers.values(), consents, request.now),
+        restrictions=[
+            restriction
+            for restriction in active_restrictions(consents)
+            if restriction.consent_id in in_force
+        ],
+        expired=[
+            (consent, consent_category(consent))
+            for consent in expired_consents(consents, request.now)[:MAX_EXPIRED]
+        ],
+        has_joined=has_joined(consents),
+        providers=providers,
+        DOMAIN_TITLES=DOMAIN_TITLES,
+        TYPE_TITLES=TYPE_TITLES,
+        SECURITY_LABEL_TITLES=SECURITY_LABEL_TITLES,
+        PROFESSION_TITLES=PROFESSION_TITLES,
     )
 
 
 @router.post("/sharing/organization/{organization}")
-async def switch(page: PatientPage, organization: str, form: Form) -> Response:
+async def turn_switch(request: PatientRequest, organization: str, form: VerifiedForm) -> Response:
     """Turn sharing with one organisation on or off, as the form says: a repeat is harmless."""
-    known, choices = await asyncio.gather(
-        providers(page.gateway), consents(page.gateway, own(page))
+    providers, consents = await asyncio.gather(
+        fetch_providers(request.gateway), fetch_consents(request.gateway, request.patient)
     )
-    if organization not in known or known[organization].platform:
+    if organization not in providers or providers[organization].platform:
         raise NotFound("There is no such organisation.")
-    provider, now = known[organization], _now(page)
-    name = str(provider.name(page.language))
+    provider = providers[organization]
     if form.get("to") == "off":
-        writes = sharing.turn_off(organization, provider, choices, own(page), now)
+        writes = stop_sharing(provider, consents, request.patient, request.now)
         message = N_(
             "Sharing with %(name)s is off. From this moment it no longer sees your shared record. "
             "It still sees what it wrote itself."
         )
     else:
-        until = now + ONE_YEAR if form.get("term") == "year" else None
-        writes = sharing.turn_on(organization, provider, choices, own(page), now, until)
+        until = request.now + ONE_YEAR if form.get("term") == "year" else None
+        writes = start_sharing(provider, consents, request.patient, request.now, until)
         message = N_("Sharing with %(name)s is on. From this moment it can see your shared record.")
-    await _write(page, writes)
-    page.stay.note("done", page.text(message, name=name))
-    return page.go("/sharing")
+    await _write_consents(request.gateway, writes)
+    request.flash(message, name=str(provider.name_in(request.language)))
+    return request.redirect("/sharing")
 
 
 @router.post("/sharing/restrict")
-async def restrict(page: PatientPage, form: Form) -> Response:
+async def restrict(request: PatientRequest, form: VerifiedForm) -> Response:
     """Close a kind of records or a single record, for everyone or for one organisation."""
     domain, record, against = (form.get(name, "") for name in ("domain", "record", "against"))
-    known = await providers(page.gateway)
-    whole = not domain and not record
-    if whole or (domain and domain not in DOMAINS) or (against and against not in known):
-        page.stay.note("problem", page.text(N_("Choose what to close.")))
-        return page.go("/sharing#close")
+    providers = await fetch_providers(request.gateway)
+    is_known = (not domain or domain in DOMAIN_TITLES) and (not against or against in providers)
+    if not (domain or record) or not is_known:
+        request.flash_problem(N_("Choose what to close."))
+        return request.redirect("/sharing#close")
     if record:
-        await page.gateway.read(*record.partition("/")[::2])
-    closed = sharing.restriction(
-        own(page),
-        _now(page),
-        domain=domain or None,
-        organization=against or None,
-        record=record or None,
+        # Raises NotFound for a record that the patient does not see.
+        await request.gateway.read(*record.partition("/")[::2])
+    choice = RestrictionChoice(
+        domain=domain,
+        record=record,
+        recipient=f"organization:{against}" if against else "everyone",
     )
-    await page.gateway.create(closed)
-    what = page.text(DOMAINS[domain]) if domain else page.text(N_("This record"))
+    await request.gateway.create(build_restriction(request.patient, request.now, choice))
+    what = request.translate(DOMAIN_TITLES[domain] if domain else N_("This record"))
     if against:
-        name = str(known[against].name(page.language))
         message = N_(
             "%(what)s: closed to %(name)s from this moment. It still sees what it wrote itself."
         )
-        page.stay.note("done", page.text(message, what=what, name=name))
+        name = str(providers[against].name_in(request.language))
+        request.flash(message, what=what, name=name)
     else:
         message = N_(
             "%(what)s: closed to everyone from this moment. Who wrote a record still sees it."
         )
-        page.stay.note("done", page.text(message, what=what))
-    return page.go(f"/record/item/{record}" if record else "/sharing")
+        request.flash(message, what=what)
+    return request.redirect(f"/record/item/{record}" if record else "/sharing")
 
 
 @router.post("/sharing/lift")
-async def lift(page: PatientPage, form: Form) -> Response:
+async def lift_restriction(request: PatientRequest, form: VerifiedForm) -> Response:
     """Open again what one restriction closed."""
-    consent = await page.gateway.read("Consent", form.get("consent", ""))
-    if sharing.category(consent) != "restriction":
+    consent = await request.gateway.read("Consent", form.get("consent", ""))
+    if consent_category(consent) != "restriction":
         raise NotFound("There is no such restriction.")
-    await page.gateway.update(sharing.lifted(consent))
-    page.stay.note("done", page.text(N_("It is open again, to those you share your record with.")))
-    return page.go(local_path(form.get("back", "/sharing")))
+    await request.gateway.update(deactivate_consent(consent))
+    request.flash(N_("It is open again, to those you share your record with."))
+    return request.redirect(local_path(form.get("back", "/sharing")))
 
 
-async def _write(page: Page, writes: Iterable[Resource]) -> None:
-    for consent in writes:
+async def _write_consents(gateway: GatewayClient, consents: Iterable[Resource]) -> None:
+    for consent in consents:
         if "id" in consent:
-            await page.gateway.update(consent)
+            await gateway.update(consent)
         else:
-            await page.gateway.create(consent)
-
-
-def _now(page: Page) -> datetime:
-    return datetime.fromtimestamp(page.portal.settings.clock(), UTC)
+            await gateway.create(consent)

@@ -1,24 +1,28 @@
-"""Who decides for a patient under 16 or without capacity: recorded by the one who treats."""
+"""The clinician records who decides for a patient under 16 or without capacity."""
 
 from __future__ import annotations
+
+from collections.abc import Mapping
 
 from fastapi import APIRouter
 from fastapi.responses import Response
 
 from ehr_fhir.errors import Invalid, TooMany
-from ehr_portal.gateway.operations import parameters, values
+from ehr_portal.gateway.operations import build_parameters, parse_values
 from ehr_portal.i18n import N_
-from ehr_portal.pages.record_views import person
-from ehr_portal.record.record import patient_or_none
-from ehr_portal.web.request import ClinicianPage, Form, Page
+from ehr_portal.pages.record_views import summarize_patient
+from ehr_portal.record.record import fetch_patient_or_none
+from ehr_portal.web.forms import FieldError, VerifiedForm
+from ehr_portal.web.request import PortalRequest
+from ehr_portal.web.roles import ClinicianRequest
 
 router = APIRouter()
-BASES = {
+BASIS_TITLES = {
     "minor": N_("The patient is under 16"),
     "incapable": N_("The patient cannot decide at present"),
 }
 # In the order of the law; the gateway holds to it.
-RELATIONS = {
+RELATION_TITLES = {
     "parent": N_("Parent"),
     "guardian": N_("Guardian"),
     "director-of-social-welfare": N_("Director of Social Welfare"),
@@ -30,50 +34,56 @@ RELATIONS = {
 
 
 @router.get("/patients/{patient}/substitute")
-async def show(page: ClinicianPage, patient: str) -> Response:
+async def show_substitute_form(request: ClinicianRequest, patient: str) -> Response:
     """Show the form."""
-    return await _form(page, patient, {})
+    return await _render_form(request, patient, {})
 
 
 @router.post("/patients/{patient}/substitute")
-async def record(page: ClinicianPage, patient: str, form: Form) -> Response:
-    """Record it and show the code to hand over, once."""
+async def record_substitute(
+    request: ClinicianRequest, patient: str, form: VerifiedForm
+) -> Response:
+    """Record who decides, and show the code to hand over, once."""
     names = ("relation", "basis", "reason", "until")
-    given = {name: form.get(name, "").strip() for name in names}
-    if given["relation"] not in RELATIONS or given["basis"] not in BASES:
-        return await _form(page, patient, given, [("basis", N_("Choose one of each."))])
-    if not given["until"] or len(given["reason"]) < 3:
-        field = "reason" if given["until"] else "until"
-        return await _form(page, patient, given, [(field, N_("Say why, and until when."))])
+    fields = {name: form.get(name, "").strip() for name in names}
+    if fields["relation"] not in RELATION_TITLES or fields["basis"] not in BASIS_TITLES:
+        error = FieldError("basis", N_("Choose one of each."))
+        return await _render_form(request, patient, fields, error=error)
+    if not fields["until"] or len(fields["reason"]) < 3:
+        error = FieldError("reason" if fields["until"] else "until", N_("Say why, and until when."))
+        return await _render_form(request, patient, fields, error=error)
     try:
-        made = await page.gateway.call(f"Patient/{patient}/$record-substitute", parameters(**given))
+        answer = await request.gateway.invoke(
+            f"Patient/{patient}/$record-substitute", build_parameters(**fields)
+        )
     except TooMany:
         text = N_("There are too many open invitations. Take one back first.")
-        return await _form(page, patient, given, [("basis", text)])
+        return await _render_form(request, patient, fields, error=FieldError("basis", text))
     except Invalid:
         text = N_("Somebody who comes before decides already, or what you typed says too little.")
-        return await _form(page, patient, given, [("basis", text)])
-    return await _form(page, patient, {}, code=values(made)["code"][0])
+        return await _render_form(request, patient, fields, error=FieldError("basis", text))
+    return await _render_form(request, patient, {}, code=parse_values(answer)["code"][0])
 
 
-async def _form(
-    page: Page,
+async def _render_form(
+    request: PortalRequest,
     patient: str,
-    given: dict[str, str],
-    wrong: list[tuple[str, str]] | None = None,
+    fields: Mapping[str, str],
+    *,
+    error: FieldError | None = None,
     code: str = "",
 ) -> Response:
-    found = await patient_or_none(page.gateway, patient)
-    if found is None:
-        return page.render("nothing_shared.html", status=404, patient=patient)
-    return page.render(
-        "substitute.html",
-        status=422 if wrong else 200,
+    patient_resource = await fetch_patient_or_none(request.gateway, patient)
+    if patient_resource is None:
+        return request.render("nothing_shared.html", status=404, patient=patient)
+    return request.render(
+        "substitute_decision_maker.html",
+        status=422 if error else 200,
         patient=patient,
-        person=person(found),
-        given=given,
-        code=" ".join(code[at : at + 4] for at in range(0, len(code), 4)),
-        BASES=BASES,
-        RELATIONS=RELATIONS,
-        wrong=wrong or [],
+        person=summarize_patient(patient_resource),
+        fields=fields,
+        code=code,
+        BASIS_TITLES=BASIS_TITLES,
+        RELATION_TITLES=RELATION_TITLES,
+        errors=[error] if error else [],
     )

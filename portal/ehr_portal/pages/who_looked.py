@@ -1,111 +1,120 @@
-"""Who looked: every access to the patient's record, told in plain words."""
+"""Who looked: every access to the patient's record, as visits in plain words."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from datetime import date, timedelta
 from typing import Annotated
 from urllib.parse import urlencode
 
 from fastapi import APIRouter, Query
 from fastapi.responses import Response
 
-from ehr_portal.gateway.client import Found
-from ehr_portal.i18n import day_start
-from ehr_portal.oversight.access_history import PURPOSES, REASONS, ROLES, Visit, visits
-from ehr_portal.pages.patient_record import own
-from ehr_portal.record.record import providers
-from ehr_portal.record.sections import DOMAINS
-from ehr_portal.web.request import Page, PatientPage
+from ehr_portal.i18n import N_
+from ehr_portal.oversight.access_history import (
+    PURPOSE_TITLES,
+    REASON_TITLES,
+    ROLE_TITLES,
+    Visit,
+    group_into_visits,
+)
+from ehr_portal.oversight.event_search import day_params
+from ehr_portal.record.record import fetch_providers
+from ehr_portal.record.sections import DOMAIN_TITLES
+from ehr_portal.web.navigation import NavigationLink
+from ehr_portal.web.request import PortalRequest
+from ehr_portal.web.roles import PatientRequest
 
 router = APIRouter()
-EVENTS = "200"
-ENOUGH = 25
-# The patient's own many reads lie between the visits of others.
-PAGES = 10
+NAVIGATION = (
+    NavigationLink("patient", "/who-looked", N_("Who looked"), 40),
+    NavigationLink(
+        "carer", "/who-looked", N_("Who looked"), 40, lambda user: user.acts_for_patient
+    ),
+)
+EVENTS_PER_SEARCH = "200"
+# Searches go on until there are so many visits for a page, but not for ever: the patient's own
+# many reads lie between the visits of others. Both chosen.
+ENOUGH_VISITS = 25
+MAX_SEARCHES = 10
 
 
 @router.get("/who-looked")
-async def who_looked(
-    page: PatientPage,
+async def show_visits(
+    request: PatientRequest,
     older: Annotated[str, Query()] = "",
     mine: Annotated[str, Query()] = "",
     organization: Annotated[str, Query()] = "",
     person: Annotated[str, Query()] = "",
     domain: Annotated[str, Query()] = "",
-    since: Annotated[str, Query(alias="from")] = "",
-    until: Annotated[str, Query(alias="to")] = "",
+    first_day: Annotated[str, Query(alias="from")] = "",
+    last_day: Annotated[str, Query(alias="to")] = "",
 ) -> Response:
-    """Show who looked, newest first, of all or of those asked for."""
-    chosen = {
-        "organization": organization, "person": person, "domain": domain, "from": since,
-        "to": until, "mine": mine,
+    """Show visits, newest first, all or those that pass the filters.
+
+    `older` is the handle of a next link, `mine` whether the patient's own visits are shown.
+    """
+    filters = {
+        "organization": organization, "person": person, "domain": domain, "from": first_day,
+        "to": last_day,
     }  # fmt: skip
-    found, following = await _visits(page, older, _asked(chosen), own_too=bool(mine))
-    known = await providers(page.gateway)
-    kept = {name: value for name, value in chosen.items() if value}
-    return page.render(
+    visits, next_link = await _fetch_visits(request, older, filters, include_own=bool(mine))
+    active_filters = {name: value for name, value in filters.items() if value}
+    here = active_filters | ({"mine": mine} if mine else {})
+    return request.render(
         "who_looked.html",
-        visits=found,
-        older=page.stay.remember(following) if following else "",
-        first=not older,
+        visits=visits,
+        older=request.session.issue_handle(next_link) if next_link else "",
+        is_first_page=not older,
         mine=bool(mine),
-        known=known,
-        chosen=chosen,
-        filtered=bool(set(kept) - {"mine"}),
-        with_mine=_address(kept | {"mine": "1"}),
-        without_mine=_address(kept | {"mine": ""}),
-        newest=_address(kept),
-        address=_address,
-        DOMAINS=DOMAINS,
-        REASONS=REASONS,
-        ROLES=ROLES,
-        PURPOSES=PURPOSES,
+        providers=await fetch_providers(request.gateway),
+        filters=filters,
+        is_filtered=bool(active_filters),
+        path_with_mine=_path(active_filters | {"mine": "1"}),
+        path_without_mine=_path(active_filters),
+        path_of_newest=_path(here),
+        path_of_person=lambda login: _path({"person": login}),
+        DOMAIN_TITLES=DOMAIN_TITLES,
+        REASON_TITLES=REASON_TITLES,
+        ROLE_TITLES=ROLE_TITLES,
+        PURPOSE_TITLES=PURPOSE_TITLES,
     )
 
 
-def _asked(chosen: Mapping[str, str]) -> dict[str, str]:
-    """Return the parameters of the gateway's search; what is no day or domain asks for nothing."""
-    asked = {}
-    if chosen["person"]:
-        asked["altid"] = chosen["person"]
-    if chosen["organization"]:
-        asked["agent"] = f"Organization/{chosen['organization']}"
-    if chosen["domain"] in DOMAINS:
-        asked["domain"] = chosen["domain"]
-    for name, prefix in (("from", "ge"), ("to", "lt")):
-        try:
-            day = date.fromisoformat(chosen[name])
-        except ValueError:
-            continue
-        # The day meant is the place's own, to its end.
-        end = day + timedelta(days=1) if name == "to" else day
-        asked[f"date:{name}"] = f"{prefix}{day_start(end)}"
-    return asked
+def _path(query: Mapping[str, str]) -> str:
+    return f"/who-looked?{urlencode(query)}" if query else "/who-looked"
 
 
-def _address(values: Mapping[str, str]) -> str:
-    kept = {name: value for name, value in values.items() if value}
-    return f"/who-looked?{urlencode(kept)}" if kept else "/who-looked"
-
-
-async def _visits(
-    page: Page, older: str, asked: Mapping[str, str], *, own_too: bool
+async def _fetch_visits(
+    request: PortalRequest, older: str, filters: Mapping[str, str], *, include_own: bool
 ) -> tuple[list[Visit], str | None]:
-    link = page.stay.recall(older) if older else None
-    found: Found
-    if link:
-        found = await page.gateway.follow(link)
-    else:
-        # Two limits of time are one parameter, given twice.
-        pairs = [(name.partition(":")[0], value) for name, value in asked.items()]
-        query = urlencode([("patient", own(page)), ("_count", EVENTS), *pairs])
-        found = await page.gateway.follow(f"/fhir/AuditEvent?{query}")
-    events = list(found.matches)
-    for _ in range(PAGES):
-        told = [v for v in visits(events, own(page)) if own_too or not v.own]
-        if len(told) >= ENOUGH or found.next is None:
+    """Return a page of visits, and the link to older events if there are any."""
+    link = request.session.resolve_handle(older) if older else None
+    if link is None:
+        params = [("patient", request.patient), ("_count", EVENTS_PER_SEARCH)]
+        link = f"/fhir/AuditEvent?{urlencode(params + _search_params(filters))}"
+    results = await request.gateway.fetch_page(link)
+    events = list(results.matches)
+    for _ in range(MAX_SEARCHES):
+        # Grouped anew each time: a visit may go on in the next page of events.
+        visits = [
+            visit
+            for visit in group_into_visits(events, request.patient)
+            if include_own or not visit.is_own
+        ]
+        if len(visits) >= ENOUGH_VISITS or results.next_link is None:
             break
-        found = await page.gateway.follow(found.next)
-        events += found.matches
-    return told, found.next
+        results = await request.gateway.fetch_page(results.next_link)
+        events += results.matches
+    return visits, results.next_link
+
+
+def _search_params(filters: Mapping[str, str]) -> list[tuple[str, str]]:
+    """Return AuditEvent's search parameters; what is no day or domain filters nothing."""
+    params = []
+    if filters["person"]:
+        params.append(("altid", filters["person"]))
+    if filters["organization"]:
+        params.append(("agent", f"Organization/{filters['organization']}"))
+    if filters["domain"] in DOMAIN_TITLES:
+        params.append(("domain", filters["domain"]))
+    return params + day_params(filters["from"], filters["to"])

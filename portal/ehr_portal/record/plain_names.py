@@ -9,7 +9,9 @@ from importlib.resources import files
 from ehr_fhir.jurisdiction import JURISDICTION
 
 # The columns of plain_names.toml are the languages in the jurisdiction's order.
-_COLUMN = {language.tag: number for number, language in enumerate(JURISDICTION.languages)}
+_COLUMN_BY_LANGUAGE = {
+    language.tag: column for column, language in enumerate(JURISDICTION.languages)
+}
 
 
 def plain_name(system: str, code: str, language: str) -> str | None:
@@ -18,12 +20,12 @@ def plain_name(system: str, code: str, language: str) -> str | None:
     >>> plain_name("http://loinc.org", "29463-7", "zh-Hant-HK")
     '體重'
     """
-    names = _names().get(system, {}).get(code)
-    return names[_COLUMN[language]] if names else None
+    names = _load_names().get(system, {}).get(code)
+    return names[_COLUMN_BY_LANGUAGE[language]] if names else None
 
 
 @cache
-def _names() -> dict[str, dict[str, list[str]]]:
+def _load_names() -> dict[str, dict[str, list[str]]]:
     text = (files(__package__) / "plain_names.toml").read_text("utf-8")
     names: dict[str, dict[str, list[str]]] = tomllib.loads(text)
     return names

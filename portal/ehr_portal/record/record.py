@@ -4,105 +4,98 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Awaitable
 from dataclasses import dataclass
-from typing import Any
 
 from ehr_fhir.errors import Forbidden, NotFound
-from ehr_portal.gateway.client import Found, Gateway, Resource
-from ehr_portal.record.display import Provider, author_id, provider
-from ehr_portal.record.rows import Entry, entry
-from ehr_portal.record.sections import LEFT, SECTIONS, Section
-from ehr_portal.record.trends import Trend, trends
+from ehr_portal.gateway.client import GatewayClient, Resource, SearchResults
+from ehr_portal.record.providers import Provider, parse_provider
+from ehr_portal.record.risk_scores import RiskScore, newest_risk_scores
+from ehr_portal.record.rows import RecordRow, build_row
+from ehr_portal.record.sections import LEFT_COLUMN, SECTIONS, Section
+from ehr_portal.record.trends import Trend, group_into_trends
 
-# A long life has thousands of results; past this the oldest are left for the section's own page.
-SECTION_LIMIT = 2000
-PAGE = "500"
+# A long life has thousands of results; past this the oldest are left out. Chosen: four pages of
+# PAGE_SIZE, so that one section costs the gateway four searches at most.
+MAX_SECTION_ROWS = 2000
+PAGE_SIZE = "500"
 
 
 @dataclass(frozen=True)
-class Part:
-    """One section with what was found in it, newest first."""
+class SectionContent:
+    """One section with what was found in it: rows, newest first, or else trends."""
 
     section: Section
-    entries: tuple[Entry, ...]
+    rows: tuple[RecordRow, ...]
     trends: tuple[Trend, ...]
 
     @property
-    def front(self) -> list[tuple[Entry, int]]:
-        """Return the front page's lines, each with how many there are of its name."""
-        if not self.section.alike:
-            return [(line, 1) for line in self.entries[: self.section.first]]
-        counts = Counter(line.title for line in self.entries)
-        newest = {line.title: line for line in reversed(self.entries)}
-        lines = [line for line in self.entries if newest[line.title] is line]
-        return [(line, counts[line.title]) for line in lines[: self.section.first]]
+    def preview(self) -> list[tuple[RecordRow, int]]:
+        """Return the first page's rows, each with how many rows have its title."""
+        if not self.section.groups_titles:
+            return [(row, 1) for row in self.rows[: self.section.preview_size]]
+        counts = Counter(row.title for row in self.rows)
+        newest_by_title = {row.title: row for row in reversed(self.rows)}
+        newest = [row for row in self.rows if newest_by_title[row.title] is row]
+        return [(row, counts[row.title]) for row in newest[: self.section.preview_size]]
 
     @property
     def size(self) -> int:
         """Return how many lines the section has in all."""
-        return len(self.trends) if self.section.trends else len(self.entries)
-
-
-@dataclass(frozen=True)
-class Risk:
-    """A model's score for the patient, with where it came from."""
-
-    outcome: Resource
-    probability: float
-    when: str
-    # The end of the stay the score is about.
-    since: str
-    method: str
-    author: str | None
-    # What the model is worth, in its makers' words.
-    note: str
+        return len(self.trends) if self.section.has_trends else len(self.rows)
 
 
 @dataclass(frozen=True)
 class Record:
-    """What the gateway shows this person of a patient."""
+    """What the gateway shows this reader of a patient."""
 
     patient: Resource | None
-    parts: tuple[Part, ...]
-    risks: tuple[Risk, ...]
+    sections: tuple[SectionContent, ...]
+    risk_scores: tuple[RiskScore, ...]
 
     @property
-    def columns(self) -> tuple[list[Part], list[Part]]:
-        """Return the parts of the left and of the right column."""
-        left = [part for part in self.parts if part.section.key in LEFT]
-        return left, [part for part in self.parts if part.section.key not in LEFT]
+    def columns(self) -> tuple[list[SectionContent], list[SectionContent]]:
+        """Return the sections of the left and of the right column."""
+        left = [content for content in self.sections if content.section.key in LEFT_COLUMN]
+        right = [content for content in self.sections if content.section.key not in LEFT_COLUMN]
+        return left, right
 
     @property
-    def empty(self) -> bool:
+    def is_empty(self) -> bool:
         """Return whether nothing at all is visible."""
-        return self.patient is None and not any(part.size for part in self.parts)
+        return self.patient is None and not any(content.size for content in self.sections)
 
 
-async def whole_record(gateway: Gateway, patient: str, language: str) -> Record:
+async def fetch_record(gateway: GatewayClient, patient: str, language: str) -> Record:
     """Fetch every section of a patient's record."""
-    person, risks, parts = await asyncio.gather(
-        patient_or_none(gateway, patient),
-        risk_scores(gateway, patient),
-        asyncio.gather(*(part_of(gateway, patient, part, language) for part in SECTIONS)),
+    patient_resource, risk_scores, sections = await asyncio.gather(
+        fetch_patient_or_none(gateway, patient),
+        _fetch_risk_scores(gateway, patient),
+        asyncio.gather(
+            *(fetch_section(gateway, patient, section, language) for section in SECTIONS)
+        ),
     )
-    return Record(person, tuple(parts), risks)
+    return Record(patient_resource, tuple(sections), risk_scores)
 
 
-async def part_of(gateway: Gateway, patient: str, section: Section, language: str) -> Part:
-    """Fetch one section."""
-    params = {"patient": patient, "_count": PAGE, **section.params}
-    found = await _none_if_forbidden(gateway.search_all(section.type, params, limit=SECTION_LIMIT))
-    if section.trends:
-        return Part(section, (), tuple(trends(found.matches, language)))
-    lines = [entry(resource, found.included, language) for resource in found.matches]
-    # What holds now comes first, then the newest.
-    lines.sort(key=lambda line: line.when, reverse=True)
-    lines.sort(key=lambda line: (not line.current, not line.weighty))
-    return Part(section, tuple(lines), ())
+async def fetch_section(
+    gateway: GatewayClient, patient: str, section: Section, language: str
+) -> SectionContent:
+    """Fetch one section of a patient's record."""
+    params = {"patient": patient, "_count": PAGE_SIZE, **section.params}
+    results = await _empty_if_forbidden(
+        gateway.search_all(section.resource_type, params, limit=MAX_SECTION_ROWS)
+    )
+    if section.has_trends:
+        return SectionContent(section, (), tuple(group_into_trends(results.matches, language)))
+    rows = [build_row(resource, results.included, language) for resource in results.matches]
+    # Two stable sorts: what holds now comes first, clinical before social; in each, the newest.
+    rows.sort(key=lambda row: row.start, reverse=True)
+    rows.sort(key=lambda row: (not row.is_current, not row.is_clinical))
+    return SectionContent(section, tuple(rows), ())
 
 
-async def patient_or_none(gateway: Gateway, patient: str) -> Resource | None:
+async def fetch_patient_or_none(gateway: GatewayClient, patient: str) -> Resource | None:
     """Return the Patient, or None where it is not shown."""
     try:
         return await gateway.read("Patient", patient)
@@ -110,61 +103,31 @@ async def patient_or_none(gateway: Gateway, patient: str) -> Resource | None:
         return None
 
 
-async def risk_scores(gateway: Gateway, patient: str) -> tuple[Risk, ...]:
-    """Return the newest score of each outcome."""
-    found = await _none_if_forbidden(
+async def fetch_providers(gateway: GatewayClient) -> dict[str, Provider]:
+    """Return every organisation by id."""
+    results = await gateway.search_all(
+        "Organization", {"_count": PAGE_SIZE}, limit=MAX_SECTION_ROWS
+    )
+    return {organization["id"]: parse_provider(organization) for organization in results.matches}
+
+
+async def fetch_consents(gateway: GatewayClient, patient: str) -> list[Resource]:
+    """Return every Consent of a patient, in force or not."""
+    params = {"patient": patient, "_count": PAGE_SIZE}
+    results = await gateway.search_all("Consent", params, limit=MAX_SECTION_ROWS)
+    return list(results.matches)
+
+
+async def _fetch_risk_scores(gateway: GatewayClient, patient: str) -> tuple[RiskScore, ...]:
+    results = await _empty_if_forbidden(
         gateway.search("RiskAssessment", {"patient": patient, "_count": "50"})
     )
-    newest: dict[str, Risk] = {}
-    scored = [
-        _risk(resource, prediction)
-        for resource in found.matches
-        for prediction in resource.get("prediction", ())
-        if "probabilityDecimal" in prediction
-    ]
-    for risk in sorted(scored, key=lambda risk: (risk.when, risk.since)):
-        newest[str(risk.outcome)] = risk
-    return tuple(newest.values())
+    return newest_risk_scores(results.matches)
 
 
-async def providers(gateway: Gateway) -> dict[str, Provider]:
-    """Return every organisation by id."""
-    found = await gateway.search_all("Organization", {"_count": PAGE}, limit=SECTION_LIMIT)
-    return {organization["id"]: provider(organization) for organization in found.matches}
-
-
-async def consents(gateway: Gateway, patient: str) -> list[Resource]:
-    """Return every choice of a patient, in force or not."""
-    params = {"patient": patient, "_count": PAGE}
-    return list((await gateway.search_all("Consent", params, limit=SECTION_LIMIT)).matches)
-
-
-def _risk(resource: Resource, prediction: Mapping[str, Any]) -> Risk:
-    method = resource.get("method", {})
-    return Risk(
-        outcome=prediction.get("outcome", {}),
-        probability=float(prediction["probabilityDecimal"]),
-        when=str(resource.get("occurrenceDateTime", "")),
-        since=_since(prediction),
-        method=str(method.get("text") or _first_display(method)),
-        author=author_id(resource),
-        note=" ".join(str(note.get("text", "")) for note in resource.get("note", ())),
-    )
-
-
-def _since(prediction: Mapping[str, Any]) -> str:
-    return str(prediction.get("whenPeriod", {}).get("start", ""))
-
-
-def _first_display(value: Mapping[str, Any]) -> str:
-    codings: Sequence[Mapping[str, Any]] = value.get("coding", ())
-    return str(next((c["display"] for c in codings if c.get("display")), ""))
-
-
-async def _none_if_forbidden(search: Any) -> Found:
-    # A token without the scope for one kind of record still shows the others.
+async def _empty_if_forbidden(search: Awaitable[SearchResults]) -> SearchResults:
+    # A token without the scope for one resource type still shows the others.
     try:
-        found: Found = await search
+        return await search
     except (Forbidden, NotFound):
-        return Found((), {}, 0, None)
-    return found
+        return SearchResults((), {}, 0, None)

@@ -1,4 +1,4 @@
-"""One line of a record: what it is, when, in what state, who wrote it."""
+"""One record as a row of a list: what it is, when, in what state, who wrote it."""
 
 from __future__ import annotations
 
@@ -7,9 +7,11 @@ from dataclasses import dataclass
 
 from ehr_portal.gateway.client import Resource
 from ehr_portal.i18n import N_
-from ehr_portal.record.display import Text, amount, author_id, concept, tidy
+from ehr_portal.record.display import Text, concept_text, quantity_text, strip_semantic_tag
+from ehr_portal.record.providers import author_organization
 
-STATES = {
+# Clinical statuses, and statuses of the resource where it has no clinical one.
+STATUS_TITLES = {
     "active": N_("Active"),
     "inactive": N_("No longer active"),
     "resolved": N_("Resolved"),
@@ -32,10 +34,13 @@ STATES = {
     "current": N_("Current"),
     "superseded": N_("Replaced by a newer one"),
 }
-# States that say "now" get a tag; the usual end state of a kind says nothing new.
-CURRENT = frozenset({"active", "recurrence", "relapse", "in-progress", "on-hold", "planned"})
+# A status that says "now" gets a tag; the usual end state of a resource type says nothing new.
+CURRENT_STATUSES = frozenset(
+    {"active", "recurrence", "relapse", "in-progress", "on-hold", "planned"}
+)
 
-CLASSES = {
+# HL7 v3 ActCode, as Encounter.class has it.
+ENCOUNTER_CLASS_TITLES = {
     "AMB": N_("Outpatient visit"),
     "EMER": N_("Accident and emergency"),
     "IMP": N_("Hospital stay"),
@@ -45,8 +50,19 @@ CLASSES = {
     "OBSENC": N_("Observation in hospital"),
     "SS": N_("Short stay"),
 }
-RISK = {"low": N_("Low risk"), "high": N_("High risk"), "unable-to-assess": N_("Risk not known")}
+# AllergyIntolerance.criticality.
+CRITICALITY_TITLES = {
+    "low": N_("Low risk"),
+    "high": N_("High risk"),
+    "unable-to-assess": N_("Risk not known"),
+}
 
+# LOINC: a blood pressure and its two components.
+BLOOD_PRESSURE = "85354-9"
+SYSTOLIC = "8480-6"
+DIASTOLIC = "8462-4"
+
+# Elements with a date, the clinically meaningful ones before those of the paperwork.
 _DATES = (
     "effectiveDateTime",
     "occurrenceDateTime",
@@ -62,61 +78,66 @@ _PERIODS = ("period", "performedPeriod", "effectivePeriod", "onsetPeriod", "occu
 
 
 @dataclass(frozen=True)
-class Entry:
-    """One record as a line of a list."""
+class RecordRow:
+    """One record as a row of a list."""
 
-    type: str
+    resource_type: str
     id: str
     title: Text
     detail: Text | None
-    state: str
-    kind: str
-    when: str
-    until: str
+    status: str
+    # The class of a visit or the criticality of an allergy, still to translate.
+    category: str
+    # FHIR dates of any precision; empty where there is none.
+    start: str
+    end: str
     author: str | None
-
     # Of what holds now, illnesses stand before circumstances such as work or housing.
-    weighty: bool
+    is_clinical: bool
 
     @property
-    def current(self) -> bool:
+    def is_current(self) -> bool:
         """Return whether this holds now."""
-        return self.state in CURRENT
+        return self.status in CURRENT_STATUSES
 
 
-def entry(resource: Resource, included: Mapping[str, Resource], language: str) -> Entry:
-    """Return a resource as a line."""
-    start, end = when(resource)
-    return Entry(
-        type=resource["resourceType"],
+def build_row(resource: Resource, included: Mapping[str, Resource], language: str) -> RecordRow:
+    """Return a resource as a row; `included` has the Medications that prescriptions refer to."""
+    start, end = event_period(resource)
+    return RecordRow(
+        resource_type=resource["resourceType"],
         id=resource["id"],
-        title=title(resource, included, language),
-        detail=_detail(resource, language),
-        state=state(resource),
-        kind=_kind(resource),
-        when=start,
-        until=end,
-        author=author_id(resource),
-        weighty=not _circumstance(resource),
+        title=row_title(resource, included, language),
+        detail=_row_detail(resource, language),
+        status=status_code(resource),
+        category=_row_category(resource),
+        start=start,
+        end=end,
+        author=author_organization(resource),
+        is_clinical=not _is_social_circumstance(resource),
     )
 
 
-def title(resource: Resource, included: Mapping[str, Resource], language: str) -> Text:
+def row_title(resource: Resource, included: Mapping[str, Resource], language: str) -> Text:
     """Return what a record is about."""
     if resource["resourceType"] == "MedicationRequest":
         reference = resource.get("medicationReference", {})
         medication = included.get(reference.get("reference", ""), {})
-        named = resource.get("medicationCodeableConcept") or medication.get("code")
-        return concept(named or {"text": reference.get("display", "")}, language)
+        concept = resource.get("medicationCodeableConcept") or medication.get("code")
+        return concept_text(concept or {"text": reference.get("display", "")}, language)
     if resource["resourceType"] == "Encounter":
-        return concept(next(iter(resource.get("type", ())), {}), language)
+        return concept_text(next(iter(resource.get("type", ())), {}), language)
     if resource["resourceType"] == "DocumentReference":
-        return concept(resource.get("type"), language)
-    return concept(resource.get("code") or resource.get("vaccineCode"), language)
+        return concept_text(resource.get("type"), language)
+    return concept_text(resource.get("code") or resource.get("vaccineCode"), language)
 
 
-def when(resource: Resource) -> tuple[str, str]:
-    """Return when a record's matter happened: start, and end if it is a period."""
+def event_period(resource: Resource) -> tuple[str, str]:
+    """Return the start and end of what a record describes; empty where it does not say.
+
+    >>> event_period({"onsetDateTime": "2019", "abatementDateTime": "2021-03"})
+    ('2019', '2021-03')
+    """
     for path in _PERIODS:
         if path in resource:
             return resource[path].get("start", ""), resource[path].get("end", "")
@@ -124,71 +145,80 @@ def when(resource: Resource) -> tuple[str, str]:
     return start, resource.get("abatementDateTime", "")
 
 
-def state(resource: Resource) -> str:
-    """Return a record's clinical state, else its status."""
-    coded = resource.get("clinicalStatus", {}).get("coding", ())
-    return str(coded[0].get("code", "") if coded else resource.get("status", ""))
+def status_code(resource: Resource) -> str:
+    """Return a record's clinical status, else the status of the resource."""
+    codings = resource.get("clinicalStatus", {}).get("coding", ())
+    return str(codings[0].get("code", "") if codings else resource.get("status", ""))
 
 
-def observed(resource: Resource, language: str) -> Text:
-    """Return what an Observation found."""
+def observation_value(resource: Resource, language: str) -> Text:
+    """Return the value of an Observation; of a blood pressure both components."""
     if "valueQuantity" in resource:
-        return Text(amount(resource["valueQuantity"]), language)
+        return Text(quantity_text(resource["valueQuantity"]), language)
     if "valueCodeableConcept" in resource:
-        return concept(resource["valueCodeableConcept"], language)
+        return concept_text(resource["valueCodeableConcept"], language)
     for path in ("valueString", "valueInteger", "valueDateTime"):
         if path in resource:
             return Text(str(resource[path]), "en")
-    parts = [part for part in resource.get("component", ()) if "valueQuantity" in part]
-    codes = {c.get("code") for c in resource.get("code", {}).get("coding", ())}
-    if "85354-9" in codes and len(parts) >= 2:
-        return Text(_pressure(parts), language)
+    components = [part for part in resource.get("component", ()) if "valueQuantity" in part]
+    codes = {coding.get("code") for coding in resource.get("code", {}).get("coding", ())}
+    if BLOOD_PRESSURE in codes and len(components) >= 2:
+        return Text(_blood_pressure(components), language)
     return Text("", language)
 
 
-def _pressure(parts: list[Resource]) -> str:
-    # 120/80 is how a blood pressure is read; LOINC 8480-6 is the upper, 8462-4 the lower.
-    by_code = {
-        coding["code"]: part["valueQuantity"]["value"]
-        for part in parts
-        for coding in part["code"].get("coding", ())
+def _blood_pressure(components: list[Resource]) -> str:
+    # 120/80 is how a blood pressure is read, in whichever order its components come.
+    value_by_code = {
+        coding["code"]: component["valueQuantity"]["value"]
+        for component in components
+        for coding in component["code"].get("coding", ())
     }
-    upper, lower = by_code.get("8480-6"), by_code.get("8462-4")
-    return f"{upper:.0f}/{lower:.0f}\u00a0mmHg" if upper is not None and lower is not None else ""
+    systolic, diastolic = value_by_code.get(SYSTOLIC), value_by_code.get(DIASTOLIC)
+    if systolic is None or diastolic is None:
+        return ""
+    return f"{systolic:.0f}/{diastolic:.0f}\u00a0mmHg"
 
 
-def _circumstance(resource: Resource) -> bool:
+def _is_social_circumstance(resource: Resource) -> bool:
+    # By SNOMED CT's semantic tag: a finding or a situation is no disorder.
     codings = resource.get("code", {}).get("coding", ())
-    return any(str(c.get("display", "")).endswith(("(finding)", "(situation)")) for c in codings)
+    return any(
+        str(coding.get("display", "")).endswith(("(finding)", "(situation)")) for coding in codings
+    )
 
 
-def _kind(resource: Resource) -> str:
+def _row_category(resource: Resource) -> str:
     if resource["resourceType"] == "Encounter":
-        return CLASSES.get(resource.get("class", {}).get("code", ""), "")
+        return ENCOUNTER_CLASS_TITLES.get(resource.get("class", {}).get("code", ""), "")
     if resource["resourceType"] == "AllergyIntolerance":
-        return RISK.get(resource.get("criticality", ""), "")
+        return CRITICALITY_TITLES.get(resource.get("criticality", ""), "")
     return ""
 
 
-def _detail(resource: Resource, language: str) -> Text | None:
-    kind = resource["resourceType"]
-    found: Text | None = None
-    if kind == "Observation":
-        found = observed(resource, language)
-    elif kind == "AllergyIntolerance":
-        signs = [s for r in resource.get("reaction", ()) for s in r.get("manifestation", ())]
-        found = _joined([concept(sign, language) for sign in signs])
-    elif kind == "MedicationRequest":
-        lines = [tidy(line.get("text", "")) for line in resource.get("dosageInstruction", ())]
-        found = Text("; ".join(line for line in lines if line), "en")
-    elif kind in ("Encounter", "Procedure"):
-        reasons = resource.get("reasonCode", ())
-        found = _joined([concept(reason, language) for reason in reasons])
-    return found if found and found.text else None
+def _row_detail(resource: Resource, language: str) -> Text | None:
+    detail: Text | None = None
+    match resource["resourceType"]:
+        case "Observation":
+            detail = observation_value(resource, language)
+        case "AllergyIntolerance":
+            reactions = resource.get("reaction", ())
+            signs = [sign for reaction in reactions for sign in reaction.get("manifestation", ())]
+            detail = _comma_separated([concept_text(sign, language) for sign in signs])
+        case "MedicationRequest":
+            dosages = resource.get("dosageInstruction", ())
+            lines = [strip_semantic_tag(dosage.get("text", "")) for dosage in dosages]
+            detail = Text("; ".join(line for line in lines if line), "en")
+        case "Encounter" | "Procedure":
+            reasons = resource.get("reasonCode", ())
+            detail = _comma_separated([concept_text(reason, language) for reason in reasons])
+    return detail if detail and detail.text else None
 
 
-def _joined(texts: list[Text]) -> Text | None:
+def _comma_separated(texts: list[Text]) -> Text | None:
     texts = list(dict.fromkeys(texts))
+    if not texts:
+        return None
     # One mark of language for the whole line: the record's own if any part is in it.
-    foreign = next((t.lang for t in texts if t.lang == "en"), texts[0].lang if texts else "en")
-    return Text(", ".join(t.text for t in texts), foreign) if texts else None
+    lang = next((text.lang for text in texts if text.lang == "en"), texts[0].lang)
+    return Text(", ".join(text.text for text in texts), lang)

@@ -1,6 +1,6 @@
 """The sections of a record: the one list of what a record page shows, and in what order.
 
-A section is one FHIR search; `title` and `none` are translated where they are shown.
+A section is one FHIR search; `title` and `empty_text` are translated where they are shown.
 """
 
 from __future__ import annotations
@@ -15,18 +15,22 @@ from ehr_portal.i18n import N_
 class Section:
     """One part of the record."""
 
+    # In the address, such as /record/results.
     key: str
-    type: str
+    resource_type: str
+    # One of DOMAIN_TITLES.
     domain: str
     title: str
-    none: str
+    # Shown to the patient where the search finds nothing.
+    empty_text: str
+    # Search parameters besides the patient.
     params: Mapping[str, str] = field(default_factory=dict)
-    # How many lines the front page shows.
-    first: int = 5
-    # On the front page, lines of the same name are told once, with how many there are.
-    alike: bool = True
+    # How many rows the record's first page shows.
+    preview_size: int = 5
+    # On the first page, rows of the same title are shown once, with how many there are.
+    groups_titles: bool = True
     # Results of the same test are drawn as one line over time.
-    trends: bool = False
+    has_trends: bool = False
 
 
 SECTIONS = (
@@ -36,7 +40,7 @@ SECTIONS = (
         "allergy",
         N_("Allergies"),
         N_("No allergies are recorded."),
-        first=8,
+        preview_size=8,
     ),
     Section(
         "problems",
@@ -44,7 +48,7 @@ SECTIONS = (
         "diagnosis",
         N_("Health problems"),
         N_("No health problems are recorded."),
-        first=6,
+        preview_size=6,
     ),
     Section(
         "medicines",
@@ -53,7 +57,7 @@ SECTIONS = (
         N_("Medicines"),
         N_("No medicines are recorded."),
         {"_include": "MedicationRequest:medication"},
-        first=6,
+        preview_size=6,
     ),
     Section(
         "immunisations",
@@ -69,8 +73,8 @@ SECTIONS = (
         N_("Test results"),
         N_("No test results are recorded."),
         {"category": "laboratory"},
-        first=6,
-        trends=True,
+        preview_size=6,
+        has_trends=True,
     ),
     Section(
         "measurements",
@@ -79,8 +83,8 @@ SECTIONS = (
         N_("Measurements"),
         N_("No measurements are recorded."),
         {"category": "vital-signs"},
-        first=6,
-        trends=True,
+        preview_size=6,
+        has_trends=True,
     ),
     Section(
         "visits",
@@ -88,7 +92,7 @@ SECTIONS = (
         "encounter",
         N_("Visits"),
         N_("No visits are recorded."),
-        alike=False,
+        groups_titles=False,
     ),
     Section(
         "procedures",
@@ -96,7 +100,7 @@ SECTIONS = (
         "procedure",
         N_("Procedures"),
         N_("No procedures are recorded."),
-        first=4,
+        preview_size=4,
     ),
     Section(
         "documents",
@@ -104,7 +108,7 @@ SECTIONS = (
         "summary",
         N_("Documents"),
         N_("No documents are recorded."),
-        first=4,
+        preview_size=4,
     ),
     Section(
         "reports",
@@ -112,15 +116,15 @@ SECTIONS = (
         "investigation",
         N_("Reports"),
         N_("No reports are recorded."),
-        first=4,
+        preview_size=4,
     ),
 )
 # On a wide screen what a clinician must know stands left; what happened, newest first, right.
-LEFT = ("allergies", "problems", "medicines", "immunisations")
-BY_KEY = {section.key: section for section in SECTIONS}
+LEFT_COLUMN = ("allergies", "problems", "medicines", "immunisations")
+SECTION_BY_KEY = {section.key: section for section in SECTIONS}
 
-# What each kind of record is called in one word, for an item's page and for who looked at what.
-KINDS = {
+# Titles of the resource types that pages show, for a single record and for the access history.
+TYPE_TITLES = {
     "AllergyIntolerance": N_("Allergies"),
     "Appointment": N_("Appointments"),
     "CarePlan": N_("Care plans"),
@@ -144,8 +148,8 @@ KINDS = {
     "RiskAssessment": N_("Risk scores"),
 }
 
-# Hong Kong's data domains that a patient may close, in the order of the list.
-DOMAINS = {
+# Hong Kong's data domains, in the order of the official list; a patient may restrict each.
+DOMAIN_TITLES = {
     "allergy": N_("Allergies"),
     "diagnosis": N_("Diagnoses"),
     "procedure": N_("Procedures"),

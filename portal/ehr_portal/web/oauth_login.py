@@ -21,27 +21,27 @@ SCOPE = "openid fhirUser patient/*.rs patient/Consent.cruds user/*.rs user/Conse
 
 
 @dataclass(frozen=True)
-class Challenge:
-    """What the portal remembers between sending a person to log in and their return."""
+class PendingLogin:
+    """What the portal keeps between sending a person to log in and their return."""
 
     state: str
     verifier: str
 
     @classmethod
-    def new(cls) -> Challenge:
-        """Return a fresh one."""
+    def new(cls) -> PendingLogin:
+        """Return one with new random values."""
         return cls(secrets.token_urlsafe(24), secrets.token_urlsafe(48))
 
 
-def authorize_address(settings: PortalSettings, challenge: Challenge, language: str) -> str:
-    """Return the gateway's log-in address for this challenge."""
-    digest = hashlib.sha256(challenge.verifier.encode()).digest()
+def authorization_url(settings: PortalSettings, login: PendingLogin, language: str) -> str:
+    """Return the address of the gateway's log-in for one log-in of the portal."""
+    digest = hashlib.sha256(login.verifier.encode()).digest()
     query = {
         "response_type": "code",
         "client_id": settings.client_id,
         "redirect_uri": f"{settings.base_url}/callback",
         "scope": SCOPE,
-        "state": challenge.state,
+        "state": login.state,
         "code_challenge": base64.urlsafe_b64encode(digest).rstrip(b"=").decode(),
         "code_challenge_method": "S256",
         "ui_locales": language,
@@ -49,8 +49,8 @@ def authorize_address(settings: PortalSettings, challenge: Challenge, language: 
     return f"/oauth/authorize?{urlencode(query)}"
 
 
-async def redeem(
-    client: httpx.AsyncClient, settings: PortalSettings, challenge: Challenge, code: str
+async def exchange_code(
+    client: httpx.AsyncClient, settings: PortalSettings, login: PendingLogin, code: str
 ) -> User:
     """Exchange a code for a token and return whose it is."""
     form = {
@@ -58,7 +58,7 @@ async def redeem(
         "client_id": settings.client_id,
         "redirect_uri": f"{settings.base_url}/callback",
         "code": code,
-        "code_verifier": challenge.verifier,
+        "code_verifier": login.verifier,
     }
     try:
         response = await client.post("/oauth/token", data=form)
@@ -66,10 +66,10 @@ async def redeem(
         raise Unavailable("The gateway does not answer.") from error
     if response.status_code != 200:
         raise Unauthorized("The gateway did not accept the log-in.")
-    return user_of(response.json())
+    return parse_user(response.json())
 
 
-def user_of(answer: Mapping[str, Any]) -> User:
+def parse_user(answer: Mapping[str, Any]) -> User:
     """Return the person a token answer names."""
     try:
         ehr = answer["ehr"]

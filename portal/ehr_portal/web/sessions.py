@@ -17,7 +17,9 @@ from dataclasses import asdict, dataclass, field
 from datetime import timedelta
 from pathlib import Path
 
-HANDLES_KEPT = 60
+# The searches and pages of a log that links may lead back to; the oldest is forgotten first.
+# Chosen: more than a person opens side by side, and no burden on the session's row.
+MAX_HANDLES = 60
 
 
 @dataclass(frozen=True)
@@ -28,57 +30,69 @@ class User:
     han: str
     role: str
     organization: str | None
+    # The patient's own id; of a carer, the patient they act for now.
     patient: str | None
     token: str
     # The organisation's names, read once at log-in for the head of every page.
     organization_latin: str = ""
     organization_han: str = ""
-    # Whom a carer acts for now, and whether he decides for that person.
+    # The name of the patient a carer acts for now, and whether the carer decides for them.
     acting_latin: str = ""
     acting_han: str = ""
     manages: bool = False
 
+    @property
+    def acts_for_patient(self) -> bool:
+        """Return whether this is a carer who chose for whom to act."""
+        return self.role == "carer" and bool(self.patient)
+
+    @property
+    def decides_for_patient(self) -> bool:
+        """Return whether this is a carer who decides about a patient's sharing."""
+        return self.acts_for_patient and self.manages
+
 
 @dataclass
 class Session:
-    """One browser's stay; changed by a request and saved at its end."""
+    """One browser's session; changed by a request and saved at its end."""
 
     id: str
     created: float
-    seen: float
+    last_seen: float
     csrf_key: str
     user: User | None = None
     # Opaque handle -> what it stands for, so that no search term stands in an address.
     handles: dict[str, str] = field(default_factory=dict)
-    notes: list[list[str]] = field(default_factory=list)
+    # Kind ("done" or "problem") and text, in the order they are shown.
+    flashes: list[list[str]] = field(default_factory=list)
 
-    def csrf(self, action: str) -> str:
+    def csrf_token(self, action: str) -> str:
         """Return the token that a form sent to `action` must carry."""
         return hmac.new(self.csrf_key.encode(), action.encode(), hashlib.sha256).hexdigest()
 
-    def remember(self, value: str) -> str:
+    def issue_handle(self, value: str) -> str:
         """Keep a value here and return the handle that may stand in an address."""
-        for handle, kept in self.handles.items():
-            if kept == value:
+        for handle, known_value in self.handles.items():
+            if known_value == value:
                 return handle
         handle = secrets.token_urlsafe(9)
         self.handles[handle] = value
-        for old in list(self.handles)[:-HANDLES_KEPT]:
-            del self.handles[old]
+        for oldest in list(self.handles)[:-MAX_HANDLES]:
+            del self.handles[oldest]
         return handle
 
-    def recall(self, handle: str) -> str | None:
-        """Return the value kept under a handle of this session."""
+    def resolve_handle(self, handle: str) -> str | None:
+        """Return the value of a handle of this session, None for any other."""
         return self.handles.get(handle)
 
-    def note(self, kind: str, text: str) -> None:
+    def add_flash(self, kind: str, text: str) -> None:
         """Leave a message for the next page."""
-        self.notes.append([kind, text])
+        self.flashes.append([kind, text])
 
-    def take_notes(self) -> list[list[str]]:
+    def take_flashes(self) -> list[list[str]]:
         """Return the messages left for this page, once."""
-        notes, self.notes = self.notes, []
-        return notes
+        flashes, self.flashes = self.flashes, []
+        return flashes
 
 
 class SessionStore:
@@ -97,9 +111,9 @@ class SessionStore:
         )
         with ExitStack() as stack:
             if path is not None:
-                # SQLite refuses at once where two processes begin the log together.
-                turn = stack.enter_context(Path(f"{path}-turn").open("ab"))
-                fcntl.flock(turn, fcntl.LOCK_EX)
+                # SQLite does not wait where two processes switch to the write-ahead log at once.
+                lock = stack.enter_context(Path(f"{path}-turn").open("ab"))
+                fcntl.flock(lock, fcntl.LOCK_EX)
             self._db.execute("PRAGMA journal_mode = WAL")
             self._db.execute("PRAGMA busy_timeout = 5000")
             self._db.execute(
@@ -110,28 +124,35 @@ class SessionStore:
     def start(self, user: User | None = None) -> Session:
         """Begin a session under a new id."""
         now = self._clock()
-        self._forget_old(now)
+        self._delete_expired(now)
         session = Session(secrets.token_urlsafe(32), now, now, secrets.token_hex(32), user)
-        self._db.execute("INSERT INTO session VALUES (?, ?, ?, '{}')", (_key(session.id), now, now))
+        self._db.execute(
+            "INSERT INTO session VALUES (?, ?, ?, '{}')", (_hash_id(session.id), now, now)
+        )
         self.save(session)
         return session
 
-    def find(self, session_id: str) -> Session | None:
-        """Return the session of this id if it is still in force, and mark it as seen."""
+    def load(self, session_id: str) -> Session | None:
+        """Return the session of an id if it is still in force, and mark it as seen now."""
         row = self._db.execute(
-            "SELECT created, seen, body FROM session WHERE key = ?", (_key(session_id),)
+            "SELECT created, seen, body FROM session WHERE key = ?", (_hash_id(session_id),)
         ).fetchone()
         if row is None:
             return None
-        created, seen, body = row
+        created, last_seen, body = row
         now = self._clock()
-        if now - seen > self._idle or now - created > self._absolute:
+        if now - last_seen > self._idle or now - created > self._absolute:
             self.end(session_id)
             return None
-        kept = json.loads(body)
-        user = User(**kept["user"]) if kept["user"] else None
+        data = json.loads(body)
         return Session(
-            session_id, created, now, kept["csrf_key"], user, kept["handles"], kept["notes"]
+            id=session_id,
+            created=created,
+            last_seen=now,
+            csrf_key=data["csrf_key"],
+            user=User(**data["user"]) if data["user"] else None,
+            handles=data["handles"],
+            flashes=data["notes"],
         )
 
     def save(self, session: Session) -> None:
@@ -141,24 +162,25 @@ class SessionStore:
                 "csrf_key": session.csrf_key,
                 "user": asdict(session.user) if session.user else None,
                 "handles": session.handles,
-                "notes": session.notes,
+                # The name that sessions of earlier versions have in the file.
+                "notes": session.flashes,
             }
         )
         self._db.execute(
             "UPDATE session SET seen = ?, body = ? WHERE key = ?",
-            (session.seen, body, _key(session.id)),
+            (session.last_seen, body, _hash_id(session.id)),
         )
 
     def end(self, session_id: str) -> None:
-        """Forget a session; its id opens nothing any more."""
-        self._db.execute("DELETE FROM session WHERE key = ?", (_key(session_id),))
+        """Delete a session; its id opens nothing any more."""
+        self._db.execute("DELETE FROM session WHERE key = ?", (_hash_id(session_id),))
 
-    def _forget_old(self, now: float) -> None:
+    def _delete_expired(self, now: float) -> None:
         self._db.execute(
             "DELETE FROM session WHERE seen < ? OR created < ?",
             (now - self._idle, now - self._absolute),
         )
 
 
-def _key(session_id: str) -> str:
+def _hash_id(session_id: str) -> str:
     return hashlib.sha256(session_id.encode()).hexdigest()

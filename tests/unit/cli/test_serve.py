@@ -17,7 +17,7 @@ from uvicorn import Config, Server
 from ehr_cli.server.serve import House, _options, inside
 from ehr_cli.settings import Settings, load
 from ehr_fhir.errors import Invalid
-from ehr_portal.gateway.client import Gateway
+from ehr_portal.gateway.client import GatewayClient
 from tests.lib.loops import run
 
 
@@ -133,7 +133,7 @@ def test_a_proxy_is_an_address_or_a_network(tmp_path: Path, proxies: str) -> Non
 def test_the_portal_says_where_its_readers_are() -> None:
     async def ask() -> str:
         async with inside(named("gateway"), Settings()) as client:
-            reader = Gateway(client, "token", "198.51.100.7")
+            reader = GatewayClient(client, "token", "198.51.100.7")
             return (await reader._send("GET", "/fhir/Patient")).text
 
     assert run(ask()) == "gateway 198.51.100.7"

@@ -7,7 +7,7 @@ from urllib.parse import parse_qsl
 
 import pytest
 
-from ehr_portal.oversight.access_history import visits
+from ehr_portal.oversight.access_history import group_into_visits
 from tests.lib.portal_house import PEOPLE, PortalHouse, portal
 from tests.unit.portal.test_who_looked import event
 
@@ -57,7 +57,7 @@ def asked(portal: PortalHouse) -> list[tuple[str, str]]:
 
 
 def test_a_visit_tells_the_domains_and_the_reason_the_log_has() -> None:
-    (visit,) = visits([seen("21T18:30:00")], "pat-1")
+    (visit,) = group_into_visits([seen("21T18:30:00")], "pat-1")
 
     assert visit.kinds == ("Laboratory results", "Observations and lifestyle")
     assert visit.reasons == ("shared",)

@@ -12,7 +12,7 @@ from babel.messages.frontend import parse_mapping_cfg
 from babel.messages.pofile import read_po
 
 import ehr_portal
-from ehr_portal.i18n import LANGUAGES, choose, words
+from ehr_portal.i18n import LANGUAGES, choose_language, localizer_for
 from tests.lib.portal_house import PortalHouse
 from tests.unit.portal.test_who_looked import event
 
@@ -120,7 +120,7 @@ def test_the_confirmation_is_in_the_readers_language(language: str) -> None:
 def test_the_reader_gets_the_language_they_chose_or_their_browser_asks_for(
     cookie: str | None, accept: str | None, tag: str
 ) -> None:
-    assert choose(cookie, accept).tag == tag
+    assert choose_language(cookie, accept).tag == tag
 
 
 @pytest.mark.parametrize(
@@ -137,8 +137,8 @@ def test_the_reader_gets_the_language_they_chose_or_their_browser_asks_for(
 def test_a_day_is_told_in_hong_kong_at_the_precision_it_has(
     value: str, english: str, chinese: str
 ) -> None:
-    assert words("en").day(value) == english
-    assert words("zh-Hant-HK").day(value) == chinese
+    assert localizer_for("en").format_day(value) == english
+    assert localizer_for("zh-Hant-HK").format_day(value) == chinese
 
 
 def test_a_choice_of_language_is_kept_and_leads_back_to_the_page() -> None:

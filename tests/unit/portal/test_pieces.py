@@ -7,10 +7,13 @@ from typing import Any
 
 import pytest
 
-from ehr_portal.record import display, rows, trends
-from ehr_portal.record.display import Provider
+from ehr_portal.record import charts, display, rows, trends
+from ehr_portal.record.hkid import parse_hkid
 from ehr_portal.record.plain_names import plain_name
-from ehr_portal.sharing import consents as sharing
+from ehr_portal.record.providers import Provider
+from ehr_portal.sharing.consents import CATEGORY
+from ehr_portal.sharing.restrictions import active_restrictions
+from ehr_portal.sharing.switches import sharing_switches, start_sharing, stop_sharing
 from tests.lib.portal_house import cast
 
 NOW = datetime(2026, 11, 22, 8, tzinfo=UTC)
@@ -19,7 +22,7 @@ JOINING = {
     "resourceType": "Consent",
     "id": "joining",
     "status": "active",
-    "category": [{"coding": [{"system": sharing.CATEGORY, "code": "joining"}]}],
+    "category": [{"coding": [{"system": CATEGORY, "code": "joining"}]}],
     "provision": {"type": "permit"},
 }
 PRIVATE = Provider("st-b", "St B", "", deemed=False, platform=False)
@@ -32,7 +35,7 @@ def consent(name: str, **provision: Any) -> dict[str, Any]:
         "resourceType": "Consent",
         "id": name,
         "status": "active",
-        "category": [{"coding": [{"system": sharing.CATEGORY, "code": code}]}],
+        "category": [{"coding": [{"system": CATEGORY, "code": code}]}],
         "provision": {"type": "permit", **provision},
     }
 
@@ -48,7 +51,7 @@ def to(organization: str) -> list[dict[str, Any]]:
      ("A12345678", None)],
 )  # fmt: skip
 def test_a_card_number_is_read_however_it_is_typed(typed: str, stored: str | None) -> None:
-    assert display.card_number(typed) == stored
+    assert parse_hkid(typed) == stored
 
 
 @pytest.mark.parametrize(
@@ -63,7 +66,7 @@ def test_a_card_number_is_read_however_it_is_typed(typed: str, stored: str | Non
     ],
 )
 def test_an_amount_is_short_and_has_its_unit(quantity: dict[str, Any], shown: str) -> None:
-    assert display.amount(quantity) == shown
+    assert display.quantity_text(quantity) == shown
 
 
 def test_a_code_we_name_is_told_in_plain_words_and_others_as_written() -> None:
@@ -72,8 +75,8 @@ def test_a_code_we_name_is_told_in_plain_words_and_others_as_written() -> None:
     }
     other = {"text": "Sprain of ankle (disorder)"}
 
-    assert display.concept(known, "zh-Hans") == display.Text("体重", "zh-Hans")
-    assert display.concept(other, "zh-Hans") == display.Text("Sprain of ankle", "en")
+    assert display.concept_text(known, "zh-Hans") == display.Text("体重", "zh-Hans")
+    assert display.concept_text(other, "zh-Hans") == display.Text("Sprain of ankle", "en")
 
 
 def test_the_same_code_of_another_system_is_not_our_word() -> None:
@@ -90,21 +93,23 @@ def test_a_blood_pressure_reads_upper_over_lower() -> None:
         ],
     }
 
-    assert rows.observed(observation, "en").text == "121/83\u00a0mmHg"
+    assert rows.observation_value(observation, "en").text == "121/83\u00a0mmHg"
 
 
 def test_results_of_one_test_are_one_trend_oldest_first() -> None:
-    (trend,) = trends.trends([r for r in cast() if r["resourceType"] == "Observation"], "en")
+    (trend,) = trends.group_into_trends(
+        [r for r in cast() if r["resourceType"] == "Observation"], "en"
+    )
 
     assert [point.value for point in trend.points] == [12.1, 13.0, 13.456]
-    assert trend.last.shown.text == "13.46\u00a0g/dL"
+    assert trend.newest.text.text == "13.46\u00a0g/dL"
 
 
 def test_a_drawing_needs_two_numbers() -> None:
-    (trend,) = trends.trends([r for r in cast() if r["id"] == "lab-2025"], "en")
+    (trend,) = trends.group_into_trends([r for r in cast() if r["id"] == "lab-2025"], "en")
 
-    assert trends.sparkline(trend) == ""
-    assert trends.chart(trend, "x", ("a", "b")) == ""
+    assert charts.draw_sparkline(trend) == ""
+    assert charts.draw_chart(trend, "x", ("a", "b")) == ""
 
 
 def test_results_that_never_change_are_a_level_line() -> None:
@@ -114,7 +119,7 @@ def test_results_that_never_change_are_a_level_line() -> None:
         for n, day in enumerate(("2024", "2025-02", "2026-01-01", "2026-01-01T10:00:00+08:00"))
     ]  # fmt: skip
 
-    drawn = trends.sparkline(trends.trends(same, "en")[0])
+    drawn = charts.draw_sparkline(trends.group_into_trends(same, "en")[0])
 
     assert {place.split(",")[1] for place in drawn.split('points="')[1].split('"')[0].split()} == {
         "20.0"
@@ -122,9 +127,11 @@ def test_results_that_never_change_are_a_level_line() -> None:
 
 
 def test_a_label_in_a_drawing_cannot_become_markup() -> None:
-    (trend,) = trends.trends([r for r in cast() if r["resourceType"] == "Observation"], "en")
+    (trend,) = trends.group_into_trends(
+        [r for r in cast() if r["resourceType"] == "Observation"], "en"
+    )
 
-    assert "<b>" not in trends.chart(trend, '"><b>', ("a", "b"))
+    assert "<b>" not in charts.draw_chart(trend, '"><b>', ("a", "b"))
 
 
 @pytest.mark.parametrize(
@@ -145,28 +152,28 @@ def test_a_switch_shows_whether_the_organisation_sees_the_record(
     consents: list[dict[str, Any]], public: bool, private: bool
 ) -> None:
     joined = [*consents, JOINING]
-    shown = {s.provider.id: s.on for s in sharing.switches([PUBLIC, PRIVATE], joined, NOW)}
+    shown = {s.provider.id: s.is_on for s in sharing_switches([PUBLIC, PRIVATE], joined, NOW)}
 
-    assert not any(s.on for s in sharing.switches([PUBLIC, PRIVATE], consents, NOW))
+    assert not any(s.is_on for s in sharing_switches([PUBLIC, PRIVATE], consents, NOW))
     assert shown == {"ha-a": public, "st-b": private}
 
 
 def test_off_closes_an_organisation_that_everyone_includes() -> None:
     everyone = [consent("1"), JOINING]
 
-    (written,) = sharing.turn_off("st-b", PRIVATE, everyone, "pat-1", NOW)
+    (written,) = stop_sharing(PRIVATE, everyone, "pat-1", NOW)
 
     assert written["provision"]["type"] == "deny"
     on = [*everyone, {**written, "id": "2"}]
-    assert not sharing.switches([PRIVATE], on, NOW)[0].on
-    (lifted,) = sharing.turn_on("st-b", PRIVATE, on, "pat-1", NOW)
+    assert not sharing_switches([PRIVATE], on, NOW)[0].is_on
+    (lifted,) = start_sharing(PRIVATE, on, "pat-1", NOW)
     assert lifted["status"] == "inactive"
 
 
 def test_off_ends_every_consent_for_the_organisation() -> None:
     two = [consent("1", actor=to("st-b")), consent("2", actor=to("st-b"))]
 
-    written = sharing.turn_off("st-b", PRIVATE, two, "pat-1", NOW)
+    written = stop_sharing(PRIVATE, two, "pat-1", NOW)
 
     assert [(c["id"], c["status"]) for c in written] == [("1", "inactive"), ("2", "inactive")]
 
@@ -174,6 +181,6 @@ def test_off_ends_every_consent_for_the_organisation() -> None:
 def test_a_rule_with_more_conditions_is_shown_but_not_described_as_something_else() -> None:
     rule = consent("1", type="deny", code=[{"text": "x"}], **{"class": [{"code": "x"}]})
 
-    (shown,) = sharing.restrictions([rule])
+    (shown,) = active_restrictions([rule])
 
-    assert not shown.plain
+    assert not shown.is_plain

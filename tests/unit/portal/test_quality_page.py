@@ -7,7 +7,7 @@ from typing import Any
 from ehr_etl.data_quality.expectations import load_suite
 from ehr_etl.data_quality.rules import load_quality_rules
 from ehr_etl.gold.views import VIEWS
-from ehr_portal.oversight.quality import CHECKS, PASSED, reports
+from ehr_portal.oversight.quality import CHECK_NAME_SYSTEM, PASSED_EXTENSION, newest_reports
 from ehr_portal.record.plain_names import plain_name
 from tests.lib.portal_house import PortalHouse, portal
 
@@ -35,7 +35,7 @@ def report(table: str, at: str, **checks: tuple[int, int]) -> dict[str, Any]:
 
 
 def test_the_newest_report_of_each_table_stands_failures_first() -> None:
-    told = reports(
+    told = newest_reports(
         [
             report("a", "2026-11-22", has_id=(5, 5)),
             report("b", "2026-11-21", has_id=(5, 5)),
@@ -61,7 +61,7 @@ def test_a_single_failing_row_is_never_rounded_to_a_pass(portal: PortalHouse) ->
 def test_a_check_that_allows_exceptions_passes_as_the_report_says(portal: PortalHouse) -> None:
     found = report("condition-flat", "2026-11-22", onset=(1016, 1035))
     found["group"][0]["code"]["text"] = "onset-mostly-known"
-    found["group"][0]["extension"] = [{"url": PASSED, "valueBoolean": True}]
+    found["group"][0]["extension"] = [{"url": PASSED_EXTENSION, "valueBoolean": True}]
     portal.fake.resources[("MeasureReport", "m")] = found
 
     shown = portal.log_in("steward").get("/quality").text
@@ -74,9 +74,9 @@ def test_a_check_that_allows_exceptions_passes_as_the_report_says(portal: Portal
 
 def test_a_check_may_fail_though_its_report_counts_no_row() -> None:
     found = report("a", "2026-11-22", has_rows=(0, 0))
-    found["group"][0]["extension"] = [{"url": PASSED, "valueBoolean": False}]
+    found["group"][0]["extension"] = [{"url": PASSED_EXTENSION, "valueBoolean": False}]
 
-    (told,) = reports([found])
+    (told,) = newest_reports([found])
 
     assert told.failed == 1
 
@@ -85,11 +85,13 @@ def test_every_check_of_the_lake_has_a_name_in_each_language() -> None:
     names = {rule.name for rule in load_quality_rules().rules}
     names |= {one["name"] for view in VIEWS for one in load_suite(view)["expectations"]}
 
-    assert [name for name in sorted(names) if not plain_name(CHECKS, name, "zh-Hans")] == []
+    assert [
+        name for name in sorted(names) if not plain_name(CHECK_NAME_SYSTEM, name, "zh-Hans")
+    ] == []
 
 
 def test_a_check_of_no_rows_has_nothing_wrong() -> None:
-    (told,) = reports([report("a", "2026-11-22", has_id=(0, 0))])
+    (told,) = newest_reports([report("a", "2026-11-22", has_id=(0, 0))])
 
     assert told.checks[0].passed
     assert told.checks[0].share == 1.0

@@ -32,4 +32,4 @@ def test_workers_that_start_at_once_begin_the_file_together(tmp_path: Path) -> N
     assert len(begun) == WORKERS * ROUNDS
     last = begun[-WORKERS:]
     session = last[0].start()
-    assert all(one.find(session.id) for one in last)
+    assert all(one.load(session.id) for one in last)

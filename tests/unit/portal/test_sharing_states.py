@@ -7,8 +7,9 @@ from typing import Any
 
 import pytest
 
-from ehr_portal.record.display import Provider
-from ehr_portal.sharing.consents import CATEGORY, switches, turn_off, turn_on
+from ehr_portal.record.providers import Provider
+from ehr_portal.sharing.consents import CATEGORY
+from ehr_portal.sharing.switches import sharing_switches, start_sharing, stop_sharing
 
 NOW = datetime(2026, 11, 22, 8, tzinfo=UTC)
 CLINIC = Provider("clinic", "Clinic", "", deemed=False, platform=False)
@@ -36,22 +37,22 @@ JOINED = consent("joining", "permit")
 def test_sharing_with_everyone_shows_as_on_and_is_closed_by_a_restriction() -> None:
     everyone = [JOINED, consent("", "permit")]
 
-    (before,) = switches([CLINIC], everyone, NOW)
-    writes = turn_off("clinic", CLINIC, everyone, "p", NOW)
+    (before,) = sharing_switches([CLINIC], everyone, NOW)
+    writes = stop_sharing(CLINIC, everyone, "p", NOW)
 
-    assert before.on
+    assert before.is_on
     (written,) = writes
     assert written["provision"]["type"] == "deny"
-    assert not switches([CLINIC], [*everyone, written], NOW)[0].on
+    assert not sharing_switches([CLINIC], [*everyone, written], NOW)[0].is_on
 
 
 def test_a_restriction_that_has_ended_closes_nothing() -> None:
     ended = [JOINED, consent("restriction", "deny", "public", period={"end": "2026-11-20"})]
 
-    (before,) = switches([PUBLIC], ended, NOW)
-    writes = turn_off("public", PUBLIC, ended, "p", NOW)
+    (before,) = sharing_switches([PUBLIC], ended, NOW)
+    writes = stop_sharing(PUBLIC, ended, "p", NOW)
 
-    assert before.on
+    assert before.is_on
     assert [one["provision"]["type"] for one in writes] == ["deny"]
 
 
@@ -61,13 +62,13 @@ def test_a_restriction_that_has_ended_closes_nothing() -> None:
 def test_a_term_to_a_day_holds_until_its_midnight_in_hong_kong(end: str, on: bool) -> None:
     until = [JOINED, consent("sharing", "permit", "clinic", period={"end": end})]
 
-    assert switches([CLINIC], until, NOW)[0].on == on
+    assert sharing_switches([CLINIC], until, NOW)[0].is_on == on
 
 
 def test_opening_one_organisation_leaves_the_others_closed() -> None:
     closed = [JOINED, consent("restriction", "deny", "public", "other")]
 
-    (written,) = turn_on("public", PUBLIC, closed, "p", NOW)
+    (written,) = start_sharing(PUBLIC, closed, "p", NOW)
 
     assert written["status"] == "active"
     actors = [one["reference"]["reference"] for one in written["provision"]["actor"]]
@@ -77,7 +78,7 @@ def test_opening_one_organisation_leaves_the_others_closed() -> None:
 def test_turning_one_organisation_off_leaves_the_others_on() -> None:
     shared = [JOINED, consent("sharing", "permit", "clinic", "other")]
 
-    (written,) = turn_off("clinic", CLINIC, shared, "p", NOW)
+    (written,) = stop_sharing(CLINIC, shared, "p", NOW)
 
     assert written["status"] == "active"
     actors = [one["reference"]["reference"] for one in written["provision"]["actor"]]
@@ -87,7 +88,7 @@ def test_turning_one_organisation_off_leaves_the_others_on() -> None:
 def test_sharing_that_ran_out_is_taken_up_again() -> None:
     over = [JOINED, consent("sharing", "permit", "clinic", period={"end": "2026-11-20"})]
 
-    (written,) = turn_on("clinic", CLINIC, over, "p", NOW)
+    (written,) = start_sharing(CLINIC, over, "p", NOW)
 
-    assert not switches([CLINIC], over, NOW)[0].on
+    assert not sharing_switches([CLINIC], over, NOW)[0].is_on
     assert written["provision"]["period"] == {"start": "2026-11-22T08:00:00+00:00"}

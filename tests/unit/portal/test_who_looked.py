@@ -5,7 +5,7 @@ from __future__ import annotations
 import base64
 from typing import Any
 
-from ehr_portal.oversight.access_history import visits
+from ehr_portal.oversight.access_history import group_into_visits
 from tests.lib.portal_house import PortalHouse, portal
 
 __all__ = ["portal"]
@@ -40,18 +40,18 @@ def event(at: str, login: str = "dr.b", *types: str, **changes: Any) -> dict[str
 
 
 def test_events_of_one_person_close_together_are_one_visit() -> None:
-    told = visits(
+    told = group_into_visits(
         [event("22T06:05:00", "dr.b", "Condition"), event("22T06:00:00", "dr.b", "Encounter")],
         "pat-1",
     )
 
     assert [visit.kinds for visit in told] == [("Visits", "Health problems")]
-    assert told[0].last == "2026-11-22T06:05:00Z"
+    assert told[0].end == "2026-11-22T06:05:00Z"
 
 
 def test_another_time_another_person_or_another_purpose_is_another_visit() -> None:
     emergency = [{"coding": [{"code": "ETREAT"}]}]
-    told = visits(
+    told = group_into_visits(
         [
             event("22T09:00:00", "dr.b", "Condition"),
             event("22T06:01:00", "dr.a", "Condition"),
@@ -67,7 +67,10 @@ def test_another_time_another_person_or_another_purpose_is_another_visit() -> No
 def test_two_people_at_once_are_two_visits_however_they_mix() -> None:
     events = [event(f"22T06:00:0{n}", "dr.a" if n % 2 else "dr.b", "Condition") for n in range(8)]
 
-    assert [visit.login for visit in visits(reversed(events), "pat-1")] == ["dr.a", "dr.b"]
+    assert [visit.login for visit in group_into_visits(reversed(events), "pat-1")] == [
+        "dr.a",
+        "dr.b",
+    ]
 
 
 def test_what_came_in_a_bundle_is_not_told_as_a_look_alone(portal: PortalHouse) -> None:
@@ -80,7 +83,7 @@ def test_what_came_in_a_bundle_is_not_told_as_a_look_alone(portal: PortalHouse) 
 
 
 def test_a_search_for_conditions_is_not_told_as_a_look_at_the_personal_details() -> None:
-    (searched,) = visits([event("22T06:00:00", "dr.b", "Condition")], "pat-1")
+    (searched,) = group_into_visits([event("22T06:00:00", "dr.b", "Condition")], "pat-1")
     patient = base64.b64encode(b"Patient?identifier").decode()
     found = event("22T06:00:00", entity=[
         {"what": {"reference": "Patient/pat-1"}}, {"query": patient},
@@ -88,8 +91,8 @@ def test_a_search_for_conditions_is_not_told_as_a_look_at_the_personal_details()
     read = event("22T06:00:00", entity=[{"what": {"reference": "Patient/pat-1"}}])
 
     assert searched.kinds == ("Health problems",)
-    assert [visit.kinds for visit in visits([found], "pat-1")] == [("Personal details",)]
-    assert [visit.kinds for visit in visits([read], "pat-1")] == [("Personal details",)]
+    assert [visit.kinds for visit in group_into_visits([found], "pat-1")] == [("Personal details",)]
+    assert [visit.kinds for visit in group_into_visits([read], "pat-1")] == [("Personal details",)]
 
 
 def test_the_page_tells_who_where_when_and_why(portal: PortalHouse) -> None:

@@ -1,0 +1,64 @@
+"""Forms: the check against cross-site request forgery, and what is wrong with a field."""
+
+from __future__ import annotations
+
+import hmac
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import date
+from typing import Annotated
+
+from fastapi import Depends
+
+from ehr_fhir.errors import Forbidden
+from ehr_portal.web.roles import LoggedInRequest
+
+
+@dataclass(frozen=True)
+class FieldError:
+    """What has to be put right in a form."""
+
+    # The field's name, which is its id in the page too.
+    field: str
+    # Marked with N_, translated where it is shown.
+    text: str
+
+
+async def _verify_form(request: LoggedInRequest) -> Mapping[str, str]:
+    # The token is bound to session and form; the origin check catches what would replay it.
+    form = await request.http_request.form()
+    sent_token = str(form.get("csrf", ""))
+    expected_token = request.session.csrf_token(request.path)
+    origin = request.http_request.headers.get("origin")
+    own_origins = {
+        request.portal.settings.base_url,
+        str(request.http_request.base_url).rstrip("/"),
+    }
+    has_token = hmac.compare_digest(sent_token.encode(), expected_token.encode())
+    if not has_token or (origin and origin not in own_origins):
+        raise Forbidden("The form did not come from this page.")
+    return {name: value for name, value in form.items() if isinstance(value, str)}
+
+
+async def _ticked_domains(request: LoggedInRequest) -> list[str]:
+    # VerifiedForm keeps the last of equal names; all boxes that were ticked are wanted.
+    form = await request.http_request.form()
+    return [str(code) for code in form.getlist("domain")]
+
+
+# The fields of a form that was sent from a page of this session.
+VerifiedForm = Annotated[Mapping[str, str], Depends(_verify_form)]
+# The values of the checkboxes `domain`; for a route with a VerifiedForm too.
+TickedDomains = Annotated[list[str], Depends(_ticked_domains)]
+
+
+def is_day(text: str) -> bool:
+    """Return whether a text is a day as a date field sends it.
+
+    >>> is_day("2026-11-22"), is_day("2026-11"), is_day("20261122"), is_day("2026-02-30")
+    (True, False, False, False)
+    """
+    try:
+        return len(text) == len("2026-01-01") and bool(date.fromisoformat(text))
+    except ValueError:
+        return False

@@ -1,0 +1,52 @@
+"""Who may open a page: the type of its `request` parameter checks the role of the logged-in person.
+
+This spares a refused request to the gateway, which checks every right by itself.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Annotated
+
+from fastapi import Depends
+
+from ehr_fhir.errors import Forbidden
+from ehr_portal.web.request import PortalRequest, portal_request
+
+# Of anybody, logged in or not.
+AnyRequest = Annotated[PortalRequest, Depends(portal_request)]
+
+
+def _require_login(request: AnyRequest) -> PortalRequest:
+    # `user` raises Unauthorized.
+    _ = request.user
+    return request
+
+
+def _require_patient(request: AnyRequest) -> PortalRequest:
+    is_patient = request.user.role == "patient" and request.user.patient
+    if not is_patient and not request.user.acts_for_patient:
+        raise Forbidden("This page is for patients, and for carers who said for whom they act.")
+    return request
+
+
+def require_role(*roles: str) -> Callable[[PortalRequest], PortalRequest]:
+    """Return the dependency that refuses a person of any other role."""
+
+    def check_role(request: AnyRequest) -> PortalRequest:
+        if request.user.role not in roles:
+            raise Forbidden(f"This page is for the role {' or '.join(roles)}.")
+        return request
+
+    return check_role
+
+
+LoggedInRequest = Annotated[PortalRequest, Depends(_require_login)]
+# Of the patient, or of a carer who chose for whom to act: `request.patient` is the patient's id.
+PatientRequest = Annotated[PortalRequest, Depends(_require_patient)]
+CarerRequest = Annotated[PortalRequest, Depends(require_role("carer"))]
+# Of whom the platform sends notices to.
+NoticeReaderRequest = Annotated[PortalRequest, Depends(require_role("patient", "carer"))]
+ClinicianRequest = Annotated[PortalRequest, Depends(require_role("clinician"))]
+StewardRequest = Annotated[PortalRequest, Depends(require_role("steward"))]
+AuditReaderRequest = Annotated[PortalRequest, Depends(require_role("steward", "auditor"))]
