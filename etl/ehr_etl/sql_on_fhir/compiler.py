@@ -18,11 +18,17 @@ from dataclasses import dataclass, replace
 from ehr_etl.sql_on_fhir.definition import Column, Select, ViewDefinition
 from ehr_etl.sql_on_fhir.elements import spark_type
 from ehr_etl.sql_on_fhir.fhirpath import Node, Variable
-from ehr_etl.sql_on_fhir.paths import Scope, compile_path, condition
-from ehr_etl.sql_on_fhir.values import Field, Value, exists, fresh, single
+from ehr_etl.sql_on_fhir.paths import Scope, compile_condition, compile_path
+from ehr_etl.sql_on_fhir.values import (
+    SchemaField,
+    SqlValue,
+    exists_sql,
+    new_variable,
+    single_value,
+)
 from ehr_fhir.errors import Unprocessable
 
-DEEPEST_REPEAT = {1: 12, 2: 5}
+MAX_REPEAT_DEPTH = {1: 12, 2: 5}
 TOO_DEEP = "ehr:repeat-too-deep"
 
 _ROW_INDEX = Variable("rowIndex")
@@ -57,16 +63,16 @@ class _Rows:
 
 def compile_view(view: ViewDefinition) -> CompiledView:
     """Compile a view; paths that cannot be evaluated are refused here, before any row is read."""
-    read = Field(view.resource, many=False)
-    root = Value("r", view.resource, field=read)
+    read = SchemaField(view.resource, many=False)
+    root = SqlValue("r", view.resource, field=read)
     scope = Scope(root, root, view.constants)
     rows = _select_rows(Select((), view.selects, ()), scope)
     names = [name for name, _ in rows.columns]
     if len(set(names)) != len(names):
         raise Unprocessable("The view names two columns alike.")
-    where = " AND ".join(condition(node, scope) for node in view.where) or "true"
+    where = " AND ".join(compile_condition(node, scope) for node in view.where) or "true"
     # A schema of no element would not parse; the id is always there.
-    read.children.setdefault("id", Field("id", many=False))
+    read.children.setdefault("id", SchemaField("id", many=False))
     return CompiledView(view.resource, read.columns(), rows.sql, where, rows.columns)
 
 
@@ -79,16 +85,16 @@ def _select_rows(select: Select, scope: Scope) -> _Rows:
         return _product(select, scope)
     focus = compile_path(path, scope)
     if focus.many:
-        one, index = fresh(), fresh()
-        inner = _product(select, scope.at(replace(focus, sql=one, many=False), index))
+        one, index = new_variable(), new_variable()
+        inner = _product(select, scope.with_focus(replace(focus, sql=one, many=False), index))
         rows = f"flatten(transform({focus.sql}, ({one}, {index}) -> {inner.sql}))"
     else:
-        inner = _product(select, scope.at(focus, "0"))
-        rows = f"CASE WHEN {exists(focus)} THEN {inner.sql} END"
+        inner = _product(select, scope.with_focus(focus, "0"))
+        rows = f"CASE WHEN {exists_sql(focus)} THEN {inner.sql} END"
     if select.for_each is not None:
         return _Rows(f"coalesce({rows}, {_no_rows(inner)})", inner.columns)
     nothing = f"array({_null_row(select, inner)})"
-    return _Rows(f"CASE WHEN {exists(focus)} THEN {rows} ELSE {nothing} END", inner.columns)
+    return _Rows(f"CASE WHEN {exists_sql(focus)} THEN {rows} ELSE {nothing} END", inner.columns)
 
 
 def _product(select: Select, scope: Scope) -> _Rows:
@@ -99,7 +105,7 @@ def _product(select: Select, scope: Scope) -> _Rows:
     own = [(column, *_column(column, scope)) for column in select.columns]
     fields = [f"'{column.name}', {sql}" for column, sql, _ in own]
     columns = [(column.name, kind) for column, _, kind in own]
-    names = [fresh() for _ in parts]
+    names = [new_variable() for _ in parts]
     for name, part in zip(names, parts, strict=True):
         fields += [f"'{column}', {name}.`{column}`" for column, _ in part.columns]
         columns += part.columns
@@ -120,13 +126,13 @@ def _union(branches: tuple[Select, ...], scope: Scope) -> _Rows:
 
 
 def _repeated(select: Select, scope: Scope) -> _Rows:
-    depth = DEEPEST_REPEAT.get(len(select.repeat), 4)
+    depth = MAX_REPEAT_DEPTH.get(len(select.repeat), 4)
     rows = _descend(select, scope, depth)
     indexed = {column.name for column in select.columns if column.path == _ROW_INDEX}
     if not indexed:
         return rows
     # The rows are numbered over the whole traversal, so only when it is complete.
-    one, index = fresh(), fresh()
+    one, index = new_variable(), new_variable()
     fields = ", ".join(
         f"'{name}', " + (f"CAST({index} AS {kind})" if name in indexed else f"{one}.`{name}`")
         for name, kind in rows.columns
@@ -141,13 +147,15 @@ def _descend(select: Select, scope: Scope, depth: int) -> _Rows:
         declared = tuple((one.name, spark_type(one.type or "string")) for one in select.columns)
         return _Rows(_no_rows(_Rows("", declared)), declared)
     parts = []
-    columns = _product(select, scope.at(replace(foci[0], sql=fresh(), many=False))).columns
+    columns = _product(
+        select, scope.with_focus(replace(foci[0], sql=new_variable(), many=False))
+    ).columns
     for focus in foci:
         if depth == 0:
-            parts.append(f"CASE WHEN {exists(focus)} THEN raise_error('{TOO_DEEP}') END")
+            parts.append(f"CASE WHEN {exists_sql(focus)} THEN raise_error('{TOO_DEEP}') END")
             continue
-        one = fresh()
-        inner = scope.at(replace(focus, sql=one, many=False))
+        one = new_variable()
+        inner = scope.with_focus(replace(focus, sql=one, many=False))
         below = _descend(select, inner, depth - 1).sql
         rows = f"concat({_product(select, inner).sql}, {below})"
         collection = focus.sql if focus.many else f"array_compact(array({focus.sql}))"
@@ -158,7 +166,7 @@ def _descend(select: Select, scope: Scope, depth: int) -> _Rows:
     return _Rows(f"concat({', '.join(f'coalesce({p}, {empty})' for p in parts)})", columns)
 
 
-def _foci(paths: tuple[Node, ...], scope: Scope) -> list[Value]:
+def _foci(paths: tuple[Node, ...], scope: Scope) -> list[SqlValue]:
     """Compile the paths that the focus has; `answer.item` is empty where there is no answer."""
     found = []
     for path in paths:
@@ -176,7 +184,7 @@ def _column(column: Column, scope: Scope) -> tuple[str, str]:
         raise Unprocessable(f"The column {column.name!r} is not a primitive: name an element.")
     kind = spark_type(column.type or value.type)
     if not column.collection:
-        return f"CAST({single(value)} AS {kind})", kind
+        return f"CAST({single_value(value)} AS {kind})", kind
     listed = value.sql if value.many else f"array_compact(array({value.sql}))"
     return f"CAST(coalesce({listed}, array()) AS ARRAY<{kind}>)", f"ARRAY<{kind}>"
 

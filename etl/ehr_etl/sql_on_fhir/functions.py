@@ -8,16 +8,28 @@ from dataclasses import replace
 from ehr_etl.spark.sql_text import sql_literal as text
 from ehr_etl.sql_on_fhir.elements import spark_type
 from ehr_etl.sql_on_fhir.fhirpath import Call, Literal, Member, Node, Variable
-from ehr_etl.sql_on_fhir.paths import Scope, choices, compile_path, condition, navigate
-from ehr_etl.sql_on_fhir.values import Value, each, exists, keep, single
+from ehr_etl.sql_on_fhir.paths import (
+    Scope,
+    choice_elements,
+    compile_condition,
+    compile_path,
+    navigate,
+)
+from ehr_etl.sql_on_fhir.values import (
+    SqlValue,
+    exists_sql,
+    filter_values,
+    map_values,
+    single_value,
+)
 from ehr_fhir.errors import Unprocessable
 
 _ID = "[A-Za-z0-9.-]{1,64}"
 
-Function = Callable[[Value, tuple[Node, ...], Scope], Value]
+Function = Callable[[SqlValue, tuple[Node, ...], Scope], SqlValue]
 
 
-def call(node: Call, scope: Scope) -> Value:
+def compile_call(node: Call, scope: Scope) -> SqlValue:
     """Compile a function call."""
     if node.name not in FUNCTIONS:
         raise Unprocessable(f"The path calls {node.name}(), which views do not support.")
@@ -28,48 +40,54 @@ def call(node: Call, scope: Scope) -> Value:
     return function(base, node.arguments, scope)
 
 
-def _where(base: Value, arguments: tuple[Node, ...], scope: Scope) -> Value:
-    return keep(base, lambda one: condition(arguments[0], scope.at(one)))
+def _where(base: SqlValue, arguments: tuple[Node, ...], scope: Scope) -> SqlValue:
+    return filter_values(base, lambda one: compile_condition(arguments[0], scope.with_focus(one)))
 
 
-def _exists(base: Value, arguments: tuple[Node, ...], scope: Scope) -> Value:
+def _exists(base: SqlValue, arguments: tuple[Node, ...], scope: Scope) -> SqlValue:
     if base.choice is not None:
-        return Value(" OR ".join(f"({exists(one)})" for one in choices(base)), "boolean")
-    return Value(f"({exists(_where(base, arguments, scope) if arguments else base)})", "boolean")
+        return SqlValue(
+            " OR ".join(f"({exists_sql(one)})" for one in choice_elements(base)), "boolean"
+        )
+    return SqlValue(
+        f"({exists_sql(_where(base, arguments, scope) if arguments else base)})", "boolean"
+    )
 
 
-def _empty(base: Value, arguments: tuple[Node, ...], scope: Scope) -> Value:
-    return Value(f"(NOT {_exists(base, (), scope).sql})", "boolean")
+def _empty(base: SqlValue, arguments: tuple[Node, ...], scope: Scope) -> SqlValue:
+    return SqlValue(f"(NOT {_exists(base, (), scope).sql})", "boolean")
 
 
-def _all(base: Value, arguments: tuple[Node, ...], scope: Scope) -> Value:
-    failing = keep(base, lambda one: f"NOT {condition(arguments[0], scope.at(one))}")
-    return Value(f"(NOT {exists(failing)})", "boolean")
+def _all(base: SqlValue, arguments: tuple[Node, ...], scope: Scope) -> SqlValue:
+    failing = filter_values(
+        base, lambda one: f"NOT {compile_condition(arguments[0], scope.with_focus(one))}"
+    )
+    return SqlValue(f"(NOT {exists_sql(failing)})", "boolean")
 
 
-def _not(base: Value, arguments: tuple[Node, ...], scope: Scope) -> Value:
+def _not(base: SqlValue, arguments: tuple[Node, ...], scope: Scope) -> SqlValue:
     if base.type != "boolean":
         raise Unprocessable("The path calls not() on what is not a boolean.")
-    return Value(f"(NOT ({single(base)}))", "boolean")
+    return SqlValue(f"(NOT ({single_value(base)}))", "boolean")
 
 
-def _first(base: Value, arguments: tuple[Node, ...], scope: Scope) -> Value:
+def _first(base: SqlValue, arguments: tuple[Node, ...], scope: Scope) -> SqlValue:
     return replace(base, sql=f"get({base.sql}, 0)", many=False) if base.many else base
 
 
-def _last(base: Value, arguments: tuple[Node, ...], scope: Scope) -> Value:
+def _last(base: SqlValue, arguments: tuple[Node, ...], scope: Scope) -> SqlValue:
     if not base.many:
         return base
     return replace(base, sql=f"get({base.sql}, size({base.sql}) - 1)", many=False)
 
 
-def _count(base: Value, arguments: tuple[Node, ...], scope: Scope) -> Value:
+def _count(base: SqlValue, arguments: tuple[Node, ...], scope: Scope) -> SqlValue:
     if base.many:
-        return Value(f"coalesce(size({base.sql}), 0)", "integer")
-    return Value(f"CAST({exists(base)} AS INT)", "integer")
+        return SqlValue(f"coalesce(size({base.sql}), 0)", "integer")
+    return SqlValue(f"CAST({exists_sql(base)} AS INT)", "integer")
 
 
-def _of_type(base: Value, arguments: tuple[Node, ...], scope: Scope) -> Value:
+def _of_type(base: SqlValue, arguments: tuple[Node, ...], scope: Scope) -> SqlValue:
     match arguments[0]:
         case Member(_, name):
             pass
@@ -79,31 +97,31 @@ def _of_type(base: Value, arguments: tuple[Node, ...], scope: Scope) -> Value:
         if base.type != name:
             raise Unprocessable(f"The path asks {base.type} to be of type {name}.")
         return base
-    for one in choices(base):
+    for one in choice_elements(base):
         if one.type == name:
             return one
     # R4 has no such choice: the path is empty for every resource.
-    return Value(f"CAST(NULL AS {spark_type(name)})", name)
+    return SqlValue(f"CAST(NULL AS {spark_type(name)})", name)
 
 
-def _extension(base: Value, arguments: tuple[Node, ...], scope: Scope) -> Value:
+def _extension(base: SqlValue, arguments: tuple[Node, ...], scope: Scope) -> SqlValue:
     url = text(_text(arguments[0], scope))
     found = navigate(base, "extension")
-    return keep(found, lambda one: f"{navigate(one, 'url').sql} = {url}")
+    return filter_values(found, lambda one: f"{navigate(one, 'url').sql} = {url}")
 
 
-def _join(base: Value, arguments: tuple[Node, ...], scope: Scope) -> Value:
+def _join(base: SqlValue, arguments: tuple[Node, ...], scope: Scope) -> SqlValue:
     separator = text(_text(arguments[0], scope) if arguments else "")
     if not base.many:
-        return Value(f"coalesce({base.sql}, '')", "string")
-    return Value(f"coalesce(array_join({base.sql}, {separator}), '')", "string")
+        return SqlValue(f"coalesce({base.sql}, '')", "string")
+    return SqlValue(f"coalesce(array_join({base.sql}, {separator}), '')", "string")
 
 
-def _resource_key(base: Value, arguments: tuple[Node, ...], scope: Scope) -> Value:
+def _resource_key(base: SqlValue, arguments: tuple[Node, ...], scope: Scope) -> SqlValue:
     return navigate(scope.root, "id")
 
 
-def _reference_key(base: Value, arguments: tuple[Node, ...], scope: Scope) -> Value:
+def _reference_key(base: SqlValue, arguments: tuple[Node, ...], scope: Scope) -> SqlValue:
     match arguments:
         case ():
             kind = "[A-Z][A-Za-z]+"
@@ -114,32 +132,32 @@ def _reference_key(base: Value, arguments: tuple[Node, ...], scope: Scope) -> Va
     if base.type != "Reference":
         raise Unprocessable("getReferenceKey() is called on what is not a Reference.")
     pattern = text(f"^(?:.*/)?{kind}/({_ID})(?:/_history/.+)?$")
-    return each(
+    return map_values(
         navigate(base, "reference"),
         lambda sql: f"nullif(regexp_extract({sql}, {pattern}, 1), '')",
         "id",
     )
 
 
-def _substring(base: Value, arguments: tuple[Node, ...], scope: Scope) -> Value:
-    start = single(compile_path(arguments[0], scope))
-    length = f", {single(compile_path(arguments[1], scope))}" if len(arguments) > 1 else ""
-    return Value(
-        f"nullif(substring({single(base)}, CAST({start} AS INT) + 1{length}), '')", "string"
+def _substring(base: SqlValue, arguments: tuple[Node, ...], scope: Scope) -> SqlValue:
+    start = single_value(compile_path(arguments[0], scope))
+    length = f", {single_value(compile_path(arguments[1], scope))}" if len(arguments) > 1 else ""
+    return SqlValue(
+        f"nullif(substring({single_value(base)}, CAST({start} AS INT) + 1{length}), '')", "string"
     )
 
 
 def _to(type_name: str) -> Function:
-    def convert(base: Value, arguments: tuple[Node, ...], scope: Scope) -> Value:
-        return Value(f"try_cast({single(base)} AS {spark_type(type_name)})", type_name)
+    def convert(base: SqlValue, arguments: tuple[Node, ...], scope: Scope) -> SqlValue:
+        return SqlValue(f"try_cast({single_value(base)} AS {spark_type(type_name)})", type_name)
 
     return convert
 
 
 def _test(sql_name: str) -> Function:
-    def test(base: Value, arguments: tuple[Node, ...], scope: Scope) -> Value:
-        other = single(compile_path(arguments[0], scope))
-        return Value(f"{sql_name}({single(base)}, {other})", "boolean")
+    def test(base: SqlValue, arguments: tuple[Node, ...], scope: Scope) -> SqlValue:
+        other = single_value(compile_path(arguments[0], scope))
+        return SqlValue(f"{sql_name}({single_value(base)}, {other})", "boolean")
 
     return test
 

@@ -17,16 +17,16 @@ from ehr_etl.sql_on_fhir.elements import PRIMITIVES, Element, spark_type
 
 
 @dataclass
-class Field:
+class SchemaField:
     """An element that the view reads, and those below it that it reads."""
 
     type: str
     many: bool
-    children: dict[str, Field] = field(default_factory=dict)
+    children: dict[str, SchemaField] = field(default_factory=dict)
 
-    def child(self, element: Element) -> Field:
+    def add_child(self, element: Element) -> SchemaField:
         """Note that an element is read."""
-        return self.children.setdefault(element.name, Field(element.type, element.many))
+        return self.children.setdefault(element.name, SchemaField(element.type, element.many))
 
     def columns(self) -> str:
         """Return the schema of what lies below."""
@@ -39,13 +39,13 @@ class Field:
 
 
 @dataclass(frozen=True)
-class Value:
+class SqlValue:
     """A compiled path; `field` is None where it was computed, `choice` names a `value[x]`."""
 
     sql: str
     type: str
     many: bool = False
-    field: Field | None = None
+    field: SchemaField | None = None
     choice: str | None = None
 
     @property
@@ -57,43 +57,43 @@ class Value:
 _numbers = itertools.count(1)
 
 
-def fresh() -> str:
+def new_variable() -> str:
     """Return a name for a lambda's variable that no other has."""
     return f"v{next(_numbers)}"
 
 
-def literal(value: str | bool | int | Decimal | None, type_name: str) -> Value:
+def literal_value(value: str | bool | int | Decimal | None, type_name: str) -> SqlValue:
     """Return a constant."""
     if value is None:
-        return Value(f"CAST(NULL AS {spark_type(type_name)})", type_name)
+        return SqlValue(f"CAST(NULL AS {spark_type(type_name)})", type_name)
     if isinstance(value, bool):
-        return Value(str(value).lower(), "boolean")
+        return SqlValue(str(value).lower(), "boolean")
     if isinstance(value, int):
-        return Value(str(value), type_name)
+        return SqlValue(str(value), type_name)
     if isinstance(value, Decimal):
-        return Value(f"CAST('{value}' AS {spark_type('decimal')})", "decimal")
-    return Value(sql_literal(value), type_name)
+        return SqlValue(f"CAST('{value}' AS {spark_type('decimal')})", "decimal")
+    return SqlValue(sql_literal(value), type_name)
 
 
-def each(value: Value, function: Callable[[str], str], type_name: str) -> Value:
+def map_values(value: SqlValue, function: Callable[[str], str], type_name: str) -> SqlValue:
     """Apply an SQL function to one value or to each of many."""
     if not value.many:
-        return Value(function(value.sql), type_name)
-    name = fresh()
+        return SqlValue(function(value.sql), type_name)
+    name = new_variable()
     mapped = f"array_compact(transform({value.sql}, {name} -> {function(name)}))"
-    return Value(mapped, type_name, many=True)
+    return SqlValue(mapped, type_name, many=True)
 
 
-def keep(value: Value, condition: Callable[[Value], str]) -> Value:
+def filter_values(value: SqlValue, condition: Callable[[SqlValue], str]) -> SqlValue:
     """Keep what meets a condition."""
     if not value.many:
         return replace(value, sql=f"CASE WHEN {condition(value)} THEN {value.sql} END")
-    name = fresh()
+    name = new_variable()
     one = replace(value, sql=name, many=False)
     return replace(value, sql=f"filter({value.sql}, {name} -> {condition(one)})")
 
 
-def single(value: Value) -> str:
+def single_value(value: SqlValue) -> str:
     """Return SQL for the only value; more than one is an error when the view runs."""
     if not value.many:
         return value.sql
@@ -103,6 +103,6 @@ def single(value: Value) -> str:
     )
 
 
-def exists(value: Value) -> str:
+def exists_sql(value: SqlValue) -> str:
     """Return SQL that says whether there is any value; never NULL."""
     return f"coalesce(size({value.sql}), 0) > 0" if value.many else f"({value.sql}) IS NOT NULL"
