@@ -16,9 +16,8 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 
 from ehr_etl.sql_on_fhir.definition import Column, Select, ViewDefinition
-from ehr_etl.sql_on_fhir.elements import spark_type
-from ehr_etl.sql_on_fhir.fhirpath import Node, Variable
 from ehr_etl.sql_on_fhir.paths import Scope, compile_condition, compile_path
+from ehr_etl.sql_on_fhir.spark_types import spark_type
 from ehr_etl.sql_on_fhir.values import (
     SchemaField,
     SqlValue,
@@ -27,11 +26,10 @@ from ehr_etl.sql_on_fhir.values import (
     single_value,
 )
 from ehr_fhir.errors import Unprocessable
+from ehr_fhir.fhirpath.syntax import Node, Variable
 
 MAX_REPEAT_DEPTH = {1: 12, 2: 5}
 TOO_DEEP = "ehr:repeat-too-deep"
-
-_ROW_INDEX = Variable("rowIndex")
 
 
 @dataclass(frozen=True)
@@ -128,7 +126,7 @@ def _union(branches: tuple[Select, ...], scope: Scope) -> _Rows:
 def _repeated(select: Select, scope: Scope) -> _Rows:
     depth = MAX_REPEAT_DEPTH.get(len(select.repeat), 4)
     rows = _descend(select, scope, depth)
-    indexed = {column.name for column in select.columns if column.path == _ROW_INDEX}
+    indexed = {column.name for column in select.columns if _is_row_index(column.path)}
     if not indexed:
         return rows
     # The rows are numbered over the whole traversal, so only when it is complete.
@@ -189,6 +187,10 @@ def _column(column: Column, scope: Scope) -> tuple[str, str]:
     return f"CAST(coalesce({listed}, array()) AS ARRAY<{kind}>)", f"ARRAY<{kind}>"
 
 
+def _is_row_index(path: Node) -> bool:
+    return isinstance(path, Variable) and path.name == "rowIndex"
+
+
 def _no_rows(rows: _Rows) -> str:
     fields = ", ".join(f"`{name}`: {kind}" for name, kind in rows.columns)
     return f"CAST(array() AS ARRAY<STRUCT<{fields}>>)"
@@ -196,7 +198,7 @@ def _no_rows(rows: _Rows) -> str:
 
 def _null_row(select: Select, rows: _Rows) -> str:
     # The one row of an empty collection is its first.
-    indexed = {column.name for column in select.columns if column.path == _ROW_INDEX}
+    indexed = {column.name for column in select.columns if _is_row_index(column.path)}
     fields = ", ".join(
         f"'{name}', CAST({'0' if name in indexed else 'NULL'} AS {kind})"
         for name, kind in rows.columns

@@ -7,12 +7,22 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from decimal import Decimal
 
-from ehr_etl.sql_on_fhir.elements import elements, is_type
-from ehr_etl.sql_on_fhir.fhirpath import Literal, Node, parse
-from ehr_fhir.errors import Unprocessable
+from ehr_etl.sql_on_fhir.spark_types import is_type
+from ehr_fhir import definitions
+from ehr_fhir.errors import Invalid, Unprocessable
+from ehr_fhir.fhirpath import parse
+from ehr_fhir.fhirpath.syntax import Node
 
 _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 _NUMERIC_CONSTANTS = {"Integer", "PositiveInt", "UnsignedInt", "Decimal", "Integer64"}
+
+
+@dataclass(frozen=True)
+class Constant:
+    """A value that paths call by `%name`, and its FHIR type."""
+
+    value: str | bool | int | Decimal
+    type: str
 
 
 @dataclass(frozen=True)
@@ -45,13 +55,13 @@ class ViewDefinition:
     resource: str
     selects: tuple[Select, ...]
     where: tuple[Node, ...]
-    constants: Mapping[str, Literal]
+    constants: Mapping[str, Constant]
 
 
 def parse_view(view: Mapping[str, object]) -> ViewDefinition:
     """Read a ViewDefinition; refuse, with the place, what it does not allow."""
     resource = view.get("resource")
-    if not isinstance(resource, str) or not elements(resource):
+    if not isinstance(resource, str) or resource not in definitions.resource_types():
         raise _wrong("resource", "names no resource type of FHIR R4")
     selects = _objects(view, "select", "select")
     if not selects:
@@ -128,11 +138,13 @@ def _path(value: object, place: str) -> Node:
         raise _wrong(place, "is not a FHIRPath text")
     try:
         return parse(value)
-    except Unprocessable as error:
-        raise Unprocessable(str(error), expression=f"ViewDefinition.{place}") from error
+    except Invalid as error:
+        raise Unprocessable(
+            f"ViewDefinition.{place}: {error}", expression=f"ViewDefinition.{place}"
+        ) from error
 
 
-def _constant(item: Mapping[str, object], place: str) -> tuple[str, Literal]:
+def _constant(item: Mapping[str, object], place: str) -> tuple[str, Constant]:
     name = item.get("name")
     values = [key for key in item if key.startswith("value")]
     if not isinstance(name, str) or len(values) != 1:
@@ -141,12 +153,12 @@ def _constant(item: Mapping[str, object], place: str) -> tuple[str, Literal]:
     type_name = kind[:1].lower() + kind[1:]
     if kind in _NUMERIC_CONSTANTS and isinstance(value, int | float | Decimal):
         if kind == "Decimal":
-            return name, Literal(Decimal(str(value)), "decimal")
-        return name, Literal(int(value), type_name)
+            return name, Constant(Decimal(str(value)), "decimal")
+        return name, Constant(int(value), type_name)
     if kind == "Boolean" and isinstance(value, bool):
-        return name, Literal(value, "boolean")
+        return name, Constant(value, "boolean")
     if is_type(type_name) and isinstance(value, str):
-        return name, Literal(value, type_name)
+        return name, Constant(value, type_name)
     raise _wrong(f"{place}.{values[0]}", "has a value of another type")
 
 

@@ -4,19 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from decimal import Decimal
 
-from ehr_etl.sql_on_fhir.elements import NUMBERS, TEXT_TYPES, elements
-from ehr_etl.sql_on_fhir.fhirpath import (
-    Binary,
-    Call,
-    Index,
-    Literal,
-    Member,
-    Negative,
-    Node,
-    This,
-    Variable,
-)
+from ehr_etl.sql_on_fhir.definition import Constant
+from ehr_etl.sql_on_fhir.spark_types import NUMBERS, TEXT_TYPES
 from ehr_etl.sql_on_fhir.values import (
     SqlValue,
     filter_values,
@@ -24,7 +15,22 @@ from ehr_etl.sql_on_fhir.values import (
     new_variable,
     single_value,
 )
+from ehr_fhir import definitions
+from ehr_fhir.definitions import JsonElement
 from ehr_fhir.errors import Unprocessable
+from ehr_fhir.fhirpath.syntax import (
+    Binary,
+    Call,
+    Index,
+    Literal,
+    Member,
+    Node,
+    Special,
+    TypeTest,
+    Unary,
+    Variable,
+)
+from ehr_fhir.fhirpath.temporal import Date, DateTime, Time
 
 _ARITHMETIC = {"+": "try_add", "-": "try_subtract", "*": "try_multiply", "/": "try_divide"}
 _LOGIC = {"and": "AND", "or": "OR"}
@@ -36,7 +42,7 @@ class Scope:
 
     this: SqlValue
     root: SqlValue
-    constants: Mapping[str, Literal]
+    constants: Mapping[str, Constant]
     row_index: str = "0"
 
     def with_focus(self, focus: SqlValue, row_index: str | None = None) -> Scope:
@@ -47,25 +53,28 @@ class Scope:
 def compile_path(node: Node, scope: Scope) -> SqlValue:
     """Compile a path in a scope."""
     match node:
-        case Literal(value, type_name):
-            return literal_value(value, type_name)
-        case This():
+        case Literal():
+            return _literal(node)
+        case Special(name="$this"):
             return scope.this
-        case Variable(name):
+        case Variable(name=name):
             return _variable(name, scope)
-        case Member(None, name):
+        case Member(base=None, name=name):
             if name == scope.root.type and scope.this.type == name:
                 return scope.this
             return navigate(scope.this, name)
-        case Member(base, name) if base is not None:
+        case Member(base=Node() as base, name=name):
             return navigate(compile_path(base, scope), name)
-        case Index(base, index):
+        case Index(base=base, index=index):
             return _indexed(compile_path(base, scope), compile_path(index, scope))
-        case Negative(operand):
+        case Unary(operator=sign, operand=operand):
             inner = compile_path(operand, scope)
-            return SqlValue(f"(- {single_value(inner)})", _number(inner))
-        case Binary(operator, left, right):
+            signed = f"(- {single_value(inner)})" if sign == "-" else single_value(inner)
+            return SqlValue(signed, _number(inner))
+        case Binary(operator=operator, left=left, right=right):
             return _binary(operator, compile_path(left, scope), compile_path(right, scope))
+        case TypeTest(operator=operator):
+            raise _unsupported_operator(operator)
         case Call():
             # Functions compile their arguments, so the two modules need each other.
             from ehr_etl.sql_on_fhir.functions import compile_call
@@ -76,25 +85,31 @@ def compile_path(node: Node, scope: Scope) -> SqlValue:
 
 def navigate(base: SqlValue, name: str) -> SqlValue:
     """Step from a value to one of its elements."""
-    known = elements(base.type)
+    known = definitions.json_elements(base.type)
     element = known.get(name)
     if base.field is None or base.choice is not None or element is None:
-        if base.choice is None and any(one.choice == name for one in known.values()):
+        if base.choice is None and any(e.is_choice and e.name == name for e in known.values()):
             return replace(base, choice=name)
         raise Unprocessable(f"The path asks for {name!r}, which {base.type} does not have.")
     below = base.field.add_child(element)
     if not base.many:
-        return SqlValue(f"{base.sql}.`{name}`", element.type, element.many, below)
+        return SqlValue(f"{base.sql}.`{name}`", element.type, element.repeats, below)
     variable = new_variable()
     steps = f"array_compact(transform({base.sql}, {variable} -> {variable}.`{name}`))"
-    return SqlValue(f"flatten({steps})" if element.many else steps, element.type, True, below)
+    return SqlValue(f"flatten({steps})" if element.repeats else steps, element.type, True, below)
 
 
 def choice_elements(value: SqlValue) -> list[SqlValue]:
     """Return the typed elements of a `value[x]`."""
-    plain = replace(value, choice=None)
-    known = elements(value.type).values()
-    return [navigate(plain, one.name) for one in known if one.choice == value.choice]
+    return [navigate(replace(value, choice=None), element.key) for element in _choices(value)]
+
+
+def choice_element(value: SqlValue, type_name: str) -> SqlValue | None:
+    """Return a `value[x]` as one of its datatypes; None where R4 does not give it that type."""
+    for element in _choices(value):
+        if element.type == type_name:
+            return navigate(replace(value, choice=None), element.key)
+    return None
 
 
 def compile_condition(node: Node, scope: Scope) -> str:
@@ -103,6 +118,32 @@ def compile_condition(node: Node, scope: Scope) -> str:
     if value.type != "boolean":
         raise Unprocessable("A criterion of the view is not a boolean: add .exists() to its path.")
     return f"coalesce({single_value(value)}, false)"
+
+
+def _choices(value: SqlValue) -> list[JsonElement]:
+    known = definitions.json_elements(value.type).values()
+    return [element for element in known if element.is_choice and element.name == value.choice]
+
+
+def _literal(node: Literal) -> SqlValue:
+    match node.values:
+        case ():
+            return literal_value(None, "string")
+        case (bool() as value,):
+            return literal_value(value, "boolean")
+        case (int() as value,):
+            return literal_value(value, "integer")
+        case (Decimal() as value,):
+            return literal_value(value, "decimal")
+        case (str() as value,):
+            return literal_value(value, "string")
+        case (Time(),):
+            return literal_value(node.source, "time")
+        case (Date(),):
+            return literal_value(node.source, "date")
+        case (DateTime(),):
+            return literal_value(node.source, "dateTime")
+    raise Unprocessable("The path has a quantity written out, which views do not support.")
 
 
 def _variable(name: str, scope: Scope) -> SqlValue:
@@ -119,7 +160,7 @@ def _variable(name: str, scope: Scope) -> SqlValue:
 def _indexed(base: SqlValue, index: SqlValue) -> SqlValue:
     if base.many:
         return replace(base, sql=f"get({base.sql}, {single_value(index)})", many=False)
-    return filter_values(base, lambda one: f"{single_value(index)} = 0")
+    return filter_values(base, lambda item: f"{single_value(index)} = 0")
 
 
 def _binary(operator: str, left: SqlValue, right: SqlValue) -> SqlValue:
@@ -143,7 +184,7 @@ def _binary(operator: str, left: SqlValue, right: SqlValue) -> SqlValue:
         return SqlValue(f"concat({', '.join(parts)})", "string")
     if operator in _ARITHMETIC:
         return _arithmetic(operator, left, right)
-    raise Unprocessable(f"The path uses the operator {operator!r}, which views do not support.")
+    raise _unsupported_operator(operator)
 
 
 def _arithmetic(operator: str, left: SqlValue, right: SqlValue) -> SqlValue:
@@ -166,13 +207,17 @@ def _equal(left: SqlValue, right: SqlValue) -> str:
     if left.many and right.many:
         unknown = f"coalesce(size({left.sql}), 0) = 0 OR coalesce(size({right.sql}), 0) = 0"
         return f"CASE WHEN {unknown} THEN NULL ELSE {left.sql} = {right.sql} END"
-    for many, one in ((left, right), (right, left)):
+    for many, single in ((left, right), (right, left)):
         if many.many:
             return (
-                f"CASE WHEN coalesce(size({many.sql}), 0) > 1 AND ({one.sql}) IS NOT NULL"
-                f" THEN false ELSE get({many.sql}, 0) = {one.sql} END"
+                f"CASE WHEN coalesce(size({many.sql}), 0) > 1 AND ({single.sql}) IS NOT NULL"
+                f" THEN false ELSE get({many.sql}, 0) = {single.sql} END"
             )
     return f"({left.sql} = {right.sql})"
+
+
+def _unsupported_operator(operator: str) -> Unprocessable:
+    return Unprocessable(f"The path uses the operator {operator!r}, which views do not support.")
 
 
 def _truth(value: SqlValue) -> str:

@@ -12,8 +12,9 @@ from dataclasses import dataclass, field, replace
 from decimal import Decimal
 
 from ehr_etl.spark.java_errors import NOT_A_SINGLE_VALUE
-from ehr_etl.spark.sql_text import sql_literal as sql_literal
-from ehr_etl.sql_on_fhir.elements import PRIMITIVES, Element, spark_type
+from ehr_etl.spark.sql_text import sql_literal
+from ehr_etl.sql_on_fhir.spark_types import PRIMITIVES, spark_type
+from ehr_fhir.definitions import JsonElement
 
 
 @dataclass
@@ -24,9 +25,9 @@ class SchemaField:
     many: bool
     children: dict[str, SchemaField] = field(default_factory=dict)
 
-    def add_child(self, element: Element) -> SchemaField:
+    def add_child(self, element: JsonElement) -> SchemaField:
         """Note that an element is read."""
-        return self.children.setdefault(element.name, SchemaField(element.type, element.many))
+        return self.children.setdefault(element.key, SchemaField(element.type, element.repeats))
 
     def columns(self) -> str:
         """Return the schema of what lies below."""

@@ -4,11 +4,32 @@ from __future__ import annotations
 
 import gzip
 import json
+from collections.abc import Mapping
+from dataclasses import dataclass
 from functools import cache
 from importlib.resources import files
 from typing import Any
 
-__all__ = ["elements", "load_definition", "marked_elements", "required_codes", "resource_types"]
+__all__ = [
+    "JsonElement",
+    "elements",
+    "json_elements",
+    "load_definition",
+    "marked_elements",
+    "required_codes",
+    "resource_types",
+]
+
+
+@dataclass(frozen=True, slots=True)
+class JsonElement:
+    """One key of a type's JSON object; a choice of datatypes has a key for each of them."""
+
+    key: str  # `valueQuantity`
+    name: str  # the element's name without `[x]`: `value`
+    type: str  # its FHIR datatype, or `Patient.contact` for a part defined in place
+    repeats: bool
+    is_choice: bool
 
 
 def load_definition(name: str) -> Any:  # Any: each file has its own shape, known to its one reader
@@ -24,6 +45,25 @@ def elements() -> dict[str, dict[str, tuple[tuple[str, ...], int, int]]]:
         owner: {name: (tuple(kinds), low, high) for name, (kinds, low, high) in parts.items()}
         for owner, parts in load_definition("elements.json.gz").items()
     }
+
+
+@cache
+def json_elements(owner: str) -> Mapping[str, JsonElement]:
+    """Return the elements of a type by their JSON keys, none for a type that R4 does not have.
+
+    >>> [(key, one.name, one.type) for key, one in json_elements("Patient").items() if "dec" in key]
+    [('deceasedBoolean', 'deceased', 'boolean'), ('deceasedDateTime', 'deceased', 'dateTime')]
+    >>> json_elements("Patient")["contact"].type, json_elements("Patient")["contact"].repeats
+    ('Patient.contact', True)
+    """
+    found: dict[str, JsonElement] = {}
+    for element, (types, _, most) in elements().get(owner, {}).items():
+        name = element.removesuffix("[x]")
+        is_choice = name != element
+        for datatype in types:
+            key = name + datatype[0].upper() + datatype[1:] if is_choice else name
+            found[key] = JsonElement(key, name, datatype, most != 1, is_choice)
+    return found
 
 
 @cache

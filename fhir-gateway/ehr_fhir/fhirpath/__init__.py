@@ -6,15 +6,18 @@ It does not fetch anything: references are resolved and value sets asked by the 
 
 from __future__ import annotations
 
-from ehr_fhir.fhirpath.datatypes import TypeName
+from ehr_fhir.fhirpath import syntax
+from ehr_fhir.fhirpath.datatypes import PRIMITIVES, TypeName
 from ehr_fhir.fhirpath.element import Element
 from ehr_fhir.fhirpath.expression import Expression, compile, to_json  # noqa: A004 - as re.compile
+from ehr_fhir.fhirpath.parser import parse
 from ehr_fhir.fhirpath.quantity import Quantity
 from ehr_fhir.fhirpath.temporal import Date, DateTime, Time
 from ehr_fhir.fhirpath.ucum import parse_unit
 from ehr_fhir.fhirpath.walk import Walk
 
 __all__ = [
+    "PRIMITIVES",
     "Date",
     "DateTime",
     "Element",
@@ -24,6 +27,8 @@ __all__ = [
     "TypeName",
     "Walk",
     "compile",
+    "parse",
     "parse_unit",
+    "syntax",
     "to_json",
 ]

@@ -151,12 +151,14 @@ class _Parser:
         elif token.kind == "datetime":
             found = temporal.parse_datetime(text)
         elif token.kind == "time":
-            found = temporal.parse_time(text[1:])
+            text = text[1:]
+            found = temporal.parse_time(text)
         else:
             raise self.fault("an expression was expected", token)
         if found is None:
             raise self.fault("there is no such date or time", token)
-        return syntax.Literal(token.position, (found,))
+        # `@2015T` is a date-time that JSON writes without its T.
+        return syntax.Literal(token.position, (found,), text.removesuffix("T"))
 
     def number(self, token: Token) -> syntax.Node:
         follower = self.token

@@ -37,6 +37,8 @@ class Literal(Node):
     """A value written out, or `{}`."""
 
     values: tuple[Any, ...]  # Any: a value of any System type
+    # Of a date or time its text without the `@`, for those who compare it with JSON as text.
+    source: str = field(default="", compare=False)
 
 
 @dataclass(frozen=True, slots=True)

@@ -142,21 +142,17 @@ def _gather(owner: str, node: Any, found: dict[str, None]) -> None:
 @cache
 def _leads(owner: str) -> Mapping[str, str]:
     """Return the JSON names that lead to prose: `string`, `xhtml`, or what they hold."""
-    known = definitions.elements()
     found = {}
-    for name, (kinds, _, _) in known.get(owner, {}).items():
-        for kind in kinds:
-            plain = name.removesuffix("[x]")
-            spelt = plain + kind[0].upper() + kind[1:] if name.endswith("[x]") else name
-            if kind in known:
-                found[spelt] = kind
-                continue
-            # What extensions of a primitive say.
-            found[f"_{spelt}"] = "Element"
-            if kind == "xhtml":
-                found[spelt] = kind
-            elif kind in ("markdown", "string") and spelt not in _NAMES:
-                found[spelt] = "string"
+    for key, element in definitions.json_elements(owner).items():
+        if element.type in definitions.elements():
+            found[key] = element.type
+            continue
+        # What extensions of a primitive say.
+        found[f"_{key}"] = "Element"
+        if element.type == "xhtml":
+            found[key] = element.type
+        elif element.type in ("markdown", "string") and key not in _NAMES:
+            found[key] = "string"
     if owner == "Identifier":
         del found["value"]
     return found

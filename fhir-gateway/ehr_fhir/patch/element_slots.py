@@ -147,7 +147,9 @@ def find_element(owner: str, name: str) -> ElementDefinition | None:
     for plain, step in known.items():
         if name in (plain, step.key) or (step.choices and name in step.choices):
             kinds = step.choices or {step.key: step.type}
-            return ElementDefinition(plain, kinds, step.choices is not None, _repeats(owner, plain))
+            holder = definitions.json_elements("Element" if owner in PRIMITIVES else owner)
+            repeats = holder[next(iter(kinds))].repeats
+            return ElementDefinition(plain, kinds, step.choices is not None, repeats)
     return None
 
 
@@ -176,12 +178,6 @@ def slot_of_element(element: Element) -> Slot | None:
     if not isinstance(holder, dict):
         return None
     return Slot(holder, element.key, element.index is not None)
-
-
-def _repeats(owner: str, name: str) -> bool:
-    parts = definitions.elements()["Element" if owner in PRIMITIVES else owner]
-    _, _, high = parts[name] if name in parts else parts[f"{name}[x]"]
-    return high != 1
 
 
 def _bases(name: str) -> frozenset[str]:

@@ -150,27 +150,27 @@ _CHECKS: Mapping[str, Check] = {
 @cache
 def _shape(owner: str) -> _Shape:
     fields: dict[str, _Field] = {}
-    required = []
-    for name, (kinds, low, high) in definitions.elements()[owner].items():
-        plain = name.removesuffix("[x]")
-        choice = plain if plain != name else None
-        names = []
-        for kind in kinds:
-            spelt = plain + kind[0].upper() + kind[1:] if choice else plain
-            names.append(spelt)
-            many = high != 1
-            if kind in definitions.elements():
-                fields[spelt] = _Field(kind, bool, many, choice, spelt)
-                continue
-            codes = definitions.required_codes(owner, name)
-            check = _CHECKS[kind] if not codes else _one_of(codes)
-            fields[spelt] = _Field(None, check, many, choice, spelt)
-            if (owner, spelt) != ("Extension", "url") and spelt not in ("id", "div"):
-                # These have no extensions of their own.
-                fields[f"_{spelt}"] = _Field("Element", bool, many, choice, spelt)
-                names.append(f"_{spelt}")
-        if low:
-            required.append(frozenset(names))
+    # Element -> the keys of which one satisfies its minimum.
+    keys: dict[str, set[str]] = {}
+    for key, element in definitions.json_elements(owner).items():
+        many, choice = element.repeats, element.name if element.is_choice else None
+        of_element = keys.setdefault(element.name, set())
+        of_element.add(key)
+        if element.type in definitions.elements():
+            fields[key] = _Field(element.type, bool, many, choice, key)
+            continue
+        codes = definitions.required_codes(owner, element.name)
+        check = _CHECKS[element.type] if not codes else _one_of(codes)
+        fields[key] = _Field(None, check, many, choice, key)
+        if (owner, key) != ("Extension", "url") and key not in ("id", "div"):
+            # These have no extensions of their own.
+            fields[f"_{key}"] = _Field("Element", bool, many, choice, key)
+            of_element.add(f"_{key}")
+    required = [
+        frozenset(keys[name.removesuffix("[x]")])
+        for name, (_, least, _) in definitions.elements()[owner].items()
+        if least
+    ]
     if owner in definitions.resource_types():
         fields["resourceType"] = _Field(None, owner.__eq__, False, None, "resourceType")
         fields["id"] = _Field(None, _CHECKS["id"], False, None, "id")

@@ -9,10 +9,10 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Mapping
 from decimal import Decimal
-from functools import cache
 from typing import Any
 
 from ehr_fhir import definitions
+from ehr_fhir.definitions import JsonElement
 from ehr_fhir.errors import Issue
 
 __all__ = ["find_issues"]
@@ -46,17 +46,17 @@ def _check_object(owner: str, node: Any, path: str) -> Iterator[Issue]:
         if owner not in definitions.resource_types():
             yield Issue(f"{path} must name its resourceType.", path, "structure")
             return
-    known = _elements(owner)
+    known = definitions.json_elements(owner)
     for key, value in node.items():
         name = key.removeprefix("_")
         if key == "resourceType" and "implicitRules" in known:
             continue
-        if name not in known or (key != name and known[name][0][0].isupper()):
+        if name not in known or (key != name and known[name].type[0].isupper()):
             yield Issue(
                 f"{path}.{key} is not an element of this type.", f"{path}.{key}", "structure"
             )
         elif key == name:
-            yield from _check_element(*known[name], value, f"{path}.{key}")
+            yield from _check_element(known[name], value, f"{path}.{key}")
             if codes := definitions.required_codes(owner, key):
                 yield from _check_codes(codes, value, f"{path}.{key}")
     for name, (_, low, _) in definitions.elements()[owner].items():
@@ -65,15 +65,15 @@ def _check_object(owner: str, node: Any, path: str) -> Iterator[Issue]:
                 yield Issue(f"{path}.{name} is required.", f"{path}.{name}", "required")
 
 
-def _check_element(kind: str, high: int, value: Any, path: str) -> Iterator[Issue]:
-    if high == 1:
-        yield from _check_value(kind, value, path)
+def _check_element(element: JsonElement, value: Any, path: str) -> Iterator[Issue]:
+    if not element.repeats:
+        yield from _check_value(element.type, value, path)
     elif not isinstance(value, list):
         yield Issue(f"{path} must be an array.", path, "structure")
     else:
         for index, item in enumerate(value):
             if item is not None:
-                yield from _check_value(kind, item, f"{path}[{index}]")
+                yield from _check_value(element.type, item, f"{path}[{index}]")
 
 
 def _check_codes(codes: frozenset[str], value: Any, path: str) -> Iterator[Issue]:
@@ -99,15 +99,3 @@ def _check_value(kind: str, value: Any, path: str) -> Iterator[Issue]:
         yield Issue(f"{path} must be a string that is not empty.", path, "structure")
     elif (form := _FORMS.get(kind)) and not form.fullmatch(value):
         yield Issue(f"{path} does not have the form of a {kind}.", path, "value")
-
-
-@cache
-def _elements(owner: str) -> Mapping[str, tuple[str, int]]:
-    """Return JSON name -> (datatype, max), a choice of datatypes spelt out."""
-    found = {}
-    for name, (kinds, _, high) in definitions.elements()[owner].items():
-        for kind in kinds:
-            plain = name.removesuffix("[x]")
-            spelt = plain + kind[0].upper() + kind[1:] if name.endswith("[x]") else name
-            found[spelt] = (kind, high)
-    return found
