@@ -29,7 +29,7 @@ class _ServiceAccess(Access):
     """The service's access: it refers to records that the caller was found to see."""
 
     @property
-    def read(self) -> Predicate:
+    def read_predicate(self) -> Predicate:
         """Return the condition under which it may refer to a version: always."""
         return _TRUE
 
