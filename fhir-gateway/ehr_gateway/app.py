@@ -23,9 +23,11 @@ from ehr_gateway.login import (
     administration,
     eid,
     eid_pages,
+    factor_pages,
     login,
     login_pages,
     oauth_router,
+    session_pages,
 )
 from ehr_gateway.login.eid_simulator import create_simulator
 from ehr_gateway.notices.channels import open_channels
@@ -56,6 +58,8 @@ ROUTERS = tuple(
         login,
         login_pages,
         account_pages,
+        factor_pages,
+        session_pages,
         administration,
         eid_pages,
     )

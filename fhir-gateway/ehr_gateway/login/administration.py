@@ -20,7 +20,7 @@ from ehr_gateway.gateway import Gateway, GatewayDependency
 from ehr_gateway.html import pages
 from ehr_gateway.http.body import read_form
 from ehr_gateway.login import account_lifecycle, login, login_pages
-from ehr_gateway.login.account_pages import (
+from ehr_gateway.login.signed_in_user import (
     SignedInUser,
     check_form,
     find_signed_in_user,
@@ -158,7 +158,7 @@ def _check_administrator_form(
     refused = _refuse_others(user)
     if refused is not None:
         return refused
-    return user if user.recent else show_login(request, gateway)
+    return user if user.is_recent else show_login(request, gateway)
 
 
 def _refuse_others(user: SignedInUser) -> Response | None:
