@@ -24,8 +24,8 @@ from ehr_gateway.login import (
     eid,
     eid_pages,
     factor_pages,
-    login,
     login_pages,
+    login_steps,
     oauth_router,
     session_pages,
 )
@@ -55,7 +55,7 @@ ROUTERS = tuple(
         health,
         feed,
         oauth_router,
-        login,
+        login_steps,
         login_pages,
         account_pages,
         factor_pages,

@@ -16,7 +16,7 @@ from joserfc.jwk import ECKey, KeySet, RSAKey
 
 from ehr_gateway.accounts import accounts
 from ehr_gateway.gateway import Gateway
-from ehr_gateway.login import login
+from ehr_gateway.login import login_flow
 from ehr_gateway.login.login_pages import page_language
 from ehr_gateway.oauth import authorize_request, clients
 from ehr_gateway.oauth.authorization_codes import compute_challenge
@@ -42,7 +42,7 @@ def at_once(monkeypatch: pytest.MonkeyPatch) -> None:
         name = str(request.state.request_id)
         return respond_to_authorize_request(gateway, asked, who, name, page_language(request))
 
-    monkeypatch.setattr(login, "begin_login", begin)
+    monkeypatch.setattr(login_flow, "begin_login", begin)
 
 
 @dataclass

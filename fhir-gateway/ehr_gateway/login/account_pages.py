@@ -16,10 +16,7 @@ from ehr_fhir.jurisdiction import JURISDICTION
 from ehr_gateway.accounts import accounts, factors, passkeys, sessions
 from ehr_gateway.gateway import GatewayDependency
 from ehr_gateway.html import pages
-from ehr_gateway.login import (
-    login_pages,
-    login_state,
-)
+from ehr_gateway.login import login_pages, login_state
 from ehr_gateway.login.signed_in_user import (
     HOME,
     Form,

@@ -19,7 +19,7 @@ from ehr_gateway.accounts.accounts import Account
 from ehr_gateway.gateway import Gateway, GatewayDependency
 from ehr_gateway.html import pages
 from ehr_gateway.http.body import read_form
-from ehr_gateway.login import account_lifecycle, login, login_pages
+from ehr_gateway.login import account_lifecycle, login_pages
 from ehr_gateway.login.signed_in_user import (
     SignedInUser,
     check_form,
@@ -164,7 +164,7 @@ def _check_administrator_form(
 def _refuse_others(user: SignedInUser) -> Response | None:
     if user.account.role == "administrator":
         return None
-    return login.render_stopped_page(user.language, "not_yours", 403)
+    return login_pages.render_stopped_page(user.language, "not_yours", 403)
 
 
 def _render_accounts_page(

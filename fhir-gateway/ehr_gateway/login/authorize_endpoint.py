@@ -1,6 +1,6 @@
 """OAuth 2 authorization endpoint `/oauth/authorize`, with PKCE (RFC 6749 §4.1, RFC 7636).
 
-The request is validated here and sealed. `login.begin_login` then shows the log-in pages, and
+The request is validated here and sealed. `login_flow.begin_login` then shows the log-in pages, and
 `authorization_response` answers the client for the person who logged in.
 """
 
@@ -16,7 +16,7 @@ from starlette.datastructures import QueryParams
 from ehr_fhir.errors import Invalid
 from ehr_gateway.gateway import Gateway, GatewayDependency
 from ehr_gateway.http.body import read_form_pairs
-from ehr_gateway.login import login
+from ehr_gateway.login import login_flow, login_pages
 from ehr_gateway.oauth import clients
 from ehr_gateway.oauth.authorize_request import redirect_with_error, seal_request
 from ehr_gateway.tokens.scope_grants import narrow_scopes
@@ -55,8 +55,8 @@ def authorize_by_form(request: Request, gateway: GatewayDependency, pairs: Pairs
 def _start_authorization(request: Request, gateway: Gateway, parameters: QueryParams) -> Response:
     client = _find_client(gateway, parameters)
     if client is None:
-        language = login.page_language(request, parameters.get("ui_locales", ""))
-        return login.render_stopped_page(language, "client_wrong")
+        language = login_pages.page_language(request, parameters.get("ui_locales", ""))
+        return login_pages.render_stopped_page(language, "client_wrong")
     sealed_parameters = {
         "client": client.id,
         "name": client.name,
@@ -67,7 +67,7 @@ def _start_authorization(request: Request, gateway: Gateway, parameters: QueryPa
     error = _find_error(parameters, gateway)
     if error is not None:
         return redirect_with_error(gateway, sealed_parameters, *error)
-    return login.begin_login(request, gateway, seal_request(gateway, sealed_parameters))
+    return login_flow.begin_login(request, gateway, seal_request(gateway, sealed_parameters))
 
 
 def _find_client(gateway: Gateway, parameters: QueryParams) -> clients.Client | None:

@@ -15,7 +15,7 @@ from fastapi.responses import RedirectResponse, Response
 from ehr_fhir.errors import Unavailable
 from ehr_gateway.accounts import accounts
 from ehr_gateway.gateway import Gateway, GatewayDependency
-from ehr_gateway.login import login, login_audit, login_pages, login_state
+from ehr_gateway.login import login_audit, login_flow, login_pages, login_state
 from ehr_gateway.login.eid import EidProvider, EidRefused, EidRequest
 from ehr_gateway.login.login_state import LoginState
 from ehr_gateway.oauth import authorize_request
@@ -29,10 +29,10 @@ _NO_STORE = {"Cache-Control": "no-store", "Referrer-Policy": "no-referrer"}
 @router.get("/eid")
 def redirect_to_provider(request: Request, gateway: GatewayDependency) -> Response:
     """Send the person to the provider of the electronic identity."""
-    language = login.page_language(request)
+    language = login_pages.page_language(request)
     state = login_state.unseal_state(request, gateway, request.query_params.get("request", ""))
     if state is None:
-        return login.render_stopped_page(language, "stale")
+        return login_pages.render_stopped_page(language, "stale")
     fresh_state = LoginState(state.request, state.browser).renewed()
     eid_request = _build_request(
         gateway, fresh_state, login_state.seal_state(gateway, fresh_state), language
@@ -45,19 +45,19 @@ def redirect_to_provider(request: Request, gateway: GatewayDependency) -> Respon
 @router.get("/eid/callback")
 async def handle_callback(request: Request, gateway: GatewayDependency) -> Response:
     """Take the provider's code; whose account it is follows from the id that it stands for."""
-    language = login.page_language(request)
+    language = login_pages.page_language(request)
     query = request.query_params
     provider = _provider(request)
     sealed = query.get("state", "")
     state = login_state.unseal_state(request, gateway, sealed)
     # Another provider's answer is not taken (mix-up, RFC 9207).
     if state is None or (provider.issuer and query.get("iss") != provider.issuer):
-        return login.render_stopped_page(language, "stale")
+        return login_pages.render_stopped_page(language, "stale")
     now = gateway.clock()
     if not await run_in_threadpool(
         login_state.consume_nonce, gateway.store.database, "eid", state.nonce, now
     ):
-        return login.render_stopped_page(language, "stale")
+        return login_pages.render_stopped_page(language, "stale")
     if query.get("error") == "access_denied":
         # The person turned back: nothing went wrong.
         fresh_state = LoginState(state.request, state.browser)
@@ -98,7 +98,7 @@ def _log_in_subject(
     proved_state = replace(fresh_state, eid=eid_subject).proved(
         accounts_of_subject[0].login, gateway.clock(), "eid"
     )
-    return login.continue_login(request, gateway, proved_state)
+    return login_flow.continue_login(request, gateway, proved_state)
 
 
 def _build_request(gateway: Gateway, state: LoginState, sealed: str, language: str) -> EidRequest:

@@ -13,12 +13,7 @@ from fastapi.responses import Response
 from ehr_gateway.accounts import accounts, factors, passkeys, passwords
 from ehr_gateway.gateway import GatewayDependency
 from ehr_gateway.html import pages
-from ehr_gateway.login import (
-    account_lifecycle,
-    browser,
-    login_pages,
-    login_state,
-)
+from ehr_gateway.login import account_lifecycle, browser, login_pages, login_state
 from ehr_gateway.login.account_pages import render_account_page, unseal_nonce
 from ehr_gateway.login.signed_in_user import HOME, Form, SignedInUser, check_recent_form
 

@@ -7,11 +7,7 @@ from fastapi.responses import Response
 
 from ehr_gateway.gateway import Gateway, GatewayDependency
 from ehr_gateway.html import pages
-from ehr_gateway.login import (
-    account_lifecycle,
-    browser,
-    login,
-)
+from ehr_gateway.login import account_lifecycle, browser, login_pages
 from ehr_gateway.login.signed_in_user import Form, SignedInUser, check_form, find_signed_in_user
 
 router = APIRouter(prefix="/oauth")
@@ -47,7 +43,7 @@ def show_log_out(request: Request, gateway: GatewayDependency) -> Response:
     """Log out when our own portal sends the browser; ask first when somebody else does."""
     user = find_signed_in_user(request, gateway)
     if user is None:
-        return _render_logged_out(gateway, login.page_language(request))
+        return _render_logged_out(gateway, login_pages.page_language(request))
     if request.headers.get("sec-fetch-site") == "same-origin":
         return _log_out(user)
     return pages.render_page(
@@ -64,7 +60,7 @@ def show_log_out(request: Request, gateway: GatewayDependency) -> Response:
 def log_out(request: Request, gateway: GatewayDependency, form: Form) -> Response:
     """End the session, and what was issued from it."""
     if find_signed_in_user(request, gateway) is None:
-        return _render_logged_out(gateway, login.page_language(request))
+        return _render_logged_out(gateway, login_pages.page_language(request))
     user = check_form(request, gateway, form)
     return user if isinstance(user, Response) else _log_out(user)
 

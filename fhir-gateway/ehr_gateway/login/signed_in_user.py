@@ -16,11 +16,7 @@ from ehr_gateway.accounts import accounts, sessions
 from ehr_gateway.accounts.accounts import Account
 from ehr_gateway.gateway import Gateway
 from ehr_gateway.http.body import read_form
-from ehr_gateway.login import (
-    browser,
-    login,
-    login_audit,
-)
+from ehr_gateway.login import browser, login_audit, login_flow, login_pages
 
 Form = Annotated[dict[str, str], Depends(read_form)]
 HOME = "/oauth/account"
@@ -34,7 +30,7 @@ class SignedInUser:
         self.gateway = gateway
         self.session = session
         self.account: Account = accounts.find_account(gateway.store.database, session.login)
-        self.language = login.page_language(request)
+        self.language = login_pages.page_language(request)
 
     @property
     def is_recent(self) -> bool:
@@ -64,7 +60,7 @@ def find_signed_in_user(request: Request, gateway: Gateway) -> SignedInUser | No
 
 def show_login(request: Request, gateway: Gateway) -> Response:
     """Show the log-in page that leads back to the account page."""
-    return login.show_login_page(request, gateway, "", request.query_params.get("lang", ""))
+    return login_flow.show_login_page(request, gateway, "", request.query_params.get("lang", ""))
 
 
 def check_form(request: Request, gateway: Gateway, form: dict[str, str]) -> SignedInUser | Response:
@@ -77,7 +73,7 @@ def check_form(request: Request, gateway: Gateway, form: dict[str, str]) -> Sign
         return show_login(request, gateway)
     action = request.url.path
     if not browser.is_csrf_token_valid(gateway, user.session, action, form.get("csrf", "")):
-        return login.render_stopped_page(user.language, "stale", 403)
+        return login_pages.render_stopped_page(user.language, "stale", 403)
     return user
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from fastapi.responses import Response
 
-from ehr_gateway.access_requests import carers
+from ehr_gateway.access_requests import invitations
 from ehr_gateway.access_requests.request_parameters import build_request_parts
 from ehr_gateway.operations.call import OperationCall
 from ehr_gateway.operations.declaration import Operation, Parameter
@@ -21,5 +21,5 @@ OPERATION = Operation(
 
 def answer(call: OperationCall) -> Response:
     """Give the carer the power; the typed reason of the inviter is not told."""
-    power = carers.accept_invitation(call.context, call.parse_body().text("code"))
+    power = invitations.accept_invitation(call.context, call.parse_body().text("code"))
     return call.respond(*build_request_parts(power, reason=False))

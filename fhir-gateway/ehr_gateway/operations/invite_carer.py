@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from fastapi.responses import Response
 
-from ehr_gateway.access_requests import carers
+from ehr_gateway.access_requests import invitations
 from ehr_gateway.access_requests.request_parameters import build_request_parts
 from ehr_gateway.http.parameters import parameter
 from ehr_gateway.operations._terms import end_of_term
@@ -29,10 +29,10 @@ OPERATION = Operation(
 def answer(call: OperationCall) -> Response:
     """Store the invitation; its code is told here and never again."""
     sent = call.parse_body()
-    invitation, code = carers.invite_carer(
+    invitation, code = invitations.invite_carer(
         call.context,
         call.logical_id,
-        power=sent.code("power", carers.POWERS),
+        power=sent.code("power", invitations.POWERS),
         closed_domains=sent.domains(needed=False),
         until_ms=end_of_term(sent) if sent.optional_text("until") else None,
     )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from fastapi.responses import Response
 
-from ehr_gateway.access_requests import carers
+from ehr_gateway.access_requests import invitations
 from ehr_gateway.access_requests.request_parameters import build_request_parts
 from ehr_gateway.http.parameters import parameter
 from ehr_gateway.operations._terms import end_of_term
@@ -30,11 +30,11 @@ OPERATION = Operation(
 def answer(call: OperationCall) -> Response:
     """Store the invitation of the substitute; its code is told here and never again."""
     sent = call.parse_body()
-    invitation, code = carers.record_substitute(
+    invitation, code = invitations.record_substitute(
         call.context,
         call.logical_id,
-        relation=sent.code("relation", carers.RELATIONS),
-        basis="minor" if sent.code("basis", carers.BASES) == "minor" else "incapable",
+        relation=sent.code("relation", invitations.RELATIONS),
+        basis="minor" if sent.code("basis", invitations.BASES) == "minor" else "incapable",
         reason=sent.reason(call.context.gateway.settings.limits.reason_length),
         until_ms=end_of_term(sent),
     )

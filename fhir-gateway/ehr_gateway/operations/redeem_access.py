@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from fastapi.responses import Response
 
-from ehr_gateway.access_requests import step_up
+from ehr_gateway.access_requests import approvals
 from ehr_gateway.access_requests.request_parameters import build_request_parts
 from ehr_gateway.access_requests.role_checks import require_clinician
 from ehr_gateway.operations.call import OperationCall
@@ -31,8 +31,8 @@ def answer(call: OperationCall) -> Response:
     asker, request_id = require_clinician(context), sent.text("request")
     code = sent.optional_text("code")
     if code is not None:
-        request = step_up.approve_by_code(context, asker, request_id, code)
+        request = approvals.approve_by_code(context, asker, request_id, code)
     else:
         hkid, pin = sent.text("hkid"), sent.text("pin")
-        request = step_up.approve_by_eid(context, asker, request_id, hkid, pin)
+        request = approvals.approve_by_eid(context, asker, request_id, hkid, pin)
     return call.respond(*build_request_parts(request))

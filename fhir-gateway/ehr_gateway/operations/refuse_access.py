@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from fastapi.responses import Response
 
-from ehr_gateway.access_requests import step_up
+from ehr_gateway.access_requests import approvals
 from ehr_gateway.access_requests.request_parameters import build_request_parts
 from ehr_gateway.operations.call import OperationCall
 from ehr_gateway.operations.declaration import Operation, Parameter
@@ -23,5 +23,5 @@ def answer(call: OperationCall) -> Response:
     """Refuse the request."""
     request_id = call.parse_body().text("request")
     return call.respond(
-        *build_request_parts(step_up.answer_step_up(call.context, request_id, approves=False))
+        *build_request_parts(approvals.answer_step_up(call.context, request_id, approves=False))
     )
