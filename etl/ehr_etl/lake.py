@@ -1,4 +1,4 @@
-"""The one registry of the lake's tables: where each lies and which columns it has."""
+"""Registry of the lake's tables (path, columns, layout), and reading and writing them."""
 
 from __future__ import annotations
 
@@ -30,8 +30,8 @@ class TableSpec:
 
     columns: str
     partitioned_by: tuple[str, ...] = ()
-    # Delta writes the least and greatest value of these into its log. Nothing else, so that no
-    # text of a record gets there (erasure would not reach it).
+    # Delta writes the least and greatest value of these columns into its log, and of no other, so
+    # that no text of a record gets there: a deleted row would stay readable in the log.
     statistics: tuple[str, ...] = ()
 
 
@@ -91,13 +91,9 @@ class Lake:
         """Say whether a table was created."""
         return (self.table_path(name) / "_delta_log").is_dir()
 
-    def gold_views(self) -> list[str]:
-        """Return the names of the gold tables."""
-        return sorted(path.parent.name for path in self.root.glob("gold/*/_delta_log"))
-
 
 def create_table(spark: SparkSession, lake: Lake, name: str) -> None:
-    """Create a registered table, empty, unless it is there."""
+    """Create a registered table, empty, unless it exists."""
     if lake.has_table(name):
         return
     spec = TABLES[name]

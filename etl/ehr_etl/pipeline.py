@@ -1,7 +1,7 @@
 """One run of the lake: feed, bronze, silver, consent, deid, gold, quality.
 
-Every step can be repeated: what a crash left half done, the next run does again, and the tables
-end as after an undisturbed run.
+Every step is idempotent: what a crash left half done, the next run does again, and the tables end
+as after an undisturbed run.
 """
 
 from __future__ import annotations
@@ -14,14 +14,16 @@ from dataclasses import dataclass
 from pyspark.sql import SparkSession
 
 from ehr_etl.change_feed.landing import FeedSource, pull_feed
-from ehr_etl.data_quality import expectations
-from ehr_etl.data_quality.expectations import TableQuality
-from ehr_etl.gold.views import VIEWS, build_gold_table
+from ehr_etl.data_quality.expectations import check_gold_tables, preload_great_expectations
+from ehr_etl.data_quality.results import TableQuality, write_quality_results
+from ehr_etl.gold.library import list_view_names, load_view
+from ehr_etl.gold.tables import build_gold_table, gold_table_name
 from ehr_etl.lake import Lake, count_rows
 from ehr_etl.spark.java_errors import translate_java_errors
 from ehr_etl.tables.bronze import append_to_bronze
 from ehr_etl.tables.consent_tables import refresh_consent_tables
 from ehr_etl.tables.deid import refresh_deid
+from ehr_etl.tables.quarantine import summarize_silver
 from ehr_etl.tables.silver import SilverReport, refresh_silver
 
 STEPS = ("feed", "bronze", "silver", "consent", "deid", "gold", "quality")
@@ -52,12 +54,12 @@ class LakeReport:
 
     def rows_in(self, table: str) -> int:
         """Return how many rows a table has after the run."""
-        return next(one.after for one in self.tables if one.table == table)
+        return next(rows.after for rows in self.tables if rows.table == table)
 
     @property
     def quality_passed(self) -> bool:
         """Say whether every gold table met its expectations."""
-        return all(one.success for one in self.quality if one.table != "silver")
+        return all(quality.success for quality in self.quality if quality.table != "silver")
 
 
 def run_once(
@@ -71,8 +73,9 @@ def run_once(
 ) -> LakeReport:
     """Take in what is new in the feed and bring every table up to it."""
     seconds: dict[str, float] = {}
-    before = _count_table_rows(lake)
-    expectations.preload_great_expectations()
+    views = list_view_names()
+    rows_before = _count_table_rows(lake, views)
+    preload_great_expectations()
 
     @contextmanager
     def step(name: str, sentence: str) -> Iterator[None]:
@@ -83,29 +86,28 @@ def run_once(
         seconds[name] = round(time.perf_counter() - started, 2)
 
     with step("feed", "Reading the gateway's change feed."):
-        pulled = pull_feed(feed, lake)
+        landing = pull_feed(feed, lake)
     with step("bronze", "Keeping the changes as received."):
         append_to_bronze(spark, lake)
     with step("silver", "Checking each record and keeping the latest version."):
-        taken = refresh_silver(spark, lake)
+        silver = refresh_silver(spark, lake)
     with step("consent", "Reading the consent rules from the records."):
         consent = refresh_consent_tables(spark, lake)
     with step("deid", "Taking out what identifies, of patients who have not opted out."):
         refresh_deid(spark, lake, consent, deid_key, now_ms)
     with step("gold", "Building the tables for research."):
-        for name in VIEWS:
-            build_gold_table(spark, lake, name)
+        for view in views:
+            build_gold_table(spark, lake, load_view(view))
     with step("quality", "Checking the tables for research."):
-        results = (
-            expectations.summarize_silver(lake),
-            *expectations.check_gold_tables(lake, VIEWS),
-        )
-        expectations.write_quality_results(lake, results)
-    after = _count_table_rows(lake)
-    tables = tuple(TableRows(name, before.get(name, 0), after[name]) for name in after)
-    return LakeReport(pulled.lines, pulled.last_position, taken, tables, results, seconds)
+        quality = (summarize_silver(lake), *check_gold_tables(lake, views))
+        write_quality_results(lake, quality)
+    rows_after = _count_table_rows(lake, views)
+    tables = tuple(
+        TableRows(name, rows_before.get(name, 0), count) for name, count in rows_after.items()
+    )
+    return LakeReport(landing.lines, landing.last_position, silver, tables, quality, seconds)
 
 
-def _count_table_rows(lake: Lake) -> dict[str, int]:
-    names = ("bronze", "silver", "quarantine", "deid", *(f"gold/{view}" for view in VIEWS))
+def _count_table_rows(lake: Lake, views: tuple[str, ...]) -> dict[str, int]:
+    names = ("bronze", "silver", "quarantine", "deid", *map(gold_table_name, views))
     return {name: count_rows(lake, name) for name in names if lake.has_table(name)}

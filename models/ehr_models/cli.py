@@ -10,7 +10,7 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from ehr_etl.gold.views import run_identified_views
+from ehr_etl.gold.tables import run_identified_views
 from ehr_etl.lake import Lake
 from ehr_etl.spark.session import spark_session
 from ehr_fhir.errors import Unavailable

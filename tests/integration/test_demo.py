@@ -19,13 +19,14 @@ from typer.testing import CliRunner
 from ehr_cli.main import app
 from ehr_cli.sample.hong_kong import HKID_PREFIX
 from ehr_cli.sample.overlay import overlay, patients
+from ehr_etl.gold.library import list_view_names
 from tests.lib.demo import Demo
 
 if TYPE_CHECKING:
     from pyspark.sql import SparkSession
 
 UUID = re.compile(rb"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}")
-GOLD = ("patient_demographics", "encounter_flat", "condition_flat")
+GOLD = list_view_names()
 
 pytestmark = [pytest.mark.spark, pytest.mark.timeout(1800)]
 

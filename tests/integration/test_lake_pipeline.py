@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from ehr_etl.gold.views import run_identified_views, run_view
+from ehr_etl.gold.library import read_view_file
+from ehr_etl.gold.tables import run_identified_views, run_view
 from ehr_etl.lake import Lake, read_small_table
 from ehr_etl.pipeline import STEPS, LakeReport, run_once
 from ehr_etl.tables import consent_tables, deid, silver
@@ -279,6 +280,7 @@ def test_a_view_file_runs_over_deid(
     view = {"resource": "Patient", "select": [{"column": [{"name": "g", "path": "gender"}]}]}
     file.write_text(json.dumps(view))
 
-    assert sorted(row["g"] for row in run_view(spark, lake, file).collect()) == ["female", "male"]
+    rows = run_view(spark, lake, read_view_file(file)).collect()
+    assert sorted(row["g"] for row in rows) == ["female", "male"]
     with pytest.raises(Invalid):
-        run_view(spark, lake, file, source="bronze")
+        run_view(spark, lake, read_view_file(file), source="bronze")

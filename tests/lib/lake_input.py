@@ -8,6 +8,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from ehr_etl.gold.library import list_view_names
+from ehr_etl.gold.tables import gold_table_name
 from ehr_etl.lake import Lake, read_small_table
 from tests.lib.feed_lines import consent, feed_line
 
@@ -16,7 +18,7 @@ NOW_MS = 1795334400000  # 2026-11-22T08:00:00Z
 
 TABLES = (
     *("bronze", "silver", "quarantine", "deid"),
-    *("gold/patient_demographics", "gold/encounter_flat", "gold/condition_flat"),
+    *(gold_table_name(view) for view in list_view_names()),
     *("consent/consent_joining", "consent/consent_research", "consent/consent_restriction"),
 )
 # What must never leave the trusted zone.

@@ -48,6 +48,8 @@ def run(settings: Settings, feed: str | None, *, once: bool) -> None:
     while True:
         report = refresh(settings, spark, base_url, lambda text: typer.echo(text, err=True))
         typer.echo(f"{report.landed:,} changes read; {summary(report)}.")
+        if not report.quality_passed:
+            typer.echo("Some expectations were not met: see `ehr lake quality`.", err=True)
         send_quality(settings, base_url, report)
         if once:
             return
@@ -56,18 +58,16 @@ def run(settings: Settings, feed: str | None, *, once: bool) -> None:
 
 def view(settings: Settings, file: Path) -> None:
     """Write one ViewDefinition over the de-identified records to a gold table."""
-    from ehr_etl.gold.views import read_view_file, view_frame
+    from ehr_etl.gold.library import read_view_file
+    from ehr_etl.gold.tables import build_gold_table, gold_table_name
 
     definition = read_view_file(file)
     lake = place(settings)
     if not lake.has_table("deid"):
         raise NotFound("The lake is empty: run `ehr lake run` first.")
-    target = lake.table_path(f"gold/{definition.name}")
-    frame = view_frame(session(settings), lake, definition)
-    frame.write.format("delta").mode("overwrite").option("overwriteSchema", "true").save(
-        str(target)
-    )
-    typer.echo(f"{target}: {count_rows(lake, f'gold/{definition.name}'):,} rows.")
+    build_gold_table(session(settings), lake, definition)
+    table = gold_table_name(definition.name)
+    typer.echo(f"{lake.table_path(table)}: {count_rows(lake, table):,} rows.")
 
 
 def quality(settings: Settings) -> None:
@@ -75,7 +75,7 @@ def quality(settings: Settings) -> None:
     from rich.console import Console
     from rich.table import Table
 
-    from ehr_etl.data_quality.expectations import read_quality_results
+    from ehr_etl.data_quality.results import read_quality_results
 
     results = read_quality_results(place(settings))
     if not results:
@@ -93,7 +93,7 @@ def refresh(
     settings: Settings, spark: SparkSession, base_url: str, say: Callable[[str], None]
 ) -> LakeReport:
     """Run the pipeline once over the gateway's feed."""
-    from ehr_etl.change_feed.landing import HttpFeed
+    from ehr_etl.change_feed.gateway_feed import HttpFeed
     from ehr_etl.pipeline import run_once
 
     with httpx.Client(base_url=base_url, timeout=120) as client:

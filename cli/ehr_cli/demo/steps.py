@@ -96,7 +96,7 @@ def study(tour: Tour) -> tuple[str, str]:
 
 def model(tour: Tour) -> tuple[str, str]:
     """Train, register and score; the scores go back as RiskAssessments."""
-    from ehr_etl.gold.views import run_identified_views
+    from ehr_etl.gold.tables import run_identified_views
     from ehr_models.demo import train_and_score
     from ehr_models.registry import list_tasks
 

@@ -1,4 +1,4 @@
-"""A line of the feed to an entry: what changed, and the facts about it that consent needs.
+"""Parser of a line of the change feed: what changed, and the facts about it that consent needs.
 
 Pure: bytes in, values out. Nothing is refused here; a line that cannot be read becomes an entry
 with a fault, so that the quarantine can hold it.
@@ -23,7 +23,7 @@ METHODS = frozenset({"POST", "PUT", "PATCH", "DELETE"})
 class ConsentFacts:
     """What the consent rules read of a version (columns of silver).
 
-    Without its labels: those that count are by the rules of the run that asks (deid.py).
+    Its security labels are not among them: they depend on the label rules of the run (deid.py).
     """
 
     patients: tuple[str, ...] = ()
@@ -37,7 +37,7 @@ class ConsentFacts:
 
 @dataclass(frozen=True)
 class FeedEntry:
-    """One change; `key` names the line in the quarantine."""
+    """One change: a version of a resource, or a fault; `key` names the line in quarantine."""
 
     key: str
     position: int | None = None
@@ -53,7 +53,7 @@ class FeedEntry:
 
 
 class _FeedFault(ValueError):
-    """Why a line is not an entry of the feed."""
+    """The reason a line is not an entry of the feed."""
 
 
 def parse_entry(line: str) -> FeedEntry:
@@ -91,21 +91,24 @@ def consent_facts(resource: Mapping[str, Any], author: str | None) -> ConsentFac
 
 
 def _build_entry(line: str, entry: Mapping[str, Any]) -> FeedEntry:
-    kind, identifier, version = entry.get("type"), entry.get("id"), entry.get("version")
+    resource_type, resource_id = entry.get("type"), entry.get("id")
+    version = entry.get("version")
     author, method = entry.get("author"), entry.get("method")
-    if not (isinstance(kind, str) and isinstance(identifier, str) and _is_integer(version)):
+    if not (
+        isinstance(resource_type, str) and isinstance(resource_id, str) and _is_integer(version)
+    ):
         raise _FeedFault("feed-type-id-or-version-missing")
     if method not in METHODS:
         raise _FeedFault("feed-method-unknown")
     if author is not None and not isinstance(author, str):
         raise _FeedFault("feed-author-is-not-text")
     deleted = method == "DELETE"
-    resource = None if deleted else _require_resource(entry, kind, identifier)
+    resource = None if deleted else _require_resource(entry, resource_type, resource_id)
     return FeedEntry(
         key=str(entry["position"]),
         position=entry["position"],
-        type=kind,
-        id=identifier,
+        type=resource_type,
+        id=resource_id,
         version=version,
         last_updated=str(entry.get("lastUpdated")),
         author=author,
@@ -115,17 +118,19 @@ def _build_entry(line: str, entry: Mapping[str, Any]) -> FeedEntry:
     )
 
 
-def _require_resource(entry: Mapping[str, Any], kind: str, identifier: str) -> Mapping[str, Any]:
+def _require_resource(
+    entry: Mapping[str, Any], resource_type: str, resource_id: str
+) -> Mapping[str, Any]:
     resource = entry.get("resource")
     if not isinstance(resource, dict):
         raise _FeedFault("feed-resource-missing")
-    if resource.get("resourceType") != kind or resource.get("id") != identifier:
+    if resource.get("resourceType") != resource_type or resource.get("id") != resource_id:
         raise _FeedFault("feed-resource-is-another")
     return resource
 
 
 def _resource_text(line: str, resource: Mapping[str, Any]) -> str:
-    """Return the resource's own characters: to parse and print would turn 1.10 into 1.1."""
+    """Cut the resource's own text out of the line: serialized anew, 1.10 would become 1.1."""
     start = line.find('"resource":') + len('"resource":')
     text = line[start : line.rstrip().rfind("}")].strip()
     try:

@@ -16,7 +16,7 @@ import orjson
 from ehr_etl.lake import Lake
 from ehr_fhir.errors import Conflict
 
-__all__ = ["FeedEpoch", "load_epoch", "save_epoch"]
+__all__ = ["FeedEpoch", "load_epoch", "rebuild_hint", "save_epoch"]
 
 _REBUILD = "Remove the folder {} and run the lake again: it is read anew from the beginning."
 

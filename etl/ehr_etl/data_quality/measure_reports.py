@@ -1,4 +1,4 @@
-"""Quality results as FHIR MeasureReports, and their way back to the gateway."""
+"""Quality results as FHIR MeasureReports, sent to the gateway in one transaction."""
 
 from __future__ import annotations
 
@@ -7,12 +7,12 @@ from typing import Any
 
 import httpx
 
-from ehr_etl.data_quality.expectations import ExpectationResult, TableQuality
+from ehr_etl.data_quality.results import ExpectationResult, TableQuality
 from ehr_fhir.errors import Forbidden, Unauthorized, Unavailable, Unprocessable
 from ehr_fhir.jurisdiction import JURISDICTION
 
 BASE = JURISDICTION.fhir_base
-# Whether an expectation was met: some allow a share of rows that are not, so counts cannot tell.
+# Whether an expectation was met. Some allow a share of rows, so the counts do not tell.
 QUALITY_PASSED_URL = f"{BASE}/StructureDefinition/quality-passed"
 _POPULATION = "http://terminology.hl7.org/CodeSystem/measure-population"
 
@@ -34,7 +34,7 @@ def send_measure_reports(client: httpx.Client, token: str, reports: Sequence[Jso
         for report in reports
     ]
     try:
-        answer = client.post(
+        response = client.post(
             "/fhir",
             json={"resourceType": "Bundle", "type": "transaction", "entry": entries},
             headers={
@@ -44,14 +44,14 @@ def send_measure_reports(client: httpx.Client, token: str, reports: Sequence[Jso
         )
     except httpx.TransportError as error:
         raise Unavailable("The gateway does not answer: is `ehr up` running?") from error
-    if answer.status_code == 401:
+    if response.status_code == 401:
         raise Unauthorized("The gateway refused the lake's token.")
-    if answer.status_code == 403:
+    if response.status_code == 403:
         raise Forbidden("The lake's token lacks the scope system/MeasureReport.cruds.")
-    if answer.status_code >= 500:
-        raise Unavailable(f"The gateway answered with status {answer.status_code}.")
-    if answer.status_code >= 400:
-        raise Unprocessable(f"The gateway refused the reports with status {answer.status_code}.")
+    if response.status_code >= 500:
+        raise Unavailable(f"The gateway answered with status {response.status_code}.")
+    if response.status_code >= 400:
+        raise Unprocessable(f"The gateway refused the reports with status {response.status_code}.")
 
 
 def _build_report(table: TableQuality, at: str) -> Json:

@@ -50,8 +50,8 @@ def fetch_jars(
     on_progress: Callable[[str], None] = lambda text: None, cache: Path | None = None
 ) -> list[Path]:
     """Fetch Delta's jars into the cache unless they are there, and return them."""
-    if found := cached_jars(cache):
-        return found
+    if jars := cached_jars(cache):
+        return jars
     on_progress(f"Fetching Delta's jars ({maven_coordinate()}) from Maven, about 14 MB, once.")
     folder = _cache_folder(cache)
     scratch = folder.with_name(f"{folder.name}.{os.getpid()}.tmp")

@@ -27,21 +27,21 @@ def find_java_home() -> Path:
 
 
 def _candidate_homes() -> list[Path]:
-    found: list[Path] = []
+    homes: list[Path] = []
     if home := os.environ.get("JAVA_HOME"):
-        found.append(Path(home))
+        homes.append(Path(home))
     if program := shutil.which("java"):
-        found.append(Path(program).resolve().parents[1])
-    return found
+        homes.append(Path(program).resolve().parents[1])
+    return homes
 
 
 def _read_java_version(home: Path) -> int:
     """Return the major version that `java -version` reports, 0 if it does not run."""
     try:
-        ran = subprocess.run(  # noqa: S603 - the program is the machine's own Java
+        completed = subprocess.run(  # noqa: S603 - the program is the machine's own Java
             [str(home / "bin" / "java"), "-version"], capture_output=True, text=True, timeout=60
         )
     except (OSError, subprocess.TimeoutExpired):
         return 0
-    match = re.search(r'version "(?:1\.)?(\d+)', ran.stderr + ran.stdout)
+    match = re.search(r'version "(?:1\.)?(\d+)', completed.stderr + completed.stdout)
     return int(match.group(1)) if match else 0

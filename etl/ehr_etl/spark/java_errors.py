@@ -1,6 +1,6 @@
-"""One translator from what the JVM throws to an error a user may see.
+"""Translator of the JVM's exceptions into errors a user may see.
 
-Spark's messages quote values of rows, so no text of theirs passes: only the class of the fault.
+Spark's messages quote values of rows, so none of their text passes: only the kind of the error.
 """
 
 from __future__ import annotations
@@ -19,35 +19,37 @@ NOT_A_SINGLE_VALUE = "ehr:more-than-one"
 
 
 @contextmanager
-def translate_java_errors(doing: str) -> Iterator[None]:
-    """Translate Spark's exceptions raised inside; `doing` says what was going on."""
+def translate_java_errors(activity: str) -> Iterator[None]:
+    """Translate Spark's exceptions raised inside; `activity` completes "while ..."."""
     try:
         yield
     except (PySparkException, Py4JError) as error:
-        raise translate_java_error(error, doing) from None
+        raise translate_java_error(error, activity) from None
 
 
-def translate_java_error(error: Exception, doing: str) -> EhrError:
+def translate_java_error(error: Exception, activity: str) -> EhrError:
     """Return the error to show for an exception of Spark or of its Java bridge."""
     text = f"{_error_condition(error)} {error}"
     if any(word in text for word in _CONFLICTS):
-        return Conflict(f"Another run wrote while {doing}: run again when it has ended.")
+        return Conflict(f"Another run wrote while {activity}: run again when it has ended.")
     if any(word in text for word in _MISSING):
-        return Unavailable(f"A table is missing while {doing}: run `ehr lake run --once` first.")
+        return Unavailable(f"A table is missing while {activity}: run `ehr lake run --once` first.")
     if NOT_A_SINGLE_VALUE in text:
         return Unprocessable(
             "A column of the view gives more than one value: mark it `collection: true` or "
             "add `.first()` to its path."
         )
     if "OutOfMemoryError" in text:
-        return Unavailable(f"Spark ran out of memory while {doing}: give the driver more.")
+        return Unavailable(f"Spark ran out of memory while {activity}: give the driver more.")
     if "ConnectionRefusedError" in text or "Answer from Java side is empty" in text:
-        return Unavailable(f"Spark ended while {doing}: run again.")
-    return Fault(f"Spark failed while {doing} ({_error_condition(error) or type(error).__name__}).")
+        return Unavailable(f"Spark ended while {activity}: run again.")
+    return Fault(
+        f"Spark failed while {activity} ({_error_condition(error) or type(error).__name__})."
+    )
 
 
 def _error_condition(error: Exception) -> str:
-    """Return Spark's own name of the fault, such as DIVIDE_BY_ZERO; it holds no value."""
+    """Return Spark's own name of the error, such as DIVIDE_BY_ZERO; it holds no value."""
     if isinstance(error, PySparkException):
         return str(error.getCondition() or "")
     return ""

@@ -29,7 +29,7 @@ _QUERY_LOGGERS = ("SQLQueryContextLogger", "DataFrameQueryContextLogger")
 
 @dataclass(frozen=True)
 class SparkSettings:
-    """What an operator may set: any Spark master, and the memory of the driver."""
+    """The settings of an operator: any Spark master, and the memory of the driver."""
 
     master: str = "local[*]"
     memory: str = "2g"
@@ -55,10 +55,10 @@ def spark_session(
     os.environ["JAVA_HOME"] = str(find_java_home())
     os.environ.setdefault("PYSPARK_PYTHON", sys.executable)
     os.environ.setdefault("SPARK_LOCAL_IP", "127.0.0.1")
-    found = jars.fetch_jars(on_progress, settings.jar_cache)
+    delta_jars = jars.fetch_jars(on_progress, settings.jar_cache)
     with as_file(files(__package__) / "log4j2.properties") as log_settings:
         conf = SparkConf(loadDefaults=False)
-        conf.setAll(list(_spark_options(settings, work, found, log_settings).items()))
+        conf.setAll(list(_spark_options(settings, work, delta_jars, log_settings).items()))
         return _start_session(conf, work)
 
 
@@ -79,7 +79,7 @@ def _start_session(conf: SparkConf, work: Path) -> SparkSession:
 
 
 def silence_query_loggers() -> None:
-    """Keep PySpark from logging a failed query, for good."""
+    """Silence the loggers that would print a failed query, for the life of the process."""
     from pyspark.logger import PySparkLogger
 
     for name in _QUERY_LOGGERS:
@@ -89,7 +89,7 @@ def silence_query_loggers() -> None:
 
 
 def _spark_options(
-    settings: SparkSettings, work: Path, found: list[Path], log_settings: Path
+    settings: SparkSettings, work: Path, delta_jars: list[Path], log_settings: Path
 ) -> Mapping[str, str]:
     return {
         "spark.app.name": "ehr-commons",
@@ -100,7 +100,7 @@ def _spark_options(
         "spark.driver.extraJavaOptions": (
             f"-Dlog4j2.configurationFile={log_settings.as_uri()} {settings.java_options}"
         ),
-        "spark.jars": ",".join(str(jar) for jar in found),
+        "spark.jars": ",".join(str(jar) for jar in delta_jars),
         "spark.local.dir": str(work / "spark"),
         "spark.sql.warehouse.dir": str(work / "warehouse"),
         "spark.sql.catalogImplementation": "in-memory",

@@ -1,4 +1,4 @@
-"""Landing files to bronze: each line appended once, exactly as received."""
+"""Bronze: every line of the landed files, appended once, exactly as received."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ _COLUMNS = (
 
 
 def append_to_bronze(spark: SparkSession, lake: Lake) -> None:
-    """Read the landing files that were not read yet, append their lines, and return.
+    """Append the lines of the landing files that were not read yet.
 
     The stream's checkpoint remembers the files, Delta remembers the batch: a batch replayed after
     a crash is not appended twice.
@@ -42,5 +42,5 @@ def stream_landing_files(spark: SparkSession, lake: Lake) -> DataFrame:
 
 
 def to_bronze_columns(landing: DataFrame) -> DataFrame:
-    """Turn value STRING into the columns of bronze."""
+    """Map value STRING to the columns of bronze."""
     return landing.selectExpr(*_COLUMNS)

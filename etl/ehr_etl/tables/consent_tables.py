@@ -20,7 +20,7 @@ _ARROW_TYPES = {"TEXT": pa.string(), "INTEGER": pa.int64()}
 
 
 def refresh_consent_tables(spark: SparkSession, lake: Lake) -> Mapping[str, pa.Table]:
-    """Write the consent tables anew from silver and return them by name."""
+    """Recompute the consent tables from silver, write them, and return them by name."""
     resources = (
         read_table(spark, lake, "silver")
         .where(f"type IN {RULE_TYPES} AND NOT deleted")
@@ -44,7 +44,7 @@ def build_consent_tables(resources: list[Mapping[str, object]]) -> Mapping[str, 
 
 
 def register_consent_views(spark: SparkSession, tables: Mapping[str, pa.Table]) -> None:
-    """Give the tables to Spark SQL under their own names."""
+    """Register the tables as temporary views of Spark SQL under their own names."""
     for name, rows in tables.items():
         spark.createDataFrame(rows).createOrReplaceTempView(name)
 

@@ -1,7 +1,7 @@
-"""Silver to deid: the records research may use, without what identifies.
+"""Deid: the records that research may use, scrubbed by the allow-list of `ehr_privacy`.
 
 The table is written whole each run, so that an opt-out, a restriction or a deletion is gone from
-it at the next refresh. Older files of the table stay until erasure vacuums them.
+it at the next refresh. Files of older versions of the table stay on disk: nothing vacuums them.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ def refresh_deid(
     key: bytes,
     now_ms: int,
 ) -> None:
-    """Write the table deid anew: what research may use at `now_ms`, pseudonyms under `key`."""
+    """Rewrite the table deid: what research may use at `now_ms`, pseudonyms under `key`."""
     create_table(spark, lake, "deid")
     register_consent_views(spark, consent)
     rows = deidentify(select_permitted(read_table(spark, lake, "silver"), now_ms), key)
@@ -44,7 +44,7 @@ def refresh_deid(
 def select_permitted(silver: DataFrame, now_ms: int) -> DataFrame:
     """Keep the records that research may use: type, id, patients, resource.
 
-    Needs the consent tables as views. A deleted record has no resource and is not there.
+    Needs the consent tables as temporary views. Deleted records have no resource and are left out.
     """
     spark = silver.sparkSession
     present = silver.where("NOT deleted").withColumn("pk", silver["position"])
@@ -63,44 +63,47 @@ def select_permitted(silver: DataFrame, now_ms: int) -> DataFrame:
 def label_records(present: DataFrame, rules: LabelRules) -> DataFrame:
     """Label records by rules, those of patients who close anything by its label: pk, label.
 
-    The others' labels decide nothing. Labels are never kept, so that none is older than the rules.
+    Other patients' labels decide nothing. Labels are not stored: a stored one could be older than
+    the rules.
     """
-    asked = present.sparkSession.sql(
+    labelled_patients = present.sparkSession.sql(
         "SELECT p.pk FROM record_patient p JOIN consent_restriction x ON x.patient = p.patient"
         " WHERE x.label IS NOT NULL"
     )
-    records = present.join(asked, "pk", "left_semi").select("pk", "author", "resource")
+    records = present.join(labelled_patients, "pk", "left_semi").select("pk", "author", "resource")
     return records.mapInArrow(_make_labeller(rules), "pk LONG, label STRING")
 
 
 def deidentify(records: DataFrame, key: bytes) -> DataFrame:
-    """Scrub each resource by the allow-list: the columns of deid; what is not listed is absent."""
+    """Scrub each resource by the allow-list; return the columns of deid."""
     scrubbed = records.mapInArrow(_make_scrubber(key), TABLES["deid"].columns)
     # One file per type and run.
     return scrubbed.repartition(2, "type")
 
 
 def _make_labeller(rules: LabelRules) -> Callable[[Batches], Batches]:
-    def label(batches: Batches) -> Batches:
+    def label_batches(batches: Batches) -> Batches:
         for batch in batches:
             rows = [
-                {"pk": row["pk"], "label": one}
+                {"pk": row["pk"], "label": label}
                 for row in batch.to_pylist()
-                for one in record_facts(orjson.loads(row["resource"]), row["author"], rules).labels
+                for label in record_facts(
+                    orjson.loads(row["resource"]), row["author"], rules
+                ).labels
             ]
             yield pa.RecordBatch.from_pylist(rows, schema=_LABEL_SCHEMA)
 
-    return label
+    return label_batches
 
 
 def _make_scrubber(key: bytes) -> Callable[[Batches], Batches]:
-    def scrub(batches: Batches) -> Batches:
+    def scrub_batches(batches: Batches) -> Batches:
         deidentifier = Deidentifier(load_rules(), key)
         for batch in batches:
             rows = [_scrub_row(deidentifier, key, row) for row in batch.to_pylist()]
             yield pa.RecordBatch.from_pylist([row for row in rows if row], schema=_DEID_SCHEMA)
 
-    return scrub
+    return scrub_batches
 
 
 def _scrub_row(
@@ -111,10 +114,10 @@ def _scrub_row(
         return None
     patients = row["patients"]
     # A record of several patients belongs to no single row of a study.
-    alone = patients[0] if isinstance(patients, list) and len(patients) == 1 else None
+    patient = patients[0] if isinstance(patients, list) and len(patients) == 1 else None
     return {
         "type": str(row["type"]),
         "id": str(resource["id"]),
-        "patient": None if alone is None else pseudonym(key, f"Patient/{alone}"),
+        "patient": None if patient is None else pseudonym(key, f"Patient/{patient}"),
         "resource": orjson.dumps(resource).decode(),
     }

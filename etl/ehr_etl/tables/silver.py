@@ -1,7 +1,7 @@
-"""Bronze to silver: the latest good version of each resource; what is not good to quarantine.
+"""Silver: the latest good version of each resource; a version that breaks a rule is quarantined.
 
-A batch may run twice after a crash. Both writes bear it: silver takes a version only if it is
-newer than the one it holds, the quarantine takes a line only once.
+A batch may run twice after a crash. Both writes are idempotent: silver takes a version only if it
+is newer than its own, quarantine takes a line only once.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from pyspark.sql import functions as F
 
 from ehr_etl.change_feed.entries import ConsentFacts, FeedEntry, parse_entry
 from ehr_etl.data_quality.rules import QualityRules, load_quality_rules
-from ehr_etl.lake import ENTRY_COLUMNS, FACT_COLUMNS, Lake, create_table, read_table
+from ehr_etl.lake import ENTRY_COLUMNS, FACT_COLUMNS, Lake, create_table
 
 PARSED_COLUMNS = (
     f"key STRING, {ENTRY_COLUMNS}, deleted BOOLEAN, {FACT_COLUMNS}, resource STRING, fault STRING"
@@ -57,7 +57,7 @@ _PARSED_SCHEMA = pa.schema(
 
 @dataclass
 class SilverReport:
-    """What the batches of one run took in and where it went."""
+    """How many lines the batches of one run took in, passed and quarantined, and why."""
 
     taken: int = 0
     passed: int = 0
@@ -105,13 +105,13 @@ def parse_lines(lines: DataFrame) -> DataFrame:
 
 def check_entries(entries: DataFrame, rules: QualityRules) -> DataFrame:
     """Add reasons ARRAY<STRING>: the fault of the line, or the names of the rules it breaks."""
-    verdict = (
+    reasons = (
         "CASE WHEN fault IS NOT NULL THEN array(fault)"
         f" WHEN deleted THEN CAST(array() AS ARRAY<STRING>) ELSE {rules.reasons_sql()} END"
     )
     return (
         entries.withColumn("r", F.from_json("resource", rules.elements))
-        .withColumn("reasons", F.expr(verdict))
+        .withColumn("reasons", F.expr(reasons))
         .drop("r", "fault")
     )
 
@@ -127,32 +127,33 @@ def keep_newest(entries: DataFrame) -> DataFrame:
 
 
 def merge_into_silver(lake: Lake, rows: DataFrame) -> None:
-    """Put rows into silver, each only if newer than the version there."""
+    """Upsert rows into silver, each only if newer than the version there."""
     path = lake.table_path("silver").resolve()
+    # A plain append, because a MERGE costs seconds however small it is.
     if is_empty_table(lake, "silver"):
         rows.write.format("delta").mode("append").save(str(path))
         return
     rows.createOrReplaceTempView("silver_changes")
     rows.sparkSession.sql(
-        f"MERGE INTO delta.`{path}` held USING silver_changes new"
-        " ON held.type = new.type AND held.id = new.id"
-        " WHEN MATCHED AND new.version > held.version THEN UPDATE SET *"
+        f"MERGE INTO delta.`{path}` target USING silver_changes source"
+        " ON target.type = source.type AND target.id = source.id"
+        " WHEN MATCHED AND source.version > target.version THEN UPDATE SET *"
         " WHEN NOT MATCHED THEN INSERT *"
     )
 
 
 def merge_into_quarantine(lake: Lake, rows: DataFrame) -> None:
-    """Put failing rows into the quarantine, each line once."""
+    """Insert failing rows into quarantine, each line once."""
     path = lake.table_path("quarantine").resolve()
-    # At-least-once feeds repeat lines; a MERGE takes no two rows of one key.
+    # The feed may repeat a line, and a MERGE refuses two source rows of one key.
     rows = rows.dropDuplicates(["key"]).selectExpr(*QUARANTINE_COLUMNS)
     if is_empty_table(lake, "quarantine"):
         rows.write.format("delta").mode("append").save(str(path))
         return
     rows.createOrReplaceTempView("quarantine_changes")
     rows.sparkSession.sql(
-        f"MERGE INTO delta.`{path}` held USING quarantine_changes new"
-        " ON held.key = new.key WHEN NOT MATCHED THEN INSERT *"
+        f"MERGE INTO delta.`{path}` target USING quarantine_changes source"
+        " ON target.key = source.key WHEN NOT MATCHED THEN INSERT *"
     )
 
 
@@ -161,13 +162,8 @@ def is_empty_table(lake: Lake, name: str) -> bool:
     return not DeltaTable(str(lake.table_path(name))).file_uris()
 
 
-def held_in_quarantine(spark: SparkSession, lake: Lake) -> DataFrame:
-    """Return what waits for a steward: the columns of quarantine, not released."""
-    return read_table(spark, lake, "quarantine").where("NOT released")
-
-
 def to_record_batch(entries: list[FeedEntry]) -> pa.RecordBatch:
-    """Lay entries out as Arrow columns in the order of PARSED."""
+    """Return entries as Arrow columns in the order of PARSED_COLUMNS."""
     rows = [
         {
             **{name: getattr(entry, name) for name in _PARSED_SCHEMA.names if hasattr(entry, name)},

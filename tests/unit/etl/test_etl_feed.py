@@ -9,7 +9,8 @@ from pathlib import Path
 import httpx
 import pytest
 
-from ehr_etl.change_feed.landing import FileFeed, HttpFeed, last_landed_position, pull_feed
+from ehr_etl.change_feed.gateway_feed import HttpFeed
+from ehr_etl.change_feed.landing import last_landed_position, pull_feed
 from ehr_etl.lake import Lake
 from ehr_fhir.errors import Conflict, Fault, Forbidden, Unauthorized, Unavailable
 from tests.lib.feed_lines import feed_line, feed_page
@@ -88,13 +89,6 @@ def test_an_unreadable_line_of_a_page_sent_again_lands_once(tmp_path: Path) -> N
 def test_a_page_without_any_position_is_refused(tmp_path: Path) -> None:
     with pytest.raises(Fault, match="no line with a position"):
         pull_feed(_Pages([b"{broken\n"]), Lake(tmp_path))
-
-
-def test_files_serve_as_a_feed(tmp_path: Path) -> None:
-    file = tmp_path / "changes.ndjson"
-    file.write_bytes(feed_page(_patients(2)))
-
-    assert pull_feed(FileFeed((file,)), Lake(tmp_path / "lake")).lines == 2
 
 
 def _gateway(handler: object) -> httpx.Client:

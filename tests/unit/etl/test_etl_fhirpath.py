@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from ehr_etl.gold.views import VIEWS, load_view, read_view_file
+from ehr_etl.gold.library import list_view_names, load_view, read_view_file
 from ehr_etl.sql_on_fhir import compile_view, parse_view
 from ehr_etl.sql_on_fhir.spark_types import is_type
 from ehr_fhir.errors import Invalid, NotFound, Unprocessable
@@ -97,7 +97,7 @@ def test_the_types_of_columns_are_those_of_r4() -> None:
     assert is_type("dateTime")
 
 
-@pytest.mark.parametrize("name", VIEWS)
+@pytest.mark.parametrize("name", list_view_names())
 def test_the_views_of_the_lake_compile(name: str) -> None:
     compiled = compile_view(load_view(name))
 

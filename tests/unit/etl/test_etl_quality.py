@@ -10,20 +10,19 @@ import pandas as pd
 import pytest
 from fhir.resources.R4B.measurereport import MeasureReport
 
-from ehr_etl.data_quality.expectations import (
-    ExpectationResult,
-    TableQuality,
-    check_table,
-    load_suite,
-    read_quality_results,
-    write_quality_results,
-)
+from ehr_etl.data_quality.expectations import check_table, load_suite
 from ehr_etl.data_quality.measure_reports import (
     QUALITY_PASSED_URL,
     build_measure_reports,
     send_measure_reports,
 )
-from ehr_etl.gold.views import VIEWS, load_view
+from ehr_etl.data_quality.results import (
+    ExpectationResult,
+    TableQuality,
+    read_quality_results,
+    write_quality_results,
+)
+from ehr_etl.gold.library import list_view_names, load_view
 from ehr_etl.lake import Lake
 from ehr_fhir.errors import Forbidden, Unavailable, Unprocessable
 
@@ -32,7 +31,7 @@ FOUND = TableQuality("patient_demographics", 4, (ExpectationResult("id-unique", 
 
 
 def test_every_view_has_a_suite_for_its_columns() -> None:
-    for name in VIEWS:
+    for name in list_view_names():
         columns = [column.name for column in load_view(name).selects[0].columns]
         agreed = next(
             one["kwargs"]["column_list"]

@@ -6,7 +6,7 @@ from typing import Any
 
 from ehr_etl.data_quality.expectations import load_suite
 from ehr_etl.data_quality.rules import load_quality_rules
-from ehr_etl.gold.views import VIEWS
+from ehr_etl.gold.library import list_view_names
 from ehr_portal.oversight.quality import CHECK_NAME_SYSTEM, PASSED_EXTENSION, newest_reports
 from ehr_portal.record.plain_names import plain_name
 from tests.lib.portal_house import PortalHouse, portal
@@ -83,7 +83,7 @@ def test_a_check_may_fail_though_its_report_counts_no_row() -> None:
 
 def test_every_check_of_the_lake_has_a_name_in_each_language() -> None:
     names = {rule.name for rule in load_quality_rules().rules}
-    names |= {one["name"] for view in VIEWS for one in load_suite(view)["expectations"]}
+    names |= {one["name"] for view in list_view_names() for one in load_suite(view)["expectations"]}
 
     assert [
         name for name in sorted(names) if not plain_name(CHECK_NAME_SYSTEM, name, "zh-Hans")
