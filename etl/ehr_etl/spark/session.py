@@ -19,9 +19,7 @@ from ehr_etl.spark import jars
 from ehr_etl.spark.java import find_java_home
 from ehr_fhir.errors import Unavailable
 
-__all__ = ["SparkSettings", "prefetch", "silence_query_loggers", "spark_session"]
-
-prefetch = jars.fetch_jars
+__all__ = ["SparkSettings", "silence_query_loggers", "spark_session"]
 
 # PySpark's own loggers print the whole message of a failed query, which can quote values.
 _QUERY_LOGGERS = ("SQLQueryContextLogger", "DataFrameQueryContextLogger")
