@@ -8,7 +8,7 @@ import pytest
 
 from tests.lib.demo import demo
 from tests.lib.gateway import database, furnished, house, houses, move_in
-from tests.lib.old_store import old_dump, old_store
+from tests.lib.old_store import old_dump, old_store, old_store_copy
 from tests.lib.postgresql import postgresql
 from tests.lib.spark import spark
 from tests.lib.store import empty_store, place, shared_record, store
@@ -24,6 +24,7 @@ __all__ = [
     "move_in",
     "old_dump",
     "old_store",
+    "old_store_copy",
     "place",
     "postgresql",
     "shared_data",

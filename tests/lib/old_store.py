@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import tarfile
 from collections.abc import Iterator
-from contextlib import closing
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -84,7 +84,21 @@ def old_dump(tmp_path_factory: pytest.TempPathFactory, postgresql: Cluster) -> s
 @pytest.fixture
 def old_store(tmp_path: Path, database: str, request: pytest.FixtureRequest) -> Iterator[OldStore]:
     """Lend a store of 5830f38 on the test's database."""
-    folder = tmp_path / "old"
+    with _lent(tmp_path / "old", database, request) as lent:
+        yield lent
+
+
+@pytest.fixture
+def old_store_copy(
+    tmp_path: Path, database: str, request: pytest.FixtureRequest
+) -> Iterator[OldStore]:
+    """Lend the same store again, to compare with."""
+    with _lent(tmp_path / "copy", database, request) as lent:
+        yield lent
+
+
+@contextmanager
+def _lent(folder: Path, database: str, request: pytest.FixtureRequest) -> Iterator[OldStore]:
     _unpack(database, folder)
     expected = json.loads((folder / "expected.json").read_text())
     data = folder / "data"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import closing
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -101,10 +102,14 @@ def _read(path: Path) -> bytes:
 def _settings(data: Path | None, database: str | None) -> GatewaySettings:
     """Return the gateway's settings; a log is looked at where it is, never made."""
     from ehr_cli.data_folder import gateway_settings
+    from ehr_gateway.database import open_database
+    from ehr_gateway.schema.revision import check_revision
 
     chosen = gateway_settings(settings_module.load().override(data=data, database=database))
     if isinstance(chosen.database, Path) and not chosen.database.exists():
         raise NotFound(f"There is no database in the data folder {chosen.data}.")
+    with closing(open_database(chosen.database)) as opened:
+        check_revision(opened)
     return chosen
 
 

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
 from pathlib import Path
 
 import typer
 from rich.console import Console
-from rich.progress import BarColumn, TextColumn, TimeElapsedColumn
+from rich.progress import BarColumn, TaskID, TextColumn, TimeElapsedColumn
 from rich.progress import Progress as ProgressBars
 
 from ehr_cli.data_folder import gateway_settings
@@ -17,6 +18,9 @@ from ehr_gateway.migrations.upgrade import Progress, read_state, upgrade
 from ehr_gateway.schema.revision import HEAD
 
 __all__ = ["check", "run"]
+
+# Chosen: seldom enough for a log file, often enough to see that it goes on.
+_SECONDS_BETWEEN_LINES = 5.0
 
 
 def check(settings: Settings) -> bool:
@@ -35,13 +39,13 @@ def run(settings: Settings) -> None:
     console = Console(stderr=True)
     columns = (TextColumn("{task.description}"), BarColumn(), TimeElapsedColumn())
     with ProgressBars(*columns, console=console, disable=not console.is_terminal) as bars:
-        changed = upgrade(place, _shown_by(bars) if console.is_terminal else _print_progress)
+        changed = upgrade(place, _bars(bars) if console.is_terminal else _lines())
     done = "is upgraded" if changed else "was up to date already"
     typer.echo(f"The database {done} (revision {HEAD}).")
 
 
-def _shown_by(bars: ProgressBars) -> Callable[[Progress], None]:
-    tasks = {}
+def _bars(bars: ProgressBars) -> Callable[[Progress], None]:
+    tasks: dict[str, TaskID] = {}
 
     def show(progress: Progress) -> None:
         if progress.step not in tasks:
@@ -51,8 +55,25 @@ def _shown_by(bars: ProgressBars) -> Callable[[Progress], None]:
     return show
 
 
-def _print_progress(progress: Progress) -> None:
-    typer.echo(f"{progress.step}: {progress.done:,} of {progress.of:,}", err=True)
+def _lines() -> Callable[[Progress], None]:
+    """Return what prints a line when a step begins or ends, and every few seconds between."""
+    said_at: dict[str, float] = {}
+
+    def show(progress: Progress) -> None:
+        now, begins = time.monotonic(), progress.step not in said_at
+        if progress.of == 1 and begins:
+            typer.echo(progress.step, err=True)
+        elif progress.of > 1 and (
+            begins
+            or progress.done == progress.of
+            or now - said_at[progress.step] >= _SECONDS_BETWEEN_LINES
+        ):
+            typer.echo(f"{progress.step}: {progress.done:,} of {progress.of:,}", err=True)
+        else:
+            return
+        said_at[progress.step] = now
+
+    return show
 
 
 def _database(settings: Settings) -> Path | str:

@@ -78,7 +78,12 @@ class Store:
         beside = place.parent if isinstance(place, Path) else Path(tempfile.gettempdir())
         self.folder = folder or beside
         self._registry: SearchRegistry | None = None
-        open_schema(self.database)
+        try:
+            open_schema(self.database)
+        except BaseException:
+            # Refused: an upgrade would find it in use as long as this were open.
+            self.database.close()
+            raise
         with self.write_transaction() as connection:
             register_parameters(connection)
             relabel.mark_empty_store_labelled(connection)
