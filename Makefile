@@ -14,7 +14,7 @@ BENCH_GROUP := import tomllib; print(*tomllib.load(open("pyproject.toml", "rb"))
 
 .DEFAULT_GOAL := help
 .PHONY: clients help setup demo test test-slow test-unit test-spec test-integration test-acceptance check fix \
-	bench bench-audit bench-enforcement bench-gateway bench-workers bench-latency bench-memory profile lock assets architecture browser postgresql clean
+	bench bench-audit bench-enforcement bench-gateway bench-workers bench-latency bench-memory operation-pages profile lock assets architecture browser postgresql clean
 
 help: ## list the commands
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "make %-18s %s\n", $$1, $$2}'
@@ -108,6 +108,9 @@ assets: ## build the portal's style sheets anew (needs Node)
 
 architecture: .venv/.ready ## draw docs/images/architecture.svg anew from the import contracts
 	@$(BIN)/python -m tests.docs.draw_architecture
+
+operation-pages: .venv/.ready ## make the tables of docs/reference/operations anew; begin the pages that are missing
+	@$(BIN)/python -m tests.docs.operation_pages
 
 lock: ## write requirements.lock anew (needs uv)
 	@uv pip compile pyproject.toml --group dev --group build --generate-hashes --universal \

@@ -15,7 +15,7 @@ OPERATION = Operation(
     levels=("instance",),
     resource_types=("Patient",),
     affects_state=False,
-    callers="the patient, a carer, a steward",
+    callers="the patient, who decides for them, a steward",
 )
 
 

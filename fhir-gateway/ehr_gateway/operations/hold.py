@@ -17,7 +17,7 @@ OPERATION = Operation(
     levels=("instance",),
     resource_types=(ANY_TYPE,),
     affects_state=True,
-    callers="a clinician",
+    callers="a clinician of the organisation that wrote it",
     parameters=(
         Parameter("reason", "string", "Why; it is not told to the patient", 1),
         Parameter("until", "dateTime", "When it ends; a date holds to its own end", 1),
