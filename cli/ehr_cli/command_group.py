@@ -18,7 +18,7 @@ from ehr_cli import settings
 from ehr_fhir.errors import EhrError, Fault, exit_code
 
 # name -> module and its one line of help
-MOUNTED: Mapping[str, tuple[str, str]] = {
+MOUNTED_COMMANDS: Mapping[str, tuple[str, str]] = {
     "research": ("ehr_analytics.cli", "Research projects: apply, approve, run, release."),
     "models": ("ehr_models.cli", "Models: list, train, evaluate, score, card."),
 }
@@ -30,24 +30,24 @@ class CommandGroup(TyperGroup):
 
     def list_commands(self, ctx: Any) -> list[str]:
         """Return our commands and the mounted ones."""
-        return [*super().list_commands(ctx), *MOUNTED]
+        return [*super().list_commands(ctx), *MOUNTED_COMMANDS]
 
     def get_command(self, ctx: Any, cmd_name: str) -> Any:
         """Return a command; for a mounted one only what the help page needs.
 
         Typer keeps its classes of contexts and commands private, hence Any here and below.
         """
-        if cmd_name in MOUNTED:
-            return TyperCommand(cmd_name, help=MOUNTED[cmd_name][1])
+        if cmd_name in MOUNTED_COMMANDS:
+            return TyperCommand(cmd_name, help=MOUNTED_COMMANDS[cmd_name][1])
         return super().get_command(ctx, cmd_name)
 
     def resolve_command(self, ctx: Any, args: list[str]) -> tuple[str | None, Any, list[str]]:
         """Return the command to run; import a mounted one now."""
-        if args and args[0] in MOUNTED:
-            module = import_module(MOUNTED[args[0]][0])
+        if args and args[0] in MOUNTED_COMMANDS:
+            module = import_module(MOUNTED_COMMANDS[args[0]][0])
             command = typer.main.get_command(module.app)
             # They may not import our settings, so these come to them as defaults of their options.
-            ctx.default_map = {args[0]: _defaults(command, settings.load())}
+            ctx.default_map = {args[0]: _option_defaults(command, settings.load_settings())}
             return args[0], command, args[1:]
         return super().resolve_command(ctx, args)
 
@@ -59,7 +59,7 @@ class CommandGroup(TyperGroup):
         try:
             return super().invoke(ctx)
         except EhrError as error:
-            if _debugging():
+            if _is_debugging():
                 raise
             for issue in error.issues:
                 where = f" ({issue.expression})" if issue.expression else ""
@@ -70,7 +70,7 @@ class CommandGroup(TyperGroup):
         except (TyperException, typer.Exit, typer.Abort):
             raise
         except Exception as error:
-            if _debugging():
+            if _is_debugging():
                 raise
             # The text of a foreign error may quote a record; its type cannot.
             typer.echo(
@@ -81,17 +81,17 @@ class CommandGroup(TyperGroup):
             sys.exit(exit_code(Fault("")))
 
 
-def _defaults(command: Any, chosen: settings.Settings) -> dict[str, Any]:
+def _option_defaults(command: Any, chosen: settings.Settings) -> dict[str, Any]:
     # One value per option, at every depth: a group's commands look theirs up under their name.
     found: dict[str, Any] = {"data": chosen.data, "base_url": chosen.base_url}
     for name, below in getattr(command, "commands", {}).items():
-        found[name] = _defaults(below, chosen)
+        found[name] = _option_defaults(below, chosen)
     return found
 
 
-def _debugging() -> bool:
+def _is_debugging() -> bool:
     try:
-        return settings.load().debug
+        return settings.load_settings().debug
     except EhrError:
         # The settings themselves are wrong; that is the error to be told.
         return False

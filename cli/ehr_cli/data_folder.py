@@ -78,7 +78,7 @@ def gateway_settings(settings: Settings) -> GatewaySettings:
     )
 
 
-def open_house(settings: Settings) -> None:
+def prepare_data_folder(settings: Settings) -> None:
     """Make what a data folder lacks; change nothing that is there."""
     try:
         settings.data.mkdir(parents=True, exist_ok=True)
@@ -94,8 +94,8 @@ def open_house(settings: Settings) -> None:
     try:
         if _is_new(store):
             _register_programs(store, settings.data / "keys")
-            _private(settings.data / "keys" / "deid.key", secrets.token_bytes(32))
-            _write_platform(store)
+            _write_private_file(settings.data / "keys" / "deid.key", secrets.token_bytes(32))
+            _write_platform_organization(store)
     finally:
         store.close()
 
@@ -108,7 +108,7 @@ def _is_new(store: Store) -> bool:
     return False
 
 
-def program_secret(data: Path, program: str) -> str:
+def read_program_secret(data: Path, program: str) -> str:
     """Return the secret with which one of the platform's programs asks for tokens."""
     return (data / "keys" / f"{program}.secret").read_text("ascii")
 
@@ -116,16 +116,16 @@ def program_secret(data: Path, program: str) -> str:
 def _register_programs(store: Store, keys: Path) -> None:
     for program in PROGRAMS:
         secret = secrets.token_urlsafe(32)
-        _private(keys / f"{program.id}.secret", secret.encode())
+        _write_private_file(keys / f"{program.id}.secret", secret.encode())
         clients.register_client(store, program, secret)
 
 
-def _private(path: Path, content: bytes) -> None:
+def _write_private_file(path: Path, content: bytes) -> None:
     path.touch(mode=0o600)
     path.write_bytes(content)
 
 
-def _write_platform(store: Store) -> None:
+def _write_platform_organization(store: Store) -> None:
     requester = Requester(
         role="system",
         person=PLATFORM,

@@ -29,8 +29,8 @@ app.add_typer(audit.app, name="audit")
 app.add_typer(backup.backup_app, name="backup")
 app.add_typer(backup.restore_app, name="restore")
 app.add_typer(account.app, name="account")
-app.add_typer(authorization.keys, name="keys")
-app.add_typer(authorization.client, name="client")
+app.add_typer(authorization.keys_app, name="keys")
+app.add_typer(authorization.client_app, name="client")
 
 Data = Annotated[
     Path | None, typer.Option("--data", help="The data folder.", show_default="var", metavar="DIR")
@@ -53,7 +53,7 @@ def up(
     from ehr_cli import settings
     from ehr_cli.server import serve
 
-    chosen = settings.load().override(
+    chosen = settings.load_settings().override(
         data=data, host=host, port=port, workers=workers, database=database
     )
     serve.serve(chosen, on_ready=typer.echo)
@@ -74,7 +74,7 @@ def token(
     from ehr_cli.data_folder import gateway_settings
     from ehr_gateway.oauth.offline_tokens import issue_local_token
 
-    chosen = settings.load().override(data=data)
+    chosen = settings.load_settings().override(data=data)
     url = gateway_settings(chosen).database_url
     typer.echo(
         issue_local_token(chosen.data, user=user, client=client, scope=scope, database_url=url)
@@ -104,7 +104,7 @@ def load(
     from ehr_cli import settings
     from ehr_cli.commands import load as loading
 
-    loading.run(settings.load().override(data=data), paths, organization, rejects)
+    loading.load_paths(settings.load_settings().override(data=data), paths, organization, rejects)
 
 
 @app.command()
@@ -122,7 +122,7 @@ def demo(
     from ehr_cli import settings
     from ehr_cli.demo import tour
 
-    tour.run(settings.load().override(data=data, port=port), once=once)
+    tour.run_tour(settings.load_settings().override(data=data, port=port), once=once)
 
 
 @app.command()
@@ -144,7 +144,7 @@ def upgrade(
     from ehr_cli import settings
     from ehr_cli.commands import upgrade as upgrading
 
-    chosen = settings.load().override(data=data, database=database)
+    chosen = settings.load_settings().override(data=data, database=database)
     if not check:
         upgrading.run(chosen)
     elif not upgrading.check(chosen):
@@ -160,7 +160,7 @@ def doctor(data: Data = None, port: Port = None) -> None:
     from ehr_cli import settings
     from ehr_cli.commands import doctor as examination
 
-    if not examination.report(settings.load().override(data=data, port=port)):
+    if not examination.print_report(settings.load_settings().override(data=data, port=port)):
         raise typer.Exit(1)
 
 
@@ -179,7 +179,7 @@ def lake_run(
     from ehr_cli import settings
     from ehr_cli.commands import lake
 
-    lake.run(settings.load().override(data=data), feed, once=once)
+    lake.run_lake(settings.load_settings().override(data=data), feed, once=once)
 
 
 @lake_app.command("view")
@@ -193,7 +193,7 @@ def lake_view(
     from ehr_cli import settings
     from ehr_cli.commands import lake
 
-    lake.view(settings.load().override(data=data), file)
+    lake.write_view(settings.load_settings().override(data=data), file)
 
 
 @lake_app.command("quality")
@@ -205,7 +205,7 @@ def lake_quality(data: Data = None) -> None:
     from ehr_cli import settings
     from ehr_cli.commands import lake
 
-    lake.quality(settings.load().override(data=data))
+    lake.print_quality(settings.load_settings().override(data=data))
 
 
 if __name__ == "__main__":

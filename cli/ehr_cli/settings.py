@@ -20,7 +20,7 @@ from ehr_fhir.errors import Invalid
 FILE = "ehr.toml"
 PREFIX = "EHR_"
 # Read by commands of their own, not settings.
-NOT_OURS = frozenset({"EHR_TOKEN"})
+OTHER_VARIABLES = frozenset({"EHR_TOKEN"})
 
 
 @dataclass(frozen=True)
@@ -83,23 +83,23 @@ class Settings:
         """
         set_ones = {name: value for name, value in given.items() if value is not None}
         changed = replace(self, **set_ones)
-        _check(changed, "the command line")
+        _check_values(changed, "the command line")
         return changed
 
 
-def load(folder: Path = Path(), environment: Mapping[str, str] = os.environ) -> Settings:
+def load_settings(folder: Path = Path(), environment: Mapping[str, str] = os.environ) -> Settings:
     """Read ehr.toml of a folder and the EHR_ variables of an environment."""
     values: dict[str, Any] = {}
     for name, value in _file_values(folder / FILE).items():
         values[name] = _convert(name, str(value), FILE)
-    for name, text in _variables(environment).items():
+    for name, text in _environment_values(environment).items():
         values[name] = _convert(name, text, PREFIX + name.upper())
     settings = Settings(**values)
-    _check(settings, FILE if (folder / FILE).exists() else "the EHR_ variables")
+    _check_values(settings, FILE if (folder / FILE).exists() else "the EHR_ variables")
     return settings
 
 
-def environment_of(settings: Settings) -> dict[str, str]:
+def to_environment(settings: Settings) -> dict[str, str]:
     """Return the variables from which `load` reads the same settings, for another process."""
     return {
         PREFIX + field.name.upper(): str(getattr(settings, field.name))
@@ -116,21 +116,21 @@ def _file_values(path: Path) -> dict[str, Any]:
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise Invalid(f"{FILE} is not valid TOML: {error}.") from error
     for name in values:
-        _known(name, FILE, name)
+        _check_name(name, FILE, name)
     return values
 
 
-def _variables(environment: Mapping[str, str]) -> dict[str, str]:
+def _environment_values(environment: Mapping[str, str]) -> dict[str, str]:
     found = {}
     for variable, text in environment.items():
-        if variable.startswith(PREFIX) and variable not in NOT_OURS:
+        if variable.startswith(PREFIX) and variable not in OTHER_VARIABLES:
             name = variable.removeprefix(PREFIX).lower()
-            _known(name, "the environment", variable)
+            _check_name(name, "the environment", variable)
             found[name] = text
     return found
 
 
-def _known(name: str, where: str, written: str) -> None:
+def _check_name(name: str, where: str, written: str) -> None:
     names = [field.name for field in fields(Settings)]
     if name in names:
         return
@@ -146,14 +146,14 @@ def _convert(name: str, text: str, where: str) -> Any:
         raise Invalid(f"{where}: {name} {error}.") from error
 
 
-def _whole_number(text: str) -> int:
+def _parse_int(text: str) -> int:
     try:
         return int(text)
     except ValueError as error:
         raise ValueError("must be a whole number") from error
 
 
-def _truth(text: str) -> bool:
+def _parse_bool(text: str) -> bool:
     if text.lower() not in ("1", "0", "true", "false"):
         raise ValueError("must be true or false")
     return text.lower() in ("1", "true")
@@ -162,12 +162,12 @@ def _truth(text: str) -> bool:
 _CONVERTERS: Mapping[str, Callable[[str], Any]] = {
     "Path": Path,
     "str": str,
-    "int": _whole_number,
-    "bool": _truth,
+    "int": _parse_int,
+    "bool": _parse_bool,
 }
 
 
-def _check(settings: Settings, where: str) -> None:
+def _check_values(settings: Settings, where: str) -> None:
     for name, least, most in (
         ("port", 1, 65535),
         ("workers", 1, 64),

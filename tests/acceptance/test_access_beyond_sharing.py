@@ -11,7 +11,7 @@ import pytest
 from axe_playwright_python.sync_playwright import Axe  # type: ignore[import-untyped]
 from playwright.sync_api import Browser, expect
 
-from ehr_cli.sample.sample_accounts import PIN, carers_card
+from ehr_cli.sample.sample_accounts import PIN, carer_hkid
 from ehr_portal.i18n import LANGUAGES
 from tests.lib.people import Person
 from tests.lib.server import Platform
@@ -126,7 +126,7 @@ def test_a_carer_takes_up_an_invitation_and_the_page_says_for_whom_he_acts(
     carer.go("/")
     carer.page.locator("a[href='/login']").click()
     carer.page.locator("#eid").click()
-    carer.page.fill("[name=hkid]", carers_card())
+    carer.page.fill("[name=hkid]", carer_hkid())
     carer.page.fill("[name=pin]", PIN)
     carer.page.press("[name=pin]", "Enter")
     carer.page.wait_for_url("**/people")

@@ -18,7 +18,7 @@ from typer.testing import CliRunner
 
 from ehr_cli.main import app
 from ehr_cli.sample.hong_kong import HKID_PREFIX
-from ehr_cli.sample.overlay import overlay, patients
+from ehr_cli.sample.overlay import sample_patients, sample_resources
 from ehr_etl.gold.library import list_view_names
 from tests.lib.demo import Demo
 
@@ -41,7 +41,7 @@ def test_every_step_is_in_the_table_with_its_seconds(demo: Demo) -> None:
 def test_the_addresses_and_log_ins_are_printed(demo: Demo) -> None:
     assert f"http://127.0.0.1:{demo.port}/fhir" in demo.output
     assert "demo-dr.wong" in demo.output
-    assert patients()[0].hkid in demo.output
+    assert sample_patients()[0].hkid in demo.output
 
 
 def test_the_doctor_saw_nothing_while_sharing_was_off(demo: Demo) -> None:
@@ -55,7 +55,7 @@ def test_the_doctor_saw_nothing_while_sharing_was_off(demo: Demo) -> None:
 def test_the_whole_sample_is_in_the_store(demo: Demo) -> None:
     stored = _stored(demo)
 
-    wanted = {f"{resource['resourceType']}/{resource['id']}" for resource in overlay()}
+    wanted = {f"{resource['resourceType']}/{resource['id']}" for resource in sample_resources()}
     assert wanted <= stored
 
 
@@ -92,7 +92,7 @@ def test_those_who_opted_out_or_never_joined_are_not_in_deid(demo: Demo) -> None
     deid = DeltaTable(str(demo.data / "lake/deid")).to_pyarrow_table()
 
     people = {row for row in deid["patient"].to_pylist() if row}
-    assert len(people) == len(patients()) - 3
+    assert len(people) == len(sample_patients()) - 3
 
 
 def test_the_released_record_names_its_controls(demo: Demo) -> None:
@@ -161,7 +161,7 @@ def _cells(value: object) -> Iterator[bytes]:
 
 
 def _assert_clean(content: bytes, where: str) -> None:
-    for patient in patients():
+    for patient in sample_patients():
         for identifier in patient.identifiers():
             assert identifier.encode() not in content, where
     assert re.search(HKID_PREFIX.encode() + rb"\d{6}", content) is None, where
@@ -170,4 +170,4 @@ def _assert_clean(content: bytes, where: str) -> None:
 
 @cache
 def _ids() -> frozenset[bytes]:
-    return frozenset(resource["id"].encode() for resource in overlay())
+    return frozenset(resource["id"].encode() for resource in sample_resources())

@@ -15,10 +15,10 @@ from pathlib import Path
 import orjson
 import uvicorn
 
-from ehr_cli.data_folder import gateway_settings, open_house
+from ehr_cli.data_folder import gateway_settings, prepare_data_folder
 from ehr_cli.sample import sample_accounts, synthea_source
-from ehr_cli.sample.overlay import SamplePatient, overlay
-from ehr_cli.server.serve import make, wait_until_ready
+from ehr_cli.sample.overlay import SamplePatient, sample_resources
+from ehr_cli.server.serve import create_platform, wait_until_ready
 from ehr_cli.settings import Settings
 from ehr_gateway.store.store import Store
 from ehr_inbound.bulk_files.load import load
@@ -39,12 +39,12 @@ class Platform:
 @contextmanager
 def platform(folder: Path, *, patients: int = 2) -> Iterator[Platform]:
     """Serve the directory and the first patients of the sample until the block ends."""
-    shown = sample_accounts.shown_patients()[:patients]
+    shown = sample_accounts.featured_patients()[:patients]
     settings = Settings(data=folder / "data", port=_free_port())
-    open_house(settings)
+    prepare_data_folder(settings)
     _fill(settings, folder / "sample.ndjson", {patient.id for patient in shown})
     config = uvicorn.Config(
-        make(settings), host=settings.host, port=settings.port, log_level="warning"
+        create_platform(settings), host=settings.host, port=settings.port, log_level="warning"
     )
     server = uvicorn.Server(config)
     thread = threading.Thread(target=server.run, daemon=True)
@@ -59,7 +59,7 @@ def platform(folder: Path, *, patients: int = 2) -> Iterator[Platform]:
 
 def _fill(settings: Settings, file: Path, patients: set[str]) -> None:
     with file.open("wb") as lines:
-        for resource in overlay():
+        for resource in sample_resources():
             if resource["resourceType"] in LEFT_OUT:
                 continue
             if synthea_source.patient_of(resource) in {"", *patients}:
@@ -68,7 +68,7 @@ def _fill(settings: Settings, file: Path, patients: set[str]) -> None:
     try:
         report = load(store, [file], "ehr-commons", lambda _: None)
         assert not report.rejected, report.rejects[:3]
-        sample_accounts.install(store)
+        sample_accounts.add_accounts(store)
     finally:
         store.close()
 

@@ -26,7 +26,7 @@ from unittest import mock
 
 import httpx
 
-from ehr_cli.data_folder import gateway_settings, open_house
+from ehr_cli.data_folder import gateway_settings, prepare_data_folder
 from ehr_cli.server.serve import serve
 from ehr_cli.settings import Settings
 from ehr_gateway import access
@@ -57,7 +57,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder, _place(kind) as url:
         settings = Settings(data=Path(folder, "data"), database=url) if url else None
         settings = settings or Settings(data=Path(folder, "data"))
-        open_house(settings)
+        prepare_data_folder(settings)
         store = Store(gateway_settings(settings).database)
         started = time.monotonic()
         versions = fill_patients(store, patients)

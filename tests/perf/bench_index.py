@@ -15,7 +15,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-from ehr_cli.sample.overlay import write_overlay
+from ehr_cli.sample.overlay import write_sample
 from ehr_fhir.index.rows import extract_rows
 from ehr_fhir.json_text import parse
 
@@ -28,7 +28,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as scratch:
         folder = Path(sys.argv[1]) if len(sys.argv) > 1 else Path(scratch)
         if len(sys.argv) == 1:
-            write_overlay(folder)
+            write_sample(folder)
         lines: dict[str, list[bytes]] = defaultdict(list)
         for path in sorted(folder.iterdir()):
             if ".ndjson" in path.name:

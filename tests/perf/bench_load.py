@@ -22,7 +22,7 @@ from pathlib import Path
 import orjson
 from fhir.resources.R4B import get_fhir_model_class
 
-from ehr_cli.sample.overlay import write_overlay
+from ehr_cli.sample.overlay import write_sample
 from ehr_gateway.store.store import Store
 from ehr_inbound.bulk_files.load import load
 
@@ -47,7 +47,7 @@ def main() -> None:
             source = Path(sys.argv[1])
         else:
             source.mkdir()
-            write_overlay(source)
+            write_sample(source)
         files = {path.name.split(".")[0]: list(_lines(path)) for path in sorted(source.iterdir())}
         _say("resources  load/s  validation alone/s  ratio")
         for share in (4, 2, 1):

@@ -19,7 +19,7 @@ from typing import Any
 import httpx
 import orjson
 
-from ehr_cli.data_folder import gateway_settings, open_house
+from ehr_cli.data_folder import gateway_settings, prepare_data_folder
 from ehr_cli.settings import Settings
 from ehr_fhir import json_text
 from ehr_fhir.index.rows import extract_rows
@@ -52,7 +52,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         data = Path(folder, "data")
         settings = Settings(data=data)
-        open_house(settings)
+        prepare_data_folder(settings)
         app = create_gateway(gateway_settings(settings))
         store: Store = app.state.gateway.store
         clients.register_client(store, clients.Client("bench", "Bench", organization=READER))

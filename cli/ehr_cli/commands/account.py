@@ -26,7 +26,7 @@ Login = Annotated[str, typer.Argument(metavar="LOGIN", help="A log-in name.")]
 
 
 @app.command("add")
-def add(
+def add_account(
     login: Login,
     role: Annotated[str, typer.Option(help="Such as clinician, steward or patient.")],
     name: Annotated[str, typer.Option(help="As others see it.")],
@@ -56,14 +56,14 @@ def add(
 
     secret = typer.prompt("First password", hide_input=True) if password else ""
     account = Account(login, role, name, organization, profession, patient, person, exempt=exempt)
-    with opened(data) as gateway:
+    with open_gateway(data) as gateway:
         fault = administration.create_account(gateway, account, secret)
     if fault:
         raise Unprocessable(pages.load_texts()[fault]["en"])
 
 
 @app.command("list")
-def listed(
+def list_accounts(
     begins: Annotated[str, typer.Argument(help="How the log-in names begin.")] = "",
     data: Data = None,
 ) -> None:
@@ -73,55 +73,55 @@ def listed(
     """
     from ehr_gateway.accounts import accounts
 
-    with opened(data) as gateway, gateway.store.read_transaction() as connection:
+    with open_gateway(data) as gateway, gateway.store.read_transaction() as connection:
         for one, disabled in accounts.search_accounts(connection, begins, 1_000_000):
             parts = (one.login, one.role, one.organization or "-", "disabled" if disabled else "")
             typer.echo("\t".join(parts).rstrip())
 
 
 @app.command("disable")
-def disable(login: Login, data: Data = None) -> None:
+def disable_account(login: Login, data: Data = None) -> None:
     """Disable an account; its sessions and tokens end at once.
 
     Example: ehr account disable dr.lee
     """
     from ehr_gateway.login import account_lifecycle
 
-    with opened(data) as gateway:
+    with open_gateway(data) as gateway:
         account_lifecycle.disable_account(gateway, login)
 
 
 @app.command("enable")
-def enable(login: Login, data: Data = None) -> None:
+def enable_account(login: Login, data: Data = None) -> None:
     """Enable an account again.
 
     Example: ehr account enable dr.lee
     """
     from ehr_gateway.login import account_lifecycle
 
-    with opened(data) as gateway:
+    with open_gateway(data) as gateway:
         account_lifecycle.enable_account(gateway, login)
 
 
 @app.command("reset")
-def reset(login: Login, data: Data = None) -> None:
+def reset_factors(login: Login, data: Data = None) -> None:
     """Take passkeys, app and recovery codes from an account whose holder lost them.
 
     Example: ehr account reset dr.lee
     """
     from ehr_gateway.login import account_lifecycle
 
-    with opened(data) as gateway:
+    with open_gateway(data) as gateway:
         account_lifecycle.reset_factors(gateway, login)
 
 
 @contextmanager
-def opened(data: Path | None) -> Iterator[Gateway]:
+def open_gateway(data: Path | None) -> Iterator[Gateway]:
     """Lend the gateway of a data folder to a command that changes its tables."""
     from ehr_cli.data_folder import gateway_settings
     from ehr_gateway.app import create_gateway
 
-    chosen = settings.load().override(data=data)
+    chosen = settings.load_settings().override(data=data)
     gateway: Gateway = create_gateway(gateway_settings(chosen)).state.gateway
     try:
         yield gateway

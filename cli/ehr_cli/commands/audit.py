@@ -105,7 +105,9 @@ def _settings(data: Path | None, database: str | None) -> GatewaySettings:
     from ehr_gateway.database import open_database
     from ehr_gateway.schema.revision import check_revision
 
-    chosen = gateway_settings(settings_module.load().override(data=data, database=database))
+    chosen = gateway_settings(
+        settings_module.load_settings().override(data=data, database=database)
+    )
     if isinstance(chosen.database, Path) and not chosen.database.exists():
         raise NotFound(f"There is no database in the data folder {chosen.data}.")
     with closing(open_database(chosen.database)) as opened:

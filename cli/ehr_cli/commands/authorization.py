@@ -11,18 +11,18 @@ from typing import Annotated
 
 import typer
 
-from ehr_cli.commands.account import opened
+from ehr_cli.commands.account import open_gateway
 
-keys = typer.Typer(no_args_is_help=True, help="The keys that sign tokens.")
-client = typer.Typer(no_args_is_help=True, help="Programs: invite, list, delete.")
+keys_app = typer.Typer(no_args_is_help=True, help="The keys that sign tokens.")
+client_app = typer.Typer(no_args_is_help=True, help="Programs: invite, list, delete.")
 
 Data = Annotated[
     Path | None, typer.Option("--data", help="The data folder.", show_default="var", metavar="DIR")
 ]
 
 
-@keys.command("rotate")
-def rotate(
+@keys_app.command("rotate")
+def rotate_keys(
     at_once: Annotated[
         bool,
         typer.Option("--at-once", help="The old keys became known: end all that they signed."),
@@ -37,15 +37,17 @@ def rotate(
     """
     from ehr_gateway.tokens import keys as signing
 
-    with opened(data) as gateway:
+    with open_gateway(data) as gateway:
         settings = gateway.settings
-        name = signing.rotate_keys(settings.keys, _now(), settings.token_seconds, at_once=at_once)
+        name = signing.rotate_keys(
+            settings.keys, _now_ms(), settings.token_seconds, at_once=at_once
+        )
         gateway.revocations.notify_processes()
     typer.echo(name)
 
 
-@client.command("invite")
-def invite(
+@client_app.command("invite")
+def invite_client(
     scope: Annotated[str, typer.Option(help='What it may ask for, such as "patient/*.rs".')],
     organization: Annotated[
         str | None, typer.Option(help="Whom a program without a person acts for.", metavar="ID")
@@ -61,24 +63,24 @@ def invite(
     from ehr_privacy.consent import parse_scopes
 
     parse_scopes(scope)
-    with opened(data) as gateway:
+    with open_gateway(data) as gateway:
         token = mint_initial_access_token(
             gateway.store.database,
             scope=scope,
             organization=organization,
-            now_ms=_now(),
+            now_ms=_now_ms(),
             hours=hours,
         )
     typer.echo(token)
 
 
-@client.command("list")
-def listed(data: Data = None) -> None:
+@client_app.command("list")
+def list_clients(data: Data = None) -> None:
     """List programs: id, name, how each proves itself, scopes.
 
     Example: ehr client list
     """
-    with opened(data) as gateway, gateway.store.read_transaction() as connection:
+    with open_gateway(data) as gateway, gateway.store.read_transaction() as connection:
         for row in connection.execute(
             "SELECT id, name, coalesce(auth_method, CASE WHEN secret IS NULL THEN 'none'"
             " ELSE 'secret' END), scope FROM client ORDER BY id"
@@ -86,8 +88,8 @@ def listed(data: Data = None) -> None:
             typer.echo("\t".join(row).rstrip())
 
 
-@client.command("delete")
-def delete(
+@client_app.command("delete")
+def delete_client(
     name: Annotated[str, typer.Argument(metavar="ID", help="A program's id.")], data: Data = None
 ) -> None:
     """Delete a program; its tokens end at once.
@@ -96,10 +98,10 @@ def delete(
     """
     from ehr_gateway.oauth import clients, registration
 
-    with opened(data) as gateway:
+    with open_gateway(data) as gateway:
         clients.find_client(gateway.store.database, name)
         registration.delete_client(gateway, name)
 
 
-def _now() -> int:
+def _now_ms() -> int:
     return time.time_ns() // 1_000_000

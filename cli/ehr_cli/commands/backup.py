@@ -59,7 +59,9 @@ def backup(
     from ehr_gateway.backup.create import BackupPlan, create_backup
     from ehr_gateway.backup.sealing import parse_recipients
 
-    chosen = settings_module.load().override(data=data, database=database, backup_recipient=to)
+    chosen = settings_module.load_settings().override(
+        data=data, database=database, backup_recipient=to
+    )
     plan = BackupPlan(
         gateway_settings(chosen),
         folder,
@@ -140,7 +142,7 @@ def restore(
     from ehr_gateway.backup.restore import RestorePlan, restore_backup
     from ehr_gateway.backup.sealing import read_identity
 
-    chosen = settings_module.load().override(data=data, database=database)
+    chosen = settings_module.load_settings().override(data=data, database=database)
     plan = RestorePlan(
         folder, read_identity(key), gateway_settings(chosen), name=name, verifier=verifier
     )

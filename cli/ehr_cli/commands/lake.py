@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import httpx
 import typer
 
-from ehr_cli.data_folder import program_secret
+from ehr_cli.data_folder import read_program_secret
 from ehr_cli.settings import Settings
 from ehr_etl.lake import Lake, count_rows
 from ehr_fhir.errors import NotFound, Unauthorized, Unavailable
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 PAUSE_SECONDS = 10
 
 
-def session(settings: Settings) -> SparkSession:
+def start_spark(settings: Settings) -> SparkSession:
     """Start the one Spark session."""
     from ehr_etl.spark.session import SparkSettings, spark_session
 
@@ -33,21 +33,21 @@ def session(settings: Settings) -> SparkSession:
     return spark_session(settings.data / "spark", chosen)
 
 
-def place(settings: Settings) -> Lake:
+def open_lake(settings: Settings) -> Lake:
     """Return the lake of a data folder."""
     return Lake(settings.lake)
 
 
-def run(settings: Settings, feed: str | None, *, once: bool) -> None:
+def run_lake(settings: Settings, feed: str | None, *, once: bool) -> None:
     """Bring the lake up to date, and send the results of the quality gate back."""
     base_url = feed or settings.base_url
     # Asked before Spark starts: nobody should wait for that to learn that no gateway answers.
     with httpx.Client(base_url=base_url, timeout=120) as client:
-        program_token(client, settings.data, "lake")
-    spark = session(settings)
+        fetch_program_token(client, settings.data, "lake")
+    spark = start_spark(settings)
     while True:
-        report = refresh(settings, spark, base_url, lambda text: typer.echo(text, err=True))
-        typer.echo(f"{report.landed:,} changes read; {summary(report)}.")
+        report = run_pipeline(settings, spark, base_url, lambda text: typer.echo(text, err=True))
+        typer.echo(f"{report.landed:,} changes read; {summarize_rows(report)}.")
         if not report.quality_passed:
             typer.echo("Some expectations were not met: see `ehr lake quality`.", err=True)
         send_quality(settings, base_url, report)
@@ -56,28 +56,28 @@ def run(settings: Settings, feed: str | None, *, once: bool) -> None:
         time.sleep(PAUSE_SECONDS)
 
 
-def view(settings: Settings, file: Path) -> None:
+def write_view(settings: Settings, file: Path) -> None:
     """Write one ViewDefinition over the de-identified records to a gold table."""
     from ehr_etl.gold.library import read_view_file
     from ehr_etl.gold.tables import build_gold_table, gold_table_name
 
     definition = read_view_file(file)
-    lake = place(settings)
+    lake = open_lake(settings)
     if not lake.has_table("deid"):
         raise NotFound("The lake is empty: run `ehr lake run` first.")
-    build_gold_table(session(settings), lake, definition)
+    build_gold_table(start_spark(settings), lake, definition)
     table = gold_table_name(definition.name)
     typer.echo(f"{lake.table_path(table)}: {count_rows(lake, table):,} rows.")
 
 
-def quality(settings: Settings) -> None:
+def print_quality(settings: Settings) -> None:
     """Show the results of the last run's quality gate."""
     from rich.console import Console
     from rich.table import Table
 
     from ehr_etl.data_quality.results import read_quality_results
 
-    results = read_quality_results(place(settings))
+    results = read_quality_results(open_lake(settings))
     if not results:
         raise NotFound("The quality gate has not run yet: run `ehr lake run` first.")
     shown = Table("Table", "Expectation", "Result", "Rows", "Not as expected")
@@ -89,7 +89,7 @@ def quality(settings: Settings) -> None:
     Console().print(shown)
 
 
-def refresh(
+def run_pipeline(
     settings: Settings, spark: SparkSession, base_url: str, say: Callable[[str], None]
 ) -> LakeReport:
     """Run the pipeline once over the gateway's feed."""
@@ -97,12 +97,12 @@ def refresh(
     from ehr_etl.pipeline import run_once
 
     with httpx.Client(base_url=base_url, timeout=120) as client:
-        feed = HttpFeed(client, program_token(client, settings.data, "lake"))
+        feed = HttpFeed(client, fetch_program_token(client, settings.data, "lake"))
         return run_once(
             spark,
-            place(settings),
+            open_lake(settings),
             feed,
-            deid_key=deid_key(settings.data),
+            deid_key=read_deid_key(settings.data),
             now_ms=time.time_ns() // 1_000_000,
             on_progress=lambda step, sentence: say(sentence),
         )
@@ -115,11 +115,11 @@ def send_quality(settings: Settings, base_url: str, report: LakeReport) -> int:
     at = datetime.now(UTC).isoformat(timespec="seconds")
     reports = build_measure_reports(report.quality, at)
     with httpx.Client(base_url=base_url, timeout=120) as client:
-        send_measure_reports(client, program_token(client, settings.data, "lake"), reports)
+        send_measure_reports(client, fetch_program_token(client, settings.data, "lake"), reports)
     return len(reports)
 
 
-def summary(report: LakeReport) -> str:
+def summarize_rows(report: LakeReport) -> str:
     """Return what the tables hold, in one line."""
     rows = {one.table: one.after for one in report.tables}
     gold = sum(count for table, count in rows.items() if table.startswith("gold/"))
@@ -129,7 +129,7 @@ def summary(report: LakeReport) -> str:
     )
 
 
-def deid_key(data: Path) -> bytes:
+def read_deid_key(data: Path) -> bytes:
     """Return the key of the pseudonyms; who has it can link them to patients."""
     path = data / "keys" / "deid.key"
     if not path.exists():
@@ -137,13 +137,13 @@ def deid_key(data: Path) -> bytes:
     return path.read_bytes()
 
 
-def program_token(client: httpx.Client, data: Path, program: str) -> str:
+def fetch_program_token(client: httpx.Client, data: Path, program: str) -> str:
     """Ask the gateway for a token as one of the platform's own programs."""
     try:
         answer = client.post(
             "/oauth/token",
             data={"grant_type": "client_credentials"},
-            auth=(program, program_secret(data, program)),
+            auth=(program, read_program_secret(data, program)),
         )
     except httpx.TransportError as error:
         raise Unavailable("The gateway does not answer: is `ehr up` running?") from error

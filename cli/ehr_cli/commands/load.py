@@ -10,24 +10,24 @@ import typer
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
-from ehr_cli.data_folder import gateway_settings, open_house
+from ehr_cli.data_folder import gateway_settings, prepare_data_folder
 from ehr_cli.settings import Settings
 from ehr_fhir.errors import NotFound, Unprocessable
 from ehr_gateway.store.store import Store
 from ehr_inbound.bulk_files.load import LoadReject, LoadReport, load
 
 
-def run(
+def load_paths(
     settings: Settings, paths: Sequence[Path], organization: str, rejects: Path | None
 ) -> LoadReport:
     """Load files and folders, say what came of it; raise when nothing could be loaded."""
     missing = [path for path in paths if not path.exists()]
     if missing:
         raise NotFound(f"There is no file or folder {missing[0]}.")
-    open_house(settings)
+    prepare_data_folder(settings)
     store = Store(gateway_settings(settings).database, settings.data)
     try:
-        report = _with_progress(store, paths, organization)
+        report = _load_with_progress(store, paths, organization)
     finally:
         store.close()
     _report_rejects(report, rejects)
@@ -41,14 +41,14 @@ def run(
     return report
 
 
-def line_of(reject: LoadReject) -> str:
+def format_reject(reject: LoadReject) -> str:
     """Return one refusal as one line: where, what, why; line 0 is the file as a whole."""
     where = f"{reject.file}:{reject.line}" if reject.line else reject.file
     what = "/".join(filter(None, (reject.type, reject.id)))
     return ": ".join(filter(None, (where, what, reject.reason)))
 
 
-def _with_progress(store: Store, paths: Sequence[Path], organization: str) -> LoadReport:
+def _load_with_progress(store: Store, paths: Sequence[Path], organization: str) -> LoadReport:
     columns = (TextColumn("{task.description}"), BarColumn(), TimeElapsedColumn())
     console = Console(stderr=True)
     with Progress(*columns, console=console, disable=not console.is_terminal) as progress:
@@ -61,7 +61,7 @@ def _with_progress(store: Store, paths: Sequence[Path], organization: str) -> Lo
 
 
 def _report_rejects(report: LoadReport, rejects: Path | None) -> None:
-    lines = [line_of(reject) for reject in report.rejects]
+    lines = [format_reject(reject) for reject in report.rejects]
     if rejects is None:
         sys.stderr.writelines(f"{line}\n" for line in lines)
     else:

@@ -9,11 +9,11 @@ from dataclasses import dataclass
 from rich.console import Console
 from rich.table import Table
 
-from ehr_cli.sample.sample_accounts import CARER, PIN, carers_card, shown_patients, staff
+from ehr_cli.sample.sample_accounts import CARER, PIN, carer_hkid, featured_patients, sample_staff
 
 
 @dataclass(frozen=True)
-class Outcome:
+class StepOutcome:
     """What one step took, gave, and how long it needed."""
 
     step: str
@@ -22,7 +22,7 @@ class Outcome:
     seconds: float
 
 
-def working(console: Console, step: str) -> AbstractContextManager[object]:
+def show_running(console: Console, step: str) -> AbstractContextManager[object]:
     """Show that a step is running: a spinner on a terminal, else a plain line."""
     if console.is_terminal:
         return console.status(f"{step} ...")
@@ -30,7 +30,7 @@ def working(console: Console, step: str) -> AbstractContextManager[object]:
     return nullcontext()
 
 
-def done(console: Console, outcome: Outcome) -> None:
+def print_outcome(console: Console, outcome: StepOutcome) -> None:
     """Say what a step gave."""
     console.print(
         f"  {outcome.step}: {outcome.given} ({outcome.seconds:.1f} s)",
@@ -39,7 +39,7 @@ def done(console: Console, outcome: Outcome) -> None:
     )
 
 
-def table(console: Console, outcomes: Sequence[Outcome]) -> None:
+def print_table(console: Console, outcomes: Sequence[StepOutcome]) -> None:
     """Print all steps in one table."""
     shown = Table(title="From a hospital's records to a research result", title_justify="left")
     for heading in ("Step", "In", "Out"):
@@ -52,17 +52,17 @@ def table(console: Console, outcomes: Sequence[Outcome]) -> None:
     console.print(shown)
 
 
-def addresses(console: Console, base_url: str) -> None:
+def print_addresses(console: Console, base_url: str) -> None:
     """Print where to look, and as whom."""
     console.print(f"Portal: {base_url}/   FHIR: {base_url}/fhir", highlight=False)
     people = Table(title="Log-ins (synthetic people; for the demo alone)", title_justify="left")
     for heading in ("Who", "Role", "At", "Log-in", "Secret"):
         people.add_column(heading, overflow="fold")
-    for patient in shown_patients():
+    for patient in featured_patients():
         name = f"{patient.name.text} {patient.name.text_zh}"
         people.add_row(name, "patient", "", f"eID {patient.hkid}", f"PIN {PIN}")
-    people.add_row(CARER.display, "carer", "", f"eID {carers_card()}", f"PIN {PIN}")
-    for member in staff():
+    people.add_row(CARER.display, "carer", "", f"eID {carer_hkid()}", f"PIN {PIN}")
+    for member in sample_staff():
         role = member.profession or member.role
         name = f"{member.name.text} {member.name.text_zh}"
         people.add_row(name, role, member.organization, member.login, member.password)

@@ -10,7 +10,7 @@ from ehr_fhir.errors import Conflict
 MARKER = ".ehr-demo"
 
 
-def fresh(folder: Path) -> None:
+def make_demo_folder(folder: Path) -> None:
     """Empty a folder that an earlier demo made, or make a new one; refuse any other."""
     if folder.exists() and any(folder.iterdir()):
         if not (folder / MARKER).exists():

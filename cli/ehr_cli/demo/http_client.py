@@ -15,7 +15,7 @@ FHIR = "application/fhir+json"
 WRITES = {"Content-Type": FHIR}
 
 
-class Caller:
+class DemoClient:
     """One person or program with a token of its own."""
 
     def __init__(

@@ -8,18 +8,18 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from ehr_cli.settings import Settings, environment_of
+from ehr_cli.settings import Settings, to_environment
 from ehr_fhir.errors import Unavailable
 
 
 @contextmanager
-def serving(settings: Settings) -> Iterator[subprocess.Popen[str]]:
+def run_server(settings: Settings) -> Iterator[subprocess.Popen[str]]:
     """Run `ehr up` until the block ends; enter the block when it answers."""
     # A session of its own: Ctrl-C reaches the demo alone, which then ends the server in order.
     log = (settings.data / "server.log").open("w", encoding="utf-8")
     process = subprocess.Popen(
         [sys.executable, "-m", "ehr_cli.main", "up"],
-        env={**os.environ, **environment_of(settings)},
+        env={**os.environ, **to_environment(settings)},
         stdout=subprocess.PIPE,
         stderr=log,
         text=True,

@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING, Any
 
 from ehr_cli.commands import lake as lake_commands
 from ehr_cli.data_folder import gateway_settings
-from ehr_cli.demo.http_client import Caller
+from ehr_cli.demo.http_client import DemoClient
 from ehr_cli.sample import consents as forms
 from ehr_cli.sample import overlay, sample_accounts, synthea_source
-from ehr_cli.sample.overlay import patients
+from ehr_cli.sample.overlay import sample_patients
 from ehr_fhir.errors import Fault
 from ehr_gateway.store.store import Store
 from ehr_inbound.bulk_files import load as loader
@@ -22,14 +22,14 @@ if TYPE_CHECKING:
 SHOWN_TYPES = ("Condition", "MedicationRequest", "Encounter", "Observation", "AllergyIntolerance")
 
 
-def sample(tour: Tour) -> tuple[str, str]:
+def place_sample(tour: Tour) -> tuple[str, str]:
     """Place the committed Synthea patients in Hong Kong, as files of four providers."""
-    written = overlay.write_overlay(tour.settings.data / "sample")
-    given = f"{written:,} resources of {len(patients())} patients, 4 providers"
-    return f"Synthea NDJSON, {len(synthea_source.types())} types", given
+    written = overlay.write_sample(tour.settings.data / "sample")
+    given = f"{written:,} resources of {len(sample_patients())} patients, 4 providers"
+    return f"Synthea NDJSON, {len(synthea_source.resource_types())} types", given
 
 
-def load(tour: Tour) -> tuple[str, str]:
+def load_sample(tour: Tour) -> tuple[str, str]:
     """Load the files into the store, and add the log-ins."""
     store = Store(gateway_settings(tour.settings).database, tour.settings.data)
     try:
@@ -39,7 +39,7 @@ def load(tour: Tour) -> tuple[str, str]:
             "ehr-commons",
             lambda done: None,
         )
-        logins = sample_accounts.install(store)
+        logins = sample_accounts.add_accounts(store)
     finally:
         store.close()
     if report.rejected:
@@ -53,27 +53,33 @@ def load(tour: Tour) -> tuple[str, str]:
     return f"{report.accepted + report.rejected:,} resources", given
 
 
-def consents(tour: Tour) -> tuple[str, str]:
+def write_consents(tour: Tour) -> tuple[str, str]:
     """Let two patients decide over HTTP: one shares with a hospital, one closes a document."""
-    first, second = sample_accounts.shown_patients()[:2]
-    caller = _patient(tour, second.id)
-    caller.post(_own(forms.sharing(second.id, "st-gabriel", {"start": "2026-01-05"})))
-    caller = _patient(tour, first.id)
+    first, second = sample_accounts.featured_patients()[:2]
+    caller = _patient_client(tour, second.id)
+    caller.post(
+        _without_meta(forms.sharing_consent(second.id, "st-gabriel", {"start": "2026-01-05"}))
+    )
+    caller = _patient_client(tour, first.id)
     note = caller.first("DocumentReference", patient=first.id)
     data = {"meaning": "instance", "reference": {"reference": f"DocumentReference/{note}"}}
-    caller.post(_own(forms.consent("restriction", first.id, forms.restriction(data=[data]))))
+    caller.post(
+        _without_meta(
+            forms.build_consent("restriction", first.id, forms.restriction_provision(data=[data]))
+        )
+    )
     given = "st-gabriel added by one patient, a document closed by another"
     return "2 patients' choices over HTTP", given
 
 
-def lake(tour: Tour) -> tuple[str, str]:
+def update_lake(tour: Tour) -> tuple[str, str]:
     """Bring the lake up to date from the gateway's feed."""
-    report = lake_commands.refresh(tour.settings, tour.spark, tour.base_url, tour.progress)
+    report = lake_commands.run_pipeline(tour.settings, tour.spark, tour.base_url, tour.progress)
     tour.lake = report
-    return f"{report.landed:,} changes of the feed", lake_commands.summary(report)
+    return f"{report.landed:,} changes of the feed", lake_commands.summarize_rows(report)
 
 
-def quality(tour: Tour) -> tuple[str, str]:
+def send_quality(tour: Tour) -> tuple[str, str]:
     """Send the results of the quality gate back to the gateway."""
     if tour.lake is None:
         raise Fault("The lake did not run.")
@@ -82,7 +88,7 @@ def quality(tour: Tour) -> tuple[str, str]:
     return f"{checks} expectations", f"{sent} MeasureReports for the steward"
 
 
-def study(tour: Tour) -> tuple[str, str]:
+def run_study(tour: Tour) -> tuple[str, str]:
     """Run an approved study on its project's views, and release what passes the airlock."""
     from ehr_analytics.demo import run_approved_study
 
@@ -94,14 +100,14 @@ def study(tour: Tour) -> tuple[str, str]:
     return f"{report.rows:,} rows of {len(report.tables)} approved views", given
 
 
-def model(tour: Tour) -> tuple[str, str]:
+def train_model(tour: Tour) -> tuple[str, str]:
     """Train, register and score; the scores go back as RiskAssessments."""
     from ehr_etl.gold.tables import run_identified_views
     from ehr_models.demo import train_and_score
     from ehr_models.registry import list_tasks
 
-    caller = Caller(tour.settings, client="models")
-    views = run_identified_views(tour.spark, lake_commands.place(tour.settings))
+    caller = DemoClient(tour.settings, client="models")
+    views = run_identified_views(tour.spark, lake_commands.open_lake(tour.settings))
     reports = [
         train_and_score(
             task,
@@ -126,20 +132,20 @@ def model(tour: Tour) -> tuple[str, str]:
     return inputs, outputs
 
 
-def switch(tour: Tour) -> tuple[str, str]:
+def turn_sharing_off_and_on(tour: Tour) -> tuple[str, str]:
     """Show the heart of it: the patient turns sharing off, the doctor sees nothing; on again."""
-    identity = patients()[0].id
-    patient = _patient(tour, identity)
-    doctor = Caller(tour.settings, user="dr.wong")
+    identity = sample_patients()[0].id
+    patient = _patient_client(tour, identity)
+    doctor = DemoClient(tour.settings, user="dr.wong")
     consent = patient.read(f"Consent/sharing-{identity}-st-gabriel")
 
-    before = _seen(doctor, identity)
+    before = _count_visible(doctor, identity)
     turned = time.monotonic()
-    consent = patient.put(_own({**consent, "status": "inactive"}))
-    off = _seen(doctor, identity)
+    consent = patient.put(_without_meta({**consent, "status": "inactive"}))
+    off = _count_visible(doctor, identity)
     took = (time.monotonic() - turned) * 1000
-    patient.put(_own({**consent, "status": "active"}))
-    after = _seen(doctor, identity)
+    patient.put(_without_meta({**consent, "status": "active"}))
+    after = _count_visible(doctor, identity)
 
     if not before or off or after != before:
         raise Fault(f"The doctor saw {before} entries, then {off}, then {after}.")
@@ -148,15 +154,15 @@ def switch(tour: Tour) -> tuple[str, str]:
     return "1 sharing consent, off and on", f"{given}; {looked} looks in the patient's list"
 
 
-def _patient(tour: Tour, identity: str) -> Caller:
-    return Caller(tour.settings, user=f"p.{identity}")
+def _patient_client(tour: Tour, identity: str) -> DemoClient:
+    return DemoClient(tour.settings, user=f"p.{identity}")
 
 
-def _seen(doctor: Caller, patient: str) -> int:
+def _count_visible(doctor: DemoClient, patient: str) -> int:
     found = sum(doctor.count(kind, patient=patient) for kind in SHOWN_TYPES)
     return found + doctor.count("Patient", _id=patient)
 
 
-def _own(consent: dict[str, Any]) -> dict[str, Any]:
+def _without_meta(consent: dict[str, Any]) -> dict[str, Any]:
     # The server writes meta; and what a patient writes has no author organisation.
     return {key: value for key, value in consent.items() if key != "meta"}

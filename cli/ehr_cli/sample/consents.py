@@ -10,7 +10,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from ehr_cli.sample.hong_kong import SYSTEM
-from ehr_cli.sample.rewrite import written_by
+from ehr_cli.sample.rewrite import with_source
 
 SCOPE = "http://terminology.hl7.org/CodeSystem/consentscope"
 CATEGORY = f"{SYSTEM}/fhir/CodeSystem/consent-category"
@@ -33,30 +33,36 @@ SHARING = {
 ONE_YEAR = {"start": "2026-06-01", "end": "2027-05-31"}
 
 
-def consents(patients: Sequence[str], notes: Mapping[str, str]) -> Iterator[dict[str, Any]]:
+def sample_consents(patients: Sequence[str], notes: Mapping[str, str]) -> Iterator[dict[str, Any]]:
     """Yield the Consents of the patients, in order; `notes` names one document of each."""
     for position, patient in enumerate(patients):
         if position in NOT_JOINED:
             continue
-        yield consent("joining", patient, {"type": "permit", "period": {"start": "2025-12-01"}})
+        yield build_consent(
+            "joining", patient, {"type": "permit", "period": {"start": "2025-12-01"}}
+        )
         for organization, one_year in SHARING[position % len(SHARING)]:
-            yield sharing(patient, organization, ONE_YEAR if one_year else {"start": "2026-01-05"})
+            yield sharing_consent(
+                patient, organization, ONE_YEAR if one_year else {"start": "2026-01-05"}
+            )
         if position in RESEARCH_OPT_OUT:
-            yield consent("research", patient, {"type": "deny", "period": {"start": "2026-02-01"}})
+            yield build_consent(
+                "research", patient, {"type": "deny", "period": {"start": "2026-02-01"}}
+            )
         if position in _restrictions():
-            yield consent("restriction", patient, _restrictions()[position])
+            yield build_consent("restriction", patient, _restrictions()[position])
         if position == SINGLE_RECORD:
             data = {"meaning": "instance", "reference": {"reference": notes[patient]}}
-            yield consent("restriction", patient, restriction(data=[data]))
+            yield build_consent("restriction", patient, restriction_provision(data=[data]))
 
 
-def sharing(patient: str, organization: str, period: dict[str, str]) -> dict[str, Any]:
+def sharing_consent(patient: str, organization: str, period: dict[str, str]) -> dict[str, Any]:
     """Return a patient's sharing consent for one organisation."""
     provision = {"type": "permit", "period": period, "actor": [_actor(organization)]}
-    return consent("sharing", patient, provision, organization)
+    return build_consent("sharing", patient, provision, organization)
 
 
-def consent(
+def build_consent(
     category: str, patient: str, provision: dict[str, Any], suffix: str = ""
 ) -> dict[str, Any]:
     """Return one Consent of a patient in the platform's form."""
@@ -72,10 +78,10 @@ def consent(
         "policyRule": {"text": "Electronic Health System Ordinance (Cap. 625)"},
         "provision": provision,
     }
-    return written_by(resource, "ehr-commons")
+    return with_source(resource, "ehr-commons")
 
 
-def restriction(**selector: Any) -> dict[str, Any]:
+def restriction_provision(**selector: Any) -> dict[str, Any]:
     """Return the provision of a restriction; without a selector it closes everything.
 
     The keywords are members of Consent.provision, hence Any.
@@ -83,24 +89,26 @@ def restriction(**selector: Any) -> dict[str, Any]:
     return {"type": "deny", "period": {"start": "2026-03-01"}, **selector}
 
 
-def domain(code: str) -> dict[str, str]:
+def domain_coding(code: str) -> dict[str, str]:
     """Return a data domain as a Coding."""
     return {"system": DOMAIN, "code": code}
 
 
 def _restrictions() -> dict[int, dict[str, Any]]:
     return {
-        2: restriction(**{"class": [domain("laboratory")]}),
-        4: restriction(actor=[_actor("ha-harbour")]),
-        6: restriction(**{"class": [domain("diagnosis")]}, provision=[_except_for("ha-lion-rock")]),
-        8: restriction(
+        2: restriction_provision(**{"class": [domain_coding("laboratory")]}),
+        4: restriction_provision(actor=[_actor("ha-harbour")]),
+        6: restriction_provision(
+            **{"class": [domain_coding("diagnosis")]}, provision=[_exception_for("ha-lion-rock")]
+        ),
+        8: restriction_provision(
             extension=[{"url": SEALED, "valueBoolean": True}],
-            **{"class": [domain("medication")]},
+            **{"class": [domain_coding("medication")]},
         ),
     }
 
 
-def _except_for(organization: str) -> dict[str, Any]:
+def _exception_for(organization: str) -> dict[str, Any]:
     return {"type": "permit", "actor": [_actor(organization)]}
 
 

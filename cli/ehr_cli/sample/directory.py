@@ -6,21 +6,21 @@ from collections.abc import Iterable, Iterator
 from typing import Any
 
 from ehr_cli.sample import synthea_source
-from ehr_cli.sample.hong_kong import SYSTEM, Name, setting
+from ehr_cli.sample.hong_kong import SYSTEM, Name, read_setting
 from ehr_cli.sample.rewrite import (
-    organization,
+    organization_row,
     practitioner_id,
     practitioner_name,
-    written_by,
+    with_source,
 )
 
 DEEMED = f"{SYSTEM}/fhir/StructureDefinition/deemed-sharing"
 STAFF = f"{SYSTEM}/identifier/staff"
 
 
-def organizations() -> Iterator[dict[str, Any]]:
+def build_organizations() -> Iterator[dict[str, Any]]:
     """Yield the four providers and the platform itself."""
-    for row in setting()["organization"]:
+    for row in read_setting()["organization"]:
         resource: dict[str, Any] = {
             "resourceType": "Organization",
             "id": row["id"],
@@ -35,36 +35,40 @@ def organizations() -> Iterator[dict[str, Any]]:
         if "deemed_since" in row:
             period = {"start": row["deemed_since"]}
             resource["extension"] = [{"url": DEEMED, "valuePeriod": period}]
-        yield written_by(resource, "ehr-commons")
+        yield with_source(resource, "ehr-commons")
 
 
-def sites() -> Iterator[dict[str, Any]]:
+def build_sites() -> Iterator[dict[str, Any]]:
     """Yield the places inside each organisation."""
-    for row in setting()["organization"]:
-        for site in setting()["site"]:
+    for row in read_setting()["organization"]:
+        for site in read_setting()["site"]:
             if row["kind"] == "hospital" or (row["kind"], site["kind"]) == ("clinic", "outpatient"):
-                yield _site(row, site)
+                yield _build_site(row, site)
 
 
-def practitioners(met: Iterable[tuple[str, str]]) -> Iterator[dict[str, Any]]:
-    """Yield a Practitioner and a PractitionerRole for all who wrote, and for all who log in."""
-    gender = {p["identifier"][0]["value"]: p["gender"] for p in synthea_source.read("Practitioner")}
-    roles = {
-        r["practitioner"]["identifier"]["value"]: r for r in synthea_source.read("PractitionerRole")
+def build_practitioners(practitioners_at: Iterable[tuple[str, str]]) -> Iterator[dict[str, Any]]:
+    """Yield a Practitioner and a PractitionerRole for each author, and for staff who log in."""
+    gender = {
+        p["identifier"][0]["value"]: p["gender"]
+        for p in synthea_source.read_resources("Practitioner")
     }
-    for npi, at in met:
+    roles = {
+        r["practitioner"]["identifier"]["value"]: r
+        for r in synthea_source.read_resources("PractitionerRole")
+    }
+    for npi, at in practitioners_at:
         identity, name = practitioner_id(npi, at), practitioner_name(npi, at)
-        yield _practitioner(identity, name, at, identity, gender[npi])
-        yield _role(identity, at, {k: roles[npi][k] for k in ("code", "specialty")})
-    for row in setting()["staff"]:
+        yield _build_practitioner(identity, name, at, identity, gender[npi])
+        yield _build_role(identity, at, {k: roles[npi][k] for k in ("code", "specialty")})
+    for row in read_setting()["staff"]:
         name = Name(*row["name"], *row["name_zh"])
         identity = row["login"].replace(".", "-")
-        yield _practitioner(identity, name, row["organization"], row["login"], None)
+        yield _build_practitioner(identity, name, row["organization"], row["login"], None)
         title = row.get("profession", row["role"])
-        yield _role(identity, row["organization"], {"code": [{"text": title}]})
+        yield _build_role(identity, row["organization"], {"code": [{"text": title}]})
 
 
-def _site(row: dict[str, Any], site: dict[str, Any]) -> dict[str, Any]:
+def _build_site(row: dict[str, Any], site: dict[str, Any]) -> dict[str, Any]:
     resource = {
         "resourceType": "Location",
         "id": f"{row['id']}-{site['kind']}",
@@ -75,10 +79,10 @@ def _site(row: dict[str, Any], site: dict[str, Any]) -> dict[str, Any]:
         "address": _address(row),
         "managingOrganization": _organization(row["id"]),
     }
-    return written_by(resource, row["id"])
+    return with_source(resource, row["id"])
 
 
-def _practitioner(
+def _build_practitioner(
     identity: str, name: Name, at: str, number: str, gender: str | None
 ) -> dict[str, Any]:
     resource = {
@@ -88,10 +92,10 @@ def _practitioner(
         "active": True,
         "name": name.fhir(),
     }
-    return written_by({**resource, "gender": gender} if gender else resource, at)
+    return with_source({**resource, "gender": gender} if gender else resource, at)
 
 
-def _role(identity: str, at: str, what: dict[str, Any]) -> dict[str, Any]:
+def _build_role(identity: str, at: str, what: dict[str, Any]) -> dict[str, Any]:
     resource = {
         "resourceType": "PractitionerRole",
         "id": f"role-{identity}",
@@ -100,13 +104,13 @@ def _role(identity: str, at: str, what: dict[str, Any]) -> dict[str, Any]:
         "organization": _organization(at),
         **what,
     }
-    return written_by(resource, at)
+    return with_source(resource, at)
 
 
 def _organization(identity: str) -> dict[str, str]:
     return {
         "reference": f"Organization/{identity}",
-        "display": organization(identity)["name"],
+        "display": organization_row(identity)["name"],
     }
 
 

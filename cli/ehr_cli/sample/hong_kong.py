@@ -61,38 +61,38 @@ class Name:
 
 
 @cache
-def setting() -> dict[str, Any]:
+def read_setting() -> dict[str, Any]:
     """Read hong_kong.toml."""
     text = resources.files(__package__).joinpath("hong_kong.toml").read_text("utf-8")
     return tomllib.loads(text)
 
 
-def draw(key: str, items: Sequence[Item]) -> Item:
+def pick(key: str, items: Sequence[Item]) -> Item:
     """Pick one item by a hash of the key.
 
     >>> draw("a", [1, 2, 3]) == draw("a", [1, 2, 3])
     True
     """
-    return items[number(key, len(items))]
+    return items[hash_number(key, len(items))]
 
 
-def number(key: str, below: int) -> int:
+def hash_number(key: str, below: int) -> int:
     """Return a number from 0 up to `below`, fixed by the key."""
     return int.from_bytes(hashlib.sha256(key.encode()).digest()[:8]) % below
 
 
-def person_name(key: str, gender: str) -> Name:
+def invent_name(key: str, gender: str) -> Name:
     """Invent a name for a key."""
-    names = setting()["names"]
-    family, family_zh = draw(f"{key}|surname", names["surnames"])
-    first, first_zh = draw(f"{key}|first", names["first"])
-    last, last_zh = draw(f"{key}|last", names["female" if gender == "female" else "male"])
+    names = read_setting()["names"]
+    family, family_zh = pick(f"{key}|surname", names["surnames"])
+    first, first_zh = pick(f"{key}|first", names["first"])
+    last, last_zh = pick(f"{key}|last", names["female" if gender == "female" else "male"])
     return Name(family, f"{first} {last}", family_zh, first_zh + last_zh)
 
 
-def hkid(key: str) -> str:
+def invent_hkid(key: str) -> str:
     """Invent a Hong Kong identity card number with a right check digit."""
-    body = f"{HKID_PREFIX}{number(f'{key}|hkid', 1_000_000):06d}"
+    body = f"{HKID_PREFIX}{hash_number(f'{key}|hkid', 1_000_000):06d}"
     return f"{body}({check_digit(body)})"
 
 
@@ -107,14 +107,17 @@ def check_digit(body: str) -> str:
     return "0123456789A"[-weighted % 11]
 
 
-def address(key: str) -> dict[str, Any]:
+def invent_address(key: str) -> dict[str, Any]:
     """Invent a home address in one of the 18 districts; Hong Kong has no postcodes."""
-    lists = setting()["address"]
-    flat = "ABCDEFGH"[number(f"{key}|flat", 8)]
-    floor, street_number = 1 + number(f"{key}|floor", 38), 1 + number(f"{key}|street", 299)
-    home = f"Flat {flat}, {floor}/F, {draw(f'{key}|estate', lists['estates'])}"
-    street = f"{street_number} {draw(f'{key}|road', lists['streets'])}"
-    district = draw(f"{key}|district", setting()["district"])["name"]
+    lists = read_setting()["address"]
+    flat = "ABCDEFGH"[hash_number(f"{key}|flat", 8)]
+    floor, street_number = (
+        1 + hash_number(f"{key}|floor", 38),
+        1 + hash_number(f"{key}|street", 299),
+    )
+    home = f"Flat {flat}, {floor}/F, {pick(f'{key}|estate', lists['estates'])}"
+    street = f"{street_number} {pick(f'{key}|road', lists['streets'])}"
+    district = pick(f"{key}|district", read_setting()["district"])["name"]
     return {
         "use": "home",
         "line": [home, street],
@@ -124,6 +127,6 @@ def address(key: str) -> dict[str, Any]:
     }
 
 
-def phone(key: str) -> str:
+def invent_phone(key: str) -> str:
     """Invent a mobile number."""
-    return f"+852 5555 {number(f'{key}|phone', 10_000):04d}"
+    return f"+852 5555 {hash_number(f'{key}|phone', 10_000):04d}"

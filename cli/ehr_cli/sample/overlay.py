@@ -15,11 +15,18 @@ from typing import Any
 import orjson
 
 from ehr_cli.sample import synthea_source
-from ehr_cli.sample.consents import consents
-from ehr_cli.sample.directory import organizations, practitioners, sites
-from ehr_cli.sample.hong_kong import HKID, Name, address, hkid, person_name, phone
-from ehr_cli.sample.placement import place
-from ehr_cli.sample.rewrite import Rewriter, written_by
+from ehr_cli.sample.consents import sample_consents
+from ehr_cli.sample.directory import build_organizations, build_practitioners, build_sites
+from ehr_cli.sample.hong_kong import (
+    HKID,
+    Name,
+    invent_address,
+    invent_hkid,
+    invent_name,
+    invent_phone,
+)
+from ehr_cli.sample.placement import place_records
+from ehr_cli.sample.rewrite import Rewriter, with_source
 
 Resource = dict[str, Any]
 
@@ -35,80 +42,88 @@ class SamplePatient:
     lines: tuple[str, ...]
 
     def identifiers(self) -> frozenset[str]:
-        """Return what must never be found in a de-identified file."""
+        """Return the values that must never be found in a de-identified file."""
         bare = self.hkid.replace("(", "").replace(")", "")
         names = (self.name.text, self.name.text_zh)
         return frozenset({self.id, self.hkid, bare, self.phone, *names, *self.lines})
 
 
 @cache
-def patients() -> tuple[SamplePatient, ...]:
+def sample_patients() -> tuple[SamplePatient, ...]:
     """Return the patients; the first is "the patient" of the demo."""
-    gender = {patient["id"]: patient["gender"] for patient in synthea_source.read("Patient")}
+    gender = {
+        patient["id"]: patient["gender"] for patient in synthea_source.read_resources("Patient")
+    }
     return tuple(
-        SamplePatient(p, hkid(p), person_name(p, gender[p]), phone(p), tuple(address(p)["line"]))
-        for p in place().patients
+        SamplePatient(
+            p,
+            invent_hkid(p),
+            invent_name(p, gender[p]),
+            invent_phone(p),
+            tuple(invent_address(p)["line"]),
+        )
+        for p in place_records().patients
     )
 
 
-def overlay() -> Iterator[Resource]:
-    """Yield every resource of the sample, what is pointed to before what points."""
-    placement = place()
+def sample_resources() -> Iterator[Resource]:
+    """Yield every resource of the sample, the target of a reference before its source."""
+    placement = place_records()
     rewriter = Rewriter(placement)
-    yield from organizations()
-    yield from sites()
-    for medication in synthea_source.read("Medication"):
-        yield written_by(medication, "ehr-commons")
-    for patient in synthea_source.read("Patient"):
-        yield written_by(_patient(patient), placement.main[patient["id"]])
+    yield from build_organizations()
+    yield from build_sites()
+    for medication in synthea_source.read_resources("Medication"):
+        yield with_source(medication, "ehr-commons")
+    for patient in synthea_source.read_resources("Patient"):
+        yield with_source(_build_patient(patient), placement.main[patient["id"]])
     notes = {
         synthea_source.patient_of(note): f"DocumentReference/{note['id']}"
-        for note in synthea_source.read("DocumentReference")
+        for note in synthea_source.read_resources("DocumentReference")
     }
-    yield from consents(placement.patients, notes)
+    yield from sample_consents(placement.patients, notes)
     records = [
         kind
-        for kind in synthea_source.types()
-        if kind not in synthea_source.DIRECTORY | {"Patient"}
+        for kind in synthea_source.resource_types()
+        if kind not in synthea_source.DIRECTORY_TYPES | {"Patient"}
     ]
     for kind in sorted(records, key=lambda kind: (kind != "Encounter", kind)):
-        for resource in synthea_source.read(kind):
+        for resource in synthea_source.read_resources(kind):
             if kind == "Provenance":
-                yield from rewriter.provenances(resource)
+                yield from rewriter.split_provenance(resource)
             else:
-                yield rewriter.record(resource)
-    # Last, because the records tell which of them are needed.
-    yield from practitioners(rewriter.met)
+                yield rewriter.rewrite(resource)
+    # Last: the records decide which of them are needed.
+    yield from build_practitioners(rewriter.practitioners_at)
 
 
-def write_overlay(out: Path) -> int:
+def write_sample(out: Path) -> int:
     """Write the sample as NDJSON, one file for each type; return the number of resources."""
     out.mkdir(parents=True, exist_ok=True)
     by_type: dict[str, list[bytes]] = {}
-    for resource in overlay():
+    for resource in sample_resources():
         by_type.setdefault(resource["resourceType"], []).append(orjson.dumps(resource))
     for kind, lines in by_type.items():
         (out / f"{kind}.ndjson").write_bytes(b"\n".join(lines) + b"\n")
     return sum(map(len, by_type.values()))
 
 
-def _patient(patient: Resource) -> Resource:
+def _build_patient(patient: Resource) -> Resource:
     identity = patient["id"]
     kept = ("gender", "birthDate", "deceasedDateTime", "maritalStatus")
     births = ("multipleBirthBoolean", "multipleBirthInteger")
     return {
         "resourceType": "Patient",
         "id": identity,
-        "identifier": [{"use": "official", "system": HKID, "value": hkid(identity)}],
+        "identifier": [{"use": "official", "system": HKID, "value": invent_hkid(identity)}],
         "active": True,
-        "name": person_name(identity, patient["gender"]).fhir(),
-        "telecom": [{"system": "phone", "value": phone(identity), "use": "mobile"}],
+        "name": invent_name(identity, patient["gender"]).fhir(),
+        "telecom": [{"system": "phone", "value": invent_phone(identity), "use": "mobile"}],
         **{key: patient[key] for key in (*kept, *births) if key in patient},
-        "address": [address(identity)],
-        "communication": [{"language": _chinese(), "preferred": True}],
+        "address": [invent_address(identity)],
+        "communication": [{"language": _cantonese(), "preferred": True}],
     }
 
 
-def _chinese() -> Resource:
+def _cantonese() -> Resource:
     coding = {"system": "urn:ietf:bcp:47", "code": "zh-HK", "display": "Chinese (Hong Kong)"}
     return {"coding": [coding], "text": "Cantonese"}

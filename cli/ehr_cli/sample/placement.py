@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from ehr_cli.sample import synthea_source
-from ehr_cli.sample.hong_kong import setting
+from ehr_cli.sample.hong_kong import read_setting
 from ehr_cli.sample.select import ACUTE
 
 # "The patient" of the demo: alive, with thirteen acute stays and a record in every domain.
@@ -39,15 +39,17 @@ class Placement:
         return location_id(organization, site)
 
 
-def place() -> Placement:
+def place_records() -> Placement:
     """Place every record of the committed sample."""
-    patients = _patients()
-    homes = {p: setting()["home"][i % len(setting()["home"])] for i, p in enumerate(patients)}
-    organization, site = _encounters(homes)
-    for kind in synthea_source.types():
-        if kind in synthea_source.DIRECTORY or kind == "Encounter":
+    patients = _ordered_patients()
+    homes = {
+        p: read_setting()["home"][i % len(read_setting()["home"])] for i, p in enumerate(patients)
+    }
+    organization, site = _place_encounters(homes)
+    for kind in synthea_source.resource_types():
+        if kind in synthea_source.DIRECTORY_TYPES or kind == "Encounter":
             continue
-        for resource in synthea_source.read(kind):
+        for resource in synthea_source.read_resources(kind):
             at = organization.get(f"Encounter/{encounter_of(resource)}")
             home = homes[synthea_source.patient_of(resource)]["main"]
             organization[f"{kind}/{resource['id']}"] = at or home
@@ -64,7 +66,7 @@ def encounter_of(resource: dict[str, Any]) -> str:
 
 def location_id(organization: str, site: str) -> str:
     """Return the id of an organisation's site; a clinic has only its consulting rooms."""
-    kind = next(o["kind"] for o in setting()["organization"] if o["id"] == organization)
+    kind = next(o["kind"] for o in read_setting()["organization"] if o["id"] == organization)
     return f"{organization}-{site if kind == 'hospital' else 'outpatient'}"
 
 
@@ -76,21 +78,21 @@ def _encounter_references(resource: dict[str, Any]) -> Iterator[dict[str, Any]]:
         yield from item.get("encounter", [])
 
 
-def _patients() -> tuple[str, ...]:
-    ids = sorted(patient["id"] for patient in synthea_source.read("Patient"))
+def _ordered_patients() -> tuple[str, ...]:
+    ids = sorted(patient["id"] for patient in synthea_source.read_resources("Patient"))
     ids.remove(FIRST_PATIENT)
     return (FIRST_PATIENT, *ids)
 
 
-def _encounters(homes: dict[str, dict[str, str]]) -> tuple[dict[str, str], dict[str, str]]:
+def _place_encounters(homes: dict[str, dict[str, str]]) -> tuple[dict[str, str], dict[str, str]]:
     visits: dict[str, Counter[str]] = defaultdict(Counter)
-    for encounter in synthea_source.read("Encounter"):
+    for encounter in synthea_source.read_resources("Encounter"):
         visits[synthea_source.patient_of(encounter)][encounter["serviceProvider"]["reference"]] += 1
     usual = {patient: count.most_common(1)[0][0] for patient, count in visits.items()}
-    sites = {name: site["kind"] for site in setting()["site"] for name in site["classes"]}
+    sites = {name: site["kind"] for site in read_setting()["site"] for name in site["classes"]}
     organization: dict[str, str] = {}
     site: dict[str, str] = {}
-    for encounter in synthea_source.read("Encounter"):
+    for encounter in synthea_source.read_resources("Encounter"):
         patient, kind = synthea_source.patient_of(encounter), encounter["class"]["code"]
         at_usual = encounter["serviceProvider"]["reference"] == usual[patient]
         role = "hospital" if kind in ACUTE else "main" if at_usual else "second"

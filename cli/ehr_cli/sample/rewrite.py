@@ -14,7 +14,7 @@ from functools import cache
 from typing import Any
 
 from ehr_cli.sample import synthea_source
-from ehr_cli.sample.hong_kong import SYSTEM, Name, address, person_name, setting
+from ehr_cli.sample.hong_kong import SYSTEM, Name, invent_address, invent_name, read_setting
 from ehr_cli.sample.placement import Placement, location_id
 
 NAMESPACE = uuid.uuid5(uuid.NAMESPACE_URL, SYSTEM)
@@ -23,39 +23,39 @@ DROPPED_QUESTIONS = frozenset({"32624-9", "56051-6", "76437-3"})
 ADDRESS_QUESTION = "56799-0"
 RACE = re.compile(r" (?:non)?hispanic (?:white|black|asian|native|hawaiian|other)\b")
 INSURANCE = re.compile(r"Patient currently has [^\n]+\.\n")
-CONDITIONAL = re.compile(r"(Organization|Location|Practitioner)\?identifier=[^|]+\|(.+)")
+CONDITIONAL_REFERENCE = re.compile(r"(Organization|Location|Practitioner)\?identifier=[^|]+\|(.+)")
 PAYER = "Self-paid"
 
 
 class Rewriter:
-    """Rewrites records; remembers which practitioners it met at which organisation."""
+    """Rewrites records; collects which practitioners wrote at which organisation."""
 
     def __init__(self, placement: Placement) -> None:
         self.placement = placement
         self.patients = {
-            patient["id"]: person_name(patient["id"], patient["gender"])
-            for patient in synthea_source.read("Patient")
+            patient["id"]: invent_name(patient["id"], patient["gender"])
+            for patient in synthea_source.read_resources("Patient")
         }
-        self.met: dict[tuple[str, str], None] = {}
-        self._synthea_names = _name_pattern(synthea_source.read("Patient"))
+        self.practitioners_at: dict[tuple[str, str], None] = {}
+        self._synthea_names = _name_pattern(synthea_source.read_resources("Patient"))
 
-    def record(self, resource: dict[str, Any]) -> dict[str, Any]:
+    def rewrite(self, resource: dict[str, Any]) -> dict[str, Any]:
         """Return a patient's record as the Hong Kong organisation wrote it."""
         patient = synthea_source.patient_of(resource)
         at = self.placement.of(resource)
         context = _Context(at, self.placement.site_of(resource), patient)
-        rewritten: dict[str, Any] = self._walk(resource, context)
+        rewritten: dict[str, Any] = self._rewrite_value(resource, context)
         match resource["resourceType"]:
             case "Observation" if "component" in rewritten:
-                rewritten["component"] = _components(rewritten["component"], patient)
+                rewritten["component"] = _rewrite_components(rewritten["component"], patient)
             case "Claim" | "ExplanationOfBenefit":
                 _replace_payer(rewritten)
             case "CarePlan":
                 for activity in rewritten.get("activity", []):
                     activity["detail"]["location"] = self._location(context)
-        return written_by(rewritten, at)
+        return with_source(rewritten, at)
 
-    def provenances(self, resource: dict[str, Any]) -> Iterator[dict[str, Any]]:
+    def split_provenance(self, resource: dict[str, Any]) -> Iterator[dict[str, Any]]:
         """Split a patient's one Provenance by the organisation that wrote the targets.
 
         One Provenance naming everything would tell each organisation of the others' records.
@@ -69,24 +69,24 @@ class Rewriter:
         for at, part in sorted(targets.items()):
             context = _Context(at, location_id(at, "outpatient"), patient)
             identity = str(uuid.uuid5(NAMESPACE, f"{resource['id']}|{at}"))
-            rewritten = self._walk({**resource, "id": identity, "target": part}, context)
-            yield written_by(rewritten, at)
+            rewritten = self._rewrite_value({**resource, "id": identity, "target": part}, context)
+            yield with_source(rewritten, at)
 
-    def _walk(self, value: Any, context: _Context) -> Any:
+    def _rewrite_value(self, value: Any, context: _Context) -> Any:
         # JSON of every shape passes through here, hence Any.
         if isinstance(value, list):
-            return [self._walk(item, context) for item in value]
+            return [self._rewrite_value(item, context) for item in value]
         if not isinstance(value, dict):
             return value
         if "reference" in value:
             return self._reference(value, context)
         if value.get("contentType", "").startswith("text/plain") and "data" in value:
             return {**value, "data": self._note(value["data"], context)}
-        return {key: self._walk(item, context) for key, item in value.items()}
+        return {key: self._rewrite_value(item, context) for key, item in value.items()}
 
     def _reference(self, value: dict[str, Any], context: _Context) -> dict[str, Any]:
         reference = value["reference"]
-        if match := CONDITIONAL.fullmatch(reference):
+        if match := CONDITIONAL_REFERENCE.fullmatch(reference):
             if match[1] == "Practitioner":
                 return self._practitioner(match[2], context)
             return (
@@ -97,19 +97,19 @@ class Rewriter:
         return dict(value)
 
     def _practitioner(self, npi: str, context: _Context) -> dict[str, Any]:
-        self.met[npi, context.organization] = None
+        self.practitioners_at[npi, context.organization] = None
         identity = practitioner_id(npi, context.organization)
         name = practitioner_name(npi, context.organization)
         return {"reference": f"Practitioner/{identity}", "display": f"Dr {name.text}"}
 
     def _organization(self, context: _Context) -> dict[str, Any]:
-        name = organization(context.organization)["name"]
+        name = organization_row(context.organization)["name"]
         return {"reference": f"Organization/{context.organization}", "display": name}
 
     def _location(self, context: _Context) -> dict[str, Any]:
         return {
             "reference": f"Location/{context.site}",
-            "display": organization(context.organization)["name"],
+            "display": organization_row(context.organization)["name"],
         }
 
     def _note(self, data: str, context: _Context) -> str:
@@ -126,16 +126,16 @@ class _Context:
     patient: str
 
 
-def written_by(resource: dict[str, Any], at: str) -> dict[str, Any]:
+def with_source(resource: dict[str, Any], at: str) -> dict[str, Any]:
     """Mark the organisation that wrote a resource, in meta.source."""
     meta = {**resource.get("meta", {}), "source": f"{SYSTEM}/organization/{at}"}
     head = {"resourceType": resource["resourceType"], "id": resource["id"], "meta": meta}
     return {**head, **{k: v for k, v in resource.items() if k not in head}}
 
 
-def organization(identity: str) -> dict[str, Any]:
+def organization_row(identity: str) -> dict[str, Any]:
     """Return an organisation's row of hong_kong.toml."""
-    return next(row for row in setting()["organization"] if row["id"] == identity)
+    return next(row for row in read_setting()["organization"] if row["id"] == identity)
 
 
 @cache
@@ -148,7 +148,7 @@ def practitioner_id(npi: str, at: str) -> str:
 def practitioner_name(npi: str, at: str) -> Name:
     """Invent a practitioner's name."""
     gender = "female" if int(practitioner_id(npi, at)[0], 16) % 2 else "male"
-    return person_name(f"{npi}|{at}", gender)
+    return invent_name(f"{npi}|{at}", gender)
 
 
 def _replace_payer(claim: dict[str, Any]) -> None:
@@ -163,12 +163,12 @@ def _replace_payer(claim: dict[str, Any]) -> None:
             contained.update(type={"text": PAYER}, payor=[payer])
 
 
-def _components(components: list[dict[str, Any]], patient: str) -> list[dict[str, Any]]:
+def _rewrite_components(components: list[dict[str, Any]], patient: str) -> list[dict[str, Any]]:
     kept = []
     for component in components:
         code = component["code"]["coding"][0]["code"]
         if code == ADDRESS_QUESTION:
-            component = {**component, "valueString": ", ".join(address(patient)["line"])}
+            component = {**component, "valueString": ", ".join(invent_address(patient)["line"])}
         if code not in DROPPED_QUESTIONS:
             kept.append(component)
     return kept

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from ehr_cli.sample.hong_kong import Name, hkid, setting
-from ehr_cli.sample.overlay import SamplePatient, patients
+from ehr_cli.sample.hong_kong import Name, invent_hkid, read_setting
+from ehr_cli.sample.overlay import SamplePatient, sample_patients
 from ehr_gateway.accounts import accounts
 from ehr_gateway.store.store import Store
 
 PIN = "246810"
 # Those whose log-ins the demo prints; the first is "the patient".
-SHOWN = (
+FEATURED_PATIENTS = (
     "42de611e-269f-4c0d-079f-88e83a562ad4",
     "bd95fae8-82d8-3ce5-14ec-4653189a52c3",
     "d519e2ba-4d7c-bb5d-843c-573de0cce7eb",
@@ -23,7 +23,7 @@ CARER = accounts.Account("c.chan", "carer", "CHAN Mei Ling 陳美玲")
 
 
 @dataclass(frozen=True)
-class Staff:
+class StaffMember:
     """A member of staff with a log-in; the password is for the demo alone."""
 
     login: str
@@ -43,45 +43,45 @@ class Staff:
         return self.login.replace(".", "-")
 
 
-def staff() -> tuple[Staff, ...]:
+def sample_staff() -> tuple[StaffMember, ...]:
     """Return the staff of the sample who log in."""
     return tuple(
-        Staff(
+        StaffMember(
             login=row["login"],
             name=Name(*row["name"], *row["name_zh"]),
             role=row["role"],
             profession=row.get("profession"),
             organization=row["organization"],
         )
-        for row in setting()["staff"]
+        for row in read_setting()["staff"]
     )
 
 
-def shown_patients() -> tuple[SamplePatient, ...]:
+def featured_patients() -> tuple[SamplePatient, ...]:
     """Return the patients whose log-ins the demo prints."""
-    by_id = {patient.id: patient for patient in patients()}
-    return tuple(by_id[identity] for identity in SHOWN)
+    by_id = {patient.id: patient for patient in sample_patients()}
+    return tuple(by_id[identity] for identity in FEATURED_PATIENTS)
 
 
-def carers_card() -> str:
+def carer_hkid() -> str:
     """Return the carer's identity card number, which no real card bears."""
-    return hkid(CARER.login)
+    return invent_hkid(CARER.login)
 
 
-def install(store: Store) -> int:
+def add_accounts(store: Store) -> int:
     """Add a log-in for each member of staff, each patient and a carer; return how many."""
-    for member in staff():
+    for member in sample_staff():
         accounts.add_account(store, _staff_account(member), member.password)
-    for patient in patients():
+    for patient in sample_patients():
         account = accounts.Account(
             f"p.{patient.id}", "patient", patient.name.text, patient=patient.id
         )
         accounts.add_account(store, account, hkid=patient.hkid, pin=PIN)
-    accounts.add_account(store, CARER, hkid=carers_card(), pin=PIN)
-    return len(staff()) + len(patients()) + 1
+    accounts.add_account(store, CARER, hkid=carer_hkid(), pin=PIN)
+    return len(sample_staff()) + len(sample_patients()) + 1
 
 
-def _staff_account(member: Staff) -> accounts.Account:
+def _staff_account(member: StaffMember) -> accounts.Account:
     title = "Dr " if member.profession == "doctor" else ""
     return accounts.Account(
         login=member.login,

@@ -18,7 +18,7 @@ from typing import Any
 
 import orjson
 
-from ehr_cli.sample.synthea_source import DIRECTORY, FOLDER, patient_of
+from ehr_cli.sample.synthea_source import DIRECTORY_TYPES, FOLDER, patient_of
 
 MAX_RECORD_BYTES = 3_500_000
 ACUTE = frozenset({"IMP", "EMER"})
@@ -26,23 +26,23 @@ CONDITIONAL = re.compile(rb'"(Organization|Location|Practitioner)\?identifier=[^
 MEDICATION = re.compile(rb'"Medication/([^"]+)"')
 
 
-def select(export: Path) -> dict[str, list[bytes]]:
+def select_lines(export: Path) -> dict[str, list[bytes]]:
     """Return the chosen lines of an export by resource type, in the export's order."""
-    chosen = _patients(export)
+    chosen = _select_patients(export)
     lines: dict[str, list[bytes]] = defaultdict(list)
     wanted: set[str] = set()
-    for kind, line in _lines(export, directory=False):
+    for kind, line in _read_lines(export, directory=False):
         if patient_of(orjson.loads(line)) in chosen:
             lines[kind].append(line)
             wanted.update(match[1].decode() for match in CONDITIONAL.findall(line))
             wanted.update(match.decode() for match in MEDICATION.findall(line))
-    for kind, line in _lines(export, directory=True):
+    for kind, line in _read_lines(export, directory=True):
         if _directory_keys(orjson.loads(line)) & wanted:
             lines[kind].append(line)
     return dict(lines)
 
 
-def write(lines: dict[str, list[bytes]], out: Path) -> None:
+def write_lines(lines: dict[str, list[bytes]], out: Path) -> None:
     """Write the chosen lines, one compressed file for each resource type."""
     out.mkdir(parents=True, exist_ok=True)
     for kind, chosen in lines.items():
@@ -50,10 +50,10 @@ def write(lines: dict[str, list[bytes]], out: Path) -> None:
             file.writelines(chosen)
 
 
-def _patients(export: Path) -> frozenset[str]:
+def _select_patients(export: Path) -> frozenset[str]:
     size: dict[str, int] = defaultdict(int)
     acute: set[str] = set()
-    for _, line in _lines(export, directory=False):
+    for _, line in _read_lines(export, directory=False):
         resource = orjson.loads(line)
         patient = patient_of(resource)
         size[patient] += len(line)
@@ -62,10 +62,10 @@ def _patients(export: Path) -> frozenset[str]:
     return frozenset(patient for patient in acute if size[patient] <= MAX_RECORD_BYTES)
 
 
-def _lines(export: Path, *, directory: bool) -> Iterator[tuple[str, bytes]]:
+def _read_lines(export: Path, *, directory: bool) -> Iterator[tuple[str, bytes]]:
     for path in sorted(export.glob("*.ndjson*")):
         kind = path.name.split(".")[0]
-        if (kind in DIRECTORY) is directory:
+        if (kind in DIRECTORY_TYPES) is directory:
             with gzip.open(path) if path.suffix == ".gz" else path.open("rb") as file:
                 yield from ((kind, line) for line in file)
 
@@ -78,4 +78,4 @@ def _directory_keys(resource: dict[str, Any]) -> set[str]:
 
 
 if __name__ == "__main__":
-    write(select(Path(sys.argv[1])), FOLDER)
+    write_lines(select_lines(Path(sys.argv[1])), FOLDER)

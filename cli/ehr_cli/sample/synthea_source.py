@@ -11,17 +11,17 @@ import orjson
 
 FOLDER = Path(__file__).parent / "synthea"
 # Types that belong to no patient.
-DIRECTORY = frozenset(
+DIRECTORY_TYPES = frozenset(
     {"Organization", "Location", "Practitioner", "PractitionerRole", "Medication"}
 )
 
 
-def types() -> list[str]:
+def resource_types() -> list[str]:
     """Return the resource types of the sample."""
     return sorted(path.name.split(".")[0] for path in FOLDER.glob("*.ndjson.xz"))
 
 
-def read(kind: str) -> Iterator[dict[str, Any]]:
+def read_resources(kind: str) -> Iterator[dict[str, Any]]:
     """Yield the resources of one type as Synthea wrote them."""
     with lzma.open(FOLDER / f"{kind}.ndjson.xz") as file:
         yield from (orjson.loads(line) for line in file)

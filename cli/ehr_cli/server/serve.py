@@ -20,7 +20,7 @@ from starlette.applications import Starlette
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from uvicorn.middleware.proxy_headers import ProxyHeadersMiddleware
 
-from ehr_cli.data_folder import gateway_settings, open_house
+from ehr_cli.data_folder import gateway_settings, prepare_data_folder
 from ehr_cli.server.port import is_port_free
 from ehr_cli.server.workers import serve_with_workers
 from ehr_cli.settings import Settings
@@ -33,7 +33,7 @@ GATEWAY_PATHS = ("fhir", "oauth", "feed", "healthz", "readyz", "metrics")
 _HSTS = (b"strict-transport-security", b"max-age=63072000; includeSubDomains")
 
 
-class House:
+class Platform:
     """The ASGI application of one process: the gateway and the portal."""
 
     def __init__(self, gateway: Any, portal: Any, *, secure: bool = False) -> None:
@@ -72,16 +72,18 @@ class House:
         return insist
 
 
-def make(settings: Settings) -> House:
+def create_platform(settings: Settings) -> Platform:
     """Make the application of one process."""
     gateway = create_gateway(gateway_settings(settings))
     # The file lets worker processes share log-ins.
     portal = PortalSettings(settings.base_url, settings.data / "portal-sessions.db")
     secure = settings.base_url.startswith("https://")
-    return House(gateway, create_portal(inside(gateway, settings), portal), secure=secure)
+    return Platform(
+        gateway, create_portal(in_process_client(gateway, settings), portal), secure=secure
+    )
 
 
-def inside(gateway: Any, settings: Settings) -> httpx.AsyncClient:
+def in_process_client(gateway: Any, settings: Settings) -> httpx.AsyncClient:
     """Return the client by which the portal asks the gateway, without a socket between them."""
     # It calls from this machine and says for whom: its word on the address is believed.
     behind = ProxyHeadersMiddleware(gateway, "127.0.0.1")
@@ -95,11 +97,11 @@ def serve(settings: Settings, on_ready: Callable[[str], None]) -> None:
         raise Unavailable(
             f"Another program has port {settings.port} of {settings.host}. Choose one with --port."
         )
-    open_house(settings)
+    prepare_data_folder(settings)
     announcer = threading.Thread(target=_announce, args=(settings, on_ready), daemon=True)
     if settings.workers == 1:
         announcer.start()
-        uvicorn.run(make(settings), **_options(settings))
+        uvicorn.run(create_platform(settings), **_options(settings))
         return
     address = settings.host, settings.port
     serve_with_workers(
@@ -108,7 +110,7 @@ def serve(settings: Settings, on_ready: Callable[[str], None]) -> None:
 
 
 def _serve_in_worker(settings: Settings, listening: socket.socket) -> None:
-    config = uvicorn.Config(make(settings), **_options(settings))
+    config = uvicorn.Config(create_platform(settings), **_options(settings))
     uvicorn.Server(config).run(sockets=[listening])
 
 

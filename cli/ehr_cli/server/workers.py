@@ -26,7 +26,7 @@ __all__ = ["serve_with_workers"]
 _ARENA_MAX = -8
 _SIGNALS = (signal.SIGINT, signal.SIGTERM)
 # One that ends as soon as it begins is not begun again and again without a pause.
-_SHORTEST_LIFE_S = 1.0
+_MIN_LIFETIME_S = 1.0
 
 
 def serve_with_workers(
@@ -36,14 +36,14 @@ def serve_with_workers(
     on_begun: Callable[[], None],
 ) -> None:
     """Run `serve` in `count` processes until this one is told to end; then end them."""
-    _save_memory()
-    workers = _Workers(_sockets(address, count), serve)
+    _share_memory()
+    workers = _WorkerPool(_bind_sockets(address, count), serve)
     workers.begin()
     on_begun()
     workers.keep()
 
 
-def _save_memory() -> None:
+def _share_memory() -> None:
     # What is made by now is shared, as long as no collector writes to it.
     gc.collect()
     gc.freeze()
@@ -52,7 +52,7 @@ def _save_memory() -> None:
         ctypes.CDLL(None).mallopt(_ARENA_MAX, 2)
 
 
-def _sockets(address: tuple[str, int], count: int) -> list[socket.socket]:
+def _bind_sockets(address: tuple[str, int], count: int) -> list[socket.socket]:
     """Return a socket for each worker, all at one address, or one for all of them.
 
     With one for all, whichever worker wakes first takes every connection that waits. None listens
@@ -70,7 +70,7 @@ def _sockets(address: tuple[str, int], count: int) -> list[socket.socket]:
     return made if spread else made * count
 
 
-class _Workers:
+class _WorkerPool:
     def __init__(
         self, sockets: Sequence[socket.socket], serve: Callable[[socket.socket], None]
     ) -> None:
@@ -95,7 +95,7 @@ class _Workers:
             pid, _ = os.wait()
             number, begun = self._begun.pop(pid)
             if not self._ending:
-                time.sleep(max(0.0, _SHORTEST_LIFE_S - (time.monotonic() - begun)))
+                time.sleep(max(0.0, _MIN_LIFETIME_S - (time.monotonic() - begun)))
                 self._begin(number)
 
     def _begin(self, number: int) -> None:

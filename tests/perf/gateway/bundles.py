@@ -12,8 +12,8 @@ from typing import Any
 
 import orjson
 
-from ehr_cli.sample.consents import consent, sharing
-from ehr_cli.sample.overlay import overlay
+from ehr_cli.sample.consents import build_consent, sharing_consent
+from ehr_cli.sample.overlay import sample_resources
 
 __all__ = ["BUNDLES", "READER", "Sample", "pointed", "sample"]
 
@@ -40,7 +40,7 @@ def sample() -> Sample:
     """Return the seed and the Bundles of the patients whose records are of middling size."""
     directory: list[Resource] = []
     patients: dict[str, list[Resource]] = {}
-    for resource in overlay():
+    for resource in sample_resources():
         resource.get("meta", {}).pop("source", None)
         if not resource.get("meta", True):
             del resource["meta"]
@@ -94,8 +94,8 @@ def _bundle(entries: Any) -> bytes:
 
 def _consents(patient: str) -> Iterator[Resource]:
     for one in (
-        consent("joining", patient, {"type": "permit", "period": _ALWAYS}),
-        sharing(patient, READER, _ALWAYS),
+        build_consent("joining", patient, {"type": "permit", "period": _ALWAYS}),
+        sharing_consent(patient, READER, _ALWAYS),
     ):
         one.pop("meta", None)
         yield one

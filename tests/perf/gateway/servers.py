@@ -15,7 +15,7 @@ from pathlib import Path
 
 import httpx
 
-from ehr_cli.data_folder import gateway_settings, open_house
+from ehr_cli.data_folder import gateway_settings, prepare_data_folder
 from ehr_cli.settings import Settings
 from ehr_gateway.oauth import clients
 from ehr_gateway.oauth.offline_tokens import issue_local_token
@@ -58,7 +58,7 @@ def ours(folder: Path, workers: int = 1, database: str | None = None) -> Iterato
     with nullcontext() if database is None else scratch_database(database) as url:
         port = free_port()
         settings = Settings(data=folder / "ours", port=port, database=url or "sqlite")
-        open_house(settings)
+        prepare_data_folder(settings)
         token = _tokens(settings)
         command = [
             *(sys.executable, "-m", "ehr_cli.main", "up", "--data", str(settings.data)),

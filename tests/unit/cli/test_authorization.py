@@ -8,7 +8,7 @@ import pytest
 from fastapi.testclient import TestClient
 from typer.testing import CliRunner
 
-from ehr_cli.data_folder import gateway_settings, open_house
+from ehr_cli.data_folder import gateway_settings, prepare_data_folder
 from ehr_cli.main import app
 from ehr_cli.settings import Settings
 from ehr_gateway.app import create_gateway
@@ -20,7 +20,7 @@ runner = CliRunner()
 def running(tmp_path: Path) -> TestClient:
     """Return a gateway whose data folder the commands change."""
     settings = Settings(data=tmp_path / "data")
-    open_house(settings)
+    prepare_data_folder(settings)
     return TestClient(create_gateway(gateway_settings(settings)))
 
 

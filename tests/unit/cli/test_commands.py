@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
-from ehr_cli.data_folder import open_house
+from ehr_cli.data_folder import prepare_data_folder
 from ehr_cli.main import app
 from ehr_cli.settings import Settings
 from ehr_fhir import errors
@@ -186,7 +186,7 @@ def test_a_missing_file_is_named(tmp_path: Path) -> None:
 
 
 def test_the_lake_says_when_no_gateway_answers(tmp_path: Path) -> None:
-    open_house(Settings(data=tmp_path / "data"))
+    prepare_data_folder(Settings(data=tmp_path / "data"))
 
     ran = ehr("lake", "run", "--data", "data", "--feed", "http://127.0.0.1:9", cwd=tmp_path)
 

@@ -12,7 +12,7 @@ from ehr_cli.settings import Settings
 
 
 def test_every_subject_is_looked_at(tmp_path: Path) -> None:
-    findings = doctor.examine(Settings(data=tmp_path / "data"))
+    findings = doctor.run_checks(Settings(data=tmp_path / "data"))
 
     subjects = [finding.subject for finding in findings]
     assert subjects == ["Java", "Delta's jar", "disk", "data folder", "port", "clock"]
@@ -23,7 +23,7 @@ def test_a_taken_port_is_a_problem_with_advice() -> None:
         taken.bind(("127.0.0.1", 0))
         taken.listen()
 
-        finding = doctor.port("127.0.0.1", taken.getsockname()[1])
+        finding = doctor.check_port("127.0.0.1", taken.getsockname()[1])
 
     assert not finding.well
     assert "--port" in finding.advice
@@ -32,7 +32,7 @@ def test_a_taken_port_is_a_problem_with_advice() -> None:
 def test_a_data_folder_that_others_can_read_is_a_problem(tmp_path: Path) -> None:
     tmp_path.chmod(0o755)
 
-    finding = doctor.data_folder(tmp_path)
+    finding = doctor.check_data_folder(tmp_path)
 
     assert not finding.well
     assert "chmod 700" in finding.advice
@@ -41,12 +41,12 @@ def test_a_data_folder_that_others_can_read_is_a_problem(tmp_path: Path) -> None
 def test_a_data_folder_of_ones_own_is_well(tmp_path: Path) -> None:
     tmp_path.chmod(0o700)
 
-    assert doctor.data_folder(tmp_path).well
+    assert doctor.check_data_folder(tmp_path).well
 
 
 def test_a_clock_before_the_platform_began_is_a_problem() -> None:
-    assert not doctor.clock(0).well
-    assert doctor.clock(1_800_000_000).well
+    assert not doctor.check_clock(0).well
+    assert doctor.check_clock(1_800_000_000).well
 
 
 def test_a_missing_java_is_a_problem_with_advice(
@@ -55,7 +55,7 @@ def test_a_missing_java_is_a_problem_with_advice(
     monkeypatch.setenv("JAVA_HOME", str(tmp_path))
     monkeypatch.setenv("PATH", str(tmp_path))
 
-    finding = doctor.java()
+    finding = doctor.check_java()
 
     assert not finding.well
     assert "Java" in finding.advice
@@ -65,7 +65,7 @@ def test_the_report_says_whether_all_is_well(tmp_path: Path) -> None:
     tmp_path.chmod(0o755)
     lines: list[str] = []
 
-    well = doctor.report(Settings(data=tmp_path), lines.append)
+    well = doctor.print_report(Settings(data=tmp_path), lines.append)
 
     assert not well
     assert any(line.startswith("PROBLEM data folder") for line in lines)

@@ -14,10 +14,10 @@ import orjson
 import pytest
 
 from ehr_cli.sample import synthea_source
-from ehr_cli.sample.hong_kong import HKID, check_digit, setting
-from ehr_cli.sample.overlay import overlay, patients, write_overlay
+from ehr_cli.sample.hong_kong import HKID, check_digit, read_setting
+from ehr_cli.sample.overlay import sample_patients, sample_resources, write_sample
 from ehr_cli.sample.placement import FIRST_PATIENT
-from ehr_cli.sample.select import select
+from ehr_cli.sample.select import select_lines
 from ehr_fhir.validation.validate import validate
 
 Resource = dict[str, Any]
@@ -27,11 +27,11 @@ SYNTHEA_WORD = re.compile(r"[^\W\d][\w'’-]*\d")
 
 @pytest.fixture(scope="module")
 def resources() -> list[Resource]:
-    return list(overlay())
+    return list(sample_resources())
 
 
 def test_the_sample_keeps_all_24_types_of_the_export() -> None:
-    assert len(synthea_source.types()) == 24
+    assert len(synthea_source.resource_types()) == 24
 
 
 def test_the_sample_is_small() -> None:
@@ -39,15 +39,15 @@ def test_the_sample_is_small() -> None:
 
 
 def test_the_committed_lines_are_those_of_the_export(shared_data: Path) -> None:
-    chosen = select(shared_data / "synthea-r4-bulk-47")
+    chosen = select_lines(shared_data / "synthea-r4-bulk-47")
 
-    assert sorted(chosen) == synthea_source.types()
+    assert sorted(chosen) == synthea_source.resource_types()
     for kind, lines in chosen.items():
-        assert [orjson.loads(line) for line in lines] == list(synthea_source.read(kind))
+        assert [orjson.loads(line) for line in lines] == list(synthea_source.read_resources(kind))
 
 
 def test_the_overlay_is_the_same_each_time(tmp_path: Path, resources: list[Resource]) -> None:
-    written = write_overlay(tmp_path)
+    written = write_sample(tmp_path)
 
     again = hashlib.sha256()
     once = hashlib.sha256()
@@ -87,7 +87,7 @@ def test_no_synthea_name_is_left(resources: list[Resource]) -> None:
     names = {
         word
         for kind in ("Patient", "Practitioner")
-        for person in synthea_source.read(kind)
+        for person in synthea_source.read_resources(kind)
         for name in person["name"]
         for word in (name["family"], *name.get("given", []))
     }
@@ -124,7 +124,7 @@ def test_every_patient_has_one_valid_identity_number(resources: list[Resource]) 
 def test_every_patient_has_a_name_in_both_scripts_and_an_address_in_one_of_the_districts(
     resources: list[Resource],
 ) -> None:
-    districts = {row["name"] for row in setting()["district"]}
+    districts = {row["name"] for row in read_setting()["district"]}
 
     assert len(districts) == 18
     for patient in _of(resources, "Patient"):
@@ -147,7 +147,7 @@ def test_every_provider_wrote_a_fair_part(resources: list[Resource]) -> None:
 def test_st_gabriel_wrote_nothing_of_the_patient_of_the_demo(resources: list[Resource]) -> None:
     hers = [r for r in resources if f"Patient/{FIRST_PATIENT}" in orjson.dumps(r).decode()]
 
-    assert patients()[0].id == FIRST_PATIENT
+    assert sample_patients()[0].id == FIRST_PATIENT
     assert len(hers) > 1000
     assert not [r for r in hers if r["meta"]["source"].endswith("st-gabriel")]
 
@@ -170,7 +170,7 @@ def test_consents_cover_joining_sharing_research_and_each_kind_of_restriction(
         for key in consent["provision"]
     }
 
-    assert kinds["joining"] == len(patients()) - 2
+    assert kinds["joining"] == len(sample_patients()) - 2
     assert kinds["sharing"] > 20
     assert kinds["research"] == 1
     assert {"class", "actor", "data", "provision", "extension"} <= selectors

@@ -14,8 +14,8 @@ from fastapi.testclient import TestClient
 from starlette.types import ASGIApp, Receive, Scope, Send
 from uvicorn import Config, Server
 
-from ehr_cli.server.serve import House, _options, inside
-from ehr_cli.settings import Settings, load
+from ehr_cli.server.serve import Platform, _options, in_process_client
+from ehr_cli.settings import Settings, load_settings
 from ehr_fhir.errors import Invalid
 from ehr_portal.gateway.client import GatewayClient
 from tests.lib.loops import run
@@ -30,9 +30,9 @@ def named(name: str) -> ASGIApp:
     return app
 
 
-def house(*, secure: bool = False) -> House:
+def house(*, secure: bool = False) -> Platform:
     """Return a house of two such applications."""
-    return House(named("gateway"), named("portal"), secure=secure)
+    return Platform(named("gateway"), named("portal"), secure=secure)
 
 
 @pytest.fixture(scope="module")
@@ -127,12 +127,12 @@ def test_a_forwarded_address_counts_from_a_proxy_of_ours_alone(
 @pytest.mark.parametrize("proxies", ["*", "proxy.example", "10.0.0.1,,", "10.0.0.1/64"])
 def test_a_proxy_is_an_address_or_a_network(tmp_path: Path, proxies: str) -> None:
     with pytest.raises(Invalid, match="trusted_proxies"):
-        load(tmp_path, {"EHR_TRUSTED_PROXIES": proxies})
+        load_settings(tmp_path, {"EHR_TRUSTED_PROXIES": proxies})
 
 
 def test_the_portal_says_where_its_readers_are() -> None:
     async def ask() -> str:
-        async with inside(named("gateway"), Settings()) as client:
+        async with in_process_client(named("gateway"), Settings()) as client:
             reader = GatewayClient(client, "token", "198.51.100.7")
             return (await reader._send("GET", "/fhir/Patient")).text
 

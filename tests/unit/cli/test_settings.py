@@ -7,26 +7,26 @@ from pathlib import Path
 
 import pytest
 
-from ehr_cli.settings import FILE, Settings, environment_of, load
+from ehr_cli.settings import FILE, Settings, load_settings, to_environment
 from ehr_fhir.errors import Invalid
 
 REFERENCE = Path(__file__).parents[3] / "docs/reference/settings.md"
 
 
 def test_without_file_or_variables_the_defaults_hold(tmp_path: Path) -> None:
-    assert load(tmp_path, {}) == Settings()
+    assert load_settings(tmp_path, {}) == Settings()
 
 
 def test_a_variable_wins_over_the_file(tmp_path: Path) -> None:
     (tmp_path / FILE).write_text('port = 9000\nhost = "0.0.0.0"\n')
 
-    settings = load(tmp_path, {"EHR_PORT": "9100", "PATH": "/bin"})
+    settings = load_settings(tmp_path, {"EHR_PORT": "9100", "PATH": "/bin"})
 
     assert (settings.port, settings.host) == (9100, "0.0.0.0")
 
 
 def test_an_option_wins_over_both(tmp_path: Path) -> None:
-    settings = load(tmp_path, {"EHR_PORT": "9100"}).override(port=9200, host=None)
+    settings = load_settings(tmp_path, {"EHR_PORT": "9100"}).override(port=9200, host=None)
 
     assert (settings.port, settings.host) == (9200, "127.0.0.1")
 
@@ -51,18 +51,18 @@ def test_a_wrong_file_is_an_error_that_says_what_is_wrong(
     (tmp_path / FILE).write_text(written)
 
     with pytest.raises(Invalid, match=says.replace("?", r"\?")):
-        load(tmp_path, {})
+        load_settings(tmp_path, {})
 
 
 def test_an_unknown_variable_is_an_error_that_names_the_nearest(tmp_path: Path) -> None:
     with pytest.raises(Invalid, match=r"no setting EHR_WORKER .*Did you mean workers"):
-        load(tmp_path, {"EHR_WORKER": "2"})
+        load_settings(tmp_path, {"EHR_WORKER": "2"})
 
 
 def test_worker_processes_read_the_same_settings(tmp_path: Path) -> None:
     settings = Settings(data=tmp_path, port=9000, debug=True)
 
-    assert load(tmp_path, environment_of(settings)) == settings
+    assert load_settings(tmp_path, to_environment(settings)) == settings
 
 
 def test_every_setting_is_documented() -> None:

@@ -37,8 +37,10 @@ EXTRA = (
 def resources() -> list[dict[str, Any]]:
     """Return some resources of each type of the sample."""
     found = []
-    for kind in synthea_source.types():
-        found += [one for _, one in zip(range(12), synthea_source.read(kind), strict=False)]
+    for kind in synthea_source.resource_types():
+        found += [
+            one for _, one in zip(range(12), synthea_source.read_resources(kind), strict=False)
+        ]
     return found
 
 
