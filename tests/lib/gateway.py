@@ -17,11 +17,10 @@ from fastapi.testclient import TestClient
 
 from ehr_gateway.access import Access
 from ehr_gateway.accounts import accounts
-from ehr_gateway.accounts.accounts import Account
+from ehr_gateway.accounts.accounts import Account, subject_of_account
 from ehr_gateway.app import create_gateway
 from ehr_gateway.gateway import Gateway
 from ehr_gateway.oauth import clients
-from ehr_gateway.oauth.offline_tokens import subject_of_account
 from ehr_gateway.settings import GatewaySettings
 from ehr_gateway.tokens.access_tokens import Subject, issue_access_token
 from ehr_gateway.tokens.roles import grant_scopes, load_roles

@@ -1,4 +1,4 @@
-"""`ehr audit`: sign for the log as it is, and verify that it still is what was signed for."""
+"""`ehr audit`: sign a checkpoint of the audit log, verify the log, erase a patient's events."""
 
 from __future__ import annotations
 
@@ -90,6 +90,47 @@ def checkpoint(data: Data = None, database: Database = None) -> None:
         typer.echo((log.folder.read_note() or b"").decode(), nl=False)
     finally:
         opened.close()
+
+
+@app.command()
+def erase(
+    patient: Annotated[str, typer.Argument(metavar="PATIENT", help="The patient's id.")],
+    reason: Annotated[str, typer.Option(help="Why, in one line; it stays in the log.")],
+    operator: Annotated[
+        str,
+        typer.Option("--by", help="Who runs it: administrator or steward.", metavar="LOGIN"),
+    ],
+    approver: Annotated[
+        str, typer.Option(help="Who approved it: a steward, another person.", metavar="LOGIN")
+    ],
+    data: Data = None,
+    database: Database = None,
+) -> None:
+    """Empty the audit events about a patient whose data is erased; their leaves stay.
+
+    Two people are needed. Both, and the reason, are in the event that records the erasure.
+
+    Example: ehr audit erase pat-17 --reason "court order 12/2026" --by admin.lee
+    --approver steward.ho --data var/mine
+    """
+    from ehr_gateway.access_requests.audit_erasure import erase_with_approval
+    from ehr_gateway.audit_log.service import open_audit_log
+    from ehr_gateway.database import open_database
+    from ehr_gateway.oauth.offline_tokens import now_ms
+
+    chosen = _settings(data, database)
+    opened = open_database(chosen.database)
+    try:
+        count = erase_with_approval(
+            open_audit_log(chosen, opened, now_ms),
+            patient,
+            reason=reason,
+            operator_login=operator,
+            approver_login=approver,
+        )
+    finally:
+        opened.close()
+    typer.echo(f"{count:,} events were emptied. Their places and leaves are kept.")
 
 
 def _read(path: Path) -> bytes:

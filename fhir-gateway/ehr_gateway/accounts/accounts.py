@@ -7,6 +7,7 @@ from dataclasses import astuple, dataclass
 from ehr_fhir.errors import EhrError, NotFound, Unprocessable
 from ehr_gateway.accounts import eid_people, throttle
 from ehr_gateway.database import Connection, Database, Row
+from ehr_gateway.tokens.access_tokens import Subject
 from ehr_gateway.tokens.roles import load_roles
 from ehr_gateway.tokens.secret_hashes import hash_secret, verify_secret
 
@@ -87,6 +88,20 @@ def find_accounts_of_person(connection: Connection, account: Account) -> list[Ac
 def find_accounts_by_eid(connection: Connection, eid_subject: str) -> list[Account]:
     """Return the accounts of a person as the electronic identity names them to us."""
     return _select_accounts(connection, "eid", eid_subject)
+
+
+def subject_of_account(account: Account, client: str) -> Subject:
+    """Return the subject of an access token (RFC 9068) for an account that uses a client."""
+    return Subject(
+        login=account.login,
+        display=account.display,
+        role=account.role,
+        client=client,
+        organization=account.organization,
+        profession=account.profession,
+        patient=account.patient,
+        person=account.person,
+    )
 
 
 def verify_password(

@@ -1,7 +1,8 @@
-"""Empty the events of a patient whose data is to be erased; the log keeps its places and leaves.
+"""Erase the content of a patient's audit events; the Merkle log keeps their places and leaves.
 
-Without its salt a leaf says nothing of what the event was. An event of its own tells which ones
-were emptied, so that nobody can empty one unseen.
+A leaf commits to its row through a random salt, so without row and salt it says nothing of the
+event. An event of its own (`erase-audit`) names the emptied ones: verification reports an emptied
+event that no erasure names, so nobody can empty one unseen.
 """
 
 from __future__ import annotations
@@ -16,9 +17,11 @@ from ehr_gateway.database import Connection
 
 __all__ = ["erase_patient_events"]
 
+# References in one IN (...): below the limit of SQL parameters of either database.
 _BATCH = 500
 
-# What may tell of the patient: all but when it was, and that there was an event.
+# Every column that can tell of the patient, also who looked. What stays is when it was, and that
+# there was an event.
 _UPDATE_EMPTY = (
     "UPDATE audit SET patient = NULL, entities = '[]', domains = '', query = NULL, consent = NULL,"
     " login = '', display = '', organization = NULL, client = '', address = NULL, request_id = '',"
@@ -36,9 +39,16 @@ _SELECT_EVENTS = (
 
 
 def erase_patient_events(
-    connection: Connection, audit_context: recorder.AuditContext, patient: str
+    connection: Connection,
+    audit_context: recorder.AuditContext,
+    patient: str,
+    *,
+    query: str | None = None,
 ) -> int:
-    """Empty every event about a patient in the caller's transaction; return how many there were."""
+    """Empty every event about a patient in the caller's transaction; return how many there were.
+
+    The erasure's own event is recorded under `audit_context`, with `query` as its details.
+    """
     parameters = {
         "patient": patient,
         "mention": f'"Patient/{patient}"',
@@ -50,7 +60,7 @@ def erase_patient_events(
     events = [f"AuditEvent/{event_id}" for event_id in ids]
     if events:
         connection.executemany(_UPDATE_EMPTY, [{"id": event_id, "salt": b""} for event_id in ids])
-        erasure_context = replace(audit_context, interaction=ERASURE_INTERACTION, query=None)
+        erasure_context = replace(audit_context, interaction=ERASURE_INTERACTION, query=query)
         recorder.record_rows(
             connection,
             recorder.build_event_rows(erasure_context, None, entities=events, reason="erased"),
@@ -59,7 +69,10 @@ def erase_patient_events(
 
 
 def _find_refusals(connection: Connection, references: Sequence[str]) -> Iterator[str]:
-    """Yield the events of requests that were refused one of the patient's records."""
+    """Yield the events of requests that were refused one of the patient's records.
+
+    A refusal names the record that was tried and no patient, so it is found by the record.
+    """
     for start in range(0, len(references), _BATCH):
         entity_lists = [f'["{reference}"]' for reference in references[start : start + _BATCH]]
         rows = connection.execute(

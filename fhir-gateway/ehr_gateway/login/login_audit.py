@@ -6,11 +6,10 @@ from fastapi import Request
 
 from ehr_fhir.errors import NotFound
 from ehr_gateway.accounts import accounts
-from ehr_gateway.accounts.accounts import Account
+from ehr_gateway.accounts.accounts import Account, subject_of_account
 from ehr_gateway.audit_log import recorder
 from ehr_gateway.gateway import Gateway
 from ehr_gateway.login.browser import client_network
-from ehr_gateway.oauth.offline_tokens import subject_of_account
 from ehr_gateway.tokens.roles import load_roles
 
 # The program under whose name the pages of the log-in act.

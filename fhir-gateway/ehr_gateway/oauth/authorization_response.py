@@ -15,7 +15,7 @@ from fastapi.responses import Response
 
 from ehr_fhir.errors import Invalid, NotFound
 from ehr_gateway.accounts import accounts, represented_patients, sessions
-from ehr_gateway.accounts.accounts import Account
+from ehr_gateway.accounts.accounts import Account, subject_of_account
 from ehr_gateway.audit_log import recorder
 from ehr_gateway.gateway import Gateway, GatewayDependency
 from ehr_gateway.http.body import read_form
@@ -28,7 +28,6 @@ from ehr_gateway.oauth.authorize_request import (
     unseal_request,
 )
 from ehr_gateway.oauth.grant_context import GrantContext
-from ehr_gateway.oauth.offline_tokens import subject_of_account
 from ehr_gateway.tokens.roles import load_roles
 
 __all__ = ["Authentication", "respond_to_authorize_request", "router"]

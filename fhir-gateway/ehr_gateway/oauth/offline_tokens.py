@@ -10,6 +10,7 @@ from pathlib import Path
 
 from ehr_fhir.errors import Invalid, NotFound
 from ehr_gateway.accounts import accounts
+from ehr_gateway.accounts.accounts import subject_of_account
 from ehr_gateway.database import Database
 from ehr_gateway.oauth import clients
 from ehr_gateway.settings import GatewaySettings
@@ -48,20 +49,6 @@ def issue_local_token(
         open_signing_keys(settings.keys), settings, subject, words, now_ms()
     )
     return token
-
-
-def subject_of_account(account: accounts.Account, client: str) -> Subject:
-    """Return the subject of a token for an account that uses a client."""
-    return Subject(
-        login=account.login,
-        display=account.display,
-        role=account.role,
-        client=client,
-        organization=account.organization,
-        profession=account.profession,
-        patient=account.patient,
-        person=account.person,
-    )
 
 
 def now_ms() -> int:

@@ -10,6 +10,7 @@ from fastapi.responses import Response
 
 from ehr_fhir.errors import Invalid, NotFound
 from ehr_gateway.accounts import accounts
+from ehr_gateway.accounts.accounts import subject_of_account
 from ehr_gateway.gateway import Gateway, GatewayDependency
 from ehr_gateway.http.body import read_form
 from ehr_gateway.http.negotiation import json_response
@@ -18,7 +19,6 @@ from ehr_gateway.oauth import authorization_codes, refresh_tokens
 from ehr_gateway.oauth.allowed_scopes import find_allowed_scopes
 from ehr_gateway.oauth.client_authentication import authenticate_client
 from ehr_gateway.oauth.id_token import sign_id_token
-from ehr_gateway.oauth.offline_tokens import subject_of_account
 from ehr_gateway.oauth.revoke_endpoint import revoke_family
 from ehr_gateway.tokens.access_tokens import Subject, issue_access_token
 from ehr_gateway.tokens.scope_grants import grant_scopes, narrow_scopes
