@@ -1,4 +1,4 @@
-"""What the gateway needs of a database: connections that speak one SQL, and two transactions."""
+"""Protocols of a database: connections that take one SQL text, read and write transactions."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ Parameters = Mapping[str, Any] | Sequence[Any]
 
 
 class BudgetExceeded(Exception):
-    """Reading takes longer than was allowed; nothing is amiss with it."""
+    """A read used up its budget; run without one it may succeed."""
 
 
 class Row(Protocol):
@@ -70,16 +70,16 @@ class Database(Protocol):
     def read_transaction(
         self, *, single_statement: bool = False
     ) -> AbstractContextManager[Connection]:
-        """Lend a connection that sees one unchanging state.
+        """Lend a connection inside a read transaction, which sees one state of the database.
 
-        With `once`, for statements that need not agree, such as a single one: no transaction is
-        opened for them.
+        With `single_statement` no transaction is opened: for one statement, or for several that
+        need not see the same state.
         """
 
     def write_transaction(self) -> AbstractContextManager[Connection]:
-        """Lend a connection of the one writer there is at a time: all is kept, or nothing.
+        """Lend the writer's connection inside a transaction; one writer works at a time.
 
-        What was written is on disk when the context ends, and is written in the order of commit.
+        Committed and on disk when the context ends; rolled back when it raises.
         """
 
     def close(self) -> None:

@@ -1,8 +1,13 @@
-"""Group commit: writers that wait for each other share one commit, and so one flush of the disk.
+"""Group commit for PostgreSQL: writers that wait for each other share one commit and disk flush.
 
 A writer that finds others waiting leaves the transaction open for the next one; the last of the
 group commits for all. Each member but the first works inside a savepoint, so that its failure
-takes back its own work alone. Nobody is told that a write is done before it is on disk.
+rolls back its own work alone. No caller is told that a write is done before it is on disk.
+
+`batch_queue.BatchQueue`, which batches SQLite's writes, does not fit here: it runs jobs on the
+event loop, one after the other, and keeps a list of them. These callers are threads that already
+run; each works on the connection inside its own `with` block, so there is nothing to queue but the
+turn itself, and a lock does that.
 """
 
 from __future__ import annotations
@@ -17,39 +22,42 @@ from ehr_gateway.database.connection import Connection
 __all__ = ["GroupCommit"]
 
 C = TypeVar("C", bound=Connection)
+# Chosen: bounds how long the first member of a group waits for the last one's work.
 _MAX_GROUP_SIZE = 64
 
 
 class _Group:
-    """The writers of one commit."""
+    """The writers that share one commit."""
 
     def __init__(self) -> None:
-        self.members = 0
-        self.over = threading.Event()
+        self.size = 0
+        self.finished = threading.Event()
         self.failure: BaseException | None = None
 
 
 class GroupCommit(Generic[C]):
     """One writer's connection, lent to one thread at a time.
 
-    `begin` opens a transaction and returns its connection; `end` commits it, or takes it back.
+    `begin` opens a transaction and returns its connection; `end` commits it (True) or rolls it back
+    (False).
     """
 
     def __init__(self, begin: Callable[[], C], end: Callable[[C, bool], None]) -> None:
         self._begin = begin
         self._end = end
+        # Held by the thread that works on the connection.
         self._turn = threading.Lock()
-        self._count = threading.Lock()
+        self._waiting_lock = threading.Lock()
         self._waiting = 0
-        self._open: tuple[C, _Group] | None = None
+        self._open_group: tuple[C, _Group] | None = None
 
     @contextmanager
     def write_transaction(self) -> Iterator[C]:
-        """Lend the connection; when the context ends, what was written is committed."""
-        with self._count:
+        """Lend the connection; what was written is committed when the context ends."""
+        with self._waiting_lock:
             self._waiting += 1
         with self._turn:
-            with self._count:
+            with self._waiting_lock:
                 self._waiting -= 1
             connection, group = self._join_group()
             try:
@@ -58,57 +66,59 @@ class GroupCommit(Generic[C]):
                 self._roll_back_member(connection, group)
                 raise
             self._release_member(connection, group)
-        group.over.wait()
+        group.finished.wait()
         if group.failure is not None:
             raise group.failure
 
     def _join_group(self) -> tuple[C, _Group]:
-        if self._open is None:
-            self._open = (self._begin(), _Group())
-        connection, group = self._open
-        if group.members:
+        """Open a transaction, or a savepoint in the one that the group has open."""
+        if self._open_group is None:
+            self._open_group = (self._begin(), _Group())
+        connection, group = self._open_group
+        if group.size:
             with self._abort_group_on_error(connection, group):
                 connection.execute("SAVEPOINT member")
         return connection, group
 
     def _release_member(self, connection: C, group: _Group) -> None:
-        if group.members:
+        """Keep one member's work in the group's transaction."""
+        if group.size:
             with self._abort_group_on_error(connection, group):
                 connection.execute("RELEASE SAVEPOINT member")
-        group.members += 1
-        self._commit_unless_joined(connection, group)
+        group.size += 1
+        self._commit_unless_awaited(connection, group)
 
     def _roll_back_member(self, connection: C, group: _Group) -> None:
-        """Take back one member's work, and the transaction with it when there is no other."""
-        if not group.members:
-            self._open = None
+        """Roll back one member's work, and the transaction with it when there is no other."""
+        if not group.size:
+            self._open_group = None
             self._end(connection, False)
             return
         with self._abort_group_on_error(connection, group):
             connection.execute("ROLLBACK TO SAVEPOINT member")
             connection.execute("RELEASE SAVEPOINT member")
-        self._commit_unless_joined(connection, group)
+        self._commit_unless_awaited(connection, group)
 
-    def _commit_unless_joined(self, connection: C, group: _Group) -> None:
-        """Leave the transaction to the next writer, or commit it for all."""
-        if self._waiting and group.members < _MAX_GROUP_SIZE:
+    def _commit_unless_awaited(self, connection: C, group: _Group) -> None:
+        """Leave the transaction open for the next writer that waits, or commit it for all."""
+        if self._waiting and group.size < _MAX_GROUP_SIZE:
             return
-        self._open = None
+        self._open_group = None
         try:
             self._end(connection, True)
         except BaseException as error:
             group.failure = error
         finally:
-            group.over.set()
+            group.finished.set()
 
     @contextmanager
     def _abort_group_on_error(self, connection: C, group: _Group) -> Iterator[None]:
-        """Where the transaction itself is lost, so is the work of all its members."""
+        """Fail all members when the transaction itself is lost: their work is lost with it."""
         try:
             yield
         except BaseException as error:
-            self._open = None
+            self._open_group = None
             group.failure = error
-            group.over.set()
+            group.finished.set()
             self._end(connection, False)
             raise

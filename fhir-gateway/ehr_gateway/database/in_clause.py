@@ -1,6 +1,7 @@
-"""A list of numbers as one parameter, so that a statement is the same whatever stands in the list.
+"""IN clauses whose list is one parameter, so that the statement's text never varies.
 
-Written into the text, each list would be a statement of its own, planned anew.
+With the values in the text each list would make a statement of its own, to be parsed and planned
+anew, and would push others out of the cache of prepared statements.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ __all__ = ["encode_list", "in_list"]
 
 
 def in_list(dialect: Dialect, name: str) -> str:
-    """Say in SQL that what stands before is one of a list.
+    """Return the SQL operator that tests membership in the list bound to a parameter.
 
     >>> f"pk {in_list('sqlite', 'pks')}", f"pk {in_list('postgresql', 'pks')}"
     ('pk IN (SELECT value FROM json_each(:pks))', 'pk = ANY(:pks)')
@@ -24,7 +25,7 @@ def in_list(dialect: Dialect, name: str) -> str:
 
 
 def encode_list(dialect: Dialect, numbers: Iterable[int]) -> str:
-    """Return a list as the value of a parameter.
+    """Encode integers as the parameter's value: a JSON array, or PostgreSQL's array literal.
 
     >>> encode_list("sqlite", [3, 4]), encode_list("postgresql", [3, 4])
     ('[3,4]', '{3,4}')

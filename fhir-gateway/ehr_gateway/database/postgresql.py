@@ -1,7 +1,8 @@
 """PostgreSQL through psycopg: a pool of readers, and one writer at a time by an advisory lock.
 
-With one writer, as SQLite has it, a position in the feed is never passed by a later commit, and
-"if there is none, create it" needs no retries. Writers that wait share a commit (`group.py`).
+With one writer, as on SQLite, commits are in the order of the feed's positions and "create if none
+matches" needs no retries. Writers that wait share a commit (`group_commit.py`). See
+docs/decisions/004.
 """
 
 from __future__ import annotations
@@ -25,8 +26,9 @@ from ehr_privacy.consent import BY_ROW
 
 __all__ = ["PostgresqlDatabase"]
 
-# Any number does, as long as every process of the platform uses the same.
+# Arbitrary; every process of the platform must use the same key.
 _WRITER_LOCK_KEY = 0x65485221
+# Chosen: far below a server's default of 100 connections, which several workers share.
 _MAX_READERS = 16
 _POOL_TIMEOUT_SECONDS = 30
 _PLACEHOLDER = re.compile(r"\?|(?<!:):([a-z_][a-z0-9_]*)")
@@ -96,10 +98,10 @@ class PostgresqlDatabase:
 
     @contextmanager
     def read_transaction(self, *, single_statement: bool = False) -> Iterator[PostgresqlConnection]:
-        """Lend a connection that sees one unchanging state: its transaction's, or `once`."""
+        """Lend a connection inside one read transaction, or without one for a single statement."""
         with _translate_errors(), self._readers.connection() as raw:
             if single_statement:
-                # Two round trips less, of three.
+                # One round trip to the server in place of three.
                 yield PostgresqlConnection(raw)
                 return
             _run_command(raw, b"BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY")
@@ -127,23 +129,24 @@ class PostgresqlDatabase:
         raw.execute(f"SELECT pg_advisory_xact_lock({_WRITER_LOCK_KEY})")
         return PostgresqlConnection(raw)
 
-    def _end_group(self, connection: PostgresqlConnection, keep: bool) -> None:
-        _end_transaction(connection.raw, keep=keep)
+    def _end_group(self, connection: PostgresqlConnection, commit: bool) -> None:
+        _end_transaction(connection.raw, commit=commit)
 
     def _live_writer(self, raw: psycopg.Connection[Row] | None) -> psycopg.Connection[Row]:
-        """Return the connection, or a new one when the server went away since.
+        """Return the writer's connection if it is usable, else a new one.
 
-        One left inside a transaction, its wait for the lock cancelled, is of no use either.
+        It is not when the server went away, or when it was left inside a transaction because its
+        wait for the lock was cancelled.
         """
         if raw is not None:
             if raw.info.transaction_status == TransactionStatus.IDLE:
                 return raw
             raw.close()
-        made = psycopg.Connection[Row].connect(
+        connection = psycopg.Connection[Row].connect(
             self._connect_string(), autocommit=True, row_factory=_row_factory
         )
-        _configure(made)
-        return made
+        _configure(connection)
+        return connection
 
     def _connect_string(self) -> str:
         return psycopg.conninfo.make_conninfo(self._url, application_name="ehr-commons")
@@ -151,35 +154,38 @@ class PostgresqlDatabase:
 
 def _configure(raw: psycopg.Connection[Any]) -> None:
     raw.cursor_factory = psycopg.RawCursor
-    # One type for all numbers: a small one and a large one would make two plans of a statement.
+    # One type for all integers: psycopg would send small and large ones as different types, and
+    # each combination of types is a prepared statement of its own.
     raw.adapters.register_dumper(int, Int8Dumper)
-    # Each takes some 0.3 MiB of the server's memory, on each connection.
+    # Each prepared statement takes some 0.3 MiB of the server's memory, on each connection.
     raw.prepared_max = 200
-    # A statement's second use is worth its plan: there are few, and long ones among them.
+    # Prepare at the second use (the default is the fifth): there are few texts and long ones among
+    # them, so planning costs more than keeping the plan.
     raw.prepare_threshold = 1
-    # Compiling a query to machine code pays for reports, not for a page of twenty.
+    # Compiling to machine code pays off for long reports, not for a page of twenty.
     raw.execute("SET jit = off")
-    # Nearly all is found by index, and what is asked for often is in memory: with a disk's price of
-    # a random page, small tables would be read whole, for each record that consent judges.
+    # Pages that are read often are in memory. With the default, the price of a random page on disk,
+    # the planner would scan small tables whole, for each record that the consent condition tests.
     raw.execute("SET random_page_cost = 1.1")
-    # Where a search begins is decided before; planning it anew would cost more than asking it.
+    # `search/plan.py` has chosen where a search begins; planning each execution anew would cost
+    # more than the search itself.
     raw.execute("SET plan_cache_mode = force_generic_plan")
 
 
 def _run_command(raw: psycopg.Connection[Any], command: bytes) -> None:
-    """Run a command that gives no rows, by libpq alone: two of them stand around each read."""
+    """Run a command without rows through libpq alone: each read transaction needs two of them."""
     result = raw.pgconn.exec_(command)
     if result.status != ExecStatus.COMMAND_OK:
         raise psycopg.OperationalError(result.get_error_message())
 
 
-def _end_transaction(raw: psycopg.Connection[Row], *, keep: bool) -> None:
-    if keep and raw.closed:
+def _end_transaction(raw: psycopg.Connection[Row], *, commit: bool) -> None:
+    if commit and raw.closed:
         raise Unavailable("The database went away before the write was done. Nothing is written.")
-    if keep:
+    if commit:
         raw.execute("COMMIT")
     elif not raw.closed:
-        # A server that went away has taken the work back itself.
+        # A server that went away has rolled the work back itself.
         with suppress(psycopg.OperationalError):
             raw.execute("ROLLBACK")
 
@@ -206,16 +212,16 @@ def _column_indexes(columns: tuple[bytes, ...]) -> dict[str, int]:
 
 @dataclass(frozen=True)
 class _Statement:
-    """A statement with PostgreSQL's own marks, and the names of its parameters if they have any.
+    """A statement with PostgreSQL's placeholders ($1), and the names of its parameters if any.
 
-    psycopg looks for its marks in a long text at each use, which takes longer than a look-up.
+    Kept, since psycopg would parse a long text for its placeholders at each use.
     """
 
     text: str
     names: tuple[str, ...]
 
     def values(self, parameters: Parameters) -> Sequence[Any]:
-        """Return the values in the order of the marks."""
+        """Return the values in the order of the placeholders."""
         if isinstance(parameters, Mapping):
             return [parameters[name] for name in self.names]
         return parameters
@@ -223,21 +229,22 @@ class _Statement:
 
 @lru_cache(maxsize=4096)
 def _translate(sql: str) -> _Statement:
-    """Return a statement as PostgreSQL takes it.
+    """Translate a statement: `:name` and `?` to `$1`, the hint `/*by row*/` to `OFFSET 0`.
 
-    A subquery that ends in `/*by row*/` is to be asked for each row by itself. With an OFFSET the
-    planner leaves it where it is; else it might gather a whole table for a page of twenty.
+    The hint ends a subquery that must run for each row by itself. An OFFSET is a fence that the
+    planner does not move a subquery across; else it might read a whole table for a page of twenty.
 
     >>> _translate("SELECT 1 WHERE a = :one AND b = :two AND c = :one")
     _Statement(text='SELECT 1 WHERE a = $1 AND b = $2 AND c = $1', names=('one', 'two'))
     >>> _translate("a % 2 = ? AND b = ?").text
     'a % 2 = $1 AND b = $2'
     """
-    marks: dict[str, str] = {}
+    placeholders: dict[str, str] = {}
 
-    def mark(found: re.Match[str]) -> str:
-        # A mark without a name is another parameter each time.
-        return marks.setdefault(found[1] or f"?{len(marks)}", f"${len(marks) + 1}")
+    def number(match: re.Match[str]) -> str:
+        # Each `?` is a parameter of its own; a name that occurs again is the same one.
+        name = match[1] or f"?{len(placeholders)}"
+        return placeholders.setdefault(name, f"${len(placeholders) + 1}")
 
-    text = _PLACEHOLDER.sub(mark, sql.replace(BY_ROW, "OFFSET 0"))
-    return _Statement(text, tuple(marks))
+    text = _PLACEHOLDER.sub(number, sql.replace(BY_ROW, "OFFSET 0"))
+    return _Statement(text, tuple(placeholders))

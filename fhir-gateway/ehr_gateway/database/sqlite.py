@@ -1,8 +1,9 @@
 """SQLite: one file in WAL mode, one writer at a time over all processes, pooled readers.
 
-A commit reaches the operating system while the writer's turn lasts, and the disk after it: writers
-of all processes share the turn, not each other's waits for the disk. Nobody is told that a write is
-done before `SqliteDatabase.flush` has put it there.
+A commit writes the log (WAL) to the operating system while the writer's lock is held; the flush to
+disk follows once the lock is free, so that writers wait for each other's work but not for each
+other's disk. No caller is told that a write is done before `SqliteDatabase.flush` returned. See
+docs/decisions/004.
 """
 
 from __future__ import annotations
@@ -22,21 +23,26 @@ from ehr_gateway.database.wal_flush import WriteAheadLog
 
 __all__ = ["SqliteDatabase"]
 
+# Chosen: a log of 32 MiB is checkpointed into the file; 4 MiB of it are kept, so that the next
+# writes need not make the file grow again.
 _WAL_CHECKPOINT_BYTES, _WAL_KEPT_BYTES = 32 << 20, 4 << 20
-# A search in a hurry gives up after so many thousands of the database's own instructions: 2 ms.
+# The budget of a read on the event loop: 100 steps of 1,000 virtual machine instructions, about
+# 2 ms (docs/decisions/004).
 _BUDGET_STEPS, _INSTRUCTIONS_PER_STEP = 100, 1000
 _PRAGMAS = (
-    # Each write touches a little of many pages and puts them whole into the log: small ones.
+    # A write changes a few bytes of many pages, and each page goes into the log whole: hence half
+    # of SQLite's default size.
     "PRAGMA page_size = 2048",
     "PRAGMA journal_mode = WAL",
     "PRAGMA busy_timeout = 30000",
-    # The log is carried into the file beside the commits (`_carry`), not inside one.
+    # Checkpoints run beside the commits (`_checkpoint_long_log`); SQLite's own run inside one.
     "PRAGMA wal_autocheckpoint = 0",
     f"PRAGMA journal_size_limit = {_WAL_KEPT_BYTES}",
-    # `flush` is what waits for the disk.
+    # A commit does not wait for the disk: `flush` does.
     "PRAGMA synchronous = NORMAL",
     "PRAGMA temp_store = MEMORY",
 )
+# Chosen: above the threads that serve requests at once; more connections are closed after use.
 _MAX_POOLED_READERS = 32
 
 
@@ -54,9 +60,10 @@ class SqliteDatabase:
     def __init__(self, path: Path) -> None:
         path.parent.mkdir(parents=True, exist_ok=True)
         self._path = path
-        # The last one used first: its pages are in memory.
+        # Used as a stack: the connection used last has its pages in memory.
         self._readers: deque[SqliteConnection] = deque()
-        # SQLite's own way of waiting for another process is to sleep and try again.
+        # Writers of several processes wait on a file lock, which wakes them at once; SQLite itself
+        # would sleep and try again.
         self._lock_file = Path(f"{path}-writer").open("ab")
         self._writer = self._connect(cache_kib=16384)
         self._writer_lock = threading.Lock()
@@ -66,7 +73,7 @@ class SqliteDatabase:
 
     @contextmanager
     def read_transaction(self, *, single_statement: bool = False) -> Iterator[SqliteConnection]:
-        """Lend a connection that sees one unchanging state: its transaction's, or `once`."""
+        """Lend a connection inside one read transaction, or without one for a single statement."""
         try:
             connection = self._readers.pop()
         except IndexError:
@@ -93,9 +100,9 @@ class SqliteDatabase:
 
     @contextmanager
     def with_budget(self) -> Iterator[None]:
-        """Let what this thread reads meanwhile take a moment only, else raise BudgetExceeded.
+        """Abort reads of this thread that exceed the budget, by raising BudgetExceeded.
 
-        For the one thread that serves all requests: what takes longer is done on another.
+        For the event loop's thread: a read that takes longer is run again in the executor.
         """
         self._budget_thread = threading.get_ident()
         try:
@@ -111,13 +118,13 @@ class SqliteDatabase:
             with _translate_errors():
                 yield self._writer
         except BaseException:
-            self.end(keep=False)
+            self.end(commit=False)
             raise
-        self.end(keep=True)
+        self.end(commit=True)
         self.flush()
 
     def begin(self, *, wait: bool = True) -> SqliteConnection | None:
-        """Open the writer's transaction, or return None where another writer is at it."""
+        """Open the write transaction; without `wait`, return None when another writer has it."""
         if not self._writer_lock.acquire(blocking=wait):
             return None
         try:
@@ -129,16 +136,16 @@ class SqliteDatabase:
         self._writer_lock.release()
         return None
 
-    def end(self, *, keep: bool) -> None:
-        """Commit the writer's transaction, or take it back; `flush` puts it on disk."""
+    def end(self, *, commit: bool) -> None:
+        """Commit the write transaction or roll it back; `flush` puts the commit on disk."""
         try:
             with _translate_errors():
-                _end_transaction(self._writer, self._lock_file, keep=keep)
+                _end_transaction(self._writer, self._lock_file, commit=commit)
         finally:
             self._writer_lock.release()
 
     def flush(self) -> None:
-        """Return when all that is committed by now is on disk."""
+        """Return when all that was committed before the call is on disk."""
         self._wal.flush()
         self._checkpoint_long_log()
 
@@ -152,7 +159,7 @@ class SqliteDatabase:
         self._lock_file.close()
 
     def _checkpoint_long_log(self) -> None:
-        """Carry a long log into the file, on a thread of its own."""
+        """Checkpoint a long log into the database file, on a thread of its own."""
         if self._wal.size() > _WAL_CHECKPOINT_BYTES and self._checkpoint_lock.acquire(
             blocking=False
         ):
@@ -162,7 +169,8 @@ class SqliteDatabase:
         try:
             connection = self._connect()
             with closing(connection), Path(f"{self._path}-writer").open("ab") as lock:
-                # Most of it beside the writers; the rest in a turn, so that the log begins anew.
+                # Most of it while others write; the rest under the lock, since the log starts from
+                # its beginning only after a checkpoint that no writer overtook.
                 connection.execute("PRAGMA wal_checkpoint(PASSIVE)")
                 fcntl.flock(lock, fcntl.LOCK_EX)
                 connection.execute("PRAGMA wal_checkpoint(PASSIVE)")
@@ -170,7 +178,7 @@ class SqliteDatabase:
             self._checkpoint_lock.release()
 
     def _connect(self, cache_kib: int = 4096) -> SqliteConnection:
-        # Each connection has a cache of its own; behind them all stands the operating system's.
+        # The cache is this connection's own; the operating system caches the file for all.
         connection = sqlite3.connect(
             self._path,
             isolation_level=None,
@@ -194,7 +202,7 @@ def _translate_errors() -> Iterator[None]:
 
 
 def _raise_client_error(error: sqlite3.OperationalError) -> None:
-    """Raise what an error is to whoever asked, where it is no fault of ours."""
+    """Translate SQLite errors that are no fault of ours into errors for the client."""
     if "locked" in str(error) or "busy" in str(error):
         raise Unavailable("The database is busy. Try again.") from error
     if "full" in str(error):
@@ -204,12 +212,13 @@ def _raise_client_error(error: sqlite3.OperationalError) -> None:
 
 
 def _budget_handler() -> Callable[[], bool]:
-    left = iter(range(_BUDGET_STEPS))
-    return lambda: next(left, None) is None
+    """Return a progress handler that interrupts the statement when the budget is spent."""
+    steps = iter(range(_BUDGET_STEPS))
+    return lambda: next(steps, None) is None
 
 
 def _begin_transaction(connection: SqliteConnection, lock: IO[bytes], *, wait: bool = True) -> bool:
-    """Take the writer's turn and open a transaction; say whether that could be done."""
+    """Lock the file and open a transaction; return False when another process has the lock."""
     try:
         fcntl.flock(lock, fcntl.LOCK_EX if wait else fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
@@ -224,14 +233,14 @@ def _begin_transaction(connection: SqliteConnection, lock: IO[bytes], *, wait: b
     return True
 
 
-def _end_transaction(connection: SqliteConnection, lock: IO[bytes], *, keep: bool) -> None:
+def _end_transaction(connection: SqliteConnection, lock: IO[bytes], *, commit: bool) -> None:
     try:
-        # A full disk may have had SQLite take the transaction back by itself: nothing is left to
-        # take back then, and a commit of nothing fails, as it must.
-        if keep or connection.in_transaction:
-            connection.execute("COMMIT" if keep else "ROLLBACK")
+        # On a full disk SQLite may have rolled back by itself: a rollback would then fail, and a
+        # commit must, since nothing is written.
+        if commit or connection.in_transaction:
+            connection.execute("COMMIT" if commit else "ROLLBACK")
     finally:
-        # A commit that failed, for example for want of space, leaves the transaction open.
+        # A failed commit, for example for want of space, leaves the transaction open.
         if connection.in_transaction:
             connection.execute("ROLLBACK")
         fcntl.flock(lock, fcntl.LOCK_UN)

@@ -1,6 +1,6 @@
-"""Tables for both databases from one description.
+"""Column types and DDL (CREATE TABLE, CREATE INDEX) for both databases, by SQLAlchemy Core.
 
-Integers have 64 bits, and text compares bytewise, as SQLite has it.
+Integers have 64 bits and text compares bytewise on both, as SQLite has it.
 """
 
 from __future__ import annotations
@@ -28,8 +28,8 @@ def create_tables(database: Database, metadata: MetaData) -> None:
 
 def create_statements(metadata: MetaData, dialect: Dialect) -> Iterator[str]:
     """Yield what creates the tables and indexes that are not there yet."""
-    made = make_url(f"{dialect}://").get_dialect()()
+    compiler = make_url(f"{dialect}://").get_dialect()()
     for table in metadata.sorted_tables:
-        yield str(CreateTable(table, if_not_exists=True).compile(dialect=made))
-        for index in sorted(table.indexes, key=lambda one: str(one.name)):
-            yield str(CreateIndex(index, if_not_exists=True).compile(dialect=made))
+        yield str(CreateTable(table, if_not_exists=True).compile(dialect=compiler))
+        for index in sorted(table.indexes, key=lambda index: str(index.name)):
+            yield str(CreateIndex(index, if_not_exists=True).compile(dialect=compiler))

@@ -1,4 +1,4 @@
-"""Which database an address names."""
+"""Open the database that a path or a PostgreSQL URL names."""
 
 from __future__ import annotations
 
@@ -14,15 +14,15 @@ from ehr_gateway.database.sqlite import SqliteDatabase
 __all__ = ["DATABASE_ERRORS", "ROW_REFUSED_ERRORS", "open_database"]
 
 DATABASE_ERRORS = (sqlite3.Error, psycopg.Error)
-# What is raised for a row that a database will never take, however often it is tried.
+# Errors of a row that the database will refuse however often it is tried.
 ROW_REFUSED_ERRORS = (
     *(sqlite3.IntegrityError, sqlite3.DataError),
     *(psycopg.IntegrityError, psycopg.DataError),
 )
 
 
-def open_database(place: Path | str) -> Database:
-    """Open an SQLite file, made when it is missing, or the PostgreSQL database of a URL."""
-    if isinstance(place, Path):
-        return SqliteDatabase(place)
-    return PostgresqlDatabase(place)
+def open_database(location: Path | str) -> Database:
+    """Open an SQLite file, created if missing, or the PostgreSQL database of a URL."""
+    if isinstance(location, Path):
+        return SqliteDatabase(location)
+    return PostgresqlDatabase(location)

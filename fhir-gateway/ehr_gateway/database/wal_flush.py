@@ -1,8 +1,8 @@
-"""SQLite's write-ahead log as a file: what is in it is put on disk once for all who wait.
+"""SQLite's write-ahead log as a file: one flush to disk for all who wait for it.
 
-SQLite can wait for the disk itself (`synchronous = FULL`), but does so while the writer's lock is
-held. Here the lock is free by then: whoever comes first flushes for all that is committed, those
-who come meanwhile share the next flush.
+SQLite can flush it itself (`synchronous = FULL`), but does so while the writer's lock is held. Here
+the lock is free by then: the first caller flushes all that is committed so far, and those who come
+meanwhile share the next flush.
 """
 
 from __future__ import annotations
@@ -17,58 +17,62 @@ __all__ = ["WriteAheadLog"]
 
 
 class WriteAheadLog:
-    """The log beside one database file, in this process."""
+    """The log beside one database file, as this process flushes it."""
 
     def __init__(self, path: Path) -> None:
         self._path = path
-        self._file: int | None = None
-        self._turn = threading.Lock()
-        self._count = threading.Lock()
-        self._asked = 0
-        self._done = 0
+        self._descriptor: int | None = None
+        self._flush_lock = threading.Lock()
+        # Callers are numbered as they come; the second number is the last whose commit is on disk.
+        self._count_lock = threading.Lock()
+        self._last_caller = 0
+        self._last_flushed = 0
 
     def size(self) -> int:
-        """Return its length in bytes; 0 before anything was flushed here."""
-        return 0 if self._file is None else os.fstat(self._file).st_size
+        """Return its length in bytes; 0 before the first flush here."""
+        return 0 if self._descriptor is None else os.fstat(self._descriptor).st_size
 
     def flush(self) -> None:
         """Return when all that was committed before the call is on disk."""
-        with self._count:
-            self._asked += 1
-            mine = self._asked
-        with self._turn:
-            if self._done >= mine:
+        with self._count_lock:
+            self._last_caller += 1
+            caller = self._last_caller
+        with self._flush_lock:
+            if self._last_flushed >= caller:
                 return
-            with self._count:
-                covered = self._asked
+            with self._count_lock:
+                covered = self._last_caller
             try:
-                if (log := self._opened()) is not None:
-                    os.fdatasync(log)
+                if (descriptor := self._open_current()) is not None:
+                    os.fdatasync(descriptor)
             except OSError as error:
                 text = "The disk did not take the write. Whether it is kept is not known."
                 raise Unavailable(text) from error
-            self._done = covered
+            self._last_flushed = covered
 
     def close(self) -> None:
-        """Let go of the file."""
-        if self._file is not None:
-            os.close(self._file)
-            self._file = None
+        """Close the file."""
+        if self._descriptor is not None:
+            os.close(self._descriptor)
+            self._descriptor = None
 
-    def _opened(self) -> int | None:
-        """Return the log as it is now: it is made anew when all had closed the database."""
+    def _open_current(self) -> int | None:
+        """Return the descriptor of the log in use, None before the first write.
+
+        SQLite removes the log when the last connection closes, and creates another one later.
+        """
         try:
-            found = self._path.stat()
+            current = self._path.stat()
         except FileNotFoundError:
-            return None  # nothing was written yet
-        if self._file is not None and os.fstat(self._file).st_ino == found.st_ino:
-            return self._file
+            return None
+        if self._descriptor is not None and os.fstat(self._descriptor).st_ino == current.st_ino:
+            return self._descriptor
         self.close()
-        self._file = os.open(self._path, os.O_RDWR | os.O_CLOEXEC)
-        # A new file is on disk when its folder is, too.
+        self._descriptor = os.open(self._path, os.O_RDWR | os.O_CLOEXEC)
+        # A new file is on disk only when its folder's entry is.
         folder = os.open(self._path.parent, os.O_RDONLY | os.O_DIRECTORY)
         try:
             os.fsync(folder)
         finally:
             os.close(folder)
-        return self._file
+        return self._descriptor

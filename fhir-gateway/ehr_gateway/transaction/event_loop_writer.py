@@ -87,7 +87,7 @@ class EventLoopWriter:
                 connection.execute("RELEASE job")
         except BaseException as error:
             with suppress(Exception):
-                self._database.end(keep=False)
+                self._database.end(commit=False)
             fail_all(batch, error)
         else:
             self._commit(loop, batch, results)
@@ -100,7 +100,7 @@ class EventLoopWriter:
         results: list[tuple[_PendingWrite, Any]],
     ) -> None:
         try:
-            self._database.end(keep=True)
+            self._database.end(commit=True)
         except Exception as error:
             fail_all(batch, error)
             return

@@ -165,7 +165,7 @@ def test_threads_share_a_flush(database: SqliteDatabase, monkeypatch: pytest.Mon
     first.wait(TIMEOUT_S)
     for thread in threads[1:]:
         thread.start()
-    while database._wal._asked < len(threads):
+    while database._wal._last_caller < len(threads):
         threading.Event().wait(0.001)
     go.set()
     for thread in threads:
