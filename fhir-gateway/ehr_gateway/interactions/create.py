@@ -13,7 +13,7 @@ from ehr_gateway.transaction.event_loop_writer import WriteJob, run_write
 from ehr_gateway.transaction.prepared_resource import validate_draft
 from ehr_gateway.transaction.transaction import WriteResult, transaction_on
 
-__all__ = ["create", "create_if_none", "prepare_create"]
+__all__ = ["create", "prepare_create"]
 
 
 def create(
@@ -28,21 +28,6 @@ def create(
     return run_write(store, prepare_create(store, access, resource_type, body, audit=audit)).version
 
 
-def create_if_none(
-    store: Store,
-    access: Access,
-    resource_type: str,
-    body: bytes,
-    criteria: str,
-    *,
-    audit: AuditHook | None = None,
-) -> WriteResult:
-    """Store a new resource unless one that the requester can find meets the criteria."""
-    return run_write(
-        store, prepare_create(store, access, resource_type, body, criteria, audit=audit)
-    )
-
-
 def prepare_create(
     store: Store,
     access: Access,
@@ -52,20 +37,22 @@ def prepare_create(
     *,
     audit: AuditHook | None = None,
 ) -> WriteJob[WriteResult]:
-    """Do all of a create that needs no database; return what does the rest."""
+    """Validate and index the resource; return a job that stores it in a transaction.
+
+    With `criteria` (If-None-Exist) the job stores nothing if a resource that the requester can find
+    meets them, and returns that one.
+    """
     draft = validate_draft(parse(body), new_id(), access, resource_type)
 
     def job(connection: Connection) -> WriteResult:
         with transaction_on(store, connection, access, audit) as transaction:
-            found = (
-                find_only_match(transaction, resource_type, criteria)
-                if criteria is not None
-                else None
+            match = (
+                None if criteria is None else find_only_match(transaction, resource_type, criteria)
             )
-            if found is None:
+            if match is None:
                 return WriteResult(transaction.create(draft), created=True)
-            # By the rule of searching, since it was found by one.
-            existing = read_on(connection, access, resource_type, found, "search")
+            # By the right to search, since a search found it.
+            existing = read_on(connection, access, resource_type, match, "search")
             return WriteResult(existing, created=False)
 
     return job

@@ -90,9 +90,9 @@ def recompute_step(
                 (orjson.dumps(position), RECOMPUTE_SETTING),
             )
         else:
-            position = registry.last
+            position = registry.latest_pk
             connection.execute("DELETE FROM setting WHERE name = ?", (RECOMPUTE_SETTING,))
-    return position, registry.last
+    return position, registry.latest_pk
 
 
 def _position(connection: Connection) -> int | None:
@@ -122,7 +122,7 @@ def _compare(connection: Connection, registry: SearchRegistry, rows: list[Row]) 
         changes.patients_out += [(pk, one) for one in sorted(has - record.patients)]
         changes.patients_in += [(pk, one) for one in sorted(record.patients - has)]
         if row["current"]:
-            found = (*extract_rows(resource), *registry.rows(row["type"], row["body"]))
+            found = (*extract_rows(resource), *registry.extract_rows(row["type"], row["body"]))
             wanted = group_by_table(registry.ids, row["type"], found)
             has_rows = {table: by_pk.get(pk, set()) for table, by_pk in stored.items()}
             _compare_index(pk, wanted, has_rows, changes)
@@ -166,7 +166,7 @@ def _write(connection: Connection, changes: _Changes) -> None:
         _delete(connection, f"idx_{table}", ("param", *INDEX_COLUMNS[table]), rows)
     insert_index(connection, changes.index_in)
     for record, resource in changes.rules:
-        replace_rules(connection, record, rule_rows(resource), known=True)
+        replace_rules(connection, record, rule_rows(resource), has_previous=True)
 
 
 def _delete(

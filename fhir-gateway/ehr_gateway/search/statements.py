@@ -168,7 +168,7 @@ class SearchExecutor:
             most=most,
             by_time=by_time,
             most_rows=self.terms.max_rows,
-            last=self.registry.last,
+            last=self.registry.latest_pk,
         )
 
     def _filters(self, query: SearchQuery) -> tuple[Filter, ...]:

@@ -1,7 +1,7 @@
-"""The full-text index: FTS5 on SQLite, a tsvector on PostgreSQL, of words that we cut ourselves.
+"""The full-text index: FTS5 on SQLite, a tsvector on PostgreSQL, over words that we tokenize.
 
-The databases only look the words up, and compare their places. Each word bears a mark of its
-resource type, so that what is frequent in one type does not slow down the search of another.
+The databases only look words up and compare their positions. Each word carries a mark of its
+resource type, so that a word frequent in one type does not slow down the search of another.
 """
 
 from __future__ import annotations
@@ -26,12 +26,12 @@ _INSERT = {
     "sqlite": "INSERT INTO full_text (rowid, narrative, content) VALUES (?, ?, ?)",
     "postgresql": "INSERT INTO full_text (pk, words) VALUES (?, CAST(? AS tsvector))",
 }
-# Words of the narrative bear this weight.
+# tsvector weight of the narrative's words.
 _NARRATIVE = "A"
 
 
 def insert_words(connection: Connection, versions: Iterable[tuple[int, str, FullText]]) -> None:
-    """Add the words of many versions at once, given with their pk and type."""
+    """Add the words of several versions, each given as (pk, resource type, words)."""
     on_sqlite = connection.dialect == "sqlite"
     connection.executemany(
         _INSERT[connection.dialect],
@@ -46,51 +46,52 @@ def insert_words(connection: Connection, versions: Iterable[tuple[int, str, Full
 
 
 def remove_words(connection: Connection, pk: int) -> None:
-    """Take the words of a version out.
+    """Remove the words of a version, on PostgreSQL alone.
 
-    Not on SQLite: FTS5 takes out only what it is shown again. There the words of older versions
-    stay, as the versions do, and every search joins the current ones.
+    FTS5 can delete a row of a contentless table only if given its text again. On SQLite the words
+    of older versions therefore stay, as the versions do, and each search joins the current ones.
     """
     if connection.dialect == "postgresql":
         connection.execute("DELETE FROM full_text WHERE pk = ?", (pk,))
 
 
 def matching_pks_sql(dialect: Dialect, placeholder: str) -> str:
-    """Return the SELECT of the pks that an expression holds for."""
+    """Return the SELECT of the pks that match the expression bound to a placeholder."""
     if dialect == "sqlite":
         return f"SELECT rowid AS pk FROM full_text WHERE full_text MATCH {placeholder}"  # noqa: S608
-    found = f"SELECT pk FROM full_text WHERE words @@ CAST({placeholder} AS tsquery)"  # noqa: S608
-    # Made before it is counted: under a LIMIT, PostgreSQL would read the whole table instead.
-    return f"SELECT pk FROM (WITH w AS MATERIALIZED ({found}) SELECT pk FROM w) w"  # noqa: S608
+    matches = f"SELECT pk FROM full_text WHERE words @@ CAST({placeholder} AS tsquery)"  # noqa: S608
+    # MATERIALIZED: when it is counted under a LIMIT, PostgreSQL would scan the table instead of the
+    # index.
+    return f"SELECT pk FROM (WITH w AS MATERIALIZED ({matches}) SELECT pk FROM w) w"  # noqa: S608
 
 
 def match_condition(dialect: Dialect, placeholder: str) -> str:
-    """Return the condition on `r` that an expression holds for it."""
+    """Return the condition that `r` matches the expression bound to a placeholder."""
     if dialect == "sqlite":
         return f"EXISTS ({matching_pks_sql(dialect, placeholder)} AND rowid = r.pk)"
-    # Not EXISTS, which PostgreSQL would make a join with all that holds.
-    holds = f"SELECT words @@ CAST({placeholder} AS tsquery) FROM full_text WHERE pk = r.pk"  # noqa: S608
-    return f"COALESCE(({holds}), FALSE)"
+    # Not EXISTS: PostgreSQL would turn it into a join with every match.
+    is_match = f"SELECT words @@ CAST({placeholder} AS tsquery) FROM full_text WHERE pk = r.pk"  # noqa: S608
+    return f"COALESCE(({is_match}), FALSE)"
 
 
 def build_expression(
     dialect: Dialect, kind: str, groups: Iterable[Conjunction], *, narrative: bool = False
 ) -> str:
-    """Return what a database looks up for one type, one of the groups having to hold.
+    """Build the query expression of a type: an FTS5 query or a tsquery that ORs the groups.
 
-    It is built of our own words alone: letters and digits, and the mark.
+    It needs no quoting: it consists of tokenized words (letters and digits) and the type's mark.
     """
     mark = _type_mark(kind)
     if dialect == "sqlite":
-        found = " OR ".join(_fts5_query(mark, group) for group in groups)
-        return f"{{narrative}} : ({found})" if narrative else found
+        query = " OR ".join(_fts5_query(mark, group) for group in groups)
+        return f"{{narrative}} : ({query})" if narrative else query
     weight = _NARRATIVE if narrative else ""
     return " | ".join(_tsquery(mark, weight, group) for group in groups)
 
 
 @cache
 def _type_mark(kind: str) -> str:
-    # A character that no text has, for it stands for nothing.
+    # A character of Unicode's private use area, which tokenized words never contain.
     return chr(0xE000 + sorted(definitions.resource_types()).index(kind))
 
 
@@ -99,33 +100,35 @@ def _mark_words(mark: str, text: str) -> str:
 
 
 def _tsvector(mark: str, words: FullText) -> str:
-    places: dict[str, list[str]] = {}
-    at = 0
+    positions: dict[str, list[str]] = {}
+    position = 0
     for text, weight in zip(words, (_NARRATIVE, ""), strict=True):
-        for at, word in enumerate(text.split(), at + 1):  # noqa: B020 - goes on where it was
-            places.setdefault(word, []).append(f"{at}{weight}")
-        at += 1
-    places.pop(PHRASE_BREAK, None)
-    return " ".join(f"'{mark}{word}':{','.join(found)}" for word, found in places.items())
+        for word in text.split():
+            position += 1
+            positions.setdefault(word, []).append(f"{position}{weight}")
+        # A gap, so that no phrase reaches from the narrative into the content.
+        position += 1
+    positions.pop(PHRASE_BREAK, None)
+    return " ".join(f"'{mark}{word}':{','.join(at)}" for word, at in positions.items())
 
 
 def _fts5_query(mark: str, group: Conjunction) -> str:
-    def said(one: Phrase) -> str:
-        words = " ".join(f"{mark}{word}" for word in one.words)
-        return f'"{words}"{" *" if one.is_prefix else ""}'
+    def quote(phrase: Phrase) -> str:
+        words = " ".join(f"{mark}{word}" for word in phrase.words)
+        return f'"{words}"{" *" if phrase.is_prefix else ""}'
 
-    found = " AND ".join(map(said, group.required))
+    query = " AND ".join(map(quote, group.required))
     if group.excluded:
-        found = f"({found}) NOT ({' OR '.join(map(said, group.excluded))})"
-    return f"({found})"
+        query = f"({query}) NOT ({' OR '.join(map(quote, group.excluded))})"
+    return f"({query})"
 
 
 def _tsquery(mark: str, weight: str, group: Conjunction) -> str:
-    def parts(one: Phrase) -> Iterator[str]:
-        for number, word in enumerate(one.words, 1):
-            labels = weight + ("*" if one.is_prefix and number == len(one.words) else "")
+    def lexemes(phrase: Phrase) -> Iterator[str]:
+        for number, word in enumerate(phrase.words, 1):
+            labels = weight + ("*" if phrase.is_prefix and number == len(phrase.words) else "")
             yield f"'{mark}{word}'{':' if labels else ''}{labels}"
 
-    found = [f"({' <-> '.join(parts(one))})" for one in group.required]
-    found += [f"!({' <-> '.join(parts(one))})" for one in group.excluded]
-    return f"({' & '.join(found)})"
+    terms = [f"({' <-> '.join(lexemes(phrase))})" for phrase in group.required]
+    terms += [f"!({' <-> '.join(lexemes(phrase))})" for phrase in group.excluded]
+    return f"({' & '.join(terms)})"

@@ -1,7 +1,8 @@
-"""What closes one account of a merged person, as rule rows of the others: kept true by each write.
+"""Consent rules of merged patients: copies of closing rules on each linked account.
 
-The queries ask for the rules of the patients a record names and know nothing of links. Whoever
-reads therefore pays nothing; a write of a Patient that changes who is merged carries anew.
+Patients whose accounts are linked (`Patient.link`) are one person, so what closes one account must
+close the others. Each write keeps copies of such rule rows on the linked accounts; the consent
+condition then looks at the patients a record names and needs no join through links on reads.
 """
 
 from __future__ import annotations
@@ -48,42 +49,42 @@ _DELETE_COPIES = {
 
 
 def linked_accounts(connection: Connection, patient: str) -> list[str]:
-    """Return the accounts of a patient's person, this one first."""
-    found = [patient]
-    for account in found:  # it grows: links lead on
+    """Return all accounts of a patient's person, this one first, following links transitively."""
+    accounts = [patient]
+    for account in accounts:  # the list grows while it is walked
         rows = connection.execute(_LINKED, {"account": account}).fetchall()
-        found += sorted({row["account"] for row in rows} - set(found))
-    return found
+        accounts += sorted({row["account"] for row in rows} - set(accounts))
+    return accounts
 
 
 def update_merged_rules(
-    connection: Connection, record: Record, rules: Sequence[RuleRow], before: Iterable[str]
+    connection: Connection, record: Record, rules: Sequence[RuleRow], accounts_before: Iterable[str]
 ) -> None:
-    """Make the carried rows true again after a resource's own rows were replaced.
+    """Renew the copies after a resource's own rule rows were replaced.
 
-    `before`: of a Patient, the accounts of the person until then.
+    `accounts_before`: for a Patient, the accounts of the person before this write.
     """
     if record.type == "Consent":
         for patient in {str(rule.values["patient"]) for rule in rules if is_closing(rule)}:
             _copy_rules_of_consent(connection, record.id, patient)
     elif record.type == "Patient":
-        after = linked_accounts(connection, record.id)
-        if set(before) != set(after):
-            for account in sorted({*before, *after}):
+        accounts_after = linked_accounts(connection, record.id)
+        if set(accounts_before) != set(accounts_after):
+            for account in sorted({*accounts_before, *accounts_after}):
                 _copy_rules_of_patient(connection, account)
 
 
 def _copy_rules_of_patient(connection: Connection, patient: str) -> None:
     for row in connection.execute(_CONSENTS, {"patient": patient}).fetchall():
-        whose = local_target(parse(row["body"])["patient"]["reference"])
-        if whose is not None and whose.id == patient:
+        consenter = local_target(parse(row["body"])["patient"]["reference"])
+        if consenter is not None and consenter.id == patient:
             _copy_rules_of_consent(connection, row["id"], patient)
 
 
 def _copy_rules_of_consent(connection: Connection, consent: str, patient: str) -> None:
     others = linked_accounts(connection, patient)[1:]
-    whose = {"consent": consent, "patient": patient}
+    source = {"consent": consent, "patient": patient}
     for table in CLOSING_TABLES:
-        connection.execute(_DELETE_COPIES[table], whose)
+        connection.execute(_DELETE_COPIES[table], source)
         for other in others:
-            connection.execute(_COPY[table], {**whose, "other": other})
+            connection.execute(_COPY[table], {**source, "other": other})

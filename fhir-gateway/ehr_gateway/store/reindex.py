@@ -1,8 +1,8 @@
-"""Index what is in the store already by search parameters that were added, while it is used.
+"""Index stored resources by added search parameters, in the background, while the store is used.
 
-Each step is one short transaction that begins where the last one ended, whoever made it: any
-process may go on after any other, and a restart loses nothing. A parameter is served when its last
-step is done. What is written meanwhile is indexed by the write itself.
+Each step is one short transaction that continues from the position the last one saved, so any
+process may take over and a restart loses nothing. A parameter is served once its last step is done.
+Resources written meanwhile are indexed by the write itself.
 """
 
 from __future__ import annotations
@@ -21,14 +21,15 @@ from ehr_gateway.store.version_rows import group_by_table, insert_index
 __all__ = ["ReindexProgress", "ReindexThread", "reindex_progress", "reindex_step"]
 
 _LOG = logging.getLogger(__name__)
-# Resources of a step: some tens of milliseconds, so that other writers hardly wait.
+# A step takes some tens of milliseconds, so that other writers hardly wait.
 _RESOURCES_PER_STEP = 200
+# Chosen: how long an idle thread waits before it looks for work again.
 _IDLE_SECONDS = 2.0
 
 
 @dataclass(frozen=True)
 class ReindexProgress:
-    """How far a parameter is for one resource type."""
+    """How many resources of one type are indexed by an added parameter."""
 
     type: str
     code: str
@@ -38,7 +39,7 @@ class ReindexProgress:
 
 
 def reindex_progress(connection: Connection, source: str) -> list[ReindexProgress]:
-    """Return how far a SearchParameter is, for each of its types."""
+    """Return the progress of a SearchParameter, by its id, for each of its types."""
     rows = connection.execute(
         "SELECT * FROM added_parameter WHERE source = ? ORDER BY param", (source,)
     ).fetchall()
@@ -48,25 +49,25 @@ def reindex_progress(connection: Connection, source: str) -> list[ReindexProgres
     ]
 
 
-def reindex_step(store: Store, most: int = _RESOURCES_PER_STEP) -> bool:
-    """Do the next piece of work; say whether there was any."""
+def reindex_step(store: Store, limit: int = _RESOURCES_PER_STEP) -> bool:
+    """Index or remove one batch of up to `limit` resources; return whether there was any work."""
     with store.read_transaction() as connection:
         if _next_job(connection) is None:
             return False
     with store.write_transaction() as connection:
-        # Asked again: another process may have gone on meanwhile.
-        row = _next_job(connection)
-        if row is None:
+        # Read again inside the transaction: another process may have done this step meanwhile.
+        job = _next_job(connection)
+        if job is None:
             return False
-        if row["state"] == "removing":
-            _remove_batch(connection, row["param"], most)
+        if job["state"] == "removing":
+            _remove_batch(connection, job["param"], limit)
         else:
-            _index_batch(store, connection, row, most)
+            _index_batch(store, connection, job, limit)
     return True
 
 
 class ReindexThread:
-    """A thread that works off what there is to index, until it is stopped."""
+    """A thread that relabels and reindexes step by step until it is stopped."""
 
     def __init__(self, store: Store) -> None:
         self._store = store
@@ -76,39 +77,40 @@ class ReindexThread:
         self._thread: threading.Thread | None = None
 
     def start(self) -> None:
-        """Begin, or begin again."""
+        """Start the thread, or restart it."""
         self._stopping.clear()
         self._thread = threading.Thread(target=self._run, name="reindexing", daemon=True)
         self._thread.start()
 
     def stop(self) -> None:
-        """End after the step under way."""
+        """Stop after the current step."""
         self._stopping.set()
         if self._thread is not None:
             self._thread.join()
 
     def wait(self, seconds: float) -> bool:
-        """Wait until all that there was to index is indexed; say whether it came to that."""
+        """Wait until no work is left; return False when that took longer than `seconds`."""
         with self._idle:
-            # The round under way may have begun before what the caller waits for.
-            end = self._rounds + 2
-            return self._idle.wait_for(lambda: self._rounds >= end, seconds)
+            # Two rounds: the current one may have begun before the work the caller waits for.
+            last_round = self._rounds + 2
+            return self._idle.wait_for(lambda: self._rounds >= last_round, seconds)
 
     def _run(self) -> None:
         while not self._stopping.is_set():
             try:
-                # What closes records goes before what finds them.
-                busy = relabel_step(self._store) or reindex_step(self._store)
+                # Labels first: they close records, an index only finds them.
+                is_busy = relabel_step(self._store) or reindex_step(self._store)
             except Exception as error:
-                # Whatever it was, what is indexed stays; and never its text: it may hold a value.
+                # Each step commits by itself, so what is indexed stays. The log names the error's
+                # type alone: its text may hold a value of a record.
                 _LOG.warning("Indexing failed with %s and is tried again.", type(error).__name__)
-                busy = False
-            if not busy:
+                is_busy = False
+            if not is_busy:
                 with self._idle:
                     self._rounds += 1
                     self._idle.notify_all()
-            # Between steps the writers that wait get their turn.
-            self._stopping.wait(0.01 if busy else _IDLE_SECONDS)
+            # Waiting writers get their turn between steps.
+            self._stopping.wait(0.01 if is_busy else _IDLE_SECONDS)
 
 
 def _next_job(connection: Connection) -> Row | None:
@@ -118,23 +120,26 @@ def _next_job(connection: Connection) -> Row | None:
     return row
 
 
-def _index_batch(store: Store, connection: Connection, job: Row, most: int) -> None:
+def _index_batch(store: Store, connection: Connection, job: Row, limit: int) -> None:
     registry = store.registry(connection)
     rows = connection.execute(
-        # `version > 0` is the condition of the index that stands in the order of pk.
+        # `version > 0` makes the planner use `resource_history`, the partial index ordered by pk.
         "SELECT pk, body FROM resource WHERE type = ? AND pk > ? AND version > 0"
         " AND current = 1 AND deleted = 0 ORDER BY pk LIMIT ?",
-        (job["type"], job["position"], most),
+        (job["type"], job["position"], limit),
     ).fetchall()
-    kind, wanted = job["type"], registry.only(job["type"], job["code"])
+    kind, registry_of_job = job["type"], registry.with_only(job["type"], job["code"])
     insert_index(
         connection,
         [
-            (row["pk"], group_by_table(registry.ids, kind, wanted.rows(kind, row["body"])))
+            (
+                row["pk"],
+                group_by_table(registry.ids, kind, registry_of_job.extract_rows(kind, row["body"])),
+            )
             for row in rows
         ],
     )
-    state = "indexing" if len(rows) == most else "ready"
+    state = "indexing" if len(rows) == limit else "ready"
     connection.execute(
         "UPDATE added_parameter SET state = ?, position = ?, done = done + ? WHERE param = ?",
         (state, rows[-1]["pk"] if rows else job["position"], len(rows), job["param"]),
@@ -143,16 +148,16 @@ def _index_batch(store: Store, connection: Connection, job: Row, most: int) -> N
         renew_generation(connection)
 
 
-def _remove_batch(connection: Connection, param: int, most: int) -> None:
+def _remove_batch(connection: Connection, param: int, limit: int) -> None:
     for kind in INDEX_COLUMNS:
-        found = connection.execute(
+        rows = connection.execute(
             f"SELECT pk FROM idx_{kind} WHERE param = ? LIMIT ?",  # noqa: S608
-            (param, most),
+            (param, limit),
         ).fetchall()
-        if found:
+        if rows:
             connection.executemany(
                 f"DELETE FROM idx_{kind} WHERE pk = ? AND param = ?",  # noqa: S608
-                sorted({(row["pk"], param) for row in found}),
+                sorted({(row["pk"], param) for row in rows}),
             )
             return
     connection.execute("DELETE FROM added_parameter WHERE param = ?", (param,))

@@ -1,9 +1,9 @@
-"""Label what is in the store already by label rules that have changed, while it is used.
+"""Relabel stored versions in the background after the label rules changed, while the store serves.
 
-First every label that is missing is added, to all versions; only then are those taken away that no
-rule gives any more. So nothing is open that either rules close. Each step is a short transaction
-that begins where the last one ended, whichever process made it; what is written meanwhile gets its
-labels from the write itself.
+First every missing label is added, to all versions; only then are the labels removed that no rule
+gives any more. So no record is open meanwhile that either the old or the new rules close. Each step
+is a short transaction that continues from the position the last one saved, in whichever process;
+versions written meanwhile get their labels from the write itself.
 """
 
 from __future__ import annotations
@@ -15,27 +15,27 @@ from ehr_gateway.database import Connection, Database
 from ehr_privacy.consent import record_facts
 from ehr_privacy.consent.label_rules import load_labels
 
-__all__ = ["mark_empty_store_labelled", "pending", "relabel_step"]
+__all__ = ["is_relabelling_pending", "mark_empty_store_labelled", "relabel_step"]
 
 _STATE_SETTING = "label-rules"
-# Versions of a step: some tens of milliseconds, so that other writers hardly wait.
+# A step takes some tens of milliseconds, so that other writers hardly wait.
 _VERSIONS_PER_STEP = 200
 
 
 def mark_empty_store_labelled(connection: Connection) -> None:
-    """Note of a store without records that nothing is left to be done."""
+    """Mark a store without records as labelled by the rules in use."""
     if connection.execute("SELECT 1 FROM resource LIMIT 1").fetchone() is None:
         _save_state(connection, {**_load_state(connection), "phase": "done"})
 
 
-def pending(database: Database) -> bool:
+def is_relabelling_pending(database: Database) -> bool:
     """Say whether records may still lack a label of the rules in use."""
     with database.read_transaction() as connection:
         return _load_state(connection)["phase"] != "done"
 
 
-def relabel_step(database: Database, most: int = _VERSIONS_PER_STEP) -> bool:
-    """Do the next piece of work; say whether there was any."""
+def relabel_step(database: Database, limit: int = _VERSIONS_PER_STEP) -> bool:
+    """Relabel one batch of up to `limit` versions; return whether there was any work."""
     with database.read_transaction() as connection:
         state = _load_state(connection)
         if state["phase"] == "done":
@@ -43,15 +43,20 @@ def relabel_step(database: Database, most: int = _VERSIONS_PER_STEP) -> bool:
         rows = connection.execute(
             "SELECT pk, author, body FROM resource WHERE pk > ? AND deleted = 0"
             " ORDER BY pk LIMIT ?",
-            (state["position"], most),
+            (state["position"], limit),
         ).fetchall()
         changes = []
         for row in rows:
-            # What a version is labelled by does not change, so it need not be the writer's time.
-            wanted = record_facts(parse(row["body"]), row["author"]).labels
-            has = connection.execute("SELECT label FROM record_label WHERE pk = ?", (row["pk"],))
-            found = {one["label"] for one in has.fetchall()}
-            change = wanted - found if state["phase"] == "adding" else found - wanted
+            # A version's content never changes, so its labels can be worked out before the write
+            # transaction.
+            given = record_facts(parse(row["body"]), row["author"]).labels
+            stored = {
+                label["label"]
+                for label in connection.execute(
+                    "SELECT label FROM record_label WHERE pk = ?", (row["pk"],)
+                )
+            }
+            change = given - stored if state["phase"] == "adding" else stored - given
             changes += [(row["pk"], label) for label in sorted(change)]
     statement = (
         "INSERT INTO record_label (pk, label) VALUES (?, ?) ON CONFLICT DO NOTHING"
@@ -59,10 +64,10 @@ def relabel_step(database: Database, most: int = _VERSIONS_PER_STEP) -> bool:
         else "DELETE FROM record_label WHERE pk = ? AND label = ?"
     )
     with database.write_transaction() as connection:
-        # Another process may have gone on meanwhile, by other rules even: then this step is void.
+        # Another process may have done this step meanwhile, even by other rules: then drop it.
         if _load_state(connection) == state:
             connection.executemany(statement, changes)
-            _save_state(connection, _advance(state, rows[-1]["pk"] if len(rows) == most else None))
+            _save_state(connection, _advance(state, rows[-1]["pk"] if len(rows) == limit else None))
     return True
 
 
@@ -74,20 +79,20 @@ def _advance(state: dict[str, object], position: int | None) -> dict[str, object
 
 
 def _load_state(connection: Connection) -> dict[str, object]:
-    """Return how far the rules in use are; other rules than the store was labelled by begin anew.
+    """Return the relabelling's state; rules that the store was not labelled by start it anew.
 
-    A process that still has older rules than the store leaves it alone.
+    A process that still runs older rules than the store's leaves the store alone.
     """
     row = connection.execute(
         "SELECT value FROM setting WHERE name = ?", (_STATE_SETTING,)
     ).fetchone()
     rules = load_labels()
     if row is not None:
-        found: dict[str, object] = orjson.loads(row["value"])
-        if found["digest"] == rules.digest:
-            return found
-        if int(str(found["number"])) > rules.number:
-            return {**found, "phase": "done"}
+        state: dict[str, object] = orjson.loads(row["value"])
+        if state["digest"] == rules.digest:
+            return state
+        if int(str(state["number"])) > rules.number:
+            return {**state, "phase": "done"}
     start = {"phase": "adding", "position": 0}
     return {"number": rules.number, "digest": rules.digest, **start}
 

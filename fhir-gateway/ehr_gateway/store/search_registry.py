@@ -1,9 +1,10 @@
-"""Search parameters that an installation adds: what it indexes, and what it serves.
+"""The registry of search parameters that an installation adds as SearchParameter resources.
 
-An active SearchParameter is indexed from the moment it is written, and served once every older
-resource is indexed too (`reindex.py`). Each state of the registry has a name, so that many
-processes agree: each looks at it inside the transaction that needs it. The name is a random one: a
-number would come again after a change that was not kept, for another state.
+An active SearchParameter is indexed from the moment it is written, and served (usable in searches)
+once all older resources are indexed too (`reindex.py`). Every change of the registry gives it a new
+generation; each process compares the generation inside the transaction that needs the registry, and
+reloads its cached copy when they differ. Generations are random: a counter would repeat a number
+after a change that was rolled back, for another state.
 """
 
 from __future__ import annotations
@@ -32,7 +33,7 @@ from ehr_gateway.database import Connection
 __all__ = ["SearchRegistry", "apply_search_parameter", "load_registry", "renew_generation"]
 
 _GENERATION_SETTING = "search-registry"
-# R4's parameters are numbered from 1.
+# The parameters of R4 are numbered from 1.
 _FIRST_ADDED_PARAM = 1_000_000
 _CODE = re.compile(r"[A-Za-z][A-Za-z0-9-]{0,63}")
 _TYPES = INDEXED_TYPES - {"special"}
@@ -40,75 +41,82 @@ _TYPES = INDEXED_TYPES - {"special"}
 
 @dataclass(frozen=True)
 class SearchRegistry:
-    """The parameters as one transaction sees them."""
+    """The search parameters as one transaction sees them."""
 
     generation: bytes
+    # (resource type, code) -> number; R4's parameters and the added ones.
     ids: Mapping[tuple[str, str], int]
+    # The added parameters that writes index, and those of them that searches may use, by type.
     indexed: Mapping[str, tuple[SearchParameter, ...]]
     served: AddedParameters
-    # The newest version's position: about how large the store is, for the plans of searches.
-    last: int = 0
+    # The newest version's pk: about the number of versions in the store, for search plans.
+    latest_pk: int = 0
 
-    def only(self, resource_type: str, code: str) -> SearchRegistry:
-        """Return a registry that indexes one parameter."""
-        found = self.indexed.get(resource_type, ())
-        return replace(
-            self, indexed={resource_type: tuple(one for one in found if one.code == code)}
-        )
+    def with_only(self, resource_type: str, code: str) -> SearchRegistry:
+        """Return a registry that indexes by one parameter alone."""
+        parameters = self.indexed.get(resource_type, ())
+        parameters = tuple(parameter for parameter in parameters if parameter.code == code)
+        return replace(self, indexed={resource_type: parameters})
 
-    def rows(self, resource_type: str, body: bytes) -> list[IndexRow]:
+    def extract_rows(self, resource_type: str, body: bytes) -> list[IndexRow]:
         """Return the index rows of a resource for the added parameters of its type."""
-        wanted = self.indexed.get(resource_type)
-        return extract_rows_for(parse(body), wanted) if wanted else []
+        parameters = self.indexed.get(resource_type)
+        return extract_rows_for(parse(body), parameters) if parameters else []
 
 
 def load_registry(
-    connection: Connection, known: SearchRegistry | None, ids: Mapping[tuple[str, str], int]
+    connection: Connection, cached: SearchRegistry | None, ids: Mapping[tuple[str, str], int]
 ) -> SearchRegistry:
-    """Return the registry: the one known, unless it has changed."""
-    generation, last = _load_generation(connection)
-    if known is not None and known.generation == generation:
-        return known if known.last == last else replace(known, last=last)
+    """Return the registry of a transaction: the cached one, or a new one if it has changed.
+
+    `ids` are the numbers of R4's own parameters.
+    """
+    generation, latest_pk = _load_generation(connection)
+    if cached is not None and cached.generation == generation:
+        return cached if cached.latest_pk == latest_pk else replace(cached, latest_pk=latest_pk)
     if not generation:
-        return SearchRegistry(generation, ids, {}, {}, last)
+        return SearchRegistry(generation, ids, {}, {}, latest_pk)
     rows = connection.execute(
         "SELECT * FROM added_parameter WHERE state <> 'removing' ORDER BY param"
     ).fetchall()
     indexed: dict[str, tuple[SearchParameter, ...]] = {}
     served: dict[str, dict[str, SearchParameter]] = {}
-    numbers = dict(ids)
+    all_ids = dict(ids)
     for row in rows:
-        one = _parameter(row["type"], row["code"], json.loads(row["definition"]))
-        numbers[one.resource_type, one.code] = row["param"]
-        indexed[one.resource_type] = (*indexed.get(one.resource_type, ()), one)
+        kind, code = row["type"], row["code"]
+        parameter = _parameter(kind, code, json.loads(row["definition"]))
+        all_ids[kind, code] = row["param"]
+        indexed[kind] = (*indexed.get(kind, ()), parameter)
         if row["state"] == "ready":
-            served.setdefault(one.resource_type, {})[one.code] = one
-    return SearchRegistry(generation, numbers, indexed, served, last)
+            served.setdefault(kind, {})[code] = parameter
+    return SearchRegistry(generation, all_ids, indexed, served, latest_pk)
 
 
 def apply_search_parameter(
     connection: Connection, identity: str, body: bytes, *, deleted: bool
 ) -> None:
-    """Take a written or deleted SearchParameter into the registry, or out of it."""
+    """Add, replace or remove the parameters of a SearchParameter that was written or deleted."""
     resource = {} if deleted else parse(body)
-    wanted = _definitions_by_type(resource) if resource.get("status") == "active" else {}
+    definitions_by_type = (
+        _definitions_by_type(resource) if resource.get("status") == "active" else {}
+    )
     rows = connection.execute(
         "SELECT * FROM added_parameter WHERE source = ? AND state <> 'removing'", (identity,)
     ).fetchall()
     for row in rows:
-        if wanted.get(row["type"]) == (row["code"], row["definition"]):
-            del wanted[row["type"]]  # as it was
+        if definitions_by_type.get(row["type"]) == (row["code"], row["definition"]):
+            del definitions_by_type[row["type"]]  # unchanged: keep it and its index
         else:
             connection.execute(
                 "UPDATE added_parameter SET state = 'removing' WHERE param = ?", (row["param"],)
             )
-    for kind, (code, definition) in wanted.items():
+    for kind, (code, definition) in definitions_by_type.items():
         _add_parameter(connection, identity, kind, code, definition)
     renew_generation(connection)
 
 
 def renew_generation(connection: Connection) -> None:
-    """Tell every process that the registry has changed."""
+    """Give the registry a new generation, so that every process reloads it."""
     connection.execute(
         "INSERT INTO setting VALUES (?, ?) ON CONFLICT (name) DO UPDATE SET value = excluded.value",
         (_GENERATION_SETTING, secrets.token_bytes(16)),
@@ -116,7 +124,10 @@ def renew_generation(connection: Connection) -> None:
 
 
 def _load_generation(connection: Connection) -> tuple[bytes, int]:
-    """Return the name of the registry's state and the newest version, by one statement."""
+    """Return the registry's generation (empty at first) and the newest version's pk.
+
+    In one statement: every search and write asks for them.
+    """
     row = connection.execute(
         "SELECT (SELECT value FROM setting WHERE name = ?) AS value,"
         " (SELECT MAX(pk) FROM resource) AS last",
@@ -128,11 +139,11 @@ def _load_generation(connection: Connection) -> tuple[bytes, int]:
 def _add_parameter(
     connection: Connection, identity: str, kind: str, code: str, definition: str
 ) -> None:
-    taken = connection.execute(
+    same_code = connection.execute(
         "SELECT 1 FROM added_parameter WHERE type = ? AND code = ? AND state <> 'removing'",
         (kind, code),
     ).fetchone()
-    if taken or code in official_parameters(kind):
+    if same_code or code in official_parameters(kind):
         raise _refusal("code", f"{kind} has a search parameter `{code}` already.")
     last = connection.execute("SELECT MAX(param) FROM added_parameter").fetchone()[0]
     total = connection.execute(
@@ -147,13 +158,19 @@ def _add_parameter(
 
 
 def _definitions_by_type(resource: Mapping[str, Any]) -> dict[str, tuple[str, str]]:
-    """Return resource type -> (code, definition); refuse what cannot be indexed."""
-    code, kind, expression = (resource.get(name, "") for name in ("code", "type", "expression"))
+    """Return resource type -> (code, definition as JSON); refuse what cannot be indexed."""
+    code, search_type, expression = (
+        resource.get(name, "") for name in ("code", "type", "expression")
+    )
     if not _CODE.fullmatch(code):
         raise _refusal("code", "The code of a search parameter is a word of letters and digits.")
-    if kind not in _TYPES:
+    if search_type not in _TYPES:
         raise _refusal("type", f"Parameters can be added of the types {', '.join(sorted(_TYPES))}.")
-    definition = {"type": kind, "expression": expression, "target": resource.get("target", [])}
+    definition = {
+        "type": search_type,
+        "expression": expression,
+        "target": resource.get("target", []),
+    }
     text = json.dumps(definition, sort_keys=True)
     for base in resource["base"]:
         if base not in definitions.resource_types() or base == "AuditEvent":
@@ -162,15 +179,18 @@ def _definitions_by_type(resource: Mapping[str, Any]) -> dict[str, tuple[str, st
     return dict.fromkeys(resource["base"], (code, text))
 
 
-def _check_parameter(one: SearchParameter) -> None:
-    if not one.expression:
+def _check_parameter(parameter: SearchParameter) -> None:
+    if not parameter.expression:
         raise _refusal("expression", "A search parameter needs an expression.")
     try:
-        walks = compile_expression(one.expression, one.resource_type).walks
+        walks = compile_expression(parameter.expression, parameter.resource_type).walks
     except EhrError as error:
         raise _refusal("expression", str(error)) from None
-    if walks is not None and not any(is_convertible(one.type, walk.datatype) for walk in walks):
-        text = f"The expression leads to nothing of {one.resource_type} that a {one.type} can be."
+    if walks is not None and not any(
+        is_convertible(parameter.type, walk.datatype) for walk in walks
+    ):
+        text = f"The expression leads to nothing of {parameter.resource_type} that"
+        text += f" a {parameter.type} can be."
         raise _refusal("expression", text)
 
 

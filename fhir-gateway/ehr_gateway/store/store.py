@@ -1,7 +1,7 @@
 """The store: the records of one installation in an SQLite file or a PostgreSQL database.
 
-It lends connections and transactions; what is done with them is in `writing.py` and
-`interactions/`.
+It lends connections inside transactions; `transaction/` and `interactions/` say what is done in
+them.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ class Version:
     deleted: bool
     body: bytes
     method: str = "PUT"
-    # The organisation whose record it is.
+    # The organisation that the record belongs to.
     author: str | None = None
 
     @classmethod
@@ -55,7 +55,7 @@ class Version:
 
 @dataclass(frozen=True)
 class FeedEntry:
-    """One change, in the order of commit."""
+    """One change of the feed; positions rise in the order of commit."""
 
     position: int
     version: Version
@@ -69,14 +69,14 @@ AuditHook = Callable[[Connection, Sequence[Version]], None]
 class Store:
     """The records of one installation; safe to share between threads."""
 
-    def __init__(self, place: Path | str, folder: Path | None = None) -> None:
+    def __init__(self, location: Path | str, folder: Path | None = None) -> None:
         """Open an SQLite file or the database of a PostgreSQL URL.
 
-        `folder` is for files of a load under way; beside the SQLite file unless it is given.
+        `folder` holds the temporary files of a load; by default the folder of the SQLite file.
         """
-        self.database = open_database(place)
-        beside = place.parent if isinstance(place, Path) else Path(tempfile.gettempdir())
-        self.folder = folder or beside
+        self.database = open_database(location)
+        default = location.parent if isinstance(location, Path) else Path(tempfile.gettempdir())
+        self.folder = folder or default
         self._registry: SearchRegistry | None = None
         try:
             open_schema(self.database)
@@ -104,13 +104,13 @@ class Store:
 
     def registry(self, connection: Connection) -> SearchRegistry:
         """Return the search parameters as a transaction sees them, added ones included."""
-        # Returned as it was looked up: another thread may put its own in the place meanwhile.
-        self._registry = found = load_registry(connection, self._registry, self.parameter_ids)
-        return found
+        # Not read back from the attribute: another thread may have replaced it meanwhile.
+        self._registry = registry = load_registry(connection, self._registry, self.parameter_ids)
+        return registry
 
     @property
     def embedded(self) -> SqliteDatabase | None:
-        """Return the database where it is a file of ours: no network lies before an answer."""
+        """Return the database if it is an SQLite file, so that reads need no network; else None."""
         return self.database if isinstance(self.database, SqliteDatabase) else None
 
     @property
@@ -121,22 +121,23 @@ class Store:
     def read_transaction(
         self, *, single_statement: bool = False
     ) -> AbstractContextManager[Connection]:
-        """Lend a connection that sees one unchanging state of the store; `once` for one look."""
+        """Lend a connection inside a read transaction; see `Database.read_transaction`."""
         return self.database.read_transaction(single_statement=single_statement)
 
     def write_transaction(self) -> AbstractContextManager[Connection]:
-        """Lend the writer's connection inside one transaction: all of it is kept, or nothing."""
+        """Lend the writer's connection inside one transaction; see `Database.write_transaction`."""
         return self.database.write_transaction()
 
     def feed(self, after: int, limit: int) -> Iterator[FeedEntry]:
-        """Yield the changes after a position, oldest first; for the lake, not for a person."""
+        """Yield up to `limit` changes after a position, oldest first; for the lake alone."""
         with self.read_transaction() as connection:
             rows = connection.execute(
                 "SELECT * FROM resource WHERE pk > :after ORDER BY pk LIMIT :limit",
                 {"after": after, "limit": limit},
             ).fetchall()
         if self.embedded is not None:
-            # What the lake has seen must never be lost here: its position would be given again.
+            # A commit may be read before it is on disk. Lost in a power cut, its position would be
+            # given again to another version, and the lake would never see that one.
             self.embedded.flush()
         for row in rows:
             yield FeedEntry(row["pk"], Version.from_row(row), row["author"])

@@ -1,4 +1,7 @@
-"""The rows of one version: how they get into the tables and out again. No rules, no permission."""
+"""Insert and delete the rows of one version: resource, index, words, consent rules.
+
+Permission is checked by the caller (`transaction`).
+"""
 
 from __future__ import annotations
 
@@ -26,7 +29,7 @@ __all__ = [
 ]
 
 Parameters = Mapping[tuple[str, str], int]
-# table -> rows of (number of the parameter, values...)
+# Index table -> rows of (parameter's number, values...).
 IndexValues = dict[str, list[tuple[Any, ...]]]
 
 # What consent judges a version by, beside its patients and labels; `fact_values` gives the values.
@@ -55,7 +58,7 @@ def insert_version(
     last_updated_ms: int,
     method: str,
 ) -> Version:
-    """Add a version as the current one, with the facts that consent is judged by."""
+    """Insert a version as the current one, with the facts that the consent condition reads."""
     deleted = method == "DELETE"
     if version > 1:
         connection.execute(
@@ -96,42 +99,45 @@ def group_by_table(
     parameters: Parameters, resource_type: str, rows: Iterable[IndexRow]
 ) -> IndexValues:
     """Group index rows by table, each as (parameter's number, values...)."""
-    by_kind: dict[str, list[tuple[Any, ...]]] = defaultdict(list)
-    for kind, code, values in rows:
-        by_kind[kind].append((parameters[resource_type, code], *values))
-    return dict(by_kind)
+    by_table: dict[str, list[tuple[Any, ...]]] = defaultdict(list)
+    for table, code, values in rows:
+        by_table[table].append((parameters[resource_type, code], *values))
+    return dict(by_table)
 
 
 def insert_index(connection: Connection, versions: Iterable[tuple[int, IndexValues]]) -> None:
-    """Add the index rows of many versions at once, given with their pk."""
-    gathered: dict[str, list[tuple[Any, ...]]] = defaultdict(list)
-    for pk, by_kind in versions:
-        for kind, rows in by_kind.items():
-            gathered[kind] += [(*row, pk) for row in rows]
-    for kind, rows in gathered.items():
-        # In the order of the key, so that neighbours go into the same page.
+    """Insert the index rows of several versions, each given as (pk, rows by table)."""
+    rows_by_table: dict[str, list[tuple[Any, ...]]] = defaultdict(list)
+    for pk, by_table in versions:
+        for table, rows in by_table.items():
+            rows_by_table[table] += [(*row, pk) for row in rows]
+    for table, rows in rows_by_table.items():
+        # Sorted by key, so that rows of the same B-tree page are inserted together.
         rows.sort()
-        connection.executemany(_INDEX_INSERT[kind], rows)
+        connection.executemany(_INDEX_INSERT[table], rows)
 
 
 def remove_index(connection: Connection, version: Version) -> None:
-    """Take the index rows and the words of a version out."""
+    """Delete the index rows and the words of a version."""
     for delete in _INDEX_DELETE:
         connection.execute(delete, (version.pk,))
     full_text.remove_words(connection, version.pk)
 
 
 def replace_rules(
-    connection: Connection, record: Record, rules: Sequence[RuleRow], *, known: bool
+    connection: Connection, record: Record, rules: Sequence[RuleRow], *, has_previous: bool
 ) -> None:
-    """Put a resource's consent rules in the place of those it had."""
-    before = linked_accounts(connection, record.id) if record.type == "Patient" else []
-    if known:
+    """Replace the consent rule rows of a resource.
+
+    `has_previous`: whether an earlier version may have left rule rows.
+    """
+    accounts_before = linked_accounts(connection, record.id) if record.type == "Patient" else []
+    if has_previous:
         for table in SOURCE_TABLES.get(record.type, ()):
             connection.execute(f"DELETE FROM {table} WHERE consent = ?", (record.id,))  # noqa: S608
     for rule in rules:
-        names = ", ".join(rule.values)
-        marks = ", ".join(f":{name}" for name in rule.values)
-        statement = f"INSERT INTO {rule.table} ({names}) VALUES ({marks})"  # noqa: S608
+        columns = ", ".join(rule.values)
+        placeholders = ", ".join(f":{name}" for name in rule.values)
+        statement = f"INSERT INTO {rule.table} ({columns}) VALUES ({placeholders})"  # noqa: S608
         connection.execute(statement, dict(rule.values))
-    update_merged_rules(connection, record, rules, before)
+    update_merged_rules(connection, record, rules, accounts_before)

@@ -1,4 +1,4 @@
-"""The current version of one resource, under the consent condition of one request."""
+"""Read the current version of one resource under the consent condition of one request."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ def read_on(
     identity: str,
     interaction: Literal["read", "search"] = "read",
 ) -> Version:
-    """Read as a connection sees the store, for example inside a transaction."""
+    """Read on an open connection; a hidden resource gives the same error as an absent one."""
     visible = access.predicate(interaction)
     row = connection.execute(
         _statement(visible.sql), {"type": resource_type, "id": identity, **visible.params}
@@ -33,7 +33,7 @@ def read_on(
     return version
 
 
-# A long text: to put it together at each request takes as long as a part of the look-up.
+# Cached: the consent condition is a long text, and joining it anew would cost each read.
 @lru_cache(maxsize=1024)
 def _statement(condition: str) -> str:
     return (
@@ -45,10 +45,10 @@ def _statement(condition: str) -> str:
 def is_current_visible(
     connection: Connection, access: Access, resource_type: str, identity: str
 ) -> bool:
-    """Say whether the current version, or the mark that it was deleted, may be seen.
+    """Say whether the current version, or its deletion marker, is visible to the requester.
 
-    Without it no older version is shown either: a label or a patient put right later would still
-    be open in the version before.
+    If it is not, older versions are hidden too: one written before a label or a patient reference
+    was corrected would still be open by its own facts.
     """
     visible = access.read_predicate
     row = connection.execute(

@@ -211,7 +211,9 @@ class Transaction:
         self._unindexed.append((version, prepared))
         if len(self._unindexed) >= _INDEX_BATCH:
             self._flush_index()
-        replace_rules(self._connection, prepared.record, prepared.rules, known=current is not None)
+        replace_rules(
+            self._connection, prepared.record, prepared.rules, has_previous=current is not None
+        )
         return version
 
     def _flush_index(self) -> None:
@@ -222,7 +224,7 @@ class Transaction:
         registry = self.store.registry(self._connection)
         rows = []
         for version, prepared in written:
-            added = registry.rows(version.type, version.body)
+            added = registry.extract_rows(version.type, version.body)
             found = group_by_table(registry.ids, version.type, (*prepared.rows, *added))
             rows.append((version.pk, found))
         insert_index(self._connection, rows)
@@ -239,7 +241,7 @@ class Transaction:
             method=method,
         )
         if method == "DELETE":
-            replace_rules(self._connection, record, (), known=True)
+            replace_rules(self._connection, record, (), has_previous=True)
         self.versions.append(version)
         self.criteria_ids.pop(record.type, None)
         return version

@@ -58,7 +58,9 @@ def _store_batch(store: Store, connection: Connection, batch: list[LoadRow], now
         if registry.indexed:
             kind = one.record.type
             body = join_body(one.record, one.meta, one.content, 1, now_ms)
-            written.append((pk, group_by_table(registry.ids, kind, registry.rows(kind, body))))
+            written.append(
+                (pk, group_by_table(registry.ids, kind, registry.extract_rows(kind, body)))
+            )
     insert_index(connection, written)
     full_text.insert_words(connection, words)
     return len(batch) - len(words)
@@ -83,7 +85,7 @@ def _store_row(
         last_updated_ms=now_ms,
         method="PUT" if current else "POST",
     )
-    replace_rules(connection, record, one.rules, known=current is not None)
+    replace_rules(connection, record, one.rules, has_previous=current is not None)
     connection.execute(
         "INSERT INTO load_ledger VALUES (?, ?, ?)"
         " ON CONFLICT (type, id) DO UPDATE SET digest = excluded.digest",

@@ -13,11 +13,12 @@ from ehr_fhir.patch.patch import parse_patch_body
 from ehr_fhir.validation.validate import validate
 from ehr_gateway.database import Connection
 from ehr_gateway.interactions.bundle.bundle import bundle
-from ehr_gateway.interactions.create import create, create_if_none
+from ehr_gateway.interactions.create import create, prepare_create
 from ehr_gateway.interactions.patch import patch, patch_matching
 from ehr_gateway.interactions.update import update, update_matching
 from ehr_gateway.store.store import Store
 from ehr_gateway.transaction import prepared_resource
+from ehr_gateway.transaction.event_loop_writer import run_write
 from tests.lib.store import platform, put
 
 NAMED = {"resourceType": "Organization", "id": "a", "name": "A"}
@@ -64,7 +65,7 @@ def test_every_write_validates_once_and_before_the_lock(store: Store, judged: li
     access, kind = platform(), "Organization"
     for act in (
         lambda: create(store, access, kind, BODY),
-        lambda: create_if_none(store, access, kind, BODY, "name=nobody"),
+        lambda: run_write(store, prepare_create(store, access, kind, BODY, "name=nobody")),
         lambda: update(store, access, kind, "a", BODY),
         lambda: update_matching(store, access, kind, "_id=a", BODY),
         lambda: patch(store, access, kind, "a", RENAME),

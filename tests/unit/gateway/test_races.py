@@ -12,12 +12,13 @@ import pytest
 
 from ehr_fhir.patch.patch import parse_patch_body
 from ehr_gateway.interactions.bundle.bundle import bundle
-from ehr_gateway.interactions.create import create_if_none
+from ehr_gateway.interactions.create import prepare_create
 from ehr_gateway.interactions.delete import delete_matching
 from ehr_gateway.interactions.patch import patch
 from ehr_gateway.interactions.read import read
 from ehr_gateway.interactions.update import update_matching
 from ehr_gateway.store.store import Store
+from ehr_gateway.transaction.event_loop_writer import run_write
 from tests.lib.store import content, found, platform, put
 
 THREADS, ROUNDS = 64, 20
@@ -30,7 +31,9 @@ def organization(number: int) -> bytes:
 
 def create_one(store: Store, number: int) -> None:
     criteria = f"identifier=http://n|{number}"
-    create_if_none(store, platform(), "Organization", organization(number), criteria)
+    run_write(
+        store, prepare_create(store, platform(), "Organization", organization(number), criteria)
+    )
 
 
 def update_one(store: Store, number: int) -> None:

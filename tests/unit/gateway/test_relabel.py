@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from ehr_gateway.store.relabel import pending, relabel_step
+from ehr_gateway.store.relabel import is_relabelling_pending, relabel_step
 from ehr_privacy.consent import label_rules, resource_facts
 from ehr_privacy.consent.label_rules import LabelRules, labels_by_code, load_labels, parse_labels
 from tests.lib.gateway import House, condition, must, restriction
@@ -79,12 +79,12 @@ def test_other_rules_add_what_is_missing_first_and_then_take_away(
     all_steps(furnished)
     rules(2, "HIV")
 
-    assert pending(furnished.gateway.store)
+    assert is_relabelling_pending(furnished.gateway.store)
     seen = all_steps(furnished, most=3)
 
     assert {"PSY", "HIV"} in seen
     assert seen[-1] == {"HIV"}
-    assert not pending(furnished.gateway.store)
+    assert not is_relabelling_pending(furnished.gateway.store)
 
 
 def test_a_restriction_by_label_holds_from_the_step_that_labels(
@@ -116,7 +116,7 @@ def test_an_older_process_leaves_the_store_as_it_is(furnished: House, rules: Any
 
     rules(1, "PSY")
 
-    assert not pending(furnished.gateway.store)
+    assert not is_relabelling_pending(furnished.gateway.store)
     assert labels(furnished) == {"HIV"}
 
 

@@ -20,13 +20,14 @@ from ehr_fhir.errors import (
     Unprocessable,
 )  # fmt: skip
 from ehr_gateway.database import Connection
-from ehr_gateway.interactions.create import create, create_if_none
+from ehr_gateway.interactions.create import create, prepare_create
 from ehr_gateway.interactions.delete import delete
 from ehr_gateway.interactions.history import HistoryQuery, history
 from ehr_gateway.interactions.read import read
 from ehr_gateway.interactions.update import update
 from ehr_gateway.interactions.vread import vread
 from ehr_gateway.store.store import Store, Version
+from ehr_gateway.transaction.event_loop_writer import run_write
 from ehr_gateway.transaction.integrity import find_ids
 from ehr_gateway.transaction.prepared_resource import validate_draft
 from ehr_gateway.transaction.transaction import open_transaction
@@ -251,8 +252,12 @@ def test_a_reference_by_search_is_resolved(store: Store) -> None:
 def test_a_conditional_create_makes_one(store: Store) -> None:
     body = b'{"resourceType":"Organization","identifier":[{"system":"s","value":"1"}]}'
 
-    first = create_if_none(store, platform(), "Organization", body, "identifier=s|1")
-    second = create_if_none(store, platform(), "Organization", body, "identifier=s|1")
+    first = run_write(
+        store, prepare_create(store, platform(), "Organization", body, "identifier=s|1")
+    )
+    second = run_write(
+        store, prepare_create(store, platform(), "Organization", body, "identifier=s|1")
+    )
 
     assert (first.created, second.created) == (True, False)
     assert second.version == first.version
