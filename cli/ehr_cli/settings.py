@@ -62,6 +62,7 @@ class Settings:
     smtp_url: str = ""
     smtp_from: str = ""
     backup_recipient: str = ""
+    journal: str = ""
     spark_master: str = "local[*]"
     spark_memory: str = "2g"
     debug: bool = False

@@ -39,6 +39,7 @@ from ehr_gateway.routes.front_door import FrontDoor
 from ehr_gateway.routes.route import RouteTable
 from ehr_gateway.routes.table import FHIR_ROUTES
 from ehr_gateway.settings import GatewaySettings
+from ehr_gateway.store.closure import ClosureWatch
 from ehr_gateway.store.reindex import ReindexThread
 from ehr_gateway.store.store import Store
 from ehr_gateway.tokens.access_tokens import TokenVerifier
@@ -48,6 +49,8 @@ from ehr_gateway.transaction.event_loop_writer import EventLoopWriter
 
 _THREADS = 8
 _CARRY_SECONDS = 1.0
+# What is not settled is in doubt for a restore, and closes the whole store: chosen short.
+_SETTLE_SECONDS = 1.0
 _NEW_OBJECTS = 10_000
 ROUTERS = tuple(
     module.router
@@ -76,6 +79,7 @@ def create_gateway(
     settings.data.mkdir(parents=True, exist_ok=True)
     own = store is None
     opened = store or Store(settings.database, settings.data)
+    opened.attach_journal(settings.journal_folder, settings.keys)
     _register_portal(opened)
     keys = open_signing_keys(settings.keys)
     standing = RevocationList(opened.database, settings.keys)
@@ -84,6 +88,7 @@ def create_gateway(
     log = open_audit_log(settings, opened.database, clock)
     timers = (
         Timer("row into the audit log", log.spool.flush, _CARRY_SECONDS),
+        Timer("settled entry of the journal", opened.settle_journal, _SETTLE_SECONDS),
         Timer("checkpoint of the audit log", log.flush_and_sign, settings.audit_checkpoint_seconds),
     )
 
@@ -130,6 +135,7 @@ def create_gateway(
         keys,
         TokenVerifier(keys, settings, standing),
         standing,
+        ClosureWatch(opened.database),
         secret,
         clock,
     )

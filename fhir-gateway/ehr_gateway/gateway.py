@@ -10,6 +10,7 @@ from fastapi import Depends, Request
 
 from ehr_gateway.audit_log.batcher import AuditBatcher
 from ehr_gateway.settings import GatewaySettings
+from ehr_gateway.store.closure import ClosureWatch
 from ehr_gateway.store.store import Store
 from ehr_gateway.tokens.access_tokens import TokenVerifier
 from ehr_gateway.tokens.keys import SigningKeys
@@ -30,6 +31,8 @@ class Gateway:
     verifier: TokenVerifier
     # Which tokens were called back.
     revocations: RevocationList
+    # Whether a restore left the store closed to all but patients and stewards.
+    closure: ClosureWatch
     # Seals the hidden field of the log-in forms.
     form_secret: str
     # Milliseconds since 1970, UTC.

@@ -65,6 +65,8 @@ class GatewaySettings:
     audit_log: Path | None = None
     # How often a checkpoint is signed; 0 is never.
     audit_checkpoint_seconds: int = 60
+    # The folder of the journal; beside the data folder unless given. Best on another disk.
+    journal: Path | None = None
     # The log's name in its checkpoints.
     audit_origin: str = f"{JURISDICTION.base.partition('://')[2]}/audit"
 
@@ -97,6 +99,12 @@ class GatewaySettings:
     def audit_folder(self) -> Path:
         """The folder of the exported audit log."""
         return self.audit_log or self.data / "audit-log"
+
+    @property
+    def journal_folder(self) -> Path:
+        """The folder of the journal of what was closed."""
+        data = self.data.resolve()
+        return self.journal or data.with_name(f"{data.name}-journal")
 
     @property
     def audit_spool(self) -> Path:

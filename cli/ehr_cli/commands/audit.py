@@ -59,6 +59,8 @@ def verify(
     for finding in report.findings:
         event = f" (AuditEvent/{finding.event})" if finding.event else ""
         typer.echo(f"{finding.kind} at leaf {finding.index}{event}: {finding.text}", err=True)
+    for note in report.restores:
+        typer.echo(note.sentence)
     rate = report.events / report.seconds if report.seconds else 0
     erased = f", {report.erased} of them emptied by an erasure on record" if report.erased else ""
     typer.echo(
@@ -115,21 +117,19 @@ def erase(
     """
     from ehr_gateway.access_requests.audit_erasure import erase_with_approval
     from ehr_gateway.audit_log.service import open_audit_log
-    from ehr_gateway.database import open_database
     from ehr_gateway.oauth.offline_tokens import now_ms
+    from ehr_gateway.store.store import Store
 
     chosen = _settings(data, database)
-    opened = open_database(chosen.database)
-    try:
+    with closing(Store(chosen.database, chosen.data)) as store:
+        store.attach_journal(chosen.journal_folder, chosen.keys)
         count = erase_with_approval(
-            open_audit_log(chosen, opened, now_ms),
+            open_audit_log(chosen, store.database, now_ms),
             patient,
             reason=reason,
             operator_login=operator,
             approver_login=approver,
         )
-    finally:
-        opened.close()
     typer.echo(f"{count:,} events were emptied. Their places and leaves are kept.")
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import time
+from contextlib import closing
 from dataclasses import fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -13,6 +15,7 @@ from ehr_cli.commands.default_command import DEFAULT, DefaultCommandGroup
 
 if TYPE_CHECKING:
     from ehr_cli.settings import Settings
+    from ehr_gateway.store.closure import Closure
 
 backup_app = typer.Typer(
     cls=DefaultCommandGroup,
@@ -129,28 +132,92 @@ def restore(
         Path | None,
         typer.Option(help="A copy of audit-log/verifier.key kept elsewhere.", metavar="FILE"),
     ] = None,
+    journal: Annotated[
+        Path | None,
+        typer.Option(
+            help="The folder of the journal.", show_default="where it was", metavar="FOLDER"
+        ),
+    ] = None,
+    old_data: Annotated[
+        Path | None,
+        typer.Option(help="The data folder that is replaced, if it is there.", metavar="FOLDER"),
+    ] = None,
+    old_database: Annotated[
+        str | None, typer.Option(help="The PostgreSQL database that is replaced.", metavar="URL")
+    ] = None,
+    checkpoint: Annotated[
+        list[Path] | None,
+        typer.Option(help="A witness's newest checkpoint; may be repeated.", metavar="FILE"),
+    ] = None,
     data: Data = None,
     database: Database = None,
 ) -> None:
     """Put a backup back into a new data folder; all of it, or nothing.
 
-    Everybody logs in anew.
+    Everybody logs in anew. What was closed since is closed again by the journal; without it the
+    records are closed until a steward confirms them. The audit log goes on where --old-data still
+    has it, else it says what was cut off. Stop the old server first.
 
-    Example: ehr restore /mnt/backups --data var/new --key backup.key
+    Example: ehr restore /mnt/backups --data var/new --key backup.key --old-data var/mine
     """
     from ehr_cli.data_folder import gateway_settings
+    from ehr_gateway.backup.audit_tail import OldLog, read_notes
     from ehr_gateway.backup.restore import RestorePlan, restore_backup
     from ehr_gateway.backup.sealing import read_identity
 
     chosen = settings_module.load_settings().override(data=data, database=database)
+    old = chosen.override(data=old_data, database=old_database or "sqlite")
     plan = RestorePlan(
-        folder, read_identity(key), gateway_settings(chosen), name=name, verifier=verifier
+        folder,
+        read_identity(key),
+        gateway_settings(chosen),
+        name=name,
+        verifier=verifier,
+        journal=journal,
+        old_log=OldLog(
+            gateway_settings(old) if old_data else None, read_notes(tuple(checkpoint or ()))
+        ),
     )
     report = restore_backup(plan, _say)
     typer.echo(
         f"Restored {report.manifest.name} to {chosen.data}: {report.files:,} files; the feed's "
         f"epoch is now {report.state.epoch.epoch}."
     )
+    state = report.state
+    typer.echo(f"{state.replayed:,} changes since that close something were made again.")
+    typer.echo(state.note.sentence)
+    if state.closure is not None:
+        _explain_closure(state.closure)
+        typer.echo(f"Open it with: ehr restore confirm --data {chosen.data} --user STEWARD")
+
+
+@restore_app.command("confirm")
+def confirm(
+    user: Annotated[str, typer.Option(help="The steward's log-in.", metavar="LOGIN")],
+    data: Data = None,
+    database: Database = None,
+) -> None:
+    """Open a restored store that is closed, in a steward's name; the audit log tells it.
+
+    Do it when the steward has looked at the Consents, and you at `ehr account list`: what was
+    withdrawn or disabled since the backup, and is not in the journal, is open again from here on.
+
+    Example: ehr restore confirm --data var/new --user steward
+    """
+    from ehr_cli.data_folder import gateway_settings
+    from ehr_gateway.backup.reopening import confirm_restore
+    from ehr_gateway.store.store import Store
+
+    chosen = gateway_settings(
+        settings_module.load_settings().override(data=data, database=database)
+    )
+    with closing(Store(chosen.database, chosen.data)) as store:
+        closure = confirm_restore(store, user, time.time_ns() // 1_000_000)
+    if closure is None:
+        typer.echo("The store is open: there was nothing to confirm.")
+        return
+    _explain_closure(closure)
+    typer.echo("It is open now.")
 
 
 def _changed_settings(chosen: Settings) -> dict[str, Any]:
@@ -159,6 +226,12 @@ def _changed_settings(chosen: Settings) -> dict[str, Any]:
         for field in fields(chosen)
         if getattr(chosen, field.name) != field.default
     }
+
+
+def _explain_closure(closure: Closure) -> None:
+    typer.echo(f"The records are closed, but to patients themselves and stewards: {closure.reason}")
+    for name in closure.doubtful:
+        typer.echo(f"In doubt: {name}")
 
 
 def _say(sentence: str) -> None:

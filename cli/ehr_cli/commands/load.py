@@ -25,7 +25,9 @@ def load_paths(
     if missing:
         raise NotFound(f"There is no file or folder {missing[0]}.")
     prepare_data_folder(settings)
-    store = Store(gateway_settings(settings).database, settings.data)
+    gateway = gateway_settings(settings)
+    store = Store(gateway.database, settings.data)
+    store.attach_journal(gateway.journal_folder, gateway.keys)
     try:
         report = _load_with_progress(store, paths, organization)
     finally:

@@ -31,7 +31,9 @@ def place_sample(tour: Tour) -> tuple[str, str]:
 
 def load_sample(tour: Tour) -> tuple[str, str]:
     """Load the files into the store, and add the log-ins."""
-    store = Store(gateway_settings(tour.settings).database, tour.settings.data)
+    gateway = gateway_settings(tour.settings)
+    store = Store(gateway.database, tour.settings.data)
+    store.attach_journal(gateway.journal_folder, gateway.keys)
     try:
         report = loader.load(
             store,

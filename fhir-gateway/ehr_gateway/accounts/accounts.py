@@ -7,6 +7,7 @@ from dataclasses import astuple, dataclass
 from ehr_fhir.errors import EhrError, NotFound, Unprocessable
 from ehr_gateway.accounts import eid_people, throttle
 from ehr_gateway.database import Connection, Database, Row
+from ehr_gateway.journal.closings import account_closing, record_closings
 from ehr_gateway.tokens.access_tokens import Subject
 from ehr_gateway.tokens.roles import load_roles
 from ehr_gateway.tokens.secret_hashes import hash_secret, verify_secret
@@ -60,6 +61,7 @@ def add_account(
     password = hash_secret(secret) if secret else None
     enrolment = eid_people.prepare_enrolment(hkid, pin) if hkid and pin else None
     with database.write_transaction() as connection:
+        replaces = _is_known(connection, account.login)
         eid_subject = eid_people.enrol_person(connection, enrolment) if enrolment else None
         columns = f"{_COLUMNS}, password, eid"
         assignments = ", ".join(f"{name} = excluded.{name}" for name in columns.split(", ")[1:])
@@ -68,6 +70,8 @@ def add_account(
             f" ON CONFLICT (login) DO UPDATE SET {assignments}, disabled = 0, must_change = 0",
             (*astuple(account)[:-1], int(account.exempt), password, eid_subject),
         )
+        if replaces:
+            record_closings(connection, [account_closing(connection, account.login)])
 
 
 def find_account(database: Database, login: str) -> Account:
@@ -132,7 +136,11 @@ def verify_eid(database: Database, hkid: str, pin: str, now_ms: int, address: st
 def is_login_taken(database: Database, login: str) -> bool:
     """Say whether there is an account of a log-in name, disabled or not."""
     with database.read_transaction() as connection:
-        row = connection.execute("SELECT 1 FROM account WHERE login = ?", (login,)).fetchone()
+        return _is_known(connection, login)
+
+
+def _is_known(connection: Connection, login: str) -> bool:
+    row = connection.execute("SELECT 1 FROM account WHERE login = ?", (login,)).fetchone()
     return row is not None
 
 
@@ -161,6 +169,8 @@ def set_password(database: Database, login: str, password: str) -> None:
         connection.execute(
             "UPDATE account SET password = ?, must_change = 0 WHERE login = ?", (hashed, login)
         )
+        # The old one may have become known.
+        record_closings(connection, [account_closing(connection, login)])
 
 
 def is_current_password(database: Database, login: str, password: str) -> bool:

@@ -16,6 +16,7 @@ from cryptography.fernet import Fernet, InvalidToken
 from ehr_gateway.accounts import totp
 from ehr_gateway.accounts.accounts import Account
 from ehr_gateway.database import Connection, Database
+from ehr_gateway.journal.closings import factors_closing, record_closings
 
 RECOVERY_CODES = 10
 # How long the page that shows a new secret may stay open.
@@ -106,6 +107,7 @@ def confirm_totp(
                 "INSERT INTO recovery_code (login, code) VALUES (?, ?)",
                 (login, _hash_recovery_code(key, login, code)),
             )
+        record_closings(connection, [factors_closing(connection, login)])
     return [f"{code[:5]}-{code[5:]}" for code in codes]
 
 
@@ -128,6 +130,9 @@ def verify_code(database: Database, login: str, code: str, key: str, now_ms: int
             "UPDATE recovery_code SET used_ms = ? WHERE login = ? AND code = ? AND used_ms IS NULL",
             (now_ms, login, _hash_recovery_code(key, login, code)),
         )
+        if update.rowcount:
+            # Good once, after a restore too.
+            record_closings(connection, [factors_closing(connection, login)])
     return update.rowcount == 1
 
 
@@ -138,6 +143,7 @@ def remove_totp(connection: Connection, login: str) -> None:
             f"DELETE FROM {table} WHERE login = ?",  # noqa: S608 constant names
             (login,),
         )
+    record_closings(connection, [factors_closing(connection, login)])
 
 
 @cache

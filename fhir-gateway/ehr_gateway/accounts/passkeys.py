@@ -35,6 +35,7 @@ from webauthn.helpers.structs import (
 from ehr_gateway.accounts.accounts import Account
 from ehr_gateway.database import Connection
 from ehr_gateway.gateway import Gateway
+from ehr_gateway.journal.closings import factors_closing, record_closings
 
 _NAME_LENGTH = 60
 # Of one account; more is a mistake or a nuisance.
@@ -175,6 +176,7 @@ def remove_passkey(connection: Connection, login: str, passkey: str) -> bool:
     deletion = connection.execute(
         "DELETE FROM passkey WHERE id = ? AND login = ?", (passkey, login)
     )
+    record_closings(connection, [factors_closing(connection, login)])
     return deletion.rowcount == 1
 
 

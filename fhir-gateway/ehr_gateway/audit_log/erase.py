@@ -14,6 +14,7 @@ from dataclasses import replace
 from ehr_gateway.audit_log import recorder
 from ehr_gateway.audit_log.verify_chunk import ERASURE_INTERACTION
 from ehr_gateway.database import Connection
+from ehr_gateway.journal.closings import erasure_closing, record_closings
 
 __all__ = ["erase_patient_events"]
 
@@ -65,6 +66,7 @@ def erase_patient_events(
             connection,
             recorder.build_event_rows(erasure_context, None, entities=events, reason="erased"),
         )
+        record_closings(connection, [erasure_closing(patient)])
     return len(events)
 
 

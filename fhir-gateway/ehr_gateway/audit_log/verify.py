@@ -16,6 +16,7 @@ from pathlib import Path
 
 from ehr_fhir.errors import Invalid
 from ehr_gateway.audit_log.export_folder import LogFolder
+from ehr_gateway.audit_log.restores import RestoreNote
 from ehr_gateway.audit_log.verify_chunk import (
     CHUNK_LEAVES,
     ChunkReport,
@@ -54,6 +55,8 @@ class VerifyReport:
     erased: int = 0
     checkpoints: int = 0
     seconds: float = 0.0
+    # Restores that the log tells of: no fault by themselves, but what they cut off is gone.
+    restores: list[RestoreNote] = field(default_factory=list)
     findings: list[Finding] = field(default_factory=list)
 
     @property
@@ -79,6 +82,7 @@ def verify_log(
         on_progress(min(chunk.end, report.events), report.events)
     for chunk in chunks:
         report.findings += chunk.findings
+        report.restores += chunk.restores
     _check_erasures(chunks, report)
     if newest and not report.findings:
         _check_roots(task, folder, newest, chunks, report)
@@ -216,6 +220,8 @@ def _check_witness(
     report: VerifyReport,
 ) -> None:
     if witness.size > report.events:
+        if _is_cut_off_by_restore(witness, report):
+            return
         _add_finding(
             report, "rollback", report.events,
             f"The witness holds a checkpoint of {witness.size} events; the database has "
@@ -232,6 +238,8 @@ def _check_witness(
         _add_finding(report, "tile", 0, f"{error}.")
         return
     if root != witness.root:
+        if _is_cut_off_by_restore(witness, report):
+            return
         _add_finding(
             report, "rewrite", witness.size - 1,
             "The log is not the one the witness's checkpoint was signed for: an event up to this "
@@ -239,6 +247,20 @@ def _check_witness(
         )  # fmt: skip
     else:
         report.checkpoints += 1
+
+
+def _is_cut_off_by_restore(witness: Checkpoint, report: VerifyReport) -> bool:
+    """Report that a restore on record cut off what a witness's checkpoint was signed for."""
+    note = next((note for note in report.restores if note.size < witness.size), None)
+    if note is None:
+        return False
+    _add_finding(
+        report, "restore", note.size,
+        f"The witness holds a checkpoint of {witness.size} events of the log as it was before it "
+        f"was restored: its events from leaf {note.size} on were cut off. Only a copy of at most "
+        f"{note.size} events shows that those before it are the same.",
+    )  # fmt: skip
+    return True
 
 
 def _find_first_bad_leaf(task: VerifyTask, folder: LogFolder, newest: Checkpoint) -> int:

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from ehr_gateway.audit_log.export_folder import LogFolder
+from ehr_gateway.audit_log.restores import RESTORE, RestoreNote
 from ehr_gateway.database import Dialect, open_database
 from ehr_gateway.schema.audit_log import CONTENT
 from ehr_privacy.audit import HASH_BYTES, TILE, Finding, find_difference, root_of, row_leaf
@@ -34,7 +35,7 @@ ERASURE_INTERACTION = "erase-audit"
 ChunkTask = tuple[Path | str, Path, int, int, int]
 _Row = tuple[Any, ...]
 _LEAF, _SALT, _ID = 1, 2, 3
-_TEXT, _TOLD = 3, 4
+_TEXT, _TOLD, _RESTORE_QUERY = 3, 4, 5
 _SELECT = f"SELECT seq, leaf, salt, {', '.join(CONTENT)} FROM audit"  # noqa: S608 constant columns
 _SELECT_COLUMNS: Mapping[Dialect, str] = {"sqlite": _SELECT, "postgresql": _SELECT}
 # The row as the leaf has it, written by the database: it is much quicker at it. Where a rare sign
@@ -47,7 +48,8 @@ _ROW_AS_JSON: Mapping[Dialect, str] = {
 }
 _SELECT_JSON: Mapping[Dialect, str] = {
     dialect: f"SELECT seq, leaf, salt, {written},"  # noqa: S608
-    f" CASE WHEN interaction = '{ERASURE_INTERACTION}' THEN entities END FROM audit"
+    f" CASE WHEN interaction = '{ERASURE_INTERACTION}' THEN entities END,"
+    f" CASE WHEN interaction = '{RESTORE}' THEN query END FROM audit"
     for dialect, written in _ROW_AS_JSON.items()
 }
 _MAX_FINDINGS = 20
@@ -63,6 +65,8 @@ class ChunkReport:
     # Emptied rows as (leaf, event id), and the ids that events of erasure name.
     erased: list[tuple[int, str]] = field(default_factory=list)
     told: list[str] = field(default_factory=list)
+    # What events of restores say.
+    restores: list[RestoreNote] = field(default_factory=list)
 
 
 def verify_chunk(task: ChunkTask) -> ChunkReport:
@@ -82,6 +86,11 @@ def verify_chunk(task: ChunkTask) -> ChunkReport:
         for row in quick
         if row[_TOLD]
         for reference in json.loads(row[_TOLD])
+    ]
+    chunk.restores += [
+        note
+        for row in quick
+        if row[_RESTORE_QUERY] and (note := RestoreNote.from_query(row[_RESTORE_QUERY]))
     ]
     if end <= signed:
         _check_tiles(chunk, folder, place, leaves, start, signed)

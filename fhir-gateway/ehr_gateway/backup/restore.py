@@ -12,7 +12,7 @@ import shutil
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import IO
 from urllib.parse import urlencode
@@ -22,12 +22,16 @@ from psycopg import sql
 from psycopg.conninfo import conninfo_to_dict, make_conninfo
 
 from ehr_fhir.errors import Conflict, Invalid, Unavailable, Unprocessable
+from ehr_gateway.audit_log.export_folder import LogFolder
+from ehr_gateway.backup.audit_tail import OldLog
 from ehr_gateway.backup.create import DATABASE_DUMP
 from ehr_gateway.backup.folder import BackupFolder, sync_folder
+from ehr_gateway.backup.journal_search import keep_journal
 from ehr_gateway.backup.manifest import Contents, Manifest, StoredFile
 from ehr_gateway.backup.reopening import RestoredState, close_restored_store
 from ehr_gateway.backup.sealing import Identity, open_sealed
 from ehr_gateway.backup.snapshots import load_postgresql
+from ehr_gateway.migrations.upgrade import upgrade
 from ehr_gateway.settings import GatewaySettings
 from ehr_privacy.audit import public_key
 
@@ -46,6 +50,10 @@ class RestorePlan:
     name: str | None = None
     # A copy of the verifier key kept elsewhere; else the backup's own is believed.
     verifier: Path | None = None
+    # The folder of the journal; else where this installation, or the one backed up, has it.
+    journal: Path | None = None
+    # The installation that is replaced, as far as it is still there.
+    old_log: OldLog = field(default_factory=OldLog)
 
 
 @dataclass(frozen=True)
@@ -79,9 +87,19 @@ def restore_backup(
             _write_file(plan, folder, manifest, file, staging / file.path)
         with _staged_database(staging, database_url, on_step) as staged_url:
             staged = replace(plan.settings, data=staging, database_url=staged_url, audit_log=None)
+            upgrade(staged.database, lambda progress: on_step(f"Upgrading: {progress.step}."))
             on_step("Ending sessions and tokens; closing what was closed since.")
-            state = close_restored_store(staged, contents, manifest, _now_ms())
-        _sync_tree(staging)
+            state = close_restored_store(
+                staged,
+                contents,
+                manifest,
+                journal_folders=_journal_folders(plan, contents),
+                old_log=_known_log(plan),
+                now_ms=_now_ms(),
+            )
+            _sync_tree(staging)
+            _place_audit_folder(staging / "audit-log", plan.settings.audit_log)
+            keep_journal(state.journal, plan.settings.journal_folder, state.epoch.store)
     except BaseException:
         shutil.rmtree(staging, ignore_errors=True)
         raise
@@ -90,6 +108,35 @@ def restore_backup(
     staging.rename(data)
     sync_folder(data.parent)
     return RestoreReport(manifest, len(contents.files), state)
+
+
+def _journal_folders(plan: RestorePlan, contents: Contents) -> list[Path]:
+    if plan.journal is not None:
+        return [plan.journal]
+    recorded = [Path(contents.journal)] if contents.journal else []
+    return [plan.settings.journal_folder, *recorded]
+
+
+def _known_log(plan: RestorePlan) -> OldLog:
+    """Return what is known of the old log, with what lies in a folder outside the data folder."""
+    outside = plan.settings.audit_log
+    note = LogFolder(outside).read_note() if outside is not None else None
+    return (
+        plan.old_log if note is None else replace(plan.old_log, notes=(*plan.old_log.notes, note))
+    )
+
+
+def _place_audit_folder(restored: Path, outside: Path | None) -> None:
+    """Put the exported log where the settings have it; what stood there is kept beside."""
+    if outside is None:
+        return
+    beside = outside.with_name(f".{outside.name}.restoring")
+    shutil.rmtree(beside, ignore_errors=True)
+    shutil.copytree(restored, beside)
+    if outside.exists():
+        outside.rename(outside.with_name(f"{outside.name}.before-restore-{time.time_ns()}"))
+    beside.rename(outside)
+    shutil.rmtree(restored)
 
 
 def _verifier_key(plan: RestorePlan, folder: BackupFolder, manifest: Manifest) -> tuple[str, bytes]:

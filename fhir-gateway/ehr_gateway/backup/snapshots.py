@@ -134,6 +134,7 @@ def _name(url: str) -> str:
     return make_conninfo(dbname=conninfo_to_dict(url).get("dbname") or "")
 
 
-def _facts(row: tuple[bytes, bytes, int, int]) -> StoreFacts:
-    store, epoch, position, audit_size = row
-    return StoreFacts(bytes(store).decode(), bytes(epoch).decode(), position, audit_size)
+def _facts(row: tuple[bytes | None, bytes | None, int, int]) -> StoreFacts:
+    # Neither is there in a database of a version from before epochs.
+    store, epoch = (bytes(value or b"").decode() for value in row[:2])
+    return StoreFacts(store, epoch, row[2], row[3])

@@ -6,7 +6,16 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from typing import Any, Literal, Protocol
 
-__all__ = ["BudgetExceeded", "Connection", "Cursor", "Database", "Dialect", "Row"]
+__all__ = [
+    "BudgetExceeded",
+    "ClosingJournal",
+    "Connection",
+    "Cursor",
+    "Database",
+    "Dialect",
+    "JournaledDatabase",
+    "Row",
+]
 
 Dialect = Literal["sqlite", "postgresql"]
 Parameters = Mapping[str, Any] | Sequence[Any]
@@ -46,12 +55,23 @@ class Cursor(Protocol):
         """Yield the rows."""
 
 
+class ClosingJournal(Protocol):
+    """Where a transaction puts what must stay closed after a restore (`ehr_gateway.journal`)."""
+
+    def append(self, connection: Connection, closings: Sequence[Mapping[str, object]], /) -> None:
+        """Have closings on disk before the transaction commits."""
+
+
 class Connection(Protocol):
     """A connection inside one transaction."""
 
     @property
     def dialect(self) -> Dialect:
         """Which SQL it speaks."""
+
+    @property
+    def journal(self) -> ClosingJournal | None:
+        """The journal of the store, None where there is none."""
 
     def execute(self, sql: str, parameters: Parameters = ..., /) -> Cursor:
         """Run one statement."""
@@ -62,6 +82,10 @@ class Connection(Protocol):
 
 class Database(Protocol):
     """One database of the platform; safe to share between threads."""
+
+    @property
+    def journal(self) -> ClosingJournal | None:
+        """The journal that is lent with every writer's connection, None where there is none."""
 
     @property
     def dialect(self) -> Dialect:
@@ -84,3 +108,9 @@ class Database(Protocol):
 
     def close(self) -> None:
         """Close every connection that is not lent."""
+
+
+class JournaledDatabase(Database, Protocol):
+    """A database that a journal can be attached to."""
+
+    journal: ClosingJournal | None

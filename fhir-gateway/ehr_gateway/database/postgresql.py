@@ -20,7 +20,7 @@ from psycopg.types.numeric import Int8Dumper
 from psycopg_pool import ConnectionPool, PoolTimeout
 
 from ehr_fhir.errors import Unavailable
-from ehr_gateway.database.connection import Dialect, Parameters
+from ehr_gateway.database.connection import ClosingJournal, Dialect, Parameters
 from ehr_gateway.database.group_commit import GroupCommit
 from ehr_privacy.consent import BY_ROW
 
@@ -62,8 +62,9 @@ class PostgresqlConnection:
 
     dialect: Dialect = "postgresql"
 
-    def __init__(self, raw: psycopg.Connection[Row]) -> None:
+    def __init__(self, raw: psycopg.Connection[Row], journal: ClosingJournal | None = None) -> None:
         self.raw = raw
+        self.journal = journal
 
     def execute(self, sql: str, parameters: Parameters = (), /) -> psycopg.Cursor[Row]:
         """Run one statement."""
@@ -84,6 +85,7 @@ class PostgresqlDatabase:
 
     def __init__(self, url: str) -> None:
         self._url = url
+        self.journal: ClosingJournal | None = None
         self._readers = ConnectionPool(
             self._connect_string(),
             min_size=1,
@@ -127,7 +129,7 @@ class PostgresqlDatabase:
         self._writer = raw = self._live_writer(self._writer)
         raw.execute("BEGIN")
         raw.execute(f"SELECT pg_advisory_xact_lock({_WRITER_LOCK_KEY})")
-        return PostgresqlConnection(raw)
+        return PostgresqlConnection(raw, self.journal)
 
     def _end_group(self, connection: PostgresqlConnection, commit: bool) -> None:
         _end_transaction(connection.raw, commit=commit)

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import psycopg
 
-from ehr_gateway.database.connection import Database
+from ehr_gateway.database.connection import JournaledDatabase
 from ehr_gateway.database.postgresql import PostgresqlDatabase
 from ehr_gateway.database.sqlite import SqliteDatabase
 
@@ -21,7 +21,7 @@ ROW_REFUSED_ERRORS = (
 )
 
 
-def open_database(location: Path | str) -> Database:
+def open_database(location: Path | str) -> JournaledDatabase:
     """Open an SQLite file, created if missing, or the PostgreSQL database of a URL."""
     if isinstance(location, Path):
         return SqliteDatabase(location)

@@ -71,6 +71,7 @@ async def authenticate(request: Request) -> RequestContext:
     found = RequestContext(gateway, caller, access, request)
     # Whatever is refused before the route names its interaction is on record too.
     found.begin_audit("rest")
+    gateway.closure.check_role(caller.requester.role)
     return found
 
 

@@ -8,6 +8,7 @@ from ehr_fhir.errors import NotFound
 from ehr_gateway.accounts import factors, sessions
 from ehr_gateway.database import Connection
 from ehr_gateway.gateway import Gateway
+from ehr_gateway.journal.closings import account_closing, factors_closing, record_closings
 from ehr_gateway.oauth import refresh_tokens
 
 __all__ = [
@@ -63,6 +64,7 @@ def disable_account(gateway: Gateway, login: str) -> None:
         _set_disabled(connection, login, disabled=True)
         sessions.end_sessions(connection, login, now)
         gateway.revocations.revoke_in(connection, "account", login, now)
+        record_closings(connection, [account_closing(connection, login)])
     gateway.revocations.notify_processes()
     refresh_tokens.end_families_of_login(gateway.store.database, login, now)
 
@@ -71,6 +73,7 @@ def enable_account(gateway: Gateway, login: str) -> None:
     """Enable an account again; whoever uses it logs in anew."""
     with gateway.store.write_transaction() as connection:
         _set_disabled(connection, login, disabled=False)
+        record_closings(connection, [account_closing(connection, login)])
 
 
 def reset_factors(gateway: Gateway, login: str) -> None:
@@ -83,6 +86,7 @@ def reset_factors(gateway: Gateway, login: str) -> None:
             raise NotFound("There is no such account.")
         factors.remove_totp(connection, login)
         connection.execute("DELETE FROM passkey WHERE login = ?", (login,))
+        record_closings(connection, [factors_closing(connection, login)])
     end_sessions(gateway, login)
 
 

@@ -9,17 +9,20 @@ from __future__ import annotations
 import secrets
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
+from ehr_fhir.errors import Unavailable
 from ehr_gateway.database import (
+    DATABASE_ERRORS,
     Connection,
     Dialect,
     Row,
     SqliteDatabase,
     open_database,
 )
+from ehr_gateway.journal.journal import Journal, open_journal
 from ehr_gateway.schema.revision import open_schema
 from ehr_gateway.store import relabel
 from ehr_gateway.store.epoch import StoreEpoch, ensure_epoch, load_epoch
@@ -78,6 +81,7 @@ class Store:
         default = location.parent if isinstance(location, Path) else Path(tempfile.gettempdir())
         self.folder = folder or default
         self._registry: SearchRegistry | None = None
+        self.journal: Journal | None = None
         try:
             open_schema(self.database)
         except BaseException:
@@ -96,6 +100,18 @@ class Store:
             self.parameter_ids = read_parameter_ids(connection)
             row = connection.execute("SELECT value FROM setting WHERE name = 'cursor-key'")
             self.cursor_key: bytes = row.fetchone()["value"]
+
+    def attach_journal(self, folder: Path, keys: Path) -> None:
+        """Put what is closed from now on into the journal of a folder, sealed by a key of another.
+
+        A store without a journal is for tests, and for reading.
+        """
+        self.journal = open_journal(folder, keys, self.epoch().store, self.database)
+
+    def settle_journal(self) -> None:
+        """Say on the journal which of the newest closings were committed."""
+        if self.journal is not None:
+            self.journal.settle()
 
     def epoch(self) -> StoreEpoch:
         """Return which store this is and which past it continues."""
@@ -144,4 +160,7 @@ class Store:
 
     def close(self) -> None:
         """Close every connection that is not lent."""
+        # What this process closed is then in no doubt.
+        with suppress(Unavailable, *DATABASE_ERRORS):
+            self.settle_journal()
         self.database.close()

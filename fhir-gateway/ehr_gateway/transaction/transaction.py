@@ -27,8 +27,10 @@ from ehr_fhir.patch.patch import Patch
 from ehr_fhir.references import Replacements
 from ehr_gateway.access import Access
 from ehr_gateway.database import Connection
+from ehr_gateway.journal.closings import Closing, record_closings
 from ehr_gateway.store import full_text, search_registry
 from ehr_gateway.store.store import AuditHook, Store, Version
+from ehr_gateway.store.version_closings import find_version_closing
 from ehr_gateway.store.version_rows import (
     group_by_table,
     insert_index,
@@ -88,6 +90,8 @@ def transaction_on(
     open_transaction.run_deferred_checks()
     if audit is not None:
         audit(connection, open_transaction.versions)
+    # Last: what may still be refused must not be on the journal.
+    record_closings(connection, open_transaction.closings)
 
 
 class Transaction:
@@ -97,6 +101,7 @@ class Transaction:
         self.store = store
         self.access = access
         self.versions: list[Version] = []
+        self.closings: list[Closing] = []
         # What conditional references found: a Bundle repeats the same few again and again.
         self.criteria_ids: dict[str, dict[str, list[str]]] = defaultdict(dict)
         self._connection = connection
@@ -144,7 +149,7 @@ class Transaction:
         record = self._check_stored_version("delete", current)
         self._deferred_checks.append(("delete", record, None))
         remove_index(self.connection, current)
-        return self._insert(record, b"", current, "DELETE")
+        return self._insert(record, b"", current, "DELETE", before=record)
 
     def patch(
         self,
@@ -203,11 +208,13 @@ class Transaction:
         holds = any(rule.table == "consent_hold" for rule in prepared.rules)
         self._check_right_except_enrolment(interaction, prepared.record, holds=holds)
         self._deferred_checks.append((interaction, prepared.record, prepared))
+        before = None
         if current is not None and not current.deleted:
-            self._check_stored_version("update", current)
+            before = self._check_stored_version("update", current)
             remove_index(self.connection, current)
         number = current.version + 1 if current else 1
-        version = self._insert(prepared.record, prepared.body(number, self.now_ms), current, method)
+        body = prepared.body(number, self.now_ms)
+        version = self._insert(prepared.record, body, current, method, before=before)
         self._unindexed.append((version, prepared))
         if len(self._unindexed) >= _INDEX_BATCH:
             self._flush_index()
@@ -231,7 +238,15 @@ class Transaction:
         words = [(version.pk, version.type, prepared.words) for version, prepared in written]
         full_text.insert_words(self._connection, words)
 
-    def _insert(self, record: Record, body: bytes, current: Version | None, method: str) -> Version:
+    def _insert(
+        self,
+        record: Record,
+        body: bytes,
+        current: Version | None,
+        method: str,
+        *,
+        before: Record | None,
+    ) -> Version:
         version = insert_version(
             self._connection,
             record,
@@ -243,6 +258,8 @@ class Transaction:
         if method == "DELETE":
             replace_rules(self._connection, record, (), has_previous=True)
         self.versions.append(version)
+        if closing := find_version_closing(version, record, before):
+            self.closings.append(closing)
         self.criteria_ids.pop(record.type, None)
         return version
 

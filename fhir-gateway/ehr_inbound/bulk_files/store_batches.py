@@ -5,9 +5,13 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from itertools import islice
 
+import orjson
+
 from ehr_gateway.database import Connection
+from ehr_gateway.journal.closings import Closing, record_closings
 from ehr_gateway.store import full_text
 from ehr_gateway.store.store import Store, Version
+from ehr_gateway.store.version_closings import find_version_closing
 from ehr_gateway.store.version_rows import (
     group_by_table,
     insert_index,
@@ -17,6 +21,7 @@ from ehr_gateway.store.version_rows import (
 )
 from ehr_gateway.transaction.prepared_resource import join_body
 from ehr_inbound.bulk_files.prepare_worker import LoadRow
+from ehr_privacy.consent import record_facts
 
 __all__ = ["store_rows"]
 
@@ -47,12 +52,13 @@ def _store_batch(store: Store, connection: Connection, batch: list[LoadRow], now
     now_ms = max(now_ms, row["last_updated"] if row else 0)
     written = []
     words = []
+    closings: list[Closing] = []
     registry = store.registry(connection)
     for one in batch:
         known = _find_loaded(connection, one)
         if known is not None and known[0] == one.digest:
             continue
-        pk = _store_row(store, connection, one, known and known[1], now_ms)
+        pk = _store_row(connection, one, known and known[1], now_ms, closings)
         written.append((pk, one.index))
         words.append((pk, one.record.type, one.words))
         if registry.indexed:
@@ -63,20 +69,23 @@ def _store_batch(store: Store, connection: Connection, batch: list[LoadRow], now
             )
     insert_index(connection, written)
     full_text.insert_words(connection, words)
+    record_closings(connection, closings)
     return len(batch) - len(words)
 
 
 def _store_row(
-    store: Store,
     connection: Connection,
     one: LoadRow,
     current: Version | None,
     now_ms: int,
+    closings: list[Closing],
 ) -> int:
     record = one.record
+    before = None
     number = current.version + 1 if current else 1
     if current is not None and not current.deleted:
         remove_index(connection, current)
+        before = record_facts(orjson.loads(current.body), current.author)
     version = insert_version(
         connection,
         record,
@@ -86,6 +95,8 @@ def _store_row(
         method="PUT" if current else "POST",
     )
     replace_rules(connection, record, one.rules, has_previous=current is not None)
+    if closing := find_version_closing(version, record, before):
+        closings.append(closing)
     connection.execute(
         "INSERT INTO load_ledger VALUES (?, ?, ?)"
         " ON CONFLICT (type, id) DO UPDATE SET digest = excluded.digest",

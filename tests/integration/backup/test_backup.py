@@ -177,7 +177,7 @@ def test_a_manifest_signed_by_another_key_is_refused(furnished: House, tmp_path:
     back_up(furnished, tmp_path / "backups")
     settings = restored_settings(furnished, tmp_path / "new")
     other = House(tmp_path / "other")
-    other.app.state.audit_log.checkpoint()
+    other.app.state.audit_log.flush_and_sign()
 
     with pytest.raises(EhrError, match="not signed"):
         restore(
