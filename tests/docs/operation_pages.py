@@ -87,9 +87,14 @@ def write_pages() -> None:
             continue
         begun = _SKELETON.format(
             name=operation.name, table=table(operation), to_do=TO_DO,
-            method=operation.methods[0], address=addresses(operation)[0],
+            method=operation.methods[0], address=_example(operation),
         )  # fmt: skip
         page.write_text(begun, "utf-8")
+
+
+def _example(operation: Operation) -> str:
+    """Return an address of the operation with something in the place of each variable."""
+    return addresses(operation)[0].replace("{type}", "Observation").replace("{id}", "1")
 
 
 def _row(parameter: Parameter) -> str:

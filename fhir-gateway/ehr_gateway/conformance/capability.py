@@ -19,7 +19,7 @@ from ehr_gateway.interaction_codes import codes_at_level
 from ehr_gateway.operations.registry import of_system, of_type
 from ehr_gateway.settings import GatewaySettings
 
-# The whole statement changes only with the code, so it carries the date of its last change.
+# When the statement was published; it need not move with each operation or parameter that is added.
 _DATE = "2026-11-28"
 
 

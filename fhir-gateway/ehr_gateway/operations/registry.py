@@ -6,7 +6,7 @@ The routes, the CapabilityStatement and the docs pages are made from it.
 from __future__ import annotations
 
 import pkgutil
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Awaitable, Callable, Iterable, Iterator
 from dataclasses import dataclass
 from functools import partial
 from importlib import import_module
@@ -85,9 +85,11 @@ def of_system() -> list[dict[str, str]]:
     return [_capability(one) for one in OPERATIONS if "system" in one.declaration.levels]
 
 
-def routes() -> Iterator[OperationRoute]:
+def routes(
+    operations: Iterable[RegisteredOperation] = OPERATIONS,
+) -> Iterator[OperationRoute]:
     """Yield each address of each operation."""
-    for operation in OPERATIONS:
+    for operation in operations:
         for level, resource_type, path in operation.declaration.paths():
             endpoint = partial(_answer_request, operation, level, resource_type)
             yield OperationRoute(operation.declaration.methods, path, endpoint)
