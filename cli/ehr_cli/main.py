@@ -12,7 +12,7 @@ from typing import Annotated
 import typer
 
 from ehr_cli.command_group import CommandGroup
-from ehr_cli.commands import account, audit, authorization, backup
+from ehr_cli.commands import account, audit, authorization, backup, quarantine
 
 app = typer.Typer(
     cls=CommandGroup,
@@ -25,6 +25,7 @@ lake_app = typer.Typer(
     no_args_is_help=True, help="The lake: from the change feed to tables for research."
 )
 app.add_typer(lake_app, name="lake")
+lake_app.add_typer(quarantine.app, name="quarantine")
 app.add_typer(audit.app, name="audit")
 app.add_typer(backup.backup_app, name="backup")
 app.add_typer(backup.restore_app, name="restore")

@@ -57,13 +57,19 @@ def list_held_versions(lake: Lake) -> list[HeldVersion]:
     return sorted(held, key=lambda version: (version.position is None, version.position or 0))
 
 
+def require_held(lake: Lake, position: int) -> HeldVersion:
+    """Return the version that waits at a feed position; NotFound when none does."""
+    for held in list_held_versions(lake):
+        if held.position == position:
+            return held
+    raise NotFound(f"Nothing in quarantine waits at the feed position {position}.")
+
+
 def release_version(spark: SparkSession, lake: Lake, position: int) -> None:
     """Put the held version of a feed position into silver, unless silver has a newer one.
 
     deid and gold follow at the next run. A line that is not a record cannot be released.
     """
-    if not lake.has_table("quarantine"):
-        raise NotFound("The lake is empty: run `ehr lake run` first.")
     with translate_java_errors("releasing a version from quarantine"):
         rows = (
             read_table(spark, lake, "quarantine")

@@ -1,0 +1,57 @@
+"""`ehr lake quarantine`: list the versions that wait for a steward, and release one."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from ehr_cli import settings
+
+app = typer.Typer(no_args_is_help=True, help="Quarantine: versions that break a quality rule.")
+
+Data = Annotated[
+    Path | None, typer.Option("--data", help="The data folder.", show_default="var", metavar="DIR")
+]
+
+
+@app.command("list")
+def list_versions(data: Data = None) -> None:
+    """List what waits: feed position, resource and broken rules, never the record's content.
+
+    Example: ehr lake quarantine list
+    """
+    from rich.console import Console
+    from rich.table import Table
+
+    from ehr_cli.commands.lake import place
+    from ehr_etl.tables.quarantine import list_held_versions
+
+    table = Table("Position", "Resource", "Version", "Received", "Reasons")
+    for held in list_held_versions(place(settings.load().override(data=data))):
+        resource = f"{held.type}/{held.id}" if held.type else "not a record"
+        columns = (held.position, held.version, held.last_updated)
+        position, version, received = ("" if value is None else str(value) for value in columns)
+        table.add_row(position, resource, version, received, ", ".join(held.reasons))
+    Console().print(table)
+
+
+@app.command("release")
+def release(
+    position: Annotated[int, typer.Argument(help="Feed position, as `list` shows it.")],
+    data: Data = None,
+) -> None:
+    """Put a held version into silver; deid and gold take it up at the next run.
+
+    Example: ehr lake quarantine release 1042
+    """
+    from ehr_cli.commands.lake import place, session
+    from ehr_etl.tables.quarantine import release_version, require_held
+
+    chosen = settings.load().override(data=data)
+    lake = place(chosen)
+    # Asked before Spark starts, which takes seconds.
+    require_held(lake, position)
+    release_version(session(chosen), lake, position)
+    typer.echo(f"Position {position} is released; `ehr lake run` takes it into deid and gold.")

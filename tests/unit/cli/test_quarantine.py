@@ -1,0 +1,62 @@
+"""The steward's commands on the quarantine, as far as they need no Spark."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pyarrow as pa
+import pytest
+from deltalake import write_deltalake
+from typer.testing import CliRunner
+
+from ehr_cli.main import app
+
+ROW = {
+    "key": "7",
+    "position": 7,
+    "type": "Encounter",
+    "id": "enc-bad",
+    "version": 2,
+    "last_updated": "2026-11-22T08:00:00Z",
+    "author": "ha-harbour",
+    "reasons": ["period-in-order"],
+    "resource": '{"note": "CHAN Tai Man"}',
+    "released": False,
+}
+
+
+@pytest.fixture
+def data(tmp_path: Path) -> Path:
+    broken = {**ROW, "key": "x", "position": None, "type": None, "id": None, "version": None}
+    released = {**ROW, "key": "8", "position": 8, "id": "enc-released", "released": True}
+    table = tmp_path / "lake" / "quarantine"
+    table.parent.mkdir()
+    write_deltalake(str(table), pa.Table.from_pylist([broken, ROW, released]))
+    return tmp_path
+
+
+def test_what_waits_is_listed_with_its_reasons_and_without_its_content(data: Path) -> None:
+    result = CliRunner().invoke(
+        app, ["lake", "quarantine", "list", "--data", str(data)], env={"COLUMNS": "200"}
+    )
+
+    assert result.exit_code == 0, result.output
+    assert "Encounter/enc-bad" in result.output and "period-in-order" in result.output
+    assert "not a record" in result.output
+    assert "enc-released" not in result.output and "CHAN" not in result.output
+
+
+@pytest.mark.parametrize("position", ["8", "999"])
+def test_only_what_waits_is_released(data: Path, position: str) -> None:
+    result = CliRunner().invoke(
+        app, ["lake", "quarantine", "release", position, "--data", str(data)]
+    )
+
+    assert result.exit_code == 14
+    assert f"position {position}" in result.output
+
+
+def test_an_empty_lake_has_nothing_waiting(tmp_path: Path) -> None:
+    result = CliRunner().invoke(app, ["lake", "quarantine", "list", "--data", str(tmp_path)])
+
+    assert result.exit_code == 0
