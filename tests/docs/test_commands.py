@@ -25,7 +25,7 @@ from typing import Any
 import pytest
 from typer.main import get_command
 
-from ehr_cli.command_group import MOUNTED
+from ehr_cli.command_group import MOUNTED_COMMANDS
 from ehr_cli.main import app
 from tests.conftest import ROOT
 from tests.lib.demo import Demo
@@ -144,8 +144,8 @@ def _check_command(words: list[str]) -> None:
     """Follow the words to a command, then hold the options against those it takes."""
     # Typer's copy of click: groups have `commands`, commands `params`.
     command: Any = get_command(app)
-    if words[0] in MOUNTED:
-        command, words = get_command(import_module(MOUNTED[words[0]][0]).app), words[1:]
+    if words[0] in MOUNTED_COMMANDS:
+        command, words = get_command(import_module(MOUNTED_COMMANDS[words[0]][0]).app), words[1:]
     while hasattr(command, "commands"):
         assert words, f"{command.name} needs a command"
         found = command.commands.get(words[0])

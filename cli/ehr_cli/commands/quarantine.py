@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from ehr_cli import settings
+from ehr_cli.settings import load_settings
 
 app = typer.Typer(no_args_is_help=True, help="Quarantine: versions that break a quality rule.")
 
@@ -25,11 +25,11 @@ def list_versions(data: Data = None) -> None:
     from rich.console import Console
     from rich.table import Table
 
-    from ehr_cli.commands.lake import place
+    from ehr_cli.commands.lake import open_lake
     from ehr_etl.tables.quarantine import list_held_versions
 
     table = Table("Position", "Resource", "Version", "Received", "Reasons")
-    for held in list_held_versions(place(settings.load().override(data=data))):
+    for held in list_held_versions(open_lake(load_settings().override(data=data))):
         resource = f"{held.type}/{held.id}" if held.type else "not a record"
         columns = (held.position, held.version, held.last_updated)
         position, version, received = ("" if value is None else str(value) for value in columns)
@@ -46,12 +46,12 @@ def release(
 
     Example: ehr lake quarantine release 1042
     """
-    from ehr_cli.commands.lake import place, session
+    from ehr_cli.commands.lake import open_lake, start_spark
     from ehr_etl.tables.quarantine import release_version, require_held
 
-    chosen = settings.load().override(data=data)
-    lake = place(chosen)
+    chosen = load_settings().override(data=data)
+    lake = open_lake(chosen)
     # Asked before Spark starts, which takes seconds.
     require_held(lake, position)
-    release_version(session(chosen), lake, position)
+    release_version(start_spark(chosen), lake, position)
     typer.echo(f"Position {position} is released; `ehr lake run` takes it into deid and gold.")
