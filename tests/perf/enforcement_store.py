@@ -53,7 +53,9 @@ def fill_patients(store: Store, patients: int) -> int:
             for resource in (*_consents(number), *_records(number)):
                 author = AUTHOR if resource["resourceType"] != "Consent" else None
                 draft = validate_draft(resource, resource["id"], access)
-                writing.create(draft.__class__(draft.resource, author, draft.waits))
+                writing.create(
+                    draft.__class__(draft.resource, author, draft.has_conditional_references)
+                )
     _copies(store, first, range(1, patients // BASE))
     with store.write_transaction() as connection:
         if store.dialect == "postgresql":

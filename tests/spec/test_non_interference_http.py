@@ -290,7 +290,7 @@ def test_how_much_is_hidden_makes_no_search_too_costly(move_in: MoveIn) -> None:
             [("_sort", "code")], [("date", "ge2026"), ("_sort", "date")],
         ):  # fmt: skip
             page = search(
-                house.gateway.store, access, "Observation", query, terms=SearchLimits("", 6)
+                house.gateway.store, access, "Observation", query, limits=SearchLimits("", 6)
             )
             answers.append((query, page.total, [one.id for one in page.matches]))
 
@@ -298,11 +298,15 @@ def test_how_much_is_hidden_makes_no_search_too_costly(move_in: MoveIn) -> None:
 
 
 def test_a_search_that_finds_more_than_is_counted_is_refused(furnished: House) -> None:
-    store, terms = furnished.gateway.store, SearchLimits("", 2)
+    store, limits = furnished.gateway.store, SearchLimits("", 2)
 
     with pytest.raises(TooCostly, match="2 matches at most"):
         search(
-            store, access_of(furnished, "doctor.a"), "Observation", [("_sort", "code")], terms=terms
+            store,
+            access_of(furnished, "doctor.a"),
+            "Observation",
+            [("_sort", "code")],
+            limits=limits,
         )
 
 

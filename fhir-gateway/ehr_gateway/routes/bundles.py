@@ -16,7 +16,7 @@ from ehr_gateway.http.query_string import check_parameters
 from ehr_gateway.http.responses import audit_hook, record_disclosure
 from ehr_gateway.interactions.bundle import bundle
 from ehr_gateway.routes.history import history_bundle
-from ehr_gateway.routes.search import search_bundle, terms_of
+from ehr_gateway.routes.search import search_bundle, search_limits
 
 
 def post_bundle(context: RequestContext, body: bytes) -> Response:
@@ -27,13 +27,13 @@ def post_bundle(context: RequestContext, body: bytes) -> Response:
     audit_context = context.begin_audit("batch")
     _refuse_audit_events(body)
     settings = context.gateway.settings
-    result = bundle.bundle(
+    result = bundle.process_bundle(
         context.gateway.store,
         context.access,
         body,
         audit=audit_hook(audit_context),
         most_entries=settings.max_bundle_entries,
-        manner=bundle.Manner(prefer.lenient, terms_of(settings)),
+        options=bundle.ReadOptions(prefer.lenient, search_limits(settings)),
     )
     _audit_rest(context, audit_context, result)
     base = context.gateway.settings.fhir_base
@@ -97,7 +97,7 @@ def _full_url(base: str, result: bundle.EntryResult) -> str | None:
 
 
 def _resource(base: str, result: bundle.EntryResult, prefer: Preferences) -> bytes | None:
-    if result.bare or (result.written and prefer.returns != "representation"):
+    if result.without_body or (result.written and prefer.returns != "representation"):
         return None
     address, pairs = (result.target.address, result.target.pairs) if result.target else ("", ())
     if result.page is not None:

@@ -94,20 +94,25 @@ def _search(
     place = "/".join([*(within or ()), *([kind] if within or kind != _ALL else [])])
     query = f"{place}?" + "&".join(name[:64] for name, _ in pairs)
     audit_context = context.begin_audit("search-system" if kind == _ALL else "search-type", query)
-    terms = terms_of(gateway.settings)
+    limits = search_limits(gateway.settings)
     if any(name == "_explain" for name, _ in pairs):
         context.add_audit_entry(
             recorder.build_event_rows(audit_context=audit_context, patient=None)
         )
-        return _explained(context, kind, pairs, within, terms)
+        return _explained(context, kind, pairs, within, limits)
     if kind == _ALL:
         page = search_types(
-            gateway.store, context.access, pairs, within=within, lenient=prefer.lenient, terms=terms
+            gateway.store,
+            context.access,
+            pairs,
+            within=within,
+            lenient=prefer.lenient,
+            limits=limits,
         )
     else:
         page = search.search(
             gateway.store, context.access, kind, pairs,
-            within=within, lenient=prefer.lenient, terms=terms,
+            within=within, lenient=prefer.lenient, limits=limits,
         )  # fmt: skip
     record_disclosure(context, audit_context, [*page.matches, *page.included])
     cursor = [pair for pair in pairs if pair[0] == "_cursor"]
@@ -115,7 +120,7 @@ def _search(
     return fhir_response(body, pretty=prefer.pretty)
 
 
-def terms_of(settings: GatewaySettings) -> SearchLimits:
+def search_limits(settings: GatewaySettings) -> SearchLimits:
     """Return what a search at this address may cost."""
     return SearchLimits(
         settings.fhir_base,
@@ -130,13 +135,13 @@ def _explained(
     kind: str,
     pairs: Pairs,
     within: tuple[str, str] | None,
-    terms: SearchLimits,
+    limits: SearchLimits,
 ) -> Response:
     rest = [pair for pair in pairs if pair[0] != "_explain"]
     if kind == _ALL:
         raise Invalid("`_explain` is for a search of one type.", issue_code="not-supported")
     store = context.gateway.store
-    plan = search.explain_search(store, context.access, kind, rest, within=within, terms=terms)
+    plan = search.explain_search(store, context.access, kind, rest, within=within, limits=limits)
     lines = [{"name": "plan", "valueString": line} for line in plan]
     database = {"name": "database", "valueCode": store.dialect}
     return json_response({"resourceType": "Parameters", "parameter": [database, *lines]})

@@ -25,7 +25,7 @@ from ehr_gateway.store.store import Store
 
 __all__ = ["search_types", "search_types_on"]
 
-_LOG = "AuditEvent"
+_AUDIT_EVENT = "AuditEvent"
 Pairs = Sequence[tuple[str, str]]
 
 
@@ -46,12 +46,12 @@ def search_types(
     *,
     within: tuple[str, str] | None = None,
     lenient: bool = False,
-    terms: SearchLimits | None = None,
+    limits: SearchLimits | None = None,
 ) -> SearchPage:
     """Search the types that `_type` names, or all; of a compartment, or everywhere."""
     with store.read_transaction() as connection:
         return search_types_on(
-            connection, store, access, pairs, within=within, lenient=lenient, terms=terms
+            connection, store, access, pairs, within=within, lenient=lenient, limits=limits
         )
 
 
@@ -63,7 +63,7 @@ def search_types_on(
     *,
     within: tuple[str, str] | None = None,
     lenient: bool = False,
-    terms: SearchLimits | None = None,
+    limits: SearchLimits | None = None,
 ) -> SearchPage:
     """Search as a connection sees the store, for example inside a transaction."""
     registry = store.registry(connection)
@@ -79,8 +79,8 @@ def search_types_on(
     applied = tuple(pair for pair in pairs if pair[0] != "_cursor" and pair not in unknown)
     scope = ["*", *(within or ()), applied]
     after = open_cursor(store.cursor_key, scope, query.cursor) if query.cursor else None
-    terms = terms or SearchLimits()
-    searching = SearchExecutor(connection, registry, access, terms)
+    limits = limits or SearchLimits()
+    searching = SearchExecutor(connection, registry, access, limits)
     total = None
     if query.is_count_only or query.total != "none":
         total = sum(searching.total(one) for one in queries.values())
@@ -88,7 +88,7 @@ def search_types_on(
     page = matches[: query.count]
     by_pk = {one.pk: one for one in searching.versions([match.found for match in page])}
     versions = [by_pk[match.found.pk] for match in page]
-    more, issues = find_included(connection, registry.ids, access, includes, versions, terms)
+    more, issues = find_included(connection, registry.ids, access, includes, versions, limits)
     cursor = None
     if len(matches) > query.count:
         cursor = seal_cursor(store.cursor_key, scope, page[-1].place)
@@ -99,14 +99,18 @@ def search_types_on(
 
 def _requested_types(pairs: Pairs, within: tuple[str, str] | None) -> list[str]:
     asked = [value for name, value in pairs if name == "_type"]
-    known = set(compartment_types(within[0])) if within else definitions.resource_types() - {_LOG}
+    known = (
+        set(compartment_types(within[0]))
+        if within
+        else definitions.resource_types() - {_AUDIT_EVENT}
+    )
     if not asked:
         return sorted(known)
     found = set(known)
     for value in asked:
         names = value.split(",")
         for name in names:
-            if name == _LOG:
+            if name == _AUDIT_EVENT:
                 raise Invalid("The audit log is searched at its own address, not with others.")
             if name not in definitions.resource_types():
                 raise Invalid(f"`_type`: `{name[:64]}` is not a resource type of FHIR R4.")

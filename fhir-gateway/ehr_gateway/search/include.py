@@ -27,7 +27,7 @@ def find_included(
     access: Access,
     includes: Sequence[Include],
     matches: Sequence[Version],
-    terms: SearchLimits,
+    limits: SearchLimits,
 ) -> tuple[tuple[Version, ...], tuple[Issue, ...]]:
     """Return what comes with the matches, each once, and a warning where a limit cut it short."""
     if any(one.source == "AuditEvent" for one in includes):
@@ -35,12 +35,12 @@ def find_included(
     seen = {one.pk for one in matches}
     found: list[Version] = []
     new: Sequence[Version] = matches
-    most = terms.max_included
-    for number in range(terms.max_include_rounds + 1):
+    most = limits.max_included
+    for number in range(limits.max_include_rounds + 1):
         follow = [one for one in includes if number == 0 or one.iterate]
         if not follow or not new:
             return tuple(found), ()
-        if number == terms.max_include_rounds:
+        if number == limits.max_include_rounds:
             break
         new = _follow_includes(
             connection, parameter_ids, access, follow, new, seen, most - len(found)
@@ -49,7 +49,7 @@ def find_included(
             return (*found, *new[: most - len(found)]), (_limit_warning("resources", most),)
         seen |= {one.pk for one in new}
         found += new
-    return tuple(found), (_limit_warning("rounds", terms.max_include_rounds),)
+    return tuple(found), (_limit_warning("rounds", limits.max_include_rounds),)
 
 
 def _follow_includes(

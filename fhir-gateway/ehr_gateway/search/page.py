@@ -44,7 +44,7 @@ def search(
     *,
     within: tuple[str, str] | None = None,
     lenient: bool = False,
-    terms: SearchLimits | None = None,
+    limits: SearchLimits | None = None,
 ) -> SearchPage:
     """Find the current versions that match and that the requester may find.
 
@@ -53,7 +53,7 @@ def search(
     with store.read_transaction() as connection:
         return search_on(
             connection, store, access, resource_type, pairs,
-            within=within, lenient=lenient, terms=terms,
+            within=within, lenient=lenient, limits=limits,
         )  # fmt: skip
 
 
@@ -66,7 +66,7 @@ def search_on(
     *,
     within: tuple[str, str] | None = None,
     lenient: bool = False,
-    terms: SearchLimits | None = None,
+    limits: SearchLimits | None = None,
 ) -> SearchPage:
     """Search as a connection sees the store, for example inside a transaction."""
     registry = store.registry(connection)
@@ -74,14 +74,14 @@ def search_on(
         query = parse_search(resource_type, pairs, lenient=lenient)
     if within is not None:
         query = replace(query, filters=(compartment_filter(*within, resource_type), *query.filters))
-    terms = terms or SearchLimits()
-    searching = SearchExecutor(connection, registry, access, terms)
+    limits = limits or SearchLimits()
+    searching = SearchExecutor(connection, registry, access, limits)
     scope = [resource_type, *(within or ()), query.applied]
     after = open_cursor(store.cursor_key, scope, query.cursor) if query.cursor else None
     total = searching.total(query) if query.is_count_only or query.total != "none" else None
     found = [] if query.is_count_only else searching.matches(query, query.count + 1, after)
     matches = searching.versions(found[: query.count])
-    more, issues = find_included(connection, registry.ids, access, query.includes, matches, terms)
+    more, issues = find_included(connection, registry.ids, access, query.includes, matches, limits)
     cursor = None
     if len(found) > query.count:
         # Never the pk: its steps would tell how much was written that is hidden.
@@ -98,7 +98,7 @@ def explain_search(
     pairs: Sequence[tuple[str, str]],
     *,
     within: tuple[str, str] | None = None,
-    terms: SearchLimits | None = None,
+    limits: SearchLimits | None = None,
 ) -> list[str]:
     """Return the plan of a search for an administrator, in place of what it finds."""
     if access.requester.role != "administrator":
@@ -111,7 +111,7 @@ def explain_search(
             query = replace(
                 query, filters=(compartment_filter(*within, resource_type), *query.filters)
             )
-        return SearchExecutor(connection, registry, access, terms or SearchLimits()).explain(query)
+        return SearchExecutor(connection, registry, access, limits or SearchLimits()).explain(query)
 
 
 def matching_ids(

@@ -59,7 +59,7 @@ class SearchExecutor:
     connection: Connection
     registry: SearchRegistry
     access: Access
-    terms: SearchLimits
+    limits: SearchLimits
 
     def matches(
         self,
@@ -152,7 +152,7 @@ class SearchExecutor:
     def select(self, query: SearchQuery, most: int | None) -> SearchPlan:
         """Choose how a query is asked, when so many of its matches are wanted, or all."""
         visible = self.access.search_predicate
-        params = Params(self.access.now_ms, self.terms.base, dict(visible.params))
+        params = Params(self.access.now_ms, self.limits.base, dict(visible.params))
         by_time = is_ordered_scan(query) and [key.code for key in query.sort] == ["_lastUpdated"]
         conditions = FilterCompiler(
             self.registry.ids, params, visible.sql, self.connection.dialect, by_time=by_time
@@ -167,7 +167,7 @@ class SearchExecutor:
             params.values,
             most=most,
             by_time=by_time,
-            most_rows=self.terms.max_rows,
+            most_rows=self.limits.max_rows,
             last=self.registry.latest_pk,
         )
 

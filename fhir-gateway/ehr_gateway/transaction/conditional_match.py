@@ -41,7 +41,7 @@ def find_update_target(
         return found
     if if_match is not None:
         raise PreconditionFailed("If-Match names a version, but nothing meets the criteria.")
-    if named is not None and transaction.holds(kind, str(named)):
+    if named is not None and transaction.is_present(kind, str(named)):
         # As R5 has it: what does not meet the criteria is not overwritten.
         text = "The resource with this `id` does not meet the criteria."
         raise Conflict(text, expression=f"{kind}.id")

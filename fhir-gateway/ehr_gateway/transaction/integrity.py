@@ -49,11 +49,11 @@ class UnmatchedReference(Unprocessable):
 
 
 def resolve_conditional_references(
-    transaction: Transaction, resource: dict[str, Any], place: str = ""
+    transaction: Transaction, resource: dict[str, Any], path: str = ""
 ) -> None:
-    """Replace references by search, such as `Practitioner?identifier=s|v`, in place."""
+    """Replace references by search, such as `Practitioner?identifier=s|v`, in path."""
     found: dict[str, str] = {}
-    for expression, reference in list_references(resource, place):
+    for expression, reference in list_references(resource, path):
         if reference not in found and (split := split_conditional_reference(reference)):
             kind, criteria = split
             ids = transaction.criteria_ids[kind].get(criteria)

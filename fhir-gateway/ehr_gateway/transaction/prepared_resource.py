@@ -59,9 +59,9 @@ class Draft:
     resource: dict[str, Any]
     author: str | None
     # References by search are known only inside the transaction, and all that hangs on them.
-    waits: bool
+    has_conditional_references: bool
     # Where it stands in what was sent, for errors; empty where it was sent alone.
-    place: str = ""
+    path: str = ""
     # The places of its references and what they say, where they are known already.
     references: tuple[tuple[str, str], ...] | None = None
 
@@ -78,19 +78,20 @@ class Draft:
     @cached_property
     def prepared(self) -> PreparedResource:
         """Return everything the store keeps of the resource as it stands now."""
-        return _prepare(self.resource, self.author, self.place, self.references)
+        return _prepare(self.resource, self.author, self.path, self.references)
 
     def with_id(self, identity: str) -> Draft:
         """Return the same resource under another id.
 
-        >>> Draft({"resourceType": "Basic", "id": "a"}, None, waits=False).with_id("b").id
+        >>> draft = Draft({"resourceType": "Basic", "id": "a"}, None, False)
+        >>> draft.with_id("b").id
         'b'
         """
         if self.resource["id"] == identity:
             return self
         return replace(self, resource={**self.resource, "id": identity})
 
-    def ready(self, author: str | None) -> PreparedResource:
+    def prepare_for(self, author: str | None) -> PreparedResource:
         """Return what the store keeps, for the author whose record it is."""
         if author == self.author:
             return self.prepared
@@ -103,8 +104,8 @@ def validate_draft(
     access: Access,
     expected_type: str | None = None,
     *,
-    waits: bool = False,
-    place: str = "",
+    has_conditional_references: bool = False,
+    path: str = "",
 ) -> Draft:
     """Validate a resource that is to be stored under an id, and work out what can be now.
 
@@ -112,16 +113,22 @@ def validate_draft(
     form that no rule looks for.
     """
     validate(resource, expected_type)
-    found = tuple(list_references(resource, place))
+    found = tuple(list_references(resource, path))
     own = f"{access.base}/"
     if access.base and any(one.startswith(own) for _, one in found):
         replace_references(resource, {one: one.removeprefix(own) for _, one in found})
         found = tuple((where, one.removeprefix(own)) for where, one in found)
-    waits = waits or any(split_conditional_reference(one) for _, one in found)
-    draft = Draft(
-        {**resource, "id": identity}, access.author, waits, place, None if waits else found
+    has_conditional_references = has_conditional_references or any(
+        split_conditional_reference(one) for _, one in found
     )
-    if not waits:
+    draft = Draft(
+        {**resource, "id": identity},
+        access.author,
+        has_conditional_references,
+        path,
+        None if has_conditional_references else found,
+    )
+    if not has_conditional_references:
         # Asked for here, so that it is not worked out while others wait for the lock.
         _ = draft.prepared
     return draft
@@ -160,7 +167,7 @@ def prepare_resource(resource: Mapping[str, Any], author: str | None) -> Prepare
 def _prepare(
     resource: Mapping[str, Any],
     author: str | None,
-    place: str = "",
+    path: str = "",
     found: tuple[tuple[str, str], ...] | None = None,
 ) -> PreparedResource:
     meta = {
@@ -178,7 +185,7 @@ def _prepare(
         rows=tuple(extract_rows({**resource, "meta": meta})),
         words=extract_full_text(resource),
         rules=tuple(rule_rows(resource)),
-        references=tuple(list_references(resource, place)) if found is None else found,
+        references=tuple(list_references(resource, path)) if found is None else found,
         contained=frozenset(_contained_names(resource)),
     )
 

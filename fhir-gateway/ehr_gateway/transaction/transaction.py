@@ -172,7 +172,7 @@ class Transaction:
             ahead = apply_patch(current, patch, self.access, replacements)
         return WriteResult(self._store_version(ahead.draft, current, "PATCH"), created=False)
 
-    def holds(self, kind: str, identity: str) -> bool:
+    def is_present(self, kind: str, identity: str) -> bool:
         """Say whether a resource is there that the requester may see."""
         current = self._current(kind, identity)
         return current is not None and not current.deleted
@@ -196,11 +196,11 @@ class Transaction:
         self._deferred_checks.clear()
 
     def _store_version(self, draft: Draft, current: Version | None, method: str) -> Version:
-        if draft.waits:
-            resolve_conditional_references(self, draft.resource, draft.place)
+        if draft.has_conditional_references:
+            resolve_conditional_references(self, draft.resource, draft.path)
         # A record stays its first author's: else a needless update would make it the updater's
         # own, which no patient could close to him again.
-        prepared = draft.ready(current.author if current else self.access.author)
+        prepared = draft.prepare_for(current.author if current else self.access.author)
         if source_author(draft.resource) not in (None, prepared.record.author):
             text = "`meta.source` names an organisation that is not the author of this record."
             raise Unprocessable(text, expression=f"{prepared.record.type}.meta.source")

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from ehr_fhir.errors import EhrError, Invalid, TooCostly, Unprocessable, Unsupported
-from ehr_gateway.interactions.bundle.bundle import BundleResult, bundle
+from ehr_gateway.interactions.bundle.bundle import BundleResult, process_bundle
 from ehr_gateway.store.store import Store
 from tests.lib.store import content, found, platform, put, rows
 
@@ -23,7 +23,7 @@ def entry(method: str, url: str, **parts: Any) -> dict[str, Any]:
 
 def post(store: Store, kind: str, *entries: dict[str, Any]) -> BundleResult:
     body = {"resourceType": "Bundle", "type": kind, "entry": list(entries)}
-    return bundle(store, platform(), json.dumps(body).encode())
+    return process_bundle(store, platform(), json.dumps(body).encode())
 
 
 def observation(subject: str, **more: Any) -> dict[str, Any]:
@@ -215,10 +215,10 @@ def test_other_bundles_are_not_carried_out(store: Store, kind: str) -> None:
 
 def test_what_is_no_bundle_is_refused(store: Store) -> None:
     with pytest.raises(Invalid, match="must be a Bundle"):
-        bundle(store, platform(), b'{"resourceType":"Patient"}')
+        process_bundle(store, platform(), b'{"resourceType":"Patient"}')
     with pytest.raises(Invalid, match="array"):
-        bundle(store, platform(), b'{"resourceType":"Bundle","type":"batch","entry":{}}')
+        process_bundle(store, platform(), b'{"resourceType":"Bundle","type":"batch","entry":{}}')
     with pytest.raises(TooCostly):
         post(store, "batch", *[{}] * 10_001)
     with pytest.raises(EhrError):
-        bundle(store, platform(), b"{")
+        process_bundle(store, platform(), b"{")

@@ -12,7 +12,7 @@ import pytest
 from ehr_fhir.patch.patch import parse_patch_body
 from ehr_fhir.validation.validate import validate
 from ehr_gateway.database import Connection
-from ehr_gateway.interactions.bundle.bundle import bundle
+from ehr_gateway.interactions.bundle.bundle import process_bundle
 from ehr_gateway.interactions.create import create, prepare_create
 from ehr_gateway.interactions.patch import patch, patch_matching
 from ehr_gateway.interactions.update import update, update_matching
@@ -85,7 +85,7 @@ def test_every_entry_is_validated_once_and_before_the_lock(
     entries = ENTRIES if kind == "transaction" else ENTRIES[1:]
     body = {"resourceType": "Bundle", "type": kind, "entry": entries}
 
-    result = bundle(store, platform(), json.dumps(body).encode())
+    result = process_bundle(store, platform(), json.dumps(body).encode())
 
     assert [entry.status[:2] for entry in result.entries] == ["20"] * len(entries)
     assert judged == [False] * len(entries)

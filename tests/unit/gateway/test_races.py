@@ -11,7 +11,7 @@ from threading import Barrier
 import pytest
 
 from ehr_fhir.patch.patch import parse_patch_body
-from ehr_gateway.interactions.bundle.bundle import bundle
+from ehr_gateway.interactions.bundle.bundle import process_bundle
 from ehr_gateway.interactions.create import prepare_create
 from ehr_gateway.interactions.delete import delete_matching
 from ehr_gateway.interactions.patch import patch
@@ -49,7 +49,7 @@ def transact_one(store: Store, number: int) -> None:
     }
     entry = {"resource": json.loads(organization(number)), "request": request}
     body = {"resourceType": "Bundle", "type": "transaction", "entry": [entry]}
-    bundle(store, platform(), json.dumps(body).encode())
+    process_bundle(store, platform(), json.dumps(body).encode())
 
 
 def together(stores: list[Store], act: Callable[[Store, int], None], number: int) -> None:

@@ -16,10 +16,10 @@ __all__ = ["ward"]
 
 
 def page(
-    ward: Store, kind: str, query: str, terms: SearchLimits | None = None, access: Access = TOP
+    ward: Store, kind: str, query: str, limits: SearchLimits | None = None, access: Access = TOP
 ) -> SearchPage:
     pairs = [(name, value) for name, _, value in (one.partition("=") for one in query.split("&"))]
-    return search(ward, access, kind, pairs, terms=terms)
+    return search(ward, access, kind, pairs, limits=limits)
 
 
 def along(ward: Store, kind: str, query: str, access: Access = TOP) -> str:
@@ -105,10 +105,10 @@ def test_a_circle_ends(ward: Store) -> None:
 
 
 def test_the_number_is_limited_and_the_answer_says_so(ward: Store) -> None:
-    terms = SearchLimits(max_included=2)
+    limits = SearchLimits(max_included=2)
 
-    found = page(ward, "Patient", "_revinclude=Observation:patient", terms)
-    enough = page(ward, "Patient", "_id=ann&_revinclude=Observation:patient", terms)
+    found = page(ward, "Patient", "_revinclude=Observation:patient", limits)
+    enough = page(ward, "Patient", "_id=ann&_revinclude=Observation:patient", limits)
 
     assert [one.id for one in found.included] == ["a1", "a2"]
     assert [one.code for one in found.issues] == ["too-costly"]

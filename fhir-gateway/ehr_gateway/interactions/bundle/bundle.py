@@ -12,10 +12,25 @@ from ehr_fhir.json_text import parse
 from ehr_fhir.references import EntryNames, Replacements
 from ehr_gateway.access import Access
 from ehr_gateway.database import Connection
-from ehr_gateway.interactions.bundle.conditions import check_criteria, existing, resolved
-from ehr_gateway.interactions.bundle.drafts import in_writing_order, made_ready, names_of, settle
-from ehr_gateway.interactions.bundle.entries import MOST_ENTRIES, READS, Entry, entries_of, placed
-from ehr_gateway.interactions.bundle.reads import Target, is_same
+from ehr_gateway.interactions.bundle.conditions import (
+    check_distinct_criteria,
+    find_existing,
+    resolve_criteria,
+)
+from ehr_gateway.interactions.bundle.drafts import (
+    prepare_entries,
+    references_by_full_url,
+    replace_late_references,
+    sort_writes,
+)
+from ehr_gateway.interactions.bundle.entries import (
+    MAX_ENTRIES,
+    READS,
+    Entry,
+    parse_entries,
+    run_for_entry,
+)
+from ehr_gateway.interactions.bundle.reads import ReadTarget, is_not_modified
 from ehr_gateway.interactions.history import HistoryPage, history_on, parse_history_query
 from ehr_gateway.interactions.vread import vread_on
 from ehr_gateway.search.across_types import search_types_on
@@ -26,11 +41,11 @@ from ehr_gateway.store.visible import read_on
 from ehr_gateway.transaction.integrity import UnmatchedReference
 from ehr_gateway.transaction.transaction import Transaction, open_transaction
 
-__all__ = ["BundleResult", "EntryResult", "Manner", "bundle"]
+__all__ = ["BundleResult", "EntryResult", "ReadOptions", "process_bundle"]
 
-_NOTHING: Mapping[str, str] = MappingProxyType({})
+_NO_REPLACEMENTS: Mapping[str, str] = MappingProxyType({})
 # How often entries that search for each other are tried.
-_MOST_ROUNDS = 8
+_MAX_ROUNDS = 8
 
 
 @dataclass(frozen=True)
@@ -42,8 +57,8 @@ class EntryResult:
     page: SearchPage | None = None
     history: HistoryPage | None = None
     # What was read, where it was a page; only its head, where it was a HEAD.
-    target: Target | None = None
-    bare: bool = False
+    target: ReadTarget | None = None
+    without_body: bool = False
     outcome: dict[str, Any] | None = None
     # Whether the entry wrote the version, rather than found it.
     written: bool = False
@@ -67,7 +82,7 @@ class EntryResult:
     @property
     def body(self) -> bytes | None:
         """Return the bytes of the resource, unless there are none to show."""
-        return self.version.body or None if self.version and not self.bare else None
+        return self.version.body or None if self.version and not self.without_body else None
 
 
 @dataclass(frozen=True)
@@ -80,100 +95,102 @@ class BundleResult:
 
 
 @dataclass(frozen=True)
-class Manner:
+class ReadOptions:
     """How the entries are to be read: what `Prefer: handling` says, and the terms of a search."""
 
     lenient: bool = False
-    terms: SearchLimits | None = None
+    limits: SearchLimits | None = None
 
 
-def bundle(
+def process_bundle(
     store: Store,
     access: Access,
     body: bytes,
     *,
     audit: AuditHook | None = None,
-    most_entries: int = MOST_ENTRIES,
-    manner: Manner | None = None,
+    most_entries: int = MAX_ENTRIES,
+    options: ReadOptions | None = None,
 ) -> BundleResult:
     """Carry out a Bundle of requests."""
-    manner = manner or Manner()
+    options = options or ReadOptions()
     content = parse(body)
     if content.get("resourceType") != "Bundle":
         raise Invalid("The content must be a Bundle.", expression="resourceType")
-    entries = entries_of(content, most_entries)
+    entries = parse_entries(content, most_entries)
     if content.get("type") == "transaction":
-        results = _transaction(store, access, entries, audit, manner)
-        return BundleResult("transaction-response", results, _disclosed(results))
+        results = _process_transaction(store, access, entries, audit, options)
+        return BundleResult("transaction-response", results, _disclosed_versions(results))
     if content.get("type") == "batch":
-        answers = tuple(_alone(store, access, entry, audit, manner) for entry in entries)
-        return BundleResult("batch-response", answers, _disclosed(answers))
+        answers = tuple(_process_alone(store, access, entry, audit, options) for entry in entries)
+        return BundleResult("batch-response", answers, _disclosed_versions(answers))
     raise Invalid("Bundle.type must be batch or transaction.", expression="Bundle.type")
 
 
-def _alone(
+def _process_alone(
     store: Store,
     access: Access,
     entry: Entry | EhrError,
     audit: AuditHook | None,
-    manner: Manner,
+    options: ReadOptions,
 ) -> EntryResult:
     if isinstance(entry, EhrError):
-        return _failed(entry)
+        return _error_result(entry)
     try:
         if entry.method in READS:
             with store.read_transaction() as connection:
-                return _read(connection, store, access, entry, manner)
-        (ready,) = made_ready(store, access, [entry])
+                return _read(connection, store, access, entry, options)
+        (ready,) = prepare_entries(store, access, [entry])
         with open_transaction(store, access, audit) as transaction:
-            if (version := existing(transaction, ready)) is not None:
+            if (version := find_existing(transaction, ready)) is not None:
                 return EntryResult("200 OK", version)
-            return _write(transaction, resolved(transaction, ready))
+            return _write(transaction, resolve_criteria(transaction, ready))
     except EhrError as error:
-        return _failed(error)
+        return _error_result(error)
 
 
-def _transaction(
+def _process_transaction(
     store: Store,
     access: Access,
     entries: Sequence[Entry | EhrError],
     audit: AuditHook | None,
-    manner: Manner,
+    options: ReadOptions,
 ) -> tuple[EntryResult, ...]:
-    asked = made_ready(store, access, [_sound(entry) for entry in entries])
+    asked = prepare_entries(store, access, [_raise_error(entry) for entry in entries])
     with open_transaction(store, access, audit) as transaction:
-        sound = [placed(entry, lambda one: resolved(transaction, one)) for entry in asked]
-        found = _found(transaction, sound)
         sound = [
-            one._replace(id=found[one.place].id) if one.place in found else one for one in sound
+            run_for_entry(entry, lambda one: resolve_criteria(transaction, one)) for entry in asked
         ]
-        _check_once(sound, found)
-        check_criteria(
-            [pair for pair in zip(asked, sound, strict=True) if pair[1].place not in found]
+        found = _find_all_existing(transaction, sound)
+        sound = [one._replace(id=found[one.path].id) if one.path in found else one for one in sound]
+        _check_no_overlap(sound, found)
+        check_distinct_criteria(
+            [pair for pair in zip(asked, sound, strict=True) if pair[1].path not in found]
         )
-        known = names_of(sound)
-        settle(sound, known)
-        results = {place: EntryResult("200 OK", version) for place, version in found.items()}
-        rest = [one for one in sound if one.place not in found]
-        results |= _carried_out(transaction, in_writing_order(rest), EntryNames(known))
+        known = references_by_full_url(sound)
+        replace_late_references(sound, known)
+        results = {path: EntryResult("200 OK", version) for path, version in found.items()}
+        rest = [one for one in sound if one.path not in found]
+        results |= _write_entries(transaction, sort_writes(rest), EntryNames(known))
         for one in rest:
             if one.method in READS:
-                results[one.place] = placed(
-                    one, lambda entry: _read(transaction.connection, store, access, entry, manner)
+                results[one.path] = run_for_entry(
+                    one, lambda entry: _read(transaction.connection, store, access, entry, options)
                 )
-    return tuple(results[entry.place] for entry in sound)
+    return tuple(results[entry.path] for entry in sound)
 
 
-def _carried_out(
+def _write_entries(
     transaction: Transaction, entries: Sequence[Entry], names: EntryNames
 ) -> dict[str, EntryResult]:
     """Write the entries; a reference by search may find what an entry further on makes."""
     results: dict[str, EntryResult] = {}
-    for rounds_left in reversed(range(_MOST_ROUNDS)):
+    for rounds_left in reversed(range(_MAX_ROUNDS)):
         postponed: list[Entry] = []
         for entry in entries:
             try:
-                results[entry.place] = placed(entry, lambda one: _write(transaction, one, names))
+                results[entry.path] = run_for_entry(
+                    entry, lambda one: _write(transaction, one, names)
+                )
             except UnmatchedReference:
                 # Nothing of this entry is written yet. A whole round for nothing is the end.
                 if not rounds_left or len(postponed) + 1 == len(entries):
@@ -183,35 +200,38 @@ def _carried_out(
     return results
 
 
-def _found(transaction: Transaction, entries: Sequence[Entry]) -> dict[str, Version]:
+def _find_all_existing(transaction: Transaction, entries: Sequence[Entry]) -> dict[str, Version]:
     found = {
-        entry.place: placed(entry, lambda one: existing(transaction, one)) for entry in entries
+        entry.path: run_for_entry(entry, lambda one: find_existing(transaction, one))
+        for entry in entries
     }
-    return {place: version for place, version in found.items() if version is not None}
+    return {path: version for path, version in found.items() if version is not None}
 
 
-def _check_once(entries: Sequence[Entry], found: Mapping[str, Version]) -> None:
+def _check_no_overlap(entries: Sequence[Entry], found: Mapping[str, Version]) -> None:
     """Refuse a transaction that touches a resource twice, or deletes what it has found."""
     seen: dict[tuple[str, str | None], str] = {}
     for entry in entries:
-        if entry.method in READS or entry.place in found:
+        if entry.method in READS or entry.path in found:
             continue
-        first = seen.setdefault((entry.type, entry.id), entry.place)
-        if first != entry.place and entry.id is not None:
-            text = f"{entry.place} is of the same resource as {first}: it may be touched once."
-            raise Invalid(text, expression=entry.place)
-    _check_kept(entries, found)
+        first = seen.setdefault((entry.type, entry.id), entry.path)
+        if first != entry.path and entry.id is not None:
+            text = f"{entry.path} is of the same resource as {first}: it may be touched once."
+            raise Invalid(text, expression=entry.path)
+    _check_not_deleted(entries, found)
 
 
-def _check_kept(entries: Sequence[Entry], found: Mapping[str, Version]) -> None:
+def _check_not_deleted(entries: Sequence[Entry], found: Mapping[str, Version]) -> None:
     kept = {(version.type, version.id) for version in found.values()}
     for entry in entries:
         if entry.method == "DELETE" and (entry.type, entry.id) in kept:
-            text = f"{entry.place} deletes what another entry's criteria have found."
-            raise Invalid(text, expression=entry.place)
+            text = f"{entry.path} deletes what another entry's criteria have found."
+            raise Invalid(text, expression=entry.path)
 
 
-def _write(transaction: Transaction, entry: Entry, names: Replacements = _NOTHING) -> EntryResult:
+def _write(
+    transaction: Transaction, entry: Entry, names: Replacements = _NO_REPLACEMENTS
+) -> EntryResult:
     if entry.draft is None:
         return _delete_or_patch(transaction, entry, names)
     if entry.method == "POST":
@@ -225,7 +245,7 @@ def _delete_or_patch(transaction: Transaction, entry: Entry, names: Replacements
     if entry.patch is not None:
         identity = entry.id or ""
         patched = transaction.patch(
-            entry.type, identity, entry.patch, entry.if_match, names, ahead=entry.ahead
+            entry.type, identity, entry.patch, entry.if_match, names, ahead=entry.patched
         )
         return EntryResult("200 OK", patched.version, written=True)
     if entry.id is None:
@@ -235,52 +255,52 @@ def _delete_or_patch(transaction: Transaction, entry: Entry, names: Replacements
 
 
 def _read(
-    connection: Connection, store: Store, access: Access, entry: Entry, manner: Manner
+    connection: Connection, store: Store, access: Access, entry: Entry, options: ReadOptions
 ) -> EntryResult:
-    target = entry.target or Target()
-    bare = entry.method == "HEAD"
+    target = entry.target or ReadTarget()
+    without_body = entry.method == "HEAD"
     if target.history:
-        wanted = parse_history_query(target.pairs, lenient=manner.lenient)
+        wanted = parse_history_query(target.pairs, lenient=options.lenient)
         past = history_on(connection, store, access, target.type, target.id, wanted)
-        return EntryResult("200 OK", history=past, target=target, bare=bare)
+        return EntryResult("200 OK", history=past, target=target, without_body=without_body)
     if target.id is None or target.type is None:
-        page = _search(connection, store, access, target, manner)
-        return EntryResult("200 OK", page=page, target=target, bare=bare)
+        page = _search(connection, store, access, target, options)
+        return EntryResult("200 OK", page=page, target=target, without_body=without_body)
     if target.version is not None:
         version = vread_on(connection, access, target.type, target.id, target.version)
     else:
         version = read_on(connection, access, target.type, target.id)
-    if is_same(target, version.version, version.last_updated_ms):
-        return EntryResult("304 Not Modified", version, bare=True)
-    return EntryResult("200 OK", version, bare=bare)
+    if is_not_modified(target, version.version, version.last_updated_ms):
+        return EntryResult("304 Not Modified", version, without_body=True)
+    return EntryResult("200 OK", version, without_body=without_body)
 
 
 def _search(
-    connection: Connection, store: Store, access: Access, target: Target, manner: Manner
+    connection: Connection, store: Store, access: Access, target: ReadTarget, options: ReadOptions
 ) -> SearchPage:
-    pairs, within, lenient, terms = target.pairs, target.within, manner.lenient, manner.terms
+    pairs, within, lenient, limits = target.pairs, target.within, options.lenient, options.limits
     if target.type is None:
         return search_types_on(
-            connection, store, access, pairs, within=within, lenient=lenient, terms=terms
+            connection, store, access, pairs, within=within, lenient=lenient, limits=limits
         )
     return search_on(
-        connection, store, access, target.type, pairs, within=within, lenient=lenient, terms=terms
+        connection, store, access, target.type, pairs, within=within, lenient=lenient, limits=limits
     )
 
 
-def _sound(entry: Entry | EhrError) -> Entry:
+def _raise_error(entry: Entry | EhrError) -> Entry:
     if isinstance(entry, EhrError):
         raise entry
     return entry
 
 
-def _failed(error: EhrError) -> EntryResult:
+def _error_result(error: EhrError) -> EntryResult:
     return EntryResult(
         f"{error.status} {_PHRASES.get(error.status, 'Error')}", outcome=operation_outcome(error)
     )
 
 
-def _disclosed(results: Sequence[EntryResult]) -> tuple[Version, ...]:
+def _disclosed_versions(results: Sequence[EntryResult]) -> tuple[Version, ...]:
     shown: list[Version] = []
     for result in results:
         if result.page:

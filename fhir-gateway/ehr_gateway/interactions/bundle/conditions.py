@@ -14,10 +14,10 @@ from ehr_gateway.store.visible import read_on
 from ehr_gateway.transaction.conditional_match import find_only_match, find_update_target
 from ehr_gateway.transaction.transaction import Transaction
 
-__all__ = ["check_criteria", "existing", "resolved"]
+__all__ = ["check_distinct_criteria", "find_existing", "resolve_criteria"]
 
 
-def resolved(transaction: Transaction, entry: Entry) -> Entry:
+def resolve_criteria(transaction: Transaction, entry: Entry) -> Entry:
     """Return an entry that names its resource; a DELETE that finds nothing names none.
 
     A PUT that finds nothing becomes a POST, unless its content has an id.
@@ -37,7 +37,7 @@ def resolved(transaction: Transaction, entry: Entry) -> Entry:
     return entry._replace(id=identity, criteria=None)
 
 
-def existing(transaction: Transaction, entry: Entry) -> Version | None:
+def find_existing(transaction: Transaction, entry: Entry) -> Version | None:
     """Return what already meets the criteria of a conditional create."""
     if entry.method != "POST" or entry.if_none_exist is None:
         return None
@@ -48,7 +48,7 @@ def existing(transaction: Transaction, entry: Entry) -> Version | None:
     return read_on(transaction.connection, transaction.access, entry.type, identity, "search")
 
 
-def check_criteria(entries: Sequence[tuple[Entry, Entry]]) -> None:
+def check_distinct_criteria(entries: Sequence[tuple[Entry, Entry]]) -> None:
     """Refuse a transaction that would make two resources by the same criteria.
 
     Each entry is given as it was asked for and as it was resolved.
@@ -58,7 +58,7 @@ def check_criteria(entries: Sequence[tuple[Entry, Entry]]) -> None:
         criteria = before.criteria if before.criteria is not None else before.if_none_exist
         if after.method != "POST" or criteria is None:
             continue
-        first = seen.setdefault((after.type, criteria), after.place)
-        if first != after.place:
-            text = f"{after.place} has the same criteria as {first}: only one can be made by them."
-            raise Invalid(text, expression=after.place)
+        first = seen.setdefault((after.type, criteria), after.path)
+        if first != after.path:
+            text = f"{after.path} has the same criteria as {first}: only one can be made by them."
+            raise Invalid(text, expression=after.path)

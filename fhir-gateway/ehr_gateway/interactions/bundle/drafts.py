@@ -13,50 +13,55 @@ from ehr_fhir.errors import Invalid
 from ehr_fhir.references import EntryNames, replace_references, service_root
 from ehr_gateway.access import Access
 from ehr_gateway.ids import new_id
-from ehr_gateway.interactions.bundle.entries import Entry, placed
+from ehr_gateway.interactions.bundle.entries import Entry, run_for_entry
 from ehr_gateway.store.store import Store
 from ehr_gateway.transaction.patching import apply_patch_to_current
 from ehr_gateway.transaction.prepared_resource import validate_draft
 
-__all__ = ["in_writing_order", "made_ready", "names_of", "settle"]
+__all__ = ["prepare_entries", "references_by_full_url", "replace_late_references", "sort_writes"]
 
 # R4's order: what goes, what comes, what changes; what is asked comes after them all.
-_ORDER = {"DELETE": 0, "POST": 1, "PUT": 2, "PATCH": 2}
+_WRITE_ORDER = {"DELETE": 0, "POST": 1, "PUT": 2, "PATCH": 2}
 
 
-def made_ready(store: Store, access: Access, entries: Sequence[Entry]) -> list[Entry]:
+def prepare_entries(store: Store, access: Access, entries: Sequence[Entry]) -> list[Entry]:
     """Validate and work out every entry's resource, and patch what is to be patched."""
     fixed = [_with_id(entry) for entry in entries]
-    known = names_of([one for one in fixed if not one.decided_late])
-    late = frozenset(one.full_url for one in fixed if one.decided_late and one.full_url)
-    return [placed(one, lambda entry: _ready(store, access, entry, known, late)) for one in fixed]
+    known = references_by_full_url([one for one in fixed if not one.has_undecided_id])
+    late = frozenset(one.full_url for one in fixed if one.has_undecided_id and one.full_url)
+    return [
+        run_for_entry(one, lambda entry: _prepare_entry(store, access, entry, known, late))
+        for one in fixed
+    ]
 
 
-def names_of(entries: Sequence[Entry]) -> dict[str, str]:
+def references_by_full_url(entries: Sequence[Entry]) -> dict[str, str]:
     """Return what each fullUrl stands for; one that stands twice is refused."""
     known: dict[str, str] = {}
     for entry in entries:
         if entry.full_url and entry.method in ("POST", "PUT"):
             if entry.full_url in known:
-                place = f"{entry.place}.fullUrl"
-                raise Invalid(f"{place} is that of another entry too.", expression=place)
+                path = f"{entry.path}.fullUrl"
+                raise Invalid(f"{path} is that of another entry too.", expression=path)
             known[entry.full_url] = f"{entry.type}/{entry.id}"
     return known
 
 
-def settle(entries: Sequence[Entry], known: Mapping[str, str]) -> None:
+def replace_late_references(entries: Sequence[Entry], known: Mapping[str, str]) -> None:
     """Put in what the criteria of other entries have decided."""
     for entry in entries:
-        if entry.draft is not None and entry.draft.waits:
+        if entry.draft is not None and entry.draft.has_conditional_references:
             replace_references(
                 entry.draft.resource, EntryNames(known, service_root(entry.full_url))
             )
 
 
-def in_writing_order(entries: Sequence[Entry]) -> list[Entry]:
+def sort_writes(entries: Sequence[Entry]) -> list[Entry]:
     """Return the entries that write, in order; those that search for others come after them."""
-    writes = [entry for entry in entries if entry.method in _ORDER]
-    return sorted(writes, key=lambda one: (_ORDER[one.method], one.waits))
+    writes = [entry for entry in entries if entry.method in _WRITE_ORDER]
+    return sorted(
+        writes, key=lambda one: (_WRITE_ORDER[one.method], one.has_conditional_references)
+    )
 
 
 def _with_id(entry: Entry) -> Entry:
@@ -68,17 +73,17 @@ def _with_id(entry: Entry) -> Entry:
     return entry
 
 
-def _ready(
+def _prepare_entry(
     store: Store, access: Access, entry: Entry, known: Mapping[str, str], late: frozenset[str]
 ) -> Entry:
     if entry.patch is not None:
         # Where something is decided late, the patch may bring in a reference to it.
         if entry.id is None or late:
             return entry
-        ahead = apply_patch_to_current(
+        patched = apply_patch_to_current(
             store, access, entry.type, entry.id, entry.patch, entry.if_match, EntryNames(known)
         )
-        return entry._replace(ahead=ahead)
+        return entry._replace(patched=patched)
     if entry.method not in ("POST", "PUT"):
         return entry
     content = entry.content
@@ -87,8 +92,13 @@ def _ready(
         raise Invalid(text, expression=f"{entry.type}.id")
     names = EntryNames(known, service_root(entry.full_url), late)
     replace_references(content, names)
-    place = f"{entry.place}.resource"
+    path = f"{entry.path}.resource"
     draft = validate_draft(
-        content, entry.id or new_id(), access, entry.type, waits=names.waits, place=place
+        content,
+        entry.id or new_id(),
+        access,
+        entry.type,
+        has_conditional_references=names.waits,
+        path=path,
     )
     return entry._replace(draft=draft)

@@ -16,19 +16,19 @@ from ehr_fhir.errors import Invalid
 from ehr_fhir.search.compartment_filters import COMPARTMENTS
 from ehr_fhir.search.query_string import parse_query_pairs
 
-__all__ = ["Target", "is_same", "target_of"]
+__all__ = ["ReadTarget", "is_not_modified", "parse_target"]
 
 _ID = re.compile(r"[A-Za-z0-9\-.]{1,64}")
 _VERSION = re.compile(r"\d{1,18}")
 _HISTORY = "_history"
 # It has a search of its own.
-_LOG = "AuditEvent"
+_AUDIT_EVENT = "AuditEvent"
 
-_Found = tuple[str | None, str | None, int | None, bool, tuple[str, str] | None]
+_PathParts = tuple[str | None, str | None, int | None, bool, tuple[str, str] | None]
 
 
 @dataclass(frozen=True)
-class Target:
+class ReadTarget:
     """What is read: a resource, a version, a history, or what a search finds."""
 
     type: str | None = None
@@ -43,35 +43,35 @@ class Target:
     modified_since: int | None = None
 
 
-def target_of(url: str, request: Mapping[str, Any], place: str) -> Target:
+def parse_target(url: str, request: Mapping[str, Any], path: str) -> ReadTarget:
     """Take the request of a reading entry apart.
 
     >>> target_of("Patient/1/_history?_count=2", {}, "Bundle.entry[0]").history
     True
     """
-    path, _, query = url.partition("?")
-    found = _path(path.split("/") if path else [])
+    address, _, query = url.partition("?")
+    found = _parse_path(address.split("/") if address else [])
     if found is None:
         raise Invalid(
-            f"{place}: the url of a GET is an address below the base, such as Type, Type/id or"
+            f"{path}: the url of a GET is an address below the base, such as Type, Type/id or"
             " Type?parameters.",
-            expression=f"{place}.request.url",
+            expression=f"{path}.request.url",
         )
     try:
         pairs = parse_query_pairs(query)
     except ValueError:
-        text = f"{place}: the query of the url is not valid percent-encoded UTF-8."
-        raise Invalid(text, expression=f"{place}.request.url") from None
-    return Target(
+        text = f"{path}: the query of the url is not valid percent-encoded UTF-8."
+        raise Invalid(text, expression=f"{path}.request.url") from None
+    return ReadTarget(
         *found,
-        address=path,
+        address=address,
         pairs=tuple(pairs),
-        none_match=_text(request, "ifNoneMatch", place),
-        modified_since=_instant(request, place),
+        none_match=_text_header(request, "ifNoneMatch", path),
+        modified_since=_instant_header(request, path),
     )
 
 
-def is_same(target: Target, version: int, last_updated_ms: int) -> bool:
+def is_not_modified(target: ReadTarget, version: int, last_updated_ms: int) -> bool:
     """Say whether the client has this version already; the tag goes before the date."""
     if target.none_match is not None:
         tags = {tag.strip().removeprefix("W/").strip('"') for tag in target.none_match.split(",")}
@@ -80,7 +80,7 @@ def is_same(target: Target, version: int, last_updated_ms: int) -> bool:
     return since is not None and last_updated_ms // 1000 <= since // 1000
 
 
-def _path(steps: list[str]) -> _Found | None:
+def _parse_path(steps: list[str]) -> _PathParts | None:
     types = definitions.resource_types()
     if not steps or steps == [_HISTORY]:
         return None, None, None, bool(steps), None
@@ -94,28 +94,28 @@ def _path(steps: list[str]) -> _Found | None:
         return None
     if rest in ([], [_HISTORY]):
         return kind, identity, None, bool(rest), None
-    if len(rest) == 1 and kind in COMPARTMENTS and rest[0] in types - {_LOG} | {"*"}:
+    if len(rest) == 1 and kind in COMPARTMENTS and rest[0] in types - {_AUDIT_EVENT} | {"*"}:
         return None if rest[0] == "*" else rest[0], None, None, False, (kind, identity)
     if len(rest) == 2 and rest[0] == _HISTORY and _VERSION.fullmatch(rest[1]):
         return kind, identity, int(rest[1]), False, None
     return None
 
 
-def _text(request: Mapping[str, Any], name: str, place: str) -> str | None:
+def _text_header(request: Mapping[str, Any], name: str, path: str) -> str | None:
     value = request.get(name)
     if value is None or isinstance(value, str):
         return value
-    raise Invalid(f"{place}: {name} must be a string.", expression=f"{place}.request.{name}")
+    raise Invalid(f"{path}: {name} must be a string.", expression=f"{path}.request.{name}")
 
 
-def _instant(request: Mapping[str, Any], place: str) -> int | None:
-    text = _text(request, "ifModifiedSince", place)
+def _instant_header(request: Mapping[str, Any], path: str) -> int | None:
+    text = _text_header(request, "ifModifiedSince", path)
     if text is None:
         return None
     try:
         return int(datetime.fromisoformat(text).timestamp() * 1000)
     except (ValueError, OverflowError):
-        expression = f"{place}.request.ifModifiedSince"
+        expression = f"{path}.request.ifModifiedSince"
         raise Invalid(
-            f"{place}: ifModifiedSince must be an instant.", expression=expression
+            f"{path}: ifModifiedSince must be an instant.", expression=expression
         ) from None
