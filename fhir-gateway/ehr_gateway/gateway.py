@@ -1,4 +1,4 @@
-"""The running gateway: what every route works with."""
+"""The state of one gateway process, and how a request reaches it."""
 
 from __future__ import annotations
 
@@ -20,16 +20,16 @@ from ehr_gateway.transaction.event_loop_writer import EventLoopWriter
 
 @dataclass(frozen=True)
 class Gateway:
-    """Settings, store, keys and clock of one process."""
+    """Settings, store, keys and clock of one process; made once, shared by all its requests."""
 
     settings: GatewaySettings
     store: Store
     auditor: AuditBatcher
-    # Where the store is a file of ours.
+    # Makes short writes on the event loop; None where the store is on a database server.
     writer: EventLoopWriter | None
     keys: SigningKeys
     verifier: TokenVerifier
-    # Which tokens were called back.
+    # Access tokens that were revoked before they expire.
     revocations: RevocationList
     # Whether a restore left the store closed to all but patients and stewards.
     closure: ClosureWatch

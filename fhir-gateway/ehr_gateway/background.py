@@ -1,0 +1,79 @@
+"""What a process of the gateway does beside answering: its threads, and how it is tuned."""
+
+from __future__ import annotations
+
+import gc
+from dataclasses import dataclass
+
+import anyio.to_thread
+
+from ehr_gateway.audit_log.service import AuditLog
+from ehr_gateway.audit_log.timer import Timer
+from ehr_gateway.gateway import Gateway
+from ehr_gateway.notices.channels import open_channels
+from ehr_gateway.notices.delivery import DeliveryWorker
+from ehr_gateway.store.reindex import ReindexThread
+
+__all__ = ["BackgroundWork", "create_background_work", "tune_process"]
+
+# Of the pool that runs handlers. Under the GIL more threads only contend for the interpreter, and
+# each holds memory and a database connection of its own. Chosen.
+_POOL_THREADS = 8
+# How long an audit row may wait in its spool file, where no query finds it, before it is flushed.
+_FLUSH_SECONDS = 1.0
+# What is not settled is in doubt for a restore, and closes the whole store: chosen short.
+_SETTLE_SECONDS = 1.0
+# New objects before the collector looks for cycles; Python's own 700 is for programs that make
+# more cycles than requests do, and each look costs a pause.
+_NEW_OBJECTS_PER_COLLECTION = 10_000
+
+
+@dataclass(frozen=True)
+class BackgroundWork:
+    """The threads of one process."""
+
+    reindexing: ReindexThread
+    deliveries: DeliveryWorker
+    timers: tuple[Timer, ...]
+
+    def start(self) -> None:
+        """Start every thread."""
+        self.reindexing.start()
+        self.deliveries.start()
+        for timer in self.timers:
+            timer.start()
+
+    def stop(self) -> None:
+        """End every thread; each timer does its work once more."""
+        self.deliveries.stop()
+        self.reindexing.stop()
+        for timer in self.timers:
+            timer.stop()
+
+
+def create_background_work(gateway: Gateway, log: AuditLog) -> BackgroundWork:
+    """Make the threads of a process; none runs yet."""
+    settings, store = gateway.settings, gateway.store
+    deliveries = DeliveryWorker(
+        store,
+        open_channels(settings.notices, settings.data / "notices"),
+        log.spool.flush,
+        secret=gateway.form_secret,
+        address=settings.base_url,
+        clock=gateway.clock,
+    )
+    timers = (
+        Timer("row into the audit log", log.spool.flush, _FLUSH_SECONDS),
+        Timer("settled entry of the journal", store.settle_journal, _SETTLE_SECONDS),
+        Timer("checkpoint of the audit log", log.flush_and_sign, settings.audit_checkpoint_seconds),
+    )
+    return BackgroundWork(ReindexThread(store), deliveries, timers)
+
+
+def tune_process() -> None:
+    """Set the size of the thread pool and the pace of the garbage collector."""
+    anyio.to_thread.current_default_thread_limiter().total_tokens = _POOL_THREADS
+    # What was made until now stays as long as the process: collections need not visit it.
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(_NEW_OBJECTS_PER_COLLECTION)
