@@ -74,8 +74,10 @@ def list_accounts(
     from ehr_gateway.accounts import accounts
 
     with open_gateway(data) as gateway, gateway.store.read_transaction() as connection:
-        for one, disabled in accounts.search_accounts(connection, begins, 1_000_000):
-            parts = (one.login, one.role, one.organization or "-", "disabled" if disabled else "")
+        for status in accounts.search_accounts(connection, begins, 1_000_000):
+            account = status.account
+            state = "disabled" if status.disabled else ""
+            parts = (account.login, account.role, account.organization or "-", state)
             typer.echo("\t".join(parts).rstrip())
 
 

@@ -1,4 +1,4 @@
-"""People who log in: an account for each role a person has, for staff at one organisation."""
+"""User accounts: one for each role of a person, and for staff one at each organisation."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _COLUMNS = "login, role, display, organization, profession, patient, person, exe
 
 @dataclass(frozen=True)
 class Account:
-    """One log-in: a person in one role, for staff at one organisation."""
+    """One account: a person in one role, for staff at one organisation."""
 
     login: str
     role: str
@@ -25,15 +25,23 @@ class Account:
     organization: str | None = None
     profession: str | None = None
     patient: str | None = None
-    # The id by which consent rules name the person; the log-in when empty. Accounts of one person
-    # share it: who logs in to one of them may choose another.
+    # The id by which consent rules name the person; None means the log-in name. The accounts of one
+    # person share it, and logging in to one of them lets them choose another.
     person: str | None = None
-    # Needs no second factor: for demonstrations.
+    # Exempt from the second factor: for demonstrations.
     exempt: bool = False
 
 
+@dataclass(frozen=True)
+class AccountStatus:
+    """An account, and whether it is disabled."""
+
+    account: Account
+    disabled: bool
+
+
 class LoginRefused(EhrError):
-    """The log-in failed; never says whether the name or the secret was wrong."""
+    """The log-in failed. Does not tell whether the name or the secret was wrong."""
 
     status, exit, code = 401, 24, "login"
 
@@ -75,7 +83,7 @@ def add_account(
 
 
 def find_account(database: Database, login: str) -> Account:
-    """Return the account of a log-in name; one that is disabled is not found."""
+    """Return the enabled account of a log-in name; NotFound without one."""
     with database.read_transaction() as connection:
         accounts = _select_accounts(connection, "login", login)
     if not accounts:
@@ -84,13 +92,13 @@ def find_account(database: Database, login: str) -> Account:
 
 
 def find_accounts_of_person(connection: Connection, account: Account) -> list[Account]:
-    """Return the accounts of an account's person, itself first, by their names."""
+    """Return the enabled accounts of the same person, this one first."""
     accounts = _select_accounts(connection, "person", account.person) if account.person else []
     return [account, *(other for other in accounts if other.login != account.login)]
 
 
 def find_accounts_by_eid(connection: Connection, eid_subject: str) -> list[Account]:
-    """Return the accounts of a person as the electronic identity names them to us."""
+    """Return the enabled accounts of a subject of the electronic identity."""
     return _select_accounts(connection, "eid", eid_subject)
 
 
@@ -111,7 +119,7 @@ def subject_of_account(account: Account, client: str) -> Subject:
 def verify_password(
     database: Database, login: str, password: str, now_ms: int, address: str = ""
 ) -> Account:
-    """Return the account when the password is right; else refuse, and count the failure."""
+    """Return the account if the password is right; else count the failure, raise LoginRefused."""
     name = f"password:{login}"
     _admit_attempt(database, name, address, now_ms)
     with database.read_transaction() as connection:
@@ -123,7 +131,7 @@ def verify_password(
 
 
 def verify_eid(database: Database, hkid: str, pin: str, now_ms: int, address: str = "") -> Account:
-    """Return the account of a card and PIN of the simulated electronic identity; else refuse.
+    """Return the account of an identity number and PIN of the simulated eID; else LoginRefused.
 
     For approvals at a counter; people log in by `ehr_gateway.login.eid`.
     """
@@ -134,7 +142,7 @@ def verify_eid(database: Database, hkid: str, pin: str, now_ms: int, address: st
 
 
 def is_login_taken(database: Database, login: str) -> bool:
-    """Say whether there is an account of a log-in name, disabled or not."""
+    """Say whether a log-in name is in use, also by a disabled account."""
     with database.read_transaction() as connection:
         return _is_known(connection, login)
 
@@ -144,14 +152,14 @@ def _is_known(connection: Connection, login: str) -> bool:
     return row is not None
 
 
-def search_accounts(connection: Connection, prefix: str, limit: int) -> list[tuple[Account, bool]]:
-    """Return accounts by log-in name, disabled ones too, with whether they are."""
+def search_accounts(connection: Connection, prefix: str, limit: int) -> list[AccountStatus]:
+    """Return the accounts whose log-in names begin with a prefix, disabled ones too."""
     rows = connection.execute(
         f"SELECT {_COLUMNS}, disabled FROM account"  # noqa: S608 constant columns
         " WHERE substr(login, 1, CAST(:length AS INTEGER)) = :begins ORDER BY login LIMIT :most",
         {"length": len(prefix), "begins": prefix, "most": limit},
     ).fetchall()
-    return [(_account_from_row(row), bool(row[8])) for row in rows]
+    return [AccountStatus(_account_from_row(row), bool(row[8])) for row in rows]
 
 
 def has_password(connection: Connection, login: str) -> bool:
@@ -163,7 +171,7 @@ def has_password(connection: Connection, login: str) -> bool:
 
 
 def set_password(database: Database, login: str, password: str) -> None:
-    """Give an account the password that its holder chose."""
+    """Set the password that the user chose; it need not be changed again."""
     hashed = hash_secret(password)
     with database.write_transaction() as connection:
         connection.execute(
@@ -174,7 +182,7 @@ def set_password(database: Database, login: str, password: str) -> None:
 
 
 def is_current_password(database: Database, login: str, password: str) -> bool:
-    """Say whether this is the account's password; for those who have proved it already."""
+    """Say whether this is the account's password. Not throttled: for users who just proved it."""
     with database.read_transaction() as connection:
         row = connection.execute(
             "SELECT password FROM account WHERE login = ?", (login,)
@@ -183,18 +191,18 @@ def is_current_password(database: Database, login: str, password: str) -> bool:
 
 
 def require_password_change(connection: Connection, login: str) -> None:
-    """Let an account's password be good for choosing another one alone."""
+    """Require the user to choose a new password at the next log-in."""
     connection.execute("UPDATE account SET must_change = 1 WHERE login = ?", (login,))
 
 
 def must_change_password(connection: Connection, login: str) -> bool:
-    """Say whether the account's holder has yet to choose a password."""
+    """Say whether the user has to choose a new password."""
     row = connection.execute("SELECT must_change FROM account WHERE login = ?", (login,)).fetchone()
     return bool(row and row[0])
 
 
 def _admit_attempt(database: Database, name: str, address: str, now_ms: int) -> None:
-    # Counted as a failure before it is tried: a hundred guesses at once are still a hundred.
+    # Counted as a failure before the secret is checked: a hundred concurrent guesses count as such.
     wait = throttle.admit_attempt(database, name, address, now_ms)
     if wait:
         raise LoginRefused(wait)

@@ -1,6 +1,6 @@
-"""The people of the simulated electronic identity: cards, PINs, and what each service calls them.
+"""People enrolled with the simulated electronic identity: identity numbers, PINs and subjects.
 
-For demonstration and tests only. A real provider keeps these, and we never see them.
+For demonstrations and tests only. A real provider keeps these, and the gateway never sees them.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from ehr_fhir.errors import Unprocessable
 from ehr_gateway.database import Connection, Database
 from ehr_gateway.tokens.secret_hashes import hash_secret, verify_secret
 
-# What we are called by the simulator.
+# The gateway's client id at the simulator.
 CLIENT_ID = "ehr-commons"
 _PIN = re.compile(r"^\d{6}$")
 
@@ -38,14 +38,14 @@ def normalise_identity_number(hkid: str) -> str:
 
 
 def prepare_enrolment(hkid: str, pin: str) -> Enrolment:
-    """Check and hash, before any transaction is open."""
+    """Check and hash the PIN. Slow by design, so not inside a transaction."""
     if not _PIN.match(pin):
         raise Unprocessable("The PIN of the simulated eID has six digits.")
     return Enrolment(normalise_identity_number(hkid), hash_secret(pin))
 
 
 def enrol_person(connection: Connection, enrolment: Enrolment) -> str:
-    """Enrol a person, or renew the PIN; return the id by which this service knows them."""
+    """Enrol a person, or replace their PIN; return their subject for the gateway."""
     row = connection.execute(
         "SELECT subject FROM eid_person WHERE hkid = ?", (enrolment.hkid,)
     ).fetchone()
@@ -59,7 +59,7 @@ def enrol_person(connection: Connection, enrolment: Enrolment) -> str:
 
 
 def has_enrolments(database: Database) -> bool:
-    """Say whether anybody is enrolled: without people there is no simulator."""
+    """Say whether anybody is enrolled; the log-in page offers the simulator only then."""
     with database.read_transaction() as connection:
         return connection.execute("SELECT 1 FROM eid_person LIMIT 1").fetchone() is not None
 
@@ -67,7 +67,7 @@ def has_enrolments(database: Database) -> bool:
 def identify_person(
     database: Database, hkid: str, pin: str, service: str = CLIENT_ID
 ) -> str | None:
-    """Return a person's id for a service when the PIN is right, or None."""
+    """Return a person's subject for a service if the PIN is right, or None."""
     with database.read_transaction() as connection:
         row = connection.execute(
             "SELECT pin, subject FROM eid_person WHERE hkid = ?", (normalise_identity_number(hkid),)
@@ -77,7 +77,9 @@ def identify_person(
 
 
 def pairwise_subject(person_subject: str, service: str) -> str:
-    """Return what one service is told: another id for each, so that two cannot compare theirs.
+    """Return the subject of a person for one service (OpenID Connect Core §8.1, pairwise).
+
+    Two services get different ones, so that they cannot match their users.
 
     >>> pairwise_subject("x", "a") == pairwise_subject("x", "b")
     False

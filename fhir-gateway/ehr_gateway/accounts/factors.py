@@ -1,4 +1,7 @@
-"""The second factor of an account: its TOTP secret, its recovery codes, and who needs one."""
+"""Second factors: TOTP secrets, recovery codes, and which accounts need one.
+
+Passkeys are in `passkeys`.
+"""
 
 from __future__ import annotations
 
@@ -19,15 +22,16 @@ from ehr_gateway.database import Connection, Database
 from ehr_gateway.journal.closings import factors_closing, record_closings
 
 RECOVERY_CODES = 10
-# How long the page that shows a new secret may stay open.
+# How long the page that shows a new secret may stay open: a quarter of an hour, as other log-in
+# pages (chosen).
 PROPOSAL_LIFETIME_SECONDS = 900
-# Without those that are easily taken for another.
+# Without letters and digits that are easily confused (0 and o, 1, i and l).
 _RECOVERY_ALPHABET = "23456789abcdefghjkmnpqrstuvwxyz"
 
 
 @dataclass(frozen=True)
 class Factors:
-    """What an account has beside its password."""
+    """The second factors of an account, and how many recovery codes are left."""
 
     totp: bool
     passkeys: int
@@ -35,12 +39,12 @@ class Factors:
 
     @property
     def is_enrolled(self) -> bool:
-        """Whether there is a second factor."""
+        """Whether the account has a second factor."""
         return self.totp or self.passkeys > 0
 
 
 def read_factors(connection: Connection, login: str) -> Factors:
-    """Return what an account has."""
+    """Read the second factors of an account."""
     row = connection.execute(
         "SELECT (SELECT count(*) FROM totp WHERE login = :login),"
         " (SELECT count(*) FROM passkey WHERE login = :login),"
@@ -51,26 +55,26 @@ def read_factors(connection: Connection, login: str) -> Factors:
 
 
 def needs_second_factor(account: Account) -> bool:
-    """Say whether the account has to have a second factor."""
+    """Say whether the policy requires a second factor of the account."""
     return _load_policy().get(account.role, "required") == "required" and not account.exempt
 
 
 def must_enrol_factor(account: Account, factors: Factors) -> bool:
-    """Say whether the account may not be used by password before it has a second factor."""
+    """Say whether the user has to enrol a second factor before a password log-in completes."""
     return needs_second_factor(account) and not factors.is_enrolled
 
 
 def propose_totp(login: str, key: str) -> str:
-    """Return a new TOTP secret for an account, sealed; it counts once a code of it was typed.
+    """Return a new TOTP secret for an account, encrypted; `confirm_totp` puts it in use.
 
-    It travels with the page that shows it and is kept nowhere: a page that somebody else opened
-    for the same account shows another.
+    It travels in the page and is not stored, so that a page that somebody else opened for the same
+    account shows another secret.
     """
     return _encrypt(key, f"{totp.generate_secret()} {login}")
 
 
 def unseal_totp_proposal(login: str, sealed: str, key: str) -> str | None:
-    """Return the secret of a proposal that is not too old and for this account."""
+    """Decrypt a proposed secret; None if it expired or is for another account."""
     try:
         plain = _cipher(key).decrypt(sealed, ttl=PROPOSAL_LIFETIME_SECONDS).decode()
     except InvalidToken:
@@ -82,9 +86,9 @@ def unseal_totp_proposal(login: str, sealed: str, key: str) -> str | None:
 def confirm_totp(
     database: Database, login: str, sealed: str, code: str, key: str, now_ms: int
 ) -> list[str] | None:
-    """Put the proposed secret in use when the code is one of its; return new recovery codes.
+    """Store a proposed TOTP secret if the code matches it; return new recovery codes, else None.
 
-    They are shown this once. None when the code is not right.
+    Only hashes of the recovery codes are stored, so they can be shown this once.
     """
     secret = unseal_totp_proposal(login, sealed, key)
     step = totp.find_time_step(secret, code, now_ms) if secret else None
@@ -112,15 +116,16 @@ def confirm_totp(
 
 
 def verify_code(database: Database, login: str, code: str, key: str, now_ms: int) -> bool:
-    """Take a code of the app, or a recovery code, once; say whether it was right.
+    """Consume a TOTP or recovery code; return False if it is wrong or was used.
 
-    The caller counts attempts (`throttle.admit_attempt`): six digits can be guessed.
+    The caller throttles attempts (`throttle.admit_attempt`): six digits can be guessed.
     """
     with database.write_transaction() as connection:
         row = connection.execute("SELECT secret FROM totp WHERE login = ?", (login,)).fetchone()
         step = totp.find_time_step(_decrypt(key, row[0]), code, now_ms) if row else None
         if step is not None:
-            # Of two who bring the same code at once, one changes the row.
+            # Each time step is accepted once (RFC 6238 §5.2). Of two concurrent attempts with the
+            # same code one updates the row.
             update = connection.execute(
                 "UPDATE totp SET last_step = ? WHERE login = ? AND last_step < ?",
                 (step, login, step),
@@ -137,7 +142,7 @@ def verify_code(database: Database, login: str, code: str, key: str, now_ms: int
 
 
 def remove_totp(connection: Connection, login: str) -> None:
-    """Take the codes of the app and the recovery codes from an account."""
+    """Remove the TOTP secret and the recovery codes of an account."""
     for table in ("totp", "recovery_code"):
         connection.execute(
             f"DELETE FROM {table} WHERE login = ?",  # noqa: S608 constant names
@@ -153,8 +158,9 @@ def _load_policy() -> dict[str, str]:
 
 
 def _hash_recovery_code(key: str, login: str, code: str) -> str:
-    # 50 random bits behind a throttle; under a key that is not in the database, so that a thief of
-    # it cannot try them out; with the name, so that none is looked up twice.
+    # About 50 random bits behind a throttle. HMAC with a key that is not in the database, so that
+    # whoever steals the database cannot try codes; with the name, so that equal codes of two
+    # accounts have different hashes.
     plain = "".join(code.lower().replace("-", "").split())
     return hmac.new(key.encode(), f"recovery {login} {plain}".encode(), hashlib.sha256).hexdigest()
 
@@ -168,5 +174,5 @@ def _decrypt(key: str, sealed: str) -> str:
 
 
 def _cipher(key: str) -> Fernet:
-    # The key is in the folder of keys, so a copy of the database alone makes no codes.
+    # The key is in the folder of keys, so a copy of the database alone yields no TOTP codes.
     return Fernet(base64.urlsafe_b64encode(hashlib.sha256(f"totp {key}".encode()).digest()))

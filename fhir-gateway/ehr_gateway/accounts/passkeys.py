@@ -1,7 +1,8 @@
-"""Passkeys (Web Authentication, level 2): several to an account, each with a name of its own.
+"""Passkeys (Web Authentication, level 2): registration and authentication ceremonies.
 
-The browser proves that it holds the key and that its owner confirmed it by fingerprint, face or
-PIN (user verification), so a passkey is two factors in one.
+User verification is required: the authenticator proves that it holds the key and that its owner
+confirmed by fingerprint, face or PIN, so a passkey is two factors in one. An account may have
+several, each with a name.
 """
 
 from __future__ import annotations
@@ -38,7 +39,7 @@ from ehr_gateway.gateway import Gateway
 from ehr_gateway.journal.closings import factors_closing, record_closings
 
 _NAME_LENGTH = 60
-# Of one account; more is a mistake or a nuisance.
+# Of one account. Chosen: more than anybody has devices, few enough for one page.
 MAX_PASSKEYS = 20
 _INVALID_RESPONSE = (WebAuthnException, ValueError, TypeError, KeyError)
 
@@ -53,8 +54,16 @@ class Passkey:
     used_ms: int | None
 
 
+@dataclass(frozen=True)
+class _StoredCredential:
+    login: str
+    # COSE key, base64url.
+    public_key: str
+    sign_count: int
+
+
 def can_use_passkeys(gateway: Gateway) -> bool:
-    """Say whether browsers can use passkeys at our address: a domain name, by HTTPS or local."""
+    """Say whether browsers allow passkeys at the base address: a domain by HTTPS, or localhost."""
     parts = urlsplit(gateway.settings.base_url)
     try:
         ipaddress.ip_address(parts.hostname or "")
@@ -64,7 +73,7 @@ def can_use_passkeys(gateway: Gateway) -> bool:
 
 
 def build_login_options(gateway: Gateway, nonce: str) -> str:
-    """Return what the browser is asked for at log-in: any passkey it has for us."""
+    """Return the request options of a log-in, as JSON: any passkey that the browser has for us."""
     options = generate_authentication_options(
         rp_id=_relying_party_id(gateway),
         challenge=nonce.encode(),
@@ -76,7 +85,7 @@ def build_login_options(gateway: Gateway, nonce: str) -> str:
 def build_registration_options(
     gateway: Gateway, account: Account, nonce: str, existing: list[Passkey]
 ) -> str:
-    """Return what the browser is asked for to make a new passkey that it can find by itself."""
+    """Return the creation options of a new, discoverable passkey, as JSON."""
     options = generate_registration_options(
         rp_id=_relying_party_id(gateway),
         rp_name="eHR Commons",
@@ -98,7 +107,10 @@ def build_registration_options(
 def register_passkey(
     gateway: Gateway, login: str, nonce: str, credential: str, name: str, now_ms: int
 ) -> bool:
-    """Keep a new passkey; say whether it was right. The caller has taken the nonce."""
+    """Store a new passkey if the authenticator's response is valid; say whether it was.
+
+    The caller has consumed the nonce, which is the challenge.
+    """
     try:
         registration = verify_registration_response(
             credential=credential,
@@ -128,42 +140,42 @@ def register_passkey(
 
 
 def verify_passkey(gateway: Gateway, nonce: str, credential: str, now_ms: int) -> str | None:
-    """Return the log-in name whose passkey signed the nonce; None when none did.
+    """Return the log-in name of the passkey that signed the nonce; None if the response is invalid.
 
-    The caller has taken the nonce. A counter that does not grow shows a copied key (§6.1.1).
+    The caller has consumed the nonce. A signature counter that does not grow shows a cloned
+    authenticator (§6.1.1) and is invalid.
     """
     try:
         parsed = parse_authentication_credential_json(credential)
-        row = _find_credential(gateway, parsed.id)
-        if row is None:
+        stored = _find_credential(gateway, parsed.id)
+        if stored is None:
             return None
-        login, public_key, count = row
         authentication = verify_authentication_response(
             credential=parsed,
             expected_challenge=nonce.encode(),
             expected_rp_id=_relying_party_id(gateway),
             expected_origin=gateway.settings.base_url,
-            credential_public_key=base64url_to_bytes(public_key),
-            credential_current_sign_count=count,
+            credential_public_key=base64url_to_bytes(stored.public_key),
+            credential_current_sign_count=stored.sign_count,
             require_user_verification=True,
         )
     except _INVALID_RESPONSE:
         return None
-    # A passkey that the browser found by itself says whose it is: it must say the same.
+    # A discoverable credential returns the user handle; it has to be that of the account (§7.2).
     handle = parsed.response.user_handle
-    if handle is None or not hmac.compare_digest(handle, _user_handle(gateway, login)):
+    if handle is None or not hmac.compare_digest(handle, _user_handle(gateway, stored.login)):
         return None
     with gateway.store.write_transaction() as connection:
-        # Of two who show the same counter at once, one changes the row.
+        # Of two concurrent responses with the same counter one updates the row.
         update = connection.execute(
             "UPDATE passkey SET sign_count = ?, used_ms = ? WHERE id = ? AND sign_count = ?",
-            (authentication.new_sign_count, now_ms, parsed.id, count),
+            (authentication.new_sign_count, now_ms, parsed.id, stored.sign_count),
         )
-    return login if update.rowcount == 1 else None
+    return stored.login if update.rowcount == 1 else None
 
 
 def list_passkeys(connection: Connection, login: str) -> list[Passkey]:
-    """Return the passkeys of an account, the oldest first."""
+    """Return the passkeys of an account, oldest first."""
     rows = connection.execute(
         "SELECT id, name, created_ms, used_ms FROM passkey WHERE login = ? ORDER BY created_ms, id",
         (login,),
@@ -172,7 +184,7 @@ def list_passkeys(connection: Connection, login: str) -> list[Passkey]:
 
 
 def remove_passkey(connection: Connection, login: str, passkey: str) -> bool:
-    """Forget a passkey of an account; say whether there was one."""
+    """Delete a passkey of an account; say whether there was one."""
     deletion = connection.execute(
         "DELETE FROM passkey WHERE id = ? AND login = ?", (passkey, login)
     )
@@ -180,14 +192,14 @@ def remove_passkey(connection: Connection, login: str, passkey: str) -> bool:
     return deletion.rowcount == 1
 
 
-def _find_credential(gateway: Gateway, passkey: str) -> tuple[str, str, int] | None:
+def _find_credential(gateway: Gateway, passkey: str) -> _StoredCredential | None:
     with gateway.store.read_transaction() as connection:
         row = connection.execute(
             "SELECT p.login, p.public_key, p.sign_count FROM passkey p"
             " JOIN account a ON a.login = p.login AND a.disabled = 0 WHERE p.id = ?",
             (passkey,),
         ).fetchone()
-    return None if row is None else (row[0], row[1], row[2])
+    return None if row is None else _StoredCredential(*row)
 
 
 def _relying_party_id(gateway: Gateway) -> str:
@@ -195,6 +207,6 @@ def _relying_party_id(gateway: Gateway) -> str:
 
 
 def _user_handle(gateway: Gateway, login: str) -> bytes:
-    # No name and no number that means anything elsewhere (§14.6.1).
+    # Must not contain personal data, and be unlinkable to other services (§14.6.1).
     text = f"passkey {login}".encode()
     return hmac.new(gateway.form_secret.encode(), text, hashlib.sha256).digest()

@@ -1,6 +1,6 @@
-"""Which passwords are good enough (NIST SP 800-63B §3.1.1): long, and not among the commonest.
+"""Password policy (NIST SP 800-63B §3.1.1): a minimum length, and a list of common passwords.
 
-No rule about kinds of characters and no change by date: both make people choose worse ones.
+No composition rules and no expiry: both make people choose worse passwords.
 """
 
 from __future__ import annotations
@@ -10,12 +10,12 @@ from functools import cache
 from importlib import resources
 
 MIN_LENGTH = 12
-# Longer texts are no safer and cost more to hash.
+# Longer ones are no safer and take longer to hash.
 MAX_LENGTH = 256
 
 
 def find_password_fault(password: str, login: str) -> str:
-    """Return why a password may not be chosen, as the key of a text; empty when it may.
+    """Return why a password is refused, as the key of a text of the pages; empty if it is accepted.
 
     >>> find_password_fault("password1234", "a"), find_password_fault("short", "a")
     ('password_common', 'password_short')
@@ -28,7 +28,8 @@ def find_password_fault(password: str, login: str) -> str:
     words = [*_load_words("context-words"), _fold_case(login)]
     if plain in _load_words("common-passwords") or len(set(plain)) < 5:
         return "password_common"
-    # A word that anybody tries here first adds nothing to what stands beside it.
+    # A word that an attacker tries first here (the service, the log-in name) adds no strength: what
+    # remains without it has to be long enough.
     if any(
         len(word) > 3 and word in plain and len(plain.replace(word, "")) < MIN_LENGTH
         for word in words

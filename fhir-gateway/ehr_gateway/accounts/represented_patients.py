@@ -1,4 +1,4 @@
-"""The people a carer may act for: those whose Consent gives the power, as it stands now."""
+"""The patients whom a carer may represent now, by the carer Consents in force."""
 
 from __future__ import annotations
 
@@ -19,14 +19,14 @@ __all__ = ["RepresentedPatient", "list_patients_of_carer"]
 
 @dataclass(frozen=True)
 class RepresentedPatient:
-    """One person whose record a carer may open."""
+    """A patient whose record a carer may open."""
 
     patient: str
     name: str
 
 
 def list_patients_of_carer(gateway: Gateway, account: Account) -> tuple[RepresentedPatient, ...]:
-    """Return whom a carer may act for, by name; nobody whose record is not open to him."""
+    """Return the patients a carer may represent, by name, without those the carer may not read."""
     now = gateway.clock()
     person = account.person or account.login
     requester = Requester(

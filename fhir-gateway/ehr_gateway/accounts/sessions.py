@@ -1,6 +1,6 @@
-"""Log-in sessions at the gateway: kept on the server, found by the hash of an opaque cookie.
+"""Log-in sessions, kept on the server and found by the hash of an opaque cookie.
 
-A session says who proved themselves, when and how. It gives no access to records by itself.
+A session records who authenticated, when and how. It gives no access to records by itself.
 """
 
 from __future__ import annotations
@@ -14,9 +14,10 @@ from ehr_gateway.database import Connection, Database, Row
 from ehr_gateway.settings import GatewaySettings
 
 _COLUMNS = "s.id, s.login, s.device, s.created_ms, s.seen_ms, s.auth_ms, s.methods"
-# Being seen is written down at most this often.
+# `seen_ms` is updated at most once a minute, so that not every page of a user writes.
 _SEEN_INTERVAL_MS = 60_000
-# Ended and timed out rows are kept so long: tokens issued from them ask for theirs.
+# Ended and expired sessions are kept for 90 days: refresh tokens that were issued from a session
+# check whether somebody ended it.
 _RETENTION_MS = 90 * 86_400_000
 
 
@@ -36,7 +37,7 @@ class LoginSession:
 def start_session(
     connection: Connection, login: str, device: str, methods: tuple[str, ...], now_ms: int
 ) -> tuple[str, LoginSession]:
-    """Begin a session; return the cookie's value, which is kept nowhere, and the session."""
+    """Start a session; return the cookie's value, which is stored as a hash only, and the session."""
     token = secrets.token_urlsafe(32)
     session = LoginSession(uuid.uuid4().hex, login, device, now_ms, now_ms, now_ms, methods)
     connection.execute("DELETE FROM login_session WHERE seen_ms < ?", (now_ms - _RETENTION_MS,))
@@ -51,7 +52,11 @@ def start_session(
 def rotate_session(
     connection: Connection, session: LoginSession, methods: tuple[str, ...], now_ms: int
 ) -> tuple[str, LoginSession]:
-    """Note that the person proved themselves again; the cookie's value changes (rotation)."""
+    """Record a re-authentication; return a new cookie value and the session.
+
+    The old value is void, so a cookie that was planted or copied before opens nothing (session
+    fixation).
+    """
     token = secrets.token_urlsafe(32)
     connection.execute(
         "UPDATE login_session SET key = ?, seen_ms = ?, auth_ms = ?, methods = ? WHERE id = ?",
@@ -65,7 +70,7 @@ def rotate_session(
 def find_session(
     database: Database, token: str, settings: GatewaySettings, now_ms: int
 ) -> LoginSession | None:
-    """Return the session of a cookie while it is in force, and mark it as seen."""
+    """Return the session of a cookie, unless it ended or expired, and update when it was seen."""
     with database.read_transaction() as connection:
         row = connection.execute(
             f"SELECT {_COLUMNS} FROM login_session s"  # noqa: S608 constant columns
@@ -87,7 +92,7 @@ def find_session(
 def list_sessions(
     connection: Connection, login: str, settings: GatewaySettings, now_ms: int
 ) -> list[LoginSession]:
-    """Return the sessions of an account that are in force, the latest used first."""
+    """Return the sessions of an account that are in force, last used first."""
     rows = connection.execute(
         f"SELECT {_COLUMNS} FROM login_session s WHERE s.login = ? AND s.ended_ms IS NULL"  # noqa: S608
         " AND s.seen_ms > ? AND s.created_ms > ? ORDER BY s.seen_ms DESC, s.id",
@@ -118,7 +123,7 @@ def end_sessions(
 
 
 def is_session_in_force(connection: Connection, session_id: str) -> bool:
-    """Say whether nobody has ended the session; being idle does not end what was issued from it."""
+    """Say whether a session was not ended. One that is idle counts: an app's tokens outlive it."""
     row = connection.execute(
         "SELECT 1 FROM login_session WHERE id = ? AND ended_ms IS NULL", (session_id,)
     ).fetchone()

@@ -1,8 +1,12 @@
-"""Backing off after failed log-ins: by name, known or not, and by the address that guesses.
+"""Throttle of log-in attempts: exponential backoff by name, known or not, and by network address.
 
-Five failures under a name are free, fifty from an address; then each further one doubles the wait,
-from 2 seconds to 15 minutes. A success clears the name's count; quiet does too, a day for a name
-and a quarter of an hour for an address, behind which a whole hospital may be.
+Five failures under a name are free, fifty from an address. Then each further failure doubles the
+wait, from 2 seconds to 15 minutes. A success clears the failures of the name. Without new ones they
+are forgotten after a day for a name, after a quarter of an hour for an address, behind which a
+whole hospital may be. The numbers are chosen, not measured.
+
+Why our own: the counts are in the database, so that they hold for every process and machine that
+serves it. The library `limits` would need Redis for that.
 """
 
 from __future__ import annotations
@@ -17,10 +21,16 @@ _MAX_WAIT_MS = 15 * 60_000
 
 @dataclass(frozen=True)
 class ThrottleLimit:
-    """How many failures are free, and after how long they are forgotten."""
+    """How many failures have no consequence, and after how long failures are forgotten."""
 
     free_failures: int
     forget_ms: int
+
+
+@dataclass(frozen=True)
+class _Failures:
+    count: int
+    last_ms: int
 
 
 NAME_LIMIT = ThrottleLimit(5, 24 * 3_600_000)
@@ -28,10 +38,10 @@ ADDRESS_LIMIT = ThrottleLimit(50, 15 * 60_000)
 
 
 def admit_attempt(database: Database, name: str, address: str, now_ms: int) -> int:
-    """Count an attempt as a failure before it is tried; return the seconds it has to wait first.
+    """Count an attempt as a failure in advance; return the seconds to wait, 0 to go ahead.
 
-    0 means that it may be tried now. A hundred guesses at once are so a hundred failures. Without
-    an address, as at a counter, the name alone counts.
+    Counting first makes a hundred concurrent guesses a hundred failures. Call `record_success` if
+    the attempt succeeds. Without an address, as at a counter, the name alone counts.
     """
     subjects = [
         (name, NAME_LIMIT),
@@ -48,9 +58,9 @@ def admit_attempt(database: Database, name: str, address: str, now_ms: int) -> i
 
 
 def record_success(connection: Connection, name: str, address: str) -> None:
-    """Take back what `admit` counted: the attempt succeeded.
+    """Take back the failure that `admit_attempt` counted, and clear those of the name.
 
-    The address keeps its other failures: who guesses may have an account of their own.
+    The address keeps its other failures: an attacker may have an account of their own.
     """
     clear_failures(connection, name)
     connection.execute(
@@ -62,29 +72,30 @@ def record_success(connection: Connection, name: str, address: str) -> None:
 def remaining_wait_ms(
     connection: Connection, subject: str, now_ms: int, limit: ThrottleLimit = NAME_LIMIT
 ) -> int:
-    """Return for how long log-ins under this name are refused; 0 when they are not."""
-    row = _recent_failures(connection, subject, now_ms, limit)
-    if row is None or row[0] < limit.free_failures:
+    """Return for how many milliseconds attempts under this name are refused; 0 if they are not."""
+    recent = _find_recent_failures(connection, subject, now_ms, limit)
+    if recent.count < limit.free_failures:
         return 0
-    backoff_ms = min(1000 * 2 ** min(row[0] - limit.free_failures + 1, 20), _MAX_WAIT_MS)
-    return int(max(0, row[1] + backoff_ms - now_ms))
+    # The exponent is bounded: 2 ** 20 s is beyond the longest wait already.
+    backoff_ms = min(1000 * 2 ** min(recent.count - limit.free_failures + 1, 20), _MAX_WAIT_MS)
+    return int(max(0, recent.last_ms + backoff_ms - now_ms))
 
 
 def record_failure(
     connection: Connection, subject: str, now_ms: int, limit: ThrottleLimit = NAME_LIMIT
 ) -> None:
-    """Count one failure."""
-    row = _recent_failures(connection, subject, now_ms, limit)
+    """Count one failure of a name or address."""
+    recent = _find_recent_failures(connection, subject, now_ms, limit)
     connection.execute(
         "INSERT INTO login_failure (subject, failures, last_ms) VALUES (?, ?, ?)"
         " ON CONFLICT (subject) DO UPDATE SET failures = excluded.failures,"
         " last_ms = excluded.last_ms",
-        (_hash_subject(subject), (row[0] if row else 0) + 1, now_ms),
+        (_hash_subject(subject), recent.count + 1, now_ms),
     )
 
 
 def clear_failures(connection: Connection, subject: str) -> None:
-    """Forget the failures of a name."""
+    """Delete the failures of a name."""
     connection.execute("DELETE FROM login_failure WHERE subject = ?", (_hash_subject(subject),))
 
 
@@ -92,16 +103,16 @@ def _address_subject(address: str) -> str:
     return f"address:{address}"
 
 
-def _recent_failures(
+def _find_recent_failures(
     connection: Connection, subject: str, now_ms: int, limit: ThrottleLimit
-) -> tuple[int, int] | None:
+) -> _Failures:
     row = connection.execute(
         "SELECT failures, last_ms FROM login_failure WHERE subject = ? AND last_ms > ?",
         (_hash_subject(subject), now_ms - limit.forget_ms),
     ).fetchone()
-    return None if row is None else (row[0], row[1])
+    return _Failures(row[0], row[1]) if row else _Failures(0, 0)
 
 
 def _hash_subject(subject: str) -> str:
-    # Typed names may be an HKID or even a password typed in the wrong field: never store them.
+    # A typed name may be an identity number, or a password in the wrong field: stored as a hash.
     return hashlib.sha256(subject.encode()).hexdigest()

@@ -1,4 +1,7 @@
-"""The log-in pages: server-made HTML in three languages, without scripts, under a strict policy."""
+"""Log-in pages: HTML rendered by Jinja in the place's languages, under a strict security policy.
+
+Pages need no script, except those that offer passkeys.
+"""
 
 from __future__ import annotations
 

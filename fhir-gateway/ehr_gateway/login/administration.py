@@ -7,7 +7,6 @@ away from who lost it, never looked up.
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
 from typing import Annotated
 
 from fastapi import APIRouter, Depends, Request
@@ -35,14 +34,6 @@ HOME = "/oauth/accounts"
 _LOGIN = re.compile(r"^[a-z0-9][a-z0-9.@_-]{1,63}$")
 _MAX_ROWS = 50
 _FORM_FIELDS = ("login", "display", "role", "organization", "profession", "patient", "person")
-
-
-@dataclass(frozen=True)
-class Listed:
-    """An account as the list shows it."""
-
-    account: Account
-    disabled: bool
 
 
 @router.get("/accounts")
@@ -176,9 +167,10 @@ def _render_accounts_page(
     typed: dict[str, str] | None = None,
 ) -> Response:
     with user.gateway.store.read_transaction() as connection:
-        rows = accounts.search_accounts(connection, search, _MAX_ROWS)
+        statuses = accounts.search_accounts(connection, search, _MAX_ROWS)
         names = login_pages.find_organization_names(
-            connection, [account.organization for account, _ in rows if account.organization]
+            connection,
+            [status.account.organization for status in statuses if status.account.organization],
         )
     return pages.render_page(
         "accounts.html",
@@ -188,7 +180,7 @@ def _render_accounts_page(
         error=error,
         error_field="login",
         notice=pages.load_texts()[notice][user.language] if notice else "",
-        people=[Listed(account, disabled) for account, disabled in rows],
+        people=statuses,
         names=names,
         roles=[name for name in load_roles() if name != "system"],
         professions=sorted(PROFESSIONS),

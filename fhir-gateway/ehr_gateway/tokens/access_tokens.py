@@ -1,7 +1,7 @@
-"""Access tokens: signed JWTs (ES256) that say who asks, in which role, for whom, how far.
+"""Access tokens: JWTs signed with ES256 (RFC 9068), with the requester's role and context.
 
-A token never says what the patient allows: that is read from the database at every request, so a
-revocation holds for tokens issued before it.
+Consent is not in the token. It is read from the database at every request, so that a change of it
+holds for tokens issued before.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ _CACHE_SIZE = 2048
 
 @dataclass(frozen=True)
 class Subject:
-    """Whom a token speaks for: a person's account, or a program."""
+    """The subject of a token: a person's account, or a program."""
 
     login: str
     display: str
@@ -41,7 +41,7 @@ class Subject:
 
 @dataclass(frozen=True)
 class Caller:
-    """A verified token: who called, and the requester that consent decides about."""
+    """The caller of a request: the token's subject, and the requester for consent decisions."""
 
     subject: Subject
     requester: Requester
@@ -49,14 +49,14 @@ class Caller:
 
 @dataclass(frozen=True)
 class VerifiedToken:
-    """An access token that is ours and in force, read."""
+    """An access token whose signature, issuer and audience are verified."""
 
     claims: dict[str, Any]
     caller: Caller
 
     @property
     def expires_ms(self) -> int:
-        """When it is over."""
+        """When it expires, in milliseconds since 1970."""
         return int(self.claims["exp"]) * 1000
 
 
@@ -70,10 +70,10 @@ def issue_access_token(
 ) -> tuple[str, dict[str, Any]]:
     """Return a signed access token and its claims.
 
-    `family` names the permission it comes from: when that ends, the token does.
+    `family` is the token family it belongs to: when that ends, the token is revoked.
     """
     keys.reload_if_changed()
-    # A scope that no reader of the token knows is refused here, not at its first use.
+    # Refuse an unknown scope now, not at the first use of the token.
     parse_scopes(scope)
     now = now_ms // 1000
     identity = {
@@ -105,7 +105,7 @@ def issue_access_token(
 
 
 class TokenVerifier:
-    """Verifies tokens against the keys; remembers those whose signature it has seen hold."""
+    """Verifies access tokens; caches those whose signature has been checked."""
 
     def __init__(
         self,
@@ -117,30 +117,30 @@ class TokenVerifier:
         self._settings = settings
         self._revocations = revocations
         self._generation = keys.generation
-        # A signature costs about 0.2 ms to check and never changes; expiry, and whether the token
-        # was called back, are checked each time.
+        # An ES256 signature takes about 0.2 ms to check and its result never changes. Expiry and
+        # revocation are checked at every request. Least recently added tokens are dropped first.
         self._cache: OrderedDict[str, VerifiedToken] = OrderedDict()
 
     def is_stale(self) -> bool:
-        """Say whether `reload` has something to read; it may wait for the database."""
+        """Say whether `reload` is due. It may wait for the database, so not on the event loop."""
         return self._revocations is not None and self._revocations.is_stale()
 
     def reload(self) -> None:
-        """Read what was called back, and the keys when they changed."""
+        """Read new revocations, and the keys if they changed."""
         if self._revocations is not None:
             self._revocations.reload()
         self._keys.reload_if_changed()
         if self._generation != self._keys.generation:
             self._generation = self._keys.generation
-            # A key that is gone verifies nothing, though its tokens were seen before.
+            # A removed key must not verify tokens that are in the cache.
             self._cache.clear()
 
     def authenticate(self, token: str, now_ms: int) -> Caller:
-        """Return who calls; refuse a token that is not ours, not for us, over, or called back."""
+        """Return the caller of a token; Unauthorized if it is invalid, expired or revoked."""
         return self.verify(token, now_ms).caller
 
     def verify(self, token: str, now_ms: int) -> VerifiedToken:
-        """Return a token's claims besides."""
+        """Return a token with its claims; Unauthorized if it is invalid, expired or revoked."""
         if self.is_stale():
             self.reload()
         verified = self._cache.get(token)
@@ -170,7 +170,7 @@ class TokenVerifier:
             try:
                 decoded = jwt.decode(token, self._keys.verification_keys, algorithms=_ALGORITHMS)
             except (InvalidKeyIdError, ValueError):
-                # Signed by a key that another process has just made.
+                # Perhaps signed by a key that another process has just generated.
                 self._keys.reload_if_changed()
                 decoded = jwt.decode(token, self._keys.verification_keys, algorithms=_ALGORITHMS)
             claims = decoded.claims

@@ -1,7 +1,11 @@
-"""The keys that sign tokens: a JWK set in one file, made at first start, its owner's alone to read.
+"""Signing keys of tokens: a JWK set (RFC 7517) in one file that its owner alone may read.
 
-The first key of a kind signs; all of them verify. `rotate` puts new keys in front; the old ones
-verify until what they signed is over. Running processes see the file change and read it anew.
+The first key of each type signs, all of them verify. `rotate_keys` puts new keys in front; the old
+ones verify until the tokens they signed have expired. Running processes notice that the file
+changed and read it again.
+
+Why our own: joserfc has keys, JWK sets and signatures, and is used for them. Rotation over several
+processes of one data folder, with retired keys kept as long as their tokens, it leaves to us.
 """
 
 from __future__ import annotations
@@ -23,20 +27,21 @@ from ehr_gateway.private_file import create_private_file
 __all__ = ["SigningKeys", "load_form_secret", "open_signing_keys", "rotate_keys"]
 
 _FILE = "signing.jwks.json"
-# When a key stopped signing, in seconds; it leaves the file when its tokens are over.
+# Our own member of a retired JWK: when it stopped signing, in seconds since 1970. Its tokens have
+# expired `keep_seconds` later, and the next rotation drops it.
 _RETIRED_AT = "ehr_retired"
 _Key = ECKey | RSAKey
 _JwkList = list[dict[str, Any]]
 
 
 class SigningKeys:
-    """The signing keys and the keys that verify."""
+    """The keys that sign tokens, and all keys that verify them."""
 
     def __init__(self, keys: Sequence[_Key], path: Path | None = None) -> None:
         self._path = path
         self._stamp = _file_stamp(path)
         self._write_lock = threading.Lock()
-        # Counts the times that the file was read anew.
+        # Grows with each reload, so that caches of verified tokens know when to drop theirs.
         self.generation = 0
         self._set_keys(keys)
 
@@ -47,7 +52,10 @@ class SigningKeys:
 
     @property
     def id_token_key(self) -> RSAKey:
-        """The key of id tokens: RSA, which every OpenID Connect client knows; made at first use."""
+        """The key of ID tokens, generated at first use.
+
+        RS256 is the one algorithm that every OpenID Connect client has to support (Core §15.1).
+        """
         key = self._rsa()
         if key is None and self._path is not None:
             with self._write_lock:
@@ -61,12 +69,12 @@ class SigningKeys:
         return key
 
     def public_jwks(self) -> dict[str, Any]:
-        """Return the JWK set for `/oauth/jwks`: public parts alone."""
+        """Return the JWK set of `/oauth/jwks`, without private members."""
         keys = [key.as_dict(private=False) for key in self._all]
         return {"keys": [{k: v for k, v in key.items() if k != _RETIRED_AT} for key in keys]}
 
     def reload_if_changed(self) -> None:
-        """Read the file again if it changed."""
+        """Read the file again if another process changed it."""
         stamp = _file_stamp(self._path)
         if self._path is None or stamp == self._stamp:
             return
@@ -80,9 +88,9 @@ class SigningKeys:
 
 
 def open_signing_keys(folder: Path) -> SigningKeys:
-    """Read the keys of a data folder; make them when there are none.
+    """Read the keys of a data folder; generate them if there are none.
 
-    Needs the right to read the file: who has it can sign tokens.
+    Whoever may read the file can sign tokens.
     """
     path = folder / _FILE
     if not path.exists():
@@ -91,10 +99,10 @@ def open_signing_keys(folder: Path) -> SigningKeys:
 
 
 def rotate_keys(folder: Path, now_ms: int, keep_seconds: int, *, at_once: bool = False) -> str:
-    """Put new signing keys in front and return the name of the first.
+    """Put new signing keys in front; return the `kid` of the one for access tokens.
 
-    The old ones verify for `keep_seconds`, the life of a token; with `at_once`, which is for keys
-    that became known, not at all: what they signed ends.
+    The old ones verify for another `keep_seconds`, the lifetime of a token. With `at_once`, for
+    keys that leaked, they are dropped, and every token they signed is refused.
     """
     now = now_ms // 1000
     new_key = _new_ec()
@@ -110,7 +118,7 @@ def rotate_keys(folder: Path, now_ms: int, keep_seconds: int, *, at_once: bool =
 
 
 def load_form_secret(folder: Path) -> str:
-    """Return the secret that seals log-in forms; make it when there is none."""
+    """Return the secret that seals log-in forms; generate it if there is none."""
     path = folder / "forms.key"
     if not path.exists():
         create_private_file(path, os.urandom(32).hex().encode())
@@ -129,7 +137,7 @@ def _read_file(path: Path) -> list[_Key]:
 
 
 def _update_file(path: Path, change: Callable[[_JwkList], _JwkList]) -> None:
-    """Replace the file; two processes that do so at once do it one after the other."""
+    """Rewrite the file under a lock between processes, atomically."""
     with (path.parent / f"{_FILE}.lock").open("ab") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         keys = change(json.loads(path.read_bytes())["keys"])

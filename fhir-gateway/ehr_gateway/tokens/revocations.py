@@ -1,11 +1,11 @@
-"""Tokens that were called back: refused on the next request, in every process.
+"""The revocation list of access tokens, held in memory by every process.
 
-An access token verifies by its signature alone, so what ends before its time is written down: one
-token, a family of tokens, an account or a client, "issued until then". Each process keeps the list
-of the last day in memory. That it has grown is signalled by eight bytes in a file that every
-process of the data folder has mapped: looking at them costs no system call. In case a process ends
-between its commit and the signal, or serves the same database from another machine, the list is
-also looked at once a second.
+An access token verifies by its signature alone, so a revocation has to be recorded: of one token,
+of a token family, or of all tokens issued until now to an account or a client. Each process keeps
+the recent ones in memory, so that a request costs no query. Eight bytes in a memory-mapped file
+signal a change to the other processes of the data folder: comparing them costs no system call. A
+process that dies between its commit and the signal, or one on another machine, gives no signal, so
+the list is read again once a second anyway.
 """
 
 from __future__ import annotations
@@ -24,12 +24,12 @@ __all__ = ["RevocationKind", "RevocationList"]
 RevocationKind = Literal["token", "family", "account", "client"]
 _SIGNAL_BYTES = 8
 _POLL_SECONDS = 1.0
-# No access token lives longer than a day (`token_seconds`).
+# Twice the longest lifetime of an access token, a day (`token_seconds`).
 _RETENTION_MS = 2 * 86_400_000
 
 
 class RevocationList:
-    """What was called back, as this process knows it."""
+    """The revocations, as this process has read them."""
 
     def __init__(self, database: Database, folder: Path) -> None:
         self._database = database
@@ -41,20 +41,21 @@ class RevocationList:
         self._reload_lock = threading.Lock()
 
     def close(self) -> None:
-        """Let go of the file; nothing is asked after that."""
+        """Close the signal file; the list must not be used afterwards."""
         self._signal.close()
 
     def is_stale(self) -> bool:
-        """Say whether there may be something new."""
+        """Say whether there may be revocations that this process has not read."""
         return (
             self._signal[:_SIGNAL_BYTES] != self._seen_signal
             or time.monotonic() - self._loaded_at > _POLL_SECONDS
         )
 
     def reload(self) -> None:
-        """Read what is new; when this returns, nothing committed before it is missing."""
+        """Read new revocations; when this returns, none committed before the call is missing."""
         with self._reload_lock:
-            # Before the rows: a signal that comes meanwhile makes the next request look again.
+            # The signal is read before the rows, so that one that arrives in between makes the next
+            # request reload again.
             signal, loaded_at = self._signal[:_SIGNAL_BYTES], time.monotonic()
             with self._database.read_transaction() as connection:
                 rows = connection.execute(
@@ -65,7 +66,7 @@ class RevocationList:
                 self._revoked[kind, subject] = max(at_ms, self._revoked.get((kind, subject), 0))
                 self._last_seq = seq
             if rows:
-                # No token from before is in force any more.
+                # Every token that these entries refer to has expired.
                 oldest = rows[-1]["at_ms"] - _RETENTION_MS
                 self._revoked = {
                     key: at_ms for key, at_ms in self._revoked.items() if at_ms >= oldest
@@ -73,30 +74,31 @@ class RevocationList:
             self._seen_signal, self._loaded_at = signal, loaded_at
 
     def revoke(self, kind: RevocationKind, subject: str, now_ms: int) -> None:
-        """Call back what was issued to a subject until now."""
+        """Revoke what was issued to a subject until now, and notify every process."""
         with self._database.write_transaction() as connection:
             self.revoke_in(connection, kind, subject, now_ms)
         self.notify_processes()
 
     @staticmethod
     def revoke_in(connection: Connection, kind: RevocationKind, subject: str, now_ms: int) -> None:
-        """Do so inside a transaction; `announce` when it is committed."""
+        """Record a revocation in the caller's transaction; `notify_processes` after its commit."""
         connection.execute("DELETE FROM voided WHERE at_ms < ?", (now_ms - _RETENTION_MS,))
         connection.execute(
             "INSERT INTO voided (kind, subject, at_ms) VALUES (?, ?, ?)", (kind, subject, now_ms)
         )
 
     def notify_processes(self) -> None:
-        """Let every process look again at its next request."""
-        # Any change is a signal, so that nobody has to count under a lock.
+        """Make every process of the data folder reload the list at its next request."""
+        # Any other bytes are a signal: a counter would need a lock between processes.
         self._signal[:_SIGNAL_BYTES] = os.urandom(_SIGNAL_BYTES)
 
     def is_revoked(
         self, *, login: str, client: str, token: str, family: str, issued_ms: int
     ) -> bool:
-        """Say whether a token was called back. Issued in the same second counts as before.
+        """Say whether a token was revoked; one issued in the same second is.
 
-        A family never comes back: what another thread was signing when it ended is of no use.
+        A token or family is revoked for good, whenever the token was issued: another thread may
+        have been signing one while the family was ended.
         """
         revoked = self._revoked
         if not revoked:

@@ -1,4 +1,4 @@
-"""What each role's token may do: `rules/roles.toml`, narrowed by what a client asked for."""
+"""Roles and the scopes that a token of each may carry, from `rules/roles.toml`."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ __all__ = ["Role", "grant_scopes", "load_roles"]
 
 @dataclass(frozen=True)
 class Role:
-    """One row of the table: the purpose of its requests and its default scopes."""
+    """One role: its purpose of use (v3-ActReason) and its scopes."""
 
     name: str
     purpose: str
@@ -24,7 +24,7 @@ class Role:
 
 @cache
 def load_roles() -> dict[str, Role]:
-    """Return every role by name."""
+    """Return every role by name, as the reviewed file has them."""
     text = resources.files("ehr_gateway").joinpath("rules/roles.toml").read_text("utf-8")
     table = tomllib.loads(text)
     clinical = table.pop("clinical")

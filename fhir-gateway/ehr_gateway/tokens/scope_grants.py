@@ -1,7 +1,8 @@
-"""Which scopes to grant: what a client asked for, within what role and registration allow.
+"""Scopes to grant: those a client requests, within those its role and registration allow.
 
-What is granted is never wider than what was asked for, and the answer names it word by word
-(RFC 6749 §3.3, SMART App Launch 2.2 §3).
+A grant is never wider than the request, and the token response names it scope by scope (RFC 6749
+§3.3, SMART App Launch 2.2 §3). A scope of SMART 2 is `context/Type.rights?parameters`; a "word"
+here is one scope as text.
 """
 
 from __future__ import annotations
@@ -25,9 +26,9 @@ _RIGHTS_ORDER = "cruds"
 
 
 def grant_scopes(requested: str, allowed: Iterable[str]) -> str:
-    """Return the scopes to grant: what was asked for within what is allowed.
+    """Return the requested scopes within the allowed ones.
 
-    Asking for no resource scope at all means "whatever I may".
+    A request without any resource scope gets all allowed ones.
 
     >>> grant_scopes("patient/*.rs patient/Consent.cruds", ["patient/*.rs"])
     'patient/*.rs patient/Consent.rs'
@@ -43,9 +44,10 @@ def grant_scopes(requested: str, allowed: Iterable[str]) -> str:
 
 
 def narrow_scopes(requested: str, allowed: Iterable[str]) -> str:
-    """Return what was asked for within what is allowed, and nothing that was not asked for.
+    """Return the requested scopes within the allowed ones, and none that was not requested.
 
-    A scope whose search parameters cannot be enforced is refused, not widened.
+    Raises Invalid for a scope with search parameters that cannot be enforced: granting it without
+    them would widen it.
 
     >>> narrow_scopes("patient/Observation.rs?code=718-7", ["patient/*.rs"])
     'patient/Observation.rs?code=718-7'
@@ -60,7 +62,7 @@ def narrow_scopes(requested: str, allowed: Iterable[str]) -> str:
 
 
 def covers_scopes(allowed: str, requested: str) -> bool:
-    """Say whether every word asked for lies within what is allowed, as a whole.
+    """Say whether each requested scope lies wholly within the allowed ones.
 
     >>> covers_scopes("patient/*.rs openid", "patient/Observation.r")
     True
@@ -80,7 +82,7 @@ def covers_scopes(allowed: str, requested: str) -> bool:
 
 
 def to_patient_scopes(allowed: Iterable[str]) -> list[str]:
-    """Return `user/` scopes as `patient/` ones: whoever may act widely may act on one patient.
+    """Return `user/` scopes as `patient/` ones, for a token that is bound to one patient.
 
     >>> to_patient_scopes(["user/*.rs", "system/*.cruds"])
     ['patient/*.rs']
@@ -107,7 +109,7 @@ def _narrow_scope(word: str, allowed: Sequence[str]) -> list[str]:
         if "?" in word:
             raise
         return []
-    # By type and parameters: what several allowed scopes give together.
+    # Several allowed scopes may give rights to one type under the same parameters: joined by both.
     rights_by_target: dict[tuple[str, str], set[str]] = {}
     for scope in allowed:
         offered = _parse_words([scope])[0]
@@ -128,7 +130,7 @@ def _narrow_scope(word: str, allowed: Sequence[str]) -> list[str]:
 
 
 def _join_limits(requested: str, allowed: str) -> str:
-    """Join two lists of parameters: both must hold."""
+    """Join two lists of search parameters; a record has to match both."""
     parts = [*requested.split("&"), *allowed.split("&")]
     return "&".join(dict.fromkeys(part for part in parts if part))
 
