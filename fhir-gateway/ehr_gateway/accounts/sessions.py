@@ -37,7 +37,7 @@ class LoginSession:
 def start_session(
     connection: Connection, login: str, device: str, methods: tuple[str, ...], now_ms: int
 ) -> tuple[str, LoginSession]:
-    """Start a session; return the cookie's value, which is stored as a hash only, and the session."""
+    """Start a session; return the cookie's value (only its hash is stored) and the session."""
     token = secrets.token_urlsafe(32)
     session = LoginSession(uuid.uuid4().hex, login, device, now_ms, now_ms, now_ms, methods)
     connection.execute("DELETE FROM login_session WHERE seen_ms < ?", (now_ms - _RETENTION_MS,))
