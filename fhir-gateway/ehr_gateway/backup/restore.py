@@ -31,7 +31,7 @@ from ehr_gateway.backup.manifest import Contents, Manifest, StoredFile
 from ehr_gateway.backup.reopening import RestoredState, close_restored_store
 from ehr_gateway.backup.sealing import Identity, open_sealed
 from ehr_gateway.backup.snapshots import load_postgresql
-from ehr_gateway.migrations.upgrade import upgrade
+from ehr_gateway.migrations.upgrade import Progress, upgrade
 from ehr_gateway.settings import GatewaySettings
 from ehr_privacy.audit import public_key
 
@@ -87,7 +87,7 @@ def restore_backup(
             _write_file(plan, folder, manifest, file, staging / file.path)
         with _staged_database(staging, database_url, on_step) as staged_url:
             staged = replace(plan.settings, data=staging, database_url=staged_url, audit_log=None)
-            upgrade(staged.database, lambda progress: on_step(f"Upgrading: {progress.step}."))
+            upgrade(staged.database, _upgrade_report(on_step))
             on_step("Ending sessions and tokens; closing what was closed since.")
             state = close_restored_store(
                 staged,
@@ -178,6 +178,16 @@ def _write_file(
         _sync(out)
     if digest.hexdigest() != file.sha256:
         raise Unprocessable(f"The backup's file {file.path} is not what was backed up.")
+
+
+def _upgrade_report(on_step: Callable[[str], None]) -> Callable[[Progress], None]:
+    """Return what tells each step of an upgrade once, at its beginning."""
+
+    def report(progress: Progress) -> None:
+        if not progress.done:
+            on_step(f"Upgrading: {progress.step}.")
+
+    return report
 
 
 @contextmanager

@@ -1,10 +1,10 @@
-"""Work out anew what the tables hold of each resource: index rows, facts, consent rules.
+"""Recompute what the tables hold of each resource: index rows, consent facts, rule rows.
 
-For a revision after which the same resource gives other values. Done in batches, each of them one
-transaction that begins where the last one ended; only what differs is written. Until the last batch
-the store stays closed, so nobody sees half of it.
+For a revision after which the same resource gives other values. Each batch is one transaction that
+begins where the last one ended and writes only what differs. The store stays closed until the last
+batch, so no request sees some resources by the old values and some by the new ones.
 
-The words of the full-text index are left as they are: SQLite's cannot be taken out.
+The words of the full-text index are not recomputed: FTS5 without content cannot delete them.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ from typing import Any
 import orjson
 import sqlalchemy
 
+from ehr_fhir.errors import EhrError, Unprocessable
 from ehr_fhir.index.rows import extract_rows
 from ehr_fhir.json_text import parse
 from ehr_gateway.database import Connection, Database, Row
@@ -29,147 +30,197 @@ from ehr_gateway.store.version_rows import (
     insert_index,
     replace_rules,
 )
-from ehr_privacy.consent import SOURCE_TABLES, Record, record_facts, rule_rows
+from ehr_privacy.consent import SOURCE_TABLES, Record, RuleRow, record_facts, rule_rows
 
-__all__ = ["RECOMPUTE_SETTING", "recompute_step", "schedule_recompute"]
+__all__ = ["RecomputeProgress", "read_progress", "recompute_batch", "schedule_recompute"]
 
-RECOMPUTE_SETTING = "recompute"
-# Versions of a batch. Chosen: some tenths of a second, so that progress is seen and a killed
-# upgrade loses little.
-_VERSIONS_PER_STEP = 500
+# The setting that holds the last `pk` recomputed, from `schedule_recompute` to the last batch.
+_POSITION_SETTING = "recompute"
+# Versions in a batch. Chosen: a few tenths of a second, so that progress shows and a kill costs
+# little work.
+_BATCH_VERSIONS = 500
 _UPDATE_FACTS = (
     f"UPDATE resource SET {', '.join(f'{name} = ?' for name in FACT_COLUMNS)} WHERE pk = ?"  # noqa: S608
 )
+_SELECT_VERSIONS = (
+    f"SELECT pk, type, id, version, current, author, body, {', '.join(FACT_COLUMNS)} FROM resource"  # noqa: S608
+    " WHERE pk > ? AND deleted = 0 ORDER BY pk LIMIT ?"
+)
+
+
+@dataclass(frozen=True)
+class RecomputeProgress:
+    """The last position recomputed, and the last one there is."""
+
+    position: int
+    last: int
+
+
+@dataclass(frozen=True)
+class _StoredRows:
+    """What the tables hold of a batch now, each by `pk`."""
+
+    patients: Mapping[int, set[tuple[Any, ...]]]
+    # Of each index table, rows of (parameter's number, values...).
+    index: Mapping[str, Mapping[int, set[tuple[Any, ...]]]]
 
 
 @dataclass
-class _Changes:
-    """What one batch writes."""
+class _BatchChanges:
+    """What a batch writes."""
 
     facts: list[tuple[Any, ...]] = field(default_factory=list)
-    patients_out: list[tuple[int, str]] = field(default_factory=list)
-    patients_in: list[tuple[int, str]] = field(default_factory=list)
-    # table -> rows of (pk, parameter's number, values...)
-    index_out: dict[str, list[tuple[Any, ...]]] = field(default_factory=dict)
-    index_in: list[tuple[int, IndexValues]] = field(default_factory=list)
-    rules: list[tuple[Record, Mapping[str, Any]]] = field(default_factory=list)
+    removed_patients: list[tuple[int, str]] = field(default_factory=list)
+    added_patients: list[tuple[int, str]] = field(default_factory=list)
+    # Of each index table, rows of (pk, parameter's number, values...).
+    removed_index: dict[str, list[tuple[Any, ...]]] = field(default_factory=dict)
+    added_index: list[tuple[int, IndexValues]] = field(default_factory=list)
+    rules: list[tuple[Record, list[RuleRow]]] = field(default_factory=list)
 
 
 def schedule_recompute(bind: sqlalchemy.Connection) -> None:
-    """Let the upgrade recompute every resource, from the first one, when its revisions are done."""
+    """Have `ehr upgrade` recompute all resources after its revisions, from the first one on."""
     bind.execute(
         sqlalchemy.text(
             "INSERT INTO setting (name, value) VALUES (:name, :value)"
             " ON CONFLICT (name) DO UPDATE SET value = excluded.value"
         ),
-        {"name": RECOMPUTE_SETTING, "value": b"0"},
+        {"name": _POSITION_SETTING, "value": orjson.dumps(0)},
     )
 
 
-def recompute_step(
-    database: Database, ids: Mapping[tuple[str, str], int], most: int = _VERSIONS_PER_STEP
-) -> tuple[int, int] | None:
-    """Do the next batch; return how far it came, of how many positions. None: all is done."""
+def read_progress(database: Database) -> RecomputeProgress | None:
+    """Return how far a recomputation is; None when none is scheduled."""
     with database.read_transaction() as connection:
-        position = _position(connection)
+        position = _read_position(connection)
+        last = connection.execute("SELECT MAX(pk) FROM resource").fetchone()[0]
+    return None if position is None else RecomputeProgress(position, last or 0)
+
+
+def recompute_batch(
+    database: Database, parameter_ids: Mapping[tuple[str, str], int], limit: int = _BATCH_VERSIONS
+) -> RecomputeProgress | None:
+    """Recompute the next batch and return how far that is; None when nothing is left."""
+    with database.read_transaction() as connection:
+        position = _read_position(connection)
         if position is None:
             return None
-        registry = load_registry(connection, None, ids)
-        rows = connection.execute(
-            f"SELECT pk, type, current, author, body, {', '.join(FACT_COLUMNS)} FROM resource"  # noqa: S608
-            " WHERE pk > ? AND deleted = 0 ORDER BY pk LIMIT ?",
-            (position, most),
-        ).fetchall()
-        changes = _compare(connection, registry, rows)
+        registry = load_registry(connection, None, parameter_ids)
+        rows = connection.execute(_SELECT_VERSIONS, (position, limit)).fetchall()
+        changes = _compare_batch(connection, registry, rows)
+    reached = int(rows[-1]["pk"]) if len(rows) == limit else None
     with database.write_transaction() as connection:
-        _write(connection, changes)
-        if len(rows) == most:
-            position = int(rows[-1]["pk"])
-            connection.execute(
-                "UPDATE setting SET value = ? WHERE name = ?",
-                (orjson.dumps(position), RECOMPUTE_SETTING),
-            )
-        else:
-            position = registry.latest_pk
-            connection.execute("DELETE FROM setting WHERE name = ?", (RECOMPUTE_SETTING,))
-    return position, registry.latest_pk
+        # Unless another process has recomputed this batch meanwhile.
+        if _read_position(connection) == position:
+            _write_changes(connection, changes)
+            _save_position(connection, reached)
+    return RecomputeProgress(registry.latest_pk if reached is None else reached, registry.latest_pk)
 
 
-def _position(connection: Connection) -> int | None:
+def _read_position(connection: Connection) -> int | None:
     row = connection.execute(
-        "SELECT value FROM setting WHERE name = ?", (RECOMPUTE_SETTING,)
+        "SELECT value FROM setting WHERE name = ?", (_POSITION_SETTING,)
     ).fetchone()
     return None if row is None else int(orjson.loads(row["value"]))
 
 
-def _compare(connection: Connection, registry: SearchRegistry, rows: list[Row]) -> _Changes:
-    """Work out what the rows of some versions should be, and how those in the tables differ."""
-    changes = _Changes()
-    if not rows:
-        return changes
-    span = rows[0]["pk"], rows[-1]["pk"]
-    patients = _grouped(connection, "record_patient", ("patient",), span)
-    stored = {
-        table: _grouped(connection, f"idx_{table}", ("param", *columns), span)
-        for table, columns in INDEX_COLUMNS.items()
-    }
+def _save_position(connection: Connection, position: int | None) -> None:
+    if position is None:
+        connection.execute("DELETE FROM setting WHERE name = ?", (_POSITION_SETTING,))
+    else:
+        connection.execute(
+            "UPDATE setting SET value = ? WHERE name = ?",
+            (orjson.dumps(position), _POSITION_SETTING),
+        )
+
+
+def _compare_batch(
+    connection: Connection, registry: SearchRegistry, rows: list[Row]
+) -> _BatchChanges:
+    """Recompute some versions and return how the stored rows differ."""
+    changes = _BatchChanges()
+    if rows:
+        stored = _read_stored(connection, rows[0]["pk"], rows[-1]["pk"])
     for row in rows:
-        pk, resource = row["pk"], parse(row["body"])
-        record = record_facts(resource, row["author"])
-        if fact_values(record) != tuple(row[name] for name in FACT_COLUMNS):
-            changes.facts.append((*fact_values(record), pk))
-        has = {patient for (patient,) in patients.get(pk, ())}
-        changes.patients_out += [(pk, one) for one in sorted(has - record.patients)]
-        changes.patients_in += [(pk, one) for one in sorted(record.patients - has)]
-        if row["current"]:
-            found = (*extract_rows(resource), *registry.extract_rows(row["type"], row["body"]))
-            wanted = group_by_table(registry.ids, row["type"], found)
-            has_rows = {table: by_pk.get(pk, set()) for table, by_pk in stored.items()}
-            _compare_index(pk, wanted, has_rows, changes)
-            if row["type"] in SOURCE_TABLES:
-                changes.rules.append((record, resource))
+        try:
+            _compare_version(registry, row, stored, changes)
+        except EhrError as error:
+            raise Unprocessable(
+                f"{row['type']}/{row['id']}, version {row['version']}, cannot be read by the rules "
+                "of this version. The upgrade has stopped and goes on from here; until then the "
+                "backup and the version that made it can be used."
+            ) from error
     return changes
 
 
-def _compare_index(
-    pk: int, wanted: IndexValues, stored: Mapping[str, set[tuple[Any, ...]]], changes: _Changes
-) -> None:
-    missing = {}
-    for table, has in stored.items():
-        should = set(wanted.get(table, ()))
-        if has - should:
-            changes.index_out.setdefault(table, []).extend((pk, *one) for one in has - should)
-        if should - has:
-            missing[table] = list(should - has)
-    if missing:
-        changes.index_in.append((pk, missing))
-
-
-def _grouped(
-    connection: Connection, table: str, columns: tuple[str, ...], span: tuple[int, int]
-) -> dict[int, set[tuple[Any, ...]]]:
-    """Return pk -> the rows of a table, of the versions from one pk to another."""
-    statement = f"SELECT pk, {', '.join(columns)} FROM {table} WHERE pk BETWEEN ? AND ?"  # noqa: S608
-    found: dict[int, set[tuple[Any, ...]]] = {}
-    for pk, *values in connection.execute(statement, span):
-        found.setdefault(pk, set()).add(tuple(values))
-    return found
-
-
-def _write(connection: Connection, changes: _Changes) -> None:
-    connection.executemany(_UPDATE_FACTS, changes.facts)
-    _delete(connection, "record_patient", ("patient",), changes.patients_out)
-    connection.executemany(
-        "INSERT INTO record_patient (pk, patient) VALUES (?, ?)", changes.patients_in
+def _read_stored(connection: Connection, first: int, last: int) -> _StoredRows:
+    return _StoredRows(
+        _read_by_pk(connection, "record_patient", ("patient",), first, last),
+        {
+            table: _read_by_pk(connection, f"idx_{table}", ("param", *columns), first, last)
+            for table, columns in INDEX_COLUMNS.items()
+        },
     )
-    for table, rows in changes.index_out.items():
-        _delete(connection, f"idx_{table}", ("param", *INDEX_COLUMNS[table]), rows)
-    insert_index(connection, changes.index_in)
-    for record, resource in changes.rules:
-        replace_rules(connection, record, rule_rows(resource), has_previous=True)
 
 
-def _delete(
+def _read_by_pk(
+    connection: Connection, table: str, columns: tuple[str, ...], first: int, last: int
+) -> dict[int, set[tuple[Any, ...]]]:
+    statement = f"SELECT pk, {', '.join(columns)} FROM {table} WHERE pk BETWEEN ? AND ?"  # noqa: S608
+    by_pk: dict[int, set[tuple[Any, ...]]] = {}
+    for pk, *values in connection.execute(statement, (first, last)):
+        by_pk.setdefault(pk, set()).add(tuple(values))
+    return by_pk
+
+
+def _compare_version(
+    registry: SearchRegistry, row: Row, stored: _StoredRows, changes: _BatchChanges
+) -> None:
+    pk, resource = row["pk"], parse(row["body"])
+    record = record_facts(resource, row["author"])
+    if fact_values(record) != tuple(row[name] for name in FACT_COLUMNS):
+        changes.facts.append((*fact_values(record), pk))
+    patients = {patient for (patient,) in stored.patients.get(pk, ())}
+    changes.removed_patients += [(pk, patient) for patient in sorted(patients - record.patients)]
+    changes.added_patients += [(pk, patient) for patient in sorted(record.patients - patients)]
+    # Only the current version is searched and gives rules.
+    if row["current"]:
+        added = registry.extract_rows(row["type"], row["body"])
+        values = group_by_table(registry.ids, row["type"], (*extract_rows(resource), *added))
+        _compare_index(pk, values, stored, changes)
+        if row["type"] in SOURCE_TABLES:
+            changes.rules.append((record, rule_rows(resource)))
+
+
+def _compare_index(
+    pk: int, values: IndexValues, stored: _StoredRows, changes: _BatchChanges
+) -> None:
+    added: IndexValues = {}
+    for table, by_pk in stored.index.items():
+        before, after = by_pk.get(pk, set()), set(values.get(table, ()))
+        if before - after:
+            removed = changes.removed_index.setdefault(table, [])
+            removed += [(pk, *index_row) for index_row in before - after]
+        if after - before:
+            added[table] = list(after - before)
+    if added:
+        changes.added_index.append((pk, added))
+
+
+def _write_changes(connection: Connection, changes: _BatchChanges) -> None:
+    connection.executemany(_UPDATE_FACTS, changes.facts)
+    _delete_rows(connection, "record_patient", ("patient",), changes.removed_patients)
+    connection.executemany(
+        "INSERT INTO record_patient (pk, patient) VALUES (?, ?)", changes.added_patients
+    )
+    for table, rows in changes.removed_index.items():
+        _delete_rows(connection, f"idx_{table}", ("param", *INDEX_COLUMNS[table]), rows)
+    insert_index(connection, changes.added_index)
+    for record, rules in changes.rules:
+        replace_rules(connection, record, rules, has_previous=True)
+
+
+def _delete_rows(
     connection: Connection, table: str, columns: tuple[str, ...], rows: Iterable[tuple[Any, ...]]
 ) -> None:
     condition = " AND ".join(f"{name} = ?" for name in ("pk", *columns))

@@ -24,7 +24,7 @@ from ehr_fhir.errors import Unavailable
 from ehr_gateway.database import open_database
 from ehr_gateway.migrations.engine import create_migration_engine
 from ehr_gateway.migrations.exclusive import begin_upgrade, upgrade_lock
-from ehr_gateway.migrations.recompute import recompute_step
+from ehr_gateway.migrations.recompute import read_progress, recompute_batch
 from ehr_gateway.schema.revision import UPGRADE_SETTING, SchemaState, read_schema_state
 from ehr_gateway.store.parameter_ids import read_parameter_ids, register_parameters
 
@@ -96,9 +96,12 @@ def _recompute(place: Path | str, report: Callable[[Progress], None]) -> None:
         with database.write_transaction() as connection:
             # R4 parameters that this version knows and the older one did not.
             register_parameters(connection)
-            ids = read_parameter_ids(connection)
-        while (reached := recompute_step(database, ids)) is not None:
-            report(Progress("index rows, facts and consent rules", *reached))
+            parameter_ids = read_parameter_ids(connection)
+        progress = read_progress(database)
+        while progress is not None:
+            step = "index rows, consent facts and rules"
+            report(Progress(step, progress.position, progress.last))
+            progress = recompute_batch(database, parameter_ids)
 
 
 def _end_upgrade(place: Path | str) -> None:

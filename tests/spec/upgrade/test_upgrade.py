@@ -50,7 +50,7 @@ def test_check_says_whether_it_is_needed_and_changes_nothing(old_store: OldStore
     code, said = run(old_store, "upgrade")
     assert (code, f"is upgraded (revision {HEAD})" in said) == (0, True)
     total = len(before["resource"])
-    assert f"index rows, facts and consent rules: {total} of {total}" in said
+    assert f"index rows, consent facts and rules: {total} of {total}" in said
 
     code, said = run(old_store, "upgrade", "--check")
     assert (code, "up to date" in said) == (0, True)

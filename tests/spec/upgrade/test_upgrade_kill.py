@@ -20,7 +20,7 @@ from ehr_fhir.errors import Unavailable
 from ehr_gateway.database.postgresql import PostgresqlConnection
 from ehr_gateway.database.sqlite import SqliteConnection
 from ehr_gateway.migrations import exclusive, upgrade
-from ehr_gateway.migrations.recompute import recompute_step
+from ehr_gateway.migrations.recompute import recompute_batch
 from ehr_gateway.migrations.upgrade import read_state
 from ehr_gateway.schema.revision import HEAD
 from ehr_gateway.store.store import Store
@@ -60,7 +60,7 @@ def upgrade_until(place: Path | str, stop_at: int, told: Connection) -> None:
     setattr(exclusive.sqlite3, "connect", connect)  # type: ignore[attr-defined]  # noqa: B010
     for name in ("before_cursor_execute", "after_cursor_execute", "commit"):
         event.listen(Engine, name, count)
-    setattr(upgrade, "recompute_step", partial(recompute_step, most=10))  # noqa: B010
+    setattr(upgrade, "recompute_batch", partial(recompute_batch, limit=10))  # noqa: B010
     upgrade.upgrade(place, lambda progress: None)
     told.send(passed)
 
