@@ -1,7 +1,7 @@
 """The airlock: results of a run are controlled, checked, decided on by two people, then released.
 
 Raw counts stay in <data>/research/runs/<run>/raw. What may leave is made from them in .../outputs
-by the study's disclosure policy; automatic checks look at it; two different checkers, who did not
+by the study's disclosure policy; automatic checks read it; two different checkers, who did not
 run it and are not of the project, approve; only then is it copied to <data>/research/released.
 """
 
@@ -22,15 +22,8 @@ from ehr_analytics.bar_chart import draw_bar_chart
 from ehr_analytics.disclosure_control import ControlledTable, CountTable, control_table
 from ehr_analytics.output_checks import HIDDEN, CheckResult, check_outputs
 from ehr_analytics.register import Register
-from ehr_analytics.study import (
-    Measure,
-    Run,
-    Study,
-    get_run,
-    people_column,
-    read_stored_study,
-    run_folder,
-)
+from ehr_analytics.study import Measure, Study, people_column, read_stored_study
+from ehr_analytics.study_run import Run, get_run, run_folder
 from ehr_fhir.errors import Conflict, Forbidden, Unprocessable
 
 APPROVALS_NEEDED = 2
@@ -44,7 +37,7 @@ _POLICY_NOTES = {
 
 @dataclass(frozen=True)
 class Decision:
-    """What one checker decided, and why."""
+    """A checker's verdict, with the reason."""
 
     person: str
     verdict: str
@@ -68,7 +61,7 @@ class Proposal:
 
 @dataclass(frozen=True)
 class Release:
-    """What left: the folder and its files."""
+    """What was released: the folder, its files, and how many cells were hidden."""
 
     run: str
     folder: Path
@@ -77,8 +70,8 @@ class Release:
     cells_hidden: int
 
 
-def propose_outputs(register: Register, run_id: str, who: str) -> Proposal:
-    """Make a run's controlled tables and plots, check them, lay them before the checkers."""
+def propose_outputs(register: Register, run_id: str, login: str) -> Proposal:
+    """Apply the disclosure policy, write tables and plots, check them, propose them for release."""
     run = get_run(register, run_id)
     if run.state not in {"done", "failed"}:
         raise Conflict(f"The run is {run.state} already.")
@@ -104,13 +97,13 @@ def propose_outputs(register: Register, run_id: str, who: str) -> Proposal:
             (state, json.dumps(digests), run_id),
         )
         register.append_event(
-            connection, run.project, who, "propose", run=run_id, before=run.state, after=state
+            connection, run.project, login, "propose", run=run_id, before=run.state, after=state
         )
     return get_proposal(register, run_id)
 
 
 def get_proposal(register: Register, run_id: str) -> Proposal:
-    """Return what lies before the checkers."""
+    """Return a run's state, checks and decisions."""
     run = get_run(register, run_id)
     path = run_folder(register, run_id) / "checks.json"
     checks = json.loads(path.read_text("utf-8")) if path.exists() else []
@@ -120,7 +113,7 @@ def get_proposal(register: Register, run_id: str) -> Proposal:
 
 
 def record_decision(
-    register: Register, run_id: str, who: str, verdict: str, reason: str
+    register: Register, run_id: str, login: str, verdict: str, reason: str
 ) -> Proposal:
     """Approve or reject a proposed run, with the reason."""
     run = get_run(register, run_id)
@@ -129,29 +122,29 @@ def record_decision(
         raise Unprocessable("A verdict is approve or reject.")
     if not reason.strip():
         raise Unprocessable("Say why: the researcher reads the reason.")
-    if who == run.who or who == project.applicant or who in project.people:
+    if login == run.who or login == project.applicant or login in project.people:
         raise Forbidden("Nobody checks the outputs of a project of their own.")
     with register.transaction() as connection:
         state = _read_state(connection, run_id)
         if state != "proposed":
             raise Conflict(f"The run is {state}; only a run whose checks all passed is decided on.")
-        if any(decision.person == who for decision in _read_decisions(connection, run_id)):
+        if any(decision.person == login for decision in _read_decisions(connection, run_id)):
             raise Forbidden("You have decided on this run: a different person gives the second.")
         connection.execute(
             "INSERT INTO decision VALUES (?, ?, ?, ?, ?)",
-            (run_id, who, verdict, reason, register.timestamp()),
+            (run_id, login, verdict, reason, register.timestamp()),
         )
         after = "rejected" if verdict == "reject" else "proposed"
         connection.execute("UPDATE run SET state = ? WHERE id = ?", (after, run_id))
         register.append_event(
-            connection, run.project, who, verdict, run=run_id, before=state, after=after,
+            connection, run.project, login, verdict, run=run_id, before=state, after=after,
             detail={"reason": reason},
         )  # fmt: skip
     return get_proposal(register, run_id)
 
 
-def release_outputs(register: Register, run_id: str, who: str) -> Release:
-    """Copy an approved run's outputs out, with the record of the controls on each file."""
+def release_outputs(register: Register, run_id: str, login: str) -> Release:
+    """Release an approved run's outputs, with the record of the controls on each file."""
     run = get_run(register, run_id)
     folder = run_folder(register, run_id)
     target = register.folder / "released" / run.project / run_id
@@ -184,13 +177,13 @@ def release_outputs(register: Register, run_id: str, who: str) -> Release:
                 ],
                 "checks": json.loads((folder / "checks.json").read_text("utf-8")),
                 "checkers": [asdict(decision) for decision in decisions],
-                "released_by": who,
+                "released_by": login,
                 "released_at": register.timestamp(),
             },
         )
         connection.execute("UPDATE run SET state = 'released' WHERE id = ?", (run_id,))
         register.append_event(
-            connection, run.project, who, "release", run=run_id, before=state, after="released",
+            connection, run.project, login, "release", run=run_id, before=state, after="released",
             detail={"files": approved},
         )  # fmt: skip
     tables = [controls[name] for name in files if name.endswith(".csv")]
@@ -242,12 +235,12 @@ def _copy_approved_files(outputs: Path, target: Path, approved: Mapping[str, str
     if _hash_files(outputs) != approved:
         raise Conflict("The outputs are not the ones that were checked: propose the run again.")
     target.parent.mkdir(parents=True, exist_ok=True)
-    # The folder appears in one step: nobody ever finds half a release.
+    # Renamed when whole: a reader never sees half a release.
     with tempfile.TemporaryDirectory(dir=target.parent) as scratch:
-        half = Path(scratch) / "half"
-        shutil.copytree(outputs, half)
+        scratch_target = Path(scratch) / "half"
+        shutil.copytree(outputs, scratch_target)
         shutil.rmtree(target, ignore_errors=True)
-        half.rename(target)
+        scratch_target.rename(target)
     return sorted(approved)
 
 

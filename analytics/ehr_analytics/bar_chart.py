@@ -1,4 +1,4 @@
-"""A plot of counts, drawn from controlled numbers only; what is hidden is said to be hidden."""
+"""Bar chart of counts, drawn from controlled numbers only; hidden cells are marked as hidden."""
 
 from __future__ import annotations
 

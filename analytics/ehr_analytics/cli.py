@@ -11,13 +11,13 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from ehr_analytics import airlock, study
+from ehr_analytics import airlock, study, study_run
 from ehr_analytics import project as projects
 from ehr_analytics.register import Register
 from ehr_etl.spark.session import spark_session
 
 Data = Annotated[Path, typer.Option("--data", help="The platform's data folder.")]
-Who = Annotated[str, typer.Option("--as", help="Log-in of the person who takes this step.")]
+Login = Annotated[str, typer.Option("--as", help="Log-in of the person who takes this step.")]
 ProjectId = Annotated[str, typer.Argument(help="Id of the project.")]
 RunId = Annotated[str, typer.Argument(help="Id of the run.")]
 DEFAULT_DATA = Path("var")
@@ -56,7 +56,7 @@ def project_new(
     """
     register = Register(data)
     first: date = since.date() if since else register.clock().date()
-    _show(
+    _print_project(
         projects.create_project(
             register,
             projects.Project(
@@ -75,21 +75,21 @@ def project_new(
 
 
 @project_app.command("submit")
-def project_submit(project_id: ProjectId, who: Who, data: Data = DEFAULT_DATA) -> None:
+def project_submit(project_id: ProjectId, login: Login, data: Data = DEFAULT_DATA) -> None:
     """Hand a draft in. Example: ehr research project submit falls --as researcher.lau"""
-    _show(projects.submit_project(Register(data), project_id, who))
+    _print_project(projects.submit_project(Register(data), project_id, login))
 
 
 @project_app.command("approve")
-def project_approve(project_id: ProjectId, who: Who, data: Data = DEFAULT_DATA) -> None:
+def project_approve(project_id: ProjectId, login: Login, data: Data = DEFAULT_DATA) -> None:
     """Give one of two approvals. Example: ehr research project approve falls --as steward.ng"""
-    _show(projects.approve_project(Register(data), project_id, who))
+    _print_project(projects.approve_project(Register(data), project_id, login))
 
 
 @project_app.command("return")
 def project_return(
     project_id: ProjectId,
-    who: Who,
+    login: Login,
     reason: Annotated[str, typer.Option(help="What is to be changed.")],
     data: Data = DEFAULT_DATA,
 ) -> None:
@@ -97,19 +97,19 @@ def project_return(
 
     Example: ehr research project return falls --as steward.ng --reason "Name the people."
     """
-    _show(projects.return_project(Register(data), project_id, who, reason))
+    _print_project(projects.return_project(Register(data), project_id, login, reason))
 
 
 @project_app.command("open")
-def project_open(project_id: ProjectId, who: Who, data: Data = DEFAULT_DATA) -> None:
+def project_open(project_id: ProjectId, login: Login, data: Data = DEFAULT_DATA) -> None:
     """Open an approved project. Example: ehr research project open falls --as steward.ng"""
-    _show(projects.open_project(Register(data), project_id, who))
+    _print_project(projects.open_project(Register(data), project_id, login))
 
 
 @project_app.command("close")
-def project_close(project_id: ProjectId, who: Who, data: Data = DEFAULT_DATA) -> None:
+def project_close(project_id: ProjectId, login: Login, data: Data = DEFAULT_DATA) -> None:
     """Close a project and destroy its key. Example: ehr research project close falls --as admin"""
-    _show(projects.close_project(Register(data), project_id, who))
+    _print_project(projects.close_project(Register(data), project_id, login))
 
 
 @project_app.command("list")
@@ -140,7 +140,7 @@ def project_log(project_id: ProjectId, data: Data = DEFAULT_DATA) -> None:
 @app.command("run")
 def run_study(
     study_file: Annotated[str, typer.Argument(help="A study's file, or the name of a given one.")],
-    who: Who,
+    login: Login,
     data: Data = DEFAULT_DATA,
 ) -> None:
     """Run a study on its project's views.
@@ -150,8 +150,8 @@ def run_study(
     path = (
         Path(study_file) if study_file.endswith(".toml") else study.bundled_study_path(study_file)
     )
-    plan, register = study.load_study(path), Register(data)
-    record = study.run_study(register, spark_session(data / "spark"), plan, who)
+    definition, register = study.load_study(path), Register(data)
+    record = study_run.run_study(register, spark_session(data / "spark"), definition, login)
     typer.echo(
         f"Run {record.id} is done; its results wait inside for `ehr research airlock check`."
     )
@@ -161,21 +161,22 @@ def run_study(
 def airlock_list(data: Data = DEFAULT_DATA) -> None:
     """List the runs and how far they are. Example: ehr research airlock list"""
     table = Table("run", "project", "by", "at", "state")
-    for run in study.list_runs(Register(data)):
+    for run in study_run.list_runs(Register(data)):
         table.add_row(run.id, run.project, run.who, run.at, run.state)
     Console().print(table)
 
 
 @airlock_app.command("check")
-def airlock_check(run_id: RunId, who: Who, data: Data = DEFAULT_DATA) -> None:
+def airlock_check(run_id: RunId, login: Login, data: Data = DEFAULT_DATA) -> None:
     """Control a run's results and check them. Example: ehr research airlock check RUN --as LOGIN"""
     register = Register(data)
-    proposed = airlock.propose_outputs(register, run_id, who)
+    proposed = airlock.propose_outputs(register, run_id, login)
     table = Table("check", "file", "", "reason")
     for check in proposed.checks:
         table.add_row(check.name, check.file, "yes" if check.passed else "NO", check.reason)
     Console().print(table)
-    typer.echo(f"What may leave lies in {study.run_folder(register, run_id) / 'outputs'}{os.sep}")
+    outputs = study_run.run_folder(register, run_id) / "outputs"
+    typer.echo(f"What may leave lies in {outputs}{os.sep}")
     if not proposed.passed:
         raise typer.Exit(1)
 
@@ -183,7 +184,7 @@ def airlock_check(run_id: RunId, who: Who, data: Data = DEFAULT_DATA) -> None:
 @airlock_app.command("approve")
 def airlock_approve(
     run_id: RunId,
-    who: Who,
+    login: Login,
     reason: Annotated[str, typer.Option(help="Why it may leave.")],
     data: Data = DEFAULT_DATA,
 ) -> None:
@@ -191,13 +192,13 @@ def airlock_approve(
 
     Example: ehr research airlock approve RUN --as steward.ng --reason "No small cell."
     """
-    _decide(data, run_id, who, "approve", reason)
+    _record_decision(data, run_id, login, "approve", reason)
 
 
 @airlock_app.command("reject")
 def airlock_reject(
     run_id: RunId,
-    who: Who,
+    login: Login,
     reason: Annotated[str, typer.Option(help="Why it may not leave.")],
     data: Data = DEFAULT_DATA,
 ) -> None:
@@ -205,25 +206,25 @@ def airlock_reject(
 
     Example: ehr research airlock reject RUN --as auditor.tse --reason "Strata too fine."
     """
-    _decide(data, run_id, who, "reject", reason)
+    _record_decision(data, run_id, login, "reject", reason)
 
 
 @airlock_app.command("release")
-def airlock_release(run_id: RunId, who: Who, data: Data = DEFAULT_DATA) -> None:
+def airlock_release(run_id: RunId, login: Login, data: Data = DEFAULT_DATA) -> None:
     """Release what two checkers approved.
 
     Example: ehr research airlock release RUN --as steward.ng
     """
-    released = airlock.release_outputs(Register(data), run_id, who)
+    released = airlock.release_outputs(Register(data), run_id, login)
     typer.echo(f"{len(released.files)} files released to {released.folder}")
 
 
-def _decide(data: Path, run_id: str, who: str, verdict: str, reason: str) -> None:
-    proposed = airlock.record_decision(Register(data), run_id, who, verdict, reason)
+def _record_decision(data: Path, run_id: str, login: str, verdict: str, reason: str) -> None:
+    proposed = airlock.record_decision(Register(data), run_id, login, verdict, reason)
     typer.echo(f"Run {run_id} is {proposed.run.state}; {len(proposed.decisions)} decided.")
 
 
-def _show(project: projects.Project) -> None:
+def _print_project(project: projects.Project) -> None:
     typer.echo(f"Project {project.id} is {project.state}.")
     if project.state == "submitted":
         typer.echo(f"{len(project.approvers)} of {projects.APPROVALS_NEEDED} approvals given.")

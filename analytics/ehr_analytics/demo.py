@@ -10,7 +10,7 @@ from pathlib import Path
 
 from pyspark.sql import SparkSession
 
-from ehr_analytics import airlock, study
+from ehr_analytics import airlock, study, study_run
 from ehr_analytics import project as projects
 from ehr_analytics.project import Project
 from ehr_analytics.register import Register
@@ -32,7 +32,7 @@ DATA_ITEMS = (
 
 @dataclass(frozen=True)
 class StudyReport:
-    """What an approved study read (Delta version of each view; rows in all) and released."""
+    """What a study read (Delta version per view, rows in all) and released."""
 
     project: str
     run: str
@@ -58,12 +58,12 @@ def run_approved_study(
     """Apply for, approve and open the study's project if need be; run, check and release."""
     started = time.monotonic()
     register = Register(data)
-    plan = study.load_study(study_file or study.bundled_study_path("acute-returns"))
-    if plan.project not in {project.id for project in projects.list_projects(register)}:
+    definition = study.load_study(study_file or study.bundled_study_path("acute-returns"))
+    if definition.project not in {project.id for project in projects.list_projects(register)}:
         on_progress("project applied for, approved by two people and opened")
-        _open_study_project(register, plan, applicant, approvers, ethics)
+        _open_study_project(register, definition, applicant, approvers, ethics)
     on_progress("study runs on the project's views")
-    run = study.run_study(register, spark, plan, applicant)
+    run = study_run.run_study(register, spark, definition, applicant)
     on_progress("results pass the airlock")
     proposed = airlock.propose_outputs(register, run.id, applicant)
     if not proposed.passed:
@@ -87,15 +87,19 @@ def run_approved_study(
 
 
 def _open_study_project(
-    register: Register, plan: study.Study, applicant: str, approvers: tuple[str, str], ethics: str
+    register: Register,
+    definition: study.Study,
+    applicant: str,
+    approvers: tuple[str, str],
+    ethics: str,
 ) -> None:
     today = register.clock().date()
     projects.create_project(
         register,
         Project(
-            id=plan.project,
-            title=plan.title,
-            purpose=plan.question,
+            id=definition.project,
+            title=definition.title,
+            purpose=definition.question,
             applicant=applicant,
             ethics=ethics,
             items=DATA_ITEMS,
@@ -104,7 +108,7 @@ def _open_study_project(
             period_to=today + timedelta(days=365),
         ),
     )
-    projects.submit_project(register, plan.project, applicant)
+    projects.submit_project(register, definition.project, applicant)
     for approver in approvers:
-        projects.approve_project(register, plan.project, approver)
-    projects.open_project(register, plan.project, approvers[0])
+        projects.approve_project(register, definition.project, approver)
+    projects.open_project(register, definition.project, approvers[0])

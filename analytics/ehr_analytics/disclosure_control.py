@@ -1,4 +1,4 @@
-"""Counts under a disclosure policy: the policy's own rule per cell, and ours that people count too.
+"""Disclosure control of a table of counts: the policy's rule per cell, and a threshold of people.
 
 A cell with forty stays of three people tells about three people. So a count is shown only where the
 number of people behind it is shown.
@@ -25,7 +25,7 @@ class CountTable:
 
 @dataclass(frozen=True)
 class ControlledTable:
-    """A table that may be looked at outside, and the record of what was done to it."""
+    """A table that may be released, and the record of the controls applied to it."""
 
     table: CountTable
     record: Mapping[str, object]
@@ -54,8 +54,8 @@ def control_table(
                 cells[count] = None
                 hidden_for_people += 1
         rows.append((strata, tuple(cells[count] for count in table.counts)))
-    # A row of nothing but hidden counts would tell that somebody has it, and by its place about
-    # how many: it is left out, as a row of nobody is.
+    # A row of nothing but hidden counts would reveal that somebody is in it, and by its position
+    # about how many: it is left out, like a row of nobody.
     kept = tuple(row for row in rows if any(cell is not None for cell in row[1]))
     shown = CountTable(table.strata, table.counts, kept)
     cells_shown = [cell for _, row_cells in rows for cell in row_cells]

@@ -1,6 +1,7 @@
-"""The airlock's automatic checks: each says yes or no, with the reason.
+"""The airlock's automatic output checks: each passes or fails, with a reason.
 
-They look at the files as they would leave, and share no code with what made them.
+They read the files as they would be released and share no code with what produced them, so that
+one mistake does not pass twice.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ from pathlib import Path
 from ehr_fhir.jurisdiction import JURISDICTION
 
 FILE_TYPES = {".csv": b"", ".png": b"\x89PNG\r\n\x1a\n"}
+# Chosen: a table of counts is far smaller; more looks like rows of people.
 MAX_ROWS = 5_000
 MAX_BYTES = 16 * 1024 * 1024
 HIDDEN = "[hidden]"
@@ -34,7 +36,7 @@ _ID_VALUE = re.compile(
 
 @dataclass(frozen=True)
 class CheckResult:
-    """What was looked at in which file, whether it passed, and why."""
+    """One check of one file: whether it passed, and why."""
 
     name: str
     file: str
@@ -43,7 +45,7 @@ class CheckResult:
 
 
 def check_outputs(folder: Path, policy: str, counts: Sequence[str]) -> tuple[CheckResult, ...]:
-    """Check every file of a folder of outputs under the policy it was made by."""
+    """Check every file of an outputs folder against the disclosure policy it was made by."""
     results: list[CheckResult] = []
     for path in sorted(folder.rglob("*")):
         if path.is_dir():
@@ -58,7 +60,7 @@ def check_outputs(folder: Path, policy: str, counts: Sequence[str]) -> tuple[Che
 
 
 def is_allowed_count(policy: str, count: int) -> bool:
-    """Say whether a count can be the outcome of a policy.
+    """Say whether a policy can produce this count.
 
     >>> [is_allowed_count("opensafely-7-5", count) for count in (0, 5, 7, 8, 10)]
     [False, False, False, False, True]
@@ -108,18 +110,24 @@ def _check_row_limit(path: Path, rows: int) -> CheckResult:
 
 
 def _check_column_names(path: Path, fields: Sequence[str]) -> CheckResult:
-    found = [field for field in fields if _ID_COLUMN.search(field.lower())]
+    suspicious = [field for field in fields if _ID_COLUMN.search(field.lower())]
     reason = (
-        f"columns like identifiers: {', '.join(found)}" if found else "no column of identifiers"
+        f"columns like identifiers: {', '.join(suspicious)}"
+        if suspicious
+        else "no column of identifiers"
     )
-    return CheckResult("column names", path.name, not found, reason)
+    return CheckResult("column names", path.name, not suspicious, reason)
 
 
 def _check_values(path: Path, rows: Sequence[dict[str, str]], strata: Sequence[str]) -> CheckResult:
     # The value itself is not repeated: the reason may travel further than the file.
-    found = sorted({s for row in rows for s in strata if _ID_VALUE.fullmatch(row[s] or "")})
-    reason = f"values like identifiers in: {', '.join(found)}" if found else "no identifier or date"
-    return CheckResult("values", path.name, not found, reason)
+    suspicious = sorted({s for row in rows for s in strata if _ID_VALUE.fullmatch(row[s] or "")})
+    reason = (
+        f"values like identifiers in: {', '.join(suspicious)}"
+        if suspicious
+        else "no identifier or date"
+    )
+    return CheckResult("values", path.name, not suspicious, reason)
 
 
 def _check_cells(

@@ -35,7 +35,7 @@ _ITEM = re.compile(r"[a-z][a-z0-9_]*\.[a-z][a-z0-9_]*")
 
 @dataclass(frozen=True)
 class Project:
-    """What a project asked for, and how far it has come."""
+    """A project's application, its state and its approvers."""
 
     id: str
     title: str
@@ -62,7 +62,7 @@ class Project:
 
 
 def create_project(register: Register, project: Project) -> Project:
-    """Write down a new project as a draft."""
+    """Register a new project as a draft."""
     _require_complete(project)
     with register.transaction() as connection:
         if connection.execute("SELECT 1 FROM project WHERE id = ?", (project.id,)).fetchone():
@@ -85,64 +85,64 @@ def create_project(register: Register, project: Project) -> Project:
         return _read_project(connection, project.id)
 
 
-def submit_project(register: Register, project_id: str, who: str) -> Project:
-    """Hand a draft in for approval; only the applicant does."""
+def submit_project(register: Register, project_id: str, login: str) -> Project:
+    """Submit a draft for approval; only the applicant may."""
     with register.transaction() as connection:
         project = _read_project(connection, project_id)
-        if who != project.applicant:
+        if login != project.applicant:
             raise Forbidden("Only the applicant submits a project.")
-        return _change_state(register, connection, project, who, "submit")
+        return _change_state(register, connection, project, login, "submit")
 
 
-def return_project(register: Register, project_id: str, who: str, reason: str) -> Project:
+def return_project(register: Register, project_id: str, login: str, reason: str) -> Project:
     """Return a submitted project to its applicant, with the reason; earlier approvals lapse."""
     with register.transaction() as connection:
         project = _read_project(connection, project_id)
-        _require_independent(project, who)
+        _require_independent(project, login)
         if not reason.strip():
             raise Unprocessable("Say why the project goes back.")
         connection.execute("DELETE FROM approval WHERE project = ?", (project_id,))
-        return _change_state(register, connection, project, who, "return", {"reason": reason})
+        return _change_state(register, connection, project, login, "return", {"reason": reason})
 
 
-def approve_project(register: Register, project_id: str, who: str) -> Project:
+def approve_project(register: Register, project_id: str, login: str) -> Project:
     """Approve a submitted project; the second of two different approvers makes it approved."""
     with register.transaction() as connection:
         project = _read_project(connection, project_id)
         _require_state(project, "approve")
-        _require_independent(project, who)
-        if who in project.approvers:
+        _require_independent(project, login)
+        if login in project.approvers:
             raise Forbidden("You have approved this project: a different person gives the second.")
         connection.execute(
-            "INSERT INTO approval VALUES (?, ?, ?)", (project_id, who, register.timestamp())
+            "INSERT INTO approval VALUES (?, ?, ?)", (project_id, login, register.timestamp())
         )
         if len(project.approvers) + 1 < APPROVALS_NEEDED:
             register.append_event(
-                connection, project_id, who, "approve", before="submitted", after="submitted"
+                connection, project_id, login, "approve", before="submitted", after="submitted"
             )
             return _read_project(connection, project_id)
-        return _change_state(register, connection, project, who, "approve")
+        return _change_state(register, connection, project, login, "approve")
 
 
-def open_project(register: Register, project_id: str, who: str) -> Project:
-    """Open an approved project and make its key; one of its approvers does."""
+def open_project(register: Register, project_id: str, login: str) -> Project:
+    """Open an approved project and create its key; only one of its approvers may."""
     with register.transaction() as connection:
         project = _read_project(connection, project_id)
         _require_state(project, "open")
-        if who not in project.approvers:
+        if login not in project.approvers:
             raise Forbidden("One of the project's approvers opens it.")
         _create_key(project_key_path(register.data, project_id))
-        return _change_state(register, connection, project, who, "open")
+        return _change_state(register, connection, project, login, "open")
 
 
-def close_project(register: Register, project_id: str, who: str) -> Project:
+def close_project(register: Register, project_id: str, login: str) -> Project:
     """Close an open project and destroy its key: its pseudonyms can never be made again."""
     with register.transaction() as connection:
         project = _read_project(connection, project_id)
-        if who != project.applicant and who not in project.approvers:
+        if login != project.applicant and login not in project.approvers:
             raise Forbidden("The applicant or one of the approvers closes a project.")
-        closed = _change_state(register, connection, project, who, "close")
-    # Only once the closing is kept: a key lost without it would stop an open project.
+        closed = _change_state(register, connection, project, login, "close")
+    # After the commit: a key destroyed before it would break a project that is still open.
     project_key_path(register.data, project_id).unlink(missing_ok=True)
     return closed
 
@@ -160,11 +160,11 @@ def list_projects(register: Register) -> list[Project]:
         return [_read_project(connection, project_id) for project_id in ids]
 
 
-def require_open_for(project: Project, who: str, today: date) -> None:
-    """Refuse work on a project that is not open, not this person's, or out of its period."""
+def require_open_for(project: Project, login: str, today: date) -> None:
+    """Refuse work on a project that is not open, not this person's, or outside its period."""
     if project.state != "open":
         raise Conflict(f"Project {project.id} is {project.state}: only an open project runs.")
-    if who not in project.people:
+    if login not in project.people:
         raise Forbidden(f"You are not one of the people of project {project.id}.")
     if not project.period_from <= today <= project.period_to:
         raise Forbidden(
@@ -173,7 +173,7 @@ def require_open_for(project: Project, who: str, today: date) -> None:
 
 
 def project_key_path(data: Path, project_id: str) -> Path:
-    """Return where the key of a project lies."""
+    """Return the path of a project's key."""
     return data / "keys" / "research" / f"{project_id}.key"
 
 
@@ -203,7 +203,7 @@ def _change_state(
     register: Register,
     connection: sqlite3.Connection,
     project: Project,
-    who: str,
+    login: str,
     action: str,
     detail: Mapping[str, object] | None = None,
 ) -> Project:
@@ -211,7 +211,7 @@ def _change_state(
     before, after = TRANSITIONS[action]
     connection.execute("UPDATE project SET state = ? WHERE id = ?", (after, project.id))
     register.append_event(
-        connection, project.id, who, action, before=before, after=after, detail=detail
+        connection, project.id, login, action, before=before, after=after, detail=detail
     )
     return _read_project(connection, project.id)
 
@@ -225,8 +225,8 @@ def _require_state(project: Project, action: str) -> None:
         )
 
 
-def _require_independent(project: Project, who: str) -> None:
-    if who == project.applicant or who in project.people:
+def _require_independent(project: Project, login: str) -> None:
+    if login == project.applicant or login in project.people:
         raise Forbidden("Nobody decides on a project of their own.")
 
 

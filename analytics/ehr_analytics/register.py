@@ -1,6 +1,6 @@
-"""The register of research: projects, approvals, runs, checks and a log of every step, in SQLite.
+"""The register of research in SQLite: projects, approvals, runs, decisions and an append-only log.
 
-It decides nothing: `project`, `study` and `release` do. Log rows cannot be changed or removed.
+It decides nothing: `project`, `study_run` and `airlock` do. Triggers refuse a change of the log.
 """
 
 from __future__ import annotations
@@ -30,18 +30,18 @@ class Event:
 
 
 def utc_now() -> datetime:
-    """Return the present instant."""
+    """Return the current instant."""
     return datetime.now(UTC)
 
 
 class Register:
-    """Open the register of a data folder, making it when it is not there."""
+    """The register of a data folder; created when it does not exist."""
 
     def __init__(self, data: Path, clock: Callable[[], datetime] = utc_now) -> None:
         self.data = data
         self.folder = data / "research"
         self.clock = clock
-        # Raw results lie below: only the account that runs the platform may look in.
+        # Raw results lie below: only the account that runs the platform may read them.
         self.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         with self.transaction() as connection:
             connection.executescript(
@@ -50,7 +50,7 @@ class Register:
 
     @contextmanager
     def transaction(self) -> Iterator[sqlite3.Connection]:
-        """Yield a connection inside one transaction: all of a step is kept, or nothing."""
+        """Yield a connection inside one write transaction; commit, or roll back on an error."""
         connection = sqlite3.connect(self.folder / "research.db", timeout=30, isolation_level=None)
         connection.row_factory = sqlite3.Row
         try:
@@ -67,7 +67,7 @@ class Register:
         self,
         connection: sqlite3.Connection,
         project: str,
-        who: str,
+        login: str,
         action: str,
         *,
         run: str | None = None,
@@ -75,15 +75,24 @@ class Register:
         after: str | None = None,
         detail: Mapping[str, object] | None = None,
     ) -> None:
-        """Add one line to the log, in the transaction of the step it tells of."""
+        """Append one event to the log, in the transaction of the step it records."""
         connection.execute(
             "INSERT INTO event(at, project, run, who, action, before, after, detail)"
             " VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
-            (self.timestamp(), project, run, who, action, before, after, json.dumps(detail or {})),
+            (
+                self.timestamp(),
+                project,
+                run,
+                login,
+                action,
+                before,
+                after,
+                json.dumps(detail or {}),
+            ),
         )
 
     def timestamp(self) -> str:
-        """Return the present instant as text, to the second, in UTC."""
+        """Return the current instant as ISO 8601 text in UTC, to the second."""
         return self.clock().astimezone(UTC).isoformat(timespec="seconds")
 
     def events(self, project: str) -> list[Event]:

@@ -76,17 +76,19 @@ def check_sql_text(sql: str, views: Collection[str]) -> None:
 
 
 def check_sql_plan(spark: SparkSession, sql: str, views: Collection[str]) -> None:
-    """Refuse a text in which Spark's parser sees a relation other than these views."""
-    # The parser is reached through the JVM: PySpark has no typed door to it.
+    """Refuse a text in which Spark's parser sees any relation but these views, or a command."""
+    # Through the JVM: PySpark has no API for the parser.
     session = spark._jsparkSession
     plan = session.sessionState().sqlParser().parsePlan(sql).toString()
     nodes = [match.groupdict("") for match in map(_NODE.match, plan.splitlines()) if match]
     if any(node["name"] not in _ALLOWED_NODES for node in nodes):
         raise Unprocessable("Spark sees something other than a SELECT over views.")
-    bound = {name.strip() for n in nodes if n["name"] == "CTE" for name in n["first"].split(",")}
-    read = {n["first"] for n in nodes if n["name"] == "UnresolvedRelation"}
-    allowed = {name.lower() for name in (*views, *bound)}
-    if not {name.lower() for name in read} <= allowed:
+    common_tables = {
+        name.strip() for n in nodes if n["name"] == "CTE" for name in n["first"].split(",")
+    }
+    relations_read = {node["first"] for node in nodes if node["name"] == "UnresolvedRelation"}
+    allowed = {name.lower() for name in (*views, *common_tables)}
+    if not {name.lower() for name in relations_read} <= allowed:
         raise Unprocessable("Spark sees a relation that is not a view of this project.")
 
 
@@ -117,8 +119,8 @@ def _check_words(tokens: list[_Token]) -> None:
         if token.text == "with" and number > 0:
             # A name bound inside would hide from the check what the same name means outside.
             raise Unprocessable("WITH stands only at the very beginning of the cohort.")
-        called = number + 1 < len(tokens) and tokens[number + 1].text == "("
-        if called and token.text not in FUNCTIONS | _KEYWORDS_BEFORE_PARENTHESIS:
+        is_call = number + 1 < len(tokens) and tokens[number + 1].text == "("
+        if is_call and token.text not in FUNCTIONS | _KEYWORDS_BEFORE_PARENTHESIS:
             raise Unprocessable(f"The cohort calls {token.text}(), which is not allowed.")
         if number + 2 < len(tokens) and tokens[number + 1].text == ".":
             if number + 3 < len(tokens) and tokens[number + 3].text in {".", "("}:
@@ -126,35 +128,35 @@ def _check_words(tokens: list[_Token]) -> None:
 
 
 def _check_relations(tokens: list[_Token], views: set[str]) -> None:
-    """Walk the text once; a name bound by WITH counts only after its definition has closed."""
-    known = {view.lower() for view in views}
-    from_open = [False]
-    binding: str | None = None
-    may_bind = tokens[0].text == "with"
+    """Check every relation; a common table of WITH counts only after its definition has closed."""
+    relations = {view.lower() for view in views}
+    in_from_clause = [False]
+    defined_name: str | None = None
+    in_with_clause = tokens[0].text == "with"
     for number, token in enumerate(tokens):
         if token.text == "(":
-            if len(from_open) == 1 and may_bind and _opens_common_table(tokens, number):
-                binding = tokens[number - 2].text
-            from_open.append(False)
+            if len(in_from_clause) == 1 and in_with_clause and _opens_common_table(tokens, number):
+                defined_name = tokens[number - 2].text
+            in_from_clause.append(False)
         elif token.text == ")":
-            from_open.pop()
-            if not from_open:
+            in_from_clause.pop()
+            if not in_from_clause:
                 raise Unprocessable("The cohort closes a parenthesis that it never opened.")
-            if len(from_open) == 1 and binding is not None:
-                known.add(binding)
-                binding = None
+            if len(in_from_clause) == 1 and defined_name is not None:
+                relations.add(defined_name)
+                defined_name = None
         elif token.kind == "word" and token.text in {"from", "join"}:
-            _check_relation(tokens[number + 1 : number + 4], known)
-            from_open[-1] = True
+            _check_relation(tokens[number + 1 : number + 4], relations)
+            in_from_clause[-1] = True
         elif token.kind == "word" and token.text in _END_OF_FROM:
-            from_open[-1] = False
-            may_bind = may_bind and len(from_open) > 1
-        elif token.text == "," and from_open[-1]:
+            in_from_clause[-1] = False
+            in_with_clause = in_with_clause and len(in_from_clause) > 1
+        elif token.text == "," and in_from_clause[-1]:
             raise Unprocessable("The cohort lists relations with a comma: write JOIN.")
 
 
 def _opens_common_table(tokens: list[_Token], number: int) -> bool:
-    """Say whether this parenthesis opens `name AS (SELECT`."""
+    """Say whether this parenthesis opens a common table expression, `name AS (SELECT`."""
     return (
         number >= 2
         and tokens[number - 1].text == "as"
@@ -163,13 +165,13 @@ def _opens_common_table(tokens: list[_Token], number: int) -> bool:
     )
 
 
-def _check_relation(following: list[_Token], known: set[str]) -> None:
+def _check_relation(following: list[_Token], relations: set[str]) -> None:
     texts = [token.text for token in following]
     if texts[:2] == ["(", "select"]:
         return
     if not following or following[0].kind != "word":
         raise Unprocessable("After FROM or JOIN stands a view of this project, or (SELECT ...).")
-    if texts[0] not in known:
+    if texts[0] not in relations:
         raise Unprocessable(f"The cohort reads {texts[0]}, which is not a view of this project.")
     if len(texts) > 1 and texts[1] in {".", "("}:
         raise Unprocessable("The cohort names a relation in another catalog or folder.")

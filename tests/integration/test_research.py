@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from pyspark.sql import SparkSession
 
-from ehr_analytics import airlock, sql_guard, study
+from ehr_analytics import airlock, sql_guard, study, study_run
 from ehr_analytics import project as projects
 from ehr_analytics.demo import run_approved_study
 from ehr_analytics.register import Register
@@ -32,19 +32,19 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def done(spark: SparkSession, data: Path) -> tuple[Register, study.Run]:
+def done(spark: SparkSession, data: Path) -> tuple[Register, study_run.Run]:
     """Return an open project's register and one run of its study."""
     book = register(data)
     open_project(book)
-    return book, study.run_study(book, spark, study.load_study(PLAN), "researcher.lau")
+    return book, study_run.run_study(book, spark, study.load_study(PLAN), "researcher.lau")
 
 
 def test_the_run_log_says_who_when_which_code_and_which_table_versions(
-    done: tuple[Register, study.Run],
+    done: tuple[Register, study_run.Run],
 ) -> None:
     book, run = done
 
-    logged = study.get_run(book, run.id)
+    logged = study_run.get_run(book, run.id)
 
     assert logged == run
     assert run.state == "done"
@@ -55,7 +55,7 @@ def test_the_run_log_says_who_when_which_code_and_which_table_versions(
 
 
 def test_the_cohort_counts_what_plain_python_counts(
-    done: tuple[Register, study.Run], data: Path
+    done: tuple[Register, study_run.Run], data: Path
 ) -> None:
     from ehr_models.tasks.readmission.features import build_index_stays
 
@@ -65,7 +65,7 @@ def test_the_cohort_counts_what_plain_python_counts(
     seen = stays[stays["returned"].notna()]
     back = seen[seen["returned"] == 1]
 
-    raw = study.run_folder(book, run.id) / "raw" / "overall.csv"
+    raw = study_run.run_folder(book, run.id) / "raw" / "overall.csv"
     with raw.open(newline="") as lines:
         row = next(csv.DictReader(lines))
 
@@ -78,7 +78,7 @@ def test_the_cohort_counts_what_plain_python_counts(
 
 
 def test_nothing_is_released_before_two_other_people_approve(
-    done: tuple[Register, study.Run], data: Path
+    done: tuple[Register, study_run.Run], data: Path
 ) -> None:
     book, run = done
 
@@ -121,16 +121,16 @@ def test_no_small_count_is_in_the_released_files_and_each_has_its_controls(
 
 
 def test_outputs_changed_after_the_check_do_not_leave(
-    spark: SparkSession, done: tuple[Register, study.Run]
+    spark: SparkSession, done: tuple[Register, study_run.Run]
 ) -> None:
     book, _ = done
     plan = study.load_study(PLAN)
     short = study.Study(**{**plan.__dict__, "measures": plan.measures[:1]})
-    run = study.run_study(book, spark, short, "researcher.lau")
+    run = study_run.run_study(book, spark, short, "researcher.lau")
     airlock.propose_outputs(book, run.id, "researcher.lau")
     for checker in ("steward.ng", "auditor.tse"):
         airlock.record_decision(book, run.id, checker, "approve", "fine")
-    (study.run_folder(book, run.id) / "outputs" / "overall.csv").write_text("people\n3\n")
+    (study_run.run_folder(book, run.id) / "outputs" / "overall.csv").write_text("people\n3\n")
 
     with pytest.raises(Conflict, match="not the ones that were checked"):
         airlock.release_outputs(book, run.id, "steward.ng")
@@ -144,7 +144,7 @@ def test_a_column_that_was_not_approved_is_not_there(spark: SparkSession, data: 
     narrow = study.Study(**{**plan.__dict__, "project": "narrow"})
 
     with pytest.raises(Unprocessable, match="UNRESOLVED_COLUMN"):
-        study.run_study(book, spark, narrow, "researcher.lau")
+        study_run.run_study(book, spark, narrow, "researcher.lau")
 
 
 def test_a_project_sees_pseudonyms_of_its_own(spark: SparkSession, data: Path) -> None:
@@ -161,14 +161,14 @@ def test_a_project_sees_pseudonyms_of_its_own(spark: SparkSession, data: Path) -
         }
     )
 
-    run = study.run_study(book, spark, keyed, "researcher.lau")
+    run = study_run.run_study(book, spark, keyed, "researcher.lau")
 
-    raw = (study.run_folder(book, run.id) / "raw" / "ids.csv").read_text()
+    raw = (study_run.run_folder(book, run.id) / "raw" / "ids.csv").read_text()
     assert not [patient for patient in gold.made_up(300)["patient_demographics"]["id"]
                 if patient in raw]  # fmt: skip
     # And a pseudonym as a stratum is a row about one person: it does not get as far as the door.
     airlock.propose_outputs(book, run.id, "researcher.lau")
-    ready = (study.run_folder(book, run.id) / "outputs" / "ids.csv").read_text()
+    ready = (study_run.run_folder(book, run.id) / "outputs" / "ids.csv").read_text()
     assert ready.splitlines() == ["reason,people,stays,returns,returns_people"]
 
 
@@ -179,7 +179,7 @@ def test_a_cohort_spark_does_not_understand_is_refused(spark: SparkSession, data
     wrong = study.Study(**{**study.load_study(PLAN).__dict__, "project": "wrong", "sql": sql})
 
     with pytest.raises(Unprocessable, match="UNRESOLVED_COLUMN"):
-        study.run_study(book, spark, wrong, "researcher.lau")
+        study_run.run_study(book, spark, wrong, "researcher.lau")
 
 
 def test_a_closed_project_runs_no_more(spark: SparkSession, data: Path) -> None:
@@ -189,7 +189,7 @@ def test_a_closed_project_runs_no_more(spark: SparkSession, data: Path) -> None:
     over = study.Study(**{**study.load_study(PLAN).__dict__, "project": "over"})
 
     with pytest.raises(Conflict, match="closed"):
-        study.run_study(book, spark, over, "researcher.lau")
+        study_run.run_study(book, spark, over, "researcher.lau")
 
 
 def test_without_the_lake_the_study_says_what_to_do(spark: SparkSession, tmp_path: Path) -> None:
@@ -197,7 +197,7 @@ def test_without_the_lake_the_study_says_what_to_do(spark: SparkSession, tmp_pat
     open_project(book)
 
     with pytest.raises(Unavailable, match="ehr lake run"):
-        study.run_study(book, spark, study.load_study(PLAN), "researcher.lau")
+        study_run.run_study(book, spark, study.load_study(PLAN), "researcher.lau")
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,185 @@
+"""Runs of studies: on a project's approved columns, under its own pseudonyms, and logged.
+
+The cohort sees the approved columns of the project's gold views, at one Delta version each, and
+nothing else. Raw counts stay in the run's folder: only `airlock` takes results further.
+"""
+
+from __future__ import annotations
+
+import csv
+import hashlib
+import json
+import secrets
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from importlib.metadata import version as package_version
+from importlib.resources import files
+from pathlib import Path
+
+from deltalake import DeltaTable
+from deltalake.exceptions import TableNotFoundError
+from pyspark.errors import AnalysisException
+from pyspark.sql import Column, SparkSession
+from pyspark.sql import functions as F
+
+from ehr_analytics import project as projects
+from ehr_analytics import sql_guard
+from ehr_analytics.counting import Row, count_measures
+from ehr_analytics.register import Register
+from ehr_analytics.study import Study
+from ehr_etl.spark.java_errors import translate_java_errors
+from ehr_fhir.errors import NotFound, Unavailable, Unprocessable
+
+
+@dataclass(frozen=True)
+class Run:
+    """One run of a study: who ran it, when, with which code, on which Delta versions."""
+
+    id: str
+    project: str
+    study: str
+    who: str
+    at: str
+    code: str
+    version: str
+    tables: Mapping[str, int]
+    state: str = "done"
+
+
+def run_study(register: Register, spark: SparkSession, study: Study, login: str) -> Run:
+    """Run a study for one of its project's people; store the raw counts in the run's folder."""
+    project = projects.get_project(register, study.project)
+    projects.require_open_for(project, login, register.clock().date())
+    columns = project.columns_by_view()
+    sql_guard.check_sql_text(study.sql, columns)
+    key = projects.project_key_path(register.data, project.id).read_text("ascii")
+    with translate_java_errors("running the study"), _translate_analysis_errors():
+        sql_guard.check_sql_plan(spark, study.sql, columns)
+        # A session of its own: its only temporary views are the project's.
+        session = spark.newSession()
+        tables = _open_views(session, register.data / "lake" / "gold", columns, key)
+        results = count_measures(session.sql(study.sql), study)
+
+    now = register.clock()
+    run = Run(
+        id=f"{study.name}-{now:%Y%m%d-%H%M%S}-{secrets.token_hex(2)}",
+        project=project.id,
+        study=study.name,
+        who=login,
+        at=register.timestamp(),
+        code=_code_digest(study),
+        version=package_version("ehr-commons"),
+        tables=tables,
+    )
+    _store_run(register, study, run, results)
+    return run
+
+
+def get_run(register: Register, run_id: str) -> Run:
+    """Return a logged run; NotFound when there is none of this id."""
+    with register.transaction() as connection:
+        row = connection.execute("SELECT * FROM run WHERE id = ?", (run_id,)).fetchone()
+    if row is None:
+        raise NotFound(f"There is no run {run_id!r}.")
+    fields = {name: row[name] for name in Run.__dataclass_fields__}
+    return Run(**{**fields, "tables": json.loads(row["tables"])})
+
+
+def list_runs(register: Register) -> list[Run]:
+    """Return the run log, oldest first."""
+    with register.transaction() as connection:
+        ids = [row["id"] for row in connection.execute("SELECT id FROM run ORDER BY at, id")]
+    return [get_run(register, run_id) for run_id in ids]
+
+
+def run_folder(register: Register, run_id: str) -> Path:
+    """Return the folder of a run: what lies in it has not left the platform."""
+    return register.folder / "runs" / run_id
+
+
+@contextmanager
+def _translate_analysis_errors() -> Iterator[None]:
+    """Translate Spark's analysis errors into a refusal of the study."""
+    try:
+        yield
+    except AnalysisException as error:
+        condition = error.getCondition() or "no reason given"
+        raise Unprocessable(f"Spark does not understand the study ({condition}).") from None
+
+
+def _open_views(
+    session: SparkSession, gold: Path, columns: Mapping[str, Sequence[str]], key: str
+) -> dict[str, int]:
+    versions = {}
+    for view, approved_columns in columns.items():
+        path = gold / view
+        try:
+            versions[view] = DeltaTable(path).version()
+        except TableNotFoundError as error:
+            raise Unavailable(f"The lake has no view {view} yet: run `ehr lake run`.") from error
+        frame = session.read.format("delta").option("versionAsOf", versions[view]).load(str(path))
+        missing = sorted(set(approved_columns) - set(frame.columns))
+        if missing:
+            raise Unprocessable(f"The view {view} has no column {', '.join(missing)}.")
+        frame.select(
+            *(_rekey_column(column, key) for column in approved_columns)
+        ).createOrReplaceTempView(view)
+    return versions
+
+
+def _rekey_column(column: str, key: str) -> Column:
+    """Hash identifiers under the project's key, so that rows of two projects cannot be joined."""
+    if column == "id" or column.endswith("_id"):
+        return F.sha2(F.concat(F.lit(key), F.col(column)), 256).alias(column)
+    return F.col(column)
+
+
+def _store_run(
+    register: Register, study: Study, run: Run, results: Mapping[str, list[Row]]
+) -> None:
+    folder = run_folder(register, run.id)
+    (folder / "raw").mkdir(mode=0o700, parents=True)
+    for measure in study.measures:
+        fields = [*measure.by, *study.count_columns()]
+        with (folder / "raw" / f"{measure.name}.csv").open(
+            "w", newline="", encoding="utf-8"
+        ) as out:
+            writer = csv.DictWriter(out, fields)
+            writer.writeheader()
+            writer.writerows(results[measure.name])
+    run_record = {**asdict(run), "study_file": study.digest}
+    (folder / "run.json").write_text(json.dumps(run_record, indent=2), "utf-8")
+    (folder / "study.json").write_text(json.dumps(asdict(study), indent=2), "utf-8")
+    with register.transaction() as connection:
+        connection.execute(
+            "INSERT INTO run(id, project, study, who, at, code, version, tables, state)"
+            " VALUES (?, ?, ?, ?, ?, ?, ?, ?, 'done')",
+            (
+                run.id,
+                run.project,
+                run.study,
+                run.who,
+                run.at,
+                run.code,
+                run.version,
+                json.dumps(run.tables),
+            ),
+        )
+        register.append_event(
+            connection,
+            run.project,
+            run.who,
+            "run",
+            run=run.id,
+            detail={"code": run.code, "tables": dict(run.tables)},
+        )
+
+
+def _code_digest(study: Study) -> str:
+    """Return one digest of the study's file and of the package that ran it."""
+    digest = hashlib.sha256(study.digest.encode())
+    package = Path(str(files(__package__)))
+    for path in sorted(package.rglob("*.py")):
+        digest.update(path.relative_to(package).as_posix().encode() + path.read_bytes())
+    return digest.hexdigest()
