@@ -15,7 +15,7 @@ from ehr_fhir.index.rows import IndexRow, indexed_parameters
 from ehr_fhir.search_parameters import SearchParameter, official_parameters
 from ehr_gateway.access import Access
 from ehr_gateway.store.version_rows import group_by_table, insert_index
-from ehr_gateway.transaction.prepared_resource import validate_draft
+from ehr_gateway.transaction.prepared_resource import prepare_draft
 from ehr_gateway.transaction.transaction import open_transaction
 from ehr_privacy.consent.resource_facts import load_domains
 from tests.lib.gateway import START_MS, House, consent
@@ -91,7 +91,7 @@ def fill(house: House, patient: str, name: str) -> None:
         ids = store.registry(writing.connection).ids
         for kind in sorted(definitions.resource_types() - {"AuditEvent"}):
             body = _record(kind, _id(kind, name), patient)
-            version = writing.create(validate_draft(body, body["id"], access, kind))
+            version = writing.create(prepare_draft(body, body["id"], access, kind))
             rows = [
                 IndexRow(table, one.code, (*values, 0))
                 for one in indexed_parameters(kind)

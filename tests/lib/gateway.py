@@ -24,7 +24,7 @@ from ehr_gateway.oauth import clients
 from ehr_gateway.settings import GatewaySettings
 from ehr_gateway.tokens.access_tokens import Subject, issue_access_token
 from ehr_gateway.tokens.roles import grant_scopes, load_roles
-from ehr_gateway.transaction.prepared_resource import validate_draft
+from ehr_gateway.transaction.prepared_resource import prepare_draft
 from ehr_gateway.transaction.transaction import open_transaction
 from tests.lib.postgresql import Cluster
 
@@ -97,7 +97,7 @@ class Session:
         caller = gateway.verifier.authenticate(self.headers["Authorization"][7:], gateway.clock())
         access = Access(caller.requester, gateway.clock(), "furnishing")
         # Over HTTP a patient's record gets its id from the server; a test wants to know it.
-        draft = validate_draft(body, identity, access, kind)
+        draft = prepare_draft(body, identity, access, kind)
         with open_transaction(gateway.store, access) as writing:
             writing.create(draft)
 

@@ -12,7 +12,7 @@ from typing import Any
 from ehr_gateway.access import Access
 from ehr_gateway.schema import resources
 from ehr_gateway.store.store import Store
-from ehr_gateway.transaction.prepared_resource import validate_draft
+from ehr_gateway.transaction.prepared_resource import prepare_draft
 from ehr_gateway.transaction.transaction import open_transaction
 from ehr_privacy.consent import Requester, parse_scopes
 
@@ -45,14 +45,14 @@ def fill_patients(store: Store, patients: int) -> int:
     with open_transaction(store, access) as writing:
         for name in (AUTHOR, READER, "hospital-c"):
             body = {"resourceType": "Organization", "id": name, "name": name}
-            writing.create(validate_draft(body, name, access))
+            writing.create(prepare_draft(body, name, access))
     with store.read_transaction() as connection:
         first = connection.execute("SELECT MAX(pk) AS last FROM resource").fetchone()["last"]
     for number in range(BASE):
         with open_transaction(store, access) as writing:
             for resource in (*_consents(number), *_records(number)):
                 author = AUTHOR if resource["resourceType"] != "Consent" else None
-                draft = validate_draft(resource, resource["id"], access)
+                draft = prepare_draft(resource, resource["id"], access)
                 writing.create(
                     draft.__class__(draft.resource, author, draft.has_conditional_references)
                 )

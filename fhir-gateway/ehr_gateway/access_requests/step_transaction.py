@@ -16,7 +16,7 @@ from ehr_gateway.audit_log import recorder
 from ehr_gateway.database import Connection
 from ehr_gateway.http.authentication import RequestContext
 from ehr_gateway.ids import new_id
-from ehr_gateway.transaction.prepared_resource import validate_draft
+from ehr_gateway.transaction.prepared_resource import prepare_draft
 from ehr_gateway.transaction.transaction import Transaction, open_transaction
 from ehr_privacy.consent import Predicate, Requester, load_roles, parse_scopes
 
@@ -51,7 +51,7 @@ class StepTransaction:
     def create_consent(self, consent: Mapping[str, Any]) -> str:
         """Write a new Consent and return its id."""
         identity = new_id()
-        self._transaction.create(validate_draft(dict(consent), identity, self._access, "Consent"))
+        self._transaction.create(prepare_draft(dict(consent), identity, self._access, "Consent"))
         return identity
 
     def update_consent(self, identity: str, **changes: Any) -> None:
@@ -64,7 +64,7 @@ class StepTransaction:
         if row is None:
             return  # the patient took it away; there is nothing left to end
         body = {**parse(row[0]), **changes}
-        self._transaction.update(validate_draft(body, identity, self._access, "Consent"))
+        self._transaction.update(prepare_draft(body, identity, self._access, "Consent"))
 
 
 @contextmanager

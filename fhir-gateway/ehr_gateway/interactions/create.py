@@ -10,7 +10,7 @@ from ehr_gateway.store.store import AuditHook, Store, Version
 from ehr_gateway.store.visible import read_on
 from ehr_gateway.transaction.conditional_match import find_only_match
 from ehr_gateway.transaction.event_loop_writer import WriteJob, run_write
-from ehr_gateway.transaction.prepared_resource import validate_draft
+from ehr_gateway.transaction.prepared_resource import prepare_draft
 from ehr_gateway.transaction.transaction import WriteResult, transaction_on
 
 __all__ = ["create", "prepare_create"]
@@ -42,7 +42,7 @@ def prepare_create(
     With `criteria` (If-None-Exist) the job stores nothing if a resource that the requester can find
     meets them, and returns that one.
     """
-    draft = validate_draft(parse(body), new_id(), access, resource_type)
+    draft = prepare_draft(parse(body), new_id(), access, resource_type)
 
     def job(connection: Connection) -> WriteResult:
         with transaction_on(store, connection, access, audit) as transaction:

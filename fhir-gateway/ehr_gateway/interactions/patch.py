@@ -25,9 +25,9 @@ def patch(
     audit: AuditHook | None = None,
 ) -> WriteResult:
     """Change the current version; hidden and absent give the same answer."""
-    ahead = apply_patch_to_current(store, access, resource_type, identity, changes, if_match)
+    patched = apply_patch_to_current(store, access, resource_type, identity, changes, if_match)
     with open_transaction(store, access, audit) as transaction:
-        return transaction.patch(resource_type, identity, changes, if_match, ahead=ahead)
+        return transaction.patch(resource_type, identity, changes, if_match, patched=patched)
 
 
 def patch_matching(
@@ -41,12 +41,12 @@ def patch_matching(
     audit: AuditHook | None = None,
 ) -> WriteResult:
     """Change the one resource that meets the criteria."""
-    ahead = _apply_to_match(store, access, resource_type, criteria, changes, if_match)
+    patched = _apply_to_match(store, access, resource_type, criteria, changes, if_match)
     with open_transaction(store, access, audit) as transaction:
         identity = find_only_match(transaction, resource_type, criteria)
         if identity is None:
             raise NotFound(f"There is no {resource_type} that meets the criteria.")
-        return transaction.patch(resource_type, identity, changes, if_match, ahead=ahead)
+        return transaction.patch(resource_type, identity, changes, if_match, patched=patched)
 
 
 def _apply_to_match(

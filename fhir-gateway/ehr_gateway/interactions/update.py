@@ -10,7 +10,7 @@ from ehr_gateway.ids import new_id
 from ehr_gateway.store.store import AuditHook, Store
 from ehr_gateway.transaction.conditional_match import find_update_target
 from ehr_gateway.transaction.event_loop_writer import WriteJob, run_write
-from ehr_gateway.transaction.prepared_resource import validate_draft
+from ehr_gateway.transaction.prepared_resource import prepare_draft
 from ehr_gateway.transaction.transaction import WriteResult, open_transaction, transaction_on
 
 __all__ = ["prepare_update", "update", "update_matching"]
@@ -50,7 +50,7 @@ def prepare_update(
 ) -> WriteJob[WriteResult]:
     """Do all of an update that needs no database; return what does the rest."""
     resource = parse(body)
-    draft = validate_draft(resource, identity, access, resource_type)
+    draft = prepare_draft(resource, identity, access, resource_type)
     if resource.get("id") != identity:
         text = "The `id` in the content must be the one in the address."
         raise Invalid(text, expression=f"{resource_type}.id")
@@ -74,7 +74,7 @@ def update_matching(
 ) -> WriteResult:
     """Store a new version of the one resource that meets the criteria, or a first one."""
     resource = parse(body)
-    draft = validate_draft(resource, resource.get("id", new_id()), access, resource_type)
+    draft = prepare_draft(resource, resource.get("id", new_id()), access, resource_type)
     with open_transaction(store, access, audit) as transaction:
         identity = find_update_target(transaction, resource_type, resource, criteria, if_match)
         if identity is None:

@@ -1,8 +1,8 @@
 """Conditional interactions (R4 §3.1.0.4.3, §3.1.0.6.1, §3.1.0.7.1): criteria in the place of an id.
 
-Criteria find what the requester may find, inside the write transaction that acts on it: no other
-write can come in between. What is hidden counts as absent, so a conditional create beside a hidden
-match makes a new resource, as it does beside none.
+Criteria match what the requester can find, inside the write transaction that acts on the match, so
+no other write can come in between. A hidden resource counts as absent: a conditional create beside
+a hidden match creates a resource, as it does when nothing matches.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ __all__ = ["find_only_match", "find_update_target"]
 
 
 def find_only_match(transaction: Transaction, kind: str, criteria: str) -> str | None:
-    """Return the id of the one match, or nothing; refuse several."""
+    """Return the id of the only match, None if there is none; refuse several."""
     ids = find_ids(transaction, kind, criteria)
     if len(ids) > 1:
         raise PreconditionFailed("More than one resource meets the criteria; narrow them.")
@@ -32,17 +32,17 @@ def find_update_target(
     criteria: str,
     if_match: int | None,
 ) -> str | None:
-    """Return the id under which an update is written; nothing where a new id has to be made."""
-    found, named = find_only_match(transaction, kind, criteria), resource.get("id")
-    if found is not None:
-        if named not in (None, found):
+    """Return the id that a conditional update writes to, None if the server must choose one."""
+    match, sent_id = find_only_match(transaction, kind, criteria), resource.get("id")
+    if match is not None:
+        if sent_id not in (None, match):
             text = "The `id` in the content is not that of the resource that meets the criteria."
             raise Invalid(text, expression=f"{kind}.id")
-        return found
+        return match
     if if_match is not None:
         raise PreconditionFailed("If-Match names a version, but nothing meets the criteria.")
-    if named is not None and transaction.is_present(kind, str(named)):
-        # As R5 has it: what does not meet the criteria is not overwritten.
+    if sent_id is not None and transaction.is_present(kind, str(sent_id)):
+        # R4 leaves this open; R5 refuses to overwrite a resource that the criteria do not match.
         text = "The resource with this `id` does not meet the criteria."
         raise Conflict(text, expression=f"{kind}.id")
-    return named
+    return sent_id

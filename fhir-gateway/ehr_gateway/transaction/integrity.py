@@ -1,7 +1,8 @@
-"""References on write: conditional ones resolved, dangling ones refused.
+"""Referential integrity on write: resolve conditional references, refuse dangling ones.
 
-What the requester may not see counts as absent, so that a refusal tells nothing. The one exception
-is a Patient: who deposits must be able to name the patient without seeing the record.
+What the requester cannot see counts as absent, so that a refusal reveals nothing. The one exception
+is a Patient: an organisation that deposits must be able to name patients whose records it cannot
+see.
 """
 
 from __future__ import annotations
@@ -23,6 +24,7 @@ from ehr_fhir.search.query_string import parse_query_pairs
 from ehr_fhir.search_parameters import use_added_parameters
 from ehr_gateway.access import Access
 from ehr_gateway.database import Connection
+from ehr_gateway.search.page import matching_ids
 from ehr_gateway.store.store import Store
 from ehr_gateway.transaction.prepared_resource import PreparedResource
 
@@ -39,43 +41,44 @@ __all__ = [
 ]
 
 _MAX_ISSUES = 20
+# Chosen: far below the limits of both databases on parameters of a statement.
 _TARGETS_PER_STATEMENT = 100
-# A chain and the like: a parameter that looks at other types.
+# Parameters that read other types (chains and the like), whose result any other write may change.
 _READS_OTHER_TYPES = re.compile(r".*\.|_has|_filter|_list|.*:(?:not-)?in$")
 
 
 class UnmatchedReference(Unprocessable):
-    """A reference by search finds nothing, or nothing yet."""
+    """A conditional reference matches nothing, or nothing yet."""
 
 
 def resolve_conditional_references(
     transaction: Transaction, resource: dict[str, Any], path: str = ""
 ) -> None:
-    """Replace references by search, such as `Practitioner?identifier=s|v`, in path."""
-    found: dict[str, str] = {}
+    """Replace conditional references, such as `Practitioner?identifier=s|v`, in the resource."""
+    resolved: dict[str, str] = {}
     for expression, reference in list_references(resource, path):
-        if reference not in found and (split := split_conditional_reference(reference)):
+        if reference not in resolved and (split := split_conditional_reference(reference)):
             kind, criteria = split
             ids = transaction.criteria_ids[kind].get(criteria)
             if ids is None:
                 ids = find_ids(transaction, kind, criteria)
-                # What other types have to do with it, another write may have changed.
+                # Kept until the transaction writes a resource of this type.
                 if not any(
                     _READS_OTHER_TYPES.match(name) for name, _ in parse_query_pairs(criteria)
                 ):
                     transaction.criteria_ids[kind][criteria] = ids
             if len(ids) != 1:
-                how = "nothing" if not ids else "more than one resource"
-                text = f"{expression} is a search that finds {how}."
-                kept = Unprocessable if ids else UnmatchedReference
-                raise kept(text, expression=expression, issue_code="not-found")
-            found[reference] = f"{kind}/{ids[0]}"
-    if found:
-        replace_references(resource, found)
+                count = "nothing" if not ids else "more than one resource"
+                text = f"{expression} is a search that finds {count}."
+                error = Unprocessable if ids else UnmatchedReference
+                raise error(text, expression=expression, issue_code="not-found")
+            resolved[reference] = f"{kind}/{ids[0]}"
+    if resolved:
+        replace_references(resource, resolved)
 
 
 def find_ids(transaction: Transaction, kind: str, criteria: str) -> list[str]:
-    """Return up to two ids of resources that the requester can find by some criteria."""
+    """Return up to two ids of resources that match the criteria and the requester can find."""
     return find_ids_on(
         transaction.store, transaction.connection, transaction.access, kind, criteria
     )
@@ -84,22 +87,20 @@ def find_ids(transaction: Transaction, kind: str, criteria: str) -> list[str]:
 def find_ids_on(
     store: Store, connection: Connection, access: Access, kind: str, criteria: str
 ) -> list[str]:
-    """Find ids as a connection sees the store, inside a transaction or before it."""
-    from ehr_gateway.search.page import matching_ids
-
+    """Return up to two matching ids on an open connection."""
     try:
         pairs = parse_query_pairs(criteria)
     except ValueError as error:
         raise Invalid("The criteria are not valid percent-encoded UTF-8.") from error
     with use_added_parameters(store.registry(connection).served):
-        narrows = bool(parse_search(kind, pairs).filters)
-    if not narrows:
+        has_filters = bool(parse_search(kind, pairs).filters)
+    if not has_filters:
         raise PreconditionFailed("The criteria narrow nothing: they would match everything.")
     return matching_ids(store, connection, access, kind, pairs, most=2)
 
 
 def reference_fault(reference: str, contained: frozenset[str]) -> str | None:
-    """Say what is wrong with a reference in itself, whatever the store holds.
+    """Return what is wrong with a reference in itself, whatever the store holds; else None.
 
     >>> reference_fault("#a", frozenset({"a"}))
     >>> reference_fault("Patient", frozenset())
@@ -122,18 +123,19 @@ def reference_fault(reference: str, contained: frozenset[str]) -> str | None:
 def find_dangling_references(
     connection: Connection, access: Access, prepared: Sequence[PreparedResource]
 ) -> list[Issue]:
-    """Return an issue for each reference that names nothing the requester can refer to."""
+    """Return an issue for each reference whose target the requester cannot refer to."""
     issues = []
-    places: dict[tuple[str, str], str] = {}
-    for one in prepared:
-        for expression, reference in one.references:
-            if fault := reference_fault(reference, one.contained):
+    # Target -> the first path that refers to it.
+    paths: dict[tuple[str, str], str] = {}
+    for resource in prepared:
+        for expression, reference in resource.references:
+            if fault := reference_fault(reference, resource.contained):
                 issues.append(Issue(f"{expression} {fault}.", expression, "not-found"))
-            elif found := local_target(reference):
-                places.setdefault((found.type, found.id), expression)
-    present = set(_existing_targets(connection, access, places))
-    for identity, expression in places.items():
-        if identity not in present:
+            elif target := local_target(reference):
+                paths.setdefault((target.type, target.id), expression)
+    existing = set(_existing_targets(connection, access, paths))
+    for identity, expression in paths.items():
+        if identity not in existing:
             text = f"{expression} refers to a {identity[0]} that does not exist."
             issues.append(Issue(text, expression, "not-found"))
     return issues[:_MAX_ISSUES]
@@ -142,32 +144,33 @@ def find_dangling_references(
 def _existing_targets(
     connection: Connection, access: Access, targets: Iterable[tuple[str, str]]
 ) -> Iterator[tuple[str, str]]:
-    # Two statements, since the predicate bears no OR around it (SQLite's parser counts levels).
+    # Two statements rather than one with OR: SQLite's parser limits the levels of nesting, and the
+    # consent condition is near the limit.
+    patients: list[tuple[str, str]] = []
+    others: list[tuple[str, str]] = []
+    for target in targets:
+        (patients if target[0] == "Patient" else others).append(target)
+    yield from _select_targets(connection, "TRUE", {}, patients)
     visible = access.read_predicate
-    known = list(targets)
-    yield from _select_targets(
-        connection, "TRUE", {}, [one for one in known if one[0] == "Patient"]
-    )
-    others = [one for one in known if one[0] != "Patient"]
     yield from _select_targets(connection, visible.sql, visible.params, others)
 
 
 def _select_targets(
     connection: Connection,
     condition: str,
-    bound: Mapping[str, object],
+    condition_params: Mapping[str, object],
     targets: Sequence[tuple[str, str]],
 ) -> Iterator[tuple[str, str]]:
     remaining = iter(targets)
     while batch := list(islice(remaining, _TARGETS_PER_STATEMENT)):
-        params: dict[str, object] = dict(bound)
-        pairs = []
+        params: dict[str, object] = dict(condition_params)
+        placeholders = []
         for number, (kind, identity) in enumerate(batch):
             params[f"t{number}"], params[f"i{number}"] = kind, identity
-            pairs.append(f"(:t{number}, :i{number})")
+            placeholders.append(f"(:t{number}, :i{number})")
         rows = connection.execute(
             "SELECT r.type, r.id FROM resource r WHERE r.current = 1 AND r.deleted = 0"  # noqa: S608
-            f" AND (r.type, r.id) IN (VALUES {', '.join(pairs)})"
+            f" AND (r.type, r.id) IN (VALUES {', '.join(placeholders)})"
             f" AND {condition}",
             params,
         )

@@ -1,7 +1,7 @@
-"""What a patch makes of a version, worked out before the writer's lock is taken.
+"""Apply a patch to a version before the writer's lock is taken.
 
-A patch may be long and its paths costly. If another write comes between, `writing.py` sees that the
-version is no longer the current one, and asks for it anew.
+A patch may be long and its paths costly. If another write comes in between, `Transaction.patch`
+sees that the patched version is no longer the current one and applies the patch again.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from ehr_fhir.references import Replacements, replace_references
 from ehr_gateway.access import Access
 from ehr_gateway.store.store import Store, Version
 from ehr_gateway.store.visible import read_on
-from ehr_gateway.transaction.prepared_resource import Draft, validate_draft
+from ehr_gateway.transaction.prepared_resource import Draft, prepare_draft
 
 __all__ = ["PatchedDraft", "apply_patch", "apply_patch_to_current"]
 
@@ -27,7 +27,7 @@ _NO_REPLACEMENTS: Mapping[str, str] = MappingProxyType({})
 
 @dataclass(frozen=True)
 class PatchedDraft:
-    """The next version as a draft, and the key of the version that it was made from."""
+    """The next version as a draft, and the pk of the version that was patched."""
 
     base: int
     draft: Draft
@@ -36,11 +36,11 @@ class PatchedDraft:
 def apply_patch(
     current: Version, patch: Patch, access: Access, replacements: Replacements = _NO_REPLACEMENTS
 ) -> PatchedDraft:
-    """Return what a patch makes of a version; it must be valid."""
+    """Apply a patch to a version and validate the result."""
     now = datetime.fromtimestamp(access.now_ms / 1000, UTC)
     resource = patch.apply(parse(current.body), now)
     replace_references(resource, replacements)
-    return PatchedDraft(current.pk, validate_draft(resource, current.id, access, current.type))
+    return PatchedDraft(current.pk, prepare_draft(resource, current.id, access, current.type))
 
 
 def apply_patch_to_current(
@@ -52,9 +52,9 @@ def apply_patch_to_current(
     if_match: int | None = None,
     replacements: Replacements = _NO_REPLACEMENTS,
 ) -> PatchedDraft | None:
-    """Patch the current version without the lock; nothing where there is none to be patched.
+    """Apply a patch to the current version without the lock; None if no version can be patched.
 
-    Why there is none is said inside the transaction, which sees the store as the write does.
+    The error is left to the transaction, which sees the store as the write does.
     """
     try:
         with store.read_transaction() as connection:

@@ -1,8 +1,8 @@
-"""A resource made ready to be stored: validated, indexed, its consent facts known. Pure.
+"""Prepare a resource for storing: validate it, extract index rows and the facts of consent. Pure.
 
-All of it is done before the writer's lock is taken, and once. Version and time are known only
-inside the transaction, so the body is kept in two parts around them; so is what the references by
-search find, so a resource that holds one waits as a draft.
+All of it is done once, before the writer's lock is taken. The version number and the time are known
+only inside the transaction, so the body is kept as two parts around them. The ids that conditional
+references find are known only there too, so a resource with such references is prepared there.
 """
 
 from __future__ import annotations
@@ -26,9 +26,9 @@ __all__ = [
     "Draft",
     "PreparedResource",
     "join_body",
+    "prepare_draft",
     "prepare_resource",
     "source_author",
-    "validate_draft",
 ]
 
 _AUTHOR_BASE = f"{JURISDICTION.base}/organization/"
@@ -36,7 +36,7 @@ _AUTHOR_BASE = f"{JURISDICTION.base}/organization/"
 
 @dataclass(frozen=True)
 class PreparedResource:
-    """All that one version puts into the store, but its number and its time."""
+    """All that one version puts into the store except its number and its time."""
 
     record: Record
     meta: bytes
@@ -44,7 +44,9 @@ class PreparedResource:
     rows: tuple[IndexRow, ...]
     words: FullText
     rules: tuple[RuleRow, ...]
+    # (path, reference) of each of its references.
     references: tuple[tuple[str, str], ...]
+    # What references inside the resource may name: ids of contained resources, fullUrls of entries.
     contained: frozenset[str] = frozenset()
 
     def body(self, version: int, last_updated_ms: int) -> bytes:
@@ -54,15 +56,15 @@ class PreparedResource:
 
 @dataclass(frozen=True)
 class Draft:
-    """A validated resource under its id; what it puts into the store is worked out once."""
+    """A validated resource under its id."""
 
     resource: dict[str, Any]
     author: str | None
-    # References by search are known only inside the transaction, and all that hangs on them.
+    # Whether references by search remain, which only the transaction can resolve.
     has_conditional_references: bool
-    # Where it stands in what was sent, for errors; empty where it was sent alone.
+    # Its path in the request's content, for errors; empty where it is the whole content.
     path: str = ""
-    # The places of its references and what they say, where they are known already.
+    # (path, reference) of each of its references; None until all of them are resolved.
     references: tuple[tuple[str, str], ...] | None = None
 
     @property
@@ -77,7 +79,7 @@ class Draft:
 
     @cached_property
     def prepared(self) -> PreparedResource:
-        """Return everything the store keeps of the resource as it stands now."""
+        """Prepare the resource as it stands now, once."""
         return _prepare(self.resource, self.author, self.path, self.references)
 
     def with_id(self, identity: str) -> Draft:
@@ -92,13 +94,13 @@ class Draft:
         return replace(self, resource={**self.resource, "id": identity})
 
     def prepare_for(self, author: str | None) -> PreparedResource:
-        """Return what the store keeps, for the author whose record it is."""
+        """Return the prepared resource with the organisation that is the record's author."""
         if author == self.author:
             return self.prepared
         return replace(self.prepared, record=replace(self.prepared.record, author=author))
 
 
-def validate_draft(
+def prepare_draft(
     resource: dict[str, Any],
     identity: str,
     access: Access,
@@ -107,29 +109,31 @@ def validate_draft(
     has_conditional_references: bool = False,
     path: str = "",
 ) -> Draft:
-    """Validate a resource that is to be stored under an id, and work out what can be now.
+    """Validate a resource under an id and, unless references remain open, prepare it.
 
-    Absolute references to this server become relative: else a record could name its patient in a
-    form that no rule looks for.
+    Absolute references to this server become relative: the rules of consent look for relative ones,
+    so a record could otherwise name its patient in a form that no rule matches.
     """
     validate(resource, expected_type)
-    found = tuple(list_references(resource, path))
-    own = f"{access.base}/"
-    if access.base and any(one.startswith(own) for _, one in found):
-        replace_references(resource, {one: one.removeprefix(own) for _, one in found})
-        found = tuple((where, one.removeprefix(own)) for where, one in found)
+    references = tuple(list_references(resource, path))
+    base = f"{access.base}/"
+    if access.base and any(reference.startswith(base) for _, reference in references):
+        replace_references(
+            resource, {reference: reference.removeprefix(base) for _, reference in references}
+        )
+        references = tuple((at, reference.removeprefix(base)) for at, reference in references)
     has_conditional_references = has_conditional_references or any(
-        split_conditional_reference(one) for _, one in found
+        split_conditional_reference(reference) for _, reference in references
     )
     draft = Draft(
         {**resource, "id": identity},
         access.author,
         has_conditional_references,
         path,
-        None if has_conditional_references else found,
+        None if has_conditional_references else references,
     )
     if not has_conditional_references:
-        # Asked for here, so that it is not worked out while others wait for the lock.
+        # Evaluated now, before the lock is taken: the property is cached.
         _ = draft.prepared
     return draft
 
@@ -137,7 +141,7 @@ def validate_draft(
 def join_body(
     record: Record, meta: bytes, content: bytes, version: int, last_updated_ms: int
 ) -> bytes:
-    """Join the parts of a body around its version and time."""
+    """Return the bytes that are stored and served: the parts joined around version and time."""
     head = (
         f'{{"resourceType":"{record.type}","id":"{record.id}","meta":'
         f'{{"versionId":"{version}","lastUpdated":"{instant(last_updated_ms)}"'
@@ -159,7 +163,7 @@ def source_author(resource: Mapping[str, Any]) -> str | None:
 
 
 def prepare_resource(resource: Mapping[str, Any], author: str | None) -> PreparedResource:
-    """Validate a resource that has its id, and work out everything the store keeps of it."""
+    """Validate and prepare a resource that has its id and no open references."""
     validate(resource)
     return _prepare(resource, author)
 
@@ -168,7 +172,7 @@ def _prepare(
     resource: Mapping[str, Any],
     author: str | None,
     path: str = "",
-    found: tuple[tuple[str, str], ...] | None = None,
+    references: tuple[tuple[str, str], ...] | None = None,
 ) -> PreparedResource:
     meta = {
         key: value
@@ -185,13 +189,13 @@ def _prepare(
         rows=tuple(extract_rows({**resource, "meta": meta})),
         words=extract_full_text(resource),
         rules=tuple(rule_rows(resource)),
-        references=tuple(list_references(resource, path)) if found is None else found,
+        references=tuple(list_references(resource, path)) if references is None else references,
         contained=frozenset(_contained_names(resource)),
     )
 
 
 def _contained_names(resource: Mapping[str, Any]) -> Iterator[str]:
-    """Yield what a resource's references may name inside it; a Bundle kept as data holds more."""
+    """Yield what references may name inside a resource; for a stored Bundle, its entries too."""
     for inner in resource.get("contained", ()):
         yield inner.get("id", "")
     for entry in resource.get("entry", ()) if resource["resourceType"] == "Bundle" else ():
@@ -201,7 +205,7 @@ def _contained_names(resource: Mapping[str, Any]) -> Iterator[str]:
 
 
 def _serialize_tail(part: Mapping[str, Any]) -> bytes:
-    """Serialize an object so that it continues one already begun.
+    """Serialize an object without its opening brace, to continue an object already begun.
 
     >>> _serialize_tail({"status": "final"}), _serialize_tail({})
     (b',"status":"final"}', b'}')

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from ehr_gateway.search.page import search
 from ehr_gateway.store.store import Store
-from ehr_gateway.transaction.prepared_resource import validate_draft
+from ehr_gateway.transaction.prepared_resource import prepare_draft
 from ehr_gateway.transaction.transaction import open_transaction
 from tests.lib.reference_search import ReferenceSearch
 from tests.lib.store import NOW, platform, store
@@ -262,7 +262,7 @@ def fill(store: Store, resources: list[dict[str, Any]]) -> None:
             connection.execute(f"DELETE FROM {table}")
     with open_transaction(store, platform()) as writing:
         for one in resources:
-            writing.create(validate_draft(one, one["id"], platform(), one["resourceType"]))
+            writing.create(prepare_draft(one, one["id"], platform(), one["resourceType"]))
 
 
 def answered(store: Store, kind: str, pairs: list[tuple[str, str]]) -> list[str]:

@@ -13,7 +13,7 @@ from ehr_gateway.access import Access
 from ehr_gateway.database import Connection, Cursor
 from ehr_gateway.search.page import search_on
 from ehr_gateway.store.store import Store
-from ehr_gateway.transaction.prepared_resource import validate_draft
+from ehr_gateway.transaction.prepared_resource import prepare_draft
 from ehr_gateway.transaction.transaction import open_transaction
 from ehr_privacy.consent import Requester, parse_scopes
 from tests.lib.store import NOW, doctor, platform
@@ -63,7 +63,7 @@ def filled() -> Iterator[Store]:
         ]
         with open_transaction(opened, platform()) as writing:
             for body in patients + observations:
-                writing.create(validate_draft(body, body["id"], platform(), body["resourceType"]))
+                writing.create(prepare_draft(body, body["id"], platform(), body["resourceType"]))
         yield opened
         opened.close()
 

@@ -12,7 +12,7 @@ import pytest
 from ehr_gateway.database import Connection, Cursor
 from ehr_gateway.search.page import search_on
 from ehr_gateway.store.store import Store
-from ehr_gateway.transaction.prepared_resource import validate_draft
+from ehr_gateway.transaction.prepared_resource import prepare_draft
 from ehr_gateway.transaction.transaction import open_transaction
 from tests.lib.postgresql import Cluster
 from tests.lib.store import actor, consent, doctor, put
@@ -54,7 +54,7 @@ def filled(postgresql: Cluster, request: pytest.FixtureRequest) -> Iterator[Stor
             for patient in ("p0", "p1"):
                 body = {"resourceType": "Encounter", "status": "finished", "class": {"code": "AMB"}}
                 body["subject"] = {"reference": f"Patient/{patient}"}
-                writing.create(validate_draft(body, f"e-{patient}", author, "Encounter"))
+                writing.create(prepare_draft(body, f"e-{patient}", author, "Encounter"))
             for number in range(MANY):
                 body = {
                     "resourceType": "Observation",
@@ -64,7 +64,7 @@ def filled(postgresql: Cluster, request: pytest.FixtureRequest) -> Iterator[Stor
                     "encounter": {"reference": f"Encounter/e-p{number % 2}"},
                     "effectiveDateTime": f"20{number % 20:02d}-01-01",
                 }
-                writing.create(validate_draft(body, f"o{number}", author, "Observation"))
+                writing.create(prepare_draft(body, f"o{number}", author, "Observation"))
         if request.param == "analyzed":
             with opened.write_transaction() as connection:
                 connection.execute("ANALYZE")

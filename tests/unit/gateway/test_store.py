@@ -29,7 +29,7 @@ from ehr_gateway.interactions.vread import vread
 from ehr_gateway.store.store import Store, Version
 from ehr_gateway.transaction.event_loop_writer import run_write
 from ehr_gateway.transaction.integrity import find_ids
-from ehr_gateway.transaction.prepared_resource import validate_draft
+from ehr_gateway.transaction.prepared_resource import prepare_draft
 from ehr_gateway.transaction.transaction import open_transaction
 from tests.lib.store import (
     NOW,
@@ -105,7 +105,7 @@ def test_the_index_holds_the_current_version_alone(store: Store) -> None:
 
 
 def test_a_transaction_searches_what_it_has_written(store: Store) -> None:
-    draft = validate_draft(
+    draft = prepare_draft(
         {"resourceType": "Patient", "name": [{"family": "Chan"}]}, "a", platform()
     )
 

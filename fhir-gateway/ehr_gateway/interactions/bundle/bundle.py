@@ -245,7 +245,7 @@ def _delete_or_patch(transaction: Transaction, entry: Entry, names: Replacements
     if entry.patch is not None:
         identity = entry.id or ""
         patched = transaction.patch(
-            entry.type, identity, entry.patch, entry.if_match, names, ahead=entry.patched
+            entry.type, identity, entry.patch, entry.if_match, names, patched=entry.patched
         )
         return EntryResult("200 OK", patched.version, written=True)
     if entry.id is None:

@@ -16,7 +16,7 @@ from ehr_gateway.ids import new_id
 from ehr_gateway.interactions.bundle.entries import Entry, run_for_entry
 from ehr_gateway.store.store import Store
 from ehr_gateway.transaction.patching import apply_patch_to_current
-from ehr_gateway.transaction.prepared_resource import validate_draft
+from ehr_gateway.transaction.prepared_resource import prepare_draft
 
 __all__ = ["prepare_entries", "references_by_full_url", "replace_late_references", "sort_writes"]
 
@@ -93,7 +93,7 @@ def _prepare_entry(
     names = EntryNames(known, service_root(entry.full_url), late)
     replace_references(content, names)
     path = f"{entry.path}.resource"
-    draft = validate_draft(
+    draft = prepare_draft(
         content,
         entry.id or new_id(),
         access,
