@@ -1,7 +1,4 @@
-"""How `ehr` finds its commands, and how it ends on an error.
-
-Commands of other parts are mounted by name and imported only when used.
-"""
+"""The group of `ehr`'s commands: lazy import of other packages' commands, errors to exit codes."""
 
 from __future__ import annotations
 
@@ -17,7 +14,7 @@ from typer.exceptions import TyperException
 from ehr_cli import settings
 from ehr_fhir.errors import EhrError, Fault, exit_code
 
-# name -> module and its one line of help
+# Name -> module and its one line of help.
 MOUNTED_COMMANDS: Mapping[str, tuple[str, str]] = {
     "research": ("ehr_analytics.cli", "Research projects: apply, approve, run, release."),
     "models": ("ehr_models.cli", "Models: list, train, evaluate, score, card."),
@@ -26,7 +23,7 @@ INTERRUPTED = 130
 
 
 class CommandGroup(TyperGroup):
-    """The top command: mounts other parts' commands and turns errors into one sentence."""
+    """The top command: mounts other packages' commands and turns errors into one sentence."""
 
     def list_commands(self, ctx: Any) -> list[str]:
         """Return our commands and the mounted ones."""
@@ -83,10 +80,10 @@ class CommandGroup(TyperGroup):
 
 def _option_defaults(command: Any, chosen: settings.Settings) -> dict[str, Any]:
     # One value per option, at every depth: a group's commands look theirs up under their name.
-    found: dict[str, Any] = {"data": chosen.data, "base_url": chosen.base_url}
-    for name, below in getattr(command, "commands", {}).items():
-        found[name] = _option_defaults(below, chosen)
-    return found
+    defaults: dict[str, Any] = {"data": chosen.data, "base_url": chosen.base_url}
+    for name, subcommand in getattr(command, "commands", {}).items():
+        defaults[name] = _option_defaults(subcommand, chosen)
+    return defaults
 
 
 def _is_debugging() -> bool:

@@ -1,4 +1,4 @@
-"""Prepare a data folder: keys, database, programs that may ask for tokens, the platform itself."""
+"""The data folder: keys, database, the platform's own OAuth clients and its Organization."""
 
 from __future__ import annotations
 
@@ -21,8 +21,8 @@ from ehr_gateway.store.store import Store
 from ehr_privacy.consent import Requester, parse_scopes
 
 PLATFORM = "ehr-commons"
-# The platform's own programs that write back what they found. They read organisations, because a
-# reference must lead to something its writer may see.
+# OAuth 2 clients of the platform's own programs, which write back what they found. They read
+# organisations, because a reference must lead to something its writer may see.
 PROGRAMS = (
     clients.Client(
         "lake",
@@ -43,7 +43,7 @@ PROGRAMS = (
 
 
 def gateway_settings(settings: Settings) -> GatewaySettings:
-    """Return what the gateway needs of the settings."""
+    """Return the gateway's part of the settings."""
     return GatewaySettings(
         data=settings.data,
         database_url=None if settings.database == "sqlite" else settings.database,
@@ -80,7 +80,7 @@ def gateway_settings(settings: Settings) -> GatewaySettings:
 
 
 def prepare_data_folder(settings: Settings) -> None:
-    """Make what a data folder lacks; change nothing that is there."""
+    """Create what a data folder lacks: tables, keys, clients; change nothing that is there."""
     try:
         settings.data.mkdir(parents=True, exist_ok=True)
         # Records and keys: for the owner's eyes.
@@ -90,7 +90,7 @@ def prepare_data_folder(settings: Settings) -> None:
             f"The data folder {settings.data} cannot be made or is not yours; choose one with "
             "--data."
         ) from error
-    # Making the application makes tables, keys and the portal's registration.
+    # Creating the application creates tables, keys and the portal's registration.
     store: Store = create_gateway(gateway_settings(settings)).state.gateway.store
     try:
         if _is_new(store):
@@ -110,7 +110,7 @@ def _is_new(store: Store) -> bool:
 
 
 def read_program_secret(data: Path, program: str) -> str:
-    """Return the secret with which one of the platform's programs asks for tokens."""
+    """Return the client secret of one of the platform's programs."""
     return (data / "keys" / f"{program}.secret").read_text("ascii")
 
 

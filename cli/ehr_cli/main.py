@@ -1,4 +1,4 @@
-"""The `ehr` command: reads options, calls one function, renders what it returns.
+"""The `ehr` command line: each command parses its options and calls one function.
 
 Everything heavy is imported inside the command that needs it, so that `ehr --help` is quick and
 `ehr token` never loads Spark.
@@ -13,6 +13,7 @@ import typer
 
 from ehr_cli.command_group import CommandGroup
 from ehr_cli.commands import account, audit, authorization, backup, quarantine
+from ehr_cli.options import Data, Database, Port
 
 app = typer.Typer(
     cls=CommandGroup,
@@ -33,11 +34,6 @@ app.add_typer(account.app, name="account")
 app.add_typer(authorization.keys_app, name="keys")
 app.add_typer(authorization.client_app, name="client")
 
-Data = Annotated[
-    Path | None, typer.Option("--data", help="The data folder.", show_default="var", metavar="DIR")
-]
-Port = Annotated[int | None, typer.Option(help="The port to serve at.", show_default="8080")]
-
 
 @app.command()
 def up(
@@ -45,7 +41,7 @@ def up(
     host: Annotated[str | None, typer.Option(show_default="127.0.0.1")] = None,
     port: Port = None,
     workers: Annotated[int | None, typer.Option(help="Processes.", show_default="1")] = None,
-    database: Annotated[str | None, typer.Option(help="A PostgreSQL URL, or `sqlite`.")] = None,
+    database: Database = None,
 ) -> None:
     """Serve the gateway and the portal; print one line when ready.
 
@@ -132,7 +128,7 @@ def upgrade(
         bool, typer.Option("--check", help="Say whether it is needed; change nothing.")
     ] = False,
     data: Data = None,
-    database: Annotated[str | None, typer.Option(help="A PostgreSQL URL, or `sqlite`.")] = None,
+    database: Database = None,
 ) -> None:
     """Bring the database of an older version along; stop the gateway and make a backup first.
 

@@ -1,6 +1,7 @@
 """Every setting, read once at start: `ehr.toml` in the working folder, then `EHR_*` variables.
 
-A wrong value is an error at start, never a silent default; so is a name we do not know.
+A wrong value is an error at start, never a silent default; so is an unknown name. Hand-written, as
+the nearest name and the place of a fault belong into the message; pydantic-settings has neither.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ from ehr_fhir.errors import Invalid
 
 FILE = "ehr.toml"
 PREFIX = "EHR_"
-# Read by commands of their own, not settings.
+# Variables of single commands or of other packages, which are no settings.
 OTHER_VARIABLES = frozenset({"EHR_TOKEN"})
 
 
@@ -77,15 +78,15 @@ class Settings:
         """Return the folder of the lake."""
         return self.data / "lake"
 
-    def override(self, **given: Any) -> Settings:
-        """Return the settings with the options that were given on the command line.
+    def override(self, **options: Any) -> Settings:
+        """Return the settings with the options of the command line that are not None.
 
         Options have the types of the fields they replace, hence Any.
         """
-        set_ones = {name: value for name, value in given.items() if value is not None}
-        changed = replace(self, **set_ones)
-        _check_values(changed, "the command line")
-        return changed
+        values = {name: value for name, value in options.items() if value is not None}
+        settings = replace(self, **values)
+        _check_values(settings, "the command line")
+        return settings
 
 
 def load_settings(folder: Path = Path(), environment: Mapping[str, str] = os.environ) -> Settings:
@@ -101,7 +102,7 @@ def load_settings(folder: Path = Path(), environment: Mapping[str, str] = os.env
 
 
 def to_environment(settings: Settings) -> dict[str, str]:
-    """Return the variables from which `load` reads the same settings, for another process."""
+    """Return the variables from which another process reads the same settings."""
     return {
         PREFIX + field.name.upper(): str(getattr(settings, field.name))
         for field in fields(settings)
@@ -122,22 +123,22 @@ def _file_values(path: Path) -> dict[str, Any]:
 
 
 def _environment_values(environment: Mapping[str, str]) -> dict[str, str]:
-    found = {}
+    values = {}
     for variable, text in environment.items():
         if variable.startswith(PREFIX) and variable not in OTHER_VARIABLES:
             name = variable.removeprefix(PREFIX).lower()
             _check_name(name, "the environment", variable)
-            found[name] = text
-    return found
+            values[name] = text
+    return values
 
 
-def _check_name(name: str, where: str, written: str) -> None:
+def _check_name(name: str, where: str, spelling: str) -> None:
     names = [field.name for field in fields(Settings)]
     if name in names:
         return
-    near = difflib.get_close_matches(name, names, 1)
-    hint = f" Did you mean {near[0]}?" if near else f" The settings are {', '.join(names)}."
-    raise Invalid(f"There is no setting {written} ({where}).{hint}")
+    nearest = difflib.get_close_matches(name, names, 1)
+    hint = f" Did you mean {nearest[0]}?" if nearest else f" The settings are {', '.join(names)}."
+    raise Invalid(f"There is no setting {spelling} ({where}).{hint}")
 
 
 def _convert(name: str, text: str, where: str) -> Any:
@@ -168,28 +169,32 @@ _CONVERTERS: Mapping[str, Callable[[str], Any]] = {
 }
 
 
+# Name, least and greatest value.
+_RANGES = (
+    ("port", 1, 65535),
+    ("workers", 1, 64),
+    ("token_seconds", 60, 86_400),
+    ("login_idle_seconds", 60, 86_400),
+    ("login_absolute_seconds", 60, 604_800),
+    ("reauth_seconds", 30, 86_400),
+    ("refresh_idle_seconds", 60, 31_622_400),
+    ("refresh_seconds", 60, 31_622_400),
+    ("online_seconds", 60, 604_800),
+    ("max_body_mb", 1, 1024),
+    ("step_up_hours", 1, 8784),
+    ("emergency_hours", 1, 24),
+    ("code_minutes", 1, 60),
+    ("hold_days", 1, 366),
+    ("max_bundle_entries", 1, 1_000_000),
+    ("max_search_rows", 1000, 1_000_000_000),
+    ("max_include_rounds", 1, 100),
+    ("max_included", 1, 100_000),
+    ("audit_checkpoint_seconds", 0, 86_400),
+)
+
+
 def _check_values(settings: Settings, where: str) -> None:
-    for name, least, most in (
-        ("port", 1, 65535),
-        ("workers", 1, 64),
-        ("token_seconds", 60, 86_400),
-        ("login_idle_seconds", 60, 86_400),
-        ("login_absolute_seconds", 60, 604_800),
-        ("reauth_seconds", 30, 86_400),
-        ("refresh_idle_seconds", 60, 31_622_400),
-        ("refresh_seconds", 60, 31_622_400),
-        ("online_seconds", 60, 604_800),
-        ("max_body_mb", 1, 1024),
-        ("step_up_hours", 1, 8784),
-        ("emergency_hours", 1, 24),
-        ("code_minutes", 1, 60),
-        ("hold_days", 1, 366),
-        ("max_bundle_entries", 1, 1_000_000),
-        ("max_search_rows", 1000, 1_000_000_000),
-        ("max_include_rounds", 1, 100),
-        ("max_included", 1, 100_000),
-        ("audit_checkpoint_seconds", 0, 86_400),
-    ):
+    for name, least, most in _RANGES:
         if not least <= getattr(settings, name) <= most:
             raise Invalid(f"{name} must be from {least} to {most} ({where}).")
     if settings.database != "sqlite" and not settings.database.startswith("postgresql://"):
@@ -199,15 +204,15 @@ def _check_values(settings: Settings, where: str) -> None:
         )
     if settings.registration not in ("token", "open", "off"):
         raise Invalid(f"registration must be token, open or off ({where}).")
-    for one in settings.trusted_proxies.split(","):
+    for proxy in settings.trusted_proxies.split(","):
         try:
-            ipaddress.ip_network(one.strip())
+            ipaddress.ip_network(proxy.strip())
         except ValueError as error:
             raise Invalid(
                 f"trusted_proxies must be addresses or networks, with commas between ({where})."
             ) from error
     if settings.public_url:
         parts = urlsplit(settings.public_url)
-        bare = parts.scheme in ("http", "https") and parts.netloc
-        if not bare or settings.public_url.endswith("/"):
+        is_address = parts.scheme in ("http", "https") and parts.netloc
+        if not is_address or settings.public_url.endswith("/"):
             raise Invalid("public_url must be an http or https address without a final slash.")

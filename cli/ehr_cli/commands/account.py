@@ -1,6 +1,6 @@
-"""`ehr account`: make, list, disable and enable the accounts by which people log in.
+"""`ehr account`: create, list, disable and enable the accounts by which people log in.
 
-Who may write the database may do all of this; so nothing is proved here beyond that.
+Whoever may write the database may do all of this, so no further authentication is asked for.
 """
 
 from __future__ import annotations
@@ -13,15 +13,13 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from ehr_cli import settings
+from ehr_cli.options import Data
 
 if TYPE_CHECKING:
     from ehr_gateway.gateway import Gateway
 
 app = typer.Typer(no_args_is_help=True, help="Accounts: make, list, disable, enable.")
 
-Data = Annotated[
-    Path | None, typer.Option("--data", help="The data folder.", show_default="var", metavar="DIR")
-]
 Login = Annotated[str, typer.Argument(metavar="LOGIN", help="A log-in name.")]
 
 
@@ -119,7 +117,7 @@ def reset_factors(login: Login, data: Data = None) -> None:
 
 @contextmanager
 def open_gateway(data: Path | None) -> Iterator[Gateway]:
-    """Lend the gateway of a data folder to a command that changes its tables."""
+    """Open the gateway of a data folder for a command that changes its tables; close it after."""
     from ehr_cli.data_folder import gateway_settings
     from ehr_gateway.app import create_gateway
 

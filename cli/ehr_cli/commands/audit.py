@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from ehr_cli import settings as settings_module
+from ehr_cli.options import Data, Database
 from ehr_fhir.errors import NotFound, Unavailable
 
 if TYPE_CHECKING:
@@ -17,10 +18,6 @@ if TYPE_CHECKING:
 app = typer.Typer(
     no_args_is_help=True, help="The audit log: who saw what, provably nothing taken out."
 )
-Data = Annotated[
-    Path | None, typer.Option("--data", help="The data folder.", show_default="var", metavar="DIR")
-]
-Database = Annotated[str | None, typer.Option(help="A PostgreSQL URL, or `sqlite`.")]
 _PROCESSES = 2
 
 

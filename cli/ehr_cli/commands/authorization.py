@@ -1,24 +1,20 @@
-"""`ehr keys` and `ehr client`: the signing keys, and the programs that may ask for tokens.
+"""`ehr keys` and `ehr client`: the signing keys, and the OAuth 2 clients.
 
-Who may write the data folder may do all of this; so nothing is proved here beyond that.
+Whoever may write the data folder may do all of this, so no further authentication is asked for.
 """
 
 from __future__ import annotations
 
 import time
-from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from ehr_cli.commands.account import open_gateway
+from ehr_cli.options import Data
 
 keys_app = typer.Typer(no_args_is_help=True, help="The keys that sign tokens.")
 client_app = typer.Typer(no_args_is_help=True, help="Programs: invite, list, delete.")
-
-Data = Annotated[
-    Path | None, typer.Option("--data", help="The data folder.", show_default="var", metavar="DIR")
-]
 
 
 @keys_app.command("rotate")

@@ -12,6 +12,7 @@ import typer
 
 from ehr_cli import settings as settings_module
 from ehr_cli.commands.default_command import DEFAULT, DefaultCommandGroup
+from ehr_cli.options import Data, Database
 
 if TYPE_CHECKING:
     from ehr_cli.settings import Settings
@@ -29,10 +30,6 @@ restore_app = typer.Typer(
     help="Put a backup back; nothing that was closed since opens again.\n\n"
     "Example: ehr restore /mnt/backups --data var/new --key backup.key",
 )
-Data = Annotated[
-    Path | None, typer.Option("--data", help="The data folder.", show_default="var", metavar="DIR")
-]
-Database = Annotated[str | None, typer.Option(help="A PostgreSQL URL, or `sqlite`.")]
 Folder = Annotated[Path, typer.Argument(metavar="DIR", help="The folder of backups.")]
 _MIB = 1 << 20
 

@@ -1,4 +1,4 @@
-"""`ehr doctor`: look at what the platform needs, and say what to do about what is missing."""
+"""`ehr doctor`: check what the platform needs, and say what to do about what is missing."""
 
 from __future__ import annotations
 
@@ -18,22 +18,22 @@ from ehr_fhir.errors import EhrError
 
 GIGABYTE = 1024**3
 MIN_FREE_GB = 3
-# The platform's first day: a clock before it is certainly wrong.
+# 1 December 2025, the platform's first day: a clock before it is certainly wrong.
 EARLIEST = 1_764_547_200
 
 
 @dataclass(frozen=True)
 class CheckResult:
-    """One thing looked at: whether it is well, what was seen, and what to do if it is not."""
+    """The result of one check: what was seen, and what to do if it is not well."""
 
     subject: str
-    well: bool
+    is_ok: bool
     seen: str
     advice: str = ""
 
 
 def run_checks(settings: Settings) -> list[CheckResult]:
-    """Look at everything."""
+    """Run every check."""
     return [
         check_java(),
         check_delta_jar(),
@@ -45,17 +45,17 @@ def run_checks(settings: Settings) -> list[CheckResult]:
 
 
 def print_report(settings: Settings, echo: Callable[[str], None] = typer.echo) -> bool:
-    """Say what was found, and return whether all is well."""
-    findings = run_checks(settings)
-    for finding in findings:
-        echo(f"{'ok     ' if finding.well else 'PROBLEM'} {finding.subject}: {finding.seen}")
-        if not finding.well:
-            echo(f"        {finding.advice}")
-    return all(finding.well for finding in findings)
+    """Print the result of every check; return whether all are well."""
+    results = run_checks(settings)
+    for result in results:
+        echo(f"{'ok     ' if result.is_ok else 'PROBLEM'} {result.subject}: {result.seen}")
+        if not result.is_ok:
+            echo(f"        {result.advice}")
+    return all(result.is_ok for result in results)
 
 
 def check_java() -> CheckResult:
-    """Look for Java 17 or newer, which Spark needs."""
+    """Check for Java 17 or newer, which Spark needs."""
     from ehr_etl.spark.java import find_java_home
 
     try:
@@ -65,7 +65,7 @@ def check_java() -> CheckResult:
 
 
 def check_delta_jar() -> CheckResult:
-    """Look for Delta's jar in the cache."""
+    """Check for Delta's jar in the cache."""
     from ehr_etl.spark import jars
 
     found = jars.cached_jars()
@@ -74,14 +74,14 @@ def check_delta_jar() -> CheckResult:
 
 
 def check_disk(folder: Path) -> CheckResult:
-    """Look at the free space where the data folder lies."""
+    """Check the free space where the data folder is."""
     free = shutil.disk_usage(_nearest_existing_folder(folder)).free / GIGABYTE
     advice = f"Free at least {MIN_FREE_GB} GB, or put the data elsewhere with --data."
     return CheckResult("disk", free >= MIN_FREE_GB, f"{free:.0f} GB free", advice)
 
 
 def check_data_folder(folder: Path) -> CheckResult:
-    """Look whether the data folder can be written, and by its owner alone read."""
+    """Check that the data folder can be written, and read by its owner alone."""
     name = "data folder"
     if not os.access(_nearest_existing_folder(folder), os.W_OK):
         return CheckResult(name, False, f"{folder} cannot be written", "Choose one with --data.")
@@ -94,7 +94,7 @@ def check_data_folder(folder: Path) -> CheckResult:
 
 
 def check_port(host: str, number: int) -> CheckResult:
-    """Look whether the port is free."""
+    """Check that the port is free."""
     advice = "If that is not `ehr up` itself, choose another port with --port."
     if not is_port_free(host, number):
         return CheckResult("port", False, f"{number} is taken", advice)
@@ -102,10 +102,10 @@ def check_port(host: str, number: int) -> CheckResult:
 
 
 def check_clock(now: float) -> CheckResult:
-    """Look whether the clock can be right: consents and tokens end by it."""
-    well = now >= EARLIEST
+    """Check that the clock can be right: consents and tokens end by it."""
+    is_ok = now >= EARLIEST
     seen = time.strftime("%Y-%m-%d %H:%M UTC", time.gmtime(now))
-    return CheckResult("clock", well, seen, "Set the clock (a time server does it).")
+    return CheckResult("clock", is_ok, seen, "Set the clock (a time server does it).")
 
 
 def _nearest_existing_folder(folder: Path) -> Path:

@@ -1,4 +1,4 @@
-"""`ehr lake`: give the pipeline its folder, its key and the gateway's feed; say what came of it."""
+"""`ehr lake`: run the pipeline over the gateway's feed, write views, show the quality results."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
     from ehr_etl.pipeline import LakeReport
 
-# How long `--follow` waits between looks at the feed.
+# How long `--follow` waits between two reads of the feed. Chosen.
 PAUSE_SECONDS = 10
 
 
@@ -41,7 +41,7 @@ def open_lake(settings: Settings) -> Lake:
 def run_lake(settings: Settings, feed: str | None, *, once: bool) -> None:
     """Bring the lake up to date, and send the results of the quality gate back."""
     base_url = feed or settings.base_url
-    # Asked before Spark starts: nobody should wait for that to learn that no gateway answers.
+    # A first token before Spark starts: its start takes seconds, and no gateway may answer.
     with httpx.Client(base_url=base_url, timeout=120) as client:
         fetch_program_token(client, settings.data, "lake")
     spark = start_spark(settings)
@@ -120,7 +120,7 @@ def send_quality(settings: Settings, base_url: str, report: LakeReport) -> int:
 
 
 def summarize_rows(report: LakeReport) -> str:
-    """Return what the tables hold, in one line."""
+    """Return the row counts of the tables in one line."""
     rows = {one.table: one.after for one in report.tables}
     gold = sum(count for table, count in rows.items() if table.startswith("gold/"))
     return (
@@ -130,7 +130,7 @@ def summarize_rows(report: LakeReport) -> str:
 
 
 def read_deid_key(data: Path) -> bytes:
-    """Return the key of the pseudonyms; who has it can link them to patients."""
+    """Return the HMAC key of the pseudonyms; whoever has it can link them to patients."""
     path = data / "keys" / "deid.key"
     if not path.exists():
         raise NotFound(f"{path} is missing: start `ehr up` once on this data folder.")
@@ -138,7 +138,7 @@ def read_deid_key(data: Path) -> bytes:
 
 
 def fetch_program_token(client: httpx.Client, data: Path, program: str) -> str:
-    """Ask the gateway for a token as one of the platform's own programs."""
+    """Return a token of one of the platform's programs (OAuth 2 client credentials grant)."""
     try:
         answer = client.post(
             "/oauth/token",

@@ -1,4 +1,4 @@
-"""`ehr load`: hand files to the loader, show how far it is, and report every refusal by line."""
+"""`ehr load`: load files into the store with progress, and report every refusal by line."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from ehr_inbound.bulk_files.load import LoadReject, LoadReport, load
 def load_paths(
     settings: Settings, paths: Sequence[Path], organization: str, rejects: Path | None
 ) -> LoadReport:
-    """Load files and folders, say what came of it; raise when nothing could be loaded."""
+    """Load files and folders and print the counts; raise when everything was refused."""
     missing = [path for path in paths if not path.exists()]
     if missing:
         raise NotFound(f"There is no file or folder {missing[0]}.")
@@ -44,7 +44,7 @@ def load_paths(
 
 
 def format_reject(reject: LoadReject) -> str:
-    """Return one refusal as one line: where, what, why; line 0 is the file as a whole."""
+    """Return one refusal as `file:line: Type/id: reason`; line 0 is the file as a whole."""
     where = f"{reject.file}:{reject.line}" if reject.line else reject.file
     what = "/".join(filter(None, (reject.type, reject.id)))
     return ": ".join(filter(None, (where, what, reject.reason)))

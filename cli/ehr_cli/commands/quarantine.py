@@ -2,18 +2,14 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Annotated
 
 import typer
 
+from ehr_cli.options import Data
 from ehr_cli.settings import load_settings
 
 app = typer.Typer(no_args_is_help=True, help="Quarantine: versions that break a quality rule.")
-
-Data = Annotated[
-    Path | None, typer.Option("--data", help="The data folder.", show_default="var", metavar="DIR")
-]
 
 
 @app.command("list")

@@ -1,4 +1,4 @@
-"""What the demo prints: each step as it ends, then one table, the addresses and the log-ins."""
+"""What the demo prints: each step as it ends, then a table of all, addresses and log-ins."""
 
 from __future__ import annotations
 
@@ -9,51 +9,51 @@ from dataclasses import dataclass
 from rich.console import Console
 from rich.table import Table
 
+from ehr_cli.demo.tour_state import StepResult
 from ehr_cli.sample.sample_accounts import CARER, PIN, carer_hkid, featured_patients, sample_staff
 
 
 @dataclass(frozen=True)
-class StepOutcome:
-    """What one step took, gave, and how long it needed."""
+class TimedStep:
+    """One step of the tour, done."""
 
-    step: str
-    taken: str
-    given: str
+    name: str
+    result: StepResult
     seconds: float
 
 
-def show_running(console: Console, step: str) -> AbstractContextManager[object]:
+def show_running(console: Console, name: str) -> AbstractContextManager[object]:
     """Show that a step is running: a spinner on a terminal, else a plain line."""
     if console.is_terminal:
-        return console.status(f"{step} ...")
-    console.print(f"{step} ...")
+        return console.status(f"{name} ...")
+    console.print(f"{name} ...")
     return nullcontext()
 
 
-def print_outcome(console: Console, outcome: StepOutcome) -> None:
-    """Say what a step gave."""
+def print_step(console: Console, step: TimedStep) -> None:
+    """Print what came out of a step."""
     console.print(
-        f"  {outcome.step}: {outcome.given} ({outcome.seconds:.1f} s)",
+        f"  {step.name}: {step.result.output} ({step.seconds:.1f} s)",
         highlight=False,
         soft_wrap=True,
     )
 
 
-def print_table(console: Console, outcomes: Sequence[StepOutcome]) -> None:
+def print_table(console: Console, steps: Sequence[TimedStep]) -> None:
     """Print all steps in one table."""
-    shown = Table(title="From a hospital's records to a research result", title_justify="left")
+    table = Table(title="From a hospital's records to a research result", title_justify="left")
     for heading in ("Step", "In", "Out"):
-        shown.add_column(heading, overflow="fold")
-    shown.add_column("Seconds", justify="right")
-    for outcome in outcomes:
-        shown.add_row(outcome.step, outcome.taken, outcome.given, f"{outcome.seconds:.1f}")
-    shown.add_section()
-    shown.add_row("all", "", "", f"{sum(outcome.seconds for outcome in outcomes):.1f}")
-    console.print(shown)
+        table.add_column(heading, overflow="fold")
+    table.add_column("Seconds", justify="right")
+    for step in steps:
+        table.add_row(step.name, step.result.input, step.result.output, f"{step.seconds:.1f}")
+    table.add_section()
+    table.add_row("all", "", "", f"{sum(step.seconds for step in steps):.1f}")
+    console.print(table)
 
 
 def print_addresses(console: Console, base_url: str) -> None:
-    """Print where to look, and as whom."""
+    """Print the addresses, and with which log-ins they can be tried."""
     console.print(f"Portal: {base_url}/   FHIR: {base_url}/fhir", highlight=False)
     people = Table(title="Log-ins (synthetic people; for the demo alone)", title_justify="left")
     for heading in ("Who", "Role", "At", "Log-in", "Secret"):

@@ -1,4 +1,4 @@
-"""How the demo speaks to the platform: as any client does, over HTTP with a token."""
+"""The demo's FHIR client: over HTTP with a token, as any other client."""
 
 from __future__ import annotations
 
@@ -24,45 +24,48 @@ class DemoClient:
         url = gateway_settings(settings).database_url
         self.token = issue_local_token(settings.data, user=user, client=client, database_url=url)
         headers = {"Authorization": f"Bearer {self.token}", "Accept": FHIR}
-        self.client = httpx.Client(base_url=settings.base_url, headers=headers, timeout=60)
+        self.http = httpx.Client(base_url=settings.base_url, headers=headers, timeout=60)
 
     def read(self, path: str) -> dict[str, Any]:
         """Return a resource."""
-        return self._json(self.client.get(f"/fhir/{path}"))
+        return self._json(self.http.get(f"/fhir/{path}"))
 
     def post(self, resource: dict[str, Any]) -> dict[str, Any]:
         """Write a new resource; the server gives it an id."""
         path = f"/fhir/{resource['resourceType']}"
-        return self._json(self.client.post(path, json=resource, headers=WRITES))
+        return self._json(self.http.post(path, json=resource, headers=WRITES))
 
     def put(self, resource: dict[str, Any]) -> dict[str, Any]:
         """Write a resource under its id."""
         path = f"/fhir/{resource['resourceType']}/{resource['id']}"
-        return self._json(self.client.put(path, json=resource, headers=WRITES))
+        return self._json(self.http.put(path, json=resource, headers=WRITES))
 
-    def call(self, operation: str, **given: str | int) -> dict[str, Any]:
-        """Call an operation with its parameters."""
-        listed = [
+    def invoke(self, operation: str, **values: str | int) -> dict[str, Any]:
+        """Invoke an operation by POST; return its Parameters."""
+        parameters = [
             {"name": name, "valueInteger" if isinstance(value, int) else "valueString": value}
-            for name, value in given.items()
+            for name, value in values.items()
         ]
-        body = {"resourceType": "Parameters", "parameter": listed}
-        return self._json(self.client.post(f"/fhir/{operation}", json=body, headers=WRITES))
+        body = {"resourceType": "Parameters", "parameter": parameters}
+        return self._json(self.http.post(f"/fhir/{operation}", json=body, headers=WRITES))
 
-    def count(self, kind: str, **parameters: str) -> int:
+    def count(self, resource_type: str, **params: str) -> int:
         """Return how many resources a search finds."""
-        query = {**parameters, "_count": "1", "_total": "accurate"}
-        answer = self._json(self.client.get(f"/fhir/{kind}", params=query))
-        return int(answer["total"])
+        query = {**params, "_count": "1", "_total": "accurate"}
+        bundle = self._json(self.http.get(f"/fhir/{resource_type}", params=query))
+        return int(bundle["total"])
 
-    def first(self, kind: str, **parameters: str) -> str:
+    def first_id(self, resource_type: str, **params: str) -> str:
         """Return the id of the first resource a search finds."""
-        answer = self._json(self.client.get(f"/fhir/{kind}", params={**parameters, "_count": "1"}))
-        return str(answer["entry"][0]["resource"]["id"])
+        bundle = self._json(
+            self.http.get(f"/fhir/{resource_type}", params={**params, "_count": "1"})
+        )
+        return str(bundle["entry"][0]["resource"]["id"])
 
-    def _json(self, answer: httpx.Response) -> dict[str, Any]:
-        if answer.status_code >= 400:
-            path = answer.request.url.path
-            raise Fault(f"{answer.request.method} {path} was answered with {answer.status_code}.")
-        found: dict[str, Any] = answer.json()
-        return found
+    def _json(self, response: httpx.Response) -> dict[str, Any]:
+        if response.status_code >= 400:
+            path = response.request.url.path
+            status = response.status_code
+            raise Fault(f"{response.request.method} {path} was answered with {status}.")
+        resource: dict[str, Any] = response.json()
+        return resource

@@ -1,35 +1,33 @@
-"""The steps of the tour. Each returns what went in and what came out, in a few words."""
+"""The steps of the tour: load, consent, lake, study, model, and the sharing switch."""
 
 from __future__ import annotations
 
 import time
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from ehr_cli.commands import lake as lake_commands
 from ehr_cli.data_folder import gateway_settings
 from ehr_cli.demo.http_client import DemoClient
-from ehr_cli.sample import consents as forms
+from ehr_cli.demo.tour_state import StepResult, Tour
 from ehr_cli.sample import overlay, sample_accounts, synthea_source
+from ehr_cli.sample.consents import build_consent, restriction_provision, sharing_consent
 from ehr_cli.sample.overlay import sample_patients
 from ehr_fhir.errors import Fault
 from ehr_gateway.store.store import Store
 from ehr_inbound.bulk_files import load as loader
 
-if TYPE_CHECKING:
-    from ehr_cli.demo.tour import Tour
-
-# What a doctor looks at first; the switch is shown on these.
-SHOWN_TYPES = ("Condition", "MedicationRequest", "Encounter", "Observation", "AllergyIntolerance")
+# What a doctor reads first; the switch is shown on these.
+COUNTED_TYPES = ("Condition", "MedicationRequest", "Encounter", "Observation", "AllergyIntolerance")
 
 
-def place_sample(tour: Tour) -> tuple[str, str]:
+def place_sample(tour: Tour) -> StepResult:
     """Place the committed Synthea patients in Hong Kong, as files of four providers."""
-    written = overlay.write_sample(tour.settings.data / "sample")
-    given = f"{written:,} resources of {len(sample_patients())} patients, 4 providers"
-    return f"Synthea NDJSON, {len(synthea_source.resource_types())} types", given
+    count = overlay.write_sample(tour.settings.data / "sample")
+    output = f"{count:,} resources of {len(sample_patients())} patients, 4 providers"
+    return StepResult(f"Synthea NDJSON, {len(synthea_source.resource_types())} types", output)
 
 
-def load_sample(tour: Tour) -> tuple[str, str]:
+def load_sample(tour: Tour) -> StepResult:
     """Load the files into the store, and add the log-ins."""
     gateway = gateway_settings(tour.settings)
     store = Store(gateway.database, tour.settings.data)
@@ -51,64 +49,63 @@ def load_sample(tour: Tour) -> tuple[str, str]:
             f"{first.file}:{first.line}: {first.reason}"
         )
     rate = report.accepted / report.seconds
-    given = f"{report.accepted:,} stored ({rate:,.0f} a second), {logins} log-ins"
-    return f"{report.accepted + report.rejected:,} resources", given
+    output = f"{report.accepted:,} stored ({rate:,.0f} a second), {logins} log-ins"
+    return StepResult(f"{report.accepted + report.rejected:,} resources", output)
 
 
-def write_consents(tour: Tour) -> tuple[str, str]:
+def write_consents(tour: Tour) -> StepResult:
     """Let two patients decide over HTTP: one shares with a hospital, one closes a document."""
     first, second = sample_accounts.featured_patients()[:2]
-    caller = _patient_client(tour, second.id)
-    caller.post(
-        _without_meta(forms.sharing_consent(second.id, "st-gabriel", {"start": "2026-01-05"}))
-    )
-    caller = _patient_client(tour, first.id)
-    note = caller.first("DocumentReference", patient=first.id)
+    sharing = sharing_consent(second.id, "st-gabriel", {"start": "2026-01-05"})
+    _patient_client(tour, second.id).post(_without_meta(sharing))
+    first_client = _patient_client(tour, first.id)
+    note = first_client.first_id("DocumentReference", patient=first.id)
     data = {"meaning": "instance", "reference": {"reference": f"DocumentReference/{note}"}}
-    caller.post(
-        _without_meta(
-            forms.build_consent("restriction", first.id, forms.restriction_provision(data=[data]))
-        )
-    )
-    given = "st-gabriel added by one patient, a document closed by another"
-    return "2 patients' choices over HTTP", given
+    restriction = build_consent("restriction", first.id, restriction_provision(data=[data]))
+    first_client.post(_without_meta(restriction))
+    output = "st-gabriel added by one patient, a document closed by another"
+    return StepResult("2 patients' choices over HTTP", output)
 
 
-def update_lake(tour: Tour) -> tuple[str, str]:
+def update_lake(tour: Tour) -> StepResult:
     """Bring the lake up to date from the gateway's feed."""
-    report = lake_commands.run_pipeline(tour.settings, tour.spark, tour.base_url, tour.progress)
-    tour.lake = report
-    return f"{report.landed:,} changes of the feed", lake_commands.summarize_rows(report)
+    report = lake_commands.run_pipeline(
+        tour.settings, tour.spark, tour.base_url, tour.print_progress
+    )
+    tour.lake_report = report
+    return StepResult(
+        f"{report.landed:,} changes of the feed", lake_commands.summarize_rows(report)
+    )
 
 
-def send_quality(tour: Tour) -> tuple[str, str]:
+def send_quality(tour: Tour) -> StepResult:
     """Send the results of the quality gate back to the gateway."""
-    if tour.lake is None:
+    if tour.lake_report is None:
         raise Fault("The lake did not run.")
-    checks = sum(len(table.results) for table in tour.lake.quality)
-    sent = lake_commands.send_quality(tour.settings, tour.base_url, tour.lake)
-    return f"{checks} expectations", f"{sent} MeasureReports for the steward"
+    checks = sum(len(table.results) for table in tour.lake_report.quality)
+    sent = lake_commands.send_quality(tour.settings, tour.base_url, tour.lake_report)
+    return StepResult(f"{checks} expectations", f"{sent} MeasureReports for the steward")
 
 
-def run_study(tour: Tour) -> tuple[str, str]:
+def run_study(tour: Tour) -> StepResult:
     """Run an approved study on its project's views, and release what passes the airlock."""
     from ehr_analytics.demo import run_approved_study
 
-    report = run_approved_study(tour.spark, tour.settings.data, on_progress=tour.progress)
-    given = (
+    report = run_approved_study(tour.spark, tour.settings.data, on_progress=tour.print_progress)
+    output = (
         f"{len(report.files)} files released, {report.cells_hidden} of {report.cells} cells "
         f"hidden: {report.folder}"
     )
-    return f"{report.rows:,} rows of {len(report.tables)} approved views", given
+    return StepResult(f"{report.rows:,} rows of {len(report.tables)} approved views", output)
 
 
-def train_model(tour: Tour) -> tuple[str, str]:
+def train_model(tour: Tour) -> StepResult:
     """Train, register and score; the scores go back as RiskAssessments."""
     from ehr_etl.gold.tables import run_identified_views
     from ehr_models.demo import train_and_score
     from ehr_models.registry import list_tasks
 
-    caller = DemoClient(tour.settings, client="models")
+    client = DemoClient(tour.settings, client="models")
     views = run_identified_views(tour.spark, lake_commands.open_lake(tour.settings))
     reports = [
         train_and_score(
@@ -116,9 +113,9 @@ def train_model(tour: Tour) -> tuple[str, str]:
             tour.spark,
             tour.settings.data,
             views,
-            caller.client,
-            caller.token,
-            on_progress=tour.progress,
+            client.http,
+            client.token,
+            on_progress=tour.print_progress,
         )
         for task in list_tasks()
     ]
@@ -131,38 +128,45 @@ def train_model(tour: Tour) -> tuple[str, str]:
         + report.verdict.partition(" (")[0].rstrip(".")
         for report in reports
     )
-    return inputs, outputs
+    return StepResult(inputs, outputs)
 
 
-def turn_sharing_off_and_on(tour: Tour) -> tuple[str, str]:
-    """Show the heart of it: the patient turns sharing off, the doctor sees nothing; on again."""
-    identity = sample_patients()[0].id
-    patient = _patient_client(tour, identity)
+def turn_sharing_off_and_on(tour: Tour) -> StepResult:
+    """Turn sharing off, so that the doctor's next request finds nothing, and on again."""
+    patient_id = sample_patients()[0].id
+    patient = _patient_client(tour, patient_id)
     doctor = DemoClient(tour.settings, user="dr.wong")
-    consent = patient.read(f"Consent/sharing-{identity}-st-gabriel")
+    consent = patient.read(f"Consent/sharing-{patient_id}-st-gabriel")
 
-    before = _count_visible(doctor, identity)
-    turned = time.monotonic()
+    seen_before = _count_visible(doctor, patient_id)
+    started = time.monotonic()
     consent = patient.put(_without_meta({**consent, "status": "inactive"}))
-    off = _count_visible(doctor, identity)
-    took = (time.monotonic() - turned) * 1000
+    seen_when_off = _count_visible(doctor, patient_id)
+    milliseconds = (time.monotonic() - started) * 1000
     patient.put(_without_meta({**consent, "status": "active"}))
-    after = _count_visible(doctor, identity)
+    seen_after = _count_visible(doctor, patient_id)
 
-    if not before or off or after != before:
-        raise Fault(f"The doctor saw {before} entries, then {off}, then {after}.")
-    looked = patient.count("AuditEvent", patient=identity)
-    given = f"doctor sees {before:,}; off: {off} (next request, {took:.0f} ms); on: {after:,}"
-    return "1 sharing consent, off and on", f"{given}; {looked} looks in the patient's list"
+    if not seen_before or seen_when_off or seen_after != seen_before:
+        raise Fault(
+            f"The doctor saw {seen_before} entries, then {seen_when_off}, then {seen_after}."
+        )
+    events = patient.count("AuditEvent", patient=patient_id)
+    output = (
+        f"doctor sees {seen_before:,}; off: {seen_when_off} (next request, "
+        f"{milliseconds:.0f} ms); on: {seen_after:,}; {events} looks in the patient's list"
+    )
+    return StepResult("1 sharing consent, off and on", output)
 
 
-def _patient_client(tour: Tour, identity: str) -> DemoClient:
-    return DemoClient(tour.settings, user=f"p.{identity}")
+def _patient_client(tour: Tour, patient_id: str) -> DemoClient:
+    return DemoClient(tour.settings, user=f"p.{patient_id}")
 
 
-def _count_visible(doctor: DemoClient, patient: str) -> int:
-    found = sum(doctor.count(kind, patient=patient) for kind in SHOWN_TYPES)
-    return found + doctor.count("Patient", _id=patient)
+def _count_visible(doctor: DemoClient, patient_id: str) -> int:
+    records = sum(
+        doctor.count(resource_type, patient=patient_id) for resource_type in COUNTED_TYPES
+    )
+    return records + doctor.count("Patient", _id=patient_id)
 
 
 def _without_meta(consent: dict[str, Any]) -> dict[str, Any]:

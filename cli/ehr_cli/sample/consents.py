@@ -1,7 +1,7 @@
 """The sample's Consents: who joined, who shares with whom, who restricts what.
 
-Written as data by the position of a patient (0 is "the patient" of the demo), so that the mix is
-the same each time. No date is today's: what has lapsed has lapsed.
+Chosen by the position of a patient (0 is "the patient" of the demo), so that the mix is the same
+each time. All dates are fixed, so a consent for a year expires.
 """
 
 from __future__ import annotations
@@ -41,9 +41,9 @@ def sample_consents(patients: Sequence[str], notes: Mapping[str, str]) -> Iterat
         yield build_consent(
             "joining", patient, {"type": "permit", "period": {"start": "2025-12-01"}}
         )
-        for organization, one_year in SHARING[position % len(SHARING)]:
+        for organization, for_one_year in SHARING[position % len(SHARING)]:
             yield sharing_consent(
-                patient, organization, ONE_YEAR if one_year else {"start": "2026-01-05"}
+                patient, organization, ONE_YEAR if for_one_year else {"start": "2026-01-05"}
             )
         if position in RESEARCH_OPT_OUT:
             yield build_consent(
@@ -66,7 +66,6 @@ def build_consent(
     category: str, patient: str, provision: dict[str, Any], suffix: str = ""
 ) -> dict[str, Any]:
     """Return one Consent of a patient in the platform's form."""
-    given = provision["period"]["start"]
     resource = {
         "resourceType": "Consent",
         "id": "-".join(filter(None, (category, patient, suffix))),
@@ -74,7 +73,7 @@ def build_consent(
         "scope": {"coding": [{"system": SCOPE, "code": "patient-privacy"}]},
         "category": [{"coding": [{"system": CATEGORY, "code": category}]}],
         "patient": {"reference": f"Patient/{patient}"},
-        "dateTime": given,
+        "dateTime": provision["period"]["start"],
         "policyRule": {"text": "Electronic Health System Ordinance (Cap. 625)"},
         "provision": provision,
     }
@@ -84,7 +83,7 @@ def build_consent(
 def restriction_provision(**selector: Any) -> dict[str, Any]:
     """Return the provision of a restriction; without a selector it closes everything.
 
-    The keywords are members of Consent.provision, hence Any.
+    The keywords are elements of Consent.provision, hence Any.
     """
     return {"type": "deny", "period": {"start": "2026-03-01"}, **selector}
 

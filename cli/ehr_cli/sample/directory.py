@@ -56,16 +56,21 @@ def build_practitioners(practitioners_at: Iterable[tuple[str, str]]) -> Iterator
         r["practitioner"]["identifier"]["value"]: r
         for r in synthea_source.read_resources("PractitionerRole")
     }
-    for npi, at in practitioners_at:
-        identity, name = practitioner_id(npi, at), practitioner_name(npi, at)
-        yield _build_practitioner(identity, name, at, identity, gender[npi])
-        yield _build_role(identity, at, {k: roles[npi][k] for k in ("code", "specialty")})
+    for npi, organization_id in practitioners_at:
+        resource_id, name = (
+            practitioner_id(npi, organization_id),
+            practitioner_name(npi, organization_id),
+        )
+        yield _build_practitioner(resource_id, name, organization_id, resource_id, gender[npi])
+        yield _build_role(
+            resource_id, organization_id, {k: roles[npi][k] for k in ("code", "specialty")}
+        )
     for row in read_setting()["staff"]:
         name = Name(*row["name"], *row["name_zh"])
-        identity = row["login"].replace(".", "-")
-        yield _build_practitioner(identity, name, row["organization"], row["login"], None)
+        resource_id = row["login"].replace(".", "-")
+        yield _build_practitioner(resource_id, name, row["organization"], row["login"], None)
         title = row.get("profession", row["role"])
-        yield _build_role(identity, row["organization"], {"code": [{"text": title}]})
+        yield _build_role(resource_id, row["organization"], {"code": [{"text": title}]})
 
 
 def _build_site(row: dict[str, Any], site: dict[str, Any]) -> dict[str, Any]:
@@ -83,34 +88,34 @@ def _build_site(row: dict[str, Any], site: dict[str, Any]) -> dict[str, Any]:
 
 
 def _build_practitioner(
-    identity: str, name: Name, at: str, number: str, gender: str | None
+    resource_id: str, name: Name, organization_id: str, number: str, gender: str | None
 ) -> dict[str, Any]:
     resource = {
         "resourceType": "Practitioner",
-        "id": identity,
+        "id": resource_id,
         "identifier": [{"system": STAFF, "value": number}],
         "active": True,
         "name": name.fhir(),
     }
-    return with_source({**resource, "gender": gender} if gender else resource, at)
+    return with_source({**resource, "gender": gender} if gender else resource, organization_id)
 
 
-def _build_role(identity: str, at: str, what: dict[str, Any]) -> dict[str, Any]:
+def _build_role(resource_id: str, organization_id: str, what: dict[str, Any]) -> dict[str, Any]:
     resource = {
         "resourceType": "PractitionerRole",
-        "id": f"role-{identity}",
+        "id": f"role-{resource_id}",
         "active": True,
-        "practitioner": {"reference": f"Practitioner/{identity}"},
-        "organization": _organization(at),
+        "practitioner": {"reference": f"Practitioner/{resource_id}"},
+        "organization": _organization(organization_id),
         **what,
     }
-    return with_source(resource, at)
+    return with_source(resource, organization_id)
 
 
-def _organization(identity: str) -> dict[str, str]:
+def _organization(organization_id: str) -> dict[str, str]:
     return {
-        "reference": f"Organization/{identity}",
-        "display": organization_row(identity)["name"],
+        "reference": f"Organization/{organization_id}",
+        "display": organization_row(organization_id)["name"],
     }
 
 

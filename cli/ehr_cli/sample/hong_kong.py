@@ -1,4 +1,4 @@
-"""The fictional Hong Kong of the sample, read from hong_kong.toml; draws are made from names alone.
+"""The fictional Hong Kong of the sample, read from hong_kong.toml; choices are hashes of a key.
 
 Nothing here looks at a clock or a random source: the same Synthea line always becomes the same
 Hong Kong record.

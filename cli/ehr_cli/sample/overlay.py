@@ -82,13 +82,15 @@ def sample_resources() -> Iterator[Resource]:
     }
     yield from sample_consents(placement.patients, notes)
     records = [
-        kind
-        for kind in synthea_source.resource_types()
-        if kind not in synthea_source.DIRECTORY_TYPES | {"Patient"}
+        resource_type
+        for resource_type in synthea_source.resource_types()
+        if resource_type not in synthea_source.DIRECTORY_TYPES | {"Patient"}
     ]
-    for kind in sorted(records, key=lambda kind: (kind != "Encounter", kind)):
-        for resource in synthea_source.read_resources(kind):
-            if kind == "Provenance":
+    for resource_type in sorted(
+        records, key=lambda resource_type: (resource_type != "Encounter", resource_type)
+    ):
+        for resource in synthea_source.read_resources(resource_type):
+            if resource_type == "Provenance":
                 yield from rewriter.split_provenance(resource)
             else:
                 yield rewriter.rewrite(resource)
@@ -102,24 +104,24 @@ def write_sample(out: Path) -> int:
     by_type: dict[str, list[bytes]] = {}
     for resource in sample_resources():
         by_type.setdefault(resource["resourceType"], []).append(orjson.dumps(resource))
-    for kind, lines in by_type.items():
-        (out / f"{kind}.ndjson").write_bytes(b"\n".join(lines) + b"\n")
+    for resource_type, lines in by_type.items():
+        (out / f"{resource_type}.ndjson").write_bytes(b"\n".join(lines) + b"\n")
     return sum(map(len, by_type.values()))
 
 
 def _build_patient(patient: Resource) -> Resource:
-    identity = patient["id"]
+    patient_id = patient["id"]
     kept = ("gender", "birthDate", "deceasedDateTime", "maritalStatus")
     births = ("multipleBirthBoolean", "multipleBirthInteger")
     return {
         "resourceType": "Patient",
-        "id": identity,
-        "identifier": [{"use": "official", "system": HKID, "value": invent_hkid(identity)}],
+        "id": patient_id,
+        "identifier": [{"use": "official", "system": HKID, "value": invent_hkid(patient_id)}],
         "active": True,
-        "name": invent_name(identity, patient["gender"]).fhir(),
-        "telecom": [{"system": "phone", "value": invent_phone(identity), "use": "mobile"}],
+        "name": invent_name(patient_id, patient["gender"]).fhir(),
+        "telecom": [{"system": "phone", "value": invent_phone(patient_id), "use": "mobile"}],
         **{key: patient[key] for key in (*kept, *births) if key in patient},
-        "address": [invent_address(identity)],
+        "address": [invent_address(patient_id)],
         "communication": [{"language": _cantonese(), "preferred": True}],
     }
 

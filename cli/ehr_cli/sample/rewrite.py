@@ -42,8 +42,8 @@ class Rewriter:
     def rewrite(self, resource: dict[str, Any]) -> dict[str, Any]:
         """Return a patient's record as the Hong Kong organisation wrote it."""
         patient = synthea_source.patient_of(resource)
-        at = self.placement.of(resource)
-        context = _Context(at, self.placement.site_of(resource), patient)
+        organization_id = self.placement.organization_of(resource)
+        context = _Context(organization_id, self.placement.site_of(resource), patient)
         rewritten: dict[str, Any] = self._rewrite_value(resource, context)
         match resource["resourceType"]:
             case "Observation" if "component" in rewritten:
@@ -53,7 +53,7 @@ class Rewriter:
             case "CarePlan":
                 for activity in rewritten.get("activity", []):
                     activity["detail"]["location"] = self._location(context)
-        return with_source(rewritten, at)
+        return with_source(rewritten, organization_id)
 
     def split_provenance(self, resource: dict[str, Any]) -> Iterator[dict[str, Any]]:
         """Split a patient's one Provenance by the organisation that wrote the targets.
@@ -64,13 +64,17 @@ class Rewriter:
         targets: dict[str, list[dict[str, Any]]] = {}
         for target in resource["target"]:
             # A Medication is nobody's record; it goes with the main organisation.
-            at = self.placement.organization.get(target["reference"], self.placement.main[patient])
-            targets.setdefault(at, []).append(target)
-        for at, part in sorted(targets.items()):
-            context = _Context(at, location_id(at, "outpatient"), patient)
-            identity = str(uuid.uuid5(NAMESPACE, f"{resource['id']}|{at}"))
-            rewritten = self._rewrite_value({**resource, "id": identity, "target": part}, context)
-            yield with_source(rewritten, at)
+            organization_id = self.placement.organization.get(
+                target["reference"], self.placement.main[patient]
+            )
+            targets.setdefault(organization_id, []).append(target)
+        for organization_id, part in sorted(targets.items()):
+            context = _Context(organization_id, location_id(organization_id, "outpatient"), patient)
+            resource_id = str(uuid.uuid5(NAMESPACE, f"{resource['id']}|{organization_id}"))
+            rewritten = self._rewrite_value(
+                {**resource, "id": resource_id, "target": part}, context
+            )
+            yield with_source(rewritten, organization_id)
 
     def _rewrite_value(self, value: Any, context: _Context) -> Any:
         # JSON of every shape passes through here, hence Any.
@@ -98,9 +102,9 @@ class Rewriter:
 
     def _practitioner(self, npi: str, context: _Context) -> dict[str, Any]:
         self.practitioners_at[npi, context.organization] = None
-        identity = practitioner_id(npi, context.organization)
+        resource_id = practitioner_id(npi, context.organization)
         name = practitioner_name(npi, context.organization)
-        return {"reference": f"Practitioner/{identity}", "display": f"Dr {name.text}"}
+        return {"reference": f"Practitioner/{resource_id}", "display": f"Dr {name.text}"}
 
     def _organization(self, context: _Context) -> dict[str, Any]:
         name = organization_row(context.organization)["name"]
@@ -126,29 +130,29 @@ class _Context:
     patient: str
 
 
-def with_source(resource: dict[str, Any], at: str) -> dict[str, Any]:
+def with_source(resource: dict[str, Any], organization_id: str) -> dict[str, Any]:
     """Mark the organisation that wrote a resource, in meta.source."""
-    meta = {**resource.get("meta", {}), "source": f"{SYSTEM}/organization/{at}"}
+    meta = {**resource.get("meta", {}), "source": f"{SYSTEM}/organization/{organization_id}"}
     head = {"resourceType": resource["resourceType"], "id": resource["id"], "meta": meta}
     return {**head, **{k: v for k, v in resource.items() if k not in head}}
 
 
-def organization_row(identity: str) -> dict[str, Any]:
+def organization_row(organization_id: str) -> dict[str, Any]:
     """Return an organisation's row of hong_kong.toml."""
-    return next(row for row in read_setting()["organization"] if row["id"] == identity)
+    return next(row for row in read_setting()["organization"] if row["id"] == organization_id)
 
 
 @cache
-def practitioner_id(npi: str, at: str) -> str:
+def practitioner_id(npi: str, organization_id: str) -> str:
     """Return the id of a Synthea practitioner as a member of staff here."""
-    return str(uuid.uuid5(NAMESPACE, f"{npi}|{at}"))
+    return str(uuid.uuid5(NAMESPACE, f"{npi}|{organization_id}"))
 
 
 @cache
-def practitioner_name(npi: str, at: str) -> Name:
+def practitioner_name(npi: str, organization_id: str) -> Name:
     """Invent a practitioner's name."""
-    gender = "female" if int(practitioner_id(npi, at)[0], 16) % 2 else "male"
-    return invent_name(f"{npi}|{at}", gender)
+    gender = "female" if int(practitioner_id(npi, organization_id)[0], 16) % 2 else "male"
+    return invent_name(f"{npi}|{organization_id}", gender)
 
 
 def _replace_payer(claim: dict[str, Any]) -> None:
@@ -164,14 +168,14 @@ def _replace_payer(claim: dict[str, Any]) -> None:
 
 
 def _rewrite_components(components: list[dict[str, Any]], patient: str) -> list[dict[str, Any]]:
-    kept = []
+    kept_components = []
     for component in components:
         code = component["code"]["coding"][0]["code"]
         if code == ADDRESS_QUESTION:
             component = {**component, "valueString": ", ".join(invent_address(patient)["line"])}
         if code not in DROPPED_QUESTIONS:
-            kept.append(component)
-    return kept
+            kept_components.append(component)
+    return kept_components
 
 
 def _name_pattern(patients: Iterable[dict[str, Any]]) -> re.Pattern[str]:

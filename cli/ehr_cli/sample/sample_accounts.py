@@ -1,4 +1,4 @@
-"""The people of the sample who can log in."""
+"""The accounts of the sample: staff, patients and a carer."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from ehr_gateway.accounts import accounts
 from ehr_gateway.store.store import Store
 
 PIN = "246810"
-# Those whose log-ins the demo prints; the first is "the patient".
+# Patients whose log-ins the demo prints; the first is "the patient".
 FEATURED_PATIENTS = (
     "42de611e-269f-4c0d-079f-88e83a562ad4",
     "bd95fae8-82d8-3ce5-14ec-4653189a52c3",
@@ -18,7 +18,7 @@ FEATURED_PATIENTS = (
 )
 
 
-# Whom a patient of the demo lets help; a carer is nobody's patient here.
+# A carer whom a patient of the demo invites; not a patient of the sample.
 CARER = accounts.Account("c.chan", "carer", "CHAN Mei Ling 陳美玲")
 
 
@@ -69,7 +69,7 @@ def carer_hkid() -> str:
 
 
 def add_accounts(store: Store) -> int:
-    """Add a log-in for each member of staff, each patient and a carer; return how many."""
+    """Add an account for each member of staff, each patient and a carer; return how many."""
     for member in sample_staff():
         accounts.add_account(store, _staff_account(member), member.password)
     for patient in sample_patients():

@@ -30,23 +30,25 @@ def select_lines(export: Path) -> dict[str, list[bytes]]:
     """Return the chosen lines of an export by resource type, in the export's order."""
     chosen = _select_patients(export)
     lines: dict[str, list[bytes]] = defaultdict(list)
-    wanted: set[str] = set()
-    for kind, line in _read_lines(export, directory=False):
+    wanted_keys: set[str] = set()
+    for resource_type, line in _read_lines(export, directory=False):
         if patient_of(orjson.loads(line)) in chosen:
-            lines[kind].append(line)
-            wanted.update(match[1].decode() for match in CONDITIONAL.findall(line))
-            wanted.update(match.decode() for match in MEDICATION.findall(line))
-    for kind, line in _read_lines(export, directory=True):
-        if _directory_keys(orjson.loads(line)) & wanted:
-            lines[kind].append(line)
+            lines[resource_type].append(line)
+            wanted_keys.update(match[1].decode() for match in CONDITIONAL.findall(line))
+            wanted_keys.update(match.decode() for match in MEDICATION.findall(line))
+    for resource_type, line in _read_lines(export, directory=True):
+        if _directory_keys(orjson.loads(line)) & wanted_keys:
+            lines[resource_type].append(line)
     return dict(lines)
 
 
 def write_lines(lines: dict[str, list[bytes]], out: Path) -> None:
     """Write the chosen lines, one compressed file for each resource type."""
     out.mkdir(parents=True, exist_ok=True)
-    for kind, chosen in lines.items():
-        with lzma.open(out / f"{kind}.ndjson.xz", "wb", preset=9 | lzma.PRESET_EXTREME) as file:
+    for resource_type, chosen in lines.items():
+        with lzma.open(
+            out / f"{resource_type}.ndjson.xz", "wb", preset=9 | lzma.PRESET_EXTREME
+        ) as file:
             file.writelines(chosen)
 
 
@@ -64,10 +66,10 @@ def _select_patients(export: Path) -> frozenset[str]:
 
 def _read_lines(export: Path, *, directory: bool) -> Iterator[tuple[str, bytes]]:
     for path in sorted(export.glob("*.ndjson*")):
-        kind = path.name.split(".")[0]
-        if (kind in DIRECTORY_TYPES) is directory:
+        resource_type = path.name.split(".")[0]
+        if (resource_type in DIRECTORY_TYPES) is directory:
             with gzip.open(path) if path.suffix == ".gz" else path.open("rb") as file:
-                yield from ((kind, line) for line in file)
+                yield from ((resource_type, line) for line in file)
 
 
 def _directory_keys(resource: dict[str, Any]) -> set[str]:

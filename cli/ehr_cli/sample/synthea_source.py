@@ -1,4 +1,4 @@
-"""Read the committed Synthea lines."""
+"""The committed Synthea sample, read from synthea/*.ndjson.xz."""
 
 from __future__ import annotations
 
@@ -21,9 +21,9 @@ def resource_types() -> list[str]:
     return sorted(path.name.split(".")[0] for path in FOLDER.glob("*.ndjson.xz"))
 
 
-def read_resources(kind: str) -> Iterator[dict[str, Any]]:
+def read_resources(resource_type: str) -> Iterator[dict[str, Any]]:
     """Yield the resources of one type as Synthea wrote them."""
-    with lzma.open(FOLDER / f"{kind}.ndjson.xz") as file:
+    with lzma.open(FOLDER / f"{resource_type}.ndjson.xz") as file:
         yield from (orjson.loads(line) for line in file)
 
 
@@ -33,10 +33,10 @@ def patient_of(resource: dict[str, Any]) -> str:
     >>> patient_of({"resourceType": "Condition", "subject": {"reference": "Patient/1"}})
     '1'
     """
-    kind = resource["resourceType"]
-    if kind == "Patient":
+    resource_type = resource["resourceType"]
+    if resource_type == "Patient":
         return str(resource["id"])
-    if kind == "Provenance":
+    if resource_type == "Provenance":
         targets = (target["reference"] for target in resource["target"])
         return next((t.split("/")[1] for t in targets if t.startswith("Patient/")), "")
     reference = resource.get("subject") or resource.get("patient") or {}

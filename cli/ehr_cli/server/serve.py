@@ -1,7 +1,7 @@
-"""Serve gateway and portal at one address.
+"""Gateway and portal as one ASGI application, served by uvicorn.
 
-One dispatcher in front: the gateway's paths go to the gateway, all others to the portal. The portal
-still speaks HTTP to the gateway, only without a socket between them.
+The gateway's paths go to the gateway, all others to the portal. The portal still speaks HTTP to the
+gateway, only without a socket between them.
 """
 
 from __future__ import annotations
@@ -29,28 +29,30 @@ from ehr_gateway.app import create_gateway
 from ehr_portal import PortalSettings, create_portal
 
 GATEWAY_PATHS = ("fhir", "oauth", "feed", "healthz", "readyz", "metrics")
-# RFC 6797; two years, as the preload lists ask.
+# RFC 6797; two years in seconds, twice what the preload list asks at least.
 _HSTS = (b"strict-transport-security", b"max-age=63072000; includeSubDomains")
 
 
 class Platform:
-    """The ASGI application of one process: the gateway and the portal."""
+    """The ASGI application of one process: the gateway and the portal.
+
+    `secure` says that browsers reach it by HTTPS, and shall by nothing else from then on.
+    """
 
     def __init__(self, gateway: Any, portal: Any, *, secure: bool = False) -> None:
-        # Whether browsers reach it by HTTPS, and shall by nothing else from then on.
         self._secure = secure
         # FastAPI and Starlette applications; only their lifespan and call are used.
         self.gateway: ASGIApp = gateway
         self.portal: ASGIApp = portal
 
         @asynccontextmanager
-        async def both(app: Starlette) -> AsyncIterator[None]:
+        async def both_lifespans(app: Starlette) -> AsyncIterator[None]:
             async with AsyncExitStack() as stack:
                 for part in (gateway, portal):
                     await stack.enter_async_context(part.router.lifespan_context(part))
                 yield
 
-        self._lifespan = Starlette(lifespan=both)
+        self._lifespan = Starlette(lifespan=both_lifespans)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Hand a request to the part it is for."""
@@ -58,24 +60,24 @@ class Platform:
             await self._lifespan(scope, receive, send)
             return
         # `OPTIONS *` has no path.
-        first = (*scope["path"].split("/", 2), "")[1]
-        part = self.gateway if first in GATEWAY_PATHS else self.portal
-        await part(scope, receive, self._insisting(send) if self._secure else send)
+        first_segment = (*scope["path"].split("/", 2), "")[1]
+        part = self.gateway if first_segment in GATEWAY_PATHS else self.portal
+        await part(scope, receive, _with_hsts(send) if self._secure else send)
 
-    @staticmethod
-    def _insisting(send: Send) -> Send:
-        async def insist(message: Message) -> None:
-            if message["type"] == "http.response.start":
-                message["headers"] = [*message["headers"], _HSTS]
-            await send(message)
 
-        return insist
+def _with_hsts(send: Send) -> Send:
+    async def send_with_hsts(message: Message) -> None:
+        if message["type"] == "http.response.start":
+            message["headers"] = [*message["headers"], _HSTS]
+        await send(message)
+
+    return send_with_hsts
 
 
 def create_platform(settings: Settings) -> Platform:
-    """Make the application of one process."""
+    """Return the application of one process."""
     gateway = create_gateway(gateway_settings(settings))
-    # The file lets worker processes share log-ins.
+    # The file lets worker processes share sessions.
     portal = PortalSettings(settings.base_url, settings.data / "portal-sessions.db")
     secure = settings.base_url.startswith("https://")
     return Platform(
@@ -84,10 +86,10 @@ def create_platform(settings: Settings) -> Platform:
 
 
 def in_process_client(gateway: Any, settings: Settings) -> httpx.AsyncClient:
-    """Return the client by which the portal asks the gateway, without a socket between them."""
-    # It calls from this machine and says for whom: its word on the address is believed.
-    behind = ProxyHeadersMiddleware(gateway, "127.0.0.1")
-    transport = httpx.ASGITransport(app=behind, raise_app_exceptions=False)  # type: ignore[arg-type]
+    """Return an HTTP client of the gateway that needs no socket, for the portal."""
+    # The portal calls from this machine; the gateway believes its X-Forwarded-For.
+    proxied_gateway = ProxyHeadersMiddleware(gateway, "127.0.0.1")
+    transport = httpx.ASGITransport(app=proxied_gateway, raise_app_exceptions=False)  # type: ignore[arg-type]
     return httpx.AsyncClient(transport=transport, base_url=settings.base_url)
 
 
@@ -101,7 +103,7 @@ def serve(settings: Settings, on_ready: Callable[[str], None]) -> None:
     announcer = threading.Thread(target=_announce, args=(settings, on_ready), daemon=True)
     if settings.workers == 1:
         announcer.start()
-        uvicorn.run(create_platform(settings), **_options(settings))
+        uvicorn.run(create_platform(settings), **_uvicorn_options(settings))
         return
     address = settings.host, settings.port
     serve_with_workers(
@@ -109,12 +111,12 @@ def serve(settings: Settings, on_ready: Callable[[str], None]) -> None:
     )
 
 
-def _serve_in_worker(settings: Settings, listening: socket.socket) -> None:
-    config = uvicorn.Config(create_platform(settings), **_options(settings))
-    uvicorn.Server(config).run(sockets=[listening])
+def _serve_in_worker(settings: Settings, bound: socket.socket) -> None:
+    config = uvicorn.Config(create_platform(settings), **_uvicorn_options(settings))
+    uvicorn.Server(config).run(sockets=[bound])
 
 
-def _options(settings: Settings) -> dict[str, Any]:
+def _uvicorn_options(settings: Settings) -> dict[str, Any]:
     return {
         "host": settings.host,
         "port": settings.port,
@@ -128,9 +130,9 @@ def _options(settings: Settings) -> dict[str, Any]:
 
 
 def wait_until_ready(base_url: str, seconds: float = 60) -> bool:
-    """Return whether the platform answered in time."""
-    end = time.monotonic() + seconds
-    while time.monotonic() < end:
+    """Ask /readyz until it answers; return whether it did in time."""
+    deadline = time.monotonic() + seconds
+    while time.monotonic() < deadline:
         try:
             if httpx.get(f"{base_url}/readyz", timeout=5).status_code == 200:
                 return True

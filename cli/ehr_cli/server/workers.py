@@ -1,8 +1,8 @@
-"""Several worker processes at one address.
+"""Worker processes at one address: prefork, SO_REUSEPORT, restart of a worker that ends.
 
-They are forked when everything is imported, so that they start at once and share that memory, and
-each is replaced when it ends. What cannot be shared between processes (connections, threads) is
-made in the worker.
+They are forked when everything is imported, so that they start at once and share that memory: of
+four workers each has 160 to 187 MiB, a single process 248 (docs/explanation/performance.md, "More
+workers"). What cannot be shared between processes (connections, threads) is made in the worker.
 """
 
 from __future__ import annotations
@@ -18,56 +18,67 @@ import time
 import traceback
 from collections.abc import Callable, Sequence
 from contextlib import suppress
+from dataclasses import dataclass
 from types import FrameType
 
 __all__ = ["serve_with_workers"]
 
-# glibc's mallopt(3).
-_ARENA_MAX = -8
-_SIGNALS = (signal.SIGINT, signal.SIGTERM)
-# One that ends as soon as it begins is not begun again and again without a pause.
-_MIN_LIFETIME_S = 1.0
+# The parameter M_ARENA_MAX of glibc's mallopt(3), and its value: two heaps for all threads.
+_M_ARENA_MAX = -8
+_MAX_ARENAS = 2
+_END_SIGNALS = (signal.SIGINT, signal.SIGTERM)
+# A worker that ends as soon as it starts is restarted once in this time at most. Chosen.
+_MIN_LIFETIME_SECONDS = 1.0
 
 
 def serve_with_workers(
     count: int,
     address: tuple[str, int],
     serve: Callable[[socket.socket], None],
-    on_begun: Callable[[], None],
+    on_started: Callable[[], None],
 ) -> None:
-    """Run `serve` in `count` processes until this one is told to end; then end them."""
+    """Run `serve` in `count` processes until SIGINT or SIGTERM; then end them and return."""
     _share_memory()
-    workers = _WorkerPool(_bind_sockets(address, count), serve)
-    workers.begin()
-    on_begun()
-    workers.keep()
+    pool = _WorkerPool(_bind_sockets(address, count), serve)
+    pool.start()
+    on_started()
+    pool.supervise()
 
 
 def _share_memory() -> None:
-    # What is made by now is shared, as long as no collector writes to it.
+    # Pages stay shared after the fork as long as no garbage collector writes to their objects.
     gc.collect()
     gc.freeze()
-    # Many threads with a heap each hold on to memory that nobody uses.
+    # With a heap for each thread, as by default, freed memory stays with heaps nobody uses.
     with suppress(OSError, AttributeError):
-        ctypes.CDLL(None).mallopt(_ARENA_MAX, 2)
+        ctypes.CDLL(None).mallopt(_M_ARENA_MAX, _MAX_ARENAS)
 
 
 def _bind_sockets(address: tuple[str, int], count: int) -> list[socket.socket]:
-    """Return a socket for each worker, all at one address, or one for all of them.
+    """Return a bound socket for each worker, or the same one for all where there is no choice.
 
-    With one for all, whichever worker wakes first takes every connection that waits. None listens
-    yet: a worker does that when it can answer, so that nobody waits for one that is on its way.
+    Linux spreads connections over sockets with SO_REUSEPORT; with one socket for all, whichever
+    worker wakes first takes every connection that waits. None listens yet: a worker does that when
+    it can answer, so that no connection waits for a worker that is starting.
     """
-    spread = sys.platform == "linux"
-    made = []
-    for _ in range(count if spread else 1):
-        one = socket.socket(socket.AF_INET6 if ":" in address[0] else socket.AF_INET)
-        one.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        if spread:
-            one.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
-        one.bind(address)
-        made.append(one)
-    return made if spread else made * count
+    has_reuse_port = sys.platform == "linux"
+    sockets = []
+    for _ in range(count if has_reuse_port else 1):
+        bound = socket.socket(socket.AF_INET6 if ":" in address[0] else socket.AF_INET)
+        bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        if has_reuse_port:
+            bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+        bound.bind(address)
+        sockets.append(bound)
+    return sockets if has_reuse_port else sockets * count
+
+
+@dataclass(frozen=True)
+class _Worker:
+    """A running worker: its number, which names its socket, and when it was forked."""
+
+    number: int
+    started: float
 
 
 class _WorkerPool:
@@ -76,51 +87,53 @@ class _WorkerPool:
     ) -> None:
         self._sockets = sockets
         self._serve = serve
-        # By process: the worker's number, and when it began.
-        self._begun: dict[int, tuple[int, float]] = {}
-        self._ending = False
-        # Closed by the system when this process ends, however it ends: the workers see it.
-        self._alive, self._held = os.pipe()
+        self._worker_by_pid: dict[int, _Worker] = {}
+        self._is_ending = False
+        # The system closes the write end when this process ends, however it ends: a worker that
+        # reads sees it.
+        self._parent_alive, self._parent_end = os.pipe()
 
-    def begin(self) -> None:
-        """Begin the workers."""
-        for one in _SIGNALS:
-            signal.signal(one, self._end)
+    def start(self) -> None:
+        """Fork every worker."""
+        for signal_number in _END_SIGNALS:
+            signal.signal(signal_number, self._end)
         for number in range(len(self._sockets)):
-            self._begin(number)
+            self._fork(number)
 
-    def keep(self) -> None:
-        """Begin a worker for each that ends, until told to end; return when all have ended."""
-        while self._begun:
+    def supervise(self) -> None:
+        """Restart each worker that ends, until told to end; return when all have ended."""
+        while self._worker_by_pid:
             pid, _ = os.wait()
-            number, begun = self._begun.pop(pid)
-            if not self._ending:
-                time.sleep(max(0.0, _MIN_LIFETIME_S - (time.monotonic() - begun)))
-                self._begin(number)
+            worker = self._worker_by_pid.pop(pid)
+            if not self._is_ending:
+                lifetime = time.monotonic() - worker.started
+                time.sleep(max(0.0, _MIN_LIFETIME_SECONDS - lifetime))
+                self._fork(worker.number)
 
-    def _begin(self, number: int) -> None:
-        # A signal between the fork and the note of it would leave a worker behind.
-        signal.pthread_sigmask(signal.SIG_BLOCK, _SIGNALS)
+    def _fork(self, number: int) -> None:
+        # A signal between the fork and the note of its pid would leave a worker behind.
+        signal.pthread_sigmask(signal.SIG_BLOCK, _END_SIGNALS)
         try:
-            if self._ending:
+            if self._is_ending:
                 return
             pid = os.fork()
             if pid == 0:
-                self._work(self._sockets[number])
-            self._begun[pid] = number, time.monotonic()
+                self._run_worker(self._sockets[number])
+            self._worker_by_pid[pid] = _Worker(number, time.monotonic())
         finally:
-            signal.pthread_sigmask(signal.SIG_UNBLOCK, _SIGNALS)
+            signal.pthread_sigmask(signal.SIG_UNBLOCK, _END_SIGNALS)
 
-    def _work(self, listening: socket.socket) -> None:
+    def _run_worker(self, bound: socket.socket) -> None:
         """Serve in the worker; never return to what the parent was doing."""
         status = 1
         try:
-            for one in _SIGNALS:
-                signal.signal(one, signal.SIG_DFL)
-            signal.pthread_sigmask(signal.SIG_UNBLOCK, _SIGNALS)
-            os.close(self._held)
-            threading.Thread(target=self._outlive, daemon=True).start()
-            self._serve(listening)
+            for signal_number in _END_SIGNALS:
+                signal.signal(signal_number, signal.SIG_DFL)
+            signal.pthread_sigmask(signal.SIG_UNBLOCK, _END_SIGNALS)
+            # The worker's own copy of the write end would keep the pipe open.
+            os.close(self._parent_end)
+            threading.Thread(target=self._end_with_parent, daemon=True).start()
+            self._serve(bound)
             status = 0
         except KeyboardInterrupt:
             status = 0
@@ -133,14 +146,14 @@ class _WorkerPool:
             sys.stderr.flush()
             os._exit(status)
 
-    def _outlive(self) -> None:
-        """End with the parent."""
-        os.read(self._alive, 1)
+    def _end_with_parent(self) -> None:
+        # Blocks until the parent has ended.
+        os.read(self._parent_alive, 1)
         os.kill(os.getpid(), signal.SIGTERM)
 
-    def _end(self, number: int, frame: FrameType | None) -> None:
-        self._ending = True
-        for pid in tuple(self._begun):
-            # One may have ended by itself a moment ago.
+    def _end(self, signal_number: int, frame: FrameType | None) -> None:
+        self._is_ending = True
+        for pid in tuple(self._worker_by_pid):
+            # It may have ended by itself a moment ago.
             with suppress(ProcessLookupError):
                 os.kill(pid, signal.SIGTERM)

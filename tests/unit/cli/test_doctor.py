@@ -25,7 +25,7 @@ def test_a_taken_port_is_a_problem_with_advice() -> None:
 
         finding = doctor.check_port("127.0.0.1", taken.getsockname()[1])
 
-    assert not finding.well
+    assert not finding.is_ok
     assert "--port" in finding.advice
 
 
@@ -34,19 +34,19 @@ def test_a_data_folder_that_others_can_read_is_a_problem(tmp_path: Path) -> None
 
     finding = doctor.check_data_folder(tmp_path)
 
-    assert not finding.well
+    assert not finding.is_ok
     assert "chmod 700" in finding.advice
 
 
 def test_a_data_folder_of_ones_own_is_well(tmp_path: Path) -> None:
     tmp_path.chmod(0o700)
 
-    assert doctor.check_data_folder(tmp_path).well
+    assert doctor.check_data_folder(tmp_path).is_ok
 
 
 def test_a_clock_before_the_platform_began_is_a_problem() -> None:
-    assert not doctor.check_clock(0).well
-    assert doctor.check_clock(1_800_000_000).well
+    assert not doctor.check_clock(0).is_ok
+    assert doctor.check_clock(1_800_000_000).is_ok
 
 
 def test_a_missing_java_is_a_problem_with_advice(
@@ -57,7 +57,7 @@ def test_a_missing_java_is_a_problem_with_advice(
 
     finding = doctor.check_java()
 
-    assert not finding.well
+    assert not finding.is_ok
     assert "Java" in finding.advice
 
 
