@@ -23,10 +23,17 @@ RunId = Annotated[str, typer.Argument(help="Id of the run.")]
 DEFAULT_DATA = Path("var")
 
 app = typer.Typer(
-    help="Research projects, studies and the airlock.", no_args_is_help=True, add_completion=False
+    help="Research projects, studies and the airlock.\n\nExample: ehr research project list",
+    no_args_is_help=True,
+    add_completion=False,
 )
-project_app = typer.Typer(help="Projects: draft, submitted, approved, open, closed.")
-airlock_app = typer.Typer(help="The airlock: nothing leaves before two people approve.")
+project_app = typer.Typer(
+    help="Projects: draft, submitted, approved, open, closed.\n\nExample: ehr research project list"
+)
+airlock_app = typer.Typer(
+    help="The airlock: nothing leaves before two people approve.\n\n"
+    "Example: ehr research airlock list"
+)
 app.add_typer(project_app, name="project", no_args_is_help=True)
 app.add_typer(airlock_app, name="airlock", no_args_is_help=True)
 

@@ -23,7 +23,8 @@ app = typer.Typer(
     help="eHR Commons: health records shared under the patient's own control.\n\nExample: ehr demo",
 )
 lake_app = typer.Typer(
-    no_args_is_help=True, help="The lake: from the change feed to tables for research."
+    no_args_is_help=True,
+    help="The lake: from the change feed to tables for research.\n\nExample: ehr lake run",
 )
 app.add_typer(lake_app, name="lake")
 lake_app.add_typer(quarantine.app, name="quarantine")

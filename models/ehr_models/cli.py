@@ -28,7 +28,7 @@ TaskName = Annotated[
 DEFAULT_DATA = Path("var")
 
 app = typer.Typer(
-    help="Prediction models: list, train, evaluate, score, card.",
+    help="Prediction models: list, train, evaluate, score, card.\n\nExample: ehr models list",
     no_args_is_help=True,
     add_completion=False,
 )

@@ -18,7 +18,9 @@ from ehr_cli.options import Data
 if TYPE_CHECKING:
     from ehr_gateway.gateway import Gateway
 
-app = typer.Typer(no_args_is_help=True, help="Accounts: make, list, disable, enable.")
+app = typer.Typer(
+    no_args_is_help=True, help="Accounts: make, list, disable, enable.\n\nExample: ehr account list"
+)
 
 Login = Annotated[str, typer.Argument(metavar="LOGIN", help="A log-in name.")]
 

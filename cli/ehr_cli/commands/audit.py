@@ -16,7 +16,8 @@ if TYPE_CHECKING:
     from ehr_gateway.settings import GatewaySettings
 
 app = typer.Typer(
-    no_args_is_help=True, help="The audit log: who saw what, provably nothing taken out."
+    no_args_is_help=True,
+    help="The audit log: who saw what, provably nothing taken out.\n\nExample: ehr audit verify",
 )
 _PROCESSES = 2
 

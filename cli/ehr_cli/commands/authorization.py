@@ -13,8 +13,12 @@ import typer
 from ehr_cli.commands.account import open_gateway
 from ehr_cli.options import Data
 
-keys_app = typer.Typer(no_args_is_help=True, help="The keys that sign tokens.")
-client_app = typer.Typer(no_args_is_help=True, help="Programs: invite, list, delete.")
+keys_app = typer.Typer(
+    no_args_is_help=True, help="The keys that sign tokens.\n\nExample: ehr keys rotate"
+)
+client_app = typer.Typer(
+    no_args_is_help=True, help="Programs: invite, list, delete.\n\nExample: ehr client list"
+)
 
 
 @keys_app.command("rotate")

@@ -9,7 +9,10 @@ import typer
 from ehr_cli.options import Data
 from ehr_cli.settings import load_settings
 
-app = typer.Typer(no_args_is_help=True, help="Quarantine: versions that break a quality rule.")
+app = typer.Typer(
+    no_args_is_help=True,
+    help="Quarantine: versions that break a quality rule.\n\nExample: ehr lake quarantine list",
+)
 
 
 @app.command("list")

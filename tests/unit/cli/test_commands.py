@@ -8,11 +8,17 @@ import resource
 import subprocess
 import sys
 from base64 import urlsafe_b64decode
+from collections.abc import Iterator
+from importlib import import_module
 from pathlib import Path
+from typing import Any
 
 import pytest
+import typer
 from typer.testing import CliRunner
 
+from ehr_cli.command_group import MOUNTED_COMMANDS
+from ehr_cli.commands.default_command import DEFAULT
 from ehr_cli.data_folder import prepare_data_folder
 from ehr_cli.main import app
 from ehr_cli.settings import Settings
@@ -49,36 +55,29 @@ def test_help_lists_every_command_and_loads_nothing_heavy(tmp_path: Path) -> Non
     assert ran.stderr == "[]"
 
 
-@pytest.mark.parametrize(
-    "command",
-    [
-        "",
-        "up",
-        "token",
-        "load",
-        "demo",
-        "doctor",
-        "lake run",
-        "lake view",
-        "lake quality",
-        "account add",
-        "account list",
-        "account disable",
-        "account enable",
-        "account reset",
-        "audit verify",
-        "audit checkpoint",
-        "keys rotate",
-        "client invite",
-        "client list",
-        "client delete",
-    ],
-)
+def commands() -> dict[str, Any]:
+    """Return every command and group by its words, those of other packages too."""
+    roots = {"": typer.main.get_command(app)}
+    for name, (module, _) in MOUNTED_COMMANDS.items():
+        roots[name] = typer.main.get_command(import_module(module).app)
+    return {path: command for root in roots for path, command in _tree(root, roots[root])}
+
+
+def _tree(path: str, command: Any) -> Iterator[tuple[str, Any]]:
+    yield path, command
+    for name, subcommand in getattr(command, "commands", {}).items():
+        # A command that needs no name is shown without it.
+        words = path if name == DEFAULT and path in ("backup", "restore") else f"{path} {name}"
+        yield from _tree(words.strip(), subcommand)
+
+
+@pytest.mark.parametrize("command", sorted(commands()))
 def test_help_of_each_command_shows_an_example(command: str) -> None:
     shown = runner.invoke(app, [*command.split(), "--help"])
 
     assert shown.exit_code == 0
-    assert f"Example: ehr {command}" in shown.output
+    example = " ".join(shown.output.split()).partition("Example: ")[2]
+    assert f"ehr {command}".strip() in example
 
 
 def test_help_is_quick(tmp_path: Path) -> None:
