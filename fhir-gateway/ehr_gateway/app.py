@@ -71,14 +71,15 @@ def create_gateway(
     settings.data.mkdir(parents=True, exist_ok=True)
     gateway, log = _open_gateway(settings, store or Store(settings.database, settings.data), clock)
     work = create_background_work(gateway, log)
-    lifespan = _create_lifespan(gateway, log, work, close_store=is_own_store)
+    metrics = Metrics(settings.metrics_folder)
+    lifespan = _create_lifespan(gateway, log, work, metrics, close_store=is_own_store)
     # No interactive documentation: its page would load scripts from another origin.
     app = FastAPI(title="eHR Commons", openapi_url=None, lifespan=lifespan, redirect_slashes=False)
     app.state.gateway = gateway
     app.state.audit_log = log
     app.state.reindexing = work.reindexing
     app.state.deliveries = work.deliveries
-    app.state.metrics = Metrics()
+    app.state.metrics = metrics
     for router in ROUTERS:
         app.include_router(router)
     _connect_eid(app, gateway)
@@ -112,7 +113,12 @@ def _open_gateway(
 
 
 def _create_lifespan(
-    gateway: Gateway, log: AuditLog, work: BackgroundWork, *, close_store: bool
+    gateway: Gateway,
+    log: AuditLog,
+    work: BackgroundWork,
+    metrics: Metrics,
+    *,
+    close_store: bool,
 ) -> Callable[[FastAPI], AbstractAsyncContextManager[None]]:
     """Return the context in which the application serves: its threads run, then all is closed."""
 
@@ -123,6 +129,7 @@ def _create_lifespan(
         yield
         work.stop()
         log.spool.close()
+        metrics.close()
         gateway.revocations.close()
         if close_store:
             gateway.store.close()

@@ -107,6 +107,11 @@ class GatewaySettings:
         return self.journal or data.with_name(f"{data.name}-journal")
 
     @property
+    def metrics_folder(self) -> Path:
+        """The folder in which the workers count requests."""
+        return self.data / "metrics"
+
+    @property
     def audit_spool(self) -> Path:
         """The folder of what is on its way into the audit log."""
         return self.data / "audit-spool"

@@ -26,6 +26,7 @@ from ehr_cli.server.workers import serve_with_workers
 from ehr_cli.settings import Settings
 from ehr_fhir.errors import Unavailable
 from ehr_gateway.app import create_gateway
+from ehr_gateway.http.metrics import clear_counts
 from ehr_portal import PortalSettings, create_portal
 
 GATEWAY_PATHS = ("fhir", "oauth", "feed", "healthz", "readyz", "metrics")
@@ -100,6 +101,8 @@ def serve(settings: Settings, on_ready: Callable[[str], None]) -> None:
             f"Another program has port {settings.port} of {settings.host}. Choose one with --port."
         )
     prepare_data_folder(settings)
+    # Before there are workers: each goes on with the counts it finds.
+    clear_counts(gateway_settings(settings).metrics_folder)
     announcer = threading.Thread(target=_announce, args=(settings, on_ready), daemon=True)
     if settings.workers == 1:
         announcer.start()

@@ -1,9 +1,10 @@
-"""Is it alive, can it serve, how much has it served."""
+"""Liveness, readiness and metrics, for the operator's monitoring."""
 
 from __future__ import annotations
 
 from fastapi import APIRouter, Request
 from fastapi.responses import PlainTextResponse, Response
+from prometheus_client import CONTENT_TYPE_LATEST
 
 from ehr_fhir.errors import Unavailable
 from ehr_gateway.database import DATABASE_ERRORS
@@ -14,13 +15,13 @@ router = APIRouter()
 
 @router.get("/healthz")
 async def healthz() -> Response:
-    """Say that the process runs."""
+    """Answer while the process runs (liveness)."""
     return PlainTextResponse("ok\n")
 
 
 @router.get("/readyz")
 def readyz(gateway: GatewayDependency) -> Response:
-    """Say whether the database answers."""
+    """Answer while the database answers (readiness)."""
     try:
         with gateway.store.read_transaction() as connection:
             connection.execute("SELECT 1 FROM audit LIMIT 1").fetchone()
@@ -30,6 +31,6 @@ def readyz(gateway: GatewayDependency) -> Response:
 
 
 @router.get("/metrics")
-async def metrics(request: Request) -> Response:
-    """Give the counts of requests."""
-    return PlainTextResponse(request.app.state.metrics.render())
+def metrics(request: Request) -> Response:
+    """Answer with the counts of requests, summed over the workers."""
+    return Response(request.app.state.metrics.render(), media_type=CONTENT_TYPE_LATEST)

@@ -82,13 +82,13 @@ def test_codes_of_interactions_are_unique_and_each_has_an_action() -> None:
     assert (audit_action("create"), audit_action("login")) == ("C", "E")
 
 
-def test_metrics_count_by_route_and_status() -> None:
-    metrics = Metrics()
+def test_metrics_count_by_route_and_status(tmp_path: Path) -> None:
+    metrics = Metrics(tmp_path)
 
     metrics.count({"type": "http", "method": "GET"}, 404)
     metrics.count({"type": "http", "method": "GET"}, 404)
 
-    assert 'method="GET",route="none",status="404"} 2' in metrics.render()
+    assert 'method="GET",route="none",status="404"} 2' in metrics.render().decode()
 
 
 def test_the_base_takes_a_bundle_with_or_without_a_slash(house: House) -> None:
