@@ -49,7 +49,7 @@ _TABLE_EXISTS = {
 }
 _NEEDS_UPGRADE = (
     "The database was made by an older version of eHR Commons. Stop everything that uses it, make "
-    "a backup, and run `ehr upgrade`."
+    "a backup, and run `ehr upgrade`: docs/how-to/upgrade.md tells the steps."
 )
 _UNFINISHED = "An upgrade of the database was begun and is not finished. Run `ehr upgrade`."
 _NEWER = (
