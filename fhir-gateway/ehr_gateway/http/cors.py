@@ -1,7 +1,11 @@
-"""Pages of other origins may use the API with the token they hold (SMART App Launch 2.2, Fetch).
+"""Cross-origin resource sharing: pages of other origins use the API with a token they hold (Fetch).
 
-Any origin may: what is served here is opened by a bearer token that the page must send itself,
-never by a cookie of ours. The pages of the log-in, which have cookies, are left out.
+SMART App Launch 2.2 asks for it. Any origin may: what is served here is opened by a bearer token
+that the page must send itself, never by a cookie of ours. The log-in pages, which have cookies, are
+left out, so that no page of another origin reads them.
+
+Starlette's CORSMiddleware is not used: it has no list of paths, and these share one application
+with the log-in pages; and it answers a preflight with 200 and a text, not with 204.
 """
 
 from __future__ import annotations
@@ -10,39 +14,40 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 __all__ = ["Cors"]
 
-_OPEN = frozenset(
+_OAUTH_PATHS = frozenset(
     f"/oauth/{name}"
     for name in (
         "token", "jwks", "revoke", "introspect", "register", "smart-style.json",
         ".well-known/openid-configuration",
     )
 )  # fmt: skip
-_ORIGIN = (b"access-control-allow-origin", b"*")
-_EXPOSED = (
+_ALLOW_ORIGIN = (b"access-control-allow-origin", b"*")
+_EXPOSE_HEADERS = (
     b"access-control-expose-headers",
     b"ETag, Location, Content-Location, Last-Modified, X-Request-Id, Retry-After, WWW-Authenticate",
 )
 _PREFLIGHT = [
-    _ORIGIN,
+    _ALLOW_ORIGIN,
     (b"access-control-allow-methods", b"GET, HEAD, POST, PUT, PATCH, DELETE"),
     (
         b"access-control-allow-headers",
         b"Authorization, Content-Type, Accept, Prefer, If-Match, If-None-Match, If-None-Exist,"
         b" If-Modified-Since, X-Request-Id",
     ),
+    # Seconds for which a browser need not ask again. Chosen.
     (b"access-control-max-age", b"3600"),
 ]
 
 
 class Cors:
-    """Answers what browsers ask before a request, and marks the answers they may show."""
+    """ASGI middleware that answers preflights and marks what pages of other origins may read."""
 
     def __init__(self, app: ASGIApp) -> None:
         self._app = app
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one request."""
-        if scope["type"] != "http" or not _asked(scope) or not _open(scope["path"]):
+        if scope["type"] != "http" or not _has_origin(scope) or not _is_shared(scope["path"]):
             await self._app(scope, receive, send)
             return
         if scope["method"] == "OPTIONS":
@@ -50,22 +55,21 @@ class Cors:
             await send({"type": "http.response.body", "body": b""})
             return
 
-        async def marked(message: Message) -> None:
+        async def send_with_headers(message: Message) -> None:
             if message["type"] == "http.response.start":
-                message["headers"] = [*message["headers"], _ORIGIN, _EXPOSED]
+                message["headers"] = [*message["headers"], _ALLOW_ORIGIN, _EXPOSE_HEADERS]
             await send(message)
 
-        await self._app(scope, receive, marked)
+        await self._app(scope, receive, send_with_headers)
 
 
-def _asked(scope: Scope) -> bool:
+def _has_origin(scope: Scope) -> bool:
     return any(name == b"origin" for name, _ in scope["headers"])
 
 
-def _open(path: str) -> bool:
+def _is_shared(path: str) -> bool:
     return (
-        path.startswith("/fhir/")
-        or path == "/fhir"
-        or path in _OPEN
-        or (path.startswith("/oauth/register/"))
+        path == "/fhir"
+        or path.startswith(("/fhir/", "/oauth/register/"))
+        or path in _OAUTH_PATHS
     )
