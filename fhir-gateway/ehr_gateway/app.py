@@ -100,7 +100,7 @@ def _open_gateway(
     gateway = Gateway(
         settings=settings,
         store=store,
-        auditor=AuditBatcher(store, log.spool),
+        audit_batcher=AuditBatcher(store, log.spool),
         writer=None if store.embedded is None else EventLoopWriter(store.embedded),
         keys=keys,
         verifier=TokenVerifier(keys, settings, revocations),

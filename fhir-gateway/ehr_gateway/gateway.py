@@ -24,7 +24,7 @@ class Gateway:
 
     settings: GatewaySettings
     store: Store
-    auditor: AuditBatcher
+    audit_batcher: AuditBatcher
     # Makes short writes on the event loop; None where the store is on a database server.
     writer: EventLoopWriter | None
     keys: SigningKeys

@@ -272,7 +272,7 @@ def _build(kind: str, built: House) -> None:
     built.invite()
     if kind == "furnished":
         built.furnish()
-    built.gateway.auditor.flush()
+    built.gateway.audit_batcher.flush()
     built.gateway.store.close()
 
 

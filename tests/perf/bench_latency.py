@@ -23,7 +23,7 @@ from urllib.parse import parse_qsl
 import orjson
 
 from ehr_gateway.access import Access
-from ehr_gateway.routes.search import search_bundle
+from ehr_gateway.routes.search import build_searchset
 from ehr_gateway.search.page import search
 from ehr_gateway.store.store import Store
 from ehr_privacy.consent import Requester, parse_scopes
@@ -122,7 +122,7 @@ def _ask(store: Store, kind: str, parameters: str) -> int:
     )
     access = Access(requester, time.time_ns() // 1_000_000, "bench-request")
     page = search(store, access, kind, parse_qsl(parameters))
-    search_bundle("http://127.0.0.1:8080/fhir", kind, page)
+    build_searchset("http://127.0.0.1:8080/fhir", kind, page)
     return len(page.matches)
 
 

@@ -34,7 +34,7 @@ from ehr_gateway.interactions.read import read
 from ehr_gateway.interactions.update import update
 from ehr_gateway.oauth import clients
 from ehr_gateway.oauth.offline_tokens import issue_local_token, now_ms
-from ehr_gateway.routes.search import search_bundle
+from ehr_gateway.routes.search import build_searchset
 from ehr_gateway.search.page import search
 from ehr_gateway.store.store import Store
 from ehr_gateway.transaction.prepared_resource import prepare_resource
@@ -164,7 +164,7 @@ def _tables(
             ("the audit row, made and kept alone", _often(lambda: note(page.matches))),
             (
                 "the Bundle from stored bytes",
-                _often(lambda: search_bundle("http://e", "Observation", page)),
+                _often(lambda: build_searchset("http://e", "Observation", page)),
             ),
             ("the whole request through the application", through("GET", address)),
         ],

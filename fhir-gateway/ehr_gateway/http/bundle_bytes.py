@@ -57,7 +57,7 @@ def build_entry(
     return b"{" + b",".join(parts) + b"}"
 
 
-def page_link(address: str, pairs: Sequence[tuple[str, str]]) -> str:
+def build_page_url(address: str, pairs: Sequence[tuple[str, str]]) -> str:
     """Return an address with its parameters, written in one way.
 
     >>> link("http://e/fhir/Patient", [("name", "a b"), ("_count", "2")])

@@ -69,7 +69,5 @@ def _has_origin(scope: Scope) -> bool:
 
 def _is_shared(path: str) -> bool:
     return (
-        path == "/fhir"
-        or path.startswith(("/fhir/", "/oauth/register/"))
-        or path in _OAUTH_PATHS
+        path == "/fhir" or path.startswith(("/fhir/", "/oauth/register/")) or path in _OAUTH_PATHS
     )

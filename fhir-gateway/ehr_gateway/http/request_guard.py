@@ -66,7 +66,7 @@ class RequestGuard:
             nonlocal is_withheld
             if entries := scope["state"].pop("audit_entries", None):
                 try:
-                    await scope["app"].state.gateway.auditor.write(entries)
+                    await scope["app"].state.gateway.audit_batcher.write(entries)
                 except EhrError as error:
                     is_withheld = True
                     await error_response(error)(scope, receive, send_with_headers)

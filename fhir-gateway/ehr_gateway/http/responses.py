@@ -27,15 +27,15 @@ from ehr_gateway.http.query_string import check_parameters
 from ehr_gateway.store.store import Version
 
 __all__ = [
-    "audit_hook",
     "begin_read",
     "begin_request",
     "begin_write",
+    "build_version_headers",
     "delete_response",
     "record_disclosure",
+    "record_in_transaction",
     "require_resource_type",
     "require_writable_type",
-    "version_headers",
     "version_response",
     "write_response",
 ]
@@ -78,7 +78,7 @@ def require_resource_type(resource_type: str) -> None:
         raise NotFound("The address names no resource type of FHIR R4.")
 
 
-def audit_hook(
+def record_in_transaction(
     audit_context: recorder.AuditContext,
 ) -> Callable[[Connection, Sequence[Version]], None]:
     """Return the hook that puts a write on record in its own transaction."""
@@ -104,7 +104,7 @@ def version_response(
     context: RequestContext, version: Version, prefer: Preferences, subset: Subset | None = None
 ) -> Response:
     """Answer with a version, or a part of it, or with 304 to a client that has it."""
-    headers = version_headers(version)
+    headers = build_version_headers(version)
     if is_not_modified(context.request, version.version, version.last_updated_ms):
         return Response(status_code=304, headers=headers)
     body = version.body if subset is None else subset.cut(version.body)
@@ -115,7 +115,7 @@ def write_response(
     context: RequestContext, version: Version, prefer: Preferences, *, created: bool
 ) -> Response:
     """Answer a write as the client prefers."""
-    headers = version_headers(version)
+    headers = build_version_headers(version)
     base = context.gateway.settings.fhir_base
     if created:
         headers["Location"] = f"{base}/{version.type}/{version.id}/_history/{version.version}"
@@ -147,6 +147,6 @@ def _outcome(text: str) -> dict[str, object]:
     return {"resourceType": "OperationOutcome", "issue": [issue]}
 
 
-def version_headers(version: Version) -> dict[str, str]:
+def build_version_headers(version: Version) -> dict[str, str]:
     """Return the headers that name a version."""
     return {"ETag": etag(version.version), "Last-Modified": http_date(version.last_updated_ms)}

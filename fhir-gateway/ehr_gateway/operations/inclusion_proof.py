@@ -34,7 +34,7 @@ OPERATION = Operation(
 def answer(call: OperationCall) -> Response:
     """Answer with the proof, and with what the leaf commits to where the reader may see it."""
     context, log = call.context, audit_log_of(call.context.request)
-    context.gateway.auditor.flush()
+    context.gateway.audit_batcher.flush()
     with context.gateway.store.read_transaction() as connection:
         row = find_readable_row(context.access, connection, call.logical_id)
         stored = connection.execute(

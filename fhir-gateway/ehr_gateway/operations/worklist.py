@@ -11,7 +11,7 @@ from ehr_fhir.errors import Invalid
 from ehr_gateway.audit_log.anomaly_rules import RULES
 from ehr_gateway.audit_log.read_policy import ROLES_READING_ALL
 from ehr_gateway.audit_log.worklist import find_items
-from ehr_gateway.http.bundle_bytes import build_bundle, build_entry, page_link
+from ehr_gateway.http.bundle_bytes import build_bundle, build_entry, build_page_url
 from ehr_gateway.http.negotiation import fhir_response
 from ehr_gateway.operations._worklist_tasks import TASK_STATUS, require_role, task_of
 from ehr_gateway.operations.call import OperationCall
@@ -49,10 +49,10 @@ def answer(call: OperationCall) -> Response:
     shown, base = items[:count], call.context.gateway.settings.fhir_base
     call.record(entities=[f"Task/{item.id}" for item in shown])
     address = f"{base}/AuditEvent/$worklist"
-    links = [("self", page_link(address, call.query))]
+    links = [("self", build_page_url(address, call.query))]
     if len(items) > len(shown):
         rest = [pair for pair in call.query if pair[0] != "_cursor"]
-        links.append(("next", page_link(address, [*rest, ("_cursor", shown[-1].id)])))
+        links.append(("next", build_page_url(address, [*rest, ("_cursor", shown[-1].id)])))
     entries = (
         build_entry(f"urn:uuid:{item.id}", orjson.dumps(task_of(item)), mode="match")
         for item in shown

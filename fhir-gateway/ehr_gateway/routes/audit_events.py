@@ -16,7 +16,7 @@ from ehr_gateway.audit_log.fhir_event import RenderContext, render_audit_event
 from ehr_gateway.audit_log.read_policy import find_readable_row, restrict_to_requester
 from ehr_gateway.database import Connection
 from ehr_gateway.http.authentication import RequestContext
-from ehr_gateway.http.bundle_bytes import build_bundle, build_entry, page_link
+from ehr_gateway.http.bundle_bytes import build_bundle, build_entry, build_page_url
 from ehr_gateway.http.negotiation import GENERAL_PARAMETERS, etag, fhir_response, parse_preferences
 from ehr_gateway.http.query_string import parse_query
 
@@ -25,22 +25,22 @@ _DEFAULT_COUNT, _MOST = 50, 500
 _EQUAL = {"reason": "reason", "domain": "domain", "outcome": "outcome", "subtype": "interaction"}
 
 
-def search(context: RequestContext) -> Response:
+def search_events(context: RequestContext) -> Response:
     """Search by patient, date, agent, reason and more; newest first."""
     return _search(context, parse_query(context.request))
 
 
-def post_search(context: RequestContext, body: list[tuple[str, str]]) -> Response:
+def search_events_by_form(context: RequestContext, body: list[tuple[str, str]]) -> Response:
     """Search by a form."""
     pairs = [pair for pair in body if pair[0] not in GENERAL_PARAMETERS]
     return _search(context, [*parse_query(context.request), *pairs])
 
 
-def read(context: RequestContext, logical_id: str) -> Response:
+def read_event(context: RequestContext, logical_id: str) -> Response:
     """Read one AuditEvent."""
     prefer = parse_preferences(context.request)
     audit_context = context.begin_audit("read")
-    context.gateway.auditor.flush()
+    context.gateway.audit_batcher.flush()
     with context.gateway.store.read_transaction() as connection:
         row = find_readable_row(context.access, connection, logical_id)
         how = _rendering(context, connection, [row])
@@ -61,7 +61,7 @@ def _search(context: RequestContext, pairs: list[tuple[str, str]]) -> Response:
     audit_context = context.begin_audit(
         "search-type", "AuditEvent?" + "&".join(name for name, _ in pairs)
     )
-    context.gateway.auditor.flush()
+    context.gateway.audit_batcher.flush()
     with context.gateway.store.read_transaction() as connection:
         allowed = restrict_to_requester(context.access, connection, wanted, "search")
         if with_total and allowed.is_partial:
@@ -76,10 +76,10 @@ def _search(context: RequestContext, pairs: list[tuple[str, str]]) -> Response:
     )
     base = context.gateway.settings.fhir_base
     shown = rows[:count]
-    links = [("self", page_link(f"{base}/AuditEvent", pairs))]
+    links = [("self", build_page_url(f"{base}/AuditEvent", pairs))]
     if len(rows) > count and shown:
         rest = [*_without_cursor(pairs), ("_cursor", shown[-1].id)]
-        links.append(("next", page_link(f"{base}/AuditEvent", rest)))
+        links.append(("next", build_page_url(f"{base}/AuditEvent", rest)))
     entries = (
         build_entry(
             f"{base}/AuditEvent/{row.id}", orjson.dumps(render_audit_event(row, how)), mode="match"

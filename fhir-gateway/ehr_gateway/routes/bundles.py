@@ -13,13 +13,13 @@ from ehr_gateway.http.bundle_bytes import build_bundle as bundle_bytes
 from ehr_gateway.http.bundle_bytes import build_entry
 from ehr_gateway.http.negotiation import Preferences, fhir_response, parse_preferences
 from ehr_gateway.http.query_string import check_parameters
-from ehr_gateway.http.responses import audit_hook, record_disclosure
+from ehr_gateway.http.responses import record_disclosure, record_in_transaction
 from ehr_gateway.interactions.bundle import bundle
-from ehr_gateway.routes.history import history_bundle
-from ehr_gateway.routes.search import search_bundle, search_limits
+from ehr_gateway.routes.history import build_history
+from ehr_gateway.routes.search import build_searchset, search_limits
 
 
-def post_bundle(context: RequestContext, body: bytes) -> Response:
+def process_bundle(context: RequestContext, body: bytes) -> Response:
     """Carry out a batch or a transaction."""
     prefer = parse_preferences(context.request)
     check_parameters(context.request, lenient=prefer.lenient)
@@ -31,7 +31,7 @@ def post_bundle(context: RequestContext, body: bytes) -> Response:
         context.gateway.store,
         context.access,
         body,
-        audit=audit_hook(audit_context),
+        audit=record_in_transaction(audit_context),
         most_entries=settings.max_bundle_entries,
         options=bundle.ReadOptions(prefer.lenient, search_limits(settings)),
     )
@@ -102,9 +102,9 @@ def _resource(base: str, result: bundle.EntryResult, prefer: Preferences) -> byt
     address, pairs = (result.target.address, result.target.pairs) if result.target else ("", ())
     if result.page is not None:
         cursor = [pair for pair in pairs if pair[0] == "_cursor"]
-        return search_bundle(base, address, result.page, cursor)
+        return build_searchset(base, address, result.page, cursor)
     if result.history is not None:
-        return history_bundle(base, address, pairs, result.history)
+        return build_history(base, address, pairs, result.history)
     return result.body
 
 

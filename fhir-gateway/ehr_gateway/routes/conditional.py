@@ -13,8 +13,8 @@ from ehr_gateway.http.authentication import RequestContext
 from ehr_gateway.http.negotiation import parse_if_match, parse_preferences
 from ehr_gateway.http.query_string import parse_query
 from ehr_gateway.http.responses import (
-    audit_hook,
     delete_response,
+    record_in_transaction,
     require_writable_type,
     write_response,
 )
@@ -32,7 +32,7 @@ def update_by_criteria(context: RequestContext, resource_type: str, body: bytes)
         criteria,
         body,
         if_match=parse_if_match(context.request),
-        audit=audit_hook(audit_context),
+        audit=record_in_transaction(audit_context),
     )
     return write_response(context, result.version, prefer, created=result.created)
 
@@ -48,7 +48,7 @@ def patch_by_criteria(context: RequestContext, resource_type: str, body: Patch) 
         criteria,
         body,
         if_match=parse_if_match(context.request),
-        audit=audit_hook(audit_context),
+        audit=record_in_transaction(audit_context),
     )
     return write_response(context, result.version, prefer, created=False)
 
@@ -63,7 +63,7 @@ def delete_by_criteria(context: RequestContext, resource_type: str) -> Response:
         resource_type,
         criteria,
         if_match=parse_if_match(context.request),
-        audit=audit_hook(audit_context),
+        audit=record_in_transaction(audit_context),
     )
     return delete_response(version, prefer)
 

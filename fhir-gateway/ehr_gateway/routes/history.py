@@ -8,7 +8,7 @@ from fastapi.responses import Response
 
 from ehr_fhir.intervals import instant
 from ehr_gateway.http.authentication import RequestContext
-from ehr_gateway.http.bundle_bytes import build_bundle, build_entry, page_link
+from ehr_gateway.http.bundle_bytes import build_bundle, build_entry, build_page_url
 from ehr_gateway.http.negotiation import etag, fhir_response, parse_preferences
 from ehr_gateway.http.query_string import parse_query
 from ehr_gateway.http.responses import record_disclosure, require_resource_type
@@ -19,18 +19,18 @@ from ehr_gateway.store.store import Version
 _STATUS = {"POST": "201", "PUT": "200", "PATCH": "200", "DELETE": "204"}
 
 
-def history_of_system(context: RequestContext) -> Response:
+def list_system_history(context: RequestContext) -> Response:
     """List the versions of every type."""
     return _answer(context, "history-system")
 
 
-def history_of_type(context: RequestContext, resource_type: str) -> Response:
+def list_type_history(context: RequestContext, resource_type: str) -> Response:
     """List the versions of a type."""
     require_resource_type(resource_type)
     return _answer(context, "history-type", resource_type)
 
 
-def history_of_resource(context: RequestContext, resource_type: str, logical_id: str) -> Response:
+def list_resource_history(context: RequestContext, resource_type: str, logical_id: str) -> Response:
     """List the versions of a resource."""
     require_resource_type(resource_type)
     return _answer(context, "history-instance", resource_type, logical_id)
@@ -46,19 +46,19 @@ def _answer(context: RequestContext, interaction: str, *place: str) -> Response:
     page = history.history(context.gateway.store, context.access, kind, identity, wanted)
     record_disclosure(context, audit_context, [version for version, _ in page.versions])
     address = "/".join((*place, "_history"))
-    body = history_bundle(context.gateway.settings.fhir_base, address, pairs, page)
+    body = build_history(context.gateway.settings.fhir_base, address, pairs, page)
     return fhir_response(body, pretty=prefer.pretty)
 
 
-def history_bundle(
+def build_history(
     base: str, address: str, pairs: Sequence[tuple[str, str]], page: HistoryPage
 ) -> bytes:
     """Return the bytes of a history; the pairs are the parameters by which it was asked."""
-    links = [("self", page_link(f"{base}/{address}", pairs))]
+    links = [("self", build_page_url(f"{base}/{address}", pairs))]
     if page.next_cursor is not None:
         rest = [pair for pair in pairs if pair[0] != "_cursor"]
         links.append(
-            ("next", page_link(f"{base}/{address}", [*rest, ("_cursor", page.next_cursor)]))
+            ("next", build_page_url(f"{base}/{address}", [*rest, ("_cursor", page.next_cursor)]))
         )
     entries = (_entry(base, *one) for one in page.versions)
     return build_bundle("history", entries, total=page.total, links=links)

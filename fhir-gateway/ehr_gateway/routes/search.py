@@ -13,7 +13,7 @@ from ehr_fhir.search.compartment_filters import COMPARTMENTS
 from ehr_fhir.subset import Subset
 from ehr_gateway.audit_log import recorder
 from ehr_gateway.http.authentication import RequestContext
-from ehr_gateway.http.bundle_bytes import build_bundle, build_entry, page_link
+from ehr_gateway.http.bundle_bytes import build_bundle, build_entry, build_page_url
 from ehr_gateway.http.negotiation import (
     GENERAL_PARAMETERS,
     fhir_response,
@@ -39,7 +39,7 @@ def search_system(context: RequestContext) -> Response:
     return _search(context, _ALL, parse_query(context.request))
 
 
-def post_search_system(context: RequestContext, body: Pairs) -> Response:
+def search_system_by_form(context: RequestContext, body: Pairs) -> Response:
     """Search all resource types by a form."""
     return _search(context, _ALL, _with_form(context, body))
 
@@ -49,7 +49,7 @@ def search_type(context: RequestContext, resource_type: str) -> Response:
     return _search(context, _named(resource_type), parse_query(context.request))
 
 
-def post_search(context: RequestContext, resource_type: str, body: Pairs) -> Response:
+def search_type_by_form(context: RequestContext, resource_type: str, body: Pairs) -> Response:
     """Search one resource type by a form, whose values stay out of addresses and their logs."""
     return _search(context, _named(resource_type), _with_form(context, body))
 
@@ -62,7 +62,7 @@ def search_compartment(
     return _search(context, kind, parse_query(context.request), (owner, logical_id))
 
 
-def post_search_compartment(
+def search_compartment_by_form(
     context: RequestContext, owner: str, logical_id: str, resource_type: str, body: Pairs
 ) -> Response:
     """Search what belongs to one resource by a form."""
@@ -116,7 +116,7 @@ def _search(
         )  # fmt: skip
     record_disclosure(context, audit_context, [*page.matches, *page.included])
     cursor = [pair for pair in pairs if pair[0] == "_cursor"]
-    body = search_bundle(gateway.settings.fhir_base, place, page, cursor)
+    body = build_searchset(gateway.settings.fhir_base, place, page, cursor)
     return fhir_response(body, pretty=prefer.pretty)
 
 
@@ -147,15 +147,15 @@ def _explained(
     return json_response({"resourceType": "Parameters", "parameter": [database, *lines]})
 
 
-def search_bundle(
+def build_searchset(
     base: str, place: str, page: search.SearchPage, cursor: Sequence[tuple[str, str]] = ()
 ) -> bytes:
     """Return the bytes of a searchset; `cursor` is the parameter by which this page was asked."""
     address = f"{base}/{place}" if place else base
-    links = [("self", page_link(address, [*page.self_pairs, *cursor]))]
+    links = [("self", build_page_url(address, [*page.self_pairs, *cursor]))]
     if page.next_cursor is not None:
         links.append(
-            ("next", page_link(address, [*page.self_pairs, ("_cursor", page.next_cursor)]))
+            ("next", build_page_url(address, [*page.self_pairs, ("_cursor", page.next_cursor)]))
         )
     entries = [
         build_entry(

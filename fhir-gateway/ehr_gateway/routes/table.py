@@ -33,10 +33,10 @@ _CONFORMANCE = (
 )
 # The audit log has the address of a resource type and a search of its own.
 _AUDIT_LOG = (
-    Route(_GET, "/fhir/AuditEvent", in_thread(audit_events.search)),
+    Route(_GET, "/fhir/AuditEvent", in_thread(audit_events.search_events)),
     Route(_POST, "/fhir/AuditEvent/_search",
-          in_thread(audit_events.post_search, read_body=read_form_pairs)),
-    Route(_GET, "/fhir/AuditEvent/{logical_id}", in_thread(audit_events.read)),
+          in_thread(audit_events.search_events_by_form, read_body=read_form_pairs)),
+    Route(_GET, "/fhir/AuditEvent/{logical_id}", in_thread(audit_events.read_event)),
 )  # fmt: skip
 _OPERATIONS = tuple(
     Route(operation.methods, operation.path, operation.endpoint) for operation in registry.routes()
@@ -44,14 +44,18 @@ _OPERATIONS = tuple(
 _SYSTEM_LEVEL = (
     Route(_GET, "/fhir", in_thread(search.search_system)),
     Route(_GET, "/fhir/", in_thread(search.search_system)),
-    Route(_POST, "/fhir", in_thread(bundles.post_bundle, read_body=read_fhir_body)),
-    Route(_POST, "/fhir/", in_thread(bundles.post_bundle, read_body=read_fhir_body)),
-    Route(_POST, "/fhir/_search", in_thread(search.post_search_system, read_body=read_form_pairs)),
-    Route(_GET, "/fhir/_history", in_thread(history.history_of_system)),
+    Route(_POST, "/fhir", in_thread(bundles.process_bundle, read_body=read_fhir_body)),
+    Route(_POST, "/fhir/", in_thread(bundles.process_bundle, read_body=read_fhir_body)),
+    Route(
+        _POST, "/fhir/_search", in_thread(search.search_system_by_form, read_body=read_form_pairs)
+    ),
+    Route(_GET, "/fhir/_history", in_thread(history.list_system_history)),
 )
 _TYPE_LEVEL = (
-    Route(_GET, f"{_TYPE}/_history", in_thread(history.history_of_type)),
-    Route(_POST, f"{_TYPE}/_search", in_thread(search.post_search, read_body=read_form_pairs)),
+    Route(_GET, f"{_TYPE}/_history", in_thread(history.list_type_history)),
+    Route(
+        _POST, f"{_TYPE}/_search", in_thread(search.search_type_by_form, read_body=read_form_pairs)
+    ),
     Route(_GET, _TYPE, search_within_budget(search.search_type)),
     Route(_POST, _TYPE, short_write(resources.create_resource)),
     Route(_PUT, _TYPE, in_thread(conditional.update_by_criteria, read_body=read_fhir_body)),
@@ -59,7 +63,7 @@ _TYPE_LEVEL = (
     Route(_DELETE, _TYPE, in_thread(conditional.delete_by_criteria)),
 )
 _INSTANCE_LEVEL = (
-    Route(_GET, f"{_INSTANCE}/_history", in_thread(history.history_of_resource)),
+    Route(_GET, f"{_INSTANCE}/_history", in_thread(history.list_resource_history)),
     Route(_GET, f"{_INSTANCE}/_history/{{version_id}}", in_thread(resources.vread_resource)),
     Route(_GET, _INSTANCE, lookup(resources.read_resource)),
     Route(_PUT, _INSTANCE, short_write(resources.update_resource)),
@@ -69,7 +73,7 @@ _INSTANCE_LEVEL = (
 _COMPARTMENT_LEVEL = (
     Route(_GET, _COMPARTMENT, in_thread(search.search_compartment)),
     Route(_POST, f"{_COMPARTMENT}/_search",
-          in_thread(search.post_search_compartment, read_body=read_form_pairs)),
+          in_thread(search.search_compartment_by_form, read_body=read_form_pairs)),
 )  # fmt: skip
 
 # What has a fixed segment stands before what has a variable in its place.

@@ -241,7 +241,7 @@ def test_erased_events_stay_erased(furnished: House, tmp_path: Path) -> None:
     restore(tmp_path / "backups", settings)
 
     with open_house(furnished, settings) as again:
-        again.gateway.auditor.flush()
+        again.gateway.audit_batcher.flush()
         about = [row for row in rows(again, "audit") if "pat-1" in row]
         assert about == []
 

@@ -75,7 +75,7 @@ def deliveries(house: House, *channels: object) -> DeliveryWorker:
     """Return deliveries by these channels."""
     gateway = house.gateway
     return DeliveryWorker(
-        gateway.store, channels, gateway.auditor.flush, secret=gateway.form_secret,  # type: ignore[arg-type]
+        gateway.store, channels, gateway.audit_batcher.flush, secret=gateway.form_secret,  # type: ignore[arg-type]
         address="http://portal.test", clock=house.clock,
     )  # fmt: skip
 

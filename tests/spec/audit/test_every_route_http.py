@@ -39,7 +39,7 @@ def filled(path: str) -> str:
 
 
 def events_of(house: House, request: str) -> int:
-    house.gateway.auditor.flush()
+    house.gateway.audit_batcher.flush()
     with house.gateway.store.read_transaction() as connection:
         sql = "SELECT count(*) FROM audit WHERE request_id = ?"
         return int(connection.execute(sql, (request,)).fetchone()[0])

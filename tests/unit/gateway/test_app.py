@@ -10,7 +10,7 @@ import pytest
 
 from ehr_fhir.errors import Invalid
 from ehr_gateway.app import create_gateway
-from ehr_gateway.http.bundle_bytes import build_bundle, build_entry, page_link
+from ehr_gateway.http.bundle_bytes import build_bundle, build_entry, build_page_url
 from ehr_gateway.http.metrics import Metrics
 from ehr_gateway.interaction_codes import INTERACTIONS, audit_action, codes_at_level
 from ehr_gateway.settings import GatewaySettings
@@ -70,7 +70,9 @@ def test_a_bundle_of_bytes_is_json_with_the_bytes_inside() -> None:
 
 
 def test_links_are_written_in_one_way() -> None:
-    assert page_link("http://e/X", [("a", "b|c d"), ("a", "&")]) == "http://e/X?a=b%7Cc+d&a=%26"
+    assert (
+        build_page_url("http://e/X", [("a", "b|c d"), ("a", "&")]) == "http://e/X?a=b%7Cc+d&a=%26"
+    )
 
 
 def test_codes_of_interactions_are_unique_and_each_has_an_action() -> None:

@@ -72,7 +72,7 @@ def test_values_searched_for_are_not_in_the_log(furnished: House) -> None:
 
     queries = [one["query"] for one in event["entity"] if "query" in one]
     assert [base64.b64decode(query) for query in queries] == [b"Patient?identifier&name"]
-    furnished.gateway.auditor.flush()
+    furnished.gateway.audit_batcher.flush()
     with furnished.gateway.store.read_transaction() as connection:
         rows = str([tuple(row) for row in connection.execute("SELECT * FROM audit")])
     assert "ZA1234560" not in rows

@@ -91,7 +91,7 @@ def test_no_answer_leaves_that_could_not_be_put_on_record(
     async def refuse(*_: Any) -> None:
         raise Unavailable("The log is full.")
 
-    monkeypatch.setattr(furnished.gateway.auditor, "write", refuse)
+    monkeypatch.setattr(furnished.gateway.audit_batcher, "write", refuse)
     for address in ("Observation/lab-1", "Observation?_id=lab-1", "Observation/lab-1/_history"):
         answer = doctor.get(address)
 

@@ -91,7 +91,7 @@ def test_a_refused_call_is_on_record_under_its_name(furnished: House) -> None:
     records_only = furnished.login("p.pat-1", "patient/*.rs")
 
     assert records_only.get("Patient/pat-1/$carers").status_code == 403
-    furnished.gateway.auditor.flush()
+    furnished.gateway.audit_batcher.flush()
     with furnished.gateway.store.read_transaction() as connection:
         row = connection.execute(
             "SELECT interaction, query FROM audit ORDER BY seq DESC LIMIT 1"
