@@ -13,8 +13,8 @@ from ehr_models.task import Task
 def list_tasks() -> tuple[Task, ...]:
     """Return every task, by name."""
     names = [module.name for module in pkgutil.iter_modules(tasks.__path__)]
-    found = [_load_task(f"{tasks.__name__}.{name}") for name in names]
-    return tuple(sorted(found, key=lambda task: task.name))
+    declared = [_load_task(f"{tasks.__name__}.{name}") for name in names]
+    return tuple(sorted(declared, key=lambda task: task.name))
 
 
 def get_task(name: str | None = None) -> Task:

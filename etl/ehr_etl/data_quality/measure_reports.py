@@ -25,7 +25,7 @@ def build_measure_reports(tables: Sequence[TableQuality], at: str) -> list[Json]
 
 
 def send_measure_reports(client: httpx.Client, token: str, reports: Sequence[Json]) -> None:
-    """Send reports to the gateway as one transaction; each replaces its table's last one."""
+    """Send reports to the gateway as one transaction; each replaces the one before of its table."""
     entries = [
         {
             "resource": report,
