@@ -1,4 +1,4 @@
-"""Ending: a session, with all that was issued from it; an account, with all that it has."""
+"""End sessions, revoke what was issued from them, disable and enable accounts."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ __all__ = [
 
 
 def end_session(gateway: Gateway, login: str, session: str) -> bool:
-    """End one session of an account, and the tokens issued from it; say whether there was one."""
+    """End a session of an account and revoke its tokens; say whether there was one."""
     now = gateway.clock()
     with gateway.store.write_transaction() as connection:
         is_ended = sessions.end_session(connection, login, session, now)
@@ -33,7 +33,7 @@ def end_session(gateway: Gateway, login: str, session: str) -> bool:
 
 
 def end_sessions(gateway: Gateway, login: str, *, besides: str = "") -> int:
-    """End every session of an account but one, and their tokens; return how many."""
+    """End every session of an account but one and revoke their tokens; return how many."""
     now = gateway.clock()
     with gateway.store.write_transaction() as connection:
         session_ids = sessions.end_sessions(connection, login, now, besides=besides)
@@ -43,7 +43,7 @@ def end_sessions(gateway: Gateway, login: str, *, besides: str = "") -> int:
 
 
 def end_token_family(gateway: Gateway, login: str, family: str) -> bool:
-    """End what a person allowed a program, and its tokens; say whether it was theirs to end."""
+    """Revoke a token family that belongs to the user; return False if it does not."""
     now = gateway.clock()
     with gateway.store.write_transaction() as connection:
         family_row = connection.execute(
@@ -58,7 +58,7 @@ def end_token_family(gateway: Gateway, login: str, family: str) -> bool:
 
 
 def disable_account(gateway: Gateway, login: str) -> None:
-    """Disable an account: its sessions and tokens end at once, in every process."""
+    """Disable an account; its sessions end and its tokens are revoked at once, in every process."""
     now = gateway.clock()
     with gateway.store.write_transaction() as connection:
         _set_disabled(connection, login, disabled=True)
@@ -70,14 +70,14 @@ def disable_account(gateway: Gateway, login: str) -> None:
 
 
 def enable_account(gateway: Gateway, login: str) -> None:
-    """Enable an account again; whoever uses it logs in anew."""
+    """Enable an account again. Its user has to log in anew."""
     with gateway.store.write_transaction() as connection:
         _set_disabled(connection, login, disabled=False)
         record_closings(connection, [account_closing(connection, login)])
 
 
 def reset_factors(gateway: Gateway, login: str) -> None:
-    """Take every second factor from an account, for one who lost theirs; its sessions end."""
+    """Remove every second factor of an account whose user lost theirs, and end its sessions."""
     with gateway.store.write_transaction() as connection:
         account_row = connection.execute(
             "SELECT 1 FROM account WHERE login = ?", (login,)

@@ -1,7 +1,7 @@
-"""The page on which an administrator makes, disables and enables accounts.
+"""The accounts page of administrators: create, disable and enable accounts, reset factors.
 
-The first password of an account is good for choosing another one alone; a second factor is taken
-away from who lost it, never looked up.
+The first password of an account only lets its user choose another one. A lost second factor is
+removed, never looked up.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ _FORM_FIELDS = ("login", "display", "role", "organization", "profession", "patie
 
 @router.get("/accounts")
 def show_accounts(request: Request, gateway: GatewayDependency) -> Response:
-    """Show the accounts whose log-in names begin with what was searched."""
+    """Show the accounts whose log-in names begin with the search text."""
     user = find_signed_in_user(request, gateway)
     if user is None:
         return show_login(request, gateway)
@@ -49,7 +49,7 @@ def show_accounts(request: Request, gateway: GatewayDependency) -> Response:
 
 @router.post("/accounts")
 def create_account_from_form(request: Request, gateway: GatewayDependency, form: Form) -> Response:
-    """Make an account."""
+    """Create an account from the form."""
     user = _check_administrator_form(request, gateway, form)
     if isinstance(user, Response):
         return user
@@ -64,7 +64,7 @@ def create_account_from_form(request: Request, gateway: GatewayDependency, form:
 
 @router.post("/accounts/disable")
 def disable_account(request: Request, gateway: GatewayDependency, form: Form) -> Response:
-    """Disable an account; what it has open ends at once."""
+    """Disable an account, except one's own."""
     user = _check_administrator_form(request, gateway, form)
     if isinstance(user, Response):
         return user
@@ -87,7 +87,7 @@ def enable_account(request: Request, gateway: GatewayDependency, form: Form) -> 
 
 @router.post("/accounts/reset")
 def reset_factors(request: Request, gateway: GatewayDependency, form: Form) -> Response:
-    """Take every second factor from an account whose holder lost theirs."""
+    """Reset the second factors of an account, except one's own."""
     user = _check_administrator_form(request, gateway, form)
     if isinstance(user, Response):
         return user
@@ -98,7 +98,7 @@ def reset_factors(request: Request, gateway: GatewayDependency, form: Form) -> R
 
 
 def create_account(gateway: Gateway, account: Account, password: str) -> str:
-    """Make a new account; return the key of the text that says why not, empty when it was made."""
+    """Create an account; return the key of a text that says why not, empty on success."""
     if not (_LOGIN.match(account.login) and account.display and _has_required_fields(account)):
         return "people_incomplete"
     error_key = passwords.find_password_fault(password, account.login) if password else ""
@@ -117,7 +117,7 @@ def create_account(gateway: Gateway, account: Account, password: str) -> str:
 
 
 def _has_required_fields(account: Account) -> bool:
-    # A patient's account has a patient, a clinician's an organisation and a profession.
+    # A patient account needs a patient, a clinician account an organisation and a profession.
     if account.role == "clinician":
         return bool(account.organization and account.profession in PROFESSIONS)
     if account.role == "patient":

@@ -42,13 +42,13 @@ _SEALED_PARAMETERS = (
 
 @router.get("/authorize")
 def authorize(request: Request, gateway: GatewayDependency) -> Response:
-    """Check what the client asks, then show the ways to log in."""
+    """Validate an authorize request and start the log-in."""
     return _start_authorization(request, gateway, request.query_params)
 
 
 @router.post("/authorize")
 def authorize_by_form(request: Request, gateway: GatewayDependency, pairs: Pairs) -> Response:
-    """Do the same for a request sent as a form (SMART's `authorize-post`)."""
+    """Validate a request that is sent as a form (SMART's `authorize-post`)."""
     return _start_authorization(request, gateway, QueryParams(pairs))
 
 
@@ -71,7 +71,7 @@ def _start_authorization(request: Request, gateway: Gateway, parameters: QueryPa
 
 
 def _find_client(gateway: Gateway, parameters: QueryParams) -> clients.Client | None:
-    # Until client and address are known to belong together, nothing may be sent to that address.
+    # Nothing may be sent to a redirect URI that is not known to be the client's (open redirector).
     if any(len(parameters.getlist(name)) != 1 for name in ("client_id", "redirect_uri")):
         return None
     with gateway.store.read_transaction() as connection:
@@ -104,7 +104,7 @@ def _find_error(parameters: QueryParams, gateway: Gateway) -> tuple[str, str] | 
     if not has_s256 or not _CHALLENGE.match(parameters.get("code_challenge", "")):
         return "invalid_request", "PKCE with S256 is required."
     try:
-        # What cannot be enforced is refused before anybody logs in for it.
+        # Refuse a scope that cannot be enforced before the user logs in for it.
         narrow_scopes(parameters.get("scope", ""), ())
     except Invalid as error:
         return "invalid_scope", str(error)

@@ -1,7 +1,8 @@
-"""The browser of a log-in: its two cookies, the marks that forms carry, and where it calls from.
+"""The browser of a log-in: session and browser cookies, CSRF tokens, network address.
 
-`__Host-` cookies need HTTPS. On plain HTTP, as in a demonstration on one machine, the same cookies
-go by plain names: browsers that are strict would drop them otherwise.
+The browser cookie binds a log-in to the browser it began in. `__Host-` cookies need HTTPS: on plain
+HTTP, as in a demonstration on one machine, the cookies have plain names, since strict browsers
+would drop the others.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ from fastapi.responses import Response
 from ehr_gateway.accounts import sessions
 from ehr_gateway.gateway import Gateway
 
-# Marks a browser before anybody is logged in, so that a log-in ends where it began.
+# Identifies a browser before anybody is logged in, so that a log-in has to end where it began.
 _BROWSER_COOKIE = "ehr-browser"
 _SESSION_COOKIE = "ehr-login"
 _COOKIE_VALUE = re.compile(r"^[A-Za-z0-9_-]{43}$")
@@ -33,39 +34,39 @@ _SYSTEM_NAMES = (
 
 
 def uses_https(gateway: Gateway) -> bool:
-    """Say whether cookies may demand HTTPS."""
+    """Say whether the gateway is reached by HTTPS, so that cookies can be `Secure`."""
     return gateway.settings.base_url.startswith("https://")
 
 
 def read_browser_id(request: Request, gateway: Gateway) -> str:
-    """Return what stands for this browser in sealed texts; empty when it has no mark yet."""
+    """Return the browser's id, the hash of its cookie; empty if it has none yet."""
     value = request.cookies.get(_cookie_name(gateway, _BROWSER_COOKIE), "")
     return hash_browser_cookie(value) if _COOKIE_VALUE.match(value) else ""
 
 
 def hash_browser_cookie(value: str) -> str:
-    """Return the mark of a cookie's value; the value itself never leaves the cookie."""
+    """Return the browser id of a cookie's value. The value itself is in no page."""
     return hashlib.sha256(f"browser {value}".encode()).hexdigest()[:32]
 
 
 def generate_browser_cookie() -> str:
-    """Return a value for the cookie that marks a browser."""
+    """Return a random value for the browser cookie."""
     return secrets.token_urlsafe(32)
 
 
 def set_browser_cookie(response: Response, gateway: Gateway, value: str) -> None:
-    """Mark the browser until it is closed, or anew: what was sealed for the old mark is void."""
+    """Set the browser cookie. States that were sealed for the old value are void."""
     _set_cookie(response, gateway, _BROWSER_COOKIE, value)
 
 
 def set_session_cookie(response: Response, gateway: Gateway, token: str) -> None:
-    """Give the browser its session, and a new mark: no page of the log-in works again."""
+    """Set the session cookie, and a new browser cookie: no page of the log-in works again."""
     _set_cookie(response, gateway, _SESSION_COOKIE, token)
     set_browser_cookie(response, gateway, generate_browser_cookie())
 
 
 def delete_cookies(response: Response, gateway: Gateway) -> None:
-    """Take session and mark from the browser."""
+    """Delete the session and browser cookies."""
     for name in (_SESSION_COOKIE, _BROWSER_COOKIE):
         response.delete_cookie(
             _cookie_name(gateway, name),
@@ -77,7 +78,7 @@ def delete_cookies(response: Response, gateway: Gateway) -> None:
 
 
 def find_session(request: Request, gateway: Gateway) -> sessions.LoginSession | None:
-    """Return the session in which the browser is logged in."""
+    """Return the session of the browser's cookie; None without one in force."""
     token = request.cookies.get(_cookie_name(gateway, _SESSION_COOKIE), "")
     if not _COOKIE_VALUE.match(token):
         return None
@@ -85,7 +86,7 @@ def find_session(request: Request, gateway: Gateway) -> sessions.LoginSession | 
 
 
 def csrf_token(gateway: Gateway, session: sessions.LoginSession, action: str) -> str:
-    """Return what a form of the session must carry to be sent to an address."""
+    """Return the CSRF token of forms that a session sends to the path `action`."""
     text = f"form {session.id} {session.auth_ms} {action}"
     return hmac.new(gateway.form_secret.encode(), text.encode(), hashlib.sha256).hexdigest()
 
@@ -93,12 +94,12 @@ def csrf_token(gateway: Gateway, session: sessions.LoginSession, action: str) ->
 def is_csrf_token_valid(
     gateway: Gateway, session: sessions.LoginSession, action: str, token: str
 ) -> bool:
-    """Say whether a form came from a page of this session."""
+    """Say whether a form came from a page of this session, for this path."""
     return hmac.compare_digest(csrf_token(gateway, session, action).encode(), token.encode())
 
 
 def client_network(request: Request) -> str:
-    """Return where a browser calls from, as one who guesses is counted: IPv6 by its network.
+    """Return the network by which attempts are throttled: an IPv4 address, or an IPv6 /64.
 
     >>> _network_of("2001:db8:1:2:3:4:5:6"), _network_of("192.0.2.7")
     ('2001:db8:1:2::/64', '192.0.2.7')
@@ -107,7 +108,7 @@ def client_network(request: Request) -> str:
 
 
 def describe_device(request: Request) -> str:
-    """Return the kind of browser and machine, in words a person knows their own by."""
+    """Return browser and system in words, by which users recognise their own sessions."""
     agent = request.headers.get("user-agent", "")
     browser = next((name for mark, name in _BROWSER_NAMES if mark in agent), "")
     system = next((name for mark, name in _SYSTEM_NAMES if mark in agent), "")

@@ -1,8 +1,8 @@
-"""The electronic identity, in the shape of iAM Smart: redirect, code, token, an id for us alone.
+"""Client of an electronic identity provider such as iAM Smart: authorization code flow with PKCE.
 
-The provider proves who somebody is and tells us an id that no other service gets, never the HKID.
-It refers to OAuth 2.0 but is not OpenID Connect: there is no ID token. Its second layer of
-encryption (a content key wrapped for each service) is the transport's, and not made here.
+The provider authenticates a person and returns a pairwise subject, never the identity number. It
+follows OAuth 2.0 but is not OpenID Connect: there is no ID token. iAM Smart's second layer of
+encryption (a content key wrapped for each service) is not implemented.
 """
 
 from __future__ import annotations
@@ -19,48 +19,48 @@ from ehr_gateway.accounts.eid_people import CLIENT_ID
 from ehr_gateway.oauth.authorization_codes import compute_challenge
 from ehr_gateway.settings import GatewaySettings
 
-# Where the simulator is mounted.
+# The path that the simulator is mounted at.
 SIMULATOR_PATH = "/oauth/eid-simulator"
 _SCOPE = "eidapi_auth"
 _TIMEOUT_SECONDS = 10
 
 
 class EidRefused(Exception):
-    """The provider does not vouch for the person: the code is wrong, used, old or another's."""
+    """The provider refused the code: it is wrong, used, expired or another client's."""
 
 
 @dataclass(frozen=True)
 class EidRequest:
-    """One log-in at the provider."""
+    """One authorization request to the provider."""
 
     state: str
     redirect_uri: str
-    # Of the proof that who brings the code is who asked for it (RFC 7636).
+    # PKCE code verifier (RFC 7636).
     verifier: str
     language: str = "en"
-    # Ask for proof even of somebody whom the provider knows already: before a sensitive act.
+    # Authenticate the person even if the provider has a session: before a sensitive change.
     force_login: bool = False
 
 
 class EidProvider(Protocol):
-    """Whoever vouches for people."""
+    """A provider of electronic identities."""
 
     @property
     def issuer(self) -> str:
-        """Its name, as it sends it back (RFC 9207); empty when it sends none."""
+        """The `iss` parameter of its responses (RFC 9207); empty if it sends none."""
 
-    def authorize_address(self, request: EidRequest) -> str:
-        """Return the address at which the person proves who they are."""
+    def authorization_url(self, request: EidRequest) -> str:
+        """Return the URL to redirect the person to."""
 
-    async def account_id(self, code: str, request: EidRequest) -> str:
-        """Return the id for a code, once.
+    async def redeem_code(self, code: str, request: EidRequest) -> str:
+        """Exchange a code for the person's subject.
 
-        Raises EidRefused when there is none, Unavailable when the provider does not answer.
+        Raises EidRefused if the code is refused, Unavailable if the provider does not answer.
         """
 
 
 class OAuthEid:
-    """A provider reached by two addresses."""
+    """A provider with an authorization and a token endpoint."""
 
     def __init__(
         self,
@@ -78,8 +78,8 @@ class OAuthEid:
         self._client = (client_id, client_secret)
         self._transport = transport
 
-    def authorize_address(self, request: EidRequest) -> str:
-        """Return the address at which the person proves who they are."""
+    def authorization_url(self, request: EidRequest) -> str:
+        """Return the URL to redirect the person to."""
         query = {
             "response_type": "code",
             "client_id": self._client[0],
@@ -93,8 +93,8 @@ class OAuthEid:
         }
         return f"{self._authorize_url}?{urlencode(query)}"
 
-    async def account_id(self, code: str, request: EidRequest) -> str:
-        """Return the id for a code, once."""
+    async def redeem_code(self, code: str, request: EidRequest) -> str:
+        """Exchange a code for the person's subject."""
         form = {
             "grant_type": "authorization_code",
             "code": code,
@@ -116,7 +116,7 @@ class OAuthEid:
 
 
 def create_provider(settings: GatewaySettings, simulator: ASGIApp, secret: str) -> EidProvider:
-    """Return the provider of the settings, else the simulator, asked in this process."""
+    """Return the provider of the settings, else the simulator that runs in this process."""
     if settings.eid_authorize_url:
         return OAuthEid(
             settings.eid_authorize_url,
@@ -136,7 +136,7 @@ def create_provider(settings: GatewaySettings, simulator: ASGIApp, secret: str) 
 
 def _read_subject(response: httpx.Response) -> str:
     try:
-        # What a stranger's JSON holds is not known, hence Any.
+        # Any: the JSON of another service can be anything.
         body: Any = response.json()
         subject = body["openID"]
     except (ValueError, KeyError, TypeError) as error:

@@ -1,4 +1,4 @@
-"""The codes of the simulated electronic identity: one minute, once, bound to who asked."""
+"""Authorization codes of the eID simulator: one minute, used once, bound to client and PKCE."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ _LIFETIME_MS = 60_000
 
 @dataclass(frozen=True)
 class EidCode:
-    """What a code stands for."""
+    """What a code was issued for."""
 
     client: str
     redirect_uri: str
@@ -23,7 +23,7 @@ class EidCode:
 
 
 def issue_eid_code(database: Database, grant: EidCode, now_ms: int) -> str:
-    """Return a new code."""
+    """Store and return a new code."""
     code = secrets.token_urlsafe(32)
     with database.write_transaction() as connection:
         connection.execute(
@@ -41,7 +41,7 @@ def issue_eid_code(database: Database, grant: EidCode, now_ms: int) -> str:
 def redeem_eid_code(
     database: Database, code: str, client: str, redirect_uri: str, verifier: str, now_ms: int
 ) -> str | None:
-    """Return the person's id for a code once; None when it is used, old, or another's."""
+    """Consume a code and return the person's subject; None if it is used, expired or another's."""
     with database.write_transaction() as connection:
         row = connection.execute(
             "UPDATE eid_code SET used_ms = ? WHERE code = ? AND used_ms IS NULL AND issued_ms > ?"

@@ -1,4 +1,4 @@
-"""Log-in by the electronic identity: there and back again."""
+"""Log-in by an electronic identity provider: redirect there, and the callback with its code."""
 
 from __future__ import annotations
 
@@ -28,29 +28,29 @@ _NO_STORE = {"Cache-Control": "no-store", "Referrer-Policy": "no-referrer"}
 
 @router.get("/eid")
 def redirect_to_provider(request: Request, gateway: GatewayDependency) -> Response:
-    """Send the person to the provider of the electronic identity."""
+    """Redirect to the electronic identity provider."""
     language = login_pages.page_language(request)
     state = login_state.unseal_state(request, gateway, request.query_params.get("request", ""))
     if state is None:
         return login_pages.render_stopped_page(language, "stale")
-    fresh_state = LoginState(state.request, state.browser).renewed()
+    fresh_state = LoginState(state.request, state.browser).with_new_nonce()
     eid_request = _build_request(
         gateway, fresh_state, login_state.seal_state(gateway, fresh_state), language
     )
     return RedirectResponse(
-        _provider(request).authorize_address(eid_request), 303, headers=_NO_STORE
+        _provider(request).authorization_url(eid_request), 303, headers=_NO_STORE
     )
 
 
 @router.get("/eid/callback")
 async def handle_callback(request: Request, gateway: GatewayDependency) -> Response:
-    """Take the provider's code; whose account it is follows from the id that it stands for."""
+    """Handle the provider's response: exchange its code, log in the account of the subject."""
     language = login_pages.page_language(request)
     query = request.query_params
     provider = _provider(request)
     sealed = query.get("state", "")
     state = login_state.unseal_state(request, gateway, sealed)
-    # Another provider's answer is not taken (mix-up, RFC 9207).
+    # A response of another provider is refused (mix-up attack, RFC 9207).
     if state is None or (provider.issuer and query.get("iss") != provider.issuer):
         return login_pages.render_stopped_page(language, "stale")
     now = gateway.clock()
@@ -58,64 +58,69 @@ async def handle_callback(request: Request, gateway: GatewayDependency) -> Respo
         login_state.consume_nonce, gateway.store.database, "eid", state.nonce, now
     ):
         return login_pages.render_stopped_page(language, "stale")
+    # What was proved before the redirect does not count: the log-in begins anew.
+    fresh_state = LoginState(state.request, state.browser)
     if query.get("error") == "access_denied":
-        # The person turned back: nothing went wrong.
-        fresh_state = LoginState(state.request, state.browser)
+        # The person cancelled. No error, and no refused log-in on record.
         return await run_in_threadpool(
             login_pages.render_login_page, gateway, fresh_state, language
         )
-    eid_subject = ""
+    if "code" not in query or "error" in query:
+        return await run_in_threadpool(_refuse, request, gateway, fresh_state, language)
+    eid_request = _build_request(gateway, state, sealed, language)
     try:
-        if "code" in query and "error" not in query:
-            eid_request = _build_request(gateway, state, sealed, language)
-            eid_subject = await provider.account_id(query["code"], eid_request)
+        eid_subject = await provider.redeem_code(query["code"], eid_request)
     except EidRefused:
-        eid_subject = ""
+        return await run_in_threadpool(_refuse, request, gateway, fresh_state, language)
     except Unavailable:
-        # The person can do nothing about it; the operator can.
+        # The person can do nothing about it, so they see the same page; the operator can.
         _LOG.error("the electronic identity did not answer")
-        eid_subject = ""
-    return await run_in_threadpool(_log_in_subject, request, gateway, state, eid_subject, language)
+        return await run_in_threadpool(_refuse, request, gateway, fresh_state, language)
+    return await run_in_threadpool(
+        _log_in_subject, request, gateway, fresh_state, eid_subject, language
+    )
+
+
+def _refuse(request: Request, gateway: Gateway, fresh_state: LoginState, language: str) -> Response:
+    """Record a refused log-in and show the log-in page with the error."""
+    login_audit.record_refused_login(request, gateway, "", "login-eid")
+    return _render_error(gateway, fresh_state, language, "eid_refused")
 
 
 def _log_in_subject(
-    request: Request, gateway: Gateway, state: LoginState, eid_subject: str, language: str
+    request: Request, gateway: Gateway, fresh_state: LoginState, eid_subject: str, language: str
 ) -> Response:
-    fresh_state = LoginState(state.request, state.browser)
-    if not eid_subject:
-        login_audit.record_refused_login(request, gateway, "", "login-eid")
-        problem = login_pages.refusal_text(language, "eid_refused", 0)
-        return login_pages.render_login_page(
-            gateway, fresh_state, language, error=problem, field="eid"
-        )
     with gateway.store.read_transaction() as connection:
         accounts_of_subject = accounts.find_accounts_by_eid(connection, eid_subject)
     if not accounts_of_subject:
-        problem = login_pages.refusal_text(language, "eid_unknown", 0)
-        return login_pages.render_login_page(
-            gateway, fresh_state, language, error=problem, field="eid"
-        )
-    proved_state = replace(fresh_state, eid=eid_subject).proved(
+        return _render_error(gateway, fresh_state, language, "eid_unknown")
+    state = replace(fresh_state, eid=eid_subject).with_proof(
         accounts_of_subject[0].login, gateway.clock(), "eid"
     )
-    return login_flow.continue_login(request, gateway, proved_state)
+    return login_flow.continue_login(request, gateway, state)
+
+
+def _render_error(
+    gateway: Gateway, fresh_state: LoginState, language: str, text_key: str
+) -> Response:
+    problem = login_pages.refusal_text(language, text_key, 0)
+    return login_pages.render_login_page(gateway, fresh_state, language, error=problem, field="eid")
 
 
 def _build_request(gateway: Gateway, state: LoginState, sealed: str, language: str) -> EidRequest:
     digest = hmac.new(gateway.form_secret.encode(), f"eid {state.nonce}".encode(), hashlib.sha256)
-    eid_request = (
-        authorize_request.unseal_request(gateway, state.request) if state.request else None
-    )
+    parameters = authorize_request.unseal_request(gateway, state.request) if state.request else None
     return EidRequest(
         state=sealed,
         redirect_uri=f"{gateway.settings.base_url}{CALLBACK}",
-        # Known to us alone, and another for each log-in: nothing need be kept meanwhile.
+        # Derived from the nonce with our own key: unknown to others, another for each log-in, and
+        # nothing has to be stored until the callback.
         verifier=base64.urlsafe_b64encode(digest.digest()).rstrip(b"=").decode(),
         language=language,
-        # Before a change of how one logs in too: the account's own pages ask for nothing else.
-        force_login=eid_request is None
-        or eid_request.get("prompt") == "login"
-        or bool(eid_request.get("max_age")),
+        # Without an authorize request the log-in is for the account page, which changes factors.
+        force_login=parameters is None
+        or parameters.get("prompt") == "login"
+        or bool(parameters.get("max_age")),
     )
 
 

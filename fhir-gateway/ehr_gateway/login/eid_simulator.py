@@ -1,7 +1,7 @@
-"""A simulator of the government's electronic identity: an application of its own, for the demo.
+"""Simulator of an electronic identity provider: an application of its own, for demonstrations.
 
-It shares nothing with the gateway but the machine: the gateway sends people to its page and asks
-its token endpoint over HTTP, as it would ask the real one.
+The gateway redirects people to its page and calls its token endpoint over HTTP, as it would with a
+real provider. They share nothing but the process and the database.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ _PARAMETERS = ("client_id", "redirect_uri", "state", "code_challenge")
 def create_simulator(
     database: Database, base_url: str, redirect_uri: str, secret: str, clock: Callable[[], int]
 ) -> FastAPI:
-    """Make the application for one service; `secret` is what that service proves itself by."""
+    """Create the application for one client, which authenticates by `secret`."""
     app = FastAPI(title="eID simulator", openapi_url=None)
     app.add_exception_handler(EhrError, _write_error)
     sealer = URLSafeTimedSerializer(secret, salt="eid simulator")
@@ -44,7 +44,7 @@ def create_simulator(
             "eid.html",
             language,
             status=401 if problem else 200,
-            # The service sends the browser on to a program that this one does not know.
+            # The client redirects the browser on to an app that the simulator does not know.
             goes_to="*",
             here=page_path,
             request_token=sealer.dumps(parameters),
@@ -68,7 +68,7 @@ def create_simulator(
 
     @app.get("/authorize")
     def authorize(request: Request) -> Response:
-        """Show the form; in another language when asked again with what was sealed."""
+        """Show the form, also in another language when the page is asked for again."""
         query = request.query_params
         language = pages.choose_language(
             query.get("lang", ""), request.headers.get("accept-language", "")
@@ -91,7 +91,7 @@ def create_simulator(
 
     @app.post("/authorize")
     def prove(request: Request, form: Form) -> Response:
-        """Check card and PIN; send the person back with a code."""
+        """Check identity number and PIN; redirect back with a code."""
         language = pages.choose_language(
             request.query_params.get("lang", ""), request.headers.get("accept-language", "")
         )
@@ -126,7 +126,7 @@ def create_simulator(
 
     @app.post("/token")
     def token(form: Form) -> Response:
-        """Tell a service who the person is, for a code."""
+        """Exchange a code for the person's subject."""
         is_known = hmac.compare_digest(form.get("client_secret", "").encode(), secret.encode())
         if not is_known or form.get("client_id") != eid_people.CLIENT_ID:
             return _write_json({"error": "invalid_client"}, 401)

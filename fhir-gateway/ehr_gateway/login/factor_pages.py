@@ -22,7 +22,7 @@ router = APIRouter(prefix="/oauth")
 
 @router.post("/account/passkeys")
 def add_passkey(request: Request, gateway: GatewayDependency, form: Form) -> Response:
-    """Add the passkey that the browser has made."""
+    """Register the passkey that the browser created."""
     user = check_recent_form(request, gateway, form)
     if isinstance(user, Response):
         return user
@@ -48,7 +48,7 @@ def add_passkey(request: Request, gateway: GatewayDependency, form: Form) -> Res
 
 @router.post("/account/passkeys/remove")
 def remove_passkey(request: Request, gateway: GatewayDependency, form: Form) -> Response:
-    """Remove a passkey of the account."""
+    """Remove a passkey, unless it is the last second factor of an account that needs one."""
     user = check_recent_form(request, gateway, form)
     if isinstance(user, Response):
         return user
@@ -67,7 +67,7 @@ def remove_passkey(request: Request, gateway: GatewayDependency, form: Form) -> 
 
 @router.post("/account/totp")
 def propose_totp(request: Request, gateway: GatewayDependency, form: Form) -> Response:
-    """Show a new secret for an authenticator app."""
+    """Show a new TOTP secret."""
     user = check_recent_form(request, gateway, form)
     if isinstance(user, Response):
         return user
@@ -76,7 +76,7 @@ def propose_totp(request: Request, gateway: GatewayDependency, form: Form) -> Re
 
 @router.post("/account/totp/confirm")
 def confirm_totp(request: Request, gateway: GatewayDependency, form: Form) -> Response:
-    """Put the new secret in use when its first code is right; show the recovery codes once."""
+    """Enrol the TOTP secret if its first code is right; show the recovery codes once."""
     user = check_recent_form(request, gateway, form)
     if isinstance(user, Response):
         return user
@@ -105,7 +105,7 @@ def confirm_totp(request: Request, gateway: GatewayDependency, form: Form) -> Re
 
 @router.post("/account/totp/remove")
 def remove_totp(request: Request, gateway: GatewayDependency, form: Form) -> Response:
-    """Take the authenticator app and the recovery codes from the account."""
+    """Remove the TOTP secret and recovery codes, unless they are the last needed factor."""
     user = check_recent_form(request, gateway, form)
     if isinstance(user, Response):
         return user
@@ -120,7 +120,7 @@ def remove_totp(request: Request, gateway: GatewayDependency, form: Form) -> Res
 
 @router.post("/account/password")
 def change_password(request: Request, gateway: GatewayDependency, form: Form) -> Response:
-    """Change the password; every other session ends."""
+    """Change the password and end every other session."""
     user = check_recent_form(request, gateway, form)
     if isinstance(user, Response):
         return user

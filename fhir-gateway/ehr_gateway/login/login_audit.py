@@ -1,4 +1,4 @@
-"""Log-ins on record: those that were refused, and changes of how a person logs in."""
+"""Audit events of log-ins: refused ones, and changes of accounts and factors."""
 
 from __future__ import annotations
 
@@ -12,18 +12,18 @@ from ehr_gateway.gateway import Gateway
 from ehr_gateway.login.browser import client_network
 from ehr_gateway.tokens.roles import load_roles
 
-# The program under whose name the pages of the log-in act.
+# The client id under which events of the log-in pages are recorded.
 _CLIENT = "account"
 _REFUSED_STATUS = 401
-# Who types a name that does not exist may have typed a password: it is not written down. The row
-# is, so that a name that exists takes no longer.
+# A name that does not exist may be a password in the wrong field, so it is not recorded. A row is,
+# so that the request takes as long as for a name that exists.
 _UNKNOWN_ACCOUNT = Account("unknown", "patient", "unknown")
 
 
 def record_account_change(
     request: Request, gateway: Gateway, account: Account, interaction: str
 ) -> None:
-    """Record what the holder of an account did; of whose log-in it is not the log's to say more."""
+    """Record an event of a user's own account, such as a changed password."""
     with gateway.store.write_transaction() as connection:
         recorder.record_rows(
             connection,
@@ -32,7 +32,7 @@ def record_account_change(
 
 
 def record_refused_login(request: Request, gateway: Gateway, login: str, interaction: str) -> None:
-    """Record a log-in that failed."""
+    """Record a refused log-in attempt."""
     try:
         account = accounts.find_account(gateway.store.database, login)
     except NotFound:

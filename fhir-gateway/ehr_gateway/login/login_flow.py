@@ -7,6 +7,8 @@ shows the next page or completes the log-in.
 
 from __future__ import annotations
 
+from typing import Literal
+
 from fastapi import Request
 from fastapi.responses import RedirectResponse, Response
 
@@ -25,11 +27,14 @@ __all__ = [
     "render_next_page", "show_login_page", "unseal_state",
 ]  # fmt: skip
 
+# "" is: nothing is missing.
+MissingStep = Literal["code", "password", "enrol", "choose", ""]
+
 
 def begin_login(request: Request, gateway: Gateway, sealed: str) -> Response:
-    """Answer a sealed authorize request that was checked a moment ago: by the session, or pages.
+    """Answer a validated authorize request from the browser's session, or show the log-in page.
 
-    `prompt` and `max_age` are honoured as OpenID Connect Core §3.1.2.1 says.
+    Honours `prompt` and `max_age` (OpenID Connect Core §3.1.2.1).
     """
     parameters = authorize_request.unseal_request(gateway, sealed) or {}
     prompts = parameters.get("prompt", "").split()
@@ -44,10 +49,10 @@ def begin_login(request: Request, gateway: Gateway, sealed: str) -> Response:
 
 
 def show_login_page(request: Request, gateway: Gateway, sealed: str, locales: str = "") -> Response:
-    """Show the ways to log in; the browser gets its mark when it has none."""
-    mark = browser.read_browser_id(request, gateway)
-    value = "" if mark else browser.generate_browser_cookie()
-    state = LoginState(sealed, mark or browser.hash_browser_cookie(value))
+    """Show the log-in page; set the browser cookie if there is none."""
+    browser_id = browser.read_browser_id(request, gateway)
+    value = "" if browser_id else browser.generate_browser_cookie()
+    state = LoginState(sealed, browser_id or browser.hash_browser_cookie(value))
     login_hint = login_pages.read_login_hint(gateway, state)
     response = login_pages.render_login_page(
         gateway, state, page_language(request, locales), login=login_hint
@@ -58,7 +63,7 @@ def show_login_page(request: Request, gateway: Gateway, sealed: str, locales: st
 
 
 def continue_login(request: Request, gateway: Gateway, state: LoginState) -> Response:
-    """Show what is still needed after somebody proved something; else begin the session."""
+    """Show the page of the next step; complete the log-in if no step is missing."""
     page = render_next_page(gateway, state, page_language(request))
     if page is not None:
         return page
@@ -66,6 +71,7 @@ def continue_login(request: Request, gateway: Gateway, state: LoginState) -> Res
 
 
 def render_next_page(gateway: Gateway, state: LoginState, language: str) -> Response | None:
+    """Return the page of the next step; None if no step is missing."""
     if not state.login:
         return login_pages.render_login_page(gateway, state, language)
     missing_step = find_missing_step(gateway, state)
@@ -82,9 +88,10 @@ def render_next_page(gateway: Gateway, state: LoginState, language: str) -> Resp
     return None
 
 
-def find_missing_step(gateway: Gateway, state: LoginState) -> str:
+def find_missing_step(gateway: Gateway, state: LoginState) -> MissingStep:
+    """Return the step that is missing after what was proved; empty if none is."""
     account = accounts.find_account(gateway.store.database, state.login)
-    if not state.strong:
+    if not state.is_strong:
         with gateway.store.read_transaction() as connection:
             enrolled = factors.read_factors(connection, state.login)
             must_change = "pwd" in state.methods and accounts.must_change_password(
@@ -102,6 +109,7 @@ def find_missing_step(gateway: Gateway, state: LoginState) -> str:
 
 
 def list_selectable_accounts(gateway: Gateway, state: LoginState) -> list[Account]:
+    """Return the accounts of the person who authenticated, the current one first."""
     account = accounts.find_account(gateway.store.database, state.login)
     with gateway.store.read_transaction() as connection:
         accounts_of_person = accounts.find_accounts_of_person(connection, account)
@@ -118,7 +126,7 @@ def _complete_login(request: Request, gateway: Gateway, state: LoginState) -> Re
     previous = browser.find_session(request, gateway)
     now = gateway.clock()
     if previous and previous.login != account.login:
-        # Somebody else's: what they opened in this browser closes.
+        # Another user's session in this browser ends, with what was issued from it.
         account_lifecycle.end_session(gateway, previous.login, previous.id)
         previous = None
     with gateway.store.write_transaction() as connection:
@@ -150,13 +158,14 @@ def _respond_for_session(
 
 
 def unseal_state(request: Request, gateway: Gateway, sealed: str) -> LoginState | None:
+    """Return a sealed state if it, its authorize request and its account are still valid."""
     state = login_state.unseal_state(request, gateway, sealed)
     if state is None or (
         state.request and not authorize_request.unseal_request(gateway, state.request)
     ):
         return None
     try:
-        # Disabled while the page was open.
+        # NotFound if the account was disabled while the page was open.
         _ = state.login and accounts.find_account(gateway.store.database, state.login)
     except NotFound:
         return None

@@ -1,4 +1,4 @@
-"""What the pages of a log-in show; the decisions are in `login`."""
+"""The pages of a log-in: what they show. The decisions are in `login_flow`."""
 
 from __future__ import annotations
 
@@ -42,20 +42,20 @@ def serve_static(name: str) -> Response:
 
 
 def page_language(request: Request, parameters: str = "") -> str:
-    """Return the language of the page that answers a request."""
+    """Return the language of the page: parameter `lang`, `ui_locales`, else Accept-Language."""
     requested = request.query_params.get("lang", "") or parameters
     return pages.choose_language(requested, request.headers.get("accept-language", ""))
 
 
 def refusal_text(language: str, key: str, wait_seconds: int) -> str:
-    """Return why a try failed; a wait is said instead of it."""
+    """Return the text of why an attempt failed, or how long to wait if it is throttled."""
     if wait_seconds:
         return pages.load_texts()["wait"][language].format(seconds=wait_seconds)
     return pages.load_texts()[key][language]
 
 
 def render_stopped_page(language: str, reason: str, status: int = 400) -> Response:
-    """Return the page that says why a log-in cannot go on; it leads nowhere."""
+    """Return a page without links that says why a log-in cannot go on."""
     return pages.render_page(
         "stopped.html", language, status=status, here="", error="", error_field="", reason=reason
     )
@@ -70,7 +70,7 @@ def render_login_page(
     login: str = "",
     field: str = "login",
 ) -> Response:
-    """Show the ways to log in."""
+    """Return the page that offers the ways to log in."""
     parameters = _authorize_parameters(gateway, state)
     simulated = not gateway.settings.eid_authorize_url
     return _render_page(
@@ -87,14 +87,14 @@ def render_login_page(
 
 
 def read_login_hint(gateway: Gateway, state: LoginState) -> str:
-    """Return the log-in name that the app expects (OpenID Connect's login_hint)."""
+    """Return the log-in name that the client expects (OpenID Connect's login_hint)."""
     return _authorize_parameters(gateway, state).get("login_hint", "")[:64]
 
 
 def render_code_page(
     gateway: Gateway, state: LoginState, language: str, *, error: str = ""
 ) -> Response:
-    """Ask for a code of the authenticator app, a recovery code or a passkey."""
+    """Return the page that asks for a TOTP code, a recovery code or a passkey."""
     with gateway.store.read_transaction() as connection:
         enrolled = factors.read_factors(connection, state.login)
     return _render_page(
@@ -111,7 +111,7 @@ def render_code_page(
 def render_enrol_page(
     gateway: Gateway, state: LoginState, language: str, *, error: str = ""
 ) -> Response:
-    """Show a new secret for an authenticator app, as picture and text, and ask for its code."""
+    """Return the page with a new TOTP secret, as QR code and text, that asks for its code."""
     if factors.unseal_totp_proposal(state.login, state.secret, gateway.form_secret) is None:
         state = replace(state, secret=factors.propose_totp(state.login, gateway.form_secret))
     return _render_page(
@@ -130,14 +130,14 @@ def render_enrol_page(
 def render_password_page(
     gateway: Gateway, state: LoginState, language: str, *, error: str = ""
 ) -> Response:
-    """Ask for a password in place of the one that somebody else gave the account."""
+    """Return the page that asks for a new password in place of the first one."""
     return _render_page("password.html", gateway, state, language, error=error, field="new")
 
 
 def render_recovery_page(
     gateway: Gateway, state: LoginState, language: str, codes: Sequence[str]
 ) -> Response:
-    """Show the recovery codes, this once."""
+    """Return the page that shows the recovery codes, once."""
     return _render_page(
         "recovery.html", gateway, state, language, codes=codes, action="/oauth/login/on"
     )
@@ -146,7 +146,7 @@ def render_recovery_page(
 def render_account_choice(
     gateway: Gateway, state: LoginState, language: str, choices: Sequence[Account]
 ) -> Response:
-    """Ask for which of their accounts the person logs in."""
+    """Return the page that asks which of their accounts the user logs in to."""
     with gateway.store.read_transaction() as connection:
         names = find_organization_names(
             connection, [account.organization for account in choices if account.organization]
@@ -155,7 +155,7 @@ def render_account_choice(
 
 
 def totp_secret_values(gateway: Gateway, login: str, sealed: str) -> dict[str, Any]:
-    """Return what the page that enrols an authenticator app shows of a proposed secret."""
+    """Return the template values of a proposed TOTP secret: text, URI and QR code."""
     secret = factors.unseal_totp_proposal(login, sealed, gateway.form_secret) or ""
     address = totp.provisioning_uri(secret, login, ISSUER)
     qr_code = segno.make(address, error="m").svg_inline(border=4, omitsize=True)
@@ -164,7 +164,7 @@ def totp_secret_values(gateway: Gateway, login: str, sealed: str) -> dict[str, A
 
 
 def find_organization_names(connection: Connection, ids: Sequence[str]) -> dict[str, str]:
-    """Return the names of organisations by id, as far as the directory has them."""
+    """Return the names of organisations by id; the id itself where there is no name."""
     names = {}
     for identity in dict.fromkeys(ids):
         row = connection.execute(
@@ -187,7 +187,7 @@ def _render_page(
     field: str = "",
     **values: Any,
 ) -> Response:
-    next_state = state.renewed()
+    next_state = state.with_new_nonce()
     options = (
         passkeys.build_login_options(gateway, next_state.nonce)
         if passkeys.can_use_passkeys(gateway)

@@ -1,7 +1,7 @@
-"""One log-in on its way: what was asked, in which browser, and who has proved what so far.
+"""The state of a log-in: the authorize request, the browser, and what was proved so far.
 
-It travels through the pages sealed. It is good in one browser, for a quarter of an hour, and only
-until somebody logs in or out there (`browser.set_session_cookie` marks the browser anew).
+It is sealed into the pages, not stored. It is valid in one browser, for a quarter of an hour, and
+only until somebody logs in or out there (`browser.set_session_cookie` changes the browser cookie).
 """
 
 from __future__ import annotations
@@ -17,52 +17,52 @@ from ehr_gateway.database import Database
 from ehr_gateway.gateway import Gateway
 from ehr_gateway.login import browser
 
-# How long a log-in page may stay open.
+# How long a log-in page may stay open: time to fetch a phone or an authenticator (chosen).
 LIFETIME_SECONDS = 900
-# Methods (RFC 8176, and ours for the electronic identity) that are more than something known.
+# Methods (`amr`, RFC 8176; `eid` is ours) that prove more than knowledge of a password.
 STRONG_METHODS = frozenset({"otp", "hwk", "eid"})
 
 
 @dataclass(frozen=True)
 class LoginState:
-    """Where a log-in stands. Without `request` it leads to the person's own account pages."""
+    """The state of one log-in. Without `request` it leads to the user's account page."""
 
     request: str
     browser: str
-    # The account of which somebody has proved something, when, and by which methods.
+    # The account that was authenticated, when (milliseconds), and by which methods.
     login: str = ""
     at_ms: int = 0
     methods: tuple[str, ...] = ()
-    # How the person is known at the electronic identity, when they came by it.
+    # The subject of the electronic identity, if it was used.
     eid: str = ""
-    # Whether the person said for which of their accounts.
+    # Whether the user has chosen one of several accounts.
     chosen: bool = False
-    # The new secret of an authenticator app that the person is shown, sealed.
+    # The proposed TOTP secret of the enrolment page, encrypted.
     secret: str = ""
-    # What a passkey signs, and what ties the answer of the electronic identity to this log-in.
+    # The challenge of a passkey; also binds the eID's answer to this log-in. Used once.
     nonce: str = ""
 
-    def proved(self, login: str, at_ms: int, *methods: str) -> LoginState:
-        """Return the step after an account's holder proved something more."""
+    def with_proof(self, login: str, at_ms: int, *methods: str) -> LoginState:
+        """Return the state after an account was authenticated by more methods."""
         return replace(self, login=login, at_ms=at_ms, methods=(*self.methods, *methods))
 
-    def renewed(self) -> LoginState:
-        """Return the step with another nonce, for another page."""
+    def with_new_nonce(self) -> LoginState:
+        """Return the state with a new nonce, for another page."""
         return replace(self, nonce=secrets.token_urlsafe(32))
 
     @property
-    def strong(self) -> bool:
-        """Whether more than a password was proved."""
+    def is_strong(self) -> bool:
+        """Whether more than a password was proved, so that no second factor is missing."""
         return any(method in STRONG_METHODS for method in self.methods)
 
 
 def seal_state(gateway: Gateway, state: LoginState) -> str:
-    """Return the step as text that nobody else can make or change."""
+    """Return the state as signed text."""
     return _sealer(gateway).dumps(asdict(state))
 
 
 def unseal_state(request: Request, gateway: Gateway, sealed: str) -> LoginState | None:
-    """Return the step; None when it is too old, not ours, or another browser's."""
+    """Return a sealed state; None if it expired, is forged, or is from another browser."""
     try:
         values = _sealer(gateway).loads(sealed, max_age=LIFETIME_SECONDS)
     except BadSignature:
@@ -73,7 +73,7 @@ def unseal_state(request: Request, gateway: Gateway, sealed: str) -> LoginState 
 
 
 def consume_nonce(database: Database, purpose: str, nonce: str, now_ms: int) -> bool:
-    """Take a nonce once; say whether it was good."""
+    """Consume a one-time nonce; return False if it was used."""
     key = hashlib.sha256(f"{purpose} {nonce}".encode()).hexdigest()
     with database.write_transaction() as connection:
         connection.execute(

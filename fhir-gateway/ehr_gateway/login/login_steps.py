@@ -32,7 +32,7 @@ Form = Annotated[dict[str, str], Depends(read_form)]
 
 @router.get("/login")
 def show_current_page(request: Request, gateway: GatewayDependency) -> Response:
-    """Show again where the log-in stands, as in another language."""
+    """Show the page of the current step again, for example in another language."""
     language = page_language(request)
     state = unseal_state(request, gateway, request.query_params.get("request", ""))
     if state is None:
@@ -42,7 +42,7 @@ def show_current_page(request: Request, gateway: GatewayDependency) -> Response:
 
 @router.post("/login")
 def submit_password(request: Request, gateway: GatewayDependency, form: Form) -> Response:
-    """Check a password."""
+    """Check name and password."""
     language = page_language(request)
     state = unseal_state(request, gateway, form.get("request", ""))
     if state is None:
@@ -61,14 +61,14 @@ def submit_password(request: Request, gateway: GatewayDependency, form: Form) ->
             login_audit.record_refused_login(request, gateway, name, "login")
         problem = login_pages.refusal_text(language, "wrong_password", refused.wait_seconds)
         return login_pages.render_login_page(gateway, state, language, error=problem, login=name)
-    # What was proved before is forgotten: this is a new beginning.
+    # A new log-in begins: earlier proofs in this state may be of another account.
     fresh = LoginState(state.request, state.browser)
-    return continue_login(request, gateway, fresh.proved(account.login, gateway.clock(), "pwd"))
+    return continue_login(request, gateway, fresh.with_proof(account.login, gateway.clock(), "pwd"))
 
 
 @router.post("/login/code")
 def submit_code(request: Request, gateway: GatewayDependency, form: Form) -> Response:
-    """Check the code of an authenticator app, or a recovery code."""
+    """Check a TOTP or recovery code."""
     language = page_language(request)
     state = unseal_state(request, gateway, form.get("request", ""))
     if state is None or not state.login:
@@ -84,12 +84,12 @@ def submit_code(request: Request, gateway: GatewayDependency, form: Form) -> Res
         return login_pages.render_code_page(gateway, state, language, error=problem)
     with database.write_transaction() as connection:
         throttle.record_success(connection, name, address)
-    return continue_login(request, gateway, state.proved(state.login, now, "otp"))
+    return continue_login(request, gateway, state.with_proof(state.login, now, "otp"))
 
 
 @router.post("/login/passkey")
 def submit_passkey(request: Request, gateway: GatewayDependency, form: Form) -> Response:
-    """Check a passkey."""
+    """Check a passkey's response."""
     language = page_language(request)
     state = unseal_state(request, gateway, form.get("request", ""))
     if state is None:
@@ -105,12 +105,12 @@ def submit_passkey(request: Request, gateway: GatewayDependency, form: Form) -> 
         return login_pages.render_login_page(
             gateway, fresh, language, error=problem, field="passkey"
         )
-    return continue_login(request, gateway, state.proved(name, now, "hwk"))
+    return continue_login(request, gateway, state.with_proof(name, now, "hwk"))
 
 
 @router.post("/login/password")
 def submit_new_password(request: Request, gateway: GatewayDependency, form: Form) -> Response:
-    """Take the password that a person chooses in place of the one they were given."""
+    """Set the password that the user chose in place of the first one."""
     language = page_language(request)
     state = unseal_state(request, gateway, form.get("request", ""))
     if state is None or not state.login or find_missing_step(gateway, state) != "password":
@@ -130,7 +130,7 @@ def submit_new_password(request: Request, gateway: GatewayDependency, form: Form
 
 @router.post("/login/enrol")
 def submit_enrolment(request: Request, gateway: GatewayDependency, form: Form) -> Response:
-    """Take the first code of a second factor that the account has to have."""
+    """Check the first code of a TOTP secret, enrol it and show the recovery codes."""
     language = page_language(request)
     state = unseal_state(request, gateway, form.get("request", ""))
     if state is None or find_missing_step(gateway, state) != "enrol":
@@ -148,13 +148,13 @@ def submit_enrolment(request: Request, gateway: GatewayDependency, form: Form) -
         return login_pages.render_enrol_page(gateway, state, language, error=problem)
     account = accounts.find_account(gateway.store.database, state.login)
     login_audit.record_account_change(request, gateway, account, "totp-set")
-    proved = state.proved(state.login, gateway.clock(), "otp")
+    proved = state.with_proof(state.login, gateway.clock(), "otp")
     return login_pages.render_recovery_page(gateway, proved, language, codes)
 
 
 @router.post("/login/on")
 def submit_continue(request: Request, gateway: GatewayDependency, form: Form) -> Response:
-    """Go on after a page that only told something."""
+    """Continue after a page that only shows something (the recovery codes)."""
     state = unseal_state(request, gateway, form.get("request", ""))
     if state is None or not state.login:
         return render_stopped_page(page_language(request), "stale")
@@ -163,7 +163,7 @@ def submit_continue(request: Request, gateway: GatewayDependency, form: Form) ->
 
 @router.post("/login/account")
 def submit_account_choice(request: Request, gateway: GatewayDependency, form: Form) -> Response:
-    """Go on as the account that the person chose of theirs."""
+    """Continue with the account that the user chose."""
     state = unseal_state(request, gateway, form.get("request", ""))
     if state is None or not state.login:
         return render_stopped_page(page_language(request), "stale")

@@ -1,4 +1,4 @@
-"""The OAuth 2 endpoints of the authorization server, joined."""
+"""One router of all OAuth 2 endpoints of the authorization server."""
 
 from __future__ import annotations
 

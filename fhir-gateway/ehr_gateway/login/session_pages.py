@@ -15,7 +15,7 @@ router = APIRouter(prefix="/oauth")
 
 @router.post("/account/sessions/end")
 def end_session(request: Request, gateway: GatewayDependency, form: Form) -> Response:
-    """End one session, or all but this one."""
+    """End one session, or all but the current one."""
     user = check_form(request, gateway, form)
     if isinstance(user, Response):
         return user
@@ -29,7 +29,7 @@ def end_session(request: Request, gateway: GatewayDependency, form: Form) -> Res
 
 @router.post("/account/apps/end")
 def end_app(request: Request, gateway: GatewayDependency, form: Form) -> Response:
-    """Take back what the person allowed a program."""
+    """Revoke what the user allowed an app."""
     user = check_form(request, gateway, form)
     if isinstance(user, Response):
         return user
@@ -40,7 +40,7 @@ def end_app(request: Request, gateway: GatewayDependency, form: Form) -> Respons
 
 @router.get("/logout")
 def show_log_out(request: Request, gateway: GatewayDependency) -> Response:
-    """Log out when our own portal sends the browser; ask first when somebody else does."""
+    """Log out if a page of the same origin sent the browser; else ask first (CSRF)."""
     user = find_signed_in_user(request, gateway)
     if user is None:
         return _render_logged_out(gateway, login_pages.page_language(request))
@@ -58,7 +58,7 @@ def show_log_out(request: Request, gateway: GatewayDependency) -> Response:
 
 @router.post("/logout")
 def log_out(request: Request, gateway: GatewayDependency, form: Form) -> Response:
-    """End the session, and what was issued from it."""
+    """End the session and revoke what was issued from it."""
     if find_signed_in_user(request, gateway) is None:
         return _render_logged_out(gateway, login_pages.page_language(request))
     user = check_form(request, gateway, form)

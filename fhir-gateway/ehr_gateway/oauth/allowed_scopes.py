@@ -1,4 +1,4 @@
-"""What a person may give a program: role, registration and chosen patient together."""
+"""The scopes a client may get from a user: within the user's role and the client's registration."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ __all__ = ["find_allowed_scopes", "find_granted_scopes"]
 
 
 def find_allowed_scopes(client: Client, account: Account, patient: str | None) -> list[str]:
-    """Return the scopes on records that a client may have from an account.
+    """Return the resource scopes that a client may get from an account.
 
-    With a patient in context, what the role may do widely it may do on that patient.
+    With a patient in context, `user/` scopes of the role count as `patient/` scopes too.
     """
     words = list(load_roles()[account.role].scopes)
     if patient is not None:
@@ -31,7 +31,7 @@ def find_allowed_scopes(client: Client, account: Account, patient: str | None) -
 def find_granted_scopes(
     client: Client, account: Account, requested: str, patient: str | None, encounter: str | None
 ) -> str:
-    """Return the scopes to grant to a client for a person who logged in.
+    """Return the scopes to grant to a client for a user who logged in.
 
     Raises Invalid for a scope whose search parameters cannot be enforced.
     """
@@ -42,7 +42,7 @@ def find_granted_scopes(
         if word not in LOGIN_SCOPES or _may_have_login_scope(client, word, patient, encounter)
     ]
     allowed = find_allowed_scopes(client, account, patient)
-    # A program of the platform's own that names no scope on records gets what the role has.
+    # A trusted client that requests no resource scope gets all those of the role.
     grant = grant_scopes if client.trusted else narrow_scopes
     return grant(" ".join(words_kept), allowed)
 

@@ -1,4 +1,4 @@
-"""The page that asks a person: may this app do that, and on whose record?"""
+"""The approval page: asks the user to allow a client's scopes, and for which patient."""
 
 from __future__ import annotations
 
@@ -26,13 +26,13 @@ _LOGIN_SCOPE_TEXTS = {
 
 
 def page_language(request: Request) -> str:
-    """Return the language of the page that answers a request."""
+    """Return the language of the page for a request: parameter `lang`, else Accept-Language."""
     requested = request.query_params.get("lang", "")
     return pages.choose_language(requested, request.headers.get("accept-language", ""))
 
 
 def render_stale_page(language: str) -> Response:
-    """Return the page that says that the question is no longer open."""
+    """Return the page that says that the approval page expired."""
     return pages.render_page(
         "stopped.html", language, status=400, here="", error="", error_field="", reason="stale"
     )
@@ -47,7 +47,7 @@ def render_approval_page(
     patients: Sequence[RepresentedPatient],
     settings: GatewaySettings,
 ) -> Response:
-    """Return the question. `choice` is empty where it is clear whose record is meant."""
+    """Return the approval page. `patients` are to choose from; empty if the patient is known."""
     return pages.render_page(
         "approve.html",
         language,
@@ -71,7 +71,7 @@ def _load_type_names() -> Mapping[str, Mapping[str, str]]:
 
 
 def describe_scopes(scope: str, language: str) -> list[str]:
-    """Return what is asked for, a line each, the same thing once."""
+    """Return the requested scopes as de-duplicated sentences."""
 
     def text(key: str, **parts: str) -> str:
         return pages.load_texts()[key][language].format(**parts)
@@ -93,7 +93,7 @@ def describe_scopes(scope: str, language: str) -> list[str]:
 
 
 def _describe_lifetime(scope: str, language: str, settings: GatewaySettings) -> str:
-    """Return for how long it holds at most."""
+    """Return for how long the permission lasts at most, as a sentence."""
     words = scope.split()
     seconds = settings.token_seconds
     if "offline_access" in words:
@@ -111,7 +111,7 @@ def _describe_resources(scope: Scope, language: str) -> str:
     if scope.type == "*":
         return pages.load_texts()["scope_everything"][language]
     name = _load_type_names().get(scope.type, {}).get(language, scope.type)
-    # The codes of a limit as they are: plain names for every code there are none.
+    # Codes are shown as they are: there is no list of plain names for every code.
     limits = [
         f"{limit.parameter}: {', '.join(code for _, code in limit.values)}"
         for limit in scope.limits

@@ -1,4 +1,7 @@
-"""One-time authorization codes bound to client, address and PKCE challenge (RFC 6749, RFC 7636)."""
+"""Authorization codes: used once, bound to client, redirect URI and PKCE challenge.
+
+RFC 6749 §4.1.2 and RFC 7636.
+"""
 
 from __future__ import annotations
 
@@ -20,36 +23,38 @@ __all__ = [
     "redeem_code",
 ]
 
+# RFC 6749 §4.1.2 recommends ten minutes at most. An app redeems its code at once, so a minute will
+# do (chosen).
 _LIFETIME_MS = 60_000
 
 
 @dataclass(frozen=True)
 class Grant:
-    """What a person agreed to by logging in: this client, at this address, with these scopes."""
+    """An authorization grant: a user let a client at a redirect URI have these scopes."""
 
     client: str
     login: str
     redirect_uri: str
     challenge: str
     scope: str
-    # What is issued from the code is one family, which can be ended as a whole.
+    # All tokens that are issued from the code form one family, which is revoked as a whole.
     family: str = field(default_factory=lambda: secrets.token_urlsafe(12))
     context: GrantContext = field(default_factory=GrantContext)
 
 
 @dataclass(frozen=True)
 class CodeRedemption:
-    """What became of a code: the grant, or the family of one that had been used before."""
+    """The outcome of redeeming a code: the grant, or the token family of a replayed code."""
 
     grant: Grant | None
     replayed: str | None = None
 
 
 def issue_code(database: Database, grant: Grant, now_ms: int) -> str:
-    """Return a new code that stands for the grant for 60 seconds."""
+    """Store a grant under a new code; return the code, which is valid for 60 seconds."""
     code = secrets.token_urlsafe(32)
     with database.write_transaction() as connection:
-        # Old rows are of no use; the log-in that makes a new one clears them.
+        # Expired rows are deleted here: no other job does it.
         connection.execute(
             "DELETE FROM auth_code WHERE issued_ms < ?", (now_ms - 60 * _LIFETIME_MS,)
         )
@@ -74,9 +79,10 @@ def issue_code(database: Database, grant: Grant, now_ms: int) -> str:
 def redeem_code(
     database: Database, code: str, client: str, redirect_uri: str, verifier: str, now_ms: int
 ) -> CodeRedemption:
-    """Return the grant of a code once; no grant when it is used, old, or another's."""
+    """Consume a code; no grant if it was used, expired, or belongs to another client."""
     with database.write_transaction() as connection:
-        # Marked used before anything is compared: a wrong verifier spends the code too.
+        # Marked as used before anything is compared: a wrong verifier consumes the code too, so
+        # that nobody gets a second guess.
         row = connection.execute(
             "UPDATE auth_code SET used_ms = ? WHERE code = ? AND used_ms IS NULL AND issued_ms > ?"
             " RETURNING client, login, redirect_uri, challenge, scope, family, context",
@@ -114,7 +120,10 @@ def compute_challenge(verifier: str) -> str:
 
 
 def hash_token(secret: str) -> str:
-    """Return the hash under which a random secret is stored."""
+    """Return the hash under which a random token is stored.
+
+    A plain SHA-256 will do: tokens have 256 random bits, which nobody can guess.
+    """
     return hashlib.sha256(secret.encode()).hexdigest()
 
 

@@ -1,7 +1,7 @@
-"""What follows a log-in: is the app allowed, for whose record, and then the code (RFC 6749 §4.1.2).
+"""The authorization response after a log-in: approval page, then code or error (RFC 6749 §4.1.2).
 
-A program of the platform's own is answered at once. Any other is named to the person, with what it
-asks for, and the person allows or denies it each time. A carer says whose record it is.
+A trusted client (the platform's own) gets its code at once. For any other the user sees its name
+and the requested scopes, and allows or denies it each time. A carer chooses the patient.
 """
 
 from __future__ import annotations
@@ -43,18 +43,18 @@ _NO_PATIENT_CHOSEN = (
 
 @dataclass(frozen=True)
 class Authentication:
-    """Who logged in, when and how (OpenID Connect's auth_time and amr, RFC 8176)."""
+    """An authentication: who, when (auth_time) and by which methods (amr, RFC 8176)."""
 
     account: Account
     at_ms: int
     methods: tuple[str, ...] = ()
-    # The id of the log-in session (never its cookie): what is issued from it ends with it.
+    # The id of the log-in session (never its cookie). Tokens issued from it end with it.
     session: str = ""
 
 
 @dataclass(frozen=True)
 class _PendingAuthorization:
-    """One request of one client, for one person who is logged in."""
+    """A client's authorize request, for one user who is logged in."""
 
     gateway: Gateway
     parameters: dict[str, str]
@@ -77,9 +77,9 @@ def respond_to_authorize_request(
     request_id: str,
     language: str = "en",
 ) -> Response:
-    """Answer the authorize request of somebody who is logged in.
+    """Answer the authorize request of a user who is logged in.
 
-    With a code, with a page that asks the person, or with an error for the client.
+    Redirects to the client with a code or an error, or shows the approval page.
     """
     pending = _load_pending(gateway, parameters, authentication, request_id)
     if pending is None:
@@ -107,7 +107,7 @@ def respond_to_authorize_request(
 
 @router.get("/approve")
 def show_approval_page(request: Request, gateway: GatewayDependency) -> Response:
-    """Show the question again, as in another language."""
+    """Show the approval page again, for example in another language."""
     language = approval_page.page_language(request)
     pending = _unseal_pending(gateway, request.query_params.get("request", ""), request)
     if pending is None:
@@ -119,7 +119,7 @@ def show_approval_page(request: Request, gateway: GatewayDependency) -> Response
 
 @router.post("/approve")
 def approve(request: Request, gateway: GatewayDependency, form: Form) -> Response:
-    """Take the person's answer."""
+    """Handle the user's decision on the approval page."""
     pending = _unseal_pending(gateway, form.get("request", ""), request)
     if pending is None:
         return approval_page.render_stale_page(approval_page.page_language(request))
@@ -133,7 +133,7 @@ def approve(request: Request, gateway: GatewayDependency, form: Form) -> Respons
             gateway, pending.parameters, "access_denied", "The launch is over."
         )
     if context.patient is None and _needs_patient(pending):
-        # Not what the page offered counts but whom the carer may act for now.
+        # Checked against whom the carer may represent now, not against what the page offered.
         chosen = form.get("patient", "")
         if chosen not in {
             patient.patient
@@ -173,7 +173,7 @@ def _unseal_pending(
     except NotFound:
         return None
     if session := values["session"]:
-        # Who logged out meanwhile has nobody approve in his name.
+        # After a log-out nobody may approve in the user's name.
         with gateway.store.read_transaction() as connection:
             if not sessions.is_session_in_force(connection, session):
                 return None
@@ -185,7 +185,7 @@ def _unseal_pending(
 
 
 def _build_context(pending: _PendingAuthorization) -> GrantContext | None:
-    """Return what goes with the code; None when the launch that was named is no good."""
+    """Return the context to store with the code; None if its EHR launch is not valid."""
     base = GrantContext(
         auth_time_ms=pending.authentication.at_ms,
         methods=pending.authentication.methods,
@@ -229,7 +229,7 @@ def _render_approval(
     patients: tuple[represented_patients.RepresentedPatient, ...],
     language: str,
 ) -> Response:
-    # Shown as they would be granted: with somebody chosen, where a choice is left.
+    # Show the scopes as they would be granted: with any patient of the choice as context.
     patient = context.patient or (patients[0].patient if patients else None)
     try:
         scope = find_granted_scopes(

@@ -1,4 +1,4 @@
-"""What a client asks at /oauth/authorize: checked, sealed, carried through the log-in pages."""
+"""A validated authorize request, sealed into the log-in pages, and redirects back to the client."""
 
 from __future__ import annotations
 
@@ -15,17 +15,14 @@ _LOGIN_PAGE = "log-in page"
 
 
 def seal_request(gateway: Gateway, parameters: dict[str, str], purpose: str = _LOGIN_PAGE) -> str:
-    """Return the checked request as text that nobody else can make or change.
-
-    What is sealed for one kind of page is not opened by another.
-    """
+    """Return the request as signed text, valid for one purpose only."""
     return _sealer(gateway, purpose).dumps(parameters)
 
 
 def unseal_request(
     gateway: Gateway, sealed: str, purpose: str = _LOGIN_PAGE
 ) -> dict[str, str] | None:
-    """Return the request that was sealed; None when it is too old or not ours."""
+    """Return a sealed request; None if it expired or the signature is wrong."""
     try:
         parameters: dict[str, str] = _sealer(gateway, purpose).loads(
             sealed, max_age=_PAGE_LIFETIME_SECONDS
@@ -38,7 +35,7 @@ def unseal_request(
 def redirect_with_error(
     gateway: Gateway, parameters: dict[str, str], error: str, description: str = ""
 ) -> Response:
-    """Send the browser back with an error of RFC 6749 §4.1.2.1 or OpenID Connect."""
+    """Redirect to the client with an error (RFC 6749 §4.1.2.1, OpenID Connect Core §3.1.2.6)."""
     answer = {"error": error, "error_description": description}
     return redirect_to_client(gateway, parameters, answer)
 
@@ -46,9 +43,9 @@ def redirect_with_error(
 def redirect_to_client(
     gateway: Gateway, parameters: dict[str, str], answer: dict[str, str]
 ) -> Response:
-    """Send the browser back to the client with an answer (RFC 6749 §4.1.2).
+    """Redirect to the client's redirect URI with the parameters of a response (RFC 6749 §4.1.2).
 
-    The issuer tells a client of several servers which one answers (RFC 9207).
+    `iss` tells a client of several servers which one answers (mix-up attack, RFC 9207).
     """
     address = parameters["redirect"]
     answer = {**answer, "state": parameters.get("state", ""), "iss": gateway.settings.oauth_issuer}

@@ -1,7 +1,7 @@
-"""Programs that prove who they are with a signature (`private_key_jwt`).
+"""Client authentication by signed JWT (`private_key_jwt`, RFC 7523 §3).
 
-RFC 7523 §3 as SMART App Launch 2.2 narrows it: RS384 or ES384, a registered key named by `kid`,
-five minutes at most, each assertion once.
+As SMART App Launch 2.2 narrows it: RS384 or ES384, a registered key named by `kid`, a lifetime of
+five minutes at most, each assertion (`jti`) once.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ __all__ = ["ALGORITHMS", "ASSERTION_TYPE", "authenticate_by_assertion"]
 ASSERTION_TYPE = "urn:ietf:params:oauth:client-assertion-type:jwt-bearer"
 ALGORITHMS = ("RS384", "ES384")
 _MAX_LIFETIME_SECONDS = 300
-# Clocks differ.
+# A client's clock may differ by this much (chosen).
 _MAX_CLOCK_SKEW_SECONDS = 60
 _MAX_JTI_LENGTH = 255
 
@@ -51,7 +51,7 @@ def _verify_claims(gateway: Gateway, client: clients.Client, assertion: str) -> 
     now = gateway.clock() // 1000
     try:
         keys = KeySet.import_key_set(client.keys)  # type: ignore[arg-type]
-        # Which keys there are is the registration's to say: `jku` and `jwk` headers mean nothing.
+        # Only registered keys count. `jku` and `jwk` headers are the signer's own and are ignored.
         token = jwt.decode(assertion, keys, algorithms=list(ALGORITHMS))
         claims = token.claims
         expires, audience = claims["exp"], claims["aud"]
@@ -76,7 +76,7 @@ def _verify_claims(gateway: Gateway, client: clients.Client, assertion: str) -> 
 
 
 def _record_use(gateway: Gateway, client: clients.Client, claims: dict[str, Any]) -> bool:
-    """Say whether the assertion is new, and remember it: one writer at a time decides it."""
+    """Store the assertion's `jti` until it expires; return False if it was used before."""
     now = gateway.clock()
     with gateway.store.write_transaction() as connection:
         connection.execute("DELETE FROM assertion WHERE expires_ms < ?", (now,))
@@ -88,7 +88,7 @@ def _record_use(gateway: Gateway, client: clients.Client, claims: dict[str, Any]
 
 
 def _read_unverified_subject(assertion: str) -> str | None:
-    """Return whom an assertion speaks of, before anything of it is believed."""
+    """Return the `sub` claim, unverified: it only selects the client whose keys verify it."""
     try:
         _, payload, _ = assertion.split(".")
         claims = json.loads(base64.urlsafe_b64decode(payload + "=" * (-len(payload) % 4)))

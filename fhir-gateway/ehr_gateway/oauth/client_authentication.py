@@ -1,4 +1,4 @@
-"""Which program asks at the token endpoint, and how it proves it (RFC 6749 §2.3, RFC 7523)."""
+"""Client authentication at the token endpoint (RFC 6749 §2.3, RFC 7523)."""
 
 from __future__ import annotations
 
@@ -20,9 +20,10 @@ _SECRET_METHODS = (None, "client_secret_basic", "client_secret_post")
 def authenticate_client(
     request: Request, gateway: Gateway, form: dict[str, str], *, public: bool
 ) -> clients.Client:
-    """Return the client that asks; refuse a wrong proof, and a public one where it cannot be.
+    """Return the authenticated client; raise OAuthError if the credentials are wrong.
 
-    A client proves itself in one way (RFC 6749 §2.3): two at once are refused.
+    `public` also accepts public clients, which have none. More than one method at once is refused
+    (RFC 6749 §2.3).
     """
     by_basic = request.headers.get("authorization", "")[:6].lower() == "basic "
     assertion = form.get("client_assertion", "")

@@ -1,4 +1,4 @@
-"""What a program may say of itself when it registers (RFC 7591 §2), and what becomes of it."""
+"""Client metadata of a dynamic registration (RFC 7591 §2): validate it, build a client of it."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ _MIN_RSA_BITS = 2048
 
 @dataclass(frozen=True)
 class ClientMetadata:
-    """Checked metadata."""
+    """Validated metadata."""
 
     name: str
     redirect_uris: tuple[str, ...]
@@ -39,12 +39,12 @@ class ClientMetadata:
 
     @property
     def by_secret(self) -> bool:
-        """Whether the program gets a secret."""
+        """Whether the client authenticates by a secret."""
         return self.method.startswith("client_secret")
 
     @property
     def echo(self) -> dict[str, Any]:
-        """Return what is told back."""
+        """The metadata as the registration response returns it (RFC 7591 §3.2.1)."""
         members: dict[str, Any] = {
             "client_name": self.name,
             "token_endpoint_auth_method": self.method,
@@ -59,7 +59,7 @@ class ClientMetadata:
 
 
 def parse_metadata(body: Mapping[str, Any]) -> ClientMetadata:
-    """Check metadata; raises OAuthError with RFC 7591's codes. Fields unknown are ignored (§2)."""
+    """Validate metadata; raise OAuthError with RFC 7591's codes. Ignore unknown fields (§2)."""
     name = body.get("client_name", "")
     if not isinstance(name, str) or not 0 < len(name.strip()) <= 100 or not name.isprintable():
         raise _metadata_error(
@@ -91,9 +91,10 @@ def parse_metadata(body: Mapping[str, Any]) -> ClientMetadata:
 def build_client(
     metadata: ClientMetadata, identity: str, allowed_scope: str, organization: str | None
 ) -> Client:
-    """Return the program to register: what it asks for within the limit; least when it is silent.
+    """Return the client to register, with the requested scopes within the allowed ones.
 
-    Raises OAuthError when nothing it asks for may be had.
+    Without requested scopes it gets a minimum. Raises OAuthError if none of the requested scopes is
+    allowed.
     """
     words = allowed_scope.split()
     requested = metadata.scope.split() or ["openid", "fhirUser", "launch/patient"]
@@ -113,7 +114,7 @@ def build_client(
 def _check_redirect_uri(address: str) -> None:
     try:
         parts = urlsplit(address)
-        # Reading the port finds one that is no number.
+        # `port` raises ValueError for one that is not a number.
         is_valid = parts.port is None or parts.port > 0
     except ValueError as error:
         raise OAuthError("invalid_redirect_uri", "An address cannot be read.") from error

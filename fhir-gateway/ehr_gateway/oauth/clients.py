@@ -1,4 +1,4 @@
-"""Programs that ask for tokens, and how each proves who it is."""
+"""OAuth clients: registration rows, secrets and redirect URIs."""
 
 from __future__ import annotations
 
@@ -27,45 +27,46 @@ _COLUMNS = (
 
 @dataclass(frozen=True)
 class Client:
-    """One registered program. A redirect address beginning with `/` is on our own base address."""
+    """A registered client. A redirect URI that begins with `/` is relative to the base address."""
 
     id: str
     name: str
     redirect_uris: tuple[str, ...] = ()
-    # What it may ask for; a trusted program may ask for all that the person's role allows.
+    # The scopes it may request; a trusted client may request all that the user's role allows.
     scope: str = ""
     organization: str | None = None
     confidential: bool = False
-    # One of the platform's own: nobody is asked whether it may act for him.
+    # One of the platform's own clients: the user is not asked to approve it.
     trusted: bool = False
-    # How it proves who it is; None is "by its secret, either way, or not at all".
+    # token_endpoint_auth_method (RFC 7591). None, of clients that the operator added, accepts a
+    # secret by Basic or in the form, or no credentials if there is no secret.
     auth_method: str | None = None
-    # The public keys of a program that signs its assertions (RFC 7517), as JSON.
+    # The public keys of private_key_jwt, a JWK set (RFC 7517) as JSON.
     jwks: str | None = None
 
     @property
     def keys(self) -> dict[str, Any]:
-        """Return its public keys as a JWK set."""
+        """The public keys as a JWK set."""
         return dict(json.loads(self.jwks)) if self.jwks else {"keys": []}
 
     def may_request(self, word: str) -> bool:
-        """Say whether a scope about the log-in itself is within its registration."""
+        """Say whether the client is registered for a log-in scope such as `offline_access`."""
         return self.trusted or word in self.scope.split()
 
 
-# The platform's own programs. Secrets are set where they run.
+# The platform's own client. Its secret is set where it runs.
 PORTAL = Client("portal", "eHR Commons", ("/callback",), trusted=True)
 
 
 def register_client(database: Database, client: Client, secret: str | None = None) -> None:
-    """Register a client, or replace the one of the same id; with a secret it is confidential."""
+    """Register a client, or replace the one of the same id. With a secret it is confidential."""
     secret_hash = hash_secret(secret) if secret else None
     with database.write_transaction() as connection:
         upsert_client(connection, client, secret_hash)
 
 
 def upsert_client(connection: Connection, client: Client, secret_hash: str | None) -> None:
-    """Register a client inside a transaction; the secret is hashed already."""
+    """Insert or replace a client in the caller's transaction."""
     connection.execute(
         "INSERT INTO client (id, name, secret, redirect_uris, scope, organization, trusted,"
         " auth_method, jwks) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT (id) DO UPDATE SET"
@@ -88,7 +89,7 @@ def upsert_client(connection: Connection, client: Client, secret_hash: str | Non
 
 
 def find_client(database: Database, client_id: str) -> Client:
-    """Return the client of an id."""
+    """Return a client by id; NotFound without one."""
     with database.read_transaction() as connection:
         client = find_client_on(connection, client_id)
     if client is None:
@@ -97,7 +98,7 @@ def find_client(database: Database, client_id: str) -> Client:
 
 
 def find_client_on(connection: Connection, client_id: str) -> Client | None:
-    """Return the client of an id as a transaction sees it."""
+    """Return a client by id in the caller's transaction; None without one."""
     row = connection.execute(
         f"SELECT {_COLUMNS} FROM client WHERE id = ?",  # noqa: S608 constant columns
         (client_id,),
@@ -119,7 +120,7 @@ def verify_client_secret(database: Database, client_id: str, secret: str) -> boo
 
 
 def accepts_redirect(client: Client, address: str, base_url: str) -> bool:
-    """Say whether a code may be sent to the address: it must be registered letter by letter."""
+    """Say whether a redirect URI is registered: compared exactly (RFC 9700 §2.1)."""
     return bool(address) and any(
         address == (base_url + uri if uri.startswith("/") else uri)
         for uri in client.redirect_uris

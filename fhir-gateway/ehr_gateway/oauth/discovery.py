@@ -1,4 +1,4 @@
-"""What clients read first: SMART's and OpenID Connect's discovery, keys, style (RFC 8414)."""
+"""Discovery documents of SMART and OpenID Connect (RFC 8414), the JWK set and the SMART style."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ _STYLE = {
 
 
 def build_server_metadata(settings: GatewaySettings) -> dict[str, Any]:
-    """Return what the authorization server offers: SMART 2.2 §6, OpenID Connect, RFC 8414."""
+    """Return the server metadata: SMART App Launch 2.2 §6, OpenID Connect Discovery, RFC 8414."""
     base = settings.oauth_issuer
     signing = list(client_assertion.ALGORITHMS)
     document: dict[str, Any] = {
@@ -81,13 +81,13 @@ def build_server_metadata(settings: GatewaySettings) -> dict[str, Any]:
 
 @router.api_route("/fhir/.well-known/smart-configuration", methods=_GET)
 def serve_smart_configuration(gateway: GatewayDependency) -> Response:
-    """Say where to log in and get tokens."""
+    """Serve SMART's discovery document."""
     return _write_cacheable(build_server_metadata(gateway.settings))
 
 
 @router.api_route("/oauth/.well-known/openid-configuration", methods=_GET)
 def serve_openid_configuration(gateway: GatewayDependency) -> Response:
-    """Say the same to a client of OpenID Connect."""
+    """Serve the same metadata as OpenID Connect's discovery document."""
     return _write_cacheable(build_server_metadata(gateway.settings))
 
 
@@ -100,7 +100,7 @@ def serve_jwks(gateway: GatewayDependency) -> Response:
 
 @router.get("/oauth/smart-style.json")
 def serve_style() -> Response:
-    """Serve our colours to an app that is launched."""
+    """Serve the SMART style: colours and sizes for launched apps."""
     return _write_cacheable(_STYLE)
 
 

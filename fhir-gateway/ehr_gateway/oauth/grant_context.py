@@ -1,6 +1,6 @@
-"""What goes with a permission beside its scopes: how the person logged in, and for which patient.
+"""The context of a grant: the authentication, and the patient or encounter of a launch.
 
-It is kept with the code and with the refresh tokens that follow, as JSON.
+Stored as JSON with the code, and with the refresh tokens issued from it.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ __all__ = ["GrantContext"]
 
 @dataclass(frozen=True)
 class GrantContext:
-    """The log-in (OpenID Connect) and the launch (SMART App Launch 2.2 §2.0.10)."""
+    """Authentication (OpenID Connect) and launch context (SMART App Launch 2.2 §2.0.10)."""
 
     auth_time_ms: int = 0
     methods: tuple[str, ...] = ()
@@ -26,13 +26,13 @@ class GrantContext:
     intent: str | None = None
 
     def to_json(self) -> str:
-        """Return what is stored."""
+        """Return the context as JSON, without empty fields."""
         return json.dumps(
             {name: value for name, value in asdict(self).items() if value not in (None, "")}
         )
 
     @classmethod
     def from_json(cls, text: str) -> GrantContext:
-        """Read what was stored."""
+        """Read a stored context."""
         values = json.loads(text)
         return cls(**{**values, "methods": tuple(values.get("methods", ()))})

@@ -1,4 +1,4 @@
-"""Who is logged in, for the app: the id token and `fhirUser` (OpenID Connect Core §2, SMART)."""
+"""ID tokens (OpenID Connect Core §2) and the `fhirUser` claim of SMART."""
 
 from __future__ import annotations
 
@@ -14,16 +14,16 @@ _RESOURCE_TYPES = {"patient": "Patient", "carer": "RelatedPerson"}
 
 
 def build_fhir_user(gateway: Gateway, account: Account) -> str:
-    """Return the person as a resource of the FHIR service, by absolute address."""
+    """Return the `fhirUser` claim: the URL of the user's resource."""
     resource_type = _RESOURCE_TYPES.get(account.role, "Practitioner")
     resource_id = account.patient if resource_type == "Patient" else account.person or account.login
     return f"{gateway.settings.fhir_base}/{resource_type}/{resource_id}"
 
 
 def sign_id_token(gateway: Gateway, account: Account, grant: Grant, *, is_first: bool) -> str:
-    """Return a signed statement of who logged in, when and how, for one client.
+    """Return a signed ID token for the client of a grant.
 
-    `fresh` is false for one that comes with a refresh: the nonce was for the first alone.
+    `is_first` is false at a refresh: the nonce belongs to the first ID token only.
     """
     now = gateway.clock() // 1000
     context = grant.context

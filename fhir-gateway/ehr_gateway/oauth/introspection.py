@@ -1,7 +1,7 @@
-"""`/oauth/introspect`: what a token stands for (RFC 7662, SMART App Launch 2.2 §7).
+"""Token introspection endpoint `/oauth/introspect` (RFC 7662, SMART App Launch 2.2 §7).
 
-A program may ask about its own tokens. Asking about others' needs the scope `ehr/introspect`, which
-a resource server is registered with.
+A client may introspect its own tokens. Those of others need the scope `ehr/introspect`, with which
+a resource server is registered.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ _INACTIVE = {"active": False}
 
 @router.post("/introspect")
 def introspect(request: Request, gateway: GatewayDependency, form: Form) -> Response:
-    """Say whether a token is in force, and what for."""
+    """Answer whether a token is active, with its claims."""
     asker, everybody = _authenticate_asker(request, gateway, form)
     token = form.get("token", "")
     if not token:
@@ -43,7 +43,7 @@ def introspect(request: Request, gateway: GatewayDependency, form: Form) -> Resp
         or _INACTIVE
     )
     if not everybody and response.get("client_id") != asker:
-        # The same as for no token at all (§2.2).
+        # The same answer as for an invalid token (§2.2), so that it tells nothing.
         response = _INACTIVE
     return json_response(
         response, media_type="application/json", headers={"Cache-Control": "no-store"}

@@ -1,4 +1,4 @@
-"""JSON bodies of the endpoints beside FHIR: small objects."""
+"""JSON request bodies of the endpoints outside FHIR."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ _MAX_BYTES = 64 * 1024
 
 
 async def read_json_object(request: Request) -> dict[str, Any]:
-    """Return the object that a request sends.
+    """Return the JSON object of a request body of at most 64 KiB.
 
-    Raises Invalid, TooCostly or UnsupportedMedia; no text of them repeats what was sent.
+    Raises Invalid, TooCostly or UnsupportedMedia, without repeating the body.
     """
     kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
     if kind != "application/json":
@@ -38,7 +38,7 @@ async def read_json_object(request: Request) -> dict[str, Any]:
 
 
 def read_text_field(body: dict[str, Any], name: str) -> str:
-    """Return a field that is text, or empty where it is left out."""
+    """Return a text field; empty if it is missing, Invalid if it is not text."""
     value = body.get(name, "")
     if not isinstance(value, str) or "\0" in value:
         raise Invalid(f"The field {name} is text.", expression=name)

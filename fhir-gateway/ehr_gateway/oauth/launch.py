@@ -1,8 +1,8 @@
-"""EHR launch: a word that stands for "this person has this record open" (SMART App Launch 2.2 §2).
+"""EHR launch (SMART App Launch 2.2 §2): an opaque handle for "this user has this record open".
 
-The portal, or an organisation's own system, mints it for a person and hands it to the app; the app
-brings it to `/oauth/authorize`. It is good once, for five minutes, for that person alone, and it
-gives no right: which records the person sees is decided as ever.
+The portal, or an organisation's own system, creates it for a user and passes it to the app, which
+sends it to `/oauth/authorize` as `launch`. It is valid once, for five minutes, for that user only.
+It gives no rights: consent and scopes decide as ever which records the user sees.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ _FIELDS = {"patient", "encounter", "client_id", "user", "intent", "need_patient_
 
 @dataclass(frozen=True)
 class Launch:
-    """What an app is launched with."""
+    """A launch: the context, and the client it is for (None: any)."""
 
     context: GrantContext
     client: str | None
@@ -47,7 +47,7 @@ class Launch:
 
 @router.post("/launch")
 async def create_launch(request: Request, context: Authenticated) -> Response:
-    """Mint a launch for the person whose token this is, or whom an organisation's system names."""
+    """Create a launch for the caller, or for a user of the calling system's organisation."""
     body = await read_json_object(request)
     if unknown := set(body) - _FIELDS:
         raise Invalid(f"A launch has no field of {len(unknown)} that were sent.")
@@ -57,7 +57,7 @@ async def create_launch(request: Request, context: Authenticated) -> Response:
 def find_launch(
     connection: Connection, handle: str, login: str, client: str, now_ms: int
 ) -> Launch | None:
-    """Return the launch of a word if it is this person's, for this client, and still good."""
+    """Return a launch if it is for this user and client, unused and not expired."""
     row = connection.execute(
         "SELECT context, client FROM launch WHERE key = ? AND login = ? AND used_ms IS NULL"
         " AND issued_ms > ? AND (client IS NULL OR client = ?)",
@@ -69,7 +69,7 @@ def find_launch(
 def consume_launch(
     connection: Connection, handle: str, login: str, client: str, now_ms: int
 ) -> bool:
-    """Use a launch up; false when somebody did so before."""
+    """Consume a launch; return False if it was used before."""
     update = connection.execute(
         "UPDATE launch SET used_ms = ? WHERE key = ? AND login = ? AND used_ms IS NULL"
         " AND issued_ms > ? AND (client IS NULL OR client = ?)",
@@ -116,7 +116,7 @@ def _create_launch(context: RequestContext, body: dict[str, Any]) -> Response:
 
 
 def _find_launch_account(context: RequestContext, login: str) -> accounts.Account:
-    """Return who is going to log in: the caller, or a member of the calling system's staff."""
+    """Return the account to launch for: the caller's, or one of the system's organisation."""
     subject = context.caller.subject
     if subject.role != "system":
         if login not in ("", subject.login):
@@ -134,7 +134,7 @@ def _find_launch_account(context: RequestContext, login: str) -> accounts.Accoun
 def _check_visible(
     context: RequestContext, account: accounts.Account, patient: str, encounter: str
 ) -> None:
-    """Refuse, with one answer, what the person may not see or what does not belong together."""
+    """Raise NotFound unless the user may see patient and encounter, and they belong together."""
     scopes = "user/Patient.rs user/Encounter.rs"
     requester = Requester(
         account.role,

@@ -1,6 +1,6 @@
-"""Tokens for use on the machine itself, as `ehr token` gives them.
+"""Access tokens issued on the machine itself, by `ehr token`, without a log-in.
 
-Who may read the keys of the data folder may sign any token; so nothing is proved here beyond that.
+Whoever may read the keys of the data folder can sign any token, so no credentials are asked for.
 """
 
 from __future__ import annotations
@@ -30,9 +30,9 @@ def issue_local_token(
     scope: str | None = None,
     database_url: str | None = None,
 ) -> str:
-    """Return an access token for an account, or for a client (known or not) as a program.
+    """Return an access token for an account, or for a client, registered or not.
 
-    A user's scopes stay within the role's; a client's are what is asked for.
+    A user's scopes stay within those of the role; a client gets what is requested.
     """
     if (user is None) == (client is None):
         raise Invalid("Name either a user or a client.")

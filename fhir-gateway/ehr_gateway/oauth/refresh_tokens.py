@@ -1,8 +1,8 @@
-"""Refresh tokens: each good once, all of one permission a family that ends together.
+"""Refresh tokens with rotation: each is used once, all of one grant form a token family.
 
-A refresh token is a random word; its hash is stored. Using it gives the next one. One that comes
-back after its use has been copied by somebody, and nobody can say which of the two is the thief:
-the family ends, its access tokens too (RFC 9700 §4.14.2).
+A refresh token is random, and only its hash is stored. Using it issues the next one. A token that
+is used again was copied, and nobody can tell which of the two users is the thief: the family is
+revoked, with its access tokens (RFC 9700 §4.14.2).
 """
 
 from __future__ import annotations
@@ -31,25 +31,26 @@ __all__ = [
     "start_family",
 ]  # fmt: skip
 
-# Longer than any permission may last by the settings.
+# Far longer than a refresh token lives by default (`refresh_seconds`, 90 days). It bounds larger
+# settings too.
 _RETENTION_MS = 400 * 86_400_000
 _COLUMNS = "f.client, f.login, f.scope, f.id, f.context"
 
 
 @dataclass(frozen=True)
 class RefreshResult:
-    """What became of a refresh token: the permission and the next token, or why there is none."""
+    """The outcome of a refresh: the grant and the next token, or an OAuth error code."""
 
     grant: Grant | None = None
     token: str = ""
     error: str = "invalid_grant"
-    # The family that ended because a used token came back.
+    # The family that is to be revoked because a used token was presented again.
     ended: str | None = None
 
 
 @dataclass(frozen=True)
 class TokenFamily:
-    """What a person allowed a program of others, while it is in force."""
+    """A token family in force: what a user allowed a client."""
 
     id: str
     client: str
@@ -61,11 +62,11 @@ class TokenFamily:
 def start_family(
     database: Database, grant: Grant, now_ms: int, *, has_refresh_token: bool = True
 ) -> str | None:
-    """Write a permission down; return its first refresh token, an empty text when it has none.
+    """Store a token family; return its first refresh token, or an empty text without one.
 
-    None when the session it comes from, or the family itself, was ended meanwhile: whose code
-    was replayed in the moment of its use has no row yet that could be ended. One without a refresh
-    token is written down as well: its access token ends with the session too.
+    A family without a refresh token is stored too, so that its access token ends with the session.
+    Returns None if the session or the family was ended meanwhile: a code that is replayed while it
+    is redeemed revokes a family that has no row yet, so the revocation list is checked.
     """
     online = "offline_access" not in grant.scope.split()
     session = grant.context.session
@@ -102,9 +103,10 @@ def rotate_refresh_token(
     scope: str,
     now_ms: int,
 ) -> RefreshResult:
-    """Take a refresh token and give the next one; all in one transaction, so only one of two wins.
+    """Consume a refresh token and issue the next, in one transaction: of two requests one succeeds.
 
-    `scope` may ask for less than was granted; the next token still stands for all of it.
+    `scope` may narrow this access token; the next refresh token keeps all granted scopes (RFC 6749
+    §6).
     """
     with database.write_transaction() as connection:
         row = connection.execute(
@@ -132,7 +134,7 @@ def rotate_refresh_token(
 def find_grant(
     database: Database, settings: GatewaySettings, token: str, now_ms: int
 ) -> Grant | None:
-    """Return the permission of a refresh token that would still be taken."""
+    """Return the grant of a refresh token that is valid; None if it is not."""
     with database.read_transaction() as connection:
         row = connection.execute(
             f"SELECT {_COLUMNS}, t.issued_ms, f.created_ms, f.online, f.session"  # noqa: S608
@@ -146,7 +148,7 @@ def find_grant(
 
 
 def find_client_id(database: Database, token: str) -> str | None:
-    """Return the client that a refresh token was given to."""
+    """Return the client id that a refresh token was issued to."""
     with database.read_transaction() as connection:
         row = connection.execute(
             "SELECT f.client FROM refresh_token t JOIN token_family f ON f.id = t.family"
@@ -170,7 +172,7 @@ def find_family_id(database: Database, token: str, client: str) -> str | None:
 def list_families(
     connection: Connection, settings: GatewaySettings, login: str, now_ms: int
 ) -> list[TokenFamily]:
-    """Return what an account's holder allowed programs of others, the newest first."""
+    """Return a user's token families in force, newest first, without those of trusted clients."""
     rows = connection.execute(
         "SELECT f.id, c.name, f.scope, f.online, f.session, f.created_ms,"
         " max(t.issued_ms) AS issued_ms FROM token_family f"
@@ -186,7 +188,7 @@ def list_families(
         has_refresh_token = row["issued_ms"] is not None
         if has_refresh_token and _has_expired(connection, settings, row, now_ms):
             continue
-        # Without a refresh token the access token is all there is.
+        # Without a refresh token the family lasts as long as its access token.
         seconds = _lifetime_seconds(settings, row) if has_refresh_token else settings.token_seconds
         until = row["created_ms"] + seconds * 1000
         if until > now_ms:
@@ -195,7 +197,7 @@ def list_families(
 
 
 def end_family(connection: Connection, family: str, now_ms: int) -> None:
-    """End a family: none of its refresh tokens is taken any more."""
+    """End a family: its refresh tokens are refused. Access tokens need the revocation list too."""
     connection.execute(
         "UPDATE token_family SET ended_ms = ? WHERE id = ? AND ended_ms IS NULL", (now_ms, family)
     )
@@ -236,7 +238,7 @@ def _has_expired(connection: Connection, settings: GatewaySettings, row: Row, no
 
 
 def _delete_old_rows(connection: Connection, now_ms: int) -> None:
-    """Delete what no setting keeps in force; the log-in that adds a row clears old ones."""
+    """Delete families that no setting keeps in force; no other job does it."""
     oldest = (now_ms - _RETENTION_MS,)
     connection.execute(
         "DELETE FROM refresh_token WHERE family IN"

@@ -1,8 +1,8 @@
-"""`/oauth/register`: programs register themselves (RFC 7591), and go again (RFC 7592).
+"""Dynamic client registration `/oauth/register` (RFC 7591) and its management (RFC 7592).
 
-By default one needs a token that the administrator minted (`ehr client-token`); it is good once,
-and says how far the new program's scopes may go. Keys are sent inline: a `jwks_uri` would have the
-server fetch an address that a stranger names, and is refused.
+By default a client needs an initial access token of the administrator (`ehr client invite`). It is
+valid once and limits the scopes of the new client. Keys are sent inline as `jwks`: a `jwks_uri`
+would make the server fetch an address that a stranger chose (SSRF), and is refused.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ __all__ = ["mint_initial_access_token", "router"]
 
 router = APIRouter(prefix="/oauth")
 _NO_STORE = {"Cache-Control": "no-store", "Pragma": "no-cache"}
-# What a program may have that nobody vouches for: to ask a person for their own record.
+# The scopes of open registration, where nobody vouches for a client: users' own records only.
 _OPEN_REGISTRATION_SCOPES = (
     "openid fhirUser launch/patient offline_access online_access patient/*.rs"
 )
@@ -38,7 +38,7 @@ _OPEN_REGISTRATION_SCOPES = (
 
 @router.post("/register")
 async def register(request: Request, gateway: GatewayDependency) -> Response:
-    """Register a program."""
+    """Register a client."""
     if gateway.settings.registration == "off":
         raise OAuthError("access_denied", "Programs are registered by the administrator.", 403)
     try:
@@ -53,21 +53,21 @@ async def register(request: Request, gateway: GatewayDependency) -> Response:
 
 @router.get("/register/{client_id}")
 def read_registration(request: Request, gateway: GatewayDependency, client_id: str) -> Response:
-    """Show a program its registration."""
+    """Return a client's registration to it."""
     row = _authorize_management(gateway, client_id, _read_bearer_token(request))
     return json_response(json.loads(row), media_type="application/json", headers=_NO_STORE)
 
 
 @router.delete("/register/{client_id}")
 def unregister(request: Request, gateway: GatewayDependency, client_id: str) -> Response:
-    """Delete a program; its tokens end with it."""
+    """Delete a client at its own request; its tokens are revoked."""
     _authorize_management(gateway, client_id, _read_bearer_token(request))
     delete_client(gateway, client_id)
     return Response(status_code=204, headers=_NO_STORE)
 
 
 def delete_client(gateway: Gateway, client_id: str) -> None:
-    """Delete a program, its refresh tokens and its access tokens."""
+    """Delete a client and revoke its refresh and access tokens."""
     now = gateway.clock()
     with gateway.store.write_transaction() as connection:
         connection.execute("DELETE FROM client WHERE id = ?", (client_id,))
@@ -80,7 +80,7 @@ def delete_client(gateway: Gateway, client_id: str) -> None:
 def mint_initial_access_token(
     database: Database, *, scope: str, organization: str | None, now_ms: int, hours: int = 24
 ) -> str:
-    """Return a token with which one program may register, with scopes within these."""
+    """Return an initial access token: one client may register with it, with scopes within these."""
     token = secrets.token_urlsafe(32)
     with database.write_transaction() as connection:
         connection.execute("DELETE FROM initial_access WHERE expires_ms < ?", (now_ms,))
@@ -95,9 +95,9 @@ def _register(gateway: Gateway, body: dict[str, Any], token: str) -> Response:
     metadata = client_metadata.parse_metadata(body)
     now = gateway.clock()
     secret = secrets.token_urlsafe(32) if metadata.by_secret else None
-    # Hashing takes a while: not while others wait to write.
+    # Hashing is slow by design: done before the write transaction, which others wait for.
     secret_hash = hash_secret(secret) if secret else None
-    # No id begins with a sign: on a command line it would be taken for an option.
+    # In hexadecimal, since an id that begins with `-` would be an option on a command line.
     client_id, management_token = secrets.token_hex(12), secrets.token_urlsafe(32)
     with gateway.store.write_transaction() as connection:
         allowed_scope, organization = _OPEN_REGISTRATION_SCOPES, None
@@ -143,7 +143,7 @@ def _authorize_management(gateway: Gateway, client_id: str, token: str) -> str:
             (client_id, hash_token(token)),
         ).fetchone()
     if row is None:
-        # An unknown program and a wrong token answer alike (RFC 7592 §2.1).
+        # An unknown client and a wrong token get the same answer (RFC 7592 §2.1).
         raise OAuthError("invalid_token", "The registration access token does not hold.", 401)
     return str(row[0])
 

@@ -1,4 +1,4 @@
-"""`/oauth/revoke`: a client gives back what it has (RFC 7009)."""
+"""Token revocation endpoint `/oauth/revoke` (RFC 7009)."""
 
 from __future__ import annotations
 
@@ -23,9 +23,9 @@ Form = Annotated[dict[str, str], Depends(read_form)]
 
 @router.post("/revoke")
 def revoke(request: Request, gateway: GatewayDependency, form: Form) -> Response:
-    """End a token of the client that asks; of a refresh token, all that came from it too.
+    """Revoke an access token of the client, or the whole family of a refresh token.
 
-    A token that is not its own, or no token, gives the same answer (§2.2).
+    A token of another client and an invalid one get the same answer as success (§2.2).
     """
     client = authenticate_client(request, gateway, form, public=True)
     token = form.get("token", "")
@@ -41,7 +41,7 @@ def revoke(request: Request, gateway: GatewayDependency, form: Form) -> Response
 
 
 def revoke_family(gateway: Gateway, family: str) -> None:
-    """End a permission: its refresh tokens and the access tokens that are out."""
+    """Revoke a token family: its refresh tokens, and the access tokens that were issued."""
     now = gateway.clock()
     with gateway.store.write_transaction() as connection:
         refresh_tokens.end_family(connection, family, now)
@@ -50,7 +50,7 @@ def revoke_family(gateway: Gateway, family: str) -> None:
 
 
 def find_access_token(gateway: Gateway, token: str) -> VerifiedToken | None:
-    """Return an access token that is ours and in force."""
+    """Return a verified access token; None if it is not valid."""
     try:
         return gateway.verifier.verify(token, gateway.clock())
     except Unauthorized:

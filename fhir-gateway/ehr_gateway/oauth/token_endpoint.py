@@ -1,4 +1,4 @@
-"""`/oauth/token`: a code, a refresh token or a program's proof for an access token (RFC 6749)."""
+"""Token endpoint `/oauth/token`: code, refresh token and client credentials grants (RFC 6749)."""
 
 from __future__ import annotations
 
@@ -30,13 +30,13 @@ Form = Annotated[dict[str, str], Depends(read_form)]
 
 _NO_STORE = {"Cache-Control": "no-store", "Pragma": "no-cache"}
 _REFRESH_SCOPES = ("offline_access", "online_access")
-# What a program may have by itself; its other scopes are for what a person allows it.
+# The scopes a client may get by client credentials; its others need a user's approval.
 _CLIENT_SCOPE_PREFIXES = ("system/", "ehr/")
 
 
 @router.post("/token")
 def token(request: Request, gateway: GatewayDependency, form: Form) -> Response:
-    """Exchange a code, a refresh token, or a program's proof for an access token."""
+    """Issue an access token for one of the three grant types."""
     grant_type = form.get("grant_type", "")
     if grant_type == "authorization_code":
         return _exchange_code(request, gateway, form)
@@ -58,7 +58,8 @@ def _exchange_code(request: Request, gateway: Gateway, form: dict[str, str]) -> 
         gateway.clock(),
     )
     if redeemed.replayed:
-        # Two have the code: what the first of them got ends (RFC 6749 §4.1.2).
+        # The code was used twice, so somebody copied it: revoke what the first user of it got
+        # (RFC 6749 §4.1.2).
         revoke_family(gateway, redeemed.replayed)
     if redeemed.grant is None:
         raise OAuthError("invalid_grant")
@@ -75,8 +76,8 @@ def _exchange_code(request: Request, gateway: Gateway, form: dict[str, str]) -> 
 
 def _exchange_refresh_token(request: Request, gateway: Gateway, form: dict[str, str]) -> Response:
     if not {"client_id", "client_assertion"} & set(form) and "authorization" not in request.headers:
-        # RFC 6749 §6 has no client_id here, and SMART's own client sends none for a public app. A
-        # client that can prove itself still must.
+        # RFC 6749 §6 requires no client_id here, and SMART's own client library sends none for a
+        # public app. A confidential client still has to authenticate below.
         client_id = refresh_tokens.find_client_id(
             gateway.store.database, form.get("refresh_token", "")
         )
@@ -97,7 +98,7 @@ def _exchange_refresh_token(request: Request, gateway: Gateway, form: dict[str, 
     if refreshed.grant is None:
         raise OAuthError(refreshed.error)
     account = _find_account(gateway, refreshed.grant.login)
-    # The role or the registration may allow less than on the day of the log-in.
+    # Role and registration may allow less now than at the log-in.
     allowed = find_allowed_scopes(client, account, refreshed.grant.context.patient)
     grant = replace(refreshed.grant, scope=narrow_scopes(refreshed.grant.scope, allowed))
     return _write_grant_response(gateway, account, grant, refreshed.token, is_first=False)

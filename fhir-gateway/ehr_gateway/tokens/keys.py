@@ -54,7 +54,7 @@ class SigningKeys:
     def id_token_key(self) -> RSAKey:
         """The key of ID tokens, generated at first use.
 
-        RS256 is the one algorithm that every OpenID Connect client has to support (Core §15.1).
+        RSA: providers have to offer RS256, the default of clients (OpenID Connect Core §15.1).
         """
         key = self._rsa()
         if key is None and self._path is not None:

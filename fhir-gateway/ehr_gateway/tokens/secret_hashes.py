@@ -7,8 +7,8 @@ from __future__ import annotations
 
 import argon2
 
-# The smallest setting that OWASP's Password Storage Cheat Sheet names for Argon2id: 19 MiB, two
-# passes, one lane. About 25 ms on a small server.
+# A setting of OWASP's Password Storage Cheat Sheet for Argon2id: 19 MiB, two passes, one lane.
+# About 25 ms on a small server.
 _HASHER = argon2.PasswordHasher(time_cost=2, memory_cost=19_456, parallelism=1)
 # Verified against when nothing is stored: an unknown name takes as long as a wrong password.
 _DUMMY_HASH = _HASHER.hash("nobody has this secret")

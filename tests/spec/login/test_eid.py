@@ -204,7 +204,7 @@ def provider(answer: httpx.Response) -> OAuthEid:
 
 
 def test_another_provider_is_asked_to_prove_a_person_anew_before_a_sensitive_act() -> None:
-    address = provider(httpx.Response(200)).authorize_address(ASKED)
+    address = provider(httpx.Response(200)).authorization_url(ASKED)
 
     query = parse_qs(urlsplit(address).query)
     assert address.startswith("https://eid.hk/auth?")
@@ -226,12 +226,12 @@ def test_another_provider_is_asked_to_prove_a_person_anew_before_a_sensitive_act
 )
 def test_an_answer_that_vouches_for_nobody_is_refused(answer: httpx.Response) -> None:
     with pytest.raises(EidRefused):
-        run(provider(answer).account_id("code", ASKED))
+        run(provider(answer).redeem_code("code", ASKED))
 
 
 def test_a_provider_that_fails_is_not_the_persons_fault() -> None:
     with pytest.raises(Unavailable):
-        run(provider(httpx.Response(503)).account_id("code", ASKED))
+        run(provider(httpx.Response(503)).redeem_code("code", ASKED))
 
 
 def test_a_provider_that_does_not_answer_is_told_to_the_operator(
@@ -242,10 +242,10 @@ def test_a_provider_that_does_not_answer_is_told_to_the_operator(
 
         issuer = ""
 
-        def authorize_address(self, asked: EidRequest) -> str:
+        def authorization_url(self, asked: EidRequest) -> str:
             return f"/back?{urlencode({'state': asked.state})}"
 
-        async def account_id(self, code: str, asked: EidRequest) -> str:
+        async def redeem_code(self, code: str, asked: EidRequest) -> str:
             raise Unavailable("Nobody answers.")
 
     house.app.state.eid = Down()
