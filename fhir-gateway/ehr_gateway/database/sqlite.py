@@ -215,7 +215,8 @@ def _raise_client_error(error: sqlite3.OperationalError) -> None:
     """Translate SQLite errors that are no fault of ours into errors for the client."""
     if "locked" in str(error) or "busy" in str(error):
         raise Unavailable("The database is busy. Try again.") from error
-    if "full" in str(error):
+    # Not "full" alone: an error may name the table `full_text`.
+    if "disk is full" in str(error):
         raise Unavailable("The database has no room left. Nothing is written.") from error
     if "interrupted" in str(error):
         raise BudgetExceeded("The search takes longer than a moment.") from error

@@ -19,6 +19,7 @@ from pathlib import Path
 from alembic import command
 from alembic.config import Config
 from alembic.script import ScriptDirectory
+from sqlalchemy.exc import DBAPIError
 
 from ehr_fhir.errors import Unavailable
 from ehr_gateway.database import open_database
@@ -85,10 +86,23 @@ def _run_revisions(place: Path | str, report: Callable[[Progress], None]) -> Non
     for script in pending:
         step = f"{script.revision} {script.doc}".rstrip(".")
         report(Progress(step, 0, 1))
-        with engine.connect() as connection:
-            config.attributes["connection"] = connection
-            command.upgrade(config, script.revision)
+        try:
+            with engine.connect() as connection:
+                config.attributes["connection"] = connection
+                command.upgrade(config, script.revision)
+        except DBAPIError as error:
+            raise Unavailable(
+                f"The database did not take revision {script.revision}: {_reason(error)}. Nothing "
+                "of that revision is in it. Mend the cause, then run `ehr upgrade` again."
+            ) from error
         report(Progress(step, 1, 1))
+
+
+def _reason(error: DBAPIError) -> str:
+    """Return a driver's message without PostgreSQL's DETAIL, which quotes values of rows."""
+    diagnosis = getattr(error.orig, "diag", None)
+    message = getattr(diagnosis, "message_primary", None) or str(error.orig)
+    return message.splitlines()[0]
 
 
 def _recompute(place: Path | str, report: Callable[[Progress], None]) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
@@ -124,3 +126,10 @@ def _sqlite(reader: Connection) -> Iterator[tuple[str, list[Any]]]:
         yield name, [table["type"], table["wr"], *sorted(str(tuple(one)) for one in columns)]
     for index in reader.execute("SELECT name, sql FROM sqlite_master WHERE type = 'index'"):
         yield index["name"], [" ".join((index["sql"] or "").split())]
+
+
+def test_serving_never_imports_alembic() -> None:
+    # It takes longer to import than a gateway to start with a store that is there.
+    code = "import sys, ehr_cli.server.serve; sys.exit('alembic' in sys.modules)"
+
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

@@ -4,18 +4,21 @@ from __future__ import annotations
 
 from contextlib import closing
 from pathlib import Path
+from typing import Any
 
 import pytest
+from sqlalchemy import Connection
 from typer.testing import CliRunner
 
 from ehr_cli.main import app
-from ehr_fhir.errors import Unavailable
+from ehr_fhir.errors import Unavailable, Unprocessable
 from ehr_gateway.database import open_database
-from ehr_gateway.migrations import exclusive
+from ehr_gateway.migrations import exclusive, recompute
 from ehr_gateway.migrations.exclusive import begin_upgrade, upgrade_lock
 from ehr_gateway.migrations.upgrade import read_state, upgrade
 from ehr_gateway.schema.revision import HEAD
 from ehr_gateway.store.store import Store
+from ehr_privacy.consent import RuleRow, rule_rows
 from tests.lib.old_store import OldStore
 
 OLD_LAYOUT = [{"name": "layout", "value": b"5"}]
@@ -130,3 +133,40 @@ def test_no_database_is_made(tmp_path: Path) -> None:
 
     assert result.exit_code == 14
     assert not (tmp_path / "none").exists()
+
+
+def test_a_revision_that_fails_is_told_in_a_sentence_and_leaves_nothing(
+    old_store: OldStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(bind: Connection) -> None:
+        bind.exec_driver_sql("CREATE TABLE half (x INTEGER)")
+        bind.exec_driver_sql("SELECT * FROM missing")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(recompute, "schedule_recompute", fail)
+        code, said = run(old_store, "upgrade")
+
+    assert code == 22
+    assert "did not take revision 0002: " in said
+    assert "missing" in said
+    assert "half" not in old_store.tables()
+    assert read_state(old_store.place).revision == "0001"
+    assert run(old_store, "upgrade")[0] == 0
+
+
+def test_a_resource_that_cannot_be_read_is_named_without_its_content(
+    old_store: OldStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse_one(resource: Any) -> list[RuleRow]:
+        if resource["id"] == "joining-2":
+            raise Unprocessable("It tells a secret.")
+        return rule_rows(resource)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(recompute, "rule_rows", refuse_one)
+        code, said = run(old_store, "upgrade")
+
+    assert code == 11
+    assert "Consent/joining-2, version 1, cannot be read" in said
+    assert "secret" not in said
+    assert run(old_store, "upgrade")[0] == 0

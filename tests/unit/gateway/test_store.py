@@ -437,6 +437,8 @@ def test_a_busy_file_is_unavailable_and_a_fault_is_not(tmp_path: Path, lend: str
     with pytest.raises(Unavailable, match="busy"), getattr(store, lend)():
         raise sqlite3.OperationalError("database is locked")
     with pytest.raises(sqlite3.OperationalError), getattr(store, lend)():
-        raise sqlite3.OperationalError("no such table: x")
+        raise sqlite3.OperationalError("no such table: full_text")
+    with pytest.raises(Unavailable, match="no room"), getattr(store, lend)():
+        raise sqlite3.OperationalError("database or disk is full")
     create(store, platform(), "Patient", PATIENT)
     store.close()
