@@ -1,7 +1,7 @@
 """search of several resource types at once (R4 §3.1.1.2): of the system, or of a compartment.
 
-Each type is a search of its own, with its own plan; here their answers become one. Without `_sort`
-they come type by type; by `_lastUpdated` or `_id` they are merged.
+Each type is searched by itself, with its own plan, and the matches become one page. Without `_sort`
+they follow type by type; sorted by `_lastUpdated` or `_id` they are merged.
 """
 
 from __future__ import annotations
@@ -32,11 +32,11 @@ Pairs = Sequence[tuple[str, str]]
 @dataclass(frozen=True)
 class _TypedMatch:
     type: str
-    found: Match
+    match: Match
 
     @property
-    def place(self) -> Position:
-        return (*self.found.place, self.type)
+    def position(self) -> Position:
+        return (*self.match.position, self.type)
 
 
 def search_types(
@@ -48,7 +48,10 @@ def search_types(
     lenient: bool = False,
     limits: SearchLimits | None = None,
 ) -> SearchPage:
-    """Search the types that `_type` names, or all; of a compartment, or everywhere."""
+    """Return a page of matches of the types that `_type` names, or of all types.
+
+    `within` is the type and id of a resource whose compartment is searched.
+    """
     with store.read_transaction() as connection:
         return search_types_on(
             connection, store, access, pairs, within=within, lenient=lenient, limits=limits
@@ -65,59 +68,67 @@ def search_types_on(
     lenient: bool = False,
     limits: SearchLimits | None = None,
 ) -> SearchPage:
-    """Search as a connection sees the store, for example inside a transaction."""
+    """Search several types on an open connection, for example inside a transaction."""
     registry = store.registry(connection)
     kinds = _requested_types(pairs, within)
-    own = [pair for pair in pairs if pair[0].partition(":")[0] not in INCLUDES | {"_type"}]
+    filters_and_order = [
+        pair for pair in pairs if pair[0].partition(":")[0] not in INCLUDES | {"_type"}
+    ]
     with use_added_parameters(registry.served):
-        queries = {kind: _parse_for_type(kind, own, within, lenient) for kind in kinds}
+        queries = {
+            kind: _parse_for_type(kind, filters_and_order, within, lenient) for kind in kinds
+        }
+    # What is not about filters (order, count, total) is the same in each.
     query = queries[kinds[0]]
     _check_order(query)
     with use_added_parameters(registry.served):
         includes = _parse_includes(kinds, pairs)
-    unknown = _unknown_parameters(own, query)
+    unknown = _unknown_parameters(filters_and_order, query)
     applied = tuple(pair for pair in pairs if pair[0] != "_cursor" and pair not in unknown)
     scope = ["*", *(within or ()), applied]
     after = open_cursor(store.cursor_key, scope, query.cursor) if query.cursor else None
     limits = limits or SearchLimits()
-    searching = SearchExecutor(connection, registry, access, limits)
+    executor = SearchExecutor(connection, registry, access, limits)
     total = None
     if query.is_count_only or query.total != "none":
-        total = sum(searching.total(one) for one in queries.values())
-    matches = [] if query.is_count_only else _merge_matches(searching, queries, query, after)
+        total = sum(executor.count_matches(type_query) for type_query in queries.values())
+    matches = [] if query.is_count_only else _merge_matches(executor, queries, query, after)
     page = matches[: query.count]
-    by_pk = {one.pk: one for one in searching.versions([match.found for match in page])}
-    versions = [by_pk[match.found.pk] for match in page]
-    more, issues = find_included(connection, registry.ids, access, includes, versions, limits)
+    versions = executor.load_versions([typed.match for typed in page])
+    included, issues = find_included(connection, registry.ids, access, includes, versions, limits)
     cursor = None
     if len(matches) > query.count:
-        cursor = seal_cursor(store.cursor_key, scope, page[-1].place)
+        cursor = seal_cursor(store.cursor_key, scope, page[-1].position)
     return SearchPage(
-        tuple(versions), more, total, cursor, applied, (*query.issues, *issues), query.subset
+        matches=tuple(versions),
+        included=included,
+        total=total,
+        next_cursor=cursor,
+        self_pairs=applied,
+        issues=(*query.issues, *issues),
+        subset=query.subset,
     )
 
 
 def _requested_types(pairs: Pairs, within: tuple[str, str] | None) -> list[str]:
-    asked = [value for name, value in pairs if name == "_type"]
-    known = (
+    """Return the types that every `_type` parameter names and that are searched here, sorted."""
+    requested = [value for name, value in pairs if name == "_type"]
+    types = (
         set(compartment_types(within[0]))
         if within
         else definitions.resource_types() - {_AUDIT_EVENT}
     )
-    if not asked:
-        return sorted(known)
-    found = set(known)
-    for value in asked:
+    for value in requested:
         names = value.split(",")
         for name in names:
             if name == _AUDIT_EVENT:
                 raise Invalid("The audit log is searched at its own address, not with others.")
             if name not in definitions.resource_types():
                 raise Invalid(f"`_type`: `{name[:64]}` is not a resource type of FHIR R4.")
-        found &= set(names)
-    if not found:
+        types &= set(names)
+    if not types:
         raise Invalid("`_type` names no type that is searched here.")
-    return sorted(found)
+    return sorted(types)
 
 
 def _parse_for_type(
@@ -139,22 +150,23 @@ def _check_order(query: SearchQuery) -> None:
 
 
 def _parse_includes(kinds: Sequence[str], pairs: Pairs) -> list[Include]:
-    found: dict[Include, None] = {}
+    """Parse includes for each type; each must be valid for at least one of them."""
+    includes: dict[Include, None] = {}
     for name, text in pairs:
         if name.partition(":")[0] not in INCLUDES:
             continue
-        meant, refused = [], []
+        parsed, errors = [], []
         for kind in kinds:
             try:
-                meant.append(parse_include(kind, name, text))
+                parsed.append(parse_include(kind, name, text))
             except Invalid as error:
-                refused.append(error)
-        if not meant:
-            raise refused[0]
-        found |= dict.fromkeys(meant)
-    if len(found) > MOST_INCLUDES:
+                errors.append(error)
+        if not parsed:
+            raise errors[0]
+        includes |= dict.fromkeys(parsed)
+    if len(includes) > MOST_INCLUDES:
         raise TooCostly(f"At most {MOST_INCLUDES} includes are served.")
-    return list(found)
+    return list(includes)
 
 
 def _unknown_parameters(pairs: Pairs, query: SearchQuery) -> set[tuple[str, str]]:
@@ -162,30 +174,30 @@ def _unknown_parameters(pairs: Pairs, query: SearchQuery) -> set[tuple[str, str]
 
 
 def _merge_matches(
-    searching: SearchExecutor,
+    executor: SearchExecutor,
     queries: Mapping[str, SearchQuery],
     query: SearchQuery,
     after: Position | None,
 ) -> list[_TypedMatch]:
-    """Return the matches of one page and, if there is one, the next."""
-    most = query.count + 1
-    down = bool(query.sort) and query.sort[0].descending
-    found: list[_TypedMatch] = []
-    reached = str(after[-1]) if after else ""
-    for kind, one in queries.items():
+    """Return the matches of one page, and one more if there is a next page."""
+    limit = query.count + 1
+    descending = bool(query.sort) and query.sort[0].descending
+    matches: list[_TypedMatch] = []
+    last_type = str(after[-1]) if after else ""
+    for kind, type_query in queries.items():
         if query.sort:
-            # Of equals, those of the types before the position have been shown.
-            beyond = kind < reached if down else kind > reached
-            place = after[:-1] if after else None
-            some = searching.matches(one, most, place, inclusive=beyond)
-        elif kind < reached:
+            # At equal values the types up to the position's own were on the page before.
+            inclusive = kind < last_type if descending else kind > last_type
+            position = after[:-1] if after else None
+            found = executor.find_matches(type_query, limit, position, inclusive=inclusive)
+        elif kind < last_type:
             continue
         else:
-            place = after[:-1] if after and kind == reached else None
-            some = searching.matches(one, most - len(found), place)
-        found += [_TypedMatch(kind, match) for match in some]
-        if not query.sort and len(found) >= most:
+            position = after[:-1] if after and kind == last_type else None
+            found = executor.find_matches(type_query, limit - len(matches), position)
+        matches += [_TypedMatch(kind, match) for match in found]
+        if not query.sort and len(matches) >= limit:
             break
     if query.sort:
-        found.sort(key=lambda match: tuple(match.place), reverse=down)
-    return found[:most]
+        matches.sort(key=lambda match: tuple(match.position), reverse=descending)
+    return matches[:limit]

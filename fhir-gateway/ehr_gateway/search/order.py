@@ -35,7 +35,7 @@ def page_statement(
     select: SearchPlan,
     query: SearchQuery,
     parameter_ids: Mapping[tuple[str, str], int],
-    most: int,
+    limit: int,
     after: Position | None,
     *,
     inclusive: bool = False,
@@ -44,7 +44,7 @@ def page_statement(
 
     With `inclusive`, from the position on instead of after it.
     """
-    select = replace(select, params={**select.params, "limit": most})
+    select = replace(select, params={**select.params, "limit": limit})
     if is_ordered_scan(query):
         return _order_by_columns(select, query, after, "=" if inclusive else "")
     return _order_by_values(select, query, parameter_ids, after)
@@ -76,14 +76,14 @@ def _order_by_columns(
         marks = ", ".join(f":{name}" for name in bounds)
         keyset = f" AND ({', '.join(columns)}) {'<' if down else '>'}{equal} ({marks})"
     keys = ", ".join(f"{one} AS {name}" for one, name in zip(columns, names, strict=True))
-    if select.listed and select.checks_consent_last:
+    if select.starts_from_list and select.checks_consent_last:
         found = f"SELECT r.pk, {keys} FROM {select.source} WHERE {select.matching}{keyset}"  # noqa: S608
-        return select.start() + _check_consent_in_order(
+        return select.with_clause() + _check_consent_in_order(
             select, found, names, _order_terms(names, down)
         ), params
     what = "r.*" if select.checks_consent_last else "r.pk"
     return (
-        f"{select.start()}SELECT {what}, {keys} FROM {select.source}"  # noqa: S608
+        f"{select.with_clause()}SELECT {what}, {keys} FROM {select.source}"  # noqa: S608
         f" WHERE {select.where}{keyset} ORDER BY {_order_terms(columns, down)} LIMIT :limit",
         params,
     )
@@ -112,10 +112,10 @@ def _order_by_values(
     )
     found, by = f"SELECT * FROM m{keyset}", ", ".join([*order, identity])  # noqa: S608
     if select.checks_consent_last:
-        return select.start(valued) + _check_consent_in_order(
+        return select.with_clause(valued) + _check_consent_in_order(
             select, found, [*names, identity], by
         ), params
-    return f"{select.start(valued)}{found} ORDER BY {by} LIMIT :limit", params
+    return f"{select.with_clause(valued)}{found} ORDER BY {by} LIMIT :limit", params
 
 
 def _check_consent_in_order(select: SearchPlan, found: str, names: Sequence[str], by: str) -> str:

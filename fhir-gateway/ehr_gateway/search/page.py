@@ -1,6 +1,6 @@
 """search of one resource type (R4 §3.1.1): matches, total, the next page.
 
-The consent predicate stands in every statement: of the page, of the total, of what comes along.
+Each statement holds the consent condition: that of the page, of the total, of the includes.
 """
 
 from __future__ import annotations
@@ -20,12 +20,12 @@ from ehr_gateway.search.include import find_included
 from ehr_gateway.search.statements import SearchExecutor, SearchLimits
 from ehr_gateway.store.store import Store, Version
 
-__all__ = ["SearchPage", "explain_search", "matching_ids", "search", "search_on"]
+__all__ = ["SearchPage", "explain_search", "find_matching_ids", "search", "search_on"]
 
 
 @dataclass(frozen=True)
 class SearchPage:
-    """One page of an answer."""
+    """One page of a search: matches, included resources, total, and the cursor of the next page."""
 
     matches: tuple[Version, ...]
     included: tuple[Version, ...]
@@ -33,7 +33,8 @@ class SearchPage:
     next_cursor: str | None
     self_pairs: tuple[tuple[str, str], ...]
     issues: tuple[Issue, ...]
-    subset: Subset | None = None  # the part of each resource that was asked for
+    # The part of each resource to return (`_summary`, `_elements`).
+    subset: Subset | None = None
 
 
 def search(
@@ -46,9 +47,9 @@ def search(
     lenient: bool = False,
     limits: SearchLimits | None = None,
 ) -> SearchPage:
-    """Find the current versions that match and that the requester may find.
+    """Return a page of current versions that match and that the requester can find.
 
-    `within` is the type and id of a resource: those alone that belong to it (R4, compartments).
+    `within` is the type and id of a resource whose compartment is searched (R4 §3.1.1.2).
     """
     with store.read_transaction() as connection:
         return search_on(
@@ -68,26 +69,35 @@ def search_on(
     lenient: bool = False,
     limits: SearchLimits | None = None,
 ) -> SearchPage:
-    """Search as a connection sees the store, for example inside a transaction."""
+    """Search on an open connection, for example inside a transaction."""
     registry = store.registry(connection)
     with use_added_parameters(registry.served):
         query = parse_search(resource_type, pairs, lenient=lenient)
     if within is not None:
         query = replace(query, filters=(compartment_filter(*within, resource_type), *query.filters))
     limits = limits or SearchLimits()
-    searching = SearchExecutor(connection, registry, access, limits)
+    executor = SearchExecutor(connection, registry, access, limits)
     scope = [resource_type, *(within or ()), query.applied]
     after = open_cursor(store.cursor_key, scope, query.cursor) if query.cursor else None
-    total = searching.total(query) if query.is_count_only or query.total != "none" else None
-    found = [] if query.is_count_only else searching.matches(query, query.count + 1, after)
-    matches = searching.versions(found[: query.count])
-    more, issues = find_included(connection, registry.ids, access, query.includes, matches, limits)
+    total = executor.count_matches(query) if query.is_count_only or query.total != "none" else None
+    # One more than the page holds tells whether there is a next page.
+    matches = [] if query.is_count_only else executor.find_matches(query, query.count + 1, after)
+    versions = executor.load_versions(matches[: query.count])
+    included, issues = find_included(
+        connection, registry.ids, access, query.includes, versions, limits
+    )
     cursor = None
-    if len(found) > query.count:
-        # Never the pk: its steps would tell how much was written that is hidden.
-        cursor = seal_cursor(store.cursor_key, scope, found[query.count - 1].place)
+    if len(matches) > query.count:
+        # The position holds no pk: the steps between pks would tell how much is written and hidden.
+        cursor = seal_cursor(store.cursor_key, scope, matches[query.count - 1].position)
     return SearchPage(
-        tuple(matches), more, total, cursor, query.applied, (*query.issues, *issues), query.subset
+        matches=tuple(versions),
+        included=included,
+        total=total,
+        next_cursor=cursor,
+        self_pairs=query.applied,
+        issues=(*query.issues, *issues),
+        subset=query.subset,
     )
 
 
@@ -100,7 +110,7 @@ def explain_search(
     within: tuple[str, str] | None = None,
     limits: SearchLimits | None = None,
 ) -> list[str]:
-    """Return the plan of a search for an administrator, in place of what it finds."""
+    """Return the database's plan of a search, for an administrator."""
     if access.requester.role != "administrator":
         raise Forbidden("`_explain` is for administrators.")
     with store.read_transaction() as connection:
@@ -114,18 +124,19 @@ def explain_search(
         return SearchExecutor(connection, registry, access, limits or SearchLimits()).explain(query)
 
 
-def matching_ids(
+def find_matching_ids(
     store: Store,
     connection: Connection,
     access: Access,
     resource_type: str,
     pairs: Sequence[tuple[str, str]],
     *,
-    most: int,
+    limit: int,
 ) -> list[str]:
-    """Return the ids of matches as a transaction sees them, up to a number."""
+    """Return the ids of up to `limit` matches, on an open connection."""
     registry = store.registry(connection)
     with use_added_parameters(registry.served):
         query = replace(parse_search(resource_type, pairs), sort=())
-    found = SearchExecutor(connection, registry, access, SearchLimits()).matches(query, most)
-    return [str(one.place[-1]) for one in found]
+    executor = SearchExecutor(connection, registry, access, SearchLimits())
+    # Every position ends with the id.
+    return [str(match.position[-1]) for match in executor.find_matches(query, limit)]

@@ -1,8 +1,10 @@
-"""Where a search begins: at the shortest list, or along the resources in the order asked for.
+"""Plan a search: start from the shortest candidate list, or scan the resources in order.
 
-A list is short by its nature (a patient's records, an identifier) or found to be by counting up to
-a bound. Where none is, what is searched is frequent, and a walk in order meets a page of it soon:
-the bound is where the two cost the same, so neither grows as the store does.
+Each filter can list candidates (a SELECT of primary keys). A list is known to be short by its kind
+(one patient's records, an identifier) or counted up to a bound. If none is short, matches are
+frequent, and an ordered scan of the type's index soon fills a page. The bound is the length at
+which both cost the same (`_CandidateCounter.bound`), so the cost of a search grows with the square
+root of the store, not with the store.
 """
 
 from __future__ import annotations
@@ -18,25 +20,27 @@ from ehr_privacy.consent import BY_ROW
 
 __all__ = ["MAX_ROWS", "SearchPlan", "join_from", "plan_search"]
 
-# Matches of a search that has to look at all of them, for a total or to sort by a value.
+# Most matches of a search that must read all of them, for a total or to sort by a value.
 MAX_ROWS = 1_000_000
 
-# A resource of a list costs about as much as two passed on a walk: it is judged by the consent
-# predicate, and sorted.
+# A candidate costs about as much as two resources of a scan: each is looked up, checked by the
+# consent condition and sorted, while a scan stops when its page is full. Chosen.
 _CANDIDATE_COST = 2
-# A walk that has passed so many times the longest list without filling its page meets what is
-# hidden from the requester, or what stands together further on.
+# A scan that has read this many times the bound without filling its page meets resources that are
+# hidden from the requester, or its matches lie together further on: the list is cheaper. Chosen.
 _SCAN_FACTOR = 4
+# The first attempt of a scan reads this many rows, since a frequent value fills a page of 20 within
+# them. Chosen.
 _FIRST_SCAN_ROWS = 400
-# Below this a list is always taken.
+# A list below this length is always taken, however small the store. Chosen.
 _ALWAYS_SHORT = 100
-# What a walk passes.
+# What a scan reads.
 _WHOLE_TYPE = FilterSql("", "SELECT r.pk FROM resource r WHERE r.type = :type AND r.current = 1")
 
 
 @dataclass(frozen=True)
 class SearchPlan:
-    """What is searched: tables before SELECT, what stands after FROM and WHERE, the parameters."""
+    """The filters of a search's statements: CTEs, FROM and WHERE clauses, parameters."""
 
     tables: tuple[str, ...]
     source: str
@@ -44,29 +48,29 @@ class SearchPlan:
     visible: str
     params: dict[str, object]
     dialect: Dialect
-    # Whether it begins at a list, so that nothing is in order yet.
-    listed: bool = False
-    # Of a walk: the same search from its shortest list, for when the walk meets too little.
+    # Whether it starts from a candidate list, so that its rows are in no order yet.
+    starts_from_list: bool = False
+    # Of a scan: the plan that starts from its shortest list, for when the scan finds too little.
     fallback: SearchPlan | None = None
-    # How many resources a walk may pass before: a few first, for the frequent fill a page soon.
+    # Row budgets of the ordered scan before falling back to the candidate list; the first is small.
     scan_limits: tuple[int, ...] = ()
 
     @property
     def checks_consent_last(self) -> bool:
-        """Say whether matches are sorted first and judged only until a page is full.
+        """Say whether matches are sorted first and consent is checked only until a page is full.
 
-        Their bodies come with them then. PostgreSQL keeps the order of a subquery through a join;
-        SQLite would sort anew.
+        So on PostgreSQL, which keeps the order of a subquery through a join (SQLite would sort
+        again). The page's rows then hold the versions, too.
         """
         return self.dialect == "postgresql"
 
     @property
     def where(self) -> str:
-        """Return the condition on a match that the requester may find."""
+        """Return the condition of a match that is visible to the requester."""
         return f"{self.matching} AND ({self.visible})"
 
-    def start(self, *more: str) -> str:
-        """Return what stands before SELECT."""
+    def with_clause(self, *more: str) -> str:
+        """Return the WITH clause of a statement, with further tables; empty if there are none."""
         tables = (*self.tables, *more)
         return f"WITH {', '.join(tables)} " if tables else ""
 
@@ -74,57 +78,57 @@ class SearchPlan:
 def plan_search(
     connection: Connection,
     kind: str,
-    parts: Sequence[FilterSql],
+    filters: Sequence[FilterSql],
     tables: tuple[str, ...],
     visible: str,
     params: dict[str, object],
     *,
-    most: int | None,
-    last: int,
+    limit: int | None,
+    latest_pk: int,
     by_time: bool = False,
-    most_rows: int = MAX_ROWS,
+    max_rows: int = MAX_ROWS,
 ) -> SearchPlan:
-    """Choose where to begin; `most` is how many are wanted, None for all of them.
+    """Choose the plan of a search for up to `limit` matches, None for all of them.
 
-    `last` is the newest version's position: the store is about as large.
+    `latest_pk` is the newest version's pk, which tells about how large the store is. `by_time`: the
+    order is that of `_lastUpdated`. Raises TooCostly if all of more than `max_rows` are wanted.
     """
     params = {**params, "type": kind}
-    counting = _CandidateCounter(connection, tables, params, last)
-    driver = _choose_driver(counting, parts, most)
-    listed = [part for part in parts if part.listed]
-    plain = SearchPlan(tables, "", "", visible, params, connection.dialect)
+    counter = _CandidateCounter(connection, tables, params, latest_pk)
+    driver = _choose_driver(counter, filters, limit)
+    template = SearchPlan(tables, "", "", visible, params, connection.dialect)
     if driver is not None:
-        chosen = _plan_from_candidates(plain, driver, parts)
-        if most is None and driver.rank is None:
-            counting.check_cost(chosen, driver, most_rows)
-        return chosen
-    # A list built on another is too long to be of use when it is long.
-    own = [part for part in listed if not part.nested]
-    walk = replace(
-        plain,
+        plan = _plan_from_candidates(template, driver, filters)
+        if limit is None and driver.rank is None:
+            counter.check_cost(plan, driver, max_rows)
+        return plan
+    # No fallback to a list that is built on another one: if it is long, so is the other.
+    own_lists = [part for part in filters if part.candidates and not part.nested]
+    scan = replace(
+        template,
         source=_scan_source(connection, by_time),
-        matching=_conditions_sql(parts),
-        fallback=_plan_from_candidates(plain, own[0], parts) if own else None,
-        scan_limits=(_FIRST_SCAN_ROWS, _SCAN_FACTOR * counting.bound(most)),
+        matching=_conditions_sql(filters),
+        fallback=_plan_from_candidates(template, own_lists[0], filters) if own_lists else None,
+        scan_limits=(_FIRST_SCAN_ROWS, _SCAN_FACTOR * counter.bound(limit)),
     )
-    if most is None:
-        counting.check_cost(walk, _WHOLE_TYPE, most_rows)
-    return walk
+    if limit is None:
+        counter.check_cost(scan, _WHOLE_TYPE, max_rows)
+    return scan
 
 
-def _conditions_sql(parts: Sequence[FilterSql], driver: FilterSql | None = None) -> str:
-    tests = [part.test for part in parts if not (part is driver and part.exact)]
-    # Not asked where it follows: a walk then reads an index alone.
-    alive = [] if any(part.excludes_deleted for part in parts) else ["r.deleted = 0"]
-    return " AND ".join(["r.type = :type", "r.current = 1", *alive, *tests])
+def _conditions_sql(filters: Sequence[FilterSql], driver: FilterSql | None = None) -> str:
+    conditions = [part.condition for part in filters if not (part is driver and part.is_exact)]
+    # `deleted` is not in the indexes: without this condition a scan reads an index alone.
+    not_deleted = [] if any(part.excludes_deleted for part in filters) else ["r.deleted = 0"]
+    return " AND ".join(["r.type = :type", "r.current = 1", *not_deleted, *conditions])
 
 
 def join_from(dialect: Dialect, pks: str) -> str:
-    """Return what stands after FROM to go through a table of pks and meet the resource `r` of each.
+    """Return the FROM clause that joins a list of primary keys to `resource`, as `r`.
 
-    SQLite begins at what stands first in a CROSS JOIN. PostgreSQL may begin anywhere, and would
-    judge every resource there is where it has no statistics yet; a LATERAL with an OFFSET is asked
-    for each row by itself.
+    It forces the list to be the outer table. SQLite keeps the order of a CROSS JOIN. PostgreSQL
+    does not, and without statistics would check every resource in the store; a LATERAL subquery
+    with an OFFSET runs once for each key.
     """
     if dialect == "sqlite":
         return f"{pks} CROSS JOIN resource r ON r.pk = {pks}.pk"
@@ -133,82 +137,89 @@ def join_from(dialect: Dialect, pks: str) -> str:
 
 
 def _plan_from_candidates(
-    plain: SearchPlan, driver: FilterSql, parts: Sequence[FilterSql]
+    template: SearchPlan, driver: FilterSql, filters: Sequence[FilterSql]
 ) -> SearchPlan:
     # DISTINCT, because a resource may have several of the values.
-    listed = f"driver AS MATERIALIZED (SELECT DISTINCT pk FROM ({driver.listed}) one)"  # noqa: S608
+    driver_table = f"driver AS MATERIALIZED (SELECT DISTINCT pk FROM ({driver.candidates}) one)"  # noqa: S608
     return replace(
-        plain,
-        tables=(*plain.tables, listed),
-        source=join_from(plain.dialect, "driver"),
-        matching=_conditions_sql(parts, driver),
-        listed=True,
+        template,
+        tables=(*template.tables, driver_table),
+        source=join_from(template.dialect, "driver"),
+        matching=_conditions_sql(filters, driver),
+        starts_from_list=True,
     )
 
 
 def _scan_source(connection: Connection, by_time: bool) -> str:
-    # SQLite does not know how its tables are filled, and would choose its index by chance.
+    # SQLite has no statistics of its tables here and would choose among the indexes by chance.
     if connection.dialect != "sqlite":
         return "resource r"
     return f"resource r INDEXED BY resource_{'recent' if by_time else 'current'}"
 
 
 def _choose_driver(
-    counting: _CandidateCounter, parts: Sequence[FilterSql], most: int | None
+    counter: _CandidateCounter, filters: Sequence[FilterSql], limit: int | None
 ) -> FilterSql | None:
-    listed = [part for part in parts if part.listed]
-    ranked = [part for part in listed if part.rank is not None]
-    if ranked:
+    """Return the filter whose candidate list to start from; None if every list is too long."""
+    with_list = [part for part in filters if part.candidates]
+    if ranked := [part for part in with_list if part.rank is not None]:
         return min(ranked, key=lambda part: part.rank or 0)
-    if not listed:
+    if not with_list:
         return None
-    if most is None and len(listed) == 1:
-        return listed[0]
-    bound = counting.bound(most)
-    sizes = [counting.size(part, bound) for part in listed]
-    best = min(range(len(listed)), key=sizes.__getitem__)
-    return listed[best] if sizes[best] < bound or most is None else None
+    if limit is None and len(with_list) == 1:
+        return with_list[0]
+    bound = counter.bound(limit)
+    sizes = [counter.size(part, bound) for part in with_list]
+    shortest = min(range(len(with_list)), key=sizes.__getitem__)
+    # All matches are wanted: even a long list is shorter than the type.
+    return with_list[shortest] if sizes[shortest] < bound or limit is None else None
 
 
 @dataclass(frozen=True)
 class _CandidateCounter:
-    """Counts lists, up to a bound."""
+    """Counts candidate lists, up to a bound."""
 
     connection: Connection
     tables: tuple[str, ...]
     params: dict[str, object]
-    last: int
+    latest_pk: int
 
-    def bound(self, most: int | None) -> int:
-        """Return the length from which a list is long, when so many matches are wanted."""
-        return max(_ALWAYS_SHORT, isqrt(self.last * (most or 1000) // _CANDIDATE_COST))
+    def bound(self, limit: int | None) -> int:
+        """Return the length from which a list costs more than an ordered scan.
+
+        In a store of N versions a scan reads about N * limit / length rows to fill a page, a list
+        costs `_CANDIDATE_COST` times its length: both are equal at the square root below.
+        """
+        return max(_ALWAYS_SHORT, isqrt(self.latest_pk * (limit or 1000) // _CANDIDATE_COST))
 
     def size(self, part: FilterSql, bound: int) -> int:
-        """Count a list; what is built on a long one counts as long."""
-        if any(self.size(one, bound) >= bound for one in part.nested):
+        """Count the list of a filter; one that is built on a long list counts as long."""
+        if any(self.size(nested, bound) >= bound for nested in part.nested):
             return bound
-        return self._rows(part.counted_candidates or part.listed, bound)
+        return self._count(part.counted_candidates or part.candidates, bound)
 
-    def check_cost(self, chosen: SearchPlan, looked_at: FilterSql, most: int) -> None:
-        """Refuse a search that finds more than is counted or sorted at once."""
-        if self._rows(looked_at.listed, most + 1) <= most:
+    def check_cost(self, plan: SearchPlan, start: FilterSql, max_rows: int) -> None:
+        """Refuse a search with more matches than may be counted or sorted at once."""
+        if self._count(start.candidates, max_rows + 1) <= max_rows:
             return
-        # What is hidden is looked at too, but a refusal must not tell of it: the matches decide.
+        # The rows read include hidden ones, which a refusal must not reveal: count the visible
+        # matches.
         rows = self.connection.execute(
-            f"{chosen.start()}SELECT COUNT(*) AS n FROM (SELECT 1 FROM {chosen.source}"  # noqa: S608
-            f" WHERE {chosen.where} LIMIT :bound) a",
-            {**chosen.params, "bound": most + 1},
+            f"{plan.with_clause()}SELECT COUNT(*) AS n FROM (SELECT 1 FROM {plan.source}"  # noqa: S608
+            f" WHERE {plan.where} LIMIT :bound) a",
+            {**plan.params, "bound": max_rows + 1},
         )
-        if rows.fetchone()["n"] > most:
+        if rows.fetchone()["n"] > max_rows:
             raise TooCostly(
                 "A total, or an order other than by `_id` or `_lastUpdated`, is made of"
-                f" {most} matches at most. Narrow the search, for example by patient."
+                f" {max_rows} matches at most. Narrow the search, for example by patient."
             )
 
-    def _rows(self, listed: str | None, bound: int) -> int:
-        start = f"WITH {', '.join(self.tables)} " if self.tables else ""
+    def _count(self, candidates: str | None, bound: int) -> int:
+        with_clause = f"WITH {', '.join(self.tables)} " if self.tables else ""
         rows = self.connection.execute(
-            f"{start}SELECT COUNT(*) AS n FROM (SELECT 1 FROM ({listed}) a LIMIT :bound) b",  # noqa: S608
+            f"{with_clause}SELECT COUNT(*) AS n"  # noqa: S608
+            f" FROM (SELECT 1 FROM ({candidates}) a LIMIT :bound) b",
             {**self.params, "bound": bound},
         )
         return int(rows.fetchone()["n"])

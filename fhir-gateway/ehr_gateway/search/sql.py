@@ -1,9 +1,10 @@
-"""A search's filters as SQL on `r`, the current version: each as a test, and as a list to begin at.
+"""Compile the filters of a search to SQL: each as a condition on `r` and as a candidate list.
 
-The test asks one resource by the table's index from resource to values; it decides, and in it the
-consent predicate stands at every resource that a chain or `_has` passes through: what the requester
-may not find leads nowhere. The list holds at least the resources the test holds for, found from the
-values; it says where to look, never what to show. `search_plan.py` chooses the one list to use.
+The condition checks one resource, through the index from resource to values. It decides what
+matches, and applies the consent condition to every resource that a chain or `_has` passes through:
+a resource that the requester cannot find leads nowhere. The candidate list is a SELECT of primary
+keys, through the index from values to resources, that leaves out no match. It says where to look,
+never what to show. `plan.py` chooses the one list to start from.
 """
 
 from __future__ import annotations
@@ -38,41 +39,42 @@ from ehr_privacy.consent import BY_ROW
 
 __all__ = ["FilterCompiler", "FilterSql"]
 
-# Known to be few without counting, the fewest first.
-_IDENTITY, _STAY, _PATIENT = range(3)
-_SELECTIVE_TARGETS = {"Encounter": _STAY, "Patient": _PATIENT}
-# By modifier or type, where the table has another name.
+# Ranks of filters that match few resources by their kind, the most selective first: an id, what
+# refers to one encounter, what refers to one patient. Others must be counted.
+_IDENTITY, _ENCOUNTER, _PATIENT = range(3)
+_SELECTIVE_TARGETS = {"Encounter": _ENCOUNTER, "Patient": _PATIENT}
+# Index table by modifier or type, where it has another name.
 _INDEX_TABLES = {"identifier": "token", "special": "position", "text": "string"}
-# What the requester may find, for the resources on the way. A table of its own before the query,
-# because SQLite's parser bears about a hundred open levels; it is never made, only looked into.
+# The visible resources, for those that chains pass through. A CTE, because SQLite's parser allows
+# about a hundred levels of nesting; it is never materialized, only looked up by key.
 _VISIBLE_TABLE = (
-    "seen AS NOT MATERIALIZED (SELECT r.pk FROM resource r"
+    "visible AS NOT MATERIALIZED (SELECT r.pk FROM resource r"
     " WHERE r.current = 1 AND r.deleted = 0 AND ({visible}))"
 )
-_R_IS_VISIBLE = "EXISTS (SELECT 1 FROM seen WHERE seen.pk = r.pk)"
-_D_IS_VISIBLE = "EXISTS (SELECT 1 FROM seen WHERE seen.pk = d.pk)"
+_R_IS_VISIBLE = "EXISTS (SELECT 1 FROM visible WHERE visible.pk = r.pk)"
+_D_IS_VISIBLE = "EXISTS (SELECT 1 FROM visible WHERE visible.pk = d.pk)"
 
 
 @dataclass(frozen=True)
 class FilterSql:
-    """One filter: a condition on `r`, and a SELECT of pks that leaves out none it holds for."""
+    """One filter: a condition on `r`, and a SELECT of primary keys that leaves out no match."""
 
-    test: str
-    listed: str | None = None
-    # Whether the list holds exactly what the test holds for.
-    exact: bool = False
-    # Whether it holds for no deleted resource: those have no values.
+    condition: str
+    candidates: str | None = None
+    # Whether the list holds the matches and nothing else.
+    is_exact: bool = False
+    # Whether deleted resources cannot match, since they have no values in the index.
     excludes_deleted: bool = False
-    # How surely the list is short; None when it must be counted.
+    # `_IDENTITY` and so on if the list is short by its kind; None if it must be counted.
     rank: int | None = None
-    # What the list is built on: it is counted only if these are short.
+    # The filters whose lists this one is built on: it is counted only if those are short.
     nested: tuple[FilterSql, ...] = ()
-    # What is counted, where that is quicker than counting the list.
+    # What to count in place of the list, where that is quicker.
     counted_candidates: str | None = None
 
 
 class FilterCompiler:
-    """Turns filters into parts, and gathers their values."""
+    """Compiles filters to SQL, binding their values to parameters."""
 
     def __init__(
         self,
@@ -87,75 +89,77 @@ class FilterCompiler:
         self._params = params
         self._visible = visible
         self._dialect = dialect
-        # Only a search in the order of time may walk along the times; SQLite would in any other
-        # too, and then sort all that it finds.
+        # `+ 0` keeps SQLite from using the index by time: it would in searches of any order, and
+        # then sort all that it finds. Only a search in the order of time is to use it.
         self._last_updated = "r.last_updated" if by_time else "(r.last_updated + 0)"
         self._passes_through = False
 
     @property
     def tables(self) -> tuple[str, ...]:
-        """Return the tables that the tests need before the query."""
+        """Return the CTEs that the conditions need."""
         return (_VISIBLE_TABLE.format(visible=self._visible),) if self._passes_through else ()
 
-    def compile(self, kind: str, one: Filter) -> FilterSql:
-        """Return one filter of a search for a resource type."""
-        if isinstance(one, Chain):
-            return self._chain(one)
-        if isinstance(one, ReverseChain):
-            return self._has(one)
-        if isinstance(one, AnyOf):
-            return self._any_of(kind, one)
-        if isinstance(one, Not):
-            return FilterSql(f"NOT ({self.compile(kind, one.filter).test})")
-        if isinstance(one, Composite):
-            return self._composite(one)
-        if isinstance(one, InCompartment):
-            whose = f"patient = {self._bind(one.patient)}"
+    def compile(self, kind: str, search_filter: Filter) -> FilterSql:
+        """Compile one filter of a search for a resource type."""
+        if isinstance(search_filter, Chain):
+            return self._chain(search_filter)
+        if isinstance(search_filter, ReverseChain):
+            return self._has(search_filter)
+        if isinstance(search_filter, AnyOf):
+            return self._any_of(kind, search_filter)
+        if isinstance(search_filter, Not):
+            return FilterSql(f"NOT ({self.compile(kind, search_filter.filter).condition})")
+        if isinstance(search_filter, Composite):
+            return self._composite(search_filter)
+        if isinstance(search_filter, InCompartment):
+            of_patient = f"patient = {self._bind(search_filter.patient)}"
             return FilterSql(
-                f"EXISTS (SELECT 1 FROM record_patient WHERE pk = r.pk AND {whose} {BY_ROW})",  # noqa: S608
-                f"SELECT pk FROM record_patient WHERE {whose}",  # noqa: S608
-                exact=True,
+                f"EXISTS (SELECT 1 FROM record_patient WHERE pk = r.pk AND {of_patient} {BY_ROW})",  # noqa: S608
+                f"SELECT pk FROM record_patient WHERE {of_patient}",  # noqa: S608
+                is_exact=True,
                 rank=_PATIENT,
             )
-        if one.parameter.code == "_id":
-            names = ", ".join(self._bind(value.code) for value in one.values)
-            test = f"r.id IN ({names})"
-            return FilterSql(test, self._current(kind, test), exact=True, rank=_IDENTITY)
-        if one.parameter.code == "_lastUpdated":
-            return self._last_updated_filter(kind, one)
-        if one.parameter.is_full_text:
-            return self._full_text(kind, one)
-        return self._clause(one)
+        if search_filter.parameter.code == "_id":
+            names = ", ".join(self._bind(value.code) for value in search_filter.values)
+            condition = f"r.id IN ({names})"
+            return FilterSql(
+                condition, self._current(kind, condition), is_exact=True, rank=_IDENTITY
+            )
+        if search_filter.parameter.code == "_lastUpdated":
+            return self._last_updated_filter(kind, search_filter)
+        if search_filter.parameter.is_full_text:
+            return self._full_text(kind, search_filter)
+        return self._clause(search_filter)
 
     def _bind(self, value: object) -> str:
         return self._params.bind(value)
 
-    def _current(self, kind: str, test: str) -> str:
+    def _current(self, kind: str, condition: str) -> str:
         return (
             f"SELECT r.pk FROM resource r WHERE r.type = {self._bind(kind)}"  # noqa: S608
-            f" AND r.current = 1 AND {test}"
+            f" AND r.current = 1 AND {condition}"
         )
 
     def _last_updated_filter(self, kind: str, clause: Clause) -> FilterSql:
-        walk, start = (
+        condition, in_list = (
             _or([instant_condition(self._params, column, value) for value in clause.values])
             for column in (self._last_updated, "r.last_updated")
         )
-        return FilterSql(walk, self._current(kind, start), exact=True)
+        return FilterSql(condition, self._current(kind, in_list), is_exact=True)
 
     def _full_text(self, kind: str, clause: Clause) -> FilterSql:
-        said = full_text.build_expression(
+        expression = full_text.build_expression(
             self._dialect,
             kind,
             [group for value in clause.values for group in value.conjunctions],
             narrative=clause.parameter.code == "_text",
         )
-        name = self._bind(said)
-        test, listed = (
+        name = self._bind(expression)
+        condition, candidates = (
             full_text.match_condition(self._dialect, name),
             full_text.matching_pks_sql(self._dialect, name),
         )
-        return FilterSql(test, listed, exact=True, excludes_deleted=True)
+        return FilterSql(condition, candidates, is_exact=True, excludes_deleted=True)
 
     def _clause(self, clause: Clause) -> FilterSql:
         parameter = clause.parameter
@@ -166,33 +170,36 @@ class FilterCompiler:
         if clause.modifier == "missing":
             return self._missing(clause, param)
         if clause.parameter.type == "token" and clause.modifier in CODE_SET_MODIFIERS:
-            tests = any_token_conditions(self._params, clause)
+            conditions = any_token_conditions(self._params, clause)
         else:
-            tests = [value_condition(self._params, kind, clause, value) for value in clause.values]
+            conditions = [
+                value_condition(self._params, kind, clause, value) for value in clause.values
+            ]
         values = self._values_of_r(kind, param) if kind == "token" else f"idx_{kind}"
-        test = (
+        condition = (
             f"EXISTS (SELECT 1 FROM {values} WHERE pk = r.pk AND param = {param}"  # noqa: S608
-            f" AND {_or(tests)} {BY_ROW})"
+            f" AND {_or(conditions)} {BY_ROW})"
         )
         if clause.modifier in ("not", "not-in"):
-            return FilterSql(f"NOT {test}")
-        listed = [
-            f"SELECT pk FROM idx_{kind} WHERE param = {param} AND {one}"  # noqa: S608
-            for one in tests
+            return FilterSql(f"NOT {condition}")
+        candidates = [
+            f"SELECT pk FROM idx_{kind} WHERE param = {param} AND {value_sql}"  # noqa: S608
+            for value_sql in conditions
         ]
         return FilterSql(
-            test,
-            " UNION ALL ".join(listed),
-            exact=True,
+            condition,
+            " UNION ALL ".join(candidates),
+            is_exact=True,
             excludes_deleted=True,
             rank=_selectivity(clause),
             counted_candidates=self._count_sql(kind, param, clause),
         )
 
     def _values_of_r(self, kind: str, param: str) -> str:
-        """Return the values of `r`, to be looked into from the resource and no other way.
+        """Return a table of the index values of `r` that can be read only from the resource.
 
-        PostgreSQL might look among all that have a code, or refer to a type, for each resource.
+        PostgreSQL might otherwise look, for each resource, among all that have the code or refer to
+        the type.
         """
         if self._dialect == "sqlite":
             return f"idx_{kind} i"
@@ -201,127 +208,136 @@ class FilterCompiler:
 
     def _count_sql(self, kind: str, param: str, clause: Clause) -> str | None:
         for value in clause.values:
-            if test := count_condition(self._params, kind, value):
-                return f"SELECT pk FROM idx_{kind} WHERE param = {param} AND {test}"  # noqa: S608
+            if condition := count_condition(self._params, kind, value):
+                return f"SELECT pk FROM idx_{kind} WHERE param = {param} AND {condition}"  # noqa: S608
         return None
 
     def _missing(self, clause: Clause, param: str) -> FilterSql:
-        # A reference by identifier alone has its row among the tokens.
+        # A reference by identifier alone is indexed among the tokens.
         kind = _INDEX_TABLES.get(clause.parameter.type, clause.parameter.type)
-        kinds = ("reference", "token") if kind == "reference" else (kind,)
-        tests = [
-            f"EXISTS (SELECT 1 FROM idx_{one} WHERE pk = r.pk AND param = {param} {BY_ROW})"  # noqa: S608
-            for one in kinds
+        tables = ("reference", "token") if kind == "reference" else (kind,)
+        conditions = [
+            f"EXISTS (SELECT 1 FROM idx_{table} WHERE pk = r.pk AND param = {param} {BY_ROW})"  # noqa: S608
+            for table in tables
         ]
         if clause.values[0].code == "true":
-            return FilterSql(f"NOT {_or(tests)}")
-        lists = [f"SELECT pk FROM idx_{one} WHERE param = {param}" for one in kinds]  # noqa: S608
-        return FilterSql(_or(tests), " UNION ALL ".join(lists), exact=True, excludes_deleted=True)
+            return FilterSql(f"NOT {_or(conditions)}")
+        lists = [f"SELECT pk FROM idx_{table} WHERE param = {param}" for table in tables]  # noqa: S608
+        return FilterSql(
+            _or(conditions), " UNION ALL ".join(lists), is_exact=True, excludes_deleted=True
+        )
 
-    def _composite(self, one: Composite) -> FilterSql:
+    def _composite(self, composite: Composite) -> FilterSql:
         pairs = [
-            compile_composite(self._params, self._param, one.parameter, parts)
-            for parts in one.values
+            compile_composite(self._params, self._param, composite.parameter, components)
+            for components in composite.values
         ]
-        test = _or([f"EXISTS ({pair.within} WHERE {pair.same} {BY_ROW})" for pair in pairs])
+        condition = _or([f"EXISTS ({pair.within} WHERE {pair.same} {BY_ROW})" for pair in pairs])
         lists = [f"{pair.among} WHERE {pair.same}" for pair in pairs]
-        return FilterSql(test, " UNION ALL ".join(lists), exact=True, excludes_deleted=True)
+        return FilterSql(condition, " UNION ALL ".join(lists), is_exact=True, excludes_deleted=True)
 
-    def _any_of(self, kind: str, one: AnyOf) -> FilterSql:
-        groups = [[self.compile(kind, filter_) for filter_ in group] for group in one.groups]
-        test = _or([" AND ".join(part.test for part in group) for group in groups])
-        firsts = [_most_selective(group) for group in groups]
-        chosen = tuple(part for part in firsts if part is not None)
-        if len(chosen) < len(groups):
-            return FilterSql(test)
-        return FilterSql(test, _union_candidates(chosen), nested=chosen)
+    def _any_of(self, kind: str, any_of: AnyOf) -> FilterSql:
+        groups = [[self.compile(kind, part) for part in group] for group in any_of.groups]
+        condition = _or([" AND ".join(sql.condition for sql in group) for group in groups])
+        selective = [_most_selective(group) for group in groups]
+        nested = tuple(sql for sql in selective if sql is not None)
+        if len(nested) < len(groups):
+            return FilterSql(condition)
+        return FilterSql(condition, _union_candidates(nested), nested=nested)
 
     def _chain(self, chain: Chain) -> FilterSql:
         param = self._param(chain.parameter)
-        tests, lists, inner = [], [], []
-        for kind, after in chain.targets:
-            part, target = self._compile_linked(kind, after), self._bind(kind)
+        conditions, lists, nested = [], [], []
+        for kind, target_filter in chain.targets:
+            sql, target = self._compile_linked(kind, target_filter), self._bind(kind)
             refers = f"i.param = {param} AND i.target_type = {target}"
-            tests.append(
+            conditions.append(
                 f"EXISTS (SELECT 1 FROM {self._values_of_r('reference', param)}"  # noqa: S608
                 f" WHERE i.pk = r.pk AND {refers}"
                 f" AND EXISTS (SELECT 1 FROM resource r WHERE r.type = {target}"
-                f" AND r.id = i.target_id AND r.current = 1 AND {part.test}"
+                f" AND r.id = i.target_id AND r.current = 1 AND {sql.condition}"
                 f" AND {_R_IS_VISIBLE} {BY_ROW})"
                 f" {BY_ROW})"
             )
-            if part.listed:
-                inner.append(part)
-                # CROSS JOIN: what the chain leads to comes first, and SQLite keeps the order.
+            if sql.candidates:
+                nested.append(sql)
+                # SQLite keeps the order of a CROSS JOIN: from the targets of the chain backwards.
                 lists.append(
-                    f"SELECT i.pk FROM ({part.listed}) d CROSS JOIN resource t"  # noqa: S608
+                    f"SELECT i.pk FROM ({sql.candidates}) d CROSS JOIN resource t"  # noqa: S608
                     f" CROSS JOIN idx_reference i WHERE t.pk = d.pk AND t.type = {target}"
                     f" AND i.target_id = t.id AND {refers}"
                 )
-        if len(lists) < len(tests):
-            return FilterSql(_or(tests), excludes_deleted=True)
-        return _linked_filter(_or(tests), lists, inner, alive=True)
+        if len(lists) < len(conditions):
+            return FilterSql(_or(conditions), excludes_deleted=True)
+        return _linked_filter(_or(conditions), lists, nested, excludes_deleted=True)
 
     def _has(self, has: ReverseChain) -> FilterSql:
         kind = has.parameter.resource_type
-        part = self._compile_linked(kind, has.filter)
+        sql = self._compile_linked(kind, has.filter)
         param, referred = self._param(has.parameter), self._bind(has.referred)
         refers = f"i.param = {param} AND i.target_type = {referred}"
-        test = (
+        condition = (
             f"EXISTS (SELECT 1 FROM idx_reference i WHERE i.target_id = r.id AND {refers}"  # noqa: S608
             f" AND EXISTS (SELECT 1 FROM resource r WHERE r.pk = i.pk"
-            f" AND {part.test} AND {_R_IS_VISIBLE} {BY_ROW}) {BY_ROW})"
+            f" AND {sql.condition} AND {_R_IS_VISIBLE} {BY_ROW}) {BY_ROW})"
         )
-        if not part.listed:
-            return FilterSql(test)
-        listed = (
-            f"SELECT t.pk FROM ({part.listed}) d CROSS JOIN idx_reference i"  # noqa: S608
+        if not sql.candidates:
+            return FilterSql(condition)
+        candidates = (
+            f"SELECT t.pk FROM ({sql.candidates}) d CROSS JOIN idx_reference i"  # noqa: S608
             f" CROSS JOIN resource t WHERE i.pk = d.pk AND {refers}"
             f" AND t.type = {referred} AND t.id = i.target_id AND t.current = 1"
         )
-        # What was deleted has no values any more, but others may still refer to it.
-        return _linked_filter(test, [listed], [part], alive=False)
+        # Deleted resources can match: they have no values, but others may still refer to them.
+        return _linked_filter(condition, [candidates], [sql], excludes_deleted=False)
 
-    def _compile_linked(self, kind: str, after: Filter) -> FilterSql:
+    def _compile_linked(self, kind: str, search_filter: Filter) -> FilterSql:
         if kind == "AuditEvent":
             raise Invalid("The audit log is searched at its own address, not through others.")
         self._passes_through = True
-        return self.compile(kind, after)
+        return self.compile(kind, search_filter)
 
     def _param(self, parameter: SearchParameter) -> str:
         return self._bind(self._parameter_ids[parameter.resource_type, parameter.code])
 
 
 def _linked_filter(
-    test: str, lists: Sequence[str], inner: Sequence[FilterSql], *, alive: bool
+    condition: str, lists: Sequence[str], nested: Sequence[FilterSql], *, excludes_deleted: bool
 ) -> FilterSql:
-    """Return a part that passes through others; its list holds just what the test does if it can.
+    """Return the filter of a chain or `_has`, whose list is exact if those it is built on are.
 
-    Each resource passed through is then judged once, not once for each that refers to it.
+    Consent is then checked once for each resource passed through, not once for each that refers to
+    it.
     """
-    counted = " UNION ALL ".join(lists)
-    exact = all(part.exact for part in inner)
-    listed = " UNION ALL ".join(f"{one} AND {_D_IS_VISIBLE}" for one in lists) if exact else counted
+    every_candidate = " UNION ALL ".join(lists)
+    is_exact = all(sql.is_exact for sql in nested)
+    candidates = (
+        " UNION ALL ".join(f"{select} AND {_D_IS_VISIBLE}" for select in lists)
+        if is_exact
+        else every_candidate
+    )
     return FilterSql(
-        test,
-        listed,
-        exact=exact,
-        excludes_deleted=alive,
-        nested=tuple(inner),
-        counted_candidates=counted,
+        condition,
+        candidates,
+        is_exact=is_exact,
+        excludes_deleted=excludes_deleted,
+        nested=tuple(nested),
+        counted_candidates=every_candidate,
     )
 
 
-def _or(tests: Sequence[str]) -> str:
-    return tests[0] if len(tests) == 1 else "(" + " OR ".join(f"({one})" for one in tests) + ")"
+def _or(conditions: Sequence[str]) -> str:
+    if len(conditions) == 1:
+        return conditions[0]
+    return "(" + " OR ".join(f"({condition})" for condition in conditions) + ")"
 
 
-def _union_candidates(parts: Sequence[FilterSql]) -> str:
-    return " UNION ALL ".join(f"SELECT pk FROM ({part.listed}) u" for part in parts)  # noqa: S608
+def _union_candidates(filters: Sequence[FilterSql]) -> str:
+    return " UNION ALL ".join(f"SELECT pk FROM ({sql.candidates}) u" for sql in filters)  # noqa: S608
 
 
 def _selectivity(clause: Clause) -> int | None:
-    """Say how surely few resources have these values."""
+    """Return the rank of a clause that matches few resources by its kind, else None."""
     parameter, values = clause.parameter, clause.values
     if parameter.type == "reference" and clause.modifier != "identifier":
         kinds = {value.system for value in values}
@@ -333,9 +349,9 @@ def _selectivity(clause: Clause) -> int | None:
     return None
 
 
-def _most_selective(parts: Sequence[FilterSql]) -> FilterSql | None:
-    """Return the part whose list is most likely the shortest."""
-    listed = [part for part in parts if part.listed]
+def _most_selective(filters: Sequence[FilterSql]) -> FilterSql | None:
+    """Return the filter whose list is most likely the shortest."""
+    candidates = [sql for sql in filters if sql.candidates]
     return min(
-        listed, key=lambda part: _PATIENT + 1 if part.rank is None else part.rank, default=None
+        candidates, key=lambda sql: _PATIENT + 1 if sql.rank is None else sql.rank, default=None
     )

@@ -1,6 +1,6 @@
-"""The statements of a search: its page as positions, the versions at them, its total.
+"""Run the statements of a search: a page of matches, their versions, the total.
 
-The consent predicate stands in each that finds something.
+Each statement that finds resources holds the consent condition.
 """
 
 from __future__ import annotations
@@ -26,15 +26,16 @@ from ehr_privacy.consent.resource_facts import load_domains
 __all__ = ["Match", "SearchExecutor", "SearchLimits"]
 
 
-# PostgreSQL shows what was asked for in its plans.
+# PostgreSQL's plans show the values of a search; `explain` must not.
 _QUOTED_LITERAL = re.compile(r"'(?:[^']|'')*'")
 
 
 @dataclass(frozen=True)
 class SearchLimits:
-    """What the place of a search says of it: its own address, and how much it may cost.
+    """Server limits for one search, with the base URL by which references may name its resources.
 
-    `most_rounds` and `most_included` are how far `:iterate` goes, and how much comes along.
+    `max_rows` bounds what is counted or sorted, `max_include_rounds` the rounds of `:iterate`,
+    `max_included` the included resources.
     """
 
     base: str = ""
@@ -45,142 +46,149 @@ class SearchLimits:
 
 @dataclass(frozen=True)
 class Match:
-    """A match: its pk, its place in the order asked for, and the version if it came along."""
+    """A match: its pk, its position in the requested order, and the version if already read."""
 
     pk: int
-    place: Position
+    position: Position
     version: Version | None = None
 
 
 @dataclass(frozen=True)
 class SearchExecutor:
-    """One search under way: on this connection, for this requester."""
+    """Runs searches on one connection for one requester."""
 
     connection: Connection
     registry: SearchRegistry
     access: Access
     limits: SearchLimits
 
-    def matches(
+    def find_matches(
         self,
         query: SearchQuery,
-        most: int,
+        limit: int,
         after: Position | None = None,
         *,
         inclusive: bool = False,
     ) -> list[Match]:
-        """Return the first matches after a place, in order."""
-        chosen = self.select(query, most if is_ordered_scan(query) else None)
-        if chosen.fallback is not None and not query.sort:
-            for reach in chosen.scan_limits:
-                short = self._within(chosen, query, after, reach)
-                found = self._positions(short, query, most, after, inclusive=inclusive)
-                if short is chosen or len(found) == most:
-                    return found
-            chosen = chosen.fallback
-        return self._positions(chosen, query, most, after, inclusive=inclusive)
+        """Return up to `limit` matches after a position (or from it on), in the requested order."""
+        plan = self._plan(query, limit if is_ordered_scan(query) else None)
+        if plan.fallback is not None and not query.sort:
+            for scan_limit in plan.scan_limits:
+                limited = self._limit_scan(plan, query, after, scan_limit)
+                matches = self._run_page(limited, query, limit, after, inclusive=inclusive)
+                if limited is plan or len(matches) == limit:
+                    return matches
+            plan = plan.fallback
+        return self._run_page(plan, query, limit, after, inclusive=inclusive)
 
-    def _within(
-        self, chosen: SearchPlan, query: SearchQuery, after: Position | None, reach: int
-    ) -> SearchPlan:
-        """Return the same walk up to so many resources from its begin; itself if there are less."""
-        # An id that says where to stop, of whatever resource; it is in no answer.
-        begin = "" if after is None else " AND r.id > :begin"
-        row = self.connection.execute(
-            f"SELECT r.id FROM {chosen.source} WHERE r.type = :type AND r.current = 1"  # noqa: S608
-            f"{begin} ORDER BY r.id LIMIT 1 OFFSET :reach",
-            {"type": query.resource_type, "begin": after and after[-1], "reach": reach},
-        ).fetchone()
-        if row is None:
-            return chosen
-        params = {**chosen.params, "reached": row["id"]}
-        matching = f"{chosen.matching} AND r.id <= :reached"
-        return replace(chosen, matching=matching, params=params)
-
-    def _positions(
-        self,
-        chosen: SearchPlan,
-        query: SearchQuery,
-        most: int,
-        after: Position | None,
-        *,
-        inclusive: bool,
-    ) -> list[Match]:
-        statement, params = page_statement(
-            chosen, query, self.registry.ids, most, after, inclusive=inclusive
-        )
-        names = position_columns(query)
-        return [
-            Match(
-                row["pk"],
-                tuple(row[name] for name in names),
-                Version.from_row(row) if chosen.checks_consent_last else None,
-            )
-            for row in self.connection.execute(statement, params)
-        ]
-
-    def versions(self, found: Sequence[Match]) -> list[Version]:
-        """Return the versions at some positions, in their order."""
-        known = {one.pk: one.version for one in found if one.version is not None}
-        if len(known) < len(found):
-            # Keys first and bodies after: a sort that carried the bodies would be slow.
+    def load_versions(self, matches: Sequence[Match]) -> list[Version]:
+        """Return the versions of some matches, in their order."""
+        versions = {match.pk: match.version for match in matches if match.version is not None}
+        if len(versions) < len(matches):
+            # A second statement: the first sorts, and would be slow if it carried the bodies along.
             dialect = self.connection.dialect
             rows = self.connection.execute(
                 f"SELECT * FROM resource WHERE pk {in_list(dialect, 'pks')}",  # noqa: S608
-                {"pks": encode_list(dialect, (one.pk for one in found))},
+                {"pks": encode_list(dialect, (match.pk for match in matches))},
             )
-            known = {row["pk"]: Version.from_row(row) for row in rows}
-        return [known[one.pk] for one in found]
+            versions = {row["pk"]: Version.from_row(row) for row in rows}
+        return [versions[match.pk] for match in matches]
 
-    def total(self, query: SearchQuery) -> int:
-        """Count the matches."""
-        chosen = self.select(query, None)
-        counted = f"SELECT COUNT(*) AS n FROM {chosen.source} WHERE {chosen.where}"  # noqa: S608
-        row = self.connection.execute(f"{chosen.start()}{counted}", chosen.params).fetchone()
+    def count_matches(self, query: SearchQuery) -> int:
+        """Return the total."""
+        plan = self._plan(query, None)
+        count = f"SELECT COUNT(*) AS n FROM {plan.source} WHERE {plan.where}"  # noqa: S608
+        row = self.connection.execute(f"{plan.with_clause()}{count}", plan.params).fetchone()
         return int(row["n"])
 
     def explain(self, query: SearchQuery) -> list[str]:
-        """Return how the database goes about a page, line by line, without values."""
-        chosen = self.select(query, query.count + 1 if is_ordered_scan(query) else None)
-        statement, params = page_statement(chosen, query, self.registry.ids, query.count + 1, None)
+        """Return the database's plan of the first page, line by line, without values."""
+        plan = self._plan(query, query.count + 1 if is_ordered_scan(query) else None)
+        statement, params = page_statement(plan, query, self.registry.ids, query.count + 1, None)
         if self.connection.dialect == "sqlite":
             rows = self.connection.execute(f"EXPLAIN QUERY PLAN {statement}", params)
             return [str(row["detail"]) for row in rows]
         rows = self.connection.execute(f"EXPLAIN {statement}", params)
         return [_QUOTED_LITERAL.sub("'?'", str(row[0])) for row in rows]
 
-    def select(self, query: SearchQuery, most: int | None) -> SearchPlan:
-        """Choose how a query is asked, when so many of its matches are wanted, or all."""
+    def _plan(self, query: SearchQuery, limit: int | None) -> SearchPlan:
+        """Compile the filters of a query and plan it for up to `limit` matches, None for all."""
         visible = self.access.search_predicate
         params = Params(self.access.now_ms, self.limits.base, dict(visible.params))
         by_time = is_ordered_scan(query) and [key.code for key in query.sort] == ["_lastUpdated"]
-        conditions = FilterCompiler(
+        compiler = FilterCompiler(
             self.registry.ids, params, visible.sql, self.connection.dialect, by_time=by_time
         )
-        filters = [expand_codes(one, self._find_terminology) for one in self._filters(query)]
+        filters = [
+            expand_codes(search_filter, self._find_terminology)
+            for search_filter in self._filters(query)
+        ]
         return plan_search(
             self.connection,
             query.resource_type,
-            [conditions.compile(query.resource_type, one) for one in filters],
-            conditions.tables,
+            [compiler.compile(query.resource_type, search_filter) for search_filter in filters],
+            compiler.tables,
             visible.sql,
             params.values,
-            most=most,
+            limit=limit,
             by_time=by_time,
-            most_rows=self.limits.max_rows,
-            last=self.registry.latest_pk,
+            max_rows=self.limits.max_rows,
+            latest_pk=self.registry.latest_pk,
         )
 
+    def _limit_scan(
+        self, plan: SearchPlan, query: SearchQuery, after: Position | None, max_rows: int
+    ) -> SearchPlan:
+        """Limit the ordered scan to the next `max_rows` rows; unchanged if there are fewer."""
+        # The id of the last row to read; it may belong to a hidden resource but is in no answer.
+        start = "" if after is None else " AND r.id > :scan_start"
+        row = self.connection.execute(
+            f"SELECT r.id FROM {plan.source} WHERE r.type = :type AND r.current = 1"  # noqa: S608
+            f"{start} ORDER BY r.id LIMIT 1 OFFSET :max_rows",
+            {
+                "type": query.resource_type,
+                "scan_start": after and after[-1],
+                "max_rows": max_rows,
+            },
+        ).fetchone()
+        if row is None:
+            return plan
+        params = {**plan.params, "scan_end": row["id"]}
+        return replace(plan, matching=f"{plan.matching} AND r.id <= :scan_end", params=params)
+
+    def _run_page(
+        self,
+        plan: SearchPlan,
+        query: SearchQuery,
+        limit: int,
+        after: Position | None,
+        *,
+        inclusive: bool,
+    ) -> list[Match]:
+        statement, params = page_statement(
+            plan, query, self.registry.ids, limit, after, inclusive=inclusive
+        )
+        columns = position_columns(query)
+        return [
+            Match(
+                row["pk"],
+                tuple(row[column] for column in columns),
+                Version.from_row(row) if plan.checks_consent_last else None,
+            )
+            for row in self.connection.execute(statement, params)
+        ]
+
     def _filters(self, query: SearchQuery) -> tuple[Filter, ...]:
-        """Return what the query filters by, and what the requester's place does all the same."""
+        """Return the filters of a query, with the patient's own compartment for a patient."""
         requester = self.access.requester
         if requester.role != "patient" or requester.patient is None:
             return query.filters
         if query.resource_type in load_domains().directory:
             return query.filters
-        # The predicate lets patients see their own records alone; said here, it is where to begin.
+        # The consent condition shows patients their own records alone. As a filter it gives the
+        # plan a short candidate list.
         return (*query.filters, InCompartment(requester.patient))
 
     def _find_terminology(self, kind: str, pairs: Sequence[tuple[str, str]]) -> list[Version]:
         query = replace(parse_search(kind, pairs), count=2)
-        return self.versions(self.matches(query, query.count))
+        return self.load_versions(self.find_matches(query, query.count))

@@ -24,7 +24,7 @@ from ehr_fhir.search.query_string import parse_query_pairs
 from ehr_fhir.search_parameters import use_added_parameters
 from ehr_gateway.access import Access
 from ehr_gateway.database import Connection
-from ehr_gateway.search.page import matching_ids
+from ehr_gateway.search.page import find_matching_ids
 from ehr_gateway.store.store import Store
 from ehr_gateway.transaction.prepared_resource import PreparedResource
 
@@ -96,7 +96,7 @@ def find_ids_on(
         has_filters = bool(parse_search(kind, pairs).filters)
     if not has_filters:
         raise PreconditionFailed("The criteria narrow nothing: they would match everything.")
-    return matching_ids(store, connection, access, kind, pairs, most=2)
+    return find_matching_ids(store, connection, access, kind, pairs, limit=2)
 
 
 def reference_fault(reference: str, contained: frozenset[str]) -> str | None:
