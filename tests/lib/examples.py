@@ -11,8 +11,8 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
+from ehr_fhir.dates import BEGINNING, END, format_instant
 from ehr_fhir.index.rows import IndexRow, extract_rows
-from ehr_fhir.intervals import BEGINNING, END, instant
 from ehr_fhir.json_text import parse
 from ehr_fhir.references import list_references, local_target
 from ehr_fhir.search_parameters import parameters_of
@@ -120,7 +120,10 @@ def _asked(kind: str, row: IndexRow) -> str | None:
         return _pair(name, values[0])
     if row.kind == "date":
         low, high = row.values[:2]
-        return _pair(name, f"le{instant(high - 1)}" if low == BEGINNING else f"ge{instant(low)}")
+        return _pair(
+            name,
+            f"le{format_instant(high - 1)}" if low == BEGINNING else f"ge{format_instant(low)}",
+        )
     if row.kind == "position":
         x, y, z = row.values[:3]
         return _pair(name, f"{degrees(asin(z))}|{degrees(atan2(y, x))}|1|km")

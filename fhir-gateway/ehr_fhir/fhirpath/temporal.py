@@ -9,9 +9,10 @@ from __future__ import annotations
 
 import calendar
 import datetime as dt
-import re
 from dataclasses import dataclass
 from functools import lru_cache
+
+from ehr_fhir.dates import read_date, read_time
 
 __all__ = [
     "PART_NAMES",
@@ -25,13 +26,10 @@ __all__ = [
     "parse_time",
 ]
 
-_DATE = re.compile(r"(\d{4})(?:-(\d\d)(?:-(\d\d))?)?")
-_CLOCK = re.compile(r"(\d\d)(?::(\d\d)(?::(\d\d)(?:\.(\d+))?)?)?")
-_ZONE = re.compile(r"(.*?)(Z|[+-]\d\d:\d\d)$")
-
 PART_NAMES = ("year", "month", "day", "hour", "minute", "second")
 _SECOND = 10**9  # spans are counted in nanoseconds
 _DAY = 86400 * _SECOND
+_FARTHEST = 14 * 60  # minutes that R4 lets a zone be from UTC
 # The world's time zones, as the boundary functions of FHIRPath take them.
 _EAST, _WEST = 14 * 3600 * _SECOND, 12 * 3600 * _SECOND
 
@@ -120,11 +118,8 @@ class Time(Temporal):
 @lru_cache(8192)
 def parse_date(text: str) -> Date | None:
     """Read a date, or nothing from what is not one."""
-    match = _DATE.fullmatch(text)
-    if not match:
-        return None
-    parts = tuple(int(part) for part in match.groups() if part is not None)
-    return Date(parts) if _is_day(parts) else None
+    found = read_date(text)
+    return Date(found.parts) if found and len(found.parts) <= 3 else None
 
 
 @lru_cache(8192)
@@ -134,35 +129,17 @@ def parse_datetime(text: str) -> DateTime | None:
     >>> str(parse_datetime("2015-02-04T14:34:28.10+10:00"))
     '2015-02-04T14:34:28.10+10:00'
     """
-    day_text, _, rest = text.partition("T")
-    day = parse_date(day_text)
-    if day is None:
+    found = read_date(text.removesuffix("T"))
+    if found is None or abs(found.offset or 0) > _FARTHEST:
         return None
-    if not rest:
-        return DateTime(day.parts)
-    zone = None
-    if match := _ZONE.fullmatch(rest):
-        rest, zone = match[1], _minutes(match[2])
-    clock = parse_time(rest)
-    if len(day.parts) < 3 or clock is None or (zone is not None and abs(zone) > 14 * 60):
-        return None
-    return DateTime(day.parts + clock.parts, clock.nanos, clock.digits, zone)
+    return DateTime(found.parts, found.nanoseconds, found.digits, found.offset)
 
 
 @lru_cache(8192)
 def parse_time(text: str) -> Time | None:
     """Read a time of day, or nothing from what is not one."""
-    match = _CLOCK.fullmatch(text)
-    if not match:
-        return None
-    *fields, fraction = match.groups()
-    parts = tuple(int(part) for part in fields if part is not None)
-    # A leap second is written 60.
-    if any(part > top for part, top in zip(parts, (23, 59, 60), strict=False)):
-        return None
-    if fraction is None:
-        return Time(parts)
-    return Time(parts, int(fraction[:9].ljust(9, "0")), min(len(fraction), 9))
+    found = read_time(text)
+    return Time(found.parts, found.nanoseconds, found.digits) if found else None
 
 
 def compare_temporals(left: Temporal, right: Temporal) -> int | None:
@@ -192,18 +169,3 @@ def _instant(parts: tuple[int, ...], nanos: int) -> int:
     year, month, day, hour, minute, second = (*parts, *(1, 1, 1, 0, 0, 0)[len(parts) :])
     days = dt.date(year, month, day).toordinal()
     return days * _DAY + (hour * 3600 + minute * 60 + second) * _SECOND + nanos
-
-
-def _is_day(parts: tuple[int, ...]) -> bool:
-    try:
-        dt.date(*(*parts, 1, 1)[:3])
-    except ValueError:
-        return False
-    return True
-
-
-def _minutes(zone: str) -> int:
-    if zone == "Z":
-        return 0
-    minutes = int(zone[1:3]) * 60 + int(zone[4:6])
-    return -minutes if zone[0] == "-" else minutes

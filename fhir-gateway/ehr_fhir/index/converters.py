@@ -11,9 +11,9 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from functools import cache, lru_cache
 from typing import Any
 
+from ehr_fhir.dates import BEGINNING, END, date_interval, period_interval, timing_interval
 from ehr_fhir.errors import Invalid
 from ehr_fhir.geo_positions import unit_vector
-from ehr_fhir.intervals import BEGINNING, END, date_interval, period_interval, timing_interval
 from ehr_fhir.references import local_target, referenced_type, strip_version
 from ehr_fhir.string_folding import MAX_INDEXED_CHARACTERS, normalize_string, shorten_for_index
 from ehr_fhir.units import CANONICAL_SYSTEM, MAX_UNIT_CHARACTERS, CanonicalUnit, canonical_unit

@@ -6,11 +6,12 @@ import re
 from dataclasses import dataclass, replace
 from math import inf, nextafter
 
+from ehr_fhir.dates import date_interval
 from ehr_fhir.errors import Invalid
 from ehr_fhir.geo_positions import DEFAULT_DISTANCE, chord_length, unit_vector
-from ehr_fhir.intervals import date_interval, number_interval
 from ehr_fhir.references import local_target, strip_version
 from ehr_fhir.search.full_text_query import Conjunction, parse_full_text_query
+from ehr_fhir.search.number_intervals import number_interval
 from ehr_fhir.search_parameters import SearchParameter
 from ehr_fhir.string_folding import shorten_for_index
 from ehr_fhir.units import CANONICAL_SYSTEM, MAX_UNIT_CHARACTERS, canonical_unit

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from ehr_fhir.intervals import instant
+from ehr_fhir.dates import format_instant
 from ehr_fhir.jurisdiction import JURISDICTION
 
 __all__ = [
@@ -111,8 +111,8 @@ def build_period(since_ms: int, until_ms: int | None) -> dict[str, str]:
     >>> period(0, 1000)
     {'start': '1970-01-01T00:00:00.000Z', 'end': '1970-01-01T00:00:00.999Z'}
     """
-    start = {"start": instant(since_ms)}
-    return start if until_ms is None else {**start, "end": instant(until_ms - 1)}
+    start = {"start": format_instant(since_ms)}
+    return start if until_ms is None else {**start, "end": format_instant(until_ms - 1)}
 
 
 def _build_consent(
@@ -130,7 +130,7 @@ def _build_consent(
         "scope": {"coding": [{"system": _SCOPE, "code": "patient-privacy"}]},
         "category": [{"coding": [{"system": f"{EHR}/CodeSystem/consent-category", "code": code}]}],
         "patient": {"reference": f"Patient/{patient}"},
-        "dateTime": instant(now_ms),
+        "dateTime": format_instant(now_ms),
         "policyRule": {"text": f"eHR Commons {code} consent"},
         "provision": provision,
     }

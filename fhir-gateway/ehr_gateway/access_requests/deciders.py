@@ -13,7 +13,7 @@ from ehr_gateway.notices.outbox import (
     list_carer_readers,
     patient_reader,
 )
-from ehr_privacy.consent.instants import anniversary
+from ehr_privacy.consent.minor_terms import anniversary
 
 # From this age the patient decides; before it, who decides for him (Cap. 625).
 _DECISION_AGE = 16

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from datetime import date, datetime
 
+from ehr_fhir.dates import date_interval
 from ehr_fhir.errors import Unprocessable
 from ehr_fhir.jurisdiction import JURISDICTION
 from ehr_gateway.access_requests.request_rows import (
@@ -19,7 +20,6 @@ from ehr_gateway.access_requests.role_checks import (
 )
 from ehr_gateway.access_requests.step_transaction import StepTransaction
 from ehr_gateway.database import Connection
-from ehr_privacy.consent.instants import span
 from ehr_privacy.substitutes import decision_right, substitution_basis
 
 
@@ -29,7 +29,7 @@ def check_age_basis(connection: Connection, request: AccessRequest) -> None:
     if request.details["basis"] != "minor" or not birth_date:
         return
     # Of a date in part the latest day counts.
-    latest = _local_date(span(birth_date)[1] - 1)
+    latest = _local_date(date_interval(birth_date)[1] - 1)
     if substitution_basis(latest, _local_date(request.asked_ms), incapable=False) != "minor":
         raise Unprocessable(
             "This patient is not a child any more by the date of birth on record.",

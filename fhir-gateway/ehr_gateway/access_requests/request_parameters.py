@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from ehr_fhir.intervals import instant
+from ehr_fhir.dates import format_instant
 from ehr_gateway.access_requests.request_rows import AccessRequest
 from ehr_gateway.http.parameters import parameter
 
@@ -43,7 +43,9 @@ def build_request_parts(request: AccessRequest, *, reason: bool = True) -> list[
         "reviewer": request.reviewer,
     }
     parts = [parameter(name, word) for name, word in values.items() if word not in (None, "")]
-    parts += [{"name": name, "valueInstant": instant(at)} for name, at in instants.items() if at]
+    parts += [
+        {"name": name, "valueInstant": format_instant(at)} for name, at in instants.items() if at
+    ]
     return parts + _domains(request.domains)
 
 

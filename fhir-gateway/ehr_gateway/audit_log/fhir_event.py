@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from ehr_fhir.intervals import instant
+from ehr_fhir.dates import format_instant
 from ehr_fhir.jurisdiction import JURISDICTION
 from ehr_gateway.audit_log.queries import AuditRow
 from ehr_gateway.interaction_codes import audit_action
@@ -69,13 +69,13 @@ def render_audit_event(row: AuditRow, render_context: RenderContext) -> dict[str
         "id": row.id,
         "meta": {
             "versionId": "1",
-            "lastUpdated": instant(row.at_ms),
+            "lastUpdated": format_instant(row.at_ms),
             "profile": [find_profile(row)],
         },
         "type": _type(row),
         "subtype": [_subtype(row)],
         "action": audit_action(row.interaction),
-        "recorded": instant(row.at_ms),
+        "recorded": format_instant(row.at_ms),
         "outcome": row.outcome,
         "purposeOfEvent": [purpose],
         "agent": _agents(row, render_context, purpose),

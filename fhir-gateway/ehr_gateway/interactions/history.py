@@ -12,8 +12,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
+from ehr_fhir.dates import date_interval
 from ehr_fhir.errors import Invalid, NotFound
-from ehr_fhir.intervals import date_interval
 from ehr_fhir.search.query import DEFAULT_COUNT, LARGEST_COUNT
 from ehr_gateway.access import Access
 from ehr_gateway.database import Connection

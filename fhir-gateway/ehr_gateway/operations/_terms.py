@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from ehr_fhir.intervals import date_interval
+from ehr_fhir.dates import date_interval
 from ehr_gateway.http.operation_parameters import OperationParameters
 
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
+from ehr_fhir.dates import format_instant
 from ehr_fhir.errors import Forbidden
-from ehr_fhir.intervals import instant
 from ehr_fhir.jurisdiction import JURISDICTION
 from ehr_gateway.audit_log.worklist import WorkItem
 from ehr_gateway.http.authentication import RequestContext
@@ -31,8 +31,11 @@ def task_of(item: WorkItem) -> dict[str, Any]:
         "status": TASK_STATUS[item.state],
         "intent": "proposal",
         "code": {"coding": [{"system": f"{_CODE_SYSTEMS}/audit-flag", "code": item.rule}]},
-        "authoredOn": instant(item.found_ms),
-        "executionPeriod": {"start": instant(item.since_ms), "end": instant(item.until_ms)},
+        "authoredOn": format_instant(item.found_ms),
+        "executionPeriod": {
+            "start": format_instant(item.since_ms),
+            "end": format_instant(item.until_ms),
+        },
         "focus": {
             "identifier": {"system": f"{JURISDICTION.base}/login", "value": item.login},
             "display": item.display,
@@ -49,7 +52,7 @@ def task_of(item: WorkItem) -> dict[str, Any]:
 
 
 def _settlement(item: WorkItem) -> dict[str, Any]:
-    settled_at = instant(item.settled_ms or 0)
+    settled_at = format_instant(item.settled_ms or 0)
     verdict = {"system": f"{_CODE_SYSTEMS}/audit-verdict", "code": item.verdict}
     note = {"authorString": item.settled_by, "time": settled_at, "text": item.note}
     return {"businessStatus": {"coding": [verdict]}, "lastModified": settled_at, "note": [note]}

@@ -7,8 +7,8 @@ from typing import Any
 
 from fastapi.responses import Response
 
+from ehr_fhir.dates import datetime_interval, format_instant
 from ehr_fhir.errors import Forbidden, Invalid, NotFound
-from ehr_fhir.intervals import instant
 from ehr_gateway.audit_log import recorder
 from ehr_gateway.http.authentication import RequestContext
 from ehr_gateway.http.parameters import parameter
@@ -29,7 +29,6 @@ from ehr_privacy.consent import (
     parse_scopes,
 )
 from ehr_privacy.consent.explain import LANGUAGES, explain
-from ehr_privacy.consent.instants import span
 from ehr_privacy.consent.labels import LABELS
 
 OPERATION = Operation(
@@ -110,7 +109,7 @@ def _answer_parameters(found: AccessExplanation, question: _Question) -> list[di
     parts: list[dict[str, Any]] = [
         {"name": "decision", "valueCode": "permit" if decision.permit else "deny"},
         {"name": "reason", "valueCode": decision.reason},
-        {"name": "at", "valueInstant": instant(question.at_ms)},
+        {"name": "at", "valueInstant": format_instant(question.at_ms)},
     ]
     if why.line:
         parts.append(parameter("line", why.line))
@@ -176,6 +175,6 @@ def _one_of(sent: dict[str, str], name: str, known: tuple[str, ...], otherwise: 
 
 def _instant(text: str) -> int:
     try:
-        return span(text)[0]
-    except (ValueError, OverflowError) as error:
+        return datetime_interval(text)[0]
+    except Invalid as error:
         raise Invalid("Not a date, or a time without its zone.", expression="at") from error

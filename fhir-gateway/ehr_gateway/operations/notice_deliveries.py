@@ -6,8 +6,8 @@ from typing import Any
 
 from fastapi.responses import Response
 
+from ehr_fhir.dates import format_instant
 from ehr_fhir.errors import Forbidden
-from ehr_fhir.intervals import instant
 from ehr_gateway.database import Row
 from ehr_gateway.http.parameters import parameter
 from ehr_gateway.operations.call import OperationCall
@@ -52,4 +52,4 @@ def answer(call: OperationCall) -> Response:
 def _delivery_parts(row: Row) -> list[dict[str, Any]]:
     words = [parameter(name, row[name]) for name in ("id", "kind", "channel", "state", "tries")]
     fault = [parameter("fault", row["fault"])] if row["fault"] else []
-    return [*words, *fault, {"name": "at", "valueInstant": instant(row["made_ms"])}]
+    return [*words, *fault, {"name": "at", "valueInstant": format_instant(row["made_ms"])}]

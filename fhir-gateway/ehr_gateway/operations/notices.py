@@ -6,8 +6,8 @@ from typing import Any
 
 from fastapi.responses import Response
 
+from ehr_fhir.dates import format_instant
 from ehr_fhir.errors import Unprocessable
-from ehr_fhir.intervals import instant
 from ehr_gateway.database import Connection, Row
 from ehr_gateway.http.authentication import RequestContext
 from ehr_gateway.http.parameters import parameter
@@ -59,7 +59,7 @@ def _notice_parameter(
         parameter(
             "text", describe_notice(connection, row, language, secret=context.gateway.form_secret)
         ),
-        {"name": "at", "valueInstant": instant(row["made_ms"])},
+        {"name": "at", "valueInstant": format_instant(row["made_ms"])},
     ]
     if row["request"]:
         parts.append(parameter("request", row["request"]))

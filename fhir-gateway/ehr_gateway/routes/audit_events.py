@@ -8,8 +8,8 @@ from urllib.parse import urlsplit
 import orjson
 from fastapi.responses import Response
 
+from ehr_fhir.dates import date_interval
 from ehr_fhir.errors import Invalid
-from ehr_fhir.intervals import date_interval
 from ehr_gateway.audit_log import queries as log
 from ehr_gateway.audit_log import recorder
 from ehr_gateway.audit_log.fhir_event import RenderContext, render_audit_event

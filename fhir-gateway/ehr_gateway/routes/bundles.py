@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from fastapi.responses import Response
 
+from ehr_fhir.dates import format_instant
 from ehr_fhir.errors import Unprocessable
-from ehr_fhir.intervals import instant
 from ehr_fhir.json_text import parse
 from ehr_gateway.audit_log import recorder
 from ehr_gateway.http.authentication import RequestContext
@@ -71,7 +71,7 @@ def _entry(base: str, result: bundle.EntryResult, prefer: Preferences) -> bytes:
     if result.etag:
         response["etag"] = result.etag
     if result.last_modified is not None:
-        response["lastModified"] = instant(result.last_modified)
+        response["lastModified"] = format_instant(result.last_modified)
     if result.outcome is not None:
         response["outcome"] = result.outcome
     elif result.written and prefer.returns == "OperationOutcome":

@@ -12,8 +12,8 @@ import orjson
 from fastapi import APIRouter, Query
 from fastapi.responses import Response
 
+from ehr_fhir.dates import format_instant
 from ehr_fhir.errors import Forbidden
-from ehr_fhir.intervals import instant
 from ehr_gateway.audit_log import recorder
 from ehr_gateway.http.authentication import Authenticated
 from ehr_gateway.store.store import FeedEntry
@@ -64,7 +64,7 @@ def _line(entry: FeedEntry) -> bytes:
             "type": version.type,
             "id": version.id,
             "version": version.version,
-            "lastUpdated": instant(version.last_updated_ms),
+            "lastUpdated": format_instant(version.last_updated_ms),
             "method": version.method,
             "author": entry.author,
         }

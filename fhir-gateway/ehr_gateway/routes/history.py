@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from fastapi.responses import Response
 
-from ehr_fhir.intervals import instant
+from ehr_fhir.dates import format_instant
 from ehr_gateway.http.authentication import RequestContext
 from ehr_gateway.http.bundle_bytes import build_bundle, build_entry, build_page_url
 from ehr_gateway.http.negotiation import etag, fhir_response, parse_preferences
@@ -69,7 +69,7 @@ def _entry(base: str, version: Version, method: str) -> bytes:
     response: dict[str, object] = {
         "status": _STATUS[method] if version.version > 1 or method != "PUT" else "201",
         "etag": etag(version.version),
-        "lastModified": instant(version.last_updated_ms),
+        "lastModified": format_instant(version.last_updated_ms),
     }
     request = {"method": method, "url": version.type if method == "POST" else address}
     return build_entry(

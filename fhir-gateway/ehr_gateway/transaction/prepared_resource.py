@@ -12,9 +12,9 @@ from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
 
+from ehr_fhir.dates import format_instant
 from ehr_fhir.index.full_text import FullText, extract_full_text
 from ehr_fhir.index.rows import IndexRow, extract_rows
-from ehr_fhir.intervals import instant
 from ehr_fhir.json_text import serialize
 from ehr_fhir.jurisdiction import JURISDICTION
 from ehr_fhir.references import list_references, replace_references, split_conditional_reference
@@ -144,7 +144,7 @@ def join_body(
     """Return the bytes that are stored and served: the parts joined around version and time."""
     head = (
         f'{{"resourceType":"{record.type}","id":"{record.id}","meta":'
-        f'{{"versionId":"{version}","lastUpdated":"{instant(last_updated_ms)}"'
+        f'{{"versionId":"{version}","lastUpdated":"{format_instant(last_updated_ms)}"'
     )
     return b"".join((head.encode(), meta, content))
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from datetime import date
 from typing import Literal
 
-from ehr_privacy.consent.instants import day_start_ms
+from ehr_fhir.dates import day_start_ms
 from ehr_privacy.consent.roles import RoleMatrix, load_roles
 from ehr_privacy.consent.scopes import Scope, Token
 

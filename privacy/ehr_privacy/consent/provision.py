@@ -8,9 +8,9 @@ from dataclasses import dataclass, field, replace
 from itertools import product
 from typing import Any, NoReturn
 
-from ehr_fhir.errors import Unprocessable
+from ehr_fhir.dates import datetime_interval
+from ehr_fhir.errors import Invalid, Unprocessable
 from ehr_fhir.jurisdiction import JURISDICTION
-from ehr_privacy.consent.instants import span
 from ehr_privacy.consent.labels import LABEL_SYSTEMS, LABELS
 from ehr_privacy.consent.model import DOMAINS, Value
 from ehr_privacy.consent.roles import PROFESSIONS
@@ -137,8 +137,8 @@ def read_provision(consent: Json, default: str | None = None) -> Provision:
 def read_term(period: Json, path: str) -> tuple[int, int | None]:
     """Return a Period as a half-open term; no start means since ever."""
     start, end = period.get("start"), period.get("end")
-    since = _span(start, f"{path}.start")[0] if start is not None else 0
-    until = _span(end, f"{path}.end")[1] if end is not None else None
+    since = _read_date(start, f"{path}.start")[0] if start is not None else 0
+    until = _read_date(end, f"{path}.end")[1] if end is not None else None
     if until is not None and until <= since:
         refuse(path, "The period ends before it starts.")
     return since, until
@@ -163,7 +163,7 @@ def list_objects(value: object) -> Sequence[Json]:
 def _started(consent: Json) -> int:
     """A term without a start began when the consent was given, if that is said."""
     given = consent.get("dateTime")
-    return _span(given, "Consent.dateTime")[0] if given is not None else 0
+    return _read_date(given, "Consent.dateTime")[0] if given is not None else 0
 
 
 def _read(node: Json, path: str, default: str | None, started: int, depth: int) -> Provision:
@@ -314,8 +314,8 @@ def _read_actions(node: Json) -> tuple[tuple[str | None, str], ...]:
     return tuple(sorted(pairs, key=str))
 
 
-def _span(value: object, path: str) -> tuple[int, int]:
+def _read_date(value: object, path: str) -> tuple[int, int]:
     try:
-        return span(str(value))
-    except (ValueError, OverflowError):
+        return datetime_interval(str(value))
+    except Invalid:
         refuse(path, "Not a date, or a time without its time zone.")

@@ -15,7 +15,7 @@ from importlib.resources import files
 from typing import Any
 
 from ehr_fhir.compartments import patient_ids_of
-from ehr_privacy.consent.instants import hong_kong_day
+from ehr_fhir.dates import local_day
 from ehr_privacy.consent.label_rules import LabelRules, labels_by_code
 from ehr_privacy.consent.labels import labels_of_codings
 from ehr_privacy.consent.model import DOMAINS, Record
@@ -200,11 +200,11 @@ def _clinical_date(resource: Json, rules: DomainRules) -> date | None:
         for name in below:
             value = value.get(name) if isinstance(value, Mapping) else None
         if isinstance(value, str):
-            return hong_kong_day(value)
+            return local_day(value)
     context = resource.get("context")
     if isinstance(context, Mapping) and isinstance(context.get("period"), Mapping):
         start = context["period"].get("start")
-        return hong_kong_day(start) if isinstance(start, str) else None
+        return local_day(start) if isinstance(start, str) else None
     return None
 
 

@@ -7,12 +7,11 @@ element's path (422), so that nothing is stored as if it held.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from datetime import date
 from typing import Any
 
 from ehr_fhir.references import local_target
 from ehr_privacy.consent.decide import TREATMENT
-from ehr_privacy.consent.instants import anniversary, day_start_ms, span
+from ehr_privacy.consent.minor_terms import minor_term
 from ehr_privacy.consent.model import RuleRow, Value
 from ehr_privacy.consent.pcf import pcf_rule_rows
 from ehr_privacy.consent.provision import (
@@ -35,8 +34,6 @@ _RULE = "0"
 _DAY_MS = 86_400_000
 # How long a declared emergency lasts (our setting).
 EMERGENCY_MS = _DAY_MS
-# The age limits between which a carer does not see a minor's most private labels (our setting).
-_MINOR_FROM, _MINOR_UNTIL = 14, 18
 # What Patient.link says of two accounts of one person; `refer` and `seealso` do not say so.
 _MERGED = ("replaced-by", "replaces")
 
@@ -232,28 +229,9 @@ def _links(resource: Json) -> list[RuleRow]:
 def _minor(resource: Json) -> list[RuleRow]:
     """The years of a carer's label limit; an unknown birth date limits always."""
     name = _id(resource, "Patient")
-    since, until = _minor_term(resource.get("birthDate"))
+    since, until = minor_term(resource.get("birthDate"))
     values: dict[str, Value] = {"consent": name, "patient": name, "since": since, "until": until}
     return [RuleRow("consent_minor", values)]
-
-
-def _minor_term(birth: object) -> tuple[int, int | None]:
-    if not isinstance(birth, str):
-        return 0, None
-    try:
-        if len(birth) == len("2010-01-01"):
-            day = date.fromisoformat(birth)
-            since, until = anniversary(day, _MINOR_FROM), anniversary(day, _MINOR_UNTIL)
-            return day_start_ms(since), day_start_ms(until)
-        # Known to the month or year only: the widest term that it allows.
-        year, rest = int(birth[:4]), birth[4:]
-        earliest, latest = (
-            span(f"{year + _MINOR_FROM:04}{rest}")[0],
-            span(f"{year + _MINOR_UNTIL:04}{rest}")[1],
-        )
-        return earliest, latest
-    except ValueError:
-        return 0, None
 
 
 def _row(table: str, facts: dict[str, str], provision: Provision, **more: Value) -> RuleRow:

@@ -8,9 +8,9 @@ from __future__ import annotations
 
 from functools import lru_cache
 
+from ehr_fhir.dates import day_start_ms
 from ehr_fhir.jurisdiction import JURISDICTION
 from ehr_privacy.consent.decide import in_scope
-from ehr_privacy.consent.instants import day_start_ms
 from ehr_privacy.consent.model import Decision, Predicate, Record, Requester, Rules
 from ehr_privacy.consent.roles import RoleMatrix, load_roles
 from ehr_privacy.consent.sql_expressions import any_of, exists, negate

@@ -13,6 +13,7 @@ from typing import Any
 
 import pytest
 
+from ehr_fhir.dates import datetime_interval
 from ehr_fhir.errors import Unprocessable
 from ehr_privacy.consent import (
     Requester,
@@ -24,7 +25,6 @@ from ehr_privacy.consent import (
     record_facts,
     rule_rows,
 )
-from ehr_privacy.consent.instants import span
 
 Json = dict[str, Any]
 ACT, CONFIDENTIALITY = (
@@ -187,7 +187,7 @@ def check(sql_tables: Any, consent: Json, permitted: Permitted) -> None:
     sql_tables.fill(facts, rows)
     decided, found = set(), set()
     for at in (IN_TIME, LATER):
-        now, _ = span(at)
+        now, _ = datetime_interval(at)
         for name, who in WHO.items():
             seen = sql_tables.visible(compile_predicate(who, "read", now))
             for number, record in enumerate(RECORDS):

@@ -33,6 +33,11 @@ from tests.lib.visitor import Visitor, at_address, code_of
 
 # What the upgrade may work out anew, or what is about the upgrade itself.
 RECOMPUTED = {"setting", "schema_revision", "idx_date", "consent_minor"}
+# 23:30 at +08:00 on 30 June 1950 was half past midnight of 1 July in Hong Kong's summer time, which
+# 5830f38 did not know of: that record is of the day now, and half an hour after its beginning.
+DAY, LATE = "Observation/old-1", "Observation/old-instant"
+FOUND_BY_DAY = "Observation?date=1950-07-01"
+SORTED_BY_DATE = "Observation?patient=pat-1&_sort=date"
 
 
 @pytest.fixture
@@ -48,6 +53,16 @@ def session(house: House, name: str) -> Session:
     """Return a session of a requester as the maker of the store named it."""
     system = name.removeprefix("system-")
     return house.login(name) if system == name else house.system(system)
+
+
+def by_local_time(address: str, found: list[str]) -> list[str]:
+    """Return what 5830f38 found as it is found by the zone's history."""
+    if address == FOUND_BY_DAY and DAY in found:
+        return [*found, LATE]
+    if address == SORTED_BY_DATE and DAY in found:
+        swapped = {DAY: LATE, LATE: DAY}
+        return [swapped.get(one, one) for one in found]
+    return found
 
 
 def test_every_row_is_as_it_was(old_store: OldStore) -> None:
@@ -106,7 +121,7 @@ def test_everybody_finds_what_they_found(old_store: OldStore, upgraded: House) -
     for name, searches in old_store.expected["searches"].items():
         asking = session(upgraded, name)
         for address, expected in searches.items():
-            assert asking.ids(address) == expected, (name, address)
+            assert asking.ids(address) == by_local_time(address, expected), (name, address)
 
 
 def test_every_way_to_log_in_works(old_store: OldStore, upgraded: House) -> None:
