@@ -17,7 +17,7 @@ _PREFIX = "restore?"
 class RestoreNote:
     """What an event of a restore says; its own leaf is the one after `size`.
 
-    >>> note = RestoreNote("2026-11-28T11:00:00.000+00:00", size=40, carried=0, cut_from=52)
+    >>> note = RestoreNote("2026-11-28T11:00:00.000+00:00", size=40, carried=None, cut_from=52)
     >>> RestoreNote.from_query(note.query) == note
     True
     >>> note.sentence
@@ -29,15 +29,17 @@ of leaf 40 to 51 that were signed for were cut off.'
     backup: str
     # How many events the log had before this one.
     size: int
-    # How many of them were taken over from the log that was replaced.
-    carried: int
+    # How many of them were taken over from the log that was replaced; None where it was lost.
+    carried: int | None
     # How many that log had at least, where more than are here; None where nobody knows of more.
     cut_from: int | None
 
     @property
     def query(self) -> str:
         """The text that the event holds."""
-        values = {"backup": self.backup, "size": self.size, "carried": self.carried}
+        values: dict[str, str | int] = {"backup": self.backup, "size": self.size}
+        if self.carried is not None:
+            values["carried"] = self.carried
         if self.cut_from is not None:
             values["cut"] = self.cut_from
         return f"{_PREFIX}{urlencode(values)}"
@@ -49,8 +51,9 @@ of leaf 40 to 51 that were signed for were cut off.'
             return None
         values = {name: found[0] for name, found in parse_qs(query[len(_PREFIX) :]).items()}
         try:
+            carried = int(values["carried"]) if "carried" in values else None
             cut = int(values["cut"]) if "cut" in values else None
-            return cls(values["backup"], int(values["size"]), int(values["carried"]), cut)
+            return cls(values["backup"], int(values["size"]), carried, cut)
         except (KeyError, ValueError):
             return None
 
@@ -63,6 +66,6 @@ of leaf 40 to 51 that were signed for were cut off.'
                 f"{begin}: the events of leaf {self.size} to {self.cut_from - 1} that were signed "
                 "for were cut off."
             )
-        if self.carried:
-            return f"{begin}; its last {self.carried} events were taken over from the log before."
+        if self.carried is not None:
+            return f"{begin}; of the log that it replaces, {self.carried} events were taken over."
         return f"{begin}: what was written after that backup was cut off, how much is not known."

@@ -35,18 +35,18 @@ class OldLog:
     notes: tuple[bytes, ...] = ()
 
 
-def carry_over_tail(connection: Connection, old: OldLog, size: int) -> int:
+def carry_over_tail(connection: Connection, old: OldLog, size: int) -> int | None:
     """Add the old log's rows after the first `size`; return how many there were.
 
-    None are taken from a log whose first rows are others, or whose database cannot be read.
+    None where its first rows are others, or its database is lost or cannot be read.
     """
     if old.settings is None or not _is_there(old.settings.database):
-        return 0
+        return None
     connection.execute("SAVEPOINT tail")
     try:
         with closing(open_database(old.settings.database)) as database:
             if not _continues(connection, database, size):
-                return 0
+                return None
             count = 0
             marks = ", ".join("?" * (len(CONTENT) + 3))
             for rows in _rows_after(database, size):
@@ -60,7 +60,7 @@ def carry_over_tail(connection: Connection, old: OldLog, size: int) -> int:
             return count
     except (EhrError, *DATABASE_ERRORS):
         connection.execute("ROLLBACK TO SAVEPOINT tail")
-        return 0
+        return None
     finally:
         connection.execute("RELEASE SAVEPOINT tail")
 

@@ -76,7 +76,7 @@ def close_restored_store(
             _end_log_ins(connection, now_ms)
             carried = carry_over_tail(connection, old_log, contents.audit_size)
             # First of the new events, and of the new positions: what is replayed comes after.
-            size = contents.audit_size + carried
+            size = contents.audit_size + (carried or 0)
             cut = cut_from if cut_from > size else None
             note = RestoreNote(manifest.at, size=size, carried=carried, cut_from=cut)
             _record(connection, audit_context, note.query, "restored")
@@ -92,7 +92,7 @@ def close_restored_store(
                 close_store(connection, closure)
     finally:
         store.close()
-    if carried:
+    if carried is not None:
         copy_exported_log(old_log, settings)
     # Every access token that was signed by now ends.
     keys.rotate_keys(settings.keys, now_ms, settings.token_seconds, at_once=True)

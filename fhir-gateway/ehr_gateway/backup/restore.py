@@ -7,6 +7,7 @@ done nothing.
 from __future__ import annotations
 
 import hashlib
+import json
 import os
 import shutil
 import time
@@ -35,7 +36,9 @@ from ehr_gateway.migrations.upgrade import Progress, upgrade
 from ehr_gateway.settings import GatewaySettings
 from ehr_privacy.audit import public_key
 
-__all__ = ["RestorePlan", "RestoreReport", "restore_backup"]
+__all__ = ["SETTINGS_FILE", "RestorePlan", "RestoreReport", "restore_backup"]
+
+SETTINGS_FILE = "settings-of-backup.json"
 
 
 @dataclass(frozen=True)
@@ -85,6 +88,7 @@ def restore_backup(
         on_step(f"Writing {len(contents.files):,} files.")
         for file in contents.files:
             _write_file(plan, folder, manifest, file, staging / file.path)
+        _write_settings(contents, staging / SETTINGS_FILE)
         with _staged_database(staging, database_url, on_step) as staged_url:
             staged = replace(plan.settings, data=staging, database_url=staged_url, audit_log=None)
             upgrade(staged.database, _upgrade_report(on_step))
@@ -188,6 +192,12 @@ def _upgrade_report(on_step: Callable[[str], None]) -> Callable[[Progress], None
             on_step(f"Upgrading: {progress.step}.")
 
     return report
+
+
+def _write_settings(contents: Contents, path: Path) -> None:
+    """Write the settings of the installation that was backed up; for reading, they are not used."""
+    path.write_text(json.dumps(dict(contents.settings), indent=2) + "\n", "utf-8")
+    path.chmod(0o600)
 
 
 @contextmanager

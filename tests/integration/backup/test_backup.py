@@ -2,18 +2,32 @@
 
 from __future__ import annotations
 
+import json
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from ehr_fhir.errors import Conflict, EhrError, NotFound, Unauthorized, Unprocessable
+from ehr_gateway.backup.create import BackupPlan, create_backup
 from ehr_gateway.backup.folder import BackupFolder
+from ehr_gateway.backup.restore import SETTINGS_FILE
+from ehr_gateway.settings import GatewaySettings
 from ehr_privacy.consent import TABLES
-from tests.lib.backups import OTHER_IDENTITY, back_up, open_house, restore, restored_settings, rows
+from tests.lib.backups import (
+    OTHER_IDENTITY,
+    RECIPIENT,
+    back_up,
+    open_house,
+    restore,
+    restored_settings,
+    rows,
+)
 from tests.lib.gateway import House, must, observation
+from tests.lib.old_store import OldStore
 
 TABLES_OF_RECORDS = (
     "resource", "record_patient", "record_label", "idx_date", "idx_number", "idx_position",
@@ -188,6 +202,15 @@ def test_a_manifest_signed_by_another_key_is_refused(furnished: House, tmp_path:
     other.gateway.store.close()
 
 
+def test_the_settings_are_there_to_be_read(furnished: House, tmp_path: Path) -> None:
+    back_up(furnished, tmp_path / "backups", chosen_settings={"port": "8090"})
+    settings = restored_settings(furnished, tmp_path / "new")
+
+    restore(tmp_path / "backups", settings)
+
+    assert json.loads((settings.data / SETTINGS_FILE).read_text()) == {"port": "8090"}
+
+
 def test_a_restore_writes_over_nothing(furnished: House, tmp_path: Path) -> None:
     back_up(furnished, tmp_path / "backups")
     (tmp_path / "new").mkdir()
@@ -243,3 +266,23 @@ def test_no_token_and_no_session_outlives_a_restore(furnished: House, tmp_path: 
         answer = again.client.get("/fhir/Condition/con-1", headers=doctor.headers)
         assert answer.status_code == 401
         assert must(again.login("doctor.a").get("Condition/con-1"))
+
+
+def test_a_backup_of_an_older_version_is_upgraded_on_the_way(
+    old_store: OldStore, tmp_path: Path
+) -> None:
+    url = old_store.place if isinstance(old_store.place, str) else None
+    settings = GatewaySettings(data=old_store.data, database_url=url)
+    create_backup(BackupPlan(settings, tmp_path / "backups", (RECIPIENT,)))
+    new = replace(
+        settings,
+        data=tmp_path / "new",
+        database_url=url and url.replace("?", "_again?", 1),
+    )
+
+    report = restore(tmp_path / "backups", new)
+
+    # It knew of no journal: nobody can say what was closed since.
+    assert report.state.closure is not None
+    house = House(new.data, database_url=new.database_url)
+    house.gateway.store.close()
