@@ -131,10 +131,9 @@ def test_a_log_of_another_past_is_not_taken_over(furnished: House, tmp_path: Pat
 
 
 def test_an_exported_log_outside_the_data_folder_is_kept_beside(
-    move_in,
-    tmp_path: Path,  # type: ignore[no-untyped-def] # as conftest lends it
+    furnished: House, tmp_path: Path
 ) -> None:
-    house: House = move_in("furnished")
+    house = furnished
     back_up(house, tmp_path / "backups")
     look(house, 3)
     outside = tmp_path / "elsewhere"

@@ -263,6 +263,11 @@ def test_without_the_journal_the_records_are_closed_until_a_steward_confirms(
         journal.write_bytes(b"".join([*lines[:-2], lines[-1]]))
     elif fault == "changed":
         journal.write_bytes(b"".join([*lines[:-2], lines[-2].replace(b"=", b"A"), lines[-1]]))
+    elif fault == "doubt":
+        # As if the server had ended before the second in which it settles was over.
+        while b'"settles":true' in lines[-1]:
+            del lines[-1]
+        journal.write_bytes(b"".join(lines))
     settings = restored_settings(furnished, tmp_path / "new")
 
     report = restore(tmp_path / "backups", settings)
