@@ -1,4 +1,4 @@
-"""The one registry of interactions: what is offered, at which level, as what it is audited.
+"""The registry of FHIR's RESTful interactions that are offered (R4 §3.1.0): level, audit action.
 
 The CapabilityStatement and the AuditEvents are made from it; a test calls each of them.
 """
@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Interaction:
-    """One interaction of FHIR's RESTful API: its code, its level, the action an audit names."""
+    """One interaction: its code, its level, and its AuditEvent.action (C, R, U, D or E)."""
 
     code: str
     level: str

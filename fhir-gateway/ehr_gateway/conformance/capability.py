@@ -1,4 +1,4 @@
-"""What this server can do, generated from the registries that do it."""
+"""The CapabilityStatement (R4 §3.1.0.10), made from the registries that the server works by."""
 
 from __future__ import annotations
 
@@ -23,8 +23,8 @@ from ehr_gateway.settings import GatewaySettings
 _DATE = "2026-11-28"
 
 
-def capability_statement(settings: GatewaySettings, added: AddedParameters) -> dict[str, Any]:
-    """Return the CapabilityStatement of `/fhir/metadata`, with search parameters added to R4's."""
+def build_capability_statement(settings: GatewaySettings, added: AddedParameters) -> dict[str, Any]:
+    """Return the CapabilityStatement, with the search parameters that the installation added."""
     return {
         "resourceType": "CapabilityStatement",
         "status": "active",
@@ -45,11 +45,11 @@ def capability_statement(settings: GatewaySettings, added: AddedParameters) -> d
                 "documentation": "JSON of R4 alone: XML and Turtle are refused with 406 and 415. "
                 "An unknown parameter is refused, unless Prefer: handling=lenient is sent. "
                 "Codes of required bindings are checked; profiles are not.",
-                "security": _security(settings),
-                "resource": _resources(added),
+                "security": _security_component(settings),
+                "resource": _resource_components(added),
                 "interaction": [{"code": code} for code in codes_at_level("system")],
                 "operation": of_system(),
-                "searchParam": _system_parameters(),
+                "searchParam": _common_parameters(),
                 "compartment": [
                     f"http://hl7.org/fhir/CompartmentDefinition/{name.lower()}"
                     for name in COMPARTMENTS
@@ -59,7 +59,7 @@ def capability_statement(settings: GatewaySettings, added: AddedParameters) -> d
     }
 
 
-def _security(settings: GatewaySettings) -> dict[str, Any]:
+def _security_component(settings: GatewaySettings) -> dict[str, Any]:
     addresses = {
         "authorize": "authorize", "token": "token", "introspect": "introspect",
         "revoke": "revoke",
@@ -90,20 +90,21 @@ def _security(settings: GatewaySettings) -> dict[str, Any]:
     }
 
 
-def _resources(added: AddedParameters) -> list[dict[str, Any]]:
+def _resource_components(added: AddedParameters) -> list[dict[str, Any]]:
     with use_added_parameters(added):
         return [
-            _resource(one["type"]) if one["type"] in added else one for one in _official_resources()
+            _resource_component(component["type"]) if component["type"] in added else component
+            for component in _official_components()
         ]
 
 
 @cache
-def _official_resources() -> list[dict[str, Any]]:
+def _official_components() -> list[dict[str, Any]]:
     with use_added_parameters({}):
-        return [_resource(name) for name in sorted(definitions.resource_types())]
+        return [_resource_component(name) for name in sorted(definitions.resource_types())]
 
 
-def _resource(name: str) -> dict[str, Any]:
+def _resource_component(name: str) -> dict[str, Any]:
     if name == "AuditEvent":
         return {
             "type": name,
@@ -120,9 +121,8 @@ def _resource(name: str) -> dict[str, Any]:
             ],
             "operation": of_type(name),
         }
-    found = sorted(parameters_of(name).values(), key=lambda one: one.code)
-    # FHIR's JSON has no empty arrays.
-    reverse = {"searchRevInclude": _referring()[name]} if name in _referring() else {}
+    parameters = sorted(parameters_of(name).values(), key=lambda parameter: parameter.code)
+    revincludes = _revincludes().get(name)
     return {
         "type": name,
         "interaction": [{"code": code} for code in codes_at_level("type")],
@@ -136,34 +136,44 @@ def _resource(name: str) -> dict[str, Any]:
         "conditionalUpdate": True,
         "conditionalDelete": "single",
         "searchInclude": [
-            f"{name}:{one.code}" for one in found if one.type == "reference" and one.is_indexed
+            f"{name}:{parameter.code}"
+            for parameter in parameters
+            if parameter.type == "reference" and parameter.is_indexed
         ],
-        **reverse,
-        "searchParam": [_parameter(one) for one in found if one.is_searchable],
+        # FHIR's JSON has no empty arrays.
+        **({"searchRevInclude": revincludes} if revincludes else {}),
+        "searchParam": [
+            _parameter_component(parameter) for parameter in parameters if parameter.is_searchable
+        ],
         "operation": of_type(name),
     }
 
 
-def _parameter(one: SearchParameter) -> dict[str, str]:
-    described = {"name": one.code, "type": one.type}
-    if found := allowed_modifiers(one):
-        described["documentation"] = f"Modifiers: {', '.join(f':{name}' for name in found)}"
-    return described
+def _parameter_component(parameter: SearchParameter) -> dict[str, str]:
+    component = {"name": parameter.code, "type": parameter.type}
+    if modifiers := allowed_modifiers(parameter):
+        names = ", ".join(f":{name}" for name in modifiers)
+        component["documentation"] = f"Modifiers: {names}"
+    return component
 
 
-def _system_parameters() -> list[dict[str, str]]:
-    """Return what can be said in a search of any type beside the type's own parameters."""
+def _common_parameters() -> list[dict[str, str]]:
+    """Return the search parameters of every type, beside each type's own."""
     return [{"name": name, "type": kind} for name, kind in sorted(SPECIAL_PARAMETERS.items())]
 
 
 @cache
-def _referring() -> dict[str, list[str]]:
-    """Return what refers to each type; what may refer to anything at all is left out."""
+def _revincludes() -> dict[str, list[str]]:
+    """Return the `_revinclude`s of each type.
+
+    Parameters that may refer to half of all types or more are left out: they would stand on each.
+    """
     found: dict[str, list[str]] = {}
     types = definitions.resource_types()
     for source in sorted(types - {"AuditEvent"}):
-        for code, one in sorted(official_parameters(source).items()):
-            if one.type == "reference" and one.is_indexed and len(one.targets) < len(types) // 2:
-                for target in one.targets:
+        for code, parameter in sorted(official_parameters(source).items()):
+            is_reference = parameter.type == "reference" and parameter.is_indexed
+            if is_reference and len(parameter.targets) < len(types) // 2:
+                for target in parameter.targets:
                     found.setdefault(target, []).append(f"{source}:{code}")
     return found

@@ -8,8 +8,8 @@ from fastapi.responses import Response
 
 from ehr_fhir.errors import Unauthorized
 from ehr_gateway.audit_log import recorder
-from ehr_gateway.conformance.capability import capability_statement
-from ehr_gateway.conformance.openapi import openapi
+from ehr_gateway.conformance.capability import build_capability_statement
+from ehr_gateway.conformance.openapi import build_openapi
 from ehr_gateway.gateway import gateway_of
 from ehr_gateway.http.authentication import RequestContext, authenticate
 from ehr_gateway.http.negotiation import json_response, parse_preferences
@@ -26,7 +26,7 @@ async def answer_metadata(request: Request, path_params: dict[str, str]) -> Resp
 async def answer_openapi(request: Request, path_params: dict[str, str]) -> Response:
     """Describe the API for tools that know OpenAPI and not FHIR."""
     base = gateway_of(request).settings.fhir_base
-    document = await run_in_threadpool(openapi, base)
+    document = await run_in_threadpool(build_openapi, base)
     return Response(document, media_type="application/json")
 
 
@@ -49,4 +49,4 @@ def _capabilities(request: Request, context: RequestContext | None) -> Response:
         )
     with gateway.store.read_transaction() as connection:
         added = gateway.store.registry(connection).served
-    return json_response(capability_statement(gateway.settings, added), pretty=prefer.pretty)
+    return json_response(build_capability_statement(gateway.settings, added), pretty=prefer.pretty)

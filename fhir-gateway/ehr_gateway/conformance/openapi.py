@@ -1,6 +1,6 @@
-"""The FHIR API as an OpenAPI 3 document, generated from the registries that the gateway serves by.
+"""The FHIR API as an OpenAPI 3 document, made from the registries that the gateway works by.
 
-It describes addresses, parameters and media types. What a resource looks like is FHIR's to say: the
+It describes addresses, parameters and media types. What a resource looks like is FHIR's to say:
 bodies are described as JSON objects alone.
 """
 
@@ -16,7 +16,7 @@ from ehr_fhir.patch.patch import JSON_PATCH
 from ehr_fhir.search_parameters import parameters_of
 from ehr_gateway.http.body import FHIR_JSON
 
-__all__ = ["openapi"]
+__all__ = ["build_openapi"]
 
 _ID = {"type": "string", "pattern": "^[A-Za-z0-9.-]{1,64}$"}
 _TEXT = {"type": "string"}
@@ -51,15 +51,15 @@ _HISTORY = ("count", "cursor", "since", "at")
 
 
 @cache
-def openapi(base: str) -> bytes:
-    """Return the document of the service at a base address."""
+def build_openapi(base: str) -> bytes:
+    """Return the serialized document of the service at a base address."""
     paths: dict[str, Any] = {
-        "/metadata": {"get": _operation("What this server can do", open_to_all=True)},
+        "/metadata": {"get": _operation("What this server can do", is_public=True)},
         "/": {"post": _operation("Carry out a batch or a transaction", "prefer", body=FHIR_JSON)},
         "/_history": {"get": _operation("Versions of every type", *_HISTORY)},
     }
-    for kind in sorted(definitions.resource_types() - {"AuditEvent"}):
-        paths |= _of_type(kind)
+    for resource_type in sorted(definitions.resource_types() - {"AuditEvent"}):
+        paths |= _paths_of_type(resource_type)
     document = {
         "openapi": "3.0.3",
         "info": {"title": "eHR Commons: FHIR R4", "version": "4.0.1"},
@@ -81,42 +81,42 @@ def openapi(base: str) -> bytes:
     return orjson.dumps(document)
 
 
-def _of_type(kind: str) -> dict[str, Any]:
-    searched = _searched(kind)
-    search = _operation(f"Search {kind}", "prefer", *_SEARCH, more=searched)
-    one = f"/{kind}/{{id}}"
+def _paths_of_type(name: str) -> dict[str, Any]:
+    parameters = _search_parameters(name)
+    search = _operation(f"Search {name}", "prefer", *_SEARCH, more=parameters)
+    instance = f"/{name}/{{id}}"
     return {
-        f"/{kind}": {
+        f"/{name}": {
             "get": search,
-            "post": _operation(f"Create a {kind}", "prefer", "if-none-exist", body=FHIR_JSON),
-            "put": _operation(f"Update by criteria: {kind}", "prefer", "if-match",
-                              more=searched, body=FHIR_JSON),
-            "patch": _operation(f"Patch by criteria: {kind}", "prefer", "if-match",
-                                more=searched, body=JSON_PATCH),
-            "delete": _operation(f"Delete by criteria: {kind}", "prefer", "if-match",
-                                 more=searched),
+            "post": _operation(f"Create a {name}", "prefer", "if-none-exist", body=FHIR_JSON),
+            "put": _operation(f"Update by criteria: {name}", "prefer", "if-match",
+                              more=parameters, body=FHIR_JSON),
+            "patch": _operation(f"Patch by criteria: {name}", "prefer", "if-match",
+                                more=parameters, body=JSON_PATCH),
+            "delete": _operation(f"Delete by criteria: {name}", "prefer", "if-match",
+                                 more=parameters),
         },
-        f"/{kind}/_search": {"post": _operation(f"Search {kind} by a form", "prefer", form=True)},
-        f"/{kind}/_history": {"get": _operation(f"Versions of {kind}", *_HISTORY)},
-        one: {
-            "get": _operation(f"Read a {kind}", "if-none-match", "if-modified-since", "id"),
-            "put": _operation(f"Update a {kind}", "prefer", "if-match", "if-none-match", "id",
+        f"/{name}/_search": {"post": _operation(f"Search {name} by a form", "prefer", form=True)},
+        f"/{name}/_history": {"get": _operation(f"Versions of {name}", *_HISTORY)},
+        instance: {
+            "get": _operation(f"Read a {name}", "if-none-match", "if-modified-since", "id"),
+            "put": _operation(f"Update a {name}", "prefer", "if-match", "if-none-match", "id",
                               body=FHIR_JSON),
-            "patch": _operation(f"Patch a {kind}", "prefer", "if-match", "id", body=JSON_PATCH),
-            "delete": _operation(f"Delete a {kind}", "prefer", "if-match", "id"),
+            "patch": _operation(f"Patch a {name}", "prefer", "if-match", "id", body=JSON_PATCH),
+            "delete": _operation(f"Delete a {name}", "prefer", "if-match", "id"),
         },
-        f"{one}/_history": {"get": _operation(f"Versions of a {kind}", "id", *_HISTORY)},
-        f"{one}/_history/{{version}}": {
-            "get": _operation(f"Read a version of a {kind}", "id", "version")
+        f"{instance}/_history": {"get": _operation(f"Versions of a {name}", "id", *_HISTORY)},
+        f"{instance}/_history/{{version}}": {
+            "get": _operation(f"Read a version of a {name}", "id", "version")
         },
     }  # fmt: skip
 
 
-def _searched(kind: str) -> list[dict[str, Any]]:
+def _search_parameters(resource_type: str) -> list[dict[str, Any]]:
     return [
         {"name": code, "in": "query", "schema": _TEXT}
-        for code, one in sorted(parameters_of(kind).items())
-        if one.is_searchable
+        for code, parameter in sorted(parameters_of(resource_type).items())
+        if parameter.is_searchable
     ]
 
 
@@ -126,10 +126,10 @@ def _operation(
     more: list[dict[str, Any]] | None = None,
     body: str | None = None,
     form: bool = False,
-    open_to_all: bool = False,
+    is_public: bool = False,
 ) -> dict[str, Any]:
     references = [{"$ref": f"#/components/parameters/{name}"} for name in (*shared, *_GENERAL)]
-    found: dict[str, Any] = {
+    operation: dict[str, Any] = {
         "summary": summary,
         "parameters": [*references, *(more or ())],
         "responses": {
@@ -137,12 +137,12 @@ def _operation(
             "200": {"$ref": "#/components/responses/Done"},
         },
     }
-    if open_to_all:
-        found["security"] = []
+    if is_public:
+        operation["security"] = []
     if body is not None:
         schema = {"type": "array"} if body == JSON_PATCH else _BODY
-        found["requestBody"] = {"required": True, "content": {body: {"schema": schema}}}
+        operation["requestBody"] = {"required": True, "content": {body: {"schema": schema}}}
     if form:
         fields = {"application/x-www-form-urlencoded": {"schema": _BODY}}
-        found["requestBody"] = {"content": fields}
-    return found
+        operation["requestBody"] = {"content": fields}
+    return operation

@@ -1,4 +1,4 @@
-"""Who calls: from the bearer token to the one `Access` of the request."""
+"""Bearer token authentication (RFC 6750): from the token to the one `Access` of the request."""
 
 from __future__ import annotations
 
@@ -27,11 +27,11 @@ class RequestContext:
     request: Request
 
     def add_audit_entry(self, entry: AuditEntry) -> None:
-        """Have something put on record before the answer leaves."""
+        """Put an entry on record before the response leaves."""
         add_audit_entry(self.request, entry)
 
     def begin_audit(self, interaction: str, query: str | None = None) -> AuditContext:
-        """Say what is being done, for the audit log; a refusal from here on is logged as this."""
+        """Begin the audit entry of an interaction; a refusal from here on is logged as this."""
         audit_context = AuditContext(
             subject=self.caller.subject,
             purpose=self.access.requester.purpose,
@@ -46,7 +46,7 @@ class RequestContext:
 
 
 def add_audit_entry(request: Request, entry: AuditEntry) -> None:
-    """Add to what is put on record before the answer to a request leaves."""
+    """Put an entry on record before the response to a request leaves."""
     request.scope["state"].setdefault("audit_entries", []).append(entry)
 
 
@@ -68,11 +68,11 @@ async def authenticate(request: Request) -> RequestContext:
         request_id=request.scope["state"]["request_id"],
         base=gateway.settings.fhir_base,
     )
-    found = RequestContext(gateway, caller, access, request)
-    # Whatever is refused before the route names its interaction is on record too.
-    found.begin_audit("rest")
+    context = RequestContext(gateway, caller, access, request)
+    # So that a refusal before the handler names its interaction is on record too.
+    context.begin_audit("rest")
     gateway.closure.check_role(caller.requester.role)
-    return found
+    return context
 
 
 Authenticated = Annotated[RequestContext, Depends(authenticate)]

@@ -1,4 +1,4 @@
-"""Request bodies: read in pieces, refused as soon as they are too large."""
+"""Request bodies: media type checked, read in pieces, refused as soon as they are too large."""
 
 from __future__ import annotations
 
@@ -13,40 +13,41 @@ from ehr_gateway.gateway import gateway_of
 FHIR_JSON = "application/fhir+json"
 _JSON_TYPES = frozenset({FHIR_JSON, "application/json", "application/json+fhir"})
 _FORM = "application/x-www-form-urlencoded"
+# Of a search by form or an OAuth request, which are short. Chosen.
 _MAX_FORM_BYTES = 64 * 1024
 
 
 async def read_fhir_body(request: Request) -> bytes:
     """Return the body of a FHIR request; it must be JSON and within the limit."""
-    kind, _ = _content_type(request)
+    kind, _ = _parse_content_type(request)
     if kind not in _JSON_TYPES:
         raise UnsupportedMedia(
             f"Send the resource as {FHIR_JSON}. XML and other formats are not supported."
         )
-    return await _json_body(request)
+    return await _read_json(request)
 
 
 async def read_patch(request: Request) -> Patch:
-    """Return the patch of a PATCH request; its media type says of which kind it is."""
-    kind, _ = _content_type(request)
+    """Return a JSON Patch (RFC 6902) or a FHIRPath Patch; the media type tells which."""
+    kind, _ = _parse_content_type(request)
     if kind not in _JSON_TYPES | {JSON_PATCH}:
         raise UnsupportedMedia(f"Send a patch as {JSON_PATCH}, or as Parameters in {FHIR_JSON}.")
-    body = await _json_body(request)
+    body = await _read_json(request)
     return await run_in_threadpool(parse_patch_body, body, kind)
 
 
-async def _json_body(request: Request) -> bytes:
-    _, parameters = _content_type(request)
+async def _read_json(request: Request) -> bytes:
+    _, parameters = _parse_content_type(request)
     if parameters.get("charset", "utf-8").lower() not in ("utf-8", "utf8"):
         raise UnsupportedMedia("FHIR JSON is in UTF-8; no other charset is supported.")
-    body = await _read(request, gateway_of(request).settings.max_body_bytes)
+    body = await _read_bytes(request, gateway_of(request).settings.max_body_bytes)
     if not body.strip():
         raise Invalid("The request has no body, but needs one.")
     return body
 
 
 async def read_form(request: Request) -> dict[str, str]:
-    """Return the fields of a form; each may be there once."""
+    """Return the fields of a form that takes each of them once."""
     pairs = await read_form_pairs(request)
     fields = dict(pairs)
     if len(fields) != len(pairs):
@@ -55,9 +56,9 @@ async def read_form(request: Request) -> dict[str, str]:
 
 
 async def read_form_pairs(request: Request) -> list[tuple[str, str]]:
-    """Return the fields of a form in their order; an empty body has none."""
-    kind, _ = _content_type(request)
-    body = await _read(request, _MAX_FORM_BYTES)
+    """Return the fields of a form in order; an empty body has none."""
+    kind, _ = _parse_content_type(request)
+    body = await _read_bytes(request, _MAX_FORM_BYTES)
     if not body:
         return []
     if kind != _FORM:
@@ -68,7 +69,7 @@ async def read_form_pairs(request: Request) -> list[tuple[str, str]]:
         raise Invalid("The form cannot be read.") from error
 
 
-async def _read(request: Request, limit: int) -> bytes:
+async def _read_bytes(request: Request, limit: int) -> bytes:
     declared = request.headers.get("content-length", "")
     if declared.isdigit() and int(declared) > limit:
         raise _too_large(limit)
@@ -86,7 +87,7 @@ def _too_large(limit: int) -> TooCostly:
     return TooCostly(f"The request body is larger than {limit} bytes. Send it in smaller parts.")
 
 
-def _content_type(request: Request) -> tuple[str, dict[str, str]]:
+def _parse_content_type(request: Request) -> tuple[str, dict[str, str]]:
     kind, *rest = request.headers.get("content-type", "").split(";")
-    named = (part.strip().partition("=") for part in rest)
-    return kind.strip().lower(), {key.lower(): value.strip('" ') for key, _, value in named}
+    attributes = (part.strip().partition("=") for part in rest)
+    return kind.strip().lower(), {key.lower(): value.strip('" ') for key, _, value in attributes}

@@ -1,4 +1,4 @@
-"""Every error of the gateway as an OperationOutcome (R4 §3.1.0.1.4), and the refusal on record.
+"""Every error of the gateway as an OperationOutcome, and the refusal on record.
 
 At OAuth's own endpoints RFC 6749 fixes the form of errors.
 """

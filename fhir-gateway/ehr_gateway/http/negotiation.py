@@ -1,4 +1,4 @@
-"""What form the answer takes: Accept and `_format`, Prefer, ETags and dates."""
+"""Content negotiation and preconditions: Accept, `_format`, Prefer, ETag, If-Match (RFC 9110)."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from ehr_fhir.json_text import pretty as indented
 from ehr_gateway.http.body import FHIR_JSON
 
 _JSON = frozenset({FHIR_JSON, "application/json", "application/json+fhir", "json", "text/json"})
-_ANY = frozenset({"*/*", "application/*", "text/*"})
+_WILDCARDS = frozenset({"*/*", "application/*", "text/*"})
 _ETAG = re.compile(r'^(?:W/)?"([1-9][0-9]{0,9})"$')
 _RETURNS = ("minimal", "representation", "OperationOutcome")
 # Parameters that shape the answer of any interaction; no search parameters. `_totalMethod` is no
@@ -29,7 +29,7 @@ GENERAL_PARAMETERS = frozenset({"_format", "_pretty", "_totalMethod"})
 
 @dataclass(frozen=True)
 class Preferences:
-    """How the client wants its answer."""
+    """What the client asks of the response: by `Prefer` and `_pretty`."""
 
     returns: str = "representation"
     lenient: bool = False
@@ -40,7 +40,7 @@ def parse_preferences(request: Request) -> Preferences:
     """Read Accept, `_format`, `_pretty` and Prefer; refuse what cannot be served."""
     queried = bool(request.scope["query_string"])
     headers = request.headers
-    return _preferences(
+    return _parse_preferences(
         request.query_params.get("_format") if queried else None,
         is_pretty(request) if queried else False,
         headers.get("accept", ""),
@@ -48,11 +48,13 @@ def parse_preferences(request: Request) -> Preferences:
     )
 
 
-# A client asks in the same words each time.
+# A client sends the same headers each time, and to parse them costs more than a read by key.
 @lru_cache(maxsize=256)
-def _preferences(asked: str | None, pretty: bool, accept: str, preferred: str) -> Preferences:
-    _check_format(asked, accept)
-    prefer = _prefer(preferred)
+def _parse_preferences(
+    format_parameter: str | None, pretty: bool, accept: str, prefer_header: str
+) -> Preferences:
+    _check_format(format_parameter, accept)
+    prefer = _parse_prefer(prefer_header)
     returns = prefer.get("return", "representation")
     handling = prefer.get("handling", "strict")
     if returns not in _RETURNS or handling not in ("strict", "lenient"):
@@ -64,7 +66,7 @@ def _preferences(asked: str | None, pretty: bool, accept: str, preferred: str) -
 
 
 def is_pretty(request: Request) -> bool:
-    """Say whether `_pretty` asks for an answer set out over many lines."""
+    """Say whether `_pretty` asks for an indented response."""
     return request.query_params.get("_pretty", "false") == "true"
 
 
@@ -78,7 +80,7 @@ def etag(version: int) -> str:
 
 
 def parse_if_match(request: Request) -> int | None:
-    """Return the version the client wants to change; None when it does not say."""
+    """Return the version that If-Match names; None without that header."""
     header = request.headers.get("if-match")
     if header is None:
         return None
@@ -89,7 +91,7 @@ def parse_if_match(request: Request) -> int | None:
 
 
 def requires_new(request: Request) -> bool:
-    """Say whether a write must not change what is there (RFC 9110, If-None-Match: *)."""
+    """Say whether a write may only create: If-None-Match: * (RFC 9110 §13.1.2)."""
     header = request.headers.get("if-none-match")
     if header is not None and header.strip() != "*":
         raise PreconditionFailed("If-None-Match of a write takes `*` alone.")
@@ -97,10 +99,12 @@ def requires_new(request: Request) -> bool:
 
 
 def is_not_modified(request: Request, version: int, last_updated_ms: int) -> bool:
-    """Say whether the client has this version already (RFC 9110: the ETag goes before the date)."""
+    """Say whether the client has this version; the ETag goes before the date (RFC 9110 §13.2.2)."""
     tags = request.headers.get("if-none-match")
     if tags is not None:
-        return tags.strip() == "*" or _strong(etag(version)) in map(_strong, tags.split(","))
+        return tags.strip() == "*" or _opaque_tag(etag(version)) in map(
+            _opaque_tag, tags.split(",")
+        )
     since = request.headers.get("if-modified-since")
     if since is None:
         return False
@@ -132,7 +136,7 @@ def fhir_response(
     headers: Mapping[str, str] | None = None,
     pretty: bool = False,
 ) -> Response:
-    """Answer with FHIR JSON; the bytes go out as they are unless `_pretty` is asked for."""
+    """Return FHIR JSON; the bytes are sent as they are unless `_pretty` is asked for."""
     if pretty and body:
         body = indented(body)
     return Response(
@@ -156,22 +160,24 @@ def json_response(
     headers: Mapping[str, str] | None = None,
     pretty: bool = False,
 ) -> Response:
-    """Answer with any JSON value."""
+    """Return any JSON value."""
     body = orjson.dumps(content, option=orjson.OPT_INDENT_2 if pretty else None)
     return Response(body, status, media_type=media_type, headers=dict(headers or {}))
 
 
-def _check_format(asked: str | None, accept: str) -> None:
-    if asked is not None:
+def _check_format(format_parameter: str | None, accept: str) -> None:
+    if format_parameter is not None:
         # A plus sign in a query means a space; "application/fhir json" is what many clients send.
-        if not _served(asked.strip().replace(" ", "+"), _JSON):
+        if not _is_served(format_parameter.strip().replace(" ", "+"), _JSON):
             raise NotAcceptable(f"_format: only {FHIR_JSON} of R4 is served; XML is not.")
         return
-    if not any(_served(part, _JSON | _ANY) for part in (accept.strip() or "*/*").split(",")):
+    if not any(
+        _is_served(part, _JSON | _WILDCARDS) for part in (accept.strip() or "*/*").split(",")
+    ):
         raise NotAcceptable(f"Accept: only {FHIR_JSON} of R4 is served; XML is not.")
 
 
-def _served(media_type: str, known: frozenset[str]) -> bool:
+def _is_served(media_type: str, known: frozenset[str]) -> bool:
     kind, *rest = (part.strip(" +").lower() for part in media_type.split(";"))
     parameters = dict(part.partition("=")[::2] for part in rest)
     return (
@@ -181,10 +187,11 @@ def _served(media_type: str, known: frozenset[str]) -> bool:
     )
 
 
-def _prefer(header: str) -> dict[str, str]:
+def _parse_prefer(header: str) -> dict[str, str]:
     words = (word.strip().partition("=") for word in re.split("[,;]", header))
     return {name.strip().lower(): value.strip('" ') for name, _, value in words if name}
 
 
-def _strong(tag: str) -> str:
+def _opaque_tag(tag: str) -> str:
+    """Return an ETag without its mark of weakness, since If-None-Match compares weakly."""
     return tag.strip().removeprefix("W/")

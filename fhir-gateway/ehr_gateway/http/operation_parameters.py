@@ -1,4 +1,4 @@
-"""What operations take: a Parameters resource, read strictly; typed reasons, checked.
+"""Input parameters of operations: a Parameters resource, read strictly; typed reasons, checked.
 
 No error repeats what was sent: a reason may hold anything.
 """
@@ -7,114 +7,127 @@ from __future__ import annotations
 
 import unicodedata
 from collections.abc import Collection
+from dataclasses import dataclass
 from typing import Any
 
 from ehr_fhir.errors import Invalid, Unprocessable
 from ehr_fhir.json_text import parse
 from ehr_privacy.consent import DOMAINS
 
-__all__ = ["OperationParameters", "parse_parameters"]
+__all__ = ["OperationParameters", "parse_parameters", "require_plain_text"]
 
-_MOST_REASON = 500
-_MOST = 100
+_LONGEST_TEXT = 500
+_MOST_PARAMETERS = 100
+
+
+@dataclass(frozen=True)
+class _Sent:
+    """A parameter as it was sent: its place in the list, and its value."""
+
+    index: int
+    value: Any
 
 
 class OperationParameters:
-    """The parameters of one call by name."""
+    """The input parameters of one call by name; each method checks the one it returns."""
 
-    def __init__(self, values: dict[str, list[tuple[int, Any]]]) -> None:
+    def __init__(self, values: dict[str, list[_Sent]]) -> None:
         self._values = values
 
     def text(self, name: str) -> str:
-        """Return a parameter that must be there once as text."""
-        found = self.optional_text(name)
-        if found is None:
+        """Return a text parameter of cardinality 1..1."""
+        text = self.optional_text(name)
+        if text is None:
             raise Invalid(f"The parameter {name} is missing.", expression="Parameters.parameter")
-        return found
+        return text
 
     def optional_text(self, name: str) -> str | None:
-        """Return a parameter that may be there once as text."""
-        values = self._values.get(name, [])
-        if not values:
+        """Return a text parameter of cardinality 0..1."""
+        sent = self._values.get(name, [])
+        if not sent:
             return None
-        number, value = values[0]
-        if len(values) > 1 or not isinstance(value, str) or not value.strip():
-            raise self._wrong(name, number, "must be there once, as text")
-        return value
+        text = sent[0].value
+        if len(sent) > 1 or not isinstance(text, str) or not text.strip():
+            raise _refusal(name, sent[0].index, "must be there once, as text")
+        return text
 
     def integer(self, name: str, least: int, most: int) -> int:
-        """Return a whole number within bounds."""
-        values = self._values.get(name, [])
-        if len(values) != 1:
+        """Return an integer parameter of cardinality 1..1 within bounds, both included."""
+        sent = self._values.get(name, [])
+        if len(sent) != 1:
             raise Invalid(
                 f"The parameter {name} must be there once.", expression="Parameters.parameter"
             )
-        number, value = values[0]
-        if not isinstance(value, int) or isinstance(value, bool) or not least <= value <= most:
-            raise self._wrong(name, number, f"must be from {least} to {most}")
-        return value
+        number = sent[0].value
+        # In Python a bool is an int.
+        if not isinstance(number, int) or isinstance(number, bool) or not least <= number <= most:
+            raise _refusal(name, sent[0].index, f"must be from {least} to {most}")
+        return number
 
     def domains(self, name: str = "domain", *, needed: bool = True) -> tuple[str, ...]:
-        """Return data domains, each once."""
-        values = self._values.get(name, [])
-        for number, value in values:
-            if value not in DOMAINS:
-                raise self._wrong(name, number, "is not a data domain of this server")
-        if needed and not values:
+        """Return a parameter of data domains, without repetitions."""
+        sent = self._values.get(name, [])
+        for parameter in sent:
+            if parameter.value not in DOMAINS:
+                raise _refusal(name, parameter.index, "is not a data domain of this server")
+        if needed and not sent:
             raise Invalid(f"The parameter {name} is missing.", expression="Parameters.parameter")
-        return tuple(dict.fromkeys(str(value) for _, value in values))
+        return tuple(dict.fromkeys(str(parameter.value) for parameter in sent))
 
     def reason(self, least: int) -> str:
-        """Return the typed reason: plain text long enough to say something."""
+        """Return the parameter `reason`: plain text of at least so many characters."""
         return require_plain_text(self.text("reason"), "reason", least)
 
     def code(self, name: str, known: Collection[str]) -> str:
-        """Return a code out of a list."""
-        found = self.text(name)
-        if found not in known:
-            number = self._values[name][0][0]
-            raise self._wrong(name, number, f"must be one of {', '.join(sorted(known))}")
-        return found
-
-    @staticmethod
-    def _wrong(name: str, number: int, why: str) -> Unprocessable:
-        place = f"Parameters.parameter[{number}]"
-        return Unprocessable(f"The parameter {name} {why}.", expression=place)
+        """Return a code parameter of cardinality 1..1 out of the known codes."""
+        code = self.text(name)
+        if code not in known:
+            index = self._values[name][0].index
+            raise _refusal(name, index, f"must be one of {', '.join(sorted(known))}")
+        return code
 
 
 def require_plain_text(text: str, name: str, least: int) -> str:
-    """Return text as one line of words; refuse what is too short, too long, or no text."""
+    """Return text as one line; refuse control characters, what is too short or too long.
+
+    A short reason of few different characters, such as `xxxxxxxxxx`, says nothing either.
+    """
     line = " ".join(text.split())
-    if any(unicodedata.category(letter) in ("Cc", "Cf", "Cs", "Co") for letter in line):
+    if any(unicodedata.category(character) in ("Cc", "Cf", "Cs", "Co") for character in line):
         raise Unprocessable(
             f"The {name} holds characters that are no text.", expression="Parameters.parameter"
         )
-    if not least <= len(line) <= _MOST_REASON or len(set(line)) < min(4, least):
+    if not least <= len(line) <= _LONGEST_TEXT or len(set(line)) < min(4, least):
         raise Unprocessable(
-            f"Type a {name} of {least} to {_MOST_REASON} characters that says something.",
+            f"Type a {name} of {least} to {_LONGEST_TEXT} characters that says something.",
             expression="Parameters.parameter",
         )
     return line
 
 
 def parse_parameters(body: bytes, *names: str) -> OperationParameters:
-    """Read a Parameters resource with these parameters and no others."""
+    """Parse a Parameters resource; refuse parameters of other names, and parts."""
     resource = parse(body)
     if resource.get("resourceType") != "Parameters":
         raise Invalid("Send a Parameters resource.", expression="Parameters")
-    listed = resource.get("parameter", [])
-    if not isinstance(listed, list) or len(listed) > _MOST:
+    parameters = resource.get("parameter", [])
+    if not isinstance(parameters, list) or len(parameters) > _MOST_PARAMETERS:
         raise Invalid("Parameters.parameter must be a list.", expression="Parameters.parameter")
-    values: dict[str, list[tuple[int, Any]]] = {}
-    for number, one in enumerate(listed):
-        place = f"Parameters.parameter[{number}]"
-        name = one.get("name") if isinstance(one, dict) else None
+    values: dict[str, list[_Sent]] = {}
+    for index, parameter in enumerate(parameters):
+        place = f"Parameters.parameter[{index}]"
+        name = parameter.get("name") if isinstance(parameter, dict) else None
         if name not in names:
             raise Invalid(
                 f"The parameters of this operation are {', '.join(names)}.", expression=place
             )
-        held = [key for key in one if key.startswith("value")]
-        if len(held) != 1:
+        elements = [key for key in parameter if key.startswith("value")]
+        if len(elements) != 1:
             raise Invalid(f"The parameter {name} needs one value.", expression=place)
-        values.setdefault(name, []).append((number, one[held[0]]))
+        values.setdefault(name, []).append(_Sent(index, parameter[elements[0]]))
     return OperationParameters(values)
+
+
+def _refusal(name: str, index: int, why: str) -> Unprocessable:
+    place = f"Parameters.parameter[{index}]"
+    return Unprocessable(f"The parameter {name} {why}.", expression=place)

@@ -1,4 +1,4 @@
-"""Answers of operations as Parameters resources (R4 §2.37)."""
+"""Parameters resources, the response of most operations."""
 
 from __future__ import annotations
 
@@ -13,19 +13,19 @@ from ehr_gateway.http.negotiation import fhir_response, parse_preferences
 __all__ = ["parameter", "parameters_response"]
 
 
-def parameters_response(context: RequestContext, *listed: dict[str, Any]) -> Response:
-    """Answer with a Parameters resource."""
+def parameters_response(context: RequestContext, *parameters: dict[str, Any]) -> Response:
+    """Return a Parameters resource; without parameters it has no element of that name."""
     prefer = parse_preferences(context.request)
-    body = {"resourceType": "Parameters", "parameter": list(listed)}
-    if not listed:
+    body = {"resourceType": "Parameters", "parameter": list(parameters)}
+    if not parameters:
         del body["parameter"]
     return fhir_response(orjson.dumps(body), pretty=prefer.pretty)
 
 
-def parameter(name: str, given: object) -> dict[str, Any]:
+def parameter(name: str, content: object) -> dict[str, Any]:
     """Return one parameter with the value element of its type."""
-    if isinstance(given, bool):
-        return {"name": name, "valueBoolean": given}
-    if isinstance(given, int):
-        return {"name": name, "valueInteger": given}
-    return {"name": name, "valueString": str(given)}
+    if isinstance(content, bool):
+        return {"name": name, "valueBoolean": content}
+    if isinstance(content, int):
+        return {"name": name, "valueInteger": content}
+    return {"name": name, "valueString": str(content)}

@@ -1,4 +1,4 @@
-"""What the routes of single resources share: how a request begins, how a version is answered."""
+"""Requests about one resource: what they may ask, and the response that holds a version of it."""
 
 from __future__ import annotations
 
@@ -30,10 +30,10 @@ __all__ = [
     "begin_read",
     "begin_request",
     "begin_write",
+    "build_audit_hook",
     "build_version_headers",
     "delete_response",
     "record_disclosure",
-    "record_in_transaction",
     "require_resource_type",
     "require_writable_type",
     "version_response",
@@ -42,7 +42,7 @@ __all__ = [
 
 
 def begin_request(context: RequestContext, resource_type: str) -> Preferences:
-    """Begin a request that takes no parameters."""
+    """Check type, format and query of a request that takes no parameters."""
     prefer = parse_preferences(context.request)
     require_resource_type(resource_type)
     check_parameters(context.request, lenient=prefer.lenient)
@@ -50,7 +50,7 @@ def begin_request(context: RequestContext, resource_type: str) -> Preferences:
 
 
 def begin_read(context: RequestContext, resource_type: str) -> tuple[Preferences, Subset | None]:
-    """Begin a read; it may ask for a part of the resource (R4 §3.1.0.2.1)."""
+    """Check a read, which may ask for a part of the resource by `_elements` or `_summary`."""
     prefer = parse_preferences(context.request)
     require_resource_type(resource_type)
     pairs = check_parameters(
@@ -60,28 +60,28 @@ def begin_read(context: RequestContext, resource_type: str) -> tuple[Preferences
 
 
 def begin_write(context: RequestContext, resource_type: str) -> Preferences:
-    """Begin a write that takes no parameters."""
+    """Check a write that takes no parameters."""
     require_writable_type(resource_type)
     return begin_request(context, resource_type)
 
 
 def require_writable_type(resource_type: str) -> None:
-    """Refuse a type that nobody writes over HTTP."""
+    """Refuse the audit log, which nobody writes over HTTP, and what is no resource type."""
     if resource_type == "AuditEvent":
         raise Unsupported("The audit log is written by the server alone.")
     require_resource_type(resource_type)
 
 
 def require_resource_type(resource_type: str) -> None:
-    """Refuse an address without a resource type of R4."""
+    """Refuse what is no resource type of R4."""
     if resource_type not in definitions.resource_types():
         raise NotFound("The address names no resource type of FHIR R4.")
 
 
-def record_in_transaction(
+def build_audit_hook(
     audit_context: recorder.AuditContext,
 ) -> Callable[[Connection, Sequence[Version]], None]:
-    """Return the hook that puts a write on record in its own transaction."""
+    """Return the function by which a write puts itself on record in its own transaction."""
 
     def hook(connection: Connection, versions: Sequence[Version]) -> None:
         recorder.record_rows(
@@ -94,7 +94,7 @@ def record_in_transaction(
 def record_disclosure(
     context: RequestContext, audit_context: recorder.AuditContext, versions: Sequence[Version]
 ) -> None:
-    """Put on record what is about to be answered."""
+    """Put versions on record as disclosed; the entry is written before the response leaves."""
     context.add_audit_entry(
         partial(recorder.build_disclosure_rows, audit_context=audit_context, versions=versions)
     )
@@ -103,7 +103,7 @@ def record_disclosure(
 def version_response(
     context: RequestContext, version: Version, prefer: Preferences, subset: Subset | None = None
 ) -> Response:
-    """Answer with a version, or a part of it, or with 304 to a client that has it."""
+    """Return a version, or a part of it, or 304 to a client that has it."""
     headers = build_version_headers(version)
     if is_not_modified(context.request, version.version, version.last_updated_ms):
         return Response(status_code=304, headers=headers)
@@ -114,7 +114,7 @@ def version_response(
 def write_response(
     context: RequestContext, version: Version, prefer: Preferences, *, created: bool
 ) -> Response:
-    """Answer a write as the client prefers."""
+    """Return the response to a write: by Prefer the version, nothing, or an outcome."""
     headers = build_version_headers(version)
     base = context.gateway.settings.fhir_base
     if created:
@@ -123,13 +123,13 @@ def write_response(
     if prefer.returns == "minimal":
         return fhir_response(b"", status, headers=headers)
     if prefer.returns == "OperationOutcome":
-        body = orjson.dumps(_success(version))
+        body = orjson.dumps(_stored_outcome(version))
         return fhir_response(body, status, headers=headers, pretty=prefer.pretty)
     return fhir_response(version.body, status, headers=headers, pretty=prefer.pretty)
 
 
 def delete_response(version: Version | None, prefer: Preferences) -> Response:
-    """Answer a delete: nothing to show but, where it is preferred, that it was done."""
+    """Return the response to a delete: 204, or an outcome where Prefer asks for one."""
     headers = {} if version is None else {"ETag": etag(version.version)}
     if prefer.returns != "OperationOutcome":
         return Response(status_code=204, headers=headers)
@@ -137,7 +137,7 @@ def delete_response(version: Version | None, prefer: Preferences) -> Response:
     return fhir_response(orjson.dumps(_outcome(text)), headers=headers, pretty=prefer.pretty)
 
 
-def _success(version: Version) -> dict[str, object]:
+def _stored_outcome(version: Version) -> dict[str, object]:
     text = f"{version.type}/{version.id} is stored as version {version.version}."
     return _outcome(text)
 

@@ -1,4 +1,4 @@
-"""What an operation says of itself, as an OperationDefinition does (R4 §9.3).
+"""What an operation says of itself, in the terms of FHIR's OperationDefinition.
 
 Route, scope check, audit entry, CapabilityStatement and docs page are made from it.
 """
@@ -38,7 +38,7 @@ class Operation:
     # One sentence in the imperative.
     summary: str
     levels: tuple[Level, ...]
-    # Called by POST when it changes something, else by GET (R4 §3.2.0.1).
+    # Called by POST when it changes something, else by GET (R4 §3.2.0).
     affects_state: bool
     # For people: who may call it.
     callers: str

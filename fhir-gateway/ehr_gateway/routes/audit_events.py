@@ -1,8 +1,9 @@
-"""Who saw what: AuditEvents for the patient himself, the carer, the steward and the auditor."""
+"""AuditEvents over HTTP: who saw a record, for the patient, a carer, the steward, the auditor."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable
+from dataclasses import dataclass
 from urllib.parse import urlsplit
 
 import orjson
@@ -18,32 +19,43 @@ from ehr_gateway.database import Connection
 from ehr_gateway.http.authentication import RequestContext
 from ehr_gateway.http.bundle_bytes import build_bundle, build_entry, build_page_url
 from ehr_gateway.http.negotiation import GENERAL_PARAMETERS, etag, fhir_response, parse_preferences
-from ehr_gateway.http.query_string import parse_query
+from ehr_gateway.http.query_string import describe_query, parse_query
 
-_DEFAULT_COUNT, _MOST = 50, 500
-# Parameters with one value that must be equal: ours by name, then R4's.
+_DEFAULT_COUNT, _MAX_COUNT = 50, 500
+# Parameters of one value that must be equal, and the column each is about.
 _EQUAL = {"reason": "reason", "domain": "domain", "outcome": "outcome", "subtype": "interaction"}
+Pairs = list[tuple[str, str]]
+
+
+@dataclass(frozen=True)
+class _EventQuery:
+    """A search of the audit log as it was asked for."""
+
+    audit_filter: log.AuditFilter
+    count: int
+    with_total: bool
 
 
 def search_events(context: RequestContext) -> Response:
     """Search by patient, date, agent, reason and more; newest first."""
-    return _search(context, parse_query(context.request))
+    return _answer_search(context, parse_query(context.request))
 
 
-def search_events_by_form(context: RequestContext, body: list[tuple[str, str]]) -> Response:
-    """Search by a form."""
+def search_events_by_form(context: RequestContext, body: Pairs) -> Response:
+    """Search by a form, whose values stay out of addresses and their logs."""
     pairs = [pair for pair in body if pair[0] not in GENERAL_PARAMETERS]
-    return _search(context, [*parse_query(context.request), *pairs])
+    return _answer_search(context, [*parse_query(context.request), *pairs])
 
 
 def read_event(context: RequestContext, logical_id: str) -> Response:
-    """Read one AuditEvent."""
+    """Read one AuditEvent; it has one version for ever."""
     prefer = parse_preferences(context.request)
     audit_context = context.begin_audit("read")
+    # So that what was answered a moment ago is found.
     context.gateway.audit_batcher.flush()
     with context.gateway.store.read_transaction() as connection:
         row = find_readable_row(context.access, connection, logical_id)
-        how = _rendering(context, connection, [row])
+        rendering = _render_context(context, connection, [row])
     context.add_audit_entry(
         recorder.build_event_rows(
             audit_context=audit_context,
@@ -51,38 +63,34 @@ def read_event(context: RequestContext, logical_id: str) -> Response:
             entities=[f"AuditEvent/{row.id}"],
         )
     )
-    body = orjson.dumps(render_audit_event(row, how))
+    body = orjson.dumps(render_audit_event(row, rendering))
     return fhir_response(body, headers={"ETag": etag(1)}, pretty=prefer.pretty)
 
 
-def _search(context: RequestContext, pairs: list[tuple[str, str]]) -> Response:
+def _answer_search(context: RequestContext, pairs: Pairs) -> Response:
     prefer = parse_preferences(context.request)
-    wanted, count, with_total = _parse(pairs)
-    audit_context = context.begin_audit(
-        "search-type", "AuditEvent?" + "&".join(name for name, _ in pairs)
-    )
+    query = _parse_event_query(pairs)
+    audit_context = context.begin_audit("search-type", describe_query("AuditEvent", pairs))
     context.gateway.audit_batcher.flush()
     with context.gateway.store.read_transaction() as connection:
-        allowed = restrict_to_requester(context.access, connection, wanted, "search")
-        if with_total and allowed.is_partial:
+        readable = restrict_to_requester(context.access, connection, query.audit_filter, "search")
+        if query.with_total and readable.is_partial:
             raise Invalid("_total is not for carers.", issue_code="not-supported")
-        rows = allowed.rows(connection, count + 1)
-        total = log.count_rows(connection, allowed.audit_filter) if with_total else None
-        how = _rendering(context, connection, rows)
-    context.add_audit_entry(
-        recorder.build_event_rows(
-            audit_context=audit_context, patient=_about(context, allowed.audit_filter)
-        )
-    )
-    base = context.gateway.settings.fhir_base
-    shown = rows[:count]
-    links = [("self", build_page_url(f"{base}/AuditEvent", pairs))]
-    if len(rows) > count and shown:
-        rest = [*_without_cursor(pairs), ("_cursor", shown[-1].id)]
-        links.append(("next", build_page_url(f"{base}/AuditEvent", rest)))
+        # One more than the page holds tells whether there is a next page.
+        rows = readable.rows(connection, query.count + 1)
+        total = log.count_rows(connection, readable.audit_filter) if query.with_total else None
+        rendering = _render_context(context, connection, rows)
+    patient = _searched_patient(context, readable.audit_filter)
+    context.add_audit_entry(recorder.build_event_rows(audit_context=audit_context, patient=patient))
+    address = f"{context.gateway.settings.fhir_base}/AuditEvent"
+    shown = rows[: query.count]
+    links = [("self", build_page_url(address, pairs))]
+    if len(rows) > query.count and shown:
+        rest = [pair for pair in pairs if pair[0] != "_cursor"]
+        links.append(("next", build_page_url(address, [*rest, ("_cursor", shown[-1].id)])))
     entries = (
         build_entry(
-            f"{base}/AuditEvent/{row.id}", orjson.dumps(render_audit_event(row, how)), mode="match"
+            f"{address}/{row.id}", orjson.dumps(render_audit_event(row, rendering)), mode="match"
         )
         for row in shown
     )
@@ -90,15 +98,16 @@ def _search(context: RequestContext, pairs: list[tuple[str, str]]) -> Response:
     return fhir_response(body, pretty=prefer.pretty)
 
 
-def _about(context: RequestContext, wanted: log.AuditFilter) -> str | None:
-    """Return the patient whose log was asked for, so that he sees who reads it."""
-    if wanted.patients is not None:
-        # Of another patient, or of nobody: on the record of him who asked.
-        return wanted.patients[0] if len(wanted.patients) == 1 else context.caller.subject.patient
-    return wanted.patient
+def _searched_patient(context: RequestContext, searched: log.AuditFilter) -> str | None:
+    """Return the patient whose log was asked for, so that they see who reads it."""
+    if searched.patients is None:
+        return searched.patient
+    # Of several patients, or of none: on the record of the patient who asked.
+    is_one = len(searched.patients) == 1
+    return searched.patients[0] if is_one else context.caller.subject.patient
 
 
-def _parse(pairs: list[tuple[str, str]]) -> tuple[log.AuditFilter, int, bool]:
+def _parse_event_query(pairs: Pairs) -> _EventQuery:
     fields: dict[str, object] = {}
     count, with_total = _DEFAULT_COUNT, False
     for name, value in pairs:
@@ -113,11 +122,11 @@ def _parse(pairs: list[tuple[str, str]]) -> tuple[log.AuditFilter, int, bool]:
         elif name == "_id":
             fields["id"] = value
         elif name == "date":
-            _date(value, fields)
+            _narrow_dates(value, fields)
         elif name == "_cursor":
             fields["before"] = value
         elif name == "_count":
-            count = _count(value)
+            count = _parse_count(value)
         elif name == "_total" and value in ("none", "accurate", "estimate"):
             with_total = value != "none"
         elif not (name == "_sort" and value == "-date"):
@@ -125,10 +134,12 @@ def _parse(pairs: list[tuple[str, str]]) -> tuple[log.AuditFilter, int, bool]:
                 "AuditEvent is searched by patient, date, agent (a log-in or Organization/id), "
                 "subtype, outcome, reason, domain, _id, _count, _total and _sort=-date."
             )
-    return log.AuditFilter(**fields), count, with_total  # type: ignore[arg-type]  # by name above
+    audit_filter = log.AuditFilter(**fields)  # type: ignore[arg-type]  # by name above
+    return _EventQuery(audit_filter, count, with_total)
 
 
-def _date(value: str, fields: dict[str, object]) -> None:
+def _narrow_dates(value: str, fields: dict[str, object]) -> None:
+    """Narrow the interval of the filter by a date with its prefix."""
     prefix, text = (value[:2], value[2:]) if value[:1].isalpha() else ("eq", value)
     low, high = date_interval(text)
     limits = {
@@ -147,30 +158,27 @@ def _date(value: str, fields: dict[str, object]) -> None:
         fields["until_ms"] = min(until, int(str(fields.get("until_ms", until))))
 
 
-def _count(value: str) -> int:
+def _parse_count(value: str) -> int:
     if not value.isascii() or not value.isdigit() or len(value) > 9:
         raise Invalid("_count must be a whole number.")
-    return min(int(value), _MOST)
+    return min(int(value), _MAX_COUNT)
 
 
-def _rendering(
+def _render_context(
     context: RequestContext, connection: Connection, rows: Iterable[log.AuditRow]
 ) -> RenderContext:
     server = urlsplit(context.gateway.settings.base_url).netloc
-    return RenderContext(_names(connection, rows), server)
+    return RenderContext(_organization_names(connection, rows), server)
 
 
-def _names(connection: Connection, rows: Iterable[log.AuditRow]) -> dict[str, str]:
-    wanted = sorted({row.organization for row in rows if row.organization})
-    if not wanted:
+def _organization_names(connection: Connection, rows: Iterable[log.AuditRow]) -> dict[str, str]:
+    """Return the name of each organisation that acted, by its id."""
+    ids = sorted({row.organization for row in rows if row.organization})
+    if not ids:
         return {}
     found = connection.execute(
         "SELECT id, body FROM resource WHERE type = 'Organization' AND current = 1"  # noqa: S608
-        f" AND deleted = 0 AND id IN ({', '.join('?' * len(wanted))})",
-        wanted,
+        f" AND deleted = 0 AND id IN ({', '.join('?' * len(ids))})",
+        ids,
     )
     return {row[0]: str(orjson.loads(row[1]).get("name", row[0])) for row in found}
-
-
-def _without_cursor(pairs: list[tuple[str, str]]) -> list[tuple[str, str]]:
-    return [pair for pair in pairs if pair[0] != "_cursor"]

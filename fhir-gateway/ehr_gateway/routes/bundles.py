@@ -1,4 +1,4 @@
-"""Batch and transaction: a Bundle of requests in one (R4 §3.1.0.11)."""
+"""The batch and transaction interactions over HTTP (R4 §3.1.0.11)."""
 
 from __future__ import annotations
 
@@ -9,11 +9,10 @@ from ehr_fhir.errors import Unprocessable
 from ehr_fhir.json_text import parse
 from ehr_gateway.audit_log import recorder
 from ehr_gateway.http.authentication import RequestContext
-from ehr_gateway.http.bundle_bytes import build_bundle as bundle_bytes
-from ehr_gateway.http.bundle_bytes import build_entry
+from ehr_gateway.http.bundle_bytes import build_bundle, build_entry
 from ehr_gateway.http.negotiation import Preferences, fhir_response, parse_preferences
 from ehr_gateway.http.query_string import check_parameters
-from ehr_gateway.http.responses import record_disclosure, record_in_transaction
+from ehr_gateway.http.responses import build_audit_hook, record_disclosure
 from ehr_gateway.interactions.bundle import bundle
 from ehr_gateway.routes.history import build_history
 from ehr_gateway.routes.search import build_searchset, search_limits
@@ -31,30 +30,33 @@ def process_bundle(context: RequestContext, body: bytes) -> Response:
         context.gateway.store,
         context.access,
         body,
-        audit=record_in_transaction(audit_context),
+        audit=build_audit_hook(audit_context),
         most_entries=settings.max_bundle_entries,
         options=bundle.ReadOptions(prefer.lenient, search_limits(settings)),
     )
-    _audit_rest(context, audit_context, result)
+    _record_reads_and_refusals(context, audit_context, result)
     base = context.gateway.settings.fhir_base
-    entries = [_entry(base, one, prefer) for one in result.entries]
-    return fhir_response(bundle_bytes(result.type, entries), pretty=prefer.pretty)
+    entries = [_build_response_entry(base, entry, prefer) for entry in result.entries]
+    return fhir_response(build_bundle(result.type, entries), pretty=prefer.pretty)
 
 
 def _refuse_audit_events(body: bytes) -> None:
-    # The log is not among the records that a Bundle reaches; an empty answer would mislead.
-    # Read only where the word may stand; JSON may write any of its letters as `\\u00..`.
+    """Refuse a Bundle that asks for the audit log, which it does not reach.
+
+    An empty answer would mislead.
+    """
+    # Parsed only where the word may stand; JSON may write any of its letters as `\\u00..`.
     if b"AuditEvent" not in body and b"\\u00" not in body:
         return
-    if any(url.strip("/").startswith("AuditEvent") for url in _asked(body)):
+    if any(url.strip("/").startswith("AuditEvent") for url in _requested_urls(body)):
         raise Unprocessable("AuditEvent is served at its own address, not in a Bundle.")
 
 
-def _audit_rest(
+def _record_reads_and_refusals(
     context: RequestContext, audit_context: recorder.AuditContext, result: bundle.BundleResult
 ) -> None:
-    """Put on record what was read besides the writes, and that entries were refused."""
-    refused = [one.status for one in result.entries if one.outcome is not None]
+    """Put reads and refusals on record; the writes are, in their own transaction."""
+    refused = [entry.status for entry in result.entries if entry.outcome is not None]
     if result.read:
         record_disclosure(context, audit_context, result.read)
     for status in refused:
@@ -64,7 +66,7 @@ def _audit_rest(
         )
 
 
-def _entry(base: str, result: bundle.EntryResult, prefer: Preferences) -> bytes:
+def _build_response_entry(base: str, result: bundle.EntryResult, prefer: Preferences) -> bytes:
     response: dict[str, object] = {"status": result.status}
     if result.location and result.written:
         response["location"] = f"{base}/{result.location}"
@@ -76,18 +78,20 @@ def _entry(base: str, result: bundle.EntryResult, prefer: Preferences) -> bytes:
         response["outcome"] = result.outcome
     elif result.written and prefer.returns == "OperationOutcome":
         # Where R4 has it: beside the status, not in the place of the resource.
-        response["outcome"] = _success(result.status)
-    return build_entry(_full_url(base, result), _resource(base, result, prefer), response=response)
+        response["outcome"] = _success_outcome(result.status)
+    return build_entry(
+        _full_url(base, result), _response_resource(base, result, prefer), response=response
+    )
 
 
-def _asked(body: bytes) -> list[str]:
+def _requested_urls(body: bytes) -> list[str]:
     """Return the url of each entry, empty where there is none."""
     entries = parse(body).get("entry")
     requests = [
-        one.get("request") if isinstance(one, dict) else None
-        for one in (entries if isinstance(entries, list) else [])
+        entry.get("request") if isinstance(entry, dict) else None
+        for entry in (entries if isinstance(entries, list) else [])
     ]
-    urls = [one.get("url") if isinstance(one, dict) else None for one in requests]
+    urls = [request.get("url") if isinstance(request, dict) else None for request in requests]
     return [url if isinstance(url, str) else "" for url in urls]
 
 
@@ -96,7 +100,7 @@ def _full_url(base: str, result: bundle.EntryResult) -> str | None:
     return None if version is None else f"{base}/{version.type}/{version.id}"
 
 
-def _resource(base: str, result: bundle.EntryResult, prefer: Preferences) -> bytes | None:
+def _response_resource(base: str, result: bundle.EntryResult, prefer: Preferences) -> bytes | None:
     if result.without_body or (result.written and prefer.returns != "representation"):
         return None
     address, pairs = (result.target.address, result.target.pairs) if result.target else ("", ())
@@ -108,6 +112,6 @@ def _resource(base: str, result: bundle.EntryResult, prefer: Preferences) -> byt
     return result.body
 
 
-def _success(status: str) -> dict[str, object]:
+def _success_outcome(status: str) -> dict[str, object]:
     issue = {"severity": "information", "code": "informational", "diagnostics": status}
     return {"resourceType": "OperationOutcome", "issue": [issue]}

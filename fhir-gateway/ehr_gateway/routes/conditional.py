@@ -1,4 +1,7 @@
-"""Conditional update, patch and delete over HTTP: criteria in the address in the place of an id."""
+"""Conditional update, patch and delete over HTTP (R4 §3.1.0.4, §3.1.0.6, §3.1.0.7).
+
+Search criteria in the address name the resource in the place of an id.
+"""
 
 from __future__ import annotations
 
@@ -11,10 +14,10 @@ from ehr_fhir.patch.patch import Patch
 from ehr_gateway.audit_log.recorder import AuditContext
 from ehr_gateway.http.authentication import RequestContext
 from ehr_gateway.http.negotiation import parse_if_match, parse_preferences
-from ehr_gateway.http.query_string import parse_query
+from ehr_gateway.http.query_string import describe_query, parse_query
 from ehr_gateway.http.responses import (
+    build_audit_hook,
     delete_response,
-    record_in_transaction,
     require_writable_type,
     write_response,
 )
@@ -22,9 +25,9 @@ from ehr_gateway.interactions import delete, patch, update
 
 
 def update_by_criteria(context: RequestContext, resource_type: str, body: bytes) -> Response:
-    """Write the next version of the one match, or a first version where there is none."""
+    """Update the one resource that matches; create one where none does."""
     prefer = parse_preferences(context.request)
-    criteria, audit_context = _begin(context, resource_type, "update")
+    criteria, audit_context = _begin_conditional(context, resource_type, "update")
     result = update.update_matching(
         context.gateway.store,
         context.access,
@@ -32,15 +35,15 @@ def update_by_criteria(context: RequestContext, resource_type: str, body: bytes)
         criteria,
         body,
         if_match=parse_if_match(context.request),
-        audit=record_in_transaction(audit_context),
+        audit=build_audit_hook(audit_context),
     )
     return write_response(context, result.version, prefer, created=result.created)
 
 
 def patch_by_criteria(context: RequestContext, resource_type: str, body: Patch) -> Response:
-    """Patch the one match."""
+    """Patch the one resource that matches; 404 where none does."""
     prefer = parse_preferences(context.request)
-    criteria, audit_context = _begin(context, resource_type, "patch")
+    criteria, audit_context = _begin_conditional(context, resource_type, "patch")
     result = patch.patch_matching(
         context.gateway.store,
         context.access,
@@ -48,33 +51,33 @@ def patch_by_criteria(context: RequestContext, resource_type: str, body: Patch) 
         criteria,
         body,
         if_match=parse_if_match(context.request),
-        audit=record_in_transaction(audit_context),
+        audit=build_audit_hook(audit_context),
     )
     return write_response(context, result.version, prefer, created=False)
 
 
 def delete_by_criteria(context: RequestContext, resource_type: str) -> Response:
-    """Delete the one match; where there is none, nothing has to be done."""
+    """Delete the one resource that matches; none is no error."""
     prefer = parse_preferences(context.request)
-    criteria, audit_context = _begin(context, resource_type, "delete")
+    criteria, audit_context = _begin_conditional(context, resource_type, "delete")
     version = delete.delete_matching(
         context.gateway.store,
         context.access,
         resource_type,
         criteria,
         if_match=parse_if_match(context.request),
-        audit=record_in_transaction(audit_context),
+        audit=build_audit_hook(audit_context),
     )
     return delete_response(version, prefer)
 
 
-def _begin(
+def _begin_conditional(
     context: RequestContext, resource_type: str, interaction: str
 ) -> tuple[str, AuditContext]:
+    """Return the criteria, and begin the audit entry; without criteria a write names nothing."""
     require_writable_type(resource_type)
     pairs = parse_query(context.request)
     if not pairs:
         raise Unsupported("Name the resource by its id, or by search criteria in the address.")
-    # The names of the parameters without their values, as for a search.
-    query = f"{resource_type}?" + "&".join(name[:64] for name, _ in pairs)
-    return urlencode(pairs), context.begin_audit(interaction, query)
+    audit_context = context.begin_audit(interaction, describe_query(resource_type, pairs))
+    return urlencode(pairs), audit_context

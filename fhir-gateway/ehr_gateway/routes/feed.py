@@ -1,7 +1,7 @@
 """The change feed: every version in the order of writing, as newline-delimited JSON.
 
-For the lake alone: it carries what patients share with nobody, so it asks for its own scope and is
-open to programs only. What leaves is decided again behind it.
+It is for the lake: it holds records that patients share with nobody, so it needs a scope of its own
+and a program's token. What leaves the lake is decided there again.
 """
 
 from __future__ import annotations
@@ -20,43 +20,43 @@ from ehr_gateway.store.store import FeedEntry
 from ehr_privacy.consent import has_scope
 
 router = APIRouter()
-_SCOPE = "ehr/feed.read"
+_FEED_SCOPE = "ehr/feed.read"
 
 
 @router.get("/feed")
-def feed(
+def list_changes(
     context: Authenticated,
     after: Annotated[int, Query(ge=0, le=2**62)] = 0,
     limit: Annotated[int, Query(ge=1)] = 1000,
     epoch: Annotated[str, Query(max_length=64)] = "",
 ) -> Response:
-    """Give the changes after a position, oldest first; an empty body when there are none.
+    """List the changes after a position, oldest first; an empty body when there are none.
 
     A position that is no part of this store's past, by the epoch it was read in, is a conflict.
     """
     audit_context = context.begin_audit("feed", f"feed?after={after}")
     requester = context.access.requester
-    if requester.role != "system" or not has_scope(requester.scopes, _SCOPE):
-        raise Forbidden(f"The change feed needs a program's token with the scope {_SCOPE}.")
+    if requester.role != "system" or not has_scope(requester.scopes, _FEED_SCOPE):
+        raise Forbidden(f"The change feed needs a program's token with the scope {_FEED_SCOPE}.")
     limit = min(limit, context.gateway.settings.max_feed_entries)
-    here = context.gateway.store.epoch()
-    here.check_position(epoch, after)
+    epoch_here = context.gateway.store.epoch()
+    epoch_here.check_position(epoch, after)
     entries = list(context.gateway.store.feed(after, limit))
     last = entries[-1].position if entries else after
     context.add_audit_entry(recorder.build_event_rows(audit_context=audit_context, patient=None))
     return Response(
-        b"".join(_line(entry) for entry in entries),
+        b"".join(_serialize_change(entry) for entry in entries),
         media_type="application/x-ndjson",
         headers={
             "X-Feed-Next": str(last),
-            "X-Feed-Store": here.store,
-            "X-Feed-Epoch": here.epoch,
+            "X-Feed-Store": epoch_here.store,
+            "X-Feed-Epoch": epoch_here.epoch,
             "Cache-Control": "no-store",
         },
     )
 
 
-def _line(entry: FeedEntry) -> bytes:
+def _serialize_change(entry: FeedEntry) -> bytes:
     version = entry.version
     head = orjson.dumps(
         {

@@ -12,9 +12,9 @@ from ehr_gateway.http.negotiation import parse_if_match, requires_new
 from ehr_gateway.http.responses import (
     begin_read,
     begin_write,
+    build_audit_hook,
     delete_response,
     record_disclosure,
-    record_in_transaction,
     version_response,
     write_response,
 )
@@ -56,7 +56,7 @@ def create_resource(context: RequestContext, resource_type: str, body: bytes) ->
         resource_type,
         body,
         _if_none_exist(context),
-        audit=record_in_transaction(audit_context),
+        audit=build_audit_hook(audit_context),
     )
 
     def store_and_answer(connection: Connection) -> Response:
@@ -82,7 +82,7 @@ def update_resource(
         body,
         parse_if_match(context.request),
         only_new=requires_new(context.request),
-        audit=record_in_transaction(audit_context),
+        audit=build_audit_hook(audit_context),
     )
 
     def store_and_answer(connection: Connection) -> Response:
@@ -105,7 +105,7 @@ def patch_resource(
         logical_id,
         body,
         if_match=parse_if_match(context.request),
-        audit=record_in_transaction(audit_context),
+        audit=build_audit_hook(audit_context),
     )
     return write_response(context, result.version, prefer, created=False)
 
@@ -120,7 +120,7 @@ def delete_resource(context: RequestContext, resource_type: str, logical_id: str
         resource_type,
         logical_id,
         if_match=parse_if_match(context.request),
-        audit=record_in_transaction(audit_context),
+        audit=build_audit_hook(audit_context),
     )
     return delete_response(version, prefer)
 

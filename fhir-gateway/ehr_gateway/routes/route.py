@@ -1,4 +1,4 @@
-"""Match a FHIR REST address to its route, by method and the shape of the path (R4 §3.1.0.1)."""
+"""Match a FHIR REST address to its route, by method and the shape of the path."""
 
 from __future__ import annotations
 
