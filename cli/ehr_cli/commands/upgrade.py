@@ -1,4 +1,4 @@
-"""`ehr upgrade`: bring the database of an older version along, or say whether that is needed."""
+"""`ehr upgrade`: upgrade the database of an older version, or check whether that is needed."""
 
 from __future__ import annotations
 
@@ -19,12 +19,12 @@ from ehr_gateway.schema.revision import HEAD
 
 __all__ = ["check", "run"]
 
-# Chosen: seldom enough for a log file, often enough to see that it goes on.
+# Chosen: few lines in a log file, yet a sign of life.
 _SECONDS_BETWEEN_LINES = 5.0
 
 
 def check(settings: Settings) -> bool:
-    """Say whether the database is up to date, and return it; change nothing."""
+    """Print and return whether the database is up to date."""
     state = read_state(_database(settings))
     if state.refusal is not None:
         typer.echo(state.refusal, err=True)
@@ -34,51 +34,52 @@ def check(settings: Settings) -> bool:
 
 
 def run(settings: Settings) -> None:
-    """Upgrade the database with progress on standard error; raise where that cannot be."""
-    place = _database(settings)
+    """Upgrade the database, with progress on standard error."""
+    location = _database(settings)
     console = Console(stderr=True)
     columns = (TextColumn("{task.description}"), BarColumn(), TimeElapsedColumn())
     with ProgressBars(*columns, console=console, disable=not console.is_terminal) as bars:
-        changed = upgrade(place, _bars(bars) if console.is_terminal else _lines())
+        changed = upgrade(location, _show_bars(bars) if console.is_terminal else _print_lines())
     done = "is upgraded" if changed else "was up to date already"
     typer.echo(f"The database {done} (revision {HEAD}).")
 
 
-def _bars(bars: ProgressBars) -> Callable[[Progress], None]:
+def _show_bars(bars: ProgressBars) -> Callable[[Progress], None]:
+    """Return a reporter that draws a bar for each step."""
     tasks: dict[str, TaskID] = {}
 
     def show(progress: Progress) -> None:
         if progress.step not in tasks:
-            tasks[progress.step] = bars.add_task(progress.step, total=progress.of)
+            tasks[progress.step] = bars.add_task(progress.step, total=progress.total)
         bars.update(tasks[progress.step], completed=progress.done)
 
     return show
 
 
-def _lines() -> Callable[[Progress], None]:
-    """Return what prints a line when a step begins or ends, and every few seconds between."""
-    said_at: dict[str, float] = {}
+def _print_lines() -> Callable[[Progress], None]:
+    """Return a reporter that prints a line when a step begins or ends, and now and then between."""
+    printed_at: dict[str, float] = {}
 
     def show(progress: Progress) -> None:
-        now, begins = time.monotonic(), progress.step not in said_at
-        if progress.of == 1 and begins:
+        now, begins = time.monotonic(), progress.step not in printed_at
+        if progress.total == 1 and begins:
             typer.echo(progress.step, err=True)
-        elif progress.of > 1 and (
+        elif progress.total > 1 and (
             begins
-            or progress.done == progress.of
-            or now - said_at[progress.step] >= _SECONDS_BETWEEN_LINES
+            or progress.done == progress.total
+            or now - printed_at[progress.step] >= _SECONDS_BETWEEN_LINES
         ):
-            typer.echo(f"{progress.step}: {progress.done:,} of {progress.of:,}", err=True)
+            typer.echo(f"{progress.step}: {progress.done:,} of {progress.total:,}", err=True)
         else:
             return
-        said_at[progress.step] = now
+        printed_at[progress.step] = now
 
     return show
 
 
 def _database(settings: Settings) -> Path | str:
-    """Return where the database is; it is never made here."""
-    place = gateway_settings(settings).database
-    if isinstance(place, Path) and not place.exists():
+    """Return the location of the database; raise NotFound rather than create one."""
+    location = gateway_settings(settings).database
+    if isinstance(location, Path) and not location.exists():
         raise NotFound(f"There is no database in the data folder {settings.data}.")
-    return place
+    return location

@@ -1,4 +1,4 @@
-"""From one version's tables to the next: Alembic revisions, and what `ehr upgrade` does with them.
+"""Schema migrations: Alembic revisions, and `ehr upgrade`, which runs them.
 
 In: a database of an older version.
 Out: the same records in the tables of `ehr_gateway.schema.revision.HEAD`.
@@ -13,11 +13,11 @@ To add a revision:
    `op.batch_alter_table` for what SQLite cannot alter) or in SQL for both databases.
    The chain is linear: who lands second takes the next number.
 3. Raise `HEAD` in `ehr_gateway/schema/revision.py`.
-4. If values that are worked out from the resources change (index rows, facts, consent rules), let
-   `upgrade()` call `schedule_recompute(op.get_bind())`: it is done afterwards, in batches.
+4. If values that are computed from the resources change (index rows, consent facts, rule rows),
+   let `upgrade()` call `schedule_recompute(op.get_bind())`: it runs afterwards, in batches.
 
 A revision and its number are committed together, or neither, on both databases; there is no
 `downgrade()`: the way back is the backup that was made before.
-`tests/integration/test_upgrade_*.py` take databases made by 5830f38 through every revision and fail
-when the result differs from freshly made tables.
+`tests/spec/upgrade` takes databases made by 5830f38 through every revision and fails when the
+result differs from fresh tables.
 """

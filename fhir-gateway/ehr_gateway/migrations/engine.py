@@ -1,4 +1,4 @@
-"""SQLAlchemy engines for Alembic; the product itself speaks to the drivers (`database`)."""
+"""SQLAlchemy engines for Alembic. All other code uses the drivers directly (`database`)."""
 
 from __future__ import annotations
 
@@ -10,21 +10,21 @@ from sqlalchemy import Connection, Engine, NullPool, create_engine, event
 
 __all__ = ["create_migration_engine"]
 
+# As long as the product's own connections wait for a lock.
 _BUSY_SECONDS = 30
 
 
-def create_migration_engine(place: Path | str) -> Engine:
-    """Return an engine whose transactions hold changes of tables too, on both databases."""
-    if isinstance(place, str):
-        # The URL as libpq reads it: SQLAlchemy's reading of hosts and options differs.
+def create_migration_engine(location: Path | str) -> Engine:
+    """Return an engine with transactional DDL, on both databases."""
+    if isinstance(location, str):
+        # Let libpq parse the URL: SQLAlchemy reads hosts and options in another way.
         return create_engine(
-            "postgresql+psycopg://", creator=lambda: psycopg.connect(place), poolclass=NullPool
+            "postgresql+psycopg://", creator=lambda: psycopg.connect(location), poolclass=NullPool
         )
     engine = create_engine(
         "sqlite://",
-        # Without an isolation level the driver opens no transaction of its own: it would open none
-        # before a CREATE TABLE.
-        creator=lambda: sqlite3.connect(place, timeout=_BUSY_SECONDS, isolation_level=None),
+        # With an isolation level the driver begins transactions itself, and none before DDL.
+        creator=lambda: sqlite3.connect(location, timeout=_BUSY_SECONDS, isolation_level=None),
         poolclass=NullPool,
     )
     event.listen(engine, "begin", _begin_immediate)

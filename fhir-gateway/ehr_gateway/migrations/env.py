@@ -1,4 +1,4 @@
-"""Alembic's environment: run the revisions on the connection that `upgrade.py` hands over."""
+"""Alembic's environment script: run revisions on the connection that `upgrade.py` passes."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ from ehr_gateway.schema.revision import REVISION_TABLE
 context.configure(
     connection=context.config.attributes["connection"],
     version_table=REVISION_TABLE,
-    # A revision and its number in one transaction: Alembic expects that of PostgreSQL alone, but
-    # `engine.py` opens SQLite's transactions so that they hold the changes of tables too.
+    # One transaction for a revision and its number. Alembic assumes that SQLite cannot roll back
+    # DDL, which is true of the driver's default transactions but not of those of `engine.py`.
     transactional_ddl=True,
     transaction_per_migration=True,
 )

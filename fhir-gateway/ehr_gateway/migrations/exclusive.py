@@ -1,8 +1,8 @@
-"""Sole use of a database during an upgrade: nobody else in it, and nobody let in.
+"""Exclusive use of a database while it is upgraded.
 
-The mark (the setting `upgrade`) is committed first and others are looked for afterwards. Whoever
-comes later reads the mark and stays out, also a version from before there was a mark: it misses its
-`layout`. So no process can slip in between.
+`begin_upgrade` commits a mark (the setting `upgrade`) and then looks for other processes. A process
+that opens the store later reads the mark and refuses; one from before there was a mark refuses
+because its `layout` setting is gone. Marking first and looking second leaves no gap between them.
 """
 
 from __future__ import annotations
@@ -21,16 +21,18 @@ from ehr_gateway.schema.revision import BASELINE_LAYOUT, LAYOUT_SETTING, UPGRADE
 
 __all__ = ["begin_upgrade", "upgrade_lock"]
 
-# Any number does that is not the writer's (`database.postgresql`).
-_UPGRADE_LOCK = 0x65485222
-# A connection that was closed a moment ago is still listed by PostgreSQL, or still locks the file.
-_PATIENCE_SECONDS = 3.0
-_PAUSE_SECONDS = 0.1
+# Any number does, except that of the writer's lock (`database.postgresql`).
+_ADVISORY_LOCK = 0x65485222
+# Chosen: PostgreSQL lists a connection for some milliseconds after it was closed, and a process
+# that is told to stop takes about a second.
+_MAX_WAIT_SECONDS = 3.0
+_POLL_SECONDS = 0.1
 _MARK = (UPGRADE_SETTING, b"")
-_SET_MARK = "INSERT INTO setting (name, value) VALUES ({0}, {0}) ON CONFLICT DO NOTHING"
-_DROP_MARK = f"DELETE FROM setting WHERE name = '{UPGRADE_SETTING}'"  # noqa: S608
-_DROP_LAYOUT = f"DELETE FROM setting WHERE name = '{LAYOUT_SETTING}'"  # noqa: S608
-_OTHERS = (
+_INSERT_MARK = "INSERT INTO setting (name, value) VALUES ({0}, {0}) ON CONFLICT DO NOTHING"
+_DELETE_MARK = f"DELETE FROM setting WHERE name = '{UPGRADE_SETTING}'"  # noqa: S608
+_DELETE_LAYOUT = f"DELETE FROM setting WHERE name = '{LAYOUT_SETTING}'"  # noqa: S608
+# Every version connects under this name; `_connect` uses another one.
+_COUNT_OTHERS = (
     "SELECT COUNT(*) FROM pg_stat_activity WHERE datname = current_database()"
     " AND application_name = 'ehr-commons'"
 )
@@ -38,81 +40,84 @@ _IN_USE = (
     "The database is in use: a gateway or another command has it open. Stop it, then run "
     "`ehr upgrade` again. Nothing is changed."
 )
-_TWICE = "Another `ehr upgrade` of this database is under way."
+_ALREADY_RUNNING = "Another `ehr upgrade` of this database is under way."
 
 
 @contextmanager
-def upgrade_lock(place: Path | str) -> Iterator[None]:
-    """Hold the lock of upgrades; it ends with the process, however that ends."""
-    if isinstance(place, str):
-        with _connect(place) as connection:
-            row = connection.execute("SELECT pg_try_advisory_lock(%s)", (_UPGRADE_LOCK,)).fetchone()
+def upgrade_lock(location: Path | str) -> Iterator[None]:
+    """Hold the lock that one upgrade at a time has; the system frees it when the process ends."""
+    if isinstance(location, str):
+        with _connect(location) as connection:
+            row = connection.execute(
+                "SELECT pg_try_advisory_lock(%s)", (_ADVISORY_LOCK,)
+            ).fetchone()
             if row is None or not row[0]:
-                raise Unavailable(_TWICE)
+                raise Unavailable(_ALREADY_RUNNING)
             yield
         return
-    path = Path(f"{place}-upgrade")
-    with path.open("ab") as lock:
+    path = Path(f"{location}-upgrade")
+    with path.open("ab") as file:
         try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
-            raise Unavailable(_TWICE) from None
+            raise Unavailable(_ALREADY_RUNNING) from None
         yield
         path.unlink(missing_ok=True)
 
 
-def begin_upgrade(place: Path | str) -> None:
-    """Mark a database as being upgraded; Unavailable, and no mark, where others have it open."""
-    if isinstance(place, str):
-        _begin_postgresql(place)
+def begin_upgrade(location: Path | str) -> None:
+    """Mark a database as being upgraded; raise Unavailable if another process has it open."""
+    if isinstance(location, str):
+        _begin_postgresql(location)
     else:
-        _begin_sqlite(place)
+        _begin_sqlite(location)
 
 
 def _begin_sqlite(path: Path) -> None:
-    connection = sqlite3.connect(path, timeout=_PATIENCE_SECONDS, isolation_level=None)
+    connection = sqlite3.connect(path, timeout=_MAX_WAIT_SECONDS, isolation_level=None)
     with closing(connection):
-        # Every open connection in WAL mode holds a shared lock on the file, idle ones too: in this
-        # mode a transaction begins only when there is none.
+        # In WAL mode every open connection holds a shared lock on the file, an idle one too. A
+        # transaction in exclusive locking mode therefore begins only when there is no other.
         connection.execute("PRAGMA locking_mode = EXCLUSIVE")
         try:
             connection.execute("BEGIN IMMEDIATE")
         except sqlite3.OperationalError as error:
             raise Unavailable(_IN_USE) from error
-        connection.execute(_SET_MARK.format("?"), _MARK)
-        connection.execute(_DROP_LAYOUT)
+        connection.execute(_INSERT_MARK.format("?"), _MARK)
+        connection.execute(_DELETE_LAYOUT)
         connection.execute("COMMIT")
 
 
 def _begin_postgresql(url: str) -> None:
     with _connect(url) as connection:
         with connection.transaction():
-            marked = connection.execute(_SET_MARK.format("%s"), _MARK).rowcount
-            layouts = connection.execute(_DROP_LAYOUT).rowcount
-        if not _others_leave(connection):
-            with connection.transaction():
-                if marked:
-                    connection.execute(_DROP_MARK)
-                if layouts:
-                    connection.execute(
-                        "INSERT INTO setting (name, value) VALUES (%s, %s)",
-                        (LAYOUT_SETTING, BASELINE_LAYOUT),
-                    )
-            raise Unavailable(_IN_USE)
+            inserted_marks = connection.execute(_INSERT_MARK.format("%s"), _MARK).rowcount
+            deleted_layouts = connection.execute(_DELETE_LAYOUT).rowcount
+        if _wait_until_alone(connection):
+            return
+        with connection.transaction():
+            # A mark that an interrupted upgrade left stays.
+            if inserted_marks:
+                connection.execute(_DELETE_MARK)
+            if deleted_layouts:
+                connection.execute(
+                    "INSERT INTO setting (name, value) VALUES (%s, %s)",
+                    (LAYOUT_SETTING, BASELINE_LAYOUT),
+                )
+        raise Unavailable(_IN_USE)
 
 
-def _others_leave(connection: psycopg.Connection) -> bool:
-    """Wait a moment for other connections of the product to end; return whether there is none."""
-    end = time.monotonic() + _PATIENCE_SECONDS
+def _wait_until_alone(connection: psycopg.Connection) -> bool:
+    """Wait a moment for the product's other connections to end; return whether none is left."""
+    deadline = time.monotonic() + _MAX_WAIT_SECONDS
     while True:
-        row = connection.execute(_OTHERS).fetchone()
+        row = connection.execute(_COUNT_OTHERS).fetchone()
         if row is not None and not row[0]:
             return True
-        if time.monotonic() >= end:
+        if time.monotonic() >= deadline:
             return False
-        time.sleep(_PAUSE_SECONDS)
+        time.sleep(_POLL_SECONDS)
 
 
 def _connect(url: str) -> psycopg.Connection:
-    """Connect under a name of its own: gateways are counted by theirs."""
     return psycopg.connect(url, autocommit=True, application_name="ehr-commons-upgrade")

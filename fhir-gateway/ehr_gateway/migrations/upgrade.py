@@ -1,12 +1,12 @@
-"""`ehr upgrade`: bring a database to the tables of this version; what the command line calls.
+"""Upgrade a database to the schema revision of this version (`ehr upgrade`).
 
-1. A mark keeps everybody else out (`exclusive.py`).
-2. Each revision is one transaction, its number in it.
-3. What the revisions asked for is recomputed in batches (`recompute.py`).
-4. The mark is taken away.
+1. Mark the database, so that no other process opens it (`exclusive.py`).
+2. Run each pending revision in a transaction of its own, which also records its number.
+3. Recompute, in batches, what the revisions scheduled (`recompute.py`).
+4. Remove the mark.
 
-Killed between any two statements, it goes on from the last commit when it is run again; until then
-the store is refused, by older versions too.
+An upgrade that was killed continues from its last commit when it is run again. Until it is finished
+every version refuses the store, older ones too.
 """
 
 from __future__ import annotations
@@ -34,54 +34,57 @@ __all__ = ["Progress", "read_state", "revision_scripts", "upgrade"]
 
 @dataclass(frozen=True)
 class Progress:
-    """How far one step of an upgrade is; `of` is 1 where it is all or nothing."""
+    """How far one step of an upgrade is; `total` is 1 for a step without parts."""
 
     step: str
     done: int
-    of: int
+    total: int
 
 
-def read_state(place: Path | str) -> SchemaState:
-    """Read what a database says of its own tables."""
-    with closing(open_database(place)) as database, database.read_transaction() as connection:
+def read_state(location: Path | str) -> SchemaState:
+    """Read what a database says about its own schema."""
+    with closing(open_database(location)) as database, database.read_transaction() as connection:
         return read_schema_state(connection)
 
 
-def upgrade(place: Path | str, report: Callable[[Progress], None]) -> bool:
-    """Bring a database to HEAD; return False where there was nothing to do."""
-    if not _needs_upgrade(place):
+def upgrade(location: Path | str, report: Callable[[Progress], None]) -> bool:
+    """Upgrade a database to HEAD; return False if it was there already.
+
+    Raises Unavailable if the database is in use, or of a version that cannot be upgraded.
+    """
+    if not _needs_upgrade(location):
         return False
-    with upgrade_lock(place):
-        # Another upgrade may have come to its end before the lock was ours.
-        if _needs_upgrade(place):
-            begin_upgrade(place)
-            _run_revisions(place, report)
-            _recompute(place, report)
-            _end_upgrade(place)
+    with upgrade_lock(location):
+        # Another upgrade may have finished before this one got the lock.
+        if _needs_upgrade(location):
+            begin_upgrade(location)
+            _run_revisions(location, report)
+            _recompute(location, report)
+            _end_upgrade(location)
     return True
 
 
 def revision_scripts() -> ScriptDirectory:
-    """Return the revisions as Alembic reads them from their files."""
+    """Return the revisions as Alembic reads them from `versions/`."""
     return ScriptDirectory.from_config(_config())
 
 
-def _needs_upgrade(place: Path | str) -> bool:
-    state = read_state(place)
+def _needs_upgrade(location: Path | str) -> bool:
+    state = read_state(location)
     if state.refusal and not state.needs_upgrade:
         raise Unavailable(state.refusal)
     return state.needs_upgrade
 
 
-def _run_revisions(place: Path | str, report: Callable[[Progress], None]) -> None:
-    current = read_state(place).revision
+def _run_revisions(location: Path | str, report: Callable[[Progress], None]) -> None:
+    current = read_state(location).revision
     scripts = revision_scripts()
     pending = [
         script
         for script in reversed(list(scripts.walk_revisions()))
         if current is None or int(script.revision) > int(current)
     ]
-    engine = create_migration_engine(place)
+    engine = create_migration_engine(location)
     config = _config()
     for script in pending:
         step = f"{script.revision} {script.doc}".rstrip(".")
@@ -92,23 +95,23 @@ def _run_revisions(place: Path | str, report: Callable[[Progress], None]) -> Non
                 command.upgrade(config, script.revision)
         except DBAPIError as error:
             raise Unavailable(
-                f"The database did not take revision {script.revision}: {_reason(error)}. Nothing "
-                "of that revision is in it. Mend the cause, then run `ehr upgrade` again."
+                f"The database did not take revision {script.revision}: {_first_line(error)}. "
+                "Nothing of that revision is in it. Mend the cause, then run `ehr upgrade` again."
             ) from error
         report(Progress(step, 1, 1))
 
 
-def _reason(error: DBAPIError) -> str:
+def _first_line(error: DBAPIError) -> str:
     """Return a driver's message without PostgreSQL's DETAIL, which quotes values of rows."""
     diagnosis = getattr(error.orig, "diag", None)
     message = getattr(diagnosis, "message_primary", None) or str(error.orig)
     return message.splitlines()[0]
 
 
-def _recompute(place: Path | str, report: Callable[[Progress], None]) -> None:
-    with closing(open_database(place)) as database:
+def _recompute(location: Path | str, report: Callable[[Progress], None]) -> None:
+    with closing(open_database(location)) as database:
         with database.write_transaction() as connection:
-            # R4 parameters that this version knows and the older one did not.
+            # R4 parameters that this version supports and the older one did not.
             register_parameters(connection)
             parameter_ids = read_parameter_ids(connection)
         progress = read_progress(database)
@@ -118,13 +121,13 @@ def _recompute(place: Path | str, report: Callable[[Progress], None]) -> None:
             progress = recompute_batch(database, parameter_ids)
 
 
-def _end_upgrade(place: Path | str) -> None:
-    with closing(open_database(place)) as database, database.write_transaction() as connection:
+def _end_upgrade(location: Path | str) -> None:
+    with closing(open_database(location)) as database, database.write_transaction() as connection:
         connection.execute("DELETE FROM setting WHERE name = ?", (UPGRADE_SETTING,))
 
 
 def _config() -> Config:
     config = Config()
-    # ConfigParser takes a bare % for an interpolation.
+    # ConfigParser, which Alembic uses, reads a single % as an interpolation.
     config.set_main_option("script_location", str(Path(__file__).parent).replace("%", "%%"))
     return config

@@ -1,8 +1,8 @@
-"""Which revision of the tables a database has, and whether this version may open it.
+"""The schema revision of a database, and whether this version may open it.
 
-Opening a store compares one row with a constant and imports no Alembic, which would add 0.4 s to
-each start: an empty database gets the tables of HEAD at once, any other that is not at HEAD is
-refused in a sentence. What changes an existing database is `ehr_gateway.migrations`.
+Opening a store compares one row with a constant. It does not import Alembic, which takes 0.4 s: an
+empty database gets the tables of HEAD directly, and one at any other revision is refused with a
+sentence that says what to do. `ehr_gateway.migrations` upgrades an existing database.
 """
 
 from __future__ import annotations
@@ -31,14 +31,14 @@ __all__ = [
 HEAD = "0002"
 # Not Alembic's `alembic_version`: MLflow, for one, keeps its own there, maybe in this database.
 REVISION_TABLE = "schema_revision"
-# The setting that stands from the first statement of an upgrade to its last.
+# The setting that marks a database as being upgraded, from its first transaction to its last.
 UPGRADE_SETTING = "upgrade"
-# Versions before there were revisions numbered their layout in this setting; the last one was 5.
+# Versions before 0001 kept the number of their layout in this setting; the last one was 5.
 LAYOUT_SETTING = "layout"
 BASELINE_LAYOUT = b"5"
 
 _CREATE_REVISION_TABLE = (
-    # As Alembic makes it.
+    # The same statement that Alembic would use.
     f"CREATE TABLE IF NOT EXISTS {REVISION_TABLE} (version_num VARCHAR(32) NOT NULL,"
     f" CONSTRAINT {REVISION_TABLE}_pkc PRIMARY KEY (version_num))"
 )
@@ -64,27 +64,34 @@ _BEFORE_BASELINE = (
 
 @dataclass(frozen=True)
 class SchemaState:
-    """What a database says of its own tables."""
+    """What a database says about its own schema."""
 
     revision: str | None
     layout: bytes | None
     upgrading: bool
-    # Nothing was ever kept in it: there are no tables of ours, or no setting.
+    # Whether no store was ever made in it: there is neither a revision nor any setting.
     empty: bool
 
     @property
+    def is_newer(self) -> bool:
+        """Whether a newer version than this one has upgraded it."""
+        return self.revision is not None and int(self.revision) > int(HEAD)
+
+    @property
     def needs_upgrade(self) -> bool:
-        """Whether `ehr upgrade` is needed and can help."""
+        """Whether `ehr upgrade` is needed and can do it."""
+        if self.is_newer:
+            return False
         if self.revision is None:
             return self.upgrading or self.layout == BASELINE_LAYOUT
-        return self.upgrading or _number(self.revision) < _number(HEAD)
+        return self.upgrading or int(self.revision) < int(HEAD)
 
     @property
     def refusal(self) -> str | None:
-        """Return why a store in this state is not opened; None where it may be."""
+        """Why a store in this state is not opened; None if it may be."""
         if self.empty:
             return None
-        if self.revision is not None and _number(self.revision) > _number(HEAD):
+        if self.is_newer:
             return _NEWER
         if self.upgrading:
             return _UNFINISHED
@@ -94,7 +101,7 @@ class SchemaState:
 
 
 def read_schema_state(connection: Connection) -> SchemaState:
-    """Read the revision, and whether an upgrade is under way."""
+    """Read the revision, and whether an upgrade was begun and not finished."""
     settings: dict[str, bytes] = {}
     if _table_exists(connection, "setting"):
         rows = connection.execute("SELECT name, value FROM setting").fetchall()
@@ -112,7 +119,7 @@ def read_schema_state(connection: Connection) -> SchemaState:
 
 
 def check_revision(database: Database) -> SchemaState:
-    """Refuse a database that is not at HEAD; an empty one passes."""
+    """Raise Unavailable for a database that is not at HEAD; an empty one passes."""
     with database.read_transaction() as connection:
         state = read_schema_state(connection)
     if state.refusal:
@@ -121,7 +128,7 @@ def check_revision(database: Database) -> SchemaState:
 
 
 def open_schema(database: Database) -> None:
-    """Make all tables in an empty database; refuse one that is not at HEAD."""
+    """Create all tables in an empty database; raise Unavailable for one that is not at HEAD."""
     if not check_revision(database).empty:
         return
     with database.write_transaction() as connection:
@@ -131,7 +138,7 @@ def open_schema(database: Database) -> None:
         for statement in FULL_TEXT[database.dialect]:
             connection.execute(statement)
         connection.execute(_CREATE_REVISION_TABLE)
-        # Another process may have made them a moment ago.
+        # Another process may have created them since the check.
         connection.execute(
             f"INSERT INTO {REVISION_TABLE} (version_num) SELECT ?"  # noqa: S608
             f" WHERE NOT EXISTS (SELECT 1 FROM {REVISION_TABLE})",
@@ -141,7 +148,3 @@ def open_schema(database: Database) -> None:
 
 def _table_exists(connection: Connection, name: str) -> bool:
     return bool(connection.execute(_TABLE_EXISTS[connection.dialect], (name,)).fetchone()[0])
-
-
-def _number(revision: str) -> int:
-    return int(revision)

@@ -27,7 +27,7 @@ OLD_LAYOUT = [{"name": "layout", "value": b"5"}]
 @pytest.fixture(autouse=True)
 def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
     """Do not wait for others to end."""
-    monkeypatch.setattr(exclusive, "_PATIENCE_SECONDS", 0.3)
+    monkeypatch.setattr(exclusive, "_MAX_WAIT_SECONDS", 0.3)
 
 
 def run(old_store: OldStore, *words: str) -> tuple[int, str]:
@@ -108,9 +108,12 @@ def test_two_at_once_are_one_too_many(old_store: OldStore) -> None:
     assert upgrade(old_store.place, lambda progress: None)
 
 
-def test_a_newer_database_is_refused_in_a_sentence(old_store: OldStore) -> None:
+@pytest.mark.parametrize("interrupted", [False, True])
+def test_a_newer_database_is_refused_in_a_sentence(old_store: OldStore, interrupted: bool) -> None:
     old_store.upgrade()
     old_store.execute("UPDATE schema_revision SET version_num = '9999'")
+    if interrupted:
+        old_store.execute("INSERT INTO setting (name, value) VALUES ('upgrade', ?)", b"")
     before = old_store.tables()
 
     for words in (("upgrade",), ("upgrade", "--check"), ("up",)):
