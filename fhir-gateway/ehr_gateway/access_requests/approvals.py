@@ -37,9 +37,9 @@ NO_REQUEST = "There is no such request."
 def approve_by_code(
     context: RequestContext, clinician: Clinician, identity: str, code: str
 ) -> AccessRequest:
-    """Approve by the code that the patient told the clinician who asked.
+    """Approve a request by the one-time code that the patient told the clinician.
 
-    Each try is on the books before it is judged: a hundred at once are still a hundred.
+    Each attempt is counted before the code is checked, so that concurrent guesses count too.
     """
     request = _find_own_request(context, clinician, identity)
     if not _record_attempt(context, request) or not one_time_codes.verify_code(
@@ -52,7 +52,7 @@ def approve_by_code(
 def approve_by_eid(
     context: RequestContext, clinician: Clinician, identity: str, hkid: str, pin: str
 ) -> AccessRequest:
-    """Approve by the patient's own smart ID at the clinician's desk; a carer's does not do."""
+    """Approve a request by the patient's own smart ID at the desk; a carer's is refused."""
     request = _find_own_request(context, clinician, identity)
     if not _record_attempt(context, request):
         raise Forbidden(NOT_APPROVED)
@@ -68,7 +68,7 @@ def approve_by_eid(
 
 
 def answer_step_up(context: RequestContext, identity: str, *, approves: bool) -> AccessRequest:
-    """Let the patient approve or refuse on the own page; a carer may refuse, and has the code."""
+    """Approve or refuse on the patient's own page. A carer may refuse; they approve by the code."""
     now, requester = context.access.now_ms, context.access.requester
     with context.gateway.store.read_transaction() as connection:
         request = find_request(connection, identity, "step-up")
@@ -118,7 +118,7 @@ def _activate_grant(
 def _find_own_request(
     context: RequestContext, clinician: Clinician, identity: str
 ) -> AccessRequest:
-    """Another's request is as good as absent, and so is one's own for another organisation."""
+    """Return the clinician's own request; NotFound for one of another person or organisation."""
     with context.gateway.store.read_transaction() as connection:
         request = find_request(connection, identity, "step-up")
     if request is None or (request.person, request.organization) != (

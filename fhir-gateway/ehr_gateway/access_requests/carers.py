@@ -23,7 +23,7 @@ __all__ = ["end_carer", "list_carers", "list_represented_patients"]
 
 
 def end_carer(context: RequestContext, identity: str) -> None:
-    """End a carer's power, or take an invitation back: the patient, the carer, or a steward."""
+    """End a carer's power, or withdraw an invitation: by the patient, the carer or a steward."""
     requester, now = context.access.requester, context.access.now_ms
     with step_transaction(context, "$end-carer") as step:
         connection = step.connection
@@ -49,7 +49,7 @@ def end_carer(context: RequestContext, identity: str) -> None:
 def list_carers(
     connection: Connection, context: RequestContext, patient: str
 ) -> Sequence[AccessRequest]:
-    """Return a patient's carers and open invitations: for the patient, who decides, the steward."""
+    """Return a patient's carers and open invitations, to the patient, their carers or a steward."""
     requester = context.access.requester
     is_patient = requester.role == "patient" and requester.patient == patient
     if (
@@ -70,7 +70,7 @@ def list_carers(
 
 
 def list_represented_patients(connection: Connection, context: RequestContext) -> list[Row]:
-    """Return whom a carer may act for now, with the powers."""
+    """Return the patients whom the calling carer represents now, with the powers."""
     now = context.access.now_ms
     return connection.execute(
         "SELECT patient, MAX(can_view) AS can_view, MAX(can_manage) AS can_manage"
@@ -84,6 +84,6 @@ def _may_end(context: RequestContext, request: AccessRequest) -> bool:
     requester = context.access.requester
     if requester.role == "carer":
         return request.person == requester.person
-    # Whoever was recorded to decide for a patient is not ended by the one he decides for.
+    # A patient may end their own carers, not a substitute who was recorded to decide for them.
     is_patient = requester.role == "patient" and requester.patient == request.patient
     return requester.role == "steward" or (is_patient and request.kind == "carer")

@@ -1,6 +1,6 @@
-"""The Consents that lawful steps lead to, in the form that ehr_privacy.consent reads.
+"""FHIR Consents of step-up, emergency, hold and carer, as ehr_privacy.consent reads them.
 
-Pure. People are named by their account, so that nothing must exist in the directory.
+Pure functions. People are named by their account, so that no directory entry has to exist.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ def build_step_up_consent(
     request: str, patient: str, now_ms: int, *, person: dict[str, Any], organization: str,
     domains: Sequence[str], reason: str,
 ) -> dict[str, Any]:  # fmt: skip
-    """Return a step-up Consent as proposed; approval makes it active and gives it its period."""
+    """Return a proposed step-up Consent. Approval makes it active and sets its period."""
     provision = {
         "type": "permit",
         "actor": [_build_actor(person), _build_organization_actor(organization)],
@@ -49,7 +49,7 @@ def build_emergency_consent(
     request: str, patient: str, now_ms: int, until_ms: int, *, person: dict[str, Any],
     organization: str, reason: str,
 ) -> dict[str, Any]:  # fmt: skip
-    """Return the Consent of a declared emergency: one person of one organisation."""
+    """Return the Consent of a declared emergency, for one person of one organisation."""
     provision = {
         "type": "permit",
         "period": build_period(now_ms, until_ms),
@@ -63,9 +63,9 @@ def build_emergency_consent(
 def build_hold_consent(
     request: str, patient: str, now_ms: int, until_ms: int, *, record: str, organization: str
 ) -> dict[str, Any]:
-    """Return the Consent that keeps a result from the patient.
+    """Return the Consent that holds a result back from the patient.
 
-    The typed reason is not in it: the patient reads the Consent, and learns that it is held.
+    Without the reason: the patient may read the Consent, and so learns only that a result is held.
     """
     provision = {
         "type": "deny",
@@ -95,7 +95,7 @@ def build_carer_restriction(
     request: str, patient: str, now_ms: int, until_ms: int | None, *, person: dict[str, Any],
     domains: Sequence[str],
 ) -> dict[str, Any]:  # fmt: skip
-    """Return the restriction that keeps some domains from a carer."""
+    """Return the restriction Consent that closes some domains to a carer."""
     provision = {
         "type": "deny",
         "period": build_period(now_ms, until_ms),
@@ -106,9 +106,9 @@ def build_carer_restriction(
 
 
 def build_period(since_ms: int, until_ms: int | None) -> dict[str, str]:
-    """Return a half-open term as a Period, whose end is the last instant inside.
+    """Return a half-open interval as a FHIR Period, whose end is inclusive.
 
-    >>> period(0, 1000)
+    >>> build_period(0, 1000)
     {'start': '1970-01-01T00:00:00.000Z', 'end': '1970-01-01T00:00:00.999Z'}
     """
     start = {"start": format_instant(since_ms)}

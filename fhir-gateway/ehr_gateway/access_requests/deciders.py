@@ -15,13 +15,14 @@ from ehr_gateway.notices.outbox import (
 )
 from ehr_privacy.consent.minor_terms import anniversary
 
-# From this age the patient decides; before it, who decides for him (Cap. 625).
+# From this age the patient decides; before, whoever represents them (Cap. 625).
 _DECISION_AGE = 16
 
 __all__ = ["is_represented", "list_deciders"]
 
 
 def list_deciders(connection: Connection, patient: str, now_ms: int) -> list[str]:
+    """Return the readers who decide: the patient, unless represented, and their managing carers."""
     carer_readers = list_carer_readers(connection, patient, now_ms)
     if is_represented(connection, patient, now_ms):
         return carer_readers
@@ -29,7 +30,7 @@ def list_deciders(connection: Connection, patient: str, now_ms: int) -> list[str
 
 
 def is_represented(connection: Connection, patient: str, now_ms: int) -> bool:
-    """Say whether somebody else decides for the patient: under 16, or recorded as incapable."""
+    """Say whether somebody else decides for the patient: a minor, or recorded as incapable."""
     incapable = connection.execute(
         "SELECT 1 FROM access_request r JOIN consent_carer c ON c.consent = r.consent"
         " WHERE r.kind = 'substitute' AND r.patient = ? AND r.state = 'active'"
@@ -41,7 +42,7 @@ def is_represented(connection: Connection, patient: str, now_ms: int) -> bool:
 
 def _is_under_age(patient: dict[str, object], now_ms: int) -> bool:
     birth = str(patient.get("birthDate", ""))
-    # Known to the month or year only: of age when everyone born then is.
+    # Of a partial birth date the last day counts: of age when everybody born then is.
     last = {4: f"{birth}-12-31", 7: f"{birth}-28"}.get(len(birth), birth)
     try:
         comes_of_age = anniversary(date.fromisoformat(last), _DECISION_AGE)

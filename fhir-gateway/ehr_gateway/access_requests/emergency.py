@@ -1,6 +1,6 @@
-"""Emergency access: declared by one clinician with a typed reason, told at once, reviewed.
+"""Emergency access ("break glass"): declared by a clinician with a reason, notified, reviewed.
 
-It opens the record to this person of this organisation for a day at most; what the patient sealed
+It opens the record to this person of this organisation for a day at most. What the patient sealed
 stays closed, and colleagues see no more than before.
 """
 
@@ -30,7 +30,7 @@ NO_SUCH_PERSON = "There is no record of this person. Check the identity card num
 def find_patient_by_identity_number(
     context: RequestContext, clinician: Clinician, hkid: str
 ) -> str:
-    """Return the patient whose identity card number was typed; every try counts to the limit."""
+    """Return the id of the patient with an identity number. Every attempt counts to the limit."""
     number = _card(hkid)
     _record_attempt(context, clinician)
     with context.gateway.store.read_transaction() as connection:
@@ -48,9 +48,9 @@ def find_patient_by_identity_number(
 def declare_emergency(
     context: RequestContext, clinician: Clinician, patient: str, reason: str
 ) -> AccessRequest:
-    """Open a record in an emergency, tell the patient, and put it on the steward's list.
+    """Open a record in an emergency, notify the patient, and queue it for the steward's review.
 
-    Raises NotFound for a patient who is not there, TooMany past the limit of a day.
+    Raises NotFound if there is no such patient, TooMany beyond the daily limit.
     """
     limits, now = context.gateway.settings.limits, context.access.now_ms
     until = now + limits.emergency_hours * _HOUR_MS

@@ -1,7 +1,7 @@
-"""Holds: a clinician keeps a result from the patient until a date, with a typed reason.
+"""Holds: a clinician holds a result back from the patient until a date, with a reason.
 
-The patient sees a stub: what kind, who holds it, until when. It ends by itself, or early by the
-organisation that holds it or a steward.
+The patient sees a stub: the type, who holds it, until when. A hold expires, or is released early by
+the organisation that placed it or by a steward.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from ehr_privacy.consent import Predicate, compile_predicate
 
 __all__ = ["HELD_TYPES", "hold_result", "list_hold_stubs", "release_hold"]
 
-# What comes back from an examination; a list of medicines is not held.
+# Results of examinations, and documents; a list of medicines is not held back.
 HELD_TYPES = frozenset(
     {"Composition", "DiagnosticReport", "DocumentReference", "ImagingStudy", "Media", "Observation"}
 )
@@ -38,10 +38,10 @@ def hold_result(
     reason: str,
     until_ms: int,
 ) -> AccessRequest:
-    """Keep one result of the own organisation from the patient.
+    """Hold back one result of the clinician's organisation from the patient.
 
-    Raises NotFound for what the clinician does not see, Forbidden for another's record,
-    Unprocessable for a term that is over or too long, Conflict where it is held already.
+    Raises NotFound for a record that the clinician may not see, Forbidden for one of another
+    organisation, Unprocessable for a term that is over or too long, Conflict if it is held already.
     """
     now, limits = context.access.now_ms, context.gateway.settings.limits
     if kind not in HELD_TYPES:
@@ -99,7 +99,7 @@ def hold_result(
 
 
 def release_hold(context: RequestContext, identity: str) -> None:
-    """End a hold early: by a clinician of the organisation that holds, or a steward."""
+    """Release a hold early: by a clinician of the organisation that placed it, or a steward."""
     requester, now = context.access.requester, context.access.now_ms
     with step_transaction(context, "$release-hold") as step:
         requests = select_requests(
@@ -124,9 +124,9 @@ def release_hold(context: RequestContext, identity: str) -> None:
 def list_hold_stubs(
     connection: Connection, context: RequestContext, patient: str
 ) -> list[AccessRequest]:
-    """Return what is held back of a patient now; to a clinician, what the own place holds.
+    """Return the holds on a patient's records; to a clinician those of their own organisation.
 
-    Of a record that is closed to the reader by more than the hold there is no stub.
+    A record that is closed to the reader for another reason than the hold has no stub.
     """
     requester, now = context.access.requester, context.access.now_ms
     in_force = (
@@ -151,7 +151,7 @@ def list_hold_stubs(
 
 
 def _is_visible(connection: Connection, record: str, patient: str, visible: Predicate) -> bool:
-    # A hold of a merged account is told of here once its record is this one's.
+    # After a merge of patients the record may be another patient's than the hold names.
     kind, _, identity = record.partition("/")
     row = connection.execute(
         "SELECT 1 FROM resource r WHERE r.type = :kind AND r.id = :id AND r.current = 1"  # noqa: S608

@@ -43,6 +43,7 @@ POWERS = {"view": ("view",), "manage": ("manage",), "both": ("view", "manage")}
 BASES = ("minor", "incapable")
 RELATIONS = load_substitutes().relations
 _DAY_MS = 86_400_000
+# Both chosen: a week to meet and hand over the code; more open ones are a mistake or a nuisance.
 _INVITATION_DAYS = 7
 _MAX_OPEN_INVITATIONS = 5
 NO_INVITATION = "This code opens nothing. Check it with the person who gave it to you."
@@ -56,9 +57,9 @@ def invite_carer(
     closed_domains: tuple[str, ...],
     until_ms: int | None,
 ) -> tuple[AccessRequest, str]:
-    """Let a patient invite a carer; return the code to hand over, which is shown once.
+    """Create a patient's invitation of a carer; return it with the code, which is shown once.
 
-    Raises NotFound for all but the patient in person, TooMany with too many open invitations.
+    Raises NotFound unless the patient asks in person, TooMany with too many open invitations.
     """
     requester, now = context.access.requester, context.access.now_ms
     if requester.role != "patient" or requester.patient != patient:
@@ -78,9 +79,10 @@ def record_substitute(
     reason: str,
     until_ms: int,
 ) -> tuple[AccessRequest, str]:
-    """Record who decides for a patient under 16 or without capacity: a clinician or a steward.
+    """Invite a substitute decision maker of a patient who is a minor or lacks capacity.
 
-    Raises NotFound for a patient the recorder cannot name, Forbidden for other roles.
+    By a clinician or a steward. Raises NotFound for a patient whom the caller may not see,
+    Forbidden for other roles.
     """
     role, now = context.access.requester.role, context.access.now_ms
     if role not in ("clinician", "steward"):
@@ -97,10 +99,10 @@ def record_substitute(
 
 
 def accept_invitation(context: RequestContext, code: str) -> AccessRequest:
-    """Take up an invitation: from then on the carer may act.
+    """Accept an invitation by its code; from then on the carer may act.
 
-    Raises Forbidden for all but a carer's account, NotFound for a code that opens nothing; guesses
-    are slowed down like those of passwords.
+    Raises Forbidden unless the caller is a carer, NotFound for a wrong code. Attempts are throttled
+    like those of passwords.
     """
     requester, now = context.access.requester, context.access.now_ms
     if requester.role != "carer":
@@ -123,7 +125,7 @@ def accept_invitation(context: RequestContext, code: str) -> AccessRequest:
         if until is not None and until <= now:
             raise NotFound(NO_INVITATION)
         if request.kind == "substitute":
-            # Somebody who comes before may have accepted since this one was invited.
+            # A substitute of higher rank may have accepted since this one was invited.
             check_legal_order(connection, request, now)
         consent = step.create_consent(
             consents.build_carer_consent(
@@ -196,7 +198,8 @@ def _create_invitation(
         if kind == "substitute" and requester.role == "clinician":
             require_visible_patient(step.connection, context.access, patient)
         if kind == "substitute":
-            # Not before: a patient whom the recorder cannot name answers as one who is not there.
+            # After the check of visibility: a patient whom the caller may not see and one who does
+            # not exist give the same answer.
             check_age_basis(step.connection, request)
             check_legal_order(step.connection, request, now)
         open_invitations = select_requests(

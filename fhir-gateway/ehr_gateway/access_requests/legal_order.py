@@ -24,11 +24,11 @@ from ehr_privacy.substitutes import decision_right, substitution_basis
 
 
 def check_age_basis(connection: Connection, request: AccessRequest) -> None:
-    """Refuse to decide as for a child for somebody who is none, by the date of birth on record."""
+    """Raise Unprocessable if the basis is "minor" but the recorded birth date says otherwise."""
     birth_date = str(read_patient(connection, request.patient).get("birthDate", ""))
     if request.details["basis"] != "minor" or not birth_date:
         return
-    # Of a date in part the latest day counts.
+    # Of a partial date the latest day counts: the person may be as young as that.
     latest = _local_date(date_interval(birth_date)[1] - 1)
     if substitution_basis(latest, _local_date(request.asked_ms), incapable=False) != "minor":
         raise Unprocessable(
@@ -42,6 +42,7 @@ def _local_date(at_ms: int) -> date:
 
 
 def check_legal_order(connection: Connection, request: AccessRequest, now_ms: int) -> None:
+    """Raise Unprocessable if a substitute of higher rank decides, or the relation never may."""
     basis, relation = request.details["basis"], request.details["relation"]
     substitutes = _list_substitutes(connection, request.patient, now_ms)
     others = [substitute.details["relation"] for substitute in substitutes]
@@ -67,7 +68,7 @@ def _list_substitutes(connection: Connection, patient: str, now_ms: int) -> Sequ
 def end_lower_ranked_substitutes(
     step: StepTransaction, request: AccessRequest, now_ms: int
 ) -> None:
-    """Whoever comes later in the order of the law decides no more."""
+    """End the substitutes who rank below the new one in the legal order."""
     relation = request.details["relation"]
     for other in _list_substitutes(step.connection, request.patient, now_ms):
         basis, other_relation = other.details["basis"], other.details["relation"]

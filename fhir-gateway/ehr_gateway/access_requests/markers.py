@@ -26,7 +26,7 @@ _HIDDEN, _STEP_UP = frozenset({"hidden"}), frozenset({"step-up"})
 
 @dataclass(frozen=True)
 class Marker:
-    """What is told: whether it is shared, which domains are restricted, if any is hidden."""
+    """Whether the record is shared, which domains are restricted, whether anything is hidden."""
 
     shared: bool = False
     domains: tuple[str, ...] = ()
@@ -34,7 +34,7 @@ class Marker:
 
 
 def find_marker(connection: Connection, access: Access, patient: str) -> Marker:
-    """Work out the marker of one patient for a requester."""
+    """Return the marker of a patient for a requester."""
     if not is_shared_with(connection, access.requester, patient, access.now_ms):
         return Marker()
     visible = _compile_without(access, frozenset(), "v")
@@ -52,7 +52,7 @@ def find_marker(connection: Connection, access: Access, patient: str) -> Marker:
 
 
 def is_shared_with(connection: Connection, requester: Requester, patient: str, now_ms: int) -> bool:
-    """Say whether lines 6 and 7 let the requester's organisation see the patient's record."""
+    """Say whether lines 6 and 7 of the consent table open the record to the organisation."""
     in_force = "since <= :now AND (until IS NULL OR :now < until)"
     values = {
         "patient": patient,

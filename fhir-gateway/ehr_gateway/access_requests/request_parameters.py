@@ -1,4 +1,4 @@
-"""A request for access as the parts of a Parameters resource."""
+"""Access requests as parts of a FHIR Parameters resource."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ __all__ = ["build_request_parts"]
 
 
 def build_request_parts(request: AccessRequest, *, reason: bool = True) -> list[dict[str, Any]]:
-    """Return a request as parts; without the typed reason where the reader is not to have it."""
+    """Return a request as Parameters parts; without the reason if the reader may not see it."""
     instants = {
         "asked": request.asked_ms,
         "expires": request.expires_ms,

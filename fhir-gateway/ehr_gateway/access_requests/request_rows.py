@@ -1,4 +1,4 @@
-"""The rows of requests: put in, found, moved from state to state. No rules, no permission."""
+"""The table of access requests: insert, select, change state. No rules and no permissions."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ _COLUMNS = (
 
 @dataclass(frozen=True)
 class AccessRequest:
-    """One request and what came of it."""
+    """An access request (or power, or hold) and its outcome."""
 
     id: str
     kind: str
@@ -65,7 +65,7 @@ class AccessRequest:
 
 
 def insert_request(connection: Connection, request: AccessRequest) -> None:
-    """Put a request on the books."""
+    """Insert a request."""
     values = {name: getattr(request, name) for name in _COLUMNS.split(", ")}
     values["domains"] = json.dumps(list(request.domains))
     values["details"] = json.dumps(dict(request.details))
@@ -77,7 +77,7 @@ def insert_request(connection: Connection, request: AccessRequest) -> None:
 
 
 def find_request(connection: Connection, identity: str, kind: str) -> AccessRequest | None:
-    """Return a request by its id."""
+    """Return a request by id and kind; None without one."""
     requests = select_requests(connection, "id = :id AND kind = :kind", id=identity, kind=kind)
     return requests[0] if requests else None
 
@@ -85,7 +85,7 @@ def find_request(connection: Connection, identity: str, kind: str) -> AccessRequ
 def select_requests(
     connection: Connection, condition: str, **values: object
 ) -> Sequence[AccessRequest]:
-    """Return the newest requests that meet a condition written in the code."""
+    """Return the newest requests, at most 200, by an SQL condition. Never built of user input."""
     rows = connection.execute(
         f"SELECT {_COLUMNS} FROM access_request WHERE {condition}"  # noqa: S608
         " ORDER BY asked_ms DESC, id DESC LIMIT :most",
@@ -104,7 +104,7 @@ def decide_request(
     until_ms: int | None = None,
     consent: str | None = None,
 ) -> bool:
-    """Move a request that waits for its answer to its end; say whether it still waited."""
+    """Change a proposed request to its final state; return False if it was decided or expired."""
     row = connection.execute(
         "UPDATE access_request SET state = :state, decided_by = :decided, decided_ms = :now,"
         " until_ms = :until, consent = COALESCE(:consent, consent), code = NULL"
@@ -124,6 +124,6 @@ def decide_request(
 def select_overdue(
     connection: Connection, condition: str, now_ms: int, **values: object
 ) -> Sequence[AccessRequest]:
-    """Return what waited too long for its answer."""
+    """Return proposed requests that have expired."""
     condition_with_expiry = f"state = 'proposed' AND expires_ms <= :now AND {condition}"
     return select_requests(connection, condition_with_expiry, now=now_ms, **values)

@@ -1,4 +1,4 @@
-"""The steward's review of emergencies and step-ups: justified or not, with a note."""
+"""The steward's review of emergencies, step-ups and substitutes: justified or not, with a note."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ _REVIEWED = "review IS NOT NULL"
 
 
 def list_reviews(store: Store, *, done: bool = False) -> Sequence[AccessRequest]:
-    """Return what waits for review, emergencies first; or what was reviewed, newest first."""
+    """Return accesses to review, emergencies first; with `done` the reviewed ones, newest first."""
     with store.read_transaction() as connection:
         requests = select_requests(connection, _REVIEWED if done else _UNREVIEWED)
     return (
@@ -32,9 +32,9 @@ def list_reviews(store: Store, *, done: bool = False) -> Sequence[AccessRequest]
 
 
 def review_access(context: RequestContext, identity: str, finding: str, note: str) -> str:
-    """Put a finding on the books and return the patient it is about.
+    """Record the finding of a review; return the patient it is about.
 
-    Raises Forbidden for all but a steward, Conflict where it was reviewed already.
+    Raises Forbidden unless the caller is a steward, Conflict if it was reviewed already.
     """
     requester = context.access.requester
     if requester.role != "steward":

@@ -1,4 +1,4 @@
-"""Who may take a step: the roles, and the patient a clinician can name already."""
+"""Role checks of access requests: who may take a step, and about which patient."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ NO_PATIENT = "There is no Patient with this id."
 
 @dataclass(frozen=True)
 class Clinician:
-    """A person who treats, for one organisation, in one profession: as the token says."""
+    """A clinician as the access token has them: one organisation, one profession."""
 
     id: str
     display: str
@@ -33,14 +33,14 @@ class Clinician:
 
     @property
     def actor(self) -> dict[str, Any]:
-        """Return the person as a Consent names him."""
+        """The person as an actor of a Consent."""
         return {"id": self.id, "display": self.display}
 
 
 def require_clinician(context: RequestContext) -> Clinician:
-    """Return the clinician who asks; programs and all other roles are refused."""
+    """Return the calling clinician; Forbidden for programs and other roles."""
     requester, subject = context.access.requester, context.caller.subject
-    # A program has no profession and types no reason: it is never granted more than its scopes.
+    # A program has no profession and gives no reason, so it never gets more than its scopes.
     if requester.role != "clinician" or not requester.organization or not requester.profession:
         raise Forbidden("This is for a clinician in person.")
     return Clinician(
@@ -49,7 +49,7 @@ def require_clinician(context: RequestContext) -> Clinician:
 
 
 def require_visible_patient(connection: Connection, access: Access, patient: str) -> None:
-    """Refuse a patient that the requester cannot name: hidden and absent give the same answer."""
+    """Raise NotFound unless the requester may see the Patient; hidden and absent look the same."""
     visible = access.read_predicate
     row = connection.execute(
         "SELECT 1 FROM resource r WHERE r.type = 'Patient' AND r.id = :id AND r.current = 1"  # noqa: S608
@@ -61,14 +61,14 @@ def require_visible_patient(connection: Connection, access: Access, patient: str
 
 
 def require_patient_self(context: RequestContext, patient: str) -> None:
-    """Refuse all but the patient in person."""
+    """Raise NotFound unless the caller is the patient in person."""
     requester = context.access.requester
     if requester.role != "patient" or requester.patient != patient:
         raise NotFound(NO_PATIENT)
 
 
 def can_manage(connection: Connection, access: Access, patient: str) -> bool:
-    """Say whether the requester is a carer who decides for the patient now."""
+    """Say whether the requester is a carer with the power to manage for the patient now."""
     if access.requester.role != "carer":
         return False
     row = connection.execute(
@@ -80,7 +80,7 @@ def can_manage(connection: Connection, access: Access, patient: str) -> bool:
 
 
 def read_patient(connection: Connection, patient: str) -> dict[str, Any]:
-    """Return the Patient as stored, for the server's own reasoning."""
+    """Return the stored Patient, without permission: for the server's own decisions."""
     row = connection.execute(
         "SELECT body FROM resource WHERE type = 'Patient' AND id = ? AND current = 1"
         " AND deleted = 0",

@@ -1,7 +1,8 @@
-"""The platform's own hand: writes the Consents that a lawful step leads to.
+"""The transaction of a lawful step: Consents, request rows, notices and audit, all or none.
 
-A clinician may not write a Consent, else he could give himself access. What is written here was
-judged by the function that calls; nothing of it comes from a body as it was sent.
+Consents are written as the platform's own service: a clinician may not write a Consent, else they
+could give themselves access. The calling function has decided that the step is allowed, and no part
+of a Consent is copied from a request body.
 """
 
 from __future__ import annotations
@@ -26,52 +27,52 @@ _TRUE = Predicate("TRUE", {})
 
 
 class _ServiceAccess(Access):
-    """The service's access: it refers to records that the caller was found to see."""
+    """The service's access: it may refer to records that the caller was checked to see."""
 
     @property
     def read_predicate(self) -> Predicate:
-        """Return the condition under which it may refer to a version: always."""
+        """The predicate of versions it may refer to: all."""
         return _TRUE
 
 
 class StepTransaction:
-    """One step under way: the connection, and Consents as they are to be written."""
+    """An open step: its connection, and Consents to write."""
 
     def __init__(self, transaction: Transaction, access: Access) -> None:
         self._transaction = transaction
         self._access = access
-        # Whom the step is about, for the audit.
+        # The patients the step is about: each gets an audit event.
         self.patients: list[str] = []
 
     @property
     def connection(self) -> Connection:
-        """The transaction that everything of the step belongs to."""
+        """The connection of the transaction."""
         return self._transaction.connection
 
     def create_consent(self, consent: Mapping[str, Any]) -> str:
-        """Write a new Consent and return its id."""
+        """Create a Consent and return its id."""
         identity = new_id()
         self._transaction.create(prepare_draft(dict(consent), identity, self._access, "Consent"))
         return identity
 
     def update_consent(self, identity: str, **changes: Any) -> None:
-        """Write the next version of a Consent with some members changed."""
+        """Update a Consent with some members replaced; do nothing if it was deleted."""
         row = self.connection.execute(
             "SELECT body FROM resource WHERE type = 'Consent' AND id = ? AND current = 1"
             " AND deleted = 0",
             (identity,),
         ).fetchone()
         if row is None:
-            return  # the patient took it away; there is nothing left to end
+            return
         body = {**parse(row[0]), **changes}
         self._transaction.update(prepare_draft(body, identity, self._access, "Consent"))
 
 
 @contextmanager
 def step_transaction(context: RequestContext, operation: str) -> Iterator[StepTransaction]:
-    """Open one transaction for a step: Consents, rows, notices and the audit, or none of them.
+    """Open the transaction of a step, and record its audit events at the end.
 
-    The route has begun the audit; a refusal raised inside is on record as that.
+    An error that is raised inside rolls everything back and is recorded as a refusal.
     """
     access = _ServiceAccess(
         requester=_service_requester(),

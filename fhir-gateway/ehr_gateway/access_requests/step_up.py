@@ -47,10 +47,10 @@ def request_step_up(
     domains: tuple[str, ...],
     hours: int,
 ) -> AccessRequest:
-    """Make a request and send the patient, or who decides for him, a code.
+    """Create a step-up request, and notify the patient, or whoever decides for them, with a code.
 
-    Raises NotFound for a patient the clinician cannot name, Unprocessable where a grant would
-    open nothing whatever the record holds, TooMany past the limits.
+    Raises NotFound for a patient whom the clinician may not see, Unprocessable if approval would
+    open nothing whatever the record holds, TooMany beyond the rate limits.
     """
     limits, now = context.gateway.settings.limits, context.access.now_ms
     matrix = load_roles()
@@ -115,7 +115,7 @@ def _check_rate_limits(
 
 
 def _expire_earlier_requests(step: StepTransaction, request: AccessRequest) -> None:
-    """A new request takes the place of one that waits, and clears what waited too long."""
+    """Expire the clinician's open request for this patient, and other requests past their time."""
     connection, now = step.connection, request.asked_ms
     same = "kind = 'step-up' AND patient = :patient"
     own = f"state = 'proposed' AND {same} AND person = :person AND organization = :organization"
@@ -138,6 +138,7 @@ def _expire_earlier_requests(step: StepTransaction, request: AccessRequest) -> N
 def build_notice(
     request: AccessRequest, kind: str, reader: str, until_ms: int, now_ms: int
 ) -> Notice:
+    """Build the notice of a request, to one reader."""
     return Notice(
         f"{kind}:{request.id}", kind, request.patient, reader, request.display,
         request.organization, now_ms, request=request.id, until_ms=until_ms,

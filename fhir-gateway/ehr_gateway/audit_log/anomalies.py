@@ -1,7 +1,8 @@
-"""The monitor: looks through new rows of the log and flags unusual access for a steward.
+"""Anomaly detection: flags unusual accesses in new rows of the log, for a steward's worklist.
 
-It goes on where it stopped, whoever ran last; a flag is found again under the same key, so that two
-processes at once make no second one. A flag names who looked and at which record, never a name.
+It goes on from a position in the database, whichever process ran last. A flag has a key that is the
+same each time it is found, so that two processes insert it once. It holds who accessed which record
+by log-in and id, and no patient's name.
 """
 
 from __future__ import annotations
@@ -22,18 +23,19 @@ from ehr_gateway.ids import uuid7
 __all__ = ["AnomalyFlag", "find_flags", "flag_anomalies"]
 
 _ZONE = JURISDICTION.zone
+# Rows in one transaction (chosen).
 _BATCH_ROWS = 5_000
 _POSITION_NAME = "audit-watched"
 _HOUR, _DAY = 3_600_000, 86_400_000
-# The accesses that rules look at: people who treat, and saw something of a patient.
+# The accesses that the rules examine: a clinician was shown something of a patient.
 _CLINICIAN_ACCESS = "role = 'clinician' AND outcome = '0' AND patient IS NOT NULL"
-# What shows that an organisation knows a patient.
+# Resource types that show that a patient visited an organisation.
 _VISIT_TYPES = "('Encounter', 'Appointment', 'EpisodeOfCare')"
 
 
 @dataclass(frozen=True)
 class AnomalyFlag:
-    """One thing to look at; `key` is the same however often it is found."""
+    """One anomaly. `key` is the same each time it is found."""
 
     key: str
     rule: str
@@ -47,7 +49,7 @@ class AnomalyFlag:
 
 
 def flag_anomalies(database: Database, clock: Callable[[], int]) -> int:
-    """Look through the rows that nobody looked through yet; return how many flags are new."""
+    """Examine the rows since the last position; return the number of new flags."""
     new = 0
     while True:
         with database.read_transaction() as connection:
@@ -71,7 +73,7 @@ def flag_anomalies(database: Database, clock: Callable[[], int]) -> int:
 def find_flags(
     connection: Connection, rows: Sequence[Row], rules: AnomalyRules
 ) -> Iterator[AnomalyFlag]:
-    """Yield what the rules flag in the light of some rows, new ones."""
+    """Yield the flags of the rules for new rows."""
     by_person: dict[tuple[str, str | None], list[Row]] = defaultdict(list)
     for row in rows:
         by_person[row["login"], row["organization"]].append(row)
@@ -98,7 +100,7 @@ def _flag_many_patients(
     thresholds: Mapping[str, int],
     reason: str | None = None,
 ) -> Iterator[AnomalyFlag]:
-    """Flag a window with too many different patients."""
+    """Flag a sliding window with too many different patients."""
     last, first = accesses[-1], accesses[0]
     rows = _select_accesses(connection, first, first["at_ms"] - window, last["at_ms"] + 1, reason)
     begin, counts = 0, defaultdict[str, int](int)
@@ -114,7 +116,7 @@ def _flag_many_patients(
         if len(counts) > most:
             most, since, until = len(counts), rows[begin]["at_ms"], row["at_ms"]
     if most >= thresholds["patients"]:
-        # One a day and person: a flag that grows stays the same flag.
+        # The day is part of the key: a flag that grows during a day stays the same flag.
         yield _build_flag(rule, last, None, since, until, most, str(_day_number(until)))
 
 
@@ -248,7 +250,7 @@ def _day_number(at_ms: int) -> int:
 
 
 def _night_bounds(at_ms: int, thresholds: Mapping[str, int]) -> tuple[int, int] | None:
-    """Return begin and end of the night an instant is in, or None by day."""
+    """Return begin and end of the night that an instant is in; None by day."""
     at = datetime.fromtimestamp(at_ms / 1000, _ZONE)
     begin, end = thresholds["from_hour"], thresholds["until_hour"]
     if end <= at.hour < begin:

@@ -1,4 +1,4 @@
-"""The monitor's rules as they are written in `rules/audit_watch.toml`: thresholds, nothing else."""
+"""Thresholds of the anomaly rules, from the reviewed file `rules/audit_watch.toml`."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from ehr_fhir.errors import Fault
 
 __all__ = ["RULES", "AnomalyRules", "load_rules"]
 
-# The rules there are, each with the names of its figures.
+# The rules, each with the names of its thresholds.
 RULES: Mapping[str, frozenset[str]] = {
     "many-patients": frozenset({"minutes", "patients"}),
     "own-family-name": frozenset({"only_without_visit"}),
@@ -24,24 +24,24 @@ RULES: Mapping[str, frozenset[str]] = {
 
 @dataclass(frozen=True)
 class AnomalyRules:
-    """The figures of each rule that runs."""
+    """The thresholds of each enabled rule."""
 
     figures: Mapping[str, Mapping[str, int]]
 
     def thresholds_of(self, rule: str) -> Mapping[str, int] | None:
-        """Return a rule's figures, or None when it does not run."""
+        """Return a rule's thresholds; None if it is not enabled."""
         return self.figures.get(rule)
 
 
 @cache
 def load_rules() -> AnomalyRules:
-    """Read the reviewed file."""
+    """Read the rules of the reviewed file."""
     text = (files("ehr_gateway") / "rules" / "audit_watch.toml").read_text("utf-8")
     return parse_rules(text)
 
 
 def parse_rules(text: str) -> AnomalyRules:
-    """Return the rules of a text; Fault when it names what is not there."""
+    """Parse rules; raise Fault for an unknown rule or threshold."""
     figures = tomllib.loads(text)
     for rule, values in figures.items():
         if rule not in RULES or set(values) != RULES[rule]:

@@ -1,7 +1,8 @@
-"""Rows into the log: each takes the next place and brings its leaf, in its own transaction.
+"""Append rows to the log, each with its salt and Merkle leaf, in the writer's transaction.
 
-Places have no gaps and are in the order of commit. SQLite has one writer at a time and takes a
-number back with the transaction; on PostgreSQL the row of `audit_head` is locked until the commit.
+`seq` has no gaps and follows the order of commit. SQLite has one writer at a time and reuses the
+number of a transaction that was rolled back; on PostgreSQL the row of `audit_head` stays locked
+until the commit.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ from ehr_privacy.audit import SALT_BYTES, row_leaf
 
 __all__ = ["RowValues", "SealedRow", "append_rows", "seal_rows"]
 
-# The values of one row, in the order of CONTENT; and with its salt and leaf.
+# The values of one row in the order of CONTENT, and the same followed by salt and leaf.
 RowValues = Sequence[str | int | None]
 SealedRow = Sequence[str | int | bytes | None]
 
@@ -26,7 +27,7 @@ _INSERT_POSTGRESQL = (
     " DO UPDATE SET size = audit_head.size + 1 RETURNING size)"
     f" INSERT INTO audit (seq, {_COLUMNS}) VALUES ((SELECT size FROM head), {_PLACEHOLDERS})"
 )
-# Between two statements a thread may wait for its turn at the interpreter: many rows in one.
+# Many rows in one statement: between two statements a thread may have to wait for the GIL.
 _INSERT_SQLITE = {
     size: f"INSERT INTO audit ({_COLUMNS}) VALUES {', '.join([f'({_PLACEHOLDERS})'] * size)}"  # noqa: S608
     for size in (50, 1)
@@ -34,7 +35,7 @@ _INSERT_SQLITE = {
 
 
 def seal_rows(rows: Iterable[RowValues]) -> list[SealedRow]:
-    """Give each row a salt of its own, and its leaf."""
+    """Add to each row a random salt and its leaf, `SHA-256(0x00 || SHA-256(salt || row))`."""
     rows_sealed: list[SealedRow] = []
     for values in rows:
         salt = os.urandom(SALT_BYTES)
@@ -43,7 +44,7 @@ def seal_rows(rows: Iterable[RowValues]) -> list[SealedRow]:
 
 
 def append_rows(connection: Connection, rows: Sequence[SealedRow]) -> None:
-    """Add rows to the log."""
+    """Append sealed rows in the caller's transaction."""
     if connection.dialect == "postgresql":
         if len(rows) == 1:
             connection.execute(_INSERT_POSTGRESQL, rows[0])

@@ -1,4 +1,7 @@
-"""The key that signs checkpoints: 32 bytes in a file that its owner alone may read."""
+"""The Ed25519 key that signs checkpoints: a 32-byte seed in a file that its owner alone may read.
+
+Of its own, apart from the keys of tokens: it is not rotated, since witnesses know its public half.
+"""
 
 from __future__ import annotations
 
@@ -16,7 +19,7 @@ _SEED_BYTES = 32
 
 
 def open_signer(keys: Path, origin: str) -> Signer:
-    """Read the key of a folder of keys; make it when there is none."""
+    """Read the key of a folder of keys; generate it if there is none."""
     path = keys / _FILE
     if not path.exists():
         create_private_file(path, os.urandom(_SEED_BYTES))

@@ -1,7 +1,7 @@
-"""Checkpoints: the rows since the last one into tiles, and a signature for them.
+"""Checkpoints: export new leaves as tiles, and sign tree size and root (C2SP tlog-checkpoint).
 
-Before anything is signed, what the database holds is checked to continue what was signed before. A
-log that does not is left as it is, and said so in the process's own log: nothing is signed over it.
+Before signing, the new tree is proven to continue the last signed one (RFC 6962 consistency proof).
+A log that does not is reported to the operator and left as it is: nothing is signed over it.
 """
 
 from __future__ import annotations
@@ -35,10 +35,9 @@ _BATCH_LEAVES = 1 << 18
 def sign_checkpoint(
     database: Database, folder: LogFolder, signer: Signer, clock: Callable[[], int]
 ) -> Checkpoint | None:
-    """Sign for every row that is there now, and return the newest checkpoint.
+    """Sign a checkpoint for all rows and return it; None if another process holds the lock.
 
-    None when another process is at it. Conflict, with the place, when the log does not continue
-    what was signed before.
+    Raises Conflict, with the place, if the log does not continue what was signed before.
     """
     with folder.try_lock() as has_lock:
         if not has_lock:
@@ -55,16 +54,16 @@ def sign_checkpoint(
 
 
 def _read_new_leaves(database: Database, folder: LogFolder, last: Checkpoint) -> list[bytes]:
-    """Return the leaves since a checkpoint; Conflict when they do not continue it."""
+    """Return the leaves after a checkpoint; Conflict if the rows do not continue its tiles."""
     start = last.size - last.size % TILE
     with database.read_transaction() as connection:
         rows = connection.execute(
             "SELECT seq, leaf, id FROM audit WHERE seq > ? ORDER BY seq LIMIT ?",
             (start, _BATCH_LEAVES + TILE),
         ).fetchall()
-    for index, row in enumerate(rows, start):
-        if row["seq"] != index + 1:
-            raise Conflict(f"The event of leaf {index} is missing.")
+    for leaf_index, row in enumerate(rows, start):
+        if row["seq"] != leaf_index + 1:
+            raise Conflict(f"The event of leaf {leaf_index} is missing.")
     exported = folder.tree_reader(last.size).tile(0, start // TILE) if last.size > start else []
     leaves = [bytes(row["leaf"]) for row in rows]
     events = {start + n: row["id"] for n, row in enumerate(rows[: len(exported)])}
@@ -82,18 +81,18 @@ def _sign_tree(
     now_ms: int,
 ) -> Checkpoint:
     tiles = list(new_tiles(folder.read_tile, last.size, new_leaves))
-    size = last.size + len(new_leaves)
+    tree_size = last.size + len(new_leaves)
     tile_contents = {(tile.level, tile.number, tile.width): tile.content for tile in tiles}
-    reader = TileReader(lambda *key: tile_contents.get(key) or folder.read_tile(*key), size)
-    checkpoint = Checkpoint(signer.name, size, reader.root())
-    proof = consistency_proof(reader.node, last.size, size) if last.size else []
-    if not verify_consistency(last.size, size, last.root, checkpoint.root, proof):
+    reader = TileReader(lambda *key: tile_contents.get(key) or folder.read_tile(*key), tree_size)
+    checkpoint = Checkpoint(signer.name, tree_size, reader.root())
+    proof = consistency_proof(reader.node, last.size, tree_size) if last.size else []
+    if not verify_consistency(last.size, tree_size, last.root, checkpoint.root, proof):
         raise Conflict(f"The log is not the one whose first {last.size} events were signed for.")
     _sync_database(database)
     for tile in tiles:
         _check_tile_unchanged(folder, tile)
         folder.write_tile(tile)
-    folder.publish_checkpoint(signer.note(size, checkpoint.root), now_ms)
+    folder.publish_checkpoint(signer.note(tree_size, checkpoint.root), now_ms)
     return checkpoint
 
 
@@ -105,8 +104,8 @@ def _check_tile_unchanged(folder: LogFolder, tile: Tile) -> None:
 
 
 def _sync_database(database: Database) -> None:
-    # Rows of reads do not wait for the disk. What is signed for must outlive a power cut, and a
-    # commit that waits takes along what was committed before it.
+    # Commits of reads do not wait for the disk, but what is signed must survive a power cut. A
+    # durable commit also makes earlier ones durable, so any write that waits will do.
     with database.write_transaction() as connection:
         connection.execute(
             "INSERT INTO audit_head (one, size) VALUES (2, 1)"

@@ -1,8 +1,8 @@
-"""The exported log: a folder outside the database that a witness copies.
+"""The exported log: a folder of tiles (C2SP tlog-tiles) and checkpoints, for witnesses to copy.
 
-`checkpoint` is the newest signed one, `checkpoints/<day>` all of a day, `tile/` the tree as C2SP's
-tlog-tiles has it, `verifier.key` what the signatures are checked with. Hashes alone: no row, no
-name. A tile once complete is never written again.
+`checkpoint` is the newest one, `checkpoints/<day>` all of a day, `tile/` the Merkle tree, and
+`verifier.key` the public key of the signatures. It contains hashes only, no rows and no names. A
+complete tile is never written again.
 """
 
 from __future__ import annotations
@@ -24,16 +24,16 @@ _HISTORY_END = b"\n\f\n"
 
 
 class LogFolder:
-    """The folder of one log."""
+    """The exported folder of one log."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        # Tiles that may not be on disk yet.
+        # Tiles that were written and not yet synced to disk.
         self._unsynced: list[Path] = []
 
     @contextmanager
     def try_lock(self) -> Iterator[bool]:
-        """Say whether this process alone may write the folder now."""
+        """Try to lock the folder for writing; yield False if another process holds the lock."""
         self.path.mkdir(parents=True, exist_ok=True)
         with (self.path / "lock").open("ab") as lock:
             try:
@@ -44,22 +44,22 @@ class LogFolder:
             yield True
 
     def read_note(self) -> bytes | None:
-        """Return the newest checkpoint as it was signed."""
+        """Return the newest checkpoint as a signed note; None without one."""
         path = self.path / "checkpoint"
         return path.read_bytes() if path.exists() else None
 
     def read_latest(self, name: str, public: bytes) -> Checkpoint | None:
-        """Return the newest checkpoint; Invalid when its signature does not hold."""
+        """Return the newest checkpoint, verified; Invalid if its signature is wrong."""
         note = self.read_note()
         return None if note is None else open_note(note, name, public)
 
     def read_history(self) -> Iterator[bytes]:
-        """Yield every checkpoint that was signed, oldest first."""
+        """Yield every signed note, oldest first."""
         for path in sorted((self.path / "checkpoints").glob("*")):
             yield from (part + b"\n" for part in path.read_bytes().split(_HISTORY_END) if part)
 
     def read_key(self) -> tuple[str, bytes] | None:
-        """Return name and public key of the log, as exported."""
+        """Return name and public key of the log; None before the first export."""
         path = self.path / "verifier.key"
         return public_key(path.read_text("utf-8")) if path.exists() else None
 
@@ -70,18 +70,18 @@ class LogFolder:
             _write_atomically(path, f"{key}\n".encode())
 
     def read_tile(self, level: int, number: int, width: int) -> bytes | None:
-        """Return a tile's content, or None when it is not there."""
+        """Return the content of a tile; None if it was not exported."""
         path = self.path / tile_path(level, number, width)
         if not path.exists() and width < TILE:
             return self._read_wider_tile(level, number, width)
         return path.read_bytes() if path.exists() else None
 
     def tree_reader(self, size: int) -> TileReader:
-        """Return the hashes of the tree of a size that was exported."""
+        """Return a reader of the tree of a size that was exported."""
         return TileReader(self.read_tile, size)
 
     def write_tile(self, tile: Tile) -> None:
-        """Write a tile that is not there yet; a complete one takes the place of its beginnings."""
+        """Write a new tile; a complete one replaces its partial ones."""
         path = self.path / tile_path(tile.level, tile.number, tile.width)
         if not path.exists():
             self._unsynced.append(_write_atomically(path, tile.content))
@@ -89,7 +89,7 @@ class LogFolder:
             shutil.rmtree(f"{path}.p", ignore_errors=True)
 
     def publish_checkpoint(self, note: bytes, at_ms: int) -> None:
-        """Make a checkpoint the newest one; what it signs for is on disk by then."""
+        """Publish a checkpoint, after its tiles are on disk."""
         _fsync(self._unsynced)
         self._unsynced.clear()
         day = datetime.fromtimestamp(at_ms / 1000, UTC).strftime("%Y-%m-%d")
@@ -102,7 +102,7 @@ class LogFolder:
         _fsync([self.path])
 
     def _read_wider_tile(self, level: int, number: int, width: int) -> bytes | None:
-        """Return the beginning of a tile that has grown since."""
+        """Return the first hashes of a tile that was exported with more of them."""
         whole = self.path / tile_path(level, number)
         parts = sorted(Path(f"{whole}.p").glob("*"), key=lambda part: int(part.name))
         for path in [*parts, whole]:
@@ -120,9 +120,9 @@ def _write_atomically(path: Path, content: bytes) -> Path:
 
 
 def _fsync(paths: Sequence[Path]) -> None:
-    """Return when files, and the folders that name them, are on disk."""
+    """Sync files and their folders to disk."""
     for path in [*paths, *{written.parent for written in paths}]:
-        # A tile's beginning may have given way to a longer one since.
+        # A partial tile may have been replaced by a longer one since.
         with suppress(FileNotFoundError):
             handle = os.open(path, os.O_RDONLY)
             try:

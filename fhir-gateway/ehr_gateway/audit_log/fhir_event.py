@@ -44,7 +44,7 @@ _DATA, _QUERY = ("2", "System Object"), ("24", "Query")
 
 @dataclass(frozen=True)
 class RenderContext:
-    """What an event is told with: organisations' names by id, and the server's name."""
+    """What rendering needs besides the row: organisation names by id, and the server's name."""
 
     names: Mapping[str, str]
     server: str
@@ -62,7 +62,7 @@ def find_profile(row: AuditRow) -> str:
 
 
 def render_audit_event(row: AuditRow, render_context: RenderContext) -> dict[str, Any]:
-    """Render one row."""
+    """Return a row as a FHIR AuditEvent."""
     purpose = {"coding": [_coding(f"{_TERMINOLOGY}/v3-ActReason", row.purpose)]}
     event: dict[str, Any] = {
         "resourceType": "AuditEvent",

@@ -1,4 +1,4 @@
-"""The log's rows as they are read: one by one, newest first, by what is asked for."""
+"""Queries of the log: rows by a filter, newest first, and their number."""
 
 from __future__ import annotations
 
@@ -40,11 +40,11 @@ class AuditRow:
 
 @dataclass(frozen=True)
 class AuditFilter:
-    """Which rows are asked for; None means any. Times are half open."""
+    """A filter of rows; None means any. The interval of times is half open."""
 
     id: str | None = None
     patient: str | None = None
-    # One of several patients: those a carer has the power for.
+    # Any of several patients: those whom a carer represents.
     patients: tuple[str, ...] | None = None
     login: str | None = None
     organization: str | None = None
@@ -65,7 +65,7 @@ _CONDITIONS = {
     "reason": "reason = :reason",
     "outcome": "outcome = :outcome",
     "interaction": "interaction = :interaction",
-    # Whole words alone; by REPLACE, which both databases have and which knows capitals.
+    # Whole words only. REPLACE is in both databases and, unlike SQLite's LIKE, case-sensitive.
     "domain": "replace(' ' || domains || ' ', ' ' || :domain || ' ', '') <> ' ' || domains || ' '",
     "since_ms": "at_ms >= :since_ms",
     "until_ms": "at_ms < :until_ms",
@@ -74,7 +74,7 @@ _CONDITIONS = {
 
 
 def find_rows(connection: Connection, audit_filter: AuditFilter, count: int) -> list[AuditRow]:
-    """Return the newest rows first, at most `count`."""
+    """Return at most `count` rows, newest first."""
     where, params = _build_where(audit_filter)
     sql = (
         f"SELECT {_COLUMNS} FROM audit WHERE {where}"  # noqa: S608 constant conditions
@@ -85,7 +85,7 @@ def find_rows(connection: Connection, audit_filter: AuditFilter, count: int) -> 
 
 
 def count_rows(connection: Connection, audit_filter: AuditFilter) -> int:
-    """Count the rows asked for."""
+    """Return the number of rows of a filter."""
     where, params = _build_where(audit_filter)
     sql = f"SELECT count(*) FROM audit WHERE {where}"  # noqa: S608 constant conditions
     return int(connection.execute(sql, params).fetchone()[0])

@@ -1,7 +1,8 @@
-"""Who may read which rows of the log: all, those about oneself, those about a person in one's care.
+"""Read policy of the log: which rows a requester may read, and what of them.
 
-A carer sees of an event only what he might read himself: records that are closed to him are left
-out of it, and an event that is about nothing else is not there.
+Stewards and auditors read everything, patients what is about them. A carer reads the events of the
+patients they represent, without records that are closed to the carer; an event about nothing else
+is left out.
 """
 
 from __future__ import annotations
@@ -25,15 +26,15 @@ _TREATING_ROLES = frozenset({"clinician", "system"})
 
 @dataclass(frozen=True)
 class ReadableRows:
-    """What one requester may read of the log."""
+    """The rows that a requester may read."""
 
     audit_filter: AuditFilter
     access: Access
-    # Whether single records must be looked at.
+    # Whether records are removed from rows one by one (carers).
     is_partial: bool = False
 
     def rows(self, connection: Connection, count: int) -> list[AuditRow]:
-        """Return the newest rows first, at most `count`."""
+        """Return at most `count` rows, newest first."""
         if not self.is_partial:
             return find_rows(connection, self.audit_filter, count)
         readable_rows: list[AuditRow] = []
@@ -62,7 +63,7 @@ class ReadableRows:
                 continue
             row = replace(row, entities=readable, domains=tuple(row_domains))
             if row.role in _TREATING_ROLES:
-                # Which line permitted depends on every record seen, the closed ones too.
+                # The reason depends on every record shown, closed ones included, so it would tell.
                 row = replace(row, reason=None, consent=None)
             readable_rows.append(row)
         return readable_rows
@@ -71,7 +72,7 @@ class ReadableRows:
 def restrict_to_requester(
     access: Access, connection: Connection, audit_filter: AuditFilter, interaction: str
 ) -> ReadableRows:
-    """Narrow what is asked for to what the requester may read; Forbidden for who may read none."""
+    """Restrict a filter to what the requester may read; Forbidden for a role that may read none."""
     requester = access.requester
     if not covers_interaction(requester.scopes, interaction, "AuditEvent", in_patient=True):
         raise Forbidden("The access token's scopes do not cover AuditEvent.")
@@ -81,7 +82,7 @@ def restrict_to_requester(
         return _restrict_to_carer(access, connection, audit_filter)
     if requester.role != "patient" or requester.patient is None:
         raise Forbidden("The audit log is for the patient, the carer, the steward and the auditor.")
-    # Of another patient nothing; the answer is the same whether there is such a one or not.
+    # Nothing of another patient. The same answer whether that patient exists or not.
     is_other_patient = audit_filter.patient not in (None, requester.patient)
     return ReadableRows(
         _NO_ROWS if is_other_patient else replace(audit_filter, patient=requester.patient), access
@@ -89,7 +90,7 @@ def restrict_to_requester(
 
 
 def find_readable_row(access: Access, connection: Connection, logical_id: str) -> AuditRow:
-    """Return one row that the requester may read; NotFound when there is none."""
+    """Return a row by id if the requester may read it, else NotFound."""
     rows = restrict_to_requester(access, connection, AuditFilter(id=logical_id), "read").rows(
         connection, 1
     )
@@ -121,7 +122,7 @@ def _restrict_to_carer(
 def _find_readable_records(
     connection: Connection, access: Access, references: Iterable[str]
 ) -> dict[str, str | None]:
-    """Return the references that the requester may read now, each with its domain."""
+    """Return the references that the requester may read now, with their domains."""
     domains: dict[str, str | None] = {}
     by_type: dict[str, list[str]] = {}
     for reference in references:

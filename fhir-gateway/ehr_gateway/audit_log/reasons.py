@@ -1,7 +1,7 @@
-"""Why a record could be seen: the line of the consent table that permitted, for the log.
+"""The reason of an access: the line of the consent table that permitted it, for the log.
 
-What a grant or an emergency opened is told apart from what was shared anyway, with the Consent that
-opened it. The look-up is one statement; only where such a Consent is in force there are more.
+Access by a grant or an emergency is distinguished from what was shared anyway, with the Consent
+behind it. This takes one query; only while such a Consent is in force it takes more.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ _ALL_SCOPES = parse_scopes("user/*.cruds")
 
 @dataclass(frozen=True)
 class Reason:
-    """The line that permitted, and the Consent behind it where there is a particular one."""
+    """The reason code, and the Consent of a grant or an emergency."""
 
     code: str
     consent: str | None = None
@@ -39,7 +39,7 @@ def find_reason(
     patient: str,
     records: Collection[tuple[int, str | None, str | None]],
 ) -> Reason:
-    """Say why a requester could see records of a patient, given as (pk, domain, author)."""
+    """Return why a requester could see records of a patient, given as (pk, domain, author)."""
     if subject.role not in ("clinician", "system"):
         return Reason("own" if subject.role == "patient" else subject.role)
     foreign_records = [
@@ -74,7 +74,7 @@ def _find_grant_reason(
     records: Collection[tuple[int, str | None]],
     grants: Collection[Row],
 ) -> Reason | None:
-    """Return the grant that opened any of the records: what is closed to others of the house."""
+    """Return the first grant without which one of the records would have been closed."""
     for pk, domain in records:
         grant = next((row for row in grants if row["domain"] in (domain, "*")), None)
         if grant and not _is_open_without_grant(connection, subject, now_ms, pk):
@@ -83,7 +83,7 @@ def _find_grant_reason(
 
 
 def _is_open_without_grant(connection: Connection, subject: Subject, now_ms: int, pk: int) -> bool:
-    # A colleague of the same profession, whom no grant names.
+    # What a colleague of the same profession sees, whom no grant names.
     colleague = Requester(
         role=subject.role,
         person="",

@@ -27,7 +27,7 @@ SUCCESS, REFUSED, FAILED = "0", "4", "8"
 
 
 class DisclosedVersion(Protocol):
-    """A version of a record that an answer contains or a write made."""
+    """A version of a record that a response contains or a write created."""
 
     @property
     def pk(self) -> int:
@@ -60,14 +60,14 @@ class AuditContext:
 
 
 def record_rows(connection: Connection, rows: Sequence[RowValues]) -> None:
-    """Add rows to the log in the caller's transaction."""
+    """Append rows to the log in the caller's transaction."""
     append_rows(connection, seal_rows(rows))
 
 
 def build_disclosure_rows(
     connection: Connection, audit_context: AuditContext, versions: Sequence[DisclosedVersion]
 ) -> list[RowValues]:
-    """Return the rows of a request that was answered: one per patient, and one for the rest."""
+    """Build the rows of a successful request: one for each patient, one for records of none."""
     patients = _find_patients(connection, [version.pk for version in versions])
     rows: dict[str | None, _RowDraft] = {}
     for version in versions:
@@ -91,7 +91,7 @@ def build_disclosure_rows(
 def build_refusal_rows(
     audit_context: AuditContext, status: int, attempted: str | None
 ) -> list[RowValues]:
-    """Return the row of a request that was refused or failed; no patient was shown to anyone."""
+    """Build the row of a request that was refused or failed. It names no patient."""
     outcome = REFUSED if status < 500 else FAILED
     entities: dict[str, None] = {attempted: None} if attempted else {}
     row = _RowDraft(None, entities, reason=Reason(f"HTTP {status}"))
@@ -108,9 +108,9 @@ def build_event_rows(
     consent: str | None = None,
     outcome: str = SUCCESS,
 ) -> list[RowValues]:
-    """Return the row of a request that disclosed no record but concerned a patient, or nobody.
+    """Build the row of an event that disclosed no record, about a patient or nobody.
 
-    `entities` are references such as "Consent/x" that it was about.
+    `entities` are references such as "Consent/x" that it concerns.
     """
     row = _RowDraft(
         patient, dict.fromkeys(entities), reason=Reason(reason, consent) if reason else None
@@ -125,7 +125,7 @@ _DIRECTORY = Reason("directory")
 
 @dataclass
 class _RowDraft:
-    """A row in the making: one patient, or what is about nobody."""
+    """A row being built: of one patient, or of records of none."""
 
     patient: str | None
     entities: dict[str, None] = field(default_factory=dict)
@@ -172,7 +172,7 @@ def _find_patients(
 ) -> Mapping[int, Sequence[tuple[str | None, str | None]]]:
     """Return the patients of each version that has any, each with the version's domain."""
     patients: dict[int, list[tuple[str | None, str | None]]] = {}
-    # One or many: the same two statements each time, so that they are compiled once.
+    # Two statements only, for one key and for 50 (padded), so that the database caches their plans.
     size = 1 if len(pks) == 1 else _BATCH
     query = _SELECT_PATIENTS.format(", ".join("?" * size))
     for start in range(0, len(pks), size):

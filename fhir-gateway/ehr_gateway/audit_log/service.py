@@ -1,4 +1,4 @@
-"""The audit log of a running gateway: its folder, its key, and the checkpoint on request."""
+"""The audit log of a running gateway: database, exported folder, spool and signing key."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ __all__ = ["AuditLog", "audit_log_of", "open_audit_log"]
 
 @dataclass(frozen=True)
 class AuditLog:
-    """One log: where it is, what is on its way into it, who signs for it."""
+    """The parts of one audit log."""
 
     database: Database
     folder: LogFolder
@@ -30,7 +30,10 @@ class AuditLog:
     clock: Callable[[], int]
 
     def flush_and_sign(self) -> Checkpoint | None:
-        """Sign for what is there, None when another process is at it; flag what is unusual."""
+        """Flush, sign a checkpoint and run the anomaly rules.
+
+        Returns the checkpoint, or None if another process holds the lock.
+        """
         self.spool.flush()
         try:
             return sign_checkpoint(self.database, self.folder, self.signer, self.clock)
@@ -41,13 +44,13 @@ class AuditLog:
 def open_audit_log(
     settings: GatewaySettings, database: Database, clock: Callable[[], int]
 ) -> AuditLog:
-    """Open the log of a gateway; its key is made when there is none."""
+    """Open the log of a gateway; generate its key if there is none."""
     signer = open_signer(settings.keys, settings.audit_origin)
     spool = Spool(settings.audit_spool, database)
     return AuditLog(database, LogFolder(settings.audit_folder), spool, signer, clock)
 
 
 def audit_log_of(request: Request) -> AuditLog:
-    """Return the log of the application that serves a request."""
+    """Return the audit log of the application that serves a request."""
     log: AuditLog = request.app.state.audit_log
     return log

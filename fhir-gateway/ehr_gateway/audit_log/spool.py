@@ -1,10 +1,14 @@
-"""Rows on their way into the log: kept in files of this host before the answer leaves.
+"""Spool of audit rows: append-only files of this host, written before a response leaves.
 
-A commit to the database for each read would have every reader load its pages anew, and on
-PostgreSQL wait for whoever is writing. So each process appends what its reads disclosed to a file
-of its own; about once a second, and before anybody reads the log, what the files hold is carried
-into it together. A file outlives its process, and its rows enter the log once, wherever a process
-ends: a closed file does not change, and is gone only when its rows are on the database's disk.
+A commit to the database for each read would make every reader reload its pages, and on PostgreSQL
+wait for the writer. So each process appends the rows of its reads to a file of its own. About once
+a second, and before anybody reads the log, the files are flushed into the database.
+
+A file outlives its process, and its rows enter the log exactly once wherever a process dies: a
+closed file does not change, and is deleted only when its rows are on the database's disk.
+
+Why our own: a queue of the standard library dies with its process, and one in a database would cost
+the commit that the spool avoids (measured: docs/decisions/006).
 """
 
 from __future__ import annotations
@@ -29,9 +33,10 @@ from ehr_gateway.schema.audit_log import CONTENT
 __all__ = ["Spool"]
 
 _LOG = logging.getLogger(__name__)
-# A file is carried in one transaction: some ten milliseconds, so that writers hardly wait.
+# A file is flushed in one transaction: at this size about ten milliseconds, so that other writers
+# hardly wait.
 _MAX_FILE_BYTES = 1 << 18
-# Nobody adds to a file whose owner may not write to it.
+# The mode tells whether a file is open for appending or closed.
 _OPEN, _CLOSED = 0o600, 0o400
 
 
@@ -43,41 +48,43 @@ class Spool:
         self._database = database
         self._file: int | None = None
         self._append_lock = threading.Lock()
-        self._flush_thread_lock = threading.Lock()
+        self._thread_lock = threading.Lock()
 
     def append(self, rows: Sequence[RowValues]) -> None:
-        """Put rows where they outlive this process; Unavailable, and none, where there is no room.
+        """Append rows to this process's file; raise Unavailable, and append none, if that fails.
 
-        The system has them when this returns, the disk soon after.
+        When this returns the operating system has them, so they survive this process. The disk has
+        them soon after.
         """
         lines = b"".join([orjson.dumps(row) + b"\n" for row in rows])
         with self._append_lock:
             try:
                 while not self._try_append(lines):
-                    # Another process has just closed the file, to carry it.
+                    # Another process has just closed the file, to flush it.
                     self._close_file()
             except OSError as error:
                 raise Unavailable("The audit log cannot be written. Nothing is shown.") from error
 
     def flush(self) -> None:
-        """Bring into the log what is kept by now, by whichever process."""
+        """Flush the spooled rows of all processes into the database."""
         if not self._folder.exists():
             return
-        with self._flush_thread_lock, self._flush_lock():
+        with self._thread_lock, self._flush_lock():
             for path in sorted(self._folder.glob("*.rows")):
                 rows = _close_and_read(path)
                 try:
                     if rows:
                         self._insert_rows(rows)
                 except ROW_REFUSED_ERRORS as error:
-                    # It stays for an operator, out of the others' way. Never the error's text.
+                    # Set aside for an operator, so that other files are flushed. Logged without the
+                    # error's text, which may contain values.
                     path.rename(path.with_suffix(".refused"))
                     _LOG.critical("The audit log refuses %s: %s", path.name, type(error).__name__)
                 else:
                     path.unlink()
 
     def close(self) -> None:
-        """Let go of this process's file; what it holds is carried by the next process."""
+        """Close this process's spool file; another process will flush it."""
         with self._append_lock:
             self._close_file()
 
@@ -89,7 +96,7 @@ class Spool:
             if state.st_mode & 0o777 == _CLOSED or not state.st_nlink:
                 return False
             if os.write(file, lines) < len(lines):
-                # A part of a row is none.
+                # The disk is full: remove the partial row.
                 os.ftruncate(file, state.st_size)
                 raise OSError("no room")
             if state.st_size + len(lines) > _MAX_FILE_BYTES:
@@ -100,7 +107,7 @@ class Spool:
 
     def _create_file(self) -> int:
         self._folder.mkdir(parents=True, exist_ok=True, mode=0o700)
-        # In the order of their beginnings.
+        # Names sort by the time of creation.
         path = self._folder / f"{time.time_ns():020}-{uuid.uuid4().hex}.rows"
         return os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_APPEND, _OPEN)
 
@@ -116,23 +123,23 @@ class Spool:
             yield
 
     def _insert_rows(self, rows: Sequence[RowValues]) -> None:
-        # Salts and leaves before the writer's turn.
+        # Hash before the write transaction, which others wait for.
         sealed_rows = seal_rows(rows)
         with self._database.write_transaction() as connection:
-            # A process that ended between its commit and the removal of the file left it here.
+            # A process that died between its commit and the deletion of the file leaves rows that
+            # are in the log already.
             existing = connection.execute("SELECT 1 FROM audit WHERE id = ?", (rows[0][0],))
             if existing.fetchone() is None:
                 append_rows(connection, sealed_rows)
 
 
 def _close_and_read(path: Path) -> list[RowValues]:
-    """Close a file for whoever adds to it, and return its rows."""
+    """Close a file, so that its process appends to a new one, and return its rows."""
     with path.open("rb") as file:
         fcntl.flock(file, fcntl.LOCK_EX)
         os.fchmod(file.fileno(), _CLOSED)
         lines = file.read().split(b"\n")
-    # After the last line's end stands nothing, or what a process that was killed had begun: the
-    # answer to that never left.
+    # A killed process may leave a partial last line. Its response never left.
     rows = [row for line in lines[:-1] if (row := _parse_row(line))]
     if len(rows) < len(lines) - 1:
         _LOG.critical("%s rows of the audit log were lost.", len(lines) - 1 - len(rows))

@@ -1,4 +1,4 @@
-"""A thread that does something at intervals, and once more when it is stopped."""
+"""A thread that calls a function at intervals, and once more when it is stopped."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ _LOG = logging.getLogger(__name__)
 
 
 class Timer:
-    """Does what it is given every so many seconds; 0 is never."""
+    """Calls `action` every `seconds`; 0 means never. `name` is for the process's log."""
 
     def __init__(self, name: str, action: Callable[[], object], seconds: float) -> None:
         self._what = name
@@ -24,14 +24,14 @@ class Timer:
         self._thread: threading.Thread | None = None
 
     def start(self) -> None:
-        """Begin, or begin again."""
+        """Start, or restart, the thread."""
         if self._seconds > 0:
             self._stopping.clear()
             self._thread = threading.Thread(target=self._run, name=self._what, daemon=True)
             self._thread.start()
 
     def stop(self) -> None:
-        """End, after doing it once more."""
+        """Call the action once more, then stop."""
         if self._thread is not None:
             self._stopping.set()
             self._thread.join()
@@ -46,5 +46,5 @@ class Timer:
             except Conflict as error:
                 _LOG.critical("No %s: %s", self._what, error)
             except Exception as error:
-                # It is tried again; and never the text of a foreign error.
+                # Tried again at the next interval. Without the error's text, which may hold values.
                 _LOG.error("No %s: %s.", self._what, type(error).__name__)

@@ -1,7 +1,7 @@
-"""Verify the whole log: rows to leaves, leaves to tiles, tiles to a root, roots to signatures.
+"""Verify the whole log: rows against leaves, leaves against tiles, roots against signatures.
 
-Every row is read and hashed anew, 65,536 at a time, by several processes. What differs is looked
-into and named with its place; a log without a fault is never looked at twice.
+Several processes hash every row again, 65,536 at a time (`verify_chunk`). Only a chunk that differs
+is examined row by row, so that a sound log is read once.
 """
 
 from __future__ import annotations
@@ -20,6 +20,7 @@ from ehr_gateway.audit_log.restores import RestoreNote
 from ehr_gateway.audit_log.verify_chunk import (
     CHUNK_LEAVES,
     ChunkReport,
+    ChunkTask,
     compute_stored_root,
     verify_chunk,
 )
@@ -29,13 +30,13 @@ from ehr_privacy.audit import EMPTY, TILE, Checkpoint, Finding, TileReader, open
 __all__ = ["VerifyReport", "VerifyTask", "verify_log"]
 
 _MAX_FINDINGS = 20
-# Of the checkpoints signed before the newest one.
+# How many checkpoints before the newest are checked: each costs a root of the tiles (chosen).
 _MAX_OLDER_CHECKPOINTS = 1000
 
 
 @dataclass(frozen=True)
 class VerifyTask:
-    """What is to be verified: the database, the exported log, whose signature, a witness's copy."""
+    """What to verify: database, exported folder, log name and key, a witness's checkpoint."""
 
     database_place: Path | str
     folder: Path
@@ -48,7 +49,7 @@ class VerifyTask:
 
 @dataclass
 class VerifyReport:
-    """What was found."""
+    """The result of a verification."""
 
     events: int = 0
     signed: int = 0
@@ -61,14 +62,14 @@ class VerifyReport:
 
     @property
     def is_intact(self) -> bool:
-        """Whether nothing was found."""
+        """Whether there are no findings."""
         return not self.findings
 
 
 def verify_log(
     task: VerifyTask, on_progress: Callable[[int, int], None] = lambda done, of: None
 ) -> VerifyReport:
-    """Verify a log; `on_progress` is told how many events are done, of how many."""
+    """Verify a log. `on_progress` gets the number of events done and of all events."""
     begin, report, folder = time.monotonic(), VerifyReport(), LogFolder(task.folder)
     newest = _open_newest_checkpoint(task, folder, report)
     witness = (
@@ -94,9 +95,9 @@ def verify_log(
 
 
 def _keep_until_shift(findings: list[Finding]) -> list[Finding]:
-    """Return the findings up to the first that moves all events after it."""
+    """Return the findings up to the first insertion or removal, which shifts every later leaf."""
     for position, finding in enumerate(findings):
-        # Where rows say themselves that one is missing, no event is named and none has moved.
+        # A gap in `seq` names no event, and the rows after it have not moved.
         if finding.kind in ("drop", "insert") and finding.event is not None:
             return findings[: position + 1]
     return findings[:_MAX_FINDINGS]
@@ -136,10 +137,10 @@ def _count_events(place: Path | str) -> int:
 
 
 def _verify_chunks(task: VerifyTask, report: VerifyReport, end: int) -> Iterator[ChunkReport]:
-    # A chunk ends where the signed part ends, so that its root is of what was signed.
+    # A chunk ends at the signed tree size, so that the chunks before it give the signed root.
     edges = sorted({*range(0, end, task.chunk), report.signed, end})
     parts = [
-        (task.database_place, task.folder, start, stop, report.signed)
+        ChunkTask(task.database_place, task.folder, start, stop, report.signed)
         for start, stop in pairwise(edges)
     ]
     if task.processes == 1 or len(parts) < 2:
@@ -150,8 +151,8 @@ def _verify_chunks(task: VerifyTask, report: VerifyReport, end: int) -> Iterator
 
 
 def _check_erasures(chunks: list[ChunkReport], report: VerifyReport) -> None:
-    """Hold every emptied row against the events that tell of an erasure."""
-    erased_by_event = {event for chunk in chunks for event in chunk.told}
+    """Check that an erasure event names every emptied row."""
+    erased_by_event = {event for chunk in chunks for event in chunk.erasure_ids}
     for chunk in chunks:
         for index, event in chunk.erased:
             report.erased += 1
@@ -167,7 +168,7 @@ def _check_roots(
     chunks: list[ChunkReport],
     report: VerifyReport,
 ) -> None:
-    """Hold the root of what is there against every checkpoint that was signed."""
+    """Check the root of the rows against every signed checkpoint."""
     signed = [chunk.root for chunk in chunks if chunk.end <= newest.size]
     if (root_of(signed) if signed else EMPTY) != newest.root:
         _add_finding(
@@ -232,7 +233,7 @@ def _check_witness(
         if newest and witness.size <= newest.size:
             root = folder.tree_reader(newest.size).root(witness.size)
         else:
-            # Nothing exported reaches so far: from the rows themselves.
+            # The exported tiles do not reach that size: compute the root from the rows.
             root = compute_stored_root(task.database_place, witness.size)
     except LookupError as error:
         _add_finding(report, "tile", 0, f"{error}.")
@@ -264,7 +265,7 @@ def _is_cut_off_by_restore(witness: Checkpoint, report: VerifyReport) -> bool:
 
 
 def _find_first_bad_leaf(task: VerifyTask, folder: LogFolder, newest: Checkpoint) -> int:
-    """Return where the exported tiles no longer fit each other, or else the checkpoints."""
+    """Return the leaf index where tiles contradict each other, or of the last good checkpoint."""
     reader = folder.tree_reader(newest.size)
     for number in range(newest.size // TILE):
         try:

@@ -1,6 +1,6 @@
-"""One stretch of the log, read and hashed anew: its root, and what is wrong in it.
+"""Verify one chunk of the log: hash its rows again, compare leaves and tiles, return its root.
 
-First everything is compared at once; only a stretch that differs is looked at row by row.
+All leaves are compared at once. Only a chunk that differs is examined row by row.
 """
 
 from __future__ import annotations
@@ -27,19 +27,18 @@ __all__ = [
     "verify_chunk",
 ]
 
-# A subtree of two levels of tiles.
+# A subtree of two levels of tiles (256 * 256 leaves), so that a chunk has one root.
 CHUNK_LEAVES = TILE * TILE
-# The interaction of the event that tells which events were emptied.
+# The interaction code of an event that names erased events.
 ERASURE_INTERACTION = "erase-audit"
-# database, exported log, first leaf, end, how many leaves are signed for
-ChunkTask = tuple[Path | str, Path, int, int, int]
 _Row = tuple[Any, ...]
 _LEAF, _SALT, _ID = 1, 2, 3
 _TEXT, _TOLD, _RESTORE_QUERY = 3, 4, 5
 _SELECT = f"SELECT seq, leaf, salt, {', '.join(CONTENT)} FROM audit"  # noqa: S608 constant columns
 _SELECT_COLUMNS: Mapping[Dialect, str] = {"sqlite": _SELECT, "postgresql": _SELECT}
-# The row as the leaf has it, written by the database: it is much quicker at it. Where a rare sign
-# is written in another way, or anything is wrong, the stretch is read again, exactly.
+# The row as JSON, as the leaf commits to it, written by the database, which is much faster at it.
+# A rare character may be escaped in another way: then, as for any difference, the chunk is read
+# again by columns.
 _ROW_AS_JSON: Mapping[Dialect, str] = {
     "sqlite": f"CAST(json_array({', '.join(CONTENT)}) AS BLOB)",
     "postgresql": "convert_to('[' || concat_ws(',', "
@@ -55,24 +54,35 @@ _SELECT_JSON: Mapping[Dialect, str] = {
 _MAX_FINDINGS = 20
 
 
+@dataclass(frozen=True)
+class ChunkTask:
+    """A chunk to verify: leaves `start` to `end` (exclusive) of a log signed to `signed_size`."""
+
+    database_place: Path | str
+    folder: Path
+    start: int
+    end: int
+    signed_size: int
+
+
 @dataclass
 class ChunkReport:
-    """What one stretch holds."""
+    """The result of one chunk."""
 
     end: int
     root: bytes = b""
     findings: list[Finding] = field(default_factory=list)
-    # Emptied rows as (leaf, event id), and the ids that events of erasure name.
+    # Erased rows as (leaf index, event id), and the event ids that erasure events name.
     erased: list[tuple[int, str]] = field(default_factory=list)
-    told: list[str] = field(default_factory=list)
+    erasure_ids: list[str] = field(default_factory=list)
     # What events of restores say.
     restores: list[RestoreNote] = field(default_factory=list)
 
 
 def verify_chunk(task: ChunkTask) -> ChunkReport:
-    """Read and verify one stretch."""
-    place, path, start, end, signed = task
-    folder, chunk = LogFolder(path), ChunkReport(end)
+    """Read and verify one chunk."""
+    place, start, end, signed = task.database_place, task.start, task.end, task.signed_size
+    folder, chunk = LogFolder(task.folder), ChunkReport(end)
     quick = _read_rows(place, _SELECT_JSON, start, end)
     leaves = [row[_LEAF] for row in quick]
     computed = [
@@ -81,7 +91,7 @@ def verify_chunk(task: ChunkTask) -> ChunkReport:
     is_complete = len(quick) == end - start and quick[0][0] == start + 1 and quick[-1][0] == end
     if computed != leaves or not is_complete:
         _check_rows(chunk, _read_rows(place, _SELECT_COLUMNS, start, end), start, end)
-    chunk.told += [
+    chunk.erasure_ids += [
         reference.partition("/")[2]
         for row in quick
         if row[_TOLD]
@@ -99,7 +109,7 @@ def verify_chunk(task: ChunkTask) -> ChunkReport:
 
 
 def compute_stored_root(place: Path | str, size: int) -> bytes:
-    """Return the root over the leaves that the first rows say they have."""
+    """Return the root over the stored leaves of the first `size` rows."""
     database, roots = open_database(place), []
     try:
         for start in range(0, size, CHUNK_LEAVES):
@@ -123,7 +133,7 @@ def _read_rows(
             sql = f"{select[connection.dialect]} WHERE seq > ? AND seq <= ? ORDER BY seq"
             cursor: Any = connection.execute(sql, (start, end))
             if connection.dialect == "sqlite":
-                # Plain tuples: rows with names would cost as much as the hashing.
+                # Plain tuples: named rows would cost as much as the hashing.
                 cursor.row_factory = None
                 rows: list[_Row] = cursor.fetchall()
                 return rows
@@ -133,32 +143,37 @@ def _read_rows(
 
 
 def _check_rows(chunk: ChunkReport, rows: Sequence[_Row], start: int, end: int) -> None:
-    """Say which rows are missing, emptied, or no longer what their leaf commits to."""
+    """Add findings for rows that are missing or that their leaf does not commit to."""
     expected = start
     for row in rows:
-        index = row[0] - 1
-        if index > expected:
-            missing = f"{expected}" if index == expected + 1 else f"{expected} to {index - 1}"
+        leaf_index = row[0] - 1
+        if leaf_index > expected:
+            missing = (
+                f"{expected}" if leaf_index == expected + 1 else f"{expected} to {leaf_index - 1}"
+            )
             text = f"There is no event for leaf {missing}: it was taken out."
             _add_finding(chunk, Finding("drop", expected, None, text))
-        expected = index + 1
+        expected = leaf_index + 1
         if row_leaf(row[_SALT], row[3:]) == row[_LEAF]:
             continue
         if not row[_SALT]:
-            chunk.erased.append((index, row[_ID]))
+            chunk.erased.append((leaf_index, row[_ID]))
             continue
-        _add_finding(chunk, Finding("flip", index, row[_ID], _describe_difference(row, rows)))
+        _add_finding(chunk, Finding("flip", leaf_index, row[_ID], _describe_difference(row, rows)))
     if expected < end:
         text = f"The log ends before leaf {expected}: its end was cut off, or the database is an "
         _add_finding(chunk, Finding("cut", expected, None, f"{text}older state."))
 
 
 def _describe_difference(row: _Row, rows: Sequence[_Row]) -> str:
-    index = row[0] - 1
+    leaf_index = row[0] - 1
     for other in rows:
         if other is not row and row_leaf(other[_SALT], row[3:]) == row[_LEAF]:
-            return f"The event of leaf {index} has the salt of leaf {other[0] - 1}."
-    return f"The event of leaf {index} is not what its leaf commits to: it or its salt was changed."
+            return f"The event of leaf {leaf_index} has the salt of leaf {other[0] - 1}."
+    return (
+        f"The event of leaf {leaf_index} is not what its leaf commits to:"
+        " it or its salt was changed."
+    )
 
 
 def _check_tiles(
@@ -169,7 +184,7 @@ def _check_tiles(
     start: int,
     signed: int,
 ) -> None:
-    """Hold the leaves of the database against those of the exported tiles."""
+    """Compare the leaves of the database with those of the exported tiles."""
     for first in range(start, chunk.end, TILE):
         width = min(TILE, signed - first)
         content = folder.read_tile(0, first // TILE, width)
@@ -181,9 +196,9 @@ def _check_tiles(
         if content == b"".join(expected_leaves):
             continue
         if chunk.findings:
-            # Named already by what the rows say of themselves.
+            # The rows themselves have given the finding already.
             return
-        # With the next tile, for what happened at the end of this one.
+        # With the next tile, so that a shift at the end of this one is recognised.
         next_width = min(TILE, max(signed - first - TILE, 0))
         content += (next_width and folder.read_tile(0, first // TILE + 1, next_width)) or b""
         exported_leaves = [

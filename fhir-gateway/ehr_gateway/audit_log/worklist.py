@@ -1,4 +1,4 @@
-"""The worklist of flags: what the monitor found, and what the steward made of it."""
+"""The worklist of anomaly flags, and the steward's verdicts."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from ehr_gateway.database import Connection
 
 __all__ = ["VERDICTS", "WorkItem", "find_items", "settle_item"]
 
-# What a steward may find: all in order, a mistake, or a case for the organisation's own procedure.
+# Verdicts: in order, a mistake, or a breach, which is for the organisation's own procedure.
 VERDICTS = ("in-order", "mistake", "breach")
 _COLUMNS = (
     "id, rule, login, display, organization, patient, since_ms, until_ms, number, found_ms, state,"
@@ -18,7 +18,7 @@ _COLUMNS = (
 
 @dataclass(frozen=True)
 class WorkItem:
-    """One flag with its state."""
+    """A flag with its state and verdict."""
 
     id: str
     rule: str
@@ -46,7 +46,7 @@ def find_items(
     before: str | None = None,
     count: int = 50,
 ) -> list[WorkItem]:
-    """Return items, those found last first."""
+    """Return items, newest first."""
     criteria = {"state": state, "rule": rule, "id": identity}
     conditions = {name: value for name, value in criteria.items() if value is not None}
     where = " AND ".join(["1 = 1", *(f"{name} = :{name}" for name in conditions)])
@@ -62,7 +62,7 @@ def find_items(
 def settle_item(
     connection: Connection, identity: str, verdict: str, note: str, login: str, now_ms: int
 ) -> bool:
-    """Settle an open item; say whether there was one."""
+    """Settle an open item; return False if there is none."""
     update = connection.execute(
         "UPDATE audit_flag SET state = 'settled', verdict = ?, note = ?, settled_by = ?,"
         " settled_ms = ? WHERE id = ? AND state = 'open'",

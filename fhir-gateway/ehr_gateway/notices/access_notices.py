@@ -1,9 +1,9 @@
-"""Telling of accesses: the audit log says who opened a record, so nothing is added to a read.
+"""Notices of accesses, derived from the audit log, so that a read itself does no extra work.
 
-The first access of an organisation since the patient shares with it is told; each later one, once
-an hour and person, where the patient wants it. The log is read in its order; a little of what was
-read before is looked at again, since rows of several processes may appear late. A notice is made
-once for its cause, so that changes nothing.
+A patient is notified of the first access of an organisation since they share with it, and of each
+later one (once an hour and person) if they want to. The log is read on from the last position, with
+an overlap, since rows of other processes may appear late; the `cause` key of a notice keeps it from
+being queued twice.
 """
 
 from __future__ import annotations
@@ -15,6 +15,8 @@ from ehr_gateway.store.store import Store
 __all__ = ["queue_access_notices"]
 
 _POSITION_NAME = "accesses"
+# All chosen: an overlap of far more rows than processes write at once, batches that one transaction
+# takes easily, and a bound to one round after a long stop.
 _OVERLAP_ROWS = 200
 _BATCH_ROWS = 5000
 _MAX_BATCHES = 20
@@ -30,13 +32,13 @@ _SELECT_ACCESSES = (
 
 
 def queue_access_notices(store: Store, now_ms: int) -> None:
-    """Put notices of what was opened since the last time into the outbox."""
+    """Queue notices of the accesses since the last call."""
     for _ in range(_MAX_BATCHES):
         with store.read_transaction() as connection:
             newest, position = _read_newest_seq(connection), _read_position(connection)
             if position is not None and newest <= position:
                 return
-            # At the first start: what was long before is not told any more.
+            # At the first start, skip accesses of long ago.
             begin = position if position is not None else max(0, newest - _BATCH_ROWS)
             last = min(newest, begin + _BATCH_ROWS)
             rows = connection.execute(
@@ -54,7 +56,7 @@ def queue_access_notices(store: Store, now_ms: int) -> None:
 
 
 def _build_notice(connection: Connection, row: Row) -> Notice | None:
-    """Return what is to be told of an access, if anything; told before, it has the same cause."""
+    """Build the notice for an access, or None; the `cause` key deduplicates it."""
     patient, organization, at_ms = row["patient"], row["organization"], row["at_ms"]
     since = _shared_since(connection, patient, organization, at_ms)
     if since is None:
@@ -78,7 +80,7 @@ def _build_notice(connection: Connection, row: Row) -> Notice | None:
 def _shared_since(
     connection: Connection, patient: str, organization: str, at_ms: int
 ) -> int | None:
-    """Return since when the organisation sees the record, if it did then."""
+    """Return since when the organisation could see the record at `at_ms`; None if it could not."""
     row = connection.execute(
         "SELECT MIN(since) FROM (SELECT since FROM consent_sharing WHERE patient = :patient"
         " AND organization IN (:organization, '*') AND since <= :at"

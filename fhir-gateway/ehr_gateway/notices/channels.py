@@ -1,7 +1,7 @@
-"""Ways by which a notice reaches its reader: a folder of files, or SMTP (RFC 5321).
+"""Delivery channels of notices: files in a folder, or mail by SMTP (RFC 5321).
 
-A channel may deliver the same notice twice, where it could not be put on the books that it did;
-the message bears the notice's id, by which a mail program or a person can tell.
+Delivery is at least once: a notice that was sent just before a crash is sent again. The message
+carries the notice's id, by which mail programs and people recognise it.
 """
 
 from __future__ import annotations
@@ -24,17 +24,17 @@ _TIMEOUT_SECONDS = 20
 
 
 class Channel(Protocol):
-    """One way out."""
+    """A delivery channel."""
 
     name: str
     needs_email: bool
 
     def send(self, message: Message) -> None:
-        """Deliver a message; whatever is raised means: not yet."""
+        """Deliver a message; any exception means that it is tried again."""
 
 
 class FileChannel:
-    """A file a notice, for the owner's eyes: for demonstrations, and for a gateway of one's own."""
+    """One file for each notice, for its owner only: for demonstrations, or to be fetched."""
 
     name = "file"
     needs_email = False
@@ -43,7 +43,7 @@ class FileChannel:
         self._folder = folder
 
     def send(self, message: Message) -> None:
-        """Write the message; the same notice is the same file."""
+        """Write the message to a file named by its id, so that a repetition replaces it."""
         self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         handle, name = tempfile.mkstemp(dir=self._folder)
         with os.fdopen(handle, "w", encoding="utf-8") as file:
@@ -52,7 +52,7 @@ class FileChannel:
 
 
 class SmtpChannel:
-    """Mail by a server of one's own."""
+    """Mail by an SMTP server."""
 
     name = "smtp"
     needs_email = True
@@ -78,7 +78,7 @@ class SmtpChannel:
             server.send_message(mail)
 
     def _open(self) -> smtplib.SMTP:
-        # Left to itself, smtplib believes any certificate.
+        # Without a context smtplib accepts any certificate.
         trust = ssl.create_default_context()
         if self._scheme == "smtps":
             return smtplib.SMTP_SSL(self._host, self._port, timeout=_TIMEOUT_SECONDS, context=trust)
@@ -93,7 +93,7 @@ class SmtpChannel:
 
 
 def open_channels(settings: NoticeSettings, folder: Path) -> tuple[Channel, ...]:
-    """Return the channels of the settings; none where notices are read in the portal alone."""
+    """Return the channels of the settings; none if notices are read in the portal only."""
     if settings.channel == "smtp":
         return (SmtpChannel(settings.smtp_url, settings.smtp_from),)
     return (FileChannel(folder),) if settings.channel == "file" else ()

@@ -1,7 +1,7 @@
-"""Delivers what is in the outbox: at least once, tried again with growing pauses.
+"""Worker that delivers queued notices at least once, with retries and exponential backoff.
 
-Every process has the thread; a delivery is claimed before it is tried, so one process does it. A
-process that ends in between leaves the claim to run out, and another takes it up.
+Every process has such a thread. A delivery is claimed (leased) before it is tried, so that one
+process does it. If that process ends, the claim expires and another takes over.
 """
 
 from __future__ import annotations
@@ -20,7 +20,8 @@ __all__ = ["DeliveryWorker"]
 
 _LOG = logging.getLogger(__name__)
 _INTERVAL_SECONDS = 5.0
-# One at a time: a claim must outlast the slowest delivery of all that it takes.
+# One at a time, so that a claim of two minutes outlasts the slowest delivery (SMTP times out after
+# 20 s at each step).
 _CLAIM_SIZE = 1
 _CLAIM_MS = 120_000
 _FIRST_PAUSE_MS, _LONGEST_PAUSE_MS = 10_000, 3_600_000
@@ -28,7 +29,7 @@ _MAX_TRIES = 20
 
 
 class DeliveryWorker:
-    """A thread that works off the outbox, until it is stopped."""
+    """A thread that delivers the outbox until it is stopped."""
 
     def __init__(
         self,
@@ -41,7 +42,7 @@ class DeliveryWorker:
         clock: Callable[[], int],
     ) -> None:
         self._store = store
-        # Brings accesses that are on record into the log, where they are looked for.
+        # Flushes spooled audit rows, so that accesses are found in the log.
         self._flush_audit = flush_audit
         self._channels = {channel.name: channel for channel in channels}
         self._secret = secret
@@ -52,19 +53,19 @@ class DeliveryWorker:
         self._thread: threading.Thread | None = None
 
     def start(self) -> None:
-        """Begin, or begin again."""
+        """Start, or restart, the thread."""
         self._stopping.clear()
         self._thread = threading.Thread(target=self._run, name="notices", daemon=True)
         self._thread.start()
 
     def stop(self) -> None:
-        """End after the delivery under way."""
+        """Stop after the current delivery."""
         self._stopping.set()
         if self._thread is not None:
             self._thread.join()
 
     def deliver_due(self) -> int:
-        """Do what is due now; return how many deliveries were tried."""
+        """Deliver what is due now; return how many deliveries were tried."""
         with self._round_lock:
             self._flush_audit()
             queue_access_notices(self._store, self._clock())
@@ -73,8 +74,8 @@ class DeliveryWorker:
             while claimed := self._claim():
                 for delivery in claimed:
                     if self._stopping.is_set():
-                        # A slow mail server does not keep the process from ending; the claim does
-                        # run out, and the rest is taken up then.
+                        # The process ends without waiting for a slow mail server. The claims
+                        # expire, and another process delivers the rest.
                         return tried
                     self._deliver(*delivery)
                     tried += 1
@@ -85,7 +86,7 @@ class DeliveryWorker:
             try:
                 self.deliver_due()
             except Exception as error:
-                # Never its text: it may hold an address.
+                # Without the error's text, which may contain an address.
                 _LOG.warning("Notices failed with %s; tried again.", type(error).__name__)
 
     def _route(self) -> None:
@@ -128,12 +129,12 @@ class DeliveryWorker:
             ]
 
     def _message(self, connection: Connection, identity: str) -> Message | None:
-        """Return what is to be delivered; None where it cannot be written: the others go on."""
+        """Build the message of a notice; None if that fails, so that the others go on."""
         row = connection.execute("SELECT * FROM notice WHERE id = ?", (identity,)).fetchone()
         try:
             return build_message(connection, row, secret=self._secret, address=self._address)
         except (ValueError, TypeError, LookupError, AttributeError) as error:
-            # Never its text: it may hold a value.
+            # Without the error's text, which may contain a value.
             _LOG.error("Notice %s cannot be written: %s.", identity, type(error).__name__)
             return None
 
@@ -150,7 +151,7 @@ class DeliveryWorker:
             try:
                 channel.send(message)
             except Exception as error:
-                # Whatever it was, the notice stays in the outbox.
+                # Whatever the error, the notice stays queued.
                 error_name = type(error).__name__
                 state = "waiting" if tries < _MAX_TRIES else "failed"
         now = self._clock()

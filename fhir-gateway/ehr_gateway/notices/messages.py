@@ -24,7 +24,7 @@ _BOTH = LANGUAGES[1::-1]
 
 @dataclass(frozen=True)
 class Message:
-    """What a channel delivers."""
+    """A notice as text, ready for a channel."""
 
     id: str
     email: str | None
@@ -34,7 +34,7 @@ class Message:
 
 @dataclass(frozen=True)
 class Reader:
-    """Where and in which language someone is told."""
+    """Where and in which language somebody is notified."""
 
     language: str | None
     email: str | None
@@ -50,7 +50,7 @@ def load_texts() -> Mapping[str, Mapping[str, str]]:
 
 
 def build_message(connection: Connection, notice: Row, *, secret: str, address: str) -> Message:
-    """Write the message of a notice."""
+    """Build the message of a notice."""
     reader = find_reader(connection, notice["reader"])
     languages = [reader.language] if reader.language in LANGUAGES else _BOTH
     parts = []
@@ -65,7 +65,7 @@ def build_message(connection: Connection, notice: Row, *, secret: str, address: 
 
 
 def describe_notice(connection: Connection, notice: Row, language: str, *, secret: str) -> str:
-    """Say in one language what a notice tells."""
+    """Return the content of a notice as a sentence in one language."""
     values = {
         "person": notice["person"],
         "organization": _organization_name(connection, notice["organization"], language),
@@ -77,7 +77,7 @@ def describe_notice(connection: Connection, notice: Row, language: str, *, secre
 
 
 def find_reader(connection: Connection, reader: str) -> Reader:
-    """Return what a reader chose; a patient's own record says the rest."""
+    """Return a reader's preferences; for a patient, their record fills what they did not choose."""
     row = connection.execute(
         "SELECT language, email, each_access FROM notice_preference WHERE reader = ?", (reader,)
     ).fetchone()

@@ -1,7 +1,7 @@
-"""One-time codes: worked out from the server's key when they are needed, stored nowhere.
+"""One-time codes, derived from the server's key (HMAC) when needed and stored nowhere.
 
-A copy of the database, the outbox included, holds no code. Invitations are handed over by people
-and live for days; of those a hash is kept.
+So a copy of the database contains no code, not even the outbox. Codes of invitations are random:
+people hand them over and they live for days, so their hashes are stored.
 """
 
 from __future__ import annotations
@@ -13,32 +13,32 @@ import secrets
 __all__ = ["compute_code", "generate_invitation_code", "hash_invitation_code", "verify_code"]
 
 _DIGITS = 8
-# No letter that is taken for another, by eye or by ear.
+# Without letters and digits that are easily confused.
 _ALPHABET = "ABCDEFGHJKMNPQRSTUVWXYZ23456789"
 _INVITATION_LENGTH = 12
 
 
 def compute_code(secret: str, request: str) -> str:
-    """Return the eight digits that approve one request."""
+    """Return the code of a request: eight digits."""
     digest = hmac.digest(secret.encode(), f"access-code:{request}".encode(), hashlib.sha256)
     return f"{int.from_bytes(digest[:16], 'big') % 10**_DIGITS:0{_DIGITS}d}"
 
 
 def verify_code(secret: str, request: str, code: str) -> bool:
-    """Say whether this is the code of a request; spaces between the digits are passed over."""
+    """Say whether a typed code is that of a request, ignoring spaces and hyphens."""
     digits = "".join(letter for letter in code if not letter.isspace() and letter != "-")
     return hmac.compare_digest(compute_code(secret, request).encode(), digits.encode())
 
 
 def generate_invitation_code() -> str:
-    """Return a new code that a patient hands to a carer."""
+    """Return a new random code of an invitation."""
     return "".join(secrets.choice(_ALPHABET) for _ in range(_INVITATION_LENGTH))
 
 
 def hash_invitation_code(code: str) -> str:
-    """Return what is kept of an invitation: 59 random bits stand behind it.
+    """Return the hash under which an invitation is stored. Its code has 59 random bits.
 
-    >>> hashed("ab cd-2") == hashed("ABCD2")
+    >>> hash_invitation_code("ab cd-2") == hash_invitation_code("ABCD2")
     True
     """
     normalised = "".join(letter for letter in code.upper() if letter.isalnum())

@@ -1,4 +1,4 @@
-"""Putting notices into the outbox, inside the transaction of what they tell of."""
+"""The outbox of notices: queued in the transaction of the event they are about."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ _COLUMNS = "id, cause, kind, patient, reader, person, organization, request, unt
 
 @dataclass(frozen=True)
 class Notice:
-    """What is told, to one reader."""
+    """A notice to one reader."""
 
     cause: str
     kind: str
     patient: str
     reader: str
-    # Who acted, by the name that stands in the account.
+    # The display name of who acted.
     person: str
     organization: str | None
     made_ms: int
@@ -29,7 +29,7 @@ class Notice:
 
 
 def queue_notice(connection: Connection, notice: Notice) -> None:
-    """Put a notice into the outbox; one of the same cause and reader is there once."""
+    """Queue a notice, once for each cause and reader."""
     connection.execute(
         f"INSERT INTO notice ({_COLUMNS}, routed)"  # noqa: S608 constant columns
         " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, 0) ON CONFLICT (cause) DO NOTHING",
@@ -49,16 +49,16 @@ def queue_notice(connection: Connection, notice: Notice) -> None:
 
 
 def patient_reader(patient: str) -> str:
-    """Return the reader that a patient is.
+    """Return the reader id of a patient.
 
-    >>> of_patient("a")
+    >>> patient_reader("a")
     'Patient/a'
     """
     return f"Patient/{patient}"
 
 
 def list_carer_readers(connection: Connection, patient: str, now_ms: int) -> list[str]:
-    """Return the carers who decide for a patient, as readers."""
+    """Return the reader ids of the carers who manage for a patient."""
     rows = connection.execute(
         "SELECT DISTINCT person FROM consent_carer WHERE patient = ? AND can_manage = 1"
         " AND since <= ? AND (until IS NULL OR ? < until) ORDER BY person",
@@ -68,5 +68,5 @@ def list_carer_readers(connection: Connection, patient: str, now_ms: int) -> lis
 
 
 def list_readers(connection: Connection, patient: str, now_ms: int) -> list[str]:
-    """Return everyone who is told of what happens to a record: the patient, and who decides."""
+    """Return the readers to notify about a record: the patient and their managing carers."""
     return [patient_reader(patient), *list_carer_readers(connection, patient, now_ms)]
