@@ -19,9 +19,10 @@ def delete(
     if_match: int | None = None,
     audit: AuditHook | None = None,
 ) -> Version:
-    """Mark a resource as deleted.
+    """Store a deletion marker as the new version.
 
-    References to it are not searched for: that a hidden record refers to it would show.
+    Resources that refer to it are not searched for: a refusal would reveal that a hidden record
+    does.
     """
     with open_transaction(store, access, audit) as transaction:
         return transaction.delete(resource_type, identity, if_match)
@@ -36,7 +37,7 @@ def delete_matching(
     if_match: int | None = None,
     audit: AuditHook | None = None,
 ) -> Version | None:
-    """Delete the one resource that meets the criteria; several are refused, none is no error."""
+    """Delete the only resource that meets the criteria; several are refused, none is no error."""
     with open_transaction(store, access, audit) as transaction:
         identity = find_only_match(transaction, resource_type, criteria)
         return None if identity is None else transaction.delete(resource_type, identity, if_match)

@@ -1,7 +1,7 @@
-"""Why somebody would see a record of a patient, or would not: the reference decision, asked anew.
+"""Explain why a requester would or would not see a patient's record, at an instant.
 
-The rules are made from the Consents as they stood at the instant asked about, so that "why could
-they see this in May" has an answer after the consent of May was taken back.
+The reference decision (`decide`) is run on rules made from the Consents as they stood at that
+instant, so "why could they see this in May" has an answer after May's consent was revoked.
 """
 
 from __future__ import annotations
@@ -44,11 +44,14 @@ _PATIENT_EXISTS = (
 
 @dataclass(frozen=True)
 class AccessExplanation:
-    """The decision, the resource whose rule made it, and whether it is not the patient's alone."""
+    """The decision and the resource whose rule made it.
+
+    `depends_on_others`: other patients' rules, which are not shown, may decide too.
+    """
 
     decision: Decision
     source: str | None
-    others: bool
+    depends_on_others: bool
 
 
 def may_explain(connection: Connection, access: Access, patient: str) -> bool:
@@ -57,35 +60,35 @@ def may_explain(connection: Connection, access: Access, patient: str) -> bool:
     if requester.role == "patient":
         return requester.patient == patient
     if requester.role == "carer":
-        asked = {"patient": patient, "person": requester.person, "now": access.now_ms}
-        return connection.execute(_CARER_POWER, asked).fetchone() is not None
-    found = connection.execute(_PATIENT_EXISTS, {"patient": patient}).fetchone()
-    return requester.role == "steward" and found is not None
+        params = {"patient": patient, "person": requester.person, "now": access.now_ms}
+        return connection.execute(_CARER_POWER, params).fetchone() is not None
+    row = connection.execute(_PATIENT_EXISTS, {"patient": patient}).fetchone()
+    return requester.role == "steward" and row is not None
 
 
 def read_record_facts(connection: Connection, access: Access, kind: str, identity: str) -> Record:
-    """Return the facts of a record that the requester may see; raise NotFound otherwise."""
+    """Return the facts of a record that is visible to the requester, else raise NotFound."""
     version = read_on(connection, access, kind, identity)
     return record_facts(parse(version.body), version.author)
 
 
 def explain_decision(
-    connection: Connection, patient: str, who: Requester, record: Record, at_ms: int
+    connection: Connection, patient: str, requester: Requester, record: Record, at_ms: int
 ) -> AccessExplanation:
-    """Decide as the rules of one patient stood; other patients' rules are not this one's to know.
+    """Decide by the rules of one patient at an instant; other patients' rules are not disclosed.
 
-    What closes a merged account closes this one, too. That is said, and which rule it is is not:
-    the link is a hospital's word, and may join two people.
+    A rule on a merged account applies to this patient too. The explanation says so without naming
+    the rule, because the link is a hospital's statement and may join two different people.
 
     Raises NotFound for a record that is not about the patient.
     """
     if record.patients and patient not in record.patients:
         raise NotFound(f"There is no {record.type} with this id about this patient.")
-    others = len(record.patients) > 1
-    if others:
+    depends_on_others = len(record.patients) > 1
+    if depends_on_others:
         record = replace(record, patients=frozenset({patient}))
-    rows = _rules(connection, patient, who.organization, at_ms)
-    decision = decide(Rules(rows), who, "read", record, at_ms)
+    rows = _rules(connection, patient, requester.organization, at_ms)
+    decision = decide(Rules(rows), requester, "read", record, at_ms)
     deemed = {row.values["consent"] for row in rows if row.table == "consent_deemed"}
     own = {row.values["consent"] for row in rows if row.values.get("patient") == patient}
     source = None
@@ -94,34 +97,34 @@ def explain_decision(
     elif decision.consent in own:
         source = f"Consent/{decision.consent}"
     elif decision.consent is not None:
-        others = True
-    return AccessExplanation(decision, source, others)
+        depends_on_others = True
+    return AccessExplanation(decision, source, depends_on_others)
 
 
 def _rules(
     connection: Connection, patient: str, organization: str | None, at_ms: int
 ) -> list[RuleRow]:
-    """The rules of every account of the patient's person; `Rules` tells what counts for whom.
+    """Return the rules of every account of the patient's person at an instant.
 
-    A link that another account stated then and states no more is not found.
+    A link that another account stated then and no longer states is not found.
     """
-    found: dict[str, list[RuleRow]] = {}
-    ask = partial(_rows, connection, found, at_ms)
+    rules: dict[str, list[RuleRow]] = {}
+    collect = partial(_rows, connection, rules, at_ms)
     if organization is not None:
-        ask(_VERSIONS, type="Organization", id=organization)
-    found_accounts = linked_accounts(connection, patient)
-    for account in found_accounts:  # it grows: links lead on
-        ask(_VERSIONS, type="Patient", id=account)
-        ask(_CONSENTS, patient=account)
-        links = (row.values for rows in found.values() for row in rows if "other" in row.values)
+        collect(_VERSIONS, type="Organization", id=organization)
+    accounts = linked_accounts(connection, patient)
+    for account in accounts:  # the list grows while it is walked: links lead on
+        collect(_VERSIONS, type="Patient", id=account)
+        collect(_CONSENTS, patient=account)
+        links = (row.values for rows in rules.values() for row in rows if "other" in row.values)
         person = merge_accounts((str(link["patient"]), str(link["other"])) for link in links)
-        found_accounts += sorted(person.get(account, frozenset()).difference(found_accounts))
-    return [row for rows in found.values() for row in rows]
+        accounts += sorted(person.get(account, frozenset()).difference(accounts))
+    return [row for rows in rules.values() for row in rows]
 
 
 def _rows(
     connection: Connection,
-    found: dict[str, list[RuleRow]],
+    rules: dict[str, list[RuleRow]],
     at_ms: int,
     statement: str,
     **params: str,
@@ -131,7 +134,7 @@ def _rows(
         for row in connection.execute(statement, {**params, "at": at_ms}).fetchall()
     }
     for name, row in latest.items():
-        found[name] = []
-        # One kept as it came before the rules knew it made no rules then either.
+        rules[name] = []
+        # A version stored before this kind of rule was known made no rules then either.
         with suppress(Unprocessable):
-            found[name] = [] if row["deleted"] else rule_rows(parse(row["body"]))
+            rules[name] = [] if row["deleted"] else rule_rows(parse(row["body"]))

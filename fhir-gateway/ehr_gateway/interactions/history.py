@@ -1,9 +1,8 @@
 """history of a resource, a type or the whole store, newest first (R4 §3.1.0.12).
 
-Each version is judged by its own facts and by those of the current one: what was put right later
-must not stay open in the version before. A version that the requester may not see is absent in
-every respect: it is not listed, not counted, and does not end the time in which an older one was
-current.
+A version is visible if its own facts and those of the current version permit it: what was corrected
+later must not stay open in an older version. A hidden version is absent in every respect: it is not
+listed, not counted, and does not end the period in which an older one counts as current.
 """
 
 from __future__ import annotations
@@ -35,7 +34,9 @@ _PARAMETERS = frozenset({"_at", "_count", "_cursor", "_since"})
 
 @dataclass(frozen=True)
 class HistoryPeriod:
-    """Which versions: written since an instant; current at some time of a period [from, until)."""
+    """Which versions: written since an instant (`_since`), or current at some time of [from, until)
+    (`_at`); epoch milliseconds.
+    """
 
     since: int | None = None
     at: tuple[int, int] | None = None
@@ -43,7 +44,7 @@ class HistoryPeriod:
 
 @dataclass(frozen=True)
 class HistoryPage:
-    """One page: the versions with the method that made each; `total` of one resource alone."""
+    """One page: versions with the method that wrote each; `total` for one resource alone."""
 
     versions: tuple[tuple[Version, str], ...]
     total: int | None
@@ -58,7 +59,7 @@ class _Select:
 
 @dataclass(frozen=True)
 class HistoryQuery:
-    """What a history is asked for."""
+    """The parameters of a history request."""
 
     count: int | None = None
     cursor: str | None = None
@@ -71,16 +72,16 @@ Pairs = Sequence[tuple[str, str]]
 
 
 def parse_history_query(pairs: Pairs, *, lenient: bool = False) -> HistoryQuery:
-    """Read the parameters of a history."""
-    given = dict(pairs)
-    if not lenient and (len(given) != len(pairs) or set(given) - _PARAMETERS):
+    """Parse the parameters of a history request; unless lenient, refuse others."""
+    values = dict(pairs)
+    if not lenient and (len(values) != len(pairs) or set(values) - _PARAMETERS):
         raise Invalid("A history takes _since, _at, _count and _cursor, each once.")
-    count = given.get("_count")
+    count = values.get("_count")
     if count is not None and not (count.isascii() and count.isdigit() and len(count) < 10):
         raise Invalid("_count must be a whole number.")
-    since = _parse_interval("_since", given)
-    period = HistoryPeriod(since[0] if since else None, _parse_interval("_at", given))
-    return HistoryQuery(None if count is None else int(count), given.get("_cursor"), period)
+    since = _parse_interval("_since", values)
+    period = HistoryPeriod(since[0] if since else None, _parse_interval("_at", values))
+    return HistoryQuery(None if count is None else int(count), values.get("_cursor"), period)
 
 
 def history(
@@ -88,11 +89,11 @@ def history(
     access: Access,
     resource_type: str | None = None,
     identity: str | None = None,
-    asked: HistoryQuery = NEWEST,
+    query: HistoryQuery = NEWEST,
 ) -> HistoryPage:
-    """Return versions of a resource, of a type, or of everything."""
+    """Return versions of a resource, of a type, or of the whole store."""
     with store.read_transaction() as connection:
-        return history_on(connection, store, access, resource_type, identity, asked)
+        return history_on(connection, store, access, resource_type, identity, query)
 
 
 def history_on(
@@ -101,39 +102,39 @@ def history_on(
     access: Access,
     resource_type: str | None = None,
     identity: str | None = None,
-    asked: HistoryQuery = NEWEST,
+    query: HistoryQuery = NEWEST,
 ) -> HistoryPage:
-    """Return versions as a connection sees the store, for example inside a transaction."""
+    """Return versions on an open connection, for example inside a transaction."""
     scope = [
-        "history", *(one for one in (resource_type, identity) if one),
-        asked.period.since, asked.period.at,
+        "history", *(part for part in (resource_type, identity) if part),
+        query.period.since, query.period.at,
     ]  # fmt: skip
     if resource_type is not None and identity is not None:
-        select = _select_instance(connection, access, resource_type, identity, asked.period)
-        counted = f"SELECT COUNT(*) FROM resource r WHERE {select.where}"  # noqa: S608
-        total = connection.execute(counted, select.params).fetchone()[0]
-        return _read_page(store, connection, select, scope, asked, int(total))
-    # Not counted: that would read them all.
-    select = _select_type(connection, access, resource_type, asked.period)
-    return _read_page(store, connection, select, scope, asked, None)
+        select = _select_instance(connection, access, resource_type, identity, query.period)
+        count = f"SELECT COUNT(*) FROM resource r WHERE {select.where}"  # noqa: S608
+        total = connection.execute(count, select.params).fetchone()[0]
+        return _read_page(store, connection, select, scope, query, int(total))
+    # No total: counting would read all versions.
+    select = _select_type(connection, access, resource_type, query.period)
+    return _read_page(store, connection, select, scope, query, None)
 
 
 def _select_instance(
     connection: Connection, access: Access, resource_type: str, identity: str, period: HistoryPeriod
 ) -> _Select:
-    """Select those versions that the requester may see; none if the current one is hidden."""
+    """Select the visible versions of one resource; NotFound if the current one is hidden."""
     if not is_current_visible(connection, access, resource_type, identity):
         raise NotFound(f"There is no {resource_type} with this id.")
     visible = access.read_predicate
-    one = f"r.type = :type AND r.id = :id AND ({visible.sql})"
+    condition = f"r.type = :type AND r.id = :id AND ({visible.sql})"
     params = {"type": resource_type, "id": identity, **visible.params}
-    return _limit_to_period(connection, access, _Select(one, params), period, "read")
+    return _limit_to_period(connection, access, _Select(condition, params), period, "read")
 
 
 def _select_type(
     connection: Connection, access: Access, resource_type: str | None, period: HistoryPeriod
 ) -> _Select:
-    """Select by the right to search, as SMART has it."""
+    """Select versions of a type or of all: SMART counts that as a search, not as a read."""
     visible = access.search_predicate
     current = access.later_version_predicate("search")
     where = (
@@ -142,18 +143,18 @@ def _select_type(
     )
     params: dict[str, object] = {**visible.params, **current.params}
     if resource_type is not None:
-        # The condition on the version is what leads to the index `resource_history`.
+        # `version > 0` makes the planner use the partial index `resource_history`.
         where = f"r.type = :type AND r.version > 0 AND {where}"
         params["type"] = resource_type
     return _limit_to_period(connection, access, _Select(where, params), period, "search")
 
 
-def _parse_interval(name: str, given: Mapping[str, str]) -> tuple[int, int] | None:
-    text = given.get(name)
+def _parse_interval(name: str, values: Mapping[str, str]) -> tuple[int, int] | None:
+    text = values.get(name)
     if text is None:
         return None
     try:
-        # A plus sign in a query means a space; many clients forget to escape it in a time zone.
+        # Many clients leave the plus sign of a time zone unescaped; in a query it means a space.
         return date_interval(text.replace(" ", "+"))
     except Invalid as error:
         raise Invalid(f"{name}: {error}") from None
@@ -187,27 +188,27 @@ def _read_page(
     connection: Connection,
     select: _Select,
     scope: Sequence[object],
-    asked: HistoryQuery,
+    query: HistoryQuery,
     total: int | None,
 ) -> HistoryPage:
-    count, cursor = asked.count, asked.cursor
+    count, cursor = query.count, query.cursor
     limit = min(DEFAULT_COUNT if count is None else max(count, 1), LARGEST_COUNT)
     where, params = select.where, {**select.params, "limit": limit + 1}
     if cursor is not None:
         where += " AND r.pk < :before"
         params["before"] = _pk_of(connection, *open_cursor(store.cursor_key, scope, cursor))
-    # In the order of commit: what is written while a client turns the pages comes before them all.
+    # In the order of commit: what is written while a client turns pages precedes the first page.
     rows = connection.execute(
         f"SELECT r.* FROM resource r WHERE {where} ORDER BY r.pk DESC LIMIT :limit",  # noqa: S608
         params,
     ).fetchall()
     versions = tuple((Version.from_row(row), str(row["method"])) for row in rows[:limit])
-    following = None
+    next_cursor = None
     if len(rows) > limit:
         last = versions[-1][0]
-        # Never the pk: its steps would tell how much was written that is hidden.
-        following = seal_cursor(store.cursor_key, scope, [last.type, last.id, last.version])
-    return HistoryPage(versions, total, following)
+        # The position holds no pk: the steps between pks would tell how much is written and hidden.
+        next_cursor = seal_cursor(store.cursor_key, scope, [last.type, last.id, last.version])
+    return HistoryPage(versions, total, next_cursor)
 
 
 def _pk_of(connection: Connection, *position: object) -> int:
@@ -220,9 +221,9 @@ def _pk_of(connection: Connection, *position: object) -> int:
 
 
 def _first_since(connection: Connection, instant: int) -> int:
-    """Return the pk from which on versions were written at or after an instant.
+    """Return the lowest pk of the versions written at or after an instant, by binary search.
 
-    Halving works, since the time of a write never runs backwards; an index would cost every write.
+    Times never decrease with the pk, so no index by time is needed, which each write would pay for.
     """
     low = 0
     high = 1 + int(connection.execute("SELECT COALESCE(MAX(pk), 0) FROM resource").fetchone()[0])

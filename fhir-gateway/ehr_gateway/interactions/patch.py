@@ -1,4 +1,4 @@
-"""patch: a new version that differs from the current one as told (R4 §3.1.0.6)."""
+"""patch: a new version that changes parts of the current one (R4 §3.1.0.6)."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def patch(
     if_match: int | None = None,
     audit: AuditHook | None = None,
 ) -> WriteResult:
-    """Change the current version; hidden and absent give the same answer."""
+    """Patch the current version; a hidden resource gives the same error as an absent one."""
     patched = apply_patch_to_current(store, access, resource_type, identity, changes, if_match)
     with open_transaction(store, access, audit) as transaction:
         return transaction.patch(resource_type, identity, changes, if_match, patched=patched)
@@ -40,7 +40,7 @@ def patch_matching(
     if_match: int | None = None,
     audit: AuditHook | None = None,
 ) -> WriteResult:
-    """Change the one resource that meets the criteria."""
+    """Patch the only resource that meets the criteria."""
     patched = _apply_to_match(store, access, resource_type, criteria, changes, if_match)
     with open_transaction(store, access, audit) as transaction:
         identity = find_only_match(transaction, resource_type, criteria)

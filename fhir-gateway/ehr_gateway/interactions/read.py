@@ -10,6 +10,6 @@ __all__ = ["read"]
 
 
 def read(store: Store, access: Access, resource_type: str, identity: str) -> Version:
-    """Return the current version; hidden and absent give the same answer."""
+    """Return the current version; a hidden resource gives the same error as an absent one."""
     with store.read_transaction(single_statement=True) as connection:
         return read_on(connection, access, resource_type, identity)

@@ -27,9 +27,9 @@ def update(
     only_new: bool = False,
     audit: AuditHook | None = None,
 ) -> WriteResult:
-    """Store a new version; `if_match` is the number of the version that was read.
+    """Store a new version; `if_match` is the number of the version that the client has read.
 
-    With `only_new` what is there already is refused.
+    With `only_new` (If-None-Match: *) a resource that exists is refused.
     """
     job = prepare_update(
         store, access, resource_type, identity, body, if_match, only_new=only_new, audit=audit
@@ -48,7 +48,7 @@ def prepare_update(
     only_new: bool = False,
     audit: AuditHook | None = None,
 ) -> WriteJob[WriteResult]:
-    """Do all of an update that needs no database; return what does the rest."""
+    """Validate and index the resource; return a job that stores it in a transaction."""
     resource = parse(body)
     draft = prepare_draft(resource, identity, access, resource_type)
     if resource.get("id") != identity:
@@ -72,7 +72,7 @@ def update_matching(
     if_match: int | None = None,
     audit: AuditHook | None = None,
 ) -> WriteResult:
-    """Store a new version of the one resource that meets the criteria, or a first one."""
+    """Store a new version of the only resource that meets the criteria, or create one."""
     resource = parse(body)
     draft = prepare_draft(resource, resource.get("id", new_id()), access, resource_type)
     with open_transaction(store, access, audit) as transaction:

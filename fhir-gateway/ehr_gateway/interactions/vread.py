@@ -12,7 +12,7 @@ __all__ = ["vread", "vread_on"]
 
 
 def vread(store: Store, access: Access, resource_type: str, identity: str, version: int) -> Version:
-    """Return one version, judged by its facts and the current one's, by the rules of now."""
+    """Return a version if its facts and the current version's permit it under today's rules."""
     with store.read_transaction() as connection:
         return vread_on(connection, access, resource_type, identity, version)
 
@@ -20,7 +20,7 @@ def vread(store: Store, access: Access, resource_type: str, identity: str, versi
 def vread_on(
     connection: Connection, access: Access, resource_type: str, identity: str, version: int
 ) -> Version:
-    """Read a version as a connection sees the store, for example inside a transaction."""
+    """Read a version on an open connection, for example inside a transaction."""
     visible = access.read_predicate
     row = connection.execute(
         "SELECT r.* FROM resource r"  # noqa: S608

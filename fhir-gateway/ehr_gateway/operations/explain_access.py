@@ -122,7 +122,7 @@ def _answer_parameters(found: AccessExplanation, question: _Question) -> list[di
     if found.source is not None:
         parts.append({"name": "source", "valueReference": {"reference": found.source}})
     parts += [{"name": "obligation", "valueCode": one} for one in decision.obligations]
-    if found.others:
+    if found.depends_on_others:
         # Somebody else has a say too; what, is not this patient's to know.
         parts.append(parameter("others", True))
     return parts

@@ -1,7 +1,7 @@
-"""Where a code stands in its code system, for `:above` and `:below`: stored ones that say so.
+"""Ancestors and descendants of a code in a stored CodeSystem, for `:above` and `:below`.
 
-No terminology service: a code system that is not stored with all its concepts, or whose levels mean
-something else than "is a", is refused, never guessed.
+There is no terminology service: a code system that is not stored with all its concepts, or whose
+hierarchy means something else than "is-a", is refused, never guessed.
 """
 
 from __future__ import annotations
@@ -14,12 +14,12 @@ from ehr_fhir.errors import Invalid
 
 __all__ = ["related_codes"]
 
-# Child and parent.
+# (child, parent)
 _Edge = tuple[str, str]
 
 
 def related_codes(code_system: Mapping[str, Any], code: str, direction: str) -> list[str]:
-    """Return a code with all that it is (`above`), or all that is it (`below`), itself first.
+    """Return a code with its ancestors (`above`) or its descendants (`below`), itself first.
 
     >>> animal = {"code": "animal", "concept": [{"code": "cat"}, {"code": "dog"}]}
     >>> system = {"content": "complete", "concept": [animal]}
@@ -36,36 +36,41 @@ def related_codes(code_system: Mapping[str, Any], code: str, direction: str) -> 
             issue_code="not-supported",
         )
     concepts = list(_flatten(code_system.get("concept", ())))
-    if all(one["code"] != code for one, _ in concepts):
+    if all(concept["code"] != code for concept, _ in concepts):
         raise Invalid("The code system has no such code.")
-    next_to: dict[str, list[str]] = defaultdict(list)
+    neighbours: dict[str, list[str]] = defaultdict(list)
     for child, parent in _edges(concepts):
         start, end = (child, parent) if direction == "above" else (parent, child)
-        next_to[start].append(end)
-    found = {code: None}
-    waiting = [code]
-    while waiting:
-        new = [one for one in next_to[waiting.pop()] if one not in found]
-        found |= dict.fromkeys(new)
-        waiting += new
-    return list(found)
+        neighbours[start].append(end)
+    # A walk of the graph that visits each code once: concepts may have several parents.
+    visited = {code: None}
+    to_visit = [code]
+    while to_visit:
+        new = [other for other in neighbours[to_visit.pop()] if other not in visited]
+        visited |= dict.fromkeys(new)
+        to_visit += new
+    return list(visited)
 
 
 def _flatten(
     concepts: Iterable[Mapping[str, Any]], parent: str | None = None
 ) -> Iterator[tuple[Mapping[str, Any], str | None]]:
-    for one in concepts:
-        yield one, parent
-        yield from _flatten(one.get("concept", ()), one["code"])
+    """Yield each concept with the code of the one it is nested in."""
+    for concept in concepts:
+        yield concept, parent
+        yield from _flatten(concept.get("concept", ()), concept["code"])
 
 
 def _edges(concepts: Iterable[tuple[Mapping[str, Any], str | None]]) -> Iterator[_Edge]:
-    """Yield what is said by nesting, and by the properties that HL7 names for it."""
-    for one, parent in concepts:
+    """Yield the edges that nesting gives, and those of HL7's properties for them."""
+    for concept, parent in concepts:
         if parent is not None:
-            yield one["code"], parent
-        for said in one.get("property", ()):
-            if said.get("code") in ("parent", "subsumedBy") and "valueCode" in said:
-                yield one["code"], said["valueCode"]
-            elif said.get("code") == "child" and "valueCode" in said:
-                yield said["valueCode"], one["code"]
+            yield concept["code"], parent
+        for concept_property in concept.get("property", ()):
+            if "valueCode" not in concept_property:
+                continue
+            name, value = concept_property.get("code"), concept_property["valueCode"]
+            if name in ("parent", "subsumedBy"):
+                yield concept["code"], value
+            elif name == "child":
+                yield value, concept["code"]

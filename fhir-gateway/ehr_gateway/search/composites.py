@@ -1,6 +1,7 @@
-"""A composite as SQL: rows of its parts that stand in one element, so under one number (`slot`).
+"""Compile a composite parameter: index rows of its components joined by element.
 
-A part of the resource as a whole (`%resource…` in its definition) goes with every element.
+Rows of one repeating element have the same number in the column `slot`. A component that belongs to
+the resource as a whole (`%resource…` in its definition) goes with every element.
 """
 
 from __future__ import annotations
@@ -17,11 +18,11 @@ __all__ = ["CompositeSql", "compile_composite"]
 
 @dataclass(frozen=True)
 class CompositeSql:
-    """Two SELECTs over the rows of all parts, and the condition that puts them together."""
+    """Two SELECTs over the index rows of all components, and the condition that joins them."""
 
-    within: str  # of the resource `r`
-    among: str  # of all resources
-    same: str
+    of_resource: str  # the rows of the resource `r` alone
+    of_all: str
+    join_condition: str
 
 
 def compile_composite(
@@ -30,26 +31,27 @@ def compile_composite(
     composite: SearchParameter,
     parts: Sequence[Clause],
 ) -> CompositeSql:
-    """Return one value of a composite, `code$value`."""
-    within, among, same = [], [], []
-    counted = None
+    """Compile one value of a composite, `code$value`; `parts` are its values by component."""
+    of_resource, of_all, join_conditions = [], [], []
+    # The alias of the first component whose slot the others must share.
+    slot_owner = None
     for number, (component, part) in enumerate(zip(composite.components, parts, strict=True)):
         kind = part.parameter.type
-        # One value: alternatives stand between composites, not in their parts.
-        test = value_condition(params, kind, part, part.values[0])
+        # One value each: alternatives are whole composites, `code$value,code$value`.
+        condition = value_condition(params, kind, part, part.values[0])
         rows = (
             f"SELECT pk, slot FROM idx_{kind}"  # noqa: S608
-            f" WHERE param = {param(part.parameter)} AND {test}"
+            f" WHERE param = {param(part.parameter)} AND {condition}"
         )
-        among.append(f"({rows}) c{number}")
-        within.append(f"({rows} AND pk = r.pk) c{number}")
+        of_all.append(f"({rows}) c{number}")
+        of_resource.append(f"({rows} AND pk = r.pk) c{number}")
         if number:
-            same.append(f"c{number}.pk = c0.pk")
+            join_conditions.append(f"c{number}.pk = c0.pk")
         if not component.of_resource:
-            same += [f"c{number}.slot = {counted}.slot"] if counted else []
-            counted = f"c{number}"
+            join_conditions += [f"c{number}.slot = {slot_owner}.slot"] if slot_owner else []
+            slot_owner = f"c{number}"
     return CompositeSql(
-        f"SELECT c0.pk FROM {', '.join(within)}",  # noqa: S608
-        f"SELECT c0.pk FROM {', '.join(among)}",  # noqa: S608
-        " AND ".join(same),
+        f"SELECT c0.pk FROM {', '.join(of_resource)}",  # noqa: S608
+        f"SELECT c0.pk FROM {', '.join(of_all)}",  # noqa: S608
+        " AND ".join(join_conditions),
     )

@@ -1,7 +1,7 @@
-"""What comes with the matches: the resources they refer to, or that refer to them.
+"""`_include` and `_revinclude`: resources that matches refer to, or that refer to matches.
 
-The consent predicate stands in every round. What the requester may not find neither comes along nor
-leads on, and it does not count towards the limits.
+Each round applies the consent condition. A resource that the requester cannot find is not included,
+leads no further, and does not count towards the limits.
 """
 
 from __future__ import annotations
@@ -29,27 +29,27 @@ def find_included(
     matches: Sequence[Version],
     limits: SearchLimits,
 ) -> tuple[tuple[Version, ...], tuple[Issue, ...]]:
-    """Return what comes with the matches, each once, and a warning where a limit cut it short."""
-    if any(one.source == "AuditEvent" for one in includes):
+    """Return the included resources, each once, and a warning if a limit cut them short."""
+    if any(include.source == "AuditEvent" for include in includes):
         raise Invalid("The audit log is searched at its own address, not through others.")
-    seen = {one.pk for one in matches}
-    found: list[Version] = []
+    seen = {match.pk for match in matches}
+    included: list[Version] = []
     new: Sequence[Version] = matches
-    most = limits.max_included
+    max_included = limits.max_included
     for number in range(limits.max_include_rounds + 1):
-        follow = [one for one in includes if number == 0 or one.iterate]
+        # After the first round only `:iterate` includes are followed, from what the last one found.
+        follow = [include for include in includes if number == 0 or include.iterate]
         if not follow or not new:
-            return tuple(found), ()
+            return tuple(included), ()
         if number == limits.max_include_rounds:
             break
-        new = _follow_includes(
-            connection, parameter_ids, access, follow, new, seen, most - len(found)
-        )
-        if len(found) + len(new) > most:
-            return (*found, *new[: most - len(found)]), (_limit_warning("resources", most),)
-        seen |= {one.pk for one in new}
-        found += new
-    return tuple(found), (_limit_warning("rounds", limits.max_include_rounds),)
+        limit = max_included - len(included)
+        new = _follow_includes(connection, parameter_ids, access, follow, new, seen, limit)
+        if len(new) > limit:
+            return (*included, *new[:limit]), (_limit_warning("resources", max_included),)
+        seen |= {version.pk for version in new}
+        included += new
+    return tuple(included), (_limit_warning("rounds", limits.max_include_rounds),)
 
 
 def _follow_includes(
@@ -59,36 +59,43 @@ def _follow_includes(
     follow: Sequence[Include],
     new: Iterable[Version],
     seen: Iterable[int],
-    most: int,
+    limit: int,
 ) -> list[Version]:
-    by_type: dict[str, list[int]] = {}
-    for one in new:
-        by_type.setdefault(one.type, []).append(one.pk)
+    """Return what the includes lead to from `new`, but not `seen`; up to one more than `limit`."""
+    pks_by_type: dict[str, list[int]] = {}
+    for version in new:
+        pks_by_type.setdefault(version.type, []).append(version.pk)
     selects, lists = [], {"seen": encode_list(connection.dialect, seen)}
     for number, include in enumerate(follow):
         kind = include.target if include.reverse else include.source
-        pks = [pk for one, some in by_type.items() if kind in (None, one) for pk in some]
+        pks = [
+            pk for type_, of_type in pks_by_type.items() if kind in (None, type_) for pk in of_type
+        ]
         if pks:
-            params = [parameter_ids[one.resource_type, one.code] for one in include.parameters]
+            params = [
+                parameter_ids[parameter.resource_type, parameter.code]
+                for parameter in include.parameters
+            ]
             from_here = in_list(connection.dialect, f"from{number}")
             selects.append(_include_select(include, ", ".join(map(str, params)), from_here))
             lists[f"from{number}"] = encode_list(connection.dialect, pks)
     if not selects:
         return []
     visible, unseen = access.search_predicate, f"NOT (r.pk {in_list(connection.dialect, 'seen')})"
-    # Numbers of ours and names of R4's types only; DISTINCT so that each is judged once.
+    # The text holds numbers of ours and names of R4's types only. DISTINCT, so that consent is
+    # checked once for each resource.
     rows = connection.execute(
-        f"WITH led AS MATERIALIZED (SELECT DISTINCT pk FROM ({' UNION ALL '.join(selects)}) one)"  # noqa: S608
-        f" SELECT r.* FROM {join_from(connection.dialect, 'led')}"
+        f"WITH targets AS MATERIALIZED (SELECT DISTINCT pk FROM ({' UNION ALL '.join(selects)}) t)"  # noqa: S608
+        f" SELECT r.* FROM {join_from(connection.dialect, 'targets')}"
         f" WHERE {unseen} AND r.current = 1 AND r.deleted = 0"
-        f" AND ({visible.sql}) ORDER BY r.type, r.id LIMIT :most",
-        {**visible.params, **lists, "most": most + 1},
+        f" AND ({visible.sql}) ORDER BY r.type, r.id LIMIT :limit",
+        {**visible.params, **lists, "limit": limit + 1},
     )
     return [Version.from_row(row) for row in rows]
 
 
 def _include_select(include: Include, params: str, from_here: str) -> str:
-    """Return what selects the pks that one include leads to."""
+    """Return the SELECT of the pks that one include leads to."""
     if include.reverse:
         return (
             f"SELECT i.pk FROM resource s CROSS JOIN idx_reference i WHERE s.pk {from_here}"  # noqa: S608
@@ -102,6 +109,6 @@ def _include_select(include: Include, params: str, from_here: str) -> str:
     )
 
 
-def _limit_warning(what: str, most: int) -> Issue:
-    text = f"What is included was cut short at {most} {what}. Ask for fewer matches by `_count`."
+def _limit_warning(noun: str, limit: int) -> Issue:
+    text = f"What is included was cut short at {limit} {noun}. Ask for fewer matches by `_count`."
     return Issue(text, None, "too-costly", "warning")

@@ -232,8 +232,10 @@ class FilterCompiler:
             compile_composite(self._params, self._param, composite.parameter, components)
             for components in composite.values
         ]
-        condition = _or([f"EXISTS ({pair.within} WHERE {pair.same} {BY_ROW})" for pair in pairs])
-        lists = [f"{pair.among} WHERE {pair.same}" for pair in pairs]
+        condition = _or(
+            [f"EXISTS ({pair.of_resource} WHERE {pair.join_condition} {BY_ROW})" for pair in pairs]
+        )
+        lists = [f"{pair.of_all} WHERE {pair.join_condition}" for pair in pairs]
         return FilterSql(condition, " UNION ALL ".join(lists), is_exact=True, excludes_deleted=True)
 
     def _any_of(self, kind: str, any_of: AnyOf) -> FilterSql:

@@ -1,6 +1,7 @@
-"""What codes a token's modifier stands for: those of stored value sets, and of code systems.
+"""Expand `:in`, `:not-in`, `:above` and `:below` into codes of stored ValueSets and CodeSystems.
 
-No terminology service: what is defined by a filter over a code system is refused, never guessed.
+There is no terminology service: a value set defined by a filter over a code system is refused,
+never guessed.
 """
 
 from __future__ import annotations
@@ -19,50 +20,57 @@ from ehr_gateway.store.store import Version
 
 __all__ = ["CODE_SET_MODIFIERS", "MAX_CODES", "expand_codes"]
 
+# Chosen: each code is a parameter of the statement, and both databases limit their number.
 MAX_CODES = 1000
-# A token's modifiers whose values name codes, and are none.
+# Modifiers of a token whose values name a set of codes.
 CODE_SET_MODIFIERS = frozenset({"above", "below", "in", "not-in"})
+# Chosen: how deep value sets may include others.
 _MAX_DEPTH = 8
 
-# A code system and a code of it; no code stands for all of the system.
+# (code system, code); without a code, every code of the system.
 Code = tuple[str, str | None]
-# Searches the value sets and code systems that the requester may find.
+# Searches the ValueSets and CodeSystems that the requester can find.
 Find = Callable[[str, Sequence[tuple[str, str]]], Sequence[Version]]
 
 
-def expand_codes(one: Filter, find: Find) -> Filter:
-    """Return a filter with the codes that it means in the place of their names."""
-    if isinstance(one, Chain):
-        targets = tuple((kind, expand_codes(after, find)) for kind, after in one.targets)
-        return replace(one, targets=targets)
-    if isinstance(one, ReverseChain | Not):
-        return replace(one, filter=expand_codes(one.filter, find))
-    if isinstance(one, AnyOf):
+def expand_codes(search_filter: Filter, find: Find) -> Filter:
+    """Return a filter in which the codes take the place of the names of their sets."""
+    if isinstance(search_filter, Chain):
+        targets = tuple(
+            (kind, expand_codes(target_filter, find))
+            for kind, target_filter in search_filter.targets
+        )
+        return replace(search_filter, targets=targets)
+    if isinstance(search_filter, ReverseChain | Not):
+        return replace(search_filter, filter=expand_codes(search_filter.filter, find))
+    if isinstance(search_filter, AnyOf):
         return AnyOf(
-            tuple(tuple(expand_codes(part, find) for part in group) for group in one.groups)
+            tuple(
+                tuple(expand_codes(part, find) for part in group) for group in search_filter.groups
+            )
         )
     if (
-        not isinstance(one, Clause)
-        or one.parameter.type != "token"
-        or one.modifier not in CODE_SET_MODIFIERS
+        not isinstance(search_filter, Clause)
+        or search_filter.parameter.type != "token"
+        or search_filter.modifier not in CODE_SET_MODIFIERS
     ):
-        return one
+        return search_filter
     codes: dict[Code, None] = {}
-    for value in one.values:
-        if one.modifier in ("above", "below"):
-            codes |= dict.fromkeys(_related_in_code_system(value, one.modifier, find))
+    for value in search_filter.values:
+        if search_filter.modifier in ("above", "below"):
+            codes |= dict.fromkeys(_related_in_code_system(value, search_filter.modifier, find))
         else:
             codes |= dict.fromkeys(_expand_value_set(str(value.url), find, ()))
     if len(codes) > MAX_CODES:
-        raise TooCostly(f"`:{one.modifier}` takes at most {MAX_CODES} codes in all.")
+        raise TooCostly(f"`:{search_filter.modifier}` takes at most {MAX_CODES} codes in all.")
     values = tuple(SearchValue(system=system, code=code) for system, code in codes)
-    return replace(one, values=values)
+    return replace(search_filter, values=values)
 
 
 def _related_in_code_system(value: SearchValue, direction: str, find: Find) -> Iterator[Code]:
     system, code = str(value.system), str(value.code)
     body = _load_by_url("CodeSystem", system, find)
-    yield from ((system, one) for one in related_codes(body, code, direction))
+    yield from ((system, related) for related in related_codes(body, code, direction))
 
 
 def _expand_value_set(name: str, find: Find, within: tuple[str, ...]) -> list[Code]:
@@ -75,7 +83,7 @@ _TYPE_WORDS = {"CodeSystem": "code system", "ValueSet": "value set"}
 
 
 def _load_by_url(kind: str, name: str, find: Find) -> Mapping[str, Any]:
-    """Return what is stored under an id, a url, or a url with a version."""
+    """Return the only resource stored under a reference, a url, or `url|version`."""
     local = local_target(name)
     if local and local.type == kind:
         found = find(kind, [("_id", local.id)])
@@ -108,33 +116,36 @@ def _value_set_codes(
     compose = value_set.get("compose", {})
     if not compose.get("include"):
         raise Invalid("The value set lists no codes, and has no expansion that is whole.")
-    found: dict[Code, None] = {}
-    for one in compose["include"]:
-        found |= dict.fromkeys(_element_codes(one, find, within))
-    for one in compose.get("exclude", ()):
-        out = set(_element_codes(one, find, within))
-        whole = {system for system, code in out if code is None}
-        partly = {system for system, _ in out} - whole
-        if any(code is None and system in partly for system, code in found):
+    codes: dict[Code, None] = {}
+    for element in compose["include"]:
+        codes |= dict.fromkeys(_element_codes(element, find, within))
+    for element in compose.get("exclude", ()):
+        excluded = set(_element_codes(element, find, within))
+        whole_systems = {system for system, code in excluded if code is None}
+        partly = {system for system, _ in excluded} - whole_systems
+        # All codes of a system but some: without a terminology service they cannot be listed.
+        if any(code is None and system in partly for system, code in codes):
             raise _needs_terminology_service()
-        found = {code: None for code in found if code not in out and code[0] not in whole}
-    return list(found)
+        codes = {
+            code: None for code in codes if code not in excluded and code[0] not in whole_systems
+        }
+    return list(codes)
 
 
 def _expansion_codes(entries: Iterable[Mapping[str, Any]]) -> Iterable[Code]:
-    for one in entries:
-        if one.get("code") and not one.get("abstract"):
-            yield one.get("system", ""), one["code"]
-        yield from _expansion_codes(one.get("contains", ()))
+    for entry in entries:
+        if entry.get("code") and not entry.get("abstract"):
+            yield entry.get("system", ""), entry["code"]
+        yield from _expansion_codes(entry.get("contains", ()))
 
 
-def _element_codes(one: Mapping[str, Any], find: Find, within: tuple[str, ...]) -> list[Code]:
-    """Return the codes of one `include` or `exclude`: those that all it names have in common."""
-    if one.get("filter"):
+def _element_codes(element: Mapping[str, Any], find: Find, within: tuple[str, ...]) -> list[Code]:
+    """Return the codes of one `include` or `exclude`: the intersection of the sets it names."""
+    if element.get("filter"):
         raise _needs_terminology_service()
-    sets = [_expand_value_set(name, find, within) for name in one.get("valueSet", ())]
-    if system := one.get("system"):
-        codes = [concept["code"] for concept in one.get("concept", ())]
+    sets = [_expand_value_set(name, find, within) for name in element.get("valueSet", ())]
+    if system := element.get("system"):
+        codes = [concept["code"] for concept in element.get("concept", ())]
         sets.append([(system, code) for code in codes] if codes else [(system, None)])
     if not sets:
         raise Invalid("The value set includes neither a code system nor a value set.")
@@ -144,10 +155,16 @@ def _element_codes(one: Mapping[str, Any], find: Find, within: tuple[str, ...]) 
     return common
 
 
-def _intersect(some: Sequence[Code], others: Sequence[Code]) -> list[Code]:
-    sides = [(some, set(others)), (others, set(some))]
-    found = [one for ones, rest in sides for one in ones if one in rest or (one[0], None) in rest]
-    return list(dict.fromkeys(found))
+def _intersect(left: Sequence[Code], right: Sequence[Code]) -> list[Code]:
+    """Return the codes that are in both; a whole system holds each of its codes."""
+    sides = [(left, set(right)), (right, set(left))]
+    common = [
+        code
+        for codes, others in sides
+        for code in codes
+        if code in others or (code[0], None) in others
+    ]
+    return list(dict.fromkeys(common))
 
 
 def _needs_terminology_service() -> Invalid:

@@ -1,4 +1,4 @@
-"""batch and transaction (R4 §3.1.0.11): many requests in one, each for itself or all together."""
+"""batch and transaction (R4 §3.1.0.11): a Bundle of requests, run one by one or all or nothing."""
 
 from __future__ import annotations
 
@@ -44,30 +44,30 @@ from ehr_gateway.transaction.transaction import Transaction, open_transaction
 __all__ = ["BundleResult", "EntryResult", "ReadOptions", "process_bundle"]
 
 _NO_REPLACEMENTS: Mapping[str, str] = MappingProxyType({})
-# How often entries that search for each other are tried.
+# Chosen: how many rounds resolve entries whose conditional references match each other's resources.
 _MAX_ROUNDS = 8
 
 
 @dataclass(frozen=True)
 class EntryResult:
-    """The answer to one entry: a version, a page, or an outcome."""
+    """The response to one entry: a version, a page, or an OperationOutcome."""
 
     status: str
     version: Version | None = None
     page: SearchPage | None = None
     history: HistoryPage | None = None
-    # What was read, where it was a page; only its head, where it was a HEAD.
+    # What was read, where the response is a page; without its body for a HEAD.
     target: ReadTarget | None = None
     without_body: bool = False
     outcome: dict[str, Any] | None = None
-    # Whether the entry wrote the version, rather than found it.
+    # Whether the entry wrote the version; otherwise it found it.
     written: bool = False
 
     @property
     def location(self) -> str | None:
-        """Return the address of the version, below the base."""
-        one = self.version
-        return f"{one.type}/{one.id}/_history/{one.version}" if one else None
+        """Return the version's address relative to the base URL."""
+        version = self.version
+        return f"{version.type}/{version.id}/_history/{version.version}" if version else None
 
     @property
     def etag(self) -> str | None:
@@ -81,13 +81,13 @@ class EntryResult:
 
     @property
     def body(self) -> bytes | None:
-        """Return the bytes of the resource, unless there are none to show."""
+        """Return the bytes of the resource; None without a version or for a HEAD."""
         return self.version.body or None if self.version and not self.without_body else None
 
 
 @dataclass(frozen=True)
 class BundleResult:
-    """The answers in the order of the entries; `read` is what was disclosed besides the writes."""
+    """The responses in the order of the entries; `read` is what was disclosed beside the writes."""
 
     type: str
     entries: tuple[EntryResult, ...]
@@ -96,7 +96,7 @@ class BundleResult:
 
 @dataclass(frozen=True)
 class ReadOptions:
-    """How the entries are to be read: what `Prefer: handling` says, and the terms of a search."""
+    """How entries are read: `Prefer: handling`, and the limits of a search."""
 
     lenient: bool = False
     limits: SearchLimits | None = None
@@ -111,7 +111,10 @@ def process_bundle(
     most_entries: int = MAX_ENTRIES,
     options: ReadOptions | None = None,
 ) -> BundleResult:
-    """Carry out a Bundle of requests."""
+    """Process a batch or transaction Bundle.
+
+    `audit` is called inside each write transaction, `most_entries` bounds the Bundle's size.
+    """
     options = options or ReadOptions()
     content = parse(body)
     if content.get("resourceType") != "Bundle":
@@ -155,44 +158,58 @@ def _process_transaction(
     audit: AuditHook | None,
     options: ReadOptions,
 ) -> tuple[EntryResult, ...]:
-    asked = prepare_entries(store, access, [_raise_error(entry) for entry in entries])
+    prepared = prepare_entries(store, access, [_raise_error(entry) for entry in entries])
     with open_transaction(store, access, audit) as transaction:
-        sound = [
-            run_for_entry(entry, lambda one: resolve_criteria(transaction, one)) for entry in asked
+        # All criteria are resolved before anything is written.
+        resolved = [
+            run_for_entry(entry, lambda entry: resolve_criteria(transaction, entry))
+            for entry in prepared
         ]
-        found = _find_all_existing(transaction, sound)
-        sound = [one._replace(id=found[one.path].id) if one.path in found else one for one in sound]
-        _check_no_overlap(sound, found)
+        existing = _find_all_existing(transaction, resolved)
+        resolved = [
+            entry._replace(id=existing[entry.path].id) if entry.path in existing else entry
+            for entry in resolved
+        ]
+        _check_no_overlap(resolved, existing)
         check_distinct_criteria(
-            [pair for pair in zip(asked, sound, strict=True) if pair[1].path not in found]
+            [
+                (before, after)
+                for before, after in zip(prepared, resolved, strict=True)
+                if after.path not in existing
+            ]
         )
-        known = references_by_full_url(sound)
-        replace_late_references(sound, known)
-        results = {path: EntryResult("200 OK", version) for path, version in found.items()}
-        rest = [one for one in sound if one.path not in found]
-        results |= _write_entries(transaction, sort_writes(rest), EntryNames(known))
-        for one in rest:
-            if one.method in READS:
-                results[one.path] = run_for_entry(
-                    one, lambda entry: _read(transaction.connection, store, access, entry, options)
+        references = references_by_full_url(resolved)
+        replace_late_references(resolved, references)
+        results = {path: EntryResult("200 OK", version) for path, version in existing.items()}
+        remaining = [entry for entry in resolved if entry.path not in existing]
+        results |= _write_entries(transaction, sort_writes(remaining), EntryNames(references))
+        # Reads come last and see what the transaction has written.
+        for entry in remaining:
+            if entry.method in READS:
+                results[entry.path] = run_for_entry(
+                    entry,
+                    lambda entry: _read(transaction.connection, store, access, entry, options),
                 )
-    return tuple(results[entry.path] for entry in sound)
+    return tuple(results[entry.path] for entry in resolved)
 
 
 def _write_entries(
     transaction: Transaction, entries: Sequence[Entry], names: EntryNames
 ) -> dict[str, EntryResult]:
-    """Write the entries; a reference by search may find what an entry further on makes."""
+    """Write the entries, postponing those whose conditional references match nothing yet.
+
+    Such a reference may match a resource that a later entry creates.
+    """
     results: dict[str, EntryResult] = {}
     for rounds_left in reversed(range(_MAX_ROUNDS)):
         postponed: list[Entry] = []
         for entry in entries:
             try:
                 results[entry.path] = run_for_entry(
-                    entry, lambda one: _write(transaction, one, names)
+                    entry, lambda entry: _write(transaction, entry, names)
                 )
             except UnmatchedReference:
-                # Nothing of this entry is written yet. A whole round for nothing is the end.
+                # Nothing of this entry is written yet. Give up after a round in which no entry was.
                 if not rounds_left or len(postponed) + 1 == len(entries):
                     raise
                 postponed.append(entry)
@@ -201,28 +218,29 @@ def _write_entries(
 
 
 def _find_all_existing(transaction: Transaction, entries: Sequence[Entry]) -> dict[str, Version]:
-    found = {
-        entry.path: run_for_entry(entry, lambda one: find_existing(transaction, one))
+    """Return, by entry, what already meets the criteria of the conditional creates."""
+    existing = {
+        entry.path: run_for_entry(entry, lambda entry: find_existing(transaction, entry))
         for entry in entries
     }
-    return {path: version for path, version in found.items() if version is not None}
+    return {path: version for path, version in existing.items() if version is not None}
 
 
-def _check_no_overlap(entries: Sequence[Entry], found: Mapping[str, Version]) -> None:
-    """Refuse a transaction that touches a resource twice, or deletes what it has found."""
+def _check_no_overlap(entries: Sequence[Entry], existing: Mapping[str, Version]) -> None:
+    """Refuse a transaction that writes a resource twice, or deletes what its criteria match."""
     seen: dict[tuple[str, str | None], str] = {}
     for entry in entries:
-        if entry.method in READS or entry.path in found:
+        if entry.method in READS or entry.path in existing:
             continue
         first = seen.setdefault((entry.type, entry.id), entry.path)
         if first != entry.path and entry.id is not None:
             text = f"{entry.path} is of the same resource as {first}: it may be touched once."
             raise Invalid(text, expression=entry.path)
-    _check_not_deleted(entries, found)
+    _check_not_deleted(entries, existing)
 
 
-def _check_not_deleted(entries: Sequence[Entry], found: Mapping[str, Version]) -> None:
-    kept = {(version.type, version.id) for version in found.values()}
+def _check_not_deleted(entries: Sequence[Entry], existing: Mapping[str, Version]) -> None:
+    kept = {(version.type, version.id) for version in existing.values()}
     for entry in entries:
         if entry.method == "DELETE" and (entry.type, entry.id) in kept:
             text = f"{entry.path} deletes what another entry's criteria have found."

@@ -1,6 +1,6 @@
-"""Conditional entries of a Bundle, made plain ones: criteria become the id of what they find.
+"""Resolve conditional entries of a Bundle: criteria become the id of what they match.
 
-In a transaction all criteria are asked before anything is written (R4 §3.1.0.11.2).
+In a transaction all criteria are evaluated before anything is written (R4 §3.1.0.11.2).
 """
 
 from __future__ import annotations
@@ -18,9 +18,9 @@ __all__ = ["check_distinct_criteria", "find_existing", "resolve_criteria"]
 
 
 def resolve_criteria(transaction: Transaction, entry: Entry) -> Entry:
-    """Return an entry that names its resource; a DELETE that finds nothing names none.
+    """Return the entry with the id that its criteria match; None for a DELETE that matches nothing.
 
-    A PUT that finds nothing becomes a POST, unless its content has an id.
+    A PUT that matches nothing becomes a POST, unless its content has an id.
     """
     if entry.criteria is None:
         return entry
@@ -38,20 +38,20 @@ def resolve_criteria(transaction: Transaction, entry: Entry) -> Entry:
 
 
 def find_existing(transaction: Transaction, entry: Entry) -> Version | None:
-    """Return what already meets the criteria of a conditional create."""
+    """Return the version that already meets the criteria of a conditional create, if any."""
     if entry.method != "POST" or entry.if_none_exist is None:
         return None
     identity = find_only_match(transaction, entry.type, entry.if_none_exist)
     if identity is None:
         return None
-    # By the rule of searching, since it was found by one.
+    # By the right to search, since a search found it.
     return read_on(transaction.connection, transaction.access, entry.type, identity, "search")
 
 
 def check_distinct_criteria(entries: Sequence[tuple[Entry, Entry]]) -> None:
-    """Refuse a transaction that would make two resources by the same criteria.
+    """Refuse a transaction that would create two resources by the same criteria.
 
-    Each entry is given as it was asked for and as it was resolved.
+    `entries` are pairs of an entry as sent and as resolved.
     """
     seen: dict[tuple[str, str], str] = {}
     for before, after in entries:

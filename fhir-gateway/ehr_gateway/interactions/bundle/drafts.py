@@ -1,8 +1,8 @@
-"""The entries of a Bundle made ready before the writer's lock is taken.
+"""Prepare the entries of a Bundle before the writer's lock is taken.
 
-Every entry that may write has its id fixed here, so that entries may refer to each other in any
-order and in circles. Only what criteria decide waits for the transaction: the ids of conditional
-entries, and the resources that refer to them.
+Every entry that may create a resource gets its id here, so that entries may refer to each other in
+any order and in circles. Only what criteria decide is left to the transaction: the ids of
+conditional entries, and the resources that refer to them.
 """
 
 from __future__ import annotations
@@ -20,23 +20,25 @@ from ehr_gateway.transaction.prepared_resource import prepare_draft
 
 __all__ = ["prepare_entries", "references_by_full_url", "replace_late_references", "sort_writes"]
 
-# R4's order: what goes, what comes, what changes; what is asked comes after them all.
+# R4's processing order (§3.1.0.11.2): deletes, creates, updates and patches; reads follow them.
 _WRITE_ORDER = {"DELETE": 0, "POST": 1, "PUT": 2, "PATCH": 2}
 
 
 def prepare_entries(store: Store, access: Access, entries: Sequence[Entry]) -> list[Entry]:
-    """Validate and work out every entry's resource, and patch what is to be patched."""
-    fixed = [_with_id(entry) for entry in entries]
-    known = references_by_full_url([one for one in fixed if not one.has_undecided_id])
-    late = frozenset(one.full_url for one in fixed if one.has_undecided_id and one.full_url)
+    """Validate and prepare every entry's resource, and apply its patches."""
+    with_ids = [_with_id(entry) for entry in entries]
+    known = references_by_full_url([entry for entry in with_ids if not entry.has_undecided_id])
+    late = frozenset(
+        entry.full_url for entry in with_ids if entry.has_undecided_id and entry.full_url
+    )
     return [
         run_for_entry(one, lambda entry: _prepare_entry(store, access, entry, known, late))
-        for one in fixed
+        for one in with_ids
     ]
 
 
 def references_by_full_url(entries: Sequence[Entry]) -> dict[str, str]:
-    """Return what each fullUrl stands for; one that stands twice is refused."""
+    """Return the reference (Type/id) that each fullUrl stands for; refuse one that occurs twice."""
     known: dict[str, str] = {}
     for entry in entries:
         if entry.full_url and entry.method in ("POST", "PUT"):
@@ -48,7 +50,7 @@ def references_by_full_url(entries: Sequence[Entry]) -> dict[str, str]:
 
 
 def replace_late_references(entries: Sequence[Entry], known: Mapping[str, str]) -> None:
-    """Put in what the criteria of other entries have decided."""
+    """Replace references to entries whose ids the criteria have decided by now."""
     for entry in entries:
         if entry.draft is not None and entry.draft.has_conditional_references:
             replace_references(
@@ -57,10 +59,10 @@ def replace_late_references(entries: Sequence[Entry], known: Mapping[str, str]) 
 
 
 def sort_writes(entries: Sequence[Entry]) -> list[Entry]:
-    """Return the entries that write, in order; those that search for others come after them."""
+    """Return the entries that write, in R4's order; those with open references after the others."""
     writes = [entry for entry in entries if entry.method in _WRITE_ORDER]
     return sorted(
-        writes, key=lambda one: (_WRITE_ORDER[one.method], one.has_conditional_references)
+        writes, key=lambda entry: (_WRITE_ORDER[entry.method], entry.has_conditional_references)
     )
 
 
@@ -68,8 +70,8 @@ def _with_id(entry: Entry) -> Entry:
     if entry.method == "POST":
         return entry._replace(id=new_id())
     if entry.method == "PUT" and entry.id is None:
-        named = entry.content.get("id")
-        return entry._replace(id=named if isinstance(named, str) else None)
+        sent_id = entry.content.get("id")
+        return entry._replace(id=sent_id if isinstance(sent_id, str) else None)
     return entry
 
 
@@ -77,7 +79,7 @@ def _prepare_entry(
     store: Store, access: Access, entry: Entry, known: Mapping[str, str], late: frozenset[str]
 ) -> Entry:
     if entry.patch is not None:
-        # Where something is decided late, the patch may bring in a reference to it.
+        # A patch may add a reference to an entry whose id is not decided yet: leave it for later.
         if entry.id is None or late:
             return entry
         patched = apply_patch_to_current(

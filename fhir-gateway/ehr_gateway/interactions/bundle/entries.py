@@ -1,4 +1,4 @@
-"""The entries of a batch or transaction Bundle, taken apart and checked; nothing is done yet."""
+"""Parse and check the entries of a batch or transaction Bundle."""
 
 from __future__ import annotations
 
@@ -30,34 +30,34 @@ class Entry(NamedTuple):
 
     path: str
     method: str
-    # Empty where every type is asked for.
+    # Empty for a read of every type.
     type: str
     id: str | None = None
     # What a GET or HEAD reads.
     target: ReadTarget | None = None
-    # What a conditional DELETE, PATCH or PUT names its resource by.
+    # The criteria of a conditional DELETE, PATCH or PUT.
     criteria: str | None = None
     resource: dict[str, Any] | None = None
     full_url: str | None = None
     if_match: int | None = None
     if_none_exist: str | None = None
-    # A PUT that only makes, and changes nothing that is there.
+    # A PUT that may only create (If-None-Match: *).
     only_new: bool = False
     patch: Patch | None = None
-    # What is made ready of it before the transaction.
+    # What is prepared before the transaction.
     draft: Draft | None = None
     patched: PatchedDraft | None = None
 
     @property
     def has_undecided_id(self) -> bool:
-        """Say whether criteria decide which resource a write is of."""
+        """Say whether criteria decide which resource the entry writes."""
         if self.method == "POST":
             return self.if_none_exist is not None
         return self.method == "PUT" and self.id is None
 
     @property
     def has_conditional_references(self) -> bool:
-        """Say whether the resource refers to something that is found inside the transaction."""
+        """Say whether references remain that only the transaction can resolve."""
         return self.draft is not None and self.draft.has_conditional_references
 
     @property
@@ -70,23 +70,23 @@ class Entry(NamedTuple):
 
 
 def parse_entries(bundle: Mapping[str, Any], most: int = MAX_ENTRIES) -> list[Entry | EhrError]:
-    """Return each entry of a Bundle, or what is wrong with it, in its order."""
+    """Return each entry of a Bundle, or what is wrong with it, in order."""
     raw = bundle.get("entry", [])
     if not isinstance(raw, list):
         raise Invalid("Bundle.entry must be an array.", expression="Bundle.entry")
     if len(raw) > most:
         raise TooCostly(f"A Bundle may have at most {most} entries.", expression="Bundle.entry")
-    found: list[Entry | EhrError] = []
+    entries: list[Entry | EhrError] = []
     for index, item in enumerate(raw):
         try:
-            found.append(_parse_entry(item, f"Bundle.entry[{index}]"))
+            entries.append(_parse_entry(item, f"Bundle.entry[{index}]"))
         except EhrError as error:
-            found.append(error)
-    return found
+            entries.append(error)
+    return entries
 
 
 def run_for_entry(entry: Entry, act: Callable[[Entry], T]) -> T:
-    """Do something with an entry; what goes wrong names the entry."""
+    """Call a function with an entry; errors name the entry's path."""
     try:
         return act(entry)
     except EhrError as error:
@@ -101,7 +101,7 @@ def _add_entry_path(issue: Issue, entry: Entry) -> Issue:
     if path == "resourceType":
         path = f"{entry.path}.resource.resourceType"
     elif path.partition(".")[0] == entry.type:
-        # What was said of Patient.name is said of Bundle.entry[0].resource.name.
+        # An error about Patient.name is one about Bundle.entry[0].resource.name.
         path = f"{entry.path}.resource{path.removeprefix(entry.type)}"
     elif not path.startswith(entry.path):
         path = entry.path

@@ -1,6 +1,6 @@
-"""What an entry of a Bundle reads: the address of a GET or HEAD, taken apart, and its answer.
+"""Parse the URL of a GET or HEAD entry of a Bundle; check its preconditions.
 
-The forms are those of the same addresses over HTTP, below the base.
+The forms are those of the same URLs over HTTP, relative to the base.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ __all__ = ["ReadTarget", "is_not_modified", "parse_target"]
 _ID = re.compile(r"[A-Za-z0-9\-.]{1,64}")
 _VERSION = re.compile(r"\d{1,18}")
 _HISTORY = "_history"
-# It has a search of its own.
+# Searched at its own address only.
 _AUDIT_EVENT = "AuditEvent"
 
 _PathParts = tuple[str | None, str | None, int | None, bool, tuple[str, str] | None]
@@ -29,13 +29,13 @@ _PathParts = tuple[str | None, str | None, int | None, bool, tuple[str, str] | N
 
 @dataclass(frozen=True)
 class ReadTarget:
-    """What is read: a resource, a version, a history, or what a search finds."""
+    """What an entry reads: a resource, a version, a history, or a search."""
 
     type: str | None = None
     id: str | None = None
     version: int | None = None
     history: bool = False
-    # The type and id of a resource: only what belongs to it is searched.
+    # The type and id of a resource whose compartment is searched.
     within: tuple[str, str] | None = None
     address: str = ""
     pairs: tuple[tuple[str, str], ...] = ()
@@ -44,7 +44,7 @@ class ReadTarget:
 
 
 def parse_target(url: str, request: Mapping[str, Any], path: str) -> ReadTarget:
-    """Take the request of a reading entry apart.
+    """Parse the request of an entry that reads.
 
     >>> target_of("Patient/1/_history?_count=2", {}, "Bundle.entry[0]").history
     True
@@ -72,7 +72,7 @@ def parse_target(url: str, request: Mapping[str, Any], path: str) -> ReadTarget:
 
 
 def is_not_modified(target: ReadTarget, version: int, last_updated_ms: int) -> bool:
-    """Say whether the client has this version already; the tag goes before the date."""
+    """Say whether the client has this version; If-None-Match takes precedence over the date."""
     if target.none_match is not None:
         tags = {tag.strip().removeprefix("W/").strip('"') for tag in target.none_match.split(",")}
         return "*" in tags or str(version) in tags
