@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from ehr_gateway import app
-from ehr_gateway.operations.registry import RegisteredOperation, routes
+from ehr_gateway.operations.registry import RegisteredOperation, operation_routes
 from ehr_gateway.routes.route import Route
 from ehr_gateway.routes.table import FHIR_ROUTES
 from tests.conftest import ROOT
@@ -25,7 +25,7 @@ def test_the_code_of_the_page_works(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     for code, names in zip(blocks, (operation, tests), strict=True):
         exec(compile(code, str(PAGE), "exec"), names)
     registered = RegisteredOperation(operation["OPERATION"], operation["answer"])
-    added = [Route(one.methods, one.path, one.endpoint) for one in routes([registered])]
+    added = [Route(one.methods, one.path, one.endpoint) for one in operation_routes([registered])]
     monkeypatch.setattr(app, "FHIR_ROUTES", (*added, *FHIR_ROUTES))
     house = House(tmp_path / "data")
     house.invite()

@@ -16,7 +16,7 @@ from ehr_fhir.search_parameters import (
     use_added_parameters,
 )
 from ehr_gateway.interaction_codes import codes_at_level
-from ehr_gateway.operations.registry import of_system, of_type
+from ehr_gateway.operations.registry import system_capabilities, type_capabilities
 from ehr_gateway.settings import GatewaySettings
 
 # When the statement was published; it need not move with each operation or parameter that is added.
@@ -48,7 +48,7 @@ def build_capability_statement(settings: GatewaySettings, added: AddedParameters
                 "security": _security_component(settings),
                 "resource": _resource_components(added),
                 "interaction": [{"code": code} for code in codes_at_level("system")],
-                "operation": of_system(),
+                "operation": system_capabilities(),
                 "searchParam": _common_parameters(),
                 "compartment": [
                     f"http://hl7.org/fhir/CompartmentDefinition/{name.lower()}"
@@ -119,7 +119,7 @@ def _resource_component(name: str) -> dict[str, Any]:
                 {"name": "patient", "type": "reference"},
                 {"name": "subtype", "type": "token"},
             ],
-            "operation": of_type(name),
+            "operation": type_capabilities(name),
         }
     parameters = sorted(parameters_of(name).values(), key=lambda parameter: parameter.code)
     revincludes = _revincludes().get(name)
@@ -145,7 +145,7 @@ def _resource_component(name: str) -> dict[str, Any]:
         "searchParam": [
             _parameter_component(parameter) for parameter in parameters if parameter.is_searchable
         ],
-        "operation": of_type(name),
+        "operation": type_capabilities(name),
     }
 
 

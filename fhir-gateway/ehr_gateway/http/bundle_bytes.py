@@ -1,6 +1,7 @@
-"""Bundles put together from stored bytes: no resource is parsed on its way out.
+"""Bundles joined from stored bytes: no resource is parsed on its way out.
 
-Nothing in them depends on what the requester may not see: no id, no time of answering.
+A Bundle has no id and no time of its own, so that nothing in it depends on what the requester may
+not see.
 """
 
 from __future__ import annotations
@@ -18,9 +19,9 @@ def build_bundle(
     total: int | None = None,
     links: Sequence[tuple[str, str]] = (),
 ) -> bytes:
-    """Return a Bundle of ready entries.
+    """Return the bytes of a Bundle of serialized entries.
 
-    >>> bundle("searchset", [entry("http://e/1", b"{}", mode="match")], total=1)
+    >>> build_bundle("searchset", [build_entry("http://e/1", b"{}", mode="match")], total=1)
     b'{"resourceType":"Bundle","type":"searchset","total":1,"entry":[{"fullUrl":"http://e/1",\
 "resource":{},"search":{"mode":"match"}}]}'
     """
@@ -42,7 +43,7 @@ def build_entry(
     request: dict[str, str] | None = None,
     response: dict[str, object] | None = None,
 ) -> bytes:
-    """Return one entry around the bytes of a resource."""
+    """Return the bytes of one entry around those of a resource."""
     parts = []
     if full_url is not None:
         parts.append(b'"fullUrl":' + orjson.dumps(full_url))
@@ -58,9 +59,9 @@ def build_entry(
 
 
 def build_page_url(address: str, pairs: Sequence[tuple[str, str]]) -> str:
-    """Return an address with its parameters, written in one way.
+    """Return the address of a page link, its parameters encoded in one way.
 
-    >>> link("http://e/fhir/Patient", [("name", "a b"), ("_count", "2")])
+    >>> build_page_url("http://e/fhir/Patient", [("name", "a b"), ("_count", "2")])
     'http://e/fhir/Patient?name=a+b&_count=2'
     """
     return f"{address}?{urlencode(pairs)}" if pairs else address

@@ -22,8 +22,8 @@ _JSON = frozenset({FHIR_JSON, "application/json", "application/json+fhir", "json
 _WILDCARDS = frozenset({"*/*", "application/*", "text/*"})
 _ETAG = re.compile(r'^(?:W/)?"([1-9][0-9]{0,9})"$')
 _RETURNS = ("minimal", "representation", "OperationOutcome")
-# Parameters that shape the answer of any interaction; no search parameters. `_totalMethod` is no
-# parameter of FHIR's, but fhirpy counts with it; every total here is exact, so it asks for nothing.
+# Parameters that shape the response of any interaction, and no search parameters. `_totalMethod` is
+# not FHIR's, but fhirpy sends it to count; every total here is exact, so it asks for nothing.
 GENERAL_PARAMETERS = frozenset({"_format", "_pretty", "_totalMethod"})
 
 
@@ -48,7 +48,7 @@ def parse_preferences(request: Request) -> Preferences:
     )
 
 
-# A client sends the same headers each time, and to parse them costs more than a read by key.
+# A client sends the same headers with each request.
 @lru_cache(maxsize=256)
 def _parse_preferences(
     format_parameter: str | None, pretty: bool, accept: str, prefer_header: str

@@ -52,14 +52,17 @@ OPERATION = Operation(
     required_scope=None,
 )
 _ROLES = ("clinician", "system", "carer")
+# Wide enough that consent alone decides: the question is not about a token.
 _SCOPES = parse_scopes("user/*.rs")
-# A record that is asked about by its domain alone; of no type that the rules know by name.
-_ANY_TYPE = "Basic"
+# Of a record that is asked about by its domain alone: a type that no rule knows by name.
+_TYPE_WITHOUT_RULES = "Basic"
 
 
 @dataclass(frozen=True)
 class _Question:
-    who: Requester
+    """Who would see what, at which instant."""
+
+    requester: Requester
     record: tuple[str, str] | None
     domain: str
     labels: frozenset[str]
@@ -67,8 +70,8 @@ class _Question:
 
     @property
     def name(self) -> str:
-        """Whom the answer is about, as the question named them."""
-        return self.who.organization or self.who.person
+        """Return whom the answer is about, as the question named them."""
+        return self.requester.organization or self.requester.person
 
 
 def answer(call: OperationCall) -> Response:
@@ -85,26 +88,28 @@ def answer(call: OperationCall) -> Response:
         if not may_explain(connection, context.access, patient):
             raise NotFound("There is no Patient with this id.")
         record = Record(
-            _ANY_TYPE, "", frozenset({patient}), question.domain, labels=question.labels
+            _TYPE_WITHOUT_RULES, "", frozenset({patient}), question.domain, labels=question.labels
         )
         if question.record is not None:
             record = read_record_facts(connection, context.access, *question.record)
-        found = explain_decision(connection, patient, question.who, record, question.at_ms)
+        explanation = explain_decision(
+            connection, patient, question.requester, record, question.at_ms
+        )
     about = ["/".join(question.record)] if question.record else []
     entry = recorder.build_event_rows(
         audit_context=call.audit_context,
         patient=patient,
         entities=about,
         domains=sorted(record.domains),
-        consent=found.source,
-        reason="explained" if found.source else None,
+        consent=explanation.source,
+        reason="explained" if explanation.source else None,
     )
     context.add_audit_entry(entry)
-    return call.respond(*_answer_parameters(found, question))
+    return call.respond(*_build_answer(explanation, question))
 
 
-def _answer_parameters(found: AccessExplanation, question: _Question) -> list[dict[str, Any]]:
-    decision = found.decision
+def _build_answer(explanation: AccessExplanation, question: _Question) -> list[dict[str, Any]]:
+    decision = explanation.decision
     why = explain(decision, question.name)
     parts: list[dict[str, Any]] = [
         {"name": "decision", "valueCode": "permit" if decision.permit else "deny"},
@@ -119,10 +124,12 @@ def _answer_parameters(found: AccessExplanation, question: _Question) -> list[di
             {"name": "text", "valueString": why.texts[language]},
         ]
         parts.append({"name": "explanation", "part": texts})
-    if found.source is not None:
-        parts.append({"name": "source", "valueReference": {"reference": found.source}})
-    parts += [{"name": "obligation", "valueCode": one} for one in decision.obligations]
-    if found.depends_on_others:
+    if explanation.source is not None:
+        parts.append({"name": "source", "valueReference": {"reference": explanation.source}})
+    parts += [
+        {"name": "obligation", "valueCode": obligation} for obligation in decision.obligations
+    ]
+    if explanation.depends_on_others:
         # Somebody else has a say too; what, is not this patient's to know.
         parts.append(parameter("others", True))
     return parts
@@ -135,8 +142,8 @@ def _parse_question(context: RequestContext, pairs: list[tuple[str, str]]) -> _Q
         if name != "label" and name in sent:
             raise Invalid(f"`{name}` is given once.", expression=name)
         sent[name] = text
-    role = _one_of(sent, "role", _ROLES, "clinician")
-    profession = _one_of(sent, "profession", PROFESSIONS, "doctor")
+    role = _parse_code(sent, "role", _ROLES, "clinician")
+    profession = _parse_code(sent, "profession", PROFESSIONS, "doctor")
     if role == "carer" and "person" not in sent:
         raise Invalid("Name the carer.", expression="person")
     if role != "carer" and "organization" not in sent:
@@ -147,8 +154,8 @@ def _parse_question(context: RequestContext, pairs: list[tuple[str, str]]) -> _Q
         raise Invalid("Not a sensitivity label used here.", expression="label")
     if labels and "record" in sent:
         raise Invalid("The labels of a record are its own.", expression="label")
-    kind, _, identity = sent.get("record", "").partition("/")
-    if "record" in sent and (not kind or not identity or "/" in identity):
+    resource_type, _, logical_id = sent.get("record", "").partition("/")
+    if "record" in sent and (not resource_type or not logical_id or "/" in logical_id):
         raise Invalid("Name one record of this server: Type/id.", expression="record")
     return _Question(
         Requester(
@@ -159,21 +166,21 @@ def _parse_question(context: RequestContext, pairs: list[tuple[str, str]]) -> _Q
             purpose="PATRQT" if role == "carer" else "TREAT",
             scopes=_SCOPES,
         ),
-        (kind, identity) if identity else None,
-        _one_of(sent, "domain", DOMAINS, "other"),
+        (resource_type, logical_id) if logical_id else None,
+        _parse_code(sent, "domain", DOMAINS, "other"),
         labels,
-        _instant(sent["at"]) if "at" in sent else context.access.now_ms,
+        _parse_instant(sent["at"]) if "at" in sent else context.access.now_ms,
     )
 
 
-def _one_of(sent: dict[str, str], name: str, known: tuple[str, ...], otherwise: str) -> str:
-    found = sent.get(name, otherwise)
-    if found not in known:
+def _parse_code(sent: dict[str, str], name: str, known: tuple[str, ...], default: str) -> str:
+    code = sent.get(name, default)
+    if code not in known:
         raise Invalid(f"`{name}` is one of {', '.join(known)}.", expression=name)
-    return found
+    return code
 
 
-def _instant(text: str) -> int:
+def _parse_instant(text: str) -> int:
     try:
         return datetime_interval(text)[0]
     except Invalid as error:

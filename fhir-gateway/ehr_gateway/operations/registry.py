@@ -24,7 +24,14 @@ from ehr_gateway.http.query_string import check_parameters
 from ehr_gateway.operations.call import OperationCall
 from ehr_gateway.operations.declaration import ANY_TYPE, Level, Operation
 
-__all__ = ["OPERATIONS", "OperationRoute", "RegisteredOperation", "of_system", "of_type", "routes"]
+__all__ = [
+    "OPERATIONS",
+    "OperationRoute",
+    "RegisteredOperation",
+    "operation_routes",
+    "system_capabilities",
+    "type_capabilities",
+]
 
 _DEFINITIONS = f"{JURISDICTION.fhir_base}/OperationDefinition/"
 # What makes operations of the other files of the folder.
@@ -68,24 +75,32 @@ def _load_operations() -> tuple[RegisteredOperation, ...]:
 OPERATIONS = _load_operations()
 
 
-def of_type(resource_type: str) -> list[dict[str, str]]:
+def type_capabilities(resource_type: str) -> list[dict[str, str]]:
     """Return the operations of a type as a CapabilityStatement lists them.
 
-    >>> [listed["name"] for listed in of_type("SearchParameter")]
+    >>> [listed["name"] for listed in type_capabilities("SearchParameter")]
     ['reindex', 'hold']
     """
-    own = [one for one in OPERATIONS if resource_type in one.declaration.resource_types]
-    shared = [one for one in OPERATIONS if ANY_TYPE in one.declaration.resource_types]
     # The audit log is no record, though it has the address of one.
-    return [_capability(one) for one in (own if resource_type == "AuditEvent" else own + shared)]
+    names = (resource_type,) if resource_type == "AuditEvent" else (resource_type, ANY_TYPE)
+    return [
+        _capability(operation)
+        for name in names
+        for operation in OPERATIONS
+        if name in operation.declaration.resource_types
+    ]
 
 
-def of_system() -> list[dict[str, str]]:
+def system_capabilities() -> list[dict[str, str]]:
     """Return the operations of the whole system."""
-    return [_capability(one) for one in OPERATIONS if "system" in one.declaration.levels]
+    return [
+        _capability(operation)
+        for operation in OPERATIONS
+        if "system" in operation.declaration.levels
+    ]
 
 
-def routes(
+def operation_routes(
     operations: Iterable[RegisteredOperation] = OPERATIONS,
 ) -> Iterator[OperationRoute]:
     """Yield each address of each operation."""

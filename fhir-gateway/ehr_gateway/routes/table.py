@@ -39,7 +39,8 @@ _AUDIT_LOG = (
     Route(_GET, "/fhir/AuditEvent/{logical_id}", in_thread(audit_events.read_event)),
 )  # fmt: skip
 _OPERATIONS = tuple(
-    Route(operation.methods, operation.path, operation.endpoint) for operation in registry.routes()
+    Route(operation.methods, operation.path, operation.endpoint)
+    for operation in registry.operation_routes()
 )
 _SYSTEM_LEVEL = (
     Route(_GET, "/fhir", in_thread(search.search_system)),

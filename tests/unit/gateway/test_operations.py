@@ -9,7 +9,7 @@ import pytest
 
 import ehr_gateway.operations
 from ehr_gateway.operations.declaration import Operation
-from ehr_gateway.operations.registry import OPERATIONS, of_system, of_type
+from ehr_gateway.operations.registry import OPERATIONS, system_capabilities, type_capabilities
 from tests.conftest import ROOT
 from tests.lib.gateway import House
 
@@ -59,7 +59,11 @@ def test_some_test_calls_it(operation: Operation) -> None:
 
 def test_each_is_in_the_capability_statement() -> None:
     types = {name for operation in DECLARED for name in operation.resource_types} - {"*"}
-    listed = [*of_system(), *of_type("Basic"), *(one for name in types for one in of_type(name))]
+    listed = [
+        *system_capabilities(),
+        *type_capabilities("Basic"),
+        *(one for name in types for one in type_capabilities(name)),
+    ]
 
     assert {one["name"] for one in listed} == {operation.name for operation in DECLARED}
 
