@@ -57,6 +57,9 @@ class FakeGateway:
             return self._write(request)
         if identity:
             found = self.resources.get((kind, identity))
+            if found is None and identity.startswith("$"):
+                # An operation of a type that lists something, and has nothing to list.
+                found = {"resourceType": "Bundle", "type": "searchset"}
             return httpx.Response(200, json=found) if found else httpx.Response(404)
         return httpx.Response(200, json=self._search(kind, request.url.params))
 

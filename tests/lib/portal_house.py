@@ -11,6 +11,8 @@ import pytest
 from fastapi.testclient import TestClient
 
 from ehr_portal import PortalSettings, create_portal
+from ehr_portal.pages import load_navigation
+from ehr_portal.web.sessions import User
 from tests.lib.fake_gateway import FakeGateway, Resource
 
 BASE = "http://testserver"
@@ -63,6 +65,18 @@ class PortalHouse:
 def portal() -> PortalHouse:
     """Return a portal nobody is logged in to."""
     return PortalHouse()
+
+
+def navigation_pages() -> list[tuple[str, str]]:
+    """Return who of the cast finds which page in the bar: (who, path)."""
+    navigation = load_navigation()
+    return [
+        (who, link.path)
+        for who, person in PEOPLE.items()
+        for link in navigation.links_for(
+            User(person["display"], "", person["role"], None, person.get("patient"), "")
+        )
+    ]
 
 
 def cast() -> list[Resource]:

@@ -6,7 +6,7 @@ import re
 
 import pytest
 
-from tests.lib.portal_house import PortalHouse, portal
+from tests.lib.portal_house import PortalHouse, navigation_pages, portal
 
 __all__ = ["portal"]
 
@@ -16,9 +16,13 @@ PAGES = {
     "doctor": ["/patients", "/patients/pat-1", "/patients/pat-1/results"],
     "steward": ["/quality"],
 }  # fmt: skip
+# Those and the pages of the bar, a new one too.
+GUARDED = sorted(
+    {*((who, path) for who, paths in PAGES.items() for path in paths), *navigation_pages()}
+)
 
 
-@pytest.mark.parametrize(("who", "page"), [(w, p) for w, ps in PAGES.items() for p in ps])
+@pytest.mark.parametrize(("who", "page"), GUARDED)
 def test_no_page_names_another_origin_or_holds_a_script(who: str, page: str) -> None:
     shown = PortalHouse().log_in(who).get(page)
 
@@ -30,7 +34,7 @@ def test_no_page_names_another_origin_or_holds_a_script(who: str, page: str) -> 
     assert " style=" not in shown.text
 
 
-@pytest.mark.parametrize(("who", "page"), [(w, p) for w, ps in PAGES.items() for p in ps])
+@pytest.mark.parametrize(("who", "page"), GUARDED)
 def test_no_page_is_kept_and_none_may_load_from_elsewhere(who: str, page: str) -> None:
     headers = PortalHouse().log_in(who).get(page).headers
 
@@ -50,7 +54,7 @@ def test_the_style_sheet_may_be_kept(portal: PortalHouse) -> None:
     assert answer.headers["content-security-policy"]
 
 
-@pytest.mark.parametrize("page", [page for pages in PAGES.values() for page in pages])
+@pytest.mark.parametrize("page", sorted({page for _, page in GUARDED}))
 def test_nobody_sees_a_page_without_logging_in(portal: PortalHouse, page: str) -> None:
     answer = portal.browser.get(page)
 

@@ -3,21 +3,15 @@
 from __future__ import annotations
 
 import re
-from pathlib import Path
 
 import pytest
 from babel.messages.catalog import Message
-from babel.messages.extract import extract_from_dir
-from babel.messages.frontend import parse_mapping_cfg
-from babel.messages.pofile import read_po
 
-import ehr_portal
-from ehr_portal.i18n import LANGUAGES, choose_language, localizer_for
-from tests.lib.portal_house import PortalHouse
+from ehr_portal.i18n import choose_language, localizer_for
+from tests.lib.portal_house import PortalHouse, navigation_pages
+from tests.lib.texts import CATALOGUES, extract_messages, read_catalogue
 from tests.unit.portal.test_who_looked import event
 
-PACKAGE = Path(ehr_portal.__file__).parent
-CATALOGUES = [language.catalogue for language in LANGUAGES if language.catalogue]
 # Names that are the same in every language.
 OWN_NAMES = {"eHR", "Commons", "English", "HbA", "eGFR", "ALT", "AST", "dL", "ZQ"}
 PAGES = {
@@ -27,23 +21,20 @@ PAGES = {
     "steward": ["/quality", "/audit", "/unusual"],
     "researcher": ["/"],
 }  # fmt: skip
+# Pages that are named above with more of the cast's data, and those of the bar.
+SHOWN = sorted(
+    {*((who, path) for who, paths in PAGES.items() for path in paths), *navigation_pages()}
+)
 
 
 def messages() -> set[str]:
     """Return every text that the templates and modules mark for translation."""
-    with (PACKAGE.parent / "babel.cfg").open() as file:
-        # Babel ships no types for its front end.
-        methods, options = parse_mapping_cfg(file)  # type: ignore[no-untyped-call]
-    found = extract_from_dir(
-        PACKAGE, methods, options, keywords={"N_": None, "_": None, "ngettext": (1, 2)}
-    )
-    return {m if isinstance(m, str) else m[0] for _, _, m, _, _ in found}
+    return {message if isinstance(message, str) else message[0] for message in extract_messages()}
 
 
 def catalogue(name: str) -> dict[str, Message]:
     """Return the messages of a catalogue by their English text."""
-    with (PACKAGE / "locale" / name / "portal.po").open("rb") as file:
-        read = read_po(file, locale=name)
+    read = read_catalogue(name)
     return {m.id if isinstance(m.id, str) else m.id[0]: m for m in read if m.id}
 
 
@@ -71,7 +62,7 @@ def test_the_simplified_texts_hold_no_traditional_characters() -> None:
 
 
 @pytest.mark.parametrize("language", ["zh-Hant-HK", "zh-Hans"])
-@pytest.mark.parametrize(("who", "page"), [(w, p) for w, ps in PAGES.items() for p in ps])
+@pytest.mark.parametrize(("who", "page"), SHOWN)
 def test_no_english_is_left_in_a_chinese_page(who: str, page: str, language: str) -> None:
     house = PortalHouse()
     for found in (
