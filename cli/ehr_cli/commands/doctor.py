@@ -39,6 +39,7 @@ def run_checks(settings: Settings) -> list[CheckResult]:
         check_delta_jar(),
         check_disk(settings.data),
         check_data_folder(settings.data),
+        check_journal(settings),
         check_port(settings.host, settings.port),
         check_clock(time.time()),
     ]
@@ -91,6 +92,20 @@ def check_data_folder(folder: Path) -> CheckResult:
         advice = f"Records and keys are in it: run `chmod 700 {folder}`."
         return CheckResult(name, False, f"{folder} is open to other users", advice)
     return CheckResult(name, True, f"{folder} is yours alone")
+
+
+def check_journal(settings: Settings) -> CheckResult:
+    """Check that the journal can be written, and say when it would be lost with the data."""
+    from ehr_cli.data_folder import gateway_settings
+
+    folder = gateway_settings(settings).journal_folder
+    nearest = _nearest_existing_folder(folder)
+    if not os.access(nearest, os.W_OK):
+        advice = "Make it, or choose another folder with the setting `journal`."
+        return CheckResult("journal", False, f"{folder} cannot be written", advice)
+    shares_disk = nearest.stat().st_dev == _nearest_existing_folder(settings.data).stat().st_dev
+    where = ", on the disk of the data: lost with it" if shares_disk else ""
+    return CheckResult("journal", True, f"{folder}{where}")
 
 
 def check_port(host: str, number: int) -> CheckResult:

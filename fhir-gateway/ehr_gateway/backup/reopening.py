@@ -125,6 +125,8 @@ def _end_log_ins(connection: Connection, now_ms: int) -> None:
             f"UPDATE {table} SET ended_ms = ? WHERE ended_ms IS NULL",  # noqa: S608
             (now_ms,),
         )
+    # Their codes and invitations may have been refused or called back since.
+    connection.execute("UPDATE access_request SET state = 'expired' WHERE state = 'proposed'")
     for table in _GOOD_ONCE:
         connection.execute(f"DELETE FROM {table}")  # noqa: S608 constant names
 

@@ -64,11 +64,17 @@ class Journal:
             if head != committed:
                 # Another member of this transaction is under way.
                 return
-            with self._locked() as file:
-                tail = _read_tail(file)
-            if tail is None or not tail.settles or tail.committed != committed.number:
+            if not self._is_settled(committed):
                 self._write(head, committed, (), settles=True)
             self._settled_bytes = self._size()
+
+    def _is_settled(self, committed: Head) -> bool:
+        with self._locked() as file:
+            try:
+                tail = _read_tail(file)
+            except Damaged:
+                return False
+        return tail is not None and tail.settles and tail.committed == committed.number
 
     def _write(
         self, head: Head, committed: Head, closings: Sequence[Closing], *, settles: bool = False
@@ -137,7 +143,13 @@ def open_journal(folder: Path, keys: Path, store: str, database: JournaledDataba
         create_private_file(path, os.urandom(KEY_BYTES))
     journal = Journal(journal_path(folder, store), path.read_bytes(), store, database)
     database.journal = journal
-    journal.settle()
+    try:
+        journal.settle()
+    except OSError as error:
+        raise Unavailable(
+            f"The journal's folder {folder} cannot be written: make it, or choose another with the "
+            "setting `journal`."
+        ) from error
     return journal
 
 

@@ -198,6 +198,25 @@ def test_a_damaged_journal_is_set_aside(kept: Kept, caplog: pytest.LogCaptureFix
         kept.entries()
 
 
+def test_a_damaged_journal_keeps_no_server_from_starting(kept: Kept) -> None:
+    kept.close("a")
+    kept.path.write_bytes(b"nonsense\n")
+
+    kept.store.attach_journal(kept.folder, kept.keys)
+
+    assert len(list(kept.folder.glob("*.damaged-*"))) == 1
+    kept.close("b")
+
+
+def test_a_folder_that_cannot_be_written_is_said_so(kept: Kept, tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("no folder")
+
+    with pytest.raises(Unavailable, match="setting `journal`"):
+        kept.store.attach_journal(tmp_path / "file", kept.keys)
+
+    kept.store.attach_journal(kept.folder, kept.keys)
+
+
 def test_what_the_journal_does_not_take_is_not_done(kept: Kept) -> None:
     kept.close("a")
     kept.path.unlink()
