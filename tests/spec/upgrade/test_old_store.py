@@ -74,7 +74,9 @@ def test_every_row_is_as_it_was(old_store: OldStore) -> None:
     for rows in (*before["resource"], *after["resource"]):
         del rows["clinical_date"]
     for name in before.keys() - RECOMPUTED:
-        assert after[name] == before[name], name
+        # Columns that a later revision added are not looked at.
+        kept = [{column: row[column] for column in before[name][0]} for row in after[name]]
+        assert sorted(kept, key=str) == sorted(before[name], key=str), name
 
 
 def test_what_is_worked_out_is_what_this_version_works_out(old_store: OldStore) -> None:
