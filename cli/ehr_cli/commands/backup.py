@@ -118,6 +118,22 @@ def verify(
         typer.echo(f"{manifest.name}: whole, {len(manifest.pieces):,} pieces.")
 
 
+@backup_app.command("prune")
+def prune(
+    folder: Folder,
+    keep: Annotated[int, typer.Option(min=1, help="How many of the newest backups stay.")],
+) -> None:
+    """Remove old backups, and what only they needed.
+
+    Example: ehr backup prune /mnt/backups --keep 30
+    """
+    from ehr_gateway.backup.folder import lock_folder
+
+    with lock_folder(folder) as backups:
+        removed = backups.prune(keep)
+    typer.echo(f"{removed:,} backups removed.")
+
+
 @restore_app.command(DEFAULT)
 def restore(
     folder: Folder,

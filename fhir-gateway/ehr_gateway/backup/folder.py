@@ -23,7 +23,14 @@ from ehr_gateway.backup.manifest import Manifest, SealedFile
 from ehr_gateway.backup.sealing import Recipient, seal
 from ehr_privacy.audit import Signer, open_text, verifier_key
 
-__all__ = ["BackupFolder", "BackupWriter", "open_writer", "sync_folder", "write_durably"]
+__all__ = [
+    "BackupFolder",
+    "BackupWriter",
+    "lock_folder",
+    "open_writer",
+    "sync_folder",
+    "write_durably",
+]
 
 # Chosen: a write changes a few pages of 2 KiB here and there, so small pieces save room; each
 # costs a file, and some 200 bytes of age's header.
@@ -88,6 +95,21 @@ class BackupFolder:
         self.read_contents(manifest)
         for piece in manifest.pieces:
             self.read_piece(manifest, piece)
+
+    def prune(self, keep: int) -> int:
+        """Remove all backups but the newest ones, and the pieces of no backup; return how many."""
+        names = self.names()
+        outdated = names[: max(len(names) - keep, 0)]
+        for name in outdated:
+            # First the name, in one step: what is left of it is no backup.
+            removed = self.backup_path(f".{name}.partial")
+            self.backup_path(name).rename(removed)
+            shutil.rmtree(removed)
+        used = {piece for name in self.names() for piece in self.manifest(name).pieces}
+        for path in self.path.glob("pieces/*/*"):
+            if path.name not in used:
+                path.unlink()
+        return len(outdated)
 
     def _read_manifest(self, name: str) -> bytes:
         return _read(self.backup_path(name) / "manifest.json")
@@ -174,17 +196,23 @@ class BackupWriter:
 
 
 @contextmanager
-def open_writer(
-    path: Path, recipients: Sequence[Recipient], naming_key: bytes
-) -> Iterator[BackupWriter]:
-    """Lend a writer of one more backup to a folder; Conflict while another is at it."""
+def lock_folder(path: Path) -> Iterator[BackupFolder]:
+    """Lend a folder of backups to be changed; Conflict while another is at it."""
     path.mkdir(parents=True, exist_ok=True, mode=0o700)
     with (path / "lock").open("ab") as lock:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             raise Conflict(f"Another backup to {path} is under way.") from None
-        folder = BackupFolder(path)
+        yield BackupFolder(path)
+
+
+@contextmanager
+def open_writer(
+    path: Path, recipients: Sequence[Recipient], naming_key: bytes
+) -> Iterator[BackupWriter]:
+    """Lend a writer of one more backup to a folder; Conflict while another is at it."""
+    with lock_folder(path) as folder:
         for left in path.glob("backups/.*.partial"):
             shutil.rmtree(left, ignore_errors=True)
         known: dict[str, SealedFile] = {}

@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import json
+import sqlite3
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from ehr_fhir.errors import Conflict, EhrError, NotFound, Unauthorized, Unprocessable
-from ehr_gateway.backup.create import BackupPlan, create_backup
+from ehr_gateway.backup.create import BackupPlan, _list_lake, create_backup
 from ehr_gateway.backup.folder import BackupFolder
 from ehr_gateway.backup.restore import SETTINGS_FILE
 from ehr_gateway.settings import GatewaySettings
@@ -286,3 +287,57 @@ def test_a_backup_of_an_older_version_is_upgraded_on_the_way(
     assert report.state.closure is not None
     house = House(new.data, database_url=new.database_url)
     house.gateway.store.close()
+
+
+def test_pruned_backups_are_gone_and_the_others_are_whole(furnished: House, tmp_path: Path) -> None:
+    folder = BackupFolder(tmp_path / "backups")
+    for number in range(3):
+        must(furnished.system("hospital-a").put(observation("lab-1", f"laboratory-{number}")))
+        back_up(furnished, folder.path)
+    names = folder.names()
+    pieces = len(list(folder.path.glob("pieces/*/*")))
+
+    assert folder.prune(2) == 1
+
+    assert folder.names() == names[1:]
+    for name in folder.names():
+        folder.verify(folder.manifest(name))
+    assert len(list(folder.path.glob("pieces/*/*"))) < pieces
+    assert folder.prune(2) == 0
+
+
+def test_databases_and_the_lake_in_the_data_folder_are_copied_as_they_are_in_use(
+    furnished: House, tmp_path: Path
+) -> None:
+    data = furnished.settings.data
+    (data / "mlflow").mkdir()
+    registry = sqlite3.connect(data / "mlflow" / "mlflow.db")
+    registry.execute("PRAGMA journal_mode = WAL")
+    registry.execute("CREATE TABLE model (name TEXT)")
+    registry.execute("INSERT INTO model VALUES ('readmission')")
+    registry.commit()  # it is in the log beside the file still
+    lake = ("checkpoints/bronze/offsets/0", "bronze/_delta_log/0.json", "bronze/part.parquet",
+            "landing/1-2.ndjson")  # fmt: skip
+    for name in lake:
+        (data / "lake" / name).parent.mkdir(parents=True, exist_ok=True)
+        (data / "lake" / name).write_text(name)
+    back_up(furnished, tmp_path / "backups")
+    registry.close()
+    settings = restored_settings(furnished, tmp_path / "new")
+
+    restore(tmp_path / "backups", settings)
+
+    assert {name: (settings.data / "lake" / name).read_text() for name in lake} == {
+        name: name for name in lake
+    }
+    with closing(sqlite3.connect(settings.data / "mlflow" / "mlflow.db")) as restored:
+        assert restored.execute("SELECT name FROM model").fetchall() == [("readmission",)]
+    # A stream is never ahead of its table, nor a table's log of its files.
+    order = [path.relative_to(data / "lake") for path in _list_lake(data / "lake")]
+    assert [str(path.parts[0 if path.parts[0] == "checkpoints" else -2]) for path in order] == [
+        "checkpoints", "_delta_log", "bronze", "landing",
+    ]  # fmt: skip
+    back_up(furnished, tmp_path / "small", without_lake=True)
+    if furnished.gateway.store.embedded:
+        restore(tmp_path / "small", restored_settings(furnished, tmp_path / "bare"))
+    assert not (tmp_path / "bare" / "lake").exists()
