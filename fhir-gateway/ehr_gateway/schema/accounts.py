@@ -106,7 +106,7 @@ CLIENT = Table(
     Column("redirect_uris", TEXT, nullable=False),
     Column("scope", TEXT, nullable=False),
     Column("organization", TEXT),
-    # One of the platform's own programs: nobody is asked whether it may act for him.
+    # One of the platform's own programs: users are not asked to approve it.
     Column("trusted", INTEGER, nullable=False, server_default="0"),
     # How it proves who it is: none, client_secret_basic, client_secret_post, private_key_jwt.
     Column("auth_method", TEXT),
