@@ -1,4 +1,4 @@
-"""The permission of one request: required by every function that reads or writes records."""
+"""The permission of one request, which every function that reads or writes records requires."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ __all__ = ["Access"]
 
 @dataclass(frozen=True)
 class Access:
-    """Who asks, at which instant; every rule of the request is judged at that one instant."""
+    """The requester and the instant at which every rule is applied throughout the request."""
 
     requester: Requester
     now_ms: int
     request_id: str
-    # The server's own address: references that begin with it are kept as relative ones.
+    # The server's base URL: references that begin with it are stored as relative ones.
     base: str = ""
 
     @cached_property
@@ -32,17 +32,17 @@ class Access:
         return compile_predicate(self.requester, "search", self.now_ms, dialect="sqlite")
 
     def predicate(self, interaction: Literal["read", "search"] = "read") -> Predicate:
-        """Return the condition for one interaction."""
+        """Return the condition on `r` for one interaction."""
         return self.search_predicate if interaction == "search" else self.read_predicate
 
     def later_version_predicate(self, interaction: Literal["read", "search"]) -> Predicate:
-        """Return the condition for one interaction on another version of `r`, named `later`."""
+        """Return the condition for another version of the same resource, with the alias `later`."""
         return compile_predicate(
             self.requester, interaction, self.now_ms, alias="later", prefix="later"
         )
 
     @property
     def author(self) -> str | None:
-        """Return the organisation that writes with this access: a provider's, never a patient."""
+        """Return the organisation that becomes the author of what is written; None for people."""
         requester = self.requester
         return requester.organization if requester.role in ("clinician", "system") else None

@@ -1,4 +1,4 @@
-"""What bounds access beyond sharing: how long, how often, how many tries."""
+"""Limits of access requests (step-up and emergency): duration, rate, attempts."""
 
 from __future__ import annotations
 

@@ -1,7 +1,8 @@
 """New ids: UUIDs of version 7 (RFC 9562 §5.7), which begin with the time.
 
-What is made together stands together in every index, so a write touches few pages of each. An id
-tells when the resource was made, as its first version does anyway, and nothing of what else was.
+Resources created together have neighbouring ids, so a write touches few pages of each index. An id
+tells when the resource was created, as its first version does anyway, and nothing about others.
+Python has `uuid.uuid7` from 3.14 on.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ import uuid
 
 __all__ = ["new_id", "uuid7"]
 
-_TAIL = 2**62 - 1
+_LOW_62_BITS = 2**62 - 1
 
 
 def new_id() -> str:
@@ -26,6 +27,7 @@ def uuid7() -> uuid.UUID:
     >>> uuid7().version
     7
     """
-    head = (time.time_ns() // 1_000_000) << 16 | 0x7000
-    chance = int.from_bytes(os.urandom(10), "big")
-    return uuid.UUID(int=(head | chance >> 68) << 64 | 1 << 63 | chance & _TAIL)
+    time_and_version = (time.time_ns() // 1_000_000) << 16 | 0x7000
+    random_bits = int.from_bytes(os.urandom(10), "big")
+    high = time_and_version | random_bits >> 68
+    return uuid.UUID(int=high << 64 | 1 << 63 | random_bits & _LOW_62_BITS)

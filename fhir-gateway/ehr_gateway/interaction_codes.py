@@ -33,6 +33,8 @@ INTERACTIONS = (
     Interaction("history-system", "system", "R"),
 )
 
+_AUDIT_ACTIONS = {interaction.code: interaction.action for interaction in INTERACTIONS}
+
 
 def codes_at_level(level: str) -> list[str]:
     """Return the codes of one level.
@@ -40,9 +42,9 @@ def codes_at_level(level: str) -> list[str]:
     >>> codes_at_level("system")
     ['search-system', 'transaction', 'batch', 'history-system']
     """
-    return [one.code for one in INTERACTIONS if one.level == level]
+    return [interaction.code for interaction in INTERACTIONS if interaction.level == level]
 
 
 def audit_action(code: str) -> str:
-    """Return the action an audit names; what is no FHIR interaction is an execution."""
-    return next((one.action for one in INTERACTIONS if one.code == code), "E")
+    """Return the AuditEvent action of an interaction; operations are executions (`E`)."""
+    return _AUDIT_ACTIONS.get(code, "E")

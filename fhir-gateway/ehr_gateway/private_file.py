@@ -1,4 +1,4 @@
-"""Files of secrets, which their owner alone may read."""
+"""Files of secrets, readable by their owner alone (mode 0600)."""
 
 from __future__ import annotations
 
@@ -10,8 +10,9 @@ __all__ = ["create_private_file"]
 
 
 def create_private_file(path: Path, content: bytes) -> None:
-    """Write a file on disk, unless there is one by now; its folder is made when missing."""
-    # mkstemp makes the file 0600; link() refuses to replace, so of two first starts one wins.
+    """Create a file durably unless it exists; its folder is created if missing."""
+    # mkstemp creates the file with mode 0600; link() refuses to replace, so that of two processes
+    # that start first at once one wins.
     path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
     handle, name = tempfile.mkstemp(dir=path.parent)
     try:

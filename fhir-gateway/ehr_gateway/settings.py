@@ -14,49 +14,48 @@ from ehr_gateway.notice_settings import NoticeSettings
 
 @dataclass(frozen=True)
 class GatewaySettings:
-    """What the gateway needs to know of the place it runs in."""
+    """The settings of one gateway process; see docs/reference/settings.md."""
 
     # The data folder: the database and the keys live in it.
     data: Path
     # A PostgreSQL URL; without one the database is a file in the data folder.
     database_url: str | None = None
-    # The address by which browsers and clients reach it, without a final slash.
+    # The URL by which browsers and clients reach the gateway, without a final slash.
     base_url: str = "http://127.0.0.1:8080"
     # Names of the platform in its tokens. Not addresses: one platform may have several.
     issuer: str = f"{JURISDICTION.base}/oauth"
     audience: str = JURISDICTION.fhir_base
     # How long an access token of a person or a program is good for.
     token_seconds: int = 3600
-    # A log-in session ends when nobody used it for so long, and so long after it began.
+    # A log-in session ends when it is idle for so long, and so long after it began.
     login_idle_seconds: int = 1800
     login_absolute_seconds: int = 8 * 3600
-    # Changing how one logs in needs a log-in no older than that.
+    # Changing how one logs in needs a log-in no older than this.
     reauth_seconds: int = 600
-    # The provider of the electronic identity: both addresses, and what we are there. Without them
-    # the simulator stands in, for those who are enrolled with it.
+    # The provider of the electronic identity (OpenID Connect): both endpoints and our client there.
+    # Without them the simulator serves those who are enrolled with it.
     eid_authorize_url: str = ""
     eid_token_url: str = ""
     eid_client_id: str = "ehr-commons"
     eid_client_secret: str = ""
-    # A refresh token that nobody used for so long is over, and so is the permission after so long:
-    # while the person is away (`offline_access`), and while he is at work (`online_access`).
+    # A refresh token ends when it is idle for so long, and the permission behind it after so long:
+    # for apps that work while the person is away (`offline_access`) or present (`online_access`).
     refresh_idle_seconds: int = 30 * 86_400
     refresh_seconds: int = 90 * 86_400
     online_seconds: int = 12 * 3600
-    # Who may register a program at /oauth/register: whoever has a token from the administrator
+    # Who may register a client at /oauth/register: holders of a token from the administrator
     # (`token`), anybody (`open`), or nobody (`off`).
     registration: str = "token"
-    # What bounds access beyond sharing, and how patients are told of it.
+    # Limits of access requests, and how patients are notified of them.
     limits: AccessLimits = field(default_factory=AccessLimits)
     notices: NoticeSettings = field(default_factory=NoticeSettings)
     # Larger request bodies are refused with 413.
     max_body_bytes: int = 32 * 1024 * 1024
     # Bundles of more entries are refused with 413.
     max_bundle_entries: int = 10_000
-    # Searches that find more than this, to count or to put in order, are refused.
+    # Searches that must count or sort more matches than this are refused.
     max_search_rows: int = 1_000_000
-    # What comes with a page of matches is cut short, with a warning: the rounds of `:iterate`, and
-    # the resources.
+    # Includes are cut short, with a warning, after so many rounds of `:iterate` or resources.
     max_include_rounds: int = 8
     max_included: int = 1000
     # Entries of a page of changes, at most.

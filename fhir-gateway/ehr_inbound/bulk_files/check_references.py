@@ -1,4 +1,4 @@
-"""The judgement over the whole set: duplicates, and references that nothing answers.
+"""Refuse duplicates and dangling references over the whole load.
 
 A resource that refers to a refused one is refused too, and so on until nothing changes.
 """
@@ -21,11 +21,11 @@ _TARGETS_PER_STATEMENT = 250
 
 
 class ReferenceCheck:
-    """What is known of a load once every unit has been judged for itself."""
+    """Collects the candidates of all units and refuses those that cannot be loaded."""
 
     def __init__(self, scratch: Scratch) -> None:
         self.rejects: list[LoadReject] = []
-        # The file and the spool of each unit, and which of its judged are not to be loaded.
+        # The file and the spool of each unit; by unit, the indexes of its refused candidates.
         self._units: list[tuple[str, Path]] = []
         self._refused: dict[int, set[int]] = {}
         self._scratch = scratch
@@ -36,29 +36,31 @@ class ReferenceCheck:
         return int(self._scratch.execute("SELECT COUNT(*) FROM place").fetchone()[0])
 
     def units(self) -> Iterator[tuple[Path, Collection[int]]]:
-        """Yield the spool of each unit, with the numbers of those not to be loaded."""
+        """Yield the spool of each unit with the indexes of its refused candidates."""
         for number, (_, spool) in enumerate(self._units):
             yield spool, self._refused.get(number, ())
 
-    def add(self, file: str, spool: Path, judged: Sequence[LoadCandidate]) -> None:
-        """Take in one unit; the first of several resources of one id counts."""
+    def add(self, file: str, spool: Path, candidates: Sequence[LoadCandidate]) -> None:
+        """Add the candidates of a unit; of several with one id the first is kept."""
         number = len(self._units)
         self._units.append((file, spool))
-        for index, one in enumerate(judged):
-            made = self._scratch.execute(
+        for index, candidate in enumerate(candidates):
+            inserted = self._scratch.execute(
                 "INSERT INTO place VALUES (?, ?, ?, ?) ON CONFLICT DO NOTHING",
-                (one.type, one.id, number, one.line),
+                (candidate.type, candidate.id, number, candidate.line),
             )
-            if made.rowcount == 0:
-                where = self._location_of(one)
-                self._refuse(number, index, one, f"A duplicate: this id stands at {where} already.")
+            if inserted.rowcount == 0:
+                where = self._location_of(candidate)
+                self._refuse(
+                    number, index, candidate, f"A duplicate: this id stands at {where} already."
+                )
         self._scratch.executemany(
             "INSERT INTO target VALUES (?, ?) ON CONFLICT DO NOTHING",
-            {target for one in judged for target in one.targets},
+            {target for candidate in candidates for target in candidate.targets},
         )
 
     def close(self, store: Store) -> None:
-        """Refuse what refers to nothing, then what refers to that."""
+        """Refuse candidates with dangling references, then those that refer to refused ones."""
         missing = set(self._targets_outside_load())
         missing -= set(_find_in_store(store, missing))
         while missing:
@@ -68,29 +70,29 @@ class ReferenceCheck:
         yield from self._scratch.execute("SELECT * FROM target EXCEPT SELECT type, id FROM place")
 
     def _refuse_referring_to(self, missing: set[Identity]) -> Iterator[Identity]:
-        """Refuse what refers to something missing, and yield it: it is missing next."""
+        """Refuse candidates that refer to something missing and yield them: now they are, too."""
         for number, (_, spool) in enumerate(self._units):
-            for index, one in enumerate(read_candidates(spool)):
-                named = one.targets & missing
+            for index, candidate in enumerate(read_candidates(spool)):
+                named = candidate.targets & missing
                 if not named or index in self._refused.get(number, ()):
                     continue
                 self._scratch.execute(
-                    "DELETE FROM place WHERE type = ? AND id = ?", (one.type, one.id)
+                    "DELETE FROM place WHERE type = ? AND id = ?", (candidate.type, candidate.id)
                 )
                 text = f"A dangling reference: it refers to a {min(named)[0]} that is neither"
                 text += " in the set (or was refused) nor in the store."
-                self._refuse(number, index, one, text)
-                yield one.type, one.id
+                self._refuse(number, index, candidate, text)
+                yield candidate.type, candidate.id
 
-    def _location_of(self, one: LoadCandidate) -> str:
+    def _location_of(self, candidate: LoadCandidate) -> str:
         query = "SELECT unit, line FROM place WHERE type = ? AND id = ?"
-        unit, line = self._scratch.execute(query, (one.type, one.id)).fetchone()
+        unit, line = self._scratch.execute(query, (candidate.type, candidate.id)).fetchone()
         return f"{self._units[unit][0]}:{line}"
 
-    def _refuse(self, number: int, index: int, one: LoadCandidate, reason: str) -> None:
+    def _refuse(self, number: int, index: int, candidate: LoadCandidate, reason: str) -> None:
         self._refused.setdefault(number, set()).add(index)
         file = self._units[number][0]
-        self.rejects.append(LoadReject(file, one.line, one.type, one.id, reason))
+        self.rejects.append(LoadReject(file, candidate.line, candidate.type, candidate.id, reason))
 
 
 def _find_in_store(store: Store, targets: Iterable[Identity]) -> Iterable[Identity]:

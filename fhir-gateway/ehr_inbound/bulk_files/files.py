@@ -1,4 +1,4 @@
-"""The files of a load and the units of work in them, within bounded memory.
+"""Read the files of a load as units of work, within bounded memory.
 
 A unit is a run of NDJSON lines, or one JSON file with a Bundle or a resource.
 """
@@ -19,18 +19,20 @@ __all__ = ["LoadReject", "Unit", "discover_files", "read_units"]
 
 _NDJSON_SUFFIXES = (".ndjson", ".ndjson.gz")
 _JSON_SUFFIXES = (".json", ".json.gz")
+# Chosen: a unit takes a worker some tenths of a second, and a few units fit in memory.
 _MAX_UNIT_LINES = 250
 _MAX_UNIT_BYTES = 2 * 1024 * 1024
 # A Bundle holds many resources, each within the limit of one.
 MAX_JSON_FILE_BYTES = 512 * 1024 * 1024
-# Put in first what others refer to, so that the feed tells of it first.
+# Files that others refer to are stored first, so that the feed has them first. The two names in
+# lower case are Synthea's.
 _LOADED_FIRST = ("hospitalInformation", "Organization", "Location", "practitionerInformation",
           "Practitioner", "PractitionerRole", "Medication", "Patient")  # fmt: skip
 
 
 @dataclass(frozen=True)
 class LoadReject:
-    """What was not loaded, and why; `line` is the entry's number where the file is a Bundle."""
+    """What was not loaded and why; in a Bundle `line` is the number of the entry."""
 
     file: str
     line: int
@@ -41,7 +43,7 @@ class LoadReject:
 
 @dataclass(frozen=True)
 class Unit:
-    """A piece of work: numbered lines, or the one text of a JSON file."""
+    """A unit of work: numbered lines, or the whole text of a JSON file as line 1."""
 
     file: str
     whole: bool
@@ -49,24 +51,24 @@ class Unit:
 
 
 def discover_files(paths: Sequence[Path]) -> tuple[list[Path], list[LoadReject]]:
-    """Return the files below some paths in the order of loading, and those that are none."""
-    found: dict[Path, None] = {}
+    """Return the files below some paths in loading order, and a reject for each other file."""
+    files: dict[Path, None] = {}
     rejects = []
     for path in paths:
-        inside = (
-            sorted(one for one in path.rglob("*") if one.is_file()) if path.is_dir() else [path]
-        )
+        inside = sorted(path.rglob("*")) if path.is_dir() else [path]
         for file in inside:
+            if path.is_dir() and not file.is_file():
+                continue
             if file.name.endswith((*_NDJSON_SUFFIXES, *_JSON_SUFFIXES)):
-                found[file] = None
+                files[file] = None
             else:
                 text = "The name must end in .json, .ndjson, .json.gz or .ndjson.gz."
                 rejects.append(LoadReject(str(file), 0, None, None, text))
-    return sorted(found, key=_loading_order), rejects
+    return sorted(files, key=_loading_order), rejects
 
 
 def read_units(file: Path) -> Iterator[Unit | LoadReject]:
-    """Yield the units of a file, and a reject for each line that cannot even be read."""
+    """Yield the units of a file, and a reject for each line that is too long or unreadable."""
     try:
         with _open_file(file) as stream:
             if file.name.endswith(_JSON_SUFFIXES):
@@ -74,8 +76,10 @@ def read_units(file: Path) -> Iterator[Unit | LoadReject]:
             else:
                 yield from _read_ndjson(file, stream)
     except (OSError, EOFError, zlib.error) as error:
-        what = "cannot be read" if isinstance(error, FileNotFoundError) else "is damaged or cut off"
-        yield LoadReject(str(file), 0, None, None, f"The file {what}; what follows is not loaded.")
+        fault = (
+            "cannot be read" if isinstance(error, FileNotFoundError) else "is damaged or cut off"
+        )
+        yield LoadReject(str(file), 0, None, None, f"The file {fault}; what follows is not loaded.")
 
 
 def _read_json_file(file: Path, stream: IO[bytes]) -> Unit | LoadReject:

@@ -1,4 +1,4 @@
-"""The resources in a unit, one by one, with the id under which each is to be stored."""
+"""Read the resources of a unit of work and choose the id under which each is stored."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _ID_NAMESPACE = uuid.UUID("6f1b3c52-6f0c-5c5e-9d26-4a3c1c1f7c55")
 
 @dataclass(frozen=True)
 class Item:
-    """One resource of a unit; `entry_references` is what its Bundle calls its entries."""
+    """One resource of a unit; `entry_references` maps the fullUrls of its Bundle to Type/id."""
 
     line: int
     resource: dict[str, Any]
@@ -31,7 +31,7 @@ class Item:
 
 
 def read_items(unit: Unit) -> Iterator[Item | LoadReject]:
-    """Yield the resources of a unit, or why a part of it holds none."""
+    """Yield the resources of a unit, and a reject for each part that holds none."""
     for line, text in unit.lines:
         try:
             content = parse(text, MAX_JSON_FILE_BYTES if unit.whole else LARGEST)
@@ -70,7 +70,10 @@ def _bundle_items(unit: Unit, bundle: dict[str, Any]) -> Iterator[Item | LoadRej
 
 
 def _choose_id(resource: dict[str, Any], full_url: str | None, otherwise: bytes) -> str:
-    """Keep the id of the source, so that the same file gives the same records each time."""
+    """Return the source's own id, or one derived from its content or place in the file.
+
+    So the same file gives the same ids in each load.
+    """
     identity = resource.get("id")
     if isinstance(identity, str):
         return identity

@@ -1,12 +1,13 @@
 """`ehr load`: files of resources into the store, each accepted or refused with its reason.
 
-1. look ahead over the whole set, so that references may point forward and across files;
-2. judge and prepare every unit, in worker processes, into a spool on disk;
-3. refuse duplicates and dangling references over the whole set;
-4. put the rest in, in the order of the files.
+1. Scan all files for conditional references and resolve them, so that references may point forward
+   and across files.
+2. Validate and prepare every unit of work, in worker processes, into a spool on disk.
+3. Refuse duplicates and dangling references over the whole load.
+4. Store the rest in the order of the files.
 
-Nothing is written before step 4, and a resource is written whole or not at all. A load that was
-killed is resumed by running it again: what is in the store already is passed over.
+Nothing is stored before step 4, and a resource is stored whole or not at all. A killed load is
+resumed by running it again: what is in the store unchanged is skipped.
 """
 
 from __future__ import annotations
@@ -44,13 +45,13 @@ T = TypeVar("T")
 
 # Below this size on disk, starting processes would take longer than the work.
 _SINGLE_PROCESS_BYTES = 200_000
-# Chosen by trial: more only wait for each other.
+# Found by trial: more workers only wait for each other.
 _MAX_WORKERS = 8
 
 
 @dataclass(frozen=True)
 class LoadReport:
-    """What came of a load; `unchanged` of the accepted were in the store before, as they are."""
+    """The outcome of a load; `unchanged` counts accepted resources that were stored as they are."""
 
     accepted: int
     rejected: int
@@ -68,36 +69,43 @@ def load(
     workers: int | None = None,
     clock: Callable[[], int] = lambda: time.time_ns() // 1_000_000,
 ) -> LoadReport:
-    """Load Bundles, NDJSON and folders of them; `organization` wrote what names no author."""
+    """Load Bundles and NDJSON files, or folders of them.
+
+    `organization` is the author of records that name none; `workers` processes prepare them (by
+    default as many as the files' size is worth).
+    """
     start = time.monotonic()
     files, rejects = discover_files(paths)
     existing = 0
-    # Beside the store: records belong in no folder that others read or clean.
-    spool = tempfile.TemporaryDirectory(prefix="load-", dir=store.folder)
-    with spool as folder, open_scratch(Path(folder)) as notes, _open_workers(files, workers) as do:
-        sight = merge_scans(do(scan_unit, ((unit,) for unit in _read_all_units(files, []))), notes)
-        plan = Path(folder, "plan")
-        content = LoadPlan(
-            resolve_searches(store, sight, notes), dict(store.parameter_ids), organization
-        )
-        plan.write_bytes(pickle.dumps(content))
-        whole = ReferenceCheck(notes)
-        begun: deque[tuple[str, Path]] = deque()
-        for verdict in do(
-            prepare_unit,
-            _worker_arguments(_read_all_units(files, rejects), Path(folder), plan, begun),
-        ):
-            whole.rejects += verdict.rejects
-            whole.add(*begun.popleft(), verdict.candidates)
-            existing += verdict.existing
-        whole.close(store)
-        accepted = whole.accepted
-        unchanged = store_rows(store, _accepted_rows(whole), clock, on_progress)
-    found = (*rejects, *whole.rejects)
+    # In the store's folder: records belong in no folder that others can read or clean up.
+    temporary = tempfile.TemporaryDirectory(prefix="load-", dir=store.folder)
+    with (
+        temporary as name,
+        open_scratch(Path(name)) as scratch,
+        _open_workers(files, workers) as run_all,
+    ):
+        folder = Path(name)
+        # Unreadable lines are rejected once, in the second pass.
+        scans = run_all(scan_unit, ((unit,) for unit in _read_all_units(files, [])))
+        resolved = resolve_searches(store, merge_scans(scans, scratch), scratch)
+        plan = folder / "plan"
+        plan.write_bytes(pickle.dumps(LoadPlan(resolved, dict(store.parameter_ids), organization)))
+        check = ReferenceCheck(scratch)
+        started: deque[tuple[str, Path]] = deque()
+        units = _read_all_units(files, rejects)
+        for result in run_all(prepare_unit, _worker_arguments(units, folder, plan, started)):
+            check.rejects += result.rejects
+            # Results come in the order in which units were started.
+            check.add(*started.popleft(), result.candidates)
+            existing += result.existing
+        check.close(store)
+        accepted = check.accepted
+        unchanged = store_rows(store, _accepted_rows(check), clock, on_progress)
+    all_rejects = (*rejects, *check.rejects)
     return LoadReport(
         accepted=accepted + existing,
-        rejected=len(found),
-        rejects=tuple(sorted(found, key=lambda one: (one.file, one.line))),
+        rejected=len(all_rejects),
+        rejects=tuple(sorted(all_rejects, key=lambda reject: (reject.file, reject.line))),
         seconds=time.monotonic() - start,
         unchanged=unchanged + existing,
     )
@@ -113,19 +121,19 @@ def _read_all_units(files: Iterable[Path], rejects: list[LoadReject]) -> Iterato
 
 
 def _worker_arguments(
-    found: Iterable[Unit], folder: Path, plan: Path, begun: deque[tuple[str, Path]]
+    units: Iterable[Unit], folder: Path, plan: Path, started: deque[tuple[str, Path]]
 ) -> Iterator[tuple[Unit, Path, Path]]:
-    for number, unit in enumerate(found):
+    for number, unit in enumerate(units):
         spool = folder / f"{number}.spool"
-        begun.append((unit.file, spool))
+        started.append((unit.file, spool))
         yield unit, spool, plan
 
 
-def _accepted_rows(whole: ReferenceCheck) -> Iterator[LoadRow]:
-    for spool, refused in whole.units():
-        for index, ready in enumerate(read_rows(spool)):
+def _accepted_rows(check: ReferenceCheck) -> Iterator[LoadRow]:
+    for spool, refused in check.units():
+        for index, row in enumerate(read_rows(spool)):
             if index not in refused:
-                yield ready
+                yield row
         spool.unlink()
 
 
@@ -144,9 +152,9 @@ def _open_workers(files: Sequence[Path], workers: int | None) -> Iterator[_Order
         small = sum(file.stat().st_size for file in files) < _SINGLE_PROCESS_BYTES
         workers = 1 if small else min(os.cpu_count() or 1, _MAX_WORKERS)
     if workers <= 1:
-        yield lambda function, arguments: (function(*one) for one in arguments)
+        yield lambda function, arguments: (function(*values) for values in arguments)
         return
-    # Never a plain fork: the process may have threads, and a Java machine beside it.
+    # Not a plain fork: the process may have threads, and a Java virtual machine.
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload(["ehr_inbound.bulk_files.prepare_worker"])
     with ProcessPoolExecutor(workers, context, start_worker) as pool:
@@ -159,10 +167,11 @@ def _map_in_order(
     function: Callable[..., T],
     arguments: Iterable[tuple[object, ...]],
 ) -> Iterator[T]:
-    waiting: deque[Future[T]] = deque()
-    for one in arguments:
-        waiting.append(pool.submit(function, *one))
-        if len(waiting) >= 3 * workers:
-            yield waiting.popleft().result()
-    while waiting:
-        yield waiting.popleft().result()
+    futures: deque[Future[T]] = deque()
+    for values in arguments:
+        futures.append(pool.submit(function, *values))
+        # Three units for each worker keep all of them busy and bound the memory. Chosen.
+        if len(futures) >= 3 * workers:
+            yield futures.popleft().result()
+    while futures:
+        yield futures.popleft().result()

@@ -1,4 +1,4 @@
-"""What a worker does with a unit: judge each resource, make it ready, put it in the spool."""
+"""Prepare the resources of a unit in a worker process and write them to its spool file."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ __all__ = [
 
 @dataclass(frozen=True)
 class LoadPlan:
-    """What is the same for every unit of a load."""
+    """What every worker needs to know of a load."""
 
     resolved: ResolvedReferences
     parameter_ids: Mapping[tuple[str, str], int]
@@ -50,17 +50,18 @@ class LoadPlan:
 
 @dataclass(frozen=True)
 class LoadCandidate:
-    """One resource that may be loaded, if what it refers to may be."""
+    """A valid resource, to be loaded if all that it refers to is loaded or stored."""
 
     line: int
     type: str
     id: str
+    # (type, id) of each resource it refers to.
     targets: frozenset[tuple[str, str]]
 
 
 @dataclass(frozen=True)
 class LoadRow:
-    """One resource as it waits in the spool."""
+    """A prepared resource in the spool: all that is stored of it except version and time."""
 
     record: Record
     meta: bytes
@@ -68,12 +69,16 @@ class LoadRow:
     index: IndexValues
     words: FullText
     rules: tuple[RuleRow, ...]
+    # Of author and content, to tell in the next load whether the resource has changed.
     digest: bytes
 
 
 @dataclass(frozen=True)
 class UnitResult:
-    """What came of a unit; the spool file holds the judged too, and them ready in that order."""
+    """The result of a unit; its spool file holds the candidates and their rows in that order.
+
+    `existing` counts entries whose `ifNoneExist` matches in the store.
+    """
 
     candidates: tuple[LoadCandidate, ...]
     rejects: tuple[LoadReject, ...]
@@ -82,57 +87,60 @@ class UnitResult:
 
 def start_worker() -> None:
     """Set up a worker process."""
-    # Models are made and dropped by the thousand and hold no cycles: the collector only costs.
+    # Objects are created and dropped by the thousand and hold no cycles: garbage collection only
+    # costs time.
     gc.disable()
 
 
 def prepare_unit(unit: Unit, spool: Path, plan: Path) -> UnitResult:
-    """Judge and prepare the resources of a unit, each for itself."""
-    load = _read_plan(plan)
-    known = load.resolved
-    judged: list[LoadCandidate] = []
-    ready: list[LoadRow] = []
+    """Validate and prepare the resources of a unit, each by itself; write them to the spool."""
+    load_plan = _read_plan(plan)
+    resolved = load_plan.resolved
+    candidates: list[LoadCandidate] = []
+    rows: list[LoadRow] = []
     rejects: list[LoadReject] = []
     existing = 0
     for item in read_items(unit):
         if isinstance(item, LoadReject):
             rejects.append(item)
-        elif item.full_url in known.existing:
+        elif item.full_url in resolved.existing:
             existing += 1
         else:
             try:
-                prepared = _prepare_item(item, known, load.organization)
+                prepared = _prepare_item(item, resolved, load_plan.organization)
             except EhrError as error:
                 rejects.append(_reject_item(unit, item, error))
             else:
-                judged.append(_load_candidate(item, prepared))
-                ready.append(_load_row(prepared, load.parameter_ids))
+                candidates.append(_load_candidate(item, prepared))
+                rows.append(_load_row(prepared, load_plan.parameter_ids))
     with spool.open("wb") as out:
-        pickle.dump(judged, out, pickle.HIGHEST_PROTOCOL)
-        pickle.dump(ready, out, pickle.HIGHEST_PROTOCOL)
-    return UnitResult(tuple(judged), tuple(rejects), existing)
+        pickle.dump(candidates, out, pickle.HIGHEST_PROTOCOL)
+        pickle.dump(rows, out, pickle.HIGHEST_PROTOCOL)
+    return UnitResult(tuple(candidates), tuple(rejects), existing)
 
 
 def read_candidates(spool: Path) -> list[LoadCandidate]:
-    """Read the judged resources of a unit back from the spool."""
-    # The spool is this load's own, made a moment ago in a private folder.
+    """Read the candidates of a unit from its spool file."""
+    # Unpickling is safe: the spool is this load's own, in a private folder.
     with spool.open("rb") as stream:
-        judged: list[LoadCandidate] = pickle.load(stream)  # noqa: S301
-    return judged
+        candidates: list[LoadCandidate] = pickle.load(stream)  # noqa: S301
+    return candidates
 
 
 def read_rows(spool: Path) -> list[LoadRow]:
-    """Read the resources of a unit back from the spool, ready to be stored."""
+    """Read the prepared resources of a unit from its spool file."""
     with spool.open("rb") as stream:
         pickle.load(stream)  # noqa: S301 - as above
-        ready: list[LoadRow] = pickle.load(stream)  # noqa: S301
-    return ready
+        rows: list[LoadRow] = pickle.load(stream)  # noqa: S301
+    return rows
 
 
-def _prepare_item(item: Item, known: ResolvedReferences, organization: str) -> PreparedResource:
+def _prepare_item(item: Item, resolved: ResolvedReferences, organization: str) -> PreparedResource:
     resource = {**item.resource, "id": item.id}
-    names: Mapping[str, str] = ChainMap(known.existing, item.entry_references or {}, known.searches)
-    replace_references(resource, names)
+    replacements: Mapping[str, str] = ChainMap(
+        resolved.existing, item.entry_references or {}, resolved.references
+    )
+    replace_references(resource, replacements)
     prepared = prepare_resource(resource, source_author(resource) or organization)
     if len(prepared.content) > LARGEST:
         raise Unprocessable(f"The resource is larger than {LARGEST // 1024 // 1024} MiB.")
@@ -145,8 +153,8 @@ def _prepare_item(item: Item, known: ResolvedReferences, organization: str) -> P
 
 
 def _load_candidate(item: Item, prepared: PreparedResource) -> LoadCandidate:
-    found = (local_target(reference) for _, reference in prepared.references)
-    targets = frozenset((one.type, one.id) for one in found if one)
+    local = (local_target(reference) for _, reference in prepared.references)
+    targets = frozenset((target.type, target.id) for target in local if target)
     return LoadCandidate(item.line, prepared.record.type, item.id, targets)
 
 
@@ -175,5 +183,5 @@ def _reject_item(unit: Unit, item: Item, error: EhrError) -> LoadReject:
 
 @lru_cache(maxsize=1)
 def _read_plan(path: Path) -> LoadPlan:
-    found: LoadPlan = pickle.loads(path.read_bytes())  # noqa: S301
-    return found
+    plan: LoadPlan = pickle.loads(path.read_bytes())  # noqa: S301
+    return plan

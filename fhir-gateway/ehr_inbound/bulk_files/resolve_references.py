@@ -1,6 +1,8 @@
-"""The look ahead over a whole load: which resources it names, and what its searches mean.
+"""Resolve conditional references over a whole load, in a first pass over all files.
 
-Conditional references may point at anything in the set, in any file, or in the store.
+A conditional reference (`Practitioner?identifier=s|v`) may point to a resource in any file of the
+load, or in the store. So each unit is scanned for identifiers and such references first; then the
+references are looked up in the load, and in the store if the load has no match.
 """
 
 from __future__ import annotations
@@ -23,104 +25,120 @@ __all__ = ["ResolvedReferences", "UnitScan", "merge_scans", "resolve_searches", 
 Identifier = tuple[str, str, str]
 
 
+@dataclass(frozen=True)
+class ConditionalCreate:
+    """A Bundle entry with `ifNoneExist`."""
+
+    full_url: str
+    type: str
+    id: str
+    criteria: str
+
+
 @dataclass
 class UnitScan:
-    """What one unit shows: identifiers, conditional references, conditional creates."""
+    """What the first pass finds in one unit, or in all."""
 
+    # With the id of the resource that has the identifier.
     identifiers: list[tuple[Identifier, str]] = field(default_factory=list)
-    searches: set[str] = field(default_factory=set)
-    creates: list[tuple[str, str, str, str]] = field(default_factory=list)
+    conditional_references: set[str] = field(default_factory=set)
+    conditional_creates: list[ConditionalCreate] = field(default_factory=list)
 
 
 @dataclass(frozen=True)
 class ResolvedReferences:
-    """What a reference by search, and the name of an entry that exists already, stand for."""
+    """What conditional references, and fullUrls of entries that exist already, stand for."""
 
-    searches: dict[str, str] = field(default_factory=dict)
+    # Conditional reference -> Type/id.
+    references: dict[str, str] = field(default_factory=dict)
+    # fullUrl of an entry whose `ifNoneExist` matches in the store -> Type/id.
     existing: dict[str, str] = field(default_factory=dict)
 
 
 def scan_unit(unit: Unit) -> UnitScan:
-    """Look over one unit, without judging it."""
-    sight = UnitScan()
-    # Most units hold neither searches nor the targets of any; a quick parse finds out.
+    """Scan a unit for identifiers, conditional references and conditional creates."""
+    scan = UnitScan()
     for item in _parse_quickly(unit):
         kind = item.resource.get("resourceType")
         identifiers = item.resource.get("identifier")
         if not isinstance(kind, str):
             continue
-        for one in identifiers if isinstance(identifiers, list) else ():
-            if isinstance(one, dict) and isinstance(one.get("value"), str):
-                sight.identifiers.append(
-                    ((kind, str(one.get("system", "")), one["value"]), item.id)
-                )
+        for identifier in identifiers if isinstance(identifiers, list) else ():
+            if isinstance(identifier, dict) and isinstance(identifier.get("value"), str):
+                system = str(identifier.get("system", ""))
+                scan.identifiers.append(((kind, system, identifier["value"]), item.id))
         if item.if_none_exist and item.full_url:
-            sight.creates.append((item.full_url, kind, item.id, item.if_none_exist))
-        _collect_searches(item.resource, sight.searches)
-    return sight
+            scan.conditional_creates.append(
+                ConditionalCreate(item.full_url, kind, item.id, item.if_none_exist)
+            )
+        _collect_conditional_references(item.resource, scan.conditional_references)
+    return scan
 
 
-def merge_scans(sights: Iterable[UnitScan], scratch: Scratch) -> UnitScan:
-    """Return the searches and creates of all units; their identifiers go to the scratch."""
-    every = UnitScan()
-    for sight in sights:
+def merge_scans(scans: Iterable[UnitScan], scratch: Scratch) -> UnitScan:
+    """Merge the scans of all units; the identifiers go to the scratch database instead."""
+    merged = UnitScan()
+    for scan in scans:
         scratch.executemany(
             "INSERT INTO identifier VALUES (?, ?, ?, ?) ON CONFLICT DO NOTHING",
-            ((*identifier, identity) for identifier, identity in sight.identifiers),
+            ((*identifier, identity) for identifier, identity in scan.identifiers),
         )
-        every.searches |= sight.searches
-        every.creates += sight.creates
-    return every
+        merged.conditional_references |= scan.conditional_references
+        merged.conditional_creates += scan.conditional_creates
+    return merged
 
 
-def resolve_searches(store: Store, sight: UnitScan, scratch: Scratch) -> ResolvedReferences:
-    """Find out what the searches of a set mean, in the set first and then in the store."""
-    searches = {}
-    for reference in sight.searches:
+def resolve_searches(store: Store, scan: UnitScan, scratch: Scratch) -> ResolvedReferences:
+    """Look up conditional references and creates; those without one match are left out."""
+    references = {}
+    for reference in scan.conditional_references:
         kind, criteria = split_conditional_reference(reference) or ("", "")
-        wanted = _parse_identifier_search(kind, criteria)
-        if wanted is None:
+        identifier = _parse_identifier_search(kind, criteria)
+        if identifier is None:
             continue
-        ids = _find_in_load(scratch, wanted) or _find_in_store(store, wanted)
+        ids = _find_in_load(scratch, identifier) or _find_in_store(store, identifier)
         if len(ids) == 1:
-            searches[reference] = f"{kind}/{next(iter(ids))}"
+            references[reference] = f"{kind}/{next(iter(ids))}"
     existing = {}
-    for full_url, kind, identity, criteria in sight.creates:
-        wanted = _parse_identifier_search(kind, criteria)
-        ids = _find_in_store(store, wanted) if wanted else set()
-        if len(ids) == 1 and identity not in ids:
-            existing[full_url] = f"{kind}/{next(iter(ids))}"
-    return ResolvedReferences(searches, existing)
+    for create in scan.conditional_creates:
+        identifier = _parse_identifier_search(create.type, create.criteria)
+        ids = _find_in_store(store, identifier) if identifier else set()
+        # Its own id is there when the load is run again: then the entry is an update.
+        if len(ids) == 1 and create.id not in ids:
+            existing[create.full_url] = f"{create.type}/{next(iter(ids))}"
+    return ResolvedReferences(references, existing)
 
 
 def _parse_quickly(unit: Unit) -> Iterable[Item]:
+    """Yield the items of a unit without validating NDJSON lines: the second pass does that."""
     if unit.whole:
         return [item for item in read_items(unit) if isinstance(item, Item)]
-    found = []
+    items = []
     for line, text in unit.lines:
         try:
             content = orjson.loads(text)
         except ValueError:
             continue
         if isinstance(content, dict) and isinstance(content.get("id"), str):
-            found.append(Item(line, content, content["id"]))
-    return found
+            items.append(Item(line, content, content["id"]))
+    return items
 
 
-def _collect_searches(node: object, found: set[str]) -> None:
+def _collect_conditional_references(node: object, references: set[str]) -> None:
     if isinstance(node, dict):
         reference = node.get("reference")
         if isinstance(reference, str) and "?" in reference:
-            found.add(reference)
+            references.add(reference)
         for value in node.values():
             if isinstance(value, dict | list):
-                _collect_searches(value, found)
+                _collect_conditional_references(value, references)
     elif isinstance(node, list):
         for value in node:
-            _collect_searches(value, found)
+            _collect_conditional_references(value, references)
 
 
 def _parse_identifier_search(kind: str, criteria: str) -> Identifier | None:
+    """Parse `identifier=system|value`, the only search that a load resolves; else None."""
     pairs = parse_qsl(criteria)
     if len(pairs) != 1 or pairs[0][0] != "identifier" or "|" not in pairs[0][1]:
         return None

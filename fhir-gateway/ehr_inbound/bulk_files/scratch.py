@@ -1,4 +1,4 @@
-"""What a load must remember of every resource, in a file beside its spool: memory stays small."""
+"""The scratch database of a load: what it must remember of every resource, outside of memory."""
 
 from __future__ import annotations
 
@@ -12,22 +12,22 @@ __all__ = ["Scratch", "open_scratch"]
 Scratch = sqlite3.Connection
 
 _TABLES = (
-    # What can be found by an identifier, for references by search.
+    # Resources by identifier, for conditional references.
     "CREATE TABLE identifier (type TEXT, system TEXT, value TEXT, id TEXT,"
     " PRIMARY KEY (type, system, value, id)) WITHOUT ROWID",
-    # Where the resource of an id stands that is to be loaded.
+    # Unit and line of each resource that is to be loaded.
     "CREATE TABLE place (type TEXT, id TEXT, unit INTEGER, line INTEGER, PRIMARY KEY (type, id))"
     " WITHOUT ROWID",
-    # What others refer to.
+    # What resources of the load refer to.
     "CREATE TABLE target (type TEXT, id TEXT, PRIMARY KEY (type, id)) WITHOUT ROWID",
 )
 
 
 @contextmanager
 def open_scratch(folder: Path) -> Iterator[Scratch]:
-    """Lend a database for the time of one load."""
+    """Open a database for one load."""
     with closing(sqlite3.connect(folder / "scratch.db", isolation_level=None)) as connection:
-        # A load that ends before its time begins anew, so nothing need be safe or taken back.
+        # An interrupted load starts anew, so the database needs neither durability nor rollback.
         connection.execute("PRAGMA journal_mode = OFF")
         connection.execute("PRAGMA synchronous = OFF")
         for table in _TABLES:

@@ -1,4 +1,4 @@
-"""Putting prepared resources into the store, many to a transaction."""
+"""Store prepared resources in batches of one transaction each."""
 
 from __future__ import annotations
 
@@ -25,18 +25,18 @@ from ehr_privacy.consent import record_facts
 
 __all__ = ["store_rows"]
 
-# Large enough to spare commits, small enough for other writers to get their turn.
+# Chosen: large enough to save commits, small enough for other writers to get their turn.
 _ROWS_PER_TRANSACTION = 1000
 
 
 def store_rows(
     store: Store,
-    ready: Iterable[LoadRow],
+    rows: Iterable[LoadRow],
     clock: Callable[[], int],
     on_progress: Callable[[int], None],
 ) -> int:
-    """Store resources in order; return how many were in the store as they are already."""
-    remaining = iter(ready)
+    """Store rows in order; return how many were unchanged since the last load."""
+    remaining = iter(rows)
     done = unchanged = 0
     while batch := list(islice(remaining, _ROWS_PER_TRANSACTION)):
         with store.write_transaction() as connection:
@@ -47,27 +47,29 @@ def store_rows(
 
 
 def _store_batch(store: Store, connection: Connection, batch: list[LoadRow], now_ms: int) -> int:
-    latest = connection.execute("SELECT last_updated FROM resource ORDER BY pk DESC LIMIT 1")
-    row = latest.fetchone()
-    now_ms = max(now_ms, row["last_updated"] if row else 0)
-    written = []
+    latest = connection.execute(
+        "SELECT last_updated FROM resource ORDER BY pk DESC LIMIT 1"
+    ).fetchone()
+    # Times in the feed never decrease, even when the clock is set back.
+    now_ms = max(now_ms, latest["last_updated"] if latest else 0)
+    index_rows = []
     words = []
     closings: list[Closing] = []
     registry = store.registry(connection)
-    for one in batch:
-        known = _find_loaded(connection, one)
-        if known is not None and known[0] == one.digest:
+    for row in batch:
+        loaded = _find_loaded(connection, row)
+        if loaded is not None and loaded[0] == row.digest:
             continue
-        pk = _store_row(connection, one, known and known[1], now_ms, closings)
-        written.append((pk, one.index))
-        words.append((pk, one.record.type, one.words))
+        pk = _store_row(connection, row, loaded and loaded[1], now_ms, closings)
+        index_rows.append((pk, row.index))
+        words.append((pk, row.record.type, row.words))
         if registry.indexed:
-            kind = one.record.type
-            body = join_body(one.record, one.meta, one.content, 1, now_ms)
-            written.append(
+            kind = row.record.type
+            body = join_body(row.record, row.meta, row.content, 1, now_ms)
+            index_rows.append(
                 (pk, group_by_table(registry.ids, kind, registry.extract_rows(kind, body)))
             )
-    insert_index(connection, written)
+    insert_index(connection, index_rows)
     full_text.insert_words(connection, words)
     record_closings(connection, closings)
     return len(batch) - len(words)
@@ -75,12 +77,12 @@ def _store_batch(store: Store, connection: Connection, batch: list[LoadRow], now
 
 def _store_row(
     connection: Connection,
-    one: LoadRow,
+    row: LoadRow,
     current: Version | None,
     now_ms: int,
     closings: list[Closing],
 ) -> int:
-    record = one.record
+    record = row.record
     before = None
     number = current.version + 1 if current else 1
     if current is not None and not current.deleted:
@@ -89,28 +91,28 @@ def _store_row(
     version = insert_version(
         connection,
         record,
-        join_body(record, one.meta, one.content, number, now_ms),
+        join_body(record, row.meta, row.content, number, now_ms),
         version=number,
         last_updated_ms=now_ms,
         method="PUT" if current else "POST",
     )
-    replace_rules(connection, record, one.rules, has_previous=current is not None)
+    replace_rules(connection, record, row.rules, has_previous=current is not None)
     if closing := find_version_closing(version, record, before):
         closings.append(closing)
     connection.execute(
         "INSERT INTO load_ledger VALUES (?, ?, ?)"
         " ON CONFLICT (type, id) DO UPDATE SET digest = excluded.digest",
-        (record.type, record.id, one.digest),
+        (record.type, record.id, row.digest),
     )
     return version.pk
 
 
-def _find_loaded(connection: Connection, one: LoadRow) -> tuple[bytes, Version] | None:
-    """Return what a load put in under this id before, and the version that is current now."""
-    row = connection.execute(
+def _find_loaded(connection: Connection, row: LoadRow) -> tuple[bytes, Version] | None:
+    """Return the digest of the last load under this id, and the current version."""
+    stored = connection.execute(
         "SELECT r.*, l.digest FROM resource r"
         " LEFT JOIN load_ledger l ON l.type = r.type AND l.id = r.id"
         " WHERE r.type = ? AND r.id = ? AND r.current = 1",
-        (one.record.type, one.record.id),
+        (row.record.type, row.record.id),
     ).fetchone()
-    return (row["digest"], Version.from_row(row)) if row else None
+    return (stored["digest"], Version.from_row(stored)) if stored else None
