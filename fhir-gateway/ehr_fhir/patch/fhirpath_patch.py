@@ -38,7 +38,7 @@ _PARTS = {
 }
 _NUMBERS = ("index", "source", "destination")
 # What a stranger's path may do: choose among what is there. A short text of the other functions
-# (`matches`, `replace`, `repeat`, `combine`) or of variables can be made to run for ever.
+# (`replace`, `repeat`, `combine`) or of variables works as long as an evaluation's steps let it.
 _FUNCTIONS = frozenset(
     {
         "all", "as", "contains", "count", "empty", "endsWith", "exists", "extension", "first",

@@ -2,30 +2,15 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable
-from functools import lru_cache
 from typing import Any
 
-from ehr_fhir.errors import Invalid
+from ehr_fhir.fhirpath.linear_regex import compile_pattern
 from ehr_fhir.fhirpath.registry import register_function
 from ehr_fhir.fhirpath.scope import Scope
 from ehr_fhir.fhirpath.system_values import to_integer, to_text
 
 __all__: list[str] = []
-
-_LONGEST_PATTERN = 500
-
-
-@lru_cache(512)
-def _pattern(pattern: str) -> re.Pattern[str]:
-    if len(pattern) > _LONGEST_PATTERN:
-        raise Invalid(f"A regular expression has at most {_LONGEST_PATTERN} characters.")
-    try:
-        # A point is any character, line ends too (N1 §5.6.10: single-line mode).
-        return re.compile(pattern, re.DOTALL)
-    except (re.error, OverflowError, RecursionError):
-        raise Invalid("The regular expression is not one that this engine reads.") from None
 
 
 def _with_text(name: str, run: Callable[[str, str], object]) -> None:
@@ -42,8 +27,22 @@ _with_text("lastIndexOf", lambda value, other: value.rfind(other))
 _with_text("startsWith", lambda value, other: value.startswith(other))
 _with_text("endsWith", lambda value, other: value.endswith(other))
 _with_text("contains", lambda value, other: other in value)
-_with_text("matches", lambda value, other: bool(_pattern(other).search(value)))
-_with_text("matchesFull", lambda value, other: bool(_pattern(other).fullmatch(value)))
+
+
+@register_function("matches", 1)
+def _matches(scope: Scope, items: list[Any], pattern: list[Any]) -> list[Any]:
+    value, wanted = to_text(items, "`matches()`"), to_text(pattern, "`matches()`")
+    if value is None or wanted is None:
+        return []
+    return [compile_pattern(wanted).is_in(value, scope.run.count_steps)]
+
+
+@register_function("matchesFull", 1)
+def _matches_full(scope: Scope, items: list[Any], pattern: list[Any]) -> list[Any]:
+    value, wanted = to_text(items, "`matchesFull()`"), to_text(pattern, "`matchesFull()`")
+    if value is None or wanted is None:
+        return []
+    return [compile_pattern(wanted).is_whole(value, scope.run.count_steps)]
 
 
 def _of_text(name: str, run: Callable[[str], list[Any]]) -> None:
@@ -100,21 +99,13 @@ def _replace_matches(
         return []
     if before == "":
         return [value]
-    # FHIRPath writes groups as Java does: $1 and ${name}.
-    template = re.sub(r"\$(?:\{(\w+)\}|(\d))", lambda m: rf"\g<{m[1] or m[2]}>", _plain(after))
-    length = len(value)
-
-    def one(match: re.Match[str]) -> str:
-        nonlocal length
-        piece = match.expand(template)
+    pieces: list[str] = []
+    length = 0
+    for piece in compile_pattern(before).replace(value, after, scope.run.count_steps):
         length += len(piece)
         scope.run.check_text_length(length)
-        return piece
-
-    try:
-        return [scope.run.checked_text(_pattern(before).sub(one, value))]
-    except (re.error, IndexError):
-        raise Invalid("The substitution of `replaceMatches()` names no such group.") from None
+        pieces.append(piece)
+    return [scope.run.checked_text("".join(pieces))]
 
 
 @register_function("split", 1)
@@ -131,7 +122,3 @@ def _join(scope: Scope, items: list[Any], separator: list[Any] | None = None) ->
     texts = [to_text([item], "`join()`") for item in items]
     found = [one for one in texts if one is not None]
     return [scope.run.checked_text(mark.join(found))] if found else []
-
-
-def _plain(template: str) -> str:
-    return template.replace("\\", "\\\\")
