@@ -3,7 +3,7 @@
 A date says no more than its precision: `2026` is a year, `2026-01-01` a day (R4 §2.24.0.1). As an
 interval it runs from its first millisecond to the first one after it, in epoch milliseconds (R4
 §3.1.1.4.7). What has no time zone of its own lies in the jurisdiction's, by that zone's history:
-Hong Kong had summer time until 1979, Japan's time in the war, and local mean time before 1904.
+Many places had summer time, other zones in a war, and local mean time before there were zones.
 
 FHIRPath compares differently where a zone is missing (N1 §6.2), so `fhirpath.temporal` takes the
 parts from here, and not the interval.

@@ -56,6 +56,7 @@ class PersonIdentifier:
     system: str
     example: str
     written: str
+    stored: str
     pattern: str
     weights: tuple[int, ...]
     modulus: int
@@ -65,6 +66,15 @@ class PersonIdentifier:
     def normalize(self, text: str) -> str:
         """Return a typed number as capitals and digits alone."""
         return re.sub(r"[^A-Z0-9]", "", text.upper())
+
+    def format(self, text: str) -> str:
+        """Return a typed number in the form in which records hold it.
+
+        >>> load_jurisdiction("hong-kong").person_identifier.format("a123456 3")
+        'A123456(3)'
+        """
+        number = self.normalize(text)
+        return self.stored.format(body=number[:-1], check=number[-1:])
 
     def check_digit(self, body: str) -> str:
         """Return the check character of a number without one.

@@ -11,9 +11,9 @@ MARKERS = ("show", "hide")
 
 @dataclass(frozen=True)
 class AccessLimits:
-    """The policy of one installation; the defaults are Hong Kong's profile and our choices."""
+    """The policy of one installation; the defaults are eHealth's profile and our choices."""
 
-    # Whether a requester learns that something is withheld (Hong Kong), or not (EHDS).
+    # Whether a requester learns that something is withheld (eHealth), or not (EHDS).
     withheld_marker: str = "show"
     # The longest step-up grant, and the longest emergency (the rules know no longer one).
     step_up_hours: int = 30 * 24

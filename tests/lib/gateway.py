@@ -146,7 +146,7 @@ class House:
         for person in PEOPLE:
             accounts.add_account(self.gateway.store, person)
         accounts.add_account(self.gateway.store, replace(PEOPLE[0], exempt=True), PASSWORD)
-        accounts.add_account(self.gateway.store, PATIENT_ONE, hkid=HKID, pin=PIN)
+        accounts.add_account(self.gateway.store, PATIENT_ONE, identity_number=HKID, pin=PIN)
         lake = clients.Client("lake", "Lake", scope="ehr/feed.read", organization="ehr-commons")
         clients.register_client(self.gateway.store, lake, PASSWORD)
 

@@ -21,7 +21,7 @@ COUNTED_TYPES = ("Condition", "MedicationRequest", "Encounter", "Observation", "
 
 
 def place_sample(tour: Tour) -> StepResult:
-    """Place the committed Synthea patients in Hong Kong, as files of four providers."""
+    """Place the committed Synthea patients in the sample's setting, as files of four providers."""
     count = overlay.write_sample(tour.settings.data / "sample")
     output = f"{count:,} resources of {len(sample_patients())} patients, 4 providers"
     return StepResult(f"Synthea NDJSON, {len(synthea_source.resource_types())} types", output)

@@ -13,6 +13,7 @@ from ehr_cli.sample.rewrite import (
     practitioner_name,
     with_source,
 )
+from ehr_fhir.jurisdiction import JURISDICTION
 
 DEEMED = f"{SYSTEM}/fhir/StructureDefinition/deemed-sharing"
 STAFF = f"{SYSTEM}/identifier/staff"
@@ -131,5 +132,5 @@ def _address(row: dict[str, Any]) -> dict[str, Any]:
         "line": [row["line"]],
         "district": row["district"],
         "city": "Hong Kong",
-        "country": "HK",
+        "country": JURISDICTION.country,
     }

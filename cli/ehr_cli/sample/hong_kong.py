@@ -14,10 +14,12 @@ from functools import cache
 from importlib import resources
 from typing import Any, TypeVar
 
+from ehr_fhir.jurisdiction import JURISDICTION
+
 Item = TypeVar("Item")
 
-SYSTEM = "https://ehr-commons.hk"
-HKID = f"{SYSTEM}/identifier/hkid"
+SYSTEM = JURISDICTION.base
+HKID = JURISDICTION.person_identifier.system
 # We know of no card with this prefix, so that no number can be somebody's.
 HKID_PREFIX = "ZQ"
 
@@ -93,18 +95,8 @@ def invent_name(key: str, gender: str) -> Name:
 def invent_hkid(key: str) -> str:
     """Invent a Hong Kong identity card number with a right check digit."""
     body = f"{HKID_PREFIX}{hash_number(f'{key}|hkid', 1_000_000):06d}"
-    return f"{body}({check_digit(body)})"
-
-
-def check_digit(body: str) -> str:
-    """Return the check digit of a number without one.
-
-    >>> [check_digit(body) for body in ("A123456", "AB987654", "G123456", "L555555")]
-    ['3', '3', 'A', '0']
-    """
-    values = [36 if c == " " else int(c, 36) for c in body.rjust(8)]
-    weighted = sum(value * weight for value, weight in zip(values, range(9, 1, -1), strict=True))
-    return "0123456789A"[-weighted % 11]
+    identifier = JURISDICTION.person_identifier
+    return identifier.format(f"{body}{identifier.check_digit(body)}")
 
 
 def invent_address(key: str) -> dict[str, Any]:
@@ -123,7 +115,7 @@ def invent_address(key: str) -> dict[str, Any]:
         "line": [home, street],
         "district": district,
         "city": "Hong Kong",
-        "country": "HK",
+        "country": JURISDICTION.country,
     }
 
 

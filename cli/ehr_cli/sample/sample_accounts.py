@@ -76,8 +76,8 @@ def add_accounts(store: Store) -> int:
         account = accounts.Account(
             f"p.{patient.id}", "patient", patient.name.text, patient=patient.id
         )
-        accounts.add_account(store, account, hkid=patient.hkid, pin=PIN)
-    accounts.add_account(store, CARER, hkid=carer_hkid(), pin=PIN)
+        accounts.add_account(store, account, identity_number=patient.hkid, pin=PIN)
+    accounts.add_account(store, CARER, identity_number=carer_hkid(), pin=PIN)
     return len(sample_staff()) + len(sample_patients()) + 1
 
 

@@ -12,9 +12,9 @@ HERE = Path(__file__).parent
 def build(dictionaries: Path) -> None:
     """Write which characters stand for which others, as two strings of one length."""
     simplified = _first(dictionaries / "TSCharacters.txt")
-    for general, hong_kong in _first(dictionaries / "HKVariants.txt").items():
-        # Hong Kong's own shapes, such as 衞 for 衛.
-        simplified.setdefault(hong_kong, simplified.get(general, general))
+    for general, regional in _first(dictionaries / "HKVariants.txt").items():
+        # Shapes of one region, such as 衞 for 衛.
+        simplified.setdefault(regional, simplified.get(general, general))
     pairs = {}
     for character in sorted(simplified):
         end = character

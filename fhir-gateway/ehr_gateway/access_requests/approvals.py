@@ -50,7 +50,7 @@ def approve_by_code(
 
 
 def approve_by_eid(
-    context: RequestContext, clinician: Clinician, identity: str, hkid: str, pin: str
+    context: RequestContext, clinician: Clinician, identity: str, number: str, pin: str
 ) -> AccessRequest:
     """Approve a request by the patient's own smart ID at the desk; a carer's is refused."""
     request = _find_own_request(context, clinician, identity)
@@ -59,7 +59,7 @@ def approve_by_eid(
     with context.gateway.store.read_transaction() as connection:
         has_representative = is_represented(connection, request.patient, context.access.now_ms)
     try:
-        account = accounts.verify_eid(context.gateway.store, hkid, pin, context.access.now_ms)
+        account = accounts.verify_eid(context.gateway.store, number, pin, context.access.now_ms)
     except accounts.LoginRefused as error:
         raise Forbidden(NOT_APPROVED) from error
     if has_representative or account.role != "patient" or account.patient != request.patient:

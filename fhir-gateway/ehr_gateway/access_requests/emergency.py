@@ -6,7 +6,6 @@ stays closed, and colleagues see no more than before.
 
 from __future__ import annotations
 
-import re
 from dataclasses import replace
 
 from ehr_fhir.errors import NotFound, TooMany
@@ -23,22 +22,22 @@ from ehr_gateway.notices.outbox import Notice, list_readers, queue_notice
 __all__ = ["declare_emergency", "find_patient_by_identity_number"]
 
 _HOUR_MS = 3_600_000
-_HKID = f"{JURISDICTION.base}/hkid"
 NO_SUCH_PERSON = "There is no record of this person. Check the identity card number."
 
 
 def find_patient_by_identity_number(
-    context: RequestContext, clinician: Clinician, hkid: str
+    context: RequestContext, clinician: Clinician, typed: str
 ) -> str:
     """Return the id of the patient with an identity number. Every attempt counts to the limit."""
-    number = _card(hkid)
+    identifier = JURISDICTION.person_identifier
+    number = identifier.normalize(typed)
     _record_attempt(context, clinician)
     with context.gateway.store.read_transaction() as connection:
         rows = connection.execute(
             "SELECT DISTINCT r.id FROM idx_token t JOIN search_parameter p ON p.param = t.param"
             " JOIN resource r ON r.pk = t.pk WHERE p.type = 'Patient' AND p.code = 'identifier'"
             " AND t.code IN (?, ?) AND r.current = 1 AND r.deleted = 0",
-            (number, f"{number[:-1]}({number[-1:]})"),
+            (number, identifier.format(number)),
         ).fetchall()
     if len(rows) != 1:
         raise NotFound(NO_SUCH_PERSON)
@@ -92,11 +91,6 @@ def declare_emergency(
             )  # fmt: skip
         step.patients.append(patient)
     return request
-
-
-def _card(typed: str) -> str:
-    """Return an identity card number in one form: capitals, no brackets or spaces."""
-    return re.sub(r"[^A-Z0-9]", "", typed.upper())[:12]
 
 
 def _record_attempt(context: RequestContext, clinician: Clinician) -> None:

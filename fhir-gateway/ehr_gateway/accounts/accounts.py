@@ -55,7 +55,7 @@ def add_account(
     account: Account,
     secret: str | None = None,
     *,
-    hkid: str | None = None,
+    identity_number: str | None = None,
     pin: str | None = None,
 ) -> None:
     """Add an account, or replace the one of the same log-in.
@@ -67,7 +67,9 @@ def add_account(
     if account.role == "patient" and not account.patient:
         raise Unprocessable("The account of a patient needs the patient's id.")
     password = hash_secret(secret) if secret else None
-    enrolment = eid_people.prepare_enrolment(hkid, pin) if hkid and pin else None
+    enrolment = (
+        eid_people.prepare_enrolment(identity_number, pin) if identity_number and pin else None
+    )
     with database.write_transaction() as connection:
         replaces = _is_known(connection, account.login)
         eid_subject = eid_people.enrol_person(connection, enrolment) if enrolment else None
@@ -130,14 +132,16 @@ def verify_password(
     return _complete_attempt(database, name, address, "login", login if is_right else None)
 
 
-def verify_eid(database: Database, hkid: str, pin: str, now_ms: int, address: str = "") -> Account:
+def verify_eid(
+    database: Database, identity_number: str, pin: str, now_ms: int, address: str = ""
+) -> Account:
     """Return the account of an identity number and PIN of the simulated eID; else LoginRefused.
 
     For approvals at a counter; people log in by `ehr_gateway.login.eid`.
     """
-    name = f"eid:{eid_people.normalise_identity_number(hkid)}"
+    name = f"eid:{eid_people.normalise_identity_number(identity_number)}"
     _admit_attempt(database, name, address, now_ms)
-    eid_subject = eid_people.identify_person(database, hkid, pin)
+    eid_subject = eid_people.identify_person(database, identity_number, pin)
     return _complete_attempt(database, name, address, "eid", eid_subject)
 
 

@@ -12,6 +12,7 @@ import uuid
 from dataclasses import dataclass
 
 from ehr_fhir.errors import Unprocessable
+from ehr_fhir.jurisdiction import JURISDICTION
 from ehr_gateway.database import Connection, Database
 from ehr_gateway.tokens.secret_hashes import hash_secret, verify_secret
 
@@ -28,13 +29,13 @@ class Enrolment:
     pin: str
 
 
-def normalise_identity_number(hkid: str) -> str:
-    """Return an HKID in one form: capitals, no brackets or spaces.
+def normalise_identity_number(number: str) -> str:
+    """Return an identity number in one form: capitals, no brackets or spaces.
 
     >>> normalise_identity_number("a123456 (3)")
     'A1234563'
     """
-    return re.sub(r"[^A-Z0-9]", "", hkid.upper())
+    return JURISDICTION.person_identifier.normalize(number)
 
 
 def prepare_enrolment(hkid: str, pin: str) -> Enrolment:

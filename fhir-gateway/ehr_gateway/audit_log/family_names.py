@@ -1,4 +1,4 @@
-"""Family names of people, as names are written in Hong Kong, to find accesses within a family.
+"""Family names of people, in Latin and Han characters, to find accesses within a family.
 
 Latin family names stand in capitals ("CHAN Tai Man", "Tai Man CHAN") or in an element of their own;
 Chinese ones are the first character, or two of a compound name. Nothing here is shown to anybody.

@@ -19,7 +19,8 @@ ACCOUNT = Table(
     Column("patient", TEXT),
     Column("person", TEXT),
     Column("password", TEXT),
-    # What the electronic identity calls this person here: a token, never the HKID. A person may
+    # What the electronic identity calls this person here: a token, never the number of their
+    # card. A person may
     # have several accounts.
     Column("eid", TEXT, index=True),
     Column("disabled", INTEGER, nullable=False, server_default="0"),

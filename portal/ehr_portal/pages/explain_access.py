@@ -80,7 +80,7 @@ async def _fetch_explanation(request: PortalRequest, **question: str) -> Explana
         explanation.language: explanation.text
         for explanation in parse_multi_parts(answer, "explanation")
     }
-    # Our tags have script and region (zh-Hant-HK); those of the explanation the script alone.
+    # Our tags have script and region; those of the explanation the script alone.
     language = next((tag for tag in text_by_language if request.language.startswith(tag)), "en")
     values = parse_values(answer)
     return Explanation(

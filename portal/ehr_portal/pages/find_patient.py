@@ -9,7 +9,7 @@ from fastapi.responses import Response
 
 from ehr_portal.i18n import N_
 from ehr_portal.pages.record_views import summarize_patient
-from ehr_portal.record.hkid import parse_hkid
+from ehr_portal.record.identity_card import parse_identity_number
 from ehr_portal.web.forms import VerifiedForm
 from ehr_portal.web.navigation import NavigationLink
 from ehr_portal.web.roles import ClinicianRequest
@@ -27,7 +27,7 @@ async def show_search(request: ClinicianRequest, search: Annotated[str, Query()]
     typed = request.session.resolve_handle(search) if search else None
     if typed is None:
         return request.render("find_patient.html", typed="", patients=None, has_more=False)
-    number = parse_hkid(typed)
+    number = parse_identity_number(typed)
     params = {"identifier": number} if number else {"name": typed}
     results = await request.gateway.search_by_post(
         "Patient", {**params, "_count": str(MAX_MATCHES)}

@@ -23,7 +23,7 @@ from ehr_portal.record.display import (
     person_name,
     quantity_text,
 )
-from ehr_portal.record.hkid import masked_hkid
+from ehr_portal.record.identity_card import mask_identity_number
 from ehr_portal.record.providers import Provider
 from ehr_portal.record.record import (
     fetch_patient_or_none,
@@ -153,7 +153,7 @@ def summarize_patient(patient: Resource) -> PatientSummary:
         name=person_name(patient),
         birth_date=patient.get("birthDate", ""),
         gender=patient.get("gender", ""),
-        hkid=masked_hkid(patient),
+        hkid=mask_identity_number(patient),
         death_date=patient.get("deceasedDateTime", ""),
     )
 

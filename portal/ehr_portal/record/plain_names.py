@@ -28,4 +28,8 @@ def plain_name(system: str, code: str, language: str) -> str | None:
 def _load_names() -> dict[str, dict[str, list[str]]]:
     text = (files(__package__) / "plain_names.toml").read_text("utf-8")
     names: dict[str, dict[str, list[str]]] = tomllib.loads(text)
-    return names
+    # A system that begins with a slash is one of ours, below the jurisdiction's base address.
+    return {
+        f"{JURISDICTION.base}{system}" if system.startswith("/") else system: codes
+        for system, codes in names.items()
+    }

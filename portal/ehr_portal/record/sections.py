@@ -148,7 +148,7 @@ TYPE_TITLES = {
     "RiskAssessment": N_("Risk scores"),
 }
 
-# Hong Kong's data domains, in the order of the official list; a patient may restrict each.
+# eHealth's data domains, in the order of its list; a patient may restrict each.
 DOMAIN_TITLES = {
     "allergy": N_("Allergies"),
     "diagnosis": N_("Diagnoses"),

@@ -206,7 +206,7 @@ def _read(node: Json, path: str, default: str | None, started: int, depth: int) 
 
 
 def read_days(period: Json, path: str) -> tuple[int, int | None]:
-    """Return a period of clinical dates, widened to whole days of Hong Kong."""
+    """Return a period of clinical dates, widened to whole days of the jurisdiction."""
     since, until = read_term(period, path)
     if any("T" in str(period.get(end, "")) for end in ("start", "end")):
         refuse(path, "Clinical periods are told in whole days.")

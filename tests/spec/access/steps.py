@@ -68,7 +68,7 @@ def carer(
     accounts.add_account(
         house.gateway.store,
         Account(login, "carer", "Carer One"),
-        hkid=hkid,
+        identity_number=hkid,
         pin=PIN if hkid else None,
     )
     invited = send(house.login("p.pat-1"), "Patient/pat-1/$invite-carer", power=power, **limits)

@@ -134,7 +134,7 @@ def test_a_person_without_an_account_is_told_so(house: House) -> None:
 def test_who_has_several_accounts_by_the_same_identity_chooses(house: House) -> None:
     database = house.gateway.store.database
     carer = Account("c.one", "carer", "Patient One")
-    accounts.add_account(database, carer, hkid=HKID, pin=PIN)
+    accounts.add_account(database, carer, identity_number=HKID, pin=PIN)
     visitor = Visitor(house)
     visitor.ask()
 

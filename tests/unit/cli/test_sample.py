@@ -14,10 +14,11 @@ import orjson
 import pytest
 
 from ehr_cli.sample import synthea_source
-from ehr_cli.sample.hong_kong import HKID, check_digit, read_setting
+from ehr_cli.sample.hong_kong import HKID, read_setting
 from ehr_cli.sample.overlay import sample_patients, sample_resources, write_sample
 from ehr_cli.sample.placement import FIRST_PATIENT
 from ehr_cli.sample.select import select_lines
+from ehr_fhir.jurisdiction import JURISDICTION
 from ehr_fhir.validation.validate import validate
 
 Resource = dict[str, Any]
@@ -118,7 +119,7 @@ def test_every_patient_has_one_valid_identity_number(resources: list[Resource]) 
     for number in numbers:
         match = re.fullmatch(r"(ZQ\d{6})\(([0-9A])\)", number)
         assert match
-        assert check_digit(match[1]) == match[2]
+        assert JURISDICTION.person_identifier.check_digit(match[1]) == match[2]
 
 
 def test_every_patient_has_a_name_in_both_scripts_and_an_address_in_one_of_the_districts(

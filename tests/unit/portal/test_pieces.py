@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from ehr_portal.record import charts, display, rows, trends
-from ehr_portal.record.hkid import parse_hkid
+from ehr_portal.record.identity_card import parse_identity_number
 from ehr_portal.record.plain_names import plain_name
 from ehr_portal.record.providers import Provider
 from ehr_portal.sharing.consents import CATEGORY
@@ -51,7 +51,7 @@ def to(organization: str) -> list[dict[str, Any]]:
      ("A12345678", None)],
 )  # fmt: skip
 def test_a_card_number_is_read_however_it_is_typed(typed: str, stored: str | None) -> None:
-    assert parse_hkid(typed) == stored
+    assert parse_identity_number(typed) == stored
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,4 @@
-"""Hong Kong identity card numbers: typed by a clinician, shown at the head of a record."""
+"""Identity card numbers: typed by a clinician, shown at the head of a record."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from ehr_portal.gateway.client import Resource
 _WRITTEN_FORM = re.compile(JURISDICTION.person_identifier.written)
 
 
-def masked_hkid(patient: Resource) -> str:
+def mask_identity_number(patient: Resource) -> str:
     """Return a Patient's card number with its middle digits hidden; empty if there is none.
 
     >>> masked_hkid({"identifier": [{"value": "AB987654(3)"}]})
@@ -24,11 +24,12 @@ def masked_hkid(patient: Resource) -> str:
     return ""
 
 
-def parse_hkid(typed: str) -> str | None:
+def parse_identity_number(typed: str) -> str | None:
     """Return a typed card number in its stored form, or None if it is none.
 
     >>> parse_hkid(" a123456 3 ")
     'A123456(3)'
     """
-    bare = re.sub(r"[\s()（）-]", "", typed).upper()
-    return f"{bare[:-1]}({bare[-1]})" if re.fullmatch(r"[A-Z]{1,2}\d{6}[0-9A]", bare) else None
+    identifier = JURISDICTION.person_identifier
+    is_number = re.fullmatch(identifier.pattern, identifier.normalize(typed))
+    return identifier.format(typed) if is_number else None
