@@ -89,12 +89,12 @@ def explain_decision(
         record = replace(record, patients=frozenset({patient}))
     rows = _rules(connection, patient, requester.organization, at_ms)
     decision = decide(Rules(rows), requester, "read", record, at_ms)
-    deemed = {row.values["consent"] for row in rows if row.table == "consent_deemed"}
-    own = {row.values["consent"] for row in rows if row.values.get("patient") == patient}
+    deemed_organizations = {row.values["consent"] for row in rows if row.table == "consent_deemed"}
+    own_consents = {row.values["consent"] for row in rows if row.values.get("patient") == patient}
     source = None
-    if decision.consent in deemed:
+    if decision.consent in deemed_organizations:
         source = f"Organization/{decision.consent}"
-    elif decision.consent in own:
+    elif decision.consent in own_consents:
         source = f"Consent/{decision.consent}"
     elif decision.consent is not None:
         depends_on_others = True

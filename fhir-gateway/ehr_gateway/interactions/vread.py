@@ -30,7 +30,7 @@ def vread_on(
     ).fetchone()
     if row is None or not is_current_visible(connection, access, resource_type, identity):
         raise NotFound(f"There is no {resource_type} with this id and version.")
-    found = Version.from_row(row)
-    if found.deleted:
+    stored = Version.from_row(row)
+    if stored.deleted:
         raise Gone(f"This version says that the {resource_type} was deleted.")
-    return found
+    return stored

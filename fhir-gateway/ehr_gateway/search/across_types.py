@@ -189,13 +189,13 @@ def _merge_matches(
             # At equal values the types up to the position's own were on the page before.
             inclusive = kind < last_type if descending else kind > last_type
             position = after[:-1] if after else None
-            found = executor.find_matches(type_query, limit, position, inclusive=inclusive)
+            type_matches = executor.find_matches(type_query, limit, position, inclusive=inclusive)
         elif kind < last_type:
             continue
         else:
             position = after[:-1] if after and kind == last_type else None
-            found = executor.find_matches(type_query, limit - len(matches), position)
-        matches += [_TypedMatch(kind, match) for match in found]
+            type_matches = executor.find_matches(type_query, limit - len(matches), position)
+        matches += [_TypedMatch(kind, match) for match in type_matches]
         if not query.sort and len(matches) >= limit:
             break
     if query.sort:

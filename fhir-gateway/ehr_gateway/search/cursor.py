@@ -1,8 +1,8 @@
-"""Page cursors: sealed, and good for the one query they were given for.
+"""Page cursors, encrypted and bound to the query they were issued for.
 
-A position holds values of the last record of a page, a name perhaps, and addresses end up in logs:
-so it is encrypted, not only signed. Equal positions give equal cursors (AES-SIV), because an answer
-must not vary with anything but what the requester may see.
+A position holds sort values of a page's last record, perhaps a name, and URLs end up in logs: so it
+is encrypted, not only signed. The cipher is deterministic (AES-SIV): equal positions give equal
+cursors, because a response must not vary with anything but what the requester can see.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ Position = Sequence[str | int | float | None]
 
 
 def seal_cursor(key: bytes, query: Sequence[object], position: Position) -> str:
-    """Return the cursor after a position in the answer to a query.
+    """Return the cursor of the page after a position in the results of a query.
 
     >>> open_cursor(b"k", ["Patient"], seal_cursor(b"k", ["Patient"], ["p1"]))
     ['p1']
@@ -34,7 +34,7 @@ def seal_cursor(key: bytes, query: Sequence[object], position: Position) -> str:
 
 
 def open_cursor(key: bytes, query: Sequence[object], cursor: str) -> Position:
-    """Return the position a cursor stands for; refuse one that was not made for this query."""
+    """Return the position that a cursor holds; refuse one that was not issued for this query."""
     try:
         sealed = base64.urlsafe_b64decode(cursor + "=" * (-len(cursor) % 4))
         content = _cipher(key).decrypt(sealed, [orjson.dumps(query)])

@@ -86,18 +86,18 @@ def _load_by_url(kind: str, name: str, find: Find) -> Mapping[str, Any]:
     """Return the only resource stored under a reference, a url, or `url|version`."""
     local = local_target(name)
     if local and local.type == kind:
-        found = find(kind, [("_id", local.id)])
+        versions = find(kind, [("_id", local.id)])
     else:
         url, _, version = name.partition("|")
         pairs = [("url", _escape_search_value(url)), ("version", _escape_search_value(version))]
-        found = find(kind, pairs if version else pairs[:1])
-    if not found:
+        versions = find(kind, pairs if version else pairs[:1])
+    if not versions:
         raise Invalid(f"There is no such {_TYPE_WORDS[kind]} here; store the {kind} first.")
-    if len(found) > 1:
+    if len(versions) > 1:
         raise Invalid(
             f"Several {_TYPE_WORDS[kind]}s have this url; say which, as in `url|version`."
         )
-    body: Mapping[str, Any] = parse(found[0].body)
+    body: Mapping[str, Any] = parse(versions[0].body)
     return body
 
 

@@ -1,4 +1,4 @@
-"""One value of a search parameter as a condition on the columns of its index table."""
+"""Compile one value of a search parameter to a condition on the columns of its index table."""
 
 from __future__ import annotations
 
@@ -20,8 +20,9 @@ __all__ = [
     "value_condition",
 ]
 
-# How a stored range [low, high) lies to the searched range :low, :high (R4 §3.1.1.4.3), instants.
-# `low` stands in as many as it can, though `high` would do: it is what the tables are sorted by.
+# Prefixes of dates (R4 §3.1.1.4.3): how the stored range [low, high) compares to the searched one,
+# in epoch milliseconds. Conditions name `low` wherever they can, even if `high` alone would do,
+# because it is the first column of the tables' keys.
 _DATE_CONDITIONS = {
     "eq": "low >= {low} AND low < {high} AND high <= {high}",
     "ne": "NOT (low >= {low} AND low < {high} AND high <= {high})",
@@ -34,7 +35,7 @@ _DATE_CONDITIONS = {
     "ap": "low < {high} AND high > {low}",
     "po": "low < {high} AND high > {low}",
 }
-# The same for an instant, which is a range of one millisecond.
+# The same for a column that holds an instant, a range of one millisecond.
 _INSTANT_CONDITIONS = {
     "eq": "({it} >= {low} AND {it} < {high})",
     "ne": "({it} < {low} OR {it} >= {high})",
@@ -60,8 +61,8 @@ _NUMBER_CONDITIONS = {
     "ap": "low <= {high} AND high >= {low}",
 }
 
-# What is counted in the place of these, to see whether a list is short: near enough, and found by
-# `low` alone.
+# Conditions to count in place of the exact ones when a candidate list's length is estimated: near
+# enough, and a range of `low` alone, so that the index answers them.
 _COUNT_CONDITIONS = {
     "date": {"gt": "low >= {high}", "ge": "low >= {low}", "ap": "low >= {low} AND low < {high}"},
     "number": {
@@ -72,27 +73,27 @@ _COUNT_CONDITIONS = {
 
 @dataclass
 class Params:
-    """The values of a statement under names of their own, and where and when it is asked."""
+    """The parameters of a statement, with the request's instant and the server's base URL."""
 
     now_ms: int
-    # The address of this server, by which a reference may name what is here.
+    # References may name resources of this server by absolute URLs.
     base: str = ""
     values: dict[str, object] = field(default_factory=dict)
 
     def bind(self, value: object) -> str:
-        """Give a value a name and return its placeholder."""
+        """Bind a value to a new name and return its placeholder."""
         name = f"q{len(self.values)}"
         self.values[name] = value
         return f":{name}"
 
 
 def value_condition(params: Params, kind: str, clause: Clause, value: SearchValue) -> str:
-    """Return the condition on the columns of the table of one kind."""
+    """Return the condition on the columns of an index table, by its kind."""
     return _CONDITIONS[kind](params, clause, value)
 
 
 def any_token_conditions(params: Params, clause: Clause) -> list[str]:
-    """Return conditions that together say that a token is one of many: a system each."""
+    """Return conditions, one for each system, that a token is one of the clause's codes."""
     # The system of a plain `code` is fixed by its definition and not in the index.
     plain = clause.parameter.datatypes <= {"code"}
     by_system: dict[str | None, list[str]] = {}
@@ -108,7 +109,7 @@ def any_token_conditions(params: Params, clause: Clause) -> list[str]:
 
 
 def count_condition(params: Params, kind: str, value: SearchValue) -> str | None:
-    """Return what is counted in the place of a test that would have to read a whole table."""
+    """Return the condition to count in place of an exact one that no index answers; else None."""
     if kind == "date" and value.prefix in _COUNT_CONDITIONS["date"]:
         return _COUNT_CONDITIONS["date"][value.prefix].format(**_bind_interval(params, value))
     if kind in ("number", "quantity") and value.prefix in _COUNT_CONDITIONS["number"]:
@@ -117,12 +118,12 @@ def count_condition(params: Params, kind: str, value: SearchValue) -> str | None
 
 
 def instant_condition(params: Params, column: str, value: SearchValue) -> str:
-    """Return the condition on a column that holds an instant."""
+    """Return the condition on a column that holds an instant, such as `last_updated`."""
     return _INSTANT_CONDITIONS[value.prefix].format(it=column, **_bind_interval(params, value))
 
 
 def starts_with(params: Params, column: str, text: str) -> str:
-    """Say that a text begins with another."""
+    """Return the condition that a column's text starts with another."""
     # A range, unlike LIKE, uses the key; no character sorts after U+10FFFF.
     end = params.bind(text + "\U0010ffff")
     return f"{column} >= {params.bind(text)} AND {column} < {end}"
@@ -202,7 +203,8 @@ def _string(params: Params, clause: Clause, value: SearchValue) -> str:
 def _position(params: Params, clause: Clause, value: SearchValue) -> str:
     assert value.point is not None  # noqa: S101 - parse_value has set it
     names = dict(zip("xyz", map(params.bind, value.point), strict=True))
-    squares = " + ".join(f"({one} - {name}) * ({one} - {name})" for one, name in names.items())
+    # A point on the unit sphere: the squared distance along the chord.
+    squares = " + ".join(f"({axis} - {name}) * ({axis} - {name})" for axis, name in names.items())
     west, east = (params.bind(value.point[0] + side * value.high) for side in (-1, 1))
     return f"x >= {west} AND x <= {east} AND {squares} <= {params.bind(value.high**2)}"
 
@@ -234,7 +236,7 @@ def _uri(params: Params, clause: Clause, value: SearchValue) -> str:
 
 
 def _is_below(params: Params, column: str, text: str) -> str:
-    """Say that an address lies below another: `http://a.org` or, by version, `url|1`."""
+    """Return the condition that a URI is below another: by prefix or, in `url|1`, by version."""
     if "|" in text:
         versions = starts_with(params, column, f"{text}.")
         return f"({column} = {params.bind(text)} OR ({versions}))"

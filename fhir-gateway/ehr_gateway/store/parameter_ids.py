@@ -14,14 +14,15 @@ __all__ = ["read_parameter_ids", "register_parameters"]
 def register_parameters(connection: Connection) -> None:
     """Number the search parameters that have no number yet; a number once given stays."""
     known = read_parameter_ids(connection)
-    wanted = (
+    indexed_pairs = (
         (kind, parameter.code)
         for kind in sorted(definitions.resource_types())
         for parameter in indexed_parameters(kind)
     )
-    # Ids once given stay: new parameters are added at the end.
+    # Numbers never change: new parameters get the next ones.
     missing = [
-        (len(known) + 1 + n, *pair) for n, pair in enumerate(p for p in wanted if p not in known)
+        (len(known) + 1 + n, *pair)
+        for n, pair in enumerate(p for p in indexed_pairs if p not in known)
     ]
     connection.executemany("INSERT INTO search_parameter VALUES (?, ?, ?)", missing)
 

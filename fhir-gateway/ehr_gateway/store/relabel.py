@@ -49,14 +49,14 @@ def relabel_step(database: Database, limit: int = _VERSIONS_PER_STEP) -> bool:
         for row in rows:
             # A version's content never changes, so its labels can be worked out before the write
             # transaction.
-            given = record_facts(parse(row["body"]), row["author"]).labels
+            expected = record_facts(parse(row["body"]), row["author"]).labels
             stored = {
                 label["label"]
                 for label in connection.execute(
                     "SELECT label FROM record_label WHERE pk = ?", (row["pk"],)
                 )
             }
-            change = given - stored if state["phase"] == "adding" else stored - given
+            change = expected - stored if state["phase"] == "adding" else stored - expected
             changes += [(row["pk"], label) for label in sorted(change)]
     statement = (
         "INSERT INTO record_label (pk, label) VALUES (?, ?) ON CONFLICT DO NOTHING"

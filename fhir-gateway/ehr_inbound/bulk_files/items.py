@@ -48,7 +48,7 @@ def _bundle_items(unit: Unit, bundle: dict[str, Any]) -> Iterator[Item | LoadRej
     entries = bundle.get("entry", [])
     if not isinstance(entries, list):
         raise Invalid("Bundle.entry must be an array.")
-    found = []
+    items = []
     names: dict[str, str] = {}
     for number, entry in enumerate(entries, 1):
         resource = entry.get("resource") if isinstance(entry, dict) else None
@@ -62,11 +62,11 @@ def _bundle_items(unit: Unit, bundle: dict[str, Any]) -> Iterator[Item | LoadRej
         identity = _choose_id(resource, full_url, f"{unit.file}#{number}".encode())
         if full_url:
             names[full_url] = f"{resource.get('resourceType')}/{identity}"
-        found.append(
+        items.append(
             Item(number, resource, identity, full_url,
                  criteria if isinstance(criteria, str) else None, names)
         )  # fmt: skip
-    yield from found
+    yield from items
 
 
 def _choose_id(resource: dict[str, Any], full_url: str | None, otherwise: bytes) -> str:

@@ -44,7 +44,7 @@ from ehr_gateway.transaction.transaction import Transaction, open_transaction
 __all__ = ["BundleResult", "EntryResult", "ReadOptions", "process_bundle"]
 
 _NO_REPLACEMENTS: Mapping[str, str] = MappingProxyType({})
-# Chosen: how many rounds resolve entries whose conditional references match each other's resources.
+# Chosen: rounds of writing entries whose conditional references match each other's resources.
 _MAX_ROUNDS = 8
 
 
@@ -278,9 +278,9 @@ def _read(
     target = entry.target or ReadTarget()
     without_body = entry.method == "HEAD"
     if target.history:
-        wanted = parse_history_query(target.pairs, lenient=options.lenient)
-        past = history_on(connection, store, access, target.type, target.id, wanted)
-        return EntryResult("200 OK", history=past, target=target, without_body=without_body)
+        query = parse_history_query(target.pairs, lenient=options.lenient)
+        history_page = history_on(connection, store, access, target.type, target.id, query)
+        return EntryResult("200 OK", history=history_page, target=target, without_body=without_body)
     if target.id is None or target.type is None:
         page = _search(connection, store, access, target, options)
         return EntryResult("200 OK", page=page, target=target, without_body=without_body)

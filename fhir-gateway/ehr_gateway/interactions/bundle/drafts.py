@@ -27,34 +27,36 @@ _WRITE_ORDER = {"DELETE": 0, "POST": 1, "PUT": 2, "PATCH": 2}
 def prepare_entries(store: Store, access: Access, entries: Sequence[Entry]) -> list[Entry]:
     """Validate and prepare every entry's resource, and apply its patches."""
     with_ids = [_with_id(entry) for entry in entries]
-    known = references_by_full_url([entry for entry in with_ids if not entry.has_undecided_id])
-    late = frozenset(
+    references = references_by_full_url([entry for entry in with_ids if not entry.has_undecided_id])
+    undecided = frozenset(
         entry.full_url for entry in with_ids if entry.has_undecided_id and entry.full_url
     )
     return [
-        run_for_entry(one, lambda entry: _prepare_entry(store, access, entry, known, late))
-        for one in with_ids
+        run_for_entry(
+            entry, lambda entry: _prepare_entry(store, access, entry, references, undecided)
+        )
+        for entry in with_ids
     ]
 
 
 def references_by_full_url(entries: Sequence[Entry]) -> dict[str, str]:
     """Return the reference (Type/id) that each fullUrl stands for; refuse one that occurs twice."""
-    known: dict[str, str] = {}
+    references: dict[str, str] = {}
     for entry in entries:
         if entry.full_url and entry.method in ("POST", "PUT"):
-            if entry.full_url in known:
+            if entry.full_url in references:
                 path = f"{entry.path}.fullUrl"
                 raise Invalid(f"{path} is that of another entry too.", expression=path)
-            known[entry.full_url] = f"{entry.type}/{entry.id}"
-    return known
+            references[entry.full_url] = f"{entry.type}/{entry.id}"
+    return references
 
 
-def replace_late_references(entries: Sequence[Entry], known: Mapping[str, str]) -> None:
+def replace_late_references(entries: Sequence[Entry], references: Mapping[str, str]) -> None:
     """Replace references to entries whose ids the criteria have decided by now."""
     for entry in entries:
         if entry.draft is not None and entry.draft.has_conditional_references:
             replace_references(
-                entry.draft.resource, EntryNames(known, service_root(entry.full_url))
+                entry.draft.resource, EntryNames(references, service_root(entry.full_url))
             )
 
 
@@ -76,14 +78,18 @@ def _with_id(entry: Entry) -> Entry:
 
 
 def _prepare_entry(
-    store: Store, access: Access, entry: Entry, known: Mapping[str, str], late: frozenset[str]
+    store: Store,
+    access: Access,
+    entry: Entry,
+    references: Mapping[str, str],
+    undecided: frozenset[str],
 ) -> Entry:
     if entry.patch is not None:
         # A patch may add a reference to an entry whose id is not decided yet: leave it for later.
-        if entry.id is None or late:
+        if entry.id is None or undecided:
             return entry
         patched = apply_patch_to_current(
-            store, access, entry.type, entry.id, entry.patch, entry.if_match, EntryNames(known)
+            store, access, entry.type, entry.id, entry.patch, entry.if_match, EntryNames(references)
         )
         return entry._replace(patched=patched)
     if entry.method not in ("POST", "PUT"):
@@ -92,7 +98,7 @@ def _prepare_entry(
     if entry.method == "PUT" and entry.criteria is None and content.get("id") != entry.id:
         text = "The `id` in the content must be the one in the address."
         raise Invalid(text, expression=f"{entry.type}.id")
-    names = EntryNames(known, service_root(entry.full_url), late)
+    names = EntryNames(references, service_root(entry.full_url), undecided)
     replace_references(content, names)
     path = f"{entry.path}.resource"
     draft = prepare_draft(

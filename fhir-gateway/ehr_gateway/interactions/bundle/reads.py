@@ -50,8 +50,8 @@ def parse_target(url: str, request: Mapping[str, Any], path: str) -> ReadTarget:
     True
     """
     address, _, query = url.partition("?")
-    found = _parse_path(address.split("/") if address else [])
-    if found is None:
+    parts = _parse_path(address.split("/") if address else [])
+    if parts is None:
         raise Invalid(
             f"{path}: the url of a GET is an address below the base, such as Type, Type/id or"
             " Type?parameters.",
@@ -63,7 +63,7 @@ def parse_target(url: str, request: Mapping[str, Any], path: str) -> ReadTarget:
         text = f"{path}: the query of the url is not valid percent-encoded UTF-8."
         raise Invalid(text, expression=f"{path}.request.url") from None
     return ReadTarget(
-        *found,
+        *parts,
         address=address,
         pairs=tuple(pairs),
         none_match=_text_header(request, "ifNoneMatch", path),
