@@ -1,7 +1,8 @@
 """How texts are compared (R4 §3.1.1.4.5), and how long ones stand in an index.
 
 Strings: without case, accents, punctuation, width or runs of white space, and traditional Chinese
-characters as simplified ones.
+characters as simplified ones, by OpenCC's table (`definitions/han.json`). Kept beside PyICU 2.17,
+which needs the ICU library on the machine, and whose version would then decide what an index holds.
 """
 
 from __future__ import annotations

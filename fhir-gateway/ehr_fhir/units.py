@@ -53,9 +53,7 @@ def canonical_unit(system: str, code: str) -> CanonicalUnit | None:
     >>> canonical_unit(UCUM, "Cel") is None
     True
     """
-    if system != UCUM or not code or not (found := parse_unit(code)):
+    if system != UCUM or not code or not (unit := parse_unit(code)):
         return None
-    factor, powers = found
-    return CanonicalUnit(
-        factor, ".".join(f"{base}{'' if n == 1 else n}" for base, n in powers) or "1"
-    )
+    bases = [f"{base}{'' if power == 1 else power}" for base, power in unit.dimensions]
+    return CanonicalUnit(unit.factor, ".".join(bases) or "1")

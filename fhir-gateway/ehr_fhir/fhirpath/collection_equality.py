@@ -93,11 +93,11 @@ def _key(item: object) -> object:
 
 
 def _quantity_key(quantity: Quantity) -> object:
-    of, value = to_base_units(quantity)
-    if of == ():
+    dimensions, value = to_base_units(quantity)
+    if dimensions == ():
         # 1 '1' is equal to the number 1, and 50 '%' to 0.5.
         return CONTEXT.divide(Decimal(value.numerator), Decimal(value.denominator))
-    return of, value
+    return dimensions, value
 
 
 def _frozen(value: object) -> object:

@@ -73,9 +73,10 @@ def parse_quantity(text: str) -> Quantity | None:
 
 
 def to_base_units(quantity: Quantity, *, loose: bool = False) -> tuple[object, Fraction]:
-    """Return what a quantity is of, and its value in that: equal quantities are the same pair.
+    """Return the dimensions of a quantity, and its value in base units: equal ones are equal pairs.
 
-    `loose` lets a calendar year stand for UCUM's mean year, as equivalence does.
+    A unit that is not in the table is a dimension of its own. `loose` lets a calendar year stand
+    for UCUM's mean year, as equivalence does.
 
     >>> to_base_units(Quantity(Decimal(4), "g")) == to_base_units(Quantity(Decimal(4000), "mg"))
     True
@@ -83,16 +84,16 @@ def to_base_units(quantity: Quantity, *, loose: bool = False) -> tuple[object, F
     unit = _unit(quantity, loose)
     if unit is None:
         return (quantity.unit, quantity.calendar), Fraction(quantity.value)
-    return unit[1], Fraction(quantity.value) * unit[0]
+    return unit.dimensions, Fraction(quantity.value) * unit.factor
 
 
 def commensurable(
     left: Quantity, right: Quantity, *, loose: bool = False
 ) -> tuple[Fraction, Fraction] | None:
     """Return both values in one unit, or nothing if they have none in common."""
-    left_of, left_value = to_base_units(left, loose=loose)
-    right_of, right_value = to_base_units(right, loose=loose)
-    return (left_value, right_value) if left_of == right_of else None
+    left_dimensions, left_value = to_base_units(left, loose=loose)
+    right_dimensions, right_value = to_base_units(right, loose=loose)
+    return (left_value, right_value) if left_dimensions == right_dimensions else None
 
 
 def _unit(quantity: Quantity, loose: bool) -> Unit | None:
@@ -100,7 +101,7 @@ def _unit(quantity: Quantity, loose: bool) -> Unit | None:
         return parse_unit(quantity.unit)
     word = calendar_unit(quantity.unit) or ""
     if word in SECONDS:
-        return SECONDS[word], (("s", 1),)
+        return Unit(SECONDS[word], (("s", 1),))
     if loose:
         return parse_unit("a" if word == "year" else "mo")
-    return _MONTHS[word], (("month", 1),)
+    return Unit(_MONTHS[word], (("month", 1),))

@@ -1,6 +1,6 @@
-"""Structure, datatypes and required bindings of a resource.
+"""Structure, datatypes and required bindings of a resource, checked once, on write.
 
-In: a resource as a dict.
-Out: nothing, or an error with the path of each fault.
-May import: definitions.
+In: a resource as parsed JSON.
+Out: nothing, or Unprocessable whose issues name elements and never their values.
+May import: definitions and errors.
 """

@@ -1,6 +1,11 @@
-"""The audit log as a Merkle tree: what is committed to, how it is proved, who signed for it.
+"""The audit log as a Merkle tree (RFC 6962): what is committed to, how it is proved, who signed it.
 
-Pure: rows, hashes and notes come in as values. Nothing here reads a clock, a file or a database.
+In: rows of the log, hashes, tiles by a function that reads them, signed notes.
+Out: leaves, roots, proofs, tiles (C2SP tlog-tiles), checkpoints, and what happened to a log that
+differs.
+May import: `ehr_fhir.errors`. Nothing here reads a clock, a file or a database.
+
+Why our own: pymerkle 7.0.0 knows neither tiles nor checkpoints, which witnesses of such logs read.
 """
 
 from __future__ import annotations

@@ -1,6 +1,10 @@
-"""Who may see what: the rule model, the reference decision, its compilation to SQL.
+"""Who may see and write what: the rule model, the reference decision, its compilation to SQL.
 
-The semantics are those of docs/explanation/consent.md. Nothing here reads a clock or a store.
+The semantics are those of docs/explanation/consent.md.
+
+In: resources (for their facts and rule rows), a requester, an interaction and an instant.
+Out: a `Decision`, or a `Predicate` for SQLite, PostgreSQL or Spark that says the same of every row.
+May import: `ehr_fhir`. Nothing here reads a clock or a store.
 """
 
 from ehr_privacy.consent.decide import decide

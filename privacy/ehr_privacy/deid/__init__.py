@@ -1,4 +1,9 @@
-"""De-identification of FHIR resources by a closed allow-list (rules/deid.toml)."""
+"""De-identification of FHIR resources by a closed allow-list (rules/deid.toml).
+
+In: the rules, a secret key, and resources as parsed JSON.
+Out: resources with pseudonyms, shifted dates and listed elements alone, or None to drop one.
+May import: `ehr_fhir`. The key is the caller's to keep: without it no pseudonym leads back.
+"""
 
 from ehr_privacy.deid.pseudonyms import pseudonym, shift_days
 from ehr_privacy.deid.rules import DeidRules, RulesError, load_rules, parse_rules

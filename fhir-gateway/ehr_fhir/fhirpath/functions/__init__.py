@@ -1,4 +1,9 @@
-"""FHIRPath's functions, by the sections of the specification; importing them registers them."""
+"""FHIRPath's functions, a module for each section of the specification.
+
+In: a scope, the items before the dot, and the arguments, as collections or as closures.
+Out: a collection; importing a module puts its functions into `registry.FUNCTIONS`.
+May import: the values and types of `ehr_fhir.fhirpath`; neither its parser nor its compiler.
+"""
 
 from ehr_fhir.fhirpath.functions import (
     aggregates,
