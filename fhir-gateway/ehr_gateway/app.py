@@ -6,6 +6,8 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 
 from fastapi import FastAPI
+from fastapi.telemetry import TelemetryConfig
+from starlette.types import ASGIApp, Receive, Scope, Send
 
 from ehr_fhir.errors import NotFound
 from ehr_gateway.audit_log.batcher import AuditBatcher
@@ -31,7 +33,7 @@ from ehr_gateway.login.eid_simulator import create_simulator
 from ehr_gateway.oauth import clients
 from ehr_gateway.oauth.offline_tokens import now_ms
 from ehr_gateway.routes import feed, health
-from ehr_gateway.routes.front_door import FrontDoor
+from ehr_gateway.routes.front_door import FrontDoor, is_fhir_path
 from ehr_gateway.routes.route import RouteTable
 from ehr_gateway.routes.table import FHIR_ROUTES
 from ehr_gateway.settings import GatewaySettings
@@ -42,6 +44,15 @@ from ehr_gateway.tokens.keys import load_form_secret, open_signing_keys
 from ehr_gateway.tokens.revocations import RevocationList
 from ehr_gateway.transaction.event_loop_writer import EventLoopWriter
 
+# FastAPI would hand addresses, and the texts of exceptions, to any OpenTelemetry provider of the
+# process; both may hold values of a record. To look for one costs each request time, too.
+NO_TELEMETRY: TelemetryConfig = {
+    "tracing": False,
+    "metrics": False,
+    "logs": False,
+    "operation_spans": False,
+    "auto_configure": False,
+}
 # What is not FHIR REST; that is in `routes/table.py`.
 ROUTERS = tuple(
     module.router
@@ -60,9 +71,26 @@ ROUTERS = tuple(
 )
 
 
+class GatewayApplication(FastAPI):
+    """FHIR requests go to the front door, all others to FastAPI's routing.
+
+    FastAPI's own layers lie between a request and any middleware of ours; FHIR needs none of them.
+    """
+
+    front_door: ASGIApp
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Serve one request, or the application's lifespan."""
+        if scope["type"] == "http" and is_fhir_path(scope["path"]):
+            scope["app"] = self
+            await self.front_door(scope, receive, send)
+        else:
+            await super().__call__(scope, receive, send)
+
+
 def create_gateway(
     settings: GatewaySettings, *, clock: Callable[[], int] = now_ms, store: Store | None = None
-) -> FastAPI:
+) -> GatewayApplication:
     """Make the application over a data folder; its tables and keys are made when missing.
 
     A store handed in stays the caller's to close.
@@ -73,8 +101,14 @@ def create_gateway(
     work = create_background_work(gateway, log)
     metrics = Metrics(settings.metrics_folder)
     lifespan = _create_lifespan(gateway, log, work, metrics, close_store=is_own_store)
-    # No interactive documentation: its page would load scripts from another origin.
-    app = FastAPI(title="eHR Commons", openapi_url=None, lifespan=lifespan, redirect_slashes=False)
+    app = GatewayApplication(
+        title="eHR Commons",
+        # No interactive documentation: its page would load scripts from another origin.
+        openapi_url=None,
+        lifespan=lifespan,
+        redirect_slashes=False,
+        telemetry=NO_TELEMETRY,
+    )
     app.state.gateway = gateway
     app.state.audit_log = log
     app.state.reindexing = work.reindexing
@@ -84,7 +118,10 @@ def create_gateway(
         app.include_router(router)
     _connect_eid(app, gateway)
     install_error_handlers(app)
-    _add_middleware(app)
+    # From the inside out: the last one added meets a request first.
+    app.add_middleware(RequestGuard, metrics=metrics)
+    app.add_middleware(Cors)
+    app.front_door = Cors(RequestGuard(FrontDoor(RouteTable(FHIR_ROUTES)), metrics=metrics))
     return app
 
 
@@ -151,13 +188,6 @@ def _connect_eid(app: FastAPI, gateway: Gateway) -> None:
     if not settings.eid_authorize_url:
         # Another service that only runs in the same process: it knows this one by HTTP alone.
         app.mount(eid.SIMULATOR_PATH, simulator)
-
-
-def _add_middleware(app: FastAPI) -> None:
-    # From the inside out: the last one added meets a request first.
-    app.add_middleware(FrontDoor, table=RouteTable(FHIR_ROUTES))
-    app.add_middleware(RequestGuard, metrics=app.state.metrics)
-    app.add_middleware(Cors)
 
 
 def _register_portal(store: Store) -> None:
