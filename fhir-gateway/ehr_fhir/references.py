@@ -157,9 +157,9 @@ def _gather(node: Mapping[str, Any], way: _Way, found: list[tuple[str, str]]) ->
         if kind is dict:
             _gather(value, (way, key), found)
         elif kind is list:
-            for index, one in enumerate(value):
-                if type(one) is dict:
-                    _gather(one, (way, key, index), found)
+            for index, item in enumerate(value):
+                if type(item) is dict:
+                    _gather(item, (way, key, index), found)
         elif key == "reference" and kind is str:
             found.append((f"{_said(way)}.reference", value))
 

@@ -43,7 +43,7 @@ class Subset:
         if self.summary == "true":
             found = _summary(kind, resource)
         else:
-            found = {key: one for key, one in resource.items() if self._keeps(kind, key)}
+            found = {key: value for key, value in resource.items() if self._keeps(kind, key)}
         meta = dict(resource.get("meta", {}))
         meta["tag"] = [*(tag for tag in meta.get("tag", ()) if tag != _TAG), _TAG]
         return serialize({**found, "meta": meta})
@@ -85,7 +85,7 @@ def _inside(owner: str, value: Any) -> Any:  # Any: JSON of every shape
     if not definitions.marked_elements(owner, "isSummary"):
         return value
     if isinstance(value, list):
-        return [_inside(owner, one) for one in value]
+        return [_inside(owner, item) for item in value]
     return _summary(owner, value) if isinstance(value, dict) else value
 
 

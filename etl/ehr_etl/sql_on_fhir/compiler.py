@@ -83,9 +83,9 @@ def _select_rows(select: Select, scope: Scope) -> _Rows:
         return _product(select, scope)
     focus = compile_path(path, scope)
     if focus.many:
-        one, index = new_variable(), new_variable()
-        inner = _product(select, scope.with_focus(replace(focus, sql=one, many=False), index))
-        rows = f"flatten(transform({focus.sql}, ({one}, {index}) -> {inner.sql}))"
+        item, index = new_variable(), new_variable()
+        inner = _product(select, scope.with_focus(replace(focus, sql=item, many=False), index))
+        rows = f"flatten(transform({focus.sql}, ({item}, {index}) -> {inner.sql}))"
     else:
         inner = _product(select, scope.with_focus(focus, "0"))
         rows = f"CASE WHEN {exists_sql(focus)} THEN {inner.sql} END"
@@ -130,19 +130,21 @@ def _repeated(select: Select, scope: Scope) -> _Rows:
     if not indexed:
         return rows
     # The rows are numbered over the whole traversal, so only when it is complete.
-    one, index = new_variable(), new_variable()
+    row, index = new_variable(), new_variable()
     fields = ", ".join(
-        f"'{name}', " + (f"CAST({index} AS {kind})" if name in indexed else f"{one}.`{name}`")
+        f"'{name}', " + (f"CAST({index} AS {kind})" if name in indexed else f"{row}.`{name}`")
         for name, kind in rows.columns
     )
-    return _Rows(f"transform({rows.sql}, ({one}, {index}) -> named_struct({fields}))", rows.columns)
+    return _Rows(f"transform({rows.sql}, ({row}, {index}) -> named_struct({fields}))", rows.columns)
 
 
 def _descend(select: Select, scope: Scope, depth: int) -> _Rows:
     foci = _foci(select.repeat, scope)
     if not foci:
         # The type has none of these elements: nothing to descend into, whatever the resource.
-        declared = tuple((one.name, spark_type(one.type or "string")) for one in select.columns)
+        declared = tuple(
+            (column.name, spark_type(column.type or "string")) for column in select.columns
+        )
         return _Rows(_no_rows(_Rows("", declared)), declared)
     parts = []
     columns = _product(
@@ -152,12 +154,12 @@ def _descend(select: Select, scope: Scope, depth: int) -> _Rows:
         if depth == 0:
             parts.append(f"CASE WHEN {exists_sql(focus)} THEN raise_error('{TOO_DEEP}') END")
             continue
-        one = new_variable()
-        inner = scope.with_focus(replace(focus, sql=one, many=False))
+        item = new_variable()
+        inner = scope.with_focus(replace(focus, sql=item, many=False))
         below = _descend(select, inner, depth - 1).sql
         rows = f"concat({_product(select, inner).sql}, {below})"
         collection = focus.sql if focus.many else f"array_compact(array({focus.sql}))"
-        parts.append(f"flatten(transform({collection}, {one} -> {rows}))")
+        parts.append(f"flatten(transform({collection}, {item} -> {rows}))")
     empty = _no_rows(_Rows("", columns))
     if depth == 0:
         return _Rows(f"coalesce({', '.join(parts)}, {empty})", columns)

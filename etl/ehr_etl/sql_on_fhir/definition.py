@@ -164,7 +164,7 @@ def _constant(item: Mapping[str, object], place: str) -> tuple[str, Constant]:
 
 def _objects(item: Mapping[str, object], name: str, place: str) -> list[Mapping[str, object]]:
     found = item.get(name, [])
-    if not isinstance(found, list) or not all(isinstance(one, dict) for one in found):
+    if not isinstance(found, list) or not all(isinstance(entry, dict) for entry in found):
         raise _wrong(f"{place}.{name}" if place != name else name, "is not a list of objects")
     return found
 

@@ -90,8 +90,8 @@ def filter_values(value: SqlValue, condition: Callable[[SqlValue], str]) -> SqlV
     if not value.many:
         return replace(value, sql=f"CASE WHEN {condition(value)} THEN {value.sql} END")
     name = new_variable()
-    one = replace(value, sql=name, many=False)
-    return replace(value, sql=f"filter({value.sql}, {name} -> {condition(one)})")
+    item = replace(value, sql=name, many=False)
+    return replace(value, sql=f"filter({value.sql}, {name} -> {condition(item)})")
 
 
 def single_value(value: SqlValue) -> str:

@@ -63,7 +63,7 @@ def _codes(known: Mapping[str, Any], url: str) -> set[str] | None:
     for part in definition["include"]:
         if "filter" in part or not part.get("system", _OWN[0]).startswith(_OWN):
             return None
-        inner = [_codes(known, one.partition("|")[0]) for one in part.get("valueSet", ())]
+        inner = [_codes(known, url.partition("|")[0]) for url in part.get("valueSet", ())]
         if inner:
             if None in inner or "system" in part or len(inner) > 1:
                 return None

@@ -51,8 +51,8 @@ def collections_equal(left: list[Any], right: list[Any]) -> bool | None:
     if len(left) != len(right):
         return False
     answer: bool | None = True
-    for one, other in zip(left, right, strict=True):
-        same = equal(one, other)
+    for left_item, right_item in zip(left, right, strict=True):
+        same = equal(left_item, right_item)
         if same is False:
             return False
         if same is None:

@@ -153,9 +153,9 @@ def _append(
         _append_resources(above, key, value, found)
     elif type(value) is list:
         if shadow is None:
-            for index, one in enumerate(value):
-                if one is not None:
-                    found.append(Element(kind, one, None, above, key, index))
+            for index, item in enumerate(value):
+                if item is not None:
+                    found.append(Element(kind, item, None, above, key, index))
         else:
             _append_shadowed(above, kind, key, value, shadow, found)
     elif type(shadow) is list:
@@ -169,19 +169,19 @@ def _append_shadowed(
 ) -> None:
     """Append primitives of which some have an id or extensions, in a list beside them."""
     shadows = shadow if type(shadow) is list else []
-    for index, (one, other) in enumerate(zip_longest(value, shadows)):
-        if one is not None or other is not None:
-            found.append(Element(kind, one, other, above, key, index))
+    for index, (item, item_shadow) in enumerate(zip_longest(value, shadows)):
+        if item is not None or item_shadow is not None:
+            found.append(Element(kind, item, item_shadow, above, key, index))
 
 
 def _append_resources(above: Element | Above, key: str, value: Any, found: list[Any]) -> None:
-    for index, one in enumerate(value if type(value) is list else [value]):
-        if isinstance(one, dict):
-            named = one.get("resourceType")
+    for index, resource in enumerate(value if type(value) is list else [value]):
+        if isinstance(resource, dict):
+            named = resource.get("resourceType")
             if not isinstance(named, str) or named not in definitions.resource_types():
                 named = "Resource"
             at = index if type(value) is list else None
-            found.append(Element(named, one, None, above, key, at))
+            found.append(Element(named, resource, None, above, key, at))
 
 
 def _between(

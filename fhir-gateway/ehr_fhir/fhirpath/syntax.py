@@ -128,9 +128,9 @@ def iterate_nodes(node: Node) -> Iterator[Node]:
     """Yield a node and all below it."""
     waiting = [node]
     while waiting:
-        one = waiting.pop()
-        yield one
-        waiting += _below(one)
+        current = waiting.pop()
+        yield current
+        waiting += _below(current)
 
 
 def _below(node: Node) -> list[Node]:
@@ -149,4 +149,4 @@ def _below(node: Node) -> list[Node]:
             found = [key]
         case _:
             found = []
-    return [one for one in found if one is not None]
+    return [child for child in found if child is not None]

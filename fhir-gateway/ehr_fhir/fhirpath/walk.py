@@ -113,7 +113,7 @@ def _walker(steps: tuple[Step, ...]) -> Walker:
             node = node.get(name)
             if type(node) is list:
                 # A null stands for a primitive that has only extensions.
-                return _walked([one for one in node if one is not None], steps[at:])
+                return _walked([item for item in node if item is not None], steps[at:])
             if node is None:
                 return []
         return _walked([node], rest) if rest else [node]

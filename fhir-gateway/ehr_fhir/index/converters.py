@@ -213,8 +213,8 @@ def _position(position: Mapping[str, Any]) -> Iterator[tuple[str, Value]]:
 
 
 def _uri(value: str) -> Iterator[tuple[str, Value]]:
-    for one in _versions(value):
-        yield "uri", (one,)
+    for url in _versions(value):
+        yield "uri", (url,)
 
 
 def _versions(url: str) -> Iterator[str]:

@@ -98,8 +98,8 @@ _remembered = lru_cache(8192)(_tokens)
 def _joined(texts: Iterable[str]) -> str:
     found: list[str] = []
     for text in texts:
-        if one := tokenize(text):
-            found += (PHRASE_BREAK, *one) if found else one
+        if words := tokenize(text):
+            found += (PHRASE_BREAK, *words) if found else words
         if len(found) > _MOST_WORDS:
             break
     if len(found) > _MOST_TIMES:
@@ -111,12 +111,12 @@ def _bounded(found: list[str]) -> Iterator[str]:
     """Keep to what every database can hold; a word too often repeated leaves its place empty."""
     times: Counter[str] = Counter()
     characters = 0
-    for one in found[:_MOST_WORDS]:
-        times[one] += 1
-        characters += len(one)
+    for word in found[:_MOST_WORDS]:
+        times[word] += 1
+        characters += len(word)
         if characters > _MOST_CHARACTERS:
             return
-        yield one if times[one] <= _MOST_TIMES else PHRASE_BREAK
+        yield word if times[word] <= _MOST_TIMES else PHRASE_BREAK
 
 
 # Any: the JSON of a resource, checked before.
@@ -128,15 +128,15 @@ def _gather(owner: str, node: Any, found: dict[str, None]) -> None:
         kind = leads.get(key)
         if kind is None:
             continue
-        for one in value if type(value) is list else (value,):
-            if one is None:
+        for item in value if type(value) is list else (value,):
+            if item is None:
                 continue
             if kind == "string":
-                found[one] = None
+                found[item] = None
             elif kind == "xhtml":
-                found.update(dict.fromkeys(_blocks(one)))
+                found.update(dict.fromkeys(_blocks(item)))
             else:
-                _gather(kind, one, found)
+                _gather(kind, item, found)
 
 
 @cache

@@ -99,12 +99,12 @@ def duplicate_parameters(resource_type: str) -> Mapping[str, str]:
     """
     first: dict[object, str] = {}
     found = {}
-    for code, one in sorted(official_parameters(resource_type).items()):
-        if one.is_indexed and one.expression:
+    for code, parameter in sorted(official_parameters(resource_type).items()):
+        if parameter.is_indexed and parameter.expression:
             # The walks alone: an official expression names every type that has the parameter.
-            walks = compile_expression(one.expression, resource_type).walks
+            walks = compile_expression(parameter.expression, resource_type).walks
             paired = paired_elements(resource_type).get(code)
-            known = first.setdefault((one.type, walks or one.expression, paired), code)
+            known = first.setdefault((parameter.type, walks or parameter.expression, paired), code)
             if known != code:
                 found[code] = known
     return found
@@ -123,9 +123,9 @@ def _rows(resource: Mapping[str, Any], sources: _Sources) -> list[IndexRow]:
                     placed = (*values, 0)
                     for code in codes:
                         rows[IndexRow(kind, code, placed)] = None
-    for one in evaluated:
-        for kind, values in _evaluate(one, resource):
-            rows[IndexRow(kind, one.code, (*values, 0))] = None
+    for source in evaluated:
+        for kind, values in _evaluate(source, resource):
+            rows[IndexRow(kind, source.code, (*values, 0))] = None
     return list(rows)
 
 
@@ -146,15 +146,15 @@ def _slotted(
                     rows[IndexRow(kind, code, placed)] = None
 
 
-def _evaluate(one: _Evaluated, resource: Mapping[str, Any]) -> Iterator[tuple[str, Value]]:
-    keys = one.expression.keys
+def _evaluate(source: _Evaluated, resource: Mapping[str, Any]) -> Iterator[tuple[str, Value]]:
+    keys = source.expression.keys
     if keys is not None and keys.isdisjoint(resource):
         return
-    for item in _items(one.expression, resource):
+    for item in _items(source.expression, resource):
         datatype = item.type if isinstance(item, Element) else _SYSTEM.get(type(item), "string")
         value = to_json(item)
         if value is not None:
-            yield from find_converter(one.type, datatype, None)(value)
+            yield from find_converter(source.type, datatype, None)(value)
 
 
 def _items(expression: Expression, resource: Mapping[str, Any]) -> list[Any]:

@@ -47,7 +47,7 @@ class ParameterValue:
                 return cls(plain[5:], part.get(plain), part.get(f"_{plain}"))
         if "resource" in part:
             return cls("Resource", part["resource"])
-        inner = [(str(one["name"]), cls.of(one)) for one in part.get("part", ())]
+        inner = [(str(below["name"]), cls.of(below)) for below in part.get("part", ())]
         found = tuple((name, value) for name, value in inner if value is not None)
         return cls(parts=found) if found and len(found) == len(inner) else None
 
@@ -107,7 +107,7 @@ class ElementDefinition:
             definition = find_element(kind, name)
             if definition is None or not definition.accepts(part):
                 return False
-            if not definition.repeats and [one for one, _ in parts].count(name) > 1:
+            if not definition.repeats and [part_name for part_name, _ in parts].count(name) > 1:
                 return False
         return kind not in PRIMITIVES
 
@@ -131,7 +131,7 @@ class Slot:
         """Put these in the place of what stands there; no empty list is left."""
         for number, key in enumerate((self.key, f"_{self.key}")):
             column = [pair[number] for pair in pairs]
-            if all(one is None for one in column):
+            if all(item is None for item in column):
                 self.holder.pop(key, None)
             else:
                 self.holder[key] = column if self.repeats else column[0]

@@ -208,7 +208,7 @@ def _in_list(operation: PathOperation, found: list[Element]) -> None:
     parent = found[0].parent if found else None
     if slot is None or parent is None or not slot.repeats or len(pairs) != len(found):
         raise operation.fault("must have a path that selects the whole of one list")
-    if any(one.key != slot.key or one.index != at for at, one in enumerate(found)):
+    if any(element.key != slot.key or element.index != at for at, element in enumerate(found)):
         raise operation.fault("must have a path that selects the whole of one list")
     if operation.type == "move":
         if max(operation.source, operation.destination) >= len(pairs):

@@ -76,6 +76,6 @@ def _pruned(node: Any, key: str = "") -> Any:
     items = [_pruned(value) for value in node]
     if key.startswith("_"):
         # Its items stand beside those of an array of primitives: a place must stay a place.
-        items = [None if one is _GONE else one for one in items]
-    items = [one for one in items if one is not _GONE]
-    return items if any(one is not None for one in items) else _GONE
+        items = [None if item is _GONE else item for item in items]
+    items = [item for item in items if item is not _GONE]
+    return items if any(item is not None for item in items) else _GONE

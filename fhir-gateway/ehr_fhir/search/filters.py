@@ -164,7 +164,7 @@ def served_parameter(resource_type: str, code: str) -> SearchParameter:
             "`_type` is for a search of several types: ask at the address of all."
         )
     names = [
-        *(name for name, one in found.items() if one.is_searchable),
+        *(name for name, parameter in found.items() if parameter.is_searchable),
         *RESULT_PARAMETERS,
         *SPECIAL_PARAMETERS,
     ]
@@ -196,15 +196,15 @@ def allowed_modifiers(parameter: SearchParameter) -> list[str]:
 def count_hops(filters: Sequence[Filter]) -> int:
     """Count the steps from one resource to another."""
     found = 0
-    for one in filters:
-        if isinstance(one, Chain):
-            found += len(one.targets) + count_hops([after for _, after in one.targets])
-        elif isinstance(one, ReverseChain):
-            found += 1 + count_hops([one.filter])
-        elif isinstance(one, AnyOf):
-            found += sum(map(count_hops, one.groups))
-        elif isinstance(one, Not):
-            found += count_hops([one.filter])
+    for current in filters:
+        if isinstance(current, Chain):
+            found += len(current.targets) + count_hops([after for _, after in current.targets])
+        elif isinstance(current, ReverseChain):
+            found += 1 + count_hops([current.filter])
+        elif isinstance(current, AnyOf):
+            found += sum(map(count_hops, current.groups))
+        elif isinstance(current, Not):
+            found += count_hops([current.filter])
     return found
 
 
@@ -280,7 +280,10 @@ def _values(
             raise Invalid(f"`{name}` takes `true` or `false`.")
         return (SearchValue(code=text),)
     try:
-        found = [parse_value(parameter, modifier or None, one) for one in _any_of(name, text)]
+        found = [
+            parse_value(parameter, modifier or None, value_text)
+            for value_text in _any_of(name, text)
+        ]
     except Invalid as error:
         raise Invalid(f"`{name}`: {error}") from None
     if sum(group.size for value in found for group in value.conjunctions) > MAX_WORDS:
@@ -297,18 +300,17 @@ def _any_of(name: str, text: str) -> list[str]:
 
 def _composite(parameter: SearchParameter, name: str, text: str) -> Composite:
     """Read `code$value`: every part of one value must hold in one element."""
-    known_here = parameters_of(parameter.resource_type)
+    known = parameters_of(parameter.resource_type)
     values = []
-    for one in _any_of(name, text):
-        parts = split_unescaped(one, "$")
+    for value_text in _any_of(name, text):
+        parts = split_unescaped(value_text, "$")
         if len(parts) != len(parameter.components):
             raise Invalid(f"`{name}` takes {len(parameter.components)} parts, `$` between them.")
-        values.append(
-            tuple(
-                Clause(known_here[one.code], None, _values(known_here[one.code], "", name, part))
-                for one, part in zip(parameter.components, parts, strict=True)
-            )
-        )
+        clauses = []
+        for component, part in zip(parameter.components, parts, strict=True):
+            of_part = known[component.code]
+            clauses.append(Clause(of_part, None, _values(of_part, "", name, part)))
+        values.append(tuple(clauses))
     return Composite(parameter, tuple(values))
 
 

@@ -39,7 +39,7 @@ class Conjunction:
     @property
     def size(self) -> int:
         """Return how many words are looked up."""
-        return sum(len(one.words) for one in (*self.required, *self.excluded))
+        return sum(len(phrase.words) for phrase in (*self.required, *self.excluded))
 
 
 def parse_full_text_query(text: str) -> tuple[Conjunction, ...]:

@@ -55,7 +55,11 @@ def parse_include(resource_type: str, name: str, text: str) -> Include:
         raise Invalid(f"`{target[:64]}` is not a resource type of FHIR R4.")
     found = _references(source) if code == "*" else (_reference(control, source, code),)
     if reverse and not iterate:
-        found = tuple(one for one in found if not one.targets or resource_type in one.targets)
+        found = tuple(
+            parameter
+            for parameter in found
+            if not parameter.targets or resource_type in parameter.targets
+        )
         if not found or target not in ("", resource_type):
             raise Invalid(f"`{source}:{code}` does not refer to a {resource_type}.")
     return Include(source, found, target or None, reverse, iterate)
@@ -70,4 +74,8 @@ def _reference(control: str, source: str, code: str) -> SearchParameter:
 
 def _references(source: str) -> tuple[SearchParameter, ...]:
     found = sorted(parameters_of(source).items())
-    return tuple(one for _, one in found if one.type == "reference" and one.is_indexed)
+    return tuple(
+        parameter
+        for _, parameter in found
+        if parameter.type == "reference" and parameter.is_indexed
+    )

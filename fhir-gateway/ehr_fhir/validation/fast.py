@@ -59,8 +59,8 @@ def is_valid_fast(kind: str, resource: Mapping[str, Any]) -> bool:
         if many:
             if type(value) is not list or not value:
                 return False
-            for one in value:
-                if not (_object(inner, one) if inner is not None else check(one)):
+            for item in value:
+                if not (_object(inner, item) if inner is not None else check(item)):
                     return False
         elif not (_object(inner, value) if inner is not None else check(value)):
             return False

@@ -78,8 +78,8 @@ def _check_element(element: JsonElement, value: Any, path: str) -> Iterator[Issu
 
 def _check_codes(codes: frozenset[str], value: Any, path: str) -> Iterator[Issue]:
     many = isinstance(value, list)
-    for index, one in enumerate(value if many else [value]):
-        if isinstance(one, str) and one not in codes:
+    for index, code in enumerate(value if many else [value]):
+        if isinstance(code, str) and code not in codes:
             place = f"{path}[{index}]" if many else path
             named = ", ".join(sorted(codes)[:_MOST_NAMED])
             more = f" and {len(codes) - _MOST_NAMED} more" if len(codes) > _MOST_NAMED else ""

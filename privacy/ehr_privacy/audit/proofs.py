@@ -61,15 +61,15 @@ def verify_inclusion(
     if not 0 <= index < size:
         return False
     place, last, found = index, size - 1, leaf
-    for one in proof:
+    for node in proof:
         if last == 0:
             return False
         if place & 1 or place == last:
-            found = node_hash(one, found)
+            found = node_hash(node, found)
             while place and not place & 1:
                 place, last = place >> 1, last >> 1
         else:
-            found = node_hash(found, one)
+            found = node_hash(found, node)
         place, last = place >> 1, last >> 1
     return last == 0 and found == root
 
@@ -92,15 +92,15 @@ def verify_consistency(
     while place & 1:
         place, last = place >> 1, last >> 1
     old = new = path[0]
-    for one in path[1:]:
+    for node in path[1:]:
         if last == 0:
             return False
         if place & 1 or place == last:
-            old, new = node_hash(one, old), node_hash(one, new)
+            old, new = node_hash(node, old), node_hash(node, new)
             while place and not place & 1:
                 place, last = place >> 1, last >> 1
         else:
-            new = node_hash(new, one)
+            new = node_hash(new, node)
         place, last = place >> 1, last >> 1
     return last == 0 and old == first_root and new == second_root
 

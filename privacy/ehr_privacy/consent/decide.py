@@ -182,7 +182,7 @@ def _combine(decisions: list[Decision]) -> Decision:
 
 
 def _decide_own(rules: Rules, requester: Requester, record: Record, now_ms: int) -> Decision:
-    """A patient: all own records; somebody else in them only by a carer's power over him."""
+    """A patient: all own records; somebody else in them only by a carer's power over them."""
     if requester.patient is None or requester.patient not in record.patients:
         return Decision(False, "not-own")
     for patient in sorted(record.patients - {requester.patient}):
@@ -207,7 +207,7 @@ def _decide_power(
     rules: Rules, requester: Requester, record: Record, patient: str, now_ms: int
 ) -> Decision:
     powers = rules.in_force("consent_carer", now_ms, patient=patient, person=requester.person)
-    # Consents are for every carer with a power, so that one who manages sees what he changes.
+    # Consents are for every carer with a power, so that who manages sees what they change.
     wanted = ("can_view", "can_manage") if record.type == "Consent" else ("can_view",)
     powers = [row for row in powers if any(row[name] for name in wanted)]
     if not powers:

@@ -47,5 +47,5 @@ def explain(decision: Decision, who: str) -> Explanation:
     granted = decision.reason == "shared" and bool(decision.obligations)
     found = load_explanations()[decision.permit, "granted" if granted else decision.reason]
     return Explanation(
-        found.line, {one: text.replace("{who}", who) for one, text in found.texts.items()}
+        found.line, {language: text.replace("{who}", who) for language, text in found.texts.items()}
     )

@@ -70,12 +70,12 @@ def parse_labels(text: str) -> LabelRules:
             for code in sets.get("codes", ()):
                 of_system = codes.setdefault(system, {})
                 of_system[code] = of_system.get(code, _NONE) | given
-            for one in sets.get("categories", ()):
-                for beginning in _expanded(one):
+            for category in sets.get("categories", ()):
+                for beginning in _expanded(category):
                     of_system = beginnings.setdefault(system, {})
                     of_system[beginning] = of_system.get(beginning, _NONE) | given
-            for one in sets.get("never", ()):
-                beginnings.setdefault(system, {}).setdefault(one, _NONE)
+            for category in sets.get("never", ()):
+                beginnings.setdefault(system, {}).setdefault(category, _NONE)
     digest = sha256(text.encode()).hexdigest()[:16]
     return LabelRules(data["number"], digest, codes, beginnings)
 
@@ -99,9 +99,9 @@ def _gather(node: Mapping[str, Any], rules: LabelRules, found: set[str]) -> None
         if kind is dict:
             _gather(value, rules, found)
         elif kind is list:
-            for one in value:
-                if type(one) is dict:
-                    _gather(one, rules, found)
+            for item in value:
+                if type(item) is dict:
+                    _gather(item, rules, found)
         elif key == "system" and (value in rules.codes or value in rules.beginnings):
             code = node.get("code")
             if isinstance(code, str):

@@ -182,8 +182,8 @@ def merge_accounts(links: Iterable[tuple[str, str]]) -> Mapping[str, frozenset[s
     (['a', 'b', 'c'], ['x', 'y'], False)
     """
     found: dict[str, frozenset[str]] = {}
-    for one, other in links:
-        accounts = found.get(one, frozenset({one})) | found.get(other, frozenset({other}))
+    for account, other in links:
+        accounts = found.get(account, frozenset({account})) | found.get(other, frozenset({other}))
         found.update(dict.fromkeys(accounts, accounts))
     return found
 

@@ -78,12 +78,14 @@ def _permit(provision: Provision) -> Iterator[tuple[str, Values]]:
     ]
     for name in names:
         yield "consent_sharing", {"organization": name}
-    levels = [one for one in provision.labels if one in _ABOVE]
+    levels = [label for label in provision.labels if label in _ABOVE]
     named = frozenset(provision.labels) - set(levels)
     # With a level, the labels named beside it are open too; without one they are all that is.
-    closed = min((_ABOVE[one] for one in levels), key=len) if levels else frozenset()
-    closed = frozenset(one for one in closed if parent_label(one) == one and one not in named)
-    rules = {one: {**_EVERYTHING, "label": one} for one in sorted(closed)}
+    closed = min((_ABOVE[label] for label in levels), key=len) if levels else frozenset()
+    closed = frozenset(
+        label for label in closed if parent_label(label) == label and label not in named
+    )
+    rules = {label: {**_EVERYTHING, "label": label} for label in sorted(closed)}
     limited = {"class", "data", "dataPeriod"} & provision.present or (named and not levels)
     if limited:
         rules[_ALL] = _EVERYTHING

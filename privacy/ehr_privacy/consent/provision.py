@@ -89,7 +89,7 @@ class Provision:
         found = dict(self.actors)
         person, organization = found.get("person"), found.get("organization")
         if len(self.actors) != 2 or person is None or organization is None:
-            refuse(f"{self.path}.actor", "Name one person and the organisation he acts for.")
+            refuse(f"{self.path}.actor", "Name one person and the organisation they act for.")
         return person, organization
 
     def powers(self) -> frozenset[str]:
@@ -101,7 +101,7 @@ class Provision:
 
     def without_labels(self, labels: Sequence[str]) -> Provision:
         """Return the provision with some of its labels left out of account."""
-        return replace(self, labels=tuple(one for one in self.labels if one not in labels))
+        return replace(self, labels=tuple(label for label in self.labels if label not in labels))
 
     def conditions(self) -> list[dict[str, Value]]:
         """Return selector and actor columns, one row for each combination that matches."""
@@ -218,8 +218,8 @@ def _read_exceptions(node: Json, path: str, depth: int) -> tuple[Provision, ...]
     if inner and depth:
         refuse(f"{path}.provision", "Exceptions of exceptions cannot be enforced.")
     return tuple(
-        _read(one, f"{path}.provision[{number}]", None, 0, depth + 1)
-        for number, one in enumerate(inner)
+        _read(exception, f"{path}.provision[{number}]", None, 0, depth + 1)
+        for number, exception in enumerate(inner)
     )
 
 

@@ -100,15 +100,15 @@ def record_facts(
     people: frozenset[str] = frozenset()
     domain, day, episode = domain_of(resource), _clinical_date(resource, rules), _episode(resource)
     inner_domains: set[str] = set()
-    for one in _with_inner(resource):
-        patients |= patient_ids_of(one) | _named_patients(one)
-        labels |= _labels(one)
-        people |= _author_people(one)
-        if one is not resource and one["resourceType"] not in rules.directory:
-            inner_domains.add(domain_of(one))
-            episode = episode or _episode(one)
+    for held in _with_inner(resource):
+        patients |= patient_ids_of(held) | _named_patients(held)
+        labels |= _labels(held)
+        people |= _author_people(held)
+        if held is not resource and held["resourceType"] not in rules.directory:
+            inner_domains.add(domain_of(held))
+            episode = episode or _episode(held)
             # Days that differ are no day: then every period that is closed closes it.
-            day = day if _clinical_date(one, rules) in (None, day) else None
+            day = day if _clinical_date(held, rules) in (None, day) else None
     directory = kind in rules.directory and not patients
     return Record(
         type=kind,
@@ -168,9 +168,9 @@ def _author_people(resource: Json) -> frozenset[str]:
     for name in _AUTHORS:
         if (value := resource.get(name)) is None:
             continue
-        for one in value if isinstance(value, list) else (value,):
-            inner = one.get("actor", one.get("individual", one)) if isinstance(one, Mapping) else 0
-            found.append(_target(inner))
+        for author in value if isinstance(value, list) else (value,):
+            if isinstance(author, Mapping):
+                found.append(_target(author.get("actor", author.get("individual", author))))
     return frozenset(name for kind, name in found if kind == "Practitioner")
 
 

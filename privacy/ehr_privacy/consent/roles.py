@@ -63,7 +63,7 @@ class RoleMatrix:
         >>> load_roles().cell_of_all("clinician", "pharmacist", {"laboratory", "radiology"})
         'restricted'
         """
-        return max((self.cell(role, profession, one) for one in domains), key=CELLS.index)
+        return max((self.cell(role, profession, domain) for domain in domains), key=CELLS.index)
 
 
 @cache

@@ -221,9 +221,9 @@ def _links(resource: Json) -> list[RuleRow]:
         for link in list_objects(resource.get("link"))
         if link.get("type") in _MERGED and isinstance(link.get("other"), Mapping)
     )
-    others = {one.id for one in named if one is not None and one.type == "Patient"}
+    others = {account.id for account in named if account is not None and account.type == "Patient"}
     facts: dict[str, Value] = {"consent": name, "patient": name}
-    return [RuleRow("consent_link", {**facts, "other": one}) for one in sorted(others - {name})]
+    return [RuleRow("consent_link", {**facts, "other": other}) for other in sorted(others - {name})]
 
 
 def _minor(resource: Json) -> list[RuleRow]:

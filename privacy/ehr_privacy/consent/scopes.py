@@ -165,7 +165,7 @@ def _limits(resource_type: str, rights: str, query: str) -> tuple[Limit, ...]:
 def _limit(resource_type: str, name: str, text: str) -> Limit:
     if name not in _limiting(resource_type):
         raise _refused("are token parameters of the type, without modifiers")
-    values = tuple(_value(one) for one in text.split(","))
+    values = tuple(_value(value_text) for value_text in text.split(","))
     if len(values) > _MOST_VALUES:
         raise _refused(f"have {_MOST_VALUES} values at most")
     if official_parameters(resource_type)[name].datatypes <= {"code"}:
@@ -184,7 +184,11 @@ def _value(text: str) -> tuple[str | None, str]:
 @cache
 def _limiting(resource_type: str) -> frozenset[str]:
     """Return the parameters that may limit a scope on a type: what they find is in the index."""
-    mine = {one.code for one in indexed_parameters(resource_type) if one.type == "token"}
+    mine = {
+        parameter.code
+        for parameter in indexed_parameters(resource_type)
+        if parameter.type == "token"
+    }
     same = {code for code, first in duplicate_parameters(resource_type).items() if first in mine}
     return frozenset(code for code in mine | same if not code.startswith("_"))
 

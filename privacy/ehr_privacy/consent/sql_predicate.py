@@ -283,7 +283,7 @@ class _Compiler:
         """Say that the record holds something of one of the domains."""
         column = f"{record}.inner_domains"
         return any_of(
-            *(_lists(self.params, column, self.params.word(one)) for one in sorted(domains))
+            *(_lists(self.params, column, self.params.word(domain)) for domain in sorted(domains))
         )
 
     def shared(self, restricted: set[str]) -> str:
@@ -303,8 +303,10 @@ class _Compiler:
         sealed = "x.sealed = 1"
         if self.dialect == "spark":
             # One subquery for each line: it does not resolve them inside an OR.
-            patients = [self.no_patient(one, ordinary) for one in (unjoined, unshared, unasked)]
-            restrictions = [self.no_restriction(one) for one in (sealed, unlifted)]
+            patients = [
+                self.no_patient(condition, ordinary) for condition in (unjoined, unshared, unasked)
+            ]
+            restrictions = [self.no_restriction(condition) for condition in (sealed, unlifted)]
         else:
             # What is asked most often first, and each table looked up once.
             # (An OR over a conjunction would be a level more than SQLite's parser has room for.)
@@ -424,7 +426,7 @@ class _Compiler:
         return all_of(self.has_patient(), *self.powers(TRUE), self.released())
 
     def powers(self, which: str) -> tuple[str, str, str]:
-        """No patient lacks the carer's power, limits him, or is of an age that does."""
+        """No patient lacks the carer's power, limits them, or is of an age that does."""
         view = any_of(
             "ca.can_view = 1",
             all_of(

@@ -86,7 +86,7 @@ def _replace(scope: Scope, items: list[Any], old: list[Any], new: list[Any]) -> 
     scope.run.count_text(len(value) + (value.count(before) * (len(after) - len(before))))
     if before == "":
         # Around every character (N1 §5.6.9), but not after the last.
-        return [scope.run.checked_text("".join(after + one for one in value) + after)]
+        return [scope.run.checked_text("".join(after + character for character in value) + after)]
     return [scope.run.checked_text(value.replace(before, after))]
 
 
@@ -120,5 +120,5 @@ def _split(scope: Scope, items: list[Any], separator: list[Any]) -> list[Any]:
 def _join(scope: Scope, items: list[Any], separator: list[Any] | None = None) -> list[Any]:
     mark = to_text(separator or [], "`join()`") or ""
     texts = [to_text([item], "`join()`") for item in items]
-    found = [one for one in texts if one is not None]
+    found = [piece for piece in texts if piece is not None]
     return [scope.run.checked_text(mark.join(found))] if found else []
