@@ -113,6 +113,7 @@ def create_backup(
             epoch=facts.epoch,
             position=facts.position,
             audit_size=facts.audit_size,
+            journal_number=facts.journal_number,
             journal=str(settings.journal_folder.resolve()),
             settings=plan.chosen_settings,
             files=tuple(run.files),

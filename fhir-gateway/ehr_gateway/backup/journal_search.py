@@ -28,31 +28,40 @@ class FoundJournal:
     fault: str = ""
 
 
-def find_journal(folders: Iterable[Path], keys: Path, store: str, head: Head) -> FoundJournal:
-    """Read the entries since a backup from the first folder whose journal holds.
+def find_journal(
+    folders: Iterable[Path], keys: Path, store: str, head: Head, *, known_entries: int
+) -> FoundJournal:
+    """Read the entries since a backup from the longest journal that holds.
 
-    The fault of the first one that there is, where none does.
+    Where none does: the fault of the first one that there is. One that ends before an entry that is
+    known to have been written was cut off.
     """
     key = read_key(keys)
     if key is None:
         return FoundJournal(None, fault="The backup is from before there was a journal.")
-    faulty: FoundJournal | None = None
-    for folder in folders:
-        path = journal_path(folder, store)
-        if not path.is_file():
-            continue
-        try:
-            entries = entries_after(path.read_bytes(), head, key, store)
-        except Damaged as error:
-            faulty = faulty or FoundJournal(path, fault=str(error))
-            continue
-        outcome = judge_entries(entries)
-        fault = ""
-        if outcome.doubtful:
-            fault = "Whether the last changes were made cannot be told from the journal."
-        last = entries[-1].line.head if entries else head
-        return FoundJournal(path, outcome.committed, outcome.doubtful, last, fault)
-    return faulty or FoundJournal(None, fault="The journal is missing.")
+    paths = [path for folder in folders if (path := journal_path(folder, store)).is_file()]
+    found = [_read_journal(path, key, store, head, known_entries) for path in paths]
+    holding = [journal for journal in found if journal.head is not None]
+    if holding:
+        return max(holding, key=lambda journal: journal.head.number if journal.head else 0)
+    return found[0] if found else FoundJournal(None, fault="The journal is missing.")
+
+
+def _read_journal(
+    path: Path, key: bytes, store: str, head: Head, known_entries: int
+) -> FoundJournal:
+    try:
+        entries = entries_after(path.read_bytes(), head, key, store)
+    except Damaged as error:
+        return FoundJournal(path, fault=str(error))
+    last = entries[-1].line.head if entries else head
+    if last.number < known_entries:
+        return FoundJournal(path, fault="The end of the journal was cut off.")
+    outcome = judge_entries(entries)
+    fault = ""
+    if outcome.doubtful:
+        fault = "Whether the last changes were made cannot be told from the journal."
+    return FoundJournal(path, outcome.committed, outcome.doubtful, last, fault)
 
 
 def keep_journal(found: FoundJournal, folder: Path, store: str) -> None:

@@ -92,6 +92,8 @@ class Contents:
     # The last position of the feed, and the audit log's length.
     position: int
     audit_size: int
+    # The last entry of the journal that it has: a later backup's is known to have been written.
+    journal_number: int
     # Where the journal lay, for a restore that is told of no other place.
     journal: str
     settings: Mapping[str, Any]

@@ -58,6 +58,7 @@ def close_restored_store(
     manifest: Manifest,
     *,
     journal_folders: Iterable[Path],
+    known_entries: int,
     old_log: OldLog,
     now_ms: int,
 ) -> RestoredState:
@@ -81,7 +82,13 @@ def close_restored_store(
             note = RestoreNote(manifest.at, size=size, carried=carried, cut_from=cut)
             _record(connection, audit_context, note.query, "restored")
             epoch = begin_epoch(connection)
-            found = find_journal(journal_folders, settings.keys, epoch.store, load_head(connection))
+            found = find_journal(
+                journal_folders,
+                settings.keys,
+                epoch.store,
+                load_head(connection),
+                known_entries=known_entries,
+            )
             result = replay_entries(
                 store, connection, [*found.committed, *found.doubtful], audit_context
             )
@@ -90,6 +97,8 @@ def close_restored_store(
             closure = _closure(found, result, manifest)
             if closure is not None:
                 close_store(connection, closure)
+            # It may have been closed when it was backed up.
+            closure = load_closure(connection)
     finally:
         store.close()
     if carried is not None:

@@ -12,7 +12,7 @@ import os
 import shutil
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import IO
@@ -22,7 +22,7 @@ import psycopg
 from psycopg import sql
 from psycopg.conninfo import conninfo_to_dict, make_conninfo
 
-from ehr_fhir.errors import Conflict, Invalid, Unavailable, Unprocessable
+from ehr_fhir.errors import Conflict, EhrError, Invalid, Unavailable, Unprocessable
 from ehr_gateway.audit_log.export_folder import LogFolder
 from ehr_gateway.backup.audit_tail import OldLog
 from ehr_gateway.backup.create import DATABASE_DUMP
@@ -98,6 +98,7 @@ def restore_backup(
                 contents,
                 manifest,
                 journal_folders=_journal_folders(plan, contents),
+                known_entries=_known_entries(plan, folder, manifest, contents),
                 old_log=_known_log(plan),
                 now_ms=_now_ms(),
             )
@@ -119,6 +120,23 @@ def _journal_folders(plan: RestorePlan, contents: Contents) -> list[Path]:
         return [plan.journal]
     recorded = [Path(contents.journal)] if contents.journal else []
     return [plan.settings.journal_folder, *recorded]
+
+
+def _known_entries(
+    plan: RestorePlan, folder: BackupFolder, manifest: Manifest, contents: Contents
+) -> int:
+    """Return the number of the newest entry of the journal that any later backup knows of.
+
+    A journal that ends before it was cut off.
+    """
+    known = contents.journal_number
+    for name in folder.names():
+        if name > manifest.name:
+            with suppress(EhrError):
+                sealed = folder.read_contents(folder.manifest(name))
+                later = Contents.from_bytes(open_sealed(sealed, plan.identity))
+                known = max(known, later.journal_number if later.store == contents.store else 0)
+    return known
 
 
 def _known_log(plan: RestorePlan) -> OldLog:

@@ -16,14 +16,16 @@ import psycopg
 from psycopg.conninfo import conninfo_to_dict, make_conninfo
 
 from ehr_fhir.errors import Unavailable
+from ehr_gateway.journal.journal import HEAD_SETTING, parse_head
 
 __all__ = ["StoreFacts", "copy_sqlite", "dump_postgresql", "is_sqlite", "load_postgresql"]
 
 _MAGIC = b"SQLite format 3\0"
 _FACTS = (
-    "SELECT (SELECT value FROM setting WHERE name = 'store-id'),"
+    "SELECT (SELECT value FROM setting WHERE name = 'store-id'),"  # noqa: S608 constant name
     " (SELECT value FROM setting WHERE name = 'epoch'),"
-    " (SELECT coalesce(max(pk), 0) FROM resource), (SELECT coalesce(max(seq), 0) FROM audit)"
+    " (SELECT coalesce(max(pk), 0) FROM resource), (SELECT coalesce(max(seq), 0) FROM audit),"
+    f" (SELECT value FROM setting WHERE name = '{HEAD_SETTING}')"
 )
 
 
@@ -35,6 +37,8 @@ class StoreFacts:
     epoch: str
     position: int
     audit_size: int
+    # The last entry of the journal that it has.
+    journal_number: int
 
 
 def is_sqlite(path: Path) -> bool:
@@ -134,7 +138,13 @@ def _name(url: str) -> str:
     return make_conninfo(dbname=conninfo_to_dict(url).get("dbname") or "")
 
 
-def _facts(row: tuple[bytes | None, bytes | None, int, int]) -> StoreFacts:
-    # Neither is there in a database of a version from before epochs.
-    store, epoch = (bytes(value or b"").decode() for value in row[:2])
-    return StoreFacts(store, epoch, row[2], row[3])
+def _facts(row: tuple[bytes | None, bytes | None, int, int, bytes | None]) -> StoreFacts:
+    store, epoch, position, audit_size, head = row
+    # None of them is there in a database of a version from before epochs.
+    return StoreFacts(
+        bytes(store or b"").decode(),
+        bytes(epoch or b"").decode(),
+        position,
+        audit_size,
+        parse_head(bytes(head)).number if head else 0,
+    )

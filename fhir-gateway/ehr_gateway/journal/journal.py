@@ -23,11 +23,21 @@ from ehr_gateway.journal.closings import Closing
 from ehr_gateway.journal.entries import KEY_BYTES, Damaged, Head, Line, parse_line, seal_line
 from ehr_gateway.private_file import create_private_file
 
-__all__ = ["Journal", "journal_path", "load_head", "open_journal", "read_key", "save_head"]
+__all__ = [
+    "HEAD_SETTING",
+    "Journal",
+    "journal_path",
+    "load_head",
+    "open_journal",
+    "parse_head",
+    "read_key",
+    "save_head",
+]
 
 _LOG = logging.getLogger(__name__)
 _KEY_FILE = "journal.key"
-_SETTING = "journal-head"
+# Where the store keeps the last entry it has.
+HEAD_SETTING = "journal-head"
 _BLOCK = 1 << 16
 
 
@@ -166,10 +176,15 @@ def journal_path(folder: Path, store: str) -> Path:
 
 def load_head(connection: Connection) -> Head:
     """Read the last entry that stands in the store."""
-    row = connection.execute("SELECT value FROM setting WHERE name = ?", (_SETTING,)).fetchone()
+    row = connection.execute("SELECT value FROM setting WHERE name = ?", (HEAD_SETTING,)).fetchone()
     if row is None:
         return Head()
-    values = json.loads(bytes(row[0]))
+    return parse_head(bytes(row[0]))
+
+
+def parse_head(value: bytes) -> Head:
+    """Read a head as the store keeps it."""
+    values = json.loads(value)
     return Head(values["number"], values["digest"])
 
 
@@ -178,7 +193,7 @@ def save_head(connection: Connection, head: Head) -> None:
     value = json.dumps({"number": head.number, "digest": head.digest}).encode()
     connection.execute(
         "INSERT INTO setting VALUES (?, ?) ON CONFLICT (name) DO UPDATE SET value = excluded.value",
-        (_SETTING, value),
+        (HEAD_SETTING, value),
     )
 
 

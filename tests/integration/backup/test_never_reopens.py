@@ -17,6 +17,7 @@ from ehr_gateway.journal.journal import journal_path
 from ehr_gateway.login import account_lifecycle
 from ehr_gateway.oauth import clients, registration
 from ehr_gateway.settings import GatewaySettings
+from ehr_gateway.store.closure import Closure, close_store
 from ehr_gateway.tokens.access_tokens import Subject
 from tests.lib.backups import back_up, open_house, restore, restored_settings, rows
 from tests.lib.gateway import PASSWORD, House, must, patient, restriction
@@ -255,22 +256,23 @@ def test_without_the_journal_the_records_are_closed_until_a_steward_confirms(
     withdraw(furnished)
     if fault != "doubt":
         furnished.gateway.store.settle_journal()
-    journal = journal_of(furnished)
-    lines = journal.read_bytes().splitlines(keepends=True)
-    if fault == "missing":
-        journal.unlink()
-    elif fault == "gap":
-        journal.write_bytes(b"".join([*lines[:-2], lines[-1]]))
+    lines = journal_of(furnished).read_bytes().splitlines(keepends=True)
+    if fault == "gap":
+        del lines[-2]
     elif fault == "changed":
-        journal.write_bytes(b"".join([*lines[:-2], lines[-2].replace(b"=", b"A"), lines[-1]]))
+        lines[-2] = lines[-2].replace(b"=", b"A")
     elif fault == "doubt":
         # As if the server had ended before the second in which it settles was over.
         while b'"settles":true' in lines[-1]:
             del lines[-1]
-        journal.write_bytes(b"".join(lines))
+    # A copy: the house that is still open goes on with its own.
+    copy = tmp_path / "journal" / journal_of(furnished).name
+    copy.parent.mkdir()
+    if fault != "missing":
+        copy.write_bytes(b"".join(lines))
     settings = restored_settings(furnished, tmp_path / "new")
 
-    report = restore(tmp_path / "backups", settings)
+    report = restore(tmp_path / "backups", settings, journal=copy.parent)
 
     assert report.state.closure is not None
     expected = ("Consent/sharing-hospital-b",) if fault == "doubt" else ()
@@ -323,3 +325,51 @@ def test_a_store_restored_twice_from_one_backup_loses_nothing_of_either_life(
     assert report.state.replayed == 3
     with open_house(furnished, third) as last:
         assert not sees(last)
+
+
+def test_a_journal_that_was_cut_off_is_known_by_a_later_backup(
+    furnished: House, tmp_path: Path
+) -> None:
+    furnished.share()
+    first = back_up(furnished, tmp_path / "backups")
+    copy = tmp_path / "journal" / journal_of(furnished).name
+    copy.parent.mkdir()
+    copy.write_bytes(journal_of(furnished).read_bytes())
+    withdraw(furnished)
+    back_up(furnished, tmp_path / "backups")
+    settings = lose(furnished, tmp_path)
+
+    report = restore(tmp_path / "backups", settings, name=first.manifest.name, journal=copy.parent)
+
+    assert report.state.closure is not None
+    assert "cut off" in report.state.closure.reason
+
+
+def test_of_two_journals_the_longer_one_is_replayed(furnished: House, tmp_path: Path) -> None:
+    furnished.share()
+    back_up(furnished, tmp_path / "backups")
+    settings = lose(furnished, tmp_path)
+    older = settings.journal_folder / journal_of(furnished).name
+    older.parent.mkdir()
+    older.write_bytes(journal_of(furnished).read_bytes())
+    withdraw(furnished)
+    furnished.gateway.store.settle_journal()
+
+    report = restore(tmp_path / "backups", settings)
+
+    assert (report.state.closure, report.state.replayed) == (None, 1)
+    with open_house(furnished, settings) as again:
+        assert not sees(again)
+
+
+def test_a_store_that_was_closed_when_it_was_backed_up_is_closed(
+    furnished: House, tmp_path: Path
+) -> None:
+    with furnished.gateway.store.write_transaction() as connection:
+        close_store(connection, Closure("The journal is missing.", "2026-11-28"))
+    back_up(furnished, tmp_path / "backups")
+    settings = lose(furnished, tmp_path)
+
+    report = restore(tmp_path / "backups", settings)
+
+    assert report.state.closure == Closure("The journal is missing.", "2026-11-28")
