@@ -121,7 +121,7 @@ def send_quality(settings: Settings, base_url: str, report: LakeReport) -> int:
 
 def summarize_rows(report: LakeReport) -> str:
     """Return the row counts of the tables in one line."""
-    rows = {one.table: one.after for one in report.tables}
+    rows = {change.table: change.after for change in report.tables}
     gold = sum(count for table, count in rows.items() if table.startswith("gold/"))
     return (
         f"silver {rows['silver']:,}, quarantine {rows['quarantine']:,}, "
