@@ -128,6 +128,7 @@ class PostgresqlDatabase:
     def _begin_group(self) -> PostgresqlConnection:
         self._writer = raw = self._live_writer(self._writer)
         raw.execute("BEGIN")
+        # Released by the server at the end of the transaction, even if this process dies.
         raw.execute(f"SELECT pg_advisory_xact_lock({_WRITER_LOCK_KEY})")
         return PostgresqlConnection(raw, self.journal)
 

@@ -85,6 +85,7 @@ class SqliteDatabase:
     def read_transaction(self, *, single_statement: bool = False) -> Iterator[SqliteConnection]:
         """Lend a connection inside one read transaction, or without one for a single statement."""
         try:
+            # No lock: operations of a deque are atomic.
             connection = self._readers.pop()
         except IndexError:
             connection = self._connect()

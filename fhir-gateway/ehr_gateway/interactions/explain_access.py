@@ -86,6 +86,7 @@ def explain_decision(
         raise NotFound(f"There is no {record.type} with this id about this patient.")
     depends_on_others = len(record.patients) > 1
     if depends_on_others:
+        # Decide for this patient alone: a decision for all would disclose the others' rules.
         record = replace(record, patients=frozenset({patient}))
     rows = _rules(connection, patient, requester.organization, at_ms)
     decision = decide(Rules(rows), requester, "read", record, at_ms)

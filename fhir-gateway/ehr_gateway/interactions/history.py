@@ -172,6 +172,8 @@ def _limit_to_period(
         where += " AND r.pk >= :since"
         params["since"] = _first_since(connection, period.since)
     if period.at is not None:
+        # Current at some time of [from, until): written before `until`, and not replaced by `from`.
+        # A replacement that the requester cannot see does not count.
         later = access.later_version_predicate(interaction)
         where += (
             " AND r.pk < :until AND NOT EXISTS (SELECT 1 FROM resource later"  # noqa: S608

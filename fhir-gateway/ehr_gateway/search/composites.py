@@ -46,7 +46,9 @@ def compile_composite(
         of_all.append(f"({rows}) c{number}")
         of_resource.append(f"({rows} AND pk = r.pk) c{number}")
         if number:
+            # Values of one resource.
             join_conditions.append(f"c{number}.pk = c0.pk")
+        # And, unless the component is about the whole resource, of one element.
         if not component.of_resource:
             join_conditions += [f"c{number}.slot = {slot_owner}.slot"] if slot_owner else []
             slot_owner = f"c{number}"

@@ -96,6 +96,8 @@ def _follow_includes(
 
 def _include_select(include: Include, params: str, from_here: str) -> str:
     """Return the SELECT of the pks that one include leads to."""
+    # `i` is the index row of a reference, `t` its target; reversed, the target is at hand as `s`.
+    # SQLite keeps the order of a CROSS JOIN: from the resources at hand outwards.
     if include.reverse:
         return (
             f"SELECT i.pk FROM resource s CROSS JOIN idx_reference i WHERE s.pk {from_here}"  # noqa: S608

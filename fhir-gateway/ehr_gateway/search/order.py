@@ -73,6 +73,7 @@ def _order_by_columns(
     params = dict(plan.params)
     keyset = ""
     if after is not None:
+        # A row value comparison, `(a, b) > (:x, :y)`, which both databases answer from the index.
         bounds = [f"after{number}" for number in range(len(columns))]
         params |= dict(zip(bounds, after, strict=True))
         marks = ", ".join(f":{name}" for name in bounds)

@@ -181,6 +181,7 @@ class FilterCompiler:
             f" AND {_or(conditions)} {BY_ROW})"
         )
         if clause.modifier in ("not", "not-in"):
+            # No candidate list: nearly every resource lacks a value.
             return FilterSql(f"NOT {condition}")
         candidates = [
             f"SELECT pk FROM idx_{kind} WHERE param = {param} AND {value_sql}"  # noqa: S608
@@ -241,6 +242,8 @@ class FilterCompiler:
     def _any_of(self, kind: str, any_of: AnyOf) -> FilterSql:
         groups = [[self.compile(kind, part) for part in group] for group in any_of.groups]
         condition = _or([" AND ".join(sql.condition for sql in group) for group in groups])
+        # Every match is in one list of some group, so one list of each makes a list of the whole;
+        # with no list in one of the groups there is none.
         selective = [_most_selective(group) for group in groups]
         nested = tuple(sql for sql in selective if sql is not None)
         if len(nested) < len(groups):
@@ -250,6 +253,8 @@ class FilterCompiler:
     def _chain(self, chain: Chain) -> FilterSql:
         param = self._param(chain.parameter)
         conditions, lists, nested = [], [], []
+        # `i` is the index row of the reference, `t` the resource it points to, `d` the candidates
+        # among those. Inside the EXISTS the target is named `r`, as every compiled filter expects.
         for kind, target_filter in chain.targets:
             sql, target = self._compile_linked(kind, target_filter), self._bind(kind)
             refers = f"i.param = {param} AND i.target_type = {target}"
@@ -270,6 +275,7 @@ class FilterCompiler:
                     f" AND i.target_id = t.id AND {refers}"
                 )
         if len(lists) < len(conditions):
+            # A target type without a list could hold matches that no list would name.
             return FilterSql(_or(conditions), excludes_deleted=True)
         return _linked_filter(_or(conditions), lists, nested, excludes_deleted=True)
 

@@ -108,6 +108,7 @@ def _tsvector(mark: str, words: FullText) -> str:
             positions.setdefault(word, []).append(f"{position}{weight}")
         # A gap, so that no phrase reaches from the narrative into the content.
         position += 1
+    # A break takes a position, so that no phrase reaches across it, but is no word.
     positions.pop(PHRASE_BREAK, None)
     return " ".join(f"'{mark}{word}':{','.join(at)}" for word, at in positions.items())
 

@@ -34,6 +34,7 @@ _CONSENTS = (
 def _copy_statement(table: str) -> str:
     names = [column.name for column in TABLES[table]]
     values = [":other" if name == "patient" else name for name in names]
+    # What opens one account must not open the others: the link may join two different people.
     permits = " AND permit = 0" if "permit" in names else ""
     return (
         f"INSERT INTO {table} ({', '.join(names)}) SELECT {', '.join(values)} FROM {table}"  # noqa: S608

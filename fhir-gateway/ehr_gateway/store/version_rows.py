@@ -61,6 +61,7 @@ def insert_version(
     """Insert a version as the current one, with the facts that the consent condition reads."""
     deleted = method == "DELETE"
     if version > 1:
+        # First: the index `resource_current` allows one current version of a resource.
         connection.execute(
             "UPDATE resource SET current = 0 WHERE type = ? AND id = ? AND current = 1",
             (record.type, record.id),

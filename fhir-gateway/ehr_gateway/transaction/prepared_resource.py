@@ -174,6 +174,7 @@ def _prepare(
     path: str = "",
     references: tuple[tuple[str, str], ...] | None = None,
 ) -> PreparedResource:
+    # Version and time in `meta` are the server's own: `join_body` puts them in.
     meta = {
         key: value
         for key, value in resource.get("meta", {}).items()

@@ -273,6 +273,7 @@ class Transaction:
             method=method,
         )
         if method == "DELETE":
+            # A deleted Consent has no rules; other writes replace them in `_store_version`.
             replace_rules(self._connection, record, (), has_previous=True)
         self.versions.append(version)
         if closing := find_version_closing(version, record, before):
@@ -290,6 +291,7 @@ class Transaction:
         return WriteResult(self._store_version(draft, None, "PUT"), created=True)
 
     def _current(self, kind: str, identity: str) -> Version | None:
+        # A hidden version is None, as an absent one: no answer may tell them apart.
         visible = _NO_CONDITION if self._is_platform_service else self.access.read_predicate
         row = self._connection.execute(
             "SELECT r.* FROM resource r WHERE r.type = :type AND r.id = :id AND r.current = 1"  # noqa: S608
@@ -376,7 +378,7 @@ _REFUSALS = {
     "scope": "The token's scopes do not cover this interaction on this type.",
     "role": "The requester's role may not write this kind of record.",
     "not-joined": "The patient's account takes no deposits from this organisation.",
-    "not-own": "A patient may write this for his or her own record only.",
+    "not-own": "A patient may write this for their own record only.",
     "no-power": "The power to act for this patient is not in force.",
     "held": "A result that is held back is for those who hold it, not for the patient, to release.",
 }
