@@ -104,7 +104,7 @@ def test_the_commands_of_a_page_run(
         shutil.copytree(demo.data, scratch / "var" / "demo")
     if "postgresql" in code:
         cluster: Cluster = request.getfixturevalue("postgresql")
-        code = re.sub(r"postgresql://[^\s\"']+", cluster.create(), code)
+        code = re.sub(r"postgresql://[^\s\"']+", cluster.url(cluster.create()), code)
     port = (scratch / "ehr.toml").read_text("utf-8").split()[-1]
     code = code.replace("127.0.0.1:8080", f"127.0.0.1:{port}")
     code = re.sub(r"^\S*ehr up\b", "ehr_up", code, flags=re.M)
