@@ -115,3 +115,21 @@ def test_addresses_in_answers_are_the_settings_not_the_hosts(house: House) -> No
     answer = must(platform.get("Organization", headers={"Host": "evil.example"}))
 
     assert "evil" not in answer.text
+
+
+def test_no_telemetry_of_the_process_sees_a_request(
+    house: House, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from opentelemetry import trace
+    from opentelemetry.sdk.trace import TracerProvider
+    from opentelemetry.sdk.trace.export import SimpleSpanProcessor
+    from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
+
+    spans, provider = InMemorySpanExporter(), TracerProvider()
+    provider.add_span_processor(SimpleSpanProcessor(spans))
+    monkeypatch.setattr(trace, "get_tracer_provider", lambda: provider)
+
+    for path in ("/oauth/login?request=secret", "/fhir/Patient/secret", "/healthz"):
+        house.client.get(path)
+
+    assert spans.get_finished_spans() == ()
