@@ -41,6 +41,8 @@ def create_portal(gateway: httpx.AsyncClient, settings: PortalSettings) -> FastA
     """Return the portal; `gateway` is a client whose base address is the gateway's."""
     # No redirect to "the same with a slash": it would follow the Host that a client made up.
     app = FastAPI(
+        # Addresses and exceptions may hold values of a record, which no telemetry is to see.
+        telemetry={"tracing": False, "metrics": False, "logs": False, "auto_configure": False},
         title="eHR Commons", docs_url=None, redoc_url=None, openapi_url=None,
         redirect_slashes=False,
     )  # fmt: skip
