@@ -42,18 +42,18 @@ class Target:
 
 
 class Replacements(Protocol):
-    """What a reference is to be replaced by, if by anything; a Mapping is one."""
+    """A mapping from references to what replaces them; a Mapping is one."""
 
     def get(self, key: str, /) -> str | None:
-        """Return what stands in the place of a reference."""
+        """Return the replacement of a reference, None to keep it."""
 
 
 @dataclass
 class EntryNames:
-    """What the entries of a Bundle are called, as one of them refers to the others.
+    """The names by which an entry of a Bundle may refer to the others.
 
-    `known` leads from a fullUrl to Type/id. A name in `late` gets its meaning later: whether one
-    was met is kept in `waits`.
+    `known` maps a fullUrl to Type/id. A name in `late` is resolved later; `waits` says whether one
+    was met.
     """
 
     known: Mapping[str, str]
@@ -95,7 +95,7 @@ def service_root(full_url: str | None) -> str | None:
 # One resource's references to its patient are looked at a dozen times.
 @lru_cache(4096)
 def local_target(reference: str) -> Target | None:
-    """Return the local resource that a reference names, if it names one.
+    """Return the resource of this server that a reference names, None for any other.
 
     >>> str(local_target("Patient/a1/_history/2"))
     'Patient/a1'

@@ -66,7 +66,7 @@ class SearchParameter:
 
     @property
     def is_full_text(self) -> bool:
-        """Say whether it searches words wherever they stand."""
+        """Say whether it is `_text` or `_content`."""
         return self.code in _FULL_TEXT
 
     @cached_property
@@ -101,7 +101,7 @@ _ADDED: ContextVar[AddedParameters] = ContextVar(
 
 @contextmanager
 def use_added_parameters(added: AddedParameters) -> Iterator[None]:
-    """Let searches that are read inside use more parameters than R4's."""
+    """Let searches parsed inside this context use added parameters besides R4's."""
     token = _ADDED.set(added)
     try:
         yield

@@ -61,7 +61,7 @@ def shorten_for_index(text: str, longest: int = MAX_INDEXED_CHARACTERS) -> str:
 
 
 class _Folding(dict[int, str | None]):
-    """What each character becomes, worked out when it is first met."""
+    """Character -> its folded form, computed and kept when it first occurs."""
 
     def __missing__(self, code: int) -> str | None:
         character = chr(code)

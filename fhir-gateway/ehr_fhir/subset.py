@@ -26,13 +26,13 @@ _ALWAYS = frozenset({"resourceType", "id", "meta"})
 
 @dataclass(frozen=True)
 class Subset:
-    """What part of each resource is wanted: a summary of one kind, or named elements."""
+    """A part of each resource: a `_summary` of one kind, or named `_elements`."""
 
     summary: str | None = None
     elements: frozenset[str] = frozenset()
 
     def cut(self, body: bytes) -> bytes:
-        """Return that part of a resource.
+        """Return that part of a resource as JSON.
 
         >>> Subset(summary="data").cut(b'{"resourceType":"Basic","id":"1","text":{},"x":1.50}')
         b'{"resourceType":"Basic","id":"1","x":1.50,"meta":{"tag":[{"system":\
@@ -57,7 +57,7 @@ class Subset:
 
 
 def parse_elements(resource_type: str, text: str) -> frozenset[str]:
-    """Understand `_elements`: names of the type's own elements.
+    """Parse `_elements`: names of the type's own elements.
 
     >>> sorted(parse_elements("Patient", "name,deceased"))
     ['deceased', 'name']
@@ -81,7 +81,7 @@ def _summary(owner: str, node: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _inside(owner: str, value: Any) -> Any:  # Any: JSON of every shape
-    """Cut a part that has marks of its own; datatypes stay whole."""
+    """Cut a backbone element by its own marks; datatypes stay whole."""
     if not definitions.marked_elements(owner, "isSummary"):
         return value
     if isinstance(value, list):

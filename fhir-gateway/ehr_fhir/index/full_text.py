@@ -45,14 +45,14 @@ _INLINE = frozenset(
 
 
 class FullText(NamedTuple):
-    """The words in order, a space between them: of the narrative, and of all else."""
+    """The tokens of a resource, joined by spaces: of the narrative, and of all other prose."""
 
     narrative: str
     content: str
 
 
 def extract_full_text(resource: Mapping[str, Any]) -> FullText:
-    """Return what full-text search finds a validated resource by.
+    """Extract the tokens by which full-text search finds a validated resource.
 
     >>> extract_full_text({"resourceType": "Condition", "code": {"text": "Acute 肺炎"}})
     FullText(narrative='', content='acute 肺炎 炎')
@@ -65,7 +65,7 @@ def extract_full_text(resource: Mapping[str, Any]) -> FullText:
 
 
 def tokenize(text: str) -> tuple[str, ...]:
-    """Cut a text into folded words.
+    """Split a text into folded tokens.
 
     >>> tokenize("Follow-up of 高血壓")
     ('follow', 'up', 'of', '高血', '血压', '压')
@@ -108,7 +108,7 @@ def _joined(texts: Iterable[str]) -> str:
 
 
 def _bounded(found: list[str]) -> Iterator[str]:
-    """Keep to what every database can hold; a word too often repeated leaves its place empty."""
+    """Truncate to what every database can hold; a word repeated too often leaves a gap."""
     times: Counter[str] = Counter()
     characters = 0
     for word in found[:_MOST_WORDS]:
@@ -141,7 +141,7 @@ def _gather(owner: str, node: Any, found: dict[str, None]) -> None:
 
 @cache
 def _leads(owner: str) -> Mapping[str, str]:
-    """Return the JSON names that lead to prose: `string`, `xhtml`, or what they hold."""
+    """Return JSON key -> `string`, `xhtml`, or the type below which prose may be."""
     found = {}
     for key, element in definitions.json_elements(owner).items():
         if element.type in definitions.elements():

@@ -1,4 +1,4 @@
-"""What a resource is found by: one row for each value of each search parameter.
+"""Index rows: one for each value of each search parameter of a resource.
 
 Each resource type's parameters are compiled once into a table by first element, so that an element
 the resource does not have costs nothing.
@@ -32,7 +32,7 @@ __all__ = [
 
 # These are columns of the resource itself.
 _COLUMNS = frozenset({"_id", "_lastUpdated"})
-# What an index holds must follow from the resource alone, so its clock stands.
+# An index must depend on the resource alone, so `now()` in an expression is a constant.
 _NOW = datetime(2000, 1, 1, tzinfo=UTC)
 
 
@@ -45,7 +45,7 @@ class IndexRow(NamedTuple):
 
 
 class _Source(NamedTuple):
-    """A plain path, walked once for all its parameters. `slot` is the element that is counted."""
+    """A plain path, walked once for all parameters; `slot` is the repeating element to number."""
 
     codes: tuple[str, ...]
     walk: Walk
@@ -54,7 +54,7 @@ class _Source(NamedTuple):
 
 
 class _Evaluated(NamedTuple):
-    """An expression that is no plain path."""
+    """A parameter whose expression must be evaluated."""
 
     code: str
     type: str
@@ -137,7 +137,7 @@ def _slotted(
     convert: Converter,
     rows: dict[IndexRow, None],
 ) -> None:
-    """Add the values below a repeating element, each with the number of the one it stands in."""
+    """Add the values below a repeating element, each with the ordinal of its repetition."""
     for slot, element in enumerate(elements if type(elements) is list else [elements], 1):
         for value in walk.values(element):
             for kind, values in convert(value):
@@ -169,7 +169,7 @@ _SYSTEM = {bool: "boolean", int: "integer"}
 
 
 def _stub(reference: str) -> Mapping[str, Any] | None:
-    """Stand in for what a reference names: its type is all that an index may depend on."""
+    """Resolve a reference to its type alone: an index must not depend on another resource."""
     kind = referenced_type(reference)
     return {"resourceType": kind} if kind else None
 

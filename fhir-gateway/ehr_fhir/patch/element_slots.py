@@ -1,4 +1,4 @@
-"""Where an element stands in JSON, and how a Parameters value is written there.
+"""The place of an element in JSON, and how the value of a Parameters resource is written there.
 
 A primitive stands in two keys: its value under the name, its id and extensions under `_name`.
 """
@@ -24,13 +24,13 @@ __all__ = [
     "slot_of_element",
 ]
 
-# A value, and the object beside it that holds a primitive's id and extensions.
+# A value, and the object of its `_key`: a primitive's id and extensions.
 Pair = tuple[Any, Any]
 
 
 @dataclass(frozen=True)
 class ParameterValue:
-    """What a parameter brings: one value with its type, a resource, or the parts of an element."""
+    """The value of a patch parameter: a typed value, a resource, or the parts of an element."""
 
     suffix: str = ""
     # Any: JSON of every shape.
@@ -80,15 +80,15 @@ class ElementDefinition:
         return value.type == kind or kind in _bases(value.type) or value.type in base_types(kind)
 
     def key_for(self, value: ParameterValue) -> str:
-        """Return the JSON key under which a value stands."""
+        """Return the JSON key for a value: of a choice it names the datatype."""
         return f"{self.name}{value.suffix}" if self.choice else self.name
 
     def is_present_in(self, holder: Mapping[str, Any]) -> bool:
-        """Say whether an object has this element, as whichever of its types."""
+        """Say whether an object has this element, in any of its datatypes."""
         return any(key in holder or f"_{key}" in holder for key in self.kinds)
 
     def to_pair(self, value: ParameterValue) -> Pair:
-        """Return a value as JSON."""
+        """Return a value as JSON, with the object for its `_key`."""
         if value.parts is None:
             # One patch may be applied many times; what is stored must be its own.
             return deepcopy(value.value), deepcopy(value.shadow)
@@ -121,14 +121,14 @@ class Slot:
     repeats: bool
 
     def read_pairs(self) -> list[Pair]:
-        """Return what stands there, each value with what is beside it."""
+        """Return (value, `_value` extension object) pairs at this place."""
         value, shadow = self.holder.get(self.key), self.holder.get(f"_{self.key}")
         if self.repeats:
             return list(zip_longest(value or [], shadow or []))
         return [] if value is None and shadow is None else [(value, shadow)]
 
     def write_pairs(self, pairs: Sequence[Pair]) -> None:
-        """Put these in the place of what stands there; no empty list is left."""
+        """Replace the pairs at this place; remove the key when none is left."""
         for number, key in enumerate((self.key, f"_{self.key}")):
             column = [pair[number] for pair in pairs]
             if all(item is None for item in column):
@@ -154,7 +154,7 @@ def find_element(owner: str, name: str) -> ElementDefinition | None:
 
 
 def ensure_object(element: Element) -> dict[str, Any]:
-    """Return the JSON object that holds an element's own elements, made where it is missing."""
+    """Return the JSON object for an element's children; of a primitive it is created if missing."""
     if isinstance(element.value, dict):
         return element.value
     if isinstance(element.shadow, dict):
@@ -170,7 +170,7 @@ def ensure_object(element: Element) -> dict[str, Any]:
 
 
 def slot_of_element(element: Element) -> Slot | None:
-    """Return where an element stands; a whole resource stands nowhere."""
+    """Return the place of an element; None of a whole resource, which lies in no other object."""
     parent = element.parent
     if parent is None:
         return None

@@ -69,7 +69,7 @@ class PathOperation:
 
 
 def parse_fhirpath_patch(parameters: Mapping[str, Any]) -> tuple[PathOperation, ...]:
-    """Check the form of every operation before any is carried out."""
+    """Parse every operation before any is applied."""
     validate(parameters, "Parameters")
     found = parameters.get("parameter", [])
     if len(found) > MAX_OPERATIONS:
@@ -80,7 +80,7 @@ def parse_fhirpath_patch(parameters: Mapping[str, Any]) -> tuple[PathOperation, 
 def apply_fhirpath_patch(
     resource: Mapping[str, Any], patch: Sequence[PathOperation], now: datetime
 ) -> dict[str, Any]:
-    """Return a resource after every operation; what was given is left as it was."""
+    """Return a patched copy of the resource."""
     content: dict[str, Any] = deepcopy(dict(resource))
     for operation in patch:
         try:

@@ -55,7 +55,7 @@ class Operation:
 
 @dataclass
 class _Document:
-    """What is patched: a pointer may name the whole, so it stands in a cell."""
+    """The document being patched, in a mutable cell: an empty pointer replaces the whole."""
 
     content: Any
     copied: int = 0
@@ -67,14 +67,14 @@ def parse_json_patch(body: bytes) -> tuple[Operation, ...]:
 
 
 def parse_operations(document: Sequence[Any]) -> tuple[Operation, ...]:
-    """Check the form of every operation before any is carried out (RFC 6902 §4)."""
+    """Parse every operation before any is applied (RFC 6902 §4)."""
     if len(document) > MAX_OPERATIONS:
         raise TooCostly(f"A patch may have at most {MAX_OPERATIONS} operations.")
     return tuple(_operation(number, item) for number, item in enumerate(document))
 
 
 def apply_json_patch(content: Any, patch: Sequence[Operation]) -> Any:
-    """Return content after every operation; what was given is left as it was.
+    """Return a patched copy of the content.
 
     >>> move = parse_operations([{"op": "move", "from": "/a/0", "path": "/a/1"}])
     >>> apply_json_patch({"a": [1, 2]}, move)
@@ -183,7 +183,7 @@ def _take(document: _Document, operation: Operation, path: Pointer) -> Any:
 
 
 def _existing(document: _Document, operation: Operation, path: Pointer) -> tuple[Any, Any]:
-    """Return the holder of a value that is there, and its key or index in it."""
+    """Return the object or array that holds an existing value, and its key or index."""
     _value(document, operation, path)
     holder = _value(document, operation, path[:-1])
     return holder, path[-1] if isinstance(holder, dict) else int(path[-1])
@@ -197,7 +197,7 @@ def _value(document: _Document, operation: Operation, path: Pointer) -> Any:
 
 
 def _follow(node: Any, path: Pointer) -> tuple[int, Any]:
-    """Follow a pointer as far as it leads; return how many tokens that is, and what is there."""
+    """Follow a pointer as far as it leads; return the number of tokens followed, and the value."""
     for number, token in enumerate(path):
         if isinstance(node, dict) and token in node:
             node = node[token]
@@ -239,7 +239,7 @@ def _weight(node: Any) -> int:
 
 
 def _place(document: _Document, path: Pointer) -> str:
-    """Return the part of a pointer that is there as FHIRPath; what is not there was only sent."""
+    """Return the existing part of a pointer as FHIRPath; the rest is the sender's own text."""
     node = document.content
     place = str(node.get("resourceType", "$this")) if isinstance(node, dict) else "$this"
     for token in path[: _follow(node, path)[0]]:

@@ -42,7 +42,7 @@ _OPERATORS = _ORDERED | {"pr"} | {name for names in _MODIFIERS.values() for name
 
 
 def parse_expression(resource_type: str, text: str) -> Filter:
-    """Understand an expression over the parameters of a resource type.
+    """Parse a `_filter` expression over the search parameters of a resource type.
 
     >>> parse_expression("Patient", "not (gender eq male)").filter.parameter.code
     'gender'
@@ -152,7 +152,7 @@ class _Parser:
 
 
 def _compared(kind: str, path: str, operator: str, text: str, depth: int = 0) -> Filter:
-    """Return the filter of one comparison, at the end of the references that lead to it."""
+    """Return the filter of one comparison, inside a chain for each reference in its path."""
     if "[" in path:
         raise Invalid("a filter in brackets is not served; use `_has`.", issue_code="not-supported")
     head, dot, rest = path.partition(".")
@@ -212,7 +212,7 @@ def _not_for(operator: str, kind: str) -> Invalid:
 
 
 def _escaped(text: str, kind: str) -> str:
-    """Escape what parts the values of a parameter: in a comparison there is one."""
+    """Escape the separators of a search value: a comparison has one value, not a list."""
     for letter in "\\,$" if kind == "token" else "\\,$|":
         text = text.replace(letter, f"\\{letter}")
     return text

@@ -1,4 +1,4 @@
-"""What a search filters by: a parameter and its values, alone, along a chain, or by `_has`."""
+"""Search filters: a parameter and its values, alone, at the end of a chain, or by `_has`."""
 
 from __future__ import annotations
 
@@ -64,7 +64,7 @@ _NOT_SERVED = frozenset({"_contained", "_containedType", "_query", "_score"})
 
 
 class UnknownParameter(Exception):
-    """A parameter that this server does not know or serve; lenient handling passes over it."""
+    """A parameter that this server does not know or serve; lenient handling ignores it."""
 
 
 @dataclass(frozen=True)
@@ -78,7 +78,7 @@ class Clause:
 
 @dataclass(frozen=True)
 class Chain:
-    """A reference must lead to a resource of one of these types that its filter holds for."""
+    """A chain: a reference to a resource of one of the types, which meets its filter."""
 
     parameter: SearchParameter
     targets: tuple[tuple[str, Filter], ...]
@@ -86,7 +86,7 @@ class Chain:
 
 @dataclass(frozen=True)
 class ReverseChain:
-    """A resource that the filter holds for must refer to this type by a parameter of its own."""
+    """A reverse chain (`_has`): a resource that meets the filter refers to this one."""
 
     referred: str
     parameter: SearchParameter
@@ -126,7 +126,7 @@ Filter = AnyOf | Chain | Clause | Composite | ReverseChain | InCompartment | Not
 
 
 def parse_filter(resource_type: str, name: str, text: str, depth: int = 0) -> Filter | None:
-    """Understand one parameter that filters; without a value it filters nothing (R4 §3.1.1.2)."""
+    """Parse one filtering parameter; None without a value, which filters nothing (R4 §3.1.1.2)."""
     if depth > _LONGEST:
         raise Invalid(f"A chain has at most {_LONGEST} steps.", issue_code="too-costly")
     if name == "_has" or name.startswith("_has:"):
@@ -149,7 +149,7 @@ def parse_filter(resource_type: str, name: str, text: str, depth: int = 0) -> Fi
 
 
 def served_parameter(resource_type: str, code: str) -> SearchParameter:
-    """Return a parameter that is served, or say which name comes nearest."""
+    """Return a search parameter by its name; raise UnknownParameter with the nearest name."""
     found = parameters_of(resource_type)
     if code in found and found[code].is_searchable:
         return found[code]
@@ -194,7 +194,7 @@ def allowed_modifiers(parameter: SearchParameter) -> list[str]:
 
 
 def count_hops(filters: Sequence[Filter]) -> int:
-    """Count the steps from one resource to another."""
+    """Count the references that filters follow from one resource to another."""
     found = 0
     for current in filters:
         if isinstance(current, Chain):
@@ -214,7 +214,7 @@ def parse_chain(
     depth: int,
     parse: Callable[[str], Filter | None],
 ) -> Filter | None:
-    """Return what a reference must lead to; `parse` reads the rest for one type."""
+    """Parse a chain; `parse` reads what follows the reference, for one target type."""
     if depth >= _LONGEST:
         raise Invalid(f"A chain has at most {_LONGEST} steps.", issue_code="too-costly")
     if parameter.type != "reference":

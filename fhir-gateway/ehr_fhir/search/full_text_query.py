@@ -1,7 +1,7 @@
-"""What `_text` and `_content` ask for: words, "phrases", OR, NOT or -, beginnings as in card*.
+"""The query language of `_text` and `_content`: words, "phrases", OR, NOT or -, prefixes as card*.
 
-R4 leaves the language to the server (§3.1.1.4.10). Words that stand side by side must all be there;
-OR parts such groups. What is asked is cut into words as records are.
+R4 leaves the language to the server (§3.1.1.4.10). Words side by side must all occur; OR separates
+such conjunctions. A query is tokenized as records are.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ _TERM = re.compile(r'\s*(-?)(?:"([^"]*)(?:"|$)|([^\s"]+))')
 
 @dataclass(frozen=True)
 class Phrase:
-    """Words that stand one after another; `is_prefix` if the last is only the beginning of one."""
+    """Consecutive words; `is_prefix` lets the last one be the beginning of a longer word."""
 
     words: tuple[str, ...]
     is_prefix: bool = False
@@ -31,7 +31,7 @@ class Phrase:
 
 @dataclass(frozen=True)
 class Conjunction:
-    """All of these must be there, and none of those."""
+    """The required phrases must all occur in a text, and none of the excluded."""
 
     required: tuple[Phrase, ...]
     excluded: tuple[Phrase, ...] = ()
@@ -43,7 +43,7 @@ class Conjunction:
 
 
 def parse_full_text_query(text: str) -> tuple[Conjunction, ...]:
-    """Understand a text as groups, one of which must hold.
+    """Parse a query into conjunctions, one of which must hold.
 
     >>> parse_full_text_query("asthma -child")
     (Conjunction(required=(Phrase(words=('asthma',), is_prefix=False),), \

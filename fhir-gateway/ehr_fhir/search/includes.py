@@ -1,4 +1,4 @@
-"""What a search brings besides its matches: `_include`, `_revinclude` (R4 §3.1.1.5.4)."""
+"""`_include` and `_revinclude` (R4 §3.1.1.5.4)."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ MOST_INCLUDES = 16
 
 @dataclass(frozen=True)
 class Include:
-    """References to follow: forward to what they name, or in reverse to what holds them.
+    """References to follow: forward to their targets, or in reverse to their holders.
 
     `source` is the type that holds the reference; `target` narrows what it refers to. With
     `iterate`, what was included is looked at again.
@@ -32,7 +32,7 @@ class Include:
 
 
 def parse_include(resource_type: str, name: str, text: str) -> Include:
-    """Understand one `_include` or `_revinclude` of a search for one type.
+    """Parse one `_include` or `_revinclude` of a search for one type.
 
     >>> parse_include("Observation", "_include", "Observation:subject:Patient").target
     'Patient'

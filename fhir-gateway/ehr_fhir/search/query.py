@@ -1,6 +1,6 @@
-"""A search as it was asked, understood: parameters, modifiers, values, form of the answer.
+"""A search request parsed: filters, includes, sort order, paging and form of the answer.
 
-What it filters by is in `filters.py`, what comes along in `includes.py`.
+Filters are in `filters.py`, `_include` in `includes.py`.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ _ELSEWHERE = frozenset({"_format", "_pretty"})
 
 @dataclass(frozen=True)
 class SortKey:
-    """One key of the order asked for."""
+    """One key of `_sort`."""
 
     parameter: SearchParameter
     descending: bool
@@ -49,7 +49,7 @@ class SortKey:
 
 @dataclass(frozen=True)
 class SearchQuery:
-    """A whole search of one resource type."""
+    """A search of one resource type."""
 
     resource_type: str
     filters: tuple[Filter, ...] = ()
@@ -66,14 +66,14 @@ class SearchQuery:
 
     @property
     def is_count_only(self) -> bool:
-        """Say whether no match is wanted, but how many there are."""
+        """Say whether only the number of matches is wanted."""
         return self.summary_count or self.count == 0
 
 
 def parse_search(
     resource_type: str, pairs: Iterable[tuple[str, str]], *, lenient: bool = False
 ) -> SearchQuery:
-    """Understand the parameters of a search; with `lenient`, pass over those that are not known."""
+    """Parse the parameters of a search; with `lenient`, ignore unknown ones with a warning."""
     if resource_type not in definitions.resource_types():
         raise Invalid(f"`{resource_type}` is not a resource type of FHIR R4.")
     query = SearchQuery(resource_type)
@@ -96,7 +96,7 @@ def parse_search(
 
 
 def parse_subset(resource_type: str, pairs: Iterable[tuple[str, str]]) -> Subset | None:
-    """Understand `_summary` and `_elements` of one resource that is read."""
+    """Parse `_summary` and `_elements` of a read."""
     query = SearchQuery(resource_type)
     for name, text in pairs:
         query = _subset(query, name, text)

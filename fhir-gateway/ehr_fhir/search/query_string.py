@@ -1,4 +1,4 @@
-"""The text of a query taken apart into its pairs, strictly."""
+"""A query string (`a=b&c=d`) parsed strictly."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ MAX_QUERY_PAIRS = 500
 
 
 def parse_query_pairs(text: str) -> list[tuple[str, str]]:
-    """Return names and values in their order; ValueError where they are no text.
+    """Return names and values in their order; raise ValueError for bytes that are not UTF-8.
 
     >>> parse_query_pairs("name=a%20b&_count=")
     [('name', 'a b'), ('_count', '')]

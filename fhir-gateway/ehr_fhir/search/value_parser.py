@@ -62,7 +62,7 @@ def split_unescaped(text: str, separator: str) -> list[str]:
 
 
 def parse_value(parameter: SearchParameter, modifier: str | None, text: str) -> SearchValue:
-    """Understand one value of a parameter."""
+    """Parse one value of a search parameter."""
     if text == "":
         raise Invalid("a value between commas is empty.")
     if parameter.is_full_text:

@@ -22,7 +22,7 @@ Check = Callable[[Any], bool]
 
 
 class _Field(NamedTuple):
-    """What may stand under one JSON name."""
+    """What a JSON key of a type may hold."""
 
     inner: str | None  # the datatype of an object; else `check` looks at the value
     check: Check
@@ -37,7 +37,7 @@ class _Shape(NamedTuple):
 
 
 def is_valid_fast(kind: str, resource: Mapping[str, Any]) -> bool:
-    """Say whether a resource is sound beyond doubt.
+    """Say whether a resource is certainly valid; False means that it must be checked in full.
 
     >>> is_valid_fast("Patient", {"resourceType": "Patient", "active": True})
     True

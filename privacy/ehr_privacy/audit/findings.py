@@ -1,4 +1,4 @@
-"""What happened to a log whose leaves are not the ones that were signed for, and where."""
+"""How a log differs from the leaves that were signed for, and where."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ class Finding:
 def find_difference(
     start: int, witnessed: Sequence[bytes], found: Sequence[bytes], events: Mapping[int, str]
 ) -> Finding | None:
-    """Return the first difference between the leaves signed for and those that are there.
+    """Return the first difference between the signed leaves and the stored ones, None without any.
 
     Both begin at leaf `start`; `events` gives ids of the events by leaf.
     """

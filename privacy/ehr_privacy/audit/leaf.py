@@ -1,4 +1,4 @@
-"""What the tree commits to for one row: a salted hash, so that no leaf tells what the row says.
+"""The leaf of a row: a salted hash, so that no leaf tells what the row says.
 
 With the row's content and its salt gone, its leaf says nothing any more and still holds its place:
 a row can be erased and the log stays whole.
@@ -19,7 +19,7 @@ Value = str | int | None
 
 
 def canonical_row(values: Sequence[Value]) -> bytes:
-    """Return the one way to write a row: a JSON array of its values, in the order of the columns.
+    """Return the canonical form of a row: a JSON array of its values, in the order of the columns.
 
     >>> canonical_row(("a", 1, None, "陳"))
     b'["a",1,null,"\\xe9\\x99\\xb3"]'
@@ -28,7 +28,7 @@ def canonical_row(values: Sequence[Value]) -> bytes:
 
 
 def commitment(salt: bytes, row: bytes) -> bytes:
-    """Return what a leaf is made of: SHA-256 of the salt, which has a fixed length, and the row."""
+    """Return the commitment of a row: SHA-256 of the salt, of fixed length, and the row."""
     return sha256(salt + row).digest()
 
 

@@ -1,6 +1,8 @@
 """Proofs that a leaf is in a tree, and that one tree is the beginning of another (RFC 6962 §2.1).
 
-Verifying follows RFC 9162 §2.1.3.2 and §2.1.4.2, which state it as an algorithm.
+Verifying follows RFC 9162 §2.1.3.2 and §2.1.4.2 step by step, under their variable names: `fn` and
+`sn` are the indexes of the leaf and of the last leaf at the level reached, `r`, `fr` and `sr` the
+hashes so far.
 """
 
 from __future__ import annotations
@@ -60,18 +62,18 @@ def verify_inclusion(
     """Say whether a proof leads from a leaf at a place to a root."""
     if not 0 <= index < size:
         return False
-    place, last, found = index, size - 1, leaf
-    for node in proof:
-        if last == 0:
+    fn, sn, r = index, size - 1, leaf
+    for p in proof:
+        if sn == 0:
             return False
-        if place & 1 or place == last:
-            found = node_hash(node, found)
-            while place and not place & 1:
-                place, last = place >> 1, last >> 1
+        if fn & 1 or fn == sn:
+            r = node_hash(p, r)
+            while fn and not fn & 1:
+                fn, sn = fn >> 1, sn >> 1
         else:
-            found = node_hash(found, node)
-        place, last = place >> 1, last >> 1
-    return last == 0 and found == root
+            r = node_hash(r, p)
+        fn, sn = fn >> 1, sn >> 1
+    return sn == 0 and r == root
 
 
 def verify_consistency(
@@ -88,21 +90,21 @@ def verify_consistency(
     path = list(proof)
     if first & (first - 1) == 0:
         path.insert(0, first_root)
-    place, last = first - 1, second - 1
-    while place & 1:
-        place, last = place >> 1, last >> 1
-    old = new = path[0]
-    for node in path[1:]:
-        if last == 0:
+    fn, sn = first - 1, second - 1
+    while fn & 1:
+        fn, sn = fn >> 1, sn >> 1
+    fr = sr = path[0]
+    for c in path[1:]:
+        if sn == 0:
             return False
-        if place & 1 or place == last:
-            old, new = node_hash(node, old), node_hash(node, new)
-            while place and not place & 1:
-                place, last = place >> 1, last >> 1
+        if fn & 1 or fn == sn:
+            fr, sr = node_hash(c, fr), node_hash(c, sr)
+            while fn and not fn & 1:
+                fn, sn = fn >> 1, sn >> 1
         else:
-            new = node_hash(new, node)
-        place, last = place >> 1, last >> 1
-    return last == 0 and old == first_root and new == second_root
+            sr = node_hash(sr, c)
+        fn, sn = fn >> 1, sn >> 1
+    return sn == 0 and fr == first_root and sr == second_root
 
 
 def _split(size: int) -> int:

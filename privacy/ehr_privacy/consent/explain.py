@@ -38,7 +38,7 @@ def load_explanations() -> Mapping[tuple[bool, str], Explanation]:
 
 
 def explain(decision: Decision, who: str) -> Explanation:
-    """Say why a decision fell, about an organisation or a person.
+    """Explain a decision about an organisation or a person, in every language.
 
     >>> explain(Decision(False, "not-shared"), "clinic").line
     7

@@ -81,7 +81,7 @@ def parse_labels(text: str) -> LabelRules:
 
 
 def labels_by_code(resource: Mapping[str, Any], rules: LabelRules | None = None) -> frozenset[str]:
-    """Return the labels of every code that stands anywhere in a resource, by the shipped rules.
+    """Return the labels of all codes in a resource, by the shipped rules unless others are given.
 
     >>> icd = {"system": "http://hl7.org/fhir/sid/icd-10-cm", "code": "F11.20"}
     >>> sorted(labels_by_code({"resourceType": "Condition", "code": {"coding": [icd]}}))

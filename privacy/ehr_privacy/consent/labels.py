@@ -13,7 +13,7 @@ LABELS = frozenset({"PSY", "HIV", "SDV", "SEX", "ETH", "GDIS", "STD", "R", "V", 
 
 
 def parent_label(label: str) -> str:
-    """Return the label that a label is part of, itself where it is none's.
+    """Return the broader label of a label; the label itself if it has none.
 
     >>> parent_label("OPIOIDUD"), parent_label("HIV")
     ('ETH', 'HIV')

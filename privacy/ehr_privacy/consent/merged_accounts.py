@@ -1,4 +1,4 @@
-"""Merged accounts: what closes one account of a person closes the others, too.
+"""Merged accounts: a rule that closes one account of a person closes the others too.
 
 `decide` follows the links when it is asked. For the SQL, rows are carried over when something is
 written, so that no query pays for it. What opens is never carried: whoever can write a link could
@@ -21,7 +21,7 @@ def is_closing(row: RuleRow) -> bool:
 
 
 def extend_to_merged_accounts(rows: Iterable[RuleRow]) -> list[RuleRow]:
-    """Return rule rows, and for every merged account what closes the others."""
+    """Return the rule rows, and copies of the closing ones for each merged account."""
     rows = list(rows)
     links = (row.values for row in rows if row.table == "consent_link")
     accounts = merge_accounts((str(link["patient"]), str(link["other"])) for link in links)

@@ -1,4 +1,4 @@
-"""The words of the consent rules as values: requester, record, decision, rule row."""
+"""The consent rules' domain model: requester, record, decision, predicate, rule row."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ class Requester:
     scopes: tuple[Scope, ...] = ()
 
     def __hash__(self) -> int:
-        # Asked for at each request, of a value that lives as long as its token's.
+        # Cached: the predicate cache hashes the requester at each request.
         found: int | None = self.__dict__.get("_hash")
         if found is None:
             found = hash((self.role, self.person, self.organization, self.purpose, self.scopes))
@@ -67,7 +67,7 @@ class Requester:
 
 @dataclass(frozen=True)
 class Record:
-    """What the rules need to know of one version of one resource."""
+    """The facts of one version of one resource by which the rules decide."""
 
     type: str
     id: str
@@ -112,7 +112,7 @@ class Record:
 
 @dataclass(frozen=True)
 class Decision:
-    """The answer, its reason, the Consent that decided it, and what must be done besides."""
+    """The answer, its reason, the Consent that decided it, and its obligations."""
 
     permit: bool
     reason: str
@@ -162,7 +162,7 @@ class Rules:
     def closing_rows(
         self, table: str, now_ms: int, patient: str, **equal: Value
     ) -> list[Mapping[str, Value]]:
-        """Return the rows in force that close a patient's records, the own account's first.
+        """Return the closing rows in force for a patient, those of their own account first.
 
         What closes one account of a person closes the others; what opens one opens no other.
         """
@@ -175,7 +175,7 @@ class Rules:
 
 
 def merge_accounts(links: Iterable[tuple[str, str]]) -> Mapping[str, frozenset[str]]:
-    """Return the accounts of each person who has several, under each of them.
+    """Return account -> all accounts of the same person, for people who have several.
 
     >>> found = merge_accounts([("a", "b"), ("c", "b"), ("x", "y")])
     >>> sorted(found["a"]), sorted(found["y"]), "z" in found
@@ -189,7 +189,7 @@ def merge_accounts(links: Iterable[tuple[str, str]]) -> Mapping[str, frozenset[s
 
 
 def join_with_bars(names: Iterable[str]) -> str | None:
-    """Return names as one text in which each stands between bars; None where there is none.
+    """Join names with bars around each of them, so that SQL can look for one; None without names.
 
     >>> join_with_bars({"b", "a"}), join_with_bars(())
     ('|a|b|', None)
@@ -199,7 +199,7 @@ def join_with_bars(names: Iterable[str]) -> str | None:
 
 
 def is_in_force(row: Mapping[str, Value], now_ms: int) -> bool:
-    """Say whether a row's term, closed at the start and open at the end, contains now.
+    """Say whether a row's half-open term [since, until) contains now.
 
     >>> is_in_force({"since": 5, "until": 7}, 5), is_in_force({"since": 5, "until": 7}, 7)
     (True, False)

@@ -1,4 +1,4 @@
-"""What the rules need to know of a resource: domain, labels, patients, date, episode.
+"""The facts of a resource by which consent decides: domain, labels, patients, date, episode.
 
 A resource that holds others (contained, or a Bundle or Parameters stored as data) has their
 patients, labels and domains too, so that a copy is never easier to see than the record it repeats.
@@ -85,7 +85,7 @@ def parse_domains(text: str) -> DomainRules:
 def record_facts(
     resource: Json, author: str | None, label_rules: LabelRules | None = None
 ) -> Record:
-    """Return what the consent rules need to know of one version of a resource.
+    """Return the facts of one version of a resource by which the consent rules decide.
 
     Labels are by the rules that ship with the package unless others are given.
 

@@ -47,7 +47,7 @@ class RoleMatrix:
     platform: str
 
     def cell(self, role: str, profession: str | None, domain: str) -> str:
-        """Return open, restricted or none; what no row names is none.
+        """Return the cell of a role, profession and domain: open, restricted, or none by default.
 
         >>> load_roles().cell("clinician", "pharmacist", "radiology")
         'restricted'

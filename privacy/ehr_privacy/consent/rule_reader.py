@@ -39,7 +39,7 @@ _MERGED = ("replaced-by", "replaces")
 
 
 def rule_rows(resource: Json) -> list[RuleRow]:
-    """Return the rule rows a resource stands for; most resources have none.
+    """Return the rule rows of a Consent, Organization or Patient; other resources have none.
 
     Raises Unprocessable, with the element's path, for a Consent that cannot be enforced.
     """

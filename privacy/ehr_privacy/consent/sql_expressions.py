@@ -56,7 +56,7 @@ def negate(part: str) -> str:
 
 
 def exists(source: str, *conditions: str) -> str:
-    """Ask whether a source has a row under conditions.
+    """Return an EXISTS subquery over a source.
 
     The comment is a hint to who runs it: look at each record by itself. A planner that gathers the
     whole source first, to ask it for every record, makes a page cost as much as the store.
@@ -85,7 +85,7 @@ class Params:
         return f":{self._names[key]}"
 
     def word(self, value: str) -> str:
-        """Return a word of the rules themselves as it stands in SQL; anything else is bound.
+        """Return a word of the rules as an SQL literal; bind anything else.
 
         To bind a value takes as long as to look something up, and the rules have many words.
 

@@ -95,7 +95,7 @@ def in_force_condition(row: str, now: str) -> str:
 
 
 def _lists(params: Params, listing: str, name: str) -> str:
-    """Say in SQL whether a text of `join_with_bars` has a name; not null where there is no text.
+    """Return SQL for: a text of `join_with_bars` contains a name; false, not null, without a text.
 
     By REPLACE, which every engine has and which tells small letters from capitals, as LIKE may not.
     """
