@@ -11,14 +11,14 @@ import orjson
 
 from ehr_fhir.errors import EhrError, Invalid, TooCostly
 
-__all__ = ["LARGEST", "check_depth", "parse", "parse_array", "pretty", "serialize"]
+__all__ = ["MAX_LINE_BYTES", "check_depth", "parse", "parse_array", "pretty", "serialize"]
 
 # The largest line of a file to be loaded. A request's body is limited where it is read.
-LARGEST = 16 * 1024 * 1024
-_DEEPEST = 50
+MAX_LINE_BYTES = 16 * 1024 * 1024
+_MAX_DEPTH = 50
 # Of a number with a point or an exponent: characters, and powers of ten.
-_LONGEST_NUMBER = 1000
-_HIGHEST = 300
+_MAX_NUMBER_CHARACTERS = 1000
+_MAX_EXPONENT = 300
 _NESTING = frozenset({dict, list})
 _CONTROL = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f]")
 
@@ -41,7 +41,7 @@ def parse_array(body: bytes, largest: int | None = None) -> list[Any]:
 
 def check_depth(content: Any) -> None:  # Any: JSON of every shape
     """Refuse parsed JSON that is nested deeper than a text may be."""
-    if isinstance(content, dict | list) and _depth(content) > _DEEPEST:
+    if isinstance(content, dict | list) and _depth(content) > _MAX_DEPTH:
         raise _too_deep()
 
 
@@ -92,7 +92,7 @@ def _load(body: bytes, most: int | None) -> Any:
     except ValueError:
         raise _too_long() from None
     # So few openings cannot nest deeper; counting spares most texts the walk.
-    if body.count(b"{") + body.count(b"[") > _DEEPEST:
+    if body.count(b"{") + body.count(b"[") > _MAX_DEPTH:
         check_depth(content)
     # Few texts write a character by its number, so few are looked through.
     if b"\\u00" in body and (place := _control(content)):
@@ -128,7 +128,7 @@ def _decimal(text: str) -> Decimal:
         found = Decimal(text)
     except InvalidOperation:
         raise _too_long() from None
-    if len(text) > _LONGEST_NUMBER or not -_HIGHEST < found.adjusted() < _HIGHEST:
+    if len(text) > _MAX_NUMBER_CHARACTERS or not -_MAX_EXPONENT < found.adjusted() < _MAX_EXPONENT:
         raise _too_long()
     return found
 
@@ -161,4 +161,4 @@ def _depth(content: dict[str, Any] | list[Any]) -> int:
 
 
 def _too_deep() -> TooCostly:
-    return TooCostly(f"The content is nested more than {_DEEPEST} levels deep.")
+    return TooCostly(f"The content is nested more than {_MAX_DEPTH} levels deep.")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from ehr_fhir.search.filters import MOST_VALUES
+from ehr_fhir.search.filters import MAX_VALUES
 from tests.lib.gateway import House
 
 # A parameter of each way to compare, and a value that fits it.
@@ -69,10 +69,10 @@ def test_a_parameter_takes_many_values_up_to_a_stated_number(
     doctor = furnished.login("doctor.a")
 
     most = doctor.request(
-        "POST", "Observation/_search", data={name: ",".join([value] * MOST_VALUES)}
+        "POST", "Observation/_search", data={name: ",".join([value] * MAX_VALUES)}
     )
     more = doctor.request(
-        "POST", "Observation/_search", data={name: ",".join([value] * (MOST_VALUES + 1))}
+        "POST", "Observation/_search", data={name: ",".join([value] * (MAX_VALUES + 1))}
     )
 
     assert most.status_code == 200

@@ -27,7 +27,7 @@ _CODES = {
 }
 _NANO = 10**9
 _DAY = 86400 * _NANO
-_LARGEST = 10**12
+_MAX_AMOUNT = 10**12
 
 
 def add(moment: Temporal, quantity: Quantity, sign: int) -> list[Any]:
@@ -35,7 +35,7 @@ def add(moment: Temporal, quantity: Quantity, sign: int) -> list[Any]:
     word = calendar_unit(quantity.unit) or (not quantity.calendar and _CODES.get(quantity.unit))
     if not word:
         raise Invalid(f"A date moves by a calendar duration, not by `{quantity.unit[:40]}`.")
-    if abs(quantity.value) > _LARGEST:
+    if abs(quantity.value) > _MAX_AMOUNT:
         return []
     amount = int(quantity.value) * sign
     if isinstance(moment, Time):

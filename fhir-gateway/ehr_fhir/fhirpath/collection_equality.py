@@ -15,7 +15,7 @@ from ehr_fhir.fhirpath.temporal import Temporal, Time
 __all__ = ["Seen", "collections_equal", "collections_equivalent", "distinct"]
 
 # Each item is compared with each other one.
-_MOST_EQUIVALENT = 1000
+_MAX_EQUIVALENT_ITEMS = 1000
 
 
 class Seen:
@@ -64,7 +64,7 @@ def collections_equivalent(left: list[Any], right: list[Any]) -> bool:
     """Compare in any order; two empty collections are equivalent."""
     if len(left) != len(right):
         return False
-    if len(left) > _MOST_EQUIVALENT:
+    if len(left) > _MAX_EQUIVALENT_ITEMS:
         raise TooCostly("`~` is asked of collections that are too long.")
     rest = list(right)
     for item in left:

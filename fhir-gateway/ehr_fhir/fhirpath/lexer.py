@@ -29,7 +29,7 @@ _TOKEN = re.compile(
 _ESCAPE = re.compile(r"\\(u[0-9a-fA-F]{4}|.)", re.DOTALL)
 _ESCAPES = {"'": "'", '"': '"', "`": "`", "\\": "\\", "/": "/"}
 _ESCAPES |= {"r": "\r", "n": "\n", "t": "\t", "f": "\f"}
-_LONGEST = 20_000
+_MAX_CHARACTERS = 20_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,8 +47,8 @@ def tokenize(expression: str) -> list[Token]:
     >>> [token.text for token in tokenize("a.`b` + 'c' // d")]
     ['a', '.', 'b', '+', 'c', '']
     """
-    if len(expression) > _LONGEST:
-        raise Invalid(f"The FHIRPath expression is longer than {_LONGEST} characters.")
+    if len(expression) > _MAX_CHARACTERS:
+        raise Invalid(f"The FHIRPath expression is longer than {_MAX_CHARACTERS} characters.")
     tokens, position = [], 0
     while position < len(expression):
         match = _TOKEN.match(expression, position)

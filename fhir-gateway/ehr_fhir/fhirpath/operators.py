@@ -31,7 +31,7 @@ from ehr_fhir.fhirpath.ucum import combine_units
 __all__ = ["OPERATORS", "integer_or_empty", "negative", "number_or_empty"]
 
 Operator = Callable[[Evaluation, list[Any], list[Any]], list[Any]]
-_LONGEST_UNIT = 100
+_MAX_UNIT_CHARACTERS = 100
 _INTEGERS = range(-(2**31), 2**31)
 
 
@@ -216,7 +216,7 @@ def _converted(symbol: str, first: Quantity, second: Quantity) -> list[Any]:
 
 
 def _made(number: Decimal, unit: str, calendar: bool) -> list[Any]:
-    if len(unit) > _LONGEST_UNIT or not number_or_empty(number):
+    if len(unit) > _MAX_UNIT_CHARACTERS or not number_or_empty(number):
         return []
     return [Quantity(number, unit, calendar)]
 

@@ -12,7 +12,7 @@ from ehr_fhir.fhirpath.quantity import Quantity, calendar_unit
 
 __all__ = ["parse"]
 
-_POWERS = {
+_PRECEDENCE = {
     "implies": 1,
     **dict.fromkeys(("or", "xor"), 2),
     "and": 3,
@@ -26,8 +26,8 @@ _POWERS = {
 }
 _UNARY = 11
 _TYPED = frozenset({"is", "as", "ofType"})
-_LARGEST = 2**31 - 1
-_DEEPEST = 120
+_MAX_INTEGER = 2**31 - 1
+_MAX_DEPTH = 120
 
 
 def parse(expression: str) -> syntax.Node:
@@ -37,13 +37,13 @@ def parse(expression: str) -> syntax.Node:
         tree = parser.whole()
     except RecursionError:
         raise _too_deep() from None
-    if syntax.nesting_depth(tree) > _DEEPEST:
+    if syntax.nesting_depth(tree) > _MAX_DEPTH:
         raise _too_deep()
     return tree
 
 
 def _too_deep() -> Invalid:
-    text = f"The FHIRPath expression is nested more than {_DEEPEST} levels deep."
+    text = f"The FHIRPath expression is nested more than {_MAX_DEPTH} levels deep."
     return Invalid(text, issue_code="too-costly")
 
 
@@ -85,7 +85,7 @@ class _Parser:
         left = self.prefix()
         while True:
             token = self.token
-            power = _POWERS.get(token.text, 0) if token.kind in ("mark", "word") else 0
+            power = _PRECEDENCE.get(token.text, 0) if token.kind in ("mark", "word") else 0
             if power <= least:
                 return left
             self.take()
@@ -171,7 +171,7 @@ class _Parser:
             return syntax.Literal(token.position, (Quantity(value, follower.text, True),))
         if "." in token.text:
             return syntax.Literal(token.position, (value,))
-        if value > _LARGEST:
+        if value > _MAX_INTEGER:
             raise self.fault("an integer has at most 31 bits", token)
         return syntax.Literal(token.position, (int(token.text),))
 

@@ -12,8 +12,8 @@ from ehr_fhir.fhirpath.element import Element
 
 __all__ = ["Closure", "Evaluation", "Scope"]
 
-_MOST_STEPS = 500_000
-_LONGEST_TEXT = 1_000_000
+_MAX_STEPS = 500_000
+_MAX_TEXT_CHARACTERS = 1_000_000
 _CONSTANTS = {
     "sct": "http://snomed.info/sct",
     "loinc": "http://loinc.org",
@@ -41,7 +41,7 @@ class Evaluation:
     def count_steps(self, steps: int) -> None:
         """Count work, so that no expression runs or grows without end."""
         self.steps += steps
-        if self.steps > _MOST_STEPS:
+        if self.steps > _MAX_STEPS:
             raise TooCostly("The FHIRPath expression takes too many steps on this resource.")
 
     def checked_text(self, text: str) -> str:
@@ -56,7 +56,7 @@ class Evaluation:
 
     def check_text_length(self, length: int) -> None:
         """Refuse a text out of measure."""
-        if length > _LONGEST_TEXT:
+        if length > _MAX_TEXT_CHARACTERS:
             raise TooCostly("The FHIRPath expression makes a text that is too long.")
 
     def variable(self, name: str) -> list[Any]:

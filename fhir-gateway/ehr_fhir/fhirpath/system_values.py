@@ -32,7 +32,7 @@ __all__ = [
 CONTEXT = Context(prec=28, Emax=9999, Emin=-9999, traps=[])
 _UCUM = "http://unitsofmeasure.org"
 _CALENDAR_CODES = {"a": "year", "mo": "month"}
-_WIDEST = 400  # powers of ten
+_MAX_EXPONENT = 400  # powers of ten
 
 
 def to_system(item: object) -> Any:  # Any: a value of any System type, or a complex element itself
@@ -218,7 +218,7 @@ def _number(_: Element, value: object) -> object:
     if isinstance(value, bool) or not isinstance(value, int | float | Decimal):
         return value
     number = value if isinstance(value, Decimal) else Decimal(str(value))
-    if not number.is_finite() or abs(number.adjusted()) > _WIDEST:
+    if not number.is_finite() or abs(number.adjusted()) > _MAX_EXPONENT:
         raise Invalid("A number of the resource is out of FHIRPath's range.")
     return number
 

@@ -24,13 +24,13 @@ __all__ = ["PHRASE_BREAK", "FullText", "extract_full_text", "is_ideograph", "tok
 # nobody can ask for it.
 PHRASE_BREAK = "¶"
 # What PostgreSQL can hold: 16,383 places in a text, 255 of one word, 1 MiB.
-_MOST_WORDS = 8000
-_MOST_TIMES = 120
-_MOST_CHARACTERS = 80_000
+_MAX_TOKENS = 8000
+_MAX_REPETITIONS = 120
+_MAX_CHARACTERS = 80_000
 # Longer ones are no words of a language: two that begin alike may be taken for each other.
-_LONGEST = 32
+_MAX_TOKEN_CHARACTERS = 32
 # Texts that stand in many resources, such as the names of codes, are short.
-_REPEATED = 100
+_MAX_CACHED_CHARACTERS = 100
 
 _IDEOGRAPHS = (
     "\u3005\u3007\u3040-\u30ff\u3100-\u312f\u3400-\u9fff\uf900-\ufaff\U00020000-\U0003ffff"
@@ -70,7 +70,7 @@ def tokenize(text: str) -> tuple[str, ...]:
     >>> tokenize("Follow-up of 高血壓")
     ('follow', 'up', 'of', '高血', '血压', '压')
     """
-    return _remembered(text) if len(text) <= _REPEATED else _tokens(text)
+    return _remembered(text) if len(text) <= _MAX_CACHED_CHARACTERS else _tokens(text)
 
 
 def is_ideograph(character: str) -> bool:
@@ -86,7 +86,7 @@ def _tokens(text: str) -> tuple[str, ...]:
     found: list[str] = []
     for run, word in _RUNS.findall(fold_text(text)):
         if word:
-            found.append(word[:_LONGEST])
+            found.append(word[:_MAX_TOKEN_CHARACTERS])
         else:
             found += (run[at : at + 2] for at in range(len(run)))
     return tuple(found)
@@ -100,9 +100,9 @@ def _joined(texts: Iterable[str]) -> str:
     for text in texts:
         if words := tokenize(text):
             found += (PHRASE_BREAK, *words) if found else words
-        if len(found) > _MOST_WORDS:
+        if len(found) > _MAX_TOKENS:
             break
-    if len(found) > _MOST_TIMES:
+    if len(found) > _MAX_REPETITIONS:
         found = list(_bounded(found))
     return " ".join(found)
 
@@ -111,12 +111,12 @@ def _bounded(found: list[str]) -> Iterator[str]:
     """Truncate to what every database can hold; a word repeated too often leaves a gap."""
     times: Counter[str] = Counter()
     characters = 0
-    for word in found[:_MOST_WORDS]:
+    for word in found[:_MAX_TOKENS]:
         times[word] += 1
         characters += len(word)
-        if characters > _MOST_CHARACTERS:
+        if characters > _MAX_CHARACTERS:
             return
-        yield word if times[word] <= _MOST_TIMES else PHRASE_BREAK
+        yield word if times[word] <= _MAX_REPETITIONS else PHRASE_BREAK
 
 
 # Any: the JSON of a resource, checked before.

@@ -46,7 +46,7 @@ _FUNCTIONS = frozenset(
         "startsWith", "tail", "take", "toInteger", "toString", "upper", "where",
     }
 )  # fmt: skip
-_LONGEST_PATH = 2000
+_MAX_PATH_CHARACTERS = 2000
 
 
 @dataclass(frozen=True)
@@ -129,8 +129,8 @@ def _whole(number: int, part: Mapping[str, Any], name: str) -> int:
 
 
 def _judge(operation: PathOperation) -> None:
-    if len(operation.path) > _LONGEST_PATH:
-        raise TooCostly(f"A path of a patch has at most {_LONGEST_PATH} characters.")
+    if len(operation.path) > _MAX_PATH_CHARACTERS:
+        raise TooCostly(f"A path of a patch has at most {_MAX_PATH_CHARACTERS} characters.")
     for node in iterate_nodes(parse(operation.path)):
         if isinstance(node, Variable):
             raise operation.fault("has a path with a variable, which a patch may not have")

@@ -26,7 +26,7 @@ __all__ = [
 ]
 
 MAX_OPERATIONS = 1000
-_MOST_COPIED = 4_000_000
+_MAX_COPIED = 4_000_000
 _INDEX = re.compile(r"0|[1-9][0-9]{0,8}")
 _WRONG_ESCAPE = re.compile(r"~(?![01])")
 _MEMBERS = {
@@ -136,7 +136,7 @@ def _copy(document: _Document, operation: Operation) -> None:
     # A value copied into itself again and again would grow without end.
     check_depth(value)
     document.copied += _weight(value)
-    if document.copied > _MOST_COPIED:
+    if document.copied > _MAX_COPIED:
         raise TooCostly("The patch copies too much.", expression=_operation_place(operation))
     _put(document, operation, _copied(value))
 

@@ -23,11 +23,11 @@ from ehr_fhir.search.filters import (
 from ehr_fhir.search.value_parser import SearchValue, parse_value
 from ehr_fhir.search_parameters import SearchParameter
 
-__all__ = ["MOST_COMPARISONS", "parse_expression"]
+__all__ = ["MAX_COMPARISONS", "parse_expression"]
 
-MOST_COMPARISONS = 32
+MAX_COMPARISONS = 32
 # Parentheses; a database reads a bounded number of open levels.
-_DEEPEST = 6
+_MAX_DEPTH = 6
 _TOKEN = re.compile(r'\s*(?:([()])|("(?:[^"\\]|\\.)*")|([^\s()"]+))')
 _ESCAPE = re.compile(r"\\(.)")
 _ORDERED = frozenset({"ap", "eb", "eq", "ge", "gt", "le", "lt", "ne", "po", "sa"})
@@ -84,8 +84,8 @@ class _Parser:
         self._comparisons = 0
 
     def expression(self, depth: int) -> Filter:
-        if depth > _DEEPEST:
-            raise TooCostly(f"`_filter` takes at most {_DEEPEST} levels of parentheses.")
+        if depth > _MAX_DEPTH:
+            raise TooCostly(f"`_filter` takes at most {_MAX_DEPTH} levels of parentheses.")
         left = self._term(depth)
         while self._word() in ("and", "or"):
             operator = self._take("an operator").text
@@ -113,8 +113,8 @@ class _Parser:
 
     def _comparison(self) -> Filter:
         self._comparisons += 1
-        if self._comparisons > MOST_COMPARISONS:
-            raise TooCostly(f"`_filter` takes at most {MOST_COMPARISONS} comparisons.")
+        if self._comparisons > MAX_COMPARISONS:
+            raise TooCostly(f"`_filter` takes at most {MAX_COMPARISONS} comparisons.")
         path = self._take("a parameter")
         operator = self._take("an operator", "word")
         if operator.text not in _OPERATORS:

@@ -13,8 +13,8 @@ from ehr_fhir.search.value_parser import SearchValue, parse_value, split_unescap
 from ehr_fhir.search_parameters import SearchParameter, parameters_of
 
 __all__ = [
-    "MOST_HOPS",
-    "MOST_VALUES",
+    "MAX_HOPS",
+    "MAX_VALUES",
     "RESULT_PARAMETERS",
     "SPECIAL_PARAMETERS",
     "AnyOf",
@@ -34,17 +34,17 @@ __all__ = [
 ]
 
 # Steps of one search from one resource to another; each is judged by consent, and costs.
-MOST_HOPS = 12
+MAX_HOPS = 12
 # Values of one parameter; a database joins a bounded number of alternatives.
-MOST_VALUES = 200
+MAX_VALUES = 200
 # A chain may fork at each step into every type its reference leads to.
-_LONGEST = 4
+_MAX_CHAIN_LENGTH = 4
 # Beyond these a chain must name the type it goes to: R4's "any resource" is 145 types.
-_MOST_TARGETS = 4
+_MAX_CHAIN_TARGETS = 4
 RESULT_PARAMETERS = frozenset(
     {"_count", "_cursor", "_elements", "_include", "_revinclude", "_sort", "_summary", "_total"}
 )
-_BARE = frozenset({"_content", "_id", "_lastUpdated", "_text"})
+_WITHOUT_MODIFIERS = frozenset({"_content", "_id", "_lastUpdated", "_text"})
 _MODIFIERS: dict[str, set[str]] = {
     "composite": set(),
     "date": {"missing"},
@@ -127,8 +127,8 @@ Filter = AnyOf | Chain | Clause | Composite | ReverseChain | InCompartment | Not
 
 def parse_filter(resource_type: str, name: str, text: str, depth: int = 0) -> Filter | None:
     """Parse one filtering parameter; None without a value, which filters nothing (R4 §3.1.1.2)."""
-    if depth > _LONGEST:
-        raise Invalid(f"A chain has at most {_LONGEST} steps.", issue_code="too-costly")
+    if depth > _MAX_CHAIN_LENGTH:
+        raise Invalid(f"A chain has at most {_MAX_CHAIN_LENGTH} steps.", issue_code="too-costly")
     if name == "_has" or name.startswith("_has:"):
         return _has(resource_type, name, text, depth)
     if name == "_list":
@@ -182,7 +182,7 @@ def allowed_modifiers(parameter: SearchParameter) -> list[str]:
     >>> allowed_modifiers(served_parameter("Observation", "code"))
     ['above', 'below', 'in', 'missing', 'not', 'not-in', 'text']
     """
-    if parameter.code in _BARE:
+    if parameter.code in _WITHOUT_MODIFIERS:
         return []
     found = set(_MODIFIERS[parameter.type])
     if "Identifier" not in parameter.datatypes:
@@ -215,8 +215,8 @@ def parse_chain(
     parse: Callable[[str], Filter | None],
 ) -> Filter | None:
     """Parse a chain; `parse` reads what follows the reference, for one target type."""
-    if depth >= _LONGEST:
-        raise Invalid(f"A chain has at most {_LONGEST} steps.", issue_code="too-costly")
+    if depth >= _MAX_CHAIN_LENGTH:
+        raise Invalid(f"A chain has at most {_MAX_CHAIN_LENGTH} steps.", issue_code="too-costly")
     if parameter.type != "reference":
         raise Invalid(f"A chain needs a reference; `{parameter.code}` is a {parameter.type}.")
     _check_target(parameter, modifier)
@@ -241,7 +241,7 @@ def parse_chain(
 
 
 def _chained_types(parameter: SearchParameter) -> list[str]:
-    if 0 < len(parameter.targets) <= _MOST_TARGETS:
+    if 0 < len(parameter.targets) <= _MAX_CHAIN_TARGETS:
         return sorted(parameter.targets, key=lambda kind: (kind != "Patient", kind))
     raise Invalid(
         f"`{parameter.code}` leads to many types; name one, as in `{parameter.code}:Patient.`."
@@ -293,8 +293,8 @@ def _values(
 
 def _any_of(name: str, text: str) -> list[str]:
     values = split_unescaped(text, ",")
-    if len(values) > MOST_VALUES:
-        raise TooCostly(f"`{name}` takes at most {MOST_VALUES} values.")
+    if len(values) > MAX_VALUES:
+        raise TooCostly(f"`{name}` takes at most {MAX_VALUES} values.")
     return values
 
 
@@ -324,7 +324,7 @@ def _check_target(parameter: SearchParameter, kind: str) -> None:
 def _check_modifier(parameter: SearchParameter, modifier: str) -> None:
     if not modifier:
         return
-    if parameter.code in _BARE:
+    if parameter.code in _WITHOUT_MODIFIERS:
         raise Invalid(f"`{parameter.code}` takes no modifier.")
     if modifier in allowed_modifiers(parameter):
         return

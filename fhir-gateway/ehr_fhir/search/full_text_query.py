@@ -17,7 +17,7 @@ __all__ = ["MAX_WORDS", "Conjunction", "Phrase", "parse_full_text_query"]
 # Of one parameter: each is looked up, and its places compared.
 MAX_WORDS = 64
 # Of a beginning in letters: a shorter one begins too many words.
-_SHORTEST = 3
+_MIN_PREFIX_LETTERS = 3
 _TERM = re.compile(r'\s*(-?)(?:"([^"]*)(?:"|$)|([^\s"]+))')
 
 
@@ -93,6 +93,6 @@ def _phrase(text: str, *, quoted: bool) -> Phrase | None:
         return Phrase(words[:-1]) if run else Phrase(words, is_prefix=True)
     if quoted or not text.endswith("*"):
         return Phrase(words)
-    if len(last) < _SHORTEST:
-        raise Invalid(f"before `*` stand at least {_SHORTEST} letters.")
+    if len(last) < _MIN_PREFIX_LETTERS:
+        raise Invalid(f"before `*` stand at least {_MIN_PREFIX_LETTERS} letters.")
     return Phrase(words, is_prefix=True)

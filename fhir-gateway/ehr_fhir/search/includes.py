@@ -9,11 +9,11 @@ from ehr_fhir.errors import Invalid
 from ehr_fhir.search.filters import served_parameter
 from ehr_fhir.search_parameters import SearchParameter, parameters_of
 
-__all__ = ["INCLUDES", "MOST_INCLUDES", "Include", "parse_include"]
+__all__ = ["INCLUDES", "MAX_INCLUDES", "Include", "parse_include"]
 
 INCLUDES = frozenset({"_include", "_revinclude"})
 # Of one search: each is a step of its own in every round of `:iterate`.
-MOST_INCLUDES = 16
+MAX_INCLUDES = 16
 
 
 @dataclass(frozen=True)

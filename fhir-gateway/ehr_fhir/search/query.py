@@ -12,7 +12,7 @@ from ehr_fhir import definitions
 from ehr_fhir.errors import Invalid, Issue
 from ehr_fhir.search.filter_expression import parse_expression
 from ehr_fhir.search.filters import (
-    MOST_HOPS,
+    MAX_HOPS,
     RESULT_PARAMETERS,
     Filter,
     UnknownParameter,
@@ -20,18 +20,18 @@ from ehr_fhir.search.filters import (
     parse_filter,
     served_parameter,
 )
-from ehr_fhir.search.includes import INCLUDES, MOST_INCLUDES, Include, parse_include
+from ehr_fhir.search.includes import INCLUDES, MAX_INCLUDES, Include, parse_include
 from ehr_fhir.search_parameters import SearchParameter
 from ehr_fhir.subset import SUMMARIES, Subset, parse_elements
 
-__all__ = ["DEFAULT_COUNT", "LARGEST_COUNT", "SearchQuery", "SortKey", "parse_search"]
+__all__ = ["DEFAULT_COUNT", "MAX_COUNT", "SearchQuery", "SortKey", "parse_search"]
 __all__ += ["parse_subset"]
 
 DEFAULT_COUNT = 50
-LARGEST_COUNT = 1000
-MOST_SORT_KEYS = 8
+MAX_COUNT = 1000
+MAX_SORT_KEYS = 8
 # Of the whole exchange, not of the search; the HTTP side answers to them.
-_ELSEWHERE = frozenset({"_format", "_pretty"})
+_HTTP_PARAMETERS = frozenset({"_format", "_pretty"})
 
 
 @dataclass(frozen=True)
@@ -78,7 +78,7 @@ def parse_search(
         raise Invalid(f"`{resource_type}` is not a resource type of FHIR R4.")
     query = SearchQuery(resource_type)
     for name, value in pairs:
-        if name in _ELSEWHERE:
+        if name in _HTTP_PARAMETERS:
             continue
         try:
             query = (_control if _is_control(name) else _add)(query, name, value)
@@ -90,8 +90,8 @@ def parse_search(
             continue
         if name != "_cursor":
             query = replace(query, applied=(*query.applied, (name, value)))
-    if len(query.includes) > MOST_INCLUDES:
-        raise Invalid(f"At most {MOST_INCLUDES} includes are served.", issue_code="too-costly")
+    if len(query.includes) > MAX_INCLUDES:
+        raise Invalid(f"At most {MAX_INCLUDES} includes are served.", issue_code="too-costly")
     return query
 
 
@@ -118,8 +118,8 @@ def _add(query: SearchQuery, name: str, text: str) -> SearchQuery:
         return query
     filters = (*query.filters, found)
     # Asked at each, so that a long query is refused before it is read to its end.
-    if count_hops([found]) and count_hops(filters) > MOST_HOPS:
-        raise Invalid(f"A search follows at most {MOST_HOPS} references.", issue_code="too-costly")
+    if count_hops([found]) and count_hops(filters) > MAX_HOPS:
+        raise Invalid(f"A search follows at most {MAX_HOPS} references.", issue_code="too-costly")
     return replace(query, filters=filters)
 
 
@@ -127,7 +127,7 @@ def _control(query: SearchQuery, name: str, text: str) -> SearchQuery:
     if name == "_count":
         if not text.isdecimal() or len(text) > 9:
             raise Invalid("`_count` takes a whole number.")
-        return replace(query, count=min(int(text), LARGEST_COUNT))
+        return replace(query, count=min(int(text), MAX_COUNT))
     if name == "_cursor":
         return replace(query, cursor=text)
     if name.partition(":")[0] in INCLUDES:
@@ -163,6 +163,6 @@ def _sorted(query: SearchQuery, text: str) -> SearchQuery:
         if not parameter.is_indexed or parameter.type == "special":
             raise Invalid(f"`_sort` takes no parameter of type {parameter.type}, such as `{code}`.")
         keys.append(SortKey(parameter, word.startswith("-")))
-    if len(query.sort) + len(keys) > MOST_SORT_KEYS:
-        raise Invalid(f"`_sort` takes at most {MOST_SORT_KEYS} keys.", issue_code="too-costly")
+    if len(query.sort) + len(keys) > MAX_SORT_KEYS:
+        raise Invalid(f"`_sort` takes at most {MAX_SORT_KEYS} keys.", issue_code="too-costly")
     return replace(query, sort=(*query.sort, *keys))

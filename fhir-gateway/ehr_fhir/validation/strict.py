@@ -17,7 +17,7 @@ from ehr_fhir.errors import Issue
 
 __all__ = ["find_issues"]
 
-_MOST_NAMED = 20
+_MAX_CODES_NAMED = 20
 _NUMBERS = frozenset({"decimal", "integer", "positiveInt", "unsignedInt"})
 _FORMS = {
     "code": re.compile(r"[^\s]+(\s[^\s]+)*"),
@@ -81,8 +81,12 @@ def _check_codes(codes: frozenset[str], value: Any, path: str) -> Iterator[Issue
     for index, code in enumerate(value if many else [value]):
         if isinstance(code, str) and code not in codes:
             place = f"{path}[{index}]" if many else path
-            named = ", ".join(sorted(codes)[:_MOST_NAMED])
-            more = f" and {len(codes) - _MOST_NAMED} more" if len(codes) > _MOST_NAMED else ""
+            named = ", ".join(sorted(codes)[:_MAX_CODES_NAMED])
+            more = (
+                f" and {len(codes) - _MAX_CODES_NAMED} more"
+                if len(codes) > _MAX_CODES_NAMED
+                else ""
+            )
             yield Issue(f"{place} must be one of: {named}{more}.", place, "code-invalid")
 
 

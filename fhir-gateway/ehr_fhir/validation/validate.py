@@ -24,7 +24,7 @@ from ehr_fhir.validation.fast import is_valid_fast
 __all__ = ["checked_by_r4", "validate"]
 
 _ID = re.compile(r"^[A-Za-z0-9\-.]{1,64}$")
-_MOST_ISSUES = 20
+_MAX_ISSUES = 20
 # R4B keeps these names for resources of another shape.
 _CHANGED_IN_R4B = frozenset({"Evidence", "EvidenceVariable"})
 _TEXTS = {
@@ -59,7 +59,7 @@ def validate(resource: Mapping[str, Any], expected_type: str | None = None) -> N
         raise Unprocessable(text, expression=f"{kind}.id", issue_code="value")
     issues = _issues(kind, resource)
     if issues:
-        raise Unprocessable(issues[0].diagnostics, issues=issues[:_MOST_ISSUES])
+        raise Unprocessable(issues[0].diagnostics, issues=issues[:_MAX_ISSUES])
 
 
 @cache

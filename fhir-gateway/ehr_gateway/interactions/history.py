@@ -13,7 +13,7 @@ from typing import Literal
 
 from ehr_fhir.dates import date_interval
 from ehr_fhir.errors import Invalid, NotFound
-from ehr_fhir.search.query import DEFAULT_COUNT, LARGEST_COUNT
+from ehr_fhir.search.query import DEFAULT_COUNT, MAX_COUNT
 from ehr_gateway.access import Access
 from ehr_gateway.database import Connection
 from ehr_gateway.search.cursor import open_cursor, seal_cursor
@@ -194,7 +194,7 @@ def _read_page(
     total: int | None,
 ) -> HistoryPage:
     count, cursor = query.count, query.cursor
-    limit = min(DEFAULT_COUNT if count is None else max(count, 1), LARGEST_COUNT)
+    limit = min(DEFAULT_COUNT if count is None else max(count, 1), MAX_COUNT)
     where, params = select.where, {**select.params, "limit": limit + 1}
     if cursor is not None:
         where += " AND r.pk < :before"

@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 from ehr_fhir import definitions
 from ehr_fhir.errors import Invalid, TooCostly
 from ehr_fhir.search.compartment_filters import compartment_filter, compartment_types
-from ehr_fhir.search.includes import INCLUDES, MOST_INCLUDES, Include, parse_include
+from ehr_fhir.search.includes import INCLUDES, MAX_INCLUDES, Include, parse_include
 from ehr_fhir.search.query import SearchQuery, parse_search
 from ehr_fhir.search_parameters import use_added_parameters
 from ehr_gateway.access import Access
@@ -164,8 +164,8 @@ def _parse_includes(kinds: Sequence[str], pairs: Pairs) -> list[Include]:
         if not parsed:
             raise errors[0]
         includes |= dict.fromkeys(parsed)
-    if len(includes) > MOST_INCLUDES:
-        raise TooCostly(f"At most {MOST_INCLUDES} includes are served.")
+    if len(includes) > MAX_INCLUDES:
+        raise TooCostly(f"At most {MAX_INCLUDES} includes are served.")
     return list(includes)
 
 

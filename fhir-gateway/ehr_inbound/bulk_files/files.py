@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, cast
 
-from ehr_fhir.json_text import LARGEST
+from ehr_fhir.json_text import MAX_LINE_BYTES
 
 __all__ = ["LoadReject", "Unit", "discover_files", "read_units"]
 
@@ -93,11 +93,11 @@ def _read_json_file(file: Path, stream: IO[bytes]) -> Unit | LoadReject:
 def _read_ndjson(file: Path, stream: IO[bytes]) -> Iterator[Unit | LoadReject]:
     lines: list[tuple[int, bytes]] = []
     size = number = 0
-    while line := stream.readline(LARGEST + 2):
+    while line := stream.readline(MAX_LINE_BYTES + 2):
         number += 1
-        if len(line) > LARGEST and not line.endswith(b"\n"):
+        if len(line) > MAX_LINE_BYTES and not line.endswith(b"\n"):
             _skip_line(stream)
-            text = f"The line is longer than {LARGEST // 1024 // 1024} MiB."
+            text = f"The line is longer than {MAX_LINE_BYTES // 1024 // 1024} MiB."
             yield LoadReject(str(file), number, None, None, text)
             continue
         if line.strip():

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from ehr_fhir.errors import EhrError, Invalid
-from ehr_fhir.json_text import LARGEST, parse
+from ehr_fhir.json_text import MAX_LINE_BYTES, parse
 from ehr_inbound.bulk_files.files import MAX_JSON_FILE_BYTES, LoadReject, Unit
 
 __all__ = ["Item", "read_items"]
@@ -34,7 +34,7 @@ def read_items(unit: Unit) -> Iterator[Item | LoadReject]:
     """Yield the resources of a unit, and a reject for each part that holds none."""
     for line, text in unit.lines:
         try:
-            content = parse(text, MAX_JSON_FILE_BYTES if unit.whole else LARGEST)
+            content = parse(text, MAX_JSON_FILE_BYTES if unit.whole else MAX_LINE_BYTES)
             if unit.whole and content.get("resourceType") == "Bundle":
                 if content.get("type") in _LOADABLE_BUNDLES:
                     yield from _bundle_items(unit, content)

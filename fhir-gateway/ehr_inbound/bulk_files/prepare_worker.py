@@ -13,7 +13,7 @@ from pathlib import Path
 
 from ehr_fhir.errors import EhrError, Unprocessable
 from ehr_fhir.index.full_text import FullText
-from ehr_fhir.json_text import LARGEST
+from ehr_fhir.json_text import MAX_LINE_BYTES
 from ehr_fhir.references import local_target, replace_references, split_conditional_reference
 from ehr_gateway.store.version_rows import IndexValues, group_by_table
 from ehr_gateway.transaction.integrity import reference_fault
@@ -142,8 +142,8 @@ def _prepare_item(item: Item, resolved: ResolvedReferences, organization: str) -
     )
     replace_references(resource, replacements)
     prepared = prepare_resource(resource, source_author(resource) or organization)
-    if len(prepared.content) > LARGEST:
-        raise Unprocessable(f"The resource is larger than {LARGEST // 1024 // 1024} MiB.")
+    if len(prepared.content) > MAX_LINE_BYTES:
+        raise Unprocessable(f"The resource is larger than {MAX_LINE_BYTES // 1024 // 1024} MiB.")
     for expression, reference in prepared.references:
         if split_conditional_reference(reference):
             raise Unprocessable(f"{expression} is a search that finds nothing, or more than one.")

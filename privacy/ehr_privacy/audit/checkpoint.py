@@ -20,7 +20,7 @@ __all__ = ["Checkpoint", "Signer", "open_note", "open_text", "public_key", "veri
 
 _ED25519 = b"\x01"
 _DASH = "\u2014 "
-_MOST_BYTES = 64 * 1024
+_MAX_NOTE_BYTES = 64 * 1024
 
 
 @dataclass(frozen=True)
@@ -82,7 +82,7 @@ def public_key(key: str) -> tuple[str, bytes]:
 def open_note(note: bytes, name: str, public: bytes) -> Checkpoint:
     """Return what a note says when the key's owner signed it; Invalid with the reason when not."""
     try:
-        text = note[:_MOST_BYTES].decode().partition("\n\n")[0]
+        text = note[:_MAX_NOTE_BYTES].decode().partition("\n\n")[0]
         origin, size, root = f"{text}\n".split("\n")[:3]
         found = Checkpoint(origin, int(size), base64.b64decode(root, validate=True))
     except (UnicodeDecodeError, ValueError, binascii.Error) as error:
@@ -98,7 +98,7 @@ def open_note(note: bytes, name: str, public: bytes) -> Checkpoint:
 def open_text(note: bytes, name: str, public: bytes) -> str:
     """Return the text of a signed note of the key's owner; Invalid when it is not theirs."""
     try:
-        text, _, signatures = note[:_MOST_BYTES].decode().partition("\n\n")
+        text, _, signatures = note[:_MAX_NOTE_BYTES].decode().partition("\n\n")
     except UnicodeDecodeError as error:
         raise Invalid("The checkpoint is malformed.") from error
     wanted = _key_hash(name, public)

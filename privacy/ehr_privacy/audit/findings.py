@@ -8,7 +8,7 @@ from dataclasses import dataclass
 __all__ = ["Finding", "find_difference"]
 
 # How far ahead a leaf out of place is looked for.
-_REACH = 64
+_LOOK_AHEAD = 64
 
 
 @dataclass(frozen=True)
@@ -47,7 +47,7 @@ def _explained(
 ) -> Finding:
     index = start + at
     event = events.get(index)
-    after, now = list(witnessed[at : at + _REACH]), list(found[at : at + _REACH])
+    after, now = list(witnessed[at : at + _LOOK_AHEAD]), list(found[at : at + _LOOK_AHEAD])
     if len(now) > 1 and len(after) > 1 and now[:2] == after[1:3]:
         return Finding("drop", index, event, f"The event of leaf {index} was taken out.")
     if len(now) > 2 and now[1:3] == after[:2]:

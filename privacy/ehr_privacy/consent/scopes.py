@@ -44,7 +44,7 @@ _NAMED = frozenset(
 
 # A value of one token parameter in a record's index: parameter, system, code.
 Token = tuple[str, str, str]
-_MOST_VALUES = 20
+_MAX_VALUES = 20
 
 
 @dataclass(frozen=True)
@@ -166,8 +166,8 @@ def _limit(resource_type: str, name: str, text: str) -> Limit:
     if name not in _limiting(resource_type):
         raise _refused("are token parameters of the type, without modifiers")
     values = tuple(_value(value_text) for value_text in text.split(","))
-    if len(values) > _MOST_VALUES:
-        raise _refused(f"have {_MOST_VALUES} values at most")
+    if len(values) > _MAX_VALUES:
+        raise _refused(f"have {_MAX_VALUES} values at most")
     if official_parameters(resource_type)[name].datatypes <= {"code"}:
         # The system of a plain code is fixed by its element, and not in the index.
         values = tuple((None, code) for _, code in values)

@@ -24,7 +24,7 @@ _REFERENCE = re.compile(r"([A-Z][A-Za-z]+)/([A-Za-z0-9\-.]{1,64})(/_history/[A-Z
 _COMPARATORS = frozenset({"<", "<=", ">=", ">", "ad"})
 _UCUM = "http://unitsofmeasure.org"
 _OLDEST_AGE = 90
-_CACHE = 200_000
+_CACHE_SIZE = 200_000
 _WHOSE = ("subject", "patient", "beneficiary")
 
 
@@ -40,11 +40,11 @@ class Deidentifier:
             raise ValueError("the key of a de-identification has at least 32 bytes")
         self._rules = rules
         self._key = key
-        self._pseudonym = lru_cache(_CACHE)(lambda reference: pseudonym(key, reference))
-        self._moved = lru_cache(_CACHE)(self._move)
-        self._hidden = lru_cache(_CACHE)(self._hide)
-        self._known_code = lru_cache(_CACHE)(self._code_has_form)
-        self._shift = lru_cache(_CACHE)(lambda patient: shift_days(key, patient))
+        self._pseudonym = lru_cache(_CACHE_SIZE)(lambda reference: pseudonym(key, reference))
+        self._moved = lru_cache(_CACHE_SIZE)(self._move)
+        self._hidden = lru_cache(_CACHE_SIZE)(self._hide)
+        self._known_code = lru_cache(_CACHE_SIZE)(self._code_has_form)
+        self._shift = lru_cache(_CACHE_SIZE)(lambda patient: shift_days(key, patient))
         self._oldest = f"{rules.reference_year - _OLDEST_AGE:04}"
         self._types = {name: self._compile(name, node) for name, node in rules.types.items()}
 

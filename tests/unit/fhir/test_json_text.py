@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from ehr_fhir.errors import EhrError, Invalid, TooCostly
-from ehr_fhir.json_text import LARGEST, parse, serialize
+from ehr_fhir.json_text import MAX_LINE_BYTES, parse, serialize
 
 
 @pytest.mark.parametrize(
@@ -52,7 +52,7 @@ def test_what_is_too_deep_is_refused(depth: int) -> None:
 
 def test_what_is_too_large_is_refused() -> None:
     with pytest.raises(TooCostly, match="16 MiB"):
-        parse(b'{"a":"' + b"x" * LARGEST + b'"}', LARGEST)
+        parse(b'{"a":"' + b"x" * MAX_LINE_BYTES + b'"}', MAX_LINE_BYTES)
 
 
 def test_an_error_shows_nothing_of_the_content() -> None:

@@ -6,7 +6,7 @@ import pytest
 
 from ehr_fhir.errors import Invalid
 from ehr_fhir.search.filters import Chain, Clause, Composite, Filter
-from ehr_fhir.search.query import LARGEST_COUNT, parse_search
+from ehr_fhir.search.query import MAX_COUNT, parse_search
 from ehr_fhir.search.value_parser import SearchValue, split_unescaped
 from ehr_fhir.units import CANONICAL_SYSTEM
 
@@ -79,7 +79,7 @@ def test_how_the_answer_is_wanted_is_read() -> None:
         ],
     )
 
-    assert (query.count, [key.code for key in query.sort]) == (LARGEST_COUNT, ["_lastUpdated"])
+    assert (query.count, [key.code for key in query.sort]) == (MAX_COUNT, ["_lastUpdated"])
     assert query.sort[0].descending
     assert (query.total, query.cursor, query.includes[0].target) == ("accurate", "x", "Patient")
     assert [name for name, _ in query.applied] == ["_count", "_sort", "_total", "_include"]

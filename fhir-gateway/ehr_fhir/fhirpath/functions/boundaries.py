@@ -27,7 +27,7 @@ from ehr_fhir.fhirpath.temporal import Date, DateTime, Temporal, Time
 __all__: list[str] = []
 
 _DEFAULT_DIGITS = 8
-_MOST_DIGITS = 28
+_MAX_DIGITS = 28
 # How many digits a date or time shows when this many of its parts are known.
 _DATE_DIGITS = (0, 4, 6, 8, 10, 12, 14, 17)
 _TIME_DIGITS = (0, 2, 4, 6, 9)
@@ -82,7 +82,7 @@ def _boundary(items: list[Any], digits: list[Any] | None, *, high: bool) -> list
     number = value.value if isinstance(value, Quantity) else to_decimal(value)
     if number is None:
         raise Invalid(f"{name} takes a number, a quantity, a date or a time.")
-    if wanted is not None and not 0 <= wanted <= _MOST_DIGITS:
+    if wanted is not None and not 0 <= wanted <= _MAX_DIGITS:
         return []
     found = _number_boundary(number, _DEFAULT_DIGITS if wanted is None else wanted, high)
     if not found.is_finite():

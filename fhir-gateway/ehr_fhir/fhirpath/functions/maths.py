@@ -22,7 +22,7 @@ from ehr_fhir.fhirpath.system_values import (
 
 __all__: list[str] = []
 
-_LARGEST_EXPONENT = 10_000
+_MAX_EXPONENT = 10_000
 
 
 def _of_number(name: str, run: Callable[[Decimal], list[Any]]) -> None:
@@ -73,7 +73,7 @@ def _power(scope: Scope, items: list[Any], exponent: list[Any]) -> list[Any]:
         to_system(single_item(exponent, "`power()`")),
     )
     value, by = _number(items, "power"), _number(exponent, "power")
-    if value is None or by is None or abs(by) > _LARGEST_EXPONENT:
+    if value is None or by is None or abs(by) > _MAX_EXPONENT:
         return []
     found = CONTEXT.power(value, by)
     if not found.is_finite():

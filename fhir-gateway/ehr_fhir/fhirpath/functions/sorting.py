@@ -11,10 +11,10 @@ from ehr_fhir.fhirpath.system_values import compare, single_item
 
 __all__: list[str] = []
 
-_MOST_KEYS = 20
+_MAX_KEYS = 20
 
 
-@register_lazy_function("sort", 0, _MOST_KEYS)
+@register_lazy_function("sort", 0, _MAX_KEYS)
 def _sort(scope: Scope, items: list[Any], *keys: tuple[Closure, bool]) -> list[Any]:
     rows = []
     inner = scope.inner()
