@@ -15,6 +15,7 @@ __all__ = ["MAX_LINE_BYTES", "check_depth", "parse", "parse_array", "pretty", "s
 
 # The largest line of a file to be loaded. A request's body is limited where it is read.
 MAX_LINE_BYTES = 16 * 1024 * 1024
+# Chosen: deeper than a FHIR resource has reason to be, and within what recursion can read.
 _MAX_DEPTH = 50
 # Of a number with a point or an exponent: characters, and powers of ten.
 _MAX_NUMBER_CHARACTERS = 1000

@@ -27,6 +27,7 @@ _PRECEDENCE = {
 _UNARY = 11
 _TYPED = frozenset({"is", "as", "ofType"})
 _MAX_INTEGER = 2**31 - 1
+# Chosen: the compiler and its closures call each other once or more for each level.
 _MAX_DEPTH = 120
 
 

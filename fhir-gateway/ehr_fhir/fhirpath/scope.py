@@ -12,6 +12,7 @@ from ehr_fhir.fhirpath.element import Element
 
 __all__ = ["Closure", "Evaluation", "Scope"]
 
+# Chosen, so that no expression of a stranger runs or grows without end.
 _MAX_STEPS = 500_000
 _MAX_TEXT_CHARACTERS = 1_000_000
 _CONSTANTS = {

@@ -26,6 +26,7 @@ __all__ = [
 ]
 
 MAX_OPERATIONS = 1000
+# Chosen: characters and nodes that all `copy` operations of a patch may add.
 _MAX_COPIED = 4_000_000
 _INDEX = re.compile(r"0|[1-9][0-9]{0,8}")
 _WRONG_ESCAPE = re.compile(r"~(?![01])")

@@ -25,6 +25,7 @@ from ehr_fhir.search_parameters import SearchParameter
 
 __all__ = ["MAX_COMPARISONS", "parse_expression"]
 
+# Chosen: each becomes a subquery.
 MAX_COMPARISONS = 32
 # Parentheses; a database reads a bounded number of open levels.
 _MAX_DEPTH = 6

@@ -28,7 +28,9 @@ __all__ = ["DEFAULT_COUNT", "MAX_COUNT", "SearchQuery", "SortKey", "parse_search
 __all__ += ["parse_subset"]
 
 DEFAULT_COUNT = 50
+# Chosen: a page is made in memory.
 MAX_COUNT = 1000
+# Chosen: each key joins an index table.
 MAX_SORT_KEYS = 8
 # Of the whole exchange, not of the search; the HTTP side answers to them.
 _HTTP_PARAMETERS = frozenset({"_format", "_pretty"})

@@ -6,6 +6,7 @@ from urllib.parse import parse_qsl
 
 __all__ = ["MAX_QUERY_PAIRS", "parse_query_pairs"]
 
+# Chosen: more than any search needs, before the pairs are split.
 MAX_QUERY_PAIRS = 500
 
 

@@ -24,6 +24,7 @@ from ehr_fhir.validation.fast import is_valid_fast
 __all__ = ["checked_by_r4", "validate"]
 
 _ID = re.compile(r"^[A-Za-z0-9\-.]{1,64}$")
+# Chosen: an answer that a person reads; the first faults often cause the later ones.
 _MAX_ISSUES = 20
 # R4B keeps these names for resources of another shape.
 _CHANGED_IN_R4B = frozenset({"Evidence", "EvidenceVariable"})

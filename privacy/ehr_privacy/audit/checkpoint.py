@@ -20,6 +20,7 @@ __all__ = ["Checkpoint", "Signer", "open_note", "open_text", "public_key", "veri
 
 _ED25519 = b"\x01"
 _DASH = "\u2014 "
+# Chosen: room for the signatures of hundreds of witnesses.
 _MAX_NOTE_BYTES = 64 * 1024
 
 

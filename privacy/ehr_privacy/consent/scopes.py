@@ -44,6 +44,7 @@ _NAMED = frozenset(
 
 # A value of one token parameter in a record's index: parameter, system, code.
 Token = tuple[str, str, str]
+# Chosen: each value is a comparison in the predicate of every request with the token.
 _MAX_VALUES = 20
 
 

@@ -24,6 +24,7 @@ _REFERENCE = re.compile(r"([A-Z][A-Za-z]+)/([A-Za-z0-9\-.]{1,64})(/_history/[A-Z
 _COMPARATORS = frozenset({"<", "<=", ">=", ">", "ad"})
 _UCUM = "http://unitsofmeasure.org"
 _OLDEST_AGE = 90
+# Chosen: entries of each cache in each worker; a batch repeats references, dates and codes.
 _CACHE_SIZE = 200_000
 _WHOSE = ("subject", "patient", "beneficiary")
 
