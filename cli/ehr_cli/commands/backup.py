@@ -218,7 +218,7 @@ def confirm(
     Example: ehr restore confirm --data var/new --user steward
     """
     from ehr_cli.data_folder import gateway_settings
-    from ehr_gateway.backup.reopening import confirm_restore
+    from ehr_gateway.backup.post_restore import confirm_restore
     from ehr_gateway.store.store import Store
 
     chosen = gateway_settings(

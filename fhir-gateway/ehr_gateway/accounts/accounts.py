@@ -7,7 +7,7 @@ from dataclasses import astuple, dataclass
 from ehr_fhir.errors import EhrError, NotFound, Unprocessable
 from ehr_gateway.accounts import eid_people, throttle
 from ehr_gateway.database import Connection, Database, Row
-from ehr_gateway.journal.closings import account_closing, record_closings
+from ehr_gateway.journal.redo_actions import account_closing, record_closings
 from ehr_gateway.tokens.access_tokens import Subject
 from ehr_gateway.tokens.roles import load_roles
 from ehr_gateway.tokens.secret_hashes import hash_secret, verify_secret

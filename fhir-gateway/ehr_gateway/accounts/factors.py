@@ -19,7 +19,7 @@ from cryptography.fernet import Fernet, InvalidToken
 from ehr_gateway.accounts import totp
 from ehr_gateway.accounts.accounts import Account
 from ehr_gateway.database import Connection, Database
-from ehr_gateway.journal.closings import factors_closing, record_closings
+from ehr_gateway.journal.redo_actions import factors_closing, record_closings
 
 RECOVERY_CODES = 10
 # How long the page that shows a new secret may stay open: a quarter of an hour, as other log-in

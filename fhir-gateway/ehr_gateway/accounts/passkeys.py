@@ -36,7 +36,7 @@ from webauthn.helpers.structs import (
 from ehr_gateway.accounts.accounts import Account
 from ehr_gateway.database import Connection
 from ehr_gateway.gateway import Gateway
-from ehr_gateway.journal.closings import factors_closing, record_closings
+from ehr_gateway.journal.redo_actions import factors_closing, record_closings
 
 _NAME_LENGTH = 60
 # Of one account. Chosen: more than anybody has devices, few enough for one page.

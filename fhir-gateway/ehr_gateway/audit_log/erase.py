@@ -14,7 +14,7 @@ from dataclasses import replace
 from ehr_gateway.audit_log import recorder
 from ehr_gateway.audit_log.verify_chunk import ERASURE_INTERACTION
 from ehr_gateway.database import Connection
-from ehr_gateway.journal.closings import erasure_closing, record_closings
+from ehr_gateway.journal.redo_actions import erasure_closing, record_closings
 
 __all__ = ["erase_patient_events"]
 

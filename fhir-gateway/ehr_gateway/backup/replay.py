@@ -13,7 +13,7 @@ from ehr_fhir.json_text import parse
 from ehr_gateway.audit_log.erase import erase_patient_events
 from ehr_gateway.audit_log.recorder import AuditContext
 from ehr_gateway.database import DATABASE_ERRORS, Connection
-from ehr_gateway.journal.closings import FACTOR_TABLES
+from ehr_gateway.journal.redo_actions import FACTOR_TABLES
 from ehr_gateway.journal.entries import Entry
 from ehr_gateway.store import full_text, search_registry
 from ehr_gateway.store.store import Store, Version

@@ -27,9 +27,9 @@ from ehr_gateway.audit_log.export_folder import LogFolder
 from ehr_gateway.backup.audit_tail import OldLog
 from ehr_gateway.backup.create import DATABASE_DUMP
 from ehr_gateway.backup.folder import BackupFolder, sync_folder
-from ehr_gateway.backup.journal_search import keep_journal
+from ehr_gateway.backup.journal_recovery import keep_journal
 from ehr_gateway.backup.manifest import Contents, Manifest, StoredFile
-from ehr_gateway.backup.reopening import RestoredState, close_restored_store
+from ehr_gateway.backup.post_restore import RestoredState, close_restored_store
 from ehr_gateway.backup.sealing import Identity, open_sealed
 from ehr_gateway.backup.snapshots import load_postgresql
 from ehr_gateway.migrations.upgrade import Progress, upgrade

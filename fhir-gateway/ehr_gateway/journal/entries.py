@@ -20,7 +20,7 @@ import orjson
 from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import ChaCha20Poly1305
 
-from ehr_gateway.journal.closings import Closing
+from ehr_gateway.journal.redo_actions import Closing
 
 __all__ = [
     "KEY_BYTES",

@@ -19,7 +19,7 @@ from pathlib import Path
 
 from ehr_fhir.errors import Unavailable
 from ehr_gateway.database import Connection, JournaledDatabase
-from ehr_gateway.journal.closings import Closing
+from ehr_gateway.journal.redo_actions import Closing
 from ehr_gateway.journal.entries import KEY_BYTES, Damaged, Head, Line, parse_line, seal_line
 from ehr_gateway.private_file import create_private_file
 

@@ -8,7 +8,7 @@ from ehr_fhir.errors import NotFound
 from ehr_gateway.accounts import factors, sessions
 from ehr_gateway.database import Connection
 from ehr_gateway.gateway import Gateway
-from ehr_gateway.journal.closings import account_closing, factors_closing, record_closings
+from ehr_gateway.journal.redo_actions import account_closing, factors_closing, record_closings
 from ehr_gateway.oauth import refresh_tokens
 
 __all__ = [

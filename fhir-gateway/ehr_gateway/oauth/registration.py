@@ -20,7 +20,7 @@ from ehr_gateway.database import Connection, Database
 from ehr_gateway.gateway import Gateway, GatewayDependency
 from ehr_gateway.http.negotiation import json_response
 from ehr_gateway.http.oauth_errors import OAuthError
-from ehr_gateway.journal.closings import client_closing, record_closings
+from ehr_gateway.journal.redo_actions import client_closing, record_closings
 from ehr_gateway.oauth import client_metadata, clients, refresh_tokens
 from ehr_gateway.oauth.authorization_codes import hash_token
 from ehr_gateway.oauth.json_body import read_json_object

@@ -27,10 +27,10 @@ from ehr_fhir.patch.patch import Patch
 from ehr_fhir.references import Replacements
 from ehr_gateway.access import Access
 from ehr_gateway.database import Connection
-from ehr_gateway.journal.closings import Closing, record_closings
+from ehr_gateway.journal.redo_actions import Closing, record_closings
 from ehr_gateway.store import full_text, search_registry
 from ehr_gateway.store.store import AuditHook, Store, Version
-from ehr_gateway.store.version_closings import find_version_closing
+from ehr_gateway.store.version_redo import find_version_closing
 from ehr_gateway.store.version_rows import (
     group_by_table,
     insert_index,

@@ -8,10 +8,10 @@ from itertools import islice
 import orjson
 
 from ehr_gateway.database import Connection
-from ehr_gateway.journal.closings import Closing, record_closings
+from ehr_gateway.journal.redo_actions import Closing, record_closings
 from ehr_gateway.store import full_text
 from ehr_gateway.store.store import Store, Version
-from ehr_gateway.store.version_closings import find_version_closing
+from ehr_gateway.store.version_redo import find_version_closing
 from ehr_gateway.store.version_rows import (
     group_by_table,
     insert_index,

@@ -21,7 +21,7 @@ from tests.lib.postgresql import Cluster
 WRITER = """
 import sys
 from pathlib import Path
-from ehr_gateway.journal.closings import client_closing, record_closings
+from ehr_gateway.journal.redo_actions import client_closing, record_closings
 from ehr_gateway.store.store import Store
 
 place, folder, name = sys.argv[1:]

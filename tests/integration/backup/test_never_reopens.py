@@ -12,7 +12,7 @@ from ehr_gateway.accounts import accounts, factors
 from ehr_gateway.accounts.accounts import Account
 from ehr_gateway.audit_log.erase import erase_patient_events
 from ehr_gateway.audit_log.recorder import AuditContext
-from ehr_gateway.backup.reopening import confirm_restore
+from ehr_gateway.backup.post_restore import confirm_restore
 from ehr_gateway.journal.journal import journal_path
 from ehr_gateway.login import account_lifecycle
 from ehr_gateway.oauth import clients, registration

@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ehr_fhir.errors import Unavailable
-from ehr_gateway.journal.closings import client_closing, record_closings
+from ehr_gateway.journal.redo_actions import client_closing, record_closings
 from ehr_gateway.journal.entries import (
     Damaged,
     Entry,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from ehr_gateway.journal.closings import Closing, version_closing
+from ehr_gateway.journal.redo_actions import Closing, version_closing
 from ehr_gateway.store.store import Version
 from ehr_privacy.consent import Record
 

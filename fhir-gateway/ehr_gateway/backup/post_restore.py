@@ -18,7 +18,7 @@ from ehr_gateway.audit_log import recorder
 from ehr_gateway.audit_log.recorder import AuditContext
 from ehr_gateway.audit_log.restores import RESTORE, RESTORE_CONFIRMATION, RestoreNote
 from ehr_gateway.backup.audit_tail import OldLog, carry_over_tail, copy_exported_log, signed_size
-from ehr_gateway.backup.journal_search import FoundJournal, find_journal
+from ehr_gateway.backup.journal_recovery import FoundJournal, find_journal
 from ehr_gateway.backup.manifest import Contents, Manifest
 from ehr_gateway.backup.replay import ReplayResult, describe_closing, replay_entries
 from ehr_gateway.database import Connection
