@@ -21,8 +21,9 @@ __all__ = ["BackgroundWork", "create_background_work", "tune_process"]
 _POOL_THREADS = 8
 # How long an audit row may wait in its spool file, where no query finds it, before it is flushed.
 _FLUSH_SECONDS = 1.0
-# What is not settled is in doubt for a restore, and closes the whole store: chosen short.
-_SETTLE_SECONDS = 1.0
+# Entries of the journal that are not resolved are in doubt for a restore, which then closes the
+# whole store. Chosen: short, since it bounds what a crash leaves in doubt.
+_RESOLVE_SECONDS = 1.0
 # New objects before the collector looks for cycles; Python's own 700 is for programs that make
 # more cycles than requests do, and each look costs a pause.
 _NEW_OBJECTS_PER_COLLECTION = 10_000
@@ -64,7 +65,7 @@ def create_background_work(gateway: Gateway, log: AuditLog) -> BackgroundWork:
     )
     timers = (
         Timer("row into the audit log", log.spool.flush, _FLUSH_SECONDS),
-        Timer("settled entry of the journal", store.settle_journal, _SETTLE_SECONDS),
+        Timer("resolved entries of the journal", store.resolve_journal, _RESOLVE_SECONDS),
         Timer("checkpoint of the audit log", log.flush_and_sign, settings.audit_checkpoint_seconds),
     )
     return BackgroundWork(ReindexThread(store), deliveries, timers)

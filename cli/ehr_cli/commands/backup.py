@@ -113,7 +113,7 @@ def verify(
     chosen: list[str | None] = [name] if name else [*backups.names()] or [None]
     for which in chosen:
         manifest = backups.manifest(which)
-        backups.check_signature(manifest, public_key(backups.verifier_key(manifest.name)))
+        backups.check_signature(manifest, public_key(backups.read_verifier_key(manifest.name)))
         backups.verify(manifest)
         typer.echo(f"{manifest.name}: whole, {len(manifest.pieces):,} pieces.")
 
@@ -174,7 +174,7 @@ def restore(
     Example: ehr restore /mnt/backups --data var/new --key backup.key --old-data var/mine
     """
     from ehr_cli.data_folder import gateway_settings
-    from ehr_gateway.backup.audit_tail import OldLog, read_notes
+    from ehr_gateway.backup.audit_tail import PreviousLog, read_checkpoint_notes
     from ehr_gateway.backup.restore import RestorePlan, restore_backup
     from ehr_gateway.backup.sealing import read_identity
 
@@ -187,8 +187,9 @@ def restore(
         name=name,
         verifier=verifier,
         journal=journal,
-        old_log=OldLog(
-            gateway_settings(old) if old_data else None, read_notes(tuple(checkpoint or ()))
+        old_log=PreviousLog(
+            gateway_settings(old) if old_data else None,
+            read_checkpoint_notes(tuple(checkpoint or ())),
         ),
     )
     report = restore_backup(plan, _say)

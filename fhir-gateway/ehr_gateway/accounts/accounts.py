@@ -7,7 +7,7 @@ from dataclasses import astuple, dataclass
 from ehr_fhir.errors import EhrError, NotFound, Unprocessable
 from ehr_gateway.accounts import eid_people, throttle
 from ehr_gateway.database import Connection, Database, Row
-from ehr_gateway.journal.redo_actions import account_closing, record_closings
+from ehr_gateway.journal.redo_actions import append_redo_actions, build_account_redo
 from ehr_gateway.tokens.access_tokens import Subject
 from ehr_gateway.tokens.roles import load_roles
 from ehr_gateway.tokens.secret_hashes import hash_secret, verify_secret
@@ -81,7 +81,7 @@ def add_account(
             (*astuple(account)[:-1], int(account.exempt), password, eid_subject),
         )
         if replaces:
-            record_closings(connection, [account_closing(connection, account.login)])
+            append_redo_actions(connection, [build_account_redo(connection, account.login)])
 
 
 def find_account(database: Database, login: str) -> Account:
@@ -182,7 +182,7 @@ def set_password(database: Database, login: str, password: str) -> None:
             "UPDATE account SET password = ?, must_change = 0 WHERE login = ?", (hashed, login)
         )
         # The old one may have become known.
-        record_closings(connection, [account_closing(connection, login)])
+        append_redo_actions(connection, [build_account_redo(connection, login)])
 
 
 def is_current_password(database: Database, login: str, password: str) -> bool:

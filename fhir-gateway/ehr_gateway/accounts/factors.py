@@ -19,7 +19,7 @@ from cryptography.fernet import Fernet, InvalidToken
 from ehr_gateway.accounts import totp
 from ehr_gateway.accounts.accounts import Account
 from ehr_gateway.database import Connection, Database
-from ehr_gateway.journal.redo_actions import factors_closing, record_closings
+from ehr_gateway.journal.redo_actions import append_redo_actions, build_factors_redo
 
 RECOVERY_CODES = 10
 # How long the page that shows a new secret may stay open: a quarter of an hour, as other log-in
@@ -111,7 +111,7 @@ def confirm_totp(
                 "INSERT INTO recovery_code (login, code) VALUES (?, ?)",
                 (login, _hash_recovery_code(key, login, code)),
             )
-        record_closings(connection, [factors_closing(connection, login)])
+        append_redo_actions(connection, [build_factors_redo(connection, login)])
     return [f"{code[:5]}-{code[5:]}" for code in codes]
 
 
@@ -137,7 +137,7 @@ def verify_code(database: Database, login: str, code: str, key: str, now_ms: int
         )
         if update.rowcount:
             # Good once, after a restore too.
-            record_closings(connection, [factors_closing(connection, login)])
+            append_redo_actions(connection, [build_factors_redo(connection, login)])
     return update.rowcount == 1
 
 
@@ -148,7 +148,7 @@ def remove_totp(connection: Connection, login: str) -> None:
             f"DELETE FROM {table} WHERE login = ?",  # noqa: S608 constant names
             (login,),
         )
-    record_closings(connection, [factors_closing(connection, login)])
+    append_redo_actions(connection, [build_factors_redo(connection, login)])
 
 
 @cache

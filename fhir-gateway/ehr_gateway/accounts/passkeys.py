@@ -36,7 +36,7 @@ from webauthn.helpers.structs import (
 from ehr_gateway.accounts.accounts import Account
 from ehr_gateway.database import Connection
 from ehr_gateway.gateway import Gateway
-from ehr_gateway.journal.redo_actions import factors_closing, record_closings
+from ehr_gateway.journal.redo_actions import append_redo_actions, build_factors_redo
 
 _NAME_LENGTH = 60
 # Of one account. Chosen: more than anybody has devices, few enough for one page.
@@ -188,7 +188,7 @@ def remove_passkey(connection: Connection, login: str, passkey: str) -> bool:
     deletion = connection.execute(
         "DELETE FROM passkey WHERE id = ? AND login = ?", (passkey, login)
     )
-    record_closings(connection, [factors_closing(connection, login)])
+    append_redo_actions(connection, [build_factors_redo(connection, login)])
     return deletion.rowcount == 1
 
 

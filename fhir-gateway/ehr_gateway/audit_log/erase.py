@@ -14,7 +14,7 @@ from dataclasses import replace
 from ehr_gateway.audit_log import recorder
 from ehr_gateway.audit_log.verify_chunk import ERASURE_INTERACTION
 from ehr_gateway.database import Connection
-from ehr_gateway.journal.redo_actions import erasure_closing, record_closings
+from ehr_gateway.journal.redo_actions import append_redo_actions, build_erasure_redo
 
 __all__ = ["erase_patient_events"]
 
@@ -66,7 +66,7 @@ def erase_patient_events(
             connection,
             recorder.build_event_rows(erasure_context, None, entities=events, reason="erased"),
         )
-        record_closings(connection, [erasure_closing(patient)])
+        append_redo_actions(connection, [build_erasure_redo(patient)])
     return len(events)
 
 

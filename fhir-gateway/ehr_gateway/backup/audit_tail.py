@@ -19,14 +19,20 @@ from ehr_gateway.schema.audit_log import CONTENT
 from ehr_gateway.settings import GatewaySettings
 from ehr_privacy.audit import open_note
 
-__all__ = ["OldLog", "carry_over_tail", "copy_exported_log", "read_notes", "signed_size"]
+__all__ = [
+    "PreviousLog",
+    "copy_exported_log",
+    "copy_tail_rows",
+    "find_signed_size",
+    "read_checkpoint_notes",
+]
 
 _COLUMNS = f"seq, {', '.join(CONTENT)}, salt, leaf"
 _BATCH = 2000
 
 
 @dataclass(frozen=True)
-class OldLog:
+class PreviousLog:
     """The log of the installation that is replaced, as far as it is still there."""
 
     # Its data folder and database; None where they are lost.
@@ -35,17 +41,17 @@ class OldLog:
     notes: tuple[bytes, ...] = ()
 
 
-def carry_over_tail(connection: Connection, old: OldLog, size: int) -> int | None:
+def copy_tail_rows(connection: Connection, old: PreviousLog, size: int) -> int | None:
     """Add the old log's rows after the first `size`; return how many there were.
 
     None where its first rows are others, or its database is lost or cannot be read.
     """
-    if old.settings is None or not _is_there(old.settings.database):
+    if old.settings is None or not _database_exists(old.settings.database):
         return None
     connection.execute("SAVEPOINT tail")
     try:
         with closing(open_database(old.settings.database)) as database:
-            if not _continues(connection, database, size):
+            if not _begins_with_rows(connection, database, size):
                 return None
             count = 0
             marks = ", ".join("?" * (len(CONTENT) + 3))
@@ -65,7 +71,7 @@ def carry_over_tail(connection: Connection, old: OldLog, size: int) -> int | Non
         connection.execute("RELEASE SAVEPOINT tail")
 
 
-def copy_exported_log(old: OldLog, settings: GatewaySettings) -> None:
+def copy_exported_log(old: PreviousLog, settings: GatewaySettings) -> None:
     """Put the old log's tiles, checkpoints and waiting rows in the place of the backup's."""
     if old.settings is None:
         return
@@ -78,7 +84,7 @@ def copy_exported_log(old: OldLog, settings: GatewaySettings) -> None:
         shutil.copy2(path, settings.audit_spool / path.name)
 
 
-def signed_size(old: OldLog, settings: GatewaySettings) -> int:
+def find_signed_size(old: PreviousLog, settings: GatewaySettings) -> int:
     """Return the size of the longest log that anybody still holds a checkpoint of; 0 for none."""
     key = LogFolder(settings.audit_folder).read_key()
     notes = list(old.notes)
@@ -92,7 +98,7 @@ def signed_size(old: OldLog, settings: GatewaySettings) -> int:
     return max(sizes)
 
 
-def read_notes(paths: tuple[Path, ...]) -> tuple[bytes, ...]:
+def read_checkpoint_notes(paths: tuple[Path, ...]) -> tuple[bytes, ...]:
     """Read checkpoints from files; Invalid where one cannot be read."""
     try:
         return tuple(path.read_bytes() for path in paths)
@@ -100,12 +106,12 @@ def read_notes(paths: tuple[Path, ...]) -> tuple[bytes, ...]:
         raise Invalid(f"The checkpoint {error.filename} cannot be read.") from error
 
 
-def _is_there(database: Path | str) -> bool:
+def _database_exists(database: Path | str) -> bool:
     # An SQLite file would be made by opening it.
     return isinstance(database, str) or database.exists()
 
 
-def _continues(connection: Connection, database: Database, size: int) -> bool:
+def _begins_with_rows(connection: Connection, database: Database, size: int) -> bool:
     """Say whether another log begins with the rows of this one, by their leaves."""
     sql = "SELECT seq, leaf FROM audit WHERE seq <= ? ORDER BY seq"
     with database.read_transaction() as other:

@@ -36,17 +36,17 @@ from ehr_gateway.settings import GatewaySettings
 __all__ = ["DATABASE_DUMP", "BackupPlan", "BackupReport", "create_backup"]
 
 DATABASE_DUMP = "database.dump"
-_LAKE = "lake"
+_LAKE_FOLDER = "lake"
 # What is made anew, or of no use to another process.
-_LEFT_OUT = {
+_EXCLUSIONS = {
     "portal-sessions.db": "the portal's sessions: people log in anew",
     "audit-spool": "the spool: what it held is in the audit log",
     "spark": "Spark's scratch files",
 }
-_JOURNAL = "the journal: it must lie on another disk than the store and the backups"
-_SIDE_FILES = ("-wal", "-shm", "-writer", "-journal")
-_SCRATCH = ".backup-copy"
-_LOCK = "backup.lock"
+_JOURNAL_EXCLUSION = "the journal: it must lie on another disk than the store and the backups"
+_DATABASE_SIDE_SUFFIXES = ("-wal", "-shm", "-writer", "-journal")
+_SCRATCH_FOLDER = ".backup-copy"
+_LOCK_FILE = "backup.lock"
 _LOCK_TRIES, _LOCK_PAUSE_S = 600, 0.1
 
 
@@ -84,9 +84,9 @@ def create_backup(
         raise NotFound(f"There is no data folder {settings.data}.")
     if plan.folder.resolve().is_relative_to(settings.data.resolve()):
         raise Unavailable("A backup inside the data folder would be lost with it: choose another.")
-    naming_key = _naming_key(settings)
+    naming_key = _load_naming_key(settings)
     with (
-        _only_backup(settings.data),
+        _lock_data_folder(settings.data),
         open_writer(plan.folder, plan.recipients, naming_key) as writer,
     ):
         database = open_database(settings.database)
@@ -96,7 +96,7 @@ def create_backup(
             # All that was answered before this backup began is in the database from here on.
             log.spool.flush()
             log.flush_and_sign()
-            run = _Run(writer, settings.data)
+            run = _BackupFiles(writer, settings.data)
             on_step("Copying files.")
             run.store_files(_list_files(settings, without_lake=plan.without_lake))
             on_step("Copying the exported audit log.")
@@ -106,7 +106,7 @@ def create_backup(
         on_step("Copying the database.")
         at = datetime.now(UTC)
         facts = run.store_database(settings.database)
-        run.store_files(_walk(settings.data, settings.keys))
+        run.store_files(_walk_files(settings.data, settings.keys))
         contents = Contents(
             database="sqlite" if isinstance(settings.database, Path) else "postgresql",
             store=facts.store,
@@ -119,10 +119,10 @@ def create_backup(
             files=tuple(run.files),
         )
         on_step("Putting the backup in place.")
-        left_out = [*_LEFT_OUT.values(), _JOURNAL, *run.left_out]
+        left_out = [*_EXCLUSIONS.values(), _JOURNAL_EXCLUSION, *run.left_out]
         if plan.without_lake:
             left_out.append("the lake: `ehr lake run` reads it from the feed again")
-        manifest = writer.finish(
+        manifest = writer.commit(
             name=f"{at:%Y%m%dT%H%M%S.%fZ}",
             at=at.isoformat(timespec="milliseconds"),
             contents=contents.to_bytes(),
@@ -134,7 +134,7 @@ def create_backup(
 
 
 @dataclass
-class _Run:
+class _BackupFiles:
     """The files of one backup, as they are stored."""
 
     writer: BackupWriter
@@ -149,7 +149,7 @@ class _Run:
             if path.is_symlink() and path.is_dir():
                 self.left_out.append(f"the linked folder {name}")
             elif is_sqlite(path):
-                with copy_sqlite(path, self.data / _SCRATCH) as copy:
+                with copy_sqlite(path, self.data / _SCRATCH_FOLDER) as copy:
                     self._store(name, copy)
             else:
                 self._store(name, path)
@@ -161,7 +161,7 @@ class _Run:
                 if not mine:
                     time.sleep(_LOCK_PAUSE_S)
                     continue
-                for path in _walk(folder, folder):
+                for path in _walk_files(folder, folder):
                     self._store(f"audit-log/{path.relative_to(folder)}", path)
                 return
         raise Unavailable("The audit log is being signed for all the time. Try again.")
@@ -172,7 +172,7 @@ class _Run:
             with dump_postgresql(database) as (output, facts):
                 self._add(DATABASE_DUMP, 0o600, *self.writer.store(output))
             return facts
-        with copy_sqlite(database, self.data / _SCRATCH) as copy:
+        with copy_sqlite(database, self.data / _SCRATCH_FOLDER) as copy:
             facts = read_sqlite_facts(copy)
             self._store("ehr.db", copy)
         return facts
@@ -191,9 +191,9 @@ class _Run:
 
 
 @contextmanager
-def _only_backup(data: Path) -> Iterator[None]:
+def _lock_data_folder(data: Path) -> Iterator[None]:
     """Keep other backups of a data folder out: their copies of databases lie in one place."""
-    with (data / _LOCK).open("ab") as lock:
+    with (data / _LOCK_FILE).open("ab") as lock:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
@@ -204,15 +204,15 @@ def _only_backup(data: Path) -> Iterator[None]:
 def _list_files(settings: GatewaySettings, *, without_lake: bool) -> Iterator[Path]:
     """Yield what stands in the data folder but database, keys and audit log; the lake first."""
     data = settings.data
-    apart = {settings.keys, settings.audit_folder, data / _LAKE, data / _SCRATCH}
-    apart |= {data / name for name in _LEFT_OUT}
+    apart = {settings.keys, settings.audit_folder, data / _LAKE_FOLDER, data / _SCRATCH_FOLDER}
+    apart |= {data / name for name in _EXCLUSIONS}
     if isinstance(settings.database, Path):
         apart.add(settings.database)
     if not without_lake:
-        yield from _list_lake(data / _LAKE)
+        yield from _list_lake(data / _LAKE_FOLDER)
     for path in sorted(data.iterdir()):
         if path not in apart:
-            yield from _walk(data, path)
+            yield from _walk_files(data, path)
 
 
 def _list_lake(lake: Path) -> Iterator[Path]:
@@ -221,7 +221,7 @@ def _list_lake(lake: Path) -> Iterator[Path]:
     Copied while a run is at work it is the lake of a run that was interrupted, which the next run
     puts right: a stream that is behind its table repeats a batch, and the table knows it.
     """
-    paths = list(_walk(lake, lake))
+    paths = list(_walk_files(lake, lake))
 
     def order(path: Path) -> tuple[int, Path]:
         parts = path.relative_to(lake).parts
@@ -230,14 +230,14 @@ def _list_lake(lake: Path) -> Iterator[Path]:
 
     yield from sorted(paths, key=order)
     # What came while the logs were copied: they may name it.
-    yield from sorted(set(_walk(lake, lake)) - set(paths))
+    yield from sorted(set(_walk_files(lake, lake)) - set(paths))
 
 
-def _walk(root: Path, path: Path) -> Iterator[Path]:
+def _walk_files(root: Path, path: Path) -> Iterator[Path]:
     """Yield the files below a path, in order, without locks and what databases keep beside them."""
     if path.is_dir() and not path.is_symlink():
         for below in sorted(path.iterdir()):
-            yield from _walk(root, below)
+            yield from _walk_files(root, below)
     elif path.exists() and not _is_transient(path):
         yield path
 
@@ -248,11 +248,11 @@ def _is_transient(path: Path) -> bool:
         return True
     return any(
         name.endswith(suffix) and path.with_name(name.removesuffix(suffix)).exists()
-        for suffix in _SIDE_FILES
+        for suffix in _DATABASE_SIDE_SUFFIXES
     )
 
 
-def _naming_key(settings: GatewaySettings) -> bytes:
+def _load_naming_key(settings: GatewaySettings) -> bytes:
     path = settings.keys / "backup.key"
     if not path.exists():
         create_private_file(path, os.urandom(32))

@@ -73,22 +73,22 @@ class BackupFolder:
             text = open_text(note.read_bytes(), *key)
         except FileNotFoundError:
             raise Unprocessable(f"The backup's file {note} is missing.") from None
-        if text != _note_text(self._read_manifest(manifest.name)):
+        if text != _format_note(self._read_manifest(manifest.name)):
             raise Unprocessable(f"The backup's manifest {manifest.name} is not what was signed.")
 
-    def verifier_key(self, name: str) -> str:
+    def read_verifier_key(self, name: str) -> str:
         """Return the verifier key that a backup was written with."""
-        return _read(self.backup_path(name) / "verifier.key").decode("utf-8", "replace")
+        return _read_file(self.backup_path(name) / "verifier.key").decode("utf-8", "replace")
 
     def read_contents(self, manifest: Manifest) -> bytes:
         """Return the sealed contents of a backup, as the manifest has them."""
-        return _read_exact(self.backup_path(manifest.name) / "contents", manifest.contents)
+        return _read_intact(self.backup_path(manifest.name) / "contents", manifest.contents)
 
     def read_piece(self, manifest: Manifest, piece: str) -> bytes:
         """Return a sealed piece, as the manifest has it."""
         if piece not in manifest.pieces:
             raise Unprocessable(f"The backup's manifest {manifest.name} lacks the piece {piece}.")
-        return _read_exact(self.piece_path(piece), manifest.pieces[piece])
+        return _read_intact(self.piece_path(piece), manifest.pieces[piece])
 
     def verify(self, manifest: Manifest) -> None:
         """Read every file of a backup; Unprocessable names the first that is not as it was."""
@@ -112,7 +112,7 @@ class BackupFolder:
         return len(outdated)
 
     def _read_manifest(self, name: str) -> bytes:
-        return _read(self.backup_path(name) / "manifest.json")
+        return _read_file(self.backup_path(name) / "manifest.json")
 
 
 @dataclass
@@ -132,7 +132,7 @@ class BackupWriter:
     def store(self, file: IO[bytes]) -> tuple[tuple[str, ...], int, str]:
         """Store what a file holds; return the names of its pieces, its size and its SHA-256."""
         names, size, digest = [], 0, hashlib.sha256()
-        while content := _read_full(file):
+        while content := _read_piece_content(file):
             names.append(self._store_piece(content))
             size += len(content)
             digest.update(content)
@@ -143,27 +143,27 @@ class BackupWriter:
         if name not in self.pieces:
             known = self.known.get(name)
             # A piece that has rotted is written anew: a backup is whole when it says so.
-            if known is None or not _is_exact(self.folder.piece_path(name), known):
+            if known is None or not _is_intact(self.folder.piece_path(name), known):
                 known = self._write_piece(name, seal(content, self.recipients))
             self.pieces[name] = known
         return name
 
     def _write_piece(self, name: str, sealed: bytes) -> SealedFile:
         path = self.folder.piece_path(name)
-        _write_beside(path, sealed).replace(path)
+        _write_partial(path, sealed).replace(path)
         # On disk before the manifest, not one by one: a piece in no manifest is never relied on.
         self._unsynced.append(path)
         self.written_bytes += len(sealed)
         return SealedFile.of(sealed)
 
-    def finish(
+    def commit(
         self, *, name: str, at: str, contents: bytes, left_out: Sequence[str], signer: Signer
     ) -> Manifest:
         """Put the backup in place, signed; it is on disk when this returns."""
         self._sync_pieces()
         sealed = seal(contents, self.recipients)
         names = self.folder.names()
-        last = _read(self.folder.backup_path(names[-1]) / "manifest.json") if names else b""
+        last = _read_file(self.folder.backup_path(names[-1]) / "manifest.json") if names else b""
         manifest = Manifest(
             name,
             at,
@@ -178,7 +178,7 @@ class BackupWriter:
         for file, body in (
             ("contents", sealed),
             ("manifest.json", content),
-            ("manifest.note", signer.sign_text(_note_text(content))),
+            ("manifest.note", signer.sign_text(_format_note(content))),
             ("verifier.key", f"{verifier_key(signer.name, signer.public)}\n".encode()),
         ):
             write_durably(partial / file, body)
@@ -229,14 +229,14 @@ def open_writer(
 
 def write_durably(path: Path, content: bytes) -> None:
     """Write a file beside, put it in place, and have both on disk."""
-    partial = _write_beside(path, content)
+    partial = _write_partial(path, content)
     with partial.open("rb") as file:
         os.fsync(file.fileno())
     partial.replace(path)
     sync_folder(path.parent)
 
 
-def _write_beside(path: Path, content: bytes) -> Path:
+def _write_partial(path: Path, content: bytes) -> Path:
     path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
     partial = path.with_name(f".{path.name}.partial")
     partial.write_bytes(content)
@@ -253,12 +253,12 @@ def sync_folder(path: Path) -> None:
         os.close(handle)
 
 
-def _note_text(manifest: bytes) -> str:
+def _format_note(manifest: bytes) -> str:
     # Its first line is the name of no log, so that no checkpoint reads as one.
     return f"{_NOTE}\n{hashlib.sha256(manifest).hexdigest()}\n"
 
 
-def _read_full(file: IO[bytes]) -> bytes:
+def _read_piece_content(file: IO[bytes]) -> bytes:
     """Read a whole piece, less at the end; a pipe gives less at a time."""
     parts, size = [], 0
     while size < PIECE_BYTES and (part := file.read(PIECE_BYTES - size)):
@@ -267,19 +267,19 @@ def _read_full(file: IO[bytes]) -> bytes:
     return b"".join(parts)
 
 
-def _read(path: Path) -> bytes:
+def _read_file(path: Path) -> bytes:
     try:
         return path.read_bytes()
     except OSError:
         raise Unprocessable(f"The backup's file {path} is missing.") from None
 
 
-def _read_exact(path: Path, expected: SealedFile) -> bytes:
-    content = _read(path)
+def _read_intact(path: Path, expected: SealedFile) -> bytes:
+    content = _read_file(path)
     if SealedFile.of(content) != expected:
         raise Unprocessable(f"The backup's file {path} is damaged: it is not what was written.")
     return content
 
 
-def _is_exact(path: Path, expected: SealedFile) -> bool:
+def _is_intact(path: Path, expected: SealedFile) -> bool:
     return path.exists() and SealedFile.of(path.read_bytes()) == expected

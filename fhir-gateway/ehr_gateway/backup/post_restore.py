@@ -17,13 +17,18 @@ from ehr_gateway.accounts.accounts import find_account, subject_of_account
 from ehr_gateway.audit_log import recorder
 from ehr_gateway.audit_log.recorder import AuditContext
 from ehr_gateway.audit_log.restores import RESTORE, RESTORE_CONFIRMATION, RestoreNote
-from ehr_gateway.backup.audit_tail import OldLog, carry_over_tail, copy_exported_log, signed_size
-from ehr_gateway.backup.journal_recovery import FoundJournal, find_journal
+from ehr_gateway.backup.audit_tail import (
+    PreviousLog,
+    copy_exported_log,
+    copy_tail_rows,
+    find_signed_size,
+)
+from ehr_gateway.backup.journal_recovery import RecoveredJournal, recover_journal
 from ehr_gateway.backup.manifest import Contents, Manifest
-from ehr_gateway.backup.replay import ReplayResult, describe_closing, replay_entries
+from ehr_gateway.backup.replay import ReplayResult, describe_redo_action, replay_entries
 from ehr_gateway.database import Connection
 from ehr_gateway.journal.entries import Entry
-from ehr_gateway.journal.journal import load_head, save_head
+from ehr_gateway.journal.journal import load_journal_head, save_journal_head
 from ehr_gateway.settings import GatewaySettings
 from ehr_gateway.store.closure import Closure, close_store, load_closure, reopen_store
 from ehr_gateway.store.epoch import StoreEpoch, begin_epoch
@@ -31,13 +36,13 @@ from ehr_gateway.store.store import Store
 from ehr_gateway.tokens import keys
 from ehr_gateway.tokens.access_tokens import Subject
 
-__all__ = ["RestoredState", "close_restored_store", "confirm_restore"]
+__all__ = ["RestoredState", "confirm_restore", "secure_restored_store"]
 
 _PLATFORM = "ehr-commons"
 _PURPOSE = "HSYSADMIN"
-_ENDED = ("login_session", "token_family")
+_SESSION_TABLES = ("login_session", "token_family")
 # Good once, and nobody knows any more which of them were used.
-_GOOD_ONCE = ("auth_code", "eid_code", "launch", "initial_access", "refresh_token")
+_SINGLE_USE_TABLES = ("auth_code", "eid_code", "launch", "initial_access", "refresh_token")
 
 
 @dataclass(frozen=True)
@@ -45,21 +50,21 @@ class RestoredState:
     """How a restored store stands."""
 
     epoch: StoreEpoch
-    journal: FoundJournal
+    journal: RecoveredJournal
     replayed: int
     # Why it is closed; None when it is open.
     closure: Closure | None
     note: RestoreNote
 
 
-def close_restored_store(
+def secure_restored_store(
     settings: GatewaySettings,
     contents: Contents,
     manifest: Manifest,
     *,
     journal_folders: Iterable[Path],
     known_entries: int,
-    old_log: OldLog,
+    old_log: PreviousLog,
     now_ms: int,
 ) -> RestoredState:
     """Bring a restored store into a state in which nothing is open that was closed since."""
@@ -72,29 +77,29 @@ def close_restored_store(
         interaction=RESTORE,
     )
     try:
-        cut_from = signed_size(old_log, settings)
+        cut_from = find_signed_size(old_log, settings)
         with store.write_transaction() as connection:
-            _end_log_ins(connection, now_ms)
-            carried = carry_over_tail(connection, old_log, contents.audit_size)
+            _end_sessions(connection, now_ms)
+            carried = copy_tail_rows(connection, old_log, contents.audit_size)
             # First of the new events, and of the new positions: what is replayed comes after.
             size = contents.audit_size + (carried or 0)
             cut = cut_from if cut_from > size else None
             note = RestoreNote(manifest.at, size=size, carried=carried, cut_from=cut)
-            _record(connection, audit_context, note.query, "restored")
+            _record_event(connection, audit_context, note.query, "restored")
             epoch = begin_epoch(connection)
-            found = find_journal(
+            found = recover_journal(
                 journal_folders,
                 settings.keys,
                 epoch.store,
-                load_head(connection),
+                load_journal_head(connection),
                 known_entries=known_entries,
             )
             result = replay_entries(
                 store, connection, [*found.committed, *found.doubtful], audit_context
             )
             if found.head is not None:
-                save_head(connection, found.head)
-            closure = _closure(found, result, manifest)
+                save_journal_head(connection, found.head)
+            closure = _find_closure(found, result, manifest)
             if closure is not None:
                 close_store(connection, closure)
             # It may have been closed when it was backed up.
@@ -124,35 +129,39 @@ def confirm_restore(store: Store, login: str, now_ms: int) -> Closure | None:
                 request_id=uuid.uuid4().hex,
                 interaction=RESTORE_CONFIRMATION,
             )
-            _record(connection, audit_context, f"restore?backup={closure.backup}", "steward")
+            _record_event(connection, audit_context, f"restore?backup={closure.backup}", "steward")
     return closure
 
 
-def _end_log_ins(connection: Connection, now_ms: int) -> None:
-    for table in _ENDED:
+def _end_sessions(connection: Connection, now_ms: int) -> None:
+    for table in _SESSION_TABLES:
         connection.execute(
             f"UPDATE {table} SET ended_ms = ? WHERE ended_ms IS NULL",  # noqa: S608
             (now_ms,),
         )
     # Their codes and invitations may have been refused or called back since.
     connection.execute("UPDATE access_request SET state = 'expired' WHERE state = 'proposed'")
-    for table in _GOOD_ONCE:
+    for table in _SINGLE_USE_TABLES:
         connection.execute(f"DELETE FROM {table}")  # noqa: S608 constant names
 
 
-def _closure(found: FoundJournal, result: ReplayResult, manifest: Manifest) -> Closure | None:
+def _find_closure(
+    found: RecoveredJournal, result: ReplayResult, manifest: Manifest
+) -> Closure | None:
     fault = found.fault
     if result.failed and not fault:
         fault = "Some of what the journal holds could not be closed again."
     if not fault:
         return None
-    return Closure(fault, manifest.at, tuple([*_names(found.doubtful), *result.failed]))
+    return Closure(fault, manifest.at, tuple([*_describe_entries(found.doubtful), *result.failed]))
 
 
-def _names(entries: Sequence[Entry]) -> list[str]:
-    return [describe_closing(closing) for entry in entries for closing in entry.closings]
+def _describe_entries(entries: Sequence[Entry]) -> list[str]:
+    return [describe_redo_action(closing) for entry in entries for closing in entry.closings]
 
 
-def _record(connection: Connection, audit_context: AuditContext, query: str, reason: str) -> None:
+def _record_event(
+    connection: Connection, audit_context: AuditContext, query: str, reason: str
+) -> None:
     rows = recorder.build_event_rows(replace(audit_context, query=query), None, reason=reason)
     recorder.record_rows(connection, rows)

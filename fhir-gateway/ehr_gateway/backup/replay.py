@@ -13,8 +13,8 @@ from ehr_fhir.json_text import parse
 from ehr_gateway.audit_log.erase import erase_patient_events
 from ehr_gateway.audit_log.recorder import AuditContext
 from ehr_gateway.database import DATABASE_ERRORS, Connection
-from ehr_gateway.journal.redo_actions import FACTOR_TABLES
 from ehr_gateway.journal.entries import Entry
+from ehr_gateway.journal.redo_actions import FACTOR_TABLES
 from ehr_gateway.store import full_text, search_registry
 from ehr_gateway.store.store import Store, Version
 from ehr_gateway.store.version_rows import (
@@ -27,9 +27,9 @@ from ehr_gateway.store.version_rows import (
 from ehr_gateway.transaction.prepared_resource import prepare_resource
 from ehr_privacy.consent import record_facts
 
-__all__ = ["ReplayResult", "describe_closing", "replay_entries"]
+__all__ = ["ReplayResult", "describe_redo_action", "replay_entries"]
 
-_Closing = Mapping[str, Any]
+_RedoValues = Mapping[str, Any]
 
 
 @dataclass
@@ -53,12 +53,12 @@ def replay_entries(
                 result.replayed += 1
             except (EhrError, KeyError, TypeError, ValueError, *DATABASE_ERRORS):
                 connection.execute("ROLLBACK TO SAVEPOINT closing")
-                result.failed.append(describe_closing(closing))
+                result.failed.append(describe_redo_action(closing))
             connection.execute("RELEASE SAVEPOINT closing")
     return result
 
 
-def describe_closing(closing: _Closing) -> str:
+def describe_redo_action(closing: _RedoValues) -> str:
     """Name what a closing is about, by its kind and id.
 
     >>> describe_closing({"kind": "version", "type": "Consent", "id": "c-1"})
@@ -75,7 +75,7 @@ def describe_closing(closing: _Closing) -> str:
 def _replay(
     store: Store,
     connection: Connection,
-    closing: _Closing,
+    closing: _RedoValues,
     at_ms: int,
     audit_context: AuditContext,
 ) -> None:
@@ -87,7 +87,7 @@ def _replay(
         _HANDLERS[closing["kind"]](connection, closing)
 
 
-def _replay_version(store: Store, connection: Connection, closing: _Closing, at_ms: int) -> None:
+def _replay_version(store: Store, connection: Connection, closing: _RedoValues, at_ms: int) -> None:
     row = connection.execute(
         "SELECT * FROM resource WHERE type = ? AND id = ? AND current = 1",
         (closing["type"], closing["id"]),
@@ -130,16 +130,16 @@ def _replay_version(store: Store, connection: Connection, closing: _Closing, at_
         )
 
 
-def _replay_account(connection: Connection, closing: _Closing) -> None:
+def _replay_account(connection: Connection, closing: _RedoValues) -> None:
     _replace_rows(connection, "account", closing["login"], closing["account"])
 
 
-def _replay_factors(connection: Connection, closing: _Closing) -> None:
+def _replay_factors(connection: Connection, closing: _RedoValues) -> None:
     for table in FACTOR_TABLES:
         _replace_rows(connection, table, closing["login"], closing[table])
 
 
-def _replay_client(connection: Connection, closing: _Closing) -> None:
+def _replay_client(connection: Connection, closing: _RedoValues) -> None:
     connection.execute("DELETE FROM client WHERE id = ?", (closing["client"],))
 
 
@@ -156,7 +156,7 @@ def _replace_rows(
         )
 
 
-_HANDLERS: Mapping[str, Callable[[Connection, _Closing], None]] = {
+_HANDLERS: Mapping[str, Callable[[Connection, _RedoValues], None]] = {
     "account": _replay_account,
     "factors": _replay_factors,
     "client": _replay_client,

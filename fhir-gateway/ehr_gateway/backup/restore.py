@@ -24,12 +24,12 @@ from psycopg.conninfo import conninfo_to_dict, make_conninfo
 
 from ehr_fhir.errors import Conflict, EhrError, Invalid, Unavailable, Unprocessable
 from ehr_gateway.audit_log.export_folder import LogFolder
-from ehr_gateway.backup.audit_tail import OldLog
+from ehr_gateway.backup.audit_tail import PreviousLog
 from ehr_gateway.backup.create import DATABASE_DUMP
 from ehr_gateway.backup.folder import BackupFolder, sync_folder
-from ehr_gateway.backup.journal_recovery import keep_journal
+from ehr_gateway.backup.journal_recovery import install_journal
 from ehr_gateway.backup.manifest import Contents, Manifest, StoredFile
-from ehr_gateway.backup.post_restore import RestoredState, close_restored_store
+from ehr_gateway.backup.post_restore import RestoredState, secure_restored_store
 from ehr_gateway.backup.sealing import Identity, open_sealed
 from ehr_gateway.backup.snapshots import load_postgresql
 from ehr_gateway.migrations.upgrade import Progress, upgrade
@@ -56,7 +56,7 @@ class RestorePlan:
     # The folder of the journal; else where this installation, or the one backed up, has it.
     journal: Path | None = None
     # The installation that is replaced, as far as it is still there.
-    old_log: OldLog = field(default_factory=OldLog)
+    old_log: PreviousLog = field(default_factory=PreviousLog)
 
 
 @dataclass(frozen=True)
@@ -77,7 +77,7 @@ def restore_backup(
     manifest = folder.manifest(plan.name)
     _check_data_folder(data)
     on_step(f"Verifying the backup {manifest.name}.")
-    folder.check_signature(manifest, _verifier_key(plan, folder, manifest))
+    folder.check_signature(manifest, _read_verifier_key(plan, folder, manifest))
     folder.verify(manifest)
     contents = Contents.from_bytes(open_sealed(folder.read_contents(manifest), plan.identity))
     _check_database(contents, database_url)
@@ -87,24 +87,24 @@ def restore_backup(
     try:
         on_step(f"Writing {len(contents.files):,} files.")
         for file in contents.files:
-            _write_file(plan, folder, manifest, file, staging / file.path)
+            _restore_file(plan, folder, manifest, file, staging / file.path)
         _write_settings(contents, staging / SETTINGS_FILE)
         with _staged_database(staging, database_url, on_step) as staged_url:
             staged = replace(plan.settings, data=staging, database_url=staged_url, audit_log=None)
             upgrade(staged.database, _upgrade_report(on_step))
             on_step("Ending sessions and tokens; closing what was closed since.")
-            state = close_restored_store(
+            state = secure_restored_store(
                 staged,
                 contents,
                 manifest,
-                journal_folders=_journal_folders(plan, contents),
-                known_entries=_known_entries(plan, folder, manifest, contents),
-                old_log=_known_log(plan),
+                journal_folders=_list_journal_folders(plan, contents),
+                known_entries=_find_known_entry_number(plan, folder, manifest, contents),
+                old_log=_collect_previous_log(plan),
                 now_ms=_now_ms(),
             )
             _sync_tree(staging)
             _place_audit_folder(staging / "audit-log", plan.settings.audit_log)
-            keep_journal(state.journal, plan.settings.journal_folder, state.epoch.store)
+            install_journal(state.journal, plan.settings.journal_folder, state.epoch.store)
     except BaseException:
         shutil.rmtree(staging, ignore_errors=True)
         raise
@@ -115,14 +115,14 @@ def restore_backup(
     return RestoreReport(manifest, len(contents.files), state)
 
 
-def _journal_folders(plan: RestorePlan, contents: Contents) -> list[Path]:
+def _list_journal_folders(plan: RestorePlan, contents: Contents) -> list[Path]:
     if plan.journal is not None:
         return [plan.journal]
     recorded = [Path(contents.journal)] if contents.journal else []
     return [plan.settings.journal_folder, *recorded]
 
 
-def _known_entries(
+def _find_known_entry_number(
     plan: RestorePlan, folder: BackupFolder, manifest: Manifest, contents: Contents
 ) -> int:
     """Return the number of the newest entry of the journal that any later backup knows of.
@@ -139,7 +139,7 @@ def _known_entries(
     return known
 
 
-def _known_log(plan: RestorePlan) -> OldLog:
+def _collect_previous_log(plan: RestorePlan) -> PreviousLog:
     """Return what is known of the old log, with what lies in a folder outside the data folder."""
     outside = plan.settings.audit_log
     note = LogFolder(outside).read_note() if outside is not None else None
@@ -161,9 +161,11 @@ def _place_audit_folder(restored: Path, outside: Path | None) -> None:
     shutil.rmtree(restored)
 
 
-def _verifier_key(plan: RestorePlan, folder: BackupFolder, manifest: Manifest) -> tuple[str, bytes]:
+def _read_verifier_key(
+    plan: RestorePlan, folder: BackupFolder, manifest: Manifest
+) -> tuple[str, bytes]:
     if plan.verifier is None:
-        return public_key(folder.verifier_key(manifest.name))
+        return public_key(folder.read_verifier_key(manifest.name))
     try:
         return public_key(plan.verifier.read_text("utf-8"))
     except OSError as error:
@@ -186,7 +188,7 @@ def _check_database(contents: Contents, database_url: str | None) -> None:
         raise Invalid("The backup is of an SQLite file, which is restored into the data folder.")
 
 
-def _write_file(
+def _restore_file(
     plan: RestorePlan, folder: BackupFolder, manifest: Manifest, file: StoredFile, path: Path
 ) -> None:
     path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
@@ -197,7 +199,7 @@ def _write_file(
             content = open_sealed(folder.read_piece(manifest, piece), plan.identity)
             digest.update(content)
             out.write(content)
-        _sync(out)
+        _sync_file(out)
     if digest.hexdigest() != file.sha256:
         raise Unprocessable(f"The backup's file {file.path} is not what was backed up.")
 
@@ -235,20 +237,20 @@ def _staged_database(
     maintenance = make_conninfo(database_url, dbname="postgres")
     try:
         with psycopg.connect(maintenance, autocommit=True) as connection:
-            _check_empty(connection, database_url, name)
-            _run(connection, "DROP DATABASE IF EXISTS {} WITH (FORCE)", staged_name)
-            _run(connection, "CREATE DATABASE {} TEMPLATE template0", staged_name)
+            _check_database_empty(connection, database_url, name)
+            _execute_ddl(connection, "DROP DATABASE IF EXISTS {} WITH (FORCE)", staged_name)
+            _execute_ddl(connection, "CREATE DATABASE {} TEMPLATE template0", staged_name)
             try:
                 on_step("Filling the database.")
                 dump = staging / DATABASE_DUMP
-                staged_url = _with_database(database_url, staged_name)
+                staged_url = _replace_database_name(database_url, staged_name)
                 load_postgresql(dump, staged_url)
                 dump.unlink()
                 yield staged_url
-                _run(connection, "DROP DATABASE IF EXISTS {}", name)
-                _run(connection, "ALTER DATABASE {} RENAME TO {}", staged_name, name)
+                _execute_ddl(connection, "DROP DATABASE IF EXISTS {}", name)
+                _execute_ddl(connection, "ALTER DATABASE {} RENAME TO {}", staged_name, name)
             except BaseException:
-                _run(connection, "DROP DATABASE IF EXISTS {} WITH (FORCE)", staged_name)
+                _execute_ddl(connection, "DROP DATABASE IF EXISTS {} WITH (FORCE)", staged_name)
                 raise
     except psycopg.Error as error:
         raise Unavailable(
@@ -257,7 +259,7 @@ def _staged_database(
         ) from error
 
 
-def _check_empty(connection: psycopg.Connection, database_url: str, name: str) -> None:
+def _check_database_empty(connection: psycopg.Connection, database_url: str, name: str) -> None:
     found = connection.execute("SELECT 1 FROM pg_database WHERE datname = %s", (name,)).fetchone()
     if found is None:
         return
@@ -273,20 +275,20 @@ def _check_empty(connection: psycopg.Connection, database_url: str, name: str) -
         )
 
 
-def _run(connection: psycopg.Connection, statement: str, *names: str) -> None:
+def _execute_ddl(connection: psycopg.Connection, statement: str, *names: str) -> None:
     connection.execute(sql.SQL(statement).format(*map(sql.Identifier, names)))
 
 
-def _with_database(url: str, name: str) -> str:
+def _replace_database_name(url: str, name: str) -> str:
     # As an address, since that is what the settings hold.
-    return f"postgresql:///?{_query(make_conninfo(url, dbname=name))}"
+    return f"postgresql:///?{_format_query(make_conninfo(url, dbname=name))}"
 
 
-def _query(conninfo: str) -> str:
+def _format_query(conninfo: str) -> str:
     return urlencode({key: str(value) for key, value in conninfo_to_dict(conninfo).items()})
 
 
-def _sync(file: IO[bytes]) -> None:
+def _sync_file(file: IO[bytes]) -> None:
     file.flush()
     os.fsync(file.fileno())
 

@@ -22,7 +22,7 @@ __all__ = ["Identity", "Recipient", "make_identity", "open_sealed", "parse_recip
            "read_identity", "seal"]  # fmt: skip
 
 # The quickest of zlib: pages of a database shrink to about a third even so.
-_LEVEL = 1
+_COMPRESSION_LEVEL = 1
 
 
 @dataclass(frozen=True)
@@ -43,7 +43,9 @@ class Identity:
 
 def seal(content: bytes, recipients: Sequence[Recipient]) -> bytes:
     """Compress and encrypt; the same content gives other bytes each time."""
-    sealed: bytes = pyrage.encrypt(zlib.compress(content, _LEVEL), [one.key for one in recipients])
+    sealed: bytes = pyrage.encrypt(
+        zlib.compress(content, _COMPRESSION_LEVEL), [one.key for one in recipients]
+    )
     return sealed
 
 

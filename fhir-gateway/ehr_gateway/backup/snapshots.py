@@ -16,12 +16,12 @@ import psycopg
 from psycopg.conninfo import conninfo_to_dict, make_conninfo
 
 from ehr_fhir.errors import Unavailable
-from ehr_gateway.journal.journal import HEAD_SETTING, parse_head
+from ehr_gateway.journal.journal import HEAD_SETTING, parse_journal_head
 
 __all__ = ["StoreFacts", "copy_sqlite", "dump_postgresql", "is_sqlite", "load_postgresql"]
 
 _MAGIC = b"SQLite format 3\0"
-_FACTS = (
+_SELECT_FACTS = (
     "SELECT (SELECT value FROM setting WHERE name = 'store-id'),"  # noqa: S608 constant name
     " (SELECT value FROM setting WHERE name = 'epoch'),"
     " (SELECT coalesce(max(pk), 0) FROM resource), (SELECT coalesce(max(seq), 0) FROM audit),"
@@ -74,7 +74,7 @@ def copy_sqlite(path: Path, scratch: Path) -> Iterator[Path]:
 def read_sqlite_facts(copy: Path) -> StoreFacts:
     """Read what a copy of the store says of itself."""
     with closing(sqlite3.connect(copy)) as connection:
-        return _facts(connection.execute(_FACTS).fetchone())
+        return _parse_facts(connection.execute(_SELECT_FACTS).fetchone())
 
 
 @contextmanager
@@ -86,17 +86,19 @@ def dump_postgresql(url: str) -> Iterator[tuple[IO[bytes], StoreFacts]]:
     with psycopg.connect(url) as connection:
         connection.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ, READ ONLY")
         snapshot = connection.execute("SELECT pg_export_snapshot()").fetchone()
-        row = connection.execute(_FACTS).fetchone()
+        row = connection.execute(_SELECT_FACTS).fetchone()
         if snapshot is None or row is None:
             raise Unavailable("The database could not be copied: it gave no snapshot.")
         # Not compressed by pg_dump: the pieces are.
         options = ["--format=custom", "--compress=0", "--no-owner", "--no-privileges"]
-        process = _start(["pg_dump", *options, f"--snapshot={snapshot[0]}"], url, subprocess.PIPE)
+        process = _start_program(
+            ["pg_dump", *options, f"--snapshot={snapshot[0]}"], url, subprocess.PIPE
+        )
         try:
             assert process.stdout is not None  # noqa: S101 - asked for
-            yield process.stdout, _facts(row)
+            yield process.stdout, _parse_facts(row)
         finally:
-            failed = _finish(process)
+            failed = _wait_for_program(process)
     if failed:
         raise Unavailable(f"pg_dump failed: {failed}")
 
@@ -104,12 +106,14 @@ def dump_postgresql(url: str) -> Iterator[tuple[IO[bytes], StoreFacts]]:
 def load_postgresql(dump: Path, url: str) -> None:
     """Fill an empty database from a dump, in one transaction."""
     options = ["--no-owner", "--no-privileges", "--single-transaction", "--exit-on-error"]
-    process = _start(["pg_restore", *options, f"--dbname={_name(url)}", str(dump)], url, None)
-    if failed := _finish(process):
+    process = _start_program(
+        ["pg_restore", *options, f"--dbname={_database_conninfo(url)}", str(dump)], url, None
+    )
+    if failed := _wait_for_program(process):
         raise Unavailable(f"pg_restore failed: {failed}")
 
 
-def _start(command: list[str], url: str, output: int | None) -> subprocess.Popen[bytes]:
+def _start_program(command: list[str], url: str, output: int | None) -> subprocess.Popen[bytes]:
     # By the environment: what stands on a command line every user of the machine can read.
     values = {key: str(value) for key, value in conninfo_to_dict(url).items()}
     names = {"user": "PGUSER", "password": "PGPASSWORD", "host": "PGHOST", "port": "PGPORT",
@@ -124,7 +128,7 @@ def _start(command: list[str], url: str, output: int | None) -> subprocess.Popen
         raise Unavailable(f"{command[0]} is needed: install PostgreSQL's client.") from error
 
 
-def _finish(process: subprocess.Popen[bytes]) -> str:
+def _wait_for_program(process: subprocess.Popen[bytes]) -> str:
     """Wait for a program to end; return what it complained of, empty when it succeeded."""
     if process.stdout is not None:
         process.stdout.close()
@@ -134,11 +138,11 @@ def _finish(process: subprocess.Popen[bytes]) -> str:
     return (said.splitlines() or [f"status {process.returncode}"])[-1] if process.wait() else ""
 
 
-def _name(url: str) -> str:
+def _database_conninfo(url: str) -> str:
     return make_conninfo(dbname=conninfo_to_dict(url).get("dbname") or "")
 
 
-def _facts(row: tuple[bytes | None, bytes | None, int, int, bytes | None]) -> StoreFacts:
+def _parse_facts(row: tuple[bytes | None, bytes | None, int, int, bytes | None]) -> StoreFacts:
     store, epoch, position, audit_size, head = row
     # None of them is there in a database of a version from before epochs.
     return StoreFacts(
@@ -146,5 +150,5 @@ def _facts(row: tuple[bytes | None, bytes | None, int, int, bytes | None]) -> St
         bytes(epoch or b"").decode(),
         position,
         audit_size,
-        parse_head(bytes(head)).number if head else 0,
+        parse_journal_head(bytes(head)).number if head else 0,
     )

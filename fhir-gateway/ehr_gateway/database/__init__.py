@@ -11,12 +11,12 @@ from __future__ import annotations
 
 from ehr_gateway.database.connection import (
     BudgetExceeded,
-    ClosingJournal,
     Connection,
     Cursor,
     Database,
     Dialect,
     JournaledDatabase,
+    RedoJournal,
     Row,
 )
 from ehr_gateway.database.in_clause import encode_list, in_list
@@ -28,12 +28,12 @@ __all__ = [
     "DATABASE_ERRORS",
     "ROW_REFUSED_ERRORS",
     "BudgetExceeded",
-    "ClosingJournal",
     "Connection",
     "Cursor",
     "Database",
     "Dialect",
     "JournaledDatabase",
+    "RedoJournal",
     "Row",
     "SqliteDatabase",
     "create_statements",

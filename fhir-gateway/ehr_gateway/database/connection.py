@@ -8,12 +8,12 @@ from typing import Any, Literal, Protocol
 
 __all__ = [
     "BudgetExceeded",
-    "ClosingJournal",
     "Connection",
     "Cursor",
     "Database",
     "Dialect",
     "JournaledDatabase",
+    "RedoJournal",
     "Row",
 ]
 
@@ -55,7 +55,7 @@ class Cursor(Protocol):
         """Yield the rows."""
 
 
-class ClosingJournal(Protocol):
+class RedoJournal(Protocol):
     """Where a transaction puts what must stay closed after a restore (`ehr_gateway.journal`)."""
 
     def append(self, connection: Connection, closings: Sequence[Mapping[str, object]], /) -> None:
@@ -70,7 +70,7 @@ class Connection(Protocol):
         """Which SQL it speaks."""
 
     @property
-    def journal(self) -> ClosingJournal | None:
+    def journal(self) -> RedoJournal | None:
         """The journal of the store, None where there is none."""
 
     def execute(self, sql: str, parameters: Parameters = ..., /) -> Cursor:
@@ -84,7 +84,7 @@ class Database(Protocol):
     """One database of the platform; safe to share between threads."""
 
     @property
-    def journal(self) -> ClosingJournal | None:
+    def journal(self) -> RedoJournal | None:
         """The journal that is lent with every writer's connection, None where there is none."""
 
     @property
@@ -113,4 +113,4 @@ class Database(Protocol):
 class JournaledDatabase(Database, Protocol):
     """A database that a journal can be attached to."""
 
-    journal: ClosingJournal | None
+    journal: RedoJournal | None

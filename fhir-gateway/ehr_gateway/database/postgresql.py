@@ -20,7 +20,7 @@ from psycopg.types.numeric import Int8Dumper
 from psycopg_pool import ConnectionPool, PoolTimeout
 
 from ehr_fhir.errors import Unavailable
-from ehr_gateway.database.connection import ClosingJournal, Dialect, Parameters
+from ehr_gateway.database.connection import Dialect, Parameters, RedoJournal
 from ehr_gateway.database.group_commit import GroupCommit
 from ehr_privacy.consent import BY_ROW
 
@@ -62,7 +62,7 @@ class PostgresqlConnection:
 
     dialect: Dialect = "postgresql"
 
-    def __init__(self, raw: psycopg.Connection[Row], journal: ClosingJournal | None = None) -> None:
+    def __init__(self, raw: psycopg.Connection[Row], journal: RedoJournal | None = None) -> None:
         self.raw = raw
         self.journal = journal
 
@@ -85,7 +85,7 @@ class PostgresqlDatabase:
 
     def __init__(self, url: str) -> None:
         self._url = url
-        self.journal: ClosingJournal | None = None
+        self.journal: RedoJournal | None = None
         self._readers = ConnectionPool(
             self._connect_string(),
             min_size=1,

@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import IO
 
 from ehr_fhir.errors import Unavailable
-from ehr_gateway.database.connection import BudgetExceeded, ClosingJournal, Dialect
+from ehr_gateway.database.connection import BudgetExceeded, Dialect, RedoJournal
 from ehr_gateway.database.wal_flush import WriteAheadLog
 
 __all__ = ["SqliteDatabase"]
@@ -50,7 +50,7 @@ class SqliteConnection(sqlite3.Connection):
     """A connection that knows its dialect."""
 
     dialect: Dialect = "sqlite"
-    journal: ClosingJournal | None = None
+    journal: RedoJournal | None = None
 
 
 class SqliteDatabase:
@@ -73,12 +73,12 @@ class SqliteDatabase:
         self._budget_thread: int | None = None
 
     @property
-    def journal(self) -> ClosingJournal | None:
+    def journal(self) -> RedoJournal | None:
         """The journal that is lent with the writer's connection."""
         return self._writer.journal
 
     @journal.setter
-    def journal(self, journal: ClosingJournal | None) -> None:
+    def journal(self, journal: RedoJournal | None) -> None:
         self._writer.journal = journal
 
     @contextmanager

@@ -20,31 +20,31 @@ import orjson
 from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import ChaCha20Poly1305
 
-from ehr_gateway.journal.redo_actions import Closing
+from ehr_gateway.journal.redo_actions import RedoAction
 
 __all__ = [
     "KEY_BYTES",
-    "Damaged",
+    "ChainHead",
+    "ClassifiedEntries",
     "Entry",
-    "Head",
-    "Line",
-    "Outcome",
-    "entries_after",
-    "judge_entries",
-    "parse_line",
-    "seal_line",
+    "JournalDamaged",
+    "SealedEntry",
+    "classify_entries",
+    "open_entries_after",
+    "parse_entry",
+    "seal_entry",
 ]
 
 _NONCE_BYTES = 12
 KEY_BYTES = 32
 
 
-class Damaged(Exception):
+class JournalDamaged(Exception):
     """The journal is not what was written; the text says how, and holds nothing of an entry."""
 
 
 @dataclass(frozen=True)
-class Head:
+class ChainHead:
     """A place in the journal: the number of an entry, and the hash of its line."""
 
     number: int = 0
@@ -52,7 +52,7 @@ class Head:
 
 
 @dataclass(frozen=True)
-class Line:
+class SealedEntry:
     """An entry as it stands in the file; not yet opened."""
 
     number: int
@@ -67,32 +67,34 @@ class Line:
     @property
     def context(self) -> bytes:
         """What the seal holds beside the closings: nothing of the line can be changed."""
-        return _context(self.number, self.follows, self.committed, self.settles, self.previous)
+        return _build_associated_data(
+            self.number, self.follows, self.committed, self.settles, self.previous
+        )
 
     @property
-    def head(self) -> Head:
+    def head(self) -> ChainHead:
         """The place after this entry."""
-        return Head(self.number, self.digest)
+        return ChainHead(self.number, self.digest)
 
 
 @dataclass(frozen=True)
 class Entry:
     """An entry that was opened: what one transaction closed, and when in milliseconds."""
 
-    line: Line
+    line: SealedEntry
     at_ms: int
-    closings: tuple[Closing, ...]
+    closings: tuple[RedoAction, ...]
 
 
 @dataclass(frozen=True)
-class Outcome:
+class ClassifiedEntries:
     """Entries that were committed, in order, and those of which nobody knows."""
 
     committed: tuple[Entry, ...]
     doubtful: tuple[Entry, ...]
 
 
-def seal_line(
+def seal_entry(
     key: bytes,
     store: str,
     *,
@@ -101,13 +103,13 @@ def seal_line(
     committed: int,
     previous: str,
     at_ms: int,
-    closings: Sequence[Closing],
+    closings: Sequence[RedoAction],
     settles: bool = False,
 ) -> bytes:
     """Return the line of an entry, without its line feed."""
     nonce = os.urandom(_NONCE_BYTES)
     plain = orjson.dumps({"at": at_ms, "closings": list(closings)})
-    context = store.encode() + _context(number, follows, committed, settles, previous)
+    context = store.encode() + _build_associated_data(number, follows, committed, settles, previous)
     sealed = nonce + ChaCha20Poly1305(key).encrypt(nonce, plain, context)
     return orjson.dumps(
         {
@@ -121,11 +123,11 @@ def seal_line(
     )
 
 
-def parse_line(line: bytes) -> Line:
+def parse_entry(line: bytes) -> SealedEntry:
     """Read a line without opening it."""
     try:
         values = orjson.loads(line)
-        return Line(
+        return SealedEntry(
             int(values["number"]),
             int(values["follows"]),
             int(values["committed"]),
@@ -135,34 +137,36 @@ def parse_line(line: bytes) -> Line:
             hashlib.sha256(line).hexdigest(),
         )
     except (orjson.JSONDecodeError, KeyError, TypeError, ValueError) as error:
-        raise Damaged("A line of the journal cannot be read.") from error
+        raise JournalDamaged("A line of the journal cannot be read.") from error
 
 
-def entries_after(content: bytes, head: Head, key: bytes, store: str) -> list[Entry]:
+def open_entries_after(content: bytes, head: ChainHead, key: bytes, store: str) -> list[Entry]:
     """Return the entries after a place, chain and seals verified; Damaged where one is amiss.
 
     A half line at the end is of a transaction that was never committed.
     """
-    lines = [parse_line(line) for line in content.split(b"\n")[:-1]]
+    lines = [parse_entry(line) for line in content.split(b"\n")[:-1]]
     if not lines or lines[-1].number < head.number:
-        raise Damaged("The journal ends before the backup.")
+        raise JournalDamaged("The journal ends before the backup.")
     later = [line for line in lines if line.number > head.number]
     if not later and lines[-1].head != head:
-        raise Damaged("The journal is not the one that the backup knew.")
+        raise JournalDamaged("The journal is not the one that the backup knew.")
     last = head
     for line in later:
         if line.number != last.number + 1:
-            raise Damaged(f"Entry {last.number + 1} of the journal is missing.")
+            raise JournalDamaged(f"Entry {last.number + 1} of the journal is missing.")
         if line.previous != last.digest:
-            raise Damaged(f"Entry {line.number} of the journal does not follow the one before it.")
+            raise JournalDamaged(
+                f"Entry {line.number} of the journal does not follow the one before it."
+            )
         last = line.head
-    return [_open_line(key, store, line) for line in later]
+    return [_open_entry(key, store, line) for line in later]
 
 
-def judge_entries(entries: Sequence[Entry]) -> Outcome:
+def classify_entries(entries: Sequence[Entry]) -> ClassifiedEntries:
     """Tell the entries that were committed from those in doubt; the others were taken back."""
     if not entries:
-        return Outcome((), ())
+        return ClassifiedEntries((), ())
     last = entries[-1].line
     by_number = {entry.line.number: entry for entry in entries}
     committed: list[Entry] = []
@@ -175,19 +179,21 @@ def judge_entries(entries: Sequence[Entry]) -> Outcome:
         for entry in entries
         if entry.closings and entry.line.number > last.committed and not last.settles
     ]
-    return Outcome(tuple(reversed(committed)), tuple(doubtful))
+    return ClassifiedEntries(tuple(reversed(committed)), tuple(doubtful))
 
 
-def _open_line(key: bytes, store: str, line: Line) -> Entry:
+def _open_entry(key: bytes, store: str, line: SealedEntry) -> Entry:
     try:
         sealed = base64.b64decode(line.sealed, validate=True)
         nonce, rest = sealed[:_NONCE_BYTES], sealed[_NONCE_BYTES:]
         plain = ChaCha20Poly1305(key).decrypt(nonce, rest, store.encode() + line.context)
         values: dict[str, Any] = orjson.loads(plain)
     except (InvalidTag, ValueError) as error:
-        raise Damaged(f"Entry {line.number} of the journal was changed.") from error
+        raise JournalDamaged(f"Entry {line.number} of the journal was changed.") from error
     return Entry(line, values["at"], tuple(values["closings"]))
 
 
-def _context(number: int, follows: int, committed: int, settles: bool, previous: str) -> bytes:
+def _build_associated_data(
+    number: int, follows: int, committed: int, settles: bool, previous: str
+) -> bytes:
     return f" {number} {follows} {committed} {int(settles)} {previous}".encode()

@@ -19,19 +19,26 @@ from pathlib import Path
 
 from ehr_fhir.errors import Unavailable
 from ehr_gateway.database import Connection, JournaledDatabase
-from ehr_gateway.journal.redo_actions import Closing
-from ehr_gateway.journal.entries import KEY_BYTES, Damaged, Head, Line, parse_line, seal_line
+from ehr_gateway.journal.entries import (
+    KEY_BYTES,
+    ChainHead,
+    JournalDamaged,
+    SealedEntry,
+    parse_entry,
+    seal_entry,
+)
+from ehr_gateway.journal.redo_actions import RedoAction
 from ehr_gateway.private_file import create_private_file
 
 __all__ = [
     "HEAD_SETTING",
     "Journal",
     "journal_path",
-    "load_head",
+    "load_journal_head",
     "open_journal",
-    "parse_head",
-    "read_key",
-    "save_head",
+    "parse_journal_head",
+    "read_journal_key",
+    "save_journal_head",
 ]
 
 _LOG = logging.getLogger(__name__)
@@ -53,14 +60,14 @@ class Journal:
         # The file's length when it was last seen settled.
         self._settled_bytes = -1
 
-    def append(self, connection: Connection, closings: Sequence[Closing], /) -> None:
+    def append(self, connection: Connection, closings: Sequence[RedoAction], /) -> None:
         """Have closings on the journal's disk, and the store's head at them, before the commit.
 
         Unavailable where the journal cannot be written: what cannot be kept is not done.
         """
-        head, committed = load_head(connection), self._committed_head()
+        head, committed = load_journal_head(connection), self._committed_head()
         line = self._write(head, committed, closings)
-        save_head(connection, line.head)
+        save_journal_head(connection, line.head)
 
     def settle(self) -> None:
         """Say of the newest entries whether they were committed, once nothing is under way.
@@ -70,7 +77,7 @@ class Journal:
         if self._size() == self._settled_bytes:
             return
         with self._database.write_transaction() as connection:
-            head, committed = load_head(connection), self._committed_head()
+            head, committed = load_journal_head(connection), self._committed_head()
             if head != committed:
                 # Another member of this transaction is under way.
                 return
@@ -78,21 +85,26 @@ class Journal:
                 self._write(head, committed, (), settles=True)
             self._settled_bytes = self._size()
 
-    def _is_settled(self, committed: Head) -> bool:
+    def _is_settled(self, committed: ChainHead) -> bool:
         with self._locked() as file:
             try:
-                tail = _read_tail(file)
-            except Damaged:
+                tail = _read_last_entry(file)
+            except JournalDamaged:
                 return False
         return tail is not None and tail.settles and tail.committed == committed.number
 
     def _write(
-        self, head: Head, committed: Head, closings: Sequence[Closing], *, settles: bool = False
-    ) -> Line:
+        self,
+        head: ChainHead,
+        committed: ChainHead,
+        closings: Sequence[RedoAction],
+        *,
+        settles: bool = False,
+    ) -> SealedEntry:
         try:
             with self._appending, self._locked() as file:
                 last = self._last_place(file, head)
-                content = seal_line(
+                content = seal_entry(
                     self._key,
                     self._store,
                     number=last.number + 1,
@@ -106,13 +118,13 @@ class Journal:
                 _append_durably(file, content + b"\n")
         except OSError as error:
             raise Unavailable("The journal cannot be written. Nothing is changed.") from error
-        return parse_line(content)
+        return parse_entry(content)
 
-    def _last_place(self, file: int, head: Head) -> Head:
+    def _last_place(self, file: int, head: ChainHead) -> ChainHead:
         """Return what the next entry follows: the last line, or where the store is beyond it."""
         try:
-            tail = _read_tail(file)
-        except Damaged:
+            tail = _read_last_entry(file)
+        except JournalDamaged:
             aside = self._path.with_name(f"{self._path.name}.damaged-{time.time_ns()}")
             aside.write_bytes(self._path.read_bytes())
             os.ftruncate(file, 0)
@@ -120,10 +132,10 @@ class Journal:
             tail = None
         return tail.head if tail is not None and tail.number >= head.number else head
 
-    def _committed_head(self) -> Head:
+    def _committed_head(self) -> ChainHead:
         """Read the store's head as everybody sees it, whatever this transaction has written."""
         with self._database.read_transaction(single_statement=True) as connection:
-            return load_head(connection)
+            return load_journal_head(connection)
 
     @contextmanager
     def _locked(self) -> Iterator[int]:
@@ -163,7 +175,7 @@ def open_journal(folder: Path, keys: Path, store: str, database: JournaledDataba
     return journal
 
 
-def read_key(keys: Path) -> bytes | None:
+def read_journal_key(keys: Path) -> bytes | None:
     """Return the key of a data folder's journal, None where there is none."""
     path = keys / _KEY_FILE
     return path.read_bytes() if path.exists() else None
@@ -174,21 +186,21 @@ def journal_path(folder: Path, store: str) -> Path:
     return folder / f"{store}.journal"
 
 
-def load_head(connection: Connection) -> Head:
+def load_journal_head(connection: Connection) -> ChainHead:
     """Read the last entry that stands in the store."""
     row = connection.execute("SELECT value FROM setting WHERE name = ?", (HEAD_SETTING,)).fetchone()
     if row is None:
-        return Head()
-    return parse_head(bytes(row[0]))
+        return ChainHead()
+    return parse_journal_head(bytes(row[0]))
 
 
-def parse_head(value: bytes) -> Head:
+def parse_journal_head(value: bytes) -> ChainHead:
     """Read a head as the store keeps it."""
     values = json.loads(value)
-    return Head(values["number"], values["digest"])
+    return ChainHead(values["number"], values["digest"])
 
 
-def save_head(connection: Connection, head: Head) -> None:
+def save_journal_head(connection: Connection, head: ChainHead) -> None:
     """Note the last entry in the store."""
     value = json.dumps({"number": head.number, "digest": head.digest}).encode()
     connection.execute(
@@ -197,7 +209,7 @@ def save_head(connection: Connection, head: Head) -> None:
     )
 
 
-def _read_tail(file: int) -> Line | None:
+def _read_last_entry(file: int) -> SealedEntry | None:
     """Return the last whole line, and cut off a half one, which no transaction relies on."""
     size = os.fstat(file).st_size
     content, start = b"", size
@@ -208,7 +220,7 @@ def _read_tail(file: int) -> Line | None:
     whole, feed, half = content.rpartition(b"\n")
     if half:
         os.ftruncate(file, size - len(half))
-    return parse_line(whole.rpartition(b"\n")[2]) if feed else None
+    return parse_entry(whole.rpartition(b"\n")[2]) if feed else None
 
 
 def _append_durably(file: int, content: bytes) -> None:

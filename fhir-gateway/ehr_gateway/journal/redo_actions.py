@@ -12,20 +12,20 @@ from ehr_gateway.database import Connection
 
 __all__ = [
     "FACTOR_TABLES",
-    "Closing",
-    "account_closing",
-    "client_closing",
-    "erasure_closing",
-    "factors_closing",
-    "record_closings",
-    "version_closing",
+    "RedoAction",
+    "append_redo_actions",
+    "build_account_redo",
+    "build_client_redo",
+    "build_erasure_redo",
+    "build_factors_redo",
+    "build_version_redo",
 ]
 
-Closing = Mapping[str, object]
+RedoAction = Mapping[str, object]
 FACTOR_TABLES = ("totp", "recovery_code", "passkey")
 
 
-def record_closings(connection: Connection, closings: Sequence[Closing]) -> None:
+def append_redo_actions(connection: Connection, closings: Sequence[RedoAction]) -> None:
     """Put closings on the journal's disk, inside the transaction that makes them.
 
     Called as late in it as can be: a transaction that is taken back afterwards leaves an entry that
@@ -35,9 +35,9 @@ def record_closings(connection: Connection, closings: Sequence[Closing]) -> None
         connection.journal.append(connection, closings)
 
 
-def version_closing(
+def build_version_redo(
     *, kind: str, identity: str, method: str, author: str | None, body: bytes
-) -> Closing:
+) -> RedoAction:
     """Describe a version of a record that may close something; a deletion has no body."""
     return {
         "kind": "version",
@@ -49,13 +49,13 @@ def version_closing(
     }
 
 
-def account_closing(connection: Connection, login: str) -> Closing:
+def build_account_redo(connection: Connection, login: str) -> RedoAction:
     """Describe an account as it stands now: its role, its password, whether it is disabled."""
     rows = _rows(connection, "SELECT * FROM account WHERE login = ?", login)
     return {"kind": "account", "login": login, "account": rows}
 
 
-def factors_closing(connection: Connection, login: str) -> Closing:
+def build_factors_redo(connection: Connection, login: str) -> RedoAction:
     """Describe the second factors of an account as they stand now; secrets are sealed already."""
     return {
         "kind": "factors",
@@ -67,12 +67,12 @@ def factors_closing(connection: Connection, login: str) -> Closing:
     }
 
 
-def client_closing(client: str) -> Closing:
+def build_client_redo(client: str) -> RedoAction:
     """Describe that a program was deleted."""
     return {"kind": "client", "client": client}
 
 
-def erasure_closing(patient: str) -> Closing:
+def build_erasure_redo(patient: str) -> RedoAction:
     """Describe that the audit events of a patient were emptied."""
     return {"kind": "erasure", "patient": patient}
 

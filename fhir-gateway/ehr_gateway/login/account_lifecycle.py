@@ -8,7 +8,11 @@ from ehr_fhir.errors import NotFound
 from ehr_gateway.accounts import factors, sessions
 from ehr_gateway.database import Connection
 from ehr_gateway.gateway import Gateway
-from ehr_gateway.journal.redo_actions import account_closing, factors_closing, record_closings
+from ehr_gateway.journal.redo_actions import (
+    append_redo_actions,
+    build_account_redo,
+    build_factors_redo,
+)
 from ehr_gateway.oauth import refresh_tokens
 
 __all__ = [
@@ -64,7 +68,7 @@ def disable_account(gateway: Gateway, login: str) -> None:
         _set_disabled(connection, login, disabled=True)
         sessions.end_sessions(connection, login, now)
         gateway.revocations.revoke_in(connection, "account", login, now)
-        record_closings(connection, [account_closing(connection, login)])
+        append_redo_actions(connection, [build_account_redo(connection, login)])
     gateway.revocations.notify_processes()
     refresh_tokens.end_families_of_login(gateway.store.database, login, now)
 
@@ -73,7 +77,7 @@ def enable_account(gateway: Gateway, login: str) -> None:
     """Enable an account again. Its user has to log in anew."""
     with gateway.store.write_transaction() as connection:
         _set_disabled(connection, login, disabled=False)
-        record_closings(connection, [account_closing(connection, login)])
+        append_redo_actions(connection, [build_account_redo(connection, login)])
 
 
 def reset_factors(gateway: Gateway, login: str) -> None:
@@ -86,7 +90,7 @@ def reset_factors(gateway: Gateway, login: str) -> None:
             raise NotFound("There is no such account.")
         factors.remove_totp(connection, login)
         connection.execute("DELETE FROM passkey WHERE login = ?", (login,))
-        record_closings(connection, [factors_closing(connection, login)])
+        append_redo_actions(connection, [build_factors_redo(connection, login)])
     end_sessions(gateway, login)
 
 

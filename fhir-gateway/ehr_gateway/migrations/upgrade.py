@@ -66,7 +66,7 @@ def upgrade(location: Path | str, report: Callable[[Progress], None]) -> bool:
 
 def revision_scripts() -> ScriptDirectory:
     """Return the revisions as Alembic reads them from `versions/`."""
-    return ScriptDirectory.from_config(_config())
+    return ScriptDirectory.from_config(_build_config())
 
 
 def _needs_upgrade(location: Path | str) -> bool:
@@ -85,7 +85,7 @@ def _run_revisions(location: Path | str, report: Callable[[Progress], None]) -> 
         if current is None or int(script.revision) > int(current)
     ]
     engine = create_migration_engine(location)
-    config = _config()
+    config = _build_config()
     for script in pending:
         step = f"{script.revision} {script.doc}".rstrip(".")
         report(Progress(step, 0, 1))
@@ -126,7 +126,7 @@ def _end_upgrade(location: Path | str) -> None:
         connection.execute("DELETE FROM setting WHERE name = ?", (UPGRADE_SETTING,))
 
 
-def _config() -> Config:
+def _build_config() -> Config:
     config = Config()
     # ConfigParser, which Alembic uses, reads a single % as an interpolation.
     config.set_main_option("script_location", str(Path(__file__).parent).replace("%", "%%"))

@@ -20,7 +20,7 @@ from ehr_gateway.database import Connection, Database
 from ehr_gateway.gateway import Gateway, GatewayDependency
 from ehr_gateway.http.negotiation import json_response
 from ehr_gateway.http.oauth_errors import OAuthError
-from ehr_gateway.journal.redo_actions import client_closing, record_closings
+from ehr_gateway.journal.redo_actions import append_redo_actions, build_client_redo
 from ehr_gateway.oauth import client_metadata, clients, refresh_tokens
 from ehr_gateway.oauth.authorization_codes import hash_token
 from ehr_gateway.oauth.json_body import read_json_object
@@ -73,7 +73,7 @@ def delete_client(gateway: Gateway, client_id: str) -> None:
         connection.execute("DELETE FROM client WHERE id = ?", (client_id,))
         refresh_tokens.end_families_of_client(connection, client_id, now)
         gateway.revocations.revoke_in(connection, "client", client_id, now)
-        record_closings(connection, [client_closing(client_id)])
+        append_redo_actions(connection, [build_client_redo(client_id)])
     gateway.revocations.notify_processes()
 
 

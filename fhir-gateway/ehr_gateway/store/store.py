@@ -108,7 +108,7 @@ class Store:
         """
         self.journal = open_journal(folder, keys, self.epoch().store, self.database)
 
-    def settle_journal(self) -> None:
+    def resolve_journal(self) -> None:
         """Say on the journal which of the newest closings were committed."""
         if self.journal is not None:
             self.journal.settle()
@@ -162,5 +162,5 @@ class Store:
         """Close every connection that is not lent."""
         # What this process closed is then in no doubt.
         with suppress(Unavailable, *DATABASE_ERRORS):
-            self.settle_journal()
+            self.resolve_journal()
         self.database.close()

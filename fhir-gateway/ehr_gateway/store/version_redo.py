@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from ehr_gateway.journal.redo_actions import Closing, version_closing
+from ehr_gateway.journal.redo_actions import RedoAction, build_version_redo
 from ehr_gateway.store.store import Version
 from ehr_privacy.consent import Record
 
-__all__ = ["find_version_closing"]
+__all__ = ["find_version_redo"]
 
 
-def find_version_closing(version: Version, record: Record, before: Record | None) -> Closing | None:
+def find_version_redo(version: Version, record: Record, before: Record | None) -> RedoAction | None:
     """Return what the journal keeps of a version; None where it can close nothing.
 
     Every Consent; a Patient that is linked to another; what was deleted; and a record whose facts
@@ -23,7 +23,7 @@ def find_version_closing(version: Version, record: Record, before: Record | None
     )
     if not closes:
         return None
-    return version_closing(
+    return build_version_redo(
         kind=version.type,
         identity=version.id,
         method=version.method,

@@ -27,10 +27,10 @@ from ehr_fhir.patch.patch import Patch
 from ehr_fhir.references import Replacements
 from ehr_gateway.access import Access
 from ehr_gateway.database import Connection
-from ehr_gateway.journal.redo_actions import Closing, record_closings
+from ehr_gateway.journal.redo_actions import RedoAction, append_redo_actions
 from ehr_gateway.store import full_text, search_registry
 from ehr_gateway.store.store import AuditHook, Store, Version
-from ehr_gateway.store.version_redo import find_version_closing
+from ehr_gateway.store.version_redo import find_version_redo
 from ehr_gateway.store.version_rows import (
     group_by_table,
     insert_index,
@@ -91,7 +91,7 @@ def transaction_on(
     if audit is not None:
         audit(connection, transaction.versions)
     # Last: what may still be refused must not be on the journal.
-    record_closings(connection, transaction.closings)
+    append_redo_actions(connection, transaction.closings)
 
 
 @dataclass(frozen=True)
@@ -110,7 +110,7 @@ class Transaction:
         self.store = store
         self.access = access
         self.versions: list[Version] = []
-        self.closings: list[Closing] = []
+        self.closings: list[RedoAction] = []
         # Ids by type and criteria: a Bundle repeats the same few conditional references many times.
         self.criteria_ids: dict[str, dict[str, list[str]]] = defaultdict(dict)
         self._connection = connection
@@ -276,7 +276,7 @@ class Transaction:
             # A deleted Consent has no rules; other writes replace them in `_store_version`.
             replace_rules(self._connection, record, (), has_previous=True)
         self.versions.append(version)
-        if closing := find_version_closing(version, record, before):
+        if closing := find_version_redo(version, record, before):
             self.closings.append(closing)
         self.criteria_ids.pop(record.type, None)
         return version

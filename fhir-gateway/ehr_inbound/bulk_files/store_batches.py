@@ -8,10 +8,10 @@ from itertools import islice
 import orjson
 
 from ehr_gateway.database import Connection
-from ehr_gateway.journal.redo_actions import Closing, record_closings
+from ehr_gateway.journal.redo_actions import RedoAction, append_redo_actions
 from ehr_gateway.store import full_text
 from ehr_gateway.store.store import Store, Version
-from ehr_gateway.store.version_redo import find_version_closing
+from ehr_gateway.store.version_redo import find_version_redo
 from ehr_gateway.store.version_rows import (
     group_by_table,
     insert_index,
@@ -54,7 +54,7 @@ def _store_batch(store: Store, connection: Connection, batch: list[LoadRow], now
     now_ms = max(now_ms, latest["last_updated"] if latest else 0)
     index_rows = []
     words = []
-    closings: list[Closing] = []
+    closings: list[RedoAction] = []
     registry = store.registry(connection)
     for row in batch:
         loaded = _find_loaded(connection, row)
@@ -71,7 +71,7 @@ def _store_batch(store: Store, connection: Connection, batch: list[LoadRow], now
             )
     insert_index(connection, index_rows)
     full_text.insert_words(connection, words)
-    record_closings(connection, closings)
+    append_redo_actions(connection, closings)
     return len(batch) - len(words)
 
 
@@ -80,7 +80,7 @@ def _store_row(
     row: LoadRow,
     current: Version | None,
     now_ms: int,
-    closings: list[Closing],
+    closings: list[RedoAction],
 ) -> int:
     record = row.record
     before = None
@@ -97,7 +97,7 @@ def _store_row(
         method="PUT" if current else "POST",
     )
     replace_rules(connection, record, row.rules, has_previous=current is not None)
-    if closing := find_version_closing(version, record, before):
+    if closing := find_version_redo(version, record, before):
         closings.append(closing)
     connection.execute(
         "INSERT INTO load_ledger VALUES (?, ?, ?)"

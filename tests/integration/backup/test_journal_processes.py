@@ -12,8 +12,14 @@ from pathlib import Path
 
 import pytest
 
-from ehr_gateway.journal.entries import Entry, Head, Outcome, entries_after, judge_entries
-from ehr_gateway.journal.journal import journal_path, read_key
+from ehr_gateway.journal.entries import (
+    ChainHead,
+    ClassifiedEntries,
+    Entry,
+    classify_entries,
+    open_entries_after,
+)
+from ehr_gateway.journal.journal import journal_path, read_journal_key
 from ehr_gateway.store.store import Store
 from tests.lib.postgresql import Cluster
 
@@ -58,11 +64,13 @@ def test_what_is_in_the_store_is_on_the_journal_whoever_is_killed(
 ) -> None:
     store = Store(place if place.startswith("postgresql:") else Path(place))
     store.attach_journal(tmp_path / "journal", tmp_path / "keys")
-    key = read_key(tmp_path / "keys") or b""
+    key = read_journal_key(tmp_path / "keys") or b""
     path = journal_path(tmp_path / "journal", store.epoch().store)
 
-    def outcome() -> Outcome:
-        return judge_entries(entries_after(path.read_bytes(), Head(), key, store.epoch().store))
+    def outcome() -> ClassifiedEntries:
+        return classify_entries(
+            open_entries_after(path.read_bytes(), ChainHead(), key, store.epoch().store)
+        )
 
     def stored() -> set[str]:
         with store.read_transaction() as connection:
@@ -90,7 +98,7 @@ def test_what_is_in_the_store_is_on_the_journal_whoever_is_killed(
         found, there = outcome(), stored()
         known, doubtful = names(found.committed), names(found.doubtful)
         assert set(known) <= there <= {*known, *doubtful}
-        store.settle_journal()
+        store.resolve_journal()
         assert set(names(outcome().committed)) == there
         assert outcome().doubtful == ()
     assert len(stored()) > 10

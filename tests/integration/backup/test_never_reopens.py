@@ -32,7 +32,7 @@ def journal_of(house: House) -> Path:
 
 def lose(house: House, tmp_path: Path) -> GatewaySettings:
     """Settle what was closed, as the server does each second, and name where to restore to."""
-    house.gateway.store.settle_journal()
+    house.gateway.store.resolve_journal()
     return restored_settings(house, tmp_path / "new")
 
 
@@ -255,7 +255,7 @@ def test_without_the_journal_the_records_are_closed_until_a_steward_confirms(
     back_up(furnished, tmp_path / "backups")
     withdraw(furnished)
     if fault != "doubt":
-        furnished.gateway.store.settle_journal()
+        furnished.gateway.store.resolve_journal()
     lines = journal_of(furnished).read_bytes().splitlines(keepends=True)
     if fault == "gap":
         del lines[-2]
@@ -311,7 +311,7 @@ def test_a_store_restored_twice_from_one_backup_loses_nothing_of_either_life(
     with open_house(furnished, settings) as again:
         restrict(again)
         again.share()
-        again.gateway.store.settle_journal()
+        again.gateway.store.resolve_journal()
         url = settings.database_url
         third = replace(
             settings,
@@ -353,7 +353,7 @@ def test_of_two_journals_the_longer_one_is_replayed(furnished: House, tmp_path: 
     older.parent.mkdir()
     older.write_bytes(journal_of(furnished).read_bytes())
     withdraw(furnished)
-    furnished.gateway.store.settle_journal()
+    furnished.gateway.store.resolve_journal()
 
     report = restore(tmp_path / "backups", settings)
 

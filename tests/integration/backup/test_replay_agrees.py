@@ -90,7 +90,7 @@ def test_a_restored_store_shows_nobody_more(
             back_up(live, folder / "backups")
         else:
             take(live, step)
-    live.gateway.store.settle_journal()
+    live.gateway.store.resolve_journal()
     expected = seen(live)
     target = restored_settings(live, folder / "new")
 

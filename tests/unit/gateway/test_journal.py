@@ -11,16 +11,16 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ehr_fhir.errors import Unavailable
-from ehr_gateway.journal.redo_actions import client_closing, record_closings
 from ehr_gateway.journal.entries import (
-    Damaged,
+    ChainHead,
+    ClassifiedEntries,
     Entry,
-    Head,
-    Outcome,
-    entries_after,
-    judge_entries,
+    JournalDamaged,
+    classify_entries,
+    open_entries_after,
 )
-from ehr_gateway.journal.journal import journal_path, load_head, read_key
+from ehr_gateway.journal.journal import journal_path, load_journal_head, read_journal_key
+from ehr_gateway.journal.redo_actions import append_redo_actions, build_client_redo
 from ehr_gateway.store.store import Store
 from tests.lib.postgresql import Cluster
 
@@ -36,19 +36,21 @@ class Kept:
 
     def close(self, *names: str) -> None:
         with self.store.write_transaction() as connection:
-            record_closings(connection, [client_closing(name) for name in names])
+            append_redo_actions(connection, [build_client_redo(name) for name in names])
 
-    def head(self) -> Head:
+    def head(self) -> ChainHead:
         with self.store.read_transaction() as connection:
-            return load_head(connection)
+            return load_journal_head(connection)
 
-    def entries(self, head: Head | None = None) -> list[Entry]:
-        key = read_key(self.keys)
+    def entries(self, head: ChainHead | None = None) -> list[Entry]:
+        key = read_journal_key(self.keys)
         assert key is not None
-        return entries_after(self.path.read_bytes(), head or Head(), key, self.store.epoch().store)
+        return open_entries_after(
+            self.path.read_bytes(), head or ChainHead(), key, self.store.epoch().store
+        )
 
-    def outcome(self, head: Head | None = None) -> Outcome:
-        return judge_entries(self.entries(head))
+    def outcome(self, head: ChainHead | None = None) -> ClassifiedEntries:
+        return classify_entries(self.entries(head))
 
 
 def names(entries: tuple[Entry, ...]) -> list[object]:
@@ -74,21 +76,21 @@ def test_closings_are_kept_in_order_and_settled(kept: Kept) -> None:
     kept.close("c")
 
     assert names(kept.outcome().doubtful) == ["c"]
-    kept.store.settle_journal()
+    kept.store.resolve_journal()
     assert names(kept.outcome().committed) == ["a", "b", "c"]
     assert kept.outcome().doubtful == ()
     size = kept.path.stat().st_size
-    kept.store.settle_journal()
+    kept.store.resolve_journal()
     assert kept.path.stat().st_size == size
 
 
 def test_what_was_taken_back_with_its_transaction_is_passed_over(kept: Kept) -> None:
     kept.close("a")
     with pytest.raises(RuntimeError), kept.store.write_transaction() as connection:
-        record_closings(connection, [client_closing("never")])
+        append_redo_actions(connection, [build_client_redo("never")])
         raise RuntimeError
     kept.close("b")
-    kept.store.settle_journal()
+    kept.store.resolve_journal()
 
     assert names(kept.outcome().committed) == ["a", "b"]
 
@@ -96,23 +98,23 @@ def test_what_was_taken_back_with_its_transaction_is_passed_over(kept: Kept) -> 
 def test_a_transaction_taken_back_at_last_is_settled_as_such(kept: Kept) -> None:
     kept.close("a")
     with pytest.raises(RuntimeError), kept.store.write_transaction() as connection:
-        record_closings(connection, [client_closing("never")])
+        append_redo_actions(connection, [build_client_redo("never")])
         raise RuntimeError
 
     assert names(kept.outcome().doubtful) == ["never"]
-    kept.store.settle_journal()
+    kept.store.resolve_journal()
     assert kept.outcome().doubtful == ()
     assert names(kept.outcome().committed) == ["a"]
 
 
 def test_a_part_of_a_transaction_taken_back_is_passed_over(kept: Kept) -> None:
     with kept.store.write_transaction() as connection:
-        record_closings(connection, [client_closing("a")])
+        append_redo_actions(connection, [build_client_redo("a")])
         connection.execute("SAVEPOINT part")
-        record_closings(connection, [client_closing("never")])
+        append_redo_actions(connection, [build_client_redo("never")])
         connection.execute("ROLLBACK TO SAVEPOINT part")
-        record_closings(connection, [client_closing("b")])
-    kept.store.settle_journal()
+        append_redo_actions(connection, [build_client_redo("b")])
+    kept.store.resolve_journal()
 
     assert names(kept.outcome().committed) == ["a", "b"]
 
@@ -121,7 +123,7 @@ def test_a_store_knows_what_of_the_journal_it_holds(kept: Kept) -> None:
     kept.close("a")
     head = kept.head()
     kept.close("b")
-    kept.store.settle_journal()
+    kept.store.resolve_journal()
 
     assert names(kept.outcome(head).committed) == ["b"]
 
@@ -154,11 +156,13 @@ def test_a_journal_that_is_not_what_was_written_is_refused(kept: Kept, fault: st
         lines = lines[at + 2 :]
     kept.path.write_bytes(b"".join(lines))
 
-    with pytest.raises(Damaged):
+    with pytest.raises(JournalDamaged):
         if fault == "cut":
             kept.entries(head)
         elif fault == "another-store":
-            entries_after(kept.path.read_bytes(), before, read_key(kept.keys) or b"", "another")
+            open_entries_after(
+                kept.path.read_bytes(), before, read_journal_key(kept.keys) or b"", "another"
+            )
         else:
             kept.entries(before)
 
@@ -168,7 +172,7 @@ def test_half_a_line_at_the_end_is_of_no_transaction(kept: Kept) -> None:
     with kept.path.open("ab") as file:
         file.write(b'{"number":9')
     kept.close("b")
-    kept.store.settle_journal()
+    kept.store.resolve_journal()
 
     assert names(kept.outcome().committed) == ["a", "b"]
 
@@ -178,10 +182,10 @@ def test_a_lost_journal_begins_after_what_the_store_has(kept: Kept) -> None:
     head = kept.head()
     kept.path.unlink()
     kept.close("b")
-    kept.store.settle_journal()
+    kept.store.resolve_journal()
 
     assert names(kept.outcome(head).committed) == ["b"]
-    with pytest.raises(Damaged, match="Entry 1 of the journal is missing"):
+    with pytest.raises(JournalDamaged, match="Entry 1 of the journal is missing"):
         kept.entries()
 
 
@@ -194,7 +198,7 @@ def test_a_damaged_journal_is_set_aside(kept: Kept, caplog: pytest.LogCaptureFix
 
     assert "damaged" in caplog.text
     assert len(list(kept.folder.glob("*.damaged-*"))) == 1
-    with pytest.raises(Damaged):
+    with pytest.raises(JournalDamaged):
         kept.entries()
 
 
@@ -245,17 +249,17 @@ def test_the_journal_agrees_with_the_store_whatever_happens(
             done.append(name)
         elif step == "take back":
             with pytest.raises(RuntimeError), kept.store.write_transaction() as connection:
-                record_closings(connection, [client_closing(name)])
+                append_redo_actions(connection, [build_client_redo(name)])
                 raise RuntimeError
         elif step == "part":
             with kept.store.write_transaction() as connection:
-                record_closings(connection, [client_closing(name)])
+                append_redo_actions(connection, [build_client_redo(name)])
                 connection.execute("SAVEPOINT part")
-                record_closings(connection, [client_closing("never")])
+                append_redo_actions(connection, [build_client_redo("never")])
                 connection.execute("ROLLBACK TO SAVEPOINT part")
             done.append(name)
         elif step == "settle":
-            kept.store.settle_journal()
+            kept.store.resolve_journal()
         else:
             heads.append((kept.head(), len(done)))
     for head, count in heads:
@@ -263,7 +267,7 @@ def test_the_journal_agrees_with_the_store_whatever_happens(
         # Nothing that was done is lost: it is known as done, or in doubt.
         assert set(done[count:]) <= {*names(outcome.committed), *names(outcome.doubtful)}
         assert names(outcome.committed) == done[count:][: len(outcome.committed)]
-    kept.store.settle_journal()
+    kept.store.resolve_journal()
     for head, count in heads:
         assert names(kept.outcome(head).committed) == done[count:]
         assert kept.outcome(head).doubtful == ()
