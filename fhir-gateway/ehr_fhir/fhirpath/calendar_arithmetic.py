@@ -1,6 +1,7 @@
-"""A date or time plus a duration (FHIRPath N1 §6.7), kept to the precision the date had.
+"""Date/time arithmetic: a date or time plus a duration (FHIRPath N1 §6.7).
 
-What a duration has after the point is dropped for every unit, seconds too, as HL7's suite has it.
+The result has the precision of the left operand. The fraction of a duration is dropped for every
+unit, seconds too: N1 keeps it for seconds, but by HL7's R4 test suite `0.1 's'` adds nothing.
 """
 
 from __future__ import annotations
@@ -11,13 +12,14 @@ from fractions import Fraction
 from typing import Any
 
 from ehr_fhir.errors import Invalid
-from ehr_fhir.fhirpath.quantity import SECONDS, Quantity, calendar_unit
+from ehr_fhir.fhirpath.quantity import SECONDS_PER_UNIT, Quantity, calendar_unit
 from ehr_fhir.fhirpath.temporal import Date, DateTime, Temporal, Time
 
-__all__ = ["add"]
+__all__ = ["add_duration"]
 
-# Codes of UCUM that are of fixed length; its mean year (a) and month (mo) are not of the calendar.
-_CODES = {
+# UCUM codes that mean the same as a calendar duration. `a` and `mo` are missing on purpose: UCUM's
+# year is 365.25 days and its month a twelfth of that, so §6.7 forbids them here.
+_UCUM_TO_CALENDAR = {
     "wk": "week",
     "d": "day",
     "h": "hour",
@@ -25,88 +27,116 @@ _CODES = {
     "s": "second",
     "ms": "millisecond",
 }
-_NANO = 10**9
-_DAY = 86400 * _NANO
+_NANOSECONDS = 10**9  # per second
+_NANOSECONDS_PER_DAY = 86400 * _NANOSECONDS
+# Chosen: in every unit but milliseconds (32 years) more than the years 1 to 9999 hold, so that a
+# longer duration has no result anyway. It bounds the work on a number of hundreds of digits.
 _MAX_AMOUNT = 10**12
 
 
-def add(moment: Temporal, quantity: Quantity, sign: int) -> list[Any]:
-    """Return the moment moved by a duration, or nothing beyond the years 1 to 9999."""
-    word = calendar_unit(quantity.unit) or (not quantity.calendar and _CODES.get(quantity.unit))
-    if not word:
-        raise Invalid(f"A date moves by a calendar duration, not by `{quantity.unit[:40]}`.")
-    if abs(quantity.value) > _MAX_AMOUNT:
+def add_duration(temporal: Temporal, duration: Quantity, sign: int) -> list[Any]:
+    """Add a duration to a date or time (sign 1), or subtract it (sign -1).
+
+    The result is empty beyond the years 1 to 9999. Raises Invalid for a unit that is no duration.
+
+    >>> from decimal import Decimal
+    >>> from ehr_fhir.fhirpath.temporal import parse_date
+    >>> [str(date) for date in add_duration(
+    ...     parse_date("2024-01-31"), Quantity(Decimal(1), "month", calendar=True), 1)]
+    ['2024-02-29']
+    """
+    unit = calendar_unit(duration.unit)
+    if not unit and not duration.calendar:
+        unit = _UCUM_TO_CALENDAR.get(duration.unit)
+    if not unit:
+        raise Invalid(f"A date moves by a calendar duration, not by `{duration.unit[:40]}`.")
+    if abs(duration.value) > _MAX_AMOUNT:
         return []
-    amount = int(quantity.value) * sign
-    if isinstance(moment, Time):
-        if word not in SECONDS:
-            raise Invalid(f"A time of day does not move by a {word}.")
-        return [_turned(moment, amount * SECONDS[word])]
+    amount = int(duration.value) * sign
+    if isinstance(temporal, Time):
+        if unit not in SECONDS_PER_UNIT:
+            raise Invalid(f"A time of day does not move by a {unit}.")
+        return [_add_to_time(temporal, amount * SECONDS_PER_UNIT[unit])]
     try:
-        if word in SECONDS:
-            return [_moved(moment, amount * SECONDS[word])]
-        return [_shifted(moment, amount * (12 if word == "year" else 1))]
+        if unit in SECONDS_PER_UNIT:
+            return [_add_seconds(temporal, amount * SECONDS_PER_UNIT[unit])]
+        return [_add_months(temporal, amount * (12 if unit == "year" else 1))]
     except (ValueError, OverflowError):
         return []
 
 
-def _shifted(moment: Temporal, months: int) -> Temporal:
-    """Move by months; the 31st of a shorter month is its last day."""
-    if len(moment.parts) == 1:
-        return _like(moment, (moment.parts[0] + _whole(Fraction(months, 12)),))
-    year, month = moment.parts[:2]
-    year, month = divmod(year * 12 + month - 1 + months, 12)
-    day = moment.parts[2:3]
+def _add_months(temporal: Temporal, months: int) -> Temporal:
+    """Add calendar months; a day that the new month lacks becomes its last day (§6.7)."""
+    if len(temporal.parts) == 1:
+        years = _truncate(Fraction(months, 12))
+        return _replace_parts(temporal, (temporal.parts[0] + years,))
+    year, month = temporal.parts[:2]
+    year, month_index = divmod(year * 12 + month - 1 + months, 12)
+    month = month_index + 1
+    # A slice, because a month (`@2014-02`) has no day.
+    day = temporal.parts[2:3]
     if day:
-        day = (min(day[0], calendar.monthrange(year, month + 1)[1]),)
-    return _like(moment, (year, month + 1, *day, *moment.parts[3:]))
+        day = (min(day[0], calendar.monthrange(year, month)[1]),)
+    return _replace_parts(temporal, (year, month, *day, *temporal.parts[3:]))
 
 
-def _moved(moment: Temporal, seconds: Fraction) -> Temporal:
-    """Move by a fixed length, first cut to whole steps of the moment's precision."""
-    precision = len(moment.parts)
+def _add_seconds(temporal: Temporal, seconds: Fraction) -> Temporal:
+    """Add a duration of fixed length, truncated to whole units of the date's precision."""
+    precision = len(temporal.parts)
     if precision < 3:
-        # A year counts 365 days and a month 30 where only they are known.
+        # §6.7 converts to the precision of a partial date: a year is 365 days and a month 30.
         days = seconds / 86400
-        return _shifted(moment, _whole(days / 365) * 12 if precision == 1 else _whole(days / 30))
-    nanos = _cut(seconds, precision - 3)
-    clock = (*moment.parts[3:], 0, 0, 0)[:3]
-    start = dt.date(*moment.parts[:3]).toordinal()
-    total = start * _DAY + ((clock[0] * 60 + clock[1]) * 60 + clock[2]) * _NANO + moment.nanos
-    ordinal, rest = divmod(total + nanos, _DAY)
-    day = dt.date.fromordinal(ordinal)
-    parts = (day.year, day.month, day.day, *_clock(rest))[:precision]
-    return _like(moment, parts, rest % _NANO)
+        if precision == 1:
+            return _add_months(temporal, _truncate(days / 365) * 12)
+        return _add_months(temporal, _truncate(days / 30))
+    nanoseconds = _truncate_to_precision(seconds, precision - 3)
+    hour, minute, second = (*temporal.parts[3:], 0, 0, 0)[:3]
+    day_number = dt.date(*temporal.parts[:3]).toordinal()
+    since_midnight = ((hour * 60 + minute) * 60 + second) * _NANOSECONDS + temporal.nanoseconds
+    total = day_number * _NANOSECONDS_PER_DAY + since_midnight + nanoseconds
+    day_number, since_midnight = divmod(total, _NANOSECONDS_PER_DAY)
+    date = dt.date.fromordinal(day_number)
+    parts = (date.year, date.month, date.day, *_clock_parts(since_midnight))[:precision]
+    return _replace_parts(temporal, parts, since_midnight % _NANOSECONDS)
 
 
-def _turned(moment: Time, seconds: Fraction) -> Temporal:
-    """Move a time of day, past midnight into the same day again."""
-    start = moment.span()[0]
-    rest = (start + _cut(seconds, len(moment.parts))) % _DAY
-    return _like(moment, _clock(rest)[: len(moment.parts)], rest % _NANO)
+def _add_to_time(time: Time, seconds: Fraction) -> Temporal:
+    """Add to a time of day, which wraps around at midnight (§6.7)."""
+    start, _ = time.span()
+    precision = len(time.parts)
+    since_midnight = (start + _truncate_to_precision(seconds, precision)) % _NANOSECONDS_PER_DAY
+    parts = _clock_parts(since_midnight)[:precision]
+    return _replace_parts(time, parts, since_midnight % _NANOSECONDS)
 
 
-def _cut(seconds: Fraction, precision: int) -> int:
-    """Return nanoseconds, in whole days, hours, minutes or as they are."""
-    step = (_DAY, 3600 * _NANO, 60 * _NANO, 1)[precision]
-    return _whole(seconds * _NANO / step) * step
+def _truncate_to_precision(seconds: Fraction, clock_parts: int) -> int:
+    """Return nanoseconds in whole days (0 clock parts), hours (1) or minutes (2), or as is (3)."""
+    unit = (_NANOSECONDS_PER_DAY, 3600 * _NANOSECONDS, 60 * _NANOSECONDS, 1)[clock_parts]
+    return _truncate(seconds * _NANOSECONDS / unit) * unit
 
 
-def _whole(number: Fraction) -> int:
-    return int(number)  # towards zero
+def _truncate(number: Fraction) -> int:
+    return int(number)  # towards zero, so that subtracting truncates as adding does
 
 
-def _clock(nanos: int) -> tuple[int, int, int]:
-    seconds = nanos // _NANO
+def _clock_parts(nanoseconds: int) -> tuple[int, int, int]:
+    """Return hour, minute and second of the nanoseconds since midnight."""
+    seconds = nanoseconds // _NANOSECONDS
     return seconds // 3600, seconds // 60 % 60, seconds % 60
 
 
-def _like(moment: Temporal, parts: tuple[int, ...], nanos: int | None = None) -> Temporal:
-    if not 1 <= parts[0] <= 9999 and not isinstance(moment, Time):
+def _replace_parts(
+    temporal: Temporal, parts: tuple[int, ...], nanoseconds: int | None = None
+) -> Temporal:
+    """Return a value of the same type and time zone with other parts.
+
+    Raises ValueError for a year outside 1 to 9999, which `add_duration` turns into no result.
+    """
+    if not 1 <= parts[0] <= 9999 and not isinstance(temporal, Time):
         raise ValueError
-    kind = Time if isinstance(moment, Time) else DateTime
-    if isinstance(moment, Date):
+    if isinstance(temporal, Date):
         return Date(parts)
-    fraction = moment.nanos if nanos is None else nanos
-    digits = max(moment.digits, 3) if fraction else moment.digits
-    return kind(parts, fraction, digits, moment.zone)
+    datatype = Time if isinstance(temporal, Time) else DateTime
+    fraction = temporal.nanoseconds if nanoseconds is None else nanoseconds
+    digits = max(temporal.digits, 3) if fraction else temporal.digits
+    return datatype(parts, fraction, digits, temporal.zone)

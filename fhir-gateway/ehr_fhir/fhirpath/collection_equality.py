@@ -9,16 +9,16 @@ from typing import Any
 from ehr_fhir.errors import TooCostly
 from ehr_fhir.fhirpath.element import Element
 from ehr_fhir.fhirpath.quantity import Quantity, to_base_units
-from ehr_fhir.fhirpath.system_values import CONTEXT, equal, equivalent, to_system
+from ehr_fhir.fhirpath.system_values import DECIMAL_CONTEXT, equal, equivalent, to_system
 from ehr_fhir.fhirpath.temporal import Temporal, Time
 
-__all__ = ["Seen", "collections_equal", "collections_equivalent", "distinct"]
+__all__ = ["ItemSet", "collections_equal", "collections_equivalent", "distinct"]
 
 # Each item is compared with each other one.
 _MAX_EQUIVALENT_ITEMS = 1000
 
 
-class Seen:
+class ItemSet:
     """Items met so far; equal items count as one (FHIRPath N1 §6.1.1)."""
 
     def __init__(self, items: Iterable[object] = ()) -> None:
@@ -40,7 +40,7 @@ def distinct(items: Iterable[Any]) -> list[Any]:
     >>> distinct([1, Decimal("1.0"), "1", 1])
     [1, '1']
     """
-    seen = Seen()
+    seen = ItemSet()
     return [item for item in items if seen.add(item)]
 
 
@@ -96,7 +96,7 @@ def _quantity_key(quantity: Quantity) -> object:
     dimensions, value = to_base_units(quantity)
     if dimensions == ():
         # 1 '1' is equal to the number 1, and 50 '%' to 0.5.
-        return CONTEXT.divide(Decimal(value.numerator), Decimal(value.denominator))
+        return DECIMAL_CONTEXT.divide(Decimal(value.numerator), Decimal(value.denominator))
     return dimensions, value
 
 

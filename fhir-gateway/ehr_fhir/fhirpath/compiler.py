@@ -12,10 +12,10 @@ from ehr_fhir.fhirpath.datatypes import STRING_TYPES, TypeName, base_types, is_k
 from ehr_fhir.fhirpath.element import Element
 from ehr_fhir.fhirpath.lexer import syntax_error
 from ehr_fhir.fhirpath.member_chain import compile_member_chain
-from ehr_fhir.fhirpath.operators import OPERATORS, negative
+from ehr_fhir.fhirpath.operators import OPERATORS, negate
 from ehr_fhir.fhirpath.registry import FUNCTIONS, Function
 from ehr_fhir.fhirpath.scope import Closure, Scope
-from ehr_fhir.fhirpath.system_values import single_item, to_integer
+from ehr_fhir.fhirpath.system_values import to_integer, to_singleton
 from ehr_fhir.fhirpath.typing_rules import cast_single, filter_by_type, is_of_type
 
 __all__ = ["Compiler"]
@@ -42,7 +42,7 @@ class Compiler:
             case syntax.Index(base=base, index=index):
                 return _indexed(self.build(base), self.build(index))
             case syntax.Variable(name=name):
-                return lambda scope: scope.run.variable(name)
+                return lambda scope: scope.evaluation.resolve_variable(name)
             case syntax.Special(name=name):
                 return _SPECIALS[name]
             case syntax.Unary(operator=sign, operand=operand):
@@ -72,27 +72,27 @@ class Compiler:
         base: Closure = _this if node.base is None else self.build(node.base)
         if node.type is not None:
             return self.typed(node.name, base, node.type)
-        found = FUNCTIONS.get(node.name)
-        if found is None:
+        function = FUNCTIONS.get(node.name)
+        if function is None:
             raise syntax_error(
                 self.expression, node.position, f"there is no function `{node.name[:60]}`"
             )
         count = len(node.arguments)
-        if not found.least <= count <= found.most:
-            reason = f"`{found.name}()` does not take {count} arguments"
+        if not function.min_arguments <= count <= function.max_arguments:
+            reason = f"`{function.name}()` does not take {count} arguments"
             raise syntax_error(self.expression, node.position, reason)
         if node.name == "sort":
-            return self.sort(base, found, node)
-        return _call(base, found, [self.build(argument) for argument in node.arguments])
+            return self.sort(base, function, node)
+        return _call(base, function, [self.build(argument) for argument in node.arguments])
 
-    def sort(self, base: Closure, found: Function, node: syntax.Call) -> Closure:
+    def sort(self, base: Closure, function: Function, node: syntax.Call) -> Closure:
         """Return the closure of `sort()`, whose keys have directions."""
         keys = [
             (self.build(key.key), key.descending)
             for key in node.arguments
             if isinstance(key, syntax.SortKey)
         ]
-        return lambda scope: found.run(scope, base(scope), *keys)
+        return lambda scope: function.implementation(scope, base(scope), *keys)
 
     def typed(self, operator: str, base: Closure, named: TypeName) -> Closure:
         """Return the closure of `is`, `as` or `ofType`."""
@@ -145,13 +145,13 @@ def _indexed(base: Closure, index: Closure) -> Closure:
 
 def _signed(sign: str, operand: Closure) -> Closure:
     if sign == "-":
-        return lambda scope: negative(operand(scope))
+        return lambda scope: negate(operand(scope))
     # A plus changes nothing, but it too stands only before a number.
-    return lambda scope: negative(negative(operand(scope)))
+    return lambda scope: negate(negate(operand(scope)))
 
 
 def _is(items: list[Any], named: TypeName) -> list[Any]:
-    item = single_item(items, "`is`")
+    item = to_singleton(items, "`is`")
     return [] if item is None else [is_of_type(item, named)]
 
 
@@ -165,10 +165,10 @@ def _binary(operator: str, left: Closure, right: Closure) -> Closure:
             first = left(scope)
             if len(first) == 1 and first[0] is settles:
                 return answer
-            return run(scope.run, first, right(scope))
+            return run(scope.evaluation, first, right(scope))
 
         return short
-    return lambda scope: run(scope.run, left(scope), right(scope))
+    return lambda scope: run(scope.evaluation, left(scope), right(scope))
 
 
 def _is_text(left: Closure, literal: str, general: Closure) -> Closure:
@@ -187,12 +187,14 @@ def _is_text(left: Closure, literal: str, general: Closure) -> Closure:
 
 
 def _call(base: Closure, function: Function, arguments: list[Closure]) -> Closure:
-    run: Callable[..., list[Any]] = function.run
+    implementation: Callable[..., list[Any]] = function.implementation
     if function.lazy:
-        return lambda scope: run(scope, base(scope), *arguments)
+        return lambda scope: implementation(scope, base(scope), *arguments)
     if not arguments:
-        return lambda scope: run(scope, base(scope))
+        return lambda scope: implementation(scope, base(scope))
     if len(arguments) == 1:
         only = arguments[0]
-        return lambda scope: run(scope, base(scope), only(scope))
-    return lambda scope: run(scope, base(scope), *[argument(scope) for argument in arguments])
+        return lambda scope: implementation(scope, base(scope), only(scope))
+    return lambda scope: implementation(
+        scope, base(scope), *[argument(scope) for argument in arguments]
+    )

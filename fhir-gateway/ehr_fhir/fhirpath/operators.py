@@ -1,4 +1,8 @@
-"""What stands between two operands, one function for each operator (FHIRPath N1 §6)."""
+"""Operators: a function from two operands, as collections, to a collection (FHIRPath N1 §6).
+
+Each operand is evaluated before its operator is called, but for the short-circuit of `and`, `or`
+and `implies` in the compiler. `is` and `as` take a type specifier and are in `typing_rules`.
+"""
 
 from __future__ import annotations
 
@@ -7,88 +11,104 @@ from decimal import ROUND_DOWN, Decimal
 from typing import Any
 
 from ehr_fhir.errors import Invalid
-from ehr_fhir.fhirpath import calendar_arithmetic
+from ehr_fhir.fhirpath.calendar_arithmetic import add_duration
 from ehr_fhir.fhirpath.collection_equality import (
-    Seen,
+    ItemSet,
     collections_equal,
     collections_equivalent,
     distinct,
 )
-from ehr_fhir.fhirpath.quantity import Quantity, commensurable
+from ehr_fhir.fhirpath.quantity import Quantity, to_common_unit
 from ehr_fhir.fhirpath.scope import Evaluation
 from ehr_fhir.fhirpath.system_values import (
-    CONTEXT,
+    DECIMAL_CONTEXT,
     compare,
-    single_item,
+    qualified_type_name,
     to_boolean,
     to_decimal,
+    to_singleton,
     to_system,
-    type_label,
 )
 from ehr_fhir.fhirpath.temporal import Temporal
 from ehr_fhir.fhirpath.ucum import combine_units
 
-__all__ = ["OPERATORS", "integer_or_empty", "negative", "number_or_empty"]
+__all__ = ["OPERATORS", "integer_or_empty", "negate", "number_or_empty"]
 
+# Called with the evaluation, whose steps it counts, and the left and right operand.
 Operator = Callable[[Evaluation, list[Any], list[Any]], list[Any]]
-_MAX_UNIT_CHARACTERS = 100
-_INTEGERS = range(-(2**31), 2**31)
+
+# Chosen: units in use are far shorter, but `*` in `aggregate()` would lengthen one without end.
+_MAX_UNIT_LENGTH = 100
+# Chosen: no magnitude in use is near it, and written out it stays a short text.
+_MAX_DECIMAL_EXPONENT = 400
+_INTEGER_RANGE = range(-(2**31), 2**31)  # N1 §4.1.3
 
 
 def number_or_empty(value: Decimal) -> list[Any]:
-    """Return a computed decimal, or nothing if there is no such number (N1 §6.6).
+    """Return a computed decimal, or empty if it is no number or out of range (N1 §6.6).
 
     >>> number_or_empty(Decimal("NaN"))
     []
     """
-    return [value] if value.is_finite() and abs(value.adjusted()) < 400 else []
+    in_range = value.is_finite() and abs(value.adjusted()) < _MAX_DECIMAL_EXPONENT
+    return [value] if in_range else []
 
 
 def integer_or_empty(value: int) -> list[Any]:
-    """Return a computed integer, or nothing if it overflows 32 bits."""
-    return [value] if value in _INTEGERS else []
+    """Return a computed integer, or empty if it overflows 32 bits (N1 §6.6).
+
+    >>> integer_or_empty(2**31 - 1), integer_or_empty(2**31)
+    ([2147483647], [])
+    """
+    return [value] if value in _INTEGER_RANGE else []
 
 
-def negative(items: list[Any]) -> list[Any]:
-    """Turn the sign of a number or quantity."""
-    value = to_system(single_item(items, "A sign"))
+def negate(items: list[Any]) -> list[Any]:
+    """Negate a single number or quantity, as the unary minus does."""
+    value = to_system(to_singleton(items, "A sign"))
     if value is None:
         return []
     if isinstance(value, Quantity):
         return [Quantity(-value.value, value.unit, value.calendar)]
     if to_decimal(value) is None:
-        raise Invalid(f"A sign stands before a number, not {type_label(value)}.")
-    return [CONTEXT.minus(value) if isinstance(value, Decimal) else -value]
+        raise Invalid(f"A sign stands before a number, not {qualified_type_name(value)}.")
+    return [DECIMAL_CONTEXT.minus(value) if isinstance(value, Decimal) else -value]
 
 
-def _equal(_: Evaluation, left: list[Any], right: list[Any]) -> list[Any]:
-    answer = collections_equal(left, right)
-    return [] if answer is None else [answer]
+def _equals(_: Evaluation, left: list[Any], right: list[Any]) -> list[Any]:
+    is_equal = collections_equal(left, right)
+    return [] if is_equal is None else [is_equal]
 
 
-def _unequal(_: Evaluation, left: list[Any], right: list[Any]) -> list[Any]:
-    answer = collections_equal(left, right)
-    return [] if answer is None else [not answer]
+def _not_equals(_: Evaluation, left: list[Any], right: list[Any]) -> list[Any]:
+    is_equal = collections_equal(left, right)
+    return [] if is_equal is None else [not is_equal]
 
 
-def _ordered(symbol: str, holds: Callable[[int], bool]) -> Operator:
-    def run(_: Evaluation, left: list[Any], right: list[Any]) -> list[Any]:
+def _build_comparison(symbol: str, holds: Callable[[int], bool]) -> Operator:
+    """Return a comparison (N1 §6.2) that is true where `holds` is, of -1, 0 or 1."""
+    subject = f"`{symbol}`"
+
+    def compare_operands(_: Evaluation, left: list[Any], right: list[Any]) -> list[Any]:
         if not left or not right:
             return []
-        ranked = compare(
-            single_item(left, f"`{symbol}`"), single_item(right, f"`{symbol}`"), f"`{symbol}`"
-        )
-        return [] if ranked is None else [holds(ranked)]
+        order = compare(to_singleton(left, subject), to_singleton(right, subject), subject)
+        return [] if order is None else [holds(order)]
 
-    return run
+    return compare_operands
 
 
-def _logic(name: str, table: Callable[[bool | None, bool | None], bool | None]) -> Operator:
-    def run(_: Evaluation, left: list[Any], right: list[Any]) -> list[Any]:
-        answer = table(to_boolean(left, f"`{name}`"), to_boolean(right, f"`{name}`"))
-        return [] if answer is None else [answer]
+def _build_logic(
+    name: str, truth_table: Callable[[bool | None, bool | None], bool | None]
+) -> Operator:
+    """Return a Boolean operator over three values, of which None is empty (N1 §6.5)."""
+    subject = f"`{name}`"
 
-    return run
+    def combine_booleans(_: Evaluation, left: list[Any], right: list[Any]) -> list[Any]:
+        truth = truth_table(to_boolean(left, subject), to_boolean(right, subject))
+        return [] if truth is None else [truth]
+
+    return combine_booleans
 
 
 def _and(left: bool | None, right: bool | None) -> bool | None:
@@ -112,116 +132,131 @@ def _implies(left: bool | None, right: bool | None) -> bool | None:
 
 
 def _in(_: Evaluation, left: list[Any], right: list[Any]) -> list[Any]:
-    return [single_item(left, "`in`") in Seen(right)] if left else []
+    return [to_singleton(left, "`in`") in ItemSet(right)] if left else []
 
 
-def _contains(run: Evaluation, left: list[Any], right: list[Any]) -> list[Any]:
-    return _in(run, right, left)
+def _contains(evaluation: Evaluation, left: list[Any], right: list[Any]) -> list[Any]:
+    return _in(evaluation, right, left)
 
 
-def _union(run: Evaluation, left: list[Any], right: list[Any]) -> list[Any]:
-    run.count_steps(len(left) + len(right))
+def _union(evaluation: Evaluation, left: list[Any], right: list[Any]) -> list[Any]:
+    evaluation.count_steps(len(left) + len(right))
     return distinct([*left, *right])
 
 
-def _join(run: Evaluation, left: list[Any], right: list[Any]) -> list[Any]:
-    texts = [to_system(single_item(side, "`&`")) for side in (left, right)]
-    for item in texts:
-        if item is not None and not isinstance(item, str):
-            raise Invalid(f"`&` joins strings, not {type_label(item)}.")
-    return [run.checked_text((texts[0] or "") + (texts[1] or ""))]
+def _concatenate(evaluation: Evaluation, left: list[Any], right: list[Any]) -> list[Any]:
+    """Join two strings with `&`, for which an empty operand is an empty string (N1 §6.6)."""
+    strings = [to_system(to_singleton(operand, "`&`")) for operand in (left, right)]
+    for value in strings:
+        if value is not None and not isinstance(value, str):
+            raise Invalid(f"`&` joins strings, not {qualified_type_name(value)}.")
+    return [evaluation.check_string((strings[0] or "") + (strings[1] or ""))]
 
 
-def _arithmetic(symbol: str) -> Operator:
-    def run(run: Evaluation, left: list[Any], right: list[Any]) -> list[Any]:
-        first = to_system(single_item(left, f"`{symbol}`"))
-        second = to_system(single_item(right, f"`{symbol}`"))
+def _build_arithmetic(symbol: str) -> Operator:
+    """Return an arithmetic operator (N1 §6.6); its operands decide which arithmetic applies."""
+    subject = f"`{symbol}`"
+
+    def calculate(evaluation: Evaluation, left: list[Any], right: list[Any]) -> list[Any]:
+        first = to_system(to_singleton(left, subject))
+        second = to_system(to_singleton(right, subject))
         if first is None or second is None:
             return []
         if isinstance(first, Temporal) and isinstance(second, Quantity) and symbol in "+-":
-            return calendar_arithmetic.add(first, second, -1 if symbol == "-" else 1)
+            return add_duration(first, second, -1 if symbol == "-" else 1)
         if symbol == "+" and isinstance(first, str) and isinstance(second, str):
-            return [run.checked_text(first + second)]
+            return [evaluation.check_string(first + second)]
         if isinstance(first, Quantity) or isinstance(second, Quantity):
-            found = _quantities(symbol, first, second)
-        elif type(first) is int and type(second) is int and symbol in _WHOLE:
-            found = _WHOLE[symbol](first, second)
+            result = _calculate_quantity(symbol, first, second)
+        # Not isinstance: a boolean is an int in Python, but no number in FHIRPath.
+        elif type(first) is int and type(second) is int and symbol in _INTEGER_OPERATIONS:
+            result = _INTEGER_OPERATIONS[symbol](first, second)
         else:
-            found = _decimals(symbol, first, second)
-        if found is None:
-            raise Invalid(f"`{symbol}` does not take {type_label(first)} and {type_label(second)}.")
-        return found
+            result = _calculate_decimal(symbol, first, second)
+        if result is None:
+            types = f"{qualified_type_name(first)} and {qualified_type_name(second)}"
+            raise Invalid(f"`{symbol}` does not take {types}.")
+        return result
 
-    return run
+    return calculate
 
 
-_WHOLE: Mapping[str, Callable[[int, int], list[Any]]] = {
+_INTEGER_OPERATIONS: Mapping[str, Callable[[int, int], list[Any]]] = {
     "+": lambda a, b: integer_or_empty(a + b),
     "-": lambda a, b: integer_or_empty(a - b),
     "*": lambda a, b: integer_or_empty(a * b),
-    # Truncated, not floored: the sign of the rest is that of the dividend.
+    # Truncated, not floored as in Python: the remainder has the sign of the dividend.
     "div": lambda a, b: integer_or_empty(abs(a) // abs(b) * (-1 if a * b < 0 else 1)) if b else [],
     "mod": lambda a, b: integer_or_empty(abs(a) % abs(b) * (-1 if a < 0 else 1)) if b else [],
 }
 
 
-def _decimals(symbol: str, left: object, right: object) -> list[Any] | None:
+def _calculate_decimal(symbol: str, left: object, right: object) -> list[Any] | None:
+    """Calculate with two numbers as decimals; None if either is no number."""
     first, second = to_decimal(left), to_decimal(right)
-    if first is None or second is None or symbol not in _DECIMAL:
+    if first is None or second is None or symbol not in _DECIMAL_OPERATIONS:
         return None
     if symbol in ("/", "div", "mod") and second == 0:
         return []
-    found = number_or_empty(_DECIMAL[symbol](first, second))
-    if symbol == "div" and found:
-        return integer_or_empty(int(found[0]))
-    return found
+    result = number_or_empty(_DECIMAL_OPERATIONS[symbol](first, second))
+    if symbol == "div" and result:
+        return integer_or_empty(int(result[0]))
+    return result
 
 
-_DECIMAL: Mapping[str, Callable[[Decimal, Decimal], Decimal]] = {
-    "+": CONTEXT.add,
-    "-": CONTEXT.subtract,
-    "*": CONTEXT.multiply,
-    "/": CONTEXT.divide,
-    "div": lambda a, b: CONTEXT.divide(a, b).to_integral_value(ROUND_DOWN, CONTEXT),
-    "mod": CONTEXT.remainder,
+_DECIMAL_OPERATIONS: Mapping[str, Callable[[Decimal, Decimal], Decimal]] = {
+    "+": DECIMAL_CONTEXT.add,
+    "-": DECIMAL_CONTEXT.subtract,
+    "*": DECIMAL_CONTEXT.multiply,
+    "/": DECIMAL_CONTEXT.divide,
+    "div": lambda a, b: DECIMAL_CONTEXT.divide(a, b).to_integral_value(ROUND_DOWN, DECIMAL_CONTEXT),
+    "mod": DECIMAL_CONTEXT.remainder,
 }
 
 
-def _quantities(symbol: str, left: object, right: object) -> list[Any] | None:
-    first, second = _quantity(left), _quantity(right)
+def _calculate_quantity(symbol: str, left: object, right: object) -> list[Any] | None:
+    """Calculate with two quantities, or a quantity and a number; None for other operands."""
+    first, second = _to_quantity(left), _to_quantity(right)
     if first is None or second is None or symbol not in ("+", "-", "*", "/"):
         return None
     if symbol in "+-":
-        if first.unit != second.unit or first.calendar != second.calendar:
-            return _converted(symbol, first, second)
-        return _made(_DECIMAL[symbol](first.value, second.value), first.unit, first.calendar)
+        return _add_quantities(symbol, first, second)
     if symbol == "/" and second.value == 0:
         return []
-    number = _DECIMAL[symbol](first.value, second.value)
+    number = _DECIMAL_OPERATIONS[symbol](first.value, second.value)
     unit = combine_units(first.unit, second.unit, symbol == "/")
+    # `2 * 1 week` is still in weeks, but `1 week / 1 day` is in no calendar unit.
     calendar = (first.calendar or second.calendar) and unit in (first.unit, second.unit)
-    return _made(number, unit, calendar)
+    return _quantity_or_empty(number, unit, calendar)
 
 
-def _converted(symbol: str, first: Quantity, second: Quantity) -> list[Any]:
-    # The sum is in the first operand's unit.
-    units = [Quantity(Decimal(1), side.unit, side.calendar) for side in (first, second)]
-    values = commensurable(units[0], units[1])
-    if values is None:
-        return []
-    ratio = values[1] / values[0]
-    scaled = CONTEXT.multiply(second.value, Decimal(ratio.numerator))
-    other = CONTEXT.divide(scaled, Decimal(ratio.denominator))
-    return _made(_DECIMAL[symbol](first.value, other), first.unit, first.calendar)
+def _add_quantities(symbol: str, first: Quantity, second: Quantity) -> list[Any]:
+    """Add or subtract in the unit of the first operand; empty if the units do not convert."""
+    addend = second.value
+    if first.unit != second.unit or first.calendar != second.calendar:
+        units = [
+            Quantity(Decimal(1), operand.unit, operand.calendar) for operand in (first, second)
+        ]
+        factors = to_common_unit(units[0], units[1])
+        if factors is None:
+            return []
+        ratio = factors[1] / factors[0]
+        # A ratio such as 1/3 is no decimal, so that multiplying first loses fewer digits.
+        numerator = DECIMAL_CONTEXT.multiply(addend, Decimal(ratio.numerator))
+        addend = DECIMAL_CONTEXT.divide(numerator, Decimal(ratio.denominator))
+    total = _DECIMAL_OPERATIONS[symbol](first.value, addend)
+    return _quantity_or_empty(total, first.unit, first.calendar)
 
 
-def _made(number: Decimal, unit: str, calendar: bool) -> list[Any]:
-    if len(unit) > _MAX_UNIT_CHARACTERS or not number_or_empty(number):
+def _quantity_or_empty(number: Decimal, unit: str, calendar: bool) -> list[Any]:
+    """Return a computed quantity, or empty if its number or unit is out of range."""
+    if len(unit) > _MAX_UNIT_LENGTH or not number_or_empty(number):
         return []
     return [Quantity(number, unit, calendar)]
 
 
-def _quantity(value: object) -> Quantity | None:
+def _to_quantity(value: object) -> Quantity | None:
+    """Return a quantity itself, a number as a quantity of unit `1` (N1 §5.5), None of the rest."""
     if isinstance(value, Quantity):
         return value
     number = to_decimal(value)
@@ -229,21 +264,21 @@ def _quantity(value: object) -> Quantity | None:
 
 
 OPERATORS: Mapping[str, Operator] = {
-    "=": _equal,
-    "!=": _unequal,
+    "=": _equals,
+    "!=": _not_equals,
     "~": lambda _, left, right: [collections_equivalent(left, right)],
     "!~": lambda _, left, right: [not collections_equivalent(left, right)],
-    "<": _ordered("<", lambda ranked: ranked < 0),
-    "<=": _ordered("<=", lambda ranked: ranked <= 0),
-    ">": _ordered(">", lambda ranked: ranked > 0),
-    ">=": _ordered(">=", lambda ranked: ranked >= 0),
-    "and": _logic("and", _and),
-    "or": _logic("or", _or),
-    "xor": _logic("xor", _xor),
-    "implies": _logic("implies", _implies),
+    "<": _build_comparison("<", lambda order: order < 0),
+    "<=": _build_comparison("<=", lambda order: order <= 0),
+    ">": _build_comparison(">", lambda order: order > 0),
+    ">=": _build_comparison(">=", lambda order: order >= 0),
+    "and": _build_logic("and", _and),
+    "or": _build_logic("or", _or),
+    "xor": _build_logic("xor", _xor),
+    "implies": _build_logic("implies", _implies),
     "in": _in,
     "contains": _contains,
     "|": _union,
-    "&": _join,
-    **{symbol: _arithmetic(symbol) for symbol in ("+", "-", "*", "/", "div", "mod")},
+    "&": _concatenate,
+    **{symbol: _build_arithmetic(symbol) for symbol in ("+", "-", "*", "/", "div", "mod")},
 }

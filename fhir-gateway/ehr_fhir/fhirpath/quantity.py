@@ -11,18 +11,18 @@ from ehr_fhir.fhirpath.ucum import Unit, parse_unit
 
 __all__ = [
     "CALENDAR_UNITS",
-    "SECONDS",
+    "SECONDS_PER_UNIT",
     "Quantity",
     "calendar_unit",
-    "commensurable",
     "parse_quantity",
     "to_base_units",
+    "to_common_unit",
 ]
 
 CALENDAR_UNITS = ("year", "month", "week", "day", "hour", "minute", "second", "millisecond")
 
 # Weeks and shorter are of fixed length, so they are also units of UCUM; years and months are not.
-SECONDS = {
+SECONDS_PER_UNIT = {
     "week": Fraction(604800),
     "day": Fraction(86400),
     "hour": Fraction(3600),
@@ -87,7 +87,7 @@ def to_base_units(quantity: Quantity, *, loose: bool = False) -> tuple[object, F
     return unit.dimensions, Fraction(quantity.value) * unit.factor
 
 
-def commensurable(
+def to_common_unit(
     left: Quantity, right: Quantity, *, loose: bool = False
 ) -> tuple[Fraction, Fraction] | None:
     """Return both values in one unit, or nothing if they have none in common."""
@@ -100,8 +100,8 @@ def _unit(quantity: Quantity, loose: bool) -> Unit | None:
     if not quantity.calendar:
         return parse_unit(quantity.unit)
     word = calendar_unit(quantity.unit) or ""
-    if word in SECONDS:
-        return Unit(SECONDS[word], (("s", 1),))
+    if word in SECONDS_PER_UNIT:
+        return Unit(SECONDS_PER_UNIT[word], (("s", 1),))
     if loose:
         return parse_unit("a" if word == "year" else "mo")
     return Unit(_MONTHS[word], (("month", 1),))

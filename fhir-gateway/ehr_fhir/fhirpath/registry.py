@@ -1,4 +1,7 @@
-"""The one registry of functions: name, how many arguments, and whether they are lambdas."""
+"""Registry of the FHIRPath functions: name, number of arguments, implementation.
+
+The compiler looks functions up here; importing `ehr_fhir.fhirpath.functions` fills the registry.
+"""
 
 from __future__ import annotations
 
@@ -8,41 +11,49 @@ from typing import Any
 
 __all__ = ["FUNCTIONS", "Function", "register_function", "register_lazy_function"]
 
+# Any: called as (scope, items, *arguments), with as many arguments as the expression has.
+Implementation = Callable[..., list[Any]]
+
 
 @dataclass(frozen=True, slots=True)
 class Function:
-    """One function; a lazy one gets its arguments as closures, to be run for each item."""
+    """A FHIRPath function; a lazy one takes its arguments as closures, to call for each item."""
 
     name: str
-    least: int
-    most: int
+    min_arguments: int
+    max_arguments: int
     lazy: bool
-    # Any: called as (scope, items, *arguments), the arguments as many as were written.
-    run: Callable[..., list[Any]]
+    implementation: Implementation
 
 
 FUNCTIONS: dict[str, Function] = {}
 
-Implementation = Callable[..., list[Any]]
-
 
 def register_function(
-    name: str, least: int = 0, most: int | None = None
-) -> Callable[..., Implementation]:
-    """Register a function whose arguments are collections, computed in the scope of the call."""
-    return _register(name, least, least if most is None else most, lazy=False)
+    name: str, min_arguments: int = 0, max_arguments: int | None = None
+) -> Callable[[Implementation], Implementation]:
+    """Register a function whose arguments are evaluated once, before the call.
+
+    Without a maximum it takes exactly `min_arguments`.
+    """
+    return _register(name, min_arguments, max_arguments, lazy=False)
 
 
 def register_lazy_function(
-    name: str, least: int = 0, most: int | None = None
-) -> Callable[..., Implementation]:
-    """Register a function whose arguments are run for each item as `$this`."""
-    return _register(name, least, least if most is None else most, lazy=True)
+    name: str, min_arguments: int = 0, max_arguments: int | None = None
+) -> Callable[[Implementation], Implementation]:
+    """Register a function whose arguments are evaluated for each item, as `$this` (N1 §4.3)."""
+    return _register(name, min_arguments, max_arguments, lazy=True)
 
 
-def _register(name: str, least: int, most: int, *, lazy: bool) -> Callable[..., Implementation]:
-    def register(run: Implementation) -> Implementation:
-        FUNCTIONS[name] = Function(name, least, most, lazy, run)
-        return run
+def _register(
+    name: str, min_arguments: int, max_arguments: int | None, *, lazy: bool
+) -> Callable[[Implementation], Implementation]:
+    if max_arguments is None:
+        max_arguments = min_arguments
+
+    def register(implementation: Implementation) -> Implementation:
+        FUNCTIONS[name] = Function(name, min_arguments, max_arguments, lazy, implementation)
+        return implementation
 
     return register

@@ -1,4 +1,9 @@
-"""What an expression sees while it is evaluated: the resource, the variables, `$this`."""
+"""Evaluation and scope: what an expression can see while it is evaluated.
+
+An evaluation has the resource, the environment variables (N1 §9) and the budget of work. A scope
+has `$this`, `$index` and `$total` of the innermost function argument that is evaluated for each
+item.
+"""
 
 from __future__ import annotations
 
@@ -12,15 +17,19 @@ from ehr_fhir.fhirpath.element import Element
 
 __all__ = ["Closure", "Evaluation", "Scope"]
 
-# Chosen, so that no expression of a stranger runs or grows without end.
+# Chosen: an item handled is a step, so that half a million of them end within seconds.
 _MAX_STEPS = 500_000
-_MAX_TEXT_CHARACTERS = 1_000_000
-_CONSTANTS = {
+# Chosen: in characters; `replace()` and `&` can double a string again and again.
+_MAX_STRING_LENGTH = 1_000_000
+# Chosen: characters of a new string that cost as much as one step.
+_CHARACTERS_PER_STEP = 100
+# Environment variables of FHIRPath and of FHIR: N1 §9 and R4 §2.9.1.
+_CODE_SYSTEMS = {
     "sct": "http://snomed.info/sct",
     "loinc": "http://loinc.org",
     "ucum": "http://unitsofmeasure.org",
 }
-_FOLDERS = {
+_URL_PREFIXES = {
     "vs-": "http://hl7.org/fhir/ValueSet/",
     "ext-": "http://hl7.org/fhir/StructureDefinition/",
 }
@@ -28,7 +37,7 @@ _FOLDERS = {
 
 @dataclass(slots=True)
 class Evaluation:
-    """One evaluation: what the caller gave, and how much work has been done."""
+    """One evaluation of an expression: the caller's arguments, and the steps counted so far."""
 
     resource: Element
     context: list[Any]
@@ -40,59 +49,67 @@ class Evaluation:
     steps: int = field(default=0)
 
     def count_steps(self, steps: int) -> None:
-        """Count work, so that no expression runs or grows without end."""
+        """Add to the steps of the evaluation; raise TooCostly beyond half a million."""
         self.steps += steps
         if self.steps > _MAX_STEPS:
             raise TooCostly("The FHIRPath expression takes too many steps on this resource.")
 
-    def checked_text(self, text: str) -> str:
-        """Return a text that an expression made, unless it has grown out of measure."""
-        self.count_text(len(text))
+    def check_string(self, text: str) -> str:
+        """Return a computed string; raise TooCostly if it is too long."""
+        self.count_string(len(text))
         return text
 
-    def count_text(self, length: int) -> None:
-        """Count a text that is about to be made; refuse one out of measure."""
-        self.check_text_length(length)
-        self.count_steps(length // 100)
+    def count_string(self, length: int) -> None:
+        """Count the steps of a string before it is built; raise TooCostly if it is too long."""
+        self.check_string_length(length)
+        self.count_steps(length // _CHARACTERS_PER_STEP)
 
-    def check_text_length(self, length: int) -> None:
-        """Refuse a text out of measure."""
-        if length > _MAX_TEXT_CHARACTERS:
+    def check_string_length(self, length: int) -> None:
+        """Raise TooCostly for a length over a million characters."""
+        if length > _MAX_STRING_LENGTH:
             raise TooCostly("The FHIRPath expression makes a text that is too long.")
 
-    def variable(self, name: str) -> list[Any]:
-        """Return what `%name` stands for."""
+    def resolve_variable(self, name: str) -> list[Any]:
+        """Return the value of the environment variable `%name` (N1 §9).
+
+        A caller's variable hides a predefined one of the same name.
+        """
         if name in self.variables:
             value = self.variables[name]
             return list(value) if isinstance(value, list | tuple) else [value]
+        # A contained resource is evaluated by itself, so that both are the same here.
         if name in ("resource", "rootResource"):
             return [self.resource]
         if name == "context":
             return self.context
-        if name in _CONSTANTS:
-            return [_CONSTANTS[name]]
-        for prefix, folder in _FOLDERS.items():
+        if name in _CODE_SYSTEMS:
+            return [_CODE_SYSTEMS[name]]
+        for prefix, url_prefix in _URL_PREFIXES.items():
             if name.startswith(prefix):
-                return [folder + name.removeprefix(prefix)]
+                return [url_prefix + name.removeprefix(prefix)]
         raise Invalid(f"The FHIRPath variable %{name[:60]} has no value here.")
 
 
 class Scope:
-    """`$this` as a collection, `$index` and `$total`; inside a function's lambda, of one item."""
+    """`$this`, `$index` and `$total`: of the whole expression, or of an item in a function."""
 
-    __slots__ = ("index", "run", "this", "total")
+    __slots__ = ("evaluation", "index", "this", "total")
 
-    def __init__(self, run: Evaluation, this: list[Any]) -> None:
-        self.run = run
+    def __init__(self, evaluation: Evaluation, this: list[Any]) -> None:
+        self.evaluation = evaluation
         self.this = this
         self.index: int | None = None
         self.total: list[Any] = []
 
-    def inner(self) -> Scope:
-        """Return a scope for the items of a function, below this one."""
-        scope = Scope(self.run, [])
+    def for_items(self) -> Scope:
+        """Return a scope for a function to set to each item in turn.
+
+        One scope serves all items of a call: a new one for each would cost more than most criteria.
+        """
+        scope = Scope(self.evaluation, [])
         scope.total = self.total
         return scope
 
 
+# A compiled part of an expression: from a scope to a collection.
 Closure = Callable[[Scope], list[Any]]

@@ -11,25 +11,25 @@ from typing import Any
 from ehr_fhir.errors import Invalid
 from ehr_fhir.fhirpath import temporal
 from ehr_fhir.fhirpath.element import Element
-from ehr_fhir.fhirpath.quantity import Quantity, commensurable
+from ehr_fhir.fhirpath.quantity import Quantity, to_common_unit
 from ehr_fhir.fhirpath.temporal import Temporal, Time
 
 __all__ = [
-    "CONTEXT",
+    "DECIMAL_CONTEXT",
     "compare",
     "equal",
     "equivalent",
-    "single_item",
+    "qualified_type_name",
     "to_boolean",
     "to_decimal",
     "to_integer",
+    "to_singleton",
+    "to_string",
     "to_system",
-    "to_text",
-    "type_label",
 ]
 
 # FHIRPath's decimals have 28 digits (N1 §2.4); nothing traps, so an overflow ends as an infinity.
-CONTEXT = Context(prec=28, Emax=9999, Emin=-9999, traps=[])
+DECIMAL_CONTEXT = Context(prec=28, Emax=9999, Emin=-9999, traps=[])
 _UCUM = "http://unitsofmeasure.org"
 _CALENDAR_CODES = {"a": "year", "mo": "month"}
 _MAX_EXPONENT = 400  # powers of ten
@@ -46,7 +46,7 @@ def to_system(item: object) -> Any:  # Any: a value of any System type, or a com
     return item if isinstance(value, dict) else value
 
 
-def single_item(items: list[Any], what: str) -> Any:
+def to_singleton(items: list[Any], what: str) -> Any:
     """Return the only item, None of no items; refuse more."""
     if not items:
         return None
@@ -59,27 +59,27 @@ def to_boolean(items: list[Any], what: str) -> bool | None:
     """Return a collection as true, false or unknown; a single item of another type is true."""
     if len(items) == 1 and type(items[0]) is bool:
         return items[0]
-    item = to_system(single_item(items, what))
+    item = to_system(to_singleton(items, what))
     return item if isinstance(item, bool) or item is None else True
 
 
-def to_text(items: list[Any], what: str) -> str | None:
+def to_string(items: list[Any], what: str) -> str | None:
     """Return the only item as a string, None of no items; refuse other types."""
-    item = single_item(items, what)
+    item = to_singleton(items, what)
     if item is None or type(item) is str:
         return item
     # A date, an instant or a uri of FHIR is a string in JSON and may be searched as one.
     if isinstance(item, Element) and (isinstance(item.value, str) or item.value is None):
         return item.value
-    raise Invalid(f"{what} takes a string, not {type_label(item)}.")
+    raise Invalid(f"{what} takes a string, not {qualified_type_name(item)}.")
 
 
 def to_integer(items: list[Any], what: str) -> int | None:
     """Return the only item as an integer, None of no items; refuse other types."""
-    item = to_system(single_item(items, what))
+    item = to_system(to_singleton(items, what))
     if item is None or (isinstance(item, int) and not isinstance(item, bool)):
         return item
-    raise Invalid(f"{what} takes an integer, not {type_label(item)}.")
+    raise Invalid(f"{what} takes an integer, not {qualified_type_name(item)}.")
 
 
 def to_decimal(value: object) -> Decimal | None:
@@ -91,10 +91,10 @@ def to_decimal(value: object) -> Decimal | None:
     return None
 
 
-def type_label(item: object) -> str:
+def qualified_type_name(item: object) -> str:
     """Return the type of an item for a message.
 
-    >>> type_label(True), type_label("x")
+    >>> qualified_type_name(True), qualified_type_name("x")
     ('System.Boolean', 'System.String')
     """
     if isinstance(item, Element):
@@ -112,7 +112,7 @@ def equal(left: object, right: object) -> bool | None:
         return bool(left.value == right.value)
     pair = _quantities(left, right)
     if pair:
-        values = commensurable(*pair)
+        values = to_common_unit(*pair)
         return None if values is None else values[0] == values[1]
     if isinstance(left, Temporal) and isinstance(right, Temporal):
         if isinstance(left, Time) != isinstance(right, Time):
@@ -133,7 +133,7 @@ def equivalent(left: object, right: object) -> bool:
         return _folded(left) == _folded(right)
     pair = _quantities(left, right)
     if pair:
-        values = commensurable(*pair, loose=True)
+        values = to_common_unit(*pair, loose=True)
         return values is not None and _close_quantities(*pair, *values)
     numbers = to_decimal(left), to_decimal(right)
     if numbers[0] is not None and numbers[1] is not None:
@@ -152,14 +152,16 @@ def compare(left: object, right: object, what: str) -> int | None:
         return (left > right) - (left < right)
     pair = _quantities(left, right)
     if pair:
-        values = commensurable(*pair)
+        values = to_common_unit(*pair)
         return values and (values[0] > values[1]) - (values[0] < values[1])
     if isinstance(left, Temporal) and isinstance(right, Temporal):
         if isinstance(left, Time) == isinstance(right, Time):
             return temporal.compare_temporals(left, right)
     if left is None or right is None:
         return None
-    raise Invalid(f"{what} does not compare {type_label(left)} with {type_label(right)}.")
+    raise Invalid(
+        f"{what} does not compare {qualified_type_name(left)} with {qualified_type_name(right)}."
+    )
 
 
 def _quantities(left: object, right: object) -> tuple[Quantity, Quantity] | None:
@@ -192,12 +194,12 @@ def _folded(value: str) -> str:
 
 def _digits(number: Decimal) -> int:
     """Count the decimal places that mean something: 1.10 has one."""
-    exponent = number.normalize(CONTEXT).as_tuple().exponent
+    exponent = number.normalize(DECIMAL_CONTEXT).as_tuple().exponent
     return max(0, -exponent) if isinstance(exponent, int) else 0
 
 
 def _rounded(number: Decimal, digits: int) -> Decimal:
-    return number.quantize(Decimal(1).scaleb(-digits), context=CONTEXT)
+    return number.quantize(Decimal(1).scaleb(-digits), context=DECIMAL_CONTEXT)
 
 
 def _close_quantities(

@@ -39,13 +39,13 @@ class Temporal:
     """The known parts, from the largest on; nanoseconds and how many digits of them are known."""
 
     parts: tuple[int, ...]
-    nanos: int = 0
+    nanoseconds: int = 0
     digits: int = 0
     zone: int | None = None  # minutes east of Greenwich
 
     def span(self) -> tuple[int, int]:
         """Return the first and the last nanosecond of the value, in UTC if its zone is known."""
-        low = _instant(self.parts, self.nanos)
+        low = _instant(self.parts, self.nanoseconds)
         if len(self.parts) == 6:
             high = low
         elif len(self.parts) >= 3:
@@ -65,7 +65,7 @@ class Temporal:
     def _clock(self, parts: tuple[int, ...]) -> str:
         if not parts:
             return ""
-        fraction = f".{self.nanos:09}"[: self.digits + 1] if self.digits else ""
+        fraction = f".{self.nanoseconds:09}"[: self.digits + 1] if self.digits else ""
         return "T" + ":".join(f"{part:02}" for part in parts) + fraction + self._offset()
 
     def _offset(self) -> str:
@@ -108,7 +108,7 @@ class Time(Temporal):
     def span(self) -> tuple[int, int]:
         """Return the first and the last nanosecond of the value since midnight."""
         hour, minute, second = (*self.parts, 0, 0)[:3]
-        low = (hour * 3600 + minute * 60 + second) * _SECOND + self.nanos
+        low = (hour * 3600 + minute * 60 + second) * _SECOND + self.nanoseconds
         return low, low + (3600 * _SECOND, 60 * _SECOND, 1)[len(self.parts) - 1] - 1
 
     def __str__(self) -> str:
@@ -165,7 +165,7 @@ def compare_temporals(left: Temporal, right: Temporal) -> int | None:
     return 1 if left_low > right_high else None
 
 
-def _instant(parts: tuple[int, ...], nanos: int) -> int:
+def _instant(parts: tuple[int, ...], nanoseconds: int) -> int:
     year, month, day, hour, minute, second = (*parts, *(1, 1, 1, 0, 0, 0)[len(parts) :])
     days = dt.date(year, month, day).toordinal()
-    return days * _DAY + (hour * 3600 + minute * 60 + second) * _SECOND + nanos
+    return days * _DAY + (hour * 3600 + minute * 60 + second) * _SECOND + nanoseconds

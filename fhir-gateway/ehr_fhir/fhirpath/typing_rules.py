@@ -7,7 +7,7 @@ from typing import Any
 from ehr_fhir.errors import Invalid
 from ehr_fhir.fhirpath.datatypes import PRIMITIVES, TypeName, base_types
 from ehr_fhir.fhirpath.element import Element
-from ehr_fhir.fhirpath.system_values import type_label
+from ehr_fhir.fhirpath.system_values import qualified_type_name
 
 __all__ = ["cast_single", "filter_by_type", "is_of_type"]
 
@@ -22,7 +22,7 @@ def is_of_type(item: object, named: TypeName) -> bool:
         return named.namespace != "System" and named.name in base_types(item.type)
     if named.namespace == "FHIR":
         return False
-    return named.name == "Any" or type_label(item) == f"System.{named.name}"
+    return named.name == "Any" or qualified_type_name(item) == f"System.{named.name}"
 
 
 def filter_by_type(items: list[Any], named: TypeName) -> list[Any]:

@@ -16,13 +16,13 @@ __all__: list[str] = []
 def _sum(scope: Scope, items: list[Any]) -> list[Any]:
     total = [to_system(item) for item in items[:1]]
     for item in items[1:]:
-        total = OPERATORS["+"](scope.run, total, [item])
+        total = OPERATORS["+"](scope.evaluation, total, [item])
     return total
 
 
 @register_function("avg")
 def _avg(scope: Scope, items: list[Any]) -> list[Any]:
-    return OPERATORS["/"](scope.run, _sum(scope, items), [len(items)]) if items else []
+    return OPERATORS["/"](scope.evaluation, _sum(scope, items), [len(items)]) if items else []
 
 
 @register_function("min")

@@ -1,7 +1,9 @@
-"""`lowBoundary`, `highBoundary`, `precision`, `comparable` (trial use).
+"""Boundaries and precision: `lowBoundary`, `highBoundary`, `precision`, `comparable` (trial use).
 
-Of a number, the low boundary is cut and the high one rounded to the digits asked for, and an hour
-without minutes is its first minute: both as HL7's suite has it.
+A boundary is the least or greatest value that the digits of a value leave possible: `1.587` may be
+anything from 1.5865 to 1.5875. HL7's R4 test suite settles what the text leaves open. A number's
+low boundary is truncated to the precision asked for and its high boundary rounded half up (of a
+negative number the other way round), and an hour without minutes is taken as its first minute.
 """
 
 from __future__ import annotations
@@ -11,145 +13,177 @@ from decimal import ROUND_DOWN, ROUND_HALF_UP, Decimal
 from typing import Any
 
 from ehr_fhir.errors import Invalid
-from ehr_fhir.fhirpath.quantity import Quantity, commensurable
+from ehr_fhir.fhirpath.quantity import Quantity, to_common_unit
 from ehr_fhir.fhirpath.registry import register_function
 from ehr_fhir.fhirpath.scope import Scope
 from ehr_fhir.fhirpath.system_values import (
-    CONTEXT,
-    single_item,
+    DECIMAL_CONTEXT,
+    qualified_type_name,
     to_decimal,
     to_integer,
+    to_singleton,
     to_system,
-    type_label,
 )
 from ehr_fhir.fhirpath.temporal import Date, DateTime, Temporal, Time
 
 __all__: list[str] = []
 
-_DEFAULT_DIGITS = 8
-_MAX_DIGITS = 28
-# How many digits a date or time shows when this many of its parts are known.
-_DATE_DIGITS = (0, 4, 6, 8, 10, 12, 14, 17)
-_TIME_DIGITS = (0, 2, 4, 6, 9)
-# The zones of the world, which a time without one may stand in.
-_FIRST_ZONE, _LAST_ZONE = 14 * 60, -12 * 60
+_DEFAULT_PRECISION = 8  # decimal places, as the specification has it
+_MAX_PRECISION = 28  # decimal places; a FHIRPath decimal has 28 digits (N1 §4.1.4)
+# Precision of a date or time as its count of digits, by how many of its parts are known: a year has
+# 4, a month 6, and the last entry is the millisecond.
+_DATETIME_PRECISIONS = (0, 4, 6, 8, 10, 12, 14, 17)
+_DATE_PRECISIONS = _DATETIME_PRECISIONS[:4]
+_TIME_PRECISIONS = (0, 2, 4, 6, 9)
+_LAST_MILLISECOND = 999 * 10**6  # of a second, in nanoseconds
+# The extreme time zones in minutes east of UTC. A date-time without a zone may stand in any of
+# them: its earliest instant is in the easternmost, its latest in the westernmost.
+_EASTERNMOST_ZONE, _WESTERNMOST_ZONE = 14 * 60, -12 * 60
 
 
 @register_function("lowBoundary", 0, 1)
-def _low_boundary(scope: Scope, items: list[Any], digits: list[Any] | None = None) -> list[Any]:
-    return _boundary(items, digits, high=False)
+def _low_boundary(scope: Scope, items: list[Any], precision: list[Any] | None = None) -> list[Any]:
+    return _find_boundary(items, precision, high=False)
 
 
 @register_function("highBoundary", 0, 1)
-def _high_boundary(scope: Scope, items: list[Any], digits: list[Any] | None = None) -> list[Any]:
-    return _boundary(items, digits, high=True)
+def _high_boundary(scope: Scope, items: list[Any], precision: list[Any] | None = None) -> list[Any]:
+    return _find_boundary(items, precision, high=True)
 
 
 @register_function("precision")
 def _precision(scope: Scope, items: list[Any]) -> list[Any]:
-    value = to_system(single_item(items, "`precision()`"))
+    value = to_system(to_singleton(items, "`precision()`"))
     if value is None:
         return []
     if isinstance(value, Temporal):
-        table = _TIME_DIGITS if isinstance(value, Time) else _DATE_DIGITS
-        return [table[len(value.parts)] + value.digits]
+        precisions = _TIME_PRECISIONS if isinstance(value, Time) else _DATETIME_PRECISIONS
+        return [precisions[len(value.parts)] + value.digits]
     number = to_decimal(value)
     if number is None:
-        raise Invalid(f"`precision()` takes a number, a date or a time, not {type_label(value)}.")
-    return [_places(number)]
+        datatype = qualified_type_name(value)
+        raise Invalid(f"`precision()` takes a number, a date or a time, not {datatype}.")
+    return [_count_decimal_places(number)]
 
 
 @register_function("comparable", 1)
 def _comparable(scope: Scope, items: list[Any], other: list[Any]) -> list[Any]:
-    left, right = (
-        to_system(single_item(items, "`comparable()`")),
-        to_system(single_item(other, "`comparable()`")),
-    )
+    left = to_system(to_singleton(items, "`comparable()`"))
+    right = to_system(to_singleton(other, "`comparable()`"))
     if left is None or right is None:
         return []
     if not isinstance(left, Quantity) or not isinstance(right, Quantity):
         raise Invalid("`comparable()` takes two quantities.")
-    return [commensurable(left, right) is not None]
+    return [to_common_unit(left, right) is not None]
 
 
-def _boundary(items: list[Any], digits: list[Any] | None, *, high: bool) -> list[Any]:
+def _find_boundary(items: list[Any], precision: list[Any] | None, *, high: bool) -> list[Any]:
     name = "`highBoundary()`" if high else "`lowBoundary()`"
-    value, wanted = to_system(single_item(items, name)), to_integer(digits or [], name)
+    value, places = to_system(to_singleton(items, name)), to_integer(precision or [], name)
     if value is None:
         return []
     if isinstance(value, Temporal):
-        return _temporal_boundary(value, wanted, high)
+        return _find_temporal_boundary(value, places, high=high)
     number = value.value if isinstance(value, Quantity) else to_decimal(value)
     if number is None:
         raise Invalid(f"{name} takes a number, a quantity, a date or a time.")
-    if wanted is not None and not 0 <= wanted <= _MAX_DIGITS:
+    if places is None:
+        places = _DEFAULT_PRECISION
+    if not 0 <= places <= _MAX_PRECISION:
         return []
-    found = _number_boundary(number, _DEFAULT_DIGITS if wanted is None else wanted, high)
-    if not found.is_finite():
+    boundary = _find_number_boundary(number, places, high=high)
+    if not boundary.is_finite():
         return []
-    return [Quantity(found, value.unit, value.calendar) if isinstance(value, Quantity) else found]
+    if isinstance(value, Quantity):
+        return [Quantity(boundary, value.unit, value.calendar)]
+    return [boundary]
 
 
-def _number_boundary(number: Decimal, digits: int, high: bool) -> Decimal:
-    half = Decimal(5).scaleb(-_places(number) - 1)
-    outward = high == (number >= 0 and not number.is_signed())
-    edge = CONTEXT.add(number, half) if high else CONTEXT.subtract(number, half)
-    rounding = ROUND_HALF_UP if outward else ROUND_DOWN
-    return edge.quantize(Decimal(1).scaleb(-digits), rounding, CONTEXT)
+def _find_number_boundary(number: Decimal, places: int, *, high: bool) -> Decimal:
+    """Return the boundary of a number, to so many decimal places.
+
+    >>> _find_number_boundary(Decimal("1.587"), 8, high=True)
+    Decimal('1.58750000')
+    >>> _find_number_boundary(Decimal("1.587"), 2, high=False)
+    Decimal('1.58')
+    """
+    half_step = Decimal(5).scaleb(-_count_decimal_places(number) - 1)
+    away_from_zero = high != number.is_signed()
+    if high:
+        boundary = DECIMAL_CONTEXT.add(number, half_step)
+    else:
+        boundary = DECIMAL_CONTEXT.subtract(number, half_step)
+    rounding = ROUND_HALF_UP if away_from_zero else ROUND_DOWN
+    return boundary.quantize(Decimal(1).scaleb(-places), rounding, DECIMAL_CONTEXT)
 
 
-def _places(number: Decimal) -> int:
+def _count_decimal_places(number: Decimal) -> int:
     exponent = number.as_tuple().exponent
     return max(0, -exponent) if isinstance(exponent, int) else 0
 
 
-def _temporal_boundary(value: Temporal, wanted: int | None, high: bool) -> list[Any]:
-    table: tuple[int, ...] = _TIME_DIGITS if isinstance(value, Time) else _DATE_DIGITS
+def _find_temporal_boundary(value: Temporal, precision: int | None, *, high: bool) -> list[Any]:
+    """Return the first or last date or time that a value may mean, to a precision in digits.
+
+    The result is empty for a precision that the type does not have, such as 5 digits of a date.
+    """
     if isinstance(value, Date):
-        table = _DATE_DIGITS[:4]
-    digits = table[-1] if wanted is None else wanted
-    if digits not in table[1:]:
-        return []
-    count = table.index(digits)
-    parts = _filled_time(value, high) if isinstance(value, Time) else _filled(value, high)
-    top = 3 if isinstance(value, Time) else 6
-    if count <= top:
-        kept, nanos, shown = parts[:count], 0, 0
+        precisions: tuple[int, ...] = _DATE_PRECISIONS
+    elif isinstance(value, Time):
+        precisions = _TIME_PRECISIONS
     else:
-        last = 999 * 10**6 if high and not value.digits else value.nanos
-        kept, nanos, shown = parts, last if len(value.parts) < top or value.digits else 0, 3
-        if high and len(value.parts) == top and not value.digits:
-            nanos = 999 * 10**6
-    return [_made(value, kept, nanos, shown, high)]
+        precisions = _DATETIME_PRECISIONS
+    if precision is None:
+        precision = precisions[-1]
+    if precision not in precisions[1:]:
+        return []
+    part_count = precisions.index(precision)
+    if isinstance(value, Time):
+        parts = _complete_clock(value.parts, high=high)
+    else:
+        parts = _complete_datetime(value.parts, high=high)
+    if part_count <= len(parts):
+        return [_build_temporal(value, parts[:part_count], high=high)]
+    # One more than all parts: the milliseconds are asked for too.
+    nanoseconds = value.nanoseconds
+    if high and not value.digits:
+        nanoseconds = _LAST_MILLISECOND
+    return [_build_temporal(value, parts, nanoseconds, digits=3, high=high)]
 
 
-def _made(value: Temporal, parts: tuple[int, ...], nanos: int, digits: int, high: bool) -> Temporal:
+def _build_temporal(
+    value: Temporal, parts: tuple[int, ...], nanoseconds: int = 0, digits: int = 0, *, high: bool
+) -> Temporal:
+    """Return a boundary of the value's own type; a date-time with an hour always gets a zone."""
     if isinstance(value, Date):
         return Date(parts)
     if isinstance(value, Time):
-        return Time(parts, nanos, digits)
+        return Time(parts, nanoseconds, digits)
+    if len(parts) <= 3:
+        return DateTime(parts, nanoseconds, digits)
     zone = value.zone
-    if zone is None and len(parts) > 3:
-        zone = _LAST_ZONE if high else _FIRST_ZONE
-    return DateTime(parts, nanos, digits, zone if len(parts) > 3 else None)
+    if zone is None:
+        zone = _WESTERNMOST_ZONE if high else _EASTERNMOST_ZONE
+    return DateTime(parts, nanoseconds, digits, zone)
 
 
-def _filled(value: Temporal, high: bool) -> tuple[int, ...]:
-    parts = value.parts
+def _complete_datetime(parts: tuple[int, ...], *, high: bool) -> tuple[int, ...]:
+    """Return all six parts of a date-time, the unknown ones at their least or greatest.
+
+    >>> _complete_datetime((2014, 2), high=True)
+    (2014, 2, 28, 23, 59, 59)
+    """
     if len(parts) < 2:
         parts += (12 if high else 1,)
     if len(parts) < 3:
         parts += (calendar.monthrange(*parts)[1] if high else 1,)
     if len(parts) < 4:
         return (*parts, 23, 59, 59) if high else (*parts, 0, 0, 0)
-    return parts[:3] + _filled_clock(parts[3:], high)
+    return parts[:3] + _complete_clock(parts[3:], high=high)
 
 
-def _filled_time(value: Temporal, high: bool) -> tuple[int, ...]:
-    return _filled_clock(value.parts, high)
-
-
-def _filled_clock(parts: tuple[int, ...], high: bool) -> tuple[int, ...]:
+def _complete_clock(parts: tuple[int, ...], *, high: bool) -> tuple[int, ...]:
+    """Return hour, minute and second; an unknown minute is 0 for both boundaries (R4's suite)."""
     if len(parts) < 2:
         parts += (0,)
     return parts if len(parts) == 3 else (*parts, 59 if high else 0)

@@ -14,20 +14,20 @@ __all__: list[str] = []
 
 @register_function("union", 1)
 def _union(scope: Scope, items: list[Any], other: list[Any]) -> list[Any]:
-    scope.run.count_steps(len(items) + len(other))
+    scope.evaluation.count_steps(len(items) + len(other))
     return distinct([*items, *other])
 
 
 @register_function("combine", 1)
 def _combine(scope: Scope, items: list[Any], other: list[Any]) -> list[Any]:
-    scope.run.count_steps(len(items) + len(other))
+    scope.evaluation.count_steps(len(items) + len(other))
     return [*items, *other]
 
 
 @register_function("children")
 def _children(scope: Scope, items: list[Any]) -> list[Any]:
     found = [child for item in items for child in all_children(item)]
-    scope.run.count_steps(len(found))
+    scope.evaluation.count_steps(len(found))
     return found
 
 

@@ -12,12 +12,18 @@ from ehr_fhir.fhirpath.quantity import (
     CALENDAR_UNITS,
     Quantity,
     calendar_unit,
-    commensurable,
     parse_quantity,
+    to_common_unit,
 )
 from ehr_fhir.fhirpath.registry import register_function
 from ehr_fhir.fhirpath.scope import Scope
-from ehr_fhir.fhirpath.system_values import CONTEXT, single_item, to_decimal, to_system, to_text
+from ehr_fhir.fhirpath.system_values import (
+    DECIMAL_CONTEXT,
+    to_decimal,
+    to_singleton,
+    to_string,
+    to_system,
+)
 from ehr_fhir.fhirpath.temporal import Date, DateTime, Temporal, Time
 
 __all__: list[str] = []
@@ -99,12 +105,12 @@ def _time(value: object) -> object | None:
 def _register(name: str, convert: Callable[[object], object | None]) -> None:
     @register_function(f"to{name}")
     def to(scope: Scope, items: list[Any]) -> list[Any]:
-        found = convert(to_system(single_item(items, f"`to{name}()`")))
+        found = convert(to_system(to_singleton(items, f"`to{name}()`")))
         return [] if found is None else [found]
 
     @register_function(f"convertsTo{name}")
     def converts_to(scope: Scope, items: list[Any]) -> list[Any]:
-        item = single_item(items, f"`convertsTo{name}()`")
+        item = to_singleton(items, f"`convertsTo{name}()`")
         return [] if item is None else [convert(to_system(item)) is not None]
 
 
@@ -119,19 +125,19 @@ _register("Time", _time)
 
 @register_function("toQuantity", 0, 1)
 def _to_quantity(scope: Scope, items: list[Any], unit: list[Any] | None = None) -> list[Any]:
-    found = _quantity(to_system(single_item(items, "`toQuantity()`")))
-    wanted = to_text(unit or [], "`toQuantity()`")
+    found = _quantity(to_system(to_singleton(items, "`toQuantity()`")))
+    wanted = to_string(unit or [], "`toQuantity()`")
     if not isinstance(found, Quantity):
         return []
     if wanted is None:
         return [found]
     target = Quantity(Decimal(1), wanted, calendar_unit(wanted) in CALENDAR_UNITS)
-    pair = commensurable(Quantity(Decimal(1), found.unit, found.calendar), target)
+    pair = to_common_unit(Quantity(Decimal(1), found.unit, found.calendar), target)
     if pair is None:
         return []
     ratio = pair[0] / pair[1]
-    number = CONTEXT.multiply(found.value, Decimal(ratio.numerator))
-    number = CONTEXT.divide(number, Decimal(ratio.denominator))
+    number = DECIMAL_CONTEXT.multiply(found.value, Decimal(ratio.numerator))
+    number = DECIMAL_CONTEXT.divide(number, Decimal(ratio.denominator))
     return [Quantity(number, wanted, target.calendar)]
 
 

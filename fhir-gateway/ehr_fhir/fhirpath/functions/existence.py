@@ -5,10 +5,10 @@ from __future__ import annotations
 from typing import Any
 
 from ehr_fhir.errors import Invalid
-from ehr_fhir.fhirpath.collection_equality import Seen, distinct
+from ehr_fhir.fhirpath.collection_equality import ItemSet, distinct
 from ehr_fhir.fhirpath.registry import register_function, register_lazy_function
 from ehr_fhir.fhirpath.scope import Closure, Scope
-from ehr_fhir.fhirpath.system_values import to_boolean, to_system, type_label
+from ehr_fhir.fhirpath.system_values import qualified_type_name, to_boolean, to_system
 
 __all__: list[str] = []
 
@@ -33,11 +33,11 @@ def _any_of(scope: Scope, items: list[Any], criterion: Closure | None = None) ->
 
 @register_lazy_function("all", 1)
 def _all(scope: Scope, items: list[Any], criterion: Closure) -> list[Any]:
-    scope.run.count_steps(len(items))
-    inner = scope.inner()
-    for inner.index, item in enumerate(items):
-        inner.this = [item]
-        if to_boolean(criterion(inner), "The criterion of `all()`") is not True:
+    scope.evaluation.count_steps(len(items))
+    item_scope = scope.for_items()
+    for item_scope.index, item in enumerate(items):
+        item_scope.this = [item]
+        if to_boolean(criterion(item_scope), "The criterion of `all()`") is not True:
             return [False]
     return [True]
 
@@ -64,7 +64,7 @@ def _any_false(scope: Scope, items: list[Any]) -> list[Any]:
 
 @register_function("subsetOf", 1)
 def _subset_of(scope: Scope, items: list[Any], other: list[Any]) -> list[Any]:
-    seen = Seen(other)
+    seen = ItemSet(other)
     return [all(item in seen for item in items)]
 
 
@@ -95,11 +95,11 @@ def _not(scope: Scope, items: list[Any]) -> list[Any]:
 
 
 def _any(scope: Scope, items: list[Any], criterion: Closure) -> bool:
-    scope.run.count_steps(len(items))
-    inner = scope.inner()
-    for inner.index, item in enumerate(items):
-        inner.this = [item]
-        if to_boolean(criterion(inner), "The criterion of `exists()`") is True:
+    scope.evaluation.count_steps(len(items))
+    item_scope = scope.for_items()
+    for item_scope.index, item in enumerate(items):
+        item_scope.this = [item]
+        if to_boolean(criterion(item_scope), "The criterion of `exists()`") is True:
             return True
     return False
 
@@ -108,5 +108,5 @@ def _booleans(items: list[Any], name: str) -> list[bool]:
     values = [to_system(item) for item in items]
     for value in values:
         if not isinstance(value, bool):
-            raise Invalid(f"`{name}()` takes booleans, not {type_label(value)}.")
+            raise Invalid(f"`{name}()` takes booleans, not {qualified_type_name(value)}.")
     return values

@@ -9,7 +9,7 @@ from ehr_fhir.fhirpath.datatypes import base_types, is_known_type
 from ehr_fhir.fhirpath.element import Element, children, root_element
 from ehr_fhir.fhirpath.registry import register_function
 from ehr_fhir.fhirpath.scope import Scope
-from ehr_fhir.fhirpath.system_values import single_item, to_system, to_text
+from ehr_fhir.fhirpath.system_values import to_singleton, to_string, to_system
 
 __all__: list[str] = []
 
@@ -18,7 +18,7 @@ _DEFINITIONS = "http://hl7.org/fhir/StructureDefinition/"
 
 @register_function("extension", 1)
 def _extension(scope: Scope, items: list[Any], url: list[Any]) -> list[Any]:
-    wanted = to_text(url, "`extension()`")
+    wanted = to_string(url, "`extension()`")
     return [
         found
         for found in children(items, "extension")
@@ -44,11 +44,11 @@ def _resolve(scope: Scope, items: list[Any]) -> list[Any]:
         reference = _reference(item)
         if reference is None:
             continue
-        scope.run.count_steps(100)
+        scope.evaluation.count_steps(100)
         if reference.startswith("#"):
-            found += _contained(scope.run.resource, reference[1:])
-        elif scope.run.resolve is not None:
-            resource = scope.run.resolve(reference)
+            found += _contained(scope.evaluation.resource, reference[1:])
+        elif scope.evaluation.resolve is not None:
+            resource = scope.evaluation.resolve(reference)
             if resource is not None:
                 found.append(root_element(resource))
     return found
@@ -56,7 +56,7 @@ def _resolve(scope: Scope, items: list[Any]) -> list[Any]:
 
 @register_function("conformsTo", 1)
 def _conforms_to(scope: Scope, items: list[Any], url: list[Any]) -> list[Any]:
-    profile, item = to_text(url, "`conformsTo()`"), single_item(items, "`conformsTo()`")
+    profile, item = to_string(url, "`conformsTo()`"), to_singleton(items, "`conformsTo()`")
     if profile is None or item is None:
         return []
     name = profile.removeprefix(_DEFINITIONS)
@@ -67,18 +67,18 @@ def _conforms_to(scope: Scope, items: list[Any], url: list[Any]) -> list[Any]:
 
 @register_function("memberOf", 1)
 def _member_of(scope: Scope, items: list[Any], value_set: list[Any]) -> list[Any]:
-    item, url = single_item(items, "`memberOf()`"), to_text(value_set, "`memberOf()`")
+    item, url = to_singleton(items, "`memberOf()`"), to_string(value_set, "`memberOf()`")
     if item is None or url is None:
         return []
-    if scope.run.member_of is None:
+    if scope.evaluation.member_of is None:
         raise Unprocessable("`memberOf()` needs a terminology service, and there is none here.")
-    answer = scope.run.member_of(item, url)
+    answer = scope.evaluation.member_of(item, url)
     return [] if answer is None else [answer]
 
 
 @register_function("checkModifiers", 0, 20)
 def _check_modifiers(scope: Scope, items: list[Any], *known: list[Any]) -> list[Any]:
-    allowed = {to_text(url, "`checkModifiers()`") for url in known}
+    allowed = {to_string(url, "`checkModifiers()`") for url in known}
     for extension in children(items, "modifierExtension"):
         if not isinstance(extension.value, dict) or extension.value.get("url") not in allowed:
             raise Unprocessable(

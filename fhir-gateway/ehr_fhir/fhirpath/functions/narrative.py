@@ -7,7 +7,7 @@ from typing import Any
 
 from ehr_fhir.fhirpath.registry import register_function
 from ehr_fhir.fhirpath.scope import Scope
-from ehr_fhir.fhirpath.system_values import single_item, to_text
+from ehr_fhir.fhirpath.system_values import to_singleton, to_string
 
 __all__: list[str] = []
 
@@ -23,8 +23,8 @@ _FORBIDDEN = ("javascript:", "vbscript:", "data:text")
 @register_function("htmlChecks")
 def _html_checks(scope: Scope, items: list[Any]) -> list[Any]:
     value = (
-        to_text(items, "`htmlChecks()`")
-        if single_item(items, "`htmlChecks()`") is not None
+        to_string(items, "`htmlChecks()`")
+        if to_singleton(items, "`htmlChecks()`") is not None
         else None
     )
     return [] if value is None else [_is_sound(value)]

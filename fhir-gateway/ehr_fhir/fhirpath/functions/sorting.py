@@ -7,7 +7,7 @@ from typing import Any
 
 from ehr_fhir.fhirpath.registry import register_lazy_function
 from ehr_fhir.fhirpath.scope import Closure, Scope
-from ehr_fhir.fhirpath.system_values import compare, single_item
+from ehr_fhir.fhirpath.system_values import compare, to_singleton
 
 __all__: list[str] = []
 
@@ -17,12 +17,16 @@ _MAX_KEYS = 20
 @register_lazy_function("sort", 0, _MAX_KEYS)
 def _sort(scope: Scope, items: list[Any], *keys: tuple[Closure, bool]) -> list[Any]:
     rows = []
-    inner = scope.inner()
-    for inner.index, item in enumerate(items):
-        inner.this = [item]
-        row = [single_item(key(inner), "A key of `sort()`") for key, _ in keys] if keys else [item]
+    item_scope = scope.for_items()
+    for item_scope.index, item in enumerate(items):
+        item_scope.this = [item]
+        row = (
+            [to_singleton(key(item_scope), "A key of `sort()`") for key, _ in keys]
+            if keys
+            else [item]
+        )
         rows.append((row, item))
-    scope.run.count_steps(len(items) * 10)
+    scope.evaluation.count_steps(len(items) * 10)
     directions = [-1 if descending else 1 for _, descending in keys] or [1]
 
     def ranked(left: tuple[list[Any], Any], right: tuple[list[Any], Any]) -> int:

@@ -8,7 +8,7 @@ from typing import Any
 from ehr_fhir.fhirpath.linear_regex import compile_pattern
 from ehr_fhir.fhirpath.registry import register_function
 from ehr_fhir.fhirpath.scope import Scope
-from ehr_fhir.fhirpath.system_values import to_integer, to_text
+from ehr_fhir.fhirpath.system_values import to_integer, to_string
 
 __all__: list[str] = []
 
@@ -18,7 +18,7 @@ def _with_text(name: str, run: Callable[[str, str], object]) -> None:
 
     @register_function(name, 1)
     def call(scope: Scope, items: list[Any], other: list[Any]) -> list[Any]:
-        value, argument = to_text(items, f"`{name}()`"), to_text(other, f"`{name}()`")
+        value, argument = to_string(items, f"`{name}()`"), to_string(other, f"`{name}()`")
         return [] if value is None or argument is None else [run(value, argument)]
 
 
@@ -31,18 +31,18 @@ _with_text("contains", lambda value, other: other in value)
 
 @register_function("matches", 1)
 def _matches(scope: Scope, items: list[Any], pattern: list[Any]) -> list[Any]:
-    value, wanted = to_text(items, "`matches()`"), to_text(pattern, "`matches()`")
+    value, wanted = to_string(items, "`matches()`"), to_string(pattern, "`matches()`")
     if value is None or wanted is None:
         return []
-    return [compile_pattern(wanted).is_in(value, scope.run.count_steps)]
+    return [compile_pattern(wanted).is_in(value, scope.evaluation.count_steps)]
 
 
 @register_function("matchesFull", 1)
 def _matches_full(scope: Scope, items: list[Any], pattern: list[Any]) -> list[Any]:
-    value, wanted = to_text(items, "`matchesFull()`"), to_text(pattern, "`matchesFull()`")
+    value, wanted = to_string(items, "`matchesFull()`"), to_string(pattern, "`matchesFull()`")
     if value is None or wanted is None:
         return []
-    return [compile_pattern(wanted).is_whole(value, scope.run.count_steps)]
+    return [compile_pattern(wanted).is_whole(value, scope.evaluation.count_steps)]
 
 
 def _of_text(name: str, run: Callable[[str], list[Any]]) -> None:
@@ -50,7 +50,7 @@ def _of_text(name: str, run: Callable[[str], list[Any]]) -> None:
 
     @register_function(name)
     def call(scope: Scope, items: list[Any]) -> list[Any]:
-        value = to_text(items, f"`{name}()`")
+        value = to_string(items, f"`{name}()`")
         return [] if value is None else run(value)
 
 
@@ -62,8 +62,8 @@ _of_text("trim", lambda value: [value.strip()])
 
 @register_function("toChars")
 def _to_chars(scope: Scope, items: list[Any]) -> list[Any]:
-    value = to_text(items, "`toChars()`")
-    scope.run.count_steps(len(value or ""))
+    value = to_string(items, "`toChars()`")
+    scope.evaluation.count_steps(len(value or ""))
     return list(value or "")
 
 
@@ -71,7 +71,7 @@ def _to_chars(scope: Scope, items: list[Any]) -> list[Any]:
 def _substring(
     scope: Scope, items: list[Any], start: list[Any], length: list[Any] | None = None
 ) -> list[Any]:
-    value, first = to_text(items, "`substring()`"), to_integer(start, "`substring()`")
+    value, first = to_string(items, "`substring()`"), to_integer(start, "`substring()`")
     count = to_integer(length, "`substring()`") if length else None
     if value is None or first is None or not 0 <= first < len(value):
         return []
@@ -80,37 +80,39 @@ def _substring(
 
 @register_function("replace", 2)
 def _replace(scope: Scope, items: list[Any], old: list[Any], new: list[Any]) -> list[Any]:
-    value, before, after = (to_text(part, "`replace()`") for part in (items, old, new))
+    value, before, after = (to_string(part, "`replace()`") for part in (items, old, new))
     if value is None or before is None or after is None:
         return []
-    scope.run.count_text(len(value) + (value.count(before) * (len(after) - len(before))))
+    scope.evaluation.count_string(len(value) + (value.count(before) * (len(after) - len(before))))
     if before == "":
         # Around every character (N1 §5.6.9), but not after the last.
-        return [scope.run.checked_text("".join(after + character for character in value) + after)]
-    return [scope.run.checked_text(value.replace(before, after))]
+        return [
+            scope.evaluation.check_string("".join(after + character for character in value) + after)
+        ]
+    return [scope.evaluation.check_string(value.replace(before, after))]
 
 
 @register_function("replaceMatches", 2)
 def _replace_matches(
     scope: Scope, items: list[Any], pattern: list[Any], new: list[Any]
 ) -> list[Any]:
-    value, before, after = (to_text(part, "`replaceMatches()`") for part in (items, pattern, new))
+    value, before, after = (to_string(part, "`replaceMatches()`") for part in (items, pattern, new))
     if value is None or before is None or after is None:
         return []
     if before == "":
         return [value]
     pieces: list[str] = []
     length = 0
-    for piece in compile_pattern(before).replace(value, after, scope.run.count_steps):
+    for piece in compile_pattern(before).replace(value, after, scope.evaluation.count_steps):
         length += len(piece)
-        scope.run.check_text_length(length)
+        scope.evaluation.check_string_length(length)
         pieces.append(piece)
-    return [scope.run.checked_text("".join(pieces))]
+    return [scope.evaluation.check_string("".join(pieces))]
 
 
 @register_function("split", 1)
 def _split(scope: Scope, items: list[Any], separator: list[Any]) -> list[Any]:
-    value, mark = to_text(items, "`split()`"), to_text(separator, "`split()`")
+    value, mark = to_string(items, "`split()`"), to_string(separator, "`split()`")
     if value is None or mark is None:
         return []
     return list(value) if mark == "" else list(value.split(mark))
@@ -118,7 +120,7 @@ def _split(scope: Scope, items: list[Any], separator: list[Any]) -> list[Any]:
 
 @register_function("join", 0, 1)
 def _join(scope: Scope, items: list[Any], separator: list[Any] | None = None) -> list[Any]:
-    mark = to_text(separator or [], "`join()`") or ""
-    texts = [to_text([item], "`join()`") for item in items]
+    mark = to_string(separator or [], "`join()`") or ""
+    texts = [to_string([item], "`join()`") for item in items]
     found = [piece for piece in texts if piece is not None]
-    return [scope.run.checked_text(mark.join(found))] if found else []
+    return [scope.evaluation.check_string(mark.join(found))] if found else []

@@ -4,17 +4,17 @@ from __future__ import annotations
 
 from typing import Any
 
-from ehr_fhir.fhirpath.collection_equality import Seen
+from ehr_fhir.fhirpath.collection_equality import ItemSet
 from ehr_fhir.fhirpath.registry import register_function
 from ehr_fhir.fhirpath.scope import Scope
-from ehr_fhir.fhirpath.system_values import single_item, to_integer
+from ehr_fhir.fhirpath.system_values import to_integer, to_singleton
 
 __all__: list[str] = []
 
 
 @register_function("single")
 def _single(scope: Scope, items: list[Any]) -> list[Any]:
-    single_item(items, "`single()`")
+    to_singleton(items, "`single()`")
     return items
 
 
@@ -45,11 +45,11 @@ def _take(scope: Scope, items: list[Any], number: list[Any]) -> list[Any]:
 
 @register_function("intersect", 1)
 def _intersect(scope: Scope, items: list[Any], other: list[Any]) -> list[Any]:
-    kept, seen = Seen(other), Seen()
+    kept, seen = ItemSet(other), ItemSet()
     return [item for item in items if item in kept and seen.add(item)]
 
 
 @register_function("exclude", 1)
 def _exclude(scope: Scope, items: list[Any], other: list[Any]) -> list[Any]:
-    left_out = Seen(other)
+    left_out = ItemSet(other)
     return [item for item in items if item not in left_out]

@@ -13,7 +13,7 @@ from typing import Any
 from ehr_fhir.errors import Invalid
 from ehr_fhir.fhirpath.registry import register_function
 from ehr_fhir.fhirpath.scope import Scope
-from ehr_fhir.fhirpath.system_values import to_text
+from ehr_fhir.fhirpath.system_values import to_string
 
 __all__: list[str] = []
 
@@ -42,19 +42,19 @@ def _decode(scope: Scope, items: list[Any], form: list[Any]) -> list[Any]:
 
 @register_function("escape", 1)
 def _escape(scope: Scope, items: list[Any], form: list[Any]) -> list[Any]:
-    value, target = to_text(items, "`escape()`"), to_text(form, "`escape()`")
+    value, target = to_string(items, "`escape()`"), to_string(form, "`escape()`")
     if value is None or target is None:
         return []
     if target == "html":
-        return [scope.run.checked_text(html.escape(value))]
+        return [scope.evaluation.check_string(html.escape(value))]
     if target == "json":
-        return [scope.run.checked_text(json.dumps(value, ensure_ascii=False)[1:-1])]
+        return [scope.evaluation.check_string(json.dumps(value, ensure_ascii=False)[1:-1])]
     raise Invalid("`escape()` takes 'html' or 'json'.")
 
 
 @register_function("unescape", 1)
 def _unescape(scope: Scope, items: list[Any], form: list[Any]) -> list[Any]:
-    value, target = to_text(items, "`unescape()`"), to_text(form, "`unescape()`")
+    value, target = to_string(items, "`unescape()`"), to_string(form, "`unescape()`")
     if value is None or target is None:
         return []
     if target == "html":
@@ -77,12 +77,12 @@ def _coded(
     table: Mapping[str, Callable[[bytes], bytes]],
     name: str,
 ) -> list[Any]:
-    value, target = to_text(items, f"`{name}()`"), to_text(form, f"`{name}()`")
+    value, target = to_string(items, f"`{name}()`"), to_string(form, f"`{name}()`")
     if value is None or target is None:
         return []
     if target not in table:
         raise Invalid(f"`{name}()` takes 'hex', 'base64' or 'urlbase64'.")
     try:
-        return [scope.run.checked_text(table[target](value.encode()).decode())]
+        return [scope.evaluation.check_string(table[target](value.encode()).decode())]
     except ValueError:  # not of that form, or not text
         return []

@@ -8,7 +8,7 @@ from typing import Any
 from ehr_fhir.fhirpath.element import Element
 from ehr_fhir.fhirpath.registry import register_function, register_lazy_function
 from ehr_fhir.fhirpath.scope import Closure, Scope
-from ehr_fhir.fhirpath.system_values import to_text, type_label
+from ehr_fhir.fhirpath.system_values import qualified_type_name, to_string
 from ehr_fhir.fhirpath.temporal import Date, DateTime, Time
 
 __all__: list[str] = []
@@ -24,18 +24,18 @@ class TypeInfo:
 
 @register_function("now")
 def _now(scope: Scope, items: list[Any]) -> list[Any]:
-    return [DateTime.of(scope.run.now)]
+    return [DateTime.of(scope.evaluation.now)]
 
 
 @register_function("today")
 def _today(scope: Scope, items: list[Any]) -> list[Any]:
-    now = scope.run.now
+    now = scope.evaluation.now
     return [Date((now.year, now.month, now.day))]
 
 
 @register_function("timeOfDay")
 def _time_of_day(scope: Scope, items: list[Any]) -> list[Any]:
-    now = scope.run.now
+    now = scope.evaluation.now
     return [Time((now.hour, now.minute, now.second), now.microsecond // 1000 * 10**6, 3)]
 
 
@@ -44,15 +44,15 @@ def _trace(
     scope: Scope, items: list[Any], name: Closure, projection: Closure | None = None
 ) -> list[Any]:
     # Never to a log: the caller decides who may see values.
-    if scope.run.trace is not None:
+    if scope.evaluation.trace is not None:
         shown = items
         if projection is not None:
-            inner = scope.inner()
+            item_scope = scope.for_items()
             shown = []
-            for inner.index, item in enumerate(items):
-                inner.this = [item]
-                shown += projection(inner)
-        scope.run.trace(to_text(name(scope), "`trace()`") or "", shown)
+            for item_scope.index, item in enumerate(items):
+                item_scope.this = [item]
+                shown += projection(item_scope)
+        scope.evaluation.trace(to_string(name(scope), "`trace()`") or "", shown)
     return items
 
 
@@ -61,6 +61,6 @@ def _type(scope: Scope, items: list[Any]) -> list[Any]:
     return [
         TypeInfo("FHIR", item.type)
         if isinstance(item, Element)
-        else TypeInfo("System", type_label(item).removeprefix("System."))
+        else TypeInfo("System", qualified_type_name(item).removeprefix("System."))
         for item in items
     ]

@@ -42,8 +42,8 @@ _TYPES = ("String", "Quantity", "System.Integer", "FHIR.HumanName", "code", "Res
 def _combined(inner: st.SearchStrategy[str]) -> st.SearchStrategy[str]:
     def call(name: str, base: str, arguments: list[str]) -> str:
         function = FUNCTIONS[name]
-        count = min(max(len(arguments), function.least), function.most)
-        written = ", ".join((arguments + ["1"] * function.least)[:count])
+        count = min(max(len(arguments), function.min_arguments), function.max_arguments)
+        written = ", ".join((arguments + ["1"] * function.min_arguments)[:count])
         return f"({base}).{name}({written})"
 
     return st.one_of(
