@@ -32,8 +32,10 @@ class Closure:
 
 
 class ClosureWatch:
-    """Whether this process's store is closed. An open one is never asked again: only a restore
-    closes a store, and nobody serves it meanwhile."""
+    """Whether this process's store is closed.
+
+    An open one is never asked again: only a restore closes a store, and nobody serves it meanwhile.
+    """
 
     def __init__(self, database: Database) -> None:
         self._database = database
