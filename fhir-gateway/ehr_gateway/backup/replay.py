@@ -61,9 +61,9 @@ def replay_entries(
 def describe_redo_action(closing: _RedoValues) -> str:
     """Name what a closing is about, by its kind and id.
 
-    >>> describe_closing({"kind": "version", "type": "Consent", "id": "c-1"})
+    >>> describe_redo_action({"kind": "version", "type": "Consent", "id": "c-1"})
     'Consent/c-1'
-    >>> describe_closing({"kind": "account", "login": "dr.lee"})
+    >>> describe_redo_action({"kind": "account", "login": "dr.lee"})
     'account dr.lee'
     """
     if closing["kind"] == "version":

@@ -27,7 +27,7 @@ from tests.lib.postgresql import Cluster
 WRITER = """
 import sys
 from pathlib import Path
-from ehr_gateway.journal.redo_actions import client_closing, record_closings
+from ehr_gateway.journal.redo_actions import build_client_redo, append_redo_actions
 from ehr_gateway.store.store import Store
 
 place, folder, name = sys.argv[1:]
@@ -39,13 +39,13 @@ for number in range(10_000):
     try:
         with store.write_transaction() as connection:
             connection.execute("INSERT INTO load_ledger VALUES ('t', ?, ?)", (closing, b""))
-            record_closings(connection, [client_closing(closing)])
+            append_redo_actions(connection, [build_client_redo(closing)])
             if number % 5 == 4:
                 raise RuntimeError
     except RuntimeError:
         pass
     if number % 7 == 6:
-        store.settle_journal()
+        store.resolve_journal()
 """
 
 
