@@ -244,7 +244,7 @@ def _changed_settings(chosen: Settings) -> dict[str, Any]:
 
 def _explain_closure(closure: Closure) -> None:
     typer.echo(f"The records are closed, but to patients themselves and stewards: {closure.reason}")
-    for name in closure.doubtful:
+    for name in closure.in_doubt:
         typer.echo(f"In doubt: {name}")
 
 

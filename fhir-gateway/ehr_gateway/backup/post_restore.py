@@ -1,8 +1,9 @@
-"""What is done to a restored store before anybody may use it, so that nothing opens again.
+"""Post-restore steps: nothing that was revoked after the backup works again in the restored store.
 
-All sessions, refresh tokens, codes and access tokens end: none that ended since the backup can come
-back. The journal is replayed; where it cannot be relied on, the store is closed. The store gets a
-new epoch, and an event of the audit log tells of the restore and of what it cut off.
+1. End all sessions, refresh tokens, codes and access tokens; people and programs log in anew.
+2. Copy the end of the audit log that the backup lacks, and record the restore in the log.
+3. Begin a new epoch of the change feed.
+4. Replay the journal. If it cannot be relied on, close the store until a steward confirms.
 """
 
 from __future__ import annotations
@@ -40,20 +41,23 @@ __all__ = ["RestoredState", "confirm_restore", "secure_restored_store"]
 
 _PLATFORM = "ehr-commons"
 _PURPOSE = "HSYSADMIN"
+# Their rows stay, with the time when they ended.
 _SESSION_TABLES = ("login_session", "token_family")
-# Good once, and nobody knows any more which of them were used.
+# Codes and tokens for one use: which of them were used since the backup is not known.
 _SINGLE_USE_TABLES = ("auth_code", "eid_code", "launch", "initial_access", "refresh_token")
 
 
 @dataclass(frozen=True)
 class RestoredState:
-    """How a restored store stands."""
+    """The outcome of a restore: the store's new epoch, what was replayed, whether it is closed."""
 
     epoch: StoreEpoch
     journal: RecoveredJournal
+    # How many redo actions were repeated.
     replayed: int
-    # Why it is closed; None when it is open.
+    # Why the store is closed; None if it is open.
     closure: Closure | None
+    # The restore as the audit log records it.
     note: RestoreNote
 
 
@@ -63,11 +67,11 @@ def secure_restored_store(
     manifest: Manifest,
     *,
     journal_folders: Iterable[Path],
-    known_entries: int,
+    known_entry_number: int,
     old_log: PreviousLog,
     now_ms: int,
 ) -> RestoredState:
-    """Bring a restored store into a state in which nothing is open that was closed since."""
+    """Take the post-restore steps, in one transaction and then on the key folder."""
     store = Store(settings.database, settings.data)
     audit_context = AuditContext(
         subject=Subject(_PLATFORM, "eHR Commons", "system", "restore", _PLATFORM),
@@ -77,44 +81,47 @@ def secure_restored_store(
         interaction=RESTORE,
     )
     try:
-        cut_from = find_signed_size(old_log, settings)
+        signed_size = find_signed_size(old_log, settings)
         with store.write_transaction() as connection:
             _end_sessions(connection, now_ms)
-            carried = copy_tail_rows(connection, old_log, contents.audit_size)
-            # First of the new events, and of the new positions: what is replayed comes after.
-            size = contents.audit_size + (carried or 0)
-            cut = cut_from if cut_from > size else None
-            note = RestoreNote(manifest.at, size=size, carried=carried, cut_from=cut)
+            copied_rows = copy_tail_rows(connection, old_log, contents.audit_size)
+            # The event and the epoch come before the replay, whose events and positions are new.
+            size = contents.audit_size + (copied_rows or 0)
+            lost_size = signed_size if signed_size > size else None
+            note = RestoreNote(manifest.at, size=size, carried=copied_rows, cut_from=lost_size)
             _record_event(connection, audit_context, note.query, "restored")
             epoch = begin_epoch(connection)
-            found = recover_journal(
+            journal = recover_journal(
                 journal_folders,
                 settings.keys,
                 epoch.store,
                 load_journal_head(connection),
-                known_entries=known_entries,
+                known_entry_number=known_entry_number,
             )
             result = replay_entries(
-                store, connection, [*found.committed, *found.doubtful], audit_context
+                store, connection, [*journal.committed, *journal.in_doubt], audit_context
             )
-            if found.head is not None:
-                save_journal_head(connection, found.head)
-            closure = _find_closure(found, result, manifest)
+            if journal.head is not None:
+                save_journal_head(connection, journal.head)
+            closure = _find_closure(journal, result, manifest)
             if closure is not None:
                 close_store(connection, closure)
-            # It may have been closed when it was backed up.
+            # Load it again: the store may have been closed when it was backed up.
             closure = load_closure(connection)
     finally:
         store.close()
-    if carried is not None:
+    if copied_rows is not None:
         copy_exported_log(old_log, settings)
-    # Every access token that was signed by now ends.
+    # New signing keys end every access token there is.
     keys.rotate_keys(settings.keys, now_ms, settings.token_seconds, at_once=True)
-    return RestoredState(epoch, found, result.replayed, closure, note)
+    return RestoredState(epoch, journal, result.replayed, closure, note)
 
 
 def confirm_restore(store: Store, login: str, now_ms: int) -> Closure | None:
-    """Open a closed store in a steward's name, on record; return why it was closed."""
+    """Reopen a closed store, as an audit event in a steward's name; return why it was closed.
+
+    None if it was open. Raises Forbidden unless the account is a steward's.
+    """
     account = find_account(store, login)
     if account.role != "steward":
         raise Forbidden(f"{login} is no steward: only a steward confirms what may be shared.")
@@ -139,25 +146,28 @@ def _end_sessions(connection: Connection, now_ms: int) -> None:
             f"UPDATE {table} SET ended_ms = ? WHERE ended_ms IS NULL",  # noqa: S608
             (now_ms,),
         )
-    # Their codes and invitations may have been refused or called back since.
+    # Open requests for access may have been refused or withdrawn after the backup.
     connection.execute("UPDATE access_request SET state = 'expired' WHERE state = 'proposed'")
     for table in _SINGLE_USE_TABLES:
         connection.execute(f"DELETE FROM {table}")  # noqa: S608 constant names
 
 
 def _find_closure(
-    found: RecoveredJournal, result: ReplayResult, manifest: Manifest
+    journal: RecoveredJournal, result: ReplayResult, manifest: Manifest
 ) -> Closure | None:
-    fault = found.fault
+    """Return why the store must be closed; None if the whole journal was replayed."""
+    fault = journal.fault
     if result.failed and not fault:
         fault = "Some of what the journal holds could not be closed again."
     if not fault:
         return None
-    return Closure(fault, manifest.at, tuple([*_describe_entries(found.doubtful), *result.failed]))
+    return Closure(
+        fault, manifest.at, tuple([*_describe_entries(journal.in_doubt), *result.failed])
+    )
 
 
 def _describe_entries(entries: Sequence[Entry]) -> list[str]:
-    return [describe_redo_action(closing) for entry in entries for closing in entry.closings]
+    return [describe_redo_action(action) for entry in entries for action in entry.redo_actions]
 
 
 def _record_event(

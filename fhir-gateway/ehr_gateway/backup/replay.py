@@ -1,4 +1,7 @@
-"""Replay of the journal: what was closed since the backup is closed again, in order."""
+"""Replay of the journal: repeat, in order, the changes since the backup that restricted access.
+
+Each redo action runs under a savepoint of its own, so one that fails does not undo the others.
+"""
 
 from __future__ import annotations
 
@@ -29,12 +32,13 @@ from ehr_privacy.consent import record_facts
 
 __all__ = ["ReplayResult", "describe_redo_action", "replay_entries"]
 
+# A redo action as parsed from JSON.
 _RedoValues = Mapping[str, Any]
 
 
 @dataclass
 class ReplayResult:
-    """What was closed again, and what could not be."""
+    """How many redo actions were repeated, and the names of those that could not be."""
 
     replayed: int = 0
     failed: list[str] = field(default_factory=list)
@@ -43,81 +47,92 @@ class ReplayResult:
 def replay_entries(
     store: Store, connection: Connection, entries: Iterable[Entry], audit_context: AuditContext
 ) -> ReplayResult:
-    """Make each closing again in the caller's transaction; one that cannot be made is named."""
+    """Repeat the redo actions of some entries in the caller's transaction.
+
+    An action that fails is rolled back and named in the result.
+    """
     result = ReplayResult()
     for entry in entries:
-        for closing in entry.closings:
-            connection.execute("SAVEPOINT closing")
+        for redo_action in entry.redo_actions:
+            connection.execute("SAVEPOINT redo_action")
             try:
-                _replay(store, connection, closing, entry.at_ms, audit_context)
+                _replay_action(store, connection, redo_action, entry.at_ms, audit_context)
                 result.replayed += 1
             except (EhrError, KeyError, TypeError, ValueError, *DATABASE_ERRORS):
-                connection.execute("ROLLBACK TO SAVEPOINT closing")
-                result.failed.append(describe_redo_action(closing))
-            connection.execute("RELEASE SAVEPOINT closing")
+                connection.execute("ROLLBACK TO SAVEPOINT redo_action")
+                result.failed.append(describe_redo_action(redo_action))
+            connection.execute("RELEASE SAVEPOINT redo_action")
     return result
 
 
-def describe_redo_action(closing: _RedoValues) -> str:
-    """Name what a closing is about, by its kind and id.
+def describe_redo_action(redo_action: _RedoValues) -> str:
+    """Return what a redo action is about: the kind and id of what it changes.
 
     >>> describe_redo_action({"kind": "version", "type": "Consent", "id": "c-1"})
     'Consent/c-1'
     >>> describe_redo_action({"kind": "account", "login": "dr.lee"})
     'account dr.lee'
     """
-    if closing["kind"] == "version":
-        return f"{closing['type']}/{closing['id']}"
-    names = (closing.get(name) for name in ("login", "client", "patient"))
-    return f"{closing['kind']} {next((name for name in names if name), '')}"
+    if redo_action["kind"] == "version":
+        return f"{redo_action['type']}/{redo_action['id']}"
+    ids = (redo_action.get(key) for key in ("login", "client", "patient"))
+    return f"{redo_action['kind']} {next((identity for identity in ids if identity), '')}"
 
 
-def _replay(
+def _replay_action(
     store: Store,
     connection: Connection,
-    closing: _RedoValues,
+    redo_action: _RedoValues,
     at_ms: int,
     audit_context: AuditContext,
 ) -> None:
-    if closing["kind"] == "version":
-        _replay_version(store, connection, closing, at_ms)
-    elif closing["kind"] == "erasure":
-        erase_patient_events(connection, audit_context, str(closing["patient"]))
+    if redo_action["kind"] == "version":
+        _replay_version(store, connection, redo_action, at_ms)
+    elif redo_action["kind"] == "erasure":
+        erase_patient_events(connection, audit_context, str(redo_action["patient"]))
     else:
-        _HANDLERS[closing["kind"]](connection, closing)
+        _REPLAY_BY_KIND[redo_action["kind"]](connection, redo_action)
 
 
-def _replay_version(store: Store, connection: Connection, closing: _RedoValues, at_ms: int) -> None:
+def _replay_version(
+    store: Store, connection: Connection, redo_action: _RedoValues, at_ms: int
+) -> None:
     row = connection.execute(
         "SELECT * FROM resource WHERE type = ? AND id = ? AND current = 1",
-        (closing["type"], closing["id"]),
+        (redo_action["type"], redo_action["id"]),
     ).fetchone()
     current = Version.from_row(row) if row else None
-    deletes = closing["method"] == "DELETE"
-    if deletes and (current is None or current.deleted):
+    is_deletion = redo_action["method"] == "DELETE"
+    if is_deletion and (current is None or current.deleted):
+        # Created after the backup, or deleted before it: there is nothing to delete.
         return
     if current is not None and not current.deleted:
         remove_index(connection, current)
     latest = connection.execute("SELECT last_updated FROM resource ORDER BY pk DESC LIMIT 1")
     latest_row = latest.fetchone()
-    # Time never runs backwards in the feed.
     number = current.version + 1 if current else 1
-    last_updated = max(at_ms, latest_row[0] if latest_row else 0)
-    if deletes and current is not None:
+    # Times in the feed never decrease, even when the clock was set back.
+    last_updated_ms = max(at_ms, latest_row[0] if latest_row else 0)
+    if is_deletion and current is not None:
         record = record_facts(orjson.loads(current.body), current.author)
         version = insert_version(
-            connection, record, b"", version=number, last_updated_ms=last_updated, method="DELETE"
+            connection,
+            record,
+            b"",
+            version=number,
+            last_updated_ms=last_updated_ms,
+            method="DELETE",
         )
         replace_rules(connection, record, (), has_previous=True)
     else:
-        prepared = prepare_resource(parse(closing["body"].encode()), closing["author"])
+        prepared = prepare_resource(parse(redo_action["body"].encode()), redo_action["author"])
         version = insert_version(
             connection,
             prepared.record,
-            prepared.body(number, last_updated),
+            prepared.body(number, last_updated_ms),
             version=number,
-            last_updated_ms=last_updated,
-            method=closing["method"],
+            last_updated_ms=last_updated_ms,
+            method=redo_action["method"],
         )
         registry = store.registry(connection)
         values = (*prepared.rows, *registry.extract_rows(version.type, version.body))
@@ -130,17 +145,17 @@ def _replay_version(store: Store, connection: Connection, closing: _RedoValues, 
         )
 
 
-def _replay_account(connection: Connection, closing: _RedoValues) -> None:
-    _replace_rows(connection, "account", closing["login"], closing["account"])
+def _replay_account(connection: Connection, redo_action: _RedoValues) -> None:
+    _replace_rows(connection, "account", redo_action["login"], redo_action["account"])
 
 
-def _replay_factors(connection: Connection, closing: _RedoValues) -> None:
+def _replay_factors(connection: Connection, redo_action: _RedoValues) -> None:
     for table in FACTOR_TABLES:
-        _replace_rows(connection, table, closing["login"], closing[table])
+        _replace_rows(connection, table, redo_action["login"], redo_action[table])
 
 
-def _replay_client(connection: Connection, closing: _RedoValues) -> None:
-    connection.execute("DELETE FROM client WHERE id = ?", (closing["client"],))
+def _replay_client(connection: Connection, redo_action: _RedoValues) -> None:
+    connection.execute("DELETE FROM client WHERE id = ?", (redo_action["client"],))
 
 
 def _replace_rows(
@@ -148,15 +163,15 @@ def _replace_rows(
 ) -> None:
     connection.execute(f"DELETE FROM {table} WHERE login = ?", (login,))  # noqa: S608
     for row in rows:
-        names, marks = ", ".join(row), ", ".join("?" * len(row))
-        # Names of columns as this program wrote them, under a seal.
+        columns, placeholders = ", ".join(row), ", ".join("?" * len(row))
+        # The column names are safe to insert: they come from an authenticated entry.
         connection.execute(
-            f"INSERT INTO {table} ({names}) VALUES ({marks})",  # noqa: S608
+            f"INSERT INTO {table} ({columns}) VALUES ({placeholders})",  # noqa: S608
             tuple(row.values()),
         )
 
 
-_HANDLERS: Mapping[str, Callable[[Connection, _RedoValues], None]] = {
+_REPLAY_BY_KIND: Mapping[str, Callable[[Connection, _RedoValues], None]] = {
     "account": _replay_account,
     "factors": _replay_factors,
     "client": _replay_client,

@@ -98,7 +98,7 @@ def restore_backup(
                 contents,
                 manifest,
                 journal_folders=_list_journal_folders(plan, contents),
-                known_entries=_find_known_entry_number(plan, folder, manifest, contents),
+                known_entry_number=_find_known_entry_number(plan, folder, manifest, contents),
                 old_log=_collect_previous_log(plan),
                 now_ms=_now_ms(),
             )

@@ -56,10 +56,12 @@ class Cursor(Protocol):
 
 
 class RedoJournal(Protocol):
-    """Where a transaction puts what must stay closed after a restore (`ehr_gateway.journal`)."""
+    """The redo log that a restore replays (`ehr_gateway.journal`)."""
 
-    def append(self, connection: Connection, closings: Sequence[Mapping[str, object]], /) -> None:
-        """Have closings on disk before the transaction commits."""
+    def append(
+        self, connection: Connection, redo_actions: Sequence[Mapping[str, object]], /
+    ) -> None:
+        """Append an entry; it is on disk when this returns, before the transaction commits."""
 
 
 class Connection(Protocol):

@@ -1,7 +1,8 @@
-"""The journal: what was closed, in a chained and sealed file apart from the store.
+"""The journal: a redo log of what took access or data away, kept apart from the store.
 
-In: closings, inside the transaction that makes them.
-Out: the same in order, for a restore to replay; or the reason why they cannot be relied on.
+In: redo actions, inside the transaction that makes the changes they describe.
+Out: the same actions in order, for a restore to replay; or the reason why the journal cannot be
+    relied on.
 May import: database, settings, private_file.
 
 Why it is done so: docs/decisions/007-a-restore-never-reopens.md.

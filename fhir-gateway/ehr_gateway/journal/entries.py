@@ -1,10 +1,15 @@
-"""Entries of the journal: one line each, chained by hashes, sealed with ChaCha20-Poly1305.
+"""Journal entries: one JSON line per transaction, in a hash chain, encrypted (ChaCha20-Poly1305).
 
-An entry names its number; the last entry that stood in the store when it was written, as its own
-transaction saw it (`follows`) and as all others did (`committed`); and the hash of the line before.
-What was committed can so be told from what was taken back with its transaction, without the store:
-it is the chain of `follows` from the newest `committed` back. What is newer than that is in doubt,
-unless the last line settles it.
+An entry is on disk before its transaction commits, so the file alone does not say whether the
+transaction did commit. Each entry therefore records two numbers:
+
+- `store_head_number`: the entry that the store's own setting named as its newest, as this
+  transaction saw it. Entries of rolled-back transactions are skipped by it.
+- `committed_number`: the same as all other connections saw it, so this entry had committed.
+
+The committed entries are the chain of `store_head_number` back from the newest `committed_number`.
+Entries after that one are in doubt, unless the last entry is a quiescent checkpoint: written when
+no transaction was in progress, it proves that they were rolled back.
 """
 
 from __future__ import annotations
@@ -35,17 +40,21 @@ __all__ = [
     "seal_entry",
 ]
 
+# RFC 8439: a 96-bit nonce, here random and stored before the ciphertext, and a 256-bit key.
 _NONCE_BYTES = 12
 KEY_BYTES = 32
 
 
 class JournalDamaged(Exception):
-    """The journal is not what was written; the text says how, and holds nothing of an entry."""
+    """The journal is not as it was written; the message says how, without any entry's content."""
 
 
 @dataclass(frozen=True)
 class ChainHead:
-    """A place in the journal: the number of an entry, and the hash of its line."""
+    """A position in the hash chain: the number of an entry and the SHA-256 of its line.
+
+    The default is the position before the first entry.
+    """
 
     number: int = 0
     digest: str = ""
@@ -53,147 +62,169 @@ class ChainHead:
 
 @dataclass(frozen=True)
 class SealedEntry:
-    """An entry as it stands in the file; not yet opened."""
+    """An entry as it is in the file, still encrypted."""
 
     number: int
-    follows: int
-    committed: int
-    # Whether nothing was under way when it was written.
-    settles: bool
-    previous: str
-    sealed: str
+    store_head_number: int
+    committed_number: int
+    # Whether no other transaction was in progress when it was written.
+    quiescent: bool
+    # The SHA-256 of the line before, in hexadecimal; empty for the first.
+    previous_digest: str
+    # The nonce and the ciphertext with its tag, in base64.
+    ciphertext: str
+    # The SHA-256 of this line, in hexadecimal.
     digest: str
 
     @property
-    def context(self) -> bytes:
-        """What the seal holds beside the closings: nothing of the line can be changed."""
+    def associated_data(self) -> bytes:
+        """The fields in clear, as the ciphertext's tag authenticates them."""
         return _build_associated_data(
-            self.number, self.follows, self.committed, self.settles, self.previous
+            self.number,
+            self.store_head_number,
+            self.committed_number,
+            self.quiescent,
+            self.previous_digest,
         )
 
     @property
     def head(self) -> ChainHead:
-        """The place after this entry."""
+        """The head of a chain that ends with this entry."""
         return ChainHead(self.number, self.digest)
 
 
 @dataclass(frozen=True)
 class Entry:
-    """An entry that was opened: what one transaction closed, and when in milliseconds."""
+    """A decrypted entry: the redo actions of one transaction, and when it was written."""
 
-    line: SealedEntry
+    sealed: SealedEntry
+    # Milliseconds since 1970.
     at_ms: int
-    closings: tuple[RedoAction, ...]
+    redo_actions: tuple[RedoAction, ...]
 
 
 @dataclass(frozen=True)
 class ClassifiedEntries:
-    """Entries that were committed, in order, and those of which nobody knows."""
+    """The entries that committed, in order, and those in doubt; rolled-back ones are in neither."""
 
     committed: tuple[Entry, ...]
-    doubtful: tuple[Entry, ...]
+    in_doubt: tuple[Entry, ...]
 
 
 def seal_entry(
     key: bytes,
-    store: str,
+    store_id: str,
     *,
     number: int,
-    follows: int,
-    committed: int,
-    previous: str,
+    store_head_number: int,
+    committed_number: int,
+    previous_digest: str,
     at_ms: int,
-    closings: Sequence[RedoAction],
-    settles: bool = False,
+    redo_actions: Sequence[RedoAction],
+    quiescent: bool = False,
 ) -> bytes:
-    """Return the line of an entry, without its line feed."""
+    """Encrypt an entry and return its line, without the line feed."""
     nonce = os.urandom(_NONCE_BYTES)
-    plain = orjson.dumps({"at": at_ms, "closings": list(closings)})
-    context = store.encode() + _build_associated_data(number, follows, committed, settles, previous)
-    sealed = nonce + ChaCha20Poly1305(key).encrypt(nonce, plain, context)
+    plaintext = orjson.dumps({"at": at_ms, "closings": list(redo_actions)})
+    # With the store's id in it, an entry of another store's journal does not open.
+    associated_data = store_id.encode() + _build_associated_data(
+        number, store_head_number, committed_number, quiescent, previous_digest
+    )
+    ciphertext = nonce + ChaCha20Poly1305(key).encrypt(nonce, plaintext, associated_data)
     return orjson.dumps(
         {
             "number": number,
-            "follows": follows,
-            "committed": committed,
-            "settles": settles,
-            "previous": previous,
-            "sealed": base64.b64encode(sealed).decode(),
+            "follows": store_head_number,
+            "committed": committed_number,
+            "settles": quiescent,
+            "previous": previous_digest,
+            "sealed": base64.b64encode(ciphertext).decode(),
         }
     )
 
 
 def parse_entry(line: bytes) -> SealedEntry:
-    """Read a line without opening it."""
+    """Parse a line without decrypting it; raise JournalDamaged if it is no entry."""
     try:
         values = orjson.loads(line)
         return SealedEntry(
-            int(values["number"]),
-            int(values["follows"]),
-            int(values["committed"]),
-            bool(values["settles"]),
-            str(values["previous"]),
-            str(values["sealed"]),
-            hashlib.sha256(line).hexdigest(),
+            number=int(values["number"]),
+            store_head_number=int(values["follows"]),
+            committed_number=int(values["committed"]),
+            quiescent=bool(values["settles"]),
+            previous_digest=str(values["previous"]),
+            ciphertext=str(values["sealed"]),
+            digest=hashlib.sha256(line).hexdigest(),
         )
     except (orjson.JSONDecodeError, KeyError, TypeError, ValueError) as error:
         raise JournalDamaged("A line of the journal cannot be read.") from error
 
 
-def open_entries_after(content: bytes, head: ChainHead, key: bytes, store: str) -> list[Entry]:
-    """Return the entries after a place, chain and seals verified; Damaged where one is amiss.
+def open_entries_after(content: bytes, head: ChainHead, key: bytes, store_id: str) -> list[Entry]:
+    """Verify the hash chain after a head, and decrypt the entries after it.
 
-    A half line at the end is of a transaction that was never committed.
+    Raises JournalDamaged if an entry is missing, changed or out of order, or if the file ends
+    before the head.
     """
-    lines = [parse_entry(line) for line in content.split(b"\n")[:-1]]
-    if not lines or lines[-1].number < head.number:
+    # A last line without a line feed was cut short by a crash: its transaction never committed.
+    sealed_entries = [parse_entry(line) for line in content.split(b"\n")[:-1]]
+    if not sealed_entries or sealed_entries[-1].number < head.number:
         raise JournalDamaged("The journal ends before the backup.")
-    later = [line for line in lines if line.number > head.number]
-    if not later and lines[-1].head != head:
+    later = [sealed for sealed in sealed_entries if sealed.number > head.number]
+    if not later and sealed_entries[-1].head != head:
         raise JournalDamaged("The journal is not the one that the backup knew.")
     last = head
-    for line in later:
-        if line.number != last.number + 1:
+    for sealed in later:
+        if sealed.number != last.number + 1:
             raise JournalDamaged(f"Entry {last.number + 1} of the journal is missing.")
-        if line.previous != last.digest:
+        if sealed.previous_digest != last.digest:
             raise JournalDamaged(
-                f"Entry {line.number} of the journal does not follow the one before it."
+                f"Entry {sealed.number} of the journal does not follow the one before it."
             )
-        last = line.head
-    return [_open_entry(key, store, line) for line in later]
+        last = sealed.head
+    return [_open_entry(key, store_id, sealed) for sealed in later]
 
 
 def classify_entries(entries: Sequence[Entry]) -> ClassifiedEntries:
-    """Tell the entries that were committed from those in doubt; the others were taken back."""
+    """Separate the entries whose transactions committed from those in doubt.
+
+    `entries` are consecutive, up to the end of the journal.
+    """
     if not entries:
         return ClassifiedEntries((), ())
-    last = entries[-1].line
-    by_number = {entry.line.number: entry for entry in entries}
-    committed: list[Entry] = []
-    number = last.committed
+    last = entries[-1].sealed
+    by_number = {entry.sealed.number: entry for entry in entries}
+    newest_first: list[Entry] = []
+    number = last.committed_number
     while number in by_number:
-        committed.append(by_number[number])
-        number = by_number[number].line.follows
-    doubtful = [
+        newest_first.append(by_number[number])
+        number = by_number[number].sealed.store_head_number
+    in_doubt = [
         entry
         for entry in entries
-        if entry.closings and entry.line.number > last.committed and not last.settles
+        if entry.redo_actions and entry.sealed.number > last.committed_number and not last.quiescent
     ]
-    return ClassifiedEntries(tuple(reversed(committed)), tuple(doubtful))
+    return ClassifiedEntries(tuple(reversed(newest_first)), tuple(in_doubt))
 
 
-def _open_entry(key: bytes, store: str, line: SealedEntry) -> Entry:
+def _open_entry(key: bytes, store_id: str, sealed: SealedEntry) -> Entry:
     try:
-        sealed = base64.b64decode(line.sealed, validate=True)
-        nonce, rest = sealed[:_NONCE_BYTES], sealed[_NONCE_BYTES:]
-        plain = ChaCha20Poly1305(key).decrypt(nonce, rest, store.encode() + line.context)
-        values: dict[str, Any] = orjson.loads(plain)
+        content = base64.b64decode(sealed.ciphertext, validate=True)
+        nonce, ciphertext = content[:_NONCE_BYTES], content[_NONCE_BYTES:]
+        associated_data = store_id.encode() + sealed.associated_data
+        plaintext = ChaCha20Poly1305(key).decrypt(nonce, ciphertext, associated_data)
+        values: dict[str, Any] = orjson.loads(plaintext)
     except (InvalidTag, ValueError) as error:
-        raise JournalDamaged(f"Entry {line.number} of the journal was changed.") from error
-    return Entry(line, values["at"], tuple(values["closings"]))
+        raise JournalDamaged(f"Entry {sealed.number} of the journal was changed.") from error
+    return Entry(sealed, values["at"], tuple(values["closings"]))
 
 
 def _build_associated_data(
-    number: int, follows: int, committed: int, settles: bool, previous: str
+    number: int,
+    store_head_number: int,
+    committed_number: int,
+    quiescent: bool,
+    previous_digest: str,
 ) -> bytes:
-    return f" {number} {follows} {committed} {int(settles)} {previous}".encode()
+    fields = (number, store_head_number, committed_number, int(quiescent), previous_digest)
+    return "".join(f" {field}" for field in fields).encode()

@@ -1,8 +1,8 @@
-"""The journal of a store: closings on disk before the transaction that makes them commits.
+"""The journal file of a store: an append-only redo log, on disk before each transaction commits.
 
-The store keeps the number of its last entry in the same transaction, so that a backup knows what it
-holds. Writers of all processes take turns (decision 004), so the order of entries is the order of
-commits.
+The store keeps the chain's head in its own table `setting`, written by the same transaction, so a
+backup knows which entries it already includes. All processes write one at a time (decision 004),
+so entries are in the order of commits.
 """
 
 from __future__ import annotations
@@ -43,130 +43,153 @@ __all__ = [
 
 _LOG = logging.getLogger(__name__)
 _KEY_FILE = "journal.key"
-# Where the store keeps the last entry it has.
+# The setting that holds the store's chain head: the newest entry whose changes it includes.
 HEAD_SETTING = "journal-head"
-_BLOCK = 1 << 16
+# How much of the file's end is read at a time to find its last line. Chosen: most entries are
+# shorter, so one read is enough; a longer one takes several.
+_TAIL_BLOCK_BYTES = 64 * 1024
 
 
 class Journal:
     """The journal of one store; several processes may append to it."""
 
-    def __init__(self, path: Path, key: bytes, store: str, database: JournaledDatabase) -> None:
+    def __init__(self, path: Path, key: bytes, store_id: str, database: JournaledDatabase) -> None:
         self._path = path
         self._key = key
-        self._store = store
+        self._store_id = store_id
         self._database = database
-        self._appending = threading.Lock()
-        # The file's length when it was last seen settled.
-        self._settled_bytes = -1
+        # `flock` keeps other processes out; this lock, other threads.
+        self._append_lock = threading.Lock()
+        # The file's size when no entry was in doubt; resolve() has no work until it changes.
+        self._resolved_size = -1
 
-    def append(self, connection: Connection, closings: Sequence[RedoAction], /) -> None:
-        """Have closings on the journal's disk, and the store's head at them, before the commit.
+    def append(self, connection: Connection, redo_actions: Sequence[RedoAction], /) -> None:
+        """Append one entry, and save it as the store's head in the same transaction.
 
-        Unavailable where the journal cannot be written: what cannot be kept is not done.
+        The entry is on disk when this returns, so before the transaction can commit. Raises
+        Unavailable if the journal cannot be written; the transaction must then be rolled back,
+        since a restore could not repeat its changes.
         """
-        head, committed = load_journal_head(connection), self._committed_head()
-        line = self._write(head, committed, closings)
-        save_journal_head(connection, line.head)
+        store_head, committed_head = load_journal_head(connection), self._load_committed_head()
+        entry = self._write_entry(store_head, committed_head, redo_actions)
+        save_journal_head(connection, entry.head)
 
-    def settle(self) -> None:
-        """Say of the newest entries whether they were committed, once nothing is under way.
+    def resolve(self) -> None:
+        """Resolve the entries in doubt, by appending a quiescent checkpoint.
 
-        Called about once a second: what is not settled is in doubt for a restore.
+        The server calls this about once a second: entries still in doubt at a restore close the
+        whole store. Does nothing if the last entry is such a checkpoint already.
         """
-        if self._size() == self._settled_bytes:
+        if self._file_size() == self._resolved_size:
             return
         with self._database.write_transaction() as connection:
-            head, committed = load_journal_head(connection), self._committed_head()
-            if head != committed:
-                # Another member of this transaction is under way.
+            store_head, committed_head = load_journal_head(connection), self._load_committed_head()
+            if store_head != committed_head:
+                # This call shares a group commit with a transaction that has appended an entry and
+                # may still be rolled back. A later call resolves it.
                 return
-            if not self._is_settled(committed):
-                self._write(head, committed, (), settles=True)
-            self._settled_bytes = self._size()
+            if not self._ends_resolved(committed_head):
+                self._write_entry(store_head, committed_head, (), quiescent=True)
+            self._resolved_size = self._file_size()
 
-    def _is_settled(self, committed: ChainHead) -> bool:
-        with self._locked() as file:
+    def _ends_resolved(self, committed_head: ChainHead) -> bool:
+        with self._locked_file() as file:
             try:
-                tail = _read_last_entry(file)
+                last_entry = _read_last_entry(file)
             except JournalDamaged:
+                # Writing the checkpoint sets the damaged file aside.
                 return False
-        return tail is not None and tail.settles and tail.committed == committed.number
+        return (
+            last_entry is not None
+            and last_entry.quiescent
+            and last_entry.committed_number == committed_head.number
+        )
 
-    def _write(
+    def _write_entry(
         self,
-        head: ChainHead,
-        committed: ChainHead,
-        closings: Sequence[RedoAction],
+        store_head: ChainHead,
+        committed_head: ChainHead,
+        redo_actions: Sequence[RedoAction],
         *,
-        settles: bool = False,
+        quiescent: bool = False,
     ) -> SealedEntry:
         try:
-            with self._appending, self._locked() as file:
-                last = self._last_place(file, head)
-                content = seal_entry(
+            with self._append_lock, self._locked_file() as file:
+                chain_head = self._find_chain_head(file, store_head)
+                line = seal_entry(
                     self._key,
-                    self._store,
-                    number=last.number + 1,
-                    follows=head.number,
-                    committed=committed.number,
-                    previous=last.digest,
+                    self._store_id,
+                    number=chain_head.number + 1,
+                    store_head_number=store_head.number,
+                    committed_number=committed_head.number,
+                    previous_digest=chain_head.digest,
                     at_ms=time.time_ns() // 1_000_000,
-                    closings=closings,
-                    settles=settles,
+                    redo_actions=redo_actions,
+                    quiescent=quiescent,
                 )
-                _append_durably(file, content + b"\n")
+                _append_durably(file, line + b"\n")
         except OSError as error:
             raise Unavailable("The journal cannot be written. Nothing is changed.") from error
-        return parse_entry(content)
+        return parse_entry(line)
 
-    def _last_place(self, file: int, head: ChainHead) -> ChainHead:
-        """Return what the next entry follows: the last line, or where the store is beyond it."""
+    def _find_chain_head(self, file: int, store_head: ChainHead) -> ChainHead:
+        """Return the head that the next entry extends: the file's, or the store's if it is newer.
+
+        The store's is newer if the file was lost. A file that cannot be read is set aside and the
+        chain continues in a new one; a restore of an older backup then finds the gap.
+        """
         try:
-            tail = _read_last_entry(file)
+            last_entry = _read_last_entry(file)
         except JournalDamaged:
-            aside = self._path.with_name(f"{self._path.name}.damaged-{time.time_ns()}")
-            aside.write_bytes(self._path.read_bytes())
+            copy = self._path.with_name(f"{self._path.name}.damaged-{time.time_ns()}")
+            copy.write_bytes(self._path.read_bytes())
             os.ftruncate(file, 0)
-            _LOG.critical("The journal was damaged: it begins anew, the old one is %s", aside)
-            tail = None
-        return tail.head if tail is not None and tail.number >= head.number else head
+            _LOG.critical("The journal was damaged: it begins anew, the old one is %s", copy)
+            last_entry = None
+        if last_entry is not None and last_entry.number >= store_head.number:
+            return last_entry.head
+        return store_head
 
-    def _committed_head(self) -> ChainHead:
-        """Read the store's head as everybody sees it, whatever this transaction has written."""
+    def _load_committed_head(self) -> ChainHead:
+        """Load the store's head as committed, without this transaction's own changes."""
         with self._database.read_transaction(single_statement=True) as connection:
             return load_journal_head(connection)
 
     @contextmanager
-    def _locked(self) -> Iterator[int]:
-        """Lend the file to this process alone; it is made when missing."""
+    def _locked_file(self) -> Iterator[int]:
+        """Yield a descriptor of the file, locked against other processes; create it if missing."""
         self._path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-        made = not self._path.exists()
+        is_new = not self._path.exists()
         file = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         try:
             fcntl.flock(file, fcntl.LOCK_EX)
-            if made:
+            if is_new:
+                # Else a crash could lose the file's name, and with it every entry.
                 _sync_folder(self._path.parent)
             yield file
         finally:
             os.close(file)
 
-    def _size(self) -> int:
+    def _file_size(self) -> int:
         try:
             return self._path.stat().st_size
         except FileNotFoundError:
             return 0
 
 
-def open_journal(folder: Path, keys: Path, store: str, database: JournaledDatabase) -> Journal:
-    """Open the journal of a store; its key and its file are made when there are none."""
+def open_journal(folder: Path, keys: Path, store_id: str, database: JournaledDatabase) -> Journal:
+    """Open the journal of a store and attach it to its database.
+
+    Creates the key and the file if they are missing. Raises Unavailable if the folder cannot be
+    written.
+    """
     path = keys / _KEY_FILE
     if not path.exists():
         create_private_file(path, os.urandom(KEY_BYTES))
-    journal = Journal(journal_path(folder, store), path.read_bytes(), store, database)
+    journal = Journal(journal_path(folder, store_id), path.read_bytes(), store_id, database)
     database.journal = journal
     try:
-        journal.settle()
+        journal.resolve()
     except OSError as error:
         raise Unavailable(
             f"The journal's folder {folder} cannot be written: make it, or choose another with the "
@@ -176,32 +199,30 @@ def open_journal(folder: Path, keys: Path, store: str, database: JournaledDataba
 
 
 def read_journal_key(keys: Path) -> bytes | None:
-    """Return the key of a data folder's journal, None where there is none."""
+    """Read the journal's key from a key folder; None if there is none."""
     path = keys / _KEY_FILE
     return path.read_bytes() if path.exists() else None
 
 
-def journal_path(folder: Path, store: str) -> Path:
-    """Return the journal of a store: several may share a folder."""
-    return folder / f"{store}.journal"
+def journal_path(folder: Path, store_id: str) -> Path:
+    """Return the path of a store's journal; several stores may share a folder."""
+    return folder / f"{store_id}.journal"
 
 
 def load_journal_head(connection: Connection) -> ChainHead:
-    """Read the last entry that stands in the store."""
+    """Load the store's head from its settings, as the transaction sees it."""
     row = connection.execute("SELECT value FROM setting WHERE name = ?", (HEAD_SETTING,)).fetchone()
-    if row is None:
-        return ChainHead()
-    return parse_journal_head(bytes(row[0]))
+    return ChainHead() if row is None else parse_journal_head(bytes(row[0]))
 
 
 def parse_journal_head(value: bytes) -> ChainHead:
-    """Read a head as the store keeps it."""
+    """Parse the setting's JSON value."""
     values = json.loads(value)
     return ChainHead(values["number"], values["digest"])
 
 
 def save_journal_head(connection: Connection, head: ChainHead) -> None:
-    """Note the last entry in the store."""
+    """Save the store's head in its settings."""
     value = json.dumps({"number": head.number, "digest": head.digest}).encode()
     connection.execute(
         "INSERT INTO setting VALUES (?, ?) ON CONFLICT (name) DO UPDATE SET value = excluded.value",
@@ -210,35 +231,39 @@ def save_journal_head(connection: Connection, head: ChainHead) -> None:
 
 
 def _read_last_entry(file: int) -> SealedEntry | None:
-    """Return the last whole line, and cut off a half one, which no transaction relies on."""
+    """Read the last entry; None if there is none. Raises JournalDamaged if it cannot be parsed.
+
+    Truncates a line that was cut short by a crash: its transaction cannot have committed.
+    """
     size = os.fstat(file).st_size
     content, start = b"", size
+    # Two line feeds: the one that ends the last line, and the one before its beginning.
     while start > 0 and content.count(b"\n") < 2:
-        begin = max(0, start - _BLOCK)
-        content = os.pread(file, start - begin, begin) + content
-        start = begin
-    whole, feed, half = content.rpartition(b"\n")
-    if half:
-        os.ftruncate(file, size - len(half))
-    return parse_entry(whole.rpartition(b"\n")[2]) if feed else None
+        block_start = max(0, start - _TAIL_BLOCK_BYTES)
+        content = os.pread(file, start - block_start, block_start) + content
+        start = block_start
+    whole_lines, line_feed, cut_line = content.rpartition(b"\n")
+    if cut_line:
+        os.ftruncate(file, size - len(cut_line))
+    return parse_entry(whole_lines.rpartition(b"\n")[2]) if line_feed else None
 
 
 def _append_durably(file: int, content: bytes) -> None:
     size = os.fstat(file).st_size
     try:
-        written = os.pwrite(file, content, size)
-        if written < len(content):
+        written_bytes = os.pwrite(file, content, size)
+        if written_bytes < len(content):
             raise OSError("no room")
         os.fsync(file)
     except OSError:
-        # A part of an entry is none.
+        # Remove what was written of the line, so that the next entry begins on a line of its own.
         os.ftruncate(file, size)
         raise
 
 
 def _sync_folder(path: Path) -> None:
-    handle = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
+    descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
     try:
-        os.fsync(handle)
+        os.fsync(descriptor)
     finally:
-        os.close(handle)
+        os.close(descriptor)

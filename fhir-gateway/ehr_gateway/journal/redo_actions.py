@@ -1,7 +1,9 @@
-"""Closings: what a restore must do again, lest it opens what was closed since the backup.
+"""Redo actions: the changes that a restore repeats, so that it gives back no access taken away.
 
-Each is a JSON object with its kind. They are sealed before they are written, so they may name
-patients and hold versions of records.
+A backup is older than the changes made after it. Those that withdraw consent, disable an account or
+erase data are therefore also written to the journal, each as a JSON object whose `kind` says how to
+replay it (`ehr_gateway.backup.replay`). Actions may name patients and hold whole resources: the
+journal encrypts them.
 """
 
 from __future__ import annotations
@@ -22,23 +24,24 @@ __all__ = [
 ]
 
 RedoAction = Mapping[str, object]
+# The tables of second factors, one key each in an action of the kind "factors".
 FACTOR_TABLES = ("totp", "recovery_code", "passkey")
 
 
-def append_redo_actions(connection: Connection, closings: Sequence[RedoAction]) -> None:
-    """Put closings on the journal's disk, inside the transaction that makes them.
+def append_redo_actions(connection: Connection, redo_actions: Sequence[RedoAction]) -> None:
+    """Append redo actions to the journal, inside the transaction that makes the changes.
 
-    Called as late in it as can be: a transaction that is taken back afterwards leaves an entry that
-    counts as one in doubt until the next.
+    Call it as late in the transaction as possible. If the transaction is rolled back afterwards,
+    its entry stays in the journal, and counts as in doubt until the next entry or `resolve`.
     """
-    if closings and connection.journal is not None:
-        connection.journal.append(connection, closings)
+    if redo_actions and connection.journal is not None:
+        connection.journal.append(connection, redo_actions)
 
 
 def build_version_redo(
     *, kind: str, identity: str, method: str, author: str | None, body: bytes
 ) -> RedoAction:
-    """Describe a version of a record that may close something; a deletion has no body."""
+    """Return the action that writes a version of a resource again; a deletion has no body."""
     return {
         "kind": "version",
         "type": kind,
@@ -50,33 +53,31 @@ def build_version_redo(
 
 
 def build_account_redo(connection: Connection, login: str) -> RedoAction:
-    """Describe an account as it stands now: its role, its password, whether it is disabled."""
-    rows = _rows(connection, "SELECT * FROM account WHERE login = ?", login)
+    """Return the action that restores an account's present row: role, password hash, disabled."""
+    rows = _select_by_login(connection, "account", login)
     return {"kind": "account", "login": login, "account": rows}
 
 
 def build_factors_redo(connection: Connection, login: str) -> RedoAction:
-    """Describe the second factors of an account as they stand now; secrets are sealed already."""
-    return {
-        "kind": "factors",
-        "login": login,
-        **{
-            table: _rows(connection, f"SELECT * FROM {table} WHERE login = ?", login)  # noqa: S608
-            for table in FACTOR_TABLES
-        },
-    }
+    """Return the action that restores an account's present second factors.
+
+    The secrets of one-time passwords are encrypted in the table already, by a key of their own.
+    """
+    rows_by_table = {table: _select_by_login(connection, table, login) for table in FACTOR_TABLES}
+    return {"kind": "factors", "login": login, **rows_by_table}
 
 
-def build_client_redo(client: str) -> RedoAction:
-    """Describe that a program was deleted."""
-    return {"kind": "client", "client": client}
+def build_client_redo(client_id: str) -> RedoAction:
+    """Return the action that deletes an OAuth client."""
+    return {"kind": "client", "client": client_id}
 
 
-def build_erasure_redo(patient: str) -> RedoAction:
-    """Describe that the audit events of a patient were emptied."""
-    return {"kind": "erasure", "patient": patient}
+def build_erasure_redo(patient_id: str) -> RedoAction:
+    """Return the action that erases the content of a patient's audit events."""
+    return {"kind": "erasure", "patient": patient_id}
 
 
-def _rows(connection: Connection, sql: str, login: str) -> list[dict[str, object]]:
-    rows = connection.execute(sql, (login,)).fetchall()
+def _select_by_login(connection: Connection, table: str, login: str) -> list[dict[str, object]]:
+    statement = f"SELECT * FROM {table} WHERE login = ?"  # noqa: S608 constant names
+    rows = connection.execute(statement, (login,)).fetchall()
     return [{name: row[name] for name in row.keys()} for row in rows]

@@ -27,8 +27,8 @@ class Closure:
     reason: str
     # When the backup was made that it comes from, ISO 8601.
     backup: str
-    # What was changed since and is in doubt, such as "Consent/x" or "account y".
-    doubtful: tuple[str, ...] = ()
+    # Changes since the backup that may or may not have committed: "Consent/x", "account y".
+    in_doubt: tuple[str, ...] = ()
 
 
 class ClosureWatch:
@@ -73,7 +73,7 @@ def close_store(connection: Connection, closure: Closure) -> None:
     values = {
         "reason": closure.reason,
         "backup": closure.backup,
-        "doubtful": list(closure.doubtful),
+        "doubtful": list(closure.in_doubt),
     }
     connection.execute(
         "INSERT INTO setting VALUES (?, ?) ON CONFLICT (name) DO UPDATE SET value = excluded.value",

@@ -102,16 +102,16 @@ class Store:
             self.cursor_key: bytes = row.fetchone()["value"]
 
     def attach_journal(self, folder: Path, keys: Path) -> None:
-        """Put what is closed from now on into the journal of a folder, sealed by a key of another.
+        """Open the store's journal in a folder, with its key from another.
 
-        A store without a journal is for tests, and for reading.
+        Only tests and readers use a store without a journal.
         """
         self.journal = open_journal(folder, keys, self.epoch().store, self.database)
 
     def resolve_journal(self) -> None:
-        """Say on the journal which of the newest closings were committed."""
+        """Resolve the journal's entries in doubt, if the store has a journal."""
         if self.journal is not None:
-            self.journal.settle()
+            self.journal.resolve()
 
     def epoch(self) -> StoreEpoch:
         """Return which store this is and which past it continues."""
@@ -160,7 +160,7 @@ class Store:
 
     def close(self) -> None:
         """Close every connection that is not lent."""
-        # What this process closed is then in no doubt.
+        # So that none of this process's entries stays in doubt.
         with suppress(Unavailable, *DATABASE_ERRORS):
             self.resolve_journal()
         self.database.close()

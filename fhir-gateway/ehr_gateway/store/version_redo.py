@@ -1,4 +1,4 @@
-"""Which versions of records close something: what a restore must replay from the journal."""
+"""Which versions of resources a restore must replay from the journal."""
 
 from __future__ import annotations
 
@@ -10,18 +10,18 @@ __all__ = ["find_version_redo"]
 
 
 def find_version_redo(version: Version, record: Record, before: Record | None) -> RedoAction | None:
-    """Return what the journal keeps of a version; None where it can close nothing.
+    """Return the redo action of a version; None if it cannot take access or data away.
 
-    Every Consent; a Patient that is linked to another; what was deleted; and a record whose facts
-    (labels, patients, domain, ...) are others than those of the version `before` it.
+    It may if it is a Consent, a Patient linked to another, or a deletion, or if its consent facts
+    (labels, patients, domain, ...) differ from those of the version `before` it.
     """
-    closes = (
+    may_restrict = (
         record.type == "Consent"
         or version.deleted
         or (record.type == "Patient" and b'"link"' in version.body)
         or (before is not None and before != record)
     )
-    if not closes:
+    if not may_restrict:
         return None
     return build_version_redo(
         kind=version.type,

@@ -90,8 +90,8 @@ def transaction_on(
     transaction.run_deferred_checks()
     if audit is not None:
         audit(connection, transaction.versions)
-    # Last: what may still be refused must not be on the journal.
-    append_redo_actions(connection, transaction.closings)
+    # Last: an entry of a transaction that is then refused would be in doubt until it is resolved.
+    append_redo_actions(connection, transaction.redo_actions)
 
 
 @dataclass(frozen=True)
@@ -110,7 +110,7 @@ class Transaction:
         self.store = store
         self.access = access
         self.versions: list[Version] = []
-        self.closings: list[RedoAction] = []
+        self.redo_actions: list[RedoAction] = []
         # Ids by type and criteria: a Bundle repeats the same few conditional references many times.
         self.criteria_ids: dict[str, dict[str, list[str]]] = defaultdict(dict)
         self._connection = connection
@@ -276,8 +276,8 @@ class Transaction:
             # A deleted Consent has no rules; other writes replace them in `_store_version`.
             replace_rules(self._connection, record, (), has_previous=True)
         self.versions.append(version)
-        if closing := find_version_redo(version, record, before):
-            self.closings.append(closing)
+        if redo_action := find_version_redo(version, record, before):
+            self.redo_actions.append(redo_action)
         self.criteria_ids.pop(record.type, None)
         return version
 

@@ -54,13 +54,13 @@ def _store_batch(store: Store, connection: Connection, batch: list[LoadRow], now
     now_ms = max(now_ms, latest["last_updated"] if latest else 0)
     index_rows = []
     words = []
-    closings: list[RedoAction] = []
+    redo_actions: list[RedoAction] = []
     registry = store.registry(connection)
     for row in batch:
         loaded = _find_loaded(connection, row)
         if loaded is not None and loaded[0] == row.digest:
             continue
-        pk = _store_row(connection, row, loaded and loaded[1], now_ms, closings)
+        pk = _store_row(connection, row, loaded and loaded[1], now_ms, redo_actions)
         index_rows.append((pk, row.index))
         words.append((pk, row.record.type, row.words))
         if registry.indexed:
@@ -71,7 +71,7 @@ def _store_batch(store: Store, connection: Connection, batch: list[LoadRow], now
             )
     insert_index(connection, index_rows)
     full_text.insert_words(connection, words)
-    append_redo_actions(connection, closings)
+    append_redo_actions(connection, redo_actions)
     return len(batch) - len(words)
 
 
@@ -80,7 +80,7 @@ def _store_row(
     row: LoadRow,
     current: Version | None,
     now_ms: int,
-    closings: list[RedoAction],
+    redo_actions: list[RedoAction],
 ) -> int:
     record = row.record
     before = None
@@ -97,8 +97,8 @@ def _store_row(
         method="PUT" if current else "POST",
     )
     replace_rules(connection, record, row.rules, has_previous=current is not None)
-    if closing := find_version_redo(version, record, before):
-        closings.append(closing)
+    if redo_action := find_version_redo(version, record, before):
+        redo_actions.append(redo_action)
     connection.execute(
         "INSERT INTO load_ledger VALUES (?, ?, ?)"
         " ON CONFLICT (type, id) DO UPDATE SET digest = excluded.digest",

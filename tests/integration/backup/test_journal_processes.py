@@ -35,11 +35,11 @@ store = Store(place if place.startswith("postgresql:") else Path(place))
 store.attach_journal(Path(folder) / "journal", Path(folder) / "keys")
 print("begin", flush=True)
 for number in range(10_000):
-    closing = f"{name}-{number}"
+    client = f"{name}-{number}"
     try:
         with store.write_transaction() as connection:
-            connection.execute("INSERT INTO load_ledger VALUES ('t', ?, ?)", (closing, b""))
-            append_redo_actions(connection, [build_client_redo(closing)])
+            connection.execute("INSERT INTO load_ledger VALUES ('t', ?, ?)", (client, b""))
+            append_redo_actions(connection, [build_client_redo(client)])
             if number % 5 == 4:
                 raise RuntimeError
     except RuntimeError:
@@ -96,14 +96,14 @@ def test_what_is_in_the_store_is_on_the_journal_whoever_is_killed(
         # The server of a database ends what a killed client had begun.
         time.sleep(0.2)
         found, there = outcome(), stored()
-        known, doubtful = names(found.committed), names(found.doubtful)
-        assert set(known) <= there <= {*known, *doubtful}
+        known, in_doubt = names(found.committed), names(found.in_doubt)
+        assert set(known) <= there <= {*known, *in_doubt}
         store.resolve_journal()
         assert set(names(outcome().committed)) == there
-        assert outcome().doubtful == ()
+        assert outcome().in_doubt == ()
     assert len(stored()) > 10
     store.close()
 
 
 def names(entries: tuple[Entry, ...]) -> list[str]:
-    return [str(closing["client"]) for entry in entries for closing in entry.closings]
+    return [str(action["client"]) for entry in entries for action in entry.redo_actions]

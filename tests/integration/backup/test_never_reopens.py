@@ -276,7 +276,7 @@ def test_without_the_journal_the_records_are_closed_until_a_steward_confirms(
 
     assert report.state.closure is not None
     expected = ("Consent/sharing-hospital-b",) if fault == "doubt" else ()
-    assert report.state.closure.doubtful == expected
+    assert report.state.closure.in_doubt == expected
     with open_house(furnished, settings) as again:
         for login in ("doctor.a", "doctor.b", "researcher"):
             answer = again.login(login).get(RECORD)

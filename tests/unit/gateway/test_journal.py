@@ -54,7 +54,7 @@ class Kept:
 
 
 def names(entries: tuple[Entry, ...]) -> list[object]:
-    return [closing["client"] for entry in entries for closing in entry.closings]
+    return [action["client"] for entry in entries for action in entry.redo_actions]
 
 
 @pytest.fixture
@@ -71,14 +71,14 @@ def kept(tmp_path: Path, database: str, request: pytest.FixtureRequest) -> Itera
         one.store.close()
 
 
-def test_closings_are_kept_in_order_and_settled(kept: Kept) -> None:
+def test_redo_actions_are_kept_in_order_and_resolved(kept: Kept) -> None:
     kept.close("a", "b")
     kept.close("c")
 
-    assert names(kept.outcome().doubtful) == ["c"]
+    assert names(kept.outcome().in_doubt) == ["c"]
     kept.store.resolve_journal()
     assert names(kept.outcome().committed) == ["a", "b", "c"]
-    assert kept.outcome().doubtful == ()
+    assert kept.outcome().in_doubt == ()
     size = kept.path.stat().st_size
     kept.store.resolve_journal()
     assert kept.path.stat().st_size == size
@@ -95,15 +95,15 @@ def test_what_was_taken_back_with_its_transaction_is_passed_over(kept: Kept) -> 
     assert names(kept.outcome().committed) == ["a", "b"]
 
 
-def test_a_transaction_taken_back_at_last_is_settled_as_such(kept: Kept) -> None:
+def test_a_transaction_rolled_back_at_last_is_resolved_as_such(kept: Kept) -> None:
     kept.close("a")
     with pytest.raises(RuntimeError), kept.store.write_transaction() as connection:
         append_redo_actions(connection, [build_client_redo("never")])
         raise RuntimeError
 
-    assert names(kept.outcome().doubtful) == ["never"]
+    assert names(kept.outcome().in_doubt) == ["never"]
     kept.store.resolve_journal()
-    assert kept.outcome().doubtful == ()
+    assert kept.outcome().in_doubt == ()
     assert names(kept.outcome().committed) == ["a"]
 
 
@@ -128,7 +128,7 @@ def test_a_store_knows_what_of_the_journal_it_holds(kept: Kept) -> None:
     assert names(kept.outcome(head).committed) == ["b"]
 
 
-def test_nothing_of_a_closing_is_readable_in_the_journal(kept: Kept) -> None:
+def test_nothing_of_a_redo_action_is_readable_in_the_journal(kept: Kept) -> None:
     kept.close("somebody")
 
     assert b"somebody" not in kept.path.read_bytes()
@@ -234,7 +234,7 @@ def test_what_the_journal_does_not_take_is_not_done(kept: Kept) -> None:
 
 
 @settings(max_examples=30, deadline=None)
-@given(st.lists(st.sampled_from(["keep", "take back", "settle", "part", "head"]), max_size=12))
+@given(st.lists(st.sampled_from(["keep", "take back", "resolve", "part", "head"]), max_size=12))
 def test_the_journal_agrees_with_the_store_whatever_happens(
     tmp_path_factory: pytest.TempPathFactory, steps: list[str]
 ) -> None:
@@ -258,17 +258,17 @@ def test_the_journal_agrees_with_the_store_whatever_happens(
                 append_redo_actions(connection, [build_client_redo("never")])
                 connection.execute("ROLLBACK TO SAVEPOINT part")
             done.append(name)
-        elif step == "settle":
+        elif step == "resolve":
             kept.store.resolve_journal()
         else:
             heads.append((kept.head(), len(done)))
     for head, count in heads:
         outcome = kept.outcome(head)
         # Nothing that was done is lost: it is known as done, or in doubt.
-        assert set(done[count:]) <= {*names(outcome.committed), *names(outcome.doubtful)}
+        assert set(done[count:]) <= {*names(outcome.committed), *names(outcome.in_doubt)}
         assert names(outcome.committed) == done[count:][: len(outcome.committed)]
     kept.store.resolve_journal()
     for head, count in heads:
         assert names(kept.outcome(head).committed) == done[count:]
-        assert kept.outcome(head).doubtful == ()
+        assert kept.outcome(head).in_doubt == ()
     kept.store.close()
