@@ -1,4 +1,4 @@
-"""Collections as wholes: equal, equivalent, and without repeats."""
+"""Equality and equivalence of collections, and their distinct items (FHIRPath N1 §6.1, §5.1)."""
 
 from __future__ import annotations
 
@@ -9,33 +9,41 @@ from typing import Any
 from ehr_fhir.errors import TooCostly
 from ehr_fhir.fhirpath.element import Element
 from ehr_fhir.fhirpath.quantity import Quantity, to_base_units
-from ehr_fhir.fhirpath.system_values import DECIMAL_CONTEXT, equal, equivalent, to_system
+from ehr_fhir.fhirpath.system_values import (
+    DECIMAL_CONTEXT,
+    items_equal,
+    items_equivalent,
+    to_system,
+)
 from ehr_fhir.fhirpath.temporal import Temporal, Time
 
 __all__ = ["ItemSet", "collections_equal", "collections_equivalent", "distinct"]
 
-# Each item is compared with each other one.
+# Chosen: each item is compared with each of the other collection, so a million comparisons at most.
 _MAX_EQUIVALENT_ITEMS = 1000
 
 
 class ItemSet:
-    """Items met so far; equal items count as one (FHIRPath N1 §6.1.1)."""
+    """A set of items by FHIRPath's equality (N1 §6.1), so that 1 and 1.0 are the same item.
+
+    Looking up a key takes constant time, where comparing each item with each would be quadratic.
+    """
 
     def __init__(self, items: Iterable[object] = ()) -> None:
-        self._keys = {_key(item) for item in items}
+        self._keys = {_equality_key(item) for item in items}
 
     def add(self, item: object) -> bool:
-        """Remember an item; return whether it is new."""
-        before = len(self._keys)
-        self._keys.add(_key(item))
-        return len(self._keys) > before
+        """Add an item; return whether it was not in the set before."""
+        size = len(self._keys)
+        self._keys.add(_equality_key(item))
+        return len(self._keys) > size
 
     def __contains__(self, item: object) -> bool:
-        return _key(item) in self._keys
+        return _equality_key(item) in self._keys
 
 
 def distinct(items: Iterable[Any]) -> list[Any]:
-    """Return the items without repeats, in the order of their first.
+    """Return the distinct items (N1 §5.1), each where it first occurs.
 
     >>> distinct([1, Decimal("1.0"), "1", 1])
     [1, '1']
@@ -45,51 +53,56 @@ def distinct(items: Iterable[Any]) -> list[Any]:
 
 
 def collections_equal(left: list[Any], right: list[Any]) -> bool | None:
-    """Compare item by item in order; None if either is empty or an item's answer is open."""
+    """Compare two collections item by item in order (N1 §6.1).
+
+    None if either is empty, or if all known pairs are equal and another is unknown.
+    """
     if not left or not right:
         return None
     if len(left) != len(right):
         return False
-    answer: bool | None = True
+    result: bool | None = True
     for left_item, right_item in zip(left, right, strict=True):
-        same = equal(left_item, right_item)
-        if same is False:
+        is_equal = items_equal(left_item, right_item)
+        if is_equal is False:
             return False
-        if same is None:
-            answer = None
-    return answer
+        if is_equal is None:
+            result = None
+    return result
 
 
 def collections_equivalent(left: list[Any], right: list[Any]) -> bool:
-    """Compare in any order; two empty collections are equivalent."""
+    """Compare two collections in any order (N1 §6.1); two empty ones are equivalent."""
     if len(left) != len(right):
         return False
     if len(left) > _MAX_EQUIVALENT_ITEMS:
         raise TooCostly("`~` is asked of collections that are too long.")
-    rest = list(right)
+    unmatched = list(right)
     for item in left:
-        match = next((i for i, other in enumerate(rest) if equivalent(item, other)), None)
+        match = next(
+            (i for i, other in enumerate(unmatched) if items_equivalent(item, other)), None
+        )
         if match is None:
             return False
-        del rest[match]
+        del unmatched[match]
     return True
 
 
-def _key(item: object) -> object:
-    """Return what is the same for two items exactly if they are equal."""
+def _equality_key(item: object) -> object:
+    """Return a hashable key, the same for two items exactly if they are equal."""
     value = to_system(item)
     if isinstance(value, Temporal):
-        # Equal are only dates of one precision, both with a zone or both without.
-        low, _ = value.span()
-        return isinstance(value, Time), len(value.parts), value.zone is None, low
+        # Only dates of the same precision can be equal, both with a time zone or both without.
+        start, _ = value.span()
+        return isinstance(value, Time), len(value.parts), value.zone is None, start
     if isinstance(value, Quantity):
         return _quantity_key(value)
     if isinstance(value, Element):
-        return ("element", _frozen(value.value))
+        return ("element", _freeze_json(value.value))
     if value is None:
         # An element with only extensions is equal to itself alone.
         return ("nothing", id(item))
-    return _frozen(value)
+    return _freeze_json(value)
 
 
 def _quantity_key(quantity: Quantity) -> object:
@@ -100,11 +113,11 @@ def _quantity_key(quantity: Quantity) -> object:
     return dimensions, value
 
 
-def _frozen(value: object) -> object:
+def _freeze_json(value: object) -> object:
     if isinstance(value, Mapping):
-        return frozenset((key, _frozen(below)) for key, below in value.items())
+        return frozenset((key, _freeze_json(member)) for key, member in value.items())
     if isinstance(value, list):
-        return tuple(_frozen(below) for below in value)
+        return tuple(_freeze_json(member) for member in value)
     if isinstance(value, bool):
         return (bool, value)
     # 1 and 1.0 hash alike in Python, as they are equal in FHIRPath.

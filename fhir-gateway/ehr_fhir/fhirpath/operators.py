@@ -22,7 +22,7 @@ from ehr_fhir.fhirpath.quantity import Quantity, to_common_unit
 from ehr_fhir.fhirpath.scope import Evaluation
 from ehr_fhir.fhirpath.system_values import (
     DECIMAL_CONTEXT,
-    compare,
+    compare_items,
     qualified_type_name,
     to_boolean,
     to_decimal,
@@ -92,7 +92,7 @@ def _build_comparison(symbol: str, holds: Callable[[int], bool]) -> Operator:
     def compare_operands(_: Evaluation, left: list[Any], right: list[Any]) -> list[Any]:
         if not left or not right:
             return []
-        order = compare(to_singleton(left, subject), to_singleton(right, subject), subject)
+        order = compare_items(to_singleton(left, subject), to_singleton(right, subject), subject)
         return [] if order is None else [holds(order)]
 
     return compare_operands

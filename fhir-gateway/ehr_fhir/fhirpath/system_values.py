@@ -1,4 +1,8 @@
-"""Values of FHIRPath's own types: from elements, as one of a kind, equal, equivalent, in order."""
+"""System values: conversion from FHIR elements, singleton evaluation, equality and order.
+
+The System types are FHIRPath's own: Boolean, String, Integer, Decimal, Date, DateTime, Time and
+Quantity (FHIRPath N1 §4.1). `subject` in these functions begins the message of an error.
+"""
 
 from __future__ import annotations
 
@@ -16,9 +20,9 @@ from ehr_fhir.fhirpath.temporal import Temporal, Time
 
 __all__ = [
     "DECIMAL_CONTEXT",
-    "compare",
-    "equal",
-    "equivalent",
+    "compare_items",
+    "items_equal",
+    "items_equivalent",
     "qualified_type_name",
     "to_boolean",
     "to_decimal",
@@ -28,15 +32,22 @@ __all__ = [
     "to_system",
 ]
 
-# FHIRPath's decimals have 28 digits (N1 §2.4); nothing traps, so an overflow ends as an infinity.
+# FHIRPath's decimals have 28 digits (N1 §4.1.4). Nothing traps: an overflow gives an infinity, not
+# an exception, and the callers turn that into an empty result.
 DECIMAL_CONTEXT = Context(prec=28, Emax=9999, Emin=-9999, traps=[])
 _UCUM = "http://unitsofmeasure.org"
-_CALENDAR_CODES = {"a": "year", "mo": "month"}
-_MAX_EXPONENT = 400  # powers of ten
+_UCUM_TO_CALENDAR = {"a": "year", "mo": "month"}
+# Chosen, as a power of ten: a resource may hold `1e999999`, and to compare that with a quantity
+# would write it out as a fraction of a million digits.
+_MAX_EXPONENT = 400
 
 
 def to_system(item: object) -> Any:  # Any: a value of any System type, or a complex element itself
-    """Return the System value that an element stands for (R4 §2.9.1.1); complex ones stay."""
+    """Convert a FHIR primitive or Quantity to its System value (R4 §2.9.1); return others as is.
+
+    >>> to_system(Element("decimal", 1.5))
+    Decimal('1.5')
+    """
     if type(item) is not Element:
         return item
     value = item.value
@@ -46,44 +57,58 @@ def to_system(item: object) -> Any:  # Any: a value of any System type, or a com
     return item if isinstance(value, dict) else value
 
 
-def to_singleton(items: list[Any], what: str) -> Any:
-    """Return the only item, None of no items; refuse more."""
+def to_singleton(items: list[Any], subject: str) -> Any:
+    """Return the single item of a collection, or None of an empty one (N1 §4.5).
+
+    Raises Invalid for several items.
+
+    >>> to_singleton([1, 2], "`+`")
+    Traceback (most recent call last):
+    ehr_fhir.errors.Invalid: `+` takes one item, but there are 2.
+    """
     if not items:
         return None
     if len(items) > 1:
-        raise Invalid(f"{what} takes one item, but there are {len(items)}.")
+        raise Invalid(f"{subject} takes one item, but there are {len(items)}.")
     return items[0]
 
 
-def to_boolean(items: list[Any], what: str) -> bool | None:
-    """Return a collection as true, false or unknown; a single item of another type is true."""
+def to_boolean(items: list[Any], subject: str) -> bool | None:
+    """Evaluate a collection as a Boolean (N1 §4.5); None if it is empty.
+
+    A single item of any other type is true, so that `Patient.name.first() and true` holds.
+    """
     if len(items) == 1 and type(items[0]) is bool:
         return items[0]
-    item = to_system(to_singleton(items, what))
+    item = to_system(to_singleton(items, subject))
     return item if isinstance(item, bool) or item is None else True
 
 
-def to_string(items: list[Any], what: str) -> str | None:
-    """Return the only item as a string, None of no items; refuse other types."""
-    item = to_singleton(items, what)
+def to_string(items: list[Any], subject: str) -> str | None:
+    """Return the single item as a string, None of an empty collection; else raise Invalid."""
+    item = to_singleton(items, subject)
     if item is None or type(item) is str:
         return item
     # A date, an instant or a uri of FHIR is a string in JSON and may be searched as one.
     if isinstance(item, Element) and (isinstance(item.value, str) or item.value is None):
         return item.value
-    raise Invalid(f"{what} takes a string, not {qualified_type_name(item)}.")
+    raise Invalid(f"{subject} takes a string, not {qualified_type_name(item)}.")
 
 
-def to_integer(items: list[Any], what: str) -> int | None:
-    """Return the only item as an integer, None of no items; refuse other types."""
-    item = to_system(to_singleton(items, what))
+def to_integer(items: list[Any], subject: str) -> int | None:
+    """Return the single item as an integer, None of an empty collection; else raise Invalid."""
+    item = to_system(to_singleton(items, subject))
     if item is None or (isinstance(item, int) and not isinstance(item, bool)):
         return item
-    raise Invalid(f"{what} takes an integer, not {qualified_type_name(item)}.")
+    raise Invalid(f"{subject} takes an integer, not {qualified_type_name(item)}.")
 
 
 def to_decimal(value: object) -> Decimal | None:
-    """Return a number as a decimal, or nothing for what is not a number."""
+    """Convert an integer to a decimal (N1 §5.5); None for a value that is no number.
+
+    >>> to_decimal(2), to_decimal(True)
+    (Decimal('2'), None)
+    """
     if isinstance(value, Decimal):
         return value
     if isinstance(value, int) and not isinstance(value, bool):
@@ -92,7 +117,7 @@ def to_decimal(value: object) -> Decimal | None:
 
 
 def qualified_type_name(item: object) -> str:
-    """Return the type of an item for a message.
+    """Return the namespace and name of an item's type, as type specifiers have them (N1 §6.3).
 
     >>> qualified_type_name(True), qualified_type_name("x")
     ('System.Boolean', 'System.String')
@@ -103,54 +128,66 @@ def qualified_type_name(item: object) -> str:
     return f"System.{names.get(type(item), type(item).__name__)}"
 
 
-def equal(left: object, right: object) -> bool | None:
-    """Return whether two items are equal, None where precision or unit leave it open."""
+def items_equal(left: object, right: object) -> bool | None:
+    """Return whether two items are equal (N1 §6.1); None where that is unknown.
+
+    Unknown are dates of different precision, and quantities whose units do not convert.
+    """
     left, right = to_system(left), to_system(right)
     if left is None or right is None:
         return False
     if isinstance(left, Element) and isinstance(right, Element):
         return bool(left.value == right.value)
-    pair = _quantities(left, right)
+    pair = _pair_quantities(left, right)
     if pair:
         values = to_common_unit(*pair)
         return None if values is None else values[0] == values[1]
     if isinstance(left, Temporal) and isinstance(right, Temporal):
         if isinstance(left, Time) != isinstance(right, Time):
             return False
-        ranked = temporal.compare_temporals(left, right)
-        return None if ranked is None else ranked == 0
+        order = temporal.compare_temporals(left, right)
+        return None if order is None else order == 0
     if isinstance(left, bool) or isinstance(right, bool):
         return left is right
     return bool(left == right)
 
 
-def equivalent(left: object, right: object) -> bool:
-    """Return whether two items mean the same: case, spaces, digits and order put aside."""
+def items_equivalent(left: object, right: object) -> bool:
+    """Return whether two items are equivalent (N1 §6.1): never unknown.
+
+    Case and white space of strings, the order of lists, and digits beyond the less precise number
+    are ignored.
+    """
     left, right = to_system(left), to_system(right)
     if isinstance(left, Element) and isinstance(right, Element):
-        return _alike(left.value, right.value)
+        return _json_equivalent(left.value, right.value)
     if isinstance(left, str) and isinstance(right, str):
-        return _folded(left) == _folded(right)
-    pair = _quantities(left, right)
+        return _normalize_string(left) == _normalize_string(right)
+    pair = _pair_quantities(left, right)
     if pair:
-        values = to_common_unit(*pair, loose=True)
-        return values is not None and _close_quantities(*pair, *values)
+        values = to_common_unit(*pair, for_equivalence=True)
+        return values is not None and _quantities_equivalent(*pair, *values)
     numbers = to_decimal(left), to_decimal(right)
     if numbers[0] is not None and numbers[1] is not None:
-        digits = min(_digits(numbers[0]), _digits(numbers[1]))
-        return _rounded(numbers[0], digits) == _rounded(numbers[1], digits)
-    return equal(left, right) is True
+        decimal_places = min(_count_decimal_places(numbers[0]), _count_decimal_places(numbers[1]))
+        return _round_decimal(numbers[0], decimal_places) == _round_decimal(
+            numbers[1], decimal_places
+        )
+    return items_equal(left, right) is True
 
 
-def compare(left: object, right: object, what: str) -> int | None:
-    """Return -1, 0 or 1, None where the order is open; refuse types that have none."""
+def compare_items(left: object, right: object, subject: str) -> int | None:
+    """Return -1, 0 or 1 for the order of two items (N1 §6.2); None where that is unknown.
+
+    Raises Invalid for types that have no order, or no common one.
+    """
     left, right = to_system(left), to_system(right)
     numbers = to_decimal(left), to_decimal(right)
     if numbers[0] is not None and numbers[1] is not None:
         return (numbers[0] > numbers[1]) - (numbers[0] < numbers[1])
     if isinstance(left, str) and isinstance(right, str):
         return (left > right) - (left < right)
-    pair = _quantities(left, right)
+    pair = _pair_quantities(left, right)
     if pair:
         values = to_common_unit(*pair)
         return values and (values[0] > values[1]) - (values[0] < values[1])
@@ -159,64 +196,72 @@ def compare(left: object, right: object, what: str) -> int | None:
             return temporal.compare_temporals(left, right)
     if left is None or right is None:
         return None
-    raise Invalid(
-        f"{what} does not compare {qualified_type_name(left)} with {qualified_type_name(right)}."
-    )
+    types = f"{qualified_type_name(left)} with {qualified_type_name(right)}"
+    raise Invalid(f"{subject} does not compare {types}.")
 
 
-def _quantities(left: object, right: object) -> tuple[Quantity, Quantity] | None:
+def _pair_quantities(left: object, right: object) -> tuple[Quantity, Quantity] | None:
+    """Return both items as quantities if one is a quantity and the other that or a number."""
     if type(left) is not Quantity and type(right) is not Quantity:
         return None
-    both = [
+    quantities = [
         item if isinstance(item, Quantity) else number is not None and Quantity(number)
         for item, number in ((left, to_decimal(left)), (right, to_decimal(right)))
     ]
-    return (both[0], both[1]) if both[0] and both[1] else None
+    return (quantities[0], quantities[1]) if quantities[0] and quantities[1] else None
 
 
-def _alike(left: object, right: object) -> bool:
+def _json_equivalent(left: object, right: object) -> bool:
+    """Return whether two complex elements are equivalent, their lists in any order."""
     if isinstance(left, Mapping) and isinstance(right, Mapping):
-        return left.keys() == right.keys() and all(_alike(left[k], right[k]) for k in left)
+        return left.keys() == right.keys() and all(
+            _json_equivalent(left[k], right[k]) for k in left
+        )
     if isinstance(left, list) and isinstance(right, list):
-        rest = list(right)
+        unmatched = list(right)
         for item in left:
-            match = next((i for i, other in enumerate(rest) if _alike(item, other)), None)
+            match = next(
+                (i for i, other in enumerate(unmatched) if _json_equivalent(item, other)), None
+            )
             if match is None:
                 return False
-            del rest[match]
-        return not rest
-    return equivalent(left, right)
+            del unmatched[match]
+        return not unmatched
+    return items_equivalent(left, right)
 
 
-def _folded(value: str) -> str:
+def _normalize_string(value: str) -> str:
     return re.sub(r"\s+", " ", value.casefold()).strip()
 
 
-def _digits(number: Decimal) -> int:
-    """Count the decimal places that mean something: 1.10 has one."""
+def _count_decimal_places(number: Decimal) -> int:
+    """Count decimal places without trailing zeros, which equivalence ignores: 1.10 has one."""
     exponent = number.normalize(DECIMAL_CONTEXT).as_tuple().exponent
     return max(0, -exponent) if isinstance(exponent, int) else 0
 
 
-def _rounded(number: Decimal, digits: int) -> Decimal:
-    return number.quantize(Decimal(1).scaleb(-digits), context=DECIMAL_CONTEXT)
+def _round_decimal(number: Decimal, decimal_places: int) -> Decimal:
+    return number.quantize(Decimal(1).scaleb(-decimal_places), context=DECIMAL_CONTEXT)
 
 
-def _close_quantities(
-    left: Quantity, right: Quantity, one_value: Fraction, other: Fraction
+def _quantities_equivalent(
+    left: Quantity, right: Quantity, left_value: Fraction, right_value: Fraction
 ) -> bool:
-    """Compare at the step of the coarser of the two, as 4 'g' is taken to be 4040 'mg'."""
+    """Compare two values in one unit at the precision of the less precise quantity.
+
+    So 4 'g' is equivalent to 4040 'mg': 4 'g' is precise to a gram, and 40 'mg' is less than half.
+    """
     steps = [
-        abs(value / Fraction(quantity.value)) / 10 ** _digits(quantity.value)
-        for quantity, value in ((left, one_value), (right, other))
+        abs(value / Fraction(quantity.value)) / 10 ** _count_decimal_places(quantity.value)
+        for quantity, value in ((left, left_value), (right, right_value))
         if quantity.value
     ]
     if not steps:
         return True
-    return bool(abs(one_value - other) * 2 <= max(steps))
+    return bool(abs(left_value - right_value) * 2 <= max(steps))
 
 
-def _number(_: Element, value: object) -> object:
+def _convert_number(_: Element, value: object) -> object:
     if isinstance(value, bool) or not isinstance(value, int | float | Decimal):
         return value
     number = value if isinstance(value, Decimal) else Decimal(str(value))
@@ -225,30 +270,34 @@ def _number(_: Element, value: object) -> object:
     return number
 
 
-def _temporal(parse: Callable[[str], object]) -> Callable[[Element, object], object]:
-    # What does not parse stays the text it is.
+def _build_temporal_conversion(
+    parse: Callable[[str], object],
+) -> Callable[[Element, object], object]:
+    # Text that is no date stays a string, so that a faulty record can still be searched.
     return lambda _, value: (isinstance(value, str) and parse(value)) or value
 
 
-def _quantity(item: Element, value: object) -> object:
+def _convert_quantity(item: Element, value: object) -> object:
+    # `<5 mg` is no single value, so that it stays an element and takes no part in arithmetic.
     if not isinstance(value, dict) or "comparator" in value:
         return item
-    number = to_decimal(_number(item, value.get("value")))
+    number = to_decimal(_convert_number(item, value.get("value")))
     code, unit = value.get("code"), value.get("unit")
     if number is None:
         return item
     if value.get("system") == _UCUM and isinstance(code, str):
-        word = _CALENDAR_CODES.get(code)
-        return Quantity(number, word, True) if word else Quantity(number, code)
-    found = unit or code or "1"
-    return Quantity(number, found) if isinstance(found, str) else item
+        calendar_word = _UCUM_TO_CALENDAR.get(code)
+        return Quantity(number, calendar_word, True) if calendar_word else Quantity(number, code)
+    # Without a UCUM code the unit is known by its text alone, and compares only with the same text.
+    label = unit or code or "1"
+    return Quantity(number, label) if isinstance(label, str) else item
 
 
 _CONVERSIONS: Mapping[str, Callable[[Element, Any], object]] = {
-    "decimal": _number,
-    "date": _temporal(temporal.parse_date),
-    "dateTime": _temporal(temporal.parse_datetime),
-    "instant": _temporal(temporal.parse_datetime),
-    "time": _temporal(temporal.parse_time),
-    **dict.fromkeys(("Quantity", "Age", "Count", "Distance", "Duration"), _quantity),
+    "decimal": _convert_number,
+    "date": _build_temporal_conversion(temporal.parse_date),
+    "dateTime": _build_temporal_conversion(temporal.parse_datetime),
+    "instant": _build_temporal_conversion(temporal.parse_datetime),
+    "time": _build_temporal_conversion(temporal.parse_time),
+    **dict.fromkeys(("Quantity", "Age", "Count", "Distance", "Duration"), _convert_quantity),
 }

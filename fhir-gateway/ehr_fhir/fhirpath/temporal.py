@@ -1,8 +1,8 @@
-"""Dates, date-times and times as far as they are known: `@2014-02` is a month, not its first day.
+"""Date, DateTime and Time of any precision (FHIRPath N1 §4.1): `@2014-02` is a month, not a day.
 
-Two of them are compared as spans of time: a comparison that the unknown part could change has no
-answer (FHIRPath N1 §6.2). A value without a time zone may stand in any zone when it is compared
-with one that has.
+Values of different precision are compared as intervals of time: a comparison that an unknown part
+could change has no result (§6.2). A value without a time zone may stand in any zone when it is
+compared with one that has a zone.
 """
 
 from __future__ import annotations
@@ -27,48 +27,55 @@ __all__ = [
 ]
 
 PART_NAMES = ("year", "month", "day", "hour", "minute", "second")
-_SECOND = 10**9  # spans are counted in nanoseconds
+_SECOND = 10**9  # in nanoseconds, in which spans are counted
 _DAY = 86400 * _SECOND
-_FARTHEST = 14 * 60  # minutes that R4 lets a zone be from UTC
-# The world's time zones, as the boundary functions of FHIRPath take them.
-_EAST, _WEST = 14 * 3600 * _SECOND, 12 * 3600 * _SECOND
+_MAX_OFFSET = 14 * 60  # minutes from UTC, by the regular expression of R4's dateTime
+# The extreme time zones, UTC+14 and UTC-12, as in the boundary functions.
+_EASTERNMOST, _WESTERNMOST = 14 * 3600 * _SECOND, 12 * 3600 * _SECOND
 
 
 @dataclass(frozen=True, slots=True)
 class Temporal:
-    """The known parts, from the largest on; nanoseconds and how many digits of them are known."""
+    """A date or time as its known parts, the largest first: (2014, 2) is February 2014.
+
+    The fraction of a second is in `nanoseconds`, and `digits` says how many digits of it are known.
+    """
 
     parts: tuple[int, ...]
     nanoseconds: int = 0
     digits: int = 0
-    zone: int | None = None  # minutes east of Greenwich
+    zone: int | None = None  # time zone offset in minutes east of UTC; None if unknown
 
     def span(self) -> tuple[int, int]:
-        """Return the first and the last nanosecond of the value, in UTC if its zone is known."""
-        low = _instant(self.parts, self.nanoseconds)
+        """Return the first and last nanosecond that the value may mean, in UTC if it has a zone.
+
+        Seconds and their fraction are one precision (§6.2), so that a value with seconds is one
+        instant. Nanoseconds count from the start of the year 1.
+        """
+        start = _to_nanoseconds(self.parts, self.nanoseconds)
         if len(self.parts) == 6:
-            high = low
+            end = start
         elif len(self.parts) >= 3:
-            high = low + (_DAY, 3600 * _SECOND, 60 * _SECOND)[len(self.parts) - 3] - 1
+            end = start + (_DAY, 3600 * _SECOND, 60 * _SECOND)[len(self.parts) - 3] - 1
         else:
             year, month = (*self.parts, 12)[:2]
             last = calendar.monthrange(year, month)[1]
-            high = _instant((year, month, last), 0) + _DAY - 1
+            end = _to_nanoseconds((year, month, last), 0) + _DAY - 1
         shift = (self.zone or 0) * 60 * _SECOND
-        return low - shift, high - shift
+        return start - shift, end - shift
 
     def __str__(self) -> str:
         year, *rest = self.parts
         text = f"{year:04}" + "".join(f"-{part:02}" for part in rest[:2])
-        return text + self._clock(self.parts[3:])
+        return text + self._format_clock(self.parts[3:])
 
-    def _clock(self, parts: tuple[int, ...]) -> str:
+    def _format_clock(self, parts: tuple[int, ...]) -> str:
         if not parts:
             return ""
         fraction = f".{self.nanoseconds:09}"[: self.digits + 1] if self.digits else ""
-        return "T" + ":".join(f"{part:02}" for part in parts) + fraction + self._offset()
+        return "T" + ":".join(f"{part:02}" for part in parts) + fraction + self._format_offset()
 
-    def _offset(self) -> str:
+    def _format_offset(self) -> str:
         if self.zone is None:
             return ""
         if self.zone == 0:
@@ -92,12 +99,12 @@ class DateTime(Temporal):
     __slots__ = ()
 
     @classmethod
-    def of(cls, moment: dt.datetime) -> DateTime:
-        """Return a clock's instant to the millisecond, in its own zone."""
-        offset = moment.utcoffset()
+    def from_datetime(cls, instant: dt.datetime) -> DateTime:
+        """Convert a Python date-time to the millisecond, with its own time zone."""
+        offset = instant.utcoffset()
         zone = None if offset is None else int(offset.total_seconds() // 60)
-        parts = (*moment.timetuple()[:6],)
-        return cls(parts, moment.microsecond // 1000 * 10**6, 3, zone)
+        parts = (*instant.timetuple()[:6],)
+        return cls(parts, instant.microsecond // 1000 * 10**6, 3, zone)
 
 
 class Time(Temporal):
@@ -106,66 +113,68 @@ class Time(Temporal):
     __slots__ = ()
 
     def span(self) -> tuple[int, int]:
-        """Return the first and the last nanosecond of the value since midnight."""
+        """Return the first and last nanosecond that the value may mean, counted from midnight."""
         hour, minute, second = (*self.parts, 0, 0)[:3]
-        low = (hour * 3600 + minute * 60 + second) * _SECOND + self.nanoseconds
-        return low, low + (3600 * _SECOND, 60 * _SECOND, 1)[len(self.parts) - 1] - 1
+        start = (hour * 3600 + minute * 60 + second) * _SECOND + self.nanoseconds
+        return start, start + (3600 * _SECOND, 60 * _SECOND, 1)[len(self.parts) - 1] - 1
 
     def __str__(self) -> str:
-        return self._clock(self.parts)[1:]
+        return self._format_clock(self.parts)[1:]
 
 
 @lru_cache(8192)
 def parse_date(text: str) -> Date | None:
-    """Read a date, or nothing from what is not one."""
-    found = read_date(text)
-    return Date(found.parts) if found and len(found.parts) <= 3 else None
+    """Parse a date, or return None for other text."""
+    parsed = read_date(text)
+    return Date(parsed.parts) if parsed and len(parsed.parts) <= 3 else None
 
 
 @lru_cache(8192)
 def parse_datetime(text: str) -> DateTime | None:
-    """Read a date-time, with or without its `T`, or nothing from what is not one.
+    """Parse a date-time, or return None for other text.
+
+    The `T` that FHIRPath puts after a date-time without an hour may be there or not.
 
     >>> str(parse_datetime("2015-02-04T14:34:28.10+10:00"))
     '2015-02-04T14:34:28.10+10:00'
     """
-    found = read_date(text.removesuffix("T"))
-    if found is None or abs(found.offset or 0) > _FARTHEST:
+    parsed = read_date(text.removesuffix("T"))
+    if parsed is None or abs(parsed.offset or 0) > _MAX_OFFSET:
         return None
-    return DateTime(found.parts, found.nanoseconds, found.digits, found.offset)
+    return DateTime(parsed.parts, parsed.nanoseconds, parsed.digits, parsed.offset)
 
 
 @lru_cache(8192)
 def parse_time(text: str) -> Time | None:
-    """Read a time of day, or nothing from what is not one."""
-    found = read_time(text)
-    return Time(found.parts, found.nanoseconds, found.digits) if found else None
+    """Parse a time of day, or return None for other text."""
+    parsed = read_time(text)
+    return Time(parsed.parts, parsed.nanoseconds, parsed.digits) if parsed else None
 
 
 def compare_temporals(left: Temporal, right: Temporal) -> int | None:
-    """Return -1, 0 or 1, or None where the less precise value leaves it open.
+    """Return -1, 0 or 1 for the order of two dates or times (§6.2); None if precision hides it.
 
     >>> compare_temporals(parse_date("2018-03"), parse_date("2018-04-01"))
     -1
     >>> compare_temporals(parse_date("2018-03"), parse_date("2018-03-01")) is None
     True
     """
-    left_low, left_high = left.span()
-    right_low, right_high = right.span()
-    zones = (left.zone is None) + (right.zone is None)
-    if zones == 1:
+    left_start, left_end = left.span()
+    right_start, right_end = right.span()
+    if (left.zone is None) != (right.zone is None):
         if left.zone is None:
-            left_low, left_high = left_low - _EAST, left_high + _WEST
+            left_start, left_end = left_start - _EASTERNMOST, left_end + _WESTERNMOST
         else:
-            right_low, right_high = right_low - _EAST, right_high + _WEST
+            right_start, right_end = right_start - _EASTERNMOST, right_end + _WESTERNMOST
     elif len(left.parts) == len(right.parts):
-        return (left_low > right_low) - (left_low < right_low)
-    if left_high < right_low:
+        # Of the same precision, they are compared part by part, not as intervals.
+        return (left_start > right_start) - (left_start < right_start)
+    if left_end < right_start:
         return -1
-    return 1 if left_low > right_high else None
+    return 1 if left_start > right_end else None
 
 
-def _instant(parts: tuple[int, ...], nanoseconds: int) -> int:
+def _to_nanoseconds(parts: tuple[int, ...], nanoseconds: int) -> int:
     year, month, day, hour, minute, second = (*parts, *(1, 1, 1, 0, 0, 0)[len(parts) :])
     days = dt.date(year, month, day).toordinal()
     return days * _DAY + (hour * 3600 + minute * 60 + second) * _SECOND + nanoseconds

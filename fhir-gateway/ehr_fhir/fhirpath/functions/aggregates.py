@@ -7,7 +7,7 @@ from typing import Any
 from ehr_fhir.fhirpath.operators import OPERATORS
 from ehr_fhir.fhirpath.registry import register_function
 from ehr_fhir.fhirpath.scope import Scope
-from ehr_fhir.fhirpath.system_values import compare, to_system
+from ehr_fhir.fhirpath.system_values import compare_items, to_system
 
 __all__: list[str] = []
 
@@ -38,7 +38,7 @@ def _max(scope: Scope, items: list[Any]) -> list[Any]:
 def _extreme(items: list[Any], wanted: int, name: str) -> list[Any]:
     best = items[:1]
     for item in items[1:]:
-        ranked = compare(item, best[0], f"`{name}()`")
+        ranked = compare_items(item, best[0], f"`{name}()`")
         if ranked is None:
             return []
         if ranked == wanted:

@@ -7,7 +7,7 @@ from typing import Any
 
 from ehr_fhir.fhirpath.registry import register_lazy_function
 from ehr_fhir.fhirpath.scope import Closure, Scope
-from ehr_fhir.fhirpath.system_values import compare, to_singleton
+from ehr_fhir.fhirpath.system_values import compare_items, to_singleton
 
 __all__: list[str] = []
 
@@ -34,7 +34,7 @@ def _sort(scope: Scope, items: list[Any], *keys: tuple[Closure, bool]) -> list[A
             if one_key is None or other is None:
                 answer = (one_key is not None) - (other is not None)
             else:
-                answer = (compare(one_key, other, "`sort()`") or 0) * direction
+                answer = (compare_items(one_key, other, "`sort()`") or 0) * direction
             if answer:
                 return answer
         return 0

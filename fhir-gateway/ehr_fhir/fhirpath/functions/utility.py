@@ -24,7 +24,7 @@ class TypeInfo:
 
 @register_function("now")
 def _now(scope: Scope, items: list[Any]) -> list[Any]:
-    return [DateTime.of(scope.evaluation.now)]
+    return [DateTime.from_datetime(scope.evaluation.now)]
 
 
 @register_function("today")
