@@ -87,7 +87,7 @@ def test_what_is_in_the_store_is_on_the_journal_whoever_is_killed(
         ]
         for writer in writers:
             assert writer.stdout is not None
-            writer.stdout.readline()
+            assert writer.stdout.readline() == b"begin\n"
         time.sleep(random.Random(round_number).uniform(0.2, 0.6))
         for writer in writers:
             writer.send_signal(signal.SIGKILL)

@@ -52,7 +52,7 @@ def kill_after(seconds: float, script: str, *words: object) -> None:
         stderr=subprocess.DEVNULL,
     )
     assert victim.stdout is not None
-    victim.stdout.readline()
+    assert victim.stdout.readline() == b"begin\n"
     time.sleep(seconds)
     victim.send_signal(signal.SIGKILL)
     victim.wait()
