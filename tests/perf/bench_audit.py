@@ -27,7 +27,7 @@ from ehr_gateway.audit_log.export_folder import LogFolder
 from ehr_gateway.audit_log.verify import VerifyReport, VerifyTask, verify_log
 from ehr_gateway.database import create_tables, open_database
 from ehr_gateway.schema import audit_log
-from ehr_gateway.schema.audit_log import CONTENT
+from ehr_gateway.schema.audit_log import CONTENT_COLUMNS
 from ehr_privacy.audit import Signer, inclusion_proof, row_leaf
 
 _SIGNER = Signer("ehr-commons.hk/audit", bytes(32))
@@ -98,8 +98,8 @@ def _demand(report: VerifyReport, size: int) -> None:
 
 def _grow(path: Path, size: int) -> None:
     """Add rows as the gateway writes them; past its functions, whose time is not measured here."""
-    names = f"{', '.join(CONTENT)}, salt, leaf"
-    marks = ", ".join("?" * (len(CONTENT) + 2))
+    names = f"{', '.join(CONTENT_COLUMNS)}, salt, leaf"
+    marks = ", ".join("?" * (len(CONTENT_COLUMNS) + 2))
     connection = sqlite3.connect(path, isolation_level=None)
     connection.execute("PRAGMA synchronous = OFF")
     there = connection.execute("SELECT count(*) FROM audit").fetchone()[0]

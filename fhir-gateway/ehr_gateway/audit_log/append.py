@@ -11,17 +11,17 @@ import os
 from collections.abc import Iterable, Sequence
 
 from ehr_gateway.database import Connection
-from ehr_gateway.schema.audit_log import CONTENT
+from ehr_gateway.schema.audit_log import CONTENT_COLUMNS
 from ehr_privacy.audit import SALT_BYTES, row_leaf
 
 __all__ = ["RowValues", "SealedRow", "append_rows", "seal_rows"]
 
-# The values of one row in the order of CONTENT, and the same followed by salt and leaf.
+# The values of one row in the order of CONTENT_COLUMNS, and the same followed by salt and leaf.
 RowValues = Sequence[str | int | None]
 SealedRow = Sequence[str | int | bytes | None]
 
-_COLUMNS = f"{', '.join(CONTENT)}, salt, leaf"
-_PLACEHOLDERS = ", ".join("?" * (len(CONTENT) + 2))
+_COLUMNS = f"{', '.join(CONTENT_COLUMNS)}, salt, leaf"
+_PLACEHOLDERS = ", ".join("?" * (len(CONTENT_COLUMNS) + 2))
 _INSERT_POSTGRESQL = (
     "WITH head AS (INSERT INTO audit_head (one, size) VALUES (1, 1) ON CONFLICT (one)"  # noqa: S608
     " DO UPDATE SET size = audit_head.size + 1 RETURNING size)"

@@ -6,11 +6,11 @@ import json
 from dataclasses import dataclass
 
 from ehr_gateway.database import Connection
-from ehr_gateway.schema.audit_log import CONTENT
+from ehr_gateway.schema.audit_log import CONTENT_COLUMNS
 
 __all__ = ["AuditFilter", "AuditRow", "count_rows", "find_rows"]
 
-_COLUMNS = f"seq, {', '.join(CONTENT)}"
+_COLUMNS = f"seq, {', '.join(CONTENT_COLUMNS)}"
 
 
 @dataclass(frozen=True)

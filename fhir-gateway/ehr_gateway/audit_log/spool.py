@@ -28,7 +28,7 @@ import orjson
 from ehr_fhir.errors import Unavailable
 from ehr_gateway.audit_log.append import RowValues, append_rows, seal_rows
 from ehr_gateway.database import ROW_REFUSED_ERRORS, Database
-from ehr_gateway.schema.audit_log import CONTENT
+from ehr_gateway.schema.audit_log import CONTENT_COLUMNS
 
 __all__ = ["Spool"]
 
@@ -151,4 +151,4 @@ def _parse_row(line: bytes) -> RowValues | None:
         row = orjson.loads(line)
     except orjson.JSONDecodeError:
         return None
-    return row if isinstance(row, list) and len(row) == len(CONTENT) else None
+    return row if isinstance(row, list) and len(row) == len(CONTENT_COLUMNS) else None

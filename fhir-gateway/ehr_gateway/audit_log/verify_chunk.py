@@ -15,7 +15,7 @@ from typing import Any
 from ehr_gateway.audit_log.export_folder import LogFolder
 from ehr_gateway.audit_log.restores import RESTORE, RestoreNote
 from ehr_gateway.database import Dialect, open_database
-from ehr_gateway.schema.audit_log import CONTENT
+from ehr_gateway.schema.audit_log import CONTENT_COLUMNS
 from ehr_privacy.audit import HASH_BYTES, TILE, Finding, find_difference, root_of, row_leaf
 
 __all__ = [
@@ -34,15 +34,15 @@ ERASURE_INTERACTION = "erase-audit"
 _Row = tuple[Any, ...]
 _LEAF, _SALT, _ID = 1, 2, 3
 _TEXT, _TOLD, _RESTORE_QUERY = 3, 4, 5
-_SELECT = f"SELECT seq, leaf, salt, {', '.join(CONTENT)} FROM audit"  # noqa: S608 constant columns
+_SELECT = f"SELECT seq, leaf, salt, {', '.join(CONTENT_COLUMNS)} FROM audit"  # noqa: S608 constant columns
 _SELECT_COLUMNS: Mapping[Dialect, str] = {"sqlite": _SELECT, "postgresql": _SELECT}
 # The row as JSON, as the leaf commits to it, written by the database, which is much faster at it.
 # A rare character may be escaped in another way: then, as for any difference, the chunk is read
 # again by columns.
 _ROW_AS_JSON: Mapping[Dialect, str] = {
-    "sqlite": f"CAST(json_array({', '.join(CONTENT)}) AS BLOB)",
+    "sqlite": f"CAST(json_array({', '.join(CONTENT_COLUMNS)}) AS BLOB)",
     "postgresql": "convert_to('[' || concat_ws(',', "
-    + ", ".join(f"coalesce(CAST(to_json({name}) AS text), 'null')" for name in CONTENT)
+    + ", ".join(f"coalesce(CAST(to_json({name}) AS text), 'null')" for name in CONTENT_COLUMNS)
     + ") || ']', 'UTF8')",
 }
 _SELECT_JSON: Mapping[Dialect, str] = {

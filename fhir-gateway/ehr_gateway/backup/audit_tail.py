@@ -15,7 +15,7 @@ from pathlib import Path
 from ehr_fhir.errors import EhrError, Invalid
 from ehr_gateway.audit_log.export_folder import LogFolder
 from ehr_gateway.database import DATABASE_ERRORS, Connection, Database, open_database
-from ehr_gateway.schema.audit_log import CONTENT
+from ehr_gateway.schema.audit_log import CONTENT_COLUMNS
 from ehr_gateway.settings import GatewaySettings
 from ehr_privacy.audit import open_note
 
@@ -27,7 +27,7 @@ __all__ = [
     "read_checkpoint_notes",
 ]
 
-_COLUMNS = f"seq, {', '.join(CONTENT)}, salt, leaf"
+_COLUMNS = f"seq, {', '.join(CONTENT_COLUMNS)}, salt, leaf"
 _BATCH = 2000
 
 
@@ -54,7 +54,7 @@ def copy_tail_rows(connection: Connection, old: PreviousLog, size: int) -> int |
             if not _begins_with_rows(connection, database, size):
                 return None
             count = 0
-            marks = ", ".join("?" * (len(CONTENT) + 3))
+            marks = ", ".join("?" * (len(CONTENT_COLUMNS) + 3))
             for rows in _rows_after(database, size):
                 connection.executemany(
                     f"INSERT INTO audit ({_COLUMNS}) VALUES ({marks})",  # noqa: S608

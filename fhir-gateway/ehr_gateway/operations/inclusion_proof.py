@@ -15,7 +15,7 @@ from ehr_gateway.operations._audit_proofs import (
 )
 from ehr_gateway.operations.call import OperationCall
 from ehr_gateway.operations.declaration import Operation
-from ehr_gateway.schema.audit_log import CONTENT
+from ehr_gateway.schema.audit_log import CONTENT_COLUMNS
 from ehr_privacy.audit import canonical_row, inclusion_proof
 
 OPERATION = Operation(
@@ -38,7 +38,7 @@ def answer(call: OperationCall) -> Response:
     with context.gateway.store.read_transaction() as connection:
         row = find_readable_row(context.access, connection, call.logical_id)
         stored = connection.execute(
-            f"SELECT salt, leaf, {', '.join(CONTENT)} FROM audit WHERE seq = ?",  # noqa: S608
+            f"SELECT salt, leaf, {', '.join(CONTENT_COLUMNS)} FROM audit WHERE seq = ?",  # noqa: S608
             (row.seq,),
         ).fetchone()
     newest, index = newest_checkpoint(log), row.seq - 1
@@ -55,7 +55,7 @@ def answer(call: OperationCall) -> Response:
     # A carer may see less of the event than its content says.
     may_see_content = context.access.requester.role != "carer"
     if stored["salt"] and may_see_content:
-        content = canonical_row([stored[name] for name in CONTENT])
+        content = canonical_row([stored[name] for name in CONTENT_COLUMNS])
         parts += [
             ("salt", "valueBase64Binary", bytes(stored["salt"])),
             ("content", "valueBase64Binary", content),

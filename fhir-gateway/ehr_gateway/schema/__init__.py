@@ -1,10 +1,11 @@
-"""The tables of all rooms, as SQLAlchemy Core: what a database of this version looks like.
+"""Schema: all tables of the gateway in SQLAlchemy Core, and the revision of a database.
 
 In: a database.
-Out: its tables, made where it is empty; refused where it is of another version.
+Out: the tables, created in an empty database; Unavailable for one of another revision.
 May import: database.
 
-Who changes a table here adds a revision to `ehr_gateway.migrations` and raises `revision.HEAD`.
+A column whose name ends in `_ms` holds milliseconds since 1970; one that is 0 or 1 is a boolean.
+If you change a table, add a revision (`ehr_gateway.migrations`) and raise `revision.HEAD`.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""The table of requests: who asked for what, what came of it, and what the steward found."""
+"""Tables of access requests: who requested what, the decision, and the steward's review."""
 
 from __future__ import annotations
 
@@ -8,37 +8,42 @@ from ehr_gateway.database.tables import INTEGER, TEXT
 
 METADATA = MetaData()
 
-# One row a request for access beyond sharing. Typed reasons stand here and in no log.
+# One row per request for access beyond what sharing consents permit. The reasons that clinicians
+# type are kept here alone: they may describe a patient, so no log has them.
 ACCESS_REQUEST = Table(
     "access_request",
     METADATA,
     Column("id", TEXT, primary_key=True),
-    # step-up, emergency, hold or carer
+    # One of: step-up, emergency, hold, carer.
     Column("kind", TEXT, nullable=False),
-    # proposed, active, refused, expired, ended
+    # One of: proposed, active, refused, expired, ended.
     Column("state", TEXT, nullable=False),
+    # The id of the Consent that carries the request or its outcome.
     Column("consent", TEXT),
     Column("patient", TEXT, nullable=False),
+    # Who requested: their id, display name, organisation and profession.
     Column("person", TEXT, nullable=False),
     Column("display", TEXT, nullable=False),
     Column("organization", TEXT),
     Column("profession", TEXT),
     Column("reason", TEXT, nullable=False),
-    # A JSON list of domains; of carers, those that stay closed to them.
+    # A JSON list of the data domains requested; for a carer, of those withheld from them.
     Column("domains", TEXT, nullable=False),
-    # What the kind alone has: powers of a carer, the record of a hold, as JSON.
+    # A JSON object of what only this kind has: a carer's power, the record of a hold.
     Column("details", TEXT, nullable=False),
+    # The length of the access requested.
     Column("hours", INTEGER, nullable=False),
+    # Wrong codes entered so far; the request stops taking codes at a limit.
     Column("tries", INTEGER, nullable=False),
     Column("asked_ms", INTEGER, nullable=False),
-    # Until when it may be answered, and until when what came of it holds.
+    # The last instant for a decision, and the end of the access that was given.
     Column("expires_ms", INTEGER, nullable=False),
     Column("until_ms", INTEGER),
     Column("decided_ms", INTEGER),
     Column("decided_by", TEXT),
-    # An invitation's code, hashed; a step-up's code is worked out and stored nowhere.
+    # The hash of an invitation's code. A step-up's code is computed when needed, never stored.
     Column("code", TEXT),
-    # The steward's review: justified or not-justified, with a note.
+    # The steward's review: "justified" or "not-justified", a note, who and when.
     Column("review", TEXT),
     Column("review_note", TEXT),
     Column("reviewer", TEXT),
@@ -48,7 +53,8 @@ ACCESS_REQUEST = Table(
     Index("access_request_code", "code", unique=True),
     Index("access_request_consent", "consent"),
 )
-# Identity numbers tried in emergencies, found or not: so that nobody tries many.
+# One row per identity number entered for emergency access, whether or not a patient has it. The
+# rate limit counts them, so that nobody finds out who is a patient by trying numbers.
 ACCESS_ATTEMPT = Table(
     "access_attempt",
     METADATA,

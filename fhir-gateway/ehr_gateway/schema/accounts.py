@@ -1,4 +1,9 @@
-"""The tables of authorization."""
+"""Tables of accounts, log-in sessions, second factors, OAuth 2 clients and their tokens.
+
+No credential is stored as given: passwords and client secrets by a slow hash, tokens and codes by
+a hash (the columns `key` and `code`), secrets of one-time passwords encrypted by a key outside the
+database.
+"""
 
 from __future__ import annotations
 
@@ -16,24 +21,26 @@ ACCOUNT = Table(
     Column("display", TEXT, nullable=False),
     Column("organization", TEXT),
     Column("profession", TEXT),
+    # The id of the owner's Patient, if the role is patient.
     Column("patient", TEXT),
+    # The id by which consent rules name the owner; null for the login.
     Column("person", TEXT),
+    # A password hash; null for accounts without a password.
     Column("password", TEXT),
-    # What the electronic identity calls this person here: a token, never the number of their
-    # card. A person may
-    # have several accounts.
+    # The subject identifier that the electronic identity gives this person: a pseudonym, never
+    # the number of their identity card. One person may have several accounts.
     Column("eid", TEXT, index=True),
     Column("disabled", INTEGER, nullable=False, server_default="0"),
-    # Needs no second factor, whatever its role: for accounts of a demonstration.
+    # 1 if no second factor is required, whatever the role: for demonstration accounts.
     Column("exempt", INTEGER, nullable=False, server_default="0"),
-    # Its password is one that somebody else gave it: good for choosing another, and nothing else.
+    # 1 if somebody else chose the password: it then serves to choose another, and nothing else.
     Column("must_change", INTEGER, nullable=False, server_default="0"),
 )
 LOGIN_SESSION = Table(
     "login_session",
     METADATA,
-    # What others may call it: the list of sessions, tokens issued from it. The cookie's value is
-    # another, kept only as its hash.
+    # The public id: in the person's list of sessions, and in the tokens issued from the session.
+    # The cookie holds another value, of which `key` is the hash.
     Column("id", TEXT, primary_key=True),
     Column("key", TEXT, nullable=False, unique=True),
     Column("login", TEXT, nullable=False, index=True),
@@ -46,7 +53,8 @@ LOGIN_SESSION = Table(
     Column("ended_ms", INTEGER),
 )
 LOGIN_USED = Table(
-    # What is good once and was used: challenges of passkeys, states of the electronic identity.
+    # Single-use values that were used, so that none is accepted again: WebAuthn challenges and
+    # `state` values of the electronic identity.
     "login_used",
     METADATA,
     Column("key", TEXT, primary_key=True),
@@ -67,9 +75,9 @@ TOTP = Table(
     "totp",
     METADATA,
     Column("login", TEXT, primary_key=True),
-    # Encrypted with a key that is not in the database.
+    # Encrypted with a key that is outside the database.
     Column("secret", TEXT, nullable=False),
-    # The time step of the last code that was taken: none is taken twice.
+    # The RFC 6238 time step of the last code accepted; a code of it or before is refused.
     Column("last_step", INTEGER, nullable=False, server_default="0"),
 )
 RECOVERY_CODE = Table(
@@ -79,6 +87,7 @@ RECOVERY_CODE = Table(
     Column("code", TEXT, primary_key=True),
     Column("used_ms", INTEGER),
 )
+# People enrolled in the simulated electronic identity (demonstrations only).
 EID_PERSON = Table(
     "eid_person",
     METADATA,
@@ -86,8 +95,8 @@ EID_PERSON = Table(
     Column("pin", TEXT, nullable=False),
     Column("subject", TEXT, nullable=False, unique=True),
 )
+# Authorization codes of the simulated electronic identity.
 EID_CODE = Table(
-    # Codes of the simulated electronic identity.
     "eid_code",
     METADATA,
     Column("code", TEXT, primary_key=True),
@@ -107,13 +116,15 @@ CLIENT = Table(
     Column("redirect_uris", TEXT, nullable=False),
     Column("scope", TEXT, nullable=False),
     Column("organization", TEXT),
-    # One of the platform's own programs: users are not asked to approve it.
+    # 1 for the platform's own programs, for which the consent screen is skipped.
     Column("trusted", INTEGER, nullable=False, server_default="0"),
-    # How it proves who it is: none, client_secret_basic, client_secret_post, private_key_jwt.
+    # token_endpoint_auth_method (RFC 7591): none, client_secret_basic, client_secret_post or
+    # private_key_jwt.
     Column("auth_method", TEXT),
     Column("jwks", TEXT),
+    # The client information response (RFC 7591), JSON; null unless registered over the API.
     Column("metadata", TEXT),
-    # The hash of the token with which a registered program manages its registration.
+    # The hash of the registration access token (RFC 7592).
     Column("management", TEXT),
     Column("registered_ms", INTEGER),
 )
@@ -128,11 +139,11 @@ AUTH_CODE = Table(
     Column("scope", TEXT, nullable=False),
     Column("issued_ms", INTEGER, nullable=False),
     Column("used_ms", INTEGER),
-    # All that is issued from this code carries the family's name, and ends with it.
+    # The token family of whatever is issued from this code: all of it is revoked together.
     Column("family", TEXT, nullable=False, server_default=""),
     Column("context", TEXT, nullable=False, server_default="{}"),
 )
-# A person's permission that outlives the access token, and its refresh tokens, used and new.
+# One authorization by a person of a client, and all tokens issued from it.
 TOKEN_FAMILY = Table(
     "token_family",
     METADATA,
@@ -142,6 +153,7 @@ TOKEN_FAMILY = Table(
     Column("session", TEXT, nullable=False),
     Column("scope", TEXT, nullable=False),
     Column("context", TEXT, nullable=False),
+    # 1 if it ends with the log-in session: the scope has no `offline_access`.
     Column("online", INTEGER, nullable=False),
     Column("created_ms", INTEGER, nullable=False),
     Column("ended_ms", INTEGER),
@@ -149,6 +161,7 @@ TOKEN_FAMILY = Table(
     Index("token_family_client", "client"),
     Index("token_family_created", "created_ms"),
 )
+# Used refresh tokens stay: one that is used again was stolen, and its family is revoked.
 REFRESH_TOKEN = Table(
     "refresh_token",
     METADATA,
@@ -158,33 +171,38 @@ REFRESH_TOKEN = Table(
     Column("used_ms", INTEGER),
     Index("refresh_token_family", "family"),
 )
-# What no longer holds although its signature does: tokens issued until an instant.
+# The revocation list: access tokens issued until `at_ms` to a subject are refused.
 VOIDED = Table(
     "voided",
     METADATA,
     Column("seq", INTEGER, primary_key=True),
+    # What `subject` is the id of: a token, family, account or client.
     Column("kind", TEXT, nullable=False),
     Column("subject", TEXT, nullable=False),
     Column("at_ms", INTEGER, nullable=False),
     sqlite_autoincrement=True,
 )
-# Client assertions that were used, until they are over.
+# The hash of client and `jti` of each client assertion (RFC 7523) used, until it expires: a second
+# use is refused.
 ASSERTION = Table(
     "assertion",
     METADATA,
     Column("key", TEXT, primary_key=True),
     Column("expires_ms", INTEGER, nullable=False),
 )
+# SMART EHR launches, by the hash of the `launch` parameter.
 LAUNCH = Table(
     "launch",
     METADATA,
     Column("key", TEXT, primary_key=True),
     Column("login", TEXT, nullable=False),
+    # Null if any client may use it.
     Column("client", TEXT),
     Column("context", TEXT, nullable=False),
     Column("issued_ms", INTEGER, nullable=False),
     Column("used_ms", INTEGER),
 )
+# Initial access tokens (RFC 7591): each registers one client, with scopes within these.
 INITIAL_ACCESS = Table(
     "initial_access",
     METADATA,
@@ -194,6 +212,7 @@ INITIAL_ACCESS = Table(
     Column("expires_ms", INTEGER, nullable=False),
     Column("used_ms", INTEGER),
 )
+# Failed log-ins by the hash of a login or network address, for the throttle.
 LOGIN_FAILURE = Table(
     "login_failure",
     METADATA,

@@ -1,7 +1,7 @@
-"""The tables of who saw what: one row per request and patient touched, and the log's length.
+"""Tables of the audit log: one row per request and patient whose records it disclosed or changed.
 
-The row's place in the Merkle log is `seq` - 1. Its leaf commits to the columns of CONTENT under a
-salt of its own, so that a row can be emptied and the log stays provable.
+A row is leaf `seq` - 1 of a Merkle tree. Its leaf hash commits to CONTENT_COLUMNS with a random
+salt: once content and salt are erased, the hash says nothing, and all proofs still verify.
 """
 
 from __future__ import annotations
@@ -12,8 +12,9 @@ from ehr_gateway.database.tables import INTEGER, TEXT
 
 METADATA = MetaData()
 
-# What a leaf commits to, in this order for ever: a new column needs a new form of the leaf.
-CONTENT = (
+# The columns that a leaf hash commits to, in this order for ever: with a column more, no leaf
+# written before would verify.
+CONTENT_COLUMNS = (
     "id", "at_ms", "request_id", "login", "display", "role", "organization", "purpose", "client",
     "address", "interaction", "patient", "entities", "domains", "query", "outcome", "reason",
     "consent",
@@ -23,7 +24,7 @@ AUDIT = Table(
     "audit",
     METADATA,
     Column("seq", INTEGER, primary_key=True, autoincrement=True),
-    # What the outside sees: it does not tell how much else happened.
+    # The public id. Random, since `seq` would tell how many events other people caused.
     Column("id", TEXT, nullable=False, unique=True),
     Column("at_ms", INTEGER, nullable=False),
     Column("request_id", TEXT, nullable=False),
@@ -41,34 +42,37 @@ AUDIT = Table(
     Column("entities", TEXT, nullable=False),
     # The data domains of the records disclosed, with a space between them.
     Column("domains", TEXT, nullable=False),
-    # What was asked: the type or address and the names of the parameters, never their values.
+    # The resource type or path, and the names of the parameters, never their values.
     Column("query", TEXT),
     Column("outcome", TEXT, nullable=False),
-    # The line of the consent table that permitted, or why not.
+    # The rule of the consent table that permitted the access, or why it was refused.
     Column("reason", TEXT),
-    # The Consent by which a grant or an emergency opened it.
+    # The id of the Consent of the grant or emergency access that permitted it.
     Column("consent", TEXT),
-    # Empty where the row's content was erased.
+    # Empty once the row's content is erased.
     Column("salt", LargeBinary, nullable=False),
     Column("leaf", LargeBinary, nullable=False),
-    # Read by when it was: what was read enters a little later than what was written.
+    # Ordered by time, not by `seq`: events of reads enter later than those of writes, from a spool.
     Index("audit_patient", "patient", "at_ms", "seq"),
     Index("audit_login", "login", "at_ms", "seq"),
     Index("audit_at", "at_ms", "seq"),
     sqlite_autoincrement=True,
 )
-# PostgreSQL's sequences leave gaps where a transaction is taken back; this count does not.
+# Row 1 has the log's size on PostgreSQL, which numbers leaves by it: a sequence leaves gaps after
+# rollbacks, and a Merkle tree has none. Row 2 means nothing: a checkpoint updates it, for a durable
+# commit that also puts earlier commits on disk.
 AUDIT_HEAD = Table(
     "audit_head",
     METADATA,
     Column("one", INTEGER, primary_key=True, autoincrement=False),
     Column("size", INTEGER, nullable=False),
 )
-# What the monitor flagged: a worklist. A row accuses nobody and names no patient but by id.
+# The worklist of unusual access, for stewards. A row is a reason to ask, not an accusation.
 AUDIT_FLAG = Table(
     "audit_flag",
     METADATA,
     Column("id", TEXT, primary_key=True),
+    # The rule and what it was about: the same finding again updates its row.
     Column("flag_key", TEXT, nullable=False, unique=True),
     Column("rule", TEXT, nullable=False),
     Column("login", TEXT, nullable=False),
@@ -77,9 +81,10 @@ AUDIT_FLAG = Table(
     Column("patient", TEXT),
     Column("since_ms", INTEGER, nullable=False),
     Column("until_ms", INTEGER, nullable=False),
+    # How many events the rule counted.
     Column("number", INTEGER, nullable=False),
     Column("found_ms", INTEGER, nullable=False),
-    # open or settled
+    # "open" or "settled".
     Column("state", TEXT, nullable=False),
     Column("verdict", TEXT),
     Column("note", TEXT),

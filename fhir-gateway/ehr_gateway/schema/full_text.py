@@ -1,4 +1,7 @@
-"""The full-text index: FTS5 on SQLite, a tsvector on PostgreSQL; SQLAlchemy knows neither."""
+"""DDL of the full-text index: FTS5 on SQLite, a tsvector on PostgreSQL.
+
+In SQL, since SQLAlchemy can describe neither.
+"""
 
 from __future__ import annotations
 
@@ -8,8 +11,8 @@ from ehr_gateway.database import Dialect
 
 __all__ = ["FULL_TEXT"]
 
-# FTS5's own tokenizer for ASCII parts at our spaces: all that is no letter of ASCII is part of a
-# word to it. Neither database keeps the text itself.
+# Both index words that the gateway has split already, and neither keeps the text. FTS5's tokenizer
+# `ascii` splits them again at the spaces only: characters outside ASCII are part of a word to it.
 FULL_TEXT: Mapping[Dialect, tuple[str, ...]] = {
     "sqlite": (
         "CREATE VIRTUAL TABLE IF NOT EXISTS full_text USING fts5"
@@ -17,7 +20,8 @@ FULL_TEXT: Mapping[Dialect, tuple[str, ...]] = {
     ),
     "postgresql": (
         "CREATE TABLE IF NOT EXISTS full_text (pk BIGINT PRIMARY KEY, words tsvector NOT NULL)",
-        # In KiB: what waits to be sorted in is read by every search from its beginning to its end.
+        # In KiB. Every search scans the whole list of entries not yet merged into the index, so it
+        # is kept short.
         "CREATE INDEX IF NOT EXISTS full_text_words ON full_text USING gin (words)"
         " WITH (gin_pending_list_limit = 256)",
     ),

@@ -1,4 +1,4 @@
-"""The tables of the outbox."""
+"""Tables of the notice outbox: notices, their deliveries, and what their readers prefer."""
 
 from __future__ import annotations
 
@@ -7,45 +7,50 @@ from sqlalchemy import Column, Index, MetaData, Table, text
 from ehr_gateway.database.tables import INTEGER, TEXT
 
 METADATA = MetaData()
-_OPEN = text("routed = 0")
+_UNROUTED = text("routed = 0")
 
-# One row a notice and reader. It holds who, where, when and what kind of step: nothing clinical,
-# and no code: that is worked out when the message is written.
+# One row per notice and reader. It holds nothing clinical and no one-time code: a code is computed
+# when the message is rendered.
 NOTICE = Table(
     "notice",
     METADATA,
     Column("id", TEXT, primary_key=True),
-    # What it was made for; made once, however often it is asked for.
+    # What the notice is about, and its reader. Unique, so each event gives a reader one notice.
     Column("cause", TEXT, nullable=False, unique=True),
+    # The kind of the event, which selects the message's text.
     Column("kind", TEXT, nullable=False),
     Column("patient", TEXT, nullable=False),
-    # The patient as Patient/id, or a carer as person/id.
+    # "Patient/id", or "person/id" for a carer.
     Column("reader", TEXT, nullable=False),
+    # The display name of the person who acted.
     Column("person", TEXT, nullable=False),
     Column("organization", TEXT),
-    # The request whose code is told, if any; and until when what is told of holds.
+    # The access request whose one-time code the message gives; null if it gives none.
     Column("request", TEXT),
+    # When the access that the notice is about ends.
     Column("until_ms", INTEGER),
     Column("made_ms", INTEGER, nullable=False),
-    # Whether the deliveries are on the books.
+    # 1 once a delivery row for each of the reader's channels is inserted.
     Column("routed", INTEGER, nullable=False),
     Index("notice_reader", "reader", "made_ms"),
-    Index("notice_open", "routed", sqlite_where=_OPEN, postgresql_where=_OPEN),
+    Index("notice_open", "routed", sqlite_where=_UNROUTED, postgresql_where=_UNROUTED),
 )
-_WAITS = text("state = 'waiting'")
+# Partial indexes, so that finding due work does not depend on how many notices were ever sent.
+_WAITING = text("state = 'waiting'")
 NOTICE_DELIVERY = Table(
     "notice_delivery",
     METADATA,
     Column("notice", TEXT, primary_key=True),
     Column("channel", TEXT, primary_key=True),
-    # waiting, sent, failed, no-address
+    # One of: waiting, sent, failed, no-address.
     Column("state", TEXT, nullable=False),
+    # Attempts so far, and when the next one is due.
     Column("tries", INTEGER, nullable=False),
     Column("next_ms", INTEGER, nullable=False),
     Column("sent_ms", INTEGER),
-    # The kind of the last fault, never its text.
+    # The type of the last error. Never its message, which may quote an address.
     Column("fault", TEXT),
-    Index("notice_delivery_due", "next_ms", sqlite_where=_WAITS, postgresql_where=_WAITS),
+    Index("notice_delivery_due", "next_ms", sqlite_where=_WAITING, postgresql_where=_WAITING),
 )
 NOTICE_PREFERENCE = Table(
     "notice_preference",
@@ -53,12 +58,13 @@ NOTICE_PREFERENCE = Table(
     Column("reader", TEXT, primary_key=True),
     Column("language", TEXT),
     Column("email", TEXT),
+    # 1 to be notified of every access, not only of exceptional ones.
     Column("each_access", INTEGER, nullable=False),
 )
 NOTICE_PLACE = Table(
     "notice_place",
     METADATA,
     Column("name", TEXT, primary_key=True),
-    # How far the audit log was read for accesses to tell of.
+    # The `seq` of the last audit event that was examined for accesses to notify about.
     Column("seq", INTEGER, nullable=False),
 )

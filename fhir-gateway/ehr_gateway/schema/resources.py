@@ -1,9 +1,8 @@
-"""The tables of the store, once, as SQLAlchemy Core.
+"""Tables of the store: versions of resources, search indexes, consent rules and settings.
 
-The rule tables come from ehr_privacy's registry.
-
-One row of `resource` is one version; `pk` rises with every commit, so it is the feed's position
-too. Index tables hold the current version's rows only, and are clustered by what is searched.
+A row of `resource` is one version. Its `pk` rises with every commit, so it also is the position in
+the change feed. Index tables have rows of current versions only, and their primary keys begin with
+the values that searches compare. The consent rule tables are declared in `ehr_privacy.consent`.
 """
 
 from __future__ import annotations
@@ -29,10 +28,16 @@ RESOURCE = Table(
     Column("type", TEXT, nullable=False),
     Column("id", TEXT, nullable=False),
     Column("version", INTEGER, nullable=False),
+    # 1 for the newest version of a resource. 1 in `deleted` if that version is a deletion.
     Column("current", INTEGER, nullable=False),
     Column("deleted", INTEGER, nullable=False),
+    # meta.lastUpdated, in milliseconds since 1970.
     Column("last_updated", INTEGER, nullable=False),
+    # The HTTP method that made it, as history Bundles name it.
     Column("method", TEXT, nullable=False),
+    # The consent facts (`ehr_privacy.consent.Record`): author organisation, data domain, episode,
+    # clinical date, whether it is a directory resource, domains of what it contains, Practitioners
+    # named as authors.
     Column("author", TEXT),
     Column("domain", TEXT),
     Column("episode", TEXT),
@@ -40,6 +45,7 @@ RESOURCE = Table(
     Column("directory", INTEGER, nullable=False),
     Column("inner_domains", TEXT),
     Column("author_people", TEXT),
+    # The JSON as served; empty for a deletion.
     Column("body", LargeBinary, nullable=False),
     Index("resource_version", "type", "id", "version", unique=True),
     Index(
@@ -50,7 +56,7 @@ RESOURCE = Table(
         "resource_recent", "type", "last_updated", "id",
         sqlite_where=_CURRENT, postgresql_where=_CURRENT,
     ),
-    # For the history of a type. The condition keeps it out of every other query's plan.
+    # For the history of a type. Its condition, always true, keeps it out of other queries' plans.
     Index(
         "resource_history", "type", "pk",
         sqlite_where=text("version > 0"), postgresql_where=text("version > 0"),
@@ -58,8 +64,9 @@ RESOURCE = Table(
     sqlite_autoincrement=True,
 )  # fmt: skip
 
-# The columns of each index table, in the order in which `ehr_fhir.index` gives their values. `slot`
-# is the number of the repeating element that a part of a composite stands in, else 0.
+# The value columns of each index table, in the order of the rows that `ehr_fhir.index` extracts.
+# `slot` numbers the repeating element that a component of a composite parameter comes from, else 0:
+# components match together only within one element.
 INDEX_COLUMNS: dict[str, tuple[str, ...]] = {
     "date": ("low", "high", "slot"),
     "number": ("low", "high", "slot"),
@@ -70,6 +77,7 @@ INDEX_COLUMNS: dict[str, tuple[str, ...]] = {
     "token": ("system", "code", "slot"),
     "uri": ("value", "slot"),
 }
+# The primary key of each index table, which is the order of its rows on disk in SQLite.
 _INDEX_KEYS = {
     "date": ("param", "low", "high", "pk", "slot"),
     "number": ("param", "low", "high", "pk", "slot"),
@@ -95,11 +103,13 @@ for _kind, _key in _INDEX_KEYS.items():
         f"idx_{_kind}",
         METADATA,
         *(Column(name, _column_type(_kind, name), primary_key=True) for name in _key),
-        # From a resource to its values, for `_has` and `_sort`; it grows at its end.
+        # From a resource to its values, for `_has` and `_sort`. New rows come last, so inserts
+        # into it stay cheap.
         Index(f"idx_{_kind}_resource", "pk", "param"),
         sqlite_with_rowid=False,
     )
 
+# The patients that a version is about, and its sensitivity labels: consent is decided by both.
 for _name, _value in (("record_patient", "patient"), ("record_label", "label")):
     Table(
         _name,
@@ -110,6 +120,7 @@ for _name, _value in (("record_patient", "patient"), ("record_label", "label")):
         sqlite_with_rowid=False,
     )
 
+# The numbers of search parameters, which index rows have in place of their codes.
 Table(
     "search_parameter",
     METADATA,
@@ -117,27 +128,31 @@ Table(
     Column("type", TEXT, nullable=False),
     Column("code", TEXT, nullable=False),
 )
-# Parameters that the installation has added, and how far the resources of before are indexed.
+# Search parameters that the installation added, and how far older resources are indexed by them.
 Table(
     "added_parameter",
     METADATA,
     Column("param", INTEGER, primary_key=True, autoincrement=False),
+    # The id of the SearchParameter resource.
     Column("source", TEXT, nullable=False),
     Column("type", TEXT, nullable=False),
     Column("code", TEXT, nullable=False),
     Column("definition", TEXT, nullable=False),
+    # One of: indexing, ready, removing.
     Column("state", TEXT, nullable=False),
+    # The last `pk` indexed, and how many resources of how many that is.
     Column("position", INTEGER, nullable=False),
     Column("done", INTEGER, nullable=False),
     Column("total", INTEGER, nullable=False),
 )
+# Settings of the store itself, such as its id and epoch. An operator's are in `ehr.toml`.
 Table(
     "setting",
     METADATA,
     Column("name", TEXT, primary_key=True),
     Column("value", LargeBinary, nullable=False),
 )
-# What a load has put in, so that the same file loaded again changes nothing.
+# What bulk loads wrote, with a digest of the input: the same file loaded again changes nothing.
 Table(
     "load_ledger",
     METADATA,
@@ -163,8 +178,8 @@ for _name, _columns in TABLES.items():
     if _name == "consent_restriction":
         Index(f"{_name}_patient", _table.c.patient)
     elif "patient" in _table.c:
-        # All that is asked of these tables stands in the index: asked for each record, twice quick.
-        _asked = [one for one in _table.c if one.name not in ("patient", "consent")]
-        Index(f"{_name}_patient", _table.c.patient, *_asked)
+        # A covering index: the consent predicate looks here once for every record of a search.
+        _covered = [column for column in _table.c if column.name not in ("patient", "consent")]
+        Index(f"{_name}_patient", _table.c.patient, *_covered)
     elif "organization" in _table.c:
         Index(f"{_name}_organization", _table.c.organization)

@@ -16,7 +16,7 @@ import pytest
 
 from ehr_fhir.errors import Unavailable
 from ehr_gateway.audit_log.spool import Spool
-from ehr_gateway.schema.audit_log import CONTENT
+from ehr_gateway.schema.audit_log import CONTENT_COLUMNS
 from tests.lib.audit_writers import event
 from tests.unit.audit.conftest import Log
 
@@ -162,7 +162,7 @@ def test_a_file_that_the_log_refuses_stays_and_is_in_nobodys_way(
     log: Log, spool: Spool, caplog: pytest.LogCaptureFixture
 ) -> None:
     nobody = list(event(0))
-    nobody[CONTENT.index("login")] = None
+    nobody[CONTENT_COLUMNS.index("login")] = None
     spool.append([nobody])
     another = Spool(spool._folder, log.database)
     another.append([event(1)])

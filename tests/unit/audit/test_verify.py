@@ -11,12 +11,12 @@ import pytest
 
 from ehr_fhir.errors import Conflict
 from ehr_gateway.audit_log.append import append_rows, seal_rows
-from ehr_gateway.schema.audit_log import CONTENT
+from ehr_gateway.schema.audit_log import CONTENT_COLUMNS
 from ehr_privacy.audit import Signer, new_tiles, row_leaf
 from tests.lib.audit_writers import event
 from tests.unit.audit.conftest import SIGNER, Log
 
-COLUMNS = f"{', '.join(CONTENT)}, salt, leaf"
+COLUMNS = f"{', '.join(CONTENT_COLUMNS)}, salt, leaf"
 # Places at random, always the same ones; the first and last leaf of tiles and checkpoints too.
 PLACES = sorted({0, 99, 100, 255, 256, 349, 350, 511, 549} | set(Random(7).sample(range(550), 6)))
 
@@ -24,7 +24,7 @@ PLACES = sorted({0, 99, 100, 255, 256, 349, 350, 511, 549} | set(Random(7).sampl
 def rewritten(log: Log, index: int, values: tuple[str | int | None, ...]) -> None:
     """Put other values in, with a leaf to fit: what one who knows the program would do."""
     salt = b"\x05" * 16
-    names = ", ".join(f"{name} = ?" for name in (*CONTENT, "salt", "leaf"))
+    names = ", ".join(f"{name} = ?" for name in (*CONTENT_COLUMNS, "salt", "leaf"))
     leaf = row_leaf(salt, values)
     log.change(f"UPDATE audit SET {names} WHERE seq = ?", *values, salt, leaf, index + 1)
 
@@ -42,7 +42,7 @@ def test_it_holds_in_several_processes_too(log: Log) -> None:
 
 def test_a_flipped_value_is_found_where_it_is(log: Log) -> None:
     for n, index in enumerate([*PLACES, 575]):
-        column = CONTENT[n % len(CONTENT)]
+        column = CONTENT_COLUMNS[n % len(CONTENT_COLUMNS)]
         value: object = "other" if column != "at_ms" else 5
         with log.database.read_transaction() as connection:
             sql = f"SELECT {column} FROM audit WHERE seq = ?"
@@ -102,7 +102,7 @@ def test_an_event_taken_out_and_the_gap_closed_is_found(log: Log, index: int) ->
 def test_an_event_put_in_is_found(log: Log, index: int) -> None:
     shift(log, index, 1)
     values = event(9_999)
-    marks = ", ".join("?" * (len(CONTENT) + 3))
+    marks = ", ".join("?" * (len(CONTENT_COLUMNS) + 3))
     log.change(
         f"INSERT INTO audit (seq, {COLUMNS}) VALUES ({marks})",
         index + 1, *values, bytes(16), row_leaf(bytes(16), values),
@@ -238,8 +238,8 @@ def test_an_emptied_event_keeps_the_log_whole_when_an_erasure_tells_of_it(log: L
     assert log.found() == [("erase", 10, "event-10")]
 
     told = list(event(600))
-    told[CONTENT.index("interaction")] = "erase-audit"
-    told[CONTENT.index("entities")] = '["AuditEvent/event-10"]'
+    told[CONTENT_COLUMNS.index("interaction")] = "erase-audit"
+    told[CONTENT_COLUMNS.index("entities")] = '["AuditEvent/event-10"]'
     with log.database.write_transaction() as connection:
         append_rows(connection, seal_rows([told]))
     report = log.verify()
