@@ -1,4 +1,7 @@
-"""`sum`, `min`, `max`, `avg` (trial use), of numbers, quantities, dates or strings."""
+"""Aggregates `sum`, `min`, `max`, `avg` (trial use), each as its definition by `aggregate()` says.
+
+`sum` and `avg` take what `+` takes, `min` and `max` what `<` takes.
+"""
 
 from __future__ import annotations
 
@@ -27,20 +30,21 @@ def _avg(scope: Scope, items: list[Any]) -> list[Any]:
 
 @register_function("min")
 def _min(scope: Scope, items: list[Any]) -> list[Any]:
-    return _extreme(items, -1, "min")
+    return _find_extreme(items, -1, "min")
 
 
 @register_function("max")
 def _max(scope: Scope, items: list[Any]) -> list[Any]:
-    return _extreme(items, 1, "max")
+    return _find_extreme(items, 1, "max")
 
 
-def _extreme(items: list[Any], wanted: int, name: str) -> list[Any]:
-    best = items[:1]
+def _find_extreme(items: list[Any], better: int, name: str) -> list[Any]:
+    """Return the least item (`better` -1) or the greatest (1); empty if any order is unknown."""
+    extreme = items[:1]
     for item in items[1:]:
-        ranked = compare_items(item, best[0], f"`{name}()`")
-        if ranked is None:
+        order = compare_items(item, extreme[0], f"`{name}()`")
+        if order is None:
             return []
-        if ranked == wanted:
-            best = [item]
-    return best
+        if order == better:
+            extreme = [item]
+    return extreme

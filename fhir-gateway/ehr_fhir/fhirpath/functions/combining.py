@@ -1,4 +1,4 @@
-"""Combining (N1 §5.4) and the tree below an element (§5.8)."""
+"""Combining (FHIRPath N1 §5.4) and tree navigation (§5.8)."""
 
 from __future__ import annotations
 
@@ -26,16 +26,17 @@ def _combine(scope: Scope, items: list[Any], other: list[Any]) -> list[Any]:
 
 @register_function("children")
 def _children(scope: Scope, items: list[Any]) -> list[Any]:
-    found = [child for item in items for child in all_children(item)]
-    scope.evaluation.count_steps(len(found))
-    return found
+    elements = [child for item in items for child in all_children(item)]
+    scope.evaluation.count_steps(len(elements))
+    return elements
 
 
 @register_function("descendants")
 def _descendants(scope: Scope, items: list[Any]) -> list[Any]:
-    found: list[Any] = []
-    level = items
-    while level:
-        level = _children(scope, level)
-        found += level
-    return found
+    # Level by level, without recursion: a resource may be nested deeper than Python's stack.
+    elements: list[Any] = []
+    parents = items
+    while parents:
+        parents = _children(scope, parents)
+        elements += parents
+    return elements

@@ -1,4 +1,4 @@
-"""Existence (N1 §5.1): is there any, are all so, how many."""
+"""Existence (FHIRPath N1 §5.1): `exists`, `all`, `count`, `distinct` and the like."""
 
 from __future__ import annotations
 
@@ -19,47 +19,47 @@ def _empty(scope: Scope, items: list[Any]) -> list[Any]:
 
 
 @register_lazy_function("exists", 0, 1)
-def _exists(scope: Scope, items: list[Any], criterion: Closure | None = None) -> list[Any]:
-    if criterion is None:
+def _exists(scope: Scope, items: list[Any], criteria: Closure | None = None) -> list[Any]:
+    if criteria is None:
         return [bool(items)]
-    return [_any(scope, items, criterion)]
+    return [_any_meets(scope, items, criteria)]
 
 
-# STU: `exists(criterion)` under another name.
+# Trial use: `exists(criteria)` by another name.
 @register_lazy_function("any", 0, 1)
-def _any_of(scope: Scope, items: list[Any], criterion: Closure | None = None) -> list[Any]:
-    return _exists(scope, items, criterion)
+def _any(scope: Scope, items: list[Any], criteria: Closure | None = None) -> list[Any]:
+    return _exists(scope, items, criteria)
 
 
 @register_lazy_function("all", 1)
-def _all(scope: Scope, items: list[Any], criterion: Closure) -> list[Any]:
+def _all(scope: Scope, items: list[Any], criteria: Closure) -> list[Any]:
     scope.evaluation.count_steps(len(items))
     item_scope = scope.for_items()
     for item_scope.index, item in enumerate(items):
         item_scope.this = [item]
-        if to_boolean(criterion(item_scope), "The criterion of `all()`") is not True:
+        if to_boolean(criteria(item_scope), "The criterion of `all()`") is not True:
             return [False]
     return [True]
 
 
 @register_function("allTrue")
 def _all_true(scope: Scope, items: list[Any]) -> list[Any]:
-    return [all(_booleans(items, "allTrue"))]
+    return [all(_to_booleans(items, "allTrue"))]
 
 
 @register_function("anyTrue")
 def _any_true(scope: Scope, items: list[Any]) -> list[Any]:
-    return [any(_booleans(items, "anyTrue"))]
+    return [any(_to_booleans(items, "anyTrue"))]
 
 
 @register_function("allFalse")
 def _all_false(scope: Scope, items: list[Any]) -> list[Any]:
-    return [not any(_booleans(items, "allFalse"))]
+    return [not any(_to_booleans(items, "allFalse"))]
 
 
 @register_function("anyFalse")
 def _any_false(scope: Scope, items: list[Any]) -> list[Any]:
-    return [not all(_booleans(items, "anyFalse"))]
+    return [not all(_to_booleans(items, "anyFalse"))]
 
 
 @register_function("subsetOf", 1)
@@ -94,17 +94,17 @@ def _not(scope: Scope, items: list[Any]) -> list[Any]:
     return [] if value is None else [not value]
 
 
-def _any(scope: Scope, items: list[Any], criterion: Closure) -> bool:
+def _any_meets(scope: Scope, items: list[Any], criteria: Closure) -> bool:
     scope.evaluation.count_steps(len(items))
     item_scope = scope.for_items()
     for item_scope.index, item in enumerate(items):
         item_scope.this = [item]
-        if to_boolean(criterion(item_scope), "The criterion of `exists()`") is True:
+        if to_boolean(criteria(item_scope), "The criterion of `exists()`") is True:
             return True
     return False
 
 
-def _booleans(items: list[Any], name: str) -> list[bool]:
+def _to_booleans(items: list[Any], name: str) -> list[bool]:
     values = [to_system(item) for item in items]
     for value in values:
         if not isinstance(value, bool):

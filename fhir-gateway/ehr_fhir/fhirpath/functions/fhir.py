@@ -1,4 +1,4 @@
-"""What FHIR adds to FHIRPath (R4 §2.9.1): extensions, references, profiles, value sets."""
+"""FHIR's additional functions (R4 §2.9.1): extensions, references, profiles, value sets."""
 
 from __future__ import annotations
 
@@ -13,45 +13,48 @@ from ehr_fhir.fhirpath.system_values import to_singleton, to_string, to_system
 
 __all__: list[str] = []
 
-_DEFINITIONS = "http://hl7.org/fhir/StructureDefinition/"
+_R4_DEFINITIONS = "http://hl7.org/fhir/StructureDefinition/"
+
+# Chosen: a caller may read a resource from the database, which costs far more than an item.
+_STEPS_PER_RESOLVE = 100
 
 
 @register_function("extension", 1)
 def _extension(scope: Scope, items: list[Any], url: list[Any]) -> list[Any]:
-    wanted = to_string(url, "`extension()`")
+    extension_url = to_string(url, "`extension()`")
     return [
-        found
-        for found in children(items, "extension")
-        if isinstance(found.value, dict) and found.value.get("url") == wanted
+        extension
+        for extension in children(items, "extension")
+        if isinstance(extension.value, dict) and extension.value.get("url") == extension_url
     ]
 
 
 @register_function("hasValue")
 def _has_value(scope: Scope, items: list[Any]) -> list[Any]:
-    return [len(items) == 1 and _value(items[0]) is not None]
+    return [len(items) == 1 and _primitive_value(items[0]) is not None]
 
 
 @register_function("getValue")
 def _get_value(scope: Scope, items: list[Any]) -> list[Any]:
-    value = _value(items[0]) if len(items) == 1 else None
+    value = _primitive_value(items[0]) if len(items) == 1 else None
     return [] if value is None else [value]
 
 
 @register_function("resolve")
 def _resolve(scope: Scope, items: list[Any]) -> list[Any]:
-    found = []
+    resources = []
     for item in items:
-        reference = _reference(item)
+        reference = _read_reference(item)
         if reference is None:
             continue
-        scope.evaluation.count_steps(100)
+        scope.evaluation.count_steps(_STEPS_PER_RESOLVE)
         if reference.startswith("#"):
-            found += _contained(scope.evaluation.resource, reference[1:])
+            resources += _find_contained(scope.evaluation.resource, reference[1:])
         elif scope.evaluation.resolve is not None:
             resource = scope.evaluation.resolve(reference)
             if resource is not None:
-                found.append(root_element(resource))
-    return found
+                resources.append(root_element(resource))
+    return resources
 
 
 @register_function("conformsTo", 1)
@@ -59,7 +62,7 @@ def _conforms_to(scope: Scope, items: list[Any], url: list[Any]) -> list[Any]:
     profile, item = to_string(url, "`conformsTo()`"), to_singleton(items, "`conformsTo()`")
     if profile is None or item is None:
         return []
-    name = profile.removeprefix(_DEFINITIONS)
+    name = profile.removeprefix(_R4_DEFINITIONS)
     if name == profile or not is_known_type(name):
         raise Invalid("`conformsTo()` knows R4's own types here, not this profile.")
     return [isinstance(item, Element) and name in base_types(item.type)]
@@ -72,15 +75,15 @@ def _member_of(scope: Scope, items: list[Any], value_set: list[Any]) -> list[Any
         return []
     if scope.evaluation.member_of is None:
         raise Unprocessable("`memberOf()` needs a terminology service, and there is none here.")
-    answer = scope.evaluation.member_of(item, url)
-    return [] if answer is None else [answer]
+    is_member = scope.evaluation.member_of(item, url)
+    return [] if is_member is None else [is_member]
 
 
 @register_function("checkModifiers", 0, 20)
-def _check_modifiers(scope: Scope, items: list[Any], *known: list[Any]) -> list[Any]:
-    allowed = {to_string(url, "`checkModifiers()`") for url in known}
+def _check_modifiers(scope: Scope, items: list[Any], *known_urls: list[Any]) -> list[Any]:
+    known = {to_string(url, "`checkModifiers()`") for url in known_urls}
     for extension in children(items, "modifierExtension"):
-        if not isinstance(extension.value, dict) or extension.value.get("url") not in allowed:
+        if not isinstance(extension.value, dict) or extension.value.get("url") not in known:
             raise Unprocessable(
                 "A modifier extension is not known here, so the element may not be used.",
                 expression=extension.path,
@@ -88,12 +91,14 @@ def _check_modifiers(scope: Scope, items: list[Any], *known: list[Any]) -> list[
     return items
 
 
-def _value(item: object) -> object | None:
+def _primitive_value(item: object) -> object | None:
+    """Return the value of a primitive; None of a complex element, or of extensions alone."""
     value = to_system(item)
     return None if isinstance(value, Element | dict | list) else value
 
 
-def _reference(item: object) -> str | None:
+def _read_reference(item: object) -> str | None:
+    """Return the text of a Reference, of a uri or canonical, or of a string."""
     if isinstance(item, str):
         return item
     if not isinstance(item, Element):
@@ -102,11 +107,12 @@ def _reference(item: object) -> str | None:
     return value if isinstance(value, str) else None
 
 
-def _contained(resource: Element, name: str) -> list[Element]:
-    if name == "":
+def _find_contained(resource: Element, contained_id: str) -> list[Element]:
+    """Return the contained resource of `#id`; a bare `#` is the containing resource itself."""
+    if contained_id == "":
         return [resource]
     return [
-        found
-        for found in children([resource], "contained")
-        if isinstance(found.value, dict) and found.value.get("id") == name
+        contained
+        for contained in children([resource], "contained")
+        if isinstance(contained.value, dict) and contained.value.get("id") == contained_id
     ]

@@ -1,4 +1,4 @@
-"""Numbers (N1 §5.7): an answer that is no number is no answer."""
+"""Math (FHIRPath N1 §5.7): a result that is no number, such as `(-1).sqrt()`, is empty."""
 
 from __future__ import annotations
 
@@ -22,28 +22,29 @@ from ehr_fhir.fhirpath.system_values import (
 
 __all__: list[str] = []
 
+# Chosen: a decimal to a greater power is out of range anyway, and only takes time.
 _MAX_EXPONENT = 10_000
 
 
-def _of_number(name: str, run: Callable[[Decimal], list[Any]]) -> None:
-    """Register a function of a number alone."""
+def _register_number_function(name: str, calculate: Callable[[Decimal], list[Any]]) -> None:
+    """Register a function of the input number alone."""
 
     @register_function(name)
-    def call(scope: Scope, items: list[Any]) -> list[Any]:
-        value = _number(items, name)
-        return [] if value is None else run(value)
+    def function(scope: Scope, items: list[Any]) -> list[Any]:
+        value = _to_number(items, name)
+        return [] if value is None else calculate(value)
 
 
-def _integer(rounding: str) -> Callable[[Decimal], list[Any]]:
+def _round_to_integer(rounding: str) -> Callable[[Decimal], list[Any]]:
     return lambda value: integer_or_empty(int(value.to_integral_value(rounding)))
 
 
-_of_number("ceiling", _integer(ROUND_CEILING))
-_of_number("floor", _integer(ROUND_FLOOR))
-_of_number("truncate", _integer(ROUND_DOWN))
-_of_number("exp", lambda value: number_or_empty(DECIMAL_CONTEXT.exp(value)))
-_of_number("ln", lambda value: number_or_empty(DECIMAL_CONTEXT.ln(value)))
-_of_number("sqrt", lambda value: number_or_empty(DECIMAL_CONTEXT.sqrt(value)))
+_register_number_function("ceiling", _round_to_integer(ROUND_CEILING))
+_register_number_function("floor", _round_to_integer(ROUND_FLOOR))
+_register_number_function("truncate", _round_to_integer(ROUND_DOWN))
+_register_number_function("exp", lambda value: number_or_empty(DECIMAL_CONTEXT.exp(value)))
+_register_number_function("ln", lambda value: number_or_empty(DECIMAL_CONTEXT.ln(value)))
+_register_number_function("sqrt", lambda value: number_or_empty(DECIMAL_CONTEXT.sqrt(value)))
 
 
 @register_function("abs")
@@ -58,34 +59,31 @@ def _abs(scope: Scope, items: list[Any]) -> list[Any]:
 
 @register_function("log", 1)
 def _log(scope: Scope, items: list[Any], base: list[Any]) -> list[Any]:
-    value, root = _number(items, "log"), _number(base, "log")
-    if value is None or root is None or value <= 0 or root <= 0 or root == 1:
+    value, base_number = _to_number(items, "log"), _to_number(base, "log")
+    if value is None or base_number is None or value <= 0 or base_number <= 0 or base_number == 1:
         return []
-    found = DECIMAL_CONTEXT.divide(DECIMAL_CONTEXT.ln(value), DECIMAL_CONTEXT.ln(root))
+    result = DECIMAL_CONTEXT.divide(DECIMAL_CONTEXT.ln(value), DECIMAL_CONTEXT.ln(base_number))
     # A quotient of logarithms is exact to fewer digits than it shows: log 16 to base 2 is 4.
-    return number_or_empty(_round_to_20_places(found))
+    return number_or_empty(_round_to_20_places(result))
 
 
 @register_function("power", 1)
 def _power(scope: Scope, items: list[Any], exponent: list[Any]) -> list[Any]:
-    base, power = (
-        to_system(to_singleton(items, "`power()`")),
-        to_system(to_singleton(exponent, "`power()`")),
-    )
-    value, by = _number(items, "power"), _number(exponent, "power")
-    if value is None or by is None or abs(by) > _MAX_EXPONENT:
+    value, exponent_number = _to_number(items, "power"), _to_number(exponent, "power")
+    if value is None or exponent_number is None or abs(exponent_number) > _MAX_EXPONENT:
         return []
-    found = DECIMAL_CONTEXT.power(value, by)
-    if not found.is_finite():
+    result = DECIMAL_CONTEXT.power(value, exponent_number)
+    if not result.is_finite():
         return []
-    if isinstance(base, int) and isinstance(power, int) and power >= 0:
-        return integer_or_empty(int(found)) if abs(found) < 2**32 else []
-    return number_or_empty(found)
+    of_integers = isinstance(to_system(items[0]), int) and isinstance(to_system(exponent[0]), int)
+    if of_integers and exponent_number >= 0:
+        return integer_or_empty(int(result)) if abs(result) < 2**32 else []
+    return number_or_empty(result)
 
 
 @register_function("round", 0, 1)
 def _round(scope: Scope, items: list[Any], precision: list[Any] | None = None) -> list[Any]:
-    value = _number(items, "round")
+    value = _to_number(items, "round")
     digits = to_integer(precision or [], "`round()`") or 0
     if digits < 0:
         raise Invalid("`round()` takes a number of digits that is not negative.")
@@ -93,11 +91,12 @@ def _round(scope: Scope, items: list[Any], precision: list[Any] | None = None) -
         return []
     if digits >= 28:
         return [value]
-    found = value.quantize(Decimal(1).scaleb(-digits), ROUND_HALF_UP, DECIMAL_CONTEXT)
-    return [found] if found.is_finite() else [value]
+    result = value.quantize(Decimal(1).scaleb(-digits), ROUND_HALF_UP, DECIMAL_CONTEXT)
+    return [result] if result.is_finite() else [value]
 
 
-def _number(items: list[Any], name: str) -> Decimal | None:
+def _to_number(items: list[Any], name: str) -> Decimal | None:
+    """Return the single item as a decimal; raise Invalid for what is no number."""
     value = to_system(to_singleton(items, f"`{name}()`"))
     number = to_decimal(value)
     if value is not None and number is None:

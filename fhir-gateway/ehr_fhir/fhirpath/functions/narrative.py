@@ -1,4 +1,7 @@
-"""`htmlChecks`: whether a narrative keeps to the XHTML that FHIR allows (txt-1 and txt-2)."""
+"""`htmlChecks`: the narrative rules of FHIR (R4 invariants txt-1 and txt-2).
+
+A narrative is one `div` of basic HTML formatting without scripts, and is not empty.
+"""
 
 from __future__ import annotations
 
@@ -11,13 +14,13 @@ from ehr_fhir.fhirpath.system_values import to_singleton, to_string
 
 __all__: list[str] = []
 
-_TAGS = frozenset(
+_ALLOWED_TAGS = frozenset(
     "a abbr acronym b big blockquote br caption cite code col colgroup dd dfn div dl dt em h1 h2 h3"
     " h4 h5 h6 hr i img li ol p pre q samp small span strong sub sup table tbody td tfoot th thead"
     " tr tt ul var".split()
 )
-_EMPTY = frozenset({"br", "col", "hr", "img"})
-_FORBIDDEN = ("javascript:", "vbscript:", "data:text")
+_VOID_TAGS = frozenset({"br", "col", "hr", "img"})
+_FORBIDDEN_SCHEMES = ("javascript:", "vbscript:", "data:text")
 
 
 @register_function("htmlChecks")
@@ -27,54 +30,59 @@ def _html_checks(scope: Scope, items: list[Any]) -> list[Any]:
         if to_singleton(items, "`htmlChecks()`") is not None
         else None
     )
-    return [] if value is None else [_is_sound(value)]
+    return [] if value is None else [_is_valid_narrative(value)]
 
 
-def _is_sound(narrative: str) -> bool:
-    checker = _Checker()
+def _is_valid_narrative(narrative: str) -> bool:
+    checker = _NarrativeChecker()
     checker.feed(narrative)
     checker.close()
-    return checker.sound and checker.shown and not checker.open and narrative.startswith("<div")
+    return (
+        checker.valid
+        and checker.has_content
+        and not checker.open_tags
+        and narrative.startswith("<div")
+    )
 
 
-class _Checker(HTMLParser):
+class _NarrativeChecker(HTMLParser):
     def __init__(self) -> None:
         super().__init__(convert_charrefs=True)
-        self.sound = True
-        self.shown = False  # txt-2: the narrative is not empty
-        self.open: list[str] = []
-        self.begun = False
+        self.valid = True
+        self.has_content = False  # txt-2: the narrative is not empty
+        self.open_tags: list[str] = []
+        self.has_root = False
 
     def handle_starttag(self, tag: str, attributes: list[tuple[str, str | None]]) -> None:
-        if (not self.open and (tag != "div" or self.begun)) or tag not in _TAGS:
-            self.sound = False
-        self.begun = True
+        if (not self.open_tags and (tag != "div" or self.has_root)) or tag not in _ALLOWED_TAGS:
+            self.valid = False
+        self.has_root = True
         for name, value in attributes:
             content = (value or "").strip().lower()
-            if name.startswith("on") or content.startswith(_FORBIDDEN):
-                self.sound = False
-        self.shown |= tag == "img"
-        if tag not in _EMPTY:
-            self.open.append(tag)
+            if name.startswith("on") or content.startswith(_FORBIDDEN_SCHEMES):
+                self.valid = False
+        self.has_content |= tag == "img"
+        if tag not in _VOID_TAGS:
+            self.open_tags.append(tag)
 
     def handle_startendtag(self, tag: str, attributes: list[tuple[str, str | None]]) -> None:
         self.handle_starttag(tag, attributes)
-        if tag not in _EMPTY:
+        if tag not in _VOID_TAGS:
             self.handle_endtag(tag)
 
     def handle_endtag(self, tag: str) -> None:
-        if tag in _EMPTY:
+        if tag in _VOID_TAGS:
             return
-        if not self.open or self.open.pop() != tag:
-            self.sound = False
+        if not self.open_tags or self.open_tags.pop() != tag:
+            self.valid = False
 
     def handle_data(self, data: str) -> None:
         if data.strip():
-            self.shown = True
-            self.sound &= bool(self.open)
+            self.has_content = True
+            self.valid &= bool(self.open_tags)
 
     def handle_decl(self, decl: str) -> None:
-        self.sound = False
+        self.valid = False
 
     def handle_pi(self, data: str) -> None:
-        self.sound = False
+        self.valid = False

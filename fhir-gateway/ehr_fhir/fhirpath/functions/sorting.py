@@ -1,4 +1,7 @@
-"""`sort` (trial use): by the items or by keys, up or down; an item without a key comes first."""
+"""`sort` (trial use): by the items or by keys, ascending or descending.
+
+An item without a value of a key comes first in either direction.
+"""
 
 from __future__ import annotations
 
@@ -11,6 +14,7 @@ from ehr_fhir.fhirpath.system_values import compare_items, to_singleton
 
 __all__: list[str] = []
 
+# Chosen: every key is evaluated for every item.
 _MAX_KEYS = 20
 
 
@@ -20,23 +24,20 @@ def _sort(scope: Scope, items: list[Any], *keys: tuple[Closure, bool]) -> list[A
     item_scope = scope.for_items()
     for item_scope.index, item in enumerate(items):
         item_scope.this = [item]
-        row = (
-            [to_singleton(key(item_scope), "A key of `sort()`") for key, _ in keys]
-            if keys
-            else [item]
-        )
-        rows.append((row, item))
+        values = [to_singleton(key(item_scope), "A key of `sort()`") for key, _ in keys]
+        rows.append((values or [item], item))
+    # Chosen: about the comparisons that sorting a thousand items takes for each.
     scope.evaluation.count_steps(len(items) * 10)
     directions = [-1 if descending else 1 for _, descending in keys] or [1]
 
-    def ranked(left: tuple[list[Any], Any], right: tuple[list[Any], Any]) -> int:
-        for one_key, other, direction in zip(left[0], right[0], directions, strict=True):
-            if one_key is None or other is None:
-                answer = (one_key is not None) - (other is not None)
+    def compare_rows(left: tuple[list[Any], Any], right: tuple[list[Any], Any]) -> int:
+        for left_key, right_key, direction in zip(left[0], right[0], directions, strict=True):
+            if left_key is None or right_key is None:
+                order = (left_key is not None) - (right_key is not None)
             else:
-                answer = (compare_items(one_key, other, "`sort()`") or 0) * direction
-            if answer:
-                return answer
+                order = (compare_items(left_key, right_key, "`sort()`") or 0) * direction
+            if order:
+                return order
         return 0
 
-    return [item for _, item in sorted(rows, key=cmp_to_key(ranked))]
+    return [item for _, item in sorted(rows, key=cmp_to_key(compare_rows))]

@@ -1,4 +1,4 @@
-"""Strings (N1 §5.6) and the trial-use ones beside them."""
+"""String manipulation (FHIRPath N1 §5.6), and the trial-use functions of strings."""
 
 from __future__ import annotations
 
@@ -13,51 +13,51 @@ from ehr_fhir.fhirpath.system_values import to_integer, to_string
 __all__: list[str] = []
 
 
-def _with_text(name: str, run: Callable[[str, str], object]) -> None:
-    """Register a function of a string and a string."""
+def _register_two_string_function(name: str, compute: Callable[[str, str], object]) -> None:
+    """Register a function of the input string and a string argument."""
 
     @register_function(name, 1)
-    def call(scope: Scope, items: list[Any], other: list[Any]) -> list[Any]:
-        value, argument = to_string(items, f"`{name}()`"), to_string(other, f"`{name}()`")
-        return [] if value is None or argument is None else [run(value, argument)]
+    def function(scope: Scope, items: list[Any], argument: list[Any]) -> list[Any]:
+        value, other = to_string(items, f"`{name}()`"), to_string(argument, f"`{name}()`")
+        return [] if value is None or other is None else [compute(value, other)]
 
 
-_with_text("indexOf", lambda value, other: value.find(other))
-_with_text("lastIndexOf", lambda value, other: value.rfind(other))
-_with_text("startsWith", lambda value, other: value.startswith(other))
-_with_text("endsWith", lambda value, other: value.endswith(other))
-_with_text("contains", lambda value, other: other in value)
+_register_two_string_function("indexOf", lambda value, other: value.find(other))
+_register_two_string_function("lastIndexOf", lambda value, other: value.rfind(other))
+_register_two_string_function("startsWith", lambda value, other: value.startswith(other))
+_register_two_string_function("endsWith", lambda value, other: value.endswith(other))
+_register_two_string_function("contains", lambda value, other: other in value)
 
 
 @register_function("matches", 1)
-def _matches(scope: Scope, items: list[Any], pattern: list[Any]) -> list[Any]:
-    value, wanted = to_string(items, "`matches()`"), to_string(pattern, "`matches()`")
-    if value is None or wanted is None:
+def _matches(scope: Scope, items: list[Any], regex: list[Any]) -> list[Any]:
+    value, pattern = to_string(items, "`matches()`"), to_string(regex, "`matches()`")
+    if value is None or pattern is None:
         return []
-    return [compile_pattern(wanted).is_in(value, scope.evaluation.count_steps)]
+    return [compile_pattern(pattern).is_in(value, scope.evaluation.count_steps)]
 
 
 @register_function("matchesFull", 1)
-def _matches_full(scope: Scope, items: list[Any], pattern: list[Any]) -> list[Any]:
-    value, wanted = to_string(items, "`matchesFull()`"), to_string(pattern, "`matchesFull()`")
-    if value is None or wanted is None:
+def _matches_full(scope: Scope, items: list[Any], regex: list[Any]) -> list[Any]:
+    value, pattern = to_string(items, "`matchesFull()`"), to_string(regex, "`matchesFull()`")
+    if value is None or pattern is None:
         return []
-    return [compile_pattern(wanted).is_whole(value, scope.evaluation.count_steps)]
+    return [compile_pattern(pattern).is_whole(value, scope.evaluation.count_steps)]
 
 
-def _of_text(name: str, run: Callable[[str], list[Any]]) -> None:
-    """Register a function of a string alone."""
+def _register_string_function(name: str, compute: Callable[[str], list[Any]]) -> None:
+    """Register a function of the input string alone."""
 
     @register_function(name)
-    def call(scope: Scope, items: list[Any]) -> list[Any]:
+    def function(scope: Scope, items: list[Any]) -> list[Any]:
         value = to_string(items, f"`{name}()`")
-        return [] if value is None else run(value)
+        return [] if value is None else compute(value)
 
 
-_of_text("upper", lambda value: [value.upper()])
-_of_text("lower", lambda value: [value.lower()])
-_of_text("length", lambda value: [len(value)])
-_of_text("trim", lambda value: [value.strip()])
+_register_string_function("upper", lambda value: [value.upper()])
+_register_string_function("lower", lambda value: [value.lower()])
+_register_string_function("length", lambda value: [len(value)])
+_register_string_function("trim", lambda value: [value.strip()])
 
 
 @register_function("toChars")
@@ -79,31 +79,34 @@ def _substring(
 
 
 @register_function("replace", 2)
-def _replace(scope: Scope, items: list[Any], old: list[Any], new: list[Any]) -> list[Any]:
-    value, before, after = (to_string(part, "`replace()`") for part in (items, old, new))
-    if value is None or before is None or after is None:
+def _replace(
+    scope: Scope, items: list[Any], pattern: list[Any], substitution: list[Any]
+) -> list[Any]:
+    value, old, new = (to_string(part, "`replace()`") for part in (items, pattern, substitution))
+    if value is None or old is None or new is None:
         return []
-    scope.evaluation.count_string(len(value) + (value.count(before) * (len(after) - len(before))))
-    if before == "":
-        # Around every character (N1 §5.6.9), but not after the last.
-        return [
-            scope.evaluation.check_string("".join(after + character for character in value) + after)
-        ]
-    return [scope.evaluation.check_string(value.replace(before, after))]
+    # The length of the result is known beforehand, so a string too long is never built.
+    scope.evaluation.count_string(len(value) + (value.count(old) * (len(new) - len(old))))
+    if old == "":
+        # An empty pattern surrounds every character with the substitution (N1 §5.6).
+        surrounded = "".join(new + character for character in value) + new
+        return [scope.evaluation.check_string(surrounded)]
+    return [scope.evaluation.check_string(value.replace(old, new))]
 
 
 @register_function("replaceMatches", 2)
 def _replace_matches(
-    scope: Scope, items: list[Any], pattern: list[Any], new: list[Any]
+    scope: Scope, items: list[Any], regex: list[Any], substitution: list[Any]
 ) -> list[Any]:
-    value, before, after = (to_string(part, "`replaceMatches()`") for part in (items, pattern, new))
-    if value is None or before is None or after is None:
+    name = "`replaceMatches()`"
+    value, pattern, template = (to_string(part, name) for part in (items, regex, substitution))
+    if value is None or pattern is None or template is None:
         return []
-    if before == "":
+    if pattern == "":
         return [value]
     pieces: list[str] = []
     length = 0
-    for piece in compile_pattern(before).replace(value, after, scope.evaluation.count_steps):
+    for piece in compile_pattern(pattern).replace(value, template, scope.evaluation.count_steps):
         length += len(piece)
         scope.evaluation.check_string_length(length)
         pieces.append(piece)
@@ -112,15 +115,15 @@ def _replace_matches(
 
 @register_function("split", 1)
 def _split(scope: Scope, items: list[Any], separator: list[Any]) -> list[Any]:
-    value, mark = to_string(items, "`split()`"), to_string(separator, "`split()`")
-    if value is None or mark is None:
+    value, delimiter = to_string(items, "`split()`"), to_string(separator, "`split()`")
+    if value is None or delimiter is None:
         return []
-    return list(value) if mark == "" else list(value.split(mark))
+    return list(value) if delimiter == "" else list(value.split(delimiter))
 
 
 @register_function("join", 0, 1)
 def _join(scope: Scope, items: list[Any], separator: list[Any] | None = None) -> list[Any]:
-    mark = to_string(separator or [], "`join()`") or ""
-    texts = [to_string([item], "`join()`") for item in items]
-    found = [piece for piece in texts if piece is not None]
-    return [scope.evaluation.check_string(mark.join(found))] if found else []
+    delimiter = to_string(separator or [], "`join()`") or ""
+    values = [to_string([item], "`join()`") for item in items]
+    strings = [value for value in values if value is not None]
+    return [scope.evaluation.check_string(delimiter.join(strings))] if strings else []

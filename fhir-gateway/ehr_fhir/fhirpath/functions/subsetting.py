@@ -1,4 +1,7 @@
-"""Subsetting (N1 §5.3) and combining with other collections by position."""
+"""Subsetting (FHIRPath N1 §5.3): by position, or by the items of another collection.
+
+A negative number of items to skip or take counts as 0.
+"""
 
 from __future__ import annotations
 
@@ -34,22 +37,22 @@ def _tail(scope: Scope, items: list[Any]) -> list[Any]:
 
 
 @register_function("skip", 1)
-def _skip(scope: Scope, items: list[Any], number: list[Any]) -> list[Any]:
-    return items[max(to_integer(number, "`skip()`") or 0, 0) :]
+def _skip(scope: Scope, items: list[Any], num: list[Any]) -> list[Any]:
+    return items[max(to_integer(num, "`skip()`") or 0, 0) :]
 
 
 @register_function("take", 1)
-def _take(scope: Scope, items: list[Any], number: list[Any]) -> list[Any]:
-    return items[: max(to_integer(number, "`take()`") or 0, 0)]
+def _take(scope: Scope, items: list[Any], num: list[Any]) -> list[Any]:
+    return items[: max(to_integer(num, "`take()`") or 0, 0)]
 
 
 @register_function("intersect", 1)
 def _intersect(scope: Scope, items: list[Any], other: list[Any]) -> list[Any]:
-    kept, seen = ItemSet(other), ItemSet()
-    return [item for item in items if item in kept and seen.add(item)]
+    others, seen = ItemSet(other), ItemSet()
+    return [item for item in items if item in others and seen.add(item)]
 
 
 @register_function("exclude", 1)
 def _exclude(scope: Scope, items: list[Any], other: list[Any]) -> list[Any]:
-    left_out = ItemSet(other)
-    return [item for item in items if item not in left_out]
+    excluded = ItemSet(other)
+    return [item for item in items if item not in excluded]

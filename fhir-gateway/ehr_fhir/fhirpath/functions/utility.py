@@ -1,4 +1,4 @@
-"""Utility (N1 §5.9): the clock, `trace`, `type`."""
+"""Utility functions (FHIRPath N1 §5.9): date and time, `trace`; and the reflection of §10.2."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ __all__: list[str] = []
 
 @dataclass(frozen=True, slots=True)
 class TypeInfo:
-    """What `type()` returns: `namespace` and `name` can be asked for."""
+    """Result of `type()` (N1 §10.2), whose `namespace` and `name` an expression can read."""
 
     namespace: str
     name: str
@@ -43,16 +43,16 @@ def _time_of_day(scope: Scope, items: list[Any]) -> list[Any]:
 def _trace(
     scope: Scope, items: list[Any], name: Closure, projection: Closure | None = None
 ) -> list[Any]:
-    # Never to a log: the caller decides who may see values.
+    # Never to a log: the items may be a patient's, and the caller decides who may see them.
     if scope.evaluation.trace is not None:
-        shown = items
+        traced = items
         if projection is not None:
             item_scope = scope.for_items()
-            shown = []
+            traced = []
             for item_scope.index, item in enumerate(items):
                 item_scope.this = [item]
-                shown += projection(item_scope)
-        scope.evaluation.trace(to_string(name(scope), "`trace()`") or "", shown)
+                traced += projection(item_scope)
+        scope.evaluation.trace(to_string(name(scope), "`trace()`") or "", traced)
     return items
 
 
