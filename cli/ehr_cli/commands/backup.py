@@ -67,7 +67,7 @@ def backup(
         folder,
         parse_recipients(chosen.backup_recipient),
         without_lake=without_lake,
-        chosen_settings=_changed_settings(chosen),
+        changed_settings=_changed_settings(chosen),
     )
     report = create_backup(plan, _say)
     typer.echo(
@@ -110,9 +110,9 @@ def verify(
 
     backups = BackupFolder(folder)
     # With none there, the newest one is asked for, so that its absence is said.
-    chosen: list[str | None] = [name] if name else [*backups.names()] or [None]
+    chosen: list[str | None] = [name] if name else [*backups.list_names()] or [None]
     for which in chosen:
-        manifest = backups.manifest(which)
+        manifest = backups.read_manifest(which)
         backups.check_signature(manifest, public_key(backups.read_verifier_key(manifest.name)))
         backups.verify(manifest)
         typer.echo(f"{manifest.name}: whole, {len(manifest.pieces):,} pieces.")

@@ -1,7 +1,7 @@
-"""The audit log's end that a backup lacks: taken over where the old log still is, else its size.
+"""The tail of the audit log: events after the backup, copied from the installation it replaces.
 
-Rows are taken over as they are, with their salts and leaves, so every proof and checkpoint of the
-old log holds for the restored one.
+Rows are copied with their salts and leaf hashes, so every proof and checkpoint of the previous
+log verifies against the restored one. If that log is lost, checkpoints may still state its size.
 """
 
 from __future__ import annotations
@@ -28,42 +28,46 @@ __all__ = [
 ]
 
 _COLUMNS = f"seq, {', '.join(CONTENT_COLUMNS)}, salt, leaf"
-_BATCH = 2000
+# Rows per statement. Chosen: bounds memory, whatever the size of the tail.
+_BATCH_ROWS = 2000
 
 
 @dataclass(frozen=True)
 class PreviousLog:
-    """The log of the installation that is replaced, as far as it is still there."""
+    """The audit log of the installation that a restore replaces, as far as it still exists."""
 
-    # Its data folder and database; None where they are lost.
+    # The settings that name its data folder and database; None if both are lost.
     settings: GatewaySettings | None = None
-    # Checkpoints that were signed for it: a witness's copy, or an exported folder elsewhere.
+    # Its signed checkpoints (C2SP signed notes), from a witness or an exported log elsewhere.
     notes: tuple[bytes, ...] = ()
 
 
-def copy_tail_rows(connection: Connection, old: PreviousLog, size: int) -> int | None:
-    """Add the old log's rows after the first `size`; return how many there were.
+def copy_tail_rows(connection: Connection, previous_log: PreviousLog, size: int) -> int | None:
+    """Copy the previous log's rows after the first `size`; return how many there were.
 
-    None where its first rows are others, or its database is lost or cannot be read.
+    Returns None if its first rows differ from the restored ones, or if its database is lost or
+    cannot be read; then no row is copied.
     """
-    if old.settings is None or not _database_exists(old.settings.database):
+    if previous_log.settings is None or not _database_exists(previous_log.settings.database):
         return None
     connection.execute("SAVEPOINT tail")
     try:
-        with closing(open_database(old.settings.database)) as database:
+        with closing(open_database(previous_log.settings.database)) as database:
             if not _begins_with_rows(connection, database, size):
                 return None
-            count = 0
-            marks = ", ".join("?" * (len(CONTENT_COLUMNS) + 3))
+            copied_rows = 0
+            placeholders = ", ".join("?" * (len(CONTENT_COLUMNS) + 3))
             for rows in _rows_after(database, size):
                 connection.executemany(
-                    f"INSERT INTO audit ({_COLUMNS}) VALUES ({marks})",  # noqa: S608
+                    f"INSERT INTO audit ({_COLUMNS}) VALUES ({placeholders})",  # noqa: S608
                     rows,
                 )
-                count += len(rows)
+                copied_rows += len(rows)
             if connection.dialect == "postgresql":
-                connection.execute("UPDATE audit_head SET size = ? WHERE one = 1", (size + count,))
-            return count
+                connection.execute(
+                    "UPDATE audit_head SET size = ? WHERE one = 1", (size + copied_rows,)
+                )
+            return copied_rows
     except (EhrError, *DATABASE_ERRORS):
         connection.execute("ROLLBACK TO SAVEPOINT tail")
         return None
@@ -71,26 +75,28 @@ def copy_tail_rows(connection: Connection, old: PreviousLog, size: int) -> int |
         connection.execute("RELEASE SAVEPOINT tail")
 
 
-def copy_exported_log(old: PreviousLog, settings: GatewaySettings) -> None:
-    """Put the old log's tiles, checkpoints and waiting rows in the place of the backup's."""
-    if old.settings is None:
+def copy_exported_log(previous_log: PreviousLog, settings: GatewaySettings) -> None:
+    """Copy the previous log's tiles, checkpoints and spool, in place of the backup's."""
+    if previous_log.settings is None:
         return
-    if old.settings.audit_folder.is_dir():
+    if previous_log.settings.audit_folder.is_dir():
         shutil.rmtree(settings.audit_folder, ignore_errors=True)
-        shutil.copytree(old.settings.audit_folder, settings.audit_folder)
-    # Rows that had not entered the log: they do at the next start, each once.
-    for path in sorted(old.settings.audit_spool.glob("*.rows")):
+        shutil.copytree(previous_log.settings.audit_folder, settings.audit_folder)
+    # Events still in the spool enter the log when the server starts; by their ids, none twice.
+    for path in sorted(previous_log.settings.audit_spool.glob("*.rows")):
         settings.audit_spool.mkdir(mode=0o700, exist_ok=True)
         shutil.copy2(path, settings.audit_spool / path.name)
 
 
-def find_signed_size(old: PreviousLog, settings: GatewaySettings) -> int:
-    """Return the size of the longest log that anybody still holds a checkpoint of; 0 for none."""
+def find_signed_size(previous_log: PreviousLog, settings: GatewaySettings) -> int:
+    """Return the largest size that any valid checkpoint of the log states; 0 if there is none."""
     key = LogFolder(settings.audit_folder).read_key()
-    notes = list(old.notes)
-    if old.settings is not None:
+    notes = list(previous_log.notes)
+    if previous_log.settings is not None:
         with suppress(OSError):
-            notes += [note for note in [LogFolder(old.settings.audit_folder).read_note()] if note]
+            notes += [
+                note for note in [LogFolder(previous_log.settings.audit_folder).read_note()] if note
+            ]
     sizes = [0]
     for note in notes:
         with suppress(Invalid):
@@ -99,7 +105,7 @@ def find_signed_size(old: PreviousLog, settings: GatewaySettings) -> int:
 
 
 def read_checkpoint_notes(paths: tuple[Path, ...]) -> tuple[bytes, ...]:
-    """Read checkpoints from files; Invalid where one cannot be read."""
+    """Read checkpoints from files; raise Invalid if one cannot be read."""
     try:
         return tuple(path.read_bytes() for path in paths)
     except OSError as error:
@@ -107,30 +113,32 @@ def read_checkpoint_notes(paths: tuple[Path, ...]) -> tuple[bytes, ...]:
 
 
 def _database_exists(database: Path | str) -> bool:
-    # An SQLite file would be made by opening it.
+    # SQLite would create a missing file when it is opened. PostgreSQL reports a missing database.
     return isinstance(database, str) or database.exists()
 
 
 def _begins_with_rows(connection: Connection, database: Database, size: int) -> bool:
-    """Say whether another log begins with the rows of this one, by their leaves."""
+    """Say whether another log's first rows have the same leaf hashes as the rows of this one."""
     sql = "SELECT seq, leaf FROM audit WHERE seq <= ? ORDER BY seq"
     with database.read_transaction() as other:
-        theirs = other.execute(sql, (size,))
-        ours = connection.execute(sql, (size,))
+        other_rows = other.execute(sql, (size,))
+        own_rows = connection.execute(sql, (size,))
         while True:
-            one, another = ours.fetchone(), theirs.fetchone()
-            if one is None or another is None:
-                return one is another
-            if one[0] != another[0] or bytes(one[1]) != bytes(another[1]):
+            own_row, other_row = own_rows.fetchone(), other_rows.fetchone()
+            if own_row is None or other_row is None:
+                return own_row is other_row
+            if own_row["seq"] != other_row["seq"]:
+                return False
+            if bytes(own_row["leaf"]) != bytes(other_row["leaf"]):
                 return False
 
 
 def _rows_after(database: Database, size: int) -> Iterator[list[tuple[object, ...]]]:
-    last = size
+    last_seq = size
     with database.read_transaction() as connection:
         while rows := connection.execute(
             f"SELECT {_COLUMNS} FROM audit WHERE seq > ? ORDER BY seq LIMIT ?",  # noqa: S608
-            (last, _BATCH),
+            (last_seq, _BATCH_ROWS),
         ).fetchall():
             yield [tuple(row) for row in rows]
-            last = rows[-1][0]
+            last_seq = rows[-1]["seq"]

@@ -1,8 +1,8 @@
-"""Back up an installation while it serves, in an order in which nothing refers to what is missing.
+"""Create a backup while the installation serves, in an order that leaves no dangling reference.
 
-The audit log signs for no row that the database lacks, the lake has read no position that the
-database lacks, and each key that a row needs is there: so the exported log and the lake come before
-the database, the keys after it.
+Parts are copied at different moments. Checkpoints of the audit log and positions of the lake refer
+to rows of the database, so they are copied before it: a later database has all those rows. Rows
+refer to keys, so the keys are copied last.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from typing import Any
 
 from ehr_fhir.errors import Conflict, NotFound, Unavailable
 from ehr_gateway.audit_log.service import AuditLog, open_audit_log
-from ehr_gateway.backup.folder import BackupWriter, open_writer
+from ehr_gateway.backup.folder import BackupWriter, StoredContent, open_writer
 from ehr_gateway.backup.manifest import Contents, Manifest, StoredFile
 from ehr_gateway.backup.sealing import Recipient
 from ehr_gateway.backup.snapshots import (
@@ -37,7 +37,7 @@ __all__ = ["DATABASE_DUMP", "BackupPlan", "BackupReport", "create_backup"]
 
 DATABASE_DUMP = "database.dump"
 _LAKE_FOLDER = "lake"
-# What is made anew, or of no use to another process.
+# Names in the data folder that are not backed up, each with what the manifest says of it.
 _EXCLUSIONS = {
     "portal-sessions.db": "the portal's sessions: people log in anew",
     "audit-spool": "the spool: what it held is in the audit log",
@@ -47,38 +47,44 @@ _JOURNAL_EXCLUSION = "the journal: it must lie on another disk than the store an
 _DATABASE_SIDE_SUFFIXES = ("-wal", "-shm", "-writer", "-journal")
 _SCRATCH_FOLDER = ".backup-copy"
 _LOCK_FILE = "backup.lock"
-_LOCK_TRIES, _LOCK_PAUSE_S = 600, 0.1
+# How long to wait for the exported log's lock. Chosen: a minute in all.
+_LOCK_TRIES, _LOCK_PAUSE_SECONDS = 600, 0.1
 
 
 @dataclass(frozen=True)
 class BackupPlan:
-    """What to back up, where to, and for whose eyes."""
+    """What to back up, into which folder, and encrypted to whose keys."""
 
     settings: GatewaySettings
     folder: Path
     recipients: tuple[Recipient, ...]
-    # Whether derived data is left out: it can be read from the feed again.
+    # Whether to leave out the lake, which can be built again from the change feed.
     without_lake: bool = False
-    # As the operator has them; kept for reading, never applied.
-    chosen_settings: Mapping[str, Any] = field(default_factory=dict)
+    # The operator's settings that differ from their defaults; for reading, a restore ignores them.
+    changed_settings: Mapping[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
 class BackupReport:
-    """What a backup holds, and what it cost."""
+    """What a backup holds, and how much it added to the folder."""
 
     manifest: Manifest
+    # The number of files, and their total size before compression.
     files: int
     size_bytes: int
-    # Sealed bytes that were not in the folder already.
+    # Encrypted bytes of the pieces that the folder did not have yet.
     written_bytes: int
+    # The number of events in the audit log.
     audit_size: int
 
 
 def create_backup(
     plan: BackupPlan, on_step: Callable[[str], None] = lambda sentence: None
 ) -> BackupReport:
-    """Make one more backup in a folder; it is complete and on disk when this returns."""
+    """Add a backup to a folder; it is complete and on disk when this returns.
+
+    Raises Conflict if another backup of the installation or to the folder is in progress.
+    """
     settings = plan.settings
     if not settings.data.is_dir():
         raise NotFound(f"There is no data folder {settings.data}.")
@@ -93,20 +99,20 @@ def create_backup(
         try:
             log = open_audit_log(settings, database, lambda: time.time_ns() // 1_000_000)
             on_step("Signing for the audit log.")
-            # All that was answered before this backup began is in the database from here on.
+            # Put events of all requests answered so far into the database.
             log.spool.flush()
             log.flush_and_sign()
-            run = _BackupFiles(writer, settings.data)
+            backup_files = _BackupFiles(writer, settings.data)
             on_step("Copying files.")
-            run.store_files(_list_files(settings, without_lake=plan.without_lake))
+            backup_files.store_files(_list_files(settings, without_lake=plan.without_lake))
             on_step("Copying the exported audit log.")
-            run.store_audit_folder(log, settings.audit_folder)
+            backup_files.store_audit_folder(log, settings.audit_folder)
         finally:
             database.close()
         on_step("Copying the database.")
-        at = datetime.now(UTC)
-        facts = run.store_database(settings.database)
-        run.store_files(_walk_files(settings.data, settings.keys))
+        copied_at = datetime.now(UTC)
+        facts = backup_files.store_database(settings.database)
+        backup_files.store_files(_walk_files(settings.keys))
         contents = Contents(
             database="sqlite" if isinstance(settings.database, Path) else "postgresql",
             store=facts.store,
@@ -115,27 +121,29 @@ def create_backup(
             audit_size=facts.audit_size,
             journal_number=facts.journal_number,
             journal=str(settings.journal_folder.resolve()),
-            settings=plan.chosen_settings,
-            files=tuple(run.files),
+            settings=plan.changed_settings,
+            files=tuple(backup_files.files),
         )
         on_step("Putting the backup in place.")
-        left_out = [*_EXCLUSIONS.values(), _JOURNAL_EXCLUSION, *run.left_out]
+        left_out = [*_EXCLUSIONS.values(), _JOURNAL_EXCLUSION, *backup_files.left_out]
         if plan.without_lake:
             left_out.append("the lake: `ehr lake run` reads it from the feed again")
         manifest = writer.commit(
-            name=f"{at:%Y%m%dT%H%M%S.%fZ}",
-            at=at.isoformat(timespec="milliseconds"),
+            name=f"{copied_at:%Y%m%dT%H%M%S.%fZ}",
+            at=copied_at.isoformat(timespec="milliseconds"),
             contents=contents.to_bytes(),
             left_out=left_out,
             signer=log.signer,
         )
-    size = sum(file.size for file in run.files)
-    return BackupReport(manifest, len(run.files), size, writer.written_bytes, facts.audit_size)
+    total_bytes = sum(file.size for file in backup_files.files)
+    return BackupReport(
+        manifest, len(backup_files.files), total_bytes, writer.written_bytes, facts.audit_size
+    )
 
 
 @dataclass
 class _BackupFiles:
-    """The files of one backup, as they are stored."""
+    """The files of a backup in progress: stores them as pieces and lists them."""
 
     writer: BackupWriter
     data: Path
@@ -143,56 +151,57 @@ class _BackupFiles:
     left_out: list[str] = field(default_factory=list)
 
     def store_files(self, paths: Iterable[Path]) -> None:
-        """Store files of the data folder; databases among them by a copy of one instant."""
+        """Store files of the data folder; SQLite databases among them by a consistent copy."""
         for path in paths:
             name = str(path.relative_to(self.data))
             if path.is_symlink() and path.is_dir():
                 self.left_out.append(f"the linked folder {name}")
             elif is_sqlite(path):
                 with copy_sqlite(path, self.data / _SCRATCH_FOLDER) as copy:
-                    self._store(name, copy)
+                    self._store_path(name, copy)
             else:
-                self._store(name, path)
+                self._store_path(name, path)
 
     def store_audit_folder(self, log: AuditLog, folder: Path) -> None:
-        """Store the exported audit log while nobody signs; wherever it lies, it is named alike."""
+        """Store the exported audit log, under its lock, as `audit-log` wherever the folder is."""
         for _ in range(_LOCK_TRIES):
-            with log.folder.try_lock() as mine:
-                if not mine:
-                    time.sleep(_LOCK_PAUSE_S)
+            with log.folder.try_lock() as acquired:
+                if not acquired:
+                    time.sleep(_LOCK_PAUSE_SECONDS)
                     continue
-                for path in _walk_files(folder, folder):
-                    self._store(f"audit-log/{path.relative_to(folder)}", path)
+                for path in _walk_files(folder):
+                    self._store_path(f"audit-log/{path.relative_to(folder)}", path)
                 return
         raise Unavailable("The audit log is being signed for all the time. Try again.")
 
     def store_database(self, database: Path | str) -> StoreFacts:
-        """Store the database as it is at one instant; return what it says of itself."""
+        """Store a snapshot of the database; return the store's identity and positions in it."""
         if isinstance(database, str):
             with dump_postgresql(database) as (output, facts):
-                self._add(DATABASE_DUMP, 0o600, *self.writer.store(output))
+                self._add_file(DATABASE_DUMP, 0o600, self.writer.store_file(output))
             return facts
         with copy_sqlite(database, self.data / _SCRATCH_FOLDER) as copy:
             facts = read_sqlite_facts(copy)
-            self._store("ehr.db", copy)
+            self._store_path("ehr.db", copy)
         return facts
 
-    def _store(self, name: str, path: Path) -> None:
+    def _store_path(self, name: str, path: Path) -> None:
         try:
             with path.open("rb") as file:
                 mode = os.fstat(file.fileno()).st_mode & 0o777
-                self._add(name, mode, *self.writer.store(file))
+                self._add_file(name, mode, self.writer.store_file(file))
         except FileNotFoundError:
-            # Removed meanwhile, as the lake's own clearing does: nothing that is copied names it.
+            # Removed since it was listed, as by the lake's vacuum: no copied file refers to it.
             pass
 
-    def _add(self, name: str, mode: int, pieces: tuple[str, ...], size: int, sha256: str) -> None:
-        self.files.append(StoredFile(name, mode, size, sha256, pieces))
+    def _add_file(self, name: str, mode: int, content: StoredContent) -> None:
+        stored = StoredFile(name, mode, content.size, content.sha256, content.pieces)
+        self.files.append(stored)
 
 
 @contextmanager
 def _lock_data_folder(data: Path) -> Iterator[None]:
-    """Keep other backups of a data folder out: their copies of databases lie in one place."""
+    """Lock a data folder against other backups: all use the same scratch folder in it."""
     with (data / _LOCK_FILE).open("ab") as lock:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -202,42 +211,43 @@ def _lock_data_folder(data: Path) -> Iterator[None]:
 
 
 def _list_files(settings: GatewaySettings, *, without_lake: bool) -> Iterator[Path]:
-    """Yield what stands in the data folder but database, keys and audit log; the lake first."""
+    """Yield the files of the data folder except database, keys and audit log; the lake's first."""
     data = settings.data
-    apart = {settings.keys, settings.audit_folder, data / _LAKE_FOLDER, data / _SCRATCH_FOLDER}
-    apart |= {data / name for name in _EXCLUSIONS}
+    excluded = {settings.keys, settings.audit_folder, data / _LAKE_FOLDER, data / _SCRATCH_FOLDER}
+    excluded |= {data / name for name in _EXCLUSIONS}
     if isinstance(settings.database, Path):
-        apart.add(settings.database)
+        excluded.add(settings.database)
     if not without_lake:
         yield from _list_lake(data / _LAKE_FOLDER)
     for path in sorted(data.iterdir()):
-        if path not in apart:
-            yield from _walk_files(data, path)
+        if path not in excluded:
+            yield from _walk_files(path)
 
 
 def _list_lake(lake: Path) -> Iterator[Path]:
-    """Yield the lake's files: where its streams are, then its tables' logs, then what they name.
+    """Yield the lake's files: stream checkpoints, then the tables' Delta logs, then data files.
 
-    Copied while a run is at work it is the lake of a run that was interrupted, which the next run
-    puts right: a stream that is behind its table repeats a batch, and the table knows it.
+    Each refers to those after it. A copy made during a run is like the lake after an
+    interrupted run, which the next run continues: a stream whose checkpoint is behind its table
+    repeats a batch, and the table skips a batch that it has.
     """
-    paths = list(_walk_files(lake, lake))
+    paths = list(_walk_files(lake))
 
-    def order(path: Path) -> tuple[int, Path]:
+    def sort_key(path: Path) -> tuple[int, Path]:
         parts = path.relative_to(lake).parts
-        step = 0 if parts[0] == "checkpoints" else 1 if "_delta_log" in parts else 2
-        return step, path
+        rank = 0 if parts[0] == "checkpoints" else 1 if "_delta_log" in parts else 2
+        return rank, path
 
-    yield from sorted(paths, key=order)
-    # What came while the logs were copied: they may name it.
-    yield from sorted(set(_walk_files(lake, lake)) - set(paths))
+    yield from sorted(paths, key=sort_key)
+    # Files that appeared while the logs were being copied: the logs may refer to them.
+    yield from sorted(set(_walk_files(lake)) - set(paths))
 
 
-def _walk_files(root: Path, path: Path) -> Iterator[Path]:
-    """Yield the files below a path, in order, without locks and what databases keep beside them."""
+def _walk_files(path: Path) -> Iterator[Path]:
+    """Yield the files below a path, sorted, without locks and the side files of databases."""
     if path.is_dir() and not path.is_symlink():
-        for below in sorted(path.iterdir()):
-            yield from _walk_files(root, below)
+        for child in sorted(path.iterdir()):
+            yield from _walk_files(child)
     elif path.exists() and not _is_transient(path):
         yield path
 

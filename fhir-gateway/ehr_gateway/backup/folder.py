@@ -1,8 +1,8 @@
-"""Folder of backups: pieces named by their content, and a manifest for each complete backup.
+"""Backup folder: content-addressed encrypted pieces, and a signed manifest for each backup.
 
-`pieces/ab/<name>` are shared by all backups of the folder; `backups/<name>/` holds `manifest.json`,
-its signature `manifest.note`, the sealed `contents` and the `verifier.key`. That folder is put in
-place last, by a rename: a backup that was interrupted is not there.
+`pieces/ab/<name>` are shared by all backups in the folder. `backups/<name>/` has `manifest.json`,
+its signature `manifest.note`, the encrypted `contents` and the `verifier.key` of the signature. It
+gets its name last, by a rename, so an interrupted backup is never taken for a complete one.
 """
 
 from __future__ import annotations
@@ -26,132 +26,146 @@ from ehr_privacy.audit import Signer, open_text, verifier_key
 __all__ = [
     "BackupFolder",
     "BackupWriter",
+    "StoredContent",
     "lock_folder",
     "open_writer",
     "sync_folder",
     "write_durably",
 ]
 
-# Chosen: a write changes a few pages of 2 KiB here and there, so small pieces save room; each
-# costs a file, and some 200 bytes of age's header.
+# The size of a piece before compression. Chosen: between two backups only a few pages of a database
+# change, so small pieces repeat less of it; but each is a file, with about 200 bytes of age header.
 PIECE_BYTES = 256 * 1024
 _NOTE = "eHR Commons backup"
 
 
 class BackupFolder:
-    """A folder of backups, read."""
+    """A backup folder, for reading and pruning."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
 
-    def names(self) -> list[str]:
-        """Return the names of the complete backups, oldest first."""
+    def list_names(self) -> list[str]:
+        """List the names of the complete backups, oldest first."""
         names = (path.parent.name for path in self.path.glob("backups/*/manifest.json"))
         return sorted(name for name in names if not name.startswith("."))
 
-    def manifest(self, name: str | None = None) -> Manifest:
-        """Return the manifest of a backup, of the newest one unless named."""
-        names = self.names()
+    def read_manifest(self, name: str | None = None) -> Manifest:
+        """Read the manifest of a backup, by default of the newest; NotFound if there is none."""
+        names = self.list_names()
         if not names:
             raise NotFound(f"There is no complete backup in {self.path}.")
         if name is not None and name not in names:
             raise NotFound(f"There is no backup {name} in {self.path}.")
-        return Manifest.from_bytes(self._read_manifest(name or names[-1]))
+        return Manifest.from_bytes(self._read_manifest_bytes(name or names[-1]))
 
     def backup_path(self, name: str) -> Path:
-        """Return the folder of one backup."""
+        """Return the path of a backup's own folder."""
         return self.path / "backups" / name
 
     def piece_path(self, piece: str) -> Path:
-        """Return where a piece lies."""
+        """Return the path of a piece."""
         return self.path / "pieces" / piece[:2] / piece
 
     def check_signature(self, manifest: Manifest, key: tuple[str, bytes]) -> None:
-        """Raise Unprocessable unless the manifest was signed by the owner of a verifier key."""
+        """Raise Unprocessable unless the manifest's signature verifies with a key."""
         note = self.backup_path(manifest.name) / "manifest.note"
         try:
             text = open_text(note.read_bytes(), *key)
         except FileNotFoundError:
             raise Unprocessable(f"The backup's file {note} is missing.") from None
-        if text != _format_note(self._read_manifest(manifest.name)):
+        if text != _format_note(self._read_manifest_bytes(manifest.name)):
             raise Unprocessable(f"The backup's manifest {manifest.name} is not what was signed.")
 
     def read_verifier_key(self, name: str) -> str:
-        """Return the verifier key that a backup was written with."""
+        """Read the verifier key that a backup comes with, which does not prove who made it."""
         return _read_file(self.backup_path(name) / "verifier.key").decode("utf-8", "replace")
 
     def read_contents(self, manifest: Manifest) -> bytes:
-        """Return the sealed contents of a backup, as the manifest has them."""
+        """Read a backup's encrypted contents; raise Unprocessable unless the checksum matches."""
         return _read_intact(self.backup_path(manifest.name) / "contents", manifest.contents)
 
     def read_piece(self, manifest: Manifest, piece: str) -> bytes:
-        """Return a sealed piece, as the manifest has it."""
+        """Read an encrypted piece; raise Unprocessable unless the checksum matches."""
         if piece not in manifest.pieces:
             raise Unprocessable(f"The backup's manifest {manifest.name} lacks the piece {piece}.")
         return _read_intact(self.piece_path(piece), manifest.pieces[piece])
 
     def verify(self, manifest: Manifest) -> None:
-        """Read every file of a backup; Unprocessable names the first that is not as it was."""
+        """Verify all checksums of a backup; Unprocessable names the first damaged file."""
         self.read_contents(manifest)
         for piece in manifest.pieces:
             self.read_piece(manifest, piece)
 
     def prune(self, keep: int) -> int:
-        """Remove all backups but the newest ones, and the pieces of no backup; return how many."""
-        names = self.names()
+        """Delete all but the newest backups, and unused pieces; return how many backups."""
+        names = self.list_names()
         outdated = names[: max(len(names) - keep, 0)]
         for name in outdated:
-            # First the name, in one step: what is left of it is no backup.
-            removed = self.backup_path(f".{name}.partial")
-            self.backup_path(name).rename(removed)
-            shutil.rmtree(removed)
-        used = {piece for name in self.names() for piece in self.manifest(name).pieces}
+            # Renamed first: half deleted, it must not look like a complete backup.
+            partial = self.backup_path(f".{name}.partial")
+            self.backup_path(name).rename(partial)
+            shutil.rmtree(partial)
+        used_pieces = {
+            piece for name in self.list_names() for piece in self.read_manifest(name).pieces
+        }
         for path in self.path.glob("pieces/*/*"):
-            if path.name not in used:
+            if path.name not in used_pieces:
                 path.unlink()
         return len(outdated)
 
-    def _read_manifest(self, name: str) -> bytes:
+    def _read_manifest_bytes(self, name: str) -> bytes:
         return _read_file(self.backup_path(name) / "manifest.json")
+
+
+@dataclass(frozen=True)
+class StoredContent:
+    """The content of one file as it is stored: its pieces, in order."""
+
+    pieces: tuple[str, ...]
+    size: int
+    # Of the whole content, in hexadecimal.
+    sha256: str
 
 
 @dataclass
 class BackupWriter:
-    """A backup in the making; the folder is locked while it lasts."""
+    """Writes one backup; the folder is locked meanwhile."""
 
     folder: BackupFolder
     recipients: Sequence[Recipient]
-    # Names pieces: without it nobody can tell from a name what the content is.
+    # The HMAC key of piece names. With a plain hash, anybody could test whether a backup holds a
+    # piece of known content.
     naming_key: bytes
-    # Pieces of complete backups, which are on disk, and those of this one.
-    known: dict[str, SealedFile] = field(default_factory=dict)
+    # The pieces of complete backups, which need not be written again, and those of this backup.
+    stored_pieces: dict[str, SealedFile] = field(default_factory=dict)
     pieces: dict[str, SealedFile] = field(default_factory=dict)
     written_bytes: int = 0
     _unsynced: list[Path] = field(default_factory=list)
 
-    def store(self, file: IO[bytes]) -> tuple[tuple[str, ...], int, str]:
-        """Store what a file holds; return the names of its pieces, its size and its SHA-256."""
+    def store_file(self, file: IO[bytes]) -> StoredContent:
+        """Split a file into pieces and store those that the folder lacks."""
         names, size, digest = [], 0, hashlib.sha256()
         while content := _read_piece_content(file):
             names.append(self._store_piece(content))
             size += len(content)
             digest.update(content)
-        return tuple(names), size, digest.hexdigest()
+        return StoredContent(tuple(names), size, digest.hexdigest())
 
     def _store_piece(self, content: bytes) -> str:
         name = hmac.new(self.naming_key, content, hashlib.sha256).hexdigest()
         if name not in self.pieces:
-            known = self.known.get(name)
-            # A piece that has rotted is written anew: a backup is whole when it says so.
-            if known is None or not _is_intact(self.folder.piece_path(name), known):
-                known = self._write_piece(name, seal(content, self.recipients))
-            self.pieces[name] = known
+            stored = self.stored_pieces.get(name)
+            # An earlier backup's piece is used only if it is still intact on disk.
+            if stored is None or not _is_intact(self.folder.piece_path(name), stored):
+                stored = self._write_piece(name, seal(content, self.recipients))
+            self.pieces[name] = stored
         return name
 
     def _write_piece(self, name: str, sealed: bytes) -> SealedFile:
         path = self.folder.piece_path(name)
         _write_partial(path, sealed).replace(path)
-        # On disk before the manifest, not one by one: a piece in no manifest is never relied on.
+        # Synced in `commit`, all at once: no manifest refers to it before.
         self._unsynced.append(path)
         self.written_bytes += len(sealed)
         return SealedFile.of(sealed)
@@ -159,10 +173,10 @@ class BackupWriter:
     def commit(
         self, *, name: str, at: str, contents: bytes, left_out: Sequence[str], signer: Signer
     ) -> Manifest:
-        """Put the backup in place, signed; it is on disk when this returns."""
+        """Sign the manifest and give the backup its name; it is on disk when this returns."""
         self._sync_pieces()
         sealed = seal(contents, self.recipients)
-        names = self.folder.names()
+        names = self.folder.list_names()
         last = _read_file(self.folder.backup_path(names[-1]) / "manifest.json") if names else b""
         manifest = Manifest(
             name,
@@ -197,7 +211,7 @@ class BackupWriter:
 
 @contextmanager
 def lock_folder(path: Path) -> Iterator[BackupFolder]:
-    """Lend a folder of backups to be changed; Conflict while another is at it."""
+    """Lock a backup folder for a change; raise Conflict if another process has it locked."""
     path.mkdir(parents=True, exist_ok=True, mode=0o700)
     with (path / "lock").open("ab") as lock:
         try:
@@ -211,24 +225,24 @@ def lock_folder(path: Path) -> Iterator[BackupFolder]:
 def open_writer(
     path: Path, recipients: Sequence[Recipient], naming_key: bytes
 ) -> Iterator[BackupWriter]:
-    """Lend a writer of one more backup to a folder; Conflict while another is at it."""
+    """Yield the writer of a new backup; raise Conflict if another process has the folder locked."""
     with lock_folder(path) as folder:
-        for left in path.glob("backups/.*.partial"):
-            shutil.rmtree(left, ignore_errors=True)
-        known: dict[str, SealedFile] = {}
+        for partial in path.glob("backups/.*.partial"):
+            shutil.rmtree(partial, ignore_errors=True)
+        stored: dict[str, SealedFile] = {}
         sealed_to = ",".join(sorted(recipient.text for recipient in recipients))
         marker = path / "recipients"
         if marker.exists() and marker.read_text("utf-8") == sealed_to:
-            for name in folder.names():
-                known.update(folder.manifest(name).pieces)
+            for name in folder.list_names():
+                stored.update(folder.read_manifest(name).pieces)
         else:
-            # Sealed to another key than before: pieces of earlier backups are of no use to it.
+            # Earlier pieces are encrypted to other keys: the new ones do not open them.
             write_durably(marker, sealed_to.encode())
-        yield BackupWriter(folder, recipients, naming_key, known)
+        yield BackupWriter(folder, recipients, naming_key, stored)
 
 
 def write_durably(path: Path, content: bytes) -> None:
-    """Write a file beside, put it in place, and have both on disk."""
+    """Write a file atomically, by a rename; content and name are on disk when this returns."""
     partial = _write_partial(path, content)
     with partial.open("rb") as file:
         os.fsync(file.fileno())
@@ -245,7 +259,7 @@ def _write_partial(path: Path, content: bytes) -> Path:
 
 
 def sync_folder(path: Path) -> None:
-    """Return when the names in a folder are on disk."""
+    """Sync a folder, so that the names in it are on disk."""
     handle = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
     try:
         os.fsync(handle)
@@ -254,12 +268,13 @@ def sync_folder(path: Path) -> None:
 
 
 def _format_note(manifest: bytes) -> str:
-    # Its first line is the name of no log, so that no checkpoint reads as one.
+    # A checkpoint's first line is the name of a log. This one is not, so that neither signature can
+    # be passed off as the other.
     return f"{_NOTE}\n{hashlib.sha256(manifest).hexdigest()}\n"
 
 
 def _read_piece_content(file: IO[bytes]) -> bytes:
-    """Read a whole piece, less at the end; a pipe gives less at a time."""
+    """Read until a piece is full or the file ends; a pipe returns less than asked for."""
     parts, size = [], 0
     while size < PIECE_BYTES and (part := file.read(PIECE_BYTES - size)):
         parts.append(part)

@@ -1,7 +1,7 @@
-"""Manifest of one backup: which sealed files belong to it, with their checksums, signed.
+"""Manifest of a backup: the encrypted files that belong to it, with their sizes and checksums.
 
-It is in clear and tells sizes and checksums alone, so that anybody may check that a backup is
-whole. What the files are (names, sizes, the state of the store) stands in the sealed contents.
+The manifest is signed and not encrypted, so anybody can verify that a backup is complete. The names
+of the files and the state of the store are in the encrypted contents.
 """
 
 from __future__ import annotations
@@ -16,25 +16,26 @@ from ehr_fhir.errors import Unprocessable
 
 __all__ = ["Contents", "Manifest", "SealedFile", "StoredFile"]
 
+# The version of both JSON forms. The names of the fields below are their keys.
 _FORMAT = 1
 
 
 @dataclass(frozen=True)
 class SealedFile:
-    """One file of the backup folder: size in bytes and SHA-256, in hexadecimal."""
+    """An encrypted file in the backup folder: its size in bytes and its SHA-256 in hexadecimal."""
 
     size: int
     sha256: str
 
     @classmethod
     def of(cls, content: bytes) -> SealedFile:
-        """Describe what is to be written."""
+        """Measure content that is to be written."""
         return cls(len(content), hashlib.sha256(content).hexdigest())
 
 
 @dataclass(frozen=True)
 class Manifest:
-    """One complete backup."""
+    """The manifest of one complete backup."""
 
     name: str
     # When its database was copied, ISO 8601 UTC.
@@ -42,19 +43,20 @@ class Manifest:
     # SHA-256 of the manifest before it in the folder, empty for the first.
     previous: str
     contents: SealedFile
-    # By the name of the piece.
+    # Each piece by its name, an HMAC of its content before encryption.
     pieces: Mapping[str, SealedFile]
+    # What the backup does not hold, a phrase each.
     left_out: tuple[str, ...]
 
     def to_bytes(self) -> bytes:
-        """Return the bytes that are signed and stored."""
+        """Return the manifest as JSON, as it is signed and stored."""
         pieces = {name: [file.size, file.sha256] for name, file in sorted(self.pieces.items())}
         values = {"format": _FORMAT, **asdict(self), "pieces": pieces}
         return json.dumps(values, sort_keys=True, separators=(",", ":")).encode()
 
     @classmethod
     def from_bytes(cls, content: bytes) -> Manifest:
-        """Read a manifest; Unprocessable when it is none of ours."""
+        """Parse a manifest; raise Unprocessable if it is damaged or of a later version."""
         values = _parse(content)
         try:
             return cls(
@@ -71,10 +73,11 @@ class Manifest:
 
 @dataclass(frozen=True)
 class StoredFile:
-    """One file that was backed up, in pieces."""
+    """A file that was backed up: its content is that of its pieces, in order."""
 
-    # Below the data folder, or `database` for a dump.
+    # Relative to the data folder; `database.dump` for a PostgreSQL dump.
     path: str
+    # Permission bits, size in bytes, and SHA-256 of the whole content.
     mode: int
     size: int
     sha256: str
@@ -83,29 +86,31 @@ class StoredFile:
 
 @dataclass(frozen=True)
 class Contents:
-    """What a backup holds."""
+    """The contents of a backup: its files, and the state of the store that they hold."""
 
-    # sqlite or postgresql
+    # "sqlite" or "postgresql".
     database: str
+    # The store's id and its epoch.
     store: str
     epoch: str
-    # The last position of the feed, and the audit log's length.
+    # The last position of the change feed, and the number of events in the audit log.
     position: int
     audit_size: int
-    # The last entry of the journal that it has: a later backup's is known to have been written.
+    # The newest journal entry that the store includes. A restore of an earlier backup knows by it
+    # how long the journal has to be.
     journal_number: int
-    # Where the journal lay, for a restore that is told of no other place.
+    # The journal's folder, where a restore looks for it by default.
     journal: str
     settings: Mapping[str, Any]
     files: tuple[StoredFile, ...]
 
     def to_bytes(self) -> bytes:
-        """Return the bytes to be sealed."""
+        """Return the contents as JSON, to be encrypted."""
         return json.dumps({"format": _FORMAT, **asdict(self)}).encode()
 
     @classmethod
     def from_bytes(cls, content: bytes) -> Contents:
-        """Read what was sealed."""
+        """Parse decrypted contents."""
         values = _parse(content)
         del values["format"]
         files = tuple(
@@ -117,9 +122,9 @@ class Contents:
 def _parse(content: bytes) -> dict[str, Any]:
     try:
         values: dict[str, Any] = json.loads(content)
-        known = values["format"] == _FORMAT
+        is_known_format = values["format"] == _FORMAT
     except (ValueError, KeyError, TypeError) as error:
         raise Unprocessable("A manifest of the backup is damaged.") from error
-    if not known:
+    if not is_known_format:
         raise Unprocessable("The backup was made by a later version of eHR Commons: use that one.")
     return values

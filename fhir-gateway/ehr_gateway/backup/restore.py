@@ -74,7 +74,7 @@ def restore_backup(
     """Restore a backup into a new data folder; all of it is there when this returns, or nothing."""
     data, database_url = plan.settings.data, plan.settings.database_url
     folder = BackupFolder(plan.folder)
-    manifest = folder.manifest(plan.name)
+    manifest = folder.read_manifest(plan.name)
     _check_data_folder(data)
     on_step(f"Verifying the backup {manifest.name}.")
     folder.check_signature(manifest, _read_verifier_key(plan, folder, manifest))
@@ -130,10 +130,10 @@ def _find_known_entry_number(
     A journal that ends before it was cut off.
     """
     known = contents.journal_number
-    for name in folder.names():
+    for name in folder.list_names():
         if name > manifest.name:
             with suppress(EhrError):
-                sealed = folder.read_contents(folder.manifest(name))
+                sealed = folder.read_contents(folder.read_manifest(name))
                 later = Contents.from_bytes(open_sealed(sealed, plan.identity))
                 known = max(known, later.journal_number if later.store == contents.store else 0)
     return known

@@ -1,7 +1,7 @@
 """Public-key encryption of backups in the age format (C2SP age), by the library pyrage.
 
-Whoever has the public key (the recipient) can seal and nobody but the owner of the private key (the
-identity) can open. The standard program `age` opens the same files.
+In the terms of age, a public key is a recipient and a private key an identity. The server has the
+recipient alone, so it can write backups and not read them. The program `age` opens the same files.
 """
 
 from __future__ import annotations
@@ -21,36 +21,36 @@ from ehr_gateway.private_file import create_private_file
 __all__ = ["Identity", "Recipient", "make_identity", "open_sealed", "parse_recipients",
            "read_identity", "seal"]  # fmt: skip
 
-# The quickest of zlib: pages of a database shrink to about a third even so.
+# zlib's fastest level: database pages already shrink to about a third.
 _COMPRESSION_LEVEL = 1
 
 
 @dataclass(frozen=True)
 class Recipient:
-    """A public key, to seal to."""
+    """A public key, for encryption."""
 
     text: str
-    # pyrage's own; the library has no types.
+    # An object of pyrage, which has no type annotations.
     key: object
 
 
 @dataclass(frozen=True)
 class Identity:
-    """A private key, to open with."""
+    """A private key, for decryption."""
 
     key: object
 
 
 def seal(content: bytes, recipients: Sequence[Recipient]) -> bytes:
-    """Compress and encrypt; the same content gives other bytes each time."""
+    """Compress and encrypt content; the result differs each time, by a random file key."""
     sealed: bytes = pyrage.encrypt(
-        zlib.compress(content, _COMPRESSION_LEVEL), [one.key for one in recipients]
+        zlib.compress(content, _COMPRESSION_LEVEL), [recipient.key for recipient in recipients]
     )
     return sealed
 
 
 def open_sealed(content: bytes, identity: Identity) -> bytes:
-    """Decrypt and decompress; Unauthorized when it was sealed to another key."""
+    """Decrypt and decompress content; raise Unauthorized if it was encrypted to another key."""
     try:
         return zlib.decompress(pyrage.decrypt(content, [identity.key]))
     except pyrage.DecryptError as error:
@@ -62,27 +62,27 @@ def open_sealed(content: bytes, identity: Identity) -> bytes:
 
 
 def parse_recipients(text: str) -> tuple[Recipient, ...]:
-    """Read public keys, separated by commas: `age1...` or an SSH public key.
+    """Parse public keys, separated by commas: `age1...` or an SSH public key.
 
     >>> parse_recipients("age1nobody")
     Traceback (most recent call last):
     ehr_fhir.errors.Invalid: "age1nobody" is no public key: age1... or an SSH public key is one.
     """
-    found: list[Recipient] = []
+    recipients: list[Recipient] = []
     for word in (part.strip() for part in text.split(",") if part.strip()):
-        kind = pyrage.ssh.Recipient if word.startswith("ssh-") else pyrage.x25519.Recipient
+        parser = pyrage.ssh.Recipient if word.startswith("ssh-") else pyrage.x25519.Recipient
         try:
-            found.append(Recipient(word, kind.from_str(word)))
+            recipients.append(Recipient(word, parser.from_str(word)))
         except pyrage.RecipientError:
             text = f'"{word[:80]}" is no public key: age1... or an SSH public key is one.'
             raise Invalid(text) from None
-    if not found:
+    if not recipients:
         raise Invalid("Name the public key that backups are sealed to, `ehr backup key` makes one.")
-    return tuple(found)
+    return tuple(recipients)
 
 
 def read_identity(path: Path) -> Identity:
-    """Read a private key: a file of age's, or an SSH private key without a passphrase."""
+    """Read a private key from an age identity file, or an SSH private key without a passphrase."""
     try:
         content = path.read_bytes()
     except OSError as error:
@@ -98,7 +98,7 @@ def read_identity(path: Path) -> Identity:
 
 
 def make_identity(path: Path) -> str:
-    """Write a new private key to a file, as `age-keygen` does; return the public key."""
+    """Generate a key pair: write the private key as `age-keygen` does, return the public key."""
     if path.exists():
         raise Invalid(f"There is a file {path} already: a key is never written over.")
     identity = pyrage.x25519.Identity.generate()

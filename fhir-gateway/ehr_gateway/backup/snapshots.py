@@ -1,4 +1,4 @@
-"""Consistent copies of databases that are in use: SQLite's online backup, PostgreSQL's pg_dump."""
+"""Consistent snapshots of databases in use: SQLite's online backup API, PostgreSQL's pg_dump."""
 
 from __future__ import annotations
 
@@ -20,6 +20,7 @@ from ehr_gateway.journal.journal import HEAD_SETTING, parse_journal_head
 
 __all__ = ["StoreFacts", "copy_sqlite", "dump_postgresql", "is_sqlite", "load_postgresql"]
 
+# The first bytes of every SQLite file.
 _MAGIC = b"SQLite format 3\0"
 _SELECT_FACTS = (
     "SELECT (SELECT value FROM setting WHERE name = 'store-id'),"  # noqa: S608 constant name
@@ -31,18 +32,21 @@ _SELECT_FACTS = (
 
 @dataclass(frozen=True)
 class StoreFacts:
-    """What a copy of the store says of itself."""
+    """Identity and positions of the store in a snapshot."""
 
+    # The store's id and epoch; empty in a database from before there were epochs.
     store: str
     epoch: str
+    # The last position of the change feed.
     position: int
+    # The number of events in the audit log.
     audit_size: int
-    # The last entry of the journal that it has.
+    # The newest journal entry that the store includes.
     journal_number: int
 
 
 def is_sqlite(path: Path) -> bool:
-    """Say whether a file is an SQLite database."""
+    """Say whether a file is an SQLite database, by its first bytes."""
     try:
         with path.open("rb") as file:
             return file.read(len(_MAGIC)) == _MAGIC
@@ -52,9 +56,10 @@ def is_sqlite(path: Path) -> bool:
 
 @contextmanager
 def copy_sqlite(path: Path, scratch: Path) -> Iterator[Path]:
-    """Lend a copy of a database as it is at one instant; it is removed afterwards.
+    """Yield a consistent copy of an SQLite database, deleted afterwards.
 
-    One step in one read transaction: writers go on, and none of them makes it begin anew.
+    All pages are copied in one step, under one read transaction. Writers are not blocked, and their
+    commits do not make the copy start again, as they do when it is made in several steps.
     """
     scratch.mkdir(mode=0o700, exist_ok=True)
     copy = scratch / "copy.db"
@@ -72,16 +77,16 @@ def copy_sqlite(path: Path, scratch: Path) -> Iterator[Path]:
 
 
 def read_sqlite_facts(copy: Path) -> StoreFacts:
-    """Read what a copy of the store says of itself."""
+    """Read the store's identity and positions from a copy."""
     with closing(sqlite3.connect(copy)) as connection:
         return _parse_facts(connection.execute(_SELECT_FACTS).fetchone())
 
 
 @contextmanager
 def dump_postgresql(url: str) -> Iterator[tuple[IO[bytes], StoreFacts]]:
-    """Lend the output of pg_dump and what the store says of itself, of one and the same snapshot.
+    """Yield the output of pg_dump, and the store's facts as of the same snapshot.
 
-    Raises Unavailable at the end when pg_dump failed.
+    Raises Unavailable on leaving the context if pg_dump failed.
     """
     with psycopg.connect(url) as connection:
         connection.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ, READ ONLY")
@@ -89,7 +94,7 @@ def dump_postgresql(url: str) -> Iterator[tuple[IO[bytes], StoreFacts]]:
         row = connection.execute(_SELECT_FACTS).fetchone()
         if snapshot is None or row is None:
             raise Unavailable("The database could not be copied: it gave no snapshot.")
-        # Not compressed by pg_dump: the pieces are.
+        # Without compression: the pieces are compressed.
         options = ["--format=custom", "--compress=0", "--no-owner", "--no-privileges"]
         process = _start_program(
             ["pg_dump", *options, f"--snapshot={snapshot[0]}"], url, subprocess.PIPE
@@ -98,28 +103,28 @@ def dump_postgresql(url: str) -> Iterator[tuple[IO[bytes], StoreFacts]]:
             assert process.stdout is not None  # noqa: S101 - asked for
             yield process.stdout, _parse_facts(row)
         finally:
-            failed = _wait_for_program(process)
-    if failed:
-        raise Unavailable(f"pg_dump failed: {failed}")
+            failure = _wait_for_program(process)
+    if failure:
+        raise Unavailable(f"pg_dump failed: {failure}")
 
 
 def load_postgresql(dump: Path, url: str) -> None:
-    """Fill an empty database from a dump, in one transaction."""
+    """Restore a dump into an empty database, in one transaction."""
     options = ["--no-owner", "--no-privileges", "--single-transaction", "--exit-on-error"]
     process = _start_program(
         ["pg_restore", *options, f"--dbname={_database_conninfo(url)}", str(dump)], url, None
     )
-    if failed := _wait_for_program(process):
-        raise Unavailable(f"pg_restore failed: {failed}")
+    if failure := _wait_for_program(process):
+        raise Unavailable(f"pg_restore failed: {failure}")
 
 
 def _start_program(command: list[str], url: str, output: int | None) -> subprocess.Popen[bytes]:
-    # By the environment: what stands on a command line every user of the machine can read.
-    values = {key: str(value) for key, value in conninfo_to_dict(url).items()}
-    names = {"user": "PGUSER", "password": "PGPASSWORD", "host": "PGHOST", "port": "PGPORT",
+    # In the environment, since every user of the machine can read a command line.
+    parameters = {key: str(value) for key, value in conninfo_to_dict(url).items()}
+    variables = {"user": "PGUSER", "password": "PGPASSWORD", "host": "PGHOST", "port": "PGPORT",
              "dbname": "PGDATABASE", "sslmode": "PGSSLMODE", "sslrootcert": "PGSSLROOTCERT",
              "options": "PGOPTIONS"}  # fmt: skip
-    environment = {names[key]: value for key, value in values.items() if key in names}
+    environment = {variables[key]: value for key, value in parameters.items() if key in variables}
     try:
         return subprocess.Popen(  # noqa: S603 - a fixed program, and a snapshot's name
             command, stdout=output, stderr=subprocess.PIPE, env={**os.environ, **environment}
@@ -129,13 +134,13 @@ def _start_program(command: list[str], url: str, output: int | None) -> subproce
 
 
 def _wait_for_program(process: subprocess.Popen[bytes]) -> str:
-    """Wait for a program to end; return what it complained of, empty when it succeeded."""
+    """Wait for a program to end; return the last line of its errors, empty if it succeeded."""
     if process.stdout is not None:
         process.stdout.close()
     assert process.stderr is not None  # noqa: S101 - asked for
-    said = process.stderr.read().decode("utf-8", "replace").strip()
+    errors = process.stderr.read().decode("utf-8", "replace").strip()
     process.stderr.close()
-    return (said.splitlines() or [f"status {process.returncode}"])[-1] if process.wait() else ""
+    return (errors.splitlines() or [f"status {process.returncode}"])[-1] if process.wait() else ""
 
 
 def _database_conninfo(url: str) -> str:
@@ -144,7 +149,7 @@ def _database_conninfo(url: str) -> str:
 
 def _parse_facts(row: tuple[bytes | None, bytes | None, int, int, bytes | None]) -> StoreFacts:
     store, epoch, position, audit_size, head = row
-    # None of them is there in a database of a version from before epochs.
+    # A database of a version from before epochs and the journal has none of the three settings.
     return StoreFacts(
         bytes(store or b"").decode(),
         bytes(epoch or b"").decode(),

@@ -110,14 +110,14 @@ def test_a_second_backup_writes_only_what_is_new(furnished: House, tmp_path: Pat
     second = back_up(furnished, tmp_path / "backups")
 
     folder = BackupFolder(tmp_path / "backups")
-    assert folder.names() == [first.manifest.name, second.manifest.name]
+    assert folder.list_names() == [first.manifest.name, second.manifest.name]
     assert second.manifest.previous != ""
     if furnished.gateway.store.embedded is not None:
         assert second.written_bytes < first.written_bytes / 2
-    for name in folder.names():
+    for name in folder.list_names():
         restore(
             tmp_path / "backups", restored_settings(furnished, tmp_path / name), name=name
-        ) if furnished.gateway.store.embedded else folder.verify(folder.manifest(name))
+        ) if furnished.gateway.store.embedded else folder.verify(folder.read_manifest(name))
 
 
 def test_nothing_of_a_record_or_a_key_is_readable_in_a_backup(
@@ -204,7 +204,7 @@ def test_a_manifest_signed_by_another_key_is_refused(furnished: House, tmp_path:
 
 
 def test_the_settings_are_there_to_be_read(furnished: House, tmp_path: Path) -> None:
-    back_up(furnished, tmp_path / "backups", chosen_settings={"port": "8090"})
+    back_up(furnished, tmp_path / "backups", changed_settings={"port": "8090"})
     settings = restored_settings(furnished, tmp_path / "new")
 
     restore(tmp_path / "backups", settings)
@@ -294,14 +294,14 @@ def test_pruned_backups_are_gone_and_the_others_are_whole(furnished: House, tmp_
     for number in range(3):
         must(furnished.system("hospital-a").put(observation("lab-1", f"laboratory-{number}")))
         back_up(furnished, folder.path)
-    names = folder.names()
+    names = folder.list_names()
     pieces = len(list(folder.path.glob("pieces/*/*")))
 
     assert folder.prune(2) == 1
 
-    assert folder.names() == names[1:]
-    for name in folder.names():
-        folder.verify(folder.manifest(name))
+    assert folder.list_names() == names[1:]
+    for name in folder.list_names():
+        folder.verify(folder.read_manifest(name))
     assert len(list(folder.path.glob("pieces/*/*"))) < pieces
     assert folder.prune(2) == 0
 

@@ -64,8 +64,8 @@ def test_a_killed_backup_is_none_and_harms_none(furnished: House, tmp_path: Path
     for delay in DELAYS:
         kill_after(delay, BACKUP, furnished.settings.data, folder, RECIPIENT.text)
         backups = BackupFolder(folder)
-        for name in backups.names():
-            backups.verify(backups.manifest(name))
+        for name in backups.list_names():
+            backups.verify(backups.read_manifest(name))
 
     back_up(furnished, folder)
     restore(folder, restored_settings(furnished, tmp_path / "new"))
