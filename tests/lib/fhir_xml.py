@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from ehr_fhir import definitions
-from ehr_fhir.fhirpath.datatypes import PRIMITIVES, Step, json_steps
+from ehr_fhir.fhirpath.datatypes import PRIMITIVES, JsonProperty, json_properties
 
 __all__ = ["read"]
 
@@ -48,7 +48,7 @@ def _hollow(key: str, item: object) -> bool:
 
 def _step(owner: str, tag: str) -> tuple[str, str, bool]:
     key = tag.removeprefix(_FHIR).removeprefix(_XHTML)
-    known: dict[str, Step] = dict(json_steps(owner) or {})
+    known: dict[str, JsonProperty] = dict(json_properties(owner) or {})
     if key in known:
         return key, known[key].type, definitions.elements()[owner][key][2] != 1
     for step in known.values():

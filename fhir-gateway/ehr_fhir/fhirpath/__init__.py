@@ -15,7 +15,7 @@ interprets the tree each time. Times are in `tests/perf/bench_fhirpath.py`; HL7'
 from __future__ import annotations
 
 from ehr_fhir.fhirpath import syntax
-from ehr_fhir.fhirpath.datatypes import PRIMITIVES, TypeName
+from ehr_fhir.fhirpath.datatypes import PRIMITIVES, TypeSpecifier
 from ehr_fhir.fhirpath.element import Element
 from ehr_fhir.fhirpath.expression import Expression, compile, to_json  # noqa: A004 - as re.compile
 from ehr_fhir.fhirpath.parser import parse
@@ -32,7 +32,7 @@ __all__ = [
     "Expression",
     "Quantity",
     "Time",
-    "TypeName",
+    "TypeSpecifier",
     "Unit",
     "Walk",
     "compile",

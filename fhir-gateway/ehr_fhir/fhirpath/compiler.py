@@ -8,7 +8,7 @@ from typing import Any
 from ehr_fhir.errors import Invalid
 from ehr_fhir.fhirpath import functions as _functions  # noqa: F401 - fills the registry
 from ehr_fhir.fhirpath import syntax
-from ehr_fhir.fhirpath.datatypes import STRING_TYPES, TypeName, base_types, is_known_type
+from ehr_fhir.fhirpath.datatypes import STRING_TYPES, TypeSpecifier, base_types, is_known_type
 from ehr_fhir.fhirpath.element import Element
 from ehr_fhir.fhirpath.lexer import syntax_error
 from ehr_fhir.fhirpath.member_chain import compile_member_chain
@@ -47,8 +47,8 @@ class Compiler:
                 return _SPECIALS[name]
             case syntax.Unary(operator=sign, operand=operand):
                 return _signed(sign, self.build(operand))
-            case syntax.TypeTest(operator=operator, operand=operand, type=named):
-                return self.typed(operator, self.build(operand), named)
+            case syntax.TypeTest(operator=operator, operand=operand, type=type_specifier):
+                return self.typed(operator, self.build(operand), type_specifier)
             case syntax.Binary(operator=operator, left=left, right=right):
                 general = _binary(operator, self.build(left), self.build(right))
                 if operator == "=" and isinstance(right, syntax.Literal) and len(right.values) == 1:
@@ -94,12 +94,12 @@ class Compiler:
         ]
         return lambda scope: function.implementation(scope, base(scope), *keys)
 
-    def typed(self, operator: str, base: Closure, named: TypeName) -> Closure:
+    def typed(self, operator: str, base: Closure, type_specifier: TypeSpecifier) -> Closure:
         """Return the closure of `is`, `as` or `ofType`."""
         if operator == "is":
-            return lambda scope: _is(base(scope), named)
+            return lambda scope: _is(base(scope), type_specifier)
         select = filter_by_type if operator == "ofType" else self.cast
-        return lambda scope: select(base(scope), named)
+        return lambda scope: select(base(scope), type_specifier)
 
 
 def _this(scope: Scope) -> list[Any]:
@@ -150,9 +150,9 @@ def _signed(sign: str, operand: Closure) -> Closure:
     return lambda scope: negate(negate(operand(scope)))
 
 
-def _is(items: list[Any], named: TypeName) -> list[Any]:
+def _is(items: list[Any], type_specifier: TypeSpecifier) -> list[Any]:
     item = to_singleton(items, "`is`")
-    return [] if item is None else [is_of_type(item, named)]
+    return [] if item is None else [is_of_type(item, type_specifier)]
 
 
 def _binary(operator: str, left: Closure, right: Closure) -> Closure:

@@ -1,4 +1,7 @@
-"""The names of FHIR's and FHIRPath's types, which is a kind of which, and where elements lead."""
+"""FHIR and System types: type specifiers, base types, and the JSON properties of elements.
+
+The types of FHIR come from R4's structure definitions (`ehr_fhir.definitions`).
+"""
 
 from __future__ import annotations
 
@@ -12,13 +15,13 @@ __all__ = [
     "PRIMITIVES",
     "STRING_TYPES",
     "SYSTEM_TYPES",
-    "Step",
-    "TypeName",
+    "JsonProperty",
+    "TypeSpecifier",
     "base_types",
-    "elements_of",
+    "element_types",
     "is_known_type",
-    "json_steps",
-    "resolve_type_name",
+    "json_properties",
+    "resolve_type_specifier",
 ]
 
 SYSTEM_TYPES = frozenset(
@@ -39,50 +42,56 @@ PRIMITIVES: Mapping[str, str | None] = {
 STRING_TYPES = frozenset(
     "base64Binary canonical code id markdown oid string uri url uuid xhtml".split()
 )
-_QUANTITIES = frozenset({"Age", "Count", "Distance", "Duration"})
-_ABSTRACT = frozenset({"Resource", "DomainResource", "Element", "BackboneElement"})
+_QUANTITY_TYPES = frozenset({"Age", "Count", "Distance", "Duration"})
+_ABSTRACT_TYPES = frozenset({"Resource", "DomainResource", "Element", "BackboneElement"})
 
 
 @dataclass(frozen=True, slots=True)
-class TypeName:
-    """A type as an expression names it; without a namespace it may be of either."""
+class TypeSpecifier:
+    """Type specifier of an expression (FHIRPath N1 §6.3), such as `FHIR.string` or `Quantity`.
+
+    Without a namespace it means FHIR's and the System type of that name.
+    """
 
     namespace: str | None
     name: str
 
 
 @dataclass(frozen=True, slots=True)
-class Step:
-    """How JSON holds one element: its key and type, or, of a choice, the types by key."""
+class JsonProperty:
+    """How JSON represents an element (R4 §2.6.2): its key and type.
+
+    A choice element (`value[x]`) has `choices`, from each JSON key to its type.
+    """
 
     key: str
     type: str
-    shadow: str | None  # the key of a primitive's id and extensions
+    extension_key: str | None  # the key of a primitive's id and extensions
     choices: Mapping[str, str] | None = None
 
 
-def resolve_type_name(parts: tuple[str, ...]) -> TypeName | None:
-    """Return the type a qualified identifier means, or nothing if there is none such.
+def resolve_type_specifier(parts: tuple[str, ...]) -> TypeSpecifier | None:
+    """Resolve a qualified identifier to a type specifier; None if there is no such type.
 
-    >>> resolve_type_name(("System", "String"))
-    TypeName(namespace='System', name='String')
-    >>> resolve_type_name(("string1",)) is None
+    >>> resolve_type_specifier(("System", "String"))
+    TypeSpecifier(namespace='System', name='String')
+    >>> resolve_type_specifier(("string1",)) is None
     True
     """
     namespace, name = ("", *parts)[-2:] if len(parts) < 3 else ("?", "")
     if namespace not in ("", "System", "FHIR") or not (is_known_type(name) or name in SYSTEM_TYPES):
         return None
-    return TypeName(namespace or None, name)
+    return TypeSpecifier(namespace or None, name)
 
 
 def is_known_type(name: str) -> bool:
-    """Return whether FHIR R4 has a type of this name."""
-    return name in PRIMITIVES or name in _ABSTRACT or name in definitions.elements()
+    """Return whether R4 has a type of this name: primitive, complex, resource or abstract."""
+    return name in PRIMITIVES or name in _ABSTRACT_TYPES or name in definitions.elements()
 
 
 @cache
 def base_types(name: str) -> frozenset[str]:
-    """Return a FHIR type and all that it specialises.
+    """Return a FHIR type and all the types that it specialises.
 
     >>> sorted(base_types("code"))
     ['Element', 'code', 'string']
@@ -92,43 +101,55 @@ def base_types(name: str) -> frozenset[str]:
     if name in PRIMITIVES:
         parent = PRIMITIVES[name]
         return frozenset({name, "Element"} | ({parent} if parent else set()))
-    known = definitions.elements().get(name, {})
+    definition = definitions.elements().get(name, {})
     if name in definitions.resource_types() or name in ("Resource", "DomainResource"):
-        domain = {"DomainResource"} if "contained" in known else set()
+        domain = {"DomainResource"} if "contained" in definition else set()
         return frozenset({name, "Resource"} | domain)
-    found = {name, "Element"}
-    if name in _QUANTITIES:
-        found.add("Quantity")
-    if "modifierExtension" in known:
-        found.add("BackboneElement")
-    return frozenset(found)
+    types = {name, "Element"}
+    if name in _QUANTITY_TYPES:
+        types.add("Quantity")
+    if "modifierExtension" in definition:
+        types.add("BackboneElement")
+    return frozenset(types)
 
 
-def elements_of(owner: str) -> Mapping[str, tuple[str, ...]] | None:
-    """Return the elements of a type with their types, a choice under its plain name."""
+def element_types(owner: str) -> Mapping[str, tuple[str, ...]] | None:
+    """Return the types of each element of a FHIR type; `value[x]` is under `value`.
+
+    None for a type that R4 does not define.
+    """
     if owner in PRIMITIVES:
         owner = "Element"
-    known = definitions.elements().get(owner)
-    if known is None:
+    definition = definitions.elements().get(owner)
+    if definition is None:
         return None
-    return {name.removesuffix("[x]"): kinds for name, (kinds, _, _) in known.items()}
+    return {name.removesuffix("[x]"): type_names for name, (type_names, _, _) in definition.items()}
 
 
 @cache
-def json_steps(owner: str) -> Mapping[str, Step] | None:
-    """Return how each element of a type stands in JSON, or nothing for a type not known."""
-    known = definitions.elements().get("Element" if owner in PRIMITIVES else owner)
-    if known is None:
+def json_properties(owner: str) -> Mapping[str, JsonProperty] | None:
+    """Return the JSON property of each element of a FHIR type; None for an unknown type.
+
+    >>> json_properties("Patient")["birthDate"]
+    JsonProperty(key='birthDate', type='date', extension_key='_birthDate', choices=None)
+    """
+    definition = definitions.elements().get("Element" if owner in PRIMITIVES else owner)
+    if definition is None:
         return None
-    found = {}
-    for name, (kinds, _, _) in known.items():
-        plain = name.removesuffix("[x]")
-        if plain != name:
-            spelt = {plain + kind[0].upper() + kind[1:]: kind for kind in kinds}
-            found[plain] = Step(plain, kinds[0], None, spelt)
+    properties = {}
+    for name, (type_names, _, _) in definition.items():
+        base_name = name.removesuffix("[x]")
+        if base_name != name:
+            choices = {
+                base_name + type_name[0].upper() + type_name[1:]: type_name
+                for type_name in type_names
+            }
+            properties[base_name] = JsonProperty(base_name, type_names[0], None, choices)
         else:
             # R4 types every id as a string; of a resource it is of the type id (§2.26).
-            resource_id = name == "id" and "implicitRules" in known
-            kind = "id" if resource_id else kinds[0]
-            found[name] = Step(name, kind, f"_{name}" if kind in PRIMITIVES else None)
-    return found
+            resource_id = name == "id" and "implicitRules" in definition
+            type_name = "id" if resource_id else type_names[0]
+            properties[name] = JsonProperty(
+                name, type_name, f"_{name}" if type_name in PRIMITIVES else None
+            )
+    return properties

@@ -16,7 +16,7 @@ from ehr_fhir.fhirpath.compiler import Compiler
 from ehr_fhir.fhirpath.element import Element, root_element
 from ehr_fhir.fhirpath.parser import parse
 from ehr_fhir.fhirpath.scope import Closure, Evaluation, Scope
-from ehr_fhir.fhirpath.union_terms import keep_terms_of, required_keys
+from ehr_fhir.fhirpath.union_terms import find_required_keys, select_terms
 from ehr_fhir.fhirpath.walk import Walk, compile_walks
 
 __all__ = ["Expression", "compile", "to_json"]
@@ -93,9 +93,9 @@ def compile(  # noqa: A001 - as re.compile
     tree = parse(expression)
     keys = walks = None
     if context_type is not None:
-        tree = keep_terms_of(tree, context_type) if own_terms else tree
+        tree = select_terms(tree, context_type) if own_terms else tree
         type_check.check_types(tree, expression, context_type, check_order=check_order)
-        keys = required_keys(tree, context_type)
+        keys = find_required_keys(tree, context_type)
         # A walk takes the items that are of a type out of many, as a filter does.
         walks = compile_walks(tree, context_type) if as_filters else None
     run = Compiler(expression, as_filters=as_filters).build(tree)

@@ -1,7 +1,7 @@
-"""A run of plain names (`name.given`) walked in one go, without elements for what lies between.
+"""Member chains: invocations of members in a row (`name.given`), without elements in between.
 
-How to walk is worked out once for each type it starts from. Where a name in between is a choice,
-any resource, or not in the definitions, the walk goes name by name instead.
+The plan of a walk is made once for each type that it starts from. Where a member in between is a
+choice, any resource or not defined, the chain is walked member by member instead.
 """
 
 from __future__ import annotations
@@ -10,87 +10,93 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from ehr_fhir.fhirpath.datatypes import PRIMITIVES, Step, json_steps
-from ehr_fhir.fhirpath.element import Element, append_json_step, append_step, children
+from ehr_fhir.fhirpath.datatypes import PRIMITIVES, JsonProperty, json_properties
+from ehr_fhir.fhirpath.element import Element, append_children, append_property, children
 
 __all__ = ["compile_member_chain"]
 
 
 @dataclass(frozen=True, slots=True)
 class _Plan:
-    keys: tuple[str, ...]  # of the complex elements in between
-    kinds: tuple[str, ...]
-    last: Step | None  # None: no such element, nothing to find
+    """How to walk a chain from one type."""
+
+    keys: tuple[str, ...]  # JSON keys of the complex elements in between
+    type_names: tuple[str, ...]
+    last: JsonProperty | None  # None: R4 has no such element, so the result is empty
 
 
 def compile_member_chain(names: tuple[str, ...]) -> Callable[[list[Any]], list[Any]]:
-    """Return a function from items to the elements that lie under these names."""
+    """Compile a chain to a function from items to the elements that the last member holds."""
     plans: dict[str, _Plan | None] = {}
 
     def run(items: list[Any]) -> list[Any]:
-        found: list[Any] = []
+        elements: list[Any] = []
         for item in items:
             if type(item) is not Element:
-                found += _slow([item], names)
+                elements += _walk_by_name([item], names)
                 continue
-            kind = item.type
-            if kind in plans:
-                plan = plans[kind]
+            type_name = item.type
+            if type_name in plans:
+                plan = plans[type_name]
             else:
-                plan = plans[kind] = _plan(kind, names)
+                plan = plans[type_name] = _plan_walk(type_name, names)
             if plan is None:
-                found += _slow([item], names)
+                elements += _walk_by_name([item], names)
             elif plan.last is not None:
-                _walk(item, plan, plan.last, found)
-        return found
+                _walk_plan(item, plan, plan.last, elements)
+        return elements
 
     return run
 
 
-def _walk(item: Element, plan: _Plan, last: Step, found: list[Any]) -> None:
+def _walk_plan(item: Element, plan: _Plan, last: JsonProperty, elements: list[Any]) -> None:
     nodes: list[Any] = [item.value]
     for key in plan.keys:
-        below: list[Any] = []
+        next_level: list[Any] = []
         for node in nodes:
             if type(node) is dict:
                 value = node.get(key)
                 if type(value) is list:
-                    below += value
+                    next_level += value
                 elif value is not None:
-                    below.append(value)
-        if not below:
+                    next_level.append(value)
+        if not next_level:
             return
-        nodes = below
+        nodes = next_level
     if not plan.keys:
-        append_step(item, last, found)
+        append_children(item, last, elements)
         return
     for node in nodes:
         if type(node) is dict:
-            append_json_step(node, last, (item, plan.keys, plan.kinds, node), found)
+            append_property(node, last, (item, plan.keys, plan.type_names, node), elements)
 
 
-def _slow(items: list[Any], names: tuple[str, ...]) -> list[Any]:
+def _walk_by_name(items: list[Any], names: tuple[str, ...]) -> list[Any]:
     for name in names:
         items = children(items, name)
     return items
 
 
-def _plan(kind: str, names: tuple[str, ...]) -> _Plan | None:
-    """Return how to walk from a type, or None if only name by name will do."""
-    if kind in PRIMITIVES:
+def _plan_walk(type_name: str, names: tuple[str, ...]) -> _Plan | None:
+    """Plan the walk from a type; return None if it must go member by member."""
+    if type_name in PRIMITIVES:
         return None
     keys: list[str] = []
-    kinds: list[str] = []
+    type_names: list[str] = []
     for position, name in enumerate(names):
-        known = json_steps(kind)
-        if known is None:
+        properties = json_properties(type_name)
+        if properties is None:
             return None
-        step = known.get(name)
-        if step is None or position == len(names) - 1:
-            return _Plan(tuple(keys), tuple(kinds), step)
-        if step.choices is not None or step.type in PRIMITIVES or step.type == "Resource":
+        json_property = properties.get(name)
+        if json_property is None or position == len(names) - 1:
+            return _Plan(tuple(keys), tuple(type_names), json_property)
+        if (
+            json_property.choices is not None
+            or json_property.type in PRIMITIVES
+            or json_property.type == "Resource"
+        ):
             return None
-        kind = step.type
-        keys.append(step.key)
-        kinds.append(kind)
+        type_name = json_property.type
+        keys.append(json_property.key)
+        type_names.append(type_name)
     return None

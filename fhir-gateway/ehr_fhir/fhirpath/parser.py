@@ -6,7 +6,7 @@ from decimal import Decimal
 
 from ehr_fhir.errors import Invalid
 from ehr_fhir.fhirpath import syntax, temporal
-from ehr_fhir.fhirpath.datatypes import TypeName, resolve_type_name
+from ehr_fhir.fhirpath.datatypes import TypeSpecifier, resolve_type_specifier
 from ehr_fhir.fhirpath.lexer import Token, syntax_error, tokenize
 from ehr_fhir.fhirpath.quantity import Quantity, calendar_unit
 
@@ -91,8 +91,8 @@ class _Parser:
                 return left
             self.take()
             if token.text in ("is", "as"):
-                named = self.type_specifier()
-                left = syntax.TypeTest(token.position, token.text, left, named)
+                type_specifier = self.type_specifier()
+                left = syntax.TypeTest(token.position, token.text, left, type_specifier)
             else:
                 right = self.climb(power)
                 left = syntax.Binary(token.position, token.text, left, right)
@@ -187,9 +187,9 @@ class _Parser:
         if not self.accept("("):
             return syntax.Member(token.position, base, token.text)
         if token.text in _TYPED:
-            named = self.type_specifier()
+            type_specifier = self.type_specifier()
             self.expect(")")
-            return syntax.Call(token.position, base, token.text, (), named)
+            return syntax.Call(token.position, base, token.text, (), type_specifier)
         arguments = () if self.accept(")") else self.arguments(token.text)
         return syntax.Call(token.position, base, token.text, arguments)
 
@@ -210,13 +210,13 @@ class _Parser:
             return syntax.SortKey(node.position, node.operand, True)
         return syntax.SortKey(node.position, node)
 
-    def type_specifier(self) -> TypeName:
+    def type_specifier(self) -> TypeSpecifier:
         first = self.token
         parts = [self.name()]
         # A dot after a type may also start the next step: `(x as Quantity.value)` is not FHIRPath.
         while self.accept("."):
             parts.append(self.name())
-        found = resolve_type_name(tuple(parts))
+        found = resolve_type_specifier(tuple(parts))
         if found is None:
             raise self.fault(f"there is no type `{'.'.join(parts)[:60]}`", first)
         return found

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
-from ehr_fhir.fhirpath.datatypes import TypeName
+from ehr_fhir.fhirpath.datatypes import TypeSpecifier
 
 __all__ = [
     "Binary",
@@ -56,7 +56,7 @@ class Call(Node):
     base: Node | None
     name: str
     arguments: tuple[Node, ...]
-    type: TypeName | None = None
+    type: TypeSpecifier | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,7 +104,7 @@ class TypeTest(Node):
 
     operator: str
     operand: Node
-    type: TypeName
+    type: TypeSpecifier
 
 
 @dataclass(frozen=True, slots=True)

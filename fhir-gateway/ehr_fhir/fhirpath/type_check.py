@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from ehr_fhir.errors import Invalid
 from ehr_fhir.fhirpath import syntax
-from ehr_fhir.fhirpath.datatypes import TypeName, base_types, elements_of, is_known_type
+from ehr_fhir.fhirpath.datatypes import TypeSpecifier, base_types, element_types, is_known_type
 from ehr_fhir.fhirpath.lexer import syntax_error
 
 __all__ = ["check_types"]
@@ -62,9 +62,9 @@ class _Checker:
             case syntax.Index(base=base, index=index):
                 self.types(index, this)
                 return self.types(base, this)
-            case syntax.TypeTest(operator=operator, operand=operand, type=named):
+            case syntax.TypeTest(operator=operator, operand=operand, type=type_specifier):
                 self.types(operand, this)
-                return _named(named) if operator == "as" else None
+                return _named(type_specifier) if operator == "as" else None
             case syntax.Binary(operator=operator, left=left, right=right):
                 sides = self.types(left, this), self.types(right, this)
                 return _either(*sides) if operator == "|" else None
@@ -75,14 +75,14 @@ class _Checker:
     def is_type_of(self, name: str, this: Types) -> bool:
         if this is None:
             return is_known_type(name)
-        return is_known_type(name) and any(name in base_types(kind) for kind in this)
+        return is_known_type(name) and any(name in base_types(type_name) for type_name in this)
 
     def member(self, node: syntax.Member, owners: Types) -> Types:
         if owners is None:
             return None
         found: set[str] = set()
         for owner in owners:
-            known = elements_of(owner)
+            known = element_types(owner)
             if known is None:
                 return None
             found.update(known.get(node.name, ()))
@@ -116,10 +116,10 @@ class _Checker:
                 raise self.fault(node, reason)
 
 
-def _named(named: TypeName) -> Types:
-    if named.namespace == "System" or not is_known_type(named.name):
+def _named(type_specifier: TypeSpecifier) -> Types:
+    if type_specifier.namespace == "System" or not is_known_type(type_specifier.name):
         return None
-    return _open(frozenset({named.name}))
+    return _open(frozenset({type_specifier.name}))
 
 
 def _either(left: Types, right: Types) -> Types:

@@ -1,42 +1,51 @@
-"""Whether a value is of a type (`is`), and the items of it (`as`, `ofType`)."""
+"""Type operators `is`, `as` and `ofType` on values (FHIRPath N1 §6.3, §5.2)."""
 
 from __future__ import annotations
 
 from typing import Any
 
 from ehr_fhir.errors import Invalid
-from ehr_fhir.fhirpath.datatypes import PRIMITIVES, TypeName, base_types
+from ehr_fhir.fhirpath.datatypes import PRIMITIVES, TypeSpecifier, base_types
 from ehr_fhir.fhirpath.element import Element
 from ehr_fhir.fhirpath.system_values import qualified_type_name
 
 __all__ = ["cast_single", "filter_by_type", "is_of_type"]
 
 
-def is_of_type(item: object, named: TypeName) -> bool:
+def is_of_type(item: object, type_specifier: TypeSpecifier) -> bool:
     """Return whether an item is of a type or of one that specialises it.
 
-    >>> is_of_type(1, TypeName(None, "Integer")), is_of_type(1, TypeName("FHIR", "integer"))
-    (True, False)
+    >>> is_of_type(1, TypeSpecifier(None, "Integer"))
+    True
+    >>> is_of_type(1, TypeSpecifier("FHIR", "integer"))
+    False
     """
     if isinstance(item, Element):
-        return named.namespace != "System" and named.name in base_types(item.type)
-    if named.namespace == "FHIR":
+        return type_specifier.namespace != "System" and type_specifier.name in base_types(item.type)
+    if type_specifier.namespace == "FHIR":
         return False
-    return named.name == "Any" or qualified_type_name(item) == f"System.{named.name}"
+    return (
+        type_specifier.name == "Any" or qualified_type_name(item) == f"System.{type_specifier.name}"
+    )
 
 
-def filter_by_type(items: list[Any], named: TypeName) -> list[Any]:
-    """Return the items of a type; a primitive's own type counts, not what it specialises."""
-    if named.name in PRIMITIVES:
-        # R4's suite: a code is a string by `is`, but `as(string)` does not return it.
-        if named.namespace == "System":
+def filter_by_type(items: list[Any], type_specifier: TypeSpecifier) -> list[Any]:
+    """Return the items of a type; primitives only of exactly this type.
+
+    A specialised complex type counts: an `Age` is a `Quantity`.
+    """
+    if type_specifier.name in PRIMITIVES:
+        # By HL7's R4 suite a `code` is a `string`, but `as(string)` does not return it.
+        if type_specifier.namespace == "System":
             return []
-        return [item for item in items if type(item) is Element and item.type == named.name]
-    return [item for item in items if is_of_type(item, named)]
+        return [
+            item for item in items if type(item) is Element and item.type == type_specifier.name
+        ]
+    return [item for item in items if is_of_type(item, type_specifier)]
 
 
-def cast_single(items: list[Any], named: TypeName) -> list[Any]:
-    """Return the only item if it is of a type; refuse several."""
+def cast_single(items: list[Any], type_specifier: TypeSpecifier) -> list[Any]:
+    """Return the single item if it is of a type (N1 §6.3); raise Invalid for several items."""
     if len(items) > 1:
         raise Invalid(f"`as` takes one item, but there are {len(items)}; `ofType()` takes many.")
-    return filter_by_type(items, named)
+    return filter_by_type(items, type_specifier)

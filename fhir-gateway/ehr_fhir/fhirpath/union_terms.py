@@ -10,12 +10,12 @@ from collections.abc import Iterator
 
 from ehr_fhir import definitions
 from ehr_fhir.fhirpath import syntax
-from ehr_fhir.fhirpath.datatypes import base_types, json_steps
+from ehr_fhir.fhirpath.datatypes import base_types, json_properties
 
-__all__ = ["keep_terms_of", "required_keys", "split_union"]
+__all__ = ["find_required_keys", "select_terms", "split_union"]
 
 
-def keep_terms_of(tree: syntax.Node, resource_type: str) -> syntax.Node:
+def select_terms(tree: syntax.Node, resource_type: str) -> syntax.Node:
     """Return a union without the terms that start at another resource type."""
     kept = [term for term in split_union(tree) if _starts_at(term, resource_type)]
     if not kept:
@@ -26,9 +26,9 @@ def keep_terms_of(tree: syntax.Node, resource_type: str) -> syntax.Node:
     return joined
 
 
-def required_keys(tree: syntax.Node, resource_type: str) -> frozenset[str] | None:
+def find_required_keys(tree: syntax.Node, resource_type: str) -> frozenset[str] | None:
     """Return the JSON keys without which an expression is empty, or None if that is not known."""
-    known = json_steps(resource_type)
+    known = json_properties(resource_type)
     found: set[str] = set()
     for term in split_union(tree):
         names = _names(term)

@@ -13,7 +13,7 @@ from typing import Any
 
 from ehr_fhir import definitions
 from ehr_fhir.fhirpath import Element
-from ehr_fhir.fhirpath.datatypes import PRIMITIVES, STRING_TYPES, base_types, json_steps
+from ehr_fhir.fhirpath.datatypes import PRIMITIVES, STRING_TYPES, base_types, json_properties
 
 __all__ = [
     "ElementDefinition",
@@ -143,7 +143,7 @@ def find_element(owner: str, name: str) -> ElementDefinition | None:
     >>> find_element("Observation", "valueQuantity").name, find_element("Patient", "name").repeats
     ('value', True)
     """
-    known = json_steps(owner) or {}
+    known = json_properties(owner) or {}
     for plain, step in known.items():
         if name in (plain, step.key) or (step.choices and name in step.choices):
             kinds = step.choices or {step.key: step.type}
@@ -157,8 +157,8 @@ def ensure_object(element: Element) -> dict[str, Any]:
     """Return the JSON object for an element's children; of a primitive it is created if missing."""
     if isinstance(element.value, dict):
         return element.value
-    if isinstance(element.shadow, dict):
-        return element.shadow
+    if isinstance(element.primitive_extension, dict):
+        return element.primitive_extension
     shadow: dict[str, Any] = {}
     slot = slot_of_element(element)
     if slot is not None:
@@ -174,7 +174,7 @@ def slot_of_element(element: Element) -> Slot | None:
     parent = element.parent
     if parent is None:
         return None
-    holder = parent.value if isinstance(parent.value, dict) else parent.shadow
+    holder = parent.value if isinstance(parent.value, dict) else parent.primitive_extension
     if not isinstance(holder, dict):
         return None
     return Slot(holder, element.key, element.index is not None)
