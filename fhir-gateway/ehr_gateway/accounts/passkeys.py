@@ -136,6 +136,9 @@ def register_passkey(
                 now_ms,
             ),
         )
+        if insertion.rowcount == 1:
+            # Without it the password alone would do again after a restore.
+            append_redo_actions(connection, [build_factors_redo(connection, login)])
     return insertion.rowcount == 1
 
 

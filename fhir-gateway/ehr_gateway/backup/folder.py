@@ -57,7 +57,13 @@ class BackupFolder:
             raise NotFound(f"There is no complete backup in {self.path}.")
         if name is not None and name not in names:
             raise NotFound(f"There is no backup {name} in {self.path}.")
-        return Manifest.from_bytes(self._read_manifest_bytes(name or names[-1]))
+        manifest = Manifest.from_bytes(self._read_manifest_bytes(name or names[-1]))
+        if manifest.name != (name or names[-1]):
+            # Else an old backup, copied under a later name, would be restored as the newest.
+            raise Unprocessable(
+                f"The backup {name or names[-1]} is {manifest.name} under another name."
+            )
+        return manifest
 
     def backup_path(self, name: str) -> Path:
         """Return the path of a backup's own folder."""

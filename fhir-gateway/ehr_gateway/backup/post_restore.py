@@ -8,6 +8,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import uuid
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
@@ -28,11 +29,12 @@ from ehr_gateway.backup.journal_recovery import RecoveredJournal, recover_journa
 from ehr_gateway.backup.manifest import Contents, Manifest
 from ehr_gateway.backup.replay import ReplayResult, describe_redo_action, replay_entries
 from ehr_gateway.database import Connection
-from ehr_gateway.journal.entries import Entry
+from ehr_gateway.journal.entries import ChainHead, Entry
 from ehr_gateway.journal.journal import load_journal_head, save_journal_head
 from ehr_gateway.settings import GatewaySettings
 from ehr_gateway.store.closure import Closure, close_store, load_closure, reopen_store
 from ehr_gateway.store.epoch import StoreEpoch, begin_epoch
+from ehr_gateway.store.relabel import relabel_step
 from ehr_gateway.store.store import Store
 from ehr_gateway.tokens import keys
 from ehr_gateway.tokens.access_tokens import Subject
@@ -101,13 +103,18 @@ def secure_restored_store(
             result = replay_entries(
                 store, connection, [*journal.committed, *journal.in_doubt], audit_context
             )
-            if journal.head is not None:
-                save_journal_head(connection, journal.head)
+            head = journal.head or _begin_chain_after_gap(
+                load_journal_head(connection), known_entry_number, epoch
+            )
+            save_journal_head(connection, head)
             closure = _find_closure(journal, result, manifest)
             if closure is not None:
                 close_store(connection, closure)
             # Load it again: the store may have been closed when it was backed up.
             closure = load_closure(connection)
+        # Add the labels of newer rules now: while it serves, records would be open meanwhile.
+        while relabel_step(store):
+            pass
     finally:
         store.close()
     if copied_rows is not None:
@@ -150,6 +157,18 @@ def _end_sessions(connection: Connection, now_ms: int) -> None:
     connection.execute("UPDATE access_request SET state = 'expired' WHERE state = 'proposed'")
     for table in _SINGLE_USE_TABLES:
         connection.execute(f"DELETE FROM {table}")  # noqa: S608 constant names
+
+
+def _begin_chain_after_gap(
+    head: ChainHead, known_entry_number: int, epoch: StoreEpoch
+) -> ChainHead:
+    """Return the head of a new journal in place of one that was lost.
+
+    It leaves out a number, so that a second restore of the same backup with the new journal finds
+    the gap: else it would take that journal for a whole one, and open the store.
+    """
+    number = max(head.number, known_entry_number) + 1
+    return ChainHead(number, hashlib.sha256(epoch.epoch.encode()).hexdigest())
 
 
 def _find_closure(

@@ -156,12 +156,17 @@ def _replay_factors(connection: Connection, redo_action: _RedoValues) -> None:
 
 def _replay_client(connection: Connection, redo_action: _RedoValues) -> None:
     connection.execute("DELETE FROM client WHERE id = ?", (redo_action["client"],))
+    _insert_rows(connection, "client", redo_action.get("rows", ()))
 
 
 def _replace_rows(
     connection: Connection, table: str, login: str, rows: Sequence[Mapping[str, Any]]
 ) -> None:
     connection.execute(f"DELETE FROM {table} WHERE login = ?", (login,))  # noqa: S608
+    _insert_rows(connection, table, rows)
+
+
+def _insert_rows(connection: Connection, table: str, rows: Sequence[Mapping[str, Any]]) -> None:
     for row in rows:
         columns, placeholders = ", ".join(row), ", ".join("?" * len(row))
         # The column names are safe to insert: they come from an authenticated entry.

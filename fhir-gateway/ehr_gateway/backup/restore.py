@@ -191,6 +191,8 @@ def _check_database(contents: Contents, database_url: str | None) -> None:
 def _restore_file(
     plan: RestorePlan, folder: BackupFolder, manifest: Manifest, file: StoredFile, path: Path
 ) -> None:
+    if ".." in Path(file.path).parts or Path(file.path).is_absolute():
+        raise Unprocessable("The backup names a file outside the data folder.")
     path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
     digest = hashlib.sha256()
     with path.open("wb") as out:

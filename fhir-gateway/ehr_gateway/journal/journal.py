@@ -142,7 +142,7 @@ class Journal:
             last_entry = _read_last_entry(file)
         except JournalDamaged:
             copy = self._path.with_name(f"{self._path.name}.damaged-{time.time_ns()}")
-            copy.write_bytes(self._path.read_bytes())
+            create_private_file(copy, self._path.read_bytes())
             os.ftruncate(file, 0)
             _LOG.critical("The journal was damaged: it begins anew, the old one is %s", copy)
             last_entry = None

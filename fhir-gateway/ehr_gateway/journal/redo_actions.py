@@ -18,6 +18,7 @@ __all__ = [
     "append_redo_actions",
     "build_account_redo",
     "build_client_redo",
+    "build_client_replacement_redo",
     "build_erasure_redo",
     "build_factors_redo",
     "build_version_redo",
@@ -72,12 +73,24 @@ def build_client_redo(client_id: str) -> RedoAction:
     return {"kind": "client", "client": client_id}
 
 
+def build_client_replacement_redo(connection: Connection, client_id: str) -> RedoAction:
+    """Return the action that restores an OAuth client's present row: scope, secret hash, keys."""
+    rows = _select_rows(connection, "client", "id", client_id)
+    return {"kind": "client", "client": client_id, "rows": rows}
+
+
 def build_erasure_redo(patient_id: str) -> RedoAction:
     """Return the action that erases the content of a patient's audit events."""
     return {"kind": "erasure", "patient": patient_id}
 
 
 def _select_by_login(connection: Connection, table: str, login: str) -> list[dict[str, object]]:
-    statement = f"SELECT * FROM {table} WHERE login = ?"  # noqa: S608 constant names
-    rows = connection.execute(statement, (login,)).fetchall()
+    return _select_rows(connection, table, "login", login)
+
+
+def _select_rows(
+    connection: Connection, table: str, column: str, value: str
+) -> list[dict[str, object]]:
+    statement = f"SELECT * FROM {table} WHERE {column} = ?"  # noqa: S608 constant names
+    rows = connection.execute(statement, (value,)).fetchall()
     return [{name: row[name] for name in row.keys()} for row in rows]

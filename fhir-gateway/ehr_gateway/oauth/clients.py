@@ -8,6 +8,7 @@ from typing import Any
 
 from ehr_fhir.errors import NotFound
 from ehr_gateway.database import Connection, Database
+from ehr_gateway.journal.redo_actions import append_redo_actions, build_client_replacement_redo
 from ehr_gateway.tokens.secret_hashes import hash_secret, verify_secret
 
 __all__ = [
@@ -62,7 +63,12 @@ def register_client(database: Database, client: Client, secret: str | None = Non
     """Register a client, or replace the one of the same id. With a secret it is confidential."""
     secret_hash = hash_secret(secret) if secret else None
     with database.write_transaction() as connection:
+        before = build_client_replacement_redo(connection, client.id)
         upsert_client(connection, client, secret_hash)
+        redo_action = build_client_replacement_redo(connection, client.id)
+        if before["rows"] and redo_action != before:
+            # The old secret may have become known, or the old scope was too wide.
+            append_redo_actions(connection, [redo_action])
 
 
 def upsert_client(connection: Connection, client: Client, secret_hash: str | None) -> None:

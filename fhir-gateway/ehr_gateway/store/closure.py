@@ -43,9 +43,13 @@ class ClosureWatch:
         with database.read_transaction() as connection:
             self._closed = load_closure(connection) is not None
 
+    def is_closed_to(self, role: str) -> bool:
+        """Return whether the store is closed, and to this role."""
+        return self._closed and role not in _OPEN_ROLES and self._still_closed()
+
     def check_role(self, role: str) -> None:
         """Raise Unavailable for a requester to whom a closed store is closed."""
-        if self._closed and role not in _OPEN_ROLES and self._still_closed():
+        if self.is_closed_to(role):
             raise Unavailable(
                 "The records were restored from a backup. They are closed, but to patients "
                 "themselves, until a steward has confirmed what may be shared."

@@ -9,17 +9,21 @@ from ehr_privacy.consent import Record
 __all__ = ["find_version_redo"]
 
 
-def find_version_redo(version: Version, record: Record, before: Record | None) -> RedoAction | None:
+def find_version_redo(
+    version: Version, record: Record, before: Record | None, *, rules_changed: bool = False
+) -> RedoAction | None:
     """Return the redo action of a version; None if it cannot take access or data away.
 
     It may if it is a Consent, a Patient linked to another, or a deletion, or if its consent facts
-    (labels, patients, domain, ...) differ from those of the version `before` it.
+    (labels, patients, domain, ...) differ from those of the version `before` it,
+    or if it gives other rules: an Organization's deemed sharing that ended, a Patient's birth date.
     """
     may_restrict = (
         record.type == "Consent"
         or version.deleted
         or (record.type == "Patient" and b'"link"' in version.body)
         or (before is not None and before != record)
+        or rules_changed
     )
     if not may_restrict:
         return None

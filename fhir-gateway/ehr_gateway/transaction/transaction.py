@@ -46,12 +46,14 @@ from ehr_gateway.transaction.integrity import (
 from ehr_gateway.transaction.patching import PatchedDraft, apply_patch
 from ehr_gateway.transaction.prepared_resource import Draft, PreparedResource, source_author
 from ehr_privacy.consent import (
+    SOURCE_TABLES,
     Predicate,
     Record,
     deposit_predicate,
     load_roles,
     may_write,
     record_facts,
+    rule_rows,
 )  # fmt: skip
 
 __all__ = ["Transaction", "WriteResult", "open_transaction", "transaction_on"]
@@ -225,13 +227,17 @@ class Transaction:
         holds = any(rule.table == "consent_hold" for rule in prepared.rules)
         self._check_right_except_enrolment(interaction, prepared.record, holds=holds)
         self._deferred_checks.append(_DeferredCheck(interaction, prepared.record, prepared))
-        before = None
+        before, rules_changed = None, False
         if current is not None and not current.deleted:
+            if current.type in SOURCE_TABLES:
+                rules_changed = rule_rows(orjson.loads(current.body)) != list(prepared.rules)
             before = self._check_stored_version("update", current)
             remove_index(self.connection, current)
         number = current.version + 1 if current else 1
         body = prepared.body(number, self.now_ms)
-        version = self._insert(prepared.record, body, current, method, before=before)
+        version = self._insert(
+            prepared.record, body, current, method, before=before, rules_changed=rules_changed
+        )
         self._unindexed.append((version, prepared))
         if len(self._unindexed) >= _INDEX_BATCH:
             self._flush_index()
@@ -263,6 +269,7 @@ class Transaction:
         method: str,
         *,
         before: Record | None,
+        rules_changed: bool = False,
     ) -> Version:
         version = insert_version(
             self._connection,
@@ -276,7 +283,7 @@ class Transaction:
             # A deleted Consent has no rules; other writes replace them in `_store_version`.
             replace_rules(self._connection, record, (), has_previous=True)
         self.versions.append(version)
-        if redo_action := find_version_redo(version, record, before):
+        if redo_action := find_version_redo(version, record, before, rules_changed=rules_changed):
             self.redo_actions.append(redo_action)
         self.criteria_ids.pop(record.type, None)
         return version
