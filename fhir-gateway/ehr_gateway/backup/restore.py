@@ -11,27 +11,21 @@ import json
 import os
 import shutil
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import IO
-from urllib.parse import urlencode
 
-import psycopg
-from psycopg import sql
-from psycopg.conninfo import conninfo_to_dict, make_conninfo
-
-from ehr_fhir.errors import Conflict, EhrError, Invalid, Unavailable, Unprocessable
+from ehr_fhir.errors import Conflict, EhrError, Invalid, Unprocessable
 from ehr_gateway.audit_log.export_folder import LogFolder
 from ehr_gateway.backup.audit_tail import PreviousLog
-from ehr_gateway.backup.create import DATABASE_DUMP
 from ehr_gateway.backup.folder import BackupFolder, sync_folder
 from ehr_gateway.backup.journal_recovery import install_journal
 from ehr_gateway.backup.manifest import Contents, Manifest, StoredFile
 from ehr_gateway.backup.post_restore import RestoredState, secure_restored_store
 from ehr_gateway.backup.sealing import Identity, open_sealed
-from ehr_gateway.backup.snapshots import load_postgresql
+from ehr_gateway.backup.staged_database import staged_database
 from ehr_gateway.migrations.upgrade import Progress, upgrade
 from ehr_gateway.settings import GatewaySettings
 from ehr_privacy.audit import public_key
@@ -89,7 +83,7 @@ def restore_backup(
         for file in contents.files:
             _restore_file(plan, folder, manifest, file, staging / file.path)
         _write_settings(contents, staging / SETTINGS_FILE)
-        with _staged_database(staging, database_url, on_step) as staged_url:
+        with staged_database(staging, database_url, on_step) as staged_url:
             staged = replace(plan.settings, data=staging, database_url=staged_url, audit_log=None)
             upgrade(staged.database, _upgrade_report(on_step))
             on_step("Ending sessions and tokens; closing what was closed since.")
@@ -220,74 +214,6 @@ def _write_settings(contents: Contents, path: Path) -> None:
     """Write the settings of the installation that was backed up; for reading, they are not used."""
     path.write_text(json.dumps(dict(contents.settings), indent=2) + "\n", "utf-8")
     path.chmod(0o600)
-
-
-@contextmanager
-def _staged_database(
-    staging: Path, database_url: str | None, on_step: Callable[[str], None]
-) -> Iterator[str | None]:
-    """Lend the restored database under another name, and give it its own at the end.
-
-    None for an SQLite file, which is in the folder already.
-    """
-    if database_url is None:
-        yield None
-        return
-    name = str(conninfo_to_dict(database_url).get("dbname") or "")
-    staged_name = f"{name}_restoring"
-    # Databases are made and renamed from another one.
-    maintenance = make_conninfo(database_url, dbname="postgres")
-    try:
-        with psycopg.connect(maintenance, autocommit=True) as connection:
-            _check_database_empty(connection, database_url, name)
-            _execute_ddl(connection, "DROP DATABASE IF EXISTS {} WITH (FORCE)", staged_name)
-            _execute_ddl(connection, "CREATE DATABASE {} TEMPLATE template0", staged_name)
-            try:
-                on_step("Filling the database.")
-                dump = staging / DATABASE_DUMP
-                staged_url = _replace_database_name(database_url, staged_name)
-                load_postgresql(dump, staged_url)
-                dump.unlink()
-                yield staged_url
-                _execute_ddl(connection, "DROP DATABASE IF EXISTS {}", name)
-                _execute_ddl(connection, "ALTER DATABASE {} RENAME TO {}", staged_name, name)
-            except BaseException:
-                _execute_ddl(connection, "DROP DATABASE IF EXISTS {} WITH (FORCE)", staged_name)
-                raise
-    except psycopg.Error as error:
-        raise Unavailable(
-            f"The database could not be restored ({type(error).__name__}); its user must have the "
-            "right to create databases."
-        ) from error
-
-
-def _check_database_empty(connection: psycopg.Connection, database_url: str, name: str) -> None:
-    found = connection.execute("SELECT 1 FROM pg_database WHERE datname = %s", (name,)).fetchone()
-    if found is None:
-        return
-    with psycopg.connect(database_url) as target:
-        row = target.execute(
-            "SELECT count(*) FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace"
-            " WHERE n.nspname NOT IN ('pg_catalog', 'information_schema')"
-            " AND n.nspname NOT LIKE 'pg_toast%'"
-        ).fetchone()
-    if row is None or row[0]:
-        raise Conflict(
-            f"The database {name} is not empty: a restore writes over nothing. Name a new one."
-        )
-
-
-def _execute_ddl(connection: psycopg.Connection, statement: str, *names: str) -> None:
-    connection.execute(sql.SQL(statement).format(*map(sql.Identifier, names)))
-
-
-def _replace_database_name(url: str, name: str) -> str:
-    # As an address, since that is what the settings hold.
-    return f"postgresql:///?{_format_query(make_conninfo(url, dbname=name))}"
-
-
-def _format_query(conninfo: str) -> str:
-    return urlencode({key: str(value) for key, value in conninfo_to_dict(conninfo).items()})
 
 
 def _sync_file(file: IO[bytes]) -> None:
