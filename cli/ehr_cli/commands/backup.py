@@ -187,7 +187,7 @@ def restore(
         name=name,
         verifier=verifier,
         journal=journal,
-        old_log=PreviousLog(
+        previous_log=PreviousLog(
             gateway_settings(old) if old_data else None,
             read_checkpoint_notes(tuple(checkpoint or ())),
         ),

@@ -70,7 +70,7 @@ def secure_restored_store(
     *,
     journal_folders: Iterable[Path],
     known_entry_number: int,
-    old_log: PreviousLog,
+    previous_log: PreviousLog,
     now_ms: int,
 ) -> RestoredState:
     """Take the post-restore steps, in one transaction and then on the key folder."""
@@ -83,10 +83,10 @@ def secure_restored_store(
         interaction=RESTORE,
     )
     try:
-        signed_size = find_signed_size(old_log, settings)
+        signed_size = find_signed_size(previous_log, settings)
         with store.write_transaction() as connection:
             _end_sessions(connection, now_ms)
-            copied_rows = copy_tail_rows(connection, old_log, contents.audit_size)
+            copied_rows = copy_tail_rows(connection, previous_log, contents.audit_size)
             # The event and the epoch come before the replay, whose events and positions are new.
             size = contents.audit_size + (copied_rows or 0)
             lost_size = signed_size if signed_size > size else None
@@ -118,7 +118,7 @@ def secure_restored_store(
     finally:
         store.close()
     if copied_rows is not None:
-        copy_exported_log(old_log, settings)
+        copy_exported_log(previous_log, settings)
     # New signing keys end every access token there is.
     keys.rotate_keys(settings.keys, now_ms, settings.token_seconds, at_once=True)
     return RestoredState(epoch, journal, result.replayed, closure, note)

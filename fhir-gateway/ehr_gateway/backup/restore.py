@@ -1,7 +1,6 @@
-"""Restore a backup: verify it whole, build it beside, end what must not come back, then rename.
+"""Restore a backup: verify it, build it in a staging folder, revoke old access, then rename.
 
-Until the last rename the place that was asked for is as it was: a restore that is interrupted has
-done nothing.
+The data folder gets its name last, so an interrupted restore leaves none that a server could open.
 """
 
 from __future__ import annotations
@@ -32,32 +31,35 @@ from ehr_privacy.audit import public_key
 
 __all__ = ["SETTINGS_FILE", "RestorePlan", "RestoreReport", "restore_backup"]
 
+# The settings of the installation that was backed up, for the operator to compare.
 SETTINGS_FILE = "settings-of-backup.json"
 
 
 @dataclass(frozen=True)
 class RestorePlan:
-    """What to restore, with which key, and where to."""
+    """What to restore, with which private key, and to which installation."""
 
     folder: Path
     identity: Identity
-    # The data folder, and the database of a PostgreSQL installation, that are to be.
+    # The new data folder and, for PostgreSQL, the new database.
     settings: GatewaySettings
-    # The newest backup unless named.
+    # The backup's name; None for the newest.
     name: str | None = None
-    # A copy of the verifier key kept elsewhere; else the backup's own is believed.
+    # A verifier key kept elsewhere. Without it the backup's own is used, which proves that the
+    # backup is unchanged, but not who made it.
     verifier: Path | None = None
-    # The folder of the journal; else where this installation, or the one backed up, has it.
+    # The journal's folder; None for those of the settings and of the backed-up installation.
     journal: Path | None = None
-    # The installation that is replaced, as far as it is still there.
-    old_log: PreviousLog = field(default_factory=PreviousLog)
+    # The audit log of the installation that is replaced, as far as it still exists.
+    previous_log: PreviousLog = field(default_factory=PreviousLog)
 
 
 @dataclass(frozen=True)
 class RestoreReport:
-    """What was restored, and what was done so that nothing opens again."""
+    """What was restored, and the outcome of the post-restore steps."""
 
     manifest: Manifest
+    # The number of files.
     files: int
     state: RestoredState
 
@@ -65,7 +67,11 @@ class RestoreReport:
 def restore_backup(
     plan: RestorePlan, on_step: Callable[[str], None] = lambda sentence: None
 ) -> RestoreReport:
-    """Restore a backup into a new data folder; all of it is there when this returns, or nothing."""
+    """Restore a backup into a new data folder, completely or not at all.
+
+    Raises Unprocessable if the backup is damaged or not signed by the verifier key, Conflict if the
+    data folder is not empty, Unauthorized if the private key does not open the backup.
+    """
     data, database_url = plan.settings.data, plan.settings.database_url
     folder = BackupFolder(plan.folder)
     manifest = folder.read_manifest(plan.name)
@@ -93,7 +99,7 @@ def restore_backup(
                 manifest,
                 journal_folders=_list_journal_folders(plan, contents),
                 known_entry_number=_find_known_entry_number(plan, folder, manifest, contents),
-                old_log=_collect_previous_log(plan),
+                previous_log=_collect_previous_log(plan),
                 now_ms=_now_ms(),
             )
             _sync_tree(staging)
@@ -119,39 +125,41 @@ def _list_journal_folders(plan: RestorePlan, contents: Contents) -> list[Path]:
 def _find_known_entry_number(
     plan: RestorePlan, folder: BackupFolder, manifest: Manifest, contents: Contents
 ) -> int:
-    """Return the number of the newest entry of the journal that any later backup knows of.
+    """Return the number of the newest journal entry that this or a later backup includes.
 
-    A journal that ends before it was cut off.
+    A journal without it was truncated. A later backup that cannot be read is ignored.
     """
-    known = contents.journal_number
+    entry_number = contents.journal_number
     for name in folder.list_names():
         if name > manifest.name:
             with suppress(EhrError):
                 sealed = folder.read_contents(folder.read_manifest(name))
                 later = Contents.from_bytes(open_sealed(sealed, plan.identity))
-                known = max(known, later.journal_number if later.store == contents.store else 0)
-    return known
+                if later.store == contents.store:
+                    entry_number = max(entry_number, later.journal_number)
+    return entry_number
 
 
 def _collect_previous_log(plan: RestorePlan) -> PreviousLog:
-    """Return what is known of the old log, with what lies in a folder outside the data folder."""
-    outside = plan.settings.audit_log
-    note = LogFolder(outside).read_note() if outside is not None else None
-    return (
-        plan.old_log if note is None else replace(plan.old_log, notes=(*plan.old_log.notes, note))
-    )
+    """Return the plan's previous log, with the checkpoint of an audit folder outside the data."""
+    exported = plan.settings.audit_log
+    note = LogFolder(exported).read_note() if exported is not None else None
+    previous_log = plan.previous_log
+    if note is None:
+        return previous_log
+    return replace(previous_log, notes=(*previous_log.notes, note))
 
 
-def _place_audit_folder(restored: Path, outside: Path | None) -> None:
-    """Put the exported log where the settings have it; what stood there is kept beside."""
-    if outside is None:
+def _place_audit_folder(restored: Path, target: Path | None) -> None:
+    """Move the exported log to where the settings have it; an older folder there is renamed."""
+    if target is None:
         return
-    beside = outside.with_name(f".{outside.name}.restoring")
-    shutil.rmtree(beside, ignore_errors=True)
-    shutil.copytree(restored, beside)
-    if outside.exists():
-        outside.rename(outside.with_name(f"{outside.name}.before-restore-{time.time_ns()}"))
-    beside.rename(outside)
+    partial = target.with_name(f".{target.name}.restoring")
+    shutil.rmtree(partial, ignore_errors=True)
+    shutil.copytree(restored, partial)
+    if target.exists():
+        target.rename(target.with_name(f"{target.name}.before-restore-{time.time_ns()}"))
+    partial.rename(target)
     shutil.rmtree(restored)
 
 
@@ -201,7 +209,7 @@ def _restore_file(
 
 
 def _upgrade_report(on_step: Callable[[str], None]) -> Callable[[Progress], None]:
-    """Return what tells each step of an upgrade once, at its beginning."""
+    """Return a progress callback that reports each step of an upgrade once, at its start."""
 
     def report(progress: Progress) -> None:
         if not progress.done:
@@ -211,7 +219,7 @@ def _upgrade_report(on_step: Callable[[str], None]) -> Callable[[Progress], None
 
 
 def _write_settings(contents: Contents, path: Path) -> None:
-    """Write the settings of the installation that was backed up; for reading, they are not used."""
+    """Write the settings of the installation that was backed up, for reading only."""
     path.write_text(json.dumps(dict(contents.settings), indent=2) + "\n", "utf-8")
     path.chmod(0o600)
 
@@ -222,7 +230,7 @@ def _sync_file(file: IO[bytes]) -> None:
 
 
 def _sync_tree(root: Path) -> None:
-    """Return when all folders below, and the files written last, are on disk."""
+    """Sync all files and folders of a tree to disk."""
     for path in [root, *root.rglob("*")]:
         if path.is_dir():
             sync_folder(path)

@@ -22,19 +22,21 @@ __all__ = ["staged_database"]
 def staged_database(
     staging: Path, database_url: str | None, on_step: Callable[[str], None]
 ) -> Iterator[str | None]:
-    """Lend the restored database under another name, and give it its own at the end.
+    """Load the dump into a database of a temporary name; yield its URL, rename it on success.
 
-    None for an SQLite file, which is in the folder already.
+    On failure the temporary database is dropped, and the one named is as it was. Yields None for an
+    SQLite store, whose file is in the staging folder already. Raises Conflict if the database named
+    exists and has tables, Unavailable if PostgreSQL refuses.
     """
     if database_url is None:
         yield None
         return
     name = str(conninfo_to_dict(database_url).get("dbname") or "")
     staged_name = f"{name}_restoring"
-    # Databases are made and renamed from another one.
-    maintenance = make_conninfo(database_url, dbname="postgres")
+    # PostgreSQL cannot create or rename a database that the session is connected to.
+    maintenance_conninfo = make_conninfo(database_url, dbname="postgres")
     try:
-        with psycopg.connect(maintenance, autocommit=True) as connection:
+        with psycopg.connect(maintenance_conninfo, autocommit=True) as connection:
             _check_database_empty(connection, database_url, name)
             _execute_ddl(connection, "DROP DATABASE IF EXISTS {} WITH (FORCE)", staged_name)
             _execute_ddl(connection, "CREATE DATABASE {} TEMPLATE template0", staged_name)
@@ -58,8 +60,8 @@ def staged_database(
 
 
 def _check_database_empty(connection: psycopg.Connection, database_url: str, name: str) -> None:
-    found = connection.execute("SELECT 1 FROM pg_database WHERE datname = %s", (name,)).fetchone()
-    if found is None:
+    statement = "SELECT 1 FROM pg_database WHERE datname = %s"
+    if connection.execute(statement, (name,)).fetchone() is None:
         return
     with psycopg.connect(database_url) as target:
         row = target.execute(
@@ -78,7 +80,7 @@ def _execute_ddl(connection: psycopg.Connection, statement: str, *names: str) ->
 
 
 def _replace_database_name(url: str, name: str) -> str:
-    # As an address, since that is what the settings hold.
+    # A URL and not a conninfo string: the settings accept nothing else.
     return f"postgresql:///?{_format_query(make_conninfo(url, dbname=name))}"
 
 

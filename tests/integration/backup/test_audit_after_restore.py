@@ -53,7 +53,7 @@ def test_a_log_that_was_cut_off_says_so(furnished: House, tmp_path: Path) -> Non
     after = sign(furnished)
     settings = restored_settings(furnished, tmp_path / "new")
 
-    state = restore(tmp_path / "backups", settings, old_log=PreviousLog(notes=(after,))).state
+    state = restore(tmp_path / "backups", settings, previous_log=PreviousLog(notes=(after,))).state
 
     size, cut = report.audit_size, opened(furnished, after).size
     assert state.note == RestoreNote(report.manifest.at, size, None, cut)
@@ -96,7 +96,7 @@ def test_a_log_that_is_still_there_goes_on(furnished: House, tmp_path: Path) -> 
     settings = restored_settings(furnished, tmp_path / "new")
 
     state = restore(
-        tmp_path / "backups", settings, old_log=PreviousLog(furnished.settings, (after,))
+        tmp_path / "backups", settings, previous_log=PreviousLog(furnished.settings, (after,))
     ).state
 
     size = opened(furnished, after).size
@@ -122,7 +122,9 @@ def test_a_log_of_another_past_is_not_taken_over(furnished: House, tmp_path: Pat
         connection.execute("UPDATE audit SET leaf = salt WHERE seq = 2")
     settings = restored_settings(furnished, tmp_path / "new")
 
-    state = restore(tmp_path / "backups", settings, old_log=PreviousLog(furnished.settings)).state
+    state = restore(
+        tmp_path / "backups", settings, previous_log=PreviousLog(furnished.settings)
+    ).state
 
     assert state.note.carried is None
     assert state.note.size == report.audit_size
