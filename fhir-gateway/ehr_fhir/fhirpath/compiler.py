@@ -1,4 +1,8 @@
-"""A tree to closures, once; evaluation only calls them."""
+"""Compiler: a syntax tree to Python closures, once; an evaluation only calls them.
+
+Decisions that do not depend on the resource, such as an operator's function, are made here and not
+in the closures, because an index evaluates the same expressions for every resource.
+"""
 
 from __future__ import annotations
 
@@ -22,56 +26,56 @@ __all__ = ["Compiler"]
 
 
 class Compiler:
-    """Turns the tree of one expression into a closure."""
+    """Compiler of one expression, whose text it needs for error positions."""
 
     def __init__(self, expression: str, *, as_filters: bool) -> None:
         self.expression = expression
-        # R4's search parameters use `as` on collections, where N1 refuses it.
+        # R4's search parameters use `as` on collections, for which N1 §6.3 demands an error.
         self.cast = filter_by_type if as_filters else cast_single
 
     def build(self, node: syntax.Node) -> Closure:
-        """Return the closure of a node and all below it."""
+        """Return the closure of a node and all below it; raise Invalid with line and column."""
         match node:
             case syntax.Literal(values=values):
-                fixed = list(values)
-                return lambda scope: fixed
+                collection = list(values)
+                return lambda scope: collection
             case syntax.Member(base=base, name=name):
-                return self.names(base, (name,))
+                return self.build_member_chain(base, (name,))
             case syntax.Call():
-                return self.call(node)
+                return self.build_call(node)
             case syntax.Index(base=base, index=index):
-                return _indexed(self.build(base), self.build(index))
+                return _build_indexer(self.build(base), self.build(index))
             case syntax.Variable(name=name):
                 return lambda scope: scope.evaluation.resolve_variable(name)
             case syntax.Special(name=name):
                 return _SPECIALS[name]
             case syntax.Unary(operator=sign, operand=operand):
-                return _signed(sign, self.build(operand))
+                return _build_sign(sign, self.build(operand))
             case syntax.TypeTest(operator=operator, operand=operand, type=type_specifier):
-                return self.typed(operator, self.build(operand), type_specifier)
+                return self.build_type_operator(operator, self.build(operand), type_specifier)
             case syntax.Binary(operator=operator, left=left, right=right):
-                general = _binary(operator, self.build(left), self.build(right))
+                general = _build_binary(operator, self.build(left), self.build(right))
                 if operator == "=" and isinstance(right, syntax.Literal) and len(right.values) == 1:
                     if type(right.values[0]) is str:
-                        return _is_text(self.build(left), right.values[0], general)
+                        return _build_string_equality(self.build(left), right.values[0], general)
                 return general
         raise syntax_error(self.expression, node.position, "an expression was expected")
 
-    def names(self, base: syntax.Node | None, names: tuple[str, ...]) -> Closure:
-        """Return the closure of a run of names, gathered from its end."""
+    def build_member_chain(self, base: syntax.Node | None, names: tuple[str, ...]) -> Closure:
+        """Return the closure of members in a row (`name.given`), collected from the last back."""
         while isinstance(base, syntax.Member):
             names = (base.name, *names)
             base = base.base
         if base is None:
-            return _head(names)
+            return _build_first_member(names)
         start, walk = self.build(base), compile_member_chain(names)
         return lambda scope: walk(start(scope))
 
-    def call(self, node: syntax.Call) -> Closure:
-        """Return the closure of a function call."""
+    def build_call(self, node: syntax.Call) -> Closure:
+        """Return the closure of a function invocation (N1 §4.3)."""
         base: Closure = _this if node.base is None else self.build(node.base)
         if node.type is not None:
-            return self.typed(node.name, base, node.type)
+            return self.build_type_operator(node.name, base, node.type)
         function = FUNCTIONS.get(node.name)
         if function is None:
             raise syntax_error(
@@ -82,11 +86,11 @@ class Compiler:
             reason = f"`{function.name}()` does not take {count} arguments"
             raise syntax_error(self.expression, node.position, reason)
         if node.name == "sort":
-            return self.sort(base, function, node)
-        return _call(base, function, [self.build(argument) for argument in node.arguments])
+            return self.build_sort(base, function, node)
+        return _build_call(base, function, [self.build(argument) for argument in node.arguments])
 
-    def sort(self, base: Closure, function: Function, node: syntax.Call) -> Closure:
-        """Return the closure of `sort()`, whose keys have directions."""
+    def build_sort(self, base: Closure, function: Function, node: syntax.Call) -> Closure:
+        """Return the closure of `sort()`, whose keys each have a direction."""
         keys = [
             (self.build(key.key), key.descending)
             for key in node.arguments
@@ -94,10 +98,12 @@ class Compiler:
         ]
         return lambda scope: function.implementation(scope, base(scope), *keys)
 
-    def typed(self, operator: str, base: Closure, type_specifier: TypeSpecifier) -> Closure:
-        """Return the closure of `is`, `as` or `ofType`."""
+    def build_type_operator(
+        self, operator: str, base: Closure, type_specifier: TypeSpecifier
+    ) -> Closure:
+        """Return the closure of `is`, `as` or `ofType`, as operator or function (N1 §6.3)."""
         if operator == "is":
-            return lambda scope: _is(base(scope), type_specifier)
+            return lambda scope: _is_single_of_type(base(scope), type_specifier)
         select = filter_by_type if operator == "ofType" else self.cast
         return lambda scope: select(base(scope), type_specifier)
 
@@ -119,63 +125,66 @@ _SPECIALS: dict[str, Closure] = {
 }
 
 
-def _head(names: tuple[str, ...]) -> Closure:
+def _build_first_member(names: tuple[str, ...]) -> Closure:
     walk, name = compile_member_chain(names), names[0]
     if not is_known_type(name):
         return lambda scope: walk(scope.this)
     rest = compile_member_chain(names[1:]) if names[1:] else list
 
-    def typed(scope: Scope) -> list[Any]:
-        # `Patient.name` may start with the type of what it starts from (N1 §5.1).
-        found = [
+    def evaluate(scope: Scope) -> list[Any]:
+        # A path may start with the type of its context: `Patient.name` (N1 §3).
+        typed_items = [
             item for item in scope.this if type(item) is Element and name in base_types(item.type)
         ]
-        return rest(found) if found else walk(scope.this)
+        return rest(typed_items) if typed_items else walk(scope.this)
 
-    return typed
-
-
-def _indexed(base: Closure, index: Closure) -> Closure:
-    def run(scope: Scope) -> list[Any]:
-        at = to_integer(index(scope), "An index")
-        return [] if at is None or at < 0 else base(scope)[at : at + 1]
-
-    return run
+    return evaluate
 
 
-def _signed(sign: str, operand: Closure) -> Closure:
+def _build_indexer(base: Closure, index: Closure) -> Closure:
+    def evaluate(scope: Scope) -> list[Any]:
+        position = to_integer(index(scope), "An index")
+        return [] if position is None or position < 0 else base(scope)[position : position + 1]
+
+    return evaluate
+
+
+def _build_sign(sign: str, operand: Closure) -> Closure:
     if sign == "-":
         return lambda scope: negate(operand(scope))
-    # A plus changes nothing, but it too stands only before a number.
+    # Negated twice: a plus changes nothing, but an operand that is no number is an error here too.
     return lambda scope: negate(negate(operand(scope)))
 
 
-def _is(items: list[Any], type_specifier: TypeSpecifier) -> list[Any]:
+def _is_single_of_type(items: list[Any], type_specifier: TypeSpecifier) -> list[Any]:
     item = to_singleton(items, "`is`")
     return [] if item is None else [is_of_type(item, type_specifier)]
 
 
-def _binary(operator: str, left: Closure, right: Closure) -> Closure:
-    run = OPERATORS[operator]
+def _build_binary(operator: str, left: Closure, right: Closure) -> Closure:
+    operator_function = OPERATORS[operator]
     if operator in ("and", "or", "implies"):
-        # The left side may settle the answer.
+        # The left operand alone may decide (N1 §6.5), and then the right one is not evaluated.
         settles, answer = operator == "or", [operator != "and"]
 
-        def short(scope: Scope) -> list[Any]:
+        def evaluate_lazily(scope: Scope) -> list[Any]:
             first = left(scope)
             if len(first) == 1 and first[0] is settles:
                 return answer
-            return run(scope.evaluation, first, right(scope))
+            return operator_function(scope.evaluation, first, right(scope))
 
-        return short
-    return lambda scope: run(scope.evaluation, left(scope), right(scope))
+        return evaluate_lazily
+    return lambda scope: operator_function(scope.evaluation, left(scope), right(scope))
 
 
-def _is_text(left: Closure, literal: str, general: Closure) -> Closure:
-    """Return the closure of `element = 'text'`, which most filters are, without the detours."""
+def _build_string_equality(left: Closure, literal: str, general: Closure) -> Closure:
+    """Return a fast closure of `element = 'text'`, as most criteria are.
+
+    Anything but a single string element is left to the general closure.
+    """
     answers = {True: [True], False: [False]}
 
-    def run(scope: Scope) -> list[Any]:
+    def evaluate(scope: Scope) -> list[Any]:
         items = left(scope)
         if len(items) == 1:
             item = items[0]
@@ -183,18 +192,18 @@ def _is_text(left: Closure, literal: str, general: Closure) -> Closure:
                 return answers[item.value == literal]
         return general(scope)
 
-    return run
+    return evaluate
 
 
-def _call(base: Closure, function: Function, arguments: list[Closure]) -> Closure:
+def _build_call(base: Closure, function: Function, arguments: list[Closure]) -> Closure:
     implementation: Callable[..., list[Any]] = function.implementation
     if function.lazy:
         return lambda scope: implementation(scope, base(scope), *arguments)
     if not arguments:
         return lambda scope: implementation(scope, base(scope))
     if len(arguments) == 1:
-        only = arguments[0]
-        return lambda scope: implementation(scope, base(scope), only(scope))
+        argument = arguments[0]
+        return lambda scope: implementation(scope, base(scope), argument(scope))
     return lambda scope: implementation(
         scope, base(scope), *[argument(scope) for argument in arguments]
     )

@@ -1,4 +1,4 @@
-"""One compiled expression: the front door of the package."""
+"""Expression: compile a FHIRPath expression once, evaluate it on many resources."""
 
 from __future__ import annotations
 
@@ -21,20 +21,20 @@ from ehr_fhir.fhirpath.walk import Walk, compile_walks
 
 __all__ = ["Expression", "compile", "to_json"]
 
-_NOTHING: Mapping[str, object] = MappingProxyType({})
+_NO_VARIABLES: Mapping[str, object] = MappingProxyType({})
 
 
 @dataclass(frozen=True, slots=True)
 class Expression:
-    """A compiled FHIRPath expression; equal to another of the same text and context."""
+    """A compiled FHIRPath expression; equal to another of the same text and context type."""
 
     text: str
     context_type: str | None = None
-    # JSON keys of the context type without all of which the result is empty; None: not known.
+    # JSON keys of which a resource must have one for there to be a result; None if unknown.
     keys: frozenset[str] | None = None
-    # Of plain paths: what finds the same values as JSON, faster.
+    # For a union of plain paths: walks that find the same values as JSON, three times faster.
     walks: tuple[Walk, ...] | None = field(compare=False, repr=False, default=None)
-    _run: Closure = field(compare=False, repr=False, default=lambda _: [])
+    _closure: Closure = field(compare=False, repr=False, default=lambda _: [])
 
     # Any: an Element of the resource, or a value of FHIRPath's System types.
     def evaluate(
@@ -43,23 +43,24 @@ class Expression:
         *,
         now: datetime,
         context: Element | Mapping[str, Any] | None = None,
-        variables: Mapping[str, object] = _NOTHING,
+        variables: Mapping[str, object] = _NO_VARIABLES,
         resolve: Callable[[str], Mapping[str, Any] | None] | None = None,
         member_of: Callable[[object, str], bool | None] | None = None,
         trace: Callable[[str, list[Any]], None] | None = None,
     ) -> list[Any]:
-        """Return the values of the expression on a resource, or on an element of it.
+        """Evaluate the expression on a resource, or on an element of it given as `context`.
 
-        `now` is the one instant of `now()`, `today()` and `timeOfDay()`.
+        `now` is the instant of `now()`, `today()` and `timeOfDay()` (N1 §5.9). `variables` are the
+        caller's environment variables (§9). Raises Invalid, and TooCostly beyond the step budget.
         """
-        start = root_element(resource)
+        root = root_element(resource)
         if context is None:
-            focus = start
+            focus = root
         else:
             focus = context if isinstance(context, Element) else root_element(context)
-        run = Evaluation(start, [focus], variables, now, resolve, member_of, trace)
+        evaluation = Evaluation(root, [focus], variables, now, resolve, member_of, trace)
         try:
-            return list(self._run(Scope(run, [focus])))
+            return list(self._closure(Scope(evaluation, [focus])))
         except RecursionError:
             text = "The FHIRPath expression or the resource is nested too deep."
             raise Invalid(text, issue_code="too-costly") from None
@@ -74,7 +75,7 @@ def compile(  # noqa: A001 - as re.compile
     check_order: bool = False,
     own_terms: bool = False,
 ) -> Expression:
-    """Parse, check and compile an expression; refuse what is wrong in it, naming the place.
+    """Parse, check and compile an expression; raise Invalid with line and column.
 
     With a `context_type` each path is followed through R4's definitions, and one that leads nowhere
     is refused. `as_filters` lets `as` take many items, and `own_terms` drops the terms of a union
@@ -98,12 +99,12 @@ def compile(  # noqa: A001 - as re.compile
         keys = find_required_keys(tree, context_type)
         # A walk takes the items that are of a type out of many, as a filter does.
         walks = compile_walks(tree, context_type) if as_filters else None
-    run = Compiler(expression, as_filters=as_filters).build(tree)
-    return Expression(expression, context_type, keys, walks, run)
+    closure = Compiler(expression, as_filters=as_filters).build(tree)
+    return Expression(expression, context_type, keys, walks, closure)
 
 
 def to_json(value: object) -> Any:  # Any: JSON of every shape
-    """Return a value as JSON has it: an element's own JSON, a number, or text.
+    """Convert an item of a result to JSON: an element's own, a number, a boolean or a string.
 
     >>> from ehr_fhir.fhirpath.temporal import parse_date
     >>> to_json(parse_date("2014-02")), to_json(True)

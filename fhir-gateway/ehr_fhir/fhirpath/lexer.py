@@ -1,4 +1,4 @@
-"""Text of an expression to tokens (FHIRPath N1 §12, the grammar's lexer rules)."""
+"""Lexer: the text of an expression to tokens (FHIRPath N1 §8, and the lexer rules of §12)."""
 
 from __future__ import annotations
 
@@ -9,14 +9,14 @@ from ehr_fhir.errors import Invalid
 
 __all__ = ["Token", "syntax_error", "tokenize"]
 
-_DAY = r"\d{4}(?:-\d\d(?:-\d\d)?)?"
+_DATE = r"\d{4}(?:-\d\d(?:-\d\d)?)?"
 _CLOCK = r"\d\d(?::\d\d(?::\d\d(?:\.\d+)?)?)?"
 _TOKEN = re.compile(
     rf"""
       (?P<space> \s+ | //[^\r\n]* | /\*.*?\*/ )
     | (?P<time> @T{_CLOCK} )
-    | (?P<datetime> @{_DAY}T(?:{_CLOCK}(?:Z|[+-]\d\d:\d\d)?)? )
-    | (?P<date> @{_DAY} )
+    | (?P<datetime> @{_DATE}T(?:{_CLOCK}(?:Z|[+-]\d\d:\d\d)?)? )
+    | (?P<date> @{_DATE} )
     | (?P<number> \d+(?:\.\d+)? )
     | (?P<word> [A-Za-z_][A-Za-z0-9_]* )
     | (?P<quoted> `(?:[^`\\]|\\.)*` )
@@ -35,7 +35,7 @@ _MAX_CHARACTERS = 20_000
 
 @dataclass(frozen=True, slots=True)
 class Token:
-    """One token: its kind, its text (of strings and quoted names, unescaped), its start."""
+    """A token: kind, text and start; strings and delimited identifiers are without escapes."""
 
     kind: str
     text: str
@@ -43,7 +43,7 @@ class Token:
 
 
 def tokenize(expression: str) -> list[Token]:
-    """Split an expression into tokens, the last of kind `end`; refuse what is none.
+    """Split an expression into tokens, the last of kind `end`; raise Invalid for other text.
 
     >>> [token.text for token in tokenize("a.`b` + 'c' // d")]
     ['a', '.', 'b', '+', 'c', '']
@@ -65,14 +65,14 @@ def tokenize(expression: str) -> list[Token]:
 
 
 def syntax_error(expression: str, position: int, reason: str) -> Invalid:
-    """Return the error that names the line and column of a place in an expression."""
+    """Build the error for a position in an expression, which it names by line and column."""
     line = expression.count("\n", 0, position) + 1
     column = position - expression.rfind("\n", 0, position)
     return Invalid(f"The FHIRPath is wrong at line {line}, column {column}: {reason}.")
 
 
 def _unescape(expression: str, text: str, position: int) -> str:
-    def one(match: re.Match[str]) -> str:
+    def replace_escape(match: re.Match[str]) -> str:
         code = match[1]
         if len(code) == 5:
             return chr(int(code[1:], 16))
@@ -82,4 +82,4 @@ def _unescape(expression: str, text: str, position: int) -> str:
             )
         return _ESCAPES[code]
 
-    return _ESCAPE.sub(one, text) if "\\" in text else text
+    return _ESCAPE.sub(replace_escape, text) if "\\" in text else text

@@ -1,8 +1,8 @@
-"""Regular expressions in linear time (RE2), since pattern and text may both be a stranger's.
+"""Regular expressions in linear time (RE2), since pattern and text may both be hostile.
 
 FHIRPath leaves the dialect to the engine (N1 §5.6.10, "implementation-specific"). RE2 has no
-look-around and no back-references: they need backtracking, by which `^(a+)+$` takes longer than
-anybody waits on forty letters. Its classes `\\d`, `\\s` and `\\w` are ASCII's.
+look-around and no back-references: they need backtracking, by which `^(a+)+$` takes
+exponential time in the length of the text. Its classes `\\d`, `\\s` and `\\w` are ASCII's.
 
 Linear in the text still multiplies with the size of the pattern, so a match is counted beforehand:
 RE2 takes up to 10 ns for each character and each step of the compiled pattern (measured on a
@@ -32,7 +32,7 @@ _GROUP = re.compile(r"\$(?:\{(\w+)\}|(\d))")
 
 
 class LinearPattern:
-    """A compiled pattern; `count_steps` is asked before each search, and may refuse it."""
+    """A compiled pattern; it calls `count_steps` before each search, which may raise TooCostly."""
 
     def __init__(self, pattern: str) -> None:
         options = re2.Options()
@@ -50,12 +50,12 @@ class LinearPattern:
         self._size: int = self._compiled.programsize
 
     def is_in(self, text: str, count_steps: Callable[[int], None]) -> bool:
-        """Say whether some part of a text matches."""
-        return self._run(self._compiled.search, text, count_steps)
+        """Return whether some part of a text matches."""
+        return self._search(self._compiled.search, text, count_steps)
 
     def is_whole(self, text: str, count_steps: Callable[[int], None]) -> bool:
-        """Say whether the whole of a text matches."""
-        return self._run(self._compiled.fullmatch, text, count_steps)
+        """Return whether the whole of a text matches."""
+        return self._search(self._compiled.fullmatch, text, count_steps)
 
     def replace(
         self, text: str, template: str, count_steps: Callable[[int], None]
@@ -66,22 +66,22 @@ class LinearPattern:
         """
         parts = self._parse_template(template)
         end = 0
-        count_steps(self._steps(len(text)))
-        for match in self._compiled.finditer(_checked(text)):
-            # The next search may look at all that is left.
-            count_steps(self._steps(len(text) - match.end()))
+        count_steps(self._count_match_steps(len(text)))
+        for match in self._compiled.finditer(_check_unicode(text)):
+            # The next search may read the whole rest of the text.
+            count_steps(self._count_match_steps(len(text) - match.end()))
             yield text[end : match.start()]
             yield "".join(part if isinstance(part, str) else match[part[0]] or "" for part in parts)
             end = match.end()
         yield text[end:]
 
-    def _run(
+    def _search(
         self, search: Callable[[str], object], text: str, count_steps: Callable[[int], None]
     ) -> bool:
-        count_steps(self._steps(len(text)))
-        return search(_checked(text)) is not None
+        count_steps(self._count_match_steps(len(text)))
+        return search(_check_unicode(text)) is not None
 
-    def _steps(self, characters: int) -> int:
+    def _count_match_steps(self, characters: int) -> int:
         return characters * self._size // _WORK_PER_STEP
 
     def _parse_template(self, template: str) -> list[str | tuple[int | str]]:
@@ -107,7 +107,7 @@ def compile_pattern(pattern: str) -> LinearPattern:
     return LinearPattern(pattern)
 
 
-def _checked(text: str) -> str:
+def _check_unicode(text: str) -> str:
     """Refuse half of a surrogate pair, which RE2's UTF-8 does not have."""
     try:
         text.encode()

@@ -1,4 +1,4 @@
-"""The parts of a parsed expression, as frozen values."""
+"""Syntax tree of a parsed expression: frozen nodes by the grammar of FHIRPath N1 §12."""
 
 from __future__ import annotations
 
@@ -27,14 +27,14 @@ __all__ = [
 
 @dataclass(frozen=True, slots=True)
 class Node:
-    """Any part; where it stands in the text."""
+    """A node, and the position of its token in the text."""
 
     position: int
 
 
 @dataclass(frozen=True, slots=True)
 class Literal(Node):
-    """A value written out, or `{}`."""
+    """A literal (N1 §4.1): one value, or none for `{}`."""
 
     values: tuple[Any, ...]  # Any: a value of any System type
     # Of a date or time its text without the `@`, for those who compare it with JSON as text.
@@ -43,7 +43,7 @@ class Literal(Node):
 
 @dataclass(frozen=True, slots=True)
 class Member(Node):
-    """An element by its name; without a base, of the context."""
+    """A member invocation: an element by its name, of the context if there is no base."""
 
     base: Node | None
     name: str
@@ -51,7 +51,10 @@ class Member(Node):
 
 @dataclass(frozen=True, slots=True)
 class Call(Node):
-    """A function; without a base, on the context. `type` is what `is`, `as`, `ofType` name."""
+    """A function invocation (N1 §4.3), on the context if there is no base.
+
+    `type` is the type specifier of `is()`, `as()` and `ofType()`.
+    """
 
     base: Node | None
     name: str
@@ -61,7 +64,7 @@ class Call(Node):
 
 @dataclass(frozen=True, slots=True)
 class Index(Node):
-    """`base[index]`."""
+    """An indexer (N1 §5.3): `base[index]`."""
 
     base: Node
     index: Node
@@ -69,21 +72,21 @@ class Index(Node):
 
 @dataclass(frozen=True, slots=True)
 class Variable(Node):
-    """`%name`."""
+    """An environment variable (N1 §9): `%name`."""
 
     name: str
 
 
 @dataclass(frozen=True, slots=True)
 class Special(Node):
-    """`$this`, `$index` or `$total`."""
+    """An invocation of `$this`, `$index` or `$total`."""
 
     name: str
 
 
 @dataclass(frozen=True, slots=True)
 class Unary(Node):
-    """A sign before a value."""
+    """A polarity expression: a sign and its operand."""
 
     operator: str
     operand: Node
@@ -91,7 +94,7 @@ class Unary(Node):
 
 @dataclass(frozen=True, slots=True)
 class Binary(Node):
-    """Two operands and what stands between them."""
+    """A binary operator and its operands (N1 §6)."""
 
     operator: str
     left: Node
@@ -100,7 +103,7 @@ class Binary(Node):
 
 @dataclass(frozen=True, slots=True)
 class TypeTest(Node):
-    """`operand is Type` or `operand as Type`."""
+    """A type operator (N1 §6.3): `operand is Type` or `operand as Type`."""
 
     operator: str
     operand: Node
@@ -109,44 +112,44 @@ class TypeTest(Node):
 
 @dataclass(frozen=True, slots=True)
 class SortKey(Node):
-    """A key of `sort()` and its direction."""
+    """An argument of `sort()`: a key and its direction."""
 
     key: Node
     descending: bool = field(default=False)
 
 
 def nesting_depth(*nodes: Node | None) -> int:
-    """Return how deep the deepest of the nodes is nested."""
+    """Return the number of levels below and with the nodes."""
     deepest, level = 0, [node for node in nodes if node is not None]
     while level:
         deepest += 1
-        level = [below for node in level for below in _below(node)]
+        level = [child for node in level for child in _child_nodes(node)]
     return deepest
 
 
 def iterate_nodes(node: Node) -> Iterator[Node]:
-    """Yield a node and all below it."""
-    waiting = [node]
-    while waiting:
-        current = waiting.pop()
+    """Yield a node and all its descendants, in no promised order."""
+    pending = [node]
+    while pending:
+        current = pending.pop()
         yield current
-        waiting += _below(current)
+        pending += _child_nodes(current)
 
 
-def _below(node: Node) -> list[Node]:
+def _child_nodes(node: Node) -> list[Node]:
     match node:
         case Member(base=base):
-            found: list[Node | None] = [base]
+            children: list[Node | None] = [base]
         case Call(base=base, arguments=arguments):
-            found = [base, *arguments]
+            children = [base, *arguments]
         case Index(base=base, index=index):
-            found = [base, index]
+            children = [base, index]
         case Unary(operand=operand) | TypeTest(operand=operand):
-            found = [operand]
+            children = [operand]
         case Binary(left=left, right=right):
-            found = [left, right]
+            children = [left, right]
         case SortKey(key=key):
-            found = [key]
+            children = [key]
         case _:
-            found = []
-    return [child for child in found if child is not None]
+            children = []
+    return [child for child in children if child is not None]

@@ -1,4 +1,4 @@
-"""Units of UCUM as a factor and dimensions, so that 4 'g' is 4000 'mg'; the table is ucum.toml.
+"""UCUM units as a factor and dimensions, so that 4 'g' equals 4000 'mg'; the table is ucum.toml.
 
 Kept beside the libraries: ucumvert 0.3.2 with pint takes two seconds to start, works in floats,
 makes `[IU]` a bare number and refuses `{score}`. The table has the units in daily use; one that it
@@ -31,7 +31,7 @@ _MAX_POWER = 30
 
 @dataclass(frozen=True, slots=True)
 class Unit:
-    """A factor, and the exponent of each base unit in the order of their names.
+    """A unit as a factor and the exponents of its base units, sorted by name.
 
     >>> parse_unit("km/h")
     Unit(factor=Fraction(5, 18), dimensions=(('m', 1), ('s', -1)))
@@ -47,15 +47,15 @@ class _Table:
 
     base: frozenset[str]
     prefixes: Mapping[str, Fraction]
-    # Name -> (number, the unit that it counts).
+    # Unit -> (number, code of the unit that the number is of).
     defined: Mapping[str, tuple[str, str]]
-    # Those that take a prefix.
+    # Units that take a prefix.
     metric: frozenset[str]
 
 
 @lru_cache(2048)
 def parse_unit(code: str) -> Unit | None:
-    """Return what a unit is made of, or nothing for one that is not in the table.
+    """Parse a UCUM code to its unit; return None for a unit that is not in the table.
 
     >>> parse_unit("mg") == Unit(Fraction(1, 1000), (("g", 1),))
     True
@@ -72,13 +72,13 @@ def parse_unit(code: str) -> Unit | None:
         match = group or _COMPONENT.match(code, position)
         if not match or match.end() == position or (position and not match[1]):
             return None
-        found = _parse_group(group) if group else _parse_component(match[2], match[3], match[4])
-        if found is None:
+        parsed = _parse_group(group) if group else _parse_component(match[2], match[3], match[4])
+        if parsed is None:
             return None
-        unit, power = found
+        unit, power = parsed
         if abs(power) > _MAX_POWER:
             return None
-        # In UCUM a slash turns only the one unit after it; a dot goes back.
+        # A slash divides only by the one unit after it; a dot multiplies again.
         power = -power if match[1] == "/" else power
         factor *= unit.factor**power
         for base, exponent in unit.dimensions:
@@ -143,8 +143,8 @@ def _find_unprefixed(name: str) -> Unit | None:
         return Unit(Fraction(1), ((name, 1),))
     if name not in table.defined:
         return None
-    number, counted = table.defined[name]
-    unit = parse_unit(counted)
+    number, unit_code = table.defined[name]
+    unit = parse_unit(unit_code)
     return unit and Unit(Fraction(Decimal(number)) * unit.factor, unit.dimensions)
 
 

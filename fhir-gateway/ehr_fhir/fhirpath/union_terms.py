@@ -1,7 +1,7 @@
-"""The terms of a union: which start at a resource type, and which of its JSON keys they read.
+"""Terms of a union (`a | b`): those of one resource type, and the JSON keys that they read.
 
-R4's search parameters write all their resource types into one expression. An index needs those of
-one type, and to know from the keys of a resource that a parameter cannot have a value.
+R4 writes a search parameter's paths for all its resource types into one union. An index needs the
+terms of one type, and skips a parameter when the resource has none of the keys.
 """
 
 from __future__ import annotations
@@ -16,34 +16,35 @@ __all__ = ["find_required_keys", "select_terms", "split_union"]
 
 
 def select_terms(tree: syntax.Node, resource_type: str) -> syntax.Node:
-    """Return a union without the terms that start at another resource type."""
-    kept = [term for term in split_union(tree) if _starts_at(term, resource_type)]
-    if not kept:
+    """Return a union without the terms of other resource types; `{}` if no term is left."""
+    terms = [term for term in split_union(tree) if _starts_at(term, resource_type)]
+    if not terms:
         return syntax.Literal(tree.position, ())
-    joined = kept[0]
-    for term in kept[1:]:
-        joined = syntax.Binary(term.position, "|", joined, term)
-    return joined
+    union = terms[0]
+    for term in terms[1:]:
+        union = syntax.Binary(term.position, "|", union, term)
+    return union
 
 
 def find_required_keys(tree: syntax.Node, resource_type: str) -> frozenset[str] | None:
-    """Return the JSON keys without which an expression is empty, or None if that is not known."""
-    known = json_properties(resource_type)
-    found: set[str] = set()
+    """Return the JSON keys of which a resource must have one for a result; None if unknown."""
+    properties = json_properties(resource_type)
+    keys: set[str] = set()
     for term in split_union(tree):
-        names = _names(term)
+        names = _leading_members(term)
         if names and names[0] in base_types(resource_type):
             names = names[1:]
-        step = known.get(names[0]) if known and names else None
-        if step is None:
+        json_property = properties.get(names[0]) if properties and names else None
+        if json_property is None:
             return None
-        keys = step.choices or (step.key,)
-        found.update(keys, (f"_{key}" for key in keys))
-    return frozenset(found)
+        property_keys = json_property.choices or (json_property.key,)
+        # A primitive with only extensions has only the key with an underscore.
+        keys.update(property_keys, (f"_{key}" for key in property_keys))
+    return frozenset(keys)
 
 
 def split_union(tree: syntax.Node) -> Iterator[syntax.Node]:
-    """Yield the terms of a union, or the one that an expression is."""
+    """Yield the terms of a union; any other expression is its own single term."""
     if isinstance(tree, syntax.Binary) and tree.operator == "|":
         yield from split_union(tree.left)
         yield from split_union(tree.right)
@@ -52,27 +53,30 @@ def split_union(tree: syntax.Node) -> Iterator[syntax.Node]:
 
 
 def _starts_at(term: syntax.Node, resource_type: str) -> bool:
-    names = _names(term)
+    names = _leading_members(term)
     if not names or names[0] not in definitions.resource_types():
         return True
     return names[0] in base_types(resource_type)
 
 
-# What keeps an empty collection empty; other functions may make something of nothing.
-_STAYS_EMPTY = frozenset(
+# Functions whose result for an empty collection is empty. Others, as `count()` or `exists()`, have
+# a result without any key, so that the index must not skip them.
+_EMPTY_PRESERVING = frozenset(
     "where as ofType first last tail skip take single select resolve extension distinct".split()
 )
 
 
-def _names(term: syntax.Node) -> tuple[str, ...]:
-    """Return the first names of a path, as far as an empty start leaves it empty."""
+def _leading_members(term: syntax.Node) -> tuple[str, ...]:
+    """Return the members that a path starts with, if the path is empty wherever they are empty."""
     names: tuple[str, ...] = ()
     node: syntax.Node | None = term
     while node is not None:
         match node:
             case syntax.Member(base=base, name=name):
                 names, node = (name, *names), base
-            case syntax.Call(base=base, name=name) if name in _STAYS_EMPTY and base is not None:
+            case syntax.Call(base=base, name=name) if (
+                name in _EMPTY_PRESERVING and base is not None
+            ):
                 names, node = (), base
             case syntax.Index(base=base):
                 names, node = (), base
