@@ -22,6 +22,8 @@ TERMS = "http://terminology.hl7.org/CodeSystem"
 
 PEOPLE: dict[str, dict[str, Any]] = {
     "patient": {"role": "patient", "patient": "pat-1", "display": "CHAN Ka Yan"},
+    # Acts for the patient already: the pages of a carer who does not are the acceptance tests'.
+    "carer": {"role": "carer", "patient": "pat-1", "display": "HO Mei"},
     "doctor": {"role": "clinician", "organization": "st-b", "display": "Dr WONG"},
     "steward": {"role": "steward", "organization": "ehr-commons", "display": "NG Wing Sum"},
     "researcher": {"role": "researcher", "organization": "ehr-commons", "display": "LAU"},

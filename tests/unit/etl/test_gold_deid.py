@@ -1,0 +1,70 @@
+"""No gold view names an element that de-identification drops: its column would always be empty."""
+
+from __future__ import annotations
+
+import re
+
+import pytest
+
+from ehr_etl.gold.library import list_view_names, load_view
+from ehr_etl.sql_on_fhir import CompiledView, compile_view, parse_view
+from ehr_privacy.deid import load_rules
+from ehr_privacy.deid.rules import Node
+
+
+@pytest.mark.parametrize("name", list_view_names())
+def test_a_view_reads_only_what_deidentification_lets_through(name: str) -> None:
+    assert dropped_elements(compile_view(load_view(name))) == []
+
+
+@pytest.mark.parametrize(
+    ("path", "dropped"),
+    [
+        ("vaccineCode.coding.first().code", []),
+        ("vaccineCode.coding.first().display", ["vaccineCode.coding.display"]),
+        ("vaccineCode.text", ["vaccineCode.text"]),
+        ("occurrence.ofType(dateTime)", []),
+        ("occurrence.ofType(string)", ["occurrenceString"]),
+        ("protocolApplied.doseNumber.ofType(positiveInt).first()", []),
+        ("protocolApplied.series.first()", ["protocolApplied.series"]),
+    ],
+)
+def test_an_element_that_is_dropped_is_found(path: str, dropped: list[str]) -> None:
+    select = [{"column": [{"name": "c", "path": path}]}]
+    compiled = compile_view(parse_view({"resource": "Immunization", "select": select}))
+
+    assert dropped_elements(compiled) == dropped
+
+
+def dropped_elements(view: CompiledView) -> list[str]:
+    """Return the elements of a compiled view that the rules of deid.toml do not let through."""
+    rules = load_rules().types.get(view.resource, Node(elements={}))
+    return [path for path in leaf_paths(view.schema) if not passes(path.split("."), rules)]
+
+
+def leaf_paths(schema: str) -> list[str]:
+    """Return the dotted paths of a Spark schema's values."""
+    paths: list[str] = []
+    parents: list[str] = []
+    name = ""
+    # A field is `name` TYPE; what stands in STRUCT<...> lies below it.
+    for token in re.findall(r"`\w+`|STRUCT<|ARRAY<|>|[A-Z]+", schema):
+        if token.startswith("`"):
+            name = token.strip("`")
+        elif token in ("STRUCT<", "ARRAY<"):
+            parents.append(name if token == "STRUCT<" else "")
+        elif token == ">":
+            parents.pop()
+        else:
+            paths.append(".".join([*filter(None, parents), name]))
+    return paths
+
+
+def passes(path: list[str], rule: Node) -> bool:
+    """Say whether a value at a path below a rule's element is let through."""
+    if rule.elements is not None:
+        below = rule.elements.get(path[0]) if path else None
+        return below is not None and passes(path[1:], below)
+    if rule.method == "coding":
+        return path in (["system"], ["code"])
+    return rule.method != "drop"
