@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -13,12 +12,12 @@ from ehr_gateway.operations.registry import RegisteredOperation, operation_route
 from ehr_gateway.routes.route import Route
 from ehr_gateway.routes.table import FHIR_ROUTES
 from tests.conftest import ROOT
-from tests.lib.gateway import House
+from tests.lib.gateway import MoveIn
 
 PAGE = ROOT / "docs/how-to/add-an-operation.md"
 
 
-def test_the_code_of_the_page_works(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_code_of_the_page_works(move_in: MoveIn, monkeypatch: pytest.MonkeyPatch) -> None:
     operation: dict[str, Any] = {}
     tests: dict[str, Any] = {}
     blocks = re.findall(r"```python\n(.*?)```", PAGE.read_text("utf-8"), re.S)
@@ -27,13 +26,8 @@ def test_the_code_of_the_page_works(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     registered = RegisteredOperation(operation["OPERATION"], operation["answer"])
     added = [Route(one.methods, one.path, one.endpoint) for one in operation_routes([registered])]
     monkeypatch.setattr(app, "FHIR_ROUTES", (*added, *FHIR_ROUTES))
-    house = House(tmp_path / "data")
-    house.invite()
-    house.furnish()
 
     claims = [test for name, test in tests.items() if name.startswith("test_")]
-    with house.client:
-        for claim in claims:
-            claim(house)
-    house.gateway.store.close()
+    for claim in claims:
+        claim(move_in("furnished", claim.__name__))
     assert len(claims) == 2

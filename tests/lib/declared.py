@@ -78,11 +78,12 @@ _WITHOUT_CONTAINED = frozenset({"Binary", "Bundle", "Parameters"})
 NOT_TELLING = frozenset({"_explain", "_security:not-in", "_tag:not-in", "token:not-in"})
 
 
-def fill(house: House, patient: str, name: str) -> None:
+def fill(house: House, patient: str, name: str, label: Json | None = None) -> None:
     """Add a record of each type about a patient, with a value of every search parameter.
 
     The values stand in the index alone: no record of R4 could have them all. Each refers to those
-    of both names, whether they are there or not.
+    of both names, whether they are there or not. With a sensitivity label all but Consents, which
+    are rules, bear it.
     """
     store = house.gateway.store
     caller = house.gateway.verifier.authenticate(_token(house), START_MS)
@@ -91,6 +92,10 @@ def fill(house: House, patient: str, name: str) -> None:
         ids = store.registry(writing.connection).ids
         for kind in sorted(definitions.resource_types() - {"AuditEvent"}):
             body = _record(kind, _id(kind, name), patient)
+            if label is not None:
+                if kind == "Consent":
+                    continue
+                body |= {"meta": {"security": [label]}}
             version = writing.create(prepare_draft(body, body["id"], access, kind))
             rows = [
                 IndexRow(table, one.code, (*values, 0))
@@ -174,15 +179,18 @@ def reads(statement: Json) -> dict[str, list[str]]:
 
 
 def operations(statement: Json) -> list[str]:
-    """Return the address of each declared operation, on what is hidden and what is shown."""
+    """Return the address of each declared operation, on what is hidden and what is shown.
+
+    Of patients also on the first one, whose other records the reader may know.
+    """
     rest = statement["rest"][0]
     found = [f"${one['name']}" for one in rest["operation"]]
-    for kind in ("Patient", "Observation", "SearchParameter"):
+    for kind, more in (("Patient", ("pat-1",)), ("Observation", ()), ("SearchParameter", ())):
         declared = next(one for one in rest["resource"] if one["type"] == kind)
         found += [
             f"{kind}/{name}/${one['name']}"
             for one in declared["operation"]
-            for name in (_id(kind, HIDDEN), _id(kind, SHOWN))
+            for name in (_id(kind, HIDDEN), _id(kind, SHOWN), *more)
         ]
     return found
 

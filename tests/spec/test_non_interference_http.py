@@ -25,6 +25,7 @@ from tests.lib.gateway import (
     restriction,
 )
 
+HIV = {"system": "http://terminology.hl7.org/CodeSystem/v3-ActCode", "code": "HIV"}
 REQUESTS = [
     "Patient/pat-1",
     "Patient/pat-2",
@@ -207,7 +208,7 @@ def test_nothing_that_is_declared_shows_what_is_hidden(move_in: MoveIn, database
         # Before the writes; it is the author of them all.
         author = batch(house.system("ehr-commons"), entries)
         stores.append(batch(house.login("doctor.b"), [*entries, *declared.writes()]))
-        steps.append(operations(house))
+        steps.append(operations(house, "doctor.b", "p.pat-1"))
 
     for one, other in zip(*steps, strict=True):
         assert one == other, one[:2]
@@ -220,10 +221,29 @@ def test_nothing_that_is_declared_shows_what_is_hidden(move_in: MoveIn, database
     assert {form for form, addresses in forms.items() if addresses} - telling <= NOT_TELLING
 
 
-def operations(house: House) -> list[tuple[Any, ...]]:
+def test_no_operation_shows_what_is_closed_of_a_patient_one_may_see(move_in: MoveIn) -> None:
+    stores = []
+    for name, more in (("without", False), ("with", True)):
+        house = move_in("furnished", name)
+        house.app.state.deliveries.stop()
+        house.share()
+        house.login("p.pat-1").store(
+            restriction("close-hiv", against="Organization/hospital-b", securityLabel=[HIV])
+        )
+        if more:
+            closed_of_one(house)
+        stores.append(operations(house, "doctor.b"))
+
+    telling = {one[1] for one, other in zip(*stores, strict=True) if one != other}
+
+    # The marker is there to tell, and tells here that there was something to be told.
+    assert telling == {"Patient/pat-1/$withheld"}
+
+
+def operations(house: House, *logins: str) -> list[tuple[Any, ...]]:
     """Ask each operation that is declared, of what is hidden and of what is shown."""
     statement, found = house.client.get("/fhir/metadata").json(), []
-    for login in ("doctor.b", "p.pat-1"):
+    for login in logins:
         session = house.login(login)
         for address in declared.operations(statement):
             found.append((login, address, session.get(address)))
@@ -235,6 +255,20 @@ def operations(house: House) -> list[tuple[Any, ...]]:
         (login, address, answer.status_code, answer.content, headers(answer))
         for login, address, answer in found
     ]
+
+
+def closed_of_one(house: House) -> None:
+    """Add records of the first patient, of each type and later than all others, that bear HIV."""
+    declared.fill(house, "pat-1", declared.HIDDEN, HIV)
+    label = {"meta": {"security": [HIV]}}
+    later = "2026-06-01T09:00:00+08:00"
+    hospital = house.system("hospital-a")
+    for resource in (
+        {**encounter("closed-1"), "period": {"start": later}},
+        {**condition("closed-2", "closed-1"), "recordedDate": later},
+        {**observation("closed-3", "laboratory"), "effectiveDateTime": later},
+    ):
+        hospital.store({**resource, **label})
 
 
 def hidden_of_two(house: House) -> None:
