@@ -131,6 +131,7 @@ def seal_entry(
         number, store_head_number, committed_number, quiescent, previous_digest
     )
     ciphertext = nonce + ChaCha20Poly1305(key).encrypt(nonce, plaintext, associated_data)
+    # The keys are the file format, older than the names of the fields, and must not change.
     return orjson.dumps(
         {
             "number": number,

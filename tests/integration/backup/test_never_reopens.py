@@ -31,7 +31,7 @@ def journal_of(house: House) -> Path:
 
 
 def lose(house: House, tmp_path: Path) -> GatewaySettings:
-    """Settle what was closed, as the server does each second, and name where to restore to."""
+    """Resolve the journal, as the server does each second, and name where to restore to."""
     house.gateway.store.resolve_journal()
     return restored_settings(house, tmp_path / "new")
 
@@ -262,7 +262,7 @@ def test_without_the_journal_the_records_are_closed_until_a_steward_confirms(
     elif fault == "changed":
         lines[-2] = lines[-2].replace(b"=", b"A")
     elif fault == "doubt":
-        # As if the server had ended before the second in which it settles was over.
+        # As if the server had ended before the second in which it resolves the journal was over.
         while b'"settles":true' in lines[-1]:
             del lines[-1]
     # A copy: the house that is still open goes on with its own.

@@ -33,7 +33,7 @@ def database() -> str:
 
 
 def lose(house: House, tmp_path: Path) -> GatewaySettings:
-    """Settle the journal, as the server does each second, and name where to restore to."""
+    """Resolve the journal, as the server does each second, and name where to restore to."""
     house.gateway.store.resolve_journal()
     return restored_settings(house, tmp_path / "new")
 

@@ -1,7 +1,7 @@
 """Dates without a zone are read by the local time zone's history.
 
 They were read at a fixed offset, which is an hour off in the summers until 1979, among others:
-their index rows, and the day of care that consent judges by, are worked out anew.
+their index rows, and the clinical date by which consent decides, are recomputed.
 """
 
 from __future__ import annotations
