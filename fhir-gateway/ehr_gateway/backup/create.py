@@ -86,10 +86,7 @@ def create_backup(
     Raises Conflict if another backup of the installation or to the folder is in progress.
     """
     settings = plan.settings
-    if not settings.data.is_dir():
-        raise NotFound(f"There is no data folder {settings.data}.")
-    if plan.folder.resolve().is_relative_to(settings.data.resolve()):
-        raise Unavailable("A backup inside the data folder would be lost with it: choose another.")
+    _check_folders(plan)
     naming_key = _load_naming_key(settings)
     with (
         _lock_data_folder(settings.data),
@@ -113,32 +110,49 @@ def create_backup(
         copied_at = datetime.now(UTC)
         facts = backup_files.store_database(settings.database)
         backup_files.store_files(_walk_files(settings.keys))
-        contents = Contents(
-            database="sqlite" if isinstance(settings.database, Path) else "postgresql",
-            store=facts.store,
-            epoch=facts.epoch,
-            position=facts.position,
-            audit_size=facts.audit_size,
-            journal_number=facts.journal_number,
-            journal=str(settings.journal_folder.resolve()),
-            settings=plan.changed_settings,
-            files=tuple(backup_files.files),
-        )
         on_step("Putting the backup in place.")
-        left_out = [*_EXCLUSIONS.values(), _JOURNAL_EXCLUSION, *backup_files.left_out]
-        if plan.without_lake:
-            left_out.append("the lake: `ehr lake run` reads it from the feed again")
         manifest = writer.commit(
             name=f"{copied_at:%Y%m%dT%H%M%S.%fZ}",
             at=copied_at.isoformat(timespec="milliseconds"),
-            contents=contents.to_bytes(),
-            left_out=left_out,
+            contents=_build_contents(plan, facts, backup_files.files).to_bytes(),
+            left_out=_list_left_out(plan, backup_files.linked_folders),
             signer=log.signer,
         )
     total_bytes = sum(file.size for file in backup_files.files)
     return BackupReport(
         manifest, len(backup_files.files), total_bytes, writer.written_bytes, facts.audit_size
     )
+
+
+def _check_folders(plan: BackupPlan) -> None:
+    data = plan.settings.data
+    if not data.is_dir():
+        raise NotFound(f"There is no data folder {data}.")
+    if plan.folder.resolve().is_relative_to(data.resolve()):
+        raise Unavailable("A backup inside the data folder would be lost with it: choose another.")
+
+
+def _build_contents(plan: BackupPlan, facts: StoreFacts, files: Iterable[StoredFile]) -> Contents:
+    settings = plan.settings
+    return Contents(
+        database="sqlite" if isinstance(settings.database, Path) else "postgresql",
+        store=facts.store,
+        epoch=facts.epoch,
+        position=facts.position,
+        audit_size=facts.audit_size,
+        journal_number=facts.journal_number,
+        journal=str(settings.journal_folder.resolve()),
+        settings=plan.changed_settings,
+        files=tuple(files),
+    )
+
+
+def _list_left_out(plan: BackupPlan, linked_folders: Iterable[str]) -> list[str]:
+    """List what the backup does not hold, a phrase each, for the manifest."""
+    left_out = [*_EXCLUSIONS.values(), _JOURNAL_EXCLUSION, *linked_folders]
+    if plan.without_lake:
+        left_out.append("the lake: `ehr lake run` reads it from the feed again")
+    return left_out
 
 
 @dataclass
@@ -148,14 +162,15 @@ class _BackupFiles:
     writer: BackupWriter
     data: Path
     files: list[StoredFile] = field(default_factory=list)
-    left_out: list[str] = field(default_factory=list)
+    # Symbolic links to folders, whose content is not backed up.
+    linked_folders: list[str] = field(default_factory=list)
 
     def store_files(self, paths: Iterable[Path]) -> None:
         """Store files of the data folder; SQLite databases among them by a consistent copy."""
         for path in paths:
             name = str(path.relative_to(self.data))
             if path.is_symlink() and path.is_dir():
-                self.left_out.append(f"the linked folder {name}")
+                self.linked_folders.append(f"the linked folder {name}")
             elif is_sqlite(path):
                 with copy_sqlite(path, self.data / _SCRATCH_FOLDER) as copy:
                     self._store_path(name, copy)
