@@ -1,15 +1,16 @@
-"""FHIRPath on R4 JSON: an expression compiled once to Python closures, then evaluated many times.
+"""FHIRPath on R4 JSON: an expression is compiled once to Python closures and evaluated many times.
 
-Normative release 1 (2.0), and those functions of its trial-use part that HL7's R4 suite uses.
+Normative release 1 (2.0, http://hl7.org/fhirpath/N1), and the trial-use functions that HL7's R4
+test suite uses.
 
-In: the text of an expression and a resource as parsed JSON; the clock, and what resolves references
-and value sets, as arguments. Nothing is fetched.
-Out: a list of values; Invalid with line and column where the expression is wrong. `parse` gives the
-syntax tree to those who compile it to something else, as the lake does to SQL.
+In: the text of an expression, and a resource as parsed JSON; the current time, and callbacks that
+resolve references and value sets, as arguments. The engine itself reads no database or network.
+Out: a collection as a list; Invalid with line and column for a faulty expression. `parse` returns
+the syntax tree for other compilers, such as the lake's to SQL.
 May import: dates, definitions, errors.
 
 Why our own: each write evaluates every search parameter of its resource, and fhirpathpy 2.2.4
-interprets the tree each time. Times are in `tests/perf/bench_fhirpath.py`; HL7's suite passes.
+interprets the syntax tree each time. `tests/perf/bench_fhirpath.py` measures it.
 """
 
 from __future__ import annotations

@@ -101,7 +101,7 @@ def _equality_key(item: object) -> object:
         return ("element", _freeze_json(value.value))
     if value is None:
         # An element with only extensions is equal to itself alone.
-        return ("nothing", id(item))
+        return ("no value", id(item))
     return _freeze_json(value)
 
 

@@ -165,12 +165,12 @@ def _build_binary(operator: str, left: Closure, right: Closure) -> Closure:
     operator_function = OPERATORS[operator]
     if operator in ("and", "or", "implies"):
         # The left operand alone may decide (N1 §6.5), and then the right one is not evaluated.
-        settles, answer = operator == "or", [operator != "and"]
+        deciding, result = operator == "or", [operator != "and"]
 
         def evaluate_lazily(scope: Scope) -> list[Any]:
             first = left(scope)
-            if len(first) == 1 and first[0] is settles:
-                return answer
+            if len(first) == 1 and first[0] is deciding:
+                return result
             return operator_function(scope.evaluation, first, right(scope))
 
         return evaluate_lazily
@@ -182,14 +182,14 @@ def _build_string_equality(left: Closure, literal: str, general: Closure) -> Clo
 
     Anything but a single string element is left to the general closure.
     """
-    answers = {True: [True], False: [False]}
+    results = {True: [True], False: [False]}
 
     def evaluate(scope: Scope) -> list[Any]:
         items = left(scope)
         if len(items) == 1:
             item = items[0]
             if type(item) is Element and item.type in STRING_TYPES and type(item.value) is str:
-                return answers[item.value == literal]
+                return results[item.value == literal]
         return general(scope)
 
     return evaluate

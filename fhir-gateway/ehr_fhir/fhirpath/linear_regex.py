@@ -1,12 +1,12 @@
 """Regular expressions in linear time (RE2), since pattern and text may both be hostile.
 
-FHIRPath leaves the dialect to the engine (N1 §5.6.10, "implementation-specific"). RE2 has no
-look-around and no back-references: they need backtracking, by which `^(a+)+$` takes
-exponential time in the length of the text. Its classes `\\d`, `\\s` and `\\w` are ASCII's.
+FHIRPath leaves the dialect to the engine (N1 §5.6, "implementation-specific"). RE2 has no
+look-around and no back-references: they need backtracking, by which `^(a+)+$` takes time
+exponential in the length of the text. Its classes `\\d`, `\\s` and `\\w` are ASCII's.
 
-Linear in the text still multiplies with the size of the pattern, so a match is counted beforehand:
-RE2 takes up to 10 ns for each character and each step of the compiled pattern (measured on a
-million letters: 36 s for `(a?){900}b` of 3,605 steps, 2 ms for `(a+)+$`).
+Time is linear in the text but also in the size of the pattern, so that a match is counted as steps
+beforehand. RE2 takes up to 10 ns for each character and each step of the compiled pattern (measured
+on a million letters: 36 s for `(a?){900}b` of 3,605 steps, 2 ms for `(a+)+$`).
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ class LinearPattern:
 
     def __init__(self, pattern: str) -> None:
         options = re2.Options()
-        # A point is any character, line ends too (N1 §5.6.10: single-line mode).
+        # A point is any character, line ends too (N1 §5.6: single-line mode).
         options.dot_nl = True
         options.log_errors = False
         options.max_mem = _MAX_MEMORY
@@ -49,11 +49,11 @@ class LinearPattern:
             ) from None
         self._size: int = self._compiled.programsize
 
-    def is_in(self, text: str, count_steps: Callable[[int], None]) -> bool:
+    def matches_part(self, text: str, count_steps: Callable[[int], None]) -> bool:
         """Return whether some part of a text matches."""
         return self._search(self._compiled.search, text, count_steps)
 
-    def is_whole(self, text: str, count_steps: Callable[[int], None]) -> bool:
+    def matches_whole(self, text: str, count_steps: Callable[[int], None]) -> bool:
         """Return whether the whole of a text matches."""
         return self._search(self._compiled.fullmatch, text, count_steps)
 
@@ -103,12 +103,12 @@ class LinearPattern:
 # Each may hold up to `_MAX_MEMORY`.
 @lru_cache(64)
 def compile_pattern(pattern: str) -> LinearPattern:
-    """Compile a pattern; refuse what RE2 does not read."""
+    """Compile a pattern; raise Invalid for syntax that RE2 does not have."""
     return LinearPattern(pattern)
 
 
 def _check_unicode(text: str) -> str:
-    """Refuse half of a surrogate pair, which RE2's UTF-8 does not have."""
+    """Return a text; raise Invalid for half a surrogate pair, which RE2's UTF-8 cannot hold."""
     try:
         text.encode()
     except UnicodeEncodeError:

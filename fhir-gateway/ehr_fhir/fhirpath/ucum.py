@@ -116,7 +116,7 @@ def _parse_component(name: str, number: str, exponent: str) -> tuple[Unit, int] 
     if name in ("10*", "10^"):
         return Unit(Fraction(10)), int(number + exponent or 1) if number or exponent else 1
     if name == "":
-        # A number is a factor; a bare annotation is the number one.
+        # `24` is a factor of 24, and a bare annotation such as `{score}` the unit 1.
         return (Unit(Fraction(int(number or 1)) or Fraction(1)), 1) if not exponent else None
     unit = _find_atom(name)
     if unit is None or exponent in ("+", "-"):

@@ -34,7 +34,7 @@ def _matches(scope: Scope, items: list[Any], regex: list[Any]) -> list[Any]:
     value, pattern = to_string(items, "`matches()`"), to_string(regex, "`matches()`")
     if value is None or pattern is None:
         return []
-    return [compile_pattern(pattern).is_in(value, scope.evaluation.count_steps)]
+    return [compile_pattern(pattern).matches_part(value, scope.evaluation.count_steps)]
 
 
 @register_function("matchesFull", 1)
@@ -42,7 +42,7 @@ def _matches_full(scope: Scope, items: list[Any], regex: list[Any]) -> list[Any]
     value, pattern = to_string(items, "`matchesFull()`"), to_string(regex, "`matchesFull()`")
     if value is None or pattern is None:
         return []
-    return [compile_pattern(pattern).is_whole(value, scope.evaluation.count_steps)]
+    return [compile_pattern(pattern).matches_whole(value, scope.evaluation.count_steps)]
 
 
 def _register_string_function(name: str, compute: Callable[[str], list[Any]]) -> None:

@@ -52,7 +52,7 @@ def test_an_expression_is_frozen_and_compiled_once() -> None:
         ("children().ofType(HumanName).family", ["Patient.name[0].family"]),
     ],
 )
-def test_an_element_says_where_it_stands(expression: str, paths: list[str]) -> None:
+def test_an_element_has_its_path(expression: str, paths: list[str]) -> None:
     found = fhirpath.compile(expression).evaluate(PATIENT, now=NOW)
 
     assert [element.path for element in found][: len(paths)] == paths
@@ -65,7 +65,7 @@ def test_an_element_is_the_json_of_the_resource_itself() -> None:
     assert (name.type, name.parent.type) == ("HumanName", "Patient")
 
 
-def test_an_element_never_shows_its_value() -> None:
+def test_the_repr_of_an_element_hides_its_value() -> None:
     assert "Chan" not in repr(fhirpath.compile("name.family").evaluate(PATIENT, now=NOW))
 
 
@@ -85,11 +85,11 @@ def test_an_expression_can_start_at_an_element() -> None:
         ("timeOfDay()", ["10:30:15.250"]),
     ],
 )
-def test_the_clock_is_the_callers(expression: str, expected: list[str]) -> None:
+def test_now_is_an_argument_of_evaluate(expression: str, expected: list[str]) -> None:
     assert values(expression) == expected
 
 
-def test_variables_are_the_callers() -> None:
+def test_variables_are_an_argument_of_evaluate() -> None:
     assert values("%a + %`b c`", variables={"a": 1, "b c": Decimal("0.5")}) == [Decimal("1.5")]
     assert values("%many.count()", variables={"many": [1, 2, 3]}) == [3]
 
@@ -99,7 +99,7 @@ def test_an_unknown_variable_is_refused() -> None:
         values("%nothing")
 
 
-def test_references_are_resolved_by_the_caller() -> None:
+def test_references_resolve_by_a_callback() -> None:
     known = {"Practitioner/d1": {"resourceType": "Practitioner", "id": "d1"}}
 
     assert values("generalPractitioner.resolve().id", resolve=known.get) == ["d1"]
@@ -109,11 +109,11 @@ def test_references_are_resolved_by_the_caller() -> None:
     assert found == ["Practitioner/d1"]
 
 
-def test_a_contained_resource_needs_no_caller() -> None:
+def test_a_contained_resource_resolves_without_a_callback() -> None:
     assert values("managingOrganization.resolve().name") == ["Clinic"]
 
 
-def test_value_sets_are_asked_of_the_caller() -> None:
+def test_value_set_membership_is_decided_by_a_callback() -> None:
     asked = []
 
     def member_of(item: object, url: str) -> bool:
@@ -126,7 +126,7 @@ def test_value_sets_are_asked_of_the_caller() -> None:
         values("name[0].use.memberOf('urn:vs')")
 
 
-def test_a_trace_goes_to_the_caller_alone() -> None:
+def test_trace_only_calls_the_callback() -> None:
     seen: list[tuple[str, list[Any]]] = []
 
     values(
@@ -148,7 +148,7 @@ def test_a_trace_goes_to_the_caller_alone() -> None:
         ("deceased.ofType(Period)", ""),
     ],
 )
-def test_a_path_that_leads_nowhere_is_refused_with_its_place(expression: str, place: str) -> None:
+def test_a_path_without_a_type_is_refused_with_line_and_column(expression: str, place: str) -> None:
     if place:
         with pytest.raises(Invalid, match=place):
             fhirpath.compile(expression, context_type="Patient")
@@ -162,12 +162,12 @@ def test_a_path_that_leads_nowhere_is_refused_with_its_place(expression: str, pl
     "expression",
     ["", "name.", "a b", "nope()", "skip()", "1 +", "'open", "name[", "{1}", "@2015-13"],
 )
-def test_what_is_not_an_expression_is_refused(expression: str) -> None:
+def test_a_syntax_error_is_refused(expression: str) -> None:
     with pytest.raises(Invalid, match="line 1, column"):
         fhirpath.compile(expression)
 
 
-def test_depth_and_length_are_limited() -> None:
+def test_nesting_and_length_of_an_expression_are_limited() -> None:
     for expression in ("(" * 500 + "1" + ")" * 500, "1" + " + 1" * 500, "a" * 30_000):
         with pytest.raises(Invalid):
             fhirpath.compile(expression)
@@ -185,12 +185,12 @@ def test_depth_and_length_are_limited() -> None:
         "'aaaaaaaaaaaaaaaaaaaa'.repeat($this.replaceMatches('a', $this))",
     ],
 )
-def test_an_expression_without_end_is_stopped(expression: str) -> None:
+def test_an_endless_expression_is_too_costly(expression: str) -> None:
     with pytest.raises(EhrError, match=r"too many steps|too long"):
         values(expression)
 
 
-def test_search_parameters_may_cast_many_items() -> None:
+def test_as_filters_casts_collections() -> None:
     expression = "(Patient.name as HumanName).family | Practitioner.name.family"
     lenient = fhirpath.compile(expression, context_type="Patient", as_filters=True, own_terms=True)
 
@@ -208,7 +208,7 @@ def test_search_parameters_may_cast_many_items() -> None:
         ("Patient.active | true", None),
     ],
 )
-def test_an_expression_says_which_keys_it_cannot_do_without(
+def test_keys_are_those_an_expression_requires(
     expression: str, keys: frozenset[str] | None
 ) -> None:
     assert fhirpath.compile(expression, context_type="Patient").keys == keys

@@ -127,7 +127,7 @@ def values(expression: str) -> list[Any]:
         ("1 'm'.aggregate($total * $this, 1 'm') = 1 'm2'", [True]),
     ],
 )  # fmt: skip
-def test_a_function_gives(expression: str, expected: list[Any]) -> None:
+def test_a_function_returns(expression: str, expected: list[Any]) -> None:
     assert values(expression) == expected
 
 
@@ -153,12 +153,12 @@ def test_a_function_gives(expression: str, expected: list[Any]) -> None:
         "'a'.replaceMatches('a', '$9')",
     ],
 )
-def test_what_has_no_answer_is_refused(expression: str) -> None:
+def test_invalid_operands_are_refused(expression: str) -> None:
     with pytest.raises(EhrError):
         values(expression)
 
 
-def test_a_message_holds_no_value_of_the_record() -> None:
+def test_an_error_message_has_no_value_of_the_record() -> None:
     with pytest.raises(Invalid) as caught:
         values("value < status")
 
@@ -166,7 +166,7 @@ def test_a_message_holds_no_value_of_the_record() -> None:
     assert "6.3" not in str(caught.value)
 
 
-def test_a_type_r4_does_not_have_is_followed_by_its_json() -> None:
+def test_an_undefined_resource_type_is_read_by_its_json() -> None:
     strange = {"resourceType": "Strange", "part": [{"label": "x", "count": 2}]}
 
     found = fhirpath.compile("part.where(count > 1).label").evaluate(strange, now=NOW)
@@ -174,7 +174,7 @@ def test_a_type_r4_does_not_have_is_followed_by_its_json() -> None:
     assert [fhirpath.to_json(item) for item in found] == ["x"]
 
 
-def test_the_functions_of_the_specification_are_there() -> None:
+def test_the_functions_of_the_specification_are_registered() -> None:
     wanted = (
         "empty exists all allTrue anyTrue allFalse anyFalse subsetOf supersetOf count distinct"
         " isDistinct where select repeat single first last tail skip take intersect exclude union"

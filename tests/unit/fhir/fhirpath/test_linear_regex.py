@@ -30,7 +30,7 @@ def values(expression: str, text: str = "") -> list[Any]:
         "^(a?){60}a{60}!",
     ],
 )
-def test_a_pattern_that_backtracks_for_ever_elsewhere_answers(pattern: str) -> None:
+def test_a_catastrophic_backtracking_pattern_ends(pattern: str) -> None:
     # Each takes a backtracking engine longer than the timeout of a test.
     assert values(f"id.matches('{pattern}')", "a" * 5000 + "?") == [False]
 
@@ -44,13 +44,13 @@ def test_a_large_pattern_on_a_long_text_is_too_costly(pattern: str, text: str) -
         values(f"id.matches('{pattern}')", text)
 
 
-def test_a_replacement_that_looks_at_the_rest_for_each_match_is_too_costly() -> None:
+def test_a_replacement_that_rescans_the_rest_for_each_match_is_too_costly() -> None:
     with pytest.raises(TooCostly):
         values("id.replaceMatches('a(.*b)?', '')", "a" * 900_000)
 
 
 @pytest.mark.parametrize("pattern", ["(", "(?=a)", "(?<!a)b", "(a)\\\\1", "(.{1,1000}){50}"])
-def test_what_needs_backtracking_or_too_much_memory_is_refused(pattern: str) -> None:
+def test_a_pattern_that_needs_backtracking_or_too_much_memory_is_refused(pattern: str) -> None:
     with pytest.raises(Invalid, match="not one that this engine reads"):
         values(f"'a'.matches('{pattern}')")
 
@@ -65,7 +65,7 @@ def test_what_needs_backtracking_or_too_much_memory_is_refused(pattern: str) -> 
         ("'ab'.replaceMatches('b', '\\\\n')", "a\\n"),
     ],
 )
-def test_groups_are_written_as_java_does(expression: str, expected: str) -> None:
+def test_substitutions_have_groups_in_java_syntax(expression: str, expected: str) -> None:
     assert values(expression) == [expected]
 
 

@@ -43,8 +43,8 @@ def _combined(inner: st.SearchStrategy[str]) -> st.SearchStrategy[str]:
     def call(name: str, base: str, arguments: list[str]) -> str:
         function = FUNCTIONS[name]
         count = min(max(len(arguments), function.min_arguments), function.max_arguments)
-        written = ", ".join((arguments + ["1"] * function.min_arguments)[:count])
-        return f"({base}).{name}({written})"
+        argument_list = ", ".join((arguments + ["1"] * function.min_arguments)[:count])
+        return f"({base}).{name}({argument_list})"
 
     return st.one_of(
         st.builds(call, st.sampled_from(sorted(FUNCTIONS)), inner, st.lists(inner, max_size=3)),
@@ -85,7 +85,7 @@ def test_evaluation_fails_only_with_our_errors(expression: str) -> None:
 
 @settings(max_examples=200, deadline=None)
 @given(EXPRESSIONS)
-def test_an_answer_does_not_change_the_resource(expression: str) -> None:
+def test_evaluation_does_not_change_the_resource(expression: str) -> None:
     before = repr(SAMPLE)
 
     with contextlib.suppress(EhrError):
@@ -116,7 +116,7 @@ JSON = st.recursive(
 @given(
     st.dictionaries(st.sampled_from(["name", "birthDate", "_birthDate", "contained", "id"]), JSON)
 )
-def test_a_malformed_resource_gives_our_errors_or_an_answer(content: dict[str, Any]) -> None:
+def test_a_malformed_resource_gives_our_errors_or_a_result(content: dict[str, Any]) -> None:
     resource = {"resourceType": "Patient", **content}
     for expression in (
         "descendants().count()",

@@ -23,8 +23,8 @@ def stub(reference: str) -> dict[str, Any] | None:
     return {"resourceType": kind} if kind else None
 
 
-# A union leaves out what is equal, and 1.0 is equal to 1.00: so numbers are compared as such.
-def walked(expression: Expression, resource: dict[str, Any]) -> set[str]:
+# As sets of JSON with numbers as floats: a union drops equal items, and 1.0 equals 1.00.
+def values_by_walks(expression: Expression, resource: dict[str, Any]) -> set[str]:
     return {
         json.dumps(value, default=float, sort_keys=True)
         for walk in expression.walks or ()
@@ -34,13 +34,13 @@ def walked(expression: Expression, resource: dict[str, Any]) -> set[str]:
     }
 
 
-def evaluated(expression: Expression, resource: dict[str, Any]) -> set[str]:
-    found = (to_json(one) for one in expression.evaluate(resource, now=NOW, resolve=stub))
+def values_by_evaluation(expression: Expression, resource: dict[str, Any]) -> set[str]:
+    values = (to_json(item) for item in expression.evaluate(resource, now=NOW, resolve=stub))
     return {
-        json.dumps(one, default=float, sort_keys=True)
-        for one in found
-        # An element that has only extensions is no value, and what is contained is not searched.
-        if one is not None and not _contained(one)
+        json.dumps(value, default=float, sort_keys=True)
+        for value in values
+        # An element with only extensions has no value, and contained resources are not searched.
+        if value is not None and not _contained(value)
     }
 
 
@@ -48,7 +48,7 @@ def _contained(value: object) -> bool:
     return isinstance(value, dict) and str(value.get("reference")).startswith("#")
 
 
-def test_search_parameters_walk_to_what_they_evaluate_to(shared_data: Path) -> None:
+def test_walks_of_search_parameters_agree_with_evaluation(shared_data: Path) -> None:
     compared = 0
     for one in examples(shared_data):
         for parameter in indexed_parameters(one.content["resourceType"]):
@@ -56,8 +56,8 @@ def test_search_parameters_walk_to_what_they_evaluate_to(shared_data: Path) -> N
             keys = expression.keys
             if expression.walks is None or (keys and keys.isdisjoint(one.content)):
                 continue
-            found = evaluated(expression, one.content)
-            assert walked(expression, one.content) == found, (one.name, parameter.code)
+            found = values_by_evaluation(expression, one.content)
+            assert values_by_walks(expression, one.content) == found, (one.name, parameter.code)
             compared += bool(found)
 
     assert compared > 2000
@@ -74,7 +74,7 @@ def test_search_parameters_walk_to_what_they_evaluate_to(shared_data: Path) -> N
         ("Resource.id | Patient.gender | Person.name", ["p", "male"]),
     ],
 )
-def test_a_plain_path_is_walked(expression: str, found: list[object]) -> None:
+def test_a_plain_path_compiles_to_walks(expression: str, found: list[object]) -> None:
     patient = {
         "resourceType": "Patient",
         "id": "p",
@@ -92,7 +92,7 @@ def test_a_plain_path_is_walked(expression: str, found: list[object]) -> None:
     "expression",
     ["name.given.first()", "name.exists()", "name.given[0].length()", "deceased[0]", "name & 'x'"],
 )
-def test_any_other_expression_is_left_to_the_engine(expression: str) -> None:
+def test_any_other_expression_has_no_walks(expression: str) -> None:
     compiled = fhirpath.compile(expression, context_type="Patient", as_filters=True, own_terms=True)
 
     assert compiled.walks is None
