@@ -126,6 +126,7 @@ _SPECIALS: dict[str, Closure] = {
 
 
 def _build_first_member(names: tuple[str, ...]) -> Closure:
+    """Return the closure of a member chain at the start of a path, which may begin with a type."""
     walk, name = compile_member_chain(names), names[0]
     if not is_known_type(name):
         return lambda scope: walk(scope.this)
@@ -142,6 +143,8 @@ def _build_first_member(names: tuple[str, ...]) -> Closure:
 
 
 def _build_indexer(base: Closure, index: Closure) -> Closure:
+    """Return the closure of `base[index]`; empty for an index out of range (N1 §5.3)."""
+
     def evaluate(scope: Scope) -> list[Any]:
         position = to_integer(index(scope), "An index")
         return [] if position is None or position < 0 else base(scope)[position : position + 1]
@@ -196,6 +199,7 @@ def _build_string_equality(left: Closure, literal: str, general: Closure) -> Clo
 
 
 def _build_call(base: Closure, function: Function, arguments: list[Closure]) -> Closure:
+    """Return the closure of a function call; faster for none or one argument."""
     implementation: Callable[..., list[Any]] = function.implementation
     if function.lazy:
         return lambda scope: implementation(scope, base(scope), *arguments)

@@ -215,7 +215,7 @@ def _json_equivalent(left: object, right: object) -> bool:
     """Return whether two complex elements are equivalent, their lists in any order."""
     if isinstance(left, Mapping) and isinstance(right, Mapping):
         return left.keys() == right.keys() and all(
-            _json_equivalent(left[k], right[k]) for k in left
+            _json_equivalent(left[key], right[key]) for key in left
         )
     if isinstance(left, list) and isinstance(right, list):
         unmatched = list(right)
@@ -249,7 +249,8 @@ def _quantities_equivalent(
 ) -> bool:
     """Compare two values in one unit at the precision of the less precise quantity.
 
-    So 4 'g' is equivalent to 4040 'mg': 4 'g' is precise to a gram, and 40 'mg' is less than half.
+    So 4 'g' is equivalent to 4040 'mg': 4 'g' is precise to a gram, and they differ by less than
+    half of it.
     """
     steps = [
         abs(value / Fraction(quantity.value)) / 10 ** _count_decimal_places(quantity.value)
@@ -264,6 +265,7 @@ def _quantities_equivalent(
 def _convert_number(_: Element, value: object) -> object:
     if isinstance(value, bool) or not isinstance(value, int | float | Decimal):
         return value
+    # By way of text, because the decimal of the float 0.1 itself has 55 digits.
     number = value if isinstance(value, Decimal) else Decimal(str(value))
     if not number.is_finite() or abs(number.adjusted()) > _MAX_EXPONENT:
         raise Invalid("A number of the resource is out of FHIRPath's range.")

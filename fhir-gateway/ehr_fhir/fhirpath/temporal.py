@@ -175,6 +175,7 @@ def compare_temporals(left: Temporal, right: Temporal) -> int | None:
 
 
 def _to_nanoseconds(parts: tuple[int, ...], nanoseconds: int) -> int:
+    """Return nanoseconds since the start of the year 1, with unknown parts at their least."""
     year, month, day, hour, minute, second = (*parts, *(1, 1, 1, 0, 0, 0)[len(parts) :])
     days = dt.date(year, month, day).toordinal()
     return days * _DAY + (hour * 3600 + minute * 60 + second) * _SECOND + nanoseconds
