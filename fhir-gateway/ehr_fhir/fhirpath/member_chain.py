@@ -29,7 +29,7 @@ def compile_member_chain(names: tuple[str, ...]) -> Callable[[list[Any]], list[A
     """Compile a chain to a function from items to the elements that the last member holds."""
     plans: dict[str, _Plan | None] = {}
 
-    def run(items: list[Any]) -> list[Any]:
+    def walk_chain(items: list[Any]) -> list[Any]:
         elements: list[Any] = []
         for item in items:
             if type(item) is not Element:
@@ -46,10 +46,11 @@ def compile_member_chain(names: tuple[str, ...]) -> Callable[[list[Any]], list[A
                 _walk_plan(item, plan, plan.last, elements)
         return elements
 
-    return run
+    return walk_chain
 
 
 def _walk_plan(item: Element, plan: _Plan, last: JsonProperty, elements: list[Any]) -> None:
+    """Append the elements at the end of a plan, walking the JSON in between level by level."""
     nodes: list[Any] = [item.value]
     for key in plan.keys:
         next_level: list[Any] = []

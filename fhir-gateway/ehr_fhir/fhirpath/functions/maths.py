@@ -22,7 +22,7 @@ from ehr_fhir.fhirpath.system_values import (
 
 __all__: list[str] = []
 
-# Chosen: a decimal to a greater power is out of range anyway, and only takes time.
+# Chosen: it bounds the work, and to a greater power most numbers are out of range anyway.
 _MAX_EXPONENT = 10_000
 
 
@@ -30,7 +30,7 @@ def _register_number_function(name: str, calculate: Callable[[Decimal], list[Any
     """Register a function of the input number alone."""
 
     @register_function(name)
-    def function(scope: Scope, items: list[Any]) -> list[Any]:
+    def apply_to_number(scope: Scope, items: list[Any]) -> list[Any]:
         value = _to_number(items, name)
         return [] if value is None else calculate(value)
 
@@ -77,6 +77,7 @@ def _power(scope: Scope, items: list[Any], exponent: list[Any]) -> list[Any]:
         return []
     of_integers = isinstance(to_system(items[0]), int) and isinstance(to_system(exponent[0]), int)
     if of_integers and exponent_number >= 0:
+        # Beyond 32 bits before `int()`, which would write out a number of thousands of digits.
         return integer_or_empty(int(result)) if abs(result) < 2**32 else []
     return number_or_empty(result)
 

@@ -17,7 +17,7 @@ def _register_two_string_function(name: str, compute: Callable[[str, str], objec
     """Register a function of the input string and a string argument."""
 
     @register_function(name, 1)
-    def function(scope: Scope, items: list[Any], argument: list[Any]) -> list[Any]:
+    def apply_to_strings(scope: Scope, items: list[Any], argument: list[Any]) -> list[Any]:
         value, other = to_string(items, f"`{name}()`"), to_string(argument, f"`{name}()`")
         return [] if value is None or other is None else [compute(value, other)]
 
@@ -49,7 +49,7 @@ def _register_string_function(name: str, compute: Callable[[str], list[Any]]) ->
     """Register a function of the input string alone."""
 
     @register_function(name)
-    def function(scope: Scope, items: list[Any]) -> list[Any]:
+    def apply_to_string(scope: Scope, items: list[Any]) -> list[Any]:
         value = to_string(items, f"`{name}()`")
         return [] if value is None else compute(value)
 
