@@ -19,6 +19,7 @@ from typing import Any
 
 from ehr_fhir.errors import Conflict, NotFound, Unavailable
 from ehr_gateway.audit_log.service import AuditLog, open_audit_log
+from ehr_gateway.backup.file_listing import EXCLUSIONS, SCRATCH_FOLDER, list_files, walk_files
 from ehr_gateway.backup.folder import BackupWriter, StoredContent, open_writer
 from ehr_gateway.backup.manifest import Contents, Manifest, StoredFile
 from ehr_gateway.backup.sealing import Recipient
@@ -36,16 +37,7 @@ from ehr_gateway.settings import GatewaySettings
 __all__ = ["DATABASE_DUMP", "BackupPlan", "BackupReport", "create_backup"]
 
 DATABASE_DUMP = "database.dump"
-_LAKE_FOLDER = "lake"
-# Names in the data folder that are not backed up, each with what the manifest says of it.
-_EXCLUSIONS = {
-    "portal-sessions.db": "the portal's sessions: people log in anew",
-    "audit-spool": "the spool: what it held is in the audit log",
-    "spark": "Spark's scratch files",
-}
 _JOURNAL_EXCLUSION = "the journal: it must lie on another disk than the store and the backups"
-_DATABASE_SIDE_SUFFIXES = ("-wal", "-shm", "-writer", "-journal")
-_SCRATCH_FOLDER = ".backup-copy"
 _LOCK_FILE = "backup.lock"
 # How long to wait for the exported log's lock. Chosen: a minute in all.
 _LOCK_TRIES, _LOCK_PAUSE_SECONDS = 600, 0.1
@@ -101,7 +93,7 @@ def create_backup(
             log.flush_and_sign()
             backup_files = _BackupFiles(writer, settings.data)
             on_step("Copying files.")
-            backup_files.store_files(_list_files(settings, without_lake=plan.without_lake))
+            backup_files.store_files(list_files(settings, without_lake=plan.without_lake))
             on_step("Copying the exported audit log.")
             backup_files.store_audit_folder(log, settings.audit_folder)
         finally:
@@ -109,7 +101,7 @@ def create_backup(
         on_step("Copying the database.")
         copied_at = datetime.now(UTC)
         facts = backup_files.store_database(settings.database)
-        backup_files.store_files(_walk_files(settings.keys))
+        backup_files.store_files(walk_files(settings.keys))
         on_step("Putting the backup in place.")
         manifest = writer.commit(
             name=f"{copied_at:%Y%m%dT%H%M%S.%fZ}",
@@ -149,7 +141,7 @@ def _build_contents(plan: BackupPlan, facts: StoreFacts, files: Iterable[StoredF
 
 def _list_left_out(plan: BackupPlan, linked_folders: Iterable[str]) -> list[str]:
     """List what the backup does not hold, a phrase each, for the manifest."""
-    left_out = [*_EXCLUSIONS.values(), _JOURNAL_EXCLUSION, *linked_folders]
+    left_out = [*EXCLUSIONS.values(), _JOURNAL_EXCLUSION, *linked_folders]
     if plan.without_lake:
         left_out.append("the lake: `ehr lake run` reads it from the feed again")
     return left_out
@@ -172,7 +164,7 @@ class _BackupFiles:
             if path.is_symlink() and path.is_dir():
                 self.linked_folders.append(f"the linked folder {name}")
             elif is_sqlite(path):
-                with copy_sqlite(path, self.data / _SCRATCH_FOLDER) as copy:
+                with copy_sqlite(path, self.data / SCRATCH_FOLDER) as copy:
                     self._store_path(name, copy)
             else:
                 self._store_path(name, path)
@@ -184,7 +176,7 @@ class _BackupFiles:
                 if not acquired:
                     time.sleep(_LOCK_PAUSE_SECONDS)
                     continue
-                for path in _walk_files(folder):
+                for path in walk_files(folder):
                     self._store_path(f"audit-log/{path.relative_to(folder)}", path)
                 return
         raise Unavailable("The audit log is being signed for all the time. Try again.")
@@ -195,7 +187,7 @@ class _BackupFiles:
             with dump_postgresql(database) as (output, facts):
                 self._add_file(DATABASE_DUMP, 0o600, self.writer.store_file(output))
             return facts
-        with copy_sqlite(database, self.data / _SCRATCH_FOLDER) as copy:
+        with copy_sqlite(database, self.data / SCRATCH_FOLDER) as copy:
             facts = read_sqlite_facts(copy)
             self._store_path("ehr.db", copy)
         return facts
@@ -223,58 +215,6 @@ def _lock_data_folder(data: Path) -> Iterator[None]:
         except BlockingIOError:
             raise Conflict(f"Another backup of {data} is under way.") from None
         yield
-
-
-def _list_files(settings: GatewaySettings, *, without_lake: bool) -> Iterator[Path]:
-    """Yield the files of the data folder except database, keys and audit log; the lake's first."""
-    data = settings.data
-    excluded = {settings.keys, settings.audit_folder, data / _LAKE_FOLDER, data / _SCRATCH_FOLDER}
-    excluded |= {data / name for name in _EXCLUSIONS}
-    if isinstance(settings.database, Path):
-        excluded.add(settings.database)
-    if not without_lake:
-        yield from _list_lake(data / _LAKE_FOLDER)
-    for path in sorted(data.iterdir()):
-        if path not in excluded:
-            yield from _walk_files(path)
-
-
-def _list_lake(lake: Path) -> Iterator[Path]:
-    """Yield the lake's files: stream checkpoints, then the tables' Delta logs, then data files.
-
-    Each refers to those after it. A copy made during a run is like the lake after an
-    interrupted run, which the next run continues: a stream whose checkpoint is behind its table
-    repeats a batch, and the table skips a batch that it has.
-    """
-    paths = list(_walk_files(lake))
-
-    def sort_key(path: Path) -> tuple[int, Path]:
-        parts = path.relative_to(lake).parts
-        rank = 0 if parts[0] == "checkpoints" else 1 if "_delta_log" in parts else 2
-        return rank, path
-
-    yield from sorted(paths, key=sort_key)
-    # Files that appeared while the logs were being copied: the logs may refer to them.
-    yield from sorted(set(_walk_files(lake)) - set(paths))
-
-
-def _walk_files(path: Path) -> Iterator[Path]:
-    """Yield the files below a path, sorted, without locks and the side files of databases."""
-    if path.is_dir() and not path.is_symlink():
-        for child in sorted(path.iterdir()):
-            yield from _walk_files(child)
-    elif path.exists() and not _is_transient(path):
-        yield path
-
-
-def _is_transient(path: Path) -> bool:
-    name = path.name
-    if name == "lock" or name.endswith((".lock", ".signal", ".partial")):
-        return True
-    return any(
-        name.endswith(suffix) and path.with_name(name.removesuffix(suffix)).exists()
-        for suffix in _DATABASE_SIDE_SUFFIXES
-    )
 
 
 def _load_naming_key(settings: GatewaySettings) -> bytes:

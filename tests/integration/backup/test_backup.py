@@ -13,7 +13,8 @@ from pathlib import Path
 import pytest
 
 from ehr_fhir.errors import Conflict, EhrError, NotFound, Unauthorized, Unprocessable
-from ehr_gateway.backup.create import BackupPlan, _list_lake, create_backup
+from ehr_gateway.backup.create import BackupPlan, create_backup
+from ehr_gateway.backup.file_listing import list_lake
 from ehr_gateway.backup.folder import BackupFolder
 from ehr_gateway.backup.restore import SETTINGS_FILE
 from ehr_gateway.settings import GatewaySettings
@@ -333,7 +334,7 @@ def test_databases_and_the_lake_in_the_data_folder_are_copied_as_they_are_in_use
     with closing(sqlite3.connect(settings.data / "mlflow" / "mlflow.db")) as restored:
         assert restored.execute("SELECT name FROM model").fetchall() == [("readmission",)]
     # A stream is never ahead of its table, nor a table's log of its files.
-    order = [path.relative_to(data / "lake") for path in _list_lake(data / "lake")]
+    order = [path.relative_to(data / "lake") for path in list_lake(data / "lake")]
     assert [str(path.parts[0 if path.parts[0] == "checkpoints" else -2]) for path in order] == [
         "checkpoints", "_delta_log", "bronze", "landing",
     ]  # fmt: skip
