@@ -18,6 +18,8 @@ from ehr_gateway.journal.redo_actions import append_redo_actions, build_erasure_
 
 __all__ = ["erase_patient_events"]
 
+# Later than every event, and within the integers of both databases.
+_ALWAYS_MS = 2**62
 # References in one IN (...): below the limit of SQL parameters of either database.
 _BATCH = 500
 
@@ -32,10 +34,10 @@ _UPDATE_EMPTY = (
 
 # Events about the patient, by the patient, or that name the patient among others.
 _SELECT_EVENTS = (
-    "SELECT id, entities FROM audit WHERE patient = :patient"
+    "SELECT id, entities FROM audit WHERE (at_ms <= :until OR seq <= :size) AND (patient = :patient"
     " OR login IN (SELECT login FROM account WHERE patient = :patient)"
     " OR replace(entities, :mention, '') <> entities"
-    " OR replace(coalesce(query, ''), :place, '') <> coalesce(query, '') ORDER BY seq"
+    " OR replace(coalesce(query, ''), :place, '') <> coalesce(query, '')) ORDER BY seq"
 )
 
 
@@ -45,8 +47,12 @@ def erase_patient_events(
     patient: str,
     *,
     query: str | None = None,
+    until_ms: int = _ALWAYS_MS,
+    size: int = 0,
 ) -> int:
     """Empty every event about a patient in the caller's transaction; return how many there were.
+
+    With `until_ms`, later events stay, unless they are among the first `size` of the log.
 
     The erasure's own event is recorded under `audit_context`, with `query` as its details.
     """
@@ -54,10 +60,13 @@ def erase_patient_events(
         "patient": patient,
         "mention": f'"Patient/{patient}"',
         "place": f"Patient/{patient}/",
+        "until": until_ms,
+        "size": size,
     }
     rows = connection.execute(_SELECT_EVENTS, parameters).fetchall()
     references = {reference for row in rows for reference in json.loads(row["entities"])}
-    ids = sorted({*(row["id"] for row in rows), *_find_refusals(connection, sorted(references))})
+    refusals = _find_refusals(connection, sorted(references), until_ms, size)
+    ids = sorted({*(row["id"] for row in rows), *refusals})
     events = [f"AuditEvent/{event_id}" for event_id in ids]
     if events:
         connection.executemany(_UPDATE_EMPTY, [{"id": event_id, "salt": b""} for event_id in ids])
@@ -70,7 +79,9 @@ def erase_patient_events(
     return len(events)
 
 
-def _find_refusals(connection: Connection, references: Sequence[str]) -> Iterator[str]:
+def _find_refusals(
+    connection: Connection, references: Sequence[str], until_ms: int, size: int
+) -> Iterator[str]:
     """Yield the events of requests that were refused one of the patient's records.
 
     A refusal names the record that was tried and no patient, so it is found by the record.
@@ -79,7 +90,8 @@ def _find_refusals(connection: Connection, references: Sequence[str]) -> Iterato
         entity_lists = [f'["{reference}"]' for reference in references[start : start + _BATCH]]
         rows = connection.execute(
             "SELECT id FROM audit WHERE patient IS NULL AND outcome <> '0'"  # noqa: S608
+            " AND (at_ms <= ? OR seq <= ?)"
             f" AND entities IN ({', '.join('?' * len(entity_lists))})",
-            entity_lists,
+            (until_ms, size, *entity_lists),
         )
         yield from (str(row["id"]) for row in rows)

@@ -15,8 +15,10 @@ from pathlib import Path
 from ehr_fhir.errors import EhrError, Invalid
 from ehr_gateway.audit_log.export_folder import LogFolder
 from ehr_gateway.database import DATABASE_ERRORS, Connection, Database, open_database
+from ehr_gateway.journal.journal import load_journal_head
 from ehr_gateway.schema.audit_log import CONTENT_COLUMNS
 from ehr_gateway.settings import GatewaySettings
+from ehr_gateway.store.epoch import load_epoch
 from ehr_privacy.audit import open_note
 
 __all__ = [
@@ -25,6 +27,7 @@ __all__ = [
     "copy_tail_rows",
     "find_signed_size",
     "read_checkpoint_notes",
+    "read_journal_number",
 ]
 
 _COLUMNS = f"seq, {', '.join(CONTENT_COLUMNS)}, salt, leaf"
@@ -102,6 +105,23 @@ def find_signed_size(previous_log: PreviousLog, settings: GatewaySettings) -> in
         with suppress(Invalid):
             sizes.append(open_note(note, *key).size if key else 0)
     return max(sizes)
+
+
+def read_journal_number(previous_log: PreviousLog, store: str) -> int:
+    """Return the last journal entry that the replaced database has; 0 if it is lost or another."""
+    if previous_log.settings is None or not _database_exists(previous_log.settings.database):
+        return 0
+    try:
+        with (
+            closing(open_database(previous_log.settings.database)) as database,
+            database.read_transaction() as connection,
+        ):
+            if load_epoch(connection).store != store:
+                return 0
+            return load_journal_head(connection).number
+    except (EhrError, KeyError, *DATABASE_ERRORS):
+        # KeyError: it is of a version from before stores had an id.
+        return 0
 
 
 def read_checkpoint_notes(paths: tuple[Path, ...]) -> tuple[bytes, ...]:

@@ -101,7 +101,11 @@ def secure_restored_store(
                 known_entry_number=known_entry_number,
             )
             result = replay_entries(
-                store, connection, [*journal.committed, *journal.in_doubt], audit_context
+                store,
+                connection,
+                [*journal.committed, *journal.in_doubt],
+                audit_context,
+                audit_size=contents.audit_size,
             )
             head = journal.head or _begin_chain_after_gap(
                 load_journal_head(connection), known_entry_number, epoch

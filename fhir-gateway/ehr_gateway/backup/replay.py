@@ -45,9 +45,17 @@ class ReplayResult:
 
 
 def replay_entries(
-    store: Store, connection: Connection, entries: Iterable[Entry], audit_context: AuditContext
+    store: Store,
+    connection: Connection,
+    entries: Iterable[Entry],
+    audit_context: AuditContext,
+    *,
+    audit_size: int,
 ) -> ReplayResult:
     """Repeat the redo actions of some entries in the caller's transaction.
+
+    `audit_size` is the length of the backup's audit log. Events behind it come from the database
+    that is replaced: an erasure leaves those that are later than itself.
 
     An action that fails is rolled back and named in the result.
     """
@@ -56,7 +64,16 @@ def replay_entries(
         for redo_action in entry.redo_actions:
             connection.execute("SAVEPOINT redo_action")
             try:
-                _replay_action(store, connection, redo_action, entry.at_ms, audit_context)
+                if redo_action["kind"] == "erasure":
+                    erase_patient_events(
+                        connection,
+                        audit_context,
+                        str(redo_action["patient"]),
+                        until_ms=entry.at_ms,
+                        size=audit_size,
+                    )
+                else:
+                    _replay_action(store, connection, redo_action, entry.at_ms)
                 result.replayed += 1
             except (EhrError, KeyError, TypeError, ValueError, *DATABASE_ERRORS):
                 connection.execute("ROLLBACK TO SAVEPOINT redo_action")
@@ -84,12 +101,9 @@ def _replay_action(
     connection: Connection,
     redo_action: _RedoValues,
     at_ms: int,
-    audit_context: AuditContext,
 ) -> None:
     if redo_action["kind"] == "version":
         _replay_version(store, connection, redo_action, at_ms)
-    elif redo_action["kind"] == "erasure":
-        erase_patient_events(connection, audit_context, str(redo_action["patient"]))
     else:
         _REPLAY_BY_KIND[redo_action["kind"]](connection, redo_action)
 

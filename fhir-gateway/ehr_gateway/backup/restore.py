@@ -18,7 +18,7 @@ from typing import IO
 
 from ehr_fhir.errors import Conflict, EhrError, Invalid, Unprocessable
 from ehr_gateway.audit_log.export_folder import LogFolder
-from ehr_gateway.backup.audit_tail import PreviousLog
+from ehr_gateway.backup.audit_tail import PreviousLog, read_journal_number
 from ehr_gateway.backup.folder import BackupFolder, sync_folder
 from ehr_gateway.backup.journal_recovery import install_journal
 from ehr_gateway.backup.manifest import Contents, Manifest, StoredFile
@@ -125,11 +125,13 @@ def _list_journal_folders(plan: RestorePlan, contents: Contents) -> list[Path]:
 def _find_known_entry_number(
     plan: RestorePlan, folder: BackupFolder, manifest: Manifest, contents: Contents
 ) -> int:
-    """Return the number of the newest journal entry that this or a later backup includes.
+    """Return the number of the newest journal entry that is known to have been written.
 
-    A journal without it was truncated. A later backup that cannot be read is ignored.
+    This and later backups of the folder know it, and the database that is replaced. A journal
+    without it was truncated. A later backup that cannot be read is ignored.
     """
-    entry_number = contents.journal_number
+    replaced = read_journal_number(plan.previous_log, contents.store)
+    entry_number = max(contents.journal_number, replaced)
     for name in folder.list_names():
         if name > manifest.name:
             with suppress(EhrError):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+import time
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -14,12 +15,16 @@ from ehr_fhir.errors import EhrError
 from ehr_gateway.accounts import passkeys
 from ehr_gateway.accounts.accounts import Account, add_account
 from ehr_gateway.accounts.represented_patients import list_patients_of_carer
+from ehr_gateway.audit_log.erase import erase_patient_events
+from ehr_gateway.audit_log.recorder import AuditContext
+from ehr_gateway.backup.audit_tail import PreviousLog
 from ehr_gateway.backup.manifest import Contents
 from ehr_gateway.journal.journal import journal_path
 from ehr_gateway.oauth import clients
 from ehr_gateway.settings import GatewaySettings
 from ehr_gateway.store.closure import Closure, close_store
 from ehr_gateway.store.relabel import is_relabelling_pending
+from ehr_gateway.tokens.access_tokens import Subject
 from tests.lib.backups import back_up, open_house, restore, restored_settings, rows
 from tests.lib.gateway import House, must, organization, patient
 
@@ -158,6 +163,54 @@ def test_a_closed_store_names_no_patients_to_a_carer_who_logs_in(
 
     with open_house(furnished, settings) as again:
         assert list_patients_of_carer(again.gateway, carer) == ()
+
+
+def test_an_erasure_empties_no_event_from_after_it_when_it_is_done_again(
+    furnished: House, tmp_path: Path
+) -> None:
+    must(furnished.login("doctor.a").get(RECORD))
+    back_up(furnished, tmp_path / "backups")
+    context = AuditContext(
+        Subject("steward", "St", "steward", "test"), "HOPERAT", furnished.clock(), "r", "purge"
+    )
+    with furnished.gateway.store.write_transaction() as connection:
+        assert erase_patient_events(connection, context, "pat-1") > 0
+    # The journal tells the time by the machine's clock.
+    furnished.clock.now = time.time_ns() // 1_000_000 + 60_000
+    must(furnished.login("doctor.a").get(RECORD))
+    furnished.gateway.audit_batcher.flush()
+    expected = [row for row in rows(furnished, "audit") if "pat-1" in row]
+    assert expected
+    settings = lose(furnished, tmp_path)
+
+    restore(tmp_path / "backups", settings, previous_log=PreviousLog(furnished.settings))
+
+    with open_house(furnished, settings) as again:
+        again.gateway.audit_batcher.flush()
+        assert [row for row in rows(again, "audit") if "pat-1" in row] == expected
+
+
+def test_a_journal_that_was_cut_off_is_known_by_the_old_database(
+    furnished: House, tmp_path: Path
+) -> None:
+    furnished.share()
+    back_up(furnished, tmp_path / "backups")
+    live = journal_path(furnished.settings.journal_folder, furnished.gateway.store.epoch().store)
+    copy = tmp_path / "journal" / live.name
+    copy.parent.mkdir()
+    copy.write_bytes(live.read_bytes())
+    furnished.share(status="inactive")
+    settings = lose(furnished, tmp_path)
+
+    report = restore(
+        tmp_path / "backups",
+        settings,
+        journal=copy.parent,
+        previous_log=PreviousLog(furnished.settings),
+    )
+
+    assert report.state.closure is not None
+    assert "cut off" in report.state.closure.reason
 
 
 def test_labels_of_rules_newer_than_the_backup_are_there_before_anybody_reads(
