@@ -19,6 +19,7 @@ import hashlib
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Any
 
 import orjson
@@ -101,6 +102,8 @@ class Entry:
     # Milliseconds since 1970.
     at_ms: int
     redo_actions: tuple[RedoAction, ...]
+    # The epoch of the store that wrote it; empty in entries of versions before there was one.
+    epoch: str = ""
 
 
 @dataclass(frozen=True)
@@ -121,11 +124,12 @@ def seal_entry(
     previous_digest: str,
     at_ms: int,
     redo_actions: Sequence[RedoAction],
+    epoch: str,
     quiescent: bool = False,
 ) -> bytes:
     """Encrypt an entry and return its line, without the line feed."""
     nonce = os.urandom(_NONCE_BYTES)
-    plaintext = orjson.dumps({"at": at_ms, "closings": list(redo_actions)})
+    plaintext = orjson.dumps({"at": at_ms, "closings": list(redo_actions), "epoch": epoch})
     # With the store's id in it, an entry of another store's journal does not open.
     associated_data = store_id.encode() + _build_associated_data(
         number, store_head_number, committed_number, quiescent, previous_digest
@@ -165,7 +169,7 @@ def open_entries_after(content: bytes, head: ChainHead, key: bytes, store_id: st
     """Verify the hash chain after a head, and decrypt the entries after it.
 
     Raises JournalDamaged if an entry is missing, changed or out of order, or if the file ends
-    before the head.
+    before the head, or if two stores wrote to it.
     """
     # A last line without a line feed was cut short by a crash: its transaction never committed.
     sealed_entries = [parse_entry(line) for line in content.split(b"\n")[:-1]]
@@ -183,7 +187,9 @@ def open_entries_after(content: bytes, head: ChainHead, key: bytes, store_id: st
                 f"Entry {sealed.number} of the journal does not follow the one before it."
             )
         last = sealed.head
-    return [_open_entry(key, store_id, sealed) for sealed in later]
+    entries = [_open_entry(key, store_id, sealed) for sealed in later]
+    _check_epochs(entries)
+    return entries
 
 
 def classify_entries(entries: Sequence[Entry]) -> ClassifiedEntries:
@@ -217,7 +223,22 @@ def _open_entry(key: bytes, store_id: str, sealed: SealedEntry) -> Entry:
         values: dict[str, Any] = orjson.loads(plaintext)
     except (InvalidTag, ValueError) as error:
         raise JournalDamaged(f"Entry {sealed.number} of the journal was changed.") from error
-    return Entry(sealed, values["at"], tuple(values["closings"]))
+    return Entry(sealed, values["at"], tuple(values["closings"]), values.get("epoch", ""))
+
+
+def _check_epochs(entries: Sequence[Entry]) -> None:
+    """Raise JournalDamaged if two stores wrote by turns: one and its restored copy.
+
+    To either the other's entries look as if they were rolled back. A restored store begins where
+    the journal ended, and an epoch that has ended does not come back.
+    """
+    past: set[str] = set()
+    for before, entry in pairwise(entries):
+        if entry.epoch == before.epoch or not before.epoch:
+            continue
+        past.add(before.epoch)
+        if entry.epoch in past or entry.sealed.store_head_number != before.sealed.number:
+            raise JournalDamaged("A store and a restored copy of it wrote to the same journal.")
 
 
 def _build_associated_data(

@@ -53,11 +53,14 @@ _TAIL_BLOCK_BYTES = 64 * 1024
 class Journal:
     """The journal of one store; several processes may append to it."""
 
-    def __init__(self, path: Path, key: bytes, store_id: str, database: JournaledDatabase) -> None:
+    def __init__(
+        self, path: Path, key: bytes, store_id: str, epoch: str, database: JournaledDatabase
+    ) -> None:
         self._path = path
         self._key = key
         self._store_id = store_id
         self._database = database
+        self._epoch = epoch
         # `flock` keeps other processes out; this lock, other threads.
         self._append_lock = threading.Lock()
         # The file's size when no entry was in doubt; resolve() has no work until it changes.
@@ -125,6 +128,7 @@ class Journal:
                     previous_digest=chain_head.digest,
                     at_ms=time.time_ns() // 1_000_000,
                     redo_actions=redo_actions,
+                    epoch=self._epoch,
                     quiescent=quiescent,
                 )
                 _append_durably(file, line + b"\n")
@@ -177,7 +181,9 @@ class Journal:
             return 0
 
 
-def open_journal(folder: Path, keys: Path, store_id: str, database: JournaledDatabase) -> Journal:
+def open_journal(
+    folder: Path, keys: Path, store_id: str, epoch: str, database: JournaledDatabase
+) -> Journal:
     """Open the journal of a store and attach it to its database.
 
     Creates the key and the file if they are missing. Raises Unavailable if the folder cannot be
@@ -186,7 +192,7 @@ def open_journal(folder: Path, keys: Path, store_id: str, database: JournaledDat
     path = keys / _KEY_FILE
     if not path.exists():
         create_private_file(path, os.urandom(KEY_BYTES))
-    journal = Journal(journal_path(folder, store_id), path.read_bytes(), store_id, database)
+    journal = Journal(journal_path(folder, store_id), path.read_bytes(), store_id, epoch, database)
     database.journal = journal
     try:
         journal.resolve()

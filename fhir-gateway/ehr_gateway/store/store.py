@@ -106,7 +106,8 @@ class Store:
 
         Only tests and readers use a store without a journal.
         """
-        self.journal = open_journal(folder, keys, self.epoch().store, self.database)
+        epoch = self.epoch()
+        self.journal = open_journal(folder, keys, epoch.store, epoch.epoch, self.database)
 
     def resolve_journal(self) -> None:
         """Resolve the journal's entries in doubt, if the store has a journal."""

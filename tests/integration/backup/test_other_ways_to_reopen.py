@@ -24,6 +24,7 @@ from ehr_gateway.oauth import clients
 from ehr_gateway.settings import GatewaySettings
 from ehr_gateway.store.closure import Closure, close_store
 from ehr_gateway.store.relabel import is_relabelling_pending
+from ehr_gateway.store.store import Store
 from ehr_gateway.tokens.access_tokens import Subject
 from tests.lib.backups import back_up, open_house, restore, restored_settings, rows
 from tests.lib.gateway import House, must, organization, patient
@@ -213,6 +214,25 @@ def test_a_journal_that_was_cut_off_is_known_by_the_old_database(
     assert "cut off" in report.state.closure.reason
 
 
+def test_a_trial_that_writes_to_the_journal_of_the_running_store_cannot_hide_what_it_closed(
+    furnished: House, tmp_path: Path
+) -> None:
+    furnished.share()
+    back_up(furnished, tmp_path / "backups")
+    trial = lose(furnished, tmp_path)
+    journal = furnished.settings.journal_folder
+    restore(tmp_path / "backups", trial, journal=journal)
+    furnished.share(status="inactive")
+    copy = Store(trial.database, trial.data)
+    # It says that nothing is under way, and that it knows of no change.
+    copy.attach_journal(journal, trial.keys)
+    copy.close()
+
+    report = restore(tmp_path / "backups", replace(trial, data=tmp_path / "again"), journal=journal)
+
+    assert report.state.closure is not None
+
+
 def test_labels_of_rules_newer_than_the_backup_are_there_before_anybody_reads(
     furnished: House, tmp_path: Path
 ) -> None:
@@ -228,8 +248,6 @@ def test_labels_of_rules_newer_than_the_backup_are_there_before_anybody_reads(
     settings = lose(furnished, tmp_path)
 
     restore(tmp_path / "backups", settings)
-
-    from ehr_gateway.store.store import Store
 
     store = Store(settings.database, settings.data)
     assert not is_relabelling_pending(store)
