@@ -72,7 +72,7 @@ def read_setting() -> dict[str, Any]:
 def pick(key: str, items: Sequence[Item]) -> Item:
     """Pick one item by a hash of the key.
 
-    >>> draw("a", [1, 2, 3]) == draw("a", [1, 2, 3])
+    >>> pick("a", [1, 2, 3]) == pick("a", [1, 2, 3])
     True
     """
     return items[hash_number(key, len(items))]

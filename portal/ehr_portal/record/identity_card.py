@@ -13,7 +13,7 @@ _WRITTEN_FORM = re.compile(JURISDICTION.person_identifier.written)
 def mask_identity_number(patient: Resource) -> str:
     """Return a Patient's card number with its middle digits hidden; empty if there is none.
 
-    >>> masked_hkid({"identifier": [{"value": "AB987654(3)"}]})
+    >>> mask_identity_number({"identifier": [{"value": "AB987654(3)"}]})
     'AB987•••(3)'
     """
     for identifier in patient.get("identifier", ()):
@@ -27,7 +27,7 @@ def mask_identity_number(patient: Resource) -> str:
 def parse_identity_number(typed: str) -> str | None:
     """Return a typed card number in its stored form, or None if it is none.
 
-    >>> parse_hkid(" a123456 3 ")
+    >>> parse_identity_number(" a123456 3 ")
     'A123456(3)'
     """
     identifier = JURISDICTION.person_identifier

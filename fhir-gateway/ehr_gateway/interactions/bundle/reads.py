@@ -46,7 +46,7 @@ class ReadTarget:
 def parse_target(url: str, request: Mapping[str, Any], path: str) -> ReadTarget:
     """Parse the request of an entry that reads.
 
-    >>> target_of("Patient/1/_history?_count=2", {}, "Bundle.entry[0]").history
+    >>> parse_target("Patient/1/_history?_count=2", {}, "Bundle.entry[0]").history
     True
     """
     address, _, query = url.partition("?")
