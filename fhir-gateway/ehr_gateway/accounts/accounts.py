@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import astuple, dataclass
 
 from ehr_fhir.errors import EhrError, NotFound, Unprocessable
+from ehr_fhir.jurisdiction import JURISDICTION
 from ehr_gateway.accounts import eid_people, throttle
 from ehr_gateway.database import Connection, Database, Row
 from ehr_gateway.journal.redo_actions import append_redo_actions, build_account_redo
@@ -139,7 +140,7 @@ def verify_eid(
 
     For approvals at a counter; people log in by `ehr_gateway.login.eid`.
     """
-    name = f"eid:{eid_people.normalise_identity_number(identity_number)}"
+    name = f"eid:{JURISDICTION.person_identifier.normalize(identity_number)}"
     _admit_attempt(database, name, address, now_ms)
     eid_subject = eid_people.identify_person(database, identity_number, pin)
     return _complete_attempt(database, name, address, "eid", eid_subject)

@@ -29,20 +29,11 @@ class Enrolment:
     pin: str
 
 
-def normalise_identity_number(number: str) -> str:
-    """Return an identity number in one form: capitals, no brackets or spaces.
-
-    >>> normalise_identity_number("a123456 (3)")
-    'A1234563'
-    """
-    return JURISDICTION.person_identifier.normalize(number)
-
-
 def prepare_enrolment(hkid: str, pin: str) -> Enrolment:
     """Check and hash the PIN. Slow by design, so not inside a transaction."""
     if not _PIN.match(pin):
         raise Unprocessable("The PIN of the simulated eID has six digits.")
-    return Enrolment(normalise_identity_number(hkid), hash_secret(pin))
+    return Enrolment(JURISDICTION.person_identifier.normalize(hkid), hash_secret(pin))
 
 
 def enrol_person(connection: Connection, enrolment: Enrolment) -> str:
@@ -71,7 +62,8 @@ def identify_person(
     """Return a person's subject for a service if the PIN is right, or None."""
     with database.read_transaction() as connection:
         row = connection.execute(
-            "SELECT pin, subject FROM eid_person WHERE hkid = ?", (normalise_identity_number(hkid),)
+            "SELECT pin, subject FROM eid_person WHERE hkid = ?",
+            (JURISDICTION.person_identifier.normalize(hkid),),
         ).fetchone()
     is_right = verify_secret(row[0] if row else None, pin)
     return pairwise_subject(row[1], service) if is_right else None

@@ -17,6 +17,7 @@ from fastapi.responses import JSONResponse, RedirectResponse, Response
 from itsdangerous import BadSignature, URLSafeTimedSerializer
 
 from ehr_fhir.errors import EhrError, http_status
+from ehr_fhir.jurisdiction import JURISDICTION
 from ehr_gateway.accounts import eid_people, throttle
 from ehr_gateway.database import Database
 from ehr_gateway.html import pages
@@ -99,7 +100,7 @@ def create_simulator(
         if parameters is None:
             return render_stopped(language)
         card, address = form.get("hkid", ""), client_network(request)
-        name = f"eid:{eid_people.normalise_identity_number(card)}"
+        name = f"eid:{JURISDICTION.person_identifier.normalize(card)}"
         wait = throttle.admit_attempt(database, name, address, clock())
         if wait:
             return render_form(
