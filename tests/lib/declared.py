@@ -17,7 +17,7 @@ from ehr_gateway.access import Access
 from ehr_gateway.store.version_rows import group_by_table, insert_index
 from ehr_gateway.transaction.prepared_resource import prepare_draft
 from ehr_gateway.transaction.transaction import open_transaction
-from ehr_privacy.consent.resource_facts import load_domains
+from ehr_privacy.consent.domain_rules import load_domains
 from tests.lib.gateway import START_MS, House, consent
 from tests.lib.minimal import minimal
 

@@ -21,7 +21,7 @@ from ehr_gateway.search.value_sets import expand_codes
 from ehr_gateway.search.values import Params
 from ehr_gateway.store.search_registry import SearchRegistry
 from ehr_gateway.store.store import Version
-from ehr_privacy.consent.resource_facts import load_domains
+from ehr_privacy.consent.domain_rules import load_domains
 
 __all__ = ["Match", "SearchExecutor", "SearchLimits"]
 

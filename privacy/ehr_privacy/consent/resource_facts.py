@@ -6,19 +6,16 @@ patients, labels and domains too, so that a copy is never easier to see than the
 
 from __future__ import annotations
 
-import tomllib
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from datetime import date
-from functools import cache
-from importlib.resources import files
 from typing import Any
 
 from ehr_fhir.compartments import patient_ids_of
 from ehr_fhir.dates import local_day
+from ehr_privacy.consent.domain_rules import DomainRules, domain_of, load_domains
 from ehr_privacy.consent.label_rules import LabelRules, labels_by_code
 from ehr_privacy.consent.labels import labels_of_codings
-from ehr_privacy.consent.model import DOMAINS, Record
+from ehr_privacy.consent.model import Record
 
 Json = Mapping[str, Any]  # JSON of every shape
 
@@ -30,56 +27,6 @@ _AUTHORS = (
 )  # fmt: skip
 # A Binary has no compartment; its securityContext says whose it is (R4 Binary).
 _WHOSE = ("subject", "patient", "for", "beneficiary", "securityContext")
-
-
-@dataclass(frozen=True)
-class DomainRule:
-    """One line of the domain rules: which codes of a type give which domain."""
-
-    category: frozenset[str]
-    code: frozenset[str]
-    domain: str
-
-
-@dataclass(frozen=True)
-class DomainRules:
-    """The reviewed data of rules/domains.toml, validated."""
-
-    directory: frozenset[str]
-    gathering: frozenset[str]
-    clinical_date: tuple[tuple[str, ...], ...]
-    types: Mapping[str, str]
-    rules: Mapping[str, tuple[DomainRule, ...]]
-
-
-@cache
-def load_domains() -> DomainRules:
-    """Read and validate the domain rules that ship with the package."""
-    text = files("ehr_privacy").joinpath("rules/domains.toml").read_text(encoding="utf-8")
-    return parse_domains(text)
-
-
-def parse_domains(text: str) -> DomainRules:
-    """Parse domain rules; raise ValueError naming the first entry that is wrong."""
-    data = tomllib.loads(text)
-    rules: dict[str, list[DomainRule]] = {}
-    for number, row in enumerate(data["rules"], 1):
-        if row["domain"] not in DOMAINS or set(row) - {"type", "category", "code", "domain"}:
-            raise ValueError(f"domains.toml: rule {number}: unknown domain or key")
-        rule = DomainRule(
-            frozenset(row.get("category", ())), frozenset(row.get("code", ())), row["domain"]
-        )
-        rules.setdefault(row["type"], []).append(rule)
-    for name, domain in data["types"].items():
-        if domain not in DOMAINS:
-            raise ValueError(f"domains.toml: types.{name}: unknown domain")
-    return DomainRules(
-        directory=frozenset(data["directory"]),
-        gathering=frozenset(data["gathering"]),
-        clinical_date=tuple(tuple(path.split(".")) for path in data["clinical_date"]),
-        types=data["types"],
-        rules={name: tuple(of_type) for name, of_type in rules.items()},
-    )
 
 
 def record_facts(
@@ -125,22 +72,6 @@ def record_facts(
     )
 
 
-def domain_of(resource: Json) -> str:
-    """Return the data domain of a resource by the rule file."""
-    rules = load_domains()
-    kind = str(resource["resourceType"])
-    of_type = rules.rules.get(kind, ())
-    if of_type:
-        categories = _codes(resource.get("category"))
-        codes = _codes(resource.get("code"))
-        for rule in of_type:
-            if (not rule.category or rule.category & categories) and (
-                not rule.code or rule.code & codes
-            ):
-                return rule.domain
-    return rules.types.get(kind, "other")
-
-
 def _with_inner(resource: Json) -> Iterator[Json]:
     yield resource
     for inner in _objects(resource.get("contained")):
@@ -180,16 +111,6 @@ def _labels(resource: Json) -> frozenset[str]:
     return labels_of_codings(
         (coding.get("system"), str(coding["code"]))
         for coding in _objects(security)
-        if coding.get("code")
-    )
-
-
-def _codes(value: object) -> frozenset[str]:
-    concepts = value if isinstance(value, list) else [value]
-    return frozenset(
-        str(coding["code"])
-        for concept in _objects(concepts)
-        for coding in _objects(concept.get("coding"))
         if coding.get("code")
     )
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+from ehr_privacy.consent.domain_rules import load_domains
 from ehr_privacy.consent.model import Record, Requester, Value
-from ehr_privacy.consent.resource_facts import load_domains
 from ehr_privacy.consent.tables import SELECTOR_COLUMNS
 
 _EQUAL = {

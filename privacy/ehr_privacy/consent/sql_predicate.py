@@ -19,8 +19,8 @@ from functools import lru_cache
 from typing import Literal
 
 from ehr_privacy.consent.decide import MINOR_LABELS, for_treatment
+from ehr_privacy.consent.domain_rules import load_domains
 from ehr_privacy.consent.model import DOMAINS, Predicate, Requester
-from ehr_privacy.consent.resource_facts import load_domains
 from ehr_privacy.consent.roles import RoleMatrix, load_roles
 from ehr_privacy.consent.scopes import Limit, Scope, interaction_letter
 from ehr_privacy.consent.sql_expressions import FALSE, TRUE, Params, all_of, any_of, exists, negate

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from ehr_privacy.consent import record_facts
-from ehr_privacy.consent.resource_facts import parse_domains
+from ehr_privacy.consent.domain_rules import parse_domains
 
 LISTS = "directory = []\ngathering = []\nclinical_date = []\n"
 ANN = {"reference": "Patient/ann"}
