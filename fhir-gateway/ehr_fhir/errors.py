@@ -4,7 +4,8 @@
     ├── Invalid                 400  the request is malformed
     │   └── Unprocessable       422  well formed, but breaks a rule of FHIR or of this server
     ├── Unauthorized            401  no token, or one that does not verify
-    ├── Forbidden               403  the token's scopes or the requester's role do not cover it
+    ├── Forbidden               403  the requester's role, or a rule of the step, does not allow it
+    │   └── InsufficientScope   403  the token's scopes do not cover it
     ├── NotFound                404  not there, or not for this requester: the same answer
     │   └── Gone                410  deleted
     ├── Unsupported             405  the interaction is not offered
@@ -24,7 +25,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Self
 
 
 @dataclass(frozen=True)
@@ -56,6 +57,12 @@ class EhrError(Exception):
         super().__init__(diagnostics)
         self.issues = tuple(issues) or (Issue(diagnostics, expression, issue_code),)
 
+    def with_issues(self, issues: Sequence[Issue]) -> Self:
+        """Return the same error with other issues, for example ones that name a Bundle's entry."""
+        changed = type(self)(issues[0].diagnostics, issues=issues)
+        changed.__dict__.update({**self.__dict__, "issues": changed.issues})
+        return changed
+
     def __reduce__(self) -> tuple[Any, ...]:
         # Worker processes hand errors back; keyword arguments would be lost otherwise.
         return _rebuild, (type(self), str(self), self.issues)
@@ -80,9 +87,18 @@ class Unauthorized(EhrError):
 
 
 class Forbidden(EhrError):
-    """The token's scopes or the requester's role do not cover it."""
+    """The requester's role, or a rule of the step, does not allow it."""
 
     status, exit, code = 403, 13, "forbidden"
+
+
+class InsufficientScope(Forbidden):
+    """The token's scopes do not cover it (RFC 6750 §3.1); the same answer whatever is stored."""
+
+    def __init__(self, diagnostics: str, *, scope: str = "", issues: Sequence[Issue] = ()) -> None:
+        super().__init__(diagnostics, issues=issues)
+        # The scope that would cover it, as a token request names it.
+        self.scope = scope
 
 
 class NotFound(EhrError):

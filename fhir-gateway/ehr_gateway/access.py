@@ -2,11 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, lru_cache
 from typing import Literal
 
-from ehr_privacy.consent import Predicate, Requester, compile_predicate
+from ehr_fhir.errors import InsufficientScope
+from ehr_privacy.consent import (
+    Predicate,
+    Requester,
+    compile_predicate,
+    covers_type,
+    interaction_letter,
+)
 
 __all__ = ["Access"]
 
@@ -41,8 +49,50 @@ class Access:
             self.requester, interaction, self.now_ms, alias="later", prefix="later"
         )
 
+    def covers(self, interaction: str, resource_type: str) -> bool:
+        """Say whether the token's scopes cover an interaction on some records of a type."""
+        return _covers_type(self.requester, interaction, resource_type)
+
+    def require_scope(self, interaction: str, *resource_types: str) -> None:
+        """Refuse an interaction on types that the token's scopes do not cover.
+
+        Asked before anything is read: the answer depends on the token alone. An empty page instead
+        would read as "no allergies".
+        """
+        missing = [name for name in resource_types if not self.covers(interaction, name)]
+        if missing:
+            raise self.insufficient_scope(interaction, missing)
+
+    def insufficient_scope(
+        self, interaction: str, resource_types: Iterable[str]
+    ) -> InsufficientScope:
+        """Return the refusal of an interaction, with the scopes that would cover it."""
+        context = _scope_context(self.requester)
+        letter = interaction_letter(interaction)
+        words = [f"{context}/{name}.{letter}" for name in resource_types]
+        return InsufficientScope(
+            f"The access token's scopes do not cover this; it needs {', '.join(words)}.",
+            scope=" ".join(words),
+        )
+
     @property
     def author(self) -> str | None:
         """Return the organisation that becomes the author of what is written; None for people."""
         requester = self.requester
         return requester.organization if requester.role in ("clinician", "system") else None
+
+
+# Asked at every request; the key is the requester, whose hash is worked out once for each token.
+@lru_cache(maxsize=4096)
+def _covers_type(requester: Requester, interaction: str, resource_type: str) -> bool:
+    return covers_type(requester.scopes, interaction, resource_type)
+
+
+def _scope_context(requester: Requester) -> str:
+    """Return the context of the scopes that a requester's tokens have: patient, user or system."""
+    contexts = [scope.context for scope in requester.scopes if scope.type]
+    if contexts:
+        return contexts[0]
+    return {"patient": "patient", "carer": "patient", "system": "system"}.get(
+        requester.role, "user"
+    )

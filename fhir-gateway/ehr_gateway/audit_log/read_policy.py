@@ -14,7 +14,6 @@ from ehr_fhir.errors import Forbidden, Invalid, NotFound
 from ehr_gateway.access import Access
 from ehr_gateway.audit_log.queries import AuditFilter, AuditRow, find_rows
 from ehr_gateway.database import Connection
-from ehr_privacy.consent import covers_interaction
 
 __all__ = ["ROLES_READING_ALL", "ReadableRows", "find_readable_row", "restrict_to_requester"]
 
@@ -74,8 +73,7 @@ def restrict_to_requester(
 ) -> ReadableRows:
     """Restrict a filter to what the requester may read; Forbidden for a role that may read none."""
     requester = access.requester
-    if not covers_interaction(requester.scopes, interaction, "AuditEvent", in_patient=True):
-        raise Forbidden("The access token's scopes do not cover AuditEvent.")
+    access.require_scope(interaction, "AuditEvent")
     if requester.role in ROLES_READING_ALL:
         return ReadableRows(audit_filter, access)
     if requester.role == "carer":

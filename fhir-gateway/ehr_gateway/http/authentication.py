@@ -8,7 +8,7 @@ from typing import Annotated
 from fastapi import Depends, Request
 from fastapi.concurrency import run_in_threadpool
 
-from ehr_fhir.errors import Forbidden, Unauthorized
+from ehr_fhir.errors import InsufficientScope, Unauthorized
 from ehr_gateway.access import Access
 from ehr_gateway.audit_log.batcher import AuditEntry
 from ehr_gateway.audit_log.recorder import AuditContext
@@ -85,4 +85,6 @@ def require_scope(context: RequestContext, scope: str) -> None:
     """Refuse a person's token that does not cover a scope; programs are judged by their role."""
     requester = context.access.requester
     if requester.role != "system" and not has_scope(requester.scopes, scope):
-        raise Forbidden(f"The token's scopes do not cover steps of access: {scope}.")
+        raise InsufficientScope(
+            f"The token's scopes do not cover steps of access: {scope}.", scope=scope
+        )

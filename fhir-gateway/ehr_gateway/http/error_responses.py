@@ -15,6 +15,7 @@ from starlette.exceptions import HTTPException
 from ehr_fhir import definitions
 from ehr_fhir.errors import (
     EhrError,
+    InsufficientScope,
     Invalid,
     NotFound,
     Unsupported,
@@ -24,7 +25,13 @@ from ehr_fhir.errors import (
 from ehr_gateway.audit_log import recorder
 from ehr_gateway.http.authentication import add_audit_entry
 from ehr_gateway.http.negotiation import is_pretty, json_response
-from ehr_gateway.http.oauth_errors import OAUTH_PATHS, OAuthError, oauth_error_response
+from ehr_gateway.http.oauth_errors import (
+    BEARER_CHALLENGE,
+    OAUTH_PATHS,
+    OAuthError,
+    insufficient_scope_challenge,
+    oauth_error_response,
+)
 
 __all__ = ["answer_error", "error_response", "install_error_handlers"]
 
@@ -55,7 +62,9 @@ def error_response(
     status = http_status(error)
     extra = {"Cache-Control": "no-store", **(headers or {})}
     if status == 401:
-        extra["WWW-Authenticate"] = 'Bearer realm="eHR Commons"'
+        extra["WWW-Authenticate"] = BEARER_CHALLENGE
+    if isinstance(error, InsufficientScope):
+        extra["WWW-Authenticate"] = insufficient_scope_challenge(error.scope)
     if status == 503:
         extra["Retry-After"] = "1"
     return json_response(operation_outcome(error), status, headers=extra, pretty=pretty)

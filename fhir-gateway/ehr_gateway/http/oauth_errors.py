@@ -7,12 +7,33 @@ from fastapi.responses import Response
 from ehr_fhir.errors import EhrError, http_status
 from ehr_gateway.http.negotiation import json_response
 
-__all__ = ["OAUTH_PATHS", "OAuthError", "invalid_client", "oauth_error_response"]
+__all__ = [
+    "BEARER_CHALLENGE",
+    "OAUTH_PATHS",
+    "OAuthError",
+    "insufficient_scope_challenge",
+    "invalid_client",
+    "oauth_error_response",
+]
 
 # Where these RFCs fix the form of every error.
 OAUTH_PATHS = frozenset(
     f"/oauth/{name}" for name in ("token", "revoke", "introspect", "register", "launch")
 )
+
+
+# What a request without a token in force is told (RFC 6750 §3).
+BEARER_CHALLENGE = 'Bearer realm="eHR Commons"'
+
+
+def insufficient_scope_challenge(scope: str) -> str:
+    """Return the challenge to a token whose scopes do not suffice (RFC 6750 §3.1).
+
+    >>> insufficient_scope_challenge("user/Observation.s")
+    'Bearer realm="eHR Commons", error="insufficient_scope", scope="user/Observation.s"'
+    """
+    named = f', scope="{scope}"' if scope else ""
+    return f'{BEARER_CHALLENGE}, error="insufficient_scope"{named}'
 
 
 class OAuthError(EhrError):
@@ -44,8 +65,10 @@ def oauth_error_response(error: EhrError) -> Response:
         if status == 401:
             scheme = "Basic" if error.error == "invalid_client" else "Bearer"
             headers["WWW-Authenticate"] = f'{scheme} realm="eHR Commons"'
+        elif error.error == "insufficient_scope":
+            headers["WWW-Authenticate"] = insufficient_scope_challenge("")
     else:
         body = {"error": "invalid_request", "error_description": str(error)}
         if status == 401:
-            headers["WWW-Authenticate"] = 'Bearer realm="eHR Commons"'
+            headers["WWW-Authenticate"] = BEARER_CHALLENGE
     return json_response(body, status, media_type="application/json", headers=headers)

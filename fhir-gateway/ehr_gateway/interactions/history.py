@@ -11,6 +11,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
+from ehr_fhir import definitions
 from ehr_fhir.dates import date_interval
 from ehr_fhir.errors import Invalid, NotFound
 from ehr_fhir.search.query import DEFAULT_COUNT, MAX_COUNT
@@ -105,6 +106,7 @@ def history_on(
     query: HistoryQuery = NEWEST,
 ) -> HistoryPage:
     """Return versions on an open connection, for example inside a transaction."""
+    _require_history_scope(access, resource_type, identity)
     scope = [
         "history", *(part for part in (resource_type, identity) if part),
         query.period.since, query.period.at,
@@ -117,6 +119,16 @@ def history_on(
     # No total: counting would read all versions.
     select = _select_type(connection, access, resource_type, query.period)
     return _read_page(store, connection, select, scope, query, None)
+
+
+def _require_history_scope(access: Access, resource_type: str | None, identity: str | None) -> None:
+    if resource_type is not None:
+        access.require_scope("history-type" if identity is None else "history", resource_type)
+        return
+    # No history lists the audit log.
+    types = definitions.resource_types() - {"AuditEvent"}
+    if not any(access.covers("history-system", name) for name in types):
+        raise access.insufficient_scope("history-system", ["*"])
 
 
 def _select_instance(

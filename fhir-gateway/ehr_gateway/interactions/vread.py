@@ -21,6 +21,7 @@ def vread_on(
     connection: Connection, access: Access, resource_type: str, identity: str, version: int
 ) -> Version:
     """Read a version on an open connection, for example inside a transaction."""
+    access.require_scope("vread", resource_type)
     visible = access.read_predicate
     row = connection.execute(
         "SELECT r.* FROM resource r"  # noqa: S608

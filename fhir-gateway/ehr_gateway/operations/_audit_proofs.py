@@ -18,7 +18,6 @@ from ehr_gateway.audit_log.service import AuditLog
 from ehr_gateway.http.authentication import RequestContext
 from ehr_gateway.http.negotiation import fhir_response
 from ehr_privacy.audit import Checkpoint, verifier_key
-from ehr_privacy.consent import covers_interaction
 
 __all__ = ["ProofPart", "newest_checkpoint", "proof_response", "require_auditor", "signature_parts"]
 
@@ -29,9 +28,9 @@ ProofPart = tuple[str, str, object]
 def require_auditor(context: RequestContext) -> None:
     """Refuse who may not read the whole log."""
     requester = context.access.requester
-    is_covered = covers_interaction(requester.scopes, "read", "AuditEvent", in_patient=True)
-    if requester.role not in ROLES_READING_ALL or not is_covered:
+    if requester.role not in ROLES_READING_ALL:
         raise Forbidden("Checkpoints and their proofs are for the steward and the auditor.")
+    context.access.require_scope("read", "AuditEvent")
 
 
 def newest_checkpoint(log: AuditLog) -> Checkpoint:

@@ -25,7 +25,6 @@ from ehr_privacy.consent import (
     PROFESSIONS,
     Record,
     Requester,
-    covers_interaction,
     parse_scopes,
 )
 from ehr_privacy.consent.explain import LANGUAGES, explain
@@ -81,8 +80,7 @@ def answer(call: OperationCall) -> Response:
     # Whoever was refused learns nothing here, and not whether there is such a patient.
     if requester.role not in ("patient", "carer", "steward"):
         raise Forbidden("Rules are explained to the patient, to carers and to the steward.")
-    if not covers_interaction(requester.scopes, "read", "Consent", in_patient=True):
-        raise Forbidden("The token's scopes do not cover reading Consents.")
+    context.access.require_scope("read", "Consent")
     question = _parse_question(context, call.query)
     with context.gateway.store.read_transaction() as connection:
         if not may_explain(connection, context.access, patient):

@@ -13,7 +13,7 @@ from fastapi import APIRouter, Query
 from fastapi.responses import Response
 
 from ehr_fhir.dates import format_instant
-from ehr_fhir.errors import Forbidden
+from ehr_fhir.errors import InsufficientScope
 from ehr_gateway.audit_log import recorder
 from ehr_gateway.http.authentication import Authenticated
 from ehr_gateway.store.store import FeedEntry
@@ -37,7 +37,8 @@ def list_changes(
     audit_context = context.begin_audit("feed", f"feed?after={after}")
     requester = context.access.requester
     if requester.role != "system" or not has_scope(requester.scopes, _FEED_SCOPE):
-        raise Forbidden(f"The change feed needs a program's token with the scope {_FEED_SCOPE}.")
+        text = f"The change feed needs a program's token with the scope {_FEED_SCOPE}."
+        raise InsufficientScope(text, scope=_FEED_SCOPE)
     limit = min(limit, context.gateway.settings.max_feed_entries)
     epoch_here = context.gateway.store.epoch()
     epoch_here.check_position(epoch, after)

@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from ehr_fhir import definitions
-from ehr_fhir.errors import Invalid, TooCostly
+from ehr_fhir.errors import Invalid, Issue, TooCostly
 from ehr_fhir.search.compartment_filters import compartment_filter, compartment_types
 from ehr_fhir.search.includes import INCLUDES, MAX_INCLUDES, Include, parse_include
 from ehr_fhir.search.query import SearchQuery, parse_search
@@ -20,6 +20,7 @@ from ehr_gateway.database import Connection
 from ehr_gateway.search.cursor import Position, open_cursor, seal_cursor
 from ehr_gateway.search.include import find_included
 from ehr_gateway.search.page import SearchPage
+from ehr_gateway.search.scope_check import require_include_scopes, require_search_scopes
 from ehr_gateway.search.statements import Match, SearchExecutor, SearchLimits
 from ehr_gateway.store.store import Store
 
@@ -70,7 +71,7 @@ def search_types_on(
 ) -> SearchPage:
     """Search several types on an open connection, for example inside a transaction."""
     registry = store.registry(connection)
-    kinds = _requested_types(pairs, within)
+    kinds, issues = _covered_types(access, _requested_types(pairs, within), pairs)
     filters_and_order = [
         pair for pair in pairs if pair[0].partition(":")[0] not in INCLUDES | {"_type"}
     ]
@@ -83,6 +84,9 @@ def search_types_on(
     _check_order(query)
     with use_added_parameters(registry.served):
         includes = _parse_includes(kinds, pairs)
+    for type_query in queries.values():
+        require_search_scopes(access, type_query)
+    require_include_scopes(access, includes)
     unknown = _unknown_parameters(filters_and_order, query)
     applied = tuple(pair for pair in pairs if pair[0] != "_cursor" and pair not in unknown)
     scope = ["*", *(within or ()), applied]
@@ -95,7 +99,9 @@ def search_types_on(
     matches = [] if query.is_count_only else _merge_matches(executor, queries, query, after)
     page = matches[: query.count]
     versions = executor.load_versions([typed.match for typed in page])
-    included, issues = find_included(connection, registry.ids, access, includes, versions, limits)
+    included, include_issues = find_included(
+        connection, registry.ids, access, includes, versions, limits
+    )
     cursor = None
     if len(matches) > query.count:
         cursor = seal_cursor(store.cursor_key, scope, page[-1].position)
@@ -105,7 +111,7 @@ def search_types_on(
         total=total,
         next_cursor=cursor,
         self_pairs=applied,
-        issues=(*query.issues, *issues),
+        issues=(*query.issues, *issues, *include_issues),
         subset=query.subset,
     )
 
@@ -129,6 +135,24 @@ def _requested_types(pairs: Pairs, within: tuple[str, str] | None) -> list[str]:
     if not types:
         raise Invalid("`_type` names no type that is searched here.")
     return sorted(types)
+
+
+def _covered_types(
+    access: Access, kinds: list[str], pairs: Pairs
+) -> tuple[list[str], tuple[Issue, ...]]:
+    """Return the types that the token's scopes cover, with a warning if there are others.
+
+    Types that `_type` names must all be covered.
+    """
+    if any(name == "_type" for name, _ in pairs):
+        access.require_scope("search", *kinds)
+    covered = [kind for kind in kinds if access.covers("search", kind)]
+    if not covered:
+        raise access.insufficient_scope("search", ["*"])
+    if len(covered) == len(kinds):
+        return covered, ()
+    text = f"The access token's scopes cover {', '.join(covered)}; other types were not searched."
+    return covered, (Issue(text, None, "suppressed", "warning"),)
 
 
 def _parse_for_type(

@@ -17,6 +17,7 @@ from ehr_gateway.access import Access
 from ehr_gateway.database import Connection
 from ehr_gateway.search.cursor import open_cursor, seal_cursor
 from ehr_gateway.search.include import find_included
+from ehr_gateway.search.scope_check import require_search_scopes
 from ehr_gateway.search.statements import SearchExecutor, SearchLimits
 from ehr_gateway.store.store import Store, Version
 
@@ -70,9 +71,11 @@ def search_on(
     limits: SearchLimits | None = None,
 ) -> SearchPage:
     """Search on an open connection, for example inside a transaction."""
+    access.require_scope("search", resource_type)
     registry = store.registry(connection)
     with use_added_parameters(registry.served):
         query = parse_search(resource_type, pairs, lenient=lenient)
+    require_search_scopes(access, query)
     if within is not None:
         query = replace(query, filters=(compartment_filter(*within, resource_type), *query.filters))
     limits = limits or SearchLimits()
@@ -137,6 +140,7 @@ def find_matching_ids(
     registry = store.registry(connection)
     with use_added_parameters(registry.served):
         query = replace(parse_search(resource_type, pairs), sort=())
+    require_search_scopes(access, query)
     executor = SearchExecutor(connection, registry, access, SearchLimits())
     # Every position ends with the id.
     return [str(match.position[-1]) for match in executor.find_matches(query, limit)]

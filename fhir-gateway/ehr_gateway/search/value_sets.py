@@ -18,12 +18,18 @@ from ehr_fhir.search.value_parser import SearchValue
 from ehr_gateway.search.code_systems import related_codes
 from ehr_gateway.store.store import Version
 
-__all__ = ["CODE_SET_MODIFIERS", "MAX_CODES", "expand_codes"]
+__all__ = ["CODE_SET_MODIFIERS", "MAX_CODES", "TERMINOLOGY_TYPES", "expand_codes"]
 
 # Chosen: each code is a parameter of the statement, and both databases limit their number.
 MAX_CODES = 1000
-# Modifiers of a token whose values name a set of codes.
-CODE_SET_MODIFIERS = frozenset({"above", "below", "in", "not-in"})
+# Modifiers of a token whose values name a set of codes, and the type that holds the set.
+TERMINOLOGY_TYPES = {
+    "above": "CodeSystem",
+    "below": "CodeSystem",
+    "in": "ValueSet",
+    "not-in": "ValueSet",
+}
+CODE_SET_MODIFIERS = frozenset(TERMINOLOGY_TYPES)
 # Chosen: how deep value sets may include others.
 _MAX_DEPTH = 8
 

@@ -21,6 +21,7 @@ def read_on(
     interaction: Literal["read", "search"] = "read",
 ) -> Version:
     """Read on an open connection; a hidden resource gives the same error as an absent one."""
+    access.require_scope(interaction, resource_type)
     visible = access.predicate(interaction)
     row = connection.execute(
         _statement(visible.sql), {"type": resource_type, "id": identity, **visible.params}

@@ -19,6 +19,7 @@ import orjson
 
 from ehr_fhir.errors import (
     Forbidden,
+    InsufficientScope,
     NotFound,
     PreconditionFailed,
     Unprocessable,
@@ -131,6 +132,7 @@ class Transaction:
 
     def create(self, draft: Draft) -> Version:
         """Store a new resource."""
+        self.access.require_scope("create", draft.type)
         return self._store_version(draft, None, "POST")
 
     def update(
@@ -142,6 +144,8 @@ class Transaction:
         For a person and a patient's record it does not: the answer would tell a hidden id from a
         free one. With `only_new` (If-None-Match: *) a resource that exists is refused.
         """
+        if not self.access.covers("create", draft.type):
+            self.access.require_scope("update", draft.type)
         current = self._current(draft.type, draft.id)
         if current is None:
             return self._create_with_id(draft, if_match)
@@ -152,6 +156,7 @@ class Transaction:
 
     def delete(self, kind: str, identity: str, if_match: int | None = None) -> Version:
         """Store a deletion marker as the new version; deleting twice is no error."""
+        self.access.require_scope("delete", kind)
         current = self._current(kind, identity)
         if current is None:
             raise NotFound(f"There is no {kind} with this id.")
@@ -178,6 +183,7 @@ class Transaction:
         previous content. `patched` is the patch applied before the lock was taken, to the version
         that was current then.
         """
+        self.access.require_scope("patch", kind)
         current = read_on(self._connection, self.access, kind, identity)
         _check_if_match(current, if_match)
         if patched is None or patched.base != current.pk:
@@ -352,6 +358,9 @@ class Transaction:
         decision = may_write(
             requester, interaction, record, joined, True, manages=manages, holds=holds
         )
+        if decision.reason == "scope":
+            # The scope is there, but for the token's own patient alone.
+            raise InsufficientScope(_REFUSALS["scope"])
         if not decision.permit:
             raise Forbidden(_REFUSALS.get(decision.reason, _REFUSALS["role"]))
 
@@ -382,7 +391,7 @@ _NO_CONDITION = Predicate("TRUE", {})
 # As quick as larger batches, in less memory (measured with Bundles when it was introduced).
 _INDEX_BATCH = 100
 _REFUSALS = {
-    "scope": "The token's scopes do not cover this interaction on this type.",
+    "scope": "The token's scopes do not cover this interaction on this record.",
     "role": "The requester's role may not write this kind of record.",
     "not-joined": "The patient's account takes no deposits from this organisation.",
     "not-own": "A patient may write this for their own record only.",

@@ -23,7 +23,14 @@ from ehr_privacy.consent.research import decide_research, research_predicate
 from ehr_privacy.consent.resource_facts import record_facts
 from ehr_privacy.consent.roles import PROFESSIONS, RoleMatrix, load_roles
 from ehr_privacy.consent.rule_reader import rule_rows
-from ehr_privacy.consent.scopes import Scope, covers_interaction, has_scope, parse_scopes
+from ehr_privacy.consent.scopes import (
+    Scope,
+    covers_interaction,
+    covers_type,
+    has_scope,
+    interaction_letter,
+    parse_scopes,
+)
 from ehr_privacy.consent.sql_expressions import BY_ROW
 from ehr_privacy.consent.sql_predicate import compile_predicate
 from ehr_privacy.consent.tables import SOURCE_TABLES, TABLES
@@ -46,11 +53,13 @@ __all__ = [
     "Scope",
     "compile_predicate",
     "covers_interaction",
+    "covers_type",
     "decide",
     "decide_research",
     "deposit_predicate",
     "extend_to_merged_accounts",
     "has_scope",
+    "interaction_letter",
     "load_roles",
     "may_deposit",
     "may_write",

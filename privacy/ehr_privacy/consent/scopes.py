@@ -134,6 +134,17 @@ def scopes_on_type(
     )
 
 
+def covers_type(scopes: Iterable[Scope], interaction: str, resource_type: str) -> bool:
+    """Say whether scopes cover an interaction on at least some records of a type.
+
+    >>> covers_type(parse_scopes("patient/Observation.rs?code=718-7"), "search", "Observation")
+    True
+    >>> covers_type(parse_scopes("patient/Observation.r"), "search", "Observation")
+    False
+    """
+    return bool(scopes_on_type(scopes, interaction, resource_type, in_patient=True))
+
+
 def has_scope(scopes: Iterable[Scope], name: str) -> bool:
     """Say whether a named scope such as `ehr/feed.read` was granted."""
     return any(scope.context == name and not scope.type for scope in scopes)

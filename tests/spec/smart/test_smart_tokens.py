@@ -129,7 +129,7 @@ def test_a_refresh_may_ask_for_less_but_never_for_more(app: App) -> None:
     less = must(app.refresh(token, scope="patient/Observation.r")).json()
     assert less["scope"] == "patient/Observation.r"
     assert app.session(less).get("Observation/lab-1").status_code == 200
-    assert app.session(less).get("Condition/con-1").status_code == 404
+    assert app.session(less).get("Condition/con-1").status_code == 403
     for more in (
         "patient/*.cruds", "user/*.rs", "system/*.rs", "openid", "patient/Consent.u", "nonsense",
         "patient/Observation.rs patient/Observation.c", "ehr/feed.read",

@@ -91,7 +91,7 @@ def run_for_entry(entry: Entry, act: Callable[[Entry], T]) -> T:
         return act(entry)
     except EhrError as error:
         issues = [_add_entry_path(issue, entry) for issue in error.issues]
-        raise type(error)(issues[0].diagnostics, issues=issues) from None
+        raise error.with_issues(issues) from None
 
 
 def _add_entry_path(issue: Issue, entry: Entry) -> Issue:
