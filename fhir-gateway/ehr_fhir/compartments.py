@@ -7,7 +7,7 @@ links to: here it is its own person's record alone, or a link would keep people 
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from functools import cache
 from typing import Any
 
@@ -16,7 +16,7 @@ from ehr_fhir.fhirpath import Walk
 from ehr_fhir.references import local_target
 from ehr_fhir.search_parameters import parameters_of
 
-__all__ = ["compartment_parameters", "patient_ids_of"]
+__all__ = ["compartment_parameters", "patient_ids_of", "patient_references_of"]
 
 
 _BEYOND_R4 = {
@@ -46,12 +46,24 @@ def patient_ids_of(resource: Mapping[str, Any]) -> frozenset[str]:
     if resource["resourceType"] == "Patient":
         return frozenset({resource["id"]} if "id" in resource else ())
     found = set()
+    for reference in patient_references_of(resource):
+        named = local_target(reference)
+        if named and named.type == "Patient":
+            found.add(named.id)
+    return frozenset(found)
+
+
+def patient_references_of(resource: Mapping[str, Any]) -> Iterator[str]:
+    """Yield the references that place a resource in a patient's compartment, or another's.
+
+    >>> list(patient_references_of({"resourceType": "Flag", "subject": {"reference": "Group/g"}}))
+    ['Group/g']
+    """
     for path in _paths(resource["resourceType"]):
         for value in path.values(resource):
-            named = local_target(value.get("reference", "")) if isinstance(value, dict) else None
-            if named and named.type == "Patient":
-                found.add(named.id)
-    return frozenset(found)
+            reference = value.get("reference") if isinstance(value, dict) else None
+            if isinstance(reference, str):
+                yield reference
 
 
 @cache

@@ -12,6 +12,11 @@ from typing import Any
 
 from ehr_fhir.compartments import patient_ids_of
 from ehr_fhir.dates import local_day
+from ehr_privacy.consent.container_patients import (
+    CONTAINERS,
+    SUBJECTS,
+    patients_of_container,
+)
 from ehr_privacy.consent.domain_rules import DomainRules, domain_of, load_domains
 from ehr_privacy.consent.label_rules import LabelRules, labels_by_code
 from ehr_privacy.consent.labels import labels_of_codings
@@ -25,8 +30,6 @@ _HOLDING = {"Bundle": "entry", "Parameters": "parameter"}
 _AUTHORS = (
     "author", "recorder", "asserter", "performer", "requester", "resultsInterpreter", "participant",
 )  # fmt: skip
-# A Binary has no compartment; its securityContext says whose it is (R4 Binary).
-_WHOSE = ("subject", "patient", "for", "beneficiary", "securityContext")
 
 
 def record_facts(
@@ -42,13 +45,17 @@ def record_facts(
     """
     rules = load_domains()
     kind = str(resource["resourceType"])
-    patients: frozenset[str] = frozenset()
+    is_container = kind in CONTAINERS
+    patients = patients_of_container(resource) if is_container else frozenset[str]()
     labels: frozenset[str] = frozenset()
     people: frozenset[str] = frozenset()
     domain, day, episode = domain_of(resource), _clinical_date(resource, rules), _episode(resource)
     inner_domains: set[str] = set()
     for held in _with_inner(resource):
-        patients |= patient_ids_of(held) | _named_patients(held)
+        # A contained Patient has an id within its holder alone: whose record it is stays unknown.
+        is_stored = held is resource or held["resourceType"] != "Patient"
+        if is_stored and not is_container:
+            patients |= patient_ids_of(held) | _named_patients(held)
         labels |= _labels(held)
         people |= _author_people(held)
         if held is not resource and held["resourceType"] not in rules.directory:
@@ -90,7 +97,7 @@ def _entries(holder: Json, name: str) -> Iterator[Json]:
 
 
 def _named_patients(resource: Json) -> frozenset[str]:
-    found = (_target(resource[name]) for name in _WHOSE if name in resource)
+    found = (_target(resource[name]) for name in SUBJECTS if name in resource)
     return frozenset(name for kind, name in found if kind == "Patient")
 
 
