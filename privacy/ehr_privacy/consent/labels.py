@@ -10,6 +10,9 @@ CONFIDENTIALITY = f"{_TERMINOLOGY}/v3-Confidentiality"
 LABEL_SYSTEMS = (ACT_CODE, CONFIDENTIALITY)
 _BROADER = {"ETHUD": "ETH", "OPIOIDUD": "ETH"}
 LABELS = frozenset({"PSY", "HIV", "SDV", "SEX", "ETH", "GDIS", "STD", "R", "V", *_BROADER})
+# Levels of confidentiality that a provision may name. A record without a label is normal (N); one
+# with a sensitivity label counts as restricted (R).
+LEVELS = ("N", "R", "V")
 
 
 def parent_label(label: str) -> str:
@@ -19,6 +22,17 @@ def parent_label(label: str) -> str:
     ('ETH', 'HIV')
     """
     return _BROADER.get(label, label)
+
+
+def permits_at_level(level: str, label: str) -> bool:
+    """Say whether a permission at a level of confidentiality covers what bears a label.
+
+    R4, Consent.provision.securityLabel: a level stands for itself and all that is lower.
+
+    >>> permits_at_level("R", "HIV"), permits_at_level("N", "HIV"), permits_at_level("R", "V")
+    (True, False, False)
+    """
+    return LEVELS.index(level) >= (LEVELS.index(label) if label in LEVELS else LEVELS.index("R"))
 
 
 def labels_of_codings(codings: Iterable[tuple[str | None, str]]) -> frozenset[str]:

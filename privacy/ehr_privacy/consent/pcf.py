@@ -8,10 +8,20 @@ what they hide beside a permission stays open to carers.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
-from ehr_privacy.consent.labels import LABELS, parent_label
+from ehr_privacy.consent.label_permits import (
+    EVERY_RECORD,
+    EVERYONE,
+    closed_labels,
+    closing_rows,
+    is_lifted_for_all,
+    lifting_conditions,
+    rules_by_label,
+)
+from ehr_privacy.consent.labels import LABELS
 from ehr_privacy.consent.model import RuleRow, Value
 from ehr_privacy.consent.provision import Provision, read_provision, refuse
 from ehr_privacy.consent.tables import SELECTOR_COLUMNS
@@ -20,9 +30,7 @@ Json = Mapping[str, Any]  # JSON of every shape
 Values = dict[str, Value]
 
 _SELECTORS = ("class", "securityLabel", "data", "dataPeriod")
-# R4: a confidentiality on a provision stands for itself and all that is lower.
-_ABOVE = {"N": LABELS, "R": frozenset({"V"})}
-_ALL = "0"
+_ORGANIZATION = "organization"
 _EVERYTHING: Values = {column.name: None for column in SELECTOR_COLUMNS}
 _CARERS: Values = {**_EVERYTHING, "actor_kind": "carer", "actor_value": None}
 
@@ -55,71 +63,66 @@ def pcf_rule_rows(resource: Json, facts: Mapping[str, str]) -> list[RuleRow]:
 
 
 def _deny(provision: Provision) -> Iterator[tuple[str, Values]]:
-    for condition in provision.conditions():
-        yield _hidden(_ALL, condition, sealed=int(provision.sealed))
-    whole = not {"actor", *_SELECTORS} & provision.present
-    for nested in provision.exceptions:
+    permits = provision.exceptions
+    for nested in permits:
         nested.require_type("permit")
-        for condition in nested.conditions():
-            yield "consent_exception", {"rule": _ALL, **condition}
-            # Where everything is closed, what is opened for an organisation is shared with it.
-            if whole and condition["actor_kind"] == "organization":
-                yield "consent_sharing", {"organization": condition["actor_value"]}
+    rules = rules_by_label(_denied_labels(provision), permits)
+    for table, values in closing_rows(provision.conditions(), rules, permits):
+        sealed = {"sealed": int(provision.sealed)} if table == "consent_restriction" else {}
+        yield table, {**values, **sealed}
+    # Where everything is closed, what is opened for an organisation is shared with it.
+    if not {"actor", *_SELECTORS} & provision.present:
+        opened = {
+            name for nested in permits for kind, name in nested.actors if kind == _ORGANIZATION
+        }
+        for name in sorted(map(str, opened)):
+            yield "consent_sharing", {"organization": name}
 
 
 def _permit(provision: Provision) -> Iterator[tuple[str, Values]]:
     provision.allow_only("purpose", "period", "actor", "action", "provision", *_SELECTORS)
-    names = provision.actors_of("organization") if "actor" in provision.present else ["*"]
-    whom: list[Values] = [
-        {"actor_kind": "everyone", "actor_value": None}
-        if name == "*"
-        else {"actor_kind": "organization", "actor_value": name}
-        for name in names
-    ]
+    names = provision.actors_of(_ORGANIZATION) if "actor" in provision.present else ["*"]
     for name in names:
         yield "consent_sharing", {"organization": name}
-    levels = [label for label in provision.labels if label in _ABOVE]
-    named = frozenset(provision.labels) - set(levels)
-    # With a level, the labels named beside it are open too; without one they are all that is.
-    closed = min((_ABOVE[label] for label in levels), key=len) if levels else frozenset()
-    closed = frozenset(
-        label for label in closed if parent_label(label) == label and label not in named
-    )
-    rules = {label: {**_EVERYTHING, "label": label} for label in sorted(closed)}
-    limited = {"class", "data", "dataPeriod"} & provision.present or (named and not levels)
-    if limited:
-        rules[_ALL] = _EVERYTHING
-        for condition in provision.without_labels(levels and provision.labels).conditions():
-            yield "consent_exception", {**condition, **_ANYONE, "rule": _ALL}
-    for rule, selector in rules.items():
+    whom: list[Values] = [
+        EVERYONE if name == "*" else {"actor_kind": _ORGANIZATION, "actor_value": name}
+        for name in names
+    ]
+    # What the provision itself leaves open is open to all whom it shares with.
+    base = replace(provision, actors=())
+    permits = [nested for nested in provision.exceptions if nested.type == "permit"]
+    rules = [
+        rule
+        for rule in rules_by_label({EVERY_RECORD}, [base, *permits])
+        if not is_lifted_for_all(rule, base)
+    ]
+    for nested in permits:
+        _require_effect(nested, rules, names)
+    closed = [{**_EVERYTHING, **actor} for actor in whom]
+    for table, values in closing_rows(closed, rules, [base, *permits]):
+        yield table, {**values, "sealed": 0} if table == "consent_restriction" else values
+    for rule in rules:
         yield "consent_exception", {**_CARERS, "rule": rule}
-        for actor in whom:
-            yield _hidden(rule, {**selector, **actor})
     for number, nested in enumerate(provision.exceptions):
-        yield from _nested(nested, number, rules, names)
+        if nested.type == "deny":
+            for rule in rules_by_label(_denied_labels(nested), ()):
+                label = None if rule == EVERY_RECORD else rule
+                for condition in nested.conditions():
+                    where: Values = {"rule": f"deny-{number}", "sealed": 0}
+                    yield "consent_restriction", {**condition, **where, "label": label}
 
 
-def _nested(
-    nested: Provision, number: int, rules: Mapping[str, Values], names: list[str]
-) -> Iterator[tuple[str, Values]]:
-    if nested.type == "deny":
-        for condition in nested.conditions():
-            yield _hidden(f"deny-{number}", condition)
-        return
-    strangers = {name for kind, name in nested.actors if kind == "organization"} - set(names)
+def _denied_labels(provision: Provision) -> frozenset[str]:
+    """What bears a sensitivity label counts as restricted: to deny R denies it, as N would."""
+    provision.refuse_normal_level()
+    return LABELS if "R" in provision.labels else closed_labels(provision.labels)
+
+
+def _require_effect(nested: Provision, rules: Sequence[str], names: Sequence[str]) -> None:
+    """Refuse a nested permission that opens nothing, or shares with whom nothing is shared."""
+    strangers = {name for kind, name in nested.actors if kind == _ORGANIZATION} - {*names}
     if strangers and names != ["*"]:
         refuse(f"{nested.path}.actor", "Permit this organisation in the provision itself.")
-    if not rules:
-        refuse(nested.path, "There is nothing closed that this would open.")
-    # What is open by its label is not closed by the level of confidentiality that comes with it.
-    opened = {*map(parent_label, nested.labels), "R", _ALL} if nested.labels else set(rules)
-    for rule in sorted(opened & set(rules)):
-        for condition in nested.conditions():
-            yield "consent_exception", {**condition, "rule": rule}
-
-
-def _hidden(rule: str, values: Values, *, sealed: int = 0) -> tuple[str, Values]:
-    return "consent_restriction", {"rule": rule, "sealed": sealed, **values}
-
-
-_ANYONE: Values = {"actor_kind": "everyone", "actor_value": None}
+    if not any(lifting_conditions(nested, rule) for rule in rules):
+        path = f"{nested.path}.securityLabel" if rules and nested.labels else nested.path
+        refuse(path, "There is nothing closed that this would open.")

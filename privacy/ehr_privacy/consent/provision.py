@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from itertools import product
 from typing import Any, NoReturn
 
@@ -99,14 +99,16 @@ class Provision:
                 refuse(f"{self.path}.action", "A carer's powers are view and manage.")
         return frozenset(code for _, code in self.actions) or frozenset({"view"})
 
-    def without_labels(self, labels: Sequence[str]) -> Provision:
-        """Return the provision with some of its labels left out of account."""
-        return replace(self, labels=tuple(label for label in self.labels if label not in labels))
-
-    def conditions(self) -> list[dict[str, Value]]:
-        """Return selector and actor columns, one row for each combination that matches."""
+    def refuse_normal_level(self) -> None:
+        """Refuse to deny what is of the level N: the rest would be open, which nobody means."""
         if _NORMAL in self.labels:
             refuse(f"{self.path}.securityLabel", "Only a provision that permits stands at a level.")
+
+    def conditions(self) -> list[dict[str, Value]]:
+        """Return selector and actor columns, one row for each combination that matches.
+
+        Without labels, which are rules of their own (`label_permits`).
+        """
         empty: dict[str, Value] = {column.name: None for column in SELECTOR_COLUMNS}
         if self.data_period:
             empty["period_from"], empty["period_to"] = self.data_period
@@ -115,9 +117,9 @@ class Provision:
         instances += [{"episode": name} for name in self.episodes]
         instances += [{_AUTHOR[kind]: name} for kind, name in self.authors]
         return [
-            {**empty, "domain": domain, "label": label, **instance, **actor}
-            for domain, label, instance, actor in product(
-                self.domains or (None,), self.labels or (None,), instances or [{}], self._whom()
+            {**empty, "domain": domain, **instance, **actor}
+            for domain, instance, actor in product(
+                self.domains or (None,), instances or [{}], self._whom()
             )
         ]
 

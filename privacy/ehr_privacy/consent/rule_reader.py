@@ -11,6 +11,7 @@ from typing import Any
 
 from ehr_fhir.references import local_target
 from ehr_privacy.consent.decide import TREATMENT
+from ehr_privacy.consent.label_permits import closed_labels, closing_rows, rules_by_label
 from ehr_privacy.consent.minor_terms import minor_term
 from ehr_privacy.consent.model import RuleRow, Value
 from ehr_privacy.consent.pcf import pcf_rule_rows
@@ -30,7 +31,6 @@ CATEGORY = f"{EHR_SYSTEM}/CodeSystem/consent-category"
 DEEMED = f"{EHR_SYSTEM}/StructureDefinition/deemed-sharing"
 _SCOPE = "http://terminology.hl7.org/CodeSystem/consentscope"
 _LOINC_CONSENT = ("http://loinc.org", "59284-0")
-_RULE = "0"
 _DAY_MS = 86_400_000
 # How long a declared emergency lasts (our setting).
 EMERGENCY_MS = _DAY_MS
@@ -94,19 +94,17 @@ def _share(provision: Provision, facts: dict[str, str]) -> list[RuleRow]:
 def _restrict(provision: Provision, facts: dict[str, str]) -> list[RuleRow]:
     provision.require_type("deny")
     provision.require_purpose("TREAT")
-    sealed = int(provision.sealed)
-    rows = [
-        _row("consent_restriction", facts, provision, rule=_RULE, sealed=sealed, **condition)
-        for condition in provision.conditions()
-    ]
+    provision.refuse_normal_level()
     for exception in provision.exceptions:
         exception.require_type("permit")
         exception.require_purpose("TREAT")
-        values: dict[str, Value] = {"consent": facts["consent"], "rule": _RULE}
-        rows.extend(
-            RuleRow("consent_exception", {**values, **condition})
-            for condition in exception.conditions()
-        )
+    rules = rules_by_label(closed_labels(provision.labels), provision.exceptions)
+    rows = []
+    for table, values in closing_rows(provision.conditions(), rules, provision.exceptions):
+        if table == "consent_restriction":
+            rows.append(_row(table, facts, provision, sealed=int(provision.sealed), **values))
+        else:
+            rows.append(RuleRow(table, {"consent": facts["consent"], **values}))
     return rows
 
 

@@ -76,8 +76,14 @@ def _provision(fact: dict[str, Any]) -> dict[str, Any]:
     if "domains" in fact:
         made["class"] = [{"system": f"{CODES}/data-domain", "code": d} for d in fact["domains"]]
     if "labels" in fact:
-        system = f"{TERMINOLOGY}/v3-ActCode"
-        made["securityLabel"] = [{"system": system, "code": code} for code in fact["labels"]]
+        made["securityLabel"] = [
+            {
+                "system": f"{TERMINOLOGY}/v3-"
+                + ("Confidentiality" if code in ("N", "R", "V") else "ActCode"),
+                "code": code,
+            }
+            for code in fact["labels"]
+        ]
     if "data" in fact:
         pairs = [entry.split() for entry in fact["data"]]
         made["data"] = [{"meaning": m, "reference": {"reference": ref}} for m, ref in pairs]
