@@ -16,7 +16,7 @@ ENTRY_COLUMNS = (
 )
 # What the consent predicate reads of a record, computed once per version.
 FACT_COLUMNS = (
-    "patients ARRAY<STRING>, domain STRING, episode STRING, clinical_date LONG,"
+    "patients ARRAY<STRING>, domain STRING, episodes STRING, clinical_date LONG,"
     " directory INT, inner_domains STRING, author_people STRING"
 )
 

@@ -15,6 +15,7 @@ import orjson
 
 from ehr_fhir.errors import EhrError
 from ehr_privacy.consent import record_facts
+from ehr_privacy.consent.model import join_with_bars
 
 METHODS = frozenset({"POST", "PUT", "PATCH", "DELETE"})
 
@@ -28,7 +29,7 @@ class ConsentFacts:
 
     patients: tuple[str, ...] = ()
     domain: str | None = None
-    episode: str | None = None
+    episodes: str | None = None
     clinical_date: int | None = None
     directory: int = 0
     inner_domains: str | None = None
@@ -82,11 +83,11 @@ def consent_facts(resource: Mapping[str, Any], author: str | None) -> ConsentFac
     return ConsentFacts(
         patients=tuple(sorted(record.patients)),
         domain=record.domain,
-        episode=record.episode,
+        episodes=join_with_bars(record.episodes),
         clinical_date=record.clinical_ms,
         directory=int(record.directory),
-        inner_domains=record.inner_domains_text,
-        author_people=record.author_people_text,
+        inner_domains=join_with_bars(record.inner_domains),
+        author_people=join_with_bars(record.author_people),
     )
 
 

@@ -24,6 +24,13 @@ _DEID_SCHEMA = pa.schema(
 )
 _LABEL_SCHEMA = pa.schema([("pk", pa.int64()), ("label", pa.string())])
 
+# Columns of the record table that silver has not.
+_NOTHING_ADDED = (
+    "CAST(NULL AS STRING) AS added_people",
+    "CAST(NULL AS LONG) AS added_from",
+    "CAST(NULL AS LONG) AS added_to",
+)
+
 Batches = Iterable[pa.RecordBatch]
 
 
@@ -47,7 +54,7 @@ def select_permitted(silver: DataFrame, now_ms: int) -> DataFrame:
     Needs the consent tables as temporary views. Deleted records have no resource and are left out.
     """
     spark = silver.sparkSession
-    present = silver.where("NOT deleted").withColumn("pk", silver["position"])
+    present = silver.where("NOT deleted").selectExpr("*", "position AS pk", *_NOTHING_ADDED)
     present.createOrReplaceTempView("record")
     present.selectExpr("pk", "explode(patients) AS patient").createOrReplaceTempView(
         "record_patient"

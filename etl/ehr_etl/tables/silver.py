@@ -23,7 +23,7 @@ PARSED_COLUMNS = (
 )
 SILVER_COLUMNS = (
     *("position", "type", "id", "version", "last_updated", "author", "deleted"),
-    *("patients", "domain", "episode", "clinical_date", "directory"),
+    *("patients", "domain", "episodes", "clinical_date", "directory"),
     *("inner_domains", "author_people", "resource"),
 )
 QUARANTINE_COLUMNS = (
@@ -44,7 +44,7 @@ _PARSED_SCHEMA = pa.schema(
         ("deleted", pa.bool_()),
         ("patients", pa.list_(pa.string())),
         ("domain", pa.string()),
-        ("episode", pa.string()),
+        ("episodes", pa.string()),
         ("clinical_date", pa.int64()),
         ("directory", pa.int32()),
         ("inner_domains", pa.string()),

@@ -25,7 +25,6 @@ from ehr_gateway.store.search_registry import SearchRegistry, load_registry
 from ehr_gateway.store.version_rows import (
     FACT_COLUMNS,
     IndexValues,
-    fact_values,
     group_by_table,
     insert_index,
     replace_rules,
@@ -178,8 +177,8 @@ def _compare_version(
 ) -> None:
     pk, resource = row["pk"], parse(row["body"])
     record = record_facts(resource, row["author"])
-    if fact_values(record) != tuple(row[name] for name in FACT_COLUMNS):
-        changes.facts.append((*fact_values(record), pk))
+    if record.column_values != tuple(row[name] for name in FACT_COLUMNS):
+        changes.facts.append((*record.column_values, pk))
     patients = {patient for (patient,) in stored.patients.get(pk, ())}
     changes.removed_patients += [(pk, patient) for patient in sorted(patients - record.patients)]
     changes.added_patients += [(pk, patient) for patient in sorted(record.patients - patients)]

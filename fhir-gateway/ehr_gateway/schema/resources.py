@@ -13,7 +13,7 @@ from sqlalchemy import Column, Float, Index, LargeBinary, MetaData, Table, text
 from sqlalchemy.types import TypeEngine
 
 from ehr_gateway.database.tables import INTEGER, TEXT
-from ehr_privacy.consent import TABLES
+from ehr_privacy.consent import RECORD_COLUMNS, TABLES
 
 __all__ = ["INDEX_COLUMNS", "METADATA"]
 
@@ -35,16 +35,13 @@ RESOURCE = Table(
     Column("last_updated", INTEGER, nullable=False),
     # The HTTP method that made it, as history Bundles name it.
     Column("method", TEXT, nullable=False),
-    # The consent facts (`ehr_privacy.consent.Record`): author organisation, data domain, episode,
-    # clinical date, whether it is a directory resource, domains of what it contains, Practitioners
-    # named as authors.
+    # The organisation that the record belongs to.
     Column("author", TEXT),
-    Column("domain", TEXT),
-    Column("episode", TEXT),
-    Column("clinical_date", INTEGER),
-    Column("directory", INTEGER, nullable=False),
-    Column("inner_domains", TEXT),
-    Column("author_people", TEXT),
+    # The facts in force by which consent is decided (`ehr_privacy.consent.Record`).
+    *(
+        Column(column.name, INTEGER if column.type == "INTEGER" else TEXT, nullable=column.nullable)
+        for column in RECORD_COLUMNS
+    ),
     # The JSON as served; empty for a deletion.
     Column("body", LargeBinary, nullable=False),
     Index("resource_version", "type", "id", "version", unique=True),
@@ -111,7 +108,7 @@ for _kind, _key in _INDEX_KEYS.items():
 
 # The patients that a version is about, and its sensitivity labels: consent is decided by both.
 for _name, _value in (("record_patient", "patient"), ("record_label", "label")):
-    Table(
+    _table = Table(
         _name,
         METADATA,
         Column("pk", INTEGER, primary_key=True, autoincrement=False),
@@ -119,6 +116,23 @@ for _name, _value in (("record_patient", "patient"), ("record_label", "label")):
         Index(f"{_name}_{_value}", _value, "pk"),
         sqlite_with_rowid=False,
     )
+    if _name == "record_label":
+        # 1 for a label that a third party or a reference added: it closes and never opens.
+        _table.append_column(Column("added", INTEGER, nullable=False, server_default=text("0")))
+# The facts of a resource that do not follow from its newest version
+# (`ehr_privacy.consent.held_facts`); those in force stand in the rows of its current version.
+Table(
+    "held_fact",
+    METADATA,
+    Column("type", TEXT, primary_key=True),
+    Column("id", TEXT, primary_key=True),
+    # One of `ehr_privacy.consent.held_facts.KINDS`.
+    Column("kind", TEXT, primary_key=True),
+    Column("value", TEXT, primary_key=True),
+    # update, author, patient, steward, steward-not, or the record that it is inherited from.
+    Column("source", TEXT, primary_key=True),
+    sqlite_with_rowid=False,
+)
 
 # The numbers of search parameters, which index rows have in place of their codes.
 Table(

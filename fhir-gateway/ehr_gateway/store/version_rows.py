@@ -15,12 +15,11 @@ from ehr_gateway.schema.resources import INDEX_COLUMNS
 from ehr_gateway.store import full_text
 from ehr_gateway.store.merging import linked_accounts, update_merged_rules
 from ehr_gateway.store.store import Version
-from ehr_privacy.consent import SOURCE_TABLES, Record, RuleRow
+from ehr_privacy.consent import RECORD_COLUMNS, SOURCE_TABLES, Record, RuleRow
 
 __all__ = [
     "FACT_COLUMNS",
     "IndexValues",
-    "fact_values",
     "group_by_table",
     "insert_index",
     "insert_version",
@@ -32,14 +31,12 @@ Parameters = Mapping[tuple[str, str], int]
 # Index table -> rows of (parameter's number, values...).
 IndexValues = dict[str, list[tuple[Any, ...]]]
 
-# What consent judges a version by, beside its patients and labels; `fact_values` gives the values.
-FACT_COLUMNS = (
-    "domain", "episode", "clinical_date", "directory", "inner_domains", "author_people",
-)  # fmt: skip
+# What consent judges a version by, beside its patients and labels: `Record.column_values`.
+FACT_COLUMNS = tuple(column.name for column in RECORD_COLUMNS)
 _INSERT = (
     "INSERT INTO resource (type, id, version, current, deleted, last_updated, method, author,"  # noqa: S608
     f" {', '.join(FACT_COLUMNS)}, body) VALUES"
-    " (?, ?, ?, 1, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?) RETURNING pk"
+    f" (?, ?, ?, 1, ?, ?, ?, ?, {', '.join('?' * len(FACT_COLUMNS))}, ?) RETURNING pk"
 )
 _INDEX_INSERT = {
     kind: f"INSERT INTO idx_{kind} (param, {', '.join(columns)}, pk)"  # noqa: S608
@@ -70,7 +67,7 @@ def insert_version(
         _INSERT,
         (
             record.type, record.id, version, int(deleted), last_updated_ms, method, record.author,
-            *fact_values(record), body,
+            *record.column_values, body,
         ),
     )  # fmt: skip
     pk = int(cursor.fetchone()[0])
@@ -80,20 +77,12 @@ def insert_version(
     )
     if record.labels:
         connection.executemany(
-            "INSERT INTO record_label (pk, label) VALUES (?, ?)",
-            [(pk, label) for label in sorted(record.labels)],
+            "INSERT INTO record_label (pk, label, added) VALUES (?, ?, ?)",
+            [(pk, label, int(label in record.added_labels)) for label in sorted(record.labels)],
         )
     return Version(
         pk, record.type, record.id, version, last_updated_ms, deleted, body, method, record.author
     )
-
-
-def fact_values(record: Record) -> tuple[str | int | None, ...]:
-    """Return the values of FACT_COLUMNS."""
-    return (
-        record.domain, record.episode, record.clinical_ms, int(record.directory),
-        record.inner_domains_text, record.author_people_text,
-    )  # fmt: skip
 
 
 def group_by_table(

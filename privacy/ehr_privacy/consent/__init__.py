@@ -8,9 +8,16 @@ May import: `ehr_fhir`. Nothing here reads a clock or a store.
 """
 
 from ehr_privacy.consent.decide import decide
+from ehr_privacy.consent.held_facts import (
+    HeldFact,
+    apply_held_facts,
+    drop_third_party_facts,
+    hold_third_party_facts,
+)
 from ehr_privacy.consent.merged_accounts import extend_to_merged_accounts
 from ehr_privacy.consent.model import (
     DOMAINS,
+    RECORD_COLUMNS,
     Column,
     Decision,
     Predicate,
@@ -40,10 +47,12 @@ __all__ = [
     "BY_ROW",
     "DOMAINS",
     "PROFESSIONS",
+    "RECORD_COLUMNS",
     "SOURCE_TABLES",
     "TABLES",
     "Column",
     "Decision",
+    "HeldFact",
     "Predicate",
     "Record",
     "Requester",
@@ -51,14 +60,17 @@ __all__ = [
     "RuleRow",
     "Rules",
     "Scope",
+    "apply_held_facts",
     "compile_predicate",
     "covers_interaction",
     "covers_type",
     "decide",
     "decide_research",
     "deposit_predicate",
+    "drop_third_party_facts",
     "extend_to_merged_accounts",
     "has_scope",
+    "hold_third_party_facts",
     "interaction_letter",
     "load_roles",
     "may_deposit",

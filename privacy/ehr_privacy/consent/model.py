@@ -44,6 +44,49 @@ class Column:
     nullable: bool
 
 
+# What the predicates read of a record, beside its type, id, author, patients and labels.
+RECORD_COLUMNS = (
+    Column("domain", "TEXT", True),
+    Column("clinical_date", "INTEGER", True),
+    Column("directory", "INTEGER", False),
+    Column("inner_domains", "TEXT", True),
+    Column("episodes", "TEXT", True),
+    Column("added_episodes", "TEXT", True),
+    Column("author_people", "TEXT", True),
+    Column("added_people", "TEXT", True),
+    Column("added_from", "INTEGER", True),
+    Column("added_to", "INTEGER", True),
+)
+
+
+@dataclass(frozen=True)
+class DateRange:
+    """Days from the first to the last, both included."""
+
+    first: date
+    last: date
+
+    @property
+    def first_ms(self) -> int:
+        """The start of the first day."""
+        return day_start_ms(self.first)
+
+    @property
+    def last_ms(self) -> int:
+        """The start of the last day."""
+        return day_start_ms(self.last)
+
+    def __or__(self, other: DateRange | None) -> DateRange:
+        """Return the least range that holds both."""
+        if other is None:
+            return self
+        return DateRange(min(self.first, other.first), max(self.last, other.last))
+
+
+# A date that is not known to the day may be any.
+ANY_DATE = DateRange(date(1, 1, 2), date(9999, 12, 30))
+
+
 @dataclass(frozen=True)
 class Requester:
     """A person (or a system) acting for one organisation, in one profession, for one purpose."""
@@ -67,7 +110,12 @@ class Requester:
 
 @dataclass(frozen=True)
 class Record:
-    """The facts of one version of one resource by which the rules decide."""
+    """The facts of one version of one resource by which the rules decide.
+
+    `labels`, `episodes` and `author_people` are all there are. What is in `added_labels`,
+    `added_episodes` and `added_people` too was added by a third party or by a reference: it closes
+    a record as the others do, and opens none.
+    """
 
     type: str
     id: str
@@ -76,12 +124,18 @@ class Record:
     labels: frozenset[str] = frozenset()
     author: str | None = None
     clinical_date: date | None = None
-    episode: str | None = None
+    # The Encounters that it belongs to.
+    episodes: frozenset[str] = frozenset()
     directory: bool = False
-    # The domains of what it holds (contained, entries), where they are others than its own.
+    # Its other domains: those of what it holds (contained, entries), those that third parties said.
     inner_domains: frozenset[str] = frozenset()
     # The Practitioners it names as its authors.
     author_people: frozenset[str] = frozenset()
+    added_labels: frozenset[str] = frozenset()
+    added_episodes: frozenset[str] = frozenset()
+    added_people: frozenset[str] = frozenset()
+    # The clinical dates that third parties said; None if they said none.
+    added_dates: DateRange | None = None
     # Its values in the search index, for scopes that are limited by them; no other line asks.
     tokens: frozenset[Token] = frozenset()
 
@@ -95,19 +149,25 @@ class Record:
         return self.domain == domain and not self.inner_domains
 
     @property
-    def inner_domains_text(self) -> str | None:
-        """The inner domains as the record table holds them."""
-        return join_with_bars(self.inner_domains)
-
-    @property
-    def author_people_text(self) -> str | None:
-        """The authors as the record table holds them."""
-        return join_with_bars(self.author_people)
+    def names_author(self) -> bool:
+        """Whether the record itself names a person as its author."""
+        return bool(self.author_people - self.added_people)
 
     @property
     def clinical_ms(self) -> int | None:
         """The clinical date as the rule tables and the record table hold it."""
         return None if self.clinical_date is None else day_start_ms(self.clinical_date)
+
+    @property
+    def column_values(self) -> tuple[str | int | None, ...]:
+        """The values of RECORD_COLUMNS, as the record table holds them."""
+        dates = self.added_dates
+        return (
+            self.domain, self.clinical_ms, int(self.directory), join_with_bars(self.inner_domains),
+            join_with_bars(self.episodes), join_with_bars(self.added_episodes),
+            join_with_bars(self.author_people), join_with_bars(self.added_people),
+            dates.first_ms if dates else None, dates.last_ms if dates else None,
+        )  # fmt: skip
 
 
 @dataclass(frozen=True)

@@ -6,12 +6,12 @@ patients, labels and domains too, so that a copy is never easier to see than the
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
-from datetime import date
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 from ehr_fhir.compartments import patient_ids_of
 from ehr_fhir.dates import local_day
+from ehr_fhir.references import list_references
 from ehr_privacy.consent.container_patients import (
     CONTAINERS,
     SUBJECTS,
@@ -20,7 +20,7 @@ from ehr_privacy.consent.container_patients import (
 from ehr_privacy.consent.domain_rules import DomainRules, domain_of, load_domains
 from ehr_privacy.consent.label_rules import LabelRules, labels_by_code
 from ehr_privacy.consent.labels import labels_of_codings
-from ehr_privacy.consent.model import Record
+from ehr_privacy.consent.model import ANY_DATE, DateRange, Record
 
 Json = Mapping[str, Any]  # JSON of every shape
 
@@ -30,14 +30,28 @@ _HOLDING = {"Bundle": "entry", "Parameters": "parameter"}
 _AUTHORS = (
     "author", "recorder", "asserter", "performer", "requester", "resultsInterpreter", "participant",
 )  # fmt: skip
+# People, organisations, places, devices' addresses, and what decides or logs: none of them is a
+# part of what is told about a patient, so a label of theirs says nothing of what names them.
+PEOPLE_AND_PLACES = frozenset(
+    {"AuditEvent", "Consent", "Endpoint", "HealthcareService", "Location", "Organization",
+     "OrganizationAffiliation", "Patient", "Person", "Practitioner", "PractitionerRole",
+     "RelatedPerson"}
+)  # fmt: skip
 
 
 def record_facts(
-    resource: Json, author: str | None, label_rules: LabelRules | None = None
+    resource: Json,
+    author: str | None,
+    label_rules: LabelRules | None = None,
+    references: Iterable[str] | None = None,
 ) -> Record:
-    """Return the facts of one version of a resource by which the consent rules decide.
+    """Return the facts that one version of a resource states, by which the consent rules decide.
 
-    Labels are by the rules that ship with the package unless others are given.
+    Labels are by the rules that ship with the package unless others are given. `references` are
+    those of the resource, where the caller has listed them already.
+
+    What others said of a record, and what it inherits from the records that it names, is added by
+    `ehr_privacy.consent.held_facts`.
 
     >>> record_facts({"resourceType": "Condition", "id": "c1",
     ...               "subject": {"reference": "Patient/p1"}}, "ha-harbour").domain
@@ -49,7 +63,10 @@ def record_facts(
     patients = patients_of_container(resource) if is_container else frozenset[str]()
     labels: frozenset[str] = frozenset()
     people: frozenset[str] = frozenset()
-    domain, day, episode = domain_of(resource), _clinical_date(resource, rules), _episode(resource)
+    domain = domain_of(resource)
+    if references is None:
+        references = [reference for _, reference in list_references(resource)]
+    episodes = {name.split("/")[1] for name in references if name.startswith("Encounter/")}
     inner_domains: set[str] = set()
     for held in _with_inner(resource):
         # A contained Patient has an id within its holder alone: whose record it is stays unknown.
@@ -58,25 +75,45 @@ def record_facts(
             patients |= patient_ids_of(held) | _named_patients(held)
         labels |= _labels(held)
         people |= _author_people(held)
+        if held["resourceType"] == "Encounter" and (name := held.get("id")):
+            episodes.add(str(name))
         if held is not resource and held["resourceType"] not in rules.directory:
             inner_domains.add(domain_of(held))
-            episode = episode or _episode(held)
-            # Days that differ are no day: then every period that is closed closes it.
-            day = day if _clinical_date(held, rules) in (None, day) else None
     directory = kind in rules.directory and not patients
+    dates = stated_dates(resource)
+    if kind not in PEOPLE_AND_PLACES or not directory:
+        labels |= labels_by_code(resource, label_rules)
     return Record(
         type=kind,
         id=str(resource.get("id", "")),
         patients=patients,
         domain=domain,
-        labels=labels if directory else labels | labels_by_code(resource, label_rules),
+        labels=labels,
         author=author,
-        clinical_date=day,
-        episode=episode,
+        clinical_date=dates.first if dates and dates.first == dates.last else None,
+        episodes=frozenset(episodes),
         directory=directory,
         inner_domains=frozenset(inner_domains - {domain}),
         author_people=people,
     )
+
+
+def stated_dates(resource: Json) -> DateRange | None:
+    """Return the clinical date that a version states, as a range of one day; None if none.
+
+    A date that is not known to the day, and days that differ in what it holds, may be any day.
+
+    >>> stated_dates({"resourceType": "Condition", "onsetDateTime": "2026"}) == ANY_DATE
+    True
+    """
+    rules = load_domains()
+    dates = _clinical_date(resource, rules)
+    for held in _with_inner(resource):
+        if held is not resource and held["resourceType"] not in rules.directory:
+            inner_dates = _clinical_date(held, rules)
+            # Days that differ are no day: then every period that is closed closes it.
+            dates = dates if inner_dates in (None, dates) else ANY_DATE
+    return dates
 
 
 def _with_inner(resource: Json) -> Iterator[Json]:
@@ -122,33 +159,23 @@ def _labels(resource: Json) -> frozenset[str]:
     )
 
 
-def _clinical_date(resource: Json, rules: DomainRules) -> date | None:
+def _clinical_date(resource: Json, rules: DomainRules) -> DateRange | None:
     for first, *below in rules.clinical_date:
         value: object = resource.get(first)
         for name in below:
             value = value.get(name) if isinstance(value, Mapping) else None
         if isinstance(value, str):
-            return local_day(value)
+            return _range_of_day(value)
     context = resource.get("context")
     if isinstance(context, Mapping) and isinstance(context.get("period"), Mapping):
         start = context["period"].get("start")
-        return local_day(start) if isinstance(start, str) else None
+        return _range_of_day(start) if isinstance(start, str) else None
     return None
 
 
-def _episode(resource: Json) -> str | None:
-    if resource["resourceType"] == "Encounter":
-        return resource.get("id")
-    context = resource.get("context")
-    inner = context.get("encounter") if isinstance(context, Mapping) else None
-    candidates = [resource.get("encounter"), context, *_objects(inner)]
-    for item in _objects(resource.get("item")):
-        candidates.extend(_objects(item.get("encounter")))
-    for candidate in candidates:
-        kind, name = _target(candidate)
-        if kind == "Encounter":
-            return name
-    return None
+def _range_of_day(value: str) -> DateRange:
+    day = local_day(value)
+    return ANY_DATE if day is None else DateRange(day, day)
 
 
 def _target(value: object) -> tuple[str, str]:

@@ -109,49 +109,77 @@ def selector_condition(
 ) -> str:
     """Say in SQL whether a rule's selector matches a record.
 
-    `unknown` is the answer for what the record does not say: a restriction holds in doubt
-    (True), an exception does not (False). `label` replaces the look-up of the rule's label.
+    `unknown` is the answer for what the record does not say, or what others say of it: a
+    restriction holds in doubt (True), an exception does not (False). `label` replaces the look-up
+    of the rule's label.
     """
     gathered = load_domains().gathering
     attribute = {"record_type": "type", "record_id": "id"}
     equal = [
         f"({rule}.{name} IS NULL OR {rule}.{name} = {record}.{attribute.get(name, name)})"
-        for name in ("author", "episode", "record_type", "record_id")
+        for name in ("author", "record_type", "record_id")
     ]
-    of_inner = _lists(params, f"{record}.inner_domains", f"{rule}.domain")
-    in_domain, by = f"{rule}.domain = {record}.domain", f"{record}.author_people"
-    by_person = [f"{rule}.author_person IS NULL"]
+    in_domain, inner = f"{rule}.domain = {record}.domain", f"{record}.inner_domains"
+    by, added_by = f"{record}.author_people", f"{record}.added_people"
+    by_person = _lists(params, by, f"{rule}.author_person")
+    in_episode = _lists(params, f"{record}.episodes", f"{rule}.episode")
+    labelled = [f"l.pk = {record}.pk", f"l.label = {rule}.label"]
     if unknown:
-        in_domain = any_of(in_domain, of_inner)
-        by_person += [f"{by} IS NULL", _lists(params, by, f"{rule}.author_person")]
+        in_domain = any_of(in_domain, _lists(params, inner, f"{rule}.domain"))
+        # Nobody is named as author, or nobody but by third parties.
+        unnamed = any_of(f"{by} IS NULL", all_of(f"{added_by} IS NOT NULL", f"{by} = {added_by}"))
+        by_person = any_of(by_person, unnamed)
     else:
-        in_domain = all_of(in_domain, f"{record}.inner_domains IS NULL")
-        by_person += [_lists(params, by, f"{rule}.author_person")]
-    equal += [any_of(f"{rule}.domain IS NULL", in_domain), any_of(*by_person)]
-    labelled = any_of(
-        f"{rule}.label IS NULL",
-        label or exists("record_label l", f"l.pk = {record}.pk", f"l.label = {rule}.label"),
-    )
-    at = f"{record}.clinical_date"
-    if unknown:
-        known = [f"{at} IS NULL"]
-        ends = [f"{rule}.period_from <= {at}", f"{at} < {rule}.period_to"]
-    else:
-        known = []
-        ends = [
-            f"{at} IS NOT NULL AND {end}"
-            for end in (f"{rule}.period_from <= {at}", f"{at} < {rule}.period_to")
-        ]
-    period = [
-        any_of(f"{rule}.{column} IS NULL", end, *known)
-        for column, end in zip(("period_from", "period_to"), ends, strict=True)
+        in_domain = all_of(in_domain, f"{inner} IS NULL")
+        added = _lists(params, added_by, f"{rule}.author_person")
+        by_person = all_of(by_person, negate(added))
+        added = _lists(params, f"{record}.added_episodes", f"{rule}.episode")
+        in_episode = all_of(in_episode, negate(added))
+        labelled.append("l.added = 0")
+    selected = [
+        any_of(f"{rule}.domain IS NULL", in_domain),
+        any_of(f"{rule}.author_person IS NULL", by_person),
+        any_of(f"{rule}.episode IS NULL", in_episode),
+        any_of(f"{rule}.label IS NULL", label or exists("record_label l", *labelled)),
     ]
-    matches = all_of(*equal, labelled, *period)
+    matches = all_of(*equal, *selected, _period_condition(rule, record, unknown=unknown))
     if unknown:
         return any_of(params.bind_in(f"{record}.type", gathered), matches)
     everything = all_of(*(f"{rule}.{column.name} IS NULL" for column in SELECTOR_COLUMNS))
     plain = params.bind_in(f"{record}.type", gathered, negate=True)
     return all_of(matches, any_of(plain, everything))
+
+
+def _period_condition(rule: str, record: str, *, unknown: bool) -> str:
+    """Say in SQL whether the record's clinical dates meet the rule's period.
+
+    For a restriction its own date or one that third parties said, for an exception both.
+    """
+    at, first, last = (f"{record}.{name}" for name in ("clinical_date", "added_from", "added_to"))
+    start, end = f"{rule}.period_from", f"{rule}.period_to"
+    if unknown:
+        own = all_of(
+            any_of(f"{start} IS NULL", f"{at} IS NULL", f"{start} <= {at}"),
+            any_of(f"{end} IS NULL", f"{at} IS NULL", f"{at} < {end}"),
+        )
+        added = all_of(
+            f"{first} IS NOT NULL",
+            any_of(f"{start} IS NULL", f"{start} <= {last}"),
+            any_of(f"{end} IS NULL", f"{first} < {end}"),
+        )
+        return any_of(own, added)
+    return all_of(
+        any_of(
+            f"{start} IS NULL",
+            all_of(
+                f"{at} IS NOT NULL", f"{start} <= {at}", f"({first} IS NULL OR {start} <= {first})"
+            ),
+        ),
+        any_of(
+            f"{end} IS NULL",
+            all_of(f"{at} IS NOT NULL", f"{at} < {end}", f"({last} IS NULL OR {last} < {end})"),
+        ),
+    )
 
 
 @dataclass(frozen=True)
@@ -376,7 +404,7 @@ class _Compiler:
         """No restriction of any patient binds, none of its exceptions lifting it."""
         record, lifted, label = self.record_name(), "consent_exception ex", None
         if self.dialect == "spark":
-            lifted += " LEFT JOIN record_label el ON el.label = ex.label"
+            lifted += " LEFT JOIN record_label el ON el.label = ex.label AND el.added = 0"
             label = f"el.pk = {record}.pk"
         exception = exists(
             lifted,

@@ -12,7 +12,7 @@ from hypothesis import settings
 
 from ehr_fhir.errors import Unavailable
 from ehr_gateway.database import Connection, open_database
-from ehr_privacy.consent import TABLES, Predicate, Record, RuleRow
+from ehr_privacy.consent import RECORD_COLUMNS, TABLES, Predicate, Record, RuleRow
 
 settings.register_profile("nightly", max_examples=30_000, deadline=None)
 
@@ -109,26 +109,14 @@ def _period(bounds: list[str]) -> dict[str, str]:
 
 def record_row(pk: int, record: Record) -> tuple[object, ...]:
     """Return a record as a row of the table that the predicate reads."""
-    return (
-        pk,
-        record.type,
-        record.id,
-        record.domain,
-        record.author,
-        record.episode,
-        record.clinical_ms,
-        int(record.directory),
-        record.inner_domains_text,
-        record.author_people_text,
-    )
+    return (pk, record.type, record.id, record.author, *record.column_values)
 
 
+_COLUMNS = ", ".join(f"{column.name} {column.type}" for column in RECORD_COLUMNS)
 _RECORDS = (
-    "CREATE TABLE record (pk INTEGER PRIMARY KEY, type TEXT, id TEXT, domain TEXT,"
-    " author TEXT, episode TEXT, clinical_date INTEGER, directory INTEGER,"
-    " inner_domains TEXT, author_people TEXT)",
+    f"CREATE TABLE record (pk INTEGER PRIMARY KEY, type TEXT, id TEXT, author TEXT, {_COLUMNS})",
     "CREATE TABLE record_patient (pk INTEGER, patient TEXT, PRIMARY KEY (pk, patient))",
-    "CREATE TABLE record_label (pk INTEGER, label TEXT, PRIMARY KEY (pk, label))",
+    "CREATE TABLE record_label (pk INTEGER, label TEXT, added INTEGER, PRIMARY KEY (pk, label))",
 )
 
 
@@ -158,11 +146,14 @@ class Tables:
             self._insert(f"{row.table} ({names})", [tuple(row.values.values())])
         records = list(records)
         self._insert("record", [record_row(pk, record) for pk, record in enumerate(records)])
-        for table, values in (
-            ("record_patient", [record.patients for record in records]),
-            ("record_label", [record.labels for record in records]),
-        ):
-            self._insert(table, [(pk, one) for pk, some in enumerate(values) for one in some])
+        patients = [(pk, name) for pk, record in enumerate(records) for name in record.patients]
+        self._insert("record_patient", patients)
+        labels = [
+            (pk, label, int(label in record.added_labels))
+            for pk, record in enumerate(records)
+            for label in record.labels
+        ]
+        self._insert("record_label", labels)
 
     def visible(self, predicate: Predicate) -> set[int]:
         """Return the keys of the records for which the predicate holds."""

@@ -36,6 +36,7 @@ from ehr_privacy.consent import (
     parse_scopes,
     research_predicate,
 )
+from ehr_privacy.consent.model import ANY_DATE, DateRange
 
 Choose = Callable[[Sequence[Any]], Any]
 
@@ -43,6 +44,10 @@ NOW = 1_781_496_000_000
 BEFORE_DECEMBER, DECEMBER = 1_764_518_399_999, 1_764_518_400_000
 DAY = date(2026, 3, 1)
 AT = Record("Condition", "1", clinical_date=DAY).clinical_ms
+NEXT_DAY = date(2026, 3, 2)
+ADDED_DATES = (
+    DateRange(DAY, DAY), DateRange(NEXT_DAY, NEXT_DAY), DateRange(DAY, NEXT_DAY), ANY_DATE
+)  # fmt: skip
 PATIENTS = ("ann", "bob")
 ORGANIZATIONS = ("a", "b")
 PEOPLE = ("ann", "x", "y")  # a person may bear a patient's name
@@ -134,18 +139,26 @@ def make_rows(choose: Choose) -> list[RuleRow]:
 def make_record(choose: Choose) -> Record:
     kind = choose((*TYPES, *("Condition",) * 8))
     patients = frozenset(choose(WHOSE))
+    labels = frozenset(choose(((), ("HIV",), ("PSY",), LABELS)))
+    episodes = frozenset(choose(((), ("e1",), ("e2",), ("e1", "e2"))))
+    people = frozenset(choose(((), ("x",), ("x", "y"))))
     return Record(
         type=kind,
         id=choose(("1", "2")),
         patients=patients,
         domain=choose(DOMAINS),
-        labels=frozenset(choose(((), ("HIV",), ("PSY",), LABELS))),
+        labels=labels,
         author=choose(("a", "b", "b", "b", "b", None)),
         clinical_date=choose((DAY, None)),
-        episode=choose(("e1", None)),
+        episodes=episodes,
         directory=kind == "MeasureReport" and not patients,
         inner_domains=frozenset(choose(((), (), (), DOMAINS[:1], DOMAINS[1:]))),
-        author_people=frozenset(choose(((), ("x",), ("x", "y")))),
+        author_people=people,
+        # What others added, mostly nothing.
+        added_labels=labels & frozenset(choose(((), (), LABELS, ("PSY",)))),
+        added_episodes=episodes & frozenset(choose(((), (), ("e1", "e2"), ("e1",)))),
+        added_people=people & frozenset(choose(((), (), ("x",), ("x", "y")))),
+        added_dates=choose((None, None, *ADDED_DATES)),
     )
 
 

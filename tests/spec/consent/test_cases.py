@@ -22,6 +22,7 @@ from ehr_privacy.consent import (
     parse_scopes,
     rule_rows,
 )
+from ehr_privacy.consent.model import DateRange
 
 HERE = Path(__file__).parent
 CAST = tomllib.loads((HERE / "cast.toml").read_text(encoding="utf-8"))
@@ -71,10 +72,15 @@ def record(name: str) -> Record:
         labels=frozenset(facts.pop("labels", [])),
         author=facts.pop("author", "st-gabriel") or None,
         clinical_date=date.fromisoformat(day) if day else None,
-        inner_domains=frozenset(facts.pop("inner_domains", [])),
-        author_people=frozenset(facts.pop("author_people", [])),
     )
-    return replace(made, **facts)
+    dates = facts.pop("added_dates", None)
+    sets = {name: frozenset(value) for name, value in facts.items() if isinstance(value, list)}
+    return replace(made, added_dates=dates and _range(dates), **facts | sets)
+
+
+def _range(days: list[str]) -> DateRange:
+    first, last = (date.fromisoformat(day) for day in days)
+    return DateRange(first, last)
 
 
 def now_ms(at: str) -> int:

@@ -7,12 +7,14 @@ through Spark in `make test-slow` (test_spark_cases.py).
 from __future__ import annotations
 
 from collections.abc import Iterable
+from datetime import date
 from typing import Any
 
 import pytest
 
 from ehr_etl.spark.sql_text import bind_parameters, sql_literal
 from ehr_privacy.consent import (
+    RECORD_COLUMNS,
     TABLES,
     Column,
     Record,
@@ -26,6 +28,7 @@ from ehr_privacy.consent import (
     parse_scopes,
     research_predicate,
 )
+from ehr_privacy.consent.model import DateRange
 
 Values = dict[str, str | int | None]
 
@@ -33,13 +36,11 @@ NOW = 1_781_496_000_000
 KINDS = {"TEXT": "STRING", "INTEGER": "BIGINT"}
 RECORD = (
     Column("pk", "INTEGER", False),
-    *(Column(name, "TEXT", True) for name in ("type", "id", "domain", "author", "episode")),
-    Column("clinical_date", "INTEGER", True),
-    Column("directory", "INTEGER", False),
-    Column("inner_domains", "TEXT", True),
-    Column("author_people", "TEXT", True),
+    *(Column(name, "TEXT", True) for name in ("type", "id", "author")),
+    *RECORD_COLUMNS,
 )
-LINK = {"record_patient": "patient", "record_label": "label"}
+PATIENT = Column("patient", "TEXT", False)
+LABEL = (Column("label", "TEXT", False), Column("added", "INTEGER", False))
 ANY: Values = dict.fromkeys(
     "domain label author author_person episode record_type record_id period_from period_to".split()
 )
@@ -68,12 +69,26 @@ RECORDS = [
         inner_domains=frozenset({"laboratory", "radiology"}),
         author_people=frozenset({"x", "y"}),
     ),
+    Record(
+        "Observation",
+        "13",
+        frozenset({"ann"}),
+        "laboratory",
+        labels=frozenset({"HIV"}),
+        author="hospital",
+        clinical_date=date(2026, 3, 1),
+        episodes=frozenset({"stay", "ward"}),
+        added_labels=frozenset({"HIV"}),
+        added_episodes=frozenset({"stay"}),
+        added_dates=DateRange(date(2026, 4, 1), date(2026, 4, 2)),
+    ),
 ]
 BASE = [
     RuleRow("consent_joining", {"consent": "j1", "patient": "ann", **TERM}),
     RuleRow("consent_sharing", {"consent": "s1", "patient": "ann", "organization": "*", **TERM}),
     RuleRow("consent_joining", {"consent": "j2", "patient": "bob", **TERM}),
 ]
+APRIL_2 = Record("Condition", "1", clinical_date=date(2026, 4, 2)).clinical_ms
 HIV: Values = {"consent": "x1", "rule": "0", **ANY, "label": "HIV"}
 RESTRICTED: Values = {"patient": "ann", "sealed": 0, **TERM}
 WORLDS: dict[str, list[RuleRow]] = {
@@ -103,6 +118,21 @@ WORLDS: dict[str, list[RuleRow]] = {
         ),
         RuleRow("consent_minor", {"consent": "ann", "patient": "ann", **TERM}),
         RuleRow("consent_research", {"consent": "r", "patient": "bob", "permit": 0, **TERM}),
+    ],
+    "what others added closes and does not open": [
+        *BASE,
+        RuleRow(
+            "consent_restriction",
+            {**HIV, **RESTRICTED, **EVERYONE, "label": None, "episode": "stay", "rule": "1"},
+        ),
+        RuleRow(
+            "consent_exception", {**HIV, "label": None, "rule": "1", "episode": "ward", **CLINIC}
+        ),
+        RuleRow(
+            "consent_restriction",
+            {**HIV, **RESTRICTED, **EVERYONE, "label": None, "period_from": APRIL_2},
+        ),
+        RuleRow("consent_exception", {**HIV, **CLINIC}),
     ],
     "merged, each account with its own": [
         *BASE,
@@ -142,21 +172,12 @@ def view(spark: Any, name: str, columns: Iterable[Column], rows: list[tuple[Any,
 def fill(spark: Any, rows: list[RuleRow], records: list[Record]) -> None:
     """Make every view a predicate reads; the key of a record is its place in the list."""
     numbered = list(enumerate(records))
-    facts = [
-        (
-            *(pk, r.type, r.id, r.domain, r.author, r.episode, r.clinical_ms, int(r.directory)),
-            *(r.inner_domains_text, r.author_people_text),
-        )
-        for pk, r in numbered
-    ]
+    facts = [(pk, r.type, r.id, r.author, *r.column_values) for pk, r in numbered]
     view(spark, "record", RECORD, facts)
-    for name, column in LINK.items():
-        linked = [
-            (pk, value)
-            for pk, r in numbered
-            for value in (r.patients if column == "patient" else r.labels)
-        ]
-        view(spark, name, (RECORD[0], Column(column, "TEXT", False)), linked)
+    patients = [(pk, patient) for pk, r in numbered for patient in r.patients]
+    view(spark, "record_patient", (RECORD[0], PATIENT), patients)
+    labels = [(pk, label, int(label in r.added_labels)) for pk, r in numbered for label in r.labels]
+    view(spark, "record_label", (RECORD[0], *LABEL), labels)
     for table, columns in TABLES.items():
         values = [tuple(r.values[c.name] for c in columns) for r in rows if r.table == table]
         view(spark, table, columns, values)

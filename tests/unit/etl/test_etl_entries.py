@@ -22,7 +22,7 @@ def test_an_entry_carries_what_consent_needs_to_know() -> None:
 
     assert (entry.position, entry.type, entry.id, entry.version) == (7, "Observation", "o1", 2)
     assert entry.facts.patients == ("p1",)
-    assert entry.facts.episode == "e1"
+    assert entry.facts.episodes == "|e1|"
     assert entry.facts.clinical_date == 1772294400000
     assert entry.fault is None
 

@@ -68,13 +68,13 @@ def test_the_facts_of_a_record() -> None:
     assert record.patients == {"ann"}
     assert record.labels == {"HIV"}
     assert record.author == "st-gabriel"
-    assert record.episode == "e"
+    assert record.episodes == {"e"}
     assert record.clinical_date == date(2026, 1, 1)
     assert not record.directory
 
 
 def test_an_encounter_is_its_own_episode() -> None:
-    assert record_facts({"resourceType": "Encounter", "id": "e"}, None).episode == "e"
+    assert record_facts({"resourceType": "Encounter", "id": "e"}, None).episodes == {"e"}
 
 
 @pytest.mark.parametrize(
@@ -89,7 +89,7 @@ def test_an_encounter_is_its_own_episode() -> None:
     ],
 )
 def test_the_episode_is_found_where_the_type_has_it(resource: dict[str, Any]) -> None:
-    assert record_facts({**resource, "id": "x"}, None).episode == "e"
+    assert record_facts({**resource, "id": "x"}, None).episodes == {"e"}
 
 
 @pytest.mark.parametrize("when", ["2020", "2020-05", "chan", 3])
@@ -139,7 +139,7 @@ def test_what_a_resource_holds_counts_under_its_domain_too() -> None:
 
     laboratory = frozenset({"laboratory"})
     assert (held.domain, held.inner_domains) == ("other", laboratory)
-    assert (held.author_people, held.episode) == (frozenset({"yu"}), "stay")
+    assert (held.author_people, held.episodes) == (frozenset({"yu"}), frozenset({"stay"}))
     assert held.clinical_date is None
     assert (kept.patients, kept.inner_domains) == (frozenset({"ann"}), laboratory)
     assert late.clinical_date is None
