@@ -73,9 +73,16 @@ def token(
     from ehr_gateway.oauth.offline_tokens import issue_local_token
 
     chosen = settings.load_settings().override(data=data)
-    url = gateway_settings(chosen).database_url
+    gateway = gateway_settings(chosen)
     typer.echo(
-        issue_local_token(chosen.data, user=user, client=client, scope=scope, database_url=url)
+        issue_local_token(
+            chosen.data,
+            user=user,
+            client=client,
+            scope=scope,
+            database_url=gateway.database_url,
+            base_url=gateway.base_url,
+        )
     )
 
 

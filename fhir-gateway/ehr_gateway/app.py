@@ -36,6 +36,7 @@ from ehr_gateway.routes import feed, health
 from ehr_gateway.routes.front_door import FrontDoor, is_fhir_path
 from ehr_gateway.routes.route import RouteTable
 from ehr_gateway.routes.table import FHIR_ROUTES
+from ehr_gateway.served_address import record_served_address
 from ehr_gateway.settings import GatewaySettings
 from ehr_gateway.store.closure import ClosureWatch
 from ehr_gateway.store.store import Store
@@ -97,6 +98,7 @@ def create_gateway(
     """
     is_own_store = store is None
     settings.data.mkdir(parents=True, exist_ok=True)
+    record_served_address(settings.data, settings.base_url)
     gateway, log = _open_gateway(settings, store or Store(settings.database, settings.data), clock)
     work = create_background_work(gateway, log)
     metrics = Metrics(settings.metrics_folder)

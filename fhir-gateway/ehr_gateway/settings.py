@@ -11,6 +11,8 @@ from ehr_fhir.jurisdiction import JURISDICTION
 from ehr_gateway.access_limits import AccessLimits
 from ehr_gateway.notice_settings import NoticeSettings
 
+DEFAULT_BASE_URL = "http://127.0.0.1:8080"
+
 
 @dataclass(frozen=True)
 class GatewaySettings:
@@ -21,10 +23,7 @@ class GatewaySettings:
     # A PostgreSQL URL; without one the database is a file in the data folder.
     database_url: str | None = None
     # The URL by which browsers and clients reach the gateway, without a final slash.
-    base_url: str = "http://127.0.0.1:8080"
-    # Names of the platform in its tokens. Not addresses: one platform may have several.
-    issuer: str = f"{JURISDICTION.base}/oauth"
-    audience: str = JURISDICTION.fhir_base
+    base_url: str = DEFAULT_BASE_URL
     # How long an access token of a person or a program is good for.
     token_seconds: int = 3600
     # A log-in session ends when it is idle for so long, and so long after it began.
@@ -121,19 +120,19 @@ class GatewaySettings:
         return self.data / "keys"
 
     @property
-    def oauth_issuer(self) -> str:
-        """The address that clients know the authorization server by (RFC 8414)."""
+    def issuer(self) -> str:
+        """The issuer in all metadata, tokens and answers: an address (RFC 8414, RFC 9207)."""
         return f"{self.base_url}/oauth"
 
     @property
     def token_address(self) -> str:
         """The address for which a program signs its assertions."""
-        return f"{self.oauth_issuer}/token"
+        return f"{self.issuer}/token"
 
     @property
     def style_address(self) -> str:
         """Where an app that is launched finds our colours (SMART's `smart_style_url`)."""
-        return f"{self.oauth_issuer}/smart-style.json"
+        return f"{self.issuer}/smart-style.json"
 
     @property
     def fhir_base(self) -> str:

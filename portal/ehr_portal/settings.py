@@ -23,6 +23,11 @@ class PortalSettings:
     clock: Callable[[], float] = time.time
 
     @property
+    def issuer(self) -> str:
+        """Return the issuer of the authorization server, which is the gateway (RFC 9207)."""
+        return f"{self.base_url}/oauth"
+
+    @property
     def secure(self) -> bool:
         """Return whether cookies may demand HTTPS."""
         return self.base_url.startswith("https://")

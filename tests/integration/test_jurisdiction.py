@@ -29,7 +29,7 @@ def ruritania(tmp_path_factory: pytest.TempPathFactory) -> dict[str, object]:
 
 
 def test_our_own_addresses_lie_below_the_base_of_the_place(ruritania: dict[str, object]) -> None:
-    assert ruritania["issuer"] == "https://records.ruritania.example/oauth"
+    assert ruritania["audit_origin"] == "records.ruritania.example/audit"
     assert str(ruritania["operation"]).startswith("https://records.ruritania.example/fhir/")
 
 

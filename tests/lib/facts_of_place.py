@@ -68,7 +68,7 @@ def main(data: Path) -> None:
         )
         metadata = client.get("/fhir/metadata").json()
     answers = {
-        "issuer": settings.issuer,
+        "audit_origin": settings.audit_origin,
         "written": written.status_code,
         "outcome": written.json(),
         "operation": metadata["rest"][0]["operation"][0]["definition"],

@@ -50,7 +50,14 @@ class PortalHouse:
         away = self.browser.get("/login")
         asked = parse_qs(urlsplit(away.headers["location"]).query)
         self.fake.challenges[who] = asked["code_challenge"][0]
-        back = self.browser.get("/callback", params={"code": who, "state": asked["state"][0]})
+        back = self.browser.get(
+            "/callback",
+            params={
+                "code": who,
+                "state": asked["state"][0],
+                "iss": f"{self.settings.base_url}/oauth",
+            },
+        )
         assert back.status_code == 303, back.text
         return self.browser
 

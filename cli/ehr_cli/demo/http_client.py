@@ -21,8 +21,14 @@ class DemoClient:
     def __init__(
         self, settings: Settings, *, user: str | None = None, client: str | None = None
     ) -> None:
-        url = gateway_settings(settings).database_url
-        self.token = issue_local_token(settings.data, user=user, client=client, database_url=url)
+        gateway = gateway_settings(settings)
+        self.token = issue_local_token(
+            settings.data,
+            user=user,
+            client=client,
+            database_url=gateway.database_url,
+            base_url=gateway.base_url,
+        )
         headers = {"Authorization": f"Bearer {self.token}", "Accept": FHIR}
         self.http = httpx.Client(base_url=settings.base_url, headers=headers, timeout=60)
 

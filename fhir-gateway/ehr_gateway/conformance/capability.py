@@ -82,7 +82,7 @@ def _security_component(settings: GatewaySettings) -> dict[str, Any]:
             {
                 "url": "http://fhir-registry.smarthealthit.org/StructureDefinition/oauth-uris",
                 "extension": [
-                    {"url": name, "valueUri": f"{settings.oauth_issuer}/{path}"}
+                    {"url": name, "valueUri": f"{settings.issuer}/{path}"}
                     for name, path in addresses.items()
                 ],
             }

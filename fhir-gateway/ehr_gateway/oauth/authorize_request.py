@@ -48,7 +48,7 @@ def redirect_to_client(
     `iss` tells a client of several servers which one answers (mix-up attack, RFC 9207).
     """
     address = parameters["redirect"]
-    answer = {**answer, "state": parameters.get("state", ""), "iss": gateway.settings.oauth_issuer}
+    answer = {**answer, "state": parameters.get("state", ""), "iss": gateway.settings.issuer}
     query = urlencode({name: value for name, value in answer.items() if value})
     url = f"{address}{'&' if '?' in address else '?'}{query}"
     return RedirectResponse(url, 303, headers={"Cache-Control": "no-store"})

@@ -43,7 +43,7 @@ _STYLE = {
 
 def build_server_metadata(settings: GatewaySettings) -> dict[str, Any]:
     """Return the server metadata: SMART App Launch 2.2 §6, OpenID Connect Discovery, RFC 8414."""
-    base = settings.oauth_issuer
+    base = settings.issuer
     signing = list(client_assertion.ALGORITHMS)
     document: dict[str, Any] = {
         "issuer": base,

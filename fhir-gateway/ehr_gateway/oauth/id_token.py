@@ -28,7 +28,7 @@ def sign_id_token(gateway: Gateway, account: Account, grant: Grant, *, is_first:
     now = gateway.clock() // 1000
     context = grant.context
     claims: dict[str, object] = {
-        "iss": gateway.settings.oauth_issuer,
+        "iss": gateway.settings.issuer,
         "sub": account.login,
         "aud": grant.client,
         "iat": now,

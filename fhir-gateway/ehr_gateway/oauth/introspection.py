@@ -69,9 +69,15 @@ def _introspect_access_token(gateway: Gateway, token: str) -> dict[str, Any] | N
     verified = find_access_token(gateway, token)
     if verified is None:
         return None
-    names = ("scope", "client_id", "sub", "exp", "iat", "iss", "aud", "jti", "patient")
+    names = ("scope", "client_id", "sub", "exp", "iat", "jti", "patient")
     response = {name: verified.claims[name] for name in names if name in verified.claims}
-    response |= {"active": True, "token_type": "Bearer"}
+    settings = gateway.settings
+    response |= {
+        "active": True,
+        "token_type": "Bearer",
+        "iss": settings.issuer,
+        "aud": settings.fhir_base,
+    }
     if "fhirUser" in verified.claims["scope"].split():
         try:
             response["fhirUser"] = build_fhir_user(
@@ -86,4 +92,10 @@ def _introspect_refresh_token(gateway: Gateway, token: str) -> dict[str, Any] | 
     grant = refresh_tokens.find_grant(gateway.store, gateway.settings, token, gateway.clock())
     if grant is None:
         return None
-    return {"active": True, "scope": grant.scope, "client_id": grant.client, "sub": grant.login}
+    return {
+        "active": True,
+        "iss": gateway.settings.issuer,
+        "scope": grant.scope,
+        "client_id": grant.client,
+        "sub": grant.login,
+    }

@@ -13,7 +13,8 @@ from ehr_gateway.accounts import accounts
 from ehr_gateway.accounts.accounts import subject_of_account
 from ehr_gateway.database import Database
 from ehr_gateway.oauth import clients
-from ehr_gateway.settings import GatewaySettings
+from ehr_gateway.served_address import read_served_address
+from ehr_gateway.settings import DEFAULT_BASE_URL, GatewaySettings
 from ehr_gateway.store.store import Store
 from ehr_gateway.tokens.access_tokens import Subject, issue_access_token
 from ehr_gateway.tokens.keys import open_signing_keys
@@ -29,14 +30,20 @@ def issue_local_token(
     client: str | None = None,
     scope: str | None = None,
     database_url: str | None = None,
+    base_url: str = DEFAULT_BASE_URL,
 ) -> str:
     """Return an access token for an account, or for a client, registered or not.
 
-    A user's scopes stay within those of the role; a client gets what is requested.
+    A user's scopes stay within those of the role; a client gets what is requested. It is a token of
+    the address under which the folder was last served, `base_url` where it never was.
     """
     if (user is None) == (client is None):
         raise Invalid("Name either a user or a client.")
-    settings = GatewaySettings(data=data_dir, database_url=database_url)
+    settings = GatewaySettings(
+        data=data_dir,
+        database_url=database_url,
+        base_url=read_served_address(data_dir) or base_url,
+    )
     store = Store(settings.database)
     try:
         if user is not None:

@@ -112,7 +112,7 @@ def _register(gateway: Gateway, body: dict[str, Any], token: str) -> Response:
             "client_id_issued_at": now // 1000,
             **metadata.echo,
             "scope": client.scope,
-            "registration_client_uri": f"{gateway.settings.oauth_issuer}/register/{client_id}",
+            "registration_client_uri": f"{gateway.settings.issuer}/register/{client_id}",
         }
         clients.upsert_client(connection, client, secret_hash)
         connection.execute(

@@ -15,6 +15,7 @@ from joserfc import jwt
 from joserfc.errors import InvalidKeyIdError, JoseError
 
 from ehr_fhir.errors import Invalid, Unauthorized
+from ehr_fhir.jurisdiction import JURISDICTION
 from ehr_gateway.settings import GatewaySettings
 from ehr_gateway.tokens.keys import SigningKeys
 from ehr_gateway.tokens.revocations import RevocationList
@@ -23,6 +24,9 @@ from ehr_privacy.consent import Requester, parse_scopes
 
 _ALGORITHMS = ["ES256"]
 _CACHE_SIZE = 2048
+# Issuer and audience of tokens that were issued before these were the server's own addresses. An
+# upgrade ends no log-in: such a token is good until it expires, within a day at most.
+_FORMER_NAMES = (f"{JURISDICTION.base}/oauth", JURISDICTION.fhir_base)
 
 
 @dataclass(frozen=True)
@@ -87,7 +91,7 @@ def issue_access_token(
     }
     claims: dict[str, Any] = {
         "iss": settings.issuer,
-        "aud": settings.audience,
+        "aud": settings.fhir_base,
         "sub": subject.login,
         "client_id": subject.client,
         "scope": scope,
@@ -176,7 +180,8 @@ class TokenVerifier:
             claims = decoded.claims
             if decoded.header.get("typ") != "at+jwt" or not decoded.header.get("kid"):
                 raise Unauthorized("This is not an access token.")
-            if claims["iss"] != self._settings.issuer or claims["aud"] != self._settings.audience:
+            names = claims["iss"], claims["aud"]
+            if names not in (_FORMER_NAMES, (self._settings.issuer, self._settings.fhir_base)):
                 raise Unauthorized("The access token is for another service.")
             if not isinstance(claims["iat"], int) or not isinstance(claims["jti"], str):
                 raise Unauthorized("This is not an access token.")

@@ -52,7 +52,10 @@ def start_login(request: AnyRequest) -> Response:
 
 @router.get("/callback")
 async def finish_login(
-    request: AnyRequest, code: Annotated[str, Query()] = "", state: Annotated[str, Query()] = ""
+    request: AnyRequest,
+    code: Annotated[str, Query()] = "",
+    state: Annotated[str, Query()] = "",
+    iss: Annotated[str, Query()] = "",
 ) -> Response:
     """Exchange the code the gateway sent back, and begin the session under a new id."""
     session = request.session_or_none
@@ -63,6 +66,9 @@ async def finish_login(
     ):
         raise Unauthorized("This log-in was not begun here.")
     portal = request.portal
+    if iss != portal.settings.issuer:
+        # The code would go to a server that did not issue it (mix-up attack, RFC 9207 §2.4).
+        raise Unauthorized("This log-in was answered by another server.")
     login = PendingLogin(expected_state, verifier)
     user = await exchange_code(portal.client, portal.settings, login, code)
     portal.sessions.end(request.session.id)

@@ -21,7 +21,7 @@ from ehr_gateway.accounts import throttle
 from ehr_gateway.html import pages
 from ehr_gateway.oauth import clients
 from ehr_gateway.oauth.authorization_codes import compute_challenge
-from ehr_gateway.oauth.offline_tokens import issue_local_token
+from ehr_gateway.oauth.offline_tokens import issue_local_token, now_ms
 from ehr_gateway.settings import GatewaySettings
 from ehr_gateway.tokens.access_tokens import Subject, TokenVerifier, issue_access_token
 from ehr_gateway.tokens.keys import SigningKeys, open_signing_keys
@@ -365,12 +365,59 @@ def test_an_expired_token_is_refused_even_when_it_was_seen_before(tmp_path: Path
         verifier.authenticate(token, START_MS + 3_600_000)
 
 
-@pytest.mark.parametrize("change", [{"issuer": "https://other"}, {"audience": "https://other"}])
-def test_a_token_for_another_service_is_refused(tmp_path: Path, change: dict[str, str]) -> None:
-    verifier, token = verifier_and_token(tmp_path, **change)
+def test_a_token_for_another_service_is_refused(tmp_path: Path) -> None:
+    verifier, token = verifier_and_token(tmp_path, base_url="https://other.example")
 
     with pytest.raises(Unauthorized):
         verifier.authenticate(token, START_MS)
+
+
+FORMER = ("https://ehr-commons.hk/oauth", "https://ehr-commons.hk/fhir")
+OURS = ("http://127.0.0.1:8080/oauth", "http://127.0.0.1:8080/fhir")
+
+
+@pytest.mark.parametrize(
+    ("issuer", "audience", "is_taken"),
+    [
+        (*OURS, True),
+        (*FORMER, True),
+        (FORMER[0], OURS[1], False),
+        (OURS[0], FORMER[1], False),
+        (OURS[0], "https://other.example/fhir", False),
+        ("https://other.example/oauth", OURS[1], False),
+    ],
+)
+def test_issuer_and_audience_are_the_servers_own_or_both_the_former_names(
+    tmp_path: Path, issuer: str, audience: str, is_taken: bool
+) -> None:
+    """An upgrade ends no log-in: a token with the former names is good until it expires."""
+    verifier, token = verifier_and_token(tmp_path)
+    keys = open_signing_keys(tmp_path / "keys")
+    claims = jwt.decode(token, keys.verification_keys, algorithms=["ES256"]).claims
+    assert (claims["iss"], claims["aud"]) == OURS
+    header = {"alg": "ES256", "typ": "at+jwt", "kid": keys.access_token_key.kid}
+    renamed = jwt.encode(
+        header, {**claims, "iss": issuer, "aud": audience}, keys.access_token_key,
+        algorithms=["ES256"],
+    )  # fmt: skip
+
+    if is_taken:
+        assert verifier.authenticate(renamed, START_MS).subject.login == "doctor.a"
+    for at_ms in [START_MS + 3_600_000, *([] if is_taken else [START_MS])]:
+        with pytest.raises(Unauthorized):
+            verifier.authenticate(renamed, at_ms)
+
+
+def test_a_local_token_is_for_the_address_that_the_folder_is_served_under(
+    tmp_path: Path,
+) -> None:
+    House(tmp_path / "data", address="https://records.example")
+
+    token = issue_local_token(tmp_path / "data", client="x", base_url="http://127.0.0.1:9")
+
+    settings = GatewaySettings(tmp_path / "data", base_url="https://records.example")
+    verifier = TokenVerifier(open_signing_keys(settings.keys), settings)
+    assert verifier.authenticate(token, now_ms()).subject.login == "x"
 
 
 def test_a_token_of_another_key_or_of_no_key_is_refused(tmp_path: Path) -> None:

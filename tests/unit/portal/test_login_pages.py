@@ -11,6 +11,8 @@ from tests.lib.portal_house import PortalHouse, portal
 
 __all__ = ["portal"]
 
+ISSUER = "http://testserver/oauth"
+
 
 def test_login_sends_the_browser_to_the_gateway_with_a_pkce_challenge(portal: PortalHouse) -> None:
     away = portal.browser.get("/login").headers["location"]
@@ -39,7 +41,20 @@ def test_no_other_site_begins_a_log_in(portal: PortalHouse, sent_by: str, leads:
 def test_a_log_in_that_was_not_begun_here_is_refused(portal: PortalHouse) -> None:
     portal.browser.get("/login")
 
-    answer = portal.browser.get("/callback", params={"code": "patient", "state": "made-up"})
+    answer = portal.browser.get(
+        "/callback", params={"code": "patient", "state": "made-up", "iss": ISSUER}
+    )
+
+    assert answer.headers["location"] == "/?ended=1"
+    assert not any(request.url.path == "/oauth/token" for request in portal.fake.asked)
+
+
+@pytest.mark.parametrize("iss", ["", "http://testserver", "https://other.example/oauth"])
+def test_a_code_of_another_issuer_is_not_sent_on(portal: PortalHouse, iss: str) -> None:
+    state = parse_qs(urlsplit(portal.browser.get("/login").headers["location"]).query)["state"][0]
+
+    params = {"code": "patient", "state": state, "iss": iss}
+    answer = portal.browser.get("/callback", params=params)
 
     assert answer.headers["location"] == "/?ended=1"
     assert not any(request.url.path == "/oauth/token" for request in portal.fake.asked)
@@ -49,7 +64,9 @@ def test_a_code_without_its_verifier_opens_nothing(portal: PortalHouse) -> None:
     state = parse_qs(urlsplit(portal.browser.get("/login").headers["location"]).query)["state"][0]
     portal.fake.challenges["patient"] = "the-challenge-of-another-browser"
 
-    answer = portal.browser.get("/callback", params={"code": "patient", "state": state})
+    answer = portal.browser.get(
+        "/callback", params={"code": "patient", "state": state, "iss": ISSUER}
+    )
 
     assert answer.headers["location"] == "/?ended=1"
     assert portal.browser.get("/record").headers["location"] == "/?ended=1"
@@ -60,7 +77,7 @@ def test_the_session_gets_a_new_id_at_log_in(portal: PortalHouse) -> None:
     before = portal.browser.cookies["session"]
     state = parse_qs(urlsplit(away.headers["location"]).query)["state"][0]
 
-    portal.browser.get("/callback", params={"code": "patient", "state": state})
+    portal.browser.get("/callback", params={"code": "patient", "state": state, "iss": ISSUER})
 
     after = portal.browser.cookies["session"]
     assert before != after
