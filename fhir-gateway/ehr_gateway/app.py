@@ -32,6 +32,7 @@ from ehr_gateway.login import (
 from ehr_gateway.login.eid_simulator import create_simulator
 from ehr_gateway.oauth import clients
 from ehr_gateway.oauth.offline_tokens import now_ms
+from ehr_gateway.readiness import Readiness
 from ehr_gateway.routes import feed, health
 from ehr_gateway.routes.front_door import FrontDoor, is_fhir_path
 from ehr_gateway.routes.route import RouteTable
@@ -102,7 +103,8 @@ def create_gateway(
     gateway, log = _open_gateway(settings, store or Store(settings.database, settings.data), clock)
     work = create_background_work(gateway, log)
     metrics = Metrics(settings.metrics_folder)
-    lifespan = _create_lifespan(gateway, log, work, metrics, close_store=is_own_store)
+    readiness = Readiness(gateway.store, settings.data)
+    lifespan = _create_lifespan(gateway, log, work, metrics, readiness, close_store=is_own_store)
     app = GatewayApplication(
         title="eHR Commons",
         # No interactive documentation: its page would load scripts from another origin.
@@ -116,6 +118,7 @@ def create_gateway(
     app.state.reindexing = work.reindexing
     app.state.deliveries = work.deliveries
     app.state.metrics = metrics
+    app.state.readiness = readiness
     for router in ROUTERS:
         app.include_router(router)
     _connect_eid(app, gateway)
@@ -156,6 +159,7 @@ def _create_lifespan(
     log: AuditLog,
     work: BackgroundWork,
     metrics: Metrics,
+    readiness: Readiness,
     *,
     close_store: bool,
 ) -> Callable[[FastAPI], AbstractAsyncContextManager[None]]:
@@ -169,6 +173,7 @@ def _create_lifespan(
         work.stop()
         log.spool.close()
         metrics.close()
+        readiness.close()
         gateway.revocations.close()
         if close_store:
             gateway.store.close()

@@ -64,7 +64,7 @@ def create_background_work(gateway: Gateway, log: AuditLog) -> BackgroundWork:
         clock=gateway.clock,
     )
     timers = (
-        Timer("row into the audit log", log.spool.flush, _FLUSH_SECONDS),
+        Timer("row into the audit log", log.spool.flush_if_idle, _FLUSH_SECONDS),
         Timer("resolved entries of the journal", store.resolve_journal, _RESOLVE_SECONDS),
         Timer("checkpoint of the audit log", log.flush_and_sign, settings.audit_checkpoint_seconds),
     )

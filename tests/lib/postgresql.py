@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import os
 import shutil
+import signal
 import subprocess
 import tempfile
 from collections.abc import Iterator
@@ -27,11 +28,35 @@ _OPTIONS = (
 
 
 class Cluster:
-    """A running server; each database in it is one test's."""
+    """A server; each database in it is one test's."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, programs: Path) -> None:
         self._folder = folder
+        self._programs = programs
         self._numbers = itertools.count(1)
+        self._server: subprocess.Popen[bytes] | None = None
+
+    @property
+    def pid(self) -> int:
+        """Return the number of the server's first process."""
+        assert self._server is not None
+        return self._server.pid
+
+    def start(self) -> None:
+        """Start the server and wait until it answers."""
+        options = [word for one in (*_OPTIONS, f"unix_socket_directories='{self._folder}'")
+                   for word in ("-c", one.replace("'", ""))]  # fmt: skip
+        self._server = subprocess.Popen(
+            [self._programs / "postgres", "-D", self._folder / "data", *options],
+            user=_user(), cwd=self._folder, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
+        )  # fmt: skip
+        _wait(self._programs, self._folder)
+
+    def stop(self) -> None:
+        """Stop the server as its operator would, at once: connections are closed."""
+        assert self._server is not None
+        self._server.send_signal(signal.SIGINT)
+        self._server.wait(30)
 
     def url(self, name: str = "postgres") -> str:
         """Return the address of a database."""
@@ -64,6 +89,13 @@ class Cluster:
 @pytest.fixture(scope="session")
 def postgresql() -> Iterator[Cluster]:
     """Start a server for the whole run, or skip where PostgreSQL is not installed."""
+    with running_cluster() as cluster:
+        yield cluster
+
+
+@contextmanager
+def running_cluster() -> Iterator[Cluster]:
+    """Start a server, or skip where PostgreSQL is not installed."""
     programs = _programs()
     if programs is None:
         pytest.skip("PostgreSQL is not installed: run cli/setup/postgresql.sh")
@@ -71,28 +103,26 @@ def postgresql() -> Iterator[Cluster]:
     memory = Path("/dev/shm")
     roomy = memory.is_dir() and shutil.disk_usage(memory).free > 2**31
     folder = Path(tempfile.mkdtemp(prefix="ehr-pg-", dir=memory if roomy else None))
-    user = "postgres" if os.geteuid() == 0 else None
+    user = _user()
     if user:
         shutil.chown(folder, user)
-    data = folder / "data"
-    initialize: list[str | Path] = [programs / "initdb", "-D", data, "-U", "postgres"]
+    initialize: list[str | Path] = [programs / "initdb", "-D", folder / "data", "-U", "postgres"]
     subprocess.run(
         [*initialize, "--auth=trust", "--no-sync", "--encoding=UTF8", "--locale=C.UTF-8"],
         user=user, check=True, capture_output=True, cwd=folder,
     )  # fmt: skip
-    options = [word for one in (*_OPTIONS, f"unix_socket_directories='{folder}'")
-               for word in ("-c", one.replace("'", ""))]  # fmt: skip
-    server = subprocess.Popen(
-        [programs / "postgres", "-D", data, *options],
-        user=user, cwd=folder, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
-    )  # fmt: skip
+    cluster = Cluster(folder, programs)
+    cluster.start()
     try:
-        _wait(programs, folder)
-        yield Cluster(folder)
+        yield cluster
     finally:
-        server.terminate()
-        server.wait(30)
+        cluster.stop()
         shutil.rmtree(folder, ignore_errors=True)
+
+
+def _user() -> str | None:
+    """Return the account that the server runs as: it refuses to run as root."""
+    return "postgres" if os.geteuid() == 0 else None
 
 
 def _programs() -> Path | None:

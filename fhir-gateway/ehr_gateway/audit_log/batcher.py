@@ -60,15 +60,15 @@ class AuditBatcher:
         task.add_done_callback(lambda task: self._end_batch(loop, batch, task.exception()))
 
     def _write(self, batch: Sequence[_PendingEntries]) -> None:
-        # No transaction: whose record it is never changes and rules are dated, so the look-ups
-        # need not see one state of the store.
-        with self._store.read_transaction(single_statement=True) as connection:
-            rows = [
-                row
-                for pending in batch
-                for entry in pending.item
-                for row in (entry(connection) if callable(entry) else entry)
-            ]
+        entries = [entry for pending in batch for entry in pending.item]
+        if any(map(callable, entries)):
+            # No transaction: whose record it is never changes and rules are dated, so the look-ups
+            # need not see one state of the store.
+            with self._store.read_transaction(single_statement=True) as connection:
+                rows = [row for entry in entries for row in _build_rows(entry, connection)]
+        else:
+            # Refusals are spooled while the database is away.
+            rows = [row for entry in entries if not callable(entry) for row in entry]
         self._spool.append(rows)
 
     def _end_batch(
@@ -87,3 +87,7 @@ class AuditBatcher:
                 pending.set_result(None)
             else:
                 pending.set_error(error)
+
+
+def _build_rows(entry: AuditEntry, connection: Connection) -> Sequence[RowValues]:
+    return entry(connection) if callable(entry) else entry

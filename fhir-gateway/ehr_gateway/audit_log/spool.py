@@ -13,14 +13,15 @@ the commit that the spool avoids (measured: docs/decisions/006).
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import logging
 import os
 import threading
 import time
 import uuid
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 
 import orjson
@@ -28,6 +29,8 @@ import orjson
 from ehr_fhir.errors import Unavailable
 from ehr_gateway.audit_log.append import RowValues, append_rows, seal_rows
 from ehr_gateway.database import ROW_REFUSED_ERRORS, Database
+from ehr_gateway.file_lock import lock_file
+from ehr_gateway.incidents import WRITES_REFUSED
 from ehr_gateway.schema.audit_log import CONTENT_COLUMNS
 
 __all__ = ["Spool"]
@@ -48,7 +51,6 @@ class Spool:
         self._database = database
         self._file: int | None = None
         self._append_lock = threading.Lock()
-        self._thread_lock = threading.Lock()
 
     def append(self, rows: Sequence[RowValues]) -> None:
         """Append rows to this process's file; raise Unavailable, and append none, if that fails.
@@ -60,28 +62,47 @@ class Spool:
         with self._append_lock:
             try:
                 while not self._try_append(lines):
-                    # Another process has just closed the file, to flush it.
+                    # Another process has just closed the file, or is about to, to flush it.
                     self._close_file()
             except OSError as error:
-                raise Unavailable("The audit log cannot be written. Nothing is shown.") from error
+                text = f"The audit log cannot be written ({os.strerror(error.errno or 0)})."
+                self._database.incidents.begin(WRITES_REFUSED, text)
+                raise Unavailable(f"{text} Nothing is shown.") from error
 
     def flush(self) -> None:
-        """Flush the spooled rows of all processes into the database."""
+        """Flush the spooled rows of all processes into the database.
+
+        Several threads and processes may do so at the same time, and none waits for another: the
+        rows of a file enter the log once, whoever comes first.
+        """
+        for path in sorted(self._folder.glob("*.rows")):
+            self._flush_file(path)
+
+    def flush_if_idle(self) -> None:
+        """Flush unless another process of the data folder is doing so: for timers."""
         if not self._folder.exists():
             return
-        with self._thread_lock, self._flush_lock():
-            for path in sorted(self._folder.glob("*.rows")):
-                rows = _close_and_read(path)
-                try:
-                    if rows:
-                        self._insert_rows(rows)
-                except ROW_REFUSED_ERRORS as error:
-                    # Set aside for an operator, so that other files are flushed. Logged without the
-                    # error's text, which may contain values.
-                    path.rename(path.with_suffix(".refused"))
-                    _LOG.critical("The audit log refuses %s: %s", path.name, type(error).__name__)
-                else:
-                    path.unlink()
+        with (self._folder / "lock").open("ab") as lock:
+            try:
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                return
+            self.flush()
+
+    def _flush_file(self, path: Path) -> None:
+        rows = _close_and_read(path)
+        try:
+            if rows:
+                self._insert_rows(rows)
+        except ROW_REFUSED_ERRORS as error:
+            # Set aside for an operator, so that other files are flushed. Logged without the
+            # error's text, which may contain values.
+            with suppress(FileNotFoundError):
+                path.rename(path.with_suffix(".refused"))
+            _LOG.critical("The audit log refuses %s: %s", path.name, type(error).__name__)
+        else:
+            with suppress(FileNotFoundError):
+                path.unlink()
 
     def close(self) -> None:
         """Close this process's spool file; another process will flush it."""
@@ -90,7 +111,10 @@ class Spool:
 
     def _try_append(self, lines: bytes) -> bool:
         file = self._file = self._file or self._create_file()
-        fcntl.flock(file, fcntl.LOCK_EX)
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return False
         try:
             state = os.fstat(file)
             if state.st_mode & 0o777 == _CLOSED or not state.st_nlink:
@@ -98,7 +122,7 @@ class Spool:
             if os.write(file, lines) < len(lines):
                 # The disk is full: remove the partial row.
                 os.ftruncate(file, state.st_size)
-                raise OSError("no room")
+                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
             if state.st_size + len(lines) > _MAX_FILE_BYTES:
                 os.fchmod(file, _CLOSED)
         finally:
@@ -116,12 +140,6 @@ class Spool:
             os.close(self._file)
             self._file = None
 
-    @contextmanager
-    def _flush_lock(self) -> Iterator[None]:
-        with (self._folder / "lock").open("ab") as lock:
-            fcntl.flock(lock, fcntl.LOCK_EX)
-            yield
-
     def _insert_rows(self, rows: Sequence[RowValues]) -> None:
         # Hash before the write transaction, which others wait for.
         sealed_rows = seal_rows(rows)
@@ -134,11 +152,17 @@ class Spool:
 
 
 def _close_and_read(path: Path) -> list[RowValues]:
-    """Close a file, so that its process appends to a new one, and return its rows."""
-    with path.open("rb") as file:
-        fcntl.flock(file, fcntl.LOCK_EX)
-        os.fchmod(file.fileno(), _CLOSED)
-        lines = file.read().split(b"\n")
+    """Close a file, so that its process appends to a new one, and return its rows.
+
+    None where another process has flushed it meanwhile.
+    """
+    try:
+        with path.open("rb") as file:
+            lock_file(file)
+            os.fchmod(file.fileno(), _CLOSED)
+            lines = file.read().split(b"\n")
+    except FileNotFoundError:
+        return []
     # A killed process may leave a partial last line. Its response never left.
     rows = [row for line in lines[:-1] if (row := _parse_row(line))]
     if len(rows) < len(lines) - 1:

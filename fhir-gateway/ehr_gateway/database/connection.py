@@ -6,6 +6,8 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from typing import Any, Literal, Protocol
 
+from ehr_gateway.incidents import Incidents
+
 __all__ = [
     "BudgetExceeded",
     "Connection",
@@ -84,6 +86,10 @@ class Connection(Protocol):
 
 class Database(Protocol):
     """One database of the platform; safe to share between threads."""
+
+    @property
+    def incidents(self) -> Incidents:
+        """What keeps it from answering or from taking writes."""
 
     @property
     def journal(self) -> RedoJournal | None:

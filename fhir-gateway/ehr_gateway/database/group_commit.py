@@ -12,18 +12,24 @@ turn itself, and a lock does that.
 
 from __future__ import annotations
 
+import math
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Generic, TypeVar
 
+from ehr_fhir.errors import Unavailable
 from ehr_gateway.database.connection import Connection
+from ehr_gateway.deadline import wait_seconds
 
 __all__ = ["GroupCommit"]
 
 C = TypeVar("C", bound=Connection)
 # Chosen: bounds how long the first member of a group waits for the last one's work.
 _MAX_GROUP_SIZE = 64
+# How long a thread waits for the turn of another: as for that of another process.
+_TURN_SECONDS, _TURN_SECONDS_OTHERWISE = 5.0, 120.0
+NO_TURN = "Another process writes for longer than a request can wait. Try again."
 
 
 class _Group:
@@ -49,16 +55,14 @@ class GroupCommit(Generic[C]):
         self._turn = threading.Lock()
         self._waiting_lock = threading.Lock()
         self._waiting = 0
+        # Whether the last writer left its transaction open for one that waits.
+        self._is_left_open = False
         self._open_group: tuple[C, _Group] | None = None
 
     @contextmanager
     def write_transaction(self) -> Iterator[C]:
         """Lend the connection; what was written is committed when the context ends."""
-        with self._waiting_lock:
-            self._waiting += 1
-        with self._turn:
-            with self._waiting_lock:
-                self._waiting -= 1
+        with self._own_turn():
             connection, group = self._join_group()
             try:
                 yield connection
@@ -66,12 +70,38 @@ class GroupCommit(Generic[C]):
                 self._roll_back_member(connection, group)
                 raise
             self._release_member(connection, group)
-        group.finished.wait()
+        seconds = wait_seconds(math.inf, otherwise=threading.TIMEOUT_MAX)
+        if not group.finished.wait(min(seconds, threading.TIMEOUT_MAX)):
+            text = "The write was not done in time: whether it will be made is not known."
+            raise Unavailable(f"{text} Read it before you write it again.")
         if group.failure is not None:
             raise group.failure
 
+    @contextmanager
+    def _own_turn(self) -> Iterator[None]:
+        """Wait for the turn, counted among those who wait; raise Unavailable when that is long."""
+        if not self._take_turn(wait_seconds(_TURN_SECONDS, otherwise=_TURN_SECONDS_OTHERWISE)):
+            raise Unavailable(NO_TURN)
+        try:
+            yield
+        finally:
+            self._turn.release()
+
+    def _take_turn(self, seconds: float) -> bool:
+        with self._waiting_lock:
+            self._waiting += 1
+        has_turn = self._turn.acquire(timeout=seconds)
+        with self._waiting_lock:
+            self._waiting -= 1
+            # The writer before has just left its transaction to this thread, which was the last to
+            # wait: somebody must commit it, so the turn is taken after all.
+            is_left_to_us = self._is_left_open and not self._waiting
+        return has_turn or (is_left_to_us and self._turn.acquire())
+
     def _join_group(self) -> tuple[C, _Group]:
         """Open a transaction, or a savepoint in the one that the group has open."""
+        with self._waiting_lock:
+            self._is_left_open = False
         if self._open_group is None:
             self._open_group = (self._begin(), _Group())
         connection, group = self._open_group
@@ -101,8 +131,10 @@ class GroupCommit(Generic[C]):
 
     def _commit_unless_awaited(self, connection: C, group: _Group) -> None:
         """Leave the transaction open for the next writer that waits, or commit it for all."""
-        if self._waiting and group.size < _MAX_GROUP_SIZE:
-            return
+        with self._waiting_lock:
+            self._is_left_open = self._waiting > 0 and group.size < _MAX_GROUP_SIZE
+            if self._is_left_open:
+                return
         self._open_group = None
         try:
             self._end(connection, True)

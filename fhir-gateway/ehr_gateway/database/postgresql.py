@@ -7,7 +7,11 @@ docs/decisions/004.
 
 from __future__ import annotations
 
+import logging
+import math
 import re
+import select
+import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
@@ -20,8 +24,11 @@ from psycopg.types.numeric import Int8Dumper
 from psycopg_pool import ConnectionPool, PoolTimeout
 
 from ehr_fhir.errors import Unavailable
+from ehr_gateway.database.availability import AWAY, Availability
 from ehr_gateway.database.connection import Dialect, Parameters, RedoJournal
-from ehr_gateway.database.group_commit import GroupCommit
+from ehr_gateway.database.group_commit import NO_TURN, GroupCommit
+from ehr_gateway.deadline import wait_seconds
+from ehr_gateway.incidents import WRITES_REFUSED, Incidents
 from ehr_privacy.consent import BY_ROW
 
 __all__ = ["PostgresqlDatabase"]
@@ -30,7 +37,23 @@ __all__ = ["PostgresqlDatabase"]
 _WRITER_LOCK_KEY = 0x65485221
 # Chosen: far below a server's default of 100 connections, which several workers share.
 _MAX_READERS = 16
-_POOL_TIMEOUT_SECONDS = 30
+# The writer's connection is one of the pool's, which it keeps.
+_MAX_CONNECTIONS = _MAX_READERS + 1
+# How long to wait for a connection. They are made in milliseconds, or not at all.
+_POOL_SECONDS = 0.8
+# The pool tries a failed connection once more after this time, and again when one is asked for; by
+# its own default it would wait twice as long each time, up to five minutes.
+_RECONNECT_SECONDS = 0.25
+# How long a writer waits for the turn of another process: as on SQLite.
+_TURN_SECONDS, _TURN_SECONDS_OTHERWISE = 5.0, 120.0
+# How long a connection is lent where no request's deadline ends that: for batches of a load or of a
+# verification, which take seconds.
+_LENT_SECONDS_OTHERWISE = 600.0
+# What the server ends by itself, so that a process that froze or a host that is lost keeps neither
+# the writer's turn nor a statement running. The first is the gateway's deadline of a request.
+_STATEMENT_TIMEOUT, _IDLE_IN_TURN_TIMEOUT, _CLIENT_CHECK_INTERVAL = "60s", "15s", "2s"
+# PostgreSQL's `client_connection_check_interval` came with this version.
+_CLIENT_CHECK_VERSION = 140_000
 _PLACEHOLDER = re.compile(r"\?|(?<!:):([a-z_][a-z0-9_]*)")
 
 
@@ -86,22 +109,27 @@ class PostgresqlDatabase:
     def __init__(self, url: str) -> None:
         self._url = url
         self.journal: RedoJournal | None = None
-        self._readers = ConnectionPool(
+        self.incidents = Incidents()
+        # Said by `availability`, once and not for each connection.
+        logging.getLogger("psycopg.pool").setLevel(logging.CRITICAL)
+        self._pool = ConnectionPool(
             self._connect_string(),
             min_size=1,
-            max_size=_MAX_READERS,
+            max_size=_MAX_CONNECTIONS,
             kwargs={"autocommit": True, "row_factory": _row_factory},
             configure=_configure,
-            timeout=_POOL_TIMEOUT_SECONDS,
+            reconnect_timeout=_RECONNECT_SECONDS,
             open=True,
         )
+        self._availability = Availability(self._connect_string(), self.incidents)
+        self._availability.start(on_return=self._pool.drain)
         self._writer: psycopg.Connection[Row] | None = None
         self._group = GroupCommit(self._begin_group, self._end_group)
 
     @contextmanager
     def read_transaction(self, *, single_statement: bool = False) -> Iterator[PostgresqlConnection]:
         """Lend a connection inside one read transaction, or without one for a single statement."""
-        with _translate_errors(), self._readers.connection() as raw:
+        with self._translate_errors(), self._lent_reader() as raw:
             if single_statement:
                 # One round trip to the server in place of three.
                 yield PostgresqlConnection(raw)
@@ -116,40 +144,111 @@ class PostgresqlDatabase:
     @contextmanager
     def write_transaction(self) -> Iterator[PostgresqlConnection]:
         """Lend the writer's connection inside one transaction."""
-        with _translate_errors(), self._group.write_transaction() as connection:
+        self._availability.check()
+        with self._translate_errors(), self._group.write_transaction() as connection:
             yield connection
 
     def close(self) -> None:
         """Close every connection that is not lent."""
-        self._readers.close()
+        self._availability.close()
+        self._pool.close()
         if self._writer is not None:
             self._writer.close()
 
+    @contextmanager
+    def _lent_reader(self) -> Iterator[psycopg.Connection[Row]]:
+        raw = self._take_connection()
+        self._availability.lend(raw, wait_seconds(math.inf, otherwise=_LENT_SECONDS_OTHERWISE))
+        try:
+            yield raw
+        finally:
+            if not self._availability.take_back(raw):
+                raw.close()
+            self._pool.putconn(raw)
+
+    def _take_connection(self) -> psycopg.Connection[Row]:
+        """Take a living connection out of the pool; after a restart it may hold dead ones."""
+        self._availability.check()
+        until = time.monotonic() + wait_seconds(_POOL_SECONDS, otherwise=_POOL_SECONDS)
+        while True:
+            raw = self._pool.getconn(max(0.0, until - time.monotonic()))
+            if not _is_dead(raw):
+                return raw
+            raw.close()
+            self._pool.putconn(raw)
+            self._availability.doubt()
+            self._availability.check()
+
     def _begin_group(self) -> PostgresqlConnection:
-        self._writer = raw = self._live_writer(self._writer)
-        raw.execute("BEGIN")
-        # Released by the server at the end of the transaction, even if this process dies.
-        raw.execute(f"SELECT pg_advisory_xact_lock({_WRITER_LOCK_KEY})")
+        raw = self._live_writer()
+        self._availability.lend(raw, _LENT_SECONDS_OTHERWISE)
+        seconds = wait_seconds(_TURN_SECONDS, otherwise=_TURN_SECONDS_OTHERWISE)
+        try:
+            # Released by the server at the end of the transaction, even if this process dies.
+            raw.execute(
+                f"BEGIN; SELECT set_config('lock_timeout', '{seconds * 1000:.0f}ms', true),"
+                f" pg_advisory_xact_lock({_WRITER_LOCK_KEY})"
+            )
+        except BaseException:
+            self._end_turn(raw, commit=False)
+            raise
         return PostgresqlConnection(raw, self.journal)
 
     def _end_group(self, connection: PostgresqlConnection, commit: bool) -> None:
-        _end_transaction(connection.raw, commit=commit)
+        self._end_turn(connection.raw, commit=commit)
+        if commit:
+            self.incidents.end(WRITES_REFUSED)
 
-    def _live_writer(self, raw: psycopg.Connection[Row] | None) -> psycopg.Connection[Row]:
-        """Return the writer's connection if it is usable, else a new one.
+    def _end_turn(self, raw: psycopg.Connection[Row], *, commit: bool) -> None:
+        try:
+            _end_transaction(raw, commit=commit)
+        finally:
+            self._availability.take_back(raw)
 
-        It is not when the server went away, or when it was left inside a transaction because its
-        wait for the lock was cancelled.
+    def _live_writer(self) -> psycopg.Connection[Row]:
+        """Return the writer's connection if it is usable, else another one of the pool.
+
+        It is not when the server went away, or when it was left inside a transaction.
         """
+        raw = self._writer
         if raw is not None:
-            if raw.info.transaction_status == TransactionStatus.IDLE:
+            if raw.info.transaction_status == TransactionStatus.IDLE and not _is_dead(raw):
                 return raw
+            self._writer = None
             raw.close()
-        connection = psycopg.Connection[Row].connect(
-            self._connect_string(), autocommit=True, row_factory=_row_factory
-        )
-        _configure(connection)
-        return connection
+            self._pool.putconn(raw)
+        raw = self._take_connection()
+        raw.execute(f"SET idle_in_transaction_session_timeout = '{_IDLE_IN_TURN_TIMEOUT}'")
+        self._writer = raw
+        return raw
+
+    @contextmanager
+    def _translate_errors(self) -> Iterator[None]:
+        try:
+            yield
+        except psycopg.errors.DiskFull as error:
+            raise self._refused(
+                "The disk of the database server is full: this write was not made.", error
+            ) from error
+        except psycopg.errors.ReadOnlySqlTransaction as error:
+            raise self._refused(
+                "The database server takes no writes: it is read-only, or a standby.", error
+            ) from error
+        except psycopg.errors.LockNotAvailable as error:
+            raise Unavailable(NO_TURN) from error
+        except psycopg.errors.IdleInTransactionSessionTimeout as error:
+            text = "The database took the writer's turn back from a process that stood still."
+            raise Unavailable(f"{text} Nothing is written.") from error
+        except psycopg.errors.QueryCanceled as error:
+            text = "The request could not be answered in time. Try again."
+            raise Unavailable(text) from error
+        except (psycopg.OperationalError, PoolTimeout) as error:
+            self._availability.doubt()
+            raise Unavailable(AWAY) from error
+
+    def _refused(self, text: str, error: psycopg.Error) -> Unavailable:
+        self.incidents.begin(WRITES_REFUSED, text)
+        return Unavailable(text)
 
     def _connect_string(self) -> str:
         return psycopg.conninfo.make_conninfo(self._url, application_name="ehr-commons")
@@ -165,14 +264,36 @@ def _configure(raw: psycopg.Connection[Any]) -> None:
     # Prepare at the second use (the default is the fifth): there are few texts and long ones among
     # them, so planning costs more than keeping the plan.
     raw.prepare_threshold = 1
-    # Compiling to machine code pays off for long reports, not for a page of twenty.
-    raw.execute("SET jit = off")
-    # Pages that are read often are in memory. With the default, the price of a random page on disk,
-    # the planner would scan small tables whole, for each record that the consent condition tests.
-    raw.execute("SET random_page_cost = 1.1")
-    # `search/plan.py` has chosen where a search begins; planning each execution anew would cost
-    # more than the search itself.
-    raw.execute("SET plan_cache_mode = force_generic_plan")
+    settings = {
+        # Compiling to machine code pays off for long reports, not for a page of twenty.
+        "jit": "off",
+        # Pages that are read often are in memory. With the default, the price of a random page on
+        # disk, the planner would scan small tables whole, for each record that the consent
+        # condition tests.
+        "random_page_cost": "1.1",
+        # `search/plan.py` has chosen where a search begins; planning each execution anew would cost
+        # more than the search itself.
+        "plan_cache_mode": "force_generic_plan",
+        "statement_timeout": _STATEMENT_TIMEOUT,
+    }
+    if raw.info.server_version >= _CLIENT_CHECK_VERSION:
+        settings["client_connection_check_interval"] = _CLIENT_CHECK_INTERVAL
+    calls = ", ".join(f"set_config('{name}', '{value}', false)" for name, value in settings.items())
+    raw.execute(f"SELECT {calls}")
+
+
+def _is_dead(raw: psycopg.Connection[Any]) -> bool:
+    """Return whether the server closed a connection that nobody uses.
+
+    By a look at its socket, which costs no round trip: an idle one has nothing to read but the
+    server's farewell. (A notice of changed settings would be taken for one, and costs a new
+    connection.)
+    """
+    if raw.closed:
+        return True
+    readable = select.poll()
+    readable.register(raw.fileno(), select.POLLIN)
+    return bool(readable.poll(0))
 
 
 def _run_command(raw: psycopg.Connection[Any], command: bytes) -> None:
@@ -186,19 +307,17 @@ def _end_transaction(raw: psycopg.Connection[Row], *, commit: bool) -> None:
     if commit and raw.closed:
         raise Unavailable("The database went away before the write was done. Nothing is written.")
     if commit:
-        raw.execute("COMMIT")
+        try:
+            raw.execute("COMMIT")
+        except psycopg.OperationalError as error:
+            if not raw.closed:
+                raise
+            text = "The database went away at the end of the write: whether it was made is not"
+            raise Unavailable(f"{text} known. Read it before you write it again.") from error
     elif not raw.closed:
         # A server that went away has rolled the work back itself.
-        with suppress(psycopg.OperationalError):
+        with suppress(psycopg.Error):
             raw.execute("ROLLBACK")
-
-
-@contextmanager
-def _translate_errors() -> Iterator[None]:
-    try:
-        yield
-    except (psycopg.OperationalError, PoolTimeout) as error:
-        raise Unavailable("The database does not answer. Try again.") from error
 
 
 def _row_factory(cursor: psycopg.Cursor[Any]) -> Callable[[Sequence[Any]], Row]:

@@ -8,18 +8,22 @@ docs/decisions/004.
 
 from __future__ import annotations
 
-import fcntl
+import logging
 import sqlite3
 import threading
+import time
 from collections import deque
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
-from typing import IO
 
 from ehr_fhir.errors import Unavailable
 from ehr_gateway.database.connection import BudgetExceeded, Dialect, RedoJournal
+from ehr_gateway.database.sqlite_errors import translate_error
 from ehr_gateway.database.wal_flush import WriteAheadLog
+from ehr_gateway.database.writer_turn import WriterTurn
+from ehr_gateway.deadline import Deadline, current_deadline, wait_seconds
+from ehr_gateway.incidents import WRITES_REFUSED, Incidents
 
 __all__ = ["SqliteDatabase"]
 
@@ -29,12 +33,21 @@ _WAL_CHECKPOINT_BYTES, _WAL_KEPT_BYTES = 32 << 20, 4 << 20
 # The budget of a read on the event loop: 100 steps of 1,000 virtual machine instructions, about
 # 2 ms (docs/decisions/004).
 _BUDGET_STEPS, _INSTRUCTIONS_PER_STEP = 100, 1000
+# How often a read on a thread looks at its request's deadline: about every 2 ms.
+_INSTRUCTIONS_PER_DEADLINE_CHECK = 100_000
+# How long a writer waits for its turn. In a request: chosen above what one batch of `ehr load`
+# takes (about a second), below what clients wait for. Otherwise: longer than the largest Bundle.
+_TURN_SECONDS, _TURN_SECONDS_OTHERWISE = 5.0, 120.0
+# How long SQLite waits for a lock that another program holds (a reader's, for one that recovers or
+# moves the log; the event loop stands still meanwhile). The writer asks again until its turn ends.
+_BUSY_MS, _WRITER_BUSY_MS = 3000, 200
+# How long the log's checkpoint waits for the writer's turn before it is left for later.
+_CHECKPOINT_TURN_SECONDS = 5.0
 _PRAGMAS = (
     # A write changes a few bytes of many pages, and each page goes into the log whole: hence half
     # of SQLite's default size.
     "PRAGMA page_size = 2048",
     "PRAGMA journal_mode = WAL",
-    "PRAGMA busy_timeout = 30000",
     # Checkpoints run beside the commits (`_checkpoint_long_log`); SQLite's own run inside one.
     "PRAGMA wal_autocheckpoint = 0",
     f"PRAGMA journal_size_limit = {_WAL_KEPT_BYTES}",
@@ -42,6 +55,8 @@ _PRAGMAS = (
     "PRAGMA synchronous = NORMAL",
     "PRAGMA temp_store = MEMORY",
 )
+_NO_TURN = "Another process writes for longer than a request can wait. Try again."
+_LOG = logging.getLogger("ehr_gateway")
 # Chosen: above the threads that serve requests at once; more connections are closed after use.
 _MAX_POOLED_READERS = 32
 
@@ -63,10 +78,12 @@ class SqliteDatabase:
         self._path = path
         # Used as a stack: the connection used last has its pages in memory.
         self._readers: deque[SqliteConnection] = deque()
+        self.incidents = Incidents()
         # Writers of several processes wait on a file lock, which wakes them at once; SQLite itself
         # would sleep and try again.
         self._lock_file = Path(f"{path}-writer").open("ab")
-        self._writer = self._connect(cache_kib=16384)
+        self._turn = WriterTurn(self._lock_file)
+        self._writer = self._connect(cache_kib=16384, busy_ms=_WRITER_BUSY_MS)
         self._writer_lock = threading.Lock()
         self._wal = WriteAheadLog(Path(f"{path}-wal"))
         self._checkpoint_lock = threading.Lock()
@@ -90,19 +107,23 @@ class SqliteDatabase:
         except IndexError:
             connection = self._connect()
         has_budget = self._budget_thread == threading.get_ident()
+        deadline = current_deadline()
         try:
             if has_budget:
                 connection.set_progress_handler(_budget_handler(), _INSTRUCTIONS_PER_STEP)
+            elif deadline is not None:
+                _end_at_deadline(connection, deadline)
             if not single_statement:
                 connection.execute("BEGIN")
             yield connection
         except sqlite3.OperationalError as error:
-            _raise_client_error(error)
-            raise
+            if has_budget and error.sqlite_errorcode == sqlite3.SQLITE_INTERRUPT:
+                raise BudgetExceeded("The search takes longer than a moment.") from error
+            raise translate_error(error, self.incidents) from error
         finally:
-            if has_budget:
+            if has_budget or deadline is not None:
                 connection.set_progress_handler(None, 0)
-            if not single_statement:
+            if connection.in_transaction:
                 connection.execute("ROLLBACK")
             if len(self._readers) < _MAX_POOLED_READERS:
                 self._readers.append(connection)
@@ -123,37 +144,53 @@ class SqliteDatabase:
 
     @contextmanager
     def write_transaction(self) -> Iterator[SqliteConnection]:
-        """Lend the writer's connection inside one transaction, on disk when the context ends."""
+        """Lend the writer's connection inside one transaction, on disk when the context ends.
+
+        Raises Unavailable when the turn does not come in time.
+        """
         self.begin()
+        deadline = current_deadline()
         try:
-            with _translate_errors():
+            if deadline is not None:
+                _end_at_deadline(self._writer, deadline)
+            with self._translate_errors():
                 yield self._writer
         except BaseException:
             self.end(commit=False)
             raise
+        finally:
+            if deadline is not None:
+                self._writer.set_progress_handler(None, 0)
         self.end(commit=True)
         self.flush()
 
     def begin(self, *, wait: bool = True) -> SqliteConnection | None:
-        """Open the write transaction; without `wait`, return None when another writer has it."""
-        if not self._writer_lock.acquire(blocking=wait):
+        """Open the write transaction; without `wait`, return None when another writer has it.
+
+        Raises Unavailable when the turn does not come in time.
+        """
+        if wait:
+            return self._begin_within(wait_seconds(_TURN_SECONDS, _TURN_SECONDS_OTHERWISE))
+        if not self._writer_lock.acquire(blocking=False):
             return None
-        try:
-            if _begin_transaction(self._writer, self._lock_file, wait=wait):
-                return self._writer
-        except BaseException:
+        if not self._turn.try_acquire():
             self._writer_lock.release()
-            raise
-        self._writer_lock.release()
-        return None
+            return None
+        return self._open_transaction(until=0.0)
+
+    def begin_for_batch(self) -> SqliteConnection:
+        """Open the write transaction for several requests, on a thread that belongs to none."""
+        return self._begin_within(_TURN_SECONDS)
 
     def end(self, *, commit: bool) -> None:
         """Commit the write transaction or roll it back; `flush` puts the commit on disk."""
         try:
-            with _translate_errors():
-                _end_transaction(self._writer, self._lock_file, commit=commit)
+            with self._translate_errors():
+                _end_transaction(self._writer, commit=commit)
         finally:
-            self._writer_lock.release()
+            self._release_turn()
+        if commit:
+            self.incidents.end(WRITES_REFUSED)
 
     def flush(self) -> None:
         """Return when all that was committed before the call is on disk."""
@@ -162,19 +199,67 @@ class SqliteDatabase:
 
     def close(self) -> None:
         """Close every connection that is not lent."""
-        with self._checkpoint_lock:
-            self._wal.close()
+        # A checkpoint that waits for the turn may still run when the process ends.
+        has_lock = self._checkpoint_lock.acquire(timeout=_CHECKPOINT_TURN_SECONDS)
+        self._wal.close()
         while self._readers:
             self._readers.pop().close()
         self._writer.close()
         self._lock_file.close()
+        if has_lock:
+            self._checkpoint_lock.release()
+
+    def _begin_within(self, seconds: float) -> SqliteConnection:
+        until = time.monotonic() + seconds
+        if not self._writer_lock.acquire(timeout=seconds):
+            raise Unavailable(_NO_TURN)
+        if not self._turn.acquire(max(0.0, until - time.monotonic())):
+            self._writer_lock.release()
+            raise Unavailable(_NO_TURN)
+        return self._open_transaction(until)
+
+    def _open_transaction(self, until: float) -> SqliteConnection:
+        """Begin in a turn of ours; another program may hold SQLite's own lock until then."""
+        try:
+            while True:
+                try:
+                    self._writer.execute("BEGIN IMMEDIATE")
+                    return self._writer
+                except sqlite3.OperationalError as error:
+                    translated = translate_error(error, self.incidents)
+                    is_busy = error.sqlite_errorcode & 0xFF == sqlite3.SQLITE_BUSY
+                    if not is_busy or time.monotonic() >= until:
+                        raise translated from error
+        except BaseException:
+            self._release_turn()
+            raise
+
+    def _release_turn(self) -> None:
+        try:
+            self._turn.release()
+        finally:
+            self._writer_lock.release()
+
+    def translate_error(self, error: BaseException) -> BaseException:
+        """Return SQLite's error as one of the product's; any other error as it is."""
+        if isinstance(error, sqlite3.OperationalError):
+            return translate_error(error, self.incidents)
+        return error
+
+    @contextmanager
+    def _translate_errors(self) -> Iterator[None]:
+        try:
+            yield
+        except sqlite3.OperationalError as error:
+            raise translate_error(error, self.incidents) from error
 
     def _checkpoint_long_log(self) -> None:
         """Checkpoint a long log into the database file, on a thread of its own."""
         if self._wal.size() > _WAL_CHECKPOINT_BYTES and self._checkpoint_lock.acquire(
             blocking=False
         ):
-            threading.Thread(target=self._run_checkpoint).start()
+            # A daemon: a process that ends does not wait for it, since the log is valid as it is.
+            threading.Thread(target=self._run_checkpoint, daemon=True).start()
 
     def _run_checkpoint(self) -> None:
         try:
@@ -183,12 +268,14 @@ class SqliteDatabase:
                 # Most of it while others write; the rest under the lock, since the log starts from
                 # its beginning only after a checkpoint that no writer overtook.
                 connection.execute("PRAGMA wal_checkpoint(PASSIVE)")
-                fcntl.flock(lock, fcntl.LOCK_EX)
-                connection.execute("PRAGMA wal_checkpoint(PASSIVE)")
+                if WriterTurn(lock).acquire(_CHECKPOINT_TURN_SECONDS):
+                    connection.execute("PRAGMA wal_checkpoint(PASSIVE)")
+        except (sqlite3.Error, OSError) as error:
+            _LOG.error("No checkpoint of the database's log: %s.", type(error).__name__)
         finally:
             self._checkpoint_lock.release()
 
-    def _connect(self, cache_kib: int = 4096) -> SqliteConnection:
+    def _connect(self, cache_kib: int = 4096, busy_ms: int = _BUSY_MS) -> SqliteConnection:
         # The cache is this connection's own; the operating system caches the file for all.
         connection = sqlite3.connect(
             self._path,
@@ -198,29 +285,10 @@ class SqliteDatabase:
             factory=SqliteConnection,
         )
         connection.row_factory = sqlite3.Row
-        for pragma in (*_PRAGMAS, f"PRAGMA cache_size = -{cache_kib}"):
+        settings = (f"PRAGMA cache_size = -{cache_kib}", f"PRAGMA busy_timeout = {busy_ms}")
+        for pragma in (*_PRAGMAS, *settings):
             connection.execute(pragma)
         return connection
-
-
-@contextmanager
-def _translate_errors() -> Iterator[None]:
-    try:
-        yield
-    except sqlite3.OperationalError as error:
-        _raise_client_error(error)
-        raise
-
-
-def _raise_client_error(error: sqlite3.OperationalError) -> None:
-    """Translate SQLite errors that are no fault of ours into errors for the client."""
-    if "locked" in str(error) or "busy" in str(error):
-        raise Unavailable("The database is busy. Try again.") from error
-    # Not "full" alone: an error may name the table `full_text`.
-    if "disk is full" in str(error):
-        raise Unavailable("The database has no room left. Nothing is written.") from error
-    if "interrupted" in str(error):
-        raise BudgetExceeded("The search takes longer than a moment.") from error
 
 
 def _budget_handler() -> Callable[[], bool]:
@@ -229,23 +297,12 @@ def _budget_handler() -> Callable[[], bool]:
     return lambda: next(steps, None) is None
 
 
-def _begin_transaction(connection: SqliteConnection, lock: IO[bytes], *, wait: bool = True) -> bool:
-    """Lock the file and open a transaction; return False when another process has the lock."""
-    try:
-        fcntl.flock(lock, fcntl.LOCK_EX if wait else fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return False
-    try:
-        connection.execute("BEGIN IMMEDIATE")
-    except BaseException as error:
-        fcntl.flock(lock, fcntl.LOCK_UN)
-        if isinstance(error, sqlite3.OperationalError):
-            raise Unavailable("The store is busy with a long write. Try again.") from None
-        raise
-    return True
+def _end_at_deadline(connection: SqliteConnection, deadline: Deadline) -> None:
+    """Interrupt statements when the request's deadline is over, or its client has gone."""
+    connection.set_progress_handler(lambda: deadline.is_over, _INSTRUCTIONS_PER_DEADLINE_CHECK)
 
 
-def _end_transaction(connection: SqliteConnection, lock: IO[bytes], *, commit: bool) -> None:
+def _end_transaction(connection: SqliteConnection, *, commit: bool) -> None:
     try:
         # On a full disk SQLite may have rolled back by itself: a rollback would then fail, and a
         # commit must, since nothing is written.
@@ -255,4 +312,3 @@ def _end_transaction(connection: SqliteConnection, lock: IO[bytes], *, commit: b
         # A failed commit, for example for want of space, leaves the transaction open.
         if connection.in_transaction:
             connection.execute("ROLLBACK")
-        fcntl.flock(lock, fcntl.LOCK_UN)

@@ -7,7 +7,7 @@ so entries are in the order of commits.
 
 from __future__ import annotations
 
-import fcntl
+import errno
 import json
 import logging
 import os
@@ -19,6 +19,8 @@ from pathlib import Path
 
 from ehr_fhir.errors import Unavailable
 from ehr_gateway.database import Connection, JournaledDatabase
+from ehr_gateway.file_lock import lock_file
+from ehr_gateway.incidents import WRITES_REFUSED
 from ehr_gateway.journal.entries import (
     KEY_BYTES,
     ChainHead,
@@ -133,7 +135,9 @@ class Journal:
                 )
                 _append_durably(file, line + b"\n")
         except OSError as error:
-            raise Unavailable("The journal cannot be written. Nothing is changed.") from error
+            text = f"The journal cannot be written ({os.strerror(error.errno or 0)})."
+            self._database.incidents.begin(WRITES_REFUSED, text)
+            raise Unavailable(f"{text} Nothing is changed.") from error
         return parse_entry(line)
 
     def _find_chain_head(self, file: int, store_head: ChainHead) -> ChainHead:
@@ -166,7 +170,7 @@ class Journal:
         is_new = not self._path.exists()
         file = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         try:
-            fcntl.flock(file, fcntl.LOCK_EX)
+            lock_file(file)
             if is_new:
                 # Else a crash could lose the file's name, and with it every entry.
                 _sync_folder(self._path.parent)
@@ -259,7 +263,7 @@ def _append_durably(file: int, content: bytes) -> None:
     try:
         written_bytes = os.pwrite(file, content, size)
         if written_bytes < len(content):
-            raise OSError("no room")
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
         os.fsync(file)
     except OSError:
         # Remove what was written of the line, so that the next entry begins on a line of its own.

@@ -7,8 +7,7 @@ from fastapi.responses import PlainTextResponse, Response
 from prometheus_client import CONTENT_TYPE_LATEST
 
 from ehr_fhir.errors import Unavailable
-from ehr_gateway.database import DATABASE_ERRORS
-from ehr_gateway.gateway import GatewayDependency
+from ehr_gateway.readiness import Readiness
 
 router = APIRouter()
 
@@ -20,14 +19,13 @@ async def healthz() -> Response:
 
 
 @router.get("/readyz")
-def readyz(gateway: GatewayDependency) -> Response:
-    """Answer while the database answers (readiness)."""
-    try:
-        with gateway.store.read_transaction() as connection:
-            connection.execute("SELECT 1 FROM audit LIMIT 1").fetchone()
-    except DATABASE_ERRORS as error:
-        raise Unavailable("The database does not answer.") from error
-    return PlainTextResponse("ready\n")
+async def readyz(request: Request) -> Response:
+    """Answer while the database answers and takes writes (readiness)."""
+    readiness: Readiness = request.app.state.readiness
+    state = await readiness.state()
+    if state.problem is not None:
+        raise Unavailable(state.problem)
+    return PlainTextResponse("".join(f"{line}\n" for line in ("ready", *state.warnings)))
 
 
 @router.get("/metrics")

@@ -22,6 +22,7 @@ from ehr_gateway.database import (
     SqliteDatabase,
     open_database,
 )
+from ehr_gateway.incidents import Incidents
 from ehr_gateway.journal.journal import Journal, open_journal
 from ehr_gateway.schema.revision import open_schema
 from ehr_gateway.store import relabel
@@ -134,6 +135,11 @@ class Store:
     def dialect(self) -> Dialect:
         """Which SQL the database speaks."""
         return self.database.dialect
+
+    @property
+    def incidents(self) -> Incidents:
+        """What keeps the database from answering or from taking writes."""
+        return self.database.incidents
 
     def read_transaction(
         self, *, single_statement: bool = False

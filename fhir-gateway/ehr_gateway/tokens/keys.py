@@ -10,11 +10,9 @@ processes of one data folder, with retired keys kept as long as their tokens, it
 
 from __future__ import annotations
 
-import fcntl
 import json
 import os
 import tempfile
-import threading
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -22,6 +20,7 @@ from typing import Any
 from joserfc.jwk import ECKey, KeySet, RSAKey
 
 from ehr_fhir.errors import Fault
+from ehr_gateway.file_lock import lock_file
 from ehr_gateway.private_file import create_private_file
 
 __all__ = ["SigningKeys", "load_form_secret", "open_signing_keys", "rotate_keys"]
@@ -40,7 +39,6 @@ class SigningKeys:
     def __init__(self, keys: Sequence[_Key], path: Path | None = None) -> None:
         self._path = path
         self._stamp = _file_stamp(path)
-        self._write_lock = threading.Lock()
         # Grows with each reload, so that caches of verified tokens know when to drop theirs.
         self.generation = 0
         self._set_keys(keys)
@@ -58,10 +56,8 @@ class SigningKeys:
         """
         key = self._rsa()
         if key is None and self._path is not None:
-            with self._write_lock:
-                _update_file(
-                    self._path, lambda keys: keys if _has_rsa(keys) else [*keys, _new_rsa()]
-                )
+            # The lock on the file keeps threads apart as well as processes.
+            _update_file(self._path, lambda keys: keys if _has_rsa(keys) else [*keys, _new_rsa()])
             self.reload_if_changed()
             key = self._rsa()
         if key is None:
@@ -139,7 +135,7 @@ def _read_file(path: Path) -> list[_Key]:
 def _update_file(path: Path, change: Callable[[_JwkList], _JwkList]) -> None:
     """Rewrite the file under a lock between processes, atomically."""
     with (path.parent / f"{_FILE}.lock").open("ab") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
+        lock_file(lock)
         keys = change(json.loads(path.read_bytes())["keys"])
         handle, name = tempfile.mkstemp(dir=path.parent)
         with os.fdopen(handle, "wb") as file:

@@ -38,7 +38,7 @@ class RevocationList:
         self._loaded_at = 0.0
         self._last_seq = 0
         self._revoked: dict[tuple[str, str], int] = {}
-        self._reload_lock = threading.Lock()
+        self._merge_lock = threading.Lock()
 
     def close(self) -> None:
         """Close the signal file; the list must not be used afterwards."""
@@ -53,25 +53,28 @@ class RevocationList:
 
     def reload(self) -> None:
         """Read new revocations; when this returns, none committed before the call is missing."""
-        with self._reload_lock:
-            # The signal is read before the rows, so that one that arrives in between makes the next
-            # request reload again.
-            signal, loaded_at = self._signal[:_SIGNAL_BYTES], time.monotonic()
-            with self._database.read_transaction() as connection:
-                rows = connection.execute(
-                    "SELECT seq, kind, subject, at_ms FROM voided WHERE seq > ? ORDER BY seq",
-                    (self._last_seq,),
-                ).fetchall()
-            for seq, kind, subject, at_ms in rows:
-                self._revoked[kind, subject] = max(at_ms, self._revoked.get((kind, subject), 0))
-                self._last_seq = seq
+        # Threads may do this at the same time: no lock is held while the database is asked, so
+        # that a request never waits for another one's wait. Merging twice changes nothing.
+        # The signal is read before the rows, so that one that arrives in between makes the next
+        # request reload again.
+        signal, loaded_at = self._signal[:_SIGNAL_BYTES], time.monotonic()
+        with self._database.read_transaction(single_statement=True) as connection:
+            rows = connection.execute(
+                "SELECT seq, kind, subject, at_ms FROM voided WHERE seq > ? ORDER BY seq",
+                (self._last_seq,),
+            ).fetchall()
+        with self._merge_lock:
+            revoked = dict(self._revoked)
+            for _, kind, subject, at_ms in rows:
+                revoked[kind, subject] = max(at_ms, revoked.get((kind, subject), 0))
             if rows:
-                # Every token that these entries refer to has expired.
+                # Every token that older entries refer to has expired.
                 oldest = rows[-1]["at_ms"] - _RETENTION_MS
-                self._revoked = {
-                    key: at_ms for key, at_ms in self._revoked.items() if at_ms >= oldest
-                }
-            self._seen_signal, self._loaded_at = signal, loaded_at
+                revoked = {key: at_ms for key, at_ms in revoked.items() if at_ms >= oldest}
+                self._last_seq = max(self._last_seq, rows[-1]["seq"])
+            self._revoked = revoked
+            if loaded_at >= self._loaded_at:
+                self._seen_signal, self._loaded_at = signal, loaded_at
 
     def revoke(self, kind: RevocationKind, subject: str, now_ms: int) -> None:
         """Revoke what was issued to a subject until now, and notify every process."""

@@ -9,13 +9,16 @@ transaction, run in the executor. See docs/decisions/004.
 from __future__ import annotations
 
 import asyncio
+import sqlite3
 from collections.abc import Callable
 from contextlib import suppress
+from dataclasses import dataclass
 from functools import partial
 from typing import Any, TypeVar
 
 from ehr_gateway.batch_queue import BatchQueue, PendingItem, fail_all
 from ehr_gateway.database import Connection, SqliteDatabase
+from ehr_gateway.deadline import Deadline, current_deadline
 from ehr_gateway.store.store import Store
 
 __all__ = ["EventLoopWriter", "WriteJob", "run_write"]
@@ -23,7 +26,17 @@ __all__ = ["EventLoopWriter", "WriteJob", "run_write"]
 T = TypeVar("T")
 # Writes on the connection it is given, and returns the answer.
 WriteJob = Callable[[Connection], T]
-_PendingWrite = PendingItem[WriteJob[Any], Any]
+
+
+@dataclass(frozen=True, slots=True)
+class _QueuedWrite:
+    """A write that waits for its batch, and the deadline of its request."""
+
+    job: WriteJob[Any]
+    deadline: Deadline | None
+
+
+_PendingWrite = PendingItem[_QueuedWrite, Any]
 # Chosen: while a batch runs the loop does nothing else, and a write takes under a millisecond.
 _MAX_BATCH = 16
 
@@ -39,14 +52,15 @@ class EventLoopWriter:
 
     def __init__(self, database: SqliteDatabase) -> None:
         self._database = database
-        self._queue: BatchQueue[WriteJob[Any], Any] = BatchQueue(self._start_batch)
+        self._queue: BatchQueue[_QueuedWrite, Any] = BatchQueue(self._start_batch)
 
     async def write(self, job: WriteJob[T]) -> T:
         """Return what the job returned once it is on disk; raise what it raised.
 
-        The write of a request that is cancelled meanwhile commits all the same.
+        The write of a request that is abandoned before its batch begins is not made; of one that
+        is abandoned later it commits all the same.
         """
-        result: T = await self._queue.submit(job)
+        result: T = await self._queue.submit(_QueuedWrite(job, current_deadline()))
         return result
 
     def _start_batch(self, loop: asyncio.AbstractEventLoop) -> None:
@@ -59,7 +73,7 @@ class EventLoopWriter:
             self._run_batch(loop, connection)
             return
         # Another thread or process holds the writer's lock: the loop must not wait for it.
-        locked = loop.run_in_executor(None, self._database.begin)
+        locked = loop.run_in_executor(None, self._database.begin_for_batch)
         locked.add_done_callback(partial(self._on_locked, loop))
 
     def _on_locked(
@@ -80,18 +94,29 @@ class EventLoopWriter:
             for pending in batch:
                 connection.execute("SAVEPOINT job")
                 try:
-                    results.append((pending, pending.item(connection)))
+                    if pending.item.deadline is not None:
+                        pending.item.deadline.check()
+                    results.append((pending, pending.item.job(connection)))
                 except Exception as error:
-                    connection.execute("ROLLBACK TO job")
-                    pending.set_error(error)
+                    translated = self._database.translate_error(error)
+                    pending.set_error(translated)
+                    self._roll_back_job(connection, translated)
                 connection.execute("RELEASE job")
         except BaseException as error:
             with suppress(Exception):
                 self._database.end(commit=False)
-            fail_all(batch, error)
+            fail_all(batch, self._database.translate_error(error))
         else:
             self._commit(loop, batch, results)
         self._queue.start_next(loop)
+
+    @staticmethod
+    def _roll_back_job(connection: Connection, error: BaseException) -> None:
+        try:
+            connection.execute("ROLLBACK TO job")
+        except sqlite3.OperationalError:
+            # On a full disk SQLite has rolled the whole transaction back: no job of it is done.
+            raise error from None
 
     def _commit(
         self,
