@@ -27,6 +27,7 @@ __all__ = [
     "DateParts",
     "date_interval",
     "datetime_interval",
+    "day_of_ms",
     "day_start_ms",
     "format_instant",
     "local_day",
@@ -158,6 +159,15 @@ def day_start_ms(day: date, zone: tzinfo = _LOCAL) -> int:
     86400000
     """
     return _midnight(day.toordinal(), zone)
+
+
+def day_of_ms(milliseconds: int, zone: tzinfo = _LOCAL) -> date:
+    """Return the day of an instant in a zone: the inverse of `day_start_ms`.
+
+    >>> day_of_ms(day_start_ms(date(1946, 7, 1)))
+    datetime.date(1946, 7, 1)
+    """
+    return (_EPOCH + milliseconds * _MILLISECOND).astimezone(zone).date()
 
 
 def format_instant(milliseconds: int) -> str:

@@ -6,9 +6,9 @@ from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import date
-from typing import Literal
+from typing import Any, Literal
 
-from ehr_fhir.dates import day_start_ms
+from ehr_fhir.dates import day_of_ms, day_start_ms
 from ehr_privacy.consent.roles import RoleMatrix, load_roles
 from ehr_privacy.consent.scopes import Scope, Token
 
@@ -81,6 +81,23 @@ class DateRange:
         if other is None:
             return self
         return DateRange(min(self.first, other.first), max(self.last, other.last))
+
+
+def read_columns(row: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the fields of a `Record` that a row of RECORD_COLUMNS holds."""
+    at, first, last = (row[name] for name in ("clinical_date", "added_from", "added_to"))
+    return {
+        "domain": row["domain"] or "other",
+        "clinical_date": None if at is None else day_of_ms(at),
+        "directory": bool(row["directory"]),
+        **{
+            name: split_bars(row[name])
+            for name in (
+                "inner_domains", "episodes", "added_episodes", "author_people", "added_people"
+            )
+        },
+        "added_dates": None if first is None else DateRange(day_of_ms(first), day_of_ms(last)),
+    }  # fmt: skip
 
 
 # A date that is not known to the day may be any.
@@ -256,6 +273,15 @@ def join_with_bars(names: Iterable[str]) -> str | None:
     """
     text = "|".join(sorted(names))
     return f"|{text}|" if text else None
+
+
+def split_bars(text: Value) -> frozenset[str]:
+    """Return the names of a text of `join_with_bars`.
+
+    >>> sorted(split_bars("|a|b|")), split_bars(None)
+    (['a', 'b'], frozenset())
+    """
+    return frozenset(str(text)[1:-1].split("|")) if text else frozenset()
 
 
 def is_in_force(row: Mapping[str, Value], now_ms: int) -> bool:
