@@ -26,10 +26,11 @@ _VALUES: dict[str, Any] = {
 
 def minimal(kind: str, identity: str) -> dict[str, Any]:
     """Return a resource with what is required of its type, and no more."""
-    return {"resourceType": kind, "id": identity, **_parts(kind)}
+    return {"resourceType": kind, "id": identity, **parts(kind)}
 
 
-def _parts(owner: str) -> dict[str, Any]:
+def parts(owner: str) -> dict[str, Any]:
+    """Return what is required of a type or of a part of one."""
     found: dict[str, Any] = {}
     for name, (kinds, low, high) in definitions.elements()[owner].items():
         if low == 0:
@@ -40,7 +41,7 @@ def _parts(owner: str) -> dict[str, Any]:
         value = (
             min(codes)
             if codes
-            else _VALUES.get(kind) or (_parts(kind) if kind in definitions.elements() else "x")
+            else _VALUES.get(kind) or (parts(kind) if kind in definitions.elements() else "x")
         )
         found[key] = value if high == 1 else [value]
     return found

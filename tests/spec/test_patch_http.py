@@ -223,10 +223,10 @@ def test_a_transaction_with_a_patch_that_fails_writes_nothing(program: Session) 
 def test_a_patch_needs_the_right_to_update(furnished: House) -> None:
     steps = [{"op": "replace", "path": "/status", "value": "amended"}]
 
-    steward = json_patch(furnished.login("steward"), "Organization/hospital-a", RENAME)
-    doctor = json_patch(furnished.login("doctor.a"), "Observation/lab-1", steps)
+    hospital = json_patch(furnished.login("doctor.a"), "Organization/hospital-a", RENAME)
+    own = json_patch(furnished.login("doctor.a"), "Observation/lab-1", steps)
 
-    assert (steward.status_code, doctor.status_code) == (403, 200)
+    assert (hospital.status_code, own.status_code) == (403, 200)
 
 
 def test_a_patch_of_a_hidden_record_answers_as_of_none(furnished: House) -> None:

@@ -1,14 +1,21 @@
 """Referential integrity on write: resolve conditional references, refuse dangling ones.
 
-What the requester cannot see counts as absent, so that a refusal reveals nothing. The one exception
-is a Patient: an organisation that deposits must be able to name patients whose records it cannot
-see.
+What the requester cannot see counts as absent, so that a refusal reveals nothing. Two kinds of
+target are named without being seen, each where something else was checked:
+
+* the patients whose record it is: the right to deposit is checked, so the record says nothing about
+  a patient whose account takes no deposits from the requester;
+* what a patient decides about: a Consent names records of its own patient, and of nobody else.
+
+A new version is checked by the references that the version before does not have: what was there
+may have been hidden or deleted since, and a record can be corrected all the same.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from itertools import islice
 from typing import TYPE_CHECKING, Any
 
@@ -18,6 +25,7 @@ from ehr_fhir.references import (
     local_target,
     replace_references,
     split_conditional_reference,
+    strip_version,
 )
 from ehr_fhir.search.query import parse_search
 from ehr_fhir.search.query_string import parse_query_pairs
@@ -27,12 +35,15 @@ from ehr_gateway.database import Connection
 from ehr_gateway.search.page import find_matching_ids
 from ehr_gateway.store.store import Store
 from ehr_gateway.transaction.prepared_resource import PreparedResource
+from ehr_privacy.consent import Record, load_domains
 
 if TYPE_CHECKING:
     from ehr_gateway.transaction.transaction import Transaction
 
 __all__ = [
+    "ReferenceCheck",
     "UnmatchedReference",
+    "canonical_references",
     "find_dangling_references",
     "find_ids",
     "find_ids_on",
@@ -120,39 +131,124 @@ def reference_fault(reference: str, contained: frozenset[str]) -> str | None:
     return "is not a reference of the form Type/id"
 
 
+@dataclass(frozen=True)
+class ReferenceCheck:
+    """The references of one version to check, and those that it keeps from the version before."""
+
+    prepared: PreparedResource
+    kept: frozenset[str] = frozenset()
+
+    def new_references(self) -> Iterator[tuple[str, str]]:
+        """Yield (path, reference) of those that the version before does not have."""
+        for expression, reference in self.prepared.references:
+            if not self.kept or canonical_reference(reference) not in self.kept:
+                yield expression, reference
+
+
+def canonical_reference(reference: str) -> str:
+    """Return a reference without a version, so that two spellings of one target are equal.
+
+    >>> canonical_reference("Encounter/e/_history/2")
+    'Encounter/e'
+    """
+    return str(local_target(reference) or strip_version(reference))
+
+
+def canonical_references(resource: Mapping[str, Any]) -> frozenset[str]:
+    """Return every reference of a resource in its canonical form."""
+    return frozenset(canonical_reference(named) for _, named in list_references(resource))
+
+
 def find_dangling_references(
-    connection: Connection, access: Access, prepared: Sequence[PreparedResource]
+    connection: Connection,
+    access: Access,
+    checks: Sequence[ReferenceCheck],
+    *,
+    is_platform: bool = False,
 ) -> list[Issue]:
-    """Return an issue for each reference whose target the requester cannot refer to."""
+    """Return an issue for each reference whose target the requester cannot refer to.
+
+    The right to deposit to the patients of each record was checked before. `is_platform`: the
+    requester keeps the registry and may name every Patient.
+    """
     issues = []
-    # Target -> the first path that refers to it.
-    paths: dict[tuple[str, str], str] = {}
-    for resource in prepared:
-        for expression, reference in resource.references:
-            if fault := reference_fault(reference, resource.contained):
+    targets = _Targets()
+    for check in checks:
+        prepared = check.prepared
+        decides_about = _decided_patient(prepared)
+        depositing_for = _patients_of_deposit(access, prepared.record)
+        for expression, reference in check.new_references():
+            if fault := reference_fault(reference, prepared.contained):
                 issues.append(Issue(f"{expression} {fault}.", expression, "not-found"))
             elif target := local_target(reference):
-                paths.setdefault((target.type, target.id), expression)
-    existing = set(_existing_targets(connection, access, paths))
-    for identity, expression in paths.items():
-        if identity not in existing:
-            text = f"{expression} refers to a {identity[0]} that does not exist."
-            issues.append(Issue(text, expression, "not-found"))
+                named = (target.type, target.id)
+                if target.type == "Patient" and (is_platform or target.id in depositing_for):
+                    targets.registered.setdefault(named, expression)
+                elif decides_about is not None and _is_decided_about(expression, target.type):
+                    of_patient = targets.of_patient.setdefault(decides_about, {})
+                    of_patient.setdefault(named, expression)
+                else:
+                    targets.visible.setdefault(named, expression)
+    for named, expression in _missing_targets(connection, access, targets):
+        text = f"{expression} refers to a {named[0]} that does not exist."
+        issues.append(Issue(text, expression, "not-found"))
     return issues[:_MAX_ISSUES]
 
 
-def _existing_targets(
-    connection: Connection, access: Access, targets: Iterable[tuple[str, str]]
-) -> Iterator[tuple[str, str]]:
-    # Two statements rather than one with OR: SQLite's parser limits the levels of nesting, and the
-    # consent condition is near the limit.
-    patients: list[tuple[str, str]] = []
-    others: list[tuple[str, str]] = []
-    for target in targets:
-        (patients if target[0] == "Patient" else others).append(target)
-    yield from _select_targets(connection, "TRUE", {}, patients)
+# A target, and the first path that refers to it.
+_Paths = dict[tuple[str, str], str]
+
+
+@dataclass
+class _Targets:
+    """The targets to look up, by what has to hold of each."""
+
+    # The patients whose record it is: they have to exist.
+    registered: _Paths = field(default_factory=dict)
+    # What a Consent decides about, by its patient: a record of that patient.
+    of_patient: dict[str, _Paths] = field(default_factory=dict)
+    # All others: visible to the requester.
+    visible: _Paths = field(default_factory=dict)
+
+
+def _patients_of_deposit(access: Access, record: Record) -> frozenset[str]:
+    """Return the patients for whom the requester's right to write this record was checked."""
+    if record.type == "Patient":
+        return frozenset({record.id})
+    is_checked = record.type == "Consent" or access.requester.role in ("clinician", "system")
+    return record.patients if is_checked else frozenset()
+
+
+def _decided_patient(prepared: PreparedResource) -> str | None:
+    """Return the patient whose decision a Consent is, None for any other resource."""
+    patients = prepared.record.patients
+    is_one_decision = prepared.record.type == "Consent" and len(patients) == 1
+    return next(iter(patients)) if is_one_decision else None
+
+
+def _is_decided_about(expression: str, target_type: str) -> bool:
+    """Say whether a path in a Consent names a record that the decision is about, at any depth."""
+    return bool(_DECIDED_ABOUT.search(expression)) and target_type not in load_domains().directory
+
+
+def _missing_targets(
+    connection: Connection, access: Access, targets: _Targets
+) -> Iterator[tuple[tuple[str, str], str]]:
+    # A statement for each condition rather than one with OR: SQLite's parser limits the levels of
+    # nesting, and the consent condition is near the limit.
     visible = access.read_predicate
-    yield from _select_targets(connection, visible.sql, visible.params, others)
+    conditions: list[tuple[str, Mapping[str, object], _Paths]] = [
+        ("TRUE", {}, targets.registered),
+        (visible.sql, visible.params, targets.visible),
+        *((_OF_PATIENT, {"whose": whose}, paths) for whose, paths in targets.of_patient.items()),
+    ]
+    for condition, params, paths in conditions:
+        found = set(_select_targets(connection, condition, params, list(paths)))
+        yield from ((named, paths[named]) for named in paths if named not in found)
+
+
+_OF_PATIENT = "EXISTS (SELECT 1 FROM record_patient p WHERE p.pk = r.pk AND p.patient = :whose)"
+_DECIDED_ABOUT = re.compile(r"\.data(?:\[\d+\])?\.reference\.reference$")
 
 
 def _select_targets(

@@ -13,7 +13,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from types import MappingProxyType
-from typing import Literal
+from typing import Any, Literal
 
 import orjson
 
@@ -41,6 +41,8 @@ from ehr_gateway.store.version_rows import (
 )  # fmt: skip
 from ehr_gateway.store.visible import read_on
 from ehr_gateway.transaction.integrity import (
+    ReferenceCheck,
+    canonical_references,
     find_dangling_references,
     resolve_conditional_references,
 )
@@ -99,11 +101,21 @@ def transaction_on(
 
 @dataclass(frozen=True)
 class _DeferredCheck:
-    """What is left to be checked of one write; a delete has no prepared resource."""
+    """What is left to be checked of one write; a delete names nothing."""
 
     interaction: WriteInteraction
     record: Record
-    prepared: PreparedResource | None
+    references: ReferenceCheck | None
+    # Whether the right to deposit has to be shown for the record's patients.
+    deposits: bool = True
+
+
+@dataclass(frozen=True)
+class _PreviousState:
+    """What the version before says, and its facts."""
+
+    resource: dict[str, Any]
+    record: Record
 
 
 class Transaction:
@@ -163,8 +175,8 @@ class Transaction:
         _check_if_match(current, if_match)
         if current.deleted:
             return current
-        record = self._check_stored_version("delete", current)
-        self._deferred_checks.append(_DeferredCheck("delete", record, None))
+        record = record_facts(orjson.loads(current.body), current.author)
+        self._check_right_except_enrolment("delete", record, holds=self._is_hold(record))
         remove_index(self.connection, current)
         return self._insert(record, b"", current, "DELETE", before=record)
 
@@ -201,16 +213,25 @@ class Transaction:
         self._flush_index()
         self._check_deposits()
         self._register_search_parameters()
-        prepared = [check.prepared for check in self._deferred_checks if check.prepared is not None]
-        if issues := find_dangling_references(self.connection, self.access, prepared):
+        references = [check.references for check in self._deferred_checks if check.references]
+        if issues := find_dangling_references(
+            self.connection, self.access, references, is_platform=self._is_platform_service
+        ):
             raise Unprocessable(issues[0].diagnostics, issues=issues)
         self._deferred_checks.clear()
 
     def _check_deposits(self) -> None:
-        patients = {patient for check in self._deferred_checks for patient in check.record.patients}
+        patients = {
+            patient
+            for check in self._deferred_checks
+            if check.deposits
+            for patient in check.record.patients
+        }
         takes_deposits = {patient: self._takes_deposits(patient) for patient in patients}
         for check in self._deferred_checks:
-            joined = all(takes_deposits[patient] for patient in check.record.patients)
+            joined = not check.deposits or all(
+                takes_deposits[patient] for patient in check.record.patients
+            )
             self._check_right(check.interaction, check.record, joined=joined, manages=True)
 
     def _register_search_parameters(self) -> None:
@@ -232,12 +253,14 @@ class Transaction:
         interaction: WriteInteraction = "update" if current else "create"
         holds = any(rule.table == "consent_hold" for rule in prepared.rules)
         self._check_right_except_enrolment(interaction, prepared.record, holds=holds)
-        self._deferred_checks.append(_DeferredCheck(interaction, prepared.record, prepared))
+        previous = self._previous_state(current) if current else None
+        self._deferred_checks.append(self._deferred_check(interaction, prepared, previous))
         before, rules_changed = None, False
-        if current is not None and not current.deleted:
+        if current is not None and previous is not None and not current.deleted:
             if current.type in SOURCE_TABLES:
-                rules_changed = rule_rows(orjson.loads(current.body)) != list(prepared.rules)
-            before = self._check_stored_version("update", current)
+                rules_changed = rule_rows(previous.resource) != list(prepared.rules)
+            before = previous.record
+            self._check_right_except_enrolment("update", before, holds=self._is_hold(before))
             remove_index(self.connection, current)
         number = current.version + 1 if current else 1
         body = prepared.body(number, self.now_ms)
@@ -325,13 +348,38 @@ class Transaction:
         )
         return row.fetchone() is not None
 
-    def _check_stored_version(self, interaction: WriteInteraction, current: Version) -> Record:
-        """Check the right to change by the stored version, too: it may name another patient."""
+    def _previous_state(self, current: Version) -> _PreviousState | None:
+        """Return what a resource said until now; of a deleted one, what it said before that."""
+        body = current.body
+        if current.deleted:
+            row = self._connection.execute(
+                "SELECT body FROM resource WHERE type = ? AND id = ? AND deleted = 0"
+                " ORDER BY version DESC LIMIT 1",
+                (current.type, current.id),
+            ).fetchone()
+            if row is None:
+                return None
+            body = row["body"]
         # A plain parser will do: the body was parsed strictly when it was stored, and none of the
         # facts depends on the exact digits of a number.
-        record = record_facts(orjson.loads(current.body), current.author)
-        self._check_right_except_enrolment(interaction, record, holds=self._is_hold(record))
-        return record
+        resource = orjson.loads(body)
+        return _PreviousState(resource, record_facts(resource, current.author))
+
+    def _deferred_check(
+        self,
+        interaction: WriteInteraction,
+        prepared: PreparedResource,
+        previous: _PreviousState | None,
+    ) -> _DeferredCheck:
+        if previous is None:
+            return _DeferredCheck(interaction, prepared.record, ReferenceCheck(prepared))
+        # What an organisation wrote it can correct for ever, also once the account is closed.
+        is_own = self.access.author is not None and prepared.record.author == self.access.author
+        deposits = not is_own or not prepared.record.patients <= previous.record.patients
+        kept = canonical_references(previous.resource)
+        return _DeferredCheck(
+            interaction, prepared.record, ReferenceCheck(prepared, kept), deposits
+        )
 
     def _check_right_except_enrolment(
         self, interaction: WriteInteraction, record: Record, *, holds: bool = False

@@ -8,6 +8,7 @@ May import: `ehr_fhir`. Nothing here reads a clock or a store.
 """
 
 from ehr_privacy.consent.decide import decide
+from ehr_privacy.consent.domain_rules import load_domains
 from ehr_privacy.consent.held_facts import (
     HeldFact,
     apply_held_facts,
@@ -72,6 +73,7 @@ __all__ = [
     "has_scope",
     "hold_third_party_facts",
     "interaction_letter",
+    "load_domains",
     "load_roles",
     "may_deposit",
     "may_write",
