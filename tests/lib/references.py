@@ -24,16 +24,18 @@ def naming(kind: str, identity: str, path: tuple[str, ...], reference: str) -> d
     owner, at = kind, resource
     for key in path[:-1]:
         element = definitions.json_elements(owner)[key]
-        inner = at.get(key) or ([parts(element.type)] if element.repeats else parts(element.type))
-        at[key] = inner = copy.deepcopy(inner)
-        owner, at = element.type, inner[0] if element.repeats else inner
+        value: Any = at.get(key) or (
+            [parts(element.type)] if element.repeats else parts(element.type)
+        )
+        at[key] = value = copy.deepcopy(value)
+        owner, at = element.type, value[0] if element.repeats else value
     element = definitions.json_elements(owner)[path[-1]]
     if element.is_choice:
         for key, other in definitions.json_elements(owner).items():
             if other.name == element.name:
                 at.pop(key, None)
-    value = {"reference": reference}
-    at[path[-1]] = [value] if element.repeats else value
+    named = {"reference": reference}
+    at[path[-1]] = [named] if element.repeats else named
     return resource
 
 
