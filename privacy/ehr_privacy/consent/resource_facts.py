@@ -19,7 +19,7 @@ from ehr_privacy.consent.container_patients import (
 )
 from ehr_privacy.consent.domain_rules import DomainRules, domain_of, load_domains
 from ehr_privacy.consent.label_rules import LabelRules, labels_by_code
-from ehr_privacy.consent.labels import labels_of_codings
+from ehr_privacy.consent.labels import CONFIDENTIALITY, labels_of_codings
 from ehr_privacy.consent.model import ANY_DATE, DateRange, Record
 
 Json = Mapping[str, Any]  # JSON of every shape
@@ -151,12 +151,15 @@ def _author_people(resource: Json) -> frozenset[str]:
 
 def _labels(resource: Json) -> frozenset[str]:
     meta = resource.get("meta")
-    security = meta.get("security") if isinstance(meta, Mapping) else None
-    return labels_of_codings(
-        (coding.get("system"), str(coding["code"]))
-        for coding in _objects(security)
-        if coding.get("code")
-    )
+    codings = [*_objects(meta.get("security"))] if isinstance(meta, Mapping) else []
+    # A label by words alone is a label all the same: a coding without a code, which is in doubt.
+    for concept in _objects(resource.get("securityLabel")):
+        codings += _objects(concept.get("coding")) or [{}]
+    if level := resource.get("confidentiality"):
+        codings.append({"system": CONFIDENTIALITY, "code": level})
+    if not codings:
+        return frozenset()
+    return labels_of_codings((coding.get("system"), coding.get("code")) for coding in codings)
 
 
 def _clinical_date(resource: Json, rules: DomainRules) -> DateRange | None:

@@ -57,7 +57,11 @@ def test_the_facts_of_a_record() -> None:
         {
             "resourceType": "Observation",
             "id": "o",
-            "meta": {"security": [{"system": "s", "code": "HIV"}]},
+            "meta": {
+                "security": [
+                    {"system": "http://terminology.hl7.org/CodeSystem/v3-ActCode", "code": "HIV"}
+                ]
+            },
             "subject": ANN,
             "encounter": {"reference": "Encounter/e"},
             "effectiveDateTime": "2025-12-31T20:00:00Z",
