@@ -1,4 +1,4 @@
-"""References: what a `Reference.reference` names, and where a resource holds one."""
+"""References: what a `Reference.reference` names."""
 
 from __future__ import annotations
 
@@ -6,17 +6,16 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import lru_cache
-from typing import Any, Protocol
+from typing import Protocol
 
 from ehr_fhir import definitions
 
 __all__ = [
     "EntryNames",
+    "Replacements",
     "Target",
-    "list_references",
     "local_target",
     "referenced_type",
-    "replace_references",
     "service_root",
     "split_conditional_reference",
     "strip_version",
@@ -26,8 +25,6 @@ _LOCAL = re.compile(r"^([A-Z][A-Za-z]+)/([A-Za-z0-9\-.]{1,64})(?:/_history/[A-Za
 _ABSOLUTE = re.compile(r"^https?://.+/([A-Z][A-Za-z]+)/([A-Za-z0-9\-.]{1,64})(?:/_history/.+)?$")
 _ROOT = re.compile(r"^(https?://.+)/[A-Z][A-Za-z]+/[A-Za-z0-9\-.]{1,64}$")
 _CONDITIONAL = re.compile(r"^([A-Z][A-Za-z]+)\?(.+)$")
-# What a narrative refers to (R4 §3.1.0.11.2 names these two); a fragment alone is a place in it.
-_LINK = re.compile(r"""((?:href|src)\s*=\s*["'])([^"'#]+)""")
 
 
 @dataclass(frozen=True)
@@ -133,74 +130,3 @@ def split_conditional_reference(reference: str) -> tuple[str, str] | None:
         return None
     found = _CONDITIONAL.match(reference)
     return (found[1], found[2]) if found and found[1] in definitions.resource_types() else None
-
-
-# (name,), or the way before with the element below it, and its index in an array.
-_Way = tuple[Any, ...]
-
-
-def list_references(resource: Mapping[str, Any], place: str = "") -> list[tuple[str, str]]:
-    """Return (FHIRPath expression, reference) for every reference in a resource.
-
-    >>> list_references({"resourceType": "Condition", "subject": {"reference": "Patient/1"}})
-    [('Condition.subject.reference', 'Patient/1')]
-    """
-    found: list[tuple[str, str]] = []
-    _gather(resource, (place or resource.get("resourceType", ""),), found)
-    return found
-
-
-# The way to a node is put into words where a reference stands, and nowhere else.
-def _gather(node: Mapping[str, Any], way: _Way, found: list[tuple[str, str]]) -> None:
-    for key, value in node.items():
-        kind = type(value)
-        if kind is dict:
-            _gather(value, (way, key), found)
-        elif kind is list:
-            for index, item in enumerate(value):
-                if type(item) is dict:
-                    _gather(item, (way, key, index), found)
-        elif key == "reference" and kind is str:
-            found.append((f"{_said(way)}.reference", value))
-
-
-def _said(way: _Way) -> str:
-    if len(way) == 1:
-        return str(way[0])
-    return f"{_said(way[0])}.{way[1]}" + (f"[{way[2]}]" if len(way) == 3 else "")
-
-
-def replace_references(node: Any, replacements: Replacements) -> None:  # Any: JSON of every shape
-    """Replace in place what names an entry of a Bundle (R4 §3.1.0.11.2).
-
-    References; any uri that is a `urn:`; the addresses of attachments; the links of a narrative.
-    Other uris that are addresses stay: a definition's own `url` is often its fullUrl.
-    """
-    # Of every resource of a Bundle: by exact types, which JSON has, and no call for a plain value.
-    if type(node) is dict:
-        for key, value in node.items():
-            kind = type(value)
-            if kind is str:
-                if (
-                    key == "reference"
-                    or value[:4] == "urn:"
-                    or (key == "url" and "contentType" in node)
-                ):
-                    meaning = replacements.get(value)
-                    if meaning is not None:
-                        node[key] = meaning
-                elif key == "div" and "=" in value:
-                    node[key] = _LINK.sub(lambda link: _relinked(link, replacements), value)
-            elif kind is dict or kind is list:
-                replace_references(value, replacements)
-    elif type(node) is list:
-        for at, value in enumerate(node):
-            kind = type(value)
-            if kind is dict or kind is list:
-                replace_references(value, replacements)
-            elif kind is str and value[:4] == "urn:":
-                node[at] = replacements.get(value) or value
-
-
-def _relinked(link: re.Match[str], replacements: Replacements) -> str:
-    return link[1] + (replacements.get(link[2]) or link[2])

@@ -14,7 +14,8 @@ from urllib.parse import quote
 from ehr_fhir.dates import BEGINNING, END, format_instant
 from ehr_fhir.index.rows import IndexRow, extract_rows
 from ehr_fhir.json_text import parse
-from ehr_fhir.references import list_references, local_target
+from ehr_fhir.references import local_target
+from ehr_fhir.resource_links import list_references
 from ehr_fhir.search_parameters import parameters_of
 from ehr_fhir.units import CANONICAL_SYSTEM
 from tests.lib.gateway import consent

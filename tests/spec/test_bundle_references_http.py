@@ -150,6 +150,84 @@ def test_attachments_narratives_and_uris_are_led_along(program: Session) -> None
     assert stored["identifier"] == [{"system": ELSEWHERE, "value": "kept"}]
 
 
+def named_by_itself(name: str) -> dict[str, Any]:
+    """Return a document whose texts and numbers are spelt as its fullUrl is."""
+    number = {"system": "urn:ietf:rfc:3986", "value": name}
+    return {
+        "resourceType": "DocumentReference",
+        "status": "current",
+        "masterIdentifier": number,
+        "identifier": [number],
+        "description": name,
+        "type": {"coding": [{"system": name, "code": name}], "text": name},
+        "content": [
+            {"attachment": {"contentType": "text/plain", "title": name, "url": "http://e"}}
+        ],
+        "extension": [
+            {"url": "http://e/s", "valueString": name},
+            {"url": "http://e/m", "valueMarkdown": name},
+            {"url": "http://e/c", "valueCanonical": name},
+            {"url": "http://e/u", "valueUuid": name},
+        ],
+    }
+
+
+@pytest.mark.parametrize("kind", ["transaction", "batch"])
+def test_what_is_only_spelt_as_an_entrys_name_stays(program: Session, kind: str) -> None:
+    name = UUID.format(1)
+    sent = named_by_itself(name)
+    criteria = f"identifier=urn:ietf:rfc:3986|{name}"
+
+    def send() -> Any:
+        posted = entry(name, sent, ifNoneExist=criteria)
+        body = {"resourceType": "Bundle", "type": kind, "entry": [posted]}
+        return must(program.post("/fhir", body)).json()["entry"][0]
+
+    first, second = send(), send()
+
+    stored = {key: first["resource"][key] for key in sent}
+    assert stored == sent
+    assert [first["response"]["status"][:3], second["response"]["status"][:3]] == ["201", "200"]
+    assert program.ids(f"DocumentReference?{criteria}") == [address(first["resource"])]
+
+
+def test_a_definitions_own_url_stays_though_it_is_the_fullurl(program: Session) -> None:
+    url = "http://elsewhere.org/fhir/ValueSet/colours"
+    value_set = {"resourceType": "ValueSet", "status": "active", "url": url}
+    asked = {
+        "resourceType": "Questionnaire", "status": "active",
+        "item": [{"linkId": "1", "type": "choice", "answerValueSet": url}],
+    }  # fmt: skip
+
+    stored, question = made(
+        program.post("/fhir", transaction(entry(url, value_set), entry(UUID.format(1), asked)))
+    )
+
+    assert stored["url"] == url
+    assert question["item"][0]["answerValueSet"] == url
+
+
+def test_a_container_in_a_transaction_stays_as_it_is(program: Session) -> None:
+    name = UUID.format(1)
+    held = {"resourceType": "Organization", "id": "1", "partOf": {"reference": name}}
+    bundle = {
+        "resourceType": "Bundle", "type": "collection",
+        "entry": [{"fullUrl": name, "resource": held}],
+    }  # fmt: skip
+    parameters = {
+        "resourceType": "Parameters",
+        "parameter": [{"name": "a", "valueReference": {"reference": name}}],
+    }
+
+    _, first, second = made(program.post("/fhir", transaction(
+        entry(name, organization()), entry(UUID.format(2), bundle),
+        entry(UUID.format(3), parameters),
+    )))  # fmt: skip
+
+    assert {key: first[key] for key in bundle} == bundle
+    assert {key: second[key] for key in parameters} == parameters
+
+
 @pytest.mark.parametrize(
     "reference",
     [

@@ -21,12 +21,11 @@ from typing import TYPE_CHECKING, Any
 
 from ehr_fhir.errors import Invalid, Issue, PreconditionFailed, Unprocessable
 from ehr_fhir.references import (
-    list_references,
     local_target,
-    replace_references,
     split_conditional_reference,
     strip_version,
 )
+from ehr_fhir.resource_links import list_references, replace_references
 from ehr_fhir.search.query import parse_search
 from ehr_fhir.search.query_string import parse_query_pairs
 from ehr_fhir.search_parameters import use_added_parameters
@@ -127,7 +126,7 @@ def reference_fault(reference: str, contained: frozenset[str]) -> str | None:
     if local_target(reference) or reference.startswith(("http://", "https://", "urn:oid:")):
         return None
     if reference.startswith("urn:uuid:"):
-        return None if reference in contained else "names an entry that is not in the Bundle"
+        return "names an entry that is not in the Bundle"
     return "is not a reference of the form Type/id"
 
 

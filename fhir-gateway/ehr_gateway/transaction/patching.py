@@ -14,7 +14,8 @@ from types import MappingProxyType
 from ehr_fhir.errors import NotFound
 from ehr_fhir.json_text import parse
 from ehr_fhir.patch.patch import Patch
-from ehr_fhir.references import Replacements, replace_references
+from ehr_fhir.references import Replacements
+from ehr_fhir.resource_links import replace_links
 from ehr_gateway.access import Access
 from ehr_gateway.store.store import Store, Version
 from ehr_gateway.store.visible import read_on
@@ -39,7 +40,7 @@ def apply_patch(
     """Apply a patch to a version and validate the result."""
     now = datetime.fromtimestamp(access.now_ms / 1000, UTC)
     resource = patch.apply(parse(current.body), now)
-    replace_references(resource, replacements)
+    replace_links(resource, replacements)
     return PatchedDraft(current.pk, prepare_draft(resource, current.id, access, current.type))
 
 

@@ -7,7 +7,7 @@ references find are known only there too, so a resource with such references is 
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
@@ -17,10 +17,11 @@ from ehr_fhir.index.full_text import FullText, extract_full_text
 from ehr_fhir.index.rows import IndexRow, extract_rows
 from ehr_fhir.json_text import serialize
 from ehr_fhir.jurisdiction import JURISDICTION
-from ehr_fhir.references import list_references, replace_references, split_conditional_reference
+from ehr_fhir.references import split_conditional_reference
+from ehr_fhir.resource_links import CONTAINERS, list_references, replace_references
 from ehr_fhir.validation.validate import validate
 from ehr_gateway.access import Access
-from ehr_privacy.consent import Record, RuleRow, record_facts, rule_rows
+from ehr_privacy.consent import Record, RuleRow, record_facts, rule_rows, state_patients
 
 __all__ = [
     "Draft",
@@ -46,7 +47,7 @@ class PreparedResource:
     rules: tuple[RuleRow, ...]
     # (path, reference) of each of its references.
     references: tuple[tuple[str, str], ...]
-    # What references inside the resource may name: ids of contained resources, fullUrls of entries.
+    # The ids of its contained resources, which its references may name.
     contained: frozenset[str] = frozenset()
 
     def body(self, version: int, last_updated_ms: int) -> bytes:
@@ -112,10 +113,13 @@ def prepare_draft(
     """Validate a resource under an id and, unless references remain open, prepare it.
 
     Absolute references to this server become relative: the rules of consent look for relative ones,
-    so a record could otherwise name its patient in a form that no rule matches.
+    so a record could otherwise name its patient in a form that no rule matches. In a container (a
+    Bundle or Parameters stored as data) nothing is changed; whose it is stands in its `meta`.
     """
     validate(resource, expected_type)
     references = tuple(list_references(resource, path))
+    if access.base and resource["resourceType"] in CONTAINERS:
+        resource = state_patients(resource, access.base)
     base = f"{access.base}/"
     if access.base and any(reference.startswith(base) for _, reference in references):
         replace_references(
@@ -191,18 +195,8 @@ def _prepare(
         words=extract_full_text(resource),
         rules=tuple(rule_rows(resource)),
         references=tuple(list_references(resource, path)) if references is None else references,
-        contained=frozenset(_contained_names(resource)),
+        contained=frozenset(inner.get("id", "") for inner in resource.get("contained", ())),
     )
-
-
-def _contained_names(resource: Mapping[str, Any]) -> Iterator[str]:
-    """Yield what references may name inside a resource; for a stored Bundle, its entries too."""
-    for inner in resource.get("contained", ()):
-        yield inner.get("id", "")
-    for entry in resource.get("entry", ()) if resource["resourceType"] == "Bundle" else ():
-        yield entry.get("fullUrl", "")
-        if inner := entry.get("resource"):
-            yield from _contained_names(inner)
 
 
 def _serialize_tail(part: Mapping[str, Any]) -> bytes:

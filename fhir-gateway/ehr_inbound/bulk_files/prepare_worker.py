@@ -14,7 +14,13 @@ from pathlib import Path
 from ehr_fhir.errors import EhrError, Unprocessable
 from ehr_fhir.index.full_text import FullText
 from ehr_fhir.json_text import MAX_LINE_BYTES
-from ehr_fhir.references import local_target, replace_references, split_conditional_reference
+from ehr_fhir.references import (
+    EntryNames,
+    local_target,
+    service_root,
+    split_conditional_reference,
+)
+from ehr_fhir.resource_links import replace_links, replace_references
 from ehr_gateway.store.version_rows import IndexValues, group_by_table
 from ehr_gateway.transaction.integrity import reference_fault
 from ehr_gateway.transaction.prepared_resource import (
@@ -137,10 +143,11 @@ def read_rows(spool: Path) -> list[LoadRow]:
 
 def _prepare_item(item: Item, resolved: ResolvedReferences, organization: str) -> PreparedResource:
     resource = {**item.resource, "id": item.id}
-    replacements: Mapping[str, str] = ChainMap(
-        resolved.existing, item.entry_references or {}, resolved.references
-    )
-    replace_references(resource, replacements)
+    names = ChainMap(resolved.existing, item.entry_references or {})
+    if names:
+        replace_links(resource, EntryNames(names, service_root(item.full_url)))
+    if resolved.references:
+        replace_references(resource, resolved.references)
     prepared = prepare_resource(resource, source_author(resource) or organization)
     if len(prepared.content) > MAX_LINE_BYTES:
         raise Unprocessable(f"The resource is larger than {MAX_LINE_BYTES // 1024 // 1024} MiB.")

@@ -14,6 +14,7 @@ from urllib.parse import parse_qsl
 import orjson
 
 from ehr_fhir.references import split_conditional_reference
+from ehr_fhir.resource_links import list_references
 from ehr_gateway.store.store import Store
 from ehr_inbound.bulk_files.files import Unit
 from ehr_inbound.bulk_files.items import Item, read_items
@@ -71,7 +72,9 @@ def scan_unit(unit: Unit) -> UnitScan:
             scan.conditional_creates.append(
                 ConditionalCreate(item.full_url, kind, item.id, item.if_none_exist)
             )
-        _collect_conditional_references(item.resource, scan.conditional_references)
+        scan.conditional_references.update(
+            reference for _, reference in list_references(item.resource) if "?" in reference
+        )
     return scan
 
 
@@ -122,19 +125,6 @@ def _parse_quickly(unit: Unit) -> Iterable[Item]:
         if isinstance(content, dict) and isinstance(content.get("id"), str):
             items.append(Item(line, content, content["id"]))
     return items
-
-
-def _collect_conditional_references(node: object, references: set[str]) -> None:
-    if isinstance(node, dict):
-        reference = node.get("reference")
-        if isinstance(reference, str) and "?" in reference:
-            references.add(reference)
-        for value in node.values():
-            if isinstance(value, dict | list):
-                _collect_conditional_references(value, references)
-    elif isinstance(node, list):
-        for value in node:
-            _collect_conditional_references(value, references)
 
 
 def _parse_identifier_search(kind: str, criteria: str) -> Identifier | None:

@@ -7,6 +7,7 @@ Out: a `Decision`, or a `Predicate` for SQLite, PostgreSQL or Spark that says th
 May import: `ehr_fhir`. Nothing here reads a clock or a store.
 """
 
+from ehr_privacy.consent.container_patients import state_patients
 from ehr_privacy.consent.decide import decide
 from ehr_privacy.consent.domain_rules import load_domains
 from ehr_privacy.consent.held_facts import (
@@ -81,4 +82,5 @@ __all__ = [
     "record_facts",
     "research_predicate",
     "rule_rows",
+    "state_patients",
 ]

@@ -16,12 +16,12 @@ from ehr_fhir.bundle_references import BundleEntry, EntryIndex, bundle_entries, 
 from ehr_fhir.compartments import patient_references_of
 from ehr_fhir.jurisdiction import JURISDICTION
 from ehr_fhir.references import Target, local_target, referenced_type, service_root, strip_version
+from ehr_fhir.resource_links import CONTAINERS
 
-__all__ = ["CONTAINERS", "RECORD_SUBJECT", "SUBJECTS", "patients_of_container"]
+__all__ = ["RECORD_SUBJECT", "SUBJECTS", "patients_of_container", "state_patients"]
 
 Json = Mapping[str, Any]  # JSON of every shape
 
-CONTAINERS = frozenset({"Bundle", "Parameters"})
 # In `meta`: whose record this container is, by the word of who stores it.
 RECORD_SUBJECT = f"{JURISDICTION.fhir_base}/StructureDefinition/record-subject"
 # Elements that say whose a resource is, whether or not its compartment has them. A Binary has no
@@ -60,6 +60,23 @@ def patients_of_container(container: Json, base: str = "") -> frozenset[str]:
             else:
                 patients.add(patient)
     return frozenset() if unknown and not stated else frozenset(patients)
+
+
+def state_patients(container: dict[str, Any], base: str) -> dict[str, Any]:
+    """Return a container whose `meta` states the patients whom its entries name under `base`.
+
+    The bytes alone then say whose it is, wherever they are read and whatever the address is then.
+    """
+    named = patients_of_container(container, base) - patients_of_container(container)
+    if not named:
+        return container
+    meta = container.get("meta", {})
+    statements = [
+        {"url": RECORD_SUBJECT, "valueReference": {"reference": f"Patient/{patient}"}}
+        for patient in sorted(named)
+    ]
+    extension = [*meta.get("extension", ()), *statements]
+    return {**container, "meta": {**meta, "extension": extension}}
 
 
 def _stated_patients(container: Json) -> Iterator[str]:
@@ -149,9 +166,9 @@ def _person(reference: str, held: _Held, base: str) -> Iterator[str | None]:
 
 def _own_target(reference: str, source: BundleEntry, base: str) -> Target | None:
     plain = strip_version(reference)
-    root = service_root(source.full_url)
-    if root is not None and local_target(plain):
-        plain = f"{root}/{plain}"
+    if source.full_url is not None and local_target(plain):
+        # Relative to the service of the fullUrl; under a `urn:` it is nobody's (R4 §2.36.4.1).
+        plain = f"{service_root(source.full_url)}/{plain}"
     return local_target(plain.removeprefix(f"{base}/") if base else plain)
 
 

@@ -11,12 +11,8 @@ from typing import Any
 
 from ehr_fhir.compartments import patient_ids_of
 from ehr_fhir.dates import local_day
-from ehr_fhir.references import list_references
-from ehr_privacy.consent.container_patients import (
-    CONTAINERS,
-    SUBJECTS,
-    patients_of_container,
-)
+from ehr_fhir.resource_links import CONTAINERS, list_references
+from ehr_privacy.consent.container_patients import SUBJECTS, patients_of_container
 from ehr_privacy.consent.domain_rules import DomainRules, domain_of, load_domains
 from ehr_privacy.consent.label_rules import LabelRules, labels_by_code
 from ehr_privacy.consent.labels import CONFIDENTIALITY, labels_of_codings

@@ -7,10 +7,8 @@ import pytest
 from ehr_fhir.compartments import compartment_parameters, patient_ids_of
 from ehr_fhir.references import (
     Target,
-    list_references,
     local_target,
     referenced_type,
-    replace_references,
     split_conditional_reference,
 )  # fmt: skip
 
@@ -40,34 +38,6 @@ def test_an_absolute_reference_shows_its_type() -> None:
 def test_a_reference_by_search_is_split() -> None:
     assert split_conditional_reference("Location?identifier=s|v") == ("Location", "identifier=s|v")
     assert split_conditional_reference("Foo?identifier=s|v") is None
-
-
-def test_every_reference_is_found_with_its_place() -> None:
-    resource = {
-        "resourceType": "Observation",
-        "subject": {"reference": "Patient/a"},
-        "performer": [{"display": "x"}, {"reference": "#b"}],
-    }
-
-    assert list(list_references(resource)) == [
-        ("Observation.subject.reference", "Patient/a"),
-        ("Observation.performer[1].reference", "#b"),
-    ]
-
-
-def test_names_of_entries_are_replaced_and_nothing_else() -> None:
-    resource = {
-        "subject": {"reference": "urn:uuid:a", "display": "b"},
-        "note": [{"text": "see b"}],
-        "source": "urn:uuid:a",
-        "text": "b",
-    }
-
-    replace_references(resource, {"urn:uuid:a": "Patient/1", "b": "Patient/2"})
-
-    assert resource["subject"] == {"reference": "Patient/1", "display": "b"}
-    assert resource["source"] == "Patient/1"
-    assert resource["text"] == "b"
 
 
 def test_a_record_belongs_to_the_patients_of_its_compartment() -> None:

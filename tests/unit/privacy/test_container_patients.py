@@ -7,7 +7,11 @@ from typing import Any
 import pytest
 
 from ehr_privacy.consent import record_facts
-from ehr_privacy.consent.container_patients import RECORD_SUBJECT, patients_of_container
+from ehr_privacy.consent.container_patients import (
+    RECORD_SUBJECT,
+    patients_of_container,
+    state_patients,
+)
 
 HERE = "http://here.example/fhir"
 ELSEWHERE = "http://example.org/fhir"
@@ -38,8 +42,9 @@ def bundle(*entries: dict[str, Any], stated: str | None = None) -> dict[str, Any
     ("name", "container", "patients"),
     [
         ("no fullUrl", bundle(entry(PATIENT), entry(allergy())), {"p"}),
-        ("a relative reference out of the container", bundle(entry(allergy(), URN)), {"p"}),
-        ("a versioned one", bundle(entry(allergy("Patient/p/_history/3"), URN)), {"p"}),
+        ("a relative reference out of the container", bundle(entry(allergy())), {"p"}),
+        ("a versioned one", bundle(entry(allergy("Patient/p/_history/3"))), {"p"}),
+        ("a relative one under a urn", bundle(entry(allergy(), URN)), set()),
         ("elsewhere", bundle(entry(PATIENT, f"{ELSEWHERE}/Patient/p")), set()),
         (
             "elsewhere, named by a relative reference",
@@ -105,6 +110,18 @@ def test_a_full_url_under_this_servers_address_is_ours() -> None:
     assert patients_of_container(container, HERE) == {"p"}
     assert patients_of_container(container) == set()
     assert patients_of_container(container, ELSEWHERE) == set()
+
+
+def test_the_statement_says_who_an_own_address_names() -> None:
+    ours = bundle(entry(PATIENT, f"{HERE}/Patient/p"))
+    mixed = bundle(entry(PATIENT, f"{HERE}/Patient/p"), entry(PATIENT, URN))
+
+    stated = state_patients(ours, HERE)
+
+    assert record_facts(stated, None).patients == {"p"}
+    assert {**stated, "meta": None} == {**ours, "meta": None}
+    assert state_patients(stated, HERE) is stated
+    assert state_patients(mixed, HERE) is mixed
 
 
 def test_a_contained_patient_is_no_patient_of_this_server() -> None:

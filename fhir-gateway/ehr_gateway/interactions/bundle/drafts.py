@@ -10,7 +10,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from ehr_fhir.errors import Invalid
-from ehr_fhir.references import EntryNames, replace_references, service_root
+from ehr_fhir.references import EntryNames, service_root
+from ehr_fhir.resource_links import replace_links
 from ehr_gateway.access import Access
 from ehr_gateway.ids import new_id
 from ehr_gateway.interactions.bundle.entries import Entry, run_for_entry
@@ -55,7 +56,7 @@ def replace_late_references(entries: Sequence[Entry], references: Mapping[str, s
     """Replace references to entries whose ids the criteria have decided by now."""
     for entry in entries:
         if entry.draft is not None and entry.draft.has_conditional_references:
-            replace_references(
+            replace_links(
                 entry.draft.resource, EntryNames(references, service_root(entry.full_url))
             )
 
@@ -99,7 +100,7 @@ def _prepare_entry(
         text = "The `id` in the content must be the one in the address."
         raise Invalid(text, expression=f"{entry.type}.id")
     names = EntryNames(references, service_root(entry.full_url), undecided)
-    replace_references(content, names)
+    replace_links(content, names)
     path = f"{entry.path}.resource"
     draft = prepare_draft(
         content,
