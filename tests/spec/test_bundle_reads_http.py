@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import base64
+import json
 from typing import Any
 
 import pytest
 
-from tests.lib.gateway import House, Session, must, organization
+from tests.lib.gateway import BASE, House, Session, must, organization
 
 
 @pytest.fixture
@@ -198,3 +200,89 @@ def test_the_format_parameter_goes_before_the_header(
     answer = program.get(f"Organization/org-1?_format={asked_for}", headers=headers)
 
     assert answer.status_code == status
+
+
+BASE_FORMS = ["{}", "/{}", "/fhir/{}", f"{BASE}/fhir/{{}}", "HTTP://TestServer/fhir/{}"]
+
+
+@pytest.mark.parametrize("kind", ["batch", "transaction"])
+@pytest.mark.parametrize("form", BASE_FORMS)
+def test_every_kind_of_entry_takes_every_form_of_its_url(
+    program: Session, kind: str, form: str
+) -> None:
+    must(program.put(organization("org-2")))
+    named = {**organization("org-4"), "name": "Four"}
+    add = [{"op": "add", "path": "/alias", "value": ["Patched"]}]
+    patch = {
+        "resourceType": "Binary",
+        "contentType": "application/json-patch+json",
+        "data": base64.b64encode(json.dumps(add).encode()).decode(),
+    }
+    writes: list[tuple[str, str, dict[str, Any] | None]] = [
+        ("DELETE", "Organization/org-2", None),
+        ("DELETE", "Organization?name=nobody", None),
+        ("POST", "Organization", organization("made")),
+        ("PUT", "Organization/org-3", organization("org-3")),
+        ("PUT", "Organization?name=Four", named),
+        ("PATCH", "Organization/org-1", patch),
+    ]
+    reads = [
+        "Organization/org-1", "Organization/org-1/_history/1", "Organization/org-1/_history",
+        "Organization?name=Second", "?_type=Organization", "_history?_count=1", "metadata",
+        "Organization?_id=org-1&_count=1",
+    ]  # fmt: skip
+    entries: list[dict[str, Any]] = [
+        {
+            "request": {"method": method, "url": form.format(url)},
+            **({"resource": resource} if resource else {}),
+        }
+        for method, url, resource in writes
+    ]
+    entries += [{"request": {"method": "GET", "url": form.format(url)}} for url in reads]
+    entries.append({"request": {"method": "HEAD", "url": form.format("Organization/org-1")}})
+    bundle = {"resourceType": "Bundle", "type": kind, "entry": entries}
+
+    found = must(program.post("/fhir", bundle)).json()["entry"]
+
+    statuses = [one["response"]["status"][:3] for one in found]
+    assert statuses == ["204", "204", "201", "201", "201", "200", *["200"] * 9]
+    resources = [one["resource"] for one in found[len(writes) : -1]]
+    expected = ["Organization"] * 2 + ["Bundle"] * 4 + ["CapabilityStatement", "Bundle"]
+    assert [one["resourceType"] for one in resources] == expected[:2] + expected[2:]
+    assert resources[0]["alias"] == ["Patched"]
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "http://elsewhere.org/fhir/Organization",
+        f"{BASE}/Organization",
+        f"{BASE}.evil.org/fhir/Organization",
+    ],
+)
+def test_another_servers_address_is_none_of_ours(program: Session, url: str) -> None:
+    entry = {"request": {"method": "POST", "url": url}, "resource": organization("x")}
+    read = {"request": {"method": "GET", "url": url}}
+    bundle = {"resourceType": "Bundle", "type": "batch", "entry": [entry, read]}
+
+    found = must(program.post("/fhir", bundle)).json()["entry"]
+
+    assert [one["response"]["status"][:3] for one in found] == ["400", "400"]
+
+
+@pytest.mark.parametrize("form", BASE_FORMS)
+@pytest.mark.parametrize("url", ["AuditEvent", "AuditEvent?_count=1", "AuditEvent/1"])
+def test_the_audit_log_is_refused_in_a_bundle_in_every_form(
+    program: Session, form: str, url: str
+) -> None:
+    answer = program.post("/fhir", asked("batch", {"url": form.format(url)}))
+
+    assert answer.status_code == 422
+
+
+def test_the_capabilities_are_read_in_a_bundle_as_alone(program: Session) -> None:
+    alone = must(program.get("metadata")).json()
+
+    inside = answers(program, "batch", {"url": "metadata"}, {"url": "metadata?mode=full"})
+
+    assert [one["resource"] for one in inside] == [alone, alone]

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from fastapi import Request
 from fastapi.concurrency import run_in_threadpool
 from fastapi.responses import Response
@@ -10,11 +12,11 @@ from ehr_fhir.errors import Unauthorized
 from ehr_gateway.audit_log import recorder
 from ehr_gateway.conformance.capability import build_capability_statement
 from ehr_gateway.conformance.openapi import build_openapi
-from ehr_gateway.gateway import gateway_of
+from ehr_gateway.gateway import Gateway, gateway_of
 from ehr_gateway.http.authentication import RequestContext, authenticate
 from ehr_gateway.http.negotiation import json_response, parse_preferences
 
-__all__ = ["answer_metadata", "answer_openapi"]
+__all__ = ["answer_metadata", "answer_openapi", "read_capabilities"]
 
 
 async def answer_metadata(request: Request, path_params: dict[str, str]) -> Response:
@@ -28,6 +30,13 @@ async def answer_openapi(request: Request, path_params: dict[str, str]) -> Respo
     base = gateway_of(request).settings.fhir_base
     document = await run_in_threadpool(build_openapi, base)
     return Response(document, media_type="application/json")
+
+
+def read_capabilities(gateway: Gateway) -> dict[str, Any]:
+    """Return the CapabilityStatement with the search parameters that are served now."""
+    with gateway.store.read_transaction() as connection:
+        added = gateway.store.registry(connection).served
+    return build_capability_statement(gateway.settings, added)
 
 
 async def _optional_context(request: Request) -> RequestContext | None:
@@ -47,6 +56,4 @@ def _capabilities(request: Request, context: RequestContext | None) -> Response:
         context.add_audit_entry(
             recorder.build_event_rows(audit_context=audit_context, patient=None)
         )
-    with gateway.store.read_transaction() as connection:
-        added = gateway.store.registry(connection).served
-    return json_response(build_capability_statement(gateway.settings, added), pretty=prefer.pretty)
+    return json_response(read_capabilities(gateway), pretty=prefer.pretty)

@@ -6,14 +6,16 @@ from fastapi.responses import Response
 
 from ehr_fhir.dates import format_instant
 from ehr_fhir.errors import Unprocessable
-from ehr_fhir.json_text import parse
+from ehr_fhir.json_text import parse, serialize
 from ehr_gateway.audit_log import recorder
+from ehr_gateway.conformance.metadata import read_capabilities
 from ehr_gateway.http.authentication import RequestContext
 from ehr_gateway.http.bundle_bytes import build_bundle, build_entry
 from ehr_gateway.http.negotiation import Preferences, fhir_response, parse_preferences
 from ehr_gateway.http.query_string import check_parameters
 from ehr_gateway.http.responses import build_audit_hook, record_disclosure
 from ehr_gateway.interactions.bundle import bundle
+from ehr_gateway.interactions.bundle.entry_urls import relative_url
 from ehr_gateway.routes.history import build_history
 from ehr_gateway.routes.search import build_searchset, search_limits
 
@@ -24,8 +26,8 @@ def process_bundle(context: RequestContext, body: bytes) -> Response:
     check_parameters(context.request, lenient=prefer.lenient)
     # Which of the two it is stands in the body; a refusal before that is logged as a batch.
     audit_context = context.begin_audit("batch")
-    _refuse_audit_events(body)
     settings = context.gateway.settings
+    _refuse_audit_events(body, settings.fhir_base)
     result = bundle.process_bundle(
         context.gateway.store,
         context.access,
@@ -35,12 +37,11 @@ def process_bundle(context: RequestContext, body: bytes) -> Response:
         options=bundle.ReadOptions(prefer.lenient, search_limits(settings)),
     )
     _record_reads_and_refusals(context, audit_context, result)
-    base = context.gateway.settings.fhir_base
-    entries = [_build_response_entry(base, entry, prefer) for entry in result.entries]
+    entries = [_build_response_entry(context, entry, prefer) for entry in result.entries]
     return fhir_response(build_bundle(result.type, entries), pretty=prefer.pretty)
 
 
-def _refuse_audit_events(body: bytes) -> None:
+def _refuse_audit_events(body: bytes, base: str) -> None:
     """Refuse a Bundle that asks for the audit log, which it does not reach.
 
     An empty answer would mislead.
@@ -48,7 +49,7 @@ def _refuse_audit_events(body: bytes) -> None:
     # Parsed only where the word may stand; JSON may write any of its letters as `\\u00..`.
     if b"AuditEvent" not in body and b"\\u00" not in body:
         return
-    if any(url.strip("/").startswith("AuditEvent") for url in _requested_urls(body)):
+    if any(relative_url(url, base).startswith("AuditEvent") for url in _requested_urls(body)):
         raise Unprocessable("AuditEvent is served at its own address, not in a Bundle.")
 
 
@@ -66,7 +67,10 @@ def _record_reads_and_refusals(
         )
 
 
-def _build_response_entry(base: str, result: bundle.EntryResult, prefer: Preferences) -> bytes:
+def _build_response_entry(
+    context: RequestContext, result: bundle.EntryResult, prefer: Preferences
+) -> bytes:
+    base = context.gateway.settings.fhir_base
     response: dict[str, object] = {"status": result.status}
     if result.location and result.written:
         response["location"] = f"{base}/{result.location}"
@@ -80,7 +84,7 @@ def _build_response_entry(base: str, result: bundle.EntryResult, prefer: Prefere
         # Where R4 has it: beside the status, not in the place of the resource.
         response["outcome"] = _success_outcome(result.status)
     return build_entry(
-        _full_url(base, result), _response_resource(base, result, prefer), response=response
+        _full_url(base, result), _response_resource(context, result, prefer), response=response
     )
 
 
@@ -100,9 +104,14 @@ def _full_url(base: str, result: bundle.EntryResult) -> str | None:
     return None if version is None else f"{base}/{version.type}/{version.id}"
 
 
-def _response_resource(base: str, result: bundle.EntryResult, prefer: Preferences) -> bytes | None:
+def _response_resource(
+    context: RequestContext, result: bundle.EntryResult, prefer: Preferences
+) -> bytes | None:
+    base = context.gateway.settings.fhir_base
     if result.without_body or (result.written and prefer.returns != "representation"):
         return None
+    if result.target is not None and result.target.is_metadata:
+        return serialize(read_capabilities(context.gateway))
     address, pairs = (result.target.address, result.target.pairs) if result.target else ("", ())
     if result.page is not None:
         cursor = [pair for pair in pairs if pair[0] == "_cursor"]

@@ -119,7 +119,7 @@ def process_bundle(
     content = parse(body)
     if content.get("resourceType") != "Bundle":
         raise Invalid("The content must be a Bundle.", expression="resourceType")
-    entries = parse_entries(content, most_entries)
+    entries = parse_entries(content, most_entries, access.base)
     if content.get("type") == "transaction":
         results = _process_transaction(store, access, entries, audit, options)
         return BundleResult("transaction-response", results, _disclosed_versions(results))
@@ -277,6 +277,8 @@ def _read(
 ) -> EntryResult:
     target = entry.target or ReadTarget()
     without_body = entry.method == "HEAD"
+    if target.is_metadata:
+        return EntryResult("200 OK", target=target, without_body=without_body)
     if target.history:
         query = parse_history_query(target.pairs, lenient=options.lenient)
         history_page = history_on(connection, store, access, target.type, target.id, query)

@@ -9,6 +9,7 @@ from typing import Any, NamedTuple, TypeVar
 from ehr_fhir import definitions
 from ehr_fhir.errors import EhrError, Invalid, Issue, TooCostly, Unsupported
 from ehr_fhir.patch.patch import Patch, parse_patch_entry
+from ehr_gateway.interactions.bundle.entry_urls import relative_url
 from ehr_gateway.interactions.bundle.reads import ReadTarget, parse_target
 from ehr_gateway.transaction.patching import PatchedDraft
 from ehr_gateway.transaction.prepared_resource import Draft
@@ -69,8 +70,13 @@ class Entry(NamedTuple):
         return self.resource
 
 
-def parse_entries(bundle: Mapping[str, Any], most: int = MAX_ENTRIES) -> list[Entry | EhrError]:
-    """Return each entry of a Bundle, or what is wrong with it, in order."""
+def parse_entries(
+    bundle: Mapping[str, Any], most: int = MAX_ENTRIES, base: str = ""
+) -> list[Entry | EhrError]:
+    """Return each entry of a Bundle, or what is wrong with it, in order.
+
+    Urls may be absolute ones below `base`, this server's address.
+    """
     raw = bundle.get("entry", [])
     if not isinstance(raw, list):
         raise Invalid("Bundle.entry must be an array.", expression="Bundle.entry")
@@ -79,7 +85,7 @@ def parse_entries(bundle: Mapping[str, Any], most: int = MAX_ENTRIES) -> list[En
     entries: list[Entry | EhrError] = []
     for index, item in enumerate(raw):
         try:
-            entries.append(_parse_entry(item, f"Bundle.entry[{index}]"))
+            entries.append(_parse_entry(item, f"Bundle.entry[{index}]", base))
         except EhrError as error:
             entries.append(error)
     return entries
@@ -108,11 +114,13 @@ def _add_entry_path(issue: Issue, entry: Entry) -> Issue:
     return Issue(text, path, issue.code, issue.severity)
 
 
-def _parse_entry(item: Any, path: str) -> Entry:
+def _parse_entry(item: Any, path: str, base: str) -> Entry:
     if not isinstance(item, dict) or not isinstance(item.get("request"), dict):
         raise Invalid(f"{path}.request is required.", expression=f"{path}.request")
     request = item["request"]
     method, url = request.get("method"), request.get("url")
+    if isinstance(url, str):
+        url = relative_url(url, base)
     if not isinstance(method, str) or method not in _METHODS:
         raise Unsupported(
             f"{path}: DELETE, GET, HEAD, PATCH, POST and PUT are served.",

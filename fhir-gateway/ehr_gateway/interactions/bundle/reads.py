@@ -21,6 +21,7 @@ __all__ = ["ReadTarget", "is_not_modified", "parse_target"]
 _ID = re.compile(r"[A-Za-z0-9\-.]{1,64}")
 _VERSION = re.compile(r"\d{1,18}")
 _HISTORY = "_history"
+_METADATA = "metadata"
 # Searched at its own address only.
 _AUDIT_EVENT = "AuditEvent"
 
@@ -29,7 +30,7 @@ _PathParts = tuple[str | None, str | None, int | None, bool, tuple[str, str] | N
 
 @dataclass(frozen=True)
 class ReadTarget:
-    """What an entry reads: a resource, a version, a history, or a search."""
+    """What an entry reads: a resource, a version, a history, a search, or the capabilities."""
 
     type: str | None = None
     id: str | None = None
@@ -41,6 +42,7 @@ class ReadTarget:
     pairs: tuple[tuple[str, str], ...] = ()
     none_match: str | None = None
     modified_since: int | None = None
+    is_metadata: bool = False
 
 
 def parse_target(url: str, request: Mapping[str, Any], path: str) -> ReadTarget:
@@ -50,6 +52,8 @@ def parse_target(url: str, request: Mapping[str, Any], path: str) -> ReadTarget:
     True
     """
     address, _, query = url.partition("?")
+    if address == _METADATA:
+        return ReadTarget(address=address, is_metadata=True)
     parts = _parse_path(address.split("/") if address else [])
     if parts is None:
         raise Invalid(
