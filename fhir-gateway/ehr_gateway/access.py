@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property, lru_cache
 from typing import Literal
 
 from ehr_fhir.errors import InsufficientScope
+from ehr_gateway.inquiry import Inquiry
 from ehr_privacy.consent import (
     Predicate,
     Requester,
@@ -28,6 +29,8 @@ class Access:
     request_id: str
     # The server's base URL: references that begin with it are stored as relative ones.
     base: str = ""
+    # Whom the request asks about, for the audit log.
+    inquiry: Inquiry = field(default_factory=Inquiry, compare=False)
 
     @cached_property
     def read_predicate(self) -> Predicate:

@@ -154,7 +154,7 @@ class House:
         """Return a token of a member of the cast."""
         account = accounts.find_account(self.gateway.store, login)
         words = grant_scopes(scope, load_roles()[account.role].scopes)
-        return self._issue(subject_of_account(account, "test"), words)
+        return self.issue(subject_of_account(account, "test"), words)
 
     def login(self, login: str, scope: str = "") -> Session:
         """Return a session of a member of the cast."""
@@ -164,7 +164,7 @@ class House:
         """Return a session of an organisation's own system."""
         name = f"system-{organization}"
         return Session(
-            self.client, self._issue(Subject(name, name, "system", name, organization), scope)
+            self.client, self.issue(Subject(name, name, "system", name, organization), scope)
         )
 
     def furnish(self) -> None:
@@ -198,7 +198,7 @@ class House:
         body = consent(f"sharing-{organization_id}", "sharing", status=status, provision=provision)
         self.login("p.pat-1").store(body)
 
-    def _issue(self, subject: Subject, scope: str) -> str:
+    def issue(self, subject: Subject, scope: str) -> str:
         gateway = self.gateway
         return issue_access_token(gateway.keys, gateway.settings, subject, scope, gateway.clock())[
             0

@@ -41,6 +41,7 @@ def find_patient_by_identity_number(
         ).fetchall()
     if len(rows) != 1:
         raise NotFound(NO_SUCH_PERSON)
+    context.access.inquiry.name_target("Patient", str(rows[0][0]))
     return str(rows[0][0])
 
 

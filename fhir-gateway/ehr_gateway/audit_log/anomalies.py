@@ -28,7 +28,10 @@ _BATCH_ROWS = 5_000
 _POSITION_NAME = "audit-watched"
 _HOUR, _DAY = 3_600_000, 86_400_000
 # The accesses that the rules examine: a clinician was shown something of a patient.
-_CLINICIAN_ACCESS = "role = 'clinician' AND outcome = '0' AND patient IS NOT NULL"
+_CLINICIAN_ACCESS = (
+    "role = 'clinician' AND outcome = '0' AND patient IS NOT NULL"
+    " AND (reason IS NULL OR reason NOT IN ('named', 'counted'))"
+)
 # Resource types that show that a patient visited an organisation.
 _VISIT_TYPES = "('Encounter', 'Appointment', 'EpisodeOfCare')"
 

@@ -12,6 +12,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import replace
 
 from ehr_gateway.audit_log import recorder
+from ehr_gateway.audit_log.counted_sets import PERSON_REFERENCE, erase_person
 from ehr_gateway.audit_log.verify_chunk import ERASURE_INTERACTION
 from ehr_gateway.database import Connection
 from ehr_gateway.journal.redo_actions import append_redo_actions, build_erasure_redo
@@ -68,12 +69,15 @@ def erase_patient_events(
     refusals = _find_refusals(connection, sorted(references), until_ms, size)
     ids = sorted({*(row["id"] for row in rows), *refusals})
     events = [f"AuditEvent/{event_id}" for event_id in ids]
-    if events:
+    number = erase_person(connection, patient, until_ms)
+    # A number names nobody any more; verification asks that an erasure names it.
+    erased = [*events, *([] if number is None else [f"{PERSON_REFERENCE}/{number}"])]
+    if erased:
         connection.executemany(_UPDATE_EMPTY, [{"id": event_id, "salt": b""} for event_id in ids])
         erasure_context = replace(audit_context, interaction=ERASURE_INTERACTION, query=query)
         recorder.record_rows(
             connection,
-            recorder.build_event_rows(erasure_context, None, entities=events, reason="erased"),
+            recorder.build_event_rows(erasure_context, None, entities=erased, reason="erased"),
         )
         append_redo_actions(connection, [build_erasure_redo(patient)])
     return len(events)

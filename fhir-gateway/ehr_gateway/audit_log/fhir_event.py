@@ -13,6 +13,7 @@ from typing import Any
 
 from ehr_fhir.dates import format_instant
 from ehr_fhir.jurisdiction import JURISDICTION
+from ehr_gateway.audit_log.counted_sets import SET_PREFIX, set_size
 from ehr_gateway.audit_log.queries import AuditRow
 from ehr_gateway.interaction_codes import audit_action
 
@@ -170,6 +171,9 @@ def _entities(row: AuditRow) -> list[dict[str, Any]]:
         entities.append(patient)
     is_single = row.interaction not in ("search-type", "search-system")
     for reference in row.entities:
+        if reference.startswith(SET_PREFIX):
+            entities.append(_counted_people(reference))
+            continue
         # In a Query, "System Object" is the question alone: what was found has its own type.
         kind = reference.partition("/")[0]
         system, code = (
@@ -200,6 +204,16 @@ def _entities(row: AuditRow) -> list[dict[str, Any]]:
         }
     )
     return entities
+
+
+def _counted_people(reference: str) -> dict[str, Any]:
+    """Return the entity that stands for many people who were counted together."""
+    number = {"type": "counted", "valueString": str(set_size(reference))}
+    return {
+        "what": {"identifier": {"system": f"{JURISDICTION.base}/counted", "value": reference}},
+        "type": _coding("http://hl7.org/fhir/resource-types", "Group", "Group"),
+        "detail": [number],
+    }
 
 
 def _entity(reference: str, system: str, code: tuple[str, str], role: str) -> dict[str, Any]:

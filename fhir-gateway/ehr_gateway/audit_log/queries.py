@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
+from ehr_gateway.audit_log.counted_sets import membership_condition
 from ehr_gateway.database import Connection
 from ehr_gateway.schema.audit_log import CONTENT_COLUMNS
 
@@ -74,8 +75,33 @@ _CONDITIONS = {
 
 
 def find_rows(connection: Connection, audit_filter: AuditFilter, count: int) -> list[AuditRow]:
-    """Return at most `count` rows, newest first."""
+    """Return at most `count` rows, newest first.
+
+    Of a patient, with the rows that counted them among many; these then bear the patient's id.
+    """
     where, params = _build_where(audit_filter)
+    rows = _select_rows(connection, where, params, count)
+    if (counted := _counted_where(connection, audit_filter)) is None:
+        return rows
+    rows += [
+        replace(row, patient=audit_filter.patient)
+        for row in _select_rows(connection, *counted, count)
+    ]
+    return sorted(rows, key=lambda row: (row.at_ms, row.seq), reverse=True)[:count]
+
+
+def count_rows(connection: Connection, audit_filter: AuditFilter) -> int:
+    """Return the number of rows of a filter."""
+    conditions = [_build_where(audit_filter), _counted_where(connection, audit_filter)]
+    return sum(
+        int(connection.execute(f"SELECT count(*) FROM audit WHERE {where}", params).fetchone()[0])  # noqa: S608 constant conditions
+        for where, params in filter(None, conditions)
+    )
+
+
+def _select_rows(
+    connection: Connection, where: str, params: dict[str, object], count: int
+) -> list[AuditRow]:
     sql = (
         f"SELECT {_COLUMNS} FROM audit WHERE {where}"  # noqa: S608 constant conditions
         " ORDER BY at_ms DESC, seq DESC LIMIT :count"
@@ -84,11 +110,17 @@ def find_rows(connection: Connection, audit_filter: AuditFilter, count: int) -> 
     return [_row_from_values(dict(row)) for row in rows]
 
 
-def count_rows(connection: Connection, audit_filter: AuditFilter) -> int:
-    """Return the number of rows of a filter."""
-    where, params = _build_where(audit_filter)
-    sql = f"SELECT count(*) FROM audit WHERE {where}"  # noqa: S608 constant conditions
-    return int(connection.execute(sql, params).fetchone()[0])
+def _counted_where(
+    connection: Connection, audit_filter: AuditFilter
+) -> tuple[str, dict[str, object]] | None:
+    """Return the condition for the rows that counted the filter's patient among many, if any."""
+    if audit_filter.patient is None:
+        return None
+    membership = membership_condition(connection, audit_filter.patient)
+    if membership is None:
+        return None
+    where, params = _build_where(replace(audit_filter, patient=None))
+    return f"{where} AND {membership[0]}", {**params, **membership[1]}
 
 
 def _row_from_values(values: dict[str, object]) -> AuditRow:

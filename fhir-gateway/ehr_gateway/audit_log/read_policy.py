@@ -13,6 +13,7 @@ from dataclasses import dataclass, replace
 from ehr_fhir.errors import Forbidden, Invalid, NotFound
 from ehr_gateway.access import Access
 from ehr_gateway.audit_log.queries import AuditFilter, AuditRow, find_rows
+from ehr_gateway.audit_log.reasons import COUNTED
 from ehr_gateway.database import Connection
 
 __all__ = ["ROLES_READING_ALL", "ReadableRows", "find_readable_row", "restrict_to_requester"]
@@ -52,6 +53,9 @@ class ReadableRows:
         )
         readable_rows = []
         for row in rows:
+            if row.reason == COUNTED:
+                # It tells that there is such a record, which may be closed to the carer.
+                continue
             readable = tuple(reference for reference in row.entities if reference in domains)
             if row.entities and not readable:
                 continue

@@ -13,7 +13,12 @@ from ehr_gateway.database import Connection, Row
 from ehr_gateway.tokens.access_tokens import Subject
 from ehr_privacy.consent import Requester, compile_predicate, parse_scopes
 
-__all__ = ["Reason", "find_reason"]
+__all__ = ["COUNTED", "FEED", "NAMED", "Reason", "find_reason"]
+
+# Reasons of a row that disclosed no record of the patient: the request named them, or counted them.
+NAMED, COUNTED = "named", "counted"
+# The lake takes every change, whatever is shared with whom.
+FEED = "feed"
 
 _SELECT_GRANTS = " UNION ALL ".join(
     f"SELECT '{kind}' AS kind, consent, {domain} AS domain FROM consent_{kind}"  # noqa: S608

@@ -6,7 +6,7 @@ row in its own transaction (`record`); a read adds entries (`RequestContext.add_
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
@@ -16,6 +16,7 @@ from ehr_gateway.audit_log.append import RowValues, append_rows, seal_rows
 from ehr_gateway.audit_log.reasons import Reason, find_reason
 from ehr_gateway.database import Connection
 from ehr_gateway.ids import uuid7
+from ehr_gateway.inquiry import Inquiry
 from ehr_gateway.tokens.access_tokens import Subject
 
 _SELECT_PATIENTS = (
@@ -57,6 +58,8 @@ class AuditContext:
     interaction: str
     query: str | None = None
     address: str | None = None
+    # Whom the request asks about; it learns here who is on record already.
+    inquiry: Inquiry = field(default_factory=Inquiry, compare=False)
 
 
 def record_rows(connection: Connection, rows: Sequence[RowValues]) -> None:
@@ -139,9 +142,10 @@ class _RowDraft:
 
 
 def _to_values(
-    audit_context: AuditContext, rows: Iterable[_RowDraft], outcome: str
+    audit_context: AuditContext, rows: Collection[_RowDraft], outcome: str
 ) -> list[RowValues]:
     subject = audit_context.subject
+    audit_context.inquiry.recorded.update(row.patient for row in rows if row.patient)
     return [
         (
             uuid7().hex,

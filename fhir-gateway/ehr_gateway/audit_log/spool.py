@@ -27,7 +27,8 @@ from pathlib import Path
 import orjson
 
 from ehr_fhir.errors import Unavailable
-from ehr_gateway.audit_log.append import RowValues, append_rows, seal_rows
+from ehr_gateway.audit_log.append import RowValues, SealedRow, append_rows, seal_rows
+from ehr_gateway.audit_log.counted_sets import store_set
 from ehr_gateway.database import ROW_REFUSED_ERRORS, Database
 from ehr_gateway.file_lock import lock_file
 from ehr_gateway.incidents import WRITES_REFUSED
@@ -141,14 +142,19 @@ class Spool:
             self._file = None
 
     def _insert_rows(self, rows: Sequence[RowValues]) -> None:
-        # Hash before the write transaction, which others wait for.
-        sealed_rows = seal_rows(rows)
+        # Hash before the write transaction, which others wait for; a row with a set of people
+        # gets its digest inside.
+        sealed_rows = [None if _has_members(row) else seal_rows([row])[0] for row in rows]
         with self._database.write_transaction() as connection:
             # A process that died between its commit and the deletion of the file leaves rows that
             # are in the log already.
             existing = connection.execute("SELECT 1 FROM audit WHERE id = ?", (rows[0][0],))
             if existing.fetchone() is None:
-                append_rows(connection, sealed_rows)
+                complete: list[SealedRow] = [
+                    sealed or seal_rows([store_set(connection, row)])[0]
+                    for row, sealed in zip(rows, sealed_rows, strict=True)
+                ]
+                append_rows(connection, complete)
 
 
 def _close_and_read(path: Path) -> list[RowValues]:
@@ -175,4 +181,10 @@ def _parse_row(line: bytes) -> RowValues | None:
         row = orjson.loads(line)
     except orjson.JSONDecodeError:
         return None
-    return row if isinstance(row, list) and len(row) == len(CONTENT_COLUMNS) else None
+    is_complete = isinstance(row, list) and len(row) - len(CONTENT_COLUMNS) in (0, 1)
+    return row if is_complete else None
+
+
+def _has_members(row: RowValues) -> bool:
+    """Say whether a row carries a set of people, as `counted_sets.with_members` adds it."""
+    return len(row) > len(CONTENT_COLUMNS)

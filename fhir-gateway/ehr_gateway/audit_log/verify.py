@@ -24,6 +24,7 @@ from ehr_gateway.audit_log.verify_chunk import (
     compute_stored_root,
     verify_chunk,
 )
+from ehr_gateway.audit_log.verify_counted import verify_counted_sets
 from ehr_gateway.database import open_database
 from ehr_privacy.audit import EMPTY, TILE, Checkpoint, Finding, TileReader, open_note, root_of
 
@@ -85,6 +86,8 @@ def verify_log(
         report.findings += chunk.findings
         report.restores += chunk.restores
     _check_erasures(chunks, report)
+    named_by_erasure = {event for chunk in chunks for event in chunk.erasure_ids}
+    report.findings += verify_counted_sets(task.database_place, named_by_erasure)
     if newest and not report.findings:
         _check_roots(task, folder, newest, chunks, report)
     if witness:

@@ -66,6 +66,7 @@ def copy_tail_rows(connection: Connection, previous_log: PreviousLog, size: int)
                     rows,
                 )
                 copied_rows += len(rows)
+            _copy_counted_sets(connection, database)
             if connection.dialect == "postgresql":
                 connection.execute(
                     "UPDATE audit_head SET size = ? WHERE one = 1", (size + copied_rows,)
@@ -76,6 +77,35 @@ def copy_tail_rows(connection: Connection, previous_log: PreviousLog, size: int)
         return None
     finally:
         connection.execute("RELEASE SAVEPOINT tail")
+
+
+def _copy_counted_sets(connection: Connection, database: Database) -> None:
+    """Copy the people that rows of the previous log counted together, and the sets they are in.
+
+    The previous log has gone on from this one, so what it says of a person's number is newer.
+    """
+    with database.read_transaction() as other:
+        connection.executemany(
+            "INSERT INTO audit_person (number, patient, since_ms, salt, leaf)"
+            " VALUES (?, ?, ?, ?, ?) ON CONFLICT (number)"
+            " DO UPDATE SET patient = excluded.patient, salt = excluded.salt",
+            map(
+                tuple,
+                other.execute(
+                    "SELECT number, patient, since_ms, salt, leaf FROM audit_person ORDER BY number"
+                ),
+            ),
+        )
+        connection.executemany(
+            "INSERT INTO audit_counted (block, event, bits) VALUES (?, ?, ?)"
+            " ON CONFLICT (block, event) DO NOTHING",
+            map(tuple, other.execute("SELECT block, event, bits FROM audit_counted")),
+        )
+    if connection.dialect == "postgresql":
+        connection.execute(
+            "SELECT setval(pg_get_serial_sequence('audit_person', 'number'),"
+            " (SELECT coalesce(max(number), 0) + 1 FROM audit_person), false)"
+        )
 
 
 def copy_exported_log(previous_log: PreviousLog, settings: GatewaySettings) -> None:

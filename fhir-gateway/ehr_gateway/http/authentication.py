@@ -40,6 +40,7 @@ class RequestContext:
             interaction=interaction,
             query=query,
             address=client.host if (client := self.request.client) else None,
+            inquiry=self.access.inquiry,
         )
         self.request.scope["state"]["audit_context"] = audit_context
         return audit_context
@@ -68,6 +69,7 @@ async def authenticate(request: Request) -> RequestContext:
         request_id=request.scope["state"]["request_id"],
         base=gateway.settings.fhir_base,
     )
+    request.scope["state"]["inquiry"] = access.inquiry
     context = RequestContext(gateway, caller, access, request)
     # So that a refusal before the handler names its interaction is on record too.
     context.begin_audit("rest")

@@ -92,6 +92,10 @@ def _record_refusal(request: Request, status: int) -> None:
     audit_context: recorder.AuditContext | None = state.get("audit_context")
     if audit_context is not None:
         attempted = _attempted_resource(request)
+        # Rolled back and not told, but asked for.
+        audit_context.inquiry.withdraw_answer()
+        if attempted is not None:
+            audit_context.inquiry.name_target(*attempted.split("/"))
         refusal = recorder.build_refusal_rows(
             audit_context=audit_context, status=status, attempted=attempted
         )

@@ -10,10 +10,14 @@ import logging
 import re
 import traceback
 import uuid
+from collections.abc import Sequence
+from functools import partial
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from ehr_fhir.errors import EhrError, Fault, NotFound
+from ehr_gateway.audit_log.asked_about import build_request_rows
+from ehr_gateway.audit_log.batcher import AuditEntry
 from ehr_gateway.http.error_responses import error_response
 from ehr_gateway.http.metrics import Metrics
 
@@ -64,7 +68,7 @@ class RequestGuard:
 
         async def send_when_recorded(message: Message) -> None:
             nonlocal is_withheld
-            if entries := scope["state"].pop("audit_entries", None):
+            if entries := _take_audit_entries(scope):
                 try:
                     await scope["app"].state.gateway.audit_batcher.write(entries)
                 except EhrError as error:
@@ -89,6 +93,27 @@ class RequestGuard:
             await error_response(fault)(scope, receive, send_with_headers)
         finally:
             self._metrics.count(scope, status)
+
+
+def _take_audit_entries(scope: Scope) -> Sequence[AuditEntry]:
+    """Return what goes on record before the response begins: once, then nothing."""
+    state = scope["state"]
+    entries: Sequence[AuditEntry] = state.pop("audit_entries", ())
+    inquiry = state.pop("inquiry", None)
+    if not inquiry:
+        return entries
+    gateway = scope["app"].state.gateway
+    return [
+        partial(
+            build_request_rows,
+            entries=entries,
+            recorded=frozenset(inquiry.recorded),
+            inquiry=inquiry,
+            audit_context=state["audit_context"],
+            store=gateway.store,
+            base=gateway.settings.fhir_base,
+        )
+    ]
 
 
 def _log_fault(request_id: str, error: Exception) -> None:

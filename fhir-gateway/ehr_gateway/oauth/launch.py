@@ -85,6 +85,7 @@ def _create_launch(context: RequestContext, body: dict[str, Any]) -> Response:
     patient, encounter = read_text_field(body, "patient"), read_text_field(body, "encounter")
     if not patient:
         raise Invalid("A launch needs the id of a patient.", expression="patient")
+    context.access.inquiry.name_target("Patient", patient)
     banner = body.get("need_patient_banner", True)
     if not isinstance(banner, bool):
         raise Invalid("need_patient_banner is true or false.", expression="need_patient_banner")

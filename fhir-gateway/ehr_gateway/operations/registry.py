@@ -126,6 +126,10 @@ async def _answer_request(
     context = await authenticate(request)
     query = declaration.audit_query or f"${declaration.name}"
     audit_context = context.begin_audit(declaration.audit_code, query)
+    type_called = path_params.get("resource_type", resource_type)
+    logical_id = path_params.get("patient") or path_params.get("logical_id", "")
+    if type_called and logical_id:
+        context.access.inquiry.name_target(type_called, logical_id)
     if declaration.required_scope is not None:
         require_scope(context, declaration.required_scope)
     # What cannot be served is refused before anything is done.
@@ -137,8 +141,8 @@ async def _answer_request(
         audit_context=audit_context,
         preferences=preferences,
         parameter_names=names,
-        resource_type=path_params.get("resource_type", resource_type),
-        logical_id=path_params.get("patient") or path_params.get("logical_id", ""),
+        resource_type=type_called,
+        logical_id=logical_id,
         query=[]
         if is_post
         else check_parameters(request, lenient=preferences.lenient, allowed=names),

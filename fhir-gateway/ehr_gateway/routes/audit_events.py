@@ -71,6 +71,8 @@ def _answer_search(context: RequestContext, pairs: Pairs) -> Response:
     prefer = parse_preferences(context.request)
     query = _parse_event_query(pairs)
     audit_context = context.begin_audit("search-type", describe_query("AuditEvent", pairs))
+    if query.audit_filter.patient is not None:
+        context.access.inquiry.name_target("Patient", query.audit_filter.patient)
     context.gateway.audit_batcher.flush()
     with context.gateway.store.read_transaction() as connection:
         readable = restrict_to_requester(context.access, connection, query.audit_filter, "search")

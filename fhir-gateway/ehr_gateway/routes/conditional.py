@@ -22,6 +22,7 @@ from ehr_gateway.http.responses import (
     write_response,
 )
 from ehr_gateway.interactions import delete, patch, update
+from ehr_gateway.search.criteria import note_criteria
 
 
 def update_by_criteria(context: RequestContext, resource_type: str, body: bytes) -> Response:
@@ -80,4 +81,6 @@ def _begin_conditional(
     if not pairs:
         raise Unsupported("Name the resource by its id, or by search criteria in the address.")
     audit_context = context.begin_audit(interaction, describe_query(resource_type, pairs))
-    return urlencode(pairs), audit_context
+    criteria = urlencode(pairs)
+    note_criteria(context.access, resource_type, criteria)
+    return criteria, audit_context

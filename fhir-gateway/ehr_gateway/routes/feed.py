@@ -6,6 +6,7 @@ and a program's token. What leaves the lake is decided there again.
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Annotated
 
 import orjson
@@ -14,7 +15,7 @@ from fastapi.responses import Response
 
 from ehr_fhir.dates import format_instant
 from ehr_fhir.errors import InsufficientScope
-from ehr_gateway.audit_log import recorder
+from ehr_gateway.audit_log.asked_about import build_feed_rows
 from ehr_gateway.http.authentication import Authenticated
 from ehr_gateway.store.store import FeedEntry
 from ehr_privacy.consent import has_scope
@@ -44,7 +45,9 @@ def list_changes(
     epoch_here.check_position(epoch, after)
     entries = list(context.gateway.store.feed(after, limit))
     last = entries[-1].position if entries else after
-    context.add_audit_entry(recorder.build_event_rows(audit_context=audit_context, patient=None))
+    context.add_audit_entry(
+        partial(build_feed_rows, audit_context=audit_context, first=after, last=last)
+    )
     return Response(
         b"".join(_serialize_change(entry) for entry in entries),
         media_type="application/x-ndjson",

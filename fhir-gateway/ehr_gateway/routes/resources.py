@@ -19,6 +19,7 @@ from ehr_gateway.http.responses import (
     write_response,
 )
 from ehr_gateway.interactions import create, delete, patch, read, update, vread
+from ehr_gateway.search.criteria import note_criteria
 from ehr_gateway.transaction.event_loop_writer import WriteJob
 
 # More digits than any number of versions; what is longer cannot name one.
@@ -50,12 +51,14 @@ def create_resource(context: RequestContext, resource_type: str, body: bytes) ->
     """Prepare a create under an id of the server's; return the job that stores and answers it."""
     prefer = begin_write(context, resource_type)
     audit_context = context.begin_audit("create")
+    if (criteria := _if_none_exist(context)) is not None:
+        note_criteria(context.access, resource_type, criteria)
     job = create.prepare_create(
         context.gateway.store,
         context.access,
         resource_type,
         body,
-        _if_none_exist(context),
+        criteria,
         audit=build_audit_hook(audit_context),
     )
 

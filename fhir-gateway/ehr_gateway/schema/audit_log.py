@@ -67,6 +67,28 @@ AUDIT_HEAD = Table(
     Column("one", INTEGER, primary_key=True, autoincrement=False),
     Column("size", INTEGER, nullable=False),
 )
+# People who were counted together with many others, each with a number for ever. The salted leaf is
+# what the log's row commits to; erasing a person empties name and salt, and keeps number and leaf.
+AUDIT_PERSON = Table(
+    "audit_person",
+    METADATA,
+    Column("number", INTEGER, primary_key=True, autoincrement=True),
+    Column("patient", TEXT, unique=True),
+    Column("since_ms", INTEGER, nullable=False),
+    Column("salt", LargeBinary, nullable=False),
+    Column("leaf", LargeBinary, nullable=False),
+    sqlite_autoincrement=True,
+)
+# Whom one row of the log counted: of each block of numbers a bitmap, the lowest number first.
+AUDIT_COUNTED = Table(
+    "audit_counted",
+    METADATA,
+    Column("block", INTEGER, primary_key=True, autoincrement=False),
+    # The id of the row in `audit`.
+    Column("event", TEXT, primary_key=True),
+    Column("bits", LargeBinary, nullable=False),
+    Index("audit_counted_event", "event", "block"),
+)
 # The worklist of unusual access, for stewards. A row is a reason to ask, not an accusation.
 AUDIT_FLAG = Table(
     "audit_flag",

@@ -13,10 +13,11 @@ from ehr_fhir import definitions
 from ehr_fhir.errors import Invalid, Issue, TooCostly
 from ehr_fhir.search.compartment_filters import compartment_filter, compartment_types
 from ehr_fhir.search.includes import INCLUDES, MAX_INCLUDES, Include, parse_include
-from ehr_fhir.search.query import SearchQuery, parse_search
+from ehr_fhir.search.query import SearchQuery
 from ehr_fhir.search_parameters import use_added_parameters
 from ehr_gateway.access import Access
 from ehr_gateway.database import Connection
+from ehr_gateway.search.criteria import parse_criteria, require_search_scope
 from ehr_gateway.search.cursor import Position, open_cursor, seal_cursor
 from ehr_gateway.search.include import find_included
 from ehr_gateway.search.page import SearchPage
@@ -70,6 +71,8 @@ def search_types_on(
     limits: SearchLimits | None = None,
 ) -> SearchPage:
     """Search several types on an open connection, for example inside a transaction."""
+    if within is not None:
+        access.inquiry.name_target(*within)
     registry = store.registry(connection)
     kinds, issues = _covered_types(access, _requested_types(pairs, within), pairs)
     filters_and_order = [
@@ -77,7 +80,8 @@ def search_types_on(
     ]
     with use_added_parameters(registry.served):
         queries = {
-            kind: _parse_for_type(kind, filters_and_order, within, lenient) for kind in kinds
+            kind: _parse_for_type(access, kind, filters_and_order, within, lenient)
+            for kind in kinds
         }
     # What is not about filters (order, count, total) is the same in each.
     query = queries[kinds[0]]
@@ -145,7 +149,7 @@ def _covered_types(
     Types that `_type` names must all be covered.
     """
     if any(name == "_type" for name, _ in pairs):
-        access.require_scope("search", *kinds)
+        require_search_scope(access, kinds, pairs)
     covered = [kind for kind in kinds if access.covers("search", kind)]
     if not covered:
         raise access.insufficient_scope("search", ["*"])
@@ -156,10 +160,10 @@ def _covered_types(
 
 
 def _parse_for_type(
-    kind: str, pairs: Pairs, within: tuple[str, str] | None, lenient: bool
+    access: Access, kind: str, pairs: Pairs, within: tuple[str, str] | None, lenient: bool
 ) -> SearchQuery:
     try:
-        query = parse_search(kind, pairs, lenient=lenient)
+        query = parse_criteria(access, kind, pairs, lenient=lenient)
     except (Invalid, TooCostly) as error:
         # A parameter must be one of every type that is searched.
         raise type(error)(f"{kind}: {error}", issue_code=error.issues[0].code) from None

@@ -10,11 +10,11 @@ from dataclasses import dataclass, replace
 
 from ehr_fhir.errors import Forbidden, Issue
 from ehr_fhir.search.compartment_filters import compartment_filter
-from ehr_fhir.search.query import parse_search
 from ehr_fhir.search_parameters import use_added_parameters
 from ehr_fhir.subset import Subset
 from ehr_gateway.access import Access
 from ehr_gateway.database import Connection
+from ehr_gateway.search.criteria import parse_criteria, require_search_scope
 from ehr_gateway.search.cursor import open_cursor, seal_cursor
 from ehr_gateway.search.include import find_included
 from ehr_gateway.search.scope_check import require_search_scopes
@@ -71,10 +71,12 @@ def search_on(
     limits: SearchLimits | None = None,
 ) -> SearchPage:
     """Search on an open connection, for example inside a transaction."""
-    access.require_scope("search", resource_type)
+    if within is not None:
+        access.inquiry.name_target(*within)
+    require_search_scope(access, [resource_type], pairs)
     registry = store.registry(connection)
     with use_added_parameters(registry.served):
-        query = parse_search(resource_type, pairs, lenient=lenient)
+        query = parse_criteria(access, resource_type, pairs, lenient=lenient)
     require_search_scopes(access, query)
     if within is not None:
         query = replace(query, filters=(compartment_filter(*within, resource_type), *query.filters))
@@ -119,8 +121,9 @@ def explain_search(
     with store.read_transaction() as connection:
         registry = store.registry(connection)
         with use_added_parameters(registry.served):
-            query = parse_search(resource_type, pairs)
+            query = parse_criteria(access, resource_type, pairs)
         if within is not None:
+            access.inquiry.name_target(*within)
             query = replace(
                 query, filters=(compartment_filter(*within, resource_type), *query.filters)
             )
@@ -139,7 +142,7 @@ def find_matching_ids(
     """Return the ids of up to `limit` matches, on an open connection."""
     registry = store.registry(connection)
     with use_added_parameters(registry.served):
-        query = replace(parse_search(resource_type, pairs), sort=())
+        query = replace(parse_criteria(access, resource_type, pairs), sort=())
     require_search_scopes(access, query)
     executor = SearchExecutor(connection, registry, access, SearchLimits())
     # Every position ends with the id.

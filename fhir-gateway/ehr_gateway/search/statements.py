@@ -25,6 +25,12 @@ from ehr_privacy.consent.domain_rules import load_domains
 
 __all__ = ["Match", "SearchExecutor", "SearchLimits"]
 
+# The number of matches, then a row for each patient whose records are among them.
+_COUNT_WITH_PATIENTS = (
+    "SELECT 0 AS position, NULL AS patient, COUNT(*) AS n FROM matched"
+    " UNION ALL SELECT DISTINCT 1, p.patient, 0 FROM matched m"
+    " JOIN record_patient p ON p.pk = m.pk ORDER BY position, patient"
+)
 
 # PostgreSQL's plans show the values of a search; `explain` must not.
 _QUOTED_LITERAL = re.compile(r"'(?:[^']|'')*'")
@@ -95,11 +101,14 @@ class SearchExecutor:
         return [versions[match.pk] for match in matches]
 
     def count_matches(self, query: SearchQuery) -> int:
-        """Return the total."""
+        """Return the total, and note in the inquiry whose records it includes."""
         plan = self._plan(query, None)
-        count = f"SELECT COUNT(*) AS n FROM {plan.source} WHERE {plan.where}"  # noqa: S608
-        row = self.connection.execute(f"{plan.with_clause()}{count}", plan.params).fetchone()
-        return int(row["n"])
+        matched = f"matched AS MATERIALIZED (SELECT r.pk FROM {plan.source} WHERE {plan.where})"  # noqa: S608
+        total, *patients = self.connection.execute(
+            f"{plan.with_clause(matched)}{_COUNT_WITH_PATIENTS}", plan.params
+        )
+        self.access.inquiry.count_patients(row["patient"] for row in patients)
+        return int(total["n"])
 
     def explain(self, query: SearchQuery) -> list[str]:
         """Return the database's plan of the first page, line by line, without values."""

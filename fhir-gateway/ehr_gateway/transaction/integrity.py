@@ -26,11 +26,11 @@ from ehr_fhir.references import (
     strip_version,
 )
 from ehr_fhir.resource_links import list_references, replace_references
-from ehr_fhir.search.query import parse_search
 from ehr_fhir.search.query_string import parse_query_pairs
 from ehr_fhir.search_parameters import use_added_parameters
 from ehr_gateway.access import Access
 from ehr_gateway.database import Connection
+from ehr_gateway.search.criteria import parse_criteria
 from ehr_gateway.search.page import find_matching_ids
 from ehr_gateway.store.store import Store
 from ehr_gateway.transaction.prepared_resource import PreparedResource
@@ -103,7 +103,7 @@ def find_ids_on(
     except ValueError as error:
         raise Invalid("The criteria are not valid percent-encoded UTF-8.") from error
     with use_added_parameters(store.registry(connection).served):
-        has_filters = bool(parse_search(kind, pairs).filters)
+        has_filters = bool(parse_criteria(access, kind, pairs).filters)
     if not has_filters:
         raise PreconditionFailed("The criteria narrow nothing: they would match everything.")
     return find_matching_ids(store, connection, access, kind, pairs, limit=2)

@@ -43,7 +43,12 @@ REASON_TITLES = {
     "grant": N_("You approved this access with a code"),
     "emergency": N_("An emergency was declared"),
     "carer": N_("You gave this carer the power to look"),
+    "named": N_("The search was about you"),
+    "counted": N_("You were counted in a search"),
+    "feed": N_("Changes are copied for statistics and research"),
 }
+# Of these nothing of the record was shown.
+_REASONS_WITHOUT_RECORDS = frozenset({"named", "counted"})
 _WRITE_INTERACTIONS = frozenset({"create", "update", "delete", "patch"})
 # No data domain of care covers these.
 _TYPES_WITHOUT_DOMAIN = frozenset(
@@ -137,7 +142,7 @@ def _parse_access(event: Resource, patient: str) -> Visit:
         purpose=_first_code(event.get("purposeOfEvent", ())),
         start=str(event["recorded"]),
         end=str(event["recorded"]),
-        kinds=_disclosed_titles(event),
+        kinds=() if reason in _REASONS_WITHOUT_RECORDS else _disclosed_titles(event),
         wrote=not interactions.isdisjoint(_WRITE_INTERACTIONS),
         used_bundle=not interactions.isdisjoint(_BUNDLE_INTERACTIONS),
         refused=event.get("outcome", "0") != "0",

@@ -52,6 +52,9 @@ ACCESS_REASON_TITLES = {
     "carer": N_("Carer"),
     "steward": N_("Data steward"),
     "directory": N_("Directory"),
+    "named": N_("Asked about"),
+    "counted": N_("Counted"),
+    "feed": N_("Copied with the feed of changes"),
 }
 RULE_TITLES = {
     "many-patients": N_("Many patients in a short time"),

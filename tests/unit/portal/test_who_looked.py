@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 from typing import Any
 
+from ehr_portal.i18n import localizer_for
 from ehr_portal.oversight.access_history import group_into_visits
 from tests.lib.portal_house import PortalHouse, portal
 
@@ -154,3 +155,32 @@ def test_a_record_nobody_looked_at_says_so(portal: PortalHouse) -> None:
     shown = portal.log_in("patient").get("/who-looked").text
 
     assert "Nobody has looked at your record yet." in shown
+
+
+@pytest.mark.parametrize(
+    ("reason", "told"),
+    [
+        ("named", "Searched for you, and was shown no record of yours."),
+        ("counted", "Saw a number that counts you, and no record of yours."),
+        ("feed", "Took a copy of what changed."),
+    ],
+)
+@pytest.mark.parametrize("language", ["en", "zh-Hant-HK", "zh-Hans"])
+def test_the_page_tells_who_asked_without_being_shown_a_record(
+    portal: PortalHouse, reason: str, told: str, language: str
+) -> None:
+    query = base64.b64encode(b"Patient?identifier&_summary").decode()
+    portal.fake.resources[("AuditEvent", reason)] = event(
+        "21T18:30:00",
+        "dr.b",
+        outcomeDesc=reason,
+        entity=[{"what": {"reference": "Patient/pat-1"}}, {"query": query}]
+        if reason != "feed"
+        else [],
+    )
+    localizer = localizer_for(language)
+
+    shown = portal.log_in("patient", language).get("/who-looked").text
+
+    assert localizer.translate(told) in shown
+    assert localizer.translate("Personal details") not in shown

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import Any
+from urllib.parse import urlencode
 
 from ehr_fhir.errors import EhrError, Invalid, operation_outcome
 from ehr_fhir.json_text import parse
@@ -34,6 +35,7 @@ from ehr_gateway.interactions.bundle.reads import ReadTarget, is_not_modified
 from ehr_gateway.interactions.history import HistoryPage, history_on, parse_history_query
 from ehr_gateway.interactions.vread import vread_on
 from ehr_gateway.search.across_types import search_types_on
+from ehr_gateway.search.criteria import note_criteria
 from ehr_gateway.search.page import SearchPage, search_on
 from ehr_gateway.search.statements import SearchLimits
 from ehr_gateway.store.store import AuditHook, Store, Version
@@ -121,7 +123,12 @@ def process_bundle(
         raise Invalid("The content must be a Bundle.", expression="resourceType")
     entries = parse_entries(content, most_entries, access.base)
     if content.get("type") == "transaction":
-        results = _process_transaction(store, access, entries, audit, options)
+        try:
+            results = _process_transaction(store, access, entries, audit, options)
+        except EhrError:
+            for entry in entries:
+                _note_refused(access, entry)
+            raise
         return BundleResult("transaction-response", results, _disclosed_versions(results))
     if content.get("type") == "batch":
         answers = tuple(_process_alone(store, access, entry, audit, options) for entry in entries)
@@ -148,7 +155,24 @@ def _process_alone(
                 return EntryResult("200 OK", version)
             return _write(transaction, resolve_criteria(transaction, ready))
     except EhrError as error:
+        _note_refused(access, entry)
         return _error_result(error)
+
+
+def _note_refused(access: Access, entry: Entry | EhrError) -> None:
+    """Note what a refused entry asks for, for the audit log."""
+    if isinstance(entry, EhrError):
+        return
+    target = entry.target
+    kind, logical_id = (target.type, target.id) if target else (entry.type, entry.id)
+    if kind is not None and logical_id is not None and entry.method != "POST":
+        access.inquiry.name_target(kind, logical_id)
+    if target is not None and target.within is not None:
+        access.inquiry.name_target(*target.within)
+    query = urlencode(target.pairs) if target else None
+    for criteria in (query, entry.criteria, entry.if_none_exist):
+        if kind and criteria:
+            note_criteria(access, kind, criteria)
 
 
 def _process_transaction(

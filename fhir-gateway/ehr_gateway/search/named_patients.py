@@ -1,0 +1,85 @@
+"""Look up the patients whom a request's criteria name, whether the requester may see them or not.
+
+The one place that searches without the consent condition. What it finds goes into the audit log,
+which the requester does not read, and into no answer.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from ehr_fhir.search.named_targets import NamedIdentity, NamedTarget
+from ehr_gateway.database import Connection
+from ehr_gateway.inquiry import Inquiry
+from ehr_gateway.search.plan import plan_search
+from ehr_gateway.search.sql import FilterCompiler
+from ehr_gateway.search.values import Params
+from ehr_gateway.store.search_registry import SearchRegistry
+from ehr_privacy.consent.resource_facts import load_domains
+
+__all__ = ["find_named_patients"]
+
+# A name that more people bear names nobody in particular. Chosen.
+_MAX_BEARERS = 20
+# An identifier is one person's; shared ones (a household's number) stay below this. Chosen.
+_MAX_HOLDERS = 200
+_SELECT_PATIENTS_OF = (
+    "SELECT DISTINCT p.patient FROM resource r JOIN record_patient p ON p.pk = r.pk"
+    " WHERE r.type = ? AND r.id = ? AND r.current = 1 ORDER BY p.patient"
+)
+
+
+def find_named_patients(
+    connection: Connection, registry: SearchRegistry, inquiry: Inquiry, now_ms: int, base: str
+) -> list[str]:
+    """Return the ids of the patients that an inquiry names, each once.
+
+    A Patient's id counts whether there is such a Patient or not.
+    """
+    patients: dict[str, None] = {}
+    for target in inquiry.targets:
+        patients.update(dict.fromkeys(_patients_of_target(connection, target)))
+    for identity in inquiry.identities:
+        found = _patients_of_identity(connection, registry, identity, now_ms, base)
+        patients.update(dict.fromkeys(found))
+    return list(patients)
+
+
+def _patients_of_target(connection: Connection, target: NamedTarget) -> Iterable[str]:
+    if target.type == "Patient":
+        return [target.id]
+    if target.type in load_domains().directory:
+        return []
+    rows = connection.execute(_SELECT_PATIENTS_OF, (target.type, target.id))
+    return [row["patient"] for row in rows]
+
+
+def _patients_of_identity(
+    connection: Connection,
+    registry: SearchRegistry,
+    identity: NamedIdentity,
+    now_ms: int,
+    base: str,
+) -> Iterable[str]:
+    if identity.type in load_domains().directory:
+        return []
+    params = Params(now_ms, base)
+    compiler = FilterCompiler(registry.ids, params, "TRUE", connection.dialect)
+    limit = _MAX_BEARERS if identity.by_name else _MAX_HOLDERS
+    plan = plan_search(
+        connection,
+        identity.type,
+        [compiler.compile(identity.type, search_filter) for search_filter in identity.filters],
+        compiler.tables,
+        "TRUE",
+        params.values,
+        # One more tells that there are too many.
+        limit=limit + 1,
+        latest_pk=registry.latest_pk,
+    )
+    rows = connection.execute(
+        f"{plan.with_clause()}SELECT DISTINCT p.patient FROM {plan.source}"  # noqa: S608
+        f" CROSS JOIN record_patient p WHERE p.pk = r.pk AND {plan.where} LIMIT :most",
+        {**plan.params, "most": limit + 1},
+    ).fetchall()
+    return [] if len(rows) > limit else sorted(row["patient"] for row in rows)
