@@ -59,7 +59,7 @@ def test_what_a_grant_opened_is_told_apart_with_its_consent(furnished: House) ->
 
     found = {
         one["entity"][1]["what"]["reference"]: one
-        for one in events(furnished.login("p.pat-1"), "&agent=doctor.b")
+        for one in events(furnished.login("p.pat-1"), "&agent=doctor.b&outcome=0")
     }
 
     assert found["Observation/lab-1"]["outcomeDesc"] == "grant"

@@ -91,7 +91,7 @@ def test_writes_are_on_record_with_what_they_wrote(furnished: House) -> None:
     assert references(by(found, "p.pat-1")[0]) == ["Patient/pat-1", "Consent/sharing-hospital-b"]
 
 
-def test_a_refused_look_is_on_record_for_the_steward_but_names_no_patient(
+def test_a_refused_look_is_on_record_for_the_steward_and_the_patient(
     furnished: House,
 ) -> None:
     assert furnished.login("doctor.b").get("Observation/lab-1").status_code == 404
@@ -99,8 +99,9 @@ def test_a_refused_look_is_on_record_for_the_steward_but_names_no_patient(
     (event,) = by(events(furnished.login("steward")), "doctor.b")
 
     assert event["outcome"] == "4"
-    assert references(event) == ["Observation/lab-1"]
-    assert by(events(furnished.login("p.pat-1")), "doctor.b") == []
+    assert references(event) == ["Patient/pat-1", "Observation/lab-1"]
+    assert by(events(furnished.login("p.pat-1")), "doctor.b") == [event]
+    assert by(events(furnished.login("p.pat-2")), "doctor.b") == []
 
 
 def test_a_write_that_failed_leaves_no_row_of_success(furnished: House) -> None:

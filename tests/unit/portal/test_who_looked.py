@@ -5,6 +5,8 @@ from __future__ import annotations
 import base64
 from typing import Any
 
+import pytest
+
 from ehr_portal.i18n import localizer_for
 from ehr_portal.oversight.access_history import group_into_visits
 from tests.lib.portal_house import PortalHouse, portal
@@ -169,14 +171,15 @@ def test_a_record_nobody_looked_at_says_so(portal: PortalHouse) -> None:
 def test_the_page_tells_who_asked_without_being_shown_a_record(
     portal: PortalHouse, reason: str, told: str, language: str
 ) -> None:
-    query = base64.b64encode(b"Patient?identifier&_summary").decode()
+    asked = b"feed?after=0" if reason == "feed" else b"Patient?identifier&_summary"
     portal.fake.resources[("AuditEvent", reason)] = event(
         "21T18:30:00",
         "dr.b",
         outcomeDesc=reason,
-        entity=[{"what": {"reference": "Patient/pat-1"}}, {"query": query}]
-        if reason != "feed"
-        else [],
+        entity=[
+            {"what": {"reference": "Patient/pat-1"}},
+            {"query": base64.b64encode(asked).decode()},
+        ],
     )
     localizer = localizer_for(language)
 
