@@ -15,7 +15,7 @@ from ehr_gateway.search.plan import plan_search
 from ehr_gateway.search.sql import FilterCompiler
 from ehr_gateway.search.values import Params
 from ehr_gateway.store.search_registry import SearchRegistry
-from ehr_privacy.consent.resource_facts import load_domains
+from ehr_privacy.consent.domain_rules import load_domains
 
 __all__ = ["find_named_patients"]
 

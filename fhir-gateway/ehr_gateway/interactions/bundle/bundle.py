@@ -10,7 +10,12 @@ from urllib.parse import urlencode
 
 from ehr_fhir.errors import EhrError, Invalid, operation_outcome
 from ehr_fhir.json_text import parse
-from ehr_fhir.references import EntryNames, Replacements
+from ehr_fhir.references import (
+    EntryNames,
+    Replacements,
+    list_references,
+    split_conditional_reference,
+)
 from ehr_gateway.access import Access
 from ehr_gateway.database import Connection
 from ehr_gateway.interactions.bundle.conditions import (
@@ -173,6 +178,9 @@ def _note_refused(access: Access, entry: Entry | EhrError) -> None:
     for criteria in (query, entry.criteria, entry.if_none_exist):
         if kind and criteria:
             note_criteria(access, kind, criteria)
+    for _, reference in list_references(entry.resource or {}):
+        if conditional := split_conditional_reference(reference):
+            note_criteria(access, *conditional)
 
 
 def _process_transaction(
