@@ -10,12 +10,8 @@ from urllib.parse import urlencode
 
 from ehr_fhir.errors import EhrError, Invalid, operation_outcome
 from ehr_fhir.json_text import parse
-from ehr_fhir.references import (
-    EntryNames,
-    Replacements,
-    list_references,
-    split_conditional_reference,
-)
+from ehr_fhir.references import EntryNames, Replacements, split_conditional_reference
+from ehr_fhir.resource_links import list_references
 from ehr_gateway.access import Access
 from ehr_gateway.database import Connection
 from ehr_gateway.interactions.bundle.conditions import (
