@@ -64,10 +64,12 @@ def record_facts(
         references = [reference for _, reference in list_references(resource)]
     episodes = {name.split("/")[1] for name in references if name.startswith("Encounter/")}
     inner_domains: set[str] = set()
+    holds_person = False
     for held in _with_inner(resource):
-        # A contained Patient has an id within its holder alone: whose record it is stays unknown.
-        is_stored = held is resource or held["resourceType"] != "Patient"
-        if is_stored and not is_container:
+        if held is not resource and held["resourceType"] == "Patient":
+            # It has an id within its holder alone: whose record this is stays unknown.
+            holds_person = True
+        elif not is_container:
             patients |= patient_ids_of(held) | _named_patients(held)
         labels |= _labels(held)
         people |= _author_people(held)
@@ -75,7 +77,7 @@ def record_facts(
             episodes.add(str(name))
         if held is not resource and held["resourceType"] not in rules.directory:
             inner_domains.add(domain_of(held))
-    directory = kind in rules.directory and not patients
+    directory = kind in rules.directory and not patients and not holds_person
     dates = stated_dates(resource)
     if kind not in PEOPLE_AND_PLACES or not directory:
         labels |= labels_by_code(resource, label_rules)
