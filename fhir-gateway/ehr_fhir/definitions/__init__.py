@@ -16,6 +16,7 @@ __all__ = [
     "json_elements",
     "load_definition",
     "marked_elements",
+    "reference_targets",
     "required_codes",
     "resource_types",
 ]
@@ -80,6 +81,26 @@ def marked_elements(owner: str, mark: str) -> frozenset[str]:
 def _marks() -> dict[str, dict[str, list[str]]]:
     marks: dict[str, dict[str, list[str]]] = load_definition("marks.json.gz")
     return marks
+
+
+@cache
+def reference_targets(owner: str, name: str) -> frozenset[str] | None:
+    """Return the resource types that an element's reference may name, None for any.
+
+    >>> sorted(reference_targets("AllergyIntolerance", "patient"))
+    ['Patient']
+    >>> reference_targets("Observation", "focus") is None
+    True
+    """
+    targets = _targets().get(owner, {})
+    types = targets.get(name) or targets.get(f"{name}[x]")
+    return frozenset(types) if types else None
+
+
+@cache
+def _targets() -> dict[str, dict[str, list[str]]]:
+    targets: dict[str, dict[str, list[str]]] = load_definition("targets.json.gz")
+    return targets
 
 
 @cache

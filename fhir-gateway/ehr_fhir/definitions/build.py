@@ -12,16 +12,19 @@ HERE = Path(__file__).parent
 
 
 def build(definitions: Path) -> None:
-    """Write elements.json.gz, marks.json.gz and the compartments beside this file."""
+    """Write elements, marks, reference targets and compartments beside this file."""
     elements: dict[str, dict[str, list[Any]]] = {}
     marks: dict[str, dict[str, list[str]]] = {}
+    targets: dict[str, dict[str, list[str]]] = {}
     for name in ("profiles-types.json.gz", "profiles-resources.json.gz"):
         bundle = json.loads(gzip.decompress((definitions / name).read_bytes()))
         for entry in bundle["entry"]:
             _add_type(elements, entry["resource"])
             _add_marks(marks, entry["resource"])
+            _add_targets(targets, entry["resource"])
     _write_gzip(HERE / "elements.json.gz", elements)
     _write_gzip(HERE / "marks.json.gz", marks)
+    _write_gzip(HERE / "targets.json.gz", targets)
     compartments = {}
     for path in sorted(definitions.glob("compartmentdefinition-*.json")):
         compartment = json.loads(path.read_bytes())
@@ -57,6 +60,21 @@ def _add_marks(marks: dict[str, dict[str, list[str]]], definition: dict[str, Any
         for mark in ("isSummary", "isModifier"):
             if element.get(mark):
                 marks.setdefault(owner, {}).setdefault(mark, []).append(name)
+
+
+def _add_targets(targets: dict[str, dict[str, list[str]]], definition: dict[str, Any]) -> None:
+    if definition.get("kind") not in ("resource", "complex-type"):
+        return
+    if definition.get("derivation") == "constraint":
+        return
+    for element in definition["snapshot"]["element"][1:]:
+        owner, _, name = element["path"].rpartition(".")
+        for kind in element.get("type", ()):
+            # `Reference` without profiles, and `Reference(Resource)`, may name any resource.
+            if kind["code"] == "Reference" and kind.get("targetProfile"):
+                types = {profile.rpartition("/")[2] for profile in kind["targetProfile"]}
+                if "Resource" not in types:
+                    targets.setdefault(owner, {})[name] = sorted(types)
 
 
 def _types(element: dict[str, Any]) -> list[str]:
