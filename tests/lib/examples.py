@@ -23,6 +23,14 @@ from tests.lib.minimal import minimal
 
 # The server alone writes the audit log.
 REFUSED = frozenset({"AuditEvent"})
+# Examples that break R4's own rules, by their address, and the element that does.
+INVALID = {
+    # txt-2: white space alone.
+    "ActivityDefinition/blood-tubes-supply": "ActivityDefinition.text.div",
+    "EventDefinition/example": "EventDefinition.text.div",
+    # It names a DeviceDefinition, and R4 has Reference(Device).
+    "DeviceMetric/example": "DeviceMetric.parent.reference",
+}
 
 
 @dataclass(frozen=True)

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from tests.lib.examples import (
+    INVALID,
     REFUSED,
     Example,
     digits,
@@ -33,7 +34,11 @@ def _put_all(house: House, files: list[Example]) -> Session:
 
 
 def _kept(shared_data: Path) -> list[Example]:
-    return [one for one in examples(shared_data) if one.content["resourceType"] not in REFUSED]
+    return [
+        one
+        for one in examples(shared_data)
+        if one.content["resourceType"] not in REFUSED and one.address not in INVALID
+    ]
 
 
 def test_official_examples_come_back_and_are_found(house: House, shared_data: Path) -> None:
@@ -83,6 +88,22 @@ def test_an_audit_event_is_refused(house: House, shared_data: Path) -> None:
     }
 
     assert answers == {405}
+
+
+def test_an_example_that_breaks_a_rule_of_r4_is_refused_with_the_place(
+    house: House, shared_data: Path
+) -> None:
+    platform = house.system("ehr-commons")
+    broken = [one for one in examples(shared_data) if one.address in INVALID]
+
+    answers = [
+        platform.request("PUT", one.address, content=one.body, headers=_JSON) for one in broken
+    ]
+
+    assert {answer.status_code for answer in answers} == {422}
+    assert [answer.json()["issue"][0]["expression"] for answer in answers] == [
+        [INVALID[one.address]] for one in broken
+    ]
 
 
 def _found(session: Session, address: str, search: str) -> bool:

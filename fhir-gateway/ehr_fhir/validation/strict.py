@@ -1,105 +1,212 @@
-"""Structure by R4's own definitions: known elements, cardinality, JSON kind, form of primitives.
+"""What is wrong with the structure of a resource, by R4's own definitions, with every place.
 
-For the resource types of R4 that the models of fhir.resources do not have; and the codes of
-required bindings for all of them. Invariants and other bindings are not checked.
+Elements, cardinality, choices of datatypes, forms of primitives, required bindings, targets of
+references, narratives; and that nothing is empty, as FHIR's JSON has it (R4 §2.6.2). Profiles,
+other bindings and other invariants are not checked.
 """
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator, Mapping
-from decimal import Decimal
+from functools import cache
+from itertools import zip_longest
+from types import MappingProxyType
 from typing import Any
 
 from ehr_fhir import definitions
 from ehr_fhir.definitions import JsonElement
 from ehr_fhir.errors import Issue
+from ehr_fhir.validation.narrative import find_narrative_fault
+from ehr_fhir.validation.primitives import PrimitiveFault, find_primitive_fault
+from ehr_fhir.validation.targets import NamedTypes, contained_types, find_target_fault
 
-__all__ = ["find_issues"]
+__all__ = ["SUBSETTED", "find_issues", "has_extensions"]
+
+# The tag of a resource that a server has cut to some of its elements (R4 §3.1.1.5.8).
+SUBSETTED = "SUBSETTED"
 
 _MAX_CODES_NAMED = 20
-_NUMBERS = frozenset({"decimal", "integer", "positiveInt", "unsignedInt"})
-_FORMS = {
-    "code": re.compile(r"[^\s]+(\s[^\s]+)*"),
-    "date": re.compile(r"\d{4}(-\d\d(-\d\d)?)?"),
-    "dateTime": re.compile(r"\d{4}(-\d\d(-\d\d(T\d\d:\d\d:\d\d(\.\d+)?(Z|[+-]\d\d:\d\d))?)?)?"),
-    "id": re.compile(r"[A-Za-z0-9\-.]{1,64}"),
-    "instant": re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d+)?(Z|[+-]\d\d:\d\d)"),
-    "time": re.compile(r"\d\d:\d\d:\d\d(\.\d+)?"),
-    "uri": re.compile(r"\S*"),
-    "url": re.compile(r"\S*"),
-    "canonical": re.compile(r"\S*"),
-}
+# In FHIR's JSON these have no extensions of their own (R4: System.String and xhtml).
+_WITHOUT_EXTENSIONS = frozenset({("Extension", "url"), ("Narrative", "div")})
 
 
-def find_issues(kind: str, resource: Mapping[str, Any]) -> list[Issue]:
-    """Return what is wrong with the structure of a resource, in the order of its elements."""
-    return list(_check_object(kind, resource, kind))
+def find_issues(
+    kind: str, resource: Mapping[str, Any], entry_types: NamedTypes = MappingProxyType({})
+) -> list[Issue]:
+    """Return what is wrong with a resource, in the order of its elements.
+
+    `entry_types` are the resource types of entries that references name by their fullUrl.
+    """
+    scope = {**contained_types(resource), **entry_types}
+    return list(_check_object(kind, resource, kind, scope))
 
 
-def _check_object(owner: str, node: Any, path: str) -> Iterator[Issue]:
+@cache
+def has_extensions(owner: str, key: str) -> bool:
+    """Say whether an element is a primitive whose extensions stand beside it, as `_key`."""
+    element = definitions.json_elements(owner)[key]
+    is_primitive = element.type not in definitions.elements()
+    return is_primitive and key != "id" and (owner, key) not in _WITHOUT_EXTENSIONS
+
+
+# `scope` holds the types of what references name inside the request. It is None inside a resource
+# kept as data (a Bundle's entries, a Parameters' resources): such a document is about another place
+# and time and is kept as it is.
+def _check_object(owner: str, node: Any, path: str, scope: NamedTypes | None) -> Iterator[Issue]:
     if not isinstance(node, dict):
         yield Issue(f"{path} must be an object.", path, "structure")
         return
     if owner == "Resource":
         owner = node.get("resourceType", "")
-        if owner not in definitions.resource_types():
+        if not isinstance(owner, str) or owner not in definitions.resource_types():
             yield Issue(f"{path} must name its resourceType.", path, "structure")
             return
+    elif not node.keys() - {"id"}:
+        # ele-1: an id alone is no content.
+        yield _empty_issue(path)
+        return
     known = definitions.json_elements(owner)
-    for key, value in node.items():
-        name = key.removeprefix("_")
-        if key == "resourceType" and "implicitRules" in known:
+    chosen: dict[str, str] = {}
+    for key in dict.fromkeys(key.removeprefix("_") for key in node):
+        element = known.get(key)
+        for unknown in _unknown_keys(owner, key, element, node):
+            text = f"{path}.{unknown} is not an element of this type."
+            yield Issue(text, f"{path}.{unknown}", "structure")
+        if element is None:
             continue
-        if name not in known or (key != name and known[name].type[0].isupper()):
-            yield Issue(
-                f"{path}.{key} is not an element of this type.", f"{path}.{key}", "structure"
-            )
-        elif key == name:
-            yield from _check_element(known[name], value, f"{path}.{key}")
-            if codes := definitions.required_codes(owner, key):
-                yield from _check_codes(codes, value, f"{path}.{key}")
-    for name, (_, low, _) in definitions.elements()[owner].items():
-        if low and not any(name.removesuffix("[x]") in (key, key[1:]) for key in node):
-            if not (name.endswith("[x]") and any(key.startswith(name[:-3]) for key in node)):
-                yield Issue(f"{path}.{name} is required.", f"{path}.{name}", "required")
+        if element.is_choice and chosen.setdefault(element.name, key) != key:
+            text = f"{path}.{element.name} may be of one datatype only."
+            yield Issue(text, f"{path}.{element.name}", "structure")
+        yield from _check_element(owner, element, node, f"{path}.{key}", scope)
+    yield from _check_required(owner, node, path)
+    if owner == "Extension" and bool(chosen) == ("extension" in node):
+        # ext-1
+        text = f"{path} must have either a value or extensions."
+        yield Issue(text, path, "invariant")
+    if owner == "Meta" and scope is not None:
+        yield from _check_tags(node.get("tag"), f"{path}.tag")
 
 
-def _check_element(element: JsonElement, value: Any, path: str) -> Iterator[Issue]:
+def _unknown_keys(
+    owner: str, key: str, element: JsonElement | None, node: Mapping[str, Any]
+) -> Iterator[str]:
+    is_type_name = key == "resourceType" and "implicitRules" in definitions.json_elements(owner)
+    if key in node and element is None and not is_type_name:
+        yield key
+    if f"_{key}" in node and (element is None or not has_extensions(owner, key)):
+        yield f"_{key}"
+
+
+def _check_element(
+    owner: str,
+    element: JsonElement,
+    node: Mapping[str, Any],
+    path: str,
+    scope: NamedTypes | None,
+) -> Iterator[Issue]:
+    values, extensions = node.get(element.key), node.get(f"_{element.key}")
+    if f"_{element.key}" in node and not has_extensions(owner, element.key):
+        extensions = None
+    elif f"_{element.key}" in node and not extensions:
+        yield _empty_issue(path)
+    if element.key in node and values in (None, []):
+        yield _empty_issue(path)
+        return
     if not element.repeats:
-        yield from _check_value(element.type, value, path)
-    elif not isinstance(value, list):
+        yield from _check_item(owner, element, values, extensions, path, scope)
+        return
+    lists = [item for item in (values, extensions) if item is not None]
+    if not all(isinstance(item, list) for item in lists):
         yield Issue(f"{path} must be an array.", path, "structure")
-    else:
-        for index, item in enumerate(value):
-            if item is not None:
-                yield from _check_value(element.type, item, f"{path}[{index}]")
+        return
+    # Nulls pair the extensions of primitives with their values (R4 §2.6.2.3).
+    for index, (value, extension) in enumerate(zip_longest(values or (), extensions or ())):
+        place = f"{path}[{index}]"
+        if value is None and extension is None:
+            yield _empty_issue(place)
+        yield from _check_item(owner, element, value, extension, place, scope)
 
 
-def _check_codes(codes: frozenset[str], value: Any, path: str) -> Iterator[Issue]:
-    many = isinstance(value, list)
-    for index, code in enumerate(value if many else [value]):
-        if isinstance(code, str) and code not in codes:
-            place = f"{path}[{index}]" if many else path
+def _check_item(
+    owner: str,
+    element: JsonElement,
+    value: Any,
+    extension: Any,
+    path: str,
+    scope: NamedTypes | None,
+) -> Iterator[Issue]:
+    if value is not None:
+        yield from _check_value(owner, element, value, path, scope)
+    if extension is not None:
+        has_own_value = value is not None and isinstance(extension, dict) and len(extension) == 1
+        # An id alone will do where there is a value (ele-1).
+        if not (has_own_value and isinstance(extension.get("id"), str) and extension["id"]):
+            yield from _check_object("Element", extension, path, scope)
+
+
+def _check_value(
+    owner: str, element: JsonElement, value: Any, path: str, scope: NamedTypes | None
+) -> Iterator[Issue]:
+    if element.type in definitions.elements():
+        is_kept_as_data = element.type == "Resource" and element.key != "contained"
+        yield from _check_object(element.type, value, path, None if is_kept_as_data else scope)
+        if element.type == "Reference" and scope is not None and isinstance(value, dict):
+            allowed = definitions.reference_targets(owner, element.name)
+            if target := find_target_fault(value, allowed, scope):
+                place = f"{path}.{target.element}"
+                yield Issue(f"{place} {target.text}.", place, "value")
+        return
+    if fault := _find_fault(owner, element, value):
+        yield Issue(f"{path} {fault.text}.", path, fault.code)
+    elif codes := definitions.required_codes(owner, element.key):
+        if value not in codes:
             named = ", ".join(sorted(codes)[:_MAX_CODES_NAMED])
-            more = (
-                f" and {len(codes) - _MAX_CODES_NAMED} more"
-                if len(codes) > _MAX_CODES_NAMED
-                else ""
-            )
-            yield Issue(f"{place} must be one of: {named}{more}.", place, "code-invalid")
+            more = len(codes) - _MAX_CODES_NAMED
+            named += f" and {more} more" if more > 0 else ""
+            yield Issue(f"{path} must be one of: {named}.", path, "code-invalid")
 
 
-def _check_value(kind: str, value: Any, path: str) -> Iterator[Issue]:
-    if kind in definitions.elements():
-        yield from _check_object(kind, value, path)
-    elif kind == "boolean":
-        if not isinstance(value, bool):
-            yield Issue(f"{path} must be true or false.", path, "structure")
-    elif kind in _NUMBERS:
-        if isinstance(value, bool) or not isinstance(value, int | float | Decimal):
-            yield Issue(f"{path} must be a number.", path, "structure")
-    elif not isinstance(value, str) or not value:
-        yield Issue(f"{path} must be a string that is not empty.", path, "structure")
-    elif (form := _FORMS.get(kind)) and not form.fullmatch(value):
-        yield Issue(f"{path} does not have the form of a {kind}.", path, "value")
+def _find_fault(owner: str, element: JsonElement, value: Any) -> PrimitiveFault | None:
+    if element.key == "id":
+        if owner in definitions.resource_types():
+            return find_primitive_fault("id", value)
+        # R4, Element.id: any text without spaces.
+        return find_primitive_fault("string", value) or find_primitive_fault("uri", value)
+    # R4's definitions type it as System.String, its text as uri.
+    kind = "uri" if (owner, element.key) == ("Extension", "url") else element.type
+    fault = find_primitive_fault(kind, value)
+    if fault is None and element.type == "xhtml" and (text := find_narrative_fault(value)):
+        return PrimitiveFault(text, "invariant")
+    return fault
+
+
+def _check_required(owner: str, node: Mapping[str, Any], path: str) -> Iterator[Issue]:
+    for name, keys in _required_keys(owner):
+        if not any(key in node or f"_{key}" in node for key in keys):
+            yield Issue(f"{path}.{name} is required.", f"{path}.{name}", "required")
+
+
+@cache
+def _required_keys(owner: str) -> tuple[tuple[str, tuple[str, ...]], ...]:
+    """Return each required element with the keys of which one must be there."""
+    known = definitions.json_elements(owner).values()
+    required = [
+        name.removesuffix("[x]")
+        for name, (_, least, _) in definitions.elements()[owner].items()
+        if least
+    ]
+    return tuple(
+        (name, tuple(element.key for element in known if element.name == name)) for name in required
+    )
+
+
+def _check_tags(tags: Any, path: str) -> Iterator[Issue]:
+    for index, tag in enumerate(tags if isinstance(tags, list) else ()):
+        if isinstance(tag, dict) and tag.get("code") == SUBSETTED:
+            place = f"{path}[{index}]"
+            text = f"{place} says that elements are missing ({SUBSETTED}): write all, or patch."
+            yield Issue(text, place, "business-rule")
+
+
+def _empty_issue(path: str) -> Issue:
+    return Issue(f"{path} must not be empty.", path, "structure")

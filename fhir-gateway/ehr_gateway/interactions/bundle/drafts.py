@@ -12,6 +12,7 @@ from collections.abc import Mapping, Sequence
 from ehr_fhir.errors import Invalid
 from ehr_fhir.references import EntryNames, service_root
 from ehr_fhir.resource_links import replace_links
+from ehr_fhir.validation.validate import validate
 from ehr_gateway.access import Access
 from ehr_gateway.ids import new_id
 from ehr_gateway.interactions.bundle.entries import Entry, run_for_entry
@@ -29,9 +30,11 @@ def prepare_entries(store: Store, access: Access, entries: Sequence[Entry]) -> l
     """Validate and prepare every entry's resource, and apply its patches."""
     with_ids = [_with_id(entry) for entry in entries]
     references = references_by_full_url([entry for entry in with_ids if not entry.has_undecided_id])
-    undecided = frozenset(
-        entry.full_url for entry in with_ids if entry.has_undecided_id and entry.full_url
-    )
+    undecided = {
+        entry.full_url: entry.type
+        for entry in with_ids
+        if entry.has_undecided_id and entry.full_url
+    }
     return [
         run_for_entry(
             entry, lambda entry: _prepare_entry(store, access, entry, references, undecided)
@@ -83,7 +86,7 @@ def _prepare_entry(
     access: Access,
     entry: Entry,
     references: Mapping[str, str],
-    undecided: frozenset[str],
+    undecided: Mapping[str, str],
 ) -> Entry:
     if entry.patch is not None:
         # A patch may add a reference to an entry whose id is not decided yet: leave it for later.
@@ -99,8 +102,11 @@ def _prepare_entry(
     if entry.method == "PUT" and entry.criteria is None and content.get("id") != entry.id:
         text = "The `id` in the content must be the one in the address."
         raise Invalid(text, expression=f"{entry.type}.id")
-    names = EntryNames(references, service_root(entry.full_url), undecided)
+    names = EntryNames(references, service_root(entry.full_url), frozenset(undecided))
     replace_links(content, names)
+    if names.waits:
+        # Their ids come later; their types are known, and which types may be named.
+        validate(content, entry.type, undecided)
     path = f"{entry.path}.resource"
     draft = prepare_draft(
         content,
