@@ -14,6 +14,7 @@ from ehr_gateway.audit_log.batcher import AuditBatcher
 from ehr_gateway.audit_log.service import AuditLog, open_audit_log
 from ehr_gateway.background import BackgroundWork, create_background_work, tune_process
 from ehr_gateway.gateway import Gateway
+from ehr_gateway.http.admission import Admission
 from ehr_gateway.http.cors import Cors
 from ehr_gateway.http.error_responses import install_error_handlers
 from ehr_gateway.http.metrics import Metrics
@@ -41,6 +42,7 @@ from ehr_gateway.served_address import record_served_address
 from ehr_gateway.settings import GatewaySettings
 from ehr_gateway.store.closure import ClosureWatch
 from ehr_gateway.store.store import Store
+from ehr_gateway.thread_admission import ThreadAdmission
 from ehr_gateway.tokens.access_tokens import TokenVerifier
 from ehr_gateway.tokens.keys import load_form_secret, open_signing_keys
 from ehr_gateway.tokens.revocations import RevocationList
@@ -124,6 +126,7 @@ def create_gateway(
     _connect_eid(app, gateway)
     install_error_handlers(app)
     # From the inside out: the last one added meets a request first.
+    app.add_middleware(Admission, threads=gateway.threads)
     app.add_middleware(RequestGuard, metrics=metrics)
     app.add_middleware(Cors)
     app.front_door = Cors(RequestGuard(FrontDoor(RouteTable(FHIR_ROUTES)), metrics=metrics))
@@ -144,6 +147,7 @@ def _open_gateway(
         store=store,
         audit_batcher=AuditBatcher(store, log.spool),
         writer=None if store.embedded is None else EventLoopWriter(store.embedded),
+        threads=ThreadAdmission(),
         keys=keys,
         verifier=TokenVerifier(keys, settings, revocations),
         revocations=revocations,

@@ -13,12 +13,13 @@ from ehr_gateway.gateway import Gateway
 from ehr_gateway.notices.channels import open_channels
 from ehr_gateway.notices.delivery import DeliveryWorker
 from ehr_gateway.store.reindex import ReindexThread
+from ehr_gateway.thread_admission import WORK_THREADS
 
 __all__ = ["BackgroundWork", "create_background_work", "tune_process"]
 
-# Of the pool that runs handlers. Under the GIL more threads only contend for the interpreter, and
-# each holds memory and a database connection of its own. Chosen.
-_POOL_THREADS = 8
+# Of the pool that runs handlers: those that requests are admitted to, and some for what is not
+# admitted but must be done, such as reading the revocations. Chosen.
+_POOL_THREADS = WORK_THREADS + 2
 # How long an audit row may wait in its spool file, where no query finds it, before it is flushed.
 _FLUSH_SECONDS = 1.0
 # Entries of the journal that are not resolved are in doubt for a restore, which then closes the

@@ -12,6 +12,7 @@ from ehr_gateway.audit_log.batcher import AuditBatcher
 from ehr_gateway.settings import GatewaySettings
 from ehr_gateway.store.closure import ClosureWatch
 from ehr_gateway.store.store import Store
+from ehr_gateway.thread_admission import ThreadAdmission
 from ehr_gateway.tokens.access_tokens import TokenVerifier
 from ehr_gateway.tokens.keys import SigningKeys
 from ehr_gateway.tokens.revocations import RevocationList
@@ -29,6 +30,8 @@ class Gateway:
     writer: EventLoopWriter | None
     keys: SigningKeys
     verifier: TokenVerifier
+    # The threads that work on requests.
+    threads: ThreadAdmission
     # Access tokens that were revoked before they expire.
     revocations: RevocationList
     # Whether a restore left the store closed to all but patients and stewards.

@@ -15,12 +15,12 @@ from functools import partial
 from typing import Any
 
 import httpx
-import uvicorn
 from starlette.applications import Starlette
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from uvicorn.middleware.proxy_headers import ProxyHeadersMiddleware
 
 from ehr_cli.data_folder import gateway_settings, prepare_data_folder
+from ehr_cli.server.http_server import create_server
 from ehr_cli.server.port import is_port_free
 from ehr_cli.server.workers import serve_with_workers
 from ehr_cli.settings import Settings
@@ -106,7 +106,7 @@ def serve(settings: Settings, on_ready: Callable[[str], None]) -> None:
     announcer = threading.Thread(target=_announce, args=(settings, on_ready), daemon=True)
     if settings.workers == 1:
         announcer.start()
-        uvicorn.run(create_platform(settings), **_uvicorn_options(settings))
+        create_server(create_platform(settings), settings).run()
         return
     address = settings.host, settings.port
     serve_with_workers(
@@ -114,22 +114,8 @@ def serve(settings: Settings, on_ready: Callable[[str], None]) -> None:
     )
 
 
-def _serve_in_worker(settings: Settings, bound: socket.socket) -> None:
-    config = uvicorn.Config(create_platform(settings), **_uvicorn_options(settings))
-    uvicorn.Server(config).run(sockets=[bound])
-
-
-def _uvicorn_options(settings: Settings) -> dict[str, Any]:
-    return {
-        "host": settings.host,
-        "port": settings.port,
-        "log_level": "warning",
-        "access_log": False,
-        # From anybody else X-Forwarded-For counts for nothing.
-        "forwarded_allow_ips": settings.trusted_proxies,
-        # Our own names in headers; the server's name and version help only an attacker.
-        "server_header": False,
-    }
+def _serve_in_worker(settings: Settings, bound: socket.socket, on_beat: Callable[[], None]) -> None:
+    create_server(create_platform(settings), settings, on_beat).run(sockets=[bound])
 
 
 def wait_until_ready(base_url: str, seconds: float = 60) -> bool:

@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import Any
 
 from fastapi import Request
-from fastapi.concurrency import run_in_threadpool
 from fastapi.responses import Response
 
 from ehr_fhir.errors import Unauthorized
@@ -15,6 +14,7 @@ from ehr_gateway.conformance.openapi import build_openapi
 from ehr_gateway.gateway import Gateway, gateway_of
 from ehr_gateway.http.authentication import RequestContext, authenticate
 from ehr_gateway.http.negotiation import json_response, parse_preferences
+from ehr_gateway.http.threads import run_in_thread
 
 __all__ = ["answer_metadata", "answer_openapi", "read_capabilities"]
 
@@ -22,13 +22,13 @@ __all__ = ["answer_metadata", "answer_openapi", "read_capabilities"]
 async def answer_metadata(request: Request, path_params: dict[str, str]) -> Response:
     """Answer the capabilities interaction; a client that sends a good token is on record."""
     context = await _optional_context(request)
-    return await run_in_threadpool(_capabilities, request, context)
+    return await run_in_thread(request, _capabilities, request, context)
 
 
 async def answer_openapi(request: Request, path_params: dict[str, str]) -> Response:
     """Describe the API for tools that know OpenAPI and not FHIR."""
     base = gateway_of(request).settings.fhir_base
-    document = await run_in_threadpool(build_openapi, base)
+    document = await run_in_thread(request, build_openapi, base)
     return Response(document, media_type="application/json")
 
 

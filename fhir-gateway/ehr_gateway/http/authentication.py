@@ -61,7 +61,10 @@ async def authenticate(request: Request) -> RequestContext:
     now = gateway.clock()
     if gateway.verifier.is_stale():
         # About once a second, or when a token was called back.
-        await run_in_threadpool(gateway.verifier.reload)
+        if gateway.store.embedded is not None:
+            gateway.verifier.reload()
+        else:
+            await run_in_threadpool(gateway.verifier.reload)
     caller = gateway.verifier.authenticate(token.strip(), now)
     access = Access(
         requester=caller.requester,

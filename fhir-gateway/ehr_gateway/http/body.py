@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from fastapi import Request
-from fastapi.concurrency import run_in_threadpool
 
 from ehr_fhir.errors import Invalid, TooCostly, UnsupportedMedia
 from ehr_fhir.patch.patch import JSON_PATCH, Patch, parse_patch_body
 from ehr_fhir.search.query_string import parse_query_pairs
 from ehr_gateway.gateway import gateway_of
+from ehr_gateway.http.threads import run_in_thread
 
 FHIR_JSON = "application/fhir+json"
 _JSON_TYPES = frozenset({FHIR_JSON, "application/json", "application/json+fhir"})
@@ -33,7 +33,7 @@ async def read_patch(request: Request) -> Patch:
     if kind not in _JSON_TYPES | {JSON_PATCH}:
         raise UnsupportedMedia(f"Send a patch as {JSON_PATCH}, or as Parameters in {FHIR_JSON}.")
     body = await _read_json(request)
-    return await run_in_threadpool(parse_patch_body, body, kind)
+    return await run_in_thread(request, parse_patch_body, body, kind)
 
 
 async def _read_json(request: Request) -> bytes:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import logging
 import re
+import time
 import traceback
 import uuid
 from collections.abc import Sequence
@@ -18,6 +19,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from ehr_fhir.errors import EhrError, Fault, NotFound
 from ehr_gateway.audit_log.asked_about import build_request_rows
 from ehr_gateway.audit_log.batcher import AuditEntry
+from ehr_gateway.deadline import Deadline, deadline_of
 from ehr_gateway.http.error_responses import error_response
 from ehr_gateway.http.metrics import Metrics
 
@@ -25,6 +27,9 @@ __all__ = ["RequestGuard"]
 
 _LOG = logging.getLogger("ehr_gateway")
 _REQUEST_ID = re.compile(r"^[A-Za-z0-9-]{8,64}$")
+# By when every request is answered. Chosen: the largest Bundle (`max_bundle_entries`) takes tens of
+# seconds. A statement on PostgreSQL has half of it (`database.postgresql`).
+_REQUEST_SECONDS = 120.0
 # Frames of a traceback that are logged, without the values in them.
 _LOGGED_FRAMES = 6
 # Of every answer that does not say otherwise: no sniffing, framing, scripts or keeping.
@@ -49,7 +54,10 @@ class RequestGuard:
             await self._app(scope, receive, send)
             return
         request_id = _request_id(scope)
-        scope.setdefault("state", {})["request_id"] = request_id
+        state = scope.setdefault("state", {})
+        state["request_id"] = request_id
+        # The server marks it when the client goes away (`ehr_cli.server.protocol`).
+        state["deadline"] = deadline = Deadline(time.monotonic() + _REQUEST_SECONDS)
         # 0 until the answer begins.
         status = 0
         # Set when the audit log refused, and the answer was replaced by that error.
@@ -83,7 +91,8 @@ class RequestGuard:
                 nowhere = NotFound("There is nothing at this address.")
                 await error_response(nowhere)(scope, receive, send_with_headers)
                 return
-            await self._app(scope, receive, send_when_recorded)
+            with deadline_of(deadline):
+                await self._app(scope, receive, send_when_recorded)
         except Exception as error:
             _log_fault(request_id, error)
             if status:

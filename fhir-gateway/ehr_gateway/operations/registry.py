@@ -12,7 +12,6 @@ from functools import partial
 from importlib import import_module
 
 from fastapi import Request
-from fastapi.concurrency import run_in_threadpool
 from fastapi.responses import Response
 
 import ehr_gateway.operations
@@ -21,6 +20,7 @@ from ehr_gateway.http.authentication import authenticate, require_scope
 from ehr_gateway.http.body import read_fhir_body
 from ehr_gateway.http.negotiation import parse_preferences
 from ehr_gateway.http.query_string import check_parameters
+from ehr_gateway.http.threads import run_in_thread
 from ehr_gateway.operations.call import OperationCall
 from ehr_gateway.operations.declaration import ANY_TYPE, Level, Operation
 
@@ -148,4 +148,4 @@ async def _answer_request(
         else check_parameters(request, lenient=preferences.lenient, allowed=names),
         body=await read_fhir_body(request) if is_post else b"",
     )
-    return await run_in_threadpool(operation.answer, call)
+    return await run_in_thread(request, operation.answer, call)

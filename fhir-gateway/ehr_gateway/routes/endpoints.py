@@ -15,12 +15,13 @@ from functools import partial
 from typing import Any
 
 from fastapi import Request
-from fastapi.concurrency import run_in_threadpool
 from fastapi.responses import Response
 
 from ehr_gateway.database import BudgetExceeded
+from ehr_gateway.gateway import gateway_of
 from ehr_gateway.http.authentication import authenticate
 from ehr_gateway.http.body import read_fhir_body
+from ehr_gateway.http.threads import check_room, run_in_thread
 from ehr_gateway.routes.route import Endpoint
 from ehr_gateway.transaction.event_loop_writer import WriteJob, run_write
 
@@ -37,11 +38,12 @@ def in_thread(handler: _Handler, *, read_body: _BodyReader | None = None) -> End
     """Run a handler on a thread of the pool; its body is read on the event loop."""
 
     async def endpoint(request: Request, path_params: dict[str, str]) -> Response:
+        check_room(request)
         context = await authenticate(request)
         if read_body is None:
-            return await run_in_threadpool(handler, context, **path_params)
+            return await run_in_thread(request, handler, context, **path_params)
         body = await read_body(request)
-        return await run_in_threadpool(handler, context, **path_params, body=body)
+        return await run_in_thread(request, handler, context, **path_params, body=body)
 
     return endpoint
 
@@ -50,10 +52,13 @@ def lookup(handler: _Handler) -> Endpoint:
     """Run a look-up by key on the event loop, where the store is embedded."""
 
     async def endpoint(request: Request, path_params: dict[str, str]) -> Response:
+        is_embedded = gateway_of(request).store.embedded is not None
+        if not is_embedded:
+            check_room(request)
         context = await authenticate(request)
-        if context.gateway.store.embedded is not None:
+        if is_embedded:
             return handler(context, **path_params)
-        return await run_in_threadpool(handler, context, **path_params)
+        return await run_in_thread(request, handler, context, **path_params)
 
     return endpoint
 
@@ -62,6 +67,8 @@ def search_within_budget(handler: _Handler) -> Endpoint:
     """Try a search on the event loop; begin it again on a thread when its budget is exceeded."""
 
     async def endpoint(request: Request, path_params: dict[str, str]) -> Response:
+        # First, though it may need no thread: one that does costs the loop its whole budget.
+        check_room(request)
         context = await authenticate(request)
         embedded = context.gateway.store.embedded
         if embedded is not None:
@@ -71,7 +78,7 @@ def search_within_budget(handler: _Handler) -> Endpoint:
             except BudgetExceeded:
                 # The other requests wait no longer for this one.
                 pass
-        return await run_in_threadpool(handler, context, **path_params)
+        return await run_in_thread(request, handler, context, **path_params)
 
     return endpoint
 
@@ -83,12 +90,14 @@ def short_write(prepare: Callable[..., WriteJob[Response]]) -> Endpoint:
     """
 
     async def endpoint(request: Request, path_params: dict[str, str]) -> Response:
+        if gateway_of(request).writer is None:
+            check_room(request)
         context = await authenticate(request)
         body = await read_fhir_body(request)
         store, writer = context.gateway.store, context.gateway.writer
         prepare_job = partial(prepare, context, **path_params, body=body)
         if writer is not None and len(body) <= _SHORT_BODY_BYTES:
             return await writer.write(prepare_job())
-        return await run_in_threadpool(lambda: run_write(store, prepare_job()))
+        return await run_in_thread(request, lambda: run_write(store, prepare_job()))
 
     return endpoint

@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import httpx
+import psycopg
 import pytest
 
 from tests.integration.faults.server import Served, ends_within, serving
@@ -24,10 +25,11 @@ def cluster() -> Iterator[Cluster]:
         yield one
 
 
-@pytest.fixture
-def served(cluster: Cluster, tmp_path: Path) -> Iterator[Served]:
-    """Serve a store of that server."""
-    with cluster.database() as url, serving(tmp_path / "data", database=url) as one:
+@pytest.fixture(scope="module")
+def served(cluster: Cluster, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
+    """Serve a store of that server; the last test ends it."""
+    data = tmp_path_factory.mktemp("away") / "data"
+    with cluster.database() as url, serving(data, database=url) as one:
         yield one
 
 
@@ -43,6 +45,7 @@ def first_good(served: Served, seconds: float = 10) -> float:
 
 def check_outage(served: Served, cluster: Cluster, seconds: float) -> None:
     assert served.get(READ).status_code == 200
+    before = served.logged()
     cluster.stop()
     try:
         until = time.monotonic() + seconds
@@ -65,7 +68,8 @@ def check_outage(served: Served, cluster: Cluster, seconds: float) -> None:
     assert first_good(served) < 2
     assert served.create().status_code == 201
     assert served.get("/readyz").status_code == 200
-    assert served.logged().count("The database does not answer") == 2, served.logged()
+    said = served.logged()[len(before) :]
+    assert said.count("The database does not answer") in (2, 2 + seconds // 60), said
 
 
 def test_a_stopped_server_is_missed_at_once_and_welcomed_back_within_two_seconds(
@@ -77,20 +81,6 @@ def test_a_stopped_server_is_missed_at_once_and_welcomed_back_within_two_seconds
 @pytest.mark.slow
 def test_after_a_long_outage_it_is_back_as_soon(served: Served, cluster: Cluster) -> None:
     check_outage(served, cluster, 50)
-
-
-def test_it_ends_within_ten_seconds_though_the_database_is_away(
-    served: Served, cluster: Cluster
-) -> None:
-    assert served.get(READ).status_code == 200
-    cluster.stop()
-    try:
-        served.get(READ)
-        served.process.send_signal(signal.SIGTERM)
-
-        assert ends_within(served.process, 15) < 10
-    finally:
-        cluster.start()
 
 
 def test_a_frozen_server_is_given_up_and_forgiven(served: Served, cluster: Cluster) -> None:
@@ -115,10 +105,7 @@ def test_a_frozen_server_is_given_up_and_forgiven(served: Served, cluster: Clust
 def test_a_server_that_takes_no_writes_is_not_ready_and_says_so(
     served: Served, cluster: Cluster
 ) -> None:
-    name = cluster.url()
-    import psycopg
-
-    with psycopg.connect(name, autocommit=True) as operator:
+    with psycopg.connect(cluster.url(), autocommit=True) as operator:
         operator.execute("ALTER SYSTEM SET default_transaction_read_only = on")
         operator.execute("SELECT pg_reload_conf()")
         try:
@@ -140,11 +127,6 @@ def test_a_server_that_takes_no_writes_is_not_ready_and_says_so(
     assert served.get("/readyz").status_code == 200
 
 
-def _children_of(pid: int) -> list[int]:
-    listing = Path(f"/proc/{pid}/task/{pid}/children").read_text()
-    return [int(child) for child in listing.split()]
-
-
 def test_nothing_that_was_acknowledged_is_lost_by_an_outage(
     served: Served, cluster: Cluster
 ) -> None:
@@ -158,3 +140,22 @@ def test_nothing_that_was_acknowledged_is_lost_by_an_outage(
         for identity in made:
             response = client.get(f"{served.base}/fhir/Organization/{identity}")
             assert response.status_code == 200
+
+
+def test_it_ends_within_ten_seconds_though_the_database_is_away(
+    served: Served, cluster: Cluster
+) -> None:
+    assert served.get(READ).status_code == 200
+    cluster.stop()
+    try:
+        served.get(READ)
+        served.process.send_signal(signal.SIGTERM)
+
+        assert ends_within(served.process, 15) < 10
+    finally:
+        cluster.start()
+
+
+def _children_of(pid: int) -> list[int]:
+    listing = Path(f"/proc/{pid}/task/{pid}/children").read_text()
+    return [int(child) for child in listing.split()]

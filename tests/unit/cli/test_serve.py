@@ -14,7 +14,8 @@ from fastapi.testclient import TestClient
 from starlette.types import ASGIApp, Receive, Scope, Send
 from uvicorn import Config, Server
 
-from ehr_cli.server.serve import Platform, _uvicorn_options, in_process_client
+from ehr_cli.server.http_server import uvicorn_options
+from ehr_cli.server.serve import Platform, in_process_client
 from ehr_cli.settings import Settings, load_settings
 from ehr_fhir.errors import Invalid
 from ehr_portal.gateway.client import GatewayClient
@@ -39,7 +40,7 @@ def house(*, secure: bool = False) -> Platform:
 def port() -> Iterator[int]:
     """Serve such a house as `ehr up` does."""
     with socket.create_server(("127.0.0.1", 0)) as listening:
-        server = Server(Config(house(), lifespan="off", **_uvicorn_options(Settings())))
+        server = Server(Config(house(), lifespan="off", **uvicorn_options(Settings())))
         thread = threading.Thread(target=server.run, args=([listening],), daemon=True)
         thread.start()
         while not server.started:
@@ -115,7 +116,7 @@ def test_a_forwarded_address_counts_from_a_proxy_of_ours_alone(
     comes_from: str, believed: bool
 ) -> None:
     settings = Settings(trusted_proxies="10.1.0.0/16, 192.0.2.1")
-    config = Config(house(), **_uvicorn_options(settings))
+    config = Config(house(), **uvicorn_options(settings))
     config.load()
     client = TestClient(config.loaded_app, client=(comes_from, 50000))
 

@@ -19,7 +19,7 @@ from ehr_cli.server.workers import serve_with_workers
 
 port, count, slow = int(sys.argv[1]), int(sys.argv[2]), sys.argv[3]
 
-def serve(listening):
+def serve(listening, beat):
     if slow and not os.path.exists(slow):
         open(slow, "x").close()
         signal.pause()

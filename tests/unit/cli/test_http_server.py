@@ -1,0 +1,168 @@
+"""Clients that stand still lose their connections, and too many connections are refused."""
+
+from __future__ import annotations
+
+import socket
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import pytest
+from fastapi.responses import PlainTextResponse
+from starlette.requests import Request
+from starlette.types import ASGIApp, Receive, Scope, Send
+
+from ehr_cli.server import protocol
+from ehr_cli.server.http_server import create_server
+from ehr_cli.settings import Settings
+from ehr_gateway.deadline import Deadline
+
+LONG_ANSWER = b"x" * 40_000_000
+
+
+@pytest.fixture(autouse=True)
+def short_limits(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Make the limits short: what is tried is that there are any."""
+    monkeypatch.setattr(protocol, "HEADER_SECONDS", 0.5)
+    monkeypatch.setattr(protocol, "STALL_SECONDS", 0.5)
+
+
+async def echo(scope: Scope, receive: Receive, send: Send) -> None:
+    """Answer with the length of the body, or at length."""
+    if scope["path"] == "/long":
+        await PlainTextResponse(LONG_ANSWER)(scope, receive, send)
+        return
+    body = await Request(scope, receive).body()
+    await PlainTextResponse(str(len(body)))(scope, receive, send)
+
+
+@contextmanager
+def serving(app: ASGIApp) -> Iterator[int]:
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+        server = create_server(app, Settings())
+        server.config.lifespan = "off"
+        thread = threading.Thread(target=server.run, args=([listening],), daemon=True)
+        thread.start()
+        while not server.started:
+            time.sleep(0.01)
+        yield listening.getsockname()[1]
+        server.should_exit = True
+        thread.join(10)
+
+
+def closed_within(connection: socket.socket, seconds: float) -> bool:
+    """Return whether the server closes a connection in time, without having said anything."""
+    connection.settimeout(seconds)
+    try:
+        return connection.recv(1) == b""
+    except ConnectionResetError:
+        return True
+    except TimeoutError:
+        return False
+
+
+@pytest.mark.parametrize(
+    "sent",
+    [
+        b"",
+        b"GET / HTTP/1.1\r\nHost: x\r\nX-Slow",
+        b"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 9\r\n\r\nhalf",
+        b"POST / HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nhal",
+    ],
+    ids=["nothing", "headers", "body", "chunk"],
+)
+def test_a_request_that_is_never_finished_ends(sent: bytes) -> None:
+    with serving(echo) as port, socket.create_connection(("127.0.0.1", port)) as client:
+        client.sendall(sent)
+
+        assert closed_within(client, 5)
+
+
+def test_headers_that_come_byte_by_byte_end_too() -> None:
+    with serving(echo) as port, socket.create_connection(("127.0.0.1", port)) as client:
+        start = time.monotonic()
+        with pytest.raises(OSError):
+            client.sendall(b"GET / HTTP/1.1\r\n")
+            while time.monotonic() - start < 5:
+                client.sendall(b"a: b\r\n")
+                time.sleep(0.1)
+
+
+def test_an_answer_that_nobody_reads_ends() -> None:
+    with serving(echo) as port, socket.create_connection(("127.0.0.1", port)) as client:
+        client.sendall(b"GET /long HTTP/1.1\r\nHost: x\r\n\r\n")
+        time.sleep(3)
+        read = 0
+        client.settimeout(5)
+        try:
+            while piece := client.recv(1 << 20):
+                read += len(piece)
+        except ConnectionResetError:
+            pass
+
+        assert read < len(LONG_ANSWER)
+
+
+def test_a_body_that_comes_slowly_but_steadily_is_taken() -> None:
+    with serving(echo) as port, socket.create_connection(("127.0.0.1", port)) as client:
+        client.sendall(b"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 10\r\n\r\n")
+        for _ in range(10):
+            time.sleep(0.2)
+            client.sendall(b"x")
+        client.settimeout(5)
+
+        assert client.recv(1000).startswith(b"HTTP/1.1 200")
+
+
+def test_an_answer_may_take_longer_than_the_limits_of_clients() -> None:
+    async def slow(scope: Scope, receive: Receive, send: Send) -> None:
+        import asyncio
+
+        await asyncio.sleep(2)
+        await PlainTextResponse("done")(scope, receive, send)
+
+    with serving(slow) as port, socket.create_connection(("127.0.0.1", port)) as client:
+        client.sendall(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n")
+        client.settimeout(5)
+
+        assert client.recv(1000).startswith(b"HTTP/1.1 200")
+
+
+def test_too_many_connections_are_told_when_to_come_back(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("ehr_cli.server.http_server.max_connections", lambda: 2)
+    monkeypatch.setattr(protocol, "HEADER_SECONDS", 30)
+    with serving(echo) as port:
+        clients = [socket.create_connection(("127.0.0.1", port)) for _ in range(3)]
+        clients[2].settimeout(5)
+        answer = clients[2].recv(1000)
+        for client in clients:
+            client.close()
+
+    assert answer.startswith(b"HTTP/1.1 503")
+    assert b"retry-after: 1" in answer
+
+
+def test_work_learns_that_its_client_has_gone() -> None:
+    deadline = Deadline(time.monotonic() + 60)
+
+    async def working(scope: Scope, receive: Receive, send: Send) -> None:
+        scope["state"]["deadline"] = deadline
+        while not deadline.is_over:
+            import asyncio
+
+            await asyncio.sleep(0.01)
+
+    with serving(working) as port:
+        client = socket.create_connection(("127.0.0.1", port))
+        client.sendall(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n")
+        time.sleep(0.2)
+        assert not deadline.is_abandoned
+        client.close()
+        until = time.monotonic() + 5
+        while not deadline.is_abandoned and time.monotonic() < until:
+            time.sleep(0.01)
+
+    assert deadline.is_abandoned
