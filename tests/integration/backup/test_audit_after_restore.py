@@ -16,7 +16,7 @@ from ehr_gateway.backup.audit_tail import PreviousLog
 from ehr_gateway.settings import GatewaySettings
 from ehr_privacy.audit import Checkpoint, open_note
 from tests.lib.backups import back_up, open_house, restore, restored_settings
-from tests.lib.gateway import House, must
+from tests.lib.gateway import House, must, patient
 
 
 def verified(settings: GatewaySettings, witness: bytes | None = None) -> VerifyReport:
@@ -167,3 +167,32 @@ def test_the_event_of_a_restore_is_shown_as_fhir(
     assert event["subtype"][0]["code"] == "restore"
     (query,) = [entity["query"] for entity in event["entity"] if "query" in entity]
     assert RestoreNote.from_query(base64.b64decode(query).decode()) is not None
+
+
+def test_whom_a_count_included_is_known_after_a_restore(
+    furnished: House, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("ehr_gateway.audit_log.asked_about.MAX_COUNTED_ROWS", 1)
+    monkeypatch.setattr("ehr_gateway.audit_log.counted_sets.BLOCK", 2)
+    author = furnished.system("ehr-commons")
+    must(author.get("Patient?_summary=count"))
+    back_up(furnished, tmp_path / "backups")
+    author.store(patient("pat-3", "ZC1234561"))
+    must(author.get("Patient?_summary=count"))
+    after = sign(furnished)
+    settings = restored_settings(furnished, tmp_path / "new")
+
+    restore(tmp_path / "backups", settings, previous_log=PreviousLog(furnished.settings, (after,)))
+
+    with open_house(furnished, settings) as again:
+        auditor = again.login("auditor")
+        totals = {
+            name: must(
+                auditor.get(f"AuditEvent?patient={name}&reason=counted&_total=accurate")
+            ).json()["total"]
+            for name in ("pat-1", "pat-2", "pat-3")
+        }
+        must(again.system("ehr-commons").get("Patient?_summary=count"))
+        sign(again)
+    assert totals == {"pat-1": 2, "pat-2": 2, "pat-3": 1}
+    assert verified(settings, after).is_intact
