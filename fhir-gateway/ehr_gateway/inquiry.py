@@ -43,6 +43,12 @@ class Inquiry:
             else:
                 self.identities[named] = None
 
+    def drop_names(self, resource_type: str, filters: Sequence[Filter]) -> None:
+        """Forget the names of a search that found more people than a name can mean."""
+        for named in find_named(resource_type, filters):
+            if isinstance(named, NamedIdentity) and named.by_name:
+                self.identities.pop(named, None)
+
     def count_patients(self, patients: Iterable[str]) -> None:
         """Note the patients whose records a count includes."""
         self.counted.update(dict.fromkeys(patients))

@@ -32,6 +32,8 @@ _NAMING_PARAMETERS = frozenset(
 )
 # Their codes are looked up in a terminology, which this does not ask.
 _VALUE_SET_MODIFIERS = frozenset({"above", "below", "in", "not-in"})
+# A part of a name, and having one at all, name nobody.
+_MODIFIERS_NAMING_NOBODY = frozenset({"contains", "missing"})
 _ID = re.compile(r"[A-Za-z0-9\-.]{1,64}")
 # An untyped reference is looked up as each type that its parameter leads to, up to so many: what
 # leads to any of 145 types names none of them. Chosen.
@@ -149,7 +151,7 @@ def _is_naming(search_filter: Filter) -> bool:
     return (
         isinstance(search_filter, Clause)
         and search_filter.parameter.code in _NAMING_PARAMETERS
-        and search_filter.modifier != "missing"
+        and search_filter.modifier not in _MODIFIERS_NAMING_NOBODY
     )
 
 

@@ -53,10 +53,9 @@ def build_request_rows(
     """
     rows = [row for entry in entries for row in (entry(connection) if callable(entry) else entry)]
     recorded = {*recorded, *(str(row[_PATIENT]) for row in rows if row[_PATIENT])}
-    registry = store.registry(connection)
     named = [
         patient
-        for patient in find_named_patients(connection, registry, inquiry, audit_context.at_ms, base)
+        for patient in find_named_patients(connection, store, inquiry, audit_context.at_ms, base)
         if patient not in recorded
     ]
     counted = [patient for patient in inquiry.counted if patient not in {*recorded, *named}]

@@ -15,12 +15,13 @@ from ehr_gateway.search.plan import plan_search
 from ehr_gateway.search.sql import FilterCompiler
 from ehr_gateway.search.values import Params
 from ehr_gateway.store.search_registry import SearchRegistry
+from ehr_gateway.store.store import Store
 from ehr_privacy.consent.domain_rules import load_domains
 
-__all__ = ["find_named_patients"]
+__all__ = ["MAX_BEARERS", "find_named_patients"]
 
 # A name that more people bear names nobody in particular. Chosen.
-_MAX_BEARERS = 20
+MAX_BEARERS = 20
 # An identifier is one person's; shared ones (a household's number) stay below this. Chosen.
 _MAX_HOLDERS = 200
 _SELECT_PATIENTS_OF = (
@@ -30,7 +31,7 @@ _SELECT_PATIENTS_OF = (
 
 
 def find_named_patients(
-    connection: Connection, registry: SearchRegistry, inquiry: Inquiry, now_ms: int, base: str
+    connection: Connection, store: Store, inquiry: Inquiry, now_ms: int, base: str
 ) -> list[str]:
     """Return the ids of the patients that an inquiry names, each once.
 
@@ -39,9 +40,11 @@ def find_named_patients(
     patients: dict[str, None] = {}
     for target in inquiry.targets:
         patients.update(dict.fromkeys(_patients_of_target(connection, target)))
-    for identity in inquiry.identities:
-        found = _patients_of_identity(connection, registry, identity, now_ms, base)
-        patients.update(dict.fromkeys(found))
+    if inquiry.identities:
+        registry = store.registry(connection)
+        for identity in inquiry.identities:
+            found = _patients_of_identity(connection, registry, identity, now_ms, base)
+            patients.update(dict.fromkeys(found))
     return list(patients)
 
 
@@ -65,11 +68,20 @@ def _patients_of_identity(
         return []
     params = Params(now_ms, base)
     compiler = FilterCompiler(registry.ids, params, "TRUE", connection.dialect)
-    limit = _MAX_BEARERS if identity.by_name else _MAX_HOLDERS
+    limit = MAX_BEARERS if identity.by_name else _MAX_HOLDERS
+    filters = [compiler.compile(identity.type, one) for one in identity.filters]
+    if len(filters) == 1 and filters[0].is_exact and not identity.by_name:
+        # An identifier's list is short and exact, and needs no plan.
+        rows = connection.execute(
+            f"SELECT DISTINCT p.patient FROM ({filters[0].candidates}) d"  # noqa: S608
+            " CROSS JOIN record_patient p WHERE p.pk = d.pk LIMIT :most",
+            {**params.values, "most": limit + 1},
+        ).fetchall()
+        return [] if len(rows) > limit else sorted(row["patient"] for row in rows)
     plan = plan_search(
         connection,
         identity.type,
-        [compiler.compile(identity.type, search_filter) for search_filter in identity.filters],
+        filters,
         compiler.tables,
         "TRUE",
         params.values,

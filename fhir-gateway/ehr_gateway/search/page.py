@@ -17,6 +17,7 @@ from ehr_gateway.database import Connection
 from ehr_gateway.search.criteria import parse_criteria, require_search_scope
 from ehr_gateway.search.cursor import open_cursor, seal_cursor
 from ehr_gateway.search.include import find_included
+from ehr_gateway.search.named_patients import MAX_BEARERS
 from ehr_gateway.search.scope_check import require_search_scopes
 from ehr_gateway.search.statements import SearchExecutor, SearchLimits
 from ehr_gateway.store.store import Store, Version
@@ -87,6 +88,9 @@ def search_on(
     total = executor.count_matches(query) if query.is_count_only or query.total != "none" else None
     # One more than the page holds tells whether there is a next page.
     matches = [] if query.is_count_only else executor.find_matches(query, query.count + 1, after)
+    if resource_type == "Patient" and len(matches) > MAX_BEARERS:
+        # Known without a look-up: so many people are named by it that it names nobody.
+        access.inquiry.drop_names(resource_type, query.filters)
     versions = executor.load_versions(matches[: query.count])
     included, issues = find_included(
         connection, registry.ids, access, query.includes, versions, limits
