@@ -1,28 +1,41 @@
-"""Which data domain a resource falls in, from the reviewed rules/domains.toml."""
+"""Which data domains a resource falls in, by the reviewed rules/domains.toml."""
 
 from __future__ import annotations
 
 import tomllib
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, lru_cache
 from importlib.resources import files
 from typing import Any
 
+from ehr_privacy.consent.code_systems import (
+    NO_SYSTEM,
+    is_known_system,
+    normalize_code,
+    normalize_system,
+)
 from ehr_privacy.consent.model import DOMAINS
 
-__all__ = ["DomainRule", "DomainRules", "domain_of", "load_domains", "parse_domains"]
+__all__ = ["CodeDomains", "DomainRules", "OpenType", "domains_of", "load_domains", "parse_domains"]
 
 Json = Mapping[str, Any]  # JSON of every shape
 
 
 @dataclass(frozen=True)
-class DomainRule:
-    """One line of the domain rules: which codes of a type give which domain."""
+class OpenType:
+    """A type whose domain its codes tell: where they stand, and what it may be without them."""
 
-    category: frozenset[str]
-    code: frozenset[str]
-    domain: str
+    elements: tuple[str, ...]
+    domains: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class CodeDomains:
+    """The domains that one code says; `alone` if what stands beside it does not count."""
+
+    domains: tuple[str, ...] = ()
+    alone: bool = False
 
 
 @dataclass(frozen=True)
@@ -33,7 +46,11 @@ class DomainRules:
     gathering: frozenset[str]
     clinical_date: tuple[tuple[str, ...], ...]
     types: Mapping[str, str]
-    rules: Mapping[str, tuple[DomainRule, ...]]
+    # System -> normalized code -> domains.
+    codes: Mapping[str, Mapping[str, CodeDomains]]
+    open_types: Mapping[str, OpenType]
+    # Types of one domain, with the elements whose codes may add another.
+    added_by: Mapping[str, tuple[str, ...]]
 
 
 @cache
@@ -46,14 +63,21 @@ def load_domains() -> DomainRules:
 def parse_domains(text: str) -> DomainRules:
     """Parse domain rules; raise ValueError naming the first entry that is wrong."""
     data = tomllib.loads(text)
-    rules: dict[str, list[DomainRule]] = {}
-    for number, row in enumerate(data["rules"], 1):
-        if row["domain"] not in DOMAINS or set(row) - {"type", "category", "code", "domain"}:
-            raise ValueError(f"domains.toml: rule {number}: unknown domain or key")
-        rule = DomainRule(
-            frozenset(row.get("category", ())), frozenset(row.get("code", ())), row["domain"]
-        )
-        rules.setdefault(row["type"], []).append(rule)
+    codes: dict[str, dict[str, CodeDomains]] = {}
+    for number, row in enumerate(data["codes"], 1):
+        systems = set(row) - {"domain", "alone"}
+        if row["domain"] not in DOMAINS or systems != {*map(normalize_system, systems)}:
+            raise ValueError(f"domains.toml: codes {number}: unknown domain or system")
+        for system in systems:
+            of_system = codes.setdefault(system, {})
+            for code in map(normalize_code, row[system]):
+                said = of_system.get(code, CodeDomains())
+                of_system[code] = CodeDomains(
+                    (*said.domains, row["domain"]), said.alone or row.get("alone", False)
+                )
+    for kind, row in data["doubt"].items():
+        if not set(row["domains"]) <= {*DOMAINS} or not row["elements"]:
+            raise ValueError(f"domains.toml: doubt.{kind}: unknown domain, or no element")
     for name, domain in data["types"].items():
         if domain not in DOMAINS:
             raise ValueError(f"domains.toml: types.{name}: unknown domain")
@@ -62,34 +86,77 @@ def parse_domains(text: str) -> DomainRules:
         gathering=frozenset(data["gathering"]),
         clinical_date=tuple(tuple(path.split(".")) for path in data["clinical_date"]),
         types=data["types"],
-        rules={name: tuple(of_type) for name, of_type in rules.items()},
+        codes=codes,
+        open_types={
+            kind: OpenType(tuple(row["elements"]), tuple(row["domains"]))
+            for kind, row in data["doubt"].items()
+        },
+        added_by={kind: tuple(elements) for kind, elements in data["usual"].items()},
     )
 
 
-def domain_of(resource: Json) -> str:
-    """Return the data domain of a resource by the rule file."""
+def domains_of(resource: Json) -> tuple[str, ...]:
+    """Return the data domains that a resource counts under, its own first.
+
+    In doubt, when no code of a known system says which, it counts under every one that its type
+    may be of.
+
+    >>> glucose = {"coding": [{"system": "http://loinc.org", "code": "2339-0"}]}
+    >>> domains_of({"resourceType": "Observation", "code": glucose})
+    ('laboratory',)
+    >>> domains_of({"resourceType": "Observation", "code": {"text": "Glucose"}})
+    ('observation', 'laboratory', 'radiology', 'investigation', 'birth')
+    """
     rules = load_domains()
     kind = str(resource["resourceType"])
-    of_type = rules.rules.get(kind, ())
-    if of_type:
-        categories = _codes(resource.get("category"))
-        codes = _codes(resource.get("code"))
-        for rule in of_type:
-            if (not rule.category or rule.category & categories) and (
-                not rule.code or rule.code & codes
-            ):
-                return rule.domain
-    return rules.types.get(kind, "other")
+    usual = rules.types.get(kind, "other")
+    open_type = rules.open_types.get(kind)
+    elements = open_type.elements if open_type else rules.added_by.get(kind, ())
+    if not elements:
+        return (usual,)
+    said: list[str] = []
+    likely: list[str] = []
+    for element in elements:
+        # The first element that says something certain decides: a category before a code.
+        is_decided = bool(said)
+        for coding in _codings(resource, element):
+            code, is_certain = _domains_of_code(coding.get("system"), coding.get("code"))
+            if code.alone and is_certain:
+                return code.domains
+            if not is_decided:
+                (said if is_certain else likely).extend(code.domains)
+    if open_type is None:
+        domains = [usual, *said, *likely]
+    elif not said:
+        domains = [*open_type.domains, *likely]
+    elif {*said} & {*open_type.domains}:
+        domains = [*said, *likely]
+    else:
+        domains = [usual, *said, *likely]
+    return tuple(dict.fromkeys(domains))
 
 
-def _codes(value: object) -> frozenset[str]:
-    concepts = value if isinstance(value, list) else [value]
-    return frozenset(
-        str(coding["code"])
-        for concept in _objects(concepts)
-        for coding in _objects(concept.get("coding"))
-        if coding.get("code")
-    )
+# A store has few codes for many records, and each write asks for those of its own.
+@lru_cache(maxsize=16_384)
+def _domains_of_code(system: object, code: object) -> tuple[CodeDomains, bool]:
+    """Return what a code says, and whether that is certain: its system is known, or it has none."""
+    if not isinstance(code, str):
+        return CodeDomains(), False
+    name, codes = normalize_system(system), load_domains().codes
+    compared = normalize_code(code)
+    if name in codes:
+        return codes[name].get(compared, CodeDomains()), True
+    if is_known_system(name):
+        return CodeDomains(), True
+    of_any = [some[compared] for some in codes.values() if compared in some]
+    domains = tuple(dict.fromkeys(domain for said in of_any for domain in said.domains))
+    return CodeDomains(domains, any(said.alone for said in of_any)), name == NO_SYSTEM
+
+
+def _codings(resource: Json, element: str) -> Iterator[Json]:
+    value = resource.get(element)
+    for concept in _objects(value if isinstance(value, list) else [value]):
+        yield from _objects(concept.get("coding"))
 
 
 def _objects(value: object) -> Sequence[Json]:

@@ -13,7 +13,7 @@ from ehr_fhir.compartments import patient_ids_of
 from ehr_fhir.dates import local_day
 from ehr_fhir.resource_links import CONTAINERS, list_references
 from ehr_privacy.consent.container_patients import SUBJECTS, patients_of_container
-from ehr_privacy.consent.domain_rules import DomainRules, domain_of, load_domains
+from ehr_privacy.consent.domain_rules import DomainRules, domains_of, load_domains
 from ehr_privacy.consent.label_rules import LabelRules, labels_by_code
 from ehr_privacy.consent.labels import CONFIDENTIALITY, labels_of_codings
 from ehr_privacy.consent.model import ANY_DATE, DateRange, Record
@@ -59,11 +59,11 @@ def record_facts(
     patients = patients_of_container(resource) if is_container else frozenset[str]()
     labels: frozenset[str] = frozenset()
     people: frozenset[str] = frozenset()
-    domain = domain_of(resource)
+    domain, *other_domains = domains_of(resource)
     if references is None:
         references = [reference for _, reference in list_references(resource)]
     episodes = {name.split("/")[1] for name in references if name.startswith("Encounter/")}
-    inner_domains: set[str] = set()
+    inner_domains = {*other_domains}
     holds_person = False
     for held in _with_inner(resource):
         if held is not resource and held["resourceType"] == "Patient":
@@ -76,7 +76,7 @@ def record_facts(
         if held["resourceType"] == "Encounter" and (name := held.get("id")):
             episodes.add(str(name))
         if held is not resource and held["resourceType"] not in rules.directory:
-            inner_domains.add(domain_of(held))
+            inner_domains |= {*domains_of(held)}
     directory = kind in rules.directory and not patients and not holds_person
     dates = stated_dates(resource)
     if kind not in PEOPLE_AND_PLACES or not directory:

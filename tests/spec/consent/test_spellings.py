@@ -10,8 +10,9 @@ from typing import Any
 
 import pytest
 
-from ehr_privacy.consent import record_facts
+from ehr_privacy.consent import load_roles, record_facts
 from ehr_privacy.consent.code_systems import is_known_system, load_systems, normalize_system
+from ehr_privacy.consent.domain_rules import domains_of, load_domains
 from ehr_privacy.consent.label_rules import load_labels
 from ehr_privacy.consent.labels import LABELS
 
@@ -181,3 +182,116 @@ def test_the_labels_of_documents_count_too() -> None:
 
     assert record_facts(composition, None).labels == {"V"}
     assert record_facts(text_only, None).labels >= SENSITIVE
+
+
+ELEMENT_TYPES = {
+    kind: open_type.elements for kind, open_type in load_domains().open_types.items()
+} | {kind: elements for kind, elements in load_domains().added_by.items()}
+# In R4 these are lists; the others hold one concept.
+LISTS = {("Observation", "category"), ("DiagnosticReport", "category")} | {
+    (kind, "category") for kind in ("ServiceRequest", "DocumentReference", "Composition")
+}
+
+
+def coded(kind: str, element: str, *codings: Json) -> Json:
+    concept = {"coding": [*codings]}
+    return {
+        "resourceType": kind,
+        "id": "x",
+        element: [concept] if (kind, element) in LISTS else concept,
+    }
+
+
+@pytest.mark.parametrize("kind", sorted(ELEMENT_TYPES))
+def test_every_rule_of_the_domains_holds_for_every_spelling(kind: str) -> None:
+    for element in ELEMENT_TYPES[kind]:
+        for name, codes in load_domains().codes.items():
+            spellings = [*system_spellings(name), None]
+            for number, code in enumerate(codes):
+                canonical = {"system": spellings[0], "code": code}
+                expected = {*domains_of(coded(kind, element, canonical))}
+                assert {*codes[code].domains} <= expected
+                # Each code in some of the spellings, so that all of them are tried.
+                for spelling in spellings[number % 7 :: 7]:
+                    for written in code_spellings(name, code):
+                        coding = {"code": written} | ({"system": spelling} if spelling else {})
+                        found = {*domains_of(coded(kind, element, coding))}
+                        assert found >= expected, (spelling, written)
+                local = {"system": "https://hospital.example/codes", "code": code}
+                assert {*domains_of(coded(kind, element, local))} >= expected
+
+
+DOUBTFUL: list[Json] = [
+    {},
+    {"coding": []},
+    {"text": "Laboratory"},
+    {"coding": [{"display": "Laboratory"}]},
+    {"coding": [{"system": "http://snomed.info/sct", "code": "0"}]},
+    {"coding": [{"system": "https://hospital.example/codes", "code": "CH"}]},
+    {"coding": [{"code": "never heard of"}]},
+]
+
+
+@pytest.mark.parametrize("kind", sorted(load_domains().open_types))
+@pytest.mark.parametrize("concept", DOUBTFUL)
+def test_in_doubt_a_record_counts_under_every_domain_it_might_be_of(
+    kind: str, concept: Json
+) -> None:
+    open_type = load_domains().open_types[kind]
+    element = open_type.elements[0]
+    resource = coded(kind, element)
+    resource[element] = [concept] if (kind, element) in LISTS else concept
+
+    record = record_facts(resource, None)
+
+    assert record.domains >= {*open_type.domains}
+    # Its own domain stays the usual one: an exception or a grant for it alone opens nothing.
+    assert record.domain == open_type.domains[0]
+
+
+def test_no_record_in_doubt_counts_under_a_domain_that_is_closed_to_ordinary_professions() -> None:
+    cells = load_roles().cells
+    closed = {domain for domain, cell in cells["doctor"].items() if cell == "none"}
+
+    assert closed
+    assert not any(closed & {*some.domains} for some in load_domains().open_types.values())
+
+
+@pytest.mark.parametrize(
+    ("resource", "domain"),
+    [
+        (coded("Observation", "category", {"system": "v2-0074", "code": "LAB"}), "laboratory"),
+        (
+            coded("Observation", "code", {"code": "2339-0"}),
+            "laboratory",
+        ),
+        (
+            coded("Observation", "code", {"code": "8867-4"}),
+            "observation",
+        ),
+        (coded("DocumentReference", "type", {"code": "11502-2"}), "laboratory"),
+        (coded("DocumentReference", "type", {"code": "18748-4"}), "radiology"),
+        (coded("DocumentReference", "type", {"code": "18842-5"}), "summary"),
+        (coded("Composition", "type", {"code": "60591-5"}), "summary"),
+        (coded("DiagnosticReport", "code", {"code": "11502-2"}), "laboratory"),
+    ],
+)
+def test_a_record_whose_codes_tell_its_domain_counts_under_no_other(
+    resource: Json, domain: str
+) -> None:
+    assert record_facts(resource, None).domains == {domain}
+
+
+def test_a_known_category_is_believed_and_two_count_both() -> None:
+    vital, imaging = ({"coding": [{"code": code}]} for code in ("vital-signs", "imaging"))
+    glucose = {"coding": [{"system": "http://loinc.org", "code": "2339-0"}]}
+    local = {"coding": [{"system": "https://hospital.example/codes", "code": "LAB"}]}
+    resource = {"resourceType": "Observation", "id": "o", "code": glucose}
+
+    believed = record_facts({**resource, "category": [vital]}, None)
+    both = record_facts({**resource, "category": [vital, imaging]}, None)
+    beside = record_facts({**resource, "category": [vital, local]}, None)
+
+    assert believed.domains == {"observation"}
+    assert both.domains == {"observation", "radiology"}
+    assert beside.domains == {"observation", "laboratory"}

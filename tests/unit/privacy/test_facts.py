@@ -131,7 +131,14 @@ def test_what_a_resource_holds_counts_under_its_domain_too() -> None:
         "effectiveDateTime": "2026-03-01",
     }
     medicine = {"resourceType": "Medication", "id": "m"}
-    basic = {"resourceType": "Basic", "id": "b", "subject": ANN, "contained": [lab, medicine]}
+    # Without a code it might be of any domain.
+    basic = {
+        "resourceType": "Basic",
+        "id": "b",
+        "code": concept("consent")[0],
+        "subject": ANN,
+        "contained": [lab, medicine],
+    }
     parameters = {
         "resourceType": "Parameters",
         "id": "p",
@@ -174,8 +181,10 @@ def test_a_register_entry_is_directory_unless_it_carries_a_patient() -> None:
 @pytest.mark.parametrize(
     "text",
     [
-        f'{LISTS}rules = []\n[types]\nX = "secrets"',
-        f'{LISTS}[types]\n[[rules]]\ntype = "X"\ndomain = "y"',
+        f'{LISTS}codes = []\n[types]\nX = "secrets"\n[doubt]\n[usual]',
+        f'{LISTS}[[codes]]\ndomain = "y"\n[types]\n[doubt]\n[usual]',
+        f'{LISTS}[[codes]]\ndomain = "birth"\nLOINC = ["1-8"]\n[types]\n[doubt]\n[usual]',
+        f'{LISTS}codes = []\n[types]\n[doubt.X]\nelements = ["a"]\ndomains = ["y"]\n[usual]',
     ],
 )
 def test_a_domain_rule_that_names_no_domain_is_an_error(text: str) -> None:
