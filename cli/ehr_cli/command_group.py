@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Mapping
 from importlib import import_module
@@ -20,6 +21,8 @@ MOUNTED_COMMANDS: Mapping[str, tuple[str, str]] = {
     "models": ("ehr_models.cli", "Models: list, train, evaluate, score, card."),
 }
 INTERRUPTED = 130
+# Of whatever a command writes, others may read nothing.
+_PRIVATE_UMASK = 0o077
 
 
 class CommandGroup(TyperGroup):
@@ -53,6 +56,9 @@ class CommandGroup(TyperGroup):
 
         The result is the command's own, hence Any.
         """
+        # Records, keys and what is made of them: for the owner's eyes, whatever the folder's mode.
+        # The processes that a command starts, Spark's among them, inherit it.
+        umask = os.umask(_PRIVATE_UMASK)
         try:
             return super().invoke(ctx)
         except EhrError as error:
@@ -76,6 +82,8 @@ class CommandGroup(TyperGroup):
                 err=True,
             )
             sys.exit(exit_code(Fault("")))
+        finally:
+            os.umask(umask)
 
 
 def _option_defaults(command: Any, chosen: settings.Settings) -> dict[str, Any]:

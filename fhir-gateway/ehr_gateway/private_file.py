@@ -1,12 +1,17 @@
-"""Files of secrets, readable by their owner alone (mode 0600)."""
+"""Files of records and secrets, readable by their owner alone (mode 0600)."""
 
 from __future__ import annotations
 
 import os
+import stat
 import tempfile
+from contextlib import suppress
 from pathlib import Path
 
-__all__ = ["create_private_file"]
+__all__ = ["create_private_file", "restrict_to_owner"]
+
+# The bits of a mode that give rights to group and others.
+_RIGHTS_OF_OTHERS = 0o077
 
 
 def create_private_file(path: Path, content: bytes) -> None:
@@ -25,3 +30,11 @@ def create_private_file(path: Path, content: bytes) -> None:
         pass
     finally:
         os.unlink(name)
+
+
+def restrict_to_owner(path: Path) -> None:
+    """Take the rights of others from a file; do nothing if it is missing or another user's."""
+    with suppress(OSError):
+        mode = stat.S_IMODE(path.stat().st_mode)
+        if mode & _RIGHTS_OF_OTHERS:
+            path.chmod(mode & ~_RIGHTS_OF_OTHERS)

@@ -31,6 +31,18 @@ GOLD = list_view_names()
 pytestmark = [pytest.mark.spark, pytest.mark.timeout(1800)]
 
 
+def test_every_file_is_for_its_owner_alone(demo: Demo) -> None:
+    """Store, journal, keys, lake, models, studies: whatever the folder they are put in."""
+    opened = [
+        path
+        for folder in (demo.data, demo.data.with_name(f"{demo.data.name}-journal"))
+        for path in folder.rglob("*")
+        if path.stat().st_mode & 0o077 and not path.is_symlink()
+    ]
+
+    assert [str(path) for path in opened] == []
+
+
 def test_every_step_is_in_the_table_with_its_seconds(demo: Demo) -> None:
     steps = ("sample", "load", "consents", "lake", "quality", "study", "model", "switch", "access")
 

@@ -36,6 +36,8 @@ def demo(tmp_path_factory: pytest.TempPathFactory) -> Demo:
         capture_output=True,
         text=True,
         env={**os.environ, "COLUMNS": "200"},
+        # The usual one, by which others may read.
+        umask=0o022,
     )
     assert ran.returncode == 0, ran.stdout + ran.stderr
     return Demo(data, ran.stdout, port)

@@ -107,6 +107,8 @@ def _spark_options(
         "spark.sql.session.timeZone": "UTC",
         "spark.sql.adaptive.enabled": "true",
         "spark.sql.execution.arrow.pyspark.enabled": "true",
+        # Hadoop sets the modes of files itself, by default for everybody to read.
+        "spark.hadoop.fs.permissions.umask-mode": "077",
         "spark.ui.enabled": "false",
         "spark.ui.showConsoleProgress": "false",
         # Small tables on two cores: the defaults (200 and 50) cost tens of seconds.

@@ -14,7 +14,7 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable, Iterator
-from contextlib import closing, contextmanager
+from contextlib import closing, contextmanager, suppress
 from pathlib import Path
 
 from ehr_fhir.errors import Unavailable
@@ -24,6 +24,7 @@ from ehr_gateway.database.wal_flush import WriteAheadLog
 from ehr_gateway.database.writer_turn import WriterTurn
 from ehr_gateway.deadline import Deadline, current_deadline, wait_seconds
 from ehr_gateway.incidents import WRITES_REFUSED, Incidents
+from ehr_gateway.private_file import restrict_to_owner
 
 __all__ = ["SqliteDatabase"]
 
@@ -61,6 +62,17 @@ _LOG = logging.getLogger("ehr_gateway")
 _MAX_POOLED_READERS = 32
 
 
+def _make_private(path: Path) -> None:
+    """Create the database's file with mode 0600; take others' rights from one that exists."""
+    # Never opened where it exists: closing it would drop the locks that SQLite's connections of
+    # this process hold on it (POSIX).
+    with suppress(FileExistsError):
+        path.touch(0o600, exist_ok=False)
+    # SQLite gives the log and its index the mode of the database.
+    for suffix in ("", "-wal", "-shm", "-writer"):
+        restrict_to_owner(Path(f"{path}{suffix}"))
+
+
 class SqliteConnection(sqlite3.Connection):
     """A connection that knows its dialect."""
 
@@ -81,6 +93,7 @@ class SqliteDatabase:
         self.incidents = Incidents()
         # Writers of several processes wait on a file lock, which wakes them at once; SQLite itself
         # would sleep and try again.
+        _make_private(path)
         self._lock_file = Path(f"{path}-writer").open("ab")
         self._turn = WriterTurn(self._lock_file)
         self._writer = self._connect(cache_kib=16384, busy_ms=_WRITER_BUSY_MS)
