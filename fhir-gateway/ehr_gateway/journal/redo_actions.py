@@ -8,9 +8,10 @@ journal encrypts them.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 from ehr_gateway.database import Connection
+from ehr_privacy.consent import HeldFact
 
 __all__ = [
     "FACTOR_TABLES",
@@ -21,6 +22,7 @@ __all__ = [
     "build_client_replacement_redo",
     "build_erasure_redo",
     "build_factors_redo",
+    "build_facts_redo",
     "build_version_redo",
 ]
 
@@ -40,9 +42,18 @@ def append_redo_actions(connection: Connection, redo_actions: Sequence[RedoActio
 
 
 def build_version_redo(
-    *, kind: str, identity: str, method: str, author: str | None, body: bytes
+    *,
+    kind: str,
+    identity: str,
+    method: str,
+    author: str | None,
+    body: bytes,
+    held: Iterable[HeldFact] = (),
 ) -> RedoAction:
-    """Return the action that writes a version of a resource again; a deletion has no body."""
+    """Return the action that writes a version of a resource again; a deletion has no body.
+
+    `held` are the facts held beside it. Inherited ones are worked out anew.
+    """
     return {
         "kind": "version",
         "type": kind,
@@ -50,7 +61,13 @@ def build_version_redo(
         "method": method,
         "author": author,
         "body": body.decode(),
+        "held": _list_held(held),
     }
+
+
+def build_facts_redo(*, kind: str, identity: str, held: Iterable[HeldFact]) -> RedoAction:
+    """Return the action that holds the same facts beside a resource again."""
+    return {"kind": "facts", "type": kind, "id": identity, "held": _list_held(held)}
 
 
 def build_account_redo(connection: Connection, login: str) -> RedoAction:
@@ -82,6 +99,10 @@ def build_client_replacement_redo(connection: Connection, client_id: str) -> Red
 def build_erasure_redo(patient_id: str) -> RedoAction:
     """Return the action that erases the content of a patient's audit events."""
     return {"kind": "erasure", "patient": patient_id}
+
+
+def _list_held(held: Iterable[HeldFact]) -> list[list[str]]:
+    return [[fact.kind, fact.value, fact.source] for fact in sorted(held) if not fact.is_inherited]
 
 
 def _select_by_login(connection: Connection, table: str, login: str) -> list[dict[str, object]]:

@@ -8,7 +8,11 @@ from ehr_fhir import definitions
 from ehr_fhir.index.rows import duplicate_parameters, indexed_parameters
 from ehr_gateway.database import Connection
 
-__all__ = ["read_parameter_ids", "register_parameters"]
+__all__ = ["UNINDEXED_PARAMETER", "read_parameter_ids", "register_parameters"]
+
+# The number of index rows for references in elements that no search parameter covers. Searches do
+# not know it; parameters are numbered from 1.
+UNINDEXED_PARAMETER = 0
 
 
 def register_parameters(connection: Connection) -> None:

@@ -10,7 +10,7 @@ import secrets
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from ehr_fhir.errors import Unavailable
@@ -29,6 +29,7 @@ from ehr_gateway.store import relabel
 from ehr_gateway.store.epoch import StoreEpoch, ensure_epoch, load_epoch
 from ehr_gateway.store.parameter_ids import read_parameter_ids, register_parameters
 from ehr_gateway.store.search_registry import SearchRegistry, load_registry
+from ehr_gateway.store.stored_facts import StoredFacts
 
 __all__ = ["AuditHook", "FeedEntry", "Store", "Version"]
 
@@ -47,6 +48,8 @@ class Version:
     method: str = "PUT"
     # The organisation that the record belongs to.
     author: str | None = None
+    # The facts in force, where they were read with it.
+    facts: StoredFacts | None = field(default=None, compare=False, repr=False)
 
     @classmethod
     def from_row(cls, row: Row) -> Version:

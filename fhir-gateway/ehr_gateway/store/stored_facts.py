@@ -6,7 +6,7 @@ force, which the consent condition reads. `held_fact` has those that do not foll
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -14,7 +14,8 @@ import orjson
 
 from ehr_fhir.errors import NotFound
 from ehr_fhir.json_text import parse
-from ehr_gateway.database import Connection, Dialect
+from ehr_fhir.resource_links import list_references
+from ehr_gateway.database import Connection, Dialect, Row
 from ehr_privacy.consent import (
     RECORD_COLUMNS,
     HeldFact,
@@ -43,6 +44,9 @@ _UPDATE_FACTS = (
     "UPDATE resource SET"  # noqa: S608 - names of columns
     f" {', '.join(f'{column.name} = ?' for column in RECORD_COLUMNS)} WHERE pk = ?"
 )
+_OWN_COLUMNS = ", ".join(
+    f"r.{name}" for name in ("type", "id", "author", *(column.name for column in RECORD_COLUMNS))
+)
 # Patients, labels and held facts as JSON arrays, so that a record is read by one statement.
 _COLUMNS = {
     "sqlite": "(SELECT json_group_array(p.patient) FROM record_patient p WHERE p.pk = r.pk)"
@@ -68,7 +72,7 @@ class StoredFacts:
     held: frozenset[HeldFact]
 
     @classmethod
-    def from_row(cls, row: Mapping[str, Any]) -> StoredFacts:
+    def from_row(cls, row: Row) -> StoredFacts:
         """Build the facts from a row of `resource` with `facts_columns`."""
         labels = _parse_list(row["fact_labels"])
         record = Record(
@@ -99,21 +103,26 @@ class FactCorrection:
 
 @dataclass(frozen=True)
 class FactChange:
-    """The facts of a resource before and after a correction."""
+    """The facts of a resource before and after a correction.
 
+    `pk` is its current version's, `references` are those of its newest content.
+    """
+
+    pk: int
     before: StoredFacts
     after: StoredFacts
+    references: tuple[str, ...]
 
 
 def facts_columns(dialect: Dialect) -> str:
-    """Return what a statement selects from `resource r`, beside `r.*`, for the facts."""
-    return _COLUMNS[dialect]
+    """Return what a statement selects from `resource r` for `StoredFacts.from_row`."""
+    return f"{_OWN_COLUMNS}, {_COLUMNS[dialect]}"
 
 
 def read_stored_facts(connection: Connection, kind: str, identity: str) -> StoredFacts | None:
     """Return the facts of a resource's current version, deleted or not; None if there is none."""
     row = connection.execute(
-        f"SELECT r.*, {facts_columns(connection.dialect)} FROM resource r"  # noqa: S608
+        f"SELECT {facts_columns(connection.dialect)} FROM resource r"  # noqa: S608
         " WHERE r.type = ? AND r.id = ? AND r.current = 1",
         (kind, identity),
     ).fetchone()
@@ -172,14 +181,16 @@ def correct_facts(
     held = set(before.held)
     for correction in corrections:
         _correct(held, correction)
-    stated = record_facts(parse(body), before.record.author)
+    resource = parse(body)
+    references = tuple(reference for _, reference in list_references(resource))
+    stated = record_facts(resource, before.record.author, references=references)
     after = StoredFacts(apply_held_facts(stated, held), frozenset(held))
     row = connection.execute(
         "SELECT pk FROM resource WHERE type = ? AND id = ? AND current = 1", (kind, identity)
     ).fetchone()
     replace_held_facts(connection, kind, identity, before.held, held)
     update_facts(connection, row["pk"], before.record, after.record)
-    return FactChange(before, after)
+    return FactChange(row["pk"], before, after, references)
 
 
 def read_last_body(connection: Connection, kind: str, identity: str) -> bytes | None:

@@ -2,15 +2,22 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 from ehr_gateway.journal.redo_actions import RedoAction, build_version_redo
 from ehr_gateway.store.store import Version
-from ehr_privacy.consent import Record
+from ehr_privacy.consent import HeldFact, Record
 
 __all__ = ["find_version_redo"]
 
 
 def find_version_redo(
-    version: Version, record: Record, before: Record | None, *, rules_changed: bool = False
+    version: Version,
+    record: Record,
+    before: Record | None,
+    *,
+    held: Iterable[HeldFact] = (),
+    rules_changed: bool = False,
 ) -> RedoAction | None:
     """Return the redo action of a version; None if it cannot take access or data away.
 
@@ -33,4 +40,5 @@ def find_version_redo(
         method=version.method,
         author=version.author,
         body=version.body,
+        held=held,
     )

@@ -14,6 +14,7 @@ from ehr_gateway.database import Connection
 from ehr_gateway.schema.resources import INDEX_COLUMNS
 from ehr_gateway.store import full_text
 from ehr_gateway.store.merging import linked_accounts, update_merged_rules
+from ehr_gateway.store.parameter_ids import UNINDEXED_PARAMETER
 from ehr_gateway.store.store import Version
 from ehr_privacy.consent import RECORD_COLUMNS, SOURCE_TABLES, Record, RuleRow
 
@@ -91,7 +92,8 @@ def group_by_table(
     """Group index rows by table, each as (parameter's number, values...)."""
     by_table: dict[str, list[tuple[Any, ...]]] = defaultdict(list)
     for table, code, values in rows:
-        by_table[table].append((parameters[resource_type, code], *values))
+        number = parameters[resource_type, code] if code else UNINDEXED_PARAMETER
+        by_table[table].append((number, *values))
     return dict(by_table)
 
 

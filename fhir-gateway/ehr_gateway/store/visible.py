@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from functools import lru_cache
 from typing import Literal
 
@@ -9,6 +10,7 @@ from ehr_fhir.errors import Gone, NotFound
 from ehr_gateway.access import Access
 from ehr_gateway.database import Connection
 from ehr_gateway.store.store import Version
+from ehr_gateway.store.stored_facts import StoredFacts, facts_columns
 
 __all__ = ["is_current_visible", "read_on"]
 
@@ -19,27 +21,33 @@ def read_on(
     resource_type: str,
     identity: str,
     interaction: Literal["read", "search"] = "read",
+    *,
+    with_facts: bool = False,
 ) -> Version:
-    """Read on an open connection; a hidden resource gives the same error as an absent one."""
+    """Read on an open connection; a hidden resource gives the same error as an absent one.
+
+    `with_facts`: with what consent decides the record by.
+    """
     access.require_scope(interaction, resource_type)
     visible = access.predicate(interaction)
+    columns = f"r.*, {facts_columns(connection.dialect)}" if with_facts else "r.*"
     row = connection.execute(
-        _statement(visible.sql), {"type": resource_type, "id": identity, **visible.params}
+        _statement(columns, visible.sql), {"type": resource_type, "id": identity, **visible.params}
     ).fetchone()
     if row is None:
         raise NotFound(f"There is no {resource_type} with this id.")
     version = Version.from_row(row)
     if version.deleted:
         raise Gone(f"This {resource_type} was deleted.")
-    return version
+    return replace(version, facts=StoredFacts.from_row(row)) if with_facts else version
 
 
 # Cached: the consent condition is a long text, and joining it anew would cost each read.
 @lru_cache(maxsize=1024)
-def _statement(condition: str) -> str:
+def _statement(columns: str, condition: str) -> str:
     return (
-        "SELECT r.* FROM resource r WHERE r.type = :type AND r.id = :id AND r.current = 1"  # noqa: S608
-        f" AND ({condition})"
+        f"SELECT {columns} FROM resource r"  # noqa: S608
+        f" WHERE r.type = :type AND r.id = :id AND r.current = 1 AND ({condition})"
     )
 
 

@@ -14,7 +14,7 @@ may have been hidden or deleted since, and a record can be corrected all the sam
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import islice
 from typing import TYPE_CHECKING, Any
@@ -29,21 +29,25 @@ from ehr_fhir.resource_links import list_references, replace_references
 from ehr_fhir.search.query_string import parse_query_pairs
 from ehr_fhir.search_parameters import use_added_parameters
 from ehr_gateway.access import Access
-from ehr_gateway.database import Connection
+from ehr_gateway.database import Connection, Row
 from ehr_gateway.search.criteria import parse_criteria
 from ehr_gateway.search.page import find_matching_ids
+from ehr_gateway.store.inheritance import outward_facts_of_row
 from ehr_gateway.store.store import Store
+from ehr_gateway.store.stored_facts import facts_columns
 from ehr_gateway.transaction.prepared_resource import PreparedResource
 from ehr_privacy.consent import Record, load_domains
+from ehr_privacy.consent.inherited_facts import Key, OutwardFacts
 
 if TYPE_CHECKING:
     from ehr_gateway.transaction.transaction import Transaction
 
 __all__ = [
     "ReferenceCheck",
+    "ReferenceFindings",
     "UnmatchedReference",
     "canonical_references",
-    "find_dangling_references",
+    "check_references",
     "find_ids",
     "find_ids_on",
     "reference_fault",
@@ -158,14 +162,22 @@ def canonical_references(resource: Mapping[str, Any]) -> frozenset[str]:
     return frozenset(canonical_reference(named) for _, named in list_references(resource))
 
 
-def find_dangling_references(
+@dataclass(frozen=True)
+class ReferenceFindings:
+    """What is wrong with the references of some versions, and the facts that their targets give."""
+
+    issues: list[Issue]
+    outward_facts: Mapping[Key, OutwardFacts]
+
+
+def check_references(
     connection: Connection,
     access: Access,
     checks: Sequence[ReferenceCheck],
     *,
     is_platform: bool = False,
-) -> list[Issue]:
-    """Return an issue for each reference whose target the requester cannot refer to.
+) -> ReferenceFindings:
+    """Look up what some versions refer to: an issue for each target that may not be named.
 
     The right to deposit to the patients of each record was checked before. `is_platform`: the
     requester keeps the registry and may name every Patient.
@@ -174,6 +186,7 @@ def find_dangling_references(
     targets = _Targets()
     for check in checks:
         prepared = check.prepared
+        targets.giving |= prepared.fact_targets
         decides_about = _decided_patient(prepared)
         depositing_for = _patients_of_deposit(access, prepared.record)
         for expression, reference in check.new_references():
@@ -188,14 +201,15 @@ def find_dangling_references(
                     of_patient.setdefault(named, expression)
                 else:
                     targets.visible.setdefault(named, expression)
-    for named, expression in _missing_targets(connection, access, targets):
+    outward_facts: dict[Key, OutwardFacts] = {}
+    for named, expression in _missing_targets(connection, access, targets, outward_facts):
         text = f"{expression} refers to a {named[0]} that does not exist."
         issues.append(Issue(text, expression, "not-found"))
-    return issues[:_MAX_ISSUES]
+    return ReferenceFindings(issues[:_MAX_ISSUES], outward_facts)
 
 
 # A target, and the first path that refers to it.
-_Paths = dict[tuple[str, str], str]
+_Paths = dict[Key, str]
 
 
 @dataclass
@@ -208,6 +222,8 @@ class _Targets:
     of_patient: dict[str, _Paths] = field(default_factory=dict)
     # All others: visible to the requester.
     visible: _Paths = field(default_factory=dict)
+    # Those that give facts to what names them, whether they are checked or not.
+    giving: set[Key] = field(default_factory=set)
 
 
 def _patients_of_deposit(access: Access, record: Record) -> frozenset[str]:
@@ -231,19 +247,34 @@ def _is_decided_about(expression: str, target_type: str) -> bool:
 
 
 def _missing_targets(
-    connection: Connection, access: Access, targets: _Targets
-) -> Iterator[tuple[tuple[str, str], str]]:
+    connection: Connection,
+    access: Access,
+    targets: _Targets,
+    outward_facts: dict[Key, OutwardFacts],
+) -> Iterator[tuple[Key, str]]:
+    """Yield the targets that may not be named; collect the facts that others give."""
     # A statement for each condition rather than one with OR: SQLite's parser limits the levels of
     # nesting, and the consent condition is near the limit.
-    visible = access.read_predicate
     conditions: list[tuple[str, Mapping[str, object], _Paths]] = [
         ("TRUE", {}, targets.registered),
-        (visible.sql, visible.params, targets.visible),
         *((_OF_PATIENT, {"whose": whose}, paths) for whose, paths in targets.of_patient.items()),
     ]
     for condition, params, paths in conditions:
-        found = set(_select_targets(connection, condition, params, list(paths)))
+        rows = _select_targets(connection, "r.type, r.id", condition, params, paths)
+        found = {(row["type"], row["id"]) for row in rows if not row["deleted"]}
         yield from ((named, paths[named]) for named in paths if named not in found)
+    visible = access.read_predicate
+    # Visible or not, a target gives its facts: one statement tells both.
+    columns = f"{facts_columns(connection.dialect)}, ({visible.sql}) AS seen"
+    found = set()
+    looked_up = {**targets.visible, **dict.fromkeys(targets.giving, "")}
+    for row in _select_targets(connection, columns, "TRUE", visible.params, looked_up):
+        named = (row["type"], row["id"])
+        if row["seen"] and not row["deleted"]:
+            found.add(named)
+        if named in targets.giving and (facts := outward_facts_of_row(row)):
+            outward_facts[named] = facts
+    yield from ((named, path) for named, path in targets.visible.items() if named not in found)
 
 
 _OF_PATIENT = "EXISTS (SELECT 1 FROM record_patient p WHERE p.pk = r.pk AND p.patient = :whose)"
@@ -252,10 +283,12 @@ _DECIDED_ABOUT = re.compile(r"\.data(?:\[\d+\])?\.reference\.reference$")
 
 def _select_targets(
     connection: Connection,
+    columns: str,
     condition: str,
     condition_params: Mapping[str, object],
-    targets: Sequence[tuple[str, str]],
-) -> Iterator[tuple[str, str]]:
+    targets: Iterable[Key],
+) -> Iterator[Row]:
+    """Yield the current versions of targets, deletions too: `columns`, `deleted`."""
     remaining = iter(targets)
     while batch := list(islice(remaining, _TARGETS_PER_STATEMENT)):
         params: dict[str, object] = dict(condition_params)
@@ -263,10 +296,9 @@ def _select_targets(
         for number, (kind, identity) in enumerate(batch):
             params[f"t{number}"], params[f"i{number}"] = kind, identity
             placeholders.append(f"(:t{number}, :i{number})")
-        rows = connection.execute(
-            "SELECT r.type, r.id FROM resource r WHERE r.current = 1 AND r.deleted = 0"  # noqa: S608
+        yield from connection.execute(
+            f"SELECT {columns}, r.deleted FROM resource r WHERE r.current = 1"  # noqa: S608
             f" AND (r.type, r.id) IN (VALUES {', '.join(placeholders)})"
             f" AND {condition}",
             params,
         )
-        yield from ((row["type"], row["id"]) for row in rows)

@@ -21,7 +21,9 @@ from ehr_fhir.references import split_conditional_reference
 from ehr_fhir.resource_links import CONTAINERS, list_references, replace_references
 from ehr_fhir.validation.validate import validate
 from ehr_gateway.access import Access
+from ehr_gateway.store.inheritance import fact_targets, unindexed_references
 from ehr_privacy.consent import Record, RuleRow, record_facts, rule_rows, state_patients
+from ehr_privacy.consent.inherited_facts import Key
 
 __all__ = [
     "Draft",
@@ -49,6 +51,11 @@ class PreparedResource:
     references: tuple[tuple[str, str], ...]
     # The ids of its contained resources, which its references may name.
     contained: frozenset[str] = frozenset()
+
+    @cached_property
+    def fact_targets(self) -> frozenset[Key]:
+        """The resources that the record inherits facts from."""
+        return fact_targets(self.record.type, (name for _, name in self.references))
 
     def body(self, version: int, last_updated_ms: int) -> bytes:
         """Return the bytes that are stored and served."""
@@ -187,14 +194,18 @@ def _prepare(
     content = {
         key: value for key, value in resource.items() if key not in ("resourceType", "id", "meta")
     }
+    if references is None:
+        references = tuple(list_references(resource, path))
+    names = [reference for _, reference in references]
+    rows = extract_rows({**resource, "meta": meta})
     return PreparedResource(
-        record=record_facts(resource, author),
+        record=record_facts(resource, author, references=names),
         meta=_serialize_tail(meta),
         content=_serialize_tail(content),
-        rows=tuple(extract_rows({**resource, "meta": meta})),
+        rows=(*rows, *unindexed_references(resource["resourceType"], names, rows)),
         words=extract_full_text(resource),
         rules=tuple(rule_rows(resource)),
-        references=tuple(list_references(resource, path)) if references is None else references,
+        references=references,
         contained=frozenset(inner.get("id", "") for inner in resource.get("contained", ())),
     )
 

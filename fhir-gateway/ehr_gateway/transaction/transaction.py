@@ -9,9 +9,9 @@ the patient, the consent and the records in any order.
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from types import MappingProxyType
 from typing import Any, Literal
 
@@ -28,9 +28,28 @@ from ehr_fhir.patch.patch import Patch
 from ehr_fhir.references import Replacements
 from ehr_gateway.access import Access
 from ehr_gateway.database import Connection
-from ehr_gateway.journal.redo_actions import RedoAction, append_redo_actions
+from ehr_gateway.journal.redo_actions import (
+    RedoAction,
+    append_redo_actions,
+    build_facts_redo,
+)
 from ehr_gateway.store import full_text, search_registry
+from ehr_gateway.store.inheritance import (
+    WrittenRecord,
+    fact_targets,
+    read_outward_facts,
+    settle_inheritance,
+)
 from ehr_gateway.store.store import AuditHook, Store, Version
+from ehr_gateway.store.stored_facts import (
+    FactChange,
+    FactCorrection,
+    StoredFacts,
+    correct_facts,
+    facts_columns,
+    read_stored_facts,
+    replace_held_facts,
+)
 from ehr_gateway.store.version_redo import find_version_redo
 from ehr_gateway.store.version_rows import (
     group_by_table,
@@ -42,22 +61,28 @@ from ehr_gateway.store.version_rows import (
 from ehr_gateway.store.visible import read_on
 from ehr_gateway.transaction.integrity import (
     ReferenceCheck,
+    canonical_reference,
     canonical_references,
-    find_dangling_references,
+    check_references,
     resolve_conditional_references,
 )
 from ehr_gateway.transaction.patching import PatchedDraft, apply_patch
 from ehr_gateway.transaction.prepared_resource import Draft, PreparedResource, source_author
 from ehr_privacy.consent import (
     SOURCE_TABLES,
+    HeldFact,
     Predicate,
     Record,
+    apply_held_facts,
     deposit_predicate,
+    drop_third_party_facts,
+    hold_third_party_facts,
     load_roles,
     may_write,
     record_facts,
     rule_rows,
 )  # fmt: skip
+from ehr_privacy.consent.inherited_facts import FactNode, Key, OutwardFacts, outward_facts
 
 __all__ = ["Transaction", "WriteResult", "open_transaction", "transaction_on"]
 
@@ -109,13 +134,43 @@ class _DeferredCheck:
     # Whether the right to deposit has to be shown for the record's patients.
     deposits: bool = True
 
+    @property
+    def has_lost_reference(self) -> bool:
+        """Whether the version before names something that this one does not."""
+        if self.references is None or not self.references.kept:
+            return False
+        named = {canonical_reference(name) for _, name in self.references.prepared.references}
+        return not self.references.kept <= named
+
 
 @dataclass(frozen=True)
 class _PreviousState:
     """What the version before says, and its facts."""
 
     resource: dict[str, Any]
+    facts: StoredFacts
+
+
+@dataclass(frozen=True)
+class _Written:
+    """A record whose facts the transaction has written; a correction has no version."""
+
+    pk: int
     record: Record
+    held: frozenset[HeldFact]
+    before: StoredFacts | None
+    targets: frozenset[Key]
+    version: Version | None = None
+    has_lost_reference: bool = False
+    has_redo: bool = False
+
+    def to_written_record(self) -> WrittenRecord:
+        """Return what its inheritance is worked out from."""
+        before = None
+        if self.before is not None:
+            before = outward_facts(self.before.record, self.before.held)
+        node = FactNode(self.record, self.held, self.targets)
+        return WrittenRecord(self.pk, node, before, self.has_lost_reference)
 
 
 class Transaction:
@@ -131,6 +186,7 @@ class Transaction:
         self._connection = connection
         self._deferred_checks: list[_DeferredCheck] = []
         self._unindexed: list[tuple[Version, PreparedResource]] = []
+        self._written: dict[Key, _Written] = {}
         row = connection.execute("SELECT last_updated FROM resource ORDER BY pk DESC LIMIT 1")
         latest = row.fetchone()
         # Times in the feed never decrease, even when the clock is set back.
@@ -175,10 +231,12 @@ class Transaction:
         _check_if_match(current, if_match)
         if current.deleted:
             return current
-        record = record_facts(orjson.loads(current.body), current.author)
+        # A deletion marker keeps the facts in force.
+        facts = self._stored_facts(current)
+        record = facts.record
         self._check_right_except_enrolment("delete", record, holds=self._is_hold(record))
         remove_index(self.connection, current)
-        return self._insert(record, b"", current, "DELETE", before=record)
+        return self._insert(record, b"", current, "DELETE", before=facts, held=facts.held)
 
     def patch(
         self,
@@ -196,7 +254,7 @@ class Transaction:
         that was current then.
         """
         self.access.require_scope("patch", kind)
-        current = read_on(self._connection, self.access, kind, identity)
+        current = read_on(self._connection, self.access, kind, identity, with_facts=True)
         _check_if_match(current, if_match)
         if patched is None or patched.base != current.pk:
             # Another write came between. Patch again under the lock: the client need not retry.
@@ -214,11 +272,56 @@ class Transaction:
         self._check_deposits()
         self._register_search_parameters()
         references = [check.references for check in self._deferred_checks if check.references]
-        if issues := find_dangling_references(
+        findings = check_references(
             self.connection, self.access, references, is_platform=self._is_platform_service
-        ):
+        )
+        if issues := findings.issues:
             raise Unprocessable(issues[0].diagnostics, issues=issues)
         self._deferred_checks.clear()
+        self._settle_inheritance(findings.outward_facts)
+
+    def correct_facts(
+        self, kind: str, identity: str, corrections: Sequence[FactCorrection]
+    ) -> FactChange:
+        """Correct what a stored record is judged by, as its patient or a steward says.
+
+        The caller checks the right to do so. Raises NotFound if the record is not there.
+        """
+        change = correct_facts(self.connection, kind, identity, corrections)
+        self._written[kind, identity] = _Written(
+            pk=change.pk,
+            record=change.after.record,
+            held=change.after.held,
+            before=change.before,
+            targets=fact_targets(kind, change.references),
+        )
+        redo_action = build_facts_redo(kind=kind, identity=identity, held=change.after.held)
+        self.redo_actions.append(redo_action)
+        return change
+
+    def _settle_inheritance(self, boundary: Mapping[Key, OutwardFacts]) -> None:
+        """Let what was written inherit from what it names, and what names it from it."""
+        written, self._written = self._written, {}
+        corrected = [each for each in written.values() if each.version is None]
+        if corrected:
+            # What a correction concerns was not looked up with the references of versions.
+            targets = {target for each in corrected for target in each.targets}
+            boundary = {**boundary, **read_outward_facts(self._connection, targets)}
+        in_force = settle_inheritance(
+            self._connection,
+            self.store.parameter_ids,
+            [each.to_written_record() for each in written.values()],
+            boundary,
+        )
+        for key, record in in_force.items():
+            each = written.get(key)
+            if each is None or each.version is None or each.before is None or each.has_redo:
+                continue
+            # A new reference may have closed the record.
+            if redo_action := find_version_redo(
+                each.version, record, each.before.record, held=each.held
+            ):
+                self.redo_actions.append(redo_action)
 
     def _check_deposits(self) -> None:
         patients = {
@@ -255,17 +358,26 @@ class Transaction:
         self._check_right_except_enrolment(interaction, prepared.record, holds=holds)
         previous = self._previous_state(current) if current else None
         self._deferred_checks.append(self._deferred_check(interaction, prepared, previous))
-        before, rules_changed = None, False
+        rules_changed = False
         if current is not None and previous is not None and not current.deleted:
             if current.type in SOURCE_TABLES:
                 rules_changed = rule_rows(previous.resource) != list(prepared.rules)
-            before = previous.record
+            before = previous.facts.record
             self._check_right_except_enrolment("update", before, holds=self._is_hold(before))
             remove_index(self.connection, current)
+        held = self._held_facts(draft, current, previous)
         number = current.version + 1 if current else 1
         body = prepared.body(number, self.now_ms)
         version = self._insert(
-            prepared.record, body, current, method, before=before, rules_changed=rules_changed
+            apply_held_facts(prepared.record, held),
+            body,
+            current,
+            method,
+            before=None if previous is None else previous.facts,
+            held=held,
+            targets=prepared.fact_targets,
+            has_lost_reference=self._deferred_checks[-1].has_lost_reference,
+            rules_changed=rules_changed,
         )
         self._unindexed.append((version, prepared))
         if len(self._unindexed) >= _INDEX_BATCH:
@@ -297,7 +409,10 @@ class Transaction:
         current: Version | None,
         method: str,
         *,
-        before: Record | None,
+        before: StoredFacts | None,
+        held: frozenset[HeldFact],
+        targets: frozenset[Key] = frozenset(),
+        has_lost_reference: bool = False,
         rules_changed: bool = False,
     ) -> Version:
         version = insert_version(
@@ -312,10 +427,66 @@ class Transaction:
             # A deleted Consent has no rules; other writes replace them in `_store_version`.
             replace_rules(self._connection, record, (), has_previous=True)
         self.versions.append(version)
-        if redo_action := find_version_redo(version, record, before, rules_changed=rules_changed):
+        if before is not None and before.held != held:
+            replace_held_facts(self._connection, record.type, record.id, before.held, held)
+        # A deleted version's facts are no reason to write a later one again: it may have restricted
+        # nothing.
+        was_there = before is not None and current is not None and not current.deleted
+        redo_action = find_version_redo(
+            version,
+            record,
+            before.record if before is not None and was_there else None,
+            held=held,
+            rules_changed=rules_changed,
+        )
+        if redo_action:
             self.redo_actions.append(redo_action)
+        if method != "DELETE":
+            earlier = self._written.get((record.type, record.id))
+            self._written[record.type, record.id] = _Written(
+                version.pk,
+                record,
+                held,
+                before if earlier is None else earlier.before,
+                targets,
+                version,
+                has_lost_reference,
+                bool(redo_action),
+            )
         self.criteria_ids.pop(record.type, None)
         return version
+
+    def _held_facts(
+        self, draft: Draft, current: Version | None, previous: _PreviousState | None
+    ) -> frozenset[HeldFact]:
+        """Return the facts held beside the new version.
+
+        The author's version ends what third parties said. Anybody else's leaves a record at least
+        as closed as it was.
+        """
+        if current is None or previous is None:
+            return frozenset()
+        if self._is_word_of_author(current):
+            return drop_third_party_facts(previous.facts.held)
+        return hold_third_party_facts(previous.resource, draft.resource, previous.facts.held)
+
+    def _is_word_of_author(self, current: Version) -> bool:
+        """Say whether the requester may loosen what a record's versions state.
+
+        Its author may, and a steward; of what a patient wrote, the patient and who acts for them.
+        """
+        requester = self.access.requester
+        if requester.role in ("steward", "administrator"):
+            return True
+        if requester.role in ("patient", "carer"):
+            return current.author is None
+        return self.access.author is not None and self.access.author == current.author
+
+    def _stored_facts(self, current: Version) -> StoredFacts:
+        facts = current.facts or read_stored_facts(self._connection, current.type, current.id)
+        if facts is None:
+            raise NotFound(f"There is no {current.type} with this id.")
+        return facts
 
     def _create_with_id(self, draft: Draft, if_match: int | None) -> WriteResult:
         record = record_facts(draft.resource, None)
@@ -330,11 +501,11 @@ class Transaction:
         # A hidden version is None, as an absent one: no answer may tell them apart.
         visible = _NO_CONDITION if self._is_platform_service else self.access.read_predicate
         row = self._connection.execute(
-            "SELECT r.* FROM resource r WHERE r.type = :type AND r.id = :id AND r.current = 1"  # noqa: S608
-            f" AND ({visible.sql})",
+            f"SELECT r.*, {facts_columns(self._connection.dialect)} FROM resource r"  # noqa: S608
+            f" WHERE r.type = :type AND r.id = :id AND r.current = 1 AND ({visible.sql})",
             {"type": kind, "id": identity, **visible.params},
         ).fetchone()
-        return Version.from_row(row) if row else None
+        return replace(Version.from_row(row), facts=StoredFacts.from_row(row)) if row else None
 
     @property
     def _is_platform_service(self) -> bool:
@@ -362,8 +533,7 @@ class Transaction:
             body = row["body"]
         # A plain parser will do: the body was parsed strictly when it was stored, and none of the
         # facts depends on the exact digits of a number.
-        resource = orjson.loads(body)
-        return _PreviousState(resource, record_facts(resource, current.author))
+        return _PreviousState(orjson.loads(body), self._stored_facts(current))
 
     def _deferred_check(
         self,
@@ -375,7 +545,7 @@ class Transaction:
             return _DeferredCheck(interaction, prepared.record, ReferenceCheck(prepared))
         # What an organisation wrote it can correct for ever, also once the account is closed.
         is_own = self.access.author is not None and prepared.record.author == self.access.author
-        deposits = not is_own or not prepared.record.patients <= previous.record.patients
+        deposits = not is_own or not prepared.record.patients <= previous.facts.record.patients
         kept = canonical_references(previous.resource)
         return _DeferredCheck(
             interaction, prepared.record, ReferenceCheck(prepared, kept), deposits

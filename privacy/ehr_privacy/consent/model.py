@@ -83,7 +83,7 @@ class DateRange:
         return DateRange(min(self.first, other.first), max(self.last, other.last))
 
 
-def read_columns(row: Mapping[str, Any]) -> dict[str, Any]:
+def read_columns(row: Any) -> dict[str, Any]:
     """Return the fields of a `Record` that a row of RECORD_COLUMNS holds."""
     at, first, last = (row[name] for name in ("clinical_date", "added_from", "added_to"))
     return {

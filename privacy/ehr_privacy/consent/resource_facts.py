@@ -26,8 +26,9 @@ _HOLDING = {"Bundle": "entry", "Parameters": "parameter"}
 _AUTHORS = (
     "author", "recorder", "asserter", "performer", "requester", "resultsInterpreter", "participant",
 )  # fmt: skip
-# People, organisations, places, devices' addresses, and what decides or logs: none of them is a
-# part of what is told about a patient, so a label of theirs says nothing of what names them.
+# People, organisations, places, and what decides or logs: none of them is a part of what is told
+# about a patient. They give no facts to what names them, and take none from what they name: else a
+# Consent could close itself to the carer who keeps it.
 PEOPLE_AND_PLACES = frozenset(
     {"AuditEvent", "Consent", "Endpoint", "HealthcareService", "Location", "Organization",
      "OrganizationAffiliation", "Patient", "Person", "Practitioner", "PractitionerRole",
@@ -62,7 +63,9 @@ def record_facts(
     domain, *other_domains = domains_of(resource)
     if references is None:
         references = [reference for _, reference in list_references(resource)]
-    episodes = {name.split("/")[1] for name in references if name.startswith("Encounter/")}
+    episodes: set[str] = set()
+    if kind not in PEOPLE_AND_PLACES:
+        episodes |= _named_encounters(references)
     inner_domains = {*other_domains}
     holds_person = False
     for held in _with_inner(resource):
@@ -75,6 +78,8 @@ def record_facts(
         people |= _author_people(held)
         if held["resourceType"] == "Encounter" and (name := held.get("id")):
             episodes.add(str(name))
+        if is_container and held is not resource:
+            episodes |= _named_encounters(name for _, name in list_references(held))
         if held is not resource and held["resourceType"] not in rules.directory:
             inner_domains |= {*domains_of(held)}
     directory = kind in rules.directory and not patients and not holds_person
@@ -134,6 +139,10 @@ def _entries(holder: Json, name: str) -> Iterator[Json]:
 def _named_patients(resource: Json) -> frozenset[str]:
     found = (_target(resource[name]) for name in SUBJECTS if name in resource)
     return frozenset(name for kind, name in found if kind == "Patient")
+
+
+def _named_encounters(references: Iterable[str]) -> set[str]:
+    return {name.split("/")[1] for name in references if name.startswith("Encounter/")}
 
 
 def _author_people(resource: Json) -> frozenset[str]:

@@ -124,12 +124,6 @@ def test_the_statement_says_who_an_own_address_names() -> None:
     assert state_patients(mixed, HERE) is mixed
 
 
-def test_a_register_entry_that_holds_a_patient_is_open_to_nobody() -> None:
-    clinic = {"resourceType": "Organization", "id": "o", "contained": [PATIENT]}
-
-    assert not record_facts(clinic, "hospital-a").directory
-
-
 def test_a_contained_patient_is_no_patient_of_this_server() -> None:
     record = record_facts({**allergy("#p"), "id": "a", "contained": [PATIENT]}, "hospital-a")
 
