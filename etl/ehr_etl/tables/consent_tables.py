@@ -12,7 +12,7 @@ import pyarrow as pa
 from pyspark.sql import SparkSession
 
 from ehr_etl.lake import Lake, read_table, write_small_table
-from ehr_privacy.consent import SOURCE_TABLES, TABLES, extend_to_merged_accounts, rule_rows
+from ehr_privacy.consent import SOURCE_TABLES, TABLES, extend_to_merged_accounts, stored_rule_rows
 
 RULE_TYPES = tuple(SOURCE_TABLES)
 
@@ -37,7 +37,7 @@ def build_consent_tables(resources: list[Mapping[str, object]]) -> Mapping[str, 
     """Return every consent table, empty ones too, rows in a fixed order."""
     rows: dict[str, list[dict[str, object]]] = {name: [] for name in TABLES}
     for row in extend_to_merged_accounts(
-        row for resource in resources for row in rule_rows(resource)
+        row for resource in resources for row in stored_rule_rows(resource)
     ):
         rows[row.table].append(dict(row.values))
     return {name: _to_arrow_table(name, rows[name]) for name in TABLES}

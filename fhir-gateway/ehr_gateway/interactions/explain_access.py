@@ -18,7 +18,7 @@ from ehr_gateway.store.merging import linked_accounts
 from ehr_gateway.store.visible import read_on
 from ehr_privacy.consent import Decision, Record, Requester, RuleRow, Rules, decide, record_facts
 from ehr_privacy.consent.model import merge_accounts
-from ehr_privacy.consent.rule_reader import rule_rows
+from ehr_privacy.consent.rule_reader import stored_rule_rows
 
 __all__ = ["AccessExplanation", "explain_decision", "may_explain", "read_record_facts"]
 
@@ -138,4 +138,4 @@ def _rows(
         rules[name] = []
         # A version stored before this kind of rule was known made no rules then either.
         with suppress(Unprocessable):
-            rules[name] = [] if row["deleted"] else rule_rows(parse(row["body"]))
+            rules[name] = [] if row["deleted"] else stored_rule_rows(parse(row["body"]))

@@ -29,7 +29,7 @@ from ehr_gateway.store.version_rows import (
     insert_index,
     replace_rules,
 )
-from ehr_privacy.consent import SOURCE_TABLES, Record, RuleRow, record_facts, rule_rows
+from ehr_privacy.consent import SOURCE_TABLES, Record, RuleRow, record_facts, stored_rule_rows
 
 __all__ = ["RecomputeProgress", "read_progress", "recompute_batch", "schedule_recompute"]
 
@@ -188,7 +188,7 @@ def _compare_version(
         values = group_by_table(registry.ids, row["type"], (*extract_rows(resource), *added))
         _compare_index(pk, values, stored, changes)
         if row["type"] in SOURCE_TABLES:
-            changes.rules.append((record, rule_rows(resource)))
+            changes.rules.append((record, stored_rule_rows(resource)))
 
 
 def _compare_index(

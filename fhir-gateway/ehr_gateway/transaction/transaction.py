@@ -80,7 +80,7 @@ from ehr_privacy.consent import (
     load_roles,
     may_write,
     record_facts,
-    rule_rows,
+    stored_rule_rows,
 )  # fmt: skip
 from ehr_privacy.consent.inherited_facts import FactNode, Key, OutwardFacts, outward_facts
 
@@ -361,7 +361,7 @@ class Transaction:
         rules_changed = False
         if current is not None and previous is not None and not current.deleted:
             if current.type in SOURCE_TABLES:
-                rules_changed = rule_rows(previous.resource) != list(prepared.rules)
+                rules_changed = stored_rule_rows(previous.resource) != list(prepared.rules)
             before = previous.facts.record
             self._check_right_except_enrolment("update", before, holds=self._is_hold(before))
             remove_index(self.connection, current)

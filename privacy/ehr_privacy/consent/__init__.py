@@ -31,7 +31,7 @@ from ehr_privacy.consent.model import (
 from ehr_privacy.consent.research import decide_research, research_predicate
 from ehr_privacy.consent.resource_facts import record_facts
 from ehr_privacy.consent.roles import PROFESSIONS, RoleMatrix, load_roles
-from ehr_privacy.consent.rule_reader import rule_rows
+from ehr_privacy.consent.rule_reader import rule_rows, stored_rule_rows
 from ehr_privacy.consent.scopes import (
     Scope,
     covers_interaction,
@@ -83,4 +83,5 @@ __all__ = [
     "research_predicate",
     "rule_rows",
     "state_patients",
+    "stored_rule_rows",
 ]

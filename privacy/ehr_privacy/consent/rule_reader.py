@@ -14,6 +14,7 @@ from ehr_privacy.consent.decide import TREATMENT
 from ehr_privacy.consent.label_permits import closed_labels, closing_rows, rules_by_label
 from ehr_privacy.consent.minor_terms import minor_term
 from ehr_privacy.consent.model import RuleRow, Value
+from ehr_privacy.consent.modifiers import DEEMED, PATIENT_PRIVACY, refuse_unknown_modifiers
 from ehr_privacy.consent.pcf import pcf_rule_rows
 from ehr_privacy.consent.provision import (
     EHR_SYSTEM,
@@ -28,7 +29,6 @@ from ehr_privacy.consent.provision import (
 Json = Mapping[str, Any]  # JSON of every shape
 
 CATEGORY = f"{EHR_SYSTEM}/CodeSystem/consent-category"
-DEEMED = f"{EHR_SYSTEM}/StructureDefinition/deemed-sharing"
 _SCOPE = "http://terminology.hl7.org/CodeSystem/consentscope"
 _LOINC_CONSENT = ("http://loinc.org", "59284-0")
 _DAY_MS = 86_400_000
@@ -41,7 +41,17 @@ _MERGED = ("replaced-by", "replaces")
 def rule_rows(resource: Json) -> list[RuleRow]:
     """Return the rule rows of a Consent, Organization or Patient; other resources have none.
 
-    Raises Unprocessable, with the element's path, for a Consent that cannot be enforced.
+    Raises Unprocessable, with the element's path, for what cannot be enforced.
+    """
+    refuse_unknown_modifiers(resource)
+    return stored_rule_rows(resource)
+
+
+def stored_rule_rows(resource: Json) -> list[RuleRow]:
+    """Return the rule rows of a resource that is stored.
+
+    An earlier version of this program may have taken a modifier that `rule_rows` refuses by now:
+    what was in force stays so until the resource is written again.
     """
     reader = _READERS.get(str(resource["resourceType"]))
     return reader(resource) if reader else []
@@ -50,10 +60,8 @@ def rule_rows(resource: Json) -> list[RuleRow]:
 def _consent(resource: Json) -> list[RuleRow]:
     if resource.get("status") != "active":
         return []
-    if resource.get("modifierExtension"):
-        refuse("Consent.modifierExtension", "An unknown modifier cannot be honoured.")
     scope = concept_codes(resource.get("scope"))
-    if (_SCOPE, "patient-privacy") not in scope:
+    if PATIENT_PRIVACY not in scope:
         if resource.get("provision") or scope & {(_SCOPE, "research"), (None, "research")}:
             refuse("Consent.scope", "Rules are read from consents of scope patient-privacy only.")
         return []  # an advance directive or a consent to treatment says nothing about sharing
@@ -194,7 +202,9 @@ def _hold(provision: Provision, facts: dict[str, str]) -> list[RuleRow]:
 
 def _organization(resource: Json) -> list[RuleRow]:
     name = _id(resource, "Organization")
-    rows = []
+    rows: list[RuleRow] = []
+    if resource.get("active") is False:
+        return rows  # nobody is deemed to share with an organisation that is no more
     for number, extension in enumerate(list_objects(resource.get("extension"))):
         if extension.get("url") != DEEMED:
             continue
@@ -268,4 +278,4 @@ _READERS: dict[str, Callable[[Json], list[RuleRow]]] = {
     "Patient": _account,
 }
 
-__all__ = ["rule_rows"]
+__all__ = ["rule_rows", "stored_rule_rows"]
