@@ -5,7 +5,14 @@ The CapabilityStatement and the AuditEvents are made from it; a test calls each 
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
+
+# Types whose resources no client may store, and why. What is stored of them can be deleted.
+NOT_WRITTEN: Mapping[str, str] = {
+    "AuditEvent": "The audit log is written by the server alone.",
+    "Subscription": "No subscriptions are served here: ask the feed, or search by _lastUpdated.",
+}
 
 
 @dataclass(frozen=True)

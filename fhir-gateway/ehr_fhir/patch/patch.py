@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from base64 import b64decode
 from binascii import Error
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -29,6 +29,7 @@ class Patch:
 
     def apply(self, resource: Mapping[str, Any], now: datetime) -> dict[str, Any]:
         """Return the resource after the patch; its type and id stay."""
+        _check_nothing_empty_is_written(str(resource["resourceType"]), self.json)
         changed = json_patch.apply_json_patch(resource, self.json)
         if self.fhirpath:
             changed = fhirpath_patch.apply_fhirpath_patch(changed, self.fhirpath, now)
@@ -64,6 +65,17 @@ def parse_patch_entry(resource: Mapping[str, Any]) -> Patch:
 
 
 _GONE = object()
+
+
+def _check_nothing_empty_is_written(kind: str, operations: Sequence[Operation]) -> None:
+    """Refuse a value with something empty inside; a bare `[]` or `{}` may be filled later on."""
+    for operation in operations:
+        value = operation.value
+        if operation.op in ("add", "replace") and value and _pruned(value) != value:
+            place = kind + "".join(
+                f"[{token}]" if token.isdigit() else f".{token}" for token in operation.path
+            )
+            raise Unprocessable(f"{place} must not be empty.", expression=place)
 
 
 # FHIR's JSON knows no empty object and no empty array (R4 §2.6.2): what a patch left empty is gone.

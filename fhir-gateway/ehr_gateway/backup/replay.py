@@ -27,7 +27,7 @@ from ehr_gateway.store.version_rows import (
     remove_index,
     replace_rules,
 )
-from ehr_gateway.transaction.prepared_resource import prepare_resource
+from ehr_gateway.transaction.prepared_resource import prepare_stored
 from ehr_privacy.consent import record_facts
 
 __all__ = ["ReplayResult", "describe_redo_action", "replay_entries"]
@@ -139,7 +139,7 @@ def _replay_version(
         )
         replace_rules(connection, record, (), has_previous=True)
     else:
-        prepared = prepare_resource(parse(redo_action["body"].encode()), redo_action["author"])
+        prepared = prepare_stored(parse(redo_action["body"].encode()), redo_action["author"])
         version = insert_version(
             connection,
             prepared.record,

@@ -15,12 +15,14 @@ from ehr_fhir.search_parameters import (
     parameters_of,
     use_added_parameters,
 )
-from ehr_gateway.interaction_codes import codes_at_level
+from ehr_gateway.interaction_codes import NOT_WRITTEN, codes_at_level
 from ehr_gateway.operations.registry import system_capabilities, type_capabilities
 from ehr_gateway.settings import GatewaySettings
 
 # When the statement was published; it need not move with each operation or parameter that is added.
 _DATE = "2026-11-28"
+# Interactions that write content.
+_CONTENT_CODES = frozenset({"create", "update", "patch"})
 
 
 def build_capability_statement(settings: GatewaySettings, added: AddedParameters) -> dict[str, Any]:
@@ -36,7 +38,7 @@ def build_capability_statement(settings: GatewaySettings, added: AddedParameters
         "software": {"name": "eHR Commons"},
         "implementation": {
             "description": "eHR Commons: records shared under the patient's own control. "
-            "Resources are validated with R4B's definitions.",
+            "Resources are validated by R4's definitions.",
             "url": settings.fhir_base,
         },
         "rest": [
@@ -123,17 +125,19 @@ def _resource_component(name: str) -> dict[str, Any]:
         }
     parameters = sorted(parameters_of(name).values(), key=lambda parameter: parameter.code)
     revincludes = _revincludes().get(name)
+    is_written = name not in NOT_WRITTEN
+    codes = [code for code in codes_at_level("type") if is_written or code not in _CONTENT_CODES]
     return {
         "type": name,
-        "interaction": [{"code": code} for code in codes_at_level("type")],
+        "interaction": [{"code": code} for code in codes],
         "versioning": "versioned-update",
         "readHistory": True,
         # Programs may choose ids. People may in the directory alone: in a patient's record a free
         # id must not look different from a hidden one.
-        "updateCreate": True,
-        "conditionalCreate": True,
+        "updateCreate": is_written,
+        "conditionalCreate": is_written,
         "conditionalRead": "full-support",
-        "conditionalUpdate": True,
+        "conditionalUpdate": is_written,
         "conditionalDelete": "single",
         "searchInclude": [
             f"{name}:{parameter.code}"

@@ -7,12 +7,13 @@ references find are known only there too, so a resource with such references is 
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
 
 from ehr_fhir.dates import format_instant
+from ehr_fhir.errors import Unprocessable
 from ehr_fhir.index.full_text import FullText, extract_full_text
 from ehr_fhir.index.rows import IndexRow, extract_rows
 from ehr_fhir.json_text import serialize
@@ -21,8 +22,16 @@ from ehr_fhir.references import split_conditional_reference
 from ehr_fhir.resource_links import CONTAINERS, list_references, replace_references
 from ehr_fhir.validation.validate import validate
 from ehr_gateway.access import Access
+from ehr_gateway.interaction_codes import NOT_WRITTEN
 from ehr_gateway.store.inheritance import fact_targets, unindexed_references
-from ehr_privacy.consent import Record, RuleRow, record_facts, rule_rows, state_patients
+from ehr_privacy.consent import (
+    Record,
+    RuleRow,
+    record_facts,
+    rule_rows,
+    state_patients,
+    stored_rule_rows,
+)
 from ehr_privacy.consent.inherited_facts import Key
 
 __all__ = [
@@ -31,6 +40,7 @@ __all__ = [
     "join_body",
     "prepare_draft",
     "prepare_resource",
+    "prepare_stored",
     "source_author",
 ]
 
@@ -124,6 +134,7 @@ def prepare_draft(
     Bundle or Parameters stored as data) nothing is changed; whose it is stands in its `meta`.
     """
     validate(resource, expected_type)
+    _check_type_is_written(resource)
     references = tuple(list_references(resource, path))
     if access.base and resource["resourceType"] in CONTAINERS:
         resource = state_patients(resource, access.base)
@@ -176,7 +187,20 @@ def source_author(resource: Mapping[str, Any]) -> str | None:
 def prepare_resource(resource: Mapping[str, Any], author: str | None) -> PreparedResource:
     """Validate and prepare a resource that has its id and no open references."""
     validate(resource)
+    _check_type_is_written(resource)
     return _prepare(resource, author)
+
+
+def prepare_stored(resource: Mapping[str, Any], author: str | None) -> PreparedResource:
+    """Prepare a version anew that was validated when it was first stored."""
+    return _prepare(resource, author, read_rules=stored_rule_rows)
+
+
+def _check_type_is_written(resource: Mapping[str, Any]) -> None:
+    """Refuse a type that would be stored and promise what this server does not do."""
+    kind = str(resource["resourceType"])
+    if kind in NOT_WRITTEN:
+        raise Unprocessable(NOT_WRITTEN[kind], expression=kind, issue_code="not-supported")
 
 
 def _prepare(
@@ -184,6 +208,7 @@ def _prepare(
     author: str | None,
     path: str = "",
     references: tuple[tuple[str, str], ...] | None = None,
+    read_rules: Callable[[Mapping[str, Any]], list[RuleRow]] = rule_rows,
 ) -> PreparedResource:
     # Version and time in `meta` are the server's own: `join_body` puts them in.
     meta = {
@@ -204,7 +229,7 @@ def _prepare(
         content=_serialize_tail(content),
         rows=(*rows, *unindexed_references(resource["resourceType"], names, rows)),
         words=extract_full_text(resource),
-        rules=tuple(rule_rows(resource)),
+        rules=tuple(read_rules(resource)),
         references=references,
         contained=frozenset(inner.get("id", "") for inner in resource.get("contained", ())),
     )
