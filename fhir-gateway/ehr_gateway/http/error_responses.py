@@ -11,6 +11,7 @@ from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import Response
 from starlette.exceptions import HTTPException
+from starlette.routing import Match
 
 from ehr_fhir import definitions
 from ehr_fhir.errors import (
@@ -35,6 +36,7 @@ from ehr_gateway.http.oauth_errors import (
 
 __all__ = ["answer_error", "error_response", "install_error_handlers"]
 
+_METHODS = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE")
 _ID = re.compile(r"^[A-Za-z0-9.-]{1,64}$")
 
 
@@ -73,11 +75,24 @@ def error_response(
 async def _answer_http_exception(request: Request, error: Exception) -> Response:
     status = error.status_code if isinstance(error, HTTPException) else 500
     if status == 405:
-        headers = getattr(error, "headers", None) or {}
+        # Starlette's own header lists the methods of one route alone.
+        headers = {"Allow": ", ".join(_allowed_methods(request))}
         return error_response(Unsupported("This address does not take this method."), headers)
     if status == 404:
         return error_response(NotFound("There is nothing at this address."))
     return error_response(Invalid("The request is malformed."))
+
+
+def _allowed_methods(request: Request) -> list[str]:
+    """Return the methods that some route takes at the path of a request."""
+    return [
+        method
+        for method in _METHODS
+        if any(
+            route.matches({**request.scope, "method": method})[0] == Match.FULL
+            for route in request.app.routes
+        )
+    ]
 
 
 async def _answer_validation_error(request: Request, error: Exception) -> Response:

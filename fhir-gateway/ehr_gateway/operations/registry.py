@@ -28,6 +28,7 @@ __all__ = [
     "OPERATIONS",
     "OperationRoute",
     "RegisteredOperation",
+    "operation_names",
     "operation_routes",
     "system_capabilities",
     "type_capabilities",
@@ -97,6 +98,22 @@ def system_capabilities() -> list[dict[str, str]]:
         _capability(operation)
         for operation in OPERATIONS
         if "system" in operation.declaration.levels
+    ]
+
+
+def operation_names(level: Level, resource_type: str = "") -> list[str]:
+    """Return the names of the operations that are called at a level, of a type where it has one.
+
+    >>> operation_names("instance", "SearchParameter")
+    ['hold', 'reindex']
+    """
+    # The audit log is no record, though it has the address of one.
+    types = {resource_type} if resource_type in ("", "AuditEvent") else {resource_type, ANY_TYPE}
+    return [
+        operation.name
+        for operation in OPERATIONS
+        if level in operation.declaration.levels
+        and (level == "system" or types & set(operation.declaration.resource_types))
     ]
 
 

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from fastapi.responses import Response
 
 from ehr_fhir.dates import format_instant
+from ehr_fhir.errors import NotFound
 from ehr_gateway.http.authentication import RequestContext
 from ehr_gateway.http.bundle_bytes import build_bundle, build_entry, build_page_url
 from ehr_gateway.http.negotiation import etag, fhir_response, parse_preferences
@@ -27,14 +28,22 @@ def list_system_history(context: RequestContext) -> Response:
 
 def list_type_history(context: RequestContext, resource_type: str) -> Response:
     """List the versions of a type."""
-    require_resource_type(resource_type)
+    _require_type_with_history(resource_type)
     return _answer_history(context, "history-type", resource_type)
 
 
 def list_resource_history(context: RequestContext, resource_type: str, logical_id: str) -> Response:
     """List the versions of a resource."""
-    require_resource_type(resource_type)
+    _require_type_with_history(resource_type)
     return _answer_history(context, "history-instance", resource_type, logical_id)
+
+
+def _require_type_with_history(resource_type: str) -> None:
+    require_resource_type(resource_type)
+    if resource_type == "AuditEvent":
+        # An empty page would read as "nobody looked".
+        text = "Events of the audit log have no versions; search AuditEvent."
+        raise NotFound(text, issue_code="not-supported")
 
 
 def _answer_history(context: RequestContext, interaction: str, *target: str) -> Response:

@@ -59,9 +59,19 @@ _TYPE_LEVEL = (
     ),
     Route(_GET, _TYPE, search_within_budget(search.search_type)),
     Route(_POST, _TYPE, short_write(resources.create_resource)),
-    Route(_PUT, _TYPE, in_thread(conditional.update_by_criteria, read_body=read_fhir_body)),
-    Route(_PATCH, _TYPE, in_thread(conditional.patch_by_criteria, read_body=read_patch)),
-    Route(_DELETE, _TYPE, in_thread(conditional.delete_by_criteria)),
+    Route(
+        _PUT,
+        _TYPE,
+        in_thread(conditional.update_by_criteria, read_body=read_fhir_body),
+        needs_query=True,
+    ),
+    Route(
+        _PATCH,
+        _TYPE,
+        in_thread(conditional.patch_by_criteria, read_body=read_patch),
+        needs_query=True,
+    ),
+    Route(_DELETE, _TYPE, in_thread(conditional.delete_by_criteria), needs_query=True),
 )
 _INSTANCE_LEVEL = (
     Route(_GET, f"{_INSTANCE}/_history", in_thread(history.list_resource_history)),

@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple, TypeVar
 
 from ehr_fhir import definitions
-from ehr_fhir.errors import EhrError, Invalid, Issue, TooCostly, Unsupported
+from ehr_fhir.errors import EhrError, Invalid, Issue, NotFound, TooCostly, Unsupported
 from ehr_fhir.patch.patch import Patch, parse_patch_entry
 from ehr_gateway.interactions.bundle.entry_urls import relative_url
 from ehr_gateway.interactions.bundle.reads import ReadTarget, parse_target
@@ -119,6 +119,7 @@ def _parse_entry(item: Any, path: str, base: str) -> Entry:
         raise Invalid(f"{path}.request is required.", expression=f"{path}.request")
     request = item["request"]
     method, url = request.get("method"), request.get("url")
+    _refuse_operation(url, path)
     if isinstance(url, str):
         url = relative_url(url, base)
     if not isinstance(method, str) or method not in _METHODS:
@@ -155,6 +156,15 @@ def _parse_entry(item: Any, path: str, base: str) -> Entry:
         only_new=method == "PUT" and _parse_if_none_match(request, path),
         patch=_parse_patch(path, resource) if method == "PATCH" else None,
     )
+
+
+def _refuse_operation(url: object, path: str) -> None:
+    if isinstance(url, str) and "$" in url.partition("?")[0]:
+        raise NotFound(
+            f"{path}: operations are called at their own addresses, not in a Bundle.",
+            expression=f"{path}.request.url",
+            issue_code="not-supported",
+        )
 
 
 def _check_url_form(path: str, method: str, match: re.Match[str]) -> None:
