@@ -410,9 +410,9 @@ def test_an_expired_token_is_refused(house: House) -> None:
 
 
 def test_scopes_that_do_not_cover_a_write_are_refused(house: House) -> None:
-    steward = house.login("steward")
+    auditor = house.login("auditor")
 
-    assert steward.post("Organization", organization("x")).status_code == 403
+    assert auditor.post("Organization", organization("x")).status_code == 403
 
 
 def test_search_pages_hold_every_match_once(program: Session) -> None:

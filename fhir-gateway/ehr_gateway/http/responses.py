@@ -25,6 +25,8 @@ from ehr_gateway.http.negotiation import (
 )
 from ehr_gateway.http.query_string import check_parameters
 from ehr_gateway.store.store import Version
+from ehr_gateway.transaction.identity_proposals import proposal_outcome
+from ehr_gateway.transaction.transaction import WriteResult
 
 __all__ = [
     "begin_read",
@@ -32,6 +34,7 @@ __all__ = [
     "begin_write",
     "build_audit_hook",
     "build_version_headers",
+    "change_response",
     "delete_response",
     "record_disclosure",
     "require_resource_type",
@@ -126,6 +129,14 @@ def write_response(
         body = orjson.dumps(_stored_outcome(version))
         return fhir_response(body, status, headers=headers, pretty=prefer.pretty)
     return fhir_response(version.body, status, headers=headers, pretty=prefer.pretty)
+
+
+def change_response(context: RequestContext, result: WriteResult, prefer: Preferences) -> Response:
+    """Return the response to an update or patch; 202 for a proposal, which changes nothing yet."""
+    if result.proposal is None:
+        return write_response(context, result.version, prefer, created=result.created)
+    body = orjson.dumps(proposal_outcome(result.proposal))
+    return fhir_response(body, 202, pretty=prefer.pretty)
 
 
 def delete_response(version: Version | None, prefer: Preferences) -> Response:

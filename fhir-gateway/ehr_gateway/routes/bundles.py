@@ -57,7 +57,7 @@ def _record_reads_and_refusals(
     context: RequestContext, audit_context: recorder.AuditContext, result: bundle.BundleResult
 ) -> None:
     """Put reads and refusals on record; the writes are, in their own transaction."""
-    refused = [entry.status for entry in result.entries if entry.outcome is not None]
+    refused = [entry.status for entry in result.entries if entry.status >= "400"]
     if result.read:
         record_disclosure(context, audit_context, result.read)
     for status in refused:

@@ -17,9 +17,9 @@ from ehr_gateway.http.negotiation import parse_if_match, parse_preferences
 from ehr_gateway.http.query_string import describe_query, parse_query
 from ehr_gateway.http.responses import (
     build_audit_hook,
+    change_response,
     delete_response,
     require_writable_type,
-    write_response,
 )
 from ehr_gateway.interactions import delete, patch, update
 from ehr_gateway.search.criteria import note_criteria
@@ -38,7 +38,7 @@ def update_by_criteria(context: RequestContext, resource_type: str, body: bytes)
         if_match=parse_if_match(context.request),
         audit=build_audit_hook(audit_context),
     )
-    return write_response(context, result.version, prefer, created=result.created)
+    return change_response(context, result, prefer)
 
 
 def patch_by_criteria(context: RequestContext, resource_type: str, body: Patch) -> Response:
@@ -54,7 +54,7 @@ def patch_by_criteria(context: RequestContext, resource_type: str, body: Patch) 
         if_match=parse_if_match(context.request),
         audit=build_audit_hook(audit_context),
     )
-    return write_response(context, result.version, prefer, created=False)
+    return change_response(context, result, prefer)
 
 
 def delete_by_criteria(context: RequestContext, resource_type: str) -> Response:

@@ -13,6 +13,7 @@ from ehr_gateway.http.responses import (
     begin_read,
     begin_write,
     build_audit_hook,
+    change_response,
     delete_response,
     record_disclosure,
     version_response,
@@ -89,8 +90,7 @@ def update_resource(
     )
 
     def store_and_answer(connection: Connection) -> Response:
-        result = job(connection)
-        return write_response(context, result.version, prefer, created=result.created)
+        return change_response(context, job(connection), prefer)
 
     return store_and_answer
 
@@ -110,7 +110,7 @@ def patch_resource(
         if_match=parse_if_match(context.request),
         audit=build_audit_hook(audit_context),
     )
-    return write_response(context, result.version, prefer, created=False)
+    return change_response(context, result, prefer)
 
 
 def delete_resource(context: RequestContext, resource_type: str, logical_id: str) -> Response:

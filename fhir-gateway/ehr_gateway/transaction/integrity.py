@@ -180,7 +180,8 @@ def check_references(
     """Look up what some versions refer to: an issue for each target that may not be named.
 
     The right to deposit to the patients of each record was checked before. `is_platform`: the
-    requester keeps the registry and may name every Patient.
+    requester keeps the registry and may name every Patient; a steward does so in a Patient alone,
+    to link accounts.
     """
     issues = []
     targets = _Targets()
@@ -189,12 +190,15 @@ def check_references(
         targets.giving |= prepared.fact_targets
         decides_about = _decided_patient(prepared)
         depositing_for = _patients_of_deposit(access, prepared.record)
+        is_link = access.requester.role == "steward" and prepared.record.type == "Patient"
         for expression, reference in check.new_references():
             if fault := reference_fault(reference, prepared.contained):
                 issues.append(Issue(f"{expression} {fault}.", expression, "not-found"))
             elif target := local_target(reference):
                 named = (target.type, target.id)
-                if target.type == "Patient" and (is_platform or target.id in depositing_for):
+                if target.type == "Patient" and (
+                    is_platform or is_link or target.id in depositing_for
+                ):
                     targets.registered.setdefault(named, expression)
                 elif decides_about is not None and _is_decided_about(expression, target.type):
                     of_patient = targets.of_patient.setdefault(decides_about, {})

@@ -9,7 +9,7 @@ the patient, the consent and the records in any order.
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from types import MappingProxyType
@@ -24,6 +24,7 @@ from ehr_fhir.errors import (
     PreconditionFailed,
     Unprocessable,
 )  # fmt: skip
+from ehr_fhir.json_text import parse
 from ehr_fhir.patch.patch import Patch
 from ehr_fhir.references import Replacements
 from ehr_gateway.access import Access
@@ -59,6 +60,7 @@ from ehr_gateway.store.version_rows import (
     replace_rules,
 )  # fmt: skip
 from ehr_gateway.store.visible import read_on
+from ehr_gateway.transaction.identity_proposals import keep_proposal
 from ehr_gateway.transaction.integrity import (
     ReferenceCheck,
     canonical_reference,
@@ -70,9 +72,13 @@ from ehr_gateway.transaction.patching import PatchedDraft, apply_patch
 from ehr_gateway.transaction.prepared_resource import Draft, PreparedResource, source_author
 from ehr_privacy.consent import (
     SOURCE_TABLES,
+    Act,
     HeldFact,
     Predicate,
     Record,
+    act_of_deletion,
+    acts_of_creation,
+    acts_of_update,
     apply_held_facts,
     deposit_predicate,
     drop_third_party_facts,
@@ -80,8 +86,10 @@ from ehr_privacy.consent import (
     load_roles,
     may_write,
     record_facts,
+    right_to_change,
     stored_rule_rows,
 )  # fmt: skip
+from ehr_privacy.consent.held_facts import UPDATE
 from ehr_privacy.consent.inherited_facts import FactNode, Key, OutwardFacts, outward_facts
 
 __all__ = ["Transaction", "WriteResult", "open_transaction", "transaction_on"]
@@ -96,6 +104,8 @@ class WriteResult:
 
     version: Version
     created: bool
+    # The id of the proposal kept in place of a new version; `version` is still the current one.
+    proposal: str | None = None
 
 
 @contextmanager
@@ -119,7 +129,7 @@ def transaction_on(
     yield transaction
     transaction.run_deferred_checks()
     if audit is not None:
-        audit(connection, transaction.versions)
+        audit(connection, [*transaction.versions, *transaction.proposals])
     # Last: an entry of a transaction that is then refused would be in doubt until it is resolved.
     append_redo_actions(connection, transaction.redo_actions)
 
@@ -180,6 +190,8 @@ class Transaction:
         self.store = store
         self.access = access
         self.versions: list[Version] = []
+        # The current versions of the resources for which a proposal was kept.
+        self.proposals: list[Version] = []
         self.redo_actions: list[RedoAction] = []
         # Ids by type and criteria: a Bundle repeats the same few conditional references many times.
         self.criteria_ids: dict[str, dict[str, list[str]]] = defaultdict(dict)
@@ -201,7 +213,7 @@ class Transaction:
     def create(self, draft: Draft) -> Version:
         """Store a new resource."""
         self.access.require_scope("create", draft.type)
-        return self._store_version(draft, None, "POST")
+        return self._store_new(draft, "POST")
 
     def update(
         self, draft: Draft, if_match: int | None = None, *, only_new: bool = False
@@ -220,7 +232,7 @@ class Transaction:
         _check_if_match(current, if_match)
         if only_new and not current.deleted:
             raise PreconditionFailed("If-None-Match says to make it only, but it is there.")
-        return WriteResult(self._store_version(draft, current, "PUT"), created=False)
+        return self._store_change(draft, current, "PUT")
 
     def delete(self, kind: str, identity: str, if_match: int | None = None) -> Version:
         """Store a deletion marker as the new version; deleting twice is no error."""
@@ -235,6 +247,7 @@ class Transaction:
         facts = self._stored_facts(current)
         record = facts.record
         self._check_right_except_enrolment("delete", record, holds=self._is_hold(record))
+        self._check_acts(record, {act_of_deletion(record)})
         remove_index(self.connection, current)
         return self._insert(record, b"", current, "DELETE", before=facts, held=facts.held)
 
@@ -259,7 +272,7 @@ class Transaction:
         if patched is None or patched.base != current.pk:
             # Another write came between. Patch again under the lock: the client need not retry.
             patched = apply_patch(current, patch, self.access, replacements)
-        return WriteResult(self._store_version(patched.draft, current, "PATCH"), created=False)
+        return self._store_change(patched.draft, current, "PATCH")
 
     def is_present(self, kind: str, identity: str) -> bool:
         """Say whether a resource exists that the requester can see."""
@@ -344,26 +357,85 @@ class Transaction:
                     self.connection, version.id, version.body, deleted=version.deleted
                 )
 
-    def _store_version(self, draft: Draft, current: Version | None, method: str) -> Version:
+    def _store_change(self, draft: Draft, current: Version, method: str) -> WriteResult:
+        """Store a new version, or keep it as a proposal where a steward has to approve it."""
+        prepared = self._prepare(draft, current.author)
+        previous = self._previous_state(current)
+        if previous is not None and self._is_for_review(draft, prepared, previous, current):
+            self._deferred_checks.append(self._deferred_check("update", prepared, previous))
+            proposal = keep_proposal(self._connection, self.access, current, draft.resource)
+            self.proposals.append(current)
+            return WriteResult(current, created=False, proposal=proposal)
+        version = self._store_prepared(draft, prepared, current, previous, method)
+        return WriteResult(version, created=False)
+
+    def _store_new(self, draft: Draft, method: str) -> Version:
+        prepared = self._prepare(draft, self.access.author)
+        self._check_right_except_enrolment("create", prepared.record, holds=_is_hold(prepared))
+        self._check_acts(prepared.record, acts_of_creation(draft.resource))
+        return self._store_prepared(draft, prepared, None, None, method)
+
+    def _prepare(self, draft: Draft, author: str | None) -> PreparedResource:
+        """Return the prepared resource as a record of its first author.
+
+        An organisation's own records cannot be closed to it, so if an update changed the author, an
+        organisation could make any record one that the patient cannot close.
+        """
         if draft.has_conditional_references:
             resolve_conditional_references(self, draft.resource, draft.path)
-        # A record keeps its first author: an organisation's own records cannot be closed to it, so
-        # with an update an organisation could make any record one that the patient cannot close.
-        prepared = draft.prepare_for(current.author if current else self.access.author)
+        prepared = draft.prepare_for(author)
         if source_author(draft.resource) not in (None, prepared.record.author):
             text = "`meta.source` names an organisation that is not the author of this record."
             raise Unprocessable(text, expression=f"{prepared.record.type}.meta.source")
+        return prepared
+
+    def _is_for_review(
+        self,
+        draft: Draft,
+        prepared: PreparedResource,
+        previous: _PreviousState,
+        current: Version,
+    ) -> bool:
+        """Check the right to a change; say whether it is a proposal that a steward decides."""
+        self._check_right_except_enrolment("update", prepared.record, holds=_is_hold(prepared))
+        if not current.deleted:
+            before = previous.facts.record
+            self._check_right_except_enrolment("update", before, holds=self._is_hold(before))
+        acts = acts_of_update(
+            previous.resource,
+            draft.resource,
+            previous.facts.record,
+            prepared.record,
+            restores=current.deleted,
+        )
+        return self._check_acts(previous.facts.record, acts)
+
+    def _check_acts(self, record: Record, acts: Collection[Act]) -> bool:
+        """Refuse acts that the requester has no right to; say whether one needs a review."""
+        if record.type in load_roles().writers:
+            return False
+        rights = {
+            act: right_to_change(self.access.requester, record.author, act) for act in sorted(acts)
+        }
+        for act, right in rights.items():
+            if right in ("no", "operation"):
+                raise Forbidden(REFUSED_ACTS[act])
+        return "proposal" in rights.values()
+
+    def _store_prepared(
+        self,
+        draft: Draft,
+        prepared: PreparedResource,
+        current: Version | None,
+        previous: _PreviousState | None,
+        method: str,
+    ) -> Version:
         interaction: WriteInteraction = "update" if current else "create"
-        holds = any(rule.table == "consent_hold" for rule in prepared.rules)
-        self._check_right_except_enrolment(interaction, prepared.record, holds=holds)
-        previous = self._previous_state(current) if current else None
         self._deferred_checks.append(self._deferred_check(interaction, prepared, previous))
         rules_changed = False
         if current is not None and previous is not None and not current.deleted:
             if current.type in SOURCE_TABLES:
                 rules_changed = stored_rule_rows(previous.resource) != list(prepared.rules)
-            before = previous.facts.record
-            self._check_right_except_enrolment("update", before, holds=self._is_hold(before))
             remove_index(self.connection, current)
         held = self._held_facts(draft, current, previous)
         number = current.version + 1 if current else 1
@@ -468,7 +540,13 @@ class Transaction:
             return frozenset()
         if self._is_word_of_author(current):
             return drop_third_party_facts(previous.facts.held)
-        return hold_third_party_facts(previous.resource, draft.resource, previous.facts.held)
+        held = hold_third_party_facts(previous.resource, draft.resource, previous.facts.held)
+        if self._is_platform_service:
+            # The platform merges accounts: whose record it is, its version says.
+            held = frozenset(
+                fact for fact in held if (fact.kind, fact.source) != _PATIENT_BY_UPDATE
+            )
+        return held
 
     def _is_word_of_author(self, current: Version) -> bool:
         """Say whether the requester may loosen what a record's versions state.
@@ -495,11 +573,14 @@ class Transaction:
             self._check_right_except_enrolment("create", record)
         if if_match is not None or not may_choose_id or self._exists(draft.type, draft.id):
             raise NotFound(f"There is no {draft.type} with this id.")
-        return WriteResult(self._store_version(draft, None, "PUT"), created=True)
+        return WriteResult(self._store_new(draft, "PUT"), created=True)
 
     def _current(self, kind: str, identity: str) -> Version | None:
         # A hidden version is None, as an absent one: no answer may tell them apart.
-        visible = _NO_CONDITION if self._is_platform_service else self.access.read_predicate
+        # A steward corrects a person's data by the papers at the counter, with no sight of charts.
+        is_correction = kind == "Patient" and self.access.requester.role == "steward"
+        is_unconditional = self._is_platform_service or is_correction
+        visible = _NO_CONDITION if is_unconditional else self.access.read_predicate
         row = self._connection.execute(
             f"SELECT r.*, {facts_columns(self._connection.dialect)} FROM resource r"  # noqa: S608
             f" WHERE r.type = :type AND r.id = :id AND r.current = 1 AND ({visible.sql})",
@@ -532,8 +613,9 @@ class Transaction:
                 return None
             body = row["body"]
         # A plain parser will do: the body was parsed strictly when it was stored, and none of the
-        # facts depends on the exact digits of a number.
-        return _PreviousState(orjson.loads(body), self._stored_facts(current))
+        # facts depends on the exact digits of a number. A Patient is compared whole with the next.
+        resource = parse(body) if current.type == "Patient" else orjson.loads(body)
+        return _PreviousState(resource, self._stored_facts(current))
 
     def _deferred_check(
         self,
@@ -605,9 +687,33 @@ class Transaction:
         return bool(self._connection.execute(f"SELECT {condition}", params).fetchone()[0])
 
 
+_PATIENT_BY_UPDATE = ("patient", UPDATE)
 _NO_CONDITION = Predicate("TRUE", {})
 # As quick as larger batches, in less memory (measured with Bundles when it was introduced).
 _INDEX_BATCH = 100
+REFUSED_ACTS: Mapping[Act, str] = {
+    "correct": "Only those who treat the patient change a clinical record.",
+    "loosen": "Only the author, the patient or a steward changes what the rules go by.",
+    "empty": (
+        "This version takes away what the record says, which only the organisation that wrote it"
+        " does. Change an element, or ask the author."
+    ),
+    "mark-wrong": (
+        "Only the organisation that wrote a record marks it as entered in error, or takes it back."
+    ),
+    "delete": (
+        "Only the organisation that wrote a record deletes it; a steward does so on request."
+    ),
+    "restore": "Only the organisation that wrote a record brings it back.",
+    "move": "Only the organisation that wrote a record, or a steward, changes whose record it is.",
+    "directory-change": "Only the organisation that wrote a directory entry first changes it.",
+    "directory-delete": "Only the organisation that wrote a directory entry first deletes it.",
+    "person-details": "The requester's role may not change a person's data.",
+    "person-identity": "The requester's role may not change by what a person is recognised.",
+    "person-link": "Only a steward and the platform link accounts of one person.",
+    "person-inactive": "Only a steward and the platform set whether a person's record is in use.",
+    "person-delete": "A person's record is deleted by the platform alone, as an erasure.",
+}
 _REFUSALS = {
     "scope": "The token's scopes do not cover this interaction on this record.",
     "role": "The requester's role may not write this kind of record.",
@@ -616,6 +722,10 @@ _REFUSALS = {
     "no-power": "The power to act for this patient is not in force.",
     "held": "A result that is held back is for those who hold it, not for the patient, to release.",
 }
+
+
+def _is_hold(prepared: PreparedResource) -> bool:
+    return any(rule.table == "consent_hold" for rule in prepared.rules)
 
 
 def _check_if_match(current: Version, if_match: int | None) -> None:

@@ -7,6 +7,8 @@ Out: a `Decision`, or a `Predicate` for SQLite, PostgreSQL or Spark that says th
 May import: `ehr_fhir`. Nothing here reads a clock or a store.
 """
 
+from ehr_privacy.consent.acts import act_of_deletion, acts_of_creation, acts_of_update
+from ehr_privacy.consent.change_rights import Act, right_to_change
 from ehr_privacy.consent.container_patients import state_patients
 from ehr_privacy.consent.decide import decide
 from ehr_privacy.consent.domain_rules import load_domains
@@ -52,6 +54,7 @@ __all__ = [
     "RECORD_COLUMNS",
     "SOURCE_TABLES",
     "TABLES",
+    "Act",
     "Column",
     "Decision",
     "HeldFact",
@@ -62,6 +65,9 @@ __all__ = [
     "RuleRow",
     "Rules",
     "Scope",
+    "act_of_deletion",
+    "acts_of_creation",
+    "acts_of_update",
     "apply_held_facts",
     "compile_predicate",
     "covers_interaction",
@@ -81,6 +87,7 @@ __all__ = [
     "parse_scopes",
     "record_facts",
     "research_predicate",
+    "right_to_change",
     "rule_rows",
     "state_patients",
     "stored_rule_rows",

@@ -31,7 +31,9 @@ def may_write(
     holds: bool = False,
     roles: RoleMatrix | None = None,
 ) -> Decision:
-    """Decide whether a requester may create, update or delete a record.
+    """Decide whether a requester may create records of this kind, or write to one they may see.
+
+    What they may change of a record that is there, `right_to_change` says.
 
     `joined`: the organisation may deposit for every patient of the record (`may_deposit`);
     `current_visible`: the current version is visible to the requester (pass True for a create);
@@ -47,7 +49,14 @@ def may_write(
         if holds and requester.role in ("patient", "carer"):
             return Decision(False, "held")
         return _write_named(requester, record, writers, platform, manages)
-    if requester.role in ("administrator", "steward"):
+    if record.type == "Patient" and interaction != "create":
+        # A person asks for a correction of their own data; a steward makes it.
+        if requester.role == "steward":
+            return Decision(True, "steward")
+        if requester.role == "patient":
+            is_own = record.patients == {requester.patient}
+            return Decision(is_own, "own" if is_own else "not-own")
+    if requester.role == "administrator":
         return Decision(record.directory, "directory" if record.directory else "role")
     if requester.role not in ("clinician", "system"):
         return Decision(False, "role")

@@ -41,6 +41,7 @@ from ehr_gateway.search.page import SearchPage, search_on
 from ehr_gateway.search.statements import SearchLimits
 from ehr_gateway.store.store import AuditHook, Store, Version
 from ehr_gateway.store.visible import read_on
+from ehr_gateway.transaction.identity_proposals import proposal_outcome
 from ehr_gateway.transaction.integrity import UnmatchedReference
 from ehr_gateway.transaction.transaction import Transaction, open_transaction
 
@@ -283,6 +284,8 @@ def _write(
     if entry.method == "POST":
         return EntryResult("201 Created", transaction.create(entry.draft), written=True)
     result = transaction.update(entry.draft, entry.if_match, only_new=entry.only_new)
+    if result.proposal is not None:
+        return _proposal_result(result.proposal)
     status = "201 Created" if result.created else "200 OK"
     return EntryResult(status, result.version, written=True)
 
@@ -293,11 +296,17 @@ def _delete_or_patch(transaction: Transaction, entry: Entry, names: Replacements
         patched = transaction.patch(
             entry.type, identity, entry.patch, entry.if_match, names, patched=entry.patched
         )
+        if patched.proposal is not None:
+            return _proposal_result(patched.proposal)
         return EntryResult("200 OK", patched.version, written=True)
     if entry.id is None:
         return EntryResult("204 No Content")
     deleted = transaction.delete(entry.type, entry.id, entry.if_match)
     return EntryResult("204 No Content", deleted, written=True)
+
+
+def _proposal_result(proposal: str) -> EntryResult:
+    return EntryResult("202 Accepted", outcome=proposal_outcome(proposal))
 
 
 def _read(
