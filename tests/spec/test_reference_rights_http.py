@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 
 from ehr_fhir import definitions
+from ehr_fhir.resource_links import CONTAINERS
 from ehr_privacy.consent import load_roles, record_facts
-from ehr_privacy.consent.container_patients import CONTAINERS
 from tests.lib.gateway import (
     House,
     Session,
