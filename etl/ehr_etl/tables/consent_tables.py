@@ -16,6 +16,9 @@ from ehr_privacy.consent import SOURCE_TABLES, TABLES, extend_to_merged_accounts
 
 RULE_TYPES = tuple(SOURCE_TABLES)
 
+# Which of them ended for good, only the gateway knows. The lake answers no clinician's question, so
+# it takes over none: what they would open stays closed.
+_OPENING_TABLES = ("consent_grant", "consent_emergency")
 _ARROW_TYPES = {"TEXT": pa.string(), "INTEGER": pa.int64()}
 
 
@@ -39,7 +42,8 @@ def build_consent_tables(resources: list[Mapping[str, object]]) -> Mapping[str, 
     for row in extend_to_merged_accounts(
         row for resource in resources for row in stored_rule_rows(resource)
     ):
-        rows[row.table].append(dict(row.values))
+        if row.table not in _OPENING_TABLES:
+            rows[row.table].append(dict(row.values))
     return {name: _to_arrow_table(name, rows[name]) for name in TABLES}
 
 

@@ -19,6 +19,7 @@ from ehr_gateway.database import DATABASE_ERRORS, Connection
 from ehr_gateway.journal.entries import Entry
 from ehr_gateway.journal.redo_actions import FACTOR_TABLES
 from ehr_gateway.store import full_text, search_registry
+from ehr_gateway.store.grant_endings import RuleEvent
 from ehr_gateway.store.store import Store, Version
 from ehr_gateway.store.version_rows import (
     group_by_table,
@@ -122,8 +123,9 @@ def _replay_version(
         return
     if current is not None and not current.deleted:
         remove_index(connection, current)
-    latest = connection.execute("SELECT last_updated FROM resource ORDER BY pk DESC LIMIT 1")
+    latest = connection.execute("SELECT last_updated, pk FROM resource ORDER BY pk DESC LIMIT 1")
     latest_row = latest.fetchone()
+    event = RuleEvent(at_ms, latest_row["pk"] if latest_row else 0)
     number = current.version + 1 if current else 1
     # Times in the feed never decrease, even when the clock was set back.
     last_updated_ms = max(at_ms, latest_row[0] if latest_row else 0)
@@ -137,7 +139,7 @@ def _replay_version(
             last_updated_ms=last_updated_ms,
             method="DELETE",
         )
-        replace_rules(connection, record, (), has_previous=True)
+        replace_rules(connection, record, (), has_previous=True, event=event)
     else:
         prepared = prepare_stored(parse(redo_action["body"].encode()), redo_action["author"])
         version = insert_version(
@@ -152,7 +154,13 @@ def _replay_version(
         values = (*prepared.rows, *registry.extract_rows(version.type, version.body))
         insert_index(connection, [(version.pk, group_by_table(registry.ids, version.type, values))])
         full_text.insert_words(connection, [(version.pk, version.type, prepared.words)])
-        replace_rules(connection, prepared.record, prepared.rules, has_previous=current is not None)
+        replace_rules(
+            connection,
+            prepared.record,
+            prepared.rules,
+            has_previous=current is not None,
+            event=event,
+        )
     if version.type == "SearchParameter":
         search_registry.apply_search_parameter(
             connection, version.id, version.body, deleted=version.deleted

@@ -216,7 +216,7 @@ def _write_changes(connection: Connection, changes: _BatchChanges) -> None:
         _delete_rows(connection, f"idx_{table}", ("param", *INDEX_COLUMNS[table]), rows)
     insert_index(connection, changes.added_index)
     for record, rules in changes.rules:
-        replace_rules(connection, record, rules, has_previous=True)
+        replace_rules(connection, record, rules, has_previous=True, event=None)
 
 
 def _delete_rows(

@@ -176,6 +176,23 @@ Table(
     sqlite_with_rowid=False,
 )
 
+# What Consents ever opened: step-up grants and emergencies, by Consent, patient and organisation.
+# What ended (`ended_ms`) gives no rule rows again (`store.grant_endings`).
+Table(
+    "consent_opening",
+    METADATA,
+    Column("consent", TEXT, primary_key=True),
+    Column("patient", TEXT, primary_key=True),
+    Column("organization", TEXT, primary_key=True),
+    # The table of its rule rows: consent_grant or consent_emergency.
+    Column("kind", TEXT, nullable=False),
+    # The `pk` from which on it was given.
+    Column("position", INTEGER, nullable=False),
+    Column("ended_ms", INTEGER),
+    Index("consent_opening_patient", "patient", "organization"),
+    sqlite_with_rowid=False,
+)
+
 for _name, _columns in TABLES.items():
     _table = Table(
         _name,

@@ -13,6 +13,12 @@ from ehr_fhir.index.rows import IndexRow
 from ehr_gateway.database import Connection
 from ehr_gateway.schema.resources import INDEX_COLUMNS
 from ehr_gateway.store import full_text
+from ehr_gateway.store.grant_endings import (
+    RuleEvent,
+    apply_rule_event,
+    read_rows,
+    without_ended,
+)
 from ehr_gateway.store.merging import linked_accounts, update_merged_rules
 from ehr_gateway.store.parameter_ids import UNINDEXED_PARAMETER
 from ehr_gateway.store.store import Version
@@ -117,13 +123,21 @@ def remove_index(connection: Connection, version: Version) -> None:
 
 
 def replace_rules(
-    connection: Connection, record: Record, rules: Sequence[RuleRow], *, has_previous: bool
+    connection: Connection,
+    record: Record,
+    rules: Sequence[RuleRow],
+    *,
+    has_previous: bool,
+    event: RuleEvent | None,
 ) -> None:
     """Replace the consent rule rows of a resource.
 
-    `has_previous`: whether an earlier version may have left rule rows.
+    `has_previous`: whether an earlier version may have left rule rows. `event`: when that happens,
+    which may end grants for good; None if the resource itself does not change.
     """
     accounts_before = linked_accounts(connection, record.id) if record.type == "Patient" else []
+    rules = without_ended(connection, record, rules)
+    before = read_rows(connection, record) if has_previous and event else []
     if has_previous:
         for table in SOURCE_TABLES.get(record.type, ()):
             connection.execute(f"DELETE FROM {table} WHERE consent = ?", (record.id,))  # noqa: S608
@@ -132,4 +146,6 @@ def replace_rules(
         placeholders = ", ".join(f":{name}" for name in rule.values)
         statement = f"INSERT INTO {rule.table} ({columns}) VALUES ({placeholders})"  # noqa: S608
         connection.execute(statement, dict(rule.values))
+    if event is not None and record.type in ("Consent", "Organization"):
+        apply_rule_event(connection, record, before, rules, event)
     update_merged_rules(connection, record, rules, accounts_before)

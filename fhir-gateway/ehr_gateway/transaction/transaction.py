@@ -35,6 +35,7 @@ from ehr_gateway.journal.redo_actions import (
     build_facts_redo,
 )
 from ehr_gateway.store import full_text, search_registry
+from ehr_gateway.store.grant_endings import RuleEvent
 from ehr_gateway.store.inheritance import (
     WrittenRecord,
     fact_targets,
@@ -199,10 +200,11 @@ class Transaction:
         self._deferred_checks: list[_DeferredCheck] = []
         self._unindexed: list[tuple[Version, PreparedResource]] = []
         self._written: dict[Key, _Written] = {}
-        row = connection.execute("SELECT last_updated FROM resource ORDER BY pk DESC LIMIT 1")
+        row = connection.execute("SELECT pk, last_updated FROM resource ORDER BY pk DESC LIMIT 1")
         latest = row.fetchone()
         # Times in the feed never decrease, even when the clock is set back.
         self.now_ms = max(access.now_ms, latest["last_updated"] if latest else 0)
+        self._rule_event = RuleEvent(access.now_ms, latest["pk"] if latest else 0)
 
     @property
     def connection(self) -> Connection:
@@ -455,7 +457,11 @@ class Transaction:
         if len(self._unindexed) >= _INDEX_BATCH:
             self._flush_index()
         replace_rules(
-            self._connection, prepared.record, prepared.rules, has_previous=current is not None
+            self._connection,
+            prepared.record,
+            prepared.rules,
+            has_previous=current is not None,
+            event=self._rule_event,
         )
         return version
 
@@ -497,7 +503,7 @@ class Transaction:
         )
         if method == "DELETE":
             # A deleted Consent has no rules; other writes replace them in `_store_version`.
-            replace_rules(self._connection, record, (), has_previous=True)
+            replace_rules(self._connection, record, (), has_previous=True, event=self._rule_event)
         self.versions.append(version)
         if before is not None and before.held != held:
             replace_held_facts(self._connection, record.type, record.id, before.held, held)

@@ -10,6 +10,7 @@ import orjson
 from ehr_gateway.database import Connection
 from ehr_gateway.journal.redo_actions import RedoAction, append_redo_actions
 from ehr_gateway.store import full_text
+from ehr_gateway.store.grant_endings import RuleEvent
 from ehr_gateway.store.store import Store, Version
 from ehr_gateway.store.version_redo import find_version_redo
 from ehr_gateway.store.version_rows import (
@@ -48,10 +49,11 @@ def store_rows(
 
 def _store_batch(store: Store, connection: Connection, batch: list[LoadRow], now_ms: int) -> int:
     latest = connection.execute(
-        "SELECT last_updated FROM resource ORDER BY pk DESC LIMIT 1"
+        "SELECT pk, last_updated FROM resource ORDER BY pk DESC LIMIT 1"
     ).fetchone()
     # Times in the feed never decrease, even when the clock is set back.
     now_ms = max(now_ms, latest["last_updated"] if latest else 0)
+    event = RuleEvent(now_ms, latest["pk"] if latest else 0)
     index_rows = []
     words = []
     redo_actions: list[RedoAction] = []
@@ -60,7 +62,7 @@ def _store_batch(store: Store, connection: Connection, batch: list[LoadRow], now
         loaded = _find_loaded(connection, row)
         if loaded is not None and loaded[0] == row.digest:
             continue
-        pk = _store_row(connection, row, loaded and loaded[1], now_ms, redo_actions)
+        pk = _store_row(connection, row, loaded and loaded[1], event, redo_actions)
         index_rows.append((pk, row.index))
         words.append((pk, row.record.type, row.words))
         if registry.indexed:
@@ -79,7 +81,7 @@ def _store_row(
     connection: Connection,
     row: LoadRow,
     current: Version | None,
-    now_ms: int,
+    event: RuleEvent,
     redo_actions: list[RedoAction],
 ) -> int:
     record = row.record
@@ -91,12 +93,12 @@ def _store_row(
     version = insert_version(
         connection,
         record,
-        join_body(record, row.meta, row.content, number, now_ms),
+        join_body(record, row.meta, row.content, number, event.now_ms),
         version=number,
-        last_updated_ms=now_ms,
+        last_updated_ms=event.now_ms,
         method="PUT" if current else "POST",
     )
-    replace_rules(connection, record, row.rules, has_previous=current is not None)
+    replace_rules(connection, record, row.rules, has_previous=current is not None, event=event)
     if redo_action := find_version_redo(version, record, before):
         redo_actions.append(redo_action)
     connection.execute(

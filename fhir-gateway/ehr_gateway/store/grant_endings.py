@@ -1,0 +1,226 @@
+"""Step-up grants and emergencies end for good: by an event, not by the dates of a Consent.
+
+The first time that a Consent opens something for an organisation is recorded, in
+`consent_opening`. Three events end it: its own Consent stops opening (inactive, deleted, cut
+short); a sharing of the patient with the organisation, or the joining, ends; or one begins anew
+where none was in force. The last two end grants, not emergencies, which need no sharing. What ended
+gives no rule rows again, whatever a later version of any Consent says: the rows are taken out in
+the transaction of the event, so no query has to look for it.
+
+Grants of the same transaction as a sharing are given under it, in whatever order they stand.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+
+from ehr_gateway.database import Connection
+from ehr_privacy.consent import Record, RuleRow
+from ehr_privacy.consent.model import Value, is_in_force
+
+__all__ = ["RuleEvent", "apply_rule_event", "read_rows", "without_ended"]
+
+OPENING_TABLES = ("consent_grant", "consent_emergency")
+_EVERYONE = "*"
+# Organizations and Consents of these tables make and end sharing.
+_SHARING_TABLES = {
+    "Consent": ("consent_sharing", "consent_joining"),
+    "Organization": ("consent_deemed",),
+}
+_OF_PAIR = (
+    " AND (:patient = '*' OR patient = :patient)"
+    " AND (:organization = '*' OR organization = :organization)"
+)
+_IN_FORCE = " AND since <= :now AND (until IS NULL OR :now < until)"
+_SHARED = (
+    "SELECT 1 FROM consent_sharing WHERE patient = :patient"  # noqa: S608
+    f" AND organization IN (:organization, '*') AND consent <> :consent{_IN_FORCE}"
+    " UNION ALL SELECT 1 FROM consent_deemed"
+    f" WHERE organization = :organization AND consent <> :consent{_IN_FORCE}"
+)
+_JOINED = (
+    f"SELECT 1 FROM consent_joining WHERE patient = :patient AND consent <> :consent{_IN_FORCE}"  # noqa: S608
+)
+
+
+@dataclass(frozen=True)
+class RuleEvent:
+    """When rule rows are replaced: the instant, and the last `pk` before the transaction."""
+
+    now_ms: int
+    position: int
+
+
+@dataclass(frozen=True, order=True)
+class _Term:
+    """Whom a row of sharing or joining is about; `*` stands for every patient or organisation."""
+
+    table: str
+    patient: str
+    organization: str
+
+
+def without_ended(
+    connection: Connection, record: Record, rules: Sequence[RuleRow]
+) -> Sequence[RuleRow]:
+    """Return the rule rows of a resource without those of what ended for good."""
+    if not any(rule.table in OPENING_TABLES for rule in rules):
+        return rules
+    ended = {
+        (row["patient"], row["organization"])
+        for row in connection.execute(
+            "SELECT patient, organization FROM consent_opening WHERE consent = ?"
+            " AND ended_ms IS NOT NULL",
+            (record.id,),
+        )
+    }
+    return [
+        rule
+        for rule in rules
+        if rule.table not in OPENING_TABLES
+        or (rule.values["patient"], rule.values["organization"]) not in ended
+    ]
+
+
+def apply_rule_event(
+    connection: Connection,
+    record: Record,
+    before: Sequence[RuleRow],
+    after: Sequence[RuleRow],
+    event: RuleEvent,
+) -> None:
+    """Record what a Consent opens anew, and end what its new rows, or an Organization's, end."""
+    _end_withdrawn(connection, record, before, after, event)
+    _record_openings(connection, record, after, event)
+    terms_before, terms_after = (_terms_in_force(rows, event) for rows in (before, after))
+    for term in sorted(terms_before - terms_after):
+        _end_grants(connection, term.patient, term.organization, event)
+        _expire_requests(connection, term.patient, term.organization, event)
+    for term in sorted(terms_after - terms_before):
+        _end_grants_from_before(connection, record, term, event)
+
+
+def read_rows(connection: Connection, record: Record) -> list[RuleRow]:
+    """Return the rows of a resource that open something or share."""
+    tables = _SHARING_TABLES.get(record.type, ())
+    if record.type == "Consent":
+        tables += OPENING_TABLES
+    return [
+        RuleRow(table, dict(row))
+        for table in tables
+        for row in connection.execute(
+            f"SELECT * FROM {table} WHERE consent = ?",  # noqa: S608
+            (record.id,),
+        ).fetchall()
+    ]
+
+
+def _terms_in_force(rows: Iterable[RuleRow], event: RuleEvent) -> set[_Term]:
+    return {
+        _Term(
+            row.table,
+            str(row.values.get("patient", _EVERYONE)),
+            str(row.values.get("organization", _EVERYONE)),
+        )
+        for row in rows
+        if row.table not in OPENING_TABLES
+        and any(row.table in tables for tables in _SHARING_TABLES.values())
+        and is_in_force(row.values, event.now_ms)
+    }
+
+
+def _end_withdrawn(
+    connection: Connection,
+    record: Record,
+    before: Sequence[RuleRow],
+    after: Sequence[RuleRow],
+    event: RuleEvent,
+) -> None:
+    opened, opens = (_openings(rows, event.now_ms) for rows in (before, after))
+    for patient, organization in sorted(opened - opens):
+        connection.execute(
+            "UPDATE consent_opening SET ended_ms = ? WHERE consent = ? AND patient = ?"
+            " AND organization = ? AND ended_ms IS NULL",
+            (event.now_ms, record.id, patient, organization),
+        )
+
+
+def _record_openings(
+    connection: Connection, record: Record, after: Sequence[RuleRow], event: RuleEvent
+) -> None:
+    rows = {(row.table, *_pair(row.values)) for row in after if row.table in OPENING_TABLES}
+    for table, patient, organization in sorted(rows):
+        connection.execute(
+            "INSERT INTO consent_opening (consent, patient, organization, kind, position, ended_ms)"
+            " VALUES (?, ?, ?, ?, ?, NULL) ON CONFLICT DO NOTHING",
+            (record.id, patient, organization, table, event.position + 1),
+        )
+
+
+def _end_grants_from_before(
+    connection: Connection, record: Record, term: _Term, event: RuleEvent
+) -> None:
+    """End the grants of each organisation that nothing else was shared with until now."""
+    candidates = connection.execute(
+        "SELECT DISTINCT patient, organization FROM consent_opening WHERE kind = 'consent_grant'"  # noqa: S608
+        f" AND ended_ms IS NULL AND position <= :position{_OF_PAIR}",
+        {
+            "position": event.position,
+            "patient": term.patient,
+            "organization": term.organization,
+        },
+    ).fetchall()
+    lasting = _JOINED if term.table == "consent_joining" else _SHARED
+    for row in candidates:
+        values = {"patient": row["patient"], "consent": record.id, "now": event.now_ms}
+        if term.table != "consent_joining":
+            values["organization"] = row["organization"]
+        if connection.execute(lasting, values).fetchone() is None:
+            _end_grants(connection, row["patient"], row["organization"], event)
+
+
+def _end_grants(connection: Connection, patient: str, organization: str, event: RuleEvent) -> None:
+    ended = connection.execute(
+        "UPDATE consent_opening SET ended_ms = :now WHERE kind = 'consent_grant'"  # noqa: S608
+        f" AND ended_ms IS NULL AND position <= :position{_OF_PAIR}"
+        " RETURNING consent, patient, organization",
+        {
+            "now": event.now_ms,
+            "position": event.position,
+            "patient": patient,
+            "organization": organization,
+        },
+    ).fetchall()
+    connection.executemany(
+        "DELETE FROM consent_grant WHERE consent = ? AND patient = ? AND organization = ?",
+        [(row["consent"], row["patient"], row["organization"]) for row in ended],
+    )
+    connection.executemany(
+        "UPDATE access_request SET state = 'ended', until_ms = ? WHERE consent = ?"
+        " AND state = 'active' AND until_ms > ?",
+        [(event.now_ms, row["consent"], event.now_ms) for row in ended],
+    )
+
+
+def _expire_requests(
+    connection: Connection, patient: str, organization: str, event: RuleEvent
+) -> None:
+    """Expire step-up requests that wait: a code told before the sharing ended opens nothing."""
+    connection.execute(
+        "UPDATE access_request SET state = 'expired', decided_ms = :now WHERE kind = 'step-up'"  # noqa: S608
+        f" AND state = 'proposed'{_OF_PAIR}",
+        {"now": event.now_ms, "patient": patient, "organization": organization},
+    )
+
+
+def _openings(rows: Iterable[RuleRow], now_ms: int) -> set[tuple[str, str]]:
+    return {
+        _pair(row.values)
+        for row in rows
+        if row.table in OPENING_TABLES and is_in_force(row.values, now_ms)
+    }
+
+
+def _pair(values: Mapping[str, Value]) -> tuple[str, str]:
+    return str(values["patient"]), str(values["organization"])
