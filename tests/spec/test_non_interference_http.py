@@ -119,7 +119,8 @@ def hidden(house: House) -> None:
         condition("hidden-2", "hidden-3", patient="pat-2"),
     ):
         hospital.store(resource)
-    text = {"status": "generated", "div": "<div>twice 血</div>"}
+    xhtml = '<div xmlns="http://www.w3.org/1999/xhtml">twice 血</div>'
+    text = {"status": "generated", "div": xhtml}
     note = {"note": [{"text": "twice"}], "text": text}
     hospital.store({**observation("hidden-1", "laboratory"), **note})
     hospital.store({**condition("hidden-2", "hidden-3", patient="pat-2"), "text": text})

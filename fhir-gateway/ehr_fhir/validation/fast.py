@@ -18,6 +18,7 @@ from types import MappingProxyType
 from typing import Any, NamedTuple
 
 from ehr_fhir import definitions
+from ehr_fhir.references import referenced_type
 from ehr_fhir.validation.narrative import find_narrative_fault
 from ehr_fhir.validation.primitives import MAX_STRING_CHARACTERS
 from ehr_fhir.validation.strict import SUBSETTED, has_extensions
@@ -131,14 +132,18 @@ def _is_sound_reference(shape: _Shape, node: Any, names: _Names) -> bool:
         return False
     if names is None:
         return True
-    if "type" in node:
-        return False
-    address, targets = node.get("reference"), shape.targets
+    address, declared, targets = node.get("reference"), node.get("type"), shape.targets
+    if declared is not None:
+        is_shown = address is None or address.startswith(f"{declared}/")
+        return is_shown and declared in (targets or definitions.resource_types())
     if targets is None or address is None:
         return True
     if address[0] == "#" or address[:4] == "urn:":
         names.append((address.removeprefix("#"), targets))
         return True
+    if address[:4] == "http":
+        shown = referenced_type(address)
+        return shown is None or shown in targets
     return address.partition("/")[0].partition("?")[0] in targets
 
 

@@ -76,7 +76,7 @@ def _check_object(owner: str, node: Any, path: str, scope: NamedTypes | None) ->
             continue
         if element.is_choice and chosen.setdefault(element.name, key) != key:
             text = f"{path}.{element.name} may be of one datatype only."
-            yield Issue(text, f"{path}.{element.name}", "structure")
+            yield Issue(text, path, "structure")
         yield from _check_element(owner, element, node, f"{path}.{key}", scope)
     yield from _check_required(owner, node, path)
     if owner == "Extension" and bool(chosen) == ("extension" in node):

@@ -124,6 +124,11 @@ def _resource_component(name: str) -> dict[str, Any]:
             "operation": type_capabilities(name),
         }
     parameters = sorted(parameters_of(name).values(), key=lambda parameter: parameter.code)
+    includes = [
+        f"{name}:{parameter.code}"
+        for parameter in parameters
+        if parameter.type == "reference" and parameter.is_indexed
+    ]
     revincludes = _revincludes().get(name)
     is_written = name not in NOT_WRITTEN
     codes = [code for code in codes_at_level("type") if is_written or code not in _CONTENT_CODES]
@@ -139,12 +144,8 @@ def _resource_component(name: str) -> dict[str, Any]:
         "conditionalRead": "full-support",
         "conditionalUpdate": is_written,
         "conditionalDelete": "single",
-        "searchInclude": [
-            f"{name}:{parameter.code}"
-            for parameter in parameters
-            if parameter.type == "reference" and parameter.is_indexed
-        ],
         # FHIR's JSON has no empty arrays.
+        **({"searchInclude": includes} if includes else {}),
         **({"searchRevInclude": revincludes} if revincludes else {}),
         "searchParam": [
             _parameter_component(parameter) for parameter in parameters if parameter.is_searchable

@@ -219,14 +219,16 @@ def _prepare(
     content = {
         key: value for key, value in resource.items() if key not in ("resourceType", "id", "meta")
     }
+    # First, for it refuses what no database takes: integers beyond 64 bits.
+    content_bytes, meta_bytes = _serialize_tail(content), _serialize_tail(meta)
     if references is None:
         references = tuple(list_references(resource, path))
     names = [reference for _, reference in references]
     rows = extract_rows({**resource, "meta": meta})
     return PreparedResource(
         record=record_facts(resource, author, references=names),
-        meta=_serialize_tail(meta),
-        content=_serialize_tail(content),
+        meta=meta_bytes,
+        content=content_bytes,
         rows=(*rows, *unindexed_references(resource["resourceType"], names, rows)),
         words=extract_full_text(resource),
         rules=tuple(read_rules(resource)),

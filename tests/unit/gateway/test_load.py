@@ -78,6 +78,56 @@ def test_each_fault_has_its_line_and_the_rest_goes_on(store: Store, tmp_path: Pa
     assert rows(store, "SELECT id FROM resource ORDER BY pk") == [("before",), ("p",), ("after",)]
 
 
+def test_what_no_write_may_store_is_refused_in_a_load_too(store: Store, tmp_path: Path) -> None:
+    cut = {"tag": [{"system": "http://example.org", "code": "SUBSETTED"}]}
+    channel = {"type": "message"}
+    file = written(
+        tmp_path / "all.ndjson",
+        {**PATIENT, "meta": cut},
+        {"resourceType": "Subscription", "id": "s", "status": "active", "reason": "x",
+         "criteria": "Patient?", "channel": channel},
+        {"resourceType": "AuditEvent", "id": "a", "type": {"code": "rest"},
+         "recorded": "2026-01-01T00:00:00Z", "agent": [{"requestor": True}],
+         "source": {"observer": {"display": "x"}}},
+        {"resourceType": "Patient", "id": "q", "name": [{"given": [None]}]},
+        observation("o", "Practitioner/x"),
+        {"resourceType": "Patient", "id": "r", "implicitRules": "http://example.org/rules"},
+    )  # fmt: skip
+
+    report = load(store, [file])
+
+    assert report.accepted == 0
+    said = reasons(report)
+    assert "Patient.meta.tag[0]" in said[1]
+    assert "feed" in said[2]
+    assert "server alone" in said[3]
+    assert said[4] == "Patient.name[0].given[0] must not be empty."
+    assert said[5].startswith("Observation.subject.reference names a Practitioner")
+    assert "modifier" in said[6]
+
+
+def test_an_entry_names_others_of_a_type_that_its_element_allows(
+    store: Store, tmp_path: Path
+) -> None:
+    entries = [
+        {"fullUrl": "urn:uuid:1", "resource": {"resourceType": "Organization", "name": "x"}},
+        {"fullUrl": "urn:uuid:2", "resource": observation("o", "urn:uuid:1")},
+        {"fullUrl": "urn:uuid:3", "resource": {**observation("p", "urn:uuid:1"),
+                                               "subject": {"reference": "urn:uuid:4"}}},
+        {"fullUrl": "urn:uuid:4", "resource": PATIENT},
+    ]  # fmt: skip
+    bundle = {"resourceType": "Bundle", "type": "transaction", "entry": entries}
+    file = written(tmp_path / "bundle.json", bundle)
+
+    report = load(store, [file])
+
+    assert report.accepted == 3
+    assert reasons(report) == {
+        2: "Observation.subject.reference names a Organization, but may name: "
+        "Device, Group, Location, Patient."
+    }
+
+
 def test_what_refers_to_a_refused_resource_is_refused_too(store: Store, tmp_path: Path) -> None:
     chain = {
         "resourceType": "Basic",
