@@ -9,10 +9,9 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-import orjson
-
 from ehr_fhir.errors import EhrError
 from ehr_fhir.json_text import parse
+from ehr_fhir.resource_links import list_references
 from ehr_gateway.audit_log.erase import erase_patient_events
 from ehr_gateway.audit_log.recorder import AuditContext
 from ehr_gateway.database import DATABASE_ERRORS, Connection
@@ -20,7 +19,19 @@ from ehr_gateway.journal.entries import Entry
 from ehr_gateway.journal.redo_actions import FACTOR_TABLES
 from ehr_gateway.store import full_text, search_registry
 from ehr_gateway.store.grant_endings import RuleEvent
+from ehr_gateway.store.inheritance import (
+    WrittenRecord,
+    fact_targets,
+    read_outward_facts,
+    settle_inheritance,
+)
 from ehr_gateway.store.store import Store, Version
+from ehr_gateway.store.stored_facts import (
+    read_last_body,
+    read_stored_facts,
+    replace_held_facts,
+    update_facts,
+)
 from ehr_gateway.store.version_rows import (
     group_by_table,
     insert_index,
@@ -29,7 +40,8 @@ from ehr_gateway.store.version_rows import (
     replace_rules,
 )
 from ehr_gateway.transaction.prepared_resource import prepare_stored
-from ehr_privacy.consent import record_facts
+from ehr_privacy.consent import HeldFact, apply_held_facts, record_facts
+from ehr_privacy.consent.inherited_facts import FactNode, outward_facts
 
 __all__ = ["ReplayResult", "describe_redo_action", "replay_entries"]
 
@@ -91,7 +103,7 @@ def describe_redo_action(redo_action: _RedoValues) -> str:
     >>> describe_redo_action({"kind": "account", "login": "dr.lee"})
     'account dr.lee'
     """
-    if redo_action["kind"] == "version":
+    if redo_action["kind"] in ("version", "facts"):
         return f"{redo_action['type']}/{redo_action['id']}"
     ids = (redo_action.get(key) for key in ("login", "client", "patient"))
     return f"{redo_action['kind']} {next((identity for identity in ids if identity), '')}"
@@ -105,6 +117,8 @@ def _replay_action(
 ) -> None:
     if redo_action["kind"] == "version":
         _replay_version(store, connection, redo_action, at_ms)
+    elif redo_action["kind"] == "facts":
+        _replay_facts(store, connection, redo_action)
     else:
         _REPLAY_BY_KIND[redo_action["kind"]](connection, redo_action)
 
@@ -129,8 +143,12 @@ def _replay_version(
     number = current.version + 1 if current else 1
     # Times in the feed never decrease, even when the clock was set back.
     last_updated_ms = max(at_ms, latest_row[0] if latest_row else 0)
-    if is_deletion and current is not None:
-        record = record_facts(orjson.loads(current.body), current.author)
+    before = read_stored_facts(connection, redo_action["type"], redo_action["id"])
+    # An entry of a version before held facts has none.
+    held = frozenset(HeldFact(*fact) for fact in redo_action.get("held", ()))
+    if is_deletion and before is not None:
+        # A deletion marker keeps the facts in force.
+        record = before.record
         version = insert_version(
             connection,
             record,
@@ -142,9 +160,10 @@ def _replay_version(
         replace_rules(connection, record, (), has_previous=True, event=event)
     else:
         prepared = prepare_stored(parse(redo_action["body"].encode()), redo_action["author"])
+        record = apply_held_facts(prepared.record, held)
         version = insert_version(
             connection,
-            prepared.record,
+            record,
             prepared.body(number, last_updated_ms),
             version=number,
             last_updated_ms=last_updated_ms,
@@ -161,10 +180,45 @@ def _replay_version(
             has_previous=current is not None,
             event=event,
         )
+        replace_held_facts(connection, record.type, record.id, before.held if before else (), held)
+        written = WrittenRecord(
+            version.pk,
+            FactNode(record, held, prepared.fact_targets),
+            outward_facts(before.record, before.held) if before else {},
+            has_lost_reference=True,
+        )
+        _settle(store, connection, written)
     if version.type == "SearchParameter":
         search_registry.apply_search_parameter(
             connection, version.id, version.body, deleted=version.deleted
         )
+
+
+def _replay_facts(store: Store, connection: Connection, redo_action: _RedoValues) -> None:
+    kind, identity = redo_action["type"], redo_action["id"]
+    before = read_stored_facts(connection, kind, identity)
+    body = read_last_body(connection, kind, identity)
+    if before is None or body is None:
+        # Written after the backup.
+        return
+    held = frozenset(HeldFact(*fact) for fact in redo_action["held"])
+    resource = parse(body)
+    references = [reference for _, reference in list_references(resource)]
+    stated = record_facts(resource, before.record.author, references=references)
+    record = apply_held_facts(stated, held)
+    row = connection.execute(
+        "SELECT pk FROM resource WHERE type = ? AND id = ? AND current = 1", (kind, identity)
+    ).fetchone()
+    replace_held_facts(connection, kind, identity, before.held, held)
+    update_facts(connection, row["pk"], before.record, record)
+    node = FactNode(record, held, fact_targets(kind, references))
+    handed_on = outward_facts(before.record, before.held)
+    _settle(store, connection, WrittenRecord(row["pk"], node, handed_on, has_lost_reference=True))
+
+
+def _settle(store: Store, connection: Connection, written: WrittenRecord) -> None:
+    boundary = read_outward_facts(connection, written.node.targets)
+    settle_inheritance(connection, store.parameter_ids, [written], boundary)
 
 
 def _replay_account(connection: Connection, redo_action: _RedoValues) -> None:

@@ -16,7 +16,7 @@ from ehr_gateway.access import Access
 from ehr_gateway.database import Connection
 from ehr_gateway.store.merging import linked_accounts
 from ehr_gateway.store.visible import read_on
-from ehr_privacy.consent import Decision, Record, Requester, RuleRow, Rules, decide, record_facts
+from ehr_privacy.consent import Decision, Record, Requester, RuleRow, Rules, decide
 from ehr_privacy.consent.model import merge_accounts
 from ehr_privacy.consent.rule_reader import stored_rule_rows
 
@@ -68,8 +68,9 @@ def may_explain(connection: Connection, access: Access, patient: str) -> bool:
 
 def read_record_facts(connection: Connection, access: Access, kind: str, identity: str) -> Record:
     """Return the facts of a record that is visible to the requester, else raise NotFound."""
-    version = read_on(connection, access, kind, identity)
-    return record_facts(parse(version.body), version.author)
+    version = read_on(connection, access, kind, identity, with_facts=True)
+    assert version.facts is not None  # noqa: S101 - read with them
+    return version.facts.record
 
 
 def explain_decision(

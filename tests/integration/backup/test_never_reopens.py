@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from ehr_gateway.access import Access
 from ehr_gateway.accounts import accounts, factors
 from ehr_gateway.accounts.accounts import Account
 from ehr_gateway.audit_log.erase import erase_patient_events
@@ -18,11 +19,13 @@ from ehr_gateway.login import account_lifecycle
 from ehr_gateway.oauth import clients, registration
 from ehr_gateway.settings import GatewaySettings
 from ehr_gateway.store.closure import Closure, close_store
+from ehr_gateway.store.stored_facts import FactCorrection
 from ehr_gateway.tokens.access_tokens import Subject
+from ehr_gateway.transaction.transaction import open_transaction
 from tests.lib.backups import back_up, open_house, restore, restored_settings, rows
-from tests.lib.gateway import PASSWORD, House, must, patient, restriction
+from tests.lib.gateway import PASSWORD, House, encounter, must, organization, patient, restriction
 
-RECORD = "Condition/con-1"
+RECORD, PSYCHIATRIC = "Condition/con-1", "Encounter/psychiatric"
 
 
 def journal_of(house: House) -> Path:
@@ -117,6 +120,69 @@ def test_a_label_given_since_the_backup_still_closes_the_record(
     with open_house(furnished, settings) as again:
         assert not sees(again)
         assert sees(again, record="Observation/lab-1")
+
+
+def label_by_third_party(house: House) -> None:
+    """hospital-b, which sees the record, labels it; then the label is dropped by hospital-b."""
+    body = must(house.system("hospital-b").get(RECORD)).json()
+    label = {"system": "http://terminology.hl7.org/CodeSystem/v3-ActCode", "code": "PSY"}
+    must(house.system("hospital-b").put({**body, "meta": {"security": [label]}}))
+    must(house.system("hospital-b").put({key: body[key] for key in body if key != "meta"}))
+
+
+def correct_label(house: House) -> None:
+    """The patient labels the record."""
+    token = house.token("p.pat-1")
+    caller = house.gateway.verifier.authenticate(token, house.clock())
+    access = Access(caller.requester, house.clock(), "correction")
+    with open_transaction(house.gateway.store, access) as transaction:
+        correction = FactCorrection("label", "PSY", "add", "patient")
+        transaction.correct_facts("Condition", "con-1", [correction])
+
+
+def label_encounter(house: House) -> None:
+    """The Encounter that the record names is labelled."""
+    system = house.system("hospital-a")
+    body = must(system.get("Encounter/enc-1")).json()
+    label = {"system": "http://terminology.hl7.org/CodeSystem/v3-ActCode", "code": "PSY"}
+    must(system.put({**body, "meta": {"security": [label]}}))
+
+
+def name_encounter(house: House) -> None:
+    """The record names a labelled Encounter that it did not name before."""
+    system = house.system("hospital-a")
+    must(system.put({**must(system.get(RECORD)).json(), "encounter": {"reference": PSYCHIATRIC}}))
+
+
+@pytest.mark.parametrize(
+    "close", [label_by_third_party, correct_label, label_encounter, name_encounter]
+)
+def test_a_fact_held_since_the_backup_still_closes_the_record(
+    furnished: House, tmp_path: Path, close: Callable[[House], None]
+) -> None:
+    system = "http://terminology.hl7.org/CodeSystem/v3-ActCode"
+    furnished.system("ehr-commons").store(organization("clinic-c"))
+    furnished.share("clinic-c")
+    furnished.share()
+    hide = restriction("hide-psy", against="Organization/clinic-c")
+    hide["provision"]["securityLabel"] = [{"system": system, "code": "PSY"}]
+    furnished.login("p.pat-1").store(hide)
+    label = {"security": [{"system": system, "code": "PSY"}]}
+    furnished.system("hospital-a").store({**encounter("psychiatric"), "meta": label})
+
+    def is_open(house: House) -> bool:
+        return bool(house.system("clinic-c").get(RECORD).status_code == 200)
+
+    assert is_open(furnished)
+    back_up(furnished, tmp_path / "backups")
+    close(furnished)
+    assert not is_open(furnished)
+    settings = lose(furnished, tmp_path)
+
+    restore(tmp_path / "backups", settings)
+
+    with open_house(furnished, settings) as again:
+        assert not is_open(again)
 
 
 def test_accounts_merged_since_the_backup_are_merged(furnished: House, tmp_path: Path) -> None:
