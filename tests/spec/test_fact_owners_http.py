@@ -21,7 +21,6 @@ RESULT: Json = {
     "meta": PSY,
     "performer": [{"reference": "Practitioner/yu"}],
 }
-UNLABELLED = {key: value for key, value in RESULT.items() if key != "meta"}
 RELATED = {"meaning": "related", "reference": {"reference": "Encounter/enc-1"}}
 BY_YU = {"meaning": "authoredby", "reference": {"reference": "Practitioner/yu"}}
 HIDING: dict[str, Json] = {

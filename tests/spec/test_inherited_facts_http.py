@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import json
+from collections.abc import Callable
+from itertools import permutations
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -10,6 +14,8 @@ from ehr_fhir import definitions
 from ehr_fhir.index.rows import extract_rows
 from ehr_fhir.resource_links import CONTAINERS, list_references
 from ehr_gateway.store.inheritance import fact_targets, unindexed_references
+from ehr_inbound.bulk_files import store_batches
+from ehr_inbound.bulk_files.load import load
 from ehr_privacy.consent.inherited_facts import gives_facts
 from tests.lib.gateway import (
     House,
@@ -233,3 +239,72 @@ def test_every_element_of_every_type_leads_to_its_target() -> None:
             assert ("Encounter", "e") in targets, (kind, path)
             count += 1
     assert count > 600
+
+
+@pytest.mark.parametrize("order", permutations(range(3)))
+@pytest.mark.parametrize("rows", [1, 1000])
+def test_a_load_inherits_across_its_batches_in_any_order(
+    ward: House,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    order: tuple[int, ...],
+    rows: int,
+) -> None:
+    monkeypatch.setattr(store_batches, "_ROWS_PER_TRANSACTION", rows)
+    bodies = (medication(HIV), prescription(), dispense())
+    load_bodies(ward, tmp_path / "first.ndjson", [bodies[place] for place in order])
+
+    assert reads(ward, "MedicationRequest/rx") == 404
+    assert reads(ward, "MedicationDispense/given") == 404
+
+    load_bodies(ward, tmp_path / "second.ndjson", [medication()])
+    assert reads(ward, "MedicationDispense/given") == 200
+
+
+def test_a_load_that_was_interrupted_inherits_when_it_is_run_again(
+    ward: House, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(store_batches, "_ROWS_PER_TRANSACTION", 1)
+    bodies = [dispense(), prescription(), medication(HIV)]
+    clock = iter([1, 2])
+    with pytest.raises(RuntimeError):
+        load_bodies(ward, tmp_path / "all.ndjson", bodies, lambda: next(clock))
+
+    load_bodies(ward, tmp_path / "all.ndjson", bodies)
+
+    assert reads(ward, "MedicationRequest/rx") == 404
+    assert reads(ward, "MedicationDispense/given") == 404
+
+
+def test_a_load_of_another_organisation_takes_nothing_away(ward: House, tmp_path: Path) -> None:
+    lab = observation("one", "vital-signs")
+    hospital(ward).store({**lab, "meta": HIV})
+
+    load_bodies(ward, tmp_path / "b.ndjson", [lab], organization="hospital-b")
+    assert reads(ward, "Observation/one") == 404
+    assert hospital(ward).get("Observation/one").status_code == 200
+    assert ward.system("hospital-b").get("Observation/one").status_code == 404
+
+    load_bodies(ward, tmp_path / "a.ndjson", [lab])
+    assert reads(ward, "Observation/one") == 200
+
+
+def load_bodies(
+    house: House,
+    file: Path,
+    bodies: list[Json],
+    clock: Callable[[], int] | None = None,
+    organization: str = "hospital-a",
+) -> None:
+    """Load a file of resources; a clock that stops breaks it off."""
+    file.write_text("".join(f"{json.dumps(body)}\n" for body in bodies), encoding="utf-8")
+    store = house.gateway.store
+
+    def tick() -> int:
+        try:
+            return clock() if clock else house.clock()
+        except StopIteration:
+            raise RuntimeError("interrupted") from None
+
+    report = load(store, [file], organization, workers=1, clock=tick)
+    assert not report.rejects

@@ -46,6 +46,7 @@ __all__ = [
     "outward_facts_of_row",
     "read_node",
     "read_outward_facts",
+    "read_targets",
     "settle_inheritance",
     "unindexed_references",
 ]
@@ -95,10 +96,14 @@ def unindexed_references(
 
 def read_outward_facts(connection: Connection, targets: Iterable[Key]) -> dict[Key, OutwardFacts]:
     """Return what stored records hand on, by record; those that hand on nothing are left out."""
+    return {key: facts for key, facts in read_targets(connection, targets).items() if facts}
+
+
+def read_targets(connection: Connection, targets: Iterable[Key]) -> dict[Key, OutwardFacts]:
+    """Return what stored records hand on, by record; those that are not stored are left out."""
     return {
-        (row["type"], row["id"]): facts
+        (row["type"], row["id"]): outward_facts_of_row(row)
         for row in _select_current(connection, targets)
-        if (facts := outward_facts_of_row(row))
     }
 
 

@@ -32,6 +32,7 @@ from ehr_inbound.bulk_files.files import LoadReject, Unit
 from ehr_inbound.bulk_files.items import Item, read_items
 from ehr_inbound.bulk_files.resolve_references import ResolvedReferences
 from ehr_privacy.consent import Record, RuleRow
+from ehr_privacy.consent.inherited_facts import Key
 
 __all__ = [
     "LoadCandidate",
@@ -75,6 +76,8 @@ class LoadRow:
     index: IndexValues
     words: FullText
     rules: tuple[RuleRow, ...]
+    # The resources that it inherits facts from.
+    fact_targets: frozenset[Key]
     # Of author and content, to tell in the next load whether the resource has changed.
     digest: bytes
 
@@ -176,6 +179,7 @@ def _load_row(prepared: PreparedResource, parameters: Mapping[tuple[str, str], i
         group_by_table(parameters, prepared.record.type, prepared.rows),
         prepared.words,
         prepared.rules,
+        prepared.fact_targets,
         digest.digest(),
     )
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field, replace
 from itertools import islice
 
 import orjson
@@ -11,7 +12,14 @@ from ehr_gateway.database import Connection
 from ehr_gateway.journal.redo_actions import RedoAction, append_redo_actions
 from ehr_gateway.store import full_text
 from ehr_gateway.store.grant_endings import RuleEvent
+from ehr_gateway.store.inheritance import WrittenRecord, read_targets, settle_inheritance
 from ehr_gateway.store.store import Store, Version
+from ehr_gateway.store.stored_facts import (
+    StoredFacts,
+    facts_columns,
+    read_last_body,
+    replace_held_facts,
+)
 from ehr_gateway.store.version_redo import find_version_redo
 from ehr_gateway.store.version_rows import (
     group_by_table,
@@ -22,7 +30,14 @@ from ehr_gateway.store.version_rows import (
 )
 from ehr_gateway.transaction.prepared_resource import join_body
 from ehr_inbound.bulk_files.prepare_worker import LoadRow
-from ehr_privacy.consent import record_facts
+from ehr_privacy.consent import (
+    HeldFact,
+    Record,
+    apply_held_facts,
+    drop_third_party_facts,
+    hold_third_party_facts,
+)
+from ehr_privacy.consent.inherited_facts import FactNode, Key, outward_facts
 
 __all__ = ["store_rows"]
 
@@ -39,15 +54,47 @@ def store_rows(
     """Store rows in order; return how many were unchanged since the last load."""
     remaining = iter(rows)
     done = unchanged = 0
+    awaited = _AwaitedTargets()
     while batch := list(islice(remaining, _ROWS_PER_TRANSACTION)):
         with store.write_transaction() as connection:
-            unchanged += _store_batch(store, connection, batch, clock())
+            unchanged += _store_batch(store, connection, batch, awaited, clock())
         done += len(batch)
         on_progress(done)
     return unchanged
 
 
-def _store_batch(store: Store, connection: Connection, batch: list[LoadRow], now_ms: int) -> int:
+@dataclass
+class _AwaitedTargets:
+    """What stored resources name that a later batch brings, whose facts they then inherit."""
+
+    names: set[Key] = field(default_factory=set)
+    # Whether an earlier load stored some of these resources: nobody knows then what they await.
+    any_name: bool = False
+
+    def includes(self, key: Key) -> bool:
+        """Say whether a stored resource may name this one already."""
+        return self.any_name or key in self.names
+
+
+@dataclass(frozen=True)
+class _StoredRow:
+    """A row that was stored, with the facts of the version before it."""
+
+    version: Version
+    row: LoadRow
+    record: Record
+    held: frozenset[HeldFact]
+    before: StoredFacts | None
+    has_redo: bool
+
+
+def _store_batch(
+    store: Store,
+    connection: Connection,
+    batch: list[LoadRow],
+    awaited: _AwaitedTargets,
+    now_ms: int,
+) -> int:
     latest = connection.execute(
         "SELECT pk, last_updated FROM resource ORDER BY pk DESC LIMIT 1"
     ).fetchone()
@@ -57,12 +104,15 @@ def _store_batch(store: Store, connection: Connection, batch: list[LoadRow], now
     index_rows = []
     words = []
     redo_actions: list[RedoAction] = []
+    stored: list[_StoredRow] = []
     registry = store.registry(connection)
     for row in batch:
         loaded = _find_loaded(connection, row)
         if loaded is not None and loaded[0] == row.digest:
+            awaited.any_name = True
             continue
-        pk = _store_row(connection, row, loaded and loaded[1], event, redo_actions)
+        stored.append(_store_row(connection, row, loaded and loaded[1], event, redo_actions))
+        pk = stored[-1].version.pk
         index_rows.append((pk, row.index))
         words.append((pk, row.record.type, row.words))
         if registry.indexed:
@@ -73,8 +123,42 @@ def _store_batch(store: Store, connection: Connection, batch: list[LoadRow], now
             )
     insert_index(connection, index_rows)
     full_text.insert_words(connection, words)
+    _settle_inheritance(store, connection, stored, awaited, redo_actions)
     append_redo_actions(connection, redo_actions)
     return len(batch) - len(words)
+
+
+def _settle_inheritance(
+    store: Store,
+    connection: Connection,
+    stored: list[_StoredRow],
+    awaited: _AwaitedTargets,
+    redo_actions: list[RedoAction],
+) -> None:
+    """Let the resources of a batch inherit, and what earlier batches stored inherit from them."""
+    by_key = {(each.record.type, each.record.id): each for each in stored}
+    targets = {target for each in stored for target in each.row.fact_targets} - by_key.keys()
+    found = read_targets(connection, targets)
+    written = []
+    for key, each in by_key.items():
+        before = None
+        if each.before is not None:
+            before = outward_facts(each.before.record, each.before.held)
+        elif awaited.includes(key):
+            before = {}
+        node = FactNode(each.record, each.held, each.row.fact_targets)
+        written.append(WrittenRecord(each.version.pk, node, before, each.before is not None))
+    awaited.names |= targets - found.keys()
+    awaited.names -= by_key.keys()
+    boundary = {key: facts for key, facts in found.items() if facts}
+    in_force = settle_inheritance(connection, store.parameter_ids, written, boundary)
+    for key, record in in_force.items():
+        stored_row = by_key.get(key)
+        if stored_row is not None and stored_row.before is not None and not stored_row.has_redo:
+            redo_action = find_version_redo(
+                stored_row.version, record, stored_row.before.record, held=stored_row.held
+            )
+            redo_actions += [redo_action] if redo_action else []
 
 
 def _store_row(
@@ -83,13 +167,23 @@ def _store_row(
     current: Version | None,
     event: RuleEvent,
     redo_actions: list[RedoAction],
-) -> int:
-    record = row.record
-    before = None
+) -> _StoredRow:
+    record, before = row.record, current.facts if current else None
+    held: frozenset[HeldFact] = frozenset()
     number = current.version + 1 if current else 1
-    if current is not None and not current.deleted:
-        remove_index(connection, current)
-        before = record_facts(orjson.loads(current.body), current.author)
+    if current is not None and before is not None:
+        # A record keeps its first author, and a version of anybody else closes it only.
+        is_author = record.author == current.author
+        record = replace(record, author=current.author)
+        held = (
+            drop_third_party_facts(before.held)
+            if is_author
+            else _hold_third_party_facts(connection, row, before)
+        )
+        record = apply_held_facts(record, held)
+        replace_held_facts(connection, record.type, record.id, before.held, held)
+        if not current.deleted:
+            remove_index(connection, current)
     version = insert_version(
         connection,
         record,
@@ -99,22 +193,38 @@ def _store_row(
         method="PUT" if current else "POST",
     )
     replace_rules(connection, record, row.rules, has_previous=current is not None, event=event)
-    if redo_action := find_version_redo(version, record, before):
-        redo_actions.append(redo_action)
+    was_there = before is not None and current is not None and not current.deleted
+    redo_action = find_version_redo(
+        version, record, before.record if before and was_there else None, held=held
+    )
+    redo_actions += [redo_action] if redo_action else []
     connection.execute(
         "INSERT INTO load_ledger VALUES (?, ?, ?)"
         " ON CONFLICT (type, id) DO UPDATE SET digest = excluded.digest",
         (record.type, record.id, row.digest),
     )
-    return version.pk
+    return _StoredRow(version, row, record, held, before, bool(redo_action))
+
+
+def _hold_third_party_facts(
+    connection: Connection, row: LoadRow, before: StoredFacts
+) -> frozenset[HeldFact]:
+    body = read_last_body(connection, row.record.type, row.record.id)
+    if body is None:
+        return before.held
+    now = orjson.loads(join_body(row.record, row.meta, row.content, 1, 0))
+    return hold_third_party_facts(orjson.loads(body), now, before.held)
 
 
 def _find_loaded(connection: Connection, row: LoadRow) -> tuple[bytes, Version] | None:
     """Return the digest of the last load under this id, and the current version."""
     stored = connection.execute(
-        "SELECT r.*, l.digest FROM resource r"
+        f"SELECT r.*, l.digest, {facts_columns(connection.dialect)} FROM resource r"  # noqa: S608
         " LEFT JOIN load_ledger l ON l.type = r.type AND l.id = r.id"
         " WHERE r.type = ? AND r.id = ? AND r.current = 1",
         (row.record.type, row.record.id),
     ).fetchone()
-    return (stored["digest"], Version.from_row(stored)) if stored else None
+    if stored is None:
+        return None
+    version = replace(Version.from_row(stored), facts=StoredFacts.from_row(stored))
+    return stored["digest"], version
