@@ -4,6 +4,9 @@ For a revision after which the same resource gives other values. Each batch is o
 begins where the last one ended and writes only what differs. The store stays closed until the last
 batch, so no request sees some resources by the old values and some by the new ones.
 
+All versions are recomputed by themselves first. A second pass over the current ones finds what they
+inherit from the records that they name.
+
 The words of the full-text index are not recomputed: FTS5 without content cannot delete them.
 """
 
@@ -19,17 +22,32 @@ import sqlalchemy
 from ehr_fhir.errors import EhrError, Unprocessable
 from ehr_fhir.index.rows import extract_rows
 from ehr_fhir.json_text import parse
+from ehr_fhir.resource_links import list_references
 from ehr_gateway.database import Connection, Database, Row
 from ehr_gateway.schema.resources import INDEX_COLUMNS
+from ehr_gateway.store.inheritance import (
+    WrittenRecord,
+    read_node,
+    read_outward_facts,
+    settle_inheritance,
+    unindexed_references,
+)
 from ehr_gateway.store.search_registry import SearchRegistry, load_registry
+from ehr_gateway.store.stored_facts import StoredFacts, facts_columns, update_facts
 from ehr_gateway.store.version_rows import (
-    FACT_COLUMNS,
     IndexValues,
     group_by_table,
     insert_index,
     replace_rules,
 )
-from ehr_privacy.consent import SOURCE_TABLES, Record, RuleRow, record_facts, stored_rule_rows
+from ehr_privacy.consent import (
+    SOURCE_TABLES,
+    Record,
+    RuleRow,
+    apply_held_facts,
+    record_facts,
+    stored_rule_rows,
+)
 
 __all__ = ["RecomputeProgress", "read_progress", "recompute_batch", "schedule_recompute"]
 
@@ -38,13 +56,7 @@ _POSITION_SETTING = "recompute"
 # Versions in a batch. Chosen: a few tenths of a second, so that progress shows and a kill costs
 # little work.
 _BATCH_VERSIONS = 500
-_UPDATE_FACTS = (
-    f"UPDATE resource SET {', '.join(f'{name} = ?' for name in FACT_COLUMNS)} WHERE pk = ?"  # noqa: S608
-)
-_SELECT_VERSIONS = (
-    f"SELECT pk, type, id, version, current, author, body, {', '.join(FACT_COLUMNS)} FROM resource"  # noqa: S608
-    " WHERE pk > ? AND deleted = 0 ORDER BY pk LIMIT ?"
-)
+_FACTS, _INHERITANCE = "facts", "inheritance"
 
 
 @dataclass(frozen=True)
@@ -59,18 +71,24 @@ class RecomputeProgress:
 class _StoredRows:
     """What the tables hold of a batch now, each by `pk`."""
 
-    patients: Mapping[int, set[tuple[Any, ...]]]
     # Of each index table, rows of (parameter's number, values...).
     index: Mapping[str, Mapping[int, set[tuple[Any, ...]]]]
+
+
+@dataclass(frozen=True)
+class _Position:
+    """The last `pk` of a pass over the resources."""
+
+    phase: str
+    pk: int
 
 
 @dataclass
 class _BatchChanges:
     """What a batch writes."""
 
-    facts: list[tuple[Any, ...]] = field(default_factory=list)
-    removed_patients: list[tuple[int, str]] = field(default_factory=list)
-    added_patients: list[tuple[int, str]] = field(default_factory=list)
+    # Each version's pk, and its facts before and after.
+    facts: list[tuple[int, Record, Record]] = field(default_factory=list)
     # Of each index table, rows of (pk, parameter's number, values...).
     removed_index: dict[str, list[tuple[Any, ...]]] = field(default_factory=dict)
     added_index: list[tuple[int, IndexValues]] = field(default_factory=list)
@@ -93,7 +111,7 @@ def read_progress(database: Database) -> RecomputeProgress | None:
     with database.read_transaction() as connection:
         position = _read_position(connection)
         last = connection.execute("SELECT MAX(pk) FROM resource").fetchone()[0]
-    return None if position is None else RecomputeProgress(position, last or 0)
+    return None if position is None else RecomputeProgress(position.pk, last or 0)
 
 
 def recompute_batch(
@@ -105,31 +123,69 @@ def recompute_batch(
         if position is None:
             return None
         registry = load_registry(connection, None, parameter_ids)
-        rows = connection.execute(_SELECT_VERSIONS, (position, limit)).fetchall()
-        changes = _compare_batch(connection, registry, rows)
+        rows = _select_batch(connection, position, limit)
+        changes = _BatchChanges()
+        if position.phase == _FACTS:
+            changes = _compare_batch(connection, registry, rows)
     reached = int(rows[-1]["pk"]) if len(rows) == limit else None
     with database.write_transaction() as connection:
         # Unless another process has recomputed this batch meanwhile.
         if _read_position(connection) == position:
             _write_changes(connection, changes)
-            _save_position(connection, reached)
+            if position.phase == _INHERITANCE:
+                _settle_batch(connection, parameter_ids, rows)
+            _save_position(connection, _advance(position, reached))
     return RecomputeProgress(registry.latest_pk if reached is None else reached, registry.latest_pk)
 
 
-def _read_position(connection: Connection) -> int | None:
+def _select_batch(connection: Connection, position: _Position, limit: int) -> list[Row]:
+    current = " AND r.current = 1" if position.phase == _INHERITANCE else ""
+    return connection.execute(
+        "SELECT r.pk, r.version, r.current, r.body,"  # noqa: S608
+        f" {facts_columns(connection.dialect)} FROM resource r"
+        f" WHERE r.pk > ? AND r.deleted = 0{current} ORDER BY r.pk LIMIT ?",
+        (position.pk, limit),
+    ).fetchall()
+
+
+def _settle_batch(
+    connection: Connection, parameter_ids: Mapping[tuple[str, str], int], rows: list[Row]
+) -> None:
+    """Let some records inherit, and those that name them, whichever batch they are in."""
+    nodes = [(row["pk"], read_node(row)) for row in rows]
+    targets = {target for _, node in nodes for target in node.targets}
+    settle_inheritance(
+        connection,
+        parameter_ids,
+        [WrittenRecord(pk, node, before={}) for pk, node in nodes],
+        read_outward_facts(connection, targets),
+    )
+
+
+def _advance(position: _Position, reached: int | None) -> _Position | None:
+    if reached is not None:
+        return _Position(position.phase, reached)
+    return _Position(_INHERITANCE, 0) if position.phase == _FACTS else None
+
+
+def _read_position(connection: Connection) -> _Position | None:
     row = connection.execute(
         "SELECT value FROM setting WHERE name = ?", (_POSITION_SETTING,)
     ).fetchone()
-    return None if row is None else int(orjson.loads(row["value"]))
+    if row is None:
+        return None
+    value = orjson.loads(row["value"])
+    # A plain number is a position of the first pass.
+    return _Position(_FACTS, value) if isinstance(value, int) else _Position(*value)
 
 
-def _save_position(connection: Connection, position: int | None) -> None:
+def _save_position(connection: Connection, position: _Position | None) -> None:
     if position is None:
         connection.execute("DELETE FROM setting WHERE name = ?", (_POSITION_SETTING,))
     else:
         connection.execute(
             "UPDATE setting SET value = ? WHERE name = ?",
-            (orjson.dumps(position), _POSITION_SETTING),
+            (orjson.dumps([position.phase, position.pk]), _POSITION_SETTING),
         )
 
 
@@ -154,7 +210,6 @@ def _compare_batch(
 
 def _read_stored(connection: Connection, first: int, last: int) -> _StoredRows:
     return _StoredRows(
-        _read_by_pk(connection, "record_patient", ("patient",), first, last),
         {
             table: _read_by_pk(connection, f"idx_{table}", ("param", *columns), first, last)
             for table, columns in INDEX_COLUMNS.items()
@@ -175,17 +230,19 @@ def _read_by_pk(
 def _compare_version(
     registry: SearchRegistry, row: Row, stored: _StoredRows, changes: _BatchChanges
 ) -> None:
-    pk, resource = row["pk"], parse(row["body"])
-    record = record_facts(resource, row["author"])
-    if record.column_values != tuple(row[name] for name in FACT_COLUMNS):
-        changes.facts.append((*record.column_values, pk))
-    patients = {patient for (patient,) in stored.patients.get(pk, ())}
-    changes.removed_patients += [(pk, patient) for patient in sorted(patients - record.patients)]
-    changes.added_patients += [(pk, patient) for patient in sorted(record.patients - patients)]
+    pk, resource, before = row["pk"], parse(row["body"]), StoredFacts.from_row(row)
+    references = [reference for _, reference in list_references(resource)]
+    record = record_facts(resource, row["author"], references=references)
+    if row["current"]:
+        record = apply_held_facts(record, before.held)
+    if record != before.record:
+        changes.facts.append((pk, before.record, record))
     # Only the current version is searched and gives rules.
     if row["current"]:
         added = registry.extract_rows(row["type"], row["body"])
-        values = group_by_table(registry.ids, row["type"], (*extract_rows(resource), *added))
+        rows = extract_rows(resource)
+        rows += [*unindexed_references(row["type"], references, rows), *added]
+        values = group_by_table(registry.ids, row["type"], rows)
         _compare_index(pk, values, stored, changes)
         if row["type"] in SOURCE_TABLES:
             changes.rules.append((record, stored_rule_rows(resource)))
@@ -207,11 +264,8 @@ def _compare_index(
 
 
 def _write_changes(connection: Connection, changes: _BatchChanges) -> None:
-    connection.executemany(_UPDATE_FACTS, changes.facts)
-    _delete_rows(connection, "record_patient", ("patient",), changes.removed_patients)
-    connection.executemany(
-        "INSERT INTO record_patient (pk, patient) VALUES (?, ?)", changes.added_patients
-    )
+    for pk, before, after in changes.facts:
+        update_facts(connection, pk, before, after)
     for table, rows in changes.removed_index.items():
         _delete_rows(connection, f"idx_{table}", ("param", *INDEX_COLUMNS[table]), rows)
     insert_index(connection, changes.added_index)

@@ -13,9 +13,11 @@ from cryptography.hazmat.primitives.serialization import load_pem_private_key
 
 from ehr_fhir.index.rows import extract_rows
 from ehr_fhir.json_text import parse
+from ehr_fhir.resource_links import list_references
 from ehr_gateway.audit_log.export_folder import LogFolder
 from ehr_gateway.audit_log.verify import VerifyTask, verify_log
 from ehr_gateway.schema.resources import INDEX_COLUMNS
+from ehr_gateway.store.inheritance import unindexed_references
 from ehr_gateway.store.version_rows import FACT_COLUMNS, group_by_table
 from ehr_privacy.audit import (
     commitment,
@@ -100,7 +102,10 @@ def test_what_is_worked_out_is_what_this_version_works_out(old_store: OldStore) 
         assert record.column_values == tuple(row[name] for name in FACT_COLUMNS)
         if not row["current"]:
             continue
-        wanted = group_by_table(ids, row["type"], extract_rows(parse(row["body"])))
+        rows = extract_rows(parse(row["body"]))
+        references = [name for _, name in list_references(parse(row["body"]))]
+        rows += unindexed_references(row["type"], references, rows)
+        wanted = group_by_table(ids, row["type"], rows)
         for kind, columns in INDEX_COLUMNS.items():
             has = {
                 tuple(one[name] for name in ("param", *columns))
@@ -112,6 +117,47 @@ def test_what_is_worked_out_is_what_this_version_works_out(old_store: OldStore) 
         for rule in rule_rows(parse(row["body"])):
             assert dict(rule.values) in tables[rule.table]
     assert tables["consent_exception"] == restricted
+
+
+def test_records_inherit_what_the_old_version_did_not_know_of(old_store: OldStore) -> None:
+    """An Encounter is labelled, and part of another that comes after those that name it."""
+    tables = old_store.tables()
+    current = [row for row in tables["resource"] if row["current"] and not row["deleted"]]
+    bodies = {(row["type"], row["id"]): (row["pk"], json.loads(row["body"])) for row in current}
+    naming = {
+        key: pk
+        for key, (pk, body) in bodies.items()
+        if body.get("encounter", {}).get("reference") == "Encounter/enc-1"
+    }
+    # Two other records, of the newest, play the whole and its part.
+    pk, stay = bodies["Encounter", "enc-1"]
+    label = {"system": "http://terminology.hl7.org/CodeSystem/v3-ActCode", "code": "SDV"}
+    body = {**stay, "meta": {**stay["meta"], "security": [label]}}
+    body["partOf"] = {"reference": "Encounter/whole"}
+    old_store.execute("UPDATE resource SET body = ? WHERE pk = ?", json.dumps(body).encode(), pk)
+    last_pk = max(pk for pk, _ in bodies.values())
+    last = next(key for key, (pk, _) in bodies.items() if pk == last_pk)
+    whole = {**stay, "id": "whole", "partOf": {"reference": "Encounter/wider"}}
+    old_store.execute(
+        "UPDATE resource SET type = 'Encounter', id = 'whole', body = ? WHERE pk = ?",
+        json.dumps(whole).encode(),
+        last_pk,
+    )
+    naming.pop(last, None)
+    assert len(naming) > 1
+
+    old_store.upgrade()
+
+    tables = old_store.tables()
+    rows = {row["pk"]: row for row in tables["resource"]}
+    labels = {(row["pk"], row["label"], row["added"]) for row in tables["record_label"]}
+    held = {(row["type"], row["id"], row["value"], row["source"]) for row in tables["held_fact"]}
+    for key, pk in naming.items():
+        assert rows[pk]["episodes"] == "|enc-1|whole|wider|", key
+        assert rows[pk]["added_episodes"] == "|whole|wider|", key
+        assert (pk, "SDV", 1) in labels, key
+        assert (*key, "SDV", "Encounter/enc-1") in held, key
+        assert (*key, "wider", "Encounter/whole") in held, key
 
 
 def test_everybody_may_see_what_they_might(old_store: OldStore, upgraded: House) -> None:

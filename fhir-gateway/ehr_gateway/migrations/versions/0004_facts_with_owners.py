@@ -28,6 +28,8 @@ def upgrade() -> None:
     without_rowid = " WITHOUT ROWID" if bind.dialect.name == "sqlite" else ""
     for statement in (
         "ALTER TABLE resource RENAME COLUMN episode TO episodes",
+        # A list in bars. What is deleted is not recomputed.
+        "UPDATE resource SET episodes = '|' || episodes || '|' WHERE episodes IS NOT NULL",
         f"ALTER TABLE resource ADD COLUMN added_episodes {text}",
         f"ALTER TABLE resource ADD COLUMN added_people {text}",
         f"ALTER TABLE resource ADD COLUMN added_from {integer}",
