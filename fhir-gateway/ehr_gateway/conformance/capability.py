@@ -130,6 +130,11 @@ def _resource_component(name: str) -> dict[str, Any]:
         if parameter.type == "reference" and parameter.is_indexed
     ]
     revincludes = _revincludes().get(name)
+    includes = [
+        f"{name}:{parameter.code}"
+        for parameter in parameters
+        if parameter.type == "reference" and parameter.is_indexed
+    ]
     is_written = name not in NOT_WRITTEN
     codes = [code for code in codes_at_level("type") if is_written or code not in _CONTENT_CODES]
     return {
