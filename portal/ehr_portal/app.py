@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import logging
+import re
+import traceback
 from collections.abc import Awaitable, Callable
 from importlib.resources import files
 
@@ -22,6 +25,13 @@ from ehr_portal.web.sessions import SessionStore
 
 # The longest form has a reason typed in a box of 2,000 characters at most. Chosen.
 _MAX_FORM_BYTES = 64 * 1024
+# Of every path of ours: ids, names of pages and files, tags of languages. Anything else, such as a
+# line break, a question mark that was escaped or "..", would mean something in an address of the
+# gateway or in a header. The longest that is served has about 200 characters.
+_ADDRESS = re.compile(r"/(?!(?:.*/)?\.{1,2}(?:/|$))[A-Za-z0-9._~/-]{0,511}")
+_LOG = logging.getLogger("ehr_portal")
+# Frames of a traceback that are logged.
+_LOGGED_FRAMES = 6
 # No script, no frame, no other origin: a page is text, our style sheet and forms to ourselves.
 HEADERS = {
     "Content-Security-Policy": (
@@ -83,7 +93,7 @@ class BodySizeLimit:
 async def _add_headers(
     http_request: Request, call_next: Callable[[Request], Awaitable[Response]]
 ) -> Response:
-    response = await call_next(http_request)
+    response = await _answer(http_request, call_next)
     for name, value in HEADERS.items():
         response.headers.setdefault(name, value)
     if response.headers.get("content-type") == "image/svg+xml":
@@ -91,6 +101,22 @@ async def _add_headers(
     is_asset = http_request.url.path.startswith("/static/") and response.status_code == 200
     response.headers["Cache-Control"] = "public, max-age=3600" if is_asset else "no-store"
     return response
+
+
+async def _answer(
+    http_request: Request, call_next: Callable[[Request], Awaitable[Response]]
+) -> Response:
+    """Answer a request; what is no address of ours is not found, and no fault is told."""
+    if not _ADDRESS.fullmatch(http_request.scope["path"]):
+        return _render_message(portal_request(http_request), 404, _NOT_FOUND)
+    try:
+        return await call_next(http_request)
+    except Exception as error:
+        # The text of an exception may hold values of a record; where it was raised cannot.
+        frames = traceback.extract_tb(error.__traceback__)[-_LOGGED_FRAMES:]
+        places = " < ".join(f"{frame.name}:{frame.lineno}" for frame in reversed(frames))
+        _LOG.error("A page failed: %s at %s", type(error).__name__, places)
+        return PlainTextResponse(f"{_FAULT[0]}. {_FAULT[1]}\n", 500)
 
 
 async def _render_error(http_request: Request, error: Exception) -> Response:

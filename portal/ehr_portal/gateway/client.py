@@ -6,6 +6,7 @@ becomes Unauthorized, which the pages answer with a new log-in.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -33,6 +34,8 @@ from ehr_fhir.errors import (
 # A FHIR resource as JSON: its shape is the standard's, so nothing narrower is true.
 Resource = Mapping[str, Any]
 
+# Types, ids, interactions and operations below the base address.
+_PATH = re.compile(r"/fhir(?:/(?!\.{1,2}(?:/|$))[A-Za-z0-9.$_*-]{1,128})*")
 _ERROR_BY_STATUS: dict[int, type[EhrError]] = {
     400: Invalid,
     401: Unauthorized,
@@ -130,6 +133,9 @@ class GatewayClient:
         form: dict[str, str] | None = None,
         headers: Mapping[str, str] | None = None,
     ) -> httpx.Response:
+        if not _PATH.fullmatch(path.partition("?")[0]):
+            # An id that a browser sent is none: it would lead to another address of the gateway.
+            raise NotFound("There is nothing at this address.")
         all_headers = {**self._headers, **(headers or {})}
         content = None
         if body is not None:
