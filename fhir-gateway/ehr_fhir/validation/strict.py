@@ -16,7 +16,7 @@ from typing import Any
 from ehr_fhir import definitions
 from ehr_fhir.definitions import JsonElement
 from ehr_fhir.errors import Issue
-from ehr_fhir.validation.narrative import find_narrative_fault
+from ehr_fhir.narrative import find_narrative_fault
 from ehr_fhir.validation.primitives import PrimitiveFault, find_primitive_fault
 from ehr_fhir.validation.targets import NamedTypes, contained_types, find_target_fault
 
