@@ -60,8 +60,10 @@ class _Refused(Exception):
     """The narrative is refused; the text says why."""
 
 
-def find_narrative_fault(div: str) -> str | None:
+def find_narrative_fault(div: str, *, needs_namespace: bool = True) -> str | None:
     """Return what is wrong with a narrative's `div`, None where it is safe and not empty.
+
+    A text that is no resource's own may be without the namespace of XHTML.
 
     >>> find_narrative_fault('<div xmlns="http://www.w3.org/1999/xhtml"><p>Well.</p></div>')
     >>> find_narrative_fault('<div xmlns="http://www.w3.org/1999/xhtml"><script/>x</div>')
@@ -70,7 +72,7 @@ def find_narrative_fault(div: str) -> str | None:
     # So there is no declaration before the root element.
     if not div.lstrip(_XML_SPACE).startswith("<div"):
         return "must be one XHTML div element (txt-1)"
-    reader = _Reader()
+    reader = _Reader(needs_namespace=needs_namespace)
     parser = expat.ParserCreate("utf-8")
     parser.StartElementHandler = reader.start_element
     parser.CharacterDataHandler = reader.add_text
@@ -95,14 +97,15 @@ def _place(line: int, column: int) -> str:
 class _Reader:
     """What expat calls for each part of a narrative; raises `_Refused` at the first fault."""
 
-    def __init__(self) -> None:
+    def __init__(self, *, needs_namespace: bool) -> None:
         self.has_content = False
         self._is_root = True
+        self._needs_namespace = needs_namespace
 
     def start_element(self, name: str, attributes: dict[str, str]) -> None:
         if self._is_root:
             self._is_root = False
-            if name != "div" or attributes.get("xmlns") != _XHTML:
+            if name != "div" or (self._needs_namespace and "xmlns" not in attributes):
                 raise _Refused(f"must be a div in the namespace {_XHTML} (txt-1)")
         # With its prefix, if it has one: a browser that reads HTML knows no namespaces.
         if name not in _ELEMENTS:

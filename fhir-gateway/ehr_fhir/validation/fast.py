@@ -18,8 +18,8 @@ from types import MappingProxyType
 from typing import Any, NamedTuple
 
 from ehr_fhir import definitions
-from ehr_fhir.references import referenced_type
 from ehr_fhir.narrative import find_narrative_fault
+from ehr_fhir.references import referenced_type
 from ehr_fhir.validation.primitives import MAX_STRING_CHARACTERS
 from ehr_fhir.validation.strict import SUBSETTED, has_extensions
 from ehr_fhir.validation.targets import NamedTypes, contained_types

@@ -10,9 +10,9 @@ from typing import Any
 import nh3
 import pytest
 
+from ehr_fhir import narrative
 from ehr_fhir.errors import Unprocessable
 from ehr_fhir.json_text import parse
-from ehr_fhir import narrative
 from ehr_fhir.narrative import find_narrative_fault
 from ehr_fhir.validation.validate import validate
 from tests.lib.examples import INVALID, examples
