@@ -29,6 +29,8 @@ _NOTHING_ADDED = (
     "CAST(NULL AS STRING) AS added_people",
     "CAST(NULL AS LONG) AS added_from",
     "CAST(NULL AS LONG) AS added_to",
+    # No Consent of any kind is for research.
+    "0 AS clinical_consent",
 )
 
 Batches = Iterable[pa.RecordBatch]

@@ -20,6 +20,8 @@ __all__ = ["INDEX_COLUMNS", "METADATA"]
 METADATA = MetaData()
 
 _CURRENT = text("current = 1")
+# Of a column that was added to rows that were there.
+_DEFAULTS = {"clinical_consent": text("0")}
 
 RESOURCE = Table(
     "resource",
@@ -39,7 +41,12 @@ RESOURCE = Table(
     Column("author", TEXT),
     # The facts in force by which consent is decided (`ehr_privacy.consent.Record`).
     *(
-        Column(column.name, INTEGER if column.type == "INTEGER" else TEXT, nullable=column.nullable)
+        Column(
+            column.name,
+            INTEGER if column.type == "INTEGER" else TEXT,
+            nullable=column.nullable,
+            server_default=_DEFAULTS.get(column.name),
+        )
         for column in RECORD_COLUMNS
     ),
     # The JSON as served; empty for a deletion.

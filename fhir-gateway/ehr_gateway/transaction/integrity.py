@@ -241,7 +241,7 @@ def _patients_of_deposit(access: Access, record: Record) -> frozenset[str]:
 def _decided_patient(prepared: PreparedResource) -> str | None:
     """Return the patient whose decision a Consent is, None for any other resource."""
     patients = prepared.record.patients
-    is_one_decision = prepared.record.type == "Consent" and len(patients) == 1
+    is_one_decision = prepared.record.ruled_type == "Consent" and len(patients) == 1
     return next(iter(patients)) if is_one_decision else None
 
 

@@ -402,6 +402,9 @@ class Transaction:
         self._check_right_except_enrolment("update", prepared.record, holds=_is_hold(prepared))
         if not current.deleted:
             before = previous.facts.record
+            if before.clinical_consent != prepared.record.clinical_consent:
+                text = "A Consent stays what its scope made it: a rule, or a clinical document."
+                raise Unprocessable(text, expression="Consent.scope")
             self._check_right_except_enrolment("update", before, holds=self._is_hold(before))
         acts = acts_of_update(
             previous.resource,
@@ -414,8 +417,10 @@ class Transaction:
 
     def _check_acts(self, record: Record, acts: Collection[Act]) -> bool:
         """Refuse acts that the requester has no right to; say whether one needs a review."""
-        if record.type in load_roles().writers:
+        if record.ruled_type in load_roles().writers:
             return False
+        if record.clinical_consent and self.access.requester.role in _DECIDERS:
+            return False  # `may_write` lets them change what no organisation wrote
         rights = {
             act: right_to_change(self.access.requester, record.author, act) for act in sorted(acts)
         }
@@ -720,6 +725,8 @@ REFUSED_ACTS: Mapping[Act, str] = {
     "person-inactive": "Only a steward and the platform set whether a person's record is in use.",
     "person-delete": "A person's record is deleted by the platform alone, as an erasure.",
 }
+# Who writes Consents for the patient.
+_DECIDERS = frozenset({"patient", "carer", "steward"})
 _REFUSALS = {
     "scope": "The token's scopes do not cover this interaction on this record.",
     "role": "The requester's role may not write this kind of record.",

@@ -34,7 +34,7 @@ def decide(
     """
     if not in_scope(requester, interaction, record):
         return Decision(False, "scope")
-    readers = rules.roles.readers.get(record.type)
+    readers = rules.roles.readers.get(record.ruled_type)
     if readers is not None and requester.role not in readers:
         return Decision(False, "role")
     if record.directory:
@@ -207,8 +207,8 @@ def _decide_power(
     rules: Rules, requester: Requester, record: Record, patient: str, now_ms: int
 ) -> Decision:
     powers = rules.in_force("consent_carer", now_ms, patient=patient, person=requester.person)
-    # Consents are for every carer with a power, so that who manages sees what they change.
-    wanted = ("can_view", "can_manage") if record.type == "Consent" else ("can_view",)
+    # Rules are for every carer with a power, so that who manages sees what they change.
+    wanted = ("can_view", "can_manage") if record.ruled_type == "Consent" else ("can_view",)
     powers = [row for row in powers if any(row[name] for name in wanted)]
     if not powers:
         return Decision(False, "no-power")
@@ -232,7 +232,7 @@ def _held(rules: Rules, record: Record, now_ms: int) -> Decision | None:
 
 
 def _decide_steward(rules: Rules, requester: Requester, record: Record, now_ms: int) -> Decision:
-    if record.type in rules.roles.readers:
+    if record.ruled_type in rules.roles.readers:
         return Decision(True, "steward")
     if not record.patients:
         return Decision(True, "steward")
@@ -240,7 +240,7 @@ def _decide_steward(rules: Rules, requester: Requester, record: Record, now_ms: 
 
 
 def _decide_auditor(rules: Rules, requester: Requester, record: Record, now_ms: int) -> Decision:
-    permit = record.type in rules.roles.readers
+    permit = record.ruled_type in rules.roles.readers
     return Decision(permit, "auditor" if permit else "role")
 
 

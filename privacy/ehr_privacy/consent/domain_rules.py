@@ -9,6 +9,7 @@ from functools import cache, lru_cache
 from importlib.resources import files
 from typing import Any
 
+from ehr_privacy.consent.clinical_consents import is_clinical_consent
 from ehr_privacy.consent.code_systems import (
     NO_SYSTEM,
     is_known_system,
@@ -20,6 +21,9 @@ from ehr_privacy.consent.model import DOMAINS
 __all__ = ["CodeDomains", "DomainRules", "OpenType", "domains_of", "load_domains", "parse_domains"]
 
 Json = Mapping[str, Any]  # JSON of every shape
+
+# Advance directives and consents to treatment sum up what is agreed about care.
+_CLINICAL_CONSENT_DOMAIN = "summary"
 
 
 @dataclass(frozen=True)
@@ -109,6 +113,9 @@ def domains_of(resource: Json) -> tuple[str, ...]:
     """
     rules = load_domains()
     kind = str(resource["resourceType"])
+    if kind == "Consent":
+        # A rule is of no clinical domain.
+        return (_CLINICAL_CONSENT_DOMAIN if is_clinical_consent(resource) else "other",)
     usual = rules.types.get(kind, "other")
     open_type = rules.open_types.get(kind)
     elements = open_type.elements if open_type else rules.added_by.get(kind, ())

@@ -56,6 +56,7 @@ RECORD_COLUMNS = (
     Column("added_people", "TEXT", True),
     Column("added_from", "INTEGER", True),
     Column("added_to", "INTEGER", True),
+    Column("clinical_consent", "INTEGER", False),
 )
 
 
@@ -97,6 +98,7 @@ def read_columns(row: Any) -> dict[str, Any]:
             )
         },
         "added_dates": None if first is None else DateRange(day_of_ms(first), day_of_ms(last)),
+        "clinical_consent": bool(row["clinical_consent"]),
     }  # fmt: skip
 
 
@@ -153,8 +155,15 @@ class Record:
     added_people: frozenset[str] = frozenset()
     # The clinical dates that third parties said; None if they said none.
     added_dates: DateRange | None = None
+    # Whether it is a Consent about care, which is a clinical document and no rule.
+    clinical_consent: bool = False
     # Its values in the search index, for scopes that are limited by them; no other line asks.
     tokens: frozenset[Token] = frozenset()
+
+    @property
+    def ruled_type(self) -> str:
+        """The type by which its readers or writers may be named; empty for a Consent about care."""
+        return "" if self.clinical_consent else self.type
 
     @property
     def domains(self) -> frozenset[str]:
@@ -184,6 +193,7 @@ class Record:
             join_with_bars(self.episodes), join_with_bars(self.added_episodes),
             join_with_bars(self.author_people), join_with_bars(self.added_people),
             dates.first_ms if dates else None, dates.last_ms if dates else None,
+            int(self.clinical_consent),
         )  # fmt: skip
 
 

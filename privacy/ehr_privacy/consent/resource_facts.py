@@ -12,6 +12,7 @@ from typing import Any
 from ehr_fhir.compartments import patient_ids_of
 from ehr_fhir.dates import local_day
 from ehr_fhir.resource_links import CONTAINERS, list_references
+from ehr_privacy.consent.clinical_consents import is_clinical_consent
 from ehr_privacy.consent.container_patients import SUBJECTS, patients_of_container
 from ehr_privacy.consent.domain_rules import DomainRules, domains_of, load_domains
 from ehr_privacy.consent.label_rules import LabelRules, labels_by_code
@@ -67,12 +68,14 @@ def record_facts(
     if kind not in PEOPLE_AND_PLACES:
         episodes |= _named_encounters(references)
     inner_domains = {*other_domains}
-    holds_person = False
+    holds_person = holds_rule = False
     for held in _with_inner(resource):
         if held is not resource and held["resourceType"] == "Patient":
             # It has an id within its holder alone: whose record this is stays unknown.
             holds_person = True
-        elif not is_container:
+        elif is_container:
+            holds_rule = holds_rule or _is_rule(held)
+        else:
             patients |= patient_ids_of(held) | _named_patients(held)
         labels |= _labels(held)
         people |= _author_people(held)
@@ -83,6 +86,9 @@ def record_facts(
         if held is not resource and held["resourceType"] not in rules.directory:
             inner_domains |= {*domains_of(held)}
     directory = kind in rules.directory and not patients and not holds_person
+    if holds_rule:
+        # A rule is for few; a container that repeats one is its author's and the steward's alone.
+        patients = frozenset()
     dates = stated_dates(resource)
     if kind not in PEOPLE_AND_PLACES or not directory:
         labels |= labels_by_code(resource, label_rules)
@@ -98,7 +104,12 @@ def record_facts(
         directory=directory,
         inner_domains=frozenset(inner_domains - {domain}),
         author_people=people,
+        clinical_consent=kind == "Consent" and not _is_rule(resource),
     )
+
+
+def _is_rule(resource: Json) -> bool:
+    return resource["resourceType"] == "Consent" and not is_clinical_consent(resource)
 
 
 def stated_dates(resource: Json) -> DateRange | None:

@@ -10,6 +10,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from ehr_fhir.references import local_target
+from ehr_privacy.consent.clinical_consents import CATEGORY, SCOPE, is_clinical_consent
 from ehr_privacy.consent.decide import TREATMENT
 from ehr_privacy.consent.label_permits import closed_labels, closing_rows, rules_by_label
 from ehr_privacy.consent.minor_terms import minor_term
@@ -17,7 +18,6 @@ from ehr_privacy.consent.model import RuleRow, Value
 from ehr_privacy.consent.modifiers import DEEMED, PATIENT_PRIVACY, refuse_unknown_modifiers
 from ehr_privacy.consent.pcf import pcf_rule_rows
 from ehr_privacy.consent.provision import (
-    EHR_SYSTEM,
     Provision,
     concept_codes,
     list_objects,
@@ -28,8 +28,6 @@ from ehr_privacy.consent.provision import (
 
 Json = Mapping[str, Any]  # JSON of every shape
 
-CATEGORY = f"{EHR_SYSTEM}/CodeSystem/consent-category"
-_SCOPE = "http://terminology.hl7.org/CodeSystem/consentscope"
 _LOINC_CONSENT = ("http://loinc.org", "59284-0")
 _DAY_MS = 86_400_000
 # How long a declared emergency lasts (our setting).
@@ -58,13 +56,13 @@ def stored_rule_rows(resource: Json) -> list[RuleRow]:
 
 
 def _consent(resource: Json) -> list[RuleRow]:
-    if resource.get("status") != "active":
+    if resource.get("status") != "active" or is_clinical_consent(resource):
         return []
     scope = concept_codes(resource.get("scope"))
     if PATIENT_PRIVACY not in scope:
-        if resource.get("provision") or scope & {(_SCOPE, "research"), (None, "research")}:
+        if resource.get("provision") or scope & {(SCOPE, "research"), (None, "research")}:
             refuse("Consent.scope", "Rules are read from consents of scope patient-privacy only.")
-        return []  # an advance directive or a consent to treatment says nothing about sharing
+        return []
     category = _category(resource)
     facts = {"consent": _id(resource, "Consent"), "patient": _patient(resource)}
     if category == "":

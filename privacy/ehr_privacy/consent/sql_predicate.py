@@ -255,7 +255,14 @@ class _Compiler:
 
     def readable_type(self) -> str:
         closed = {t for t, roles in self.roles.readers.items() if self.requester.role not in roles}
-        return self.params.bind_in(f"{self.alias}.type", closed, negate=True)
+        return any_of(
+            self.params.bind_in(f"{self.alias}.type", closed, negate=True),
+            self.is_clinical_consent(self.alias) if "Consent" in closed else FALSE,
+        )
+
+    def is_clinical_consent(self, record: str) -> str:
+        """Say that the record is a Consent about care, which no reader is named for."""
+        return f"{record}.clinical_consent = 1"
 
     def directory(self) -> str:
         readers = self.roles.directory_readers
@@ -282,7 +289,10 @@ class _Compiler:
             return self.treatment()
         if role in ("patient", "carer"):
             return self.own() if role == "patient" else self.carer()
-        named = self.params.bind_in(f"{self.alias}.type", self.roles.readers)
+        named = all_of(
+            self.params.bind_in(f"{self.alias}.type", self.roles.readers),
+            negate(self.is_clinical_consent(self.alias)),
+        )
         if role == "steward":
             return any_of(named, negate(self.has_patient()))
         return named if role == "auditor" else FALSE
@@ -460,6 +470,7 @@ class _Compiler:
             all_of(
                 "ca.can_manage = 1",
                 f"{self.record_name()}.type = {self.params.word('Consent')}",
+                negate(self.is_clinical_consent(self.record_name())),
             ),
         )
         mine = f"ca.person = {self.params.bind(self.requester.person)}"

@@ -45,7 +45,11 @@ def may_write(
         return Decision(False, "scope")
     platform = requester.role == "system" and requester.organization == matrix.platform
     writers = matrix.writers.get(record.type)
+    if record.clinical_consent and requester.role in ("clinician", "system") and not platform:
+        writers = None  # a clinical document, deposited as any
     if writers is not None:
+        if record.clinical_consent and record.author is not None and not platform:
+            return Decision(False, "role")  # a clinician's document is not the patient's to change
         if holds and requester.role in ("patient", "carer"):
             return Decision(False, "held")
         return _write_named(requester, record, writers, platform, manages)

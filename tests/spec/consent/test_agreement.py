@@ -159,6 +159,7 @@ def make_record(choose: Choose) -> Record:
         added_episodes=episodes & frozenset(choose(((), (), ("e1", "e2"), ("e1",)))),
         added_people=people & frozenset(choose(((), (), ("x",), ("x", "y")))),
         added_dates=choose((None, None, *ADDED_DATES)),
+        clinical_consent=kind == "Consent" and choose((True, False)),
     )
 
 

@@ -27,8 +27,8 @@ from ehr_privacy.consent import (
     record_facts,
     rule_rows,
 )
+from ehr_privacy.consent.clinical_consents import CATEGORY
 from ehr_privacy.consent.labels import LABELS, parent_label
-from ehr_privacy.consent.rule_reader import CATEGORY
 
 Json = dict[str, Any]
 ACT, CONFIDENTIALITY = (

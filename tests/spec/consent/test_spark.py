@@ -59,6 +59,7 @@ RECORDS = [
     Record("Condition", "8", frozenset(), "diagnosis", author="hospital"),
     Record("Organization", "9", directory=True),
     Record("Consent", "10", frozenset({"ann"}), "other"),
+    Record("Consent", "14", frozenset({"ann"}), "summary", clinical_consent=True),
     Record("Observation", "11", frozenset({"ann"}), "observation", frozenset({"PSY"}), "hospital"),
     Record(
         "DiagnosticReport",
