@@ -144,7 +144,6 @@ def _replay_version(
     # Times in the feed never decrease, even when the clock was set back.
     last_updated_ms = max(at_ms, latest_row[0] if latest_row else 0)
     before = read_stored_facts(connection, redo_action["type"], redo_action["id"])
-    # An entry of a version before held facts has none.
     held = frozenset(HeldFact(*fact) for fact in redo_action.get("held", ()))
     if is_deletion and before is not None:
         # A deletion marker keeps the facts in force.

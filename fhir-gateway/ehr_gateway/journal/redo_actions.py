@@ -54,6 +54,7 @@ def build_version_redo(
 
     `held` are the facts held beside it. Inherited ones are worked out anew.
     """
+    listed = _list_held(held)
     return {
         "kind": "version",
         "type": kind,
@@ -61,7 +62,8 @@ def build_version_redo(
         "method": method,
         "author": author,
         "body": body.decode(),
-        "held": _list_held(held),
+        # Of most records nothing is held.
+        **({"held": listed} if listed else {}),
     }
 
 
