@@ -3,16 +3,30 @@
 First every missing label is added, to all versions; only then are the labels removed that no rule
 gives any more. So no record is open meanwhile that either the old or the new rules close. Each step
 is a short transaction that continues from the position the last one saved, in whichever process;
-versions written meanwhile get their labels from the write itself.
+versions written meanwhile get their labels from the write itself. What names a relabelled record
+inherits from it in the same step.
 """
 
 from __future__ import annotations
 
+from dataclasses import dataclass, replace
+
 import orjson
 
 from ehr_fhir.json_text import parse
-from ehr_gateway.database import Connection, Database
-from ehr_privacy.consent import record_facts
+from ehr_fhir.resource_links import list_references
+from ehr_gateway.database import Connection, Database, Row
+from ehr_gateway.store.inheritance import (
+    WrittenRecord,
+    fact_targets,
+    read_outward_facts,
+    settle_inheritance,
+)
+from ehr_gateway.store.parameter_ids import read_parameter_ids
+from ehr_gateway.store.stored_facts import StoredFacts, facts_columns, update_facts
+from ehr_privacy.consent import Record, record_facts
+from ehr_privacy.consent.held_facts import restate_labels
+from ehr_privacy.consent.inherited_facts import FactNode, Key, outward_facts
 from ehr_privacy.consent.label_rules import load_labels
 
 __all__ = ["is_relabelling_pending", "mark_empty_store_labelled", "relabel_step"]
@@ -41,34 +55,84 @@ def relabel_step(database: Database, limit: int = _VERSIONS_PER_STEP) -> bool:
         if state["phase"] == "done":
             return False
         rows = connection.execute(
-            "SELECT pk, author, body FROM resource WHERE pk > ? AND deleted = 0"
-            " ORDER BY pk LIMIT ?",
+            "SELECT r.pk, r.body,"  # noqa: S608
+            f" {facts_columns(connection.dialect)} FROM resource r"
+            " WHERE r.pk > ? AND r.deleted = 0 ORDER BY r.pk LIMIT ?",
             (state["position"], limit),
         ).fetchall()
-        changes = []
-        for row in rows:
-            # A version's content never changes, so its labels can be worked out before the write
-            # transaction.
-            expected = record_facts(parse(row["body"]), row["author"]).labels
-            stored = {
-                label["label"]
-                for label in connection.execute(
-                    "SELECT label FROM record_label WHERE pk = ?", (row["pk"],)
-                )
-            }
-            change = expected - stored if state["phase"] == "adding" else stored - expected
-            changes += [(row["pk"], label) for label in sorted(change)]
-    statement = (
-        "INSERT INTO record_label (pk, label) VALUES (?, ?) ON CONFLICT DO NOTHING"
-        if state["phase"] == "adding"
-        else "DELETE FROM record_label WHERE pk = ? AND label = ?"
-    )
+        # A version's content never changes, so its labels can be worked out before the write
+        # transaction.
+        relabelled = [
+            version
+            for version in map(_stated_version, rows)
+            if version.changed_labels(str(state["phase"]))
+        ]
     with database.write_transaction() as connection:
         # Another process may have done this step meanwhile, even by other rules: then drop it.
         if _load_state(connection) == state:
-            connection.executemany(statement, changes)
+            _relabel(connection, relabelled, str(state["phase"]))
             _save_state(connection, _advance(state, rows[-1]["pk"] if len(rows) == limit else None))
     return True
+
+
+@dataclass(frozen=True)
+class _StatedVersion:
+    """The labels that a version states by the rules in use, and those its rows have."""
+
+    pk: int
+    record: Record
+    labels: frozenset[str]
+    targets: frozenset[Key]
+
+    @property
+    def own_labels(self) -> frozenset[str]:
+        """The labels of its rows that no third party and no reference added."""
+        return self.record.labels - self.record.added_labels
+
+    def changed_labels(self, phase: str) -> frozenset[str]:
+        """Return the labels that a phase adds or takes away."""
+        if phase == "adding":
+            return self.labels - self.own_labels
+        return self.own_labels - self.labels
+
+
+def _stated_version(row: Row) -> _StatedVersion:
+    resource = parse(row["body"])
+    references = [reference for _, reference in list_references(resource)]
+    labels = record_facts(resource, row["author"], references=references).labels
+    facts = StoredFacts.from_row(row)
+    return _StatedVersion(row["pk"], facts.record, labels, fact_targets(row["type"], references))
+
+
+def _relabel(connection: Connection, versions: list[_StatedVersion], phase: str) -> None:
+    """Write the labels of some versions, and with a current one's those of what names it."""
+    written: list[WrittenRecord] = []
+    for version in versions:
+        # Read again: facts may have been held beside it since.
+        row = connection.execute(
+            f"SELECT r.current, {facts_columns(connection.dialect)} FROM resource r"  # noqa: S608
+            " WHERE r.pk = ?",
+            (version.pk,),
+        ).fetchone()
+        before = StoredFacts.from_row(row)
+        # What is held beside a resource concerns its current version.
+        held = before.held if row["current"] else frozenset()
+        own_labels = before.record.labels - before.record.added_labels
+        stated = version.labels | own_labels if phase == "adding" else version.labels
+        record = restate_labels(before.record, held, stated)
+        if not row["current"]:
+            # What third parties had said of an older version is kept in its rows alone.
+            added = before.record.added_labels - stated
+            record = replace(record, labels=stated | added, added_labels=added)
+        update_facts(connection, version.pk, before.record, record)
+        if row["current"]:
+            node = FactNode(record, held, version.targets)
+            handed_on = outward_facts(before.record, before.held)
+            written.append(WrittenRecord(version.pk, node, handed_on))
+    if written:
+        targets = {target for record in written for target in record.node.targets}
+        boundary = read_outward_facts(connection, targets)
+        settle_inheritance(connection, read_parameter_ids(connection), written, boundary)
 
 
 def _advance(state: dict[str, object], position: int | None) -> dict[str, object]:

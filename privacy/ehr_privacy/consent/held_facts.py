@@ -27,6 +27,7 @@ __all__ = [
     "apply_held_facts",
     "drop_third_party_facts",
     "hold_third_party_facts",
+    "restate_labels",
 ]
 
 # Sources of facts; any other is the record that a fact is inherited from, such as "Medication/m1".
@@ -93,6 +94,12 @@ def apply_held_facts(stated: Record, held: Collection[HeldFact]) -> Record:
         clinical_date=_own_date(stated.clinical_date, held),
         added_dates=_added_dates(held),
     )
+
+
+def restate_labels(record: Record, held: Collection[HeldFact], stated: frozenset[str]) -> Record:
+    """Return a record's facts in force where its newest version states other labels."""
+    labels, added = _merge(held, "label", stated)
+    return replace(record, labels=labels, added_labels=added)
 
 
 def hold_third_party_facts(

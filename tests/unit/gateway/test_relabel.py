@@ -87,6 +87,43 @@ def test_other_rules_add_what_is_missing_first_and_then_take_away(
     assert not is_relabelling_pending(furnished.gateway.store)
 
 
+def test_what_names_a_record_is_relabelled_in_the_same_step(furnished: House, rules: Any) -> None:
+    """con-2 names a labelled record through another one, and is older than both."""
+    rules(1, "PSY")
+    hospital = furnished.system("hospital-a")
+    hospital.store(condition("con-2", "enc-1"))
+    hospital.store(asthma("first"))
+    evidence = [{"detail": [{"reference": "Condition/first"}]}]
+    hospital.store({**condition("second", "enc-1"), "evidence": evidence})
+    evidence = [{"detail": [{"reference": "Condition/second"}]}]
+    hospital.store({**condition("con-2", "enc-1"), "evidence": evidence})
+    assert labels(furnished) == {"PSY"}
+    all_steps(furnished)
+    rules(2, "HIV")
+
+    seen = all_steps(furnished, most=1)
+
+    assert {"PSY", "HIV"} in seen
+    assert seen[-1] == {"HIV"}
+
+
+def test_what_others_say_of_a_record_outlives_a_change_of_rules(
+    furnished: House, rules: Any
+) -> None:
+    rules(1, "PSY")
+    furnished.system("hospital-a").store(asthma())
+    furnished.share()
+    system = "http://terminology.hl7.org/CodeSystem/v3-ActCode"
+    said = {**asthma(), "meta": {"security": [{"system": system, "code": "SDV"}]}}
+    must(furnished.system("hospital-b").put(said))
+    must(furnished.system("hospital-b").put(asthma()))
+    assert labels(furnished) == {"PSY", "SDV"}
+    all_steps(furnished)
+    rules(2, "HIV")
+
+    assert all_steps(furnished)[-1] >= {"HIV", "SDV"}
+
+
 def test_a_restriction_by_label_holds_from_the_step_that_labels(
     furnished: House, rules: Any
 ) -> None:
