@@ -10,6 +10,7 @@ from fastapi.telemetry import TelemetryConfig
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from ehr_fhir.errors import NotFound
+from ehr_gateway.access_requests.record_changes import tell_consequence
 from ehr_gateway.audit_log.batcher import AuditBatcher
 from ehr_gateway.audit_log.service import AuditLog, open_audit_log
 from ehr_gateway.background import BackgroundWork, create_background_work, tune_process
@@ -138,6 +139,7 @@ def _open_gateway(
 ) -> tuple[Gateway, AuditLog]:
     """Open journal, audit log and keys beside a store."""
     store.attach_journal(settings.journal_folder, settings.keys)
+    store.tell_consequence = tell_consequence
     _register_portal(store)
     log = open_audit_log(settings, store.database, clock)
     keys = open_signing_keys(settings.keys)

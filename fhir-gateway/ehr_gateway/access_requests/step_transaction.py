@@ -17,6 +17,7 @@ from ehr_gateway.audit_log import recorder
 from ehr_gateway.database import Connection
 from ehr_gateway.http.authentication import RequestContext
 from ehr_gateway.ids import new_id
+from ehr_gateway.store.stored_facts import FactCorrection
 from ehr_gateway.transaction.prepared_resource import prepare_draft
 from ehr_gateway.transaction.transaction import Transaction, open_transaction
 from ehr_privacy.consent import Predicate, Requester, load_roles, parse_scopes
@@ -36,13 +37,15 @@ class _ServiceAccess(Access):
 
 
 class StepTransaction:
-    """An open step: its connection, and Consents to write."""
+    """An open step: its connection, and what to write as the platform's service."""
 
     def __init__(self, transaction: Transaction, access: Access) -> None:
         self._transaction = transaction
         self._access = access
         # The patients the step is about: each gets an audit event.
         self.patients: list[str] = []
+        # The records it changed, for those events.
+        self.entities: list[str] = []
 
     @property
     def connection(self) -> Connection:
@@ -57,25 +60,43 @@ class StepTransaction:
 
     def update_consent(self, identity: str, **changes: Any) -> None:
         """Update a Consent with some members replaced; do nothing if it was deleted."""
+        body = self.read("Consent", identity)
+        if body is not None:
+            self.update({**parse(body), **changes})
+
+    def read(self, kind: str, identity: str) -> bytes | None:
+        """Return the JSON of a resource's current version; None if there is none."""
         row = self.connection.execute(
-            "SELECT body FROM resource WHERE type = 'Consent' AND id = ? AND current = 1"
-            " AND deleted = 0",
-            (identity,),
+            "SELECT body FROM resource WHERE type = ? AND id = ? AND current = 1 AND deleted = 0",
+            (kind, identity),
         ).fetchone()
-        if row is None:
-            return
-        body = {**parse(row[0]), **changes}
-        self._transaction.update(prepare_draft(body, identity, self._access, "Consent"))
+        return None if row is None else bytes(row[0])
+
+    def update(self, resource: dict[str, Any]) -> None:
+        """Store the next version of a resource; it stays its author's."""
+        kind, identity = resource["resourceType"], resource["id"]
+        self._transaction.update(prepare_draft(resource, identity, self._access, kind))
+
+    def correct_facts(self, kind: str, identity: str, correction: FactCorrection) -> None:
+        """Correct what a record is judged by; its content stays as it is."""
+        self._transaction.correct_facts(kind, identity, [correction])
+
+    def delete(self, kind: str, identity: str) -> None:
+        """Delete a resource."""
+        self._transaction.delete(kind, identity)
 
 
 @contextmanager
-def step_transaction(context: RequestContext, operation: str) -> Iterator[StepTransaction]:
+def step_transaction(
+    context: RequestContext, operation: str, scopes: str = "system/Consent.cruds"
+) -> Iterator[StepTransaction]:
     """Open the transaction of a step, and record its audit events at the end.
 
-    An error that is raised inside rolls everything back and is recorded as a refusal.
+    `scopes` are those of the platform's service in whose name it writes. An error that is raised
+    inside rolls everything back and is recorded as a refusal.
     """
     access = _ServiceAccess(
-        requester=_service_requester(),
+        requester=_service_requester(scopes),
         now_ms=context.access.now_ms,
         request_id=context.access.request_id,
         base=context.access.base,
@@ -85,16 +106,15 @@ def step_transaction(context: RequestContext, operation: str) -> Iterator[StepTr
         step = StepTransaction(inner, access)
         yield step
         for patient in step.patients or (None,):
-            recorder.record_rows(
-                inner.connection, recorder.build_event_rows(audit_context, patient)
-            )
+            rows = recorder.build_event_rows(audit_context, patient, entities=step.entities)
+            recorder.record_rows(inner.connection, rows)
 
 
-def _service_requester() -> Requester:
+def _service_requester(scopes: str) -> Requester:
     platform = load_roles().platform
     return Requester(
         role="system",
         person="access-requests",
         organization=platform,
-        scopes=parse_scopes("system/Consent.cruds"),
+        scopes=parse_scopes(scopes),
     )

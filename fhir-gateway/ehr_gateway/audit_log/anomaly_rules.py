@@ -10,7 +10,7 @@ from importlib.resources import files
 
 from ehr_fhir.errors import Fault
 
-__all__ = ["RULES", "AnomalyRules", "load_rules"]
+__all__ = ["FLAGS", "RULES", "AnomalyRules", "load_rules"]
 
 # The rules, each with the names of its thresholds.
 RULES: Mapping[str, frozenset[str]] = {
@@ -20,6 +20,8 @@ RULES: Mapping[str, frozenset[str]] = {
     "emergency-burst": frozenset({"hours", "patients"}),
     "after-hours": frozenset({"from_hour", "until_hour", "patients"}),
 }
+# All that may be on the worklist: what the rules find, and moves of a record to another patient.
+FLAGS = (*RULES, "record-moved")
 
 
 @dataclass(frozen=True)

@@ -64,6 +64,15 @@ class OperationParameters:
             raise _refusal(name, sent[0].index, f"must be from {least} to {most}")
         return number
 
+    def value(self, name: str) -> Any:
+        """Return a parameter of cardinality 1..1 of whatever type."""
+        sent = self._values.get(name, [])
+        if len(sent) != 1:
+            raise Invalid(
+                f"The parameter {name} must be there once.", expression="Parameters.parameter"
+            )
+        return sent[0].value
+
     def domains(self, name: str = "domain", *, needed: bool = True) -> tuple[str, ...]:
         """Return a parameter of data domains, without repetitions."""
         sent = self._values.get(name, [])

@@ -8,7 +8,7 @@ import orjson
 from fastapi.responses import Response
 
 from ehr_fhir.errors import Invalid
-from ehr_gateway.audit_log.anomaly_rules import RULES
+from ehr_gateway.audit_log.anomaly_rules import FLAGS
 from ehr_gateway.audit_log.read_policy import ROLES_READING_ALL
 from ehr_gateway.audit_log.worklist import find_items
 from ehr_gateway.http.bundle_bytes import build_bundle, build_entry, build_page_url
@@ -66,7 +66,7 @@ def _parse_criteria(pairs: list[tuple[str, str]]) -> dict[str, Any]:
     for name, value in pairs:
         if name == "status" and value in TASK_STATUS:
             criteria["state"] = value
-        elif name == "rule" and value in RULES:
+        elif name == "rule" and value in FLAGS:
             criteria["rule"] = value
         elif name == "_id":
             criteria["identity"] = value
@@ -76,7 +76,7 @@ def _parse_criteria(pairs: list[tuple[str, str]]) -> dict[str, Any]:
             criteria["count"] = max(1, min(int(value), _MOST_COUNT))
         else:
             raise Invalid(
-                f"$worklist takes status (open or settled), rule ({', '.join(RULES)}), _id and "
+                f"$worklist takes status (open or settled), rule ({', '.join(FLAGS)}), _id and "
                 "_count."
             )
     return criteria

@@ -14,7 +14,8 @@ ACCESS_REQUEST = Table(
     "access_request",
     METADATA,
     Column("id", TEXT, primary_key=True),
-    # One of: step-up, emergency, hold, carer.
+    # One of: step-up, emergency, hold, carer, substitute; identity (a proposed change of by what a
+    # person is recognised) and correction (a steward's, of a record).
     Column("kind", TEXT, nullable=False),
     # One of: proposed, active, refused, expired, ended.
     Column("state", TEXT, nullable=False),
@@ -29,7 +30,8 @@ ACCESS_REQUEST = Table(
     Column("reason", TEXT, nullable=False),
     # A JSON list of the data domains requested; for a carer, of those withheld from them.
     Column("domains", TEXT, nullable=False),
-    # A JSON object of what only this kind has: a carer's power, the record of a hold.
+    # A JSON object of what only this kind has: a carer's power, the record of a hold, the version
+    # that is proposed (until it is decided).
     Column("details", TEXT, nullable=False),
     # The length of the access requested.
     Column("hours", INTEGER, nullable=False),

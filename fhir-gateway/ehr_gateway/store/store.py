@@ -26,6 +26,7 @@ from ehr_gateway.incidents import Incidents
 from ehr_gateway.journal.journal import Journal, open_journal
 from ehr_gateway.schema.revision import open_schema
 from ehr_gateway.store import relabel
+from ehr_gateway.store.consequences import Consequence
 from ehr_gateway.store.epoch import StoreEpoch, ensure_epoch, load_epoch
 from ehr_gateway.store.parameter_ids import read_parameter_ids, register_parameters
 from ehr_gateway.store.search_registry import SearchRegistry, load_registry
@@ -69,6 +70,8 @@ class FeedEntry:
     author: str | None
 
 
+# Called inside a write's transaction, for what patients and stewards are told of.
+TellConsequence = Callable[[Connection, Consequence], None]
 # Called inside a write's transaction just before its commit, with what it wrote.
 AuditHook = Callable[[Connection, Sequence[Version]], None]
 
@@ -86,6 +89,8 @@ class Store:
         self.folder = folder or default
         self._registry: SearchRegistry | None = None
         self.journal: Journal | None = None
+        # A gateway sets it; without one nobody is told.
+        self.tell_consequence: TellConsequence = _tell_nobody
         try:
             open_schema(self.database)
         except BaseException:
@@ -174,3 +179,7 @@ class Store:
         with suppress(Unavailable, *DATABASE_ERRORS):
             self.resolve_journal()
         self.database.close()
+
+
+def _tell_nobody(connection: Connection, consequence: Consequence) -> None:
+    """Leave a consequence untold, as a load does, which writes for the platform."""

@@ -35,6 +35,7 @@ from ehr_gateway.journal.redo_actions import (
     build_facts_redo,
 )
 from ehr_gateway.store import full_text, search_registry
+from ehr_gateway.store.consequences import Consequence
 from ehr_gateway.store.grant_endings import RuleEvent
 from ehr_gateway.store.inheritance import (
     WrittenRecord,
@@ -49,6 +50,7 @@ from ehr_gateway.store.stored_facts import (
     StoredFacts,
     correct_facts,
     facts_columns,
+    find_loosened_restrictions,
     read_stored_facts,
     replace_held_facts,
 )
@@ -131,6 +133,8 @@ def transaction_on(
     transaction.run_deferred_checks()
     if audit is not None:
         audit(connection, [*transaction.versions, *transaction.proposals])
+    for consequence in transaction.consequences:
+        store.tell_consequence(connection, consequence)
     # Last: an entry of a transaction that is then refused would be in doubt until it is resolved.
     append_redo_actions(connection, transaction.redo_actions)
 
@@ -193,6 +197,8 @@ class Transaction:
         self.versions: list[Version] = []
         # The current versions of the resources for which a proposal was kept.
         self.proposals: list[Version] = []
+        # What patients and stewards are told of.
+        self.consequences: list[Consequence] = []
         self.redo_actions: list[RedoAction] = []
         # Ids by type and criteria: a Bundle repeats the same few conditional references many times.
         self.criteria_ids: dict[str, dict[str, list[str]]] = defaultdict(dict)
@@ -328,6 +334,8 @@ class Transaction:
             [each.to_written_record() for each in written.values()],
             boundary,
         )
+        for key, stored in written.items():
+            self._note_loosening(stored, in_force.get(key, stored.record))
         for key, record in in_force.items():
             each = written.get(key)
             if each is None or each.version is None or each.before is None or each.has_redo:
@@ -337,6 +345,38 @@ class Transaction:
                 each.version, record, each.before.record, held=each.held
             ):
                 self.redo_actions.append(redo_action)
+
+    def _note_move(self, current: Version, before: Record, after: Record) -> None:
+        """Note that the author moved a record, of which its patients are told."""
+        if before.patients != after.patients and self._is_author(current.author):
+            self._note("moved", after, current.version + 1, before.patients | after.patients)
+
+    def _note_loosening(self, written: _Written, record: Record) -> None:
+        """Note whose restriction closed a record until its author's new version."""
+        before, version = written.before, written.version
+        if before is None or version is None or not self._is_author(version.author):
+            return
+        loosened = find_loosened_restrictions(
+            self._connection, before.record, record, self.access.now_ms
+        )
+        if loosened:
+            self._note("loosened", record, version.version, frozenset(loosened))
+
+    def _note(
+        self,
+        kind: Literal["moved", "loosened"],
+        record: Record,
+        version: int,
+        patients: frozenset[str],
+    ) -> None:
+        name = f"{record.type}/{record.id}"
+        requester = self.access.requester
+        self.consequences.append(
+            Consequence(kind, name, version, patients, requester, self.access.now_ms)
+        )
+
+    def _is_author(self, author: str | None) -> bool:
+        return self.access.author is not None and self.access.author == author
 
     def _check_deposits(self) -> None:
         patients = {
@@ -444,6 +484,8 @@ class Transaction:
             if current.type in SOURCE_TABLES:
                 rules_changed = stored_rule_rows(previous.resource) != list(prepared.rules)
             remove_index(self.connection, current)
+        if current is not None and previous is not None:
+            self._note_move(current, previous.facts.record, prepared.record)
         held = self._held_facts(draft, current, previous)
         number = current.version + 1 if current else 1
         body = prepared.body(number, self.now_ms)
@@ -569,7 +611,7 @@ class Transaction:
             return True
         if requester.role in ("patient", "carer"):
             return current.author is None
-        return self.access.author is not None and self.access.author == current.author
+        return self._is_author(current.author)
 
     def _stored_facts(self, current: Version) -> StoredFacts:
         facts = current.facts or read_stored_facts(self._connection, current.type, current.id)

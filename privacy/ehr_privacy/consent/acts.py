@@ -18,11 +18,19 @@ from ehr_fhir.jurisdiction import JURISDICTION
 from ehr_privacy.consent.change_rights import Act
 from ehr_privacy.consent.model import Record
 
-__all__ = ["act_of_deletion", "acts_of_creation", "acts_of_update", "is_entered_in_error"]
+__all__ = [
+    "act_of_deletion",
+    "acts_of_creation",
+    "acts_of_update",
+    "identity_elements",
+    "is_entered_in_error",
+    "mark_entered_in_error",
+]
 
 Json = Mapping[str, Any]  # JSON of every shape
 
 _ENTERED_IN_ERROR = "entered-in-error"
+_TERMINOLOGY = "http://terminology.hl7.org/CodeSystem"
 _TIMES = frozenset({"date", "dateTime", "instant", "Period", "Timing"})
 # With one of them, the other ways to say when something was: at an age, or in words.
 _WHEN = _TIMES | {"Age", "Range", "string"}
@@ -40,9 +48,13 @@ _TELLING_REFERENCES = frozenset({
 })  # fmt: skip
 # Codes of FHIR and of HL7 v3 for a value that is not there.
 _ABSENT_SYSTEMS = frozenset({
-    "http://terminology.hl7.org/CodeSystem/data-absent-reason",
-    "http://terminology.hl7.org/CodeSystem/v3-NullFlavor",
+    f"{_TERMINOLOGY}/data-absent-reason",
+    f"{_TERMINOLOGY}/v3-NullFlavor",
 })  # fmt: skip
+_VERIFICATION_SYSTEMS = {
+    "AllergyIntolerance": "allergyintolerance-verification",
+    "Condition": "condition-ver-status",
+}
 _TELLING_CHARACTER = re.compile(r"\w")
 _IDENTITY = ("name", "birthDate", "_birthDate", "gender", "_gender")
 # The narrative says again what the elements say.
@@ -111,6 +123,39 @@ def is_entered_in_error(resource: Json) -> bool:
     return "active" in definitions.json_elements(kind) and resource.get("active") is False
 
 
+def mark_entered_in_error(resource: dict[str, Any]) -> bool:
+    """Mark a resource as entered in error, in place; return False if its type has no such mark.
+
+    >>> condition = {"resourceType": "Condition"}
+    >>> mark_entered_in_error(condition), sorted(condition)
+    (True, ['resourceType', 'verificationStatus'])
+    """
+    kind = resource["resourceType"]
+    if _ENTERED_IN_ERROR in (definitions.required_codes(kind, "status") or ()):
+        resource["status"] = _ENTERED_IN_ERROR
+    elif "verificationStatus" in definitions.json_elements(kind):
+        system = f"{_TERMINOLOGY}/{_VERIFICATION_SYSTEMS[kind]}"
+        resource["verificationStatus"] = {"coding": [{"system": system, "code": _ENTERED_IN_ERROR}]}
+        # Invariants con-5 and ait-2: what is a mistake has no clinical status.
+        resource.pop("clinicalStatus", None)
+    elif "active" in definitions.json_elements(kind):
+        resource["active"] = False
+    else:
+        return False
+    return True
+
+
+def identity_elements(patient: Json) -> Mapping[str, Any]:
+    """Return by what a person is recognised: names, birth date, sex, identity documents.
+
+    >>> identity_elements({"resourceType": "Patient", "gender": "female", "active": True})
+    {'gender': 'female'}
+    """
+    elements = {name: patient[name] for name in _IDENTITY if name in patient}
+    documents = [item for item in _objects(patient.get("identifier")) if _is_document(item)]
+    return {**elements, "identifier": documents} if documents else elements
+
+
 def _acts_on_person(before: Json, after: Json) -> frozenset[Act]:
     acts: set[Act] = set()
     if _identity(before) != _identity(after):
@@ -133,12 +178,8 @@ def _details(patient: Json) -> Mapping[str, object]:
 
 
 def _identity(patient: Json) -> Mapping[str, object]:
-    """Return by what a person is recognised; the order of repetitions says nothing."""
-    identifiers = [item for item in _objects(patient.get("identifier")) if _is_document(item)]
-    return {
-        **{name: _canonical(patient.get(name)) for name in _IDENTITY},
-        "identifier": _canonical(identifiers or None),
-    }
+    """Return the elements of identity in a form in which the order of repetitions says nothing."""
+    return {name: _canonical(value) for name, value in identity_elements(patient).items()}
 
 
 def _is_document(identifier: Json) -> bool:

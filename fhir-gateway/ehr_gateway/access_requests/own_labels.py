@@ -1,0 +1,49 @@
+"""Labels that patients put on their own records, and take back."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from typing import Literal
+
+from ehr_fhir.errors import Forbidden
+from ehr_gateway.audit_log import recorder
+from ehr_gateway.http.authentication import RequestContext
+from ehr_gateway.store.stored_facts import FactCorrection
+from ehr_gateway.store.visible import read_on
+from ehr_gateway.transaction.transaction import open_transaction
+
+__all__ = ["change_own_labels"]
+
+
+def change_own_labels(
+    context: RequestContext,
+    audit_context: recorder.AuditContext,
+    resource_type: str,
+    logical_id: str,
+    labels: Collection[str],
+    action: Literal["add", "withdraw"],
+) -> frozenset[str]:
+    """Add labels of the patient's own choice to a record, or take them back; return theirs.
+
+    Raises NotFound for a record that the patient does not see, Forbidden for anybody else.
+    """
+    requester = context.access.requester
+    if requester.role != "patient" or requester.patient is None:
+        raise Forbidden("Only patients put labels on their own records here.")
+    with open_transaction(context.gateway.store, context.access) as transaction:
+        connection = transaction.connection
+        version = read_on(connection, context.access, resource_type, logical_id)
+        corrections = [
+            FactCorrection("label", label, action, "patient") for label in sorted(labels)
+        ]
+        change = transaction.correct_facts(resource_type, logical_id, corrections)
+        if requester.patient not in change.before.record.patients:
+            # The directory is visible to everybody and belongs to nobody.
+            raise Forbidden("Only patients put labels on their own records here.")
+        rows = recorder.build_event_rows(
+            audit_context, requester.patient, entities=[f"{version.type}/{version.id}"]
+        )
+        recorder.record_rows(connection, rows)
+    return frozenset(
+        fact.value for fact in change.after.held if (fact.kind, fact.source) == ("label", "patient")
+    )
