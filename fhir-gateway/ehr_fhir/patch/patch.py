@@ -29,8 +29,8 @@ class Patch:
 
     def apply(self, resource: Mapping[str, Any], now: datetime) -> dict[str, Any]:
         """Return the resource after the patch; its type and id stay."""
-        _check_nothing_empty_is_written(str(resource["resourceType"]), self.json)
         changed = json_patch.apply_json_patch(resource, self.json)
+        _check_nothing_empty_is_written(str(resource["resourceType"]), self.json, changed)
         if self.fhirpath:
             changed = fhirpath_patch.apply_fhirpath_patch(changed, self.fhirpath, now)
         check_depth(changed)
@@ -67,15 +67,39 @@ def parse_patch_entry(resource: Mapping[str, Any]) -> Patch:
 _GONE = object()
 
 
-def _check_nothing_empty_is_written(kind: str, operations: Sequence[Operation]) -> None:
-    """Refuse a value with something empty inside; a bare `[]` or `{}` may be filled later on."""
+def _check_nothing_empty_is_written(
+    kind: str, operations: Sequence[Operation], changed: Any
+) -> None:
+    """Refuse a value that is empty or has something empty inside.
+
+    A bare `[]` or `{}` may be written when later operations fill it.
+    """
     for operation in operations:
+        if operation.op not in ("add", "replace"):
+            continue
         value = operation.value
-        if operation.op in ("add", "replace") and value and _pruned(value) != value:
-            place = kind + "".join(
-                f"[{token}]" if token.isdigit() else f".{token}" for token in operation.path
-            )
+        if value in ([], {}):
+            value = _value_at(changed, operation.path)
+            is_empty = value in ([], {})
+        else:
+            is_empty = _pruned(value) != value
+        if is_empty:
+            steps = [step for step in operation.path if step != "-"]
+            place = kind + "".join(f"[{step}]" if step.isdigit() else f".{step}" for step in steps)
             raise Unprocessable(f"{place} must not be empty.", expression=place)
+
+
+def _value_at(node: Any, path: Sequence[str]) -> Any:
+    """Return what a JSON Pointer leads to, None where it leads nowhere; `-` is the last item."""
+    for step in path:
+        if isinstance(node, dict):
+            node = node.get(step)
+        elif isinstance(node, list) and (step == "-" or step.isdecimal()):
+            at = len(node) - 1 if step == "-" else int(step)
+            node = node[at] if 0 <= at < len(node) else None
+        else:
+            return None
+    return node
 
 
 # FHIR's JSON knows no empty object and no empty array (R4 §2.6.2): what a patch left empty is gone.

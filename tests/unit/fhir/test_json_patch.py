@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from datetime import UTC, datetime
 from typing import Any
 
 import pytest
@@ -15,6 +16,7 @@ from ehr_fhir.patch.json_patch import (
     parse_json_patch,
     parse_operations,
 )
+from ehr_fhir.patch.patch import JSON_PATCH, parse_patch_body
 
 FOO: dict[str, Any] = {"foo": "bar"}
 WALDO = {"foo": {"bar": "baz", "waldo": "fred"}, "qux": {"corge": "grault"}}
@@ -155,3 +157,39 @@ def test_a_patch_cannot_make_a_document_grow_without_measure(steps: list[Any]) -
 def test_what_is_no_array_is_no_patch(body: bytes) -> None:
     with pytest.raises(EhrError):
         parse_json_patch(body)
+
+
+@pytest.mark.parametrize(
+    ("steps", "place"),
+    [
+        ([{"op": "add", "path": "/telecom", "value": []}], "Patient.telecom"),
+        ([{"op": "replace", "path": "/name", "value": {}}], "Patient.name"),
+        ([{"op": "add", "path": "/name/-", "value": {}}], "Patient.name"),
+        ([{"op": "add", "path": "/name/0", "value": {"given": [None]}}], "Patient.name[0]"),
+        ([{"op": "add", "path": "/telecom", "value": [{}]}], "Patient.telecom"),
+    ],
+)
+def test_a_patch_writes_nothing_empty(steps: list[Any], place: str) -> None:
+    resource = {"resourceType": "Patient", "name": [{"family": "x"}]}
+    patch = parse_patch_body(json.dumps(steps).encode(), JSON_PATCH)
+
+    with pytest.raises(Unprocessable) as caught:
+        patch.apply(resource, datetime.now(UTC))
+
+    assert caught.value.issues[0].expression == place
+
+
+def test_an_array_may_be_made_empty_and_filled_or_left_empty_by_removing() -> None:
+    resource = {"resourceType": "Patient", "name": [{"family": "x", "given": ["a"]}]}
+    steps = [
+        {"op": "add", "path": "/telecom", "value": []},
+        {"op": "add", "path": "/telecom/-", "value": {"value": "1"}},
+        {"op": "remove", "path": "/name/0/given/0"},
+    ]
+    patch = parse_patch_body(json.dumps(steps).encode(), JSON_PATCH)
+
+    assert patch.apply(resource, datetime.now(UTC)) == {
+        "resourceType": "Patient",
+        "name": [{"family": "x"}],
+        "telecom": [{"value": "1"}],
+    }

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator
 from html.parser import HTMLParser
 from pathlib import Path
@@ -120,6 +121,23 @@ def test_plain_content_is_taken(inner: str) -> None:
 @pytest.mark.parametrize("inner", UNSAFE)
 def test_what_could_do_something_or_is_no_xhtml_is_refused(inner: str) -> None:
     assert find_narrative_fault(div(inner)) is not None
+
+
+@pytest.mark.parametrize(
+    "inner",
+    [
+        f"<p style='{'a' * 300_000}'>x</p>", f"<p style='{'a(' * 100_000}'>x</p>",
+        f"<p style='{'behavior ' * 50_000}'>x</p>", f"<a href='{'a' * 300_000}'>x</a>",
+        f"{'<p>' * 100_000}x{'</p>' * 100_000}", f"<!-- {'- ' * 100_000}-->x",
+    ],
+    ids=["name", "functions", "behaviors", "address", "depth", "comment"],
+)  # fmt: skip
+def test_a_large_narrative_is_judged_in_linear_time(inner: str) -> None:
+    started = time.process_time()
+
+    find_narrative_fault(div(inner))
+
+    assert time.process_time() - started < 1
 
 
 @pytest.mark.parametrize(
