@@ -132,15 +132,14 @@ def settle_inheritance(
     pks = {record.node.key: record.pk for record in written}
     if not boundary and not any(_is_concerned(record) for record in written):
         return {}
-    rewritten = {f"{kind}/{identity}" for kind, identity in nodes}
-    # What came from a record that is written now is worked out from what it says now.
-    boundary = {
-        key: {fact: origin for fact, origin in facts.items() if origin not in rewritten}
-        for key, facts in boundary.items()
-        if key not in nodes
-    }
     solved = solve_inheritance(nodes.values(), boundary)
-    changed = [record.node.key for record in written if _hands_on_anew(record, solved)]
+    # A stored record may hand back what came from one that is written now, over any way round.
+    sources = {source for facts in boundary.values() for source in facts.values()}
+    changed = [
+        record.node.key
+        for record in written
+        if _hands_on_anew(record, solved) or "/".join(record.node.key) in sources
+    ]
     if changed:
         for stored in _find_referrers(connection, parameter_ids, changed, exclude=nodes):
             nodes[stored.node.key], pks[stored.node.key] = stored.node, stored.pk
@@ -187,10 +186,14 @@ def _find_referrers(
     targets: Iterable[Key],
     exclude: Iterable[Key],
 ) -> list[_StoredNode]:
-    """Return the current records that name one of the targets, at any depth."""
+    """Return the current records that name one of the targets, at any depth.
+
+    Those to `exclude` are not returned, but what names them is.
+    """
     found: dict[Key, _StoredNode] = {}
-    known = {*exclude}
+    excluded = {*exclude}
     remaining = [*targets]
+    known = {*remaining}
     while remaining:
         pks = _select_referrers(connection, parameter_ids, remaining)
         remaining = []
@@ -198,8 +201,9 @@ def _find_referrers(
             key = stored.node.key
             if key not in known:
                 known.add(key)
-                found[key] = stored
                 remaining.append(key)
+                if key not in excluded:
+                    found[key] = stored
     return list(found.values())
 
 
