@@ -208,7 +208,7 @@ def test_no_page_of_steps_has_a_barrier_or_scrolls_sideways(
              "/sharing/why?organization=st-gabriel&domain=laboratory"],
         "ph.ho": [base, f"{base}/ask", "/emergency", f"{base}/emergency",
                   f"{base}/substitute"],
-        "steward.ng": ["/reviews", "/deliveries"],
+        "steward.ng": ["/reviews", "/proposals", "/deliveries"],
     }  # fmt: skip
     for login, paths in pages.items():
         person = Person(chromium, served, size="phone")

@@ -62,6 +62,7 @@ RULE_TITLES = {
     "no-visit": N_("No visit of the patient there"),
     "emergency-burst": N_("Several emergencies declared"),
     "after-hours": N_("Many patients in one night"),
+    "record-moved": N_("A record moved to another patient"),
 }
 VERDICT_TITLES = {
     "in-order": N_("In order"),
