@@ -17,6 +17,7 @@ from ehr_inbound.bulk_files.check_references import ReferenceCheck
 from ehr_inbound.bulk_files.load import LoadReport, load
 from ehr_inbound.bulk_files.prepare_worker import LoadCandidate
 from ehr_inbound.bulk_files.scratch import open_scratch
+from tests.lib.documents import own_documents, without_own_meta
 from tests.lib.store import content, found, platform, put, rows
 
 
@@ -218,6 +219,63 @@ def test_a_bundle_is_taken_apart(store: Store, tmp_path: Path) -> None:
     assert (
         content(read(store, platform(), "Observation", "o"))["subject"]["reference"] == "Patient/1"
     )
+
+
+def test_only_links_lead_to_the_entries_of_a_bundle(store: Store, tmp_path: Path) -> None:
+    name, elsewhere = "urn:uuid:00000000-0000-4000-8000-000000000001", "http://e/fhir"
+    document = {
+        "resourceType": "DocumentReference", "id": "d", "status": "current",
+        "masterIdentifier": {"system": "urn:ietf:rfc:3986", "value": name},
+        "description": name, "subject": {"reference": name},
+        "author": [{"reference": f"{elsewhere}/Organization/o/_history/2"}],
+        "content": [{"attachment": {"contentType": "text/plain", "url": name, "title": name}}],
+        "extension": [{"url": "http://e/c", "valueCanonical": name}],
+    }  # fmt: skip
+    organization = {"resourceType": "Organization", "id": "o", "name": "O"}
+    bundle = {
+        "resourceType": "Bundle",
+        "type": "collection",
+        "entry": [
+            {"fullUrl": name, "resource": {"resourceType": "Patient", "id": "p"}},
+            {"fullUrl": f"{elsewhere}/Organization/o", "resource": organization},
+            {"fullUrl": f"{elsewhere}/DocumentReference/d", "resource": document},
+        ],
+    }
+    file = tmp_path / "b.json"
+    file.write_text(json.dumps(bundle))
+
+    assert load(store, [file]).accepted == 3
+
+    stored = content(read(store, platform(), "DocumentReference", "d"))
+    assert stored["subject"]["reference"] == "Patient/p"
+    assert stored["author"][0]["reference"] == "Organization/o"
+    assert stored["content"][0]["attachment"]["url"] == "Patient/p"
+    kept = ("masterIdentifier", "description", "extension")
+    assert {key: stored[key] for key in kept} == {key: document[key] for key in kept}
+    assert stored["content"][0]["attachment"]["title"] == name
+
+
+def test_documents_are_loaded_as_they_are(store: Store, tmp_path: Path) -> None:
+    documents = own_documents()
+    names = ["addresses, relative references", "urns", "signed", "message"]
+    folder = tmp_path / "documents"
+    folder.mkdir()
+    for number, name in enumerate(names):
+        document = {**documents[name], "id": f"d{number}"}
+        (folder / f"{number}.json").write_text(json.dumps(document))
+    lines = [
+        json.dumps({**documents[name], "id": f"l-{name}"}) for name in ("history", "searchset")
+    ]
+    (folder / "lines.ndjson").write_text("\n".join(lines))
+
+    assert load(store, [folder]).rejects == ()
+
+    for number, name in enumerate(names):
+        stored = content(read(store, platform(), "Bundle", f"d{number}"))
+        assert without_own_meta(stored) == without_own_meta(documents[name])
+    for name in ("history", "searchset"):
+        stored = content(read(store, platform(), "Bundle", f"l-{name}"))
+        assert without_own_meta(stored) == without_own_meta(documents[name])
 
 
 def test_a_conditional_create_of_what_exists_adds_nothing(store: Store, tmp_path: Path) -> None:
