@@ -9,8 +9,11 @@ import pytest
 
 from ehr_fhir import definitions
 from ehr_fhir.resource_links import CONTAINERS
+from ehr_gateway.accounts import accounts
+from ehr_gateway.accounts.accounts import Account
 from ehr_privacy.consent import load_roles, record_facts
 from tests.lib.gateway import (
+    EHR,
     House,
     Session,
     condition,
@@ -201,6 +204,19 @@ def test_a_patient_whose_clinic_is_gone_gets_a_new_telephone_number(furnished: H
     assert must(hospital.put(changed)).status_code == 200
 
 
+def carer_power(patient_id: str, *codes: str) -> Json:
+    """Return the Consent by which a carer has powers for a patient."""
+    role = restriction("x", against="Organization/x")["provision"]["actor"][0]["role"]
+    account = {"system": "https://ehr-commons.hk/fhir/sid/account", "value": "carer"}
+    coding = [{"system": f"{EHR}/carer-power", "code": code} for code in codes]
+    provision = {
+        "type": "permit",
+        "actor": [{"role": role, "reference": {"identifier": account}}],
+        "action": [{"coding": coding}],
+    }
+    return consent("power", "carer", patient=patient_id, provision=provision)
+
+
 def nested(record: str) -> Json:
     """Return a restriction that names a record two levels deep."""
     body = restriction("decided", against="Organization/hospital-b")
@@ -209,14 +225,17 @@ def nested(record: str) -> Json:
     return body
 
 
-@pytest.mark.parametrize("who", ["p.pat-1", "steward", "platform"])
+@pytest.mark.parametrize("who", ["p.pat-1", "carer", "steward", "platform"])
 @pytest.mark.parametrize("form", [nested, lambda record: restriction("decided", record=record)])
 def test_who_records_a_decision_names_the_patients_own_records_and_no_others(
     furnished: House, who: str, form: Any
 ) -> None:
     platform = furnished.system("ehr-commons")
+    accounts.add_account(furnished.gateway.store, Account("carer", "carer", "Carer"))
     session = platform if who == "platform" else furnished.login(who)
     hospital = furnished.system("hospital-a")
+    # To manage is not to view: a carer names what they do not see.
+    platform.store(carer_power("pat-1", "manage"))
     hospital.store(encounter("of-two", patient="pat-2"))
     hospital.store(condition("two", "of-two", patient="pat-2"))
     hospital.store({**observation("seen-by-none", "laboratory"), "status": "final"})

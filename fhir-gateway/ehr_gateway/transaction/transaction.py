@@ -275,7 +275,13 @@ class Transaction:
         that was current then.
         """
         self.access.require_scope("patch", kind)
-        current = read_on(self._connection, self.access, kind, identity, with_facts=True)
+        if self._corrects_person(kind):
+            found = self._current(kind, identity)
+            if found is None or found.deleted:
+                raise NotFound(f"There is no {kind} with this id.")
+            current = found
+        else:
+            current = read_on(self._connection, self.access, kind, identity, with_facts=True)
         _check_if_match(current, if_match)
         if patched is None or patched.base != current.pk:
             # Another write came between. Patch again under the lock: the client need not retry.
@@ -630,9 +636,7 @@ class Transaction:
 
     def _current(self, kind: str, identity: str) -> Version | None:
         # A hidden version is None, as an absent one: no answer may tell them apart.
-        # A steward corrects a person's data by the papers at the counter, with no sight of charts.
-        is_correction = kind == "Patient" and self.access.requester.role == "steward"
-        is_unconditional = self._is_platform_service or is_correction
+        is_unconditional = self._is_platform_service or self._corrects_person(kind)
         visible = _NO_CONDITION if is_unconditional else self.access.read_predicate
         row = self._connection.execute(
             f"SELECT r.*, {facts_columns(self._connection.dialect)} FROM resource r"  # noqa: S608
@@ -640,6 +644,10 @@ class Transaction:
             {"type": kind, "id": identity, **visible.params},
         ).fetchone()
         return replace(Version.from_row(row), facts=StoredFacts.from_row(row)) if row else None
+
+    def _corrects_person(self, kind: str) -> bool:
+        # A steward corrects a person's data by the papers at the counter, with no sight of charts.
+        return kind == "Patient" and self.access.requester.role == "steward"
 
     @property
     def _is_platform_service(self) -> bool:

@@ -214,8 +214,14 @@ def _canonical(value: object) -> object:
 
 def _empties(before: Json, after: Json) -> bool:
     """Say whether an element that told something is gone, with nothing in its place."""
-    told = _told_elements(before)
-    return bool(told) and not told <= _told_elements(after)
+    if not _told_elements(before) <= _told_elements(after):
+        return True
+    inner_after = {inner.get("id"): inner for inner in _objects(after.get("contained"))}
+    return any(
+        not _told_elements(inner) <= _told_elements(inner_after[inner.get("id")])
+        for inner in _objects(before.get("contained"))
+        if "resourceType" in inner and inner.get("id") in inner_after
+    )
 
 
 def _told_elements(resource: Json) -> frozenset[str]:

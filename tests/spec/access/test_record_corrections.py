@@ -359,6 +359,19 @@ def test_whose_proposal_a_steward_sees_is_on_record(shared: House) -> None:
     assert must(shared.login("auditor").get(address)).json()["total"] == 1
 
 
+def test_a_steward_corrects_a_person_by_the_papers(furnished: House) -> None:
+    steward = furnished.login("steward")
+    kind = {"Content-Type": "application/json-patch+json"}
+    patch = [{"op": "replace", "path": "/birthDate", "value": "1981-02-03"}]
+
+    must(steward.request("PATCH", "Patient/pat-1", json=patch, headers=kind))
+    must(steward.put({**patient("pat-1", "ZA1234560"), "birthDate": "1981-02-04"}))
+
+    assert steward.get("Patient/pat-1").status_code == 404
+    body = must(furnished.login("p.pat-1").get("Patient/pat-1")).json()
+    assert (body["birthDate"], body["meta"]["versionId"]) == ("1981-02-04", "3")
+
+
 def test_a_steward_links_accounts_by_the_papers(furnished: House) -> None:
     body = {
         **patient("pat-1", "ZA1234560"),

@@ -88,6 +88,14 @@ def person(**more: Any) -> Json:
     return {**patient("pat-1", "ZA1234560"), **more}
 
 
+def holding(drug: Json) -> Json:
+    """Return elements by which a record contains a Medication."""
+    return {
+        "contained": [{"resourceType": "Medication", "id": "m", **drug}],
+        "extension": [{"url": "http://example.org/x", "valueReference": {"reference": "#m"}}],
+    }
+
+
 def without(resource: Json, *names: str) -> Json:
     return {key: value for key, value in resource.items() if key not in names}
 
@@ -102,6 +110,9 @@ CHANGES: dict[str, tuple[Json, Json | None]] = {
         record(),
         {**without(record(), "valueQuantity"), "dataAbsentReason": {"text": "unknown"}},
     ),
+    "empty what it contains": (
+        record(**holding({"code": {"text": "reagent"}})), record(**holding({"status": "active"}))
+    ),
     "mark-wrong": (record(), record(status="entered-in-error")),
     "mark-wrong taken back": (record(status="entered-in-error"), record()),
     "delete": (record(), None),
@@ -111,6 +122,7 @@ CHANGES: dict[str, tuple[Json, Json | None]] = {
     "move to nobody": (record(), without(record(), "subject")),
     "directory-change": (medication("med-1"), {**medication("med-1"), "code": {"text": "C"}}),
     "directory-delete": (medication("med-1"), None),
+    "directory-delete taken back": (medication("med-1"), medication("med-1")),
     "person-details": (person(), person(telecom=[{"system": "phone", "value": "2345 6789"}])),
     "person-identity": (person(), person(birthDate="1981-02-03")),
     "person-identity by name": (person(), person(name=[{"family": "Wong"}])),
@@ -131,7 +143,9 @@ CHANGES: dict[str, tuple[Json, Json | None]] = {
         person(link=[{"type": "replaced-by", "other": {"reference": "Patient/pat-2"}}]),
     ),
     "person-inactive": (person(), person(active=False)),
+    "person-inactive again": (person(active=False), person(active=True)),
     "person-delete": (person(), None),
+    "person-delete taken back": (person(), person()),
 }  # fmt: skip
 FORMS = {form: form.partition(" ")[0] for form in CHANGES}
 
@@ -170,8 +184,8 @@ def furnish(house: House, form: str) -> tuple[Json | None, str]:
     else:
         must(hospital.put(before))
     address = f"{before['resourceType']}/{before['id']}"
-    if FORMS[form] == "restore":
-        must(hospital.delete(address))
+    if FORMS[form] == "restore" or form.endswith("delete taken back"):
+        must(platform.delete(address))
     return after, address
 
 
