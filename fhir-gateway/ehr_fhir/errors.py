@@ -10,7 +10,7 @@
     │   └── Gone                410  deleted
     ├── Unsupported             405  the interaction is not offered
     │   ├── NotAcceptable       406  no such response format
-    │   └── UnsupportedMedia    415  no such request format
+    │   └── UnsupportedMedia    415  no such request format; or (UnsupportedEncoding) no such coding
     ├── Conflict                409  another write came first
     │   └── PreconditionFailed  412  If-Match or a conditional criterion failed
     ├── TooCostly               413  a limit of size or effort
@@ -129,6 +129,10 @@ class UnsupportedMedia(Unsupported):
     """No such request format."""
 
     status, exit, code = 415, 18, "not-supported"
+
+
+class UnsupportedEncoding(UnsupportedMedia):
+    """No such content coding of a request."""
 
 
 class Conflict(EhrError):

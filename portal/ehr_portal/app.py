@@ -12,7 +12,6 @@ import httpx
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import PlainTextResponse, RedirectResponse, Response
-from fastapi.staticfiles import StaticFiles
 from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
@@ -22,6 +21,7 @@ from ehr_portal.pages import load_navigation, load_router
 from ehr_portal.settings import PortalSettings
 from ehr_portal.web.request import Portal, PortalRequest, portal_request
 from ehr_portal.web.sessions import SessionStore
+from ehr_portal.web.static_files import CompressedStaticFiles
 
 # The longest form has a reason typed in a box of 2,000 characters at most. Chosen.
 _MAX_FORM_BYTES = 64 * 1024
@@ -59,7 +59,7 @@ def create_portal(gateway: httpx.AsyncClient, settings: PortalSettings) -> FastA
     sessions = SessionStore(settings.sessions, settings.idle, settings.absolute, settings.clock)
     app.state.portal = Portal(gateway, settings, sessions, load_navigation())
     app.include_router(load_router())
-    static = StaticFiles(directory=str(files("ehr_portal") / "static"))
+    static = CompressedStaticFiles(directory=str(files("ehr_portal") / "static"))
     app.mount("/static", static, name="static")
     app.add_middleware(BodySizeLimit)
     app.middleware("http")(_add_headers)

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 from base64 import b64encode
 from typing import Any
 
+import httpx
 import pytest
 
-from tests.lib.gateway import House, Session, must, observation, organization
+from tests.lib.gateway import BASE, House, Session, must, observation, organization
 from tests.lib.patches import operation
 
 FHIR_JSON = {"Content-Type": "application/fhir+json"}
@@ -250,3 +252,60 @@ def test_criteria_find_only_what_may_be_searched(furnished: House) -> None:
 
     assert answer.status_code == 403
     assert reader.get("Observation/lab-1").status_code == 200
+
+
+@pytest.mark.parametrize("criteria", ["name:exact=陳", "name:exact=%E9%99%B3", "name:exact=Zoë"])
+def test_criteria_in_a_header_are_utf_8(furnished: House, criteria: str) -> None:
+    platform = furnished.system("ehr-commons")
+    name = "Zoë" if "Zo" in criteria else "陳"
+    body = {"resourceType": "Organization", "name": name}
+    headers = {"Content-Type": "application/fhir+json", "If-None-Exist": criteria.encode()}
+
+    statuses = [
+        platform.request("POST", "Organization", json=body, headers=headers).status_code
+        for _ in range(2)
+    ]
+
+    assert statuses == [201, 200]
+    entry = {
+        "resource": body,
+        "request": {"method": "POST", "url": "Organization", "ifNoneExist": criteria},
+    }
+    for kind in ("batch", "transaction"):
+        bundle = {"resourceType": "Bundle", "type": kind, "entry": [entry]}
+        answer = must(platform.post("", bundle)).json()["entry"][0]
+        assert answer["response"]["status"] == "200 OK"
+
+
+@pytest.mark.parametrize("criteria", [b"name:exact=\xe9", b"name=%E9", b"name=\xff\xfe", b"\xc3"])
+def test_criteria_in_another_charset_are_refused(furnished: House, criteria: bytes) -> None:
+    platform = furnished.system("ehr-commons")
+    headers = {"Content-Type": "application/fhir+json", "If-None-Exist": criteria}
+    body = {"resourceType": "Organization", "name": "é"}
+
+    async def send() -> httpx.Response:
+        # The test client would send the header as UTF-8.
+        transport = httpx.ASGITransport(app=furnished.app)
+        async with httpx.AsyncClient(transport=transport, base_url=BASE) as client:
+            raw = {**platform.headers, **headers}
+            return await client.post("/fhir/Organization", json=body, headers=raw)
+
+    answer = asyncio.run(send())
+
+    assert answer.status_code == 400
+    assert platform.get("Organization?name:exact=é&_summary=count").json()["total"] == 0
+
+
+def test_criteria_in_two_headers_are_refused(furnished: House) -> None:
+    platform = furnished.system("ehr-commons")
+    headers = [("Content-Type", "application/fhir+json"), ("If-None-Exist", "name=a"),
+               ("If-None-Exist", "name=b"), *platform.headers.items()]  # fmt: skip
+
+    answer = furnished.client.request(
+        "POST",
+        "/fhir/Organization",
+        json={"resourceType": "Organization", "name": "x"},
+        headers=headers,
+    )
+
+    assert answer.status_code == 400

@@ -8,10 +8,11 @@ from ehr_fhir.errors import Invalid, TooCostly, UnsupportedMedia
 from ehr_fhir.patch.patch import JSON_PATCH, Patch, parse_patch_body
 from ehr_fhir.search.query_string import parse_query_pairs
 from ehr_gateway.gateway import gateway_of
+from ehr_gateway.http.content_coding import content_decoder
 from ehr_gateway.http.threads import run_in_thread
 
 FHIR_JSON = "application/fhir+json"
-_JSON_TYPES = frozenset({FHIR_JSON, "application/json", "application/json+fhir"})
+JSON_TYPES = frozenset({FHIR_JSON, "application/json", "application/json+fhir"})
 _FORM = "application/x-www-form-urlencoded"
 # Of a search by form or an OAuth request, which are short. Chosen.
 _MAX_FORM_BYTES = 64 * 1024
@@ -20,7 +21,7 @@ _MAX_FORM_BYTES = 64 * 1024
 async def read_fhir_body(request: Request) -> bytes:
     """Return the body of a FHIR request; it must be JSON and within the limit."""
     kind, _ = _parse_content_type(request)
-    if kind not in _JSON_TYPES:
+    if kind not in JSON_TYPES:
         raise UnsupportedMedia(
             f"Send the resource as {FHIR_JSON}. XML and other formats are not supported."
         )
@@ -30,7 +31,7 @@ async def read_fhir_body(request: Request) -> bytes:
 async def read_patch(request: Request) -> Patch:
     """Return a JSON Patch (RFC 6902) or a FHIRPath Patch; the media type tells which."""
     kind, _ = _parse_content_type(request)
-    if kind not in _JSON_TYPES | {JSON_PATCH}:
+    if kind not in JSON_TYPES | {JSON_PATCH}:
         raise UnsupportedMedia(f"Send a patch as {JSON_PATCH}, or as Parameters in {FHIR_JSON}.")
     body = await _read_json(request)
     return await run_in_thread(request, parse_patch_body, body, kind)
@@ -40,10 +41,7 @@ async def _read_json(request: Request) -> bytes:
     _, parameters = _parse_content_type(request)
     if parameters.get("charset", "utf-8").lower() not in ("utf-8", "utf8"):
         raise UnsupportedMedia("FHIR JSON is in UTF-8; no other charset is supported.")
-    body = await _read_bytes(request, gateway_of(request).settings.max_body_bytes)
-    if not body.strip():
-        raise Invalid("The request has no body, but needs one.")
-    return body
+    return await read_body(request)
 
 
 async def read_form(request: Request) -> dict[str, str]:
@@ -69,17 +67,30 @@ async def read_form_pairs(request: Request) -> list[tuple[str, str]]:
         raise Invalid("The form cannot be read.") from error
 
 
+async def read_body(request: Request) -> bytes:
+    """Return a body of any type within the limit, its content coding undone; one is needed."""
+    body = await _read_bytes(request, gateway_of(request).settings.max_body_bytes)
+    if not body.strip():
+        raise Invalid("The request has no body, but needs one.")
+    return body
+
+
 async def _read_bytes(request: Request, limit: int) -> bytes:
     declared = request.headers.get("content-length", "")
     if declared.isdigit() and int(declared) > limit:
         raise _too_large(limit)
-    # Counted as it arrives: a chunked body declares no length, and a declared one may be wrong.
+    decoder = content_decoder(request.headers.get("content-encoding", ""))
+    # Counted as it arrives: a chunked body declares no length, and a declared one may be wrong. A
+    # compressed one is counted as it unfolds, so that a few bytes do not become gigabytes.
     pieces, size = [], 0
-    async for piece in request.stream():
+    async for sent in request.stream():
+        piece = sent if decoder is None else decoder.decode(sent, limit + 1 - size)
         size += len(piece)
         if size > limit:
             raise _too_large(limit)
         pieces.append(piece)
+    if decoder is not None:
+        decoder.check_end()
     return b"".join(pieces)
 
 

@@ -20,6 +20,7 @@ from ehr_fhir.errors import (
     Invalid,
     NotFound,
     Unsupported,
+    UnsupportedEncoding,
     http_status,
     operation_outcome,
 )
@@ -65,6 +66,8 @@ def error_response(
     extra = {"Cache-Control": "no-store", **(headers or {})}
     if status == 401:
         extra["WWW-Authenticate"] = BEARER_CHALLENGE
+    if isinstance(error, UnsupportedEncoding):
+        extra["Accept-Encoding"] = "gzip"
     if isinstance(error, InsufficientScope):
         extra["WWW-Authenticate"] = insufficient_scope_challenge(error.scope)
     if status == 503:

@@ -36,14 +36,17 @@ class Preferences:
     pretty: bool = False
 
 
-def parse_preferences(request: Request) -> Preferences:
-    """Read Accept, `_format`, `_pretty` and Prefer; refuse what cannot be served."""
+def parse_preferences(request: Request, *, any_type: bool = False) -> Preferences:
+    """Read Accept, `_format`, `_pretty` and Prefer; refuse what cannot be served.
+
+    With `any_type` Accept may name other types: the answer may be in one of them.
+    """
     queried = bool(request.scope["query_string"])
     headers = request.headers
     return _parse_preferences(
         request.query_params.get("_format") if queried else None,
         is_pretty(request) if queried else False,
-        headers.get("accept", ""),
+        "" if any_type else headers.get("accept", ""),
         ",".join(headers.getlist("prefer")),
     )
 

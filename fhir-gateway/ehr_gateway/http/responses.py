@@ -15,6 +15,12 @@ from ehr_fhir.subset import Subset
 from ehr_gateway.audit_log import recorder
 from ehr_gateway.database import Connection
 from ehr_gateway.http.authentication import RequestContext
+from ehr_gateway.http.binary_content import (
+    BINARY,
+    content_response,
+    content_type_of,
+    prefers_content,
+)
 from ehr_gateway.http.negotiation import (
     Preferences,
     etag,
@@ -46,7 +52,7 @@ __all__ = [
 
 def begin_request(context: RequestContext, resource_type: str) -> Preferences:
     """Check type, format and query of a request that takes no parameters."""
-    prefer = parse_preferences(context.request)
+    prefer = parse_preferences(context.request, any_type=resource_type == BINARY)
     require_resource_type(resource_type)
     check_parameters(context.request, lenient=prefer.lenient)
     return prefer
@@ -54,7 +60,7 @@ def begin_request(context: RequestContext, resource_type: str) -> Preferences:
 
 def begin_read(context: RequestContext, resource_type: str) -> tuple[Preferences, Subset | None]:
     """Check a read, which may ask for a part of the resource by `_elements` or `_summary`."""
-    prefer = parse_preferences(context.request)
+    prefer = parse_preferences(context.request, any_type=resource_type == BINARY)
     require_resource_type(resource_type)
     pairs = check_parameters(
         context.request, lenient=prefer.lenient, allowed=("_elements", "_summary")
@@ -106,10 +112,19 @@ def record_disclosure(
 def version_response(
     context: RequestContext, version: Version, prefer: Preferences, subset: Subset | None = None
 ) -> Response:
-    """Return a version, or a part of it, or 304 to a client that has it."""
+    """Return a version, a part of it, a Binary's content, or 304 to a client that has it."""
     headers = build_version_headers(version)
+    is_content = (
+        version.type == BINARY
+        and subset is None
+        and prefers_content(context.request, content_type_of(orjson.loads(version.body)))
+    )
+    if version.type == BINARY:
+        headers["Vary"] = "Accept"
     if is_not_modified(context.request, version.version, version.last_updated_ms):
         return Response(status_code=304, headers=headers)
+    if is_content:
+        return content_response(version.body, headers)
     body = version.body if subset is None else subset.cut(version.body)
     return fhir_response(body, headers=headers, pretty=prefer.pretty)
 

@@ -18,6 +18,7 @@ from ehr_gateway.accounts.accounts import Account
 from ehr_gateway.database import Connection
 from ehr_gateway.gateway import Gateway
 from ehr_gateway.html import pages
+from ehr_gateway.http.content_coding import compress_response
 from ehr_gateway.login import login_state
 from ehr_gateway.login.login_state import LoginState
 from ehr_gateway.oauth import authorize_request
@@ -32,13 +33,16 @@ _STATIC = {
 
 
 @router.get("/static/{name}")
-def serve_static(name: str) -> Response:
+async def serve_static(request: Request, name: str) -> Response:
     """Serve the style sheet, the icon and the one script of the log-in pages."""
     if name not in _STATIC:
         raise NotFound("There is no such file.")
     content = resources.files("ehr_gateway").joinpath("html/static", name).read_bytes()
     headers = {"Cache-Control": "public, max-age=3600", "X-Content-Type-Options": "nosniff"}
-    return Response(content, media_type=_STATIC[name], headers=headers)
+    # The same for everybody, so it may be compressed; the pages themselves may not.
+    return await compress_response(
+        request, Response(content, media_type=_STATIC[name], headers=headers)
+    )
 
 
 def page_language(request: Request, parameters: str = "") -> str:

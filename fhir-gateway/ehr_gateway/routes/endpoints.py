@@ -20,7 +20,7 @@ from fastapi.responses import Response
 from ehr_gateway.database import BudgetExceeded
 from ehr_gateway.gateway import gateway_of
 from ehr_gateway.http.authentication import authenticate
-from ehr_gateway.http.body import read_fhir_body
+from ehr_gateway.http.binary_content import read_resource_body
 from ehr_gateway.http.threads import check_room, run_in_thread
 from ehr_gateway.routes.route import Endpoint
 from ehr_gateway.transaction.event_loop_writer import WriteJob, run_write
@@ -93,7 +93,7 @@ def short_write(prepare: Callable[..., WriteJob[Response]]) -> Endpoint:
         if gateway_of(request).writer is None:
             check_room(request)
         context = await authenticate(request)
-        body = await read_fhir_body(request)
+        body = await read_resource_body(request)
         store, writer = context.gateway.store, context.gateway.writer
         prepare_job = partial(prepare, context, **path_params, body=body)
         if writer is not None and len(body) <= _SHORT_BODY_BYTES:

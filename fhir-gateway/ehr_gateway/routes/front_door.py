@@ -16,6 +16,7 @@ from starlette.types import Receive, Scope, Send
 from ehr_fhir import definitions
 from ehr_fhir.errors import EhrError, NotFound, Unsupported
 from ehr_gateway.http.authentication import authenticate
+from ehr_gateway.http.content_coding import compress_response
 from ehr_gateway.http.error_responses import answer_error, error_response
 from ehr_gateway.operations.declaration import Level
 from ehr_gateway.operations.registry import operation_names
@@ -62,7 +63,7 @@ class FrontDoor:
             response = await answer_error(request, error)
             if response.status_code == 405:
                 response.headers["Allow"] = ", ".join(self._allowed_methods(request))
-        await response(scope, receive, send)
+        await (await compress_response(request, response))(scope, receive, send)
 
     async def _answer(self, request: Request) -> Response:
         scope, path = request.scope, request.scope["path"]

@@ -8,6 +8,7 @@ from ehr_fhir.errors import NotFound
 from ehr_fhir.patch.patch import Patch
 from ehr_gateway.database import Connection
 from ehr_gateway.http.authentication import RequestContext
+from ehr_gateway.http.header_text import header_text
 from ehr_gateway.http.negotiation import parse_if_match, requires_new
 from ehr_gateway.http.responses import (
     begin_read,
@@ -130,7 +131,7 @@ def delete_resource(context: RequestContext, resource_type: str, logical_id: str
 
 def _if_none_exist(context: RequestContext) -> str | None:
     """Return the criteria of a conditional create; clients send them with `Type?` or without."""
-    header = context.request.headers.get("if-none-exist")
+    header = header_text(context.request, "If-None-Exist")
     return None if header is None else header.partition("?")[2] or header
 
 

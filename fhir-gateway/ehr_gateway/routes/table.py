@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from ehr_gateway.conformance.metadata import answer_metadata, answer_openapi
+from ehr_gateway.http.binary_content import read_resource_body
 from ehr_gateway.http.body import read_fhir_body, read_form_pairs, read_patch
 from ehr_gateway.operations import registry
 from ehr_gateway.routes import (
@@ -62,7 +63,7 @@ _TYPE_LEVEL = (
     Route(
         _PUT,
         _TYPE,
-        in_thread(conditional.update_by_criteria, read_body=read_fhir_body),
+        in_thread(conditional.update_by_criteria, read_body=read_resource_body),
         needs_query=True,
     ),
     Route(

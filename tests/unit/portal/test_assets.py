@@ -7,6 +7,7 @@ import re
 from pathlib import Path
 
 import ehr_portal
+from tests.lib.portal_house import PortalHouse
 
 PORTAL = Path(ehr_portal.__file__).parents[1]
 STATIC = PORTAL / "ehr_portal" / "static"
@@ -17,6 +18,34 @@ def test_the_style_sheet_fetches_nothing_and_names_no_licensed_font() -> None:
 
     assert not re.search(r"https?://|@import|@font-face", sheet)
     assert "frutiger" not in sheet.lower()
+
+
+def test_the_style_sheet_is_compressed_for_browsers_that_take_it() -> None:
+    browser = PortalHouse().browser
+    plain = browser.get("/static/portal.css", headers={"Accept-Encoding": "identity"})
+    packed = browser.get("/static/portal.css", headers={"Accept-Encoding": "br, gzip"})
+
+    assert "content-encoding" not in plain.headers
+    assert packed.headers["content-encoding"] == "gzip"
+    assert packed.content == plain.content
+    assert int(packed.headers["content-length"]) < len(plain.content) / 4
+    assert packed.headers["etag"] != plain.headers["etag"]
+    for answer in (plain, packed):
+        assert answer.headers["vary"] == "Accept-Encoding"
+        assert answer.headers["cache-control"] == "public, max-age=3600"
+        again = {
+            "If-None-Match": answer.headers["etag"],
+            "Accept-Encoding": "gzip" if answer is packed else "identity",
+        }
+        assert browser.get("/static/portal.css", headers=again).status_code == 304
+    assert "content-encoding" not in browser.get("/static/icon.svg").headers
+
+
+def test_no_page_is_compressed() -> None:
+    """Pages hold a secret beside what was typed, which their length would tell (BREACH)."""
+    for path in ("/record", "/sharing", "/sharing/close", "/who-looked"):
+        answer = PortalHouse().log_in("patient").get(path, headers={"Accept-Encoding": "gzip"})
+        assert "content-encoding" not in answer.headers, path
 
 
 def test_the_licence_of_the_style_sheet_stands_beside_it() -> None:
