@@ -280,14 +280,14 @@ def test_criteria_in_a_header_are_utf_8(furnished: House, criteria: str) -> None
 @pytest.mark.parametrize("criteria", [b"name:exact=\xe9", b"name=%E9", b"name=\xff\xfe", b"\xc3"])
 def test_criteria_in_another_charset_are_refused(furnished: House, criteria: bytes) -> None:
     platform = furnished.system("ehr-commons")
-    headers = {"Content-Type": "application/fhir+json", "If-None-Exist": criteria}
     body = {"resourceType": "Organization", "name": "é"}
 
     async def send() -> httpx.Response:
         # The test client would send the header as UTF-8.
         transport = httpx.ASGITransport(app=furnished.app)
         async with httpx.AsyncClient(transport=transport, base_url=BASE) as client:
-            raw = {**platform.headers, **headers}
+            raw = [(name.encode(), value.encode()) for name, value in platform.headers.items()]
+            raw += [(b"Content-Type", b"application/fhir+json"), (b"If-None-Exist", criteria)]
             return await client.post("/fhir/Organization", json=body, headers=raw)
 
     answer = asyncio.run(send())
