@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from tests.lib.gateway import House, Session, must
+from tests.lib.gateway import House, Session, must, restriction
 
 Json = dict[str, Any]
 SECRET = "Wong-Siu-Ming"
@@ -178,6 +178,46 @@ def test_a_subscription_is_refused_since_none_is_served(house: House, way: str) 
     statement = must(platform.get("metadata")).json()["rest"][0]["resource"]
     offered = next(one for one in statement if one["type"] == "Subscription")["interaction"]
     assert {one["code"] for one in offered}.isdisjoint({"create", "update", "patch"})
+
+
+@pytest.mark.parametrize(
+    ("path", "name"),
+    [
+        ((), "implicitRules"),
+        ((), "modifierExtension"),
+        (("provision",), "modifierExtension"),
+        (("provision", "actor", 0), "modifierExtension"),
+        (("contained", 0), "implicitRules"),
+    ],
+)
+def test_a_rule_with_a_modifier_that_is_not_understood_is_not_stored(
+    furnished: House, path: tuple[str | int, ...], name: str
+) -> None:
+    person = furnished.login("p.pat-1")
+    rule = restriction("hide", against="Organization/hospital-b", domain="laboratory")
+    rule["contained"] = [{"resourceType": "Basic", "id": "b", "code": {"text": "x"}}]
+    person.store(rule)
+    before = person.get("Consent/hide").content
+    node: Any = rule
+    for step in path:
+        node = node[step]
+    value: Any = "http://example.org/rules"
+    if name == "modifierExtension":
+        value = [{"url": "http://example.org/not", "valueBoolean": True}]
+    node[name] = value
+    pointer = "".join(f"/{step}" for step in (*path, name))
+    patch = json.dumps([{"op": "add", "path": pointer, "value": value}]).encode()
+    patch_type = {"Content-Type": "application/json-patch+json"}
+
+    answers = [
+        person.request("PUT", "/fhir/Consent/hide", json=rule),
+        person.request("PATCH", "/fhir/Consent/hide", content=patch, headers=patch_type),
+    ]
+
+    place = "Consent" + "".join(f"[{s}]" if isinstance(s, int) else f".{s}" for s in (*path, name))
+    assert [answer.status_code for answer in answers] == [422, 422]
+    assert {answer.json()["issue"][0]["expression"][0] for answer in answers} == {place}
+    assert person.get("Consent/hide").content == before
 
 
 def test_real_summaries_that_are_sound_are_taken_as_documents(
