@@ -1,11 +1,14 @@
-"""Strict JSON in, compact bytes out, every number's digits kept: 1.50 is not 1.5 (R4 §2.24.0.1)."""
+"""Strict JSON in, compact bytes out, every number as it was spelt: 1.50 is not 1.5 (R4 §2.24.0.1).
+
+A document may be signed, so 0.0000001 does not become 1E-7 either.
+"""
 
 from __future__ import annotations
 
 import json
 import re
 from decimal import Decimal, InvalidOperation
-from typing import Any
+from typing import Any, Self
 
 import orjson
 
@@ -20,6 +23,8 @@ _MAX_DEPTH = 50
 # Of a number with a point or an exponent: characters, and powers of ten.
 _MAX_NUMBER_CHARACTERS = 1000
 _MAX_EXPONENT = 300
+# Below this power of ten Python writes a number with an exponent.
+_LEAST_PLAIN_EXPONENT = -6
 _NESTING = frozenset({dict, list})
 _CONTROL = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f]")
 
@@ -67,7 +72,7 @@ def pretty(body: bytes) -> bytes:
       "value": 1.50
     }
     """
-    content = json.loads(body, parse_float=Decimal)
+    content = json.loads(body, parse_float=_decimal)
     return orjson.dumps(content, default=_digits, option=orjson.OPT_INDENT_2)
 
 
@@ -118,7 +123,7 @@ def _control(node: Any, place: str = "") -> str | None:
 
 def _digits(value: object) -> orjson.Fragment:
     if isinstance(value, Decimal):
-        return orjson.Fragment(str(value).encode())
+        return orjson.Fragment(getattr(value, "spelling", str(value)).encode())
     raise TypeError
 
 
@@ -131,7 +136,21 @@ def _decimal(text: str) -> Decimal:
         raise _too_long() from None
     if len(text) > _MAX_NUMBER_CHARACTERS or not -_MAX_EXPONENT < found.adjusted() < _MAX_EXPONENT:
         raise _too_long()
+    # Python spells these in another way.
+    if found.adjusted() < _LEAST_PLAIN_EXPONENT or "e" in text or "E" in text:
+        return _SpeltDecimal(text)
     return found
+
+
+class _SpeltDecimal(Decimal):
+    """A number that is written as it was read."""
+
+    spelling: str
+
+    def __new__(cls, text: str) -> Self:
+        number = super().__new__(cls, text)
+        number.spelling = text
+        return number
 
 
 def _too_long() -> Invalid:

@@ -89,7 +89,7 @@ def check_kept(session: Session, body: bytes) -> None:
 @pytest.mark.parametrize("name", [*DOCUMENTS, "Parameters"])
 def test_a_container_comes_back_as_it_was_sent(house: House, name: str) -> None:
     content = own_parameters() if name == "Parameters" else DOCUMENTS[name]
-    body = json.dumps(content).replace("61.5", "61.50").encode()
+    body = json.dumps(content).replace("61.5", "0.000000615000").encode()
 
     check_kept(house.system("hospital-a"), body)
 

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import copy
+import pickle
+
 import pytest
 
 from ehr_fhir.errors import EhrError, Invalid, TooCostly
-from ehr_fhir.json_text import MAX_LINE_BYTES, parse, serialize
+from ehr_fhir.json_text import MAX_LINE_BYTES, parse, pretty, serialize
 
 
 @pytest.mark.parametrize(
@@ -60,3 +63,25 @@ def test_an_error_shows_nothing_of_the_content() -> None:
         parse(b'{"name": "Chan Tai Man" "x"}')
 
     assert "Chan" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "number",
+    [
+        "1.50",
+        "1.50e+2",
+        "1e3",
+        "1E-7",
+        "0.0000001",
+        "0.00000010",
+        "-0.0",
+        "100000000000000000000.0",
+    ],
+)
+def test_a_number_is_written_as_it_was_read(number: str) -> None:
+    text = f'{{"value":{number}}}'.encode()
+
+    assert serialize(parse(text)) == text
+    assert pretty(text) == f'{{\n  "value": {number}\n}}'.encode()
+    assert serialize(copy.deepcopy(parse(text))) == text
+    assert pickle.loads(pickle.dumps(parse(text))) == parse(text)
