@@ -6,6 +6,7 @@ instant, so "why could they see this in May" has an answer after May's consent w
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from functools import partial
@@ -14,6 +15,7 @@ from ehr_fhir.errors import NotFound, Unprocessable
 from ehr_fhir.json_text import parse
 from ehr_gateway.access import Access
 from ehr_gateway.database import Connection
+from ehr_gateway.store.grant_endings import without_ended
 from ehr_gateway.store.merging import linked_accounts
 from ehr_gateway.store.visible import read_on
 from ehr_privacy.consent import Decision, Record, Requester, RuleRow, Rules, decide
@@ -121,7 +123,20 @@ def _rules(
         links = (row.values for rows in rules.values() for row in rows if "other" in row.values)
         person = merge_accounts((str(link["patient"]), str(link["other"])) for link in links)
         accounts += sorted(person.get(account, frozenset()).difference(accounts))
-    return [row for rows in rules.values() for row in rows]
+    found = [row for rows in rules.values() for row in rows]
+    people = {str(row.values["author_person"]) for row in found if row.values.get("author_person")}
+    return [*found, *_memberships(connection, people)]
+
+
+def _memberships(connection: Connection, people: Iterable[str]) -> list[RuleRow]:
+    """Return where the people whose records are restricted work, as it is known now."""
+    return [
+        RuleRow("consent_membership", dict(row))
+        for person in sorted(people)
+        for row in connection.execute(
+            "SELECT * FROM consent_membership WHERE practitioner = ?", (person,)
+        ).fetchall()
+    ]
 
 
 def _rows(
@@ -139,4 +154,5 @@ def _rows(
         rules[name] = []
         # A version stored before this kind of rule was known made no rules then either.
         with suppress(Unprocessable):
-            rules[name] = [] if row["deleted"] else stored_rule_rows(parse(row["body"]))
+            stored = [] if row["deleted"] else stored_rule_rows(parse(row["body"]))
+            rules[name] = without_ended(connection, name.partition("/")[2], stored, at_ms)

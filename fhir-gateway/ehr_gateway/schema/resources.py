@@ -219,5 +219,9 @@ for _name, _columns in TABLES.items():
         # A covering index: the consent predicate looks here once for every record of a search.
         _covered = [column for column in _table.c if column.name not in ("patient", "consent")]
         Index(f"{_name}_patient", _table.c.patient, *_covered)
+    elif _name == "consent_membership":
+        # What the consent predicate asks of it.
+        _person = (_table.c.practitioner, _table.c.organization)
+        Index(f"{_name}_practitioner", *_person, _table.c.since, _table.c.until)
     elif "organization" in _table.c:
         Index(f"{_name}_organization", _table.c.organization)

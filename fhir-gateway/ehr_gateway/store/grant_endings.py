@@ -62,18 +62,19 @@ class _Term:
 
 
 def without_ended(
-    connection: Connection, record: Record, rules: Sequence[RuleRow]
-) -> Sequence[RuleRow]:
-    """Return the rule rows of a resource without those of what ended for good."""
+    connection: Connection, consent: str, rules: Sequence[RuleRow], at_ms: int | None = None
+) -> list[RuleRow]:
+    """Return the rule rows of a resource without those of what had ended for good at an instant."""
     if not any(rule.table in OPENING_TABLES for rule in rules):
-        return rules
+        return list(rules)
     ended = {
         (row["patient"], row["organization"])
         for row in connection.execute(
-            "SELECT patient, organization FROM consent_opening WHERE consent = ?"
+            "SELECT patient, organization, ended_ms FROM consent_opening WHERE consent = ?"
             " AND ended_ms IS NOT NULL",
-            (record.id,),
+            (consent,),
         )
+        if at_ms is None or row["ended_ms"] <= at_ms
     }
     return [
         rule

@@ -203,6 +203,9 @@ def read_last_body(connection: Connection, kind: str, identity: str) -> bytes | 
     return None if row is None else bytes(row["body"])
 
 
+_MEMBERSHIPS = "SELECT * FROM consent_membership WHERE practitioner = ? AND organization = ?"
+
+
 def find_loosened_restrictions(
     connection: Connection, before: Record, after: Record, now_ms: int
 ) -> dict[str, frozenset[str]]:
@@ -211,6 +214,11 @@ def find_loosened_restrictions(
     For an author's new version or a correction: the patient is told of it. Exceptions are left
     aside, as they are the patient's own.
     """
+
+    def memberships(practitioner: str, organization: str) -> list[dict[str, Any]]:
+        found = connection.execute(_MEMBERSHIPS, (practitioner, organization)).fetchall()
+        return [{name: row[name] for name in row.keys()} for row in found]
+
     loosened: dict[str, frozenset[str]] = {}
     if before == after:
         return loosened
@@ -221,11 +229,13 @@ def find_loosened_restrictions(
             (patient, now_ms, now_ms),
         ).fetchall()
         rules = [{name: row[name] for name in row.keys()} for row in rows]
-        closed_before = {str(r["consent"]) for r in rules if restriction_matches(r, before)}
+        closed_before = {
+            str(r["consent"]) for r in rules if restriction_matches(r, before, memberships)
+        }
         closed_after = {
             str(r["consent"])
             for r in rules
-            if patient in after.patients and restriction_matches(r, after)
+            if patient in after.patients and restriction_matches(r, after, memberships)
         }
         if closed_before - closed_after:
             loosened[patient] = frozenset(closed_before - closed_after)

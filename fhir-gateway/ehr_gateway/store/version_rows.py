@@ -136,7 +136,7 @@ def replace_rules(
     which may end grants for good; None if the resource itself does not change.
     """
     accounts_before = linked_accounts(connection, record.id) if record.type == "Patient" else []
-    rules = without_ended(connection, record, rules)
+    rules = without_ended(connection, record.id, rules)
     before = read_rows(connection, record) if has_previous and event else []
     if has_previous:
         for table in SOURCE_TABLES.get(record.type, ()):

@@ -162,7 +162,9 @@ def _restriction(
     for row in rules.closing_rows("consent_restriction", now_ms, patient):
         if sealed is not None and bool(row["sealed"]) != sealed:
             continue
-        if not actor_matches(row, requester) or not restriction_matches(row, record):
+        if not actor_matches(row, requester) or not restriction_matches(
+            row, record, rules.memberships
+        ):
             continue
         exceptions = rules.rows("consent_exception", consent=row["consent"], rule=row["rule"])
         if not any(

@@ -241,6 +241,12 @@ class Rules:
             if all(row[name] == value for name, value in equal.items()):
                 yield row
 
+    def memberships(self, practitioner: str, organization: str) -> list[Mapping[str, Value]]:
+        """Return the terms for which a Practitioner belongs to an organisation."""
+        return list(
+            self.rows("consent_membership", practitioner=practitioner, organization=organization)
+        )
+
     def in_force(self, table: str, now_ms: int, **equal: Value) -> list[Mapping[str, Value]]:
         """Return the matching rows whose term holds now, by Consent id."""
         rows = [row for row in self.rows(table, **equal) if is_in_force(row, now_ms)]

@@ -30,7 +30,7 @@ def decide_research(rules: Rules, record: Record, now_ms: int) -> Decision:
         for row in rules.closing_rows(
             "consent_restriction", now_ms, patient, actor_kind="everyone"
         ):
-            if restriction_matches(row, record):
+            if restriction_matches(row, record, rules.memberships):
                 return Decision(False, "restricted", str(row["consent"]))
     return Decision(True, "research")
 
@@ -42,9 +42,14 @@ def research_predicate(
     params = Params(prefix)
     now = params.bind(now_ms)
     of_record = f"p.pk = {alias}.pk"
-    # The label test needs a level of its own, which Spark does not resolve: join it instead.
-    label = "LEFT JOIN record_label l ON l.pk = p.pk AND l.label = x.label"
-    selector = selector_condition("x", alias, params, unknown=True, label="l.label IS NOT NULL")
+    # Labels and memberships need a level of their own, which Spark does not resolve: join them.
+    joins = (
+        "LEFT JOIN record_label l ON l.pk = p.pk AND l.label = x.label"
+        " LEFT JOIN consent_membership m ON m.practitioner = x.author_person"
+    )
+    selector = selector_condition(
+        "x", alias, params, unknown=True, label="l.label IS NOT NULL", membership="m"
+    )
     about_patients = all_of(
         exists("record_patient p", of_record),
         negate(
@@ -65,7 +70,7 @@ def research_predicate(
         ),
         negate(
             exists(
-                f"record_patient p JOIN consent_restriction x ON x.patient = p.patient {label}",
+                f"record_patient p JOIN consent_restriction x ON x.patient = p.patient {joins}",
                 of_record,
                 in_force_condition("x", now),
                 f"x.actor_kind = {params.bind('everyone')}",

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any
 
+from ehr_fhir.errors import Unprocessable
 from ehr_fhir.references import local_target
 from ehr_privacy.consent.clinical_consents import CATEGORY, SCOPE, is_clinical_consent
 from ehr_privacy.consent.decide import TREATMENT
@@ -37,7 +38,9 @@ _MERGED = ("replaced-by", "replaces")
 
 
 def rule_rows(resource: Json) -> list[RuleRow]:
-    """Return the rule rows of a Consent, Organization or Patient; other resources have none.
+    """Return the rule rows of a Consent, Organization, Patient or PractitionerRole.
+
+    Other resources have none.
 
     Raises Unprocessable, with the element's path, for what cannot be enforced.
     """
@@ -240,6 +243,43 @@ def _minor(resource: Json) -> list[RuleRow]:
     return [RuleRow("consent_minor", values)]
 
 
+def _membership(resource: Json) -> list[RuleRow]:
+    """Whom a practitioner works for; a role without an end that is not active says nothing."""
+    practitioner, organization = (
+        _referenced(resource.get(name), kind)
+        for name, kind in (("practitioner", "Practitioner"), ("organization", "Organization"))
+    )
+    period = resource.get("period")
+    period = period if isinstance(period, Mapping) else {}
+    if practitioner is None or organization is None:
+        return []
+    if resource.get("active") is False and not period:
+        return []
+    values: dict[str, Value] = {
+        "consent": _id(resource, "PractitionerRole"),
+        "practitioner": practitioner,
+        "organization": organization,
+        **_days_of(period),
+    }
+    return [RuleRow("consent_membership", values)]
+
+
+def _days_of(period: Json) -> dict[str, Value]:
+    """Return a period as whole days; one that makes no sense is open."""
+    try:
+        since, until = read_term(period, "PractitionerRole.period")
+    except Unprocessable:
+        since, until = 0, None
+    # A clinical date is the beginning of its day.
+    return {"since": max(since - _DAY_MS, 0), "until": until}
+
+
+def _referenced(value: object, kind: str) -> str | None:
+    reference = value.get("reference") if isinstance(value, Mapping) else None
+    target = local_target(reference) if isinstance(reference, str) else None
+    return target.id if target is not None and target.type == kind else None
+
+
 def _row(table: str, facts: dict[str, str], provision: Provision, **more: Value) -> RuleRow:
     return RuleRow(table, {**facts, "since": provision.since, "until": provision.until, **more})
 
@@ -274,6 +314,7 @@ _READERS: dict[str, Callable[[Json], list[RuleRow]]] = {
     "Consent": _consent,
     "Organization": _organization,
     "Patient": _account,
+    "PractitionerRole": _membership,
 }
 
 __all__ = ["rule_rows", "stored_rule_rows"]

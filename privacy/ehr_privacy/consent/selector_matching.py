@@ -2,12 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Iterable, Mapping
 
+from ehr_privacy.consent.absent_facts import (
+    PEOPLE,
+    types_without_author,
+    types_without_date,
+)
 from ehr_privacy.consent.domain_rules import load_domains
 from ehr_privacy.consent.model import Record, Requester, Value
 from ehr_privacy.consent.tables import SELECTOR_COLUMNS
 
+# Rows of consent_membership by Practitioner and organisation.
+Memberships = Callable[[str, str], Iterable[Mapping[str, Value]]]
+
+# The selectors that are about care that was given.
+_OF_CARE = ("author", "author_person", "episode", "period_from", "period_to")
 _EQUAL = {
     "author": "author",
     "record_type": "type",
@@ -15,24 +25,53 @@ _EQUAL = {
 }
 
 
-def restriction_matches(row: Mapping[str, Value], record: Record) -> bool:
+def restriction_matches(row: Mapping[str, Value], record: Record, memberships: Memberships) -> bool:
     """Say whether a restriction's selector matches; in doubt it does.
 
-    A record without a clinical date matches every period, one that names nobody as its author
-    every person, and a type that gathers other records every selector: it may repeat just what the
-    patient closed. What a record holds inside counts for its domain, and what a third party or a
-    reference added counts as what the record itself says.
+    A record without a clinical date matches every period, and one that names nobody as its author
+    every person who belongs to the organisation that wrote it, unless its type bears no such fact.
+    A type that gathers other records matches every selector: it may repeat just what the patient
+    closed. What a record holds inside counts for its domain, and what a third party or a reference
+    added counts as what the record itself says. `memberships` gives the rows of consent_membership
+    of a Practitioner in an organisation.
     """
     if record.type in load_domains().gathering:
         return True
+    # Who somebody is, no rule about care that was given hides.
+    if record.type in PEOPLE and not record.inner_domains:
+        if any(row[name] is not None for name in _OF_CARE):
+            return False
     return (
         row["domain"] in (None, *record.domains)
         and row["label"] in (None, *record.labels)
         and row["episode"] in (None, *record.episodes)
-        and (not record.names_author or row["author_person"] in (None, *record.author_people))
+        and _may_be_by(row["author_person"], record, memberships)
         and _equal(row, record)
-        and (_meets_period(row, record.clinical_ms, unknown=True) or _added_meet(row, record))
+        and (_may_lie_within(row, record) or _added_meet(row, record))
     )
+
+
+def _may_be_by(person: Value, record: Record, memberships: Memberships) -> bool:
+    if person is None or person in record.author_people:
+        return True
+    if record.names_author or record.author is None:
+        return False
+    if record.type in types_without_author() and not record.inner_domains:
+        return False
+    return any(_covers(row, record) for row in memberships(str(person), record.author))
+
+
+def _covers(membership: Mapping[str, Value], record: Record) -> bool:
+    """Say whether a membership held when the record was made, as far as that is known."""
+    at, until = record.clinical_ms, membership["until"]
+    if at is None or record.added_dates is not None:
+        return True
+    return int(membership["since"] or 0) <= at and (until is None or at < int(until))
+
+
+def _may_lie_within(row: Mapping[str, Value], record: Record) -> bool:
+    bears_date = record.type not in types_without_date() or bool(record.inner_domains)
+    return _meets_period(row, record.clinical_ms, unknown=bears_date)
 
 
 def exception_matches(row: Mapping[str, Value], record: Record) -> bool:

@@ -13,11 +13,16 @@ a subquery that needs the record joins it anew, under the name of the argument `
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Literal
 
+from ehr_privacy.consent.absent_facts import (
+    PEOPLE,
+    types_without_author,
+    types_without_date,
+)
 from ehr_privacy.consent.decide import MINOR_LABELS, for_treatment
 from ehr_privacy.consent.domain_rules import load_domains
 from ehr_privacy.consent.model import DOMAINS, Predicate, Requester
@@ -105,13 +110,20 @@ def _lists(params: Params, listing: str, name: str) -> str:
 
 
 def selector_condition(
-    rule: str, record: str, params: Params, *, unknown: bool, label: str | None = None
+    rule: str,
+    record: str,
+    params: Params,
+    *,
+    unknown: bool,
+    label: str | None = None,
+    membership: str | None = None,
 ) -> str:
     """Say in SQL whether a rule's selector matches a record.
 
     `unknown` is the answer for what the record does not say, or what others say of it: a
     restriction holds in doubt (True), an exception does not (False). `label` replaces the look-up
-    of the rule's label.
+    of the rule's label. `membership` names rows of consent_membership that the query has joined, of
+    the person whom the rule names, or nothing.
     """
     gathered = load_domains().gathering
     attribute = {"record_type": "type", "record_id": "id"}
@@ -128,7 +140,10 @@ def selector_condition(
         in_domain = any_of(in_domain, _lists(params, inner, f"{rule}.domain"))
         # Nobody is named as author, or nobody but by third parties.
         unnamed = any_of(f"{by} IS NULL", all_of(f"{added_by} IS NOT NULL", f"{by} = {added_by}"))
-        by_person = any_of(by_person, unnamed)
+        in_doubt = _in_doubt(record, types_without_author(), params)
+        by_person = any_of(
+            by_person, all_of(unnamed, in_doubt, _membership_condition(rule, record, membership))
+        )
     else:
         in_domain = all_of(in_domain, f"{inner} IS NULL")
         added = _lists(params, added_by, f"{rule}.author_person")
@@ -142,15 +157,42 @@ def selector_condition(
         any_of(f"{rule}.episode IS NULL", in_episode),
         any_of(f"{rule}.label IS NULL", label or exists("record_label l", *labelled)),
     ]
-    matches = all_of(*equal, *selected, _period_condition(rule, record, unknown=unknown))
+    period = _period_condition(rule, record, params, unknown=unknown)
+    matches = all_of(*equal, *selected, period)
     if unknown:
+        # Who somebody is, no rule about care that was given hides.
+        of_care = ("author", "author_person", "episode", "period_from", "period_to")
+        tells_no_care = all_of(*(f"{rule}.{name} IS NULL" for name in of_care))
+        matches = all_of(matches, any_of(_in_doubt(record, PEOPLE, params), tells_no_care))
         return any_of(params.bind_in(f"{record}.type", gathered), matches)
     everything = all_of(*(f"{rule}.{column.name} IS NULL" for column in SELECTOR_COLUMNS))
     plain = params.bind_in(f"{record}.type", gathered, negate=True)
     return all_of(matches, any_of(plain, everything))
 
 
-def _period_condition(rule: str, record: str, *, unknown: bool) -> str:
+def _in_doubt(record: str, types: Iterable[str], params: Params) -> str:
+    """Say in SQL that a record is of none of the types, or holds something of another."""
+    plain = params.bind_in(f"{record}.type", types, negate=True)
+    return any_of(plain, f"{record}.inner_domains IS NOT NULL")
+
+
+def _membership_condition(rule: str, record: str, joined: str | None) -> str:
+    """Say in SQL that the person of a rule belonged to the record's author organisation then."""
+    row = joined or "m"
+    at = f"{record}.clinical_date"
+    then = any_of(
+        f"{at} IS NULL",
+        f"{record}.added_from IS NOT NULL",
+        all_of(f"{row}.since <= {at}", f"({row}.until IS NULL OR {at} < {row}.until)"),
+    )
+    of_author = (f"{record}.author IS NOT NULL", f"{row}.organization = {record}.author", then)
+    if joined:
+        return all_of(f"{row}.practitioner IS NOT NULL", *of_author)
+    person = f"m.practitioner = {rule}.author_person"
+    return exists("consent_membership m", person, *of_author)
+
+
+def _period_condition(rule: str, record: str, params: Params, *, unknown: bool) -> str:
     """Say in SQL whether the record's clinical dates meet the rule's period.
 
     For a restriction its own date or one that third parties said, for an exception both.
@@ -158,9 +200,10 @@ def _period_condition(rule: str, record: str, *, unknown: bool) -> str:
     at, first, last = (f"{record}.{name}" for name in ("clinical_date", "added_from", "added_to"))
     start, end = f"{rule}.period_from", f"{rule}.period_to"
     if unknown:
+        undated = all_of(f"{at} IS NULL", _in_doubt(record, types_without_date(), params))
         own = all_of(
-            any_of(f"{start} IS NULL", f"{at} IS NULL", f"{start} <= {at}"),
-            any_of(f"{end} IS NULL", f"{at} IS NULL", f"{at} < {end}"),
+            any_of(f"{start} IS NULL", undated, f"({at} IS NOT NULL AND {start} <= {at})"),
+            any_of(f"{end} IS NULL", undated, f"({at} IS NOT NULL AND {at} < {end})"),
         )
         added = all_of(
             f"{first} IS NOT NULL",

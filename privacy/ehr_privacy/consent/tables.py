@@ -71,6 +71,14 @@ TABLES: Mapping[str, tuple[Column, ...]] = {
     "consent_minor": (*_PATIENT, *_TERM),
     # Which account a Patient says is the same person's.
     "consent_link": (*_PATIENT, Column("other", "TEXT", False)),
+    # Which organisation a Practitioner works for, by a PractitionerRole: whose a record may be that
+    # names nobody. Terms are widened to whole days, as they are compared with clinical dates.
+    "consent_membership": (
+        *_SOURCE,
+        Column("practitioner", "TEXT", False),
+        *_ORGANIZATION,
+        *_TERM,
+    ),
 }
 
 # The rows of a resource are replaced whole when it changes. Only these tables hold rows of each
@@ -78,6 +86,7 @@ TABLES: Mapping[str, tuple[Column, ...]] = {
 _OTHER_SOURCES: Mapping[str, tuple[str, ...]] = {
     "Organization": ("consent_deemed",),
     "Patient": ("consent_minor", "consent_link"),
+    "PractitionerRole": ("consent_membership",),
 }
 SOURCE_TABLES: Mapping[str, tuple[str, ...]] = {
     "Consent": tuple(

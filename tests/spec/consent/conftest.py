@@ -34,6 +34,15 @@ def resource_of(name: str, fact: dict[str, Any]) -> dict[str, Any]:
                 }
             ],
         }
+    if "works" in fact:
+        return {
+            "resourceType": "PractitionerRole",
+            "id": name,
+            **({"period": _period(fact["period"])} if "period" in fact else {}),
+            **({"active": fact["active"]} if "active" in fact else {}),
+            "practitioner": {"reference": f"Practitioner/{fact['works']}"},
+            "organization": {"reference": f"Organization/{fact['at']}"},
+        }
     patient = fact.get("patient", "ann")
     if "birth" in fact:
         return {"resourceType": "Patient", "id": patient, "birthDate": fact["birth"]}
@@ -131,7 +140,11 @@ class Tables:
                 f"{c.name} {c.type}{'' if c.nullable else ' NOT NULL'}" for c in columns
             )
             self._make(f"CREATE TABLE {name} ({spec})")
-            key = {"consent_deemed": "organization", "consent_exception": "consent, rule"}
+            key = {
+                "consent_deemed": "organization",
+                "consent_exception": "consent, rule",
+                "consent_membership": "practitioner, organization",
+            }
             self._make(f"CREATE INDEX {name}_key ON {name} ({key.get(name, 'patient')})")
         for statement in _RECORDS:
             self._make(statement)

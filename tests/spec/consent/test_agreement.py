@@ -53,13 +53,23 @@ ORGANIZATIONS = ("a", "b")
 PEOPLE = ("ann", "x", "y")  # a person may bear a patient's name
 DOMAINS = ("diagnosis", "radiology", "chinese-medicine")
 LABELS = ("HIV", "PSY")
-TYPES = ("Condition", "Provenance", "Consent", "MeasureReport", "AuditEvent")
+TYPES = (
+    *("Condition", "Provenance", "Consent", "MeasureReport", "AuditEvent", "Patient"),
+    *("BodyStructure", "Coverage"),
+)
 ANY = (None,) * 8
 WHOSE = (("ann",), ("ann",), ("ann",), ("bob",), ("bob",), ("ann", "bob"), ())
 WIDE = parse_scopes("user/*.rs")
 CLOSING = ("consent_restriction", "consent_exception", "consent_grant", "consent_emergency")
 
-OTHERS = (*TABLES, "consent_hold", "consent_minor", "consent_restriction")
+OTHERS = (
+    *TABLES,
+    "consent_hold",
+    "consent_minor",
+    "consent_restriction",
+    "consent_membership",
+    "consent_hold",
+)
 
 VALUES: dict[str, Sequence[Any]] = {
     "consent": ("c1", "c2"),
@@ -67,6 +77,7 @@ VALUES: dict[str, Sequence[Any]] = {
     "patient": PATIENTS,
     # One of them has no records: links may lead over it.
     "other": (*PATIENTS, "cy"),
+    "practitioner": ("x", "y"),
     "since": (0, 0, 0, NOW - 1, NOW, NOW, NOW + 1),
     "until": (None, None, None, NOW, NOW + 1),
     "organization": ("a", "a", "a", "b"),
@@ -113,7 +124,7 @@ def make_row(choose: Choose, tables: Sequence[str]) -> RuleRow:
     if table == "consent_grant":
         values["domain"] = choose((*DOMAINS, "*"))
     if table == "consent_hold":
-        values["record_type"], values["record_id"] = choose(("Condition", *TYPES)), "1"
+        values["record_type"], values["record_id"] = choose((*("Condition",) * 4, *TYPES)), "1"
     if any(c.name == "actor_kind" for c in TABLES[table]):
         values["actor_kind"], values["actor_value"] = choose(ACTORS)
     return RuleRow(table, values)
@@ -137,7 +148,7 @@ def make_rows(choose: Choose) -> list[RuleRow]:
 
 
 def make_record(choose: Choose) -> Record:
-    kind = choose((*TYPES, *("Condition",) * 8))
+    kind = choose((*TYPES, *("Condition",) * 14))
     patients = frozenset(choose(WHOSE))
     labels = frozenset(choose(((), ("HIV",), ("PSY",), LABELS)))
     episodes = frozenset(choose(((), ("e1",), ("e2",), ("e1", "e2"))))

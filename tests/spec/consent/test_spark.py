@@ -83,6 +83,9 @@ RECORDS = [
         added_episodes=frozenset({"stay"}),
         added_dates=DateRange(date(2026, 4, 1), date(2026, 4, 2)),
     ),
+    Record("Patient", "13", frozenset({"ann"}), "person", author="hospital"),
+    Record("Coverage", "14", frozenset({"ann"}), "encounter", author="hospital"),
+    Record("BodyStructure", "15", frozenset({"ann"}), "other", author="clinic"),
 ]
 BASE = [
     RuleRow("consent_joining", {"consent": "j1", "patient": "ann", **TERM}),
@@ -134,6 +137,21 @@ WORLDS: dict[str, list[RuleRow]] = {
             {**HIV, **RESTRICTED, **EVERYONE, "label": None, "period_from": APRIL_2},
         ),
         RuleRow("consent_exception", {**HIV, **CLINIC}),
+    ],
+    "by a person, and of a period": [
+        *BASE,
+        RuleRow(
+            "consent_restriction",
+            {**HIV, **RESTRICTED, **EVERYONE, "label": None, "author_person": "x"},
+        ),
+        RuleRow(
+            "consent_restriction", {**HIV, **RESTRICTED, **CLINIC, "label": None, "period_from": 0}
+        ),
+        RuleRow(
+            "consent_membership",
+            {"consent": "m", "practitioner": "x", "organization": "hospital", **TERM},
+        ),
+        RuleRow("consent_research", {"consent": "r", "patient": "bob", "permit": 0, **TERM}),
     ],
     "merged, each account with its own": [
         *BASE,

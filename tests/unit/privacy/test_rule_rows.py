@@ -117,6 +117,12 @@ def test_every_row_has_exactly_the_columns_of_its_table() -> None:
                 }
             ],
         },
+        {
+            "resourceType": "PractitionerRole",
+            "id": "yu-at-ha",
+            "practitioner": {"reference": "Practitioner/yu"},
+            "organization": {"reference": "Organization/ha"},
+        },
     ]
 
     rows = [(r["resourceType"], row) for r in resources for row in rule_rows(r)]
