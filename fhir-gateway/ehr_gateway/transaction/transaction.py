@@ -86,6 +86,7 @@ from ehr_privacy.consent import (
     deposit_predicate,
     drop_third_party_facts,
     hold_third_party_facts,
+    is_unlimited,
     load_roles,
     may_write,
     record_facts,
@@ -452,6 +453,9 @@ class Transaction:
                 text = "A Consent stays what its scope made it: a rule, or a clinical document."
                 raise Unprocessable(text, expression="Consent.scope")
             self._check_right_except_enrolment("update", before, holds=self._is_hold(before))
+        author = previous.facts.record.author
+        if current.type != "Patient" and is_unlimited(self.access.requester, author):
+            return False
         acts = acts_of_update(
             previous.resource,
             draft.resource,

@@ -8,7 +8,7 @@ May import: `ehr_fhir`. Nothing here reads a clock or a store.
 """
 
 from ehr_privacy.consent.acts import act_of_deletion, acts_of_creation, acts_of_update
-from ehr_privacy.consent.change_rights import Act, right_to_change
+from ehr_privacy.consent.change_rights import Act, is_unlimited, right_to_change
 from ehr_privacy.consent.container_patients import state_patients
 from ehr_privacy.consent.decide import decide
 from ehr_privacy.consent.domain_rules import load_domains
@@ -80,6 +80,7 @@ __all__ = [
     "has_scope",
     "hold_third_party_facts",
     "interaction_letter",
+    "is_unlimited",
     "load_domains",
     "load_roles",
     "may_deposit",

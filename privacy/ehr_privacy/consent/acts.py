@@ -158,7 +158,9 @@ def identity_elements(patient: Json) -> Mapping[str, Any]:
 
 def _acts_on_person(before: Json, after: Json) -> frozenset[Act]:
     acts: set[Act] = set()
-    if _identity(before) != _identity(after):
+    # Most updates leave these elements as they are: no copy of them is made then.
+    is_same = all(before.get(name) == after.get(name) for name in (*_IDENTITY, "identifier"))
+    if not is_same and _identity(before) != _identity(after):
         acts.add("person-identity")
     if _canonical(before.get("link")) != _canonical(after.get("link")):
         acts.add("person-link")
