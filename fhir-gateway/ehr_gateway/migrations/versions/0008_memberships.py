@@ -10,8 +10,8 @@ from alembic import op
 from ehr_gateway.database.tables import INTEGER, TEXT
 from ehr_gateway.migrations.recompute import schedule_recompute
 
-revision = "0007"
-down_revision = "0006"
+revision = "0008"
+down_revision = "0007"
 
 
 def upgrade() -> None:
