@@ -15,6 +15,8 @@ from ehr_portal.gateway.client import Resource
 
 CATEGORY = f"{JURISDICTION.fhir_base}/CodeSystem/consent-category"
 _SCOPE = "http://terminology.hl7.org/CodeSystem/consentscope"
+# Consents about care: clinical documents.
+_CLINICAL_SCOPES = frozenset({(_SCOPE, "adr"), (_SCOPE, "treatment")})
 _PARTICIPATION = "http://terminology.hl7.org/CodeSystem/v3-ParticipationType"
 # LOINC "Patient Consent", as IHE PCF's basic consents have it.
 _PATIENT_CONSENT = ("http://loinc.org", "59284-0")
@@ -23,7 +25,14 @@ RECIPIENT_ROLE = {"coding": [{"system": _PARTICIPATION, "code": "IRCP"}]}
 
 
 def consent_category(consent: Resource) -> str:
-    """Return the code of our category of a Consent; sharing for a general permission (IHE PCF)."""
+    """Return the code of our category of a Consent; sharing for a general permission (IHE PCF).
+
+    Empty for one that decides nothing about sharing, such as an advance directive, whatever its
+    category and provision say.
+    """
+    scopes = consent.get("scope", {}).get("coding", ())
+    if any((scope.get("system"), scope.get("code")) in _CLINICAL_SCOPES for scope in scopes):
+        return ""
     codings = [
         coding for concept in consent.get("category", ()) for coding in concept.get("coding", ())
     ]

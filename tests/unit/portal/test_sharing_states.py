@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from ehr_portal.record.providers import Provider
-from ehr_portal.sharing.consents import CATEGORY
+from ehr_portal.sharing.consents import CATEGORY, consent_category
 from ehr_portal.sharing.switches import sharing_switches, start_sharing, stop_sharing
 
 NOW = datetime(2026, 11, 22, 8, tzinfo=UTC)
@@ -92,3 +92,17 @@ def test_sharing_that_ran_out_is_taken_up_again() -> None:
 
     assert not sharing_switches([CLINIC], over, NOW)[0].is_on
     assert written["provision"]["period"] == {"start": "2026-11-22T08:00:00+00:00"}
+
+
+@pytest.mark.parametrize("scope", ["adr", "treatment"])
+def test_a_consent_about_care_shares_nothing(scope: str) -> None:
+    system = "http://terminology.hl7.org/CodeSystem/consentscope"
+    directive = {
+        "resourceType": "Consent",
+        "status": "active",
+        "scope": {"coding": [{"system": system, "code": scope}]},
+        "category": [{"coding": [{"system": "http://loinc.org", "code": "59284-0"}]}],
+        "provision": {"type": "permit"},
+    }
+
+    assert consent_category(directive) == ""
