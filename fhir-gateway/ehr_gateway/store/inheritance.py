@@ -41,9 +41,10 @@ from ehr_privacy.consent.inherited_facts import (
 )
 
 __all__ = [
+    "GIVING_COLUMNS",
     "WrittenRecord",
     "fact_targets",
-    "outward_facts_of_row",
+    "may_give_facts",
     "read_node",
     "read_outward_facts",
     "read_targets",
@@ -51,6 +52,11 @@ __all__ = [
     "unindexed_references",
 ]
 
+# What tells of a row of `resource r` whether it may hand on anything: most hand on nothing.
+GIVING_COLUMNS = (
+    "r.type, r.id, r.episodes,"
+    " EXISTS (SELECT 1 FROM record_label gl WHERE gl.pk = r.pk) AS labelled"
+)
 # Chosen: far below the limits of both databases on parameters of a statement.
 _KEYS_PER_STATEMENT = 100
 
@@ -96,25 +102,29 @@ def unindexed_references(
 
 def read_outward_facts(connection: Connection, targets: Iterable[Key]) -> dict[Key, OutwardFacts]:
     """Return what stored records hand on, by record; those that hand on nothing are left out."""
-    return {key: facts for key, facts in read_targets(connection, targets).items() if facts}
+    given = {}
+    for row in _select_current(connection, facts_columns(connection.dialect), targets):
+        facts = StoredFacts.from_row(row)
+        if outward := outward_facts(facts.record, facts.held):
+            given[facts.record.type, facts.record.id] = outward
+    return given
 
 
 def read_targets(connection: Connection, targets: Iterable[Key]) -> dict[Key, OutwardFacts]:
     """Return what stored records hand on, by record; those that are not stored are left out."""
-    return {
-        (row["type"], row["id"]): outward_facts_of_row(row)
-        for row in _select_current(connection, targets)
-    }
+    given: dict[Key, OutwardFacts] = {}
+    giving = []
+    for row in _select_current(connection, GIVING_COLUMNS, targets):
+        given[row["type"], row["id"]] = {}
+        if may_give_facts(row):
+            giving.append((row["type"], row["id"]))
+    return given | read_outward_facts(connection, giving)
 
 
-def outward_facts_of_row(row: Row) -> OutwardFacts:
-    """Return what a stored record hands on, from a row with `facts_columns`."""
-    has_labels = row["fact_labels"] not in (None, "[]")
+def may_give_facts(row: Row) -> bool:
+    """Say whether a stored record may hand on anything, from a row with GIVING_COLUMNS."""
     has_episodes = row["type"] == "Encounter" and row["episodes"] != f"|{row['id']}|"
-    if not has_labels and not has_episodes:
-        return {}
-    facts = StoredFacts.from_row(row)
-    return outward_facts(facts.record, facts.held)
+    return bool(row["labelled"]) or has_episodes
 
 
 def settle_inheritance(
@@ -261,12 +271,11 @@ def read_node(row: Row) -> FactNode:
     return FactNode(facts.record, facts.held, fact_targets(row["type"], names))
 
 
-def _select_current(connection: Connection, keys: Iterable[Key]) -> Iterator[Row]:
+def _select_current(connection: Connection, columns: str, keys: Iterable[Key]) -> Iterator[Row]:
     for batch in _batches(sorted(keys)):
         pairs = ", ".join("(?, ?)" for _ in batch)
         yield from connection.execute(
-            f"SELECT {facts_columns(connection.dialect)} FROM resource r"  # noqa: S608
-            " WHERE r.current = 1"
+            f"SELECT {columns} FROM resource r WHERE r.current = 1"  # noqa: S608
             f" AND (r.type, r.id) IN (VALUES {pairs})",
             tuple(part for key in batch for part in key),
         ).fetchall()

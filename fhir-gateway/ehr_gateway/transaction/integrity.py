@@ -32,9 +32,12 @@ from ehr_gateway.access import Access
 from ehr_gateway.database import Connection, Row
 from ehr_gateway.search.criteria import parse_criteria
 from ehr_gateway.search.page import find_matching_ids
-from ehr_gateway.store.inheritance import outward_facts_of_row
+from ehr_gateway.store.inheritance import (
+    GIVING_COLUMNS,
+    may_give_facts,
+    read_outward_facts,
+)
 from ehr_gateway.store.store import Store
-from ehr_gateway.store.stored_facts import facts_columns
 from ehr_gateway.transaction.prepared_resource import PreparedResource
 from ehr_privacy.consent import Record, load_domains
 from ehr_privacy.consent.inherited_facts import Key, OutwardFacts
@@ -268,16 +271,17 @@ def _missing_targets(
         found = {(row["type"], row["id"]) for row in rows if not row["deleted"]}
         yield from ((named, paths[named]) for named in paths if named not in found)
     visible = access.read_predicate
-    # Visible or not, a target gives its facts: one statement tells both.
-    columns = f"{facts_columns(connection.dialect)}, ({visible.sql}) AS seen"
-    found = set()
+    # Visible or not, a target gives its facts: one statement tells both. Few give any.
+    columns = f"{GIVING_COLUMNS}, ({visible.sql}) AS seen"
+    found, giving = set(), []
     looked_up = {**targets.visible, **dict.fromkeys(targets.giving, "")}
     for row in _select_targets(connection, columns, "TRUE", visible.params, looked_up):
         named = (row["type"], row["id"])
         if row["seen"] and not row["deleted"]:
             found.add(named)
-        if named in targets.giving and (facts := outward_facts_of_row(row)):
-            outward_facts[named] = facts
+        if named in targets.giving and may_give_facts(row):
+            giving.append(named)
+    outward_facts |= read_outward_facts(connection, giving)
     yield from ((named, path) for named, path in targets.visible.items() if named not in found)
 
 
