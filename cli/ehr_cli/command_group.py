@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import os
+import signal
 import sys
-from collections.abc import Mapping
+import threading
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from importlib import import_module
-from typing import Any
+from types import FrameType
+from typing import Any, NoReturn
 
 import typer
 from typer.core import TyperCommand, TyperGroup
@@ -20,9 +24,14 @@ MOUNTED_COMMANDS: Mapping[str, tuple[str, str]] = {
     "research": ("ehr_analytics.cli", "Research projects: apply, approve, run, release."),
     "models": ("ehr_models.cli", "Models: list, train, evaluate, score, card."),
 }
-INTERRUPTED = 130
 # Of whatever a command writes, others may read nothing.
 _PRIVATE_UMASK = 0o077
+# As shells report a process that SIGINT or SIGTERM ended.
+INTERRUPTED, TERMINATED = 130, 143
+
+
+class Terminated(KeyboardInterrupt):
+    """SIGTERM came: the command cleans up behind itself, as after Ctrl-C."""
 
 
 class CommandGroup(TyperGroup):
@@ -60,14 +69,14 @@ class CommandGroup(TyperGroup):
         # The processes that a command starts, Spark's among them, inherit it.
         umask = os.umask(_PRIVATE_UMASK)
         try:
-            return super().invoke(ctx)
+            with _clean_end_on_sigterm():
+                return super().invoke(ctx)
         except EhrError as error:
             if _is_debugging():
                 raise
-            for issue in error.issues:
-                where = f" ({issue.expression})" if issue.expression else ""
-                typer.echo(f"{issue.diagnostics}{where}", err=True)
-            sys.exit(exit_code(error))
+            _exit_with(error)
+        except Terminated:
+            sys.exit(TERMINATED)
         except KeyboardInterrupt:
             sys.exit(INTERRUPTED)
         except (TyperException, typer.Exit, typer.Abort):
@@ -75,6 +84,11 @@ class CommandGroup(TyperGroup):
         except Exception as error:
             if _is_debugging():
                 raise
+            # Here, since most commands end well and `--help` shall be quick.
+            from ehr_cli.disk_faults import translate_disk_fault
+
+            if (fault := translate_disk_fault(error)) is not None:
+                _exit_with(fault)
             # The text of a foreign error may quote a record; its type cannot.
             typer.echo(
                 f"Something broke inside ({type(error).__name__}); this is our mistake. "
@@ -84,6 +98,31 @@ class CommandGroup(TyperGroup):
             sys.exit(exit_code(Fault("")))
         finally:
             os.umask(umask)
+
+
+def _exit_with(error: EhrError) -> NoReturn:
+    for issue in error.issues:
+        where = f" ({issue.expression})" if issue.expression else ""
+        typer.echo(f"{issue.diagnostics}{where}", err=True)
+    sys.exit(exit_code(error))
+
+
+@contextmanager
+def _clean_end_on_sigterm() -> Iterator[None]:
+    """Let SIGTERM end the command as Ctrl-C does; a server has handlers of its own."""
+
+    def terminate(signal_number: int, frame: FrameType | None) -> None:
+        raise Terminated
+
+    # Only the main thread may set a handler; tests run commands on others.
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = signal.signal(signal.SIGTERM, terminate)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
 
 
 def _option_defaults(command: Any, chosen: settings.Settings) -> dict[str, Any]:

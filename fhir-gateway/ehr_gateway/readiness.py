@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import tempfile
 import time
 import uuid
 from concurrent.futures import ThreadPoolExecutor
@@ -17,7 +18,7 @@ from pathlib import Path
 
 from ehr_fhir.errors import EhrError, Unavailable
 from ehr_gateway.database import DATABASE_ERRORS
-from ehr_gateway.incidents import CLOCK_BEHIND, WRITES_REFUSED
+from ehr_gateway.incidents import CLOCK_BEHIND, DATABASE_AWAY, WRITES_REFUSED
 from ehr_gateway.store.store import Store
 
 __all__ = ["Readiness", "ReadinessState"]
@@ -60,7 +61,11 @@ class Readiness:
         return self._check.result()
 
     def _is_kept(self, state: ReadinessState) -> bool:
-        return state.problem is None and time.monotonic() - self._began <= _KEPT_SECONDS
+        incidents = self._store.incidents
+        # What a request has run into since then.
+        has_incident = any(map(incidents.text_of, (DATABASE_AWAY, WRITES_REFUSED)))
+        is_recent = time.monotonic() - self._began <= _KEPT_SECONDS
+        return state.problem is None and is_recent and not has_incident
 
     def close(self) -> None:
         """Let go of the thread; a check that hangs is not waited for."""
@@ -102,13 +107,10 @@ class Readiness:
 
 def _write_trial_file(folder: Path) -> None:
     """Raise OSError unless the folder's disk has room for a moment's work."""
-    path = folder / f".trial-{os.getpid()}"
-    file = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
-    try:
+    # Without a name where the system can, so that a process that is killed leaves nothing behind.
+    with tempfile.TemporaryFile(dir=folder) as file:
         if hasattr(os, "posix_fallocate"):
-            os.posix_fallocate(file, 0, _TRIAL_BYTES)
+            os.posix_fallocate(file.fileno(), 0, _TRIAL_BYTES)
         else:
-            os.write(file, bytes(_TRIAL_BYTES))
-    finally:
-        os.close(file)
-        path.unlink(missing_ok=True)
+            file.write(bytes(_TRIAL_BYTES))
+            file.flush()

@@ -141,7 +141,7 @@ def _read(path: Path) -> bytes:
 def _settings(data: Path | None, database: str | None) -> GatewaySettings:
     """Return the gateway's settings; a log is looked at where it is, never made."""
     from ehr_cli.data_folder import gateway_settings
-    from ehr_gateway.database import open_database
+    from ehr_gateway.database import open_for_reading, readable_place
     from ehr_gateway.schema.revision import check_revision
 
     chosen = gateway_settings(
@@ -149,7 +149,7 @@ def _settings(data: Path | None, database: str | None) -> GatewaySettings:
     )
     if isinstance(chosen.database, Path) and not chosen.database.exists():
         raise NotFound(f"There is no database in the data folder {chosen.data}.")
-    with closing(open_database(chosen.database)) as opened:
+    with readable_place(chosen.database) as place, closing(open_for_reading(place)) as opened:
         check_revision(opened)
     return chosen
 

@@ -7,6 +7,7 @@ import shutil
 import stat
 import time
 from collections.abc import Callable
+from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -18,6 +19,8 @@ from ehr_fhir.errors import EhrError
 
 GIGABYTE = 1024**3
 MIN_FREE_GB = 3
+# As the gateway takes for a clock that was set back (`store.update_instant`).
+MAX_AHEAD_SECONDS = 1.0
 # 1 December 2025, the platform's first day: a clock before it is certainly wrong.
 EARLIEST = 1_764_547_200
 
@@ -39,9 +42,11 @@ def run_checks(settings: Settings) -> list[CheckResult]:
         check_delta_jar(),
         check_disk(settings.data),
         check_data_folder(settings.data),
+        check_leftovers(settings.data),
         check_journal(settings),
         check_port(settings.host, settings.port),
         check_clock(time.time()),
+        check_clock_and_records(settings, time.time()),
     ]
 
 
@@ -94,6 +99,18 @@ def check_data_folder(folder: Path) -> CheckResult:
     return CheckResult(name, True, f"{folder} is yours alone")
 
 
+def check_leftovers(folder: Path) -> CheckResult:
+    """Check that no load that was killed left records behind."""
+    from ehr_inbound.bulk_files.work_folder import find_leftovers
+
+    leftovers = find_leftovers(folder)
+    names = ", ".join(path.name for path in leftovers) or "none"
+    advice = (
+        "A load that was killed left records there. The next `ehr load` or `ehr up` removes it."
+    )
+    return CheckResult("leftovers", not leftovers, names, advice)
+
+
 def check_journal(settings: Settings) -> CheckResult:
     """Check that the journal can be written, and say when it would be lost with the data."""
     from ehr_cli.data_folder import gateway_settings
@@ -121,6 +138,37 @@ def check_clock(now: float) -> CheckResult:
     is_ok = now >= EARLIEST
     seen = time.strftime("%Y-%m-%d %H:%M UTC", time.gmtime(now))
     return CheckResult("clock", is_ok, seen, "Set the clock (a time server does it).")
+
+
+def check_clock_and_records(settings: Settings, now: float) -> CheckResult:
+    """Check that no record is dated in the future: the clock was ahead, or is behind now."""
+    from ehr_cli.data_folder import gateway_settings
+    from ehr_gateway.database import DATABASE_ERRORS, open_for_reading, readable_place
+    from ehr_gateway.store.update_instant import read_latest
+
+    subject, location = "clock and records", gateway_settings(settings).database
+    if isinstance(location, Path) and not location.exists():
+        return CheckResult(subject, True, "no records yet")
+    try:
+        with readable_place(location) as place, closing(open_for_reading(place)) as database:
+            with database.read_transaction() as connection:
+                latest = read_latest(connection).last_updated_ms
+    except (EhrError, *DATABASE_ERRORS) as error:
+        return CheckResult(subject, False, "the database cannot be read", _advice_of(error))
+    ahead = latest / 1000 - now
+    if ahead <= MAX_AHEAD_SECONDS:
+        return CheckResult(subject, True, "no record is dated in the future")
+    until = time.strftime("%Y-%m-%d %H:%M UTC", time.gmtime(latest / 1000))
+    advice = (
+        "Set the clock, or leave it if it was corrected: new records are dated after the newest, "
+        "in the order of writing, until the clock has caught up (docs/explanation/reliability.md)."
+    )
+    return CheckResult(subject, False, f"records are dated until {until}", advice)
+
+
+def _advice_of(error: Exception) -> str:
+    # The text of a database's own error may hold values.
+    return str(error) if isinstance(error, EhrError) else type(error).__name__
 
 
 def _nearest_existing_folder(folder: Path) -> Path:

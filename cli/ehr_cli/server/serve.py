@@ -27,6 +27,7 @@ from ehr_cli.settings import Settings
 from ehr_fhir.errors import Unavailable
 from ehr_gateway.app import create_gateway
 from ehr_gateway.http.metrics import clear_counts
+from ehr_inbound.bulk_files.work_folder import clear_leftovers
 from ehr_portal import PortalSettings, create_portal
 
 GATEWAY_PATHS = ("fhir", "oauth", "feed", "healthz", "readyz", "metrics")
@@ -101,6 +102,7 @@ def serve(settings: Settings, on_ready: Callable[[str], None]) -> None:
             f"Another program has port {settings.port} of {settings.host}. Choose one with --port."
         )
     prepare_data_folder(settings)
+    clear_leftovers(settings.data)
     # Before there are workers: each goes on with the counts it finds.
     clear_counts(gateway_settings(settings).metrics_folder)
     announcer = threading.Thread(target=_announce, args=(settings, on_ready), daemon=True)

@@ -9,7 +9,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ProcessPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import pairwise
 from multiprocessing import get_context
 from pathlib import Path
@@ -25,7 +25,8 @@ from ehr_gateway.audit_log.verify_chunk import (
     verify_chunk,
 )
 from ehr_gateway.audit_log.verify_counted import verify_counted_sets
-from ehr_gateway.database import open_database
+from ehr_gateway.child_process import end_with_parent
+from ehr_gateway.database import open_for_reading, readable_place
 from ehr_privacy.audit import EMPTY, TILE, Checkpoint, Finding, TileReader, open_note, root_of
 
 __all__ = ["VerifyReport", "VerifyTask", "verify_log"]
@@ -70,7 +71,15 @@ class VerifyReport:
 def verify_log(
     task: VerifyTask, on_progress: Callable[[int, int], None] = lambda done, of: None
 ) -> VerifyReport:
-    """Verify a log. `on_progress` gets the number of events done and of all events."""
+    """Verify a log. `on_progress` gets the number of events done and of all events.
+
+    Nothing is written: a read-only copy can be verified.
+    """
+    with readable_place(task.database_place) as place:
+        return _verify_readable_log(replace(task, database_place=place), on_progress)
+
+
+def _verify_readable_log(task: VerifyTask, on_progress: Callable[[int, int], None]) -> VerifyReport:
     begin, report, folder = time.monotonic(), VerifyReport(), LogFolder(task.folder)
     newest = _open_newest_checkpoint(task, folder, report)
     witness = (
@@ -130,7 +139,7 @@ def _open_checkpoint(
 
 
 def _count_events(place: Path | str) -> int:
-    database = open_database(place)
+    database = open_for_reading(place)
     try:
         with database.read_transaction() as connection:
             last = connection.execute("SELECT max(seq) FROM audit").fetchone()[0]
@@ -149,8 +158,11 @@ def _verify_chunks(task: VerifyTask, report: VerifyReport, end: int) -> Iterator
     if task.processes == 1 or len(parts) < 2:
         yield from map(verify_chunk, parts)
         return
-    with ProcessPoolExecutor(task.processes, mp_context=get_context("spawn")) as pool:
+    pool = ProcessPoolExecutor(task.processes, get_context("spawn"), end_with_parent)
+    try:
         yield from pool.map(verify_chunk, parts)
+    finally:
+        pool.shutdown(wait=True, cancel_futures=True)
 
 
 def _check_erasures(chunks: list[ChunkReport], report: VerifyReport) -> None:

@@ -14,7 +14,7 @@ from typing import Any
 
 from ehr_gateway.audit_log.export_folder import LogFolder
 from ehr_gateway.audit_log.restores import RESTORE, RestoreNote
-from ehr_gateway.database import Dialect, open_database
+from ehr_gateway.database import Dialect, open_for_reading
 from ehr_gateway.schema.audit_log import CONTENT_COLUMNS
 from ehr_privacy.audit import HASH_BYTES, TILE, Finding, find_difference, root_of, row_leaf
 
@@ -110,7 +110,7 @@ def verify_chunk(task: ChunkTask) -> ChunkReport:
 
 def compute_stored_root(place: Path | str, size: int) -> bytes:
     """Return the root over the stored leaves of the first `size` rows."""
-    database, roots = open_database(place), []
+    database, roots = open_for_reading(place), []
     try:
         for start in range(0, size, CHUNK_LEAVES):
             with database.read_transaction() as connection:
@@ -127,7 +127,7 @@ def compute_stored_root(place: Path | str, size: int) -> bytes:
 def _read_rows(
     place: Path | str, select: Mapping[Dialect, str], start: int, end: int
 ) -> list[_Row]:
-    database = open_database(place)
+    database = open_for_reading(place)
     try:
         with database.read_transaction() as connection:
             sql = f"{select[connection.dialect]} WHERE seq > ? AND seq <= ? ORDER BY seq"

@@ -21,6 +21,7 @@ from ehr_gateway.database.connection import (
 )
 from ehr_gateway.database.in_clause import encode_list, in_list
 from ehr_gateway.database.sqlite import SqliteDatabase
+from ehr_gateway.database.sqlite_reading import open_for_reading, readable_place
 from ehr_gateway.database.tables import create_statements, create_tables
 from ehr_gateway.database.url import DATABASE_ERRORS, ROW_REFUSED_ERRORS, open_database
 
@@ -41,4 +42,6 @@ __all__ = [
     "encode_list",
     "in_list",
     "open_database",
+    "open_for_reading",
+    "readable_place",
 ]

@@ -22,7 +22,7 @@ from alembic.script import ScriptDirectory
 from sqlalchemy.exc import DBAPIError
 
 from ehr_fhir.errors import Unavailable
-from ehr_gateway.database import open_database
+from ehr_gateway.database import open_database, open_for_reading, readable_place
 from ehr_gateway.migrations.engine import create_migration_engine
 from ehr_gateway.migrations.exclusive import begin_upgrade, upgrade_lock
 from ehr_gateway.migrations.recompute import read_progress, recompute_batch
@@ -43,7 +43,11 @@ class Progress:
 
 def read_state(location: Path | str) -> SchemaState:
     """Read what a database says about its own schema."""
-    with closing(open_database(location)) as database, database.read_transaction() as connection:
+    with (
+        readable_place(location) as place,
+        closing(open_for_reading(place)) as database,
+        database.read_transaction() as connection,
+    ):
         return read_schema_state(connection)
 
 

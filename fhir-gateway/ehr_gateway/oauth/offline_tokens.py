@@ -6,13 +6,15 @@ Whoever may read the keys of the data folder can sign any token, so no credentia
 from __future__ import annotations
 
 import time
+from contextlib import closing
 from pathlib import Path
 
 from ehr_fhir.errors import Invalid, NotFound
 from ehr_gateway.accounts import accounts
 from ehr_gateway.accounts.accounts import subject_of_account
-from ehr_gateway.database import Database
+from ehr_gateway.database import Database, open_for_reading, readable_place
 from ehr_gateway.oauth import clients
+from ehr_gateway.schema.revision import check_revision
 from ehr_gateway.served_address import read_served_address
 from ehr_gateway.settings import DEFAULT_BASE_URL, GatewaySettings
 from ehr_gateway.store.store import Store
@@ -44,14 +46,19 @@ def issue_local_token(
         database_url=database_url,
         base_url=read_served_address(data_dir) or base_url,
     )
-    store = Store(settings.database)
-    try:
+    if isinstance(settings.database, Path) and not settings.database.exists():
+        # A new folder: with its tables and keys.
+        Store(settings.database).close()
+    # Nothing else is written, so that a read-only copy will do.
+    with (
+        readable_place(settings.database) as place,
+        closing(open_for_reading(place)) as database,
+    ):
+        check_revision(database)
         if user is not None:
-            subject, words = _user_subject(store, user, scope)
+            subject, words = _user_subject(database, user, scope)
         else:
-            subject, words = _client_subject(store, str(client), scope)
-    finally:
-        store.close()
+            subject, words = _client_subject(database, str(client), scope)
     token, _ = issue_access_token(
         open_signing_keys(settings.keys), settings, subject, words, now_ms()
     )

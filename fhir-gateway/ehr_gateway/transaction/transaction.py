@@ -54,6 +54,7 @@ from ehr_gateway.store.stored_facts import (
     read_stored_facts,
     replace_held_facts,
 )
+from ehr_gateway.store.update_instant import next_instant, read_latest
 from ehr_gateway.store.version_redo import find_version_redo
 from ehr_gateway.store.version_rows import (
     group_by_table,
@@ -207,11 +208,9 @@ class Transaction:
         self._deferred_checks: list[_DeferredCheck] = []
         self._unindexed: list[tuple[Version, PreparedResource]] = []
         self._written: dict[Key, _Written] = {}
-        row = connection.execute("SELECT pk, last_updated FROM resource ORDER BY pk DESC LIMIT 1")
-        latest = row.fetchone()
-        # Times in the feed never decrease, even when the clock is set back.
-        self.now_ms = max(access.now_ms, latest["last_updated"] if latest else 0)
-        self._rule_event = RuleEvent(access.now_ms, latest["pk"] if latest else 0)
+        latest = read_latest(connection)
+        self.now_ms = next_instant(latest, access.now_ms, store.incidents)
+        self._rule_event = RuleEvent(access.now_ms, latest.pk)
 
     @property
     def connection(self) -> Connection:

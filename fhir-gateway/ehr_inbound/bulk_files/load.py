@@ -15,7 +15,6 @@ from __future__ import annotations
 import multiprocessing
 import os
 import pickle
-import tempfile
 import time
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -38,6 +37,7 @@ from ehr_inbound.bulk_files.prepare_worker import (
 from ehr_inbound.bulk_files.resolve_references import merge_scans, resolve_searches, scan_unit
 from ehr_inbound.bulk_files.scratch import open_scratch
 from ehr_inbound.bulk_files.store_batches import store_rows
+from ehr_inbound.bulk_files.work_folder import open_work_folder
 
 __all__ = ["LoadReject", "LoadReport", "load"]
 
@@ -78,13 +78,11 @@ def load(
     files, rejects = discover_files(paths)
     existing = 0
     # In the store's folder: records belong in no folder that others can read or clean up.
-    temporary = tempfile.TemporaryDirectory(prefix="load-", dir=store.folder)
     with (
-        temporary as name,
-        open_scratch(Path(name)) as scratch,
+        open_work_folder(store.folder) as folder,
+        open_scratch(folder) as scratch,
         _open_workers(files, workers) as run_all,
     ):
-        folder = Path(name)
         # Unreadable lines are rejected once, in the second pass.
         scans = run_all(scan_unit, ((unit,) for unit in _read_all_units(files, [])))
         resolved = resolve_searches(store, merge_scans(scans, scratch), scratch)
@@ -157,8 +155,12 @@ def _open_workers(files: Sequence[Path], workers: int | None) -> Iterator[_Order
     # Not a plain fork: the process may have threads, and a Java virtual machine.
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload(["ehr_inbound.bulk_files.prepare_worker"])
-    with ProcessPoolExecutor(workers, context, start_worker) as pool:
+    pool = ProcessPoolExecutor(workers, context, start_worker)
+    try:
         yield lambda function, arguments: _map_in_order(pool, workers, function, arguments)
+    finally:
+        # After an error or an interruption nobody takes the results of what still waits.
+        pool.shutdown(wait=True, cancel_futures=True)
 
 
 def _map_in_order(

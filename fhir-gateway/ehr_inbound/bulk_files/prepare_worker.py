@@ -21,6 +21,7 @@ from ehr_fhir.references import (
     split_conditional_reference,
 )
 from ehr_fhir.resource_links import replace_links, replace_references
+from ehr_gateway.child_process import end_with_parent
 from ehr_gateway.store.version_rows import IndexValues, group_by_table
 from ehr_gateway.transaction.integrity import reference_fault
 from ehr_gateway.transaction.prepared_resource import (
@@ -96,6 +97,7 @@ class UnitResult:
 
 def start_worker() -> None:
     """Set up a worker process."""
+    end_with_parent()
     # Objects are created and dropped by the thousand and hold no cycles: garbage collection only
     # costs time.
     gc.disable()

@@ -8,6 +8,7 @@ from itertools import islice
 
 import orjson
 
+from ehr_fhir.errors import Unavailable
 from ehr_gateway.database import Connection
 from ehr_gateway.journal.redo_actions import RedoAction, append_redo_actions
 from ehr_gateway.store import full_text
@@ -20,6 +21,7 @@ from ehr_gateway.store.stored_facts import (
     read_last_body,
     replace_held_facts,
 )
+from ehr_gateway.store.update_instant import next_instant, read_latest
 from ehr_gateway.store.version_redo import find_version_redo
 from ehr_gateway.store.version_rows import (
     group_by_table,
@@ -51,13 +53,20 @@ def store_rows(
     clock: Callable[[], int],
     on_progress: Callable[[int], None],
 ) -> int:
-    """Store rows in order; return how many were unchanged since the last load."""
+    """Store rows in order; return how many were unchanged since the last load.
+
+    Raises Unavailable, with the number of those that are stored, when the store takes no more.
+    """
     remaining = iter(rows)
     done = unchanged = 0
     awaited = _AwaitedTargets()
     while batch := list(islice(remaining, _ROWS_PER_TRANSACTION)):
-        with store.write_transaction() as connection:
-            unchanged += _store_batch(store, connection, batch, awaited, clock())
+        try:
+            with store.write_transaction() as connection:
+                unchanged += _store_batch(store, connection, batch, awaited, clock())
+        except Unavailable as error:
+            text = f"{done:,} resources were stored before; run the load again to go on after them."
+            raise Unavailable(f"{error} {text}") from error
         done += len(batch)
         on_progress(done)
     return unchanged
@@ -95,12 +104,9 @@ def _store_batch(
     awaited: _AwaitedTargets,
     now_ms: int,
 ) -> int:
-    latest = connection.execute(
-        "SELECT pk, last_updated FROM resource ORDER BY pk DESC LIMIT 1"
-    ).fetchone()
-    # Times in the feed never decrease, even when the clock is set back.
-    now_ms = max(now_ms, latest["last_updated"] if latest else 0)
-    event = RuleEvent(now_ms, latest["pk"] if latest else 0)
+    latest = read_latest(connection)
+    now_ms = next_instant(latest, now_ms, store.incidents)
+    event = RuleEvent(now_ms, latest.pk)
     index_rows = []
     words = []
     redo_actions: list[RedoAction] = []

@@ -57,12 +57,14 @@ class Served:
 
 
 @contextmanager
-def serving(data: Path, *options: str, database: str | None = None) -> Iterator[Served]:
+def serving(
+    data: Path, *options: str, database: str | None = None, log: Path | None = None
+) -> Iterator[Served]:
     """Serve a data folder until the block ends; the process is killed if it still runs then."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
-    log = data.with_name(f"{data.name}.log")
+    log = log or data.with_name(f"{data.name}.log")
     environment = {**os.environ, **({"EHR_DATABASE": database} if database else {})}
     command = [sys.executable, "-m", "ehr_cli.main", "up", "--data", str(data)]
     with log.open("w") as stderr:
