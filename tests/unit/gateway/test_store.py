@@ -435,11 +435,17 @@ def test_tables_of_another_version_are_refused_and_left_alone(
 def test_a_busy_file_is_unavailable_and_a_fault_is_not(tmp_path: Path, lend: str) -> None:
     store = Store(tmp_path / "ehr.db")
 
+    def fail(code: int) -> None:
+        # As SQLite raises it: with its own code, by which it is told apart.
+        error = sqlite3.OperationalError("some text about full_text")
+        error.sqlite_errorcode = code
+        raise error
+
     with pytest.raises(Unavailable, match="busy"), getattr(store, lend)():
-        raise sqlite3.OperationalError("database is locked")
+        fail(sqlite3.SQLITE_BUSY_SNAPSHOT)
     with pytest.raises(sqlite3.OperationalError), getattr(store, lend)():
-        raise sqlite3.OperationalError("no such table: full_text")
-    with pytest.raises(Unavailable, match="no room"), getattr(store, lend)():
-        raise sqlite3.OperationalError("database or disk is full")
+        fail(sqlite3.SQLITE_ERROR)
+    with pytest.raises(Unavailable, match="disk of the database is full"), getattr(store, lend)():
+        fail(sqlite3.SQLITE_FULL)
     create(store, platform(), "Patient", PATIENT)
     store.close()
