@@ -14,6 +14,7 @@ from ehr_fhir.geo_positions import unit_vector
 from ehr_fhir.index.rows import IndexRow, indexed_parameters
 from ehr_fhir.search_parameters import SearchParameter, official_parameters
 from ehr_gateway.access import Access
+from ehr_gateway.interaction_codes import NOT_WRITTEN
 from ehr_gateway.store.version_rows import group_by_table, insert_index
 from ehr_gateway.transaction.prepared_resource import prepare_draft
 from ehr_gateway.transaction.transaction import open_transaction
@@ -90,7 +91,7 @@ def fill(house: House, patient: str, name: str, label: Json | None = None) -> No
     access = Access(caller.requester, START_MS, "furnishing")
     with open_transaction(store, access) as writing:
         ids = store.registry(writing.connection).ids
-        for kind in sorted(definitions.resource_types() - {"AuditEvent"}):
+        for kind in sorted(definitions.resource_types() - set(NOT_WRITTEN)):
             body = _record(kind, _id(kind, name), patient)
             if label is not None:
                 if kind == "Consent":

@@ -10,6 +10,7 @@ import pytest
 
 from ehr_fhir import definitions
 from ehr_fhir.search_parameters import official_parameters
+from ehr_gateway.interaction_codes import NOT_WRITTEN
 from ehr_privacy.consent.domain_rules import load_domains
 from tests.lib import declared
 from tests.lib.gateway import House, Session
@@ -68,7 +69,7 @@ def test_a_count_puts_on_record_whom_its_page_would(filled: House, database: str
 def test_every_reference_to_a_patient_names_that_patient(furnished: House, database: str) -> None:
     addresses = [
         f"{kind}?{code}=Patient/nobody-{number}"
-        for kind in sorted(definitions.resource_types() - {"AuditEvent"})
+        for kind in sorted(definitions.resource_types() - set(NOT_WRITTEN))
         for number, (code, parameter) in enumerate(official_parameters(kind).items())
         if parameter.type == "reference"
         and parameter.is_indexed
@@ -83,7 +84,7 @@ def test_every_reference_to_a_patient_names_that_patient(furnished: House, datab
 
 def test_every_record_and_every_identifier_names_its_patient(filled: House) -> None:
     # A Patient names itself; a container, in this test, no patient of this server.
-    others = {"AuditEvent", "Bundle", "Parameters", "Patient"}
+    others = {*NOT_WRITTEN, "Bundle", "Parameters", "Patient"}
     kinds = sorted(definitions.resource_types() - load_domains().directory - others)
     by_id = {f"{kind}/{declared.HIDDEN}-{kind.lower()}": {"pat-2"} for kind in kinds}
     by_identifier = {
