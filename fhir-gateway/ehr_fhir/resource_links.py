@@ -11,6 +11,7 @@ import re
 from collections.abc import Mapping
 from functools import cache
 from html import unescape
+from types import MappingProxyType
 from typing import Any, Literal
 
 from ehr_fhir import definitions
@@ -24,6 +25,8 @@ CONTAINERS = frozenset({"Bundle", "Parameters"})
 _REFERENCE, _URI, _NARRATIVE = "reference of Reference", "uri", "xhtml"
 # What a key leads to: an object of this type, or one of the three kinds of links above.
 _Links = Mapping[str, str]
+_NO_LINKS: _Links = MappingProxyType({})
+_Tables = Mapping[str, _Links]
 _Kinds = Literal["references", "links"]
 
 # Uris that name a code system, an identifier system, a type or rules, and link to no resource. So
@@ -57,14 +60,14 @@ def list_references(resource: Mapping[str, Any], place: str = "") -> list[tuple[
     [('Condition.subject.reference', 'Patient/1')]
     """
     found: list[tuple[str, str]] = []
-    kind = resource.get("resourceType", "")
-    _gather(resource, kind, (place or kind,), found)
+    kind = _own_type(resource)
+    _gather(resource, kind, (place or kind,), _link_tables("references"), found)
     return found
 
 
 def replace_references(resource: dict[str, Any], replacements: Replacements) -> None:
     """Replace references in place, and nothing else."""
-    _replace(resource, resource.get("resourceType", ""), "references", replacements)
+    _replace(resource, _own_type(resource), _link_tables("references"), replacements)
 
 
 def replace_links(resource: dict[str, Any], replacements: Replacements) -> None:
@@ -78,12 +81,14 @@ def replace_links(resource: dict[str, Any], replacements: Replacements) -> None:
     >>> scan["content"]
     {'url': 'Binary/1', 'title': 'urn:uuid:a'}
     """
-    _replace(resource, resource.get("resourceType", ""), "links", replacements)
+    _replace(resource, _own_type(resource), _link_tables("links"), replacements)
 
 
 # The way to a node is put into words where a reference stands, and nowhere else.
-def _gather(node: Mapping[str, Any], owner: str, way: _Way, found: list[tuple[str, str]]) -> None:
-    links = _links(owner, "references")
+def _gather(
+    node: Mapping[str, Any], owner: str, way: _Way, tables: _Tables, found: list[tuple[str, str]]
+) -> None:
+    links = tables.get(owner, _NO_LINKS)
     for key, value in node.items():
         inner = links.get(key)
         if inner is None:
@@ -91,11 +96,11 @@ def _gather(node: Mapping[str, Any], owner: str, way: _Way, found: list[tuple[st
         # By exact types, which JSON has: this runs over every resource that is written.
         kind = type(value)
         if kind is dict:
-            _gather(value, _type_of(value, inner), (way, key), found)
+            _gather(value, _type_of(value, inner), (way, key), tables, found)
         elif kind is list:
             for index, item in enumerate(value):
                 if type(item) is dict:
-                    _gather(item, _type_of(item, inner), (way, key, index), found)
+                    _gather(item, _type_of(item, inner), (way, key, index), tables, found)
         elif kind is str and inner is _REFERENCE:
             found.append((f"{_join_way(way)}.reference", value))
 
@@ -106,21 +111,21 @@ def _join_way(way: _Way) -> str:
     return f"{_join_way(way[0])}.{way[1]}" + (f"[{way[2]}]" if len(way) == 3 else "")
 
 
-def _replace(node: dict[str, Any], owner: str, kinds: _Kinds, replacements: Replacements) -> None:
-    links = _links(owner, kinds)
+def _replace(node: dict[str, Any], owner: str, tables: _Tables, replacements: Replacements) -> None:
+    links = tables.get(owner, _NO_LINKS)
     for key, value in node.items():
         inner = links.get(key)
         if inner is None:
             continue
         kind = type(value)
         if kind is dict:
-            _replace(value, _type_of(value, inner), kinds, replacements)
+            _replace(value, _type_of(value, inner), tables, replacements)
         elif kind is str:
             node[key] = _replacement(value, inner, replacements)
         elif kind is list:
             for index, item in enumerate(value):
                 if type(item) is dict:
-                    _replace(item, _type_of(item, inner), kinds, replacements)
+                    _replace(item, _type_of(item, inner), tables, replacements)
                 elif type(item) is str:
                     value[index] = _replacement(item, inner, replacements)
 
@@ -147,16 +152,22 @@ def _relink(attribute: re.Match[str], replacements: Replacements) -> str:
     return f"{name}{equals}{quoted[0]}{meaning}{hash_sign}{fragment}{quoted[0]}"
 
 
-# Any: the owner as a resource says it, checked later.
-def _type_of(node: Mapping[str, Any], inner: str) -> Any:
-    return node.get("resourceType", "") if inner == "Resource" else inner
+def _own_type(node: Mapping[str, Any]) -> str:
+    """Return the type that a resource says it is of; empty if it is no text."""
+    kind = node.get("resourceType")
+    return kind if type(kind) is str else ""
 
 
-def _links(owner: Any, kinds: _Kinds) -> _Links:
-    return _compile_links(owner, kinds) if type(owner) is str else {}
+def _type_of(node: Mapping[str, Any], inner: str) -> str:
+    return _own_type(node) if inner == "Resource" else inner
 
 
+# Of all types at once: a resource names its own type, and one that is none must not be kept.
 @cache
+def _link_tables(kinds: _Kinds) -> _Tables:
+    return {owner: _compile_links(owner, kinds) for owner in definitions.elements()}
+
+
 def _compile_links(owner: str, kinds: _Kinds) -> _Links:
     """Return what each key of a type's JSON leads to; keys that lead to no link are left out."""
     if owner in CONTAINERS:

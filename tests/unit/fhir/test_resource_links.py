@@ -13,7 +13,11 @@ import pytest
 
 from ehr_fhir import definitions
 from ehr_fhir.references import EntryNames
-from ehr_fhir.resource_links import list_references, replace_links, replace_references
+from ehr_fhir.resource_links import (
+    list_references,
+    replace_links,
+    replace_references,
+)
 
 NAME, MEANING = "urn:uuid:00000000-0000-4000-8000-000000000001", "Patient/made"
 CONTAINERS = {"Bundle", "Parameters"}
