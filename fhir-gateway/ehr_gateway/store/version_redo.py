@@ -21,12 +21,13 @@ def find_version_redo(
 ) -> RedoAction | None:
     """Return the redo action of a version; None if it cannot take access or data away.
 
-    It may if it is a Consent, a Patient linked to another, or a deletion, or if its consent facts
+    It may if it is a Consent, a PractitionerRole (whose a nameless record may be), a Patient linked
+    to another, or a deletion, or if its consent facts
     (labels, patients, domain, ...) differ from those of the version `before` it,
     or if it gives other rules: an Organization's deemed sharing that ended, a Patient's birth date.
     """
     may_restrict = (
-        record.type == "Consent"
+        record.type in ("Consent", "PractitionerRole")
         or version.deleted
         or (record.type == "Patient" and b'"link"' in version.body)
         or (before is not None and before != record)

@@ -28,6 +28,7 @@ from ehr_gateway.store.store import Store
 from ehr_gateway.tokens.access_tokens import Subject
 from tests.lib.backups import back_up, open_house, restore, restored_settings, rows
 from tests.lib.gateway import House, must, organization, patient
+from tests.spec.access.steps import ask, redeem, xray
 
 RECORD = "Condition/con-1"
 DEEMED = "https://ehr-commons.hk/fhir/StructureDefinition/deemed-sharing"
@@ -62,6 +63,49 @@ def test_a_deemed_period_that_was_ended_stays_ended(furnished: House, tmp_path: 
 
     with open_house(furnished, settings) as again:
         assert not sees(again)
+
+
+def test_a_grant_that_ended_with_its_sharing_does_not_come_back(
+    furnished: House, tmp_path: Path
+) -> None:
+    furnished.share()
+    xray(furnished, "ray-1")
+    pharmacist = furnished.login("pharmacist.b")
+    redeem(furnished, pharmacist, ask(pharmacist))
+    assert pharmacist.get("ImagingStudy/ray-1").status_code == 200
+    back_up(furnished, tmp_path / "backups")
+    furnished.share(status="inactive")
+    furnished.share()
+    settings = lose(furnished, tmp_path)
+
+    restore(tmp_path / "backups", settings)
+
+    with open_house(furnished, settings) as again:
+        pharmacist = again.login("pharmacist.b")
+        assert pharmacist.get("Patient/pat-1").status_code == 200
+        assert pharmacist.get("ImagingStudy/ray-1").status_code == 404
+
+
+def test_where_a_practitioner_works_is_kept(furnished: House, tmp_path: Path) -> None:
+    platform = furnished.system("ehr-commons")
+    platform.store({"resourceType": "Practitioner", "id": "yu"})
+    back_up(furnished, tmp_path / "backups")
+    platform.store(
+        {
+            "resourceType": "PractitionerRole",
+            "id": "yu-at-a",
+            "practitioner": {"reference": "Practitioner/yu"},
+            "organization": {"reference": "Organization/hospital-a"},
+        }
+    )
+    expected = rows(furnished, "consent_membership")
+    settings = lose(furnished, tmp_path)
+
+    restore(tmp_path / "backups", settings)
+
+    assert expected
+    with open_house(furnished, settings) as again:
+        assert rows(again, "consent_membership") == expected
 
 
 def test_a_birth_date_that_closed_a_minors_record_to_carers_is_kept(
