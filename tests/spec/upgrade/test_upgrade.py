@@ -166,7 +166,7 @@ def test_a_resource_that_cannot_be_read_is_named_without_its_content(
         return rule_rows(resource)
 
     with monkeypatch.context() as patched:
-        patched.setattr(recompute, "rule_rows", refuse_one)
+        patched.setattr(recompute, "stored_rule_rows", refuse_one)
         code, said = run(old_store, "upgrade")
 
     assert code == 11
