@@ -51,6 +51,12 @@ def _in_patient(patient: Json) -> Iterator[str]:
         yield from _at_root(link, f"Patient.link[{number}]")
 
 
+def _in_role(role: Json) -> Iterator[str]:
+    """Yield unknown modifiers of what says that a person belongs to an organisation."""
+    if "practitioner" in role and "organization" in role:
+        yield from _at_root(role, "PractitionerRole")
+
+
 def _at_root(node: Json, path: str) -> Iterator[str]:
     for name in _NEVER_UNDERSTOOD:
         if name in node or f"_{name}" in node:
@@ -71,4 +77,9 @@ def _at_any_depth(node: Any, path: str) -> Iterator[str]:
             yield f"{path}.identifier.use"
 
 
-_READERS = {"Consent": _in_consent, "Organization": _in_organization, "Patient": _in_patient}
+_READERS = {
+    "Consent": _in_consent,
+    "Organization": _in_organization,
+    "Patient": _in_patient,
+    "PractitionerRole": _in_role,
+}

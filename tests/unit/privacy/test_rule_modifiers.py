@@ -61,7 +61,7 @@ UNDERSTOOD = {
 # Of a contact or a language: no rule is read from these parts.
 NOT_READ = {
     "Organization.contact.modifierExtension", "Patient.contact.modifierExtension",
-    "Patient.communication.modifierExtension",
+    "Patient.communication.modifierExtension", "PractitionerRole.availableTime.modifierExtension",
 }  # fmt: skip
 
 
@@ -131,7 +131,7 @@ def test_a_consent_that_is_no_rule_may_bear_any_modifier(change: Json) -> None:
     assert rule_rows({name: value for name, value in consent.items() if value is not None}) == []
 
 
-def test_accounts_and_deeming_are_not_read_beside_a_modifier() -> None:
+def test_accounts_deeming_and_membership_are_not_read_beside_a_modifier() -> None:
     for modifier in (MODIFIER, RULES):
         (name,) = modifier
         assert refused_at({**PATIENT, **modifier}) == f"Patient.{name}"
@@ -139,6 +139,11 @@ def test_accounts_and_deeming_are_not_read_beside_a_modifier() -> None:
         assert refused_at({"resourceType": "Organization", "id": "o", **modifier}) is None
     link = {**PATIENT["link"][0], **MODIFIER}
     assert refused_at({**PATIENT, "link": [link]}) == "Patient.link[0].modifierExtension"
+    role = {"resourceType": "PractitionerRole", "id": "r", **RULES}
+    assert refused_at(role) is None
+    named = {"practitioner": {"reference": "Practitioner/a"},
+             "organization": {"reference": "Organization/b"}}  # fmt: skip
+    assert refused_at({**role, **named}) == "PractitionerRole.implicitRules"
 
 
 def test_nobody_is_deemed_to_share_with_an_organisation_that_is_no_more() -> None:
