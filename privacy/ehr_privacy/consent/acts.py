@@ -131,8 +131,14 @@ def mark_entered_in_error(resource: dict[str, Any]) -> bool:
     (True, ['resourceType', 'verificationStatus'])
     """
     kind = resource["resourceType"]
-    if _ENTERED_IN_ERROR in (definitions.required_codes(kind, "status") or ()):
-        resource["status"] = _ENTERED_IN_ERROR
+    coded = [
+        name
+        for name in _error_elements(kind)
+        if _ENTERED_IN_ERROR in (definitions.required_codes(kind, name) or ())
+    ]
+    if coded:
+        # Of a document, which has two, the one of the record itself.
+        resource["status" if "status" in coded else coded[0]] = _ENTERED_IN_ERROR
     elif "verificationStatus" in definitions.json_elements(kind):
         system = f"{_TERMINOLOGY}/{_VERIFICATION_SYSTEMS[kind]}"
         resource["verificationStatus"] = {"coding": [{"system": system, "code": _ENTERED_IN_ERROR}]}

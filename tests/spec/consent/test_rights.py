@@ -330,3 +330,41 @@ def test_no_way_of_writing_does_more_than_another(furnished: House, form: str, w
     if RIGHTS[FORMS[form]]["author"] == "yes":
         answer = change(session_of(furnished, "system hospital-a"), address, after, way)
         assert status_of(answer) in (200, 204), answer.text
+
+
+# What the rules are decided by; roles.toml names who writes it.
+REGISTER: dict[str, Json] = {
+    "Organization": {"resourceType": "Organization", "id": "reg-1", "name": "Clinic"},
+    "PractitionerRole": {"resourceType": "PractitionerRole", "id": "reg-1", "active": True},
+}
+REGISTRARS = ("steward", "administrator", "platform")
+
+
+@pytest.mark.parametrize("kind", REGISTER)
+@pytest.mark.parametrize("actor", [*ACTORS, "nobody"])
+def test_the_register_is_written_by_who_keeps_it(furnished: House, kind: str, actor: str) -> None:
+    entry = REGISTER[kind]
+    address = f"{kind}/reg-1"
+    furnish(furnished, "correct")
+    for member in MEMBERS[actor]:
+        session = session_of(furnished, member)
+        statuses = [change(session, address, entry).status_code]
+        if actor not in REGISTRARS:
+            must(furnished.system("ehr-commons").put(entry))
+        statuses += [
+            change(session, address, {**entry, "active": False}).status_code,
+            change(session, address, None).status_code,
+        ]
+
+        expected = [201, 200, 204] if actor in REGISTRARS else [403, 403, 403]
+        assert statuses == expected, (member, statuses)
+
+
+def test_an_entry_of_the_administrator_is_no_hospitals(furnished: House) -> None:
+    administrator = session_of(furnished, "admin")
+    must(change(administrator, "Medication/med-2", medication("med-2")))
+    changed = {**medication("med-2"), "code": {"text": "vitamin C"}}
+
+    for member in ("doctor.a", "system hospital-a", "system hospital-b"):
+        assert change(session_of(furnished, member), "Medication/med-2", changed).status_code == 403
+    must(change(administrator, "Medication/med-2", changed))
