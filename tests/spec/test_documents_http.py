@@ -258,3 +258,36 @@ def test_who_states_a_patient_needs_the_right_to_deposit(furnished: House) -> No
     nobody = {**OF_PATIENT["stated"], "meta": {"extension": stated}}
 
     assert hospital.post("Bundle", nobody).status_code in (403, 422)
+
+
+def move(house: House, identity: str, **values: str) -> Any:
+    parameters = {"patient": "pat-2", "reason": "by the paper record", **values}
+    body = {
+        "resourceType": "Parameters",
+        "parameter": [
+            {"name": name, ("valueString" if name == "reason" else "valueId"): value}
+            for name, value in parameters.items()
+        ],
+    }
+    return house.login("steward").post(f"Bundle/{identity}/$move", body)
+
+
+@pytest.mark.parametrize("name", [*OF_ANOTHER, "stated"])
+def test_a_steward_says_whose_a_document_is(furnished: House, name: str) -> None:
+    sent = {**OF_ANOTHER, **OF_PATIENT}[name]
+    stored = must(furnished.system("hospital-a").post("Bundle", sent)).json()
+
+    must(move(furnished, stored["id"]))
+
+    assert who_reads(furnished, stored["id"]) == {"doctor.a", "p.pat-2"}
+    kept = must(furnished.login("p.pat-2").get(f"Bundle/{stored['id']}")).json()
+    assert kept["entry"] == sent["entry"]
+
+
+def test_a_document_that_names_its_patient_inside_is_not_moved(furnished: House) -> None:
+    condition = {"resourceType": "Condition", "subject": {"reference": "Patient/pat-1"}}
+    sent = {"resourceType": "Bundle", "type": "collection", "entry": [{"resource": condition}]}
+    stored = must(furnished.system("hospital-a").post("Bundle", sent)).json()
+
+    assert move(furnished, stored["id"]).status_code == 422
+    assert who_reads(furnished, stored["id"]) == {"doctor.a", "p.pat-1"}

@@ -14,12 +14,12 @@ from typing import Any
 from ehr_fhir.errors import Forbidden, Gone, NotFound, Unprocessable
 from ehr_fhir.json_text import parse
 from ehr_fhir.references import local_target
-from ehr_fhir.resource_links import list_references, replace_references
+from ehr_fhir.resource_links import CONTAINERS, list_references, replace_references
 from ehr_gateway.access_requests.record_changes import record_correction
 from ehr_gateway.access_requests.step_transaction import StepTransaction, step_transaction
 from ehr_gateway.http.authentication import RequestContext
 from ehr_gateway.store.stored_facts import FactCorrection, StoredFacts, read_stored_facts
-from ehr_privacy.consent import DOMAINS, load_domains
+from ehr_privacy.consent import DOMAINS, load_domains, move_container
 from ehr_privacy.consent.acts import mark_entered_in_error
 from ehr_privacy.consent.labels import LABELS
 
@@ -57,6 +57,7 @@ def move_record(
 ) -> None:
     """Store the record's next version with another patient in the place of one.
 
+    A Bundle or Parameters kept as data stays as it is inside; its `meta` says whose it is.
     `moved_from` is needed for a record of several patients. Raises NotFound for a record that is
     not there, Unprocessable for a patient who is not.
     """
@@ -65,7 +66,8 @@ def move_record(
         stored = _read_clinical_record(step, resource_type, logical_id)
         patients = stored.record.patients
         leaving = moved_from or (next(iter(patients)) if len(patients) == 1 else None)
-        if leaving not in patients:
+        is_container = resource_type in CONTAINERS
+        if leaving not in patients and not (is_container and not patients):
             raise Unprocessable(
                 "Say from which of its patients the record is moved.", expression=_CORRECTION
             )
@@ -73,6 +75,12 @@ def move_record(
             raise Unprocessable("It is this patient's record already.", expression=_CORRECTION)
 
         def rename(resource: dict[str, Any]) -> None:
+            if is_container:
+                moved = move_container(resource, leaving, patient)
+                if moved is None:
+                    raise Unprocessable("What it holds names the patient, and stays as it is.")
+                resource["meta"] = moved["meta"]
+                return
             names = {
                 named: f"Patient/{patient}"
                 for _, named in list_references(resource)
@@ -116,7 +124,8 @@ def _read_clinical_record(step: StepTransaction, kind: str, identity: str) -> St
     stored = read_stored_facts(step.connection, kind, identity)
     if stored is None:
         raise NotFound(absent)
-    if kind in ("Consent", "AuditEvent") or kind in load_domains().directory:
+    is_rule_or_event = stored.record.ruled_type in ("Consent", "AuditEvent")
+    if is_rule_or_event or kind in load_domains().directory:
         raise Forbidden("This is for clinical records.")
     if step.read(kind, identity) is None:
         raise Gone(f"This {kind} was deleted.")

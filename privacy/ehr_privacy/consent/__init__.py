@@ -9,7 +9,7 @@ May import: `ehr_fhir`. Nothing here reads a clock or a store.
 
 from ehr_privacy.consent.acts import act_of_deletion, acts_of_creation, acts_of_update
 from ehr_privacy.consent.change_rights import Act, is_unlimited, right_to_change
-from ehr_privacy.consent.container_patients import state_patients
+from ehr_privacy.consent.container_patients import move_container, state_patients
 from ehr_privacy.consent.decide import decide
 from ehr_privacy.consent.domain_rules import load_domains
 from ehr_privacy.consent.held_facts import (
@@ -85,6 +85,7 @@ __all__ = [
     "load_roles",
     "may_deposit",
     "may_write",
+    "move_container",
     "parse_scopes",
     "record_facts",
     "research_predicate",

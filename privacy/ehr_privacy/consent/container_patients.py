@@ -18,7 +18,13 @@ from ehr_fhir.jurisdiction import JURISDICTION
 from ehr_fhir.references import Target, local_target, referenced_type, service_root, strip_version
 from ehr_fhir.resource_links import CONTAINERS
 
-__all__ = ["RECORD_SUBJECT", "SUBJECTS", "patients_of_container", "state_patients"]
+__all__ = [
+    "RECORD_SUBJECT",
+    "SUBJECTS",
+    "move_container",
+    "patients_of_container",
+    "state_patients",
+]
 
 Json = Mapping[str, Any]  # JSON of every shape
 
@@ -68,25 +74,50 @@ def state_patients(container: dict[str, Any], base: str) -> dict[str, Any]:
     The bytes alone then say whose it is, wherever they are read and whatever the address is then.
     """
     named = patients_of_container(container, base) - patients_of_container(container)
-    if not named:
-        return container
+    return _with_statement(container, named, frozenset()) if named else container
+
+
+def move_container(
+    container: dict[str, Any], leaving: str | None, patient: str
+) -> dict[str, Any] | None:
+    """Return a container stated to be a patient's and no more another's; the inside stays.
+
+    None where that would not make it so: who is named inside as a patient of this server counts.
+    """
+    moved = _with_statement(container, frozenset({patient}), frozenset({leaving} - {None}))
+    before = patients_of_container(container)
+    return moved if patients_of_container(moved) == before - {leaving} | {patient} else None
+
+
+def _with_statement(
+    container: dict[str, Any], added: frozenset[str], removed: frozenset[str | None]
+) -> dict[str, Any]:
     meta = container.get("meta", {})
-    statements = [
-        {"url": RECORD_SUBJECT, "valueReference": {"reference": f"Patient/{patient}"}}
-        for patient in sorted(named)
+    extensions = [
+        extension
+        for extension in meta.get("extension", ())
+        if _stated_patient(extension) is None or _stated_patient(extension) not in removed
     ]
-    extension = [*meta.get("extension", ()), *statements]
-    return {**container, "meta": {**meta, "extension": extension}}
+    extensions += [
+        {"url": RECORD_SUBJECT, "valueReference": {"reference": f"Patient/{patient}"}}
+        for patient in sorted(added)
+    ]
+    return {**container, "meta": {**meta, "extension": extensions}}
 
 
 def _stated_patients(container: Json) -> Iterator[str]:
     meta = container.get("meta")
     extensions = meta.get("extension") if isinstance(meta, Mapping) else None
     for extension in _objects(extensions):
-        if extension.get("url") == RECORD_SUBJECT:
-            target = local_target(_reference(extension.get("valueReference")) or "")
-            if target and target.type == "Patient":
-                yield target.id
+        if (patient := _stated_patient(extension)) is not None:
+            yield patient
+
+
+def _stated_patient(extension: Json) -> str | None:
+    if extension.get("url") != RECORD_SUBJECT:
+        return None
+    target = local_target(_reference(extension.get("valueReference")) or "")
+    return target.id if target and target.type == "Patient" else None
 
 
 def _held_resources(container: Json, outer: EntryIndex) -> Iterator[_Held]:
