@@ -11,6 +11,7 @@ from typing import Any, NoReturn
 from ehr_fhir.dates import datetime_interval
 from ehr_fhir.errors import Invalid, Unprocessable
 from ehr_fhir.jurisdiction import JURISDICTION
+from ehr_privacy.consent.code_systems import normalize_system
 from ehr_privacy.consent.labels import LABEL_SYSTEMS, LABELS
 from ehr_privacy.consent.model import DOMAINS, Value
 from ehr_privacy.consent.roles import PROFESSIONS
@@ -30,6 +31,16 @@ _ID = re.compile(r"[A-Za-z0-9.-]{1,64}")
 _TERMINOLOGY = "http://terminology.hl7.org/CodeSystem"
 _NORMAL = "N"
 _RECIPIENTS = {(f"{_TERMINOLOGY}/v3-ParticipationType", code) for code in ("IRCP", "PRCP")}
+# The systems that the rules of Consents are told by, under their names in rules/systems.toml.
+_CANONICAL = {
+    normalize_system(system): system
+    for system in (
+        f"{_TERMINOLOGY}/consentscope",
+        f"{_TERMINOLOGY}/v3-ParticipationType",
+        "http://loinc.org",
+        *LABEL_SYSTEMS,
+    )
+}
 # Whose record it is, or who is named in it as having made it.
 _AUTHOR = {"Organization": "author", "Practitioner": "author_person"}
 _PEOPLE = ("Practitioner", "Person")
@@ -152,9 +163,20 @@ def refuse(path: str, why: str) -> NoReturn:
 
 
 def concept_codes(concept: object) -> set[tuple[str | None, str]]:
-    """Return the (system, code) pairs of a CodeableConcept."""
+    """Return the (system, code) pairs of a CodeableConcept, whatever the systems' spelling.
+
+    >>> sorted(concept_codes({"coding": [{"system": "https://loinc.org/", "code": "59284-0"}]}))
+    [('http://loinc.org', '59284-0')]
+    """
     codings = concept.get("coding") if isinstance(concept, Mapping) else None
-    return {(coding.get("system"), str(coding.get("code"))) for coding in list_objects(codings)}
+    return {
+        (_canonical_system(coding.get("system")), str(coding.get("code")))
+        for coding in list_objects(codings)
+    }
+
+
+def _canonical_system(system: str | None) -> str | None:
+    return _CANONICAL.get(normalize_system(system), system)
 
 
 def list_objects(value: object) -> Sequence[Json]:
@@ -275,7 +297,8 @@ def _read_classes(node: Json, path: str) -> tuple[str, ...]:
 def _read_labels(node: Json, path: str) -> tuple[str, ...]:
     known = LABELS | {_NORMAL}
     for number, coding in enumerate(list_objects(node.get("securityLabel"))):
-        if coding.get("system") not in LABEL_SYSTEMS or coding.get("code") not in known:
+        system = _canonical_system(coding.get("system"))
+        if system not in LABEL_SYSTEMS or coding.get("code") not in known:
             refuse(f"{path}.securityLabel[{number}]", "Not a sensitivity label used here.")
     return tuple(str(coding["code"]) for coding in list_objects(node.get("securityLabel")))
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from json import dumps, loads
 from typing import Any
 
 import pytest
@@ -344,3 +345,23 @@ def test_only_a_link_that_says_the_same_person_of_another_account_here_counts() 
     assert rows == [
         {"consent": "ann", "patient": "ann", "other": other} for other in ("bob", "old")
     ]
+
+
+@pytest.mark.parametrize(
+    ("canonical", "spelling"),
+    [
+        (f"{TERMINOLOGY}/consentscope", "http://hl7.org/fhir/consentscope"),
+        (f"{TERMINOLOGY}/consentscope", f"{TERMINOLOGY}/consentscope|1.0"),
+        (f"{TERMINOLOGY}/v3-ParticipationType", "urn:oid:2.16.840.1.113883.5.90"),
+        (f"{TERMINOLOGY}/v3-ActCode", "http://hl7.org/fhir/v3/ActCode"),
+        (f"{TERMINOLOGY}/v3-ActCode", "urn:oid:2.16.840.1.113883.5.4"),
+    ],
+)
+def test_a_consent_holds_in_every_spelling_of_its_systems(canonical: str, spelling: str) -> None:
+    label = [{"system": f"{TERMINOLOGY}/v3-ActCode", "code": "PSY"}]
+    written = consent("restriction", {"type": "deny", "actor": [CLINIC], "securityLabel": label})
+    assert canonical in dumps(written)
+
+    respelled = loads(dumps(written).replace(canonical, spelling))
+
+    assert rule_rows(respelled) == rule_rows(written)
