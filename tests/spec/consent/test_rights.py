@@ -368,3 +368,35 @@ def test_an_entry_of_the_administrator_is_no_hospitals(furnished: House) -> None
     for member in ("doctor.a", "system hospital-a", "system hospital-b"):
         assert change(session_of(furnished, member), "Medication/med-2", changed).status_code == 403
     must(change(administrator, "Medication/med-2", changed))
+
+
+HIDDEN_FORMS = [form for form, (before, _) in CHANGES.items() if before["id"] == "rec-1"]
+
+
+@pytest.mark.parametrize("form", HIDDEN_FORMS)
+def test_a_hidden_record_is_changed_by_nobody_and_answers_as_an_absent_one(
+    furnished: House, form: str
+) -> None:
+    after, address = furnish(furnished, form)
+    furnished.share(status="inactive")
+    there = state(furnished, address)
+    doctor = session_of(furnished, "doctor.b")
+    absent = None if after is None else {**after, "id": "absent"}
+    json_patch = json.dumps([{"op": "replace", "path": "/status", "value": "entered-in-error"}])
+    kind = {"Content-Type": "application/json-patch+json"}
+
+    for way in ("put", "criteria", "transaction", "batch"):
+        one = change(doctor, address, after, way)
+        other = change(doctor, "Observation/absent", absent, way)
+        if form != "delete" and way == "criteria":
+            # The update that matches nothing names an id that the doctor may not choose.
+            assert one.status_code == other.status_code
+            continue
+        assert one.status_code == other.status_code, way
+        assert one.content.replace(b"rec-1", b"absent") == other.content, way
+    one, other = (
+        doctor.request("PATCH", at, content=json_patch.encode(), headers=kind)
+        for at in (address, "Observation/absent")
+    )
+    assert (one.status_code, one.content) == (other.status_code, other.content)
+    assert state(furnished, address) == there
