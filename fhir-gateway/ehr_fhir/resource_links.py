@@ -47,7 +47,7 @@ _NAMING_KEYS = frozenset({"implicitRules", "system"})
 # narrative may speak of `href="..."`, too.
 _TAG = re.compile(r"""<(?:a|img)(?:\s+[\w:.-]+\s*=\s*(?:"[^"]*"|'[^']*'))+""")
 # Attribute by attribute, so that no text inside another attribute's quotes counts.
-_ATTRIBUTE = re.compile(r"""([\w:.-]+)(\s*=\s*)("[^"]*"|'[^']*')""")
+_ATTRIBUTE = re.compile(r"""(?<![\w:.-])([\w:.-]+)(\s*=\s*)("[^"]*"|'[^']*')""")
 
 # (name,), or the way before with the element below it, and its index in an array.
 _Way = tuple[Any, ...]

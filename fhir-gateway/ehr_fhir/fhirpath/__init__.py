@@ -21,11 +21,13 @@ from ehr_fhir.fhirpath.element import Element
 from ehr_fhir.fhirpath.expression import Expression, compile, to_json  # noqa: A004 - as re.compile
 from ehr_fhir.fhirpath.parser import parse
 from ehr_fhir.fhirpath.quantity import Quantity
+from ehr_fhir.fhirpath.scope import MAX_STEPS
 from ehr_fhir.fhirpath.temporal import Date, DateTime, Time
 from ehr_fhir.fhirpath.ucum import Unit, parse_unit
 from ehr_fhir.fhirpath.walk import Walk
 
 __all__ = [
+    "MAX_STEPS",
     "PRIMITIVES",
     "Date",
     "DateTime",

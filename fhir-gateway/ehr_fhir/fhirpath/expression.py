@@ -15,7 +15,7 @@ from ehr_fhir.fhirpath import type_check
 from ehr_fhir.fhirpath.compiler import Compiler
 from ehr_fhir.fhirpath.element import Element, root_element
 from ehr_fhir.fhirpath.parser import parse
-from ehr_fhir.fhirpath.scope import Closure, Evaluation, Scope
+from ehr_fhir.fhirpath.scope import MAX_STEPS, Closure, Evaluation, Scope
 from ehr_fhir.fhirpath.union_terms import find_required_keys, select_terms
 from ehr_fhir.fhirpath.walk import Walk, compile_walks
 
@@ -47,6 +47,7 @@ class Expression:
         resolve: Callable[[str], Mapping[str, Any] | None] | None = None,
         member_of: Callable[[object, str], bool | None] | None = None,
         trace: Callable[[str, list[Any]], None] | None = None,
+        max_steps: int = MAX_STEPS,
     ) -> list[Any]:
         """Evaluate the expression on a resource, or on an element of it given as `context`.
 
@@ -58,7 +59,7 @@ class Expression:
             focus = root
         else:
             focus = context if isinstance(context, Element) else root_element(context)
-        evaluation = Evaluation(root, [focus], variables, now, resolve, member_of, trace)
+        evaluation = Evaluation(root, [focus], variables, now, resolve, member_of, trace, max_steps)
         try:
             return list(self._closure(Scope(evaluation, [focus])))
         except RecursionError:

@@ -15,10 +15,10 @@ from typing import Any
 from ehr_fhir.errors import Invalid, TooCostly
 from ehr_fhir.fhirpath.element import Element
 
-__all__ = ["Closure", "Evaluation", "Scope"]
+__all__ = ["MAX_STEPS", "Closure", "Evaluation", "Scope"]
 
 # Chosen: an item handled is a step, so that half a million of them end within seconds.
-_MAX_STEPS = 500_000
+MAX_STEPS = 500_000
 # Chosen: in characters; `replace()` and `&` can double a string again and again.
 _MAX_STRING_LENGTH = 1_000_000
 # Chosen: characters of a new string that cost as much as one step.
@@ -46,12 +46,13 @@ class Evaluation:
     resolve: Callable[[str], Mapping[str, Any] | None] | None = None
     member_of: Callable[[object, str], bool | None] | None = None
     trace: Callable[[str, list[Any]], None] | None = None
+    max_steps: int = MAX_STEPS
     steps: int = field(default=0)
 
     def count_steps(self, steps: int) -> None:
-        """Add to the steps of the evaluation; raise TooCostly beyond half a million."""
+        """Add to the steps of the evaluation; raise TooCostly beyond its budget."""
         self.steps += steps
-        if self.steps > _MAX_STEPS:
+        if self.steps > self.max_steps:
             raise TooCostly("The FHIRPath expression takes too many steps on this resource.")
 
     def check_string(self, text: str) -> str:

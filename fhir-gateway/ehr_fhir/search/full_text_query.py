@@ -18,7 +18,7 @@ __all__ = ["MAX_WORDS", "Conjunction", "Phrase", "parse_full_text_query"]
 MAX_WORDS = 64
 # Of a beginning in letters: a shorter one begins too many words.
 _MIN_PREFIX_LETTERS = 3
-_TERM = re.compile(r'\s*(-?)(?:"([^"]*)(?:"|$)|([^\s"]+))')
+_TERM = re.compile(r'(-?)(?:"([^"]*)(?:"|$)|([^\s"]+))')
 
 
 @dataclass(frozen=True)

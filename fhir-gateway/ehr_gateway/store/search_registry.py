@@ -14,10 +14,11 @@ import re
 import secrets
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from datetime import UTC, datetime
 from typing import Any
 
 from ehr_fhir import definitions
-from ehr_fhir.errors import EhrError, Unprocessable
+from ehr_fhir.errors import EhrError, TooCostly, Unprocessable
 from ehr_fhir.index.converters import is_convertible
 from ehr_fhir.index.rows import IndexRow, extract_rows_for
 from ehr_fhir.json_text import parse
@@ -36,6 +37,8 @@ _GENERATION_SETTING = "search-registry"
 # The parameters of R4 are numbered from 1.
 _FIRST_ADDED_PARAM = 1_000_000
 _CODE = re.compile(r"[A-Za-z][A-Za-z0-9-]{0,63}")
+# Chosen: no expression that reads a resource takes as many where there is nothing to read.
+_MAX_STEPS_ON_NOTHING = 2000
 _TYPES = INDEXED_TYPES - {"special"}
 
 
@@ -186,12 +189,27 @@ def _check_parameter(parameter: SearchParameter) -> None:
         walks = compile_expression(parameter.expression, parameter.resource_type).walks
     except EhrError as error:
         raise _refusal("expression", str(error)) from None
+    _check_cost(parameter)
     if walks is not None and not any(
         is_convertible(parameter.type, walk.datatype) for walk in walks
     ):
         text = f"The expression leads to nothing of {parameter.resource_type} that"
         text += f" a {parameter.type} can be."
         raise _refusal("expression", text)
+
+
+def _check_cost(parameter: SearchParameter) -> None:
+    """Refuse an expression that is costly on a resource with nothing in it."""
+    empty = {"resourceType": parameter.resource_type}
+    try:
+        parameter.compiled_expression.evaluate(
+            empty, now=datetime.now(UTC), max_steps=_MAX_STEPS_ON_NOTHING
+        )
+    except TooCostly as error:
+        raise _refusal("expression", str(error)) from None
+    except EhrError:
+        # It suits no such resource, and finds nothing in it.
+        return
 
 
 def _parameter(kind: str, code: str, definition: Mapping[str, Any]) -> SearchParameter:

@@ -20,7 +20,9 @@ LATIN_TAG = JURISDICTION.default_language.tag
 HAN_TAG = language.tag if (language := JURISDICTION.match_language("zh-Hant")) else "zh"
 # SNOMED CT ends a fully specified name with its kind in brackets; readers do not need it.
 _SEMANTIC_TAG = re.compile(
-    r"\s*\((?:disorder|finding|procedure|situation|substance|regime/therapy|qualifier value)\)$"
+    # Not from the middle of a run of spaces: each of its places would be tried, in quadratic time.
+    r"(?<!\s)\s*"
+    r"\((?:disorder|finding|procedure|situation|substance|regime/therapy|qualifier value)\)$"
 )
 # UCUM units as they are printed.
 _PRINTED_UNITS = (
