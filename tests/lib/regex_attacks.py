@@ -84,24 +84,24 @@ def _example_of(kind: Any, value: Any) -> str:
     if kind is op.LITERAL:
         return chr(value)
     if kind is op.IN:
-        return next((one for one in _ALPHABET if _is_in(one, value)), _first_of(value))
+        return str(next((one for one in _ALPHABET if _is_in(one, value)), _first_of(value)))
     if kind in (op.NOT_LITERAL, op.ANY):
         return "a"
     if kind in (op.MAX_REPEAT, op.MIN_REPEAT):
-        return _example(value[2]) * max(value[0], 1)
+        return _example(value[2]) * max(int(value[0]), 1)
     if kind is op.SUBPATTERN:
         return _example(value[3])
     return _example(value[1][0]) if kind is op.BRANCH else ""
 
 
 def _is_in(letter: str, items: Any) -> bool:
-    negated = items[0][0] is op.NEGATE
+    negated = bool(items[0][0] is op.NEGATE)
     return negated != any(_is_item(letter, *item) for item in items[negated:])
 
 
 def _is_item(letter: str, kind: Any, value: Any) -> bool:
     if kind is op.LITERAL:
-        return ord(letter) == value
+        return bool(ord(letter) == value)
     if kind is op.RANGE:
         return bool(value[0] <= ord(letter) <= value[1])
     names = {
@@ -116,5 +116,7 @@ def _is_item(letter: str, kind: Any, value: Any) -> bool:
 
 
 def _first_of(items: Any) -> str:
-    kind, value = items[-1]
-    return chr(value[0] if kind is op.RANGE else value) if isinstance(value, int | tuple) else "a"
+    """Return a letter of the last item of a set."""
+    _, value = items[-1]
+    first: Any = value[0] if isinstance(value, tuple) else value
+    return chr(first) if isinstance(first, int) else "a"
