@@ -9,6 +9,7 @@ from ehr_fhir.references import local_target
 from ehr_fhir.search.filters import Clause
 from ehr_fhir.search.value_parser import SearchValue
 from ehr_fhir.string_folding import normalize_string, shorten_for_index
+from ehr_fhir.token_keys import folded_key, search_keys
 from ehr_fhir.units import CANONICAL_SYSTEM
 
 __all__ = [
@@ -99,7 +100,7 @@ def any_token_conditions(params: Params, clause: Clause) -> list[str]:
     by_system: dict[str | None, list[str]] = {}
     for value in clause.values:
         codes = by_system.setdefault(None if plain else value.system, [])
-        codes += [value.code] if value.code is not None else []
+        codes += _token_keys(clause, value) if value.code is not None else []
     tests = []
     for system, codes in by_system.items():
         named = [f"code IN ({', '.join(map(params.bind, codes))})"] if codes else []
@@ -218,12 +219,23 @@ def _escape_like(text: str) -> str:
 def _token(params: Params, clause: Clause, value: SearchValue) -> str:
     tests = []
     if value.code is not None:
-        tests.append(f"code = {params.bind(value.code)}")
+        keys = [params.bind(key) for key in _token_keys(clause, value)]
+        tests.append(f"code = {keys[0]}" if len(keys) == 1 else f"code IN ({', '.join(keys)})")
     # The system of a plain `code` is fixed by its definition, so naming it narrows nothing.
     implied = clause.parameter.datatypes <= {"code"} and value.code is not None
     if value.system is not None and not implied:
         tests.append(f"system = {params.bind(value.system)}")
     return " AND ".join(tests)
+
+
+def _token_keys(clause: Clause, value: SearchValue) -> list[str]:
+    """Return the keys that a token may have in the index."""
+    code = value.code or ""
+    if clause.modifier == "of-type":
+        return [folded_key(code)]
+    if clause.modifier == "identifier":
+        return search_keys({"Identifier"}, value.system, code)
+    return search_keys(clause.parameter.datatypes, value.system, code)
 
 
 def _uri(params: Params, clause: Clause, value: SearchValue) -> str:
