@@ -1,7 +1,7 @@
 """Tokens as they stand in the index: with case where it means something, folded where it does not.
 
-Whether case matters in a code is its system's to say (CodeSystem.caseSensitive); in doubt tokens are
-compared without case (R4 §3.1.1.4.10), since finding too much does less harm than too little. So a
+Whether case matters in a code is for its system to say (CodeSystem.caseSensitive); in doubt tokens
+are compared without case (R4 §3.1.1.4.10): finding too much does less harm than too little. So a
 token keeps its case in a code system that R4 defines as case-sensitive and in the codes of FHIR's
 own elements. Identifiers, contact points, strings, and codes of any other system are folded.
 

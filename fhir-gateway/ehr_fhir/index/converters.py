@@ -258,12 +258,15 @@ def _reference(value: Mapping[str, Any], wanted: str | None) -> list[tuple[str, 
     reference = value.get("reference", "")
     here = local_target(reference)
     named = here.type if here else referenced_type(reference)
+    if reference.startswith("#"):
+        # Whose type the resource that contains it knows.
+        return [("reference", (f"#{wanted or ''}", shorten_for_index(reference)))]
     if wanted and wanted != (named or value.get("type")):
         return []
     found: list[tuple[str, Value]] = []
     if here:
         found.append(("reference", (here.type, here.id)))
-    elif reference and not reference.startswith("#"):
+    elif reference:
         found.append(("reference", ("", shorten_for_index(strip_version(reference)))))
     if (identifier := value.get("identifier")) and (number := identifier.get("value")):
         found.append(_token(identifier.get("system", ""), number))

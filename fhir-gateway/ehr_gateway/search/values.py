@@ -8,17 +8,21 @@ from dataclasses import dataclass, field
 from ehr_fhir.references import local_target
 from ehr_fhir.search.filters import Clause
 from ehr_fhir.search.value_parser import SearchValue
+from ehr_fhir.search_parameters import SearchParameter
 from ehr_fhir.string_folding import normalize_string, shorten_for_index
 from ehr_fhir.token_keys import folded_key, search_keys
 from ehr_fhir.units import CANONICAL_SYSTEM
+from ehr_gateway.search.value_sets import CODE_SET_MODIFIERS
 
 __all__ = [
     "Params",
-    "any_token_conditions",
+    "clause_conditions",
+    "clause_table",
     "count_condition",
     "instant_condition",
     "starts_with",
     "value_condition",
+    "value_tables",
 ]
 
 # Prefixes of dates (R4 §3.1.1.4.3): how the stored range [low, high) compares to the searched one,
@@ -71,6 +75,9 @@ _COUNT_CONDITIONS = {
     },
 }  # fmt: skip
 
+# Index table by modifier or type, where it has another name.
+_INDEX_TABLES = {"identifier": "token", "special": "position", "text": "string"}
+
 
 @dataclass
 class Params:
@@ -91,6 +98,28 @@ class Params:
 def value_condition(params: Params, kind: str, clause: Clause, value: SearchValue) -> str:
     """Return the condition on the columns of an index table, by its kind."""
     return _CONDITIONS[kind](params, clause, value)
+
+
+def clause_table(clause: Clause) -> str:
+    """Return the index table that a clause asks, without its prefix."""
+    kind = clause.parameter.type
+    return _INDEX_TABLES.get(clause.modifier or "", _INDEX_TABLES.get(kind, kind))
+
+
+def value_tables(parameter: SearchParameter) -> tuple[str, ...]:
+    """Return the index tables of which a parameter that has any value has a row."""
+    kind = _INDEX_TABLES.get(parameter.type, parameter.type)
+    # A reference by identifier alone is indexed among the tokens; a value that no search finds,
+    # such as a code's text, among the references.
+    return ("reference", "token") if kind == "reference" else (kind, "reference")
+
+
+def clause_conditions(params: Params, clause: Clause) -> list[str]:
+    """Return conditions on the columns of the clause's table, one of which must hold."""
+    if clause.parameter.type == "token" and clause.modifier in CODE_SET_MODIFIERS:
+        return any_token_conditions(params, clause)
+    kind = clause_table(clause)
+    return [value_condition(params, kind, clause, value) for value in clause.values]
 
 
 def any_token_conditions(params: Params, clause: Clause) -> list[str]:
