@@ -75,6 +75,11 @@ class Lake:
         return self.root / "feed-epoch.json"
 
     @property
+    def facts_version(self) -> Path:
+        """Return the file that names the version of the rules by which silver's facts are."""
+        return self.root / "facts-version"
+
+    @property
     def quality_folder(self) -> Path:
         """Return the folder of the quality gate's results."""
         return self.root / "quality"

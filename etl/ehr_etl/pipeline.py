@@ -13,6 +13,7 @@ from dataclasses import dataclass
 
 from pyspark.sql import SparkSession
 
+from ehr_etl.change_feed.held_facts import pull_held_facts, unite_held_facts
 from ehr_etl.change_feed.landing import FeedSource, pull_feed
 from ehr_etl.data_quality.expectations import check_gold_tables, preload_great_expectations
 from ehr_etl.data_quality.results import TableQuality, write_quality_results
@@ -21,7 +22,7 @@ from ehr_etl.gold.tables import build_gold_table, gold_table_name
 from ehr_etl.lake import Lake, count_rows
 from ehr_etl.spark.java_errors import translate_java_errors
 from ehr_etl.tables.bronze import append_to_bronze
-from ehr_etl.tables.consent_tables import refresh_consent_tables
+from ehr_etl.tables.consent_tables import refresh_consent_tables, write_held_facts
 from ehr_etl.tables.deid import refresh_deid
 from ehr_etl.tables.quarantine import summarize_silver
 from ehr_etl.tables.silver import SilverReport, refresh_silver
@@ -86,15 +87,19 @@ def run_once(
         seconds[name] = round(time.perf_counter() - started, 2)
 
     with step("feed", "Reading the gateway's change feed."):
+        # Before and after: the author's next version, not landed yet, may end a third party's.
+        held_before = pull_held_facts(feed)
         landing = pull_feed(feed, lake)
+        held_after = pull_held_facts(feed)
     with step("bronze", "Keeping the changes as received."):
         append_to_bronze(spark, lake)
     with step("silver", "Checking each record and keeping the latest version."):
         silver = refresh_silver(spark, lake)
     with step("consent", "Reading the consent rules from the records."):
         consent = refresh_consent_tables(spark, lake)
+        held_facts = write_held_facts(lake, unite_held_facts(held_before, held_after))
     with step("deid", "Taking out what identifies, of patients who have not opted out."):
-        refresh_deid(spark, lake, consent, deid_key, now_ms)
+        refresh_deid(spark, lake, consent, held_facts, deid_key, now_ms)
     with step("gold", "Building the tables for research."):
         for view in views:
             build_gold_table(spark, lake, load_view(view))

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from ehr_etl.change_feed.held_facts import HELD_FACT_SCHEMA
+from ehr_etl.change_feed.landing import FeedSource
 from ehr_etl.gold.library import read_view_file
 from ehr_etl.gold.tables import run_identified_views, run_view
 from ehr_etl.lake import Lake, read_small_table
@@ -44,7 +46,7 @@ Run = Callable[..., LakeReport]
 
 @pytest.fixture(scope="module")
 def run(spark: SparkSession) -> Run:
-    def once(lake: Lake, feed: Pages, **more: Any) -> LakeReport:
+    def once(lake: Lake, feed: FeedSource, **more: Any) -> LakeReport:
         return run_once(spark, lake, feed, deid_key=KEY, now_ms=NOW_MS, **more)
 
     return once
@@ -254,10 +256,52 @@ sct.codes = ["38341003"]
 """
     monkeypatch.setattr(deid, "load_labels", lambda: parse_labels(later))
     tables = consent_tables.refresh_consent_tables(spark, lake)
-    deid.refresh_deid(spark, lake, tables, KEY, NOW_MS)
+    deid.refresh_deid(spark, lake, tables, HELD_FACT_SCHEMA.empty_table(), KEY, NOW_MS)
 
     assert resources(lake, "deid", "Condition") == []
     assert resources(lake, "deid", "Encounter") != []
+
+
+def test_held_facts_close_records_to_research(
+    run: Run, spark: SparkSession, tmp_path: Path
+) -> None:
+    """What others say of a record counts, and a silver table of older rules is worked out anew."""
+    hiv = {"system": "http://terminology.hl7.org/CodeSystem/v3-ActCode", "code": "HIV"}
+    closed = [
+        consent("p-one", "restriction", permit=False, securityLabel=[hiv]),
+        consent("p-two", "restriction", permit=False, dataPeriod={"start": "1990-01-01",
+                                                                 "end": "1990-12-31"}),
+    ]  # fmt: skip
+    lake = Lake(tmp_path)
+    run(lake, first_feed(closed))
+    conditions = [pseudonym(KEY, f"Condition/cond-{name}") for name in ("one", "two")]
+    assert resources(lake, "deid", "Condition") == sorted(conditions)
+    stays = resources(lake, "deid", "Encounter")
+    lake.facts_version.write_text("1", "utf-8")
+
+    run(lake, HeldPages(b"""\
+{"type":"Condition","id":"cond-one","kind":"label","value":"HIV","source":"Medication/m"}
+{"type":"Condition","id":"cond-two","kind":"date","value":"1990-05-05","source":"update"}
+"""))  # fmt: skip
+
+    assert resources(lake, "deid", "Condition") == []
+    assert resources(lake, "deid", "Encounter") == stays
+    assert len(read_small_table(lake, "consent/held_fact").to_pylist()) == 2
+    run(lake, HeldPages(b""))
+    assert resources(lake, "deid", "Condition") == sorted(conditions)
+
+
+class HeldPages:
+    """A feed without changes that has held facts."""
+
+    def __init__(self, page: bytes) -> None:
+        self.page = page
+
+    def pages(self, after: int) -> Iterator[bytes]:
+        yield from ()
+
+    def held_fact_pages(self) -> Iterator[bytes]:
+        yield self.page
 
 
 def test_views_over_silver_keep_identities(

@@ -611,6 +611,29 @@ def test_the_feed_gives_every_version_in_order_to_its_own_scope_alone(furnished:
         assert lake.get(f"/feed?{query}").status_code == 400
 
 
+def test_the_lake_reads_held_facts_page_by_page(furnished: House) -> None:
+    lake = furnished.system("ehr-commons", "ehr/feed.read")
+    label = {"system": "http://terminology.hl7.org/CodeSystem/v3-ActCode", "code": "SDV"}
+    body = must(furnished.system("hospital-a").get("Encounter/enc-1")).json()
+    must(furnished.system("hospital-a").put({**body, "meta": {"security": [label]}}))
+    found, after = [], ""
+    while after is not None:
+        page = must(lake.get("/feed/held-facts", params={"after": after, "limit": 1}))
+        found += [json.loads(line) for line in page.content.splitlines()]
+        after = page.headers.get("x-feed-next")
+
+    inherited = {"kind": "label", "value": "SDV", "source": "Encounter/enc-1"}
+    assert found == [
+        {"type": "Condition", "id": "con-1", **inherited},
+        {"type": "Observation", "id": "lab-1", **inherited},
+    ]
+    assert must(lake.get("/feed/held-facts")).content.count(b"\n") == 2
+    for session in (furnished.system("ehr-commons"), furnished.login("steward")):
+        assert session.get("/feed/held-facts").status_code == 403
+    for after in ("x", '["a"]', "[1,2,3,4,5]"):
+        assert lake.get("/feed/held-facts", params={"after": after}).status_code == 400
+
+
 def test_every_address_is_in_the_reference() -> None:
     reference = (ROOT / "docs/reference/http.md").read_text("utf-8")
     pages = ROOT / "docs/reference/operations"

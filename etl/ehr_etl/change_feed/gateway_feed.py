@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 
 import httpx
@@ -44,13 +44,28 @@ class HttpFeed:
                 raise Fault("The gateway's feed did not move on: its X-Feed-Next is not greater.")
             after = next_position
 
+    def held_fact_pages(self) -> Iterator[bytes]:
+        """Yield the pages of the facts held beside resources, all that there are."""
+        after = ""
+        while True:
+            parameters: dict[str, str | int] = {"after": after, "limit": self.limit}
+            response = self._request("/feed/held-facts", parameters)
+            if response.content.strip():
+                yield response.content
+            if "X-Feed-Next" not in response.headers:
+                return
+            after = response.headers["X-Feed-Next"]
+
     def _get(self, after: int) -> httpx.Response:
         parameters: dict[str, str | int] = {"after": after, "limit": self.limit}
         if self.epoch:
             parameters["epoch"] = self.epoch
+        return self._request("/feed", parameters)
+
+    def _request(self, path: str, parameters: Mapping[str, str | int]) -> httpx.Response:
         try:
             response = self.client.get(
-                "/feed", params=parameters, headers={"Authorization": f"Bearer {self.token}"}
+                path, params=parameters, headers={"Authorization": f"Bearer {self.token}"}
             )
         except httpx.TransportError as error:
             raise Unavailable("The gateway does not answer: is `ehr up` running?") from error

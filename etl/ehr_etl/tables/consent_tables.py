@@ -36,6 +36,12 @@ def refresh_consent_tables(spark: SparkSession, lake: Lake) -> Mapping[str, pa.T
     return tables
 
 
+def write_held_facts(lake: Lake, rows: pa.Table) -> pa.Table:
+    """Write the table of held facts whole and return it."""
+    write_small_table(lake, "consent/held_fact", rows)
+    return rows
+
+
 def build_consent_tables(resources: list[Mapping[str, object]]) -> Mapping[str, pa.Table]:
     """Return every consent table, empty ones too, rows in a fixed order."""
     rows: dict[str, list[dict[str, object]]] = {name: [] for name in TABLES}

@@ -6,17 +6,19 @@ is newer than its own, quarantine takes a line only once.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 
+import orjson
 import pyarrow as pa
 from deltalake import DeltaTable
 from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
 
-from ehr_etl.change_feed.entries import ConsentFacts, FeedEntry, parse_entry
+from ehr_etl.change_feed.entries import ConsentFacts, FeedEntry, consent_facts, parse_entry
 from ehr_etl.data_quality.rules import QualityRules, load_quality_rules
-from ehr_etl.lake import ENTRY_COLUMNS, FACT_COLUMNS, Lake, create_table
+from ehr_etl.lake import ENTRY_COLUMNS, FACT_COLUMNS, TABLES, Lake, create_table, read_table
 
 PARSED_COLUMNS = (
     f"key STRING, {ENTRY_COLUMNS}, deleted BOOLEAN, {FACT_COLUMNS}, resource STRING, fault STRING"
@@ -53,6 +55,12 @@ _PARSED_SCHEMA = pa.schema(
         ("fault", pa.string()),
     ]
 )
+# Raised when versions give other facts than before: silver tables are worked out anew.
+FACTS_VERSION = "2"
+_SILVER_DDL = TABLES["silver"].columns
+_SILVER_SCHEMA = pa.schema(
+    [_PARSED_SCHEMA.field(name) for name in re.findall(r"(?:^|, )(\w+) ", _SILVER_DDL)]
+)
 
 
 @dataclass
@@ -67,7 +75,11 @@ class SilverReport:
 
 def refresh_silver(spark: SparkSession, lake: Lake) -> SilverReport:
     """Take every bronze line that was not taken yet into silver or quarantine."""
-    create_table(spark, lake, "silver")
+    if lake.has_table("silver"):
+        renew_facts(spark, lake)
+    else:
+        create_table(spark, lake, "silver")
+        lake.facts_version.write_text(f"{FACTS_VERSION}\n", "utf-8")
     create_table(spark, lake, "quarantine")
     report, rules = SilverReport(), load_quality_rules()
     query = (
@@ -82,6 +94,19 @@ def refresh_silver(spark: SparkSession, lake: Lake) -> SilverReport:
     )
     query.awaitTermination()
     return report
+
+
+def renew_facts(spark: SparkSession, lake: Lake) -> None:
+    """Work out the facts of a silver table anew that another version of the rules made."""
+    version = lake.facts_version.read_text("utf-8") if lake.facts_version.exists() else ""
+    if version.strip() == FACTS_VERSION:
+        return
+    kept = ("position", "type", "id", "version", "last_updated", "author", "deleted", "resource")
+    rows = read_table(spark, lake, "silver").select(*kept).mapInArrow(_renew_batches, _SILVER_DDL)
+    rows.write.format("delta").mode("overwrite").option("overwriteSchema", "true").partitionBy(
+        *TABLES["silver"].partitioned_by
+    ).save(str(lake.table_path("silver")))
+    lake.facts_version.write_text(f"{FACTS_VERSION}\n", "utf-8")
 
 
 def write_batch(lake: Lake, rules: QualityRules, batch: DataFrame, report: SilverReport) -> None:
@@ -177,6 +202,17 @@ def to_record_batch(entries: list[FeedEntry]) -> pa.RecordBatch:
 def _parse_batches(batches: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
     for batch in batches:
         yield to_record_batch([parse_entry(line) for line in batch.column("line").to_pylist()])
+
+
+def _renew_batches(batches: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
+    for batch in batches:
+        rows = []
+        for row in batch.to_pylist():
+            facts = ConsentFacts()
+            if not row["deleted"]:
+                facts = consent_facts(orjson.loads(row["resource"]), row["author"])
+            rows.append({**row, **asdict(facts), "patients": list(facts.patients)})
+        yield pa.RecordBatch.from_pylist(rows, schema=_SILVER_SCHEMA)
 
 
 def _add_to_report(report: SilverReport, counts: list[tuple[tuple[str, ...], int]]) -> None:

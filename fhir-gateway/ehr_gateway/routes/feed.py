@@ -6,6 +6,7 @@ and a program's token. What leaves the lake is decided there again.
 
 from __future__ import annotations
 
+import json
 from functools import partial
 from typing import Annotated
 
@@ -14,10 +15,11 @@ from fastapi import APIRouter, Query
 from fastapi.responses import Response
 
 from ehr_fhir.dates import format_instant
-from ehr_fhir.errors import InsufficientScope
+from ehr_fhir.errors import InsufficientScope, Invalid
+from ehr_gateway.audit_log import recorder
 from ehr_gateway.audit_log.asked_about import build_feed_rows
-from ehr_gateway.http.authentication import Authenticated
-from ehr_gateway.store.store import FeedEntry
+from ehr_gateway.http.authentication import Authenticated, RequestContext
+from ehr_gateway.store.store import HELD_FACT_KEY, FeedEntry
 from ehr_privacy.consent import has_scope
 
 router = APIRouter()
@@ -36,10 +38,7 @@ def list_changes(
     A position that is no part of this store's past, by the epoch it was read in, is a conflict.
     """
     audit_context = context.begin_audit("feed", f"feed?after={after}")
-    requester = context.access.requester
-    if requester.role != "system" or not has_scope(requester.scopes, _FEED_SCOPE):
-        text = f"The change feed needs a program's token with the scope {_FEED_SCOPE}."
-        raise InsufficientScope(text, scope=_FEED_SCOPE)
+    _require_scope(context)
     limit = min(limit, context.gateway.settings.max_feed_entries)
     epoch_here = context.gateway.store.epoch()
     epoch_here.check_position(epoch, after)
@@ -58,6 +57,52 @@ def list_changes(
             "Cache-Control": "no-store",
         },
     )
+
+
+@router.get("/feed/held-facts")
+def list_held_facts(
+    context: Authenticated,
+    after: Annotated[str, Query(max_length=4096)] = "",
+    limit: Annotated[int, Query(ge=1)] = 5000,
+) -> Response:
+    """List the facts held beside resources (docs/explanation/consent.md), in order of their key.
+
+    `after` is what `X-Feed-Next` of the page before says. The last page has no such header.
+    """
+    audit_context = context.begin_audit("feed", "feed/held-facts")
+    _require_scope(context)
+    limit = min(limit, context.gateway.settings.max_feed_entries)
+    rows = context.gateway.store.held_facts(_parse_key(after), limit)
+    context.add_audit_entry(recorder.build_event_rows(audit_context=audit_context, patient=None))
+    headers = {"Cache-Control": "no-store"}
+    if len(rows) == limit:
+        # A header is ASCII, which JSON can be.
+        headers["X-Feed-Next"] = json.dumps([rows[-1][name] for name in HELD_FACT_KEY])
+    return Response(
+        b"".join(orjson.dumps({name: row[name] for name in HELD_FACT_KEY}) + b"\n" for row in rows),
+        media_type="application/x-ndjson",
+        headers=headers,
+    )
+
+
+def _require_scope(context: RequestContext) -> None:
+    requester = context.access.requester
+    if requester.role != "system" or not has_scope(requester.scopes, _FEED_SCOPE):
+        text = f"The change feed needs a program's token with the scope {_FEED_SCOPE}."
+        raise InsufficientScope(text, scope=_FEED_SCOPE)
+
+
+def _parse_key(after: str) -> tuple[str, ...]:
+    if not after:
+        return ("",) * len(HELD_FACT_KEY)
+    try:
+        key = orjson.loads(after)
+    except orjson.JSONDecodeError as error:
+        raise Invalid("`after` is not what X-Feed-Next of a page said.") from error
+    is_key = isinstance(key, list) and len(key) == len(HELD_FACT_KEY)
+    if not is_key or not all(isinstance(part, str) for part in key):
+        raise Invalid("`after` is not what X-Feed-Next of a page said.")
+    return tuple(key)
 
 
 def _serialize_change(entry: FeedEntry) -> bytes:

@@ -32,7 +32,7 @@ from ehr_gateway.store.parameter_ids import read_parameter_ids, register_paramet
 from ehr_gateway.store.search_registry import SearchRegistry, load_registry
 from ehr_gateway.store.stored_facts import StoredFacts
 
-__all__ = ["AuditHook", "FeedEntry", "Store", "Version"]
+__all__ = ["HELD_FACT_KEY", "AuditHook", "FeedEntry", "Store", "Version"]
 
 
 @dataclass(frozen=True)
@@ -69,6 +69,8 @@ class FeedEntry:
     version: Version
     author: str | None
 
+
+HELD_FACT_KEY = ("type", "id", "kind", "value", "source")
 
 # Called inside a write's transaction, for what patients and stewards are told of.
 TellConsequence = Callable[[Connection, Consequence], None]
@@ -172,6 +174,17 @@ class Store:
             self.embedded.flush()
         for row in rows:
             yield FeedEntry(row["pk"], Version.from_row(row), row["author"])
+
+    def held_facts(self, after: Sequence[str], limit: int) -> list[Row]:
+        """Return up to `limit` rows of `held_fact` after a key; for the lake alone."""
+        key = ", ".join(HELD_FACT_KEY)
+        places = ", ".join("?" * len(HELD_FACT_KEY))
+        with self.read_transaction() as connection:
+            return connection.execute(
+                f"SELECT {key} FROM held_fact WHERE ({key}) > ({places})"  # noqa: S608
+                f" ORDER BY {key} LIMIT ?",
+                (*after, limit),
+            ).fetchall()
 
     def close(self) -> None:
         """Close every connection that is not lent."""

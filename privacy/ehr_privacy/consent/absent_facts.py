@@ -37,14 +37,13 @@ def types_without_author() -> frozenset[str]:
     >>> sorted(types_without_author() & {"Patient", "Observation", "Coverage"})
     ['Coverage', 'Patient']
     """
-    return PEOPLE | {kind for kind in _record_types() if not _refers_to(kind, _AUTHORS)}
+    return PEOPLE | {kind for kind in _record_types() if not _has_practitioner(kind)}
 
 
 def _record_types() -> frozenset[str]:
     rules = load_domains()
-    # Holders may repeat a record that has the fact. Who names no patient has no such rule.
-    types = resource_types() - rules.directory - rules.gathering - {"Parameters", "Basic"}
-    return frozenset(kind for kind in types if _refers_to(kind, frozenset({"Patient"})))
+    # Holders may repeat a record that has the fact.
+    return resource_types() - rules.directory - rules.gathering - {"Parameters", "Basic"}
 
 
 def _has_date(owner: str) -> bool:
@@ -54,13 +53,12 @@ def _has_date(owner: str) -> bool:
     )
 
 
-def _refers_to(owner: str, types: frozenset[str]) -> bool:
-    """Say whether an element of a type, or of its parts, can name a resource of some types."""
+def _has_practitioner(owner: str) -> bool:
     for element in json_elements(owner).values():
         if element.type == "Reference":
             targets = reference_targets(owner, element.name)
-            if targets is None or targets & types:
+            if targets is None or targets & _AUTHORS:
                 return True
-        elif element.type.startswith(f"{owner}.") and _refers_to(element.type, types):
+        elif element.type.startswith(f"{owner}.") and _has_practitioner(element.type):
             return True
     return False
