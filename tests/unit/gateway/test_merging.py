@@ -18,7 +18,6 @@ from tests.lib.store import actor, consent, platform, put, rows
 PATIENTS = tuple(f"p{number}" for number in range(6))
 CONSENTS = tuple(f"c{number}" for number in range(5))
 CLINIC = actor("clinic")
-RESULT = {"meaning": "instance", "reference": {"reference": "Observation/result"}}
 PROVISIONS = (
     ("restriction", {"type": "deny", "provision": [{"type": "permit", "actor": [CLINIC]}]}),
     ("restriction", {"type": "deny", "actor": [CLINIC]}),
@@ -26,7 +25,7 @@ PROVISIONS = (
     ("research", {"type": "permit"}),
     (
         "hold",
-        {"type": "deny", "actor": [CLINIC], "data": [RESULT], "period": {"end": "2027-01-01"}},
+        {"type": "deny", "actor": [CLINIC], "period": {"end": "2027-01-01"}},
     ),
     ("sharing", {"type": "permit", "actor": [CLINIC]}),
 )
@@ -43,8 +42,9 @@ def furnish(store: Store) -> None:
     put(store, {"resourceType": "Organization", "id": "clinic", "name": "Clinic"})
     for identity in PATIENTS:
         put(store, account(identity))
-    result = {"resourceType": "Observation", "id": "result", "status": "final"}
-    put(store, {**result, "code": {"text": "x"}, "subject": {"reference": "Patient/p0"}})
+        result = {"resourceType": "Observation", "id": f"result-{identity}", "status": "final"}
+        subject = {"reference": f"Patient/{identity}"}
+        put(store, {**result, "code": {"text": "x"}, "subject": subject})
 
 
 def in_the_tables(store: Store) -> Tables:
@@ -83,6 +83,13 @@ def test_after_any_write_the_tables_hold_what_the_rule_carries_over(store: Store
                 alive.discard(patient)
             case "consent" if patient in alive:
                 category, provision = chance.choice(PROVISIONS)
+                if category == "hold":
+                    # A Consent names records of its own patient alone.
+                    result = {"reference": f"Observation/result-{patient}"}
+                    provision = {
+                        **provision,
+                        "data": [{"meaning": "instance", "reference": result}],
+                    }
                 body = consent(patient, category, **provision)
                 put(store, {**body, "id": chance.choice(CONSENTS)})
             case "withdraw":
