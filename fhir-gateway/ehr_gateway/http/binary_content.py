@@ -99,7 +99,11 @@ def content_response(body: bytes, headers: dict[str, str]) -> Response:
         content = base64.b64decode(resource.get("data", ""))
     except (binascii.Error, ValueError):
         content = b""
-    return Response(content, headers={**headers, **_content_headers(content_type_of(resource))})
+    content_type = content_type_of(resource)
+    response = Response(content, headers={**headers, **_content_headers(content_type)})
+    # Not handed over at once: Starlette would add a charset to a type of text.
+    response.media_type = content_type
+    return response
 
 
 def content_type_of(resource: dict[str, object]) -> str:

@@ -9,6 +9,7 @@ what a client sent, and are never compressed.
 from __future__ import annotations
 
 import zlib
+from functools import lru_cache
 
 from starlette.concurrency import run_in_threadpool
 from starlette.requests import Request
@@ -71,6 +72,8 @@ def content_decoder(header: str) -> GzipDecoder | None:
     return GzipDecoder()
 
 
+# A client sends the same header with each request.
+@lru_cache(maxsize=256)
 def accepts_gzip(header: str) -> bool:
     """Say whether an Accept-Encoding takes gzip.
 
@@ -87,19 +90,25 @@ def accepts_gzip(header: str) -> bool:
 
 async def compress_response(request: Request, response: Response) -> Response:
     """Compress the body of a response in place, where that helps and the client takes it."""
-    body = bytes(response.body)
-    if len(body) < _SHORTEST or not _is_text(response.headers.get("content-type", "")):
+    body = response.body
+    if len(body) < _SHORTEST or not _is_text(response.media_type or ""):
         return response
-    response.headers.add_vary_header("Accept-Encoding")
-    if not accepts_gzip(request.headers.get("accept-encoding", "")):
+    # On the raw list: Starlette's own methods go through it several times, at each read.
+    response.raw_headers.append((b"vary", b"Accept-Encoding"))
+    if not accepts_gzip(_accept_encoding(request)):
         return response
     if len(body) > _LONGEST_ON_LOOP:
-        response.body = await run_in_threadpool(_compress, body)
+        response.body = await run_in_threadpool(_compress, bytes(body))
     else:
-        response.body = _compress(body)
+        response.body = _compress(bytes(body))
     response.headers["Content-Encoding"] = "gzip"
     response.headers["Content-Length"] = str(len(response.body))
     return response
+
+
+def _accept_encoding(request: Request) -> str:
+    values = [value for name, value in request.scope["headers"] if name == b"accept-encoding"]
+    return b",".join(values).decode("latin-1")
 
 
 def _compress(body: bytes) -> bytes:
