@@ -32,6 +32,7 @@ from ehr_gateway.login import (
     session_pages,
 )
 from ehr_gateway.login.eid_simulator import create_simulator
+from ehr_gateway.loop_admission import LoopAdmission
 from ehr_gateway.oauth import clients
 from ehr_gateway.oauth.offline_tokens import now_ms
 from ehr_gateway.readiness import Readiness
@@ -150,6 +151,7 @@ def _open_gateway(
         audit_batcher=AuditBatcher(store, log.spool),
         writer=None if store.embedded is None else EventLoopWriter(store.embedded),
         threads=ThreadAdmission(),
+        loop=LoopAdmission(),
         keys=keys,
         verifier=TokenVerifier(keys, settings, revocations),
         revocations=revocations,

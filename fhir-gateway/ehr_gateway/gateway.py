@@ -9,6 +9,7 @@ from typing import Annotated
 from fastapi import Depends, Request
 
 from ehr_gateway.audit_log.batcher import AuditBatcher
+from ehr_gateway.loop_admission import LoopAdmission
 from ehr_gateway.settings import GatewaySettings
 from ehr_gateway.store.closure import ClosureWatch
 from ehr_gateway.store.store import Store
@@ -30,8 +31,9 @@ class Gateway:
     writer: EventLoopWriter | None
     keys: SigningKeys
     verifier: TokenVerifier
-    # The threads that work on requests.
+    # The threads that work on requests, and the event loop, where it answers itself.
     threads: ThreadAdmission
+    loop: LoopAdmission
     # Access tokens that were revoked before they expire.
     revocations: RevocationList
     # Whether a restore left the store closed to all but patients and stewards.

@@ -7,7 +7,7 @@ Retry-After, before any work is done for it. How many can be answered in time fo
 at which the threads finish, measured while all of them are busy.
 
 What an embedded store answers on the event loop needs no thread, and is not held up by those that
-do (`routes.endpoints`).
+do (`loop_admission`).
 """
 
 from __future__ import annotations
@@ -15,34 +15,38 @@ from __future__ import annotations
 import asyncio
 import time
 from collections import deque
-from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TypeVar
-
-import anyio.to_thread
 
 from ehr_fhir.errors import Unavailable
 from ehr_gateway.deadline import Deadline, current_deadline
 
-__all__ = ["WORK_THREADS", "ThreadAdmission"]
+__all__ = [
+    "LONGEST_WAIT_SECONDS",
+    "OVERLOADED",
+    "WORK_THREADS",
+    "ThreadAdmission",
+    "Waiting",
+    "refuse",
+]
 
-T = TypeVar("T")
 # Under the GIL more threads only contend for the interpreter, and each holds memory and a database
 # connection of its own. Chosen.
 WORK_THREADS = 8
-# Of clients, some give up after a second: this and the work itself should take less. Chosen.
-_LONGEST_WAIT_SECONDS = 0.7
+# Some clients give up after a second. Half of it leaves room for what is not measured, and keeps
+# all threads busy as long as a request takes them less than that. Chosen.
+LONGEST_WAIT_SECONDS = 0.5
+_LONGEST_ANSWER_SECONDS = 0.5
 # Until some requests were measured; what a search takes.
-_FIRST_PACE_SECONDS = 0.01
+_FIRST_PACE_SECONDS = 0.03
 # How much of the measured pace the newest interval makes up. Chosen: it follows a change of load
 # within some dozens of requests.
-_PACE_WEIGHT = 0.05
-_OVERLOADED = "More requests come than can be answered in time. Try again in a moment."
+_PACE_WEIGHT = 0.2
+OVERLOADED = "More requests come than can be answered in time. Try again in a moment."
 
 
 @dataclass(slots=True)
-class _Waiting:
-    """A request that waits for a thread."""
+class Waiting:
+    """A request that waits for its turn."""
 
     future: asyncio.Future[None]
     deadline: Deadline | None
@@ -53,37 +57,34 @@ class ThreadAdmission:
 
     def __init__(self, threads: int = WORK_THREADS) -> None:
         self._threads = threads
+        # Some requests are not on a thread at the moment: their audit rows are written.
+        self._places = 2 * threads
         self._at_work = 0
-        self._waiting: deque[_Waiting] = deque()
+        self._waiting: deque[Waiting] = deque()
         # Seconds from one request's end to the next one's, while all threads are busy.
         self._pace = _FIRST_PACE_SECONDS
         self._last_end = 0.0
 
-    async def run(self, function: Callable[[], T]) -> T:
-        """Run a function on a thread; raise Unavailable if its turn would not come in time."""
-        await self.enter()
-        try:
-            return await anyio.to_thread.run_sync(function)
-        finally:
-            self.leave()
-
     def check_room(self) -> None:
-        """Raise Unavailable if a request that came now would wait too long."""
+        """Raise Unavailable if a request that came now would be answered too late."""
         if self._at_work < self._threads:
             return
-        if (len(self._waiting) + 1) * self._pace > _LONGEST_WAIT_SECONDS:
-            raise Unavailable(_OVERLOADED)
+        if (self._at_work + len(self._waiting) + 1) * self._pace > _LONGEST_ANSWER_SECONDS:
+            raise Unavailable(OVERLOADED)
 
     async def enter(self) -> None:
-        """Take a place at work; raise Unavailable if that would not be in time."""
-        if self._at_work < self._threads:
+        """Take a place at work; raise Unavailable if the answer would not be in time.
+
+        The place is for all the work until the response begins, its audit row included.
+        """
+        self.check_room()
+        if self._at_work < self._places:
             self._at_work += 1
             return
-        self.check_room()
         loop = asyncio.get_running_loop()
-        waiting = _Waiting(loop.create_future(), current_deadline())
+        waiting = Waiting(loop.create_future(), current_deadline())
         self._waiting.append(waiting)
-        timer = loop.call_later(_LONGEST_WAIT_SECONDS, _refuse, waiting.future)
+        timer = loop.call_later(LONGEST_WAIT_SECONDS, refuse, waiting.future)
         try:
             await waiting.future
         except asyncio.CancelledError:
@@ -108,11 +109,11 @@ class ThreadAdmission:
         self._last_end = now if self._at_work >= self._threads else 0.0
 
     def _pass_on(self) -> None:
-        while self._waiting and self._at_work <= self._threads:
+        while self._waiting and self._at_work <= self._places:
             waiting = self._waiting.popleft()
             if waiting.deadline is not None and waiting.deadline.is_over:
                 # Its client has gone.
-                _refuse(waiting.future)
+                refuse(waiting.future)
                 continue
             if not waiting.future.done():
                 waiting.future.set_result(None)
@@ -120,6 +121,7 @@ class ThreadAdmission:
         self._at_work -= 1
 
 
-def _refuse(future: asyncio.Future[None]) -> None:
+def refuse(future: asyncio.Future[None]) -> None:
+    """Tell a request that its turn does not come in time, unless it has come."""
     if not future.done():
-        future.set_exception(Unavailable(_OVERLOADED))
+        future.set_exception(Unavailable(OVERLOADED))

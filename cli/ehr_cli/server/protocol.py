@@ -23,6 +23,9 @@ HEADER_SECONDS = 10.0
 STALL_SECONDS = 30.0
 # From the headers to the end of the body: 32 MiB at 1 Mbit/s. Chosen.
 BODY_SECONDS = 300.0
+# How long the next request of a client that was just refused is left unread. Chosen: a quarter of
+# what Retry-After asks for, since behind a proxy another client may come on the same connection.
+_REFUSED_PAUSE_SECONDS = 0.25
 # Files that are not connections: database, logs, libraries. Chosen.
 _OTHER_FILES = 256
 # Each takes some 20 KiB of memory. Chosen.
@@ -86,6 +89,21 @@ class BoundedProtocol(HttpToolsProtocol):
         """Take a piece of the body."""
         self.overdue_at = min(self.loop.time() + STALL_SECONDS, self.body_ends_at)
         super().on_body(body)
+
+    def on_response_complete(self) -> None:
+        """Let a client that was refused for overload come again only after a pause.
+
+        Those that ignore Retry-After would else spend the time of those who are served.
+        """
+        state: dict[str, Any] = self.cycle.scope.get("state") or {}
+        super().on_response_complete()
+        if state.get("is_overloaded") and not self.pipeline and not self.transport.is_closing():
+            self.flow.pause_reading()
+            self.loop.call_later(_REFUSED_PAUSE_SECONDS, self._read_again)
+
+    def _read_again(self) -> None:
+        if not self.transport.is_closing():
+            self.flow.resume_reading()
 
     def pause_writing(self) -> None:
         """Note that the client does not read its answer as fast as it is sent."""

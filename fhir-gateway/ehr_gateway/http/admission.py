@@ -11,6 +11,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from ehr_fhir.errors import Unavailable
 from ehr_gateway.http.error_responses import error_response
+from ehr_gateway.http.threads import release_place, take_place
 from ehr_gateway.thread_admission import ThreadAdmission
 
 __all__ = ["Admission"]
@@ -32,33 +33,20 @@ class Admission:
             await self._app(scope, receive, send)
             return
         try:
-            await self._threads.enter()
+            await take_place(scope, self._threads)
         except Unavailable as error:
             await error_response(error)(scope, receive, send)
             return
-        has_place = True
 
         async def receive_without_place() -> Message:
-            nonlocal has_place
-            if not has_place:
+            if scope["state"].get("place") is None:
                 return await receive()
-            has_place = False
-            self._threads.leave()
+            release_place(scope)
             try:
                 return await receive()
             finally:
-                has_place = True
                 self._threads.reenter()
+                scope["state"]["place"] = self._threads
 
-        async def send_without_place(message: Message) -> None:
-            nonlocal has_place
-            if has_place:
-                has_place = False
-                self._threads.leave()
-            await send(message)
-
-        try:
-            await self._app(scope, receive_without_place, send_without_place)
-        finally:
-            if has_place:
-                self._threads.leave()
+        # The guard around this releases the place when the response begins.
+        await self._app(scope, receive_without_place, send)

@@ -22,6 +22,7 @@ from ehr_gateway.audit_log.batcher import AuditEntry
 from ehr_gateway.deadline import Deadline, deadline_of
 from ehr_gateway.http.error_responses import error_response
 from ehr_gateway.http.metrics import Metrics
+from ehr_gateway.http.threads import release_place
 
 __all__ = ["RequestGuard"]
 
@@ -68,6 +69,8 @@ class RequestGuard:
             nonlocal status
             if message["type"] == "http.response.start":
                 status = message["status"]
+                # The server does not read the connection's next request at once (as above).
+                state["is_overloaded"] = status == 503
                 message["headers"] = [
                     *_with_security_headers(message["headers"]),
                     request_id_header,
@@ -82,6 +85,8 @@ class RequestGuard:
                 except EhrError as error:
                     is_withheld = True
                     await error_response(error)(scope, receive, send_with_headers)
+            # A client that reads slowly holds no place at work.
+            release_place(scope)
             if not is_withheld:
                 await send_with_headers(message)
 
@@ -101,6 +106,7 @@ class RequestGuard:
             fault = Fault(f"The server failed. Quote request {request_id} to its operator.")
             await error_response(fault)(scope, receive, send_with_headers)
         finally:
+            release_place(scope)
             self._metrics.count(scope, status)
 
 

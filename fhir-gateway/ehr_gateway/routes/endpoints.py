@@ -21,7 +21,7 @@ from ehr_gateway.database import BudgetExceeded
 from ehr_gateway.gateway import gateway_of
 from ehr_gateway.http.authentication import authenticate
 from ehr_gateway.http.binary_content import read_resource_body
-from ehr_gateway.http.threads import check_room, run_in_thread
+from ehr_gateway.http.threads import check_room, run_in_thread, take_loop_turn
 from ehr_gateway.routes.route import Endpoint
 from ehr_gateway.transaction.event_loop_writer import WriteJob, run_write
 
@@ -53,7 +53,9 @@ def lookup(handler: _Handler) -> Endpoint:
 
     async def endpoint(request: Request, path_params: dict[str, str]) -> Response:
         is_embedded = gateway_of(request).store.embedded is not None
-        if not is_embedded:
+        if is_embedded:
+            await take_loop_turn(request)
+        else:
             check_room(request)
         context = await authenticate(request)
         if is_embedded:
@@ -69,6 +71,8 @@ def search_within_budget(handler: _Handler) -> Endpoint:
     async def endpoint(request: Request, path_params: dict[str, str]) -> Response:
         # First, though it may need no thread: one that does costs the loop its whole budget.
         check_room(request)
+        if gateway_of(request).store.embedded is not None:
+            await take_loop_turn(request)
         context = await authenticate(request)
         embedded = context.gateway.store.embedded
         if embedded is not None:
@@ -97,6 +101,7 @@ def short_write(prepare: Callable[..., WriteJob[Response]]) -> Endpoint:
         store, writer = context.gateway.store, context.gateway.writer
         prepare_job = partial(prepare, context, **path_params, body=body)
         if writer is not None and len(body) <= _SHORT_BODY_BYTES:
+            await take_loop_turn(request)
             return await writer.write(prepare_job())
         return await run_in_thread(request, lambda: run_write(store, prepare_job()))
 
