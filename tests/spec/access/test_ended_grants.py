@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
 
+from ehr_inbound.bulk_files.load import load
 from tests.lib.gateway import House, Session, consent, must, organization
 from tests.spec.access.steps import ask, grants, named, redeem, send, xray
 
@@ -199,6 +202,17 @@ def test_deemed_sharing_that_ended_ends_grants(ward: House) -> None:
 
     platform.store(organization("hospital-b"))
     platform.store({**organization("hospital-b"), "extension": [deemed]})
+
+    assert pharmacist.get("Patient/pat-1").status_code == 200
+    assert pharmacist.get("ImagingStudy/ray-1").status_code == 404
+
+
+def test_a_load_ends_grants_too(ward: House, pharmacist: Session, tmp_path: Path) -> None:
+    share = consent(SHARING, "sharing", provision=provision())
+    for number, body in enumerate(({**share, "status": "inactive"}, share)):
+        file = tmp_path / f"{number}.ndjson"
+        file.write_text(json.dumps(body))
+        load(ward.gateway.store, [file])
 
     assert pharmacist.get("Patient/pat-1").status_code == 200
     assert pharmacist.get("ImagingStudy/ray-1").status_code == 404
