@@ -64,13 +64,25 @@ def test_each_bad_line_is_refused_with_its_reason_and_the_rest_is_loaded(tmp_pat
         for line in result.stderr.splitlines()
         if line.startswith(str(file))
     }
-    assert sorted(reasons) == [2, 3, 4, 5, 6]
+    assert sorted(reasons) == [2, 3, 4, 5]
     assert "JSON" in reasons[2]
     assert "Observatory" in reasons[3]
     assert "birthDate" in reasons[4]
     assert "Observation/d" in reasons[5]
-    assert "Patient/a" in reasons[6]
-    assert "2 accepted, 5 refused" in result.stdout
+    # Of the patient whose id stands there twice the later version is loaded.
+    assert "2 accepted, 4 refused" in result.stdout
+    assert "Of 1 more the load holds a later version." in result.stdout
+
+
+def test_a_file_that_is_loaded_twice_is_unchanged(tmp_path: Path) -> None:
+    file = write(tmp_path, json.dumps(PATIENT), json.dumps(PATIENT))
+
+    first, again = load(tmp_path / "data", file), load(tmp_path / "data", file)
+
+    assert (first.exit_code, again.exit_code) == (0, 0)
+    assert "2 accepted, 0 refused" in first.stdout
+    assert "1 of them were there already, unchanged." in first.stdout
+    assert "2 of them were there already, unchanged." in again.stdout
 
 
 def test_no_value_of_a_record_is_in_a_refusal(tmp_path: Path) -> None:
@@ -93,7 +105,7 @@ def test_refusals_can_go_to_a_file(tmp_path: Path) -> None:
 
     result = load(tmp_path / "data", write(tmp_path, *LINES), rejects=rejects)
 
-    assert len(rejects.read_text().splitlines()) == 5
+    assert len(rejects.read_text().splitlines()) == 4
     assert str(rejects) in result.stderr
 
 

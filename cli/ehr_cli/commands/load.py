@@ -38,6 +38,10 @@ def load_paths(
         f"{report.accepted:,} accepted, {report.rejected:,} refused, "
         f"{report.seconds:.1f} s ({rate:,.0f} a second)."
     )
+    if report.unchanged:
+        typer.echo(f"{report.unchanged:,} of them were there already, unchanged.")
+    if report.superseded:
+        typer.echo(f"Of {report.superseded:,} more the load holds a later version.")
     if report.rejected and not report.accepted:
         raise Unprocessable("Nothing was loaded: every resource was refused.")
     return report

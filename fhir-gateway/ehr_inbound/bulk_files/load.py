@@ -3,7 +3,7 @@
 1. Scan all files for conditional references and resolve them, so that references may point forward
    and across files.
 2. Validate and prepare every unit of work, in worker processes, into a spool on disk.
-3. Refuse duplicates and dangling references over the whole load.
+3. Keep the latest version of each resource; refuse dangling references over the whole load.
 4. Store the rest in the order of the files.
 
 Nothing is stored before step 4, and a resource is stored whole or not at all. A killed load is
@@ -51,13 +51,18 @@ _MAX_WORKERS = 8
 
 @dataclass(frozen=True)
 class LoadReport:
-    """The outcome of a load; `unchanged` counts accepted resources that were stored as they are."""
+    """The outcome of a load.
+
+    `unchanged` counts accepted resources that were stored as they are, or stand in the load twice;
+    `superseded` those of which the load holds a later version.
+    """
 
     accepted: int
     rejected: int
     rejects: tuple[LoadReject, ...]
     seconds: float
     unchanged: int = 0
+    superseded: int = 0
 
 
 def load(
@@ -97,15 +102,16 @@ def load(
             check.add(*started.popleft(), result.candidates)
             existing += result.existing
         check.close(store)
-        accepted = check.accepted
+        accepted, repeated = check.accepted, check.repeated
         unchanged = store_rows(store, _accepted_rows(check), clock, on_progress)
     all_rejects = (*rejects, *check.rejects)
     return LoadReport(
-        accepted=accepted + existing,
+        accepted=accepted + repeated + existing,
         rejected=len(all_rejects),
         rejects=tuple(sorted(all_rejects, key=lambda reject: (reject.file, reject.line))),
         seconds=time.monotonic() - start,
-        unchanged=unchanged + existing,
+        unchanged=unchanged + repeated + existing,
+        superseded=check.superseded,
     )
 
 

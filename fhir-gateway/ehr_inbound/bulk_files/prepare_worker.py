@@ -7,10 +7,13 @@ import hashlib
 import pickle
 from collections import ChainMap
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
+from typing import Any
 
+from ehr_fhir.dates import datetime_interval
 from ehr_fhir.errors import EhrError, Unprocessable
 from ehr_fhir.index.full_text import FullText
 from ehr_fhir.json_text import MAX_LINE_BYTES
@@ -65,6 +68,11 @@ class LoadCandidate:
     id: str
     # (type, id) of each resource it refers to.
     targets: frozenset[tuple[str, str]]
+    # Of author and content: the same for a resource that stands in the load twice.
+    digest: bytes
+    # What its source said of its version: when, and the number; None where it said nothing.
+    updated_ms: int | None = None
+    version: int | None = None
 
 
 @dataclass(frozen=True)
@@ -122,8 +130,8 @@ def prepare_unit(unit: Unit, spool: Path, plan: Path) -> UnitResult:
             except EhrError as error:
                 rejects.append(_reject_item(unit, item, error))
             else:
-                candidates.append(_load_candidate(item, prepared))
                 rows.append(_load_row(prepared, load_plan.parameter_ids))
+                candidates.append(_load_candidate(item, prepared, rows[-1].digest))
     with spool.open("wb") as out:
         pickle.dump(candidates, out, pickle.HIGHEST_PROTOCOL)
         pickle.dump(rows, out, pickle.HIGHEST_PROTOCOL)
@@ -164,10 +172,23 @@ def _prepare_item(item: Item, resolved: ResolvedReferences, organization: str) -
     return prepared
 
 
-def _load_candidate(item: Item, prepared: PreparedResource) -> LoadCandidate:
+def _load_candidate(item: Item, prepared: PreparedResource, digest: bytes) -> LoadCandidate:
     local = (local_target(reference) for _, reference in prepared.references)
     targets = frozenset((target.type, target.id) for target in local if target)
-    return LoadCandidate(item.line, prepared.record.type, item.id, targets)
+    updated_ms, version = _source_version(item.resource.get("meta", {}))
+    return LoadCandidate(
+        item.line, prepared.record.type, item.id, targets, digest, updated_ms, version
+    )
+
+
+def _source_version(meta: Mapping[str, Any]) -> tuple[int | None, int | None]:
+    """Return when a resource was changed at its source, and the number of that version."""
+    updated_ms, number = None, str(meta.get("versionId", ""))
+    with suppress(EhrError):
+        if "lastUpdated" in meta:
+            updated_ms = datetime_interval(str(meta["lastUpdated"]))[0]
+    is_number = number.isascii() and number.isdigit() and len(number) < 10
+    return updated_ms, int(number) if is_number else None
 
 
 def _load_row(prepared: PreparedResource, parameters: Mapping[tuple[str, str], int]) -> LoadRow:

@@ -15,9 +15,11 @@ _TABLES = (
     # Resources by identifier, for conditional references.
     "CREATE TABLE identifier (type TEXT, system TEXT, value TEXT, id TEXT,"
     " PRIMARY KEY (type, system, value, id)) WITHOUT ROWID",
-    # Unit and line of each resource that is to be loaded.
-    "CREATE TABLE place (type TEXT, id TEXT, unit INTEGER, line INTEGER, PRIMARY KEY (type, id))"
-    " WITHOUT ROWID",
+    # Unit, place in the unit and digest of each resource that is to be loaded, and of which time.
+    "CREATE TABLE place (type TEXT, id TEXT, unit INTEGER, position INTEGER, digest BLOB,"
+    " updated_ms INTEGER, version INTEGER, PRIMARY KEY (type, id)) WITHOUT ROWID",
+    # Resources that stand in the load again, unchanged.
+    "CREATE TABLE repeat (type TEXT, id TEXT, unit INTEGER, line INTEGER)",
     # What resources of the load refer to.
     "CREATE TABLE target (type TEXT, id TEXT, PRIMARY KEY (type, id)) WITHOUT ROWID",
 )

@@ -65,13 +65,14 @@ def test_each_fault_has_its_line_and_the_rest_goes_on(store: Store, tmp_path: Pa
 
     said = reasons(report)
     assert report.accepted == 3
-    assert report.rejected == len(said) == 8
+    assert report.rejected == len(said) == 7
     assert "not JSON" in said[2]
     assert "resourceType" in said[3]
     assert said[4] == "Patient.active must be true or false."
     assert "dangling" in said[5]
-    assert "duplicate" in said[7]
-    assert "all.ndjson:6" in said[7]
+    # The later version of the same resource is loaded.
+    assert report.superseded == 1
+    assert found(store, "Patient", "gender=male") == ["p"]
     assert "NaN" in said[8]
     assert "one JSON object" in said[9]
     assert "form Type/id" in said[11]
@@ -406,7 +407,7 @@ def test_what_is_remembered_of_each_resource_stays_out_of_memory(tmp_path: Path)
     def unit(number: int) -> list[LoadCandidate]:
         ids = [f"{number}-{line}" for line in range(250)]
         return [
-            LoadCandidate(line, "Condition", one, frozenset({("Patient", one)}))
+            LoadCandidate(line, "Condition", one, frozenset({("Patient", one)}), b"digest")
             for line, one in enumerate(ids)
         ]
 
@@ -434,3 +435,61 @@ def test_processes_give_the_same_tables_as_one(tmp_path: Path) -> None:
 
     assert tables[0] == tables[1]
     assert tables[0][0] == 901
+
+
+def bundle(*resources: dict[str, Any]) -> bytes:
+    entries = [
+        {"resource": one, "request": {"method": "PUT", "url": f"{one['resourceType']}/{one['id']}"}}
+        for one in resources
+    ]
+    return json.dumps({"resourceType": "Bundle", "type": "transaction", "entry": entries}).encode()
+
+
+@pytest.mark.parametrize("form", ["ndjson", "ndjson.gz", "json", "json.gz"])
+def test_a_repeated_resource_is_unchanged_and_a_later_version_wins(
+    store: Store, tmp_path: Path, form: str
+) -> None:
+    later = {**PATIENT, "gender": "male"}
+    for number, some in enumerate(([PATIENT, PATIENT, observation("o")], [PATIENT, later])):
+        text = (
+            b"".join(json.dumps(one).encode() + b"\n" for one in some)
+            if form.startswith("ndjson")
+            else bundle(*some)
+        )
+        packed = gzip.compress(text) if form.endswith("gz") else text
+        (tmp_path / "in").mkdir(exist_ok=True)
+        (tmp_path / "in" / f"{number}.{form}").write_bytes(packed)
+
+    report = load(store, [tmp_path / "in"])
+
+    assert report.rejects == ()
+    assert (report.accepted, report.unchanged, report.superseded) == (4, 2, 1)
+    assert found(store, "Patient", "gender=male") == ["p"]
+    assert found(store, "Observation", "") == ["o"]
+
+
+@pytest.mark.parametrize(
+    ("first", "second"),
+    [
+        ({"lastUpdated": "2026-02-01T00:00:00Z"}, {"lastUpdated": "2026-01-01T00:00:00Z"}),
+        ({"versionId": "10"}, {"versionId": "9"}),
+    ],
+)
+def test_the_version_that_was_later_at_its_source_wins(
+    store: Store, tmp_path: Path, first: dict[str, str], second: dict[str, str]
+) -> None:
+    newer, older = ({**PATIENT, "meta": meta, "gender": gender}
+                    for meta, gender in ((first, "male"), (second, "female")))  # fmt: skip
+
+    report = load(store, [written(tmp_path / "a.ndjson", newer, older)])
+
+    assert (report.accepted, report.superseded, report.rejects) == (1, 1, ())
+    assert found(store, "Patient", "gender=male") == ["p"]
+
+
+def test_what_repeats_a_refused_resource_is_refused(store: Store, tmp_path: Path) -> None:
+    dangling = observation("o", "Patient/none")
+
+    report = load(store, [written(tmp_path / "a.ndjson", dangling, dangling)])
+
+    assert (report.accepted, report.rejected) == (0, 2)
