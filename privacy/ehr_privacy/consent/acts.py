@@ -7,7 +7,8 @@ version that does so is judged as deletion, by whichever interaction it comes.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping
 from functools import cache
 from typing import Any
 
@@ -55,6 +56,19 @@ _VERIFICATION_SYSTEMS = {
     "AllergyIntolerance": "allergyintolerance-verification",
     "Condition": "condition-ver-status",
 }
+# By datatype, the parts of which one at least has to be there: a unit alone is no quantity.
+_QUANTITY = frozenset({"value"})
+_ESSENTIAL = {
+    "Age": _QUANTITY,
+    "Attachment": frozenset({"data", "url"}),
+    "Count": _QUANTITY,
+    "Distance": _QUANTITY,
+    "Duration": _QUANTITY,
+    "Money": _QUANTITY,
+    "Quantity": _QUANTITY,
+    "SampledData": frozenset({"data"}),
+}
+_BESIDE_THE_VALUE = frozenset({"extension", "id", "system", "unit"})
 _TELLING_CHARACTER = re.compile(r"\w")
 _IDENTITY = ("name", "birthDate", "_birthDate", "gender", "_gender")
 # The narrative says again what the elements say.
@@ -222,26 +236,40 @@ def _canonical(value: object) -> object:
 
 def _empties(before: Json, after: Json) -> bool:
     """Say whether an element that told something is gone, with nothing in its place."""
-    if not _told_elements(before) <= _told_elements(after):
+    if _tells_less(before, after):
         return True
     inner_after = {inner.get("id"): inner for inner in _objects(after.get("contained"))}
     return any(
-        not _told_elements(inner) <= _told_elements(inner_after[inner.get("id")])
+        _tells_less(inner, inner_after[inner.get("id")])
         for inner in _objects(before.get("contained"))
         if "resourceType" in inner and inner.get("id") in inner_after
     )
 
 
-def _told_elements(resource: Json) -> frozenset[str]:
-    """Return the elements in which a resource tells something, without their datatypes."""
-    telling = _telling_elements(resource["resourceType"])
-    return frozenset(
-        telling[key] for key, value in resource.items() if key in telling and _tells(value)
-    )
+def _tells_less(before: Json, after: Json) -> bool:
+    told = Counter(_told_elements(before, before["resourceType"]))
+    return bool(told) and bool(told - Counter(_told_elements(after, before["resourceType"])))
+
+
+def _told_elements(node: Json, owner: str, path: str = "") -> Iterator[str]:
+    """Yield each element in which a resource tells something, one for each repetition.
+
+    They are named without their datatypes: a value of another datatype is in the place of one.
+    """
+    telling = _telling_elements(owner)
+    for key, value in node.items():
+        if (element := telling.get(key)) is None:
+            continue
+        name = f"{path}.{element.name}"
+        for item in value if isinstance(value, list) else (value,):
+            if _tells(item, element.type):
+                yield name
+                if "." in element.type and isinstance(item, Mapping):
+                    yield from _told_elements(item, element.type, name)
 
 
 @cache
-def _telling_elements(kind: str) -> Mapping[str, str]:
+def _telling_elements(kind: str) -> Mapping[str, definitions.JsonElement]:
     """Return JSON key -> element for what a type tells: not when, by whom, or in which state."""
     found = {}
     for key, element in definitions.json_elements(kind).items():
@@ -255,12 +283,12 @@ def _telling_elements(kind: str) -> Mapping[str, str]:
         is_state = _is_status(element) or bool(definitions.required_codes(kind, element.name))
         is_frame = element.name in _FRAME or bool(types & _ABOUT_THE_RECORD)
         if not (is_frame or is_reference or is_when or is_state):
-            found[key] = element.name
+            found[key] = element
     return found
 
 
-def _tells(value: object) -> bool:
-    """Say whether a value holds more than a reason why there is none."""
+def _tells(value: object, datatype: str = "") -> bool:
+    """Say whether a value holds more than a unit, a system or a reason why there is none."""
     if isinstance(value, list):
         return any(_tells(item) for item in value)
     if isinstance(value, Mapping):
@@ -269,7 +297,12 @@ def _tells(value: object) -> bool:
             return False
         if value.get("system") in _ABSENT_SYSTEMS:
             return False
-        return any(_tells(item) for key, item in value.items() if key not in ("extension", "id"))
+        essential = _ESSENTIAL.get(datatype)
+        return any(
+            _tells(item)
+            for key, item in value.items()
+            if (key in essential if essential else key not in _BESIDE_THE_VALUE)
+        )
     if isinstance(value, str):
         return bool(_TELLING_CHARACTER.search(value))
     return value is not None

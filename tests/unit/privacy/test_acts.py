@@ -72,6 +72,16 @@ def test_a_stewards_mark_is_found(kind: str) -> None:
         ({"code": {"text": "x"}}, {"code": {"coding": [{"system": ABSENT, "code": "unknown"}]}}),
         ({"code": {"text": "x"}}, {"code": {"extension": [{"url": "x", "valueCode": "unknown"}]}}),
         ({"component": [{"code": {"text": "x"}}]}, {}),
+        ({"valueQuantity": {"value": 5, "unit": "g"}}, {"valueQuantity": {"unit": "g"}}),
+        ({"code": {"coding": [{"code": "x"}]}}, {"code": {"coding": [{"system": "urn:x"}]}}),
+        (
+            {"component": [{"code": {"text": "x"}, "valueString": "five"}]},
+            {"component": [{"code": {"text": "x"}}]},
+        ),
+        (
+            {"component": [{"code": {"text": "x"}}, {"code": {"text": "y"}}]},
+            {"component": [{"code": {"text": "x"}}]},
+        ),
         ({"hasMember": [{"reference": "Observation/y"}]}, {}),
         ({"bodySite": {"text": "arm"}}, {"note": [{"text": "arm"}]}),
     ],
@@ -88,6 +98,10 @@ def test_what_takes_an_element_away_empties(before: Json, after: Json) -> None:
         ({"valueQuantity": {"value": 5}}, {"valueQuantity": {"value": 6}}),
         ({"valueQuantity": {"value": 5}}, {"valueString": "five"}),
         ({"code": {"text": "x"}}, {"code": {"text": "y"}}),
+        (
+            {"component": [{"code": {"text": "x"}, "valueString": "five"}]},
+            {"component": [{"code": {"text": "y"}, "valueInteger": 5}]},
+        ),
         ({"effectiveDateTime": "2026"}, {}),
         ({"encounter": {"reference": "Encounter/e"}}, {}),
         ({"meta": {"security": [{"code": "HIV"}]}}, {}),
