@@ -47,12 +47,15 @@ class Metrics:
         self._file: _CountFile | None = None
 
     def count(self, scope: Scope, status: int) -> None:
-        """Count one request."""
+        """Count one request; on a full disk the count is lost rather than the answer."""
         route = getattr(scope.get("route"), "path", "none")
         method = scope["method"] if scope["method"] in _METHODS else "other"
         with self._lock:
             if self._file is None:
-                self._file = _take_file(self._folder)
+                try:
+                    self._file = _take_file(self._folder)
+                except OSError:
+                    return
             self._file.increment(method, route, status)
 
     def render(self) -> bytes:
