@@ -85,6 +85,7 @@ def test_a_server_whose_disk_is_full_says_so_and_recovers(tmp_path: Path) -> Non
         assert served.get(READ).status_code == 200
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("megabytes", [6, 32], ids=["preparing", "storing"])
 def test_a_load_on_a_full_disk_says_so_and_how_far_it_came(tmp_path: Path, megabytes: int) -> None:
     file = tmp_path / "organizations.ndjson"
@@ -109,6 +110,7 @@ def test_what_was_stored_before_the_disk_was_full_is_counted(tmp_path: Path) -> 
     with small_disk(tmp_path / "disk", 40) as disk:
         data = disk / "data"
         ran = ehr("load", file, "--data", data)
+        left = [path.name for path in data.glob("load-*")]
         # There is no room to open it where it is.
         for name in ("ehr.db", "ehr.db-wal"):
             shutil.copy(data / name, tmp_path / name)
@@ -119,6 +121,9 @@ def test_what_was_stored_before_the_disk_was_full_is_counted(tmp_path: Path) -> 
 
     assert ran.exit_code == errors.Unavailable.exit, (ran.stderr, ran.stdout)
     assert f"{stored:,} resources were stored before" in ran.stderr, (stored, ran.stderr)
+    assert "full" in ran.stderr
+    assert "Nothing is written" not in ran.stderr
+    assert not left
 
 
 @pytest.fixture(scope="module")
