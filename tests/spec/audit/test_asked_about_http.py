@@ -440,3 +440,13 @@ def test_many_people_in_a_page_of_the_feed_are_one_entry(crowd: House) -> None:
         (event,) = events(crowd.login(name), "&agent=lake")
         assert event["outcomeDesc"] == "feed"
     assert verified(crowd) == []
+
+
+def test_a_conditional_create_in_another_case_makes_no_second_person(furnished: House) -> None:
+    platform = furnished.system("ehr-commons")
+    body = {key: value for key, value in patient("x", "ZA1234560").items() if key != "id"}
+
+    answer = _created(body, f"identifier={HKID}|za1234560")(platform)
+
+    assert answer.status_code == 200
+    assert answer.json()["id"] == "pat-1"
