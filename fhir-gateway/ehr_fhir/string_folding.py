@@ -8,6 +8,7 @@ which needs the ICU library on the machine, and whose version would then decide 
 from __future__ import annotations
 
 import hashlib
+import re
 import unicodedata
 
 from ehr_fhir import definitions
@@ -25,6 +26,8 @@ def normalize_string(text: str) -> str:
 
     >>> normalize_string("  Müller-Lüdenscheidt,   ＣＨＡＮ  O'Brien ")
     'muller ludenscheidt chan obrien'
+    >>> normalize_string("Đặng Łukasz Ærø Þór")
+    'dang lukasz aero thor'
     >>> normalize_string("陳大文") == normalize_string("陈大文")
     True
     """
@@ -66,13 +69,29 @@ class _Folding(dict[int, str | None]):
     def __missing__(self, code: int) -> str | None:
         character = chr(code)
         category = unicodedata.category(character)
-        after: str | None = character
+        after: str | None = _letter_of(character)
         if unicodedata.combining(character) or character in _APOSTROPHES:
             after = None
         elif category[0] in "PZ":
             after = " "
         self[code] = after
         return after
+
+
+# Letters of their own in some language, which others write with letters of the alphabet. NFKD takes
+# none of them apart, nor those that bear a stroke (ø, ł, đ) or a hook.
+_WRITTEN_AS = {
+    "æ": "ae", "œ": "oe", "þ": "th", "ð": "d", "ı": "i", "ĸ": "k", "ŋ": "ng", "ə": "e", "ß": "ss",
+}  # fmt: skip
+_BASE_LETTER = re.compile(r"LATIN SMALL LETTER ([A-Z]) WITH .+")
+
+
+def _letter_of(character: str) -> str:
+    """Return the letters of the alphabet that a Latin letter is written as."""
+    if character in _WRITTEN_AS:
+        return _WRITTEN_AS[character]
+    base = _BASE_LETTER.fullmatch(unicodedata.name(character, ""))
+    return base[1].lower() if base else character
 
 
 def _folding() -> _Folding:

@@ -16,6 +16,7 @@ from ehr_fhir.errors import Invalid
 from ehr_fhir.geo_positions import unit_vector
 from ehr_fhir.references import local_target, referenced_type, strip_version
 from ehr_fhir.string_folding import MAX_INDEXED_CHARACTERS, normalize_string, shorten_for_index
+from ehr_fhir.token_keys import folded_key, token_key
 from ehr_fhir.units import CANONICAL_SYSTEM, MAX_UNIT_CHARACTERS, CanonicalUnit, canonical_unit
 
 __all__ = ["Converter", "Value", "find_converter", "is_convertible"]
@@ -49,7 +50,7 @@ def _nothing(_: Any) -> Iterator[tuple[str, Value]]:
 
 
 def _token(system: str, code: str) -> tuple[str, Value]:
-    return "token", (shorten_for_index(system), shorten_for_index(code))
+    return "token", (shorten_for_index(system), token_key(system, code))
 
 
 def _coding(coding: Mapping[str, Any]) -> list[tuple[str, Value]]:
@@ -81,16 +82,22 @@ def _identifier(identifier: Mapping[str, Any]) -> Iterator[tuple[str, Value]]:
     for coding in kind.get("coding", ()):
         if value and (code := coding.get("code")):
             # For `:of-type`; a code has no bar, so no system looks like it.
-            yield _token(f"{coding.get('system', '')}|{code}", value)
+            of_type = shorten_for_index(f"{coding.get('system', '')}|{code}")
+            yield "token", (of_type, folded_key(value))
 
 
 def _contact(contact: Mapping[str, Any]) -> Iterator[tuple[str, Value]]:
     if value := contact.get("value"):
-        yield _token("", value)
+        yield "token", ("", folded_key(value))
 
 
 def _plain(value: Any) -> Iterator[tuple[str, Value]]:
-    yield _token("", ("true" if value else "false") if isinstance(value, bool) else str(value))
+    text = ("true" if value else "false") if isinstance(value, bool) else str(value)
+    yield "token", ("", shorten_for_index(text))
+
+
+def _plain_text(value: Any) -> Iterator[tuple[str, Value]]:
+    yield "token", ("", folded_key(str(value)))
 
 
 def _text(text: str) -> tuple[tuple[str, Value]]:
@@ -251,12 +258,15 @@ def _reference(value: Mapping[str, Any], wanted: str | None) -> list[tuple[str, 
     reference = value.get("reference", "")
     here = local_target(reference)
     named = here.type if here else referenced_type(reference)
+    if reference.startswith("#"):
+        # Whose type the resource that contains it knows.
+        return [("reference", (f"#{wanted or ''}", shorten_for_index(reference)))]
     if wanted and wanted != (named or value.get("type")):
         return []
     found: list[tuple[str, Value]] = []
     if here:
         found.append(("reference", (here.type, here.id)))
-    elif reference and not reference.startswith("#"):
+    elif reference:
         found.append(("reference", ("", shorten_for_index(strip_version(reference)))))
     if (identifier := value.get("identifier")) and (number := identifier.get("value")):
         found.append(_token(identifier.get("system", ""), number))
@@ -272,7 +282,7 @@ _CONVERTERS: Mapping[str, Mapping[str, Converter]] = {
         "boolean": _plain,
         "code": _plain,
         "id": _plain,
-        "string": _plain,
+        "string": _plain_text,
         "uri": _plain,
     },
     "string": {

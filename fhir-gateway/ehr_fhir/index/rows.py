@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 
 from ehr_fhir.errors import EhrError
 from ehr_fhir.fhirpath import MAX_STEPS, Element, Expression, Walk, to_json
-from ehr_fhir.index.converters import Converter, Value, find_converter
+from ehr_fhir.index.converters import Converter, Value, find_converter, is_convertible
 from ehr_fhir.references import referenced_type
 from ehr_fhir.search_parameters import (
     SearchParameter,
@@ -23,16 +23,31 @@ from ehr_fhir.search_parameters import (
 )
 
 __all__ = [
+    "PRESENT",
     "IndexRow",
     "duplicate_parameters",
     "extract_rows",
     "extract_rows_for",
+    "fragment_target",
     "indexed_parameters",
 ]
 
 # These are columns of the resource itself.
 _COLUMNS = frozenset({"_id", "_lastUpdated"})
 # An index must depend on the resource alone, so `now()` in an expression is a constant.
+# In the table of references, the type of a value that is there and has no row in its own table.
+PRESENT = "!"
+# By type of parameter: the tables that hold its values.
+_TABLES = {
+    "date": ("date",),
+    "number": ("number",),
+    "quantity": ("quantity",),
+    "reference": ("reference", "token"),
+    "special": ("position",),
+    "string": ("string",),
+    "token": ("token",),
+    "uri": ("uri",),
+}
 _NOW = datetime(2000, 1, 1, tzinfo=UTC)
 
 
@@ -42,6 +57,9 @@ class IndexRow(NamedTuple):
     kind: str
     code: str
     values: Value
+    # Of a value inside a contained resource: its type. The parameter is that type's, and the last
+    # column is the number of the contained resource, from 1.
+    contained_type: str = ""
 
 
 class _Source(NamedTuple):
@@ -51,6 +69,9 @@ class _Source(NamedTuple):
     walk: Walk
     convert: Converter
     slot: str | None
+    # The tables of which a value that is there should have a row, for `:missing`; empty for a
+    # reference of one type alone, which other references are not.
+    tables: tuple[str, ...]
 
 
 class _Evaluated(NamedTuple):
@@ -71,10 +92,52 @@ _Sources = tuple[Mapping[str, list[_Source]], list[_Evaluated]]
 def extract_rows(resource: Mapping[str, Any]) -> list[IndexRow]:
     """Return the index rows of a validated resource, each once.
 
-    >>> extract_rows({"resourceType": "Encounter", "status": "finished"})
-    [IndexRow(kind='token', code='status', values=('', 'finished', 0))]
+    >>> extract_rows({"resourceType": "Encounter", "status": "finished"})[0][:3]
+    ('token', 'status', ('', 'finished', 0))
     """
-    return _rows(resource, _official(resource["resourceType"]))
+    rows = _rows(resource, _official(resource["resourceType"]))
+    contained = resource.get("contained")
+    return rows if not contained else _with_contained(rows, contained)
+
+
+def fragment_target(number: object) -> str:
+    """Return the id that a reference to a contained resource has in the index, by its number.
+
+    >>> fragment_target(2)
+    '#2'
+    """
+    return f"#{number}"
+
+
+def _with_contained(rows: list[IndexRow], contained: list[Any]) -> list[IndexRow]:
+    """Add the values of contained resources, and let references to them name their type.
+
+    A reference `#m` to a Medication is indexed as type `#Medication` and id `#1`, the number of the
+    contained resource.
+    """
+    numbers = {
+        inner.get("id"): (number, inner["resourceType"])
+        for number, inner in enumerate(contained, 1)
+    }
+    found = [resolved for row in rows if (resolved := _resolve_fragment(row, numbers))]
+    for number, inner in enumerate(contained, 1):
+        kind = inner["resourceType"]
+        for row in _rows(inner, _official(kind)):
+            if resolved := _resolve_fragment(row, numbers):
+                values = (*resolved.values[:-1], number)
+                found.append(IndexRow(resolved.kind, resolved.code, values, kind))
+    return list(dict.fromkeys(found))
+
+
+def _resolve_fragment(row: IndexRow, numbers: Mapping[Any, tuple[int, str]]) -> IndexRow | None:
+    """Return a row with its reference resolved; None for a reference that only other types are."""
+    if row.kind != "reference" or not row.values[0].startswith("#"):
+        return row
+    wanted, name, slot = row.values
+    number, kind = numbers.get(name[1:], (0, ""))
+    if wanted not in ("#", f"#{kind}"):
+        return None
+    return row._replace(values=(f"#{kind}", fragment_target(number), slot)) if number else row
 
 
 def extract_rows_for(
@@ -118,19 +181,30 @@ def _rows(resource: Mapping[str, Any], sources: _Sources) -> list[IndexRow]:
     by_element, evaluated = sources
     rows: dict[IndexRow, None] = {}
     for element in resource:
-        for codes, walk, convert, slot in by_element.get(element, ()):
+        for codes, walk, convert, slot, tables in by_element.get(element, ()):
             if slot is not None:
-                _slotted(resource[slot], codes, walk, convert, rows)
+                _slotted(resource[slot], codes, walk, convert, tables, rows)
                 continue
             for value in walk.values(resource):
+                is_indexed = not tables
                 for kind, values in convert(value):
                     placed = (*values, 0)
+                    is_indexed = is_indexed or kind in tables
                     for code in codes:
                         rows[IndexRow(kind, code, placed)] = None
+                if not is_indexed:
+                    for code in codes:
+                        rows[_presence(code)] = None
     for source in evaluated:
         for kind, values in _evaluate(source, resource):
             rows[IndexRow(kind, source.code, (*values, 0))] = None
     return list(rows)
+
+
+@cache
+def _presence(code: str) -> IndexRow:
+    """Return the row of a value that is there and that no search finds, such as a code's text."""
+    return IndexRow("reference", code, (PRESENT, "", 0))
 
 
 # Any: the element of a resource, checked before.
@@ -139,26 +213,36 @@ def _slotted(
     codes: tuple[str, ...],
     walk: Walk,
     convert: Converter,
+    tables: tuple[str, ...],
     rows: dict[IndexRow, None],
 ) -> None:
     """Add the values below a repeating element, each with the ordinal of its repetition."""
     for slot, element in enumerate(elements if type(elements) is list else [elements], 1):
         for value in walk.values(element):
+            is_indexed = not tables
             for kind, values in convert(value):
                 placed = (*values, slot)
+                is_indexed = is_indexed or kind in tables
                 for code in codes:
                     rows[IndexRow(kind, code, placed)] = None
+            if not is_indexed:
+                for code in codes:
+                    rows[_presence(code)] = None
 
 
 def _evaluate(source: _Evaluated, resource: Mapping[str, Any]) -> Iterator[tuple[str, Value]]:
     keys = source.expression.keys
     if keys is not None and keys.isdisjoint(resource):
         return
+    tables = _TABLES[source.type]
     for item in _items(source, resource):
         datatype = item.type if isinstance(item, Element) else _SYSTEM.get(type(item), "string")
         value = to_json(item)
         if value is not None:
-            yield from find_converter(source.type, datatype, None)(value)
+            found = list(find_converter(source.type, datatype, None)(value))
+            yield from found
+            if not any(kind in tables for kind, _ in found):
+                yield "reference", (PRESENT, "")
 
 
 def _items(source: _Evaluated, resource: Mapping[str, Any]) -> list[Any]:
@@ -191,7 +275,7 @@ def _added(wanted: tuple[SearchParameter, ...]) -> _Sources:
 
 
 def _sources(wanted: Iterable[SearchParameter], max_steps: int = MAX_STEPS) -> _Sources:
-    codes: dict[tuple[Walk, Converter, str | None], list[str]] = {}
+    codes: dict[tuple[Walk, Converter, str | None, tuple[str, ...]], list[str]] = {}
     evaluated: list[_Evaluated] = []
     for parameter in wanted:
         walks = parameter.compiled_expression.walks
@@ -205,10 +289,12 @@ def _sources(wanted: Iterable[SearchParameter], max_steps: int = MAX_STEPS) -> _
             convert = find_converter(parameter.type, walk.datatype, walk.target)
             first = str(walk.steps[0])
             slot = first if first in counted else None
-            codes.setdefault((walk, convert, slot), []).append(parameter.code)
+            is_asked = walk.target is None and is_convertible(parameter.type, walk.datatype)
+            tables = _TABLES[parameter.type] if is_asked else ()
+            codes.setdefault((walk, convert, slot, tables), []).append(parameter.code)
     by_element: dict[str, list[_Source]] = {}
-    for (walk, convert, slot), some in codes.items():
+    for (walk, convert, slot, tables), some in codes.items():
         below = Walk(walk.steps[1:], walk.datatype, walk.target) if slot else walk
-        source = _Source(tuple(some), below, convert, slot)
+        source = _Source(tuple(some), below, convert, slot, tables)
         by_element.setdefault(str(walk.steps[0]), []).append(source)
     return by_element, evaluated

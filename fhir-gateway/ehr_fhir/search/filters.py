@@ -44,7 +44,9 @@ _MAX_CHAIN_TARGETS = 4
 RESULT_PARAMETERS = frozenset(
     {"_count", "_cursor", "_elements", "_include", "_revinclude", "_sort", "_summary", "_total"}
 )
-_WITHOUT_MODIFIERS = frozenset({"_content", "_id", "_lastUpdated", "_text"})
+_WITHOUT_MODIFIERS = frozenset({"_content", "_text"})
+# Every resource has an id and a time, so that none is missing; no other modifier fits them.
+_ALWAYS_PRESENT = frozenset({"_id", "_lastUpdated"})
 _MODIFIERS: dict[str, set[str]] = {
     "composite": set(),
     "date": {"missing"},
@@ -184,6 +186,8 @@ def allowed_modifiers(parameter: SearchParameter) -> list[str]:
     """
     if parameter.code in _WITHOUT_MODIFIERS:
         return []
+    if parameter.code in _ALWAYS_PRESENT:
+        return ["missing"]
     found = set(_MODIFIERS[parameter.type])
     if "Identifier" not in parameter.datatypes:
         found -= {"of-type"}
@@ -328,6 +332,8 @@ def _check_modifier(parameter: SearchParameter, modifier: str) -> None:
         raise Invalid(f"`{parameter.code}` takes no modifier.")
     if modifier in allowed_modifiers(parameter):
         return
+    if parameter.code in _ALWAYS_PRESENT:
+        raise Invalid(f"`{parameter.code}` takes no modifier but `:missing`.")
     if parameter.type == "reference" and modifier in definitions.resource_types():
         return _check_target(parameter, modifier)
     if modifier == "below" and parameter.datatypes & {"canonical", "uri"}:

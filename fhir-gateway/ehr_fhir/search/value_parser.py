@@ -115,12 +115,12 @@ def _quantity(text: str) -> SearchValue:
 
 
 def _token(text: str) -> SearchValue:
-    parts = [shorten_for_index(_unescape(part)) for part in split_unescaped(text, "|")]
+    parts = [_unescape(part) for part in split_unescaped(text, "|")]
     if len(parts) == 1:
         return SearchValue(code=parts[0])
     if len(parts) > 2 or parts == ["", ""]:
         raise Invalid("a token has the form `code`, `system|code`, `system|` or `|code`.")
-    return SearchValue(system=parts[0], code=parts[1] or None)
+    return SearchValue(system=shorten_for_index(parts[0]), code=parts[1] or None)
 
 
 def _reference(parameter: SearchParameter, modifier: str | None, text: str) -> SearchValue:
@@ -150,7 +150,7 @@ def _of_type(text: str) -> SearchValue:
             "an identifier of a type has the form `system|code|value`, of the type first."
         )
     # As ehr_fhir.index.converters writes the type of an identifier.
-    return SearchValue(system=f"{parts[0]}|{parts[1]}", code=shorten_for_index(parts[2]))
+    return SearchValue(system=shorten_for_index(f"{parts[0]}|{parts[1]}"), code=parts[2])
 
 
 def _text(text: str) -> SearchValue:

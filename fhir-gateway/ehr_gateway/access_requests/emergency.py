@@ -10,6 +10,7 @@ from dataclasses import replace
 
 from ehr_fhir.errors import NotFound, TooMany
 from ehr_fhir.jurisdiction import JURISDICTION
+from ehr_fhir.token_keys import folded_key
 from ehr_gateway.access_requests import consents
 from ehr_gateway.access_requests.request_rows import AccessRequest, insert_request
 from ehr_gateway.access_requests.role_checks import Clinician
@@ -37,7 +38,7 @@ def find_patient_by_identity_number(
             "SELECT DISTINCT r.id FROM idx_token t JOIN search_parameter p ON p.param = t.param"
             " JOIN resource r ON r.pk = t.pk WHERE p.type = 'Patient' AND p.code = 'identifier'"
             " AND t.code IN (?, ?) AND r.current = 1 AND r.deleted = 0",
-            (number, identifier.format(number)),
+            (folded_key(number), folded_key(identifier.format(number))),
         ).fetchall()
     if len(rows) != 1:
         raise NotFound(NO_SUCH_PERSON)

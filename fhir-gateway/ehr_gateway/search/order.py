@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
+from ehr_fhir.index.rows import PRESENT
 from ehr_fhir.search.query import SearchQuery, SortKey
 from ehr_fhir.units import CANONICAL_SYSTEM
 from ehr_gateway.search.cursor import Position
@@ -142,6 +143,9 @@ def _sort_value(key: SortKey, number: int) -> str:
     sort_value = f"MAX({high})" if key.descending else f"MIN({low})"
     # Quantities are sorted by the number as written, not by the one in base units.
     as_written = f" AND i.system <> '{CANONICAL_SYSTEM}'" if kind == "quantity" else ""
+    if kind == "reference":
+        # Neither a contained resource nor a value without a reference has a place in an order.
+        as_written = f" AND i.target_type <> '{PRESENT}' AND substr(i.target_type, 1, 1) <> '#'"
     return (
         f"(SELECT {sort_value} FROM idx_{kind} i WHERE i.pk = r.pk"  # noqa: S608
         f" AND i.param = :sort{number}{as_written})"

@@ -26,13 +26,14 @@ from ehr_fhir.search.filters import (
 from ehr_fhir.search_parameters import SearchParameter
 from ehr_gateway.database import Dialect
 from ehr_gateway.search.composites import compile_composite
-from ehr_gateway.search.value_sets import CODE_SET_MODIFIERS
+from ehr_gateway.search.contained import ContainedCompiler
 from ehr_gateway.search.values import (
     Params,
-    any_token_conditions,
+    clause_conditions,
+    clause_table,
     count_condition,
     instant_condition,
-    value_condition,
+    value_tables,
 )
 from ehr_gateway.store import full_text
 from ehr_privacy.consent import BY_ROW
@@ -43,8 +44,6 @@ __all__ = ["FilterCompiler", "FilterSql"]
 # refers to one encounter, what refers to one patient. Others must be counted.
 _IDENTITY, _ENCOUNTER, _PATIENT = range(3)
 _SELECTIVE_TARGETS = {"Encounter": _ENCOUNTER, "Patient": _PATIENT}
-# Index table by modifier or type, where it has another name.
-_INDEX_TABLES = {"identifier": "token", "special": "position", "text": "string"}
 # The visible resources, for those that chains pass through. A CTE, because SQLite's parser allows
 # about a hundred levels of nesting; it is never materialized, only looked up by key.
 _VISIBLE_TABLE = (
@@ -93,6 +92,7 @@ class FilterCompiler:
         # then sort all that it finds. Only a search in the order of time is to use it.
         self._last_updated = "r.last_updated" if by_time else "(r.last_updated + 0)"
         self._passes_through = False
+        self._contained = ContainedCompiler(params, self._number_of, self._compile_target)
 
     @property
     def tables(self) -> tuple[str, ...]:
@@ -119,6 +119,9 @@ class FilterCompiler:
                 is_exact=True,
                 rank=_PATIENT,
             )
+        if search_filter.parameter.code in ("_id", "_lastUpdated") and search_filter.modifier:
+            # `:missing`: every resource has both.
+            return FilterSql("FALSE" if search_filter.values[0].code == "true" else "TRUE")
         if search_filter.parameter.code == "_id":
             names = ", ".join(self._bind(value.code) for value in search_filter.values)
             condition = f"r.id IN ({names})"
@@ -163,18 +166,11 @@ class FilterCompiler:
 
     def _clause(self, clause: Clause) -> FilterSql:
         parameter = clause.parameter
-        kind = _INDEX_TABLES.get(
-            clause.modifier or "", _INDEX_TABLES.get(parameter.type, parameter.type)
-        )
+        kind = clause_table(clause)
         param = self._param(parameter)
         if clause.modifier == "missing":
             return self._missing(clause, param)
-        if clause.parameter.type == "token" and clause.modifier in CODE_SET_MODIFIERS:
-            conditions = any_token_conditions(self._params, clause)
-        else:
-            conditions = [
-                value_condition(self._params, kind, clause, value) for value in clause.values
-            ]
+        conditions = clause_conditions(self._params, clause)
         values = self._values_of_r(kind, param) if kind == "token" else f"idx_{kind}"
         condition = (
             f"EXISTS (SELECT 1 FROM {values} WHERE pk = r.pk AND param = {param}"  # noqa: S608
@@ -214,9 +210,7 @@ class FilterCompiler:
         return None
 
     def _missing(self, clause: Clause, param: str) -> FilterSql:
-        # A reference by identifier alone is indexed among the tokens.
-        kind = _INDEX_TABLES.get(clause.parameter.type, clause.parameter.type)
-        tables = ("reference", "token") if kind == "reference" else (kind,)
+        tables = value_tables(clause.parameter)
         conditions = [
             f"EXISTS (SELECT 1 FROM idx_{table} WHERE pk = r.pk AND param = {param} {BY_ROW})"  # noqa: S608
             for table in tables
@@ -253,6 +247,7 @@ class FilterCompiler:
     def _chain(self, chain: Chain) -> FilterSql:
         param = self._param(chain.parameter)
         conditions, lists, nested = [], [], []
+        contained_lists: list[str] = []
         # `i` is the index row of the reference, `t` the resource it points to, `d` the candidates
         # among those. Inside the EXISTS the target is named `r`, as every compiled filter expects.
         for kind, target_filter in chain.targets:
@@ -274,10 +269,19 @@ class FilterCompiler:
                     f" CROSS JOIN idx_reference i WHERE t.pk = d.pk AND t.type = {target}"
                     f" AND i.target_id = t.id AND {refers}"
                 )
-        if len(lists) < len(conditions):
+        targets = len(conditions)
+        for kind, target_filter in chain.targets:
+            if inside := self._contained.compile(chain.parameter, kind, target_filter):
+                conditions.append(inside.condition)
+                contained_lists.append(inside.candidates)
+        # Each is an EXISTS and needs no parentheses, of which SQLite's parser has room for few.
+        condition = conditions[0] if len(conditions) == 1 else f"({' OR '.join(conditions)})"
+        if len(lists) < targets:
             # A target type without a list could hold matches that no list would name.
-            return FilterSql(_or(conditions), excludes_deleted=True)
-        return _linked_filter(_or(conditions), lists, nested, excludes_deleted=True)
+            return FilterSql(condition, excludes_deleted=True)
+        return _linked_filter(
+            condition, lists, nested, excludes_deleted=True, own_lists=contained_lists
+        )
 
     def _has(self, has: ReverseChain) -> FilterSql:
         kind = has.parameter.resource_type
@@ -305,22 +309,34 @@ class FilterCompiler:
         self._passes_through = True
         return self.compile(kind, search_filter)
 
+    def _compile_target(self, kind: str, search_filter: Filter) -> str:
+        """Return the condition on a resource that a contained one refers to."""
+        return f"{self._compile_linked(kind, search_filter).condition} AND {_R_IS_VISIBLE}"
+
+    def _number_of(self, parameter: SearchParameter) -> int:
+        return self._parameter_ids[parameter.resource_type, parameter.code]
+
     def _param(self, parameter: SearchParameter) -> str:
-        return self._bind(self._parameter_ids[parameter.resource_type, parameter.code])
+        return self._bind(self._number_of(parameter))
 
 
 def _linked_filter(
-    condition: str, lists: Sequence[str], nested: Sequence[FilterSql], *, excludes_deleted: bool
+    condition: str,
+    lists: Sequence[str],
+    nested: Sequence[FilterSql],
+    *,
+    excludes_deleted: bool,
+    own_lists: Sequence[str] = (),
 ) -> FilterSql:
     """Return the filter of a chain or `_has`, whose list is exact if those it is built on are.
 
     Consent is then checked once for each resource passed through, not once for each that refers to
-    it.
+    it. `own_lists` pass through no other resource, and are exact.
     """
-    every_candidate = " UNION ALL ".join(lists)
+    every_candidate = " UNION ALL ".join([*lists, *own_lists])
     is_exact = all(sql.is_exact for sql in nested)
     candidates = (
-        " UNION ALL ".join(f"{select} AND {_D_IS_VISIBLE}" for select in lists)
+        " UNION ALL ".join([*(f"{select} AND {_D_IS_VISIBLE}" for select in lists), *own_lists])
         if is_exact
         else every_candidate
     )

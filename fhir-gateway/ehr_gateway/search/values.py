@@ -8,16 +8,21 @@ from dataclasses import dataclass, field
 from ehr_fhir.references import local_target
 from ehr_fhir.search.filters import Clause
 from ehr_fhir.search.value_parser import SearchValue
+from ehr_fhir.search_parameters import SearchParameter
 from ehr_fhir.string_folding import normalize_string, shorten_for_index
+from ehr_fhir.token_keys import folded_key, search_keys
 from ehr_fhir.units import CANONICAL_SYSTEM
+from ehr_gateway.search.value_sets import CODE_SET_MODIFIERS
 
 __all__ = [
     "Params",
-    "any_token_conditions",
+    "clause_conditions",
+    "clause_table",
     "count_condition",
     "instant_condition",
     "starts_with",
     "value_condition",
+    "value_tables",
 ]
 
 # Prefixes of dates (R4 §3.1.1.4.3): how the stored range [low, high) compares to the searched one,
@@ -70,6 +75,9 @@ _COUNT_CONDITIONS = {
     },
 }  # fmt: skip
 
+# Index table by modifier or type, where it has another name.
+_INDEX_TABLES = {"identifier": "token", "special": "position", "text": "string"}
+
 
 @dataclass
 class Params:
@@ -92,6 +100,28 @@ def value_condition(params: Params, kind: str, clause: Clause, value: SearchValu
     return _CONDITIONS[kind](params, clause, value)
 
 
+def clause_table(clause: Clause) -> str:
+    """Return the index table that a clause asks, without its prefix."""
+    kind = clause.parameter.type
+    return _INDEX_TABLES.get(clause.modifier or "", _INDEX_TABLES.get(kind, kind))
+
+
+def value_tables(parameter: SearchParameter) -> tuple[str, ...]:
+    """Return the index tables of which a parameter that has any value has a row."""
+    kind = _INDEX_TABLES.get(parameter.type, parameter.type)
+    # A reference by identifier alone is indexed among the tokens; a value that no search finds,
+    # such as a code's text, among the references.
+    return ("reference", "token") if kind == "reference" else (kind, "reference")
+
+
+def clause_conditions(params: Params, clause: Clause) -> list[str]:
+    """Return conditions on the columns of the clause's table, one of which must hold."""
+    if clause.parameter.type == "token" and clause.modifier in CODE_SET_MODIFIERS:
+        return any_token_conditions(params, clause)
+    kind = clause_table(clause)
+    return [value_condition(params, kind, clause, value) for value in clause.values]
+
+
 def any_token_conditions(params: Params, clause: Clause) -> list[str]:
     """Return conditions, one for each system, that a token is one of the clause's codes."""
     # The system of a plain `code` is fixed by its definition and not in the index.
@@ -99,7 +129,7 @@ def any_token_conditions(params: Params, clause: Clause) -> list[str]:
     by_system: dict[str | None, list[str]] = {}
     for value in clause.values:
         codes = by_system.setdefault(None if plain else value.system, [])
-        codes += [value.code] if value.code is not None else []
+        codes += _token_keys(clause, value) if value.code is not None else []
     tests = []
     for system, codes in by_system.items():
         named = [f"code IN ({', '.join(map(params.bind, codes))})"] if codes else []
@@ -218,12 +248,23 @@ def _escape_like(text: str) -> str:
 def _token(params: Params, clause: Clause, value: SearchValue) -> str:
     tests = []
     if value.code is not None:
-        tests.append(f"code = {params.bind(value.code)}")
+        keys = [params.bind(key) for key in _token_keys(clause, value)]
+        tests.append(f"code = {keys[0]}" if len(keys) == 1 else f"code IN ({', '.join(keys)})")
     # The system of a plain `code` is fixed by its definition, so naming it narrows nothing.
     implied = clause.parameter.datatypes <= {"code"} and value.code is not None
     if value.system is not None and not implied:
         tests.append(f"system = {params.bind(value.system)}")
     return " AND ".join(tests)
+
+
+def _token_keys(clause: Clause, value: SearchValue) -> list[str]:
+    """Return the keys that a token may have in the index."""
+    code = value.code or ""
+    if clause.modifier == "of-type":
+        return [folded_key(code)]
+    if clause.modifier == "identifier":
+        return search_keys({"Identifier"}, value.system, code)
+    return search_keys(clause.parameter.datatypes, value.system, code)
 
 
 def _uri(params: Params, clause: Clause, value: SearchValue) -> str:

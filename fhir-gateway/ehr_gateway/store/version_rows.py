@@ -97,8 +97,13 @@ def group_by_table(
 ) -> IndexValues:
     """Group index rows by table, each as (parameter's number, values...)."""
     by_table: dict[str, list[tuple[Any, ...]]] = defaultdict(list)
-    for table, code, values in rows:
-        number = parameters[resource_type, code] if code else UNINDEXED_PARAMETER
+    for table, code, values, contained_type in rows:
+        if contained_type:
+            # What a contained resource holds is found through the one that contains it alone: its
+            # parameters have negative numbers, which no search for its own type looks up.
+            number = -parameters[contained_type, code]
+        else:
+            number = parameters[resource_type, code] if code else UNINDEXED_PARAMETER
         by_table[table].append((number, *values))
     return dict(by_table)
 

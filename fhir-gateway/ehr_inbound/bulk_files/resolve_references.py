@@ -15,6 +15,7 @@ import orjson
 
 from ehr_fhir.references import split_conditional_reference
 from ehr_fhir.resource_links import list_references
+from ehr_fhir.token_keys import token_key
 from ehr_gateway.store.store import Store
 from ehr_inbound.bulk_files.files import Unit
 from ehr_inbound.bulk_files.items import Item, read_items
@@ -22,7 +23,7 @@ from ehr_inbound.bulk_files.scratch import Scratch
 
 __all__ = ["ResolvedReferences", "UnitScan", "merge_scans", "resolve_searches", "scan_unit"]
 
-# (resource type, system, value)
+# (resource type, system, value as the index has it)
 Identifier = tuple[str, str, str]
 
 
@@ -67,7 +68,8 @@ def scan_unit(unit: Unit) -> UnitScan:
         for identifier in identifiers if isinstance(identifiers, list) else ():
             if isinstance(identifier, dict) and isinstance(identifier.get("value"), str):
                 system = str(identifier.get("system", ""))
-                scan.identifiers.append(((kind, system, identifier["value"]), item.id))
+                value = token_key(system, identifier["value"])
+                scan.identifiers.append(((kind, system, value), item.id))
         if item.if_none_exist and item.full_url:
             scan.conditional_creates.append(
                 ConditionalCreate(item.full_url, kind, item.id, item.if_none_exist)
@@ -133,7 +135,7 @@ def _parse_identifier_search(kind: str, criteria: str) -> Identifier | None:
     if len(pairs) != 1 or pairs[0][0] != "identifier" or "|" not in pairs[0][1]:
         return None
     system, _, value = pairs[0][1].partition("|")
-    return kind, system, value
+    return kind, system, token_key(system, value)
 
 
 def _find_in_load(scratch: Scratch, identifier: Identifier) -> set[str]:

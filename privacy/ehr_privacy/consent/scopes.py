@@ -15,6 +15,7 @@ from functools import cache
 from ehr_fhir.errors import Invalid
 from ehr_fhir.index.rows import duplicate_parameters, indexed_parameters
 from ehr_fhir.search_parameters import official_parameters
+from ehr_fhir.token_keys import search_keys
 
 # SMART App Launch 2.2 §3: r covers read, vread and the history of one instance; s every search
 # and the history of a type or the system.
@@ -53,7 +54,7 @@ class Limit:
     """One search parameter of a scope: the record has one of the values."""
 
     parameter: str
-    # System (None: any) and code.
+    # System (None: any) and the code's key in the index (`ehr_fhir.token_keys`).
     values: tuple[tuple[str | None, str], ...]
 
     def holds(self, tokens: Iterable[Token]) -> bool:
@@ -183,6 +184,11 @@ def _limit(resource_type: str, name: str, text: str) -> Limit:
     if official_parameters(resource_type)[name].datatypes <= {"code"}:
         # The system of a plain code is fixed by its element, and not in the index.
         values = tuple((None, code) for _, code in values)
+    datatypes = official_parameters(resource_type)[name].datatypes
+    # As the index holds them.
+    values = tuple(
+        (system, key) for system, code in values for key in search_keys(datatypes, system, code)
+    )
     return Limit(duplicate_parameters(resource_type).get(name, name), values)
 
 

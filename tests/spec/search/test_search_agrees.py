@@ -183,7 +183,9 @@ def test_tokens(
     ]
 
     expected = any(
-        code == one and system in (None, where) for system, code in asked for where, one in recorded
+        code.casefold() == one.casefold() and system in (None, where)
+        for system, code in asked
+        for where, one in recorded
     )
 
     name = "identifier:not" if negated else "identifier"
