@@ -37,13 +37,14 @@ def types_without_author() -> frozenset[str]:
     >>> sorted(types_without_author() & {"Patient", "Observation", "Coverage"})
     ['Coverage', 'Patient']
     """
-    return PEOPLE | {kind for kind in _record_types() if not _has_practitioner(kind)}
+    return PEOPLE | {kind for kind in _record_types() if not _refers_to(kind, _AUTHORS)}
 
 
 def _record_types() -> frozenset[str]:
     rules = load_domains()
-    # Holders may repeat a record that has the fact.
-    return resource_types() - rules.directory - rules.gathering - {"Parameters", "Basic"}
+    # Holders may repeat a record that has the fact. Who names no patient has no such rule.
+    types = resource_types() - rules.directory - rules.gathering - {"Parameters", "Basic"}
+    return frozenset(kind for kind in types if _refers_to(kind, frozenset({"Patient"})))
 
 
 def _has_date(owner: str) -> bool:
@@ -53,12 +54,13 @@ def _has_date(owner: str) -> bool:
     )
 
 
-def _has_practitioner(owner: str) -> bool:
+def _refers_to(owner: str, types: frozenset[str]) -> bool:
+    """Say whether an element of a type, or of its parts, can name a resource of some types."""
     for element in json_elements(owner).values():
         if element.type == "Reference":
             targets = reference_targets(owner, element.name)
-            if targets is None or targets & _AUTHORS:
+            if targets is None or targets & types:
                 return True
-        elif element.type.startswith(f"{owner}.") and _has_practitioner(element.type):
+        elif element.type.startswith(f"{owner}.") and _refers_to(element.type, types):
             return True
     return False

@@ -26,7 +26,11 @@ _HOLDING = {"Bundle": "entry", "Parameters": "parameter"}
 # Who is said to have made what a record tells.
 _AUTHORS = (
     "author", "recorder", "asserter", "performer", "requester", "resultsInterpreter", "participant",
+    "interpreter", "operator", "assessor", "enterer", "sender", "contributor", "attester",
+    "collection", "prescriber", "orderer", "expressedBy", "informationSource",
 )  # fmt: skip
+# Where the person stands in an author that is no reference itself.
+_AUTHOR_PARTS = ("actor", "individual", "member", "party", "collector")
 # People, organisations, places, and what decides or logs: none of them is a part of what is told
 # about a patient. They give no facts to what names them, and take none from what they name: else a
 # Consent could close itself to the carer who keeps it.
@@ -163,7 +167,7 @@ def _author_people(resource: Json) -> frozenset[str]:
             continue
         for author in value if isinstance(value, list) else (value,):
             if isinstance(author, Mapping):
-                found.append(_target(author.get("actor", author.get("individual", author))))
+                found += [_target(author), *(_target(author.get(part)) for part in _AUTHOR_PARTS)]
     return frozenset(name for kind, name in found if kind == "Practitioner")
 
 

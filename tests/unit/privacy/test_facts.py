@@ -203,3 +203,22 @@ def test_no_resource_of_synthea_is_left_unmapped(shared_data: Path) -> None:
                     met[f"{record.type} {record.domain}"] += record.domain == "other"
 
     assert {name for name, count in met.items() if count} == {"SupplyDelivery other"}
+
+
+@pytest.mark.parametrize(
+    "named",
+    [
+        {"resourceType": "ImagingStudy", "interpreter": [{"reference": "Practitioner/yu"}]},
+        {"resourceType": "Media", "operator": {"reference": "Practitioner/yu"}},
+        {"resourceType": "ClinicalImpression", "assessor": {"reference": "Practitioner/yu"}},
+        {"resourceType": "Specimen", "collection": {"collector": {"reference": "Practitioner/yu"}}},
+        {"resourceType": "CareTeam", "participant": [{"member": {"reference": "Practitioner/yu"}}]},
+        {"resourceType": "Encounter", "participant": [
+            {"individual": {"reference": "Practitioner/yu"}}]},
+        {"resourceType": "Procedure", "performer": [{"actor": {"reference": "Practitioner/yu"}}]},
+        {"resourceType": "CarePlan", "contributor": [{"reference": "Practitioner/yu"}]},
+        {"resourceType": "VisionPrescription", "prescriber": {"reference": "Practitioner/yu"}},
+    ],
+)  # fmt: skip
+def test_whoever_made_a_record_is_named_as_its_author(named: dict[str, Any]) -> None:
+    assert record_facts({**named, "id": "x"}, None).author_people == {"yu"}
