@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from ehr_gateway.access import Access
 from ehr_gateway.database import Connection
 from ehr_privacy.consent import Predicate, compile_predicate
-from ehr_privacy.consent.model import Requester
+from ehr_privacy.consent.model import Requester, split_bars
 
 __all__ = ["Marker", "find_marker", "is_shared_with"]
 
@@ -41,14 +41,17 @@ def find_marker(connection: Connection, access: Access, patient: str) -> Marker:
     with_step_up = _compile_without(access, _STEP_UP, "s")
     with_hidden = _compile_without(access, _STEP_UP | _HIDDEN, "h")
     rows = connection.execute(
-        f"SELECT DISTINCT r.domain {_OF_PATIENT} AND ({with_step_up.sql}) AND NOT ({visible.sql})",
+        f"SELECT DISTINCT r.domain, r.inner_domains {_OF_PATIENT}"
+        f" AND ({with_step_up.sql}) AND NOT ({visible.sql})",
         {"marked": patient, **with_step_up.params, **visible.params},
     ).fetchall()
     hidden = connection.execute(
         f"SELECT 1 {_OF_PATIENT} AND ({with_hidden.sql}) AND NOT ({with_step_up.sql}) LIMIT 1",
         {"marked": patient, **with_hidden.params, **with_step_up.params},
     ).fetchone()
-    return Marker(True, tuple(sorted(str(row[0]) for row in rows)), hidden is not None)
+    # A record of several domains is opened by a grant for all of them alone.
+    domains = {name for own, inner in rows for name in (own, *split_bars(inner))}
+    return Marker(True, tuple(sorted(domains)), hidden is not None)
 
 
 def is_shared_with(connection: Connection, requester: Requester, patient: str, now_ms: int) -> bool:

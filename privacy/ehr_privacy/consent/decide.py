@@ -5,10 +5,10 @@ The SQL of `compile_predicate` must say the same of every record; a test searche
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import lru_cache
 
-from ehr_privacy.consent.model import Decision, Record, Requester, Rules
+from ehr_privacy.consent.model import Decision, Record, Requester, RuleRow, Rules
 from ehr_privacy.consent.scopes import Scope, scopes_on_type
 from ehr_privacy.consent.selector_matching import (
     actor_matches,
@@ -119,12 +119,14 @@ def _decide_patient(
         return Decision(False, "not-shared")
     # Revoking sharing ends grants: one counts only under a sharing that held when it was given.
     first_shared = min(since for since, _ in sharing)
-    grants = [
-        str(row["consent"])
-        for row in rules.in_force("consent_grant", now_ms, patient=patient, **mine)
-        if (row["domain"] == "*" or record.is_only_of(row["domain"]))
-        and int(row["since"] or 0) >= first_shared
-    ]
+    grants = _covering_grants(
+        record,
+        [
+            row
+            for row in rules.in_force("consent_grant", now_ms, patient=patient, **mine)
+            if int(row["since"] or 0) >= first_shared
+        ],
+    )
     hidden = _restriction(rules, requester, record, patient, now_ms, sealed=False)
     if hidden and not grants:
         return Decision(False, "hidden", hidden)
@@ -133,6 +135,15 @@ def _decide_patient(
     if hidden or cell == "restricted":
         return Decision(True, "shared", grants[0], _TOLD)
     return Decision(True, "shared", min(consent for _, consent in sharing))
+
+
+def _covering_grants(record: Record, rows: Sequence[RuleRow]) -> list[str]:
+    """Return the Consents of grants that together cover every domain of a record; none if not."""
+    matching = [row for row in rows if row["domain"] == "*" or row["domain"] in record.domains]
+    domains = {row["domain"] for row in matching}
+    if "*" not in domains and not domains >= record.domains:
+        return []
+    return [str(row["consent"]) for row in matching]
 
 
 def _sharing(

@@ -55,15 +55,15 @@ def negate(part: str) -> str:
     return f"NOT ({part})"
 
 
-def exists(source: str, *conditions: str) -> str:
-    """Return an EXISTS subquery over a source.
+def exists(source: str, *conditions: str, grouped: str = "") -> str:
+    """Return an EXISTS subquery over a source; `grouped` is a GROUP BY clause with its HAVING.
 
     The comment is a hint to who runs it: look at each record by itself. A planner that gathers the
     whole source first, to ask it for every record, makes a page cost as much as the store.
     """
     where = _bare(all_of(*conditions), _AND)
     # Text of this package only; every value in it is a bound parameter.
-    query = f"SELECT 1 FROM {source} WHERE {where} {BY_ROW}"  # noqa: S608
+    query = f"SELECT 1 FROM {source} WHERE {where}{f' {grouped}' if grouped else ''} {BY_ROW}"  # noqa: S608
     return FALSE if where == FALSE else f"EXISTS ({query})"
 
 

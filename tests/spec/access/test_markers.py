@@ -6,8 +6,8 @@ import dataclasses
 
 import pytest
 
-from tests.lib.gateway import House, MoveIn, Session, restriction
-from tests.spec.access.steps import named, xray
+from tests.lib.gateway import House, MoveIn, Session, must, observation, restriction
+from tests.spec.access.steps import REASON, named, redeem, send, xray
 
 SEALED = {
     "url": "https://ehr-commons.hk/fhir/StructureDefinition/sealed",
@@ -55,6 +55,32 @@ def test_a_profession_without_the_domain_learns_nothing_of_it(furnished: House) 
     program = furnished.system("hospital-b", "system/*.rs")
 
     assert named(program.get("Patient/pat-1/$withheld")) == {"shared": [True], "hidden": [False]}
+
+
+def test_a_step_up_for_what_the_marker_names_opens_what_is_withheld(furnished: House) -> None:
+    furnished.share()
+    # The domain of one is in doubt, the other holds a record of another domain.
+    uncoded = {**observation("uncoded", "laboratory"), "code": {"text": "glucose"}}
+    del uncoded["category"]
+    held = observation("held", "imaging")
+    holder = {**observation("holder", "laboratory"), "contained": [held],
+              "hasMember": [{"reference": "#held"}]}  # fmt: skip
+    for record in (uncoded, holder):
+        furnished.system("hospital-a").store(record)
+    pharmacist = furnished.login("pharmacist.b")
+    marked = named(pharmacist.get("Patient/pat-1/$withheld"))
+    assert pharmacist.get("Observation/uncoded").status_code == 404
+
+    asked = send(
+        pharmacist, "Patient/pat-1/$request-access", reason=REASON, domain=marked["domain"], hours=1
+    )
+    must(redeem(furnished, pharmacist, str(named(asked)["id"][0])))
+
+    assert named(pharmacist.get("Patient/pat-1/$withheld")) == {
+        "shared": [True], "hidden": [False],
+    }  # fmt: skip
+    for name in ("uncoded", "holder"):
+        must(pharmacist.get(f"Observation/{name}"))
 
 
 @pytest.mark.parametrize("policy", ["show", "hide"])
