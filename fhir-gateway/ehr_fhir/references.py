@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import Protocol
+from urllib.parse import urlsplit
 
 from ehr_fhir import definitions
 
@@ -16,6 +17,7 @@ __all__ = [
     "Target",
     "local_target",
     "referenced_type",
+    "relative_reference",
     "service_root",
     "split_conditional_reference",
     "strip_version",
@@ -113,6 +115,40 @@ def referenced_type(reference: str) -> str | None:
     """Return the resource type that a relative or absolute reference shows, if it shows one."""
     found = _LOCAL.match(reference) or _ABSOLUTE.match(reference)
     return found[1] if found else None
+
+
+def relative_reference(reference: str, base: str) -> str:
+    """Return a reference below a server's base URL as a relative one, any other as it is.
+
+    In every spelling of the address: http and https, the host in capitals, the scheme's own port
+    (RFC 3986 §6.2.2.1 and §6.2.3). Else a record could name its patient, or what closes it, by a
+    form that no rule matches.
+
+    >>> relative_reference("https://E:443/fhir/Patient/1", "http://e/fhir")
+    'Patient/1'
+    >>> relative_reference("http://elsewhere/fhir/Patient/1", "http://e/fhir")
+    'http://elsewhere/fhir/Patient/1'
+    """
+    if not base or not reference.startswith("http"):
+        return reference
+    if reference.startswith(f"{base}/"):
+        return reference.removeprefix(f"{base}/")
+    try:
+        address, own = urlsplit(reference), urlsplit(base)
+        is_own = _authority(address.scheme, address.netloc) == _authority(own.scheme, own.netloc)
+    except ValueError:
+        return reference
+    # A query or fragment is no part of a reference to a record, and stays to be refused.
+    _, _, path = reference.partition("://")[2].partition("/")
+    if not is_own or not f"/{path}".startswith(f"{own.path}/"):
+        return reference
+    return f"/{path}".removeprefix(f"{own.path}/")
+
+
+def _authority(scheme: str, netloc: str) -> str:
+    """Return the host with its port, without the port that its scheme has anyway."""
+    host = netloc.rpartition("@")[2].casefold()
+    return host.removesuffix({"http": ":80", "https": ":443"}.get(scheme, ":"))
 
 
 def strip_version(reference: str) -> str:

@@ -10,7 +10,7 @@ import re
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
-from ehr_fhir.references import local_target
+from ehr_fhir.references import local_target, relative_reference
 from ehr_fhir.search.filters import (
     AnyOf,
     Chain,
@@ -119,7 +119,7 @@ def _named_by_reference(
     clause: Clause, kind: str | None, logical_id: str | None, url: str | None, base: str
 ) -> Iterator[Named]:
     if url is not None:
-        target = local_target(url.removeprefix(f"{base}/")) if base else None
+        target = local_target(relative_reference(url, base))
         if target is not None:
             yield NamedTarget(target.type, target.id)
     elif kind is not None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
-from ehr_fhir.references import local_target
+from ehr_fhir.references import local_target, relative_reference
 from ehr_fhir.search.filters import Clause
 from ehr_fhir.search.value_parser import SearchValue
 from ehr_fhir.search_parameters import SearchParameter
@@ -199,7 +199,7 @@ def _quantity(params: Params, clause: Clause, value: SearchValue) -> str:
 
 def _reference(params: Params, clause: Clause, value: SearchValue) -> str:
     if value.url is not None and params.base:
-        local = local_target(value.url.removeprefix(f"{params.base}/"))
+        local = local_target(relative_reference(value.url, params.base))
         value = SearchValue(system=local.type, code=local.id) if local else value
     if clause.modifier == "below":
         return f"target_type = '' AND {_is_below(params, 'target_id', value.url or '')}"

@@ -18,7 +18,7 @@ from ehr_fhir.index.full_text import FullText, extract_full_text
 from ehr_fhir.index.rows import IndexRow, extract_rows
 from ehr_fhir.json_text import serialize
 from ehr_fhir.jurisdiction import JURISDICTION
-from ehr_fhir.references import split_conditional_reference
+from ehr_fhir.references import relative_reference, split_conditional_reference
 from ehr_fhir.resource_links import CONTAINERS, list_references, replace_references
 from ehr_fhir.validation.validate import validate
 from ehr_gateway.access import Access
@@ -138,12 +138,14 @@ def prepare_draft(
     references = tuple(list_references(resource, path))
     if access.base and resource["resourceType"] in CONTAINERS:
         resource = state_patients(resource, access.base)
-    base = f"{access.base}/"
-    if access.base and any(reference.startswith(base) for _, reference in references):
-        replace_references(
-            resource, {reference: reference.removeprefix(base) for _, reference in references}
-        )
-        references = tuple((at, reference.removeprefix(base)) for at, reference in references)
+    relative = {
+        reference: relative_reference(reference, access.base)
+        for _, reference in references
+        if reference.startswith("http")
+    }
+    if any(reference != name for name, reference in relative.items()):
+        replace_references(resource, relative)
+        references = tuple((at, relative.get(name, name)) for at, name in references)
     has_conditional_references = has_conditional_references or any(
         split_conditional_reference(reference) for _, reference in references
     )

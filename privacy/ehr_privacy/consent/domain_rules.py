@@ -24,6 +24,12 @@ Json = Mapping[str, Any]  # JSON of every shape
 
 # Advance directives and consents to treatment sum up what is agreed about care.
 _CLINICAL_CONSENT_DOMAIN = "summary"
+# Who, whom, when and in which state. What a record contains and has nothing else, such as the
+# referral in a claim, does not tell what was asked for, and nothing of it can be in doubt.
+_TELLING_NOTHING = frozenset({
+    "authoredOn", "encounter", "id", "intent", "performer", "requester", "resourceType", "status",
+    "subject",
+})  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -99,17 +105,19 @@ def parse_domains(text: str) -> DomainRules:
     )
 
 
-def domains_of(resource: Json) -> tuple[str, ...]:
+def domains_of(resource: Json, *, is_held: bool = False) -> tuple[str, ...]:
     """Return the data domains that a resource counts under, its own first.
 
     In doubt, when no code of a known system says which, it counts under every one that its type
-    may be of.
+    may be of, unless it is held in another record and tells nothing at all.
 
     >>> glucose = {"coding": [{"system": "http://loinc.org", "code": "2339-0"}]}
     >>> domains_of({"resourceType": "Observation", "code": glucose})
     ('laboratory',)
     >>> domains_of({"resourceType": "Observation", "code": {"text": "Glucose"}})
     ('observation', 'laboratory', 'radiology', 'investigation', 'birth')
+    >>> domains_of({"resourceType": "ServiceRequest", "status": "completed"}, is_held=True)
+    ('referral',)
     """
     rules = load_domains()
     kind = str(resource["resourceType"])
@@ -135,7 +143,9 @@ def domains_of(resource: Json) -> tuple[str, ...]:
     if open_type is None:
         domains = [usual, *said, *likely]
     elif not said:
-        domains = [*open_type.domains, *likely]
+        tells_nothing = is_held and resource.keys() <= _TELLING_NOTHING
+        possible = (usual,) if tells_nothing else open_type.domains
+        domains = [*possible, *likely]
     elif {*said} & {*open_type.domains}:
         domains = [*said, *likely]
     else:

@@ -88,7 +88,7 @@ def record_facts(
         if is_container and held is not resource:
             episodes |= _named_encounters(name for _, name in list_references(held))
         if held is not resource and held["resourceType"] not in rules.directory:
-            inner_domains |= {*domains_of(held)}
+            inner_domains |= {*domains_of(held, is_held=True)}
     directory = kind in rules.directory and not patients and not holds_person
     if holds_rule:
         # A rule is for few; a container that repeats one is its author's and the steward's alone.

@@ -222,3 +222,14 @@ def test_no_resource_of_synthea_is_left_unmapped(shared_data: Path) -> None:
 )  # fmt: skip
 def test_whoever_made_a_record_is_named_as_its_author(named: dict[str, Any]) -> None:
     assert record_facts({**named, "id": "x"}, None).author_people == {"yu"}
+
+
+def test_an_empty_referral_in_a_claim_is_in_no_doubt() -> None:
+    referral = {"resourceType": "ServiceRequest", "id": "r", "status": "completed",
+                "intent": "order", "requester": {"reference": "Practitioner/p"}}  # fmt: skip
+    claim = {"resourceType": "ExplanationOfBenefit", "id": "c", "contained": [referral]}
+
+    assert record_facts(claim, None).domains == {"encounter", "referral"}
+    for more in ({"code": {"text": "MRI"}}, {"note": [{"text": "MRI"}]}, {"text": {}}):
+        told = {**claim, "contained": [{**referral, **more}]}
+        assert "radiology" in record_facts(told, None).domains
