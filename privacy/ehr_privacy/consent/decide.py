@@ -5,10 +5,10 @@ The SQL of `compile_predicate` must say the same of every record; a test searche
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import lru_cache
 
-from ehr_privacy.consent.model import Decision, Record, Requester, RuleRow, Rules
+from ehr_privacy.consent.model import Decision, Record, Requester, Rules, Value
 from ehr_privacy.consent.scopes import Scope, scopes_on_type
 from ehr_privacy.consent.selector_matching import (
     actor_matches,
@@ -137,7 +137,7 @@ def _decide_patient(
     return Decision(True, "shared", min(consent for _, consent in sharing))
 
 
-def _covering_grants(record: Record, rows: Sequence[RuleRow]) -> list[str]:
+def _covering_grants(record: Record, rows: Sequence[Mapping[str, Value]]) -> list[str]:
     """Return the Consents of grants that together cover every domain of a record; none if not."""
     matching = [row for row in rows if row["domain"] == "*" or row["domain"] in record.domains]
     domains = {row["domain"] for row in matching}

@@ -230,6 +230,9 @@ def test_an_empty_referral_in_a_claim_is_in_no_doubt() -> None:
     claim = {"resourceType": "ExplanationOfBenefit", "id": "c", "contained": [referral]}
 
     assert record_facts(claim, None).domains == {"encounter", "referral"}
-    for more in ({"code": {"text": "MRI"}}, {"note": [{"text": "MRI"}]}, {"text": {}}):
+    telling: list[dict[str, Any]] = [
+        {"code": {"text": "MRI"}}, {"note": [{"text": "MRI"}]}, {"text": {}},
+    ]  # fmt: skip
+    for more in telling:
         told = {**claim, "contained": [{**referral, **more}]}
         assert "radiology" in record_facts(told, None).domains
