@@ -105,6 +105,7 @@ def test_inherited_facts_are_those_of_the_fixpoint(
     for transaction in writes:
         changed: dict[str, Json] = {}
         by_third_party = transaction[0][3]
+        earlier = fixpoint(bodies, added)
         for name, labels, named, _ in transaction:
             changed[name] = body_of(name, labels, [other for other in named if other != name])
         if by_third_party:
@@ -117,8 +118,11 @@ def test_inherited_facts_are_those_of_the_fixpoint(
             nothing = {name: {"labels": set[str](), "episodes": set[str]()}}
             if by_third_party:
                 stated = [stated_facts(name, one) for one in (before[name], now[name])]
+                loses = not references_of(before[name]) <= references_of(now[name])
                 for kind in ("labels", "episodes"):
                     added[name][kind] |= stated[0][kind] | stated[1][kind]
+                    # What it inherited it keeps, by whichever reference.
+                    added[name][kind] |= earlier[name][kind] if loses else set()
             else:
                 added[name] = nothing[name]
             bodies[name] = body
@@ -132,9 +136,13 @@ def test_inherited_facts_are_those_of_the_fixpoint(
                 assert stored.record.episodes == expected[name]["episodes"], (name, writes)
 
 
+def references_of(body: Json) -> set[str]:
+    return {reference for _, reference in list_references(body)}
+
+
 def stated_facts(name: str, body: Json) -> Facts:
     """Return what one version says by itself."""
-    references = {reference for _, reference in list_references(body)}
+    references = references_of(body)
     security = body.get("meta", {}).get("security", ())
     encounters = {other for other in (*references, name) if other in ENCOUNTERS}
     return {

@@ -222,6 +222,60 @@ def test_a_third_partys_label_is_handed_on(ward: House) -> None:
     assert reads(ward, "Observation/two") == 200
 
 
+NAMING: dict[str, tuple[list[Json], Json, Json]] = {
+    "the medicine in words": (
+        [medication(HIV)],
+        prescription(),
+        {**prescription(), "medicationCodeableConcept": {"text": "x"}, "medicationReference": None},
+    ),
+    "another medicine": (
+        [medication(HIV), {**medication(), "id": "b-med"}],
+        prescription(),
+        prescription(medicationReference={"reference": "Medication/b-med"}),
+    ),
+    "no stay": (
+        [{**encounter("bed"), "partOf": {"reference": "Encounter/stay"}}],
+        condition("rec", "bed"),
+        {**condition("rec", "bed"), "encounter": None},
+    ),
+    "another stay": (
+        [{**encounter("bed"), "partOf": {"reference": "Encounter/stay"}}],
+        condition("rec", "bed"),
+        condition("rec", "enc-1"),
+    ),
+    "nothing that it is derived from": (
+        [{**observation("source", "laboratory"), "meta": HIV}],
+        {
+            **observation("rec", "laboratory"),
+            "derivedFrom": [{"reference": "Observation/source"}],
+        },
+        observation("rec", "laboratory"),
+    ),
+}
+
+
+@pytest.mark.parametrize("change", NAMING)
+def test_who_drops_a_reference_to_what_closes_anothers_record_does_not_open_it(
+    ward: House, change: str
+) -> None:
+    named, before, after = NAMING[change]
+    after = {key: value for key, value in after.items() if value is not None}
+    for record in (*named, before):
+        hospital(ward).store(record)
+    ward.share("hospital-b")
+    address = f"{before['resourceType']}/{before['id']}"
+    assert reads(ward, address) == 404
+
+    must(ward.system("hospital-b").put(after))
+
+    assert reads(ward, address) == 404
+    # Nor does a second version; the author's own does.
+    must(ward.system("hospital-b").put({**after, "language": "en"}))
+    assert reads(ward, address) == 404
+    must(hospital(ward).put(after))
+    assert reads(ward, address) == 200
+
+
 def test_every_element_of_every_type_leads_to_its_target() -> None:
     """A record is found by what it names: by a search parameter's rows, or by one beside."""
     count = 0

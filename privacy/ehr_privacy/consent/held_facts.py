@@ -13,6 +13,8 @@ from dataclasses import dataclass, replace
 from datetime import date
 from typing import Any
 
+from ehr_fhir.references import Target, local_target
+from ehr_fhir.resource_links import list_references
 from ehr_privacy.consent.model import ANY_DATE, DateRange, Record
 from ehr_privacy.consent.resource_facts import record_facts, stated_dates
 
@@ -121,6 +123,10 @@ def hold_third_party_facts(
             HeldFact(kind, value, UPDATE)
             for value in (own_before | updates | stated_now[kind]) - own_now
         }
+    inherited = [fact for fact in held if fact.is_inherited]
+    if inherited and not _named_records(before) <= _named_records(now):
+        # What the record inherits it keeps, though it no longer names what that comes from.
+        kept |= {HeldFact(fact.kind, fact.value, UPDATE) for fact in inherited}
     held_dates = {fact.source: fact.value for fact in held if fact.kind == "date"}
     author_date = held_dates.get(AUTHOR, _date_text(stated_dates(before)))
     date_now = _date_text(stated_dates(now))
@@ -136,6 +142,11 @@ def hold_third_party_facts(
 def drop_third_party_facts(held: Iterable[HeldFact]) -> frozenset[HeldFact]:
     """Return the held facts after a version of the author's own: it ends what others stated."""
     return frozenset(fact for fact in held if fact.source not in (UPDATE, AUTHOR))
+
+
+def _named_records(resource: Mapping[str, Any]) -> set[Target]:
+    targets = (local_target(reference) for _, reference in list_references(resource))
+    return {target for target in targets if target is not None}
 
 
 def _stated_values(resource: Mapping[str, Any]) -> dict[str, frozenset[str]]:
