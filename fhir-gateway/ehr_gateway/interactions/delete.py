@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from ehr_gateway.access import Access
+from ehr_gateway.database import Connection
 from ehr_gateway.store.store import AuditHook, Store, Version
 from ehr_gateway.transaction.conditional_match import find_only_match
-from ehr_gateway.transaction.transaction import open_transaction
+from ehr_gateway.transaction.event_loop_writer import WriteJob, run_write
+from ehr_gateway.transaction.transaction import open_transaction, transaction_on
 
-__all__ = ["delete", "delete_matching"]
+__all__ = ["delete", "delete_matching", "prepare_delete"]
 
 
 def delete(
@@ -24,8 +26,26 @@ def delete(
     Resources that refer to it are not searched for: a refusal would reveal that a hidden record
     does.
     """
-    with open_transaction(store, access, audit) as transaction:
-        return transaction.delete(resource_type, identity, if_match)
+    job = prepare_delete(store, access, resource_type, identity, if_match, audit=audit)
+    return run_write(store, job)
+
+
+def prepare_delete(
+    store: Store,
+    access: Access,
+    resource_type: str,
+    identity: str,
+    if_match: int | None = None,
+    *,
+    audit: AuditHook | None = None,
+) -> WriteJob[Version]:
+    """Return a job that stores the deletion marker in a transaction."""
+
+    def job(connection: Connection) -> Version:
+        with transaction_on(store, connection, access, audit) as transaction:
+            return transaction.delete(resource_type, identity, if_match)
+
+    return job
 
 
 def delete_matching(

@@ -20,7 +20,6 @@ from fastapi.responses import Response
 from ehr_gateway.database import BudgetExceeded
 from ehr_gateway.gateway import gateway_of
 from ehr_gateway.http.authentication import authenticate
-from ehr_gateway.http.binary_content import read_resource_body
 from ehr_gateway.http.threads import check_room, run_in_thread, take_loop_turn
 from ehr_gateway.routes.route import Endpoint
 from ehr_gateway.transaction.event_loop_writer import WriteJob, run_write
@@ -87,20 +86,24 @@ def search_within_budget(handler: _Handler) -> Endpoint:
     return endpoint
 
 
-def short_write(prepare: Callable[..., WriteJob[Response]]) -> Endpoint:
-    """Validate and index a resource, then hand the job that stores it to the event loop's writer.
+def short_write(
+    prepare: Callable[..., WriteJob[Response]], *, read_body: _BodyReader | None = None
+) -> Endpoint:
+    """Prepare a write, then hand the job that stores it to the event loop's writer.
 
-    A long body is prepared and stored on a thread.
+    A long body is validated, indexed and stored on a thread.
     """
 
     async def endpoint(request: Request, path_params: dict[str, str]) -> Response:
         if gateway_of(request).writer is None:
             check_room(request)
         context = await authenticate(request)
-        body = await read_resource_body(request)
         store, writer = context.gateway.store, context.gateway.writer
-        prepare_job = partial(prepare, context, **path_params, body=body)
-        if writer is not None and len(body) <= _SHORT_BODY_BYTES:
+        prepare_job, is_short = partial(prepare, context, **path_params), True
+        if read_body is not None:
+            body = await read_body(request)
+            prepare_job, is_short = partial(prepare_job, body=body), len(body) <= _SHORT_BODY_BYTES
+        if writer is not None and is_short:
             await take_loop_turn(request)
             return await writer.write(prepare_job())
         return await run_in_thread(request, lambda: run_write(store, prepare_job()))

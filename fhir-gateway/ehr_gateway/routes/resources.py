@@ -114,19 +114,25 @@ def patch_resource(
     return change_response(context, result, prefer)
 
 
-def delete_resource(context: RequestContext, resource_type: str, logical_id: str) -> Response:
-    """Delete a resource; its history stays."""
+def delete_resource(
+    context: RequestContext, resource_type: str, logical_id: str
+) -> WriteJob[Response]:
+    """Prepare a deletion, whose history stays; return the job for it."""
     prefer = begin_write(context, resource_type)
     audit_context = context.begin_audit("delete")
-    version = delete.delete(
+    job = delete.prepare_delete(
         context.gateway.store,
         context.access,
         resource_type,
         logical_id,
-        if_match=parse_if_match(context.request),
+        parse_if_match(context.request),
         audit=build_audit_hook(audit_context),
     )
-    return delete_response(version, prefer)
+
+    def store_and_answer(connection: Connection) -> Response:
+        return delete_response(job(connection), prefer)
+
+    return store_and_answer
 
 
 def _if_none_exist(context: RequestContext) -> str | None:

@@ -59,7 +59,7 @@ _TYPE_LEVEL = (
         _POST, f"{_TYPE}/_search", in_thread(search.search_type_by_form, read_body=read_form_pairs)
     ),
     Route(_GET, _TYPE, search_within_budget(search.search_type)),
-    Route(_POST, _TYPE, short_write(resources.create_resource)),
+    Route(_POST, _TYPE, short_write(resources.create_resource, read_body=read_resource_body)),
     Route(
         _PUT,
         _TYPE,
@@ -78,9 +78,9 @@ _INSTANCE_LEVEL = (
     Route(_GET, f"{_INSTANCE}/_history", in_thread(history.list_resource_history)),
     Route(_GET, f"{_INSTANCE}/_history/{{version_id}}", in_thread(resources.vread_resource)),
     Route(_GET, _INSTANCE, lookup(resources.read_resource)),
-    Route(_PUT, _INSTANCE, short_write(resources.update_resource)),
+    Route(_PUT, _INSTANCE, short_write(resources.update_resource, read_body=read_resource_body)),
     Route(_PATCH, _INSTANCE, in_thread(resources.patch_resource, read_body=read_patch)),
-    Route(_DELETE, _INSTANCE, in_thread(resources.delete_resource)),
+    Route(_DELETE, _INSTANCE, short_write(resources.delete_resource)),
 )
 _COMPARTMENT_LEVEL = (
     Route(_GET, _COMPARTMENT, in_thread(search.search_compartment)),

@@ -97,7 +97,7 @@ def test_a_patient_logs_in_by_eid_and_the_token_names_the_patient(house: House) 
     answer = exchange(house, code_of(eid_login(house))).json()
 
     assert answer["patient"] == "pat-1"
-    assert answer["scope"] == "patient/*.rs patient/Consent.cruds ehr/access"
+    assert answer["scope"] == ("patient/*.rs patient/Consent.cruds patient/Patient.u ehr/access")
     assert answer["ehr"]["purpose"] == "PATRQT"
 
 
@@ -480,7 +480,10 @@ def test_a_local_token_needs_one_known_user_or_client_and_known_scopes(
 
 
 def test_no_role_grants_what_it_was_not_given() -> None:
-    assert grant_scopes("user/*.cruds", load_roles()["steward"].scopes) == "user/*.rs"
+    # What patients decide on paper, the register, and corrections of persons; no clinical record.
+    assert grant_scopes("user/*.cruds", load_roles()["steward"].scopes) == (
+        "user/*.rs user/Consent.cud user/Organization.cud user/PractitionerRole.cud user/Patient.u"
+    )
     assert grant_scopes("system/*.cruds", load_roles()["patient"].scopes) == ""
     assert "user/Consent" not in grant_scopes("user/Consent.cud", load_roles()["clinician"].scopes)
     assert load_roles()["researcher"].scopes == ()

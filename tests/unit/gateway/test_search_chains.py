@@ -176,6 +176,6 @@ def test_a_page_link_of_one_compartment_is_not_good_in_another(ward: Store) -> N
 def test_what_was_deleted_is_not_found_by_what_still_refers_to_it(ward: Store) -> None:
     assert found(ward, "Encounter", "_has:Observation:encounter:status=final", TOP) == ["stay"]
 
-    delete(ward, TOP, "Encounter", "stay")
+    delete(ward, system("east"), "Encounter", "stay")
 
     assert found(ward, "Encounter", "_has:Observation:encounter:status=final", TOP) == []
