@@ -13,6 +13,7 @@ from ehr_fhir import definitions
 from ehr_fhir.geo_positions import unit_vector
 from ehr_fhir.index.rows import IndexRow, indexed_parameters
 from ehr_fhir.search_parameters import SearchParameter, official_parameters
+from ehr_fhir.token_keys import folded_key
 from ehr_gateway.access import Access
 from ehr_gateway.interaction_codes import NOT_WRITTEN
 from ehr_gateway.store.version_rows import group_by_table, insert_index
@@ -145,7 +146,7 @@ def _rows(one: SearchParameter) -> Iterator[tuple[str, tuple[object, ...]]]:
         return
     yield ("position" if one.type == "special" else one.type), _ROWS[one.type]
     if one.type == "token":
-        yield "token", (f"{_SYSTEM}|{_WORD}", _WORD)
+        yield "token", (f"{_SYSTEM}|{_WORD}", folded_key(_WORD))
         yield "string", _ROWS["string"]
 
 

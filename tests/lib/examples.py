@@ -100,6 +100,9 @@ def digits(body: bytes) -> Any:
 def searches(content: Mapping[str, Any]) -> Iterator[tuple[tuple[str, str], str]]:
     """Yield (parameter, kind of value) and a search by it, for each value of a resource."""
     for row in extract_rows(content):
+        # What a contained resource tells is found by chains alone.
+        if row.contained_type:
+            continue
         if asked := _asked(content["resourceType"], row):
             yield (row.code, row.kind), asked
 
@@ -113,7 +116,9 @@ def _targets(content: Mapping[str, Any]) -> Iterator[object]:
 def _asked(kind: str, row: IndexRow) -> str | None:
     # A token has words beside it, and a reference an identifier.
     own = parameters_of(kind)[row.code].type
-    name, values = row.code, [_escaped(value) for value in row.values]
+    # Without the mark of a key that is folded (`ehr_fhir.token_keys`).
+    plain = [one.removeprefix("\ufdd1") if isinstance(one, str) else one for one in row.values]
+    name, values = row.code, [_escaped(value) for value in plain]
     if row.kind == "token":
         system, code = values[:2]
         if "|" in str(row.values[0]):
@@ -123,6 +128,9 @@ def _asked(kind: str, row: IndexRow) -> str | None:
         return _pair(name + modifier, f"{system}|{code}" if system else code)
     if row.kind == "string":
         return _pair(name + (":exact" if own == "string" else ":text"), values[1])
+    # Neither a place inside the resource nor the mark of an element that is there is searched for.
+    if row.kind == "reference" and (str(row.values[1]).startswith("#") or not row.values[1]):
+        return None
     if row.kind == "reference":
         return _pair(name, f"{values[0]}/{values[1]}" if values[0] else values[1])
     if row.kind == "uri":
