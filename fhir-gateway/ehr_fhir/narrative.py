@@ -66,11 +66,12 @@ class _Refused(Exception):
 def find_narrative_fault(div: str, *, needs_namespace: bool = True) -> str | None:
     """Return what is wrong with a narrative's `div`, None where it is safe and not empty.
 
-    A text that is no resource's own may be without the namespace of XHTML.
+    The place is where the part at fault ends. A text that is no resource's own may be without the
+    namespace of XHTML.
 
     >>> find_narrative_fault('<div xmlns="http://www.w3.org/1999/xhtml"><p>Well.</p></div>')
-    >>> find_narrative_fault('<div xmlns="http://www.w3.org/1999/xhtml"><script/>x</div>')
-    'has an element that narratives may not have (txt-1): line 1, column 42'
+    >>> find_narrative_fault('<div xmlns="http://www.w3.org/1999/xhtml"><script>x</script></div>')
+    'has an element that narratives may not have (txt-1): line 1, column 50'
     """
     # So there is no declaration before the root element.
     if not div.lstrip(_XML_SPACE).startswith("<div"):
