@@ -9,7 +9,7 @@ the patient, the consent and the records in any order.
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from types import MappingProxyType
@@ -17,13 +17,7 @@ from typing import Any, Literal
 
 import orjson
 
-from ehr_fhir.errors import (
-    Forbidden,
-    InsufficientScope,
-    NotFound,
-    PreconditionFailed,
-    Unprocessable,
-)  # fmt: skip
+from ehr_fhir.errors import NotFound, PreconditionFailed, Unprocessable
 from ehr_fhir.json_text import parse
 from ehr_fhir.patch.patch import Patch
 from ehr_fhir.references import Replacements
@@ -74,9 +68,9 @@ from ehr_gateway.transaction.integrity import (
 )
 from ehr_gateway.transaction.patching import PatchedDraft, apply_patch
 from ehr_gateway.transaction.prepared_resource import Draft, PreparedResource, source_author
+from ehr_gateway.transaction.write_permission import WriteInteraction, WritePermission
 from ehr_privacy.consent import (
     SOURCE_TABLES,
-    Act,
     HeldFact,
     Predicate,
     Record,
@@ -84,14 +78,10 @@ from ehr_privacy.consent import (
     acts_of_creation,
     acts_of_update,
     apply_held_facts,
-    deposit_predicate,
     drop_third_party_facts,
     hold_third_party_facts,
     is_unlimited,
-    load_roles,
-    may_write,
     record_facts,
-    right_to_change,
     stored_rule_rows,
 )  # fmt: skip
 from ehr_privacy.consent.held_facts import UPDATE
@@ -99,7 +89,6 @@ from ehr_privacy.consent.inherited_facts import FactNode, Key, OutwardFacts, out
 
 __all__ = ["Transaction", "WriteResult", "open_transaction", "transaction_on"]
 
-WriteInteraction = Literal["create", "update", "delete"]
 _NO_REPLACEMENTS: Mapping[str, str] = MappingProxyType({})
 
 
@@ -205,6 +194,7 @@ class Transaction:
         # Ids by type and criteria: a Bundle repeats the same few conditional references many times.
         self.criteria_ids: dict[str, dict[str, list[str]]] = defaultdict(dict)
         self._connection = connection
+        self._permission = WritePermission(access, connection)
         self._deferred_checks: list[_DeferredCheck] = []
         self._unindexed: list[tuple[Version, PreparedResource]] = []
         self._written: dict[Key, _Written] = {}
@@ -254,8 +244,8 @@ class Transaction:
         # A deletion marker keeps the facts in force.
         facts = self._stored_facts(current)
         record = facts.record
-        self._check_right_except_enrolment("delete", record, holds=self._is_hold(record))
-        self._check_acts(record, {act_of_deletion(record)})
+        self._permission.check_stored("delete", record)
+        self._permission.check_acts(record, {act_of_deletion(record)})
         remove_index(self.connection, current)
         return self._insert(record, b"", current, "DELETE", before=facts, held=facts.held)
 
@@ -275,7 +265,7 @@ class Transaction:
         that was current then.
         """
         self.access.require_scope("patch", kind)
-        if self._corrects_person(kind):
+        if self._permission.corrects_person(kind):
             found = self._current(kind, identity)
             if found is None or found.deleted:
                 raise NotFound(f"There is no {kind} with this id.")
@@ -300,7 +290,10 @@ class Transaction:
         self._register_search_parameters()
         references = [check.references for check in self._deferred_checks if check.references]
         findings = check_references(
-            self.connection, self.access, references, is_platform=self._is_platform_service
+            self.connection,
+            self.access,
+            references,
+            is_platform=self._permission.is_platform_service,
         )
         if issues := findings.issues:
             raise Unprocessable(issues[0].diagnostics, issues=issues)
@@ -354,13 +347,13 @@ class Transaction:
 
     def _note_move(self, current: Version, before: Record, after: Record) -> None:
         """Note that the author moved a record, of which its patients are told."""
-        if before.patients != after.patients and self._is_author(current.author):
+        if before.patients != after.patients and self._permission.is_author(current.author):
             self._note("moved", after, current.version + 1, before.patients | after.patients)
 
     def _note_loosening(self, written: _Written, record: Record) -> None:
         """Note whose restriction closed a record until its author's new version."""
         before, version = written.before, written.version
-        if before is None or version is None or not self._is_author(version.author):
+        if before is None or version is None or not self._permission.is_author(version.author):
             return
         loosened = find_loosened_restrictions(
             self._connection, before.record, record, self.access.now_ms
@@ -381,9 +374,6 @@ class Transaction:
             Consequence(kind, name, version, patients, requester, self.access.now_ms)
         )
 
-    def _is_author(self, author: str | None) -> bool:
-        return self.access.author is not None and self.access.author == author
-
     def _check_deposits(self) -> None:
         patients = {
             patient
@@ -391,12 +381,12 @@ class Transaction:
             if check.deposits
             for patient in check.record.patients
         }
-        takes_deposits = {patient: self._takes_deposits(patient) for patient in patients}
+        takes_deposits = {patient: self._permission.takes_deposits(patient) for patient in patients}
         for check in self._deferred_checks:
             joined = not check.deposits or all(
                 takes_deposits[patient] for patient in check.record.patients
             )
-            self._check_right(check.interaction, check.record, joined=joined, manages=True)
+            self._permission.check(check.interaction, check.record, joined=joined, manages=True)
 
     def _register_search_parameters(self) -> None:
         for version in self.versions:
@@ -419,8 +409,8 @@ class Transaction:
 
     def _store_new(self, draft: Draft, method: str) -> Version:
         prepared = self._prepare(draft, self.access.author)
-        self._check_right_except_enrolment("create", prepared.record, holds=_is_hold(prepared))
-        self._check_acts(prepared.record, acts_of_creation(draft.resource))
+        self._permission.check_except_enrolment("create", prepared.record, holds=_is_hold(prepared))
+        self._permission.check_acts(prepared.record, acts_of_creation(draft.resource))
         return self._store_prepared(draft, prepared, None, None, method)
 
     def _prepare(self, draft: Draft, author: str | None) -> PreparedResource:
@@ -445,13 +435,13 @@ class Transaction:
         current: Version,
     ) -> bool:
         """Check the right to a change; say whether it is a proposal that a steward decides."""
-        self._check_right_except_enrolment("update", prepared.record, holds=_is_hold(prepared))
+        self._permission.check_except_enrolment("update", prepared.record, holds=_is_hold(prepared))
         if not current.deleted:
             before = previous.facts.record
             if before.clinical_consent != prepared.record.clinical_consent:
                 text = "A Consent stays what its scope made it: a rule, or a clinical document."
                 raise Unprocessable(text, expression="Consent.scope")
-            self._check_right_except_enrolment("update", before, holds=self._is_hold(before))
+            self._permission.check_stored("update", before)
         author = previous.facts.record.author
         if current.type != "Patient" and is_unlimited(self.access.requester, author):
             return False
@@ -462,21 +452,7 @@ class Transaction:
             prepared.record,
             restores=current.deleted,
         )
-        return self._check_acts(previous.facts.record, acts)
-
-    def _check_acts(self, record: Record, acts: Collection[Act]) -> bool:
-        """Refuse acts that the requester has no right to; say whether one needs a review."""
-        if record.ruled_type in load_roles().writers:
-            return False
-        if record.clinical_consent and self.access.requester.role in _DECIDERS:
-            return False  # `may_write` lets them change what no organisation wrote
-        rights = {
-            act: right_to_change(self.access.requester, record.author, act) for act in sorted(acts)
-        }
-        for act, right in rights.items():
-            if right in ("no", "operation"):
-                raise Forbidden(REFUSED_ACTS[act])
-        return "proposal" in rights.values()
+        return self._permission.check_acts(previous.facts.record, acts)
 
     def _store_prepared(
         self,
@@ -600,27 +576,15 @@ class Transaction:
         """
         if current is None or previous is None:
             return frozenset()
-        if self._is_word_of_author(current):
+        if self._permission.may_loosen(current.author):
             return drop_third_party_facts(previous.facts.held)
         held = hold_third_party_facts(previous.resource, draft.resource, previous.facts.held)
-        if self._is_platform_service:
+        if self._permission.is_platform_service:
             # The platform merges accounts: whose record it is, its version says.
             held = frozenset(
                 fact for fact in held if (fact.kind, fact.source) != _PATIENT_BY_UPDATE
             )
         return held
-
-    def _is_word_of_author(self, current: Version) -> bool:
-        """Say whether the requester may loosen what a record's versions state.
-
-        Its author may, and a steward; of what a patient wrote, the patient and who acts for them.
-        """
-        requester = self.access.requester
-        if requester.role in ("steward", "administrator"):
-            return True
-        if requester.role in ("patient", "carer"):
-            return current.author is None
-        return self._is_author(current.author)
 
     def _stored_facts(self, current: Version) -> StoredFacts:
         facts = current.facts or read_stored_facts(self._connection, current.type, current.id)
@@ -632,14 +596,15 @@ class Transaction:
         record = record_facts(draft.resource, None)
         may_choose_id = self.access.requester.role == "system" or record.directory
         if may_choose_id:
-            self._check_right_except_enrolment("create", record)
+            self._permission.check_except_enrolment("create", record)
         if if_match is not None or not may_choose_id or self._exists(draft.type, draft.id):
             raise NotFound(f"There is no {draft.type} with this id.")
         return WriteResult(self._store_new(draft, "PUT"), created=True)
 
     def _current(self, kind: str, identity: str) -> Version | None:
         # A hidden version is None, as an absent one: no answer may tell them apart.
-        is_unconditional = self._is_platform_service or self._corrects_person(kind)
+        permission = self._permission
+        is_unconditional = permission.is_platform_service or permission.corrects_person(kind)
         visible = _NO_CONDITION if is_unconditional else self.access.read_predicate
         row = self._connection.execute(
             f"SELECT r.*, {facts_columns(self._connection.dialect)} FROM resource r"  # noqa: S608
@@ -647,16 +612,6 @@ class Transaction:
             {"type": kind, "id": identity, **visible.params},
         ).fetchone()
         return replace(Version.from_row(row), facts=StoredFacts.from_row(row)) if row else None
-
-    def _corrects_person(self, kind: str) -> bool:
-        # A steward corrects a person's data by the papers at the counter, with no sight of charts.
-        return kind == "Patient" and self.access.requester.role == "steward"
-
-    @property
-    def _is_platform_service(self) -> bool:
-        # The platform's services store records that they may not read, such as consents.
-        requester = self.access.requester
-        return requester.role == "system" and requester.organization == load_roles().platform
 
     def _exists(self, kind: str, identity: str) -> bool:
         row = self._connection.execute(
@@ -690,104 +645,18 @@ class Transaction:
         if previous is None:
             return _DeferredCheck(interaction, prepared.record, ReferenceCheck(prepared))
         # What an organisation wrote it can correct for ever, also once the account is closed.
-        is_own = self.access.author is not None and prepared.record.author == self.access.author
+        is_own = self._permission.is_author(prepared.record.author)
         deposits = not is_own or not prepared.record.patients <= previous.facts.record.patients
         kept = canonical_references(previous.resource)
         return _DeferredCheck(
             interaction, prepared.record, ReferenceCheck(prepared, kept), deposits
         )
 
-    def _check_right_except_enrolment(
-        self, interaction: WriteInteraction, record: Record, *, holds: bool = False
-    ) -> None:
-        """Check write permission except enrolment, which this transaction may itself create."""
-        self._check_right(
-            interaction,
-            record,
-            joined=True,
-            manages=all(self._manages_account(patient) for patient in record.patients),
-            holds=holds,
-        )
-
-    def _check_right(
-        self,
-        interaction: WriteInteraction,
-        record: Record,
-        *,
-        joined: bool,
-        manages: bool,
-        holds: bool = False,
-    ) -> None:
-        requester = self.access.requester
-        decision = may_write(
-            requester, interaction, record, joined, True, manages=manages, holds=holds
-        )
-        if decision.reason == "scope":
-            # The scope is there, but for the token's own patient alone.
-            raise InsufficientScope(_REFUSALS["scope"])
-        if not decision.permit:
-            raise Forbidden(_REFUSALS.get(decision.reason, _REFUSALS["role"]))
-
-    def _takes_deposits(self, patient: str) -> bool:
-        requester = self.access.requester
-        joined = deposit_predicate(requester.organization, self.access.now_ms)
-        return self._is_true(joined.sql, {"patient": patient, **joined.params})
-
-    def _manages_account(self, patient: str) -> bool:
-        if self.access.requester.role != "carer":
-            return False
-        condition = (
-            "EXISTS (SELECT 1 FROM consent_carer WHERE patient = :patient AND person = :person"
-            " AND can_manage = 1 AND since <= :now AND (until IS NULL OR :now < until))"
-        )
-        person, now = self.access.requester.person, self.access.now_ms
-        return self._is_true(condition, {"patient": patient, "person": person, "now": now})
-
-    def _is_hold(self, record: Record) -> bool:
-        condition = "EXISTS (SELECT 1 FROM consent_hold WHERE consent = :id)"
-        return record.type == "Consent" and self._is_true(condition, {"id": record.id})
-
-    def _is_true(self, condition: str, params: Mapping[str, object]) -> bool:
-        return bool(self._connection.execute(f"SELECT {condition}", params).fetchone()[0])
-
 
 _PATIENT_BY_UPDATE = ("patient", UPDATE)
 _NO_CONDITION = Predicate("TRUE", {})
 # As quick as larger batches, in less memory (measured with Bundles when it was introduced).
 _INDEX_BATCH = 100
-REFUSED_ACTS: Mapping[Act, str] = {
-    "correct": "Only those who treat the patient change a clinical record.",
-    "loosen": "Only the author, the patient or a steward changes what the rules go by.",
-    "empty": (
-        "This version takes away what the record says, which only the organisation that wrote it"
-        " does. Change an element, or ask the author."
-    ),
-    "mark-wrong": (
-        "Only the organisation that wrote a record marks it as entered in error, or takes it back."
-    ),
-    "delete": (
-        "Only the organisation that wrote a record deletes it; a steward does so on request."
-    ),
-    "restore": "Only the organisation that wrote a record brings it back.",
-    "move": "Only the organisation that wrote a record, or a steward, changes whose record it is.",
-    "directory-change": "Only the organisation that wrote a directory entry first changes it.",
-    "directory-delete": "Only the organisation that wrote a directory entry first deletes it.",
-    "person-details": "The requester's role may not change a person's data.",
-    "person-identity": "The requester's role may not change by what a person is recognised.",
-    "person-link": "Only a steward and the platform link accounts of one person.",
-    "person-inactive": "Only a steward and the platform set whether a person's record is in use.",
-    "person-delete": "A person's record is deleted by the platform alone, as an erasure.",
-}
-# Who writes Consents for the patient.
-_DECIDERS = frozenset({"patient", "carer", "steward"})
-_REFUSALS = {
-    "scope": "The token's scopes do not cover this interaction on this record.",
-    "role": "The requester's role may not write this kind of record.",
-    "not-joined": "The patient's account takes no deposits from this organisation.",
-    "not-own": "A patient may write this for their own record only.",
-    "no-power": "The power to act for this patient is not in force.",
-    "held": "A result that is held back is for those who hold it, not for the patient, to release.",
-}
 
 
 def _is_hold(prepared: PreparedResource) -> bool:
