@@ -11,6 +11,7 @@ from ehr_gateway.http.authentication import RequestContext
 from ehr_gateway.store.stored_facts import FactCorrection
 from ehr_gateway.store.visible import read_on
 from ehr_gateway.transaction.transaction import open_transaction
+from ehr_privacy.consent.held_facts import PATIENT, held_values
 
 __all__ = ["change_own_labels"]
 
@@ -44,6 +45,4 @@ def change_own_labels(
             audit_context, requester.patient, entities=[f"{version.type}/{version.id}"]
         )
         recorder.record_rows(connection, rows)
-    return frozenset(
-        fact.value for fact in change.after.held if (fact.kind, fact.source) == ("label", "patient")
-    )
+    return frozenset(held_values(change.after.held, "label", PATIENT))

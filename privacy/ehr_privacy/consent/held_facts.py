@@ -28,6 +28,7 @@ __all__ = [
     "HeldFact",
     "apply_held_facts",
     "drop_third_party_facts",
+    "held_values",
     "hold_third_party_facts",
     "restate_labels",
 ]
@@ -63,6 +64,15 @@ class HeldFact:
     def is_inherited(self) -> bool:
         """Whether it comes from a record that this one names."""
         return self.source not in _NOT_INHERITED
+
+
+def held_values(held: Iterable[HeldFact], kind: str, source: str) -> set[str]:
+    """Return the values of a kind that one source states.
+
+    >>> held_values([HeldFact("label", "HIV", PATIENT)], "label", PATIENT)
+    {'HIV'}
+    """
+    return {fact.value for fact in held if (fact.kind, fact.source) == (kind, source)}
 
 
 def apply_held_facts(stated: Record, held: Collection[HeldFact]) -> Record:
@@ -113,10 +123,10 @@ def hold_third_party_facts(
     record's own only while every version since the author's last one states it.
     """
     held = frozenset(held)
-    kept = {fact for fact in held if fact.source not in (UPDATE, AUTHOR)}
+    kept = set(drop_third_party_facts(held))
     stated_before, stated_now = _stated_values(before), _stated_values(now)
     for kind in _SET_KINDS:
-        updates = {fact.value for fact in held if (fact.kind, fact.source) == (kind, UPDATE)}
+        updates = held_values(held, kind, UPDATE)
         own_before = stated_before[kind] - updates
         own_now = own_before & stated_now[kind]
         kept |= {
@@ -132,10 +142,8 @@ def hold_third_party_facts(
     date_now = _date_text(stated_dates(now))
     if date_now != author_date:
         kept.add(HeldFact("date", author_date, AUTHOR))
-    dates = {fact.value for fact in held if (fact.kind, fact.source) == ("date", UPDATE)}
-    kept |= {
-        HeldFact("date", value, UPDATE) for value in dates | {date_now} if value != author_date
-    } - {HeldFact("date", "", UPDATE)}
+    dates = held_values(held, "date", UPDATE) | {date_now}
+    kept |= {HeldFact("date", value, UPDATE) for value in dates - {author_date, ""}}
     return frozenset(kept)
 
 
@@ -198,13 +206,11 @@ def _own_date(stated: date | None, held: Collection[HeldFact]) -> date | None:
     return None if is_denied else day
 
 
-def _added_dates(held: Iterable[HeldFact]) -> DateRange | None:
-    denied = {fact.value for fact in held if (fact.kind, fact.source) == ("date", STEWARD_NOT)}
+def _added_dates(held: Collection[HeldFact]) -> DateRange | None:
     dates: DateRange | None = None
-    for fact in held:
-        if (fact.kind, fact.source) == ("date", UPDATE) and fact.value not in denied:
-            day = _parse_day(fact.value)
-            dates = (ANY_DATE if day is None else DateRange(day, day)) | dates
+    for value in held_values(held, "date", UPDATE) - held_values(held, "date", STEWARD_NOT):
+        day = _parse_day(value)
+        dates = (ANY_DATE if day is None else DateRange(day, day)) | dates
     return dates
 
 

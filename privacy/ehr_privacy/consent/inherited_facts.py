@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, replace
 
-from ehr_privacy.consent.held_facts import STEWARD_NOT, UPDATE, HeldFact
+from ehr_privacy.consent.held_facts import STEWARD_NOT, UPDATE, HeldFact, held_values
 from ehr_privacy.consent.model import Record
 from ehr_privacy.consent.resource_facts import PEOPLE_AND_PLACES
 
@@ -83,8 +83,7 @@ def replace_inherited(
         ("label", record.labels - record.added_labels),
         ("episode", record.episodes - record.added_episodes),
     ):
-        updates = {fact.value for fact in kept if (fact.kind, fact.source) == (kind, UPDATE)}
-        updates -= _denied(kept, kind) | own
+        updates = held_values(kept, kind, UPDATE) - held_values(kept, kind, STEWARD_NOT) - own
         merged[kind] = own, updates | {fact.value for fact in inherited if fact.kind == kind}
     own_labels, added_labels = merged["label"]
     own_episodes, added_episodes = merged["episode"]
@@ -113,7 +112,7 @@ def solve_inheritance(
         base[key] = dict(outward_facts(stated, ()))
     given = {key: dict(facts) for key, facts in base.items()}
     inherited: dict[Key, dict[tuple[str, str], str]] = {key: {} for key in by_key}
-    refused = {key: _refused(node) for key, node in by_key.items()}
+    excluded = {key: _list_excluded(node) for key, node in by_key.items()}
     changed = True
     while changed:
         changed = False
@@ -121,7 +120,7 @@ def solve_inheritance(
             for target in node.targets:
                 facts = given[target] if target in given else boundary.get(target)
                 for fact, origin in (facts or {}).items():
-                    if fact in refused[key]:
+                    if fact in excluded[key]:
                         continue
                     known = inherited[key].get(fact)
                     if known is None or origin < known:
@@ -140,7 +139,7 @@ def _hands_on(resource_type: str, kind: str) -> bool:
     return gives_facts(resource_type) and (kind == "label" or resource_type == "Encounter")
 
 
-def _refused(node: FactNode) -> set[tuple[str, str]]:
+def _list_excluded(node: FactNode) -> set[tuple[str, str]]:
     """Return the facts that a record does not inherit: its own, and those a steward denies."""
     record = node.record
     facts = {("label", label) for label in record.labels - record.added_labels}
@@ -160,7 +159,3 @@ def _only_inherited(record: Record, held: Iterable[HeldFact]) -> Iterable[tuple[
             and (fact.kind, fact.value) not in updates
         ):
             yield fact.kind, fact.value, fact.source
-
-
-def _denied(held: Iterable[HeldFact], kind: str) -> set[str]:
-    return {fact.value for fact in held if (fact.kind, fact.source) == (kind, STEWARD_NOT)}

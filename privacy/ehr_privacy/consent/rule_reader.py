@@ -246,7 +246,7 @@ def _minor(resource: Json) -> list[RuleRow]:
 def _membership(resource: Json) -> list[RuleRow]:
     """Whom a practitioner works for; a role without an end that is not active says nothing."""
     practitioner, organization = (
-        _referenced(resource.get(name), kind)
+        _local_id(resource.get(name), kind)
         for name, kind in (("practitioner", "Practitioner"), ("organization", "Organization"))
     )
     period = resource.get("period")
@@ -274,7 +274,7 @@ def _days_of(period: Json) -> dict[str, Value]:
     return {"since": max(since - _DAY_MS, 0), "until": until}
 
 
-def _referenced(value: object, kind: str) -> str | None:
+def _local_id(value: object, kind: str) -> str | None:
     reference = value.get("reference") if isinstance(value, Mapping) else None
     target = local_target(reference) if isinstance(reference, str) else None
     return target.id if target is not None and target.type == kind else None
