@@ -11,11 +11,9 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections import deque
 
 from ehr_fhir.errors import Unavailable
-from ehr_gateway.deadline import current_deadline
-from ehr_gateway.thread_admission import LONGEST_WAIT_SECONDS, OVERLOADED, Waiting, refuse
+from ehr_gateway.admission_queue import LONGEST_WAIT_SECONDS, OVERLOADED, AdmissionQueue
 
 __all__ = ["LoopAdmission"]
 
@@ -34,7 +32,7 @@ class LoopAdmission:
     def __init__(self) -> None:
         # When the burst of this round of the loop ends; None before its first request.
         self._burst_ends: float | None = None
-        self._waiting: deque[Waiting] = deque()
+        self._queue = AdmissionQueue()
         # Seconds for each request that was let in while others waited.
         self._pace = _FIRST_PACE_SECONDS
         self._let_in = 0
@@ -49,18 +47,11 @@ class LoopAdmission:
         if self._burst_ends is None:
             self._burst_ends = now + _BURST_SECONDS
             asyncio.get_running_loop().call_soon(self._end_burst)
-        if now < self._burst_ends and not self._waiting:
+        if now < self._burst_ends and not self._queue:
             return
-        if (len(self._waiting) + 1) * self._pace > LONGEST_WAIT_SECONDS:
+        if (len(self._queue) + 1) * self._pace > LONGEST_WAIT_SECONDS:
             raise Unavailable(OVERLOADED)
-        loop = asyncio.get_running_loop()
-        waiting = Waiting(loop.create_future(), current_deadline())
-        self._waiting.append(waiting)
-        timer = loop.call_later(LONGEST_WAIT_SECONDS, refuse, waiting.future)
-        try:
-            await waiting.future
-        finally:
-            timer.cancel()
+        await self._queue.wait()
 
     def _end_burst(self) -> None:
         """Let the next ones in: the loop has looked around since the last ones."""
@@ -68,15 +59,9 @@ class LoopAdmission:
         if self._let_in:
             self._pace += _PACE_WEIGHT * ((now - self._let_in_at) / self._let_in - self._pace)
         self._let_in, self._let_in_at, self._burst_ends = 0, now, None
-        while self._waiting and self._let_in * self._pace < _BURST_SECONDS:
-            waiting = self._waiting.popleft()
-            if waiting.deadline is not None and waiting.deadline.is_over:
-                # Its client has gone.
-                refuse(waiting.future)
-            elif not waiting.future.done():
-                waiting.future.set_result(None)
-                self._let_in += 1
-        if self._let_in or self._waiting:
+        while self._let_in * self._pace < _BURST_SECONDS and self._queue.admit_next():
+            self._let_in += 1
+        if self._let_in or self._queue:
             # After those that were let in: until then, whoever comes waits behind the others.
             self._burst_ends = now
             asyncio.get_running_loop().call_soon(self._end_burst)

@@ -12,44 +12,23 @@ do (`loop_admission`).
 
 from __future__ import annotations
 
-import asyncio
 import time
-from collections import deque
-from dataclasses import dataclass
 
 from ehr_fhir.errors import Unavailable
-from ehr_gateway.deadline import Deadline, current_deadline
+from ehr_gateway.admission_queue import OVERLOADED, AdmissionQueue
 
-__all__ = [
-    "LONGEST_WAIT_SECONDS",
-    "OVERLOADED",
-    "WORK_THREADS",
-    "ThreadAdmission",
-    "Waiting",
-    "refuse",
-]
+__all__ = ["WORK_THREADS", "ThreadAdmission"]
 
 # Under the GIL more threads only contend for the interpreter, and each holds memory and a database
 # connection of its own. Chosen.
 WORK_THREADS = 8
-# Some clients give up after a second. Half of it leaves room for what is not measured, and keeps
-# all threads busy as long as a request takes them less than that. Chosen.
-LONGEST_WAIT_SECONDS = 0.5
+# Chosen, as the longest wait (`admission_queue`).
 _LONGEST_ANSWER_SECONDS = 0.5
 # Until some requests were measured; what a search takes.
 _FIRST_PACE_SECONDS = 0.03
 # How much of the measured pace the newest interval makes up. Chosen: it follows a change of load
 # within some dozens of requests.
 _PACE_WEIGHT = 0.2
-OVERLOADED = "More requests come than can be answered in time. Try again in a moment."
-
-
-@dataclass(slots=True)
-class Waiting:
-    """A request that waits for its turn."""
-
-    future: asyncio.Future[None]
-    deadline: Deadline | None
 
 
 class ThreadAdmission:
@@ -60,7 +39,7 @@ class ThreadAdmission:
         # Some requests are not on a thread at the moment: their audit rows are written.
         self._places = 2 * threads
         self._at_work = 0
-        self._waiting: deque[Waiting] = deque()
+        self._queue = AdmissionQueue()
         # Seconds from one request's end to the next one's, while all threads are busy.
         self._pace = _FIRST_PACE_SECONDS
         self._last_end = 0.0
@@ -69,7 +48,7 @@ class ThreadAdmission:
         """Raise Unavailable if a request that came now would be answered too late."""
         if self._at_work < self._threads:
             return
-        if (self._at_work + len(self._waiting) + 1) * self._pace > _LONGEST_ANSWER_SECONDS:
+        if (self._at_work + len(self._queue) + 1) * self._pace > _LONGEST_ANSWER_SECONDS:
             raise Unavailable(OVERLOADED)
 
     async def enter(self) -> None:
@@ -81,19 +60,7 @@ class ThreadAdmission:
         if self._at_work < self._places:
             self._at_work += 1
             return
-        loop = asyncio.get_running_loop()
-        waiting = Waiting(loop.create_future(), current_deadline())
-        self._waiting.append(waiting)
-        timer = loop.call_later(LONGEST_WAIT_SECONDS, refuse, waiting.future)
-        try:
-            await waiting.future
-        except asyncio.CancelledError:
-            if waiting.future.done() and not waiting.future.cancelled():
-                # The place was given to a request that is cancelled in the same moment.
-                self._pass_on()
-            raise
-        finally:
-            timer.cancel()
+        await self._queue.wait(give_back=self._pass_on)
 
     def reenter(self) -> None:
         """Take the place back that was left for a while, without a wait."""
@@ -109,19 +76,5 @@ class ThreadAdmission:
         self._last_end = now if self._at_work >= self._threads else 0.0
 
     def _pass_on(self) -> None:
-        while self._waiting and self._at_work <= self._places:
-            waiting = self._waiting.popleft()
-            if waiting.deadline is not None and waiting.deadline.is_over:
-                # Its client has gone.
-                refuse(waiting.future)
-                continue
-            if not waiting.future.done():
-                waiting.future.set_result(None)
-                return
-        self._at_work -= 1
-
-
-def refuse(future: asyncio.Future[None]) -> None:
-    """Tell a request that its turn does not come in time, unless it has come."""
-    if not future.done():
-        future.set_exception(Unavailable(OVERLOADED))
+        if self._at_work > self._places or not self._queue.admit_next():
+            self._at_work -= 1

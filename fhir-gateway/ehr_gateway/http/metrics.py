@@ -13,7 +13,6 @@ takes over its file and goes on counting, so no sum ever goes down and the folde
 
 from __future__ import annotations
 
-import fcntl
 import os
 from contextlib import suppress
 from dataclasses import dataclass
@@ -26,6 +25,8 @@ from prometheus_client import generate_latest
 from prometheus_client.mmap_dict import MmapedDict, mmap_key
 from prometheus_client.multiprocess import MultiProcessCollector
 from starlette.types import Scope
+
+from ehr_gateway.file_lock import open_locked
 
 __all__ = ["Metrics", "clear_counts"]
 
@@ -145,13 +146,7 @@ def _try_lock(path: Path) -> int | None:
     """Return the descriptor that holds the lock of a file; None where another process has it."""
     if not path.exists():
         _create(path)
-    descriptor = os.open(path, os.O_RDWR)
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        os.close(descriptor)
-        return None
-    return descriptor
+    return open_locked(path, os.O_RDWR)
 
 
 def _create(path: Path) -> None:

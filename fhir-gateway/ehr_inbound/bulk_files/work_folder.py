@@ -6,13 +6,14 @@ and removed by the next load or server start.
 
 from __future__ import annotations
 
-import fcntl
 import os
 import shutil
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+
+from ehr_gateway.file_lock import open_locked
 
 __all__ = ["clear_leftovers", "find_leftovers", "open_work_folder"]
 
@@ -57,12 +58,6 @@ def clear_leftovers(parent: Path) -> None:
 def _try_lock(folder: Path) -> int | None:
     """Return the descriptor that holds the lock of a folder; None where a load has it."""
     try:
-        descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        return open_locked(folder, os.O_RDONLY | os.O_DIRECTORY)
     except OSError:
         return None
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        os.close(descriptor)
-        return None
-    return descriptor
