@@ -160,7 +160,7 @@ class Availability:
         if self._probe is not None and not self._probe.closed:
             try:
                 # A server that is silent here would be silent on a new connection, too.
-                return _ping(self._probe, _SILENT_SECONDS) or self._forget_probe()
+                return _is_answering(self._probe, _SILENT_SECONDS) or self._forget_probe()
             except psycopg.Error:
                 # Lost, as after a restart; a new one may be had.
                 self._forget_probe()
@@ -168,7 +168,7 @@ class Availability:
             self._probe = psycopg.connect(
                 self._connect_string, autocommit=True, connect_timeout=_CONNECT_SECONDS
             )
-            return _ping(self._probe, _SILENT_SECONDS)
+            return _is_answering(self._probe, _SILENT_SECONDS)
         except psycopg.Error:
             return False
 
@@ -179,7 +179,7 @@ class Availability:
         return False
 
 
-def _ping(raw: psycopg.Connection[Any], seconds: float) -> bool:
+def _is_answering(raw: psycopg.Connection[Any], seconds: float) -> bool:
     """Return whether a statement is answered within some seconds.
 
     Raises psycopg.OperationalError when the connection is lost.

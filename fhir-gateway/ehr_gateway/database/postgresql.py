@@ -227,13 +227,11 @@ class PostgresqlDatabase:
         try:
             yield
         except psycopg.errors.DiskFull as error:
-            raise self._refused(
-                "The disk of the database server is full: this write was not made.", error
-            ) from error
+            text = "The disk of the database server is full: this write was not made."
+            raise self._report_refused_write(text) from error
         except psycopg.errors.ReadOnlySqlTransaction as error:
-            raise self._refused(
-                "The database server takes no writes: it is read-only, or a standby.", error
-            ) from error
+            text = "The database server takes no writes: it is read-only, or a standby."
+            raise self._report_refused_write(text) from error
         except psycopg.errors.LockNotAvailable as error:
             raise Unavailable(NO_TURN) from error
         except psycopg.errors.IdleInTransactionSessionTimeout as error:
@@ -246,7 +244,8 @@ class PostgresqlDatabase:
             self._availability.doubt()
             raise Unavailable(AWAY) from error
 
-    def _refused(self, text: str, error: psycopg.Error) -> Unavailable:
+    def _report_refused_write(self, text: str) -> Unavailable:
+        """Report the incident to operators; return the error for the client."""
         self.incidents.begin(WRITES_REFUSED, text)
         return Unavailable(text)
 

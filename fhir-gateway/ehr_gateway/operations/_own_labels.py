@@ -27,7 +27,7 @@ def answer_label_change(call: OperationCall, action: Literal["add", "withdraw"])
         _parse_labels(meta),
         action,
     )
-    security = [_coding(label) for label in sorted(own)]
+    security = [_build_coding(label) for label in sorted(own)]
     return call.respond({"name": "return", "valueMeta": {"security": security} if own else {}})
 
 
@@ -49,5 +49,5 @@ def _parse_labels(meta: Any) -> set[str]:
     return labels
 
 
-def _coding(label: str) -> dict[str, str]:
+def _build_coding(label: str) -> dict[str, str]:
     return {"system": CONFIDENTIALITY if label in LEVELS else ACT_CODE, "code": label}

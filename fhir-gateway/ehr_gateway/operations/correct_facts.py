@@ -36,7 +36,7 @@ def answer(call: OperationCall) -> Response:
     correction = FactCorrection(
         sent.code("fact", record_corrections.FACT_KINDS), sent.text("value"), action, "steward"
     )
-    reason = sent.reason(call.context.gateway.settings.limits.reason_length)
+    reason = call.parse_reason(sent)
     record_corrections.correct_record_facts(
         call.context, call.resource_type, call.logical_id, correction, reason
     )

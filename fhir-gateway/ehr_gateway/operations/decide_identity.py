@@ -30,6 +30,6 @@ def answer(call: OperationCall) -> Response:
         call.context,
         sent.text("proposal"),
         approve=sent.code("decision", _DECISIONS) == "approve",
-        reason=sent.reason(call.context.gateway.settings.limits.reason_length),
+        reason=call.parse_reason(sent),
     )
     return call.respond({"name": "outcome", "valueCode": outcome})

@@ -31,7 +31,7 @@ def answer(call: OperationCall) -> Response:
     """Open the record of the patient in the address, or of the person with this card number."""
     context, sent = call.context, call.parse_body()
     declarer = require_clinician(context)
-    reason = sent.reason(context.gateway.settings.limits.reason_length)
+    reason = call.parse_reason(sent)
     patient = call.logical_id or emergency.find_patient_by_identity_number(
         context, declarer, sent.text("hkid")
     )

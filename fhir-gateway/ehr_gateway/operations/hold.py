@@ -33,7 +33,7 @@ def answer(call: OperationCall) -> Response:
         require_clinician(context),
         call.resource_type,
         call.logical_id,
-        reason=sent.reason(context.gateway.settings.limits.reason_length),
+        reason=call.parse_reason(sent),
         until_ms=end_of_term(sent),
     )
     return call.respond(*build_request_parts(hold))

@@ -33,6 +33,6 @@ def answer(call: OperationCall) -> Response:
         call.logical_id,
         sent.text("patient"),
         sent.optional_text("from"),
-        sent.reason(call.context.gateway.settings.limits.reason_length),
+        call.parse_reason(sent),
     )
     return call.respond(parameter("moved", True))

@@ -35,7 +35,7 @@ def answer(call: OperationCall) -> Response:
         call.logical_id,
         relation=sent.code("relation", invitations.RELATIONS),
         basis="minor" if sent.code("basis", invitations.BASES) == "minor" else "incapable",
-        reason=sent.reason(call.context.gateway.settings.limits.reason_length),
+        reason=call.parse_reason(sent),
         until_ms=end_of_term(sent),
     )
     return call.respond(parameter("code", code), *build_request_parts(invitation))

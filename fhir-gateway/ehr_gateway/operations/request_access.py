@@ -33,7 +33,7 @@ def answer(call: OperationCall) -> Response:
         context,
         require_clinician(context),
         call.logical_id,
-        reason=sent.reason(limits.reason_length),
+        reason=call.parse_reason(sent),
         domains=sent.domains(),
         hours=sent.integer("hours", 1, limits.step_up_hours),
     )

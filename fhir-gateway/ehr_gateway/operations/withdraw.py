@@ -31,6 +31,6 @@ def answer(call: OperationCall) -> Response:
         call.resource_type,
         call.logical_id,
         sent.code("as", record_corrections.WITHDRAWALS),
-        sent.reason(call.context.gateway.settings.limits.reason_length),
+        call.parse_reason(sent),
     )
     return call.respond(parameter("withdrawn", True))

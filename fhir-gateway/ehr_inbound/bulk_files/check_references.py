@@ -43,7 +43,7 @@ class ReferenceCheck:
         return int(self._scratch.execute("SELECT COUNT(*) FROM place").fetchone()[0])
 
     @property
-    def repeated(self) -> int:
+    def repeat_count(self) -> int:
         """Return how many resources stand in the load again, unchanged, and are loaded."""
         query = "SELECT COUNT(*) FROM repeat JOIN place USING (type, id)"
         return int(self._scratch.execute(query).fetchone()[0])

@@ -102,7 +102,7 @@ def load(
             check.add(*started.popleft(), result.candidates)
             existing += result.existing
         check.close(store)
-        accepted, repeated = check.accepted, check.repeated
+        accepted, repeated = check.accepted, check.repeat_count
         unchanged = store_rows(store, _accepted_rows(check), clock, on_progress)
     all_rejects = (*rejects, *check.rejects)
     return LoadReport(

@@ -10,7 +10,8 @@ from fastapi.responses import Response
 from ehr_fhir.errors import Conflict, Invalid, NotFound
 from ehr_portal.gateway.operations import build_parameters
 from ehr_portal.i18n import N_
-from ehr_portal.oversight.identity_changes import parse_proposals
+from ehr_portal.oversight.identity_changes import IdentityProposal, parse_proposals
+from ehr_portal.record.providers import Provider
 from ehr_portal.record.record import fetch_providers
 from ehr_portal.web.forms import FieldError, VerifiedForm
 from ehr_portal.web.navigation import NavigationLink
@@ -25,12 +26,8 @@ DECISION_TITLES = {"approve": N_("Approve"), "refuse": N_("Refuse")}
 @router.get("/proposals")
 async def show_proposals(request: StewardRequest) -> Response:
     """List the proposals that wait."""
-    answer, providers = await asyncio.gather(
-        request.gateway.invoke_by_get("$identity-proposals"), fetch_providers(request.gateway)
-    )
-    return request.render(
-        "identity_proposals.html", proposals=parse_proposals(answer), providers=providers
-    )
+    proposals, providers = await _fetch_proposals(request)
+    return request.render("identity_proposals.html", proposals=proposals, providers=providers)
 
 
 @router.get("/proposals/{proposal_id}")
@@ -67,19 +64,27 @@ async def _render_form(
     reason: str = "",
     error: FieldError | None = None,
 ) -> Response:
-    answer, providers = await asyncio.gather(
-        request.gateway.invoke_by_get("$identity-proposals"), fetch_providers(request.gateway)
-    )
-    proposals = {proposal.id: proposal for proposal in parse_proposals(answer)}
-    if proposal_id not in proposals:
+    proposals, providers = await _fetch_proposals(request)
+    found = next((proposal for proposal in proposals if proposal.id == proposal_id), None)
+    if found is None:
         raise NotFound("There is no such proposal.")
     return request.render(
         "identity_proposal.html",
         status=422 if error else 200,
-        proposal=proposals[proposal_id],
+        proposal=found,
         providers=providers,
         decision=decision,
         reason=reason,
         DECISION_TITLES=DECISION_TITLES,
         errors=[error] if error else [],
     )
+
+
+async def _fetch_proposals(
+    request: PortalRequest,
+) -> tuple[list[IdentityProposal], dict[str, Provider]]:
+    """Return the proposals that wait, and the organisations by id."""
+    answer, providers = await asyncio.gather(
+        request.gateway.invoke_by_get("$identity-proposals"), fetch_providers(request.gateway)
+    )
+    return parse_proposals(answer), providers
