@@ -133,7 +133,7 @@ def _tables(
 
         return lambda: runner.run(ask())
 
-    def hook(connection: Any, versions: Any) -> None:
+    def hook(connection: Any, versions: Any, _: Any) -> None:
         recorder.record_rows(
             connection, recorder.build_disclosure_rows(connection, occasion, versions)
         )

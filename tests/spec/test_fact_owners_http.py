@@ -8,7 +8,8 @@ from typing import Any
 import pytest
 
 from ehr_gateway.access import Access
-from ehr_gateway.store.stored_facts import FactCorrection, find_loosened_restrictions
+from ehr_gateway.store.loosened_restrictions import LoosenedRestrictions
+from ehr_gateway.store.stored_facts import FactCorrection
 from ehr_gateway.transaction.transaction import open_transaction
 from tests.lib.gateway import House, Session, must, observation, restriction
 
@@ -229,12 +230,9 @@ def test_an_authors_loosening_is_found_for_the_patient(ward: House) -> None:
         change = transaction.correct_facts(
             "Observation", "result", [FactCorrection("label", "PSY", "deny", "steward")]
         )
-        loosened = find_loosened_restrictions(
-            transaction.connection, change.before.record, change.after.record, ward.clock()
-        )
-        tightened = find_loosened_restrictions(
-            transaction.connection, change.after.record, change.before.record, ward.clock()
-        )
+        restrictions = LoosenedRestrictions(transaction.connection, ward.clock())
+        loosened = restrictions.find(change.before.record, change.after.record)
+        tightened = restrictions.find(change.after.record, change.before.record)
 
     assert loosened == {"pat-1": {"hide"}}
     assert tightened == {}

@@ -13,6 +13,7 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 from ehr_cli.data_folder import gateway_settings, prepare_data_folder
 from ehr_cli.settings import Settings
 from ehr_fhir.errors import NotFound, Unprocessable
+from ehr_gateway.access_requests.record_changes import tell_consequence
 from ehr_gateway.store.store import Store
 from ehr_inbound.bulk_files.load import LoadReject, LoadReport, load
 
@@ -27,6 +28,7 @@ def load_paths(
     prepare_data_folder(settings)
     gateway = gateway_settings(settings)
     store = Store(gateway.database, settings.data)
+    store.tell_consequence = tell_consequence
     store.attach_journal(gateway.journal_folder, gateway.keys)
     try:
         report = _load_with_progress(store, paths, organization)

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from typing import Literal
 
 from ehr_fhir.errors import Forbidden
 from ehr_gateway.audit_log import recorder
+from ehr_gateway.database import Connection
 from ehr_gateway.http.authentication import RequestContext
+from ehr_gateway.store.consequences import Consequence
+from ehr_gateway.store.store import Version
 from ehr_gateway.store.stored_facts import FactCorrection
 from ehr_gateway.store.visible import read_on
 from ehr_gateway.transaction.transaction import open_transaction
@@ -31,9 +34,18 @@ def change_own_labels(
     requester = context.access.requester
     if requester.role != "patient" or requester.patient is None:
         raise Forbidden("Only patients put labels on their own records here.")
-    with open_transaction(context.gateway.store, context.access) as transaction:
+
+    def record_change(
+        connection: Connection, _: Sequence[Version], consequences: Sequence[Consequence]
+    ) -> None:
+        entities = [f"{resource_type}/{logical_id}"]
+        rows = recorder.build_event_rows(audit_context, requester.patient, entities=entities)
+        rows += recorder.build_opened_rows(audit_context, consequences)
+        recorder.record_rows(connection, rows)
+
+    with open_transaction(context.gateway.store, context.access, record_change) as transaction:
         connection = transaction.connection
-        version = read_on(connection, context.access, resource_type, logical_id)
+        read_on(connection, context.access, resource_type, logical_id)
         corrections = [
             FactCorrection("label", label, action, "patient") for label in sorted(labels)
         ]
@@ -41,8 +53,4 @@ def change_own_labels(
         if requester.patient not in change.before.record.patients:
             # The directory is visible to everybody and belongs to nobody.
             raise Forbidden("Only patients put labels on their own records here.")
-        rows = recorder.build_event_rows(
-            audit_context, requester.patient, entities=[f"{version.type}/{version.id}"]
-        )
-        recorder.record_rows(connection, rows)
     return frozenset(held_values(change.after.held, "label", PATIENT))

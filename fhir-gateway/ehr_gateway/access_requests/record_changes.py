@@ -1,8 +1,8 @@
 """Tell patients and stewards what was changed in the facts that consent goes by.
 
 An author moves a record to another patient, or takes away the label by which a restriction closed
-it; a steward corrects a record on request. Each is done in the open: the patients are told, and a
-move is on the steward's worklist.
+it or what names it; a steward corrects a record on request. Each is done in the open: the patients
+are told, and a move is on the steward's worklist.
 """
 
 from __future__ import annotations
@@ -20,13 +20,17 @@ __all__ = ["record_correction", "tell_consequence", "tell_patients"]
 
 # The rule of the worklist under which a move is found.
 MOVED_RULE = "record-moved"
-_NOTICE_KINDS = {"moved": "record-moved", "loosened": "record-opened"}
+_NOTICE_KINDS = {
+    "moved": "record-moved",
+    "loosened": "record-opened",
+    "opened": "record-opened",
+}
 
 
 def tell_consequence(connection: Connection, consequence: Consequence) -> None:
     """Queue the notices of one consequence; put a move on the steward's worklist."""
     requester = consequence.requester
-    cause = f"{consequence.kind}:{consequence.record}:{consequence.version}"
+    cause = f"{consequence.kind}:{consequence.cause}"
     for patient in sorted(consequence.patients):
         tell_patients(
             connection,
@@ -113,7 +117,7 @@ def _flag_move(connection: Connection, consequence: Consequence, patient: str) -
         " 'open') ON CONFLICT DO NOTHING",
         (
             uuid7().hex,
-            f"{MOVED_RULE}:{consequence.record}:{consequence.version}:{patient}",
+            f"{MOVED_RULE}:{consequence.cause}:{patient}",
             MOVED_RULE,
             login,
             display,

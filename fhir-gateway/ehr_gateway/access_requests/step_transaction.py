@@ -7,7 +7,7 @@ of a Consent is copied from a request body.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -17,6 +17,8 @@ from ehr_gateway.audit_log import recorder
 from ehr_gateway.database import Connection
 from ehr_gateway.http.authentication import RequestContext
 from ehr_gateway.ids import new_id
+from ehr_gateway.store.consequences import Consequence
+from ehr_gateway.store.store import Version
 from ehr_gateway.store.stored_facts import FactCorrection
 from ehr_gateway.transaction.prepared_resource import prepare_draft
 from ehr_gateway.transaction.transaction import Transaction, open_transaction
@@ -102,12 +104,19 @@ def step_transaction(
         base=context.access.base,
     )
     audit_context = context.begin_audit("operation", operation)
-    with open_transaction(context.gateway.store, access) as inner:
-        step = StepTransaction(inner, access)
-        yield step
+
+    def record_step(
+        connection: Connection, _: Sequence[Version], consequences: Sequence[Consequence]
+    ) -> None:
         for patient in step.patients or (None,):
             rows = recorder.build_event_rows(audit_context, patient, entities=step.entities)
-            recorder.record_rows(inner.connection, rows)
+            recorder.record_rows(connection, rows)
+        rows = recorder.build_opened_rows(audit_context, consequences)
+        recorder.record_rows(connection, rows)
+
+    with open_transaction(context.gateway.store, access, record_step) as inner:
+        step = StepTransaction(inner, access)
+        yield step
 
 
 def _service_requester(scopes: str) -> Requester:

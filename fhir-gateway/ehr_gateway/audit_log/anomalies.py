@@ -30,7 +30,7 @@ _HOUR, _DAY = 3_600_000, 86_400_000
 # The accesses that the rules examine: a clinician was shown something of a patient.
 _CLINICIAN_ACCESS = (
     "role = 'clinician' AND outcome = '0' AND patient IS NOT NULL"
-    " AND (reason IS NULL OR reason NOT IN ('named', 'counted'))"
+    " AND (reason IS NULL OR reason NOT IN ('named', 'counted', 'opened'))"
 )
 # Resource types that show that a patient visited an organisation.
 _VISIT_TYPES = "('Encounter', 'Appointment', 'EpisodeOfCare')"

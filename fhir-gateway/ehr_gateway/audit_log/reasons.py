@@ -13,10 +13,12 @@ from ehr_gateway.database import Connection, Row
 from ehr_gateway.tokens.access_tokens import Subject
 from ehr_privacy.consent import Requester, compile_predicate, parse_scopes
 
-__all__ = ["COUNTED", "FEED", "NAMED", "Reason", "find_reason"]
+__all__ = ["COUNTED", "FEED", "NAMED", "OPENED", "Reason", "find_reason"]
 
 # Reasons of a row that disclosed no record of the patient: the request named them, or counted them.
 NAMED, COUNTED = "named", "counted"
+# A restriction covers the records no more, since the request changed a record that they name.
+OPENED = "opened"
 # The lake takes every change, whatever is shared with whom.
 FEED = "feed"
 

@@ -13,10 +13,11 @@ from typing import Protocol
 import orjson
 
 from ehr_gateway.audit_log.append import RowValues, append_rows, seal_rows
-from ehr_gateway.audit_log.reasons import Reason, find_reason
+from ehr_gateway.audit_log.reasons import OPENED, Reason, find_reason
 from ehr_gateway.database import Connection
 from ehr_gateway.ids import uuid7
 from ehr_gateway.inquiry import Inquiry
+from ehr_gateway.store.consequences import Consequence
 from ehr_gateway.tokens.access_tokens import Subject
 
 _SELECT_PATIENTS = (
@@ -120,6 +121,24 @@ def build_event_rows(
     )
     row.records = [(0, domain, None) for domain in domains]
     return _to_values(audit_context, [row], outcome)
+
+
+def build_opened_rows(
+    audit_context: AuditContext, consequences: Iterable[Consequence]
+) -> list[RowValues]:
+    """Build the rows of records that a write opened though it wrote others: one for each patient.
+
+    A restriction covered them by a label or an episode of a record that they name.
+    """
+    rows: dict[str, _RowDraft] = {}
+    for consequence in consequences:
+        if consequence.kind != "opened":
+            continue
+        for patient in sorted(consequence.patients):
+            row = rows.setdefault(patient, _RowDraft(patient, reason=Reason(OPENED)))
+            row.entities[consequence.name] = None
+            row.records.append((0, consequence.record.domain, None))
+    return _to_values(audit_context, rows.values(), SUCCESS)
 
 
 _NO_PATIENT: Sequence[tuple[str | None, str | None]] = ((None, None),)

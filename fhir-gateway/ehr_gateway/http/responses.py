@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from functools import partial
 
 import orjson
@@ -30,7 +30,8 @@ from ehr_gateway.http.negotiation import (
     parse_preferences,
 )
 from ehr_gateway.http.query_string import check_parameters
-from ehr_gateway.store.store import Version
+from ehr_gateway.store.consequences import Consequence
+from ehr_gateway.store.store import AuditHook, Version
 from ehr_gateway.transaction.identity_proposals import proposal_outcome
 from ehr_gateway.transaction.transaction import WriteResult
 
@@ -89,13 +90,17 @@ def require_resource_type(resource_type: str) -> None:
 
 def build_audit_hook(
     audit_context: recorder.AuditContext,
-) -> Callable[[Connection, Sequence[Version]], None]:
+) -> AuditHook:
     """Return the function by which a write puts itself on record in its own transaction."""
 
-    def hook(connection: Connection, versions: Sequence[Version]) -> None:
-        recorder.record_rows(
-            connection, recorder.build_disclosure_rows(connection, audit_context, versions)
-        )
+    def hook(
+        connection: Connection,
+        versions: Sequence[Version],
+        consequences: Sequence[Consequence],
+    ) -> None:
+        rows = recorder.build_disclosure_rows(connection, audit_context, versions)
+        rows += recorder.build_opened_rows(audit_context, consequences)
+        recorder.record_rows(connection, rows)
 
     return hook
 

@@ -25,7 +25,7 @@ _SELECT_ACCESSES = (
     "SELECT patient, organization, login, MAX(display) AS display, MIN(at_ms) AS at_ms"
     " FROM audit WHERE seq > ? AND seq <= ? AND role = 'clinician' AND outcome = '0'"
     " AND patient IS NOT NULL AND organization IS NOT NULL AND interaction <> 'operation'"
-    " AND (reason IS NULL OR reason NOT IN ('own-record', 'named', 'counted'))"
+    " AND (reason IS NULL OR reason NOT IN ('own-record', 'named', 'counted', 'opened'))"
     " GROUP BY patient, organization, login, at_ms / 3600000"
     " ORDER BY MIN(at_ms), patient, organization, login"
 )

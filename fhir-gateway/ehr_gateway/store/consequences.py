@@ -5,19 +5,30 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
-from ehr_privacy.consent import Requester
+from ehr_privacy.consent import Record, Requester
 
 __all__ = ["Consequence"]
 
 
 @dataclass(frozen=True)
 class Consequence:
-    """A record was moved to another patient, or its author opened what a restriction closed."""
+    """A record was moved to another patient, or a restriction does not cover it any more.
 
-    kind: Literal["moved", "loosened"]
-    record: str  # such as "Observation/x"
-    version: int
+    It is `loosened` where its own author's version or its patient did that, `opened` where a record
+    that it names was changed.
+    """
+
+    kind: Literal["moved", "loosened", "opened"]
+    record: Record
+    # What was written, such as "Observation/x:2". A patient is told of it once, however many
+    # records it opens.
+    cause: str
     # Who is to be told: of a move, the patients before and after it.
     patients: frozenset[str]
     requester: Requester
     at_ms: int
+
+    @property
+    def name(self) -> str:
+        """The record as a reference, such as "Observation/x"."""
+        return f"{self.record.type}/{self.record.id}"

@@ -42,6 +42,7 @@ from ehr_privacy.consent.inherited_facts import (
 
 __all__ = [
     "GIVING_COLUMNS",
+    "InheritedChange",
     "WrittenRecord",
     "fact_targets",
     "may_give_facts",
@@ -71,6 +72,17 @@ class WrittenRecord:
     before: OutwardFacts | None = None
     # Whether it no longer names something that it named before.
     has_lost_reference: bool = False
+
+
+@dataclass(frozen=True)
+class InheritedChange:
+    """The facts in force of a record before and after it inherits anew.
+
+    Of a record that the transaction has written, `before` are those its rows got with its version.
+    """
+
+    before: Record
+    after: Record
 
 
 @dataclass(frozen=True)
@@ -132,11 +144,11 @@ def settle_inheritance(
     parameter_ids: Mapping[tuple[str, str], int],
     written: Sequence[WrittenRecord],
     boundary: Mapping[Key, OutwardFacts],
-) -> dict[Key, Record]:
+) -> dict[Key, InheritedChange]:
     """Write what written records inherit, and what those that name them inherit anew.
 
-    `boundary` has the outward facts of what the written records name. Returns the facts in force of
-    the written records, of those where they are others than their rows had.
+    `boundary` has the outward facts of what the written records name. Returns the records whose
+    facts in force are others than their rows had, those that name a written one among them.
     """
     nodes = {record.node.key: record.node for record in written}
     pks = {record.node.key: record.pk for record in written}
@@ -156,14 +168,14 @@ def settle_inheritance(
         targets = {target for node in nodes.values() for target in node.targets} - nodes.keys()
         boundary = read_outward_facts(connection, targets)
         solved = solve_inheritance(nodes.values(), boundary)
-    in_force = {}
+    changes = {}
     for key, node in nodes.items():
         record, held = replace_inherited(node.record, node.held, solved[key])
         replace_held_facts(connection, *key, node.held, held)
         update_facts(connection, pks[key], node.record, record)
         if record != node.record:
-            in_force[key] = record
-    return in_force
+            changes[key] = InheritedChange(node.record, record)
+    return changes
 
 
 def _is_concerned(record: WrittenRecord) -> bool:

@@ -74,8 +74,8 @@ HELD_FACT_KEY = ("type", "id", "kind", "value", "source")
 
 # Called inside a write's transaction, for what patients and stewards are told of.
 TellConsequence = Callable[[Connection, Consequence], None]
-# Called inside a write's transaction just before its commit, with what it wrote.
-AuditHook = Callable[[Connection, Sequence[Version]], None]
+# Called inside a write's transaction just before its commit, with what it wrote and opened.
+AuditHook = Callable[[Connection, Sequence[Version], Sequence[Consequence]], None]
 
 
 class Store:
@@ -195,4 +195,4 @@ class Store:
 
 
 def _tell_nobody(connection: Connection, consequence: Consequence) -> None:
-    """Leave a consequence untold, as a load does, which writes for the platform."""
+    """Leave a consequence untold: this store was opened outside of a gateway."""

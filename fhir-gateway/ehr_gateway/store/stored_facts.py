@@ -25,7 +25,6 @@ from ehr_privacy.consent import (
 )
 from ehr_privacy.consent.held_facts import PATIENT, STEWARD, STEWARD_NOT
 from ehr_privacy.consent.model import read_columns
-from ehr_privacy.consent.selector_matching import restriction_matches
 
 __all__ = [
     "FactChange",
@@ -33,7 +32,6 @@ __all__ = [
     "StoredFacts",
     "correct_facts",
     "facts_columns",
-    "find_loosened_restrictions",
     "read_last_body",
     "read_stored_facts",
     "replace_held_facts",
@@ -201,45 +199,6 @@ def read_last_body(connection: Connection, kind: str, identity: str) -> bytes | 
         (kind, identity),
     ).fetchone()
     return None if row is None else bytes(row["body"])
-
-
-_MEMBERSHIPS = "SELECT * FROM consent_membership WHERE practitioner = ? AND organization = ?"
-
-
-def find_loosened_restrictions(
-    connection: Connection, before: Record, after: Record, now_ms: int
-) -> dict[str, frozenset[str]]:
-    """Return by patient the Consents whose restriction closed a record and closes it no more.
-
-    For an author's new version or a correction: the patient is told of it. Exceptions are left
-    aside, as they are the patient's own.
-    """
-
-    def memberships(practitioner: str, organization: str) -> list[dict[str, Any]]:
-        found = connection.execute(_MEMBERSHIPS, (practitioner, organization)).fetchall()
-        return [{name: row[name] for name in row.keys()} for row in found]
-
-    loosened: dict[str, frozenset[str]] = {}
-    if before == after:
-        return loosened
-    for patient in sorted(before.patients):
-        rows = connection.execute(
-            "SELECT * FROM consent_restriction WHERE patient = ? AND since <= ?"
-            " AND (until IS NULL OR ? < until)",
-            (patient, now_ms, now_ms),
-        ).fetchall()
-        rules = [{name: row[name] for name in row.keys()} for row in rows]
-        closed_before = {
-            str(r["consent"]) for r in rules if restriction_matches(r, before, memberships)
-        }
-        closed_after = {
-            str(r["consent"])
-            for r in rules
-            if patient in after.patients and restriction_matches(r, after, memberships)
-        }
-        if closed_before - closed_after:
-            loosened[patient] = frozenset(closed_before - closed_after)
-    return loosened
 
 
 def _correct(held: set[HeldFact], correction: FactCorrection) -> None:

@@ -9,7 +9,7 @@ the patient, the consent and the records in any order.
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from types import MappingProxyType
@@ -32,11 +32,13 @@ from ehr_gateway.store import full_text, search_registry
 from ehr_gateway.store.consequences import Consequence
 from ehr_gateway.store.grant_endings import RuleEvent
 from ehr_gateway.store.inheritance import (
+    InheritedChange,
     WrittenRecord,
     fact_targets,
     read_outward_facts,
     settle_inheritance,
 )
+from ehr_gateway.store.loosened_restrictions import LoosenedRestrictions
 from ehr_gateway.store.store import AuditHook, Store, Version
 from ehr_gateway.store.stored_facts import (
     FactChange,
@@ -44,7 +46,6 @@ from ehr_gateway.store.stored_facts import (
     StoredFacts,
     correct_facts,
     facts_columns,
-    find_loosened_restrictions,
     read_stored_facts,
     replace_held_facts,
 )
@@ -123,7 +124,8 @@ def transaction_on(
     yield transaction
     transaction.run_deferred_checks()
     if audit is not None:
-        audit(connection, [*transaction.versions, *transaction.proposals])
+        versions = [*transaction.versions, *transaction.proposals]
+        audit(connection, versions, transaction.consequences)
     for consequence in transaction.consequences:
         store.tell_consequence(connection, consequence)
     # Last: an entry of a transaction that is then refused would be in doubt until it is resolved.
@@ -169,6 +171,11 @@ class _Written:
     version: Version | None = None
     has_lost_reference: bool = False
     has_redo: bool = False
+
+    def cause(self, now_ms: int) -> str:
+        """Name what is told of: the version, or the correction by its patient or a steward."""
+        number = f"corrected-{now_ms}" if self.version is None else self.version.version
+        return f"{self.record.type}/{self.record.id}:{number}"
 
     def to_written_record(self) -> WrittenRecord:
         """Return what its inheritance is worked out from."""
@@ -327,52 +334,71 @@ class Transaction:
             # What a correction concerns was not looked up with the references of versions.
             targets = {target for each in corrected for target in each.targets}
             boundary = {**boundary, **read_outward_facts(self._connection, targets)}
-        in_force = settle_inheritance(
+        changes = settle_inheritance(
             self._connection,
             self.store.parameter_ids,
             [each.to_written_record() for each in written.values()],
             boundary,
         )
-        for key, stored in written.items():
-            self._note_loosening(stored, in_force.get(key, stored.record))
-        for key, record in in_force.items():
+        self._note_loosenings(written, changes)
+        for key, change in changes.items():
             each = written.get(key)
             if each is None or each.version is None or each.before is None or each.has_redo:
                 continue
             # A new reference may have closed the record.
             if redo_action := find_version_redo(
-                each.version, record, each.before.record, held=each.held
+                each.version, change.after, each.before.record, held=each.held
             ):
                 self.redo_actions.append(redo_action)
 
     def _note_move(self, current: Version, before: Record, after: Record) -> None:
         """Note that the author moved a record, of which its patients are told."""
         if before.patients != after.patients and self._permission.is_author(current.author):
-            self._note("moved", after, current.version + 1, before.patients | after.patients)
+            cause = f"{after.type}/{after.id}:{current.version + 1}"
+            self._note("moved", after, cause, before.patients | after.patients)
 
-    def _note_loosening(self, written: _Written, record: Record) -> None:
-        """Note whose restriction closed a record until its author's new version."""
-        before, version = written.before, written.version
-        if before is None or version is None or not self._permission.is_author(version.author):
-            return
-        loosened = find_loosened_restrictions(
-            self._connection, before.record, record, self.access.now_ms
-        )
-        if loosened:
-            self._note("loosened", record, version.version, frozenset(loosened))
+    def _note_loosenings(
+        self, written: Mapping[Key, _Written], changes: Mapping[Key, InheritedChange]
+    ) -> None:
+        """Note whose restrictions closed a record until now, and close it no more.
+
+        Records that name a written one may open with it, whoever wrote them. A move by the platform
+        or a steward is told of by other means, and so is what a steward corrects in the record.
+        """
+        now_ms = self.access.now_ms
+        restrictions = LoosenedRestrictions(self._connection, now_ms)
+        for key, stored in written.items():
+            before = stored.before
+            if before is None or (stored.version is None and not self._is_for_patient):
+                continue
+            after = changes[key].after if key in changes else stored.record
+            is_own = stored.version is None or self._permission.is_author(stored.record.author)
+            if is_own or before.record.patients == after.patients:
+                found = restrictions.find(before.record, after)
+                self._note("loosened" if is_own else "opened", after, stored.cause(now_ms), found)
+        cause = next((stored.cause(now_ms) for stored in written.values()), "")
+        for key in changes.keys() - written.keys():
+            found = restrictions.find(changes[key].before, changes[key].after)
+            self._note("opened", changes[key].after, cause, found)
+
+    @property
+    def _is_for_patient(self) -> bool:
+        """Whether patients act themselves, who need not be told what they did."""
+        return self.access.requester.role == "patient"
 
     def _note(
         self,
-        kind: Literal["moved", "loosened"],
+        kind: Literal["moved", "loosened", "opened"],
         record: Record,
-        version: int,
-        patients: frozenset[str],
+        cause: str,
+        patients: Iterable[str],
     ) -> None:
-        name = f"{record.type}/{record.id}"
         requester = self.access.requester
-        self.consequences.append(
-            Consequence(kind, name, version, patients, requester, self.access.now_ms)
-        )
+        told = frozenset(patients) - ({requester.patient} if self._is_for_patient else set())
+        if told:
+            self.consequences.append(
+                Consequence(kind, record, cause, told, requester, self.access.now_ms)
+            )
 
     def _check_deposits(self) -> None:
         patients = {

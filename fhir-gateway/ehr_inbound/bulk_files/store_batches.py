@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from itertools import islice
 
@@ -12,8 +12,15 @@ from ehr_fhir.errors import Unavailable
 from ehr_gateway.database import Connection
 from ehr_gateway.journal.redo_actions import RedoAction, append_redo_actions
 from ehr_gateway.store import full_text
+from ehr_gateway.store.consequences import Consequence
 from ehr_gateway.store.grant_endings import RuleEvent
-from ehr_gateway.store.inheritance import WrittenRecord, read_targets, settle_inheritance
+from ehr_gateway.store.inheritance import (
+    InheritedChange,
+    WrittenRecord,
+    read_targets,
+    settle_inheritance,
+)
+from ehr_gateway.store.loosened_restrictions import LoosenedRestrictions
 from ehr_gateway.store.store import Store, Version
 from ehr_gateway.store.stored_facts import (
     StoredFacts,
@@ -35,6 +42,7 @@ from ehr_inbound.bulk_files.prepare_worker import LoadRow
 from ehr_privacy.consent import (
     HeldFact,
     Record,
+    Requester,
     apply_held_facts,
     drop_third_party_facts,
     hold_third_party_facts,
@@ -129,7 +137,7 @@ def _store_batch(
             )
     insert_index(connection, index_rows)
     full_text.insert_words(connection, words)
-    _settle_inheritance(store, connection, stored, awaited, redo_actions)
+    _settle_inheritance(store, connection, stored, awaited, redo_actions, now_ms)
     append_redo_actions(connection, redo_actions)
     return len(batch) - len(words)
 
@@ -140,6 +148,7 @@ def _settle_inheritance(
     stored: list[_StoredRow],
     awaited: _AwaitedTargets,
     redo_actions: list[RedoAction],
+    now_ms: int,
 ) -> None:
     """Let the resources of a batch inherit, and what earlier batches stored inherit from them."""
     by_key = {(each.record.type, each.record.id): each for each in stored}
@@ -157,14 +166,45 @@ def _settle_inheritance(
     awaited.names |= targets - found.keys()
     awaited.names -= by_key.keys()
     boundary = {key: facts for key, facts in found.items() if facts}
-    in_force = settle_inheritance(connection, store.parameter_ids, written, boundary)
-    for key, record in in_force.items():
+    changes = settle_inheritance(connection, store.parameter_ids, written, boundary)
+    _tell_of_loosening(store, connection, by_key, changes, now_ms)
+    for key, change in changes.items():
         stored_row = by_key.get(key)
         if stored_row is not None and stored_row.before is not None and not stored_row.has_redo:
             redo_action = find_version_redo(
-                stored_row.version, record, stored_row.before.record, held=stored_row.held
+                stored_row.version, change.after, stored_row.before.record, held=stored_row.held
             )
             redo_actions += [redo_action] if redo_action else []
+
+
+def _tell_of_loosening(
+    store: Store,
+    connection: Connection,
+    stored: Mapping[Key, _StoredRow],
+    changes: Mapping[Key, InheritedChange],
+    now_ms: int,
+) -> None:
+    """Tell patients of records that their restrictions covered until this batch."""
+    restrictions = LoosenedRestrictions(connection, now_ms)
+    cause, author = "", None
+    for key, row in stored.items():
+        cause, author = f"{'/'.join(key)}:{row.version.version}", row.version.author
+        if row.before is not None:
+            after = changes[key].after if key in changes else row.record
+            patients = frozenset(restrictions.find(row.before.record, after))
+            if patients:
+                told = Consequence("loosened", after, cause, patients, _loader(author), now_ms)
+                store.tell_consequence(connection, told)
+    for key in changes.keys() - stored.keys():
+        before, after = changes[key].before, changes[key].after
+        if patients := frozenset(restrictions.find(before, after)):
+            told = Consequence("opened", after, cause, patients, _loader(author), now_ms)
+            store.tell_consequence(connection, told)
+
+
+def _loader(organization: str | None) -> Requester:
+    """Return who changes records by a load: the organisation whose records they are."""
+    return Requester(role="system", person="ehr-load", organization=organization)
 
 
 def _store_row(

@@ -45,6 +45,7 @@ REASON_TITLES = {
     "carer": N_("You gave this carer the power to look"),
     "named": N_("The search was about you"),
     "counted": N_("You were counted in a search"),
+    "opened": N_("It changed something that your records name"),
     "feed": N_("Changes are copied for statistics and research"),
 }
 # Of these nothing of the record was shown.

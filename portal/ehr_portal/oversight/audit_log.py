@@ -54,6 +54,7 @@ ACCESS_REASON_TITLES = {
     "directory": N_("Directory"),
     "named": N_("Asked about"),
     "counted": N_("Counted"),
+    "opened": N_("Opened by a change elsewhere"),
     "feed": N_("Copied with the feed of changes"),
 }
 RULE_TITLES = {

@@ -26,6 +26,7 @@ from ehr_gateway.interactions.history import HistoryQuery, history
 from ehr_gateway.interactions.read import read
 from ehr_gateway.interactions.update import update
 from ehr_gateway.interactions.vread import vread
+from ehr_gateway.store.consequences import Consequence
 from ehr_gateway.store.store import Store, Version
 from ehr_gateway.transaction.event_loop_writer import run_write
 from ehr_gateway.transaction.integrity import find_ids
@@ -264,7 +265,7 @@ def test_a_conditional_create_makes_one(store: Store) -> None:
 
 
 def test_the_audit_is_part_of_the_transaction(store: Store) -> None:
-    def fail(connection: Connection, versions: Sequence[Version]) -> None:
+    def fail(connection: Connection, versions: Sequence[Version], _: Sequence[Consequence]) -> None:
         assert connection.execute("SELECT COUNT(*) FROM resource").fetchone()[0] == 1
         assert [version.type for version in versions] == ["Patient"]
         raise RuntimeError
