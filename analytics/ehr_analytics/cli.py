@@ -8,12 +8,11 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.console import Console
-from rich.table import Table
 
 from ehr_analytics import airlock, study, study_run
 from ehr_analytics import project as projects
 from ehr_analytics.register import Register
+from ehr_etl.console_table import print_table
 from ehr_etl.spark.session import spark_session
 
 Data = Annotated[Path, typer.Option("--data", help="The platform's data folder.")]
@@ -122,12 +121,19 @@ def project_close(project_id: ProjectId, login: Login, data: Data = DEFAULT_DATA
 @project_app.command("list")
 def project_list(data: Data = DEFAULT_DATA) -> None:
     """List the projects. Example: ehr research project list"""
-    table = Table("project", "state", "applicant", "approved by", "until", "title")
-    for project in projects.list_projects(Register(data)):
-        approvers = ", ".join(project.approvers)
-        until = project.period_to.isoformat()
-        table.add_row(project.id, project.state, project.applicant, approvers, until, project.title)
-    Console().print(table)
+    rows = [
+        (
+            project.id,
+            project.state,
+            project.applicant,
+            ", ".join(project.approvers),
+            project.period_to.isoformat(),
+            project.title,
+        )
+        for project in projects.list_projects(Register(data))
+    ]
+    headings = ("project", "state", "applicant", "approved by", "until", "title")
+    print_table(headings, rows, whole=("project",))
 
 
 @project_app.command("log")
@@ -135,13 +141,11 @@ def project_log(project_id: ProjectId, data: Data = DEFAULT_DATA) -> None:
     """Show every step of a project and its runs. Example: ehr research project log falls"""
     register = Register(data)
     projects.get_project(register, project_id)
-    table = Table("when", "who", "step", "from", "to", "run")
-    for event in register.events(project_id):
-        table.add_row(
-            event.at, event.who, event.action, event.before or "", event.after or "",
-            event.run or "",
-        )  # fmt: skip
-    Console().print(table)
+    rows = [
+        (event.at, event.who, event.action, event.before or "", event.after or "", event.run or "")
+        for event in register.events(project_id)
+    ]
+    print_table(("when", "who", "step", "from", "to", "run"), rows, whole=("run",))
 
 
 @app.command("run")
@@ -167,10 +171,11 @@ def run_study(
 @airlock_app.command("list")
 def airlock_list(data: Data = DEFAULT_DATA) -> None:
     """List the runs and how far they are. Example: ehr research airlock list"""
-    table = Table("run", "project", "by", "at", "state")
-    for run in study_run.list_runs(Register(data)):
-        table.add_row(run.id, run.project, run.who, run.at, run.state)
-    Console().print(table)
+    rows = [
+        (run.id, run.project, run.who, run.at, run.state)
+        for run in study_run.list_runs(Register(data))
+    ]
+    print_table(("run", "project", "by", "at", "state"), rows, whole=("run", "project"))
 
 
 @airlock_app.command("check")
@@ -178,10 +183,11 @@ def airlock_check(run_id: RunId, login: Login, data: Data = DEFAULT_DATA) -> Non
     """Control a run's results and check them. Example: ehr research airlock check RUN --as LOGIN"""
     register = Register(data)
     proposed = airlock.propose_outputs(register, run_id, login)
-    table = Table("check", "file", "", "reason")
-    for check in proposed.checks:
-        table.add_row(check.name, check.file, "yes" if check.passed else "NO", check.reason)
-    Console().print(table)
+    rows = [
+        (check.name, check.file, "yes" if check.passed else "NO", check.reason)
+        for check in proposed.checks
+    ]
+    print_table(("check", "file", "passed", "reason"), rows)
     outputs = study_run.run_folder(register, run_id) / "outputs"
     typer.echo(f"What may leave lies in {outputs}{os.sep}")
     if not proposed.passed:

@@ -9,7 +9,7 @@ from pathlib import Path
 import orjson
 
 from ehr_cli.settings import Settings
-from ehr_fhir.errors import NotFound, Unavailable
+from ehr_fhir.errors import Conflict, NotFound, Unavailable
 from ehr_gateway.access import Access
 from ehr_gateway.access_limits import AccessLimits
 from ehr_gateway.app import create_gateway
@@ -77,6 +77,37 @@ def gateway_settings(settings: Settings) -> GatewaySettings:
         audit_checkpoint_seconds=settings.audit_checkpoint_seconds,
         journal=Path(settings.journal) if settings.journal else None,
     )
+
+
+def require_data_folder(folder: Path) -> None:
+    """Refuse a folder that holds no platform, so that a mistyped one is not filled unnoticed.
+
+    An empty folder that somebody made, such as a new volume, may be filled.
+    """
+    if not folder.exists():
+        raise NotFound(
+            f"There is no data folder {folder}. `ehr up --new` makes an empty platform there, "
+            "`ehr load` one with your records."
+        )
+    refuse_foreign_folder(folder)
+
+
+def refuse_foreign_folder(folder: Path) -> None:
+    """Refuse a folder with files in it that are not a platform's."""
+    if not folder.is_dir():
+        raise Conflict(f"{folder} is a file; --data names a folder.")
+    # A home folder or a volume may bring hidden files along.
+    is_empty = all(path.name.startswith(".") for path in folder.iterdir())
+    if not is_empty and not is_platform(folder):
+        raise Conflict(
+            f"{folder} is not empty and holds no platform, so it is left alone. "
+            "Choose another folder with --data."
+        )
+
+
+def is_platform(folder: Path) -> bool:
+    """Return whether a folder holds a platform's keys or database."""
+    return (folder / "keys").is_dir() or (folder / "ehr.db").exists()
 
 
 def prepare_data_folder(settings: Settings) -> None:

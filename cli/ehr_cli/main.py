@@ -43,17 +43,23 @@ def up(
     port: Port = None,
     workers: Annotated[int | None, typer.Option(help="Processes.", show_default="1")] = None,
     database: Database = None,
+    new: Annotated[
+        bool, typer.Option("--new", help="Make the data folder if there is none.")
+    ] = False,
 ) -> None:
     """Serve the gateway and the portal; print one line when ready.
 
     Example: ehr up --data var/mine --port 8090
     """
-    from ehr_cli import settings
+    from ehr_cli import data_folder, settings
     from ehr_cli.server import serve
 
     chosen = settings.load_settings().override(
         data=data, host=host, port=port, workers=workers, database=database
     )
+    if new and not chosen.data.exists():
+        chosen.data.mkdir(mode=0o700, parents=True)
+    data_folder.require_data_folder(chosen.data)
     serve.serve(chosen, on_ready=typer.echo)
 
 
@@ -62,6 +68,14 @@ def token(
     user: Annotated[str | None, typer.Option(help="A log-in.", metavar="LOGIN")] = None,
     client: Annotated[str | None, typer.Option(help="A program.", metavar="ID")] = None,
     scope: Annotated[str | None, typer.Option(help='Such as "system/*.cruds".')] = None,
+    organization: Annotated[
+        str | None,
+        typer.Option(
+            help="Whom the program acts for; it sees what that organisation wrote.",
+            show_default="its own, else ehr-commons",
+            metavar="ID",
+        ),
+    ] = None,
     data: Data = None,
 ) -> None:
     """Print an access token for use on this machine, and nothing else.
@@ -69,10 +83,11 @@ def token(
     Example: ehr token --user dr.wong --data var/demo
     """
     from ehr_cli import settings
-    from ehr_cli.data_folder import gateway_settings
+    from ehr_cli.data_folder import gateway_settings, require_data_folder
     from ehr_gateway.oauth.offline_tokens import issue_local_token
 
     chosen = settings.load_settings().override(data=data)
+    require_data_folder(chosen.data)
     gateway = gateway_settings(chosen)
     typer.echo(
         issue_local_token(
@@ -80,6 +95,7 @@ def token(
             user=user,
             client=client,
             scope=scope,
+            organization=organization,
             database_url=gateway.database_url,
             base_url=gateway.base_url,
         )

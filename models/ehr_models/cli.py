@@ -7,9 +7,8 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.console import Console
-from rich.table import Table
 
+from ehr_etl.console_table import print_table
 from ehr_etl.gold.tables import run_identified_views
 from ehr_etl.lake import Lake
 from ehr_etl.spark.session import spark_session
@@ -37,11 +36,16 @@ app = typer.Typer(
 @app.command("list")
 def list_models() -> None:
     """List the models that can be trained. Example: ehr models list"""
-    table = Table("model", "predicts", "beside", "reads")
-    for task in list_tasks():
-        comparators = ", ".join(comparator.title for comparator in task.comparators)
-        table.add_row(task.name, task.outcome.text, comparators, ", ".join(task.views))
-    Console().print(table)
+    rows = [
+        (
+            task.name,
+            task.outcome.text,
+            ", ".join(comparator.title for comparator in task.comparators),
+            ", ".join(task.views),
+        )
+        for task in list_tasks()
+    ]
+    print_table(("model", "predicts", "beside", "reads"), rows, whole=("model",))
 
 
 @app.command()
@@ -107,10 +111,11 @@ def card(task: TaskName = None, data: Data = DEFAULT_DATA) -> None:
 
 
 def _show_evaluation(evaluation: Evaluation) -> None:
-    table = Table("predictor", "AUROC", "AUPRC", "Brier")
-    for name, performance in evaluation.performance.items():
-        table.add_row(name, str(performance.auroc), str(performance.auprc), str(performance.brier))
-    Console().print(table)
+    rows = [
+        (name, str(performance.auroc), str(performance.auprc), str(performance.brier))
+        for name, performance in evaluation.performance.items()
+    ]
+    print_table(("predictor", "AUROC", "AUPRC", "Brier"), rows)
     typer.echo(
         f"{evaluation.stays} stays of {evaluation.people} people; 95 % intervals by patient."
     )

@@ -4,13 +4,18 @@ from __future__ import annotations
 
 import json
 import re
+import shlex
 import socket
 import sqlite3
+import subprocess
+import sys
 from collections.abc import Iterator
+from contextlib import contextmanager
 from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import httpx
 import pyarrow.parquet
 import pytest
 from deltalake import DeltaTable
@@ -47,13 +52,26 @@ def test_every_step_is_in_the_table_with_its_seconds(demo: Demo) -> None:
     steps = ("sample", "load", "consents", "lake", "quality", "study", "model", "switch", "access")
 
     for step in steps:
-        assert re.search(rf"^│ {step} .*\d+\.\d │$", demo.output, re.MULTILINE), step
+        assert re.search(rf"^{step}\t.+\t.+\t\d+\.\d$", demo.output, re.MULTILINE), step
 
 
-def test_the_addresses_and_log_ins_are_printed(demo: Demo) -> None:
-    assert f"http://127.0.0.1:{demo.port}/fhir" in demo.output
-    assert "demo-dr.wong" in demo.output
-    assert sample_patients()[0].hkid in demo.output
+def test_the_log_ins_are_printed_whole(demo: Demo) -> None:
+    rows = [line.split("\t") for line in demo.output.splitlines() if "\t" in line]
+
+    assert ["doctor", "st-gabriel", "dr.wong", "demo-dr.wong"] in [row[1:] for row in rows]
+    assert f"eID {sample_patients()[0].hkid}" in [row[3] for row in rows if len(row) == 5]
+
+
+def test_no_address_is_printed_but_the_command_that_opens_the_portal(demo: Demo) -> None:
+    assert "http" not in demo.output
+    (command,) = [line.strip() for line in demo.output.splitlines() if "ehr up" in line]
+
+    with start(demo, command) as line:
+        assert line == (
+            f"eHR Commons is ready at http://127.0.0.1:{demo.port} "
+            f"(FHIR at http://127.0.0.1:{demo.port}/fhir).\n"
+        )
+        assert httpx.get(f"http://127.0.0.1:{demo.port}/").status_code == 200
 
 
 def test_the_doctor_saw_nothing_while_sharing_was_off(demo: Demo) -> None:
@@ -80,6 +98,24 @@ def test_scores_and_quality_results_came_back_to_the_store(demo: Demo) -> None:
 def test_the_server_has_stopped(demo: Demo) -> None:
     with socket.socket() as probe:
         assert probe.connect_ex(("127.0.0.1", demo.port)) != 0
+
+
+@contextmanager
+def start(demo: Demo, command: str) -> Iterator[str]:
+    """Run an `ehr` command of the demo's output until the block ends; lend its first line."""
+    words = shlex.split(command)[1:]
+    process = subprocess.Popen(
+        [sys.executable, "-m", "ehr_cli.main", *words],
+        cwd=demo.data.parent,
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    assert process.stdout is not None
+    try:
+        yield process.stdout.readline()
+    finally:
+        process.terminate()
+        process.communicate(timeout=30)
 
 
 def test_no_identifier_of_the_sample_is_in_deid_or_gold(demo: Demo) -> None:

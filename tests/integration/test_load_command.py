@@ -3,13 +3,19 @@
 from __future__ import annotations
 
 import json
+import shlex
 import sqlite3
+import subprocess
+import sys
 from pathlib import Path
 
+import httpx
 from typer.testing import CliRunner, Result
 
 from ehr_cli.main import app
 from ehr_fhir import errors
+from ehr_fhir.jurisdiction import JURISDICTION
+from tests.integration.test_up import free_port
 
 runner = CliRunner()
 
@@ -146,3 +152,72 @@ def test_the_author_is_the_one_named_unless_the_record_names_its_own(tmp_path: P
     database = sqlite3.connect(tmp_path / "data/ehr.db")
     authors = database.execute("SELECT id, author FROM resource WHERE id IN ('own', 'e')")
     assert dict(authors.fetchall()) == {"own": "kwun-fong", "e": "ha-harbour"}
+
+
+def test_after_a_public_export_the_printed_commands_lead_to_a_log_in_and_to_entries(
+    tmp_path: Path, shared_data: Path
+) -> None:
+    """README's second path, literally: load, make the accounts, serve, ask as a program."""
+    export = tmp_path / "records"
+    export.mkdir()
+    bundles = sorted((shared_data / "synthea-r4-bundles-40").glob("*.json.gz"))
+    for bundle in bundles[:2]:
+        (export / bundle.name).write_bytes(bundle.read_bytes())
+
+    printed = _run(tmp_path, "ehr load records --data mine").stdout
+
+    commands = [line.strip() for line in printed.splitlines() if line.startswith("  ehr ")]
+    assert "mine was not there before: it is a new platform." in printed
+    assert [command.split()[1] for command in commands] == ["account", "account", "up", "token"]
+    for command in commands[:2]:
+        _run(tmp_path, command, typed="seven quiet ferries\n")
+    again = _run(tmp_path, "ehr load records --data mine").stdout
+    assert "account add" not in again
+    assert "new platform" not in again
+    _assert_it_serves(tmp_path, commands[2], commands[3])
+
+
+def test_records_that_name_their_organisations_are_found_with_the_printed_token(
+    tmp_path: Path,
+) -> None:
+    source = f"{JURISDICTION.base}/organization/ha-harbour"
+    height = {"coding": [{"system": "http://loinc.org", "code": "8302-2"}]}
+    patient = {**PATIENT, "meta": {"source": source}}
+    observation = {
+        "resourceType": "Observation", "id": "h", "meta": {"source": source}, "status": "final",
+        "code": height, "subject": {"reference": "Patient/a"},
+    }  # fmt: skip
+    write(tmp_path, json.dumps(patient), json.dumps(observation))
+
+    printed = _run(tmp_path, "ehr load records.ndjson --data mine").stdout
+
+    up, token = [line.strip() for line in printed.splitlines() if line.startswith("  ehr ")][-2:]
+    assert "Written by ha-harbour." in printed
+    assert "--organization ha-harbour" in token
+    _assert_it_serves(tmp_path, up, token)
+
+
+def _run(folder: Path, command: str, *, typed: str = "") -> subprocess.CompletedProcess[str]:
+    words = [sys.executable, "-m", "ehr_cli.main", *shlex.split(command)[1:]]
+    ran = subprocess.run(words, cwd=folder, input=typed, capture_output=True, text=True)
+    assert ran.returncode == 0, ran.stdout + ran.stderr
+    return ran
+
+
+def _assert_it_serves(folder: Path, up: str, token: str) -> None:
+    """Serve with a printed command; README's question is answered with entries."""
+    port = free_port()
+    words = [sys.executable, "-m", "ehr_cli.main", *shlex.split(up)[1:], "--port", str(port)]
+    server = subprocess.Popen(words, cwd=folder, stdout=subprocess.PIPE, text=True)
+    try:
+        assert server.stdout is not None and "ready" in server.stdout.readline()
+        headers = {"Authorization": f"Bearer {_run(folder, token).stdout.strip()}"}
+        answer = httpx.get(
+            f"http://127.0.0.1:{port}/fhir/Observation?code=http://loinc.org|8302-2&_count=5",
+            headers=headers,
+        )
+        assert answer.status_code == 200
+        assert answer.json().get("entry")
+    finally:
+        server.terminate()
+        server.communicate(timeout=30)

@@ -23,7 +23,7 @@ PATIENCE_S = 60
 def two_workers(data: Path) -> Iterator[tuple[str, int]]:
     """Serve with two workers; lend the address and the process that began them."""
     port = free_port()
-    program = [sys.executable, "-m", "ehr_cli.main", "up", "--workers", "2"]
+    program = [sys.executable, "-m", "ehr_cli.main", "up", "--new", "--workers", "2"]
     process = subprocess.Popen(
         [*program, "--data", str(data), "--port", str(port)],
         cwd=data.parent,

@@ -23,7 +23,7 @@ def free_port() -> int:
 
 
 def command(data: Path, port: int, *options: str) -> list[str]:
-    program = [sys.executable, "-m", "ehr_cli.main", "up"]
+    program = [sys.executable, "-m", "ehr_cli.main", "up", "--new"]
     return [*program, "--data", str(data), "--port", str(port), *options]
 
 

@@ -120,10 +120,11 @@ def reset_factors(login: Login, data: Data = None) -> None:
 @contextmanager
 def open_gateway(data: Path | None) -> Iterator[Gateway]:
     """Open the gateway of a data folder for a command that changes its tables; close it after."""
-    from ehr_cli.data_folder import gateway_settings
+    from ehr_cli.data_folder import gateway_settings, require_data_folder
     from ehr_gateway.app import create_gateway
 
     chosen = settings.load_settings().override(data=data)
+    require_data_folder(chosen.data)
     gateway: Gateway = create_gateway(gateway_settings(chosen)).state.gateway
     try:
         yield gateway

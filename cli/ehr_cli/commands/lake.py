@@ -72,21 +72,24 @@ def write_view(settings: Settings, file: Path) -> None:
 
 def print_quality(settings: Settings) -> None:
     """Show the results of the last run's quality gate."""
-    from rich.console import Console
-    from rich.table import Table
-
+    from ehr_etl.console_table import print_table
     from ehr_etl.data_quality.results import read_quality_results
 
     results = read_quality_results(open_lake(settings))
     if not results:
         raise NotFound("The quality gate has not run yet: run `ehr lake run` first.")
-    shown = Table("Table", "Expectation", "Result", "Rows", "Not as expected")
-    for table in results:
-        for result in table.results:
-            counts = (f"{result.evaluated:,}", f"{result.unexpected:,}")
-            verdict = "passed" if result.success else "FAILED"
-            shown.add_row(table.table, result.name, verdict, *counts)
-    Console().print(shown)
+    rows = [
+        (
+            table.table,
+            result.name,
+            "passed" if result.success else "FAILED",
+            result.evaluated,
+            result.unexpected,
+        )
+        for table in results
+        for result in table.results
+    ]
+    print_table(("Table", "Expectation", "Result", "Rows", "Not as expected"), rows)
 
 
 def run_pipeline(

@@ -2,15 +2,22 @@
 
 from __future__ import annotations
 
+import shlex
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 import typer
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
-from ehr_cli.data_folder import gateway_settings, prepare_data_folder
+from ehr_cli.data_folder import (
+    PLATFORM,
+    gateway_settings,
+    is_platform,
+    prepare_data_folder,
+    refuse_foreign_folder,
+)
 from ehr_cli.settings import Settings
 from ehr_fhir.errors import NotFound, Unprocessable
 from ehr_gateway.access_requests.record_changes import tell_consequence
@@ -25,6 +32,9 @@ def load_paths(
     missing = [path for path in paths if not path.exists()]
     if missing:
         raise NotFound(f"There is no file or folder {missing[0]}.")
+    if settings.data.exists():
+        refuse_foreign_folder(settings.data)
+    is_new = not is_platform(settings.data)
     prepare_data_folder(settings)
     gateway = gateway_settings(settings)
     store = Store(gateway.database, settings.data)
@@ -32,6 +42,7 @@ def load_paths(
     store.attach_journal(gateway.journal_folder, gateway.keys)
     try:
         report = _load_with_progress(store, paths, organization)
+        example, accounts = _read_first_patient(store), _has_accounts(store)
     finally:
         store.close()
     _report_rejects(report, rejects)
@@ -46,7 +57,54 @@ def load_paths(
         typer.echo(f"Of {report.superseded:,} more the load holds a later version.")
     if report.rejected and not report.accepted:
         raise Unprocessable("Nothing was loaded: every resource was refused.")
+    if is_new:
+        typer.echo(f"{settings.data} was not there before: it is a new platform.")
+    for line in next_steps(settings.data, report.authors or {organization}, example, accounts):
+        typer.echo(line)
     return report
+
+
+def next_steps(
+    data: Path, authors: Iterable[str], patient: str | None, has_accounts: bool
+) -> tuple[str, ...]:
+    """Return what to do after a load, as commands to copy: make accounts, serve, get a token.
+
+    A clinician and a program see what their organisation wrote and what patients share with it, so
+    the commands name one that wrote some of the records; a patient's account names `patient`.
+    """
+    ordered = sorted(authors, key=lambda author: (author == PLATFORM, author))
+    others = f", {', '.join(ordered[1:6])}" if ordered[1:] else ""
+    place = f"--data {shlex.quote(str(data))}"
+    account_lines = [
+        "Nobody can log in yet. Make an account for each person, such as:",
+        f'  ehr account add dr.lee --role clinician --name "Dr Lee" --organization {ordered[0]} '
+        f"--profession doctor --password {place}",
+    ]
+    if patient:
+        account_lines.append(
+            f'  ehr account add p.lee --role patient --name "Lee" --patient {patient} '
+            f"--password {place}"
+        )
+    return (
+        f"Written by {ordered[0]}{others}.",
+        *([] if has_accounts else account_lines),
+        "Then serve, and get a token for a program that acts for an organisation:",
+        f"  ehr up {place}",
+        f"  ehr token --client me --organization {ordered[0]} {place}",
+    )
+
+
+def _read_first_patient(store: Store) -> str | None:
+    with store.read_transaction() as connection:
+        row = connection.execute(
+            "SELECT id FROM resource WHERE type = 'Patient' AND current = 1 LIMIT 1"
+        ).fetchone()
+    return str(row[0]) if row else None
+
+
+def _has_accounts(store: Store) -> bool:
+    with store.read_transaction() as connection:
+        return connection.execute("SELECT 1 FROM account LIMIT 1").fetchone() is not None
 
 
 def format_reject(reject: LoadReject) -> str:

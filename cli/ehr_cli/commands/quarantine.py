@@ -21,19 +21,18 @@ def list_versions(data: Data = None) -> None:
 
     Example: ehr lake quarantine list
     """
-    from rich.console import Console
-    from rich.table import Table
-
     from ehr_cli.commands.lake import open_lake
+    from ehr_etl.console_table import print_table
     from ehr_etl.tables.quarantine import list_held_versions
 
-    table = Table("Position", "Resource", "Version", "Received", "Reasons")
+    rows = []
     for held in list_held_versions(open_lake(load_settings().override(data=data))):
         resource = f"{held.type}/{held.id}" if held.type else "not a record"
         columns = (held.position, held.version, held.last_updated)
         position, version, received = ("" if value is None else str(value) for value in columns)
-        table.add_row(position, resource, version, received, ", ".join(held.reasons))
-    Console().print(table)
+        rows.append((position, resource, version, received, ", ".join(held.reasons)))
+    headings = ("Position", "Resource", "Version", "Received", "Reasons")
+    print_table(headings, rows, whole=("Position", "Resource"))
 
 
 @app.command("release")

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 
 from rich.console import Console
-from rich.table import Table
 
 from ehr_cli.demo.tour_state import StepResult
 from ehr_cli.sample.sample_accounts import CARER, PIN, carer_hkid, featured_patients, sample_staff
+from ehr_cli.settings import Settings
+from ehr_etl.console_table import print_table
 
 
 @dataclass(frozen=True)
@@ -39,36 +41,45 @@ def print_step(console: Console, step: TimedStep) -> None:
     )
 
 
-def print_table(console: Console, steps: Sequence[TimedStep]) -> None:
+def print_steps(console: Console, steps: Sequence[TimedStep]) -> None:
     """Print all steps in one table."""
-    table = Table(title="From a hospital's records to a research result", title_justify="left")
-    for heading in ("Step", "In", "Out"):
-        table.add_column(heading, overflow="fold")
-    table.add_column("Seconds", justify="right")
-    for step in steps:
-        table.add_row(step.name, step.result.input, step.result.output, f"{step.seconds:.1f}")
-    table.add_section()
-    table.add_row("all", "", "", f"{sum(step.seconds for step in steps):.1f}")
-    console.print(table)
+    rows = [
+        (step.name, step.result.input, step.result.output, f"{step.seconds:.1f}") for step in steps
+    ]
+    rows.append(("all", "", "", f"{sum(step.seconds for step in steps):.1f}"))
+    title = "From a hospital's records to a research result"
+    print_table(("Step", "In", "Out", "Seconds"), rows, title=title, console=console)
 
 
 def print_addresses(console: Console, base_url: str) -> None:
-    """Print the addresses, and with which log-ins they can be tried."""
+    """Print the addresses of the server that runs."""
     console.print(f"Portal: {base_url}/   FHIR: {base_url}/fhir", highlight=False)
-    people = Table(title="Log-ins (synthetic people; for the demo alone)", title_justify="left")
-    for heading in ("Who", "Role", "At", "Log-in", "Secret"):
-        people.add_column(heading, overflow="fold")
+    console.print(f"How one logs in: {base_url}/oauth/account", highlight=False)
+
+
+def print_next_command(console: Console, settings: Settings) -> None:
+    """Say that nothing serves now, and with which command the log-ins can be tried."""
+    options = f"--data {shlex.quote(str(settings.data))} --port {settings.port}"
+    console.print("Nothing serves any more. To open the portal:", highlight=False)
+    console.print(f"  ehr up {options}", highlight=False, soft_wrap=True)
+
+
+def print_log_ins(console: Console) -> None:
+    """Print with which log-ins the portal can be tried."""
+    rows: list[tuple[str, str, str, str, str]] = []
     for patient in featured_patients():
         name = f"{patient.name.text} {patient.name.text_zh}"
-        people.add_row(name, "patient", "", f"eID {patient.hkid}", f"PIN {PIN}")
-    people.add_row(CARER.display, "carer", "", f"eID {carer_hkid()}", f"PIN {PIN}")
+        rows.append((name, "patient", "", f"eID {patient.hkid}", f"PIN {PIN}"))
+    rows.append((CARER.display, "carer", "", f"eID {carer_hkid()}", f"PIN {PIN}"))
     for member in sample_staff():
         role = member.profession or member.role
         name = f"{member.name.text} {member.name.text_zh}"
-        people.add_row(name, role, member.organization, member.login, member.password)
-    console.print(people)
+        rows.append((name, role, member.organization, member.login, member.password))
+    title = "Log-ins (synthetic people; for the demo alone)"
+    headings = ("Who", "Role", "At", "Log-in", "Secret")
+    print_table(headings, rows, title=title, whole=("Log-in", "Secret"), console=console)
     console.print(
         "Staff need a second factor beside their password; these accounts are exempt from it, for "
-        f"the demo alone. How one logs in: {base_url}/oauth/account",
+        "the demo alone.",
         highlight=False,
     )

@@ -40,11 +40,14 @@ def run_tour(settings: Settings, *, once: bool, console: Console | None = None) 
                 # All further steps ask the gateway over HTTP.
                 if name == "load":
                     process = server_stack.enter_context(run_server(settings))
-        console_output.print_table(console, timed_steps)
-        console_output.print_addresses(console, settings.base_url)
+        console_output.print_steps(console, timed_steps)
+        console_output.print_log_ins(console)
         if not once:
+            console_output.print_addresses(console, settings.base_url)
             console.print("Serving until Ctrl-C.")
             _serve_until_interrupted(process, console)
+    if once:
+        console_output.print_next_command(console, settings)
 
 
 def _serve_until_interrupted(process: subprocess.Popen[str], console: Console) -> None:

@@ -31,16 +31,20 @@ def issue_local_token(
     user: str | None = None,
     client: str | None = None,
     scope: str | None = None,
+    organization: str | None = None,
     database_url: str | None = None,
     base_url: str = DEFAULT_BASE_URL,
 ) -> str:
     """Return an access token for an account, or for a client, registered or not.
 
-    A user's scopes stay within those of the role; a client gets what is requested. It is a token of
+    A user's scopes stay within those of the role; a client gets what is requested, on behalf of
+    `organization`, by default that of its registration, else the platform. It is a token of
     the address under which the folder was last served, `base_url` where it never was.
     """
     if (user is None) == (client is None):
         raise Invalid("Name either a user or a client.")
+    if user is not None and organization is not None:
+        raise Invalid("An account has its own organisation; name one for a client only.")
     settings = GatewaySettings(
         data=data_dir,
         database_url=database_url,
@@ -58,7 +62,7 @@ def issue_local_token(
         if user is not None:
             subject, words = _user_subject(database, user, scope)
         else:
-            subject, words = _client_subject(database, str(client), scope)
+            subject, words = _client_subject(database, str(client), scope, organization)
     token, _ = issue_access_token(
         open_signing_keys(settings.keys), settings, subject, words, now_ms()
     )
@@ -77,7 +81,9 @@ def _user_subject(database: Database, login: str, scope: str | None) -> tuple[Su
     )
 
 
-def _client_subject(database: Database, client_id: str, scope: str | None) -> tuple[Subject, str]:
+def _client_subject(
+    database: Database, client_id: str, scope: str | None, organization: str | None
+) -> tuple[Subject, str]:
     try:
         client = clients.find_client(database, client_id)
     except NotFound:
@@ -87,6 +93,6 @@ def _client_subject(database: Database, client_id: str, scope: str | None) -> tu
         display=client.name,
         role="system",
         client=client_id,
-        organization=client.organization or _PLATFORM,
+        organization=organization or client.organization or _PLATFORM,
     )
     return subject, scope or client.scope or "system/*.rs"

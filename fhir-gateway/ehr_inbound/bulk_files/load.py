@@ -63,6 +63,8 @@ class LoadReport:
     seconds: float
     unchanged: int = 0
     superseded: int = 0
+    # The organisations that wrote what the load put into the store.
+    authors: frozenset[str] = frozenset()
 
 
 def load(
@@ -103,7 +105,8 @@ def load(
             existing += result.existing
         check.close(store)
         accepted, repeated = check.accepted, check.repeat_count
-        unchanged = store_rows(store, _accepted_rows(check), clock, on_progress)
+        authors: set[str] = set()
+        unchanged = store_rows(store, _accepted_rows(check, authors), clock, on_progress)
     all_rejects = (*rejects, *check.rejects)
     return LoadReport(
         accepted=accepted + repeated + existing,
@@ -112,6 +115,7 @@ def load(
         seconds=time.monotonic() - start,
         unchanged=unchanged + repeated + existing,
         superseded=check.superseded,
+        authors=frozenset(authors),
     )
 
 
@@ -133,10 +137,13 @@ def _worker_arguments(
         yield unit, spool, plan
 
 
-def _accepted_rows(check: ReferenceCheck) -> Iterator[LoadRow]:
+def _accepted_rows(check: ReferenceCheck, authors: set[str]) -> Iterator[LoadRow]:
+    """Yield the rows to store; collect their authors."""
     for spool, refused in check.units():
         for index, row in enumerate(read_rows(spool)):
             if index not in refused:
+                if row.record.author:
+                    authors.add(row.record.author)
                 yield row
         spool.unlink()
 

@@ -66,7 +66,7 @@ def serving(
         port = probe.getsockname()[1]
     log = log or data.with_name(f"{data.name}.log")
     environment = {**os.environ, **({"EHR_DATABASE": database} if database else {})}
-    command = [sys.executable, "-m", "ehr_cli.main", "up", "--data", str(data)]
+    command = [sys.executable, "-m", "ehr_cli.main", "up", "--new", "--data", str(data)]
     with log.open("w") as stderr:
         process = subprocess.Popen(
             [*command, "--port", str(port), *options],

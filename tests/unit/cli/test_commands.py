@@ -141,6 +141,7 @@ def test_debug_shows_the_traceback(tmp_path: Path) -> None:
 
 
 def test_a_token_is_printed_alone_and_names_the_client(tmp_path: Path) -> None:
+    prepare_data_folder(Settings(data=tmp_path / "data"))
     scope = "system/*.cruds"
 
     ran = ehr("token", "--client", "x", "--scope", scope, "--data", "data", cwd=tmp_path)
@@ -155,6 +156,7 @@ def test_a_token_is_printed_alone_and_names_the_client(tmp_path: Path) -> None:
 
 
 def test_a_token_for_an_unknown_user_is_refused(tmp_path: Path) -> None:
+    prepare_data_folder(Settings(data=tmp_path / "data"))
     ran = ehr("token", "--user", "nobody", "--data", "data", cwd=tmp_path)
 
     assert ran.returncode == errors.NotFound.exit
@@ -163,6 +165,7 @@ def test_a_token_for_an_unknown_user_is_refused(tmp_path: Path) -> None:
 
 
 def test_a_token_loads_no_spark(tmp_path: Path) -> None:
+    prepare_data_folder(Settings(data=tmp_path / "data"))
     probe = (
         "import sys; from ehr_cli.main import app\n"
         "try: app(['token', '--client', 'x', '--data', 'data'])\n"
@@ -175,6 +178,63 @@ def test_a_token_loads_no_spark(tmp_path: Path) -> None:
     )
 
     assert ran.stderr == "False"
+
+
+def test_a_token_acts_for_the_organisation_that_is_named(tmp_path: Path) -> None:
+    prepare_data_folder(Settings(data=tmp_path / "data"))
+    words = ("token", "--client", "x", "--organization", "ha-harbour", "--data", "data")
+
+    ran = ehr(*words, cwd=tmp_path)
+
+    claims = json.loads(urlsafe_b64decode(ran.stdout.split(".")[1] + "=="))
+    assert claims["ehr"]["organization"] == "ha-harbour"
+    refused = ehr(*words[:1], "--user", "admin", *words[3:], cwd=tmp_path)
+    assert refused.stderr == "An account has its own organisation; name one for a client only.\n"
+
+
+# Every command that works on a platform which must be there.
+NEEDING_A_PLATFORM = (
+    ("up",),
+    ("token", "--client", "x"),
+    ("account", "list"),
+    ("account", "add", "a.b", "--role", "steward", "--name", "A B"),
+    ("account", "disable", "a.b"),
+    ("account", "enable", "a.b"),
+    ("account", "reset", "a.b"),
+    ("client", "list"),
+    ("client", "invite", "--scope", "patient/*.rs"),
+    ("client", "delete", "x"),
+    ("keys", "rotate"),
+    ("audit", "verify"),
+    ("audit", "checkpoint"),
+    ("lake", "quality"),
+)
+
+
+@pytest.mark.parametrize("words", NEEDING_A_PLATFORM, ids=" ".join)
+def test_a_mistyped_data_folder_is_refused_and_not_made(
+    tmp_path: Path, words: tuple[str, ...]
+) -> None:
+    answer = runner.invoke(app, [*words, "--data", str(tmp_path / "mistyped")])
+
+    assert answer.exit_code == errors.NotFound.exit
+    assert answer.stdout == ""
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("words", [("up",), ("up", "--new"), ("load", "in.json"), ("token",)])
+def test_a_folder_of_other_files_is_left_alone(tmp_path: Path, words: tuple[str, ...]) -> None:
+    (tmp_path / "in.json").write_text('{"resourceType": "Patient", "id": "a"}')
+    (tmp_path / "home").mkdir(mode=0o755)
+    (tmp_path / "home" / "letter.txt").write_text("Dear")
+    client = ("--client", "x") if words == ("token",) else ()
+
+    ran = ehr(*words, *client, "--data", "home", cwd=tmp_path)
+
+    assert ran.returncode == errors.Conflict.exit
+    assert "home is not empty and holds no platform, so it is left alone." in ran.stderr
+    assert [path.name for path in (tmp_path / "home").iterdir()] == ["letter.txt"]
+    assert (tmp_path / "home").stat().st_mode & 0o777 == 0o755
 
 
 def test_a_missing_file_is_named(tmp_path: Path) -> None:
