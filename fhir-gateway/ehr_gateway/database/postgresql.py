@@ -9,17 +9,16 @@ from __future__ import annotations
 
 import logging
 import math
-import re
 import select
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
-from functools import lru_cache
+from itertools import islice
 from typing import Any
 
 import psycopg
-from psycopg.pq import ExecStatus, TransactionStatus
+from psycopg import pq
+from psycopg.pq import ConnStatus, ExecStatus, TransactionStatus
 from psycopg.types.numeric import Int8Dumper
 from psycopg_pool import ConnectionPool, PoolTimeout
 
@@ -27,9 +26,18 @@ from ehr_fhir.errors import Unavailable
 from ehr_gateway.database.availability import AWAY, Availability
 from ehr_gateway.database.connection import Dialect, Parameters, RedoJournal
 from ehr_gateway.database.group_commit import NO_TURN, GroupCommit
+from ehr_gateway.database.postgresql_rows import Result
+from ehr_gateway.database.postgresql_statements import (
+    BINARY,
+    PreparedStatements,
+    Statement,
+    StatementCall,
+    error_of,
+    send_call,
+    translate,
+)
 from ehr_gateway.deadline import wait_seconds
 from ehr_gateway.incidents import WRITES_REFUSED, Incidents
-from ehr_privacy.consent import BY_ROW
 
 __all__ = ["PostgresqlDatabase"]
 
@@ -54,51 +62,75 @@ _LENT_SECONDS_OTHERWISE = 600.0
 _STATEMENT_TIMEOUT, _IDLE_IN_TURN_TIMEOUT, _CLIENT_CHECK_INTERVAL = "60s", "15s", "2s"
 # PostgreSQL's `client_connection_check_interval` came with this version.
 _CLIENT_CHECK_VERSION = 140_000
-_PLACEHOLDER = re.compile(r"\?|(?<!:):([a-z_][a-z0-9_]*)")
+# Rows that `executemany` sends before it reads a result. Chosen: their results, of some thirty
+# bytes each, must fit into a socket's buffer, since nobody reads them meanwhile.
+_PIPELINED_ROWS = 500
 
 
-class Row:
-    """One row, by name or by index."""
+class PooledConnection(psycopg.Connection[tuple[Any, ...]]):
+    """A connection of the pool, with the statements that it has prepared."""
 
-    __slots__ = ("_names", "_values")
-
-    def __init__(self, names: dict[str, int], values: Sequence[Any]) -> None:
-        self._names = names
-        self._values = values
-
-    def __getitem__(self, key: Any) -> Any:
-        return self._values[self._names[key] if isinstance(key, str) else key]
-
-    def __iter__(self) -> Iterator[Any]:
-        return iter(self._values)
-
-    def __len__(self) -> int:
-        return len(self._values)
-
-    def keys(self) -> Sequence[str]:
-        """Return the names of the columns."""
-        return list(self._names)
+    statements: PreparedStatements
 
 
 class PostgresqlConnection:
-    """A connection that takes the store's SQL."""
+    """A connection that takes the store's SQL, for one thread; each statement waits for its end."""
 
     dialect: Dialect = "postgresql"
 
-    def __init__(self, raw: psycopg.Connection[Row], journal: RedoJournal | None = None) -> None:
+    def __init__(self, raw: PooledConnection, journal: RedoJournal | None = None) -> None:
         self.raw = raw
         self.journal = journal
 
-    def execute(self, sql: str, parameters: Parameters = (), /) -> psycopg.Cursor[Row]:
+    def execute(self, sql: str, parameters: Parameters = (), /) -> Result:
         """Run one statement."""
-        statement = _translate(sql)
-        return self.raw.cursor(binary=True).execute(statement.text, statement.values(parameters))
+        statements, wire = self.raw.statements, self.raw.pgconn
+        call = statements.call(translate(sql), parameters)
+        if call.name is None:
+            text = call.text.encode()
+            result = wire.exec_params(text, call.values, call.types, call.formats, BINARY)
+        else:
+            if call.is_new:
+                self._prepare(call)
+            result = wire.exec_prepared(call.name, call.values, call.formats, BINARY)
+        return statements.read(result)
 
     def executemany(self, sql: str, rows: Iterable[Parameters], /) -> object:
-        """Run one statement for each row, in one round trip."""
-        statement, cursor = _translate(sql), self.raw.cursor()
-        cursor.executemany(statement.text, map(statement.values, rows))
-        return cursor
+        """Run one statement for each row; many rows go to the server at once."""
+        statement, remaining = translate(sql), iter(rows)
+        while batch := list(islice(remaining, _PIPELINED_ROWS)):
+            self._run_pipeline(statement, batch)
+        return None
+
+    def _run_pipeline(self, statement: Statement, rows: Sequence[Parameters]) -> None:
+        statements, wire = self.raw.statements, self.raw.pgconn
+        calls = [statements.call(statement, row) for row in rows]
+        for call in calls:
+            if call.is_new:
+                self._prepare(call)
+        wire.enter_pipeline_mode()
+        try:
+            for call in calls:
+                send_call(wire, call)
+            wire.pipeline_sync()
+            error = _first_error(wire)
+        finally:
+            if wire.status == ConnStatus.OK:
+                wire.exit_pipeline_mode()
+        if error is not None:
+            raise error
+
+    def _prepare(self, call: StatementCall) -> None:
+        """Prepare a statement at its second use."""
+        wire, statements = self.raw.pgconn, self.raw.statements
+        assert call.name is not None  # noqa: S101 - a new one has a name
+        try:
+            if call.dropped is not None:
+                statements.read(wire.exec_(b"DEALLOCATE " + call.dropped))
+            statements.read(wire.prepare(call.name, call.text.encode(), call.types))
+        except BaseException:
+            statements.forget(call)
+            raise
 
 
 class PostgresqlDatabase:
@@ -116,14 +148,15 @@ class PostgresqlDatabase:
             self._connect_string(),
             min_size=1,
             max_size=_MAX_CONNECTIONS,
-            kwargs={"autocommit": True, "row_factory": _row_factory},
+            connection_class=PooledConnection,
+            kwargs={"autocommit": True},
             configure=_configure,
             reconnect_timeout=_RECONNECT_SECONDS,
             open=True,
         )
         self._availability = Availability(self._connect_string(), self.incidents)
         self._availability.start(on_return=self._pool.drain)
-        self._writer: psycopg.Connection[Row] | None = None
+        self._writer: PooledConnection | None = None
         self._group = GroupCommit(self._begin_group, self._end_group)
 
     @contextmanager
@@ -156,7 +189,7 @@ class PostgresqlDatabase:
             self._writer.close()
 
     @contextmanager
-    def _lent_reader(self) -> Iterator[psycopg.Connection[Row]]:
+    def _lent_reader(self) -> Iterator[PooledConnection]:
         raw = self._take_connection()
         self._availability.lend(raw, wait_seconds(math.inf, otherwise=_LENT_SECONDS_OTHERWISE))
         try:
@@ -166,7 +199,7 @@ class PostgresqlDatabase:
                 raw.close()
             self._pool.putconn(raw)
 
-    def _take_connection(self) -> psycopg.Connection[Row]:
+    def _take_connection(self) -> PooledConnection:
         """Take a living connection out of the pool; after a restart it may hold dead ones."""
         self._availability.check()
         until = time.monotonic() + wait_seconds(_POOL_SECONDS, otherwise=_POOL_SECONDS)
@@ -199,13 +232,13 @@ class PostgresqlDatabase:
         if commit:
             self.incidents.end(WRITES_REFUSED)
 
-    def _end_turn(self, raw: psycopg.Connection[Row], *, commit: bool) -> None:
+    def _end_turn(self, raw: PooledConnection, *, commit: bool) -> None:
         try:
             _end_transaction(raw, commit=commit)
         finally:
             self._availability.take_back(raw)
 
-    def _live_writer(self) -> psycopg.Connection[Row]:
+    def _live_writer(self) -> PooledConnection:
         """Return the writer's connection if it is usable, else another one of the pool.
 
         It is not when the server went away, or when it was left inside a transaction.
@@ -253,16 +286,14 @@ class PostgresqlDatabase:
         return psycopg.conninfo.make_conninfo(self._url, application_name="ehr-commons")
 
 
-def _configure(raw: psycopg.Connection[Any]) -> None:
+def _configure(raw: PooledConnection) -> None:
     raw.cursor_factory = psycopg.RawCursor
     # One type for all integers: psycopg would send small and large ones as different types, and
     # each combination of types is a prepared statement of its own.
     raw.adapters.register_dumper(int, Int8Dumper)
-    # Each prepared statement takes some 0.3 MiB of the server's memory, on each connection.
-    raw.prepared_max = 200
-    # Prepare at the second use (the default is the fifth): there are few texts and long ones among
-    # them, so planning costs more than keeping the plan.
-    raw.prepare_threshold = 1
+    raw.statements = PreparedStatements(raw)
+    # psycopg's own would deallocate ours: it deallocates all after a rollback.
+    raw.prepare_threshold = None
     settings = {
         # Compiling to machine code pays off for long reports, not for a page of twenty.
         "jit": "off",
@@ -295,6 +326,21 @@ def _is_dead(raw: psycopg.Connection[Any]) -> bool:
     return bool(readable.poll(0))
 
 
+def _first_error(wire: pq.abc.PGconn) -> psycopg.Error | None:
+    """Read the results of a pipeline until its end; return the first error among them."""
+    error = None
+    while True:
+        result = wire.get_result()
+        # None follows each statement's result.
+        if result is None:
+            if wire.status != ConnStatus.OK:
+                return error or psycopg.OperationalError("the connection is lost")
+        elif result.status == ExecStatus.PIPELINE_SYNC:
+            return error
+        elif result.status == ExecStatus.FATAL_ERROR and error is None:
+            error = error_of(result)
+
+
 def _run_command(raw: psycopg.Connection[Any], command: bytes) -> None:
     """Run a command without rows through libpq alone: each read transaction needs two of them."""
     result = raw.pgconn.exec_(command)
@@ -302,7 +348,7 @@ def _run_command(raw: psycopg.Connection[Any], command: bytes) -> None:
         raise psycopg.OperationalError(result.get_error_message())
 
 
-def _end_transaction(raw: psycopg.Connection[Row], *, commit: bool) -> None:
+def _end_transaction(raw: PooledConnection, *, commit: bool) -> None:
     if commit and raw.closed:
         raise Unavailable("The database went away before the write was done. Nothing is written.")
     if commit:
@@ -317,55 +363,3 @@ def _end_transaction(raw: psycopg.Connection[Row], *, commit: bool) -> None:
         # A server that went away has rolled the work back itself.
         with suppress(psycopg.Error):
             raw.execute("ROLLBACK")
-
-
-def _row_factory(cursor: psycopg.Cursor[Any]) -> Callable[[Sequence[Any]], Row]:
-    result = cursor.pgresult
-    columns = () if result is None else tuple(map(result.fname, range(result.nfields)))
-    names = _column_indexes(columns)
-    return lambda values: Row(names, values)
-
-
-@lru_cache(maxsize=4096)
-def _column_indexes(columns: tuple[bytes, ...]) -> dict[str, int]:
-    return {name.decode(): number for number, name in enumerate(columns)}
-
-
-@dataclass(frozen=True)
-class _Statement:
-    """A statement with PostgreSQL's placeholders ($1), and the names of its parameters if any.
-
-    Kept, since psycopg would parse a long text for its placeholders at each use.
-    """
-
-    text: str
-    names: tuple[str, ...]
-
-    def values(self, parameters: Parameters) -> Sequence[Any]:
-        """Return the values in the order of the placeholders."""
-        if isinstance(parameters, Mapping):
-            return [parameters[name] for name in self.names]
-        return parameters
-
-
-@lru_cache(maxsize=4096)
-def _translate(sql: str) -> _Statement:
-    """Translate a statement: `:name` and `?` to `$1`, the hint `/*by row*/` to `OFFSET 0`.
-
-    The hint ends a subquery that must run for each row by itself. An OFFSET is a fence that the
-    planner does not move a subquery across; else it might read a whole table for a page of twenty.
-
-    >>> _translate("SELECT 1 WHERE a = :one AND b = :two AND c = :one")
-    _Statement(text='SELECT 1 WHERE a = $1 AND b = $2 AND c = $1', names=('one', 'two'))
-    >>> _translate("a % 2 = ? AND b = ?").text
-    'a % 2 = $1 AND b = $2'
-    """
-    placeholders: dict[str, str] = {}
-
-    def number(match: re.Match[str]) -> str:
-        # Each `?` is a parameter of its own; a name that occurs again is the same one.
-        name = match[1] or f"?{len(placeholders)}"
-        return placeholders.setdefault(name, f"${len(placeholders) + 1}")
-
-    text = _PLACEHOLDER.sub(number, sql.replace(BY_ROW, "OFFSET 0"))
-    return _Statement(text, tuple(placeholders))
