@@ -28,10 +28,6 @@ _SHARING_TABLES = {
     "Consent": ("consent_sharing", "consent_joining"),
     "Organization": ("consent_deemed",),
 }
-_OF_PAIR = (
-    " AND (:patient = '*' OR patient = :patient)"
-    " AND (:organization = '*' OR organization = :organization)"
-)
 _IN_FORCE = " AND since <= :now AND (until IS NULL OR :now < until)"
 _SHARED = (
     "SELECT 1 FROM consent_sharing WHERE patient = :patient"  # noqa: S608
@@ -163,9 +159,10 @@ def _end_grants_from_before(
     connection: Connection, record: Record, term: _Term, event: RuleEvent
 ) -> None:
     """End the grants of each organisation that nothing else was shared with until now."""
+    of_pair = _of_pair(term.patient, term.organization)
     candidates = connection.execute(
         "SELECT DISTINCT patient, organization FROM consent_opening WHERE kind = 'consent_grant'"  # noqa: S608
-        f" AND ended_ms IS NULL AND position <= :position{_OF_PAIR}",
+        f" AND ended_ms IS NULL AND position <= :position{of_pair}",
         {
             "position": event.position,
             "patient": term.patient,
@@ -184,7 +181,7 @@ def _end_grants_from_before(
 def _end_grants(connection: Connection, patient: str, organization: str, event: RuleEvent) -> None:
     ended = connection.execute(
         "UPDATE consent_opening SET ended_ms = :now WHERE kind = 'consent_grant'"  # noqa: S608
-        f" AND ended_ms IS NULL AND position <= :position{_OF_PAIR}"
+        f" AND ended_ms IS NULL AND position <= :position{_of_pair(patient, organization)}"
         " RETURNING consent, patient, organization",
         {
             "now": event.now_ms,
@@ -210,8 +207,20 @@ def _expire_requests(
     """Expire step-up requests that wait: a code told before the sharing ended opens nothing."""
     connection.execute(
         "UPDATE access_request SET state = 'expired', decided_ms = :now WHERE kind = 'step-up'"  # noqa: S608
-        f" AND state = 'proposed'{_OF_PAIR}",
+        f" AND state = 'proposed'{_of_pair(patient, organization)}",
         {"now": event.now_ms, "patient": patient, "organization": organization},
+    )
+
+
+def _of_pair(patient: str, organization: str) -> str:
+    """Return the conditions on a pair in which `*` stands for everyone.
+
+    In the text and not in parameters, so that the index on the pair is used.
+    """
+    return "".join(
+        f" AND {column} = :{column}"
+        for column, value in (("patient", patient), ("organization", organization))
+        if value != _EVERYONE
     )
 
 

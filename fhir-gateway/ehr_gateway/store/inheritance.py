@@ -22,6 +22,7 @@ from ehr_fhir.index.rows import IndexRow, indexed_parameters
 from ehr_fhir.references import local_target
 from ehr_fhir.resource_links import list_references
 from ehr_gateway.database import Connection, Row
+from ehr_gateway.store.named_versions import from_current_versions
 from ehr_gateway.store.parameter_ids import UNINDEXED_PARAMETER
 from ehr_gateway.store.stored_facts import (
     StoredFacts,
@@ -285,10 +286,8 @@ def read_node(row: Row) -> FactNode:
 
 def _select_current(connection: Connection, columns: str, keys: Iterable[Key]) -> Iterator[Row]:
     for batch in _batches(sorted(keys)):
-        pairs = ", ".join("(?, ?)" for _ in batch)
         yield from connection.execute(
-            f"SELECT {columns} FROM resource r WHERE r.current = 1"  # noqa: S608
-            f" AND (r.type, r.id) IN (VALUES {pairs})",
+            f"SELECT {columns} {from_current_versions(['(?, ?)'] * len(batch))}",
             tuple(part for key in batch for part in key),
         ).fetchall()
 

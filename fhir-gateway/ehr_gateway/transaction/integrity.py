@@ -37,6 +37,7 @@ from ehr_gateway.store.inheritance import (
     may_give_facts,
     read_outward_facts,
 )
+from ehr_gateway.store.named_versions import from_current_versions
 from ehr_gateway.store.store import Store
 from ehr_gateway.transaction.prepared_resource import PreparedResource
 from ehr_privacy.consent import Record, load_domains
@@ -305,8 +306,6 @@ def _select_targets(
             params[f"t{number}"], params[f"i{number}"] = kind, identity
             placeholders.append(f"(:t{number}, :i{number})")
         yield from connection.execute(
-            f"SELECT {columns}, r.deleted FROM resource r WHERE r.current = 1"  # noqa: S608
-            f" AND (r.type, r.id) IN (VALUES {', '.join(placeholders)})"
-            f" AND {condition}",
+            f"SELECT {columns}, r.deleted {from_current_versions(placeholders)} AND {condition}",
             params,
         )

@@ -13,6 +13,7 @@ from collections.abc import Collection, Iterable, Iterator, Sequence
 from itertools import islice
 from pathlib import Path
 
+from ehr_gateway.store.named_versions import from_current_versions
 from ehr_gateway.store.store import Store
 from ehr_inbound.bulk_files.files import LoadReject
 from ehr_inbound.bulk_files.prepare_worker import LoadCandidate, read_candidates
@@ -157,10 +158,9 @@ def _find_in_store(store: Store, targets: Iterable[Identity]) -> Iterable[Identi
     remaining = iter(targets)
     with store.read_transaction() as connection:
         while batch := list(islice(remaining, _TARGETS_PER_STATEMENT)):
-            marks = ", ".join(["(?, ?)"] * len(batch))
+            named = from_current_versions(["(?, ?)"] * len(batch))
             rows = connection.execute(
-                "SELECT type, id FROM resource WHERE current = 1 AND deleted = 0"  # noqa: S608
-                f" AND (type, id) IN (VALUES {marks})",
+                f"SELECT r.type, r.id {named} AND r.deleted = 0",
                 [value for target in batch for value in target],
             )
             yield from [(row["type"], row["id"]) for row in rows]
