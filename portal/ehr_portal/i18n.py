@@ -123,6 +123,22 @@ def day_start(day: date) -> str:
     return datetime.combine(day, time(), JURISDICTION.zone).isoformat()
 
 
+def fhir_timestamp(fhir_date: str) -> float:
+    """Return a FHIR date of any precision as seconds, at its first instant; 0 where there is none.
+
+    >>> fhir_timestamp("2026-01-01T00:00:00Z") > fhir_timestamp("2026")
+    True
+    """
+    first_day = {4: f"{fhir_date}-01-01", 7: f"{fhir_date}-01"}.get(len(fhir_date), fhir_date)
+    try:
+        if len(first_day) == len("1970-01-01"):
+            first_day = day_start(date.fromisoformat(first_day))
+        moment = datetime.fromisoformat(first_day)
+    except ValueError:
+        return 0.0
+    return (moment if moment.tzinfo else moment.replace(tzinfo=JURISDICTION.zone)).timestamp()
+
+
 def _load_catalogue(catalogue: str) -> gettext.NullTranslations:
     # The texts in the code are the catalogue of English.
     if not catalogue:

@@ -123,15 +123,24 @@ class FakeGateway:
 
 
 def _matches(resource: Resource, params: httpx.QueryParams) -> bool:
+    if "_id" in params:
+        return resource["id"] in params["_id"].split(",")
+    for name in ("encounter", "related"):
+        # By any element: what names the record that is searched for.
+        if name in params and f'"{params[name]}"' not in json.dumps(resource):
+            return False
+    if "category:missing" in params and resource.get("category"):
+        return False
     if "patient" in params:
         about = resource.get("subject") or resource.get("patient") or {}
         seen = {e.get("what", {}).get("reference") for e in resource.get("entity", ())}
+        seen |= {e.get("actor", {}).get("reference") for e in resource.get("participant", ())}
         if f"Patient/{params['patient']}" not in {about.get("reference"), *seen}:
             return False
     if "category" in params:
         kinds = resource.get("category", ())
         codes = {c["code"] for k in kinds for c in k.get("coding", ())}
-        if params["category"] not in codes:
+        if codes.isdisjoint(params["category"].split(",")):
             return False
     if "identifier" in params:
         return any(i.get("value") == params["identifier"] for i in resource.get("identifier", ()))

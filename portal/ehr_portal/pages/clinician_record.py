@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from typing import Annotated
 
-from fastapi import APIRouter, Query
+from fastapi import APIRouter, Path, Query
 from fastapi.responses import Response
 
 from ehr_portal.gateway.operations import fetch_held_results, fetch_withheld_marker
@@ -15,6 +15,7 @@ from ehr_portal.pages.record_views import (
     record_template_values,
     render_record,
     render_section,
+    send_attachment,
 )
 from ehr_portal.record.record import fetch_providers
 from ehr_portal.web.roles import ClinicianRequest
@@ -44,7 +45,7 @@ async def show_item(
 ) -> Response:
     """Show one item of the record, and whether the clinician may hold it back."""
     item, providers, held_results = await asyncio.gather(
-        fetch_item(request, resource_type, resource_id, patient),
+        fetch_item(request, resource_type, resource_id, patient, f"/patients/{patient}"),
         fetch_providers(request.gateway),
         fetch_held_results(request.gateway, patient),
     )
@@ -61,6 +62,18 @@ async def show_item(
         hold=hold,
         can_hold=resource_type in HOLDABLE_TYPES and is_own and hold is None,
     )
+
+
+@router.get("/patients/{patient}/item/{resource_type}/{resource_id}/attachment/{index}")
+async def show_attachment(
+    request: ClinicianRequest,
+    patient: str,
+    resource_type: str,
+    resource_id: str,
+    index: Annotated[int, Path(ge=0)],
+) -> Response:
+    """Send one document of a record."""
+    return await send_attachment(request, resource_type, resource_id, patient, index)
 
 
 @router.get("/patients/{patient}/{key}")

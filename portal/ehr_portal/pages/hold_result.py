@@ -85,7 +85,8 @@ async def _render_form(
     reason: str = "",
     errors: list[FieldError] | None = None,
 ) -> Response:
-    item = await fetch_item(request, resource_type, resource_id, patient)
+    base = f"/patients/{patient}"
+    item = await fetch_item(request, resource_type, resource_id, patient, base)
     if resource_type not in HOLDABLE_TYPES or item.row.author != request.user.organization:
         raise NotFound("This is not yours to hold.")
     held_results = await fetch_held_results(request.gateway, patient)

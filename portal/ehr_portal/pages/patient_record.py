@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from typing import Annotated
 
-from fastapi import APIRouter, Query
+from fastapi import APIRouter, Path, Query
 from fastapi.responses import Response
 
 from ehr_portal.gateway.operations import fetch_held_results
@@ -15,6 +15,7 @@ from ehr_portal.pages.record_views import (
     record_template_values,
     render_record,
     render_section,
+    send_attachment,
 )
 from ehr_portal.record.record import fetch_consents, fetch_providers
 from ehr_portal.sharing.restrictions import active_restrictions
@@ -40,7 +41,7 @@ async def show_record(request: PatientRequest) -> Response:
 async def show_item(request: PatientRequest, resource_type: str, resource_id: str) -> Response:
     """Show one item of the record and who may see it."""
     item, providers, consents = await asyncio.gather(
-        fetch_item(request, resource_type, resource_id, request.patient),
+        fetch_item(request, resource_type, resource_id, request.patient, "/record"),
         fetch_providers(request.gateway),
         fetch_consents(request.gateway, request.patient),
     )
@@ -59,6 +60,14 @@ async def show_item(request: PatientRequest, resource_type: str, resource_id: st
         hold=None,
         can_hold=False,
     )
+
+
+@router.get("/record/item/{resource_type}/{resource_id}/attachment/{index}")
+async def show_attachment(
+    request: PatientRequest, resource_type: str, resource_id: str, index: Annotated[int, Path(ge=0)]
+) -> Response:
+    """Send one document of a record."""
+    return await send_attachment(request, resource_type, resource_id, request.patient, index)
 
 
 @router.get("/record/{key}")

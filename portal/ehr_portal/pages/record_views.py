@@ -3,27 +3,32 @@
 from __future__ import annotations
 
 import asyncio
-import base64
-import binascii
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from fastapi.responses import Response
 
+from ehr_fhir.compartments import patient_ids_of
 from ehr_fhir.errors import NotFound
 from ehr_portal.gateway.client import Resource
-from ehr_portal.gateway.operations import MultiPartParameter, WithheldMarker
+from ehr_portal.gateway.operations import MultiPartParameter, WithheldMarker, fetch_withheld_marker
 from ehr_portal.i18n import N_
 from ehr_portal.record.charts import draw_chart, draw_sparkline
-from ehr_portal.record.display import (
-    PersonName,
-    Text,
-    concept_text,
-    person_name,
-    quantity_text,
+from ehr_portal.record.describe import DescribedRecord, Describer
+from ehr_portal.record.descriptions import describe_type
+from ehr_portal.record.display import PersonName, Text, concept_text, person_name
+from ehr_portal.record.documents import (
+    PDF,
+    Document,
+    DocumentFile,
+    clean_html,
+    find_attachments,
+    load_documents,
+    load_file,
 )
 from ehr_portal.record.identity_card import mask_identity_number
+from ehr_portal.record.linked_records import fetch_linked_records, fetch_related
 from ehr_portal.record.providers import Provider
 from ehr_portal.record.record import (
     fetch_patient_or_none,
@@ -31,8 +36,13 @@ from ehr_portal.record.record import (
     fetch_record,
     fetch_section,
 )
-from ehr_portal.record.rows import STATUS_TITLES, RecordRow, build_row, observation_value
-from ehr_portal.record.sections import DOMAIN_TITLES, SECTION_BY_KEY, TYPE_TITLES
+from ehr_portal.record.rows import RecordRow, build_row
+from ehr_portal.record.sections import (
+    DOMAIN_TITLES,
+    FURTHER_SECTIONS,
+    SECTION_BY_KEY,
+    TYPE_TITLES,
+)
 from ehr_portal.record.trends import Trend
 from ehr_portal.web.request import PortalRequest
 
@@ -59,12 +69,10 @@ class Item:
     row: RecordRow
     # The title of its resource type, still to translate.
     type_title: str
-    value: Text
-    # Name and value of each component, as of a blood pressure.
-    components: tuple[tuple[Text, str], ...]
-    notes: tuple[str, ...]
-    # The plain text of its attachments.
-    document: str
+    described: DescribedRecord
+    documents: tuple[Document, ...]
+    # Records that name this one.
+    related: tuple[RecordRow, ...]
 
 
 async def render_record(
@@ -80,7 +88,7 @@ async def render_record(
     `base` is the path of the record's pages: /record, or /patients/ID.
     """
     record, providers = await asyncio.gather(
-        fetch_record(request.gateway, patient, request.language),
+        fetch_record(request.gateway, patient, request.language, request.now),
         fetch_providers(request.gateway),
     )
     if record.is_empty:
@@ -93,6 +101,7 @@ async def render_record(
         withheld_marker=withheld_marker,
         held_results=held_results,
         DOMAIN_TITLES=DOMAIN_TITLES,
+        further_sections=FURTHER_SECTIONS,
     )
 
 
@@ -100,12 +109,14 @@ async def render_section(
     request: PortalRequest, patient: str, key: str, base: str, start: int
 ) -> Response:
     """Render one section with its rows from `start` on."""
+    is_own = base == "/record"
     if key not in SECTION_BY_KEY:
         raise NotFound("There is no such section.")
-    content, providers, patient_resource = await asyncio.gather(
-        fetch_section(request.gateway, patient, SECTION_BY_KEY[key], request.language),
+    content, providers, patient_resource, withheld_marker = await asyncio.gather(
+        fetch_section(request.gateway, patient, SECTION_BY_KEY[key], request.language, request.now),
         fetch_providers(request.gateway),
         fetch_patient_or_none(request.gateway, patient),
+        _no_marker() if is_own else fetch_withheld_marker(request.gateway, patient),
     )
     if patient_resource is None and not content.size:
         return request.render("nothing_shared.html", status=404, patient=patient)
@@ -114,37 +125,77 @@ async def render_section(
         **record_template_values(request, base, providers),
         content=content,
         person=summarize_patient(patient_resource) if patient_resource else None,
+        withheld_marker=withheld_marker,
         start=start,
         rows_per_page=ROWS_PER_PAGE,
     )
 
 
 async def fetch_item(
-    request: PortalRequest, resource_type: str, resource_id: str, patient: str
+    request: PortalRequest, resource_type: str, resource_id: str, patient: str, base: str
 ) -> Item:
-    """Read one record of this patient; another patient's is as good as absent."""
-    if resource_type not in TYPE_TITLES:
+    """Read one record of this patient, and what belongs to it."""
+    resource = await _read_record(request, resource_type, resource_id, patient)
+    gateway, language = request.gateway, request.language
+    links, related, documents = await asyncio.gather(
+        fetch_linked_records(gateway, resource, patient, base, language),
+        fetch_related(gateway, resource),
+        load_documents(gateway, resource),
+    )
+    is_clinician = request.user.role == "clinician"
+    described = Describer(language, for_clinician=is_clinician, links=links.find).describe(resource)
+    if described is None:
+        raise NotFound("There is no such record.")
+    return Item(
+        row=build_row(resource, links.targets, language, request.now),
+        type_title=TYPE_TITLES[resource_type],
+        described=described,
+        documents=tuple(documents),
+        related=tuple(build_row(r, links.targets, language, request.now) for r in related),
+    )
+
+
+async def send_attachment(
+    request: PortalRequest, resource_type: str, resource_id: str, patient: str, index: int
+) -> Response:
+    """Send one attachment of a record: pictures and PDF to look at, anything else to download."""
+    resource = await _read_record(request, resource_type, resource_id, patient)
+    attachments = find_attachments(resource)
+    if index >= len(attachments):
+        raise NotFound("There is no such document.")
+    file = await load_file(request.gateway, attachments[index])
+    if file is None:
+        raise NotFound("There is no such document.")
+    return _file_response(file, f"{resource_type}-{resource_id}-{index + 1}")
+
+
+async def _read_record(
+    request: PortalRequest, resource_type: str, resource_id: str, patient: str
+) -> Resource:
+    """Read a record of this patient; another patient's is as good as absent."""
+    if describe_type(resource_type) is None or resource_type == "Medication":
         raise NotFound("There is no such record.")
     resource = await request.gateway.read(resource_type, resource_id)
-    subject = resource.get("subject") or resource.get("patient") or {}
-    if subject.get("reference") != f"Patient/{patient}":
+    if patient not in patient_ids_of(resource):
         raise NotFound("There is no such record.")
-    language = request.language
-    return Item(
-        row=build_row(resource, await _read_medication(request, resource), language),
-        type_title=TYPE_TITLES[resource_type],
-        value=observation_value(resource, language),
-        components=tuple(
-            (
-                concept_text(component.get("code"), language),
-                quantity_text(component["valueQuantity"]),
-            )
-            for component in resource.get("component", ())
-            if "valueQuantity" in component
-        ),
-        notes=tuple(note.get("text", "") for note in resource.get("note", ())),
-        document=_plain_text_of_attachments(resource),
-    )
+    return resource
+
+
+def _file_response(file: DocumentFile, name: str) -> Response:
+    is_shown = file.media_type.startswith("image/") or file.media_type == PDF
+    media_type = file.media_type if is_shown else "application/octet-stream"
+    ending = media_type.partition("/")[2] if is_shown else "bin"
+    disposition = "inline" if is_shown else "attachment"
+    headers = {"Content-Disposition": f'{disposition}; filename="{name}.{ending}"'}
+    if media_type != PDF:
+        # Nothing in it may run, whatever a browser takes it for. A PDF's viewer needs more than
+        # that leaves; the policy of all pages holds for it.
+        headers["Content-Security-Policy"] = "default-src 'none'; sandbox"
+    return Response(file.content, media_type=media_type, headers=headers)
+
+
+async def _no_marker() -> WithheldMarker:
+    return WithheldMarker()
 
 
 def summarize_patient(patient: Resource) -> PatientSummary:
@@ -174,7 +225,7 @@ def record_template_values(
         "concept_text": lambda concept: concept_text(concept, request.language),
         "draw_sparkline": draw_sparkline,
         "draw_chart": lambda trend: _draw_labelled_chart(request, trend),
-        "STATUS_TITLES": STATUS_TITLES,
+        "clean_html": clean_html,
     }
 
 
@@ -190,27 +241,3 @@ def _draw_labelled_chart(request: PortalRequest, trend: Trend) -> Any:
     # The newest result may be no number, and is then not in the drawing.
     last_drawn_day = request.localizer.format_day(trend.numbers[-1].date)
     return draw_chart(trend, label, (first_day, last_drawn_day))
-
-
-async def _read_medication(request: PortalRequest, resource: Resource) -> dict[str, Resource]:
-    reference = str(resource.get("medicationReference", {}).get("reference", ""))
-    if not reference.startswith("Medication/"):
-        return {}
-    try:
-        return {reference: await request.gateway.read(*reference.split("/", 1))}
-    except NotFound:
-        return {}
-
-
-def _plain_text_of_attachments(resource: Resource) -> str:
-    attachments = [content.get("attachment", {}) for content in resource.get("content", ())]
-    attachments += resource.get("presentedForm", ())
-    texts = []
-    for attachment in attachments:
-        if attachment.get("contentType", "").startswith("text/plain") and "data" in attachment:
-            try:
-                content = base64.b64decode(attachment["data"])
-            except binascii.Error:
-                continue
-            texts.append(content.decode("utf-8", "replace").strip())
-    return "\n\n".join(texts)

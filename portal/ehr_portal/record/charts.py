@@ -8,11 +8,10 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from datetime import date, datetime
 
 from markupsafe import Markup
 
-from ehr_portal.i18n import day_start
+from ehr_portal.i18n import fhir_timestamp
 from ehr_portal.record.trends import Point, Trend
 
 # The newest points of a sparkline: at 132 units wide, more would be closer than a line's width.
@@ -33,7 +32,7 @@ class _PlotArea:
         self, points: Sequence[Point], low: float, high: float
     ) -> list[tuple[float, float]]:
         """Return (x, y) of each point: x by its time, y by its value between `low` and `high`."""
-        seconds = [_timestamp(point.date) for point in points]
+        seconds = [fhir_timestamp(point.date) for point in points]
         # Results of one moment stand at the left edge.
         span = (seconds[-1] - seconds[0]) or 1.0
         width = self.right - self.left
@@ -135,13 +134,3 @@ def _value_range(
 
 def _polyline_points(coordinates: Iterable[tuple[float, float]]) -> str:
     return " ".join(f"{x},{y}" for x, y in coordinates)
-
-
-def _timestamp(fhir_date: str) -> float:
-    # A FHIR date may stop at the year or the month; it is drawn at its first day.
-    first_day = {4: f"{fhir_date}-01-01", 7: f"{fhir_date}-01"}.get(len(fhir_date), fhir_date)
-    # No date at all: somewhere, for the point is in the table with its value.
-    day_or_instant = first_day or "1970-01-01"
-    if len(day_or_instant) == len("1970-01-01"):
-        day_or_instant = day_start(date.fromisoformat(day_or_instant))
-    return datetime.fromisoformat(day_or_instant).timestamp()

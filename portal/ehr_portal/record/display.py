@@ -7,10 +7,13 @@ that a page can mark it for screen readers.
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable
 from dataclasses import dataclass
+from decimal import Decimal
 
 from ehr_fhir.jurisdiction import JURISDICTION
 from ehr_portal.gateway.client import Resource
+from ehr_portal.i18n import N_, localizer_for
 from ehr_portal.record.plain_names import plain_name
 
 # Chinese characters: CJK Extension A and the Unified Ideographs.
@@ -24,6 +27,8 @@ _SEMANTIC_TAG = re.compile(
     r"(?<!\s)\s*"
     r"\((?:disorder|finding|procedure|situation|substance|regime/therapy|qualifier value)\)$"
 )
+# A value's place in a message of gettext.
+_PLACE = re.compile(r"%\((\w+)\)s")
 # UCUM units as they are printed.
 _PRINTED_UNITS = (
     ("mm[Hg]", "mmHg"),
@@ -31,6 +36,8 @@ _PRINTED_UNITS = (
     ("10*3", "×10³"),
     ("10*6", "×10⁶"),
     ("uL", "µL"),
+    ("umol", "µmol"),
+    ("ug", "µg"),
     ("m2", "m²"),
 )
 
@@ -45,6 +52,26 @@ class Text:
     def __str__(self) -> str:
         return self.text
 
+    @property
+    def parts(self) -> tuple[Text, ...]:
+        """Return the text as a phrase of one part."""
+        return (self,)
+
+
+@dataclass(frozen=True)
+class Phrase:
+    """A sentence of ours with texts of the record in it, each in its own language."""
+
+    parts: tuple[Text, ...]
+
+    def __str__(self) -> str:
+        return self.text
+
+    @property
+    def text(self) -> str:
+        """Return the whole sentence."""
+        return "".join(part.text for part in self.parts)
+
 
 @dataclass(frozen=True)
 class PersonName:
@@ -55,6 +82,10 @@ class PersonName:
 
     def __str__(self) -> str:
         return f"{self.latin} {self.han}".strip()
+
+
+# What is not said.
+NO_TEXT = Phrase(())
 
 
 def person_name(resource: Resource) -> PersonName:
@@ -85,8 +116,44 @@ def concept_text(concept: Resource | None, language: str) -> Text:
             return Text(everyday, language)
     display = next((coding["display"] for coding in codings if coding.get("display")), "")
     code = next((coding["code"] for coding in codings if coding.get("code")), "")
-    text = strip_semantic_tag(concept.get("text") or display) or code
+    return text_of_record(strip_semantic_tag(concept.get("text") or display) or code)
+
+
+def text_of_record(text: str) -> Text:
+    """Return a text as it was written, marked with the language of its script.
+
+    >>> text_of_record("Cough").lang
+    'en'
+    """
     return Text(text, HAN_TAG if HAN.search(text) else LATIN_TAG)
+
+
+def compose(language: str, message: str, **values: Text | Phrase | str) -> Phrase:
+    """Return a message marked with N_ in the reader's language, with its values put in.
+
+    >>> compose("en", "when needed (%(reason)s)", reason=Text("痛", "zh")).parts[1]
+    Text(text='痛', lang='zh')
+    """
+    parts: list[Text] = []
+    for number, piece in enumerate(_PLACE.split(localizer_for(language).translate(message))):
+        # Every second piece is the name of a value.
+        value = values[piece] if number % 2 else piece
+        parts += [Text(value, language)] if isinstance(value, str) else value.parts
+    return Phrase(tuple(part for part in parts if part.text))
+
+
+def join_phrases(phrases: Iterable[Text | Phrase], separator: str, language: str) -> Phrase:
+    """Return phrases one after the other; empty ones are left out."""
+    parts: list[Text] = []
+    for phrase in phrases:
+        if phrase.text:
+            parts += [Text(separator, language), *phrase.parts] if parts else phrase.parts
+    return Phrase(tuple(parts))
+
+
+def list_separator(language: str) -> str:
+    """Return what stands between the items of a list in a language."""
+    return "、" if language.startswith("zh") else ", "
 
 
 def strip_semantic_tag(term: str) -> str:
@@ -107,13 +174,47 @@ def quantity_text(quantity: Resource) -> str:
     value = quantity.get("value")
     if value is None:
         return ""
-    number = f"{float(value):.2f}".rstrip("0").rstrip(".")
-    unit = quantity.get("unit") or quantity.get("code") or ""
+    unit = printed_unit(quantity.get("unit") or quantity.get("code") or "")
     # A no-break space: a unit at the beginning of the next line is misread.
-    return f"{quantity.get('comparator', '')}{number}\u00a0{_printed_unit(unit)}".strip()
+    return f"{quantity.get('comparator', '')}{number_text(value)}\u00a0{unit}".strip()
 
 
-def _printed_unit(unit: str) -> str:
+def number_text(value: float) -> str:
+    """Return a number as it was reported; what is no more than noise of a computation is rounded.
+
+    >>> number_text(0.004), number_text(7.354), number_text(13.456789), number_text(0.0123456)
+    ('0.004', '7.354', '13.46', '0.012')
+    """
+    number = Decimal(str(value))
+    decimals = -int(number.as_tuple().exponent)
+    # Laboratories report four decimals at most, and of ten and more two.
+    if decimals > (4 if abs(number) < 10 else 2):
+        # Two decimals, or two digits that count: a small number must not become 0.
+        places = max(2, 1 - number.adjusted())
+        number = round(number, places)
+    text = f"{number:f}"
+    return text.rstrip("0").rstrip(".") if "." in text else text
+
+
+def range_text(limits: Resource, language: str) -> str:
+    """Return a Range in words or numbers, the unit once where both limits have it.
+
+    >>> range_text({"low": {"value": 3.5, "unit": "g"}, "high": {"value": 5.1, "unit": "g"}}, "en")
+    '3.5–5.1\\xa0g'
+    """
+    low, high = quantity_text(limits.get("low", {})), quantity_text(limits.get("high", {}))
+    if low and high:
+        low_unit, high_unit = low.partition("\u00a0")[2], high.partition("\u00a0")[2]
+        first = low.partition("\u00a0")[0] if low_unit == high_unit else low
+        return f"{first}–{high}"
+    translate = localizer_for(language).translate
+    if low:
+        return translate(N_("%(limit)s or more")) % {"limit": low}
+    return translate(N_("%(limit)s or less")) % {"limit": high} if high else ""
+
+
+def printed_unit(unit: str) -> str:
+    """Return a UCUM unit as it is printed, empty where it stands for none."""
     # UCUM's annotations and its "1" stand for no unit.
     if unit in ("{score}", "{nominal}", "1"):
         return ""

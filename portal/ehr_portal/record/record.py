@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter
-from collections.abc import Awaitable
-from dataclasses import dataclass
+from collections.abc import Awaitable, Iterable, Sequence
+from dataclasses import dataclass, replace
+from datetime import datetime
 
 from ehr_fhir.errors import Forbidden, NotFound
 from ehr_portal.gateway.client import GatewayClient, Resource, SearchResults
+from ehr_portal.i18n import fhir_timestamp
+from ehr_portal.record.interpretations import CRITICAL, LEVELS
 from ehr_portal.record.providers import Provider, parse_provider
 from ehr_portal.record.risk_scores import RiskScore, newest_risk_scores
 from ehr_portal.record.rows import RecordRow, build_row
-from ehr_portal.record.sections import LEFT_COLUMN, SECTIONS, Section
+from ehr_portal.record.sections import FIRST_PAGE, LEFT_COLUMN, Search, Section
 from ehr_portal.record.trends import Trend, group_into_trends
 
 # A long life has thousands of results; past this the oldest are left out. Chosen: four pages of
@@ -26,23 +29,79 @@ class SectionContent:
     """One section with what was found in it: rows, newest first, or else trends."""
 
     section: Section
-    rows: tuple[RecordRow, ...]
-    trends: tuple[Trend, ...]
+    rows: tuple[RecordRow, ...] = ()
+    trends: tuple[Trend, ...] = ()
+    # Statements such as "no known allergies", apart from what is known.
+    none_known: tuple[RecordRow, ...] = ()
+    # The reader's token does not cover these records: nobody can say whether there are any.
+    is_unavailable: bool = False
+    # There are more than were fetched.
+    is_incomplete: bool = False
+    now: datetime | None = None
+
+    @property
+    def current(self) -> tuple[RecordRow, ...]:
+        """Return what holds now, of a section that tells that apart; else all."""
+        if not self.section.splits_past:
+            return self.rows
+        return tuple(row for row in self.rows if row.is_current)
+
+    @property
+    def past(self) -> tuple[RecordRow, ...]:
+        """Return what holds no longer, of a section that tells that apart."""
+        if not self.section.splits_past:
+            return ()
+        return tuple(row for row in self.rows if not row.is_current)
 
     @property
     def preview(self) -> list[tuple[RecordRow, int]]:
         """Return the first page's rows, each with how many rows have its title."""
-        if not self.section.groups_titles:
-            return [(row, 1) for row in self.rows[: self.section.preview_size]]
-        counts = Counter(row.title for row in self.rows)
-        newest_by_title = {row.title: row for row in reversed(self.rows)}
-        newest = [row for row in self.rows if newest_by_title[row.title] is row]
-        return [(row, counts[row.title]) for row in newest[: self.section.preview_size]]
+        return self._first_rows(self.current, self.section.preview_size)
+
+    @property
+    def past_preview(self) -> list[tuple[RecordRow, int]]:
+        """Return what the first page shows of the past, after all that holds now."""
+        size = self.section.preview_size
+        if size is not None:
+            size = max(0, size - len(self.preview))
+        return self._first_rows(self.past, size)
+
+    @property
+    def trend_preview(self) -> tuple[Trend, ...]:
+        """Return the first page's trends; what is critical now is never cut."""
+        critical = sum(trend.is_critical_now(self.now) for trend in self.trends)
+        size = self.section.preview_size
+        return self.trends if size is None else self.trends[: max(size, critical)]
 
     @property
     def size(self) -> int:
         """Return how many lines the section has in all."""
         return len(self.trends) if self.section.has_trends else len(self.rows)
+
+    @property
+    def is_cut(self) -> bool:
+        """Return whether the first page shows less than there is."""
+        shown = len(self.preview) + len(self.past_preview)
+        return bool(self.size and self.section.has_trends) or self.size > shown
+
+    @property
+    def is_contradicted(self) -> bool:
+        """Return whether somebody stated that there is none, and there is."""
+        return bool(self.none_known and self.current)
+
+    def is_withheld(self, domains: Sequence[str]) -> bool:
+        """Return whether something of the withheld data domains would stand here."""
+        return not set(domains).isdisjoint(self.section.domains)
+
+    def _first_rows(
+        self, rows: tuple[RecordRow, ...], size: int | None
+    ) -> list[tuple[RecordRow, int]]:
+        if not self.section.groups_titles:
+            return [(row, 1) for row in rows[:size]]
+        counts = Counter(str(row.title) for row in rows)
+        newest_by_title = {str(row.title): row for row in reversed(rows)}
+        newest = [row for row in rows if newest_by_title[str(row.title)] is row]
+        return [(row, counts[str(row.title)]) for row in newest[:size]]
 
 
 @dataclass(frozen=True)
@@ -56,43 +115,107 @@ class Record:
     @property
     def columns(self) -> tuple[list[SectionContent], list[SectionContent]]:
         """Return the sections of the left and of the right column."""
-        left = [content for content in self.sections if content.section.key in LEFT_COLUMN]
-        right = [content for content in self.sections if content.section.key not in LEFT_COLUMN]
+        shown = [
+            content for content in self.sections if content.size or not content.section.is_optional
+        ]
+        left = [content for content in shown if content.section.key in LEFT_COLUMN]
+        right = [content for content in shown if content.section.key not in LEFT_COLUMN]
         return left, right
 
     @property
     def is_empty(self) -> bool:
         """Return whether nothing at all is visible."""
-        return self.patient is None and not any(content.size for content in self.sections)
+        return self.patient is None and not any(
+            content.size or content.none_known for content in self.sections
+        )
 
 
-async def fetch_record(gateway: GatewayClient, patient: str, language: str) -> Record:
+class SearchesOfOnePage:
+    """The searches of one page, each sent once however many sections need it."""
+
+    def __init__(self, gateway: GatewayClient, patient: str) -> None:
+        self._gateway = gateway
+        self._patient = patient
+        self._tasks: dict[str, asyncio.Task[SearchResults | None]] = {}
+
+    async def results(self, search: Search) -> SearchResults | None:
+        """Return what a search finds; None where the reader's token does not cover it."""
+        key = repr(search)
+        if key not in self._tasks:
+            params = {search.patient_param: self._patient, "_count": PAGE_SIZE, **search.params}
+            found = self._gateway.search_all(search.resource_type, params, limit=MAX_SECTION_ROWS)
+            self._tasks[key] = asyncio.create_task(_none_if_forbidden(found))
+        return await self._tasks[key]
+
+
+async def fetch_record(
+    gateway: GatewayClient, patient: str, language: str, now: datetime | None = None
+) -> Record:
     """Fetch every section of a patient's record."""
+    searches = SearchesOfOnePage(gateway, patient)
     patient_resource, risk_scores, sections = await asyncio.gather(
         fetch_patient_or_none(gateway, patient),
         _fetch_risk_scores(gateway, patient),
         asyncio.gather(
-            *(fetch_section(gateway, patient, section, language) for section in SECTIONS)
+            *(_build_section(searches, section, language, now) for section in FIRST_PAGE)
         ),
     )
     return Record(patient_resource, tuple(sections), risk_scores)
 
 
 async def fetch_section(
-    gateway: GatewayClient, patient: str, section: Section, language: str
+    gateway: GatewayClient,
+    patient: str,
+    section: Section,
+    language: str,
+    now: datetime | None = None,
 ) -> SectionContent:
     """Fetch one section of a patient's record."""
-    params = {"patient": patient, "_count": PAGE_SIZE, **section.params}
-    results = await _empty_if_forbidden(
-        gateway.search_all(section.resource_type, params, limit=MAX_SECTION_ROWS)
+    return await _build_section(SearchesOfOnePage(gateway, patient), section, language, now)
+
+
+async def _build_section(
+    searches: SearchesOfOnePage, section: Section, language: str, now: datetime | None
+) -> SectionContent:
+    answers = await asyncio.gather(*(searches.results(search) for search in section.searches))
+    found = [results for results in answers if results is not None]
+    # By type and id: one resource may be found by two searches.
+    matches = {(r["resourceType"], r["id"]): r for results in found for r in results.matches}
+    content = SectionContent(
+        section,
+        is_unavailable=len(found) < len(answers),
+        is_incomplete=any(results.next_link for results in found),
+        now=now,
     )
     if section.has_trends:
-        return SectionContent(section, (), tuple(group_into_trends(results.matches, language)))
-    rows = [build_row(resource, results.included, language) for resource in results.matches]
-    # Two stable sorts: what holds now comes first, clinical before social; in each, the newest.
-    rows.sort(key=lambda row: row.start, reverse=True)
-    rows.sort(key=lambda row: (not row.is_current, not row.is_clinical))
-    return SectionContent(section, tuple(rows), ())
+        return replace(content, trends=tuple(group_into_trends(matches.values(), language, now)))
+    included = {key: r for results in found for key, r in results.included.items()}
+    rows = [build_row(resource, included, language, now) for resource in matches.values()]
+    if section.social is not None:
+        rows = [row for row in rows if row.is_social is section.social]
+    return replace(
+        content,
+        rows=tuple(sort_rows(row for row in rows if not row.is_none_known)),
+        none_known=tuple(row for row in rows if row.is_none_known and not row.is_in_error),
+    )
+
+
+def sort_rows(rows: Iterable[RecordRow]) -> list[RecordRow]:
+    """Return what holds now first, the dangerous first, allergies to medicines next, the newest.
+
+    What was entered by mistake comes last.
+    """
+    newest_first = sorted(rows, key=lambda row: fhir_timestamp(row.start), reverse=True)
+    return sorted(
+        newest_first,
+        key=lambda row: (
+            row.is_in_error,
+            not row.is_current,
+            row.level != CRITICAL,
+            not row.is_drug_allergy,
+            LEVELS.index(row.level),
+        ),
+    )
 
 
 async def fetch_patient_or_none(gateway: GatewayClient, patient: str) -> Resource | None:
@@ -119,15 +242,15 @@ async def fetch_consents(gateway: GatewayClient, patient: str) -> list[Resource]
 
 
 async def _fetch_risk_scores(gateway: GatewayClient, patient: str) -> tuple[RiskScore, ...]:
-    results = await _empty_if_forbidden(
+    results = await _none_if_forbidden(
         gateway.search("RiskAssessment", {"patient": patient, "_count": "50"})
     )
-    return newest_risk_scores(results.matches)
+    return newest_risk_scores(results.matches if results else ())
 
 
-async def _empty_if_forbidden(search: Awaitable[SearchResults]) -> SearchResults:
+async def _none_if_forbidden(search: Awaitable[SearchResults]) -> SearchResults | None:
     # A token without the scope for one resource type still shows the others.
     try:
         return await search
     except (Forbidden, NotFound):
-        return SearchResults((), {}, 0, None)
+        return None

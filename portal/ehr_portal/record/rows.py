@@ -4,132 +4,161 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from datetime import datetime, timedelta
+from functools import cached_property
 
 from ehr_portal.gateway.client import Resource
-from ehr_portal.i18n import N_
-from ehr_portal.record.display import Text, concept_text, quantity_text, strip_semantic_tag
+from ehr_portal.i18n import N_, localizer_for
+from ehr_portal.record.allergies import allergy_flags, is_drug_allergy
+from ehr_portal.record.code_texts import code_text
+from ehr_portal.record.describe import Describer, LinkedRecord
+from ehr_portal.record.display import Phrase, Text, compose
+from ehr_portal.record.interpretations import ATTENTION, CRITICAL, LEVELS, NEUTRAL, Flag
 from ehr_portal.record.providers import author_organization
-
-# Clinical statuses, and statuses of the resource where it has no clinical one.
-STATUS_TITLES = {
-    "active": N_("Active"),
-    "inactive": N_("No longer active"),
-    "resolved": N_("Resolved"),
-    "remission": N_("In remission"),
-    "recurrence": N_("Came back"),
-    "relapse": N_("Came back"),
-    "completed": N_("Finished"),
-    "finished": N_("Finished"),
-    "stopped": N_("Stopped"),
-    "cancelled": N_("Cancelled"),
-    "on-hold": N_("On hold"),
-    "in-progress": N_("Going on"),
-    "planned": N_("Planned"),
-    "entered-in-error": N_("Entered by mistake"),
-    "not-done": N_("Not done"),
-    "final": N_("Final"),
-    "preliminary": N_("Preliminary"),
-    "amended": N_("Amended"),
-    "corrected": N_("Corrected"),
-    "current": N_("Current"),
-    "superseded": N_("Replaced by a newer one"),
-}
-# A status that says "now" gets a tag; the usual end state of a resource type says nothing new.
-CURRENT_STATUSES = frozenset(
-    {"active", "recurrence", "relapse", "in-progress", "on-hold", "planned"}
+from ehr_portal.record.results import ResultValue, whole_result
+from ehr_portal.record.special_codes import (
+    days_until_over,
+    is_social,
+    states_no_information,
+    states_none_known,
 )
 
-# HL7 v3 ActCode, as Encounter.class has it.
-ENCOUNTER_CLASS_TITLES = {
-    "AMB": N_("Outpatient visit"),
-    "EMER": N_("Accident and emergency"),
-    "IMP": N_("Hospital stay"),
-    "ACUTE": N_("Hospital stay"),
-    "HH": N_("Home visit"),
-    "VR": N_("Telephone or video"),
-    "OBSENC": N_("Observation in hospital"),
-    "SS": N_("Short stay"),
-}
-# AllergyIntolerance.criticality.
-CRITICALITY_TITLES = {
-    "low": N_("Low risk"),
-    "high": N_("High risk"),
-    "unable-to-assess": N_("Risk not known"),
-}
-
-# LOINC: a blood pressure and its two components.
-BLOOD_PRESSURE = "85354-9"
-SYSTOLIC = "8480-6"
-DIASTOLIC = "8462-4"
+# A status that says "now" gets a tag; the usual end state of a resource type says nothing new.
+CURRENT_STATUSES = frozenset(
+    {"active", "recurrence", "relapse", "in-progress", "on-hold", "planned", "intended", "booked",
+     "arrived", "checked-in", "proposed", "pending", "waitlist", "accepted"}
+)  # fmt: skip
+# Statuses that say that a record does not hold, or not as it stands: told in every list.
+_DOUBTFUL_STATUSES = frozenset(
+    {"entered-in-error", "not-done", "not-taken", "cancelled", "stopped", "revoked", "draft",
+     "preliminary", "partial", "registered", "amended", "corrected", "superseded", "noshow",
+     "unsatisfactory", "on-hold", "rejected", "declined"}
+)  # fmt: skip
+_NOT_HELD = frozenset({"refuted", "entered-in-error"})
 
 # Elements with a date, the clinically meaningful ones before those of the paperwork.
 _DATES = (
-    "effectiveDateTime",
-    "occurrenceDateTime",
-    "performedDateTime",
-    "onsetDateTime",
-    "authoredOn",
-    "recordedDate",
-    "date",
-    "issued",
-    "dateTime",
-)
-_PERIODS = ("period", "performedPeriod", "effectivePeriod", "onsetPeriod", "occurrencePeriod")
+    "effectiveDateTime", "effectiveInstant", "occurrenceDateTime", "performedDateTime",
+    "onsetDateTime", "started", "start", "startDate", "authoredOn", "recordedDate", "sent",
+    "createdDateTime", "date", "issued", "dateTime", "whenHandedOver", "dateAsserted", "authored",
+    "created", "recordedOn", "identifiedDateTime",
+)  # fmt: skip
+_PERIODS = (
+    "period", "performedPeriod", "effectivePeriod", "onsetPeriod", "occurrencePeriod",
+    "createdPeriod", "identifiedPeriod",
+)  # fmt: skip
 
 
 @dataclass(frozen=True)
 class RecordRow:
-    """One record as a row of a list."""
+    """One record as a row of a list.
 
-    resource_type: str
-    id: str
-    title: Text
-    detail: Text | None
+    What only a row on the page needs is worked out when it is asked for: a long record has
+    thousands of rows, of which a page shows few.
+    """
+
+    resource: Resource
+    describer: Describer
+    language: str
+    title: Phrase | Text
+    # The status of the record as R4 has it.
     status: str
-    # The class of a visit or the criticality of an allergy, still to translate.
-    category: str
     # FHIR dates of any precision; empty where there is none.
     start: str
     end: str
-    author: str | None
-    # Of what holds now, illnesses stand before circumstances such as work or housing.
-    is_clinical: bool
+    # This holds now.
+    is_current: bool
 
     @property
-    def is_current(self) -> bool:
-        """Return whether this holds now."""
-        return self.status in CURRENT_STATUSES
+    def resource_type(self) -> str:
+        """Return the resource's type."""
+        return str(self.resource["resourceType"])
+
+    @property
+    def id(self) -> str:
+        """Return the resource's id."""
+        return str(self.resource["id"])
+
+    @property
+    def author(self) -> str | None:
+        """Return the id of the organisation that wrote it."""
+        return author_organization(self.resource)
+
+    @cached_property
+    def details(self) -> tuple[Phrase | Text, ...]:
+        """Return what else its line says, by the type's description."""
+        return tuple(self.describer.row_phrases(self.resource))
+
+    @property
+    def status_text(self) -> Text:
+        """Return its status in the reader's language."""
+        return code_text(f"{self.resource_type}.status", self.status, self.language)
+
+    @cached_property
+    def flags(self) -> tuple[Flag, ...]:
+        """Return what must not be overlooked, the most serious first."""
+        return _row_flags(self.resource, self.language)
+
+    @property
+    def level(self) -> str:
+        """Return the most serious level of its flags; neutral without any."""
+        return self.flags[0].level if self.flags else NEUTRAL
+
+    @cached_property
+    def result(self) -> ResultValue | None:
+        """Return the value of an Observation, None of any other record."""
+        is_observation = self.resource_type == "Observation"
+        return whole_result(self.resource, self.language) if is_observation else None
+
+    @property
+    def is_social(self) -> bool:
+        """Return whether it is a circumstance of life."""
+        return self.resource_type in ("Condition", "Observation") and is_social(self.resource)
+
+    @property
+    def is_none_known(self) -> bool:
+        """Return whether it states that there is none, or that nothing is known."""
+        concept = _concept(self.resource)
+        return states_none_known(concept) or states_no_information(concept)
+
+    @property
+    def is_drug_allergy(self) -> bool:
+        """Return whether it is an allergy to a medicine."""
+        return self.resource_type == "AllergyIntolerance" and is_drug_allergy(self.resource)
+
+    @property
+    def has_telling_status(self) -> bool:
+        """Return whether a list has to say in what state the record is."""
+        return self.is_current or self.status in _DOUBTFUL_STATUSES
+
+    @property
+    def is_in_error(self) -> bool:
+        """Return whether the record was entered by mistake."""
+        return self.status == "entered-in-error"
 
 
-def build_row(resource: Resource, included: Mapping[str, Resource], language: str) -> RecordRow:
-    """Return a resource as a row; `included` has the Medications that prescriptions refer to."""
+def build_row(
+    resource: Resource, included: Mapping[str, Resource], language: str, now: datetime | None = None
+) -> RecordRow:
+    """Return a resource as a row; `included` has the Medications that prescriptions refer to.
+
+    `now` decides what has ended by itself.
+    """
+    contained = {f"#{inner.get('id', '')}": inner for inner in resource.get("contained", ())}
+    targets = {**included, **contained} if contained else included
+    describer = Describer(language, links=lambda reference: _linked(targets, reference, language))
     start, end = event_period(resource)
+    status = status_code(resource)
     return RecordRow(
-        resource_type=resource["resourceType"],
-        id=resource["id"],
-        title=row_title(resource, included, language),
-        detail=_row_detail(resource, language),
-        status=status_code(resource),
-        category=_row_category(resource),
+        resource=resource,
+        describer=describer,
+        language=language,
+        title=describer.title(resource),
+        status=status,
         start=start,
         end=end,
-        author=author_organization(resource),
-        is_clinical=not _is_social_circumstance(resource),
+        is_current=_is_current(resource, status, start, end, now),
     )
-
-
-def row_title(resource: Resource, included: Mapping[str, Resource], language: str) -> Text:
-    """Return what a record is about."""
-    if resource["resourceType"] == "MedicationRequest":
-        reference = resource.get("medicationReference", {})
-        medication = included.get(reference.get("reference", ""), {})
-        concept = resource.get("medicationCodeableConcept") or medication.get("code")
-        return concept_text(concept or {"text": reference.get("display", "")}, language)
-    if resource["resourceType"] == "Encounter":
-        return concept_text(next(iter(resource.get("type", ())), {}), language)
-    if resource["resourceType"] == "DocumentReference":
-        return concept_text(resource.get("type"), language)
-    return concept_text(resource.get("code") or resource.get("vaccineCode"), language)
 
 
 def event_period(resource: Resource) -> tuple[str, str]:
@@ -141,84 +170,66 @@ def event_period(resource: Resource) -> tuple[str, str]:
     for path in _PERIODS:
         if path in resource:
             return resource[path].get("start", ""), resource[path].get("end", "")
-    start = next((resource[path] for path in _DATES if path in resource), "")
-    return start, resource.get("abatementDateTime", "")
+    start = next((str(resource[path]) for path in _DATES if path in resource), "")
+    end = resource.get("abatementDateTime") or resource.get("abatementPeriod", {}).get("end")
+    return start, str(end or resource.get("end", ""))
 
 
 def status_code(resource: Resource) -> str:
-    """Return a record's clinical status, else the status of the resource."""
-    codings = resource.get("clinicalStatus", {}).get("coding", ())
-    return str(codings[0].get("code", "") if codings else resource.get("status", ""))
+    """Return a record's clinical status, else the status of the resource.
 
-
-def observation_value(resource: Resource, language: str) -> Text:
-    """Return the value of an Observation; of a blood pressure both components."""
-    if "valueQuantity" in resource:
-        return Text(quantity_text(resource["valueQuantity"]), language)
-    if "valueCodeableConcept" in resource:
-        return concept_text(resource["valueCodeableConcept"], language)
-    for path in ("valueString", "valueInteger", "valueDateTime"):
-        if path in resource:
-            return Text(str(resource[path]), "en")
-    components = [part for part in resource.get("component", ()) if "valueQuantity" in part]
-    codes = {coding.get("code") for coding in resource.get("code", {}).get("coding", ())}
-    if BLOOD_PRESSURE in codes and len(components) >= 2:
-        return Text(_blood_pressure(components), language)
-    return Text("", language)
-
-
-def _blood_pressure(components: list[Resource]) -> str:
-    # 120/80 is how a blood pressure is read, in whichever order its components come.
-    value_by_code = {
-        coding["code"]: component["valueQuantity"]["value"]
-        for component in components
-        for coding in component["code"].get("coding", ())
-    }
-    systolic, diastolic = value_by_code.get(SYSTOLIC), value_by_code.get(DIASTOLIC)
-    if systolic is None or diastolic is None:
-        return ""
-    return f"{systolic:.0f}/{diastolic:.0f}\u00a0mmHg"
-
-
-def _is_social_circumstance(resource: Resource) -> bool:
-    # By SNOMED CT's semantic tag: a finding or a situation is no disorder.
-    codings = resource.get("code", {}).get("coding", ())
-    return any(
-        str(coding.get("display", "")).endswith(("(finding)", "(situation)")) for coding in codings
+    What was refuted or entered by mistake has no other status than that.
+    """
+    verification = _first_code(resource.get("verificationStatus", {}))
+    if verification in _NOT_HELD:
+        return verification
+    return _first_code(resource.get("clinicalStatus", {})) or str(
+        resource.get("status") or resource.get("lifecycleStatus") or ""
     )
 
 
-def _row_category(resource: Resource) -> str:
-    if resource["resourceType"] == "Encounter":
-        return ENCOUNTER_CLASS_TITLES.get(resource.get("class", {}).get("code", ""), "")
+def _is_current(
+    resource: Resource, status: str, start: str, end: str, now: datetime | None
+) -> bool:
+    if status not in CURRENT_STATUSES:
+        return False
+    # An end in words or as an age is an end as well.
+    if any(key.startswith("abatement") for key in resource):
+        return False
+    if now is None:
+        return True
+    today = now.date().isoformat()
+    if end and end[:10] < today[: len(end[:10])]:
+        return False
+    days = days_until_over(_concept(resource))
+    over = (now - timedelta(days=days)).date().isoformat() if days else ""
+    return not (over and start and start[:10] < over)
+
+
+def _row_flags(resource: Resource, language: str) -> tuple[Flag, ...]:
+    flags: list[Flag] = []
     if resource["resourceType"] == "AllergyIntolerance":
-        return CRITICALITY_TITLES.get(resource.get("criticality", ""), "")
-    return ""
+        flags += allergy_flags(resource, language)
+    if resource.get("doNotPerform"):
+        word = localizer_for(language).translate(N_("Must not be given or done"))
+        flags.append(Flag(CRITICAL, Text(word, language)))
+    if "modifierExtension" in resource or "implicitRules" in resource:
+        word = compose(language, N_("Special condition: open the record")).text
+        flags.append(Flag(ATTENTION, Text(word, language)))
+    return tuple(sorted(flags, key=lambda flag: LEVELS.index(flag.level)))
 
 
-def _row_detail(resource: Resource, language: str) -> Text | None:
-    detail: Text | None = None
-    match resource["resourceType"]:
-        case "Observation":
-            detail = observation_value(resource, language)
-        case "AllergyIntolerance":
-            reactions = resource.get("reaction", ())
-            signs = [sign for reaction in reactions for sign in reaction.get("manifestation", ())]
-            detail = _comma_separated([concept_text(sign, language) for sign in signs])
-        case "MedicationRequest":
-            dosages = resource.get("dosageInstruction", ())
-            lines = [strip_semantic_tag(dosage.get("text", "")) for dosage in dosages]
-            detail = Text("; ".join(line for line in lines if line), "en")
-        case "Encounter" | "Procedure":
-            reasons = resource.get("reasonCode", ())
-            detail = _comma_separated([concept_text(reason, language) for reason in reasons])
-    return detail if detail and detail.text else None
+def _linked(included: Mapping[str, Resource], reference: str, language: str) -> LinkedRecord | None:
+    target = included.get(reference)
+    return LinkedRecord(Describer(language).title(target)) if target else None
 
 
-def _comma_separated(texts: list[Text]) -> Text | None:
-    texts = list(dict.fromkeys(texts))
-    if not texts:
-        return None
-    # One mark of language for the whole line: the record's own if any part is in it.
-    lang = next((text.lang for text in texts if text.lang == "en"), texts[0].lang)
-    return Text(", ".join(text.text for text in texts), lang)
+def _concept(resource: Resource) -> Resource:
+    """Return the resource's code; empty where it has none, or one of another datatype."""
+    code = resource.get("code") or resource.get("medicationCodeableConcept")
+    code = code or resource.get("vaccineCode", {})
+    return code if isinstance(code, Mapping) else {}
+
+
+def _first_code(concept: Resource) -> str:
+    return str(next((c["code"] for c in concept.get("coding", ()) if c.get("code")), ""))

@@ -1,6 +1,6 @@
 """The sections of a record: the one list of what a record page shows, and in what order.
 
-A section is one FHIR search; `title` and `empty_text` are translated where they are shown.
+A section is one FHIR search or a few; `title` and `empty_text` are translated where they are shown.
 """
 
 from __future__ import annotations
@@ -12,140 +12,305 @@ from ehr_portal.i18n import N_
 
 
 @dataclass(frozen=True)
+class Search:
+    """One FHIR search of a section."""
+
+    resource_type: str
+    # Search parameters besides the patient.
+    params: Mapping[str, str] = field(default_factory=dict)
+    # The search parameter that names the patient.
+    patient_param: str = "patient"
+
+
+@dataclass(frozen=True)
 class Section:
     """One part of the record."""
 
     # In the address, such as /record/results.
     key: str
-    resource_type: str
-    # One of DOMAIN_TITLES.
-    domain: str
+    searches: tuple[Search, ...]
+    # Of DOMAIN_TITLES: something of these may be withheld here.
+    domains: tuple[str, ...]
     title: str
     # Shown to the patient where the search finds nothing.
     empty_text: str
-    # Search parameters besides the patient.
-    params: Mapping[str, str] = field(default_factory=dict)
-    # How many rows the record's first page shows.
-    preview_size: int = 5
+    # How many rows the record's first page shows; None for all, which are never cut.
+    preview_size: int | None = 5
     # On the first page, rows of the same title are shown once, with how many there are.
     groups_titles: bool = True
     # Results of the same test are drawn as one line over time.
     has_trends: bool = False
+    # What holds now stands apart from what is past.
+    splits_past: bool = False
+    # Only what is, or only what is not, a circumstance of life; None for both.
+    social: bool | None = None
+    # Not on the page where it has nothing.
+    is_optional: bool = False
+    # Has a page of its own and only a link on the record's first page, which fetches nothing of it.
+    is_further: bool = False
 
+
+_CONDITIONS = Search("Condition")
 
 SECTIONS = (
     Section(
+        "alerts",
+        (Search("Flag"),),
+        ("summary",),
+        N_("Alerts"),
+        N_("No alerts are recorded."),
+        preview_size=None,
+        groups_titles=False,
+        splits_past=True,
+        is_optional=True,
+    ),
+    Section(
         "allergies",
-        "AllergyIntolerance",
-        "allergy",
+        (Search("AllergyIntolerance"),),
+        ("allergy",),
         N_("Allergies"),
         N_("No allergies are recorded."),
-        preview_size=8,
+        # Never cut, never grouped (NHS CUI): the next one may be the one that matters.
+        preview_size=None,
+        groups_titles=False,
+        splits_past=True,
     ),
     Section(
         "problems",
-        "Condition",
-        "diagnosis",
+        (_CONDITIONS,),
+        ("diagnosis",),
         N_("Health problems"),
         N_("No health problems are recorded."),
-        preview_size=6,
+        preview_size=8,
+        splits_past=True,
+        social=False,
     ),
     Section(
         "medicines",
-        "MedicationRequest",
-        "medication",
+        (
+            Search("MedicationRequest", {"_include": "MedicationRequest:medication"}),
+            Search("MedicationStatement", {"_include": "MedicationStatement:medication"}),
+        ),
+        ("medication",),
         N_("Medicines"),
         N_("No medicines are recorded."),
-        {"_include": "MedicationRequest:medication"},
-        preview_size=6,
+        preview_size=8,
+        splits_past=True,
     ),
     Section(
         "immunisations",
-        "Immunization",
-        "immunisation",
+        (Search("Immunization"),),
+        ("immunisation",),
         N_("Immunisations"),
         N_("No immunisations are recorded."),
     ),
     Section(
+        "social",
+        (_CONDITIONS, Search("Observation", {"category": "social-history"})),
+        ("observation", "diagnosis"),
+        N_("Life and surroundings"),
+        N_("Nothing about life and surroundings is recorded."),
+        splits_past=True,
+        social=True,
+        is_optional=True,
+    ),
+    Section(
         "results",
-        "Observation",
-        "laboratory",
+        (Search("Observation", {"category": "laboratory"}),),
+        ("laboratory",),
         N_("Test results"),
         N_("No test results are recorded."),
-        {"category": "laboratory"},
-        preview_size=6,
+        preview_size=8,
         has_trends=True,
     ),
     Section(
         "measurements",
-        "Observation",
-        "observation",
+        (Search("Observation", {"category": "vital-signs"}),),
+        ("observation",),
         N_("Measurements"),
         N_("No measurements are recorded."),
-        {"category": "vital-signs"},
-        preview_size=6,
+        preview_size=8,
         has_trends=True,
     ),
     Section(
+        "appointments",
+        (Search("Appointment"),),
+        ("encounter",),
+        N_("Appointments"),
+        N_("No appointments are recorded."),
+        groups_titles=False,
+        splits_past=True,
+        is_optional=True,
+    ),
+    Section(
         "visits",
-        "Encounter",
-        "encounter",
+        (Search("Encounter"),),
+        ("encounter",),
         N_("Visits"),
         N_("No visits are recorded."),
         groups_titles=False,
     ),
     Section(
+        "reports",
+        (Search("DiagnosticReport"),),
+        ("investigation", "laboratory", "radiology"),
+        N_("Reports"),
+        N_("No reports are recorded."),
+    ),
+    Section(
+        "scans",
+        (Search("ImagingStudy"),),
+        ("radiology",),
+        N_("Scans"),
+        N_("No scans are recorded."),
+        is_further=True,
+    ),
+    Section(
         "procedures",
-        "Procedure",
-        "procedure",
+        (Search("Procedure"),),
+        ("procedure",),
         N_("Procedures"),
         N_("No procedures are recorded."),
         preview_size=4,
     ),
     Section(
         "documents",
-        "DocumentReference",
-        "summary",
+        (Search("DocumentReference"),),
+        ("summary",),
         N_("Documents"),
         N_("No documents are recorded."),
         preview_size=4,
     ),
     Section(
-        "reports",
-        "DiagnosticReport",
-        "investigation",
-        N_("Reports"),
-        N_("No reports are recorded."),
-        preview_size=4,
+        "plans",
+        (Search("CarePlan"), Search("Goal")),
+        ("summary",),
+        N_("Care plans and goals"),
+        N_("No care plans are recorded."),
+        splits_past=True,
+        is_optional=True,
+    ),
+    Section(
+        "referrals",
+        (Search("ServiceRequest"),),
+        ("referral", "laboratory", "radiology"),
+        N_("Referrals and orders"),
+        N_("No referrals are recorded."),
+        splits_past=True,
+        is_further=True,
+    ),
+    Section(
+        "family",
+        (Search("FamilyMemberHistory"),),
+        ("diagnosis",),
+        N_("Illnesses in the family"),
+        N_("No illnesses in the family are recorded."),
+        is_further=True,
+    ),
+    Section(
+        "given",
+        (
+            Search("MedicationAdministration", {"_include": "MedicationAdministration:medication"}),
+            Search("MedicationDispense", {"_include": "MedicationDispense:medication"}),
+        ),
+        ("medication",),
+        N_("Medicines given and supplied"),
+        N_("No medicines given or supplied are recorded."),
+        is_further=True,
+    ),
+    Section(
+        "findings",
+        (
+            Search("Observation", {"category": "exam,survey,imaging,procedure,therapy,activity"}),
+            Search("Observation", {"category:missing": "true"}),
+            Search("ClinicalImpression"),
+            Search("QuestionnaireResponse"),
+        ),
+        ("observation", "investigation", "radiology", "summary"),
+        N_("Other findings"),
+        N_("No other findings are recorded."),
+        is_further=True,
+    ),
+    Section(
+        "devices",
+        (Search("Device"), Search("DeviceUseStatement"), Search("DeviceRequest")),
+        ("procedure",),
+        N_("Devices"),
+        N_("No devices are recorded."),
+        is_further=True,
+    ),
+    Section(
+        "more",
+        (
+            Search("AdverseEvent", patient_param="subject"),
+            Search("CareTeam"),
+            Search("Communication"),
+            Search("Composition"),
+            Search("DetectedIssue"),
+            Search("EpisodeOfCare"),
+            Search("ImmunizationEvaluation"),
+            Search("ImmunizationRecommendation"),
+            Search("List"),
+            Search("Media"),
+            Search("Specimen"),
+        ),
+        ("summary", "encounter", "immunisation", "laboratory", "allergy", "other"),
+        N_("Other records"),
+        N_("No other records are there."),
+        groups_titles=False,
+        is_further=True,
     ),
 )
 # On a wide screen what a clinician must know stands left; what happened, newest first, right.
-LEFT_COLUMN = ("allergies", "problems", "medicines", "immunisations")
+LEFT_COLUMN = ("alerts", "allergies", "problems", "medicines", "immunisations", "plans", "social")
+# Fetched for the record's first page.
+FIRST_PAGE = tuple(section for section in SECTIONS if not section.is_further)
+FURTHER_SECTIONS = tuple(section for section in SECTIONS if section.is_further)
 SECTION_BY_KEY = {section.key: section for section in SECTIONS}
 
 # Titles of the resource types that pages show, for a single record and for the access history.
 TYPE_TITLES = {
+    "AdverseEvent": N_("Harm from treatment"),
     "AllergyIntolerance": N_("Allergies"),
     "Appointment": N_("Appointments"),
     "CarePlan": N_("Care plans"),
     "CareTeam": N_("Care teams"),
+    "ClinicalImpression": N_("Assessments"),
+    "Communication": N_("Messages"),
+    "Composition": N_("Documents"),
     "Condition": N_("Health problems"),
     "Consent": N_("Sharing choices"),
+    "DetectedIssue": N_("Warnings"),
     "Device": N_("Devices"),
+    "DeviceRequest": N_("Devices"),
+    "DeviceUseStatement": N_("Devices"),
     "DiagnosticReport": N_("Reports"),
     "DocumentReference": N_("Documents"),
     "Encounter": N_("Visits"),
+    "EpisodeOfCare": N_("Episodes of care"),
+    "FamilyMemberHistory": N_("Illnesses in the family"),
+    "Flag": N_("Alerts"),
+    "Goal": N_("Goals"),
     "ImagingStudy": N_("Scans"),
     "Immunization": N_("Immunisations"),
+    "ImmunizationEvaluation": N_("Immunisations"),
+    "ImmunizationRecommendation": N_("Immunisations"),
+    "List": N_("Lists"),
+    "Media": N_("Pictures"),
     "Medication": N_("Medicines"),
     "MedicationAdministration": N_("Medicines"),
+    "MedicationDispense": N_("Medicines"),
     "MedicationRequest": N_("Medicines"),
+    "MedicationStatement": N_("Medicines"),
     "Observation": N_("Results and measurements"),
     "Patient": N_("Personal details"),
     "Procedure": N_("Procedures"),
     "Provenance": N_("Origin of records"),
+    "QuestionnaireResponse": N_("Questionnaires"),
     "RelatedPerson": N_("Personal details"),
     "RiskAssessment": N_("Risk scores"),
+    "ServiceRequest": N_("Referrals and orders"),
+    "Specimen": N_("Specimens"),
 }
 
 # eHealth's data domains, in the order of its list; a patient may restrict each.

@@ -4,26 +4,76 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from datetime import datetime, timedelta
+from functools import cached_property
 
 from ehr_portal.gateway.client import Resource
+from ehr_portal.i18n import fhir_timestamp
+from ehr_portal.record.code_texts import code_text
 from ehr_portal.record.display import Text, concept_text
+from ehr_portal.record.interpretations import CRITICAL, LEVELS
 from ehr_portal.record.providers import author_organization
-from ehr_portal.record.rows import SYSTOLIC, event_period, observation_value
+from ehr_portal.record.results import SYSTOLIC, ResultValue, whole_result
+from ehr_portal.record.rows import event_period
+
+# A critical result stands before newer ones for a week; chosen. Later it stands at its own date,
+# so that it never pushes today's results away.
+RECENT_CRITICAL = timedelta(days=7)
+# Results that do not count: shown in the table with the word, never drawn, never the newest.
+_VOID_STATUSES = frozenset({"entered-in-error", "cancelled"})
+# Statuses of a result that a reader has to know.
+_TELLING_STATUSES = frozenset(
+    {"preliminary", "registered", "amended", "corrected", "cancelled", "entered-in-error"}
+)
 
 
 @dataclass(frozen=True)
 class Point:
-    """One result."""
+    """One result; its printed form is worked out when it is asked for."""
 
-    resource_type: str
-    id: str
+    observation: Resource
+    language: str
     # A FHIR date of any precision.
     date: str
-    # What is drawn; None where the result is no number.
+    # What is drawn; None where the result is no number, or is in another unit than the newest.
     value: float | None
-    # What is printed.
-    text: Text
-    author: str | None
+
+    @property
+    def resource_type(self) -> str:
+        """Return the type of the record."""
+        return str(self.observation["resourceType"])
+
+    @property
+    def id(self) -> str:
+        """Return the id of the record."""
+        return str(self.observation["id"])
+
+    @cached_property
+    def result(self) -> ResultValue:
+        """Return the value with its flags and ranges."""
+        return whole_result(self.observation, self.language)
+
+    @property
+    def text(self) -> Text:
+        """Return the printed value."""
+        return self.result.text
+
+    @property
+    def author(self) -> str | None:
+        """Return the id of the organisation that wrote it."""
+        return author_organization(self.observation)
+
+    @property
+    def status_text(self) -> Text:
+        """Return the status where a reader has to know it, else an empty text."""
+        status = self.observation.get("status", "")
+        telling = status if status in _TELLING_STATUSES else ""
+        return code_text("Observation.status", telling, self.language)
+
+    @property
+    def is_void(self) -> bool:
+        """Return whether the result does not count."""
+        return self.observation.get("status") in _VOID_STATUSES
 
 
 @dataclass(frozen=True)
@@ -39,68 +89,82 @@ class Trend:
 
     @property
     def newest(self) -> Point:
-        """Return the newest result."""
-        return self.points[-1]
+        """Return the newest result that counts; the newest of all where none does."""
+        return next((p for p in reversed(self.points) if not p.is_void), self.points[-1])
 
     @property
     def numbers(self) -> tuple[Point, ...]:
         """Return the results that can be drawn."""
         return tuple(point for point in self.points if point.value is not None)
 
+    def is_critical_now(self, now: datetime | None) -> bool:
+        """Return whether the newest result is critical and no older than RECENT_CRITICAL."""
+        if self.newest.result.level != CRITICAL or self.newest.is_void or now is None:
+            return False
+        return self.newest.date[:10] >= (now - RECENT_CRITICAL).date().isoformat()
 
-def group_into_trends(observations: Iterable[Resource], language: str) -> list[Trend]:
-    """Group observations by test, the most recently measured first."""
-    by_code: dict[str, list[Resource]] = {}
+
+def group_into_trends(
+    observations: Iterable[Resource], language: str, now: datetime | None = None
+) -> list[Trend]:
+    """Group observations by test: critical and recent first, then the most recently measured."""
+    by_code: dict[tuple[str, str], list[Resource]] = {}
     for observation in observations:
-        codings = observation.get("code", {}).get("coding", [{}])
-        code = codings[0].get("code") or observation.get("code", {}).get("text", "")
-        by_code.setdefault(code, []).append(observation)
-    trends = [_build_trend(code, group, language) for code, group in by_code.items()]
-    # Of tests measured on the same day, the one with more results first.
-    return sorted(
-        trends, key=lambda trend: (trend.newest.date[:10], len(trend.points)), reverse=True
-    )
+        by_code.setdefault(_test_code(observation), []).append(observation)
+    trends = [_build_trend(code, group, language) for (_, code), group in by_code.items()]
+    # Of tests measured on the same day the more serious, then the one with more results, first.
+    trends.sort(key=lambda trend: (LEVELS.index(trend.newest.result.level), -len(trend.points)))
+    trends.sort(key=lambda trend: trend.newest.date[:10], reverse=True)
+    return sorted(trends, key=lambda trend: not trend.is_critical_now(now))
+
+
+def _test_code(observation: Resource) -> tuple[str, str]:
+    concept = observation.get("code", {})
+    coding: Resource = next(iter(concept.get("coding", ())), {})
+    code = coding.get("code") or concept.get("text", "")
+    return str(coding.get("system", "")), str(code)
 
 
 def _build_trend(code: str, observations: Sequence[Resource], language: str) -> Trend:
-    ordered = sorted(observations, key=lambda observation: event_period(observation)[0])
-    newest_first = reversed(ordered)
+    ordered = sorted(observations, key=lambda o: fhir_timestamp(event_period(o)[0]))
+    newest_first = [o for o in reversed(ordered) if o.get("status") not in _VOID_STATUSES]
     limits: Resource = next(
-        (
-            observation["referenceRange"][0]
-            for observation in newest_first
-            if observation.get("referenceRange")
-        ),
-        {},
+        (o["referenceRange"][0] for o in newest_first if o.get("referenceRange")), {}
     )
+    unit = next((_unit(o) for o in newest_first if _number(o) is not None), "")
     return Trend(
         code=code,
         title=concept_text(ordered[-1].get("code"), language),
-        points=tuple(_parse_point(observation, language) for observation in ordered),
+        points=tuple(_parse_point(observation, unit, language) for observation in ordered),
         low=limits.get("low", {}).get("value"),
         high=limits.get("high", {}).get("value"),
     )
 
 
-def _parse_point(observation: Resource, language: str) -> Point:
+def _parse_point(observation: Resource, unit: str, language: str) -> Point:
+    value = _number(observation)
+    is_void = observation.get("status") in _VOID_STATUSES
+    is_drawn = value is not None and not is_void and _unit(observation) == unit
+    return Point(observation, language, event_period(observation)[0], value if is_drawn else None)
+
+
+def _number(observation: Resource) -> float | None:
     value = observation.get("valueQuantity", {}).get("value")
     if value is None:
-        value = _systolic_value(observation)
-    return Point(
-        resource_type=observation["resourceType"],
-        id=observation["id"],
-        date=event_period(observation)[0],
-        value=None if value is None else float(value),
-        text=observation_value(observation, language),
-        author=author_organization(observation),
-    )
+        value = _systolic(observation).get("value")
+    return None if value is None else float(value)
 
 
-def _systolic_value(observation: Resource) -> float | None:
+def _unit(observation: Resource) -> str:
+    quantity = observation.get("valueQuantity") or _systolic(observation)
+    return str(quantity.get("code") or quantity.get("unit") or "")
+
+
+def _systolic(observation: Resource) -> Resource:
     # Of a blood pressure the upper value is drawn; the table gives both.
     for component in observation.get("component", ()):
         codes = {coding.get("code") for coding in component["code"].get("coding", ())}
         if "valueQuantity" in component and SYSTOLIC in codes:
-            value: float | None = component["valueQuantity"].get("value")
-            return value
-    return None
+            quantity: Resource = component["valueQuantity"]
+            return quantity
+    return {}

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from ehr_portal.record import charts, display, rows, trends
+from ehr_portal.record import charts, display, results, trends
 from ehr_portal.record.identity_card import parse_identity_number
 from ehr_portal.record.plain_names import plain_name
 from ehr_portal.record.providers import Provider
@@ -93,7 +93,7 @@ def test_a_blood_pressure_reads_upper_over_lower() -> None:
         ],
     }
 
-    assert rows.observation_value(observation, "en").text == "121/83\u00a0mmHg"
+    assert results.observation_value(observation, "en").text == "121/83\u00a0mmHg"
 
 
 def test_results_of_one_test_are_one_trend_oldest_first() -> None:

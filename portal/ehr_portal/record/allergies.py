@@ -1,0 +1,60 @@
+"""Allergies in the order of danger: severe reactions and high risk first, then medicines.
+
+Criticality is the possible harm next time, severity how bad one reaction was; each is told as what
+it is and none is worked out from the other.
+"""
+
+from __future__ import annotations
+
+from ehr_portal.gateway.client import Resource
+from ehr_portal.i18n import N_, localizer_for
+from ehr_portal.record.code_texts import code_text
+from ehr_portal.record.display import Text
+from ehr_portal.record.interpretations import ATTENTION, CRITICAL, NEUTRAL, Flag
+
+# Code systems of medicines: RxNorm, ATC, NDC.
+_DRUG_SYSTEMS = frozenset(
+    {
+        "http://www.nlm.nih.gov/research/umls/rxnorm",
+        "http://www.whocc.no/atc",
+        "http://hl7.org/fhir/sid/ndc",
+    }
+)
+_SEVERITY_WORDS = {
+    "severe": (CRITICAL, N_("Severe reaction before")),
+    "moderate": (ATTENTION, N_("Moderate reaction before")),
+    "mild": (NEUTRAL, N_("Mild reaction before")),
+}
+
+
+def worst_severity(allergy: Resource) -> str:
+    """Return the severity of the worst reaction; empty where none is recorded.
+
+    >>> worst_severity({"reaction": [{"severity": "mild"}, {"severity": "severe"}]})
+    'severe'
+    """
+    recorded = {reaction.get("severity") for reaction in allergy.get("reaction", ())}
+    return next((severity for severity in _SEVERITY_WORDS if severity in recorded), "")
+
+
+def allergy_flags(allergy: Resource, language: str) -> list[Flag]:
+    """Return what a list says of an allergy's danger: past reactions, and risk."""
+    flags: list[Flag] = []
+    severity = worst_severity(allergy)
+    if severity:
+        level, word = _SEVERITY_WORDS[severity]
+        flags.append(Flag(level, Text(localizer_for(language).translate(word), language)))
+    criticality = allergy.get("criticality", "")
+    if criticality:
+        level = CRITICAL if criticality == "high" else NEUTRAL
+        text = code_text("AllergyIntolerance.criticality", criticality, language)
+        flags.append(Flag(level, text))
+    return flags
+
+
+def is_drug_allergy(allergy: Resource) -> bool:
+    """Return whether an allergy is to a medicine, by its category or its code's system."""
+    systems = {coding.get("system") for coding in allergy.get("code", {}).get("coding", ())}
+    return bool(
+        {"medication", "biologic"} & set(allergy.get("category", ())) or systems & _DRUG_SYSTEMS
+    )

@@ -1,0 +1,360 @@
+"""A resource as lines for a page, read off its description: the one renderer of all types.
+
+A modifier element is never lost: a modifierExtension at any depth, and implicitRules, are told as
+a warning, since nobody here knows what they mean.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from functools import cache
+from typing import Any
+
+from ehr_fhir import definitions
+from ehr_fhir.definitions import JsonElement
+from ehr_portal.gateway.client import Resource
+from ehr_portal.i18n import N_, localizer_for
+from ehr_portal.record.datatypes import format_value, has_formatter
+from ehr_portal.record.descriptions import Description, describe_type, part_order
+from ehr_portal.record.display import (
+    NO_TEXT,
+    Phrase,
+    Text,
+    compose,
+    concept_text,
+    join_phrases,
+    list_separator,
+    text_of_record,
+)
+from ehr_portal.record.dosage import order_dosages
+from ehr_portal.record.interpretations import ATTENTION, CRITICAL
+from ehr_portal.record.labels import label_of
+from ehr_portal.record.results import ResultValue, build_result, whole_result
+
+# Elements of an Observation and of its components that are one value together.
+_RESULT_ELEMENTS = frozenset({"value", "interpretation", "referenceRange", "dataAbsentReason"})
+# Codes that a reader must not overlook, by element.
+_ALARMING = {
+    "AllergyIntolerance.criticality": {"high"},
+    "AllergyIntolerance.reaction.severity": {"severe"},
+}
+# As deep as parts of R4's resources go; an item of a questionnaire may go deeper.
+_MAX_DEPTH = 12
+
+
+@dataclass(frozen=True)
+class LinkedRecord:
+    """What a reference leads to, as far as the reader may see it."""
+
+    title: Phrase | Text
+    # The address of its page; empty where it has none.
+    path: str = ""
+    resource: Resource | None = None
+
+
+@dataclass(frozen=True)
+class Value:
+    """One value of an element."""
+
+    text: Phrase | Text = NO_TEXT
+    path: str = ""
+    # Set for the value of an Observation or a component.
+    result: ResultValue | None = None
+    # The lines of an element that has parts.
+    lines: tuple[Line, ...] = ()
+    # One of the levels of `interpretations`, where the value must not be overlooked.
+    level: str = ""
+    # The index of an attachment among those of the record; None for any other value.
+    attachment: int | None = None
+    # XHTML of a narrative, to be cleaned before it is shown.
+    narrative: str = ""
+
+
+@dataclass(frozen=True)
+class Line:
+    """One element with its label, translated, and its values."""
+
+    element: str
+    label: str
+    values: tuple[Value, ...]
+
+
+@dataclass(frozen=True)
+class DescribedRecord:
+    """A resource as its own page shows it."""
+
+    warnings: tuple[Line, ...]
+    lead: tuple[Line, ...]
+    body: tuple[Line, ...]
+    more: tuple[Line, ...]
+
+
+Links = Callable[[str], LinkedRecord | None]
+
+
+def no_links(reference: str) -> LinkedRecord | None:
+    """Know no target of any reference."""
+    return None
+
+
+class Describer:
+    """Describes resources in one language for one reader."""
+
+    def __init__(
+        self, language: str, *, for_clinician: bool = False, links: Links = no_links
+    ) -> None:
+        self._language = language
+        self._for_clinician = for_clinician
+        self._links = links
+        self._attachments = 0
+
+    def describe(self, resource: Resource) -> DescribedRecord | None:
+        """Return the lines of a resource's own page; None for a type without a description."""
+        description = describe_type(resource["resourceType"])
+        if description is None:
+            return None
+        self._attachments = 0
+        body = description.body
+        more = description.more
+        if self._for_clinician:
+            body = (*body, *description.clinician)
+        else:
+            more = (*description.clinician, *more)
+        # What the heading says by one name is given here with all its codes.
+        named = [name for name in description.title if name not in description.shown]
+        return DescribedRecord(
+            warnings=tuple(self._warnings(resource, resource["resourceType"])),
+            lead=self._lines(resource, description, description.lead),
+            body=self._lines(resource, description, body),
+            more=(
+                *self._lines(resource, description, more),
+                *self._heading_codes(resource, named),
+                *self._narrative(resource),
+            ),
+        )
+
+    def row_phrases(self, resource: Resource) -> list[Phrase | Text]:
+        """Return what stands on the record's line in a list, one phrase for each element.
+
+        The first speaks for itself; each other one has its label.
+        """
+        description = describe_type(resource["resourceType"])
+        phrases: list[Phrase | Text] = []
+        for place, name in enumerate(description.row if description else ()):
+            line = self._row_line(resource, name)
+            if line is None:
+                continue
+            values = (self._flatten(value) for value in line.values)
+            phrase = join_phrases(values, "; ", self._language)
+            if place > 0:
+                label = Text(line.label, self._language)
+                phrase = compose(
+                    self._language, N_("%(label)s: %(value)s"), label=label, value=phrase
+                )
+            phrases.append(phrase)
+        return [phrase for phrase in phrases if phrase.text]
+
+    def _row_line(self, resource: Resource, path: str) -> Line | None:
+        """Return an element, or one part of all its repetitions (`reaction.manifestation`)."""
+        owner = resource["resourceType"]
+        name, _, inner = path.partition(".")
+        if name == "verificationStatus" and _codes_of(resource.get(name, {})) & {"confirmed"}:
+            # What a reader takes an entry for.
+            return None
+        if not inner:
+            return self._line(resource, owner, name)
+        for element in _choices(owner, name):
+            parts = resource.get(element.key, ())
+            lines = [self._line(part, element.type, inner) for part in parts]
+            values = tuple(value for line in lines if line for value in line.values)
+            return Line(path, self._label(element.type, inner), values) if values else None
+        return None
+
+    def title(self, resource: Resource) -> Phrase | Text:
+        """Return what a record is called; empty where it does not say."""
+        description = describe_type(resource["resourceType"])
+        for name in description.title if description else ():
+            line = self._line(resource, resource["resourceType"], name)
+            if line:
+                return self._flatten(line.values[0])
+        return Text("", self._language)
+
+    def _lines(
+        self, resource: Resource, description: Description, names: tuple[str, ...]
+    ) -> tuple[Line, ...]:
+        owner = description.resource_type
+        if owner == "Observation" and "value" in names:
+            names = tuple(name for name in names if name not in _RESULT_ELEMENTS)
+            names = ("value", *names)
+        lines = (self._line(resource, owner, name) for name in names)
+        return tuple(line for line in lines if line)
+
+    def _line(self, holder: Mapping[str, Any], owner: str, name: str) -> Line | None:
+        """Return one element of a resource or of a part; None where it has no value."""
+        if name == "value" and owner in ("Observation", "Observation.component"):
+            whole = whole_result if owner == "Observation" else build_result
+            result = whole(holder, self._language)
+            value = Value(result.text, result=result, level=result.level)
+            return Line(f"{owner}.{name}", self._label(owner, name), (value,))
+        for element in _choices(owner, name):
+            if element.key in holder:
+                raw = holder[element.key] if element.repeats else [holder[element.key]]
+                values = tuple(self._values(raw, owner, element))
+                if values:
+                    return Line(f"{owner}.{name}", self._label(owner, name), values)
+        return None
+
+    def _values(self, raw: list[Any], owner: str, element: JsonElement) -> Iterator[Value]:
+        if element.type == "Dosage":
+            for dosage in order_dosages(raw, self._language):
+                yield from (Value(line) for line in dosage.lines)
+            return
+        for value in raw:
+            if value is None:
+                continue
+            shown = self._value(value, owner, element)
+            if shown is not None:
+                yield shown
+
+    def _value(self, value: Any, owner: str, element: JsonElement) -> Value | None:
+        language = self._language
+        if element.type == "Reference":
+            return self._reference(value)
+        if element.type == "Attachment":
+            self._attachments += 1
+            text = format_value(element.type, value, language)
+            return Value(text, attachment=self._attachments - 1)
+        if element.type == "Narrative":
+            return Value(narrative=str(value.get("div", "")))
+        if element.type == "boolean" and element.name in ("doNotPerform", "deleted"):
+            if not value:
+                return None
+            return Value(compose(language, N_("Yes")), level=CRITICAL)
+        if has_formatter(element.type):
+            text = format_value(element.type, value, language, element=f"{owner}.{element.name}")
+            alarming = _ALARMING.get(f"{owner}.{element.name}", set())
+            level = ATTENTION if isinstance(value, str) and value in alarming else ""
+            return Value(text, level=level) if text.text else None
+        if element.type in definitions.elements():
+            lines = tuple(self._part_lines(value, element.type))
+            return Value(lines=lines) if lines else None
+        return None
+
+    def _part_lines(self, part: Mapping[str, Any], owner: str) -> Iterator[Line]:
+        names = part_order(owner)
+        if owner == "Observation.component":
+            yield from filter(None, (self._line(part, owner, "code"),))
+            yield from filter(None, (self._line(part, owner, "value"),))
+            return
+        for name in names:
+            if name == "modifierExtension":
+                continue
+            line = self._line(part, owner, name)
+            if line:
+                yield line
+
+    def _reference(self, reference: Resource) -> Value | None:
+        target = self._links(str(reference.get("reference", "")))
+        if target and target.title.text:
+            return Value(target.title, target.path, result=self._result_of(target))
+        text = format_value("Reference", reference, self._language)
+        return Value(text) if text.text else None
+
+    def _result_of(self, target: LinkedRecord) -> ResultValue | None:
+        resource = target.resource
+        is_observation = resource is not None and resource["resourceType"] == "Observation"
+        return whole_result(resource, self._language) if resource and is_observation else None
+
+    def _heading_codes(self, resource: Resource, names: list[str]) -> Iterator[Line]:
+        owner = resource["resourceType"]
+        for name in names:
+            for element in _choices(owner, name):
+                if element.type == "CodeableConcept" and element.key in resource:
+                    raw = resource[element.key] if element.repeats else [resource[element.key]]
+                    values = tuple(
+                        Value(text) for concept in raw for text in concept_texts(concept)
+                    )
+                    if values:
+                        yield Line(f"{owner}.{name}", self._translate(N_("As coded")), values)
+
+    def _narrative(self, resource: Resource) -> Iterator[Line]:
+        narrative = resource.get("text", {})
+        if narrative.get("status") == "additional" and narrative.get("div"):
+            values = (Value(narrative=str(narrative["div"])),)
+            yield Line("text", self._translate(N_("Text")), values)
+
+    def _warnings(self, node: Any, owner: str, depth: int = 0) -> Iterator[Line]:
+        """Yield what modifies the meaning of a record in a way that nobody here knows."""
+        if depth > _MAX_DEPTH or not isinstance(node, Mapping):
+            return
+        for key in ("implicitRules", "modifierExtension"):
+            if key in node:
+                raw = node[key] if isinstance(node[key], list) else [{"url": node[key]}]
+                values = tuple(self._unknown_modifier(extension) for extension in raw)
+                yield Line(key, self._label(owner, key), values)
+        for key, value in node.items():
+            element = definitions.json_elements(owner).get(key)
+            if element is None or element.type not in definitions.elements():
+                continue
+            for part in value if isinstance(value, list) else [value]:
+                yield from self._warnings(part, element.type, depth + 1)
+
+    def _unknown_modifier(self, extension: Mapping[str, Any]) -> Value:
+        language = self._language
+        value: Phrase | Text = Text("", language)
+        for key, element in definitions.json_elements("Extension").items():
+            if element.name == "value" and key in extension:
+                value = format_value(element.type, extension[key], language)
+        url = text_of_record(str(extension.get("url", "")))
+        message = N_("This changes what the record means, and this page cannot read it: %(what)s")
+        what = join_phrases((url, value), ": ", language)
+        return Value(compose(language, message, what=what), level=CRITICAL)
+
+    def _flatten(self, value: Value) -> Phrase | Text:
+        """Return a value on one line: the parts of an element one after the other."""
+        if value.result is not None and not value.path:
+            flags = [flag.word for flag in value.result.flags]
+            texts = [value.text, *flags]
+            return join_phrases(texts, list_separator(self._language), self._language)
+        if not value.lines:
+            return value.text
+        flat = (self._flatten(part) for line in value.lines for part in line.values)
+        return join_phrases(flat, list_separator(self._language), self._language)
+
+    def _label(self, owner: str, name: str) -> str:
+        label = label_of(owner, name)
+        return self._translate(label) if label else name
+
+    def _translate(self, message: str) -> str:
+        return localizer_for(self._language).translate(message)
+
+
+@cache
+def _choices(owner: str, name: str) -> tuple[JsonElement, ...]:
+    """Return the keys that an element may stand under, such as all of value[x]."""
+    elements = definitions.json_elements(owner).values()
+    return tuple(element for element in elements if element.name == name)
+
+
+def _codes_of(concept: Resource) -> set[str]:
+    return {str(coding.get("code", "")) for coding in concept.get("coding", ())}
+
+
+def concept_texts(concept: Resource) -> list[Text]:
+    """Return every text and code of a CodeableConcept as it was written.
+
+    >>> [t.text for t in concept_texts({"coding": [{"code": "1", "display": "Ache"}], "text": "x"})]
+    ['x', 'Ache (1)']
+    """
+    texts = [concept["text"]] if concept.get("text") else []
+    for coding in concept.get("coding", ()):
+        display, code = coding.get("display", ""), coding.get("code", "")
+        texts.append(f"{display} ({code})" if display and code else display or code)
+    return [text_of_record(text) for text in dict.fromkeys(texts) if text]
+
+
+__all__ = [
+    "DescribedRecord", "Describer", "Line", "LinkedRecord", "Value", "concept_text",
+    "concept_texts",
+]  # fmt: skip
