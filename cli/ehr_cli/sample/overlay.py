@@ -1,7 +1,8 @@
 """Place the Synthea sample in Hong Kong: the same input always gives the same output.
 
 It changes who and where: names, identity numbers, addresses, organisations, staff. It does not
-touch what happened: codes, values and dates are Synthea's.
+touch what happened: codes, values and dates are Synthea's. It fills in what Synthea leaves out
+(details.py), and adds a few records of the sample's own (added_records.py).
 """
 
 from __future__ import annotations
@@ -15,7 +16,9 @@ from typing import Any
 import orjson
 
 from ehr_cli.sample import synthea_source
+from ehr_cli.sample.added_records import build_added_records
 from ehr_cli.sample.consents import sample_consents
+from ehr_cli.sample.details import fill_in_details
 from ehr_cli.sample.directory import build_organizations, build_practitioners, build_sites
 from ehr_cli.sample.hong_kong import (
     HKID,
@@ -27,6 +30,7 @@ from ehr_cli.sample.hong_kong import (
 )
 from ehr_cli.sample.placement import place_records
 from ehr_cli.sample.rewrite import Rewriter, with_source
+from ehr_cli.sample.ward import build_consciousness_codes
 
 Resource = dict[str, Any]
 
@@ -72,9 +76,14 @@ def sample_resources() -> Iterator[Resource]:
     rewriter = Rewriter(placement)
     yield from build_organizations()
     yield from build_sites()
+    yield with_source(build_consciousness_codes(), "ehr-commons")
+    medicines = {}
     for medication in synthea_source.read_resources("Medication"):
+        medicines[f"Medication/{medication['id']}"] = medication["code"]["text"]
         yield with_source(medication, "ehr-commons")
+    births = {}
     for patient in synthea_source.read_resources("Patient"):
+        births[patient["id"]] = patient["birthDate"]
         yield with_source(_build_patient(patient), placement.main[patient["id"]])
     notes = {
         synthea_source.patient_of(note): f"DocumentReference/{note['id']}"
@@ -93,9 +102,11 @@ def sample_resources() -> Iterator[Resource]:
             if resource_type == "Provenance":
                 yield from rewriter.split_provenance(resource)
             else:
-                yield rewriter.rewrite(resource)
-    # Last: the records decide which of them are needed.
+                born = births[synthea_source.patient_of(resource)]
+                yield fill_in_details(rewriter.rewrite(resource), born, medicines)
+    # The records before decide which of them are needed.
     yield from build_practitioners(rewriter.practitioners_at)
+    yield from build_added_records(placement.patients)
 
 
 def write_sample(out: Path) -> int:

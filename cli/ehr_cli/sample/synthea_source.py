@@ -39,5 +39,8 @@ def patient_of(resource: dict[str, Any]) -> str:
     if resource_type == "Provenance":
         targets = (target["reference"] for target in resource["target"])
         return next((t.split("/")[1] for t in targets if t.startswith("Patient/")), "")
+    if resource_type == "Appointment":
+        actors = (participant["actor"]["reference"] for participant in resource["participant"])
+        return next((a.split("/")[1] for a in actors if a.startswith("Patient/")), "")
     reference = resource.get("subject") or resource.get("patient") or {}
     return str(reference.get("reference", "")).rpartition("/")[2]

@@ -14,9 +14,12 @@ import orjson
 import pytest
 
 from ehr_cli.sample import synthea_source
+from ehr_cli.sample.added_records import build_added_records, read_added_records
+from ehr_cli.sample.details import SOCIAL
 from ehr_cli.sample.hong_kong import HKID, read_setting
 from ehr_cli.sample.overlay import sample_patients, sample_resources, write_sample
 from ehr_cli.sample.placement import FIRST_PATIENT
+from ehr_cli.sample.sample_accounts import CARER
 from ehr_cli.sample.select import select_lines
 from ehr_fhir.jurisdiction import JURISDICTION
 from ehr_fhir.validation.validate import validate
@@ -183,6 +186,149 @@ def test_public_hospitals_alone_are_deemed_to_share(resources: list[Resource]) -
     assert deemed == ["ha-harbour", "ha-lion-rock"]
 
 
+def test_the_sample_grew_by_little() -> None:
+    folder = synthea_source.FOLDER.parent
+    files = [*folder.glob("*.toml"), *(folder / "attachments").iterdir()]
+
+    assert sum(path.stat().st_size for path in files) < 40_000
+
+
+def test_every_order_says_how_the_medicine_is_taken(resources: list[Resource]) -> None:
+    orders = _of(resources, "MedicationRequest")
+    dosages = [dosage for order in orders for dosage in order["dosageInstruction"]]
+
+    assert len(orders) == 717
+    for dosage in dosages:
+        dose = dosage["doseAndRate"][0]["doseQuantity"]
+        assert dose["value"] > 0 and dose["unit"] and dose["code"]
+        assert dosage["route"]["coding"][0]["system"].endswith("v3-RouteOfAdministration")
+        needed = dosage.get("asNeededBoolean") or "asNeededCodeableConcept" in dosage
+        assert "maxDosePerPeriod" in dosage if needed else dosage["timing"]["repeat"]
+    assert all("requester" in order for order in orders)
+    reasons = [order for order in orders if {"reasonCode", "reasonReference"} & set(order)]
+    assert len(reasons) > 0.8 * len(orders)
+
+
+def test_results_have_a_range_and_a_flag_that_agrees_with_it(resources: list[Resource]) -> None:
+    flags: Counter[str] = Counter()
+    for result in _of(resources, "Observation"):
+        if "interpretation" not in result:
+            continue
+        flag = result["interpretation"][0]["coding"][0]["code"]
+        (limits,) = result["referenceRange"]
+        value = result["valueQuantity"]["value"]
+        low, high = (limits.get(end, {}).get("value") for end in ("low", "high"))
+        assert (low is not None and value < low) == (flag in ("L", "LL"))
+        assert (high is not None and value > high) == (flag in ("H", "HH"))
+        flags[flag] += 1
+
+    assert {"N", "L", "H", "LL", "HH"} == set(flags)
+
+
+def test_severe_reactions_of_drugs_and_food_are_there(resources: list[Resource]) -> None:
+    severe = [
+        allergy
+        for allergy in _of(resources, "AllergyIntolerance")
+        for reaction in allergy.get("reaction", ())
+        if reaction.get("severity") == "severe" and reaction["manifestation"]
+    ]
+
+    assert {"medication", "food"} <= {c for allergy in severe for c in allergy["category"]}
+    # One whose criticality says less than its reaction.
+    assert any(allergy["criticality"] == "low" for allergy in severe)
+
+
+def test_appointments_are_past_and_to_come(resources: list[Resource]) -> None:
+    today = read_added_records()["today"]
+    hers = [
+        a for a in _of(resources, "Appointment") if synthea_source.patient_of(a) == FIRST_PATIENT
+    ]
+
+    states = {(a["status"], a["start"][:10] < today) for a in hers}
+    assert {
+        ("fulfilled", True),
+        ("noshow", True),
+        ("booked", False),
+        ("cancelled", False),
+    } <= states
+
+
+def test_the_ward_has_complete_and_incomplete_rounds(resources: list[Resource]) -> None:
+    stays = {
+        f"Encounter/{e['id']}": e
+        for e in _of(resources, "Encounter")
+        if e["status"] == "in-progress"
+    }
+    rounds: dict[tuple[str, str], set[str]] = defaultdict(set)
+    for sign in _of(resources, "Observation"):
+        stay = sign.get("encounter", {}).get("reference")
+        if stay in stays and sign["category"][0]["coding"][0]["code"] == "vital-signs":
+            rounds[stay, sign["effectiveDateTime"]].add(sign["code"]["coding"][0]["code"])
+
+    whole = {"9279-1", "59408-5", "3151-8", "85354-9", "8867-4", "8310-5", "67775-7"}
+    assert len(stays) == 6
+    assert len({stay for stay, _ in rounds}) == 6
+    assert sum(found == whole for found in rounds.values()) >= 6
+    assert sum(found < whole for found in rounds.values()) >= 2
+
+
+def test_the_patient_of_the_demo_has_what_the_pages_show(resources: list[Resource]) -> None:
+    hers = [r for r in resources if synthea_source.patient_of(r) == FIRST_PATIENT]
+    kinds = {r["resourceType"] for r in hers}
+    authors = {r["meta"]["source"].rpartition("/")[2] for r in hers}
+
+    assert {"Appointment", "CarePlan", "Goal", "ImagingStudy", "Media"} <= kinds
+    assert len(authors - {"ehr-commons"}) >= 3
+    documents = {
+        content["attachment"]["contentType"].partition(";")[0]
+        for r in hers
+        if r["resourceType"] == "DocumentReference"
+        for content in r["content"]
+    }
+    assert {"application/pdf", "text/markdown", "text/plain"} <= documents
+
+
+def test_the_picture_and_the_pdf_are_whole(resources: list[Resource]) -> None:
+    (media,) = _of(resources, "Media")
+    picture = base64.b64decode(media["content"]["data"])
+    width, height = (int.from_bytes(picture[i : i + 4]) for i in (16, 20))
+
+    assert picture.startswith(b"\x89PNG\r\n\x1a\n") and picture.endswith(b"IEND\xaeB`\x82")
+    assert (width, height) == (media["width"], media["height"])
+    pdf = (synthea_source.FOLDER.parent / "attachments" / "letter.pdf").read_bytes()
+    place = int(pdf.rstrip().split(b"\n")[-2])
+    assert pdf.startswith(b"%PDF-1.4") and pdf[place : place + 4] == b"xref"
+    for number in range(1, 6):
+        offset = int(pdf[place:].splitlines()[2 + number].split()[0])
+        assert pdf[offset:].startswith(b"%d 0 obj" % number)
+
+
+def test_children_have_carers_and_one_has_an_account(resources: list[Resource]) -> None:
+    carers = _of(resources, "RelatedPerson")
+    powers = [c for c in _of(resources, "Consent") if c["id"].startswith("carer-")]
+    births = {p["id"]: p["birthDate"] for p in _of(resources, "Patient")}
+
+    assert len(carers) >= 3
+    assert all(births[synthea_source.patient_of(c)] > "2010" for c in carers)
+    (account,) = [p["provision"]["actor"][0]["reference"]["identifier"] for p in powers]
+    assert account["value"] == CARER.login
+
+
+def test_circumstances_of_life_are_marked(resources: list[Resource]) -> None:
+    social = {c["code"]["text"] for c in _of(resources, "Condition") if SOCIAL in c["category"]}
+
+    assert "Full-time employment (finding)" in social
+    assert not {text for text in social if text.endswith("(disorder)")}
+
+
+def test_the_added_records_are_valid(resources: list[Resource]) -> None:
+    added = list(build_added_records([patient.id for patient in sample_patients()]))
+
+    assert len(added) > 100
+    for resource in added:
+        validate(resource)
+
+
 def _of(resources: list[Resource], kind: str) -> list[Resource]:
     return [resource for resource in resources if resource["resourceType"] == kind]
 
@@ -199,4 +345,5 @@ def _strings(value: Any, key: str = "") -> Iterator[tuple[str, str]]:
         for item in value:
             yield from _strings(item, key)
     elif isinstance(value, str):
-        yield key, base64.b64decode(value).decode() if key == "data" else value
+        # A picture or a PDF is no text; what could be read of it is still looked at.
+        yield key, base64.b64decode(value).decode(errors="replace") if key == "data" else value
