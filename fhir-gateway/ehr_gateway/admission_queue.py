@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from ehr_fhir.errors import Unavailable
 from ehr_gateway.deadline import Deadline, current_deadline
 
-__all__ = ["LONGEST_WAIT_SECONDS", "OVERLOADED", "AdmissionQueue"]
+__all__ = ["LONGEST_WAIT_SECONDS", "OVERLOADED", "AdmissionQueue", "Turns"]
 
 # Some clients give up after a second. Half of it leaves room for what is not measured, and keeps
 # all threads busy as long as a request takes them less than that. Chosen.
@@ -64,6 +64,27 @@ class AdmissionQueue:
                 waiting.future.set_result(None)
                 return True
         return False
+
+
+class Turns:
+    """A bounded number of requests at work at the same time; the others wait for their turn."""
+
+    def __init__(self, limit: int) -> None:
+        self._limit = limit
+        self._at_work = 0
+        self._queue = AdmissionQueue()
+
+    async def take(self) -> None:
+        """Return when it is the request's turn; raise Unavailable if that is not in time."""
+        if self._at_work < self._limit:
+            self._at_work += 1
+        else:
+            await self._queue.wait(give_back=self.give_back)
+
+    def give_back(self) -> None:
+        """Let the next request have the turn."""
+        if not self._queue.admit_next():
+            self._at_work -= 1
 
 
 def _refuse(future: asyncio.Future[None]) -> None:

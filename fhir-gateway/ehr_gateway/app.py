@@ -11,6 +11,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from ehr_fhir.errors import NotFound
 from ehr_gateway.access_requests.record_changes import tell_consequence
+from ehr_gateway.admission_queue import Turns
 from ehr_gateway.audit_log.batcher import AuditBatcher
 from ehr_gateway.audit_log.service import AuditLog, open_audit_log
 from ehr_gateway.background import BackgroundWork, create_background_work, tune_process
@@ -44,7 +45,7 @@ from ehr_gateway.served_address import record_served_address
 from ehr_gateway.settings import GatewaySettings
 from ehr_gateway.store.closure import ClosureWatch
 from ehr_gateway.store.store import Store
-from ehr_gateway.thread_admission import ThreadAdmission
+from ehr_gateway.thread_admission import WORK_THREADS, ThreadAdmission
 from ehr_gateway.tokens.access_tokens import TokenVerifier
 from ehr_gateway.tokens.keys import load_form_secret, open_signing_keys
 from ehr_gateway.tokens.revocations import RevocationList
@@ -152,6 +153,7 @@ def _open_gateway(
         writer=None if store.embedded is None else EventLoopWriter(store.embedded),
         threads=ThreadAdmission(),
         loop=LoopAdmission(),
+        cooperative_turns=Turns(WORK_THREADS),
         keys=keys,
         verifier=TokenVerifier(keys, settings, revocations),
         revocations=revocations,

@@ -8,6 +8,7 @@ from typing import Annotated
 
 from fastapi import Depends, Request
 
+from ehr_gateway.admission_queue import Turns
 from ehr_gateway.audit_log.batcher import AuditBatcher
 from ehr_gateway.loop_admission import LoopAdmission
 from ehr_gateway.settings import GatewaySettings
@@ -34,6 +35,8 @@ class Gateway:
     # The threads that work on requests, and the event loop, where it answers itself.
     threads: ThreadAdmission
     loop: LoopAdmission
+    # Of the requests that wait for a database server on the event loop.
+    cooperative_turns: Turns
     # Access tokens that were revoked before they expire.
     revocations: RevocationList
     # Whether a restore left the store closed to all but patients and stewards.

@@ -12,7 +12,7 @@ from collections.abc import Callable, Sequence
 from ehr_gateway.audit_log.append import RowValues
 from ehr_gateway.audit_log.spool import Spool
 from ehr_gateway.batch_queue import BatchQueue, PendingItem
-from ehr_gateway.database import Connection
+from ehr_gateway.database import BudgetExceeded, Connection, run_cooperatively
 from ehr_gateway.store.store import Store
 
 __all__ = ["AuditBatcher", "AuditEntry"]
@@ -29,6 +29,7 @@ class AuditBatcher:
         self._store = store
         self._spool = spool
         self._queue: BatchQueue[Sequence[AuditEntry], None] = BatchQueue(self._start_batch)
+        self._tasks: set[asyncio.Task[None]] = set()
 
     async def write(self, entries: Sequence[AuditEntry]) -> None:
         """Return when the entries are spooled; raise what prevented it."""
@@ -42,9 +43,8 @@ class AuditBatcher:
         batch = self._queue.take()
         # Batches may overlap: the spool takes them in any order.
         self._queue.start_next(loop)
-        if self._store.embedded is None:
-            # The database is a network away: the loop must not wait for it.
-            self._run_in_executor(loop, batch)
+        if self._store.embedded is None and any(callable(entry) for entry in _entries_of(batch)):
+            self._start_task(loop, batch)
             return
         try:
             self._write(batch)
@@ -53,14 +53,30 @@ class AuditBatcher:
         else:
             self._end_batch(loop, batch, None)
 
-    def _run_in_executor(
+    def _start_task(
         self, loop: asyncio.AbstractEventLoop, batch: Sequence[_PendingEntries]
     ) -> None:
-        task = loop.run_in_executor(None, self._write, batch)
-        task.add_done_callback(lambda task: self._end_batch(loop, batch, task.exception()))
+        task = loop.create_task(self._write_elsewhere(loop, batch))
+        # The loop itself does not keep its tasks.
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+        task.add_done_callback(lambda task: self._end_batch(loop, batch, _error_of(task)))
+
+    async def _write_elsewhere(
+        self, loop: asyncio.AbstractEventLoop, batch: Sequence[_PendingEntries]
+    ) -> None:
+        """Write a batch without holding up the loop: it waits for a server, or for a thread."""
+        if self._store.embedded is None:
+            try:
+                await run_cooperatively(self._write, batch)
+            except BudgetExceeded:
+                pass
+            else:
+                return
+        await loop.run_in_executor(None, self._write, batch)
 
     def _write(self, batch: Sequence[_PendingEntries]) -> None:
-        entries = [entry for pending in batch for entry in pending.item]
+        entries = _entries_of(batch)
         if any(map(callable, entries)):
             # No transaction: whose record it is never changes and rules are dated, so the look-ups
             # need not see one state of the store.
@@ -80,13 +96,21 @@ class AuditBatcher:
         if error is not None and len(batch) > 1:
             # One request's entries failed, and the others' with them: retry each alone.
             for pending in batch:
-                self._run_in_executor(loop, [pending])
+                self._start_task(loop, [pending])
             return
         for pending in batch:
             if error is None:
                 pending.set_result(None)
             else:
                 pending.set_error(error)
+
+
+def _entries_of(batch: Sequence[_PendingEntries]) -> list[AuditEntry]:
+    return [entry for pending in batch for entry in pending.item]
+
+
+def _error_of(task: asyncio.Task[None]) -> BaseException | None:
+    return asyncio.CancelledError() if task.cancelled() else task.exception()
 
 
 def _build_rows(entry: AuditEntry, connection: Connection) -> Sequence[RowValues]:

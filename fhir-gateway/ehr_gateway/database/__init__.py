@@ -19,6 +19,7 @@ from ehr_gateway.database.connection import (
     RedoJournal,
     Row,
 )
+from ehr_gateway.database.cooperative import run_cooperatively
 from ehr_gateway.database.in_clause import encode_list, in_list
 from ehr_gateway.database.sqlite import SqliteDatabase
 from ehr_gateway.database.sqlite_reading import open_for_reading, readable_place
@@ -44,4 +45,5 @@ __all__ = [
     "open_database",
     "open_for_reading",
     "readable_place",
+    "run_cooperatively",
 ]

@@ -25,7 +25,7 @@ from psycopg.pq import ConnStatus
 from ehr_fhir.errors import Unavailable
 from ehr_gateway.incidents import DATABASE_AWAY, Incidents
 
-__all__ = ["AWAY", "Availability"]
+__all__ = ["AWAY", "LENT_SECONDS_OTHERWISE", "Availability"]
 
 AWAY = "The database does not answer. Try again."
 _LOG = logging.getLogger("ehr_gateway")
@@ -37,6 +37,9 @@ _DOUBT_SECONDS = 0.8
 # A connection that has been lent for so long makes the watch ask whether the server is alive. The
 # second is how long it may take to answer; chosen for a server under heavy load.
 _LENT_SECONDS, _SILENT_SECONDS = 0.75, 2.0
+# How long a connection is lent where no request's deadline ends that: for batches of a load or of a
+# verification, which take seconds.
+LENT_SECONDS_OTHERWISE = 600.0
 # psycopg's shortest.
 _CONNECT_SECONDS = 2
 

@@ -15,6 +15,7 @@ __all__ = [
     "Database",
     "Dialect",
     "JournaledDatabase",
+    "Parameters",
     "RedoJournal",
     "Row",
 ]

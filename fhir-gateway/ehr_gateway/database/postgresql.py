@@ -12,7 +12,7 @@ import math
 import select
 import time
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import AbstractContextManager, contextmanager, suppress
 from itertools import islice
 from typing import Any
 
@@ -23,12 +23,15 @@ from psycopg.types.numeric import Int8Dumper
 from psycopg_pool import ConnectionPool, PoolTimeout
 
 from ehr_fhir.errors import Unavailable
-from ehr_gateway.database.availability import AWAY, Availability
-from ehr_gateway.database.connection import Dialect, Parameters, RedoJournal
+from ehr_gateway.database.availability import AWAY, LENT_SECONDS_OTHERWISE, Availability
+from ehr_gateway.database.connection import Connection, Dialect, Parameters, RedoJournal
+from ehr_gateway.database.cooperative import is_cooperative
 from ehr_gateway.database.group_commit import NO_TURN, GroupCommit
+from ehr_gateway.database.postgresql_loop import LoopSessions, LoopTransaction
 from ehr_gateway.database.postgresql_rows import Result
 from ehr_gateway.database.postgresql_statements import (
     BINARY,
+    PooledConnection,
     PreparedStatements,
     Statement,
     StatementCall,
@@ -54,9 +57,6 @@ _POOL_SECONDS = 0.8
 _RECONNECT_SECONDS = 0.25
 # How long a writer waits for the turn of another process: as on SQLite.
 _TURN_SECONDS, _TURN_SECONDS_OTHERWISE = 5.0, 120.0
-# How long a connection is lent where no request's deadline ends that: for batches of a load or of a
-# verification, which take seconds.
-_LENT_SECONDS_OTHERWISE = 600.0
 # What the server ends by itself, so that a process that froze or a host that is lost keeps neither
 # the writer's turn nor a statement running. The first is the gateway's deadline of a request.
 _STATEMENT_TIMEOUT, _IDLE_IN_TURN_TIMEOUT, _CLIENT_CHECK_INTERVAL = "60s", "15s", "2s"
@@ -65,12 +65,6 @@ _CLIENT_CHECK_VERSION = 140_000
 # Rows that `executemany` sends before it reads a result. Chosen: their results, of some thirty
 # bytes each, must fit into a socket's buffer, since nobody reads them meanwhile.
 _PIPELINED_ROWS = 500
-
-
-class PooledConnection(psycopg.Connection[tuple[Any, ...]]):
-    """A connection of the pool, with the statements that it has prepared."""
-
-    statements: PreparedStatements
 
 
 class PostgresqlConnection:
@@ -156,12 +150,27 @@ class PostgresqlDatabase:
         )
         self._availability = Availability(self._connect_string(), self.incidents)
         self._availability.start(on_return=self._pool.drain)
+        self._loop_sessions = LoopSessions(
+            self._take_connection, self._pool.putconn, self._availability
+        )
         self._writer: PooledConnection | None = None
         self._group = GroupCommit(self._begin_group, self._end_group)
 
+    def read_transaction(
+        self, *, single_statement: bool = False
+    ) -> AbstractContextManager[Connection]:
+        """Lend a connection inside one read transaction, or without one for a single statement.
+
+        Cooperative code gets one that the event loop watches.
+        """
+        if is_cooperative():
+            return LoopTransaction(
+                self._loop_sessions, self._translated, single_statement=single_statement
+            )
+        return self._read_on_thread(single_statement=single_statement)
+
     @contextmanager
-    def read_transaction(self, *, single_statement: bool = False) -> Iterator[PostgresqlConnection]:
-        """Lend a connection inside one read transaction, or without one for a single statement."""
+    def _read_on_thread(self, *, single_statement: bool) -> Iterator[PostgresqlConnection]:
         with self._translate_errors(), self._lent_reader() as raw:
             if single_statement:
                 # One round trip to the server in place of three.
@@ -177,6 +186,8 @@ class PostgresqlDatabase:
     @contextmanager
     def write_transaction(self) -> Iterator[PostgresqlConnection]:
         """Lend the writer's connection inside one transaction."""
+        if is_cooperative():
+            raise RuntimeError("A write waits for its turn, and would hold up the event loop.")
         self._availability.check()
         with self._translate_errors(), self._group.write_transaction() as connection:
             yield connection
@@ -184,6 +195,7 @@ class PostgresqlDatabase:
     def close(self) -> None:
         """Close every connection that is not lent."""
         self._availability.close()
+        self._loop_sessions.close()
         self._pool.close()
         if self._writer is not None:
             self._writer.close()
@@ -191,7 +203,7 @@ class PostgresqlDatabase:
     @contextmanager
     def _lent_reader(self) -> Iterator[PooledConnection]:
         raw = self._take_connection()
-        self._availability.lend(raw, wait_seconds(math.inf, otherwise=_LENT_SECONDS_OTHERWISE))
+        self._availability.lend(raw, wait_seconds(math.inf, otherwise=LENT_SECONDS_OTHERWISE))
         try:
             yield raw
         finally:
@@ -214,7 +226,7 @@ class PostgresqlDatabase:
 
     def _begin_group(self) -> PostgresqlConnection:
         raw = self._live_writer()
-        self._availability.lend(raw, _LENT_SECONDS_OTHERWISE)
+        self._availability.lend(raw, LENT_SECONDS_OTHERWISE)
         seconds = wait_seconds(_TURN_SECONDS, otherwise=_TURN_SECONDS_OTHERWISE)
         try:
             # Released by the server at the end of the transaction, even if this process dies.
@@ -259,23 +271,31 @@ class PostgresqlDatabase:
     def _translate_errors(self) -> Iterator[None]:
         try:
             yield
-        except psycopg.errors.DiskFull as error:
-            text = "The disk of the database server is full: this write was not made."
-            raise self._report_refused_write(text) from error
-        except psycopg.errors.ReadOnlySqlTransaction as error:
-            text = "The database server takes no writes: it is read-only, or a standby."
-            raise self._report_refused_write(text) from error
-        except psycopg.errors.LockNotAvailable as error:
-            raise Unavailable(NO_TURN) from error
-        except psycopg.errors.IdleInTransactionSessionTimeout as error:
-            text = "The database took the writer's turn back from a process that stood still."
-            raise Unavailable(f"{text} Nothing is written.") from error
-        except psycopg.errors.QueryCanceled as error:
-            text = "The request could not be answered in time. Try again."
-            raise Unavailable(text) from error
-        except (psycopg.OperationalError, PoolTimeout) as error:
-            self._availability.doubt()
-            raise Unavailable(AWAY) from error
+        except Exception as error:
+            if (translated := self._translated(error)) is not None:
+                raise translated from error
+            raise
+
+    def _translated(self, error: Exception) -> Exception | None:
+        """Return an error of the driver as one of the product's; None if it is another one."""
+        match error:
+            case psycopg.errors.DiskFull():
+                text = "The disk of the database server is full: this write was not made."
+                return self._report_refused_write(text)
+            case psycopg.errors.ReadOnlySqlTransaction():
+                text = "The database server takes no writes: it is read-only, or a standby."
+                return self._report_refused_write(text)
+            case psycopg.errors.LockNotAvailable():
+                return Unavailable(NO_TURN)
+            case psycopg.errors.IdleInTransactionSessionTimeout():
+                text = "The database took the writer's turn back from a process that stood still."
+                return Unavailable(f"{text} Nothing is written.")
+            case psycopg.errors.QueryCanceled():
+                return Unavailable("The request could not be answered in time. Try again.")
+            case psycopg.OperationalError() | PoolTimeout():
+                self._availability.doubt()
+                return Unavailable(AWAY)
+        return None
 
     def _report_refused_write(self, text: str) -> Unavailable:
         """Report the incident to operators; return the error for the client."""

@@ -24,6 +24,7 @@ from ehr_privacy.consent import BY_ROW
 
 __all__ = [
     "BINARY",
+    "PooledConnection",
     "PreparedStatements",
     "Statement",
     "StatementCall",
@@ -155,6 +156,12 @@ class PreparedStatements:
 
     def _drop_oldest(self) -> bytes | None:
         return self._names.popitem(last=False)[1] if len(self._names) > _MAX_PREPARED else None
+
+
+class PooledConnection(psycopg.Connection[tuple[Any, ...]]):
+    """A connection of the pool, with the statements that it has prepared."""
+
+    statements: PreparedStatements
 
 
 def send_call(wire: pq.abc.PGconn, call: StatementCall) -> None:

@@ -10,10 +10,18 @@ import anyio.to_thread
 from fastapi import Request
 from starlette.types import Scope
 
+from ehr_gateway.database import BudgetExceeded, run_cooperatively
 from ehr_gateway.gateway import gateway_of
 from ehr_gateway.thread_admission import ThreadAdmission
 
-__all__ = ["check_room", "release_place", "run_in_thread", "take_loop_turn", "take_place"]
+__all__ = [
+    "check_room",
+    "release_place",
+    "run_in_thread",
+    "run_on_loop",
+    "take_loop_turn",
+    "take_place",
+]
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -24,6 +32,26 @@ async def run_in_thread(
 ) -> T:
     """Run a function of a request on a thread; raise Unavailable if that would be too late."""
     await take_place(request.scope, gateway_of(request).threads)
+    return await anyio.to_thread.run_sync(partial(function, *args, **kwargs))
+
+
+async def run_on_loop(
+    request: Request, function: Callable[P, T], *args: P.args, **kwargs: P.kwargs
+) -> T:
+    """Run a reading function of a request on the event loop, which waits for the database.
+
+    One that reads too much for the loop is run again on a thread. As `run_in_thread` it has a place
+    among those at work.
+    """
+    gateway = gateway_of(request)
+    await take_place(request.scope, gateway.threads)
+    await gateway.cooperative_turns.take()
+    try:
+        return await run_cooperatively(function, *args, **kwargs)
+    except BudgetExceeded:
+        pass
+    finally:
+        gateway.cooperative_turns.give_back()
     return await anyio.to_thread.run_sync(partial(function, *args, **kwargs))
 
 

@@ -2,7 +2,8 @@
 
 On an embedded store (SQLite) a look-up by key and a short write take less time than a change of
 thread, so the event loop makes them itself; what may take longer goes to a thread, so that the
-others do not wait. On a database server every request waits for the network, on a thread.
+others do not wait. On a database server look-ups and searches run on the event loop too, which
+serves others while they wait for the network; what else there is waits on a thread.
 
 Each function makes an endpoint of a handler: `handler(context, **path_params)`, with `body=` where
 the request has one.
@@ -20,7 +21,7 @@ from fastapi.responses import Response
 from ehr_gateway.database import BudgetExceeded
 from ehr_gateway.gateway import gateway_of
 from ehr_gateway.http.authentication import authenticate
-from ehr_gateway.http.threads import check_room, run_in_thread, take_loop_turn
+from ehr_gateway.http.threads import check_room, run_in_thread, run_on_loop, take_loop_turn
 from ehr_gateway.routes.route import Endpoint
 from ehr_gateway.transaction.event_loop_writer import WriteJob, run_write
 
@@ -48,7 +49,7 @@ def in_thread(handler: _Handler, *, read_body: _BodyReader | None = None) -> End
 
 
 def lookup(handler: _Handler) -> Endpoint:
-    """Run a look-up by key on the event loop, where the store is embedded."""
+    """Run a look-up by key on the event loop."""
 
     async def endpoint(request: Request, path_params: dict[str, str]) -> Response:
         is_embedded = gateway_of(request).store.embedded is not None
@@ -59,7 +60,7 @@ def lookup(handler: _Handler) -> Endpoint:
         context = await authenticate(request)
         if is_embedded:
             return handler(context, **path_params)
-        return await run_in_thread(request, handler, context, **path_params)
+        return await run_on_loop(request, handler, context, **path_params)
 
     return endpoint
 
@@ -74,13 +75,14 @@ def search_within_budget(handler: _Handler) -> Endpoint:
             await take_loop_turn(request)
         context = await authenticate(request)
         embedded = context.gateway.store.embedded
-        if embedded is not None:
-            try:
-                with embedded.with_budget():
-                    return handler(context, **path_params)
-            except BudgetExceeded:
-                # The other requests wait no longer for this one.
-                pass
+        if embedded is None:
+            return await run_on_loop(request, handler, context, **path_params)
+        try:
+            with embedded.with_budget():
+                return handler(context, **path_params)
+        except BudgetExceeded:
+            # The other requests wait no longer for this one.
+            pass
         return await run_in_thread(request, handler, context, **path_params)
 
     return endpoint

@@ -76,7 +76,7 @@ _TYPE_LEVEL = (
 )
 _INSTANCE_LEVEL = (
     Route(_GET, f"{_INSTANCE}/_history", in_thread(history.list_resource_history)),
-    Route(_GET, f"{_INSTANCE}/_history/{{version_id}}", in_thread(resources.vread_resource)),
+    Route(_GET, f"{_INSTANCE}/_history/{{version_id}}", lookup(resources.vread_resource)),
     Route(_GET, _INSTANCE, lookup(resources.read_resource)),
     Route(_PUT, _INSTANCE, short_write(resources.update_resource, read_body=read_resource_body)),
     Route(_PATCH, _INSTANCE, in_thread(resources.patch_resource, read_body=read_patch)),

@@ -1,0 +1,178 @@
+"""Reads on the event loop: connections of PostgreSQL lent to cooperative code."""
+
+from __future__ import annotations
+
+import asyncio
+import math
+from collections import deque
+from collections.abc import Callable, Iterable
+from contextvars import copy_context
+from types import TracebackType
+from typing import TypeVar
+
+from ehr_gateway.database.availability import LENT_SECONDS_OTHERWISE, Availability
+from ehr_gateway.database.connection import BudgetExceeded, Dialect, Parameters, RedoJournal
+from ehr_gateway.database.cooperative import wait_for
+from ehr_gateway.database.postgresql_rows import Result
+from ehr_gateway.database.postgresql_session import LoopSession
+from ehr_gateway.database.postgresql_statements import PooledConnection, translate
+from ehr_gateway.deadline import wait_seconds
+
+__all__ = ["LoopConnection", "LoopSessions", "LoopTransaction"]
+
+T = TypeVar("T")
+# Connections that are kept for a loop; the rest of the pool is for threads.
+_MAX_IDLE = 8
+# What may be read at once: to make an answer of so many rows takes the loop about 2 ms, as the
+# budget of a search on SQLite. A request that reads more begins again on a thread.
+_MAX_ROWS = 200
+_BEGIN = b"BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY"
+_ROLLBACK = b"ROLLBACK"
+
+
+class LoopConnection:
+    """A connection lent to cooperative code, for reads."""
+
+    dialect: Dialect = "postgresql"
+    journal: RedoJournal | None = None
+
+    def __init__(self, session: LoopSession, begin: bytes | None) -> None:
+        self._session = session
+        # Sent with the first statement.
+        self._begin = begin
+
+    def execute(self, sql: str, parameters: Parameters = (), /) -> Result:
+        """Run one statement; the loop serves others until its result is here."""
+        session = self._session
+        statements = session.raw.statements
+        begin, self._begin = self._begin, None
+        result = wait_for(session.send(statements.call(translate(sql), parameters), begin))
+        if result.ntuples > _MAX_ROWS:
+            raise BudgetExceeded("The answer is too long for the event loop.")
+        return statements.read(result)
+
+    def executemany(self, sql: str, rows: Iterable[Parameters], /) -> object:
+        """Run one statement for each row."""
+        return [self.execute(sql, row) for row in rows]
+
+    def end(self) -> None:
+        """End the transaction, if it has begun."""
+        if self._begin is None:
+            self._session.send_command(_ROLLBACK)
+
+
+class LoopSessions:
+    """The connections of each event loop; they come out of the database's pool.
+
+    A server has one loop; tests run several, one after the other.
+    """
+
+    def __init__(
+        self,
+        open_connection: Callable[[], PooledConnection],
+        give_back: Callable[[PooledConnection], None],
+        availability: Availability,
+    ) -> None:
+        self._open_connection = open_connection
+        self._give_back = give_back
+        self._availability = availability
+        self._idle: dict[asyncio.AbstractEventLoop, deque[LoopSession]] = {}
+
+    def take(self) -> LoopSession:
+        """Lend a living connection; after a restart of the server some are dead."""
+        loop = asyncio.get_running_loop()
+        idle = self._idle_of(loop)
+        if not self._availability.is_up:
+            # It may wait a moment.
+            _run_on_thread(loop, self._availability.check)
+        # The one used last: the fewer are in use, the fewer statements the server keeps.
+        while idle:
+            session = idle.pop()
+            if not session.is_lost:
+                break
+            self._discard(session)
+            self._availability.doubt()
+            _run_on_thread(loop, self._availability.check)
+        else:
+            session = LoopSession(_run_on_thread(loop, self._open_connection), loop)
+        seconds = wait_seconds(math.inf, otherwise=LENT_SECONDS_OTHERWISE)
+        self._availability.lend(session.raw, seconds)
+        return session
+
+    def take_back(self, session: LoopSession) -> None:
+        """End a loan; a connection that was cut off meanwhile is closed."""
+        idle = self._idle_of(asyncio.get_running_loop())
+        is_usable = self._availability.take_back(session.raw) and not session.is_lost
+        if is_usable and len(idle) < _MAX_IDLE:
+            idle.append(session)
+        else:
+            self._discard(session)
+
+    def close(self) -> None:
+        """Close every connection that is not lent."""
+        for idle in self._idle.values():
+            while idle:
+                self._discard(idle.pop())
+
+    def _discard(self, session: LoopSession) -> None:
+        session.close()
+        self._give_back(session.raw)
+
+    def _idle_of(self, loop: asyncio.AbstractEventLoop) -> deque[LoopSession]:
+        """Return the idle connections of a loop; a new one inherits those of loops that ended."""
+        idle = self._idle.get(loop)
+        if idle is None:
+            idle = self._idle[loop] = deque()
+            for ended in [other for other in self._idle if other.is_closed()]:
+                for session in self._idle.pop(ended):
+                    session.watch_on(loop)
+                    idle.append(session)
+        return idle
+
+
+class LoopTransaction:
+    """Context manager of a read on the event loop; a class, since a generator costs more.
+
+    `translate_error` returns an error of the driver as one of the product's, None if it is none.
+    """
+
+    def __init__(
+        self,
+        sessions: LoopSessions,
+        translate_error: Callable[[Exception], Exception | None],
+        *,
+        single_statement: bool,
+    ) -> None:
+        self._sessions = sessions
+        self._translate_error = translate_error
+        self._is_single = single_statement
+
+    def __enter__(self) -> LoopConnection:
+        try:
+            self._session = self._sessions.take()
+        except Exception as error:
+            self._raise_translated(error)
+            raise
+        self._connection = LoopConnection(self._session, None if self._is_single else _BEGIN)
+        return self._connection
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        if not self._is_single:
+            self._connection.end()
+        self._sessions.take_back(self._session)
+        if isinstance(error, Exception):
+            self._raise_translated(error)
+
+    def _raise_translated(self, error: Exception) -> None:
+        if (translated := self._translate_error(error)) is not None:
+            raise translated from error
+
+
+def _run_on_thread(loop: asyncio.AbstractEventLoop, function: Callable[[], T]) -> T:
+    """Run what may block on a thread, with the request's deadline, and wait for it."""
+    return wait_for(loop.run_in_executor(None, copy_context().run, function))

@@ -1,0 +1,166 @@
+"""A connection to PostgreSQL that the event loop watches, in libpq's pipeline mode.
+
+What is sent without being waited for (the begin and the end of a transaction, a preparation)
+travels with the next statement, so that it costs no round trip.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from collections.abc import Callable
+
+import psycopg
+from psycopg import pq
+from psycopg.pq import ConnStatus, ExecStatus
+
+from ehr_gateway.database.postgresql_statements import (
+    PooledConnection,
+    StatementCall,
+    error_of,
+    send_call,
+)
+
+__all__ = ["LoopSession"]
+
+_LOST = "The connection to the database was lost."
+
+
+class _Exchange:
+    """What was sent up to a synchronisation point, and what becomes of its answer."""
+
+    __slots__ = ("answer", "error", "on_failure", "waiter")
+
+    def __init__(
+        self,
+        waiter: asyncio.Future[pq.abc.PGresult] | None = None,
+        on_failure: Callable[[], None] | None = None,
+    ) -> None:
+        self.waiter = waiter
+        self.on_failure = on_failure
+        # The last statement's result, and the first error.
+        self.answer: pq.abc.PGresult | None = None
+        self.error: psycopg.Error | None = None
+
+    def add(self, result: pq.abc.PGresult) -> None:
+        """Take in a result; after an error the server skips what was sent with it."""
+        self.answer = result
+        if result.status == ExecStatus.FATAL_ERROR and self.error is None:
+            self.error = error_of(result)
+
+    def end(self, lost: psycopg.Error | None = None) -> None:
+        """Hand the answer over, or the error."""
+        error = self.error or lost
+        if error is not None and self.on_failure is not None:
+            self.on_failure()
+        # One that is done was cancelled: nobody waits any more.
+        if self.waiter is not None and not self.waiter.done():
+            if error is None and self.answer is not None:
+                self.waiter.set_result(self.answer)
+            else:
+                self.waiter.set_exception(error or psycopg.OperationalError(_LOST))
+
+
+class LoopSession:
+    """One connection of one event loop; statements are answered in the order they were sent."""
+
+    def __init__(self, raw: PooledConnection, loop: asyncio.AbstractEventLoop) -> None:
+        self.raw = raw
+        self.is_lost = False
+        self._wire = raw.pgconn
+        self._socket = raw.pgconn.socket
+        self._exchanges: deque[_Exchange] = deque()
+        self._wire.nonblocking = 1
+        self._wire.enter_pipeline_mode()
+        self.watch_on(loop)
+
+    def watch_on(self, loop: asyncio.AbstractEventLoop) -> None:
+        """Have a loop watch the connection, in place of one that is closed."""
+        self._loop = loop
+        loop.add_reader(self._socket, self._on_readable)
+
+    def send(
+        self, call: StatementCall, begin: bytes | None = None
+    ) -> asyncio.Future[pq.abc.PGresult]:
+        """Send a statement, after the command that begins its transaction, if any."""
+        waiter: asyncio.Future[pq.abc.PGresult] = self._loop.create_future()
+        try:
+            if call.is_new:
+                self._send_preparation(call)
+            if begin is not None:
+                self._wire.send_query_params(begin, None)
+            send_call(self._wire, call)
+            self._synchronise(_Exchange(waiter))
+        except psycopg.Error as error:
+            self._lose(error)
+            if not waiter.done():
+                waiter.set_exception(error)
+        return waiter
+
+    def send_command(self, command: bytes) -> None:
+        """Send a command whose result nobody waits for."""
+        try:
+            self._wire.send_query_params(command, None)
+            self._synchronise(_Exchange())
+        except psycopg.Error as error:
+            self._lose(error)
+
+    def close(self) -> None:
+        """Stop to watch the connection and close it; whoever waits gets an error."""
+        if not self.is_lost:
+            self._lose(psycopg.OperationalError(_LOST))
+        self.raw.close()
+
+    def _send_preparation(self, call: StatementCall) -> None:
+        assert call.name is not None  # noqa: S101 - a new one has a name
+        statements = self.raw.statements
+        if call.dropped is not None:
+            self._wire.send_query_params(b"DEALLOCATE " + call.dropped, None)
+        self._wire.send_prepare(call.name, call.text.encode(), call.types)
+        # Up to a point of its own, so that whether it failed does not depend on what follows.
+        self._synchronise(_Exchange(on_failure=lambda: statements.forget(call)))
+
+    def _synchronise(self, exchange: _Exchange) -> None:
+        """End an exchange, and send what libpq still holds."""
+        self._exchanges.append(exchange)
+        self._wire.pipeline_sync()
+        if self._wire.flush():
+            self._loop.add_writer(self._socket, self._on_writable)
+
+    def _on_writable(self) -> None:
+        try:
+            if not self._wire.flush():
+                self._loop.remove_writer(self._socket)
+        except psycopg.Error as error:
+            self._lose(error)
+
+    def _on_readable(self) -> None:
+        wire, exchanges = self._wire, self._exchanges
+        try:
+            wire.consume_input()
+            while exchanges and not wire.is_busy():
+                result = wire.get_result()
+                # None follows each statement's result.
+                if result is None:
+                    if wire.status != ConnStatus.OK:
+                        break
+                elif result.status == ExecStatus.PIPELINE_SYNC:
+                    exchanges.popleft().end()
+                else:
+                    exchanges[0].add(result)
+        except psycopg.Error as error:
+            self._lose(error)
+            return
+        if wire.status != ConnStatus.OK:
+            self._lose(psycopg.OperationalError(_LOST))
+
+    def _lose(self, error: psycopg.Error) -> None:
+        """Give the connection up: the server, the network or the watch has ended it."""
+        if self.is_lost:
+            return
+        self.is_lost = True
+        if not self._loop.is_closed():
+            self._loop.remove_reader(self._socket)
+            self._loop.remove_writer(self._socket)
+        while self._exchanges:
+            self._exchanges.popleft().end(error)
