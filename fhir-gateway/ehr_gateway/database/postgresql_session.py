@@ -29,36 +29,42 @@ _LOST = "The connection to the database was lost."
 class _Exchange:
     """What was sent up to a synchronisation point, and what becomes of its answer."""
 
-    __slots__ = ("answer", "error", "on_failure", "waiter")
+    __slots__ = ("_answer", "_error", "_on_unprepared", "_prepared_by", "_succeeded", "_waiter")
 
-    def __init__(
-        self,
-        waiter: asyncio.Future[pq.abc.PGresult] | None = None,
-        on_failure: Callable[[], None] | None = None,
-    ) -> None:
-        self.waiter = waiter
-        self.on_failure = on_failure
-        # The last statement's result, and the first error.
-        self.answer: pq.abc.PGresult | None = None
-        self.error: psycopg.Error | None = None
+    def __init__(self, waiter: asyncio.Future[pq.abc.PGresult] | None = None) -> None:
+        self._waiter = waiter
+        self._answer: pq.abc.PGresult | None = None
+        # After the first error the server skips what was sent with it.
+        self._error: psycopg.Error | None = None
+        self._succeeded = 0
+        self._prepared_by = 0
+        self._on_unprepared: Callable[[], None] | None = None
+
+    def expect_preparation(self, place: int, on_unprepared: Callable[[], None]) -> None:
+        """Note which of the commands prepares a statement, and what to do if it fails."""
+        self._prepared_by, self._on_unprepared = place, on_unprepared
 
     def add(self, result: pq.abc.PGresult) -> None:
-        """Take in a result; after an error the server skips what was sent with it."""
-        self.answer = result
-        if result.status == ExecStatus.FATAL_ERROR and self.error is None:
-            self.error = error_of(result)
+        """Take in the result of the next command."""
+        self._answer = result
+        if self._error is not None:
+            return
+        if result.status == ExecStatus.FATAL_ERROR:
+            self._error = error_of(result)
+        else:
+            self._succeeded += 1
 
     def end(self, lost: psycopg.Error | None = None) -> None:
-        """Hand the answer over, or the error."""
-        error = self.error or lost
-        if error is not None and self.on_failure is not None:
-            self.on_failure()
+        """Hand over the last command's result, or the first error."""
+        error = self._error or lost
+        if self._on_unprepared is not None and self._succeeded < self._prepared_by:
+            self._on_unprepared()
         # One that is done was cancelled: nobody waits any more.
-        if self.waiter is not None and not self.waiter.done():
-            if error is None and self.answer is not None:
-                self.waiter.set_result(self.answer)
+        if self._waiter is not None and not self._waiter.done():
+            if error is None and self._answer is not None:
+                self._waiter.set_result(self._answer)
             else:
-                self.waiter.set_exception(error or psycopg.OperationalError(_LOST))
+                self._waiter.set_exception(error or psycopg.OperationalError(_LOST))
 
 
 class LoopSession:
@@ -84,13 +90,17 @@ class LoopSession:
     ) -> asyncio.Future[pq.abc.PGresult]:
         """Send a statement, after the command that begins its transaction, if any."""
         waiter: asyncio.Future[pq.abc.PGresult] = self._loop.create_future()
+        exchange, commands = _Exchange(waiter), 0
         try:
-            if call.is_new:
-                self._send_preparation(call)
             if begin is not None:
+                # First: nothing may come before it in its transaction.
                 self._wire.send_query_params(begin, None)
+                commands += 1
+            if call.is_new:
+                commands += self._send_preparation(call)
+                exchange.expect_preparation(commands, lambda: self.raw.statements.forget(call))
             send_call(self._wire, call)
-            self._synchronise(_Exchange(waiter))
+            self._synchronise(exchange)
         except psycopg.Error as error:
             self._lose(error)
             if not waiter.done():
@@ -111,14 +121,13 @@ class LoopSession:
             self._lose(psycopg.OperationalError(_LOST))
         self.raw.close()
 
-    def _send_preparation(self, call: StatementCall) -> None:
+    def _send_preparation(self, call: StatementCall) -> int:
+        """Send what prepares a statement; return the number of commands."""
         assert call.name is not None  # noqa: S101 - a new one has a name
-        statements = self.raw.statements
         if call.dropped is not None:
             self._wire.send_query_params(b"DEALLOCATE " + call.dropped, None)
         self._wire.send_prepare(call.name, call.text.encode(), call.types)
-        # Up to a point of its own, so that whether it failed does not depend on what follows.
-        self._synchronise(_Exchange(on_failure=lambda: statements.forget(call)))
+        return 1 if call.dropped is None else 2
 
     def _synchronise(self, exchange: _Exchange) -> None:
         """End an exchange, and send what libpq still holds."""

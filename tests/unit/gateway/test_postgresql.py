@@ -95,3 +95,40 @@ def test_a_name_that_stands_twice_is_one_value(postgresql: Cluster) -> None:
         assert list(row) == ["second", "first", "second"]
         assert list(by_place) == ["a", "b"]
         database.close()
+
+
+def test_many_rows_are_written_at_once_and_the_first_error_is_told(postgresql: Cluster) -> None:
+    with postgresql.database() as url:
+        database = open_database(url)
+        insert = "INSERT INTO reading VALUES (?, ?)"
+        with database.write_transaction() as connection:
+            connection.execute("CREATE TABLE reading (id INTEGER PRIMARY KEY, word TEXT)")
+            connection.executemany(insert, [(n, None if n % 3 else f"{n}") for n in range(1200)])
+        rows = [(n, "again") for n in range(1199, 1210)]
+        with (
+            pytest.raises(psycopg.errors.UniqueViolation),
+            database.write_transaction() as connection,
+        ):
+            connection.executemany(insert, rows)
+        with database.write_transaction() as connection:
+            connection.executemany(insert, rows[1:])
+
+        with database.read_transaction() as connection:
+            counts = connection.execute("SELECT COUNT(*), COUNT(word) FROM reading").fetchone()
+        assert list(counts) == [1210, 410]
+        database.close()
+
+
+def test_the_statements_used_last_stay_prepared(postgresql: Cluster) -> None:
+    with postgresql.database() as url:
+        database = open_database(url)
+        with database.read_transaction() as connection:
+            for number in range(230):
+                for _ in range(2):
+                    connection.execute(f"SELECT {number} + ?", (1,))
+            prepared = connection.execute("SELECT COUNT(*) FROM pg_prepared_statements").fetchone()
+            again = connection.execute("SELECT 0 + ?", (1,)).fetchone()
+
+        assert prepared[0] == 200
+        assert again[0] == 1
+        database.close()
