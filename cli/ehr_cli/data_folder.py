@@ -56,6 +56,7 @@ def gateway_settings(settings: Settings) -> GatewaySettings:
         refresh_seconds=settings.refresh_seconds,
         online_seconds=settings.online_seconds,
         registration=settings.registration,
+        client_ids=settings.client_ids,
         eid_authorize_url=settings.eid_authorize_url,
         eid_token_url=settings.eid_token_url,
         eid_client_id=settings.eid_client_id,

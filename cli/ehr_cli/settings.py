@@ -43,6 +43,7 @@ class Settings:
     refresh_seconds: int = 7_776_000
     online_seconds: int = 43_200
     registration: str = "token"
+    client_ids: str = "any"
     eid_authorize_url: str = ""
     eid_token_url: str = ""
     eid_client_id: str = "ehr-commons"
@@ -204,6 +205,8 @@ def _check_values(settings: Settings, where: str) -> None:
         )
     if settings.registration not in ("token", "open", "off"):
         raise Invalid(f"registration must be token, open or off ({where}).")
+    if settings.client_ids not in ("any", "own"):
+        raise Invalid(f"client_ids must be any or own ({where}).")
     for proxy in settings.trusted_proxies.split(","):
         try:
             ipaddress.ip_network(proxy.strip())

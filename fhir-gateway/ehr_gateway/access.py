@@ -29,6 +29,8 @@ class Access:
     request_id: str
     # The server's base URL: references that begin with it are stored as relative ones.
     base: str = ""
+    # Whether systems choose only ids that their organisation gives (the setting `client_ids`).
+    own_ids_only: bool = False
     # Whom the request asks about, for the audit log.
     inquiry: Inquiry = field(default_factory=Inquiry, compare=False)
 

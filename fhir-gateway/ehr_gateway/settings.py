@@ -45,6 +45,9 @@ class GatewaySettings:
     # Who may register a client at /oauth/register: holders of a token from the administrator
     # (`token`), anybody (`open`), or nobody (`off`).
     registration: str = "token"
+    # Under which ids the systems of organisations create patients' records: any that is free
+    # (`any`), or those alone that their organisation gives (`own`).
+    client_ids: str = "any"
     # Limits of access requests, and how patients are notified of them.
     limits: AccessLimits = field(default_factory=AccessLimits)
     notices: NoticeSettings = field(default_factory=NoticeSettings)
@@ -87,6 +90,9 @@ class GatewaySettings:
 
         if self.registration not in ("token", "open", "off"):
             raise Invalid("registration must be token, open or off.")
+
+        if self.client_ids not in ("any", "own"):
+            raise Invalid("client_ids must be any or own.")
 
     @property
     def database(self) -> Path | str:

@@ -142,8 +142,9 @@ def _resource_component(name: str) -> dict[str, Any]:
         "interaction": [{"code": code} for code in codes],
         "versioning": "versioned-update",
         "readHistory": True,
-        # Programs may choose ids. People may in the directory alone: in a patient's record a free
-        # id must not look different from a hidden one.
+        # Programs may choose ids, within limits (`WritePermission.may_choose_id`). People may in
+        # the directory alone: in a patient's record a free id must not look different from a hidden
+        # one.
         "updateCreate": is_written,
         "conditionalCreate": is_written,
         "conditionalRead": "full-support",

@@ -71,6 +71,7 @@ async def authenticate(request: Request) -> RequestContext:
         now_ms=now,
         request_id=request.scope["state"]["request_id"],
         base=gateway.settings.fhir_base,
+        own_ids_only=gateway.settings.client_ids == "own",
     )
     request.scope["state"]["inquiry"] = access.inquiry
     context = RequestContext(gateway, caller, access, request)

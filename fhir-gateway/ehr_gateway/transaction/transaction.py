@@ -225,9 +225,10 @@ class Transaction:
     ) -> WriteResult:
         """Store a new version of a resource that the requester can see.
 
-        An absent id creates the resource (update as create) for systems and for directory types.
-        For a person and a patient's record it does not: the answer would tell a hidden id from a
-        free one. With `only_new` (If-None-Match: *) a resource that exists is refused.
+        An absent id creates the resource (update as create) in the directory, for the platform's
+        own systems, and for an organisation's systems if they may choose the id. Else the answer
+        would tell a hidden record from none (`WritePermission.may_choose_id`). With `only_new`
+        (If-None-Match: *) a resource that exists is refused.
         """
         if not self.access.covers("create", draft.type):
             self.access.require_scope("update", draft.type)
@@ -620,11 +621,11 @@ class Transaction:
 
     def _create_with_id(self, draft: Draft, if_match: int | None) -> WriteResult:
         record = record_facts(draft.resource, None)
-        may_choose_id = self.access.requester.role == "system" or record.directory
-        if may_choose_id:
+        if self.access.requester.role == "system" or record.directory:
             self._permission.check_except_enrolment("create", record)
+        may_choose_id = self._permission.may_choose_id(record, draft.id)
         if if_match is not None or not may_choose_id or self._exists(draft.type, draft.id):
-            raise NotFound(f"There is no {draft.type} with this id.")
+            raise NotFound(self._permission.absent_text(draft.type))
         return WriteResult(self._store_new(draft, "PUT"), created=True)
 
     def _current(self, kind: str, identity: str) -> Version | None:

@@ -17,7 +17,7 @@ from ehr_privacy.consent import (
     right_to_change,
 )  # fmt: skip
 
-__all__ = ["WriteInteraction", "WritePermission"]
+__all__ = ["WriteInteraction", "WritePermission", "giver_of_id"]
 
 WriteInteraction = Literal["create", "update", "delete"]
 
@@ -108,6 +108,42 @@ class WritePermission:
         """
         return kind == "Patient" and self._access.requester.role == "steward"
 
+    def may_choose_id(self, record: Record, identity: str) -> bool:
+        """Say whether the requester may create a record under an id of its choice.
+
+        Entries of the directory that everybody sees have no hidden ids. For all else, an
+        organisation's systems choose ids that only the organisation gives: nobody hides those from
+        them. With the setting `client_ids = any` they choose every id but those that another
+        organisation gives.
+        """
+        if self.is_platform_service:
+            return True
+        if record.directory and record.type not in load_roles().directory_readers:
+            return True
+        requester = self._access.requester
+        if requester.role != "system":
+            return False
+        giver = giver_of_id(identity)
+        if giver is not None and giver == requester.organization:
+            return True
+        return not self._access.own_ids_only and not self._is_organization(giver)
+
+    def absent_text(self, kind: str) -> str:
+        """Return what a PUT is told under an id that is absent, hidden or not the requester's."""
+        text = f"There is no {kind} with this id."
+        requester = self._access.requester
+        if requester.role != "system" or requester.organization is None:
+            return text
+        return (
+            f"{text} A program may always choose an id of its organisation's: it begins with"
+            f" {requester.organization}. and has no dot after that. It may also POST, or update by"
+            " criteria such as an identifier."
+        )
+
+    def _is_organization(self, name: str | None) -> bool:
+        condition = "EXISTS (SELECT 1 FROM resource WHERE type = 'Organization' AND id = :id)"
+        return name is not None and self._is_true(condition, {"id": name})
+
     @property
     def is_platform_service(self) -> bool:
         """Whether the requester is one of the platform's own systems.
@@ -134,6 +170,18 @@ class WritePermission:
 
     def _is_true(self, condition: str, params: Mapping[str, object]) -> bool:
         return bool(self._connection.execute(f"SELECT {condition}", params).fetchone()[0])
+
+
+def giver_of_id(identity: str) -> str | None:
+    """Return the organisation whose systems give an id, None if its form names none.
+
+    Such an id is the organisation's, a dot and a name without one, so that it is of one alone.
+
+    >>> giver_of_id("clinic.b.4711"), giver_of_id("4711")
+    ('clinic.b', None)
+    """
+    giver, _, name = identity.rpartition(".")
+    return giver if giver and name else None
 
 
 _REFUSED_ACTS: Mapping[Act, str] = {
