@@ -13,7 +13,16 @@ from ehr_gateway.database import Connection, Row
 from ehr_gateway.tokens.access_tokens import Subject
 from ehr_privacy.consent import Requester, compile_predicate, parse_scopes
 
-__all__ = ["COUNTED", "FEED", "NAMED", "OPENED", "Reason", "find_reason"]
+__all__ = [
+    "COUNTED",
+    "FEED",
+    "NAMED",
+    "OPENED",
+    "SHARED",
+    "Reason",
+    "find_reason",
+    "reason_without_grants",
+]
 
 # Reasons of a row that disclosed no record of the patient: the request named them, or counted them.
 NAMED, COUNTED = "named", "counted"
@@ -39,6 +48,22 @@ class Reason:
     consent: str | None = None
 
 
+SHARED = Reason("shared")
+
+
+def reason_without_grants(
+    subject: Subject, records: Collection[tuple[int, str | None, str | None]]
+) -> Reason:
+    """Return why a requester for whom no grant is in force could see records of a patient.
+
+    The records are given as (pk, domain, author).
+    """
+    if subject.role not in ("clinician", "system"):
+        return Reason("own" if subject.role == "patient" else subject.role)
+    is_foreign = any(author != subject.organization for _, _, author in records)
+    return SHARED if is_foreign else Reason("own-record")
+
+
 def find_reason(
     connection: Connection,
     subject: Subject,
@@ -47,13 +72,12 @@ def find_reason(
     records: Collection[tuple[int, str | None, str | None]],
 ) -> Reason:
     """Return why a requester could see records of a patient, given as (pk, domain, author)."""
-    if subject.role not in ("clinician", "system"):
-        return Reason("own" if subject.role == "patient" else subject.role)
+    without_grants = reason_without_grants(subject, records)
+    if without_grants != SHARED:
+        return without_grants
     foreign_records = [
         (pk, domain) for pk, domain, author in records if author != subject.organization
     ]
-    if not foreign_records:
-        return Reason("own-record")
     person = subject.person or subject.login
     grants = connection.execute(
         _SELECT_GRANTS,
@@ -65,12 +89,12 @@ def find_reason(
         },
     ).fetchall()
     if not grants:
-        return Reason("shared")
+        return without_grants
     emergency = next((row for row in grants if row["kind"] == "emergency"), None)
     if emergency:
         return Reason("emergency", emergency["consent"])
-    return _find_grant_reason(connection, subject, now_ms, foreign_records, grants) or Reason(
-        "shared"
+    return (
+        _find_grant_reason(connection, subject, now_ms, foreign_records, grants) or without_grants
     )
 
 

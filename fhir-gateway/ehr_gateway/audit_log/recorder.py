@@ -8,23 +8,20 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Protocol
+from functools import lru_cache
+from typing import Any, Protocol
 
 import orjson
 
 from ehr_gateway.audit_log.append import RowValues, append_rows, seal_rows
-from ehr_gateway.audit_log.reasons import OPENED, Reason, find_reason
-from ehr_gateway.database import Connection
+from ehr_gateway.audit_log.reasons import OPENED, SHARED, Reason, find_reason, reason_without_grants
+from ehr_gateway.database import Connection, Dialect, encode_list, in_list
 from ehr_gateway.ids import uuid7
 from ehr_gateway.inquiry import Inquiry
 from ehr_gateway.store.consequences import Consequence
+from ehr_gateway.store.disclosure import GRANT_IN_FORCE, Disclosure, reader_parameters
 from ehr_gateway.tokens.access_tokens import Subject
 
-_SELECT_PATIENTS = (
-    "SELECT p.pk, p.patient, r.domain FROM record_patient p JOIN resource r ON r.pk = p.pk"
-    " WHERE p.pk IN ({}) ORDER BY p.pk, p.patient"
-)
-_BATCH = 50
 SUCCESS, REFUSED, FAILED = "0", "4", "8"
 
 
@@ -46,6 +43,10 @@ class DisclosedVersion(Protocol):
     @property
     def author(self) -> str | None:
         """The organisation whose record it is."""
+
+    @property
+    def disclosure(self) -> Disclosure | None:
+        """Its patients, where they were read with it."""
 
 
 @dataclass(frozen=True)
@@ -72,24 +73,26 @@ def build_disclosure_rows(
     connection: Connection, audit_context: AuditContext, versions: Sequence[DisclosedVersion]
 ) -> list[RowValues]:
     """Build the rows of a successful request: one for each patient, one for records of none."""
-    patients = _find_patients(connection, [version.pk for version in versions])
-    rows: dict[str | None, _RowDraft] = {}
-    for version in versions:
-        for patient, domain in patients.get(version.pk, _NO_PATIENT):
-            row = rows.get(patient)
-            if row is None:
-                row = rows[patient] = _RowDraft(patient)
-            row.entities[f"{version.type}/{version.id}"] = None
-            row.records.append((version.pk, domain, version.author))
-    for row in rows.values():
-        row.reason = (
-            _DIRECTORY
-            if row.patient is None
-            else find_reason(
+    disclosures = _find_disclosures(connection, audit_context, versions)
+    rows = _draft_disclosures(versions, disclosures)
+    for row in rows:
+        if row.patient is not None and row.has_grant:
+            row.reason = find_reason(
                 connection, audit_context.subject, audit_context.at_ms, row.patient, row.records
             )
-        )
-    return _to_values(audit_context, rows.values() or [_RowDraft(None, reason=_DIRECTORY)], SUCCESS)
+    return _disclosure_values(audit_context, rows)
+
+
+def build_known_rows(
+    audit_context: AuditContext, versions: Sequence[DisclosedVersion]
+) -> list[RowValues] | None:
+    """Build the rows of a successful request without the store; None where it has to be asked."""
+    disclosures: dict[int, Disclosure] = {}
+    for version in versions:
+        if version.disclosure is None or version.disclosure.has_grant:
+            return None
+        disclosures[version.pk] = version.disclosure
+    return _disclosure_values(audit_context, _draft_disclosures(versions, disclosures))
 
 
 def build_refusal_rows(
@@ -141,8 +144,8 @@ def build_opened_rows(
     return _to_values(audit_context, rows.values(), SUCCESS)
 
 
-_NO_PATIENT: Sequence[tuple[str | None, str | None]] = ((None, None),)
 _DIRECTORY = Reason("directory")
+_NO_DISCLOSURE = Disclosure((), None, has_grant=False)
 
 
 @dataclass
@@ -153,6 +156,8 @@ class _RowDraft:
     entities: dict[str, None] = field(default_factory=dict)
     # (pk, domain, author) of each record.
     records: list[tuple[int, str | None, str | None]] = field(default_factory=list)
+    # Whether a grant or an emergency for this patient is in force.
+    has_grant: bool = False
     reason: Reason | None = None
 
     @property
@@ -190,17 +195,62 @@ def _to_values(
     ]
 
 
-def _find_patients(
-    connection: Connection, pks: Sequence[int]
-) -> Mapping[int, Sequence[tuple[str | None, str | None]]]:
-    """Return the patients of each version that has any, each with the version's domain."""
-    patients: dict[int, list[tuple[str | None, str | None]]] = {}
-    # Two statements only, for one key and for 50 (padded), so that the database caches their plans.
-    size = 1 if len(pks) == 1 else _BATCH
-    query = _SELECT_PATIENTS.format(", ".join("?" * size))
-    for start in range(0, len(pks), size):
-        batch = pks[start : start + size]
-        padded = [*batch, *[batch[0]] * (size - len(batch))]
-        for pk, patient, domain in connection.execute(query, padded):
-            patients.setdefault(pk, []).append((patient, domain))
-    return patients
+def _draft_disclosures(
+    versions: Sequence[DisclosedVersion], disclosures: Mapping[int, Disclosure]
+) -> list[_RowDraft]:
+    rows: dict[str | None, _RowDraft] = {}
+    for version in versions:
+        disclosure = disclosures.get(version.pk, _NO_DISCLOSURE)
+        for patient in disclosure.patients or (None,):
+            row = rows.get(patient)
+            if row is None:
+                row = rows[patient] = _RowDraft(patient)
+            row.entities[f"{version.type}/{version.id}"] = None
+            row.records.append((version.pk, disclosure.domain if patient else None, version.author))
+            row.has_grant = row.has_grant or disclosure.has_grant
+    return list(rows.values()) or [_RowDraft(None)]
+
+
+def _disclosure_values(audit_context: AuditContext, rows: Sequence[_RowDraft]) -> list[RowValues]:
+    for row in rows:
+        if row.patient is None:
+            row.reason = _DIRECTORY
+        elif row.reason is None:
+            row.reason = reason_without_grants(audit_context.subject, row.records)
+    return _to_values(audit_context, rows, SUCCESS)
+
+
+def _find_disclosures(
+    connection: Connection, audit_context: AuditContext, versions: Sequence[DisclosedVersion]
+) -> Mapping[int, Disclosure]:
+    """Return the patients of each version that has any, in one statement."""
+    if not versions:
+        return {}
+    dialect, subject = connection.dialect, audit_context.subject
+    parameters: dict[str, Any] = {}
+    records = [(version.pk, None, version.author) for version in versions]
+    with_grants = reason_without_grants(subject, records) == SHARED
+    if with_grants:
+        parameters.update(reader_parameters(subject, audit_context.at_ms))
+    is_single = len(versions) == 1
+    pks = [version.pk for version in versions]
+    parameters["pks"] = pks[0] if is_single else encode_list(dialect, pks)
+    statement = _patients_statement(dialect, is_single=is_single, with_grants=with_grants)
+    disclosures: dict[int, Disclosure] = {}
+    for pk, patient, domain, has_grant in connection.execute(statement, parameters):
+        known = disclosures.get(pk)
+        patients = (*known.patients, patient) if known else (patient,)
+        granted = bool(has_grant) or (known is not None and known.has_grant)
+        disclosures[pk] = Disclosure(patients, domain, granted)
+    return disclosures
+
+
+@lru_cache
+def _patients_statement(dialect: Dialect, *, is_single: bool, with_grants: bool) -> str:
+    pks = "= :pks" if is_single else in_list(dialect, "pks")
+    has_grant = GRANT_IN_FORCE if with_grants else "0"
+    return (
+        f"SELECT p.pk, p.patient, r.domain, {has_grant} AS has_grant"  # noqa: S608
+        " FROM record_patient p JOIN resource r ON r.pk = p.pk"
+        f" WHERE p.pk {pks} ORDER BY p.pk, p.patient"
+    )

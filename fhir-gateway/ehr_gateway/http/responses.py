@@ -109,6 +109,10 @@ def record_disclosure(
     context: RequestContext, audit_context: recorder.AuditContext, versions: Sequence[Version]
 ) -> None:
     """Put versions on record as disclosed; the entry is written before the response leaves."""
+    rows = recorder.build_known_rows(audit_context, versions)
+    if rows is not None:
+        context.add_audit_entry(rows)
+        return
     context.add_audit_entry(
         partial(recorder.build_disclosure_rows, audit_context=audit_context, versions=versions)
     )

@@ -27,6 +27,7 @@ from ehr_gateway.journal.journal import Journal, open_journal
 from ehr_gateway.schema.revision import open_schema
 from ehr_gateway.store import relabel
 from ehr_gateway.store.consequences import Consequence
+from ehr_gateway.store.disclosure import Disclosure
 from ehr_gateway.store.epoch import StoreEpoch, ensure_epoch, load_epoch
 from ehr_gateway.store.parameter_ids import read_parameter_ids, register_parameters
 from ehr_gateway.store.search_registry import SearchRegistry, load_registry
@@ -51,6 +52,8 @@ class Version:
     author: str | None = None
     # The facts in force, where they were read with it.
     facts: StoredFacts | None = field(default=None, compare=False, repr=False)
+    # What the audit log has to know of it, where that was read with it.
+    disclosure: Disclosure | None = field(default=None, compare=False, repr=False)
 
     @classmethod
     def from_row(cls, row: Row) -> Version:
