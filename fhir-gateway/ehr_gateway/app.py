@@ -24,6 +24,7 @@ from ehr_gateway.http.request_guard import RequestGuard
 from ehr_gateway.login import (
     account_pages,
     administration,
+    display_pages,
     eid,
     eid_pages,
     factor_pages,
@@ -71,6 +72,7 @@ ROUTERS = tuple(
         login_pages,
         account_pages,
         factor_pages,
+        display_pages,
         session_pages,
         administration,
         eid_pages,

@@ -6,7 +6,6 @@ import logging
 import re
 import traceback
 from collections.abc import Awaitable, Callable
-from importlib.resources import files
 
 import httpx
 from fastapi import FastAPI, Request
@@ -15,6 +14,7 @@ from fastapi.responses import PlainTextResponse, RedirectResponse, Response
 from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from ehr_design.static_files import FOLDER
 from ehr_fhir.errors import EhrError, Forbidden, NotFound, TooCostly, Unauthorized, http_status
 from ehr_portal.i18n import N_
 from ehr_portal.pages import load_navigation, load_router
@@ -59,7 +59,7 @@ def create_portal(gateway: httpx.AsyncClient, settings: PortalSettings) -> FastA
     sessions = SessionStore(settings.sessions, settings.idle, settings.absolute, settings.clock)
     app.state.portal = Portal(gateway, settings, sessions, load_navigation())
     app.include_router(load_router())
-    static = CompressedStaticFiles(directory=str(files("ehr_portal") / "static"))
+    static = CompressedStaticFiles(directory=str(FOLDER))
     app.mount("/static", static, name="static")
     app.add_middleware(BodySizeLimit)
     app.middleware("http")(_add_headers)

@@ -25,6 +25,7 @@ PURPOSES = {
     "ehr_etl": "the lake: Spark and Delta",
     "ehr_privacy": "pure: consent, de-identification",
     "ehr_fhir": "pure: FHIR, search, FHIRPath",
+    "ehr_design": "style sheet, icons, frame of pages",
 }
 FLOW = (
     ("hospitals, apps", "FHIR REST, bulk files"),

@@ -16,8 +16,8 @@ from joserfc.jwk import ECKey, KeySet, RSAKey
 
 from ehr_gateway.accounts import accounts
 from ehr_gateway.gateway import Gateway
+from ehr_gateway.html.pages import page_language
 from ehr_gateway.login import login_flow
-from ehr_gateway.login.login_pages import page_language
 from ehr_gateway.oauth import authorize_request, clients
 from ehr_gateway.oauth.authorization_codes import compute_challenge
 from ehr_gateway.oauth.authorization_response import Authentication, respond_to_authorize_request

@@ -113,7 +113,7 @@ def addresses() -> list[str]:
     other = {
         "/feed", "/healthz", "/readyz", "/metrics", "/oauth/token", "/oauth/authorize",
         "/oauth/login", "/oauth/register", "/oauth/register/x", "/oauth/accounts", "/oauth/jwks",
-        "/oauth/logout", "/oauth/account", "/oauth/approve", "/oauth/static/oauth.css",
+        "/oauth/logout", "/oauth/account", "/oauth/approve", "/oauth/static/ehr.css",
         "/fhir/.well-known/smart-configuration", "/oauth/.well-known/openid-configuration",
     }  # fmt: skip
     return sorted({*fhir, *audit_log, *other, *(f"{path}?code=x" for path in fhir)})

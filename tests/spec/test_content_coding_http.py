@@ -116,8 +116,8 @@ def test_no_answer_is_compressed_for_who_does_not_take_it(hospital: Session, hea
 
 
 def test_the_style_sheet_of_the_log_in_is_compressed(furnished: House) -> None:
-    packed = furnished.client.get("/oauth/static/oauth.css", headers=GZIP)
-    plain = furnished.client.get("/oauth/static/oauth.css", headers={"Accept-Encoding": "identity"})
+    packed = furnished.client.get("/oauth/static/ehr.css", headers=GZIP)
+    plain = furnished.client.get("/oauth/static/ehr.css", headers={"Accept-Encoding": "identity"})
 
     assert packed.headers["Content-Encoding"] == "gzip"
     assert packed.content == plain.content

@@ -12,10 +12,10 @@ PATHS = (
     "/fhir/metadata", "/fhir/openapi.json", "/fhir/.well-known/smart-configuration",
     "/fhir/Patient", "/fhir/Patient/pat-1", "/fhir/nothing/at/all", "/healthz", "/metrics",
     "/feed", "/oauth/jwks", "/oauth/login", "/oauth/account", "/oauth/authorize", "/oauth/token",
-    "/oauth/static/oauth.css", "/oauth/static/icon.svg", "/oauth/static/nothing", "/oauth/nothing",
+    "/oauth/static/ehr.css", "/oauth/static/icon.svg", "/oauth/static/nothing", "/oauth/nothing",
 )  # fmt: skip
 # What is the same for everybody, and may be kept for a while.
-PUBLIC = ("/fhir/.well-known/smart-configuration", "/oauth/static/oauth.css",
+PUBLIC = ("/fhir/.well-known/smart-configuration", "/oauth/static/ehr.css",
           "/oauth/static/icon.svg")  # fmt: skip
 
 

@@ -111,13 +111,19 @@ def end_session(connection: Connection, login: str, session_id: str, now_ms: int
 
 
 def end_sessions(
-    connection: Connection, login: str, now_ms: int, *, besides: str = ""
+    connection: Connection,
+    login: str,
+    now_ms: int,
+    *,
+    besides: str = "",
+    device: str | None = None,
 ) -> tuple[str, ...]:
-    """End every session of an account but one; return the ids of those ended."""
+    """End every session of an account but one, or those of a device; return the ids of them."""
+    on_device, values = ("", ()) if device is None else (" AND device = ?", (device,))
     rows = connection.execute(
-        "UPDATE login_session SET ended_ms = ? WHERE login = ? AND ended_ms IS NULL AND id <> ?"
-        " RETURNING id",
-        (now_ms, login, besides),
+        "UPDATE login_session SET ended_ms = ? WHERE login = ? AND ended_ms IS NULL AND id <> ?"  # noqa: S608
+        f"{on_device} RETURNING id",
+        (now_ms, login, besides, *values),
     ).fetchall()
     return tuple(row[0] for row in rows)
 

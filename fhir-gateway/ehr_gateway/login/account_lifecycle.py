@@ -36,11 +36,16 @@ def end_session(gateway: Gateway, login: str, session: str) -> bool:
     return is_ended
 
 
-def end_sessions(gateway: Gateway, login: str, *, besides: str = "") -> int:
-    """End every session of an account but one and revoke their tokens; return how many."""
+def end_sessions(
+    gateway: Gateway, login: str, *, besides: str = "", device: str | None = None
+) -> int:
+    """End every session of an account but one and revoke their tokens; return how many.
+
+    With a `device`, only those of devices that describe themselves so.
+    """
     now = gateway.clock()
     with gateway.store.write_transaction() as connection:
-        session_ids = sessions.end_sessions(connection, login, now, besides=besides)
+        session_ids = sessions.end_sessions(connection, login, now, besides=besides, device=device)
         _revoke_tokens_of_sessions(gateway, connection, session_ids, now)
     gateway.revocations.notify_processes()
     return len(session_ids)

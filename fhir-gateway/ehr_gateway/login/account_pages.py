@@ -6,6 +6,8 @@ The forms are handled in `factor_pages` and `session_pages`.
 from __future__ import annotations
 
 import secrets
+from collections.abc import Iterable
+from dataclasses import dataclass
 from datetime import datetime
 
 from fastapi import APIRouter, Request
@@ -97,9 +99,13 @@ def render_account_page(
         organization=organization_names.get(organization or "", ""),
         factors=enrolled,
         passkeys=own_passkeys,
-        sessions=open_sessions,
+        own_session=next(
+            (session for session in open_sessions if session.id == user.session.id), user.session
+        ),
+        other_sessions=group_by_device(
+            session for session in open_sessions if session.id != user.session.id
+        ),
         apps=[(app, approval_page.describe_scopes(app.scope, user.language)) for app in apps],
-        here_id=user.session.id,
         has_password=password,
         recent=user.is_recent,
         passkeys_possible=passkeys_possible,
@@ -111,6 +117,27 @@ def render_account_page(
         if passkeys_possible
         else "",
     )
+
+
+@dataclass(frozen=True)
+class DeviceSessions:
+    """The sessions of one account on devices that describe themselves alike."""
+
+    device: str
+    # Last used first.
+    sessions: tuple[sessions.LoginSession, ...]
+
+
+def group_by_device(open_sessions: Iterable[sessions.LoginSession]) -> list[DeviceSessions]:
+    """Return sessions by device, in the order in which their first ones stand.
+
+    A browser that keeps no cookies begins a session at each log-in; twenty rows that look alike
+    hide the one that their owner does not know.
+    """
+    groups: dict[str, list[sessions.LoginSession]] = {}
+    for session in open_sessions:
+        groups.setdefault(session.device, []).append(session)
+    return [DeviceSessions(device, tuple(members)) for device, members in groups.items()]
 
 
 def unseal_nonce(user: SignedInUser, sealed: str) -> str | None:

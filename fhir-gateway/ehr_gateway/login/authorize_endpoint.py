@@ -15,8 +15,10 @@ from starlette.datastructures import QueryParams
 
 from ehr_fhir.errors import Invalid
 from ehr_gateway.gateway import Gateway, GatewayDependency
+from ehr_gateway.html import pages
 from ehr_gateway.http.body import read_form_pairs
 from ehr_gateway.login import login_flow, login_pages
+from ehr_gateway.login.display_pages import keep_display_settings
 from ehr_gateway.oauth import clients
 from ehr_gateway.oauth.authorize_request import redirect_with_error, seal_request
 from ehr_gateway.tokens.scope_grants import narrow_scopes
@@ -55,7 +57,7 @@ def authorize_by_form(request: Request, gateway: GatewayDependency, pairs: Pairs
 def _start_authorization(request: Request, gateway: Gateway, parameters: QueryParams) -> Response:
     client = _find_client(gateway, parameters)
     if client is None:
-        language = login_pages.page_language(request, parameters.get("ui_locales", ""))
+        language = pages.page_language(request, parameters.get("ui_locales", ""))
         return login_pages.render_stopped_page(language, "client_wrong")
     sealed_parameters = {
         "client": client.id,
@@ -67,7 +69,9 @@ def _start_authorization(request: Request, gateway: Gateway, parameters: QueryPa
     error = _find_error(parameters, gateway)
     if error is not None:
         return redirect_with_error(gateway, sealed_parameters, *error)
-    return login_flow.begin_login(request, gateway, seal_request(gateway, sealed_parameters))
+    response = login_flow.begin_login(request, gateway, seal_request(gateway, sealed_parameters))
+    keep_display_settings(response, request, gateway)
+    return response
 
 
 def _find_client(gateway: Gateway, parameters: QueryParams) -> clients.Client | None:

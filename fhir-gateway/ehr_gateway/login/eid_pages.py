@@ -15,6 +15,7 @@ from fastapi.responses import RedirectResponse, Response
 from ehr_fhir.errors import Unavailable
 from ehr_gateway.accounts import accounts
 from ehr_gateway.gateway import Gateway, GatewayDependency
+from ehr_gateway.html import pages
 from ehr_gateway.login import login_audit, login_flow, login_pages, login_state
 from ehr_gateway.login.eid import EidProvider, EidRefused, EidRequest
 from ehr_gateway.login.login_state import LoginState
@@ -29,7 +30,7 @@ _NO_STORE = {"Cache-Control": "no-store", "Referrer-Policy": "no-referrer"}
 @router.get("/eid")
 def redirect_to_provider(request: Request, gateway: GatewayDependency) -> Response:
     """Redirect to the electronic identity provider."""
-    language = login_pages.page_language(request)
+    language = pages.page_language(request)
     state = login_state.unseal_state(request, gateway, request.query_params.get("request", ""))
     if state is None:
         return login_pages.render_stopped_page(language, "stale")
@@ -45,7 +46,7 @@ def redirect_to_provider(request: Request, gateway: GatewayDependency) -> Respon
 @router.get("/eid/callback")
 async def handle_callback(request: Request, gateway: GatewayDependency) -> Response:
     """Handle the provider's response: exchange its code, log in the account of the subject."""
-    language = login_pages.page_language(request)
+    language = pages.page_language(request)
     query = request.query_params
     provider = _provider(request)
     sealed = query.get("state", "")

@@ -46,7 +46,7 @@ def create_simulator(
             language,
             status=401 if problem else 200,
             # The client redirects the browser on to an app that the simulator does not know.
-            goes_to="*",
+            form_target="*",
             here=page_path,
             request_token=sealer.dumps(parameters),
             error=problem,
@@ -61,9 +61,6 @@ def create_simulator(
             "stopped.html",
             language,
             status=400,
-            here="",
-            error="",
-            error_field="",
             reason="stale",
         )
 
@@ -71,9 +68,7 @@ def create_simulator(
     def authorize(request: Request) -> Response:
         """Show the form, also in another language when the page is asked for again."""
         query = request.query_params
-        language = pages.choose_language(
-            query.get("lang", ""), request.headers.get("accept-language", "")
-        )
+        language = pages.page_language(request)
         if "request" in query:
             sealed_parameters = _unseal(sealer, query["request"])
             return (
@@ -93,9 +88,7 @@ def create_simulator(
     @app.post("/authorize")
     def prove(request: Request, form: Form) -> Response:
         """Check identity number and PIN; redirect back with a code."""
-        language = pages.choose_language(
-            request.query_params.get("lang", ""), request.headers.get("accept-language", "")
-        )
+        language = pages.page_language(request)
         parameters = _unseal(sealer, form.get("request", ""))
         if parameters is None:
             return render_stopped(language)

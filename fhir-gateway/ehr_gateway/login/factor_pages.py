@@ -95,9 +95,6 @@ def confirm_totp(request: Request, gateway: GatewayDependency, form: Form) -> Re
     return pages.render_page(
         "recovery.html",
         user.language,
-        here="",
-        error="",
-        error_field="",
         codes=codes,
         action="",
     )
@@ -155,7 +152,6 @@ def _render_totp_page(user: SignedInUser, sealed: str, *, error: str = "") -> Re
         "enrol.html",
         user.language,
         status=400 if error else 200,
-        here="",
         error=error,
         error_field="code",
         action=action,

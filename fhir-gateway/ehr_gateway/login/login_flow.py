@@ -16,8 +16,8 @@ from ehr_fhir.errors import NotFound
 from ehr_gateway.accounts import accounts, factors, sessions
 from ehr_gateway.accounts.accounts import Account
 from ehr_gateway.gateway import Gateway
+from ehr_gateway.html import pages
 from ehr_gateway.login import account_lifecycle, browser, login_audit, login_pages, login_state
-from ehr_gateway.login.login_pages import page_language
 from ehr_gateway.login.login_state import LoginState
 from ehr_gateway.oauth import authorize_request
 from ehr_gateway.oauth.authorization_response import Authentication, respond_to_authorize_request
@@ -55,7 +55,7 @@ def show_login_page(request: Request, gateway: Gateway, sealed: str, locales: st
     state = LoginState(sealed, browser_id or browser.hash_browser_cookie(value))
     login_hint = login_pages.read_login_hint(gateway, state)
     response = login_pages.render_login_page(
-        gateway, state, page_language(request, locales), login=login_hint
+        gateway, state, pages.page_language(request, locales), login=login_hint
     )
     if value:
         browser.set_browser_cookie(response, gateway, value)
@@ -64,7 +64,7 @@ def show_login_page(request: Request, gateway: Gateway, sealed: str, locales: st
 
 def continue_login(request: Request, gateway: Gateway, state: LoginState) -> Response:
     """Show the page of the next step; complete the log-in if no step is missing."""
-    page = render_next_page(gateway, state, page_language(request))
+    page = render_next_page(gateway, state, pages.page_language(request))
     if page is not None:
         return page
     return _complete_login(request, gateway, state)
@@ -153,7 +153,11 @@ def _respond_for_session(
     account = accounts.find_account(gateway.store.database, session.login)
     authentication = Authentication(account, session.auth_ms, session.methods, session.id)
     return respond_to_authorize_request(
-        gateway, parameters, authentication, str(request.state.request_id), page_language(request)
+        gateway,
+        parameters,
+        authentication,
+        str(request.state.request_id),
+        pages.page_language(request),
     )
 
 

@@ -12,6 +12,7 @@ import segno
 from fastapi import APIRouter, Request
 from fastapi.responses import Response
 
+from ehr_design import static_files
 from ehr_fhir.errors import NotFound
 from ehr_gateway.accounts import eid_people, factors, passkeys, totp
 from ehr_gateway.accounts.accounts import Account
@@ -25,30 +26,25 @@ from ehr_gateway.oauth import authorize_request
 
 router = APIRouter(prefix="/oauth")
 ISSUER = "eHR Commons"
-_STATIC = {
-    "oauth.css": "text/css; charset=utf-8",
-    "icon.svg": "image/svg+xml; charset=utf-8",
-    "passkey.js": "text/javascript; charset=utf-8",
-}
+# Of the pages' own, beside the files of the shared design.
+_SCRIPTS = {"passkey.js": "text/javascript; charset=utf-8"}
 
 
 @router.get("/static/{name}")
 async def serve_static(request: Request, name: str) -> Response:
-    """Serve the style sheet, the icon and the one script of the log-in pages."""
-    if name not in _STATIC:
+    """Serve the style sheet and the icons of the shared design, and the one script."""
+    media_type = _SCRIPTS.get(name) or static_files.media_type(name)
+    if media_type is None:
         raise NotFound("There is no such file.")
-    content = resources.files("ehr_gateway").joinpath("html/static", name).read_bytes()
+    if name in _SCRIPTS:
+        content = resources.files("ehr_gateway").joinpath("html/static", name).read_bytes()
+    else:
+        content = (static_files.FOLDER / name).read_bytes()
     headers = {"Cache-Control": "public, max-age=3600", "X-Content-Type-Options": "nosniff"}
     # The same for everybody, so it may be compressed; the pages themselves may not.
     return await compress_response(
-        request, Response(content, media_type=_STATIC[name], headers=headers)
+        request, Response(content, media_type=media_type, headers=headers)
     )
-
-
-def page_language(request: Request, parameters: str = "") -> str:
-    """Return the language of the page: parameter `lang`, `ui_locales`, else Accept-Language."""
-    requested = request.query_params.get("lang", "") or parameters
-    return pages.choose_language(requested, request.headers.get("accept-language", ""))
 
 
 def refusal_text(language: str, key: str, wait_seconds: int) -> str:
@@ -60,9 +56,7 @@ def refusal_text(language: str, key: str, wait_seconds: int) -> str:
 
 def render_stopped_page(language: str, reason: str, status: int = 400) -> Response:
     """Return a page without links that says why a log-in cannot go on."""
-    return pages.render_page(
-        "stopped.html", language, status=status, here="", error="", error_field="", reason=reason
-    )
+    return pages.render_page("stopped.html", language, status=status, reason=reason)
 
 
 def render_login_page(
@@ -201,7 +195,7 @@ def _render_page(
         template,
         language,
         status=401 if error else 200,
-        goes_to=_authorize_parameters(gateway, state).get("redirect", ""),
+        form_target=_authorize_parameters(gateway, state).get("redirect", ""),
         script=bool(options),
         here="/oauth/login",
         request_token=login_state.seal_state(gateway, next_state),

@@ -14,6 +14,7 @@ from fastapi.responses import Response
 
 from ehr_gateway.accounts import accounts, factors, passkeys, passwords, throttle
 from ehr_gateway.gateway import GatewayDependency
+from ehr_gateway.html import pages
 from ehr_gateway.http.body import read_form
 from ehr_gateway.login import browser, login_audit, login_pages, login_state
 from ehr_gateway.login.login_flow import (
@@ -23,7 +24,7 @@ from ehr_gateway.login.login_flow import (
     render_next_page,
     unseal_state,
 )
-from ehr_gateway.login.login_pages import page_language, render_stopped_page
+from ehr_gateway.login.login_pages import render_stopped_page
 from ehr_gateway.login.login_state import LoginState
 
 router = APIRouter(prefix="/oauth")
@@ -33,7 +34,7 @@ Form = Annotated[dict[str, str], Depends(read_form)]
 @router.get("/login")
 def show_current_page(request: Request, gateway: GatewayDependency) -> Response:
     """Show the page of the current step again, for example in another language."""
-    language = page_language(request)
+    language = pages.page_language(request)
     state = unseal_state(request, gateway, request.query_params.get("request", ""))
     if state is None:
         return render_stopped_page(language, "stale")
@@ -43,7 +44,7 @@ def show_current_page(request: Request, gateway: GatewayDependency) -> Response:
 @router.post("/login")
 def submit_password(request: Request, gateway: GatewayDependency, form: Form) -> Response:
     """Check name and password."""
-    language = page_language(request)
+    language = pages.page_language(request)
     state = unseal_state(request, gateway, form.get("request", ""))
     if state is None:
         return render_stopped_page(language, "stale")
@@ -69,7 +70,7 @@ def submit_password(request: Request, gateway: GatewayDependency, form: Form) ->
 @router.post("/login/code")
 def submit_code(request: Request, gateway: GatewayDependency, form: Form) -> Response:
     """Check a TOTP or recovery code."""
-    language = page_language(request)
+    language = pages.page_language(request)
     state = unseal_state(request, gateway, form.get("request", ""))
     if state is None or not state.login:
         return render_stopped_page(language, "stale")
@@ -90,7 +91,7 @@ def submit_code(request: Request, gateway: GatewayDependency, form: Form) -> Res
 @router.post("/login/passkey")
 def submit_passkey(request: Request, gateway: GatewayDependency, form: Form) -> Response:
     """Check a passkey's response."""
-    language = page_language(request)
+    language = pages.page_language(request)
     state = unseal_state(request, gateway, form.get("request", ""))
     if state is None:
         return render_stopped_page(language, "stale")
@@ -111,7 +112,7 @@ def submit_passkey(request: Request, gateway: GatewayDependency, form: Form) -> 
 @router.post("/login/password")
 def submit_new_password(request: Request, gateway: GatewayDependency, form: Form) -> Response:
     """Set the password that the user chose in place of the first one."""
-    language = page_language(request)
+    language = pages.page_language(request)
     state = unseal_state(request, gateway, form.get("request", ""))
     if state is None or not state.login or find_missing_step(gateway, state) != "password":
         return render_stopped_page(language, "stale")
@@ -131,7 +132,7 @@ def submit_new_password(request: Request, gateway: GatewayDependency, form: Form
 @router.post("/login/enrol")
 def submit_enrolment(request: Request, gateway: GatewayDependency, form: Form) -> Response:
     """Check the first code of a TOTP secret, enrol it and show the recovery codes."""
-    language = page_language(request)
+    language = pages.page_language(request)
     state = unseal_state(request, gateway, form.get("request", ""))
     if state is None or find_missing_step(gateway, state) != "enrol":
         return render_stopped_page(language, "stale")
@@ -157,7 +158,7 @@ def submit_continue(request: Request, gateway: GatewayDependency, form: Form) ->
     """Continue after a page that only shows something (the recovery codes)."""
     state = unseal_state(request, gateway, form.get("request", ""))
     if state is None or not state.login:
-        return render_stopped_page(page_language(request), "stale")
+        return render_stopped_page(pages.page_language(request), "stale")
     return continue_login(request, gateway, state)
 
 
@@ -166,8 +167,8 @@ def submit_account_choice(request: Request, gateway: GatewayDependency, form: Fo
     """Continue with the account that the user chose."""
     state = unseal_state(request, gateway, form.get("request", ""))
     if state is None or not state.login:
-        return render_stopped_page(page_language(request), "stale")
+        return render_stopped_page(pages.page_language(request), "stale")
     wanted = form.get("account", "")
     if wanted not in {account.login for account in list_selectable_accounts(gateway, state)}:
-        return render_stopped_page(page_language(request), "stale")
+        return render_stopped_page(pages.page_language(request), "stale")
     return continue_login(request, gateway, replace(state, login=wanted, chosen=True))

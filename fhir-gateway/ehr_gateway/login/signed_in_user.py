@@ -15,6 +15,7 @@ from fastapi.responses import RedirectResponse, Response
 from ehr_gateway.accounts import accounts, sessions
 from ehr_gateway.accounts.accounts import Account
 from ehr_gateway.gateway import Gateway
+from ehr_gateway.html import pages
 from ehr_gateway.http.body import read_form
 from ehr_gateway.login import browser, login_audit, login_flow, login_pages
 
@@ -30,7 +31,7 @@ class SignedInUser:
         self.gateway = gateway
         self.session = session
         self.account: Account = accounts.find_account(gateway.store.database, session.login)
-        self.language = login_pages.page_language(request)
+        self.language = pages.page_language(request)
 
     @property
     def is_recent(self) -> bool:

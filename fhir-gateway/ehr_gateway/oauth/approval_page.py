@@ -7,7 +7,6 @@ from collections.abc import Mapping, Sequence
 from functools import cache
 from importlib import resources
 
-from fastapi import Request
 from fastapi.responses import Response
 
 from ehr_gateway.accounts.accounts import Account
@@ -16,7 +15,7 @@ from ehr_gateway.html import pages
 from ehr_gateway.settings import GatewaySettings
 from ehr_privacy.consent import Scope, parse_scopes
 
-__all__ = ["describe_scopes", "page_language", "render_approval_page", "render_stale_page"]
+__all__ = ["describe_scopes", "render_approval_page", "render_stale_page"]
 
 _RIGHT_TEXTS = (("rs", "scope_read"), ("cu", "scope_write"), ("d", "scope_delete"))
 _LOGIN_SCOPE_TEXTS = {
@@ -25,17 +24,9 @@ _LOGIN_SCOPE_TEXTS = {
 }  # fmt: skip
 
 
-def page_language(request: Request) -> str:
-    """Return the language of the page for a request: parameter `lang`, else Accept-Language."""
-    requested = request.query_params.get("lang", "")
-    return pages.choose_language(requested, request.headers.get("accept-language", ""))
-
-
 def render_stale_page(language: str) -> Response:
     """Return the page that says that the approval page expired."""
-    return pages.render_page(
-        "stopped.html", language, status=400, here="", error="", error_field="", reason="stale"
-    )
+    return pages.render_page("stopped.html", language, status=400, reason="stale")
 
 
 def render_approval_page(
@@ -51,7 +42,7 @@ def render_approval_page(
     return pages.render_page(
         "approve.html",
         language,
-        goes_to=parameters["redirect"],
+        form_target=parameters["redirect"],
         here="/oauth/approve",
         request_token=sealed,
         client=parameters["name"],
@@ -59,8 +50,6 @@ def render_approval_page(
         wishes=describe_scopes(scope, language),
         patients=patients,
         term=_describe_lifetime(scope, language, settings),
-        error="",
-        error_field="",
     )
 
 

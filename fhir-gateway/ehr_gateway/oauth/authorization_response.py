@@ -18,6 +18,7 @@ from ehr_gateway.accounts import accounts, represented_patients, sessions
 from ehr_gateway.accounts.accounts import Account, subject_of_account
 from ehr_gateway.audit_log import recorder
 from ehr_gateway.gateway import Gateway, GatewayDependency
+from ehr_gateway.html import pages
 from ehr_gateway.http.body import read_form
 from ehr_gateway.oauth import approval_page, authorization_codes, clients, launch
 from ehr_gateway.oauth.allowed_scopes import find_granted_scopes
@@ -108,7 +109,7 @@ def respond_to_authorize_request(
 @router.get("/approve")
 def show_approval_page(request: Request, gateway: GatewayDependency) -> Response:
     """Show the approval page again, for example in another language."""
-    language = approval_page.page_language(request)
+    language = pages.page_language(request)
     pending = _unseal_pending(gateway, request.query_params.get("request", ""), request)
     if pending is None:
         return approval_page.render_stale_page(language)
@@ -122,7 +123,7 @@ def approve(request: Request, gateway: GatewayDependency, form: Form) -> Respons
     """Handle the user's decision on the approval page."""
     pending = _unseal_pending(gateway, form.get("request", ""), request)
     if pending is None:
-        return approval_page.render_stale_page(approval_page.page_language(request))
+        return approval_page.render_stale_page(pages.page_language(request))
     if form.get("decision") != "allow":
         return redirect_with_error(
             gateway, pending.parameters, "access_denied", "The person did not allow it."
@@ -144,7 +145,7 @@ def approve(request: Request, gateway: GatewayDependency, form: Form) -> Respons
                 pending.parameters,
                 pending.authentication,
                 pending.request_id,
-                approval_page.page_language(request),
+                pages.page_language(request),
             )
         context = replace(context, patient=chosen)
     return _issue_code(pending, context)

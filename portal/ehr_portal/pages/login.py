@@ -1,4 +1,4 @@
-"""The front page, log-in, log-out and the choice of language."""
+"""The front page, log-in and log-out."""
 
 from __future__ import annotations
 
@@ -11,12 +11,11 @@ from fastapi.responses import RedirectResponse, Response
 
 from ehr_fhir.errors import Forbidden, NotFound, Unauthorized
 from ehr_portal.gateway.client import GatewayClient
-from ehr_portal.i18n import LANGUAGE_BY_TAG
 from ehr_portal.record.display import person_name
 from ehr_portal.record.providers import parse_provider
 from ehr_portal.web.forms import VerifiedForm
 from ehr_portal.web.oauth_login import PendingLogin, authorization_url, exchange_code
-from ehr_portal.web.request import PortalRequest, local_path
+from ehr_portal.web.request import PortalRequest
 from ehr_portal.web.roles import AnyRequest, LoggedInRequest
 from ehr_portal.web.sessions import User
 
@@ -44,7 +43,7 @@ def start_login(request: AnyRequest) -> Response:
     session = request.portal.sessions.start()
     session.handles[_PENDING_LOGIN] = f"{login.state} {login.verifier}"
     request.portal.sessions.save(session)
-    url = authorization_url(request.portal.settings, login, request.language)
+    url = authorization_url(request.portal.settings, login, request.language, request.display)
     response = RedirectResponse(url, 303)
     request.set_session_cookie(response, session)
     return response
@@ -85,15 +84,6 @@ def log_out(request: LoggedInRequest, form: VerifiedForm) -> Response:
     # Otherwise the next person at this browser would be logged in by it.
     response = RedirectResponse("/oauth/logout", 303)
     request.delete_session_cookie(response)
-    return response
-
-
-@router.get("/language/{tag}")
-def set_language(request: AnyRequest, tag: str, back: Annotated[str, Query()] = "/") -> Response:
-    """Keep the reader's language and go back to the page they were on."""
-    response = request.redirect(local_path(back))
-    if tag in LANGUAGE_BY_TAG:
-        request.set_language_cookie(response, tag)
     return response
 
 

@@ -12,6 +12,7 @@ from urllib.parse import urlencode
 
 import httpx
 
+from ehr_design.display_settings import DisplaySettings
 from ehr_fhir.errors import Unauthorized, Unavailable
 from ehr_portal.settings import PortalSettings
 from ehr_portal.web.sessions import User
@@ -33,7 +34,9 @@ class PendingLogin:
         return cls(secrets.token_urlsafe(24), secrets.token_urlsafe(48))
 
 
-def authorization_url(settings: PortalSettings, login: PendingLogin, language: str) -> str:
+def authorization_url(
+    settings: PortalSettings, login: PendingLogin, language: str, display: DisplaySettings
+) -> str:
     """Return the address of the gateway's log-in for one log-in of the portal."""
     digest = hashlib.sha256(login.verifier.encode()).digest()
     query = {
@@ -45,6 +48,8 @@ def authorization_url(settings: PortalSettings, login: PendingLogin, language: s
         "code_challenge": base64.urlsafe_b64encode(digest).rstrip(b"=").decode(),
         "code_challenge_method": "S256",
         "ui_locales": language,
+        # For a gateway at an origin of its own, which our cookies do not reach.
+        **display.to_parameters(),
     }
     return f"/oauth/authorize?{urlencode(query)}"
 

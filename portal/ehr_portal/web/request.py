@@ -5,13 +5,19 @@ from __future__ import annotations
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
-from urllib.parse import urlsplit
+from urllib.parse import quote, urlsplit
 
 import httpx
 from fastapi import Request
 from fastapi.responses import HTMLResponse, RedirectResponse, Response
 from markupsafe import Markup
 
+from ehr_design.display_settings import (
+    LANGUAGE,
+    DisplaySettings,
+    read_choice,
+    set_choice_cookie,
+)
 from ehr_fhir.errors import Unauthorized
 from ehr_portal.gateway.client import GatewayClient
 from ehr_portal.i18n import LANGUAGES, choose_language, localizer_for
@@ -20,7 +26,14 @@ from ehr_portal.web.navigation import Navigation
 from ehr_portal.web.sessions import Session, SessionStore, User
 from ehr_portal.web.templates import template_environment
 
-ONE_YEAR_SECONDS = 365 * 24 * 3600
+
+@dataclass(frozen=True)
+class LanguageLink:
+    """A language of the pages and the address that chooses it."""
+
+    tag: str
+    short: str
+    path: str
 
 
 @dataclass(frozen=True)
@@ -37,11 +50,6 @@ class Portal:
         """Return the session cookie's name; the prefix makes browsers insist on HTTPS."""
         return "__Host-session" if self.settings.secure else "session"
 
-    @property
-    def language_cookie(self) -> str:
-        """Return the name of the cookie that holds the reader's language."""
-        return "__Host-language" if self.settings.secure else "language"
-
 
 class PortalRequest:
     """One request: made once, read by the routes, answered by `render` or `redirect`."""
@@ -50,10 +58,11 @@ class PortalRequest:
         self.http_request = http_request
         self.portal = portal
         language = choose_language(
-            http_request.cookies.get(portal.language_cookie),
+            read_choice(http_request.cookies, LANGUAGE),
             http_request.headers.get("accept-language"),
         )
         self.localizer = localizer_for(language.tag)
+        self.display = DisplaySettings.from_cookies(http_request.cookies)
         session_id = http_request.cookies.get(portal.session_cookie)
         self.session_or_none: Session | None = (
             portal.sessions.load(session_id) if session_id else None
@@ -63,6 +72,22 @@ class PortalRequest:
     def language(self) -> str:
         """Return the tag of the reader's language."""
         return self.localizer.language.tag
+
+    @property
+    def language_links(self) -> list[LanguageLink]:
+        """Return the languages of the head of every page, each leading back to this page."""
+        back = quote(self.path_and_query, safe="")
+        return [
+            LanguageLink(language.tag, language.short, f"/language/{language.tag}?back={back}")
+            for language in LANGUAGES
+        ]
+
+    @property
+    def display_path(self) -> str:
+        """Return the address of the display settings, which leads back to this page."""
+        if self.path == "/display":
+            return self.path_and_query
+        return f"/display?back={quote(self.path_and_query, safe='')}"
 
     @property
     def session(self) -> Session:
@@ -139,6 +164,8 @@ class PortalRequest:
                 request=self,
                 lang=self.language,
                 languages=LANGUAGES,
+                # Whose record the page shows stands on every sheet of paper.
+                printed_person=values.get("person"),
                 user=self.user_or_none,
                 navigation=self.portal.navigation.links_for(self.user_or_none),
                 flashes=self.session_or_none.take_flashes() if self.session_or_none else [],
@@ -179,17 +206,9 @@ class PortalRequest:
             secure=self.portal.settings.secure,
         )
 
-    def set_language_cookie(self, response: Response, tag: str) -> None:
-        """Keep the reader's language in the browser for a year."""
-        response.set_cookie(
-            self.portal.language_cookie,
-            tag,
-            max_age=ONE_YEAR_SECONDS,
-            path="/",
-            httponly=True,
-            samesite="lax",
-            secure=self.portal.settings.secure,
-        )
+    def set_choice_cookie(self, response: Response, name: str, value: str) -> None:
+        """Keep a choice of how pages look, or of their language, in the browser for a year."""
+        set_choice_cookie(response, name, value, secure=self.portal.settings.secure)
 
     def _save_session(self) -> None:
         if self.session_or_none:

@@ -7,6 +7,7 @@ from urllib.parse import quote
 
 import jinja2
 
+from ehr_design.jinja_macros import add_design
 from ehr_portal.i18n import localizer_for
 
 
@@ -23,6 +24,7 @@ def template_environment(tag: str) -> jinja2.Environment:
         lstrip_blocks=True,
         extensions=["jinja2.ext.i18n"],
     )
+    add_design(environment, "/static")
     localizer = localizer_for(tag)
     # The i18n extension adds this method; the stubs of jinja2 do not know it.
     environment.install_gettext_translations(  # type: ignore[attr-defined]

@@ -17,6 +17,7 @@ from joserfc import jwt
 from joserfc.jwk import ECKey, KeySet
 
 from ehr_fhir.errors import Invalid, NotFound, Unauthorized
+from ehr_fhir.jurisdiction import JURISDICTION
 from ehr_gateway.accounts import throttle
 from ehr_gateway.html import pages
 from ehr_gateway.oauth import clients
@@ -300,7 +301,7 @@ def test_the_pages_speak_three_languages(house: House, language: str, words: str
 
 def test_every_text_is_there_in_every_language() -> None:
     for key, versions in pages.load_texts().items():
-        assert set(versions) == set(pages.LANGUAGES), key
+        assert set(versions) == {language.tag for language in JURISDICTION.languages}, key
 
 
 def test_no_page_loads_anything_from_elsewhere(house: House) -> None:
@@ -310,7 +311,7 @@ def test_no_page_loads_anything_from_elsewhere(house: House) -> None:
     assert policy.startswith("default-src 'none'; style-src 'self'")
     assert "<script" not in page.text
     assert not re.findall(r'(?:src|href)="https?:', page.text)
-    for name in ("oauth.css", "icon.svg"):
+    for name in ("ehr.css", "icons.svg", "icon.svg"):
         assert house.client.get(f"/oauth/static/{name}").status_code == 200
 
 

@@ -6,15 +6,15 @@ import json
 import re
 from pathlib import Path
 
-import ehr_portal
+import ehr_design
 from tests.lib.portal_house import PortalHouse
 
-PORTAL = Path(ehr_portal.__file__).parents[1]
-STATIC = PORTAL / "ehr_portal" / "static"
+PORTAL = Path(ehr_design.__file__).parents[1]
+STATIC = PORTAL / "ehr_design" / "static"
 
 
 def test_the_style_sheet_fetches_nothing_and_names_no_licensed_font() -> None:
-    sheet = (STATIC / "portal.css").read_text()
+    sheet = (STATIC / "ehr.css").read_text()
 
     assert not re.search(r"https?://|@import|@font-face", sheet)
     assert "frutiger" not in sheet.lower()
@@ -22,8 +22,8 @@ def test_the_style_sheet_fetches_nothing_and_names_no_licensed_font() -> None:
 
 def test_the_style_sheet_is_compressed_for_browsers_that_take_it() -> None:
     browser = PortalHouse().browser
-    plain = browser.get("/static/portal.css", headers={"Accept-Encoding": "identity"})
-    packed = browser.get("/static/portal.css", headers={"Accept-Encoding": "br, gzip"})
+    plain = browser.get("/static/ehr.css", headers={"Accept-Encoding": "identity"})
+    packed = browser.get("/static/ehr.css", headers={"Accept-Encoding": "br, gzip"})
 
     assert "content-encoding" not in plain.headers
     assert packed.headers["content-encoding"] == "gzip"
@@ -37,7 +37,7 @@ def test_the_style_sheet_is_compressed_for_browsers_that_take_it() -> None:
             "If-None-Match": answer.headers["etag"],
             "Accept-Encoding": "gzip" if answer is packed else "identity",
         }
-        assert browser.get("/static/portal.css", headers=again).status_code == 304
+        assert browser.get("/static/ehr.css", headers=again).status_code == 304
     assert "content-encoding" not in browser.get("/static/icon.svg").headers
 
 

@@ -48,7 +48,7 @@ def test_no_page_is_kept_and_none_may_load_from_elsewhere(who: str, page: str) -
 
 
 def test_the_style_sheet_may_be_kept(portal: PortalHouse) -> None:
-    answer = portal.browser.get("/static/portal.css")
+    answer = portal.browser.get("/static/ehr.css")
 
     assert answer.headers["cache-control"] == "public, max-age=3600"
     assert answer.headers["content-security-policy"]
@@ -133,7 +133,7 @@ def test_the_language_link_leads_nowhere_but_here(portal: PortalHouse) -> None:
     for back in ("https://evil.example/", "//evil.example", "/\\evil.example"):
         answer = portal.browser.get("/language/zh-Hans", params={"back": back})
 
-        assert answer.headers["location"] == "/"
+        assert answer.headers["location"] == "/#language"
 
 
 def test_a_next_link_to_another_host_is_asked_of_our_gateway_alone(portal: PortalHouse) -> None:

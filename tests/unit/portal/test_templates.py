@@ -17,8 +17,19 @@ from ehr_portal.web.templates import template_environment
 PACKAGE = Path(ehr_portal.__file__).parent
 # What `PortalRequest.render` gives every template, gettext, and the files of macros.
 GIVEN_TO_ALL = frozenset(
-    {"request", "lang", "languages", "user", "navigation", "flashes", "_", "ngettext"}
-    | {"pieces", "forms"}
+    {
+        "request",
+        "lang",
+        "languages",
+        "printed_person",
+        "user",
+        "navigation",
+        "flashes",
+        "_",
+        "ngettext",
+        "static",
+    }
+    | {"pieces", "forms", "frame", "display_form"}
 )
 
 
