@@ -3,14 +3,15 @@
 A write takes less time than handing it to a thread, and threads that write at the same time
 contend for the interpreter (GIL) at every statement. So the loop runs the writes that came in
 meanwhile itself, one after the other; only the waits, for the disk and for another process's
-transaction, run in the executor. See docs/decisions/004.
+transaction, run in the executor. What a restore must repeat goes into the journal once for the
+batch, before its commit. See docs/decisions/004.
 """
 
 from __future__ import annotations
 
 import asyncio
 import sqlite3
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
@@ -19,6 +20,7 @@ from typing import Any, TypeVar
 from ehr_gateway.batch_queue import BatchQueue, PendingItem, fail_all
 from ehr_gateway.database import Connection, SqliteDatabase
 from ehr_gateway.deadline import Deadline, current_deadline
+from ehr_gateway.journal.redo_actions import RedoAction, append_redo_actions
 from ehr_gateway.store.store import Store
 
 __all__ = ["EventLoopWriter", "WriteJob", "run_write"]
@@ -37,8 +39,24 @@ class _QueuedWrite:
 
 
 _PendingWrite = PendingItem[_QueuedWrite, Any]
+_Results = list[tuple[_PendingWrite, Any]]
 # Chosen: while a batch runs the loop does nothing else, and a write takes under a millisecond.
 _MAX_BATCH = 16
+
+
+class _BatchJournal:
+    """Takes the journal's place while a batch runs, and collects its redo actions.
+
+    One entry holds them all, as one commit makes them all: its flush to disk costs more than the
+    write of a deletion.
+    """
+
+    def __init__(self) -> None:
+        self.redo_actions: list[RedoAction] = []
+
+    def append(self, connection: Connection, redo_actions: Sequence[RedoAction], /) -> None:
+        """Collect the redo actions of one write."""
+        self.redo_actions += redo_actions
 
 
 def run_write(store: Store, job: WriteJob[T]) -> T:
@@ -87,11 +105,35 @@ class EventLoopWriter:
             self._run_batch(loop, connection)
 
     def _run_batch(self, loop: asyncio.AbstractEventLoop, connection: Connection) -> None:
-        """Run a batch, each write in a savepoint; commit it and have it flushed to disk."""
-        batch = self._queue.take(_MAX_BATCH)
-        results: list[tuple[_PendingWrite, Any]] = []
+        """Run a batch in one transaction; have it committed and flushed to disk."""
+        batch, batch_journal = self._queue.take(_MAX_BATCH), _BatchJournal()
+        try:
+            results = self._run_jobs(connection, batch, batch_journal)
+        except BaseException as error:
+            with suppress(Exception):
+                self._database.end(commit=False)
+            fail_all(batch, self._database.translate_error(error))
+            self._queue.start_next(loop)
+            return
+        if not batch_journal.redo_actions:
+            self._commit(loop, results)
+            return
+        # The entry has to be on disk before the commit, and the loop must not wait for it.
+        redo_actions = batch_journal.redo_actions
+        committed = loop.run_in_executor(None, self._append_and_commit, connection, redo_actions)
+        committed.add_done_callback(lambda commit: self._flush(loop, results, commit.exception()))
+
+    def _run_jobs(
+        self, connection: Connection, batch: list[_PendingWrite], batch_journal: _BatchJournal
+    ) -> _Results:
+        """Run each write in a savepoint; answer those that are refused, return the others."""
+        results: _Results = []
+        journal = self._database.journal
+        if journal is not None:
+            self._database.journal = batch_journal
         try:
             for pending in batch:
+                action_count = len(batch_journal.redo_actions)
                 connection.execute("SAVEPOINT job")
                 try:
                     if pending.item.deadline is not None:
@@ -100,15 +142,13 @@ class EventLoopWriter:
                 except Exception as error:
                     translated = self._database.translate_error(error)
                     pending.set_error(translated)
+                    del batch_journal.redo_actions[action_count:]
                     self._roll_back_job(connection, translated)
                 connection.execute("RELEASE job")
-        except BaseException as error:
-            with suppress(Exception):
-                self._database.end(commit=False)
-            fail_all(batch, self._database.translate_error(error))
-        else:
-            self._commit(loop, batch, results)
-        self._queue.start_next(loop)
+        finally:
+            # While the turn lasts: the next writer's redo actions go into the journal itself.
+            self._database.journal = journal
+        return results
 
     @staticmethod
     def _roll_back_job(connection: Connection, error: BaseException) -> None:
@@ -118,18 +158,35 @@ class EventLoopWriter:
             # On a full disk SQLite has rolled the whole transaction back: no job of it is done.
             raise error from None
 
-    def _commit(
-        self,
-        loop: asyncio.AbstractEventLoop,
-        batch: list[_PendingWrite],
-        results: list[tuple[_PendingWrite, Any]],
+    def _append_and_commit(
+        self, connection: Connection, redo_actions: Sequence[RedoAction]
     ) -> None:
+        """Put redo actions on the journal's disk, then commit; in the executor."""
+        try:
+            append_redo_actions(connection, redo_actions)
+        except BaseException as error:
+            with suppress(Exception):
+                self._database.end(commit=False)
+            raise self._database.translate_error(error) from error
+        self._database.end(commit=True)
+
+    def _commit(self, loop: asyncio.AbstractEventLoop, results: _Results) -> None:
         try:
             self._database.end(commit=True)
         except Exception as error:
-            fail_all(batch, error)
-            return
+            self._flush(loop, results, error)
+        else:
+            self._flush(loop, results, None)
+
+    def _flush(
+        self, loop: asyncio.AbstractEventLoop, results: _Results, error: BaseException | None
+    ) -> None:
+        """Flush a committed batch to disk and answer it; answer one that failed at once."""
         # The next batch may begin while this one waits for the disk.
+        self._queue.start_next(loop)
+        if error is not None:
+            _answer(results, error)
+            return
         flushed = loop.run_in_executor(None, self._database.flush)
         flushed.add_done_callback(lambda flush: _answer(results, flush.exception()))
 
@@ -138,7 +195,7 @@ class EventLoopWriter:
         self._queue.start_next(loop)
 
 
-def _answer(results: list[tuple[_PendingWrite, Any]], error: BaseException | None) -> None:
+def _answer(results: _Results, error: BaseException | None) -> None:
     for pending, result in results:
         if error is None:
             pending.set_result(result)
