@@ -35,6 +35,10 @@ _BASES = ("Resource", "DomainResource")
 _FULL_TEXT = frozenset({"_content", "_text"})
 
 
+# The expression of the parameters that give access to the first entry of a document or message.
+_FIRST_ENTRY = "Bundle.entry[0].resource"
+
+
 @dataclass(frozen=True)
 class Component:
     """One part of a composite: a parameter, and whether it is of the resource as a whole."""
@@ -68,6 +72,11 @@ class SearchParameter:
     def is_full_text(self) -> bool:
         """Say whether it is `_text` or `_content`."""
         return self.code in _FULL_TEXT
+
+    @property
+    def points_inside(self) -> bool:
+        """Say whether it leads to an entry of the Bundle itself: Bundle's composition, message."""
+        return self.resource_type == "Bundle" and self.expression == _FIRST_ENTRY
 
     @cached_property
     def compiled_expression(self) -> Expression:

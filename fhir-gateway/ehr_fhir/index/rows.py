@@ -14,6 +14,7 @@ from typing import Any, NamedTuple
 from ehr_fhir.errors import EhrError
 from ehr_fhir.fhirpath import MAX_STEPS, Element, Expression, Walk, to_json
 from ehr_fhir.index.converters import Converter, Value, find_converter, is_convertible
+from ehr_fhir.index.first_entry import FIRST_ENTRIES, list_first_entries
 from ehr_fhir.references import referenced_type
 from ehr_fhir.search_parameters import (
     SearchParameter,
@@ -96,6 +97,8 @@ def extract_rows(resource: Mapping[str, Any]) -> list[IndexRow]:
     ('token', 'status', ('', 'finished', 0))
     """
     rows = _rows(resource, _official(resource["resourceType"]))
+    if resource["resourceType"] == "Bundle":
+        return _with_first_entries(rows, resource)
     contained = resource.get("contained")
     return rows if not contained else _with_contained(rows, contained)
 
@@ -126,6 +129,32 @@ def _with_contained(rows: list[IndexRow], contained: list[Any]) -> list[IndexRow
             if resolved := _resolve_fragment(row, numbers):
                 values = (*resolved.values[:-1], number)
                 found.append(IndexRow(resolved.kind, resolved.code, values, kind))
+    return list(dict.fromkeys(found))
+
+
+def _with_first_entries(rows: list[IndexRow], bundle: Mapping[str, Any]) -> list[IndexRow]:
+    """Add what `composition` and `message` point to, numbered as contained resources are."""
+    entries = list_first_entries(bundle)
+    found = [
+        row
+        for row in rows
+        # The expression gives them any type of resource.
+        if row.code not in FIRST_ENTRIES.values() or FIRST_ENTRIES.get(row.values[0]) == row.code
+    ]
+    numbers: dict[Any, tuple[int, str]] = {
+        str(number): (number, inside["resourceType"])
+        for number, (inside, _) in enumerate(entries, 1)
+    }
+    for number, forms in enumerate(entries, 1):
+        kind = forms[0]["resourceType"]
+        if number == 1:
+            target = (f"#{kind}", fragment_target(number), 0)
+            found.append(IndexRow("reference", FIRST_ENTRIES[kind], target))
+        for form in forms:
+            for row in _rows(form, _official(kind)):
+                if resolved := _resolve_fragment(row, numbers):
+                    values = (*resolved.values[:-1], number)
+                    found.append(IndexRow(resolved.kind, resolved.code, values, kind))
     return list(dict.fromkeys(found))
 
 
@@ -167,7 +196,7 @@ def duplicate_parameters(resource_type: str) -> Mapping[str, str]:
     first: dict[object, str] = {}
     found = {}
     for code, parameter in sorted(official_parameters(resource_type).items()):
-        if parameter.is_indexed and parameter.expression:
+        if parameter.is_indexed and parameter.expression and not parameter.points_inside:
             # The walks alone: an official expression names every type that has the parameter.
             walks = compile_expression(parameter.expression, resource_type).walks
             paired = paired_elements(resource_type).get(code)

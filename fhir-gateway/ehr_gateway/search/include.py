@@ -75,7 +75,11 @@ def _follow_includes(
             params = [
                 parameter_ids[parameter.resource_type, parameter.code]
                 for parameter in include.parameters
+                # What is inside a match is there already.
+                if not parameter.points_inside
             ]
+            if not params:
+                continue
             from_here = in_list(connection.dialect, f"from{number}")
             selects.append(_include_select(include, ", ".join(map(str, params)), from_here))
             lists[f"from{number}"] = encode_list(connection.dialect, pks)

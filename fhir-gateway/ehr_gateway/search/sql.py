@@ -250,7 +250,8 @@ class FilterCompiler:
         contained_lists: list[str] = []
         # `i` is the index row of the reference, `t` the resource it points to, `d` the candidates
         # among those. Inside the EXISTS the target is named `r`, as every compiled filter expects.
-        for kind, target_filter in chain.targets:
+        stored_targets = () if chain.parameter.points_inside else chain.targets
+        for kind, target_filter in stored_targets:
             sql, target = self._compile_linked(kind, target_filter), self._bind(kind)
             refers = f"i.param = {param} AND i.target_type = {target}"
             conditions.append(
@@ -274,6 +275,8 @@ class FilterCompiler:
             if inside := self._contained.compile(chain.parameter, kind, target_filter):
                 conditions.append(inside.condition)
                 contained_lists.append(inside.candidates)
+        if not conditions:
+            return FilterSql("FALSE")
         # Each is an EXISTS and needs no parentheses, of which SQLite's parser has room for few.
         condition = conditions[0] if len(conditions) == 1 else f"({' OR '.join(conditions)})"
         if len(lists) < targets:
@@ -285,6 +288,9 @@ class FilterCompiler:
 
     def _has(self, has: ReverseChain) -> FilterSql:
         kind = has.parameter.resource_type
+        if has.parameter.points_inside:
+            # No document names a resource outside of it by these.
+            return FilterSql("FALSE")
         sql = self._compile_linked(kind, has.filter)
         param, referred = self._param(has.parameter), self._bind(has.referred)
         refers = f"i.param = {param} AND i.target_type = {referred}"

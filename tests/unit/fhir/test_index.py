@@ -100,7 +100,8 @@ def test_a_bundle_is_found_by_its_composition() -> None:
     entry = [{"resource": {"resourceType": "Composition", "id": "c"}}]
 
     assert values({"resourceType": "Bundle", "entry": entry}, "composition") == [
-        ("reference", "Composition", "c")
+        ("reference", "Composition", "c"),
+        ("reference", "#Composition", "#1"),
     ]
 
 
