@@ -27,6 +27,7 @@ from ehr_portal.record.display import (
     list_separator,
     text_of_record,
 )
+from ehr_portal.record.documents import find_attachments
 from ehr_portal.record.dosage import order_dosages
 from ehr_portal.record.interpretations import ATTENTION, CRITICAL
 from ehr_portal.record.labels import label_of
@@ -41,6 +42,8 @@ _ALARMING = {
 }
 # As deep as parts of R4's resources go; an item of a questionnaire may go deeper.
 _MAX_DEPTH = 12
+# A contained resource may refer to another one: a prescription to a medicine, that to a maker.
+_MAX_INNER = 3
 
 
 @dataclass(frozen=True)
@@ -107,29 +110,28 @@ class Describer:
         self._language = language
         self._for_clinician = for_clinician
         self._links = links
-        self._attachments = 0
+        self._depth = 0
+        self._attachments: list[Mapping[str, Any]] = []
 
     def describe(self, resource: Resource) -> DescribedRecord | None:
         """Return the lines of a resource's own page; None for a type without a description."""
         description = describe_type(resource["resourceType"])
         if description is None:
             return None
-        self._attachments = 0
+        self._attachments = find_attachments(resource)
         body = description.body
         more = description.more
         if self._for_clinician:
             body = (*body, *description.clinician)
         else:
             more = (*description.clinician, *more)
-        # What the heading says by one name is given here with all its codes.
-        named = [name for name in description.title if name not in description.shown]
         return DescribedRecord(
             warnings=tuple(self._warnings(resource, resource["resourceType"])),
             lead=self._lines(resource, description, description.lead),
             body=self._lines(resource, description, body),
             more=(
                 *self._lines(resource, description, more),
-                *self._heading_codes(resource, named),
+                *self._heading_codes(resource, description.title),
                 *self._narrative(resource),
             ),
         )
@@ -222,9 +224,8 @@ class Describer:
         if element.type == "Reference":
             return self._reference(value)
         if element.type == "Attachment":
-            self._attachments += 1
             text = format_value(element.type, value, language)
-            return Value(text, attachment=self._attachments - 1)
+            return Value(text, attachment=self._attachment_index(value))
         if element.type == "Narrative":
             return Value(narrative=str(value.get("div", "")))
         if element.type == "boolean" and element.name in ("doNotPerform", "deleted"):
@@ -240,6 +241,10 @@ class Describer:
             lines = tuple(self._part_lines(value, element.type))
             return Value(lines=lines) if lines else None
         return None
+
+    def _attachment_index(self, attachment: Mapping[str, Any]) -> int | None:
+        places = (n for n, known in enumerate(self._attachments) if known is attachment)
+        return next(places, None)
 
     def _part_lines(self, part: Mapping[str, Any], owner: str) -> Iterator[Line]:
         names = part_order(owner)
@@ -257,7 +262,8 @@ class Describer:
     def _reference(self, reference: Resource) -> Value | None:
         target = self._links(str(reference.get("reference", "")))
         if target and target.title.text:
-            return Value(target.title, target.path, result=self._result_of(target))
+            lines = self._inner_lines(target)
+            return Value(target.title, target.path, self._result_of(target), lines)
         text = format_value("Reference", reference, self._language)
         return Value(text) if text.text else None
 
@@ -266,7 +272,18 @@ class Describer:
         is_observation = resource is not None and resource["resourceType"] == "Observation"
         return whole_result(resource, self._language) if resource and is_observation else None
 
-    def _heading_codes(self, resource: Resource, names: list[str]) -> Iterator[Line]:
+    def _inner_lines(self, target: LinkedRecord) -> tuple[Line, ...]:
+        """Return the lines of what has no page of its own: a Medication, a contained resource."""
+        resource = target.resource
+        description = describe_type(resource["resourceType"]) if resource else None
+        if resource is None or description is None or target.path or self._depth >= _MAX_INNER:
+            return ()
+        self._depth += 1
+        lines = self._lines(resource, description, description.shown)
+        self._depth -= 1
+        return lines
+
+    def _heading_codes(self, resource: Resource, names: tuple[str, ...]) -> Iterator[Line]:
         owner = resource["resourceType"]
         for name in names:
             for element in _choices(owner, name):
@@ -280,9 +297,9 @@ class Describer:
 
     def _narrative(self, resource: Resource) -> Iterator[Line]:
         narrative = resource.get("text", {})
-        if narrative.get("status") == "additional" and narrative.get("div"):
+        if narrative.get("div"):
             values = (Value(narrative=str(narrative["div"])),)
-            yield Line("text", self._translate(N_("Text")), values)
+            yield Line("text", self._translate(N_("In its author's words")), values)
 
     def _warnings(self, node: Any, owner: str, depth: int = 0) -> Iterator[Line]:
         """Yield what modifies the meaning of a record in a way that nobody here knows."""

@@ -76,7 +76,7 @@ def left_out_of_part(owner: str) -> Mapping[str, str]:
 def _load_descriptions() -> dict[str, Description]:
     raw = _load_file()
     general: dict[str, str] = raw["left_out"]
-    types = [name for name in raw if name != "left_out" and "." not in name]
+    types = [name for name in raw if name in definitions.resource_types()]
     return {name: _parse_description(name, raw[name], general) for name in types}
 
 

@@ -94,7 +94,6 @@ LABELS = {
     "capacity": N_("Capacity"),
     "careManager": N_("Care manager"),
     "careTeam": N_("Care team"),
-    "carrierAIDC": N_("Device identifier, as scanned"),
     "carrierHRF": N_("Device identifier, as printed"),
     "category": _KIND,
     "causality": N_("Cause"),

@@ -1,4 +1,4 @@
-"""Everyday names of common codes in the three languages, read from plain_names.toml."""
+"""Everyday names of common codes in the three languages: hl7_codes.toml, plain_names.toml."""
 
 from __future__ import annotations
 
@@ -12,6 +12,8 @@ from ehr_fhir.jurisdiction import JURISDICTION
 _COLUMN_BY_LANGUAGE = {
     language.tag: column for column, language in enumerate(JURISDICTION.languages)
 }
+# No code system is in two of them.
+_FILES = ("hl7_codes.toml", "plain_names.toml")
 
 
 def plain_name(system: str, code: str, language: str) -> str | None:
@@ -26,8 +28,9 @@ def plain_name(system: str, code: str, language: str) -> str | None:
 
 @cache
 def _load_names() -> dict[str, dict[str, list[str]]]:
-    text = (files(__package__) / "plain_names.toml").read_text("utf-8")
-    names: dict[str, dict[str, list[str]]] = tomllib.loads(text)
+    names: dict[str, dict[str, list[str]]] = {}
+    for file in _FILES:
+        names |= tomllib.loads((files(__package__) / file).read_text("utf-8"))
     # A system that begins with a slash is one of ours, below the jurisdiction's base address.
     return {
         f"{JURISDICTION.base}{system}" if system.startswith("/") else system: codes
