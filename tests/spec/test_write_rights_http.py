@@ -148,9 +148,7 @@ def test_a_patient_does_not_release_a_result_that_is_held(furnished: House) -> N
     )  # fmt: skip
     ready = prepare_resource(hold, "hospital-a")
     with furnished.gateway.store.write_transaction() as connection:
-        insert_version(
-            connection, ready.record, ready.body(1, 1), version=1, last_updated_ms=1, method="POST"
-        )
+        insert_version(connection, ready.record, ready.body(1, 1), last_updated_ms=1, method="POST")
         replace_rules(connection, ready.record, ready.rules, has_previous=False, event=None)
     own = furnished.login("p.pat-1")
 

@@ -28,8 +28,8 @@ __all__ = ["MAX_COUNTED_ROWS", "build_feed_rows", "build_request_rows"]
 # More people in one number are on record as one entry (decided in the rule model).
 MAX_COUNTED_ROWS = 200
 _SELECT_FEED_PATIENTS = (
-    "SELECT p.patient, r.type, r.id FROM record_patient p JOIN resource r ON r.pk = p.pk"
-    " WHERE p.pk > ? AND p.pk <= ? ORDER BY p.pk, p.patient"
+    "SELECT p.patient, r.type, r.id FROM resource r JOIN record_patient p ON p.pk = r.pk"
+    " WHERE r.position > ? AND r.position <= ? ORDER BY r.position, p.patient"
 )
 _PATIENT = CONTENT_COLUMNS.index("patient")
 _ENTITIES = CONTENT_COLUMNS.index("entities")

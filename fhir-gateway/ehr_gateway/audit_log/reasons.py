@@ -56,7 +56,7 @@ def reason_without_grants(
 ) -> Reason:
     """Return why a requester for whom no grant is in force could see records of a patient.
 
-    The records are given as (pk, domain, author).
+    The records are given as (position, domain, author).
     """
     if subject.role not in ("clinician", "system"):
         return Reason("own" if subject.role == "patient" else subject.role)
@@ -71,12 +71,12 @@ def find_reason(
     patient: str,
     records: Collection[tuple[int, str | None, str | None]],
 ) -> Reason:
-    """Return why a requester could see records of a patient, given as (pk, domain, author)."""
+    """Return why a requester could see a patient's records: (position, domain, author) of each."""
     without_grants = reason_without_grants(subject, records)
     if without_grants != SHARED:
         return without_grants
     foreign_records = [
-        (pk, domain) for pk, domain, author in records if author != subject.organization
+        (position, domain) for position, domain, author in records if author != subject.organization
     ]
     person = subject.person or subject.login
     grants = connection.execute(
@@ -106,14 +106,16 @@ def _find_grant_reason(
     grants: Collection[Row],
 ) -> Reason | None:
     """Return the first grant without which one of the records would have been closed."""
-    for pk, domain in records:
+    for position, domain in records:
         grant = next((row for row in grants if row["domain"] in (domain, "*")), None)
-        if grant and not _is_open_without_grant(connection, subject, now_ms, pk):
+        if grant and not _is_open_without_grant(connection, subject, now_ms, position):
             return Reason("grant", grant["consent"])
     return None
 
 
-def _is_open_without_grant(connection: Connection, subject: Subject, now_ms: int, pk: int) -> bool:
+def _is_open_without_grant(
+    connection: Connection, subject: Subject, now_ms: int, position: int
+) -> bool:
     # What a colleague of the same profession sees, whom no grant names.
     colleague = Requester(
         role=subject.role,
@@ -124,7 +126,7 @@ def _is_open_without_grant(connection: Connection, subject: Subject, now_ms: int
     )
     predicate = compile_predicate(colleague, "read", now_ms)
     row = connection.execute(
-        f"SELECT 1 FROM resource r WHERE r.pk = :pk AND {predicate.sql}",  # noqa: S608
-        {**predicate.params, "pk": pk},
+        f"SELECT 1 FROM resource r WHERE r.position = :position AND {predicate.sql}",  # noqa: S608
+        {**predicate.params, "position": position},
     ).fetchone()
     return row is not None

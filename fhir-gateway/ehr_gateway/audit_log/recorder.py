@@ -6,7 +6,7 @@ row in its own transaction (`record`); a read adds entries (`RequestContext.add_
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import Any, Protocol
@@ -20,6 +20,7 @@ from ehr_gateway.ids import uuid7
 from ehr_gateway.inquiry import Inquiry
 from ehr_gateway.store.consequences import Consequence
 from ehr_gateway.store.disclosure import GRANT_IN_FORCE, Disclosure, reader_parameters
+from ehr_gateway.store.stored_facts import StoredFacts
 from ehr_gateway.tokens.access_tokens import Subject
 
 SUCCESS, REFUSED, FAILED = "0", "4", "8"
@@ -29,8 +30,8 @@ class DisclosedVersion(Protocol):
     """A version of a record that a response contains or a write created."""
 
     @property
-    def pk(self) -> int:
-        """Its key in the store."""
+    def position(self) -> int:
+        """Its position in the feed, which no later version takes over."""
 
     @property
     def type(self) -> str:
@@ -47,6 +48,10 @@ class DisclosedVersion(Protocol):
     @property
     def disclosure(self) -> Disclosure | None:
         """Its patients, where they were read with it."""
+
+    @property
+    def facts(self) -> StoredFacts | None:
+        """The facts in force, where they were read or written with it."""
 
 
 @dataclass(frozen=True)
@@ -91,7 +96,7 @@ def build_known_rows(
     for version in versions:
         if version.disclosure is None or version.disclosure.has_grant:
             return None
-        disclosures[version.pk] = version.disclosure
+        disclosures[version.position] = version.disclosure
     return _disclosure_values(audit_context, _draft_disclosures(versions, disclosures))
 
 
@@ -154,7 +159,7 @@ class _RowDraft:
 
     patient: str | None
     entities: dict[str, None] = field(default_factory=dict)
-    # (pk, domain, author) of each record.
+    # (position, domain, author) of each record.
     records: list[tuple[int, str | None, str | None]] = field(default_factory=list)
     # Whether a grant or an emergency for this patient is in force.
     has_grant: bool = False
@@ -200,13 +205,13 @@ def _draft_disclosures(
 ) -> list[_RowDraft]:
     rows: dict[str | None, _RowDraft] = {}
     for version in versions:
-        disclosure = disclosures.get(version.pk, _NO_DISCLOSURE)
+        disclosure = disclosures.get(version.position, _NO_DISCLOSURE)
         for patient in disclosure.patients or (None,):
             row = rows.get(patient)
             if row is None:
                 row = rows[patient] = _RowDraft(patient)
             row.entities[f"{version.type}/{version.id}"] = None
-            row.records.append((version.pk, disclosure.domain if patient else None, version.author))
+            row.records.append((version.position, disclosure.domain if patient else None, version.author))
             row.has_grant = row.has_grant or disclosure.has_grant
     return list(rows.values()) or [_RowDraft(None)]
 
@@ -228,29 +233,39 @@ def _find_disclosures(
         return {}
     dialect, subject = connection.dialect, audit_context.subject
     parameters: dict[str, Any] = {}
-    records = [(version.pk, None, version.author) for version in versions]
+    records = [(version.position, None, version.author) for version in versions]
     with_grants = reason_without_grants(subject, records) == SHARED
+    if not with_grants and all(version.facts is not None for version in versions):
+        return dict(_known_disclosures(versions))
     if with_grants:
         parameters.update(reader_parameters(subject, audit_context.at_ms))
     is_single = len(versions) == 1
-    pks = [version.pk for version in versions]
-    parameters["pks"] = pks[0] if is_single else encode_list(dialect, pks)
+    positions = [version.position for version in versions]
+    parameters["positions"] = positions[0] if is_single else encode_list(dialect, positions)
     statement = _patients_statement(dialect, is_single=is_single, with_grants=with_grants)
     disclosures: dict[int, Disclosure] = {}
-    for pk, patient, domain, has_grant in connection.execute(statement, parameters):
-        known = disclosures.get(pk)
+    for position, patient, domain, has_grant in connection.execute(statement, parameters):
+        known = disclosures.get(position)
         patients = (*known.patients, patient) if known else (patient,)
         granted = bool(has_grant) or (known is not None and known.has_grant)
-        disclosures[pk] = Disclosure(patients, domain, granted)
+        disclosures[position] = Disclosure(patients, domain, granted)
     return disclosures
+
+
+def _known_disclosures(versions: Iterable[DisclosedVersion]) -> Iterator[tuple[int, Disclosure]]:
+    for version in versions:
+        if version.facts is not None:
+            record = version.facts.record
+            patients = tuple(sorted(record.patients))
+            yield version.position, Disclosure(patients, record.domain, has_grant=False)
 
 
 @lru_cache
 def _patients_statement(dialect: Dialect, *, is_single: bool, with_grants: bool) -> str:
-    pks = "= :pks" if is_single else in_list(dialect, "pks")
+    positions = "= :positions" if is_single else in_list(dialect, "positions")
     has_grant = GRANT_IN_FORCE if with_grants else "0"
     return (
-        f"SELECT p.pk, p.patient, r.domain, {has_grant} AS has_grant"  # noqa: S608
-        " FROM record_patient p JOIN resource r ON r.pk = p.pk"
-        f" WHERE p.pk {pks} ORDER BY p.pk, p.patient"
+        f"SELECT r.position, p.patient, r.domain, {has_grant} AS has_grant"  # noqa: S608
+        " FROM resource r JOIN record_patient p ON p.pk = r.pk"
+        f" WHERE r.position {positions} ORDER BY r.position, p.patient"
     )

@@ -32,11 +32,12 @@ from ehr_gateway.store.stored_facts import (
     replace_held_facts,
     update_facts,
 )
+from ehr_gateway.store.update_instant import read_latest
 from ehr_gateway.store.version_rows import (
     group_by_table,
-    insert_index,
     insert_version,
     remove_index,
+    replace_index,
     replace_rules,
 )
 from ehr_gateway.transaction.prepared_resource import prepare_stored
@@ -135,26 +136,24 @@ def _replay_version(
     if is_deletion and (current is None or current.deleted):
         # Created after the backup, or deleted before it: there is nothing to delete.
         return
-    if current is not None and not current.deleted:
-        remove_index(connection, current)
-    latest = connection.execute("SELECT last_updated, pk FROM resource ORDER BY pk DESC LIMIT 1")
-    latest_row = latest.fetchone()
-    event = RuleEvent(at_ms, latest_row["pk"] if latest_row else 0)
-    number = current.version + 1 if current else 1
+    latest = read_latest(connection)
+    event = RuleEvent(at_ms, latest.position)
     # Times in the feed never decrease, even when the clock was set back.
-    last_updated_ms = max(at_ms, latest_row[0] if latest_row else 0)
+    last_updated_ms = max(at_ms, latest.last_updated_ms)
     before = read_stored_facts(connection, redo_action["type"], redo_action["id"])
     held = frozenset(HeldFact(*fact) for fact in redo_action.get("held", ()))
     if is_deletion and before is not None:
         # A deletion marker keeps the facts in force.
         record = before.record
+        if current is not None:
+            remove_index(connection, current)
         version = insert_version(
             connection,
             record,
             b"",
-            version=number,
             last_updated_ms=last_updated_ms,
             method="DELETE",
+            previous=current,
         )
         replace_rules(connection, record, (), has_previous=True, event=event)
     else:
@@ -163,15 +162,16 @@ def _replay_version(
         version = insert_version(
             connection,
             record,
-            prepared.body(number, last_updated_ms),
-            version=number,
+            prepared.body(current.version + 1 if current else 1, last_updated_ms),
             last_updated_ms=last_updated_ms,
             method=redo_action["method"],
+            previous=current,
         )
         registry = store.registry(connection)
         values = (*prepared.rows, *registry.extract_rows(version.type, version.body))
-        insert_index(connection, [(version.pk, group_by_table(registry.ids, version.type, values))])
-        full_text.insert_words(connection, [(version.pk, version.type, prepared.words)])
+        rows = group_by_table(registry.ids, version.type, values)
+        replace_index(connection, [(version.pk, rows)])
+        full_text.write_words(connection, [(version, prepared.words)])
         replace_rules(
             connection,
             prepared.record,

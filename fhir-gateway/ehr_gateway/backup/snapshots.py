@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO
+from typing import IO, LiteralString
 
 import psycopg
 from psycopg.conninfo import conninfo_to_dict, make_conninfo
@@ -25,9 +25,16 @@ _MAGIC = b"SQLite format 3\0"
 _SELECT_FACTS = (
     "SELECT (SELECT value FROM setting WHERE name = 'store-id'),"  # noqa: S608 constant name
     " (SELECT value FROM setting WHERE name = 'epoch'),"
-    " (SELECT coalesce(max(pk), 0) FROM resource), (SELECT coalesce(max(seq), 0) FROM audit),"
+    " (SELECT coalesce(max({position}), 0) FROM resource),"
+    " (SELECT coalesce(max(seq), 0) FROM audit),"
     f" (SELECT value FROM setting WHERE name = '{HEAD_SETTING}')"
 )
+# Before revision 0010 the key of a row was its position.
+_HAS_POSITIONS = {
+    "sqlite": "SELECT 1 FROM pragma_table_info('resource') WHERE name = 'position'",
+    "postgresql": "SELECT 1 FROM pg_attribute WHERE attname = 'position'"
+    " AND attrelid = to_regclass('resource')",
+}
 
 
 @dataclass(frozen=True)
@@ -79,7 +86,8 @@ def copy_sqlite(path: Path, scratch: Path) -> Iterator[Path]:
 def read_sqlite_facts(copy: Path) -> StoreFacts:
     """Read the store's identity and positions from a copy."""
     with closing(sqlite3.connect(copy)) as connection:
-        return _parse_facts(connection.execute(_SELECT_FACTS).fetchone())
+        has_positions = connection.execute(_HAS_POSITIONS["sqlite"]).fetchone()
+        return _parse_facts(connection.execute(_select_facts(has_positions)).fetchone())
 
 
 @contextmanager
@@ -91,7 +99,8 @@ def dump_postgresql(url: str) -> Iterator[tuple[IO[bytes], StoreFacts]]:
     with psycopg.connect(url) as connection:
         connection.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ, READ ONLY")
         snapshot = connection.execute("SELECT pg_export_snapshot()").fetchone()
-        row = connection.execute(_SELECT_FACTS).fetchone()
+        has_positions = connection.execute(_HAS_POSITIONS["postgresql"]).fetchone()
+        row = connection.execute(_select_facts(has_positions)).fetchone()
         if snapshot is None or row is None:
             raise Unavailable("The database could not be copied: it gave no snapshot.")
         # Without compression: the pieces are compressed.
@@ -145,6 +154,10 @@ def _wait_for_program(process: subprocess.Popen[bytes]) -> str:
 
 def _database_conninfo(url: str) -> str:
     return make_conninfo(dbname=conninfo_to_dict(url).get("dbname") or "")
+
+
+def _select_facts(has_positions: object) -> LiteralString:
+    return _SELECT_FACTS.format(position="position" if has_positions else "pk")
 
 
 def _parse_facts(row: tuple[bytes | None, bytes | None, int, int, bytes | None]) -> StoreFacts:

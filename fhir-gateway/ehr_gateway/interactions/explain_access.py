@@ -28,7 +28,7 @@ _CONSENTS = (
     "SELECT r.type, r.id, r.deleted, r.body FROM resource r WHERE r.type = 'Consent'"
     " AND r.last_updated <= :at AND r.id IN (SELECT c.id FROM record_patient p"
     " JOIN resource c ON c.pk = p.pk WHERE p.patient = :patient AND c.type = 'Consent')"
-    " ORDER BY r.pk"
+    " ORDER BY r.position"
 )
 _VERSIONS = (
     "SELECT r.type, r.id, r.deleted, r.body FROM resource r WHERE r.type = :type AND r.id = :id"

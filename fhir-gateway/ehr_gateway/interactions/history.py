@@ -181,14 +181,14 @@ def _limit_to_period(
 ) -> _Select:
     where, params = select.where, dict(select.params)
     if period.since is not None:
-        where += " AND r.pk >= :since"
+        where += " AND r.position >= :since"
         params["since"] = _first_since(connection, period.since)
     if period.at is not None:
         # Current at some time of [from, until): written before `until`, and not replaced by `from`.
         # A replacement that the requester cannot see does not count.
         later = access.later_version_predicate(interaction)
         where += (
-            " AND r.pk < :until AND NOT EXISTS (SELECT 1 FROM resource later"  # noqa: S608
+            " AND r.position < :until AND NOT EXISTS (SELECT 1 FROM resource later"  # noqa: S608
             " WHERE later.type = r.type AND later.id = r.id AND later.version > r.version"
             f" AND later.last_updated <= :from AND ({later.sql}))"
         )
@@ -209,42 +209,47 @@ def _read_page(
     limit = min(DEFAULT_COUNT if count is None else max(count, 1), MAX_COUNT)
     where, params = select.where, {**select.params, "limit": limit + 1}
     if cursor is not None:
-        where += " AND r.pk < :before"
-        params["before"] = _pk_of(connection, *open_cursor(store.cursor_key, scope, cursor))
+        where += " AND r.position < :before"
+        params["before"] = _find_position(connection, *open_cursor(store.cursor_key, scope, cursor))
     # In the order of commit: what is written while a client turns pages precedes the first page.
     rows = connection.execute(
-        f"SELECT r.* FROM resource r WHERE {where} ORDER BY r.pk DESC LIMIT :limit",  # noqa: S608
+        f"SELECT r.* FROM resource r WHERE {where} ORDER BY r.position DESC LIMIT :limit",  # noqa: S608
         params,
     ).fetchall()
     versions = tuple((Version.from_row(row), str(row["method"])) for row in rows[:limit])
     next_cursor = None
     if len(rows) > limit:
         last = versions[-1][0]
-        # The position holds no pk: the steps between pks would tell how much is written and hidden.
+        # The cursor holds no position: the steps between positions would tell how much is written
+        # and hidden.
         next_cursor = seal_cursor(store.cursor_key, scope, [last.type, last.id, last.version])
     return HistoryPage(versions, total, next_cursor)
 
 
-def _pk_of(connection: Connection, *position: object) -> int:
+def _find_position(connection: Connection, *version: object) -> int:
     row = connection.execute(
-        "SELECT pk FROM resource WHERE type = ? AND id = ? AND version = ?", position
+        "SELECT position FROM resource WHERE type = ? AND id = ? AND version = ?", version
     ).fetchone()
     if row is None:
         raise Invalid("The version that this page link begins after is no longer there.")
-    return int(row["pk"])
+    return int(row["position"])
 
 
 def _first_since(connection: Connection, instant: int) -> int:
-    """Return the lowest pk of the versions written at or after an instant, by binary search.
+    """Return the lowest position of the versions written at or after an instant, by binary search.
 
-    Times never decrease with the pk, so no index by time is needed, which each write would pay for.
+    Times never decrease with the position, so no index by time is needed, which each write would
+    pay for.
     """
     low = 0
-    high = 1 + int(connection.execute("SELECT COALESCE(MAX(pk), 0) FROM resource").fetchone()[0])
+    high = 1 + int(
+        connection.execute("SELECT COALESCE(MAX(position), 0) FROM resource").fetchone()[0]
+    )
     while low < high:
         middle = (low + high) // 2
         row = connection.execute(
-            "SELECT last_updated FROM resource WHERE pk >= ? ORDER BY pk LIMIT 1", (middle,)
+            "SELECT last_updated FROM resource WHERE position >= ? ORDER BY position LIMIT 1",
+            (middle,),
         ).fetchone()
         if row is not None and row["last_updated"] < instant:
             low = middle + 1

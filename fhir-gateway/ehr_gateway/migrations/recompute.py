@@ -110,8 +110,8 @@ def read_progress(database: Database) -> RecomputeProgress | None:
     """Return how far a recomputation is; None when none is scheduled."""
     with database.read_transaction() as connection:
         position = _read_position(connection)
-        last = connection.execute("SELECT MAX(pk) FROM resource").fetchone()[0]
-    return None if position is None else RecomputeProgress(position.pk, last or 0)
+        last = _read_last(connection)
+    return None if position is None else RecomputeProgress(position.pk, last)
 
 
 def recompute_batch(
@@ -123,6 +123,7 @@ def recompute_batch(
         if position is None:
             return None
         registry = load_registry(connection, None, parameter_ids)
+        last = _read_last(connection)
         rows = _select_batch(connection, position, limit)
         changes = _BatchChanges()
         if position.phase == _FACTS:
@@ -135,7 +136,7 @@ def recompute_batch(
             if position.phase == _INHERITANCE:
                 _settle_batch(connection, parameter_ids, rows)
             _save_position(connection, _advance(position, reached))
-    return RecomputeProgress(registry.latest_pk if reached is None else reached, registry.latest_pk)
+    return RecomputeProgress(last if reached is None else reached, last)
 
 
 def _select_batch(connection: Connection, position: _Position, limit: int) -> list[Row]:
@@ -166,6 +167,10 @@ def _advance(position: _Position, reached: int | None) -> _Position | None:
     if reached is not None:
         return _Position(position.phase, reached)
     return _Position(_INHERITANCE, 0) if position.phase == _FACTS else None
+
+
+def _read_last(connection: Connection) -> int:
+    return int(connection.execute("SELECT MAX(pk) FROM resource").fetchone()[0] or 0)
 
 
 def _read_position(connection: Connection) -> _Position | None:

@@ -1,13 +1,15 @@
 """Tables of the store: versions of resources, search indexes, consent rules and settings.
 
-A row of `resource` is one version. Its `pk` rises with every commit, so it also is the position in
-the change feed. Index tables have rows of current versions only, and their primary keys begin with
-the values that searches compare. The consent rule tables are declared in `ehr_privacy.consent`.
+A row of `resource` is one version, and its `position` in the change feed rises with every version
+written. The current version of a resource keeps its row, and so its `pk`, for ever: an update moves
+the version before into a row of its own, and writes only the index rows that differ. Index tables
+have rows of current versions only, and their primary keys begin with the values that searches
+compare. The consent rule tables are declared in `ehr_privacy.consent`.
 """
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Literal
 
 from sqlalchemy import Column, Float, Index, LargeBinary, MetaData, Table, text
 from sqlalchemy.types import TypeEngine
@@ -15,13 +17,14 @@ from sqlalchemy.types import TypeEngine
 from ehr_gateway.database.tables import INTEGER, TEXT
 from ehr_privacy.consent import RECORD_COLUMNS, TABLES
 
-__all__ = ["INDEX_COLUMNS", "METADATA"]
+__all__ = ["INDEX_COLUMNS", "METADATA", "index_column_type"]
 
 METADATA = MetaData()
 
 _CURRENT = text("current = 1")
 # Of a column that was added to rows that were there.
-_DEFAULTS = {"clinical_consent": text("0")}
+_NO = text("0")
+_DEFAULTS = {"clinical_consent": _NO}
 
 RESOURCE = Table(
     "resource",
@@ -51,7 +54,9 @@ RESOURCE = Table(
     ),
     # The JSON as served; empty for a deletion.
     Column("body", LargeBinary, nullable=False),
-    Index("resource_version", "type", "id", "version", unique=True),
+    Column("position", INTEGER, nullable=False, server_default=_NO),
+    # With `current`, since an update copies a row before it changes it.
+    Index("resource_version", "type", "id", "version", "current", unique=True),
     Index(
         "resource_current", "type", "id", unique=True,
         sqlite_where=_CURRENT, postgresql_where=_CURRENT,
@@ -62,9 +67,10 @@ RESOURCE = Table(
     ),
     # For the history of a type. Its condition, always true, keeps it out of other queries' plans.
     Index(
-        "resource_history", "type", "pk",
+        "resource_history", "type", "position",
         sqlite_where=text("version > 0"), postgresql_where=text("version > 0"),
     ),
+    Index("resource_position", "position", "current", unique=True),
     sqlite_autoincrement=True,
 )  # fmt: skip
 
@@ -94,19 +100,22 @@ _INDEX_KEYS = {
 }
 
 
-def _column_type(kind: str, column: str) -> TypeEngine[Any]:
+def index_column_type(kind: str, column: str) -> Literal["integer", "real", "text"]:
+    """Return the type of a column of an index table."""
     if column in ("param", "pk", "slot"):
-        return INTEGER
+        return "integer"
     if column in ("low", "high", "x", "y", "z"):
-        return INTEGER if kind == "date" else Float(53)
-    return TEXT
+        return "integer" if kind == "date" else "real"
+    return "text"
 
+
+_TYPES: dict[str, TypeEngine[Any]] = {"integer": INTEGER, "real": Float(53), "text": TEXT}
 
 for _kind, _key in _INDEX_KEYS.items():
     Table(
         f"idx_{_kind}",
         METADATA,
-        *(Column(name, _column_type(_kind, name), primary_key=True) for name in _key),
+        *(Column(name, _TYPES[index_column_type(_kind, name)], primary_key=True) for name in _key),
         # From a resource to its values, for `_has` and `_sort`. New rows come last, so inserts
         # into it stay cheap.
         Index(f"idx_{_kind}_resource", "pk", "param"),
@@ -125,7 +134,7 @@ for _name, _value in (("record_patient", "patient"), ("record_label", "label")):
     )
     if _name == "record_label":
         # 1 for a label that a third party or a reference added: it closes and never opens.
-        _table.append_column(Column("added", INTEGER, nullable=False, server_default=text("0")))
+        _table.append_column(Column("added", INTEGER, nullable=False, server_default=_NO))
 # The facts of a resource that do not follow from its newest version
 # (`ehr_privacy.consent.held_facts`); those in force stand in the rows of its current version.
 Table(
@@ -161,7 +170,7 @@ Table(
     Column("definition", TEXT, nullable=False),
     # One of: indexing, ready, removing.
     Column("state", TEXT, nullable=False),
-    # The last `pk` indexed, and how many resources of how many that is.
+    # The last position in the feed indexed, and how many resources of how many that is.
     Column("position", INTEGER, nullable=False),
     Column("done", INTEGER, nullable=False),
     Column("total", INTEGER, nullable=False),
@@ -193,7 +202,7 @@ Table(
     Column("organization", TEXT, primary_key=True),
     # The table of its rule rows: consent_grant or consent_emergency.
     Column("kind", TEXT, nullable=False),
-    # The `pk` from which on it was given.
+    # The position in the feed from which on it was given.
     Column("position", INTEGER, nullable=False),
     Column("ended_ms", INTEGER),
     Index("consent_opening_patient", "patient", "organization"),

@@ -84,17 +84,17 @@ def plan_search(
     params: dict[str, object],
     *,
     limit: int | None,
-    latest_pk: int,
+    latest_position: int,
     by_time: bool = False,
     max_rows: int = MAX_ROWS,
 ) -> SearchPlan:
     """Choose the plan of a search for up to `limit` matches, None for all of them.
 
-    `latest_pk` is the newest version's pk, which tells about how large the store is. `by_time`: the
-    order is that of `_lastUpdated`. Raises TooCostly if all of more than `max_rows` are wanted.
+    `latest_position` is the newest version's, which tells about how large the store is. `by_time`:
+    the order is that of `_lastUpdated`. Raises TooCostly if all of more than `max_rows` are wanted.
     """
     params = {**params, "type": kind}
-    counter = _CandidateCounter(connection, tables, params, latest_pk)
+    counter = _CandidateCounter(connection, tables, params, latest_position)
     driver = _choose_driver(counter, filters, limit)
     template = SearchPlan(tables, "", "", visible, params, connection.dialect)
     if driver is not None:
@@ -182,7 +182,7 @@ class _CandidateCounter:
     connection: Connection
     tables: tuple[str, ...]
     params: dict[str, object]
-    latest_pk: int
+    latest_position: int
 
     def bound(self, limit: int | None) -> int:
         """Return the length from which a list costs more than an ordered scan.
@@ -190,7 +190,7 @@ class _CandidateCounter:
         In a store of N versions a scan reads about N * limit / length rows to fill a page, a list
         costs `_CANDIDATE_COST` times its length: both are equal at the square root below.
         """
-        return max(_ALWAYS_SHORT, isqrt(self.latest_pk * (limit or 1000) // _CANDIDATE_COST))
+        return max(_ALWAYS_SHORT, isqrt(self.latest_position * (limit or 1000) // _CANDIDATE_COST))
 
     def size(self, part: FilterSql, bound: int) -> int:
         """Count the list of a filter; one that is built on a long list counts as long."""

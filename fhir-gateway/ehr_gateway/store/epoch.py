@@ -63,7 +63,7 @@ def load_epoch(connection: Connection) -> StoreEpoch:
         "SELECT name, value FROM setting WHERE name IN (?, ?, ?)", (_STORE, _EPOCH, _PAST)
     ).fetchall()
     values = {row["name"]: bytes(row["value"]).decode() for row in rows}
-    last = connection.execute("SELECT max(pk) FROM resource").fetchone()[0]
+    last = connection.execute("SELECT max(position) FROM resource").fetchone()[0]
     past = json.loads(values.get(_PAST, "{}"))
     return StoreEpoch(values[_STORE], values[_EPOCH], past, int(last or 0))
 

@@ -13,52 +13,55 @@ from ehr_fhir import definitions
 from ehr_fhir.index.full_text import PHRASE_BREAK, FullText
 from ehr_fhir.search.full_text_query import Conjunction, Phrase
 from ehr_gateway.database import Connection, Dialect
+from ehr_gateway.store.store import Version
 
 __all__ = [
     "build_expression",
-    "insert_words",
     "match_condition",
     "matching_pks_sql",
-    "remove_words",
+    "write_words",
 ]
 
 _INSERT = {
     "sqlite": "INSERT INTO full_text (rowid, narrative, content) VALUES (?, ?, ?)",
-    "postgresql": "INSERT INTO full_text (pk, words) VALUES (?, CAST(? AS tsvector))",
+    "postgresql": "INSERT INTO full_text (pk, words) VALUES (?, CAST(? AS tsvector))"
+    " ON CONFLICT (pk) DO UPDATE SET words = excluded.words"
+    " WHERE full_text.words <> excluded.words",
 }
 # tsvector weight of the narrative's words.
 _NARRATIVE = "A"
 
 
-def insert_words(connection: Connection, versions: Iterable[tuple[int, str, FullText]]) -> None:
-    """Add the words of several versions, each given as (pk, resource type, words)."""
-    on_sqlite = connection.dialect == "sqlite"
-    connection.executemany(
-        _INSERT[connection.dialect],
-        [
-            (pk, *(_mark_words(_type_mark(kind), text) for text in words))
-            if on_sqlite
-            else (pk, _tsvector(_type_mark(kind), words))
-            for pk, kind, words in versions
-            if any(words)
-        ],
-    )
+def write_words(connection: Connection, versions: Iterable[tuple[Version, FullText]]) -> None:
+    """Write the words of several current versions in the place of those before.
 
-
-def remove_words(connection: Connection, pk: int) -> None:
-    """Remove the words of a version, on PostgreSQL alone.
-
-    FTS5 can delete a row of a contentless table only if given its text again. On SQLite the words
-    of older versions therefore stay, as the versions do, and each search joins the current ones.
+    FTS5 can delete a row of a contentless table only if given its text again. On SQLite the key of
+    a row is therefore the version's position: the words of older versions stay, as the versions do,
+    and each search joins the current ones.
     """
-    if connection.dialect == "postgresql":
-        connection.execute("DELETE FROM full_text WHERE pk = ?", (pk,))
+    if connection.dialect == "sqlite":
+        rows = [
+            (version.position, *(_mark_words(_type_mark(version.type), text) for text in words))
+            for version, words in versions
+            if any(words)
+        ]
+    else:
+        rows = [
+            (version.pk, _tsvector(_type_mark(version.type), words))
+            for version, words in versions
+            if any(words) or version.version > 1
+        ]
+    if rows:
+        connection.executemany(_INSERT[connection.dialect], rows)
 
 
 def matching_pks_sql(dialect: Dialect, placeholder: str) -> str:
     """Return the SELECT of the pks that match the expression bound to a placeholder."""
     if dialect == "sqlite":
-        return f"SELECT rowid AS pk FROM full_text WHERE full_text MATCH {placeholder}"  # noqa: S608
+        return (
+            "SELECT c.pk FROM full_text CROSS JOIN resource c ON c.position = full_text.rowid"  # noqa: S608
+            f" WHERE full_text MATCH {placeholder} AND c.current = 1"
+        )
     matches = f"SELECT pk FROM full_text WHERE words @@ CAST({placeholder} AS tsquery)"  # noqa: S608
     # MATERIALIZED: when it is counted under a LIMIT, PostgreSQL would scan the table instead of the
     # index.
@@ -68,7 +71,10 @@ def matching_pks_sql(dialect: Dialect, placeholder: str) -> str:
 def match_condition(dialect: Dialect, placeholder: str) -> str:
     """Return the condition that `r` matches the expression bound to a placeholder."""
     if dialect == "sqlite":
-        return f"EXISTS ({matching_pks_sql(dialect, placeholder)} AND rowid = r.pk)"
+        return (
+            f"EXISTS (SELECT 1 FROM full_text WHERE full_text MATCH {placeholder}"  # noqa: S608
+            " AND rowid = r.position)"
+        )
     # Not EXISTS: PostgreSQL would turn it into a join with every match.
     is_match = f"SELECT words @@ CAST({placeholder} AS tsquery) FROM full_text WHERE pk = r.pk"  # noqa: S608
     return f"COALESCE(({is_match}), FALSE)"

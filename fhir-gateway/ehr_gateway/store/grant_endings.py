@@ -42,7 +42,7 @@ _JOINED = (
 
 @dataclass(frozen=True)
 class RuleEvent:
-    """When rule rows are replaced: the instant, and the last `pk` before the transaction."""
+    """When rule rows are replaced: the instant, and the last position before the transaction."""
 
     now_ms: int
     position: int

@@ -123,9 +123,9 @@ def _next_job(connection: Connection) -> Row | None:
 def _index_batch(store: Store, connection: Connection, job: Row, limit: int) -> None:
     registry = store.registry(connection)
     rows = connection.execute(
-        # `version > 0` makes the planner use `resource_history`, the partial index ordered by pk.
-        "SELECT pk, body FROM resource WHERE type = ? AND pk > ? AND version > 0"
-        " AND current = 1 AND deleted = 0 ORDER BY pk LIMIT ?",
+        # `version > 0` makes the planner use `resource_history`, the partial index by position.
+        "SELECT pk, position, body FROM resource WHERE type = ? AND position > ? AND version > 0"
+        " AND current = 1 AND deleted = 0 ORDER BY position LIMIT ?",
         (job["type"], job["position"], limit),
     ).fetchall()
     kind, registry_of_job = job["type"], registry.with_only(job["type"], job["code"])
@@ -142,7 +142,7 @@ def _index_batch(store: Store, connection: Connection, job: Row, limit: int) -> 
     state = "indexing" if len(rows) == limit else "ready"
     connection.execute(
         "UPDATE added_parameter SET state = ?, position = ?, done = done + ? WHERE param = ?",
-        (state, rows[-1]["pk"] if rows else job["position"], len(rows), job["param"]),
+        (state, rows[-1]["position"] if rows else job["position"], len(rows), job["param"]),
     )
     if state == "ready":
         renew_generation(connection)

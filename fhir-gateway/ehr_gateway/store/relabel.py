@@ -55,9 +55,9 @@ def relabel_step(database: Database, limit: int = _VERSIONS_PER_STEP) -> bool:
         if state["phase"] == "done":
             return False
         rows = connection.execute(
-            "SELECT r.pk, r.body,"  # noqa: S608
+            "SELECT r.position, r.body,"  # noqa: S608
             f" {facts_columns(connection.dialect)} FROM resource r"
-            " WHERE r.pk > ? AND r.deleted = 0 ORDER BY r.pk LIMIT ?",
+            " WHERE r.position > ? AND r.deleted = 0 ORDER BY r.position LIMIT ?",
             (state["position"], limit),
         ).fetchall()
         # A version's content never changes, so its labels can be worked out before the write
@@ -71,7 +71,9 @@ def relabel_step(database: Database, limit: int = _VERSIONS_PER_STEP) -> bool:
         # Another process may have done this step meanwhile, even by other rules: then drop it.
         if _load_state(connection) == state:
             _relabel(connection, relabelled, str(state["phase"]))
-            _save_state(connection, _advance(state, rows[-1]["pk"] if len(rows) == limit else None))
+            _save_state(
+                connection, _advance(state, rows[-1]["position"] if len(rows) == limit else None)
+            )
     return True
 
 
@@ -79,7 +81,7 @@ def relabel_step(database: Database, limit: int = _VERSIONS_PER_STEP) -> bool:
 class _StatedVersion:
     """The labels that a version states by the rules in use, and those its rows have."""
 
-    pk: int
+    position: int
     record: Record
     labels: frozenset[str]
     targets: frozenset[Key]
@@ -101,7 +103,9 @@ def _stated_version(row: Row) -> _StatedVersion:
     references = [reference for _, reference in list_references(resource)]
     labels = record_facts(resource, row["author"], references=references).labels
     facts = StoredFacts.from_row(row)
-    return _StatedVersion(row["pk"], facts.record, labels, fact_targets(row["type"], references))
+    return _StatedVersion(
+        row["position"], facts.record, labels, fact_targets(row["type"], references)
+    )
 
 
 def _relabel(connection: Connection, versions: list[_StatedVersion], phase: str) -> None:
@@ -110,9 +114,9 @@ def _relabel(connection: Connection, versions: list[_StatedVersion], phase: str)
     for version in versions:
         # Read again: facts may have been held beside it since.
         row = connection.execute(
-            f"SELECT r.current, {facts_columns(connection.dialect)} FROM resource r"  # noqa: S608
-            " WHERE r.pk = ?",
-            (version.pk,),
+            f"SELECT r.pk, r.current, {facts_columns(connection.dialect)} FROM resource r"  # noqa: S608
+            " WHERE r.position = ?",
+            (version.position,),
         ).fetchone()
         before = StoredFacts.from_row(row)
         # What is held beside a resource concerns its current version.
@@ -124,11 +128,11 @@ def _relabel(connection: Connection, versions: list[_StatedVersion], phase: str)
             # What third parties had said of an older version is kept in its rows alone.
             added = before.record.added_labels - stated
             record = replace(record, labels=stated | added, added_labels=added)
-        update_facts(connection, version.pk, before.record, record)
+        update_facts(connection, row["pk"], before.record, record)
         if row["current"]:
             node = FactNode(record, held, version.targets)
             handed_on = outward_facts(before.record, before.held)
-            written.append(WrittenRecord(version.pk, node, handed_on))
+            written.append(WrittenRecord(row["pk"], node, handed_on))
     if written:
         targets = {target for record in written for target in record.node.targets}
         boundary = read_outward_facts(connection, targets)

@@ -52,8 +52,8 @@ class SearchRegistry:
     # The added parameters that writes index, and those of them that searches may use, by type.
     indexed: Mapping[str, tuple[SearchParameter, ...]]
     served: AddedParameters
-    # The newest version's pk: about the number of versions in the store, for search plans.
-    latest_pk: int = 0
+    # The newest version's position: about the number of versions in the store, for search plans.
+    latest_position: int = 0
 
     def with_only(self, resource_type: str, code: str) -> SearchRegistry:
         """Return a registry that indexes by one parameter alone."""
@@ -74,11 +74,15 @@ def load_registry(
 
     `ids` are the numbers of R4's own parameters.
     """
-    generation, latest_pk = _load_generation(connection)
+    generation, latest_position = _load_generation(connection)
     if cached is not None and cached.generation == generation:
-        return cached if cached.latest_pk == latest_pk else replace(cached, latest_pk=latest_pk)
+        return (
+            cached
+            if cached.latest_position == latest_position
+            else replace(cached, latest_position=latest_position)
+        )
     if not generation:
-        return SearchRegistry(generation, ids, {}, {}, latest_pk)
+        return SearchRegistry(generation, ids, {}, {}, latest_position)
     rows = connection.execute(
         "SELECT * FROM added_parameter WHERE state <> 'removing' ORDER BY param"
     ).fetchall()
@@ -92,7 +96,7 @@ def load_registry(
         indexed[kind] = (*indexed.get(kind, ()), parameter)
         if row["state"] == "ready":
             served.setdefault(kind, {})[code] = parameter
-    return SearchRegistry(generation, all_ids, indexed, served, latest_pk)
+    return SearchRegistry(generation, all_ids, indexed, served, latest_position)
 
 
 def apply_search_parameter(
@@ -127,13 +131,13 @@ def renew_generation(connection: Connection) -> None:
 
 
 def _load_generation(connection: Connection) -> tuple[bytes, int]:
-    """Return the registry's generation (empty at first) and the newest version's pk.
+    """Return the registry's generation (empty at first) and the newest version's position.
 
     In one statement: every search and write asks for them.
     """
     row = connection.execute(
         "SELECT (SELECT value FROM setting WHERE name = ?) AS value,"
-        " (SELECT MAX(pk) FROM resource) AS last",
+        " (SELECT MAX(position) FROM resource) AS last",
         (_GENERATION_SETTING,),
     ).fetchone()
     return bytes(row["value"] or b""), row["last"] or 0

@@ -38,7 +38,10 @@ __all__ = ["HELD_FACT_KEY", "AuditHook", "FeedEntry", "Store", "Version"]
 
 @dataclass(frozen=True)
 class Version:
-    """One version of a resource, with the bytes that are served."""
+    """One version of a resource, with the bytes that are served.
+
+    `pk` is the key of its row; the next version takes that row over.
+    """
 
     pk: int
     type: str
@@ -50,6 +53,8 @@ class Version:
     method: str = "PUT"
     # The organisation that the record belongs to.
     author: str | None = None
+    # Where it stands in the change feed; no other version has or gets it.
+    position: int = 0
     # The facts in force, where they were read with it.
     facts: StoredFacts | None = field(default=None, compare=False, repr=False)
     # What the audit log has to know of it, where that was read with it.
@@ -60,7 +65,7 @@ class Version:
         """Build a version from a row of `resource`."""
         return cls(
             row["pk"], row["type"], row["id"], row["version"], row["last_updated"],
-            bool(row["deleted"]), row["body"], row["method"], row["author"],
+            bool(row["deleted"]), row["body"], row["method"], row["author"], row["position"],
         )  # fmt: skip
 
 
@@ -168,7 +173,7 @@ class Store:
         """Yield up to `limit` changes after a position, oldest first; for the lake alone."""
         with self.read_transaction() as connection:
             rows = connection.execute(
-                "SELECT * FROM resource WHERE pk > :after ORDER BY pk LIMIT :limit",
+                "SELECT * FROM resource WHERE position > :after ORDER BY position LIMIT :limit",
                 {"after": after, "limit": limit},
             ).fetchall()
         if self.embedded is not None:
@@ -176,7 +181,7 @@ class Store:
             # given again to another version, and the lake would never see that one.
             self.embedded.flush()
         for row in rows:
-            yield FeedEntry(row["pk"], Version.from_row(row), row["author"])
+            yield FeedEntry(row["position"], Version.from_row(row), row["author"])
 
     def held_facts(self, after: Sequence[str], limit: int) -> list[Row]:
         """Return up to `limit` rows of `held_fact` after a key; for the lake alone."""

@@ -36,6 +36,7 @@ __all__ = [
     "read_stored_facts",
     "replace_held_facts",
     "update_facts",
+    "update_patients_and_labels",
 ]
 
 _UPDATE_FACTS = (
@@ -135,6 +136,8 @@ def replace_held_facts(
     after: Collection[HeldFact],
 ) -> None:
     """Write how the held facts of a resource differ from those before."""
+    if set(before) == set(after):
+        return
     connection.executemany(
         "DELETE FROM held_fact WHERE type = ? AND id = ? AND kind = ? AND value = ? AND source = ?",
         _held_rows(kind, identity, set(before) - set(after)),
@@ -149,20 +152,29 @@ def update_facts(connection: Connection, pk: int, before: Record, after: Record)
     """Write how the facts in force of a version differ from those its rows have."""
     if after.column_values != before.column_values:
         connection.execute(_UPDATE_FACTS, (*after.column_values, pk))
+    update_patients_and_labels(connection, pk, before, after)
+
+
+def update_patients_and_labels(
+    connection: Connection, pk: int, before: Record, after: Record
+) -> None:
+    """Write how the patients and labels of a version differ from those its rows have."""
     for patient in sorted(before.patients - after.patients):
         connection.execute("DELETE FROM record_patient WHERE pk = ? AND patient = ?", (pk, patient))
-    connection.executemany(
-        "INSERT INTO record_patient (pk, patient) VALUES (?, ?)",
-        [(pk, patient) for patient in sorted(after.patients - before.patients)],
-    )
+    if added := after.patients - before.patients:
+        connection.executemany(
+            "INSERT INTO record_patient (pk, patient) VALUES (?, ?)",
+            [(pk, patient) for patient in sorted(added)],
+        )
     flags_before, flags_after = _label_flags(before), _label_flags(after)
     for label in sorted(flags_before.keys() - flags_after.keys()):
         connection.execute("DELETE FROM record_label WHERE pk = ? AND label = ?", (pk, label))
-    connection.executemany(
-        "INSERT INTO record_label (pk, label, added) VALUES (?, ?, ?)"
-        " ON CONFLICT (pk, label) DO UPDATE SET added = excluded.added",
-        [(pk, *flag) for flag in sorted(flags_after.items() - flags_before.items())],
-    )
+    if changed := flags_after.items() - flags_before.items():
+        connection.executemany(
+            "INSERT INTO record_label (pk, label, added) VALUES (?, ?, ?)"
+            " ON CONFLICT (pk, label) DO UPDATE SET added = excluded.added",
+            [(pk, *flag) for flag in sorted(changed)],
+        )
 
 
 def correct_facts(

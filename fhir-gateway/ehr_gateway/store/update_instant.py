@@ -26,17 +26,18 @@ _BEHIND_MS = 1000
 
 @dataclass(frozen=True, slots=True)
 class Latest:
-    """The newest version of a store: its key, and when it was made (milliseconds since 1970)."""
+    """The newest version of a store: its position, and when it was made (ms since 1970)."""
 
-    pk: int = 0
+    position: int = 0
     last_updated_ms: int = 0
 
 
 def read_latest(connection: Connection) -> Latest:
     """Read the newest version; zeros without any."""
-    found = connection.execute("SELECT pk, last_updated FROM resource ORDER BY pk DESC LIMIT 1")
-    row = found.fetchone()
-    return Latest(row["pk"], row["last_updated"]) if row else Latest()
+    row = connection.execute(
+        "SELECT position, last_updated FROM resource ORDER BY position DESC LIMIT 1"
+    ).fetchone()
+    return Latest(row["position"], row["last_updated"]) if row else Latest()
 
 
 def next_instant(latest: Latest, clock_ms: int, incidents: Incidents) -> int:

@@ -28,7 +28,7 @@ _NO_REPLACEMENTS: Mapping[str, str] = MappingProxyType({})
 
 @dataclass(frozen=True)
 class PatchedDraft:
-    """The next version as a draft, and the pk of the version that was patched."""
+    """The next version as a draft, and the position of the version that was patched."""
 
     base: int
     draft: Draft
@@ -41,7 +41,7 @@ def apply_patch(
     now = datetime.fromtimestamp(access.now_ms / 1000, UTC)
     resource = patch.apply(parse(current.body), now)
     replace_links(resource, replacements)
-    return PatchedDraft(current.pk, prepare_draft(resource, current.id, access, current.type))
+    return PatchedDraft(current.position, prepare_draft(resource, current.id, access, current.type))
 
 
 def apply_patch_to_current(

@@ -13,7 +13,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from types import MappingProxyType
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 import orjson
 
@@ -52,10 +52,12 @@ from ehr_gateway.store.stored_facts import (
 from ehr_gateway.store.update_instant import next_instant, read_latest
 from ehr_gateway.store.version_redo import find_version_redo
 from ehr_gateway.store.version_rows import (
+    IndexValues,
     group_by_table,
     insert_index,
     insert_version,
     remove_index,
+    replace_index,
     replace_rules,
 )  # fmt: skip
 from ehr_gateway.store.visible import read_on
@@ -186,6 +188,14 @@ class _Written:
         return WrittenRecord(self.pk, node, before, self.has_lost_reference)
 
 
+class _Unindexed(NamedTuple):
+    """A version whose index rows wait, and whether those of the version before are there."""
+
+    version: Version
+    prepared: PreparedResource
+    has_index: bool
+
+
 class Transaction:
     """The writes of one request, on the writer's connection."""
 
@@ -203,11 +213,12 @@ class Transaction:
         self._connection = connection
         self._permission = WritePermission(access, connection)
         self._deferred_checks: list[_DeferredCheck] = []
-        self._unindexed: list[tuple[Version, PreparedResource]] = []
+        # By pk: what waits for `_flush_index`.
+        self._unindexed: dict[int, _Unindexed] = {}
         self._written: dict[Key, _Written] = {}
         latest = read_latest(connection)
         self.now_ms = next_instant(latest, access.now_ms, store.incidents)
-        self._rule_event = RuleEvent(access.now_ms, latest.pk)
+        self._rule_event = RuleEvent(access.now_ms, latest.position)
 
     @property
     def connection(self) -> Connection:
@@ -281,7 +292,7 @@ class Transaction:
         else:
             current = read_on(self._connection, self.access, kind, identity, with_facts=True)
         _check_if_match(current, if_match)
-        if patched is None or patched.base != current.pk:
+        if patched is None or patched.base != current.position:
             # Another write came between. Patch again under the lock: the client need not retry.
             patched = apply_patch(current, patch, self.access, replacements)
         return self._store_change(patched.draft, current, "PATCH")
@@ -495,12 +506,10 @@ class Transaction:
         if current is not None and previous is not None and not current.deleted:
             if current.type in SOURCE_TABLES:
                 rules_changed = stored_rule_rows(previous.resource) != list(prepared.rules)
-            remove_index(self.connection, current)
         if current is not None and previous is not None:
             self._note_move(current, previous.facts.record, prepared.record)
         held = self._held_facts(draft, current, previous)
-        number = current.version + 1 if current else 1
-        body = prepared.body(number, self.now_ms)
+        body = prepared.body(current.version + 1 if current else 1, self.now_ms)
         version = self._insert(
             apply_held_facts(prepared.record, held),
             body,
@@ -512,7 +521,9 @@ class Transaction:
             has_lost_reference=self._deferred_checks[-1].has_lost_reference,
             rules_changed=rules_changed,
         )
-        self._unindexed.append((version, prepared))
+        waiting = self._unindexed.get(version.pk)
+        has_index = waiting.has_index if waiting else current is not None and not current.deleted
+        self._unindexed[version.pk] = _Unindexed(version, prepared, has_index)
         if len(self._unindexed) >= _INDEX_BATCH:
             self._flush_index()
         replace_rules(
@@ -525,19 +536,21 @@ class Transaction:
         return version
 
     def _flush_index(self) -> None:
-        """Insert pending index rows in one batch, sorted by key to touch fewer B-tree pages."""
+        """Write pending index rows in one batch, sorted by key to touch fewer B-tree pages."""
         if not self._unindexed:
             return
-        batch, self._unindexed = self._unindexed, []
+        batch, self._unindexed = self._unindexed, {}
         registry = self.store.registry(self._connection)
-        rows = []
-        for version, prepared in batch:
+        inserted: list[tuple[int, IndexValues]] = []
+        replaced: list[tuple[int, IndexValues]] = []
+        for pk, (version, prepared, has_index) in batch.items():
             added_rows = registry.extract_rows(version.type, version.body)
-            all_rows = (*prepared.rows, *added_rows)
-            rows.append((version.pk, group_by_table(registry.ids, version.type, all_rows)))
-        insert_index(self._connection, rows)
-        words = [(version.pk, version.type, prepared.words) for version, prepared in batch]
-        full_text.insert_words(self._connection, words)
+            rows = group_by_table(registry.ids, version.type, (*prepared.rows, *added_rows))
+            (replaced if has_index else inserted).append((pk, rows))
+        insert_index(self._connection, inserted)
+        replace_index(self._connection, replaced)
+        words = [(version, prepared.words) for version, prepared, _ in batch.values()]
+        full_text.write_words(self._connection, words)
 
     def _insert(
         self,
@@ -556,9 +569,9 @@ class Transaction:
             self._connection,
             record,
             body,
-            version=current.version + 1 if current else 1,
             last_updated_ms=self.now_ms,
             method=method,
+            previous=current,
         )
         if method == "DELETE":
             # A deleted Consent has no rules; other writes replace them in `_store_version`.

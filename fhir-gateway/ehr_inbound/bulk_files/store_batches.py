@@ -31,10 +31,11 @@ from ehr_gateway.store.stored_facts import (
 from ehr_gateway.store.update_instant import next_instant, read_latest
 from ehr_gateway.store.version_redo import find_version_redo
 from ehr_gateway.store.version_rows import (
+    IndexValues,
     group_by_table,
     insert_index,
     insert_version,
-    remove_index,
+    replace_index,
     replace_rules,
 )
 from ehr_gateway.transaction.prepared_resource import join_body
@@ -114,8 +115,9 @@ def _store_batch(
 ) -> int:
     latest = read_latest(connection)
     now_ms = next_instant(latest, now_ms, store.incidents)
-    event = RuleEvent(now_ms, latest.pk)
-    index_rows = []
+    event = RuleEvent(now_ms, latest.position)
+    inserted: list[tuple[int, IndexValues]] = []
+    replaced: list[tuple[int, IndexValues]] = []
     words = []
     redo_actions: list[RedoAction] = []
     stored: list[_StoredRow] = []
@@ -126,17 +128,16 @@ def _store_batch(
             awaited.any_name = True
             continue
         stored.append(_store_row(connection, row, loaded and loaded[1], event, redo_actions))
-        pk = stored[-1].version.pk
-        index_rows.append((pk, row.index))
-        words.append((pk, row.record.type, row.words))
+        version, rows = stored[-1].version, row.index
         if registry.indexed:
-            kind = row.record.type
-            body = join_body(row.record, row.meta, row.content, 1, now_ms)
-            index_rows.append(
-                (pk, group_by_table(registry.ids, kind, registry.extract_rows(kind, body)))
-            )
-    insert_index(connection, index_rows)
-    full_text.insert_words(connection, words)
+            added = registry.extract_rows(version.type, version.body)
+            for table, values in group_by_table(registry.ids, version.type, added).items():
+                rows = {**rows, table: [*rows.get(table, ()), *values]}
+        (replaced if version.version > 1 else inserted).append((version.pk, rows))
+        words.append((version, row.words))
+    insert_index(connection, inserted)
+    replace_index(connection, replaced)
+    full_text.write_words(connection, words)
     _settle_inheritance(store, connection, stored, awaited, redo_actions, now_ms)
     append_redo_actions(connection, redo_actions)
     return len(batch) - len(words)
@@ -228,15 +229,13 @@ def _store_row(
         )
         record = apply_held_facts(record, held)
         replace_held_facts(connection, record.type, record.id, before.held, held)
-        if not current.deleted:
-            remove_index(connection, current)
     version = insert_version(
         connection,
         record,
         join_body(record, row.meta, row.content, number, event.now_ms),
-        version=number,
         last_updated_ms=event.now_ms,
         method="PUT" if current else "POST",
+        previous=current,
     )
     replace_rules(connection, record, row.rules, has_previous=current is not None, event=event)
     was_there = before is not None and current is not None and not current.deleted

@@ -77,7 +77,11 @@ def test_each_fault_has_its_line_and_the_rest_goes_on(store: Store, tmp_path: Pa
     assert "one JSON object" in said[9]
     assert "form Type/id" in said[11]
     assert found(store, "Patient", "") == ["p"]
-    assert rows(store, "SELECT id FROM resource ORDER BY pk") == [("before",), ("p",), ("after",)]
+    assert rows(store, "SELECT id FROM resource ORDER BY position") == [
+        ("before",),
+        ("p",),
+        ("after",),
+    ]
 
 
 def test_what_no_write_may_store_is_refused_in_a_load_too(store: Store, tmp_path: Path) -> None:
@@ -156,7 +160,7 @@ def test_references_point_across_files(store: Store, tmp_path: Path) -> None:
 
     assert (report.accepted, report.rejected) == (2, 0)
     # What others refer to goes in first.
-    assert rows(store, "SELECT id FROM resource ORDER BY pk") == [("p",), ("o",)]
+    assert rows(store, "SELECT id FROM resource ORDER BY position") == [("p",), ("o",)]
 
 
 def test_references_point_into_the_store(store: Store, tmp_path: Path) -> None:
@@ -327,13 +331,13 @@ def test_loading_again_changes_nothing_and_a_change_is_a_version(
 ) -> None:
     file = written(tmp_path / "a.ndjson", PATIENT, observation("o"))
     load(store, [file])
-    before = rows(store, "SELECT * FROM resource ORDER BY pk")
+    before = rows(store, "SELECT * FROM resource ORDER BY position")
 
     again = load(store, [file])
     changed = load(store, [written(tmp_path / "a.ndjson", {**PATIENT, "gender": "male"})])
 
     assert (again.accepted, again.unchanged) == (2, 2)
-    assert rows(store, "SELECT * FROM resource ORDER BY pk")[1:2] == before[1:]
+    assert rows(store, "SELECT * FROM resource ORDER BY position")[1:2] == before[1:]
     assert (changed.accepted, changed.unchanged) == (1, 0)
     assert read(store, platform(), "Patient", "p").version == 2
     assert found(store, "Patient", "gender=male") == ["p"]
@@ -343,7 +347,7 @@ def test_the_author_is_the_source_or_the_one_named(store: Store, tmp_path: Path)
     source = {"meta": {"source": "https://ehr-commons.hk/organization/ha-harbour"}}
     load(store, [written(tmp_path / "a.ndjson", PATIENT, observation("o") | source)], "kwun-fong")
 
-    authors = rows(store, "SELECT id, author FROM resource ORDER BY pk")
+    authors = rows(store, "SELECT id, author FROM resource ORDER BY position")
     assert authors == [("p", "kwun-fong"), ("o", "ha-harbour")]
 
 

@@ -180,7 +180,7 @@ def test_what_is_absent_is_not_found(store: Store) -> None:
 def test_the_history_of_a_type_reads_that_type_alone(store: Store) -> None:
     query = (
         "SELECT * FROM resource r WHERE r.type = 'Patient' AND r.version > 0"
-        " AND r.pk < 9 ORDER BY r.pk DESC LIMIT 5"
+        " AND r.position < 9 ORDER BY r.position DESC LIMIT 5"
     )
     explain = "EXPLAIN QUERY PLAN" if store.dialect == "sqlite" else "EXPLAIN"
 
