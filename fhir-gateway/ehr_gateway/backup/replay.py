@@ -32,7 +32,6 @@ from ehr_gateway.store.stored_facts import (
     replace_held_facts,
     update_facts,
 )
-from ehr_gateway.store.update_instant import read_latest
 from ehr_gateway.store.version_rows import (
     group_by_table,
     insert_version,
@@ -136,7 +135,8 @@ def _replay_version(
     if is_deletion and (current is None or current.deleted):
         # Created after the backup, or deleted before it: there is nothing to delete.
         return
-    latest = read_latest(connection)
+    registry = store.registry(connection)
+    latest = registry.latest
     event = RuleEvent(at_ms, latest.position)
     # Times in the feed never decrease, even when the clock was set back.
     last_updated_ms = max(at_ms, latest.last_updated_ms)
@@ -167,7 +167,6 @@ def _replay_version(
             method=redo_action["method"],
             previous=current,
         )
-        registry = store.registry(connection)
         values = (*prepared.rows, *registry.extract_rows(version.type, version.body))
         rows = group_by_table(registry.ids, version.type, values)
         replace_index(connection, [(version.pk, rows)])

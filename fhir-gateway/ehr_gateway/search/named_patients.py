@@ -87,7 +87,7 @@ def _patients_of_identity(
         params.values,
         # One more tells that there are too many.
         limit=limit + 1,
-        latest_position=registry.latest_position,
+        latest_position=registry.latest.position,
     )
     rows = connection.execute(
         f"{plan.with_clause()}SELECT DISTINCT p.patient FROM {plan.source}"  # noqa: S608

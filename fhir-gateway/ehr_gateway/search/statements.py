@@ -142,7 +142,7 @@ class SearchExecutor:
             limit=limit,
             by_time=by_time,
             max_rows=self.limits.max_rows,
-            latest_position=self.registry.latest_position,
+            latest_position=self.registry.latest.position,
         )
 
     def _limit_scan(

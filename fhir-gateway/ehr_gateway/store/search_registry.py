@@ -30,6 +30,7 @@ from ehr_fhir.search_parameters import (
     official_parameters,
 )
 from ehr_gateway.database import Connection
+from ehr_gateway.store.update_instant import Latest
 
 __all__ = ["SearchRegistry", "apply_search_parameter", "load_registry", "renew_generation"]
 
@@ -52,8 +53,8 @@ class SearchRegistry:
     # The added parameters that writes index, and those of them that searches may use, by type.
     indexed: Mapping[str, tuple[SearchParameter, ...]]
     served: AddedParameters
-    # The newest version's position: about the number of versions in the store, for search plans.
-    latest_position: int = 0
+    # The newest version. Its position is about the number of versions, for search plans.
+    latest: Latest
 
     def with_only(self, resource_type: str, code: str) -> SearchRegistry:
         """Return a registry that indexes by one parameter alone."""
@@ -74,15 +75,11 @@ def load_registry(
 
     `ids` are the numbers of R4's own parameters.
     """
-    generation, latest_position = _load_generation(connection)
+    generation, latest = _load_state(connection)
     if cached is not None and cached.generation == generation:
-        return (
-            cached
-            if cached.latest_position == latest_position
-            else replace(cached, latest_position=latest_position)
-        )
+        return cached if cached.latest == latest else replace(cached, latest=latest)
     if not generation:
-        return SearchRegistry(generation, ids, {}, {}, latest_position)
+        return SearchRegistry(generation, ids, {}, {}, latest)
     rows = connection.execute(
         "SELECT * FROM added_parameter WHERE state <> 'removing' ORDER BY param"
     ).fetchall()
@@ -96,7 +93,7 @@ def load_registry(
         indexed[kind] = (*indexed.get(kind, ()), parameter)
         if row["state"] == "ready":
             served.setdefault(kind, {})[code] = parameter
-    return SearchRegistry(generation, all_ids, indexed, served, latest_position)
+    return SearchRegistry(generation, all_ids, indexed, served, latest)
 
 
 def apply_search_parameter(
@@ -130,17 +127,19 @@ def renew_generation(connection: Connection) -> None:
     )
 
 
-def _load_generation(connection: Connection) -> tuple[bytes, int]:
-    """Return the registry's generation (empty at first) and the newest version's position.
+def _load_state(connection: Connection) -> tuple[bytes, Latest]:
+    """Return the registry's generation (empty at first) and the newest version.
 
     In one statement: every search and write asks for them.
     """
     row = connection.execute(
-        "SELECT (SELECT value FROM setting WHERE name = ?) AS value,"
-        " (SELECT MAX(position) FROM resource) AS last",
+        "SELECT (SELECT value FROM setting WHERE name = ?) AS value, r.position, r.last_updated"
+        " FROM (SELECT 1 AS one) o LEFT JOIN (SELECT position, last_updated FROM resource"
+        " ORDER BY position DESC LIMIT 1) r ON TRUE",
         (_GENERATION_SETTING,),
     ).fetchone()
-    return bytes(row["value"] or b""), row["last"] or 0
+    latest = Latest(row["position"] or 0, row["last_updated"] or 0)
+    return bytes(row["value"] or b""), latest
 
 
 def _add_parameter(

@@ -14,10 +14,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from ehr_fhir.dates import format_instant
-from ehr_gateway.database import Connection
 from ehr_gateway.incidents import CLOCK_BEHIND, Incidents
 
-__all__ = ["Latest", "next_instant", "read_latest"]
+__all__ = ["Latest", "next_instant"]
 
 # A clock that is behind by less is no fault: requests that wait for their turn were stamped when
 # they came. Several transactions of one moment then share an instant, as they always may.
@@ -26,18 +25,13 @@ _BEHIND_MS = 1000
 
 @dataclass(frozen=True, slots=True)
 class Latest:
-    """The newest version of a store: its position, and when it was made (ms since 1970)."""
+    """The newest version of a store: its position, and when it was made (ms since 1970).
+
+    Zeros in an empty store.
+    """
 
     position: int = 0
     last_updated_ms: int = 0
-
-
-def read_latest(connection: Connection) -> Latest:
-    """Read the newest version; zeros without any."""
-    row = connection.execute(
-        "SELECT position, last_updated FROM resource ORDER BY position DESC LIMIT 1"
-    ).fetchone()
-    return Latest(row["position"], row["last_updated"]) if row else Latest()
 
 
 def next_instant(latest: Latest, clock_ms: int, incidents: Incidents) -> int:

@@ -49,7 +49,7 @@ from ehr_gateway.store.stored_facts import (
     read_stored_facts,
     replace_held_facts,
 )
-from ehr_gateway.store.update_instant import next_instant, read_latest
+from ehr_gateway.store.update_instant import next_instant
 from ehr_gateway.store.version_redo import find_version_redo
 from ehr_gateway.store.version_rows import (
     IndexValues,
@@ -216,7 +216,9 @@ class Transaction:
         # By pk: what waits for `_flush_index`.
         self._unindexed: dict[int, _Unindexed] = {}
         self._written: dict[Key, _Written] = {}
-        latest = read_latest(connection)
+        # It holds until the end: SearchParameters of this transaction are added last.
+        self._registry = store.registry(connection)
+        latest = self._registry.latest
         self.now_ms = next_instant(latest, access.now_ms, store.incidents)
         self._rule_event = RuleEvent(access.now_ms, latest.position)
 
@@ -502,10 +504,12 @@ class Transaction:
     ) -> Version:
         interaction: WriteInteraction = "update" if current else "create"
         self._deferred_checks.append(self._deferred_check(interaction, prepared, previous))
-        rules_changed = False
-        if current is not None and previous is not None and not current.deleted:
-            if current.type in SOURCE_TABLES:
-                rules_changed = stored_rule_rows(previous.resource) != list(prepared.rules)
+        rules_changed = (
+            previous is not None
+            and draft.type in SOURCE_TABLES
+            and stored_rule_rows(previous.resource) != list(prepared.rules)
+        )
+        is_new = current is None or current.deleted
         if current is not None and previous is not None:
             self._note_move(current, previous.facts.record, prepared.record)
         held = self._held_facts(draft, current, previous)
@@ -519,20 +523,21 @@ class Transaction:
             held=held,
             targets=prepared.fact_targets,
             has_lost_reference=self._deferred_checks[-1].has_lost_reference,
-            rules_changed=rules_changed,
+            rules_changed=rules_changed and not is_new,
         )
         waiting = self._unindexed.get(version.pk)
-        has_index = waiting.has_index if waiting else current is not None and not current.deleted
+        has_index = waiting.has_index if waiting else not is_new
         self._unindexed[version.pk] = _Unindexed(version, prepared, has_index)
         if len(self._unindexed) >= _INDEX_BATCH:
             self._flush_index()
-        replace_rules(
-            self._connection,
-            prepared.record,
-            prepared.rules,
-            has_previous=current is not None,
-            event=self._rule_event,
-        )
+        if rules_changed or is_new:
+            replace_rules(
+                self._connection,
+                prepared.record,
+                prepared.rules,
+                has_previous=current is not None,
+                event=self._rule_event,
+            )
         return version
 
     def _flush_index(self) -> None:
@@ -540,7 +545,7 @@ class Transaction:
         if not self._unindexed:
             return
         batch, self._unindexed = self._unindexed, {}
-        registry = self.store.registry(self._connection)
+        registry = self._registry
         inserted: list[tuple[int, IndexValues]] = []
         replaced: list[tuple[int, IndexValues]] = []
         for pk, (version, prepared, has_index) in batch.items():
@@ -573,6 +578,7 @@ class Transaction:
             method=method,
             previous=current,
         )
+        version = replace(version, facts=StoredFacts(record, held))
         if method == "DELETE":
             # A deleted Consent has no rules; other writes replace them in `_store_version`.
             replace_rules(self._connection, record, (), has_previous=True, event=self._rule_event)

@@ -28,7 +28,7 @@ from ehr_gateway.store.stored_facts import (
     read_last_body,
     replace_held_facts,
 )
-from ehr_gateway.store.update_instant import next_instant, read_latest
+from ehr_gateway.store.update_instant import next_instant
 from ehr_gateway.store.version_redo import find_version_redo
 from ehr_gateway.store.version_rows import (
     IndexValues,
@@ -113,15 +113,14 @@ def _store_batch(
     awaited: _AwaitedTargets,
     now_ms: int,
 ) -> int:
-    latest = read_latest(connection)
-    now_ms = next_instant(latest, now_ms, store.incidents)
-    event = RuleEvent(now_ms, latest.position)
+    registry = store.registry(connection)
+    now_ms = next_instant(registry.latest, now_ms, store.incidents)
+    event = RuleEvent(now_ms, registry.latest.position)
     inserted: list[tuple[int, IndexValues]] = []
     replaced: list[tuple[int, IndexValues]] = []
     words = []
     redo_actions: list[RedoAction] = []
     stored: list[_StoredRow] = []
-    registry = store.registry(connection)
     for row in batch:
         loaded = _find_loaded(connection, row)
         if loaded is not None and loaded[0] == row.digest:
