@@ -211,7 +211,9 @@ def _draft_disclosures(
             if row is None:
                 row = rows[patient] = _RowDraft(patient)
             row.entities[f"{version.type}/{version.id}"] = None
-            row.records.append((version.position, disclosure.domain if patient else None, version.author))
+            row.records.append(
+                (version.position, disclosure.domain if patient else None, version.author)
+            )
             row.has_grant = row.has_grant or disclosure.has_grant
     return list(rows.values()) or [_RowDraft(None)]
 
