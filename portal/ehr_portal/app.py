@@ -8,7 +8,7 @@ import traceback
 from collections.abc import Awaitable, Callable
 
 import httpx
-from fastapi import FastAPI, Request
+from fastapi import Depends, FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import PlainTextResponse, RedirectResponse, Response
 from starlette.exceptions import HTTPException
@@ -18,8 +18,10 @@ from ehr_design.static_files import FOLDER
 from ehr_fhir.errors import EhrError, Forbidden, NotFound, TooCostly, Unauthorized, http_status
 from ehr_portal.i18n import N_
 from ehr_portal.pages import load_navigation, load_router
+from ehr_portal.record.designations import DesignationCache
 from ehr_portal.settings import PortalSettings
 from ehr_portal.web.request import Portal, PortalRequest, portal_request
+from ehr_portal.web.roles import AnyRequest
 from ehr_portal.web.sessions import SessionStore
 from ehr_portal.web.static_files import CompressedStaticFiles
 
@@ -58,7 +60,8 @@ def create_portal(gateway: httpx.AsyncClient, settings: PortalSettings) -> FastA
     )  # fmt: skip
     sessions = SessionStore(settings.sessions, settings.idle, settings.absolute, settings.clock)
     app.state.portal = Portal(gateway, settings, sessions, load_navigation())
-    app.include_router(load_router())
+    app.state.designations = DesignationCache(settings.clock)
+    app.include_router(load_router(), dependencies=[Depends(_use_designations)])
     static = CompressedStaticFiles(directory=str(FOLDER))
     app.mount("/static", static, name="static")
     app.add_middleware(BodySizeLimit)
@@ -101,6 +104,13 @@ async def _add_headers(
     is_asset = http_request.url.path.startswith("/static/") and response.status_code == 200
     response.headers["Cache-Control"] = "public, max-age=3600" if is_asset else "no-store"
     return response
+
+
+async def _use_designations(request: AnyRequest) -> None:
+    """Let the page name codes as the server's code systems do; in the context of the page."""
+    if request.user_or_none:
+        designations: DesignationCache = request.http_request.app.state.designations
+        await designations.use(request.gateway)
 
 
 async def _answer(

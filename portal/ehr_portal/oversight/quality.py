@@ -11,7 +11,7 @@ from ehr_portal.record.display import Text
 from ehr_portal.record.plain_names import plain_name
 
 PASSED_EXTENSION = f"{JURISDICTION.fhir_base}/StructureDefinition/quality-passed"
-# The system under which plain_names.toml has the checks' names.
+# The system under which names/platform.toml has the checks' names.
 CHECK_NAME_SYSTEM = f"{JURISDICTION.fhir_base}/CodeSystem/quality-check"
 
 

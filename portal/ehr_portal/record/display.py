@@ -8,13 +8,14 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from decimal import Decimal
 
 from ehr_fhir.jurisdiction import JURISDICTION
 from ehr_portal.gateway.client import Resource
 from ehr_portal.i18n import N_, localizer_for
-from ehr_portal.record.plain_names import plain_name
+from ehr_portal.record.designations import designation
+from ehr_portal.record.plain_names import plain_name, text_name
 
 # Chinese characters: CJK Extension A and the Unified Ideographs.
 HAN = re.compile(r"[\u3400-\u9fff]")
@@ -44,10 +45,15 @@ _PRINTED_UNITS = (
 
 @dataclass(frozen=True)
 class Text:
-    """A text from the record and the BCP 47 tag of the language it is in."""
+    """A text from the record and the BCP 47 tag of the language it is in.
+
+    `original` is what the record says where this is a translation of it.
+    """
 
     text: str
     lang: str
+    # Two records of the same name are of one kind, whatever words each was written in.
+    original: Text | None = field(default=None, compare=False, repr=False)
 
     def __str__(self) -> str:
         return self.text
@@ -103,20 +109,34 @@ def person_name(resource: Resource) -> PersonName:
 
 
 def concept_text(concept: Resource | None, language: str) -> Text:
-    """Return what a CodeableConcept says, by the everyday name of its code where we have one.
+    """Return what a CodeableConcept says, in the reader's language where its code has a name there.
+
+    A designation of the server's code system goes before our own everyday name, that of a code
+    before that of words. What the record says itself is the text's `original`.
 
     >>> concept_text({"text": "Sprain of ankle (disorder)"}, "en")
     Text(text='Sprain of ankle', lang='en')
+    >>> text = concept_text({"text": "Penicillin"}, "zh-Hans")
+    >>> text.text, text.original.text
+    ('青霉素', 'Penicillin')
     """
     concept = concept or {}
     codings = concept.get("coding", ())
-    for coding in codings:
-        everyday = plain_name(coding.get("system", ""), coding.get("code", ""), language)
-        if everyday:
-            return Text(everyday, language)
     display = next((coding["display"] for coding in codings if coding.get("display")), "")
     code = next((coding["code"] for coding in codings if coding.get("code")), "")
-    return text_of_record(strip_semantic_tag(concept.get("text") or display) or code)
+    written = strip_semantic_tag(concept.get("text") or display)
+    name = next(filter(None, (_coding_name(coding, language) for coding in codings)), None)
+    name = name or text_name(written, language)
+    if not name:
+        return text_of_record(written or code)
+    original = text_of_record(written)
+    is_translation = bool(written) and original.lang != language and written != name
+    return Text(name, language, original if is_translation else None)
+
+
+def _coding_name(coding: Resource, language: str) -> str | None:
+    system, code = coding.get("system", ""), coding.get("code", "")
+    return designation(system, code, language) or plain_name(system, code, language)
 
 
 def text_of_record(text: str) -> Text:

@@ -1,19 +1,20 @@
-"""Everyday names of common codes in the three languages: hl7_codes.toml, plain_names.toml."""
+"""Everyday names of codes, of words and of units in the three languages, read from names/*.toml."""
 
 from __future__ import annotations
 
 import tomllib
+from collections.abc import Mapping
 from functools import cache
 from importlib.resources import files
 
 from ehr_fhir.jurisdiction import JURISDICTION
 
-# The columns of plain_names.toml are the languages in the jurisdiction's order.
+# The columns of the tables are the languages in the jurisdiction's order.
 _COLUMN_BY_LANGUAGE = {
     language.tag: column for column, language in enumerate(JURISDICTION.languages)
 }
-# No code system is in two of them.
-_FILES = ("hl7_codes.toml", "plain_names.toml")
+# Tables of names/*.toml that are no code system.
+_TEXT, _UNIT = "text", "unit"
 
 
 def plain_name(system: str, code: str, language: str) -> str | None:
@@ -22,17 +23,41 @@ def plain_name(system: str, code: str, language: str) -> str | None:
     >>> plain_name("http://loinc.org", "29463-7", "zh-Hant-HK")
     '體重'
     """
-    names = _load_names().get(system, {}).get(code)
-    return names[_COLUMN_BY_LANGUAGE[language]] if names else None
+    return _find(system, code, language)
+
+
+def text_name(text: str, language: str) -> str | None:
+    """Return the name of a concept that a record has in English words alone, None without one.
+
+    >>> text_name("Penicillin", "zh-Hans"), text_name("penicillin", "en")
+    ('青霉素', None)
+    """
+    return _find(_TEXT, text.strip().casefold(), language)
+
+
+def unit_name(unit: str, language: str) -> str | None:
+    """Return the name of a unit that is a word, such as tablet; None for any other.
+
+    >>> unit_name("tablet", "zh-Hant-HK"), unit_name("mmol/L", "zh-Hant-HK")
+    ('片', None)
+    """
+    return _find(_UNIT, unit.strip().casefold(), language)
+
+
+def _find(table: str, key: str, language: str) -> str | None:
+    names = load_names().get(table, {}).get(key)
+    # An empty name leaves the text as it was written.
+    return (names[_COLUMN_BY_LANGUAGE[language]] or None) if names else None
 
 
 @cache
-def _load_names() -> dict[str, dict[str, list[str]]]:
-    names: dict[str, dict[str, list[str]]] = {}
-    for file in _FILES:
-        names |= tomllib.loads((files(__package__) / file).read_text("utf-8"))
-    # A system that begins with a slash is one of ours, below the jurisdiction's base address.
-    return {
-        f"{JURISDICTION.base}{system}" if system.startswith("/") else system: codes
-        for system, codes in names.items()
-    }
+def load_names() -> Mapping[str, Mapping[str, list[str]]]:
+    """Return every table by its code system; a code stands in one of the files alone."""
+    tables: dict[str, dict[str, list[str]]] = {}
+    for file in sorted((files(__package__) / "names").iterdir(), key=lambda file: file.name):
+        for name, rows in tomllib.loads(file.read_text("utf-8")).items():
+            # A system that begins with a slash is one of ours, below the jurisdiction's base.
+            table = tables.setdefault(f"{JURISDICTION.base}{name}" if name[0] == "/" else name, {})
+            for key, names in rows.items():
+                table[key.casefold() if name in (_TEXT, _UNIT) else key] = names
+    return tables
