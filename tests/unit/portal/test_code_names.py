@@ -110,7 +110,7 @@ def test_an_english_page_repeats_nothing(concepts: dict[str, list[tuple[str, Any
 
 
 # Characters that both scripts write, though OpenCC's table has them as one script's.
-_IN_BOTH = frozenset("霉托松布抬")
+_IN_BOTH = frozenset("霉托松布抬制准")
 
 
 def test_traditional_and_simplified_characters_are_not_mixed() -> None:
