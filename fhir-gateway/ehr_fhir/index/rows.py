@@ -24,6 +24,7 @@ from ehr_fhir.search_parameters import (
 )
 
 __all__ = [
+    "MAX_CONTAINED",
     "PRESENT",
     "IndexRow",
     "duplicate_parameters",
@@ -38,6 +39,9 @@ _COLUMNS = frozenset({"_id", "_lastUpdated"})
 # An index must depend on the resource alone, so `now()` in an expression is a constant.
 # In the table of references, the type of a value that is there and has no row in its own table.
 PRESENT = "!"
+# Chosen: more than a resource can contain. A row of a contained resource has the number of that
+# resource plus so many times the ordinal of the repeating element, by which composites pair values.
+MAX_CONTAINED = 1_000_000
 # By type of parameter: the tables that hold its values.
 _TABLES = {
     "date": ("date",),
@@ -59,7 +63,7 @@ class IndexRow(NamedTuple):
     code: str
     values: Value
     # Of a value inside a contained resource: its type. The parameter is that type's, and the last
-    # column is the number of the contained resource, from 1.
+    # column has the number of the contained resource, from 1 (MAX_CONTAINED).
     contained_type: str = ""
 
 
@@ -127,9 +131,15 @@ def _with_contained(rows: list[IndexRow], contained: list[Any]) -> list[IndexRow
         kind = inner["resourceType"]
         for row in _rows(inner, _official(kind)):
             if resolved := _resolve_fragment(row, numbers):
-                values = (*resolved.values[:-1], number)
+                values = _place_inside(resolved.values, number)
                 found.append(IndexRow(resolved.kind, resolved.code, values, kind))
     return list(dict.fromkeys(found))
+
+
+def _place_inside(values: Value, number: int) -> Value:
+    """Return a value's columns with the number of its contained resource added to its ordinal."""
+    *columns, ordinal = values
+    return (*columns, ordinal * MAX_CONTAINED + number)
 
 
 def _with_first_entries(rows: list[IndexRow], bundle: Mapping[str, Any]) -> list[IndexRow]:
@@ -153,7 +163,7 @@ def _with_first_entries(rows: list[IndexRow], bundle: Mapping[str, Any]) -> list
         for form in forms:
             for row in _rows(form, _official(kind)):
                 if resolved := _resolve_fragment(row, numbers):
-                    values = (*resolved.values[:-1], number)
+                    values = _place_inside(resolved.values, number)
                     found.append(IndexRow(resolved.kind, resolved.code, values, kind))
     return list(dict.fromkeys(found))
 

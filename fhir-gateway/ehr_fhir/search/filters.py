@@ -329,7 +329,11 @@ def _check_modifier(parameter: SearchParameter, modifier: str) -> None:
     if not modifier:
         return
     if parameter.code in _WITHOUT_MODIFIERS:
-        raise Invalid(f"`{parameter.code}` takes no modifier.")
+        raise Invalid(
+            f"`{parameter.code}:{modifier[:64]}` is not served: `{parameter.code}` asks for words,"
+            " of no element of its own, and takes no modifier.",
+            issue_code="not-supported",
+        )
     if modifier in allowed_modifiers(parameter):
         return
     if parameter.code in _ALWAYS_PRESENT:

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
+from ehr_fhir.index.rows import MAX_CONTAINED
 from ehr_fhir.search.filters import Clause
 from ehr_fhir.search_parameters import SearchParameter
 from ehr_gateway.search.values import Params, value_condition
@@ -30,8 +31,13 @@ def compile_composite(
     param: Callable[[SearchParameter], str],
     composite: SearchParameter,
     parts: Sequence[Clause],
+    *,
+    inside: bool = False,
 ) -> CompositeSql:
-    """Compile one value of a composite, `code$value`; `parts` are its values by component."""
+    """Compile one value of a composite, `code$value`; `parts` are its values by component.
+
+    `inside` is for the values of contained resources, whose slots have their numbers, too.
+    """
     of_resource, of_all, join_conditions = [], [], []
     # The alias of the first component whose slot the others must share.
     slot_owner = None
@@ -46,8 +52,11 @@ def compile_composite(
         of_all.append(f"({rows}) c{number}")
         of_resource.append(f"({rows} AND pk = r.pk) c{number}")
         if number:
-            # Values of one resource.
+            # Values of one resource, contained or of its own.
             join_conditions.append(f"c{number}.pk = c0.pk")
+            if component.of_resource or composite.components[0].of_resource:
+                same = f"c{number}.slot % {MAX_CONTAINED} = c0.slot % {MAX_CONTAINED}"
+                join_conditions += [same] if inside else []
         # And, unless the component is about the whole resource, of one element.
         if not component.of_resource:
             join_conditions += [f"c{number}.slot = {slot_owner}.slot"] if slot_owner else []

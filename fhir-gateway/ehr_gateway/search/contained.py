@@ -1,7 +1,8 @@
 """Compile what a chain asks of a contained resource, such as `medication.code` of `#m`.
 
 The values of contained resources stand in the index under the resource that contains them, with the
-negative number of their parameter and the number of the contained resource in `slot`. A reference
+negative number of their parameter and the number of the contained resource in `slot`, to which
+ordinals of repeating elements are added (`MAX_CONTAINED`). A reference
 to one has the type `#Medication` and the id `#1` (`ehr_fhir.index.rows`). What may be seen
 of a contained resource is what may be seen of the one that contains it.
 """
@@ -11,8 +12,10 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from ehr_fhir.search.filters import AnyOf, Chain, Clause, Filter, Not
+from ehr_fhir.index.rows import MAX_CONTAINED
+from ehr_fhir.search.filters import AnyOf, Chain, Clause, Composite, Filter, Not, ReverseChain
 from ehr_fhir.search_parameters import SearchParameter
+from ehr_gateway.search.composites import compile_composite
 from ehr_gateway.search.values import Params, clause_conditions, clause_table, value_tables
 from ehr_privacy.consent import BY_ROW
 
@@ -63,7 +66,7 @@ class ContainedCompiler:
             # From the values backwards: contained resources of a type may be many.
             candidates = (
                 f"SELECT i.pk FROM ({self._rows(search_filter)}) c CROSS JOIN idx_reference i"  # noqa: S608
-                f" WHERE i.pk = c.pk AND i.target_id = '#' || c.slot AND {refers}"
+                f" WHERE i.pk = c.pk AND i.target_id = {_number('c')} AND {refers}"
             )
         else:
             candidates = (
@@ -91,7 +94,11 @@ class ContainedCompiler:
             return f"({' OR '.join(f'({group})' for group in possible)})" if possible else None
         if isinstance(search_filter, Chain):
             return self._chain(search_filter, number, depth)
-        # Composites, `_has` and lists are of resources of their own.
+        if isinstance(search_filter, Composite):
+            return self._composite(search_filter, number)
+        if isinstance(search_filter, ReverseChain):
+            return self._has(search_filter, number, depth)
+        # A compartment is of resources of their own.
         return None
 
     def _clause(self, clause: Clause, number: str) -> str | None:
@@ -101,14 +108,14 @@ class ContainedCompiler:
             param = self._params.bind(-self._number_of(clause.parameter))
             rows = [
                 f"EXISTS (SELECT 1 FROM idx_{table} c WHERE c.pk = r.pk AND c.param = {param}"  # noqa: S608
-                f" AND '#' || c.slot = {number})"
+                f" AND {_number('c')} = {number})"
                 for table in value_tables(clause.parameter)
             ]
             condition = f"({' OR '.join(rows)})"
             return f"NOT {condition}" if clause.values[0].code == "true" else condition
         condition = (
             f"EXISTS (SELECT 1 FROM ({self._rows(clause)} AND pk = r.pk) c"  # noqa: S608
-            f" WHERE '#' || c.slot = {number})"
+            f" WHERE {_number('c')} = {number})"
         )
         return f"NOT {condition}" if clause.modifier in _NEGATIVE_MODIFIERS else condition
 
@@ -121,11 +128,52 @@ class ContainedCompiler:
             f" WHERE param = {param} AND ({conditions})"
         )
 
+    def _composite(self, composite: Composite, number: str) -> str:
+        pairs = [
+            compile_composite(
+                self._params, self._param_inside, composite.parameter, components, inside=True
+            )
+            for components in composite.values
+        ]
+        found = [
+            f"EXISTS ({pair.of_resource} WHERE {pair.join_condition}"
+            f" AND {_number('c0')} = {number})"
+            for pair in pairs
+        ]
+        return f"({' OR '.join(found)})"
+
+    def _has(self, has: ReverseChain, number: str, depth: int) -> str:
+        """Return the condition that the resource which contains it, or another in it, refers to it.
+
+        Nothing else can: a contained resource has no name outside.
+        """
+        alias, kind = f"i{depth}", has.parameter.resource_type
+        param = self._number_of(has.parameter)
+        refers = (
+            f"{alias}.pk = r.pk AND {alias}.target_type = {self._params.bind(f'#{has.referred}')}"
+            f" AND {alias}.target_id = {number}"
+        )
+        met = self._compile_target(kind, has.filter)
+        found = [
+            f"r.type = {self._params.bind(kind)} AND {met} AND EXISTS (SELECT 1"  # noqa: S608
+            f" FROM idx_reference {alias} WHERE {alias}.param = {self._params.bind(param)}"
+            f" AND {refers})"
+        ]
+        if inner := self._condition(has.filter, _number(alias), depth + 1):
+            found.append(
+                f"EXISTS (SELECT 1 FROM idx_reference {alias}"  # noqa: S608
+                f" WHERE {alias}.param = {self._params.bind(-param)} AND {refers} AND {inner})"
+            )
+        return f"({' OR '.join(f'({condition})' for condition in found)})"
+
+    def _param_inside(self, parameter: SearchParameter) -> str:
+        return self._params.bind(-self._number_of(parameter))
+
     def _chain(self, chain: Chain, number: str, depth: int) -> str | None:
         """Return the condition that a contained resource refers to one that meets a filter."""
         alias = f"i{depth}"
         param = self._params.bind(-self._number_of(chain.parameter))
-        refers = f"{alias}.pk = r.pk AND {alias}.param = {param} AND '#' || {alias}.slot = {number}"
+        refers = f"{alias}.pk = r.pk AND {alias}.param = {param} AND {_number(alias)} = {number}"
         targets = []
         for kind, target_filter in chain.targets:
             bound = self._params.bind(kind)
@@ -140,6 +188,11 @@ class ContainedCompiler:
                 targets.append(f"{alias}.target_type = {contained} AND {inner}")
         met = " OR ".join(f"({target})" for target in targets)
         return f"EXISTS (SELECT 1 FROM idx_reference {alias} WHERE {refers} AND ({met}))"  # noqa: S608
+
+
+def _number(alias: str) -> str:
+    """Return the SQL of the contained resource that an index row is of, as `#1`."""
+    return f"'#' || ({alias}.slot % {MAX_CONTAINED})"
 
 
 def _is_negative(clause: Clause) -> bool:

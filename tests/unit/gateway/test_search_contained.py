@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from ehr_fhir import definitions
+from ehr_fhir.errors import Invalid
 from ehr_fhir.index.rows import extract_rows, fragment_target, indexed_parameters
 from ehr_gateway.search.page import search
 from ehr_gateway.store.store import Store
@@ -198,3 +199,74 @@ def test_tokens_are_compared_by_case_where_their_system_says_so(
     people: Store, query: str, ids: str
 ) -> None:
     assert found(people, "Patient", query) == ids.split()
+
+
+def component(code: str, value: float) -> dict[str, object]:
+    return {"code": {"coding": [{"code": code}]}, "valueQuantity": {"value": value}}
+
+
+def report(name: str, *results: dict[str, object]) -> dict[str, object]:
+    """Return a report with the results that it contains, the second made of the first."""
+    contained = [
+        {"resourceType": "Observation", "id": f"r{number}", "status": "final", **result}
+        for number, result in enumerate(results)
+    ]
+    for inner in contained[1:]:
+        inner["derivedFrom"] = [{"reference": "#r0"}]
+    return {
+        "resourceType": "DiagnosticReport",
+        "id": name,
+        "status": "final",
+        "code": {"coding": [{"code": "panel"}]},
+        "subject": {"reference": "Patient/ann"},
+        "result": [{"reference": f"#{inner['id']}"} for inner in contained],
+        "contained": contained,
+    }
+
+
+INSIDE = [
+    # Code and value of one result, not of two.
+    ("result.code-value-quantity=hb$13", "one"),
+    ("result.code-value-quantity=hb$14", "two"),
+    ("result.code-value-quantity=na$13", "two"),
+    ("result.code-value-quantity=hb$13,na$13", "one two"),
+    # Of one component, not of two.
+    ("result.component-code-value-quantity=sys$120", "pressure"),
+    ("result.component-code-value-quantity=dia$120", ""),
+    ("result.combo-code-value-quantity=sys$gt100", "pressure"),
+    ("result.combo-code-value-quantity=hb$gt12", "one two"),
+    ("result.component-code=sys", "pressure"),
+    ("result.component-code:not=sys", "one two"),
+    ("result.component-code:missing=false", "pressure"),
+    # What refers to a contained result: its report, and results beside it.
+    ("result._has:DiagnosticReport:result:code=panel", "one pressure two"),
+    ("result._has:DiagnosticReport:result:code=other", ""),
+    ("result._has:Observation:derived-from:code=na", "one two"),
+    ("result._has:Observation:derived-from:code=hb", ""),
+    ("result._has:Observation:derived-from:code-value-quantity=na$13", "two"),
+]
+
+
+@pytest.mark.parametrize(("query", "ids"), INSIDE)
+def test_composites_and_reverse_chains_look_into_contained_resources(
+    store: Store, query: str, ids: str
+) -> None:
+    put(store, {"resourceType": "Patient", "id": "ann"})
+    put(store, report("one", component("hb", 13), component("na", 140)))
+    put(store, report("two", component("hb", 14), component("na", 13)))
+    parts = [component("sys", 120), component("dia", 80)]
+    put(store, report("pressure", {"code": {"text": "blood pressure"}, "component": parts}))
+    # A stored result that no report's own answers may be confused with.
+    stored = {"resourceType": "Observation", "id": "r0", "status": "final"}
+    put(store, {**stored, **component("dia", 120), "subject": {"reference": "Patient/ann"}})
+
+    assert sorted(found(store, "DiagnosticReport", query)) == ids.split()
+
+
+@pytest.mark.parametrize("code", ["_text", "_content"])
+@pytest.mark.parametrize("modifier", ["missing", "not", "exact", "contains", "x"])
+def test_full_text_takes_no_modifier_and_says_so(store: Store, code: str, modifier: str) -> None:
+    for prefix in ("", "medication.", "_has:MedicationDispense:prescription:"):
+        with pytest.raises(Invalid, match=f"`{code}:{modifier}` is not served") as refusal:
+            found(store, "MedicationRequest", f"{prefix}{code}:{modifier}=true")
+        assert refusal.value.issues[0].code == "not-supported"
