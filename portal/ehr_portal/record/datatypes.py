@@ -147,7 +147,7 @@ def _attachment(value: Resource, language: str) -> Text:
 
 
 def _dosage(value: Resource, language: str) -> Phrase:
-    return join_phrases(dosage_in_words(value, language).lines, " — ", language)
+    return join_phrases(dosage_in_words(value, language).lines(language), " — ", language)
 
 
 def _sampled_data(value: Resource, language: str) -> Phrase:

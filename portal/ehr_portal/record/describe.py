@@ -28,7 +28,7 @@ from ehr_portal.record.display import (
     text_of_record,
 )
 from ehr_portal.record.documents import find_attachments
-from ehr_portal.record.dosage import order_dosages
+from ehr_portal.record.dosage import dosage_lines
 from ehr_portal.record.interpretations import ATTENTION, CRITICAL
 from ehr_portal.record.labels import label_of
 from ehr_portal.record.results import ResultValue, build_result, whole_result
@@ -209,8 +209,7 @@ class Describer:
 
     def _values(self, raw: list[Any], owner: str, element: JsonElement) -> Iterator[Value]:
         if element.type == "Dosage":
-            for dosage in order_dosages(raw, self._language):
-                yield from (Value(line) for line in dosage.lines)
+            yield from (Value(line) for line in dosage_lines(raw, self._language))
             return
         for value in raw:
             if value is None:

@@ -8,7 +8,7 @@ the label.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from ehr_portal.gateway.client import Resource
@@ -25,7 +25,6 @@ from ehr_portal.record.display import (
 )
 from ehr_portal.record.timing import (
     NotInWords,
-    grouped_number,
     length_text,
     number_or_span,
     timing_parts,
@@ -103,10 +102,12 @@ class DosageInWords:
     # Instructions with the same number go together, others one after the other.
     sequence: int | None = None
 
-    @property
-    def lines(self) -> tuple[Phrase | Text, ...]:
-        """Return what is told, each on a line of its own."""
-        lines = (self.words, self.text, self.patient_instruction, self.warning)
+    def lines(self, language: str) -> tuple[Phrase | Text, ...]:
+        """Return what is told, each on a line of its own; what was written beside our words."""
+        text: Phrase | Text = self.text
+        if self.words.text and self.text.text:
+            text = compose(language, N_("As written: %(text)s"), text=self.text)
+        lines = (self.words, text, self.patient_instruction, self.warning)
         return tuple(line for line in lines if line.text)
 
 
@@ -134,10 +135,23 @@ def dosage_in_words(dosage: Resource, language: str) -> DosageInWords:
     return DosageInWords(words, text, instruction, warning, sequence)
 
 
-def order_dosages(dosages: Iterable[Resource], language: str) -> list[DosageInWords]:
-    """Return instructions in the order of their sequence numbers, or as they stand."""
+def dosage_lines(dosages: Sequence[Resource], language: str) -> list[Phrase | Text]:
+    """Return several instructions line by line: steps by their sequence numbers, where they differ.
+
+    Instructions without a number, or with the same one, go together.
+    """
     told = [dosage_in_words(dosage, language) for dosage in dosages]
-    return sorted(told, key=lambda dosage: dosage.sequence or 0)
+    told.sort(key=lambda dosage: dosage.sequence or 0)
+    are_steps = len({dosage.sequence for dosage in told} - {None}) > 1
+    lines: list[Phrase | Text] = []
+    for dosage in told:
+        first, *others = dosage.lines(language) or (NO_TEXT,)
+        if are_steps and dosage.sequence is not None:
+            number = str(dosage.sequence)
+            message = N_("Step %(number)s: %(instruction)s")
+            first = compose(language, message, number=number, instruction=first)
+        lines += [first, *others]
+    return [line for line in lines if line.text]
 
 
 def _dosage_parts(dosage: Resource, language: str) -> dict[str, Phrase]:
@@ -191,6 +205,8 @@ def amount_text(quantity: Resource, language: str, upper: Resource | None = None
     if printed_unit(written) == "":
         # Tablets or drops: the record does not say, so neither do we.
         return compose(language, N_("%(number)s (unit not stated)"), number=number)
+    if value == 0.5 and most is None and _UNIT_OF.get(written.lower(), written) == "tablet":
+        return compose(language, N_("half a tablet"))
     unit = _UNIT_OF.get(written.lower()) or _UNIT_BY_LOWER_CASE.get(written.lower(), written)
     if unit not in _UNITS:
         return Phrase((Text(f"{number}\u00a0", language), text_of_record(printed_unit(unit))))
@@ -268,6 +284,3 @@ def _most(dosage: Resource, language: str) -> Phrase:
         most.append(compose(language, N_("at most %(dose)s in a lifetime"), dose=dose))
     separator = "，" if language.startswith("zh") else ", "
     return join_phrases(most, separator, language)
-
-
-__all__ = ["DosageInWords", "amount_text", "dosage_in_words", "grouped_number", "order_dosages"]
