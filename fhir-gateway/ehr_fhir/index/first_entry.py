@@ -19,8 +19,8 @@ from ehr_fhir.resource_links import list_references, replace_references
 __all__ = ["FIRST_ENTRIES", "list_first_entries"]
 
 Json = Mapping[str, Any]  # JSON of every shape
-# The type of the first entry, and the search parameter that points to it.
-FIRST_ENTRIES = {"Composition": "composition", "MessageHeader": "message"}
+# The types of the first entry that `composition` and `message` point to.
+FIRST_ENTRIES = frozenset({"Composition", "MessageHeader"})
 # In `Bundle.meta`: whose record of this server the Bundle is, by the word of who stores it.
 _RECORD_SUBJECT = f"{JURISDICTION.fhir_base}/StructureDefinition/record-subject"
 

@@ -148,8 +148,8 @@ def _with_first_entries(rows: list[IndexRow], bundle: Mapping[str, Any]) -> list
     found = [
         row
         for row in rows
-        # The expression gives them any type of resource.
-        if row.code not in FIRST_ENTRIES.values() or FIRST_ENTRIES.get(row.values[0]) == row.code
+        # The expression gives any type of resource. `message` has the same rows.
+        if row.code != "composition" or row.values[0] in FIRST_ENTRIES
     ]
     numbers: dict[Any, tuple[int, str]] = {
         str(number): (number, inside["resourceType"])
@@ -159,7 +159,7 @@ def _with_first_entries(rows: list[IndexRow], bundle: Mapping[str, Any]) -> list
         kind = forms[0]["resourceType"]
         if number == 1:
             target = (f"#{kind}", fragment_target(number), 0)
-            found.append(IndexRow("reference", FIRST_ENTRIES[kind], target))
+            found.append(IndexRow("reference", "composition", target))
         for form in forms:
             for row in _rows(form, _official(kind)):
                 if resolved := _resolve_fragment(row, numbers):
@@ -206,7 +206,7 @@ def duplicate_parameters(resource_type: str) -> Mapping[str, str]:
     first: dict[object, str] = {}
     found = {}
     for code, parameter in sorted(official_parameters(resource_type).items()):
-        if parameter.is_indexed and parameter.expression and not parameter.points_inside:
+        if parameter.is_indexed and parameter.expression:
             # The walks alone: an official expression names every type that has the parameter.
             walks = compile_expression(parameter.expression, resource_type).walks
             paired = paired_elements(resource_type).get(code)

@@ -211,6 +211,11 @@ class FilterCompiler:
 
     def _missing(self, clause: Clause, param: str) -> FilterSql:
         tables = value_tables(clause.parameter)
+        if clause.parameter.points_inside:
+            # `composition` and `message` share their rows, and differ in what they point to.
+            (target,) = clause.parameter.targets
+            tables = ("reference",)
+            param = f"{param} AND target_type = {self._bind(f'#{target}')}"
         conditions = [
             f"EXISTS (SELECT 1 FROM idx_{table} WHERE pk = r.pk AND param = {param} {BY_ROW})"  # noqa: S608
             for table in tables
