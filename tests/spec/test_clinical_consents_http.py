@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from tests.lib.gateway import House, Session, consent, must
+from tests.lib.gateway import House, Session, consent, encounter, must, observation, restriction
 
 SCOPE = "http://terminology.hl7.org/CodeSystem/consentscope"
 DNR = {"coding": [{"system": "http://snomed.info/sct", "code": "304253006"}]}
@@ -209,3 +209,85 @@ def test_what_repeats_a_rule_is_its_authors_alone(furnished: House, copy: dict[s
         kind, identity = address.split("/")
         assert session.get(address).status_code == 404
         assert session.ids(f"{kind}?_id={identity}") == []
+
+
+HIV = {"system": "http://terminology.hl7.org/CodeSystem/v3-ActCode", "code": "HIV"}
+LABELLED: dict[str, Any] = {"meta": {"security": [HIV]}}
+NAMED = {"reference": "Observation/labelled"}
+NAMING: dict[str, dict[str, Any]] = {
+    "provision.data": {"provision": {"data": [{"meaning": "instance", "reference": NAMED}]}},
+    "provision.provision.data": {
+        "provision": {"provision": [{"data": [{"meaning": "instance", "reference": NAMED}]}]}
+    },
+    "an extension": {"extension": [{"url": "http://example.org/x", "valueReference": NAMED}]},
+    "a document": {"sourceReference": {"reference": "DocumentReference/paper"}},
+    "another directive": {"sourceReference": {"reference": "Consent/first"}},
+}
+
+
+@pytest.fixture
+def labelled(furnished: House) -> House:
+    """Hospital-b sees all of the patient's record but what bears HIV or belongs to a stay."""
+    furnished.share()
+    hospital = furnished.system("hospital-a")
+    hospital.store({**observation("labelled", "laboratory"), **LABELLED})
+    paper = {"resourceType": "DocumentReference", "id": "paper", "status": "current"}
+    subject = {"reference": "Patient/pat-1"}
+    content = [{"attachment": {"contentType": "text/plain", "data": "eA=="}}]
+    hospital.store({**paper, "subject": subject, "content": content, **LABELLED})
+    hospital.store(directive(id="first", **LABELLED))
+    hospital.store(encounter("stay"))
+    stay = {"data": [{"meaning": "related", "reference": {"reference": "Encounter/stay"}}]}
+    patient = furnished.login("p.pat-1")
+    against = "Organization/hospital-b"
+    patient.store(restriction("hide-hiv", against=against, securityLabel=[HIV]))
+    patient.store(restriction("hide-stay", against=against, **stay))
+    return furnished
+
+
+@pytest.mark.parametrize("how", NAMING)
+def test_it_bears_the_labels_of_what_it_names(labelled: House, how: str) -> None:
+    hospital, other = labelled.system("hospital-a"), labelled.login("doctor.b")
+    hospital.store(directive(id="plain"))
+    hospital.store(directive(id="naming", **NAMING[how]))
+
+    assert other.get("Consent/plain").status_code == 200
+    never_found(other, "Consent/naming")
+    # Anew when what it names changes, and when it names it no more.
+    for body in (
+        observation("labelled", "laboratory"),
+        directive(id="first"),
+        {**must(hospital.get("DocumentReference/paper")).json(), "meta": {"versionId": "1"}},
+    ):
+        must(hospital.put(body))
+    assert other.get("Consent/naming").status_code == 200
+    must(hospital.put({**observation("labelled", "laboratory"), **LABELLED}))
+    must(hospital.put(directive(id="naming")))
+    assert other.get("Consent/naming").status_code == 200
+
+
+def test_it_belongs_to_the_stay_that_it_names(labelled: House) -> None:
+    stay = {"meaning": "related", "reference": {"reference": "Encounter/stay"}}
+    labelled.system("hospital-a").store(directive(id="naming", provision={"data": [stay]}))
+
+    never_found(labelled.login("doctor.b"), "Consent/naming")
+
+
+def test_what_names_it_bears_its_labels(labelled: House) -> None:
+    hospital, other = labelled.system("hospital-a"), labelled.login("doctor.b")
+    naming = [{"url": "http://example.org/x", "valueReference": {"reference": "Consent/first"}}]
+    hospital.store({**observation("naming", "laboratory"), "extension": naming})
+
+    never_found(other, "Observation/naming")
+    must(hospital.put(directive(id="first")))
+    assert other.get("Observation/naming").status_code == 200
+
+
+def test_a_rule_bears_no_label_of_what_it_closes(labelled: House) -> None:
+    patient, steward = labelled.login("p.pat-1"), labelled.login("steward")
+    patient.store(restriction("close-one", record="Observation/labelled"))
+
+    for session in (patient, steward):
+        assert session.get("Consent/close-one").status_code == 200
+    must(labelled.system("hospital-a").put(observation("labelled", "laboratory")))
+    assert labelled.login("doctor.b").get("Observation/labelled").status_code == 404

@@ -16,6 +16,7 @@ from ehr_fhir.resource_links import CONTAINERS, list_references
 from ehr_gateway.store.inheritance import fact_targets, unindexed_references
 from ehr_inbound.bulk_files import store_batches
 from ehr_inbound.bulk_files.load import load
+from ehr_privacy.consent import Record
 from ehr_privacy.consent.inherited_facts import gives_facts
 from tests.lib.gateway import (
     House,
@@ -289,7 +290,8 @@ def test_every_element_of_every_type_leads_to_its_target() -> None:
             rows += unindexed_references(kind, references, rows)
             targets = {row.values[:2] for row in rows if row.kind == "reference"}
 
-            assert fact_targets(kind, references) == {("Encounter", "e")}, (kind, path)
+            record = Record(kind, "new", frozenset(), clinical_consent=kind == "Consent")
+            assert fact_targets(record, references) == {("Encounter", "e")}, (kind, path)
             assert ("Encounter", "e") in targets, (kind, path)
             count += 1
     assert count > 600

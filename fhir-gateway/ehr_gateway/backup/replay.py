@@ -209,7 +209,7 @@ def _replay_facts(store: Store, connection: Connection, redo_action: _RedoValues
     ).fetchone()
     replace_held_facts(connection, kind, identity, before.held, held)
     update_facts(connection, row["pk"], before.record, record)
-    node = FactNode(record, held, fact_targets(kind, references))
+    node = FactNode(record, held, fact_targets(record, references))
     handed_on = outward_facts(before.record, before.held)
     _settle(store, connection, WrittenRecord(row["pk"], node, handed_on, has_lost_reference=True))
 

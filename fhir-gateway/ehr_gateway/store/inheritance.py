@@ -38,6 +38,7 @@ from ehr_privacy.consent.inherited_facts import (
     gives_facts,
     outward_facts,
     replace_inherited,
+    shares_facts,
     solve_inheritance,
 )
 
@@ -92,14 +93,17 @@ class _StoredNode:
     node: FactNode
 
 
-def fact_targets(resource_type: str, references: Iterable[str]) -> frozenset[Key]:
+def fact_targets(record: Record, references: Iterable[str]) -> frozenset[Key]:
     """Return the resources of this server that a record inherits from, given its references.
 
-    >>> sorted(fact_targets("Basic", ["Medication/m", "Patient/p", "#a", "Encounter/e/_history/1"]))
+    >>> names = ["Medication/m", "Patient/p", "#a", "Encounter/e/_history/1"]
+    >>> sorted(fact_targets(Record("Basic", "b", frozenset()), names))
     [('Encounter', 'e'), ('Medication', 'm')]
     """
-    if not gives_facts(resource_type):
-        return frozenset()
+    return _giving_targets(references) if shares_facts(record) else frozenset()
+
+
+def _giving_targets(references: Iterable[str]) -> frozenset[Key]:
     targets = (local_target(reference) for reference in references)
     return frozenset((t.type, t.id) for t in targets if t is not None and gives_facts(t.type))
 
@@ -109,7 +113,9 @@ def unindexed_references(
 ) -> Iterator[IndexRow]:
     """Yield index rows for the targets of a record that no search parameter covers."""
     indexed = {row.values[:2] for row in rows if row.kind == "reference"}
-    for target in sorted(fact_targets(resource_type, references) - indexed):
+    # Of a type alone: of Consents, the rows of those that are rules are one or two too many.
+    targets = _giving_targets(references) if gives_facts(resource_type) else frozenset()
+    for target in sorted(targets - indexed):
         yield IndexRow("reference", "", (*target, 0))
 
 
@@ -281,7 +287,7 @@ def read_node(row: Row) -> FactNode:
     # A plain parser will do: references have no digits to lose.
     references = list_references(orjson.loads(row["body"]))
     names = (name for _, name in references)
-    return FactNode(facts.record, facts.held, fact_targets(row["type"], names))
+    return FactNode(facts.record, facts.held, fact_targets(facts.record, names))
 
 
 def _select_current(connection: Connection, columns: str, keys: Iterable[Key]) -> Iterator[Row]:

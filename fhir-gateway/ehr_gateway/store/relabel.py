@@ -104,7 +104,7 @@ def _stated_version(row: Row) -> _StatedVersion:
     labels = record_facts(resource, row["author"], references=references).labels
     facts = StoredFacts.from_row(row)
     return _StatedVersion(
-        row["position"], facts.record, labels, fact_targets(row["type"], references)
+        row["position"], facts.record, labels, fact_targets(facts.record, references)
     )
 
 

@@ -65,7 +65,7 @@ class PreparedResource:
     @cached_property
     def fact_targets(self) -> frozenset[Key]:
         """The resources that the record inherits facts from."""
-        return fact_targets(self.record.type, (name for _, name in self.references))
+        return fact_targets(self.record, (name for _, name in self.references))
 
     def body(self, version: int, last_updated_ms: int) -> bytes:
         """Return the bytes that are stored and served."""

@@ -334,7 +334,7 @@ class Transaction:
             record=change.after.record,
             held=change.after.held,
             before=change.before,
-            targets=fact_targets(kind, change.references),
+            targets=fact_targets(change.after.record, change.references),
         )
         redo_action = build_facts_redo(kind=kind, identity=identity, held=change.after.held)
         self.redo_actions.append(redo_action)

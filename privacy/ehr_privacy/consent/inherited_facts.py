@@ -22,6 +22,7 @@ __all__ = [
     "gives_facts",
     "outward_facts",
     "replace_inherited",
+    "shares_facts",
     "solve_inheritance",
 ]
 
@@ -48,10 +49,20 @@ class FactNode:
 def gives_facts(resource_type: str) -> bool:
     """Say whether records inherit from what they name of this type.
 
-    >>> gives_facts("Medication"), gives_facts("Practitioner")
-    (True, False)
+    Of Consents only those do that are clinical documents, which a reference does not tell.
+
+    >>> gives_facts("Medication"), gives_facts("Practitioner"), gives_facts("Consent")
+    (True, False, True)
     """
-    return resource_type not in PEOPLE_AND_PLACES
+    return resource_type == "Consent" or resource_type not in PEOPLE_AND_PLACES
+
+
+def shares_facts(record: Record) -> bool:
+    """Say whether a record inherits from what it names, and hands on what it bears.
+
+    A Consent that is a rule does not: it may name just what it closes.
+    """
+    return gives_facts(record.type) and (record.type != "Consent" or record.clinical_consent)
 
 
 def outward_facts(record: Record, held: Iterable[HeldFact]) -> OutwardFacts:
@@ -59,7 +70,7 @@ def outward_facts(record: Record, held: Iterable[HeldFact]) -> OutwardFacts:
 
     The id of an Encounter is left out: who names it states the episode.
     """
-    if not gives_facts(record.type):
+    if not shares_facts(record):
         return {}
     name = f"{record.type}/{record.id}"
     sources = {("label", label): name for label in record.labels}
@@ -126,7 +137,7 @@ def solve_inheritance(
                     if known is None or origin < known:
                         inherited[key][fact] = origin
                         changed = True
-                        if fact not in base[key] and _hands_on(key[0], fact[0]):
+                        if fact not in base[key] and _hands_on(node.record, fact[0]):
                             given[key][fact] = origin
     return {
         key: frozenset(HeldFact(kind, value, origin) for (kind, value), origin in facts.items())
@@ -134,9 +145,9 @@ def solve_inheritance(
     }
 
 
-def _hands_on(resource_type: str, kind: str) -> bool:
-    """Say whether those that name a record of a type inherit its facts of a kind."""
-    return gives_facts(resource_type) and (kind == "label" or resource_type == "Encounter")
+def _hands_on(record: Record, kind: str) -> bool:
+    """Say whether those that name a record inherit its facts of a kind."""
+    return shares_facts(record) and (kind == "label" or record.type == "Encounter")
 
 
 def _list_excluded(node: FactNode) -> set[tuple[str, str]]:

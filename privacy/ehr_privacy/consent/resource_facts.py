@@ -33,7 +33,7 @@ _AUTHORS = (
 _AUTHOR_PARTS = ("actor", "individual", "member", "party", "collector")
 # People, organisations, places, and what decides or logs: none of them is a part of what is told
 # about a patient. They give no facts to what names them, and take none from what they name: else a
-# Consent could close itself to the carer who keeps it.
+# Consent could close itself to the carer who keeps it. (One that is a clinical document does both.)
 PEOPLE_AND_PLACES = frozenset(
     {"AuditEvent", "Consent", "Endpoint", "HealthcareService", "Location", "Organization",
      "OrganizationAffiliation", "Patient", "Person", "Practitioner", "PractitionerRole",
@@ -69,7 +69,8 @@ def record_facts(
     if references is None:
         references = [reference for _, reference in list_references(resource)]
     episodes: set[str] = set()
-    if kind not in PEOPLE_AND_PLACES:
+    clinical_consent = kind == "Consent" and not _is_rule(resource)
+    if kind not in PEOPLE_AND_PLACES or clinical_consent:
         episodes |= _named_encounters(references)
     inner_domains = {*other_domains}
     holds_person = holds_rule = False
@@ -108,7 +109,7 @@ def record_facts(
         directory=directory,
         inner_domains=frozenset(inner_domains - {domain}),
         author_people=people,
-        clinical_consent=kind == "Consent" and not _is_rule(resource),
+        clinical_consent=clinical_consent,
     )
 
 
