@@ -175,11 +175,21 @@ class Describer:
 
     def title(self, resource: Resource) -> Phrase | Text:
         """Return what a record is called; empty where it does not say."""
-        description = describe_type(resource["resourceType"])
+        resource_type = resource["resourceType"]
+        description = describe_type(resource_type)
         for name in description.title if description else ():
-            line = self._line(resource, resource["resourceType"], name)
-            if line:
-                return self._flatten(line.values[0])
+            for element in _choices(resource_type, name):
+                if element.key not in resource:
+                    continue
+                value = resource[element.key][0] if element.repeats else resource[element.key]
+                if element.type == "CodeableConcept":
+                    # Nearly all titles: a long record has thousands of rows to name.
+                    title: Phrase | Text = concept_text(value, self._language)
+                else:
+                    shown = self._value(value, resource_type, element)
+                    title = self._flatten(shown) if shown else NO_TEXT
+                if title.text:
+                    return title
         return Text("", self._language)
 
     def _lines(

@@ -193,10 +193,12 @@ async def _build_section(
     rows = [build_row(resource, included, language, now) for resource in matches.values()]
     if section.social is not None:
         rows = [row for row in rows if row.is_social is section.social]
+    none_known = [row for row in rows if row.is_none_known]
+    others = [row for row in rows if not row.is_none_known] if none_known else rows
     return replace(
         content,
-        rows=tuple(sort_rows(row for row in rows if not row.is_none_known)),
-        none_known=tuple(row for row in rows if row.is_none_known and not row.is_in_error),
+        rows=tuple(sort_rows(others)),
+        none_known=tuple(row for row in none_known if not row.is_in_error),
     )
 
 

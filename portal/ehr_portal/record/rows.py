@@ -19,8 +19,7 @@ from ehr_portal.record.results import ResultValue, whole_result
 from ehr_portal.record.special_codes import (
     days_until_over,
     is_social,
-    states_no_information,
-    states_none_known,
+    states_none_or_unknown,
 )
 
 # A status that says "now" gets a tag; the usual end state of a resource type says nothing new.
@@ -118,8 +117,7 @@ class RecordRow:
     @property
     def is_none_known(self) -> bool:
         """Return whether it states that there is none, or that nothing is known."""
-        concept = _concept(self.resource)
-        return states_none_known(concept) or states_no_information(concept)
+        return states_none_or_unknown(_concept(self.resource))
 
     @property
     def is_drug_allergy(self) -> bool:
@@ -170,7 +168,11 @@ def event_period(resource: Resource) -> tuple[str, str]:
     for path in _PERIODS:
         if path in resource:
             return resource[path].get("start", ""), resource[path].get("end", "")
-    start = next((str(resource[path]) for path in _DATES if path in resource), "")
+    start = ""
+    for path in _DATES:
+        if path in resource:
+            start = str(resource[path])
+            break
     end = resource.get("abatementDateTime") or resource.get("abatementPeriod", {}).get("end")
     return start, str(end or resource.get("end", ""))
 

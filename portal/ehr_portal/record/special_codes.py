@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import tomllib
-from collections.abc import Iterable
 from functools import cache
 from importlib.resources import files
 from typing import Any
@@ -13,18 +12,15 @@ from ehr_portal.gateway.client import Resource
 _SOCIAL_CATEGORIES = frozenset({"social-history", "sdoh"})
 
 
-def states_none_known(concept: Resource) -> bool:
-    """Return whether a code states that there is none, such as "no known allergy".
+def states_none_or_unknown(concept: Resource) -> bool:
+    """Return whether a code states that there is none, or that nothing is known either way.
 
-    >>> states_none_known({"coding": [{"system": "http://snomed.info/sct", "code": "716186003"}]})
+    >>> states_none_or_unknown(
+    ...     {"coding": [{"system": "http://snomed.info/sct", "code": "716186003"}]}
+    ... )
     True
     """
-    return _is_listed(concept, "none-known")
-
-
-def states_no_information(concept: Resource) -> bool:
-    """Return whether a code states that nothing is known either way."""
-    return _is_listed(concept, "no-information")
+    return _has_code(concept, _none_or_unknown())
 
 
 def is_social(resource: Resource) -> bool:
@@ -35,23 +31,34 @@ def is_social(resource: Resource) -> bool:
         if isinstance(category, dict)
         for coding in category.get("coding", ())
     }
-    return bool(categories & _SOCIAL_CATEGORIES) or _is_listed(resource.get("code", {}), "social")
+    return bool(categories & _SOCIAL_CATEGORIES) or _has_code(
+        resource.get("code", {}), _listed("social")
+    )
 
 
 def days_until_over(concept: Resource) -> int | None:
     """Return after how many days a state has ended by itself; None for one that does not."""
     days: dict[str, int] = _load_codes()["self-ending"]["days"]
-    return next((days[code] for system, code in _codes(concept) if code in days), None)
+    codes = (coding.get("code") for coding in concept.get("coding", ()))
+    return next((days[code] for code in codes if code in days), None)
 
 
-def _is_listed(concept: Resource, table: str) -> bool:
-    codes = _load_codes()[table]
-    return any(code in codes.get(system, ()) for system, code in _codes(concept))
-
-
-def _codes(concept: Resource) -> Iterable[tuple[str, str]]:
+def _has_code(concept: Resource, codes: frozenset[tuple[str, str]]) -> bool:
     for coding in concept.get("coding", ()):
-        yield coding.get("system", ""), coding.get("code", "")
+        if (coding.get("system", ""), coding.get("code", "")) in codes:
+            return True
+    return False
+
+
+@cache
+def _none_or_unknown() -> frozenset[tuple[str, str]]:
+    return _listed("none-known") | _listed("no-information")
+
+
+@cache
+def _listed(table: str) -> frozenset[tuple[str, str]]:
+    by_system: dict[str, list[str]] = _load_codes()[table]
+    return frozenset((system, code) for system, codes in by_system.items() for code in codes)
 
 
 @cache
