@@ -51,6 +51,7 @@ async def show_item(request: PatientRequest, resource_type: str, resource_id: st
         **record_template_values(request, "/record", providers),
         item=item,
         reference=reference,
+        person=None,
         restrictions=[
             restriction
             for restriction in active_restrictions(consents)

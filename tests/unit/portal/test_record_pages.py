@@ -84,6 +84,14 @@ def test_a_clinician_sees_the_same_record_without_the_patients_choices(portal: P
     assert "/sharing/" not in item
 
 
+@pytest.mark.parametrize("page", ["", "/results", "/item/Observation/lab-2025"])
+def test_a_clinicians_pages_name_the_patient(portal: PortalHouse, page: str) -> None:
+    shown = portal.log_in("doctor").get(f"/patients/pat-1{page}").text.partition("<main")[2]
+
+    for text in ("CHAN Ka Yan", "陳家欣", "14 Mar 1981", "Female", "ZQ123•••(7)"):
+        assert text in shown
+
+
 def test_a_patient_who_shares_nothing_looks_like_no_patient_at_all(portal: PortalHouse) -> None:
     browser = portal.log_in("doctor")
     unknown = browser.get("/patients/pat-2")
