@@ -26,7 +26,8 @@ HAN_TAG = language.tag if (language := JURISDICTION.match_language("zh-Hant")) e
 _SEMANTIC_TAG = re.compile(
     # Not from the middle of a run of spaces: each of its places would be tried, in quadratic time.
     r"(?<!\s)\s*"
-    r"\((?:disorder|finding|procedure|situation|substance|regime/therapy|qualifier value)\)$"
+    r"\((?:disorder|finding|procedure|situation|substance|regime/therapy|qualifier value|organism"
+    r"|physical object|body structure|record artifact|morphologic abnormality|occupation|person)\)$"
 )
 # A value's place in a message of gettext.
 _PLACE = re.compile(r"%\((\w+)\)s")
