@@ -43,6 +43,11 @@ class Name:
         """Return the name in Chinese characters."""
         return self.family_zh + self.given_zh
 
+    @property
+    def both(self) -> str:
+        """Return the name in both scripts, the Latin one first."""
+        return f"{self.text} {self.text_zh}"
+
     def fhir(self) -> list[dict[str, Any]]:
         """Render both forms as FHIR HumanNames, the second marked ideographic."""
         return [

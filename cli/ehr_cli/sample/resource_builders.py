@@ -40,12 +40,12 @@ def coding(system: str, code: str, display: str) -> Resource:
 
 
 def staff_reference(person: str) -> Resource:
-    """Return a reference to a member of staff, with the name in Latin script."""
+    """Return a reference to a member of staff, named in both scripts."""
     row = next(r for r in read_setting()["staff"] if r["login"].replace(".", "-") == person)
     title = "Dr " if row.get("profession") == "doctor" else ""
     return {
         "reference": f"Practitioner/{person}",
-        "display": f"{title}{Name(*row['name'], *row['name_zh']).text}",
+        "display": f"{title}{Name(*row['name'], *row['name_zh']).both}",
     }
 
 

@@ -104,7 +104,7 @@ class Rewriter:
         self.practitioners_at[npi, context.organization] = None
         resource_id = practitioner_id(npi, context.organization)
         name = practitioner_name(npi, context.organization)
-        return {"reference": f"Practitioner/{resource_id}", "display": f"Dr {name.text}"}
+        return {"reference": f"Practitioner/{resource_id}", "display": f"Dr {name.both}"}
 
     def _organization(self, context: _Context) -> dict[str, Any]:
         name = organization_row(context.organization)["name"]

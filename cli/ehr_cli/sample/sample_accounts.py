@@ -86,7 +86,7 @@ def _staff_account(member: StaffMember) -> accounts.Account:
     return accounts.Account(
         login=member.login,
         role=member.role,
-        display=title + member.name.text,
+        display=title + member.name.both,
         organization=member.organization,
         profession=member.profession,
         person=member.person,

@@ -20,6 +20,7 @@ from ehr_portal.record.display import (
     person_name,
     quantity_text,
     range_text,
+    split_scripts,
     text_of_record,
 )
 from ehr_portal.record.dosage import dosage_in_words
@@ -110,7 +111,7 @@ def _identifier(value: Resource, language: str) -> Text | Phrase:
 def _reference(value: Resource, language: str) -> Text | Phrase:
     # Where a page has looked up the target, it shows that instead.
     if value.get("display"):
-        return text_of_record(str(value["display"]))
+        return split_scripts(str(value["display"]))
     return _identifier(value.get("identifier", {}), language)
 
 
@@ -122,9 +123,9 @@ def _annotation(value: Resource, language: str) -> Text | Phrase:
     return join_phrases((text_of_record(value.get("text", "")), signature), " — ", language)
 
 
-def _human_name(value: Resource, language: str) -> Text:
+def _human_name(value: Resource, language: str) -> Text | Phrase:
     name = person_name({"name": [value]})
-    return text_of_record(str(name))
+    return split_scripts(str(name))
 
 
 def _contact_point(value: Resource, language: str) -> Text | Phrase:

@@ -19,6 +19,8 @@ from ehr_portal.record.plain_names import plain_name, text_name
 
 # Chinese characters: CJK Extension A and the Unified Ideographs.
 HAN = re.compile(r"[\u3400-\u9fff]")
+# Han characters in a row, with the marks that may stand between them.
+_HAN_RUN = re.compile(r"([\u3400-\u9fff](?:[\u3400-\u9fff·．　]*[\u3400-\u9fff])?)")
 # The languages that a text in Latin or in Han characters is marked with.
 LATIN_TAG = JURISDICTION.default_language.tag
 HAN_TAG = language.tag if (language := JURISDICTION.match_language("zh-Hant")) else "zh"
@@ -147,6 +149,16 @@ def text_of_record(text: str) -> Text:
     'en'
     """
     return Text(text, HAN_TAG if HAN.search(text) else LATIN_TAG)
+
+
+def split_scripts(text: str) -> Phrase:
+    """Return a name as it was written, its Latin and its Han characters each marked as such.
+
+    >>> [(part.text, part.lang) for part in split_scripts("Dr CHAN Hoi Lam 陳凱琳").parts]
+    [('Dr CHAN Hoi Lam ', 'en'), ('陳凱琳', 'zh-Hant-HK')]
+    """
+    pieces = [piece for piece in _HAN_RUN.split(text) if piece]
+    return Phrase(tuple(text_of_record(piece) for piece in pieces))
 
 
 def compose(language: str, message: str, **values: Text | Phrase | str) -> Phrase:

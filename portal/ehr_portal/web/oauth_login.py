@@ -14,6 +14,7 @@ import httpx
 
 from ehr_design.display_settings import DisplaySettings
 from ehr_fhir.errors import Unauthorized, Unavailable
+from ehr_portal.record.display import LATIN_TAG, split_scripts
 from ehr_portal.settings import PortalSettings
 from ehr_portal.web.sessions import User
 
@@ -78,9 +79,10 @@ def parse_user(answer: Mapping[str, Any]) -> User:
     """Return the person a token answer names."""
     try:
         ehr = answer["ehr"]
+        name = split_scripts(ehr.get("display") or "").parts
         return User(
-            latin=ehr.get("display") or "",
-            han="",
+            latin="".join(part.text for part in name if part.lang == LATIN_TAG).strip(),
+            han="".join(part.text for part in name if part.lang != LATIN_TAG),
             role=ehr["role"],
             organization=ehr.get("organization"),
             patient=answer.get("patient") or ehr.get("patient"),

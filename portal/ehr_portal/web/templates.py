@@ -9,6 +9,7 @@ import jinja2
 
 from ehr_design.jinja_macros import add_design
 from ehr_portal.i18n import localizer_for
+from ehr_portal.record.display import split_scripts
 
 
 @cache
@@ -36,6 +37,7 @@ def template_environment(tag: str) -> jinja2.Environment:
         clock=localizer.format_time,
         number=localizer.format_number,
         percent=localizer.format_percent,
+        split_scripts=lambda text: split_scripts(text).parts,
         # Unlike Jinja's own urlencode, a slash is escaped too.
         url_component=lambda value: quote(value, safe=""),
     )
