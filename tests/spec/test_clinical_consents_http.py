@@ -291,3 +291,34 @@ def test_a_rule_bears_no_label_of_what_it_closes(labelled: House) -> None:
         assert session.get("Consent/close-one").status_code == 200
     must(labelled.system("hospital-a").put(observation("labelled", "laboratory")))
     assert labelled.login("doctor.b").get("Observation/labelled").status_code == 404
+
+
+def test_a_clinician_writes_a_directive_and_no_rule(labelled: House) -> None:
+    author, other = labelled.login("doctor.a"), labelled.login("doctor.b")
+
+    stored = must(author.post("Consent", directive())).json()
+    address = f"Consent/{stored['id']}"
+
+    assert must(other.get(address)).json() == stored
+    must(author.put({**stored, "status": "inactive"}))
+    assert other.delete(address).status_code == 403
+    assert other.put({**stored, "status": "entered-in-error"}).status_code == 403
+    for name in ("sharing-hospital-b", "absent"):
+        rule = consent(name, "restriction", provision={"type": "deny"})
+        for answer in (
+            author.post("Consent", rule),
+            author.post("Consent", directive(category=rule["category"])),
+        ):
+            assert answer.status_code in (403, 422)
+        for answer in (
+            author.put(rule), author.put(directive(id=name)), author.delete(f"Consent/{name}")
+        ):  # fmt: skip
+            assert answer.status_code == 404
+    assert author.put({**rule, "id": stored["id"]}).status_code in (403, 422)
+    must(author.delete(address))
+
+
+def test_a_pharmacists_cells_hold_for_directives(labelled: House) -> None:
+    stored = must(labelled.login("pharmacist.b").post("Consent", directive())).json()
+
+    assert must(labelled.login("p.pat-1").get(f"Consent/{stored['id']}")).json() == stored

@@ -192,7 +192,8 @@ Table(
     sqlite_with_rowid=False,
 )
 
-# What Consents ever opened: step-up grants and emergencies, by Consent, patient and organisation.
+# What Consents ever opened: step-up grants and emergencies, by Consent, patient and organisation,
+# and the powers of carers, by Consent, patient and person (in the column `organization`).
 # What ended (`ended_ms`) gives no rule rows again (`store.grant_endings`).
 Table(
     "consent_opening",
@@ -200,7 +201,7 @@ Table(
     Column("consent", TEXT, primary_key=True),
     Column("patient", TEXT, primary_key=True),
     Column("organization", TEXT, primary_key=True),
-    # The table of its rule rows: consent_grant or consent_emergency.
+    # The table of its rule rows: consent_grant, consent_emergency or consent_carer.
     Column("kind", TEXT, nullable=False),
     # The position in the feed from which on it was given.
     Column("position", INTEGER, nullable=False),

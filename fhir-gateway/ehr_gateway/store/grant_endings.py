@@ -1,27 +1,34 @@
-"""Step-up grants and emergencies end for good: by an event, not by the dates of a Consent.
+"""Grants, emergencies and carers' powers end for good: by an event, not by a Consent's dates.
 
-The first time that a Consent opens something for an organisation is recorded, in
-`consent_opening`. Three events end it: its own Consent stops opening (inactive, deleted, cut
-short); a sharing of the patient with the organisation, or the joining, ends; or one begins anew
-where none was in force. The last two end grants, not emergencies, which need no sharing. What ended
-gives no rule rows again, whatever a later version of any Consent says: the rows are taken out in
-the transaction of the event, so no query has to look for it.
+The first time that a Consent opens something for an organisation, or gives a carer a power, is
+recorded in `consent_opening`. Three events end it: its own Consent stops opening (inactive,
+deleted, cut short); a sharing of the patient with the organisation, or the joining, ends; or one
+begins anew where none was in force. The last two end grants alone: emergencies and carers need no
+sharing. What ended gives no rule rows again, whatever a later version of any Consent says: the rows
+are taken out in the transaction of the event, so no query has to look for it.
 
 Grants of the same transaction as a sharing are given under it, in whatever order they stand.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from ehr_gateway.database import Connection
 from ehr_privacy.consent import Record, RuleRow
-from ehr_privacy.consent.model import Value, is_in_force
+from ehr_privacy.consent.model import is_in_force
 
 __all__ = ["RuleEvent", "apply_rule_event", "read_rows", "without_ended"]
 
-OPENING_TABLES = ("consent_grant", "consent_emergency")
+# Tables of what a Consent opens, and the column that says for whom. `consent_opening` has it as
+# `organization`, also where it is a carer.
+_OPENED_FOR = {
+    "consent_grant": "organization",
+    "consent_emergency": "organization",
+    "consent_carer": "person",
+}
+OPENING_TABLES = tuple(_OPENED_FOR)
 _EVERYONE = "*"
 # Organizations and Consents of these tables make and end sharing.
 _SHARING_TABLES = {
@@ -72,12 +79,7 @@ def without_ended(
         )
         if at_ms is None or row["ended_ms"] <= at_ms
     }
-    return [
-        rule
-        for rule in rules
-        if rule.table not in OPENING_TABLES
-        or (rule.values["patient"], rule.values["organization"]) not in ended
-    ]
+    return [rule for rule in rules if rule.table not in OPENING_TABLES or _pair(rule) not in ended]
 
 
 def apply_rule_event(
@@ -135,23 +137,25 @@ def _end_withdrawn(
     event: RuleEvent,
 ) -> None:
     opened, opens = (_openings(rows, event.now_ms) for rows in (before, after))
-    for patient, organization in sorted(opened - opens):
+    for table, patient, opened_for in sorted(opened - opens):
+        # Carers' powers of an older store have no row yet.
         connection.execute(
-            "UPDATE consent_opening SET ended_ms = ? WHERE consent = ? AND patient = ?"
-            " AND organization = ? AND ended_ms IS NULL",
-            (event.now_ms, record.id, patient, organization),
+            "INSERT INTO consent_opening (consent, patient, organization, kind, position, ended_ms)"
+            " VALUES (?, ?, ?, ?, ?, ?) ON CONFLICT (consent, patient, organization)"
+            " DO UPDATE SET ended_ms = coalesce(consent_opening.ended_ms, excluded.ended_ms)",
+            (record.id, patient, opened_for, table, event.position, event.now_ms),
         )
 
 
 def _record_openings(
     connection: Connection, record: Record, after: Sequence[RuleRow], event: RuleEvent
 ) -> None:
-    rows = {(row.table, *_pair(row.values)) for row in after if row.table in OPENING_TABLES}
-    for table, patient, organization in sorted(rows):
+    rows = {(row.table, *_pair(row)) for row in after if row.table in OPENING_TABLES}
+    for table, patient, opened_for in sorted(rows):
         connection.execute(
             "INSERT INTO consent_opening (consent, patient, organization, kind, position, ended_ms)"
             " VALUES (?, ?, ?, ?, ?, NULL) ON CONFLICT DO NOTHING",
-            (record.id, patient, organization, table, event.position + 1),
+            (record.id, patient, opened_for, table, event.position + 1),
         )
 
 
@@ -224,13 +228,14 @@ def _of_pair(patient: str, organization: str) -> str:
     )
 
 
-def _openings(rows: Iterable[RuleRow], now_ms: int) -> set[tuple[str, str]]:
+def _openings(rows: Iterable[RuleRow], now_ms: int) -> set[tuple[str, str, str]]:
     return {
-        _pair(row.values)
+        (row.table, *_pair(row))
         for row in rows
         if row.table in OPENING_TABLES and is_in_force(row.values, now_ms)
     }
 
 
-def _pair(values: Mapping[str, Value]) -> tuple[str, str]:
-    return str(values["patient"]), str(values["organization"])
+def _pair(row: RuleRow) -> tuple[str, str]:
+    """Return the patient, and the organisation or person that a row opens something for."""
+    return str(row.values["patient"]), str(row.values[_OPENED_FOR[row.table]])

@@ -38,6 +38,8 @@ class OpenType:
 
     elements: tuple[str, ...]
     domains: tuple[str, ...]
+    # What it is alone where a code says so, and not in doubt.
+    if_said: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -86,7 +88,8 @@ def parse_domains(text: str) -> DomainRules:
                     (*said.domains, row["domain"]), said.alone or row.get("alone", False)
                 )
     for kind, row in data["doubt"].items():
-        if not set(row["domains"]) <= {*DOMAINS} or not row["elements"]:
+        named = {*row["domains"], *row.get("if_said", ())}
+        if not named <= {*DOMAINS} or not row["elements"]:
             raise ValueError(f"domains.toml: doubt.{kind}: unknown domain, or no element")
     for name, domain in data["types"].items():
         if domain not in DOMAINS:
@@ -98,7 +101,9 @@ def parse_domains(text: str) -> DomainRules:
         types=data["types"],
         codes=codes,
         open_types={
-            kind: OpenType(tuple(row["elements"]), tuple(row["domains"]))
+            kind: OpenType(
+                tuple(row["elements"]), tuple(row["domains"]), tuple(row.get("if_said", ()))
+            )
             for kind, row in data["doubt"].items()
         },
         added_by={kind: tuple(elements) for kind, elements in data["usual"].items()},
@@ -146,7 +151,7 @@ def domains_of(resource: Json, *, is_held: bool = False) -> tuple[str, ...]:
         tells_nothing = is_held and resource.keys() <= _TELLING_NOTHING
         possible = (usual,) if tells_nothing else open_type.domains
         domains = [*possible, *likely]
-    elif {*said} & {*open_type.domains}:
+    elif {*said} & {*open_type.domains, *open_type.if_said}:
         domains = [*said, *likely]
     else:
         domains = [usual, *said, *likely]

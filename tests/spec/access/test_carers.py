@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from typing import Any
+
 import pytest
 
 from ehr_gateway.accounts import accounts
@@ -187,3 +190,91 @@ def test_nobody_decides_as_for_a_child_for_an_adult(furnished: House) -> None:
 
     assert answer.status_code == 422
     assert "1980" not in answer.text
+
+
+Json = dict[str, Any]
+
+
+def power(house: House) -> tuple[str, Json]:
+    """Return the address and the content of the Consent that gives carer.1 a power."""
+    with house.gateway.store.read_transaction() as connection:
+        row = connection.execute("SELECT consent FROM access_request WHERE kind = 'carer'")
+        address = f"Consent/{row.fetchone()['consent']}"
+    body: Json = must(house.login("p.pat-1").get(address)).json()
+    return address, {key: value for key, value in body.items() if key != "meta"}
+
+
+def put(house: House, body: Json) -> None:
+    must(house.login("p.pat-1").put(body))
+
+
+def cut_short(house: House, body: Json) -> None:
+    house.clock.forward(seconds=60)
+    provision = {**body["provision"], "period": {"end": "2026-11-22T08:00:30Z"}}
+    put(house, {**body, "provision": provision})
+
+
+def give_another(house: House, body: Json) -> None:
+    actors = [
+        {**actor, "reference": {"reference": "RelatedPerson/another"}}
+        for actor in body["provision"]["actor"]
+    ]
+    house.system("ehr-commons").store(
+        {
+            "resourceType": "RelatedPerson",
+            "id": "another",
+            "patient": {"reference": "Patient/pat-1"},
+        }
+    )
+    put(house, {**body, "provision": {**body["provision"], "actor": actors}})
+
+
+ENDINGS: dict[str, Callable[[House, Json], Any]] = {
+    "inactive": lambda house, body: put(house, {**body, "status": "inactive"}),
+    "in error": lambda house, body: put(house, {**body, "status": "entered-in-error"}),
+    "deleted": lambda house, body: must(house.login("p.pat-1").delete(f"Consent/{body['id']}")),
+    "cut short": cut_short,
+    "given to another": give_another,
+}
+
+
+@pytest.mark.parametrize("ending", ENDINGS)
+@pytest.mark.parametrize("older", [False, True])
+def test_a_power_that_ended_is_not_given_again_by_the_same_consent(
+    furnished: House, ending: str, older: bool
+) -> None:
+    session = carer(furnished, "carer.1", power="both")
+    address, body = power(furnished)
+    if older:
+        # A store of a version that did not record what powers are given.
+        with furnished.gateway.store.write_transaction() as connection:
+            connection.execute("DELETE FROM consent_opening")
+    assert session.get("Observation/lab-1").status_code == 200
+
+    ENDINGS[ending](furnished, body)
+    assert session.get("Observation/lab-1").status_code == 404
+    furnished.clock.forward(seconds=60)
+    put(furnished, body)
+    operation = {"op": "add", "path": "/language", "value": "en"}
+    headers = {"Content-Type": "application/json-patch+json"}
+    patient = furnished.login("p.pat-1")
+    must(patient.request("PATCH", address, json=[operation], headers=headers))
+
+    assert session.get("Observation/lab-1").status_code == 404
+    assert "person" not in named(session.get("$acting-for"))
+    # A Consent of its own gives it again.
+    again = {key: value for key, value in body.items() if key != "id"}
+    must(patient.post("Consent", again))
+    assert session.get("Observation/lab-1").status_code == 200
+
+
+def test_a_power_is_lengthened_and_outlasts_what_is_shared(furnished: House) -> None:
+    furnished.share()
+    carer(furnished, "carer.1", until="2026-11-30")
+    _, body = power(furnished)
+
+    put(furnished, {**body, "provision": {**body["provision"], "period": {"end": "2027-01-31"}}})
+    furnished.share(status="inactive")
+    furnished.clock.forward(seconds=20 * 86_400)
+
+    assert furnished.login("carer.1").get("Condition/con-1").status_code == 200

@@ -486,7 +486,9 @@ def test_no_role_grants_what_it_was_not_given() -> None:
         "user/*.rs user/Consent.cud user/Organization.cud user/PractitionerRole.cud user/Patient.u"
     )
     assert grant_scopes("system/*.cruds", load_roles()["patient"].scopes) == ""
-    assert "user/Consent" not in grant_scopes("user/Consent.cud", load_roles()["clinician"].scopes)
+    assert "user/Organization" not in grant_scopes(
+        "user/Organization.cud", load_roles()["clinician"].scopes
+    )
     assert load_roles()["researcher"].scopes == ()
 
 

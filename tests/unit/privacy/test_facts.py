@@ -236,3 +236,32 @@ def test_an_empty_referral_in_a_claim_is_in_no_doubt() -> None:
     for more in telling:
         told = {**claim, "contained": [{**referral, **more}]}
         assert "radiology" in record_facts(told, None).domains
+
+
+@pytest.mark.parametrize(
+    ("element", "code", "domains"),
+    [
+        ("category", ("http://terminology.hl7.org/CodeSystem/observation-category", "survey"),
+         {"observation"}),
+        ("code", ("http://loinc.org", "44249-1"), {"observation"}),
+        ("category", ("http://terminology.hl7.org/CodeSystem/v2-0074", "LAB"), {"laboratory"}),
+        # What says nothing is in doubt, and not of surveys.
+        ("category", ("http://example.org/own", "x"),
+         {"investigation", "laboratory", "radiology", "summary"}),
+        # What is of neither counts beside.
+        ("code", ("http://terminology.hl7.org/CodeSystem/basic-resource-type", "account"),
+         {"encounter", "investigation"}),
+    ],
+)  # fmt: skip
+def test_a_report_of_a_survey_is_no_investigation(
+    element: str, code: tuple[str, str], domains: set[str]
+) -> None:
+    coded = {"coding": [{"system": code[0], "code": code[1]}]}
+    report = {
+        "resourceType": "DiagnosticReport",
+        "id": "r",
+        "subject": {"reference": "Patient/p"},
+        element: [coded] if element == "category" else coded,
+    }
+
+    assert record_facts(report, "x").domains == domains
