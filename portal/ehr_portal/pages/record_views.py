@@ -35,6 +35,7 @@ from ehr_portal.record.record import (
     fetch_providers,
     fetch_record,
     fetch_section,
+    usual_ranges,
 )
 from ehr_portal.record.rows import RecordRow, build_row
 from ehr_portal.record.sections import (
@@ -112,10 +113,9 @@ async def render_section(
     is_own = base == "/record"
     if key not in SECTION_BY_KEY:
         raise NotFound("There is no such section.")
-    content, providers, patient_resource, withheld_marker = await asyncio.gather(
+    (content, patient_resource), providers, withheld_marker = await asyncio.gather(
         fetch_section(request.gateway, patient, SECTION_BY_KEY[key], request.language, request.now),
         fetch_providers(request.gateway),
-        fetch_patient_or_none(request.gateway, patient),
         _no_marker() if is_own else fetch_withheld_marker(request.gateway, patient),
     )
     if patient_resource is None and not content.size:
@@ -137,13 +137,21 @@ async def fetch_item(
     """Read one record of this patient, and what belongs to it."""
     resource = await _read_record(request, resource_type, resource_id, patient)
     gateway, language = request.gateway, request.language
-    links, related, documents = await asyncio.gather(
+    has_results = resource_type in ("Observation", "DiagnosticReport")
+    links, related, documents, patient_resource = await asyncio.gather(
         fetch_linked_records(gateway, resource, patient, base, language),
         fetch_related(gateway, resource),
         load_documents(gateway, resource),
+        fetch_patient_or_none(gateway, patient) if has_results else _no_patient(),
     )
     is_clinician = request.user.role == "clinician"
-    described = Describer(language, for_clinician=is_clinician, links=links.find).describe(resource)
+    describer = Describer(
+        language,
+        for_clinician=is_clinician,
+        links=links.find,
+        usual=usual_ranges(patient_resource),
+    )
+    described = describer.describe(resource)
     if described is None:
         raise NotFound("There is no such record.")
     return Item(
@@ -192,6 +200,10 @@ def _file_response(file: DocumentFile, name: str) -> Response:
         # that leaves; the policy of all pages holds for it.
         headers["Content-Security-Policy"] = "default-src 'none'; sandbox"
     return Response(file.content, media_type=media_type, headers=headers)
+
+
+async def _no_patient() -> Resource | None:
+    return None
 
 
 async def _no_marker() -> WithheldMarker:

@@ -31,7 +31,8 @@ from ehr_portal.record.documents import find_attachments
 from ehr_portal.record.dosage import dosage_lines
 from ehr_portal.record.interpretations import ATTENTION, CRITICAL
 from ehr_portal.record.labels import label_of
-from ehr_portal.record.results import ResultValue, build_result, whole_result
+from ehr_portal.record.results import ResultValue, build_result, measured_on, whole_result
+from ehr_portal.record.usual_ranges import UsualRanges
 
 # Elements of an Observation and of its components that are one value together.
 _RESULT_ELEMENTS = frozenset({"value", "interpretation", "referenceRange", "dataAbsentReason"})
@@ -105,11 +106,19 @@ class Describer:
     """Describes resources in one language for one reader."""
 
     def __init__(
-        self, language: str, *, for_clinician: bool = False, links: Links = no_links
+        self,
+        language: str,
+        *,
+        for_clinician: bool = False,
+        links: Links = no_links,
+        usual: UsualRanges | None = None,
     ) -> None:
         self._language = language
         self._for_clinician = for_clinician
         self._links = links
+        self._usual = usual
+        # The day of the Observation whose parts are described.
+        self._day = ""
         self._depth = 0
         self._attachments: list[Mapping[str, Any]] = []
 
@@ -205,8 +214,11 @@ class Describer:
     def _line(self, holder: Mapping[str, Any], owner: str, name: str) -> Line | None:
         """Return one element of a resource or of a part; None where it has no value."""
         if name == "value" and owner in ("Observation", "Observation.component"):
-            whole = whole_result if owner == "Observation" else build_result
-            result = whole(holder, self._language)
+            if owner == "Observation":
+                self._day = measured_on(holder)
+                result = whole_result(holder, self._language, self._usual)
+            else:
+                result = build_result(holder, self._language, self._usual, self._day)
             value = Value(result.text, result=result, level=result.level)
             return Line(f"{owner}.{name}", self._label(owner, name), (value,))
         for element in _choices(owner, name):
@@ -279,7 +291,9 @@ class Describer:
     def _result_of(self, target: LinkedRecord) -> ResultValue | None:
         resource = target.resource
         is_observation = resource is not None and resource["resourceType"] == "Observation"
-        return whole_result(resource, self._language) if resource and is_observation else None
+        if resource is None or not is_observation:
+            return None
+        return whole_result(resource, self._language, self._usual)
 
     def _inner_lines(self, target: LinkedRecord) -> tuple[Line, ...]:
         """Return the lines of what has no page of its own: a Medication, a contained resource."""

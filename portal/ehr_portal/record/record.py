@@ -17,6 +17,7 @@ from ehr_portal.record.risk_scores import RiskScore, newest_risk_scores
 from ehr_portal.record.rows import RecordRow, build_row
 from ehr_portal.record.sections import FIRST_PAGE, LEFT_COLUMN, Search, Section
 from ehr_portal.record.trends import Trend, group_into_trends
+from ehr_portal.record.usual_ranges import UsualRanges
 
 # A long life has thousands of results; past this the oldest are left out. Chosen: four pages of
 # PAGE_SIZE, so that one section costs the gateway four searches at most.
@@ -137,6 +138,14 @@ class SearchesOfOnePage:
         self._gateway = gateway
         self._patient = patient
         self._tasks: dict[str, asyncio.Task[SearchResults | None]] = {}
+        self._patient_task: asyncio.Task[Resource | None] | None = None
+
+    async def patient(self) -> Resource | None:
+        """Return the Patient, or None where it is not shown."""
+        if self._patient_task is None:
+            read = fetch_patient_or_none(self._gateway, self._patient)
+            self._patient_task = asyncio.create_task(read)
+        return await self._patient_task
 
     async def results(self, search: Search) -> SearchResults | None:
         """Return what a search finds; None where the reader's token does not cover it."""
@@ -154,7 +163,7 @@ async def fetch_record(
     """Fetch every section of a patient's record."""
     searches = SearchesOfOnePage(gateway, patient)
     patient_resource, risk_scores, sections = await asyncio.gather(
-        fetch_patient_or_none(gateway, patient),
+        searches.patient(),
         _fetch_risk_scores(gateway, patient),
         asyncio.gather(
             *(_build_section(searches, section, language, now) for section in FIRST_PAGE)
@@ -169,9 +178,12 @@ async def fetch_section(
     section: Section,
     language: str,
     now: datetime | None = None,
-) -> SectionContent:
-    """Fetch one section of a patient's record."""
-    return await _build_section(SearchesOfOnePage(gateway, patient), section, language, now)
+) -> tuple[SectionContent, Resource | None]:
+    """Fetch one section of a patient's record, and the Patient."""
+    searches = SearchesOfOnePage(gateway, patient)
+    return await asyncio.gather(
+        _build_section(searches, section, language, now), searches.patient()
+    )
 
 
 async def _build_section(
@@ -188,7 +200,9 @@ async def _build_section(
         now=now,
     )
     if section.has_trends:
-        return replace(content, trends=tuple(group_into_trends(matches.values(), language, now)))
+        usual = usual_ranges(await searches.patient())
+        trends = group_into_trends(matches.values(), language, now, usual)
+        return replace(content, trends=tuple(trends))
     included = {key: r for results in found for key, r in results.included.items()}
     rows = [build_row(resource, included, language, now) for resource in matches.values()]
     if section.social is not None:
@@ -200,6 +214,11 @@ async def _build_section(
         rows=tuple(sort_rows(others)),
         none_known=tuple(row for row in none_known if not row.is_in_error),
     )
+
+
+def usual_ranges(patient: Resource | None) -> UsualRanges | None:
+    """Return what is usual for a patient; None where nothing is known of them."""
+    return UsualRanges(str(patient["birthDate"])) if patient and "birthDate" in patient else None
 
 
 def sort_rows(rows: Iterable[RecordRow]) -> list[RecordRow]:

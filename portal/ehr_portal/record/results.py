@@ -25,6 +25,7 @@ from ehr_portal.record.interpretations import (
     Flag,
     parse_flags,
 )
+from ehr_portal.record.usual_ranges import UsualRanges
 
 # LOINC: a blood pressure and its two components.
 BLOOD_PRESSURE = "85354-9"
@@ -77,8 +78,13 @@ class ResultValue:
         return tuple(dict.fromkeys(flag.advice for flag in self.flags if flag.advice))
 
 
-def build_result(measured: Resource, language: str) -> ResultValue:
-    """Return the value of an Observation or of one of its components."""
+def build_result(
+    measured: Resource, language: str, usual: UsualRanges | None = None, day: str = ""
+) -> ResultValue:
+    """Return the value of an Observation or of one of its components.
+
+    `usual` is what is usual for the patient, `day` when it was measured.
+    """
     text = observation_value(measured, language)
     ranges = tuple(
         ReferenceRange(
@@ -91,6 +97,9 @@ def build_result(measured: Resource, language: str) -> ResultValue:
     absent = measured.get("dataAbsentReason")
     flags = parse_flags(measured.get("interpretation", ()), language)
     worked_out = _place_in_range(measured, language)
+    is_usual = usual is not None and not flags and not ranges
+    if usual is not None and is_usual:
+        worked_out = usual.flag(measured, day, language)
     translate = localizer_for(language).translate
     warning = ""
     if flags and worked_out and _contradict(flags, worked_out):
@@ -99,16 +108,20 @@ def build_result(measured: Resource, language: str) -> ResultValue:
         text=text,
         flags=flags or ((worked_out,) if worked_out else ()),
         ranges=tuple(limits for limits in ranges if limits.text.text),
-        is_worked_out=not flags and worked_out is not None,
+        is_worked_out=not flags and not is_usual and worked_out is not None,
         absent=concept_text(absent, language) if absent else None,
         warning=warning,
     )
 
 
-def whole_result(observation: Resource, language: str) -> ResultValue:
+def whole_result(
+    observation: Resource, language: str, usual: UsualRanges | None = None
+) -> ResultValue:
     """Return the value of an Observation with the flags of its components among its own."""
-    own = build_result(observation, language)
-    parts = [build_result(part, language) for part in observation.get("component", ())]
+    day = measured_on(observation)
+    own = build_result(observation, language, usual, day)
+    components = observation.get("component", ())
+    parts = [build_result(part, language, usual, day) for part in components]
     flags = [*own.flags, *(flag for part in parts for flag in part.flags)]
     ordered = sorted(dict.fromkeys(flags), key=lambda flag: LEVELS.index(flag.level))
     if len(ordered) > 1:
@@ -122,6 +135,13 @@ def whole_result(observation: Resource, language: str) -> ResultValue:
         absent=own.absent,
         warning=next((value.warning for value in (own, *parts) if value.warning), ""),
     )
+
+
+def measured_on(observation: Resource) -> str:
+    """Return the day of an Observation, empty where it has none."""
+    period = observation.get("effectivePeriod", {})
+    day = observation.get("effectiveDateTime") or observation.get("effectiveInstant")
+    return str(day or period.get("start", ""))[:10]
 
 
 def observation_value(observation: Resource, language: str) -> Text:

@@ -15,6 +15,7 @@ from ehr_portal.record.interpretations import CRITICAL, LEVELS
 from ehr_portal.record.providers import author_organization
 from ehr_portal.record.results import SYSTOLIC, ResultValue, whole_result
 from ehr_portal.record.rows import event_period
+from ehr_portal.record.usual_ranges import UsualRanges
 
 # A critical result stands before newer ones for a week; chosen. Later it stands at its own date,
 # so that it never pushes today's results away.
@@ -37,6 +38,8 @@ class Point:
     date: str
     # What is drawn; None where the result is no number, or is in another unit than the newest.
     value: float | None
+    # What is usual for the patient.
+    usual: UsualRanges | None
 
     @property
     def resource_type(self) -> str:
@@ -51,7 +54,7 @@ class Point:
     @cached_property
     def result(self) -> ResultValue:
         """Return the value with its flags and ranges."""
-        return whole_result(self.observation, self.language)
+        return whole_result(self.observation, self.language, self.usual)
 
     @property
     def text(self) -> Text:
@@ -105,13 +108,16 @@ class Trend:
 
 
 def group_into_trends(
-    observations: Iterable[Resource], language: str, now: datetime | None = None
+    observations: Iterable[Resource],
+    language: str,
+    now: datetime | None = None,
+    usual: UsualRanges | None = None,
 ) -> list[Trend]:
     """Group observations by test: critical and recent first, then the most recently measured."""
     by_code: dict[tuple[str, str], list[Resource]] = {}
     for observation in observations:
         by_code.setdefault(_test_code(observation), []).append(observation)
-    trends = [_build_trend(code, group, language) for (_, code), group in by_code.items()]
+    trends = [_build_trend(code, group, language, usual) for (_, code), group in by_code.items()]
     # Of tests measured on the same day the more serious, then the one with more results, first.
     trends.sort(key=lambda trend: (LEVELS.index(trend.newest.result.level), -len(trend.points)))
     trends.sort(key=lambda trend: trend.newest.date[:10], reverse=True)
@@ -125,7 +131,9 @@ def _test_code(observation: Resource) -> tuple[str, str]:
     return str(coding.get("system", "")), str(code)
 
 
-def _build_trend(code: str, observations: Sequence[Resource], language: str) -> Trend:
+def _build_trend(
+    code: str, observations: Sequence[Resource], language: str, usual: UsualRanges | None
+) -> Trend:
     ordered = sorted(observations, key=lambda o: fhir_timestamp(event_period(o)[0]))
     newest_first = [o for o in reversed(ordered) if o.get("status") not in _VOID_STATUSES]
     limits: Resource = next(
@@ -135,17 +143,20 @@ def _build_trend(code: str, observations: Sequence[Resource], language: str) -> 
     return Trend(
         code=code,
         title=concept_text(ordered[-1].get("code"), language),
-        points=tuple(_parse_point(observation, unit, language) for observation in ordered),
+        points=tuple(_parse_point(observation, unit, language, usual) for observation in ordered),
         low=limits.get("low", {}).get("value"),
         high=limits.get("high", {}).get("value"),
     )
 
 
-def _parse_point(observation: Resource, unit: str, language: str) -> Point:
+def _parse_point(
+    observation: Resource, unit: str, language: str, usual: UsualRanges | None
+) -> Point:
     value = _number(observation)
     is_void = observation.get("status") in _VOID_STATUSES
     is_drawn = value is not None and not is_void and _unit(observation) == unit
-    return Point(observation, language, event_period(observation)[0], value if is_drawn else None)
+    day = event_period(observation)[0]
+    return Point(observation, language, day, value if is_drawn else None, usual)
 
 
 def _number(observation: Resource) -> float | None:

@@ -11,6 +11,7 @@ from ehr_fhir.jurisdiction import JURISDICTION
 from ehr_portal.record.interpretations import CRITICAL, INTERPRETATIONS, LEVELS, parse_flags
 from ehr_portal.record.results import build_result, whole_result
 from ehr_portal.record.trends import group_into_trends
+from ehr_portal.record.usual_ranges import UsualRanges
 from tests.lib.portal_house import PortalHouse, portal
 
 __all__ = ["portal"]
@@ -137,6 +138,77 @@ def test_a_flag_of_a_component_is_a_flag_of_the_whole() -> None:
     whole = whole_result({"code": {"text": "bp"}, "component": parts}, "en")
 
     assert [flag.code for flag in whole.flags] == ["HH"]
+
+
+@pytest.mark.parametrize(
+    ("code", "value", "unit", "word"),
+    [
+        ("2708-6", 81, "%", "Far below what is usual for adults"),
+        ("2708-6", 93, "%", "Below what is usual for adults"),
+        ("2708-6", 97, "%", "Usual for adults at rest"),
+        ("8867-4", 140, "/min", "Far above what is usual for adults"),
+        ("8867-4", 95, "{beats}/min", "Above what is usual for adults"),
+        ("8310-5", 34.5, "Cel", "Far below what is usual for adults"),
+        ("8310-5", 98.6, "[degF]", None),
+        ("29463-7", 30, "kg", None),
+    ],
+)
+def test_a_vital_sign_that_came_alone_is_held_against_what_is_usual(
+    code: str, value: float, unit: str, word: str | None
+) -> None:
+    observation = result(value, code=code, valueQuantity=quantity(value, unit))
+
+    shown = whole_result(observation, "en", UsualRanges("1950-01-01"))
+    child = whole_result(observation, "en", UsualRanges("2015-01-01"))
+
+    assert [flag.word.text for flag in shown.flags] == ([word] if word else [])
+    assert child.flags == ()
+
+
+@pytest.mark.parametrize(
+    "more", [{"flag": "N"}, {"low": 80.0, "high": 100.0}, {"flag": "LL", "low": 90.0}]
+)
+def test_what_came_with_a_vital_sign_goes_before_what_is_usual(more: dict[str, Any]) -> None:
+    observation = result(81, code="2708-6", valueQuantity=quantity(81, "%"), **more)
+
+    shown = whole_result(observation, "en", UsualRanges("1950-01-01"))
+
+    assert not any("usual for adults" in flag.word.text for flag in shown.flags)
+
+
+def test_both_parts_of_a_blood_pressure_are_judged_by_their_own() -> None:
+    parts = [
+        {"code": {"coding": [{"code": code}]}, "valueQuantity": quantity(value, "mm[Hg]")}
+        for code, value in (("8480-6", 85), ("8462-4", 50))
+    ]
+    pressure = {"code": {"coding": [{"code": "85354-9"}]}, "component": parts,
+                "effectiveDateTime": "2026-11-20"}  # fmt: skip
+
+    shown = whole_result(pressure, "en", UsualRanges("1950-01-01"))
+
+    assert [flag.word.text for flag in shown.flags] == ["Far below what is usual for adults"]
+
+
+@pytest.mark.parametrize(
+    ("born", "is_told"),
+    [("2010-11-21", True), ("2010-11-22", False), ("2010", False), ("2009", True)],
+)
+def test_an_adult_is_one_on_the_day_of_the_measurement(born: str, is_told: bool) -> None:
+    observation = result(81, code="2708-6", valueQuantity=quantity(81, "%"), date="2026-11-21")
+
+    assert bool(whole_result(observation, "en", UsualRanges(born)).flags) == is_told
+
+
+@pytest.mark.parametrize("who", ["patient", "doctor"])
+def test_a_low_saturation_looks_low_on_every_page(portal: PortalHouse, who: str) -> None:
+    vital: dict[str, Any] = {"category": [{"coding": [{"code": "vital-signs"}]}]}
+    observation = result(81, code="2708-6", valueQuantity=quantity(81, "%"), **vital)
+    portal.fake.resources[("Observation", "o-1")] = observation
+    browser = portal.log_in(who)
+    base = "/record" if who == "patient" else "/patients/pat-1"
+
+    for page in ("", "/measurements", "/item/Observation/o-1"):
+        assert "Far below what is usual for adults" in browser.get(base + page).text, page
 
 
 def test_critical_and_recent_stands_first_and_an_old_one_at_its_date() -> None:

@@ -1,0 +1,94 @@
+"""Vital signs beside what is usual in adults at rest, where nothing else came with the value.
+
+It is no score: NEWS2 needs all seven signs of one round. It keeps a saturation of 81 % from looking
+like any other number.
+"""
+
+from __future__ import annotations
+
+import tomllib
+from dataclasses import dataclass
+from datetime import date
+from functools import cache
+from importlib.resources import files
+from typing import Any
+
+from ehr_portal.gateway.client import Resource
+from ehr_portal.i18n import N_, localizer_for
+from ehr_portal.record.display import Text
+from ehr_portal.record.interpretations import ATTENTION, EXPECTED, STRONG, Flag
+
+# NEWS2 is for people of this age and more.
+ADULT_YEARS = 16
+# Written instead of UCUM's codes by many systems.
+_UNITS = {
+    "mmHg": "mm[Hg]",
+    "°C": "Cel",
+    "C": "Cel",
+    "degC": "Cel",
+    "bpm": "/min",
+    "{beats}/min": "/min",
+    "{breaths}/min": "/min",
+    "per minute": "/min",
+}
+
+
+@dataclass(frozen=True)
+class UsualRanges:
+    """The ranges that fit one patient, by age at the time of the measurement."""
+
+    # A FHIR date of any precision.
+    birth_date: str
+
+    def flag(self, measured: Resource, day: str, language: str) -> Flag | None:
+        """Return where a vital sign lies; None where that cannot be said.
+
+        `measured` is an Observation or one of its components, `day` the Observation's date.
+        """
+        quantity = measured.get("valueQuantity", {})
+        value, unit = quantity.get("value"), quantity.get("code") or quantity.get("unit", "")
+        limits = self._limits(measured, day)
+        if limits is None or value is None or quantity.get("comparator"):
+            return None
+        if _UNITS.get(unit, unit) != limits["unit"]:
+            return None
+        (low, high), (far_low, far_high) = limits["usual"], limits["far"]
+        translate = localizer_for(language).translate
+        if low <= value <= high:
+            word = Text(translate(N_("Usual for adults at rest")), language)
+            return Flag(EXPECTED, word)
+        is_far = value <= far_low or value >= far_high
+        direction = 1 if value > high else -1
+        words = {
+            (True, 1): N_("Far above what is usual for adults"),
+            (True, -1): N_("Far below what is usual for adults"),
+            (False, 1): N_("Above what is usual for adults"),
+            (False, -1): N_("Below what is usual for adults"),
+        }
+        word = Text(translate(words[is_far, direction]), language)
+        return Flag(STRONG if is_far else ATTENTION, word, direction=direction)
+
+    def _limits(self, measured: Resource, day: str) -> dict[str, Any] | None:
+        if not _is_adult(self.birth_date, day):
+            return None
+        codings = measured.get("code", {}).get("coding", ())
+        known = _load_ranges()
+        return next((known[c["code"]] for c in codings if c.get("code") in known), None)
+
+
+def _is_adult(birth_date: str, day: str) -> bool:
+    """Return whether somebody was surely an adult on a day; a year alone counts to its end."""
+    latest_birth = f"{birth_date}-12-31"[:10] if len(birth_date) == 4 else f"{birth_date}-28"[:10]
+    try:
+        born, then = date.fromisoformat(latest_birth), date.fromisoformat(day[:10])
+    except ValueError:
+        return False
+    years = then.year - born.year - ((then.month, then.day) < (born.month, born.day))
+    return years >= ADULT_YEARS
+
+
+@cache
+def _load_ranges() -> dict[str, dict[str, Any]]:
+    text = (files(__package__) / "usual_ranges.toml").read_text("utf-8")
+    ranges: dict[str, dict[str, Any]] = tomllib.loads(text)["adults"]
+    return ranges
