@@ -1,12 +1,13 @@
 """The static files of the design: what there is, its media types, and an address that changes.
 
-A file's address holds a digest of its content (`?v=`), so browsers may keep it for a year and still
-get the new one with the first page after an upgrade.
+A file's address holds a digest of its content (`?v=`), so a browser that keeps it still gets the
+new one with the first page after an upgrade.
 """
 
 from __future__ import annotations
 
 import hashlib
+import re
 from functools import cache
 from importlib.resources import files
 from pathlib import Path
@@ -36,3 +37,38 @@ def media_type(name: str) -> str | None:
     """
     is_file = name in {path.name for path in FOLDER.iterdir()}
     return MEDIA_TYPES.get(Path(name).suffix) if is_file else None
+
+
+def icon_names() -> list[str]:
+    """Return the names of the sprite's icons."""
+    sprite = (FOLDER / "icons.svg").read_text("utf-8")
+    return re.findall(r'<symbol id="([\w-]+)"', sprite)
+
+
+def read_themes() -> dict[str, dict[str, str]]:
+    """Return the colours of every theme by token, as the style sheet has them.
+
+    "system" is left out: it is one of the others, by what the device says.
+    """
+    sheet = (FOLDER / "ehr.css").read_text("utf-8")
+    themes = {}
+    for name, selector in _THEME_SELECTORS.items():
+        found = re.search(re.escape(selector) + r"\{(color-scheme:[^}]*)\}", sheet)
+        if found is None:
+            raise ValueError(f"The style sheet has no theme {name}.")
+        themes[name] = dict(re.findall(_COLOUR, found[1]))
+    return themes
+
+
+def token_names() -> list[str]:
+    """Return the names of the colour tokens."""
+    return list(read_themes()["light"])
+
+
+# A colour token and its value: opaque, or of the shadow with a share of black.
+_COLOUR = re.compile(r"--ehr-([a-z-]+): ?(#[0-9a-f]{3,8}|rgba\([^)]*\))")
+_THEME_SELECTORS = {
+    "light": ":root",
+    "dark": ":root[data-theme=dark]",
+    "contrast": ":root[data-theme=contrast]",
+}

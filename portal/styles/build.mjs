@@ -31,8 +31,8 @@ function hexOf(blue, share = 1) {
   return `#${channels.map((channel) => channel.toString(16).padStart(2, "0")).join("")}`;
 }
 
-function buildSheet() {
-  const { css } = sass.compile(join(root, "styles", "ehr.scss"), {
+function buildSheet(name) {
+  const { css } = sass.compile(join(root, "styles", `${name}.scss`), {
     style: "compressed",
     loadPaths: [modules],
     quietDeps: true,
@@ -83,7 +83,9 @@ function lucideLicence() {
 }
 
 const built = {
-  "ehr.css": buildSheet(),
+  "ehr.css": buildSheet("ehr"),
+  // Of the page `/style` alone.
+  "style-guide.css": buildSheet("style-guide"),
   "icons.svg": buildSprite(),
   "LICENSE-lucide.txt": lucideLicence(),
 };
