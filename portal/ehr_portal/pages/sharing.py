@@ -93,7 +93,8 @@ async def turn_switch(request: PatientRequest, organization: str, form: Verified
         message = N_("Sharing with %(name)s is on. From this moment it can see your shared record.")
     await _write_consents(request.gateway, writes)
     request.flash(message, name=str(provider.name_in(request.language)))
-    return request.redirect("/sharing")
+    # The fragment keeps the focus on the switch that was turned.
+    return request.redirect(f"/sharing#switch-{organization}")
 
 
 @router.post("/sharing/restrict")
