@@ -29,7 +29,8 @@ SMALL_TARGETS = """least => [...document.querySelectorAll(
   .filter(it => {
     // A row or tile is the target of its first link, a label that of its box.
     const row = it.closest('.ehr-lines > li, .ehr-tile');
-    const whole = row && row.querySelector('a') === it ? row : it.closest('.nhsuk-radios__item, .nhsuk-checkboxes__item') || it;
+    const choice = it.closest('.nhsuk-radios__item, .nhsuk-checkboxes__item');
+    const whole = row && row.querySelector('a') === it ? row : choice || it;
     const box = whole.getBoundingClientRect();
     return box.height > 0 && (box.height < least - 0.5 || box.width < 24);
   })
