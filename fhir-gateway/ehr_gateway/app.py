@@ -15,6 +15,7 @@ from ehr_gateway.admission_queue import Turns
 from ehr_gateway.audit_log.batcher import AuditBatcher
 from ehr_gateway.audit_log.service import AuditLog, open_audit_log
 from ehr_gateway.background import BackgroundWork, create_background_work, tune_process
+from ehr_gateway.database import PostgresqlDatabase
 from ehr_gateway.gateway import Gateway
 from ehr_gateway.http.admission import Admission
 from ehr_gateway.http.cors import Cors
@@ -50,6 +51,7 @@ from ehr_gateway.thread_admission import WORK_THREADS, ThreadAdmission
 from ehr_gateway.tokens.access_tokens import TokenVerifier
 from ehr_gateway.tokens.keys import load_form_secret, open_signing_keys
 from ehr_gateway.tokens.revocations import RevocationList
+from ehr_gateway.transaction.cooperative_writer import CooperativeWriter
 from ehr_gateway.transaction.event_loop_writer import EventLoopWriter
 
 # FastAPI would hand addresses, and the texts of exceptions, to any OpenTelemetry provider of the
@@ -152,7 +154,7 @@ def _open_gateway(
         settings=settings,
         store=store,
         audit_batcher=AuditBatcher(store, log.spool),
-        writer=None if store.embedded is None else EventLoopWriter(store.embedded),
+        writer=_create_writer(store),
         threads=ThreadAdmission(),
         loop=LoopAdmission(),
         cooperative_turns=Turns(WORK_THREADS),
@@ -164,6 +166,13 @@ def _open_gateway(
         clock=clock,
     )
     return gateway, log
+
+
+def _create_writer(store: Store) -> EventLoopWriter | CooperativeWriter:
+    if store.embedded is not None:
+        return EventLoopWriter(store.embedded)
+    assert isinstance(store.database, PostgresqlDatabase)  # noqa: S101 - there is no third
+    return CooperativeWriter(store.database)
 
 
 def _create_lifespan(

@@ -21,6 +21,8 @@ from ehr_gateway.database.connection import (
 )
 from ehr_gateway.database.cooperative import run_cooperatively
 from ehr_gateway.database.in_clause import encode_list, in_list
+from ehr_gateway.database.postgresql import PostgresqlDatabase
+from ehr_gateway.database.postgresql_loop import LoopConnection
 from ehr_gateway.database.sqlite import SqliteDatabase
 from ehr_gateway.database.sqlite_reading import open_for_reading, readable_place
 from ehr_gateway.database.tables import create_statements, create_tables
@@ -35,6 +37,8 @@ __all__ = [
     "Database",
     "Dialect",
     "JournaledDatabase",
+    "LoopConnection",
+    "PostgresqlDatabase",
     "RedoJournal",
     "Row",
     "SqliteDatabase",

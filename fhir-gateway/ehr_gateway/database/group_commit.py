@@ -22,13 +22,17 @@ from ehr_fhir.errors import Unavailable
 from ehr_gateway.database.connection import Connection
 from ehr_gateway.deadline import wait_seconds
 
-__all__ = ["GroupCommit"]
+__all__ = ["COMMIT_UNKNOWN", "NO_TURN", "GroupCommit"]
 
 C = TypeVar("C", bound=Connection)
 # Chosen: bounds how long the first member of a group waits for the last one's work.
 _MAX_GROUP_SIZE = 64
 # How long a thread waits for the turn of another: as for that of another process.
 _TURN_SECONDS, _TURN_SECONDS_OTHERWISE = 5.0, 120.0
+COMMIT_UNKNOWN = (
+    "The database went away at the end of the write: whether it was made is not known."
+    " Read it before you write it again."
+)
 NO_TURN = "Another process writes for longer than a request can wait. Try again."
 
 

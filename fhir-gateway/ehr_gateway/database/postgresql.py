@@ -26,8 +26,12 @@ from ehr_fhir.errors import Unavailable
 from ehr_gateway.database.availability import AWAY, LENT_SECONDS_OTHERWISE, Availability
 from ehr_gateway.database.connection import Connection, Dialect, Parameters, RedoJournal
 from ehr_gateway.database.cooperative import is_cooperative
-from ehr_gateway.database.group_commit import NO_TURN, GroupCommit
-from ehr_gateway.database.postgresql_loop import LoopSessions, LoopTransaction
+from ehr_gateway.database.group_commit import COMMIT_UNKNOWN, NO_TURN, GroupCommit
+from ehr_gateway.database.postgresql_loop import (
+    LoopSessions,
+    LoopTransaction,
+    LoopWriteTransaction,
+)
 from ehr_gateway.database.postgresql_rows import Result
 from ehr_gateway.database.postgresql_statements import (
     BINARY,
@@ -60,6 +64,11 @@ _TURN_SECONDS, _TURN_SECONDS_OTHERWISE = 5.0, 120.0
 # What the server ends by itself, so that a process that froze or a host that is lost keeps neither
 # the writer's turn nor a statement running. The first is the gateway's deadline of a request.
 _STATEMENT_TIMEOUT, _IDLE_IN_TURN_TIMEOUT, _CLIENT_CHECK_INTERVAL = "60s", "15s", "2s"
+_LOCK_ON_LOOP = (
+    f"SELECT set_config('lock_timeout', '{_TURN_SECONDS * 1000:.0f}ms', true),"
+    f" set_config('idle_in_transaction_session_timeout', '{_IDLE_IN_TURN_TIMEOUT}', true),"
+    f" CAST(pg_advisory_xact_lock({_WRITER_LOCK_KEY}) AS text)"
+)
 # PostgreSQL's `client_connection_check_interval` came with this version.
 _CLIENT_CHECK_VERSION = 140_000
 # Rows that `executemany` sends before it reads a result. Chosen: their results, of some thirty
@@ -187,10 +196,16 @@ class PostgresqlDatabase:
     def write_transaction(self) -> Iterator[PostgresqlConnection]:
         """Lend the writer's connection inside one transaction."""
         if is_cooperative():
-            raise RuntimeError("A write waits for its turn, and would hold up the event loop.")
+            raise RuntimeError("On the event loop, writes go through `write_on_loop`.")
         self._availability.check()
         with self._translate_errors(), self._group.write_transaction() as connection:
             yield connection
+
+    def write_on_loop(self) -> LoopWriteTransaction:
+        """Lend a connection inside one write transaction to cooperative code."""
+        return LoopWriteTransaction(
+            self._loop_sessions, self._translated, lock=_LOCK_ON_LOOP, journal=self.journal
+        )
 
     def close(self) -> None:
         """Close every connection that is not lent."""
@@ -275,6 +290,10 @@ class PostgresqlDatabase:
             if (translated := self._translated(error)) is not None:
                 raise translated from error
             raise
+
+    def translate_error(self, error: Exception) -> Exception:
+        """Return an error of the driver as one of the product's; any other error as it is."""
+        return self._translated(error) or error
 
     def _translated(self, error: Exception) -> Exception | None:
         """Return an error of the driver as one of the product's; None if it is another one."""
@@ -373,12 +392,14 @@ def _end_transaction(raw: PooledConnection, *, commit: bool) -> None:
         raise Unavailable("The database went away before the write was done. Nothing is written.")
     if commit:
         try:
-            raw.execute("COMMIT")
+            status = raw.execute("COMMIT").statusmessage
+            if status != "COMMIT":
+                # A statement had failed, and somebody went on all the same.
+                raise Unavailable("The write failed. Nothing is written.")
         except psycopg.OperationalError as error:
             if not raw.closed:
                 raise
-            text = "The database went away at the end of the write: whether it was made is not"
-            raise Unavailable(f"{text} known. Read it before you write it again.") from error
+            raise Unavailable(COMMIT_UNKNOWN) from error
     elif not raw.closed:
         # A server that went away has rolled the work back itself.
         with suppress(psycopg.Error):

@@ -1,4 +1,4 @@
-"""Reads on the event loop: connections of PostgreSQL lent to cooperative code."""
+"""Transactions on the event loop: connections of PostgreSQL lent to cooperative code."""
 
 from __future__ import annotations
 
@@ -10,15 +10,19 @@ from contextvars import copy_context
 from types import TracebackType
 from typing import TypeVar
 
+import psycopg
+
+from ehr_fhir.errors import Unavailable
 from ehr_gateway.database.availability import LENT_SECONDS_OTHERWISE, Availability
 from ehr_gateway.database.connection import BudgetExceeded, Dialect, Parameters, RedoJournal
 from ehr_gateway.database.cooperative import wait_for
+from ehr_gateway.database.group_commit import COMMIT_UNKNOWN
 from ehr_gateway.database.postgresql_rows import Result
 from ehr_gateway.database.postgresql_session import LoopSession
 from ehr_gateway.database.postgresql_statements import PooledConnection, translate
 from ehr_gateway.deadline import wait_seconds
 
-__all__ = ["LoopConnection", "LoopSessions", "LoopTransaction"]
+__all__ = ["LoopConnection", "LoopSessions", "LoopTransaction", "LoopWriteTransaction"]
 
 T = TypeVar("T")
 # Connections that are kept for a loop; the rest of the pool is for threads.
@@ -27,19 +31,32 @@ _MAX_IDLE = 8
 # budget of a search on SQLite. A request that reads more begins again on a thread.
 _MAX_ROWS = 200
 _BEGIN = b"BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY"
+_BEGIN_WRITE = b"BEGIN"
 _ROLLBACK = b"ROLLBACK"
+_COMMIT = translate("COMMIT")
 
 
 class LoopConnection:
-    """A connection lent to cooperative code, for reads."""
+    """A connection lent to cooperative code.
+
+    A read of more than `max_rows` raises BudgetExceeded.
+    """
 
     dialect: Dialect = "postgresql"
-    journal: RedoJournal | None = None
 
-    def __init__(self, session: LoopSession, begin: bytes | None) -> None:
+    def __init__(
+        self,
+        session: LoopSession,
+        begin: bytes | None,
+        *,
+        max_rows: int | None = _MAX_ROWS,
+        journal: RedoJournal | None = None,
+    ) -> None:
+        self.journal = journal
         self._session = session
         # Sent with the first statement.
         self._begin = begin
+        self._max_rows = max_rows
 
     def execute(self, sql: str, parameters: Parameters = (), /) -> Result:
         """Run one statement; the loop serves others until its result is here."""
@@ -47,13 +64,17 @@ class LoopConnection:
         statements = session.raw.statements
         begin, self._begin = self._begin, None
         result = wait_for(session.send(statements.call(translate(sql), parameters), begin))
-        if result.ntuples > _MAX_ROWS:
+        if self._max_rows is not None and result.ntuples > self._max_rows:
             raise BudgetExceeded("The answer is too long for the event loop.")
         return statements.read(result)
 
     def executemany(self, sql: str, rows: Iterable[Parameters], /) -> object:
         """Run one statement for each row."""
         return [self.execute(sql, row) for row in rows]
+
+    def send_command(self, command: bytes) -> None:
+        """Send a command that nobody waits for, in a transaction that has begun."""
+        self._session.send_command(command)
 
     def end(self) -> None:
         """End the transaction, if it has begun."""
@@ -167,6 +188,82 @@ class LoopTransaction:
         self._sessions.take_back(self._session)
         if isinstance(error, Exception):
             self._raise_translated(error)
+
+    def _raise_translated(self, error: Exception) -> None:
+        if (translated := self._translate_error(error)) is not None:
+            raise translated from error
+
+
+class LoopWriteTransaction:
+    """Context manager of a write on the event loop, committed when the context ends.
+
+    `lock`: the statement that takes the writer's turn, which the end of the transaction releases.
+    """
+
+    def __init__(
+        self,
+        sessions: LoopSessions,
+        translate_error: Callable[[Exception], Exception | None],
+        *,
+        lock: str,
+        journal: RedoJournal | None,
+    ) -> None:
+        self._sessions = sessions
+        self._translate_error = translate_error
+        self._lock = lock
+        self._journal = journal
+
+    def __enter__(self) -> LoopConnection:
+        try:
+            self._session = self._sessions.take()
+        except Exception as error:
+            self._raise_translated(error)
+            raise
+        connection = LoopConnection(
+            self._session, _BEGIN_WRITE, max_rows=None, journal=self._journal
+        )
+        try:
+            connection.execute(self._lock)
+        except BaseException as error:
+            self.__exit__(type(error), error, error.__traceback__)
+            raise
+        return connection
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        try:
+            if error is None:
+                self._commit()
+            elif not self._session.is_lost:
+                # A server that went away has rolled the work back itself.
+                self._session.send_command(_ROLLBACK)
+                if isinstance(error, Exception):
+                    self._raise_translated(error)
+            elif isinstance(error, Exception):
+                self._raise_translated(error)
+        finally:
+            self._sessions.take_back(self._session)
+
+    def _commit(self) -> None:
+        statements = self._session.raw.statements
+        try:
+            result = wait_for(self._session.send(statements.call(_COMMIT, ())))
+            statements.read(result)
+            if result.command_status != b"COMMIT":
+                # A statement had failed, and somebody went on all the same.
+                raise Unavailable("The write failed. Nothing is written.")
+        except psycopg.OperationalError as error:
+            if self._session.is_lost:
+                raise Unavailable(COMMIT_UNKNOWN) from error
+            self._raise_translated(error)
+            raise
+        except psycopg.Error as error:
+            self._raise_translated(error)
+            raise
 
     def _raise_translated(self, error: Exception) -> None:
         if (translated := self._translate_error(error)) is not None:

@@ -18,10 +18,16 @@ from typing import Any
 from fastapi import Request
 from fastapi.responses import Response
 
-from ehr_gateway.database import BudgetExceeded
+from ehr_gateway.database import BudgetExceeded, run_cooperatively
 from ehr_gateway.gateway import gateway_of
 from ehr_gateway.http.authentication import authenticate
-from ehr_gateway.http.threads import check_room, run_in_thread, run_on_loop, take_loop_turn
+from ehr_gateway.http.threads import (
+    check_room,
+    run_in_thread,
+    run_on_loop,
+    take_loop_turn,
+    take_place,
+)
 from ehr_gateway.routes.route import Endpoint
 from ehr_gateway.transaction.event_loop_writer import WriteJob, run_write
 
@@ -97,17 +103,21 @@ def short_write(
     """
 
     async def endpoint(request: Request, path_params: dict[str, str]) -> Response:
-        if gateway_of(request).writer is None:
+        gateway = gateway_of(request)
+        is_embedded = gateway.store.embedded is not None
+        if not is_embedded:
             check_room(request)
         context = await authenticate(request)
-        store, writer = context.gateway.store, context.gateway.writer
         prepare_job, is_short = partial(prepare, context, **path_params), True
         if read_body is not None:
             body = await read_body(request)
             prepare_job, is_short = partial(prepare_job, body=body), len(body) <= _SHORT_BODY_BYTES
-        if writer is not None and is_short:
+        if not is_short:
+            return await run_in_thread(request, lambda: run_write(gateway.store, prepare_job()))
+        if is_embedded:
             await take_loop_turn(request)
-            return await writer.write(prepare_job())
-        return await run_in_thread(request, lambda: run_write(store, prepare_job()))
+            return await gateway.writer.write(prepare_job())
+        await take_place(request.scope, gateway.threads)
+        return await gateway.writer.write(await run_cooperatively(prepare_job))
 
     return endpoint

@@ -23,7 +23,7 @@ from ehr_gateway.deadline import Deadline, current_deadline
 from ehr_gateway.journal.redo_actions import RedoAction, append_redo_actions
 from ehr_gateway.store.store import Store
 
-__all__ = ["EventLoopWriter", "WriteJob", "run_write"]
+__all__ = ["EventLoopWriter", "QueuedWrite", "WriteJob", "run_write"]
 
 T = TypeVar("T")
 # Writes on the connection it is given, and returns the answer.
@@ -31,14 +31,14 @@ WriteJob = Callable[[Connection], T]
 
 
 @dataclass(frozen=True, slots=True)
-class _QueuedWrite:
+class QueuedWrite:
     """A write that waits for its batch, and the deadline of its request."""
 
     job: WriteJob[Any]
     deadline: Deadline | None
 
 
-_PendingWrite = PendingItem[_QueuedWrite, Any]
+_PendingWrite = PendingItem[QueuedWrite, Any]
 _Results = list[tuple[_PendingWrite, Any]]
 # Chosen: while a batch runs the loop does nothing else, and a write takes under a millisecond.
 _MAX_BATCH = 16
@@ -70,7 +70,7 @@ class EventLoopWriter:
 
     def __init__(self, database: SqliteDatabase) -> None:
         self._database = database
-        self._queue: BatchQueue[_QueuedWrite, Any] = BatchQueue(self._start_batch)
+        self._queue: BatchQueue[QueuedWrite, Any] = BatchQueue(self._start_batch)
 
     async def write(self, job: WriteJob[T]) -> T:
         """Return what the job returned once it is on disk; raise what it raised.
@@ -78,7 +78,7 @@ class EventLoopWriter:
         The write of a request that is abandoned before its batch begins is not made; of one that
         is abandoned later it commits all the same.
         """
-        result: T = await self._queue.submit(_QueuedWrite(job, current_deadline()))
+        result: T = await self._queue.submit(QueuedWrite(job, current_deadline()))
         return result
 
     def _start_batch(self, loop: asyncio.AbstractEventLoop) -> None:
