@@ -19,7 +19,7 @@ from ehr_gateway.database.connection import (
     RedoJournal,
     Row,
 )
-from ehr_gateway.database.cooperative import run_cooperatively
+from ehr_gateway.database.cooperative import run_blocking, run_cooperatively
 from ehr_gateway.database.in_clause import encode_list, in_list
 from ehr_gateway.database.postgresql import PostgresqlDatabase
 from ehr_gateway.database.postgresql_loop import LoopConnection
@@ -49,5 +49,6 @@ __all__ = [
     "open_database",
     "open_for_reading",
     "readable_place",
+    "run_blocking",
     "run_cooperatively",
 ]

@@ -6,6 +6,7 @@ loop where they wait. SQLAlchemy's asyncio extension works in the same way. See 
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Awaitable, Callable
 from contextvars import copy_context
 from functools import partial
@@ -13,7 +14,7 @@ from typing import Any, ParamSpec, TypeVar, cast
 
 from greenlet import getcurrent, greenlet
 
-__all__ = ["is_cooperative", "run_cooperatively", "wait_for"]
+__all__ = ["is_cooperative", "run_blocking", "run_cooperatively", "wait_for"]
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -51,6 +52,15 @@ async def run_cooperatively(function: Callable[P, T], *args: P.args, **kwargs: P
 def is_cooperative() -> bool:
     """Say whether this code runs on the event loop and may wait."""
     return isinstance(getcurrent(), _CooperativeTask)
+
+
+def run_blocking(function: Callable[[], T]) -> T:
+    """Run what may block, such as a flush to disk; cooperative code has a thread do it."""
+    if not is_cooperative():
+        return function()
+    loop = asyncio.get_running_loop()
+    # With the request's deadline.
+    return wait_for(loop.run_in_executor(None, copy_context().run, function))
 
 
 def wait_for(awaitable: Awaitable[T]) -> T:

@@ -6,16 +6,14 @@ import asyncio
 import math
 from collections import deque
 from collections.abc import Callable, Iterable
-from contextvars import copy_context
 from types import TracebackType
-from typing import TypeVar
 
 import psycopg
 
 from ehr_fhir.errors import Unavailable
 from ehr_gateway.database.availability import LENT_SECONDS_OTHERWISE, Availability
 from ehr_gateway.database.connection import BudgetExceeded, Dialect, Parameters, RedoJournal
-from ehr_gateway.database.cooperative import wait_for
+from ehr_gateway.database.cooperative import run_blocking, wait_for
 from ehr_gateway.database.group_commit import COMMIT_UNKNOWN
 from ehr_gateway.database.postgresql_rows import Result
 from ehr_gateway.database.postgresql_session import LoopSession
@@ -24,7 +22,6 @@ from ehr_gateway.deadline import wait_seconds
 
 __all__ = ["LoopConnection", "LoopSessions", "LoopTransaction", "LoopWriteTransaction"]
 
-T = TypeVar("T")
 # Connections that are kept for a loop; the rest of the pool is for threads.
 _MAX_IDLE = 8
 # What may be read at once: to make an answer of so many rows takes the loop about 2 ms, as the
@@ -105,7 +102,7 @@ class LoopSessions:
         idle = self._idle_of(loop)
         if not self._availability.is_up:
             # It may wait a moment.
-            _run_on_thread(loop, self._availability.check)
+            run_blocking(self._availability.check)
         # The one used last: the fewer are in use, the fewer statements the server keeps.
         while idle:
             session = idle.pop()
@@ -113,9 +110,9 @@ class LoopSessions:
                 break
             self._discard(session)
             self._availability.doubt()
-            _run_on_thread(loop, self._availability.check)
+            run_blocking(self._availability.check)
         else:
-            session = LoopSession(_run_on_thread(loop, self._open_connection), loop)
+            session = LoopSession(run_blocking(self._open_connection), loop)
         seconds = wait_seconds(math.inf, otherwise=LENT_SECONDS_OTHERWISE)
         self._availability.lend(session.raw, seconds)
         return session
@@ -268,8 +265,3 @@ class LoopWriteTransaction:
     def _raise_translated(self, error: Exception) -> None:
         if (translated := self._translate_error(error)) is not None:
             raise translated from error
-
-
-def _run_on_thread(loop: asyncio.AbstractEventLoop, function: Callable[[], T]) -> T:
-    """Run what may block on a thread, with the request's deadline, and wait for it."""
-    return wait_for(loop.run_in_executor(None, copy_context().run, function))

@@ -9,9 +9,9 @@ from ehr_gateway.ids import new_id
 from ehr_gateway.store.store import AuditHook, Store, Version
 from ehr_gateway.store.visible import read_on
 from ehr_gateway.transaction.conditional_match import find_only_match
-from ehr_gateway.transaction.event_loop_writer import WriteJob, run_write
 from ehr_gateway.transaction.prepared_resource import prepare_draft
 from ehr_gateway.transaction.transaction import WriteResult, transaction_on
+from ehr_gateway.transaction.write_batch import WriteJob, run_write
 
 __all__ = ["create", "prepare_create"]
 

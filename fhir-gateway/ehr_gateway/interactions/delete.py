@@ -6,8 +6,8 @@ from ehr_gateway.access import Access
 from ehr_gateway.database import Connection
 from ehr_gateway.store.store import AuditHook, Store, Version
 from ehr_gateway.transaction.conditional_match import find_only_match
-from ehr_gateway.transaction.event_loop_writer import WriteJob, run_write
 from ehr_gateway.transaction.transaction import open_transaction, transaction_on
+from ehr_gateway.transaction.write_batch import WriteJob, run_write
 
 __all__ = ["delete", "delete_matching", "prepare_delete"]
 

@@ -9,9 +9,9 @@ from ehr_gateway.database import Connection
 from ehr_gateway.ids import new_id
 from ehr_gateway.store.store import AuditHook, Store
 from ehr_gateway.transaction.conditional_match import find_update_target
-from ehr_gateway.transaction.event_loop_writer import WriteJob, run_write
 from ehr_gateway.transaction.prepared_resource import prepare_draft
 from ehr_gateway.transaction.transaction import WriteResult, open_transaction, transaction_on
+from ehr_gateway.transaction.write_batch import WriteJob, run_write
 
 __all__ = ["prepare_update", "update", "update_matching"]
 

@@ -15,10 +15,11 @@ import threading
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 
 from ehr_fhir.errors import Unavailable
-from ehr_gateway.database import Connection, JournaledDatabase
+from ehr_gateway.database import Connection, JournaledDatabase, run_blocking
 from ehr_gateway.file_lock import lock_file
 from ehr_gateway.incidents import WRITES_REFUSED
 from ehr_gateway.journal.entries import (
@@ -76,7 +77,8 @@ class Journal:
         since a restore could not repeat its changes.
         """
         store_head, committed_head = load_journal_head(connection), self._load_committed_head()
-        entry = self._write_entry(store_head, committed_head, redo_actions)
+        write_entry = partial(self._write_entry, store_head, committed_head, redo_actions)
+        entry = run_blocking(write_entry)
         save_journal_head(connection, entry.head)
 
     def resolve(self) -> None:

@@ -29,7 +29,7 @@ from ehr_gateway.http.threads import (
     take_place,
 )
 from ehr_gateway.routes.route import Endpoint
-from ehr_gateway.transaction.event_loop_writer import WriteJob, run_write
+from ehr_gateway.transaction.write_batch import WriteJob, run_write
 
 __all__ = ["in_thread", "lookup", "search_within_budget", "short_write"]
 

@@ -22,7 +22,7 @@ from ehr_gateway.http.responses import (
 )
 from ehr_gateway.interactions import create, delete, patch, read, update, vread
 from ehr_gateway.search.criteria import note_criteria
-from ehr_gateway.transaction.event_loop_writer import WriteJob
+from ehr_gateway.transaction.write_batch import WriteJob
 
 # More digits than any number of versions; what is longer cannot name one.
 _MOST_VERSION_DIGITS = 9

@@ -11,58 +11,27 @@ from __future__ import annotations
 
 import asyncio
 import sqlite3
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from contextlib import suppress
-from dataclasses import dataclass
 from functools import partial
 from typing import Any, TypeVar
 
-from ehr_gateway.batch_queue import BatchQueue, PendingItem, fail_all
+from ehr_gateway.batch_queue import BatchQueue, fail_all
 from ehr_gateway.database import Connection, SqliteDatabase
-from ehr_gateway.deadline import Deadline, current_deadline
+from ehr_gateway.deadline import current_deadline
 from ehr_gateway.journal.redo_actions import RedoAction, append_redo_actions
-from ehr_gateway.store.store import Store
+from ehr_gateway.transaction.write_batch import (
+    MAX_BATCH,
+    BatchJournal,
+    PendingWrite,
+    QueuedWrite,
+    WriteJob,
+    WriteResults,
+)
 
-__all__ = ["EventLoopWriter", "QueuedWrite", "WriteJob", "run_write"]
+__all__ = ["EventLoopWriter"]
 
 T = TypeVar("T")
-# Writes on the connection it is given, and returns the answer.
-WriteJob = Callable[[Connection], T]
-
-
-@dataclass(frozen=True, slots=True)
-class QueuedWrite:
-    """A write that waits for its batch, and the deadline of its request."""
-
-    job: WriteJob[Any]
-    deadline: Deadline | None
-
-
-_PendingWrite = PendingItem[QueuedWrite, Any]
-_Results = list[tuple[_PendingWrite, Any]]
-# Chosen: while a batch runs the loop does nothing else, and a write takes under a millisecond.
-_MAX_BATCH = 16
-
-
-class _BatchJournal:
-    """Takes the journal's place while a batch runs, and collects its redo actions.
-
-    One entry holds them all, as one commit makes them all: its flush to disk costs more than the
-    write of a deletion.
-    """
-
-    def __init__(self) -> None:
-        self.redo_actions: list[RedoAction] = []
-
-    def append(self, connection: Connection, redo_actions: Sequence[RedoAction], /) -> None:
-        """Collect the redo actions of one write."""
-        self.redo_actions += redo_actions
-
-
-def run_write(store: Store, job: WriteJob[T]) -> T:
-    """Run one write on the caller's thread; return when it is on disk."""
-    with store.write_transaction() as connection:
-        return job(connection)
 
 
 class EventLoopWriter:
@@ -106,7 +75,7 @@ class EventLoopWriter:
 
     def _run_batch(self, loop: asyncio.AbstractEventLoop, connection: Connection) -> None:
         """Run a batch in one transaction; have it committed and flushed to disk."""
-        batch, batch_journal = self._queue.take(_MAX_BATCH), _BatchJournal()
+        batch, batch_journal = self._queue.take(MAX_BATCH), BatchJournal()
         try:
             results = self._run_jobs(connection, batch, batch_journal)
         except BaseException as error:
@@ -124,10 +93,10 @@ class EventLoopWriter:
         committed.add_done_callback(lambda commit: self._flush(loop, results, commit.exception()))
 
     def _run_jobs(
-        self, connection: Connection, batch: list[_PendingWrite], batch_journal: _BatchJournal
-    ) -> _Results:
+        self, connection: Connection, batch: list[PendingWrite], batch_journal: BatchJournal
+    ) -> WriteResults:
         """Run each write in a savepoint; answer those that are refused, return the others."""
-        results: _Results = []
+        results: WriteResults = []
         journal = self._database.journal
         if journal is not None:
             self._database.journal = batch_journal
@@ -170,7 +139,7 @@ class EventLoopWriter:
             raise self._database.translate_error(error) from error
         self._database.end(commit=True)
 
-    def _commit(self, loop: asyncio.AbstractEventLoop, results: _Results) -> None:
+    def _commit(self, loop: asyncio.AbstractEventLoop, results: WriteResults) -> None:
         try:
             self._database.end(commit=True)
         except Exception as error:
@@ -179,7 +148,7 @@ class EventLoopWriter:
             self._flush(loop, results, None)
 
     def _flush(
-        self, loop: asyncio.AbstractEventLoop, results: _Results, error: BaseException | None
+        self, loop: asyncio.AbstractEventLoop, results: WriteResults, error: BaseException | None
     ) -> None:
         """Flush a committed batch to disk and answer it; answer one that failed at once."""
         # The next batch may begin while this one waits for the disk.
@@ -195,7 +164,7 @@ class EventLoopWriter:
         self._queue.start_next(loop)
 
 
-def _answer(results: _Results, error: BaseException | None) -> None:
+def _answer(results: WriteResults, error: BaseException | None) -> None:
     for pending, result in results:
         if error is None:
             pending.set_result(result)

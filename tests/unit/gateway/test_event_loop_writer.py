@@ -7,7 +7,7 @@ import os
 import shutil
 import sqlite3
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -17,7 +17,6 @@ import pytest
 from ehr_fhir.errors import NotFound, Unavailable
 from ehr_gateway.database import BudgetExceeded, Connection, SqliteDatabase
 from ehr_gateway.database import sqlite as sqlite_module
-from ehr_gateway.journal.redo_actions import append_redo_actions
 from ehr_gateway.transaction.event_loop_writer import EventLoopWriter
 from tests.lib.loops import run
 
@@ -54,50 +53,6 @@ def many(writer: EventLoopWriter, jobs: list[Callable[[Connection], str]]) -> li
         return await asyncio.wait_for(writes, TIMEOUT_S)
 
     return run(all_of_them())
-
-
-def test_each_write_is_answered_with_its_own_result(database: SqliteDatabase) -> None:
-    wanted = [f"w{number}" for number in range(50)]
-
-    assert many(EventLoopWriter(database), [partial(put, text=text) for text in wanted]) == wanted
-    assert words(database) == set(wanted)
-
-
-def test_one_that_is_refused_takes_back_its_own_work_alone(database: SqliteDatabase) -> None:
-    first, second, third = many(
-        EventLoopWriter(database), [partial(put, text="a"), refuse, partial(put, text="b")]
-    )
-
-    assert (first, third) == ("a", "b")
-    assert isinstance(second, NotFound)
-    assert words(database) == {"a", "b"}
-
-
-def test_a_writer_of_another_thread_is_waited_for_without_the_loop(
-    database: SqliteDatabase,
-) -> None:
-    begun, end = threading.Event(), threading.Event()
-
-    def long() -> None:
-        with database.write_transaction() as connection:
-            put(connection, "long")
-            begun.set()
-            end.wait(TIMEOUT_S)
-
-    async def both() -> str:
-        other = threading.Thread(target=long)
-        other.start()
-        begun.wait(TIMEOUT_S)
-        waiting = asyncio.ensure_future(EventLoopWriter(database).write(partial(put, text="short")))
-        await asyncio.sleep(0)
-        # The loop goes on: it is what lets the other end.
-        end.set()
-        answer = await waiting
-        other.join()
-        return answer
-
-    assert run(both()) == "short"
-    assert words(database) == {"long", "short"}
 
 
 def test_nobody_is_told_before_the_log_is_on_disk(
@@ -150,82 +105,6 @@ def test_a_full_disk_refuses_those_who_write_and_nobody_after(database: SqliteDa
     assert all("disk of the database is full" in str(answer) for answer in full)
     assert many(writer, [partial(put, text="a")]) == ["a"]
     assert words(database) == {"a"}
-
-
-class Journal:
-    """A journal that notes each entry, and which words are committed by then."""
-
-    def __init__(self, database: SqliteDatabase, error: Exception | None = None) -> None:
-        self.entries: list[list[Any]] = []
-        self.committed: list[set[str]] = []
-        self._database, self._error = database, error
-
-    def append(self, connection: Connection, redo_actions: Sequence[Any], /) -> None:
-        """Append one entry, or fail."""
-        if self._error is not None:
-            raise self._error
-        self.entries.append(list(redo_actions))
-        self.committed.append(words(self._database))
-
-
-def take_away(connection: Connection, text: str) -> str:
-    append_redo_actions(connection, [{"kind": text}])
-    return put(connection, text)
-
-
-def take_away_in_vain(connection: Connection) -> str:
-    take_away(connection, "half")
-    raise NotFound("no")
-
-
-def test_a_batch_is_one_entry_of_the_journal_before_its_commit(database: SqliteDatabase) -> None:
-    journal = database.journal = Journal(database)
-
-    first, _, refused, last = many(
-        EventLoopWriter(database),
-        [
-            partial(take_away, text="a"),
-            partial(put, text="b"),
-            take_away_in_vain,
-            partial(take_away, text="c"),
-        ],
-    )
-
-    assert (first, last) == ("a", "c")
-    assert isinstance(refused, NotFound)
-    assert journal.entries == [[{"kind": "a"}, {"kind": "c"}]]
-    assert journal.committed == [set()]
-    assert words(database) == {"a", "b", "c"}
-
-
-def test_a_journal_that_takes_nothing_lets_nothing_be_taken_away(database: SqliteDatabase) -> None:
-    database.journal = Journal(database, Unavailable("full"))
-
-    answers = many(
-        EventLoopWriter(database), [partial(take_away, text="a"), partial(take_away, text="b")]
-    )
-
-    assert [str(answer) for answer in answers] == ["full", "full"]
-    assert many(EventLoopWriter(database), [partial(put, text="c")]) == ["c"]
-    assert words(database) == {"c"}
-
-
-def test_a_batch_without_what_is_taken_away_leaves_the_journal_alone(
-    database: SqliteDatabase,
-) -> None:
-    journal = database.journal = Journal(database)
-
-    def explode(connection: Connection) -> str:
-        take_away(connection, "a")
-        raise KeyboardInterrupt
-
-    assert many(EventLoopWriter(database), [partial(put, text="b")]) == ["b"]
-    with pytest.raises(KeyboardInterrupt):
-        run(EventLoopWriter(database).write(explode))
-
-    assert database.journal is journal
-    assert journal.entries == []
-    assert words(database) == {"b"}
 
 
 def test_threads_share_a_flush(database: SqliteDatabase, monkeypatch: pytest.MonkeyPatch) -> None:

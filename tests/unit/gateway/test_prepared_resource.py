@@ -18,7 +18,7 @@ from ehr_gateway.interactions.patch import patch, patch_matching
 from ehr_gateway.interactions.update import update, update_matching
 from ehr_gateway.store.store import Store
 from ehr_gateway.transaction import prepared_resource
-from ehr_gateway.transaction.event_loop_writer import run_write
+from ehr_gateway.transaction.write_batch import run_write
 from tests.lib.store import platform, put
 
 NAMED = {"resourceType": "Organization", "id": "a", "name": "A"}

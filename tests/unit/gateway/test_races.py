@@ -18,7 +18,7 @@ from ehr_gateway.interactions.patch import patch
 from ehr_gateway.interactions.read import read
 from ehr_gateway.interactions.update import update_matching
 from ehr_gateway.store.store import Store
-from ehr_gateway.transaction.event_loop_writer import run_write
+from ehr_gateway.transaction.write_batch import run_write
 from tests.lib.store import content, found, platform, put
 
 THREADS, ROUNDS = 64, 20

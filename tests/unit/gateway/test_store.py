@@ -28,10 +28,10 @@ from ehr_gateway.interactions.update import update
 from ehr_gateway.interactions.vread import vread
 from ehr_gateway.store.consequences import Consequence
 from ehr_gateway.store.store import Store, Version
-from ehr_gateway.transaction.event_loop_writer import run_write
 from ehr_gateway.transaction.integrity import find_ids
 from ehr_gateway.transaction.prepared_resource import prepare_draft
 from ehr_gateway.transaction.transaction import open_transaction
+from ehr_gateway.transaction.write_batch import run_write
 from tests.lib.store import (
     NOW,
     actor,
