@@ -14,6 +14,8 @@ from datetime import UTC, datetime
 from importlib.resources import files
 from pathlib import Path
 
+from ehr_fhir.errors import NotFound
+
 
 @dataclass(frozen=True)
 class Event:
@@ -38,6 +40,9 @@ class Register:
     """The register of a data folder; created when it does not exist."""
 
     def __init__(self, data: Path, clock: Callable[[], datetime] = utc_now) -> None:
+        if not data.is_dir():
+            # A mistyped folder would have no projects, and nobody would notice.
+            raise NotFound(f"There is no data folder {data}.")
         self.data = data
         self.folder = data / "research"
         self.clock = clock

@@ -38,6 +38,8 @@ class RegisteredModel:
 
 def open_store(task: Task, data: Path) -> Any:
     """Return MLflow, pointed at the data folder and the task's experiment (MLflow has no types)."""
+    if not data.is_dir():
+        raise NotFound(f"There is no data folder {data}.")
     os.environ["MLFLOW_DISABLE_TELEMETRY"] = "true"
     os.environ["DO_NOT_TRACK"] = "true"
     os.environ["MLFLOW_DISABLE_ENV_CREATION"] = "true"

@@ -126,7 +126,8 @@ def _fill_dosage(dosage: Resource, form: Resource | None, purpose: Resource | No
     filled = dict(dosage)
     unit, code = form["unit"]
     per_day = {"value": 1, "unit": "d", "system": UCUM, "code": "d"}
-    if dosage.get("asNeededBoolean"):
+    if dosage.get("asNeededBoolean") or not (dosage.get("timing") or form.get("repeat")):
+        filled["asNeededBoolean"] = True
         if purpose:
             del filled["asNeededBoolean"]
             filled["asNeededCodeableConcept"] = {"text": purpose["text"]}
@@ -135,12 +136,10 @@ def _fill_dosage(dosage: Resource, form: Resource | None, purpose: Resource | No
             "denominator": per_day,
         }
     elif "timing" not in dosage:
-        repeat = {"frequency": form["daily"], "period": form.get("period", 1), "periodUnit": "d"}
-        filled["timing"] = {"repeat": repeat}
-    filled.setdefault(
-        "route",
-        {"coding": [{"system": ROUTE, "code": form["route"][0], "display": form["route"][1]}]},
-    )
+        filled["timing"] = {"repeat": dict(form["repeat"])}
+    route_code, route = form["route"]
+    coding = {"coding": [{"system": ROUTE, "code": route_code, "display": route}]}
+    filled.setdefault("route", coding if route_code else {"text": route})
     written = (dosage.get("doseAndRate") or [{}])[0]
     # Synthea's doses are bare numbers: tablets, puffs.
     value = written.get("doseQuantity", {}).get("value", form["dose"])

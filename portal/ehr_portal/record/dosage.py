@@ -23,6 +23,7 @@ from ehr_portal.record.display import (
     printed_unit,
     text_of_record,
 )
+from ehr_portal.record.plain_names import unit_name
 from ehr_portal.record.timing import (
     NotInWords,
     length_text,
@@ -209,7 +210,9 @@ def amount_text(quantity: Resource, language: str, upper: Resource | None = None
         return compose(language, N_("half a tablet"))
     unit = _UNIT_OF.get(written.lower()) or _UNIT_BY_LOWER_CASE.get(written.lower(), written)
     if unit not in _UNITS:
-        return Phrase((Text(f"{number}\u00a0", language), text_of_record(printed_unit(unit))))
+        name = unit_name(unit, language)
+        text = Text(name, language) if name else text_of_record(printed_unit(unit))
+        return Phrase((Text(f"{number}\u00a0", language), text))
     one, several = _UNITS[unit]
     phrase = compose(language, one if value == 1 and most is None else several, number=number)
     return Phrase(tuple(Text(part.text.replace(" ", "\u00a0"), part.lang) for part in phrase.parts))

@@ -36,10 +36,10 @@ def text_name(text: str, language: str) -> str | None:
 
 
 def unit_name(unit: str, language: str) -> str | None:
-    """Return the name of a unit that is a word, such as tablet; None for any other.
+    """Return the name of a unit that is a word, such as ring; None for any other.
 
-    >>> unit_name("tablet", "zh-Hant-HK"), unit_name("mmol/L", "zh-Hant-HK")
-    ('片', None)
+    >>> unit_name("ring", "zh-Hant-HK"), unit_name("mmol/L", "zh-Hant-HK")
+    ('個環', None)
     """
     return _find(_UNIT, unit.strip().casefold(), language)
 

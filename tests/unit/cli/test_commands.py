@@ -106,6 +106,7 @@ def test_commands_of_other_parts_read_the_settings_too(tmp_path: Path, where: st
         (tmp_path / "ehr.toml").write_text('data = "mine"\n')
     else:
         variables["EHR_DATA"] = "mine"
+    (tmp_path / "mine").mkdir()
 
     ran = ehr("research", "project", "list", cwd=tmp_path, **variables)
 
@@ -208,6 +209,10 @@ NEEDING_A_PLATFORM = (
     ("audit", "verify"),
     ("audit", "checkpoint"),
     ("lake", "quality"),
+    ("lake", "run"),
+    ("research", "project", "list"),
+    ("research", "airlock", "list"),
+    ("models", "card"),
 )
 
 

@@ -16,6 +16,7 @@ from ehr_fhir.errors import Forbidden
 from ehr_fhir.jurisdiction import JURISDICTION
 from ehr_portal.record.designations import DesignationCache, designation, read_designations
 from ehr_portal.record.display import HAN, concept_text
+from ehr_portal.record.dosage import amount_text
 from ehr_portal.record.plain_names import load_names, unit_name
 
 CHINESE = ("zh-Hant-HK", "zh-Hans")
@@ -137,9 +138,21 @@ def test_every_row_has_three_columns_and_no_text_twice_in_a_file() -> None:
             assert names[1] and names[2], (system, code)
 
 
-def test_a_unit_that_is_a_word_has_a_name() -> None:
-    assert unit_name("Puff", "zh-Hant-HK") == "噴"
-    assert unit_name("mmol/L", "zh-Hant-HK") is None
+@pytest.mark.parametrize("language", CHINESE)
+def test_the_units_of_doses_are_words_of_the_language(language: str) -> None:
+    doses = {
+        str(rate["doseQuantity"]): rate["doseQuantity"]
+        for order in sample_resources()
+        if order["resourceType"] == "MedicationRequest"
+        for dosage in order["dosageInstruction"]
+        for rate in dosage["doseAndRate"]
+    }
+
+    assert len(doses) > 5
+    for dose in doses.values():
+        assert {part.lang for part in amount_text(dose, language).parts} == {language}, dose
+        assert HAN.search(amount_text(dose, language).text), dose
+    assert unit_name("mmol/L", language) is None
 
 
 class Server:
