@@ -14,7 +14,7 @@ BENCH_GROUP := import tomllib; print(*tomllib.load(open("pyproject.toml", "rb"))
 
 .DEFAULT_GOAL := help
 .PHONY: clients help setup demo test test-slow test-unit test-spec test-integration test-acceptance check fix \
-	bench bench-audit bench-enforcement bench-gateway bench-postgresql-read bench-workers bench-latency bench-memory operation-pages texts profile lock assets architecture browser postgresql clean
+	bench bench-audit bench-enforcement bench-gateway bench-postgresql-read bench-sqlite-read bench-workers bench-latency bench-memory operation-pages texts profile lock assets architecture browser postgresql clean
 
 help: ## list the commands
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "make %-18s %s\n", $$1, $$2}'
@@ -82,6 +82,9 @@ bench-gateway: setup .venv/.bench ## the gateway beside helios-hfs, or AGAINST=c
 
 bench-postgresql-read: setup ## the ceiling of reads on PostgreSQL: a bare sketch by several drivers (SECONDS=5)
 	@$(BIN)/python -m tests.perf.bench_postgresql_read $(SECONDS)
+
+bench-sqlite-read: setup ## the ceiling of reads on SQLite: a bare sketch beside the gateway (SECONDS=5)
+	@$(BIN)/python -m tests.perf.bench_sqlite_read $(SECONDS)
 
 bench-workers: setup ## what more workers give, on both databases
 	@$(BIN)/python -m tests.perf.bench_workers

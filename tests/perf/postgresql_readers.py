@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import Awaitable, Callable
 from typing import Any
 
 import anyio.to_thread
@@ -16,9 +15,10 @@ import psycopg
 from psycopg import pq
 from psycopg_pool import AsyncConnectionPool, ConnectionPool
 
-__all__ = ["READERS", "Read"]
+from tests.perf.gateway.sketch import OpenReader, Read
 
-Read = Callable[[str, str], Awaitable[bytes]]
+__all__ = ["READERS"]
+
 _CONNECTIONS = 4
 _SQL = "SELECT body FROM record WHERE type = $1 AND id = $2"
 _NAME = b"read"
@@ -206,7 +206,7 @@ async def _libpq_pipeline(url: str) -> Read:
     return read
 
 
-READERS: dict[str, Callable[[str], Awaitable[Read]]] = {
+READERS: dict[str, OpenReader] = {
     "no database": _without_database,
     "psycopg, threads": _psycopg_threads,
     "psycopg, async": _psycopg_async,
