@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass, field
-from functools import cached_property, lru_cache
+from functools import lru_cache
 from typing import Literal
 
 from ehr_fhir.errors import InsufficientScope
@@ -34,12 +34,13 @@ class Access:
     # Whom the request asks about, for the audit log.
     inquiry: Inquiry = field(default_factory=Inquiry, compare=False)
 
-    @cached_property
+    # No cached properties: `compile_predicate` has a cache, which is quicker than their lock.
+    @property
     def read_predicate(self) -> Predicate:
         """Return the condition on `r` under which a version may be read."""
         return compile_predicate(self.requester, "read", self.now_ms, dialect="sqlite")
 
-    @cached_property
+    @property
     def search_predicate(self) -> Predicate:
         """Return the condition on `r` under which a version may be found."""
         return compile_predicate(self.requester, "search", self.now_ms, dialect="sqlite")

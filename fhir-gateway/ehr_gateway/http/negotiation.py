@@ -20,6 +20,13 @@ from ehr_gateway.http.body import FHIR_JSON
 
 _JSON = frozenset({FHIR_JSON, "application/json", "application/json+fhir", "json", "text/json"})
 _WILDCARDS = frozenset({"*/*", "application/*", "text/*"})
+_FHIR_HEADERS = (
+    (b"content-type", FHIR_JSON.encode()),
+    # Clients that keep a version by its ETag do so themselves; browsers keep nothing.
+    (b"cache-control", b"no-store"),
+    (b"x-content-type-options", b"nosniff"),
+)
+_STATUS_WITHOUT_BODY = (204, 304)
 _ETAG = re.compile(r'^(?:W/)?"([1-9][0-9]{0,9})"$')
 _RETURNS = ("minimal", "representation", "OperationOutcome")
 # Parameters that shape the response of any interaction, and no search parameters. `_totalMethod` is
@@ -142,17 +149,25 @@ def fhir_response(
     """Return FHIR JSON; the bytes are sent as they are unless `_pretty` is asked for."""
     if pretty and body:
         body = indented(body)
-    return Response(
-        body,
-        status,
-        media_type=FHIR_JSON,
-        headers={
-            # Clients that keep a version by its ETag do so themselves; browsers keep nothing.
-            "Cache-Control": "no-store",
-            "X-Content-Type-Options": "nosniff",
-            **(headers or {}),
-        },
-    )
+    return FhirResponse(body, status, headers or {})
+
+
+class FhirResponse(Response):
+    """A response of FHIR JSON from bytes; Starlette's own takes any content and any header."""
+
+    media_type = FHIR_JSON
+    background = None
+
+    def __init__(self, body: bytes, status: int, headers: Mapping[str, str]) -> None:
+        self.body = body
+        self.status_code = status
+        raw_headers = [
+            *_FHIR_HEADERS,
+            *[(name.lower().encode(), value.encode("latin-1")) for name, value in headers.items()],
+        ]
+        if status not in _STATUS_WITHOUT_BODY:
+            raw_headers.append((b"content-length", b"%d" % len(body)))
+        self.raw_headers = raw_headers
 
 
 def json_response(

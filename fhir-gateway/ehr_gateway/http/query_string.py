@@ -17,6 +17,8 @@ _LOGGED_NAME_LENGTH = 64
 def parse_query(request: Request) -> list[tuple[str, str]]:
     """Return the parameters in order, without those that only shape the answer."""
     raw = request.scope["query_string"]
+    if not raw:
+        return []
     try:
         pairs = parse_query_pairs(raw.decode("ascii"))
     except ValueError as error:

@@ -7,10 +7,10 @@ with a bare 500, since the text of an exception may hold values of a record.
 from __future__ import annotations
 
 import logging
+import os
 import re
 import time
 import traceback
-import uuid
 from collections.abc import Sequence
 from functools import partial
 
@@ -150,4 +150,4 @@ def _request_id(scope: Scope) -> str:
     for name, value in scope["headers"]:
         if name == b"x-request-id" and _REQUEST_ID.match(sent := value.decode("latin-1")):
             return str(sent)
-    return uuid.uuid4().hex
+    return os.urandom(16).hex()

@@ -58,11 +58,12 @@ def lookup(handler: _Handler) -> Endpoint:
     """Run a look-up by key on the event loop."""
 
     async def endpoint(request: Request, path_params: dict[str, str]) -> Response:
-        is_embedded = gateway_of(request).store.embedded is not None
+        gateway = gateway_of(request)
+        is_embedded = gateway.store.embedded is not None
         if is_embedded:
-            await take_loop_turn(request)
+            await gateway.loop.take_turn()
         else:
-            check_room(request)
+            gateway.threads.check_room()
         context = await authenticate(request)
         if is_embedded:
             return handler(context, **path_params)
