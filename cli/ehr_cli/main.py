@@ -112,6 +112,13 @@ def load(
         Path | None,
         typer.Option(help="Write refused resources here, not to stderr.", metavar="FILE"),
     ] = None,
+    base: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="A FHIR base address that stood for this server when the files were made.",
+            metavar="URL",
+        ),
+    ] = None,
     data: Data = None,
 ) -> None:
     """Load bundles or NDJSON into the store; what is refused is reported by line.
@@ -125,7 +132,9 @@ def load(
     from ehr_cli import settings
     from ehr_cli.commands import load as loading
 
-    loading.load_paths(settings.load_settings().override(data=data), paths, organization, rejects)
+    loading.load_paths(
+        settings.load_settings().override(data=data), paths, organization, rejects, base or ()
+    )
 
 
 @app.command()

@@ -26,9 +26,16 @@ from ehr_inbound.bulk_files.load import LoadReject, LoadReport, load
 
 
 def load_paths(
-    settings: Settings, paths: Sequence[Path], organization: str, rejects: Path | None
+    settings: Settings,
+    paths: Sequence[Path],
+    organization: str,
+    rejects: Path | None,
+    bases: Sequence[str] = (),
 ) -> LoadReport:
-    """Load files and folders and print the counts; raise when everything was refused."""
+    """Load files and folders and print the counts; raise when everything was refused.
+
+    `bases` are FHIR base addresses under which this server was known, beside its own.
+    """
     missing = [path for path in paths if not path.exists()]
     if missing:
         raise NotFound(f"There is no file or folder {missing[0]}.")
@@ -41,7 +48,8 @@ def load_paths(
     store.tell_consequence = tell_consequence
     store.attach_journal(gateway.journal_folder, gateway.keys)
     try:
-        report = _load_with_progress(store, paths, organization)
+        own = (gateway.fhir_base, *(base.rstrip("/") for base in bases))
+        report = _load_with_progress(store, paths, organization, own)
         example, accounts = _read_first_patient(store), _has_accounts(store)
     finally:
         store.close()
@@ -114,7 +122,9 @@ def format_reject(reject: LoadReject) -> str:
     return ": ".join(filter(None, (where, what, reject.reason)))
 
 
-def _load_with_progress(store: Store, paths: Sequence[Path], organization: str) -> LoadReport:
+def _load_with_progress(
+    store: Store, paths: Sequence[Path], organization: str, bases: Sequence[str]
+) -> LoadReport:
     columns = (TextColumn("{task.description}"), BarColumn(), TimeElapsedColumn())
     console = Console(stderr=True)
     with Progress(*columns, console=console, disable=not console.is_terminal) as progress:
@@ -123,7 +133,7 @@ def _load_with_progress(store: Store, paths: Sequence[Path], organization: str) 
         def show(done: int) -> None:
             progress.update(task, description=f"{done:,} resources")
 
-        return load(store, paths, organization, show)
+        return load(store, paths, organization, show, bases=bases)
 
 
 def _report_rejects(report: LoadReport, rejects: Path | None) -> None:

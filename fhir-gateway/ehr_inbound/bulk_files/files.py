@@ -48,6 +48,8 @@ class Unit:
     file: str
     whole: bool
     lines: tuple[tuple[int, bytes], ...]
+    # Addresses of this server: references below them are stored as relative ones.
+    bases: tuple[str, ...] = ()
 
 
 def discover_files(paths: Sequence[Path]) -> tuple[list[Path], list[LoadReject]]:

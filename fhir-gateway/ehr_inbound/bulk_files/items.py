@@ -4,13 +4,17 @@ from __future__ import annotations
 
 import hashlib
 import uuid
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Container, Iterator, Sequence
+from dataclasses import dataclass, replace
 from typing import Any
+from urllib.parse import urlsplit
 
 from ehr_fhir.errors import EhrError, Invalid
 from ehr_fhir.json_text import MAX_LINE_BYTES, parse
+from ehr_fhir.references import relative_reference
+from ehr_fhir.resource_links import CONTAINERS, list_references, replace_references
 from ehr_inbound.bulk_files.files import MAX_JSON_FILE_BYTES, LoadReject, Unit
+from ehr_privacy.consent import state_patients
 
 __all__ = ["Item", "read_items"]
 
@@ -35,16 +39,21 @@ def read_items(unit: Unit) -> Iterator[Item | LoadReject]:
     for line, text in unit.lines:
         try:
             content = parse(text, MAX_JSON_FILE_BYTES if unit.whole else MAX_LINE_BYTES)
+            bases = _list_bases_in(text, unit.bases)
             if unit.whole and content.get("resourceType") == "Bundle":
                 if content.get("type") in _LOADABLE_BUNDLES:
-                    yield from _bundle_items(unit, content)
+                    yield from _bundle_items(unit, content, bases)
                     continue
-            yield Item(line, content, _choose_id(content, None, text))
+            yield Item(
+                line, _with_relative_references(content, bases), _choose_id(content, None, text)
+            )
         except EhrError as error:
             yield LoadReject(unit.file, line, None, None, str(error))
 
 
-def _bundle_items(unit: Unit, bundle: dict[str, Any]) -> Iterator[Item | LoadReject]:
+def _bundle_items(
+    unit: Unit, bundle: dict[str, Any], bases: Sequence[str]
+) -> Iterator[Item | LoadReject]:
     entries = bundle.get("entry", [])
     if not isinstance(entries, list):
         raise Invalid("Bundle.entry must be an array.")
@@ -66,7 +75,37 @@ def _bundle_items(unit: Unit, bundle: dict[str, Any]) -> Iterator[Item | LoadRej
             Item(number, resource, identity, full_url,
                  criteria if isinstance(criteria, str) else None, names)
         )  # fmt: skip
-    yield from items
+    for item in items:
+        resource = _with_relative_references(item.resource, bases, names)
+        yield replace(item, resource=resource)
+
+
+def _list_bases_in(text: bytes, bases: Sequence[str]) -> list[str]:
+    """Return the addresses whose host stands in a text: most files have none to look for."""
+    lowered = text.lower() if bases else b""
+    return [base for base in bases if (urlsplit(base).hostname or base).encode() in lowered]
+
+
+def _with_relative_references(
+    resource: dict[str, Any], bases: Sequence[str], names: Container[str] = ()
+) -> dict[str, Any]:
+    """Return a resource with references to this server as relative ones, as a request stores it.
+
+    `names` are the fullUrls of its Bundle, which are resolved there. A Bundle or Parameters kept as
+    data stays as it is inside; whose it is stands in its `meta`.
+    """
+    for base in bases:
+        if resource.get("resourceType") in CONTAINERS:
+            if isinstance(resource.get("meta", {}), dict):
+                resource = state_patients(resource, base)
+            continue
+        relative = {
+            reference: relative_reference(reference, base)
+            for _, reference in list_references(resource)
+            if reference not in names
+        }
+        replace_references(resource, relative)
+    return resource
 
 
 def _choose_id(resource: dict[str, Any], full_url: str | None, otherwise: bytes) -> str:

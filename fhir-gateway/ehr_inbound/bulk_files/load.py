@@ -20,7 +20,7 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Executor, Future, ProcessPoolExecutor
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Protocol, TypeVar
 
@@ -73,13 +73,15 @@ def load(
     organization: str = "ehr-commons",
     on_progress: Callable[[int], None] = lambda done: None,
     *,
+    bases: Sequence[str] = (),
     workers: int | None = None,
     clock: Callable[[], int] = lambda: time.time_ns() // 1_000_000,
 ) -> LoadReport:
     """Load Bundles and NDJSON files, or folders of them.
 
-    `organization` is the author of records that name none; `workers` processes prepare them (by
-    default as many as the files' size is worth).
+    `organization` is the author of records that name none; `bases` are the FHIR base addresses of
+    this server, past ones too, whose references are stored as relative ones; `workers` processes
+    prepare the resources (by default as many as the files' size is worth).
     """
     start = time.monotonic()
     files, rejects = discover_files(paths)
@@ -91,13 +93,13 @@ def load(
         _open_workers(files, workers) as run_all,
     ):
         # Unreadable lines are rejected once, in the second pass.
-        scans = run_all(scan_unit, ((unit,) for unit in _read_all_units(files, [])))
+        scans = run_all(scan_unit, ((unit,) for unit in _read_all_units(files, [], bases)))
         resolved = resolve_searches(store, merge_scans(scans, scratch), scratch)
         plan = folder / "plan"
         plan.write_bytes(pickle.dumps(LoadPlan(resolved, dict(store.parameter_ids), organization)))
         check = ReferenceCheck(scratch)
         started: deque[tuple[str, Path]] = deque()
-        units = _read_all_units(files, rejects)
+        units = _read_all_units(files, rejects, bases)
         for result in run_all(prepare_unit, _worker_arguments(units, folder, plan, started)):
             check.rejects += result.rejects
             # Results come in the order in which units were started.
@@ -119,13 +121,15 @@ def load(
     )
 
 
-def _read_all_units(files: Iterable[Path], rejects: list[LoadReject]) -> Iterator[Unit]:
+def _read_all_units(
+    files: Iterable[Path], rejects: list[LoadReject], bases: Sequence[str]
+) -> Iterator[Unit]:
     for file in files:
         for unit in read_units(file):
             if isinstance(unit, LoadReject):
                 rejects.append(unit)
             else:
-                yield unit
+                yield replace(unit, bases=tuple(bases))
 
 
 def _worker_arguments(

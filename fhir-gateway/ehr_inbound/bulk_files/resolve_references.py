@@ -9,11 +9,12 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass, field
+from functools import reduce
 from urllib.parse import parse_qsl
 
 import orjson
 
-from ehr_fhir.references import split_conditional_reference
+from ehr_fhir.references import relative_reference, split_conditional_reference
 from ehr_fhir.resource_links import list_references
 from ehr_fhir.token_keys import token_key
 from ehr_gateway.store.store import Store
@@ -75,7 +76,9 @@ def scan_unit(unit: Unit) -> UnitScan:
                 ConditionalCreate(item.full_url, kind, item.id, item.if_none_exist)
             )
         scan.conditional_references.update(
-            reference for _, reference in list_references(item.resource) if "?" in reference
+            reduce(relative_reference, unit.bases, reference)
+            for _, reference in list_references(item.resource)
+            if "?" in reference
         )
     return scan
 

@@ -497,3 +497,92 @@ def test_what_repeats_a_refused_resource_is_refused(store: Store, tmp_path: Path
     report = load(store, [written(tmp_path / "a.ndjson", dangling, dangling)])
 
     assert (report.accepted, report.rejected) == (0, 2)
+
+
+BASES = ("http://here.example/fhir", "https://was.example:8443/r4")
+
+
+@pytest.mark.parametrize("as_bundle", [False, True])
+@pytest.mark.parametrize(
+    "base",
+    ["http://here.example/fhir", "https://HERE.example:443/fhir", "https://was.example:8443/r4"],
+)
+def test_references_to_this_server_become_relative(
+    store: Store, tmp_path: Path, base: str, as_bundle: bool
+) -> None:
+    named = {
+        **observation("named", f"{base}/Patient/p"),
+        "hasMember": [{"reference": f"{base}/Observation/other/_history/2"}],
+        "performer": [{"reference": f"{base}/Practitioner?identifier=urn:x|7"}],
+        "focus": [{"reference": "http://elsewhere.example/fhir/Patient/p"}],
+        "note": [{"text": f"see {base}/Patient/p"}],
+    }
+    everything = [
+        named,
+        observation("other"),
+        PATIENT,
+        {
+            "resourceType": "Practitioner",
+            "id": "yu",
+            "identifier": [{"system": "urn:x", "value": "7"}],
+        },
+    ]
+    if as_bundle:
+        file = tmp_path / "all.json"
+        entries = [
+            {"fullUrl": f"{base}/{body['resourceType']}/{body['id']}", "resource": body}
+            for body in everything
+        ]
+        bundle = {"resourceType": "Bundle", "type": "collection", "entry": entries}
+        file.write_text(json.dumps(bundle))
+    else:
+        file = written(tmp_path / "all.ndjson", *everything)
+
+    report = load(store, [file], bases=BASES)
+
+    assert (report.accepted, report.rejected) == (4, 0), reasons(report)
+    stored = content(read(store, platform(), "Observation", "named"))
+    assert stored["subject"]["reference"] == "Patient/p"
+    # Of an entry of the same Bundle nobody knows which version it becomes.
+    version = "" if as_bundle else "/_history/2"
+    assert stored["hasMember"][0]["reference"] == f"Observation/other{version}"
+    assert stored["performer"][0]["reference"] == "Practitioner/yu"
+    assert stored["focus"] == named["focus"]
+    assert stored["note"] == named["note"]
+    assert found(store, "Observation", "patient=p") == ["named", "other"]
+    assert load(store, [file], bases=BASES).unchanged == 4
+
+
+def test_a_loaded_document_keeps_its_addresses_and_says_whose_it_is(
+    store: Store, tmp_path: Path
+) -> None:
+    base = BASES[0]
+    patient = {"fullUrl": f"{base}/Patient/p", "resource": {"resourceType": "Patient", "id": "p"}}
+    composition = {
+        "resourceType": "Composition",
+        "id": "c",
+        "status": "final",
+        "type": {"text": "x"},
+        "date": "2026",
+        "title": "x",
+        "author": [{"display": "x"}],
+        "subject": {"reference": f"{base}/Patient/p"},
+    }
+    entry = [{"fullUrl": f"{base}/Composition/c", "resource": composition}, patient]
+    document = {"resourceType": "Bundle", "id": "d", "type": "document", "entry": entry}
+    file = written(tmp_path / "all.ndjson", PATIENT, document)
+
+    assert load(store, [file], bases=BASES).rejected == 0
+
+    stored = content(read(store, platform(), "Bundle", "d"))
+    assert stored["entry"] == entry
+    assert rows(store, "SELECT patient FROM record_patient p JOIN resource r ON r.pk = p.pk"
+                " WHERE r.type = 'Bundle'") == [("p",)]  # fmt: skip
+
+
+def test_without_an_address_references_stay(store: Store, tmp_path: Path) -> None:
+    subject = {"reference": f"{BASES[0]}/Patient/p"}
+    file = written(tmp_path / "all.ndjson", {**observation("o"), "subject": subject})
+
+    assert load(store, [file]).rejected == 0
+    assert content(read(store, platform(), "Observation", "o"))["subject"] == subject
