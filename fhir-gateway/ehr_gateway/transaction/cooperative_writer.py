@@ -61,8 +61,6 @@ class CooperativeWriter:
                 self._run_jobs(connection, batch, results)
         except BaseException as error:
             fail_all(batch or self._queue.take(), error)
-            if not isinstance(error, Exception):
-                raise
         else:
             for pending, result in results:
                 pending.set_result(result)
@@ -72,21 +70,38 @@ class CooperativeWriter:
     def _run_jobs(
         self, connection: LoopConnection, batch: list[PendingWrite], results: WriteResults
     ) -> None:
-        """Run each write in a savepoint; answer those that are refused, add the others' results."""
+        """Run each write; answer those that are refused, add the results of the others."""
         journal, batch_journal = connection.journal, BatchJournal()
         if journal is not None:
             connection.journal = batch_journal
-        for pending in batch:
-            action_count = len(batch_journal.redo_actions)
-            connection.send_command(b"SAVEPOINT job")
-            try:
-                if pending.item.deadline is not None:
-                    pending.item.deadline.check()
-                results.append((pending, pending.item.job(connection)))
-            except Exception as error:
-                connection.send_command(b"ROLLBACK TO SAVEPOINT job")
-                del batch_journal.redo_actions[action_count:]
-                pending.set_error(self._database.translate_error(error))
-            connection.send_command(b"RELEASE SAVEPOINT job")
+        if len(batch) == 1:
+            # The transaction itself takes back the work of one that fails.
+            results.append((batch[0], _run_job(connection, batch[0])))
+        else:
+            for pending in batch:
+                self._run_in_savepoint(connection, pending, results, batch_journal)
         connection.journal = journal
         append_redo_actions(connection, batch_journal.redo_actions)
+
+    def _run_in_savepoint(
+        self,
+        connection: LoopConnection,
+        pending: PendingWrite,
+        results: WriteResults,
+        batch_journal: BatchJournal,
+    ) -> None:
+        action_count = len(batch_journal.redo_actions)
+        connection.send_command(b"SAVEPOINT job")
+        try:
+            results.append((pending, _run_job(connection, pending)))
+        except Exception as error:
+            connection.send_command(b"ROLLBACK TO SAVEPOINT job")
+            del batch_journal.redo_actions[action_count:]
+            pending.set_error(self._database.translate_error(error))
+        connection.send_command(b"RELEASE SAVEPOINT job")
+
+
+def _run_job(connection: LoopConnection, pending: PendingWrite) -> Any:
+    if pending.item.deadline is not None:
+        pending.item.deadline.check()
+    return pending.item.job(connection)
