@@ -6,6 +6,7 @@ import logging
 import re
 import traceback
 from collections.abc import Awaitable, Callable
+from contextlib import suppress
 
 import httpx
 from fastapi import Depends, FastAPI, Request
@@ -22,7 +23,7 @@ from ehr_portal.record.designations import DesignationCache
 from ehr_portal.settings import PortalSettings
 from ehr_portal.web.request import Portal, PortalRequest, portal_request
 from ehr_portal.web.roles import AnyRequest
-from ehr_portal.web.sessions import SessionStore
+from ehr_portal.web.sessions import SessionStore, SessionsUnwritable
 from ehr_portal.web.static_files import CompressedStaticFiles
 
 # The longest form has a reason typed in a box of 2,000 characters at most. Chosen.
@@ -140,6 +141,13 @@ async def _render_error(http_request: Request, error: Exception) -> Response:
         return _render_message(request, 404, _NOT_FOUND)
     if isinstance(error, Forbidden):
         return _render_message(request, 403, _FORBIDDEN)
+    if isinstance(error, SessionsUnwritable):
+        response = _render_message(request, 503, _NO_ROOM)
+        response.headers["Retry-After"] = "60"
+        if http_request.url.path == "/logout":
+            # The browser at least keeps nothing that opens it.
+            request.delete_session_cookie(response)
+        return response
     status = http_status(error) if isinstance(error, EhrError) else 500
     if status in (409, 412):
         return _render_message(request, status, _CHANGED_ELSEWHERE)
@@ -164,6 +172,13 @@ _CHANGED_ELSEWHERE = (
     N_("This was changed a moment ago"),
     N_("The same choice was changed elsewhere. Nothing was saved: look again."),
 )
+_NO_ROOM = (
+    N_("Nobody can log in or out just now"),
+    N_(
+        "The server has no room left to keep log-ins. Your record is safe and nothing was changed."
+        " If you were logging out, close the browser, and try again in a few minutes."
+    ),
+)
 _FAULT = (
     N_("Something went wrong on our side"),
     N_("Your record is safe and nothing was changed. Please try again in a moment."),
@@ -178,7 +193,9 @@ def _render_message(request: PortalRequest, status: int, message: tuple[str, str
 def _end_session(request: PortalRequest) -> Response:
     # The gateway no longer takes the token, so this session has nothing left to show.
     if request.session_or_none:
-        request.portal.sessions.end(request.session_or_none.id)
+        # The token opens nothing any more, whether or not the session can be deleted now.
+        with suppress(SessionsUnwritable):
+            request.portal.sessions.end(request.session_or_none.id)
     response = RedirectResponse("/?ended=1", 303)
     request.delete_session_cookie(response)
     return response

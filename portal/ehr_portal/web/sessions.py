@@ -1,6 +1,8 @@
 """Sessions kept on the server: the browser holds an opaque id and nothing else.
 
-The store keeps only a hash of each id, so a copy of the file opens no session.
+The store keeps only a hash of each id, so a copy of the file opens no session. Where its disk is
+full, what a page changes in a session is kept in this process until there is room again; no session
+begins or ends meanwhile, and who tries is told.
 """
 
 from __future__ import annotations
@@ -9,17 +11,26 @@ import fcntl
 import hashlib
 import hmac
 import json
+import logging
 import secrets
 import sqlite3
 from collections.abc import Callable
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from dataclasses import asdict, dataclass, field
 from datetime import timedelta
 from pathlib import Path
 
+from ehr_fhir.errors import Unavailable
+
+_log = logging.getLogger(__name__)
+
 # The searches and pages of a log that links may lead back to; the oldest is forgotten first.
 # Chosen: more than a person opens side by side, and no burden on the session's row.
 MAX_HANDLES = 60
+
+
+class SessionsUnwritable(Unavailable):
+    """The session store takes no writes: its disk is full, or does not answer."""
 
 
 @dataclass(frozen=True)
@@ -104,6 +115,10 @@ class SessionStore:
         self._idle = idle.total_seconds()
         self._absolute = absolute.total_seconds()
         self._clock = clock
+        # Key of a session -> when it was seen and what it holds, where that could not be written.
+        self._unwritten: dict[str, tuple[float, str]] = {}
+        # Sessions that were ended and could not be deleted.
+        self._ended: set[str] = set()
         if path is not None:
             path.touch(mode=0o600)
         self._db = sqlite3.connect(
@@ -126,23 +141,26 @@ class SessionStore:
         now = self._clock()
         self._delete_expired(now)
         session = Session(secrets.token_urlsafe(32), now, now, secrets.token_hex(32), user)
-        self._db.execute(
-            "INSERT INTO session VALUES (?, ?, ?, '{}')", (_hash_id(session.id), now, now)
+        self._write(
+            "INSERT INTO session VALUES (?, ?, ?, ?)",
+            (_hash_id(session.id), now, now, _session_body(session)),
         )
-        self.save(session)
         return session
 
     def load(self, session_id: str) -> Session | None:
         """Return the session of an id if it is still in force, and mark it as seen now."""
+        key = _hash_id(session_id)
         row = self._db.execute(
-            "SELECT created, seen, body FROM session WHERE key = ?", (_hash_id(session_id),)
+            "SELECT created, seen, body FROM session WHERE key = ?", (key,)
         ).fetchone()
-        if row is None:
+        if row is None or key in self._ended:
             return None
         created, last_seen, body = row
+        last_seen, body = self._unwritten.get(key, (last_seen, body))
         now = self._clock()
         if now - last_seen > self._idle or now - created > self._absolute:
-            self.end(session_id)
+            with suppress(SessionsUnwritable):
+                self.end(session_id)
             return None
         data = json.loads(body)
         return Session(
@@ -156,30 +174,58 @@ class SessionStore:
         )
 
     def save(self, session: Session) -> None:
-        """Write the session as it is now; one that was ended meanwhile stays ended."""
-        body = json.dumps(
-            {
-                "csrf_key": session.csrf_key,
-                "user": asdict(session.user) if session.user else None,
-                "handles": session.handles,
-                # The name that sessions of earlier versions have in the file.
-                "notes": session.flashes,
-            }
-        )
-        self._db.execute(
-            "UPDATE session SET seen = ?, body = ? WHERE key = ?",
-            (session.last_seen, body, _hash_id(session.id)),
-        )
+        """Write the session as it is now; one that was ended meanwhile stays ended.
+
+        A page is not refused for what it would change in the session: that is written later.
+        """
+        key, body = _hash_id(session.id), _session_body(session)
+        try:
+            self._write(
+                "UPDATE session SET seen = ?, body = ? WHERE key = ?",
+                (session.last_seen, body, key),
+            )
+        except SessionsUnwritable:
+            self._unwritten[key] = (session.last_seen, body)
+        else:
+            self._unwritten.pop(key, None)
 
     def end(self, session_id: str) -> None:
-        """Delete a session; its id opens nothing any more."""
-        self._db.execute("DELETE FROM session WHERE key = ?", (_hash_id(session_id),))
+        """Delete a session; its id opens nothing any more.
+
+        Raises SessionsUnwritable where other processes may still take it.
+        """
+        key = _hash_id(session_id)
+        self._unwritten.pop(key, None)
+        self._ended.add(key)
+        self._write("DELETE FROM session WHERE key = ?", (key,))
+        self._ended.discard(key)
+
+    def _write(self, statement: str, values: tuple[object, ...]) -> None:
+        try:
+            self._db.execute(statement, values)
+        except sqlite3.OperationalError as error:
+            # SQLite's own words: "database or disk is full", "disk I/O error", "readonly database".
+            text = f"The portal's sessions cannot be written ({error})."
+            _log.error("%s", text)
+            raise SessionsUnwritable(text) from error
 
     def _delete_expired(self, now: float) -> None:
-        self._db.execute(
+        self._write(
             "DELETE FROM session WHERE seen < ? OR created < ?",
             (now - self._idle, now - self._absolute),
         )
+
+
+def _session_body(session: Session) -> str:
+    return json.dumps(
+        {
+            "csrf_key": session.csrf_key,
+            "user": asdict(session.user) if session.user else None,
+            "handles": session.handles,
+            # The name that sessions of earlier versions have in the file.
+            "notes": session.flashes,
+        }
+    )
 
 
 def _hash_id(session_id: str) -> str:

@@ -186,3 +186,25 @@ def test_two_processes_share_sessions_through_the_file(tmp_path: Path) -> None:
     second.browser.cookies.set("session", kept)
 
     assert second.browser.get("/record").status_code == 200
+
+
+def test_a_full_disk_is_said_and_nothing_is_lost(portal: PortalHouse) -> None:
+    browser = portal.log_in("patient")
+    sessions = portal.app.state.portal.sessions
+    sessions._db.execute("PRAGMA query_only = ON")
+
+    # Pages and choices go on; only log-ins cannot begin or end.
+    assert browser.get("/sharing").status_code == 200
+    assert browser.get("/who-looked").status_code == 200
+    begun = portal.new_browser().get("/login")
+    ended = portal.send("/sharing", "/logout")
+
+    for answer in (begun, ended):
+        assert answer.status_code == 503
+        assert int(answer.headers["Retry-After"]) > 0
+        assert "no room left to keep log-ins" in answer.text
+    assert "set-cookie" not in begun.headers
+    assert "Max-Age=0" in ended.headers["set-cookie"]
+
+    sessions._db.execute("PRAGMA query_only = OFF")
+    assert portal.new_browser().get("/login").status_code in (302, 303, 307)
