@@ -167,20 +167,26 @@ class Describer:
         return [phrase for phrase in phrases if phrase.text]
 
     def _row_line(self, resource: Resource, path: str) -> Line | None:
-        """Return an element, or one part of all its repetitions (`reaction.manifestation`)."""
-        owner = resource["resourceType"]
-        name, _, inner = path.partition(".")
+        """Return an element of a row, or one part of it such as `reaction.manifestation`."""
+        owner, name = resource["resourceType"], path.partition(".")[0]
         if name == "verificationStatus" and _codes_of(resource.get(name, {})) & {"confirmed"}:
             # What a reader takes an entry for.
             return None
+        return self._inner_line(resource, owner, path)
+
+    def _inner_line(self, holder: Mapping[str, Any], owner: str, path: str) -> Line | None:
+        """Return one part of an element in all its repetitions, at any depth."""
+        name, _, inner = path.partition(".")
         if not inner:
-            return self._line(resource, owner, name)
+            return self._line(holder, owner, name)
+        lines: list[Line] = []
         for element in _choices(owner, name):
-            parts = resource.get(element.key, ())
-            lines = [self._line(part, element.type, inner) for part in parts]
-            values = tuple(value for line in lines if line for value in line.values)
-            return Line(path, self._label(element.type, inner), values) if values else None
-        return None
+            value = holder.get(element.key, ())
+            for part in value if element.repeats else [value] if value else []:
+                line = self._inner_line(part, element.type, inner)
+                lines += [line] if line else []
+        values = tuple(value for line in lines for value in line.values)
+        return Line(path, lines[0].label, values) if values else None
 
     def title(self, resource: Resource) -> Phrase | Text:
         """Return what a record is called; empty where it does not say."""

@@ -21,6 +21,7 @@ from ehr_portal.record.display import (
     concept_text,
     join_phrases,
     printed_unit,
+    strip_semantic_tag,
     text_of_record,
 )
 from ehr_portal.record.plain_names import unit_name
@@ -119,7 +120,7 @@ def dosage_in_words(dosage: Resource, language: str) -> DosageInWords:
     ... "doseAndRate": [{"doseQuantity": {"value": 1, "unit": "tablet"}}]}, "en").words.text
     '1 tablet, twice a day'
     """
-    text = text_of_record(str(dosage.get("text", "")))
+    text = text_of_record(strip_semantic_tag(str(dosage.get("text", ""))))
     instruction = text_of_record(str(dosage.get("patientInstruction", "")))
     sequence = dosage.get("sequence")
     warning = NO_TEXT

@@ -15,6 +15,7 @@ from ehr_fhir.compartments import patient_ids_of
 from ehr_fhir.errors import Forbidden, Invalid, NotFound
 from ehr_fhir.references import local_target
 from ehr_portal.gateway.client import GatewayClient, Resource
+from ehr_portal.i18n import N_, localizer_for
 from ehr_portal.record.describe import Describer, LinkedRecord
 from ehr_portal.record.descriptions import describe_type
 from ehr_portal.record.display import Text, person_name, text_of_record
@@ -51,6 +52,9 @@ class LinkedRecords:
 
     def find(self, reference: str) -> LinkedRecord | None:
         """Return what a reference leads to; None where the reader may not see it."""
+        if reference == f"Patient/{self._patient}":
+            title = localizer_for(self._language).translate(N_("The patient"))
+            return LinkedRecord(Text(title, self._language))
         local = local_target(reference)
         target = self.targets.get(str(local) if local else reference)
         if target is None:

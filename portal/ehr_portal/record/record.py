@@ -23,6 +23,8 @@ from ehr_portal.record.usual_ranges import UsualRanges
 # PAGE_SIZE, so that one section costs the gateway four searches at most.
 MAX_SECTION_ROWS = 2000
 PAGE_SIZE = "500"
+# Rows of the past on the first page. Chosen: enough to say that there is a past.
+MAX_PAST_ROWS = 3
 
 
 @dataclass(frozen=True)
@@ -64,7 +66,7 @@ class SectionContent:
         """Return what the first page shows of the past, after all that holds now."""
         size = self.section.preview_size
         if size is not None:
-            size = max(0, size - len(self.preview))
+            size = min(MAX_PAST_ROWS, max(0, size - len(self.preview)))
         return self._first_rows(self.past, size)
 
     @property

@@ -81,7 +81,7 @@ SECTIONS = (
         ("diagnosis",),
         N_("Health problems"),
         N_("No health problems are recorded."),
-        preview_size=8,
+        preview_size=6,
         splits_past=True,
         social=False,
     ),
@@ -94,7 +94,7 @@ SECTIONS = (
         ("medication",),
         N_("Medicines"),
         N_("No medicines are recorded."),
-        preview_size=8,
+        preview_size=6,
         splits_past=True,
     ),
     Section(
@@ -103,6 +103,7 @@ SECTIONS = (
         ("immunisation",),
         N_("Immunisations"),
         N_("No immunisations are recorded."),
+        preview_size=3,
     ),
     Section(
         "social",
@@ -110,6 +111,7 @@ SECTIONS = (
         ("observation", "diagnosis"),
         N_("Life and surroundings"),
         N_("Nothing about life and surroundings is recorded."),
+        preview_size=3,
         splits_past=True,
         social=True,
         is_optional=True,
@@ -120,7 +122,7 @@ SECTIONS = (
         ("laboratory",),
         N_("Test results"),
         N_("No test results are recorded."),
-        preview_size=8,
+        preview_size=6,
         has_trends=True,
     ),
     Section(
@@ -129,7 +131,7 @@ SECTIONS = (
         ("observation",),
         N_("Measurements"),
         N_("No measurements are recorded."),
-        preview_size=8,
+        preview_size=5,
         has_trends=True,
     ),
     Section(
@@ -138,6 +140,7 @@ SECTIONS = (
         ("encounter",),
         N_("Appointments"),
         N_("No appointments are recorded."),
+        preview_size=3,
         groups_titles=False,
         splits_past=True,
         is_optional=True,
@@ -148,6 +151,7 @@ SECTIONS = (
         ("encounter",),
         N_("Visits"),
         N_("No visits are recorded."),
+        preview_size=4,
         groups_titles=False,
     ),
     Section(
@@ -156,6 +160,7 @@ SECTIONS = (
         ("investigation", "laboratory", "radiology"),
         N_("Reports"),
         N_("No reports are recorded."),
+        preview_size=4,
     ),
     Section(
         "scans",
@@ -171,7 +176,7 @@ SECTIONS = (
         ("procedure",),
         N_("Procedures"),
         N_("No procedures are recorded."),
-        preview_size=4,
+        preview_size=3,
     ),
     Section(
         "documents",
@@ -179,7 +184,7 @@ SECTIONS = (
         ("summary",),
         N_("Documents"),
         N_("No documents are recorded."),
-        preview_size=4,
+        preview_size=3,
     ),
     Section(
         "plans",
@@ -187,6 +192,7 @@ SECTIONS = (
         ("summary",),
         N_("Care plans and goals"),
         N_("No care plans are recorded."),
+        preview_size=3,
         splits_past=True,
         is_optional=True,
     ),
