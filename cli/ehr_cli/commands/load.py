@@ -105,7 +105,7 @@ def next_steps(
 def _read_first_patient(store: Store) -> str | None:
     with store.read_transaction() as connection:
         row = connection.execute(
-            "SELECT id FROM resource WHERE type = 'Patient' AND current = 1 LIMIT 1"
+            "SELECT id FROM resource WHERE type = 'Patient' AND current = 1 AND deleted = 0 LIMIT 1"
         ).fetchone()
     return str(row[0]) if row else None
 

@@ -82,4 +82,5 @@ def print_log_ins(console: Console) -> None:
         "Staff need a second factor beside their password; these accounts are exempt from it, for "
         "the demo alone.",
         highlight=False,
+        soft_wrap=True,
     )
