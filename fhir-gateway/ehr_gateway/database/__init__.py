@@ -9,6 +9,7 @@ SQL is written once, for both; parameters are `:name` or `?`.
 
 from __future__ import annotations
 
+from ehr_gateway.database.array_literal import array_literal
 from ehr_gateway.database.connection import (
     BudgetExceeded,
     Connection,
@@ -42,6 +43,7 @@ __all__ = [
     "RedoJournal",
     "Row",
     "SqliteDatabase",
+    "array_literal",
     "create_statements",
     "create_tables",
     "encode_list",
