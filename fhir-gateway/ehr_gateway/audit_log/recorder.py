@@ -240,7 +240,11 @@ def _find_disclosures(
     if not with_grants and all(version.facts is not None for version in versions):
         return dict(_known_disclosures(versions))
     if with_grants:
-        parameters.update(reader_parameters(subject, audit_context.at_ms))
+        parameters.update(
+            reader_parameters(
+                subject.person or subject.login, subject.organization, audit_context.at_ms
+            )
+        )
     is_single = len(versions) == 1
     positions = [version.position for version in versions]
     parameters["positions"] = positions[0] if is_single else encode_list(dialect, positions)

@@ -60,14 +60,20 @@ class LoopConnection:
         session = self._session
         statements = session.raw.statements
         begin, self._begin = self._begin, None
-        result = wait_for(session.send(statements.call(translate(sql), parameters), begin))
+        result = wait_for(session.send(statements.call(translate(sql), parameters), begin=begin))
         if self._max_rows is not None and result.ntuples > self._max_rows:
             raise BudgetExceeded("The answer is too long for the event loop.")
         return statements.read(result)
 
     def executemany(self, sql: str, rows: Iterable[Parameters], /) -> object:
-        """Run one statement for each row."""
-        return [self.execute(sql, row) for row in rows]
+        """Run one statement for each row; all go to the server at once."""
+        session, statement = self._session, translate(sql)
+        statements = session.raw.statements
+        calls = [statements.call(statement, row) for row in rows]
+        if not calls:
+            return None
+        begin, self._begin = self._begin, None
+        return statements.read(wait_for(session.send(*calls, begin=begin)))
 
     def send_command(self, command: bytes) -> None:
         """Send a command that nobody waits for, in a transaction that has begun."""
@@ -76,7 +82,7 @@ class LoopConnection:
     def end(self) -> None:
         """End the transaction, if it has begun."""
         if self._begin is None:
-            self._session.send_command(_ROLLBACK)
+            self._session.end_transaction()
 
 
 class LoopSessions:

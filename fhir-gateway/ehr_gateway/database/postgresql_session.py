@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from functools import partial
 
 import psycopg
 from psycopg import pq
@@ -23,6 +24,9 @@ from ehr_gateway.database.postgresql_statements import (
 
 __all__ = ["LoopSession"]
 
+_ROLLBACK = b"ROLLBACK"
+# How long a transaction that has ended may stay open for the next statement. Chosen: some reads.
+_ROLLBACK_SECONDS = 0.01
 _LOST = "The connection to the database was lost."
 
 
@@ -76,6 +80,8 @@ class LoopSession:
         self._wire = raw.pgconn
         self._socket = raw.pgconn.socket
         self._exchanges: deque[_Exchange] = deque()
+        # Set between the end of a transaction and its ROLLBACK.
+        self._rollback: asyncio.TimerHandle | None = None
         self._wire.nonblocking = 1
         self._wire.enter_pipeline_mode()
         self.watch_on(loop)
@@ -83,23 +89,32 @@ class LoopSession:
     def watch_on(self, loop: asyncio.AbstractEventLoop) -> None:
         """Have a loop watch the connection, in place of one that is closed."""
         self._loop = loop
+        if self._rollback is not None:
+            # Its timer was the other loop's.
+            self.end_transaction()
         loop.add_reader(self._socket, self._on_readable)
 
     def send(
-        self, call: StatementCall, begin: bytes | None = None
+        self, *calls: StatementCall, begin: bytes | None = None
     ) -> asyncio.Future[pq.abc.PGresult]:
-        """Send a statement, after the command that begins its transaction, if any."""
+        """Send statements, after the command that begins their transaction, if any.
+
+        What is returned has the result of the last one, or the first error.
+        """
         waiter: asyncio.Future[pq.abc.PGresult] = self._loop.create_future()
-        exchange, commands = _Exchange(waiter), 0
+        exchange = _Exchange(waiter)
         try:
+            commands = self._send_pending_rollback()
             if begin is not None:
                 # First: nothing may come before it in its transaction.
                 self._wire.send_query_params(begin, None)
                 commands += 1
-            if call.is_new:
-                commands += self._send_preparation(call)
-                exchange.expect_preparation(commands, lambda: self.raw.statements.forget(call))
-            send_call(self._wire, call)
+            for call in calls:
+                if call.is_new:
+                    commands += self._send_preparation(call)
+                    exchange.expect_preparation(commands, partial(self._forget_new, calls))
+                send_call(self._wire, call)
+                commands += 1
             self._synchronise(exchange)
         except psycopg.Error as error:
             self._lose(error)
@@ -109,17 +124,45 @@ class LoopSession:
 
     def send_command(self, command: bytes) -> None:
         """Send a command whose result nobody waits for."""
+        if self.is_lost:
+            return
         try:
+            self._send_pending_rollback()
             self._wire.send_query_params(command, None)
             self._synchronise(_Exchange())
         except psycopg.Error as error:
             self._lose(error)
+
+    def end_transaction(self) -> None:
+        """End a read transaction with the next statement sent, or soon if there is none.
+
+        To send something wakes the server, which costs both sides more than a short statement.
+        """
+        self._rollback = self._loop.call_later(_ROLLBACK_SECONDS, self._send_late_rollback)
+
+    def _send_late_rollback(self) -> None:
+        self._rollback = None
+        self.send_command(_ROLLBACK)
+
+    def _send_pending_rollback(self) -> int:
+        """Send the end of the transaction before, if it was not sent; return how many commands."""
+        if self._rollback is None:
+            return 0
+        self._rollback.cancel()
+        self._rollback = None
+        self._wire.send_query_params(_ROLLBACK, None)
+        return 1
 
     def close(self) -> None:
         """Stop to watch the connection and close it; whoever waits gets an error."""
         if not self.is_lost:
             self._lose(psycopg.OperationalError(_LOST))
         self.raw.close()
+
+    def _forget_new(self, calls: Sequence[StatementCall]) -> None:
+        for call in calls:
+            if call.is_new:
+                self.raw.statements.forget(call)
 
     def _send_preparation(self, call: StatementCall) -> int:
         """Send what prepares a statement; return the number of commands."""

@@ -32,9 +32,7 @@ def read_resource(context: RequestContext, resource_type: str, logical_id: str) 
     """Read the current version."""
     prefer, subset = begin_read(context, resource_type)
     audit_context = context.begin_audit("read")
-    version = read.read(
-        context.gateway.store, context.access, resource_type, logical_id, audit_context.subject
-    )
+    version = read.read(context.gateway.store, context.access, resource_type, logical_id)
     record_disclosure(context, audit_context, [version])
     return version_response(context, version, prefer, subset)
 

@@ -15,6 +15,7 @@ from ehr_fhir.search.query import SearchQuery, SortKey
 from ehr_fhir.units import CANONICAL_SYSTEM
 from ehr_gateway.search.cursor import Position
 from ehr_gateway.search.plan import SearchPlan, join_from
+from ehr_gateway.store.disclosure import Disclosure
 from ehr_privacy.consent import BY_ROW
 
 __all__ = ["is_ordered_scan", "page_statement", "position_columns"]
@@ -85,7 +86,7 @@ def _order_by_columns(
         return plan.with_clause() + _check_consent_in_order(
             plan, matches, names, _order_terms(names, descending)
         ), params
-    selected = "r.*" if plan.checks_consent_last else "r.pk"
+    selected = f"r.*{Disclosure.columns(plan.dialect)}" if plan.checks_consent_last else "r.pk"
     return (
         f"{plan.with_clause()}SELECT {selected}, {keys} FROM {plan.source}"  # noqa: S608
         f" WHERE {plan.where}{keyset} ORDER BY {_order_terms(columns, descending)} LIMIT :limit",
@@ -125,7 +126,7 @@ def _order_by_values(
 def _check_consent_in_order(plan: SearchPlan, matches: str, names: Sequence[str], by: str) -> str:
     """Return the statement that checks consent in order until the page is full."""
     return (
-        f"SELECT r.*, {', '.join(names)}"  # noqa: S608
+        f"SELECT r.*{Disclosure.columns(plan.dialect)}, {', '.join(names)}"  # noqa: S608
         f" FROM ({matches} ORDER BY {by} {BY_ROW}) {join_from(plan.dialect, 'm')}"
         f" WHERE {plan.visible} ORDER BY {by} LIMIT :limit"
     )

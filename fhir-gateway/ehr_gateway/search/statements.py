@@ -6,7 +6,7 @@ Each statement that finds resources holds the consent condition.
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from ehr_fhir.search.filters import Filter, InCompartment
@@ -19,6 +19,7 @@ from ehr_gateway.search.plan import MAX_ROWS, SearchPlan, plan_search
 from ehr_gateway.search.sql import FilterCompiler
 from ehr_gateway.search.value_sets import expand_codes
 from ehr_gateway.search.values import Params
+from ehr_gateway.store.disclosure import Disclosure, reader_parameters
 from ehr_gateway.store.search_registry import SearchRegistry
 from ehr_gateway.store.store import Version
 from ehr_privacy.consent.domain_rules import load_domains
@@ -94,10 +95,17 @@ class SearchExecutor:
             # A second statement: the first sorts, and would be slow if it carried the bodies along.
             dialect = self.connection.dialect
             rows = self.connection.execute(
-                f"SELECT * FROM resource WHERE pk {in_list(dialect, 'pks')}",  # noqa: S608
-                {"pks": encode_list(dialect, (match.pk for match in matches))},
+                f"SELECT r.*{Disclosure.columns(dialect)} FROM resource r"  # noqa: S608
+                f" WHERE r.pk {in_list(dialect, 'pks')}",
+                {
+                    "pks": encode_list(dialect, (match.pk for match in matches)),
+                    **self._reader_parameters(),
+                },
             )
-            versions = {row["pk"]: Version.from_row(row) for row in rows}
+            has_disclosure = dialect == "postgresql"
+            versions = {
+                row["pk"]: Version.from_row(row, has_disclosure=has_disclosure) for row in rows
+            }
         return [versions[match.pk] for match in matches]
 
     def count_matches(self, query: SearchQuery) -> int:
@@ -123,7 +131,11 @@ class SearchExecutor:
     def _plan(self, query: SearchQuery, limit: int | None) -> SearchPlan:
         """Compile the filters of a query and plan it for up to `limit` matches, None for all."""
         visible = self.access.search_predicate
-        params = Params(self.access.now_ms, self.limits.base, dict(visible.params))
+        params = Params(
+            self.access.now_ms,
+            self.limits.base,
+            {**visible.params, **self._reader_parameters()},
+        )
         by_time = is_ordered_scan(query) and [key.code for key in query.sort] == ["_lastUpdated"]
         compiler = FilterCompiler(
             self.registry.ids, params, visible.sql, self.connection.dialect, by_time=by_time
@@ -144,6 +156,11 @@ class SearchExecutor:
             max_rows=self.limits.max_rows,
             latest_position=self.registry.latest.position,
         )
+
+    def _reader_parameters(self) -> Mapping[str, str | int | None]:
+        """Return the parameters of `Disclosure.columns`."""
+        requester = self.access.requester
+        return reader_parameters(requester.person, requester.organization, self.access.now_ms)
 
     def _limit_scan(
         self, plan: SearchPlan, query: SearchQuery, after: Position | None, max_rows: int
@@ -178,11 +195,14 @@ class SearchExecutor:
             plan, query, self.registry.ids, limit, after, inclusive=inclusive
         )
         columns = position_columns(query)
+        has_disclosure = self.connection.dialect == "postgresql"
         return [
             Match(
                 row["pk"],
                 tuple(row[column] for column in columns),
-                Version.from_row(row) if plan.checks_consent_last else None,
+                Version.from_row(row, has_disclosure=has_disclosure)
+                if plan.checks_consent_last
+                else None,
             )
             for row in self.connection.execute(statement, params)
         ]

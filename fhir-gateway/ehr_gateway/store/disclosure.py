@@ -8,10 +8,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from ehr_gateway.database import Row
-from ehr_gateway.tokens.access_tokens import Subject
+from ehr_gateway.database import Dialect, Row
 
-__all__ = ["DISCLOSURE_COLUMNS", "GRANT_IN_FORCE", "Disclosure", "reader_parameters"]
+__all__ = ["GRANT_IN_FORCE", "Disclosure", "reader_parameters"]
 
 # Whether a grant or an emergency of the reader's is in force for the patient `p.patient`.
 GRANT_IN_FORCE = " OR ".join(
@@ -21,7 +20,7 @@ GRANT_IN_FORCE = " OR ".join(
     for kind in ("emergency", "grant")
 )
 # Of the version `r`, on PostgreSQL.
-DISCLOSURE_COLUMNS = (
+_COLUMNS = (
     "ARRAY(SELECT p.patient FROM record_patient p WHERE p.pk = r.pk ORDER BY p.patient)"  # noqa: S608
     " AS disclosed_patients,"
     " EXISTS (SELECT 1 FROM record_patient p"
@@ -39,15 +38,25 @@ class Disclosure:
 
     @classmethod
     def from_row(cls, row: Row) -> Disclosure:
-        """Build it from a row of `resource` with `DISCLOSURE_COLUMNS`."""
+        """Build it from a row of `resource` with `Disclosure.columns`."""
         patients = tuple(row["disclosed_patients"])
         return cls(patients, row["domain"], bool(row["disclosed_with_grant"]))
 
+    @staticmethod
+    def columns(dialect: Dialect) -> str:
+        """Return what to select after the columns of the version `r`; nothing on SQLite.
 
-def reader_parameters(subject: Subject, now_ms: int) -> Mapping[str, str | int | None]:
-    """Return the parameters of `GRANT_IN_FORCE` and `DISCLOSURE_COLUMNS`."""
+        There a look-up for the audit log alone costs no more than one for each record.
+        """
+        return f", {_COLUMNS}" if dialect == "postgresql" else ""
+
+
+def reader_parameters(
+    person: str, organization: str | None, now_ms: int
+) -> Mapping[str, str | int | None]:
+    """Return the parameters of `GRANT_IN_FORCE` and `Disclosure.columns`."""
     return {
-        "reader_person": subject.person or subject.login,
-        "reader_organization": subject.organization,
+        "reader_person": person,
+        "reader_organization": organization,
         "reader_now": now_ms,
     }

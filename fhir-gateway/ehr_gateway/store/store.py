@@ -61,11 +61,12 @@ class Version:
     disclosure: Disclosure | None = field(default=None, compare=False, repr=False)
 
     @classmethod
-    def from_row(cls, row: Row) -> Version:
-        """Build a version from a row of `resource`."""
+    def from_row(cls, row: Row, *, has_disclosure: bool = False) -> Version:
+        """Build a version from a row of `resource`, maybe with `Disclosure.columns`."""
         return cls(
             row["pk"], row["type"], row["id"], row["version"], row["last_updated"],
             bool(row["deleted"]), row["body"], row["method"], row["author"], row["position"],
+            disclosure=Disclosure.from_row(row) if has_disclosure else None,
         )  # fmt: skip
 
 

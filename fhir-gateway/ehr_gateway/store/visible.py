@@ -2,20 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import replace
 from functools import lru_cache
-from typing import Any, Literal
+from typing import Literal
 
 from ehr_fhir.errors import Gone, NotFound
 from ehr_gateway.access import Access
-from ehr_gateway.database import Connection, Row
-from ehr_gateway.store.disclosure import DISCLOSURE_COLUMNS, Disclosure, reader_parameters
+from ehr_gateway.database import Connection
+from ehr_gateway.store.disclosure import Disclosure, reader_parameters
 from ehr_gateway.store.store import Version
 from ehr_gateway.store.stored_facts import StoredFacts, facts_columns
-from ehr_gateway.tokens.access_tokens import Subject
 
-__all__ = ["is_current_visible", "read_on", "read_to_disclose"]
+__all__ = ["is_current_visible", "read_on"]
 
 
 def read_on(
@@ -26,51 +24,34 @@ def read_on(
     interaction: Literal["read", "search"] = "read",
     *,
     with_facts: bool = False,
+    to_disclose: bool = False,
 ) -> Version:
     """Read on an open connection; a hidden resource gives the same error as an absent one.
 
-    `with_facts`: with what consent decides the record by.
+    `with_facts`: with what consent decides the record by. `to_disclose`: with what the audit log
+    has to know of it, where the database is a network away.
     """
-    columns = f"r.*, {facts_columns(connection.dialect)}" if with_facts else "r.*"
-    parameters = {"type": resource_type, "id": identity}
-    version, row = _read_columns(connection, access, interaction, columns, parameters)
-    return replace(version, facts=StoredFacts.from_row(row)) if with_facts else version
-
-
-def read_to_disclose(
-    connection: Connection, access: Access, resource_type: str, identity: str, subject: Subject
-) -> Version:
-    """Read for an answer to a subject, with what the audit log has to know; on PostgreSQL."""
-    parameters = {
-        "type": resource_type,
-        "id": identity,
-        **reader_parameters(subject, access.now_ms),
-    }
-    columns = f"r.*, {DISCLOSURE_COLUMNS}"
-    version, row = _read_columns(connection, access, "read", columns, parameters)
-    return replace(version, disclosure=Disclosure.from_row(row))
-
-
-def _read_columns(
-    connection: Connection,
-    access: Access,
-    interaction: Literal["read", "search"],
-    columns: str,
-    parameters: Mapping[str, Any],
-) -> tuple[Version, Row]:
-    """Read the current version that the parameters name, with columns beside its own."""
-    resource_type = parameters["type"]
     access.require_scope(interaction, resource_type)
-    visible = access.predicate(interaction)
+    visible, requester = access.predicate(interaction), access.requester
+    columns = f"r.*{Disclosure.columns(connection.dialect)}" if to_disclose else "r.*"
+    if with_facts:
+        columns = f"{columns}, {facts_columns(connection.dialect)}"
     row = connection.execute(
-        _statement(columns, visible.sql), {**parameters, **visible.params}
+        _statement(columns, visible.sql),
+        {
+            "type": resource_type,
+            "id": identity,
+            **reader_parameters(requester.person, requester.organization, access.now_ms),
+            **visible.params,
+        },
     ).fetchone()
     if row is None:
         raise NotFound(f"There is no {resource_type} with this id.")
-    version = Version.from_row(row)
+    has_disclosure = to_disclose and connection.dialect == "postgresql"
+    version = Version.from_row(row, has_disclosure=has_disclosure)
     if version.deleted:
         raise Gone(f"This {resource_type} was deleted.")
-    return version, row
+    return replace(version, facts=StoredFacts.from_row(row)) if with_facts else version
 
 
 # Cached: the consent condition is a long text, and joining it anew would cost each read.

@@ -89,11 +89,16 @@ def test_a_transaction_sees_one_state_and_is_ended(database: Database, url: str)
             thread.submit(write, "INSERT INTO note VALUES ('new')").result(10)
             return [before, connection.execute(sql).fetchone()[0]]
 
+    async def count_twice() -> tuple[list[int], list[int]]:
+        during = await run_cooperatively(count_before_and_after_a_write)
+        after = await run_cooperatively(read, database, "SELECT COUNT(*) FROM note")
+        # The end of a transaction waits a moment for the next statement.
+        await asyncio.sleep(0.1)
+        return during, after
+
     write("CREATE TABLE note (word TEXT)")
-    with ThreadPoolExecutor(1) as thread:
-        assert run(run_cooperatively(count_before_and_after_a_write)) == [0, 0]
-    assert run(run_cooperatively(read, database, "SELECT COUNT(*) FROM note")) == [1]
-    with psycopg.connect(url) as other:
+    with ThreadPoolExecutor(1) as thread, psycopg.connect(url) as other:
+        assert run(count_twice()) == ([0, 0], [1])
         assert other.execute(IN_TRANSACTION).fetchall() == []
 
 
@@ -136,6 +141,18 @@ def test_a_read_ends_with_its_deadline(database: Database) -> None:
         return time.monotonic() - start
 
     assert run(too_slow()) < 3
+
+
+def test_a_single_statement_after_a_transaction_is_in_none(database: Database) -> None:
+    async def both() -> list[list[Any]]:
+        sql = "SELECT current_setting('transaction_isolation')"
+        return [
+            await run_cooperatively(read, database, sql, single=single)
+            for single in (False, True, True, False, True)
+        ]
+
+    alone, within = ["read committed"], ["repeatable read"]
+    assert run(both()) == [within, alone, alone, within, alone]
 
 
 def test_what_is_long_for_the_loop_is_refused_there(database: Database) -> None:
