@@ -13,7 +13,13 @@ import pytest
 
 from ehr_fhir.errors import Unavailable
 from ehr_gateway.admission_queue import Turns
-from ehr_gateway.database import BudgetExceeded, Database, open_database, run_cooperatively
+from ehr_gateway.database import (
+    BudgetExceeded,
+    Database,
+    PostgresqlDatabase,
+    open_database,
+    run_cooperatively,
+)
 from ehr_gateway.deadline import Deadline, deadline_of
 from tests.lib.loops import run
 from tests.lib.postgresql import Cluster
@@ -169,8 +175,31 @@ def test_a_write_is_refused_on_the_loop(database: Database) -> None:
         with database.write_transaction():
             pass
 
-    with pytest.raises(RuntimeError, match="hold up the event loop"):
+    with pytest.raises(RuntimeError, match="write_on_loop"):
         run(run_cooperatively(write))
+
+
+def test_many_rows_are_sent_at_once_and_the_first_error_is_told(postgresql: Cluster) -> None:
+    insert = "INSERT INTO reading VALUES (?, ?)"
+
+    def write(rows: list[tuple[int, str | None]]) -> None:
+        with database.write_on_loop() as connection:
+            connection.executemany(insert, rows)
+
+    async def write_three_times() -> None:
+        await run_cooperatively(write, [(n, None if n % 3 else "third") for n in range(600)])
+        with pytest.raises(psycopg.errors.UniqueViolation):
+            await run_cooperatively(write, [(599, "again"), (600, "new")])
+        await run_cooperatively(write, [(600, "new"), (601, None)])
+
+    with postgresql.database() as url:
+        database = PostgresqlDatabase(url)
+        with database.write_transaction() as connection:
+            connection.execute("CREATE TABLE reading (id INTEGER PRIMARY KEY, word TEXT)")
+        run(write_three_times())
+        assert read(database, "SELECT COUNT(*) FROM reading") == [602]
+        assert read(database, "SELECT COUNT(word) FROM reading") == [201]
+        database.close()
 
 
 def test_a_cancelled_read_gives_its_connection_back(database: Database) -> None:
