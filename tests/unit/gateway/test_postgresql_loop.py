@@ -179,11 +179,12 @@ def test_a_write_is_refused_on_the_loop(database: Database) -> None:
         run(run_cooperatively(write))
 
 
-def test_many_rows_are_sent_at_once_and_the_first_error_is_told(postgresql: Cluster) -> None:
+def test_many_rows_are_sent_at_once_and_the_first_error_is_told(url: str) -> None:
+    opened = PostgresqlDatabase(url)
     insert = "INSERT INTO reading VALUES (?, ?)"
 
     def write(rows: list[tuple[int, str | None]]) -> None:
-        with database.write_on_loop() as connection:
+        with opened.write_on_loop() as connection:
             connection.executemany(insert, rows)
 
     async def write_three_times() -> None:
@@ -192,14 +193,12 @@ def test_many_rows_are_sent_at_once_and_the_first_error_is_told(postgresql: Clus
             await run_cooperatively(write, [(599, "again"), (600, "new")])
         await run_cooperatively(write, [(600, "new"), (601, None)])
 
-    with postgresql.database() as url:
-        database = PostgresqlDatabase(url)
-        with database.write_transaction() as connection:
-            connection.execute("CREATE TABLE reading (id INTEGER PRIMARY KEY, word TEXT)")
-        run(write_three_times())
-        assert read(database, "SELECT COUNT(*) FROM reading") == [602]
-        assert read(database, "SELECT COUNT(word) FROM reading") == [201]
-        database.close()
+    with opened.write_transaction() as connection:
+        connection.execute("CREATE TABLE reading (id INTEGER PRIMARY KEY, word TEXT)")
+    run(write_three_times())
+    assert read(opened, "SELECT COUNT(*) FROM reading") == [602]
+    assert read(opened, "SELECT COUNT(word) FROM reading") == [201]
+    opened.close()
 
 
 def test_a_cancelled_read_gives_its_connection_back(database: Database) -> None:
