@@ -25,7 +25,7 @@ from ehr_gateway.store.merging import linked_accounts, update_merged_rules
 from ehr_gateway.store.parameter_ids import UNINDEXED_PARAMETER
 from ehr_gateway.store.store import Version
 from ehr_gateway.store.stored_facts import read_stored_facts, update_patients_and_labels
-from ehr_privacy.consent import RECORD_COLUMNS, SOURCE_TABLES, Record, RuleRow
+from ehr_privacy.consent import BY_ROW, RECORD_COLUMNS, SOURCE_TABLES, Record, RuleRow
 
 __all__ = [
     "FACT_COLUMNS",
@@ -50,12 +50,21 @@ _INDEX_INSERT = {
     for kind, columns in INDEX_COLUMNS.items()
 }
 _INDEX_SELECT = {
-    kind: f"SELECT param, {', '.join(columns)} FROM idx_{kind} WHERE pk = ?"  # noqa: S608
+    kind: f"SELECT param, {', '.join(columns)}, pk FROM idx_{kind} WHERE pk = ?"  # noqa: S608
     for kind, columns in INDEX_COLUMNS.items()
 }
+# All tables in one round trip, each as a JSON array of rows.
+_INDEX_ARRAYS = {
+    kind: f"SELECT CAST(json_agg(json_build_array(param, {', '.join(columns)}, pk)) AS text)"  # noqa: S608
+    f" FROM idx_{kind} WHERE pk = ANY(:pks)"
+    for kind, columns in INDEX_COLUMNS.items()
+}
+_INDEX_SELECT_POSTGRESQL = (
+    f"SELECT {', '.join(f'({select}) AS {kind}' for kind, select in _INDEX_ARRAYS.items())}"
+)
 _INDEX_DELETE = {
-    kind: f"DELETE FROM idx_{kind} WHERE pk = ? AND param = ?"  # noqa: S608
-    f" AND {' AND '.join(f'{column} = ?' for column in columns)}"
+    kind: f"DELETE FROM idx_{kind} WHERE param = ?"  # noqa: S608
+    f" AND {' AND '.join(f'{column} = ?' for column in columns)} AND pk = ?"
     for kind, columns in INDEX_COLUMNS.items()
 }
 _REMOVE_POSTGRESQL = (
@@ -190,14 +199,7 @@ def group_by_table(
 
 def insert_index(connection: Connection, versions: Iterable[tuple[int, IndexValues]]) -> None:
     """Insert the index rows of several versions, each given as (pk, rows by table)."""
-    rows_by_table = _collect_rows(versions)
-    if connection.dialect == "postgresql":
-        if rows_by_table:
-            statement = _postgresql_statement(tuple(sorted(rows_by_table)), replaces=False)
-            connection.execute(statement, {"rows": orjson.dumps(rows_by_table).decode()})
-        return
-    for table, rows in rows_by_table.items():
-        connection.executemany(_INDEX_INSERT[table], rows)
+    _write_index(connection, _collect_rows(versions), {})
 
 
 def replace_index(connection: Connection, versions: Iterable[tuple[int, IndexValues]]) -> None:
@@ -205,19 +207,8 @@ def replace_index(connection: Connection, versions: Iterable[tuple[int, IndexVal
     by_pk = dict(versions)
     if not by_pk:
         return
-    if connection.dialect == "postgresql":
-        rows = orjson.dumps(_collect_rows(by_pk.items())).decode()
-        statement = _postgresql_statement(tuple(INDEX_COLUMNS), replaces=True)
-        connection.execute(statement, {"rows": rows, "pks": list(by_pk)})
-        return
-    for pk, by_table in by_pk.items():
-        for table in INDEX_COLUMNS:
-            before = {tuple(row) for row in connection.execute(_INDEX_SELECT[table], (pk,))}
-            after = set(by_table.get(table, ()))
-            if before != after:
-                deleted, added = before - after, after - before
-                connection.executemany(_INDEX_DELETE[table], [(pk, *row) for row in deleted])
-                connection.executemany(_INDEX_INSERT[table], sorted((*row, pk) for row in added))
+    before, after = _select_index(connection, list(by_pk)), _collect_rows(by_pk.items())
+    _write_index(connection, _subtract_rows(after, before), _subtract_rows(before, after))
 
 
 def remove_index(connection: Connection, version: Version) -> None:
@@ -231,49 +222,82 @@ def remove_index(connection: Connection, version: Version) -> None:
 
 
 def _collect_rows(versions: Iterable[tuple[int, IndexValues]]) -> IndexValues:
-    """Return rows of (parameter's number, values..., pk) by table, sorted by key.
-
-    So that rows of the same B-tree page are inserted together.
-    """
+    """Return rows of (parameter's number, values..., pk) by table."""
     rows_by_table: IndexValues = defaultdict(list)
     for pk, by_table in versions:
         for table, rows in by_table.items():
             rows_by_table[table] += [(*row, pk) for row in rows]
-    for rows in rows_by_table.values():
-        rows.sort()
     return dict(rows_by_table)
 
 
-@cache
-def _postgresql_statement(tables: tuple[str, ...], *, replaces: bool) -> str:
-    """Return the statement that writes the rows of some index tables in one round trip.
+def _subtract_rows(rows_by_table: IndexValues, others: IndexValues) -> IndexValues:
+    """Return the rows that are not among others, of the tables that have such rows."""
+    remaining = {
+        table: [*{*rows}.difference(others.get(table, ()))] for table, rows in rows_by_table.items()
+    }
+    return {table: rows for table, rows in remaining.items() if rows}
 
-    Its parameters: the rows as a JSON object of arrays by table; if it `replaces`, the pks whose
-    other rows it deletes.
+
+def _select_index(connection: Connection, pks: Sequence[int]) -> IndexValues:
+    """Return the index rows that versions have, as `_collect_rows` gives them."""
+    if connection.dialect == "postgresql":
+        row = connection.execute(_INDEX_SELECT_POSTGRESQL, {"pks": pks}).fetchone()
+        return {
+            table: [tuple(values) for values in orjson.loads(row[table] or b"[]")]
+            for table in INDEX_COLUMNS
+        }
+    return {
+        table: [tuple(row) for pk in pks for row in connection.execute(select, (pk,))]
+        for table, select in _INDEX_SELECT.items()
+    }
+
+
+def _write_index(connection: Connection, added: IndexValues, deleted: IndexValues) -> None:
+    """Insert and delete index rows, sorted by key: rows of a B-tree page follow each other."""
+    for rows in (*added.values(), *deleted.values()):
+        rows.sort()
+    if connection.dialect == "postgresql":
+        if added or deleted:
+            statement = _write_statement(tuple(sorted(added)), tuple(sorted(deleted)))
+            rows_as_json = {"added": added, "deleted": deleted}
+            connection.execute(statement, (orjson.dumps(rows_as_json).decode(),))
+        return
+    for table, rows in deleted.items():
+        connection.executemany(_INDEX_DELETE[table], rows)
+    for table, rows in added.items():
+        connection.executemany(_INDEX_INSERT[table], rows)
+
+
+@cache
+def _write_statement(added: tuple[str, ...], deleted: tuple[str, ...]) -> str:
+    """Return PostgreSQL's statement that inserts into and deletes from some index tables.
+
+    In one round trip. Its parameter is a JSON object of rows by table, by `added` and `deleted`.
     """
-    parts = []
-    for table in tables:
-        columns = ("param", *INDEX_COLUMNS[table], "pk")
-        values = ", ".join(
-            f"CAST(v ->> {number} AS {_POSTGRESQL_TYPES[index_column_type(table, name)]}) AS {name}"
-            for number, name in enumerate(columns)
-        )
-        names = ", ".join(columns)
-        parts.append(
-            f"new_{table} AS MATERIALIZED (SELECT {values}"  # noqa: S608
-            f" FROM jsonb_array_elements(CAST(:rows AS jsonb) -> '{table}') v)"
-        )
-        if replaces:
-            same = " AND ".join(f"n.{name} = i.{name}" for name in columns)
-            parts.append(
-                f"deleted_{table} AS (DELETE FROM idx_{table} i WHERE i.pk = ANY(:pks)"  # noqa: S608
-                f" AND NOT EXISTS (SELECT 1 FROM new_{table} n WHERE {same}))"
-            )
+    parts = ["given AS MATERIALIZED (SELECT CAST(? AS jsonb) AS rows)"]
+    for table in added:
+        names = ", ".join(("param", *INDEX_COLUMNS[table], "pk"))
         parts.append(
             f"added_{table} AS (INSERT INTO idx_{table} ({names})"  # noqa: S608
-            f" SELECT {names} FROM new_{table} ON CONFLICT DO NOTHING)"
+            f" SELECT * FROM ({_select_given('added', table)}) v ON CONFLICT DO NOTHING)"
+        )
+    for table in deleted:
+        columns = ("param", *INDEX_COLUMNS[table], "pk")
+        same = " AND ".join(f"i.{name} = v.{name}" for name in columns)
+        parts.append(
+            f"deleted_{table} AS (DELETE FROM idx_{table} i"  # noqa: S608
+            f" USING ({_select_given('deleted', table)}) v WHERE {same})"
         )
     return f"WITH {', '.join(parts)} SELECT 1"
+
+
+def _select_given(change: str, table: str) -> str:
+    values = ", ".join(
+        f"CAST(r ->> {number} AS {_POSTGRESQL_TYPES[index_column_type(table, name)]}) AS {name}"
+        for number, name in enumerate(("param", *INDEX_COLUMNS[table], "pk"))
+    )
+    rows = f"jsonb_array_elements(rows -> '{change}' -> '{table}') r"
+    return f"SELECT {values} FROM given, {rows} {BY_ROW}"  # noqa: S608
 
 
 def replace_rules(

@@ -93,6 +93,9 @@ def _tokens(settings: Settings) -> dict[str, dict[str, str]]:
 _SERVE_EARLIER = """
 import dataclasses, json, pathlib, sys
 from tests.perf.gateway.servers import ours
+import ehr_gateway
+if not pathlib.Path(ehr_gateway.__file__).is_relative_to(pathlib.Path.cwd()):
+    sys.exit(f"{ehr_gateway.__file__} is not of this checkout: this Python has paths of its own.")
 folder, workers, database = sys.argv[1:]
 with ours(pathlib.Path(folder), int(workers), database or None) as server:
     print(json.dumps(dataclasses.asdict(server)), flush=True)
