@@ -14,7 +14,7 @@ BENCH_GROUP := import tomllib; print(*tomllib.load(open("pyproject.toml", "rb"))
 
 .DEFAULT_GOAL := help
 .PHONY: clients help setup demo test test-slow test-unit test-spec test-integration test-acceptance check fix \
-	bench bench-audit bench-enforcement bench-gateway bench-postgresql-read bench-sqlite-read bench-workers bench-latency bench-memory operation-pages texts profile lock assets architecture browser postgresql clean
+	bench bench-audit bench-enforcement bench-gateway bench-postgresql-read bench-sqlite-read bench-workers bench-latency bench-memory operation-pages pictures texts profile lock assets architecture browser postgresql clean
 
 help: ## list the commands
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "make %-18s %s\n", $$1, $$2}'
@@ -111,6 +111,9 @@ profile: setup .venv/.bench ## where the gateway's time goes: steps in microseco
 
 assets: ## build the portal's style sheets anew (needs Node)
 	@cd portal && npm ci && npm run build
+
+pictures: setup browser ## take the pictures of docs/images/screens anew
+	@$(BIN)/python -m tests.docs.take_pictures
 
 texts: .venv/.ready ## bring the portal's catalogues up to date with its texts; list what is untranslated
 	@$(BIN)/python -m tests.lib.texts
