@@ -287,7 +287,7 @@ def test_a_patient_logs_in_by_the_simulated_identity_in_the_browser(
     page = walker.page
     walker.go("/oauth/account")
     page.locator("#eid").click()
-    expect(page.locator(".warning")).to_contain_text("simulator")
+    expect(page.locator(".ehr-notice")).to_contain_text("simulator")
     page.fill("[name=hkid]", HKID)
     page.fill("[name=pin]", PIN)
     page.press("[name=pin]", "Enter")
