@@ -23,6 +23,9 @@ from ehr_portal.record.usual_ranges import UsualRanges
 # PAGE_SIZE, so that one section costs the gateway four searches at most.
 MAX_SECTION_ROWS = 2000
 PAGE_SIZE = "500"
+# Searches of one page that run at the same time: a few keep two cores busy, and one reader's page
+# does not fill the gateway's queue. Chosen.
+MAX_SEARCHES_AT_ONCE = 8
 # Rows of the past on the first page. Chosen: enough to say that there is a past.
 MAX_PAST_ROWS = 3
 
@@ -101,10 +104,21 @@ class SectionContent:
     ) -> list[tuple[RecordRow, int]]:
         if not self.section.groups_titles:
             return [(row, 1) for row in rows[:size]]
-        counts = Counter(str(row.title) for row in rows)
-        newest_by_title = {str(row.title): row for row in reversed(rows)}
-        newest = [row for row in rows if newest_by_title[str(row.title)] is row]
-        return [(row, counts[str(row.title)]) for row in newest[:size]]
+        kinds = [self._kind_of(row) for row in rows]
+        counts = Counter(kinds)
+        newest = {kind: row for kind, row in zip(reversed(kinds), reversed(rows), strict=True)}
+        first = [
+            (row, counts[kind])
+            for kind, row in zip(kinds, rows, strict=True)
+            if newest[kind] is row
+        ]
+        return first[:size]
+
+    def _kind_of(self, row: RecordRow) -> str:
+        """Return what rows have to share to be one line: of what holds now, all that they say."""
+        if self.section.splits_past and row.is_current:
+            return "|".join(str(text) for text in (row.title, *row.details))
+        return str(row.title)
 
 
 @dataclass(frozen=True)
@@ -140,6 +154,7 @@ class SearchesOfOnePage:
         self._gateway = gateway
         self._patient = patient
         self._tasks: dict[str, asyncio.Task[SearchResults | None]] = {}
+        self._slots = asyncio.Semaphore(MAX_SEARCHES_AT_ONCE)
         self._patient_task: asyncio.Task[Resource | None] | None = None
 
     async def patient(self) -> Resource | None:
@@ -153,10 +168,15 @@ class SearchesOfOnePage:
         """Return what a search finds; None where the reader's token does not cover it."""
         key = repr(search)
         if key not in self._tasks:
-            params = {search.patient_param: self._patient, "_count": PAGE_SIZE, **search.params}
-            found = self._gateway.search_all(search.resource_type, params, limit=MAX_SECTION_ROWS)
-            self._tasks[key] = asyncio.create_task(_none_if_forbidden(found))
+            self._tasks[key] = asyncio.create_task(self._search(search))
         return await self._tasks[key]
+
+    async def _search(self, search: Search) -> SearchResults | None:
+        params = {search.patient_param: self._patient, "_count": PAGE_SIZE, **search.params}
+        async with self._slots:
+            return await _none_if_forbidden(
+                self._gateway.search_all(search.resource_type, params, limit=MAX_SECTION_ROWS)
+            )
 
 
 async def fetch_record(
@@ -209,6 +229,8 @@ async def _build_section(
     rows = [build_row(resource, included, language, now) for resource in matches.values()]
     if section.social is not None:
         rows = [row for row in rows if row.is_social is section.social]
+    if section.social:
+        rows = _newest_findings_hold(rows)
     none_known = [row for row in rows if row.is_none_known]
     others = [row for row in rows if not row.is_none_known] if none_known else rows
     return replace(
@@ -216,6 +238,17 @@ async def _build_section(
         rows=tuple(sort_rows(others)),
         none_known=tuple(row for row in none_known if not row.is_in_error),
     )
+
+
+def _newest_findings_hold(rows: Iterable[RecordRow]) -> list[RecordRow]:
+    """Return rows of which the newest Observation of each kind is what holds now."""
+    newest: dict[str, RecordRow] = {}
+    for row in sorted(rows, key=lambda row: fhir_timestamp(row.start)):
+        if row.resource_type == "Observation" and not row.is_in_error:
+            newest[str(row.title)] = row
+    return [
+        replace(row, is_current=True) if newest.get(str(row.title)) is row else row for row in rows
+    ]
 
 
 def usual_ranges(patient: Resource | None) -> UsualRanges | None:

@@ -24,8 +24,8 @@ from ehr_portal.record.special_codes import (
 
 # A status that says "now" gets a tag; the usual end state of a resource type says nothing new.
 CURRENT_STATUSES = frozenset(
-    {"active", "recurrence", "relapse", "in-progress", "on-hold", "planned", "intended", "booked",
-     "arrived", "checked-in", "proposed", "pending", "waitlist", "accepted"}
+    {"active", "unknown", "recurrence", "relapse", "in-progress", "on-hold", "planned",
+     "intended", "booked", "arrived", "checked-in", "proposed", "pending", "waitlist", "accepted"}
 )  # fmt: skip
 # Statuses that say that a record does not hold, or not as it stands: told in every list.
 _DOUBTFUL_STATUSES = frozenset(
@@ -33,6 +33,8 @@ _DOUBTFUL_STATUSES = frozenset(
      "preliminary", "partial", "registered", "amended", "corrected", "superseded", "noshow",
      "unsatisfactory", "on-hold", "rejected", "declined"}
 )  # fmt: skip
+# Intents of a request that nobody has ordered.
+_NO_ORDERS = frozenset({"proposal", "plan", "option"})
 _NOT_HELD = frozenset({"refuted", "entered-in-error"})
 
 # Elements with a date, the clinically meaningful ones before those of the paperwork.
@@ -127,7 +129,8 @@ class RecordRow:
     @property
     def has_telling_status(self) -> bool:
         """Return whether a list has to say in what state the record is."""
-        return self.is_current or self.status in _DOUBTFUL_STATUSES
+        is_telling = self.is_current or self.status in _DOUBTFUL_STATUSES
+        return is_telling and bool(self.status)
 
     @property
     def is_in_error(self) -> bool:
@@ -193,7 +196,9 @@ def status_code(resource: Resource) -> str:
 def _is_current(
     resource: Resource, status: str, start: str, end: str, now: datetime | None
 ) -> bool:
-    if status not in CURRENT_STATUSES:
+    # A problem or an allergy whose state nobody noted is not put away with those that are over.
+    is_unstated = not status and resource["resourceType"] in ("Condition", "AllergyIntolerance")
+    if status not in CURRENT_STATUSES and not is_unstated:
         return False
     # An end in words or as an age is an end as well.
     if any(key.startswith("abatement") for key in resource):
@@ -215,6 +220,11 @@ def _row_flags(resource: Resource, language: str) -> tuple[Flag, ...]:
     if resource.get("doNotPerform"):
         word = localizer_for(language).translate(N_("Must not be given or done"))
         flags.append(Flag(CRITICAL, Text(word, language)))
+    intent = resource.get("intent", "")
+    is_plan = resource["resourceType"] == "CarePlan" and intent == "plan"
+    if intent in _NO_ORDERS and not is_plan:
+        text = code_text(f"{resource['resourceType']}.intent", intent, language)
+        flags.append(Flag(ATTENTION, text))
     if "modifierExtension" in resource or "implicitRules" in resource:
         word = compose(language, N_("Special condition: open the record")).text
         flags.append(Flag(ATTENTION, Text(word, language)))

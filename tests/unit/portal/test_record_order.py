@@ -124,6 +124,72 @@ def test_what_is_over_stands_after_what_holds_now_each_newest_first(portal: Port
     assert "high blood" not in shown
 
 
+def test_a_problem_or_allergy_of_which_no_state_is_known_is_not_put_away(
+    portal: PortalHouse,
+) -> None:
+    put(portal, "Condition", "c", code=concept("No state"))
+    put(portal, "AllergyIntolerance", "a", code=concept("Unknown state"))
+    shown = portal.log_in("doctor").get("/patients/pat-1").text
+
+    for key, title in (("problems", "No state"), ("allergies", "Unknown state")):
+        assert title in titles(section(shown, key).partition("Earlier")[0])
+
+
+def test_the_newest_finding_about_life_holds_now(portal: PortalHouse) -> None:
+    for year in (2020, 2025):
+        put(
+            portal,
+            "Observation",
+            f"s-{year}",
+            code=concept("Smoking", "72166-2", "http://loinc.org"),
+            status="final",
+            category=[{"coding": [{"code": "social-history"}]}],
+            effectiveDateTime=f"{year}-01-01",
+            valueCodeableConcept=concept(f"as of {year}"),
+        )
+
+    now, _, earlier = section(portal.log_in("patient").get("/record").text, "social").partition(
+        "Earlier"
+    )
+
+    assert "as of 2025" in now and "as of 2020" in earlier
+
+
+def test_two_orders_of_one_medicine_that_say_different_things_are_two_rows(
+    portal: PortalHouse,
+) -> None:
+    for dose in (3, 5):
+        put(portal, "MedicationRequest", f"w-{dose}", status="active", intent="order",
+            medicationCodeableConcept=concept("Warfarin"),
+            dosageInstruction=[{"text": f"{dose} mg daily"}])  # fmt: skip
+
+    shown = section(portal.log_in("patient").get("/record").text, "medicines")
+
+    assert "3 mg daily" in shown and "5 mg daily" in shown
+
+
+@pytest.mark.parametrize("intent", ["proposal", "plan", "option"])
+@pytest.mark.parametrize("resource_type", ["MedicationRequest", "ServiceRequest", "CarePlan"])
+def test_what_is_no_order_does_not_look_like_one(
+    portal: PortalHouse, resource_type: str, intent: str
+) -> None:
+    name = "medicationCodeableConcept" if resource_type == "MedicationRequest" else "code"
+    named = {"title": "X"} if resource_type == "CarePlan" else {name: concept("X")}
+    put(portal, resource_type, "x", status="active", intent=intent, **named)
+    key = {"MedicationRequest": "medicines", "ServiceRequest": "referrals", "CarePlan": "plans"}
+
+    shown = portal.log_in("doctor").get(f"/patients/pat-1/{key[resource_type]}").text
+
+    # A care plan is a plan by its nature.
+    words = {
+        "proposal": "Proposal",
+        "plan": "Plan, not an order",
+        "option": "One of several options",
+    }
+    is_flagged = "ehr-flag--attention" in shown and words[intent] in shown
+    assert is_flagged == (resource_type != "CarePlan" or intent != "plan")
+
+
 EMPTY = ("allergies", "problems", "medicines", "immunisations", "results", "visits", "documents")
 
 
