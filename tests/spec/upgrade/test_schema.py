@@ -14,6 +14,7 @@ from alembic.autogenerate import compare_metadata
 from alembic.runtime.migration import MigrationContext
 from sqlalchemy import Column, MetaData
 
+from ehr_gateway import migrations
 from ehr_gateway.database import Connection, open_database
 from ehr_gateway.database.tables import TEXT
 from ehr_gateway.migrations.engine import create_migration_engine
@@ -71,6 +72,9 @@ def test_the_newest_revision_is_the_one_that_stores_are_opened_with() -> None:
     for script in scripts:
         assert script.module.__file__ is not None
         assert Path(script.module.__file__).name.startswith(f"{script.revision}_")
+    # Two files of one number: Alembic would leave one of them out.
+    files = Path(migrations.__file__).with_name("versions").glob("0*.py")
+    assert len([*files]) == len(scripts)
 
 
 def test_an_upgraded_database_is_as_the_tables_say(upgraded: Path | str) -> None:

@@ -9,8 +9,8 @@ from alembic import op
 
 from ehr_gateway.migrations.recompute import schedule_recompute
 
-revision = "0010"
-down_revision = "0009"
+revision = "0011"
+down_revision = "0010"
 
 
 def upgrade() -> None:
