@@ -15,7 +15,6 @@ from tests.lib.portal_house import PortalHouse, portal
 __all__ = ["portal"]
 
 LANGUAGES = [language.tag for language in JURISDICTION.languages]
-SNOMED = "http://snomed.info/sct"
 
 
 def amount(value: float, unit: str = "tablet") -> dict[str, Any]:
@@ -34,11 +33,9 @@ def dosage(dose: dict[str, Any] | None = None, code: str = "", **repeat: Any) ->
     }
 
 
-ORAL = {"route": {"coding": [{"system": SNOMED, "code": "26643006"}]}}
-UNDER_THE_SKIN = {"route": {"coding": [{"system": SNOMED, "code": "34206005"}]}}
-PAIN: dict[str, Any] = {
-    "asNeededCodeableConcept": {"coding": [{"system": SNOMED, "code": "22253000"}]}
-}
+ORAL = {"route": {"text": "by mouth"}}
+UNDER_THE_SKIN = {"route": {"text": "injected under the skin"}}
+PAIN: dict[str, Any] = {"asNeededCodeableConcept": {"text": "Pain"}}
 DAILY: dict[str, Any] = {"frequency": 1, "period": 1, "periodUnit": "d"}
 
 
