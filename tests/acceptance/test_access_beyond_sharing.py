@@ -171,7 +171,7 @@ def test_a_result_is_held_and_the_patient_sees_a_stub(chromium: Browser, served:
     expect(patient.page.locator("h1")).to_have_text("There is nothing here")
     doctor.page.locator(f"form[action='{base}/release'] button").click()
     patient.page.reload()
-    expect(patient.page.locator("dl")).to_be_visible()
+    expect(patient.page.locator("dl").first).to_be_visible()
     doctor.leave()
     patient.leave()
 

@@ -6,6 +6,7 @@ becomes Unauthorized, which the pages answer with a new log-in.
 
 from __future__ import annotations
 
+import asyncio
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
@@ -36,6 +37,8 @@ Resource = Mapping[str, Any]
 
 # Types, ids, interactions and operations below the base address.
 _PATH = re.compile(r"/fhir(?:/(?!\.{1,2}(?:/|$))[A-Za-z0-9.$_*-]{1,128})*")
+# The gateway's Retry-After is one second.
+_RETRY_SECONDS = 1.0
 _ERROR_BY_STATUS: dict[int, type[EhrError]] = {
     400: Invalid,
     401: Unauthorized,
@@ -142,16 +145,25 @@ class GatewayClient:
             content = orjson.dumps(body)
             all_headers["Content-Type"] = "application/fhir+json"
             all_headers["Prefer"] = "return=representation"
-        try:
-            response = await self._client.request(
-                method, path, params=params, data=form, content=content, headers=all_headers
-            )
-        except httpx.TransportError as error:
-            raise Unavailable("The gateway does not answer.") from error
+        request = self._client.build_request(
+            method, path, params=params, data=form, content=content, headers=all_headers
+        )
+        response = await self._answer(request)
+        if response.status_code == 503 and method == "GET":
+            # Busy (RFC 9110 §15.6.4): one page asks many questions, and not to fail for one of them
+            # is worth a second.
+            await asyncio.sleep(_RETRY_SECONDS)
+            response = await self._answer(request)
         if response.status_code >= 400:
             error_type = _ERROR_BY_STATUS.get(response.status_code, Fault)
             raise error_type(f"The gateway answered {response.status_code}.")
         return response
+
+    async def _answer(self, request: httpx.Request) -> httpx.Response:
+        try:
+            return await self._client.send(request)
+        except httpx.TransportError as error:
+            raise Unavailable("The gateway does not answer.") from error
 
 
 def bundle_entries(bundle: Resource) -> Iterable[Resource]:

@@ -23,9 +23,9 @@ from ehr_portal.record.usual_ranges import UsualRanges
 # PAGE_SIZE, so that one section costs the gateway four searches at most.
 MAX_SECTION_ROWS = 2000
 PAGE_SIZE = "500"
-# Searches of one page that run at the same time: a few keep two cores busy, and one reader's page
-# does not fill the gateway's queue. Chosen.
-MAX_SEARCHES_AT_ONCE = 8
+# Searches of one page that run at the same time: a few keep two cores busy. The gateway refuses
+# what has waited half a second for its turn, so a page does not queue twenty at once. Chosen.
+MAX_SEARCHES_AT_ONCE = 4
 # Rows of the past on the first page. Chosen: enough to say that there is a past.
 MAX_PAST_ROWS = 3
 
