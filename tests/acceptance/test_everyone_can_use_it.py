@@ -21,6 +21,7 @@ from tests.lib.server import Platform
 pytestmark = pytest.mark.browser
 
 RULES = {"runOnly": ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa", "best-practice"]}
+CONTROLS = {"link", "button", "textbox", "combobox", "radio", "checkbox", "switch", "searchbox"}
 # Of what is text in a sentence the line's height counts (WCAG 2.5.8, "inline").
 SMALL_TARGETS = """least => [...document.querySelectorAll(
     'a, button, input:not([type=hidden]), select, summary, textarea')]
@@ -260,6 +261,18 @@ def bar(role: str) -> list[str]:
 
 def barriers(person: Person) -> list[str]:
     """Return what axe finds wrong, by WCAG 2.2 A and AA."""
+    unnamed = unnamed_controls(person)
+    assert unnamed == []
     found = Axe().run(person.page, options=RULES)
     assert found.response["passes"], "axe did not run"
     return [f"{v['id']}: {v['nodes'][0]['html'][:160]}" for v in found.response["violations"]]
+
+
+def unnamed_controls(person: Person) -> list[str]:
+    """Return the controls that a screen reader would tell without a name."""
+    tools = person.context.new_cdp_session(person.page)
+    nodes = tools.send("Accessibility.getFullAXTree")["nodes"]
+    tools.detach()
+    controls = [node for node in nodes if node.get("role", {}).get("value") in CONTROLS]
+    assert controls, "the accessibility tree is empty"
+    return [str(node) for node in controls if not node.get("name", {}).get("value", "").strip()]
