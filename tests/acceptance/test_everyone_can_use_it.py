@@ -220,8 +220,8 @@ def test_the_focus_stays_where_a_switch_was_used(chromium: Browser, served: Plat
         expect(patient.switch("st-gabriel")).to_have_attribute("aria-checked", wanted)
         expect(patient.switch("st-gabriel")).to_be_focused()
     patient.page.locator("a[hreflang=zh-Hans]").press("Enter")
-    expect(patient.page.locator("#language")).to_be_focused()
-    expect(patient.page.locator("#language")).to_have_text("简体")
+    expect(patient.page.locator("#chosen-language")).to_be_focused()
+    expect(patient.page.locator("#chosen-language")).to_have_text("简体")
     patient.leave()
 
 

@@ -51,7 +51,7 @@ def save_display_settings(request: Request, gateway: GatewayDependency) -> Respo
 @router.get("/display/language")
 def set_language(request: Request, gateway: GatewayDependency) -> Response:
     """Keep the reader's language and go back to the page they were on, to the same control."""
-    response = _redirect(f"{_back_path(request)}#language")
+    response = _redirect(f"{_back_path(request)}#chosen-language")
     language = request.query_params.get(LANGUAGE, "")
     if language in _language_tags():
         set_choice_cookie(response, LANGUAGE, language, secure=browser.uses_https(gateway))

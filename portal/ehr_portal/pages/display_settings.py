@@ -52,7 +52,7 @@ def save_display_settings(
 @router.get("/language/{tag}")
 def set_language(request: AnyRequest, tag: str, back: Annotated[str, Query()] = "/") -> Response:
     """Keep the reader's language and go back to the page they were on, to the same control."""
-    response = request.redirect(f"{local_path(back)}#language")
+    response = request.redirect(f"{local_path(back)}#chosen-language")
     if tag in LANGUAGE_BY_TAG:
         request.set_choice_cookie(response, LANGUAGE, tag)
     return response

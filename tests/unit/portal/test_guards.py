@@ -35,6 +35,14 @@ def test_no_page_names_another_origin_or_holds_a_script(who: str, page: str) -> 
 
 
 @pytest.mark.parametrize(("who", "page"), GUARDED)
+def test_no_id_stands_twice_in_a_page(who: str, page: str) -> None:
+    """A label or a fragment would mean the first of them: the frame's, not the page's own."""
+    ids = re.findall(r' id="([^"]*)"', PortalHouse().log_in(who).get(page).text)
+
+    assert sorted(ids) == sorted(set(ids))
+
+
+@pytest.mark.parametrize(("who", "page"), GUARDED)
 def test_no_page_is_kept_and_none_may_load_from_elsewhere(who: str, page: str) -> None:
     headers = PortalHouse().log_in(who).get(page).headers
 
@@ -133,7 +141,7 @@ def test_the_language_link_leads_nowhere_but_here(portal: PortalHouse) -> None:
     for back in ("https://evil.example/", "//evil.example", "/\\evil.example"):
         answer = portal.browser.get("/language/zh-Hans", params={"back": back})
 
-        assert answer.headers["location"] == "/#language"
+        assert answer.headers["location"] == "/#chosen-language"
 
 
 def test_a_next_link_to_another_host_is_asked_of_our_gateway_alone(portal: PortalHouse) -> None:

@@ -137,7 +137,7 @@ def test_a_choice_of_language_is_kept_and_leads_back_to_the_page() -> None:
 
     answer = house.browser.get("/language/zh-Hans", params={"back": "/sharing"})
 
-    assert answer.headers["location"] == "/sharing#language"
+    assert answer.headers["location"] == "/sharing#chosen-language"
     assert '<html lang="zh-Hans">' in house.browser.get("/").text
 
 
