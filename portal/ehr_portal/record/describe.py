@@ -15,6 +15,7 @@ from ehr_fhir import definitions
 from ehr_fhir.definitions import JsonElement
 from ehr_portal.gateway.client import Resource
 from ehr_portal.i18n import N_, localizer_for
+from ehr_portal.record.code_texts import code_text
 from ehr_portal.record.datatypes import format_value, has_formatter
 from ehr_portal.record.descriptions import Description, describe_type, part_order
 from ehr_portal.record.display import (
@@ -41,6 +42,8 @@ _ALARMING = {
     "AllergyIntolerance.criticality": {"high"},
     "AllergyIntolerance.reaction.severity": {"severe"},
 }
+# CodeableConcepts with a required binding, whose codes mean the same without their system.
+_STATE_CONCEPTS = frozenset({"clinicalStatus", "verificationStatus"})
 # As deep as parts of R4's resources go; an item of a questionnaire may go deeper.
 _MAX_DEPTH = 12
 # A contained resource may refer to another one: a prescription to a medicine, that to a maker.
@@ -261,6 +264,9 @@ class Describer:
             return Value(compose(language, N_("Yes")), level=CRITICAL)
         if has_formatter(element.type):
             text = format_value(element.type, value, language, element=f"{owner}.{element.name}")
+            if element.name in _STATE_CONCEPTS and str(text) in _codes_of(value):
+                # No more than the code of its required binding, without a system.
+                text = code_text(f"{owner}.{element.name}", str(text), language)
             alarming = _ALARMING.get(f"{owner}.{element.name}", set())
             level = ATTENTION if isinstance(value, str) and value in alarming else ""
             return Value(text, level=level) if text.text else None

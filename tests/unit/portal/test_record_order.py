@@ -135,6 +135,16 @@ def test_a_problem_or_allergy_of_which_no_state_is_known_is_not_put_away(
         assert title in titles(section(shown, key).partition("Earlier")[0])
 
 
+def test_a_state_without_its_code_system_is_told_in_words(portal: PortalHouse) -> None:
+    allergy(portal, "Nuts", verificationStatus=state("unconfirmed"))
+    browser = portal.log_in("patient", "zh-Hans")
+
+    shown = browser.get("/record/item/AllergyIntolerance/Nuts").text
+
+    assert "未经证实" in shown and "生效中" in shown
+    assert "未经证实" in section(browser.get("/record").text, "allergies")
+
+
 def test_the_newest_finding_about_life_holds_now(portal: PortalHouse) -> None:
     for year in (2020, 2025):
         put(

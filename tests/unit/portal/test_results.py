@@ -265,6 +265,14 @@ def test_a_critical_result_says_so_on_every_page(portal: PortalHouse, who: str) 
         assert "Expected: 3.5–5.1" in shown, page
 
 
+def test_advice_to_the_patient_is_for_the_patient(portal: PortalHouse) -> None:
+    portal.fake.resources[("Observation", "o-1")] = result(7.2, 3.5, 5.1, "HH")
+
+    for who, base in (("patient", "/record"), ("doctor", "/patients/pat-1")):
+        shown = portal.log_in(who).get(f"{base}/item/Observation/o-1").text
+        assert ("Contact your care team now" in shown) == (who == "patient")
+
+
 def test_no_critical_result_of_now_is_cut_from_the_first_page(portal: PortalHouse) -> None:
     for number in range(15):
         laboratory = {"category": [{"coding": [{"code": "laboratory"}]}]}
