@@ -54,7 +54,7 @@ def part_order(owner: str) -> tuple[str, ...]:
     """Return the elements of a part such as `Observation.component`, in the order they are shown.
 
     >>> part_order("QuestionnaireResponse.item")
-    ('text', 'answer', 'item')
+    ('text', 'answer', 'item', 'modifierExtension')
     """
     table = _load_file().get(owner, {})
     names = tuple(

@@ -118,7 +118,7 @@ def dosage_in_words(dosage: Resource, language: str) -> DosageInWords:
 
     >>> dosage_in_words({"timing": {"repeat": {"frequency": 2, "period": 1, "periodUnit": "d"}},
     ... "doseAndRate": [{"doseQuantity": {"value": 1, "unit": "tablet"}}]}, "en").words.text
-    '1 tablet, twice a day'
+    '1\\xa0tablet each time, twice a day'
     """
     text = text_of_record(strip_semantic_tag(str(dosage.get("text", ""))))
     instruction = text_of_record(str(dosage.get("patientInstruction", "")))
@@ -196,7 +196,7 @@ def amount_text(quantity: Resource, language: str, upper: Resource | None = None
     """Return an amount of a medicine with its unit in words.
 
     >>> amount_text({"value": 0.5, "unit": "mcg"}, "en").text
-    '0.5 micrograms'
+    '0.5\\xa0micrograms'
     """
     value = quantity.get("value")
     if value is None or quantity.get("comparator"):
