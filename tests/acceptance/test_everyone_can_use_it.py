@@ -114,11 +114,11 @@ def test_what_can_be_touched_is_as_large_as_a_finger(chromium: Browser, served: 
     for size in ("phone", "desktop"):
         patient = Person(chromium, served, size=size)
         patient.go("/")
-        assert patient.page.evaluate(SMALL_TARGETS, 44) == []
+        assert patient.page.evaluate(SMALL_TARGETS, 48) == []
         patient.log_in_by_eid(served.patient.hkid)
         for path in [*bar("patient"), *PATIENTS, "/display", "/style", "/oauth/account"]:
             patient.go(path)
-            assert patient.page.evaluate(SMALL_TARGETS, 44) == [], path
+            assert patient.page.evaluate(SMALL_TARGETS, 48) == [], path
         patient.leave()
 
 

@@ -216,7 +216,7 @@ def test_no_page_of_the_log_in_has_a_barrier_or_scrolls_sideways(
         assert sideways <= 0, what
         small = page.evaluate(
             """[...document.querySelectorAll('button, select, input:not([type=hidden]), header a')]
-               .filter(it => it.checkVisibility() && it.getBoundingClientRect().height < 43.5)
+               .filter(it => it.checkVisibility() && it.getBoundingClientRect().height < 47.5)
                .map(it => it.outerHTML)"""
         )
         assert small == [], what
