@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Annotated
 from urllib.parse import urlencode
 
 from fastapi import APIRouter, Query
 from fastapi.responses import Response
 
+from ehr_fhir.jurisdiction import JURISDICTION
 from ehr_portal.i18n import N_
 from ehr_portal.oversight.access_history import (
+    OPERATION_TITLES,
     PURPOSE_TITLES,
     REASON_TITLES,
     ROLE_TITLES,
@@ -31,6 +33,8 @@ NAVIGATION = (
         "carer", "/who-looked", N_("Who looked"), 40, lambda user: user.acts_for_patient
     ),
 )
+# The extension of a Consent that holds what a clinician typed.
+ACCESS_REASON = f"{JURISDICTION.fhir_base}/StructureDefinition/access-reason"
 EVENTS_PER_SEARCH = "200"
 # Searches go on until there are so many visits for a page, but not for ever: the patient's own
 # many reads lie between the visits of others. Both chosen.
@@ -64,6 +68,7 @@ async def show_visits(
         "who_looked.html",
         visits=visits,
         older=request.session.issue_handle(next_link) if next_link else "",
+        typed_reasons=await _fetch_typed_reasons(request, visits),
         is_first_page=not older,
         mine=bool(mine),
         providers=await fetch_providers(request.gateway),
@@ -74,6 +79,7 @@ async def show_visits(
         path_of_newest=_path(here),
         path_of_person=lambda login: _path({"person": login}),
         DOMAIN_TITLES=DOMAIN_TITLES,
+        OPERATION_TITLES=OPERATION_TITLES,
         REASON_TITLES=REASON_TITLES,
         ROLE_TITLES=ROLE_TITLES,
         PURPOSE_TITLES=PURPOSE_TITLES,
@@ -106,6 +112,22 @@ async def _fetch_visits(
         results = await request.gateway.fetch_page(results.next_link)
         events += results.matches
     return visits, results.next_link
+
+
+async def _fetch_typed_reasons(
+    request: PortalRequest, visits: Iterable[Visit]
+) -> Mapping[str, str]:
+    """Return what was typed as the reason of an emergency or a request, by the Consent's id."""
+    consents = dict.fromkeys(consent for visit in visits for consent in visit.consents)
+    if not consents:
+        return {}
+    found = await request.gateway.search("Consent", {"_id": ",".join(consents)})
+    return {
+        str(consent["id"]): str(extension["valueString"])
+        for consent in found.matches
+        for extension in consent.get("extension", ())
+        if extension.get("url") == ACCESS_REASON and "valueString" in extension
+    }
 
 
 def _search_params(filters: Mapping[str, str]) -> list[tuple[str, str]]:

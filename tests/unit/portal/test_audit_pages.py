@@ -59,7 +59,7 @@ def asked(portal: PortalHouse) -> list[tuple[str, str]]:
 def test_a_visit_tells_the_domains_and_the_reason_the_log_has() -> None:
     (visit,) = group_into_visits([seen("21T18:30:00")], "pat-1")
 
-    assert visit.kinds == ("Laboratory results", "Observations and lifestyle")
+    assert visit.looked_at == ("Laboratory results", "Observations and lifestyle")
     assert visit.reasons == ("shared",)
 
 

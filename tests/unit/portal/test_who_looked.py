@@ -7,8 +7,10 @@ from typing import Any
 
 import pytest
 
+from ehr_gateway.operations.registry import OPERATIONS
 from ehr_portal.i18n import localizer_for
-from ehr_portal.oversight.access_history import group_into_visits
+from ehr_portal.oversight.access_history import OPERATION_TITLES, group_into_visits
+from ehr_portal.pages.who_looked import ACCESS_REASON
 from tests.lib.portal_house import PortalHouse, portal
 
 __all__ = ["portal"]
@@ -48,7 +50,7 @@ def test_events_of_one_person_close_together_are_one_visit() -> None:
         "pat-1",
     )
 
-    assert [visit.kinds for visit in told] == [("Visits", "Health problems")]
+    assert [visit.looked_at for visit in told] == [("Visits", "Health problems")]
     assert told[0].end == "2026-11-22T06:05:00Z"
 
 
@@ -85,6 +87,77 @@ def test_what_came_in_a_bundle_is_not_told_as_a_look_alone(portal: PortalHouse) 
     assert "Looked at or changed: Risk scores" in shown
 
 
+def test_looking_and_changing_in_one_visit_are_two_lists(portal: PortalHouse) -> None:
+    for found in (
+        event("22T06:10:00", "dr.b", "Observation", subtype=[{"code": "create"}]),
+        event("22T06:05:00", "dr.b", "Condition"),
+        event("22T06:00:00", "dr.b", "MedicationRequest"),
+    ):
+        portal.fake.resources[("AuditEvent", found["id"])] = found
+
+    shown = portal.log_in("patient").get("/who-looked").text
+
+    (visit,) = group_into_visits(
+        [found for (kind, _), found in portal.fake.resources.items() if kind == "AuditEvent"],
+        "pat-1",
+    )
+    assert "Changed: Results and measurements" in shown
+    assert "Looked at: Medicines, Health problems" in shown
+    assert visit.looked_at == ("Medicines", "Health problems")
+    assert visit.changed == ("Results and measurements",)
+
+
+def operation(name: str, *references: str) -> dict[str, Any]:
+    """Return the event of one call of an operation about the patient."""
+    query = base64.b64encode(f"Patient/${name}".encode()).decode()
+    entities = [{"what": {"reference": reference}} for reference in ("Patient/pat-1", *references)]
+    return event(
+        "22T06:00:00", subtype=[{"code": "operation"}], entity=[*entities, {"query": query}]
+    )
+
+
+def test_an_emergency_is_told_with_the_reason_that_was_typed(portal: PortalHouse) -> None:
+    declared = operation("declare-emergency", "Consent/em-1")
+    portal.fake.resources[("AuditEvent", "e")] = declared
+    portal.fake.resources[("Consent", "em-1")] = {
+        "resourceType": "Consent",
+        "id": "em-1",
+        "extension": [{"url": ACCESS_REASON, "valueString": "<b>Unconscious</b> after a fall"}],
+    }
+
+    shown = portal.log_in("patient").get("/who-looked").text
+
+    assert "Declared an emergency to see the record" in shown
+    assert "Reason given:" in shown
+    assert "&lt;b&gt;Unconscious&lt;/b&gt; after a fall" in shown
+    assert '<strong class="nhsuk-tag nhsuk-tag--orange">Emergency</strong>' in shown
+    assert "found nothing" not in shown
+
+
+def test_every_operation_about_a_person_has_words() -> None:
+    about_nobody = {
+        *("checkpoint", "consistency-proof", "inclusion-proof"),  # proofs of the log
+        "reindex",
+        "meta",
+    }
+
+    untold = {operation.declaration.name for operation in OPERATIONS} - OPERATION_TITLES.keys()
+
+    assert untold <= about_nobody
+    told = [group_into_visits([operation(name)], "pat-1") for name in OPERATION_TITLES]
+    assert [visits[0].operations for visits in told] == [(name,) for name in OPERATION_TITLES]
+
+
+def test_what_the_page_has_no_words_for_is_told_as_nothing_else(portal: PortalHouse) -> None:
+    portal.fake.resources[("AuditEvent", "e")] = operation("added-later")
+
+    shown = portal.log_in("patient").get("/who-looked").text
+
+    assert "Dr.B" in shown
+    assert "found nothing" not in shown
+    assert "Looked at:" not in shown
+
+
 def test_a_search_for_conditions_is_not_told_as_a_look_at_the_personal_details() -> None:
     (searched,) = group_into_visits([event("22T06:00:00", "dr.b", "Condition")], "pat-1")
     patient = base64.b64encode(b"Patient?identifier").decode()
@@ -93,9 +166,13 @@ def test_a_search_for_conditions_is_not_told_as_a_look_at_the_personal_details()
     ])  # fmt: skip
     read = event("22T06:00:00", entity=[{"what": {"reference": "Patient/pat-1"}}])
 
-    assert searched.kinds == ("Health problems",)
-    assert [visit.kinds for visit in group_into_visits([found], "pat-1")] == [("Personal details",)]
-    assert [visit.kinds for visit in group_into_visits([read], "pat-1")] == [("Personal details",)]
+    assert searched.looked_at == ("Health problems",)
+    assert [visit.looked_at for visit in group_into_visits([found], "pat-1")] == [
+        ("Personal details",)
+    ]
+    assert [visit.looked_at for visit in group_into_visits([read], "pat-1")] == [
+        ("Personal details",)
+    ]
 
 
 def test_the_page_tells_who_where_when_and_why(portal: PortalHouse) -> None:
