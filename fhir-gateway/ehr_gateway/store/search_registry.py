@@ -133,9 +133,10 @@ def _load_state(connection: Connection) -> tuple[bytes, Latest]:
     In one statement: every search and write asks for them.
     """
     row = connection.execute(
-        "SELECT (SELECT value FROM setting WHERE name = ?) AS value, r.position, r.last_updated"
-        " FROM (SELECT 1 AS one) o LEFT JOIN (SELECT position, last_updated FROM resource"
-        " ORDER BY position DESC LIMIT 1) r ON TRUE",
+        "SELECT (SELECT value FROM setting WHERE name = ?) AS value,"
+        " (SELECT MAX(position) FROM resource) AS position,"
+        " (SELECT n.last_updated FROM resource n"
+        " WHERE n.position = (SELECT MAX(position) FROM resource)) AS last_updated",
         (_GENERATION_SETTING,),
     ).fetchone()
     latest = Latest(row["position"] or 0, row["last_updated"] or 0)

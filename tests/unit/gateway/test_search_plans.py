@@ -85,7 +85,12 @@ def plans(
 
 def page(found: list[list[str]]) -> list[str]:
     """Return the plan of the statement that finds the page: the last but the reading of bodies."""
-    return [plan for plan in found if any(" r " in f"{line} " for line in plan)][-1]
+    return [
+        plan
+        for plan in found
+        if any(" r " in f"{line} " for line in plan)
+        and not any("json_each" in line for line in plan)
+    ][-1]
 
 
 LISTS = {

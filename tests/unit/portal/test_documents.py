@@ -80,7 +80,7 @@ def test_no_markup_of_a_document_does_anything(
     put(portal, document(f"before {attack} after".encode(), media_type))
 
     shown = portal.log_in("patient").get("/record/item/DocumentReference/doc-1").text
-    frame = re.search(r'<div class="ehr-document"[^>]*>(.*?)</section>', shown, re.S)
+    frame = re.search(r'<div class="ehr-document"[^>]*>(.*?)</article>', shown, re.S)
     assert frame
     text = frame[1].replace('<pre class="ehr-document__text">', "<pre>")
 
