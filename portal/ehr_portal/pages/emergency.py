@@ -8,6 +8,7 @@ from fastapi.responses import Response
 from ehr_fhir.errors import EhrError, NotFound, TooMany
 from ehr_portal.gateway.operations import build_parameters, parse_values
 from ehr_portal.i18n import N_
+from ehr_portal.pages.record_views import fetch_person
 from ehr_portal.web.forms import FieldError, VerifiedForm
 from ehr_portal.web.navigation import NavigationLink
 from ehr_portal.web.request import PortalRequest
@@ -18,15 +19,15 @@ NAVIGATION = (NavigationLink("clinician", "/emergency", N_("Emergency"), 20),)
 
 
 @router.get("/emergency")
-def show_form_by_card(request: ClinicianRequest) -> Response:
+async def show_form_by_card(request: ClinicianRequest) -> Response:
     """Show the form for a person whose identity card is at hand."""
-    return _render_form(request, "")
+    return await _render_form(request, "")
 
 
 @router.get("/patients/{patient}/emergency")
-def show_form_by_record(request: ClinicianRequest, patient: str) -> Response:
+async def show_form_by_record(request: ClinicianRequest, patient: str) -> Response:
     """Show the form for a patient whose record is on the screen."""
-    return _render_form(request, patient)
+    return await _render_form(request, patient)
 
 
 @router.post("/emergency")
@@ -66,10 +67,10 @@ async def _declare_emergency(
             # The gateway judges the reason too.
             if refusal.status not in (400, 422):
                 raise
-    return _render_form(request, patient, hkid=hkid, reason=reason, errors=[error])
+    return await _render_form(request, patient, hkid=hkid, reason=reason, errors=[error])
 
 
-def _render_form(
+async def _render_form(
     request: PortalRequest,
     patient: str,
     *,
@@ -77,8 +78,11 @@ def _render_form(
     reason: str = "",
     errors: list[FieldError] | None = None,
 ) -> Response:
+    # Not of somebody of whom nothing is shared: then the page may not tell who it is.
+    person = await fetch_person(request, patient) if patient else None
     return request.render(
         "emergency.html",
+        person=person,
         status=422 if errors else 200,
         patient=patient,
         hkid=hkid,

@@ -210,6 +210,12 @@ async def _no_marker() -> WithheldMarker:
     return WithheldMarker()
 
 
+async def fetch_person(request: PortalRequest, patient: str) -> PatientSummary | None:
+    """Return what stands at the head of a page about a patient, None if nothing is shared."""
+    found = await fetch_patient_or_none(request.gateway, patient)
+    return summarize_patient(found) if found else None
+
+
 def summarize_patient(patient: Resource) -> PatientSummary:
     """Return what stands at the head of a record."""
     return PatientSummary(

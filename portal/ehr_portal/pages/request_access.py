@@ -13,7 +13,7 @@ from ehr_portal.gateway.operations import (
     parse_values,
 )
 from ehr_portal.i18n import N_
-from ehr_portal.pages.record_views import summarize_patient
+from ehr_portal.pages.record_views import fetch_person, summarize_patient
 from ehr_portal.record.record import fetch_patient_or_none
 from ehr_portal.record.sections import DOMAIN_TITLES
 from ehr_portal.web.forms import FieldError, TickedDomains, VerifiedForm
@@ -129,6 +129,7 @@ async def _render_answer(
         raise NotFound("There is no such request.")
     return request.render(
         "access_answer.html",
+        person=await fetch_person(request, patient),
         status=422 if errors else 200,
         patient=patient,
         access_request=access_request,

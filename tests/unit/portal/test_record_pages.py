@@ -84,7 +84,10 @@ def test_a_clinician_sees_the_same_record_without_the_patients_choices(portal: P
     assert "/sharing/" not in item
 
 
-@pytest.mark.parametrize("page", ["", "/results", "/item/Observation/lab-2025"])
+@pytest.mark.parametrize(
+    "page",
+    ["", "/results", "/item/Observation/lab-2025", "/emergency", "/ask", "/substitute"],
+)
 def test_a_clinicians_pages_name_the_patient(portal: PortalHouse, page: str) -> None:
     shown = portal.log_in("doctor").get(f"/patients/pat-1{page}").text.partition("<main")[2]
 
