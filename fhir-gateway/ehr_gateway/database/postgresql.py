@@ -160,7 +160,7 @@ class PostgresqlDatabase:
         self._availability = Availability(self._connect_string(), self.incidents)
         self._availability.start(on_return=self._pool.drain)
         self._loop_sessions = LoopSessions(
-            self._take_connection, self._pool.putconn, self._availability
+            self._take_connection, self._pool.putconn, self._availability, self._translated
         )
         self._writer: PooledConnection | None = None
         self._group = GroupCommit(self._begin_group, self._end_group)
@@ -173,9 +173,7 @@ class PostgresqlDatabase:
         Cooperative code gets one that the event loop watches.
         """
         if is_cooperative():
-            return LoopTransaction(
-                self._loop_sessions, self._translated, single_statement=single_statement
-            )
+            return LoopTransaction(self._loop_sessions, single_statement=single_statement)
         return self._read_on_thread(single_statement=single_statement)
 
     @contextmanager
@@ -203,9 +201,7 @@ class PostgresqlDatabase:
 
     def write_on_loop(self) -> LoopWriteTransaction:
         """Lend a connection inside one write transaction to cooperative code."""
-        return LoopWriteTransaction(
-            self._loop_sessions, self._translated, lock=_LOCK_ON_LOOP, journal=self.journal
-        )
+        return LoopWriteTransaction(self._loop_sessions, lock=_LOCK_ON_LOOP, journal=self.journal)
 
     def close(self) -> None:
         """Close every connection that is not lent."""

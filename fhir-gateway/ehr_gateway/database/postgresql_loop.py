@@ -96,7 +96,9 @@ class LoopSessions:
         open_connection: Callable[[], PooledConnection],
         give_back: Callable[[PooledConnection], None],
         availability: Availability,
+        translate_error: Callable[[Exception], Exception | None],
     ) -> None:
+        self._translate_error = translate_error
         self._open_connection = open_connection
         self._give_back = give_back
         self._availability = availability
@@ -104,6 +106,18 @@ class LoopSessions:
 
     def take(self) -> LoopSession:
         """Lend a living connection; after a restart of the server some are dead."""
+        try:
+            return self._take_living()
+        except Exception as error:
+            self.raise_translated(error)
+            raise
+
+    def raise_translated(self, error: BaseException | None) -> None:
+        """Raise an error of the driver as one of the product's; do nothing for any other one."""
+        if isinstance(error, Exception) and (translated := self._translate_error(error)):
+            raise translated from error
+
+    def _take_living(self) -> LoopSession:
         loop = asyncio.get_running_loop()
         idle = self._idle_of(loop)
         if not self._availability.is_up:
@@ -155,28 +169,14 @@ class LoopSessions:
 
 
 class LoopTransaction:
-    """Context manager of a read on the event loop; a class, since a generator costs more.
+    """Context manager of a read on the event loop; a class, since a generator costs more."""
 
-    `translate_error` returns an error of the driver as one of the product's, None if it is none.
-    """
-
-    def __init__(
-        self,
-        sessions: LoopSessions,
-        translate_error: Callable[[Exception], Exception | None],
-        *,
-        single_statement: bool,
-    ) -> None:
+    def __init__(self, sessions: LoopSessions, *, single_statement: bool) -> None:
         self._sessions = sessions
-        self._translate_error = translate_error
         self._is_single = single_statement
 
     def __enter__(self) -> LoopConnection:
-        try:
-            self._session = self._sessions.take()
-        except Exception as error:
-            self._raise_translated(error)
-            raise
+        self._session = self._sessions.take()
         self._connection = LoopConnection(self._session, None if self._is_single else _BEGIN)
         return self._connection
 
@@ -189,12 +189,7 @@ class LoopTransaction:
         if not self._is_single:
             self._connection.end()
         self._sessions.take_back(self._session)
-        if isinstance(error, Exception):
-            self._raise_translated(error)
-
-    def _raise_translated(self, error: Exception) -> None:
-        if (translated := self._translate_error(error)) is not None:
-            raise translated from error
+        self._sessions.raise_translated(error)
 
 
 class LoopWriteTransaction:
@@ -203,25 +198,13 @@ class LoopWriteTransaction:
     `lock`: the statement that takes the writer's turn, which the end of the transaction releases.
     """
 
-    def __init__(
-        self,
-        sessions: LoopSessions,
-        translate_error: Callable[[Exception], Exception | None],
-        *,
-        lock: str,
-        journal: RedoJournal | None,
-    ) -> None:
+    def __init__(self, sessions: LoopSessions, *, lock: str, journal: RedoJournal | None) -> None:
         self._sessions = sessions
-        self._translate_error = translate_error
         self._lock = lock
         self._journal = journal
 
     def __enter__(self) -> LoopConnection:
-        try:
-            self._session = self._sessions.take()
-        except Exception as error:
-            self._raise_translated(error)
-            raise
+        self._session = self._sessions.take()
         connection = LoopConnection(
             self._session, _BEGIN_WRITE, max_rows=None, journal=self._journal
         )
@@ -244,30 +227,19 @@ class LoopWriteTransaction:
             elif not self._session.is_lost:
                 # A server that went away has rolled the work back itself.
                 self._session.send_command(_ROLLBACK)
-                if isinstance(error, Exception):
-                    self._raise_translated(error)
-            elif isinstance(error, Exception):
-                self._raise_translated(error)
+        except psycopg.Error as failure:
+            if self._session.is_lost:
+                raise Unavailable(COMMIT_UNKNOWN) from failure
+            self._sessions.raise_translated(failure)
+            raise
         finally:
             self._sessions.take_back(self._session)
+        self._sessions.raise_translated(error)
 
     def _commit(self) -> None:
         statements = self._session.raw.statements
-        try:
-            result = wait_for(self._session.send(statements.call(_COMMIT, ())))
-            statements.read(result)
-            if result.command_status != b"COMMIT":
-                # A statement had failed, and somebody went on all the same.
-                raise Unavailable("The write failed. Nothing is written.")
-        except psycopg.OperationalError as error:
-            if self._session.is_lost:
-                raise Unavailable(COMMIT_UNKNOWN) from error
-            self._raise_translated(error)
-            raise
-        except psycopg.Error as error:
-            self._raise_translated(error)
-            raise
-
-    def _raise_translated(self, error: Exception) -> None:
-        if (translated := self._translate_error(error)) is not None:
-            raise translated from error
+        result = wait_for(self._session.send(statements.call(_COMMIT, ())))
+        statements.read(result)
+        if result.command_status != b"COMMIT":
+            # A statement had failed, and somebody went on all the same.
+            raise Unavailable("The write failed. Nothing is written.")
