@@ -53,6 +53,7 @@ from ehr_gateway.tokens.keys import load_form_secret, open_signing_keys
 from ehr_gateway.tokens.revocations import RevocationList
 from ehr_gateway.transaction.cooperative_writer import CooperativeWriter
 from ehr_gateway.transaction.event_loop_writer import EventLoopWriter
+from ehr_gateway.transaction.write_batch import BatchWriter
 
 # FastAPI would hand addresses, and the texts of exceptions, to any OpenTelemetry provider of the
 # process; both may hold values of a record. To look for one costs each request time, too.
@@ -168,7 +169,7 @@ def _open_gateway(
     return gateway, log
 
 
-def _create_writer(store: Store) -> EventLoopWriter | CooperativeWriter:
+def _create_writer(store: Store) -> BatchWriter:
     if store.embedded is not None:
         return EventLoopWriter(store.embedded)
     assert isinstance(store.database, PostgresqlDatabase)  # noqa: S101 - there is no third

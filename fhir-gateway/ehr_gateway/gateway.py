@@ -18,8 +18,7 @@ from ehr_gateway.thread_admission import ThreadAdmission
 from ehr_gateway.tokens.access_tokens import TokenVerifier
 from ehr_gateway.tokens.keys import SigningKeys
 from ehr_gateway.tokens.revocations import RevocationList
-from ehr_gateway.transaction.cooperative_writer import CooperativeWriter
-from ehr_gateway.transaction.event_loop_writer import EventLoopWriter
+from ehr_gateway.transaction.write_batch import BatchWriter
 
 
 @dataclass(frozen=True)
@@ -30,7 +29,7 @@ class Gateway:
     store: Store
     audit_batcher: AuditBatcher
     # Makes short writes on the event loop.
-    writer: EventLoopWriter | CooperativeWriter
+    writer: BatchWriter
     keys: SigningKeys
     verifier: TokenVerifier
     # The threads that work on requests, and the event loop, where it answers itself.

@@ -9,43 +9,30 @@ from __future__ import annotations
 
 import asyncio
 from contextvars import Context
-from typing import Any, TypeVar
+from typing import Any
 
-from ehr_gateway.batch_queue import BatchQueue, fail_all
+from ehr_gateway.batch_queue import fail_all
 from ehr_gateway.database import LoopConnection, PostgresqlDatabase, run_cooperatively
-from ehr_gateway.deadline import current_deadline
 from ehr_gateway.journal.redo_actions import append_redo_actions
 from ehr_gateway.transaction.write_batch import (
     MAX_BATCH,
     BatchJournal,
+    BatchWriter,
     PendingWrite,
-    QueuedWrite,
-    WriteJob,
     WriteResults,
 )
 
 __all__ = ["CooperativeWriter"]
 
-T = TypeVar("T")
 
-
-class CooperativeWriter:
+class CooperativeWriter(BatchWriter):
     """Runs the writes of one process's event loop on a database server."""
 
     def __init__(self, database: PostgresqlDatabase) -> None:
+        super().__init__()
         self._database = database
-        self._queue: BatchQueue[QueuedWrite, Any] = BatchQueue(self._start_batch)
         # The loop itself keeps weak references to tasks.
         self._task: asyncio.Task[None] | None = None
-
-    async def write(self, job: WriteJob[T]) -> T:
-        """Return what the job returned once it is on disk; raise what it raised.
-
-        The write of a request that is abandoned before its batch begins is not made; of one that
-        is abandoned later it commits all the same.
-        """
-        result: T = await self._queue.submit(QueuedWrite(job, current_deadline()))
-        return result
 
     def _start_batch(self, loop: asyncio.AbstractEventLoop) -> None:
         # In a context of its own: the deadline of the request that came first is not the batch's.

@@ -14,41 +14,27 @@ import sqlite3
 from collections.abc import Sequence
 from contextlib import suppress
 from functools import partial
-from typing import Any, TypeVar
 
-from ehr_gateway.batch_queue import BatchQueue, fail_all
+from ehr_gateway.batch_queue import fail_all
 from ehr_gateway.database import Connection, SqliteDatabase
-from ehr_gateway.deadline import current_deadline
 from ehr_gateway.journal.redo_actions import RedoAction, append_redo_actions
 from ehr_gateway.transaction.write_batch import (
     MAX_BATCH,
     BatchJournal,
+    BatchWriter,
     PendingWrite,
-    QueuedWrite,
-    WriteJob,
     WriteResults,
 )
 
 __all__ = ["EventLoopWriter"]
 
-T = TypeVar("T")
 
-
-class EventLoopWriter:
+class EventLoopWriter(BatchWriter):
     """Runs the writes of one process's event loop."""
 
     def __init__(self, database: SqliteDatabase) -> None:
+        super().__init__()
         self._database = database
-        self._queue: BatchQueue[QueuedWrite, Any] = BatchQueue(self._start_batch)
-
-    async def write(self, job: WriteJob[T]) -> T:
-        """Return what the job returned once it is on disk; raise what it raised.
-
-        The write of a request that is abandoned before its batch begins is not made; of one that
-        is abandoned later it commits all the same.
-        """
-        result: T = await self._queue.submit(QueuedWrite(job, current_deadline()))
-        return result
 
     def _start_batch(self, loop: asyncio.AbstractEventLoop) -> None:
         try:

@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
+import asyncio
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
-from ehr_gateway.batch_queue import PendingItem
+from ehr_gateway.batch_queue import BatchQueue, PendingItem
 from ehr_gateway.database import Connection
-from ehr_gateway.deadline import Deadline
+from ehr_gateway.deadline import Deadline, current_deadline
 from ehr_gateway.journal.redo_actions import RedoAction
 from ehr_gateway.store.store import Store
 
 __all__ = [
     "MAX_BATCH",
     "BatchJournal",
+    "BatchWriter",
     "PendingWrite",
     "QueuedWrite",
     "WriteJob",
@@ -61,3 +64,23 @@ class BatchJournal:
     def append(self, connection: Connection, redo_actions: Sequence[RedoAction], /) -> None:
         """Collect the redo actions of one write."""
         self.redo_actions += redo_actions
+
+
+class BatchWriter(ABC):
+    """Runs the short writes of one process's event loop, in batches."""
+
+    def __init__(self) -> None:
+        self._queue: BatchQueue[QueuedWrite, Any] = BatchQueue(self._start_batch)
+
+    async def write(self, job: WriteJob[T]) -> T:
+        """Return what the job returned once it is on disk; raise what it raised.
+
+        The write of a request that is abandoned before its batch begins is not made; of one that
+        is abandoned later it commits all the same.
+        """
+        result: T = await self._queue.submit(QueuedWrite(job, current_deadline()))
+        return result
+
+    @abstractmethod
+    def _start_batch(self, loop: asyncio.AbstractEventLoop) -> None:
+        """Take a batch off the queue, answer each of its writes, and start the next one."""

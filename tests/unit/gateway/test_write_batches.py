@@ -26,6 +26,7 @@ from ehr_gateway.deadline import Deadline, deadline_of
 from ehr_gateway.journal.redo_actions import append_redo_actions
 from ehr_gateway.transaction.cooperative_writer import CooperativeWriter
 from ehr_gateway.transaction.event_loop_writer import EventLoopWriter
+from ehr_gateway.transaction.write_batch import BatchWriter
 from tests.lib.loops import run
 
 TIMEOUT_S = 20
@@ -41,7 +42,7 @@ def opened(place: Path | str) -> Iterator[JournaledDatabase]:
     one.close()
 
 
-def create_writer(database: JournaledDatabase) -> EventLoopWriter | CooperativeWriter:
+def create_writer(database: JournaledDatabase) -> BatchWriter:
     if isinstance(database, SqliteDatabase):
         return EventLoopWriter(database)
     assert isinstance(database, PostgresqlDatabase)
@@ -68,9 +69,7 @@ def words(database: JournaledDatabase) -> set[str]:
         return {str(row[0]) for row in connection.execute("SELECT text FROM word")}
 
 
-def many(
-    writer: EventLoopWriter | CooperativeWriter, jobs: list[Callable[[Connection], str]]
-) -> list[Any]:
+def many(writer: BatchWriter, jobs: list[Callable[[Connection], str]]) -> list[Any]:
     async def all_of_them() -> list[Any]:
         writes = asyncio.gather(*map(writer.write, jobs), return_exceptions=True)
         return await asyncio.wait_for(writes, TIMEOUT_S)
