@@ -1,7 +1,7 @@
 """FHIR Dosage in words, worked out from its structure, in the reader's language.
 
 The order of the parts is that of the NHS Digital guidance on dose syntax for English, and the
-usual one of Hong Kong labels for Chinese: how, how often, how much. Nothing partial is ever told:
+usual one of pharmacy labels for Chinese: how, how often, how much. Nothing partial is ever told:
 where one element has no words, the whole instruction is the source's own text, or a reference to
 the label.
 """
