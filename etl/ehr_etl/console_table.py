@@ -25,9 +25,11 @@ def print_table(
     secrets, which must be copied as they stand. Elsewhere a heading line and one line for each row,
     with tabs between, numbers as digits, and nothing cut whatever the width.
 
-    >>> print_table(("id", "n"), [("a-1\tb", 1234)], console=Console(width=4))
-    id	n
-    a-1 b	1234
+    >>> from io import StringIO
+    >>> output = StringIO()
+    >>> print_table(("id", "n"), [("a-1\tb", 1234)], console=Console(file=output, width=4))
+    >>> output.getvalue()
+    'id\tn\na-1 b\t1234\n'
     """
     console = console or Console()
     if not console.is_terminal:

@@ -32,8 +32,9 @@ class _CooperativeTask(greenlet):  # type: ignore[misc]
 async def run_cooperatively(function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
     """Run a function on the event loop; it may `wait_for` something.
 
-    >>> import asyncio
-    >>> asyncio.run(run_cooperatively(lambda: wait_for(asyncio.sleep(0, "slept"))))
+    >>> from anyio.from_thread import start_blocking_portal
+    >>> with start_blocking_portal() as loop:
+    ...     loop.call(run_cooperatively, lambda: wait_for(asyncio.sleep(0, "slept")))
     'slept'
     """
     task = _CooperativeTask(partial(function, *args, **kwargs))
