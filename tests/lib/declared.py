@@ -16,7 +16,7 @@ from ehr_fhir.search_parameters import SearchParameter, official_parameters
 from ehr_fhir.token_keys import folded_key
 from ehr_gateway.access import Access
 from ehr_gateway.interaction_codes import NOT_WRITTEN
-from ehr_gateway.store.version_rows import group_by_table, insert_index
+from ehr_gateway.store.index_rows import group_by_table, insert_index
 from ehr_gateway.transaction.prepared_resource import prepare_draft
 from ehr_gateway.transaction.transaction import open_transaction
 from ehr_privacy.consent.domain_rules import load_domains

@@ -19,6 +19,7 @@ from ehr_gateway.journal.entries import Entry
 from ehr_gateway.journal.redo_actions import FACTOR_TABLES
 from ehr_gateway.store import full_text, search_registry
 from ehr_gateway.store.grant_endings import RuleEvent
+from ehr_gateway.store.index_rows import group_by_table, remove_index, replace_index
 from ehr_gateway.store.inheritance import (
     WrittenRecord,
     fact_targets,
@@ -32,13 +33,7 @@ from ehr_gateway.store.stored_facts import (
     replace_held_facts,
     update_facts,
 )
-from ehr_gateway.store.version_rows import (
-    group_by_table,
-    insert_version,
-    remove_index,
-    replace_index,
-    replace_rules,
-)
+from ehr_gateway.store.version_rows import insert_version, replace_rules
 from ehr_gateway.transaction.prepared_resource import prepare_stored
 from ehr_privacy.consent import HeldFact, apply_held_facts, record_facts
 from ehr_privacy.consent.inherited_facts import FactNode, outward_facts

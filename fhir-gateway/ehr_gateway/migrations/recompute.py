@@ -25,6 +25,7 @@ from ehr_fhir.json_text import parse
 from ehr_fhir.resource_links import list_references
 from ehr_gateway.database import Connection, Database, Row
 from ehr_gateway.schema.resources import INDEX_COLUMNS
+from ehr_gateway.store.index_rows import IndexValues, group_by_table, insert_index
 from ehr_gateway.store.inheritance import (
     WrittenRecord,
     read_node,
@@ -34,12 +35,7 @@ from ehr_gateway.store.inheritance import (
 )
 from ehr_gateway.store.search_registry import SearchRegistry, load_registry
 from ehr_gateway.store.stored_facts import StoredFacts, facts_columns, update_facts
-from ehr_gateway.store.version_rows import (
-    IndexValues,
-    group_by_table,
-    insert_index,
-    replace_rules,
-)
+from ehr_gateway.store.version_rows import replace_rules
 from ehr_privacy.consent import (
     SOURCE_TABLES,
     Record,

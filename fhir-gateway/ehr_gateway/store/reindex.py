@@ -13,10 +13,10 @@ from dataclasses import dataclass
 
 from ehr_gateway.database import Connection, Row
 from ehr_gateway.schema.resources import INDEX_COLUMNS
+from ehr_gateway.store.index_rows import group_by_table, insert_index
 from ehr_gateway.store.relabel import relabel_step
 from ehr_gateway.store.search_registry import renew_generation
 from ehr_gateway.store.store import Store
-from ehr_gateway.store.version_rows import group_by_table, insert_index
 
 __all__ = ["ReindexProgress", "ReindexThread", "reindex_progress", "reindex_step"]
 

@@ -31,6 +31,13 @@ from ehr_gateway.journal.redo_actions import (
 from ehr_gateway.store import full_text, search_registry
 from ehr_gateway.store.consequences import Consequence
 from ehr_gateway.store.grant_endings import RuleEvent
+from ehr_gateway.store.index_rows import (
+    IndexValues,
+    group_by_table,
+    insert_index,
+    remove_index,
+    replace_index,
+)
 from ehr_gateway.store.inheritance import (
     InheritedChange,
     WrittenRecord,
@@ -51,15 +58,7 @@ from ehr_gateway.store.stored_facts import (
 )
 from ehr_gateway.store.update_instant import next_instant
 from ehr_gateway.store.version_redo import find_version_redo
-from ehr_gateway.store.version_rows import (
-    IndexValues,
-    group_by_table,
-    insert_index,
-    insert_version,
-    remove_index,
-    replace_index,
-    replace_rules,
-)  # fmt: skip
+from ehr_gateway.store.version_rows import insert_version, replace_rules
 from ehr_gateway.store.visible import read_on
 from ehr_gateway.transaction.identity_proposals import keep_proposal
 from ehr_gateway.transaction.integrity import (

@@ -25,7 +25,7 @@ from ehr_fhir.references import (
 )
 from ehr_fhir.resource_links import replace_links, replace_references
 from ehr_gateway.child_process import end_with_parent
-from ehr_gateway.store.version_rows import IndexValues, group_by_table
+from ehr_gateway.store.index_rows import IndexValues, group_by_table
 from ehr_gateway.transaction.integrity import reference_fault
 from ehr_gateway.transaction.prepared_resource import (
     PreparedResource,

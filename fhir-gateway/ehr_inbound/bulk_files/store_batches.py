@@ -14,6 +14,7 @@ from ehr_gateway.journal.redo_actions import RedoAction, append_redo_actions
 from ehr_gateway.store import full_text
 from ehr_gateway.store.consequences import Consequence
 from ehr_gateway.store.grant_endings import RuleEvent
+from ehr_gateway.store.index_rows import IndexValues, group_by_table, insert_index, replace_index
 from ehr_gateway.store.inheritance import (
     InheritedChange,
     WrittenRecord,
@@ -30,14 +31,7 @@ from ehr_gateway.store.stored_facts import (
 )
 from ehr_gateway.store.update_instant import next_instant
 from ehr_gateway.store.version_redo import find_version_redo
-from ehr_gateway.store.version_rows import (
-    IndexValues,
-    group_by_table,
-    insert_index,
-    insert_version,
-    replace_index,
-    replace_rules,
-)
+from ehr_gateway.store.version_rows import insert_version, replace_rules
 from ehr_gateway.transaction.prepared_resource import join_body
 from ehr_inbound.bulk_files.prepare_worker import LoadRow
 from ehr_privacy.consent import (

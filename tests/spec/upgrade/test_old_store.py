@@ -17,8 +17,9 @@ from ehr_fhir.resource_links import list_references
 from ehr_gateway.audit_log.export_folder import LogFolder
 from ehr_gateway.audit_log.verify import VerifyTask, verify_log
 from ehr_gateway.schema.resources import INDEX_COLUMNS
+from ehr_gateway.store.index_rows import group_by_table
 from ehr_gateway.store.inheritance import unindexed_references
-from ehr_gateway.store.version_rows import FACT_COLUMNS, group_by_table
+from ehr_gateway.store.version_rows import FACT_COLUMNS
 from ehr_privacy.audit import (
     commitment,
     leaf_hash,
