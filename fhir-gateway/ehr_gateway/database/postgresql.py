@@ -160,7 +160,7 @@ class PostgresqlDatabase:
         self._availability = Availability(self._connect_string(), self.incidents)
         self._availability.start(on_return=self._pool.drain)
         self._loop_sessions = LoopSessions(
-            self._take_connection, self._pool.putconn, self._availability, self._translated
+            self._take_connection, self._pool.putconn, self._availability, self.translate_error
         )
         self._writer: PooledConnection | None = None
         self._group = GroupCommit(self._begin_group, self._end_group)
@@ -201,7 +201,12 @@ class PostgresqlDatabase:
 
     def write_on_loop(self) -> LoopWriteTransaction:
         """Lend a connection inside one write transaction to cooperative code."""
-        return LoopWriteTransaction(self._loop_sessions, lock=_LOCK_ON_LOOP, journal=self.journal)
+        return LoopWriteTransaction(
+            self._loop_sessions,
+            lock=_LOCK_ON_LOOP,
+            journal=self.journal,
+            on_commit=self._note_commit,
+        )
 
     def close(self) -> None:
         """Close every connection that is not lent."""
@@ -253,7 +258,10 @@ class PostgresqlDatabase:
     def _end_group(self, connection: PostgresqlConnection, commit: bool) -> None:
         self._end_turn(connection.raw, commit=commit)
         if commit:
-            self.incidents.end(WRITES_REFUSED)
+            self._note_commit()
+
+    def _note_commit(self) -> None:
+        self.incidents.end(WRITES_REFUSED)
 
     def _end_turn(self, raw: PooledConnection, *, commit: bool) -> None:
         try:
@@ -283,16 +291,13 @@ class PostgresqlDatabase:
         try:
             yield
         except Exception as error:
-            if (translated := self._translated(error)) is not None:
-                raise translated from error
-            raise
+            translated = self.translate_error(error)
+            if translated is error:
+                raise
+            raise translated from error
 
     def translate_error(self, error: Exception) -> Exception:
         """Return an error of the driver as one of the product's; any other error as it is."""
-        return self._translated(error) or error
-
-    def _translated(self, error: Exception) -> Exception | None:
-        """Return an error of the driver as one of the product's; None if it is another one."""
         match error:
             case psycopg.errors.DiskFull():
                 text = "The disk of the database server is full: this write was not made."
@@ -310,7 +315,7 @@ class PostgresqlDatabase:
             case psycopg.OperationalError() | PoolTimeout():
                 self._availability.doubt()
                 return Unavailable(AWAY)
-        return None
+        return error
 
     def _report_refused_write(self, text: str) -> Unavailable:
         """Report the incident to operators; return the error for the client."""

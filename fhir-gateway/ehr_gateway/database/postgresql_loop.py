@@ -16,7 +16,7 @@ from ehr_gateway.database.connection import BudgetExceeded, Dialect, Parameters,
 from ehr_gateway.database.cooperative import run_blocking, wait_for
 from ehr_gateway.database.group_commit import COMMIT_UNKNOWN
 from ehr_gateway.database.postgresql_rows import Result
-from ehr_gateway.database.postgresql_session import LoopSession
+from ehr_gateway.database.postgresql_session import ROLLBACK, LoopSession
 from ehr_gateway.database.postgresql_statements import PooledConnection, translate
 from ehr_gateway.deadline import wait_seconds
 
@@ -29,7 +29,6 @@ _MAX_IDLE = 8
 _MAX_ROWS = 200
 _BEGIN = b"BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY"
 _BEGIN_WRITE = b"BEGIN"
-_ROLLBACK = b"ROLLBACK"
 _COMMIT = translate("COMMIT")
 
 
@@ -96,7 +95,7 @@ class LoopSessions:
         open_connection: Callable[[], PooledConnection],
         give_back: Callable[[PooledConnection], None],
         availability: Availability,
-        translate_error: Callable[[Exception], Exception | None],
+        translate_error: Callable[[Exception], Exception],
     ) -> None:
         self._translate_error = translate_error
         self._open_connection = open_connection
@@ -114,8 +113,10 @@ class LoopSessions:
 
     def raise_translated(self, error: BaseException | None) -> None:
         """Raise an error of the driver as one of the product's; do nothing for any other one."""
-        if isinstance(error, Exception) and (translated := self._translate_error(error)):
-            raise translated from error
+        if isinstance(error, Exception):
+            translated = self._translate_error(error)
+            if translated is not error:
+                raise translated from error
 
     def _take_living(self) -> LoopSession:
         loop = asyncio.get_running_loop()
@@ -198,10 +199,18 @@ class LoopWriteTransaction:
     `lock`: the statement that takes the writer's turn, which the end of the transaction releases.
     """
 
-    def __init__(self, sessions: LoopSessions, *, lock: str, journal: RedoJournal | None) -> None:
+    def __init__(
+        self,
+        sessions: LoopSessions,
+        *,
+        lock: str,
+        journal: RedoJournal | None,
+        on_commit: Callable[[], None],
+    ) -> None:
         self._sessions = sessions
         self._lock = lock
         self._journal = journal
+        self._on_commit = on_commit
 
     def __enter__(self) -> LoopConnection:
         self._session = self._sessions.take()
@@ -226,7 +235,7 @@ class LoopWriteTransaction:
                 self._commit()
             elif not self._session.is_lost:
                 # A server that went away has rolled the work back itself.
-                self._session.send_command(_ROLLBACK)
+                self._session.send_command(ROLLBACK)
         except psycopg.Error as failure:
             if self._session.is_lost:
                 raise Unavailable(COMMIT_UNKNOWN) from failure
@@ -243,3 +252,4 @@ class LoopWriteTransaction:
         if result.command_status != b"COMMIT":
             # A statement had failed, and somebody went on all the same.
             raise Unavailable("The write failed. Nothing is written.")
+        self._on_commit()

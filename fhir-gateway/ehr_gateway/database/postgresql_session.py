@@ -22,9 +22,9 @@ from ehr_gateway.database.postgresql_statements import (
     send_call,
 )
 
-__all__ = ["LoopSession"]
+__all__ = ["ROLLBACK", "LoopSession"]
 
-_ROLLBACK = b"ROLLBACK"
+ROLLBACK = b"ROLLBACK"
 # How long a transaction that has ended may stay open for the next statement. Chosen: some reads.
 _ROLLBACK_SECONDS = 0.01
 _LOST = "The connection to the database was lost."
@@ -142,7 +142,7 @@ class LoopSession:
 
     def _send_late_rollback(self) -> None:
         self._rollback = None
-        self.send_command(_ROLLBACK)
+        self.send_command(ROLLBACK)
 
     def _send_pending_rollback(self) -> int:
         """Send the end of the transaction before, if it was not sent; return how many commands."""
@@ -150,7 +150,7 @@ class LoopSession:
             return 0
         self._rollback.cancel()
         self._rollback = None
-        self._wire.send_query_params(_ROLLBACK, None)
+        self._wire.send_query_params(ROLLBACK, None)
         return 1
 
     def close(self) -> None:
