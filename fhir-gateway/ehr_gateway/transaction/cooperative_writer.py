@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import asyncio
 from contextvars import Context
-from typing import Any
 
 from ehr_gateway.batch_queue import fail_all
 from ehr_gateway.database import LoopConnection, PostgresqlDatabase, run_cooperatively
@@ -20,6 +19,7 @@ from ehr_gateway.transaction.write_batch import (
     BatchWriter,
     PendingWrite,
     WriteResults,
+    run_pending,
 )
 
 __all__ = ["CooperativeWriter"]
@@ -63,7 +63,7 @@ class CooperativeWriter(BatchWriter):
             connection.journal = batch_journal
         if len(batch) == 1:
             # The transaction itself takes back the work of one that fails.
-            results.append((batch[0], _run_job(connection, batch[0])))
+            results.append((batch[0], run_pending(connection, batch[0])))
         else:
             for pending in batch:
                 self._run_in_savepoint(connection, pending, results, batch_journal)
@@ -80,15 +80,9 @@ class CooperativeWriter(BatchWriter):
         action_count = len(batch_journal.redo_actions)
         connection.send_command(b"SAVEPOINT job")
         try:
-            results.append((pending, _run_job(connection, pending)))
+            results.append((pending, run_pending(connection, pending)))
         except Exception as error:
             connection.send_command(b"ROLLBACK TO SAVEPOINT job")
             del batch_journal.redo_actions[action_count:]
             pending.set_error(self._database.translate_error(error))
         connection.send_command(b"RELEASE SAVEPOINT job")
-
-
-def _run_job(connection: LoopConnection, pending: PendingWrite) -> Any:
-    if pending.item.deadline is not None:
-        pending.item.deadline.check()
-    return pending.item.job(connection)

@@ -24,6 +24,7 @@ from ehr_gateway.transaction.write_batch import (
     BatchWriter,
     PendingWrite,
     WriteResults,
+    run_pending,
 )
 
 __all__ = ["EventLoopWriter"]
@@ -91,9 +92,7 @@ class EventLoopWriter(BatchWriter):
                 action_count = len(batch_journal.redo_actions)
                 connection.execute("SAVEPOINT job")
                 try:
-                    if pending.item.deadline is not None:
-                        pending.item.deadline.check()
-                    results.append((pending, pending.item.job(connection)))
+                    results.append((pending, run_pending(connection, pending)))
                 except Exception as error:
                     translated = self._database.translate_error(error)
                     pending.set_error(translated)

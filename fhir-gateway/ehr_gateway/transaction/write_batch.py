@@ -22,6 +22,7 @@ __all__ = [
     "QueuedWrite",
     "WriteJob",
     "WriteResults",
+    "run_pending",
     "run_write",
 ]
 
@@ -49,6 +50,13 @@ def run_write(store: Store, job: WriteJob[T]) -> T:
     """Run one write on the caller's thread; return when it is on disk."""
     with store.write_transaction() as connection:
         return job(connection)
+
+
+def run_pending(connection: Connection, pending: PendingWrite) -> Any:
+    """Run a write of a batch, unless its request is over by now."""
+    if pending.item.deadline is not None:
+        pending.item.deadline.check()
+    return pending.item.job(connection)
 
 
 class BatchJournal:

@@ -2,25 +2,22 @@
 
 from __future__ import annotations
 
-import asyncio
 import os
 import shutil
 import sqlite3
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from ehr_fhir.errors import NotFound, Unavailable
-from ehr_gateway.database import BudgetExceeded, Connection, SqliteDatabase
+from ehr_fhir.errors import Unavailable
+from ehr_gateway.database import BudgetExceeded, SqliteDatabase
 from ehr_gateway.database import sqlite as sqlite_module
 from ehr_gateway.transaction.event_loop_writer import EventLoopWriter
-from tests.lib.loops import run
-
-TIMEOUT_S = 20
+from tests.lib.writes import TIMEOUT_S, many, put, words
 
 
 @pytest.fixture
@@ -30,29 +27,6 @@ def database(tmp_path: Path) -> Iterator[SqliteDatabase]:
         connection.execute("CREATE TABLE word (text TEXT PRIMARY KEY)")
     yield one
     one.close()
-
-
-def put(connection: Connection, text: str) -> str:
-    connection.execute("INSERT INTO word VALUES (?)", (text,))
-    return text
-
-
-def refuse(connection: Connection) -> str:
-    put(connection, "half")
-    raise NotFound("no")
-
-
-def words(database: SqliteDatabase) -> set[str]:
-    with database.read_transaction() as connection:
-        return {str(row[0]) for row in connection.execute("SELECT text FROM word")}
-
-
-def many(writer: EventLoopWriter, jobs: list[Callable[[Connection], str]]) -> list[Any]:
-    async def all_of_them() -> list[Any]:
-        writes = asyncio.gather(*map(writer.write, jobs), return_exceptions=True)
-        return await asyncio.wait_for(writes, TIMEOUT_S)
-
-    return run(all_of_them())
 
 
 def test_nobody_is_told_before_the_log_is_on_disk(

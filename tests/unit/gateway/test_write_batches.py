@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from functools import partial
 from pathlib import Path
@@ -23,13 +23,13 @@ from ehr_gateway.database import (
     open_database,
 )
 from ehr_gateway.deadline import Deadline, deadline_of
+from ehr_gateway.incidents import WRITES_REFUSED
 from ehr_gateway.journal.redo_actions import append_redo_actions
 from ehr_gateway.transaction.cooperative_writer import CooperativeWriter
 from ehr_gateway.transaction.event_loop_writer import EventLoopWriter
 from ehr_gateway.transaction.write_batch import BatchWriter
 from tests.lib.loops import run
-
-TIMEOUT_S = 20
+from tests.lib.writes import TIMEOUT_S, many, put, refuse, words
 
 
 @pytest.fixture
@@ -49,32 +49,9 @@ def create_writer(database: JournaledDatabase) -> BatchWriter:
     return CooperativeWriter(database)
 
 
-def put(connection: Connection, text: str) -> str:
-    connection.execute("INSERT INTO word VALUES (?)", (text,))
-    return text
-
-
-def refuse(connection: Connection) -> str:
-    put(connection, "half")
-    raise NotFound("no")
-
-
 def fail(connection: Connection) -> str:
     put(connection, "twice")
     return put(connection, "twice")
-
-
-def words(database: JournaledDatabase) -> set[str]:
-    with database.read_transaction() as connection:
-        return {str(row[0]) for row in connection.execute("SELECT text FROM word")}
-
-
-def many(writer: BatchWriter, jobs: list[Callable[[Connection], str]]) -> list[Any]:
-    async def all_of_them() -> list[Any]:
-        writes = asyncio.gather(*map(writer.write, jobs), return_exceptions=True)
-        return await asyncio.wait_for(writes, TIMEOUT_S)
-
-    return run(all_of_them())
 
 
 def test_each_write_is_answered_with_its_own_result(opened: JournaledDatabase) -> None:
@@ -139,6 +116,14 @@ def test_the_write_of_a_request_whose_time_is_over_is_not_made(opened: Journaled
     assert isinstance(late, Unavailable)
     assert early == "early"
     assert words(opened) == {"early"}
+
+
+def test_a_write_that_is_made_ends_the_refusal_of_writes(opened: JournaledDatabase) -> None:
+    opened.incidents.begin(WRITES_REFUSED, "The disk was full.")
+
+    assert many(create_writer(opened), [partial(put, text="a")]) == ["a"]
+
+    assert not opened.incidents.text_of(WRITES_REFUSED)
 
 
 def test_a_writer_of_another_thread_is_waited_for_without_the_loop(
