@@ -16,9 +16,8 @@ from ehr_portal.pages.record_views import (
     render_record,
     render_section,
     send_attachment,
-    summarize_patient,
 )
-from ehr_portal.record.record import fetch_patient_or_none, fetch_providers
+from ehr_portal.record.record import fetch_providers
 from ehr_portal.web.roles import ClinicianRequest
 
 router = APIRouter()
@@ -45,11 +44,10 @@ async def show_item(
     request: ClinicianRequest, patient: str, resource_type: str, resource_id: str
 ) -> Response:
     """Show one item of the record, and whether the clinician may hold it back."""
-    item, providers, held_results, patient_resource = await asyncio.gather(
+    item, providers, held_results = await asyncio.gather(
         fetch_item(request, resource_type, resource_id, patient, f"/patients/{patient}"),
         fetch_providers(request.gateway),
         fetch_held_results(request.gateway, patient),
-        fetch_patient_or_none(request.gateway, patient),
     )
     reference = f"{resource_type}/{resource_id}"
     hold = next((held for held in held_results if held.record == reference), None)
@@ -59,7 +57,7 @@ async def show_item(
         **record_template_values(request, f"/patients/{patient}", providers),
         item=item,
         reference=reference,
-        person=summarize_patient(patient_resource) if patient_resource else None,
+        person=item.person,
         restrictions=[],
         can_restrict=False,
         hold=hold,

@@ -10,7 +10,7 @@ from fastapi.responses import Response
 from ehr_fhir.errors import Conflict, Invalid, NotFound, Unprocessable
 from ehr_portal.gateway.operations import build_parameters, fetch_held_results
 from ehr_portal.i18n import N_
-from ehr_portal.pages.record_views import fetch_item, fetch_person
+from ehr_portal.pages.record_views import fetch_item
 from ehr_portal.web.forms import FieldError, VerifiedForm
 from ehr_portal.web.request import PortalRequest
 from ehr_portal.web.roles import ClinicianRequest
@@ -95,7 +95,7 @@ async def _render_form(
     today = request.now.date()
     return request.render(
         "hold_result.html",
-        person=await fetch_person(request, patient),
+        person=item.person,
         status=422 if errors else 200,
         patient=patient,
         item=item,

@@ -67,6 +67,8 @@ class PatientSummary:
 class Item:
     """One record in full."""
 
+    # Whose it is; None where that is not shown or not asked for.
+    person: PatientSummary | None
     row: RecordRow
     # The title of its resource type, still to translate.
     type_title: str
@@ -137,12 +139,13 @@ async def fetch_item(
     """Read one record of this patient, and what belongs to it."""
     resource = await _read_record(request, resource_type, resource_id, patient)
     gateway, language = request.gateway, request.language
-    has_results = resource_type in ("Observation", "DiagnosticReport")
+    # Results are held against what is usual for the patient; others' pages name the patient.
+    needs_patient = resource_type in ("Observation", "DiagnosticReport") or base != "/record"
     links, related, documents, patient_resource = await asyncio.gather(
         fetch_linked_records(gateway, resource, patient, base, language),
         fetch_related(gateway, resource),
         load_documents(gateway, resource),
-        fetch_patient_or_none(gateway, patient) if has_results else _no_patient(),
+        fetch_patient_or_none(gateway, patient) if needs_patient else _no_patient(),
     )
     is_clinician = request.user.role == "clinician"
     describer = Describer(
@@ -155,6 +158,7 @@ async def fetch_item(
     if described is None:
         raise NotFound("There is no such record.")
     return Item(
+        person=summarize_patient(patient_resource) if patient_resource else None,
         row=build_row(resource, links.targets, language, request.now),
         type_title=TYPE_TITLES[resource_type],
         described=described,

@@ -13,8 +13,7 @@ from ehr_portal.gateway.operations import (
     parse_values,
 )
 from ehr_portal.i18n import N_
-from ehr_portal.pages.record_views import fetch_person, summarize_patient
-from ehr_portal.record.record import fetch_patient_or_none
+from ehr_portal.pages.record_views import fetch_person
 from ehr_portal.record.sections import DOMAIN_TITLES
 from ehr_portal.web.forms import FieldError, TickedDomains, VerifiedForm
 from ehr_portal.web.request import PortalRequest
@@ -98,14 +97,14 @@ async def _render_form(
     hours: str = "24",
     errors: list[FieldError] | None = None,
 ) -> Response:
-    patient_resource = await fetch_patient_or_none(request.gateway, patient)
-    if patient_resource is None:
+    person = await fetch_person(request, patient)
+    if person is None:
         return request.render("nothing_shared.html", status=404, patient=patient)
     return request.render(
         "request_access.html",
         status=422 if errors else 200,
         patient=patient,
-        person=summarize_patient(patient_resource),
+        person=person,
         domains=domains,
         reason=reason,
         hours=hours,

@@ -10,8 +10,7 @@ from fastapi.responses import Response
 from ehr_fhir.errors import Invalid, TooMany
 from ehr_portal.gateway.operations import build_parameters, parse_values
 from ehr_portal.i18n import N_
-from ehr_portal.pages.record_views import summarize_patient
-from ehr_portal.record.record import fetch_patient_or_none
+from ehr_portal.pages.record_views import fetch_person
 from ehr_portal.web.forms import FieldError, VerifiedForm
 from ehr_portal.web.request import PortalRequest
 from ehr_portal.web.roles import ClinicianRequest
@@ -73,14 +72,14 @@ async def _render_form(
     error: FieldError | None = None,
     code: str = "",
 ) -> Response:
-    patient_resource = await fetch_patient_or_none(request.gateway, patient)
-    if patient_resource is None:
+    person = await fetch_person(request, patient)
+    if person is None:
         return request.render("nothing_shared.html", status=404, patient=patient)
     return request.render(
         "substitute_decision_maker.html",
         status=422 if error else 200,
         patient=patient,
-        person=summarize_patient(patient_resource),
+        person=person,
         fields=fields,
         code=code,
         BASIS_TITLES=BASIS_TITLES,

@@ -126,7 +126,7 @@ def render_text(content: bytes, media_type: str) -> Markup:
     text = _decode(content, media_type)
     kind = _TEXT_TYPES.get(_essence(media_type), "text")
     if kind == "markdown":
-        return clean_html(_markdown().render(text))
+        return clean_html(_create_markdown_parser().render(text))
     if kind == "html":
         return clean_html(text)
     return Markup('<pre class="ehr-document__text">{}</pre>').format(escape(text.strip()))
@@ -209,6 +209,6 @@ def _lower_heading(match: re.Match[str]) -> str:
 
 
 @cache
-def _markdown() -> MarkdownIt:
+def _create_markdown_parser() -> MarkdownIt:
     # CommonMark and tables; HTML in it is text, and no picture is fetched.
     return MarkdownIt("commonmark", {"html": False}).enable("table").disable("image")

@@ -147,7 +147,9 @@ def build_row(
     """
     contained = {f"#{inner.get('id', '')}": inner for inner in resource.get("contained", ())}
     targets = {**included, **contained} if contained else included
-    describer = Describer(language, links=lambda reference: _linked(targets, reference, language))
+    describer = Describer(
+        language, links=lambda reference: _find_linked_record(targets, reference, language)
+    )
     start, end = event_period(resource)
     status = status_code(resource)
     return RecordRow(
@@ -231,7 +233,9 @@ def _row_flags(resource: Resource, language: str) -> tuple[Flag, ...]:
     return tuple(sorted(flags, key=lambda flag: LEVELS.index(flag.level)))
 
 
-def _linked(included: Mapping[str, Resource], reference: str, language: str) -> LinkedRecord | None:
+def _find_linked_record(
+    included: Mapping[str, Resource], reference: str, language: str
+) -> LinkedRecord | None:
     target = included.get(reference)
     return LinkedRecord(Describer(language).title(target)) if target else None
 

@@ -32,7 +32,7 @@ def is_social(resource: Resource) -> bool:
         for coding in category.get("coding", ())
     }
     return bool(categories & _SOCIAL_CATEGORIES) or _has_code(
-        resource.get("code", {}), _listed("social")
+        resource.get("code", {}), _load_table("social")
     )
 
 
@@ -52,11 +52,11 @@ def _has_code(concept: Resource, codes: frozenset[tuple[str, str]]) -> bool:
 
 @cache
 def _none_or_unknown() -> frozenset[tuple[str, str]]:
-    return _listed("none-known") | _listed("no-information")
+    return _load_table("none-known") | _load_table("no-information")
 
 
 @cache
-def _listed(table: str) -> frozenset[tuple[str, str]]:
+def _load_table(table: str) -> frozenset[tuple[str, str]]:
     by_system: dict[str, list[str]] = _load_codes()[table]
     return frozenset((system, code) for system, codes in by_system.items() for code in codes)
 
