@@ -25,7 +25,7 @@ from ehr_cli.sample.resource_builders import (
     TERMINOLOGY,
     Resource,
     build,
-    coding,
+    build_concept,
     organization_reference,
     reference_to,
     staff_reference,
@@ -34,7 +34,7 @@ from ehr_cli.sample.ward import build_ward
 
 Row = dict[str, Any]
 
-LABORATORY = coding(f"{TERMINOLOGY}/observation-category", "laboratory", "Laboratory")
+LABORATORY = build_concept(f"{TERMINOLOGY}/observation-category", "laboratory", "Laboratory")
 SERVICE = f"{TERMINOLOGY}/v2-0074"
 DICOM = "http://dicom.nema.org/resources/ontology/DCM"
 ACCOUNT = f"{SYSTEM}/fhir/sid/account"
@@ -81,7 +81,7 @@ def build_added_records(patients: Sequence[str]) -> Iterator[Resource]:
 
 def _build_visit(row: Row, patient: str) -> Resource:
     organization = row["organization"]
-    performer = coding(f"{TERMINOLOGY}/v3-ParticipationType", "PPRF", "primary performer")
+    performer = build_concept(f"{TERMINOLOGY}/v3-ParticipationType", "PPRF", "primary performer")
     elements = {
         "status": "finished",
         "class": {"system": ACT_CODE, "code": "AMB", "display": "ambulatory"},
@@ -103,7 +103,7 @@ def _build_report(row: Row, patient: str, visit: Resource) -> Iterator[Resource]
         elements = {
             "status": "final",
             "category": [LABORATORY],
-            "code": coding(LOINC, code, display),
+            "code": build_concept(LOINC, code, display),
             "encounter": reference_to(visit),
             **issued,
             "performer": [organization_reference(organization)],
@@ -116,8 +116,8 @@ def _build_report(row: Row, patient: str, visit: Resource) -> Iterator[Resource]
     yield from results
     elements = {
         "status": "final",
-        "category": [coding(SERVICE, "LAB", "Laboratory")],
-        "code": coding(LOINC, *row["code"]),
+        "category": [build_concept(SERVICE, "LAB", "Laboratory")],
+        "code": build_concept(LOINC, *row["code"]),
         "encounter": reference_to(visit),
         **issued,
         "performer": [organization_reference(organization)],
@@ -137,8 +137,10 @@ def _build_allergy(row: Row, patient: str) -> Resource:
         for severity, onset, *signs in row["reactions"]
     ]
     elements = {
-        "clinicalStatus": coding(f"{TERMINOLOGY}/allergyintolerance-clinical", "active", "Active"),
-        "verificationStatus": coding(
+        "clinicalStatus": build_concept(
+            f"{TERMINOLOGY}/allergyintolerance-clinical", "active", "Active"
+        ),
+        "verificationStatus": build_concept(
             f"{TERMINOLOGY}/allergyintolerance-verification", "confirmed", "Confirmed"
         ),
         "type": "allergy",
@@ -163,7 +165,7 @@ def _build_appointment(row: Row, patient: str) -> Resource:
     elements = {
         "status": row["status"],
         "serviceType": [{"text": row["service"]}],
-        "appointmentType": coding(f"{TERMINOLOGY}/v2-0276", *row["type"]),
+        "appointmentType": build_concept(f"{TERMINOLOGY}/v2-0276", *row["type"]),
         "reasonCode": [{"text": row["reason"]}],
         "start": row["start"],
         "end": (start + timedelta(minutes=row["minutes"])).isoformat(),
@@ -181,7 +183,7 @@ def _build_plan(row: Row, patient: str) -> Iterator[Resource]:
     goals = []
     for text, code, high, unit, due in row["goals"]:
         target = {
-            "measure": coding(LOINC, code, "Systolic blood pressure"),
+            "measure": build_concept(LOINC, code, "Systolic blood pressure"),
             "detailRange": {"high": quantity(high, unit, unit)},
             "dueDate": due,
         }
@@ -218,7 +220,7 @@ def _build_document(row: Row, patient: str, visits: Mapping[str, Resource]) -> R
     elements: Resource = {
         "status": "current",
         "docStatus": "final",
-        "type": coding(LOINC, *row["type"]),
+        "type": build_concept(LOINC, *row["type"]),
         "date": row["at"],
         "author": [staff_reference(row["doctor"])],
         "custodian": organization_reference(row["organization"]),
@@ -249,7 +251,7 @@ def _build_imaging(row: Row, patient: str, visit: Resource) -> Iterator[Resource
         "started": row["at"],
         "numberOfSeries": 1,
         "numberOfInstances": 1,
-        "procedureCode": [coding(LOINC, *row["code"])],
+        "procedureCode": [build_concept(LOINC, *row["code"])],
         "series": [series],
     }
     study = build("ImagingStudy", row["picture"], organization, elements, patient)
@@ -271,8 +273,8 @@ def _build_imaging(row: Row, patient: str, visit: Resource) -> Iterator[Resource
     yield media
     elements = {
         "status": "final",
-        "category": [coding(SERVICE, "RAD", "Radiology")],
-        "code": coding(LOINC, *row["code"]),
+        "category": [build_concept(SERVICE, "RAD", "Radiology")],
+        "code": build_concept(LOINC, *row["code"]),
         **encounter,
         "effectiveDateTime": row["at"],
         "issued": row["at"],
@@ -290,13 +292,15 @@ def _build_carer(row: Row, patient: str) -> Iterator[Resource]:
     elements: Resource = {
         "active": True,
         "patient": {"reference": f"Patient/{patient}"},
-        "relationship": [coding(f"{TERMINOLOGY}/v3-RoleCode", *row["relationship"])],
+        "relationship": [build_concept(f"{TERMINOLOGY}/v3-RoleCode", *row["relationship"])],
         "name": Name(*row["name"]).fhir(),
     }
     yield build("RelatedPerson", f"carer|{patient}", "ehr-commons", elements)
     if "login" not in row:
         return
-    recipient = coding(f"{TERMINOLOGY}/v3-ParticipationType", "IRCP", "information recipient")
+    recipient = build_concept(
+        f"{TERMINOLOGY}/v3-ParticipationType", "IRCP", "information recipient"
+    )
     account = {"system": ACCOUNT, "value": row["login"]}
     power = f"{SYSTEM}/fhir/CodeSystem/carer-power"
     provision = {

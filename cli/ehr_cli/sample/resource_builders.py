@@ -34,7 +34,7 @@ def reference_to(resource: Resource) -> Resource:
     return {"reference": f"{resource['resourceType']}/{resource['id']}"}
 
 
-def coding(system: str, code: str, display: str) -> Resource:
+def build_concept(system: str, code: str, display: str) -> Resource:
     """Return a CodeableConcept of one coding."""
     return {"coding": [{"system": system, "code": code, "display": display}], "text": display}
 

@@ -16,7 +16,7 @@ from ehr_cli.sample.resource_builders import (
     TERMINOLOGY,
     Resource,
     build,
-    coding,
+    build_concept,
     organization_reference,
     reference_to,
     staff_reference,
@@ -24,7 +24,7 @@ from ehr_cli.sample.resource_builders import (
 
 HOSPITAL = "ha-harbour"
 DOCTOR = "dr-chan"
-VITAL_SIGNS = coding(f"{TERMINOLOGY}/observation-category", "vital-signs", "Vital Signs")
+VITAL_SIGNS = build_concept(f"{TERMINOLOGY}/observation-category", "vital-signs", "Vital Signs")
 # What a round measures: LOINC code, display and UCUM unit.
 RESPIRATION = ("9279-1", "Respiratory rate", "/min")
 SATURATION = ("59408-5", "Oxygen saturation in Arterial blood by Pulse oximetry", "%")
@@ -80,7 +80,7 @@ def build_ward(rows: Sequence[dict[str, Any]], patients: Sequence[str]) -> Itera
 
 
 def _build_stay(row: dict[str, Any], patient: str) -> Resource:
-    attending = coding(f"{TERMINOLOGY}/v3-ParticipationType", "ATND", "attender")
+    attending = build_concept(f"{TERMINOLOGY}/v3-ParticipationType", "ATND", "attender")
     elements = {
         "status": "in-progress",
         "class": {"system": ACT_CODE, "code": "IMP", "display": "inpatient encounter"},
@@ -119,19 +119,22 @@ def _build_round(values: Sequence[Any], patient: str, stay: Resource) -> Iterato
     if systolic != "":
         pressures = ((SYSTOLIC, systolic), (DIASTOLIC, diastolic))
         components = [
-            {"code": coding(LOINC, code, display), "valueQuantity": quantity(value, unit, unit)}
+            {
+                "code": build_concept(LOINC, code, display),
+                "valueQuantity": quantity(value, unit, unit),
+            }
             for (code, display, unit), value in pressures
         ]
         found.append(("85354-9", "Blood pressure panel", {"component": components}))
     if level:
         display = next(row[1] for row in LEVELS if row[0] == level)
-        value = {"valueCodeableConcept": coding(CONSCIOUSNESS, level, display)}
+        value = {"valueCodeableConcept": build_concept(CONSCIOUSNESS, level, display)}
         found.append(("67775-7", "Level of responsiveness", value))
     for code, display, value in found:
         elements = {
             "status": "final",
             "category": [VITAL_SIGNS],
-            "code": coding(LOINC, code, display),
+            "code": build_concept(LOINC, code, display),
             "encounter": reference_to(stay),
             "effectiveDateTime": at,
             "issued": at,
