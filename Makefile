@@ -13,7 +13,7 @@ DATABASES ?= sqlite
 BENCH_GROUP := import tomllib; print(*tomllib.load(open("pyproject.toml", "rb"))["dependency-groups"]["bench"])
 
 .DEFAULT_GOAL := help
-.PHONY: clients help setup demo test test-slow test-unit test-spec test-integration test-acceptance check fix \
+.PHONY: clients help setup demo test test-slow test-unit test-spec test-other test-integration test-acceptance check fix \
 	bench bench-audit bench-enforcement bench-gateway bench-postgresql-read bench-sqlite-read bench-workers bench-latency bench-memory operation-pages pictures texts profile lock assets architecture browser postgresql clean
 
 help: ## list the commands
@@ -44,8 +44,8 @@ clients: ## the FHIR client of Node's for the tests; without Node they say so
 demo: setup ## the whole way once: sample in, lake, study, model, web pages up
 	@$(BIN)/ehr demo
 
-test: setup browser clients postgresql check ## all tests but the slow ones
-	@$(PYTEST) --doctest-modules tests analytics cli etl fhir-gateway models portal privacy
+test: setup browser clients postgresql check ## all tests but the slow ones, in two runs beside each other
+	@$(MAKE) --no-print-directory --keep-going --jobs=2 test-spec test-other PYTEST="$(PYTEST) -q"
 
 test-slow: setup browser postgresql ## the tests that take minutes
 	@$(PYTEST) -m slow
@@ -55,6 +55,9 @@ test-unit: setup postgresql ## one kind of test: also test-spec, test-integratio
 
 test-spec: setup postgresql
 	@$(PYTEST) tests/spec
+
+test-other: setup browser clients postgresql ## what is not in tests/spec, with the examples of the docstrings
+	@$(PYTEST) --doctest-modules --ignore=tests/spec tests analytics cli etl fhir-gateway models portal privacy
 
 test-integration: setup clients
 	@$(PYTEST) tests/integration

@@ -33,8 +33,8 @@ CLIENTS = Path(__file__).resolve().parents[1] / "clients"
 LIBRARY = CLIENTS / "node_modules" / "fhirclient" / "build" / "fhir-client.js"
 QUESTIONS = {
     "English": "Do you allow Growth chart?",
-    "繁體中文": "你是否允許Growth chart？",
-    "简体中文": "你是否允许Growth chart？",
+    "繁體": "你是否允許Growth chart？",
+    "简体": "你是否允许Growth chart？",
 }
 SCOPE = "openid fhirUser launch launch/patient offline_access patient/*.rs"
 

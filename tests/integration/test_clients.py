@@ -6,7 +6,6 @@ import asyncio
 import json
 import shutil
 import subprocess
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +17,7 @@ from fhirpy import AsyncFHIRClient, SyncFHIRClient
 from fhirpy.base.exceptions import ResourceNotFound
 
 from tests.lib.gateway import observation
+from tests.lib.loops import run
 from tests.lib.serving import Served, served
 
 __all__ = ["served"]
@@ -64,9 +64,7 @@ def test_fhirpy_works_asynchronously(served: Served) -> None:
         await made.delete()
         return counted, len(fetched), str(read["status"])
 
-    # In a thread of its own: another test's browser may have a loop in this one.
-    with ThreadPoolExecutor(1) as pool:
-        counted, fetched, status = pool.submit(asyncio.run, work()).result()
+    counted, fetched, status = run(work())
 
     assert counted == fetched
     assert status == "final"

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import re
 from collections import defaultdict
 from collections.abc import Iterator
@@ -18,6 +17,7 @@ from ehr_portal.record.designations import DesignationCache, designation, read_d
 from ehr_portal.record.display import HAN, concept_text
 from ehr_portal.record.dosage import amount_text
 from ehr_portal.record.plain_names import load_names, unit_name
+from tests.lib.loops import run
 
 CHINESE = ("zh-Hant-HK", "zh-Hans")
 # Bills, which no page shows, and what is a register or a log.
@@ -84,7 +84,7 @@ def test_every_code_text_of_the_sample_has_a_chinese_name(
             if text.lang != language or not HAN.search(text.text)
         }
 
-    missing = asyncio.run(find_missing())
+    missing = run(find_missing())
 
     assert sum(map(len, concepts.values())) > 800
     assert {"MedicationRequest", "Procedure", "Condition", "Appointment", "Goal"} <= set(concepts)
@@ -202,11 +202,11 @@ def test_a_designation_of_the_server_goes_before_our_own_name() -> None:
             concept_text(nested, "zh-Hant-HK").text,
         )
 
-    assert asyncio.run(read_page()) == ("身體重量", "体重", "嗜睡")
-    assert asyncio.run(read_page()) == ("身體重量", "体重", "嗜睡")
+    assert run(read_page()) == ("身體重量", "体重", "嗜睡")
+    assert run(read_page()) == ("身體重量", "体重", "嗜睡")
     assert server.reads == 1
     now[0] = 601
-    asyncio.run(read_page())
+    run(read_page())
     assert server.reads == 2
 
 
@@ -223,10 +223,10 @@ def test_a_reader_who_may_not_read_code_systems_has_our_names() -> None:
         await cache.use(gateway)  # type: ignore[arg-type]
         return designation(LEVELS["url"], "A", "zh-Hans")
 
-    assert asyncio.run(read_page(closed)) is None
-    assert asyncio.run(read_page(server)) is None
+    assert run(read_page(closed)) is None
+    assert run(read_page(server)) is None
     now[0] = 61
-    assert asyncio.run(read_page(server)) == "意识清楚"
+    assert run(read_page(server)) == "意识清楚"
 
 
 def test_a_deeply_nested_code_system_is_read() -> None:
