@@ -15,6 +15,7 @@ from pathlib import Path
 FOLDER = Path(str(files("ehr_design") / "static"))
 MEDIA_TYPES = {
     ".css": "text/css; charset=utf-8",
+    ".js": "text/javascript; charset=utf-8",
     ".svg": "image/svg+xml; charset=utf-8",
     ".txt": "text/plain; charset=utf-8",
 }

@@ -21,6 +21,7 @@ from ehr_portal.i18n import N_
 from ehr_portal.pages import load_navigation, load_router
 from ehr_portal.record.designations import DesignationCache
 from ehr_portal.settings import PortalSettings
+from ehr_portal.web.headers import HEADERS
 from ehr_portal.web.request import Portal, PortalRequest, portal_request
 from ehr_portal.web.roles import AnyRequest
 from ehr_portal.web.sessions import SessionStore, SessionsUnwritable
@@ -35,19 +36,6 @@ _ADDRESS = re.compile(r"/(?!(?:.*/)?\.{1,2}(?:/|$))[A-Za-z0-9._~/-]{0,511}")
 _LOG = logging.getLogger("ehr_portal")
 # Frames of a traceback that are logged.
 _LOGGED_FRAMES = 6
-# No script, no frame, no other origin: a page is text, our style sheet and forms to ourselves.
-HEADERS = {
-    "Content-Security-Policy": (
-        "default-src 'none'; style-src 'self'; img-src 'self'; font-src 'self'; "
-        "form-action 'self'; base-uri 'none'; frame-ancestors 'none'"
-    ),
-    "Referrer-Policy": "same-origin",
-    "X-Content-Type-Options": "nosniff",
-    "X-Frame-Options": "DENY",
-    "Cross-Origin-Opener-Policy": "same-origin",
-    "Cross-Origin-Resource-Policy": "same-origin",
-    "Permissions-Policy": "camera=(), geolocation=(), microphone=()",
-}
 
 
 def create_portal(gateway: httpx.AsyncClient, settings: PortalSettings) -> FastAPI:

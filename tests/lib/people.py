@@ -28,6 +28,7 @@ class Person:
         size: Size = "desktop",
         language: str = "en",
         scripts: bool = True,
+        keeps_policy: bool = False,
     ) -> None:
         width, height = SIZES[size]
         self.platform = platform
@@ -35,8 +36,8 @@ class Person:
             viewport={"width": width, "height": height},
             locale=language,
             java_script_enabled=scripts,
-            # For axe, which has to run inside the page; the policy itself has its own test.
-            bypass_csp=scripts,
+            # For axe, which has to run inside the page. A test of our own script keeps the policy.
+            bypass_csp=scripts and not keeps_policy,
         )
         self.context.set_default_timeout(90_000)
         self.asked: list[str] = []

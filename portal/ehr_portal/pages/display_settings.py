@@ -1,5 +1,7 @@
 """Display settings: language, theme and text size, for anybody and without a log-in.
 
+For clinicians their keyboard shortcuts as well.
+
 They are links and a form that is sent by GET: they change how this browser shows pages and nothing
 else, and the address says all that they do.
 """
@@ -16,6 +18,7 @@ from ehr_design.display_settings import LANGUAGE, DisplaySettings
 from ehr_portal.i18n import LANGUAGE_BY_TAG, LANGUAGES
 from ehr_portal.web.request import local_path
 from ehr_portal.web.roles import AnyRequest
+from ehr_portal.web.shortcuts import SHORTCUT_MODE, SHORTCUT_MODES
 
 router = APIRouter()
 
@@ -29,13 +32,17 @@ def show_display_settings(
         "display_settings.html",
         back=local_path(back),
         saved=bool(saved),
+        shortcut_choices=[(mode, request.translate(t), "") for mode, t in SHORTCUT_MODES.items()],
         language_choices=[(language.tag, language.name, language.tag) for language in LANGUAGES],
     )
 
 
 @router.get("/display/save")
 def save_display_settings(
-    request: AnyRequest, back: Annotated[str, Query()] = "/", language: Annotated[str, Query()] = ""
+    request: AnyRequest,
+    back: Annotated[str, Query()] = "/",
+    language: Annotated[str, Query()] = "",
+    keys: Annotated[str, Query()] = "",
 ) -> Response:
     """Keep the choices in the browser and show them at work."""
     query = urlencode({"back": local_path(back), "saved": "1"})
@@ -46,6 +53,8 @@ def save_display_settings(
         request.set_choice_cookie(response, name, value)
     if language in LANGUAGE_BY_TAG:
         request.set_choice_cookie(response, LANGUAGE, language)
+    if keys in SHORTCUT_MODES:
+        request.set_choice_cookie(response, SHORTCUT_MODE, keys)
     return response
 
 

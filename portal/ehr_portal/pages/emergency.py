@@ -15,7 +15,7 @@ from ehr_portal.web.request import PortalRequest
 from ehr_portal.web.roles import ClinicianRequest
 
 router = APIRouter()
-NAVIGATION = (NavigationLink("clinician", "/emergency", N_("Emergency"), 20),)
+NAVIGATION = (NavigationLink("clinician", "/emergency", N_("Emergency"), 30, shortcut="e"),)
 
 
 @router.get("/emergency")

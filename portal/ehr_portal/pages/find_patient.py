@@ -15,7 +15,7 @@ from ehr_portal.web.navigation import NavigationLink
 from ehr_portal.web.roles import ClinicianRequest
 
 router = APIRouter()
-NAVIGATION = (NavigationLink("clinician", "/patients", N_("Find a patient"), 10),)
+NAVIGATION = (NavigationLink("clinician", "/patients", N_("Find a patient"), 20, shortcut="f"),)
 # A name that fits more people is asked for more exactly. Chosen: what a screen or two can show.
 MAX_MATCHES = 20
 _MAX_TYPED_CHARACTERS = 100

@@ -26,6 +26,8 @@ class NavigationLink:
     # Links stand in this order; the first of a role is where a log-in leads.
     position: int
     is_shown: Callable[[User], bool] = _always
+    # The letter that opens it after `g`, of a clinician's links; none where it is empty.
+    shortcut: str = ""
 
 
 class Navigation:

@@ -22,8 +22,10 @@ from ehr_fhir.errors import Unauthorized
 from ehr_portal.gateway.client import GatewayClient
 from ehr_portal.i18n import LANGUAGES, choose_language, localizer_for
 from ehr_portal.settings import PortalSettings
+from ehr_portal.web.headers import SCRIPT_POLICY
 from ehr_portal.web.navigation import Navigation
 from ehr_portal.web.sessions import Session, SessionStore, User
+from ehr_portal.web.shortcuts import SHORTCUTS, Shortcut, read_shortcut_mode
 from ehr_portal.web.templates import template_environment
 
 
@@ -88,6 +90,21 @@ class PortalRequest:
         if self.path == "/display":
             return self.path_and_query
         return f"/display?back={quote(self.path_and_query, safe='')}"
+
+    @property
+    def runs_script(self) -> bool:
+        """Return whether the pages of this reader run our script: clinicians' alone."""
+        return self.user_or_none is not None and self.user_or_none.role == "clinician"
+
+    @property
+    def shortcut_mode(self) -> str:
+        """Return how this reader uses keyboard shortcuts: a key of SHORTCUT_MODES."""
+        return read_shortcut_mode(self.http_request.cookies)
+
+    @property
+    def shortcuts(self) -> tuple[Shortcut, ...]:
+        """Return the shortcuts that every page of a clinician has."""
+        return SHORTCUTS
 
     @property
     def session(self) -> Session:
@@ -173,7 +190,10 @@ class PortalRequest:
             )
         )
         self._save_session()
-        return HTMLResponse(body, status)
+        response = HTMLResponse(body, status)
+        if self.runs_script:
+            response.headers["Content-Security-Policy"] = SCRIPT_POLICY
+        return response
 
     def redirect(self, path: str) -> RedirectResponse:
         """Send the reader to another page of ours, by GET (303 See Other)."""

@@ -1,4 +1,4 @@
-"""The portal's style sheet, fonts and pictures, compressed where that helps.
+"""The portal's style sheet, script and pictures, compressed where that helps.
 
 They hold no secret and nothing that a client sent, so their lengths tell nothing (BREACH). Pages
 hold both and are never compressed.
@@ -20,7 +20,7 @@ from starlette.types import Scope
 
 __all__ = ["CompressedStaticFiles"]
 
-_TEXT_SUFFIXES = frozenset({".css", ".svg", ".txt"})
+_TEXT_SUFFIXES = frozenset({".css", ".js", ".svg", ".txt"})
 # Shorter ones fit into one packet of a network, compressed or not. Chosen.
 _SHORTEST = 1400
 

@@ -13,7 +13,7 @@ from tests.lib.texts import CATALOGUES, extract_messages, read_catalogue
 from tests.unit.portal.test_who_looked import event
 
 # Names that are the same in every language.
-OWN_NAMES = {"eHR", "Commons", "English", "HbA", "eGFR", "ALT", "AST", "dL", "ZQ"}
+OWN_NAMES = {"eHR", "Commons", "English", "HbA", "eGFR", "ALT", "AST", "Alt", "dL", "ZQ"}
 PAGES = {
     "patient": ["/record", "/record/results", "/record/problems", "/record/item/Condition/con-1",
                 "/sharing", "/who-looked", "/who-looked?mine=1", "/no-such-page"],

@@ -9,9 +9,9 @@ from anyio.from_thread import start_blocking_portal
 from fastapi.testclient import TestClient
 
 from ehr_fhir.errors import NotFound
-from ehr_portal.app import HEADERS
 from ehr_portal.gateway.client import GatewayClient
 from ehr_portal.pages import load_router
+from ehr_portal.web.headers import HEADERS
 from tests.lib.portal_house import PortalHouse
 
 ODD = (

@@ -29,7 +29,7 @@ GIVEN_TO_ALL = frozenset(
         "ngettext",
         "static",
     }
-    | {"pieces", "forms", "frame", "display_form"}
+    | {"pieces", "forms", "frame", "display_form", "shortcuts"}
 )
 
 
@@ -70,4 +70,9 @@ def test_a_template_names_only_what_it_is_given(name: str) -> None:
 def test_every_template_is_rendered_or_imported() -> None:
     templates = {path.name for path in PACKAGE.glob("templates/*.html")}
 
-    assert templates - set(given_names()) == {"base.html", "forms.html", "pieces.html"}
+    assert templates - set(given_names()) == {
+        "base.html",
+        "forms.html",
+        "pieces.html",
+        "shortcuts.html",
+    }
