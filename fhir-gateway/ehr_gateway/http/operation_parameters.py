@@ -73,6 +73,16 @@ class OperationParameters:
             )
         return sent[0].value
 
+    def resources(self, name: str, most: int) -> list[dict[str, Any]]:
+        """Return a parameter of resources, of cardinality 0..`most`."""
+        sent = self._values.get(name, [])
+        for parameter in sent:
+            if not isinstance(parameter.value, dict):
+                raise _refusal(name, parameter.index, "must be a resource")
+        if len(sent) > most:
+            raise _refusal(name, sent[most].index, f"may be there {most} times")
+        return [parameter.value for parameter in sent]
+
     def domains(self, name: str = "domain", *, needed: bool = True) -> tuple[str, ...]:
         """Return a parameter of data domains, without repetitions."""
         sent = self._values.get(name, [])
@@ -130,7 +140,7 @@ def parse_parameters(body: bytes, *names: str) -> OperationParameters:
             raise Invalid(
                 f"The parameters of this operation are {', '.join(names)}.", expression=place
             )
-        elements = [key for key in parameter if key.startswith("value")]
+        elements = [key for key in parameter if key.startswith("value") or key == "resource"]
         if len(elements) != 1:
             raise Invalid(f"The parameter {name} needs one value.", expression=place)
         values.setdefault(name, []).append(_Sent(index, parameter[elements[0]]))
