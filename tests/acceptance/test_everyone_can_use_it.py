@@ -202,7 +202,7 @@ def test_what_a_reader_chooses_stays_through_log_in_account_and_log_out(
         patient.go(path)
         assert look() == chosen
     page.locator(".nhsuk-back-link").click()
-    page.wait_for_url("**/record")
+    page.wait_for_url("**/home")
     page.locator("form[action='/logout'] button").click()
     assert look() == chosen
     assert page.url.endswith("/oauth/logout")

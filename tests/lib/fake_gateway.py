@@ -55,6 +55,9 @@ class FakeGateway:
             return httpx.Response(200, json=self._search(kind, form))
         if request.method in ("POST", "PUT"):
             return self._write(request)
+        if identity.endswith("/*"):
+            compartment = identity.removesuffix("/*")
+            return httpx.Response(200, json=self._search_compartment(compartment, request))
         if identity:
             found = self.resources.get((kind, identity))
             if found is None and identity.startswith("$"):
@@ -97,6 +100,27 @@ class FakeGateway:
         self.resources[(kind, body["id"])] = body
         return httpx.Response(201 if version == 1 else 200, json=body)
 
+    def _search_compartment(self, patient: str, request: httpx.Request) -> Resource:
+        """Answer a search of several types about a patient, the newest change first."""
+        params = request.url.params.set("patient", patient)
+        entries = [
+            entry
+            for kind in params.get("_type", "").split(",")
+            for entry in self._search(kind, params.set("_count", 1000))["entry"]
+            if entry["search"]["mode"] == "match"
+        ]
+        entries.sort(
+            key=lambda entry: entry["resource"].get("meta", {}).get("lastUpdated", ""), reverse=True
+        )
+        count = int(params.get("_count", 50))
+        link = {"relation": "next", "url": "http://elsewhere.test/fhir/more"}
+        return {
+            "resourceType": "Bundle",
+            "type": "searchset",
+            "entry": entries[:count],
+            "link": [link] if len(entries) > count else [],
+        }
+
     def _search(self, kind: str, params: httpx.QueryParams) -> Resource:
         found = [r for (t, _), r in self.resources.items() if t == kind and _matches(r, params)]
         start, count = int(params.get("_start", 0)), int(params.get("_count", 50))
@@ -129,6 +153,11 @@ def _matches(resource: Resource, params: httpx.QueryParams) -> bool:
         # By any element: what names the record that is searched for.
         if name in params and f'"{params[name]}"' not in json.dumps(resource):
             return False
+    since = params.get("_lastUpdated", "").removeprefix("ge")
+    if since and resource.get("meta", {}).get("lastUpdated", "") < since:
+        return False
+    if "status" in params and resource.get("status") not in params["status"].split(","):
+        return False
     if "category:missing" in params and resource.get("category"):
         return False
     if "patient" in params:

@@ -63,7 +63,7 @@ class Person:
         self.page.fill("[name=hkid]", hkid)
         self.page.fill("[name=pin]", PIN)
         self.page.press("[name=pin]", "Enter")
-        self.page.wait_for_url("**/record")
+        self.page.wait_for_url("**/home")
 
     def log_in_by_password(self, login: str) -> None:
         """Log in as a member of staff."""

@@ -67,7 +67,7 @@ async def choose_patient(request: CarerRequest, form: VerifiedForm) -> Response:
         acting_han=name.han if name else "",
         manages=powers.manage == "true",
     )
-    return request.redirect("/record" if powers.view == "true" else "/sharing")
+    return request.redirect("/home" if powers.view == "true" else "/sharing")
 
 
 async def _render_patients(request: PortalRequest, error: FieldError | None = None) -> Response:

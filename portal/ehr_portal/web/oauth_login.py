@@ -87,6 +87,7 @@ def parse_user(answer: Mapping[str, Any]) -> User:
             organization=ehr.get("organization"),
             patient=answer.get("patient") or ehr.get("patient"),
             token=answer["access_token"],
+            login=ehr.get("person", ""),
         )
     except KeyError as error:
         raise Unauthorized("The gateway's answer does not say who logged in.") from error

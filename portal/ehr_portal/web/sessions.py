@@ -51,6 +51,8 @@ class User:
     acting_latin: str = ""
     acting_han: str = ""
     manages: bool = False
+    # The id by which audit events and consent rules name the person.
+    login: str = ""
 
     @property
     def acts_for_patient(self) -> bool:
