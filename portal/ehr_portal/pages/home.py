@@ -52,4 +52,5 @@ async def show_new_entries(request: PatientRequest) -> Response:
 
 def _dosages_of(row: RecordRow) -> Sequence[Resource]:
     # A MedicationRequest has instructions, a MedicationStatement says how it is taken.
-    return row.resource.get("dosageInstruction") or row.resource.get("dosage", ())
+    dosages: Sequence[Resource] = row.resource.get("dosageInstruction", ())
+    return dosages or row.resource.get("dosage", ())

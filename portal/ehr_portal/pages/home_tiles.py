@@ -129,26 +129,23 @@ async def fetch_home(request: PortalRequest) -> HomeTiles:
                 return None
 
     may_answer = request.user.role == "patient" or request.user.decides_for_patient
-    (
-        new,
-        medicines,
-        results,
-        appointments,
-        events,
-        consents,
-        providers,
-        access,
-    ) = await asyncio.gather(
-        take_turn(lambda: fetch_new_entries(request, MAX_NEW_ON_TILE)),
-        take_turn(lambda: _fetch_medicines(request)),
-        take_turn(lambda: _fetch_results(request)),
-        take_turn(lambda: _fetch_appointments(request)),
-        take_turn(lambda: _search_newest_events(gateway, patient)),
-        take_turn(lambda: fetch_consents(gateway, patient)),
-        take_turn(lambda: fetch_providers(gateway)),
-        take_turn(lambda: _fetch_waiting(gateway, patient, may_answer)),
+    of_record, of_access = await asyncio.gather(
+        asyncio.gather(
+            take_turn(lambda: fetch_new_entries(request, MAX_NEW_ON_TILE)),
+            take_turn(lambda: _fetch_medicines(request)),
+            take_turn(lambda: _fetch_results(request)),
+            take_turn(lambda: _fetch_appointments(request)),
+        ),
+        asyncio.gather(
+            take_turn(lambda: _search_newest_events(gateway, patient)),
+            take_turn(lambda: fetch_consents(gateway, patient)),
+            take_turn(lambda: fetch_providers(gateway)),
+            take_turn(lambda: _fetch_waiting(gateway, patient, may_answer)),
+        ),
     )
-    providers = providers or {}
+    new, medicines, results, appointments = of_record
+    events, consents, found_providers, waiting = of_access
+    providers = found_providers or {}
     return HomeTiles(
         new=new,
         medicines=medicines,
@@ -156,7 +153,7 @@ async def fetch_home(request: PortalRequest) -> HomeTiles:
         appointments=appointments,
         visits=_visits_of_others(request, events) if events else None,
         sharing=None if consents is None else _sharing_state(providers, consents, request.now),
-        waiting=access,
+        waiting=waiting,
         providers=providers,
     )
 
