@@ -36,6 +36,26 @@ def is_social(resource: Resource) -> bool:
     )
 
 
+def states_pregnancy(resource: Resource) -> bool:
+    """Return whether a Condition, or the value of an Observation, states a pregnancy.
+
+    >>> states_pregnancy(
+    ...     {"code": {"coding": [{"system": "http://snomed.info/sct", "code": "77386006"}]}}
+    ... )
+    True
+    """
+    concepts = (resource.get("code", {}), resource.get("valueCodeableConcept", {}))
+    beginnings: dict[str, list[str]] = _load_codes()["pregnancy-beginnings"]
+    return any(
+        _has_code(concept, _load_table("pregnancy"))
+        or any(
+            str(coding.get("code", "")).startswith(tuple(beginnings.get(coding.get("system"), ())))
+            for coding in concept.get("coding", ())
+        )
+        for concept in concepts
+    )
+
+
 def days_until_over(concept: Resource) -> int | None:
     """Return after how many days a state has ended by itself; None for one that does not."""
     days: dict[str, int] = _load_codes()["self-ending"]["days"]

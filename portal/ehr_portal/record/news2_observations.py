@@ -1,0 +1,231 @@
+"""The newest round of vital signs in a record, read for NEWS2.
+
+What makes a round: the newest of the seven parameters and what was measured in the thirty minutes
+before it. Nothing older is carried forward. A value in another unit, with a comparator, or beyond
+what can be true is not used, and is named as missing.
+"""
+
+from __future__ import annotations
+
+import tomllib
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from datetime import date, datetime, timedelta
+from functools import cache
+from importlib.resources import files
+from typing import Any
+
+from ehr_fhir.jurisdiction import JURISDICTION
+from ehr_portal.gateway.client import Resource
+from ehr_portal.i18n import fhir_timestamp
+from ehr_portal.record.news2 import (
+    ACVPU,
+    CONSCIOUSNESS,
+    MIN_AGE,
+    OXYGEN,
+    PARAMETERS,
+    News2,
+    Signs,
+    work_out,
+)
+from ehr_portal.record.special_codes import states_pregnancy
+
+# All values of a score come from one round. Chosen: no rule of the RCP gives a figure.
+ROUND_WINDOW = timedelta(minutes=30)
+# A score of more than this ago says nothing of now: even a score of 0 asks for the next round
+# within 12 hours (RCP 2017). Chosen: twice that.
+MAX_AGE = timedelta(hours=24)
+# A decision of a clinician to use scale 2 (target 88 to 92 %), or to go back to scale 1:
+# docs/reference/clinical-display.md.
+SCALE_SYSTEM = f"{JURISDICTION.fhir_base}/CodeSystem/clinical-decision"
+SCALE_CODE = "spo2-scale"
+CONSCIOUSNESS_SYSTEM = f"{JURISDICTION.fhir_base}/CodeSystem/consciousness"
+# How long an observed pregnancy may last.
+_PREGNANCY = timedelta(days=300)
+# Observations of these states do not count.
+_VOID_STATUSES = frozenset({"entered-in-error", "cancelled", "registered", "unknown"})
+
+# Why there is no score.
+CHILD, AGE_UNKNOWN, PREGNANT = "child", "age-unknown", "pregnant"
+
+
+@dataclass(frozen=True)
+class Measurement:
+    """One parameter as it was measured."""
+
+    # A number; of the consciousness one letter of ACVPU; of the oxygen whether it is given.
+    value: float | str | bool | None
+    # Whether something was recorded that could not be used.
+    is_unusable: bool
+    observation: Resource
+    at: str
+
+
+@dataclass(frozen=True)
+class News2Assessment:
+    """The score of the newest round, or why there is none."""
+
+    # CHILD, AGE_UNKNOWN or PREGNANT; empty where the score may be used.
+    not_applicable: str = ""
+    # None where nothing was measured.
+    score: News2 | None = None
+    # The time of the newest measurement, as FHIR has it.
+    at: str = ""
+    # By parameter; what was not measured is left out.
+    measurements: Mapping[str, Measurement] | None = None
+    uses_scale_2: bool = False
+    # The round is older than MAX_AGE.
+    is_old: bool = False
+
+
+def assess_news2(
+    observations: Iterable[Resource],
+    birth_date: str,
+    now: datetime,
+    conditions: Iterable[Resource] = (),
+) -> News2Assessment:
+    """Return NEWS2 of the newest round among some observations.
+
+    `conditions` are the current ones: a pregnancy among them makes the score not applicable.
+    """
+    usable = [o for o in observations if o.get("status") not in _VOID_STATUSES]
+    measured = [pair for o in usable for pair in _parse_measurements(o)]
+    times = [fhir_timestamp(m.at) for _, m in measured if fhir_timestamp(m.at) <= now.timestamp()]
+    if not times:
+        return News2Assessment()
+    newest = max(times)
+    age = _age_on(birth_date, datetime.fromtimestamp(newest, JURISDICTION.zone).date())
+    if age is None or age < MIN_AGE:
+        return News2Assessment(AGE_UNKNOWN if age is None else CHILD)
+    if any(states_pregnancy(c) for c in conditions) or _is_pregnant(usable, newest):
+        return News2Assessment(PREGNANT)
+    in_round = _select_round(measured, newest)
+    uses_scale_2 = _uses_scale_2(usable, newest)
+    values = {name: m.value for name, m in in_round.items()}
+    score = work_out(Signs(**values, uses_scale_2=uses_scale_2))  # type: ignore[arg-type]
+    return News2Assessment(
+        score=score,
+        at=max((m.at for m in in_round.values()), key=fhir_timestamp),
+        measurements=in_round,
+        uses_scale_2=uses_scale_2,
+        is_old=newest < (now - MAX_AGE).timestamp(),
+    )
+
+
+def _select_round(
+    measured: Iterable[tuple[str, Measurement]], newest: float
+) -> dict[str, Measurement]:
+    """Return the newest measurement of each parameter within the window, in the chart's order."""
+    start = newest - ROUND_WINDOW.total_seconds()
+    found: dict[str, Measurement] = {}
+    for name, measurement in sorted(measured, key=lambda pair: fhir_timestamp(pair[1].at)):
+        if start <= fhir_timestamp(measurement.at) <= newest:
+            found[name] = measurement
+    return {name: found[name] for name in PARAMETERS if name in found}
+
+
+def _parse_measurements(observation: Resource) -> Iterator[tuple[str, Measurement]]:
+    """Yield the parameters of an Observation and of its components."""
+    at = str(observation.get("effectiveDateTime") or observation.get("effectiveInstant") or "")
+    at = at or str(observation.get("effectivePeriod", {}).get("start", ""))
+    # A day alone cannot be put into a window of minutes.
+    if len(at) <= len("2026-11-28"):
+        return
+    for part in (observation, *observation.get("component", ())):
+        for name, row in _load_parameters().items():
+            if _codes(part) & set(row["codes"]) and _has_value(part):
+                value = _read_value(name, row, part)
+                yield name, Measurement(value, value is None, observation, at)
+
+
+def _has_value(part: Resource) -> bool:
+    return any(key.startswith("value") for key in part)
+
+
+def _read_value(name: str, row: Mapping[str, Any], part: Resource) -> float | str | bool | None:
+    if name == CONSCIOUSNESS:
+        return _read_consciousness(row, part)
+    quantity = part.get("valueQuantity", {})
+    value, unit = quantity.get("value"), quantity.get("code") or quantity.get("unit", "")
+    limits = row["units"].get(unit)
+    if value is None or limits is None or quantity.get("comparator"):
+        return None
+    low, high = limits
+    if not low <= value <= high:
+        return None
+    # Of a flow anything, of a concentration more than air's 21 %.
+    return value > row["air"][unit] if name == OXYGEN else float(value)
+
+
+def _read_consciousness(row: Mapping[str, Any], part: Resource) -> str | None:
+    concept = part.get("valueCodeableConcept", {})
+    words: dict[str, str] = row["words"]
+    written = [concept.get("text", ""), part.get("valueString", "")]
+    for coding in concept.get("coding", ()):
+        if coding.get("system") == CONSCIOUSNESS_SYSTEM and coding.get("code") in ACVPU:
+            return str(coding["code"])
+        written.append(coding.get("display", ""))
+    found = {words[text.strip().lower()] for text in written if text.strip().lower() in words}
+    return found.pop() if len(found) == 1 else None
+
+
+def _is_pregnant(observations: Iterable[Resource], newest: float) -> bool:
+    """Return whether the newest Observation of whether somebody is pregnant says so."""
+    stated: dict[frozenset[tuple[str, str]], tuple[float, bool]] = {}
+    for observation in observations:
+        at = fhir_timestamp(str(observation.get("effectiveDateTime", "")))
+        if not newest - _PREGNANCY.total_seconds() <= at <= newest:
+            continue
+        code = frozenset(_coding_pairs(observation.get("code", {})))
+        stated[code] = max(stated.get(code, (0.0, False)), (at, states_pregnancy(observation)))
+    return any(is_pregnant for _, is_pregnant in stated.values())
+
+
+def _uses_scale_2(observations: Iterable[Resource], newest: float) -> bool:
+    """Return whether the newest decision of a person up to then is for scale 2."""
+    decisions = [
+        (fhir_timestamp(str(o.get("effectiveDateTime", ""))), o)
+        for o in observations
+        if o.get("status") in ("final", "amended", "corrected")
+        and (SCALE_SYSTEM, SCALE_CODE) in _coding_pairs(o.get("code", {}))
+        and any(_is_person(performer) for performer in o.get("performer", ()))
+    ]
+    earlier = [(at, o) for at, o in decisions if 0 < at <= newest]
+    if not earlier:
+        return False
+    decision = max(earlier, key=lambda pair: pair[0])[1]
+    return (SCALE_SYSTEM, "2") in _coding_pairs(decision.get("valueCodeableConcept", {}))
+
+
+def _is_person(reference: Resource) -> bool:
+    target = str(reference.get("reference", "")) or str(reference.get("type", ""))
+    return target.startswith(("Practitioner/", "PractitionerRole/")) or target in (
+        "Practitioner",
+        "PractitionerRole",
+    )
+
+
+def _age_on(birth_date: str, day: date) -> int | None:
+    """Return somebody's age in full years; of an incomplete birth date the youngest it can be."""
+    latest = {4: f"{birth_date}-12-31", 7: f"{birth_date}-28"}.get(len(birth_date), birth_date)
+    try:
+        born = date.fromisoformat(latest)
+    except ValueError:
+        return None
+    return day.year - born.year - ((day.month, day.day) < (born.month, born.day))
+
+
+def _codes(part: Resource) -> set[str]:
+    # LOINC alone: another system's number may be the same.
+    return {code for system, code in _coding_pairs(part.get("code", {})) if "loinc.org" in system}
+
+
+def _coding_pairs(concept: Resource) -> set[tuple[str, str]]:
+    return {(str(c.get("system", "")), str(c.get("code", ""))) for c in concept.get("coding", ())}
+
+
+@cache
+def _load_parameters() -> dict[str, dict[str, Any]]:
+    text = (files(__package__) / "news2.toml").read_text("utf-8")
+    parameters: dict[str, dict[str, Any]] = tomllib.loads(text)
+    return parameters
