@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from dataclasses import dataclass
 from typing import Annotated
 
 from fastapi import APIRouter, Query
@@ -11,8 +12,10 @@ from fastapi.responses import Response
 from ehr_fhir.errors import Invalid
 from ehr_portal.gateway.operations import fetch_access_requests
 from ehr_portal.i18n import N_
+from ehr_portal.pages.preview_access import fetch_preview
 from ehr_portal.record.record import fetch_providers
 from ehr_portal.record.sections import DOMAIN_TITLES, TYPE_TITLES
+from ehr_portal.sharing.access_previews import DomainChange
 from ehr_portal.sharing.restrictions import (
     PROFESSION_TITLES,
     SECURITY_LABEL_TITLES,
@@ -38,6 +41,14 @@ EXTENT_TITLES = {
 }
 
 
+@dataclass(frozen=True)
+class PreviewOf:
+    """Through whose eyes a restriction is looked at before it is saved."""
+
+    organization: str
+    profession: str
+
+
 @router.get("/sharing/close")
 async def show_restriction_form(
     request: PatientRequest, record: Annotated[str, Query()] = ""
@@ -52,7 +63,11 @@ async def add_restriction(request: PatientRequest, form: VerifiedForm) -> Respon
     """Add the restriction to the patient's Consents."""
     choice = _parse_choice(form)
     today = request.now.date().isoformat()
-    errors = _check_choice(choice, today, understood=bool(form.get("understood")))
+    is_preview = form.get("step") == "preview"
+    # A preview seals nothing yet.
+    errors = _check_choice(choice, today, understood=is_preview or bool(form.get("understood")))
+    if is_preview and not errors:
+        return await _render_preview(request, choice, form)
     if not errors:
         try:
             restriction = build_restriction(request.patient, request.now, choice)
@@ -64,6 +79,26 @@ async def add_restriction(request: PatientRequest, form: VerifiedForm) -> Respon
         return await _render_form(request, choice, errors)
     request.flash(N_("It is closed from this moment."))
     return request.redirect("/sharing#close")
+
+
+async def _render_preview(
+    request: PortalRequest, choice: RestrictionChoice, form: VerifiedForm
+) -> Response:
+    """Show the form again, with what one organisation would see if it were sent."""
+    profession = form.get("preview-profession", "")
+    profession = profession if profession in PROFESSION_TITLES else "doctor"
+    preview = PreviewOf(form.get("preview-organization", ""), profession)
+    if not preview.organization:
+        text = N_("Choose a hospital or clinic to look through.")
+        return await _render_form(
+            request, choice, [FieldError("preview-organization", text)], preview
+        )
+    restriction = build_restriction(request.patient, request.now, choice)
+    changes = await fetch_preview(request, preview.organization, profession, [restriction])
+    if changes is None:
+        text = N_("This cannot be closed in this way.")
+        return await _render_form(request, choice, [FieldError("domain", text)], preview)
+    return await _render_form(request, choice, preview=preview, changes=changes)
 
 
 def _parse_choice(form: VerifiedForm) -> RestrictionChoice:
@@ -104,7 +139,11 @@ def _check_choice(choice: RestrictionChoice, today: str, *, understood: bool) ->
 
 
 async def _render_form(
-    request: PortalRequest, choice: RestrictionChoice, errors: list[FieldError] | None = None
+    request: PortalRequest,
+    choice: RestrictionChoice,
+    errors: list[FieldError] | None = None,
+    preview: PreviewOf | None = None,
+    changes: list[DomainChange] | None = None,
 ) -> Response:
     providers, access_requests = await asyncio.gather(
         fetch_providers(request.gateway),
@@ -114,6 +153,8 @@ async def _render_form(
         "add_restriction.html",
         status=422 if errors else 200,
         choice=choice,
+        preview=preview or PreviewOf(_previewed_organization(choice), "doctor"),
+        changes=changes,
         record=choice.record or choice.encounter,
         providers=[provider for provider in providers.values() if not provider.platform],
         # Log-in and name of everybody who ever asked for access.
@@ -127,6 +168,11 @@ async def _render_form(
         EXTENT_TITLES=EXTENT_TITLES,
         errors=errors or [],
     )
+
+
+def _previewed_organization(choice: RestrictionChoice) -> str:
+    kind, _, identifier = choice.recipient.partition(":")
+    return identifier if kind == "organization" else ""
 
 
 def _is_record_reference(text: str) -> bool:

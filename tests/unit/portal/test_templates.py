@@ -29,7 +29,7 @@ GIVEN_TO_ALL = frozenset(
         "ngettext",
         "static",
     }
-    | {"pieces", "forms", "frame", "display_form", "shortcuts"}
+    | {"pieces", "forms", "frame", "display_form", "previews", "shortcuts", "terms_in_words"}
 )
 
 
@@ -74,5 +74,7 @@ def test_every_template_is_rendered_or_imported() -> None:
         "base.html",
         "forms.html",
         "pieces.html",
+        "preview_table.html",
         "shortcuts.html",
+        "terms.html",
     }
