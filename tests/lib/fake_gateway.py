@@ -14,6 +14,8 @@ from urllib.parse import parse_qs
 
 import httpx
 
+from tests.lib.visits_of_events import group_into_visits, visit_parameters
+
 Resource = dict[str, Any]
 
 
@@ -47,6 +49,8 @@ class FakeGateway:
         operation = request.url.path.removeprefix("/fhir/")
         if operation in self.operations:
             return httpx.Response(200, json=self.operations[operation])
+        if operation.endswith("/$access-history"):
+            return httpx.Response(200, json=self._access_history(request.url))
         kind, _, identity = request.url.path.removeprefix("/fhir/").partition("/")
         if kind in self.failures:
             return httpx.Response(self.failures[kind])
@@ -120,6 +124,25 @@ class FakeGateway:
             "entry": entries[:count],
             "link": [link] if len(entries) > count else [],
         }
+
+    def _access_history(self, url: httpx.URL) -> Resource:
+        """Group the AuditEvents that are there; 25 visits are a page."""
+        patient = url.path.split("/")[3]
+        events = [
+            event
+            for (kind, _), event in self.resources.items()
+            if kind == "AuditEvent" and _matches(event, httpx.QueryParams({"patient": patient}))
+        ]
+        visits = [
+            visit
+            for visit in group_into_visits(events, patient)
+            if url.params.get("own") == "true" or not visit.is_own
+        ]
+        start = int(url.params.get("_cursor", 0))
+        answer = visit_parameters(visits[start : start + 25])
+        if start + 25 < len(visits):
+            answer["parameter"].append({"name": "next", "valueString": str(start + 25)})
+        return answer
 
     def _search(self, kind: str, params: httpx.QueryParams) -> Resource:
         found = [r for (t, _), r in self.resources.items() if t == kind and _matches(r, params)]

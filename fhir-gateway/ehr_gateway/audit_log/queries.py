@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass, replace
+
+import orjson
 
 from ehr_gateway.audit_log.counted_sets import membership_condition
 from ehr_gateway.database import Connection
@@ -48,6 +49,8 @@ class AuditFilter:
     # Any of several patients: those whom a carer represents.
     patients: tuple[str, ...] | None = None
     login: str | None = None
+    # None of these log-ins.
+    except_logins: tuple[str, ...] = ()
     organization: str | None = None
     reason: str | None = None
     outcome: str | None = None
@@ -124,7 +127,7 @@ def _counted_where(
 
 
 def _row_from_values(values: dict[str, object]) -> AuditRow:
-    values["entities"] = tuple(json.loads(str(values["entities"])))
+    values["entities"] = tuple(orjson.loads(str(values["entities"])))
     values["domains"] = tuple(str(values["domains"]).split())
     return AuditRow(**values)  # type: ignore[arg-type]  # the columns are the fields
 
@@ -137,4 +140,8 @@ def _build_where(audit_filter: AuditFilter) -> tuple[str, dict[str, object]]:
         placeholders = [f":patient_{n}" for n in range(len(audit_filter.patients))]
         conditions.append(f"patient IN ({', '.join(placeholders)})" if placeholders else "1 = 0")
         kept |= {f"patient_{n}": patient for n, patient in enumerate(audit_filter.patients)}
+    if audit_filter.except_logins:
+        names = [f":except_{n}" for n in range(len(audit_filter.except_logins))]
+        conditions.append(f"login NOT IN ({', '.join(names)})")
+        kept |= {f"except_{n}": login for n, login in enumerate(audit_filter.except_logins)}
     return " AND ".join(conditions), kept

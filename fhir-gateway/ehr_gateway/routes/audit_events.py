@@ -9,10 +9,10 @@ from urllib.parse import urlsplit
 import orjson
 from fastapi.responses import Response
 
-from ehr_fhir.dates import date_interval
 from ehr_fhir.errors import Invalid
 from ehr_gateway.audit_log import queries as log
 from ehr_gateway.audit_log import recorder
+from ehr_gateway.audit_log.date_filter import narrow_to_date
 from ehr_gateway.audit_log.fhir_event import RenderContext, render_audit_event
 from ehr_gateway.audit_log.read_policy import find_readable_row, restrict_to_requester
 from ehr_gateway.database import Connection
@@ -124,7 +124,7 @@ def _parse_event_query(pairs: Pairs) -> _EventQuery:
         elif name == "_id":
             fields["id"] = value
         elif name == "date":
-            _narrow_dates(value, fields)
+            narrow_to_date(value, fields)
         elif name == "_cursor":
             fields["before"] = value
         elif name == "_count":
@@ -138,26 +138,6 @@ def _parse_event_query(pairs: Pairs) -> _EventQuery:
             )
     audit_filter = log.AuditFilter(**fields)  # type: ignore[arg-type]  # by name above
     return _EventQuery(audit_filter, count, with_total)
-
-
-def _narrow_dates(value: str, fields: dict[str, object]) -> None:
-    """Narrow the interval of the filter by a date with its prefix."""
-    prefix, text = (value[:2], value[2:]) if value[:1].isalpha() else ("eq", value)
-    low, high = date_interval(text)
-    limits = {
-        "eq": (low, high),
-        "ge": (low, None),
-        "gt": (high, None),
-        "le": (None, high),
-        "lt": (None, low),
-    }
-    if prefix not in limits:
-        raise Invalid("date: the prefixes eq, ge, gt, le and lt are supported.")
-    since, until = limits[prefix]
-    if since is not None:
-        fields["since_ms"] = max(since, int(str(fields.get("since_ms", since))))
-    if until is not None:
-        fields["until_ms"] = min(until, int(str(fields.get("until_ms", until))))
 
 
 def _parse_count(value: str) -> int:

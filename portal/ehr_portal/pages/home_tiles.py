@@ -13,10 +13,10 @@ from typing import TypeVar
 
 from ehr_fhir.errors import Forbidden, NotFound
 from ehr_fhir.jurisdiction import JURISDICTION
-from ehr_portal.gateway.client import GatewayClient, Resource, SearchResults
+from ehr_portal.gateway.client import GatewayClient, Resource
 from ehr_portal.gateway.operations import fetch_access_requests, fetch_held_results
 from ehr_portal.i18n import day_start
-from ehr_portal.oversight.access_history import VISIT_GAP, Visit, group_into_visits
+from ehr_portal.oversight.access_history import VISIT_GAP, Visit, VisitPage, parse_visits
 from ehr_portal.record.providers import Provider
 from ehr_portal.record.record import (
     MAX_SEARCHES_AT_ONCE,
@@ -42,9 +42,8 @@ MAX_NEW_ON_TILE = 20
 # of some days, so that a critical one of this week is among them.
 _RESULTS_READ = "60"
 _MEDICINES_READ = "100"
-# The newest accesses among which others than the reader are looked for. Chosen: an event names each
-# record it showed, so that a hundred of them are larger than all else of the page together.
-_EVENTS_READ = "40"
+# The newest visits, among which a carer's own are. Chosen.
+_VISITS_READ = "10"
 # The types whose entries are "new": those of the record's sections.
 ENTRY_TYPES = tuple(
     sorted({search.resource_type for section in SECTIONS for search in section.searches})
@@ -87,7 +86,7 @@ class RecentVisits:
     """The last visits of others than the reader."""
 
     visits: tuple[Visit, ...]
-    # There are older events, which were not read.
+    # There are older visits, which were not read.
     is_incomplete: bool
 
 
@@ -137,21 +136,21 @@ async def fetch_home(request: PortalRequest) -> HomeTiles:
             take_turn(lambda: _fetch_appointments(request)),
         ),
         asyncio.gather(
-            take_turn(lambda: _search_newest_events(gateway, patient)),
+            take_turn(lambda: _fetch_newest_visits(gateway, patient)),
             take_turn(lambda: fetch_consents(gateway, patient)),
             take_turn(lambda: fetch_providers(gateway)),
             take_turn(lambda: _fetch_waiting(gateway, patient, may_answer)),
         ),
     )
     new, medicines, results, appointments = of_record
-    events, consents, found_providers, waiting = of_access
+    visits, consents, found_providers, waiting = of_access
     providers = found_providers or {}
     return HomeTiles(
         new=new,
         medicines=medicines,
         results=results,
         appointments=appointments,
-        visits=_visits_of_others(request, events) if events else None,
+        visits=_visits_of_others(request, visits) if visits else None,
         sharing=None if consents is None else _sharing_state(providers, consents, request.now),
         waiting=waiting,
         providers=providers,
@@ -264,8 +263,9 @@ async def _fetch_appointments(request: PortalRequest) -> tuple[RecordRow, ...]:
     return tuple(row for row in rows if row.status != _VOID)
 
 
-async def _search_newest_events(gateway: GatewayClient, patient: str) -> SearchResults:
-    return await gateway.search("AuditEvent", {"patient": patient, "_count": _EVENTS_READ})
+async def _fetch_newest_visits(gateway: GatewayClient, patient: str) -> VisitPage:
+    path = f"Patient/{patient}/$access-history"
+    return parse_visits(await gateway.invoke_by_get(path, _count=_VISITS_READ))
 
 
 async def _fetch_waiting(gateway: GatewayClient, patient: str, may_answer: bool) -> int | None:
@@ -275,14 +275,11 @@ async def _fetch_waiting(gateway: GatewayClient, patient: str, may_answer: bool)
     return sum(access.open == "true" for access in access_requests)
 
 
-def _visits_of_others(request: PortalRequest, events: SearchResults) -> RecentVisits:
-    visits = group_into_visits(events.matches, request.patient)
-    of_others = [
-        visit
-        for visit in visits
-        if not visit.is_own and not (request.user.role == "carer" and _is_reader(request, visit))
-    ]
-    return RecentVisits(tuple(of_others[:MAX_LINES]), events.next_link is not None)
+def _visits_of_others(request: PortalRequest, page: VisitPage) -> RecentVisits:
+    # The patient's own are not among them; a carer's are.
+    is_carer = request.user.role == "carer"
+    of_others = [v for v in page.visits if not (is_carer and _is_reader(request, v))]
+    return RecentVisits(tuple(of_others[:MAX_LINES]), bool(page.next_cursor))
 
 
 def _is_reader(request: PortalRequest, visit: Visit) -> bool:

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Iterable, Mapping
 from typing import Annotated
-from urllib.parse import urlencode
+from urllib.parse import parse_qsl, urlencode
 
 from fastapi import APIRouter, Query
 from fastapi.responses import Response
@@ -17,7 +18,8 @@ from ehr_portal.oversight.access_history import (
     REASON_TITLES,
     ROLE_TITLES,
     Visit,
-    group_into_visits,
+    VisitPage,
+    parse_visits,
 )
 from ehr_portal.oversight.event_search import day_params
 from ehr_portal.record.record import fetch_providers
@@ -35,11 +37,6 @@ NAVIGATION = (
 )
 # The extension of a Consent that holds what a clinician typed.
 ACCESS_REASON = f"{JURISDICTION.fhir_base}/StructureDefinition/access-reason"
-EVENTS_PER_SEARCH = "200"
-# Searches go on until there are so many visits for a page, but not for ever: the patient's own
-# many reads lie between the visits of others. Both chosen.
-ENOUGH_VISITS = 25
-MAX_SEARCHES = 10
 
 
 @router.get("/who-looked")
@@ -61,17 +58,20 @@ async def show_visits(
         "organization": organization, "person": person, "domain": domain, "from": first_day,
         "to": last_day,
     }  # fmt: skip
-    visits, next_link = await _fetch_visits(request, older, filters, include_own=bool(mine))
+    (page, next_handle), providers = await asyncio.gather(
+        _fetch_visits(request, older, filters, include_own=bool(mine)),
+        fetch_providers(request.gateway),
+    )
     active_filters = {name: value for name, value in filters.items() if value}
     here = active_filters | ({"mine": mine} if mine else {})
     return request.render(
         "who_looked.html",
-        visits=visits,
-        older=request.session.issue_handle(next_link) if next_link else "",
-        typed_reasons=await _fetch_typed_reasons(request, visits),
+        visits=page.visits,
+        older=next_handle,
+        typed_reasons=await _fetch_typed_reasons(request, page.visits),
         is_first_page=not older,
         mine=bool(mine),
-        providers=await fetch_providers(request.gateway),
+        providers=providers,
         filters=filters,
         is_filtered=bool(active_filters),
         path_with_mine=_path(active_filters | {"mine": "1"}),
@@ -92,26 +92,16 @@ def _path(query: Mapping[str, str]) -> str:
 
 async def _fetch_visits(
     request: PortalRequest, older: str, filters: Mapping[str, str], *, include_own: bool
-) -> tuple[list[Visit], str | None]:
-    """Return a page of visits, and the link to older events if there are any."""
-    link = request.session.resolve_handle(older) if older else None
-    if link is None:
-        params = [("patient", request.patient), ("_count", EVENTS_PER_SEARCH)]
-        link = f"/fhir/AuditEvent?{urlencode(params + _search_params(filters))}"
-    results = await request.gateway.fetch_page(link)
-    events = list(results.matches)
-    for _ in range(MAX_SEARCHES):
-        # Grouped anew each time: a visit may go on in the next page of events.
-        visits = [
-            visit
-            for visit in group_into_visits(events, request.patient)
-            if include_own or not visit.is_own
-        ]
-        if len(visits) >= ENOUGH_VISITS or results.next_link is None:
-            break
-        results = await request.gateway.fetch_page(results.next_link)
-        events += results.matches
-    return visits, results.next_link
+) -> tuple[VisitPage, str]:
+    """Return a page of visits, and the handle of the next one if there is one."""
+    kept = request.session.resolve_handle(older) if older else None
+    params = parse_qsl(kept) if kept else _search_params(filters, include_own=include_own)
+    path = f"Patient/{request.patient}/$access-history"
+    page = parse_visits(await request.gateway.invoke_by_get(path, params))
+    if not page.next_cursor:
+        return page, ""
+    following = [pair for pair in params if pair[0] != "_cursor"] + [("_cursor", page.next_cursor)]
+    return page, request.session.issue_handle(urlencode(following))
 
 
 async def _fetch_typed_reasons(
@@ -130,13 +120,13 @@ async def _fetch_typed_reasons(
     }
 
 
-def _search_params(filters: Mapping[str, str]) -> list[tuple[str, str]]:
-    """Return AuditEvent's search parameters; what is no day or domain filters nothing."""
-    params = []
+def _search_params(filters: Mapping[str, str], *, include_own: bool) -> list[tuple[str, str]]:
+    """Return the parameters of `$access-history`; what is no day or domain filters nothing."""
+    params = [("own", "true")] if include_own else []
     if filters["person"]:
-        params.append(("altid", filters["person"]))
+        params.append(("login", filters["person"]))
     if filters["organization"]:
-        params.append(("agent", f"Organization/{filters['organization']}"))
+        params.append(("organization", filters["organization"]))
     if filters["domain"] in DOMAIN_TITLES:
         params.append(("domain", filters["domain"]))
     return params + day_params(filters["from"], filters["to"])

@@ -100,16 +100,15 @@ def test_a_critical_result_of_this_week_comes_first(
     assert (titles.index("/record/results") == 0) == (place == 0)
 
 
-def test_who_looked_tells_of_others_and_does_not_say_nobody_where_it_did_not_read_all(
-    portal: PortalHouse,
-) -> None:
+def test_who_looked_tells_of_others_however_often_the_patient_looked(portal: PortalHouse) -> None:
     browser = portal.log_in("patient")
     assert "Nobody has looked at your record yet." in tile(browser.get("/home").text, "/who-looked")
 
     for number in range(60):
         own = event(f"21T08:{number:02}:00", "p.pat-1")
         portal.fake.resources[("AuditEvent", f"own-{number}")] = own
-    assert "Nobody but you lately." in tile(browser.get("/home").text, "/who-looked")
+    portal.fake.resources[("AuditEvent", "other")] = event("20T08:00:00", "dr.b", "Condition")
+    assert "Dr.B" in tile(browser.get("/home").text, "/who-looked")
 
 
 def test_a_request_that_waits_is_told_before_what_is_new(portal: PortalHouse) -> None:

@@ -9,9 +9,10 @@ import pytest
 
 from ehr_gateway.operations.registry import OPERATIONS
 from ehr_portal.i18n import localizer_for
-from ehr_portal.oversight.access_history import OPERATION_TITLES, group_into_visits
+from ehr_portal.oversight.access_history import OPERATION_TITLES, Visit, parse_visits
 from ehr_portal.pages.who_looked import ACCESS_REASON
 from tests.lib.portal_house import PortalHouse, portal
+from tests.lib.visits_of_events import group_into_visits, visit_parameters
 
 __all__ = ["portal"]
 
@@ -44,10 +45,14 @@ def event(at: str, login: str = "dr.b", *types: str, **changes: Any) -> dict[str
     return {**found, **changes}
 
 
+def visits_of(*events: dict[str, Any]) -> list[Visit]:
+    """Return the visits that the portal makes of the gateway's answer."""
+    return parse_visits(visit_parameters(group_into_visits(events, "pat-1"))).visits
+
+
 def test_events_of_one_person_close_together_are_one_visit() -> None:
-    told = group_into_visits(
-        [event("22T06:05:00", "dr.b", "Condition"), event("22T06:00:00", "dr.b", "Encounter")],
-        "pat-1",
+    told = visits_of(
+        event("22T06:05:00", "dr.b", "Condition"), event("22T06:00:00", "dr.b", "Encounter")
     )
 
     assert [visit.looked_at for visit in told] == [("Visits", "Health problems")]
@@ -56,14 +61,11 @@ def test_events_of_one_person_close_together_are_one_visit() -> None:
 
 def test_another_time_another_person_or_another_purpose_is_another_visit() -> None:
     emergency = [{"coding": [{"code": "ETREAT"}]}]
-    told = group_into_visits(
-        [
-            event("22T09:00:00", "dr.b", "Condition"),
-            event("22T06:01:00", "dr.a", "Condition"),
-            event("22T06:00:30", "dr.b", "Condition", purposeOfEvent=emergency),
-            event("22T06:00:00", "dr.b", "Condition"),
-        ],
-        "pat-1",
+    told = visits_of(
+        event("22T09:00:00", "dr.b", "Condition"),
+        event("22T06:01:00", "dr.a", "Condition"),
+        event("22T06:00:30", "dr.b", "Condition", purposeOfEvent=emergency),
+        event("22T06:00:00", "dr.b", "Condition"),
     )
 
     assert len(told) == 4
@@ -72,7 +74,7 @@ def test_another_time_another_person_or_another_purpose_is_another_visit() -> No
 def test_two_people_at_once_are_two_visits_however_they_mix() -> None:
     events = [event(f"22T06:00:0{n}", "dr.a" if n % 2 else "dr.b", "Condition") for n in range(8)]
 
-    assert [visit.login for visit in group_into_visits(reversed(events), "pat-1")] == [
+    assert [visit.login for visit in visits_of(*reversed(events))] == [
         "dr.a",
         "dr.b",
     ]
@@ -97,9 +99,8 @@ def test_looking_and_changing_in_one_visit_are_two_lists(portal: PortalHouse) ->
 
     shown = portal.log_in("patient").get("/who-looked").text
 
-    (visit,) = group_into_visits(
-        [found for (kind, _), found in portal.fake.resources.items() if kind == "AuditEvent"],
-        "pat-1",
+    (visit,) = visits_of(
+        *(found for (kind, _), found in portal.fake.resources.items() if kind == "AuditEvent")
     )
     assert "Changed: Results and measurements" in shown
     assert "Looked at: Medicines, Health problems" in shown
@@ -144,7 +145,7 @@ def test_every_operation_about_a_person_has_words() -> None:
     untold = {operation.declaration.name for operation in OPERATIONS} - OPERATION_TITLES.keys()
 
     assert untold <= about_nobody
-    told = [group_into_visits([operation(name)], "pat-1") for name in OPERATION_TITLES]
+    told = [visits_of(operation(name)) for name in OPERATION_TITLES]
     assert [visits[0].operations for visits in told] == [(name,) for name in OPERATION_TITLES]
 
 
@@ -159,7 +160,7 @@ def test_what_the_page_has_no_words_for_is_told_as_nothing_else(portal: PortalHo
 
 
 def test_a_search_for_conditions_is_not_told_as_a_look_at_the_personal_details() -> None:
-    (searched,) = group_into_visits([event("22T06:00:00", "dr.b", "Condition")], "pat-1")
+    (searched,) = visits_of(event("22T06:00:00", "dr.b", "Condition"))
     patient = base64.b64encode(b"Patient?identifier").decode()
     found = event("22T06:00:00", entity=[
         {"what": {"reference": "Patient/pat-1"}}, {"query": patient},
@@ -167,12 +168,8 @@ def test_a_search_for_conditions_is_not_told_as_a_look_at_the_personal_details()
     read = event("22T06:00:00", entity=[{"what": {"reference": "Patient/pat-1"}}])
 
     assert searched.looked_at == ("Health problems",)
-    assert [visit.looked_at for visit in group_into_visits([found], "pat-1")] == [
-        ("Personal details",)
-    ]
-    assert [visit.looked_at for visit in group_into_visits([read], "pat-1")] == [
-        ("Personal details",)
-    ]
+    assert [visit.looked_at for visit in visits_of(found)] == [("Personal details",)]
+    assert [visit.looked_at for visit in visits_of(read)] == [("Personal details",)]
 
 
 def test_the_page_tells_who_where_when_and_why(portal: PortalHouse) -> None:
