@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 from urllib.parse import urlsplit
@@ -118,15 +118,14 @@ class GatewayClient:
         headers = {"If-Match": f'W/"{resource["meta"]["versionId"]}"'}
         return _parse_resource(await self._send("PUT", path, body=resource, headers=headers))
 
-    async def invoke_by_get(
-        self, path: str, pairs: Sequence[tuple[str, str]] = (), **params: str
-    ) -> Resource:
-        """Invoke an operation that changes nothing; return its Parameters.
+    async def invoke_by_get(self, path: str, **params: str) -> Resource:
+        """Invoke an operation that changes nothing; return its Parameters."""
+        return await self.invoke_by_query(path, list(params.items()))
 
-        What may be repeated, or is no name of Python's, comes in `pairs`.
-        """
-        query = [*pairs, *params.items()]
-        return _parse_resource(await self._send("GET", f"/fhir/{path}", params=query or None))
+    async def invoke_by_query(self, path: str, query: Iterable[tuple[str, str]]) -> Resource:
+        """Invoke an operation that changes nothing, with parameters that may be repeated."""
+        params = httpx.QueryParams(list(query))
+        return _parse_resource(await self._send("GET", f"/fhir/{path}", params=params or None))
 
     async def invoke(self, path: str, parameters: Resource) -> Resource:
         """Invoke an operation by POST; return its Parameters."""
@@ -137,7 +136,7 @@ class GatewayClient:
         method: str,
         path: str,
         *,
-        params: dict[str, str] | list[tuple[str, str]] | None = None,
+        params: Mapping[str, str] | None = None,
         body: Resource | None = None,
         form: dict[str, str] | None = None,
         headers: Mapping[str, str] | None = None,

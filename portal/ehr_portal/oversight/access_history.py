@@ -156,7 +156,7 @@ def _parse_visit(parts: Iterable[Resource]) -> Visit:
     def first(name: str) -> str:
         return next(iter(listed(name)), "")
 
-    period = next((value for name, value in values if name == "period"), {})
+    period: Resource = next((value for name, value in values if name == "period"), {})
     return Visit(
         login=first("login"),
         person=first("person") or first("login"),
@@ -178,8 +178,9 @@ def _parse_visit(parts: Iterable[Resource]) -> Visit:
 
 
 def _value(part: Resource) -> Any:
-    value = next((content for key, content in part.items() if key.startswith("value")), "")
-    return value["reference"] if "reference" in part.get("valueReference", {}) else value
+    if "valueReference" in part:
+        return part["valueReference"]["reference"]
+    return next((content for key, content in part.items() if key.startswith("value")), "")
 
 
 def _titles(codes: Iterable[str]) -> tuple[str, ...]:

@@ -97,7 +97,7 @@ async def _fetch_visits(
     kept = request.session.resolve_handle(older) if older else None
     params = parse_qsl(kept) if kept else _search_params(filters, include_own=include_own)
     path = f"Patient/{request.patient}/$access-history"
-    page = parse_visits(await request.gateway.invoke_by_get(path, params))
+    page = parse_visits(await request.gateway.invoke_by_query(path, params))
     if not page.next_cursor:
         return page, ""
     following = [pair for pair in params if pair[0] != "_cursor"] + [("_cursor", page.next_cursor)]

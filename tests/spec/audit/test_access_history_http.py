@@ -82,7 +82,7 @@ def furnish_history(house: House, seed: int, events: int) -> None:
 
 def pages_of(reader: Session, count: int, **params: str) -> Iterator[list[dict[str, Any]]]:
     """Yield the visits of each page."""
-    cursor = {}
+    cursor: dict[str, str] = {}
     while True:
         query = urlencode({"_count": str(count), **params, **cursor})
         answer = must(reader.get(f"Patient/pat-1/$access-history?{query}")).json()
