@@ -18,7 +18,11 @@ Facts = dict[str, set[str]]
 LABELS = ("PSY", "HIV", "SDV")
 ENCOUNTERS = tuple(f"Encounter/{name}" for name in "abc")
 RECORDS = (*(f"Observation/{name}" for name in "abc"), "Medication/a", "Substance/a")
-NAMES = (*ENCOUNTERS, *RECORDS)
+GROUPS = ("CareTeam/a", "PractitionerRole/a", "PractitionerRole/b")
+NAMES = (*ENCOUNTERS, *RECORDS, *GROUPS)
+# What a third party may write: not another's directory entry, nor who is in a team.
+CLINICAL = ("Encounter", "Observation")
+PEOPLE = {(): "x", ("PSY",): "y", ("HIV",): "z", ("SDV",): "w"}
 SYSTEM = "http://terminology.hl7.org/CodeSystem/v3-ActCode"
 
 
@@ -36,8 +40,19 @@ def body_of(name: str, labels: list[str], named: list[str]) -> Json:
         body["subject"] = {"reference": "Patient/pat-1"}
     if kind == "Substance":
         body["code"] = {"text": "x"}
-    rest = list(named)
-    whole = next((other for other in named if other in ENCOUNTERS and other != name), None)
+    # Who keeps the register of roles sees no record.
+    rest = [] if kind == "PractitionerRole" else list(named)
+    if kind == "PractitionerRole":
+        # Its label is told by its practitioner instead, since labels of roles are nobody's.
+        body.pop("meta", None)
+        body["practitioner"] = {"reference": f"Practitioner/{PEOPLE[tuple(labels)]}"}
+    if kind == "CareTeam":
+        body["subject"] = {"reference": "Patient/pat-1"}
+    authors = [other for other in rest if is_author(name, other)]
+    if authors:
+        body |= authors_of(kind, authors)
+        rest = [other for other in rest if other not in authors]
+    whole = next((other for other in rest if other in ENCOUNTERS and other != name), None)
     if whole and kind in ("Encounter", "Observation"):
         body["partOf" if kind == "Encounter" else "encounter"] = {"reference": whole}
         rest.remove(whole)
@@ -49,6 +64,19 @@ def body_of(name: str, labels: list[str], named: list[str]) -> Json:
         url = f"{EHR}/names"
         body["extension"] = [{"url": url, "valueReference": {"reference": r}} for r in rest]
     return body
+
+
+def is_author(name: str, other: str) -> bool:
+    """Say whether a record of `body_of` names another as its author."""
+    return other in GROUPS and name.startswith(("Observation/", "CareTeam/"))
+
+
+def authors_of(kind: str, authors: list[str]) -> Json:
+    """Return the element that has them."""
+    named = [{"reference": author} for author in authors]
+    if kind == "Observation":
+        return {"performer": named}
+    return {"participant": [{"member": member} for member in named]}
 
 
 def fixpoint(bodies: dict[str, Json], added: dict[str, Facts]) -> dict[str, Facts]:
@@ -63,11 +91,16 @@ def fixpoint(bodies: dict[str, Json], added: dict[str, Facts]) -> dict[str, Fact
         stated = {coding["code"] for coding in security} | added[name]["labels"]
         encounters = {other for other in (*names[name], name) if other in ENCOUNTERS}
         episodes = {other.split("/")[1] for other in encounters} | added[name]["episodes"]
-        facts[name] = {"labels": stated, "episodes": episodes}
+        people = set(added[name]["people"])
+        if name.startswith("PractitionerRole/"):
+            people.add(body["practitioner"]["reference"].split("/")[1])
+        facts[name] = {"labels": stated, "episodes": episodes, "people": people}
     for _ in range(len(bodies) + 1):
         for name in bodies:
             for other in names[name]:
                 facts[name]["labels"] |= facts[other]["labels"]
+                if is_author(name, other):
+                    facts[name]["people"] |= facts[other]["people"]
                 if other in ENCOUNTERS:
                     facts[name]["episodes"] |= facts[other]["episodes"]
     return facts
@@ -99,8 +132,10 @@ def test_inherited_facts_are_those_of_the_fixpoint(
         opened[database] = move_in("furnished")
         opened[database].share()
     house = opened[database]
+    for person in PEOPLE.values():
+        house.system("ehr-commons").store({"resourceType": "Practitioner", "id": person})
     bodies = {name: body_of(name, [], []) for name in NAMES}
-    added: dict[str, Facts] = {name: {"labels": set(), "episodes": set()} for name in NAMES}
+    added: dict[str, Facts] = {name: no_facts() for name in NAMES}
     transact(house, "hospital-a", list(bodies.values()))
     for transaction in writes:
         changed: dict[str, Json] = {}
@@ -109,22 +144,18 @@ def test_inherited_facts_are_those_of_the_fixpoint(
         for name, labels, named, _ in transaction:
             changed[name] = body_of(name, labels, [other for other in named if other != name])
         if by_third_party:
-            # Another's directory entry is not a third party's to write.
-            changed = {
-                n: b for n, b in changed.items() if n.split("/")[0] in ("Encounter", "Observation")
-            }
+            changed = {n: b for n, b in changed.items() if n.split("/")[0] in CLINICAL}
         for name, body in changed.items():
             before, now = ({name: one} for one in (bodies[name], body))
-            nothing = {name: {"labels": set[str](), "episodes": set[str]()}}
             if by_third_party:
                 stated = [stated_facts(name, one) for one in (before[name], now[name])]
                 loses = not references_of(before[name]) <= references_of(now[name])
-                for kind in ("labels", "episodes"):
+                for kind in ("labels", "episodes", "people"):
                     added[name][kind] |= stated[0][kind] | stated[1][kind]
                     # What it inherited it keeps, by whichever reference.
                     added[name][kind] |= earlier[name][kind] if loses else set()
             else:
-                added[name] = nothing[name]
+                added[name] = no_facts()
             bodies[name] = body
         transact(house, "hospital-b" if by_third_party else "hospital-a", list(changed.values()))
         expected = fixpoint(bodies, added)
@@ -134,6 +165,11 @@ def test_inherited_facts_are_those_of_the_fixpoint(
                 assert stored is not None
                 assert stored.record.labels == expected[name]["labels"], (name, writes)
                 assert stored.record.episodes == expected[name]["episodes"], (name, writes)
+                assert stored.record.author_people == expected[name]["people"], (name, writes)
+
+
+def no_facts() -> Facts:
+    return {"labels": set(), "episodes": set(), "people": set()}
 
 
 def references_of(body: Json) -> set[str]:
@@ -148,17 +184,22 @@ def stated_facts(name: str, body: Json) -> Facts:
     return {
         "labels": {coding["code"] for coding in security},
         "episodes": {other.split("/")[1] for other in encounters},
+        "people": set(),
     }
 
 
 def transact(house: House, organization: str, bodies: list[Json]) -> None:
-    entries = [
-        {
-            "resource": body,
-            "request": {"method": "PUT", "url": f"{body['resourceType']}/{body['id']}"},
-        }
-        for body in bodies
-    ]
-    if entries:
-        bundle = {"resourceType": "Bundle", "type": "transaction", "entry": entries}
-        must(house.system(organization).post("/fhir", bundle))
+    """Write them all in one transaction, but roles by who keeps the register."""
+    roles = [body for body in bodies if body["resourceType"] == "PractitionerRole"]
+    others = [body for body in bodies if body not in roles]
+    for writer, written in (("ehr-commons", roles), (organization, others)):
+        entries = [
+            {
+                "resource": body,
+                "request": {"method": "PUT", "url": f"{body['resourceType']}/{body['id']}"},
+            }
+            for body in written
+        ]
+        if entries:
+            bundle = {"resourceType": "Bundle", "type": "transaction", "entry": entries}
+            must(house.system(writer).post("/fhir", bundle))

@@ -13,11 +13,11 @@ import pytest
 from ehr_fhir import definitions
 from ehr_fhir.index.rows import extract_rows
 from ehr_fhir.resource_links import CONTAINERS, list_references
-from ehr_gateway.store.inheritance import fact_targets, unindexed_references
+from ehr_gateway.store.inheritance import unindexed_references
 from ehr_inbound.bulk_files import store_batches
 from ehr_inbound.bulk_files.load import load
 from ehr_privacy.consent import Record
-from ehr_privacy.consent.inherited_facts import gives_facts
+from ehr_privacy.consent.inherited_facts import fact_targets, gives_facts
 from tests.lib.gateway import (
     House,
     Session,
@@ -277,6 +277,18 @@ def test_who_drops_a_reference_to_what_closes_anothers_record_does_not_open_it(
     assert reads(ward, address) == 200
 
 
+def test_labels_follow_what_a_contained_resource_names(ward: House) -> None:
+    hospital(ward).store(medication())
+    asked = {**prescription("asked"), "intent": "proposal"}
+    record = {**observation("rec", "laboratory"), "contained": [asked]}
+    hospital(ward).store({**record, "basedOn": [{"reference": "#asked"}]})
+    assert reads(ward, "Observation/rec") == 200
+
+    for label, status in ((HIV, 404), (None, 200)):
+        must(hospital(ward).put(medication(label)))
+        assert reads(ward, "Observation/rec") == status
+
+
 def test_every_element_of_every_type_leads_to_its_target() -> None:
     """A record is found by what it names: by a search parameter's rows, or by one beside."""
     count = 0
@@ -285,13 +297,13 @@ def test_every_element_of_every_type_leads_to_its_target() -> None:
             continue
         for path in reference_paths(kind):
             resource = naming(kind, "new", path, "Encounter/e")
-            references = [name for _, name in list_references(resource)]
+            references = list_references(resource)
             rows = extract_rows(resource)
-            rows += unindexed_references(kind, references, rows)
+            rows += unindexed_references(kind, [name for _, name in references], rows)
             targets = {row.values[:2] for row in rows if row.kind == "reference"}
 
             record = Record(kind, "new", frozenset(), clinical_consent=kind == "Consent")
-            assert fact_targets(record, references) == {("Encounter", "e")}, (kind, path)
+            assert fact_targets(record, references).records == {("Encounter", "e")}, (kind, path)
             assert ("Encounter", "e") in targets, (kind, path)
             count += 1
     assert count > 600

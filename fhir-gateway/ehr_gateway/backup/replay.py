@@ -22,7 +22,6 @@ from ehr_gateway.store.grant_endings import RuleEvent
 from ehr_gateway.store.index_rows import group_by_table, remove_index, replace_index
 from ehr_gateway.store.inheritance import (
     WrittenRecord,
-    fact_targets,
     read_outward_facts,
     settle_inheritance,
 )
@@ -36,7 +35,7 @@ from ehr_gateway.store.stored_facts import (
 from ehr_gateway.store.version_rows import insert_version, replace_rules
 from ehr_gateway.transaction.prepared_resource import prepare_stored
 from ehr_privacy.consent import HeldFact, apply_held_facts, record_facts
-from ehr_privacy.consent.inherited_facts import FactNode, outward_facts
+from ehr_privacy.consent.inherited_facts import FactNode, fact_targets, outward_facts
 
 __all__ = ["ReplayResult", "describe_redo_action", "replay_entries"]
 
@@ -196,8 +195,9 @@ def _replay_facts(store: Store, connection: Connection, redo_action: _RedoValues
         return
     held = frozenset(HeldFact(*fact) for fact in redo_action["held"])
     resource = parse(body)
-    references = [reference for _, reference in list_references(resource)]
-    stated = record_facts(resource, before.record.author, references=references)
+    references = list_references(resource)
+    names = [reference for _, reference in references]
+    stated = record_facts(resource, before.record.author, references=names)
     record = apply_held_facts(stated, held)
     row = connection.execute(
         "SELECT pk FROM resource WHERE type = ? AND id = ? AND current = 1", (kind, identity)
@@ -210,7 +210,7 @@ def _replay_facts(store: Store, connection: Connection, redo_action: _RedoValues
 
 
 def _settle(store: Store, connection: Connection, written: WrittenRecord) -> None:
-    boundary = read_outward_facts(connection, written.node.targets)
+    boundary = read_outward_facts(connection, written.node.targets.all)
     settle_inheritance(connection, store.parameter_ids, [written], boundary)
 
 

@@ -150,7 +150,7 @@ def _settle_batch(
 ) -> None:
     """Let some records inherit, and those that name them, whichever batch they are in."""
     nodes = [(row["pk"], read_node(row)) for row in rows]
-    targets = {target for _, node in nodes for target in node.targets}
+    targets = {key for _, node in nodes for key in node.targets.all}
     settle_inheritance(
         connection,
         parameter_ids,

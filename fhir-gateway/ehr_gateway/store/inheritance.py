@@ -35,18 +35,19 @@ from ehr_privacy.consent.inherited_facts import (
     FactNode,
     Key,
     OutwardFacts,
+    fact_targets,
     gives_facts,
+    may_be_target,
     outward_facts,
     replace_inherited,
-    shares_facts,
     solve_inheritance,
 )
+from ehr_privacy.consent.resource_facts import AUTHOR_GROUPS
 
 __all__ = [
     "GIVING_COLUMNS",
     "InheritedChange",
     "WrittenRecord",
-    "fact_targets",
     "may_give_facts",
     "read_node",
     "read_outward_facts",
@@ -57,7 +58,7 @@ __all__ = [
 
 # What tells of a row of `resource r` whether it may hand on anything: most hand on nothing.
 GIVING_COLUMNS = (
-    "r.type, r.id, r.episodes,"
+    "r.type, r.id, r.episodes, r.author_people,"
     " EXISTS (SELECT 1 FROM record_label gl WHERE gl.pk = r.pk) AS labelled"
 )
 # Chosen: far below the limits of both databases on parameters of a statement.
@@ -93,30 +94,19 @@ class _StoredNode:
     node: FactNode
 
 
-def fact_targets(record: Record, references: Iterable[str]) -> frozenset[Key]:
-    """Return the resources of this server that a record inherits from, given its references.
-
-    >>> names = ["Medication/m", "Patient/p", "#a", "Encounter/e/_history/1"]
-    >>> sorted(fact_targets(Record("Basic", "b", frozenset()), names))
-    [('Encounter', 'e'), ('Medication', 'm')]
-    """
-    return _giving_targets(references) if shares_facts(record) else frozenset()
-
-
-def _giving_targets(references: Iterable[str]) -> frozenset[Key]:
-    targets = (local_target(reference) for reference in references)
-    return frozenset((t.type, t.id) for t in targets if t is not None and gives_facts(t.type))
-
-
 def unindexed_references(
     resource_type: str, references: Iterable[str], rows: Iterable[IndexRow]
 ) -> Iterator[IndexRow]:
     """Yield index rows for the targets of a record that no search parameter covers."""
-    indexed = {row.values[:2] for row in rows if row.kind == "reference"}
+    # The rows of a contained resource have numbers that `_reference_parameters` does not return.
+    own_rows = (row for row in rows if row.kind == "reference" and not row.contained_type)
+    indexed = {row.values[:2] for row in own_rows}
     # Of a type alone: of Consents, the rows of those that are rules are one or two too many.
-    targets = _giving_targets(references) if gives_facts(resource_type) else frozenset()
-    for target in sorted(targets - indexed):
-        yield IndexRow("reference", "", (*target, 0))
+    if gives_facts(resource_type):
+        targets = (local_target(reference) for reference in references)
+        keys = {(t.type, t.id) for t in targets if t is not None and may_be_target(t.type)}
+        for key in sorted(keys - indexed):
+            yield IndexRow("reference", "", (*key, 0))
 
 
 def read_outward_facts(connection: Connection, targets: Iterable[Key]) -> dict[Key, OutwardFacts]:
@@ -143,7 +133,8 @@ def read_targets(connection: Connection, targets: Iterable[Key]) -> dict[Key, Ou
 def may_give_facts(row: Row) -> bool:
     """Say whether a stored record may hand on anything, from a row with GIVING_COLUMNS."""
     has_episodes = row["type"] == "Encounter" and row["episodes"] != f"|{row['id']}|"
-    return bool(row["labelled"]) or has_episodes
+    has_people = row["type"] in AUTHOR_GROUPS and row["author_people"] is not None
+    return bool(row["labelled"]) or has_episodes or has_people
 
 
 def settle_inheritance(
@@ -172,7 +163,7 @@ def settle_inheritance(
     if changed:
         for stored in _find_referrers(connection, parameter_ids, changed, exclude=nodes):
             nodes[stored.node.key], pks[stored.node.key] = stored.node, stored.pk
-        targets = {target for node in nodes.values() for target in node.targets} - nodes.keys()
+        targets = {key for node in nodes.values() for key in node.targets.all} - nodes.keys()
         boundary = read_outward_facts(connection, targets)
         solved = solve_inheritance(nodes.values(), boundary)
     changes = {}
@@ -286,8 +277,7 @@ def read_node(row: Row) -> FactNode:
     facts = StoredFacts.from_row(row)
     # A plain parser will do: references have no digits to lose.
     references = list_references(orjson.loads(row["body"]))
-    names = (name for _, name in references)
-    return FactNode(facts.record, facts.held, fact_targets(facts.record, names))
+    return FactNode(facts.record, facts.held, fact_targets(facts.record, references))
 
 
 def _select_current(connection: Connection, columns: str, keys: Iterable[Key]) -> Iterator[Row]:

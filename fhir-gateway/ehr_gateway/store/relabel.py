@@ -18,7 +18,6 @@ from ehr_fhir.resource_links import list_references
 from ehr_gateway.database import Connection, Database, Row
 from ehr_gateway.store.inheritance import (
     WrittenRecord,
-    fact_targets,
     read_outward_facts,
     settle_inheritance,
 )
@@ -26,7 +25,12 @@ from ehr_gateway.store.parameter_ids import read_parameter_ids
 from ehr_gateway.store.stored_facts import StoredFacts, facts_columns, update_facts
 from ehr_privacy.consent import Record, record_facts
 from ehr_privacy.consent.held_facts import restate_labels
-from ehr_privacy.consent.inherited_facts import FactNode, Key, outward_facts
+from ehr_privacy.consent.inherited_facts import (
+    FactNode,
+    FactTargets,
+    fact_targets,
+    outward_facts,
+)
 from ehr_privacy.consent.label_rules import load_labels
 
 __all__ = ["is_relabelling_pending", "mark_empty_store_labelled", "relabel_step"]
@@ -84,7 +88,7 @@ class _StatedVersion:
     position: int
     record: Record
     labels: frozenset[str]
-    targets: frozenset[Key]
+    targets: FactTargets
 
     @property
     def own_labels(self) -> frozenset[str]:
@@ -100,8 +104,9 @@ class _StatedVersion:
 
 def _stated_version(row: Row) -> _StatedVersion:
     resource = parse(row["body"])
-    references = [reference for _, reference in list_references(resource)]
-    labels = record_facts(resource, row["author"], references=references).labels
+    references = list_references(resource)
+    names = [reference for _, reference in references]
+    labels = record_facts(resource, row["author"], references=names).labels
     facts = StoredFacts.from_row(row)
     return _StatedVersion(
         row["position"], facts.record, labels, fact_targets(facts.record, references)
@@ -134,7 +139,7 @@ def _relabel(connection: Connection, versions: list[_StatedVersion], phase: str)
             handed_on = outward_facts(before.record, before.held)
             written.append(WrittenRecord(row["pk"], node, handed_on))
     if written:
-        targets = {target for record in written for target in record.node.targets}
+        targets = {key for record in written for key in record.node.targets.all}
         boundary = read_outward_facts(connection, targets)
         settle_inheritance(connection, read_parameter_ids(connection), written, boundary)
 

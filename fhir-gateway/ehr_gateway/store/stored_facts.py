@@ -104,13 +104,13 @@ class FactCorrection:
 class FactChange:
     """The facts of a resource before and after a correction.
 
-    `pk` is its current version's, `references` are those of its newest content.
+    `pk` is its current version's, `references` are those of its newest content, each with its path.
     """
 
     pk: int
     before: StoredFacts
     after: StoredFacts
-    references: tuple[str, ...]
+    references: tuple[tuple[str, str], ...]
 
 
 def facts_columns(dialect: Dialect) -> str:
@@ -192,8 +192,9 @@ def correct_facts(
     for correction in corrections:
         _correct(held, correction)
     resource = parse(body)
-    references = tuple(reference for _, reference in list_references(resource))
-    stated = record_facts(resource, before.record.author, references=references)
+    references = tuple(list_references(resource))
+    names = [reference for _, reference in references]
+    stated = record_facts(resource, before.record.author, references=names)
     after = StoredFacts(apply_held_facts(stated, held), frozenset(held))
     row = connection.execute(
         "SELECT pk FROM resource WHERE type = ? AND id = ? AND current = 1", (kind, identity)

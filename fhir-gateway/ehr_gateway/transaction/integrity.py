@@ -191,7 +191,7 @@ def check_references(
     targets = _Targets()
     for check in checks:
         prepared = check.prepared
-        targets.giving |= prepared.fact_targets
+        targets.giving |= prepared.fact_targets.all
         decides_about = _decided_patient(prepared)
         depositing_for = _patients_of_deposit(access, prepared.record)
         is_link = access.requester.role == "steward" and prepared.record.type == "Patient"

@@ -23,7 +23,7 @@ from ehr_fhir.resource_links import CONTAINERS, list_references, replace_referen
 from ehr_fhir.validation.validate import validate
 from ehr_gateway.access import Access
 from ehr_gateway.interaction_codes import NOT_WRITTEN
-from ehr_gateway.store.inheritance import fact_targets, unindexed_references
+from ehr_gateway.store.inheritance import unindexed_references
 from ehr_privacy.consent import (
     Record,
     RuleRow,
@@ -32,7 +32,7 @@ from ehr_privacy.consent import (
     state_patients,
     stored_rule_rows,
 )
-from ehr_privacy.consent.inherited_facts import Key
+from ehr_privacy.consent.inherited_facts import FactTargets, fact_targets
 
 __all__ = [
     "Draft",
@@ -63,9 +63,9 @@ class PreparedResource:
     contained: frozenset[str] = frozenset()
 
     @cached_property
-    def fact_targets(self) -> frozenset[Key]:
+    def fact_targets(self) -> FactTargets:
         """The resources that the record inherits facts from."""
-        return fact_targets(self.record, (name for _, name in self.references))
+        return fact_targets(self.record, self.references)
 
     def body(self, version: int, last_updated_ms: int) -> bytes:
         """Return the bytes that are stored and served."""

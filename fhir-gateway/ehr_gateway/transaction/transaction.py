@@ -41,7 +41,6 @@ from ehr_gateway.store.index_rows import (
 from ehr_gateway.store.inheritance import (
     InheritedChange,
     WrittenRecord,
-    fact_targets,
     read_outward_facts,
     settle_inheritance,
 )
@@ -87,11 +86,19 @@ from ehr_privacy.consent import (
     stored_rule_rows,
 )  # fmt: skip
 from ehr_privacy.consent.held_facts import UPDATE
-from ehr_privacy.consent.inherited_facts import FactNode, Key, OutwardFacts, outward_facts
+from ehr_privacy.consent.inherited_facts import (
+    FactNode,
+    FactTargets,
+    Key,
+    OutwardFacts,
+    fact_targets,
+    outward_facts,
+)
 
 __all__ = ["Transaction", "WriteResult", "open_transaction", "transaction_on"]
 
 _NO_REPLACEMENTS: Mapping[str, str] = MappingProxyType({})
+_NO_TARGETS = FactTargets()
 
 
 @dataclass(frozen=True)
@@ -168,7 +175,7 @@ class _Written:
     record: Record
     held: frozenset[HeldFact]
     before: StoredFacts | None
-    targets: frozenset[Key]
+    targets: FactTargets
     version: Version | None = None
     has_lost_reference: bool = False
     has_redo: bool = False
@@ -345,7 +352,7 @@ class Transaction:
         corrected = [each for each in written.values() if each.version is None]
         if corrected:
             # What a correction concerns was not looked up with the references of versions.
-            targets = {target for each in corrected for target in each.targets}
+            targets = {key for each in corrected for key in each.targets.all}
             boundary = {**boundary, **read_outward_facts(self._connection, targets)}
         changes = settle_inheritance(
             self._connection,
@@ -565,7 +572,7 @@ class Transaction:
         *,
         before: StoredFacts | None,
         held: frozenset[HeldFact],
-        targets: frozenset[Key] = frozenset(),
+        targets: FactTargets = _NO_TARGETS,
         has_lost_reference: bool = False,
         rules_changed: bool = False,
     ) -> Version:

@@ -36,7 +36,7 @@ from ehr_inbound.bulk_files.files import LoadReject, Unit
 from ehr_inbound.bulk_files.items import Item, read_items
 from ehr_inbound.bulk_files.resolve_references import ResolvedReferences
 from ehr_privacy.consent import Record, RuleRow
-from ehr_privacy.consent.inherited_facts import Key
+from ehr_privacy.consent.inherited_facts import FactTargets
 
 __all__ = [
     "LoadCandidate",
@@ -86,7 +86,7 @@ class LoadRow:
     words: FullText
     rules: tuple[RuleRow, ...]
     # The resources that it inherits facts from.
-    fact_targets: frozenset[Key]
+    fact_targets: FactTargets
     # Of author and content, to tell in the next load whether the resource has changed.
     digest: bytes
 

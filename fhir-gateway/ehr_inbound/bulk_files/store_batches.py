@@ -146,7 +146,7 @@ def _settle_inheritance(
 ) -> None:
     """Let the resources of a batch inherit, and what earlier batches stored inherit from them."""
     by_key = {(each.record.type, each.record.id): each for each in stored}
-    targets = {target for each in stored for target in each.row.fact_targets} - by_key.keys()
+    targets = {key for each in stored for key in each.row.fact_targets.all} - by_key.keys()
     found = read_targets(connection, targets)
     written = []
     for key, each in by_key.items():

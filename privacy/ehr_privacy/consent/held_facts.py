@@ -16,7 +16,7 @@ from typing import Any
 from ehr_fhir.references import Target, local_target
 from ehr_fhir.resource_links import list_references
 from ehr_privacy.consent.model import ANY_DATE, DateRange, Record
-from ehr_privacy.consent.resource_facts import record_facts, stated_dates
+from ehr_privacy.consent.resource_facts import is_author_path, record_facts, stated_dates
 
 __all__ = [
     "AUTHOR",
@@ -134,7 +134,7 @@ def hold_third_party_facts(
             for value in (own_before | updates | stated_now[kind]) - own_now
         }
     inherited = [fact for fact in held if fact.is_inherited]
-    if inherited and not _named_records(before) <= _named_records(now):
+    if inherited and not _links_to_sources(before) <= _links_to_sources(now):
         # What the record inherits it keeps, though it no longer names what that comes from.
         kept |= {HeldFact(fact.kind, fact.value, UPDATE) for fact in inherited}
     held_dates = {fact.source: fact.value for fact in held if fact.kind == "date"}
@@ -152,9 +152,10 @@ def drop_third_party_facts(held: Iterable[HeldFact]) -> frozenset[HeldFact]:
     return frozenset(fact for fact in held if fact.source not in (UPDATE, AUTHOR))
 
 
-def _named_records(resource: Mapping[str, Any]) -> set[Target]:
-    targets = (local_target(reference) for _, reference in list_references(resource))
-    return {target for target in targets if target is not None}
+def _links_to_sources(resource: Mapping[str, Any]) -> set[tuple[Target, bool]]:
+    """Return what a resource names, and whether it names it as its author or otherwise."""
+    named = ((local_target(name), is_author_path(path)) for path, name in list_references(resource))
+    return {(target, is_author) for target, is_author in named if target is not None}
 
 
 def _stated_values(resource: Mapping[str, Any]) -> dict[str, frozenset[str]]:

@@ -2,7 +2,8 @@
 
 A record bears the labels of every record, Medication or Substance that it names, and belongs to the
 episodes of every Encounter that it names; an Encounter to those of the Encounter that it is part
-of. References may run in circles, so the facts are the least ones that satisfy this: what nobody
+of. One whose author is a PractitionerRole or a CareTeam has those as its authors whom that names.
+References may run in circles, so the facts are the least ones that satisfy this: what nobody
 states outside a circle, nobody in it inherits.
 """
 
@@ -11,15 +12,23 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, replace
 
+from ehr_fhir.references import local_target
 from ehr_privacy.consent.held_facts import STEWARD_NOT, UPDATE, HeldFact, held_values
 from ehr_privacy.consent.model import Record
-from ehr_privacy.consent.resource_facts import PEOPLE_AND_PLACES
+from ehr_privacy.consent.resource_facts import (
+    AUTHOR_GROUPS,
+    PEOPLE_AND_PLACES,
+    is_author_path,
+)
 
 __all__ = [
     "FactNode",
+    "FactTargets",
     "Key",
     "OutwardFacts",
+    "fact_targets",
     "gives_facts",
+    "may_be_target",
     "outward_facts",
     "replace_inherited",
     "shares_facts",
@@ -33,12 +42,27 @@ OutwardFacts = Mapping[tuple[str, str], str]
 
 
 @dataclass(frozen=True)
+class FactTargets:
+    """What a record inherits from, as far as it names resources of this server."""
+
+    # What it names in whichever element: it has their labels and episodes.
+    records: frozenset[Key] = frozenset()
+    # The roles and teams that it names as its authors.
+    authors: frozenset[Key] = frozenset()
+
+    @property
+    def all(self) -> frozenset[Key]:
+        """Whatever it inherits something from."""
+        return self.records | self.authors if self.authors else self.records
+
+
+@dataclass(frozen=True)
 class FactNode:
     """A record among those whose inherited facts are worked out: its facts, and whom it names."""
 
     record: Record
     held: frozenset[HeldFact]
-    targets: frozenset[Key]
+    targets: FactTargets
 
     @property
     def key(self) -> Key:
@@ -57,6 +81,39 @@ def gives_facts(resource_type: str) -> bool:
     return resource_type == "Consent" or resource_type not in PEOPLE_AND_PLACES
 
 
+def may_be_target(resource_type: str) -> bool:
+    """Say whether something may be inherited from a resource of this type.
+
+    >>> may_be_target("PractitionerRole"), may_be_target("Practitioner")
+    (True, False)
+    """
+    return gives_facts(resource_type) or resource_type in AUTHOR_GROUPS
+
+
+def fact_targets(record: Record, references: Iterable[tuple[str, str]]) -> FactTargets:
+    """Return what a record inherits from, given the (path, reference) of its references.
+
+    >>> named = [("Basic.author.reference", "PractitionerRole/r"),
+    ...          ("Basic.extension[0].valueReference.reference", "Encounter/e/_history/1"),
+    ...          ("Basic.subject.reference", "Patient/p")]
+    >>> targets = fact_targets(Record("Basic", "b"), named)
+    >>> sorted(targets.records), sorted(targets.authors)
+    ([('Encounter', 'e')], [('PractitionerRole', 'r')])
+    """
+    if not shares_facts(record):
+        return FactTargets()
+    records, authors = set(), set()
+    for path, reference in references:
+        target = local_target(reference)
+        if target is None:
+            continue
+        if gives_facts(target.type):
+            records.add((target.type, target.id))
+        if target.type in AUTHOR_GROUPS and is_author_path(path):
+            authors.add((target.type, target.id))
+    return FactTargets(frozenset(records), frozenset(authors))
+
+
 def shares_facts(record: Record) -> bool:
     """Say whether a record inherits from what it names, and hands on what it bears.
 
@@ -70,10 +127,12 @@ def outward_facts(record: Record, held: Iterable[HeldFact]) -> OutwardFacts:
 
     The id of an Encounter is left out: who names it states the episode.
     """
-    if not shares_facts(record):
-        return {}
     name = f"{record.type}/{record.id}"
-    sources = {("label", label): name for label in record.labels}
+    sources: dict[tuple[str, str], str] = {}
+    if record.type in AUTHOR_GROUPS:
+        sources |= {("author_person", person): name for person in record.author_people}
+    if shares_facts(record):
+        sources |= {("label", label): name for label in record.labels}
     if record.type == "Encounter":
         episodes = record.episodes - {record.id}
         sources |= {("episode", episode): name for episode in episodes}
@@ -93,17 +152,21 @@ def replace_inherited(
     for kind, own in (
         ("label", record.labels - record.added_labels),
         ("episode", record.episodes - record.added_episodes),
+        ("author_person", record.author_people - record.added_people),
     ):
         updates = held_values(kept, kind, UPDATE) - held_values(kept, kind, STEWARD_NOT) - own
         merged[kind] = own, updates | {fact.value for fact in inherited if fact.kind == kind}
     own_labels, added_labels = merged["label"]
     own_episodes, added_episodes = merged["episode"]
+    own_people, added_people = merged["author_person"]
     changed = replace(
         record,
         labels=own_labels | added_labels,
         added_labels=frozenset(added_labels),
         episodes=own_episodes | added_episodes,
         added_episodes=frozenset(added_episodes),
+        author_people=own_people | added_people,
+        added_people=frozenset(added_people),
     )
     return changed, kept | frozenset(inherited)
 
@@ -128,10 +191,10 @@ def solve_inheritance(
     while changed:
         changed = False
         for key, node in by_key.items():
-            for target in node.targets:
+            for target in node.targets.all:
                 facts = given[target] if target in given else boundary.get(target)
                 for fact, origin in (facts or {}).items():
-                    if fact in excluded[key]:
+                    if fact in excluded[key] or not _passes(fact[0], target, node.targets):
                         continue
                     known = inherited[key].get(fact)
                     if known is None or origin < known:
@@ -147,7 +210,14 @@ def solve_inheritance(
 
 def _hands_on(record: Record, kind: str) -> bool:
     """Say whether those that name a record inherit its facts of a kind."""
+    if kind == "author_person":
+        return record.type in AUTHOR_GROUPS
     return shares_facts(record) and (kind == "label" or record.type == "Encounter")
+
+
+def _passes(kind: str, target: Key, targets: FactTargets) -> bool:
+    """Say whether a record inherits facts of a kind from one of its targets."""
+    return target in (targets.authors if kind == "author_person" else targets.records)
 
 
 def _list_excluded(node: FactNode) -> set[tuple[str, str]]:
@@ -155,13 +225,18 @@ def _list_excluded(node: FactNode) -> set[tuple[str, str]]:
     record = node.record
     facts = {("label", label) for label in record.labels - record.added_labels}
     facts |= {("episode", episode) for episode in record.episodes - record.added_episodes}
+    facts |= {("author_person", name) for name in record.author_people - record.added_people}
     return facts | {(fact.kind, fact.value) for fact in node.held if fact.source == STEWARD_NOT}
 
 
 def _only_inherited(record: Record, held: Iterable[HeldFact]) -> Iterable[tuple[str, str, str]]:
     """Yield the inherited facts that nobody states: kind, value and origin."""
     held = list(held)
-    added = {"label": record.added_labels, "episode": record.added_episodes}
+    added = {
+        "label": record.added_labels,
+        "episode": record.added_episodes,
+        "author_person": record.added_people,
+    }
     updates = {(fact.kind, fact.value) for fact in held if fact.source == UPDATE}
     for fact in sorted(held, reverse=True):
         if (

@@ -102,6 +102,9 @@ def read_columns(row: Any) -> dict[str, Any]:
     }  # fmt: skip
 
 
+# Stands among a record's authors for a person who is no Practitioner of this server, as far as is
+# told: by number, by name, or by a role that is nobody's. No id looks like it.
+UNKNOWN_PERSON = "*"
 # A date that is not known to the day may be any.
 ANY_DATE = DateRange(date(1, 1, 2), date(9999, 12, 30))
 
@@ -148,7 +151,7 @@ class Record:
     directory: bool = False
     # Its other domains: those of what it holds (contained, entries), those that third parties said.
     inner_domains: frozenset[str] = frozenset()
-    # The Practitioners it names as its authors.
+    # The Practitioners it names as its authors, and UNKNOWN_PERSON.
     author_people: frozenset[str] = frozenset()
     added_labels: frozenset[str] = frozenset()
     added_episodes: frozenset[str] = frozenset()
@@ -176,8 +179,10 @@ class Record:
 
     @property
     def names_author(self) -> bool:
-        """Whether the record itself names a person as its author."""
-        return bool(self.author_people - self.added_people)
+        """Whether the record itself names a person as its author, and nobody who is not known."""
+        return UNKNOWN_PERSON not in self.author_people and bool(
+            self.author_people - self.added_people
+        )
 
     @property
     def clinical_ms(self) -> int | None:

@@ -6,18 +6,20 @@ patients, labels and domains too, so that a copy is never easier to see than the
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 from ehr_fhir.compartments import patient_ids_of
 from ehr_fhir.dates import local_day
+from ehr_fhir.references import local_target, referenced_type
 from ehr_fhir.resource_links import CONTAINERS, list_references
 from ehr_privacy.consent.clinical_consents import is_clinical_consent
 from ehr_privacy.consent.container_patients import SUBJECTS, patients_of_container
 from ehr_privacy.consent.domain_rules import DomainRules, domains_of, load_domains
 from ehr_privacy.consent.label_rules import LabelRules, labels_by_code
 from ehr_privacy.consent.labels import CONFIDENTIALITY, labels_of_codings
-from ehr_privacy.consent.model import ANY_DATE, DateRange, Record
+from ehr_privacy.consent.model import ANY_DATE, UNKNOWN_PERSON, DateRange, Record
 
 Json = Mapping[str, Any]  # JSON of every shape
 
@@ -31,6 +33,15 @@ _AUTHORS = (
 )  # fmt: skip
 # Where the person stands in an author that is no reference itself.
 _AUTHOR_PARTS = ("actor", "individual", "member", "party", "collector")
+# The path of a reference in such an element of a resource, of a contained one, or of an entry.
+_AUTHOR_PATH = re.compile(
+    r"(?:^[A-Z]\w*|\.contained\[\d+\]|\.resource)"
+    rf"\.(?:{'|'.join(_AUTHORS)})(?:\[\d+\])?(?:\.(?:{'|'.join(_AUTHOR_PARTS)}))?\.reference$"
+)
+# Whoever is named as an author by one of these is the person whom it names in turn.
+AUTHOR_GROUPS = frozenset({"CareTeam", "PractitionerRole"})
+# What an author may be told to be who is a person, where the reference itself does not show it.
+_PEOPLE_TYPES = (None, "Practitioner", "PractitionerRole")
 # People, organisations, places, and what decides or logs: none of them is a part of what is told
 # about a patient. They give no facts to what names them, and take none from what they name: else a
 # Consent could close itself to the carer who keeps it. (One that is a clinical document does both.)
@@ -84,6 +95,9 @@ def record_facts(
             patients |= patient_ids_of(held) | _named_patients(held)
         labels |= _labels(held)
         people |= _author_people(held)
+        if held is not resource and held["resourceType"] == "Practitioner":
+            # It has an id within its holder alone: who it is stays unknown.
+            people |= {UNKNOWN_PERSON}
         if held["resourceType"] == "Encounter" and (name := held.get("id")):
             episodes.add(str(name))
         if is_container and held is not resource:
@@ -157,19 +171,58 @@ def _named_patients(resource: Json) -> frozenset[str]:
     return frozenset(name for kind, name in found if kind == "Patient")
 
 
+def is_author_path(path: str) -> bool:
+    """Say whether the reference at a path names whom a record says to have made it.
+
+    >>> is_author_path("Procedure.performer[0].actor.reference")
+    True
+    >>> is_author_path("Communication.recipient[0].reference")
+    False
+    """
+    return _AUTHOR_PATH.search(path) is not None
+
+
 def _named_encounters(references: Iterable[str]) -> set[str]:
     return {name.split("/")[1] for name in references if name.startswith("Encounter/")}
 
 
 def _author_people(resource: Json) -> frozenset[str]:
-    found = []
+    if resource["resourceType"] == "PractitionerRole":
+        # Whose role it is: the author of what names the role as its author.
+        practitioner = resource.get("practitioner")
+        return frozenset({_person(practitioner) or UNKNOWN_PERSON})
+    people = set()
     for name in _AUTHORS:
         if (value := resource.get(name)) is None:
             continue
         for author in value if isinstance(value, list) else (value,):
             if isinstance(author, Mapping):
-                found += [_target(author), *(_target(author.get(part)) for part in _AUTHOR_PARTS)]
-    return frozenset(name for kind, name in found if kind == "Practitioner")
+                people |= {_person(author), *(_person(author.get(part)) for part in _AUTHOR_PARTS)}
+    return frozenset(person for person in people if person is not None)
+
+
+def _person(value: object) -> str | None:
+    """Return the Practitioner whom a reference names, or that a person is named who is not known.
+
+    >>> _person({"reference": "Practitioner/p"}), _person({"display": "Dr Yu"})
+    ('p', '*')
+    >>> _person({"reference": "Organization/o"}), _person({"reference": "#role"})
+    (None, None)
+    """
+    if not isinstance(value, Mapping):
+        return None
+    reference = value.get("reference")
+    if not isinstance(reference, str):
+        is_named = "identifier" in value or "display" in value
+        is_person = is_named and value.get("type") in _PEOPLE_TYPES
+        return UNKNOWN_PERSON if is_person else None
+    if target := local_target(reference):
+        return target.id if target.type == "Practitioner" else None
+    if reference.startswith("#"):
+        # A contained resource tells of itself.
+        return None
+    kind = referenced_type(reference) or value.get("type")
+    return UNKNOWN_PERSON if kind in _PEOPLE_TYPES else None
 
 
 def _labels(resource: Json) -> frozenset[str]:

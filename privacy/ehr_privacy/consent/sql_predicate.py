@@ -25,7 +25,7 @@ from ehr_privacy.consent.absent_facts import (
 )
 from ehr_privacy.consent.decide import MINOR_LABELS, for_treatment
 from ehr_privacy.consent.domain_rules import load_domains
-from ehr_privacy.consent.model import DOMAINS, Predicate, Requester
+from ehr_privacy.consent.model import DOMAINS, UNKNOWN_PERSON, Predicate, Requester
 from ehr_privacy.consent.roles import RoleMatrix, load_roles
 from ehr_privacy.consent.scopes import Limit, Scope, interaction_letter
 from ehr_privacy.consent.sql_expressions import FALSE, TRUE, Params, all_of, any_of, exists, negate
@@ -138,8 +138,12 @@ def selector_condition(
     labelled = [f"l.pk = {record}.pk", f"l.label = {rule}.label"]
     if unknown:
         in_domain = any_of(in_domain, _lists(params, inner, f"{rule}.domain"))
-        # Nobody is named as author, or nobody but by third parties.
-        unnamed = any_of(f"{by} IS NULL", all_of(f"{added_by} IS NOT NULL", f"{by} = {added_by}"))
+        # Nobody is named as author, nobody but by third parties, or somebody who is not known.
+        unnamed = any_of(
+            f"{by} IS NULL",
+            all_of(f"{added_by} IS NOT NULL", f"{by} = {added_by}"),
+            _lists(params, by, params.word(UNKNOWN_PERSON)),
+        )
         in_doubt = _in_doubt(record, types_without_author(), params)
         by_person = any_of(
             by_person, all_of(unnamed, in_doubt, _membership_condition(rule, record, membership))

@@ -144,7 +144,7 @@ def make_rows(choose: Choose) -> list[RuleRow]:
             power = {"person": choose(PEOPLE), "can_view": 1, "can_manage": 0}
             rows.append(RuleRow("consent_carer", {**base, "since": 0, **power}))
     rows += [make_row(choose, CLOSING) for _ in range(choose(range(7)))]
-    return rows + [make_row(choose, OTHERS) for _ in range(choose(range(6)))]
+    return rows + [make_row(choose, OTHERS) for _ in range(choose(range(9)))]
 
 
 def make_record(choose: Choose) -> Record:
@@ -152,7 +152,7 @@ def make_record(choose: Choose) -> Record:
     patients = frozenset(choose(WHOSE))
     labels = frozenset(choose(((), ("HIV",), ("PSY",), LABELS)))
     episodes = frozenset(choose(((), ("e1",), ("e2",), ("e1", "e2"))))
-    people = frozenset(choose(((), ("x",), ("x", "y"))))
+    people = frozenset(choose(((), ("x",), ("x", "y"), ("y", "*"))))
     return Record(
         type=kind,
         id=choose(("1", "2")),
@@ -168,7 +168,7 @@ def make_record(choose: Choose) -> Record:
         # What others added, mostly nothing.
         added_labels=labels & frozenset(choose(((), (), LABELS, ("PSY",)))),
         added_episodes=episodes & frozenset(choose(((), (), ("e1", "e2"), ("e1",)))),
-        added_people=people & frozenset(choose(((), (), ("x",), ("x", "y")))),
+        added_people=people & frozenset(choose(((), (), ("x",), ("x", "y"), ("*",)))),
         added_dates=choose((None, None, *ADDED_DATES)),
         clinical_consent=kind == "Consent" and choose((True, False)),
     )
