@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 from urllib.parse import urlsplit
@@ -34,6 +34,8 @@ from ehr_fhir.errors import (
 
 # A FHIR resource as JSON: its shape is the standard's, so nothing narrower is true.
 Resource = Mapping[str, Any]
+# Search parameters by name; of several values all must hold (R4 §3.1.1.3, AND).
+SearchParams = Mapping[str, str | Sequence[str]]
 
 # Types, ids, interactions and operations below the base address.
 _PATH = re.compile(r"/fhir(?:/(?!\.{1,2}(?:/|$))[A-Za-z0-9.$_*-]{1,128})*")
@@ -80,7 +82,7 @@ class GatewayClient:
         """Return one resource or raise NotFound."""
         return _parse_resource(await self._send("GET", f"/fhir/{resource_type}/{resource_id}"))
 
-    async def search(self, resource_type: str, params: Mapping[str, str]) -> SearchResults:
+    async def search(self, resource_type: str, params: SearchParams) -> SearchResults:
         """Return the first page of a search by GET."""
         response = await self._send("GET", f"/fhir/{resource_type}", params=dict(params))
         return _parse_search_results(response)
@@ -91,7 +93,7 @@ class GatewayClient:
         return _parse_search_results(await self._send("POST", path, form=dict(params)))
 
     async def search_all(
-        self, resource_type: str, params: Mapping[str, str], *, limit: int
+        self, resource_type: str, params: SearchParams, *, limit: int
     ) -> SearchResults:
         """Follow the next links of a search until it ends or has `limit` matches or more."""
         results = await self.search(resource_type, params)
@@ -136,7 +138,7 @@ class GatewayClient:
         method: str,
         path: str,
         *,
-        params: Mapping[str, str] | None = None,
+        params: SearchParams | None = None,
         body: Resource | None = None,
         form: dict[str, str] | None = None,
         headers: Mapping[str, str] | None = None,

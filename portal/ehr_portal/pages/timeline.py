@@ -1,0 +1,78 @@
+"""The timeline of a record, for the patient; `render_timeline` for whoever else reads one."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Annotated
+
+from fastapi import APIRouter, Query
+from fastapi.responses import Response
+
+from ehr_fhir.jurisdiction import JURISDICTION
+from ehr_portal.gateway.operations import WithheldMarker
+from ehr_portal.pages.record_views import record_template_values, summarize_patient
+from ehr_portal.record.record import fetch_patient_or_none, fetch_providers
+from ehr_portal.record.timeline import (
+    KIND_TITLES,
+    OLDEST_YEAR,
+    TimelineFilter,
+    fetch_timeline,
+    parse_filter,
+)
+from ehr_portal.web.request import PortalRequest
+from ehr_portal.web.roles import PatientRequest
+
+router = APIRouter()
+
+
+@router.get("/timeline")
+async def show_timeline(
+    request: PatientRequest,
+    kind: Annotated[str, Query()] = "",
+    organization: Annotated[str, Query()] = "",
+    year: Annotated[str, Query()] = "",
+    older: Annotated[str, Query()] = "",
+) -> Response:
+    """Show a page of the patient's own timeline."""
+    wanted = parse_filter(kind, organization, year)
+    return await render_timeline(request, request.patient, "/record", "/timeline", wanted, older)
+
+
+async def render_timeline(
+    request: PortalRequest,
+    patient: str,
+    base: str,
+    path: str,
+    wanted: TimelineFilter,
+    older: str,
+    *,
+    withheld_marker: WithheldMarker | None = None,
+) -> Response:
+    """Render one page of a timeline.
+
+    `base` is the path of the record's pages, `path` the timeline's own, `older` the handle of the
+    day that the page before ended with: no date of a record stands in an address.
+    """
+    older_than = request.session.resolve_handle(older) if older else None
+    page, person, providers = await asyncio.gather(
+        fetch_timeline(
+            request.gateway, patient, request.language, request.now, wanted, older_than or ""
+        ),
+        fetch_patient_or_none(request.gateway, patient),
+        fetch_providers(request.gateway),
+    )
+    birth_year = int((person or {}).get("birthDate", str(OLDEST_YEAR))[:4])
+    return request.render(
+        "timeline.html",
+        **record_template_values(request, base, providers),
+        page=page,
+        wanted=wanted,
+        today=request.now.astimezone(JURISDICTION.zone).date().isoformat(),
+        path=path,
+        older=request.session.issue_handle(page.older_than) if page.older_than else "",
+        is_first_page=older_than is None,
+        years=range(request.now.year, birth_year - 1, -1),
+        person=summarize_patient(person) if person else None,
+        withheld_marker=withheld_marker,
+        KIND_TITLES=KIND_TITLES,
+    )
