@@ -62,6 +62,7 @@ def is_shared_with(connection: Connection, requester: Requester, patient: str, n
         "organization": requester.organization,
         "person": requester.person,
         "now": now_ms,
+        "emergencies": 0 if requester.emergency_suspended else 1,
     }
     row = connection.execute(
         "SELECT (EXISTS (SELECT 1 FROM consent_joining WHERE patient = :patient"  # noqa: S608
@@ -69,8 +70,8 @@ def is_shared_with(connection: Connection, requester: Requester, patient: str, n
         f" AND organization IN (:organization, '*') AND {in_force})"
         " OR EXISTS (SELECT 1 FROM consent_deemed WHERE organization = :organization"
         f" AND {in_force})))"
-        " OR EXISTS (SELECT 1 FROM consent_emergency WHERE patient = :patient"
-        f" AND person = :person AND organization = :organization AND {in_force})",
+        " OR (:emergencies = 1 AND EXISTS (SELECT 1 FROM consent_emergency WHERE patient = :patient"
+        f" AND person = :person AND organization = :organization AND {in_force}))",
         values,
     ).fetchone()
     return bool(row[0])

@@ -99,7 +99,7 @@ def describe_redo_action(redo_action: _RedoValues) -> str:
     """
     if redo_action["kind"] in ("version", "facts"):
         return f"{redo_action['type']}/{redo_action['id']}"
-    ids = (redo_action.get(key) for key in ("login", "client", "patient"))
+    ids = (redo_action.get(key) for key in ("login", "client", "patient", "suspension"))
     return f"{redo_action['kind']} {next((identity for identity in ids if identity), '')}"
 
 
@@ -228,6 +228,11 @@ def _replay_client(connection: Connection, redo_action: _RedoValues) -> None:
     _insert_rows(connection, "client", redo_action.get("rows", ()))
 
 
+def _replay_suspension(connection: Connection, redo_action: _RedoValues) -> None:
+    connection.execute("DELETE FROM suspension WHERE id = ?", (redo_action["suspension"],))
+    _insert_rows(connection, "suspension", redo_action["rows"])
+
+
 def _replace_rows(
     connection: Connection, table: str, login: str, rows: Sequence[Mapping[str, Any]]
 ) -> None:
@@ -249,4 +254,5 @@ _REPLAY_BY_KIND: Mapping[str, Callable[[Connection, _RedoValues], None]] = {
     "account": _replay_account,
     "factors": _replay_factors,
     "client": _replay_client,
+    "suspension": _replay_suspension,
 }

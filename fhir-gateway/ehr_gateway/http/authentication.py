@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Annotated
 
 from fastapi import Depends, Request
 from fastapi.concurrency import run_in_threadpool
 
-from ehr_fhir.errors import InsufficientScope, Unauthorized
+from ehr_fhir.errors import Forbidden, InsufficientScope, Unauthorized
 from ehr_gateway.access import Access
 from ehr_gateway.audit_log.batcher import AuditEntry
 from ehr_gateway.audit_log.recorder import AuditContext
@@ -66,8 +66,11 @@ async def authenticate(request: Request) -> RequestContext:
         else:
             await run_in_threadpool(gateway.verifier.reload)
     caller = gateway.verifier.authenticate(token.strip(), now)
+    requester = caller.requester
+    if gateway.revocations.suspensions.is_emergency_suspended(now):
+        requester = replace(requester, emergency_suspended=True)
     access = Access(
-        requester=caller.requester,
+        requester=requester,
         now_ms=now,
         request_id=request.scope["state"]["request_id"],
         base=gateway.settings.fhir_base,
@@ -77,6 +80,8 @@ async def authenticate(request: Request) -> RequestContext:
     context = RequestContext(gateway, caller, access, request)
     # So that a refusal before the handler names its interaction is on record too.
     context.begin_audit("rest")
+    if gateway.verifier.is_suspended(caller, now):
+        raise Forbidden("This access is suspended. Ask the platform's data steward.")
     gateway.closure.check_role(caller.requester.role)
     return context
 

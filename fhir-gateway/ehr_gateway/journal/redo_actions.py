@@ -23,6 +23,7 @@ __all__ = [
     "build_erasure_redo",
     "build_factors_redo",
     "build_facts_redo",
+    "build_suspension_redo",
     "build_version_redo",
 ]
 
@@ -96,6 +97,12 @@ def build_client_replacement_redo(connection: Connection, client_id: str) -> Red
     """Return the action that restores an OAuth client's present row: scope, secret hash, keys."""
     rows = _select_rows(connection, "client", "id", client_id)
     return {"kind": "client", "client": client_id, "rows": rows}
+
+
+def build_suspension_redo(connection: Connection, suspension_id: str) -> RedoAction:
+    """Return the action that suspends again. Lifting is not repeated: a restore never reopens."""
+    rows = _select_rows(connection, "suspension", "id", suspension_id)
+    return {"kind": "suspension", "suspension": suspension_id, "rows": rows}
 
 
 def build_erasure_redo(patient_id: str) -> RedoAction:

@@ -153,7 +153,14 @@ def _check_administrator_form(
 
 
 def _refuse_others(user: SignedInUser) -> Response | None:
-    if user.account.role == "administrator":
+    account, gateway = user.account, user.gateway
+    is_suspended = gateway.revocations.suspensions.is_suspended(
+        person=account.person or account.login,
+        organization=account.organization,
+        client="",
+        now_ms=gateway.clock(),
+    )
+    if account.role == "administrator" and not is_suspended:
         return None
     return login_pages.render_stopped_page(user.language, "not_yours", 403)
 

@@ -67,7 +67,7 @@ def _authenticate_asker(
 
 def _introspect_access_token(gateway: Gateway, token: str) -> dict[str, Any] | None:
     verified = find_access_token(gateway, token)
-    if verified is None:
+    if verified is None or gateway.verifier.is_suspended(verified.caller, gateway.clock()):
         return None
     names = ("scope", "client_id", "sub", "exp", "iat", "jti", "patient")
     response = {name: verified.claims[name] for name in names if name in verified.claims}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from fastapi.responses import Response
 
+from ehr_fhir.errors import Forbidden
 from ehr_gateway.access_requests import emergency
 from ehr_gateway.access_requests.request_parameters import build_request_parts
 from ehr_gateway.access_requests.role_checks import require_clinician
@@ -31,6 +32,8 @@ def answer(call: OperationCall) -> Response:
     """Open the record of the patient in the address, or of the person with this card number."""
     context, sent = call.context, call.parse_body()
     declarer = require_clinician(context)
+    if context.access.requester.emergency_suspended:
+        raise Forbidden("Emergency access is suspended on the whole platform.")
     reason = call.parse_reason(sent)
     patient = call.logical_id or emergency.find_patient_by_identity_number(
         context, declarer, sent.text("hkid")

@@ -163,6 +163,7 @@ def _parse_question(context: RequestContext, pairs: list[tuple[str, str]]) -> _Q
             profession=profession if role == "clinician" else None,
             purpose="PATRQT" if role == "carer" else "TREAT",
             scopes=_SCOPES,
+            emergency_suspended=context.access.requester.emergency_suspended,
         ),
         (resource_type, logical_id) if logical_id else None,
         _parse_code(sent, "domain", DOMAINS, "other"),

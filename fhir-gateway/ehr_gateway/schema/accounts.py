@@ -182,6 +182,28 @@ VOIDED = Table(
     Column("at_ms", INTEGER, nullable=False),
     sqlite_autoincrement=True,
 )
+# Who may reach nothing for a time: a person, an organisation, a client, or all emergency access.
+SUSPENSION = Table(
+    "suspension",
+    METADATA,
+    Column("id", TEXT, primary_key=True),
+    # person, organization, client or emergency.
+    Column("kind", TEXT, nullable=False),
+    # The id by which consent rules name the person, or the id of the organisation or client; empty
+    # for emergency access.
+    Column("subject", TEXT, nullable=False),
+    Column("reason", TEXT, nullable=False),
+    Column("since_ms", INTEGER, nullable=False),
+    # Null if it holds until it is lifted.
+    Column("until_ms", INTEGER),
+    # The log-in and the name of who suspended.
+    Column("login", TEXT, nullable=False),
+    Column("display", TEXT, nullable=False),
+    Column("lifted_ms", INTEGER),
+    Column("lifted_by", TEXT),
+    Column("lift_reason", TEXT),
+    Index("suspension_lifted", "lifted_ms"),
+)
 # The hash of client and `jti` of each client assertion (RFC 7523) used, until it expires: a second
 # use is refused.
 ASSERTION = Table(

@@ -159,6 +159,17 @@ class TokenVerifier:
             raise Unauthorized("The access token no longer holds. Log in again.")
         return verified
 
+    def is_suspended(self, caller: Caller, now_ms: int) -> bool:
+        """Say whether the person, organisation or client of a token is suspended now."""
+        if self._revocations is None:
+            return False
+        return self._revocations.suspensions.is_suspended(
+            person=caller.requester.person,
+            organization=caller.requester.organization,
+            client=caller.subject.client,
+            now_ms=now_ms,
+        )
+
     def _is_revoked(self, claims: dict[str, Any]) -> bool:
         assert self._revocations is not None  # noqa: S101 - asked before
         return self._revocations.is_revoked(

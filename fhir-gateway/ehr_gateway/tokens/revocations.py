@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Literal
 
 from ehr_gateway.database import Connection, Database
+from ehr_gateway.tokens.suspensions import SuspensionsInForce, read_suspensions_in_force
 
 __all__ = ["RevocationKind", "RevocationList"]
 
@@ -38,6 +39,8 @@ class RevocationList:
         self._loaded_at = 0.0
         self._last_seq = 0
         self._revoked: dict[tuple[str, str], int] = {}
+        # Read with the revocations, by the same signal.
+        self.suspensions = SuspensionsInForce()
         self._merge_lock = threading.Lock()
 
     def close(self) -> None:
@@ -63,6 +66,8 @@ class RevocationList:
                 "SELECT seq, kind, subject, at_ms FROM voided WHERE seq > ? ORDER BY seq",
                 (self._last_seq,),
             ).fetchall()
+        with self._database.read_transaction(single_statement=True) as connection:
+            suspensions = read_suspensions_in_force(connection)
         with self._merge_lock:
             revoked = dict(self._revoked)
             for _, kind, subject, at_ms in rows:
@@ -75,6 +80,7 @@ class RevocationList:
             self._revoked = revoked
             if loaded_at >= self._loaded_at:
                 self._seen_signal, self._loaded_at = signal, loaded_at
+                self.suspensions = suspensions
 
     def revoke(self, kind: RevocationKind, subject: str, now_ms: int) -> None:
         """Revoke what was issued to a subject until now, and notify every process."""

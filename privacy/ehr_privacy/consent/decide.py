@@ -110,7 +110,7 @@ def _decide_patient(
         return Decision(False, "sealed", sealed)
     mine = {"person": requester.person, "organization": requester.organization}
     emergencies = rules.in_force("consent_emergency", now_ms, patient=patient, **mine)
-    if emergencies:
+    if emergencies and not requester.emergency_suspended:
         return Decision(True, "emergency", str(emergencies[0]["consent"]), _TOLD)
     if not rules.in_force("consent_joining", now_ms, patient=patient):
         return Decision(False, "not-joined")

@@ -120,6 +120,8 @@ class Requester:
     purpose: str = "TREAT"
     patient: str | None = None
     scopes: tuple[Scope, ...] = ()
+    # Whether declared emergencies open nothing: all emergency access is suspended.
+    emergency_suspended: bool = False
 
     def __hash__(self) -> int:
         # Cached: the predicate cache hashes the requester at each request.

@@ -425,6 +425,8 @@ class _Compiler:
         )
 
     def emergency(self) -> str:
+        if self.requester.emergency_suspended:
+            return FALSE
         return exists("consent_emergency em", self.term("em"), self.mine("em"))
 
     def sharings(self, patient: str, since: str = "") -> tuple[str, str]:
