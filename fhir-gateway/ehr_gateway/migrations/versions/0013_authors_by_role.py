@@ -9,8 +9,8 @@ from alembic import op
 
 from ehr_gateway.migrations.recompute import schedule_recompute
 
-revision = "0012"
-down_revision = "0011"
+revision = "0013"
+down_revision = "0012"
 
 
 def upgrade() -> None:
