@@ -8,27 +8,33 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager, nullcontext
+from collections.abc import Iterable, Iterator
+from contextlib import closing, contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import httpx
+import orjson
 
 from ehr_cli.data_folder import gateway_settings, prepare_data_folder
+from ehr_cli.sample import sample_accounts
 from ehr_cli.settings import Settings
 from ehr_gateway.oauth import clients
 from ehr_gateway.oauth.offline_tokens import issue_local_token
 from ehr_gateway.store.store import Store
+from ehr_inbound.bulk_files.load import load
 from tests.perf.gateway.bundles import READER
 from tests.perf.gateway.hfs import write_definitions
 from tests.perf.gateway.postgres import scratch_database
 
-__all__ = ["Server", "earlier", "family", "free_port", "helios", "ours"]
+__all__ = ["Server", "demonstration", "earlier", "family", "free_port", "helios", "ours"]
 
 _PATIENCE_S = 60
 _PACKAGES = ("analytics", "cli", "etl", "fhir-gateway", "models", "portal", "privacy")
 _MIB = 1024 * 1024
+
+Resource = dict[str, Any]
 
 
 @dataclass(frozen=True)
@@ -67,6 +73,26 @@ def ours(folder: Path, workers: int = 1, database: str | None = None) -> Iterato
         with _running(command, folder, {}, f"http://127.0.0.1:{port}/readyz") as (pid, seconds):
             base = f"http://127.0.0.1:{port}/fhir"
             yield Server("ours", base, token["bench-import"], token["bench"], pid, seconds)
+
+
+@contextmanager
+def demonstration(folder: Path, resources: Iterable[Resource], workers: int) -> Iterator[Server]:
+    """Serve resources, and the log-ins of the sample, with `ehr up`: gateway and portal."""
+    settings = Settings(data=folder / "data", port=free_port())
+    prepare_data_folder(settings)
+    file = folder / "resources.ndjson"
+    file.write_bytes(b"".join(orjson.dumps(resource) + b"\n" for resource in resources))
+    with closing(Store(gateway_settings(settings).database)) as store:
+        report = load(store, [file], "ehr-commons", lambda _: None)
+        if report.rejected:
+            raise SystemExit(f"Not loaded: {report.rejects[:3]}")
+        sample_accounts.add_accounts(store)
+    command = [
+        *(sys.executable, "-m", "ehr_cli.main", "up", "--data", str(settings.data)),
+        *("--port", str(settings.port), "--workers", str(workers)),
+    ]
+    with _running(command, folder, {}, f"{settings.base_url}/readyz") as running:
+        yield Server("platform", settings.base_url, {}, {}, *running)
 
 
 def _tokens(settings: Settings) -> dict[str, dict[str, str]]:
