@@ -71,7 +71,7 @@ class Person:
         self.page.fill("[name=login]", login)
         self.page.fill("[name=password]", f"demo-{login}")
         self.page.press("[name=password]", "Enter")
-        self.page.wait_for_url(re.compile(r"/(patients|quality)$"))
+        self.page.wait_for_url(re.compile(r"^[^?]*/(?!login|oauth)[a-z-]*$"))
 
     def find(self, hkid: str) -> None:
         """Search for a patient by identity card number."""

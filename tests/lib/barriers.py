@@ -1,0 +1,47 @@
+"""What stands in somebody's way on a page: axe's rules, names of controls, sizes of targets."""
+
+from __future__ import annotations
+
+from typing import Any
+
+# The package ships no types.
+from axe_playwright_python.sync_playwright import Axe  # type: ignore[import-untyped]
+
+from tests.lib.people import Person
+
+RULES = {"runOnly": ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa", "best-practice"]}
+CONTRAST = {"runOnly": {"type": "rule", "values": ["color-contrast"]}}
+CONTROLS = {"link", "button", "textbox", "combobox", "radio", "checkbox", "switch", "searchbox"}
+# Of what is text in a sentence the line's height counts (WCAG 2.5.8, "inline").
+SMALL_TARGETS = """least => [...document.querySelectorAll(
+    'a, button, input:not([type=hidden]), select, summary, textarea')]
+  .filter(it => it.checkVisibility({visibilityProperty: true, opacityProperty: true}))
+  .filter(it => !it.closest('p, dd, td, .ehr-meta, .ehr-person') && !it.matches('.nhsuk-skip-link'))
+  .filter(it => {
+    // A row or tile is the target of its first link, a label that of its box.
+    const row = it.closest('.ehr-lines > li, .ehr-tile');
+    const choice = it.closest('.nhsuk-radios__item, .nhsuk-checkboxes__item');
+    const whole = row && row.querySelector('a') === it ? row : choice || it;
+    const box = whole.getBoundingClientRect();
+    return box.height > 0 && (box.height < least - 0.5 || box.width < 24);
+  })
+  .map(it => `${Math.round(it.getBoundingClientRect().height)} ${it.outerHTML.slice(0, 140)}`)"""
+
+
+def barriers(person: Person, rules: dict[str, Any] = RULES) -> list[str]:
+    """Return what axe finds wrong, by WCAG 2.2 A and AA."""
+    unnamed = unnamed_controls(person)
+    assert unnamed == []
+    found = Axe().run(person.page, options=rules)
+    assert found.response["passes"], "axe did not run"
+    return [f"{v['id']}: {v['nodes'][0]['html'][:160]}" for v in found.response["violations"]]
+
+
+def unnamed_controls(person: Person) -> list[str]:
+    """Return the controls that a screen reader would tell without a name."""
+    tools = person.context.new_cdp_session(person.page)
+    nodes = tools.send("Accessibility.getFullAXTree")["nodes"]
+    tools.detach()
+    controls = [node for node in nodes if node.get("role", {}).get("value") in CONTROLS]
+    assert controls, "the accessibility tree is empty"
+    return [str(node) for node in controls if not node.get("name", {}).get("value", "").strip()]
