@@ -55,6 +55,7 @@ def log_in(chromium: Browser, served: Platform, who: str, size: Size = "desktop"
 ELSEWHERE = {
     "/people": "a carer of somebody: test_access_beyond_sharing.py",
     "/patients/{patient}/ask/{access_request_id}": "an open request: test_access_beyond_sharing.py",
+    "/patients/{patient}/item/{resource_type}/{resource_id}/hold": "test_access_beyond_sharing.py",
     "/reviews/{access_id}": "an emergency: test_access_beyond_sharing.py",
     "/proposals/{proposal_id}": "a proposed name: tests/unit/portal/test_identity_pages.py",
 }

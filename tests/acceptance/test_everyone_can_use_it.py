@@ -1,4 +1,4 @@
-"""By keyboard, without scripts, on paper, and as a reader chose; test_every_page.py has the rest."""
+"""By keyboard, without scripts, on paper, and as chosen; test_every_page.py has the rest."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ def test_the_places_of_a_phone_open_without_a_script(chromium: Browser, served: 
     patient = Person(chromium, served, size="phone", scripts=False)
     patient.log_in_by_eid(served.patient.hkid)
     page = patient.page
-    sharing = page.get_by_role("link", name="Sharing", exact=True)
+    sharing = page.locator(".ehr-bar").get_by_role("link", name="Sharing", exact=True)
     heading = page.locator("h1").bounding_box()
     assert heading
     # The frame takes no more than a sixth of the screen.

@@ -18,8 +18,9 @@ _ROUTES = [route for route in load_router().routes if "GET" in (route.methods or
 
 
 def page_routes() -> set[str]:
-    """Return the patterns of the portal's addresses that are opened, not sent."""
-    return {route.path for route in _ROUTES} - _LEFT  # type: ignore[attr-defined]
+    """Return the patterns of the addresses that answer with a page, not with a document."""
+    paths = {str(route.path) for route in _ROUTES} - _LEFT  # type: ignore[attr-defined]
+    return {path for path in paths if "/attachment/" not in path}
 
 
 def route_of(path: str) -> str | None:
