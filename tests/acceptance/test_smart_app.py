@@ -15,15 +15,13 @@ from typing import Any
 
 import httpx
 import pytest
-
-# The package ships no types.
-from axe_playwright_python.sync_playwright import Axe  # type: ignore[import-untyped]
 from playwright.sync_api import Browser, Page
 
 from ehr_cli.sample.sample_accounts import PIN
 from ehr_gateway.database import open_database
 from ehr_gateway.oauth.offline_tokens import issue_local_token
 from ehr_gateway.oauth.registration import mint_initial_access_token
+from tests.lib.barriers import barriers
 from tests.lib.people import Person
 from tests.lib.server import Platform
 
@@ -92,12 +90,6 @@ def registered(platform: Platform, origin: str) -> str:
     )
     assert answer.status_code == 201, answer.text
     return str(answer.json()["client_id"])
-
-
-def barriers(person: Person) -> list[str]:
-    """Return what axe finds wrong, by WCAG 2.2 A and AA."""
-    options = {"runOnly": ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa"]}
-    return [one["id"] for one in Axe().run(person.page, options=options).response["violations"]]
 
 
 def found(page: Page) -> dict[str, Any]:
