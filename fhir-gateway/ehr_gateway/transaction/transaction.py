@@ -19,6 +19,7 @@ import orjson
 
 from ehr_fhir.errors import NotFound, PreconditionFailed, Unprocessable
 from ehr_fhir.json_text import parse
+from ehr_fhir.own_entries import check_own_entry, is_own_entry
 from ehr_fhir.patch.patch import Patch
 from ehr_fhir.references import Replacements
 from ehr_gateway.access import Access
@@ -456,6 +457,7 @@ class Transaction:
     def _store_new(self, draft: Draft, method: str) -> Version:
         prepared = self._prepare(draft, self.access.author)
         self._permission.check_except_enrolment("create", prepared.record, holds=_is_hold(prepared))
+        self._check_own_entry(draft, prepared)
         self._permission.check_acts(prepared.record, acts_of_creation(draft.resource))
         return self._store_prepared(draft, prepared, None, None, method)
 
@@ -482,8 +484,14 @@ class Transaction:
     ) -> bool:
         """Check the right to a change; say whether it is a proposal that a steward decides."""
         self._permission.check_except_enrolment("update", prepared.record, holds=_is_hold(prepared))
+        # The columns of a stored version do not say who measured it; its content does.
+        before = replace(
+            previous.facts.record, performed_by_patient=is_own_entry(previous.resource)
+        )
+        if prepared.record.own_entry != before.own_entry:
+            text = "An entry of the patient's own stays one, and no other record becomes one."
+            raise Unprocessable(text, expression=f"{prepared.record.type}.performer")
         if not current.deleted:
-            before = previous.facts.record
             if before.clinical_consent != prepared.record.clinical_consent:
                 text = "A Consent stays what its scope made it: a rule, or a clinical document."
                 raise Unprocessable(text, expression="Consent.scope")
@@ -498,7 +506,13 @@ class Transaction:
             prepared.record,
             restores=current.deleted,
         )
-        return self._permission.check_acts(previous.facts.record, acts)
+        self._check_own_entry(draft, prepared)
+        return self._permission.check_acts(before, acts)
+
+    def _check_own_entry(self, draft: Draft, prepared: PreparedResource) -> None:
+        """Refuse what is no plausible entry of the patient's own, whoever types it for them."""
+        if prepared.record.own_entry and self.access.requester.role in ("patient", "carer"):
+            check_own_entry(draft.resource, self.access.now_ms)
 
     def _store_prepared(
         self,

@@ -77,6 +77,8 @@ class WritePermission:
             return False
         if record.clinical_consent and self._access.requester.role in _DECIDERS:
             return False  # `may_write` lets them change what no organisation wrote
+        if record.own_entry and not self.is_platform_service:
+            return self._check_acts_on_own_entry(acts)
         rights = {
             act: right_to_change(self._access.requester, record.author, act) for act in sorted(acts)
         }
@@ -84,6 +86,15 @@ class WritePermission:
             if right in ("no", "operation"):
                 raise Forbidden(_REFUSED_ACTS[act])
         return "proposal" in rights.values()
+
+    def _check_acts_on_own_entry(self, acts: Collection[Act]) -> bool:
+        """Refuse acts on what a patient wrote down, which is theirs to correct and take back."""
+        role = self._access.requester.role
+        if role not in ("patient", "carer"):
+            raise Forbidden("What a patient wrote down is the patient's to change.")
+        if refused := sorted(set(acts) - _ACTS_ON_OWN_ENTRIES):
+            raise Forbidden(_REFUSED_ACTS[refused[0]])
+        return False
 
     def is_author(self, author: str | None) -> bool:
         """Say whether the requester writes for the organisation that is a record's author."""
@@ -207,6 +218,8 @@ _REFUSED_ACTS: Mapping[Act, str] = {
     "person-inactive": "Only a steward and the platform set whether a person's record is in use.",
     "person-delete": "A person's record is deleted by the platform alone, as an erasure.",
 }
+# Nothing is deleted: a slip is marked as entered in error, and the history keeps it.
+_ACTS_ON_OWN_ENTRIES: frozenset[Act] = frozenset({"correct", "mark-wrong"})
 # Who writes Consents for the patient.
 _DECIDERS = frozenset({"patient", "carer", "steward"})
 _REFUSALS = {

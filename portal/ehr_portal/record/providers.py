@@ -57,6 +57,19 @@ def parse_provider(organization: Resource) -> Provider:
     )
 
 
+def written_by_patient(resource: Resource) -> bool:
+    """Return whether a record is the patient's own entry: no organisation is its author.
+
+    >>> own = {"reference": "Patient/p"}
+    >>> entry = {"resourceType": "Observation", "subject": own, "performer": [own]}
+    >>> written_by_patient(entry)
+    True
+    >>> written_by_patient({**entry, "meta": {"source": "https://ehr-commons.hk/organization/ha"}})
+    False
+    """
+    return is_own_entry(resource) and author_organization(resource) is None
+
+
 def author_organization(resource: Resource) -> str | None:
     """Return the id of the organisation that wrote a record, None if the record does not say.
 

@@ -14,7 +14,7 @@ from ehr_portal.record.code_texts import code_text
 from ehr_portal.record.describe import Describer, LinkedRecord
 from ehr_portal.record.display import Phrase, Text, compose
 from ehr_portal.record.interpretations import ATTENTION, CRITICAL, LEVELS, NEUTRAL, Flag
-from ehr_portal.record.providers import author_organization
+from ehr_portal.record.providers import author_organization, written_by_patient
 from ehr_portal.record.results import ResultValue, whole_result
 from ehr_portal.record.special_codes import (
     days_until_over,
@@ -219,6 +219,9 @@ def _row_flags(resource: Resource, language: str) -> tuple[Flag, ...]:
     flags: list[Flag] = []
     if resource["resourceType"] == "AllergyIntolerance":
         flags += allergy_flags(resource, language)
+    if written_by_patient(resource):
+        word = localizer_for(language).translate(N_("Measured by the patient"))
+        flags.append(Flag(NEUTRAL, Text(word, language)))
     if resource.get("doNotPerform"):
         word = localizer_for(language).translate(N_("Must not be given or done"))
         flags.append(Flag(CRITICAL, Text(word, language)))

@@ -12,7 +12,7 @@ from ehr_portal.i18n import fhir_timestamp
 from ehr_portal.record.code_texts import code_text
 from ehr_portal.record.display import Text, concept_text
 from ehr_portal.record.interpretations import CRITICAL, LEVELS
-from ehr_portal.record.providers import author_organization
+from ehr_portal.record.providers import author_organization, written_by_patient
 from ehr_portal.record.results import SYSTOLIC, ResultValue, whole_result
 from ehr_portal.record.rows import event_period
 from ehr_portal.record.usual_ranges import UsualRanges
@@ -74,6 +74,11 @@ class Point:
         return code_text("Observation.status", telling, self.language)
 
     @property
+    def is_own_entry(self) -> bool:
+        """Return whether the patient measured it and wrote it down."""
+        return written_by_patient(self.observation)
+
+    @property
     def is_void(self) -> bool:
         """Return whether the result does not count."""
         return self.observation.get("status") in _VOID_STATUSES
@@ -114,10 +119,12 @@ def group_into_trends(
     usual: UsualRanges | None = None,
 ) -> list[Trend]:
     """Group observations by test: critical and recent first, then the most recently measured."""
-    by_code: dict[tuple[str, str], list[Resource]] = {}
+    # What patients measured at home stands apart from what was measured in a hospital.
+    by_code: dict[tuple[bool, str, str], list[Resource]] = {}
     for observation in observations:
-        by_code.setdefault(_test_code(observation), []).append(observation)
-    trends = [_build_trend(code, group, language, usual) for (_, code), group in by_code.items()]
+        key = (written_by_patient(observation), *_test_code(observation))
+        by_code.setdefault(key, []).append(observation)
+    trends = [_build_trend(code, group, language, usual) for (*_, code), group in by_code.items()]
     # Of tests measured on the same day the more serious, then the one with more results, first.
     trends.sort(key=lambda trend: (LEVELS.index(trend.newest.result.level), -len(trend.points)))
     trends.sort(key=lambda trend: trend.newest.date[:10], reverse=True)

@@ -19,7 +19,10 @@ from ehr_portal.settings import PortalSettings
 from ehr_portal.web.sessions import User
 
 # All that any role of the portal may need; the gateway grants what the person's role covers.
-SCOPE = "openid fhirUser patient/*.rs patient/Consent.cruds user/*.rs user/Consent.cruds ehr/access"
+SCOPE = (
+    "openid fhirUser patient/*.rs patient/Consent.cruds patient/Observation.cu"
+    " user/*.rs user/Consent.cruds user/Observation.cu ehr/access"
+)
 
 
 @dataclass(frozen=True)

@@ -162,6 +162,8 @@ class Record:
     added_dates: DateRange | None = None
     # Whether it is a Consent about care, which is a clinical document and no rule.
     clinical_consent: bool = False
+    # Whether it is an Observation that names the patient as its performer; for writing alone.
+    performed_by_patient: bool = False
     # Its values in the search index, for scopes that are limited by them; no other line asks.
     tokens: frozenset[Token] = frozenset()
 
@@ -169,6 +171,11 @@ class Record:
     def ruled_type(self) -> str:
         """The type by which its readers or writers may be named; empty for a Consent about care."""
         return "" if self.clinical_consent else self.type
+
+    @property
+    def own_entry(self) -> bool:
+        """Whether the patient measured it and wrote it down, and no organisation did."""
+        return self.performed_by_patient and self.author is None
 
     @property
     def domains(self) -> frozenset[str]:

@@ -12,6 +12,7 @@ from typing import Any
 
 from ehr_fhir.compartments import patient_ids_of
 from ehr_fhir.dates import local_day
+from ehr_fhir.own_entries import is_own_entry
 from ehr_fhir.references import local_target, referenced_type
 from ehr_fhir.resource_links import CONTAINERS, list_references
 from ehr_privacy.consent.clinical_consents import is_clinical_consent
@@ -124,6 +125,7 @@ def record_facts(
         inner_domains=frozenset(inner_domains - {domain}),
         author_people=people,
         clinical_consent=clinical_consent,
+        performed_by_patient=is_own_entry(resource),
     )
 
 

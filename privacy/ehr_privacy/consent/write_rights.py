@@ -53,6 +53,8 @@ def may_write(
         if holds and requester.role in ("patient", "carer"):
             return Decision(False, "held")
         return _write_named(requester, record, writers, platform, manages)
+    if record.own_entry and requester.role in ("patient", "carer"):
+        return _write_own_entry(requester, interaction, record, manages)
     if record.type == "Patient" and interaction != "create":
         # A person asks for a correction of their own data; a steward makes it.
         if requester.role == "steward":
@@ -119,6 +121,19 @@ def _deposit_sql(patient: str, prefix: str, by_joining: bool) -> str:
         ),
     )
     return negate(f"{negate(joined)} OR {negate(shared)}")
+
+
+def _write_own_entry(
+    requester: Requester, interaction: str, record: Record, manages: bool
+) -> Decision:
+    """Decide about what patients measured: theirs, and for who decides for them, to mend."""
+    if interaction == "delete":
+        return Decision(False, "role")  # marked as entered in error instead
+    if requester.role == "patient":
+        is_own = record.patients == {requester.patient}
+        return Decision(is_own, "own" if is_own else "not-own")
+    may_act = manages and bool(record.patients)
+    return Decision(may_act, "carer" if may_act else "no-power")
 
 
 def _write_named(

@@ -98,7 +98,9 @@ def test_a_patient_logs_in_by_eid_and_the_token_names_the_patient(house: House) 
     answer = exchange(house, code_of(eid_login(house))).json()
 
     assert answer["patient"] == "pat-1"
-    assert answer["scope"] == ("patient/*.rs patient/Consent.cruds patient/Patient.u ehr/access")
+    assert answer["scope"] == (
+        "patient/*.rs patient/Consent.cruds patient/Patient.u patient/Observation.cu ehr/access"
+    )
     assert answer["ehr"]["purpose"] == "PATRQT"
 
 
