@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from ehr_fhir.jurisdiction import JURISDICTION
+from ehr_fhir.own_entries import is_own_entry
 from ehr_portal.gateway.client import Resource
 from ehr_portal.record.display import HAN, HAN_TAG, LATIN_TAG, Text
 
