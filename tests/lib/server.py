@@ -7,10 +7,11 @@ from __future__ import annotations
 
 import socket
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import orjson
 import uvicorn
@@ -37,12 +38,17 @@ class Platform:
 
 
 @contextmanager
-def platform(folder: Path, *, patients: int = 2) -> Iterator[Platform]:
-    """Serve the directory and the first patients of the sample until the block ends."""
+def platform(
+    folder: Path, *, patients: int = 2, more: Iterable[dict[str, Any]] = ()
+) -> Iterator[Platform]:
+    """Serve the directory and the first patients of the sample until the block ends.
+
+    `more` are resources besides those of the sample.
+    """
     shown = sample_accounts.featured_patients()[:patients]
     settings = Settings(data=folder / "data", port=_free_port())
     prepare_data_folder(settings)
-    _fill(settings, folder / "sample.ndjson", {patient.id for patient in shown})
+    _fill(settings, folder / "sample.ndjson", {patient.id for patient in shown}, more)
     config = uvicorn.Config(
         create_platform(settings), host=settings.host, port=settings.port, log_level="warning"
     )
@@ -57,13 +63,16 @@ def platform(folder: Path, *, patients: int = 2) -> Iterator[Platform]:
         thread.join(20)
 
 
-def _fill(settings: Settings, file: Path, patients: set[str]) -> None:
+def _fill(
+    settings: Settings, file: Path, patients: set[str], more: Iterable[dict[str, Any]]
+) -> None:
     with file.open("wb") as lines:
         for resource in sample_resources():
             if resource["resourceType"] in LEFT_OUT:
                 continue
             if synthea_source.patient_of(resource) in {"", *patients}:
                 lines.write(orjson.dumps(resource) + b"\n")
+        lines.writelines(orjson.dumps(resource) + b"\n" for resource in more)
     store = Store(gateway_settings(settings).database)
     try:
         report = load(store, [file], "ehr-commons", lambda _: None)

@@ -40,7 +40,7 @@ MAX_LINES = 3
 MAX_NEW_ON_TILE = 20
 # The newest results that are read to find the newest few tests. Chosen: an admission's blood tests
 # of some days, so that a critical one of this week is among them.
-_RESULTS_READ = "60"
+_RESULTS_READ = "40"
 _MEDICINES_READ = "100"
 # The newest visits, among which a carer's own are. Chosen.
 _VISITS_READ = "10"

@@ -14,7 +14,7 @@ from ehr_fhir.errors import NotFound
 from ehr_portal.gateway.client import Resource
 from ehr_portal.gateway.operations import MultiPartParameter, WithheldMarker, fetch_withheld_marker
 from ehr_portal.i18n import N_
-from ehr_portal.record.charts import draw_chart, draw_sparkline
+from ehr_portal.record.charts import MIN_TREND_POINTS, draw_chart, draw_sparkline
 from ehr_portal.record.describe import DescribedRecord, Describer
 from ehr_portal.record.descriptions import describe_type
 from ehr_portal.record.display import PersonName, Text, concept_text, person_name
@@ -252,6 +252,8 @@ def record_template_values(
 
 
 def _draw_labelled_chart(request: PortalRequest, trend: Trend) -> Any:
+    if len(trend.numbers) < MIN_TREND_POINTS:
+        return ""
     first_day = request.localizer.format_day(trend.numbers[0].date)
     label = request.translate(
         N_("%(test)s from %(first)s to %(last)s, newest value %(value)s"),

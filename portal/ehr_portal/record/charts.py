@@ -6,12 +6,14 @@ from a record but numbers and dates.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from markupsafe import Markup
 
 from ehr_portal.i18n import fhir_timestamp
+from ehr_portal.record.interpretations import CRITICAL
 from ehr_portal.record.trends import Point, Trend
 
 # The newest points of a sparkline: at 132 units wide, more would be closer than a line's width.
@@ -50,14 +52,18 @@ class _PlotArea:
 
 
 _SPARKLINE = _PlotArea(left=6, right=126, top=6, bottom=34)
-# Room on the left for the values, below for the days.
-_CHART = _PlotArea(left=58, right=382, top=26, bottom=154)
+# Room on the left for the values, below for the days: no label comes near a point.
+_CHART = _PlotArea(left=64, right=424, top=34, bottom=164)
+# Two values make no trend: what lies between them may have gone either way.
+MIN_TREND_POINTS = 3
+# Lines across the chart. Chosen: enough to read a value off, few enough for labels of 17 px.
+_MOST_TICKS = 5
 
 
 def draw_sparkline(trend: Trend) -> Markup:
-    """Return a small line without axes, beside the printed number; empty below two points."""
+    """Return a small line without axes, beside the printed number; empty without a trend."""
     points = trend.numbers[-MAX_SPARKLINE_POINTS:]
-    if len(points) < 2:
+    if len(points) < MIN_TREND_POINTS:
         return Markup("")
     coordinates = _SPARKLINE.coordinates(points, *_value_range(points, None, None))
     return Markup(
@@ -68,38 +74,81 @@ def draw_sparkline(trend: Trend) -> Markup:
 
 
 def draw_chart(trend: Trend, label: str, days: tuple[str, str]) -> Markup:
-    """Return a chart with reference range, lowest and highest value, first and last day.
+    """Return a chart with reference range, an axis of rounded values, first and last day.
 
-    `label` is read by screen readers; empty below two points.
+    `label` is read by screen readers; empty where there is no trend.
     """
     points = trend.numbers
-    if len(points) < 2:
+    if len(points) < MIN_TREND_POINTS:
         return Markup("")
-    low, high = _value_range(points, trend.low, trend.high)
+    ticks = axis_ticks(*_value_range(points, trend.low, trend.high))
+    low, high = ticks[0], ticks[-1]
     coordinates = _CHART.coordinates(points, low, high)
     dots = Markup("").join(
-        Markup('<circle class="ehr-plot-dot" cx="{}" cy="{}" r="3"/>').format(x, y)
-        for x, y in coordinates[:-1]
+        _draw_dot(point, *place, is_last=place is coordinates[-1])
+        for point, place in zip(points, coordinates, strict=True)
     )
-    texts = Markup(
-        '<text class="ehr-plot-text" x="4" y="31">{}</text>'
-        '<text class="ehr-plot-text" x="4" y="158">{}</text>'
-        '<text class="ehr-plot-text" x="58" y="175">{}</text>'
-        '<text class="ehr-plot-text" x="382" y="175" text-anchor="end">{}</text>'
-    ).format(f"{high:g}", f"{low:g}", *days)
+    days_below = Markup(
+        '<text class="ehr-plot-text" x="64" y="190">{}</text>'
+        '<text class="ehr-plot-text" x="424" y="190" text-anchor="end">{}</text>'
+    ).format(*days)
     return Markup(
-        '<svg class="ehr-chart" viewBox="0 0 440 180" role="img" aria-label="{}">{}'
-        '<line class="ehr-plot-axis" x1="58" y1="154" x2="382" y2="154"/>'
-        '<polyline class="ehr-plot-line" points="{}"/>{}'
-        '<circle class="ehr-plot-dot--last" cx="{}" cy="{}" r="5"/>{}</svg>'
+        '<svg class="ehr-chart" viewBox="0 0 440 200" role="img" aria-label="{}">{}{}{}'
+        '<polyline class="ehr-plot-line" points="{}"/>{}{}</svg>'
     ).format(
         label,
+        Markup('<text class="ehr-plot-text" x="4" y="16">{}</text>').format(trend.unit),
         _draw_reference_range(trend, low, high),
+        _draw_axis(ticks),
         _polyline_points(coordinates),
         dots,
-        *coordinates[-1],
-        texts,
+        days_below,
     )
+
+
+def axis_ticks(low: float, high: float) -> list[float]:
+    """Return rounded values in equal steps that reach from `low` or less to `high` or more.
+
+    >>> axis_ticks(3.62, 7.2)
+    [3.0, 4.0, 5.0, 6.0, 7.0, 8.0]
+    >>> axis_ticks(98, 104)
+    [98.0, 100.0, 102.0, 104.0]
+    """
+    rough = (high - low) / (_MOST_TICKS - 1)
+    magnitude = 10.0 ** math.floor(math.log10(rough))
+    step = next(size * magnitude for size in (1, 2, 2.5, 5, 10) if size * magnitude >= rough)
+    first, last = math.floor(low / step + _ROUNDING), math.ceil(high / step - _ROUNDING)
+    return [round(number * step, 10) for number in range(first, last + 1)]
+
+
+# What a quotient of two decimals may be beside a whole number.
+_ROUNDING = 1e-9
+
+
+def _draw_axis(ticks: Sequence[float]) -> Markup:
+    low, high = ticks[0], ticks[-1]
+    return Markup("").join(
+        Markup(
+            '<line class="{}" x1="64" y1="{y}" x2="424" y2="{y}"/>'
+            '<text class="ehr-plot-text" x="54" y="{}" text-anchor="end">{}</text>'
+        ).format(
+            "ehr-plot-axis" if tick == low else "ehr-plot-grid",
+            round(_CHART.y_of(tick, low, high) + 5, 1),
+            f"{tick:g}",
+            y=round(_CHART.y_of(tick, low, high), 1),
+        )
+        for tick in ticks
+    )
+
+
+def _draw_dot(point: Point, x: float, y: float, *, is_last: bool) -> Markup:
+    dot = Markup('<circle class="{}" cx="{}" cy="{}" r="{}"/>').format(
+        "ehr-plot-dot--last" if is_last else "ehr-plot-dot", x, y, 5 if is_last else 3
+    )
+    if point.result.level != CRITICAL:
+        return dot
+    # A ring as well: the word stands in the table, and colour alone tells nobody.
+    return dot + Markup('<circle class="ehr-plot-ring" cx="{}" cy="{}" r="9"/>').format(x, y)
 
 
 def draw_bar(share: float, label: str, *, passed: bool) -> Markup:
@@ -113,10 +162,12 @@ def draw_bar(share: float, label: str, *, passed: bool) -> Markup:
 
 
 def _draw_reference_range(trend: Trend, low: float, high: float) -> Markup:
-    if trend.low is None or trend.high is None:
+    if trend.low is None and trend.high is None:
         return Markup("")
-    top, bottom = _CHART.y_of(trend.high, low, high), _CHART.y_of(trend.low, low, high)
-    return Markup('<rect class="ehr-plot-range" x="58" y="{}" width="324" height="{}"/>').format(
+    # A range with one limit goes on to the edge.
+    top = _CHART.y_of(high if trend.high is None else trend.high, low, high)
+    bottom = _CHART.y_of(low if trend.low is None else trend.low, low, high)
+    return Markup('<rect class="ehr-plot-range" x="64" y="{}" width="360" height="{}"/>').format(
         round(top, 1), round(bottom - top, 1)
     )
 

@@ -10,7 +10,7 @@ from functools import cached_property
 from ehr_portal.gateway.client import Resource
 from ehr_portal.i18n import fhir_timestamp
 from ehr_portal.record.code_texts import code_text
-from ehr_portal.record.display import Text, concept_text
+from ehr_portal.record.display import Text, concept_text, printed_unit
 from ehr_portal.record.interpretations import CRITICAL, LEVELS
 from ehr_portal.record.providers import author_organization, written_by_patient
 from ehr_portal.record.results import SYSTOLIC, ResultValue, whole_result
@@ -94,6 +94,20 @@ class Trend:
     # The reference range of the newest result that has one.
     low: float | None
     high: float | None
+
+    @property
+    def unit(self) -> str:
+        """Return the unit of what is drawn, as it is printed; empty where there is none."""
+        drawn = next(reversed(self.numbers), None)
+        if drawn is None:
+            return ""
+        quantity = drawn.observation.get("valueQuantity") or _systolic(drawn.observation)
+        return printed_unit(str(quantity.get("unit") or quantity.get("code") or ""))
+
+    @property
+    def is_blood_pressure(self) -> bool:
+        """Return whether the upper value of two is drawn."""
+        return any(_systolic(point.observation) for point in self.numbers)
 
     @property
     def newest(self) -> Point:

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import itertools
+import random
+import re
 from datetime import UTC, datetime
 from typing import Any
 
@@ -105,8 +108,9 @@ def test_results_of_one_test_are_one_trend_oldest_first() -> None:
     assert trend.newest.text.text == "13.46\u00a0g/dL"
 
 
-def test_a_drawing_needs_two_numbers() -> None:
-    (trend,) = trends.group_into_trends([r for r in cast() if r["id"] == "lab-2025"], "en")
+@pytest.mark.parametrize("known", [{"lab-2025"}, {"lab-2024", "lab-2025"}])
+def test_two_values_are_no_trend(known: set[str]) -> None:
+    (trend,) = trends.group_into_trends([r for r in cast() if r["id"] in known], "en")
 
     assert charts.draw_sparkline(trend) == ""
     assert charts.draw_chart(trend, "x", ("a", "b")) == ""
@@ -124,6 +128,45 @@ def test_results_that_never_change_are_a_level_line() -> None:
     assert {place.split(",")[1] for place in drawn.split('points="')[1].split('"')[0].split()} == {
         "20.0"
     }
+
+
+@pytest.mark.parametrize("seed", range(50))
+def test_an_axis_has_rounded_values_around_what_is_drawn(seed: int) -> None:
+    chance = random.Random(seed)
+    low = chance.uniform(-1, 1) * 10 ** chance.randrange(-3, 6)
+    high = low + chance.random() * 10 ** chance.randrange(-3, 6) + 0.001
+
+    ticks = charts.axis_ticks(low, high)
+
+    assert ticks[0] <= low
+    assert ticks[-1] >= high
+    assert 2 <= len(ticks) <= 7
+    steps = {round(after - before, 9) for before, after in itertools.pairwise(ticks)}
+    assert len(steps) == 1
+    assert f"{steps.pop():e}"[:3].rstrip("0.") in ("1", "2", "2.5", "5")
+
+
+def test_no_label_of_a_chart_comes_near_a_point() -> None:
+    values = (3.1, 7.2, 5.0, 3.62)
+    results_ = [
+        {"id": str(n), "resourceType": "Observation", "code": {"text": "x"},
+         "effectiveDateTime": f"2026-01-0{n + 1}", "valueQuantity": {"value": v, "unit": "mmol/L"},
+         "referenceRange": [{"high": {"value": 5.1}}]}
+        for n, v in enumerate(values)
+    ]  # fmt: skip
+    (trend,) = trends.group_into_trends(results_, "en")
+
+    drawn = charts.draw_chart(trend, "x", ("1 Jan", "4 Jan"))
+
+    points = re.findall(r'<circle class="[\w-]+" cx="([\d.]+)" cy="([\d.]+)"', drawn)
+    texts = re.findall(r'<text class="ehr-plot-text" x="(\d+)" y="([\d.]+)"', drawn)
+    assert len(points) == 4
+    assert min(float(x) for x, _ in points) > 54
+    # Left of the points, above or below them.
+    assert all(int(x) <= 54 or float(y) < 20 or float(y) > 180 for x, y in texts)
+    assert ">mmol/L<" in drawn
+    # A range of one limit goes on to the edge.
+    assert re.search(r'class="ehr-plot-range" x="64" y="[\d.]+" width="360" height="[1-9]', drawn)
 
 
 def test_a_label_in_a_drawing_cannot_become_markup() -> None:
