@@ -15,6 +15,7 @@ from pyspark.sql import SparkSession
 
 from ehr_etl.change_feed.held_facts import pull_held_facts, unite_held_facts
 from ehr_etl.change_feed.landing import FeedSource, pull_feed
+from ehr_etl.change_feed.memberships import pull_memberships
 from ehr_etl.data_quality.expectations import check_gold_tables, preload_great_expectations
 from ehr_etl.data_quality.results import TableQuality, write_quality_results
 from ehr_etl.gold.library import list_view_names, load_view
@@ -91,12 +92,13 @@ def run_once(
         held_before = pull_held_facts(feed)
         landing = pull_feed(feed, lake)
         held_after = pull_held_facts(feed)
+        memberships = pull_memberships(feed)
     with step("bronze", "Keeping the changes as received."):
         append_to_bronze(spark, lake)
     with step("silver", "Checking each record and keeping the latest version."):
         silver = refresh_silver(spark, lake)
     with step("consent", "Reading the consent rules from the records."):
-        consent = refresh_consent_tables(spark, lake)
+        consent = refresh_consent_tables(spark, lake, memberships)
         held_facts = write_held_facts(lake, unite_held_facts(held_before, held_after))
     with step("deid", "Taking out what identifies, of patients who have not opted out."):
         refresh_deid(spark, lake, consent, held_facts, deid_key, now_ms)

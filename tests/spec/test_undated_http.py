@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
 
+from ehr_gateway.accounts import accounts
+from ehr_gateway.accounts.accounts import Account
 from tests.lib.gateway import House, condition, organization, restriction
 
 RULES: dict[str, dict[str, Any]] = {
@@ -46,6 +49,31 @@ def test_demographics_stay_open(house: House, rule: str) -> None:
 
     assert doctor.get("Patient/pat-1").status_code == 200
     assert "Patient/pat-1" in doctor.ids("Patient?_id=pat-1")
+
+
+@pytest.mark.parametrize("person", ["yu", None])
+def test_a_person_belongs_to_an_organisation_by_account(house: House, person: str | None) -> None:
+    """Also once they have left it: an account has no dates."""
+    house.login("p.pat-1").store(restriction("close-1", **RULES["a practitioner"]))
+    house.system("hospital-a").store(condition("con-9", "enc-1"))
+    doctor = house.login("doctor.b")
+    assert doctor.get("Condition/con-9").status_code == 200
+    account = Account("dr.yu" if person else "yu", "clinician", "Yu", "hospital-b", person=person)
+    database = house.gateway.store.database
+
+    accounts.add_account(database, account)
+    assert doctor.get("Condition/con-9").status_code == 200
+    accounts.add_account(database, replace(account, organization="hospital-a"))
+    for _ in range(2):
+        assert doctor.get("Condition/con-9").status_code == 404
+        assert "Condition/con-9" not in doctor.ids("Condition?patient=pat-1")
+        accounts.add_account(database, account)
+    # What names another is not theirs.
+    recorder = {"reference": "Practitioner/yu-2"}
+    house.system("ehr-commons").store({"resourceType": "Practitioner", "id": "yu-2"})
+    body = {**condition("con-8", "enc-1"), "recorder": recorder}
+    house.system("hospital-a").store(body)
+    assert doctor.get("Condition/con-8").status_code == 200
 
 
 def test_a_record_that_names_nobody_is_closed_if_the_person_works_for_its_author(

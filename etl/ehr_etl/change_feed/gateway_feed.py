@@ -46,10 +46,17 @@ class HttpFeed:
 
     def held_fact_pages(self) -> Iterator[bytes]:
         """Yield the pages of the facts held beside resources, all that there are."""
+        return self._pages_by_key("/feed/held-facts")
+
+    def membership_pages(self) -> Iterator[bytes]:
+        """Yield the pages of who belongs to an organisation by account, all that there are."""
+        return self._pages_by_key("/feed/memberships")
+
+    def _pages_by_key(self, path: str) -> Iterator[bytes]:
         after = ""
         while True:
             parameters: dict[str, str | int] = {"after": after, "limit": self.limit}
-            response = self._request("/feed/held-facts", parameters)
+            response = self._request(path, parameters)
             if response.content.strip():
                 yield response.content
             if "X-Feed-Next" not in response.headers:

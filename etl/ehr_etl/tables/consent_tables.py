@@ -5,14 +5,20 @@ They are small (a few rows per patient), so they are built in the driver and wri
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 
 import orjson
 import pyarrow as pa
 from pyspark.sql import SparkSession
 
 from ehr_etl.lake import Lake, read_table, write_small_table
-from ehr_privacy.consent import SOURCE_TABLES, TABLES, extend_to_merged_accounts, stored_rule_rows
+from ehr_privacy.consent import (
+    SOURCE_TABLES,
+    TABLES,
+    RuleRow,
+    extend_to_merged_accounts,
+    stored_rule_rows,
+)
 
 RULE_TYPES = tuple(SOURCE_TABLES)
 
@@ -22,15 +28,20 @@ _OPENING_TABLES = ("consent_grant", "consent_emergency")
 _ARROW_TYPES = {"TEXT": pa.string(), "INTEGER": pa.int64()}
 
 
-def refresh_consent_tables(spark: SparkSession, lake: Lake) -> Mapping[str, pa.Table]:
-    """Recompute the consent tables from silver, write them, and return them by name."""
+def refresh_consent_tables(
+    spark: SparkSession, lake: Lake, memberships: Iterable[RuleRow] = ()
+) -> Mapping[str, pa.Table]:
+    """Recompute the consent tables from silver, write them, and return them by name.
+
+    `memberships` are the rows that accounts make, which are no resources.
+    """
     resources = (
         read_table(spark, lake, "silver")
         .where(f"type IN {RULE_TYPES} AND NOT deleted")
         .select("resource")
         .collect()
     )
-    tables = build_consent_tables([orjson.loads(row["resource"]) for row in resources])
+    tables = build_consent_tables([orjson.loads(row["resource"]) for row in resources], memberships)
     for name, rows in tables.items():
         write_small_table(lake, f"consent/{name}", rows)
     return tables
@@ -42,7 +53,9 @@ def write_held_facts(lake: Lake, rows: pa.Table) -> pa.Table:
     return rows
 
 
-def build_consent_tables(resources: list[Mapping[str, object]]) -> Mapping[str, pa.Table]:
+def build_consent_tables(
+    resources: list[Mapping[str, object]], memberships: Iterable[RuleRow] = ()
+) -> Mapping[str, pa.Table]:
     """Return every consent table, empty ones too, rows in a fixed order."""
     rows: dict[str, list[dict[str, object]]] = {name: [] for name in TABLES}
     for row in extend_to_merged_accounts(
@@ -50,6 +63,8 @@ def build_consent_tables(resources: list[Mapping[str, object]]) -> Mapping[str, 
     ):
         if row.table not in _OPENING_TABLES:
             rows[row.table].append(dict(row.values))
+    for row in memberships:
+        rows[row.table].append(dict(row.values))
     return {name: _to_arrow_table(name, rows[name]) for name in TABLES}
 
 

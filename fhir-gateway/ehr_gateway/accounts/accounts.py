@@ -7,6 +7,7 @@ from dataclasses import astuple, dataclass
 from ehr_fhir.errors import EhrError, NotFound, Unprocessable
 from ehr_fhir.jurisdiction import JURISDICTION
 from ehr_gateway.accounts import eid_people, throttle
+from ehr_gateway.accounts.memberships import add_membership
 from ehr_gateway.database import Connection, Database, Row
 from ehr_gateway.journal.redo_actions import append_redo_actions, build_account_redo
 from ehr_gateway.tokens.access_tokens import Subject
@@ -81,6 +82,7 @@ def add_account(
             f" ON CONFLICT (login) DO UPDATE SET {assignments}, disabled = 0, must_change = 0",
             (*astuple(account)[:-1], int(account.exempt), password, eid_subject),
         )
+        add_membership(connection, account.login, account.person, account.organization)
         if replaces:
             append_redo_actions(connection, [build_account_redo(connection, account.login)])
 

@@ -12,6 +12,7 @@ from typing import Any
 from ehr_fhir.errors import EhrError
 from ehr_fhir.json_text import parse
 from ehr_fhir.resource_links import list_references
+from ehr_gateway.accounts.memberships import add_membership
 from ehr_gateway.audit_log.erase import erase_patient_events
 from ehr_gateway.audit_log.recorder import AuditContext
 from ehr_gateway.database import DATABASE_ERRORS, Connection
@@ -216,6 +217,8 @@ def _settle(store: Store, connection: Connection, written: WrittenRecord) -> Non
 
 def _replay_account(connection: Connection, redo_action: _RedoValues) -> None:
     _replace_rows(connection, "account", redo_action["login"], redo_action["account"])
+    for row in redo_action["account"]:
+        add_membership(connection, row["login"], row["person"], row["organization"])
 
 
 def _replay_factors(connection: Connection, redo_action: _RedoValues) -> None:

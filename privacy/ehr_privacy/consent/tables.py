@@ -71,8 +71,9 @@ TABLES: Mapping[str, tuple[Column, ...]] = {
     "consent_minor": (*_PATIENT, *_TERM),
     # Which account a Patient says is the same person's.
     "consent_link": (*_PATIENT, Column("other", "TEXT", False)),
-    # Which organisation a Practitioner works for, by a PractitionerRole: whose a record may be that
-    # names nobody. Terms are widened to whole days, as they are compared with clinical dates.
+    # Which organisation a person works for, by a PractitionerRole or by an account: whose a record
+    # may be that names nobody. Terms are widened to whole days, as they are compared with clinical
+    # dates.
     "consent_membership": (
         *_SOURCE,
         Column("practitioner", "TEXT", False),

@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any
 
+import pytest
+
+from ehr_etl.change_feed.memberships import pull_memberships
 from ehr_etl.tables.consent_tables import build_consent_tables
+from ehr_fhir.errors import Fault
 from ehr_privacy.consent import TABLES
 from tests.lib.feed_lines import consent
 
@@ -41,3 +46,34 @@ def test_an_agreement_to_research_is_the_own_accounts_alone() -> None:
     made = build_consent_tables([consent("old", "research"), account("new", "old")])
 
     assert patients(made, "consent_research") == ["old"]
+
+
+class AccountPages:
+    """A feed that knows accounts."""
+
+    def __init__(self, page: bytes) -> None:
+        self.page = page
+
+    def membership_pages(self) -> Iterator[bytes]:
+        yield self.page
+
+
+def test_accounts_say_who_belongs_to_an_organisation() -> None:
+    page = b'{"practitioner": "yu", "organization": "hospital-a"}\n'
+    role = {
+        "resourceType": "PractitionerRole",
+        "id": "r",
+        "practitioner": {"reference": "Practitioner/wu"},
+        "organization": {"reference": "Organization/hospital-b"},
+    }
+
+    made = build_consent_tables([role], pull_memberships(AccountPages(page)))
+
+    rows = made["consent_membership"].to_pylist()
+    assert [(row["practitioner"], row["organization"], row["until"]) for row in rows] == [
+        ("yu", "hospital-a", None),
+        ("wu", "hospital-b", None),
+    ]
+    assert pull_memberships(object()) == []
+    with pytest.raises(Fault):
+        pull_memberships(AccountPages(b'{"practitioner": "yu"}\n'))

@@ -1,0 +1,49 @@
+"""Memberships by account: which organisation a person works for, as the consent rules ask it.
+
+A record that names nobody as its author may be by whoever belongs to its author organisation
+(docs/explanation/consent.md). An account has no dates, so it says so of every date, and goes on
+saying so when it is disabled or moves to another organisation: rows are added and never removed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from ehr_gateway.database import Connection, Row
+
+__all__ = ["MEMBERSHIP_KEY", "add_membership", "list_memberships"]
+
+MEMBERSHIP_KEY = ("practitioner", "organization")
+# The source of such a row, which no resource's id equals: ids have no slash.
+_SOURCE = "account/"
+
+
+def add_membership(
+    connection: Connection, login: str, person: str | None, organization: str | None
+) -> None:
+    """Add what an account says of its owner; one without an organisation says nothing."""
+    if organization is None:
+        return
+    values = (f"{_SOURCE}{login}", person or login, organization)
+    known = connection.execute(
+        "SELECT 1 FROM consent_membership"
+        " WHERE consent = ? AND practitioner = ? AND organization = ?",
+        values,
+    ).fetchone()
+    if known is None:
+        connection.execute(
+            "INSERT INTO consent_membership (consent, practitioner, organization, since)"
+            " VALUES (?, ?, ?, 0)",
+            values,
+        )
+
+
+def list_memberships(connection: Connection, after: Sequence[str], limit: int) -> list[Row]:
+    """Return up to `limit` pairs of person and organisation by account after a pair."""
+    key = ", ".join(MEMBERSHIP_KEY)
+    return connection.execute(
+        f"SELECT DISTINCT {key} FROM consent_membership"  # noqa: S608 - names of columns
+        f" WHERE substr(consent, 1, {len(_SOURCE)}) = ? AND ({key}) > (?, ?)"
+        f" ORDER BY {key} LIMIT ?",
+        (_SOURCE, *after, limit),
+    ).fetchall()
