@@ -22,6 +22,7 @@ from ehr_portal.pages import load_navigation, load_router
 from ehr_portal.record.designations import DesignationCache
 from ehr_portal.settings import PortalSettings
 from ehr_portal.web.headers import HEADERS
+from ehr_portal.web.live_rows import LiveStreams
 from ehr_portal.web.request import Portal, PortalRequest, portal_request
 from ehr_portal.web.roles import AnyRequest
 from ehr_portal.web.sessions import SessionStore, SessionsUnwritable
@@ -48,7 +49,8 @@ def create_portal(gateway: httpx.AsyncClient, settings: PortalSettings) -> FastA
         redirect_slashes=False,
     )  # fmt: skip
     sessions = SessionStore(settings.sessions, settings.idle, settings.absolute, settings.clock)
-    app.state.portal = Portal(gateway, settings, sessions, load_navigation())
+    streams = LiveStreams(settings.live_pace, settings.probe_changes)
+    app.state.portal = Portal(gateway, settings, sessions, load_navigation(), streams)
     app.state.designations = DesignationCache(settings.clock)
     app.include_router(load_router(), dependencies=[Depends(_use_designations)])
     static = CompressedStaticFiles(directory=str(FOLDER))

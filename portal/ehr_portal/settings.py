@@ -4,9 +4,25 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import timedelta
 from pathlib import Path
+
+
+@dataclass(frozen=True)
+class LivePace:
+    """How often a stream of live rows looks, in seconds. All chosen."""
+
+    # Between two looks at the session, the probe and the server's end.
+    tick: float = 1.0
+    # Between two questions to the gateway, however much is written: each is an entry in the log.
+    shortest: float = 10.0
+    # After this the gateway is asked though nothing was written: rights end by time alone, too.
+    longest: float = 60.0
+    # Between two comments that keep proxies from closing the connection.
+    heartbeat: float = 15.0
+    # A stream ends after this and is opened again by the browser.
+    lifetime: float = 900.0
 
 
 @dataclass(frozen=True)
@@ -21,6 +37,10 @@ class PortalSettings:
     idle: timedelta = timedelta(minutes=30)
     absolute: timedelta = timedelta(hours=8)
     clock: Callable[[], float] = time.time
+    # Returns something that differs once anything was written at the gateway, and tells nothing
+    # else. Without it, lists that change by themselves ask at their longest pace.
+    probe_changes: Callable[[], object] | None = None
+    live_pace: LivePace = field(default_factory=LivePace)
 
     @property
     def issuer(self) -> str:

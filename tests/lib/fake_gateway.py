@@ -93,6 +93,10 @@ class FakeGateway:
         self.before_write()
         body = json.loads(request.content)
         kind, version = body["resourceType"], 1
+        if "If-None-Exist" in request.headers:
+            same = self._search(kind, httpx.QueryParams(request.headers["If-None-Exist"]))
+            if same["entry"]:
+                return httpx.Response(200, json=same["entry"][0]["resource"])
         if request.method == "PUT":
             current = self.resources[(kind, body["id"])]
             version = int(current["meta"]["versionId"])
@@ -181,6 +185,8 @@ def _matches(resource: Resource, params: httpx.QueryParams) -> bool:
         return False
     if "status" in params and resource.get("status") not in params["status"].split(","):
         return False
+    if "status" in params and resource.get("status") not in params["status"].split(","):
+        return False
     if "category:missing" in params and resource.get("category"):
         return False
     if "patient" in params:
@@ -195,7 +201,11 @@ def _matches(resource: Resource, params: httpx.QueryParams) -> bool:
         if codes.isdisjoint(params["category"].split(",")):
             return False
     if "identifier" in params:
-        return any(i.get("value") == params["identifier"] for i in resource.get("identifier", ()))
+        system, _, value = params["identifier"].rpartition("|")
+        return any(
+            i.get("value") == value and (not system or i.get("system") == system)
+            for i in resource.get("identifier", ())
+        )
     if "name" in params:
         wanted = params["name"].lower()
         return any(wanted in name.get("text", "").lower() for name in resource["name"])

@@ -12,6 +12,7 @@ from fastapi.testclient import TestClient
 
 from ehr_portal import PortalSettings, create_portal
 from ehr_portal.pages import load_navigation
+from ehr_portal.settings import LivePace
 from ehr_portal.web.sessions import User
 from tests.lib.fake_gateway import FakeGateway, Resource
 
@@ -36,6 +37,8 @@ class PortalHouse:
     def __init__(self, base_url: str = BASE, **settings: Any) -> None:
         self.now = NOW
         self.fake = FakeGateway(cast(), PEOPLE)
+        # A stream of rows ends at once: the client of a test waits for its end.
+        settings.setdefault("live_pace", LivePace(tick=0.001, lifetime=0.02))
         self.settings = PortalSettings(base_url=base_url, clock=lambda: self.now, **settings)
         self.app = create_portal(self.fake.client(), self.settings)
         self.browser = self.new_browser()

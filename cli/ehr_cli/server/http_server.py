@@ -42,6 +42,10 @@ class HttpServer(uvicorn.Server):
         """Begin to end, gracefully for some seconds."""
         if not self._is_ending:
             self._is_ending = True
+            begin_shutdown = getattr(self.config.app, "begin_shutdown", None)
+            if begin_shutdown is not None:
+                # Streams that never end would use up the grace that other requests have.
+                begin_shutdown()
             threading.Thread(target=_end_for_certain, args=(sig,), daemon=True).start()
         super().handle_exit(sig, frame)
 

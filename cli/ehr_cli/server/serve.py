@@ -43,9 +43,9 @@ class Platform:
 
     def __init__(self, gateway: Any, portal: Any, *, secure: bool = False) -> None:
         self._secure = secure
-        # FastAPI and Starlette applications; only their lifespan and call are used.
+        # FastAPI applications; only their lifespan, call and state are used.
         self.gateway: ASGIApp = gateway
-        self.portal: ASGIApp = portal
+        self.portal: Any = portal
 
         @asynccontextmanager
         async def both_lifespans(app: Starlette) -> AsyncIterator[None]:
@@ -55,6 +55,10 @@ class Platform:
                 yield
 
         self._lifespan = Starlette(lifespan=both_lifespans)
+
+    def begin_shutdown(self) -> None:
+        """Let what would otherwise go on for long come to its end: the portal's live rows."""
+        self.portal.state.portal.live_streams.close()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Hand a request to the part it is for."""
@@ -80,7 +84,12 @@ def create_platform(settings: Settings) -> Platform:
     """Return the application of one process."""
     gateway = create_gateway(gateway_settings(settings))
     # The file lets worker processes share sessions.
-    portal = PortalSettings(settings.base_url, settings.data / "portal-sessions.db")
+    portal = PortalSettings(
+        settings.base_url,
+        settings.data / "portal-sessions.db",
+        # It says that something was written, of whomever: to whom it matters the gateway judges.
+        probe_changes=gateway.state.gateway.store.newest_position,
+    )
     secure = settings.base_url.startswith("https://")
     return Platform(
         gateway, create_portal(in_process_client(gateway, settings), portal), secure=secure

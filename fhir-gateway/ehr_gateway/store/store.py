@@ -184,6 +184,12 @@ class Store:
         for row in rows:
             yield FeedEntry(row["position"], Version.from_row(row), row["author"])
 
+    def newest_position(self) -> int:
+        """Return the feed's newest position: it grows with every version that is written."""
+        with self.read_transaction(single_statement=True) as connection:
+            row = connection.execute("SELECT max(position) FROM resource").fetchone()
+        return int(row[0] or 0)
+
     def held_facts(self, after: Sequence[str], limit: int) -> list[Row]:
         """Return up to `limit` rows of `held_fact` after a key; for the lake alone."""
         key = ", ".join(HELD_FACT_KEY)

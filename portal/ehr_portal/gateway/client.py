@@ -109,10 +109,20 @@ class GatewayClient:
         parts = urlsplit(link)
         return _parse_search_results(await self._send("GET", f"{parts.path}?{parts.query}"))
 
-    async def create(self, resource: Resource) -> Resource:
-        """Create a resource and return it as stored."""
+    async def create(self, resource: Resource, *, if_none_exist: str = "") -> Resource:
+        """Create a resource and return it as stored.
+
+        With the criteria of a search (`If-None-Exist`), what meets them already is returned
+        instead: a form that is sent twice makes one record.
+        """
         path = f"/fhir/{resource['resourceType']}"
-        return _parse_resource(await self._send("POST", path, body=resource))
+        headers = {"If-None-Exist": if_none_exist} if if_none_exist else None
+        return _parse_resource(await self._send("POST", path, body=resource, headers=headers))
+
+    async def transact(self, entries: Iterable[Resource]) -> Resource:
+        """Send a transaction Bundle, of which all or nothing is done; return its answer."""
+        bundle = {"resourceType": "Bundle", "type": "transaction", "entry": list(entries)}
+        return _parse_resource(await self._send("POST", "/fhir", body=bundle))
 
     async def update(self, resource: Resource) -> Resource:
         """Replace a resource; raise PreconditionFailed if it changed since it was read."""

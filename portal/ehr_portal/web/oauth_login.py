@@ -19,9 +19,15 @@ from ehr_portal.settings import PortalSettings
 from ehr_portal.web.sessions import User
 
 # All that any role of the portal may need; the gateway grants what the person's role covers.
-SCOPE = (
-    "openid fhirUser patient/*.rs patient/Consent.cruds patient/Observation.cu"
-    " user/*.rs user/Consent.cruds user/Observation.cu ehr/access"
+SCOPE = " ".join(
+    (
+        "openid fhirUser ehr/access",
+        "patient/*.rs patient/Consent.cruds patient/Observation.cu",
+        "user/*.rs user/Consent.cruds user/Observation.cu",
+        # What a clinician writes here besides, and marks as wrong.
+        "user/AllergyIntolerance.cu user/CareTeam.cu user/DocumentReference.cu",
+        "user/MedicationRequest.cu",
+    )
 )
 
 

@@ -23,6 +23,7 @@ from ehr_portal.gateway.client import GatewayClient
 from ehr_portal.i18n import LANGUAGES, choose_language, localizer_for
 from ehr_portal.settings import PortalSettings
 from ehr_portal.web.headers import SCRIPT_POLICY
+from ehr_portal.web.live_rows import LiveStreams
 from ehr_portal.web.navigation import Navigation
 from ehr_portal.web.sessions import Session, SessionStore, User
 from ehr_portal.web.shortcuts import SHORTCUTS, Shortcut, read_shortcut_mode
@@ -46,6 +47,7 @@ class Portal:
     settings: PortalSettings
     sessions: SessionStore
     navigation: Navigation
+    live_streams: LiveStreams
 
     @property
     def session_cookie(self) -> str:
@@ -194,6 +196,17 @@ class PortalRequest:
         if self.runs_script:
             response.headers["Content-Security-Policy"] = SCRIPT_POLICY
         return response
+
+    def render_part(self, template: str, **values: Any) -> str:
+        """Return a part of a page, such as the rows of a list, as HTML; the session is not saved.
+
+        So rows that change by themselves do not count as a reader's presence.
+        """
+        return (
+            template_environment(self.language)
+            .get_template(template)
+            .render(request=self, lang=self.language, user=self.user_or_none, **values)
+        )
 
     def redirect(self, path: str) -> RedirectResponse:
         """Send the reader to another page of ours, by GET (303 See Other)."""

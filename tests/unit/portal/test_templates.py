@@ -42,7 +42,9 @@ def given_names() -> dict[str, set[str]]:
             if not (isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute)):
                 continue
             first = node.args[0] if node.args else None
-            if node.func.attr != "render" or not isinstance(first, ast.Constant):
+            if node.func.attr not in ("render", "render_part") or not isinstance(
+                first, ast.Constant
+            ):
                 continue
             names = {keyword.arg for keyword in node.keywords if keyword.arg}
             if any(keyword.arg is None for keyword in node.keywords):
