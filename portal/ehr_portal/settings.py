@@ -8,6 +8,8 @@ from dataclasses import dataclass, field
 from datetime import timedelta
 from pathlib import Path
 
+ChangeProbe = Callable[[int], tuple[int, frozenset[str] | None]]
+
 
 @dataclass(frozen=True)
 class LivePace:
@@ -17,8 +19,11 @@ class LivePace:
     tick: float = 1.0
     # Between two questions to the gateway, however much is written: each is an entry in the log.
     shortest: float = 10.0
-    # After this the gateway is asked though nothing was written: rights end by time alone, too.
-    longest: float = 60.0
+    # After this the gateway is asked though nothing was written: rights end by time alone, too, and
+    # somebody new may be on the list.
+    longest: float = 300.0
+    # The same where nothing says what was written.
+    unprobed: float = 60.0
     # Between two comments that keep proxies from closing the connection.
     heartbeat: float = 15.0
     # A stream ends after this and is opened again by the browser.
@@ -37,9 +42,10 @@ class PortalSettings:
     idle: timedelta = timedelta(minutes=30)
     absolute: timedelta = timedelta(hours=8)
     clock: Callable[[], float] = time.time
-    # Returns something that differs once anything was written at the gateway, and tells nothing
-    # else. Without it, lists that change by themselves ask at their longest pace.
-    probe_changes: Callable[[], object] | None = None
+    # Takes a position of the gateway's feed; returns the newest, and the patients about whom
+    # something was written in between, None for anybody. Without it lists that change by themselves
+    # ask the gateway by time alone.
+    probe_changes: ChangeProbe | None = None
     live_pace: LivePace = field(default_factory=LivePace)
 
     @property

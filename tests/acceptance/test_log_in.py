@@ -302,7 +302,7 @@ def test_after_log_out_of_the_portal_the_next_person_is_asked_who_they_are(
     person = Person(chromium, served)
     person.log_in_by_password("dr.wong")
     person.go("/login")
-    person.page.wait_for_url(re.compile(r"/patients$"))
+    person.page.wait_for_url(re.compile(r"/my-patients$"))
 
     person.page.locator("form[action='/logout'] button").click()
 

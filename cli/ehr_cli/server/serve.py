@@ -87,8 +87,8 @@ def create_platform(settings: Settings) -> Platform:
     portal = PortalSettings(
         settings.base_url,
         settings.data / "portal-sessions.db",
-        # It says that something was written, of whomever: to whom it matters the gateway judges.
-        probe_changes=gateway.state.gateway.store.newest_position,
+        # It says about whom something was written: who may see what of it the gateway judges.
+        probe_changes=gateway.state.gateway.store.changes_after,
     )
     secure = settings.base_url.startswith("https://")
     return Platform(

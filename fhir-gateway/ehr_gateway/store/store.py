@@ -82,6 +82,8 @@ class FeedEntry:
 HELD_FACT_KEY = ("type", "id", "kind", "value", "source")
 
 # Called inside a write's transaction, for what patients and stewards are told of.
+# Patients whose changes are told one by one. Chosen: above, some are on almost every list.
+_MOST_CHANGED_PATIENTS = 200
 TellConsequence = Callable[[Connection, Consequence], None]
 # Called inside a write's transaction just before its commit, with what it wrote and opened.
 AuditHook = Callable[[Connection, Sequence[Version], Sequence[Consequence]], None]
@@ -184,11 +186,26 @@ class Store:
         for row in rows:
             yield FeedEntry(row["position"], Version.from_row(row), row["author"])
 
-    def newest_position(self) -> int:
-        """Return the feed's newest position: it grows with every version that is written."""
-        with self.read_transaction(single_statement=True) as connection:
+    def changes_after(self, position: int) -> tuple[int, frozenset[str] | None]:
+        """Return the feed's newest position, and the patients of what was written after another.
+
+        None where something of no patient was written, or much: then it may concern anybody. It
+        says nothing of what was written, and is for a process that asks anew with a reader's token.
+        """
+        with self.read_transaction() as connection:
             row = connection.execute("SELECT max(position) FROM resource").fetchone()
-        return int(row[0] or 0)
+            newest = int(row[0] or 0)
+            if newest == position:
+                return newest, frozenset()
+            rows = connection.execute(
+                "SELECT DISTINCT rp.patient FROM resource r"
+                " LEFT JOIN record_patient rp ON rp.pk = r.pk"
+                " WHERE r.position > :after AND r.current = 1 LIMIT :most",
+                {"after": position, "most": _MOST_CHANGED_PATIENTS},
+            ).fetchall()
+        patients = frozenset(row[0] for row in rows)
+        is_anybody = None in patients or len(rows) == _MOST_CHANGED_PATIENTS
+        return newest, None if is_anybody else patients
 
     def held_facts(self, after: Sequence[str], limit: int) -> list[Row]:
         """Return up to `limit` rows of `held_fact` after a key; for the lake alone."""

@@ -91,13 +91,24 @@ const replaceRows = (list, html) => {
   if (focusedId) document.getElementById(focusedId)?.focus();
 };
 
+const followRows = (list) => {
+  let source = null;
+  const stop = () => { source?.close(); source = null; };
+  const start = () => {
+    if (source) return;
+    source = new EventSource(list.dataset.live);
+    source.addEventListener("open", () => showState(list, true));
+    source.addEventListener("rows", (event) => replaceRows(list, JSON.parse(event.data)));
+    // Logged out, here or in another window: nobody's patients stay on the screen.
+    source.addEventListener("end", () => { stop(); location.reload(); });
+    source.addEventListener("error", () => showState(list, false));
+  };
+  // A page that nobody looks at asks for nothing.
+  document.addEventListener("visibilitychange", () => (document.hidden ? stop() : start()));
+  window.addEventListener("pagehide", stop);
+  window.addEventListener("pageshow", start);
+  if (!document.hidden) start();
+};
+
 const list = document.querySelector("[data-live]");
-if (list && window.EventSource) {
-  const source = new EventSource(list.dataset.live);
-  source.addEventListener("open", () => showState(list, true));
-  source.addEventListener("rows", (event) => replaceRows(list, JSON.parse(event.data)));
-  // Logged out, here or in another window: nobody's patients stay on the screen.
-  source.addEventListener("end", () => { source.close(); location.reload(); });
-  source.addEventListener("error", () => showState(list, false));
-  window.addEventListener("pagehide", () => source.close());
-}
+if (list && window.EventSource) followRows(list);

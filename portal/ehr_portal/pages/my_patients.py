@@ -27,7 +27,7 @@ from ehr_portal.record.patient_list import (
     fetch_ward,
 )
 from ehr_portal.web.forms import VerifiedForm
-from ehr_portal.web.live_rows import stream_rows
+from ehr_portal.web.live_rows import RenderedRows, stream_rows
 from ehr_portal.web.navigation import NavigationLink
 from ehr_portal.web.request import PortalRequest
 from ehr_portal.web.roles import ClinicianRequest
@@ -54,7 +54,7 @@ async def show_my_patients(
 ) -> Response:
     """Show one of the lists."""
     which = which if which in LIST_TITLES else MINE
-    lines = await _fetch_lines(request, which)
+    _, lines = await _fetch_lines(request, which)
     return request.render(
         "my_patients.html",
         LIST_TITLES=LIST_TITLES,
@@ -78,9 +78,10 @@ async def stream_my_patients(
     except TooMany as refusal:
         return PlainTextResponse(f"{refusal}\n", 429)
 
-    async def render_rows() -> str:
-        lines = await _fetch_lines(request, which)
-        return request.render_part("my_patients_rows.html", lines=lines, which=which)
+    async def render_rows() -> RenderedRows:
+        ids, lines = await _fetch_lines(request, which)
+        html = request.render_part("my_patients_rows.html", lines=lines, which=which)
+        return RenderedRows(html, frozenset(ids))
 
     # To look at a session does not lengthen it: a screen that nobody uses is logged out.
     events = stream_rows(
@@ -117,8 +118,8 @@ async def unmark_patient(request: ClinicianRequest, form: VerifiedForm) -> Respo
     return request.redirect(_list_path(form.get("list", "")))
 
 
-async def _fetch_lines(request: PortalRequest, which: str) -> list[ListLine]:
-    """Fetch a list as this reader may see it at this moment."""
+async def _fetch_lines(request: PortalRequest, which: str) -> tuple[Sequence[str], list[ListLine]]:
+    """Return whom a list is about, and the lines that this reader may see at this moment."""
     gateway, user = request.gateway, request.user
     marked = await fetch_marked(gateway, user.login)
     if which == MINE:
@@ -130,7 +131,8 @@ async def _fetch_lines(request: PortalRequest, which: str) -> list[ListLine]:
     listed = await fetch_patient_list(gateway, ids, request.language, request.now)
     if which == MINE:
         listed.sort(key=_name_of)
-    return [ListLine(row, summarize_patient(row.patient), row.id in marked) for row in listed]
+    lines = [ListLine(row, summarize_patient(row.patient), row.id in marked) for row in listed]
+    return ids, lines
 
 
 async def _set_mark(request: PortalRequest, patient: str, *, is_marked: bool) -> None:

@@ -93,14 +93,20 @@ async def fetch_patient_list(
     found, stays, flags, allergies, signs, results = await asyncio.gather(
         _search(gateway, "Patient", {"_id": ids}),
         _search(gateway, "Encounter", {"patient": ids, "status": "in-progress"}),
-        _search(gateway, "Flag", {"patient": ids, "status": "active"}),
+        _search(gateway, "Flag", {"patient": ids}),
         _search(gateway, "AllergyIntolerance", {"patient": ids, "clinical-status": "active"}),
         _search_observations(gateway, ids, "vital-signs", now - _VITAL_SIGNS_PERIOD),
         _search_observations(gateway, ids, "laboratory", now - RECENT_CRITICAL),
     )
     by_id = {str(patient["id"]): patient for patient in found}
     stays_of, signs_of = _group(stays), _group(signs)
-    alerts_of = _group([*flags, *(a for a in allergies if is_dangerous(a))])
+    alerts_of = _group(
+        [
+            # R4 has no search by a Flag's status.
+            *(flag for flag in flags if flag.get("status") == "active"),
+            *(allergy for allergy in allergies if is_dangerous(allergy)),
+        ]
+    )
     critical_of = _newest_critical([*signs, *results], language, now)
     places_of = {
         patient: [place for stay in stays if (place := bed_of(stay)).text]

@@ -11,7 +11,7 @@ import pytest
 
 from ehr_fhir.errors import Forbidden, TooMany, Unauthorized, Unavailable
 from ehr_portal.settings import LivePace
-from ehr_portal.web.live_rows import MAX_STREAMS_PER_SESSION, LiveStreams, stream_rows
+from ehr_portal.web.live_rows import MAX_STREAMS_PER_SESSION, LiveStreams, RenderedRows, stream_rows
 from tests.lib.loops import run
 from tests.lib.portal_house import PortalHouse
 
@@ -27,17 +27,21 @@ class Ward:
         self.written = 0
         self.asked = 0
         self.is_logged_in = True
-        self.streams = LiveStreams(pace, lambda: self.written)
+        self.about: frozenset[str] | None = frozenset()
+        self.streams = LiveStreams(pace, self.probe)
 
-    async def render(self) -> str:
+    def probe(self, after: int) -> tuple[int, frozenset[str] | None]:
+        return self.written, self.about if after < self.written else frozenset()
+
+    async def render(self) -> RenderedRows:
         self.asked += 1
         if self.refusal:
             raise self.refusal
-        return self.rows
+        return RenderedRows(self.rows, frozenset({"pat-1"}))
 
-    def write(self, rows: str) -> None:
+    def write(self, rows: str, about: frozenset[str] | None = frozenset({"pat-1"})) -> None:
         """Have something written, after which the reader may see these rows."""
-        self.rows, self.written = rows, self.written + 1
+        self.rows, self.about, self.written = rows, about, self.written + 1
 
     def follow(self, *steps: Callable[[], None]) -> list[tuple[str, Any]]:
         """Return the events of a stream; after each of them the next step is taken."""
@@ -79,10 +83,7 @@ def test_a_record_that_is_closed_meanwhile_leaves_with_the_next_event() -> None:
 def test_what_is_written_and_shows_nothing_new_sends_nothing() -> None:
     ward = Ward(LivePace(tick=0.001, shortest=0.0, heartbeat=60.0, lifetime=0.5))
 
-    def write_elsewhere() -> None:
-        ward.written += 1
-
-    events = ward.follow(write_elsewhere)
+    events = ward.follow(lambda: ward.write("<li>a</li>"))
 
     assert events == [("rows", "<li>a</li>")]
     assert ward.asked == 2
@@ -96,9 +97,24 @@ def test_nothing_is_asked_while_nothing_is_written() -> None:
     assert ward.asked == 1
 
 
-def test_the_gateway_is_asked_by_time_alone_too() -> None:
-    ward = Ward(LivePace(tick=0.001, shortest=0.0, longest=0.01, lifetime=0.3))
-    ward.streams = LiveStreams(ward.streams.pace, None)
+@pytest.mark.parametrize(("about", "asked"), [({"pat-2"}, 1), ({"pat-1", "pat-2"}, 2), (None, 2)])
+def test_a_stream_asks_for_the_patients_of_its_list_and_for_what_concerns_anybody(
+    about: set[str] | None, asked: int
+) -> None:
+    ward = Ward(LivePace(tick=0.001, shortest=0.0, lifetime=0.3))
+
+    ward.follow(lambda: ward.write("<li>a</li>", None if about is None else frozenset(about)))
+
+    assert ward.asked == asked
+
+
+@pytest.mark.parametrize("has_probe", [True, False])
+def test_the_gateway_is_asked_by_time_alone_too(has_probe: bool) -> None:
+    ward = Ward(
+        LivePace(tick=0.001, longest=0.01 if has_probe else 60, unprobed=0.01, lifetime=0.3)
+    )
+    if not has_probe:
+        ward.streams = LiveStreams(ward.streams.pace, None)
 
     ward.follow()
 
@@ -107,7 +123,7 @@ def test_the_gateway_is_asked_by_time_alone_too() -> None:
 
 def test_much_writing_does_not_ask_more_often_than_the_shortest_pace() -> None:
     ward = Ward(LivePace(tick=0.001, shortest=10.0, lifetime=0.3))
-    ward.streams = LiveStreams(ward.streams.pace, object)
+    ward.streams = LiveStreams(ward.streams.pace, lambda after: (after + 1, None))
 
     ward.follow()
 
@@ -161,9 +177,9 @@ def test_a_quiet_stream_says_that_it_is_there() -> None:
 
 def test_a_session_has_few_streams_and_one_that_ends_makes_room() -> None:
     ward = Ward()
-    with ward.streams.occupy("s"), ward.streams.occupy("s"):
+    with ward.streams.watch("s"), ward.streams.watch("s"):
         ward.streams.check_room("s")
-        with ward.streams.occupy("s"):
+        with ward.streams.watch("s"):
             assert ward.streams.size == MAX_STREAMS_PER_SESSION
             with pytest.raises(TooMany):
                 ward.streams.check_room("s")
