@@ -19,6 +19,12 @@ from ehr_portal.i18n import fhir_timestamp
 from ehr_portal.record.allergies import worst_severity
 from ehr_portal.record.display import NO_TEXT, Phrase, Text, text_of_record
 from ehr_portal.record.interpretations import CRITICAL
+from ehr_portal.record.news2_observations import (
+    SCALE_CODE,
+    SCALE_SYSTEM,
+    News2Assessment,
+    assess_news2,
+)
 from ehr_portal.record.rows import RecordRow, build_row
 from ehr_portal.record.trends import RECENT_CRITICAL
 
@@ -29,6 +35,9 @@ _PAGE_SIZE = "500"
 _MAX_OBSERVATIONS = 3000
 # Rounds of this time are fetched for the score; which of them count is the score's own rule.
 _VITAL_SIGNS_PERIOD = timedelta(hours=24)
+# What the score needs to know however long ago it was recorded: the decision for a scale of oxygen
+# saturation, and whether the patient is pregnant (LOINC).
+_DECISION_CODES = f"{SCALE_SYSTEM}|{SCALE_CODE},http://loinc.org|82810-3"
 # CareTeams that say whose patients a clinician counts as their own have an identifier of this
 # system: the ids of the Practitioner and of the Patient.
 MARK_SYSTEM = f"{JURISDICTION.base}/identifier/my-patients"
@@ -45,7 +54,7 @@ class ListedPatient:
     alert_count: int
     # The newest critical result of the last days, if any.
     critical: RecordRow | None
-    vital_signs: tuple[Resource, ...]
+    news2: News2Assessment
 
     @property
     def id(self) -> str:
@@ -85,21 +94,24 @@ async def fetch_patient_list(
 ) -> list[ListedPatient]:
     """Return the rows of some patients in their order, without those who are closed to the reader.
 
-    Six searches, however many patients there are.
+    Eight searches, however many patients there are.
     """
     ids = ",".join(list(dict.fromkeys(patients))[:MAX_PATIENTS])
     if not ids:
         return []
-    found, stays, flags, allergies, signs, results = await asyncio.gather(
+    found, stays, flags, allergies, problems, decisions, signs, results = await asyncio.gather(
         _search(gateway, "Patient", {"_id": ids}),
         _search(gateway, "Encounter", {"patient": ids, "status": "in-progress"}),
         _search(gateway, "Flag", {"patient": ids}),
         _search(gateway, "AllergyIntolerance", {"patient": ids, "clinical-status": "active"}),
+        _search(gateway, "Condition", {"patient": ids, "clinical-status": "active"}),
+        _search(gateway, "Observation", {"patient": ids, "code": _DECISION_CODES}),
         _search_observations(gateway, ids, "vital-signs", now - _VITAL_SIGNS_PERIOD),
         _search_observations(gateway, ids, "laboratory", now - RECENT_CRITICAL),
     )
     by_id = {str(patient["id"]): patient for patient in found}
-    stays_of, signs_of = _group(stays), _group(signs)
+    stays_of, problems_of = _group(stays), _group(problems)
+    signs_of = _group(_unique([*signs, *decisions]))
     alerts_of = _group(
         [
             # R4 has no search by a Flag's status.
@@ -118,7 +130,12 @@ async def fetch_patient_list(
             place=next(iter(places_of.get(patient, ())), NO_TEXT),
             alert_count=len(alerts_of[patient]),
             critical=critical_of.get(patient),
-            vital_signs=tuple(signs_of[patient]),
+            news2=assess_news2(
+                signs_of[patient],
+                str(by_id[patient].get("birthDate", "")),
+                now,
+                problems_of[patient],
+            ),
         )
         for patient in dict.fromkeys(patients)
         if patient in by_id
@@ -167,6 +184,10 @@ def _newest_critical(
         if row.result and row.result.level == CRITICAL and not row.is_in_error:
             critical.setdefault(patient_of(row.resource), row)
     return critical
+
+
+def _unique(resources: Iterable[Resource]) -> Iterable[Resource]:
+    return {resource["id"]: resource for resource in resources}.values()
 
 
 def _group(resources: Iterable[Resource]) -> Mapping[str, list[Resource]]:
