@@ -9,7 +9,7 @@ import pytest
 from playwright.sync_api import Browser, expect
 
 from ehr_portal.i18n import LANGUAGES
-from tests.acceptance.test_everyone_can_use_it import barriers
+from tests.lib.barriers import barriers
 from tests.lib.people import Person
 from tests.lib.server import Platform
 
