@@ -14,7 +14,7 @@ BENCH_GROUP := import tomllib; print(*tomllib.load(open("pyproject.toml", "rb"))
 
 .DEFAULT_GOAL := help
 .PHONY: clients help setup demo test test-slow test-unit test-spec test-other test-integration test-acceptance check fix \
-	bench bench-audit bench-enforcement bench-gateway bench-postgresql-read bench-sqlite-read bench-workers bench-latency bench-memory bench-paint bench-portal bench-people operation-pages pictures texts profile lock assets architecture browser postgresql clean
+	bench bench-audit bench-enforcement bench-gateway bench-postgresql-read bench-sqlite-read bench-workers bench-latency bench-memory bench-overload bench-paint bench-portal bench-people operation-pages pictures texts profile lock assets architecture browser postgresql clean
 
 help: ## list the commands
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "make %-18s %s\n", $$1, $$2}'
@@ -103,6 +103,9 @@ bench-enforcement: setup ## what consent costs searches and reads (PATIENTS=2000
 
 bench-audit: setup ## how fast the audit log is verified (ten million events take 6 GB of disk)
 	@$(BIN)/python -m tests.perf.bench_audit
+
+bench-overload: setup postgresql ## more requests and connections than can be served, on both databases
+	@$(BIN)/python -m tests.perf.bench_overload
 
 bench-people: setup .venv/.bench ## many people at the portal at once, by k6 (PEOPLE=200 SECONDS=20)
 	@$(BIN)/python -m tests.perf.bench_people $(or $(PEOPLE),200) $(SECONDS)
