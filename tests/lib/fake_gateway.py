@@ -54,6 +54,10 @@ class FakeGateway:
         kind, _, identity = request.url.path.removeprefix("/fhir/").partition("/")
         if kind in self.failures:
             return httpx.Response(self.failures[kind])
+        if identity.endswith("/*/_search"):
+            form = httpx.QueryParams(request.content.decode())
+            compartment = identity.removesuffix("/*/_search")
+            return httpx.Response(200, json=self._search_compartment(compartment, form))
         if identity == "_search":
             form = httpx.QueryParams(request.content.decode())
             return httpx.Response(200, json=self._search(kind, form))
@@ -61,7 +65,9 @@ class FakeGateway:
             return self._write(request)
         if identity.endswith("/*"):
             compartment = identity.removesuffix("/*")
-            return httpx.Response(200, json=self._search_compartment(compartment, request))
+            return httpx.Response(
+                200, json=self._search_compartment(compartment, request.url.params)
+            )
         if identity:
             found = self.resources.get((kind, identity))
             if found is None and identity.startswith("$"):
@@ -108,9 +114,9 @@ class FakeGateway:
         self.resources[(kind, body["id"])] = body
         return httpx.Response(201 if version == 1 else 200, json=body)
 
-    def _search_compartment(self, patient: str, request: httpx.Request) -> Resource:
+    def _search_compartment(self, patient: str, asked: httpx.QueryParams) -> Resource:
         """Answer a search of several types about a patient, the newest change first."""
-        params = request.url.params.set("patient", patient)
+        params = asked.set("patient", patient)
         entries = [
             entry
             for kind in params.get("_type", "").split(",")
@@ -120,6 +126,9 @@ class FakeGateway:
         entries.sort(
             key=lambda entry: entry["resource"].get("meta", {}).get("lastUpdated", ""), reverse=True
         )
+        if "_include" in params:
+            medicines = [r for (t, _), r in self.resources.items() if t == "Medication"]
+            entries += [{"resource": r, "search": {"mode": "include"}} for r in medicines]
         count = int(params.get("_count", 50))
         link = {"relation": "next", "url": "http://elsewhere.test/fhir/more"}
         return {
@@ -185,8 +194,16 @@ def _matches(resource: Resource, params: httpx.QueryParams) -> bool:
         return False
     if "status" in params and resource.get("status") not in params["status"].split(","):
         return False
-    if "status" in params and resource.get("status") not in params["status"].split(","):
+    if "_content" in params and not _has_words(resource, params["_content"]):
         return False
+    if any("." in name for name in params):
+        # Chains are the real gateway's.
+        return False
+    if "code" in params:
+        codings = resource.get("code", {}).get("coding", ())
+        codes = {f"{c.get('system', '')}|{c.get('code', '')}" for c in codings}
+        if codes.isdisjoint(params["code"].split(",")):
+            return False
     if "category:missing" in params and resource.get("category"):
         return False
     if "patient" in params:
@@ -210,3 +227,12 @@ def _matches(resource: Resource, params: httpx.QueryParams) -> bool:
         wanted = params["name"].lower()
         return any(wanted in name.get("text", "").lower() for name in resource["name"])
     return True
+
+
+def _has_words(resource: Resource, content: str) -> bool:
+    """Say whether one group of a full-text query stands in a resource, case aside."""
+    text = json.dumps(resource, ensure_ascii=False).lower()
+    return any(
+        all(word.strip('"*') in text for word in group.lower().split())
+        for group in content.split(" OR ")
+    )

@@ -87,7 +87,7 @@ class GatewayClient:
         response = await self._send("GET", f"/fhir/{resource_type}", params=dict(params))
         return _parse_search_results(response)
 
-    async def search_by_post(self, resource_type: str, params: Mapping[str, str]) -> SearchResults:
+    async def search_by_post(self, resource_type: str, params: SearchParams) -> SearchResults:
         """Search by POST, so that no name or card number stands in an address or its logs."""
         path = f"/fhir/{resource_type}/_search"
         return _parse_search_results(await self._send("POST", path, form=dict(params)))
@@ -150,7 +150,7 @@ class GatewayClient:
         *,
         params: SearchParams | None = None,
         body: Resource | None = None,
-        form: dict[str, str] | None = None,
+        form: SearchParams | None = None,
         headers: Mapping[str, str] | None = None,
     ) -> httpx.Response:
         if not _PATH.fullmatch(path.partition("?")[0]):

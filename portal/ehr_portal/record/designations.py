@@ -35,6 +35,11 @@ def designation(system: str, code: str, language: str) -> str | None:
     return _NAMES.get().get((system, code), {}).get(language)
 
 
+def known_designations() -> Names:
+    """Return every name of the server's code systems, as this request knows them."""
+    return _NAMES.get()
+
+
 class DesignationCache:
     """The designations of a server's code systems, kept for a while."""
 

@@ -14,7 +14,7 @@ _COLUMN_BY_LANGUAGE = {
     language.tag: column for column, language in enumerate(JURISDICTION.languages)
 }
 # Tables of names/*.toml that are no code system.
-_TEXT, _UNIT = "text", "unit"
+TEXT_TABLE, _UNIT = "text", "unit"
 
 
 def plain_name(system: str, code: str, language: str) -> str | None:
@@ -32,7 +32,7 @@ def text_name(text: str, language: str) -> str | None:
     >>> text_name("Penicillin", "zh-Hans"), text_name("penicillin", "en")
     ('青霉素', None)
     """
-    return _find(_TEXT, text.strip().casefold(), language)
+    return _find(TEXT_TABLE, text.strip().casefold(), language)
 
 
 def unit_name(unit: str, language: str) -> str | None:
@@ -59,5 +59,5 @@ def load_names() -> Mapping[str, Mapping[str, list[str]]]:
             # A system that begins with a slash is one of ours, below the jurisdiction's base.
             table = tables.setdefault(f"{JURISDICTION.base}{name}" if name[0] == "/" else name, {})
             for key, names in rows.items():
-                table[key.casefold() if name in (_TEXT, _UNIT) else key] = names
+                table[key.casefold() if name in (TEXT_TABLE, _UNIT) else key] = names
     return tables
