@@ -7,7 +7,19 @@ from dataclasses import dataclass
 from ehr_gateway.database import Connection
 from ehr_gateway.ids import new_id
 
-__all__ = ["Notice", "list_carer_readers", "list_readers", "patient_reader", "queue_notice"]
+__all__ = [
+    "MOST_UNREAD",
+    "Notice",
+    "count_unread",
+    "list_carer_readers",
+    "list_readers",
+    "mark_read",
+    "patient_reader",
+    "queue_notice",
+]
+
+# More are not counted: a page says "99 or more". Chosen.
+MOST_UNREAD = 99
 
 _COLUMNS = "id, cause, kind, patient, reader, person, organization, request, until_ms, made_ms"
 
@@ -45,6 +57,32 @@ def queue_notice(connection: Connection, notice: Notice) -> None:
             notice.until_ms,
             notice.made_ms,
         ),
+    )
+
+
+def count_unread(connection: Connection, reader: str) -> int:
+    """Count a reader's notices that they did not read yet, MOST_UNREAD at most."""
+    row = connection.execute(
+        "SELECT COUNT(*) FROM (SELECT 1 FROM notice WHERE reader = ? AND read_ms IS NULL"
+        " LIMIT ?) AS unread",
+        (reader, MOST_UNREAD),
+    ).fetchone()
+    return int(row[0])
+
+
+def mark_read(connection: Connection, reader: str, newest: str, now_ms: int) -> int:
+    """Mark a reader's notices up to one of theirs, in the order of the list; return how many.
+
+    Nothing is marked by the id of another reader's notice.
+    """
+    return len(
+        connection.execute(
+            "UPDATE notice SET read_ms = :now WHERE reader = :reader AND read_ms IS NULL"
+            " AND EXISTS (SELECT 1 FROM notice newest WHERE newest.id = :newest"
+            " AND newest.reader = :reader AND (notice.made_ms, notice.id)"
+            " <= (newest.made_ms, newest.id)) RETURNING id",
+            {"now": now_ms, "reader": reader, "newest": newest},
+        ).fetchall()
     )
 
 

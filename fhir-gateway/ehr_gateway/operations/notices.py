@@ -12,6 +12,7 @@ from ehr_gateway.database import Connection, Row
 from ehr_gateway.http.authentication import RequestContext
 from ehr_gateway.http.parameters import parameter
 from ehr_gateway.notices.messages import LANGUAGES, describe_notice, find_reader
+from ehr_gateway.notices.outbox import count_unread
 from ehr_gateway.operations._notice_reader import notice_reader
 from ehr_gateway.operations.call import OperationCall
 from ehr_gateway.operations.declaration import Operation, Parameter
@@ -40,9 +41,11 @@ def answer(call: OperationCall) -> Response:
         ).fetchall()
         notices = [_notice_parameter(connection, context, row, language) for row in rows]
         chosen = find_reader(connection, reader)
+        unread = count_unread(connection, reader)
     call.record(context.access.requester.patient)
     return call.respond(
         parameter("each-access", chosen.each_access),
+        parameter("unread", unread),
         *([parameter("email", chosen.email)] if chosen.email else []),
         *([parameter("language", chosen.language)] if chosen.language else []),
         *notices,
@@ -60,6 +63,7 @@ def _notice_parameter(
             "text", describe_notice(connection, row, language, secret=context.gateway.form_secret)
         ),
         {"name": "at", "valueInstant": format_instant(row["made_ms"])},
+        parameter("read", row["read_ms"] is not None),
     ]
     if row["request"]:
         parts.append(parameter("request", row["request"]))

@@ -15,9 +15,11 @@ ACCESS_REQUEST = Table(
     METADATA,
     Column("id", TEXT, primary_key=True),
     # One of: step-up, emergency, hold, carer, substitute; identity (a proposed change of by what a
-    # person is recognised) and correction (a steward's, of a record).
+    # person is recognised), correction (a steward's, of a record), and correction-request (a
+    # patient's).
     Column("kind", TEXT, nullable=False),
-    # One of: proposed, active, refused, expired, ended.
+    # One of: proposed, active, refused, expired, ended; of a correction request: requested,
+    # accepted, refused.
     Column("state", TEXT, nullable=False),
     # The id of the Consent that carries the request or its outcome.
     Column("consent", TEXT),

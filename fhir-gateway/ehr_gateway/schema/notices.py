@@ -8,6 +8,7 @@ from ehr_gateway.database.tables import INTEGER, TEXT
 
 METADATA = MetaData()
 _UNROUTED = text("routed = 0")
+_UNREAD = text("read_ms IS NULL")
 
 # One row per notice and reader. It holds nothing clinical and no one-time code: a code is computed
 # when the message is rendered.
@@ -32,7 +33,10 @@ NOTICE = Table(
     Column("made_ms", INTEGER, nullable=False),
     # 1 once a delivery row for each of the reader's channels is inserted.
     Column("routed", INTEGER, nullable=False),
+    # When its reader read it in the portal; null until then.
+    Column("read_ms", INTEGER),
     Index("notice_reader", "reader", "made_ms"),
+    Index("notice_unread", "reader", sqlite_where=_UNREAD, postgresql_where=_UNREAD),
     Index("notice_open", "routed", sqlite_where=_UNROUTED, postgresql_where=_UNROUTED),
 )
 # Partial indexes, so that finding due work does not depend on how many notices were ever sent.

@@ -1,0 +1,288 @@
+"""Correction requests of patients (PDPO sections 22 to 25): asked, answered, and the statement.
+
+A patient asks for a correction of a record in words. The organisation that wrote the record answers
+within 40 days: accepted, and its next version corrects the record, or refused with a reason. After
+a refusal the patient may attach a statement, which whoever reads the record finds with it. The
+words are kept in the table of requests alone, never in an address, a log or a notice.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+from ehr_fhir.errors import Conflict, Forbidden, NotFound, TooMany, Unprocessable
+from ehr_gateway.access import Access
+from ehr_gateway.access_requests.record_changes import tell_patients
+from ehr_gateway.access_requests.request_rows import (
+    AccessRequest,
+    find_request,
+    insert_request,
+    select_requests,
+)
+from ehr_gateway.access_requests.role_checks import NO_PATIENT, can_manage
+from ehr_gateway.access_requests.step_transaction import StepTransaction, step_transaction
+from ehr_gateway.database import Connection
+from ehr_gateway.http.authentication import RequestContext
+from ehr_gateway.ids import new_id
+from ehr_gateway.store.visible import is_current_visible, read_on
+
+__all__ = [
+    "CorrectionRequest",
+    "answer_correction",
+    "attach_statement",
+    "list_of_patient",
+    "list_of_record",
+    "list_to_answer",
+    "request_correction",
+]
+
+KIND = "correction-request"
+# PDPO sections 23(1) and 25(1): comply, or refuse with reasons, within 40 days.
+ANSWER_MS = 40 * 86_400_000
+# Chosen: more than anybody asks for at once, and no flood for a hospital.
+_MOST_WAITING = 30
+NO_REQUEST = "There is no such request."
+# Whose content its patient does not correct in this way.
+_OTHER_WAYS = {
+    "Patient": "Name, birth date, sex and identity document are changed by a proposal.",
+    "Consent": "A choice is changed by a new choice.",
+    "AuditEvent": "The audit log is not changed.",
+}
+
+
+@dataclass(frozen=True)
+class CorrectionRequest:
+    """A request, with when its record was changed since; None if it was not."""
+
+    request: AccessRequest
+    changed_ms: int | None
+
+    @property
+    def record(self) -> str:
+        """The record as a reference."""
+        return str(self.request.details["record"])
+
+
+def request_correction(
+    context: RequestContext, patient: str, record: str, text: str
+) -> AccessRequest:
+    """Ask the organisation that wrote a record to correct it.
+
+    Raises NotFound for whoever may not decide for the patient, and for a record that they do not
+    see; Conflict while an earlier request about the record waits.
+    """
+    requester, now = context.access.requester, context.access.now_ms
+    kind, _, identity = record.partition("/")
+    if kind in _OTHER_WAYS:
+        raise Unprocessable(_OTHER_WAYS[kind], expression="Parameters.parameter")
+    with step_transaction(context, "$request-correction") as step:
+        connection = step.connection
+        _require_decider(connection, context.access, patient)
+        version = read_on(connection, context.access, kind, identity, with_facts=True)
+        if version.facts is None or patient not in version.facts.record.patients:
+            raise NotFound(f"There is no {kind} with this id.")
+        if version.author is None:
+            raise Unprocessable("What you wrote down yourself you correct yourself.")
+        waiting = select_requests(
+            connection,
+            "kind = :kind AND patient = :patient AND state = 'requested'",
+            kind=KIND,
+            patient=patient,
+        )
+        if any(request.details["record"] == record for request in waiting):
+            raise Conflict("A correction of this record is asked for already.")
+        if len(waiting) >= _MOST_WAITING:
+            raise TooMany("Too many requests wait for an answer.")
+        request = AccessRequest(
+            id=new_id(),
+            kind=KIND,
+            state="requested",
+            patient=patient,
+            person=requester.person,
+            display=context.caller.subject.display,
+            organization=version.author,
+            profession=None,
+            reason=text,
+            details={"record": record, "version": version.version},
+            asked_ms=now,
+            expires_ms=now + ANSWER_MS,
+        )
+        insert_request(connection, request)
+        _record_step(step, request)
+    return request
+
+
+def answer_correction(
+    context: RequestContext, identity: str, outcome: Literal["accepted", "refused"], reason: str
+) -> None:
+    """Answer a request: by a clinician of the organisation that wrote the record.
+
+    Raises NotFound for a request to another organisation or about a record that the clinician does
+    not see, Conflict for one that is answered.
+    """
+    requester, now = context.access.requester, context.access.now_ms
+    if requester.role != "clinician":
+        raise Forbidden("A clinician of the organisation that wrote the record answers.")
+    with step_transaction(context, "$answer-correction") as step:
+        connection = step.connection
+        request = find_request(connection, identity, KIND)
+        if (
+            request is None
+            or request.organization != requester.organization
+            or not _is_visible(connection, context.access, request)
+        ):
+            raise NotFound(NO_REQUEST)
+        updated = connection.execute(
+            "UPDATE access_request SET state = :state, decided_by = :by, decided_ms = :now,"
+            " review_note = :note, reviewer = :display, reviewed_ms = :now"
+            " WHERE id = :id AND state = 'requested' RETURNING id",
+            {
+                "state": outcome,
+                "by": requester.person,
+                "now": now,
+                "note": reason,
+                "display": context.caller.subject.display,
+                "id": identity,
+            },
+        ).fetchone()
+        if updated is None:
+            raise Conflict("This request is answered already.")
+        tell_patients(
+            connection,
+            [request.patient],
+            kind="correction-answered",
+            cause=f"correction-answered:{identity}",
+            person=context.caller.subject.display,
+            organization=requester.organization,
+            at_ms=now,
+        )
+        _record_step(step, request)
+
+
+def attach_statement(context: RequestContext, identity: str, text: str) -> None:
+    """Attach the patient's statement to a record whose correction was refused.
+
+    A later statement takes the place of an earlier one. Raises NotFound for whoever may not decide
+    for the patient, Conflict where nothing was refused.
+    """
+    with step_transaction(context, "$attach-statement") as step:
+        connection = step.connection
+        request = find_request(connection, identity, KIND)
+        if request is None:
+            raise NotFound(NO_REQUEST)
+        try:
+            _require_decider(connection, context.access, request.patient)
+        except NotFound:
+            raise NotFound(NO_REQUEST) from None
+        if not _is_visible(connection, context.access, request):
+            raise NotFound(NO_REQUEST)
+        if request.state != "refused":
+            raise Conflict("A statement is for what was refused.")
+        details = {**request.details, "statement": text, "statement_ms": context.access.now_ms}
+        connection.execute(
+            "UPDATE access_request SET details = ? WHERE id = ?", (json.dumps(details), identity)
+        )
+        _record_step(step, request)
+
+
+def list_of_patient(
+    connection: Connection, access: Access, patient: str
+) -> list[CorrectionRequest]:
+    """Return a patient's requests, to the patient and who decides for them, newest first."""
+    _require_decider(connection, access, patient)
+    requests = select_requests(
+        connection, "kind = :kind AND patient = :patient", kind=KIND, patient=patient
+    )
+    # A carer does not learn by a request what is closed to them.
+    return _with_changes(connection, _visible(connection, access, requests))
+
+
+def list_to_answer(connection: Connection, access: Access) -> list[CorrectionRequest]:
+    """Return the requests to a clinician's organisation, and to a steward all, newest first."""
+    requester = access.requester
+    if requester.role == "steward":
+        return _with_changes(connection, select_requests(connection, "kind = :kind", kind=KIND))
+    if requester.role != "clinician" or not requester.organization:
+        raise Forbidden("Requests are for clinicians of the organisation asked, and for stewards.")
+    requests = select_requests(
+        connection,
+        "kind = :kind AND organization = :organization",
+        kind=KIND,
+        organization=requester.organization,
+    )
+    return _with_changes(connection, _visible(connection, access, requests))
+
+
+def list_of_record(
+    connection: Connection, access: Access, kind: str, identity: str
+) -> list[CorrectionRequest]:
+    """Return the requests about a record that the reader sees: to most, those with a statement.
+
+    The others are between the patient and the organisation that wrote it.
+    """
+    version = read_on(connection, access, kind, identity)
+    requests = _with_changes(
+        connection,
+        [
+            request
+            for request in select_requests(
+                connection,
+                "kind = :kind AND patient IN (SELECT patient FROM record_patient WHERE pk = :pk)",
+                kind=KIND,
+                pk=version.pk,
+            )
+            if request.details["record"] == f"{kind}/{identity}"
+        ],
+    )
+    requester = access.requester
+    return [
+        request
+        for request in requests
+        if "statement" in request.request.details
+        or request.request.patient == requester.patient
+        or (
+            requester.role == "clinician" and request.request.organization == requester.organization
+        )
+        or can_manage(connection, access, request.request.patient)
+    ]
+
+
+def _with_changes(
+    connection: Connection, requests: Iterable[AccessRequest]
+) -> list[CorrectionRequest]:
+    found = []
+    for request in requests:
+        kind, _, identity = str(request.details["record"]).partition("/")
+        row = connection.execute(
+            "SELECT last_updated FROM resource WHERE type = ? AND id = ? AND current = 1"
+            " AND version > ?",
+            (kind, identity, request.details["version"]),
+        ).fetchone()
+        found.append(CorrectionRequest(request, None if row is None else int(row[0])))
+    return found
+
+
+def _visible(
+    connection: Connection, access: Access, requests: Sequence[AccessRequest]
+) -> list[AccessRequest]:
+    return [request for request in requests if _is_visible(connection, access, request)]
+
+
+def _is_visible(connection: Connection, access: Access, request: AccessRequest) -> bool:
+    kind, _, identity = str(request.details["record"]).partition("/")
+    return is_current_visible(connection, access, kind, identity)
+
+
+def _require_decider(connection: Connection, access: Access, patient: str) -> None:
+    requester = access.requester
+    is_self = requester.role == "patient" and requester.patient == patient
+    if not is_self and not can_manage(connection, access, patient):
+        raise NotFound(NO_PATIENT)
+
+
+def _record_step(step: StepTransaction, request: AccessRequest) -> None:
+    step.patients.append(request.patient)
+    step.entities.append(str(request.details["record"]))
