@@ -27,6 +27,8 @@ PEOPLE: dict[str, dict[str, Any]] = {
     "carer": {"role": "carer", "patient": "pat-1", "display": "HO Mei"},
     "doctor": {"role": "clinician", "organization": "st-b", "display": "Dr WONG"},
     "steward": {"role": "steward", "organization": "ehr-commons", "display": "NG Wing Sum"},
+    "auditor": {"role": "auditor", "organization": "ehr-commons", "display": "KO Ming"},
+    "administrator": {"role": "administrator", "organization": "ehr-commons", "display": "YIP"},
     "researcher": {"role": "researcher", "organization": "ehr-commons", "display": "LAU"},
 }
 

@@ -9,8 +9,6 @@ from __future__ import annotations
 from dataclasses import replace
 
 from ehr_fhir.errors import NotFound, TooMany
-from ehr_fhir.jurisdiction import JURISDICTION
-from ehr_fhir.token_keys import folded_key
 from ehr_gateway.access_requests import consents
 from ehr_gateway.access_requests.request_rows import AccessRequest, insert_request
 from ehr_gateway.access_requests.role_checks import Clinician
@@ -19,6 +17,7 @@ from ehr_gateway.database import Connection
 from ehr_gateway.http.authentication import RequestContext
 from ehr_gateway.ids import new_id
 from ehr_gateway.notices.outbox import Notice, list_readers, queue_notice
+from ehr_gateway.search.named_patients import find_patients_by_number
 
 __all__ = ["declare_emergency", "find_patient_by_identity_number"]
 
@@ -30,20 +29,13 @@ def find_patient_by_identity_number(
     context: RequestContext, clinician: Clinician, typed: str
 ) -> str:
     """Return the id of the patient with an identity number. Every attempt counts to the limit."""
-    identifier = JURISDICTION.person_identifier
-    number = identifier.normalize(typed)
     _record_attempt(context, clinician)
     with context.gateway.store.read_transaction() as connection:
-        rows = connection.execute(
-            "SELECT DISTINCT r.id FROM idx_token t JOIN search_parameter p ON p.param = t.param"
-            " JOIN resource r ON r.pk = t.pk WHERE p.type = 'Patient' AND p.code = 'identifier'"
-            " AND t.code IN (?, ?) AND r.current = 1 AND r.deleted = 0",
-            (folded_key(number), folded_key(identifier.format(number))),
-        ).fetchall()
-    if len(rows) != 1:
+        patients = find_patients_by_number(connection, typed)
+    if len(patients) != 1:
         raise NotFound(NO_SUCH_PERSON)
-    context.access.inquiry.name_target("Patient", str(rows[0][0]))
-    return str(rows[0][0])
+    context.access.inquiry.name_target("Patient", patients[0])
+    return patients[0]
 
 
 def declare_emergency(

@@ -10,10 +10,11 @@ from ehr_gateway.audit_log import recorder
 from ehr_gateway.http.authentication import RequestContext
 from ehr_gateway.store.store import Store
 
-__all__ = ["FINDINGS", "list_reviews", "review_access"]
+__all__ = ["FINDINGS", "UNREVIEWED", "list_reviews", "review_access"]
 
 FINDINGS = ("justified", "not-justified")
-_UNREVIEWED = (
+# The condition on `access_request` of what waits.
+UNREVIEWED = (
     "kind IN ('emergency', 'step-up', 'substitute') AND state IN ('active', 'ended')"
     " AND review IS NULL"
 )
@@ -23,7 +24,7 @@ _REVIEWED = "review IS NOT NULL"
 def list_reviews(store: Store, *, done: bool = False) -> Sequence[AccessRequest]:
     """Return accesses to review, emergencies first; with `done` the reviewed ones, newest first."""
     with store.read_transaction() as connection:
-        requests = select_requests(connection, _REVIEWED if done else _UNREVIEWED)
+        requests = select_requests(connection, _REVIEWED if done else UNREVIEWED)
     return (
         requests
         if done
@@ -43,7 +44,7 @@ def review_access(context: RequestContext, identity: str, finding: str, note: st
     with context.gateway.store.write_transaction() as connection:
         row = connection.execute(
             "UPDATE access_request SET review = ?, review_note = ?, reviewer = ?, reviewed_ms = ?"  # noqa: S608
-            f" WHERE id = ? AND {_UNREVIEWED} RETURNING patient",
+            f" WHERE id = ? AND {UNREVIEWED} RETURNING patient",
             (finding, note, requester.person, context.access.now_ms, identity),
         ).fetchone()
         if row is not None:

@@ -85,9 +85,13 @@ def restrict_to_requester(
     if requester.role != "patient" or requester.patient is None:
         raise Forbidden("The audit log is for the patient, the carer, the steward and the auditor.")
     # Nothing of another patient. The same answer whether that patient exists or not.
-    is_other_patient = audit_filter.patient not in (None, requester.patient)
+    asked = audit_filter.patients or (audit_filter.patient,)
+    is_other_patient = not set(asked) & {None, requester.patient}
     return ReadableRows(
-        _NO_ROWS if is_other_patient else replace(audit_filter, patient=requester.patient), access
+        _NO_ROWS
+        if is_other_patient
+        else replace(audit_filter, patient=requester.patient, patients=None),
+        access,
     )
 
 
@@ -116,6 +120,8 @@ def _restrict_to_carer(
         patients &= {access.requester.patient}
     if audit_filter.patient is not None:
         patients &= {audit_filter.patient}
+    if audit_filter.patients is not None:
+        patients &= set(audit_filter.patients)
     return ReadableRows(
         replace(audit_filter, patient=None, patients=tuple(sorted(patients))), access, True
     )

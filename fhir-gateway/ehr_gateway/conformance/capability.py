@@ -119,6 +119,7 @@ def _resource_component(name: str) -> dict[str, Any]:
                 {"name": "date", "type": "date"},
                 {"name": "outcome", "type": "token"},
                 {"name": "patient", "type": "reference"},
+                {"name": "patient.identifier", "type": "token"},
                 {"name": "subtype", "type": "token"},
             ],
             "operation": type_capabilities(name),

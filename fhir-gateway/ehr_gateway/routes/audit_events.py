@@ -14,16 +14,23 @@ from ehr_gateway.audit_log import queries as log
 from ehr_gateway.audit_log import recorder
 from ehr_gateway.audit_log.date_filter import narrow_to_date
 from ehr_gateway.audit_log.fhir_event import RenderContext, render_audit_event
-from ehr_gateway.audit_log.read_policy import find_readable_row, restrict_to_requester
+from ehr_gateway.audit_log.read_policy import (
+    ROLES_READING_ALL,
+    find_readable_row,
+    restrict_to_requester,
+)
 from ehr_gateway.database import Connection
 from ehr_gateway.http.authentication import RequestContext
 from ehr_gateway.http.bundle_bytes import build_bundle, build_entry, build_page_url
 from ehr_gateway.http.negotiation import GENERAL_PARAMETERS, etag, fhir_response, parse_preferences
 from ehr_gateway.http.query_string import describe_query, parse_query
+from ehr_gateway.search.named_patients import find_patients_by_number
 
 _DEFAULT_COUNT, _MAX_COUNT = 50, 500
 # Parameters of one value that must be equal, and the column each is about.
 _EQUAL = {"reason": "reason", "domain": "domain", "outcome": "outcome", "subtype": "interaction"}
+# The chain that finds the events of whoever has an identity card number.
+_BY_NUMBER = "patient.identifier"
 Pairs = list[tuple[str, str]]
 
 
@@ -69,10 +76,11 @@ def read_event(context: RequestContext, logical_id: str) -> Response:
 
 def _answer_search(context: RequestContext, pairs: Pairs) -> Response:
     prefer = parse_preferences(context.request)
-    query = _parse_event_query(pairs)
     audit_context = context.begin_audit("search-type", describe_query("AuditEvent", pairs))
-    if query.audit_filter.patient is not None:
-        context.access.inquiry.name_target("Patient", query.audit_filter.patient)
+    pairs = _resolve_numbers(context, pairs)
+    query = _parse_event_query(pairs)
+    for patient in _named_patients(query.audit_filter):
+        context.access.inquiry.name_target("Patient", patient)
     context.gateway.audit_batcher.flush()
     with context.gateway.store.read_transaction() as connection:
         readable = restrict_to_requester(context.access, connection, query.audit_filter, "search")
@@ -82,8 +90,8 @@ def _answer_search(context: RequestContext, pairs: Pairs) -> Response:
         rows = readable.rows(connection, query.count + 1)
         total = log.count_rows(connection, readable.audit_filter) if query.with_total else None
         rendering = _render_context(context, connection, rows)
-    patient = _searched_patient(context, readable.audit_filter)
-    context.add_audit_entry(recorder.build_event_rows(audit_context=audit_context, patient=patient))
+    about = _searched_patient(context, readable.audit_filter)
+    context.add_audit_entry(recorder.build_event_rows(audit_context=audit_context, patient=about))
     address = f"{context.gateway.settings.fhir_base}/AuditEvent"
     shown = rows[: query.count]
     links = [("self", build_page_url(address, pairs))]
@@ -100,6 +108,30 @@ def _answer_search(context: RequestContext, pairs: Pairs) -> Response:
     return fhir_response(body, pretty=prefer.pretty)
 
 
+def _resolve_numbers(context: RequestContext, pairs: Pairs) -> Pairs:
+    """Return the parameters with `patient` for `patient.identifier`: ids for card numbers.
+
+    So the links of the answer hold no number, whichever way it came.
+    """
+    if not any(name == _BY_NUMBER for name, _ in pairs):
+        return pairs
+    if context.access.requester.role not in ROLES_READING_ALL:
+        raise Invalid(f"{_BY_NUMBER} is for the steward and the auditor.")
+    with context.gateway.store.read_transaction() as connection:
+        return [
+            ("patient", ",".join(find_patients_by_number(connection, value.rpartition("|")[2])))
+            if name == _BY_NUMBER
+            else (name, value)
+            for name, value in pairs
+        ]
+
+
+def _named_patients(audit_filter: log.AuditFilter) -> tuple[str, ...]:
+    if audit_filter.patient is not None:
+        return (audit_filter.patient,)
+    return audit_filter.patients or ()
+
+
 def _searched_patient(context: RequestContext, searched: log.AuditFilter) -> str | None:
     """Return the patient whose log was asked for, so that they see who reads it."""
     if searched.patients is None:
@@ -113,7 +145,9 @@ def _parse_event_query(pairs: Pairs) -> _EventQuery:
     fields: dict[str, object] = {}
     count, with_total = _DEFAULT_COUNT, False
     for name, value in pairs:
-        if name == "patient":
+        if name == "patient" and "," in value:
+            fields["patients"] = tuple(one.removeprefix("Patient/") for one in value.split(","))
+        elif name == "patient":
             fields["patient"] = value.removeprefix("Patient/")
         elif name == "agent" and value.startswith("Organization/"):
             fields["organization"] = value.removeprefix("Organization/")
@@ -133,8 +167,9 @@ def _parse_event_query(pairs: Pairs) -> _EventQuery:
             with_total = value != "none"
         elif not (name == "_sort" and value == "-date"):
             raise Invalid(
-                "AuditEvent is searched by patient, date, agent (a log-in or Organization/id), "
-                "subtype, outcome, reason, domain, _id, _count, _total and _sort=-date."
+                f"AuditEvent is searched by patient, {_BY_NUMBER}, date, agent (a log-in or "
+                "Organization/id), subtype, outcome, reason, domain, _id, _count, _total and "
+                "_sort=-date."
             )
     audit_filter = log.AuditFilter(**fields)  # type: ignore[arg-type]  # by name above
     return _EventQuery(audit_filter, count, with_total)

@@ -8,7 +8,9 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
+from ehr_fhir.jurisdiction import JURISDICTION
 from ehr_fhir.search.named_targets import NamedIdentity, NamedTarget
+from ehr_fhir.token_keys import folded_key
 from ehr_gateway.database import Connection
 from ehr_gateway.inquiry import Inquiry
 from ehr_gateway.search.plan import plan_search
@@ -18,7 +20,7 @@ from ehr_gateway.store.search_registry import SearchRegistry
 from ehr_gateway.store.store import Store
 from ehr_privacy.consent.domain_rules import load_domains
 
-__all__ = ["MAX_BEARERS", "find_named_patients"]
+__all__ = ["MAX_BEARERS", "find_named_patients", "find_patients_by_number"]
 
 # A name that more people bear names nobody in particular. Chosen.
 MAX_BEARERS = 20
@@ -28,6 +30,19 @@ _SELECT_PATIENTS_OF = (
     "SELECT DISTINCT p.patient FROM resource r JOIN record_patient p ON p.pk = r.pk"
     " WHERE r.type = ? AND r.id = ? AND r.current = 1 ORDER BY p.patient"
 )
+
+
+def find_patients_by_number(connection: Connection, typed: str) -> list[str]:
+    """Return the ids of the patients with an identity card number, however it is written."""
+    identifier = JURISDICTION.person_identifier
+    number = identifier.normalize(typed)
+    rows = connection.execute(
+        "SELECT DISTINCT r.id FROM idx_token t JOIN search_parameter p ON p.param = t.param"
+        " JOIN resource r ON r.pk = t.pk WHERE p.type = 'Patient' AND p.code = 'identifier'"
+        " AND t.code IN (?, ?) AND r.current = 1 AND r.deleted = 0 ORDER BY r.id",
+        (folded_key(number), folded_key(identifier.format(number))),
+    )
+    return [str(row["id"]) for row in rows]
 
 
 def find_named_patients(

@@ -91,6 +91,7 @@ OPERATION_TITLES = {
     "suspend": N_("Suspended somebody's access"),
     "suspensions": N_("Looked at the suspensions"),
     "unread-notices": N_("Counted the new notices"),
+    "waiting": N_("Looked at how much waits"),
     "withdraw": N_("Marked a record as wrong"),
     "withheld": N_("Asked whether anything is withheld"),
     "worklist": N_("Looked at the list of work"),

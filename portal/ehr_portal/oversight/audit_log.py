@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from datetime import datetime
 
+from ehr_fhir.jurisdiction import JURISDICTION
 from ehr_portal.gateway.client import Resource
 from ehr_portal.i18n import N_
 from ehr_portal.record.sections import DOMAIN_TITLES
@@ -115,6 +117,16 @@ class Flag:
     settled_by: str
     settled_at: str
 
+    @property
+    def first_day(self) -> str:
+        """Return the day of the jurisdiction on which it began."""
+        return _day_of(self.start)
+
+    @property
+    def last_day(self) -> str:
+        """Return the day of the jurisdiction on which it ended."""
+        return _day_of(self.end)
+
 
 def parse_events(resources: Iterable[Resource]) -> list[Event]:
     """Return AuditEvents as rows, in their order."""
@@ -174,6 +186,11 @@ def _parse_flag(task: Resource) -> Flag:
         settled_by=str(note.get("authorString", "")),
         settled_at=str(note.get("time", "")),
     )
+
+
+def _day_of(instant: str) -> str:
+    at = datetime.fromisoformat(instant) if instant else None
+    return at.astimezone(JURISDICTION.zone).date().isoformat() if at else ""
 
 
 def _first_reference(references: Iterable[Resource], resource_type: str) -> Resource:

@@ -7,6 +7,16 @@ from datetime import date, timedelta
 from ehr_portal.i18n import day_start
 
 
+def day_bounds(first_day: str, last_day: str) -> tuple[str, str]:
+    """Return the first instant of a day, and the first one after another; empty for what is none.
+
+    >>> day_bounds("2026-11-20", "")
+    ('2026-11-20T00:00:00+08:00', '')
+    """
+    bounds = {value[:2]: value[2:] for _, value in day_params(first_day, last_day)}
+    return bounds.get("ge", ""), bounds.get("lt", "")
+
+
 def day_params(first_day: str, last_day: str) -> list[tuple[str, str]]:
     """Return `date` parameters for whole days of the jurisdiction; what is no day limits nothing.
 

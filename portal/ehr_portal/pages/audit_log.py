@@ -21,6 +21,7 @@ from ehr_portal.oversight.audit_log import (
     parse_flags,
 )
 from ehr_portal.oversight.event_search import day_params
+from ehr_portal.record.identity_card import parse_identity_number
 from ehr_portal.record.record import fetch_providers
 from ehr_portal.web.forms import VerifiedForm
 from ehr_portal.web.navigation import NavigationLink
@@ -37,6 +38,7 @@ NAVIGATION = tuple(
 )
 # Chosen: an event is two or three lines on the page.
 EVENTS_PER_PAGE = "50"
+_MAX_TYPED_CHARACTERS = 100
 # What may be a log-in or an id; no character with a meaning in a search or an address.
 _IDENTIFIER = re.compile(r"[^\s|&?#]{1,64}")
 
@@ -50,9 +52,14 @@ async def show_events(
     reason: Annotated[str, Query()] = "",
     first_day: Annotated[str, Query(alias="from")] = "",
     last_day: Annotated[str, Query(alias="to")] = "",
+    number: Annotated[str, Query()] = "",
     older: Annotated[str, Query()] = "",
 ) -> Response:
-    """Show events, newest first, all or those that pass the filters."""
+    """Show events, newest first, all or those that pass the filters.
+
+    `number` is the handle of an identity card number that was typed.
+    """
+    typed_number = request.session.resolve_handle(number) if number else None
     filters = {
         "patient": patient, "person": person, "organization": organization, "reason": reason,
         "from": first_day, "to": last_day,
@@ -60,17 +67,39 @@ async def show_events(
     active_filters = {name: value.strip() for name, value in filters.items() if value.strip()}
     link = request.session.resolve_handle(older) if older else None
     query = urlencode([("_count", EVENTS_PER_PAGE), *_search_params(active_filters)])
-    results = await request.gateway.fetch_page(link or f"/fhir/AuditEvent?{query}")
+    if link is None and typed_number:
+        form: dict[str, list[str]] = {"patient.identifier": [typed_number]}
+        for name, value in [*_search_params(active_filters), ("_count", EVENTS_PER_PAGE)]:
+            form.setdefault(name, []).append(value)
+        results = await request.gateway.search_by_post("AuditEvent", form)
+    else:
+        results = await request.gateway.fetch_page(link or f"/fhir/AuditEvent?{query}")
     return request.render(
         "audit_log.html",
         events=parse_events(results.matches),
         filters=filters,
+        typed_patient=typed_number or patient,
         providers=await fetch_providers(request.gateway),
         older=request.session.issue_handle(results.next_link) if results.next_link else "",
         is_first_page=not older,
-        filter_query=urlencode(active_filters),
+        filter_query=urlencode(active_filters | ({"number": number} if typed_number else {})),
         ACCESS_REASON_TITLES=ACCESS_REASON_TITLES,
     )
+
+
+@router.post("/audit")
+async def search_events(request: AuditReaderRequest, form: VerifiedForm) -> Response:
+    """Keep a card number in the session, so that it stands in no address; then show the events."""
+    names = ("person", "organization", "reason", "from", "to")
+    filters = {name: form.get(name, "").strip()[:_MAX_TYPED_CHARACTERS] for name in names}
+    typed = form.get("patient", "").strip()[:_MAX_TYPED_CHARACTERS]
+    number = parse_identity_number(typed)
+    if number:
+        filters["number"] = request.session.issue_handle(number)
+    elif _IDENTIFIER.fullmatch(typed):
+        filters["patient"] = typed
+    query = urlencode({name: value for name, value in filters.items() if value})
+    return request.redirect(f"/audit?{query}" if query else "/audit")
 
 
 @router.get("/unusual")

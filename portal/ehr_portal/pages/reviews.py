@@ -8,8 +8,13 @@ from fastapi import APIRouter
 from fastapi.responses import Response
 
 from ehr_fhir.errors import Conflict, Invalid, NotFound
-from ehr_portal.gateway.operations import build_parameters, parse_multi_parts
+from ehr_portal.gateway.operations import (
+    MultiPartParameter,
+    build_parameters,
+    parse_multi_parts,
+)
 from ehr_portal.i18n import N_
+from ehr_portal.oversight.access_history import OPERATION_TITLES, VisitPage, parse_visits
 from ehr_portal.record.record import fetch_providers
 from ehr_portal.record.sections import DOMAIN_TITLES
 from ehr_portal.web.forms import FieldError, VerifiedForm
@@ -25,6 +30,8 @@ KIND_TITLES = {
     "substitute": N_("Who decides for a patient"),
 }
 FINDING_TITLES = {"justified": N_("Justified"), "not-justified": N_("Not justified")}
+# The visits that the form of a finding shows as evidence. Chosen.
+MAX_VISITS = "50"
 # The reviewed accesses that the page shows. Chosen.
 MAX_REVIEWED = 30
 
@@ -74,6 +81,17 @@ async def save_finding(request: StewardRequest, access_id: str, form: VerifiedFo
     return request.redirect("/reviews")
 
 
+async def _fetch_visits(request: PortalRequest, access: MultiPartParameter) -> VisitPage:
+    """Return what was done with an access: the visits of its organisation while it held."""
+    query = [("date", f"ge{access.asked}"), ("_count", MAX_VISITS)]
+    if access.until:
+        query.append(("date", f"le{access.until}"))
+    if access.organization:
+        query.append(("organization", access.organization))
+    path = f"Patient/{access.patient}/$access-history"
+    return parse_visits(await request.gateway.invoke_by_query(path, query))
+
+
 async def _render_form(
     request: PortalRequest,
     access_id: str,
@@ -82,17 +100,27 @@ async def _render_form(
     note: str = "",
     error: FieldError | None = None,
 ) -> Response:
-    pending, providers = await asyncio.gather(
-        request.gateway.invoke_by_get("$access-reviews"), fetch_providers(request.gateway)
+    pending, done, providers = await asyncio.gather(
+        request.gateway.invoke_by_get("$access-reviews"),
+        request.gateway.invoke_by_get("$access-reviews", state="done"),
+        fetch_providers(request.gateway),
     )
     accesses = parse_multi_parts(pending, "access")
     access = next((candidate for candidate in accesses if candidate.id == access_id), None)
     if access is None:
         raise NotFound("There is no such access to review.")
+    others = [
+        other
+        for other in [*accesses, *parse_multi_parts(done, "access")]
+        if other.person == access.person and other.id != access.id
+    ]
     return request.render(
         "review.html",
         status=422 if error else 200,
         access=access,
+        visits=await _fetch_visits(request, access),
+        others=others[:MAX_REVIEWED],
+        OPERATION_TITLES=OPERATION_TITLES,
         providers=providers,
         finding=finding,
         note=note,

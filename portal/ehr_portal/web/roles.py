@@ -49,4 +49,9 @@ CarerRequest = Annotated[PortalRequest, Depends(require_role("carer"))]
 NoticeReaderRequest = Annotated[PortalRequest, Depends(require_role("patient", "carer"))]
 ClinicianRequest = Annotated[PortalRequest, Depends(require_role("clinician"))]
 StewardRequest = Annotated[PortalRequest, Depends(require_role("steward"))]
+# Of whoever keeps the platform in order.
+OverseerRequest = Annotated[
+    PortalRequest, Depends(require_role("steward", "auditor", "administrator"))
+]
+ContainmentRequest = Annotated[PortalRequest, Depends(require_role("steward", "administrator"))]
 AuditReaderRequest = Annotated[PortalRequest, Depends(require_role("steward", "auditor"))]
