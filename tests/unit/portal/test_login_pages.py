@@ -114,7 +114,7 @@ def test_the_language_is_kept_under_a_name_bound_to_the_host() -> None:
 
 
 def test_each_role_starts_at_its_own_page() -> None:
-    for who, place in (("patient", "/home"), ("doctor", "/my-patients"), ("steward", "/quality")):
+    for who, place in (("patient", "/home"), ("doctor", "/my-patients"), ("steward", "/overview")):
         assert PortalHouse().log_in(who).get("/").headers["location"] == place
 
 
