@@ -127,6 +127,11 @@ async def fetch_recent_patients(gateway: GatewayClient) -> list[str]:
     return [patient.id for patient in patients]
 
 
+async def fetch_corrections(gateway: GatewayClient, record: str) -> list[MultiPartParameter]:
+    """Return the requests for a correction of a record that its reader may know of."""
+    return await _fetch_multi_parts(gateway, f"{record}/$corrections", "correction")
+
+
 async def _fetch_multi_parts(
     gateway: GatewayClient, path: str, name: str
 ) -> list[MultiPartParameter]:

@@ -12,7 +12,12 @@ from fastapi.responses import Response
 from ehr_fhir.compartments import patient_ids_of
 from ehr_fhir.errors import NotFound
 from ehr_portal.gateway.client import Resource
-from ehr_portal.gateway.operations import MultiPartParameter, WithheldMarker, fetch_withheld_marker
+from ehr_portal.gateway.operations import (
+    MultiPartParameter,
+    WithheldMarker,
+    fetch_corrections,
+    fetch_withheld_marker,
+)
 from ehr_portal.i18n import N_
 from ehr_portal.record.charts import MIN_TREND_POINTS, draw_chart, draw_sparkline
 from ehr_portal.record.describe import DescribedRecord, Describer
@@ -76,6 +81,8 @@ class Item:
     documents: tuple[Document, ...]
     # Records that name this one.
     related: tuple[RecordRow, ...]
+    # Refused requests for a correction with the patient's own words.
+    statements: tuple[MultiPartParameter, ...] = ()
 
 
 async def render_record(
@@ -141,11 +148,12 @@ async def fetch_item(
     gateway, language = request.gateway, request.language
     # Results are held against what is usual for the patient; others' pages name the patient.
     needs_patient = resource_type in ("Observation", "DiagnosticReport") or base != "/record"
-    links, related, documents, patient_resource = await asyncio.gather(
+    links, related, documents, patient_resource, corrections = await asyncio.gather(
         fetch_linked_records(gateway, resource, patient, base, language),
         fetch_related(gateway, resource),
         load_documents(gateway, resource),
         fetch_patient_or_none(gateway, patient) if needs_patient else _no_patient(),
+        fetch_corrections(gateway, f"{resource_type}/{resource_id}"),
     )
     is_clinician = request.user.role == "clinician"
     describer = Describer(
@@ -164,6 +172,7 @@ async def fetch_item(
         described=described,
         documents=tuple(documents),
         related=tuple(build_row(r, links.targets, language, request.now) for r in related),
+        statements=tuple(correction for correction in corrections if correction.statement),
     )
 
 

@@ -55,3 +55,5 @@ OverseerRequest = Annotated[
 ]
 ContainmentRequest = Annotated[PortalRequest, Depends(require_role("steward", "administrator"))]
 AuditReaderRequest = Annotated[PortalRequest, Depends(require_role("steward", "auditor"))]
+# Of the clinicians who answer requests for corrections, and of the steward who watches them.
+CorrectionReaderRequest = Annotated[PortalRequest, Depends(require_role("clinician", "steward"))]
