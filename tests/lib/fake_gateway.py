@@ -17,6 +17,13 @@ import httpx
 from tests.lib.visits_of_events import group_into_visits, visit_parameters
 
 Resource = dict[str, Any]
+# What an include leads to, where it is no medicine.
+_INCLUDED_TYPES = {
+    "Appointment:location": "Location",
+    "CarePlan:care-team": "CareTeam",
+    "CarePlan:condition": "Condition",
+    "DiagnosticReport:media": "Media",
+}
 
 
 class FakeGateway:
@@ -169,10 +176,15 @@ class FakeGateway:
             "link": [],
         }
         if "_include" in params:
+            # Every resource of the types that the parameters can lead to.
+            types = {
+                _INCLUDED_TYPES.get(include, "Medication")
+                for include in params.get_list("_include")
+            }
             bundle["entry"] += [
                 {"resource": r, "search": {"mode": "include"}}
                 for (t, _), r in self.resources.items()
-                if t == "Medication"
+                if t in types
             ]
         if start + count < len(found):
             following = params.set("_start", start + count)
