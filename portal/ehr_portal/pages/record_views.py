@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
+from datetime import datetime
 from typing import Any
 
 from fastapi.responses import Response
@@ -19,6 +20,7 @@ from ehr_portal.gateway.operations import (
     fetch_withheld_marker,
 )
 from ehr_portal.i18n import N_
+from ehr_portal.record.ages import age_in_years, day_of
 from ehr_portal.record.charts import MIN_TREND_POINTS, draw_chart, draw_sparkline
 from ehr_portal.record.describe import DescribedRecord, Describer
 from ehr_portal.record.descriptions import describe_type
@@ -36,10 +38,11 @@ from ehr_portal.record.identity_card import mask_identity_number
 from ehr_portal.record.linked_records import fetch_linked_records, fetch_related
 from ehr_portal.record.providers import Provider
 from ehr_portal.record.record import (
-    fetch_patient_or_none,
+    SearchesOfOnePage,
+    SectionContent,
+    build_section,
     fetch_providers,
     fetch_record,
-    fetch_section,
     usual_ranges,
 )
 from ehr_portal.record.rows import RecordRow, build_row
@@ -66,6 +69,11 @@ class PatientSummary:
     gender: str
     hkid: str
     death_date: str
+    # In full years, today or at death; None where the birth date does not say.
+    age: int | None = None
+    # On a clinician's pages: the allergies, and whether some may be withheld.
+    allergies: SectionContent | None = None
+    withheld_marker: WithheldMarker = field(default_factory=WithheldMarker)
 
 
 @dataclass(frozen=True)
@@ -122,19 +130,20 @@ async def render_section(
     is_own = base == "/record"
     if key not in SECTION_BY_KEY:
         raise NotFound("There is no such section.")
-    (content, patient_resource), providers, withheld_marker = await asyncio.gather(
-        fetch_section(request.gateway, patient, SECTION_BY_KEY[key], request.language, request.now),
+    searches = SearchesOfOnePage(request.gateway, patient)
+    content, providers, person = await asyncio.gather(
+        build_section(searches, SECTION_BY_KEY[key], request.language, request.now),
         fetch_providers(request.gateway),
-        _no_marker() if is_own else fetch_withheld_marker(request.gateway, patient),
+        _fetch_own_head(searches, request) if is_own else fetch_head(searches, request),
     )
-    if patient_resource is None and not content.size:
+    if person is None and not content.size:
         return request.render("nothing_shared.html", status=404, patient=patient)
     return request.render(
         "section.html",
         **record_template_values(request, base, providers),
         content=content,
-        person=summarize_patient(patient_resource) if patient_resource else None,
-        withheld_marker=withheld_marker,
+        person=person,
+        withheld_marker=person.withheld_marker if person else WithheldMarker(),
         start=start,
         rows_per_page=ROWS_PER_PAGE,
     )
@@ -146,13 +155,15 @@ async def fetch_item(
     """Read one record of this patient, and what belongs to it."""
     resource = await _read_record(request, resource_type, resource_id, patient)
     gateway, language = request.gateway, request.language
+    searches = SearchesOfOnePage(gateway, patient)
     # Results are held against what is usual for the patient; others' pages name the patient.
     needs_patient = resource_type in ("Observation", "DiagnosticReport") or base != "/record"
-    links, related, documents, patient_resource, corrections = await asyncio.gather(
+    links, related, documents, patient_resource, person, corrections = await asyncio.gather(
         fetch_linked_records(gateway, resource, patient, base, language),
         fetch_related(gateway, resource),
         load_documents(gateway, resource),
-        fetch_patient_or_none(gateway, patient) if needs_patient else _no_patient(),
+        searches.patient() if needs_patient else _no_patient(),
+        fetch_head(searches, request) if base != "/record" else _no_head(),
         fetch_corrections(gateway, f"{resource_type}/{resource_id}"),
     )
     is_clinician = request.user.role == "clinician"
@@ -166,7 +177,7 @@ async def fetch_item(
     if described is None:
         raise NotFound("There is no such record.")
     return Item(
-        person=summarize_patient(patient_resource) if patient_resource else None,
+        person=person,
         row=build_row(resource, links.targets, language, request.now),
         type_title=TYPE_TITLES[resource_type],
         described=described,
@@ -219,24 +230,56 @@ async def _no_patient() -> Resource | None:
     return None
 
 
-async def _no_marker() -> WithheldMarker:
-    return WithheldMarker()
+async def _no_head() -> PatientSummary | None:
+    return None
+
+
+async def fetch_page_head(request: PortalRequest, patient: str, base: str) -> PatientSummary | None:
+    """Return whose record a page below `base` is about; for a clinician with the allergies."""
+    searches = SearchesOfOnePage(request.gateway, patient)
+    if base != "/record":
+        return await fetch_head(searches, request)
+    return await _fetch_own_head(searches, request)
+
+
+async def _fetch_own_head(
+    searches: SearchesOfOnePage, request: PortalRequest
+) -> PatientSummary | None:
+    patient = await searches.patient()
+    return summarize_patient(patient, request.now) if patient else None
 
 
 async def fetch_person(request: PortalRequest, patient: str) -> PatientSummary | None:
-    """Return what stands at the head of a page about a patient, None if nothing is shared."""
-    found = await fetch_patient_or_none(request.gateway, patient)
-    return summarize_patient(found) if found else None
+    """Return what stands at the head of a clinician's page, None if nothing is shared."""
+    return await fetch_head(SearchesOfOnePage(request.gateway, patient), request)
 
 
-def summarize_patient(patient: Resource) -> PatientSummary:
-    """Return what stands at the head of a record."""
+async def fetch_head(searches: SearchesOfOnePage, request: PortalRequest) -> PatientSummary | None:
+    """Return whose record a clinician's page is about, with the allergies (NHS CUI banner)."""
+    patient, allergies, marker = await asyncio.gather(
+        searches.patient(),
+        build_section(searches, SECTION_BY_KEY["allergies"], request.language, request.now),
+        fetch_withheld_marker(request.gateway, searches.patient_id),
+    )
+    if patient is None:
+        return None
+    return replace(
+        summarize_patient(patient, request.now), allergies=allergies, withheld_marker=marker
+    )
+
+
+def summarize_patient(patient: Resource, now: datetime | None = None) -> PatientSummary:
+    """Return what stands at the head of a record; `now` is what the age is of."""
+    birth_date, death_date = patient.get("birthDate", ""), patient.get("deceasedDateTime", "")
+    last_day = death_date or (day_of(now) if now else "")
     return PatientSummary(
         name=person_name(patient),
-        birth_date=patient.get("birthDate", ""),
+        birth_date=birth_date,
         gender=patient.get("gender", ""),
         hkid=mask_identity_number(patient),
-        death_date=patient.get("deceasedDateTime", ""),
+        death_date=death_date,
+        # Of a year or month alone the age is not told as if it were known.
+        age=age_in_years(birth_date, last_day) if len(birth_date) == len("1981-03-14") else None,
     )
 
 

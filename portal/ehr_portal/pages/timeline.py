@@ -10,8 +10,8 @@ from fastapi.responses import Response
 
 from ehr_fhir.jurisdiction import JURISDICTION
 from ehr_portal.gateway.operations import WithheldMarker
-from ehr_portal.pages.record_views import record_template_values, summarize_patient
-from ehr_portal.record.record import fetch_patient_or_none, fetch_providers
+from ehr_portal.pages.record_views import fetch_page_head, record_template_values
+from ehr_portal.record.record import fetch_providers
 from ehr_portal.record.timeline import (
     KIND_TITLES,
     OLDEST_YEAR,
@@ -58,10 +58,10 @@ async def render_timeline(
         fetch_timeline(
             request.gateway, patient, request.language, request.now, wanted, older_than or ""
         ),
-        fetch_patient_or_none(request.gateway, patient),
+        fetch_page_head(request, patient, base),
         fetch_providers(request.gateway),
     )
-    birth_year = int((person or {}).get("birthDate", str(OLDEST_YEAR))[:4])
+    birth_year = int((person.birth_date if person else "")[:4] or OLDEST_YEAR)
     return request.render(
         "timeline.html",
         **record_template_values(request, base, providers),
@@ -72,7 +72,7 @@ async def render_timeline(
         older=request.session.issue_handle(page.older_than) if page.older_than else "",
         is_first_page=older_than is None,
         years=range(request.now.year, birth_year - 1, -1),
-        person=summarize_patient(person) if person else None,
+        person=person,
         withheld_marker=withheld_marker,
         KIND_TITLES=KIND_TITLES,
     )

@@ -17,15 +17,14 @@ from ehr_fhir.compartments import patient_ids_of
 from ehr_fhir.errors import NotFound
 from ehr_portal.gateway.client import Resource
 from ehr_portal.i18n import N_, day_start
-from ehr_portal.pages.record_views import record_template_values, summarize_patient
+from ehr_portal.pages.record_views import fetch_page_head, record_template_values
 from ehr_portal.record.record import (
     MAX_SECTION_ROWS,
     PAGE_SIZE,
-    fetch_patient_or_none,
     fetch_providers,
-    usual_ranges,
 )
 from ehr_portal.record.trends import group_into_trends
+from ehr_portal.record.usual_ranges import UsualRanges
 from ehr_portal.web.request import PortalRequest
 from ehr_portal.web.roles import ClinicianRequest, PatientRequest
 
@@ -83,16 +82,15 @@ async def _render_trend(
         params["date"] = f"ge{day_start(first_day)}"
     found, person, providers = await asyncio.gather(
         request.gateway.search_all("Observation", params, limit=MAX_SECTION_ROWS),
-        fetch_patient_or_none(request.gateway, patient),
+        fetch_page_head(request, patient, base),
         fetch_providers(request.gateway),
     )
+    usual = UsualRanges(person.birth_date) if person and person.birth_date else None
     # The result itself is always there: the search may find none in the period, or others' codes.
     observations = {str(match["id"]): match for match in (observation, *found.matches)}
     trend = next(
         trend
-        for trend in group_into_trends(
-            observations.values(), request.language, request.now, usual_ranges(person)
-        )
+        for trend in group_into_trends(observations.values(), request.language, request.now, usual)
         if any(point.id == observation_id for point in trend.points)
     )
     return request.render(
@@ -104,7 +102,7 @@ async def _render_trend(
         period=period,
         PERIOD_TITLES=PERIOD_TITLES,
         section=_section_key(observation),
-        person=summarize_patient(person) if person else None,
+        person=person,
         path=f"{base}/trend/{observation_id}",
     )
 

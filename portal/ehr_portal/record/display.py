@@ -253,4 +253,5 @@ def printed_unit(unit: str) -> str:
         return ""
     for ucum, printed in _PRINTED_UNITS:
         unit = unit.replace(ucum, printed)
-    return unit
+    # An annotation says what is counted, such as {INR}: without its brackets.
+    return unit.replace("{", "").replace("}", "")

@@ -130,6 +130,8 @@ class Flag:
     code: str = ""
     advice: str = ""
     direction: int = 0
+    # For a line without much room; the same meaning.
+    short: Text | None = None
 
     @property
     def symbol(self) -> str:

@@ -33,8 +33,16 @@ PARAMETER_TITLES: Mapping[str, str] = MappingProxyType(
 # The score is for people of this age and more (RCP 2017).
 MIN_AGE = 16
 ALERT = "A"
-# Alert, new Confusion, responds to Voice, responds to Pain, Unresponsive.
-ACVPU = (ALERT, "C", "V", "P", "U")
+ACVPU_TEXTS: Mapping[str, str] = MappingProxyType(
+    {
+        ALERT: N_("Alert"),
+        "C": N_("New confusion"),
+        "V": N_("Responds to voice"),
+        "P": N_("Responds to pain"),
+        "U": N_("Unresponsive"),
+    }
+)
+ACVPU = tuple(ACVPU_TEXTS)
 
 LOW, LOW_MEDIUM, MEDIUM, HIGH = "low", "low-medium", "medium", "high"
 RISK_TEXTS: Mapping[str, str] = MappingProxyType(

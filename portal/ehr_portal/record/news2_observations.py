@@ -10,7 +10,7 @@ from __future__ import annotations
 import tomllib
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
-from datetime import date, datetime, timedelta
+from datetime import datetime, timedelta
 from functools import cache
 from importlib.resources import files
 from typing import Any
@@ -18,6 +18,7 @@ from typing import Any
 from ehr_fhir.jurisdiction import JURISDICTION
 from ehr_portal.gateway.client import Resource
 from ehr_portal.i18n import fhir_timestamp
+from ehr_portal.record.ages import age_in_years, day_of
 from ehr_portal.record.news2 import (
     ACVPU,
     CONSCIOUSNESS,
@@ -94,7 +95,7 @@ def assess_news2(
     if not times:
         return News2Assessment()
     newest = max(times)
-    age = _age_on(birth_date, datetime.fromtimestamp(newest, JURISDICTION.zone).date())
+    age = age_in_years(birth_date, day_of(datetime.fromtimestamp(newest, JURISDICTION.zone)))
     if age is None or age < MIN_AGE:
         return News2Assessment(AGE_UNKNOWN if age is None else CHILD)
     if any(states_pregnancy(c) for c in conditions) or _is_pregnant(usable, newest):
@@ -203,16 +204,6 @@ def _is_person(reference: Resource) -> bool:
         "Practitioner",
         "PractitionerRole",
     )
-
-
-def _age_on(birth_date: str, day: date) -> int | None:
-    """Return somebody's age in full years; of an incomplete birth date the youngest it can be."""
-    latest = {4: f"{birth_date}-12-31", 7: f"{birth_date}-28"}.get(len(birth_date), birth_date)
-    try:
-        born = date.fromisoformat(latest)
-    except ValueError:
-        return None
-    return day.year - born.year - ((day.month, day.day) < (born.month, born.day))
 
 
 def _codes(part: Resource) -> set[str]:

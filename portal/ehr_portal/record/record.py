@@ -13,7 +13,6 @@ from ehr_portal.gateway.client import GatewayClient, Resource, SearchResults
 from ehr_portal.i18n import fhir_timestamp
 from ehr_portal.record.interpretations import CRITICAL, LEVELS
 from ehr_portal.record.providers import Provider, parse_provider
-from ehr_portal.record.risk_scores import RiskScore, newest_risk_scores
 from ehr_portal.record.rows import RecordRow, build_row
 from ehr_portal.record.sections import FIRST_PAGE, LEFT_COLUMN, Search, Section
 from ehr_portal.record.trends import Trend, group_into_trends
@@ -43,6 +42,8 @@ class SectionContent:
     is_unavailable: bool = False
     # There are more than were fetched.
     is_incomplete: bool = False
+    # How many there are in all, of a section of which only the newest are fetched.
+    total: int | None = None
     now: datetime | None = None
 
     @property
@@ -83,6 +84,16 @@ class SectionContent:
     def size(self) -> int:
         """Return how many lines the section has in all."""
         return len(self.trends) if self.section.has_trends else len(self.rows)
+
+    @property
+    def whole_size(self) -> int:
+        """Return how many there are, also of those that were not fetched."""
+        return self.size if self.total is None else self.total
+
+    @property
+    def has_older_results(self) -> bool:
+        """Return whether there are more results than its trends are made of."""
+        return self.whole_size > sum(len(trend.points) for trend in self.trends)
 
     @property
     def is_cut(self) -> bool:
@@ -127,7 +138,6 @@ class Record:
 
     patient: Resource | None
     sections: tuple[SectionContent, ...]
-    risk_scores: tuple[RiskScore, ...]
 
     @property
     def columns(self) -> tuple[list[SectionContent], list[SectionContent]]:
@@ -157,6 +167,11 @@ class SearchesOfOnePage:
         self._slots = asyncio.Semaphore(MAX_SEARCHES_AT_ONCE)
         self._patient_task: asyncio.Task[Resource | None] | None = None
 
+    @property
+    def patient_id(self) -> str:
+        """Return the id of the patient whose record it is."""
+        return self._patient
+
     async def patient(self) -> Resource | None:
         """Return the Patient, or None where it is not shown."""
         if self._patient_task is None:
@@ -173,9 +188,13 @@ class SearchesOfOnePage:
 
     async def _search(self, search: Search) -> SearchResults | None:
         params = {search.patient_param: self._patient, "_count": PAGE_SIZE, **search.params}
+        limit = MAX_SECTION_ROWS
+        if search.newest is not None:
+            limit = search.newest
+            params |= {"_count": str(limit), "_sort": "-date", "_total": "accurate"}
         async with self._slots:
-            return await _none_if_forbidden(
-                self._gateway.search_all(search.resource_type, params, limit=MAX_SECTION_ROWS)
+            return await none_if_forbidden(
+                self._gateway.search_all(search.resource_type, params, limit=limit)
             )
 
 
@@ -184,33 +203,19 @@ async def fetch_record(
 ) -> Record:
     """Fetch every section of a patient's record."""
     searches = SearchesOfOnePage(gateway, patient)
-    patient_resource, risk_scores, sections = await asyncio.gather(
+    patient_resource, sections = await asyncio.gather(
         searches.patient(),
-        _fetch_risk_scores(gateway, patient),
         asyncio.gather(
-            *(_build_section(searches, section, language, now) for section in FIRST_PAGE)
+            *(build_section(searches, section, language, now) for section in FIRST_PAGE)
         ),
     )
-    return Record(patient_resource, tuple(sections), risk_scores)
+    return Record(patient_resource, tuple(sections))
 
 
-async def fetch_section(
-    gateway: GatewayClient,
-    patient: str,
-    section: Section,
-    language: str,
-    now: datetime | None = None,
-) -> tuple[SectionContent, Resource | None]:
-    """Fetch one section of a patient's record, and the Patient."""
-    searches = SearchesOfOnePage(gateway, patient)
-    return await asyncio.gather(
-        _build_section(searches, section, language, now), searches.patient()
-    )
-
-
-async def _build_section(
+async def build_section(
     searches: SearchesOfOnePage, section: Section, language: str, now: datetime | None
 ) -> SectionContent:
+    """Return one section with what the page's searches find of it."""
     answers = await asyncio.gather(*(searches.results(search) for search in section.searches))
     found = [results for results in answers if results is not None]
     # By type and id: one resource may be found by two searches.
@@ -218,7 +223,11 @@ async def _build_section(
     content = SectionContent(
         section,
         is_unavailable=len(found) < len(answers),
-        is_incomplete=any(results.next_link for results in found),
+        is_incomplete=any(
+            results is not None and results.next_link and search.newest is None
+            for search, results in zip(section.searches, answers, strict=True)
+        ),
+        total=sum(results.total or 0 for results in found) if _has_newest(section) else None,
         now=now,
     )
     if section.has_trends:
@@ -238,6 +247,10 @@ async def _build_section(
         rows=tuple(sort_rows(others)),
         none_known=tuple(row for row in none_known if not row.is_in_error),
     )
+
+
+def _has_newest(section: Section) -> bool:
+    return any(search.newest is not None for search in section.searches)
 
 
 def _newest_findings_hold(rows: Iterable[RecordRow]) -> list[RecordRow]:
@@ -297,14 +310,8 @@ async def fetch_consents(gateway: GatewayClient, patient: str) -> list[Resource]
     return list(results.matches)
 
 
-async def _fetch_risk_scores(gateway: GatewayClient, patient: str) -> tuple[RiskScore, ...]:
-    results = await _none_if_forbidden(
-        gateway.search("RiskAssessment", {"patient": patient, "_count": "50"})
-    )
-    return newest_risk_scores(results.matches if results else ())
-
-
-async def _none_if_forbidden(search: Awaitable[SearchResults]) -> SearchResults | None:
+async def none_if_forbidden(search: Awaitable[SearchResults]) -> SearchResults | None:
+    """Return what a search finds; None where the reader's token does not cover it."""
     # A token without the scope for one resource type still shows the others.
     try:
         return await search

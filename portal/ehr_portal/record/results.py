@@ -44,6 +44,16 @@ class ReferenceRange:
     low: float | None
     high: float | None
 
+    def without_unit(self, value: Text) -> str:
+        """Return the range for beside a value; the unit only where it is another than the value's.
+
+        >>> limits = ReferenceRange(Text("3.5–5.1\xa0mmol/L", "en"), 3.5, 5.1)
+        >>> limits.without_unit(Text("5.6\xa0mmol/L", "en"))
+        '3.5–5.1'
+        """
+        _, space, unit = value.text.partition("\u00a0")
+        return self.text.text.removesuffix(f"{space}{unit}") if unit else self.text.text
+
 
 @dataclass(frozen=True)
 class ResultValue:

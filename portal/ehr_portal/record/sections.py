@@ -20,6 +20,8 @@ class Search:
     params: Mapping[str, str] = field(default_factory=dict)
     # The search parameter that names the patient.
     patient_param: str = "patient"
+    # Only so many matches, the newest by date; None for all.
+    newest: int | None = None
 
 
 @dataclass(frozen=True)

@@ -8,13 +8,13 @@ from __future__ import annotations
 
 import tomllib
 from dataclasses import dataclass
-from datetime import date
 from functools import cache
 from importlib.resources import files
 from typing import Any
 
 from ehr_portal.gateway.client import Resource
 from ehr_portal.i18n import N_, localizer_for
+from ehr_portal.record.ages import age_in_years
 from ehr_portal.record.display import Text
 from ehr_portal.record.interpretations import ATTENTION, EXPECTED, STRONG, Flag
 
@@ -30,6 +30,14 @@ _UNITS = {
     "{beats}/min": "/min",
     "{breaths}/min": "/min",
     "per minute": "/min",
+}
+
+# By whether it is far off, and the direction: the words, and the words for a line of little room.
+_WORDS = {
+    (True, 1): (N_("Far above what is usual for adults"), N_("Very high for adults")),
+    (True, -1): (N_("Far below what is usual for adults"), N_("Very low for adults")),
+    (False, 1): (N_("Above what is usual for adults"), N_("High for adults")),
+    (False, -1): (N_("Below what is usual for adults"), N_("Low for adults")),
 }
 
 
@@ -59,32 +67,20 @@ class UsualRanges:
             return Flag(EXPECTED, word)
         is_far = value <= far_low or value >= far_high
         direction = 1 if value > high else -1
-        words = {
-            (True, 1): N_("Far above what is usual for adults"),
-            (True, -1): N_("Far below what is usual for adults"),
-            (False, 1): N_("Above what is usual for adults"),
-            (False, -1): N_("Below what is usual for adults"),
-        }
-        word = Text(translate(words[is_far, direction]), language)
-        return Flag(STRONG if is_far else ATTENTION, word, direction=direction)
+        long, short = _WORDS[is_far, direction]
+        return Flag(
+            STRONG if is_far else ATTENTION,
+            Text(translate(long), language),
+            direction=direction,
+            short=Text(translate(short), language),
+        )
 
     def _limits(self, measured: Resource, day: str) -> dict[str, Any] | None:
-        if not _is_adult(self.birth_date, day):
+        if (age_in_years(self.birth_date, day) or 0) < ADULT_YEARS:
             return None
         codings = measured.get("code", {}).get("coding", ())
         known = _load_ranges()
         return next((known[c["code"]] for c in codings if c.get("code") in known), None)
-
-
-def _is_adult(birth_date: str, day: str) -> bool:
-    """Return whether somebody was surely an adult on a day; a year alone counts to its end."""
-    latest_birth = f"{birth_date}-12-31"[:10] if len(birth_date) == 4 else f"{birth_date}-28"[:10]
-    try:
-        born, then = date.fromisoformat(latest_birth), date.fromisoformat(day[:10])
-    except ValueError:
-        return False
-    years = then.year - born.year - ((then.month, then.day) < (born.month, born.day))
-    return years >= ADULT_YEARS
 
 
 @cache

@@ -268,4 +268,5 @@ def test_a_hidden_result_of_a_report_looks_like_one_that_is_not_there(portal: Po
     shown = portal.log_in("doctor").get("/patients/pat-1/item/DiagnosticReport/r-1").text
 
     assert "13.46" in shown
-    assert "hidden" not in shown.partition("<main")[2]
+    assert "Observation/hidden" not in shown
+    assert re.search(r">[^<]*hidden", shown.partition("<main")[2]) is None

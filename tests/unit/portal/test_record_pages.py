@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import base64
+from typing import Any
 
 import pytest
 
+from ehr_portal.record.risk_scores import BETTER_THAN_BASELINE, MODEL_EVALUATION
 from tests.lib.portal_house import PortalHouse, portal
+from tests.unit.portal.test_odd_addresses import Values, routes
 
 __all__ = ["portal"]
 
@@ -85,14 +88,39 @@ def test_a_clinician_sees_the_same_record_without_the_patients_choices(portal: P
 
 
 @pytest.mark.parametrize(
-    "page",
-    ["", "/results", "/item/Observation/lab-2025", "/emergency", "/ask", "/substitute"],
+    "path",
+    sorted(
+        path
+        for method, path in routes()
+        # A document is sent as it is; the answer to a request needs one.
+        if method == "GET" and path.startswith("/patients/{patient}") and "attachment" not in path
+    ),
 )
-def test_a_clinicians_pages_name_the_patient(portal: PortalHouse, page: str) -> None:
-    shown = portal.log_in("doctor").get(f"/patients/pat-1{page}").text.partition("<main")[2]
+def test_a_clinicians_pages_name_the_patient_and_the_allergies(
+    portal: PortalHouse, path: str
+) -> None:
+    result = dict.fromkeys(("resource_id", "observation_id"), "lab-2025")
+    # Written by the doctor's own organisation, so that it may be held back.
+    own = {"source": "https://ehr-commons.hk/organization/st-b", "versionId": "1"}
+    portal.fake.resources[("Observation", "lab-2025")]["meta"] = own
+    portal.fake.operations["Patient/pat-1/$access-requests"] = access_requests("a-1")
+    address = path.format_map(
+        Values(patient="pat-1", resource_type="Observation", key="results", **result)
+    )
+    answer = portal.log_in("doctor").get(address)
+    shown = answer.text.partition("<main")[2]
 
-    for text in ("CHAN Ka Yan", "陳家欣", "14 Mar 1981", "Female", "ZQ123•••(7)"):
-        assert text in shown
+    assert answer.status_code == 200, address
+    for text in ("CHAN Ka Yan", "陳家欣", "14 Mar 1981", "(45 years)", "Female", "ZQ123•••(7)"):
+        assert text in shown, address
+    # The allergy strip, with the danger.
+    assert "ehr-strip--known" in shown and "Latex" in shown and "High risk" in shown, address
+
+
+def access_requests(name: str) -> dict[str, Any]:
+    """Return one request for access."""
+    parts = [{"name": "id", "valueString": name}, {"name": "state", "valueString": "pending"}]
+    return {"resourceType": "Parameters", "parameter": [{"name": "request", "part": parts}]}
 
 
 def test_a_patient_who_shares_nothing_looks_like_no_patient_at_all(portal: PortalHouse) -> None:
@@ -127,32 +155,75 @@ def test_what_the_own_organisation_wrote_is_shown_without_the_person(portal: Por
     assert "Records of your own organisation" in shown.text
 
 
-def test_a_risk_score_says_that_a_model_made_it(portal: PortalHouse) -> None:
-    portal.fake.resources[("RiskAssessment", "ra-1")] = {
+def risk_assessment(**changes: Any) -> dict[str, Any]:
+    """Return a score of a model that is better than its baseline, within its time."""
+    period = {"start": "2026-11-01T00:00:00Z", "end": "2026-11-29T00:00:00Z"}
+    evaluation = {"url": MODEL_EVALUATION, "valueCode": BETTER_THAN_BASELINE}
+    return {
         "resourceType": "RiskAssessment",
-        "note": [{"text": "Too few returns to judge the model."}],
+        "status": "final",
+        "note": [{"text": "Better than LACE."}],
         "id": "ra-1",
         "meta": {"source": "https://ehr-commons.hk/organization/ehr-commons"},
+        "extension": [changes.pop("evaluation", evaluation)],
         "subject": {"reference": "Patient/pat-1"},
-        "occurrenceDateTime": "2026-11-20T04:00:00Z",
+        "occurrenceDateTime": changes.pop("at", "2026-11-20T04:00:00Z"),
         "method": {"text": "readmission, version 3"},
         "prediction": [
             {
                 "outcome": {"text": "Readmission in 28 days"},
                 "probabilityDecimal": 0.173,
-                "whenPeriod": {"start": "2026-11-01T00:00:00Z", "end": "2026-11-29T00:00:00Z"},
+                "whenPeriod": {**period, **changes.pop("period", {})},
             }
         ],
+        **changes,
     }
+
+
+def test_a_risk_score_says_that_a_model_made_it(portal: PortalHouse) -> None:
+    portal.fake.resources[("RiskAssessment", "ra-1")] = risk_assessment()
 
     shown = portal.log_in("doctor").get("/patients/pat-1").text
 
     assert "17.3%" in shown
-    assert "Too few returns to judge the model." in shown
+    assert "Better than LACE." in shown
     assert "Worked out on 20 Nov 2026 by a computer model, not by a person." in shown
     assert "readmission, version 3" in shown
-    assert "About the stay that ended on 1 Nov 2026." in shown
+    assert "It speaks of the time until 29 Nov 2026." in shown
     assert "17.3%" not in portal.log_in("patient").get("/record").text
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"period": {"end": "2026-11-22T07:59:59Z"}},
+        {"period": {"end": "2026-11-21"}},
+        {"period": {"end": ""}},
+        {"period": {"start": "2026-11-23T00:00:00Z"}},
+        {"evaluation": {"url": MODEL_EVALUATION, "valueCode": "not-better"}},
+        {"evaluation": {"url": MODEL_EVALUATION, "valueCode": "too-few-outcomes"}},
+        {"evaluation": {"url": "urn:other", "valueCode": BETTER_THAN_BASELINE}},
+        {"status": "entered-in-error"},
+        {"status": "preliminary"},
+    ],
+)
+def test_no_risk_is_shown_past_its_time_or_of_a_model_that_is_not_better(
+    portal: PortalHouse, changes: dict[str, Any]
+) -> None:
+    portal.fake.resources[("RiskAssessment", "ra-1")] = risk_assessment(**changes)
+
+    shown = portal.log_in("doctor").get("/patients/pat-1").text
+
+    assert "17.3%" not in shown and "Risk score" not in shown
+
+
+def test_a_newer_score_that_is_not_shown_brings_no_older_one_back(portal: PortalHouse) -> None:
+    portal.fake.resources[("RiskAssessment", "ra-1")] = risk_assessment()
+    worse = {"url": MODEL_EVALUATION, "valueCode": "not-better"}
+    newer = risk_assessment(evaluation=worse, at="2026-11-21T04:00:00Z")
+    portal.fake.resources[("RiskAssessment", "ra-2")] = {**newer, "id": "ra-2"}
+
+    assert "17.3%" not in portal.log_in("doctor").get("/patients/pat-1").text
 
 
 def test_a_section_the_token_does_not_cover_leaves_the_others(portal: PortalHouse) -> None:
