@@ -23,6 +23,7 @@ from ehr_gateway.http.error_responses import install_error_handlers
 from ehr_gateway.http.metrics import Metrics
 from ehr_gateway.http.request_guard import RequestGuard
 from ehr_gateway.login import (
+    account_change_pages,
     account_pages,
     administration,
     display_pages,
@@ -77,6 +78,7 @@ ROUTERS = tuple(
         factor_pages,
         display_pages,
         session_pages,
+        account_change_pages,
         administration,
         eid_pages,
     )

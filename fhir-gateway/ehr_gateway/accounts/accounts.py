@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import astuple, dataclass
 
 from ehr_fhir.errors import EhrError, NotFound, Unprocessable
@@ -159,12 +160,36 @@ def _is_known(connection: Connection, login: str) -> bool:
     return row is not None
 
 
-def search_accounts(connection: Connection, prefix: str, limit: int) -> list[AccountStatus]:
-    """Return the accounts whose log-in names begin with a prefix, disabled ones too."""
+def search_accounts(
+    connection: Connection,
+    text: str,
+    limit: int,
+    *,
+    patients: Sequence[str] = (),
+    eid_subjects: Sequence[str] = (),
+) -> list[AccountStatus]:
+    """Return accounts by log-in name, name, patient or electronic identity, disabled ones too.
+
+    The log-in name begins with the text or the name contains it; or the account is of one of the
+    patients or subjects.
+    """
+    values: dict[str, object] = {"text": text.lower(), "most": limit}
+    conditions = [
+        "substr(login, 1, length(:text)) = :text",
+        "replace(lower(display), :text, '') <> lower(display)",
+    ]
+    if not text:
+        conditions = ["TRUE"]
+    for column, wanted in (("patient", patients), ("eid", eid_subjects)):
+        for number, value in enumerate(wanted):
+            conditions.append(f"{column} = :{column}_{number}")
+            values[f"{column}_{number}"] = value
+    if not text:
+        values.pop("text")
     rows = connection.execute(
-        f"SELECT {_COLUMNS}, disabled FROM account"  # noqa: S608 constant columns
-        " WHERE substr(login, 1, CAST(:length AS INTEGER)) = :begins ORDER BY login LIMIT :most",
-        {"length": len(prefix), "begins": prefix, "most": limit},
+        f"SELECT {_COLUMNS}, disabled FROM account WHERE {' OR '.join(conditions)}"  # noqa: S608
+        " ORDER BY login LIMIT :most",
+        values,
     ).fetchall()
     return [AccountStatus(_account_from_row(row), bool(row[8])) for row in rows]
 

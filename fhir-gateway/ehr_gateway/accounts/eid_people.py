@@ -56,6 +56,13 @@ def has_enrolments(database: Database) -> bool:
         return connection.execute("SELECT 1 FROM eid_person LIMIT 1").fetchone() is not None
 
 
+def find_subjects_by_number(connection: Connection, identity_number: str) -> list[str]:
+    """Return the subjects, as accounts have them, of an identity number however it is written."""
+    number = JURISDICTION.person_identifier.normalize(identity_number)
+    rows = connection.execute("SELECT subject FROM eid_person WHERE hkid = ?", (number,))
+    return [pairwise_subject(str(row["subject"]), CLIENT_ID) for row in rows]
+
+
 def identify_person(
     database: Database, hkid: str, pin: str, service: str = CLIENT_ID
 ) -> str | None:

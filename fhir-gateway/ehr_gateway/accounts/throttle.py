@@ -33,6 +33,8 @@ class _Failures:
     last_ms: int
 
 
+# What stands before the colon of a throttled log-in name: the factors that are counted.
+FACTORS = ("password", "code")
 NAME_LIMIT = ThrottleLimit(5, 24 * 3_600_000)
 ADDRESS_LIMIT = ThrottleLimit(50, 15 * 60_000)
 

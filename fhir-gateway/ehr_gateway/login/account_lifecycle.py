@@ -6,6 +6,7 @@ from collections.abc import Iterable
 
 from ehr_fhir.errors import NotFound
 from ehr_gateway.accounts import factors, sessions
+from ehr_gateway.accounts.accounts import Account
 from ehr_gateway.database import Connection
 from ehr_gateway.gateway import Gateway
 from ehr_gateway.journal.redo_actions import (
@@ -16,6 +17,7 @@ from ehr_gateway.journal.redo_actions import (
 from ehr_gateway.oauth import refresh_tokens
 
 __all__ = [
+    "change_role",
     "disable_account",
     "enable_account",
     "end_session",
@@ -83,6 +85,24 @@ def enable_account(gateway: Gateway, login: str) -> None:
     with gateway.store.write_transaction() as connection:
         _set_disabled(connection, login, disabled=False)
         append_redo_actions(connection, [build_account_redo(connection, login)])
+
+
+def change_role(gateway: Gateway, account: Account) -> None:
+    """Give an account another role, organisation or profession; its sessions and tokens end.
+
+    What is issued anew has the scopes of the new role.
+    """
+    login, now = account.login, gateway.clock()
+    with gateway.store.write_transaction() as connection:
+        connection.execute(
+            "UPDATE account SET role = ?, organization = ?, profession = ? WHERE login = ?",
+            (account.role, account.organization, account.profession, login),
+        )
+        sessions.end_sessions(connection, login, now)
+        gateway.revocations.revoke_in(connection, "account", login, now)
+        append_redo_actions(connection, [build_account_redo(connection, login)])
+    gateway.revocations.notify_processes()
+    refresh_tokens.end_families_of_login(gateway.store.database, login, now)
 
 
 def reset_factors(gateway: Gateway, login: str) -> None:

@@ -110,8 +110,8 @@ def render_account_page(
         recent=user.is_recent,
         passkeys_possible=passkeys_possible,
         csrf=user.csrf,
-        when=_local_time,
-        proved=_local_time(user.session.auth_ms),
+        when=local_time,
+        proved=local_time(user.session.auth_ms),
         nonce=_nonce_sealer(user).dumps(nonce),
         options=passkeys.build_registration_options(gateway, user.account, nonce, own_passkeys)
         if passkeys_possible
@@ -154,5 +154,6 @@ def _nonce_sealer(user: SignedInUser) -> URLSafeTimedSerializer:
     return URLSafeTimedSerializer(user.gateway.form_secret, salt=f"passkey for {user.session.id}")
 
 
-def _local_time(at_ms: int) -> str:
+def local_time(at_ms: int) -> str:
+    """Return an instant as the pages write it, in the place's time."""
     return f"{datetime.fromtimestamp(at_ms / 1000, JURISDICTION.zone):%Y-%m-%d %H:%M}"

@@ -1,7 +1,7 @@
-"""The accounts page of administrators: create, disable and enable accounts, reset factors.
+"""The accounts page of administrators: find accounts and create them.
 
-The first password of an account only lets its user choose another one. A lost second factor is
-removed, never looked up.
+What is changed of an account has a page of its own (`account_change_pages`). The first password of
+an account only lets its user choose another one.
 """
 
 from __future__ import annotations
@@ -13,18 +13,22 @@ from fastapi import APIRouter, Depends, Request
 from fastapi.responses import Response
 
 from ehr_fhir.errors import EhrError
+from ehr_fhir.jurisdiction import JURISDICTION
 from ehr_gateway.accounts import accounts, passwords
+from ehr_gateway.accounts.account_changes import newest_changes
 from ehr_gateway.accounts.accounts import Account
+from ehr_gateway.accounts.eid_people import find_subjects_by_number
 from ehr_gateway.gateway import Gateway, GatewayDependency
 from ehr_gateway.html import pages
 from ehr_gateway.http.body import read_form
-from ehr_gateway.login import account_lifecycle, login_pages
+from ehr_gateway.login import account_pages, login_pages
 from ehr_gateway.login.signed_in_user import (
     SignedInUser,
     check_form,
     find_signed_in_user,
     show_login,
 )
+from ehr_gateway.search.named_patients import find_patients_by_number
 from ehr_gateway.tokens.roles import load_roles
 from ehr_privacy.consent import PROFESSIONS
 
@@ -38,68 +42,46 @@ _FORM_FIELDS = ("login", "display", "role", "organization", "profession", "patie
 
 @router.get("/accounts")
 def show_accounts(request: Request, gateway: GatewayDependency) -> Response:
-    """Show the accounts whose log-in names begin with the search text."""
+    """Show the first accounts, and the forms to search and to add."""
     user = find_signed_in_user(request, gateway)
     if user is None:
         return show_login(request, gateway)
-    return _refuse_others(user) or _render_accounts_page(
-        user, search=request.query_params.get("find", "")
-    )
+    return refuse_others(user) or render_accounts_page(user)
 
 
 @router.post("/accounts")
 def create_account_from_form(request: Request, gateway: GatewayDependency, form: Form) -> Response:
     """Create an account from the form."""
-    user = _check_administrator_form(request, gateway, form)
+    user = check_administrator_form(request, gateway, form)
     if isinstance(user, Response):
         return user
     error_key = create_account(gateway, _account_from_form(form), form.get("password", ""))
     if error_key:
         why = pages.load_texts()[error_key][user.language]
         error = pages.load_texts()["people_wrong"][user.language].format(why=why)
-        return _render_accounts_page(user, error=error, typed=form)
+        return render_accounts_page(user, error=error, typed=form)
     user.record("account-create")
-    return _render_accounts_page(user, notice="people_created", search=form.get("login", ""))
+    return render_accounts_page(user, notice="people_created", search=form.get("login", ""))
 
 
-@router.post("/accounts/disable")
-def disable_account(request: Request, gateway: GatewayDependency, form: Form) -> Response:
-    """Disable an account, except one's own."""
-    user = _check_administrator_form(request, gateway, form)
-    if isinstance(user, Response):
-        return user
-    if form.get("login") != user.account.login:
-        account_lifecycle.disable_account(gateway, form.get("login", ""))
-        user.record("account-disable")
-    return _render_accounts_page(user, notice="people_was_disabled", search=form.get("login", ""))
+@router.post("/accounts/search")
+def search_accounts(request: Request, gateway: GatewayDependency, form: Form) -> Response:
+    """Show the accounts of a log-in name, a name or an identity card number.
 
-
-@router.post("/accounts/enable")
-def enable_account(request: Request, gateway: GatewayDependency, form: Form) -> Response:
-    """Enable an account."""
-    user = _check_administrator_form(request, gateway, form)
-    if isinstance(user, Response):
-        return user
-    account_lifecycle.enable_account(gateway, form.get("login", ""))
-    user.record("account-enable")
-    return _render_accounts_page(user, notice="people_was_enabled", search=form.get("login", ""))
-
-
-@router.post("/accounts/reset")
-def reset_factors(request: Request, gateway: GatewayDependency, form: Form) -> Response:
-    """Reset the second factors of an account, except one's own."""
-    user = _check_administrator_form(request, gateway, form)
-    if isinstance(user, Response):
-        return user
-    if form.get("login") != user.account.login:
-        account_lifecycle.reset_factors(gateway, form.get("login", ""))
-        user.record("account-reset")
-    return _render_accounts_page(user, notice="people_was_reset", search=form.get("login", ""))
+    By POST, since addresses end up in histories and logs.
+    """
+    user = find_signed_in_user(request, gateway)
+    if user is None:
+        return show_login(request, gateway)
+    checked = check_form(request, gateway, form)
+    if isinstance(checked, Response):
+        return checked
+    return refuse_others(user) or render_accounts_page(user, search=form.get("find", ""))
 
 
 def create_account(gateway: Gateway, account: Account, password: str) -> str:
     """Create an account; return the key of a text that says why not, empty on success."""
-    if not (_LOGIN.match(account.login) and account.display and _has_required_fields(account)):
+    if not (_LOGIN.match(account.login) and account.display and has_required_fields(account)):
         return "people_incomplete"
     error_key = passwords.find_password_fault(password, account.login) if password else ""
     if error_key:
@@ -116,13 +98,20 @@ def create_account(gateway: Gateway, account: Account, password: str) -> str:
     return ""
 
 
-def _has_required_fields(account: Account) -> bool:
+def has_required_fields(account: Account) -> bool:
+    """Say whether role, organisation, profession and patient fit together."""
     # A patient account needs a patient, a clinician account an organisation and a profession.
     if account.role == "clinician":
         return bool(account.organization and account.profession in PROFESSIONS)
     if account.role == "patient":
         return bool(account.patient) and not account.profession
     return account.role in load_roles() and account.role != "system" and not account.patient
+
+
+def find_number(typed: str) -> str | None:
+    """Return what was typed if it is an identity card number, however it is written."""
+    identifier = JURISDICTION.person_identifier
+    return typed if re.fullmatch(identifier.pattern, identifier.normalize(typed)) else None
 
 
 def _account_from_form(form: dict[str, str]) -> Account:
@@ -140,20 +129,24 @@ def _account_from_form(form: dict[str, str]) -> Account:
     )
 
 
-def _check_administrator_form(
+def check_administrator_form(
     request: Request, gateway: Gateway, form: dict[str, str]
 ) -> SignedInUser | Response:
+    """Return the administrator who sent a form, authenticated recently; else the page to answer."""
     user = check_form(request, gateway, form)
     if isinstance(user, Response):
         return user
-    refused = _refuse_others(user)
+    refused = refuse_others(user)
     if refused is not None:
         return refused
     return user if user.is_recent else show_login(request, gateway)
 
 
-def _refuse_others(user: SignedInUser) -> Response | None:
+def refuse_others(user: SignedInUser) -> Response | None:
+    """Return the refusal of whoever is no administrator, or is suspended."""
     account, gateway = user.account, user.gateway
+    if gateway.verifier.is_stale():
+        gateway.verifier.reload()
     is_suspended = gateway.revocations.suspensions.is_suspended(
         person=account.person or account.login,
         organization=account.organization,
@@ -165,7 +158,7 @@ def _refuse_others(user: SignedInUser) -> Response | None:
     return login_pages.render_stopped_page(user.language, "not_yours", 403)
 
 
-def _render_accounts_page(
+def render_accounts_page(
     user: SignedInUser,
     *,
     search: str = "",
@@ -173,8 +166,17 @@ def _render_accounts_page(
     error: str = "",
     typed: dict[str, str] | None = None,
 ) -> Response:
+    """Render the accounts that fit a search, and the form of a new one."""
     with user.gateway.store.read_transaction() as connection:
-        statuses = accounts.search_accounts(connection, search, _MAX_ROWS)
+        number = find_number(search)
+        statuses = accounts.search_accounts(
+            connection,
+            search.strip(),
+            _MAX_ROWS,
+            patients=find_patients_by_number(connection, number) if number else (),
+            eid_subjects=find_subjects_by_number(connection, number) if number else (),
+        )
+        changes = newest_changes(connection, [status.account.login for status in statuses])
         names = login_pages.find_organization_names(
             connection,
             [status.account.organization for status in statuses if status.account.organization],
@@ -189,6 +191,8 @@ def _render_accounts_page(
         notice=pages.load_texts()[notice][user.language] if notice else "",
         people=statuses,
         names=names,
+        changes=changes,
+        when=account_pages.local_time,
         roles=[name for name in load_roles() if name != "system"],
         professions=sorted(PROFESSIONS),
         search=search,

@@ -8,6 +8,7 @@ from ehr_fhir.errors import NotFound
 from ehr_gateway.accounts import accounts
 from ehr_gateway.accounts.accounts import Account, subject_of_account
 from ehr_gateway.audit_log import recorder
+from ehr_gateway.database import Connection
 from ehr_gateway.gateway import Gateway
 from ehr_gateway.login.browser import client_network
 from ehr_gateway.tokens.roles import load_roles
@@ -29,6 +30,20 @@ def record_account_change(
             connection,
             recorder.build_event_rows(_audit_context(request, gateway, account, interaction), None),
         )
+
+
+def record_change_of_other(
+    connection: Connection,
+    request: Request,
+    gateway: Gateway,
+    administrator: Account,
+    interaction: str,
+    entity: str,
+) -> None:
+    """Record what an administrator did to another's account, with the record of why."""
+    audit_context = _audit_context(request, gateway, administrator, interaction)
+    rows = recorder.build_event_rows(audit_context, None, entities=[entity])
+    recorder.record_rows(connection, rows)
 
 
 def record_refused_login(request: Request, gateway: Gateway, login: str, interaction: str) -> None:

@@ -36,6 +36,20 @@ ACCOUNT = Table(
     # 1 if somebody else chose the password: it then serves to choose another, and nothing else.
     Column("must_change", INTEGER, nullable=False, server_default="0"),
 )
+# What administrators changed of accounts, and why.
+ACCOUNT_CHANGE = Table(
+    "account_change",
+    METADATA,
+    Column("id", TEXT, primary_key=True),
+    Column("login", TEXT, nullable=False),
+    # disable, enable, reset, unlock or role.
+    Column("act", TEXT, nullable=False),
+    Column("reason", TEXT, nullable=False),
+    Column("at_ms", INTEGER, nullable=False),
+    # The log-in of the administrator.
+    Column("changed_by", TEXT, nullable=False),
+    Index("account_change_login", "login", "at_ms"),
+)
 LOGIN_SESSION = Table(
     "login_session",
     METADATA,

@@ -6,10 +6,13 @@ import pytest
 
 from ehr_gateway.accounts import accounts
 from ehr_gateway.accounts.accounts import Account
-from tests.lib.gateway import PASSWORD, House
+from ehr_gateway.login.account_change_pages import ACTS
+from tests.lib.gateway import HKID, PASSWORD, House
 from tests.lib.visitor import Visitor, code_of
 
 PATH = "/oauth/accounts"
+CHANGE = f"{PATH}/change"
+REASON = "Asked for by the head of the ward"
 NEW = {
     "login": "dr.lee",
     "display": "Dr Lee",
@@ -62,7 +65,7 @@ def test_who_lost_their_second_factor_sets_up_another(house: House, admin: Visit
         PASSWORD,
     )
 
-    admin.change(f"{PATH}/reset", login="doctor.a")
+    admin.change(f"{CHANGE}/reset", login="doctor.a", reason=REASON)
 
     assert visitor.ask().status_code == 200
     assert 'id="secret"' in visitor.password().text
@@ -93,17 +96,18 @@ def test_disabling_by_the_page_ends_what_is_open(house: House, admin: Visitor) -
     visitor = Visitor(house)
     token = visitor.exchange(visitor.log_in()).json()["access_token"]
 
-    admin.change(f"{PATH}/disable", login="doctor.a")
+    admin.change(f"{CHANGE}/disable", login="doctor.a", reason=REASON)
 
     fhir = {"Authorization": f"Bearer {token}"}
     assert visitor.client.get("/fhir/Organization", headers=fhir).status_code == 401
     assert visitor.ask().status_code == 200
-    admin.change(f"{PATH}/enable", login="doctor.a")
+    admin.change(f"{CHANGE}/enable", login="doctor.a", reason=REASON)
     assert code_of(visitor.password())
 
 
 def test_nobody_disables_themselves(house: House, admin: Visitor) -> None:
-    admin.change(f"{PATH}/disable", login="admin")
+    for act in ACTS:
+        admin.change(f"{CHANGE}/{act}", login="admin", reason=REASON, role="steward")
 
     assert admin.get(PATH).status_code == 200
 
@@ -113,14 +117,14 @@ def test_no_other_role_manages_accounts(house: House) -> None:
     visitor.log_in()
 
     assert visitor.get(PATH).status_code == 403
-    for path in (PATH, f"{PATH}/disable", f"{PATH}/enable", f"{PATH}/reset"):
-        assert visitor.change(path, **NEW).status_code == 403
+    for path in (PATH, f"{PATH}/search", *(f"{CHANGE}/{act}" for act in ACTS)):
+        assert visitor.change(path, **NEW, reason=REASON).status_code == 403
     assert not accounts.is_login_taken(house.gateway.store.database, "dr.lee")
 
 
 def test_what_an_administrator_did_is_on_record(house: House, admin: Visitor) -> None:
     admin.change(PATH, **NEW)
-    admin.change(f"{PATH}/disable", login="dr.lee")
+    admin.change(f"{CHANGE}/disable", login="dr.lee", reason=REASON)
 
     with house.gateway.store.read_transaction() as connection:
         rows = connection.execute(
@@ -128,3 +132,112 @@ def test_what_an_administrator_did_is_on_record(house: House, admin: Visitor) ->
         ).fetchall()
     assert [row[0] for row in rows][-2:] == ["account-create", "account-disable"]
     assert house.login("auditor").get("AuditEvent").status_code == 200
+
+
+def changes(house: House) -> list[tuple[str, str, str]]:
+    """Return what is kept of changes: of whom, what, why."""
+    with house.gateway.store.read_transaction() as connection:
+        rows = connection.execute("SELECT login, act, reason FROM account_change ORDER BY id")
+        return [tuple(row) for row in rows]
+
+
+@pytest.mark.parametrize("act", ACTS)
+def test_a_change_is_confirmed_with_a_reason_before_it_is_made(
+    house: House, admin: Visitor, act: str
+) -> None:
+    path = f"{CHANGE}/{act}"
+
+    asked = admin.change(path, login="doctor.a")
+    short = admin.change(path, login="doctor.a", reason="x")
+
+    assert asked.status_code == 200
+    assert 'name="reason"' in asked.text
+    assert short.status_code == 400
+    assert 'id="field-error"' in short.text
+    assert changes(house) == []
+    done = admin.change(
+        path, login="doctor.a", reason="<i>Left</i> the hospital today", role="clinician",
+        organization="hospital-b", profession="nurse",
+    )  # fmt: skip
+    assert changes(house) == [("doctor.a", act, "<i>Left</i> the hospital today")]
+    assert "&lt;i&gt;Left&lt;/i&gt; the hospital today" in done.text
+    event = house.login("auditor").get("AuditEvent?agent=admin").json()["entry"][0]["resource"]
+    assert event["subtype"][0]["code"] == f"account-{act}"
+    assert any("Basic/" in str(entity) for entity in event["entity"])
+
+
+@pytest.mark.parametrize("typed", ["doctor.a", "Dr A", "dr a", HKID, "za1234560", "ZA 123456 0"])
+def test_accounts_are_found_by_log_in_name_and_card_number(
+    house: House, admin: Visitor, typed: str
+) -> None:
+    found = admin.change(f"{PATH}/search", find=typed).text
+
+    login, other = ("p.pat-1", "doctor.a") if "a" in typed[:2].lower() and "1" in typed else (
+        "doctor.a", "p.pat-1"
+    )  # fmt: skip
+    assert f'value="{login}"' in found
+    assert f'value="{other}"' not in found
+
+
+def test_an_account_of_a_patient_is_found_by_the_number_in_the_record(
+    furnished: House,
+) -> None:
+    account = Account("admin", "administrator", "Ad", "ehr-commons", exempt=True)
+    accounts.add_account(furnished.gateway.store.database, account, PASSWORD)
+    admin = Visitor(furnished)
+    admin.log_in("admin")
+
+    found = admin.change(f"{PATH}/search", find="ZB123456(3)").text
+
+    assert 'value="p.pat-2"' in found
+    assert 'value="p.pat-1"' not in found
+
+
+def test_a_search_that_finds_nothing_says_so(house: House, admin: Visitor) -> None:
+    assert "No account fits." in admin.change(f"{PATH}/search", find="nobody").text
+
+
+def test_another_role_holds_at_once(house: House, admin: Visitor) -> None:
+    visitor = Visitor(house)
+    token = visitor.exchange(visitor.log_in()).json()["access_token"]
+    fhir = {"Authorization": f"Bearer {token}"}
+    assert visitor.client.get("/fhir/Organization", headers=fhir).status_code == 200
+
+    admin.change(f"{CHANGE}/role", login="doctor.a", reason=REASON, role="steward")
+
+    assert visitor.client.get("/fhir/Organization", headers=fhir).status_code == 401
+    assert accounts.find_account(house.gateway.store.database, "doctor.a").role == "steward"
+    refused = admin.change(f"{CHANGE}/role", login="doctor.a", reason=REASON, role="clinician")
+    assert refused.status_code == 400
+    assert accounts.find_account(house.gateway.store.database, "doctor.a").role == "steward"
+
+
+def test_who_is_locked_out_is_let_in_again(house: House, admin: Visitor) -> None:
+    visitor = Visitor(house)
+    visitor.ask()
+    for _ in range(8):
+        visitor.password("doctor.a", "wrong wrong wrong")
+    assert not code_or_none(visitor)
+
+    admin.change(f"{CHANGE}/unlock", login="doctor.a", reason=REASON)
+
+    assert code_or_none(visitor)
+
+
+def code_or_none(visitor: Visitor) -> bool:
+    """Say whether the right password lets in now."""
+    visitor.ask()
+    return bool(visitor.password("doctor.a").status_code == 303)
+
+
+def test_a_suspended_administrator_changes_nothing(house: House, admin: Visitor) -> None:
+    body = {"resourceType": "Parameters", "parameter": [
+        {"name": "kind", "valueCode": "person"}, {"name": "subject", "valueString": "admin"},
+        {"name": "reason", "valueString": "A stolen password"},
+    ]}  # fmt: skip
+    assert house.login("steward").post("$suspend", body).status_code == 200
+
+    assert admin.get(PATH).status_code == 403
+    answer = admin.change(f"{CHANGE}/disable", login="doctor.a", reason=REASON)
+    assert answer.status_code == 403
+    assert changes(house) == []
