@@ -116,8 +116,9 @@ def plan_search(
     return scan
 
 
-def _conditions_sql(filters: Sequence[FilterSql], driver: FilterSql | None = None) -> str:
-    conditions = [part.condition for part in filters if not (part is driver and part.is_exact)]
+def _conditions_sql(filters: Sequence[FilterSql], met: Sequence[FilterSql] = ()) -> str:
+    """Return the condition of a match, without the filters that the source of the rows has met."""
+    conditions = [part.condition for part in filters if part not in met]
     # `deleted` is not in the indexes: without this condition a scan reads an index alone.
     not_deleted = [] if any(part.excludes_deleted for part in filters) else ["r.deleted = 0"]
     return " AND ".join(["r.type = :type", "r.current = 1", *not_deleted, *conditions])
@@ -139,13 +140,19 @@ def join_from(dialect: Dialect, pks: str) -> str:
 def _plan_from_candidates(
     template: SearchPlan, driver: FilterSql, filters: Sequence[FilterSql]
 ) -> SearchPlan:
-    # DISTINCT, because a resource may have several of the values.
-    driver_table = f"driver AS MATERIALIZED (SELECT DISTINCT pk FROM ({driver.candidates}) one)"  # noqa: S608
+    # What the indexes tell is asked of the list, so that only matches are fetched: of a patient's
+    # records with a code, some few out of many. DISTINCT, because a resource may have several of
+    # the values.
+    asked = [part for part in filters if part.reads_index_only and part is not driver]
+    listed = f"({driver.candidates}) one"
+    if asked:
+        listed = f"({driver.candidates}) r WHERE {' AND '.join(part.condition for part in asked)}"
+    driver_table = f"driver AS MATERIALIZED (SELECT DISTINCT pk FROM {listed})"  # noqa: S608
     return replace(
         template,
         tables=(*template.tables, driver_table),
         source=join_from(template.dialect, "driver"),
-        matching=_conditions_sql(filters, driver),
+        matching=_conditions_sql(filters, [*asked, driver] if driver.is_exact else asked),
         starts_from_list=True,
     )
 

@@ -62,6 +62,9 @@ class FilterSql:
     candidates: str | None = None
     # Whether the list holds the matches and nothing else.
     is_exact: bool = False
+    # Whether the condition reads indexes alone, by `r.pk`: then it is met or not by a primary key,
+    # and the resource itself need not be fetched.
+    reads_index_only: bool = False
     # Whether deleted resources cannot match, since they have no values in the index.
     excludes_deleted: bool = False
     # `_IDENTITY` and so on if the list is short by its kind; None if it must be counted.
@@ -117,6 +120,7 @@ class FilterCompiler:
                 f"EXISTS (SELECT 1 FROM record_patient WHERE pk = r.pk AND {of_patient} {BY_ROW})",  # noqa: S608
                 f"SELECT pk FROM record_patient WHERE {of_patient}",  # noqa: S608
                 is_exact=True,
+                reads_index_only=True,
                 rank=_PATIENT,
             )
         if search_filter.parameter.code in ("_id", "_lastUpdated") and search_filter.modifier:
@@ -178,7 +182,7 @@ class FilterCompiler:
         )
         if clause.modifier in ("not", "not-in"):
             # No candidate list: nearly every resource lacks a value.
-            return FilterSql(f"NOT {condition}")
+            return FilterSql(f"NOT {condition}", reads_index_only=True)
         candidates = [
             f"SELECT pk FROM idx_{kind} WHERE param = {param} AND {value_sql}"  # noqa: S608
             for value_sql in conditions
@@ -187,6 +191,7 @@ class FilterCompiler:
             condition,
             " UNION ALL ".join(candidates),
             is_exact=True,
+            reads_index_only=True,
             excludes_deleted=True,
             rank=_selectivity(clause),
             counted_candidates=self._count_sql(kind, param, clause),
@@ -221,10 +226,14 @@ class FilterCompiler:
             for table in tables
         ]
         if clause.values[0].code == "true":
-            return FilterSql(f"NOT {_or(conditions)}")
+            return FilterSql(f"NOT {_or(conditions)}", reads_index_only=True)
         lists = [f"SELECT pk FROM idx_{table} WHERE param = {param}" for table in tables]  # noqa: S608
         return FilterSql(
-            _or(conditions), " UNION ALL ".join(lists), is_exact=True, excludes_deleted=True
+            _or(conditions),
+            " UNION ALL ".join(lists),
+            is_exact=True,
+            reads_index_only=True,
+            excludes_deleted=True,
         )
 
     def _composite(self, composite: Composite) -> FilterSql:
@@ -236,7 +245,13 @@ class FilterCompiler:
             [f"EXISTS ({pair.of_resource} WHERE {pair.join_condition} {BY_ROW})" for pair in pairs]
         )
         lists = [f"{pair.of_all} WHERE {pair.join_condition}" for pair in pairs]
-        return FilterSql(condition, " UNION ALL ".join(lists), is_exact=True, excludes_deleted=True)
+        return FilterSql(
+            condition,
+            " UNION ALL ".join(lists),
+            is_exact=True,
+            reads_index_only=True,
+            excludes_deleted=True,
+        )
 
     def _any_of(self, kind: str, any_of: AnyOf) -> FilterSql:
         groups = [[self.compile(kind, part) for part in group] for group in any_of.groups]

@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from ehr_gateway.database import Dialect, Row
+from ehr_privacy.consent import BY_ROW
 
 __all__ = ["GRANT_IN_FORCE", "Disclosure", "reader_parameters"]
 
@@ -19,12 +20,13 @@ GRANT_IN_FORCE = " OR ".join(
     " AND g.since <= :reader_now AND (g.until IS NULL OR :reader_now < g.until))"
     for kind in ("emergency", "grant")
 )
-# Of the version `r`, on PostgreSQL.
+# Of the version `r`, on PostgreSQL. By row: else it may ask this of every record in a small store
+# at once, whatever the page holds.
 _COLUMNS = (
     "ARRAY(SELECT p.patient FROM record_patient p WHERE p.pk = r.pk ORDER BY p.patient)"  # noqa: S608
     " AS disclosed_patients,"
     " EXISTS (SELECT 1 FROM record_patient p"
-    f" WHERE p.pk = r.pk AND ({GRANT_IN_FORCE})) AS disclosed_with_grant"
+    f" WHERE p.pk = r.pk AND ({GRANT_IN_FORCE}) {BY_ROW}) AS disclosed_with_grant"
 )
 
 

@@ -117,6 +117,16 @@ def test_a_search_begins_at_the_shortest_list(filled: Store, query: str) -> None
     assert "SEARCH r USING INTEGER PRIMARY KEY (rowid=?)" in plan[end + 1]
 
 
+@pytest.mark.parametrize("query", ["code=c0", "code:not=c0", "code:missing=true"])
+def test_what_an_index_tells_is_asked_before_a_record_is_fetched(filled: Store, query: str) -> None:
+    plan = page(plans(filled, "Observation", f"subject=Patient/p1&{query}"))
+
+    begin, end = plan.index("MATERIALIZE driver"), plan.index("SCAN driver")
+    asked = "idx_token_resource (pk=? AND param=?"
+    assert asked in "\n".join(plan[begin:end])
+    assert asked not in "\n".join(plan[end:])
+
+
 WALKS = {
     "_count=20": "resource_current (type=?",
     "code=c0": "resource_current (type=?",

@@ -107,6 +107,40 @@ def test_only_what_matches_is_judged(filled: Store) -> None:
     assert sum(map(judged, counted.plans)) == 60  # once for the total, once for the page
 
 
+def fetched(plan: Node) -> int:
+    """Return how often a resource was looked up by its key."""
+    own = plan["Actual Loops"] if plan.get("Relation Name") == "resource" else 0
+    return int(own) + sum(map(fetched, plan.get("Plans", ())))
+
+
+@pytest.mark.parametrize("query", ["code=c2", f"code={LOINC}|c2", "code=c2&date=2012"])
+def test_of_a_patients_records_only_those_with_the_code_are_fetched(
+    filled: Store, query: str
+) -> None:
+    with filled.read_transaction() as connection:
+        counted = Counted(connection)
+        found = searched(filled, counted, f"patient=p0&{query}&_count=50")
+
+    assert len(found) in (15, 30)
+    # Once to sort, once for the page: of 150 records.
+    assert fetched(counted.plans[-1]) == 2 * len(found)
+
+
+def test_a_page_reads_no_table_of_patients_whole(filled: Store) -> None:
+    with filled.read_transaction() as connection:
+        counted = Counted(connection)
+        assert searched(filled, counted, "patient=p0&code=c2&_count=50")
+
+    assert not [name for plan in counted.plans for name in read_whole(plan)]
+
+
+def read_whole(plan: Node) -> list[str]:
+    """Return the tables of records that are read from one end to the other."""
+    name = plan.get("Relation Name", "") if plan["Node Type"] == "Seq Scan" else ""
+    own = [name] if name == "record_patient" or name.startswith("idx_") else []
+    return own + [name for below in plan.get("Plans", ()) for name in read_whole(below)]
+
+
 def test_a_page_and_what_comes_with_it_are_planned_once_for_all_patients(filled: Store) -> None:
     more = "_include=Observation:encounter&_include=Observation:subject&_count=5"
     plans = []
