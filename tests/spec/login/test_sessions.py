@@ -7,6 +7,7 @@ import re
 import pytest
 
 from ehr_gateway.login import account_lifecycle
+from ehr_gateway.login.account_change_pages import ACTS
 from tests.lib.gateway import House
 from tests.lib.visitor import Visitor, at_address, code_of
 
@@ -242,8 +243,8 @@ def test_a_form_from_elsewhere_changes_nothing(house: House) -> None:
         "/oauth/account/again",
         "/oauth/logout",
         "/oauth/accounts",
-        "/oauth/accounts/disable",
-        "/oauth/accounts/enable",
+        "/oauth/accounts/search",
+        *(f"/oauth/accounts/change/{act}" for act in ACTS),
     ):
         for csrf in ("", "0" * 64, visitor.csrf("/oauth/another/page")):
             answer = visitor.client.post(path, data={"csrf": csrf})
