@@ -27,6 +27,7 @@ from ehr_portal.web.request import Portal, PortalRequest, portal_request
 from ehr_portal.web.roles import AnyRequest
 from ehr_portal.web.sessions import SessionStore, SessionsUnwritable
 from ehr_portal.web.static_files import CompressedStaticFiles
+from ehr_portal.web.unread_notices import load_unread_notices
 
 # The longest form has a reason typed in a box of 2,000 characters at most. Chosen.
 _MAX_FORM_BYTES = 64 * 1024
@@ -52,7 +53,9 @@ def create_portal(gateway: httpx.AsyncClient, settings: PortalSettings) -> FastA
     streams = LiveStreams(settings.live_pace, settings.probe_changes)
     app.state.portal = Portal(gateway, settings, sessions, load_navigation(), streams)
     app.state.designations = DesignationCache(settings.clock)
-    app.include_router(load_router(), dependencies=[Depends(_use_designations)])
+    app.include_router(
+        load_router(), dependencies=[Depends(_use_designations), Depends(load_unread_notices)]
+    )
     static = CompressedStaticFiles(directory=str(FOLDER))
     app.mount("/static", static, name="static")
     app.add_middleware(BodySizeLimit)

@@ -128,7 +128,7 @@ async def fetch_recent_patients(gateway: GatewayClient) -> list[str]:
 
 
 async def fetch_corrections(gateway: GatewayClient, record: str) -> list[MultiPartParameter]:
-    """Return the requests for a correction of a record that its reader may know of."""
+    """Return the requests for a correction of a record, or of a whole Patient, newest first."""
     return await _fetch_multi_parts(gateway, f"{record}/$corrections", "correction")
 
 

@@ -86,6 +86,10 @@ async def _render_patients(request: PortalRequest, error: FieldError | None = No
         )
         for person, resource in zip(people, resources, strict=True)
     ]
+    request.session.people = [
+        [person.patient, name.latin if name else "", name.han if name else ""]
+        for person, name in people_and_names
+    ]
     return request.render(
         "acting_for.html",
         status=422 if error else 200,

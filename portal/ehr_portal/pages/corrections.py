@@ -12,7 +12,12 @@ from fastapi import APIRouter, Path
 from fastapi.responses import Response
 
 from ehr_fhir.errors import Conflict, Invalid, NotFound, TooMany
-from ehr_portal.gateway.operations import MultiPartParameter, build_parameters, parse_multi_parts
+from ehr_portal.gateway.operations import (
+    MultiPartParameter,
+    build_parameters,
+    fetch_corrections,
+    parse_multi_parts,
+)
 from ehr_portal.i18n import N_
 from ehr_portal.pages.record_views import fetch_person
 from ehr_portal.record.record import fetch_providers
@@ -103,7 +108,7 @@ async def attach_statement(request: PatientRequest, form: VerifiedForm) -> Respo
 async def show_corrections_to_answer(request: CorrectionReaderRequest) -> Response:
     """Show what waits for an answer, what is accepted and not done, and what is over."""
     corrections, providers = await asyncio.gather(
-        _fetch_corrections(request, "$corrections"), fetch_providers(request.gateway)
+        _fetch_corrections_to_answer(request), fetch_providers(request.gateway)
     )
     undone = [c for c in corrections if c.state == "accepted" and not c.changed]
     pending = [c for c in corrections if c.state == "requested"]
@@ -148,8 +153,8 @@ async def answer_correction(
     return request.redirect("/corrections/to-answer")
 
 
-async def _fetch_corrections(request: PortalRequest, path: str) -> list[MultiPartParameter]:
-    return parse_multi_parts(await request.gateway.invoke_by_get(path), "correction")
+async def _fetch_corrections_to_answer(request: PortalRequest) -> list[MultiPartParameter]:
+    return parse_multi_parts(await request.gateway.invoke_by_get("$corrections"), "correction")
 
 
 async def _render_corrections(
@@ -158,7 +163,7 @@ async def _render_corrections(
     errors: list[FieldError] | None = None,
 ) -> Response:
     corrections, providers = await asyncio.gather(
-        _fetch_corrections(request, f"Patient/{request.patient}/$corrections"),
+        fetch_corrections(request.gateway, f"Patient/{request.patient}"),
         fetch_providers(request.gateway),
     )
     return request.render(
@@ -205,7 +210,7 @@ async def _render_answer_form(
     reason: str = "",
     errors: list[FieldError] | None = None,
 ) -> Response:
-    corrections = await _fetch_corrections(request, "$corrections")
+    corrections = await _fetch_corrections_to_answer(request)
     correction = next((c for c in corrections if c.id == correction_id), None)
     if correction is None or correction.state != "requested":
         raise NotFound("There is no such request.")

@@ -5,13 +5,19 @@ from __future__ import annotations
 from fastapi import APIRouter
 from fastapi.responses import Response
 
-from ehr_fhir.errors import Invalid
-from ehr_portal.gateway.operations import build_parameters, parse_multi_parts, parse_values
+from ehr_fhir.errors import Invalid, Unavailable
+from ehr_portal.gateway.operations import (
+    MultiPartParameter,
+    build_parameters,
+    parse_multi_parts,
+    parse_values,
+)
 from ehr_portal.i18n import N_
 from ehr_portal.web.forms import FieldError, VerifiedForm
 from ehr_portal.web.navigation import NavigationLink
 from ehr_portal.web.request import PortalRequest
 from ehr_portal.web.roles import NoticeReaderRequest
+from ehr_portal.web.unread_notices import remember_unread_notices
 
 router = APIRouter()
 NAVIGATION = (
@@ -48,14 +54,30 @@ async def _render_notices(
     request: PortalRequest, error: FieldError | None = None, *, typed_email: str | None = None
 ) -> Response:
     answer = await request.gateway.invoke_by_get("$notices", language=request.language)
+    notices = parse_multi_parts(answer, "notice")
+    await _mark_read(request, notices)
     preference = parse_values(answer)
     saved_email = "".join(preference.get("email", []))
     return request.render(
         "notices.html",
         status=422 if error else 200,
-        notices=parse_multi_parts(answer, "notice"),
+        notices=notices,
         email=saved_email if typed_email is None else typed_email,
         preferred_language="".join(preference.get("language", [])),
         each_access=preference.get("each-access") == ["true"],
         errors=[error] if error else [],
     )
+
+
+async def _mark_read(request: PortalRequest, notices: list[MultiPartParameter]) -> None:
+    """Mark what this page shows as read; one that comes meanwhile stays new."""
+    unread = 0
+    if any(notice.read == "false" for notice in notices):
+        parameters = build_parameters(newest=notices[0].id)
+        try:
+            answer = await request.gateway.invoke("$read-notices", parameters)
+        except Unavailable:
+            # The notices can be read all the same, and are new once more the next time.
+            return
+        unread = int("".join(parse_values(answer).get("unread", [])) or 0)
+    remember_unread_notices(request, unread)

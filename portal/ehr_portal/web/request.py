@@ -128,6 +128,16 @@ class PortalRequest:
         return self.user_or_none
 
     @property
+    def unread_notices(self) -> int:
+        """Return how many notices are new, as it was known lately."""
+        return self.session_or_none.unread if self.session_or_none else 0
+
+    @property
+    def represented_people(self) -> list[list[str]]:
+        """Return whom a carer may act for: id, Latin and Chinese name of each."""
+        return self.session_or_none.people if self.session_or_none else []
+
+    @property
     def patient(self) -> str:
         """Return the id of the patient whose own pages these are: the user, or whom they act for.
 

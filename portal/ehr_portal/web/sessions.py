@@ -78,6 +78,11 @@ class Session:
     handles: dict[str, str] = field(default_factory=dict)
     # Kind ("done" or "problem") and text, in the order they are shown.
     flashes: list[list[str]] = field(default_factory=list)
+    # New notices of a patient or carer, and when the gateway said so (seconds since 1970).
+    unread: int = 0
+    unread_asked: float = 0.0
+    # Whom a carer may act for: id, Latin name, Chinese name. For the switch of every page.
+    people: list[list[str]] = field(default_factory=list)
 
     def csrf_token(self, action: str) -> str:
         """Return the token that a form sent to `action` must carry."""
@@ -173,6 +178,10 @@ class SessionStore:
             user=User(**data["user"]) if data["user"] else None,
             handles=data["handles"],
             flashes=data["notes"],
+            # Not in sessions of earlier versions.
+            unread=data.get("unread", 0),
+            unread_asked=data.get("unread_asked", 0.0),
+            people=data.get("people", []),
         )
 
     def save(self, session: Session) -> None:
@@ -226,6 +235,9 @@ def _session_body(session: Session) -> str:
             "handles": session.handles,
             # The name that sessions of earlier versions have in the file.
             "notes": session.flashes,
+            "unread": session.unread,
+            "unread_asked": session.unread_asked,
+            "people": session.people,
         }
     )
 

@@ -1,0 +1,48 @@
+"""Research: whether the patient's record may be used, what that means, and changing one's mind."""
+
+from __future__ import annotations
+
+from fastapi import APIRouter
+from fastapi.responses import Response
+
+from ehr_fhir.errors import PreconditionFailed
+from ehr_portal.i18n import N_
+from ehr_portal.record.record import fetch_consents
+from ehr_portal.sharing.consents import has_joined
+from ehr_portal.sharing.research import allow_research, has_opted_out, refuse_research
+from ehr_portal.web.forms import VerifiedForm
+from ehr_portal.web.roles import PatientRequest
+
+router = APIRouter()
+
+
+@router.get("/research-choice")
+async def show_research_choice(request: PatientRequest) -> Response:
+    """Show what research means here, and the choice."""
+    consents = await fetch_consents(request.gateway, request.patient)
+    return request.render(
+        "research_choice.html",
+        has_joined=has_joined(consents),
+        has_opted_out=has_opted_out(consents, request.now),
+    )
+
+
+@router.post("/research-choice")
+async def choose_research(request: PatientRequest, form: VerifiedForm) -> Response:
+    """Keep the record out of research, or let it be used again, as the form says."""
+    consents = await fetch_consents(request.gateway, request.patient)
+    if form.get("to") == "no":
+        writes = refuse_research(consents, request.patient, request.now)
+        message = N_("Your record is not used for research any more, from the next copy on.")
+    else:
+        writes = allow_research(consents, request.now)
+        message = N_("Your record may be used for research, without your name.")
+    try:
+        for consent in writes:
+            write = request.gateway.update if "id" in consent else request.gateway.create
+            await write(consent)
+    except PreconditionFailed:
+        request.flash_problem(N_("This was changed meanwhile. Look at your choices again."))
+    else:
+        request.flash(message)
+    return request.redirect("/research-choice")
