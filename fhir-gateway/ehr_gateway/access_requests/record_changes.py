@@ -24,6 +24,7 @@ _NOTICE_KINDS = {
     "moved": "record-moved",
     "loosened": "record-opened",
     "opened": "record-opened",
+    "recorded": "choice-recorded",
 }
 
 

@@ -15,10 +15,10 @@ class Consequence:
     """A record was moved to another patient, or a restriction does not cover it any more.
 
     It is `loosened` where its own author's version or its patient did that, `opened` where a record
-    that it names was changed.
+    that it names was changed. A choice is `recorded` where a steward wrote it for the patient.
     """
 
-    kind: Literal["moved", "loosened", "opened"]
+    kind: Literal["moved", "loosened", "opened", "recorded"]
     record: Record
     # What was written, such as "Observation/x:2". A patient is told of it once, however many
     # records it opens.

@@ -362,6 +362,8 @@ class Transaction:
             boundary,
         )
         self._note_loosenings(written, changes)
+        if self.access.requester.role == "steward":
+            self._note_recorded_choices(written)
         for key, change in changes.items():
             each = written.get(key)
             if each is None or each.version is None or each.before is None or each.has_redo:
@@ -371,6 +373,13 @@ class Transaction:
                 each.version, change.after, each.before.record, held=each.held
             ):
                 self.redo_actions.append(redo_action)
+
+    def _note_recorded_choices(self, written: Mapping[Key, _Written]) -> None:
+        """Note the Consents that a steward wrote for patients, who are told of it."""
+        for each in written.values():
+            if each.record.type == "Consent":
+                cause = each.cause(self.access.now_ms)
+                self._note("recorded", each.record, cause, each.record.patients)
 
     def _note_move(self, current: Version, before: Record, after: Record) -> None:
         """Note that the author moved a record, of which its patients are told."""
@@ -409,7 +418,7 @@ class Transaction:
 
     def _note(
         self,
-        kind: Literal["moved", "loosened", "opened"],
+        kind: Literal["moved", "loosened", "opened", "recorded"],
         record: Record,
         cause: str,
         patients: Iterable[str],

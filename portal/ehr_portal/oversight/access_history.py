@@ -63,6 +63,7 @@ OPERATION_TITLES = {
     "choices": N_("Looked at the choices that were made"),
     "correct-facts": N_("Corrected by what a record is judged"),
     "corrections": N_("Looked at the requests for corrections"),
+    "counter-patient": N_("Looked up whose identity card it is"),
     "decide-identity": N_("Decided a change of personal details"),
     "declare-emergency": N_("Declared an emergency to see the record"),
     "end-carer": N_("Ended a carer's power"),

@@ -26,6 +26,12 @@ NOTICE_TITLES = {
     "access": N_("An access"),
     "carer": N_("A carer was added"),
     "substitute": N_("Who decides for a patient"),
+    "record-moved": N_("A record moved to another patient"),
+    "record-opened": N_("A closed record was opened"),
+    "record-corrected": N_("A record was corrected"),
+    "identity-changed": N_("Personal details were changed"),
+    "correction-answered": N_("A correction was answered"),
+    "choice-recorded": N_("A choice was recorded at the counter"),
 }
 
 

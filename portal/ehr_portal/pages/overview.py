@@ -41,6 +41,13 @@ PLACES = (
         "reviews",
     ),
     Place(
+        "/counter",
+        "sharing",
+        N_("At the counter"),
+        N_("Record what a person decided on paper."),
+        ("steward",),
+    ),
+    Place(
         "/unusual",
         "abnormal",
         N_("Unusual access"),
