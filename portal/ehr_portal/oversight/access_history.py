@@ -81,6 +81,7 @@ OPERATION_TITLES = {
     "notices": N_("Read the notices"),
     "preview-access": N_("Tried out what a choice would change"),
     "read-notices": N_("Marked the notices as read"),
+    "recent-patients": N_("Looked at the patients they opened lately"),
     "record-substitute": N_("Recorded who decides for the patient"),
     "redeem-access": N_("Used a code to see more"),
     "refuse-access": N_("Refused a request for access"),
