@@ -23,6 +23,7 @@ from ehr_portal.gateway.client import GatewayClient
 from ehr_portal.i18n import LANGUAGES, choose_language, localizer_for
 from ehr_portal.settings import PortalSettings
 from ehr_portal.web.headers import SCRIPT_POLICY
+from ehr_portal.web.help_topics import HelpTopic, find_help
 from ehr_portal.web.live_rows import LiveStreams
 from ehr_portal.web.navigation import Navigation
 from ehr_portal.web.sessions import Session, SessionStore, User
@@ -196,6 +197,7 @@ class PortalRequest:
                 # Whose record the page shows stands on every sheet of paper.
                 printed_person=values.get("person"),
                 user=self.user_or_none,
+                help_topic=self._help_topic(),
                 navigation=self.portal.navigation.links_for(self.user_or_none),
                 flashes=self.session_or_none.take_flashes() if self.session_or_none else [],
                 **values,
@@ -252,6 +254,11 @@ class PortalRequest:
     def set_choice_cookie(self, response: Response, name: str, value: str) -> None:
         """Keep a choice of how pages look, or of their language, in the browser for a year."""
         set_choice_cookie(response, name, value, secure=self.portal.settings.secure)
+
+    def _help_topic(self) -> HelpTopic | None:
+        # The topics are those of patients and carers.
+        is_patients = self.user_or_none and self.user_or_none.role in ("patient", "carer")
+        return find_help(self.path, self.language) if is_patients else None
 
     def _save_session(self) -> None:
         if self.session_or_none:

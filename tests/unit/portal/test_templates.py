@@ -25,6 +25,7 @@ GIVEN_TO_ALL = frozenset(
         "user",
         "navigation",
         "flashes",
+        "help_topic",
         "_",
         "ngettext",
         "static",
