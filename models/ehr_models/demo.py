@@ -90,7 +90,13 @@ def score_with_champion(
     registered = tracking.get_champion(mlflow, task)
     model = tracking.load_model(mlflow, registered)
     views = {name: _to_pandas(identified_views[name]) for name in task.views}
-    run = ScoringRun(task, registered.version, now, note=tracking.read_verdict(mlflow, registered))
+    run = ScoringRun(
+        task,
+        registered.version,
+        now,
+        note=tracking.read_verdict(mlflow, registered),
+        grade=tracking.read_grade(mlflow, registered),
+    )
     return send_predictions(client, token, run, predict_current(task, model, views))
 
 

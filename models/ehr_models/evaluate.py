@@ -18,6 +18,12 @@ from ehr_models.task import ENCOUNTER, PATIENT, Task
 
 MAXIMUM_FOLDS = 5
 PREVALENCE = "prevalence"
+# The grades of an evaluation: codes of the extension model-evaluation of a RiskAssessment.
+TOO_FEW_OUTCOMES = "too-few-outcomes"
+NOT_BETTER = "not-better"
+BETTER_THAN_BASELINE = "better-than-baseline"
+# The AUROC of a coin.
+_CHANCE = 0.5
 
 
 @dataclass(frozen=True)
@@ -33,22 +39,31 @@ class Evaluation:
     predictions: pd.DataFrame
 
     @property
+    def grade(self) -> str:
+        """Return what the figures are worth as one code: what a reader's program may act on.
+
+        The model is better where the lower end of its AUROC's interval lies above the upper end of
+        each comparator's, and above chance.
+        """
+        if self.outcomes < self.task.gates.minimum_outcomes:
+            return TOO_FEW_OUTCOMES
+        model = self.performance[self.task.model_name].auroc
+        rivals = [self.performance[rival.name].auroc.high for rival in self.task.comparators]
+        is_better = all(model.low > rival for rival in (*rivals, _CHANCE))
+        return BETTER_THAN_BASELINE if is_better else NOT_BETTER
+
+    @property
     def verdict(self) -> str:
         """Say in one sentence what the figures are worth, by the task's gates."""
         task, count = self.task, round_count(self.outcomes)
-        if self.outcomes < task.gates.minimum_outcomes:
+        if self.grade == TOO_FEW_OUTCOMES:
             return (
                 f"Too few {task.outcome.plural} to judge the model ({count}; at least "
                 f"{task.gates.minimum_outcomes} are needed): the intervals are wide, the figures a "
                 "demonstration."
             )
-        model = self.performance[task.model_name].auroc
-        beaten = all(
-            model.low > self.performance[comparator.name].auroc.high
-            for comparator in task.comparators
-        )
         titles = " and ".join(comparator.title for comparator in task.comparators) or "chance"
-        better = "better than" if beaten else "not clearly better than"
+        better = "better than" if self.grade == BETTER_THAN_BASELINE else "not clearly better than"
         return f"On {count} {task.outcome.plural} the model is {better} {titles}."
 
 

@@ -19,6 +19,8 @@ from ehr_models.task import Task
 MODEL_SYSTEM = f"{JURISDICTION.fhir_base}/NamingSystem/model"
 ENCOUNTER_SYSTEM = f"{JURISDICTION.fhir_base}/NamingSystem/encounter"
 METHOD_SYSTEM = f"{JURISDICTION.fhir_base}/CodeSystem/risk-method"
+# How the model did when it was evaluated, as a code of ehr_models.evaluate.
+MODEL_EVALUATION = f"{JURISDICTION.fhir_base}/StructureDefinition/model-evaluation"
 OUTCOME_SYSTEM = f"{JURISDICTION.fhir_base}/CodeSystem/risk-outcome"
 PARTICIPANT_SYSTEM = "http://terminology.hl7.org/CodeSystem/provenance-participant-type"
 
@@ -38,12 +40,16 @@ PLATFORM: Resource = {
 
 @dataclass(frozen=True)
 class ScoringRun:
-    """One run of a registered model; `note` is its verdict, written beside each figure."""
+    """One run of a registered model.
+
+    `note` is its verdict, written beside each figure; `grade` the same as a code.
+    """
 
     task: Task
     version: str
     scored_at: datetime
     note: str = ""
+    grade: str = ""
 
 
 def build_transaction(run: ScoringRun, predictions: Sequence[Prediction]) -> Resource:
@@ -62,6 +68,8 @@ def _build_risk_assessment(run: ScoringRun, prediction: Prediction) -> Resource:
     return {
         "resourceType": "RiskAssessment",
         "id": _derive_id("RiskAssessment", task, prediction),
+        # Without its grade a program that shows the figure could not tell whether to show it.
+        **_build_evaluation(run),
         "status": "final",
         "method": {
             "coding": [{"system": METHOD_SYSTEM, "version": run.version, "code": task.name}],
@@ -89,6 +97,11 @@ def _build_risk_assessment(run: ScoringRun, prediction: Prediction) -> Resource:
         # A figure without its verdict would be trusted more than it deserves.
         **({"note": [{"text": run.note}]} if run.note else {}),
     }
+
+
+def _build_evaluation(run: ScoringRun) -> Resource:
+    extension = {"url": MODEL_EVALUATION, "valueCode": run.grade}
+    return {"extension": [extension]} if run.grade else {}
 
 
 def _build_provenance(run: ScoringRun, prediction: Prediction, assessment: Resource) -> Resource:

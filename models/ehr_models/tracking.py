@@ -127,6 +127,11 @@ def read_verdict(mlflow: Any, registered: RegisteredModel) -> str:
     return str(mlflow.get_run(registered.run).data.tags.get("verdict", ""))
 
 
+def read_grade(mlflow: Any, registered: RegisteredModel) -> str:
+    """Return the grade of that evaluation; empty for a version of before there were grades."""
+    return str(mlflow.get_run(registered.run).data.tags.get("grade", ""))
+
+
 def _download_model(mlflow: Any, name: str, number: str) -> Path:
     return Path(mlflow.artifacts.download_artifacts(f"models:/{name}/{number}"))
 

@@ -76,7 +76,9 @@ def train_model(task: Task, gold: GoldTables, data: Path, now: datetime) -> Trai
         mlflow.log_params(
             {"features": " ".join(task.features), "folds": evaluation.folds, **tables}
         )
-        mlflow.set_tags({"code.sha256": code, "verdict": evaluation.verdict})
+        mlflow.set_tags(
+            {"code.sha256": code, "verdict": evaluation.verdict, "grade": evaluation.grade}
+        )
         mlflow.log_metrics(_flatten_metrics(evaluation))
         mlflow.log_text(card, "model-card.md")
         mlflow.log_figure(plots.draw_roc(evaluation), "roc.png")

@@ -83,6 +83,20 @@ class Localizer:
         """Return day and time of a FHIR instant."""
         return f"{self.format_day(value)} {self.format_time(value)}".strip()
 
+    def format_short_instant(self, value: str) -> str:
+        """Return day and time without the year, for what is of these days.
+
+        >>> localizer_for("en").format_short_instant("2026-11-28T14:00:00+08:00")
+        '28 Nov 14:00'
+        """
+        moment = _parse_fhir_date(value)
+        if not isinstance(moment, datetime):
+            return self.format_day(value)
+        pattern = "M月d日 HH:mm" if self._is_chinese else "d MMM HH:mm"
+        return format_datetime(
+            moment, pattern, tzinfo=JURISDICTION.zone, locale=self.language.locale
+        )
+
     def format_number(self, value: float) -> str:
         """Return a number with at most two decimals."""
         return format_decimal(round(value, 2), locale=self.language.locale)

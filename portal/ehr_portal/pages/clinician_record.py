@@ -19,7 +19,6 @@ from ehr_portal.pages.record_views import (
     send_attachment,
     summarize_patient,
 )
-from ehr_portal.record.ages import day_of
 from ehr_portal.record.display import Phrase, Text, concept_text
 from ehr_portal.record.dosage import dosage_lines
 from ehr_portal.record.interpretations import CRITICAL
@@ -65,7 +64,6 @@ async def show_record(request: ClinicianRequest, patient: str) -> Response:
         person=person,
         withheld_marker=withheld_marker,
         held_results=held_results,
-        today=day_of(request.now),
         is_of_last_day=lambda date: _is_of_last_day(date, request.now),
         urgent_results=[
             trend
@@ -92,7 +90,7 @@ async def show_record(request: ClinicianRequest, patient: str) -> Response:
 
 
 def _is_of_last_day(date: str, now: datetime) -> bool:
-    """Return whether an instant with a time lies in the last 24 hours, today or yesterday."""
+    """Return whether an instant with a time lies in the last 24 hours."""
     has_time = len(date) > len("2026-11-28")
     return has_time and 0 <= now.timestamp() - fhir_timestamp(date) <= 24 * 60 * 60
 

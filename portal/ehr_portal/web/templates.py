@@ -34,6 +34,7 @@ def template_environment(tag: str) -> jinja2.Environment:
     environment.filters.update(
         day=localizer.format_day,
         instant=localizer.format_instant,
+        short_instant=localizer.format_short_instant,
         clock=localizer.format_time,
         number=localizer.format_number,
         percent=localizer.format_percent,

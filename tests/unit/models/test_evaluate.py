@@ -10,8 +10,8 @@ from sklearn.metrics import average_precision_score, brier_score_loss, roc_auc_s
 from ehr_fhir.errors import Unprocessable
 from ehr_models.card import write_card
 from ehr_models.estimators import build_logistic_regression
-from ehr_models.evaluate import cross_validate, round_count
-from ehr_models.intervals import measure_performance
+from ehr_models.evaluate import Evaluation, cross_validate, round_count
+from ehr_models.intervals import Interval, Performance, measure_performance
 from ehr_models.tasks.readmission import TASK
 from ehr_models.tasks.readmission.features import FEATURES, build_features
 from ehr_models.tasks.readmission.lace import compute_lace
@@ -81,6 +81,35 @@ def test_too_few_returns_are_said_plainly(frame: pd.DataFrame) -> None:
 
     assert "Too few returns" in evaluation.verdict
     assert "fewer than 8" in evaluation.verdict
+
+
+def graded(model: float, rival: float, outcomes: int = 200) -> str:
+    """Return the grade where model and comparator have these AUROCs, with 0.05 to both sides."""
+
+    def performance(auroc: float) -> Performance:
+        interval = Interval(auroc, auroc - 0.05, auroc + 0.05)
+        return Performance(interval, interval, interval)
+
+    figures = {TASK.model_name: performance(model)}
+    figures |= {comparator.name: performance(rival) for comparator in TASK.comparators}
+    return Evaluation(TASK, 900, 300, outcomes, 5, figures, pd.DataFrame()).grade
+
+
+@pytest.mark.parametrize(
+    ("model", "rival", "outcomes", "grade"),
+    [
+        (0.75, 0.60, 200, "better-than-baseline"),
+        (0.75, 0.65, 200, "not-better"),
+        (0.47, 0.30, 200, "not-better"),
+        (0.55, 0.30, 200, "not-better"),
+        (0.90, 0.60, 7, "too-few-outcomes"),
+        (float("nan"), 0.60, 200, "not-better"),
+    ],
+)
+def test_a_grade_is_better_only_where_the_intervals_do_not_meet(
+    model: float, rival: float, outcomes: int, grade: str
+) -> None:
+    assert graded(model, rival, outcomes) == grade
 
 
 def test_without_two_people_who_returned_nothing_is_trained(frame: pd.DataFrame) -> None:

@@ -14,11 +14,13 @@ from fhir.resources.R4B.riskassessment import RiskAssessment
 
 from ehr_fhir.errors import Unavailable, Unprocessable
 from ehr_models.estimators import build_logistic_regression
+from ehr_models.evaluate import BETTER_THAN_BASELINE, NOT_BETTER, TOO_FEW_OUTCOMES
 from ehr_models.risk_assessments import ScoringRun, build_transaction
 from ehr_models.score import Prediction, predict_current
 from ehr_models.tasks.readmission import TASK
 from ehr_models.tasks.readmission.features import FEATURES, build_features
 from ehr_models.write_back import send_predictions, send_transaction
+from ehr_portal.record.risk_scores import is_better_than_baseline
 from tests.lib import gold
 
 NOW = datetime(2026, 11, 22, 8, 30, tzinfo=UTC)
@@ -51,6 +53,16 @@ def test_every_resource_is_valid_r4() -> None:
         kind = RiskAssessment if entry["resource"]["resourceType"] == "RiskAssessment" else None
         (kind or Provenance).model_validate(entry["resource"])
     assert kinds == ["RiskAssessment", "Provenance"] * 2
+
+
+def test_an_assessment_carries_its_models_grade_where_the_portal_reads_it() -> None:
+    bundle = build_transaction(replace(RUN, grade=BETTER_THAN_BASELINE), PREDICTIONS[:1])
+
+    assert is_better_than_baseline(bundle["entry"][0]["resource"])
+    RiskAssessment.model_validate(bundle["entry"][0]["resource"])
+    for grade in ("", NOT_BETTER, TOO_FEW_OUTCOMES):
+        bundle = build_transaction(replace(RUN, grade=grade), PREDICTIONS[:1])
+        assert not is_better_than_baseline(bundle["entry"][0]["resource"])
 
 
 def test_an_assessment_says_what_its_model_is_worth() -> None:
