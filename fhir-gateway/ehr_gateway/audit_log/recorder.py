@@ -6,7 +6,7 @@ row in its own transaction (`record`); a read adds entries (`RequestContext.add_
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import Any, Protocol
@@ -20,7 +20,6 @@ from ehr_gateway.ids import uuid7
 from ehr_gateway.inquiry import Inquiry
 from ehr_gateway.store.consequences import Consequence
 from ehr_gateway.store.disclosure import GRANT_IN_FORCE, Disclosure, reader_parameters
-from ehr_gateway.store.stored_facts import StoredFacts
 from ehr_gateway.tokens.access_tokens import Subject
 
 SUCCESS, REFUSED, FAILED = "0", "4", "8"
@@ -47,11 +46,7 @@ class DisclosedVersion(Protocol):
 
     @property
     def disclosure(self) -> Disclosure | None:
-        """Its patients, where they were read with it."""
-
-    @property
-    def facts(self) -> StoredFacts | None:
-        """The facts in force, where they were read or written with it."""
+        """Its patients, where it was read or written with them."""
 
 
 @dataclass(frozen=True)
@@ -94,9 +89,10 @@ def build_known_rows(
     """Build the rows of a successful request without the store; None where it has to be asked."""
     disclosures: dict[int, Disclosure] = {}
     for version in versions:
-        if version.disclosure is None or version.disclosure.has_grant:
+        disclosure = version.disclosure
+        if disclosure is None or disclosure.has_grant is not False:
             return None
-        disclosures[version.position] = version.disclosure
+        disclosures[version.position] = disclosure
     return _disclosure_values(audit_context, _draft_disclosures(versions, disclosures))
 
 
@@ -214,7 +210,7 @@ def _draft_disclosures(
             row.records.append(
                 (version.position, disclosure.domain if patient else None, version.author)
             )
-            row.has_grant = row.has_grant or disclosure.has_grant
+            row.has_grant = row.has_grant or bool(disclosure.has_grant)
     return list(rows.values()) or [_RowDraft(None)]
 
 
@@ -237,8 +233,9 @@ def _find_disclosures(
     parameters: dict[str, Any] = {}
     records = [(version.position, None, version.author) for version in versions]
     with_grants = reason_without_grants(subject, records) == SHARED
-    if not with_grants and all(version.facts is not None for version in versions):
-        return dict(_known_disclosures(versions))
+    known = {each.position: each.disclosure for each in versions if each.disclosure is not None}
+    if not with_grants and len(known) == len(versions):
+        return known
     if with_grants:
         parameters.update(
             reader_parameters(
@@ -251,19 +248,11 @@ def _find_disclosures(
     statement = _patients_statement(dialect, is_single=is_single, with_grants=with_grants)
     disclosures: dict[int, Disclosure] = {}
     for position, patient, domain, has_grant in connection.execute(statement, parameters):
-        known = disclosures.get(position)
-        patients = (*known.patients, patient) if known else (patient,)
-        granted = bool(has_grant) or (known is not None and known.has_grant)
+        earlier = disclosures.get(position)
+        patients = (*earlier.patients, patient) if earlier else (patient,)
+        granted = bool(has_grant) or (earlier is not None and bool(earlier.has_grant))
         disclosures[position] = Disclosure(patients, domain, granted)
     return disclosures
-
-
-def _known_disclosures(versions: Iterable[DisclosedVersion]) -> Iterator[tuple[int, Disclosure]]:
-    for version in versions:
-        if version.facts is not None:
-            record = version.facts.record
-            patients = tuple(sorted(record.patients))
-            yield version.position, Disclosure(patients, record.domain, has_grant=False)
 
 
 @lru_cache

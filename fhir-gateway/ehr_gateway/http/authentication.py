@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from typing import Annotated
+from typing import Annotated, Any
 
 from fastapi import Depends, Request
 from fastapi.concurrency import run_in_threadpool
@@ -46,6 +47,18 @@ class RequestContext:
         return audit_context
 
 
+def current_audit_context(state: Mapping[str, Any]) -> AuditContext | None:
+    """Return the audit entry that a request began, by its state; None without authentication.
+
+    A refusal before the handler names its interaction is on record, too: as `rest`.
+    """
+    audit_context: AuditContext | None = state.get("audit_context")
+    context: RequestContext | None = state.get("request_context")
+    if audit_context is None and context is not None:
+        return context.begin_audit("rest")
+    return audit_context
+
+
 def add_audit_entry(request: Request, entry: AuditEntry) -> None:
     """Put an entry on record before the response to a request leaves."""
     request.scope["state"].setdefault("audit_entries", []).append(entry)
@@ -78,8 +91,7 @@ async def authenticate(request: Request) -> RequestContext:
     )
     request.scope["state"]["inquiry"] = access.inquiry
     context = RequestContext(gateway, caller, access, request)
-    # So that a refusal before the handler names its interaction is on record too.
-    context.begin_audit("rest")
+    request.scope["state"]["request_context"] = context
     if gateway.verifier.is_suspended(caller, now):
         raise Forbidden("This access is suspended. Ask the platform's data steward.")
     gateway.closure.check_role(caller.requester.role)

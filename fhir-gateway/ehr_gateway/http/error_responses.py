@@ -25,7 +25,7 @@ from ehr_fhir.errors import (
     operation_outcome,
 )
 from ehr_gateway.audit_log import recorder
-from ehr_gateway.http.authentication import add_audit_entry
+from ehr_gateway.http.authentication import add_audit_entry, current_audit_context
 from ehr_gateway.http.negotiation import is_pretty, json_response
 from ehr_gateway.http.oauth_errors import (
     BEARER_CHALLENGE,
@@ -107,7 +107,7 @@ def _record_refusal(request: Request, status: int) -> None:
     """Put the refusal on record alone: what was found before it does not leave."""
     state = request.scope["state"]
     state.pop("audit_entries", None)
-    audit_context: recorder.AuditContext | None = state.get("audit_context")
+    audit_context = current_audit_context(state)
     if audit_context is not None:
         attempted = _attempted_resource(request)
         # Rolled back and not told, but asked for.

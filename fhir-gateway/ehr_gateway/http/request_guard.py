@@ -20,6 +20,7 @@ from ehr_fhir.errors import EhrError, Fault, NotFound
 from ehr_gateway.audit_log.asked_about import build_request_rows
 from ehr_gateway.audit_log.batcher import AuditEntry
 from ehr_gateway.deadline import Deadline, deadline_of
+from ehr_gateway.http.authentication import current_audit_context
 from ehr_gateway.http.error_responses import error_response
 from ehr_gateway.http.metrics import Metrics
 from ehr_gateway.http.threads import release_place
@@ -117,6 +118,9 @@ def _take_audit_entries(scope: Scope) -> Sequence[AuditEntry]:
     inquiry = state.pop("inquiry", None)
     if not inquiry:
         return entries
+    # The inquiry is part of an authenticated request.
+    audit_context = current_audit_context(state)
+    assert audit_context is not None  # noqa: S101
     gateway = scope["app"].state.gateway
     return [
         partial(
@@ -124,7 +128,7 @@ def _take_audit_entries(scope: Scope) -> Sequence[AuditEntry]:
             entries=entries,
             recorded=frozenset(inquiry.recorded),
             inquiry=inquiry,
-            audit_context=state["audit_context"],
+            audit_context=audit_context,
             store=gateway.store,
             base=gateway.settings.fhir_base,
         )

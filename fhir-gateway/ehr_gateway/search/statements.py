@@ -102,10 +102,7 @@ class SearchExecutor:
                     **self._reader_parameters(),
                 },
             )
-            has_disclosure = dialect == "postgresql"
-            versions = {
-                row["pk"]: Version.from_row(row, has_disclosure=has_disclosure) for row in rows
-            }
+            versions = {row["pk"]: Version.from_row(row, has_disclosure=True) for row in rows}
         return [versions[match.pk] for match in matches]
 
     def count_matches(self, query: SearchQuery) -> int:
@@ -195,14 +192,11 @@ class SearchExecutor:
             plan, query, self.registry.ids, limit, after, inclusive=inclusive
         )
         columns = position_columns(query)
-        has_disclosure = self.connection.dialect == "postgresql"
         return [
             Match(
                 row["pk"],
                 tuple(row[column] for column in columns),
-                Version.from_row(row, has_disclosure=has_disclosure)
-                if plan.checks_consent_last
-                else None,
+                Version.from_row(row, has_disclosure=True) if plan.checks_consent_last else None,
             )
             for row in self.connection.execute(statement, params)
         ]

@@ -1,6 +1,6 @@
 """What the audit log has to know of a disclosed version, read together with it.
 
-Where the database is a network away, this spares a read two statements (docs/decisions/010).
+This spares a read two statements (docs/decisions/010).
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from ehr_gateway.database import Dialect, Row
-from ehr_privacy.consent import BY_ROW
+from ehr_privacy.consent import BY_ROW, Record
 
 __all__ = ["GRANT_IN_FORCE", "Disclosure", "reader_parameters"]
 
@@ -20,37 +20,45 @@ GRANT_IN_FORCE = " OR ".join(
     " AND g.since <= :reader_now AND (g.until IS NULL OR :reader_now < g.until))"
     for kind in ("emergency", "grant")
 )
-# Of the version `r`, on PostgreSQL. By row: else it may ask this of every record in a small store
-# at once, whatever the page holds.
-_COLUMNS = (
-    "ARRAY(SELECT p.patient FROM record_patient p WHERE p.pk = r.pk ORDER BY p.patient)"  # noqa: S608
-    " AS disclosed_patients,"
-    " EXISTS (SELECT 1 FROM record_patient p"
+_JOIN_TEXTS: Mapping[Dialect, str] = {"sqlite": "group_concat", "postgresql": "string_agg"}
+# Of the version `r`: its patients with bars between them, and whether the reader has a grant. By
+# row: else PostgreSQL may ask this of every record in a small store, whatever the page holds.
+_COLUMNS: Mapping[Dialect, str] = {
+    dialect: f", (SELECT {join}(p.patient, '|') FROM record_patient p WHERE p.pk = r.pk)"  # noqa: S608
+    " AS disclosed_patients, EXISTS (SELECT 1 FROM record_patient p"
     f" WHERE p.pk = r.pk AND ({GRANT_IN_FORCE}) {BY_ROW}) AS disclosed_with_grant"
-)
+    for dialect, join in _JOIN_TEXTS.items()
+}
 
 
 @dataclass(frozen=True)
 class Disclosure:
-    """The patients and the domain of a version, and whether a grant may be why it was seen."""
+    """The patients and the domain of a version, and whether a grant may be why it was seen.
+
+    `has_grant` is None where that was not asked with it.
+    """
 
     patients: tuple[str, ...]
     domain: str | None
-    has_grant: bool
+    has_grant: bool | None
 
     @classmethod
     def from_row(cls, row: Row) -> Disclosure:
         """Build it from a row of `resource` with `Disclosure.columns`."""
-        patients = tuple(row["disclosed_patients"])
+        names = row["disclosed_patients"]
+        # Of most records there is one.
+        patients = tuple(sorted(names.split("|"))) if names else ()
         return cls(patients, row["domain"], bool(row["disclosed_with_grant"]))
+
+    @classmethod
+    def of_record(cls, record: Record) -> Disclosure:
+        """Build it from the facts in force of a version."""
+        return cls(tuple(sorted(record.patients)), record.domain, None)
 
     @staticmethod
     def columns(dialect: Dialect) -> str:
-        """Return what to select after the columns of the version `r`; nothing on SQLite.
-
-        There a look-up for the audit log alone costs no more than one for each record.
-        """
-        return f", {_COLUMNS}" if dialect == "postgresql" else ""
+        """Return what to select after the columns of the version `r`."""
+        return _COLUMNS[dialect]
 
 
 def reader_parameters(

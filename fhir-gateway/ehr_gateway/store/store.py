@@ -57,8 +57,15 @@ class Version:
     position: int = 0
     # The facts in force, where they were read with it.
     facts: StoredFacts | None = field(default=None, compare=False, repr=False)
-    # What the audit log has to know of it, where that was read with it.
-    disclosure: Disclosure | None = field(default=None, compare=False, repr=False)
+    # What a read with `Disclosure.columns` tells of it.
+    disclosure_read: Disclosure | None = field(default=None, compare=False, repr=False)
+
+    @property
+    def disclosure(self) -> Disclosure | None:
+        """What the audit log has to know of it, where it was read or written with that."""
+        if self.disclosure_read is None and self.facts is not None:
+            return Disclosure.of_record(self.facts.record)
+        return self.disclosure_read
 
     @classmethod
     def from_row(cls, row: Row, *, has_disclosure: bool = False) -> Version:
@@ -66,7 +73,7 @@ class Version:
         return cls(
             row["pk"], row["type"], row["id"], row["version"], row["last_updated"],
             bool(row["deleted"]), row["body"], row["method"], row["author"], row["position"],
-            disclosure=Disclosure.from_row(row) if has_disclosure else None,
+            disclosure_read=Disclosure.from_row(row) if has_disclosure else None,
         )  # fmt: skip
 
 

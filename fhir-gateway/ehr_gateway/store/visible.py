@@ -29,7 +29,7 @@ def read_on(
     """Read on an open connection; a hidden resource gives the same error as an absent one.
 
     `with_facts`: with what consent decides the record by. `to_disclose`: with what the audit log
-    has to know of it, where the database is a network away.
+    has to know of it.
     """
     access.require_scope(interaction, resource_type)
     visible, requester = access.predicate(interaction), access.requester
@@ -47,8 +47,7 @@ def read_on(
     ).fetchone()
     if row is None:
         raise NotFound(f"There is no {resource_type} with this id.")
-    has_disclosure = to_disclose and connection.dialect == "postgresql"
-    version = Version.from_row(row, has_disclosure=has_disclosure)
+    version = Version.from_row(row, has_disclosure=to_disclose)
     if version.deleted:
         raise Gone(f"This {resource_type} was deleted.")
     return replace(version, facts=StoredFacts.from_row(row)) if with_facts else version
