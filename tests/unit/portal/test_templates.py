@@ -30,7 +30,16 @@ GIVEN_TO_ALL = frozenset(
         "ngettext",
         "static",
     }
-    | {"pieces", "forms", "frame", "display_form", "previews", "shortcuts", "terms_in_words"}
+    | {
+        "pieces",
+        "forms",
+        "frame",
+        "display_form",
+        "previews",
+        "shortcuts",
+        "fields",
+        "terms_in_words",
+    }
 )
 
 
@@ -75,6 +84,7 @@ def test_every_template_is_rendered_or_imported() -> None:
 
     assert templates - set(given_names()) == {
         "base.html",
+        "fields.html",
         "forms.html",
         "pieces.html",
         "preview_table.html",

@@ -1,0 +1,85 @@
+"""A clinician prescribes: a draft, which is then checked and signed (`sign_prescription`)."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from fastapi import APIRouter
+from fastapi.responses import Response
+
+from ehr_portal.i18n import N_
+from ehr_portal.pages.writing import (
+    REFUSALS,
+    create_once,
+    entry_author,
+    new_token,
+    refusal_error,
+    require_person,
+    token_of,
+)
+from ehr_portal.record.new_entries import MAX_TEXT_CHARACTERS
+from ehr_portal.record.new_prescriptions import (
+    DOSE_UNITS,
+    DURATION_UNITS,
+    FREQUENCIES,
+    ROUTES,
+    build_prescription,
+    known_medicines,
+    prescription_faults,
+)
+from ehr_portal.web.forms import FieldError, VerifiedForm
+from ehr_portal.web.request import PortalRequest
+from ehr_portal.web.roles import ClinicianRequest
+
+router = APIRouter()
+
+
+@router.get("/patients/{patient}/write/prescription")
+async def show_prescription_form(request: ClinicianRequest, patient: str) -> Response:
+    """Show the form."""
+    return await _render_form(request, patient, {}, new_token(), [])
+
+
+@router.post("/patients/{patient}/write/prescription")
+async def write_draft(request: ClinicianRequest, patient: str, form: VerifiedForm) -> Response:
+    """Keep the draft, and go on to its check."""
+    token = token_of(form)
+    fields = {name: value.strip()[:MAX_TEXT_CHARACTERS] for name, value in form.items()}
+    errors = [FieldError(field, text) for field, text in prescription_faults(fields)]
+    if not errors:
+        draft = build_prescription(patient, entry_author(request), fields, token, request.now)
+        try:
+            stored = await create_once(request, draft)
+        except REFUSALS:
+            errors = [refusal_error("medicine")]
+        else:
+            # The same form sent again after the signature leads to what was signed.
+            is_draft = stored["status"] == "draft"
+            place = "write/prescription" if is_draft else "item/MedicationRequest"
+            return request.redirect(f"/patients/{patient}/{place}/{stored['id']}")
+    return await _render_form(request, patient, form, token, errors)
+
+
+async def _render_form(
+    request: PortalRequest,
+    patient: str,
+    values: Mapping[str, str],
+    token: str,
+    errors: list[FieldError],
+) -> Response:
+    choose = {"": N_("Choose")}
+    return request.render(
+        "write_prescription.html",
+        status=422 if errors else 200,
+        patient=patient,
+        person=await require_person(request, patient),
+        values=values,
+        token=token,
+        errors=errors,
+        units=choose | {code: title for code, (_, title) in DOSE_UNITS.items()},
+        routes=choose | {code: title for code, (_, title) in ROUTES.items()},
+        frequencies=choose | {code: title for code, (title, _) in FREQUENCIES.items()},
+        duration_units=DURATION_UNITS,
+        suggestions=known_medicines(),
+        max_characters=MAX_TEXT_CHARACTERS,
+    )

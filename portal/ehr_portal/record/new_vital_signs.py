@@ -1,0 +1,207 @@
+"""A round of vital signs as a clinician types it: read, checked, and made into Observations. Pure.
+
+They are what NEWS2 asks for (RCP, 2017). What was not measured stays empty and makes no record.
+"""
+
+from __future__ import annotations
+
+import unicodedata
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Any
+
+from ehr_fhir.jurisdiction import JURISDICTION
+from ehr_portal.i18n import N_
+from ehr_portal.record.new_entries import LOINC, EntryAuthor, new_entry
+from ehr_portal.record.news2_observations import CONSCIOUSNESS_SYSTEM
+
+_TERMS = "http://terminology.hl7.org/CodeSystem"
+_UCUM = "http://unitsofmeasure.org"
+_MAX_AGE = timedelta(days=31)
+
+
+@dataclass(frozen=True)
+class VitalSign:
+    """One number of a round."""
+
+    field: str
+    # Marked with N_.
+    title: str
+    code: str
+    display: str
+    # UCUM.
+    unit: str
+    least: float
+    most: float
+
+
+# The limits are those beyond which NEWS2 takes no value (news2.toml).
+RESPIRATION = VitalSign(
+    "respiration", N_("Breaths in a minute"), "9279-1", "Respiratory rate", "/min", 0, 100
+)
+SATURATION = VitalSign(
+    "saturation", N_("Oxygen saturation, percent"), "59408-5",
+    "Oxygen saturation in Arterial blood by Pulse oximetry", "%", 1, 100,
+)  # fmt: skip
+OXYGEN = VitalSign(
+    "oxygen", N_("Oxygen given, litres a minute (0 is air)"), "3151-8", "Inhaled oxygen flow rate",
+    "L/min", 0, 100,
+)  # fmt: skip
+SYSTOLIC = VitalSign(
+    "systolic", N_("Blood pressure, upper (systolic)"), "8480-6", "Systolic blood pressure",
+    "mm[Hg]", 30, 300,
+)  # fmt: skip
+DIASTOLIC = VitalSign(
+    "diastolic", N_("Blood pressure, lower (diastolic)"), "8462-4", "Diastolic blood pressure",
+    "mm[Hg]", 10, 200,
+)  # fmt: skip
+PULSE = VitalSign("pulse", N_("Pulse in a minute"), "8867-4", "Heart rate", "/min", 10, 350)
+TEMPERATURE = VitalSign(
+    "temperature", N_("Temperature (°C)"), "8310-5", "Body temperature", "Cel", 20, 45
+)
+VITAL_SIGNS = (RESPIRATION, SATURATION, OXYGEN, SYSTOLIC, DIASTOLIC, PULSE, TEMPERATURE)
+# ACVPU (RCP, 2017): code -> display, and what the form calls it.
+CONSCIOUSNESS_LEVELS = {
+    "A": ("Alert", N_("Alert")),
+    "C": ("New confusion", N_("New confusion")),
+    "V": ("Responds to voice", N_("Responds to voice")),
+    "P": ("Responds to pain", N_("Responds to pain")),
+    "U": ("Unresponsive", N_("Unresponsive")),
+}
+
+
+@dataclass(frozen=True)
+class VitalSignsFault:
+    """What is wrong with a field: marked with N_, with the values that the text takes."""
+
+    field: str
+    text: str
+    values: Mapping[str, str]
+
+
+@dataclass(frozen=True)
+class VitalSignsRound:
+    """What was measured at one time."""
+
+    at: datetime
+    # By VitalSign.field.
+    numbers: Mapping[str, float]
+    # A key of CONSCIOUSNESS_LEVELS; empty where it was not looked at.
+    consciousness: str
+
+
+def parse_round(
+    form: Mapping[str, str], now: datetime
+) -> tuple[VitalSignsRound | None, list[VitalSignsFault]]:
+    """Return the round of a form, or None and what is wrong with it.
+
+    >>> now = datetime.fromisoformat("2026-11-28T14:05:00+08:00")
+    >>> found, faults = parse_round({"at": "2026-11-28T14:00", "pulse": "７２"}, now)
+    >>> found.numbers, faults
+    ({'pulse': 72.0}, [])
+    """
+    numbers, faults = {}, []
+    for sign in VITAL_SIGNS:
+        typed = form.get(sign.field, "").strip()
+        if not typed:
+            continue
+        number = _parse_number(typed)
+        if number is None or not sign.least <= number <= sign.most:
+            limits = {"least": f"{sign.least:g}", "most": f"{sign.most:g}"}
+            text = N_("Type a number from %(least)s to %(most)s.")
+            faults.append(VitalSignsFault(sign.field, text, limits))
+        else:
+            numbers[sign.field] = number
+    faults += _pressure_faults(numbers, form)
+    consciousness = form.get("consciousness", "")
+    consciousness = consciousness if consciousness in CONSCIOUSNESS_LEVELS else ""
+    at = _parse_moment(form.get("at", ""))
+    if at is None or at > now + timedelta(minutes=1) or at < now - _MAX_AGE:
+        faults.append(
+            VitalSignsFault("at", N_("Type when it was measured, not in the future."), {})
+        )
+    if not faults and not numbers and not consciousness:
+        faults.append(VitalSignsFault(RESPIRATION.field, N_("Type at least one value."), {}))
+    if faults or at is None:
+        return None, faults
+    return VitalSignsRound(at, numbers, consciousness), []
+
+
+def build_round(
+    measured: VitalSignsRound, patient: str, author: EntryAuthor, token: str
+) -> list[dict[str, Any]]:
+    """Return the Observations of a round; each has an identifier of its own from the token."""
+    found: list[tuple[str, str, dict[str, Any]]] = []
+    for sign in (RESPIRATION, SATURATION, OXYGEN, PULSE, TEMPERATURE):
+        if sign.field in measured.numbers:
+            value = {"valueQuantity": _quantity(measured.numbers[sign.field], sign)}
+            found.append((sign.code, sign.display, value))
+    pressures = [sign for sign in (SYSTOLIC, DIASTOLIC) if sign.field in measured.numbers]
+    if pressures:
+        components = [
+            {
+                "code": _concept(LOINC, sign.code, sign.display),
+                "valueQuantity": _quantity(measured.numbers[sign.field], sign),
+            }
+            for sign in pressures
+        ]
+        found.append(("85354-9", "Blood pressure panel", {"component": components}))
+    if measured.consciousness:
+        display = CONSCIOUSNESS_LEVELS[measured.consciousness][0]
+        concept = _concept(CONSCIOUSNESS_SYSTEM, measured.consciousness, display)
+        found.append(("67775-7", "Level of responsiveness", {"valueCodeableConcept": concept}))
+    category = _concept(f"{_TERMS}/observation-category", "vital-signs", "Vital Signs")
+    return [
+        new_entry(
+            "Observation",
+            author,
+            f"{token}-{code}",
+            status="final",
+            category=[category],
+            code=_concept(LOINC, code, display),
+            subject={"reference": f"Patient/{patient}"},
+            effectiveDateTime=measured.at.isoformat(),
+            issued=measured.at.isoformat(),
+            performer=[author.person, author.place],
+            **value,
+        )
+        for code, display, value in found
+    ]
+
+
+def _pressure_faults(
+    numbers: Mapping[str, float], form: Mapping[str, str]
+) -> list[VitalSignsFault]:
+    upper, lower = numbers.get(SYSTOLIC.field), numbers.get(DIASTOLIC.field)
+    if upper is not None and lower is not None and upper <= lower:
+        text = N_("The upper value must be higher than the lower value.")
+        return [VitalSignsFault(SYSTOLIC.field, text, {})]
+    if lower is not None and upper is None and not form.get(SYSTOLIC.field, "").strip():
+        return [VitalSignsFault(SYSTOLIC.field, N_("Type the upper value as well."), {})]
+    return []
+
+
+def _parse_number(typed: str) -> float | None:
+    # Full-width digits of a Chinese keyboard, and a comma for a point.
+    plain = unicodedata.normalize("NFKC", typed).replace(",", ".").strip()
+    whole, _, fraction = plain.partition(".")
+    if not (whole + fraction).isascii() or not (whole + fraction).isdigit() or len(plain) > 6:
+        return None
+    return float(plain)
+
+
+def _parse_moment(typed: str) -> datetime | None:
+    try:
+        return datetime.fromisoformat(typed).replace(tzinfo=JURISDICTION.zone)
+    except ValueError:
+        return None
+
+
+def _quantity(number: float, sign: VitalSign) -> dict[str, Any]:
+    value = int(number) if number.is_integer() else number
+    return {"value": value, "unit": sign.unit, "system": _UCUM, "code": sign.unit}
+
+
+def _concept(system: str, code: str, display: str) -> dict[str, Any]:
+    return {"coding": [{"system": system, "code": code, "display": display}], "text": display}

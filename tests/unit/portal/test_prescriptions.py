@@ -1,0 +1,185 @@
+"""A prescription: a draft, a check that says what it does not know, a reason, a signature."""
+
+from __future__ import annotations
+
+import html
+import re
+from typing import Any
+
+import pytest
+
+from ehr_fhir.jurisdiction import JURISDICTION
+from tests.lib.portal_house import PEOPLE, PortalHouse
+
+Resource = dict[str, Any]
+FORM = "/patients/pat-1/write/prescription"
+FIELDS = {"medicine": "Ibuprofen 400 mg tablet", "dose": "1", "unit": "tablet", "route": "PO",
+          "frequency": "3d", "duration": "5", "duration-unit": "d", "entry": "t" * 24}  # fmt: skip
+
+
+@pytest.fixture
+def house(monkeypatch: pytest.MonkeyPatch) -> PortalHouse:
+    """Return a portal to which a doctor of the directory is logged in, without other medicines."""
+    monkeypatch.setitem(PEOPLE["doctor"], "person", "dr-wong")
+    house = PortalHouse()
+    house.log_in("doctor")
+    del house.fake.resources[("MedicationRequest", "med-1")]
+    del house.fake.resources[("AllergyIntolerance", "al-1")]
+    return house
+
+
+def draft(house: PortalHouse, **fields: str) -> str:
+    """Fill in the form and return the address of the check."""
+    answer = house.send(FORM, FORM, **{**FIELDS, **fields})
+    assert answer.status_code == 303, answer.text
+    return str(answer.headers["location"])
+
+
+def hidden(page: str, name: str) -> str:
+    found = re.search(rf'name="{name}" value="([^"]*)"', page)
+    assert found
+    return html.unescape(found[1])
+
+
+def sign(house: PortalHouse, address: str, reason: str = "") -> Any:
+    """Sign what the page shows now."""
+    page = house.browser.get(address).text
+    fields = {name: hidden(page, name) for name in ("version", "seen")}
+    return house.send(address, address, reason=reason, **fields)
+
+
+def order(house: PortalHouse) -> Resource:
+    return next(r for (kind, _), r in house.fake.resources.items() if kind == "MedicationRequest")
+
+
+def allergy_to(house: PortalHouse, name: str) -> None:
+    house.fake.resources[("AllergyIntolerance", "al-9")] = {
+        "resourceType": "AllergyIntolerance",
+        "id": "al-9",
+        "meta": {"versionId": "1"},
+        "patient": {"reference": "Patient/pat-1"},
+        "clinicalStatus": {"coding": [{"code": "active"}]},
+        "code": {"text": name},
+    }
+
+
+def test_a_draft_is_no_order_and_is_shown_in_words(house: PortalHouse) -> None:
+    address = draft(house)
+
+    assert order(house)["status"] == "draft"
+    shown = house.browser.get(address).text.replace("\xa0", " ")
+    assert "1 tablet each time, 3 times a day, by mouth, for 5 days" in shown
+    assert "A draft: it does not hold yet." in shown
+    assert "CHAN Ka Yan" in shown
+
+
+def test_without_a_finding_it_is_signed_at_once_and_nothing_is_called_safe(
+    house: PortalHouse,
+) -> None:
+    address = draft(house)
+    shown = house.browser.get(address).text
+    assert "Nothing was found against it. That does not say that there is nothing." in shown
+    assert "0 other medicines" in shown
+
+    answer = sign(house, address)
+
+    assert answer.headers["location"].endswith(f"/item/MedicationRequest/{order(house)['id']}")
+    assert order(house)["status"] == "active"
+    assert order(house)["requester"]["reference"] == "Practitioner/dr-wong"
+    assert "note" not in order(house)
+
+
+def test_a_finding_asks_for_a_reason_that_is_kept(house: PortalHouse) -> None:
+    allergy_to(house, "ibuprofen")
+    address = draft(house)
+
+    refused = sign(house, address, "no")
+    assert refused.status_code == 422
+    assert 'id="reason-error"' in refused.text
+    assert order(house)["status"] == "draft"
+    sign(house, address, "Tolerated since")
+
+    assert order(house)["status"] == "active"
+    note = order(house)["note"][0]
+    assert "the same ingredient" in note["text"]
+    assert note["text"].endswith("Reason: Tolerated since")
+    assert note["authorReference"]["reference"] == "Practitioner/dr-wong"
+
+
+def test_what_was_found_since_the_page_was_read_is_read_first(house: PortalHouse) -> None:
+    address = draft(house)
+    page = house.browser.get(address).text
+    fields = {name: hidden(page, name) for name in ("version", "seen")}
+    allergy_to(house, "ibuprofen")
+
+    answer = house.send(address, address, reason="I saw nothing", **fields)
+
+    assert answer.status_code == 422
+    assert "The check says something else now" in answer.text
+    assert order(house)["status"] == "draft"
+
+
+def test_what_was_changed_meanwhile_is_not_signed(house: PortalHouse) -> None:
+    address = draft(house)
+
+    def change() -> None:
+        order(house)["meta"] = {"versionId": "9"}
+
+    house.fake.before_write = change
+
+    assert sign(house, address).headers["location"] == address
+    assert order(house)["status"] == "draft"
+
+
+def test_the_check_says_what_it_does_not_know(house: PortalHouse) -> None:
+    allergy_to(house, "Something local")
+    house.fake.operations["Patient/pat-1/$withheld"] = {
+        "parameter": [{"name": "domain", "valueCode": "medication"}]
+    }
+    address = draft(house, medicine="Unheardofin 5 mg")
+
+    shown = house.browser.get(address).text
+
+    for words in ("This medicine is not known to the check", "Allergy not known to the check:",
+                  "Something local", "may be withheld from you"):  # fmt: skip
+        assert words in shown
+
+
+def test_what_the_token_does_not_cover_is_said(house: PortalHouse) -> None:
+    address = draft(house)
+    house.fake.failures["AllergyIntolerance"] = 403
+
+    assert "Not all medicines and allergies could be read." in house.browser.get(address).text
+
+
+def test_as_needed_has_a_limit(house: PortalHouse) -> None:
+    answer = house.send(FORM, FORM, **{**FIELDS, "as-needed": "yes"})
+
+    assert answer.status_code == 422
+    assert 'id="most-error"' in answer.text
+    limited = draft(house, **{"as-needed": "yes", "needed-for": "pain", "most": "3"})
+    shown = house.browser.get(limited).text.replace("\xa0", " ")
+    assert "when needed (pain)" in shown
+    assert "no more than 3 tablets" in shown or "at most 3 tablets" in shown
+
+
+@pytest.mark.parametrize("change", ["signed", "another's", "from elsewhere"])
+def test_only_a_draft_of_this_patient_made_here_is_signed(house: PortalHouse, change: str) -> None:
+    address = draft(house)
+    if change == "signed":
+        order(house)["status"] = "active"
+    elif change == "another's":
+        order(house)["subject"] = {"reference": "Patient/pat-2"}
+    else:
+        order(house)["identifier"] = [{"system": f"{JURISDICTION.base}/other", "value": "x"}]
+
+    assert house.browser.get(address).status_code == 404
+
+
+def test_a_draft_is_thrown_away(house: PortalHouse) -> None:
+    address = draft(house)
+
+    house.send(address, f"{address}/discard", version="1")
+
+    assert order(house)["status"] == "cancelled"
+    assert house.browser.get(address).status_code == 404
