@@ -76,7 +76,7 @@ def test_an_allergy_counts_in_the_check_of_a_prescription(
     page.fill("#duration", "5")
     page.get_by_role("button", name="Go on to the check").click()
     expect(page.locator(".ehr-dosage")).to_contain_text("3 times a day")
-    expect(page.locator(".ehr-findings")).to_contain_text("the same ingredient")
+    expect(page.locator(".ehr-found")).to_contain_text("the same ingredient")
     doctor.picture(tmp_path, "check")
 
     page.get_by_role("button", name="Sign all the same").click()

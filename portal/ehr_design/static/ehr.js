@@ -2,7 +2,7 @@
 
 // How long the second key of "g m" may take. Chosen: as Gmail and GitHub do.
 const SEQUENCE_MS = 1500;
-const ROWS = "main .ehr-lines > li, main [data-row]";
+const ROWS = "main .ehr-lines > li, main .ehr-board__rows > li, main [data-row]";
 const FIELDS = "input, textarea, select, [contenteditable]";
 // "on", "alt" (each shortcut with the Alt key) or "off": WCAG 2.1.4, Character Key Shortcuts.
 const mode = document.body.dataset.keys;

@@ -131,7 +131,10 @@ async def _fetch_lines(request: PortalRequest, which: str) -> tuple[Sequence[str
     listed = await fetch_patient_list(gateway, ids, request.language, request.now)
     if which == MINE:
         listed.sort(key=_name_of)
-    lines = [ListLine(row, summarize_patient(row.patient), row.id in marked) for row in listed]
+    lines = [
+        ListLine(row, summarize_patient(row.patient, request.now), row.id in marked)
+        for row in listed
+    ]
     return ids, lines
 
 

@@ -36,6 +36,9 @@ SHORTCUTS = (
     Shortcut(("/",), N_("Search")),
     Shortcut(("j",), N_("Next row")),
     Shortcut(("k",), N_("Row before")),
+    Shortcut(("g", "w"), N_("Write into the record")),
+    Shortcut(("g", "c"), N_("Compare results")),
+    Shortcut(("g", "t"), N_("Timeline of the record")),
     Shortcut(("?",), N_("Open or close this list")),
 )
 
