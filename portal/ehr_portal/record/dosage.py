@@ -107,7 +107,10 @@ class DosageInWords:
     def lines(self, language: str) -> tuple[Phrase | Text, ...]:
         """Return what is told, each on a line of its own; what was written beside our words."""
         text: Phrase | Text = self.text
-        if self.words.text and self.text.text:
+        if text.text and text.text in self.words.text:
+            # Said already: the author's text is that of an additional instruction, too.
+            text = Phrase(())
+        elif self.words.text and self.text.text:
             text = compose(language, N_("As written: %(text)s"), text=self.text)
         lines = (self.words, text, self.patient_instruction, self.warning)
         return tuple(line for line in lines if line.text)

@@ -164,6 +164,19 @@ def test_what_was_written_stands_beside_our_words() -> None:
     ]  # fmt: skip
 
 
+def test_what_was_written_is_not_told_twice() -> None:
+    instruction = {
+        **dosage(amount(1), **DAILY),
+        "additionalInstruction": [{"text": "With food"}],
+        "text": "With food",
+    }
+
+    english, *others = (line.text for line in dosage_in_words(instruction, "en").lines("en"))
+
+    assert english.count("With food") == 1
+    assert others == []
+
+
 def test_steps_follow_their_numbers_and_instructions_without_one_are_no_steps() -> None:
     steps = [{"sequence": 2, "text": "then half"}, {"sequence": 1, "text": "first one"}]
 
