@@ -80,6 +80,7 @@ SELECTORS: tuple[dict[str, Any], ...] = (
     {"data": [{"meaning": "related", "reference": {"reference": "Encounter/stay"}}]},
     {"record": "Observation/lab-1"},
     {"dataPeriod": {"start": "2026-01-01", "end": "2026-01-31"}},
+    {"data": [{"meaning": "authoredby", "reference": {"reference": "Practitioner/yu"}}]},
     {},
 )
 Sight = dict[tuple[str, str], str | None]
@@ -118,6 +119,13 @@ CHANGES: dict[str, Callable[[dict[str, Any]], None]] = {
     "move to pat-2": _with(subject={"reference": "Patient/pat-2"}),
     "entered in error": _with(status="entered-in-error"),
     "a note": _with(language="en"),
+    "by Dr Yu": _with(performer=[{"reference": "Practitioner/yu"}]),
+    "by a role": _with(performer=[{"reference": "PractitionerRole/role"}]),
+    "by a role elsewhere": _with(
+        performer=[{"reference": "Organization/hospital-a"}],
+        extension=[{"url": f"{EHR}/x", "valueReference": {"reference": "PractitionerRole/role"}}],
+    ),
+    "by nobody": _without("performer", "extension"),
 }
 
 
@@ -143,6 +151,9 @@ class SightMachine(RuleBasedStateMachine):
         self.platform = house.system("ehr-commons")
         # Reference -> the organisation that wrote it, and its newest content as its author sent it.
         self.authors: dict[str, str] = {}
+        for name in ("yu", "wu"):
+            self.platform.store({"resourceType": "Practitioner", "id": name})
+        self.platform.store(_role("yu"))
         self.bodies: dict[str, dict[str, Any]] = {}
         self.seen: set[tuple[str, str, str]] = set()
         self.numbers = iter(range(1000))
@@ -388,6 +399,12 @@ class SightMachine(RuleBasedStateMachine):
         assert answer.status_code < 500, answer.text
         self._check_act(actor, f"{actor} declares an emergency of {patient}")
 
+    @rule(person=st.sampled_from(("yu", "wu", None)))
+    def give_role(self, person: str | None) -> None:
+        """The platform gives a role to somebody else, or to nobody."""
+        must(self.platform.put(_role(person)))
+        self._check_act("platform", f"the role is {person}'s")
+
     @rule(hours=st.sampled_from((1, 30)))
     def let_time_pass(self, hours: int) -> None:
         """Move the clock on; tokens are issued anew."""
@@ -475,6 +492,9 @@ class SightMachine(RuleBasedStateMachine):
             for reference, entry in zip(references, found, strict=False):
                 shown = entry["response"]["status"].startswith("200")
                 sight[name, reference] = entry["response"].get("etag") if shown else None
+                if entry["response"]["status"].startswith("410"):
+                    # Who is told that it was deleted sees its earlier versions.
+                    sight[name, reference] = "deleted"
                 if shown:
                     self._note_sight(name, entry["resource"])
             answers[name] = [orjson.dumps(entry) for entry in found[len(references) :]]
@@ -511,6 +531,16 @@ class SightMachine(RuleBasedStateMachine):
             for entity in orjson.loads(row["entities"])
         }
         assert self.seen <= listed, sorted(self.seen - listed)[:5]
+
+
+def _role(person: str | None) -> dict[str, Any]:
+    named = {"practitioner": {"reference": f"Practitioner/{person}"}} if person else {}
+    return {
+        "resourceType": "PractitionerRole",
+        "id": "role",
+        "organization": {"reference": "Organization/hospital-c"},
+        **named,
+    }
 
 
 def _furniture() -> Iterator[dict[str, Any]]:
@@ -553,6 +583,25 @@ def _instant(seconds: int) -> str:
     from datetime import UTC, datetime
 
     return datetime.fromtimestamp(seconds, UTC).isoformat().replace("+00:00", "Z")
+
+
+def test_who_loses_sight_of_a_deleted_record_gets_another_history(move_in: MoveIn) -> None:
+    """A run of the machine: accounts that are merged close a record that was deleted."""
+
+    class Machine(SightMachine):
+        open_house = staticmethod(lambda: move_in("furnished"))
+
+    machine = Machine()
+    machine.furnish()
+    deleted = [*machine.authors].index("Observation/psychiatric")
+    machine.restrict("pat-2", SELECTORS[0], None, sealed=False)
+    machine.withdraw(deleted, "deleted")
+    assert machine.sight["doctor.b", "Observation/psychiatric"] == "deleted"
+
+    machine.merge(on=True)
+
+    assert machine.sight["doctor.b", "Observation/psychiatric"] is None
+    machine.teardown()
 
 
 def _run(move_in: MoveIn, examples: int, steps: int) -> None:
