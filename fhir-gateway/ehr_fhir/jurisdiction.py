@@ -10,6 +10,7 @@ from __future__ import annotations
 import os
 import re
 import tomllib
+import unicodedata
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import date
@@ -64,8 +65,14 @@ class PersonIdentifier:
     symbols: str
 
     def normalize(self, text: str) -> str:
-        """Return a typed number as capitals and digits alone."""
-        return re.sub(r"[^A-Z0-9]", "", text.upper())
+        """Return a typed number as capitals and digits alone.
+
+        A Chinese keyboard may type them at full width (compatibility forms, Unicode NFKC).
+
+        >>> load_jurisdiction("hong-kong").person_identifier.normalize("ａ１２３４５６（３）")
+        'A1234563'
+        """
+        return re.sub(r"[^A-Z0-9]", "", unicodedata.normalize("NFKC", text).upper())
 
     def format(self, text: str) -> str:
         """Return a typed number in the form in which records hold it.

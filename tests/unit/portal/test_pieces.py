@@ -51,7 +51,8 @@ def to(organization: str) -> list[dict[str, Any]]:
 @pytest.mark.parametrize(
     ("typed", "stored"),
     [("A1234563", "A123456(3)"), ("ab 987654 (a)", "AB987654(A)"), ("Ａ", None), ("Chan", None),
-     ("A12345678", None)],
+     ("A12345678", None), ("ａ１２３４５６（３）", "A123456(3)"),
+     ("ＡＢ ９８７６５４ （Ａ）", "AB987654(A)")],
 )  # fmt: skip
 def test_a_card_number_is_read_however_it_is_typed(typed: str, stored: str | None) -> None:
     assert parse_identity_number(typed) == stored
