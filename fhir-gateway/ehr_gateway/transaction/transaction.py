@@ -9,16 +9,12 @@ the patient, the consent and the records in any order.
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from types import MappingProxyType
-from typing import Any, Literal, NamedTuple
-
-import orjson
 
 from ehr_fhir.errors import NotFound, PreconditionFailed, Unprocessable
-from ehr_fhir.json_text import parse
 from ehr_fhir.own_entries import check_own_entry, is_own_entry
 from ehr_fhir.patch.patch import Patch
 from ehr_fhir.references import Replacements
@@ -29,52 +25,50 @@ from ehr_gateway.journal.redo_actions import (
     append_redo_actions,
     build_facts_redo,
 )
-from ehr_gateway.store import full_text, search_registry
+from ehr_gateway.store import search_registry
 from ehr_gateway.store.consequences import Consequence
 from ehr_gateway.store.grant_endings import RuleEvent
 from ehr_gateway.store.index_rows import (
-    IndexValues,
-    group_by_table,
-    insert_index,
     remove_index,
-    replace_index,
 )
 from ehr_gateway.store.inheritance import (
-    InheritedChange,
-    WrittenRecord,
     read_outward_facts,
     settle_inheritance,
 )
-from ehr_gateway.store.loosened_restrictions import LoosenedRestrictions
 from ehr_gateway.store.store import AuditHook, Store, Version
 from ehr_gateway.store.stored_facts import (
     FactChange,
     FactCorrection,
     StoredFacts,
     correct_facts,
-    facts_columns,
-    read_stored_facts,
     replace_held_facts,
 )
 from ehr_gateway.store.update_instant import next_instant
 from ehr_gateway.store.version_redo import find_version_redo
 from ehr_gateway.store.version_rows import insert_version, replace_rules
 from ehr_gateway.store.visible import read_on
+from ehr_gateway.transaction.consequence_notes import ConsequenceNotes
+from ehr_gateway.transaction.deferred_checks import DeferredCheck, defer_check
 from ehr_gateway.transaction.identity_proposals import keep_proposal
 from ehr_gateway.transaction.integrity import (
-    ReferenceCheck,
-    canonical_reference,
-    canonical_references,
     check_references,
     resolve_conditional_references,
 )
 from ehr_gateway.transaction.patching import PatchedDraft, apply_patch
+from ehr_gateway.transaction.pending_index import PendingIndex
 from ehr_gateway.transaction.prepared_resource import Draft, PreparedResource, source_author
+from ehr_gateway.transaction.stored_state import (
+    PreviousState,
+    find_current,
+    is_stored,
+    read_previous_state,
+    require_facts,
+)
 from ehr_gateway.transaction.write_permission import WriteInteraction, WritePermission
+from ehr_gateway.transaction.written_facts import WrittenFacts
 from ehr_privacy.consent import (
     SOURCE_TABLES,
     HeldFact,
-    Predicate,
     Record,
     act_of_deletion,
     acts_of_creation,
@@ -88,12 +82,10 @@ from ehr_privacy.consent import (
 )  # fmt: skip
 from ehr_privacy.consent.held_facts import UPDATE
 from ehr_privacy.consent.inherited_facts import (
-    FactNode,
     FactTargets,
     Key,
     OutwardFacts,
     fact_targets,
-    outward_facts,
 )
 
 __all__ = ["Transaction", "WriteResult", "open_transaction", "transaction_on"]
@@ -141,68 +133,6 @@ def transaction_on(
     append_redo_actions(connection, transaction.redo_actions)
 
 
-@dataclass(frozen=True)
-class _DeferredCheck:
-    """What is left to be checked of one write; a delete names nothing."""
-
-    interaction: WriteInteraction
-    record: Record
-    references: ReferenceCheck | None
-    # Whether the right to deposit has to be shown for the record's patients.
-    deposits: bool = True
-
-    @property
-    def has_lost_reference(self) -> bool:
-        """Whether the version before names something that this one does not."""
-        if self.references is None or not self.references.kept:
-            return False
-        named = {canonical_reference(name) for _, name in self.references.prepared.references}
-        return not self.references.kept <= named
-
-
-@dataclass(frozen=True)
-class _PreviousState:
-    """What the version before says, and its facts."""
-
-    resource: dict[str, Any]
-    facts: StoredFacts
-
-
-@dataclass(frozen=True)
-class _Written:
-    """A record whose facts the transaction has written; a correction has no version."""
-
-    pk: int
-    record: Record
-    held: frozenset[HeldFact]
-    before: StoredFacts | None
-    targets: FactTargets
-    version: Version | None = None
-    has_lost_reference: bool = False
-    has_redo: bool = False
-
-    def cause(self, now_ms: int) -> str:
-        """Name what is told of: the version, or the correction by its patient or a steward."""
-        number = f"corrected-{now_ms}" if self.version is None else self.version.version
-        return f"{self.record.type}/{self.record.id}:{number}"
-
-    def to_written_record(self) -> WrittenRecord:
-        """Return what its inheritance is worked out from."""
-        before = None
-        if self.before is not None:
-            before = outward_facts(self.before.record, self.before.held)
-        node = FactNode(self.record, self.held, self.targets)
-        return WrittenRecord(self.pk, node, before, self.has_lost_reference)
-
-
-class _Unindexed(NamedTuple):
-    """A version whose index rows wait, and whether those of the version before are there."""
-
-    version: Version
-    prepared: PreparedResource
-    has_index: bool
-
-
 class Transaction:
     """The writes of one request, on the writer's connection."""
 
@@ -212,27 +142,30 @@ class Transaction:
         self.versions: list[Version] = []
         # The current versions of the resources for which a proposal was kept.
         self.proposals: list[Version] = []
-        # What patients and stewards are told of.
-        self.consequences: list[Consequence] = []
         self.redo_actions: list[RedoAction] = []
         # Ids by type and criteria: a Bundle repeats the same few conditional references many times.
         self.criteria_ids: dict[str, dict[str, list[str]]] = defaultdict(dict)
         self._connection = connection
         self._permission = WritePermission(access, connection)
-        self._deferred_checks: list[_DeferredCheck] = []
-        # By pk: what waits for `_flush_index`.
-        self._unindexed: dict[int, _Unindexed] = {}
-        self._written: dict[Key, _Written] = {}
+        self._notes = ConsequenceNotes(access, connection, self._permission)
+        self._deferred_checks: list[DeferredCheck] = []
+        self._written: dict[Key, WrittenFacts] = {}
         # It holds until the end: SearchParameters of this transaction are added last.
         self._registry = store.registry(connection)
+        self._pending_index = PendingIndex(connection, self._registry)
         latest = self._registry.latest
         self.now_ms = next_instant(latest, access.now_ms, store.incidents)
         self._rule_event = RuleEvent(access.now_ms, latest.position)
 
     @property
+    def consequences(self) -> Sequence[Consequence]:
+        """What patients and stewards are told of."""
+        return self._notes.consequences
+
+    @property
     def connection(self) -> Connection:
         """Return the connection with the index flushed, so that searches find earlier writes."""
-        self._flush_index()
+        self._pending_index.flush()
         return self._connection
 
     def create(self, draft: Draft) -> Version:
@@ -252,7 +185,7 @@ class Transaction:
         """
         if not self.access.covers("create", draft.type):
             self.access.require_scope("update", draft.type)
-        current = self._current(draft.type, draft.id)
+        current = self._find_current(draft.type, draft.id)
         if current is None:
             return self._create_with_id(draft, if_match)
         _check_if_match(current, if_match)
@@ -263,14 +196,14 @@ class Transaction:
     def delete(self, kind: str, identity: str, if_match: int | None = None) -> Version:
         """Store a deletion marker as the new version; deleting twice is no error."""
         self.access.require_scope("delete", kind)
-        current = self._current(kind, identity)
+        current = self._find_current(kind, identity)
         if current is None:
             raise NotFound(f"There is no {kind} with this id.")
         _check_if_match(current, if_match)
         if current.deleted:
             return current
         # A deletion marker keeps the facts in force.
-        facts = self._stored_facts(current)
+        facts = require_facts(self._connection, current)
         record = facts.record
         self._permission.check_stored("delete", record)
         self._permission.check_acts(record, {act_of_deletion(record)})
@@ -294,7 +227,7 @@ class Transaction:
         """
         self.access.require_scope("patch", kind)
         if self._permission.corrects_person(kind):
-            found = self._current(kind, identity)
+            found = self._find_current(kind, identity)
             if found is None or found.deleted:
                 raise NotFound(f"There is no {kind} with this id.")
             current = found
@@ -308,12 +241,12 @@ class Transaction:
 
     def is_present(self, kind: str, identity: str) -> bool:
         """Say whether a resource exists that the requester can see."""
-        current = self._current(kind, identity)
+        current = self._find_current(kind, identity)
         return current is not None and not current.deleted
 
     def run_deferred_checks(self) -> None:
         """Check what only the whole transaction shows: the right to deposit, and references."""
-        self._flush_index()
+        self._pending_index.flush()
         self._check_deposits()
         self._register_search_parameters()
         references = [check.references for check in self._deferred_checks if check.references]
@@ -336,7 +269,7 @@ class Transaction:
         The caller checks the right to do so. Raises NotFound if the record is not there.
         """
         change = correct_facts(self.connection, kind, identity, corrections)
-        self._written[kind, identity] = _Written(
+        self._written[kind, identity] = WrittenFacts(
             pk=change.pk,
             record=change.after.record,
             held=change.after.held,
@@ -361,9 +294,9 @@ class Transaction:
             [each.to_written_record() for each in written.values()],
             boundary,
         )
-        self._note_loosenings(written, changes)
+        self._notes.note_loosenings(written, changes)
         if self.access.requester.role == "steward":
-            self._note_recorded_choices(written)
+            self._notes.note_recorded_choices(written)
         for key, change in changes.items():
             each = written.get(key)
             if each is None or each.version is None or each.before is None or each.has_redo:
@@ -373,62 +306,6 @@ class Transaction:
                 each.version, change.after, each.before.record, held=each.held
             ):
                 self.redo_actions.append(redo_action)
-
-    def _note_recorded_choices(self, written: Mapping[Key, _Written]) -> None:
-        """Note the Consents that a steward wrote for patients, who are told of it."""
-        for each in written.values():
-            if each.record.type == "Consent":
-                cause = each.cause(self.access.now_ms)
-                self._note("recorded", each.record, cause, each.record.patients)
-
-    def _note_move(self, current: Version, before: Record, after: Record) -> None:
-        """Note that the author moved a record, of which its patients are told."""
-        if before.patients != after.patients and self._permission.is_author(current.author):
-            cause = f"{after.type}/{after.id}:{current.version + 1}"
-            self._note("moved", after, cause, before.patients | after.patients)
-
-    def _note_loosenings(
-        self, written: Mapping[Key, _Written], changes: Mapping[Key, InheritedChange]
-    ) -> None:
-        """Note whose restrictions closed a record until now, and close it no more.
-
-        Records that name a written one may open with it, whoever wrote them. A move by the platform
-        or a steward is told of by other means, and so is what a steward corrects in the record.
-        """
-        now_ms = self.access.now_ms
-        restrictions = LoosenedRestrictions(self._connection, now_ms)
-        for key, stored in written.items():
-            before = stored.before
-            if before is None or (stored.version is None and not self._is_for_patient):
-                continue
-            after = changes[key].after if key in changes else stored.record
-            is_own = stored.version is None or self._permission.is_author(stored.record.author)
-            if is_own or before.record.patients == after.patients:
-                found = restrictions.find(before.record, after)
-                self._note("loosened" if is_own else "opened", after, stored.cause(now_ms), found)
-        cause = next((stored.cause(now_ms) for stored in written.values()), "")
-        for key in changes.keys() - written.keys():
-            found = restrictions.find(changes[key].before, changes[key].after)
-            self._note("opened", changes[key].after, cause, found)
-
-    @property
-    def _is_for_patient(self) -> bool:
-        """Whether patients act themselves, who need not be told what they did."""
-        return self.access.requester.role == "patient"
-
-    def _note(
-        self,
-        kind: Literal["moved", "loosened", "opened", "recorded"],
-        record: Record,
-        cause: str,
-        patients: Iterable[str],
-    ) -> None:
-        requester = self.access.requester
-        told = frozenset(patients) - ({requester.patient} if self._is_for_patient else set())
-        if told:
-            self.consequences.append(
-                Consequence(kind, record, cause, told, requester, self.access.now_ms)
-            )
 
     def _check_deposits(self) -> None:
         patients = {
@@ -454,9 +331,11 @@ class Transaction:
     def _store_change(self, draft: Draft, current: Version, method: str) -> WriteResult:
         """Store a new version, or keep it as a proposal where a steward has to approve it."""
         prepared = self._prepare(draft, current.author)
-        previous = self._previous_state(current)
+        previous = read_previous_state(self._connection, current)
         if previous is not None and self._is_for_review(draft, prepared, previous, current):
-            self._deferred_checks.append(self._deferred_check("update", prepared, previous))
+            self._deferred_checks.append(
+                defer_check(self._permission, "update", prepared, previous)
+            )
             proposal = keep_proposal(self._connection, self.access, current, draft.resource)
             self.proposals.append(current)
             return WriteResult(current, created=False, proposal=proposal)
@@ -488,7 +367,7 @@ class Transaction:
         self,
         draft: Draft,
         prepared: PreparedResource,
-        previous: _PreviousState,
+        previous: PreviousState,
         current: Version,
     ) -> bool:
         """Check the right to a change; say whether it is a proposal that a steward decides."""
@@ -528,11 +407,11 @@ class Transaction:
         draft: Draft,
         prepared: PreparedResource,
         current: Version | None,
-        previous: _PreviousState | None,
+        previous: PreviousState | None,
         method: str,
     ) -> Version:
         interaction: WriteInteraction = "update" if current else "create"
-        self._deferred_checks.append(self._deferred_check(interaction, prepared, previous))
+        self._deferred_checks.append(defer_check(self._permission, interaction, prepared, previous))
         rules_changed = (
             previous is not None
             and draft.type in SOURCE_TABLES
@@ -540,7 +419,7 @@ class Transaction:
         )
         is_new = current is None or current.deleted
         if current is not None and previous is not None:
-            self._note_move(current, previous.facts.record, prepared.record)
+            self._notes.note_move(current, previous.facts.record, prepared.record)
         held = self._held_facts(draft, current, previous)
         body = prepared.body(current.version + 1 if current else 1, self.now_ms)
         version = self._insert(
@@ -554,11 +433,7 @@ class Transaction:
             has_lost_reference=self._deferred_checks[-1].has_lost_reference,
             rules_changed=rules_changed and not is_new,
         )
-        waiting = self._unindexed.get(version.pk)
-        has_index = waiting.has_index if waiting else not is_new
-        self._unindexed[version.pk] = _Unindexed(version, prepared, has_index)
-        if len(self._unindexed) >= _INDEX_BATCH:
-            self._flush_index()
+        self._pending_index.add(version, prepared, is_new=is_new)
         if rules_changed or is_new:
             replace_rules(
                 self._connection,
@@ -568,23 +443,6 @@ class Transaction:
                 event=self._rule_event,
             )
         return version
-
-    def _flush_index(self) -> None:
-        """Write pending index rows in one batch, sorted by key to touch fewer B-tree pages."""
-        if not self._unindexed:
-            return
-        batch, self._unindexed = self._unindexed, {}
-        registry = self._registry
-        inserted: list[tuple[int, IndexValues]] = []
-        replaced: list[tuple[int, IndexValues]] = []
-        for pk, (version, prepared, has_index) in batch.items():
-            added_rows = registry.extract_rows(version.type, version.body)
-            rows = group_by_table(registry.ids, version.type, (*prepared.rows, *added_rows))
-            (replaced if has_index else inserted).append((pk, rows))
-        insert_index(self._connection, inserted)
-        replace_index(self._connection, replaced)
-        words = [(version, prepared.words) for version, prepared, _ in batch.values()]
-        full_text.write_words(self._connection, words)
 
     def _insert(
         self,
@@ -628,7 +486,7 @@ class Transaction:
             self.redo_actions.append(redo_action)
         if method != "DELETE":
             earlier = self._written.get((record.type, record.id))
-            self._written[record.type, record.id] = _Written(
+            self._written[record.type, record.id] = WrittenFacts(
                 version.pk,
                 record,
                 held,
@@ -642,7 +500,7 @@ class Transaction:
         return version
 
     def _held_facts(
-        self, draft: Draft, current: Version | None, previous: _PreviousState | None
+        self, draft: Draft, current: Version | None, previous: PreviousState | None
     ) -> frozenset[HeldFact]:
         """Return the facts held beside the new version.
 
@@ -661,77 +519,24 @@ class Transaction:
             )
         return held
 
-    def _stored_facts(self, current: Version) -> StoredFacts:
-        facts = current.facts or read_stored_facts(self._connection, current.type, current.id)
-        if facts is None:
-            raise NotFound(f"There is no {current.type} with this id.")
-        return facts
+    def _find_current(self, kind: str, identity: str) -> Version | None:
+        return find_current(self._connection, self.access, self._permission, kind, identity)
 
     def _create_with_id(self, draft: Draft, if_match: int | None) -> WriteResult:
         record = record_facts(draft.resource, None)
         if self.access.requester.role == "system" or record.directory:
             self._permission.check_except_enrolment("create", record)
         may_choose_id = self._permission.may_choose_id(record, draft.id)
-        if if_match is not None or not may_choose_id or self._exists(draft.type, draft.id):
+        if (
+            if_match is not None
+            or not may_choose_id
+            or is_stored(self._connection, draft.type, draft.id)
+        ):
             raise NotFound(self._permission.absent_text(draft.type))
         return WriteResult(self._store_new(draft, "PUT"), created=True)
 
-    def _current(self, kind: str, identity: str) -> Version | None:
-        # A hidden version is None, as an absent one: no answer may tell them apart.
-        permission = self._permission
-        is_unconditional = permission.is_platform_service or permission.corrects_person(kind)
-        visible = _NO_CONDITION if is_unconditional else self.access.read_predicate
-        row = self._connection.execute(
-            f"SELECT r.*, {facts_columns(self._connection.dialect)} FROM resource r"  # noqa: S608
-            f" WHERE r.type = :type AND r.id = :id AND r.current = 1 AND ({visible.sql})",
-            {"type": kind, "id": identity, **visible.params},
-        ).fetchone()
-        return replace(Version.from_row(row), facts=StoredFacts.from_row(row)) if row else None
-
-    def _exists(self, kind: str, identity: str) -> bool:
-        row = self._connection.execute(
-            "SELECT 1 FROM resource WHERE type = ? AND id = ? AND current = 1", (kind, identity)
-        )
-        return row.fetchone() is not None
-
-    def _previous_state(self, current: Version) -> _PreviousState | None:
-        """Return what a resource said until now; of a deleted one, what it said before that."""
-        body = current.body
-        if current.deleted:
-            row = self._connection.execute(
-                "SELECT body FROM resource WHERE type = ? AND id = ? AND deleted = 0"
-                " ORDER BY version DESC LIMIT 1",
-                (current.type, current.id),
-            ).fetchone()
-            if row is None:
-                return None
-            body = row["body"]
-        # A plain parser will do: the body was parsed strictly when it was stored, and none of the
-        # facts depends on the exact digits of a number. A Patient is compared whole with the next.
-        resource = parse(body) if current.type == "Patient" else orjson.loads(body)
-        return _PreviousState(resource, self._stored_facts(current))
-
-    def _deferred_check(
-        self,
-        interaction: WriteInteraction,
-        prepared: PreparedResource,
-        previous: _PreviousState | None,
-    ) -> _DeferredCheck:
-        if previous is None:
-            return _DeferredCheck(interaction, prepared.record, ReferenceCheck(prepared))
-        # What an organisation wrote it can correct for ever, also once the account is closed.
-        is_own = self._permission.is_author(prepared.record.author)
-        deposits = not is_own or not prepared.record.patients <= previous.facts.record.patients
-        kept = canonical_references(previous.resource)
-        return _DeferredCheck(
-            interaction, prepared.record, ReferenceCheck(prepared, kept), deposits
-        )
-
 
 _PATIENT_BY_UPDATE = ("patient", UPDATE)
-_NO_CONDITION = Predicate("TRUE", {})
-# As quick as larger batches, in less memory (measured with Bundles when it was introduced).
-_INDEX_BATCH = 100
 
 
 def _is_hold(prepared: PreparedResource) -> bool:
