@@ -39,7 +39,7 @@ def test_keys_find_a_patient_and_walk_through_the_record(doctor: Person) -> None
     for _ in range(3):
         keyboard.press("j")
     keyboard.press("k")
-    second = page.locator("main .ehr-lines > li:visible").nth(1).locator("a").first
+    second = page.locator("main .ehr-board__rows > li:visible").nth(1).locator("a").first
     expect(second).to_be_focused()
     keyboard.press("g")
     keyboard.press("f")

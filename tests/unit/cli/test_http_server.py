@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 import socket
 import threading
 import time
@@ -13,7 +14,7 @@ from fastapi.responses import PlainTextResponse
 from starlette.requests import Request
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from ehr_cli.server import protocol
+from ehr_cli.server import http_server, protocol
 from ehr_cli.server.http_server import create_server
 from ehr_cli.settings import Settings
 from ehr_gateway.deadline import Deadline
@@ -60,6 +61,27 @@ def closed_within(connection: socket.socket, seconds: float) -> bool:
         return True
     except TimeoutError:
         return False
+
+
+def test_what_would_go_on_for_long_is_told_that_the_server_stops(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    told: list[str] = []
+
+    class Streaming:
+        """An application with streams that do not end by themselves."""
+
+        def begin_shutdown(self) -> None:
+            told.append("stop")
+
+    monkeypatch.setattr(http_server, "_end_for_certain", lambda sig: None)
+    server = create_server(Streaming(), Settings())
+
+    server.handle_exit(signal.SIGTERM, None)
+    server.handle_exit(signal.SIGTERM, None)
+
+    assert told == ["stop"]
+    assert server.should_exit
 
 
 @pytest.mark.parametrize(
