@@ -98,12 +98,11 @@ async def render_record(
     patient: str,
     base: str,
     *,
-    withheld_marker: WithheldMarker | None = None,
     held_results: Sequence[MultiPartParameter] = (),
 ) -> Response:
-    """Render a whole record; where nothing is visible, one neutral sentence.
+    """Render a patient's own record; where nothing is visible, one neutral sentence.
 
-    `base` is the path of the record's pages: /record, or /patients/ID.
+    `base` is the path of the record's pages.
     """
     record, providers = await asyncio.gather(
         fetch_record(request.gateway, patient, request.language, request.now),
@@ -116,7 +115,6 @@ async def render_record(
         **record_template_values(request, base, providers),
         record=record,
         person=summarize_patient(record.patient) if record.patient else None,
-        withheld_marker=withheld_marker,
         held_results=held_results,
         DOMAIN_TITLES=DOMAIN_TITLES,
         further_sections=FURTHER_SECTIONS,

@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from ehr_portal.record.new_entries import ENTRY_SYSTEM
 from ehr_portal.record.risk_scores import BETTER_THAN_BASELINE, MODEL_EVALUATION
 from tests.lib.portal_house import PortalHouse, portal
 from tests.unit.portal.test_odd_addresses import Values, routes
@@ -103,6 +104,17 @@ def test_a_clinicians_pages_name_the_patient_and_the_allergies(
     # Written by the doctor's own organisation, so that it may be held back.
     own = {"source": "https://ehr-commons.hk/organization/st-b", "versionId": "1"}
     portal.fake.resources[("Observation", "lab-2025")]["meta"] = own
+    # A prescription that waits for its signature.
+    portal.fake.resources[("MedicationRequest", "a-1")] = {
+        "resourceType": "MedicationRequest",
+        "id": "a-1",
+        "meta": own,
+        "identifier": [{"system": ENTRY_SYSTEM, "value": "1"}],
+        "status": "draft",
+        "intent": "order",
+        "subject": {"reference": "Patient/pat-1"},
+        "medicationCodeableConcept": {"text": "Warfarin"},
+    }
     portal.fake.operations["Patient/pat-1/$access-requests"] = access_requests("a-1")
     address = path.format_map(
         Values(patient="pat-1", resource_type="Observation", key="results", **result)
