@@ -56,6 +56,8 @@ ELSEWHERE = {
     "/people": "a carer of somebody: test_access_beyond_sharing.py",
     "/patients/{patient}/ask/{access_request_id}": "an open request: test_access_beyond_sharing.py",
     "/patients/{patient}/item/{resource_type}/{resource_id}/hold": "test_access_beyond_sharing.py",
+    "/own-entries/{entry}": "a measurement: test_patients_choices.py",
+    "/corrections/to-answer/{correction_id}": "a request: test_patients_choices.py",
     "/reviews/{access_id}": "an emergency: test_access_beyond_sharing.py",
     "/proposals/{proposal_id}": "a proposed name: tests/unit/portal/test_identity_pages.py",
 }

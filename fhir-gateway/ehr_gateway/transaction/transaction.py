@@ -206,6 +206,9 @@ class Transaction:
         facts = require_facts(self._connection, current)
         record = facts.record
         self._permission.check_stored("delete", record)
+        if kind == "Consent":
+            rules = stored_rule_rows(orjson.loads(current.body))
+            self._permission.check_limits_of_carers(before=rules)
         self._permission.check_acts(record, {act_of_deletion(record)})
         remove_index(self.connection, current)
         return self._insert(record, b"", current, "DELETE", before=facts, held=facts.held)
@@ -346,6 +349,7 @@ class Transaction:
         prepared = self._prepare(draft, self.access.author)
         self._permission.check_except_enrolment("create", prepared.record, holds=_is_hold(prepared))
         self._check_own_entry(draft, prepared)
+        self._permission.check_limits_of_carers(after=prepared.rules)
         self._permission.check_acts(prepared.record, acts_of_creation(draft.resource))
         return self._store_prepared(draft, prepared, None, None, method)
 
@@ -384,6 +388,9 @@ class Transaction:
                 text = "A Consent stays what its scope made it: a rule, or a clinical document."
                 raise Unprocessable(text, expression="Consent.scope")
             self._permission.check_stored("update", before)
+        if current.type == "Consent":
+            rules = stored_rule_rows(previous.resource)
+            self._permission.check_limits_of_carers(before=rules, after=prepared.rules)
         author = previous.facts.record.author
         if current.type != "Patient" and is_unlimited(self.access.requester, author):
             return False

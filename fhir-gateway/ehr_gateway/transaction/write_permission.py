@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from typing import Literal
 
 from ehr_fhir.errors import Forbidden, InsufficientScope
@@ -11,6 +11,7 @@ from ehr_gateway.database import Connection
 from ehr_privacy.consent import (
     Act,
     Record,
+    RuleRow,
     deposit_predicate,
     load_roles,
     may_write,
@@ -86,6 +87,38 @@ class WritePermission:
             if right in ("no", "operation"):
                 raise Forbidden(_REFUSED_ACTS[act])
         return "proposal" in rights.values()
+
+    def check_limits_of_carers(
+        self, before: Sequence[RuleRow] = (), after: Sequence[RuleRow] = ()
+    ) -> None:
+        """Refuse a carer who changes what carers may do or see, though they decide otherwise.
+
+        The patient limits their carers, by a power and by what is closed to them; a carer who could
+        lift that would not be limited. More may be closed to carers, and a carer resigns by an
+        operation.
+        """
+        if self._access.requester.role != "carer":
+            return
+        if any(row.table == "consent_carer" for row in (*before, *after)) or any(
+            row.values.get("actor_kind") == "carer"
+            or (
+                row.values.get("actor_kind") == "person"
+                and self._is_carer(str(row.values["actor_value"]))
+            )
+            for row in before
+            if row.table == "consent_restriction"
+        ):
+            raise Forbidden("What carers may do and see is the patient's to say.")
+
+    def _is_carer(self, person: str) -> bool:
+        """Say whether a person is, or was, anybody's carer."""
+        condition = (
+            "EXISTS (SELECT 1 FROM consent_opening WHERE kind = 'consent_carer'"
+            " AND organization = :person)"
+        )
+        return person == self._access.requester.person or self._is_true(
+            condition, {"person": person}
+        )
 
     def _check_acts_on_own_entry(self, acts: Collection[Act]) -> bool:
         """Refuse acts on what a patient wrote down, which is theirs to correct and take back."""

@@ -7,7 +7,7 @@ import asyncio
 from fastapi import APIRouter
 from fastapi.responses import Response
 
-from ehr_fhir.errors import Invalid, PreconditionFailed
+from ehr_fhir.errors import Forbidden, Invalid, PreconditionFailed
 from ehr_portal.i18n import N_
 from ehr_portal.record.record import fetch_providers
 from ehr_portal.record.sections import DOMAIN_TITLES, TYPE_TITLES
@@ -61,7 +61,7 @@ async def undo_choice(request: PatientRequest, form: VerifiedForm) -> Response:
         await request.gateway.update(undone)
     except PreconditionFailed:
         request.flash_problem(N_("This was changed meanwhile. Look at your choices again."))
-    except Invalid:
+    except (Forbidden, Invalid):
         request.flash_problem(N_("This cannot be undone. Make a new choice instead."))
     else:
         request.flash(

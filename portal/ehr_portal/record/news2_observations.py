@@ -29,6 +29,7 @@ from ehr_portal.record.news2 import (
     Signs,
     work_out,
 )
+from ehr_portal.record.providers import written_by_patient
 from ehr_portal.record.special_codes import states_pregnancy
 
 # All values of a score come from one round. Chosen: no rule of the RCP gives a figure.
@@ -89,7 +90,12 @@ def assess_news2(
 
     `conditions` are the current ones: a pregnancy among them makes the score not applicable.
     """
-    usable = [o for o in observations if o.get("status") not in _VOID_STATUSES]
+    # What a patient measured at home is no sign of a round, however new.
+    usable = [
+        o
+        for o in observations
+        if o.get("status") not in _VOID_STATUSES and not written_by_patient(o)
+    ]
     measured = [pair for o in usable for pair in _parse_measurements(o)]
     times = [fhir_timestamp(m.at) for _, m in measured if fhir_timestamp(m.at) <= now.timestamp()]
     if not times:

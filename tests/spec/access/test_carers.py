@@ -9,8 +9,15 @@ import pytest
 
 from ehr_gateway.accounts import accounts
 from ehr_gateway.accounts.accounts import Account
-from tests.lib.gateway import House, must, restriction
+from tests.lib.gateway import EHR, House, must, restriction
 from tests.spec.access.steps import carer, named, send, told
+
+OVER = {"start": "2025-01-01", "end": "2026-01-01"}
+ROLE = {
+    "coding": [
+        {"system": "http://terminology.hl7.org/CodeSystem/v3-ParticipationType", "code": "IRCP"}
+    ]
+}
 
 
 def test_a_carer_sees_the_record_from_accepting_until_the_patient_ends_it(
@@ -278,3 +285,42 @@ def test_a_power_is_lengthened_and_outlasts_what_is_shared(furnished: House) -> 
     furnished.clock.forward(seconds=20 * 86_400)
 
     assert furnished.login("carer.1").get("Condition/con-1").status_code == 200
+
+
+def test_a_carer_does_not_lift_what_limits_carers(furnished: House) -> None:
+    limited = carer(furnished, "carer.1", power="both", domain="laboratory")
+    other = carer(furnished, "carer.2", power="both")
+    patient = furnished.login("p.pat-1")
+    group = {"system": f"{EHR}/actor-group", "value": "carers"}
+    closed = restriction("x", domain="observation")
+    closed["provision"]["actor"] = [{"role": ROLE, "reference": {"identifier": group}}]
+    del closed["id"]
+    must(other.post("Consent", closed))
+    listed = must(patient.get("Consent?patient=pat-1")).json()["entry"]
+    limits = [
+        entry["resource"]
+        for entry in listed
+        if entry["resource"]["category"][0]["coding"][0]["code"] in ("carer", "restriction")
+    ]
+    assert len(limits) == 4
+
+    for session in (limited, other):
+        for consent in limits:
+            name = f"Consent/{consent['id']}"
+            for changed in (
+                consent | {"status": "inactive"},
+                consent | {"provision": consent["provision"] | {"period": OVER}},
+            ):
+                assert session.put(changed).status_code == 403, consent
+            assert session.delete(name).status_code == 403
+            assert must(patient.get(name)).json()["meta"]["versionId"] == "1"
+    assert limited.get("Observation/lab-1").status_code == 404
+    # Nor does a carer make carers, of themselves or of others.
+    (power, *_) = (c for c in limits if c["category"][0]["coding"][0]["code"] == "carer")
+    anew = {name: value for name, value in power.items() if name not in ("id", "identifier")}
+    assert other.post("Consent", anew).status_code == 403
+    # The patient lifts what the patient set.
+    for consent in limits:
+        if consent["category"][0]["coding"][0]["code"] == "restriction":
+            must(patient.put(consent | {"status": "inactive"}))
+    assert limited.get("Observation/lab-1").status_code == 200

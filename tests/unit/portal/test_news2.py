@@ -318,3 +318,12 @@ def test_the_order_of_the_record_changes_nothing(places: list[int]) -> None:
     observations = a_round()
     assert total([observations[place] for place in places]) == 10
     assert CONSCIOUSNESS in PARAMETERS
+
+
+def test_what_the_patient_measured_at_home_is_no_sign_of_a_round() -> None:
+    own = {"reference": "Patient/p"}
+    at_home = sign("8480-6", number(70, "mm[Hg]"), "2026-11-28T14:30:00+08:00")
+    at_home |= {"subject": own, "performer": [own]}
+
+    assert total([*a_round(), at_home]) == total(a_round())
+    assert assess([at_home]).score is None
