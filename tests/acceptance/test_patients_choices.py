@@ -34,7 +34,8 @@ def look(person: Person, folder: Path, name: str) -> None:
     person.picture(folder, name)
     assert person.sideways() <= 0, name
     assert barriers(person) == [], name
-    is_zoomed = (person.page.viewport_size or {}).get("width") == 320
+    viewport = person.page.viewport_size
+    is_zoomed = viewport is not None and viewport["width"] == 320
     # A clinician's pages bear the strip of allergies, which is a line of text.
     is_patients = person.page.locator(".ehr-strip").count() == 0
     assert is_zoomed or not is_patients or person.page.evaluate(SMALL_TARGETS, 48) == [], name

@@ -15,6 +15,7 @@ from dataclasses import dataclass, replace
 from types import MappingProxyType
 
 from ehr_fhir.errors import NotFound, PreconditionFailed, Unprocessable
+from ehr_fhir.json_text import parse
 from ehr_fhir.own_entries import check_own_entry, is_own_entry
 from ehr_fhir.patch.patch import Patch
 from ehr_fhir.references import Replacements
@@ -207,7 +208,7 @@ class Transaction:
         record = facts.record
         self._permission.check_stored("delete", record)
         if kind == "Consent":
-            rules = stored_rule_rows(orjson.loads(current.body))
+            rules = stored_rule_rows(parse(current.body))
             self._permission.check_limits_of_carers(before=rules)
         self._permission.check_acts(record, {act_of_deletion(record)})
         remove_index(self.connection, current)
