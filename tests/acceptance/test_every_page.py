@@ -27,10 +27,13 @@ def pages(chromium: Browser, served: Platform) -> dict[str, dict[str, str]]:
     for who in WHO:
         person = log_in(chromium, served, who)
         starts = ["/", "/display", "/style"]
+        if who == "patient":
+            # Of the sections, the one from which results over time are reached.
+            starts.append("/record/results")
         if who == "dr.wong":
             # A form finds the patient, and words in the record lead to the two others.
             record = f"/patients/{served.patient.id}"
-            starts += [record, f"{record}/ask", f"{record}/emergency"]
+            starts += [record, f"{record}/results", f"{record}/ask", f"{record}/emergency"]
         found[who] = crawl(person, *starts)
         person.leave()
     # Of the log-in, and what is no page.

@@ -6,7 +6,7 @@ a warning, since nobody here knows what they mean.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from typing import Any
@@ -199,7 +199,9 @@ class Describer:
             for element in _choices(resource_type, name):
                 if element.key not in resource:
                     continue
-                value = resource[element.key][0] if element.repeats else resource[element.key]
+                value = resource[element.key]
+                if element.repeats:
+                    value = _named_first(value)
                 if element.type == "CodeableConcept":
                     # Nearly all titles: a long record has thousands of rows to name.
                     title: Phrase | Text = concept_text(value, self._language)
@@ -380,6 +382,22 @@ class Describer:
 
     def _translate(self, message: str) -> str:
         return localizer_for(self._language).translate(message)
+
+
+def _named_first(values: Sequence[Any]) -> Any:
+    """Return the first value that has words, else the first: a bare code names nothing to a reader.
+
+    >>> _named_first([{"coding": [{"code": "assess-plan"}]}, {"text": "Diet"}])
+    {'text': 'Diet'}
+    """
+    return next((value for value in values if _has_words(value)), values[0])
+
+
+def _has_words(value: Any) -> bool:
+    if not isinstance(value, Mapping):
+        return True
+    codings = value.get("coding", ())
+    return "coding" not in value or "text" in value or any("display" in c for c in codings)
 
 
 @cache
