@@ -273,6 +273,7 @@ def test_no_page_of_the_log_in_has_a_barrier_or_scrolls_sideways(
     page.fill("#find", "doctor")
     page.press("#find", "Enter")
     look("accounts")
+    page.locator("main summary").first.click()
     page.locator("form[action*='/change/disable'] button").first.click()
     look("account-change")
     page.locator("main form button").click()

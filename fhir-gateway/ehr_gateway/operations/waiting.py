@@ -5,6 +5,7 @@ from __future__ import annotations
 from fastapi.responses import Response
 
 from ehr_fhir.errors import Forbidden
+from ehr_gateway.access_requests.correction_requests import KIND
 from ehr_gateway.access_requests.review import UNREVIEWED
 from ehr_gateway.http.parameters import parameter
 from ehr_gateway.operations.call import OperationCall
@@ -25,6 +26,8 @@ _COUNTS = {
     "emergency-reviews": "SELECT count(*) FROM access_request"  # noqa: S608
     f" WHERE {UNREVIEWED} AND kind = 'emergency'",
     "proposals": "SELECT count(*) FROM access_request WHERE kind = :kind AND state = 'proposed'",
+    "corrections": "SELECT count(*) FROM access_request"
+    " WHERE kind = :correction AND state = 'requested'",
     "unusual": "SELECT count(*) FROM audit_flag WHERE state = 'open'",
     "undelivered": "SELECT count(*) FROM notice_delivery WHERE state <> 'sent'",
     "suspensions": f"SELECT count(*) FROM suspension WHERE {_IN_FORCE}",  # noqa: S608
@@ -33,7 +36,8 @@ _COUNTS = {
 }
 _COUNTS_OF_ROLE = {
     "steward": (
-        "reviews", "emergency-reviews", "proposals", "unusual", "undelivered", "suspensions",
+        "reviews", "emergency-reviews", "proposals", "corrections", "unusual", "undelivered",
+        "suspensions",
     ),
     "auditor": ("unusual", "suspensions"),
     "administrator": ("suspensions", "accounts", "disabled-accounts"),
@@ -45,7 +49,7 @@ def answer(call: OperationCall) -> Response:
     names = _COUNTS_OF_ROLE.get(call.context.access.requester.role)
     if names is None:
         raise Forbidden("Nothing waits for this role.")
-    values = {"now": call.context.access.now_ms, "kind": PROPOSAL_KIND}
+    values = {"now": call.context.access.now_ms, "kind": PROPOSAL_KIND, "correction": KIND}
     with call.context.gateway.store.read_transaction() as connection:
         counts = {
             name: int(connection.execute(_COUNTS[name], _used(_COUNTS[name], values)).fetchone()[0])

@@ -72,6 +72,14 @@ PLACES = (
         "proposals",
     ),
     Place(
+        "/corrections/to-answer",
+        "document",
+        N_("Corrections"),
+        N_("Corrections of their record that patients asked for."),
+        ("steward",),
+        "corrections",
+    ),
+    Place(
         "/deliveries",
         "notice",
         N_("Notices sent"),
