@@ -10,7 +10,8 @@ from ehr_privacy.consent.model import Decision, Predicate, Record, Rules
 from ehr_privacy.consent.roles import load_roles
 from ehr_privacy.consent.selector_matching import restriction_matches
 from ehr_privacy.consent.sql_expressions import Params, all_of, any_of, exists, negate
-from ehr_privacy.consent.sql_predicate import Dialect, in_force_condition, selector_condition
+from ehr_privacy.consent.sql_rules import Dialect
+from ehr_privacy.consent.sql_selectors import in_force_condition, selector_condition
 
 
 def decide_research(rules: Rules, record: Record, now_ms: int) -> Decision:

@@ -14,7 +14,7 @@ from ehr_privacy.consent.decide import in_scope
 from ehr_privacy.consent.model import Decision, Predicate, Record, Requester, Rules
 from ehr_privacy.consent.roles import RoleMatrix, load_roles
 from ehr_privacy.consent.sql_expressions import any_of, exists, negate
-from ehr_privacy.consent.sql_predicate import in_force_condition
+from ehr_privacy.consent.sql_selectors import in_force_condition
 
 # From this day joining alone lets every registered organisation deposit.
 DEPOSIT_BY_JOINING_MS = day_start_ms(JURISDICTION.deposit_by_joining_since)

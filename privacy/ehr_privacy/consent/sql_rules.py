@@ -1,0 +1,159 @@
+"""What the rules of a record's patients say, as SQL: sharing, grants, emergencies, restrictions.
+
+The lines of the table are put together of these conditions (`sql_predicate`).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+from ehr_privacy.consent.model import Requester
+from ehr_privacy.consent.sql_expressions import FALSE, TRUE, Params, all_of, any_of, exists, negate
+from ehr_privacy.consent.sql_selectors import in_force_condition, lists_name, selector_condition
+
+__all__ = ["Dialect", "RuleConditions"]
+
+Dialect = Literal["sqlite", "postgresql", "spark"]
+
+
+@dataclass(frozen=True)
+class RuleConditions:
+    """Conditions on the rules of a record's patients, for one requester.
+
+    `alias` is the record, `now` the parameter of the instant, `params` collects the values.
+    """
+
+    requester: Requester
+    now: str
+    dialect: Dialect
+    alias: str
+    records: str
+    params: Params
+
+    def is_clinical_consent(self, record: str) -> str:
+        """Say that the record is a Consent about care, which no reader is named for."""
+        return f"{record}.clinical_consent = 1"
+
+    def has_patient(self) -> str:
+        return exists("record_patient hp", f"hp.pk = {self.alias}.pk")
+
+    def inner(self, record: str, domains: set[str]) -> str:
+        """Say that the record holds something of one of the domains."""
+        column = f"{record}.inner_domains"
+        return any_of(
+            *(
+                lists_name(self.params, column, self.params.word(domain))
+                for domain in sorted(domains)
+            )
+        )
+
+    def record_name(self) -> str:
+        """The record as a subquery of the second level may call it."""
+        return "rr" if self.dialect == "spark" else self.alias
+
+    def of_record(self) -> str:
+        again = f" JOIN {self.records} rr ON rr.pk = rp.pk" if self.dialect == "spark" else ""
+        return f"record_patient rp{again}"
+
+    def no_patient(self, *conditions: str) -> str:
+        return negate(exists(self.of_record(), f"rp.pk = {self.alias}.pk", *conditions))
+
+    def term(self, row: str, patient: str = "rp.patient") -> str:
+        return all_of(in_force_condition(row, self.now), f"{row}.patient = {patient}")
+
+    def mine(self, row: str) -> str:
+        assert self.requester.organization is not None  # noqa: S101 - `shared` asked before
+        return all_of(
+            f"{row}.person = {self.params.bind(self.requester.person)}",
+            f"{row}.organization = {self.params.bind(self.requester.organization)}",
+        )
+
+    def emergency(self) -> str:
+        if self.requester.emergency_suspended:
+            return FALSE
+        return exists("consent_emergency em", self.term("em"), self.mine("em"))
+
+    def sharings(self, patient: str, since: str = "") -> tuple[str, str]:
+        """Explicit and deemed sharing with the organisation, begun no later than `since`."""
+        assert self.requester.organization is not None  # noqa: S101 - `shared` asked before
+        name = self.params.bind(self.requester.organization)
+        explicit = exists(
+            "consent_sharing sh",
+            self.term("sh", patient),
+            f"sh.organization IN ({name}, {self.params.word('*')})",
+            f"sh.since <= {since}" if since else TRUE,
+        )
+        deemed = exists(
+            "consent_deemed de",
+            in_force_condition("de", self.now),
+            f"de.organization = {name}",
+            f"de.since <= {since}" if since else TRUE,
+        )
+        return explicit, deemed
+
+    def grant(self, record: str) -> str:
+        """The requester's grants cover every domain of the record, together or one for all."""
+        everything, inner = self.params.word("*"), f"{record}.inner_domains"
+        own = f"gr.domain = {record}.domain"
+        of_requester = (self.term("gr"), self.mine("gr"))
+        under_sharing = any_of(*self.sharings("gr.patient", "gr.since"))
+        if self.dialect == "spark":
+            # It counts in no correlated subquery; the lake takes over no grants.
+            alone = any_of(f"gr.domain = {everything}", all_of(own, f"{inner} IS NULL"))
+            return exists("consent_grant gr", *of_requester, alone, under_sharing)
+        of_record = any_of(
+            f"gr.domain = {everything}", own, lists_name(self.params, inner, "gr.domain")
+        )
+        bar, nothing = self.params.word("|"), self.params.word("")
+        # `|a|b|` has as many bars as there are domains with the record's own.
+        count = f"COALESCE(LENGTH({inner}) - LENGTH(REPLACE({inner}, {bar}, {nothing})), 1)"
+        return exists(
+            "consent_grant gr", *of_requester, of_record, under_sharing,
+            grouped=(
+                "GROUP BY gr.patient"
+                f" HAVING COUNT(CASE WHEN gr.domain = {everything} THEN 1 END) > 0"
+                f" OR COUNT(DISTINCT gr.domain) = {count}"
+            ),
+        )  # fmt: skip
+
+    def no_restriction(self, *conditions: str) -> str:
+        """No restriction of any patient binds, none of its exceptions lifting it."""
+        record, lifted, label = self.record_name(), "consent_exception ex", None
+        if self.dialect == "spark":
+            lifted += " LEFT JOIN record_label el ON el.label = ex.label AND el.added = 0"
+            label = f"el.pk = {record}.pk"
+        exception = exists(
+            lifted,
+            "ex.consent = x.consent AND ex.rule = x.rule",
+            self.actor("ex"),
+            selector_condition("ex", record, self.params, unknown=False, label=label),
+        )
+        closing = exists(
+            f"{self.of_record()} JOIN consent_restriction x ON x.patient = rp.patient",
+            f"rp.pk = {self.alias}.pk",
+            in_force_condition("x", self.now),
+            self.actor("x"),
+            selector_condition("x", record, self.params, unknown=True),
+            negate(exception),
+            *conditions,
+        )
+        return negate(closing)
+
+    def actor(self, rule: str) -> str:
+        person = self.params.bind(self.requester.person)
+        kinds = {"person": f"= {person}"}
+        if self.requester.role in ("carer", "patient"):
+            carer = f"({rule}.actor_value IS NULL OR {rule}.actor_value = {person})"
+            special = [all_of(f"{rule}.actor_kind = {self.params.word('carer')}", carer)]
+        else:
+            special = []
+            if self.requester.organization is not None:
+                kinds["organization"] = f"= {self.params.bind(self.requester.organization)}"
+            if self.requester.profession is not None:
+                kinds["profession"] = f"= {self.params.bind(self.requester.profession)}"
+        named = [
+            all_of(f"{rule}.actor_kind = {self.params.word(kind)}", f"{rule}.actor_value {equal}")
+            for kind, equal in kinds.items()
+        ]
+        return any_of(f"{rule}.actor_kind = {self.params.word('everyone')}", *named, *special)
