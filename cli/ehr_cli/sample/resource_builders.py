@@ -15,6 +15,8 @@ LOINC = "http://loinc.org"
 ACT_CODE = f"{TERMINOLOGY}/v3-ActCode"
 # The levels of consciousness that NEWS2 asks for; a CodeSystem of the sample.
 CONSCIOUSNESS = f"{SYSTEM}/fhir/CodeSystem/consciousness"
+# Decisions of a clinician that change how something is read.
+DECISION = f"{SYSTEM}/fhir/CodeSystem/clinical-decision"
 
 
 def build(

@@ -12,6 +12,7 @@ from ehr_cli.sample.details import quantity
 from ehr_cli.sample.resource_builders import (
     ACT_CODE,
     CONSCIOUSNESS,
+    DECISION,
     LOINC,
     TERMINOLOGY,
     Resource,
@@ -75,6 +76,10 @@ def build_ward(rows: Sequence[dict[str, Any]], patients: Sequence[str]) -> Itera
         patient = patients[row["patient"]]
         stay = _build_stay(row, patient)
         yield stay
+        if "alert" in row:
+            yield _build_alert(row, patient, stay)
+        if "scale_2_since" in row:
+            yield _build_scale_decision(row["scale_2_since"], patient, stay)
         for values in row["rounds"]:
             yield from _build_round(values, patient, stay)
 
@@ -100,6 +105,34 @@ def _build_stay(row: dict[str, Any], patient: str) -> Resource:
         "serviceProvider": organization_reference(HOSPITAL),
     }
     return build("Encounter", f"ward|{patient}", HOSPITAL, elements, patient)
+
+
+def _build_alert(row: dict[str, Any], patient: str, stay: Resource) -> Resource:
+    category = build_concept(f"{TERMINOLOGY}/flag-category", "clinical", "Clinical")
+    elements = {
+        "status": "active",
+        "category": [category],
+        "code": {"text": row["alert"]},
+        "period": {"start": row["since"]},
+        "encounter": reference_to(stay),
+        "author": staff_reference(DOCTOR),
+    }
+    return build("Flag", f"ward|{patient}", HOSPITAL, elements, patient)
+
+
+def _build_scale_decision(at: str, patient: str, stay: Resource) -> Resource:
+    """Return a doctor's decision for scale 2 of the saturation of NEWS2."""
+    elements = {
+        "status": "final",
+        "category": [VITAL_SIGNS],
+        "code": build_concept(DECISION, "spo2-scale", "Scale of the oxygen saturation (NEWS2)"),
+        "encounter": reference_to(stay),
+        "effectiveDateTime": at,
+        "issued": at,
+        "performer": [staff_reference(DOCTOR), organization_reference(HOSPITAL)],
+        "valueCodeableConcept": build_concept(DECISION, "2", "Scale 2: target 88 to 92 %"),
+    }
+    return build("Observation", f"ward|{patient}|{at}|spo2-scale", HOSPITAL, elements, patient)
 
 
 def _build_round(values: Sequence[Any], patient: str, stay: Resource) -> Iterator[Resource]:
