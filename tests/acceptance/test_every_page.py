@@ -59,6 +59,8 @@ ELSEWHERE = {
     "/people": "a carer of somebody: test_access_beyond_sharing.py",
     "/patients/{patient}/ask/{access_request_id}": "an open request: test_access_beyond_sharing.py",
     "/patients/{patient}/item/{resource_type}/{resource_id}/hold": "test_access_beyond_sharing.py",
+    "/patients/{patient}/item/{resource_type}/{resource_id}/wrong": "an own entry: test_writing.py",
+    "/patients/{patient}/write/prescription/{draft_id}": "a draft: test_writing.py",
     "/own-entries/{entry}": "a measurement: test_patients_choices.py",
     "/corrections/to-answer/{correction_id}": "a request: test_patients_choices.py",
     "/reviews/{access_id}": "an emergency: test_access_beyond_sharing.py",

@@ -18,9 +18,9 @@ _ROUTES = [route for route in load_router().routes if "GET" in (route.methods or
 
 
 def page_routes() -> set[str]:
-    """Return the patterns of the addresses that answer with a page, not with a document."""
+    """Return the patterns of the addresses that answer with a page, no document and no stream."""
     paths = {str(route.path) for route in _ROUTES} - _LEFT  # type: ignore[attr-defined]
-    return {path for path in paths if "/attachment/" not in path}
+    return {path for path in paths if "/attachment/" not in path and not path.endswith("/events")}
 
 
 def route_of(path: str) -> str | None:
