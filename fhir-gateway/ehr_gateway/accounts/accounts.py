@@ -10,7 +10,11 @@ from ehr_fhir.jurisdiction import JURISDICTION
 from ehr_gateway.accounts import eid_people, throttle
 from ehr_gateway.accounts.memberships import add_membership
 from ehr_gateway.database import Connection, Database, Row
-from ehr_gateway.journal.redo_actions import append_redo_actions, build_account_redo
+from ehr_gateway.journal.redo_actions import (
+    append_redo_actions,
+    build_account_redo,
+    build_membership_redo,
+)
 from ehr_gateway.tokens.access_tokens import Subject
 from ehr_gateway.tokens.roles import load_roles
 from ehr_gateway.tokens.secret_hashes import hash_secret, verify_secret
@@ -83,7 +87,11 @@ def add_account(
             f" ON CONFLICT (login) DO UPDATE SET {assignments}, disabled = 0, must_change = 0",
             (*astuple(account)[:-1], int(account.exempt), password, eid_subject),
         )
-        add_membership(connection, account.login, account.person, account.organization)
+        if account.organization is not None:
+            member = (account.login, account.person or account.login, account.organization)
+            if add_membership(connection, *member):
+                # It closes records, also where a restore has lost the account.
+                append_redo_actions(connection, [build_membership_redo(*member)])
         if replaces:
             append_redo_actions(connection, [build_account_redo(connection, account.login)])
 

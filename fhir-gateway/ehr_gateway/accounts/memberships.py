@@ -18,13 +18,9 @@ MEMBERSHIP_KEY = ("practitioner", "organization")
 _SOURCE = "account/"
 
 
-def add_membership(
-    connection: Connection, login: str, person: str | None, organization: str | None
-) -> None:
-    """Add what an account says of its owner; one without an organisation says nothing."""
-    if organization is None:
-        return
-    values = (f"{_SOURCE}{login}", person or login, organization)
+def add_membership(connection: Connection, login: str, person: str, organization: str) -> bool:
+    """Add what an account says of its owner; return whether that is new."""
+    values = (f"{_SOURCE}{login}", person, organization)
     known = connection.execute(
         "SELECT 1 FROM consent_membership"
         " WHERE consent = ? AND practitioner = ? AND organization = ?",
@@ -36,6 +32,7 @@ def add_membership(
             " VALUES (?, ?, ?, 0)",
             values,
         )
+    return known is None
 
 
 def list_memberships(connection: Connection, after: Sequence[str], limit: int) -> list[Row]:

@@ -217,8 +217,12 @@ def _settle(store: Store, connection: Connection, written: WrittenRecord) -> Non
 
 def _replay_account(connection: Connection, redo_action: _RedoValues) -> None:
     _replace_rows(connection, "account", redo_action["login"], redo_action["account"])
-    for row in redo_action["account"]:
-        add_membership(connection, row["login"], row["person"], row["organization"])
+
+
+def _replay_membership(connection: Connection, redo_action: _RedoValues) -> None:
+    add_membership(
+        connection, redo_action["login"], redo_action["person"], redo_action["organization"]
+    )
 
 
 def _replay_factors(connection: Connection, redo_action: _RedoValues) -> None:
@@ -255,6 +259,7 @@ def _insert_rows(connection: Connection, table: str, rows: Sequence[Mapping[str,
 
 _REPLAY_BY_KIND: Mapping[str, Callable[[Connection, _RedoValues], None]] = {
     "account": _replay_account,
+    "membership": _replay_membership,
     "factors": _replay_factors,
     "client": _replay_client,
     "suspension": _replay_suspension,

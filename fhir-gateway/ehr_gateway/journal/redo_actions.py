@@ -23,6 +23,7 @@ __all__ = [
     "build_erasure_redo",
     "build_factors_redo",
     "build_facts_redo",
+    "build_membership_redo",
     "build_suspension_redo",
     "build_version_redo",
 ]
@@ -77,6 +78,16 @@ def build_account_redo(connection: Connection, login: str) -> RedoAction:
     """Return the action that restores an account's present row: role, password hash, disabled."""
     rows = _select_by_login(connection, "account", login)
     return {"kind": "account", "login": login, "account": rows}
+
+
+def build_membership_redo(login: str, person: str, organization: str) -> RedoAction:
+    """Return the action that says again which organisation a person belongs to by account."""
+    return {
+        "kind": "membership",
+        "login": login,
+        "person": person,
+        "organization": organization,
+    }
 
 
 def build_factors_redo(connection: Connection, login: str) -> RedoAction:

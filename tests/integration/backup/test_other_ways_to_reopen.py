@@ -27,7 +27,7 @@ from ehr_gateway.store.relabel import is_relabelling_pending
 from ehr_gateway.store.store import Store
 from ehr_gateway.tokens.access_tokens import Subject
 from tests.lib.backups import back_up, open_house, restore, restored_settings, rows
-from tests.lib.gateway import House, must, organization, patient
+from tests.lib.gateway import House, must, organization, patient, restriction
 from tests.spec.access.steps import ask, redeem, xray
 
 RECORD = "Condition/con-1"
@@ -47,6 +47,27 @@ def lose(house: House, tmp_path: Path) -> GatewaySettings:
 
 def sees(house: House) -> bool:
     return bool(house.login("doctor.b").get(RECORD).status_code == 200)
+
+
+def test_who_came_to_an_organisation_after_the_backup_stays_its_member(
+    furnished: House, tmp_path: Path
+) -> None:
+    """What may be theirs stays closed, though their account is lost."""
+    furnished.share()
+    by_lee = {"meaning": "authoredby", "reference": {"reference": "Practitioner/lee"}}
+    furnished.system("ehr-commons").store({"resourceType": "Practitioner", "id": "lee"})
+    furnished.login("p.pat-1").store(restriction("hide-lee", data=[by_lee]))
+    assert sees(furnished)
+    back_up(furnished, tmp_path / "backups")
+    lee = Account("dr.lee", "clinician", "Dr Lee", "hospital-a", "doctor", person="lee")
+    add_account(furnished.gateway.store, lee, "correct horse battery")
+    assert not sees(furnished)
+    settings = lose(furnished, tmp_path)
+
+    restore(tmp_path / "backups", settings)
+
+    with open_house(furnished, settings) as restored:
+        assert not sees(restored)
 
 
 def test_a_deemed_period_that_was_ended_stays_ended(furnished: House, tmp_path: Path) -> None:

@@ -71,6 +71,17 @@ def by_local_time(address: str, found: list[str]) -> list[str]:
     return found
 
 
+def test_accounts_say_where_people_belong(old_store: OldStore) -> None:
+    accounts = old_store.tables()["account"]
+    old_store.upgrade()
+
+    rows = [row for row in old_store.tables()["consent_membership"] if "account/" in row["consent"]]
+    said = {(row["practitioner"], row["organization"]) for row in rows}
+    of_staff = [row for row in accounts if row["organization"]]
+    assert said == {(row["person"] or row["login"], row["organization"]) for row in of_staff}
+    assert said
+
+
 def test_every_row_is_as_it_was(old_store: OldStore) -> None:
     before = old_store.tables()
     old_store.upgrade()
