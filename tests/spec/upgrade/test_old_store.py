@@ -179,7 +179,17 @@ def test_everybody_may_see_what_they_might(old_store: OldStore, upgraded: House)
     for name, decisions in old_store.expected["decisions"].items():
         asking = session(upgraded, name)
         answers = {address: status_then(asking.get(address)) for address in decisions}
-        assert answers == decisions, name
+        assert answers == _by_present_scopes(name, decisions), name
+
+
+def _by_present_scopes(name: str, decisions: dict[str, int]) -> dict[str, int]:
+    """Return what 5830f38 decided, but that auditors read the register of organisations by now."""
+    if name != "auditor":
+        return decisions
+    return {
+        address: 200 if address.startswith("Organization/") else status
+        for address, status in decisions.items()
+    }
 
 
 def test_everybody_finds_what_they_found(old_store: OldStore, upgraded: House) -> None:
