@@ -140,7 +140,15 @@ async def fetch_overview(
     )
     alerts, allergies, medicines, problems, visits, reports, documents = sections
     laboratory, vital_signs, context = observations
+    news2 = assess_news2(
+        [*vital_signs.matches, *context.matches],
+        str((patient_resource or {}).get("birthDate", "")),
+        now,
+        [row.resource for row in problems.current],
+    )
     usual = usual_ranges(patient_resource)
+    if usual is not None:
+        usual = replace(usual, has_saturation_target=news2.uses_scale_2)
 
     def content_of(section: Section, found: _Observations) -> SectionContent:
         return SectionContent(
@@ -161,12 +169,7 @@ async def fetch_overview(
         medicine_check=await _check_orders(searches, allergies, now),
         vitals=content_of(VITALS, vital_signs),
         results=content_of(RESULTS, laboratory),
-        news2=assess_news2(
-            [*vital_signs.matches, *context.matches],
-            str((patient_resource or {}).get("birthDate", "")),
-            now,
-            [row.resource for row in problems.current],
-        ),
+        news2=news2,
         visits=visits,
         reports=reports,
         documents=documents,

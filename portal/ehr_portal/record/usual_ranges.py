@@ -32,6 +32,7 @@ _UNITS = {
     "per minute": "/min",
 }
 
+_SATURATION = frozenset({"2708-6", "59408-5"})
 # By whether it is far off, and the direction: the words, and the words for a line of little room.
 _WORDS = {
     (True, 1): (N_("Far above what is usual for adults"), N_("Very high for adults")),
@@ -47,6 +48,8 @@ class UsualRanges:
 
     # A FHIR date of any precision.
     birth_date: str
+    # A clinician set another target of the oxygen saturation: what is usual says nothing of it.
+    has_saturation_target: bool = False
 
     def flag(self, measured: Resource, day: str, language: str) -> Flag | None:
         """Return where a vital sign lies; None where that cannot be said.
@@ -78,9 +81,11 @@ class UsualRanges:
     def _limits(self, measured: Resource, day: str) -> dict[str, Any] | None:
         if (age_in_years(self.birth_date, day) or 0) < ADULT_YEARS:
             return None
-        codings = measured.get("code", {}).get("coding", ())
         known = _load_ranges()
-        return next((known[c["code"]] for c in codings if c.get("code") in known), None)
+        codes = [coding.get("code") for coding in measured.get("code", {}).get("coding", ())]
+        if self.has_saturation_target and not _SATURATION.isdisjoint(codes):
+            return None
+        return next((known[code] for code in codes if code in known), None)
 
 
 @cache

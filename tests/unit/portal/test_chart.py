@@ -13,7 +13,7 @@ from ehr_portal.record.display import Text
 from ehr_portal.record.trend_words import latest_change
 from ehr_portal.record.trends import group_into_trends
 from tests.lib.portal_house import NOW, PortalHouse, portal
-from tests.unit.portal.test_news2 import a_round
+from tests.unit.portal.test_news2 import a_round, decision
 
 __all__ = ["portal"]
 
@@ -190,6 +190,17 @@ def test_a_round_of_yesterday_is_no_score_of_now(portal: PortalHouse) -> None:
 
     assert "no round of the last 24 hours" in shown
     assert "NEWS2 10" not in shown
+
+
+def test_a_saturation_with_a_target_is_not_held_against_what_is_usual(portal: PortalHouse) -> None:
+    # The saturation of 93 % and the blood pressure.
+    assert news2_block(put_round(portal)).count("Low for adults") == 2
+    put(portal, {**decision("2", days_ago(1)), "id": "scale"})
+
+    shown = news2_block(portal)
+
+    assert "scale 2" in shown
+    assert shown.count("Low for adults") == 1
 
 
 def test_a_child_has_no_score(portal: PortalHouse) -> None:
