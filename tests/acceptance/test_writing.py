@@ -61,7 +61,12 @@ def test_an_allergy_counts_in_the_check_of_a_prescription(
     page, base = doctor.page, f"/patients/{served.patient.id}"
     doctor.go(f"{base}/write/allergy")
     page.fill("#substance", "ibuprofen")
-    page.select_option("#category", "medication")
+    for field, value in (
+        ("category", "medication"),
+        ("criticality", "high"),
+        ("certainty", "confirmed"),
+    ):
+        page.select_option(f"#{field}", value)
     page.fill("#reaction", "Wheezing")
     page.select_option("#severity", "severe")
     page.get_by_role("button", name="Save the allergy").click()

@@ -38,6 +38,8 @@ class FakeGateway:
         self.before_write: Callable[[], None] = lambda: None
         # By type: the answer given instead of a search or read of that type.
         self.failures: dict[str, int] = {}
+        # By type: the answer given instead of a write of that type.
+        self.refusals: dict[str, int] = {}
         # What operations answer, by their address below /fhir/.
         self.operations: dict[str, Resource] = {}
 
@@ -106,6 +108,8 @@ class FakeGateway:
         self.before_write()
         body = json.loads(request.content)
         kind, version = body["resourceType"], 1
+        if kind in self.refusals:
+            return httpx.Response(self.refusals[kind])
         if "If-None-Exist" in request.headers:
             same = self._search(kind, httpx.QueryParams(request.headers["If-None-Exist"]))
             if same["entry"]:

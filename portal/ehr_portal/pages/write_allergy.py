@@ -92,7 +92,11 @@ async def _render_form(
         values=values,
         token=token,
         errors=errors,
-        choices=_CHOICES,
+        # None is chosen beforehand: a risk that nobody thought of would stand in the record.
+        choices={
+            name: known if "" in known else {"": N_("Choose"), **known}
+            for name, known in _CHOICES.items()
+        },
         suggestions=known_medicines(),
         max_characters=MAX_TEXT_CHARACTERS,
     )

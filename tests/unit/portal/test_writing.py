@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import json
+import re
 from datetime import UTC, datetime
 from itertools import product
 from typing import Any
@@ -109,6 +110,17 @@ def test_a_form_that_is_sent_twice_makes_one_entry(house: PortalHouse, form: str
     assert len(stored(house, kind.get(form, "MedicationRequest"))) == 1
 
 
+@pytest.mark.parametrize("field", ["category", "criticality", "certainty"])
+def test_no_danger_of_an_allergy_is_chosen_beforehand(house: PortalHouse, field: str) -> None:
+    shown = house.browser.get(f"{WRITE}/allergy").text
+    assert re.search(rf'name="{field}" required>\s*<option value="" selected>', shown)
+
+    answer = write(house, "allergy", **{field: ""})
+
+    assert answer.status_code == 422
+    assert f'id="{field}-error"' in answer.text
+
+
 def test_a_note_is_a_document_by_its_author(house: PortalHouse) -> None:
     write(house, "note")
 
@@ -127,8 +139,8 @@ def test_a_note_is_a_document_by_its_author(house: PortalHouse) -> None:
 def test_what_the_gateway_refuses_keeps_the_form(
     house: PortalHouse, form: str, status: int
 ) -> None:
-    for kind in ("", "DocumentReference", "AllergyIntolerance", "MedicationRequest"):
-        house.fake.failures[kind] = status
+    for kind in ("Bundle", "DocumentReference", "AllergyIntolerance", "MedicationRequest"):
+        house.fake.refusals[kind] = status
 
     answer = write(house, form)
 
