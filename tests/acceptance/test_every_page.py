@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from playwright.sync_api import Browser
 
-from tests.lib.barriers import CONTRAST, SMALL_TARGETS, barriers
+from tests.lib.barriers import CONTRAST, barriers, small_targets
 from tests.lib.crawl import crawl, page_routes
 from tests.lib.people import SIZES, Person, Size
 from tests.lib.server import Platform
@@ -87,13 +87,17 @@ def test_no_page_scrolls_sideways_or_has_a_barrier(
     person = log_in(chromium, served, who, size=size)
     language = LANGUAGE_OF[size]
     person.go(f"/language/{language}?back=/display")
+    problems: dict[str, list[str]] = {}
     for path in pages[who].values():
         person.go(path)
         person.picture(tmp_path, re.sub(r"\W+", "-", path.strip("/"))[:40] or "front")
         assert person.page.locator("html").get_attribute("lang") == language
-        assert person.sideways() <= 0, path
-        assert barriers(person) == [], path
-        assert size == "zoomed" or person.page.evaluate(SMALL_TARGETS, 48) == [], path
+        # A desk's dense screen is used with a pointer (WCAG 2.5.8); elsewhere a finger must do.
+        is_dense = size == "desktop" and person.page.locator(".ehr-dense").count()
+        small = [] if size == "zoomed" else small_targets(person, 24 if is_dense else 48)
+        wide = [f"{person.sideways()} pixels too wide"] if person.sideways() > 0 else []
+        problems[path] = [*wide, *barriers(person), *small]
+    assert {path: found for path, found in problems.items() if found} == {}
     assert person.outside() == []
     person.leave()
 
@@ -105,9 +109,11 @@ def test_every_theme_has_contrast(
 ) -> None:
     person = log_in(chromium, served, who)
     person.choose(**{"theme": theme, "text-size": "larger"})
+    problems: dict[str, list[str]] = {}
     for path in pages[who].values():
         person.go(path)
         assert person.page.locator("html").get_attribute("data-theme") == theme
-        assert person.sideways() <= 0, path
-        assert barriers(person, CONTRAST) == [], path
+        wide = [f"{person.sideways()} pixels too wide"] if person.sideways() > 0 else []
+        problems[path] = [*wide, *barriers(person, CONTRAST)]
+    assert {path: found for path, found in problems.items() if found} == {}
     person.leave()

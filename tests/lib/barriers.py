@@ -19,7 +19,7 @@ SMALL_TARGETS = """least => [...document.querySelectorAll(
   .filter(it => !it.closest('p, dd, td, .ehr-meta, .ehr-person') && !it.matches('.nhsuk-skip-link'))
   .filter(it => {
     // A row or tile is the target of its first link, a label that of its box.
-    const row = it.closest('.ehr-lines > li, .ehr-tile');
+    const row = it.closest('.ehr-lines > li, .ehr-board__rows > li, .ehr-tile');
     const choice = it.closest('.nhsuk-radios__item, .nhsuk-checkboxes__item');
     const whole = row && row.querySelector('a') === it ? row : choice || it;
     const box = whole.getBoundingClientRect();
@@ -35,6 +35,11 @@ def barriers(person: Person, rules: dict[str, Any] = RULES) -> list[str]:
     found = Axe().run(person.page, options=rules)
     assert found.response["passes"], "axe did not run"
     return [f"{v['id']}: {v['nodes'][0]['html'][:160]}" for v in found.response["violations"]]
+
+
+def small_targets(person: Person, least: int) -> list[str]:
+    """Return the controls that are lower than `least` pixels or narrower than 24."""
+    return list(person.page.evaluate(SMALL_TARGETS, least))
 
 
 def unnamed_controls(person: Person) -> list[str]:
