@@ -130,7 +130,6 @@ def _render_search(request: PortalRequest, error: FieldError | None = None) -> R
     return request.render(
         "counter.html",
         status=422 if error else 200,
-        patient=None,
         errors=[error] if error else [],
     )
 
@@ -151,7 +150,7 @@ async def _render_choices(
         fetch_consents(request.gateway, person.id), fetch_providers(request.gateway)
     )
     return request.render(
-        "counter.html",
+        "counter_choice.html",
         status=422 if error else 200,
         patient=person,
         card=card,

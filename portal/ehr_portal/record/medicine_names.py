@@ -18,7 +18,7 @@ from ehr_portal.gateway.client import Resource
 from ehr_portal.record.display import HAN
 
 # What stands between the ingredients of a combination, as RxNorm and dm+d write it.
-_INGREDIENT_SEPARATOR = re.compile(r"\s+[/+]\s+")
+_INGREDIENT_SEPARATOR = re.compile(r" [/+] ")
 # Words of a medicine that acts where it is put: on skin, eye, ear, nose or in the airways.
 _LOCAL_USE = re.compile(
     r"\b(?:topical|cutaneous|cream|ointment|lotion|shampoo|ophthalmic|eye drops?|otic|ear drops?"
@@ -113,7 +113,7 @@ def recognise(text: str) -> Recognition:
     classes: set[str] = set()
     is_partial = False
     names = _load_names()
-    for part in _INGREDIENT_SEPARATOR.split(text.lower()):
+    for part in _INGREDIENT_SEPARATOR.split(" ".join(text.lower().split())):
         matches = _name_pattern().findall(part)
         is_partial = is_partial or not matches
         for name in matches:

@@ -31,6 +31,7 @@ OPEN = {
     "/language/{tag}",
     "/style",
     "/help",
+    "/help/{key}",
 }
 POSTS = [path for method, path in routes() if method == "POST"]
 HOSTILE = ("https://evil.example/", "//evil.example/", "/\\evil.example", "javascript:alert(1)")
