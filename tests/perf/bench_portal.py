@@ -33,7 +33,7 @@ from ehr_portal.web.oauth_login import SCOPE
 from ehr_portal.web.sessions import SessionStore, User
 from tests.lib.server import LEFT_OUT, Platform, platform
 
-# The figures that issue and documentation promise, in milliseconds at the 95th percentile.
+# What the documentation promises, in milliseconds at the 95th percentile.
 TARGETS = {"/home": 100, "/patients/{id}": 200}
 _WARM_UP = 5
 _YEAR = re.compile(rb'(?<=")(19|20)(\d\d)(?=-\d\d)')
