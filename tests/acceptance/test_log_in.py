@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-import socket
 import threading
 import time
 from collections.abc import Iterator
@@ -22,6 +21,7 @@ from ehr_gateway.accounts import accounts, totp
 from ehr_gateway.accounts.accounts import Account
 from tests.lib.gateway import HKID, PASSWORD, PIN, House
 from tests.lib.people import Person
+from tests.lib.ports import free_port
 from tests.lib.server import Platform
 
 pytestmark = pytest.mark.browser
@@ -35,9 +35,7 @@ LOOKED_AT = {("phone", "en"), ("desktop", "zh-Hant-HK")}
 @pytest.fixture(scope="module")
 def gateway(tmp_path_factory: pytest.TempPathFactory) -> Iterator[House]:
     """Serve a gateway by the name under which browsers allow passkeys without HTTPS."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
+    port = free_port()
     house = House(tmp_path_factory.mktemp("gateway"), address=f"http://localhost:{port}")
     house.invite()
     config = uvicorn.Config(house.app, host="127.0.0.1", port=port, log_level="warning")

@@ -14,7 +14,6 @@ import re
 import shlex
 import shutil
 import signal
-import socket
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -29,6 +28,7 @@ from ehr_cli.command_group import MOUNTED_COMMANDS
 from ehr_cli.main import app
 from tests.conftest import ROOT
 from tests.lib.demo import Demo
+from tests.lib.ports import free_port
 from tests.lib.postgresql import Cluster
 
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
@@ -81,9 +81,7 @@ def scratch(tmp_path: Path) -> Iterator[Path]:
     folder = tmp_path / "page"
     folder.mkdir()
     (folder / ".venv").symlink_to(Path(sys.prefix))
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
+    port = free_port()
     (folder / "ehr.toml").write_text(f"port = {port}\n", "utf-8")
     records = folder / "records"
     records.mkdir()

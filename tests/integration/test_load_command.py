@@ -15,7 +15,7 @@ from typer.testing import CliRunner, Result
 from ehr_cli.main import app
 from ehr_fhir import errors
 from ehr_fhir.jurisdiction import JURISDICTION
-from tests.integration.test_up import free_port
+from tests.lib.ports import free_port
 
 runner = CliRunner()
 

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import httpx
 
-from tests.integration.test_up import free_port
+from tests.lib.ports import free_port
 
 PATIENCE_S = 60
 

@@ -15,7 +15,7 @@ import httpx
 import pytest
 
 from ehr_gateway.store.store import Store
-from tests.integration.test_up import free_port
+from tests.lib.ports import free_port
 
 # Of most systems: others may read what a program does not protect.
 _USUAL_UMASK = 0o022

@@ -14,12 +14,7 @@ import pytest
 
 from ehr_fhir import errors
 from ehr_gateway.oauth.offline_tokens import issue_local_token
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
+from tests.lib.ports import free_port
 
 
 def command(data: Path, port: int, *options: str) -> list[str]:

@@ -5,11 +5,11 @@ What the acceptance tests drive; the same composition as `ehr up`, with real HTT
 
 from __future__ import annotations
 
-import socket
 import threading
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +23,9 @@ from ehr_cli.server.serve import create_platform, wait_until_ready
 from ehr_cli.settings import Settings
 from ehr_gateway.store.store import Store
 from ehr_inbound.bulk_files.load import load
+from tests.lib.ports import free_port
+
+Resource = dict[str, Any]
 
 # Bills are many and no page shows them; a Provenance names many records, some of other patients.
 LEFT_OUT = {"Claim", "ExplanationOfBenefit", "Provenance", "SupplyDelivery"}
@@ -39,16 +42,16 @@ class Platform:
 
 @contextmanager
 def platform(
-    folder: Path, *, patients: int = 2, more: Iterable[dict[str, Any]] = ()
+    folder: Path, *, patients: int = 2, more: Iterable[Resource] = ()
 ) -> Iterator[Platform]:
     """Serve the directory and the first patients of the sample until the block ends.
 
     `more` are resources besides those of the sample.
     """
     shown = sample_accounts.featured_patients()[:patients]
-    settings = Settings(data=folder / "data", port=_free_port())
+    settings = Settings(data=folder / "data", port=free_port())
     prepare_data_folder(settings)
-    _fill(settings, folder / "sample.ndjson", {patient.id for patient in shown}, more)
+    fill(settings, chain(_records_of({patient.id for patient in shown}), more))
     config = uvicorn.Config(
         create_platform(settings), host=settings.host, port=settings.port, log_level="warning"
     )
@@ -63,27 +66,19 @@ def platform(
         thread.join(20)
 
 
-def _fill(
-    settings: Settings, file: Path, patients: set[str], more: Iterable[dict[str, Any]]
-) -> None:
+def fill(settings: Settings, resources: Iterable[Resource]) -> None:
+    """Load resources, and the log-ins of the sample, into a prepared data folder."""
+    file = settings.data.with_name("resources.ndjson")
     with file.open("wb") as lines:
-        for resource in sample_resources():
-            if resource["resourceType"] in LEFT_OUT:
-                continue
-            if synthea_source.patient_of(resource) in {"", *patients}:
-                lines.write(orjson.dumps(resource) + b"\n")
-        lines.writelines(orjson.dumps(resource) + b"\n" for resource in more)
-    store = Store(gateway_settings(settings).database)
-    try:
+        lines.writelines(orjson.dumps(resource) + b"\n" for resource in resources)
+    with closing(Store(gateway_settings(settings).database)) as store:
         report = load(store, [file], "ehr-commons", lambda _: None)
         assert not report.rejected, report.rejects[:3]
         sample_accounts.add_accounts(store)
-    finally:
-        store.close()
 
 
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-    return port
+def _records_of(patients: set[str]) -> Iterator[Resource]:
+    for resource in sample_resources():
+        is_left_out = resource["resourceType"] in LEFT_OUT
+        if not is_left_out and synthea_source.patient_of(resource) in {"", *patients}:
+            yield resource

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import socket
 import threading
 import time
 from collections.abc import Iterator
@@ -14,15 +13,14 @@ import uvicorn
 
 from ehr_gateway.oauth.offline_tokens import issue_local_token
 from tests.lib.gateway import House
+from tests.lib.ports import free_port
 
 
 class Served:
     """A furnished gateway that answers over real HTTP."""
 
     def __init__(self, data: Path) -> None:
-        with socket.socket() as probe:
-            probe.bind(("127.0.0.1", 0))
-            port = probe.getsockname()[1]
+        port = free_port()
         self.base = f"http://127.0.0.1:{port}"
         self.data = data
         # Real tokens of `ehr token` carry the real time, and so must the server's clock.

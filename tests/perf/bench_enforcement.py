@@ -36,11 +36,12 @@ from ehr_gateway.app import create_gateway
 from ehr_gateway.oauth.offline_tokens import issue_local_token
 from ehr_gateway.store.store import Store
 from ehr_privacy.consent import Predicate
+from tests.lib.ports import free_port
 from tests.perf.bench_steps import _asgi, _scope
 from tests.perf.enforcement_store import BASE, READER, fill_patients
 from tests.perf.gateway.pages import publish
 from tests.perf.gateway.postgres import scratch_database
-from tests.perf.gateway.servers import Server, free_port
+from tests.perf.gateway.servers import Server
 from tests.perf.gateway.wrk import Load, press
 
 PATIENTS, ROUNDS, TIMES = 2_000, 9, 60

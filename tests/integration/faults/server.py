@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -16,6 +15,7 @@ from pathlib import Path
 import httpx
 
 from ehr_gateway.oauth.offline_tokens import issue_local_token
+from tests.lib.ports import free_port
 
 
 @dataclass
@@ -61,9 +61,7 @@ def serving(
     data: Path, *options: str, database: str | None = None, log: Path | None = None
 ) -> Iterator[Served]:
     """Serve a data folder until the block ends; the process is killed if it still runs then."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
+    port = free_port()
     log = log or data.with_name(f"{data.name}.log")
     environment = {**os.environ, **({"EHR_DATABASE": database} if database else {})}
     command = [sys.executable, "-m", "ehr_cli.main", "up", "--new", "--data", str(data)]

@@ -4,37 +4,32 @@ from __future__ import annotations
 
 import json
 import os
-import socket
 import subprocess
 import sys
 import time
 from collections.abc import Iterable, Iterator
-from contextlib import closing, contextmanager, nullcontext
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import httpx
-import orjson
 
 from ehr_cli.data_folder import gateway_settings, prepare_data_folder
-from ehr_cli.sample import sample_accounts
 from ehr_cli.settings import Settings
 from ehr_gateway.oauth import clients
 from ehr_gateway.oauth.offline_tokens import issue_local_token
 from ehr_gateway.store.store import Store
-from ehr_inbound.bulk_files.load import load
+from tests.lib.ports import free_port
+from tests.lib.server import Resource, fill
 from tests.perf.gateway.bundles import READER
 from tests.perf.gateway.hfs import write_definitions
 from tests.perf.gateway.postgres import scratch_database
 
-__all__ = ["Server", "demonstration", "earlier", "family", "free_port", "helios", "ours"]
+__all__ = ["Server", "demonstration", "earlier", "family", "helios", "ours"]
 
 _PATIENCE_S = 60
 _PACKAGES = ("analytics", "cli", "etl", "fhir-gateway", "models", "portal", "privacy")
 _MIB = 1024 * 1024
-
-Resource = dict[str, Any]
 
 
 @dataclass(frozen=True)
@@ -80,13 +75,7 @@ def demonstration(folder: Path, resources: Iterable[Resource], workers: int) -> 
     """Serve resources, and the log-ins of the sample, with `ehr up`: gateway and portal."""
     settings = Settings(data=folder / "data", port=free_port())
     prepare_data_folder(settings)
-    file = folder / "resources.ndjson"
-    file.write_bytes(b"".join(orjson.dumps(resource) + b"\n" for resource in resources))
-    with closing(Store(gateway_settings(settings).database)) as store:
-        report = load(store, [file], "ehr-commons", lambda _: None)
-        if report.rejected:
-            raise SystemExit(f"Not loaded: {report.rejects[:3]}")
-        sample_accounts.add_accounts(store)
+    fill(settings, resources)
     command = [
         *(sys.executable, "-m", "ehr_cli.main", "up", "--data", str(settings.data)),
         *("--port", str(settings.port), "--workers", str(workers)),
@@ -214,14 +203,6 @@ def _wait(process: subprocess.Popen[bytes], address: str) -> None:
         except httpx.HTTPError:
             time.sleep(0.02)
     raise SystemExit(f"{process.args!r} did not become ready.")
-
-
-def free_port() -> int:
-    """Return a port that nobody has now."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
 
 
 def family(pid: int) -> list[int]:

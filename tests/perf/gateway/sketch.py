@@ -19,8 +19,9 @@ import httpx
 from ehr_cli.server.http_server import create_server
 from ehr_cli.server.workers import serve_with_workers
 from ehr_cli.settings import Settings
+from tests.lib.ports import free_port
 from tests.perf.gateway.processes import processor_ms
-from tests.perf.gateway.servers import Server, family, free_port
+from tests.perf.gateway.servers import Server, family
 from tests.perf.gateway.wrk import Load, Result, press
 
 __all__ = [

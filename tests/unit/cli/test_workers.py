@@ -13,6 +13,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from tests.lib.ports import free_port
+
 PROGRAM = """
 import os, signal, sys
 from ehr_cli.server.workers import serve_with_workers
@@ -37,9 +39,7 @@ PATIENCE_S = 20
 @contextmanager
 def workers(count: int, slow: str = "") -> Iterator[tuple[subprocess.Popen[str], int]]:
     """Run workers; the first of them to find no file of the name `slow` never begins to answer."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = int(probe.getsockname()[1])
+    port = free_port()
     command = [sys.executable, "-c", PROGRAM, str(port), str(count), slow]
     process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
     assert process.stdout is not None
