@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from playwright.sync_api import Browser
 
-from tests.lib.barriers import CONTRAST, barriers, small_targets
+from tests.lib.barriers import CONTRAST, barriers, find_obstacles, overflow
 from tests.lib.crawl import crawl, page_routes
 from tests.lib.people import Person, Size
 from tests.lib.server import Platform
@@ -91,10 +91,7 @@ def test_no_page_has_a_barrier(
         person.go(path)
         person.picture(tmp_path, re.sub(r"\W+", "-", path.strip("/"))[:40] or "front")
         assert person.page.locator("html").get_attribute("lang") == language
-        # A desk's dense screen is used with a pointer (WCAG 2.5.8); elsewhere a finger must do.
-        is_dense = size == "desktop" and person.page.locator(".ehr-dense").count()
-        small = small_targets(person, 24 if is_dense else 48)
-        problems[path] = [*barriers(person), *small, *overflow(person)]
+        problems[path] = find_obstacles(person)
     assert {path: found for path, found in problems.items() if found} == {}
     assert person.outside() == []
     person.leave()
@@ -131,9 +128,3 @@ def test_every_theme_has_contrast(
         problems[path] = barriers(person, CONTRAST)
     assert {path: found for path, found in problems.items() if found} == {}
     person.leave()
-
-
-def overflow(person: Person) -> list[str]:
-    """Return by how much a page is wider than the screen, if it is."""
-    wide = person.sideways()
-    return [f"{wide} pixels too wide"] if wide > 0 else []

@@ -8,22 +8,13 @@ from pathlib import Path
 import pytest
 from playwright.sync_api import Browser, expect
 
-from tests.lib.barriers import SMALL_TARGETS, barriers
+from tests.lib.barriers import inspect_page
 from tests.lib.people import Person, Size
 from tests.lib.server import Platform
 
 pytestmark = pytest.mark.browser
 
 LANGUAGES: dict[Size, str] = {"desktop": "en", "phone": "zh-Hant-HK", "zoomed": "zh-Hans"}
-
-
-def look(person: Person, folder: Path, name: str) -> None:
-    """Take a picture of a page and find nothing in anybody's way."""
-    person.picture(folder, name)
-    assert person.sideways() <= 0, name
-    assert barriers(person) == [], name
-    is_small = person.page.viewport_size and person.page.viewport_size["height"] < 300
-    assert is_small or person.page.evaluate(SMALL_TARGETS, 48) == [], name
 
 
 @pytest.mark.parametrize("size", ["desktop", "phone", "zoomed"])
@@ -43,20 +34,20 @@ def test_an_emergency_is_reviewed_contained_and_reported(
     steward.go(f"/language/{LANGUAGES[size]}?back=/overview")
 
     # What waits leads to the review, and the review shows what was done.
-    look(steward, tmp_path, f"{size}-overview")
+    inspect_page(steward, tmp_path, f"{size}-overview")
     steward.page.locator(".ehr-tile a[href='/reviews']").click()
-    look(steward, tmp_path, f"{size}-reviews")
+    inspect_page(steward, tmp_path, f"{size}-reviews")
     steward.page.locator("a[href^='/reviews/']").first.click()
     expect(steward.page.locator("#evidence + ul li").first).to_be_visible()
-    look(steward, tmp_path, f"{size}-review")
+    inspect_page(steward, tmp_path, f"{size}-review")
 
     # Suspended, the doctor's next click is refused; lifted, it is not.
     steward.go("/monitor?person=dr.wong")
-    look(steward, tmp_path, f"{size}-monitor")
+    inspect_page(steward, tmp_path, f"{size}-monitor")
     steward.page.locator("#reason").fill("Somebody else may use this log-in")
     steward.page.locator("#sure").check()
     steward.page.locator("form[action='/monitor/suspend'] button").click()
-    look(steward, tmp_path, f"{size}-suspended")
+    inspect_page(steward, tmp_path, f"{size}-suspended")
     doctor.go(record)
     assert served.patient.hkid not in doctor.page.content()
     expect(doctor.page.locator("h1")).not_to_contain_text(re.compile("CHAN"))
@@ -66,7 +57,7 @@ def test_an_emergency_is_reviewed_contained_and_reported(
     steward.page.locator("form[action='/monitor/report'] button").click()
     expect(steward.page.locator("tbody tr")).to_have_count(1)
     assert served.patient.id in steward.page.content()
-    look(steward, tmp_path, f"{size}-report")
+    inspect_page(steward, tmp_path, f"{size}-report")
     steward.go("/monitor")
     steward.page.locator("summary").first.click()
     steward.page.locator("#lift1").fill("The password was changed")
@@ -85,16 +76,16 @@ def test_what_a_patient_says_on_paper_holds_and_the_patient_is_told(
     steward = Person(chromium, served, size=size, language=LANGUAGES[size])
     steward.log_in_by_password("steward.ng")
     steward.go(f"/language/{LANGUAGES[size]}?back=/counter")
-    look(steward, tmp_path, f"{size}-counter")
+    inspect_page(steward, tmp_path, f"{size}-counter")
     steward.page.locator("#hkid").fill(served.patient.hkid)
     steward.page.press("#hkid", "Enter")
     assert served.patient.hkid[:7] not in steward.page.url
-    look(steward, tmp_path, f"{size}-counter-person")
+    inspect_page(steward, tmp_path, f"{size}-counter-person")
     steward.page.locator("[name=choice][value=research-out]").check()
     steward.page.locator("#paper").fill("Research form, 28 Nov 2026, drawer 4")
     steward.page.locator("#seen").check()
     steward.page.locator("form[action='/counter/record'] button").click()
-    look(steward, tmp_path, f"{size}-counter-recorded")
+    inspect_page(steward, tmp_path, f"{size}-counter-recorded")
 
     patient = Person(chromium, served, size=size, language="en")
     patient.log_in_by_eid(served.patient.hkid)
@@ -113,9 +104,9 @@ def test_auditor_and_administrator_have_a_home(
     person.log_in_by_password(who)
 
     assert person.page.url.endswith("/overview")
-    look(person, tmp_path, f"{who}-overview")
+    inspect_page(person, tmp_path, f"{who}-overview")
     place = "/audit" if who == "auditor.tse" else "/oauth/accounts"
     person.page.locator(f".ehr-tile a[href='{place}']").click()
     expect(person.page.locator("h1")).to_be_visible()
-    look(person, tmp_path, f"{who}-place")
+    inspect_page(person, tmp_path, f"{who}-place")
     person.leave()

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from playwright.sync_api import Browser, expect
 
-from tests.lib.barriers import SMALL_TARGETS, barriers
+from tests.lib.barriers import inspect_page
 from tests.lib.people import Person, Size
 from tests.lib.server import Platform
 
@@ -29,18 +29,6 @@ MEASURED = {
 REFUSE = {"en": "Refuse", "zh-Hant-HK": "拒絕", "zh-Hans": "拒绝"}
 
 
-def look(person: Person, folder: Path, name: str) -> None:
-    """Look for what stands in somebody's way on the page, and keep a picture of it."""
-    person.picture(folder, name)
-    assert person.sideways() <= 0, name
-    assert barriers(person) == [], name
-    viewport = person.page.viewport_size
-    is_zoomed = viewport is not None and viewport["width"] == 320
-    # A clinician's pages bear the strip of allergies, which is a line of text.
-    is_patients = person.page.locator(".ehr-strip").count() == 0
-    assert is_zoomed or not is_patients or person.page.evaluate(SMALL_TARGETS, 48) == [], name
-
-
 @each_look
 def test_a_choice_is_tried_out_made_and_undone(
     chromium: Browser, served: Platform, tmp_path: Path, language: str, size: Size
@@ -50,7 +38,7 @@ def test_a_choice_is_tried_out_made_and_undone(
     page = patient.page
 
     patient.go("/sharing/preview?organization=st-gabriel&profession=nurse")
-    look(patient, tmp_path, "preview")
+    inspect_page(patient, tmp_path, "preview")
     row = page.locator("tbody tr").first
     assert int(row.locator("td").first.inner_text()) > 0
     expect(row.locator("td").nth(1).locator("strong")).to_have_text("0")
@@ -58,7 +46,7 @@ def test_a_choice_is_tried_out_made_and_undone(
     expect(patient.switch("st-gabriel")).to_have_attribute("aria-checked", "false")
 
     patient.go("/choices")
-    look(patient, tmp_path, "choices")
+    inspect_page(patient, tmp_path, "choices")
     page.get_by_role("button", name=UNDO[language]).first.click()
     expect(page.get_by_role("alert")).to_be_visible()
     patient.go("/sharing")
@@ -68,7 +56,7 @@ def test_a_choice_is_tried_out_made_and_undone(
     page.select_option("#domain", "laboratory")
     page.select_option("#preview-organization", "st-gabriel")
     page.locator("button[name=step]").click()
-    look(patient, tmp_path, "preview-of-closing")
+    inspect_page(patient, tmp_path, "preview-of-closing")
     expect(page.locator("tbody strong")).to_have_text("0")
     # What was chosen is chosen still, and nothing was closed.
     expect(page.locator("#domain")).to_have_value("laboratory")
@@ -89,21 +77,21 @@ def test_a_measurement_is_written_down_by_keyboard_seen_and_taken_back(
     page = patient.page
 
     patient.go("/own-entries/add/blood-pressure")
-    look(patient, tmp_path, "form")
+    inspect_page(patient, tmp_path, "form")
     page.locator("#systolic").focus()
     page.keyboard.type("1280")
     page.keyboard.press("Tab")
     page.keyboard.type("79")
     page.keyboard.press("Enter")
     expect(page.locator("#systolic-error")).to_be_visible()
-    look(patient, tmp_path, "slip")
+    inspect_page(patient, tmp_path, "slip")
     page.fill("#systolic", "128")
     page.keyboard.press("Enter")
     expect(page.locator("main")).to_contain_text("128/79")
-    look(patient, tmp_path, "measurements")
+    inspect_page(patient, tmp_path, "measurements")
 
     page.locator("main .ehr-lines a").first.click()
-    look(patient, tmp_path, "correct")
+    inspect_page(patient, tmp_path, "correct")
     item = page.url.rpartition("/")[2]
     doctor.go(f"/patients/{served.patient.id}/item/Observation/{item}")
     expect(doctor.page.locator("main")).to_contain_text("128/79")
@@ -134,15 +122,15 @@ def test_a_correction_is_asked_for_refused_and_the_patients_words_stay(
     link = page.locator("main article details a").nth(number)
     patient.go(str(link.get_attribute("href")))
     page.locator("a[href^='/corrections/ask/']").click()
-    look(patient, tmp_path, "ask")
+    inspect_page(patient, tmp_path, "ask")
     page.fill("#text", words)
     page.locator("form[action^='/corrections/ask/'] button").click()
     expect(page.locator("main")).to_contain_text(words)
 
     doctor.go("/corrections/to-answer")
-    look(doctor, tmp_path, "to-answer")
+    inspect_page(doctor, tmp_path, "to-answer")
     desk.locator("main li").filter(has_text=words).locator("a").first.click()
-    look(doctor, tmp_path, "answer")
+    inspect_page(doctor, tmp_path, "answer")
     expect(desk.locator(".ehr-person")).to_contain_text(served.patient.name.text)
     desk.get_by_label(REFUSE[language], exact=True).check()
     desk.fill("#reason", "The name and number on the sample are right")
@@ -150,13 +138,13 @@ def test_a_correction_is_asked_for_refused_and_the_patients_words_stay(
     expect(desk.get_by_role("alert")).to_be_visible()
 
     patient.go("/notices")
-    look(patient, tmp_path, "notices")
+    inspect_page(patient, tmp_path, "notices")
     patient.go("/corrections")
     answered = page.locator("article").filter(has_text=words)
     expect(answered).to_contain_text("The name and number on the sample are right")
     answered.locator("textarea").fill(statement)
     answered.locator("button").click()
-    look(patient, tmp_path, "corrections")
+    inspect_page(patient, tmp_path, "corrections")
     record = str(answered.locator("p a").first.get_attribute("href")).removeprefix("/record/item/")
     doctor.go(f"/patients/{served.patient.id}/item/{record}")
     expect(desk.locator("main")).to_contain_text(statement)
@@ -200,7 +188,7 @@ def test_a_record_is_kept_out_of_research_and_let_in_again(
     before = patient.page.locator("#choice").inner_text()
 
     for _ in range(2):
-        look(patient, tmp_path, "research")
+        inspect_page(patient, tmp_path, "research")
         button.click()
         expect(patient.page.get_by_role("alert")).to_be_visible()
 

@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 # The package ships no types.
 from axe_playwright_python.sync_playwright import Axe  # type: ignore[import-untyped]
 
-from tests.lib.people import Person
+from tests.lib.people import SIZES, Person
 
 RULES = {"runOnly": ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa", "best-practice"]}
 CONTRAST = {"runOnly": {"type": "rule", "values": ["color-contrast"]}}
 CONTROLS = {"link", "button", "textbox", "combobox", "radio", "checkbox", "switch", "searchbox"}
 # Of what is text in a sentence the line's height counts (WCAG 2.5.8, "inline").
-SMALL_TARGETS = """least => [...document.querySelectorAll(
+_SMALL_TARGETS = """least => [...document.querySelectorAll(
     'a, button, input:not([type=hidden]), select, summary, textarea')]
   .filter(it => it.checkVisibility({visibilityProperty: true, opacityProperty: true}))
   .filter(it => !it.closest('p, dd, td, .ehr-meta, .ehr-person') && !it.matches('.nhsuk-skip-link'))
@@ -28,6 +29,28 @@ SMALL_TARGETS = """least => [...document.querySelectorAll(
   .map(it => `${Math.round(it.getBoundingClientRect().height)} ${it.outerHTML.slice(0, 140)}`)"""
 
 
+def inspect_page(person: Person, folder: Path, name: str) -> None:
+    """Take a picture of the page, and fail on what stands in a reader's way."""
+    person.picture(folder, name)
+    assert find_obstacles(person) == [], name
+
+
+def find_obstacles(person: Person) -> list[str]:
+    """Return what stands in a reader's way: a page too wide, axe's findings, small targets."""
+    width = (person.page.viewport_size or {"width": 0})["width"]
+    # A desk's dense screen is used with a pointer (WCAG 2.5.8); elsewhere a finger must do.
+    has_pointer = width >= SIZES["desktop"][0] and person.page.locator(".ehr-dense").count()
+    is_zoomed = width == SIZES["zoomed"][0]
+    small = [] if is_zoomed else small_targets(person, 24 if has_pointer else 48)
+    return [*overflow(person), *barriers(person), *small]
+
+
+def overflow(person: Person) -> list[str]:
+    """Return by how much a page is wider than the screen, if it is."""
+    wide = person.sideways()
+    return [f"{wide} pixels too wide"] if wide > 0 else []
+
+
 def barriers(person: Person, rules: dict[str, Any] = RULES) -> list[str]:
     """Return what axe finds wrong, by WCAG 2.2 A and AA."""
     unnamed = unnamed_controls(person)
@@ -39,7 +62,7 @@ def barriers(person: Person, rules: dict[str, Any] = RULES) -> list[str]:
 
 def small_targets(person: Person, least: int) -> list[str]:
     """Return the controls that are lower than `least` pixels or narrower than 24."""
-    return list(person.page.evaluate(SMALL_TARGETS, least))
+    return list(person.page.evaluate(_SMALL_TARGETS, least))
 
 
 def unnamed_controls(person: Person) -> list[str]:
