@@ -10,7 +10,7 @@ if (__ENV.TOKEN) headers.Authorization = __ENV.TOKEN;
 
 export const options = {
   vus: Number(__ENV.VUS), duration: `${__ENV.SECONDS}s`,
-  summaryTrendStats: ['med', 'p(99)'], gracefulStop: '2s',
+  summaryTrendStats: ['med', 'p(99)'],
 };
 
 function expect(answer, ...statuses) {

@@ -16,7 +16,7 @@ for (const person of people) {
 
 export const options = {
   vus: Number(__ENV.VUS), duration: `${__ENV.SECONDS}s`,
-  summaryTrendStats: ['med', 'p(95)', 'max'], gracefulStop: '30s',
+  summaryTrendStats: ['med', 'p(95)', 'max'],
 };
 
 export default function () {

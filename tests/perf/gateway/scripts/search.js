@@ -14,7 +14,7 @@ if (__ENV.TOKEN) headers.Authorization = __ENV.TOKEN;
 
 export const options = {
   vus: Number(__ENV.VUS), duration: `${__ENV.SECONDS}s`,
-  summaryTrendStats: ['med', 'p(99)'], gracefulStop: '2s',
+  summaryTrendStats: ['med', 'p(99)'],
 };
 
 let position = (__VU || 0) * 5;
