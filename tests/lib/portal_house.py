@@ -33,6 +33,10 @@ PEOPLE: dict[str, dict[str, Any]] = {
 }
 
 
+# Their element for whom they are about.
+_TYPES_WITH_PATIENT = ("AllergyIntolerance", "Immunization")
+
+
 class PortalHouse:
     """The portal, its fake gateway, and a browser without a screen."""
 
@@ -74,11 +78,30 @@ class PortalHouse:
         answer: httpx.Response = self.browser.post(action, data={"csrf": form[1], **fields})
         return answer
 
+    def add_record(self, resource_type: str, name: str, **elements: Any) -> None:
+        """Put a record of the patient into the gateway."""
+        about = "patient" if resource_type in _TYPES_WITH_PATIENT else "subject"
+        self.fake.resources[(resource_type, name)] = {
+            "resourceType": resource_type,
+            "id": name,
+            about: {"reference": "Patient/pat-1"},
+            **elements,
+        }
+
 
 @pytest.fixture
 def portal() -> PortalHouse:
     """Return a portal nobody is logged in to."""
     return PortalHouse()
+
+
+@pytest.fixture
+def house(monkeypatch: pytest.MonkeyPatch) -> PortalHouse:
+    """Return a portal to which a doctor of the directory is logged in."""
+    monkeypatch.setitem(PEOPLE["doctor"], "person", "dr-wong")
+    house = PortalHouse()
+    house.log_in("doctor")
+    return house
 
 
 def navigation_pages() -> list[tuple[str, str]]:

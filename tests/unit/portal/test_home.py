@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-from typing import Any
 
 import pytest
 
@@ -12,7 +11,6 @@ from tests.unit.portal.test_who_looked import event
 
 __all__ = ["portal"]
 
-ABOUT = {"subject": {"reference": "Patient/pat-1"}}
 # The log-in of the tests is at 2026-11-22T08:00:00Z.
 LAST_LOOK = "20T08:00:00"
 
@@ -22,11 +20,6 @@ def tile(shown: str, path: str) -> str:
     tiles = re.findall(r'<li class="ehr-tile.*?\n</li>', shown, re.S)
     found = next(text for text in tiles if f'<h2 class="ehr-tile__title"><a href="{path}"' in text)
     return " ".join(re.sub(r"<[^>]*>", " ", found).split())
-
-
-def add(portal: PortalHouse, kind: str, name: str, **elements: Any) -> None:
-    """Put a record of the patient into the gateway."""
-    portal.fake.resources[(kind, name)] = {"resourceType": kind, "id": name, **ABOUT, **elements}
 
 
 def look_earlier(portal: PortalHouse) -> None:
@@ -49,7 +42,7 @@ def test_what_is_new_is_told_since_the_last_access_in_the_audit_log(portal: Port
     look_earlier(portal)
     for name, day in (("old", "2026-11-19"), ("new", "2026-11-21")):
         updated = {"lastUpdated": f"{day}T08:00:00Z"}
-        add(portal, "Condition", name, code={"text": f"Illness {name}"}, meta=updated)
+        portal.add_record("Condition", name, code={"text": f"Illness {name}"}, meta=updated)
 
     browser = portal.log_in("patient")
 
@@ -69,7 +62,9 @@ def test_of_a_first_visit_nothing_is_called_new(portal: PortalHouse) -> None:
 def test_medicines_that_ended_are_not_taken_today(portal: PortalHouse) -> None:
     for name, status in (("a", "active"), ("b", "stopped"), ("c", "on-hold")):
         medicine = {"text": f"Medicine {name}"}
-        add(portal, "MedicationRequest", name, status=status, medicationCodeableConcept=medicine)
+        portal.add_record(
+            "MedicationRequest", name, status=status, medicationCodeableConcept=medicine
+        )
 
     said = tile(portal.log_in("patient").get("/home").text, "/record/medicines")
 
@@ -84,8 +79,8 @@ def test_a_critical_result_of_this_week_comes_first(
 ) -> None:
     critical = [{"coding": [{"system": "http://terminology.hl7.org/CodeSystem/"
                              "v3-ObservationInterpretation", "code": "HH"}]}]  # fmt: skip
-    add(
-        portal, "Observation", "k", status="final", code={"text": "Potassium"},
+    portal.add_record(
+        "Observation", "k", status="final", code={"text": "Potassium"},
         category=[{"coding": [{"code": "laboratory"}]}], effectiveDateTime=day,
         valueQuantity={"value": 7.2, "unit": "mmol/L"}, interpretation=critical,
         referenceRange=[{"low": {"value": 3.5}, "high": {"value": 5.1}}],

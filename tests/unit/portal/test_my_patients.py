@@ -8,18 +8,11 @@ from typing import Any
 import pytest
 
 from ehr_portal.record.patient_list import MARK_SYSTEM
-from tests.lib.portal_house import PEOPLE, TERMS, PortalHouse
+from tests.lib.portal_house import TERMS, PortalHouse, house
+
+__all__ = ["house"]
 
 Resource = dict[str, Any]
-
-
-@pytest.fixture
-def house(monkeypatch: pytest.MonkeyPatch) -> PortalHouse:
-    """Return a portal to which a doctor of the directory is logged in."""
-    monkeypatch.setitem(PEOPLE["doctor"], "person", "dr-wong")
-    house = PortalHouse()
-    house.log_in("doctor")
-    return house
 
 
 def store(house: PortalHouse, resource: Resource) -> None:

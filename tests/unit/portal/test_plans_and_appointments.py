@@ -12,16 +12,10 @@ from tests.lib.portal_house import PortalHouse, portal
 
 __all__ = ["portal"]
 
-ABOUT = {"subject": {"reference": "Patient/pat-1"}}
 # One black pixel.
 PNG = base64.b64decode(
     "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAAAAAA6fptVAAAACklEQVR4nGNgAAAAAgABSK+kcQAAAABJRU5ErkJggg=="
 )
-
-
-def add(portal: PortalHouse, kind: str, name: str, **elements: Any) -> None:
-    """Put a record of the patient into the gateway."""
-    portal.fake.resources[(kind, name)] = {"resourceType": kind, "id": name, **ABOUT, **elements}
 
 
 def add_appointment(portal: PortalHouse, name: str, status: str, start: str, **more: Any) -> None:
@@ -36,8 +30,9 @@ def add_appointment(portal: PortalHouse, name: str, status: str, start: str, **m
     ]
     times = {"start": f"{start}T09:00:00+08:00", "end": f"{start}T10:00:00+08:00"}
     kind = [{"text": f"Clinic {name}"}]
-    add(portal, "Appointment", name, status=status, serviceType=kind, participant=actors, **times,
-        **more)  # fmt: skip
+    portal.add_record(
+        "Appointment", name, status=status, serviceType=kind, participant=actors, **times, **more
+    )
 
 
 def text_of(shown: str) -> str:
@@ -78,10 +73,10 @@ def test_an_appointment_that_was_called_off_is_told_until_its_day(portal: Portal
 def test_a_plan_says_its_goals_what_is_to_be_done_and_by_whom(
     portal: PortalHouse, language: str
 ) -> None:
-    add(portal, "Goal", "g-1", lifecycleStatus="active", description={"text": "Walk again"})
-    add(portal, "Goal", "g-2", lifecycleStatus="active", description={"text": "Sleep better"})
-    add(
-        portal, "CarePlan", "p", status="active", intent="plan", title="After the hip",
+    portal.add_record("Goal", "g-1", lifecycleStatus="active", description={"text": "Walk again"})
+    portal.add_record("Goal", "g-2", lifecycleStatus="active", description={"text": "Sleep better"})
+    portal.add_record(
+        "CarePlan", "p", status="active", intent="plan", title="After the hip",
         author={"reference": "Practitioner/d", "display": "Dr LEE 李醫生"},
         goal=[{"reference": "Goal/g-1"}],
         activity=[
@@ -104,7 +99,7 @@ def test_a_plan_says_its_goals_what_is_to_be_done_and_by_whom(
 
 
 def test_a_plan_without_anybody_named_says_so(portal: PortalHouse) -> None:
-    add(portal, "CarePlan", "p", status="active", intent="plan", title="Diet")
+    portal.add_record("CarePlan", "p", status="active", intent="plan", title="Diet")
 
     assert "Who is responsible: The plan does not say." in text_of(
         portal.log_in("patient").get("/care-plan").text
@@ -116,14 +111,13 @@ def test_a_report_stands_with_its_picture_and_its_study_is_not_told_twice(
 ) -> None:
     category = [{"coding": [{"code": "RAD"}]}]
     link = {"link": {"reference": "Media/m"}, "comment": "From the front"}
-    add(
-        portal, "DiagnosticReport", "r", status="final", code={"text": "X-ray of the chest"},
+    portal.add_record(
+        "DiagnosticReport", "r", status="final", code={"text": "X-ray of the chest"},
         category=category, conclusion="Clear lungs.", media=[link],
         imagingStudy=[{"reference": "ImagingStudy/s-1"}], effectiveDateTime="2026-11-01",
     )  # fmt: skip
     for name, day in (("s-1", "2026-11-01"), ("s-2", "2020-01-01")):
-        add(
-            portal,
+        portal.add_record(
             "ImagingStudy",
             name,
             status="available",
@@ -131,7 +125,7 @@ def test_a_report_stands_with_its_picture_and_its_study_is_not_told_twice(
             description=f"Study {name}",
         )
     content = {"contentType": "image/png", "data": base64.b64encode(PNG).decode()}
-    add(portal, "Media", "m", status="completed", content=content)
+    portal.add_record("Media", "m", status="completed", content=content)
     browser = portal.log_in("patient")
 
     shown = browser.get("/imaging").text

@@ -9,7 +9,10 @@ from typing import Any
 import pytest
 
 from ehr_fhir.jurisdiction import JURISDICTION
-from tests.lib.portal_house import PEOPLE, PortalHouse
+from tests.lib.portal_house import PortalHouse
+from tests.lib.portal_house import house as doctors_house
+
+__all__ = ["doctors_house"]
 
 Resource = dict[str, Any]
 FORM = "/patients/pat-1/write/prescription"
@@ -18,11 +21,9 @@ FIELDS = {"medicine": "Ibuprofen 400 mg tablet", "dose": "1", "unit": "tablet", 
 
 
 @pytest.fixture
-def house(monkeypatch: pytest.MonkeyPatch) -> PortalHouse:
-    """Return a portal to which a doctor of the directory is logged in, without other medicines."""
-    monkeypatch.setitem(PEOPLE["doctor"], "person", "dr-wong")
-    house = PortalHouse()
-    house.log_in("doctor")
+def house(doctors_house: PortalHouse) -> PortalHouse:
+    """Return the doctor's portal, its patient without other medicines and allergies."""
+    house = doctors_house
     del house.fake.resources[("MedicationRequest", "med-1")]
     del house.fake.resources[("AllergyIntolerance", "al-1")]
     return house

@@ -16,17 +16,6 @@ SNOMED = "http://snomed.info/sct"
 ABSENT = "http://hl7.org/fhir/uv/ips/CodeSystem/absent-unknown-uv-ips"
 
 
-def put(portal: PortalHouse, resource_type: str, name: str, **more: Any) -> None:
-    """Store a record of the patient in the fake gateway."""
-    about = "patient" if resource_type in ("AllergyIntolerance", "Immunization") else "subject"
-    portal.fake.resources[(resource_type, name)] = {
-        "resourceType": resource_type,
-        "id": name,
-        about: {"reference": "Patient/pat-1"},
-        **more,
-    }
-
-
 def concept(text: str, code: str = "", system: str = SNOMED) -> dict[str, Any]:
     """Return a CodeableConcept."""
     return {"text": text, **({"coding": [{"system": system, "code": code}]} if code else {})}
@@ -39,8 +28,9 @@ def state(code: str) -> dict[str, Any]:
 
 def allergy(portal: PortalHouse, name: str, **more: Any) -> None:
     """Store an active allergy."""
-    put(portal, "AllergyIntolerance", name, code=concept(name), clinicalStatus=state("active"),
-        **more)  # fmt: skip
+    portal.add_record(
+        "AllergyIntolerance", name, code=concept(name), clinicalStatus=state("active"), **more
+    )
 
 
 def section(shown: str, key: str) -> str:
@@ -94,7 +84,9 @@ def test_circumstances_of_life_stand_apart_and_prediabetes_is_no_circumstance(
 ) -> None:
     for name, code in (("Full-time employment (finding)", "160903007"),
                        ("Prediabetes (finding)", "9999")):  # fmt: skip
-        put(portal, "Condition", name[:4], code=concept(name, code), clinicalStatus=state("active"))
+        portal.add_record(
+            "Condition", name[:4], code=concept(name, code), clinicalStatus=state("active")
+        )
 
     shown = portal.log_in("patient").get("/record").text
 
@@ -113,7 +105,7 @@ def test_what_is_over_stands_after_what_holds_now_each_newest_first(portal: Port
         ("Pregnancy of 2011", "72892002", "active", "2011-02-03", ""),
     ):
         more = {"abatementDateTime": ended} if ended else {}
-        put(portal, "Condition", name[:4], code=concept(name, code), onsetDateTime=onset,
+        portal.add_record("Condition", name[:4], code=concept(name, code), onsetDateTime=onset,
             clinicalStatus=state(status), **more)  # fmt: skip
 
     for who, base in (("patient", "/record"), ("doctor", "/patients/pat-1")):
@@ -132,8 +124,8 @@ def test_what_is_over_stands_after_what_holds_now_each_newest_first(portal: Port
 def test_a_problem_or_allergy_of_which_no_state_is_known_is_not_put_away(
     portal: PortalHouse,
 ) -> None:
-    put(portal, "Condition", "c", code=concept("No state"))
-    put(portal, "AllergyIntolerance", "a", code=concept("Unknown state"))
+    portal.add_record("Condition", "c", code=concept("No state"))
+    portal.add_record("AllergyIntolerance", "a", code=concept("Unknown state"))
     shown = portal.log_in("doctor").get("/patients/pat-1").text
 
     for key, title in (("problems", "No state"), ("allergies", "Unknown state")):
@@ -152,8 +144,7 @@ def test_a_state_without_its_code_system_is_told_in_words(portal: PortalHouse) -
 
 def test_the_newest_finding_about_life_holds_now(portal: PortalHouse) -> None:
     for year in (2020, 2025):
-        put(
-            portal,
+        portal.add_record(
             "Observation",
             f"s-{year}",
             code=concept("Smoking", "72166-2", "http://loinc.org"),
@@ -174,7 +165,7 @@ def test_two_orders_of_one_medicine_that_say_different_things_are_two_rows(
     portal: PortalHouse,
 ) -> None:
     for dose in (3, 5):
-        put(portal, "MedicationRequest", f"w-{dose}", status="active", intent="order",
+        portal.add_record("MedicationRequest", f"w-{dose}", status="active", intent="order",
             medicationCodeableConcept=concept("Warfarin"),
             dosageInstruction=[{"text": f"{dose} mg daily"}])  # fmt: skip
 
@@ -190,7 +181,7 @@ def test_what_is_no_order_does_not_look_like_one(
 ) -> None:
     name = "medicationCodeableConcept" if resource_type == "MedicationRequest" else "code"
     named = {"title": "X"} if resource_type == "CarePlan" else {name: concept("X")}
-    put(portal, resource_type, "x", status="active", intent=intent, **named)
+    portal.add_record(resource_type, "x", status="active", intent=intent, **named)
     key = {"MedicationRequest": "medicines", "ServiceRequest": "referrals", "CarePlan": "plans"}
 
     shown = portal.log_in("doctor").get(f"/patients/pat-1/{key[resource_type]}").text
@@ -255,7 +246,9 @@ def test_a_clinicians_empty_section_says_what_was_searched(portal: PortalHouse, 
 
 def test_more_than_was_fetched_is_told(portal: PortalHouse) -> None:
     for number in range(2600):
-        put(portal, "Procedure", f"p-{number}", code=concept(f"P {number}"), status="completed")
+        portal.add_record(
+            "Procedure", f"p-{number}", code=concept(f"P {number}"), status="completed"
+        )
 
     shown = section(portal.log_in("patient").get("/record").text, "procedures")
 
@@ -264,7 +257,7 @@ def test_more_than_was_fetched_is_told(portal: PortalHouse) -> None:
 
 def none_known(house: PortalHouse) -> PortalHouse:
     """Return the portal with a statement that there are no allergies."""
-    put(house, "AllergyIntolerance", "none", clinicalStatus=state("active"),
+    house.add_record("AllergyIntolerance", "none", clinicalStatus=state("active"),
         code=concept("zq-none", "no-known-allergies", ABSENT))  # fmt: skip
     return house
 

@@ -3,20 +3,12 @@
 from __future__ import annotations
 
 import re
-from typing import Any
 
 from ehr_portal.record.sections import SECTIONS
 from ehr_portal.record.timeline import KIND_TITLES, SOURCES
 from tests.lib.portal_house import SYSTEM, PortalHouse, portal
 
 __all__ = ["portal"]
-
-ABOUT = {"subject": {"reference": "Patient/pat-1"}}
-
-
-def add(portal: PortalHouse, kind: str, name: str, **elements: Any) -> None:
-    """Put a record of the patient into the gateway."""
-    portal.fake.resources[(kind, name)] = {"resourceType": kind, "id": name, **ABOUT, **elements}
 
 
 def headings(shown: str) -> list[str]:
@@ -34,12 +26,12 @@ def test_every_type_of_the_record_has_a_place_in_the_timeline() -> None:
 def test_days_stand_newest_first_with_what_belongs_to_a_visit_below_it(
     portal: PortalHouse,
 ) -> None:
-    add(
-        portal, "Encounter", "v-1", status="finished", type=[{"text": "Check-up"}],
+    portal.add_record(
+        "Encounter", "v-1", status="finished", type=[{"text": "Check-up"}],
         period={"start": "2026-10-01T09:00:00+08:00", "end": "2026-10-01T09:30:00+08:00"},
     )  # fmt: skip
-    add(
-        portal, "Procedure", "op", status="completed", code={"text": "Dressing"},
+    portal.add_record(
+        "Procedure", "op", status="completed", code={"text": "Dressing"},
         performedDateTime="2026-10-01T09:10:00+08:00", encounter={"reference": "Encounter/v-1"},
     )  # fmt: skip
 
@@ -55,8 +47,8 @@ def test_days_stand_newest_first_with_what_belongs_to_a_visit_below_it(
 def test_filters_leave_out_the_rest_and_pages_name_no_date(portal: PortalHouse) -> None:
     for number in range(40):
         coded = {"text": f"Act {number}"}
-        add(
-            portal, "Procedure", f"p-{number:02}", status="completed", code=coded,
+        portal.add_record(
+            "Procedure", f"p-{number:02}", status="completed", code=coded,
             performedDateTime=f"2010-{12 - number // 28:02}-{28 - number % 28:02}",
             meta={"source": f"{SYSTEM}/organization/st-b"},
         )  # fmt: skip
@@ -78,8 +70,13 @@ def test_filters_leave_out_the_rest_and_pages_name_no_date(portal: PortalHouse) 
 
 def test_more_than_a_few_of_a_day_are_folded_and_all_there(portal: PortalHouse) -> None:
     for number in range(20):
-        add(portal, "Procedure", f"p-{number}", status="completed", code={"text": f"Act {number}."},
-            performedDateTime="2026-10-01")  # fmt: skip
+        portal.add_record(
+            "Procedure",
+            f"p-{number}",
+            status="completed",
+            code={"text": f"Act {number}."},
+            performedDateTime="2026-10-01",
+        )
 
     shown = portal.log_in("patient").get("/timeline").text
 

@@ -20,7 +20,9 @@ from ehr_portal.record.new_prescriptions import (
     ROUTES,
     build_prescription,
 )
-from tests.lib.portal_house import NOW, PEOPLE, PortalHouse
+from tests.lib.portal_house import NOW, PortalHouse, house
+
+__all__ = ["house"]
 
 Resource = dict[str, Any]
 WRITE = "/patients/pat-1/write"
@@ -35,15 +37,6 @@ PRESCRIPTION = {"medicine": "Ibuprofen 400 mg tablet", "dose": "1", "unit": "tab
                 "duration-unit": "d"}  # fmt: skip
 FORMS = {"note": NOTE, "allergy": ALLERGY, "vital-signs": SIGNS, "prescription": PRESCRIPTION}
 TOKEN = "t" * 24
-
-
-@pytest.fixture
-def house(monkeypatch: pytest.MonkeyPatch) -> PortalHouse:
-    """Return a portal to which a doctor of the directory is logged in."""
-    monkeypatch.setitem(PEOPLE["doctor"], "person", "dr-wong")
-    house = PortalHouse()
-    house.log_in("doctor")
-    return house
 
 
 def write(house: PortalHouse, form: str, **fields: str) -> Any:
