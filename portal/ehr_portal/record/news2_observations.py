@@ -42,6 +42,9 @@ MAX_AGE = timedelta(hours=24)
 SCALE_SYSTEM = f"{JURISDICTION.fhir_base}/CodeSystem/clinical-decision"
 SCALE_CODE = "spo2-scale"
 CONSCIOUSNESS_SYSTEM = f"{JURISDICTION.fhir_base}/CodeSystem/consciousness"
+# What the score has to know besides the vital signs, however long ago it was recorded, as a value
+# of the search parameter `code`: the decision for a scale, and pregnancy status (LOINC).
+CONTEXT_CODES = f"{SCALE_SYSTEM}|{SCALE_CODE},http://loinc.org|82810-3"
 # How long an observed pregnancy may last.
 _PREGNANCY = timedelta(days=300)
 # Observations of these states do not count.
@@ -57,10 +60,13 @@ class Measurement:
 
     # A number; of the consciousness one letter of ACVPU; of the oxygen whether it is given.
     value: float | str | bool | None
-    # Whether something was recorded that could not be used.
-    is_unusable: bool
     observation: Resource
     at: str
+
+    @property
+    def is_unusable(self) -> bool:
+        """Return whether something was recorded that cannot be used."""
+        return self.value is None
 
 
 @dataclass(frozen=True)
@@ -139,10 +145,12 @@ def _parse_measurements(observation: Resource) -> Iterator[tuple[str, Measuremen
     if len(at) <= len("2026-11-28"):
         return
     for part in (observation, *observation.get("component", ())):
+        codes = _loinc_codes(part)
+        if not codes or not _has_value(part):
+            continue
         for name, row in _load_parameters().items():
-            if _codes(part) & set(row["codes"]) and _has_value(part):
-                value = _read_value(name, row, part)
-                yield name, Measurement(value, value is None, observation, at)
+            if not codes.isdisjoint(row["codes"]):
+                yield name, Measurement(_read_value(name, row, part), observation, at)
 
 
 def _has_value(part: Resource) -> bool:
@@ -212,7 +220,7 @@ def _is_person(reference: Resource) -> bool:
     )
 
 
-def _codes(part: Resource) -> set[str]:
+def _loinc_codes(part: Resource) -> set[str]:
     # LOINC alone: another system's number may be the same.
     return {code for system, code in _coding_pairs(part.get("code", {})) if "loinc.org" in system}
 

@@ -16,8 +16,7 @@ from ehr_portal.i18n import fhir_timestamp
 from ehr_portal.record.display import NO_TEXT, Phrase, Text
 from ehr_portal.record.medicine_rules import MedicineCheck, check_medicines, is_in_use
 from ehr_portal.record.news2_observations import (
-    SCALE_CODE,
-    SCALE_SYSTEM,
+    CONTEXT_CODES,
     News2Assessment,
     assess_news2,
 )
@@ -38,9 +37,6 @@ _RESULTS_READ = 60
 _MAX_RESULTS_READ = 600
 _VISITS_READ = 8
 _DOCUMENTS_READ = 6
-_LOINC = "http://loinc.org"
-# Pregnancy status, and which scale of the saturation a clinician chose: what NEWS2 has to know.
-_NEWS2_CONTEXT = f"{_LOINC}|82810-3,{SCALE_SYSTEM}|{SCALE_CODE}"
 # The states in which an order or statement may be in effect.
 _IN_USE = "active,on-hold,unknown"
 _STATED_IN_USE = "active,on-hold,unknown,intended"
@@ -194,7 +190,7 @@ async def _fetch_observations(
     laboratory, vital_signs, context = await asyncio.gather(
         _fetch_newest(searches, {"category": "laboratory"}, now),
         _fetch_newest(searches, {"category": "vital-signs"}, now),
-        searches.results(Search("Observation", {"code": _NEWS2_CONTEXT}, newest=10)),
+        searches.results(Search("Observation", {"code": CONTEXT_CODES}, newest=10)),
     )
     return laboratory, vital_signs, _Observations(context.matches if context else ())
 

@@ -20,8 +20,7 @@ from ehr_portal.record.allergies import worst_severity
 from ehr_portal.record.display import NO_TEXT, Phrase, Text, text_of_record
 from ehr_portal.record.interpretations import CRITICAL
 from ehr_portal.record.news2_observations import (
-    SCALE_CODE,
-    SCALE_SYSTEM,
+    CONTEXT_CODES,
     News2Assessment,
     assess_news2,
 )
@@ -35,9 +34,6 @@ _PAGE_SIZE = "500"
 _MAX_OBSERVATIONS = 3000
 # Rounds of this time are fetched for the score; which of them count is the score's own rule.
 _VITAL_SIGNS_PERIOD = timedelta(hours=24)
-# What the score needs to know however long ago it was recorded: the decision for a scale of oxygen
-# saturation, and whether the patient is pregnant (LOINC).
-_DECISION_CODES = f"{SCALE_SYSTEM}|{SCALE_CODE},http://loinc.org|82810-3"
 # CareTeams that say whose patients a clinician counts as their own have an identifier of this
 # system: the ids of the Practitioner and of the Patient.
 MARK_SYSTEM = f"{JURISDICTION.base}/identifier/my-patients"
@@ -105,7 +101,7 @@ async def fetch_patient_list(
         _search(gateway, "Flag", {"patient": ids}),
         _search(gateway, "AllergyIntolerance", {"patient": ids, "clinical-status": "active"}),
         _search(gateway, "Condition", {"patient": ids, "clinical-status": "active"}),
-        _search(gateway, "Observation", {"patient": ids, "code": _DECISION_CODES}),
+        _search(gateway, "Observation", {"patient": ids, "code": CONTEXT_CODES}),
         _search_observations(gateway, ids, "vital-signs", now - _VITAL_SIGNS_PERIOD),
         _search_observations(gateway, ids, "laboratory", now - RECENT_CRITICAL),
     )
