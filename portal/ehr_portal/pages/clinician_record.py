@@ -20,7 +20,7 @@ from ehr_portal.pages.record_views import (
     summarize_patient,
 )
 from ehr_portal.record.display import Phrase, Text, concept_text
-from ehr_portal.record.dosage import dosage_lines
+from ehr_portal.record.dosage import dosage_lines, order_dosages
 from ehr_portal.record.interpretations import CRITICAL
 from ehr_portal.record.medicine_names import load_rules
 from ehr_portal.record.medicine_rules import MedicineCheck
@@ -98,7 +98,7 @@ def _is_of_last_day(date: str, now: datetime) -> bool:
 def _board_details(row: RecordRow, language: str) -> list[Phrase | Text]:
     """Return what the first screen says of a record besides its title: how, why, how bad."""
     resource = row.resource
-    dosages = [*resource.get("dosageInstruction", ()), *resource.get("dosage", ())]
+    dosages = order_dosages(resource)
     if dosages:
         return list(dosage_lines(dosages, language))
     if row.resource_type == "Encounter":

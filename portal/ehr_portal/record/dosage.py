@@ -140,6 +140,11 @@ def dosage_in_words(dosage: Resource, language: str) -> DosageInWords:
     return DosageInWords(words, text, instruction, warning, sequence)
 
 
+def order_dosages(order: Resource) -> tuple[Resource, ...]:
+    """Return the Dosages of an order, a dispense or a statement, whichever element has them."""
+    return (*order.get("dosageInstruction", ()), *order.get("dosage", ()))
+
+
 def dosage_lines(dosages: Sequence[Resource], language: str) -> list[Phrase | Text]:
     """Return several instructions line by line: steps by their sequence numbers, where they differ.
 

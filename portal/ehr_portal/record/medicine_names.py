@@ -16,6 +16,7 @@ from typing import Any
 
 from ehr_portal.gateway.client import Resource
 from ehr_portal.record.display import HAN
+from ehr_portal.record.dosage import order_dosages
 
 # What stands between the ingredients of a combination, as RxNorm and dm+d write it.
 _INGREDIENT_SEPARATOR = re.compile(r" [/+] ")
@@ -72,9 +73,7 @@ def parse_medicine(order: Resource, included: Mapping[str, Resource]) -> Medicin
     concepts = list(_medicine_concepts(order, included))
     names = [name for concept in concepts for name in concept_names(concept)]
     routes = [
-        name
-        for dosage in (*order.get("dosageInstruction", ()), *order.get("dosage", ()))
-        for name in concept_names(dosage.get("route", {}))
+        name for dosage in order_dosages(order) for name in concept_names(dosage.get("route", {}))
     ]
     return Medicine(
         resource=order,

@@ -7,12 +7,13 @@ checked. The rules and their sources are data, in medicine_rules.toml.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from itertools import combinations
 
 from ehr_portal.gateway.client import Resource
+from ehr_portal.record.dosage import order_dosages
 from ehr_portal.record.interpretations import ATTENTION, CRITICAL, STRONG
 from ehr_portal.record.medicine_allergies import (
     cannot_be_compared,
@@ -47,7 +48,6 @@ __all__ = [
     "MedicineCheck",
     "MedicineFinding",
     "check_medicines",
-    "is_in_use",
 ]
 
 _LEVEL_BY_SEVERITY = {"contraindicated": CRITICAL, "serious": STRONG, "monitor": ATTENTION}
@@ -94,7 +94,8 @@ def check_medicines(
     >>> [(f.rule, f.level) for f in check_medicines([warfarin, ibuprofen], []).findings]
     [('anticoagulant-nsaid', 'strong')]
     """
-    medicines = [parse_medicine(order, included or {}) for order in orders if is_in_use(order, now)]
+    in_use = [order for order in orders if _is_in_use(order, now)]
+    medicines = [parse_medicine(order, included or {}) for order in in_use]
     allergens = [parse_allergen(allergy) for allergy in allergies if may_hold(allergy)]
     findings = Findings(medicines)
     for allergen in allergens:
@@ -115,7 +116,7 @@ def check_medicines(
     )
 
 
-def is_in_use(order: Resource, now: datetime | None = None) -> bool:
+def _is_in_use(order: Resource, now: datetime | None = None) -> bool:
     """Return whether an order may be in effect: not stopped, not forbidden, not over."""
     if order.get("status", "") not in _IN_USE or order.get("doNotPerform"):
         return False
@@ -125,7 +126,10 @@ def is_in_use(order: Resource, now: datetime | None = None) -> bool:
 
 def _check_duplicate(findings: Findings, first: Medicine, second: Medicine) -> None:
     orders = (first.resource, second.resource)
-    add = _adder(findings, DUPLICATE, orders)
+
+    def add(rule: str, level: str, ingredients: tuple[str, ...], key: object) -> None:
+        findings.add(MedicineFinding(DUPLICATE, level, rule, orders, ingredients), key)
+
     is_regular_with_as_needed = _is_as_needed(first.resource) != _is_as_needed(second.resource)
     level = ATTENTION if is_regular_with_as_needed else STRONG
     if first.codes & second.codes or first.names & second.names:
@@ -157,19 +161,16 @@ def _check_interactions(findings: Findings, medicines: Sequence[Medicine]) -> No
                 # The same ingredient twice is a duplicate, and no interaction with itself.
                 if first is second or not left or not right or set(left) == set(right):
                     continue
-                add = _adder(
-                    findings, INTERACTION, (first.resource, second.resource), row["source"]
+                findings.add(
+                    MedicineFinding(
+                        INTERACTION,
+                        level,
+                        row["id"],
+                        (first.resource, second.resource),
+                        (*left, *right),
+                        source=row["source"],
+                    )
                 )
-                add(row["id"], level, (*left, *right), "")
-
-
-def _adder(
-    findings: Findings, kind: str, orders: tuple[Resource, ...], source: str = ""
-) -> Callable[[str, str, tuple[str, ...], object], None]:
-    def add(rule: str, level: str, ingredients: tuple[str, ...], key: object) -> None:
-        findings.add(MedicineFinding(kind, level, rule, orders, ingredients, source=source), key)
-
-    return add
 
 
 def _members(medicine: Medicine, groups: Sequence[str]) -> tuple[str, ...]:
@@ -206,7 +207,7 @@ def _end_of_use(order: Resource) -> str:
     """Return the last day that an order or statement states, empty where it has none."""
     ends = [
         str(dosage.get("timing", {}).get("repeat", {}).get("boundsPeriod", {}).get("end", ""))
-        for dosage in (*order.get("dosageInstruction", ()), *order.get("dosage", ()))
+        for dosage in order_dosages(order)
     ]
     if ends and all(ends):
         return max(ends)[:10]
@@ -214,8 +215,10 @@ def _end_of_use(order: Resource) -> str:
 
 
 def _is_as_needed(order: Resource) -> bool:
-    dosages = (*order.get("dosageInstruction", ()), *order.get("dosage", ()))
-    return any(d.get("asNeededBoolean") or "asNeededCodeableConcept" in d for d in dosages)
+    return any(
+        dosage.get("asNeededBoolean") or "asNeededCodeableConcept" in dosage
+        for dosage in order_dosages(order)
+    )
 
 
 def _atc_subgroups(medicine: Medicine) -> set[str]:

@@ -14,7 +14,7 @@ from datetime import datetime
 from ehr_portal.gateway.client import GatewayClient, Resource
 from ehr_portal.i18n import fhir_timestamp
 from ehr_portal.record.display import NO_TEXT, Phrase, Text
-from ehr_portal.record.medicine_rules import MedicineCheck, check_medicines, is_in_use
+from ehr_portal.record.medicine_rules import MedicineCheck, check_medicines
 from ehr_portal.record.news2_observations import (
     CONTEXT_CODES,
     News2Assessment,
@@ -222,9 +222,9 @@ def _oldest(observations: Sequence[Resource]) -> float:
 async def _check_orders(
     searches: SearchesOfOnePage, allergies: SectionContent, now: datetime
 ) -> MedicineCheck:
-    """Check the orders in use; the searches were sent for their section already."""
+    """Check the orders in use; their section has sent the searches already."""
     answers = [await searches.results(search) for search in MEDICINES.searches]
     found = [answer for answer in answers if answer is not None]
     included = {key: resource for answer in found for key, resource in answer.included.items()}
-    orders = [order for answer in found for order in answer.matches if is_in_use(order, now)]
+    orders = [order for answer in found for order in answer.matches]
     return check_medicines(orders, [row.resource for row in allergies.rows], included, now)
