@@ -14,10 +14,10 @@ from ehr_fhir.own_entries import OWN_ENTRY_KINDS, OwnEntryKind, own_entry_kind
 from ehr_portal.gateway.client import Resource
 from ehr_portal.i18n import N_
 from ehr_portal.record.charts import draw_sparkline
+from ehr_portal.record.form_fields import FormFault
 from ehr_portal.record.own_entries import (
     KIND_TITLES,
     PART_TITLES,
-    EntryFault,
     form_values,
     parse_entry_form,
 )
@@ -115,7 +115,7 @@ async def remove_entry(request: PatientRequest, entry: EntryId, form: VerifiedFo
     )
 
 
-_REFUSED = EntryFault("day", N_("This was not accepted. Check the numbers and the day."), {})
+_REFUSED = FormFault("day", N_("This was not accepted. Check the numbers and the day."))
 
 
 async def _read_entry(request: PortalRequest, entry_id: str) -> tuple[Resource, OwnEntryKind]:
@@ -156,7 +156,7 @@ def _render_form(
     request: PortalRequest,
     kind: OwnEntryKind,
     values: Mapping[str, str],
-    faults: list[EntryFault] | None = None,
+    faults: list[FormFault] | None = None,
     stored: Resource | None = None,
 ) -> Response:
     errors = [

@@ -24,8 +24,8 @@ from ehr_portal.record.new_prescriptions import (
     FREQUENCIES,
     ROUTES,
     build_prescription,
+    find_prescription_faults,
     known_medicines,
-    prescription_faults,
 )
 from ehr_portal.web.forms import FieldError, VerifiedForm
 from ehr_portal.web.request import PortalRequest
@@ -45,7 +45,7 @@ async def write_draft(request: ClinicianRequest, patient: str, form: VerifiedFor
     """Keep the draft, and go on to its check."""
     token = token_of(form)
     fields = {name: value.strip()[:MAX_TEXT_CHARACTERS] for name, value in form.items()}
-    errors = [FieldError(field, text) for field, text in prescription_faults(fields)]
+    errors = [FieldError(fault.field, fault.text) for fault in find_prescription_faults(fields)]
     if not errors:
         draft = build_prescription(patient, entry_author(request), fields, token, request.now)
         try:

@@ -19,11 +19,11 @@ from ehr_portal.pages.writing import (
     transaction_entry,
 )
 from ehr_portal.record.new_vital_signs import (
-    CONSCIOUSNESS_LEVELS,
     VITAL_SIGNS,
     build_round,
     parse_round,
 )
+from ehr_portal.record.news2 import ACVPU_TEXTS
 from ehr_portal.web.forms import FieldError, VerifiedForm
 from ehr_portal.web.request import PortalRequest
 from ehr_portal.web.roles import ClinicianRequest
@@ -67,8 +67,6 @@ async def _render_form(
     token: str,
     errors: list[FieldError],
 ) -> Response:
-    levels = {"": N_("Not looked at")}
-    levels |= {code: title for code, (_, title) in CONSCIOUSNESS_LEVELS.items()}
     return request.render(
         "write_vital_signs.html",
         status=422 if errors else 200,
@@ -78,5 +76,5 @@ async def _render_form(
         token=token,
         errors=errors,
         signs=VITAL_SIGNS,
-        levels=levels,
+        levels={"": N_("Not looked at"), **ACVPU_TEXTS},
     )

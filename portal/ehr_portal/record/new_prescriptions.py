@@ -7,13 +7,17 @@ from __future__ import annotations
 
 import hashlib
 import re
-import unicodedata
 from collections.abc import Iterable, Mapping
 from datetime import datetime
 from typing import Any
 
 from ehr_portal.gateway.client import Resource
 from ehr_portal.i18n import N_
+from ehr_portal.record.form_fields import (
+    FormFault,
+    normalize_number,
+    parse_decimal,
+)
 from ehr_portal.record.interpretations import LEVELS
 from ehr_portal.record.medicine_names import load_rules
 from ehr_portal.record.medicine_rules import MedicineCheck, MedicineFinding
@@ -63,6 +67,7 @@ FREQUENCIES: dict[str, tuple[str, dict[str, Any]]] = {
 }
 DURATION_UNITS = {"d": N_("days"), "wk": N_("weeks"), "mo": N_("months")}
 _MAX_AMOUNT = 100_000
+_MAX_AMOUNT_CHARACTERS = 9
 
 
 def known_medicines() -> list[str]:
@@ -76,34 +81,30 @@ def parse_amount(typed: str) -> float | None:
     >>> parse_amount("0.5"), parse_amount("２"), parse_amount("1e3"), parse_amount("0")
     (0.5, 2.0, None, None)
     """
-    plain = unicodedata.normalize("NFKC", typed).strip()
-    whole, _, fraction = plain.partition(".")
-    if not (whole + fraction).isascii() or not (whole + fraction).isdigit() or len(plain) > 9:
-        return None
-    amount = float(plain)
-    return amount if 0 < amount <= _MAX_AMOUNT else None
+    amount = parse_decimal(normalize_number(typed), _MAX_AMOUNT_CHARACTERS)
+    return amount if amount is not None and 0 < amount <= _MAX_AMOUNT else None
 
 
-def prescription_faults(form: Mapping[str, str]) -> list[tuple[str, str]]:
-    """Return what is wrong with a form: field and text, marked with N_."""
+def find_prescription_faults(form: Mapping[str, str]) -> list[FormFault]:
+    """Return what is wrong with the form of a prescription."""
     faults = []
     if not form.get("medicine", "").strip():
-        faults.append(("medicine", N_("Type the name of the medicine.")))
+        faults.append(FormFault("medicine", N_("Type the name of the medicine.")))
     if parse_amount(form.get("dose", "")) is None:
-        faults.append(("dose", N_("Type the dose as a number, such as 0.5 or 2.")))
+        faults.append(FormFault("dose", N_("Type the dose as a number, such as 0.5 or 2.")))
     choices: tuple[tuple[str, Mapping[str, object]], ...] = (
         ("unit", DOSE_UNITS), ("route", ROUTES), ("frequency", FREQUENCIES),
     )  # fmt: skip
     for field, known in choices:
         if form.get(field, "") not in known:
-            faults.append((field, N_("Choose one.")))
+            faults.append(FormFault(field, N_("Choose one.")))
     duration = form.get("duration", "").strip()
     if duration and not (re.fullmatch("[0-9]{1,4}", duration) and int(duration)):
-        faults.append(("duration", N_("Type a whole number.")))
+        faults.append(FormFault("duration", N_("Type a whole number.")))
     # What is taken when needed must have a limit, or it is taken without one.
     needs_most = bool(form.get("as-needed")) or bool(form.get("most", "").strip())
     if needs_most and parse_amount(form.get("most", "")) is None:
-        faults.append(("most", N_("Type the most that may be taken in a day.")))
+        faults.append(FormFault("most", N_("Type the most that may be taken in a day.")))
     return faults
 
 

@@ -5,7 +5,6 @@ They are what NEWS2 asks for (RCP, 2017). What was not measured stays empty and 
 
 from __future__ import annotations
 
-import unicodedata
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -13,12 +12,20 @@ from typing import Any
 
 from ehr_fhir.jurisdiction import JURISDICTION
 from ehr_portal.i18n import N_
+from ehr_portal.record.form_fields import (
+    FormFault,
+    normalize_number,
+    parse_decimal,
+    range_fault,
+)
 from ehr_portal.record.new_entries import LOINC, EntryAuthor, new_entry
+from ehr_portal.record.news2 import ACVPU_TEXTS
 from ehr_portal.record.news2_observations import CONSCIOUSNESS_SYSTEM
 
 _TERMS = "http://terminology.hl7.org/CodeSystem"
 _UCUM = "http://unitsofmeasure.org"
 _MAX_AGE = timedelta(days=31)
+_MAX_NUMBER_CHARACTERS = 6
 
 
 @dataclass(frozen=True)
@@ -61,23 +68,6 @@ TEMPERATURE = VitalSign(
     "temperature", N_("Temperature (°C)"), "8310-5", "Body temperature", "Cel", 20, 45
 )
 VITAL_SIGNS = (RESPIRATION, SATURATION, OXYGEN, SYSTOLIC, DIASTOLIC, PULSE, TEMPERATURE)
-# ACVPU (RCP, 2017): code -> display, and what the form calls it.
-CONSCIOUSNESS_LEVELS = {
-    "A": ("Alert", N_("Alert")),
-    "C": ("New confusion", N_("New confusion")),
-    "V": ("Responds to voice", N_("Responds to voice")),
-    "P": ("Responds to pain", N_("Responds to pain")),
-    "U": ("Unresponsive", N_("Unresponsive")),
-}
-
-
-@dataclass(frozen=True)
-class VitalSignsFault:
-    """What is wrong with a field: marked with N_, with the values that the text takes."""
-
-    field: str
-    text: str
-    values: Mapping[str, str]
 
 
 @dataclass(frozen=True)
@@ -87,13 +77,13 @@ class VitalSignsRound:
     at: datetime
     # By VitalSign.field.
     numbers: Mapping[str, float]
-    # A key of CONSCIOUSNESS_LEVELS; empty where it was not looked at.
+    # A letter of ACVPU; empty where it was not looked at.
     consciousness: str
 
 
 def parse_round(
     form: Mapping[str, str], now: datetime
-) -> tuple[VitalSignsRound | None, list[VitalSignsFault]]:
+) -> tuple[VitalSignsRound | None, list[FormFault]]:
     """Return the round of a form, or None and what is wrong with it.
 
     >>> now = datetime.fromisoformat("2026-11-28T14:05:00+08:00")
@@ -108,21 +98,17 @@ def parse_round(
             continue
         number = _parse_number(typed)
         if number is None or not sign.least <= number <= sign.most:
-            limits = {"least": f"{sign.least:g}", "most": f"{sign.most:g}"}
-            text = N_("Type a number from %(least)s to %(most)s.")
-            faults.append(VitalSignsFault(sign.field, text, limits))
+            faults.append(range_fault(sign.field, sign.least, sign.most))
         else:
             numbers[sign.field] = number
     faults += _pressure_faults(numbers, form)
     consciousness = form.get("consciousness", "")
-    consciousness = consciousness if consciousness in CONSCIOUSNESS_LEVELS else ""
+    consciousness = consciousness if consciousness in ACVPU_TEXTS else ""
     at = _parse_moment(form.get("at", ""))
     if at is None or at > now + timedelta(minutes=1) or at < now - _MAX_AGE:
-        faults.append(
-            VitalSignsFault("at", N_("Type when it was measured, not in the future."), {})
-        )
+        faults.append(FormFault("at", N_("Type when it was measured, not in the future.")))
     if not faults and not numbers and not consciousness:
-        faults.append(VitalSignsFault(RESPIRATION.field, N_("Type at least one value."), {}))
+        faults.append(FormFault(RESPIRATION.field, N_("Type at least one value.")))
     if faults or at is None:
         return None, faults
     return VitalSignsRound(at, numbers, consciousness), []
@@ -148,7 +134,8 @@ def build_round(
         ]
         found.append(("85354-9", "Blood pressure panel", {"component": components}))
     if measured.consciousness:
-        display = CONSCIOUSNESS_LEVELS[measured.consciousness][0]
+        # In English: the RCP's own words.
+        display = ACVPU_TEXTS[measured.consciousness]
         concept = _concept(CONSCIOUSNESS_SYSTEM, measured.consciousness, display)
         found.append(("67775-7", "Level of responsiveness", {"valueCodeableConcept": concept}))
     category = _concept(f"{_TERMS}/observation-category", "vital-signs", "Vital Signs")
@@ -170,25 +157,19 @@ def build_round(
     ]
 
 
-def _pressure_faults(
-    numbers: Mapping[str, float], form: Mapping[str, str]
-) -> list[VitalSignsFault]:
+def _pressure_faults(numbers: Mapping[str, float], form: Mapping[str, str]) -> list[FormFault]:
     upper, lower = numbers.get(SYSTOLIC.field), numbers.get(DIASTOLIC.field)
     if upper is not None and lower is not None and upper <= lower:
         text = N_("The upper value must be higher than the lower value.")
-        return [VitalSignsFault(SYSTOLIC.field, text, {})]
+        return [FormFault(SYSTOLIC.field, text)]
     if lower is not None and upper is None and not form.get(SYSTOLIC.field, "").strip():
-        return [VitalSignsFault(SYSTOLIC.field, N_("Type the upper value as well."), {})]
+        return [FormFault(SYSTOLIC.field, N_("Type the upper value as well."))]
     return []
 
 
 def _parse_number(typed: str) -> float | None:
-    # Full-width digits of a Chinese keyboard, and a comma for a point.
-    plain = unicodedata.normalize("NFKC", typed).replace(",", ".").strip()
-    whole, _, fraction = plain.partition(".")
-    if not (whole + fraction).isascii() or not (whole + fraction).isdigit() or len(plain) > 6:
-        return None
-    return float(plain)
+    # With a decimal comma, too.
+    return parse_decimal(normalize_number(typed).replace(",", "."), _MAX_NUMBER_CHARACTERS)
 
 
 def _parse_moment(typed: str) -> datetime | None:

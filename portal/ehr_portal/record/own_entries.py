@@ -6,9 +6,7 @@ What is plausible is in `ehr_fhir.own_entries`, which the gateway checks by too.
 from __future__ import annotations
 
 import math
-import unicodedata
 from collections.abc import Mapping
-from dataclasses import dataclass
 from datetime import datetime, time
 from typing import Any
 
@@ -16,11 +14,11 @@ from ehr_fhir.jurisdiction import JURISDICTION
 from ehr_fhir.own_entries import MAX_NOTE_CHARACTERS, OwnEntryKind, OwnEntryPart, build_own_entry
 from ehr_portal.gateway.client import Resource
 from ehr_portal.i18n import N_
+from ehr_portal.record.form_fields import FormFault, normalize_number, range_fault
 
 __all__ = [
     "KIND_TITLES",
     "PART_TITLES",
-    "EntryFault",
     "form_values",
     "parse_entry_form",
 ]
@@ -38,18 +36,9 @@ PART_TITLES = {
 }
 
 
-@dataclass(frozen=True)
-class EntryFault:
-    """What is wrong with a field: marked with N_, with the values that the text takes."""
-
-    field: str
-    text: str
-    values: Mapping[str, str]
-
-
 def parse_entry_form(
     kind: OwnEntryKind, patient: str, form: Mapping[str, str], now: datetime
-) -> tuple[dict[str, Any] | None, list[EntryFault]]:
+) -> tuple[dict[str, Any] | None, list[FormFault]]:
     """Return the Observation of a form, or None and what is wrong with it.
 
     >>> kind = OwnEntryKind("weight", "29463-7", "", (
@@ -64,28 +53,22 @@ def parse_entry_form(
     for part in kind.parts:
         number = _parse_number(form.get(part.name, ""), part)
         if number is None:
-            faults.append(
-                EntryFault(
-                    part.name,
-                    N_("Type a number from %(least)s to %(most)s."),
-                    {"least": f"{part.least:g}", "most": f"{part.most:g}"},
-                )
-            )
+            faults.append(range_fault(part.name, part.least, part.most))
         else:
             numbers.append(number)
     if len(numbers) == 2 and numbers[0] <= numbers[1]:
         text = N_("The upper value must be higher than the lower value.")
-        faults.append(EntryFault(kind.parts[0].name, text, {}))
+        faults.append(FormFault(kind.parts[0].name, text))
     measured = _parse_moment(form.get("day", ""), form.get("time", ""))
     if measured is None:
         text = N_("Choose the day, and the time if you know it.")
-        faults.append(EntryFault("day", text, {}))
+        faults.append(FormFault("day", text))
     elif measured[0] > now:
-        faults.append(EntryFault("day", N_("This time is still to come."), {}))
+        faults.append(FormFault("day", N_("This time is still to come.")))
     note = " ".join(form.get("note", "").split())
     if len(note) > MAX_NOTE_CHARACTERS:
         text = N_("Write %(most)s characters at most.")
-        faults.append(EntryFault("note", text, {"most": str(MAX_NOTE_CHARACTERS)}))
+        faults.append(FormFault("note", text, {"most": str(MAX_NOTE_CHARACTERS)}))
     if faults or measured is None:
         return None, faults
     return build_own_entry(kind, patient, numbers, measured[1], note), []
@@ -109,8 +92,8 @@ def form_values(kind: OwnEntryKind, entry: Resource) -> dict[str, str]:
 
 
 def _parse_number(text: str, part: OwnEntryPart) -> float | None:
-    # Full-width digits of a Chinese keyboard, and a decimal comma.
-    plain = unicodedata.normalize("NFKC", text).strip().replace(",", ".")
+    # With a decimal comma, too.
+    plain = normalize_number(text).replace(",", ".")
     try:
         number = float(plain)
     except ValueError:
