@@ -14,7 +14,7 @@ from ehr_gateway.access_requests.request_rows import (
 )
 from ehr_gateway.access_requests.role_checks import (
     Clinician,
-    can_manage,
+    can_decide,
 )
 from ehr_gateway.access_requests.step_transaction import step_transaction
 from ehr_gateway.access_requests.step_up import build_notice
@@ -74,10 +74,9 @@ def answer_step_up(context: RequestContext, identity: str, *, approves: bool) ->
         request = find_request(connection, identity, "step-up")
         if request is None:
             raise NotFound(NO_REQUEST)
-        is_patient = requester.role == "patient" and requester.patient == request.patient
-        if not is_patient and not can_manage(connection, context.access, request.patient):
+        if not can_decide(connection, context.access, request.patient):
             raise NotFound(NO_REQUEST)
-        if approves and not is_patient:
+        if approves and requester.role != "patient":
             raise Forbidden("A carer approves by telling the code, and in no other way.")
         if approves and is_represented(connection, request.patient, now):
             raise Forbidden("Who decides for the patient approves, by telling the code.")

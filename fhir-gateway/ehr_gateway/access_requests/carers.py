@@ -13,7 +13,7 @@ from ehr_gateway.access_requests.request_rows import (
     select_requests,
 )
 from ehr_gateway.access_requests.role_checks import (
-    can_manage,
+    require_decider,
 )
 from ehr_gateway.access_requests.step_transaction import step_transaction
 from ehr_gateway.database import Connection, Row
@@ -50,14 +50,8 @@ def list_carers(
     connection: Connection, context: RequestContext, patient: str
 ) -> Sequence[AccessRequest]:
     """Return a patient's carers and open invitations, to the patient, their carers or a steward."""
-    requester = context.access.requester
-    is_patient = requester.role == "patient" and requester.patient == patient
-    if (
-        not is_patient
-        and requester.role != "steward"
-        and not can_manage(connection, context.access, patient)
-    ):
-        raise NotFound("There is no Patient with this id.")
+    if context.access.requester.role != "steward":
+        require_decider(connection, context.access, patient)
     return select_requests(
         connection,
         "kind IN ('carer', 'substitute') AND patient = :patient"

@@ -22,7 +22,7 @@ from ehr_gateway.access_requests.request_rows import (
     insert_request,
     select_requests,
 )
-from ehr_gateway.access_requests.role_checks import NO_PATIENT, can_manage
+from ehr_gateway.access_requests.role_checks import can_decide, can_manage, require_decider
 from ehr_gateway.access_requests.step_transaction import StepTransaction, step_transaction
 from ehr_gateway.database import Connection
 from ehr_gateway.http.authentication import RequestContext
@@ -80,7 +80,7 @@ def request_correction(
         raise Unprocessable(_OTHER_WAYS[kind], expression="Parameters.parameter")
     with step_transaction(context, "$request-correction") as step:
         connection = step.connection
-        _require_decider(connection, context.access, patient)
+        require_decider(connection, context.access, patient)
         version = read_on(connection, context.access, kind, identity, with_facts=True)
         if version.facts is None or patient not in version.facts.record.patients:
             raise NotFound(f"There is no {kind} with this id.")
@@ -171,13 +171,11 @@ def attach_statement(context: RequestContext, identity: str, text: str) -> None:
     with step_transaction(context, "$attach-statement") as step:
         connection = step.connection
         request = find_request(connection, identity, KIND)
-        if request is None:
-            raise NotFound(NO_REQUEST)
-        try:
-            _require_decider(connection, context.access, request.patient)
-        except NotFound:
-            raise NotFound(NO_REQUEST) from None
-        if not _is_visible(connection, context.access, request):
+        if (
+            request is None
+            or not can_decide(connection, context.access, request.patient)
+            or not _is_visible(connection, context.access, request)
+        ):
             raise NotFound(NO_REQUEST)
         if request.state != "refused":
             raise Conflict("A statement is for what was refused.")
@@ -192,7 +190,7 @@ def list_of_patient(
     connection: Connection, access: Access, patient: str
 ) -> list[CorrectionRequest]:
     """Return a patient's requests, to the patient and who decides for them, newest first."""
-    _require_decider(connection, access, patient)
+    require_decider(connection, access, patient)
     requests = select_requests(
         connection, "kind = :kind AND patient = :patient", kind=KIND, patient=patient
     )
@@ -274,13 +272,6 @@ def _visible(
 def _is_visible(connection: Connection, access: Access, request: AccessRequest) -> bool:
     kind, _, identity = str(request.details["record"]).partition("/")
     return is_current_visible(connection, access, kind, identity)
-
-
-def _require_decider(connection: Connection, access: Access, patient: str) -> None:
-    requester = access.requester
-    is_self = requester.role == "patient" and requester.patient == patient
-    if not is_self and not can_manage(connection, access, patient):
-        raise NotFound(NO_PATIENT)
 
 
 def _record_step(step: StepTransaction, request: AccessRequest) -> None:

@@ -12,9 +12,13 @@ from ehr_gateway.database import Connection
 from ehr_gateway.http.authentication import RequestContext
 
 __all__ = [
+    "NO_PATIENT",
     "Clinician",
+    "can_decide",
+    "can_manage",
     "read_patient",
     "require_clinician",
+    "require_decider",
     "require_patient_self",
     "require_visible_patient",
 ]
@@ -77,6 +81,19 @@ def can_manage(connection: Connection, access: Access, patient: str) -> bool:
         (patient, access.requester.person, access.now_ms, access.now_ms),
     ).fetchone()
     return row is not None
+
+
+def can_decide(connection: Connection, access: Access, patient: str) -> bool:
+    """Say whether the requester is the patient in person, or a carer who manages for them now."""
+    requester = access.requester
+    is_patient = requester.role == "patient" and requester.patient == patient
+    return is_patient or can_manage(connection, access, patient)
+
+
+def require_decider(connection: Connection, access: Access, patient: str) -> None:
+    """Raise NotFound unless the requester may decide for the patient."""
+    if not can_decide(connection, access, patient):
+        raise NotFound(NO_PATIENT)
 
 
 def read_patient(connection: Connection, patient: str) -> dict[str, Any]:

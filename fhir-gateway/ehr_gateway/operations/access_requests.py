@@ -4,10 +4,9 @@ from __future__ import annotations
 
 from fastapi.responses import Response
 
-from ehr_fhir.errors import NotFound
 from ehr_gateway.access_requests.request_parameters import build_request_parts
 from ehr_gateway.access_requests.request_rows import select_requests
-from ehr_gateway.access_requests.role_checks import NO_PATIENT, can_manage
+from ehr_gateway.access_requests.role_checks import require_decider
 from ehr_gateway.http.parameters import parameter
 from ehr_gateway.operations.call import OperationCall
 from ehr_gateway.operations.declaration import Operation
@@ -32,10 +31,8 @@ def answer(call: OperationCall) -> Response:
         if requester.role == "clinician":
             condition += " AND person = :person AND organization = :organization"
             values |= {"person": requester.person, "organization": requester.organization}
-        elif not (requester.role == "patient" and requester.patient == patient) and not can_manage(
-            connection, context.access, patient
-        ):
-            raise NotFound(NO_PATIENT)
+        else:
+            require_decider(connection, context.access, patient)
         requests = select_requests(connection, condition, **values)
     call.record(patient if requests else None)
     return call.respond(

@@ -7,9 +7,8 @@ from typing import Any
 from fastapi.responses import Response
 
 from ehr_fhir.dates import format_instant
-from ehr_fhir.errors import NotFound
 from ehr_gateway.access_requests.choice_history import Choice, list_choices
-from ehr_gateway.access_requests.role_checks import NO_PATIENT, can_manage
+from ehr_gateway.access_requests.role_checks import require_decider
 from ehr_gateway.http.parameters import parameter
 from ehr_gateway.operations.call import OperationCall
 from ehr_gateway.operations.declaration import Operation
@@ -32,9 +31,7 @@ def answer(call: OperationCall) -> Response:
     access = context.access
     access.require_scope("read", "Consent")
     with context.gateway.store.read_transaction() as connection:
-        is_self = access.requester.role == "patient" and access.requester.patient == patient
-        if not is_self and not can_manage(connection, access, patient):
-            raise NotFound(NO_PATIENT)
+        require_decider(connection, access, patient)
         choices = list_choices(connection, access, patient)
     consents = dict.fromkeys(f"Consent/{choice.consent}" for choice in choices if choice.consent)
     call.record(patient, entities=consents)

@@ -14,7 +14,7 @@ from ehr_gateway.access_requests.access_preview import (
     HypotheticalConsents,
     count_by_domain,
 )
-from ehr_gateway.access_requests.role_checks import NO_PATIENT, can_manage
+from ehr_gateway.access_requests.role_checks import require_decider
 from ehr_gateway.database import Connection
 from ehr_gateway.http.parameters import parameter
 from ehr_gateway.operations.call import OperationCall
@@ -58,9 +58,7 @@ def answer(call: OperationCall) -> Response:
         raise Unprocessable("Not a profession used here.", expression="Parameters.parameter")
     consents = sent.resources("consent", _MOST_CONSENTS)
     with context.gateway.store.read_transaction() as connection:
-        is_self = access.requester.role == "patient" and access.requester.patient == patient
-        if not is_self and not can_manage(connection, access, patient):
-            raise NotFound(NO_PATIENT)
+        require_decider(connection, access, patient)
         prepared = list(_prepare_consents(connection, access, patient, consents))
         hypothetical = HypotheticalConsents.from_resources(connection, patient, prepared)
         if any(row.table not in _RULES for row in hypothetical.rows):
