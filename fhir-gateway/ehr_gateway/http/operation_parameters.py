@@ -93,9 +93,9 @@ class OperationParameters:
             raise Invalid(f"The parameter {name} is missing.", expression="Parameters.parameter")
         return tuple(dict.fromkeys(str(parameter.value) for parameter in sent))
 
-    def reason(self, least: int) -> str:
-        """Return the parameter `reason`: plain text of at least so many characters."""
-        return require_plain_text(self.text("reason"), "reason", least)
+    def plain_text(self, name: str, least: int) -> str:
+        """Return a parameter of cardinality 1..1: plain text of at least so many characters."""
+        return require_plain_text(self.text(name), name, least)
 
     def code(self, name: str, known: Collection[str]) -> str:
         """Return a code parameter of cardinality 1..1 out of the known codes."""

@@ -5,7 +5,6 @@ from __future__ import annotations
 from fastapi.responses import Response
 
 from ehr_gateway.access_requests.correction_requests import attach_statement
-from ehr_gateway.http.operation_parameters import require_plain_text
 from ehr_gateway.http.parameters import parameter
 from ehr_gateway.operations.call import OperationCall
 from ehr_gateway.operations.declaration import Operation, Parameter
@@ -26,8 +25,6 @@ OPERATION = Operation(
 def answer(call: OperationCall) -> Response:
     """Keep the statement with the record."""
     sent = call.parse_body()
-    text = require_plain_text(
-        sent.text("text"), "text", call.context.gateway.settings.limits.reason_length
-    )
+    text = call.parse_reason(sent, "text")
     attach_statement(call.context, sent.text("request"), text)
     return call.respond(parameter("state", "refused"))

@@ -39,9 +39,9 @@ class OperationCall:
         """Read the Parameters resource; refuse parameters that the operation does not declare."""
         return parse_parameters(self.body, *self.parameter_names)
 
-    def parse_reason(self, sent: OperationParameters) -> str:
-        """Return the reason that an operation asks for, of the length that the settings allow."""
-        return sent.reason(self.context.gateway.settings.limits.reason_length)
+    def parse_reason(self, sent: OperationParameters, name: str = "reason") -> str:
+        """Return a reason or other text in words, of the length that the settings allow."""
+        return sent.plain_text(name, self.context.gateway.settings.limits.reason_length)
 
     def record(self, patient: str | None = None, *, entities: Iterable[str] = ()) -> None:
         """Put on record that this was answered, about a patient or about nobody."""

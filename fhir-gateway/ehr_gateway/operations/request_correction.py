@@ -5,7 +5,6 @@ from __future__ import annotations
 from fastapi.responses import Response
 
 from ehr_gateway.access_requests.correction_requests import request_correction
-from ehr_gateway.http.operation_parameters import require_plain_text
 from ehr_gateway.http.parameters import parameter
 from ehr_gateway.operations.call import OperationCall
 from ehr_gateway.operations.declaration import Operation, Parameter
@@ -26,9 +25,7 @@ OPERATION = Operation(
 
 def answer(call: OperationCall) -> Response:
     """Put the request before the organisation; answer with its id."""
-    context, sent = call.context, call.parse_body()
-    text = require_plain_text(
-        sent.text("text"), "text", context.gateway.settings.limits.reason_length
-    )
-    request = request_correction(context, call.logical_id, sent.text("record"), text)
+    sent = call.parse_body()
+    text = call.parse_reason(sent, "text")
+    request = request_correction(call.context, call.logical_id, sent.text("record"), text)
     return call.respond(parameter("id", request.id), parameter("state", request.state))

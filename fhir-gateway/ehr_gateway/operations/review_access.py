@@ -5,7 +5,6 @@ from __future__ import annotations
 from fastapi.responses import Response
 
 from ehr_gateway.access_requests import review
-from ehr_gateway.http.operation_parameters import require_plain_text
 from ehr_gateway.http.parameters import parameter
 from ehr_gateway.operations.call import OperationCall
 from ehr_gateway.operations.declaration import Operation, Parameter
@@ -29,6 +28,6 @@ def answer(call: OperationCall) -> Response:
     """Store the finding."""
     sent = call.parse_body()
     finding = sent.code("finding", review.FINDINGS)
-    note = require_plain_text(sent.text("note"), "note", _SHORTEST_NOTE)
+    note = sent.plain_text("note", _SHORTEST_NOTE)
     review.review_access(call.context, sent.text("access"), finding, note)
     return call.respond(parameter("finding", finding))
