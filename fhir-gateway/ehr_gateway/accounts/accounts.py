@@ -182,18 +182,16 @@ def search_accounts(
     patients or subjects.
     """
     values: dict[str, object] = {"text": text.lower(), "most": limit}
-    conditions = [
-        "substr(login, 1, length(:text)) = :text",
-        "replace(lower(display), :text, '') <> lower(display)",
-    ]
-    if not text:
-        conditions = ["TRUE"]
+    conditions = ["TRUE"]
+    if text:
+        conditions = [
+            "substr(login, 1, length(:text)) = :text",
+            "replace(lower(display), :text, '') <> lower(display)",
+        ]
     for column, wanted in (("patient", patients), ("eid", eid_subjects)):
         for number, value in enumerate(wanted):
             conditions.append(f"{column} = :{column}_{number}")
             values[f"{column}_{number}"] = value
-    if not text:
-        values.pop("text")
     rows = connection.execute(
         f"SELECT {_COLUMNS}, disabled FROM account WHERE {' OR '.join(conditions)}"  # noqa: S608
         " ORDER BY login LIMIT :most",
