@@ -30,6 +30,7 @@ from ehr_gateway.ids import new_id
 from ehr_gateway.store.visible import is_current_visible, read_on
 
 __all__ = [
+    "CORRECTION_KIND",
     "CorrectionRequest",
     "answer_correction",
     "attach_statement",
@@ -39,7 +40,7 @@ __all__ = [
     "request_correction",
 ]
 
-KIND = "correction-request"
+CORRECTION_KIND = "correction-request"
 # PDPO sections 23(1) and 25(1): comply, or refuse with reasons, within 40 days.
 ANSWER_MS = 40 * 86_400_000
 # Chosen: more than anybody asks for at once, and no flood for a hospital.
@@ -89,7 +90,7 @@ def request_correction(
         waiting = select_requests(
             connection,
             "kind = :kind AND patient = :patient AND state = 'requested'",
-            kind=KIND,
+            kind=CORRECTION_KIND,
             patient=patient,
         )
         if any(request.details["record"] == record for request in waiting):
@@ -98,7 +99,7 @@ def request_correction(
             raise TooMany("Too many requests wait for an answer.")
         request = AccessRequest(
             id=new_id(),
-            kind=KIND,
+            kind=CORRECTION_KIND,
             state="requested",
             patient=patient,
             person=requester.person,
@@ -128,7 +129,7 @@ def answer_correction(
         raise Forbidden("A clinician of the organisation that wrote the record answers.")
     with step_transaction(context, "$answer-correction") as step:
         connection = step.connection
-        request = find_request(connection, identity, KIND)
+        request = find_request(connection, identity, CORRECTION_KIND)
         if (
             request is None
             or request.organization != requester.organization
@@ -170,7 +171,7 @@ def attach_statement(context: RequestContext, identity: str, text: str) -> None:
     """
     with step_transaction(context, "$attach-statement") as step:
         connection = step.connection
-        request = find_request(connection, identity, KIND)
+        request = find_request(connection, identity, CORRECTION_KIND)
         if (
             request is None
             or not can_decide(connection, context.access, request.patient)
@@ -192,7 +193,7 @@ def list_of_patient(
     """Return a patient's requests, to the patient and who decides for them, newest first."""
     require_decider(connection, access, patient)
     requests = select_requests(
-        connection, "kind = :kind AND patient = :patient", kind=KIND, patient=patient
+        connection, "kind = :kind AND patient = :patient", kind=CORRECTION_KIND, patient=patient
     )
     # A carer does not learn by a request what is closed to them.
     return _with_changes(connection, _visible(connection, access, requests))
@@ -202,13 +203,15 @@ def list_to_answer(connection: Connection, access: Access) -> list[CorrectionReq
     """Return the requests to a clinician's organisation, and to a steward all, newest first."""
     requester = access.requester
     if requester.role == "steward":
-        return _with_changes(connection, select_requests(connection, "kind = :kind", kind=KIND))
+        return _with_changes(
+            connection, select_requests(connection, "kind = :kind", kind=CORRECTION_KIND)
+        )
     if requester.role != "clinician" or not requester.organization:
         raise Forbidden("Requests are for clinicians of the organisation asked, and for stewards.")
     requests = select_requests(
         connection,
         "kind = :kind AND organization = :organization",
-        kind=KIND,
+        kind=CORRECTION_KIND,
         organization=requester.organization,
     )
     return _with_changes(connection, _visible(connection, access, requests))
@@ -229,7 +232,7 @@ def list_of_record(
             for request in select_requests(
                 connection,
                 "kind = :kind AND patient IN (SELECT patient FROM record_patient WHERE pk = :pk)",
-                kind=KIND,
+                kind=CORRECTION_KIND,
                 pk=version.pk,
             )
             if request.details["record"] == f"{kind}/{identity}"

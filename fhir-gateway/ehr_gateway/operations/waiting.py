@@ -5,11 +5,12 @@ from __future__ import annotations
 from fastapi.responses import Response
 
 from ehr_fhir.errors import Forbidden
-from ehr_gateway.access_requests.correction_requests import KIND
+from ehr_gateway.access_requests.correction_requests import CORRECTION_KIND
 from ehr_gateway.access_requests.review import UNREVIEWED
 from ehr_gateway.http.parameters import parameter
 from ehr_gateway.operations.call import OperationCall
 from ehr_gateway.operations.declaration import Operation
+from ehr_gateway.tokens.suspensions import IN_FORCE
 from ehr_gateway.transaction.identity_proposals import PROPOSAL_KIND
 
 OPERATION = Operation(
@@ -20,7 +21,6 @@ OPERATION = Operation(
     callers="a steward, an auditor, an administrator",
     required_scope=None,
 )
-_IN_FORCE = "lifted_ms IS NULL AND (until_ms IS NULL OR until_ms > :now)"
 _COUNTS = {
     "reviews": f"SELECT count(*) FROM access_request WHERE {UNREVIEWED}",  # noqa: S608
     "emergency-reviews": "SELECT count(*) FROM access_request"  # noqa: S608
@@ -30,7 +30,7 @@ _COUNTS = {
     " WHERE kind = :correction AND state = 'requested'",
     "unusual": "SELECT count(*) FROM audit_flag WHERE state = 'open'",
     "undelivered": "SELECT count(*) FROM notice_delivery WHERE state <> 'sent'",
-    "suspensions": f"SELECT count(*) FROM suspension WHERE {_IN_FORCE}",  # noqa: S608
+    "suspensions": f"SELECT count(*) FROM suspension WHERE {IN_FORCE}",  # noqa: S608
     "accounts": "SELECT count(*) FROM account",
     "disabled-accounts": "SELECT count(*) FROM account WHERE disabled = 1",
 }
@@ -49,15 +49,14 @@ def answer(call: OperationCall) -> Response:
     names = _COUNTS_OF_ROLE.get(call.context.access.requester.role)
     if names is None:
         raise Forbidden("Nothing waits for this role.")
-    values = {"now": call.context.access.now_ms, "kind": PROPOSAL_KIND, "correction": KIND}
+    values = {
+        "now": call.context.access.now_ms,
+        "kind": PROPOSAL_KIND,
+        "correction": CORRECTION_KIND,
+    }
     with call.context.gateway.store.read_transaction() as connection:
         counts = {
-            name: int(connection.execute(_COUNTS[name], _used(_COUNTS[name], values)).fetchone()[0])
-            for name in names
+            name: int(connection.execute(_COUNTS[name], values).fetchone()[0]) for name in names
         }
     call.record()
     return call.respond(*(parameter(name, count) for name, count in counts.items()))
-
-
-def _used(statement: str, values: dict[str, object]) -> dict[str, object]:
-    return {name: value for name, value in values.items() if f":{name}" in statement}

@@ -14,6 +14,7 @@ from typing import Literal, get_args
 from ehr_gateway.database import Connection, Row
 
 __all__ = [
+    "IN_FORCE",
     "KINDS",
     "Suspension",
     "SuspensionKind",
@@ -27,6 +28,8 @@ __all__ = [
 
 SuspensionKind = Literal["person", "organization", "client", "emergency"]
 KINDS: tuple[str, ...] = get_args(SuspensionKind)
+# The condition on `suspension` of those that hold at the instant :now, as `is_in_force` says.
+IN_FORCE = "lifted_ms IS NULL AND (until_ms IS NULL OR until_ms > :now)"
 _COLUMNS = (
     "id, kind, subject, reason, since_ms, until_ms, login, display, lifted_ms, lifted_by,"
     " lift_reason"
