@@ -15,17 +15,17 @@ from ehr_gateway.tokens.suspensions import Suspension
 __all__ = [
     "ROLES_READING_SUSPENSIONS",
     "ROLES_SUSPENDING",
-    "require_one_of",
+    "build_suspension_parts",
+    "require_role",
     "resolve_subject",
-    "suspension_parts",
 ]
 
 ROLES_SUSPENDING = frozenset({"steward", "administrator"})
 ROLES_READING_SUSPENSIONS = ROLES_SUSPENDING | {"auditor"}
 
 
-def require_one_of(context: RequestContext, roles: frozenset[str]) -> None:
-    """Refuse who has none of the roles."""
+def require_role(context: RequestContext, roles: frozenset[str]) -> None:
+    """Raise Forbidden unless the caller has one of the roles."""
     if context.access.requester.role not in roles:
         raise Forbidden(f"This is for {', '.join(sorted(roles))}.")
 
@@ -38,16 +38,17 @@ def resolve_subject(connection: Connection, kind: str, subject: str) -> str | No
     if kind == "emergency":
         return ""
     statement = {
-        "person": "SELECT coalesce(person, login) FROM account WHERE login = ? OR person = ?",
-        "organization": "SELECT id FROM resource WHERE type = 'Organization' AND id = ?"
+        "person": "SELECT coalesce(person, login) FROM account"
+        " WHERE login = :subject OR person = :subject",
+        "organization": "SELECT id FROM resource WHERE type = 'Organization' AND id = :subject"
         " AND current = 1",
-        "client": "SELECT id FROM client WHERE id = ?",
+        "client": "SELECT id FROM client WHERE id = :subject",
     }[kind]
-    row = connection.execute(statement, (subject,) * statement.count("?")).fetchone()
+    row = connection.execute(statement, {"subject": subject}).fetchone()
     return str(row[0]) if row else None
 
 
-def suspension_parts(suspension: Suspension, now_ms: int) -> Iterator[dict[str, Any]]:
+def build_suspension_parts(suspension: Suspension, now_ms: int) -> Iterator[dict[str, Any]]:
     """Yield the parts that tell of a suspension."""
     yield parameter("id", suspension.id)
     yield {"name": "kind", "valueCode": suspension.kind}

@@ -13,7 +13,7 @@ from ehr_gateway.audit_log.reached_patients import ReachedPatient, find_reached_
 from ehr_gateway.http.parameters import parameter
 from ehr_gateway.operations._suspensions import (
     ROLES_READING_SUSPENSIONS,
-    require_one_of,
+    require_role,
     resolve_subject,
 )
 from ehr_gateway.operations.call import OperationCall
@@ -41,7 +41,7 @@ _ROLES = ROLES_READING_SUSPENSIONS - {"administrator"}
 def answer(call: OperationCall) -> Response:
     """List them with counts; each is on record as counted, by the log's own rules."""
     context = call.context
-    require_one_of(context, _ROLES)
+    require_role(context, _ROLES)
     sent = dict(call.query)
     kind, named = sent.get("kind", ""), sent.get("subject", "")
     if kind not in KINDS or bool(named) == (kind == "emergency"):

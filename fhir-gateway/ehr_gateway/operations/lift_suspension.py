@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from fastapi.responses import Response
 
 from ehr_fhir.errors import Conflict, NotFound
 from ehr_gateway.audit_log import recorder
-from ehr_gateway.operations._suspensions import ROLES_SUSPENDING, require_one_of, suspension_parts
+from ehr_gateway.operations._suspensions import (
+    ROLES_SUSPENDING,
+    build_suspension_parts,
+    require_role,
+)
 from ehr_gateway.operations.call import OperationCall
 from ehr_gateway.operations.declaration import Operation, Parameter
 from ehr_gateway.tokens.suspensions import find_suspension, lift_suspension
@@ -28,7 +34,7 @@ OPERATION = Operation(
 def answer(call: OperationCall) -> Response:
     """Lift it, and tell every process."""
     context, sent = call.context, call.parse_body()
-    require_one_of(context, ROLES_SUSPENDING)
+    require_role(context, ROLES_SUSPENDING)
     suspension_id, reason = sent.text("suspension"), call.parse_reason(sent)
     subject, now = context.caller.subject, context.access.now_ms
     with context.gateway.store.write_transaction() as connection:
@@ -47,6 +53,6 @@ def answer(call: OperationCall) -> Response:
             reason=f"lifted {suspension.kind}",
         )
         recorder.record_rows(connection, rows)
-        lifted = find_suspension(connection, suspension_id) or suspension
     context.gateway.revocations.notify_processes()
-    return call.respond(*suspension_parts(lifted, now))
+    lifted = replace(suspension, lifted_ms=now, lifted_by=subject.login, lift_reason=reason)
+    return call.respond(*build_suspension_parts(lifted, now))

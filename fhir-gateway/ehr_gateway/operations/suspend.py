@@ -11,9 +11,9 @@ from ehr_gateway.ids import new_id
 from ehr_gateway.journal.redo_actions import append_redo_actions, build_suspension_redo
 from ehr_gateway.operations._suspensions import (
     ROLES_SUSPENDING,
-    require_one_of,
+    build_suspension_parts,
+    require_role,
     resolve_subject,
-    suspension_parts,
 )
 from ehr_gateway.operations.call import OperationCall
 from ehr_gateway.operations.declaration import Operation, Parameter
@@ -38,7 +38,7 @@ OPERATION = Operation(
 def answer(call: OperationCall) -> Response:
     """Store the suspension, and tell every process; it holds at the next request."""
     context, sent = call.context, call.parse_body()
-    require_one_of(context, ROLES_SUSPENDING)
+    require_role(context, ROLES_SUSPENDING)
     now, caller = context.access.now_ms, context.caller
     kind = sent.code("kind", KINDS)
     named = sent.optional_text("subject") or ""
@@ -71,7 +71,7 @@ def answer(call: OperationCall) -> Response:
         recorder.record_rows(connection, rows)
         append_redo_actions(connection, [build_suspension_redo(connection, suspension.id)])
     context.gateway.revocations.notify_processes()
-    return call.respond(*suspension_parts(suspension, now))
+    return call.respond(*build_suspension_parts(suspension, now))
 
 
 def _parse_until(text: str | None, now_ms: int) -> int | None:

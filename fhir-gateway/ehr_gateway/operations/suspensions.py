@@ -6,8 +6,8 @@ from fastapi.responses import Response
 
 from ehr_gateway.operations._suspensions import (
     ROLES_READING_SUSPENSIONS,
-    require_one_of,
-    suspension_parts,
+    build_suspension_parts,
+    require_role,
 )
 from ehr_gateway.operations.call import OperationCall
 from ehr_gateway.operations.declaration import Operation
@@ -28,14 +28,14 @@ _MOST = 200
 def answer(call: OperationCall) -> Response:
     """List them."""
     context = call.context
-    require_one_of(context, ROLES_READING_SUSPENSIONS)
+    require_role(context, ROLES_READING_SUSPENSIONS)
     with context.gateway.store.read_transaction() as connection:
         suspensions = list_suspensions(connection, _MOST)
     call.record(entities=[f"Basic/{suspension.id}" for suspension in suspensions])
     now = context.access.now_ms
     return call.respond(
         *(
-            {"name": "suspension", "part": list(suspension_parts(suspension, now))}
+            {"name": "suspension", "part": list(build_suspension_parts(suspension, now))}
             for suspension in suspensions
         )
     )

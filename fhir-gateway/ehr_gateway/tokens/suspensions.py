@@ -7,11 +7,10 @@ record. Each process holds those in force in memory, as it does revocations (`re
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from dataclasses import dataclass, field
+from dataclasses import astuple, dataclass, field
 from typing import Literal, get_args
 
-from ehr_gateway.database import Connection, Row
+from ehr_gateway.database import Connection
 
 __all__ = [
     "IN_FORCE",
@@ -30,6 +29,7 @@ SuspensionKind = Literal["person", "organization", "client", "emergency"]
 KINDS: tuple[str, ...] = get_args(SuspensionKind)
 # The condition on `suspension` of those that hold at the instant :now, as `is_in_force` says.
 IN_FORCE = "lifted_ms IS NULL AND (until_ms IS NULL OR until_ms > :now)"
+# In the order of the fields of Suspension.
 _COLUMNS = (
     "id, kind, subject, reason, since_ms, until_ms, login, display, lifted_ms, lifted_by,"
     " lift_reason"
@@ -104,12 +104,8 @@ def insert_suspension(connection: Connection, suspension: Suspension) -> None:
     """Store a suspension."""
     connection.execute(
         f"INSERT INTO suspension ({_COLUMNS}) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",  # noqa: S608
-        (
-            suspension.id, suspension.kind, suspension.subject, suspension.reason,
-            suspension.since_ms, suspension.until_ms, suspension.login, suspension.display,
-            suspension.lifted_ms, suspension.lifted_by, suspension.lift_reason,
-        ),
-    )  # fmt: skip
+        astuple(suspension),
+    )
 
 
 def lift_suspension(
@@ -126,11 +122,11 @@ def lift_suspension(
 
 def find_suspension(connection: Connection, suspension_id: str) -> Suspension | None:
     """Return a suspension by its id."""
-    rows = connection.execute(
+    row = connection.execute(
         f"SELECT {_COLUMNS} FROM suspension WHERE id = ?",  # noqa: S608 constant columns
         (suspension_id,),
-    ).fetchall()
-    return next(iter(_from_rows(rows)), None)
+    ).fetchone()
+    return Suspension(*row) if row else None
 
 
 def list_suspensions(connection: Connection, limit: int) -> list[Suspension]:
@@ -138,9 +134,5 @@ def list_suspensions(connection: Connection, limit: int) -> list[Suspension]:
     rows = connection.execute(
         f"SELECT {_COLUMNS} FROM suspension ORDER BY since_ms DESC, id DESC LIMIT ?",  # noqa: S608
         (limit,),
-    ).fetchall()
-    return _from_rows(rows)
-
-
-def _from_rows(rows: Iterable[Row]) -> list[Suspension]:
+    )
     return [Suspension(*row) for row in rows]
