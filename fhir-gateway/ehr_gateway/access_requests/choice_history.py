@@ -12,9 +12,9 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from ehr_fhir.json_text import parse
-from ehr_fhir.jurisdiction import JURISDICTION
 from ehr_gateway.access import Access
 from ehr_gateway.database import Connection, Row
+from ehr_privacy.consent.clinical_consents import CATEGORY
 
 __all__ = ["Choice", "list_choices"]
 
@@ -25,7 +25,6 @@ CHOSEN_CATEGORIES = ("joining", "sharing", "restriction", "research", "step-up",
 # What these gave ends for good: a later version of the Consent gives it to nobody again.
 FINAL_CATEGORIES = frozenset({"step-up", "carer"})
 NOTICES = "notices"
-_CATEGORY = f"{JURISDICTION.fhir_base}/CodeSystem/consent-category"
 # Chosen: more versions than anybody reads through.
 _MOST_VERSIONS = 500
 # A version is dated with its request, or with the newest version where that is younger by a moment.
@@ -69,16 +68,43 @@ class Choice:
     ended_ms: int | None = None
 
 
+@dataclass(frozen=True)
+class _ConsentVersion:
+    """A stored version of a Consent, with its content; a deleted one has none."""
+
+    id: str
+    number: int
+    at_ms: int
+    resource: Mapping[str, Any] | None
+    # Of the codes that this server knows, the first.
+    category: str | None
+
+    @classmethod
+    def from_row(cls, row: Row) -> _ConsentVersion:
+        """Build it from a row of `resource`, whose body is parsed once."""
+        resource = None if row["deleted"] else parse(row["body"])
+        category = None if resource is None else _find_category(resource)
+        return cls(row["id"], row["version"], row["last_updated"], resource, category)
+
+    @property
+    def is_request(self) -> bool:
+        """Whether it only asks for a choice, as a clinician's request for access does."""
+        return self.resource is not None and self.resource.get("status") == "proposed"
+
+
 def list_choices(connection: Connection, access: Access, patient: str) -> list[Choice]:
     """Return a patient's choices, newest first, as far as the reader may see the Consents."""
-    rows = _select_versions(connection, access, patient)
-    categories = {row["id"]: category for row in rows if (category := _category(row)) is not None}
-    newest = {row["id"]: row["version"] for row in reversed(rows)}
+    versions = _select_versions(connection, access, patient)
+    # A deleted version does not say its category; the others of its Consent do.
+    categories = {
+        version.id: version.category for version in versions if version.category is not None
+    }
+    newest = {version.id: version.number for version in reversed(versions)}
     endings = _find_endings(connection, patient)
     choices = [
-        _build_choice(connection, patient, row, categories[row["id"]], newest, endings)
-        for row in rows
-        if categories.get(row["id"]) in CHOSEN_CATEGORIES and not _is_request(row)
+        _build_choice(connection, patient, version, categories[version.id], newest, endings)
+        for version in versions
+        if categories.get(version.id) in CHOSEN_CATEGORIES and not version.is_request
     ]
     choices += [
         Choice(NOTICES, row["at_ms"], _MADE_BY.get(row["role"], "platform"), row["display"])
@@ -89,50 +115,61 @@ def list_choices(connection: Connection, access: Access, patient: str) -> list[C
     return sorted(choices, key=lambda choice: (choice.at_ms, choice.version), reverse=True)
 
 
-def _select_versions(connection: Connection, access: Access, patient: str) -> list[Row]:
+def _select_versions(connection: Connection, access: Access, patient: str) -> list[_ConsentVersion]:
     """Return versions whose own facts and whose current version's permit reading, newest first."""
     visible, current = access.read_predicate, access.later_version_predicate("read")
-    return connection.execute(
+    rows = connection.execute(
         "SELECT r.id, r.version, r.deleted, r.last_updated, r.body FROM resource r"  # noqa: S608
         " JOIN resource later ON later.type = 'Consent' AND later.id = r.id AND later.current = 1"
         " JOIN record_patient p ON p.pk = later.pk"
         f" WHERE r.type = 'Consent' AND p.patient = :patient AND ({visible.sql})"
         f" AND ({current.sql}) ORDER BY r.position DESC LIMIT :most",
         {"patient": patient, "most": _MOST_VERSIONS, **visible.params, **current.params},
-    ).fetchall()
+    )
+    return [_ConsentVersion.from_row(row) for row in rows]
+
+
+def _find_category(consent: Mapping[str, Any]) -> str | None:
+    codes = [
+        coding.get("code")
+        for concept in consent.get("category", ())
+        for coding in concept.get("coding", ())
+        if coding.get("system") == CATEGORY
+    ]
+    return str(codes[0]) if codes else None
 
 
 def _build_choice(
     connection: Connection,
     patient: str,
-    row: Row,
+    version: _ConsentVersion,
     category: str,
     newest: Mapping[str, int],
     endings: Mapping[str, int],
 ) -> Choice:
-    writer = _find_writer(connection, patient, row)
-    is_newest = newest[row["id"]] == row["version"]
+    writer = _find_writer(connection, patient, version)
+    is_newest = newest[version.id] == version.number
     return Choice(
         category=category,
-        at_ms=row["last_updated"],
+        at_ms=version.at_ms,
         made_by=_MADE_BY.get(writer["role"], "platform") if writer else "platform",
         display=str(writer["display"]) if writer else "",
-        consent=row["id"],
-        version=row["version"],
-        resource=None if row["deleted"] else parse(row["body"]),
+        consent=version.id,
+        version=version.number,
+        resource=version.resource,
         is_newest=is_newest,
         is_final=category in FINAL_CATEGORIES,
-        ended_ms=endings.get(row["id"]) if is_newest else None,
+        ended_ms=endings.get(version.id) if is_newest else None,
     )
 
 
-def _find_writer(connection: Connection, patient: str, row: Row) -> Row | None:
+def _find_writer(connection: Connection, patient: str, version: _ConsentVersion) -> Row | None:
     """Return the audit row of the request that wrote a version, None where there is none."""
-    at = row["last_updated"]
+    at_ms = version.at_ms
     candidates = connection.execute(
-        _WRITERS, {"patient": patient, "first": at - _CLOCK_SLACK_MS, "last": at}
+        _WRITERS, {"patient": patient, "first": at_ms - _CLOCK_SLACK_MS, "last": at_ms}
     ).fetchall()
-    name = f'"Consent/{row["id"]}"'
+    name = f'"Consent/{version.id}"'
     # A step, such as an approval, names the patient alone.
     steps = [writer for writer in candidates if writer["entities"] == "[]"]
     named = [writer for writer in candidates if name in writer["entities"]]
@@ -146,20 +183,3 @@ def _find_endings(connection: Connection, patient: str) -> dict[str, int]:
         (patient,),
     ).fetchall()
     return {row["consent"]: row["ended_ms"] for row in rows}
-
-
-def _category(row: Row) -> str | None:
-    if row["deleted"]:
-        return None
-    codes = [
-        coding.get("code")
-        for concept in parse(row["body"]).get("category", ())
-        for coding in concept.get("coding", ())
-        if coding.get("system") == _CATEGORY
-    ]
-    return str(codes[0]) if codes else None
-
-
-def _is_request(row: Row) -> bool:
-    """Say whether a version only asks for a choice, as a clinician's request for access does."""
-    return not row["deleted"] and parse(row["body"]).get("status") == "proposed"
