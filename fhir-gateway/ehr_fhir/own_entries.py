@@ -12,7 +12,6 @@ import tomllib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from functools import cache
 from importlib.resources import files
 from typing import Any, NoReturn
 
@@ -37,6 +36,7 @@ _LOINC = "http://loinc.org"
 _UCUM = "http://unitsofmeasure.org"
 _CATEGORY = "http://terminology.hl7.org/CodeSystem/observation-category"
 _VITAL_SIGNS = {"coding": [{"system": _CATEGORY, "code": "vital-signs"}]}
+# No primitive of it has an extension (`_status` and so on).
 _ELEMENTS = frozenset(
     {"resourceType", "id", "meta", "status", "category", "code", "subject", "performer",
      "effectiveDateTime", "valueQuantity", "component", "note"}
@@ -72,7 +72,6 @@ class OwnEntryKind:
     parts: tuple[OwnEntryPart, ...]
 
 
-@cache
 def _load_kinds() -> Mapping[str, OwnEntryKind]:
     text = files("ehr_fhir").joinpath("own_entries.toml").read_text(encoding="utf-8")
     return {
@@ -161,7 +160,7 @@ def check_own_entry(resource: Mapping[str, Any], now_ms: int) -> None:
         known = ", ".join(kind.code for kind in OWN_ENTRY_KINDS.values())
         _refuse("code", f"Patients write down the LOINC codes {known}.")
     for name in resource:
-        if name.lstrip("_") not in _ELEMENTS or name.startswith("_"):
+        if name not in _ELEMENTS:
             _refuse(name, "An own entry has no such element.")
     if not set(resource.get("meta", {})) <= {"profile", "versionId", "lastUpdated", "security"}:
         _refuse("meta", "An own entry has a profile in its meta, and nothing else.")
