@@ -88,9 +88,9 @@ class FeedEntry:
 
 HELD_FACT_KEY = ("type", "id", "kind", "value", "source")
 
-# Called inside a write's transaction, for what patients and stewards are told of.
 # Patients whose changes are told one by one. Chosen: above, some are on almost every list.
 _MOST_CHANGED_PATIENTS = 200
+# Called inside a write's transaction, for what patients and stewards are told of.
 TellConsequence = Callable[[Connection, Consequence], None]
 # Called inside a write's transaction just before its commit, with what it wrote and opened.
 AuditHook = Callable[[Connection, Sequence[Version], Sequence[Consequence]], None]
