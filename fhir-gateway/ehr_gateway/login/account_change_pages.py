@@ -24,11 +24,11 @@ from ehr_gateway.login.administration import (
     Form,
     check_administrator_form,
     has_required_fields,
+    read_optional_field,
     render_accounts_page,
+    role_field_values,
 )
 from ehr_gateway.login.signed_in_user import SignedInUser
-from ehr_gateway.tokens.roles import load_roles
-from ehr_privacy.consent import PROFESSIONS
 
 router = APIRouter(prefix="/oauth")
 ACTS = ("disable", "enable", "reset", "unlock", "role")
@@ -51,7 +51,7 @@ def change_account(request: Request, gateway: GatewayDependency, form: Form, act
         reason = require_plain_text(typed, "reason", gateway.settings.limits.reason_length)
     except Invalid:
         return _render_confirmation(user, account, act, form, error="change_reason_short")
-    changed = _changed_account(account, form) if act == "role" else account
+    changed = _account_with_new_role(account, form) if act == "role" else account
     if not has_required_fields(changed):
         return _render_confirmation(user, account, act, form, error="people_incomplete")
     _make_change(gateway, changed, act)
@@ -65,12 +65,12 @@ def _find_account(gateway: Gateway, login: str) -> accounts.AccountStatus | None
     return next((status for status in found if status.account.login == login), None)
 
 
-def _changed_account(account: Account, form: dict[str, str]) -> Account:
+def _account_with_new_role(account: Account, form: dict[str, str]) -> Account:
     return replace(
         account,
         role=form.get("role", ""),
-        organization=form.get("organization", "").strip() or None,
-        profession=form.get("profession", "").strip() or None,
+        organization=read_optional_field(form, "organization"),
+        profession=read_optional_field(form, "profession"),
     )
 
 
@@ -119,7 +119,6 @@ def _render_confirmation(
         account=account,
         act=act,
         typed=typed,
-        roles=[name for name in load_roles() if name != "system"],
-        professions=sorted(PROFESSIONS),
+        **role_field_values(),
         csrf=user.csrf,
     )

@@ -7,7 +7,7 @@ an account only lets its user choose another one.
 from __future__ import annotations
 
 import re
-from typing import Annotated
+from typing import Annotated, Any
 
 from fastapi import APIRouter, Depends, Request
 from fastapi.responses import Response
@@ -108,24 +108,34 @@ def has_required_fields(account: Account) -> bool:
     return account.role in load_roles() and account.role != "system" and not account.patient
 
 
-def find_number(typed: str) -> str | None:
-    """Return what was typed if it is an identity card number, however it is written."""
+def role_field_values() -> dict[str, Any]:
+    """Return the roles and professions that the fields of an account's role offer."""
+    return {
+        "roles": [name for name in load_roles() if name != "system"],
+        "professions": sorted(PROFESSIONS),
+    }
+
+
+def read_optional_field(form: dict[str, str], name: str) -> str | None:
+    """Return what was typed into a field of a form; None if it is empty."""
+    return form.get(name, "").strip() or None
+
+
+def _is_identity_number(text: str) -> bool:
+    """Say whether a text is an identity card number by its form, however it is written."""
     identifier = JURISDICTION.person_identifier
-    return typed if re.fullmatch(identifier.pattern, identifier.normalize(typed)) else None
+    return re.fullmatch(identifier.pattern, identifier.normalize(text)) is not None
 
 
 def _account_from_form(form: dict[str, str]) -> Account:
-    def read_field(name: str) -> str | None:
-        return form.get(name, "").strip() or None
-
     return Account(
         login=form.get("login", "").strip(),
         role=form.get("role", ""),
         display=form.get("display", "").strip()[:120],
-        organization=read_field("organization"),
-        profession=read_field("profession"),
-        patient=read_field("patient"),
-        person=read_field("person"),
+        organization=read_optional_field(form, "organization"),
+        profession=read_optional_field(form, "profession"),
+        patient=read_optional_field(form, "patient"),
+        person=read_optional_field(form, "person"),
     )
 
 
@@ -168,13 +178,13 @@ def render_accounts_page(
 ) -> Response:
     """Render the accounts that fit a search, and the form of a new one."""
     with user.gateway.store.read_transaction() as connection:
-        number = find_number(search)
+        is_number = _is_identity_number(search)
         statuses = accounts.search_accounts(
             connection,
             search.strip(),
             _MAX_ROWS,
-            patients=find_patients_by_number(connection, number) if number else (),
-            eid_subjects=find_subjects_by_number(connection, number) if number else (),
+            patients=find_patients_by_number(connection, search) if is_number else (),
+            eid_subjects=find_subjects_by_number(connection, search) if is_number else (),
         )
         changes = newest_changes(connection, [status.account.login for status in statuses])
         names = login_pages.find_organization_names(
@@ -193,8 +203,7 @@ def render_accounts_page(
         names=names,
         changes=changes,
         when=account_pages.local_time,
-        roles=[name for name in load_roles() if name != "system"],
-        professions=sorted(PROFESSIONS),
+        **role_field_values(),
         search=search,
         typed={name: (typed or {}).get(name, "") for name in _FORM_FIELDS},
         csrf=user.csrf,
