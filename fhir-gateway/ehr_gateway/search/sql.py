@@ -187,12 +187,9 @@ class FilterCompiler:
             f"SELECT pk FROM idx_{kind} WHERE param = {param} AND {value_sql}"  # noqa: S608
             for value_sql in conditions
         ]
-        return FilterSql(
+        return _indexed_filter(
             condition,
-            " UNION ALL ".join(candidates),
-            is_exact=True,
-            reads_index_only=True,
-            excludes_deleted=True,
+            candidates,
             rank=_selectivity(clause),
             counted_candidates=self._count_sql(kind, param, clause),
         )
@@ -228,13 +225,7 @@ class FilterCompiler:
         if clause.values[0].code == "true":
             return FilterSql(f"NOT {_or(conditions)}", reads_index_only=True)
         lists = [f"SELECT pk FROM idx_{table} WHERE param = {param}" for table in tables]  # noqa: S608
-        return FilterSql(
-            _or(conditions),
-            " UNION ALL ".join(lists),
-            is_exact=True,
-            reads_index_only=True,
-            excludes_deleted=True,
-        )
+        return _indexed_filter(_or(conditions), lists)
 
     def _composite(self, composite: Composite) -> FilterSql:
         pairs = [
@@ -245,13 +236,7 @@ class FilterCompiler:
             [f"EXISTS ({pair.of_resource} WHERE {pair.join_condition} {BY_ROW})" for pair in pairs]
         )
         lists = [f"{pair.of_all} WHERE {pair.join_condition}" for pair in pairs]
-        return FilterSql(
-            condition,
-            " UNION ALL ".join(lists),
-            is_exact=True,
-            reads_index_only=True,
-            excludes_deleted=True,
-        )
+        return _indexed_filter(condition, lists)
 
     def _any_of(self, kind: str, any_of: AnyOf) -> FilterSql:
         groups = [[self.compile(kind, part) for part in group] for group in any_of.groups]
@@ -344,6 +329,25 @@ class FilterCompiler:
 
     def _param(self, parameter: SearchParameter) -> str:
         return self._bind(self._number_of(parameter))
+
+
+def _indexed_filter(
+    condition: str,
+    lists: Sequence[str],
+    *,
+    rank: int | None = None,
+    counted_candidates: str | None = None,
+) -> FilterSql:
+    """Return a filter whose condition and lists read the values of an index table alone."""
+    return FilterSql(
+        condition,
+        " UNION ALL ".join(lists),
+        is_exact=True,
+        reads_index_only=True,
+        excludes_deleted=True,
+        rank=rank,
+        counted_candidates=counted_candidates,
+    )
 
 
 def _linked_filter(
