@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -16,6 +17,7 @@ __all__ = [
     "Clinician",
     "can_decide",
     "can_manage",
+    "find_visible_patients",
     "read_patient",
     "require_clinician",
     "require_decider",
@@ -52,15 +54,26 @@ def require_clinician(context: RequestContext) -> Clinician:
     )
 
 
+def find_visible_patients(
+    connection: Connection, access: Access, patients: Sequence[str]
+) -> set[str]:
+    """Return those of the Patients that the requester may see."""
+    if not patients:
+        return set()
+    visible = access.read_predicate
+    ids = {f"patient_{number}": patient for number, patient in enumerate(patients)}
+    placeholders = ", ".join(f":{name}" for name in ids)
+    rows = connection.execute(
+        f"SELECT r.id FROM resource r WHERE r.type = 'Patient' AND r.id IN ({placeholders})"  # noqa: S608
+        f" AND r.current = 1 AND r.deleted = 0 AND ({visible.sql})",
+        {**ids, **visible.params},
+    )
+    return {str(row[0]) for row in rows}
+
+
 def require_visible_patient(connection: Connection, access: Access, patient: str) -> None:
     """Raise NotFound unless the requester may see the Patient; hidden and absent look the same."""
-    visible = access.read_predicate
-    row = connection.execute(
-        "SELECT 1 FROM resource r WHERE r.type = 'Patient' AND r.id = :id AND r.current = 1"  # noqa: S608
-        f" AND r.deleted = 0 AND ({visible.sql})",
-        {"id": patient, **visible.params},
-    ).fetchone()
-    if row is None:
+    if not find_visible_patients(connection, access, [patient]):
         raise NotFound(NO_PATIENT)
 
 

@@ -9,7 +9,7 @@ from fastapi.responses import Response
 
 from ehr_fhir.dates import format_instant
 from ehr_fhir.errors import Forbidden
-from ehr_gateway.access import Access
+from ehr_gateway.access_requests.role_checks import find_visible_patients
 from ehr_gateway.database import Connection
 from ehr_gateway.http.parameters import parameter
 from ehr_gateway.operations.call import OperationCall
@@ -47,18 +47,21 @@ def answer(call: OperationCall) -> Response:
     context.gateway.audit_batcher.flush()
     with context.gateway.store.read_transaction() as connection:
         opened = _find_opened(connection, context.caller.subject.login, context.access.now_ms)
-        readable = _find_readable(connection, context.access, [row.patient for row in opened])
+        visible = find_visible_patients(
+            connection, context.access, [record.patient for record in opened]
+        )
     call.record()
+    shown = [record for record in opened if record.patient in visible][:_MOST_PATIENTS]
     return call.respond(
         *(
             {
                 "name": "patient",
                 "part": [
-                    parameter("id", row.patient),
-                    {"name": "opened", "valueInstant": format_instant(row.opened_ms)},
+                    parameter("id", record.patient),
+                    {"name": "opened", "valueInstant": format_instant(record.opened_ms)},
                 ],
             }
-            for row in [row for row in opened if row.patient in readable][:_MOST_PATIENTS]
+            for record in shown
         )
     )
 
@@ -79,17 +82,3 @@ def _find_opened(connection: Connection, login: str, now_ms: int) -> list[_Opene
         {"login": login, "since": now_ms - _PERIOD_MS, "rows": _MOST_ROWS},
     )
     return [_OpenedRecord(str(row["patient"]), int(row["opened_ms"])) for row in rows]
-
-
-def _find_readable(connection: Connection, access: Access, patients: list[str]) -> set[str]:
-    """Return those of the patients whom the requester may read now."""
-    if not patients:
-        return set()
-    names = {f"patient_{number}": patient for number, patient in enumerate(patients)}
-    placeholders = ", ".join(f":{name}" for name in names)
-    rows = connection.execute(
-        f"SELECT r.id FROM resource r WHERE r.type = 'Patient' AND r.id IN ({placeholders})"  # noqa: S608
-        f" AND r.current = 1 AND r.deleted = 0 AND {access.read_predicate.sql}",
-        {**access.read_predicate.params, **names},
-    )
-    return {str(row[0]) for row in rows}
