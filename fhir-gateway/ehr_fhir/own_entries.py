@@ -26,8 +26,8 @@ __all__ = [
     "OwnEntryPart",
     "build_own_entry",
     "check_own_entry",
+    "find_own_entry_kind",
     "is_own_entry",
-    "own_entry_kind",
 ]
 
 PROFILE = f"{JURISDICTION.fhir_base}/StructureDefinition/own-entry"
@@ -107,7 +107,7 @@ def is_own_entry(resource: Mapping[str, Any]) -> bool:
     )
 
 
-def own_entry_kind(resource: Mapping[str, Any]) -> OwnEntryKind | None:
+def find_own_entry_kind(resource: Mapping[str, Any]) -> OwnEntryKind | None:
     """Return the kind of an own entry by its code, None for an unknown one."""
     codings = resource.get("code", {}).get("coding", ())
     codes = {coding.get("code") for coding in codings if coding.get("system") == _LOINC}
@@ -129,7 +129,7 @@ def build_own_entry(
         "meta": {"profile": [PROFILE]},
         "status": "final",
         "category": [_VITAL_SIGNS],
-        "code": _concept(kind.code, kind.display),
+        "code": _build_concept(kind.code, kind.display),
         "subject": reference,
         "performer": [reference],
         "effectiveDateTime": measured,
@@ -140,7 +140,7 @@ def build_own_entry(
     ]
     if kind.parts[0].code:
         entry["component"] = [
-            {"code": _concept(part.code, part.display), "valueQuantity": quantity}
+            {"code": _build_concept(part.code, part.display), "valueQuantity": quantity}
             for part, quantity in zip(kind.parts, quantities, strict=True)
         ]
     else:
@@ -155,7 +155,7 @@ def check_own_entry(resource: Mapping[str, Any], now_ms: int) -> None:
 
     Raises Unprocessable with the element's path.
     """
-    kind = own_entry_kind(resource)
+    kind = find_own_entry_kind(resource)
     if kind is None:
         known = ", ".join(kind.code for kind in OWN_ENTRY_KINDS.values())
         _refuse("code", f"Patients write down the LOINC codes {known}.")
@@ -229,7 +229,7 @@ def _check_note(resource: Mapping[str, Any]) -> None:
         _refuse("note", f"A note has {MAX_NOTE_CHARACTERS} characters at most.")
 
 
-def _concept(code: str, display: str) -> dict[str, Any]:
+def _build_concept(code: str, display: str) -> dict[str, Any]:
     return {"coding": [{"system": _LOINC, "code": code, "display": display}]}
 
 

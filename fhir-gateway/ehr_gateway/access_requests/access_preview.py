@@ -33,7 +33,7 @@ __all__ = ["DomainCounts", "HypotheticalConsents", "count_by_domain"]
 PREVIEWED_TABLES = ("consent_joining", "consent_sharing", "consent_restriction")
 # Wide enough that consent alone decides: the question is not about a token.
 _SCOPES = parse_scopes("user/*.rs")
-_OF_PATIENT = (
+_RECORDS_OF_PATIENT = (
     "FROM record_patient p JOIN resource r ON r.pk = p.pk WHERE p.patient = :of"
     " AND r.current = 1 AND r.deleted = 0 AND r.directory = 0"
 )
@@ -98,11 +98,11 @@ def count_by_domain(
     """
     reader = Requester("clinician", "", organization, profession, "TREAT", scopes=_SCOPES)
     seen_by_reader = compile_predicate(reader, "search", access.now_ms, prefix="reader")
-    own_sight = access.search_predicate
+    seen_by_caller = access.search_predicate
     rows = connection.execute(
         f"SELECT r.pk, r.domain, r.author, CASE WHEN ({seen_by_reader.sql}) THEN 1 ELSE 0 END"
-        f" AS seen {_OF_PATIENT} AND ({own_sight.sql})",
-        {"of": patient, **seen_by_reader.params, **own_sight.params},
+        f" AS seen {_RECORDS_OF_PATIENT} AND ({seen_by_caller.sql})",
+        {"of": patient, **seen_by_reader.params, **seen_by_caller.params},
     ).fetchall()
     seen_after = _find_visible(connection, patient, seen_by_reader, consents)
     now, after, own = Counter[str](), Counter[str](), Counter[str]()
@@ -130,11 +130,12 @@ def _find_visible(
         values[name] = value
         return f":{name}"
 
-    patients = [bind(account) for account in _accounts_of_records(connection, patient)]
+    patients = [bind(account) for account in _find_patients_of_records(connection, patient)]
     replaced = [bind(identity) for identity in sorted(consents.replaced)]
+    restrictions = _stored_table("consent_restriction", connection.dialect)
     tables = [
         *(
-            _stand_in(
+            _replacement_table(
                 table,
                 f"patient IN ({', '.join(patients)})",
                 replaced,
@@ -143,9 +144,9 @@ def _find_visible(
             )
             for table in PREVIEWED_TABLES
         ),
-        _stand_in(
+        _replacement_table(
             "consent_exception",
-            f"consent IN (SELECT consent FROM {_stored('consent_restriction', connection.dialect)}"  # noqa: S608
+            f"consent IN (SELECT consent FROM {restrictions}"  # noqa: S608
             f" WHERE patient IN ({', '.join(patients)}))",
             replaced,
             [_select_row(row, bind) for row in consents.rows if row.table == "consent_exception"],
@@ -153,13 +154,13 @@ def _find_visible(
         ),
     ]
     found = connection.execute(
-        f"WITH {', '.join(tables)} SELECT r.pk {_OF_PATIENT} AND ({visible.sql})",
+        f"WITH {', '.join(tables)} SELECT r.pk {_RECORDS_OF_PATIENT} AND ({visible.sql})",
         {"of": patient, **values, **visible.params},
     ).fetchall()
     return {int(row["pk"]) for row in found}
 
 
-def _stand_in(
+def _replacement_table(
     table: str, condition: str, replaced: Sequence[str], rows: Sequence[str], dialect: Dialect
 ) -> str:
     """Return a common table expression that stands in the place of a rule table.
@@ -170,11 +171,11 @@ def _stand_in(
     columns = ", ".join(column.name for column in TABLES[table])
     if replaced:
         condition += f" AND consent NOT IN ({', '.join(replaced)})"
-    selects = [f"SELECT {columns} FROM {_stored(table, dialect)} WHERE {condition}", *rows]  # noqa: S608
+    selects = [f"SELECT {columns} FROM {_stored_table(table, dialect)} WHERE {condition}", *rows]  # noqa: S608
     return f"{table} ({columns}) AS MATERIALIZED ({' UNION ALL '.join(selects)})"
 
 
-def _stored(table: str, dialect: Dialect) -> str:
+def _stored_table(table: str, dialect: Dialect) -> str:
     return f"main.{table}" if dialect == "sqlite" else table
 
 
@@ -188,7 +189,7 @@ def _select_row(row: RuleRow, bind: Any) -> str:
     return f"SELECT {', '.join(values)}"
 
 
-def _accounts_of_records(connection: Connection, patient: str) -> list[str]:
+def _find_patients_of_records(connection: Connection, patient: str) -> list[str]:
     """Return every patient that a record of this one is about; each has a say."""
     rows = connection.execute(_CO_PATIENTS, (patient,)).fetchall()
     return sorted({patient, *(str(row["patient"]) for row in rows)})

@@ -34,9 +34,9 @@ __all__ = [
     "CorrectionRequest",
     "answer_correction",
     "attach_statement",
-    "list_of_patient",
-    "list_of_record",
-    "list_to_answer",
+    "list_organization_corrections",
+    "list_patient_corrections",
+    "list_record_corrections",
     "request_correction",
 ]
 
@@ -112,7 +112,7 @@ def request_correction(
             expires_ms=now + ANSWER_MS,
         )
         insert_request(connection, request)
-        _record_step(step, request)
+        _add_audit_targets(step, request)
     return request
 
 
@@ -160,7 +160,7 @@ def answer_correction(
             organization=requester.organization,
             at_ms=now,
         )
-        _record_step(step, request)
+        _add_audit_targets(step, request)
 
 
 def attach_statement(context: RequestContext, identity: str, text: str) -> None:
@@ -184,10 +184,10 @@ def attach_statement(context: RequestContext, identity: str, text: str) -> None:
         connection.execute(
             "UPDATE access_request SET details = ? WHERE id = ?", (json.dumps(details), identity)
         )
-        _record_step(step, request)
+        _add_audit_targets(step, request)
 
 
-def list_of_patient(
+def list_patient_corrections(
     connection: Connection, access: Access, patient: str
 ) -> list[CorrectionRequest]:
     """Return a patient's requests, to the patient and who decides for them, newest first."""
@@ -196,14 +196,16 @@ def list_of_patient(
         connection, "kind = :kind AND patient = :patient", kind=CORRECTION_KIND, patient=patient
     )
     # A carer does not learn by a request what is closed to them.
-    return _with_changes(connection, _visible(connection, access, requests))
+    return _add_change_times(connection, _filter_visible(connection, access, requests))
 
 
-def list_to_answer(connection: Connection, access: Access) -> list[CorrectionRequest]:
+def list_organization_corrections(
+    connection: Connection, access: Access
+) -> list[CorrectionRequest]:
     """Return the requests to a clinician's organisation, and to a steward all, newest first."""
     requester = access.requester
     if requester.role == "steward":
-        return _with_changes(
+        return _add_change_times(
             connection, select_requests(connection, "kind = :kind", kind=CORRECTION_KIND)
         )
     if requester.role != "clinician" or not requester.organization:
@@ -214,10 +216,10 @@ def list_to_answer(connection: Connection, access: Access) -> list[CorrectionReq
         kind=CORRECTION_KIND,
         organization=requester.organization,
     )
-    return _with_changes(connection, _visible(connection, access, requests))
+    return _add_change_times(connection, _filter_visible(connection, access, requests))
 
 
-def list_of_record(
+def list_record_corrections(
     connection: Connection, access: Access, kind: str, identity: str
 ) -> list[CorrectionRequest]:
     """Return the requests about a record that the reader sees: to most, those with a statement.
@@ -225,7 +227,7 @@ def list_of_record(
     The others are between the patient and the organisation that wrote it.
     """
     version = read_on(connection, access, kind, identity)
-    requests = _with_changes(
+    requests = _add_change_times(
         connection,
         [
             request
@@ -251,7 +253,7 @@ def list_of_record(
     ]
 
 
-def _with_changes(
+def _add_change_times(
     connection: Connection, requests: Iterable[AccessRequest]
 ) -> list[CorrectionRequest]:
     found = []
@@ -266,7 +268,7 @@ def _with_changes(
     return found
 
 
-def _visible(
+def _filter_visible(
     connection: Connection, access: Access, requests: Sequence[AccessRequest]
 ) -> list[AccessRequest]:
     return [request for request in requests if _is_visible(connection, access, request)]
@@ -277,6 +279,6 @@ def _is_visible(connection: Connection, access: Access, request: AccessRequest) 
     return is_current_visible(connection, access, kind, identity)
 
 
-def _record_step(step: StepTransaction, request: AccessRequest) -> None:
+def _add_audit_targets(step: StepTransaction, request: AccessRequest) -> None:
     step.patients.append(request.patient)
     step.entities.append(str(request.details["record"]))

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from ehr_gateway.database import Connection
 from ehr_gateway.ids import new_id
 
-__all__ = ["AccountChange", "insert_change", "newest_changes"]
+__all__ = ["AccountChange", "find_newest_changes", "insert_change"]
 
 
 @dataclass(frozen=True)
@@ -35,7 +35,7 @@ def insert_change(connection: Connection, change: AccountChange) -> str:
     return change_id
 
 
-def newest_changes(connection: Connection, logins: Iterable[str]) -> dict[str, AccountChange]:
+def find_newest_changes(connection: Connection, logins: Iterable[str]) -> dict[str, AccountChange]:
     """Return the newest change of each account that has one."""
     newest: dict[str, AccountChange] = {}
     for login in logins:

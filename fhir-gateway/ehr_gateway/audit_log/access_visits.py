@@ -20,10 +20,10 @@ from ehr_gateway.search.cursor import Position
 __all__ = [
     "AccessVisit",
     "VisitPage",
-    "codes_in_order",
+    "exclude_logins",
     "find_own_logins",
     "find_visits",
-    "rows_without",
+    "list_distinct_codes",
 ]
 
 # The longest pause within a visit. Chosen: half of the portal's idle limit (PortalSettings.idle).
@@ -51,7 +51,7 @@ class AccessVisit:
     # The newest row; who asked is in it.
     newest: AuditRow
     start_ms: int
-    searched: bool = False
+    has_search: bool = False
     # Codes in the order they were met, newest row first: data domains, and resource types for what
     # has none. In Bundles it is not known which were read and which written.
     looked_at: list[Sequence[str]] = field(default_factory=list)
@@ -63,22 +63,22 @@ class AccessVisit:
     reasons: list[Sequence[str]] = field(default_factory=list)
 
     @property
-    def refused(self) -> bool:
+    def is_refused(self) -> bool:
         """Whether the requests were refused or failed."""
         return self.newest.outcome != "0"
 
     def add(self, row: AuditRow) -> None:
         """Take in a row that is older than all before."""
         self.start_ms = row.at_ms
-        self.searched = self.searched or row.interaction in _SEARCHES
+        self.has_search = self.has_search or row.interaction in _SEARCHES
         self.reasons.append((row.reason,) if row.reason else ())
-        if operation := _operation_name(row):
+        if operation := _find_operation_name(row):
             self.operations.append((operation,))
-            self.consents.append(_named_consents(row))
+            self.consents.append(_list_named_consents(row))
         elif row.reason not in _WITHOUT_RECORDS:
-            self._disclosures_like(row).append(_disclosed_codes(row))
+            self._codes_for(row).append(_list_disclosed_codes(row))
 
-    def _disclosures_like(self, row: AuditRow) -> list[Sequence[str]]:
+    def _codes_for(self, row: AuditRow) -> list[Sequence[str]]:
         if row.interaction in _BUNDLES:
             return self.in_bundles
         return self.changed if row.interaction in _WRITES else self.looked_at
@@ -108,32 +108,34 @@ def find_visits(
 
     A page may hold fewer visits, or more, where one of them has very many rows.
     """
-    grouping = _Grouping(before=position)
+    grouping = _VisitGrouping(before=position)
     rows_read, is_last = 0, False
-    while not is_last and rows_read < _ROWS_PER_PAGE and not grouping.has_whole(count):
+    while not is_last and rows_read < _ROWS_PER_PAGE and not grouping.has_complete_visits(count):
         batch = grouping.rows_after(readable).rows(connection, _ROWS_PER_STATEMENT)
         for row in batch:
             grouping.add(row)
         rows_read, is_last = rows_read + len(batch), len(batch) < _ROWS_PER_STATEMENT
     visits = grouping.visits
-    if is_last or grouping.has_whole(count):
+    if is_last or grouping.has_complete_visits(count):
         shown = visits[:count]
         has_more = len(visits) > count or not is_last
-        return VisitPage(shown, _position(shown[-1].newest, is_cut=False) if has_more else None)
+        return VisitPage(
+            shown, _build_position(shown[-1].newest, is_cut=False) if has_more else None
+        )
     # Too many rows: the next page goes on after the last of them.
-    return VisitPage(visits, _position(grouping.last_row, is_cut=True))
+    return VisitPage(visits, _build_position(grouping.last_row, is_cut=True))
 
 
-def codes_in_order(codes: Iterable[Sequence[str]]) -> list[str]:
+def list_distinct_codes(codes: Iterable[Sequence[str]]) -> list[str]:
     """Return codes without repetitions, those of the oldest row first.
 
-    >>> codes_in_order([("allergy",), ("person", "allergy"), ("laboratory",)])
+    >>> list_distinct_codes([("allergy",), ("person", "allergy"), ("laboratory",)])
     ['laboratory', 'person', 'allergy']
     """
     return list(dict.fromkeys(chain.from_iterable(reversed(list(codes)))))
 
 
-class _Grouping:
+class _VisitGrouping:
     """Visits from rows that come newest first.
 
     A page that follows another begins with the rows of the pause before its position: a row belongs
@@ -192,7 +194,7 @@ class _Grouping:
         visit.add(row)
         self._last_row = row
 
-    def has_whole(self, count: int) -> bool:
+    def has_complete_visits(self, count: int) -> bool:
         """Say whether so many visits are there to which no row can be added any more."""
         first = self.visits[:count]
         if len(first) < count or self._last_row is None:
@@ -201,24 +203,24 @@ class _Grouping:
         return all(visit.start_ms - at_ms > VISIT_GAP_MS for visit in first)
 
 
-def _position(row: AuditRow, *, is_cut: bool) -> Position:
+def _build_position(row: AuditRow, *, is_cut: bool) -> Position:
     return row.at_ms, row.seq, row.id, is_cut
 
 
-def _operation_name(row: AuditRow) -> str:
+def _find_operation_name(row: AuditRow) -> str:
     """Return the operation of a row, such as declare-emergency; empty if it is of none."""
     path = (row.query or "").partition("?")[0]
     return path.rpartition("$")[2] if "$" in path else ""
 
 
-def _named_consents(row: AuditRow) -> tuple[str, ...]:
+def _list_named_consents(row: AuditRow) -> tuple[str, ...]:
     named = [reference for reference in row.entities if reference.startswith("Consent/")]
     return tuple(reference.removeprefix("Consent/") for reference in named) + (
         (row.consent,) if row.consent else ()
     )
 
 
-def _disclosed_codes(row: AuditRow) -> tuple[str, ...]:
+def _list_disclosed_codes(row: AuditRow) -> tuple[str, ...]:
     """Return the data domains of what was disclosed, and the types of what no domain covers."""
     # A search names hundreds of records, and a page of visits has a thousand rows: looking for few
     # types in one text is ten times as fast as taking each reference apart (measured).
@@ -241,7 +243,7 @@ def _disclosed_codes(row: AuditRow) -> tuple[str, ...]:
     return (*row.domains, *sorted(types))
 
 
-def rows_without(readable: ReadableRows, logins: Sequence[str]) -> ReadableRows:
+def exclude_logins(readable: ReadableRows, logins: Sequence[str]) -> ReadableRows:
     """Return the readable rows but those of some log-ins."""
     return replace(
         readable, audit_filter=replace(readable.audit_filter, except_logins=tuple(logins))

@@ -15,7 +15,7 @@ from fastapi.responses import Response
 from ehr_fhir.errors import EhrError
 from ehr_fhir.jurisdiction import JURISDICTION
 from ehr_gateway.accounts import accounts, passwords
-from ehr_gateway.accounts.account_changes import newest_changes
+from ehr_gateway.accounts.account_changes import find_newest_changes
 from ehr_gateway.accounts.accounts import Account
 from ehr_gateway.accounts.eid_people import find_subjects_by_number
 from ehr_gateway.gateway import Gateway, GatewayDependency
@@ -186,7 +186,7 @@ def render_accounts_page(
             patients=find_patients_by_number(connection, search) if is_number else (),
             eid_subjects=find_subjects_by_number(connection, search) if is_number else (),
         )
-        changes = newest_changes(connection, [status.account.login for status in statuses])
+        changes = find_newest_changes(connection, [status.account.login for status in statuses])
         names = login_pages.find_organization_names(
             connection,
             [status.account.organization for status in statuses if status.account.organization],

@@ -11,10 +11,10 @@ from ehr_fhir.dates import format_instant
 from ehr_fhir.errors import Invalid
 from ehr_gateway.audit_log.access_visits import (
     AccessVisit,
-    codes_in_order,
+    exclude_logins,
     find_own_logins,
     find_visits,
-    rows_without,
+    list_distinct_codes,
 )
 from ehr_gateway.audit_log.date_filter import narrow_to_date
 from ehr_gateway.audit_log.queries import AuditFilter
@@ -59,7 +59,7 @@ def answer(call: OperationCall) -> Response:
         readable = restrict_to_requester(context.access, connection, audit_filter, "search")
         own_logins = find_own_logins(connection, patient)
         if not include_own:
-            readable = rows_without(readable, own_logins)
+            readable = exclude_logins(readable, own_logins)
         page = find_visits(connection, readable, count, position)
     # An empty tuple: the requester may read nobody's rows, so this says nothing of this patient.
     is_readable = readable.audit_filter.patients != ()
@@ -110,8 +110,8 @@ def _parts(visit: AccessVisit, own_logins: Sequence[str]) -> Iterator[dict[str, 
         },
     }  # fmt: skip
     yield parameter("own", newest.login in own_logins)
-    yield parameter("refused", visit.refused)
-    yield parameter("searched", visit.searched)
+    yield parameter("refused", visit.is_refused)
+    yield parameter("searched", visit.has_search)
     for name, codes in (
         ("looked-at", visit.looked_at),
         ("changed", visit.changed),
@@ -119,6 +119,6 @@ def _parts(visit: AccessVisit, own_logins: Sequence[str]) -> Iterator[dict[str, 
         ("operation", visit.operations),
         ("reason", visit.reasons),
     ):
-        yield from ({"name": name, "valueCode": code} for code in codes_in_order(codes))
-    for consent in codes_in_order(visit.consents):
+        yield from ({"name": name, "valueCode": code} for code in list_distinct_codes(codes))
+    for consent in list_distinct_codes(visit.consents):
         yield {"name": "consent", "valueReference": {"reference": f"Consent/{consent}"}}

@@ -9,9 +9,9 @@ from fastapi.responses import Response
 from ehr_fhir.dates import format_instant
 from ehr_gateway.access_requests.correction_requests import (
     CorrectionRequest,
-    list_of_patient,
-    list_of_record,
-    list_to_answer,
+    list_organization_corrections,
+    list_patient_corrections,
+    list_record_corrections,
 )
 from ehr_gateway.http.parameters import parameter
 from ehr_gateway.operations.call import OperationCall
@@ -33,11 +33,13 @@ def answer(call: OperationCall) -> Response:
     access = call.context.access
     with call.context.gateway.store.read_transaction() as connection:
         if not call.resource_type:
-            requests = list_to_answer(connection, access)
+            requests = list_organization_corrections(connection, access)
         elif call.resource_type == "Patient":
-            requests = list_of_patient(connection, access, call.logical_id)
+            requests = list_patient_corrections(connection, access, call.logical_id)
         else:
-            requests = list_of_record(connection, access, call.resource_type, call.logical_id)
+            requests = list_record_corrections(
+                connection, access, call.resource_type, call.logical_id
+            )
     for patient in sorted({request.request.patient for request in requests}) or (None,):
         records = [request.record for request in requests if request.request.patient == patient]
         call.record(patient, entities=dict.fromkeys(records))

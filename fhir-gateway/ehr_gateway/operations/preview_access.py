@@ -43,7 +43,7 @@ OPERATION = Operation(
 )
 # Chosen: a switch that is turned writes a Consent for each that names the organisation.
 _MOST_CONSENTS = 50
-_RULES = frozenset({*PREVIEWED_TABLES, "consent_exception"})
+_ACCEPTED_TABLES = frozenset({*PREVIEWED_TABLES, "consent_exception"})
 
 
 def answer(call: OperationCall) -> Response:
@@ -61,7 +61,7 @@ def answer(call: OperationCall) -> Response:
         require_decider(connection, access, patient)
         prepared = list(_prepare_consents(connection, access, patient, consents))
         hypothetical = HypotheticalConsents.from_resources(connection, patient, prepared)
-        if any(row.table not in _RULES for row in hypothetical.rows):
+        if any(row.table not in _ACCEPTED_TABLES for row in hypothetical.rows):
             raise Unprocessable("A preview is of sharing, joining and restrictions.")
         counts = count_by_domain(
             connection,

@@ -19,7 +19,7 @@ from ehr_gateway.transaction.write_batch import (
     BatchWriter,
     PendingWrite,
     WriteResults,
-    run_pending,
+    run_pending_write,
 )
 
 __all__ = ["CooperativeWriter"]
@@ -63,7 +63,7 @@ class CooperativeWriter(BatchWriter):
             connection.journal = batch_journal
         if len(batch) == 1:
             # The transaction itself takes back the work of one that fails.
-            results.append((batch[0], run_pending(connection, batch[0])))
+            results.append((batch[0], run_pending_write(connection, batch[0])))
         else:
             for pending in batch:
                 self._run_in_savepoint(connection, pending, results, batch_journal)
@@ -80,7 +80,7 @@ class CooperativeWriter(BatchWriter):
         action_count = len(batch_journal.redo_actions)
         connection.send_command(b"SAVEPOINT job")
         try:
-            results.append((pending, run_pending(connection, pending)))
+            results.append((pending, run_pending_write(connection, pending)))
         except Exception as error:
             connection.send_command(b"ROLLBACK TO SAVEPOINT job")
             del batch_journal.redo_actions[action_count:]

@@ -24,7 +24,7 @@ from ehr_gateway.transaction.write_batch import (
     BatchWriter,
     PendingWrite,
     WriteResults,
-    run_pending,
+    run_pending_write,
 )
 
 __all__ = ["EventLoopWriter"]
@@ -92,7 +92,7 @@ class EventLoopWriter(BatchWriter):
                 action_count = len(batch_journal.redo_actions)
                 connection.execute("SAVEPOINT job")
                 try:
-                    results.append((pending, run_pending(connection, pending)))
+                    results.append((pending, run_pending_write(connection, pending)))
                 except Exception as error:
                     translated = self._database.translate_error(error)
                     pending.set_error(translated)

@@ -22,7 +22,7 @@ __all__ = [
     "QueuedWrite",
     "WriteJob",
     "WriteResults",
-    "run_pending",
+    "run_pending_write",
     "run_write",
 ]
 
@@ -52,7 +52,7 @@ def run_write(store: Store, job: WriteJob[T]) -> T:
         return job(connection)
 
 
-def run_pending(connection: Connection, pending: PendingWrite) -> Any:
+def run_pending_write(connection: Connection, pending: PendingWrite) -> Any:
     """Run a write of a batch, unless its request is over by now."""
     if pending.item.deadline is not None:
         pending.item.deadline.check()

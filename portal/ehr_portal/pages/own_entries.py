@@ -10,7 +10,7 @@ from fastapi.responses import Response
 
 from ehr_fhir.errors import Forbidden, Invalid, NotFound, PreconditionFailed
 from ehr_fhir.jurisdiction import JURISDICTION
-from ehr_fhir.own_entries import OWN_ENTRY_KINDS, OwnEntryKind, own_entry_kind
+from ehr_fhir.own_entries import OWN_ENTRY_KINDS, OwnEntryKind, find_own_entry_kind
 from ehr_portal.gateway.client import Resource
 from ehr_portal.i18n import N_
 from ehr_portal.record.charts import draw_sparkline
@@ -121,7 +121,7 @@ _REFUSED = FormFault("day", N_("This was not accepted. Check the numbers and the
 async def _read_entry(request: PortalRequest, entry_id: str) -> tuple[Resource, OwnEntryKind]:
     """Return an own entry of this patient; NotFound for any other record."""
     stored = await request.gateway.read("Observation", entry_id)
-    kind = own_entry_kind(stored)
+    kind = find_own_entry_kind(stored)
     is_own = stored.get("subject", {}).get("reference") == f"Patient/{request.patient}"
     if kind is None or not is_own or not written_by_patient(stored):
         raise NotFound("There is no such entry.")

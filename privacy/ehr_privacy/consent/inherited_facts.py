@@ -194,7 +194,7 @@ def solve_inheritance(
             for target in node.targets.all:
                 facts = given[target] if target in given else boundary.get(target)
                 for fact, origin in (facts or {}).items():
-                    if fact in excluded[key] or not _passes(fact[0], target, node.targets):
+                    if fact in excluded[key] or not _inherits_kind(fact[0], target, node.targets):
                         continue
                     known = inherited[key].get(fact)
                     if known is None or origin < known:
@@ -215,7 +215,7 @@ def _hands_on(record: Record, kind: str) -> bool:
     return shares_facts(record) and (kind == "label" or record.type == "Encounter")
 
 
-def _passes(kind: str, target: Key, targets: FactTargets) -> bool:
+def _inherits_kind(kind: str, target: Key, targets: FactTargets) -> bool:
     """Say whether a record inherits facts of a kind from one of its targets."""
     return target in (targets.authors if kind == "author_person" else targets.records)
 

@@ -192,23 +192,26 @@ def _author_people(resource: Json) -> frozenset[str]:
     if resource["resourceType"] == "PractitionerRole":
         # Whose role it is: the author of what names the role as its author.
         practitioner = resource.get("practitioner")
-        return frozenset({_person(practitioner) or UNKNOWN_PERSON})
+        return frozenset({_find_person(practitioner) or UNKNOWN_PERSON})
     people = set()
     for name in _AUTHORS:
         if (value := resource.get(name)) is None:
             continue
         for author in value if isinstance(value, list) else (value,):
             if isinstance(author, Mapping):
-                people |= {_person(author), *(_person(author.get(part)) for part in _AUTHOR_PARTS)}
+                people |= {
+                    _find_person(author),
+                    *(_find_person(author.get(part)) for part in _AUTHOR_PARTS),
+                }
     return frozenset(person for person in people if person is not None)
 
 
-def _person(value: object) -> str | None:
+def _find_person(value: object) -> str | None:
     """Return the Practitioner whom a reference names, or that a person is named who is not known.
 
-    >>> _person({"reference": "Practitioner/p"}), _person({"display": "Dr Yu"})
+    >>> _find_person({"reference": "Practitioner/p"}), _find_person({"display": "Dr Yu"})
     ('p', '*')
-    >>> _person({"reference": "Organization/o"}), _person({"reference": "#role"})
+    >>> _find_person({"reference": "Organization/o"}), _find_person({"reference": "#role"})
     (None, None)
     """
     if not isinstance(value, Mapping):

@@ -10,7 +10,7 @@ from typing import Literal
 
 from ehr_privacy.consent.model import Requester
 from ehr_privacy.consent.sql_expressions import FALSE, TRUE, Params, all_of, any_of, exists, negate
-from ehr_privacy.consent.sql_selectors import in_force_condition, lists_name, selector_condition
+from ehr_privacy.consent.sql_selectors import contains_name, in_force_condition, selector_condition
 
 __all__ = ["Dialect", "RuleConditions"]
 
@@ -43,7 +43,7 @@ class RuleConditions:
         column = f"{record}.inner_domains"
         return any_of(
             *(
-                lists_name(self.params, column, self.params.word(domain))
+                contains_name(self.params, column, self.params.word(domain))
                 for domain in sorted(domains)
             )
         )
@@ -103,7 +103,7 @@ class RuleConditions:
             alone = any_of(f"gr.domain = {everything}", all_of(own, f"{inner} IS NULL"))
             return exists("consent_grant gr", *of_requester, alone, under_sharing)
         of_record = any_of(
-            f"gr.domain = {everything}", own, lists_name(self.params, inner, "gr.domain")
+            f"gr.domain = {everything}", own, contains_name(self.params, inner, "gr.domain")
         )
         bar, nothing = self.params.word("|"), self.params.word("")
         # `|a|b|` has as many bars as there are domains with the record's own.

@@ -1,4 +1,4 @@
-"""Does a rule's selector match a record: the SQL of `selector_matching`."""
+"""SQL conditions for whether a rule's selector matches a record, as `selector_matching` decides."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from ehr_privacy.consent.model import UNKNOWN_PERSON
 from ehr_privacy.consent.sql_expressions import Params, all_of, any_of, exists, negate
 from ehr_privacy.consent.tables import SELECTOR_COLUMNS
 
-__all__ = ["in_force_condition", "lists_name", "selector_condition"]
+__all__ = ["contains_name", "in_force_condition", "selector_condition"]
 
 
 def in_force_condition(row: str, now: str) -> str:
@@ -23,7 +23,7 @@ def in_force_condition(row: str, now: str) -> str:
     return all_of(f"({row}.until IS NULL OR {now} < {row}.until)", f"{row}.since <= {now}")
 
 
-def lists_name(params: Params, listing: str, name: str) -> str:
+def contains_name(params: Params, listing: str, name: str) -> str:
     """Return SQL for: a text of `join_with_bars` contains a name; false, not null, without a text.
 
     By REPLACE, which every engine has and which tells small letters from capitals, as LIKE may not.
@@ -57,16 +57,16 @@ def selector_condition(
     ]
     in_domain, inner = f"{rule}.domain = {record}.domain", f"{record}.inner_domains"
     by, added_by = f"{record}.author_people", f"{record}.added_people"
-    by_person = lists_name(params, by, f"{rule}.author_person")
-    in_episode = lists_name(params, f"{record}.episodes", f"{rule}.episode")
+    by_person = contains_name(params, by, f"{rule}.author_person")
+    in_episode = contains_name(params, f"{record}.episodes", f"{rule}.episode")
     labelled = [f"l.pk = {record}.pk", f"l.label = {rule}.label"]
     if unknown:
-        in_domain = any_of(in_domain, lists_name(params, inner, f"{rule}.domain"))
+        in_domain = any_of(in_domain, contains_name(params, inner, f"{rule}.domain"))
         # Nobody is named as author, nobody but by third parties, or somebody who is not known.
         unnamed = any_of(
             f"{by} IS NULL",
             all_of(f"{added_by} IS NOT NULL", f"{by} = {added_by}"),
-            lists_name(params, by, params.word(UNKNOWN_PERSON)),
+            contains_name(params, by, params.word(UNKNOWN_PERSON)),
         )
         in_doubt = _in_doubt(record, types_without_author(), params)
         by_person = any_of(
@@ -74,9 +74,9 @@ def selector_condition(
         )
     else:
         in_domain = all_of(in_domain, f"{inner} IS NULL")
-        added = lists_name(params, added_by, f"{rule}.author_person")
+        added = contains_name(params, added_by, f"{rule}.author_person")
         by_person = all_of(by_person, negate(added))
-        added = lists_name(params, f"{record}.added_episodes", f"{rule}.episode")
+        added = contains_name(params, f"{record}.added_episodes", f"{rule}.episode")
         in_episode = all_of(in_episode, negate(added))
         labelled.append("l.added = 0")
     selected = [
