@@ -12,7 +12,6 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
-from ehr_fhir.errors import Forbidden, NotFound
 from ehr_fhir.jurisdiction import JURISDICTION
 from ehr_portal.gateway.client import GatewayClient, Resource
 from ehr_portal.i18n import fhir_timestamp
@@ -24,7 +23,8 @@ from ehr_portal.record.news2_observations import (
     News2Assessment,
     assess_news2,
 )
-from ehr_portal.record.rows import RecordRow, build_row
+from ehr_portal.record.record import none_if_forbidden
+from ehr_portal.record.rows import RecordRow, build_row, event_period
 from ehr_portal.record.trends import RECENT_CRITICAL
 
 # Patients of one list. Chosen: two large wards; more would make each question to the gateway slow.
@@ -106,9 +106,9 @@ async def fetch_patient_list(
         _search_observations(gateway, ids, "laboratory", now - RECENT_CRITICAL),
     )
     by_id = {str(patient["id"]): patient for patient in found}
-    stays_of, problems_of = _group(stays), _group(problems)
-    signs_of = _group(_unique([*signs, *decisions]))
-    alerts_of = _group(
+    stays_of, problems_of = _group_by_patient(stays), _group_by_patient(problems)
+    signs_of = _group_by_patient(_drop_repeated([*signs, *decisions]))
+    alerts_of = _group_by_patient(
         [
             # R4 has no search by a Flag's status.
             *(flag for flag in flags if flag.get("status") == "active"),
@@ -116,14 +116,10 @@ async def fetch_patient_list(
         ]
     )
     critical_of = _newest_critical([*signs, *results], language, now)
-    places_of = {
-        patient: [place for stay in stays if (place := bed_of(stay)).text]
-        for patient, stays in stays_of.items()
-    }
     return [
         ListedPatient(
             patient=by_id[patient],
-            place=next(iter(places_of.get(patient, ())), NO_TEXT),
+            place=next((bed for stay in stays_of[patient] if (bed := bed_of(stay)).text), NO_TEXT),
             alert_count=len(alerts_of[patient]),
             critical=critical_of.get(patient),
             news2=assess_news2(
@@ -171,22 +167,24 @@ def _newest_critical(
     observations: Iterable[Resource], language: str, now: datetime
 ) -> Mapping[str, RecordRow]:
     newest_first = sorted(
-        (build_row(observation, {}, language, now) for observation in observations),
-        key=lambda row: fhir_timestamp(row.start),
-        reverse=True,
+        observations, key=lambda each: fhir_timestamp(event_period(each)[0]), reverse=True
     )
     critical: dict[str, RecordRow] = {}
-    for row in newest_first:
+    for observation in newest_first:
+        patient = patient_of(observation)
+        if patient in critical:
+            continue
+        row = build_row(observation, {}, language, now)
         if row.result and row.result.level == CRITICAL and not row.is_in_error:
-            critical.setdefault(patient_of(row.resource), row)
+            critical[patient] = row
     return critical
 
 
-def _unique(resources: Iterable[Resource]) -> Iterable[Resource]:
+def _drop_repeated(resources: Iterable[Resource]) -> Iterable[Resource]:
     return {resource["id"]: resource for resource in resources}.values()
 
 
-def _group(resources: Iterable[Resource]) -> Mapping[str, list[Resource]]:
+def _group_by_patient(resources: Iterable[Resource]) -> Mapping[str, list[Resource]]:
     groups: dict[str, list[Resource]] = defaultdict(list)
     for resource in resources:
         groups[patient_of(resource)].append(resource)
@@ -204,11 +202,8 @@ async def _search_observations(
 async def _search(
     gateway: GatewayClient, resource_type: str, params: Mapping[str, str]
 ) -> list[Resource]:
-    try:
-        results = await gateway.search_all(
-            resource_type, {**params, "_count": _PAGE_SIZE}, limit=_MAX_OBSERVATIONS
-        )
-    except (Forbidden, NotFound):
-        # The reader's token does not cover these records: their column stays empty.
-        return []
-    return list(results.matches)
+    results = await none_if_forbidden(
+        gateway.search_all(resource_type, {**params, "_count": _PAGE_SIZE}, limit=_MAX_OBSERVATIONS)
+    )
+    # Of records that the reader's token does not cover the column stays empty.
+    return list(results.matches) if results else []

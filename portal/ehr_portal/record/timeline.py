@@ -14,12 +14,16 @@ from dataclasses import dataclass, field
 from datetime import UTC, date, datetime, timedelta
 from typing import Any
 
-from ehr_fhir.errors import Forbidden, NotFound
 from ehr_fhir.jurisdiction import JURISDICTION
 from ehr_portal.gateway.client import GatewayClient, Resource, SearchResults
 from ehr_portal.i18n import N_, day_start, fhir_timestamp
 from ehr_portal.record.interpretations import LEVELS
-from ehr_portal.record.record import MAX_SEARCHES_AT_ONCE, MAX_SECTION_ROWS, PAGE_SIZE
+from ehr_portal.record.record import (
+    MAX_SEARCHES_AT_ONCE,
+    MAX_SECTION_ROWS,
+    PAGE_SIZE,
+    none_if_forbidden,
+)
 from ehr_portal.record.rows import RecordRow, build_row
 
 # Matches of each search, and of the second try where so many fall on one day. Chosen: a month of an
@@ -356,11 +360,12 @@ class _TimelineSearch:
         params |= {source.patient_param: self._patient, **source.params}
         limit = MAX_SECTION_ROWS if count is None else 1
         async with self._slots:
-            try:
-                results = await self._gateway.search_all(source.resource_type, params, limit=limit)
-            except (Forbidden, NotFound):
-                self.unavailable.add(source.kind)
-                return None
+            results = await none_if_forbidden(
+                self._gateway.search_all(source.resource_type, params, limit=limit)
+            )
+        if results is None:
+            self.unavailable.add(source.kind)
+            return None
         return _Found(source, results, count)
 
 
